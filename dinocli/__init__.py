@@ -1,0 +1,45 @@
+"""Continue DINO training on your own images, and use the features.
+
+The public names load on first use (PEP 562), so that `import dinocli` costs nothing: neither torch nor timm is imported
+until one of them is touched.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from dinocli.errors import DataError, DinocliError, RecipeError, TrainingStopped, UsageError, WeightsError
+    from dinocli.tasks.train import train
+
+_PUBLIC = {
+    "DataError": "dinocli.errors",
+    "DinocliError": "dinocli.errors",
+    "RecipeError": "dinocli.errors",
+    "TrainingStopped": "dinocli.errors",
+    "UsageError": "dinocli.errors",
+    "WeightsError": "dinocli.errors",
+    "train": "dinocli.tasks.train",
+}
+
+__all__ = [
+    "DataError",
+    "DinocliError",
+    "RecipeError",
+    "TrainingStopped",
+    "UsageError",
+    "WeightsError",
+    "__version__",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'dinocli' has no attribute {name!r}")
+    return getattr(import_module(_PUBLIC[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

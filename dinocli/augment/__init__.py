@@ -1,0 +1,1 @@
+"""Views: the antialiased crop and the Kornia pipelines, on the device."""

@@ -1,0 +1,137 @@
+"""The recipe: every setting of a run, with its unit, in eight sections.
+
+Types and meaning stand here, values in `recipes/natural.toml` and the files that differ from it: no default has two homes.
+"auto" is resolved once, by `dinocli.config.auto`, and a resolved recipe holds none.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Auto = Literal["auto"]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Scale = tuple[Annotated[float, Field(gt=0, le=1)], Annotated[float, Field(gt=0, le=1)]]
+PerView = tuple[Fraction, Fraction, Fraction]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Model(Section):
+    weights: str = Field(description="start: a timm name, a hub id, a file, a local-dir, a run of ours, or `none`")
+    name: str = Field(description="timm name; needed only beside a bare state dict or `none`, else empty")
+    drop_path: Fraction = Field(description="stochastic depth of the student, linear over depth; the teacher has none")
+    batch_norm: Literal["auto", "frozen", "train"] = Field(
+        description="statistics of a convnet's batch norm: frozen when continuing, trained (synchronised) from scratch"
+    )
+    grad_checkpointing: bool = Field(description="recompute activations in the backward pass: less memory, more time")
+
+
+class Data(Section):
+    short_side: int = Field(ge=32, description="pixels; images are decoded once and shrunk to this shorter side")
+    range: str = Field(description="auto | full | minmax | percentile:LOW,HIGH | window:LEVEL,WIDTH | fixed:LOW,HIGH")
+    channels: list[Annotated[int, Field(ge=0)]] = Field(description="source channels to read, from 0; empty: all")
+    page: int = Field(ge=0, description="page of a multi-page file, from 0")
+    max_bad: str = Field(description="unreadable images that are still accepted: a share (`10%`) or a number (`25`)")
+    cache: str = Field(description="auto | off | the most bytes of decoded images to keep (`8G`)")
+    workers: Auto | Annotated[int, Field(ge=0)] = Field(description="processes that decode; 0 decodes in this one")
+
+
+class Views(Section):
+    global_size: int = Field(ge=16, description="pixels, side of the two global views")
+    local_size: int = Field(ge=16, description="pixels, side of the local views")
+    local_count: int = Field(ge=0, description="local views of each image")
+    global_scale: Scale = Field(description="share of the image's area in a global view, smallest and largest")
+    local_scale: Scale = Field(description="share of the image's area in a local view, smallest and largest")
+    ratio: tuple[Positive, Positive] = Field(description="width / height of the cropped box, smallest and largest")
+    hflip: Fraction = Field(description="probability of a left-right flip")
+    vflip: Fraction = Field(description="probability of an up-down flip")
+    rot90: Fraction = Field(description="probability of a turn by 90, 180 or 270 degrees")
+    jitter: Fraction = Field(description="probability of the four changes below, in random order")
+    brightness: NonNegative = Field(description="factor from 1-x to 1+x")
+    contrast: NonNegative = Field(description="factor from 1-x to 1+x")
+    saturation: NonNegative = Field(description="factor from 1-x to 1+x; off where the folder is grey")
+    hue: Annotated[float, Field(ge=0, le=0.5)] = Field(description="turn of the colour circle; off where it is grey")
+    grayscale: Fraction = Field(description="probability of losing all colour; off where the folder is grey")
+    blur: PerView = Field(description="probability of a Gaussian blur in global view 1, global view 2, local views")
+    blur_sigma: tuple[Positive, Positive] = Field(description="standard deviation of the blur, pixels of the view")
+    solarize: PerView = Field(description="probability of inverting bright pixels: global 1, global 2, local views")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "Views":
+        for name in ("global_scale", "local_scale", "ratio", "blur_sigma"):
+            low, high = getattr(self, name)
+            if low > high:
+                raise ValueError(f"{name}: {low} is larger than {high}; write the smaller value first")
+        return self
+
+
+class Head(Section):
+    out_dim: Auto | Annotated[int, Field(ge=2)] = Field(description="prototypes, K in the paper")
+    hidden_dim: int = Field(ge=1, description="width of the head's two hidden layers")
+    bottleneck_dim: int = Field(ge=1, description="width before the prototypes")
+    batch_norm: bool | Auto = Field(description="batch norm in the head; auto: for convnets trained from scratch")
+    norm_last_layer: bool = Field(description="prototypes of length 1: steadier; off gives small ViTs a little more")
+
+
+class Dino(Section):
+    student_temp: Positive = Field(description="softmax temperature of the student")
+    teacher_temp: Positive = Field(description="softmax temperature of the teacher; above 0.07 it is unstable")
+    warmup_teacher_temp: Positive = Field(description="the teacher's temperature at the start; lower it if the loss is flat")
+    teacher_temp_warmup: Fraction = Field(description="share of the run until teacher_temp is reached")
+    center_momentum: Fraction = Field(description="memory of the centre")
+    center_batches: int = Field(ge=0, description="batches that fill the centre before step 1")
+    teacher_momentum: Auto | Fraction = Field(description="EMA of the teacher at the start")
+    teacher_momentum_end: Fraction = Field(description="EMA of the teacher at the end, cosine in between")
+
+
+class Optim(Section):
+    optimizer: Literal["adamw", "sgd", "lars"] = Field(description="adamw; sgd and lars are for convnets from scratch")
+    lr: Auto | NonNegative = Field(description="peak learning rate of the backbone, absolute (no batch rule applied)")
+    head_lr: Auto | NonNegative = Field(description="peak learning rate of the head, absolute")
+    min_lr: NonNegative = Field(description="learning rate at the end, cosine")
+    lr_warmup: Fraction = Field(description="share of the run over which the learning rate rises from 0")
+    head_warmup: Auto | Fraction = Field(description="share of the run in which only the head learns")
+    weight_decay: NonNegative = Field(description="at the start; none for biases, norms, position and class tokens")
+    weight_decay_end: Auto | NonNegative = Field(description="at the end, cosine in between")
+    clip: NonNegative = Field(description="largest gradient norm; 0 is off")
+    clip_mode: Literal["parameter", "global"] = Field(description="clip each tensor by itself (the paper) or all together")
+    freeze_last_layer: Fraction = Field(description="share of the run in which the prototypes stand still")
+    accumulate: int = Field(ge=1, description="slices a batch is computed in: less memory, the same result")
+
+
+class Run(Section):
+    steps: Auto | Annotated[int, Field(ge=1)] = Field(description="optimizer steps; every schedule is stretched to them")
+    batch_size: Auto | Annotated[int, Field(ge=2)] = Field(description="images a step, over all processes")
+    seed: int = Field(ge=0, description="of everything random")
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(description="auto is measured once, at the start")
+    attention: Literal["auto", "fused", "math"] = Field(description="attention kernels; auto is measured once, at the start")
+    compile: bool = Field(description="torch.compile the backbone; needs a C++ compiler on a CPU")
+    save_every: int = Field(ge=1, description="steps between checkpoints")
+    save_minutes: Positive = Field(description="minutes between checkpoints, whichever comes first")
+    log_every: int = Field(ge=1, description="steps between reads of the device, each writes these steps to metrics.jsonl")
+    tensorboard: bool = Field(description="also write TensorBoard events (extra `tensorboard`)")
+
+
+class Guard(Section):
+    every: Annotated[float, Field(gt=0, le=1)] = Field(description="share of the run between two looks at the probe set")
+    probe_images: int = Field(ge=8, description="images of the fixed probe set")
+    window: Annotated[float, Field(gt=0, le=1)] = Field(description="share of the run that a collapse has to last")
+    stop: bool = Field(description="stop the run on a collapse; off only warns")
+
+
+class Recipe(Section):
+    """Every setting of a run. Frozen; `model_copy(update=...)` and `load.with_values` make changed ones."""
+
+    description: str = Field(description="whom this recipe is for, in one line")
+    model: Model
+    data: Data
+    views: Views
+    head: Head
+    dino: Dino
+    optim: Optim
+    run: Run
+    guard: Guard

@@ -1,0 +1,1 @@
+"""From names on a disk to batches of canvases: sources -> Reader -> cache -> loader."""

@@ -1,0 +1,1 @@
+"""Self-contained pages and pictures from plain data."""

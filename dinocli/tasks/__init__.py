@@ -1,0 +1,1 @@
+"""Verbs: what each command does, as one library call."""
