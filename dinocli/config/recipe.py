@@ -6,13 +6,22 @@ Types and meaning stand here, values in `recipes/natural.toml` and the files tha
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+
+def _ordered(pair: tuple[float, float]) -> tuple[float, float]:
+    if pair[0] > pair[1]:
+        raise ValueError("write the smaller value first")
+    return pair
+
 
 Auto = Literal["auto"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Scale = tuple[Annotated[float, Field(gt=0, le=1)], Annotated[float, Field(gt=0, le=1)]]
+Interval = Annotated[tuple[Positive, Positive], AfterValidator(_ordered)]
+Share = Annotated[float, Field(gt=0, le=1)]
+Scale = Annotated[tuple[Share, Share], AfterValidator(_ordered)]
 PerView = tuple[Fraction, Fraction, Fraction]
 
 
@@ -46,7 +55,7 @@ class Views(Section):
     local_count: int = Field(ge=0, description="local views of each image")
     global_scale: Scale = Field(description="share of the image's area in a global view, smallest and largest")
     local_scale: Scale = Field(description="share of the image's area in a local view, smallest and largest")
-    ratio: tuple[Positive, Positive] = Field(description="width / height of the cropped box, smallest and largest")
+    ratio: Interval = Field(description="width / height of the cropped box, smallest and largest")
     hflip: Fraction = Field(description="probability of a left-right flip")
     vflip: Fraction = Field(description="probability of an up-down flip")
     rot90: Fraction = Field(description="probability of a turn by 90, 180 or 270 degrees")
@@ -57,16 +66,8 @@ class Views(Section):
     hue: Annotated[float, Field(ge=0, le=0.5)] = Field(description="turn of the colour circle; off where it is grey")
     grayscale: Fraction = Field(description="probability of losing all colour; off where the folder is grey")
     blur: PerView = Field(description="probability of a Gaussian blur in global view 1, global view 2, local views")
-    blur_sigma: tuple[Positive, Positive] = Field(description="standard deviation of the blur, pixels of the view")
+    blur_sigma: Interval = Field(description="standard deviation of the blur, pixels of the view")
     solarize: PerView = Field(description="probability of inverting bright pixels: global 1, global 2, local views")
-
-    @model_validator(mode="after")
-    def _ordered(self) -> "Views":
-        for name in ("global_scale", "local_scale", "ratio", "blur_sigma"):
-            low, high = getattr(self, name)
-            if low > high:
-                raise ValueError(f"{name}: {low} is larger than {high}; write the smaller value first")
-        return self
 
 
 class Head(Section):
@@ -80,7 +81,9 @@ class Head(Section):
 class Dino(Section):
     student_temp: Positive = Field(description="softmax temperature of the student")
     teacher_temp: Positive = Field(description="softmax temperature of the teacher; above 0.07 it is unstable")
-    warmup_teacher_temp: Positive = Field(description="the teacher's temperature at the start; lower it if the loss is flat")
+    warmup_teacher_temp: Positive = Field(
+        description="the teacher's temperature at the start; lower it if the loss is flat"
+    )
     teacher_temp_warmup: Fraction = Field(description="share of the run until teacher_temp is reached")
     center_momentum: Fraction = Field(description="memory of the centre")
     center_batches: int = Field(ge=0, description="batches that fill the centre before step 1")
@@ -98,28 +101,36 @@ class Optim(Section):
     weight_decay: NonNegative = Field(description="at the start; none for biases, norms, position and class tokens")
     weight_decay_end: Auto | NonNegative = Field(description="at the end, cosine in between")
     clip: NonNegative = Field(description="largest gradient norm; 0 is off")
-    clip_mode: Literal["parameter", "global"] = Field(description="clip each tensor by itself (the paper) or all together")
+    clip_mode: Literal["parameter", "global"] = Field(
+        description="clip each tensor by itself (the paper) or all together"
+    )
     freeze_last_layer: Fraction = Field(description="share of the run in which the prototypes stand still")
     accumulate: int = Field(ge=1, description="slices a batch is computed in: less memory, the same result")
 
 
 class Run(Section):
-    steps: Auto | Annotated[int, Field(ge=1)] = Field(description="optimizer steps; every schedule is stretched to them")
+    steps: Auto | Annotated[int, Field(ge=1)] = Field(
+        description="optimizer steps; every schedule is stretched to them"
+    )
     batch_size: Auto | Annotated[int, Field(ge=2)] = Field(description="images a step, over all processes")
     seed: int = Field(ge=0, description="of everything random")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(description="auto is measured once, at the start")
-    attention: Literal["auto", "fused", "math"] = Field(description="attention kernels; auto is measured once, at the start")
+    attention: Literal["auto", "fused", "math"] = Field(
+        description="attention kernels; auto is measured once, at the start"
+    )
     compile: bool = Field(description="torch.compile the backbone; needs a C++ compiler on a CPU")
     save_every: int = Field(ge=1, description="steps between checkpoints")
     save_minutes: Positive = Field(description="minutes between checkpoints, whichever comes first")
-    log_every: int = Field(ge=1, description="steps between reads of the device, each writes these steps to metrics.jsonl")
+    log_every: int = Field(
+        ge=1, description="steps between reads of the device, each writes these steps to metrics.jsonl"
+    )
     tensorboard: bool = Field(description="also write TensorBoard events (extra `tensorboard`)")
 
 
 class Guard(Section):
-    every: Annotated[float, Field(gt=0, le=1)] = Field(description="share of the run between two looks at the probe set")
+    every: Share = Field(description="share of the run between two looks at the probe set")
     probe_images: int = Field(ge=8, description="images of the fixed probe set")
-    window: Annotated[float, Field(gt=0, le=1)] = Field(description="share of the run that a collapse has to last")
+    window: Share = Field(description="share of the run that a collapse has to last")
     stop: bool = Field(description="stop the run on a collapse; off only warns")
 
 

@@ -1,0 +1,115 @@
+"""Every "auto" of a recipe, worked out once from the folder and the start: pure arithmetic, tested as a table.
+
+The table is reasoned, not benchmarked to the last digit: continuing from good weights needs few steps, small learning
+rates and few prototypes where there are few images.
+"""
+
+import math
+from dataclasses import dataclass
+
+from dinocli.config.load import with_values
+from dinocli.config.recipe import Recipe
+
+IMAGES = (300, 3_000, 30_000, 300_000, 3_000_000)
+"""The columns of the tables below; between them values go along a straight line on log-log axes."""
+
+STEPS = (1_500, 4_600, 12_000, 23_000, 58_000)  # about 200, 100, 50, 20 and 5 epochs
+BATCH = (32, 64, 128, 256, 256)
+PROTOTYPES = (1_024, 1_024, 4_096, 16_384, 65_536)
+LR_VIT = (2e-5, 3e-5, 5e-5, 1e-4, 2e-4)
+LR_CONVNET = (1e-4, 1e-4, 1e-4, 1e-4, 2e-4)  # measured at 1e-4 on 2,600 images with frozen batch norm
+HEAD_LR = 5e-4
+HEAD_WARMUP_STEPS = 100
+SCRATCH_EPOCHS = 100  # the paper's shortest published run
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What "auto" depends on.
+
+    Args:
+        images: Readable images in the folder.
+        pretrained: The run continues from weights; false when it starts from scratch.
+        convnet: The backbone has batch norm.
+    """
+
+    images: int
+    pretrained: bool
+    convnet: bool
+
+
+def resolve(recipe: Recipe, facts: Facts) -> Recipe:
+    """Replace every "auto" that arithmetic can answer; a recipe without one comes back equal.
+
+    Precision and attention kernels stay "auto": the engine measures them. So do `data.cache` and `data.workers`: they
+    belong to the machine, not to the run, and change no result.
+    """
+    values: dict[str, object] = {}
+
+    def settle(key: str, answer: object) -> None:
+        section, name = key.split(".")
+        if getattr(getattr(recipe, section), name) == "auto":
+            values[key] = answer
+
+    batch = batch_size(facts) if recipe.run.batch_size == "auto" else recipe.run.batch_size
+    steps = default_steps(facts, batch) if recipe.run.steps == "auto" else recipe.run.steps
+    lr = learning_rate(facts, batch) if recipe.optim.lr == "auto" else recipe.optim.lr
+    settle("run.batch_size", batch)
+    settle("run.steps", steps)
+    settle("model.batch_norm", "frozen" if facts.pretrained else "train")
+    settle("head.batch_norm", facts.convnet and not facts.pretrained)
+    settle("head.out_dim", 2 ** round(math.log2(_between(PROTOTYPES, facts.images))))
+    settle("dino.teacher_momentum", teacher_momentum(steps))
+    settle("optim.lr", lr)
+    settle("optim.head_lr", HEAD_LR if facts.pretrained else lr)
+    settle("optim.head_warmup", head_warmup(facts, steps))
+    settle("optim.weight_decay_end", recipe.optim.weight_decay if facts.pretrained else 0.4)
+    return with_values(recipe, values)
+
+
+def batch_size(facts: Facts) -> int:
+    """Give the images of a step: a multiple of 8 where the folder allows, never more than half of the folder."""
+    wanted = round(_between(BATCH, facts.images) / 8) * 8
+    return max(2, min(wanted, facts.images // 2))
+
+
+def default_steps(facts: Facts, batch: int) -> int:
+    """Give the length of a run that nobody limited."""
+    continued = _between(STEPS, facts.images)
+    scratch = SCRATCH_EPOCHS * facts.images / batch
+    return _two_digits(continued if facts.pretrained else max(continued, scratch))
+
+
+def learning_rate(facts: Facts, batch: int) -> float:
+    """Give the peak learning rate of the backbone: the paper's rule from scratch, far less when continuing."""
+    if not facts.pretrained:
+        return 5e-4 * batch / 256
+    return float(f"{_between(LR_CONVNET if facts.convnet else LR_VIT, facts.images):.2g}")
+
+
+def teacher_momentum(steps: int) -> float:
+    """Give the teacher's memory at the start: about 1/50 of the run, between 0.99 and 0.9995."""
+    return min(max(1.0 - 50.0 / steps, 0.99), 0.9995)
+
+
+def head_warmup(facts: Facts, steps: int) -> float:
+    """Give the share of the run for the fresh head alone: a twelfth, but 100 steps where a third of the run allows."""
+    if not facts.pretrained:
+        return 0.0
+    return min(max(1 / 12, HEAD_WARMUP_STEPS / steps), 1 / 3)
+
+
+def _between(table: tuple[float, ...], images: int) -> float:
+    """Interpolate a table over `IMAGES` on log-log axes; its ends continue flat."""
+    x = math.log(min(max(images, IMAGES[0]), IMAGES[-1]))
+    for left in range(len(IMAGES) - 1):
+        low, high = math.log(IMAGES[left]), math.log(IMAGES[left + 1])
+        if x <= high:
+            share = (x - low) / (high - low)
+            return math.exp((1 - share) * math.log(table[left]) + share * math.log(table[left + 1]))
+    raise AssertionError("images were clamped to the table")  # pragma: no cover
+
+
+def _two_digits(value: float) -> int:
+    digits = 10 ** max(math.floor(math.log10(value)) - 1, 0)
+    return int(round(value / digits) * digits)

@@ -1,0 +1,191 @@
+"""Recipes from names and files: layers of TOML over `natural`, then `--set a.b=v`, then one strict check.
+
+Every layer is a list of differences. A key that `natural` does not have is a mistake, and is answered with the nearest one.
+"""
+
+import difflib
+import os
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+from pydantic import ValidationError
+
+from dinocli.config.recipe import Recipe
+from dinocli.errors import RecipeError
+
+BASE = "natural"
+
+
+def recipe_folder() -> Path:
+    """Return the folder of the shipped recipes: in the wheel, or beside the package in a checkout."""
+    packaged = Path(str(resources.files("dinocli"))) / "_recipes"
+    return packaged if packaged.is_dir() else Path(__file__).resolve().parents[2] / "recipes"
+
+
+def recipe_names() -> list[str]:
+    """Return the names of the shipped recipes, sorted."""
+    return sorted(path.stem for path in recipe_folder().rglob("*.toml"))
+
+
+def recipe_path(name_or_path: str) -> Path:
+    """Find a shipped recipe by name, or a file by path.
+
+    Raises:
+        RecipeError: If there is neither; it names the nearest recipe.
+    """
+    shipped = recipe_folder() / f"{name_or_path}.toml"
+    if os.sep not in name_or_path and shipped.is_file():
+        return shipped
+    path = Path(name_or_path).expanduser()
+    if path.is_file():
+        return path
+    if path.suffix == ".toml" or os.sep in name_or_path:
+        raise RecipeError(f"recipe file {name_or_path} not found; `dinocli recipe copy natural {path.name}` writes one")
+    raise RecipeError(f"no recipe {name_or_path!r}{_nearest(name_or_path, recipe_names())}; see `dinocli recipe list`")
+
+
+def load_recipe(layers: Sequence[str] = (), settings: Sequence[str] = ()) -> Recipe:
+    """Merge recipes and single settings into one checked recipe.
+
+    Args:
+        layers: Names or paths, later ones win; each file's own `extends` come just before it, `natural` before all.
+        settings: `section.key=value` strings, as after `--set`; they win over every layer.
+
+    Raises:
+        RecipeError: An unknown recipe, key or value, with the place and what would be right.
+    """
+    values: dict[str, Any] = {}
+    for path in _in_order([BASE, *layers]):
+        values = _merged(values, _read(path), str(path)) if values else _read(path)
+    for setting in settings:
+        values = _merged(values, parse_setting(setting), "--set")
+    return checked(values)
+
+
+def checked(values: Mapping[str, Any]) -> Recipe:
+    """Turn merged values into a `Recipe`.
+
+    Raises:
+        RecipeError: One line for the first wrong value: its key, what was wrong, and what the key means.
+    """
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        raise RecipeError(_first_problem(error)) from None
+
+
+def with_values(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
+    """Return a recipe with some values changed, checked again.
+
+    Args:
+        recipe: The one to start from.
+        values: `section.key` to new value.
+    """
+    data = recipe.model_dump(mode="json")
+    for dotted, value in values.items():
+        section, key = dotted.split(".")
+        data[section][key] = value
+    return checked(data)
+
+
+def parse_setting(setting: str) -> dict[str, Any]:
+    """Read `a.b=value`; the value is TOML where it is valid TOML, else plain text (`model.weights=none`)."""
+    dotted, equals, text = setting.partition("=")
+    if not equals or not dotted.strip():
+        raise RecipeError(f"--set {setting}: write it as section.key=value, for example --set run.steps=500")
+    try:
+        value: Any = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    for key in reversed(dotted.strip().split(".")):
+        value = {key: value}
+    return dict(value)
+
+
+def to_toml(recipe: Recipe) -> str:
+    """Write a recipe as TOML that `load_recipe` reads back to the same recipe."""
+    return tomli_w.dumps(recipe.model_dump(mode="json"))
+
+
+def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """List the keys whose values differ between two recipes' data, as `section.key: old -> new`."""
+    old, new = dict(_flat(before)), dict(_flat(after))
+    return [f"{key}: {old.get(key)!r} -> {new.get(key)!r}" for key in old | new if old.get(key) != new.get(key)]
+
+
+def _in_order(names: Sequence[str]) -> list[Path]:
+    ordered: list[Path] = []
+
+    def visit(name: str, trail: tuple[Path, ...]) -> None:
+        path = recipe_path(name).resolve()
+        if path in trail:
+            raise RecipeError(f"{path} extends itself by way of {trail[-1]}; take one of the two `extends` out")
+        extends = _read(path).get("extends", [])
+        for other in [extends] if isinstance(extends, str) else extends:
+            beside = path.parent / other
+            visit(str(beside) if beside.is_file() else other, (*trail, path))
+        if path not in ordered:
+            ordered.append(path)
+
+    for name in names:
+        visit(name, ())
+    return ordered
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path} is not valid TOML: {error}") from None
+
+
+def _merged(base: dict[str, Any], layer: Mapping[str, Any], origin: str, prefix: str = "") -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in layer.items():
+        if key == "extends" and not prefix:
+            continue
+        if key not in base:
+            raise RecipeError(f"{origin}: there is no setting {prefix}{key}{_nearest(key, _near_keys(base, prefix))}")
+        if isinstance(base[key], dict) != isinstance(value, Mapping):
+            kind = "a section" if isinstance(base[key], dict) else "a single value"
+            raise RecipeError(f"{origin}: {prefix}{key} is {kind}")
+        merged[key] = _merged(base[key], value, origin, f"{prefix}{key}.") if isinstance(value, Mapping) else value
+    return merged
+
+
+def _near_keys(base: Mapping[str, Any], prefix: str) -> list[str]:
+    inner = [f"{section}.{key}" for section, keys in base.items() if isinstance(keys, Mapping) for key in keys]
+    return [*(f"{prefix}{key}" for key in base), *inner]
+
+
+def _nearest(word: str, known: Sequence[str]) -> str:
+    by_last_part = {name.rpartition(".")[2]: name for name in reversed(known)}
+    found = difflib.get_close_matches(word, [*by_last_part], n=1, cutoff=0.6)
+    return f"; did you mean {by_last_part[found[0]]}?" if found else f"; there are {', '.join(known[:12])}"
+
+
+def _first_problem(error: ValidationError) -> str:
+    """Say what is wrong with the first wrong key; the branches of a union ("auto" or a number) are joined by "or"."""
+    problems = error.errors()
+    section, key, *_ = (*map(str, problems[0]["loc"]), "", "")
+    same = [problem for problem in problems if tuple(map(str, problem["loc"]))[:2] == (section, key)]
+    wrong = dict.fromkeys(
+        problem["msg"].removeprefix("Value error, ").removeprefix("Input should be ") for problem in same
+    )
+    field = Recipe.model_fields.get(section)
+    known = getattr(field.annotation, "model_fields", {}) if field else {}
+    meaning = f" ({known[key].description})" if key in known else ""
+    value = "" if problems[0]["type"] == "missing" else f" = {problems[0]['input']!r}"
+    return f"recipe: {section}{'.' if key else ''}{key}{value}: should be {' or '.join(wrong)}{meaning}"
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", list(value) if isinstance(value, tuple) else value

@@ -1,0 +1,32 @@
+"""The teacher: an exponential moving average of the student."""
+
+import copy
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+
+
+def make_teacher(student: nn.Module) -> nn.Module:
+    """Copy the student, head included, into a network without gradients and without dropout.
+
+    The copy matters: a teacher head of its own would give targets from an unrelated projection for hundreds of steps.
+    """
+    teacher = copy.deepcopy(student).requires_grad_(False)
+    for module in teacher.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        elif hasattr(module, "drop_prob"):  # timm's stochastic depth
+            module.drop_prob = 0.0
+    return teacher
+
+
+@torch.no_grad()
+def update_teacher(teacher: Iterable[nn.Parameter], student: Iterable[nn.Parameter], momentum: float) -> None:
+    """Move the teacher's parameters towards the student's, in place: t = m * t + (1 - m) * s.
+
+    A *higher* momentum is a slower teacher. Buffers (batch-norm statistics) are not averaged.
+
+    Source: Caron et al. 2021, arXiv:2104.14294, section 3.1.
+    """
+    torch._foreach_lerp_([*teacher], [parameter.detach() for parameter in student], 1.0 - momentum)

@@ -1,0 +1,93 @@
+"""The projection head of DINO, and the network that is trained: backbone and head.
+
+Shapes: V views, B images, D width of the backbone, K prototypes.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Prototypes(nn.Module):
+    """Score L2-normalised features against K directions: a linear layer with weight normalisation and no bias.
+
+    Args:
+        width: Length of the incoming features.
+        count: Number of prototypes, K.
+        normed: Keep every prototype at length 1; otherwise a length per prototype is learnt, starting at 1.
+    """
+
+    def __init__(self, width: int, count: int, normed: bool) -> None:
+        super().__init__()
+        self.direction = nn.Parameter(nn.init.trunc_normal_(torch.empty(count, width), std=0.02))
+        self.length = None if normed else nn.Parameter(torch.ones(count, 1))
+
+    def forward(self, features: Tensor) -> Tensor:
+        weight = F.normalize(self.direction, dim=-1)
+        return F.linear(features, weight if self.length is None else weight * self.length)
+
+
+class DinoHead(nn.Module):
+    """Project features to prototype scores: GELU MLP, bottleneck, unit length, prototypes.
+
+    Args:
+        width: Of the backbone's features, D.
+        out_dim: Number of prototypes, K.
+        hidden_dim: Width of the two hidden layers.
+        bottleneck_dim: Width before the prototypes.
+        batch_norm: Batch norm before each GELU; only for convnets trained from scratch.
+        norm_last_layer: Prototypes of length 1.
+
+    Source: Caron et al. 2021, arXiv:2104.14294, appendix C.
+    """
+
+    def __init__(
+        self, width: int, *, out_dim: int, hidden_dim: int, bottleneck_dim: int, batch_norm: bool, norm_last_layer: bool
+    ) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for inputs in (width, hidden_dim):
+            layers += [nn.Linear(inputs, hidden_dim), *([nn.BatchNorm1d(hidden_dim)] if batch_norm else []), nn.GELU()]
+        self.mlp = nn.Sequential(*layers, nn.Linear(hidden_dim, bottleneck_dim))
+        for layer in self.mlp:
+            if isinstance(layer, nn.Linear):
+                nn.init.trunc_normal_(layer.weight, std=0.02)
+                nn.init.zeros_(layer.bias)
+        self.prototypes = Prototypes(bottleneck_dim, out_dim, norm_last_layer)
+
+    def forward(self, features: Tensor) -> Tensor:
+        bottleneck = F.normalize(self.mlp(features), dim=-1, eps=1e-6)  # 1e-12 underflows in half precision
+        scores: Tensor = self.prototypes(bottleneck)
+        return scores
+
+
+class DinoNetwork(nn.Module):
+    """A backbone and a head: one backbone pass per resolution, one head pass for all views.
+
+    Args:
+        backbone: Gives (n, D) features for (n, 3, H, W) images.
+        head: Gives (n, K) scores for (n, D) features.
+    """
+
+    def __init__(self, backbone: nn.Module, head: nn.Module) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = head
+        self.backbone_learns = True
+
+    def forward(self, views: Sequence[Tensor], count: int) -> Tensor:
+        """Return the scores of all views, view-major.
+
+        Args:
+            views: One tensor per resolution, each view-major: (V_r * B, 3, S_r, S_r).
+            count: Number of views in all of them together, V.
+
+        Returns:
+            Scores of shape (V, B, K).
+        """
+        with torch.set_grad_enabled(self.backbone_learns and torch.is_grad_enabled()):
+            features = torch.cat([self.backbone(same_size) for same_size in views])
+        scores: Tensor = self.head(features)
+        return scores.unflatten(0, (count, -1))
