@@ -1,6 +1,6 @@
 """Recipes from names and files: layers of TOML over `natural`, then `--set a.b=v`, then one strict check.
 
-Every layer is a list of differences. A key that `natural` does not have is a mistake, and is answered with the nearest one.
+Every layer is a list of differences. A key that `natural` does not have is a mistake; the answer names the nearest one.
 """
 
 import difflib
@@ -173,14 +173,12 @@ def _first_problem(error: ValidationError) -> str:
     problems = error.errors()
     section, key, *_ = (*map(str, problems[0]["loc"]), "", "")
     same = [problem for problem in problems if tuple(map(str, problem["loc"]))[:2] == (section, key)]
-    wrong = dict.fromkeys(
-        problem["msg"].removeprefix("Value error, ").removeprefix("Input should be ") for problem in same
-    )
+    wrong = dict.fromkeys(problem["msg"].removeprefix("Value error, ") for problem in same)
     field = Recipe.model_fields.get(section)
     known = getattr(field.annotation, "model_fields", {}) if field else {}
     meaning = f" ({known[key].description})" if key in known else ""
     value = "" if problems[0]["type"] == "missing" else f" = {problems[0]['input']!r}"
-    return f"recipe: {section}{'.' if key else ''}{key}{value}: should be {' or '.join(wrong)}{meaning}"
+    return f"recipe: {section}{'.' if key else ''}{key}{value}: {', or: '.join(wrong)}{meaning}"
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

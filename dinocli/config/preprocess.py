@@ -48,4 +48,5 @@ class Preprocess:
     def from_dict(cls, data: Mapping[str, Any]) -> "Preprocess":
         """Build the record from `to_dict` data; unknown keys are left out, a missing one is a `TypeError`."""
         known = {field.name for field in fields(cls)}
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in data.items() if k in known})
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items() if k in known}
+        return cls(**values)

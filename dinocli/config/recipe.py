@@ -1,7 +1,7 @@
 """The recipe: every setting of a run, with its unit, in eight sections.
 
-Types and meaning stand here, values in `recipes/natural.toml` and the files that differ from it: no default has two homes.
-"auto" is resolved once, by `dinocli.config.auto`, and a resolved recipe holds none.
+Types and meaning stand here, values in `recipes/natural.toml` and the files that differ from it: no default has two
+homes. "auto" is resolved once, by `dinocli.config.auto`, and a resolved recipe holds none.
 """
 
 from typing import Annotated, Literal
@@ -82,7 +82,7 @@ class Dino(Section):
     student_temp: Positive = Field(description="softmax temperature of the student")
     teacher_temp: Positive = Field(description="softmax temperature of the teacher; above 0.07 it is unstable")
     warmup_teacher_temp: Positive = Field(
-        description="the teacher's temperature at the start; lower it if the loss is flat"
+        description="the teacher's temperature at first; lower it if the loss is flat"
     )
     teacher_temp_warmup: Fraction = Field(description="share of the run until teacher_temp is reached")
     center_momentum: Fraction = Field(description="memory of the centre")
@@ -101,28 +101,22 @@ class Optim(Section):
     weight_decay: NonNegative = Field(description="at the start; none for biases, norms, position and class tokens")
     weight_decay_end: Auto | NonNegative = Field(description="at the end, cosine in between")
     clip: NonNegative = Field(description="largest gradient norm; 0 is off")
-    clip_mode: Literal["parameter", "global"] = Field(
-        description="clip each tensor by itself (the paper) or all together"
-    )
+    clip_mode: Literal["parameter", "global"] = Field(description="clip each tensor alone (the paper) or all together")
     freeze_last_layer: Fraction = Field(description="share of the run in which the prototypes stand still")
     accumulate: int = Field(ge=1, description="slices a batch is computed in: less memory, the same result")
 
 
 class Run(Section):
-    steps: Auto | Annotated[int, Field(ge=1)] = Field(
-        description="optimizer steps; every schedule is stretched to them"
-    )
+    steps: Auto | Annotated[int, Field(ge=1)] = Field(description="optimizer steps; schedules are stretched to them")
     batch_size: Auto | Annotated[int, Field(ge=2)] = Field(description="images a step, over all processes")
     seed: int = Field(ge=0, description="of everything random")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(description="auto is measured once, at the start")
-    attention: Literal["auto", "fused", "math"] = Field(
-        description="attention kernels; auto is measured once, at the start"
-    )
+    attention: Literal["auto", "fused", "math"] = Field(description="attention kernels; auto is measured once")
     compile: bool = Field(description="torch.compile the backbone; needs a C++ compiler on a CPU")
     save_every: int = Field(ge=1, description="steps between checkpoints")
     save_minutes: Positive = Field(description="minutes between checkpoints, whichever comes first")
     log_every: int = Field(
-        ge=1, description="steps between reads of the device, each writes these steps to metrics.jsonl"
+        ge=1, description="steps between reads of the device; each writes its steps to metrics.jsonl"
     )
     tensorboard: bool = Field(description="also write TensorBoard events (extra `tensorboard`)")
 

@@ -43,7 +43,7 @@ def dino_loss(student_VBK: Tensor, probs_GBK: Tensor, temp: float) -> Tensor:
     Raises:
         ValueError: If no pair is left (fewer than two student views).
 
-    Source: Caron et al. 2021, arXiv:2104.14294, equation 3. Departs: mean over pairs, not their sum (as the authors' code).
+    Source: Caron et al. 2021, arXiv:2104.14294, equation 3. Departs: mean over pairs, not sum (as the authors' code).
     """
     views, globals_ = student_VBK.shape[0], probs_GBK.shape[0]
     pairs = globals_ * views - globals_
@@ -53,7 +53,8 @@ def dino_loss(student_VBK: Tensor, probs_GBK: Tensor, temp: float) -> Tensor:
     dots_BGV = torch.bmm(probs_GBK.transpose(0, 1), scaled_VBK.permute(1, 2, 0))
     entropy_BGV = torch.logsumexp(scaled_VBK, dim=-1).T[:, None, :] - dots_BGV
     same_view_GV = torch.eye(globals_, views, dtype=torch.bool, device=entropy_BGV.device)
-    return entropy_BGV.masked_fill(same_view_GV, 0.0).sum() / (pairs * entropy_BGV.shape[0])
+    loss: Tensor = entropy_BGV.masked_fill(same_view_GV, 0.0).sum() / (pairs * entropy_BGV.shape[0])
+    return loss
 
 
 def mean_entropy(probs_GBK: Tensor) -> Tensor:
@@ -61,7 +62,8 @@ def mean_entropy(probs_GBK: Tensor) -> Tensor:
 
     The loss minus this is the mean KL divergence from teacher to student, the part that learning can remove.
     """
-    return torch.special.entr(probs_GBK).sum(dim=-1).mean()
+    entropy: Tensor = torch.special.entr(probs_GBK).sum(dim=-1).mean()
+    return entropy
 
 
 def marginal_entropy(probs_sum_K: Tensor) -> Tensor:
@@ -70,4 +72,5 @@ def marginal_entropy(probs_sum_K: Tensor) -> Tensor:
     Args:
         probs_sum_K: Sum of target probabilities over views, images and processes; the scale does not matter.
     """
-    return torch.special.entr(probs_sum_K / probs_sum_K.sum()).sum()
+    entropy: Tensor = torch.special.entr(probs_sum_K / probs_sum_K.sum()).sum()
+    return entropy

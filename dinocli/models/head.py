@@ -90,4 +90,4 @@ class DinoNetwork(nn.Module):
         with torch.set_grad_enabled(self.backbone_learns and torch.is_grad_enabled()):
             features = torch.cat([self.backbone(same_size) for same_size in views])
         scores: Tensor = self.head(features)
-        return scores.unflatten(0, (count, -1))
+        return scores.view(count, -1, scores.shape[-1])
