@@ -1,0 +1,135 @@
+"""The random crop: which box, which way round. A Kornia augmentation, replayable with `params=`.
+
+Parameters are raw uniforms, because Kornia draws them before it tells anybody the true size of an image; they become
+boxes when they are applied.
+
+Legend: B images, C channels, H W pixels of the canvas, S pixels of the view's side, N tries.
+"""
+
+from typing import Any
+
+import torch
+from kornia.augmentation import AugmentationBase2D
+from kornia.augmentation.random_generator import RandomGeneratorBase
+from torch import Tensor
+
+from dinocli.augment.resample import FULL_SCALE, resample
+
+_TRIES = 10
+
+
+class CropGenerator(RandomGeneratorBase):  # type: ignore[misc]
+    """Draws what a crop needs, without knowing any size.
+
+    Args:
+        hflip: Probability of a left-right flip.
+        vflip: Probability of an up-down flip.
+        rot90: Probability of a turn by 90, 180 or 270 degrees, each as likely.
+    """
+
+    def __init__(self, hflip: float, vflip: float, rot90: float) -> None:
+        super().__init__()
+        self.hflip, self.vflip, self.rot90 = hflip, vflip, rot90
+
+    def __repr__(self) -> str:
+        return f"hflip={self.hflip}, vflip={self.vflip}, rot90={self.rot90}"
+
+    def make_samplers(self, device: torch.device, dtype: torch.dtype) -> None:
+        """Keep nothing: every draw is a plain uniform on the CPU, whatever device the images are on."""
+
+    def forward(self, batch_shape: tuple[int, ...], same_on_batch: bool = False) -> dict[str, Tensor]:
+        """Draw for each image by itself; `same_on_batch` is Kornia's, and a crop of ours never sets it."""
+        count = batch_shape[0]
+        hflip, vflip, turned = torch.rand(3, count)
+        return {
+            "area": torch.rand(count, _TRIES),
+            "ratio": torch.rand(count, _TRIES),
+            "place": torch.rand(count, 2),
+            "hflip": hflip < self.hflip,
+            "vflip": vflip < self.vflip,
+            "turns": torch.randint(1, 4, (count,)) * (turned < self.rot90),
+        }
+
+
+def choose_boxes(
+    params: dict[str, Tensor], sizes_B2: Tensor, scale: tuple[float, float], ratio: tuple[float, float]
+) -> Tensor:
+    """Turn uniforms into boxes: the first of ten tries that fits, else the centre with a clamped ratio.
+
+    Args:
+        params: `area` and `ratio` (B, N) and `place` (B, 2), uniform in [0, 1).
+        sizes_B2: True height and width, pixels.
+        scale: Smallest and largest share of the image's area.
+        ratio: Smallest and largest width / height, drawn evenly in its logarithm.
+
+    Returns:
+        (B, 4) int64: top, left, height, width.
+    Source: torchvision's `RandomResizedCrop.get_params`, for a whole batch at once.
+    """
+    sizes_B12 = sizes_B2.double()[:, None]
+    area_BN = sizes_B12.prod(2) * (scale[0] + (scale[1] - scale[0]) * params["area"].double())
+    aspect_BN = ratio[0] * (ratio[1] / ratio[0]) ** params["ratio"].double()
+    tries_BN2 = torch.stack([area_BN / aspect_BN, area_BN * aspect_BN], dim=2).sqrt().round()
+    fits_BN = ((tries_BN2 >= 1) & (tries_BN2 <= sizes_B12)).all(2)
+    first_B = fits_BN.int().argmax(1)
+    found_B1 = fits_BN.any(1, keepdim=True)
+    tallest_widest = torch.stack([sizes_B2[:, 1] / ratio[0], sizes_B2[:, 0] * ratio[1]], dim=1).round().clamp(min=1)
+    fallback_B2 = torch.minimum(tallest_widest.double(), sizes_B12[:, 0])
+    box_B2 = torch.where(found_B1, tries_BN2[torch.arange(len(first_B)), first_B], fallback_B2)
+    room_B2 = sizes_B12[:, 0] - box_B2
+    corner_B2 = torch.where(found_B1, params["place"].double() * (room_B2 + 1), room_B2 / 2).floor()
+    return torch.cat([corner_B2, box_B2], dim=1).long()
+
+
+class AntialiasedCrop(AugmentationBase2D):  # type: ignore[misc]
+    """Random resized crop with PIL's bicubic, flips and right-angle turns, each image by itself.
+
+    Call it with `sizes_B2=`, the true height and width of each image on its padded canvas (pixels, on the CPU);
+    without, every image fills the canvas. Takes uint8 or uint16, gives float32 in [0, 1].
+
+    Args:
+        size: Side of the square view, pixels.
+        scale: Smallest and largest share of the image's area.
+        ratio: Smallest and largest width / height of the box.
+        hflip: Probability of a left-right flip.
+        vflip: Probability of an up-down flip.
+        rot90: Probability of a turn by 90, 180 or 270 degrees.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        scale: tuple[float, float],
+        ratio: tuple[float, float],
+        hflip: float,
+        vflip: float,
+        rot90: float,
+    ) -> None:
+        super().__init__(p=1.0)
+        self.flags = {"size": size, "scale": scale, "ratio": ratio}
+        self._param_generator = CropGenerator(hflip, vflip, rot90)
+
+    def transform_tensor(self, input: Tensor, **_: Any) -> Tensor:
+        """Leave the canvas as it is: Kornia's own would refuse integers, and a copy to float is made per box."""
+        return input
+
+    def validate_tensor(self, input: Tensor) -> None:
+        """Refuse what is not a batch of canvases."""
+        if input.ndim != 4 or input.dtype not in FULL_SCALE:
+            raise TypeError(f"a batch of canvases is (B, C, H, W), uint8 or uint16; got {input.dtype}, {input.shape}")
+
+    def apply_transform(
+        self, input: Tensor, params: dict[str, Tensor], flags: dict[str, Any], transform: Tensor | None = None
+    ) -> Tensor:
+        """Cut, resize and orient."""
+        canvas_B2 = torch.tensor(input.shape[-2:]).expand(len(input), 2)
+        boxes_B4 = choose_boxes(params, params.get("sizes_B2", canvas_B2).cpu(), flags["scale"], flags["ratio"])
+        # A turn is one or two mirrors and, if it is odd, a swap of the axes; the mirrors cost nothing in the weights.
+        turns_B = params["turns"]
+        up_down_B = params["vflip"] ^ (turns_B >= 2)
+        left_right_B = params["hflip"] ^ ((turns_B == 1) | (turns_B == 2))
+        views = resample(input, boxes_B4, flags["size"], torch.stack([up_down_B, left_right_B], dim=1))
+        swapped = (turns_B % 2 == 1).nonzero()[:, 0].to(views.device)
+        if len(swapped):
+            views[swapped] = views[swapped].mT
+        return views

@@ -1,0 +1,145 @@
+"""Changes of colour and sharpness: Kornia augmentations where Kornia's own is slow or coarser than the paper.
+
+Kornia draws the order of a colour jitter once a call, and its hue (through HSV) and blur cost five times what these do.
+Grayscale and solarize are Kornia's as they are.
+
+Legend: B images, C channels, S pixels of the view's side, T taps of the blur. Views are float32 in [0, 1].
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from kornia import enhance
+from kornia.augmentation import IntensityAugmentationBase2D
+from kornia.augmentation.random_generator import ColorJitterGenerator, RandomGaussianBlurGenerator
+from torch import Tensor
+
+from dinocli.augment.resample import dense, separable
+
+
+def adjust_hue(views_B3SS: Tensor, turn_B: Tensor) -> Tensor:
+    """Turn the colour circle, as HSV does, without leaving RGB.
+
+    Hue is a place on a hexagon, and a channel falls off with the distance from its corner. Measured in units of the
+    chroma (largest minus smallest channel) neither direction needs a division, and a grey pixel stays as it is.
+
+    Args:
+        views_B3SS: RGB.
+        turn_B: In turns, -0.5 to 0.5.
+
+    Returns:
+        (B, 3, S, S), equal to `kornia.enhance.adjust_hue` (which takes radians) within rounding.
+    """
+    red, green, blue = views_B3SS.unbind(1)
+    low, high = views_B3SS.amin(1), views_B3SS.amax(1)
+    chroma = high - low
+    hue = torch.where(high == green, torch.add(blue - red, chroma, alpha=2), torch.add(red - green, chroma, alpha=4))
+    hue = torch.where(high == red, green - blue, hue)  # corners: red 0, green 2, blue 4, and 6 is red again
+    sextants = turn_B.to(views_B3SS.device).view(-1, 1, 1) * 6
+    turned = torch.empty_like(views_B3SS)
+    for channel, corner in enumerate((0, 2, 4)):
+        apart = torch.addcmul(hue, chroma, sextants - corner).abs_()
+        apart = torch.minimum(apart, torch.sub(apart, chroma, alpha=6).abs_())  # the short way round
+        share = torch.mul(chroma, 2).sub_(apart).clamp_(min=0)
+        torch.add(torch.minimum(share, chroma, out=share), low, out=turned[:, channel])
+    return turned
+
+
+_CHANGES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "brightness_factor": enhance.adjust_brightness_accumulative,
+    "contrast_factor": enhance.adjust_contrast_with_mean_subtraction,
+    "saturation_factor": enhance.adjust_saturation_with_gray_subtraction,
+    "hue_factor": adjust_hue,
+}
+
+
+class JitterGenerator(ColorJitterGenerator):  # type: ignore[misc]
+    """Kornia's factors, with an order for each image: `order` is (B, 4) instead of (4,)."""
+
+    def forward(self, batch_shape: tuple[int, ...], same_on_batch: bool = False) -> dict[str, Tensor]:
+        """Draw factors and orders."""
+        params: dict[str, Tensor] = super().forward(batch_shape, same_on_batch)
+        return params | {"order": torch.rand(batch_shape[0], len(_CHANGES)).argsort(1)}
+
+
+class PerImageJitter(IntensityAugmentationBase2D):  # type: ignore[misc]
+    """Change brightness, contrast, saturation and hue, in an order of its own for each image, as torchvision does.
+
+    A strength of 0 leaves its change out; with saturation and hue at 0 one channel is enough.
+
+    Args:
+        brightness: Factor from 1-x to 1+x.
+        contrast: Likewise, around the mean of the image's luminance.
+        saturation: Likewise.
+        hue: Turns from -x to x, at most 0.5.
+        p: Probability.
+    """
+
+    def __init__(self, brightness: float, contrast: float, saturation: float, hue: float, p: float) -> None:
+        super().__init__(p=p)
+        self._param_generator = JitterGenerator(brightness, contrast, saturation, hue)
+        strengths = (brightness, contrast, saturation, hue)
+        self._active = [(i, name) for i, (name, x) in enumerate(zip(_CHANGES, strengths, strict=True)) if x > 0]
+
+    def apply_transform(
+        self, input: Tensor, params: dict[str, Tensor], flags: dict[str, Any], transform: Tensor | None = None
+    ) -> Tensor:
+        """Work in four rounds; in each, a change takes the images whose turn it is."""
+        views = input.clamp(0, 1)
+        orders = params["order"].tolist()
+        for turn in range(len(_CHANGES)):
+            for number, name in self._active:
+                rows = [row for row, order in enumerate(orders) if order[turn] == number]
+                views = change_rows(views, rows, _CHANGES[name], params[name])
+        return views
+
+
+class GaussianBlur(IntensityAugmentationBase2D):  # type: ignore[misc]
+    """Blur with a standard deviation of its own for each image; the border is continued by its last pixel.
+
+    The kernel reaches four standard deviations: nothing is cut off, at no price, since it is one matrix per axis.
+
+    Args:
+        sigma: Smallest and largest standard deviation, pixels of the view.
+        p: Probability.
+    """
+
+    def __init__(self, sigma: tuple[float, float], p: float) -> None:
+        super().__init__(p=p)
+        self.flags = {"reach": math.ceil(4 * sigma[1])}
+        self._param_generator = RandomGaussianBlurGenerator(sigma)
+
+    def apply_transform(
+        self, input: Tensor, params: dict[str, Tensor], flags: dict[str, Any], transform: Tensor | None = None
+    ) -> Tensor:
+        """Blur along both axes."""
+        size, reach = input.shape[-1], flags["reach"]
+        step_T = torch.arange(-reach, reach + 1, device=input.device)
+        kernel_BT = torch.exp(-0.5 * (step_T / params["sigma"].to(input.device)[:, None]) ** 2)
+        kernel_BT = kernel_BT / kernel_BT.sum(1, keepdim=True)
+        source_ST = (torch.arange(size, device=input.device)[:, None] + step_T).clamp(0, size - 1)
+        taps = (len(input), size, len(step_T))
+        matrix = dense(source_ST.expand(taps), kernel_BT[:, None].expand(taps), size)
+        return separable(input, matrix, matrix)
+
+
+def change_rows(views_BCSS: Tensor, rows: list[int], change: Callable[..., Tensor], *values: Tensor) -> Tensor:
+    """Apply a change to some images of a batch, so that nothing is computed for the others.
+
+    Kornia computes it for all and picks afterwards, which is what a CPU pays for.
+
+    Args:
+        views_BCSS: The batch; written to.
+        rows: Which images.
+        change: Takes the chosen images and their rows of `values`.
+        values: Tensors with one row per image of the batch, on the CPU.
+    """
+    if len(rows) == len(views_BCSS):
+        return change(views_BCSS, *values)
+    if rows:
+        index = torch.tensor(rows)
+        there = index.to(views_BCSS.device)
+        views_BCSS[there] = change(views_BCSS[there], *(value[index] for value in values))
+    return views_BCSS
