@@ -141,7 +141,8 @@ def _collapse(start: Scores, end: Scores) -> str:
 
 def _numbers(start: Scores, end: Scores, change: Difference) -> str:
     return (
-        f"mean reciprocal rank {start.retrieval_mrr:.3f} -> {end.retrieval_mrr:.3f} "
+        f"mean reciprocal rank from {start.retrieval_mrr:.3f} to {end.retrieval_mrr:.3f} "
         f"({change.mean:+.3f}, 95 % interval {change.low:+.3f} to {change.high:+.3f}), "
-        f"feature std {start.feature_std:.3f} -> {end.feature_std:.3f}, RankMe {start.rankme:.1f} -> {end.rankme:.1f}"
+        f"feature std from {start.feature_std:.3f} to {end.feature_std:.3f}, "
+        f"RankMe from {start.rankme:.1f} to {end.rankme:.1f}"
     )

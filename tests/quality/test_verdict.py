@@ -60,7 +60,7 @@ def test_better() -> None:
     found = verdict(clean, clean + 3 * noise, clean, clean + 2 * noise)
     assert (found.outcome, found.keep) == ("better", "adapted")
     start, end = (measure(clean, clean + factor * noise, clean)[0].retrieval_mrr for factor in (3, 2))
-    assert f"{start:.3f} -> {end:.3f}" in found.reason
+    assert f"from {start:.3f} to {end:.3f}" in found.reason
 
 
 def test_worse() -> None:

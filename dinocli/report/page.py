@@ -1,0 +1,151 @@
+"""The report of a run: one HTML file that opens anywhere, offline, in ten years.
+
+Everything is inside the file: style, charts as SVG, pictures as data. No script runs and nothing is fetched, and the
+page itself forbids both to the browser, so that a hostile file name stays a name even if an escape were forgotten.
+"""
+
+import base64
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+
+from dinocli.report.atomic import write_atomically
+from dinocli.report.chart import Curve, line_chart
+from dinocli.report.text import html_text, number, visible
+
+Cell = str | int | float
+
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+
+# What may stand in a column that is set flush right: 12, -0.5, +3.1 %, 2.0x, 14 s, +0.1 to +0.3, –.
+_NUMBER = r"[+\-~]?[\d.,]+(e-?\d+)?( ?(%|×|[a-zA-Z]{1,3}))?"
+_NUMERIC = re.compile(rf"{_NUMBER}( to {_NUMBER})?|–|-?∞")
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of a report.
+
+    Args:
+        title: Heading above it.
+        header: One name per column.
+        rows: As many cells as the header each; floats are shown with four digits.
+        note: A sentence below it, or empty.
+    """
+
+    title: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that a page shows, in the order in which it is shown; empty parts are left out.
+
+    Args:
+        title: Of the page and the browser's tab.
+        verdict_outcome: One or two words, such as "better"; empty where there is nothing to judge.
+        verdict_sentence: Why.
+        facts: (name, value) pairs about the run.
+        tables: Scores, clusters and the like.
+        curves: Charts.
+        images: (caption, PNG file as bytes) pairs.
+        notes: Sentences for the careful reader, at the end.
+    """
+
+    title: str
+    verdict_outcome: str = ""
+    verdict_sentence: str = ""
+    facts: Sequence[tuple[str, Cell]] = ()
+    tables: Sequence[Table] = ()
+    curves: Sequence[Curve] = ()
+    images: Sequence[tuple[str, bytes]] = ()
+    notes: Sequence[str] = ()
+
+
+def write_report(path: Path, report: Report) -> None:
+    """Write a report as one self-contained HTML file.
+
+    The same report gives the same bytes: the date, where wanted, is one of the facts.
+
+    Args:
+        path: Of the file, replaced as a whole.
+        report: Plain data; all text is escaped here and nowhere before.
+
+    Raises:
+        OSError: If the file cannot be written.
+    """
+    write_atomically(path, _page(report).encode("utf-8"))
+
+
+def _page(report: Report) -> str:
+    style = files("dinocli.report").joinpath("page.css").read_text("utf-8")
+    sections = [_verdict(report), *map(_table, report.tables), _curves(report.curves)]
+    sections += [*(_image(caption, png) for caption, png in report.images), _facts(report.facts), _notes(report.notes)]
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{html_text(report.title)}</title>\n<style>\n{style}</style>\n</head>\n<body>\n<main>\n"
+        f"<h1>{html_text(report.title)}</h1>\n" + "\n".join(filter(None, sections)) + "\n</main>\n</body>\n</html>\n"
+    )
+
+
+def _verdict(report: Report) -> str:
+    if not report.verdict_outcome:
+        return ""
+    outcome = html_text(report.verdict_outcome)
+    return (
+        f'<section class="verdict" data-outcome="{outcome}">\n<p class="outcome">{outcome}</p>\n'
+        f"<p>{html_text(report.verdict_sentence)}</p>\n</section>"
+    )
+
+
+def _table(table: Table) -> str:
+    shown = [[number(cell) if isinstance(cell, int | float) else visible(cell) for cell in row] for row in table.rows]
+    columns = zip(*shown, strict=True) if shown else [()] * len(table.header)
+    classes = [' class="number"' if column and all(map(_NUMERIC.fullmatch, column)) else "" for column in columns]
+    head = "".join(f"<th{c}>{html_text(name)}</th>" for name, c in zip(table.header, classes, strict=True))
+    body = "\n".join(
+        "<tr>" + "".join(f"<td{c}>{escape(cell)}</td>" for cell, c in zip(row, classes, strict=True)) + "</tr>"
+        for row in shown
+    )
+    note = f'\n<p class="note">{html_text(table.note)}</p>' if table.note else ""
+    return (
+        f'<section>\n<h2>{html_text(table.title)}</h2>\n<div class="scroll"><table>\n<thead><tr>{head}</tr></thead>\n'
+        f"<tbody>\n{body}\n</tbody>\n</table></div>{note}\n</section>"
+    )
+
+
+def _curves(curves: Sequence[Curve]) -> str:
+    if not curves:
+        return ""
+    figures = "\n".join(map(line_chart, curves))
+    return f'<section>\n<h2>Curves</h2>\n<div class="charts">\n{figures}\n</div>\n</section>'
+
+
+def _image(caption: str, png: bytes) -> str:
+    source = f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"
+    picture = f'<img alt="{html_text(caption)}" src="{source}">'
+    return f'<section>\n<h2>{html_text(caption)}</h2>\n<div class="scroll">{picture}</div>\n</section>'
+
+
+def _facts(facts: Sequence[tuple[str, Cell]]) -> str:
+    if not facts:
+        return ""
+    pairs = "\n".join(
+        f"<dt>{html_text(name)}</dt><dd>{html_text(value if isinstance(value, str) else number(value))}</dd>"
+        for name, value in facts
+    )
+    return f"<section>\n<h2>This run</h2>\n<dl>\n{pairs}\n</dl>\n</section>"
+
+
+def _notes(notes: Sequence[str]) -> str:
+    if not notes:
+        return ""
+    items = "\n".join(f"<li>{html_text(note)}</li>" for note in notes)
+    return f'<section>\n<h2>Notes</h2>\n<ul class="notes">\n{items}\n</ul>\n</section>'
