@@ -1,0 +1,240 @@
+"""Decode once: the first pass packs all canvases; every later epoch, and the next run, only copy them.
+
+Guarantees: order and content do not depend on the number of threads; a file is complete or not there; a run that is
+killed leaves one temporary file at most, which a later one removes. The price: a change of any image, of the range or
+of the short side decodes everything anew.
+"""
+
+import csv
+import errno
+import hashlib
+import math
+import re
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dinocli.data.packfile import SUFFIX, append_index, new_file, open_file, remove_old
+from dinocli.data.parallel import in_order, thread_count
+from dinocli.data.read import Canvas, Reader
+from dinocli.data.room import disk_room, memory_room, parse_bytes
+from dinocli.data.sources import ImageList
+from dinocli.data.store import BadLimit, Index, Packed, Store, Stream
+from dinocli.errors import DataError, UsageError
+
+Progress = Callable[[int, int], None]
+"""Called with images done and images in all."""
+
+_PROBES = 32  # images decoded to guess the size of all
+_MARGIN = 1.1  # on that guess
+
+
+class _Full(Exception):
+    """The guess was too small: the canvases do not fit."""
+
+
+def open_store(
+    images: ImageList,
+    reader: Reader,
+    *,
+    cache: str,
+    workers: int | Literal["auto"],
+    max_bad: str,
+    shared: bool,
+    folder: Path,
+    progress: Progress | None = None,
+) -> Store:
+    """Decode the images into a store, or find what an earlier run has decoded.
+
+    A packed file of the same images and settings is used wherever there is one. Else memory is taken if all fits into
+    half of what is free, else a file if that fits into half of the free disk, else the store streams.
+
+    Args:
+        images: The dataset.
+        reader: How to read it.
+        cache: ``auto``, ``off`` (stream), or the most bytes to keep (``8G``).
+        workers: Threads that decode; 0 decodes in the caller's.
+        max_bad: Unreadable images that are accepted, as a share (``10%``) or a number (``25``). Names that
+            `find_images` set aside count too.
+        shared: Several processes will open it: not in memory but in a file. Open it in one first; the others then
+            find the file.
+        folder: Of packed files.
+        progress: See `Progress`.
+
+    Raises:
+        UsageError: A ``cache`` or ``max_bad`` that makes no sense.
+        DataError: Too many images are unreadable, or all.
+    """
+    cap = None if cache in ("auto", "off") else parse_bytes(cache)
+    limit = _bad_limit(max_bad, len(images) + len(images.bad))
+    threads = thread_count(workers)
+    if cache == "off":
+        return _stream(images, reader, threads, limit, progress)
+    file = folder / (_key(images, reader) + SUFFIX)
+    if (found := open_file(file, reader, images)) is not None:
+        limit.check(found.bad)
+        return found
+    need = _guess(images, reader)
+    fill = partial(_fill, images, reader, threads, limit, progress)
+    memory, disk = (room if cap is None else min(room, cap) for room in (memory_room(), disk_room(folder)))
+    try:
+        if need <= memory and not shared:
+            return _in_memory(images, reader, memory, fill)
+        if need <= disk:
+            return _on_disk(images, reader, file, disk, fill)
+    except _Full:
+        pass  # the guess was wrong; streaming always works
+    return _stream(images, reader, threads, limit, progress)
+
+
+def write_bad(path: Path, bad: Sequence[tuple[str, str]]) -> None:
+    """Write unreadable images as CSV with the columns path, reason; the file is complete or not there."""
+    temporary = path.with_name(path.name + ".tmp")
+    with open(temporary, "w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("path", "reason"), *bad])
+    temporary.replace(path)
+
+
+def _bad_limit(spec: str, total: int) -> BadLimit:
+    match = re.fullmatch(r"(?:(\d+(?:\.\d+)?)%|(\d+))", spec.strip())
+    if match is None or (match[1] and float(match[1]) > 100):
+        raise UsageError(f"--max-bad {spec!r} is not known; use a share, such as 10%, or a number, such as 25")
+    return BadLimit(spec, math.floor(float(match[1]) / 100 * total) if match[1] else int(match[2]), total)
+
+
+def _key(images: ImageList, reader: Reader) -> str:
+    """Name what the canvases depend on, and nothing else: models with another mean or size share a file."""
+    about = reader.preprocess
+    settings = (
+        about.range_policy,
+        about.range_low,
+        about.range_high,
+        about.deep,
+        about.grey,
+        about.channels,
+        about.page,
+    )
+    return hashlib.sha256(f"{images.digest()} {settings} {reader.short_side}".encode()).hexdigest()[:32]
+
+
+def _guess(images: ImageList, reader: Reader) -> int:
+    """Guess the bytes of all canvases from a few, evenly spread over the list."""
+    rows = np.linspace(0, len(images) - 1, min(_PROBES, len(images))).astype(int).tolist()
+    sizes = [
+        sum(canvas.nbytes for canvas in found)
+        for row in rows
+        if not isinstance(found := _read(images, reader, row), str)
+    ]
+    return int(np.mean(sizes) * len(images) * _MARGIN) if sizes else 0
+
+
+def _read(images: ImageList, reader: Reader, row: int) -> list[Canvas] | str:
+    """Return canvases, or why there are none."""
+    try:
+        return reader.canvases(images.path(row))
+    except DataError as error:
+        return str(error)
+
+
+def _fill(
+    images: ImageList,
+    reader: Reader,
+    threads: int,
+    limit: BadLimit,
+    progress: Progress | None,
+    add: Callable[[Canvas], int],
+) -> tuple[Index, list[tuple[int, str]]]:
+    """Decode all images and hand each canvas to ``add``, which returns its offset."""
+    starts, rows, places = [0], [], []
+    unreadable: list[tuple[int, str]] = []
+    for row, found in enumerate(in_order(partial(_read, images, reader), range(len(images)), threads)):
+        if isinstance(found, str):
+            unreadable.append((row, found))
+            limit.check([*images.bad, *((images.names[bad], reason) for bad, reason in unreadable)])
+        else:
+            places += [(add(canvas), *canvas.shape[1:]) for canvas in found]
+            starts.append(len(places))
+            rows.append(row)
+        if progress is not None:
+            progress(row + 1, len(images))
+    index = Index(np.array(starts), np.array(places, np.int64).reshape(-1, 3), np.array(rows, np.int64))
+    return index, unreadable
+
+
+_Fill = Callable[[Callable[[Canvas], int]], tuple[Index, list[tuple[int, str]]]]
+
+
+def _in_memory(images: ImageList, reader: Reader, room: int, fill: _Fill) -> Packed:
+    # Reserving costs nothing: the system hands out pages when they are first written. What stays unused is cut off.
+    buffer: NDArray[np.uint8] = np.empty(room, np.uint8)
+    used = 0
+
+    def add(canvas: Canvas) -> int:
+        nonlocal used
+        start, used = used, used + canvas.nbytes
+        if used > room:
+            raise _Full
+        buffer[start:used] = canvas.reshape(-1).view(np.uint8)
+        return start
+
+    index, unreadable = fill(add)
+    buffer.resize(used, refcheck=False)
+    return Packed(reader, *_names(images, index, unreadable), buffer, index, "memory")
+
+
+def _on_disk(images: ImageList, reader: Reader, path: Path, room: int, fill: _Fill) -> Packed:
+    used = 0
+    try:
+        with new_file(path) as file:
+
+            def add(canvas: Canvas) -> int:
+                nonlocal used
+                start, used = used, used + canvas.nbytes
+                if used > room:
+                    raise _Full
+                file.write(canvas.data)
+                return start
+
+            index, unreadable = fill(add)
+            append_index(file, index, unreadable)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+            raise _Full from error
+        raise
+    remove_old(path.parent)
+    store = open_file(path, reader, images)
+    assert store is not None
+    return store
+
+
+def _names(
+    images: ImageList, index: Index, unreadable: list[tuple[int, str]]
+) -> tuple[list[str], list[tuple[str, str]]]:
+    bad = [*images.bad, *((images.names[row], reason) for row, reason in unreadable)]
+    return [images.names[row] for row in index.rows_N.tolist()], bad
+
+
+def _stream(images: ImageList, reader: Reader, threads: int, limit: BadLimit, progress: Progress | None) -> Stream:
+    """Look at all headers: that tells the windows, and finds most of what is unreadable without decoding."""
+    counts: list[tuple[int, int]] = []
+    bad = list(images.bad)
+    for row, found in enumerate(in_order(partial(_count, images, reader), range(len(images)), threads)):
+        if isinstance(found, str):
+            bad.append((images.names[row], found))
+            limit.check(bad)
+        else:
+            counts.append((row, found))
+        if progress is not None:
+            progress(row + 1, len(images))
+    return Stream(reader, images, bad, counts, limit, threads)
+
+
+def _count(images: ImageList, reader: Reader, row: int) -> int | str:
+    try:
+        return reader.count(images.path(row))
+    except DataError as error:
+        return str(error)

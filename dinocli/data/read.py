@@ -1,0 +1,124 @@
+"""The Reader: one image file -> canvases, the same for every command that reads images.
+
+Training, embedding and segmentation all read through here, with the `Preprocess` that is stored beside the weights, so
+that no command can see other pixels than the weights were trained on.
+"""
+
+import math
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from dinocli.config.preprocess import Preprocess
+from dinocli.data.decode import image_size, read_native
+from dinocli.data.ranges import MEASURED, map_range
+from dinocli.errors import DataError, UsageError
+
+Canvas = NDArray[Any]
+"""An image ready to be cropped: (C, h, w), uint8 or uint16; C is 1 for grey datasets, else 3 (RGB)."""
+
+STRIP = 2.5
+"""Longer side / shorter side from which an image is cut into windows: a crop of common shape would miss most of it."""
+
+_WINDOW = 1.5  # longer / shorter side of one window
+_OVERLAP = 0.25  # share of a window that its neighbour shows too, at least: nothing lies only on a border
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Reads files into canvases. Plain data, so that it can be sent to another process.
+
+    Args:
+        preprocess: Range, depth, colour, channels, page. Its size, mean and std are not used here.
+        short_side: Pixels of a canvas's shorter side; smaller images keep their size, they are never enlarged.
+    """
+
+    preprocess: Preprocess
+    short_side: int
+
+    def __post_init__(self) -> None:
+        if len(self.preprocess.channels) not in (0, 1, 3):
+            count = len(self.preprocess.channels)
+            raise UsageError(f"--channels names {count} channels; name one (grey) or three (red, green, blue)")
+
+    def canvases(self, path: str) -> list[Canvas]:
+        """Read an image at canvas size.
+
+        Returns:
+            One canvas; of a strip (longer than 2.5 times its other side) overlapping windows that together show all of
+            it, from the top or left. Their number follows from the size alone.
+
+        Raises:
+            DataError: The file cannot be read; the reason, without the name.
+        """
+        size = self._size(path)
+        canvas = _resized(self._mapped(path, self.short_side), *size)
+        return [np.ascontiguousarray(canvas[:, rows, columns]) for rows, columns in windows(*size)]
+
+    def full(self, path: str) -> Canvas:
+        """Read an image at its own resolution, range mapped; errors as `canvases`."""
+        return self._mapped(path, sys.maxsize)
+
+    def count(self, path: str) -> int:
+        """Return the number of canvases from the file's header alone; errors as `canvases`."""
+        return len(list(windows(*self._size(path))))
+
+    def _size(self, path: str) -> tuple[int, int]:
+        """Return the canvas size; from the header, as the pixels of a JPEG may come in another size."""
+        return shrunk_size(*image_size(path, page=self.preprocess.page), self.short_side)
+
+    def _mapped(self, path: str, enough: int) -> Canvas:
+        about = self.preprocess
+        pixels = read_native(path, page=about.page, channels=about.channels, enough=enough)
+        if about.deep and pixels.dtype == np.uint8 and about.range_policy in MEASURED:
+            raise DataError("an 8-bit image among deeper ones; leave it out, or use --range full")
+        return _with_colours(map_range(pixels, about).transpose(2, 0, 1), grey=about.grey)
+
+
+def shrunk_size(height: int, width: int, short_side: int) -> tuple[int, int]:
+    """Return the size with the given shorter side, aspect kept to the nearest pixel, never enlarged."""
+    short = min(height, width)
+    if short <= short_side:
+        return height, width
+    return max(1, round(height * short_side / short)), max(1, round(width * short_side / short))
+
+
+def windows(height: int, width: int) -> Iterator[tuple[slice, slice]]:
+    """Yield (rows, columns) of the canvases that one image is cut into: itself, or overlapping parts of a strip."""
+    short, long = sorted((height, width))
+    if long <= STRIP * short:
+        yield slice(0, height), slice(0, width)
+        return
+    length = round(_WINDOW * short)
+    count = 1 + math.ceil((long - length) / (length * (1 - _OVERLAP)))
+    for start in np.linspace(0, long - length, count).round().astype(int).tolist():
+        part = slice(start, start + length)
+        yield (part, slice(0, width)) if height > width else (slice(0, height), part)
+
+
+def _with_colours(canvas: Canvas, *, grey: bool) -> Canvas:
+    """Make one channel of three, or three of one, as the dataset has it."""
+    if grey and canvas.shape[0] == 3:
+        luma: Canvas = np.rint(np.tensordot(_LUMA, canvas.astype(np.float32), axes=1)).astype(canvas.dtype)
+        return luma[None]
+    return canvas if grey or canvas.shape[0] == 3 else np.repeat(canvas, 3, axis=0)
+
+
+def _resized(canvas: Canvas, height: int, width: int) -> Canvas:
+    """Down-scale with antialias (bicubic over the whole footprint of a pixel); deep canvases in float."""
+    if canvas.shape[1:] == (height, width):
+        return canvas
+    if canvas.dtype == np.uint8:
+        image = Image.fromarray(canvas[0] if len(canvas) == 1 else np.ascontiguousarray(canvas.transpose(1, 2, 0)))
+        small: Canvas = np.asarray(image.resize((width, height), Image.Resampling.BICUBIC))
+        return small[None] if small.ndim == 2 else small.transpose(2, 0, 1)
+    planes = [Image.fromarray(plane.astype(np.float32)) for plane in canvas]
+    small = np.stack([np.asarray(plane.resize((width, height), Image.Resampling.BICUBIC)) for plane in planes])
+    deep: Canvas = np.rint(small.clip(0, np.iinfo(canvas.dtype).max)).astype(canvas.dtype)
+    return deep

@@ -1,0 +1,166 @@
+"""Where canvases come from during a run: packed once into one buffer, or decoded again each time."""
+
+import mmap
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dinocli.data.read import Canvas, Reader
+from dinocli.data.sources import ImageList
+from dinocli.errors import DataError
+
+Kind = Literal["memory", "disk", "stream"]
+
+
+class Unreadable(DataError):
+    """One image that cannot be read; others can."""
+
+
+@dataclass(frozen=True)
+class BadLimit:
+    """How many unreadable images are accepted.
+
+    Args:
+        spec: As the user wrote it, for the message.
+        most: The same as a number of images.
+        total: All images, the unreadable ones too.
+    """
+
+    spec: str
+    most: int
+    total: int
+
+    def check(self, bad: Sequence[tuple[str, str]]) -> None:
+        """Raise a `DataError` that names the first three when there are too many, or when all are."""
+        if len(bad) <= self.most and len(bad) < self.total:
+            return
+        first = "; ".join(f"{name}: {reason}" for name, reason in bad[:3])
+        if len(bad) >= self.total:
+            raise DataError(f"none of {self.total} images can be read ({first}); check the folder and the format")
+        raise DataError(
+            f"{len(bad)} of {self.total} images cannot be read, more than --max-bad {self.spec} ({first}); "
+            "leave them out or raise --max-bad"
+        )
+
+
+class Store(ABC):
+    """Canvases by number: 0 to len - 1, in the order of the sorted names.
+
+    Args:
+        names: Of the readable images.
+        bad: Names that were left out, with the reason.
+        kind: ``memory``, ``disk`` or ``stream``.
+        dtype: Of all canvases.
+        channels: Of all canvases, 1 or 3.
+        nbytes: Size of all canvases together; 0 when streaming.
+        threads: For callers that fetch several canvases at once; 0 where fetching is only a copy.
+    """
+
+    names: list[str]
+    bad: list[tuple[str, str]]
+    kind: Kind
+    dtype: np.dtype[Any]
+    channels: int
+    nbytes: int
+    threads: int
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @abstractmethod
+    def windows(self, i: int) -> int:
+        """Return the number of canvases of image ``i``: 1, or more for a strip."""
+
+    @abstractmethod
+    def canvas(self, i: int, window: int) -> Canvas:
+        """Return one canvas, (C, h, w), read-only; `Unreadable` if the file turns out to be broken (streaming)."""
+
+
+@dataclass(frozen=True)
+class Index:
+    """Where the canvases of a packed store lie.
+
+    Args:
+        starts_N1: Image i has the canvases starts[i] to starts[i + 1] - 1.
+        places_M3: Of each canvas its offset in bytes, height and width.
+        rows_N: Of each image its row in the list that was packed; unreadable ones are left out.
+    """
+
+    starts_N1: NDArray[np.int64]
+    places_M3: NDArray[np.int64]
+    rows_N: NDArray[np.int64]
+
+
+class Packed(Store):
+    """All canvases in one flat buffer, in memory or mapped from a file: fetching is slicing."""
+
+    def __init__(
+        self,
+        reader: Reader,
+        names: list[str],
+        bad: list[tuple[str, str]],
+        buffer: NDArray[np.uint8] | mmap.mmap,
+        index: Index,
+        kind: Kind,
+    ) -> None:
+        self.names, self.bad, self.kind = names, bad, kind
+        self.dtype, self.channels = canvas_dtype(reader), canvas_channels(reader)
+        self.threads = 0
+        self._buffer, self._index = buffer, index
+        areas = index.places_M3[:, 1] * index.places_M3[:, 2]
+        self.nbytes = int(areas.sum()) * self.channels * self.dtype.itemsize
+
+    def windows(self, i: int) -> int:
+        return int(self._index.starts_N1[i + 1] - self._index.starts_N1[i])
+
+    def canvas(self, i: int, window: int) -> Canvas:
+        offset, height, width = self._index.places_M3[self._index.starts_N1[i] + window].tolist()
+        count = self.channels * height * width
+        flat = np.frombuffer(self._buffer, self.dtype, count, offset)
+        flat.flags.writeable = False
+        return flat.reshape(self.channels, height, width)
+
+
+class Stream(Store):
+    """Decodes on demand: no memory, no disk, the price of a decode for every look at an image."""
+
+    def __init__(
+        self,
+        reader: Reader,
+        images: ImageList,
+        bad: list[tuple[str, str]],
+        counts: list[tuple[int, int]],
+        limit: BadLimit,
+        threads: int,
+    ) -> None:
+        self.names = [images.names[row] for row, _ in counts]
+        self.bad, self.kind, self.nbytes, self.threads = bad, "stream", 0, threads
+        self.dtype, self.channels = canvas_dtype(reader), canvas_channels(reader)
+        self._reader, self._images, self._counts, self._limit = reader, images, counts, limit
+
+    def windows(self, i: int) -> int:
+        return self._counts[i][1]
+
+    def canvas(self, i: int, window: int) -> Canvas:
+        try:
+            return self._reader.canvases(self._images.path(self._counts[i][0]))[window]
+        except DataError as error:
+            found = (self.names[i], str(error))
+            if found not in self.bad:
+                self.bad.append(found)
+            self._limit.check(self.bad)
+            raise Unreadable(f"{found[0]}: {found[1]}") from error
+
+
+def canvas_dtype(reader: Reader) -> np.dtype[Any]:
+    """Return the dtype of a reader's canvases."""
+    return np.dtype(np.uint16 if reader.preprocess.deep else np.uint8)
+
+
+def canvas_channels(reader: Reader) -> int:
+    """Return the number of channels of a reader's canvases."""
+    return 1 if reader.preprocess.grey else 3
