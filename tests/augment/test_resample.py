@@ -67,6 +67,14 @@ def test_a_batch_of_mixed_sizes_gives_each_image_its_own_box() -> None:
         assert decibels(view, pil(picture, box, 96)) > 55
 
 
+def test_borders_are_weighted_as_pil_does() -> None:
+    # A slope: continuing the last pixel instead of dropping the outside would pull the border by several levels.
+    slope = np.repeat(np.linspace(0, 255, 90).round().astype(np.uint8)[:, None, None], 3, axis=2).repeat(40, axis=1)
+    batch, _ = canvases([slope])
+    view = resample(batch, torch.tensor([[0, 0, 90, 40]]), 8, upright(1))[0]
+    assert np.abs(view.permute(1, 2, 0).numpy() * 255 - pil(slope, [0, 0, 90, 40], 8)).max() < 1.1
+
+
 def test_nothing_outside_the_box_is_looked_at() -> None:
     inside = torch.full((1, 1, 80, 70), 100, dtype=torch.uint8)
     box = torch.tensor([[20, 10, 33, 41]])
