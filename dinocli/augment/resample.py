@@ -1,8 +1,9 @@
 """Antialiased resampling as two matrix products per image, each image with its own box, in one batch.
 
 PIL's bicubic, to the rounding of its 8 bits: 58 dB, where a warp without antialias reaches 22 to 25 dB and lets fine
-texture fold into patterns that the resize of an evaluation never shows. A row of weights has a few neighbours only, but
-the dense product is faster than gathering them, up to canvases of about 700 pixels.
+texture fold into patterns that the resize of an evaluation never shows. Price of the dense product, against torch's
+antialiased resize of one box (one core, colour): 1.8 and 1.2 ms for 375 -> 224 pixels, 0.2 and 0.3 ms for 200 -> 96.
+In return a GPU does all boxes of a batch at once.
 
 Legend: B images, C channels, H W pixels of the canvas (padded to the largest image), S pixels of the output side,
 T taps (source pixels that one output pixel looks at). Boxes are (top, left, height, width) in whole pixels.
