@@ -1,7 +1,7 @@
 """Changes of colour and sharpness: Kornia augmentations where Kornia's own is slow or coarser than the paper.
 
-Kornia draws the order of a colour jitter once a call, and its hue (through HSV) and blur cost two to six times what these do.
-Grayscale and solarize are Kornia's as they are.
+Kornia draws the order of a colour jitter once a call, and its hue (through HSV) and its blur cost two to six times what
+these do. Grayscale and solarize are Kornia's as they are.
 
 Legend: B images, C channels, S pixels of the view's side, T taps of the blur. Views are float32 in [0, 1].
 """
