@@ -52,12 +52,12 @@ def make_axis(low: float, high: float, first: float, last: float, *, whole_ticks
             else the ticks lie inside the range (steps end where the training ended).
 
     Returns:
-        An axis of three to seven ticks (fewer only if they lie inside).
+        An axis of two to seven ticks.
     """
     if not high > low:
         margin = abs(low) / 10 or 1.0
         low, high = low - margin, high + margin
-    step = _round_step((high - low) / 4)
+    step = _round_step((high - low) / (4 if whole_ticks else 5))
     # The hair forgives rounding: 0.3 / 0.1 is a little less than 3.
     hair = 1e-9
     if whole_ticks:

@@ -29,7 +29,7 @@ class Curve:
         unit: Of the values; empty for a plain number.
         steps: Rising.
         series: Name -> one value per step, at most four; values that are not finite leave a gap.
-        start: Value of the network that the run began with, a dashed line.
+        start: Value of the network that the run began with, a dashed line; none is drawn where it is not finite.
     """
 
     title: str
@@ -67,7 +67,7 @@ def line_chart(curve: Curve) -> str:
     heading = f"<h3>{html_text(curve.title)}{f' <small>{html_text(curve.unit)}</small>' if curve.unit else ''}</h3>"
     if not points:
         return f'<figure class="chart">{heading}<p class="note">No finite values were recorded.</p></figure>'
-    start = [] if curve.start is None else [curve.start]
+    start = [] if curve.start is None or not math.isfinite(curve.start) else [curve.start]
     x = make_axis(min(curve.steps), max(curve.steps), _LEFT, _WIDTH - _RIGHT, whole_ticks=False)
     lowest, highest = min(p.low for p in points), max(p.high for p in points)
     y = make_axis(min([lowest, *start]), max([highest, *start]), _HEIGHT - _BOTTOM, _TOP, whole_ticks=True)

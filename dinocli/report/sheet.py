@@ -4,6 +4,7 @@ Shapes: h w pixels of one picture, which may differ from picture to picture.
 """
 
 import io
+from bisect import bisect_right
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -76,8 +77,10 @@ def _paste(sheet: Image.Image, picture: NDArray[np.uint8], left: int, top: int, 
 def _shorten(label: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, widest: float) -> str:
     """Cut the middle out of a label that is too wide: file names differ at their ends."""
     label = visible(label)
-    short, keep = label, len(label)
-    while font.getlength(short) > widest and keep > 1:
-        keep -= 1
-        short = f"{label[: (keep + 1) // 2]}...{label[len(label) - keep // 2 :]}"
-    return short
+    if font.getlength(label) <= widest:
+        return label
+
+    def cut(keep: int) -> str:
+        return f"{label[: (keep + 1) // 2]}...{label[len(label) - keep // 2 :]}"
+
+    return cut(max(1, bisect_right(range(len(label)), widest, key=lambda keep: font.getlength(cut(keep))) - 1))

@@ -1,0 +1,93 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from dinocli.report.sheet import contact_sheet
+
+Picture = NDArray[np.uint8]
+RED, GREEN, BLUE = (200, 0, 0), (0, 200, 0), (0, 0, 200)
+
+
+def plain(height: int, width: int, colour: tuple[int, int, int]) -> Picture:
+    return np.full((height, width, 3), colour, dtype=np.uint8)
+
+
+def drawn(path: Path, rows: list[list[Picture]], columns: list[str], names: list[str], cell: int = 64) -> Picture:
+    contact_sheet(path / "sheet.png", rows, column_labels=columns, row_labels=names, cell=cell)
+    with Image.open(path / "sheet.png") as image:
+        assert image.format == "PNG"
+        return np.asarray(image)
+
+
+def box(sheet: Picture, colour: tuple[int, int, int]) -> tuple[int, int, int, int]:
+    """Return top, bottom, left, right (inclusive) of all pixels of one colour."""
+    y, x = np.nonzero((np.abs(sheet.astype(int) - colour) < 8).all(axis=2))
+    return int(y.min()), int(y.max()), int(x.min()), int(x.max())
+
+
+def test_each_picture_fills_its_own_cell(tmp_path: Path) -> None:
+    sheet = drawn(
+        tmp_path, [[plain(224, 224, RED), plain(32, 32, GREEN)], [plain(64, 64, BLUE)]], ["a", "b"], ["1", "2"]
+    )
+    red, green, blue = (box(sheet, colour) for colour in (RED, GREEN, BLUE))
+    for top, bottom, left, right in (red, green, blue):
+        assert (bottom - top + 1, right - left + 1) == (64, 64)
+    assert (green[0], green[2] - red[2]) == (red[0], 68)  # a column further
+    assert (blue[0] - red[0], blue[2]) == (68, red[2])  # a row further
+
+
+def test_proportions_are_kept_and_centred(tmp_path: Path) -> None:
+    square, wide = plain(64, 64, RED), plain(100, 200, GREEN)
+    sheet = drawn(tmp_path, [[square, wide]], ["a", "b"], ["1"])
+    cell_top = box(sheet, RED)[0]
+    top, bottom, left, right = box(sheet, GREEN)
+    assert (bottom - top + 1, right - left + 1) == (32, 64)
+    assert top - cell_top == 16
+
+
+def test_a_strip_keeps_a_pixel(tmp_path: Path) -> None:
+    top, bottom, left, right = box(drawn(tmp_path, [[plain(1, 1000, RED)]], ["a"], ["1"]), RED)
+    assert (bottom - top + 1, right - left + 1) == (1, 64)
+
+
+def test_labels_are_drawn_above_and_beside(tmp_path: Path) -> None:
+    rows = [[plain(64, 64, RED)]]
+    bare = drawn(tmp_path, rows, [""], [""])
+    top, _, left, _ = box(bare, RED)
+    assert (bare[:top] == bare[0, 0]).all()
+    named = drawn(tmp_path, rows, ["global 1"], ["./a.png"])
+    down, _, right, _ = box(named, RED)
+    assert (named[: down - 4, right:] != named[0, 0]).any()
+    assert (named[down:, : right - 4] != named[0, 0]).any()
+    assert right > left  # room for the name
+
+
+def test_long_and_hostile_names_do_not_widen_the_sheet(tmp_path: Path) -> None:
+    rows = [[plain(64, 64, RED)]]
+    sheet = drawn(tmp_path, rows, ["c" * 300], ["x\n\udcff" * 500])
+    assert sheet.shape[1] < 280
+    edge = box(sheet, RED)[2] - 8
+    assert (sheet[:, edge : edge + 4] == sheet[0, 0]).all()  # names end before the pictures
+
+
+def test_cell_sets_the_size(tmp_path: Path) -> None:
+    rows = [[plain(64, 64, RED)]]
+    small, large = (drawn(tmp_path, rows, ["a"], ["1"], cell=cell) for cell in (32, 96))
+    assert large.shape[0] - small.shape[0] == large.shape[1] - small.shape[1] == 64
+
+
+def test_a_long_name_keeps_both_ends(tmp_path: Path) -> None:
+    names = ["./" + "a" * 80 + f"_{end}.png" for end in ("0001", "0002")]
+    first, second = (drawn(tmp_path, [[plain(64, 64, RED)]], ["a"], [name]) for name in names)
+    assert (first != second).any()
+
+
+@pytest.mark.parametrize(("columns", "names"), [(["a"], ["1"]), (["a", "b"], [])])
+def test_labels_must_match(tmp_path: Path, columns: list[str], names: list[str]) -> None:
+    row = [plain(8, 8, RED), plain(8, 8, RED)]
+    with pytest.raises(ValueError, match=r"1 rows of 2 pictures"):
+        contact_sheet(tmp_path / "s.png", [row], column_labels=columns, row_labels=names)
+    assert not list(tmp_path.iterdir())
