@@ -1,0 +1,221 @@
+"""One face for every timm model that can be a DINO backbone.
+
+Legend: B images, H W pixels, D width, h w rows and columns of the feature grid.
+"""
+
+import difflib
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from timm.layers import to_2tuple
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from dinocli.errors import UsageError, WeightsError
+from dinocli.models.positions import resample_position
+
+
+class Backbone(nn.Module):
+    """A timm model without its classifier, at any image size.
+
+    The model itself is left as timm built it (same modules, same names of weights, position embedding on its own grid),
+    so that what is saved loads in timm. What timm lacks is added around it: position embeddings resampled as DINO does
+    it, and batch norm that can be frozen.
+
+    Args:
+        name: timm name, with or without a tag.
+        model: The timm model, built with ``num_classes=0``.
+
+    Attributes:
+        dim: Width of the pooled feature, found by a dry run: timm's own attribute is wrong for some EfficientNets.
+        patch: Pixels between two patches of a ViT, 0 for everything else.
+        is_vit: Tokens and patches, rather than a pyramid of feature maps.
+        has_batch_norm: Holds batch norm, whose statistics have to be frozen or synchronised.
+    """
+
+    def __init__(self, name: str, model: Any) -> None:
+        super().__init__()
+        self.name = name
+        self.model = model
+        self.is_vit = hasattr(model, "num_prefix_tokens") and hasattr(model, "blocks")
+        self.patch: int = to_2tuple(model.patch_embed.patch_size)[0] if self.is_vit else 0
+        self.has_batch_norm = any(isinstance(module, _BatchNorm) for module in model.modules())
+        self._batch_norm_frozen = False
+        # A rotary embedding is computed for any grid; where a model has a learnt one too, timm ties both to one size.
+        learnt = isinstance(getattr(model, "pos_embed", None), nn.Parameter)
+        self._resamples = self.is_vit and learnt and getattr(model, "rope", None) is None
+        if self._resamples:
+            model.patch_embed.strict_img_size = False
+        self._one_size = self.is_vit and getattr(model.patch_embed, "strict_img_size", False)
+        self.dim = self._dry_run()
+
+    @property
+    def antialias(self) -> bool:
+        """Whether the position embedding is resampled with antialiasing.
+
+        The DINOv2 models with registers were trained with it, and they are the ones with both registers and a learnt
+        position embedding. All other DINO weights were trained without; weights that were trained at one size only
+        (supervised, MAE) do not care.
+        """
+        return getattr(self.model, "reg_token", None) is not None
+
+    def forward(self, x_B3HW: Tensor) -> Tensor:
+        """Return the pooled feature that timm gives without a classifier.
+
+        The class token for most ViTs, the average over the image for convnets and for what timm pools so (DINOv3).
+
+        Args:
+            x_B3HW: Normalised images.
+
+        Returns:
+            (B, D).
+
+        Raises:
+            UsageError: H or W is not a multiple of the patch.
+        """
+        pooled: Tensor = self.model.forward_head(self._features(x_B3HW))
+        return pooled
+
+    def patch_tokens(self, x_B3HW: Tensor) -> Tensor:
+        """Return the last feature map: patch tokens after the final norm for ViTs, without class token and registers.
+
+        Args:
+            x_B3HW: Normalised images.
+
+        Returns:
+            (B, D', h, w). D' is `dim` for ViTs; some convnets widen only when they pool (320 against 1280).
+        """
+        features = self._features(x_B3HW)
+        if self.is_vit:
+            grid = (x_B3HW.shape[2] // self.patch, x_B3HW.shape[3] // self.patch)
+            return features[:, self.model.num_prefix_tokens :].transpose(1, 2).reshape(-1, features.shape[2], *grid)
+        return features.permute(0, 3, 1, 2) if getattr(self.model, "output_fmt", "NCHW") == "NHWC" else features
+
+    def freeze_batch_norm(self) -> None:
+        """Keep the running statistics of every batch norm from now on; scale and shift still train.
+
+        Statistics of augmented crops do not fit the clean images that are embedded later. Modules are put into eval
+        mode, not replaced: timm's own helper replaces them, which turns weights into buffers and breaks the export.
+        """
+        self._batch_norm_frozen = True
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> "Backbone":
+        """Set the mode as `nn.Module.train` does, except for frozen batch norm, which stays in eval mode."""
+        super().train(mode)
+        if self._batch_norm_frozen:
+            for module in self.modules():
+                if isinstance(module, _BatchNorm):
+                    module.eval()
+        return self
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Recompute activations in the backward pass instead of keeping them.
+
+        Raises:
+            UsageError: timm cannot do it for this model.
+        """
+        try:
+            self.model.set_grad_checkpointing(enable)
+        except (AssertionError, AttributeError) as error:
+            raise UsageError(
+                f"{self.name} has no gradient checkpointing: set model.grad_checkpointing=false"
+            ) from error
+
+    def _features(self, x_B3HW: Tensor) -> Tensor:
+        """Run the model up to its pooling, with a position embedding of the right size."""
+        self._check_size(x_B3HW.shape[2], x_B3HW.shape[3])
+        trunk = _Trunk(self.model)
+        if not self._resamples:
+            plain: Tensor = trunk(x_B3HW)
+            return plain
+        position = resample_position(
+            self.model.pos_embed,
+            self.model.patch_embed.grid_size,
+            (x_B3HW.shape[2] // self.patch, x_B3HW.shape[3] // self.patch),
+            prefix=0 if self.model.no_embed_class else self.model.num_prefix_tokens,
+            antialias=self.antialias,
+        )
+        # For this call only, the model sees the resampled tensor in place of its parameter, and the gradient flows back
+        # through the resampling. Nothing is changed in the model, so copies, DDP and exports never notice.
+        features: Tensor = functional_call(trunk, {"model.pos_embed": position}, (x_B3HW,), tie_weights=False)
+        return features
+
+    def _check_size(self, height: int, width: int) -> None:
+        if not self.is_vit:
+            return
+        native = tuple(getattr(self.model.patch_embed, "img_size", None) or ())
+        if self._one_size and (height, width) != native:
+            raise UsageError(f"{self.name} takes {native[0]}x{native[1]} px only, not {height}x{width}: use that size")
+        if height % self.patch or width % self.patch:
+            below = max(1, min(height, width) // self.patch) * self.patch
+            raise UsageError(
+                f"{height}x{width} px is not a multiple of the {self.patch}-px patches of {self.name}: "
+                f"use {below} or {below + self.patch}"
+            )
+
+    @torch.no_grad()
+    def _dry_run(self) -> int:
+        """Return the width of the pooled feature, from the smallest image that the model takes."""
+        side = self.model.pretrained_cfg["input_size"][-1]
+        if self.is_vit and not self._one_size:
+            side = 4 * self.patch
+        elif not self.is_vit and not self.model.pretrained_cfg.get("fixed_input_size"):
+            side = min(side, 64)
+        self.eval()
+        try:
+            width: int = self(torch.zeros(1, 3, side, side)).flatten(1).shape[1]
+        except (AttributeError, RuntimeError, TypeError) as error:
+            raise WeightsError(f"{self.name} gives no pooled feature ({error}): choose another model") from error
+        self.train()
+        return width
+
+
+class _Trunk(nn.Module):
+    """`forward_features` as a module's `forward`, which is what `functional_call` can call."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x_B3HW: Tensor) -> Tensor:
+        features: Tensor = self.model.forward_features(x_B3HW)
+        return features
+
+
+def create_backbone(name: str, *, drop_path: float = 0.0, folder: Path | None = None) -> Backbone:
+    """Build a backbone with random weights.
+
+    Args:
+        name: timm name.
+        drop_path: Stochastic depth, 0 to 1; not used by models that have none.
+        folder: timm folder whose ``config.json`` describes this model more closely, down to its normalisation.
+
+    Raises:
+        WeightsError: timm has no such model, or it gives no pooled feature.
+    """
+    check_name(name)
+    options: dict[str, Any] = {"pretrained": False, "num_classes": 0}
+    if name.startswith("swin"):
+        options["strict_img_size"] = False  # else local views of another size are refused
+    described = f"local-dir:{folder}" if folder else name
+    try:
+        return Backbone(name, timm.create_model(described, drop_path_rate=drop_path, **options))
+    except TypeError as error:
+        if "drop_path_rate" not in str(error):
+            raise
+        return Backbone(name, timm.create_model(described, **options))
+
+
+def check_name(name: str) -> None:
+    """Raise a `WeightsError` with the nearest names for a model or tag that timm does not know."""
+    architecture, _, tag = name.partition(".")
+    tagged = timm.list_models(pretrained=True)
+    if timm.is_model(architecture) and (not tag or name in tagged):
+        return
+    known = timm.list_models() + tagged
+    near = ", ".join(difflib.get_close_matches(name, known, n=3)) or "none"
+    raise WeightsError(f"timm has no model {name!r}; the nearest names are: {near}")

@@ -1,0 +1,211 @@
+import copy
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from dinocli.errors import UsageError, WeightsError
+from dinocli.models.backbone import Backbone, create_backbone
+
+# name, two sides in pixels, width of the pooled feature, patch, leading tokens
+VITS = [
+    ("vit_tiny_patch16_224", (96, 224), 192, 16, 1),
+    ("vit_small_patch8_224.dino", (48, 96), 384, 8, 1),
+    ("vit_small_patch14_dinov2", (98, 112), 384, 14, 1),
+    ("vit_small_patch14_reg4_dinov2", (98, 112), 384, 14, 5),
+    ("vit_small_patch16_dinov3", (96, 112), 384, 16, 5),
+]
+CONVNETS = [
+    ("resnet10t", (96, 65), 512, 0, 0),
+    ("convnext_atto", (96, 64), 320, 0, 0),
+    ("tf_efficientnet_lite0", (96, 65), 1280, 0, 0),
+    ("swin_tiny_patch4_window7_224", (96, 224), 768, 0, 0),
+]
+
+
+@pytest.mark.parametrize(("name", "sides", "dim", "patch", "prefix"), VITS + CONVNETS)
+def test_every_family_at_two_sizes(name: str, sides: tuple[int, int], dim: int, patch: int, prefix: int) -> None:
+    backbone = create_backbone(name).eval()
+    assert (backbone.name, backbone.dim, backbone.patch, backbone.is_vit) == (name, dim, patch, patch > 0)
+    with torch.no_grad():
+        for side in sides:
+            x = torch.randn(2, 3, side, side)
+            assert backbone(x).shape == (2, dim)
+            tokens = backbone.patch_tokens(x)
+            if patch:
+                assert tokens.shape == (2, dim, side // patch, side // patch)
+                assert backbone.model.num_prefix_tokens == prefix
+            assert tokens.ndim == 4
+
+
+@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "vit_small_patch16_dinov3", "resnet10t", "convnext_atto"])
+def test_native_size_is_timm_unchanged(name: str) -> None:
+    backbone = create_backbone(name).eval()
+    x = torch.randn(1, 3, *backbone.model.pretrained_cfg["input_size"][1:])
+    with torch.no_grad():
+        assert torch.equal(backbone(x), backbone.model(x))
+        if backbone.is_vit:
+            tokens = backbone.model.forward_features(x)[:, backbone.model.num_prefix_tokens :]
+            assert torch.equal(backbone.patch_tokens(x).flatten(2).transpose(1, 2), tokens)
+
+
+def _small_twin(backbone: Backbone, side: int, position: Tensor) -> nn.Module:
+    """The same network built for another size, with a position embedding given."""
+    twin: nn.Module = timm.create_model(backbone.name, num_classes=0, img_size=side)
+    twin.load_state_dict(backbone.model.state_dict() | {"pos_embed": position})
+    return twin.eval()
+
+
+def test_local_views_see_dinos_position_embedding() -> None:
+    backbone = create_backbone("vit_tiny_patch16_224").eval()
+    position = backbone.model.pos_embed.detach()
+    patches = position[:, 1:].reshape(1, 14, 14, -1).permute(0, 3, 1, 2)
+    patches = F.interpolate(patches, scale_factor=6.1 / 14, mode="bicubic").flatten(2).transpose(1, 2)
+    twin = _small_twin(backbone, 96, torch.cat([position[:, :1], patches], 1))
+    x = torch.randn(2, 3, 96, 96)
+    with torch.no_grad():
+        assert torch.equal(backbone(x), twin(x))
+
+
+def test_dinov2_with_registers_is_antialiased() -> None:
+    backbone = create_backbone("vit_small_patch14_reg4_dinov2").eval()
+    assert backbone.antialias
+    patches = backbone.model.pos_embed.detach().reshape(1, 37, 37, -1).permute(0, 3, 1, 2)
+    patches = F.interpolate(patches, size=(7, 7), mode="bicubic", antialias=True)
+    twin = _small_twin(backbone, 98, patches.flatten(2).transpose(1, 2))
+    x = torch.randn(1, 3, 98, 98)
+    with torch.no_grad():
+        assert torch.equal(backbone(x), twin(x))
+    assert not create_backbone("vit_tiny_patch16_224").antialias
+
+
+def test_patches_are_row_by_row() -> None:
+    backbone = create_backbone("vit_tiny_patch16_224").eval()
+    backbone.model.blocks = nn.Sequential()  # no mixing: a token then sees its own patch only
+    x = torch.zeros(1, 3, 64, 96)
+    x[:, :, 16:32, 48:64] = 1
+    with torch.no_grad():
+        changed = (backbone.patch_tokens(x) != backbone.patch_tokens(torch.zeros_like(x))).any(1)[0]
+    assert changed.nonzero().tolist() == [[1, 3]]
+
+
+def test_sizes_that_do_not_fit_are_named() -> None:
+    backbone = create_backbone("vit_tiny_patch16_224")
+    with pytest.raises(UsageError, match=r"100x100 px is not a multiple of the 16-px patches .* use 96 or 112"):
+        backbone(torch.zeros(1, 3, 100, 100))
+    with pytest.raises(UsageError, match="224x224 px only, not 112x112"):
+        create_backbone("eva02_tiny_patch14_224")(torch.zeros(1, 3, 112, 112))
+
+
+def test_position_embedding_trains_through_the_resampling() -> None:
+    backbone = create_backbone("vit_tiny_patch16_224")
+    backbone(torch.randn(1, 3, 96, 96)).sum().backward()
+    grad = backbone.model.pos_embed.grad
+    assert grad is not None
+    assert grad.shape == (1, 197, 192)
+    assert grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "resnet10t"])
+def test_a_deep_copy_is_independent(name: str) -> None:
+    student = create_backbone(name)
+    student.freeze_batch_norm()
+    teacher = copy.deepcopy(student).eval()
+    x = torch.randn(1, 3, 96, 96)
+    with torch.no_grad():
+        before = teacher(x)
+        for parameter in student.parameters():
+            parameter.zero_()
+        assert torch.equal(teacher(x), before)
+    teacher.train()
+    assert all(not m.training for m in teacher.modules() if isinstance(m, nn.BatchNorm2d))
+
+
+def _gradients(backbone: Backbone) -> list[Tensor]:
+    return [parameter.grad.clone() for parameter in backbone.parameters() if parameter.grad is not None]
+
+
+def test_ddp_gives_the_same_gradient(tmp_path: Path) -> None:
+    backbone = create_backbone("vit_tiny_patch16_224")
+    backbone.model.blocks = backbone.model.blocks[:2]
+    x = torch.randn(2, 3, 96, 96)
+    backbone(x).square().sum().backward()
+    alone = _gradients(backbone)
+    backbone.zero_grad()
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+    try:
+        DistributedDataParallel(backbone)(x).square().sum().backward()
+    finally:
+        torch.distributed.destroy_process_group()
+    for parameter, expected in zip(backbone.parameters(), alone, strict=True):
+        torch.testing.assert_close(parameter.grad, expected)
+
+
+def _statistics(backbone: Backbone) -> list[Tensor]:
+    return [value.clone() for key, value in backbone.state_dict().items() if "running" in key or "tracked" in key]
+
+
+@pytest.mark.parametrize("name", ["resnet10t", "tf_efficientnet_lite0"])
+def test_frozen_batch_norm_keeps_its_statistics(name: str) -> None:
+    backbone = create_backbone(name)
+    assert backbone.has_batch_norm
+    keys = list(backbone.state_dict())
+    before = _statistics(backbone)
+    backbone(torch.randn(2, 3, 64, 64))
+    assert not all(map(torch.equal, before, _statistics(backbone)))  # so the test can fail
+
+    backbone.freeze_batch_norm()
+    wrapper = nn.Sequential(backbone).train()
+    before = _statistics(backbone)
+    wrapper(torch.randn(2, 3, 64, 64)).sum().backward()
+    assert all(map(torch.equal, before, _statistics(backbone)))
+    assert list(backbone.state_dict()) == keys
+    assert backbone.training
+    assert backbone.model.bn1.weight.grad is not None
+
+
+def test_only_convnets_have_batch_norm() -> None:
+    assert not create_backbone("vit_tiny_patch16_224").has_batch_norm
+    assert not create_backbone("convnext_atto").has_batch_norm
+
+
+@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "resnet10t"])
+def test_checkpointing_changes_no_gradient(name: str) -> None:
+    backbone = create_backbone(name)
+    backbone.freeze_batch_norm()
+    x = torch.randn(1, 3, 64, 64)
+    gradients = []
+    for enable in (False, True):
+        backbone.zero_grad()
+        backbone.set_grad_checkpointing(enable)
+        backbone(x).square().sum().backward()
+        gradients.append(_gradients(backbone))
+    assert backbone.model.grad_checkpointing
+    for plain, checkpointed in zip(*gradients, strict=True):
+        torch.testing.assert_close(plain, checkpointed)
+
+
+def test_drop_path_reaches_the_model() -> None:
+    def rates(drop_path: float) -> list[float]:
+        model = create_backbone("vit_tiny_patch16_224", drop_path=drop_path).model
+        return [module.drop_prob for module in model.modules() if type(module).__name__ == "DropPath"]
+
+    assert rates(0.0) == []
+    assert max(rates(0.3)) == pytest.approx(0.3)
+    assert create_backbone("ghostnet_050", drop_path=0.3).dim == 1280  # has none: built all the same
+
+
+def test_an_unknown_name_gets_the_nearest() -> None:
+    with pytest.raises(WeightsError, match="'vit_smal_patch16_224'; the nearest names are: vit_small_patch16_224,"):
+        create_backbone("vit_smal_patch16_224")
+    with pytest.raises(WeightsError, match=r"vit_small_patch16_224\.dino\b"):
+        create_backbone("vit_small_patch16_224.dina")
+
+
+def test_a_model_that_cannot_be_a_backbone_says_so() -> None:
+    with pytest.raises(WeightsError, match="vit_tiny_r_s16_p8_224 gives no pooled feature"):
+        create_backbone("vit_tiny_r_s16_p8_224")
