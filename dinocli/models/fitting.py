@@ -1,0 +1,93 @@
+"""Tensors of a file into a backbone: converted by timm's own rules, counted, loaded, or refused in one line.
+
+A loader that accepts anything is how weights end up random without a word.
+"""
+
+import contextlib
+import io
+import sys
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from dinocli.errors import WeightsError
+from dinocli.models.backbone import Backbone
+from dinocli.models.formats import position_grid, unwrap
+from dinocli.models.positions import resample_position
+
+REQUIRED = 0.95  # share of the backbone's tensors that a file must bring
+
+
+def counted(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Leave out batch norm's step counters: older files have none, and nothing depends on them."""
+    return {key: value for key, value in tensors.items() if not key.endswith("num_batches_tracked")}
+
+
+def fit(backbone: Backbone, tensors: Mapping[str, Tensor], source: str) -> int:
+    """Load the tensors of a file into a backbone.
+
+    Args:
+        backbone: Gets them.
+        tensors: As `formats.read_tensors` gives them.
+        source: The file, for messages.
+
+    Returns:
+        How many of the backbone's tensors the file brought.
+
+    Raises:
+        WeightsError: Fewer than `REQUIRED` of them are there, any has another shape, or the file belongs to another
+            architecture.
+    """
+    own = backbone.model.state_dict()
+    try:
+        found = _convert(backbone, unwrap(tensors, own))
+    except WeightsError as error:
+        raise WeightsError(f"{source}: {error}") from error
+    expected, given = counted(own), counted(found)
+    missing = [key for key in expected if key not in given]
+    # Parts of the file that the backbone has not (a classifier, a decoder) are left behind; tensors that belong to its
+    # own parts but find no place mean another architecture, even where every tensor of the backbone is there.
+    parts = {key.partition(".")[0] for key in own}
+    extra = [key for key in given if key not in expected and key.partition(".")[0] in parts]
+    wrong = [key for key in expected if key in given and expected[key].shape != given[key].shape]
+    allowed = (1 - REQUIRED) * len(expected)
+    if wrong or len(missing) > allowed or len(extra) > allowed:
+        matched = len(expected) - len(missing) - len(wrong)
+        lists = {"missing": missing, "unexpected": extra, "wrong shape": wrong}
+        shown = "; ".join(f"{what}: {', '.join(keys[:3])}" for what, keys in lists.items() if keys)
+        raise WeightsError(
+            f"{source}: {matched} of {len(expected)} tensors fit {backbone.name} ({shown}): "
+            "give the right model with --model TIMM_NAME"
+        )
+    backbone.model.load_state_dict({key: found[key] for key in own if key in found}, strict=False)
+    return len(expected) - len(missing)
+
+
+def _convert(backbone: Backbone, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Bring the official names of an architecture to timm's, by timm's own filter, and resize the position embedding.
+
+    Ours is resized first, because timm's filter would do it with antialiasing; and the size of the patches is compared
+    first, because the filter would resample them to fit, whatever the model.
+    """
+    model = backbone.model
+    kernel = tensors.get("patch_embed.proj.weight")
+    if backbone.is_vit and kernel is not None and kernel.shape[-1] != backbone.patch:
+        raise WeightsError(
+            f"its patches are {kernel.shape[-1]} px, those of {backbone.name} {backbone.patch} px: "
+            "give the right model with --model TIMM_NAME"
+        )
+    position = tensors.get("pos_embed")
+    if backbone.is_vit and position is not None and isinstance(getattr(model, "pos_embed", None), nn.Parameter):
+        prefix, side = position_grid(position)
+        tensors["pos_embed"] = resample_position(
+            position, (side, side), model.patch_embed.grid_size, prefix=prefix, antialias=backbone.antialias
+        )
+    convert = getattr(sys.modules[type(model).__module__], "checkpoint_filter_fn", None)
+    if convert is None:
+        return tensors
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):  # one of the filters prints
+            converted: dict[str, Tensor] = convert(tensors, model)
+    except (KeyError, RuntimeError, ValueError, AttributeError, TypeError) as error:
+        raise WeightsError(f"not weights of {backbone.name} ({error}): give the right model with --model") from error
+    return converted

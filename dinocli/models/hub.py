@@ -1,0 +1,118 @@
+"""Weights from the local cache, else fetched once, else a quick answer.
+
+Without a network the hub's own client retries for most of a minute before it says so. Here the cache is looked at
+first, and one probe of the hub decides whether a download is tried at all.
+"""
+
+import os
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+
+import huggingface_hub
+import torch
+from huggingface_hub import constants
+from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+from dinocli.errors import WeightsError
+
+PROBE_SECONDS = 1.5
+FILES = ("model.safetensors", "pytorch_model.bin")
+WAYS_OUT = "give a file with --weights PATH, or start from scratch with --weights none"
+
+
+def find_file(repo: str, names: Iterable[str]) -> Path:
+    """Return the first of some files of a hub repository, from the cache or fetched.
+
+    Args:
+        repo: ``organisation/name``.
+        names: File names, best first.
+
+    Raises:
+        WeightsError: It is in neither place, or the hub cannot be reached.
+    """
+    names = list(names)
+    cached = _in_cache(repo, names)
+    if cached is not None:
+        return cached
+    _need_network(repo, constants.ENDPOINT)
+    for name in names:
+        try:
+            return Path(huggingface_hub.hf_hub_download(repo, name))
+        except LocalEntryNotFoundError as error:
+            raise WeightsError(f"{repo}: the download broke off: try again, or {WAYS_OUT}") from error
+        except EntryNotFoundError:
+            continue
+        except Exception as error:  # no such repository, no permission, a network that fails half-way
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise WeightsError(f"{repo}: cannot be fetched ({reason}); {WAYS_OUT}") from error
+    raise WeightsError(f"{repo}: has none of the files {', '.join(names)}; {WAYS_OUT}")
+
+
+def find_pretrained(name: str, cfg: Any) -> Path:
+    """Return the weights file of a timm model, from the caches of the hub and of torch, or fetched.
+
+    Args:
+        name: timm name, for messages.
+        cfg: timm's `PretrainedCfg` of it.
+
+    Raises:
+        WeightsError: timm knows no weights for it, or they cannot be had now.
+    """
+    own = cfg.hf_hub_filename or "pytorch_model.bin"
+    files = (own.replace("pytorch_model.bin", "model.safetensors"), own)
+    if cfg.hf_hub_id and (cached := _in_cache(cfg.hf_hub_id, files)):
+        return cached
+    url = cfg.url if isinstance(cfg.url, str) and not cfg.url.endswith(".npz") else ""
+    stored = Path(torch.hub.get_dir(), "checkpoints", Path(urlparse(url).path).name)
+    if url and stored.is_file():
+        return stored
+    if cfg.hf_hub_id:
+        return find_file(cfg.hf_hub_id, files)
+    if not url:
+        raise WeightsError(f"timm has no pretrained weights for {name}; {WAYS_OUT}")
+    _need_network(name, url)
+    stored.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        torch.hub.download_url_to_file(url, str(stored), progress=False)
+    except OSError as error:
+        raise WeightsError(f"{name}: {url} cannot be fetched ({error}); {WAYS_OUT}") from error
+    return stored
+
+
+def _in_cache(repo: str, names: Iterable[str]) -> Path | None:
+    found = (huggingface_hub.try_to_load_from_cache(repo, name) for name in names)
+    return next((Path(path) for path in found if isinstance(path, str)), None)
+
+
+def _need_network(what: str, url: str) -> None:
+    offline = os.environ.get("HF_HUB_OFFLINE", "").upper() in constants.ENV_VARS_TRUE_VALUES
+    if offline or constants.HF_HUB_OFFLINE:
+        raise WeightsError(f"{what} is neither a path nor in the local cache, and HF_HUB_OFFLINE is set; {WAYS_OUT}")
+    if not _answers(url):
+        host = urlparse(url).netloc
+        raise WeightsError(f"{what} is neither a path nor in the local cache, and {host} does not answer; {WAYS_OUT}")
+
+
+def _answers(url: str) -> bool:
+    """Whether a server answers within `PROBE_SECONDS`, whatever it answers; proxies of the environment are used."""
+    answered = threading.Event()
+
+    def ask() -> None:
+        try:
+            urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=PROBE_SECONDS).close()
+        except urllib.error.HTTPError as refusal:
+            refusal.close()
+        except (OSError, ValueError):
+            return
+        answered.set()
+
+    # A thread, because looking up a name has a timeout of its own, which is far longer where there is no network.
+    probe = threading.Thread(target=ask, daemon=True)
+    probe.start()
+    probe.join(PROBE_SECONDS)
+    return answered.is_set()

@@ -1,0 +1,247 @@
+"""Weights in, from everywhere they may lie, and out, as a folder that timm loads.
+
+Whatever the source, the tensors take one way: read safely (`formats`), then converted, counted and loaded (`fitting`).
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import timm
+from safetensors.torch import save
+from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from timm.models import PretrainedCfg
+
+from dinocli.config.preprocess import Preprocess
+from dinocli.errors import WeightsError
+from dinocli.models.backbone import Backbone, check_name, create_backbone
+from dinocli.models.fitting import counted, fit
+from dinocli.models.formats import guess_name, read_tensors, unwrap
+from dinocli.models.hub import FILES, find_file, find_pretrained
+
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+SUFFIXES = (".pth", ".pt", ".bin", ".safetensors", ".ckpt", ".tar")
+
+
+@dataclass(frozen=True)
+class WeightsInfo:
+    """Where a backbone's weights come from.
+
+    Args:
+        name: timm name.
+        source: What was given, as a resolved path or a hub id; ``none`` for random weights.
+        sha256: Of the file, or of the tensors where there is none.
+        licence: As timm or the folder's config states it, else ``unknown``.
+        matched: Tensors of the backbone that the file brought.
+        total: Tensors of the backbone.
+        mean: Of the normalisation the weights were trained with, per RGB channel, on the 0 to 1 scale.
+        std: Likewise.
+        size: Side of the images the weights were trained on, pixels.
+        pretrained: Not random.
+    """
+
+    name: str
+    source: str
+    sha256: str
+    licence: str
+    matched: int
+    total: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    size: int
+    pretrained: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-like data."""
+        return asdict(self) | {"mean": list(self.mean), "std": list(self.std)}
+
+
+def load_backbone(
+    weights: str, name: str = "", *, drop_path: float = 0.0
+) -> tuple[Backbone, WeightsInfo, dict[str, Any] | None]:
+    """Build a backbone with the weights that a user names.
+
+    Args:
+        weights: ``none``, a timm name, a checkpoint file, a timm folder (``config.json`` and weights), a run of ours
+            (which holds such a folder as ``backbone/``), or a hub id (``organisation/name``, ``hf-hub:`` before it or
+            not). A path that exists wins over a name.
+        name: timm name; needed beside ``none``, and beside a file whose shapes do not tell.
+        drop_path: Stochastic depth, 0 to 1; not used by models that have none.
+
+    Returns:
+        The backbone in train mode, where its weights come from, and the preprocessing stored with them when they are
+        ours (`Preprocess.to_dict` data), else None.
+
+    Raises:
+        WeightsError: There are no such weights, they cannot be read, or they do not fit the model.
+    """
+    path = Path(weights).expanduser()
+    if weights == "none":
+        return _random(name, drop_path)
+    if path.is_dir():
+        return _from_folder(path, str(path.resolve()), drop_path)
+    if path.is_file():
+        return *_from_file(path, name, drop_path), None
+    hub_id = weights.removeprefix("hf-hub:")
+    looks_like_a_path = path.suffix in SUFFIXES or weights.startswith((".", "/", "~"))
+    if looks_like_a_path or ("/" in weights and not HUB_ID.fullmatch(hub_id)):
+        raise WeightsError(f"no such weights file or folder: {weights}; check the path")
+    if "/" in hub_id:
+        config = find_file(hub_id, ["config.json"])
+        find_file(hub_id, FILES)
+        return _from_folder(config.parent, f"hf-hub:{hub_id}", drop_path)
+    return *_from_timm(weights, drop_path), None
+
+
+def save_backbone(folder: Path, backbone: Backbone, info: WeightsInfo, preprocess: Preprocess) -> None:
+    """Write ``config.json`` and ``model.safetensors``, whole or not at all.
+
+    ``timm.create_model("local-dir:FOLDER", pretrained=True)`` gives the same network, with mean, deviation, size and
+    licence where timm looks for them. An older folder of this name is replaced.
+
+    Args:
+        folder: To make; its parents are made too.
+        backbone: On any device.
+        info: Of the weights that the training started from: its licence goes on.
+        preprocess: How images have to be read for these weights.
+
+    Raises:
+        OSError: The disk is full or read-only.
+    """
+    tensors = {key: value.detach().cpu().contiguous().clone() for key, value in backbone.model.state_dict().items()}
+    config = json.dumps(_config(backbone, info, preprocess), indent=2)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    fresh, old = (folder.with_name(f".{folder.name}.{word}-{os.getpid()}") for word in ("new", "old"))
+    fresh.mkdir()
+    try:
+        _write(fresh / "model.safetensors", save(tensors, metadata={"format": "pt"}))
+        _write(fresh / "config.json", config.encode())
+        if folder.exists():
+            folder.rename(old)  # a folder that holds something cannot be replaced in one go
+        fresh.rename(folder)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _random(name: str, drop_path: float) -> tuple[Backbone, WeightsInfo, None]:
+    if not name:
+        raise WeightsError("--weights none starts from random weights: name the architecture with --model TIMM_NAME")
+    backbone = create_backbone(name, drop_path=drop_path)
+    digest = hashlib.sha256()
+    for key, value in backbone.model.state_dict().items():
+        digest.update(key.encode() + value.detach().cpu().numpy().tobytes())
+    info = _describe(backbone, "none", digest.hexdigest(), matched=0)
+    return backbone, replace(info, licence="unknown", pretrained=False), None
+
+
+def _from_timm(name: str, drop_path: float) -> tuple[Backbone, WeightsInfo]:
+    check_name(name)
+    path = find_pretrained(name, timm.models.get_pretrained_cfg(name))
+    backbone = create_backbone(name, drop_path=drop_path)
+    matched = fit(backbone, read_tensors(path), name)
+    return backbone, _describe(backbone, name, sha256_of(path), matched)
+
+
+def _from_file(path: Path, name: str, drop_path: float) -> tuple[Backbone, WeightsInfo]:
+    tensors = read_tensors(path)
+    named = name or guess_name(unwrap(tensors))
+    if not named:
+        raise WeightsError(f"{path}: the shapes do not tell which model it is: give it with --model TIMM_NAME")
+    backbone = create_backbone(named, drop_path=drop_path)
+    matched = fit(backbone, tensors, str(path))
+    info = replace(_describe(backbone, str(path.resolve()), sha256_of(path), matched), licence="unknown")
+    # timm's untagged ViTs stand for supervised weights with a mean of 0.5. A ViT without a classifier is another one:
+    # DINO, MAE and their like, all of them trained with ImageNet's mean and deviation.
+    if backbone.is_vit and "." not in named and not any(key.endswith("head.weight") for key in tensors):
+        info = replace(info, mean=IMAGENET_DEFAULT_MEAN, std=IMAGENET_DEFAULT_STD)
+    return backbone, info
+
+
+def _from_folder(folder: Path, source: str, drop_path: float) -> tuple[Backbone, WeightsInfo, dict[str, Any] | None]:
+    if (folder / "backbone" / "config.json").is_file():
+        folder = folder / "backbone"
+    config = _read_config(folder, source)
+    path = next((folder / name for name in FILES if (folder / name).is_file()), None)
+    if path is None:
+        raise WeightsError(f"{source}: has no {' or '.join(FILES)}: give a run, a timm folder or a checkpoint file")
+    try:
+        backbone = create_backbone(config["architecture"], drop_path=drop_path, folder=folder)
+    except (TypeError, KeyError, RuntimeError) as error:
+        raise WeightsError(f"{source}: timm cannot build a model from its config.json ({error})") from error
+    matched = fit(backbone, read_tensors(path), source)
+    return backbone, _describe(backbone, source, sha256_of(path), matched), config.get("dinocli")
+
+
+def _read_config(folder: Path, source: str) -> dict[str, Any]:
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise WeightsError(
+            f"{source}: no readable config.json: give a run, a timm folder or a checkpoint file"
+        ) from error
+    if not isinstance(config, dict) or "architecture" not in config:
+        raise WeightsError(f"{source}: its config.json is not timm's: give the same weights by their timm name")
+    return config
+
+
+def _describe(backbone: Backbone, source: str, sha256: str, matched: int) -> WeightsInfo:
+    cfg = backbone.model.pretrained_cfg
+    total = len(counted(backbone.model.state_dict()))
+    mean, std = tuple(cfg["mean"]), tuple(cfg["std"])
+    return WeightsInfo(
+        name=backbone.name,
+        source=source,
+        sha256=sha256,
+        licence=cfg.get("license") or "unknown",
+        matched=matched,
+        total=total,
+        mean=mean,
+        std=std,
+        size=cfg["input_size"][-1],
+        pretrained=True,
+    )
+
+
+def _write(path: Path, data: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _config(backbone: Backbone, info: WeightsInfo, preprocess: Preprocess) -> dict[str, Any]:
+    """Return timm's config. Our own keys stand beside ``pretrained_cfg``: timm refuses unknown ones inside it."""
+    cfg = backbone.model.pretrained_cfg
+    # A learnt position embedding has a grid: timm would build the model at this size, and resample in its own way.
+    side = cfg["input_size"][-1] if cfg.get("fixed_input_size") else preprocess.size
+    pretrained = PretrainedCfg(
+        input_size=(3, side, side),
+        fixed_input_size=bool(cfg.get("fixed_input_size")),
+        interpolation=preprocess.interpolation,
+        mean=preprocess.mean,
+        std=preprocess.std,
+        crop_pct=1.0,
+        num_classes=0,
+        first_conv=cfg.get("first_conv"),
+        classifier=cfg.get("classifier"),
+        license=info.licence,
+    )
+    return {
+        "architecture": cfg["architecture"],
+        "num_classes": 0,
+        "num_features": backbone.dim,
+        "pretrained_cfg": pretrained.to_dict(remove_source=True),
+        "dinocli": preprocess.to_dict(),
+    }
