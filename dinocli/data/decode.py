@@ -22,7 +22,7 @@ MAX_PIXELS = 2**29
 Image.MAX_IMAGE_PIXELS = None
 
 # A closed list: PIL also knows formats that start other programs (EPS) or read further files.
-_FORMATS = ("BMP", "GIF", "JPEG", "MPO", "PNG", "PPM", "TIFF", "WEBP")
+_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 _DEEP_MODES = ("I;16", "I;16L", "I;16B", "I", "F")
 
 _GAP = rb"(?:\s|#[^\n]*\n)+"

@@ -6,7 +6,7 @@ processes of half a batch see what one process of a whole batch sees. Nothing ra
 Shape suffixes: B images of one batch, C channels, H W pixels of the largest canvas in it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from queue import Queue
@@ -100,7 +100,7 @@ class Loader:
         self.rank, self.slices = rank, slices
         self.slice_size = batch_size // (world * slices)
 
-    def steps(self, first: int, last: int) -> Iterator[list[Batch]]:
+    def steps(self, first: int, last: int) -> Generator[list[Batch], None, None]:
         """Yield the slices of steps first to last - 1; the next step is made while the caller works on this one.
 
         The strips of a dataset show another window each epoch. A file that turns out to be broken while streaming is
@@ -108,24 +108,23 @@ class Loader:
         """
         return _ahead(self._step(step) for step in range(first, last))
 
-    def whole(self, images: Sequence[int]) -> Iterator[Batch]:
+    def whole(self, images: Sequence[int], batch_size: int) -> Generator[Batch, None, None]:
         """Yield the given images in order, the middle window of a strip; for looking, not for learning.
 
         An image that turns out to be broken while streaming is missing: see `Batch.rows`.
         """
-        return _ahead(self._look(images, start) for start in range(0, len(images), self.slice_size))
+        starts = range(0, len(images), batch_size)
+        looks = (self._look(images[start : start + batch_size], start) for start in starts)
+        return _ahead(batch for batch in looks if batch.rows)
 
     def _step(self, step: int) -> list[Batch]:
         own = self.slice_size * self.slices
         start = self.rank * own
-        picks = [self._pick(step * self.batch_size + start + place) for place in range(own)]
+        positions = range(step * self.batch_size + start, step * self.batch_size + start + own)
+        picks = [sample_order(len(self.store), self.seed, position) for position in positions]
         found = list(in_order(self._readable, picks, self.store.threads))
         cuts = range(0, own, self.slice_size)
         return [self._batch(found[cut : cut + self.slice_size], start + cut) for cut in cuts]
-
-    def _pick(self, position: int) -> tuple[int, int]:
-        image, epoch = sample_order(len(self.store), self.seed, position)
-        return image, epoch
 
     def _readable(self, pick: tuple[int, int]) -> tuple[int, Canvas]:
         image, epoch = pick
@@ -136,8 +135,7 @@ class Loader:
                 image = (image + 1) % len(self.store)
 
     def _look(self, images: Sequence[int], start: int) -> Batch:
-        chosen = images[start : start + self.slice_size]
-        found = [pair for pair in in_order(self._middle, chosen, self.store.threads) if pair is not None]
+        found = [pair for pair in in_order(self._middle, images, self.store.threads) if pair is not None]
         return self._batch(found, start)
 
     def _middle(self, image: int) -> tuple[int, Canvas] | None:
@@ -167,7 +165,7 @@ class _End:
     pass
 
 
-def _ahead(items: Iterator[T]) -> Iterator[T]:
+def _ahead(items: Iterator[T]) -> Generator[T, None, None]:
     """Make the next items in a thread, one waiting and one in work; errors are raised here, in their turn.
 
     The thread ends with this iterator, also when the caller leaves early: the one free place in the queue, after it was

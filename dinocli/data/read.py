@@ -57,8 +57,9 @@ class Reader:
         Raises:
             DataError: The file cannot be read; the reason, without the name.
         """
-        size = self._size(path)
-        canvas = _resized(self._mapped(path, self.short_side), *size)
+        true = image_size(path, page=self.preprocess.page)
+        size = shrunk_size(*true, self.short_side)
+        canvas = _resized(self._mapped(path, self.short_side), true, size)
         return [np.ascontiguousarray(canvas[:, rows, columns]) for rows, columns in windows(*size)]
 
     def full(self, path: str) -> Canvas:
@@ -67,11 +68,8 @@ class Reader:
 
     def count(self, path: str) -> int:
         """Return the number of canvases from the file's header alone; errors as `canvases`."""
-        return len(list(windows(*self._size(path))))
-
-    def _size(self, path: str) -> tuple[int, int]:
-        """Return the canvas size; from the header, as the pixels of a JPEG may come in another size."""
-        return shrunk_size(*image_size(path, page=self.preprocess.page), self.short_side)
+        true = image_size(path, page=self.preprocess.page)
+        return len(list(windows(*shrunk_size(*true, self.short_side))))
 
     def _mapped(self, path: str, enough: int) -> Canvas:
         about = self.preprocess
@@ -110,15 +108,24 @@ def _with_colours(canvas: Canvas, *, grey: bool) -> Canvas:
     return canvas if grey or canvas.shape[0] == 3 else np.repeat(canvas, 3, axis=0)
 
 
-def _resized(canvas: Canvas, height: int, width: int) -> Canvas:
-    """Down-scale with antialias (bicubic over the whole footprint of a pixel); deep canvases in float."""
-    if canvas.shape[1:] == (height, width):
+def _resized(canvas: Canvas, true: tuple[int, int], size: tuple[int, int]) -> Canvas:
+    """Down-scale with antialias (bicubic over the whole footprint of a pixel); deep canvases in float.
+
+    Args:
+        canvas: (C, h, w), of the true size, or an 8th, a 4th or a half of it as the JPEG decoder shrinks, rounded up.
+        true: (h, w) of the file. The decoder's last row and column can stand for fewer pixels than the others; only
+            the true part is spread over the result, which would otherwise be stretched by up to a pixel.
+        size: (h, w) of the result.
+    """
+    if canvas.shape[1:] == true == size:
         return canvas
+    shrunk = round(max(true) / max(canvas.shape[1:]))
+    box = (0.0, 0.0, true[1] / shrunk, true[0] / shrunk)
     if canvas.dtype == np.uint8:
         image = Image.fromarray(canvas[0] if len(canvas) == 1 else np.ascontiguousarray(canvas.transpose(1, 2, 0)))
-        small: Canvas = np.asarray(image.resize((width, height), Image.Resampling.BICUBIC))
+        small: Canvas = np.asarray(image.resize(size[::-1], Image.Resampling.BICUBIC, box))
         return small[None] if small.ndim == 2 else small.transpose(2, 0, 1)
     planes = [Image.fromarray(plane.astype(np.float32)) for plane in canvas]
-    small = np.stack([np.asarray(plane.resize((width, height), Image.Resampling.BICUBIC)) for plane in planes])
+    small = np.stack([np.asarray(plane.resize(size[::-1], Image.Resampling.BICUBIC, box)) for plane in planes])
     deep: Canvas = np.rint(small.clip(0, np.iinfo(canvas.dtype).max)).astype(canvas.dtype)
     return deep

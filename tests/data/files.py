@@ -1,0 +1,62 @@
+"""Image files and settings that several tests of this package need."""
+
+import struct
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from dinocli.config.preprocess import Preprocess
+
+Array = NDArray[Any]
+
+
+def noise(*shape: int, dtype: str = "uint8", top: int | None = None, seed: int = 0) -> Array:
+    """Return random integers from 0 to top (the dtype's largest)."""
+    return np.random.default_rng(seed).integers(0, (top or np.iinfo(dtype).max) + 1, shape, dtype=np.dtype(dtype).type)
+
+
+def settings(**changed: Any) -> Preprocess:
+    """Return 8-bit, full range, colour, with changes."""
+    base = settings_base()
+    return Preprocess(**{**base, **changed})
+
+
+def settings_base() -> dict[str, Any]:
+    third = (0.5, 0.5, 0.5)
+    return {
+        "range_policy": "full",
+        "range_low": 0.0,
+        "range_high": 255.0,
+        "deep": False,
+        "grey": False,
+        "channels": (),
+        "page": 0,
+        "mean": third,
+        "std": third,
+        "size": 224,
+    }
+
+
+def save(path: Path, pixels: Array) -> str:
+    """Save grey or RGB pixels with PIL, in the format of the suffix."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels[..., 0] if pixels.ndim == 3 and pixels.shape[-1] == 1 else pixels).save(path)
+    return str(path)
+
+
+def deep_png(pixels: Array) -> bytes:
+    """Encode (h, w, 1 to 4) uint16 as PNG by hand, every row with the "up" filter; PIL cannot write 16-bit colour."""
+    height, width, count = pixels.shape
+    kind = {1: 0, 2: 4, 3: 2, 4: 6}[count]
+    rows = np.frombuffer(pixels.astype(">u2").tobytes(), np.uint8).reshape(height, -1)
+    up = rows - np.vstack([np.zeros_like(rows[:1]), rows[:-1]])
+    body = b"".join(b"\2" + row.tobytes() for row in up)
+    header = struct.pack(">IIBBBBB", width, height, 16, kind, 0, 0, 0)
+    parts = ((b"IHDR", header), (b"IDAT", zlib.compress(body)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in parts
+    )

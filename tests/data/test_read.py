@@ -1,0 +1,121 @@
+"""The Reader: size, aspect, windows, colour and depth of canvases."""
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from dinocli.data.read import Reader, shrunk_size, windows
+from dinocli.errors import DataError, UsageError
+from tests.data.files import noise, save, settings
+
+
+def test_short_side_aspect_and_no_enlargement(tmp_path: Path) -> None:
+    reader = Reader(settings(), 64)
+    for size, expected in [((256, 512), (64, 128)), ((300, 200), (96, 64)), ((40, 60), (40, 60)), ((64, 80), (64, 80))]:
+        (canvas,) = reader.canvases(save(tmp_path / "a.png", noise(*size, 3)))
+        assert canvas.shape == (3, *expected)
+        assert canvas.dtype == np.uint8
+        assert canvas.flags.c_contiguous
+    assert shrunk_size(10_000, 3, 2) == (6667, 2)
+
+
+def test_shrinking_averages_instead_of_dropping_pixels(tmp_path: Path) -> None:
+    (canvas,) = Reader(settings(), 32).canvases(save(tmp_path / "a.png", noise(512, 512, 3)))
+    assert canvas.std() < 8  # 74 before; 256 pixels are averaged into one, dropping would leave 74
+
+
+@pytest.mark.parametrize("size", [(601, 799), (1500, 401)])
+def test_jpeg_draft_gives_the_same_canvas_as_a_full_decode(tmp_path: Path, size: tuple[int, int]) -> None:
+    smooth = Image.fromarray(noise(12, 12, 3)).resize(size[::-1], Image.Resampling.BICUBIC)
+    smooth.save(tmp_path / "a.jpg", quality=95)
+    Image.open(tmp_path / "a.jpg").save(tmp_path / "a.png")
+    drafted, whole = (Reader(settings(), 64).canvases(str(tmp_path / f"a.{suffix}")) for suffix in ("jpg", "png"))
+    assert [a.shape for a in drafted] == [a.shape for a in whole]
+    assert max(np.abs(a.astype(int) - b).mean() for a, b in zip(drafted, whole, strict=True)) < 1.5
+
+
+def test_deep_canvases_match_8_bit_ones_and_stay_finer(tmp_path: Path) -> None:
+    pixels = noise(200, 150)
+    tifffile.imwrite(tmp_path / "a.tif", pixels.astype(np.uint16) * 257)
+    (deep,) = Reader(settings(deep=True, grey=True), 50).canvases(str(tmp_path / "a.tif"))
+    (plain,) = Reader(settings(grey=True), 50).canvases(save(tmp_path / "a.png", pixels))
+    assert deep.dtype == np.uint16
+    assert deep.shape == plain.shape
+    assert np.abs(deep / 257 - plain).max() <= 1
+    assert np.unique(deep).size > 1000
+
+
+def test_8_bit_data_keeps_its_place_in_a_deep_full_range(tmp_path: Path) -> None:
+    (canvas,) = Reader(settings(deep=True, grey=True), 50).canvases(save(tmp_path / "a.png", noise(9, 9)))
+    assert np.array_equal(canvas[0], noise(9, 9).astype(np.uint16) * 257)
+
+
+def test_an_8_bit_image_under_a_measured_deep_range_is_refused(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.png", noise(9, 9))
+    reader = Reader(settings(deep=True, range_policy="auto", range_high=4095.0), 50)
+    with pytest.raises(DataError, match="8-bit image among deeper ones"):
+        reader.canvases(path)
+
+
+def test_grey_and_colour_follow_the_dataset(tmp_path: Path) -> None:
+    colour = save(tmp_path / "a.png", np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255]]], np.uint8))
+    grey = save(tmp_path / "b.png", np.array([[1, 2, 3]], np.uint8))
+    as_grey, as_colour = Reader(settings(grey=True), 9), Reader(settings(), 9)
+    assert as_grey.full(colour).tolist() == [[[76, 150, 29]]]
+    assert as_grey.full(grey).tolist() == [[[1, 2, 3]]]
+    assert as_colour.full(grey).tolist() == [[[1, 2, 3]]] * 3
+    assert as_colour.full(colour)[:, 0, 0].tolist() == [255, 0, 0]
+
+
+def test_full_keeps_the_resolution_and_maps_the_range(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.png", noise(300, 200, 3))
+    about = settings(range_policy="fixed", range_low=0.0, range_high=127.5)
+    full = Reader(about, 32).full(path)
+    assert full.shape == (3, 300, 200)
+    assert np.array_equal(full, (noise(300, 200, 3).astype(int) * 2).clip(0, 255).transpose(2, 0, 1))
+
+
+@pytest.mark.parametrize("size", [(100, 250), (100, 251), (1000, 30), (7, 5000), (1, 9)])
+def test_windows_show_every_pixel_of_a_strip(size: tuple[int, int]) -> None:
+    seen = np.zeros(size, int)
+    found = list(windows(*size))
+    for rows, columns in found:
+        seen[rows, columns] += 1
+    assert seen.min() == 1
+    assert (len(found) > 1) == (max(size) > 2.5 * min(size))
+    shapes = {seen[part].shape for part in found}
+    assert len(shapes) == 1
+    assert max(*shapes.pop()) <= 2.5 * min(size)
+
+
+def test_neighbouring_windows_overlap_by_a_quarter() -> None:
+    starts = [columns.start for _, columns in windows(100, 1000)]
+    assert starts[0] == 0
+    assert starts[-1] == 850
+    assert max(np.diff(starts)) <= 0.75 * 150
+
+
+def test_strips_become_windows_at_the_short_side(tmp_path: Path) -> None:
+    reader = Reader(settings(grey=True), 50)
+    path = save(tmp_path / "a.png", noise(100, 1000))
+    found = reader.canvases(path)
+    assert len(found) == reader.count(path) == 9
+    assert {canvas.shape for canvas in found} == {(1, 50, 75)}
+
+
+def test_chosen_channels_and_page_are_read(tmp_path: Path) -> None:
+    stack = noise(2, 9, 8, 5)
+    tifffile.imwrite(tmp_path / "a.tif", stack, photometric="minisblack", planarconfig="contig")
+    reader = Reader(settings(channels=(4, 2, 0), page=1), 50)
+    assert np.array_equal(reader.full(str(tmp_path / "a.tif")), stack[1][..., [4, 2, 0]].transpose(2, 0, 1))
+    with pytest.raises(UsageError, match="names 2 channels"):
+        Reader(settings(channels=(0, 1)), 50)
+
+
+def test_a_reader_travels_between_processes() -> None:
+    reader = Reader(settings(grey=True), 77)
+    assert pickle.loads(pickle.dumps(reader)) == reader
