@@ -26,3 +26,16 @@ class WeightsError(DinocliError):
 
 class TrainingStopped(DinocliError):
     """The guard ended the run: values that are not finite, or a collapse."""
+
+
+class Interrupted(DinocliError):
+    """A signal ended the run, after a checkpoint.
+
+    Args:
+        message: What was saved, and how to go on.
+        signal: Number of the signal.
+    """
+
+    def __init__(self, message: str, signal: int) -> None:
+        super().__init__(message)
+        self.signal = signal

@@ -6,7 +6,7 @@ and of nothing else, so that neither ranks nor slices nor a resumed run change i
 Legend: B images of this call, N of the global batch, V views, L local views, C channels, S pixels of a view's side.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -133,10 +133,7 @@ class MultiCrop:
     """Make all views of a batch.
 
     Args:
-        global_1: First global view.
-        global_2: Second global view; DINO blurs and solarizes the two differently.
-        local: Local views, or None.
-        local_count: How many local views each image gets.
+        specs: One for each view, the global ones first; neighbours of one size come out as one tensor.
         mean: Of the normalisation, per RGB channel, on the 0 to 1 scale.
         std: Likewise.
         grey: Canvases have one channel; everything runs on one, repeated to three at the very end.
@@ -145,17 +142,14 @@ class MultiCrop:
 
     def __init__(
         self,
-        global_1: ViewSpec,
-        global_2: ViewSpec,
-        local: ViewSpec | None,
-        local_count: int,
+        specs: Sequence[ViewSpec],
         *,
         mean: tuple[float, float, float],
         std: tuple[float, float, float],
         grey: bool,
         seed: int,
     ) -> None:
-        specs = [global_1, global_2] + [local] * local_count if local else [global_1, global_2]
+        self.count = len(specs)
         self._pipelines = [ViewPipeline(spec, grey) for spec in specs]
         self._mean, self._std, self._seed = mean, std, seed
 

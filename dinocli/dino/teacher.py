@@ -2,12 +2,15 @@
 
 import copy
 from collections.abc import Iterable
+from typing import TypeVar
 
 import torch
 from torch import nn
 
+Network = TypeVar("Network", bound=nn.Module)
 
-def make_teacher(student: nn.Module) -> nn.Module:
+
+def make_teacher(student: Network) -> Network:
     """Copy the student, head included, into a network without gradients and without dropout.
 
     The copy matters: a teacher head of its own would give targets from an unrelated projection for hundreds of steps.

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dinocli.models.backbone import Backbone
+
 
 class Prototypes(nn.Module):
     """Score L2-normalised features against K directions: a linear layer with weight normalisation and no bias.
@@ -71,7 +73,7 @@ class DinoNetwork(nn.Module):
         head: Gives (n, K) scores for (n, D) features.
     """
 
-    def __init__(self, backbone: nn.Module, head: nn.Module) -> None:
+    def __init__(self, backbone: Backbone, head: DinoHead) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = head

@@ -45,7 +45,7 @@ def canvases(channels: int = 3) -> Tensor:
 
 
 def build(g1: ViewSpec, g2: ViewSpec, local: ViewSpec | None, *, grey: bool = False, seed: int = 7) -> MultiCrop:
-    return MultiCrop(g1, g2, local, LOCALS, mean=MEAN, std=STD, grey=grey, seed=seed)
+    return MultiCrop([g1, g2, *([local] * LOCALS if local else [])], mean=MEAN, std=STD, grey=grey, seed=seed)
 
 
 def everything(seed: int = 7) -> MultiCrop:
@@ -182,7 +182,7 @@ def test_grey_canvases_give_what_grey_colours_give() -> None:
 
 def test_deep_canvases_keep_their_levels() -> None:
     ramp = torch.linspace(0, 65535, 70 * 70).round().to(torch.uint16).view(1, 1, 70, 70)
-    crop = MultiCrop(replace(PLAIN, size=64), replace(PLAIN, size=64), None, 0, mean=MEAN, std=STD, grey=True, seed=0)
+    crop = MultiCrop([replace(PLAIN, size=64)] * 2, mean=MEAN, std=STD, grey=True, seed=0)
     (views,) = crop(ramp, torch.tensor([[70, 70]]), step=0, start=0, global_batch=1)
     assert len(set(views[0, 0].flatten().tolist())) > 1000
 
@@ -190,7 +190,7 @@ def test_deep_canvases_keep_their_levels() -> None:
 def test_a_whole_image_is_what_evaluation_sees() -> None:
     whole = replace(PLAIN, scale=(1.5, 1.5))  # never fits, so the centre: all of an image of a moderate ratio
     pixels = canvases()[2:4]
-    views, _ = make(MultiCrop(whole, whole, None, 0, mean=(0, 0, 0), std=(1, 1, 1), grey=False, seed=0), pixels[:1])
+    views, _ = make(MultiCrop([whole, whole], mean=(0, 0, 0), std=(1, 1, 1), grey=False, seed=0), pixels[:1])
     torch.testing.assert_close(views, resize_square(pixels[:1], SIZES[:1], 32))
 
 

@@ -1,0 +1,204 @@
+"""The ONE place that turns recipe sections into objects."""
+
+import copy
+from collections.abc import Callable
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from dinocli.augment.multicrop import MultiCrop, ViewSpec
+from dinocli.config.auto import Facts
+from dinocli.config.preprocess import Preprocess
+from dinocli.config.recipe import Recipe, Views
+from dinocli.data.loader import Loader
+from dinocli.data.survey import Survey
+from dinocli.dino.center import batch_sum
+from dinocli.dino.teacher import make_teacher
+from dinocli.engine.device import Precision, candidates, fastest
+from dinocli.engine.distributed import World, add_up, from_main
+from dinocli.engine.optim import Updater, make_optimizer
+from dinocli.engine.plan import Plan
+from dinocli.engine.step import GLOBAL_VIEWS, Learner
+from dinocli.models.backbone import Backbone
+from dinocli.models.head import DinoHead, DinoNetwork
+from dinocli.models.weights import WeightsInfo
+
+TRIAL_IMAGES = 4
+
+
+def facts_of(images: int, backbone: Backbone, info: WeightsInfo) -> Facts:
+    """Gather what the automatic values depend on."""
+    return Facts(images=images, pretrained=info.pretrained, convnet=backbone.has_batch_norm)
+
+
+def preprocess_of(survey: Survey, recipe: Recipe, info: WeightsInfo) -> Preprocess:
+    """Join what the folder says (range, depth, grey) and what the weights say (mean, std, size)."""
+    return Preprocess(
+        range_policy=survey.policy,
+        range_low=survey.low,
+        range_high=survey.high,
+        deep=survey.deep,
+        grey=survey.grey,
+        channels=tuple(recipe.data.channels),
+        page=recipe.data.page,
+        mean=info.mean,
+        std=info.std,
+        size=info.size,
+    )
+
+
+def view_specs(views: Views) -> tuple[ViewSpec, ViewSpec, ViewSpec]:
+    """Split the view section into global view 1, global view 2 and local views."""
+    shared = {
+        key: getattr(views, key)
+        for key in (
+            *("ratio", "hflip", "vflip", "rot90", "jitter", "brightness", "contrast"),
+            *("saturation", "hue", "grayscale", "blur_sigma"),
+        )
+    }
+    specs = []
+    for number, kind in enumerate(("global", "global", "local")):
+        own = {"size": getattr(views, f"{kind}_size"), "scale": getattr(views, f"{kind}_scale")}
+        specs.append(ViewSpec(**own, **shared, blur=views.blur[number], solarize=views.solarize[number]))
+    return specs[0], specs[1], specs[2]
+
+
+def build_views(recipe: Recipe, preprocess: Preprocess) -> MultiCrop:
+    """Build the augmentation of a run."""
+    global_1, global_2, local = view_specs(recipe.views)
+    return MultiCrop(
+        [global_1, global_2, *[local] * recipe.views.local_count],
+        mean=preprocess.mean,
+        std=preprocess.std,
+        grey=preprocess.grey,
+        seed=recipe.run.seed,
+    )
+
+
+def build_precision(recipe: Recipe, backbone: Backbone, device: torch.device, world: World) -> Precision:
+    """Choose precision and attention kernels: what the recipe says, or the fastest of a short trial on this machine."""
+    choices = candidates(device, recipe.run.precision, recipe.run.attention, backbone.is_vit)
+    if len(choices) == 1:
+        return choices[0]
+    model = copy.deepcopy(backbone).to(device).train()
+    size = recipe.views.global_size
+    images = torch.randn(TRIAL_IMAGES, 3, size, size, generator=torch.Generator().manual_seed(0)).to(device)
+
+    def trial(choice: Precision) -> None:
+        with choice.autocast():
+            features = model(images)
+        features.float().square().mean().backward()
+
+    chosen = fastest(choices, trial)
+    name, attention = from_main(lambda: (chosen.name, chosen.attention))
+    return Precision(device, name, attention)
+
+
+def build_learner(
+    recipe: Recipe, backbone: Backbone, preprocess: Preprocess, precision: Precision, world: World
+) -> Learner:
+    """Build student, teacher, optimizer and views of a resolved recipe. The given backbone is copied, not changed."""
+    torch.manual_seed(recipe.run.seed)  # the head's first weights
+    device = precision.device
+    student = DinoNetwork(_prepared(copy.deepcopy(backbone), recipe), _head(recipe, backbone.dim))
+    if world.size > 1 and device.type == "cuda" and recipe.model.batch_norm == "train":
+        student = nn.SyncBatchNorm.convert_sync_batchnorm(student)  # type: ignore[no-untyped-call]
+    student = student.to(device).train()
+    teacher = make_teacher(student)
+    plan = Plan(recipe)
+    learner = Learner(
+        student=student,
+        teacher=teacher,
+        replica=student,
+        center_K=torch.zeros(int(recipe.head.out_dim), device=device),
+        updater=Updater(
+            student,
+            make_optimizer(recipe.optim.optimizer, student),
+            clip=recipe.optim.clip,
+            clip_mode=recipe.optim.clip_mode,
+            scaler=precision.scaler(),
+        ),
+        views=build_views(recipe, preprocess),
+        plan=plan,
+        precision=precision,
+        world=world,
+        batch_size=int(recipe.run.batch_size),
+        seed=recipe.run.seed,
+    )
+    set_stage(learner, backbone_learns=plan.at(0).backbone_learns)
+    return learner
+
+
+def set_stage(learner: Learner, *, backbone_learns: bool) -> None:
+    """Let the backbone learn or stand still, and wrap the student anew.
+
+    DDP never exchanges gradients of parameters that were frozen when it wrapped them, without an error; hence anew.
+    """
+    learner.student.backbone_learns = backbone_learns
+    learner.student.backbone.requires_grad_(backbone_learns)
+    learner.replica = learner.student
+    if learner.world.size > 1:
+        ids = [learner.precision.device.index] if learner.precision.device.type == "cuda" else None
+        learner.replica = DistributedDataParallel(
+            learner.student, device_ids=ids, broadcast_buffers=False, gradient_as_bucket_view=True
+        )
+
+
+@torch.no_grad()
+def fill_center(learner: Learner, loader: Loader, batches: int) -> None:
+    """Start the centre at the teacher's mean scores over a few batches.
+
+    From a centre of zero the first targets of a fresh head all lean to the same prototypes. The batches are those that
+    would come after the last step, so that no view is seen twice.
+    """
+    if not batches:
+        return
+    total = torch.zeros_like(learner.center_K)
+    first = learner.plan.steps
+    for step, slices in enumerate(loader.steps(first, first + batches), first):
+        for batch in slices:
+            views = learner.views(
+                batch.pixels_BCHW, batch.sizes_B2, step=step, start=batch.start, global_batch=learner.batch_size
+            )
+            with learner.precision.autocast():
+                globals_ = views[0][: GLOBAL_VIEWS * len(batch.sizes_B2)]
+                total += batch_sum(learner.teacher([globals_], GLOBAL_VIEWS))
+    learner.center_K = add_up(total) / (GLOBAL_VIEWS * learner.batch_size * batches)
+
+
+def compile_backbones(learner: Learner, trial: Callable[[], None]) -> str:
+    """Compile both backbones, each resolution its own graph; return why not, or an empty string.
+
+    On a CPU this needs a C++ compiler on the user's machine, so a failure goes back to plain execution.
+    """
+    backbones = [network.backbone for network in (learner.student, learner.teacher)]
+    for backbone in backbones:
+        backbone.compile(dynamic=False)
+    try:
+        trial()
+    except Exception as error:
+        for backbone in backbones:
+            backbone._compiled_call_impl = None
+        return (str(error).strip() or type(error).__name__).splitlines()[0]
+    return ""
+
+
+def _prepared(backbone: Backbone, recipe: Recipe) -> Backbone:
+    if recipe.model.grad_checkpointing:
+        backbone.set_grad_checkpointing(True)
+    if recipe.model.batch_norm == "frozen":
+        backbone.freeze_batch_norm()
+    return backbone
+
+
+def _head(recipe: Recipe, width: int) -> DinoHead:
+    head = recipe.head
+    return DinoHead(
+        width,
+        out_dim=int(head.out_dim),
+        hidden_dim=head.hidden_dim,
+        bottleneck_dim=head.bottleneck_dim,
+        batch_norm=bool(head.batch_norm),
+        norm_last_layer=head.norm_last_layer,
+    )

@@ -1,0 +1,104 @@
+"""What the machine can do: the device, the precision, and which attention kernels are the fastest here."""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from dinocli.errors import UsageError
+
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+WORTH_IT = 1.1
+"""A faster choice has to win by this factor; otherwise noise would choose, and float32 is the safer one."""
+
+
+def pick_device(name: str, local_rank: int = 0) -> torch.device:
+    """Turn `auto`, `cpu`, `cuda` or `cuda:1` into a device.
+
+    Raises:
+        UsageError: If a GPU is asked for and torch sees none.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UsageError(f"--device {name}: there is auto, cpu, cuda and cuda:NUMBER") from None
+    if device.type == "cuda":
+        count = torch.cuda.device_count()
+        index = local_rank if device.index is None else device.index
+        if index >= count:
+            raise UsageError(f"--device {name}: torch sees {count} GPUs; use --device cpu, or see `dinocli doctor`")
+        device = torch.device("cuda", index)
+        torch.cuda.set_device(device)
+    return device
+
+
+@dataclass(frozen=True)
+class Precision:
+    """In what the networks compute; losses and centres are float32 always.
+
+    Args:
+        device: Where.
+        name: fp32, bf16 or fp16.
+        attention: `fused` leaves the choice of the kernel to torch; `math` forces plain matrix products, whose backward
+            pass is faster on some CPUs.
+    """
+
+    device: torch.device
+    name: str
+    attention: str
+
+    @contextlib.contextmanager
+    def autocast(self) -> Iterator[None]:
+        """Compute in this precision, with these kernels."""
+        kernels = sdpa_kernel([SDPBackend.MATH]) if self.attention == "math" else contextlib.nullcontext()
+        with kernels, torch.autocast(self.device.type, dtype=DTYPES.get(self.name), enabled=self.name in DTYPES):
+            yield
+
+    def scaler(self) -> torch.amp.GradScaler | None:
+        """Return a gradient scaler where the precision needs one."""
+        return torch.amp.GradScaler(self.device.type) if self.name == "fp16" else None
+
+
+def candidates(device: torch.device, precision: str, attention: str, is_vit: bool) -> list[Precision]:
+    """List what is worth timing, the safest first. A GPU needs no timing: bf16 where it has it, else fp16."""
+    kernels = [attention]
+    if attention == "auto":
+        kernels = ["fused", "math"] if is_vit and device.type == "cpu" else ["fused"]
+    names = [precision]
+    if precision == "auto" and device.type == "cuda":
+        names = ["bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"]
+    elif precision == "auto":
+        names = ["fp32", "bf16"]
+    return [Precision(device, name, kernel) for name in names for kernel in kernels]
+
+
+def fastest(choices: list[Precision], trial: Callable[[Precision], None]) -> Precision:
+    """Run each candidate three times and return the first that none beats by more than 10 %.
+
+    Args:
+        choices: Of `candidates`.
+        trial: A small forward and backward pass in a precision.
+    """
+    if len(choices) == 1:
+        return choices[0]
+    seconds = [_best_of(3, lambda choice=choice: trial(choice)) for choice in choices]  # type: ignore[misc]
+    best = 0
+    for number, time_of in enumerate(seconds):
+        if time_of * WORTH_IT < seconds[best]:
+            best = number
+    return choices[best]
+
+
+def _best_of(times: int, work: Callable[[], None]) -> float:
+    work()
+    seconds = []
+    for _ in range(times):
+        begin = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - begin)
+    return min(seconds)

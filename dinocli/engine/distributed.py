@@ -1,0 +1,116 @@
+"""Several processes, as `torchrun` starts them. With one process every function here is a no-op.
+
+Stop decisions have to be collective (`any_rank`): a process that leaves alone hangs the others.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class World:
+    """This process among all.
+
+    Args:
+        rank: Of this process, 0 is the main one: it alone writes files and speaks.
+        size: Number of processes.
+        local_rank: Of this process on its machine; also the number of its GPU.
+    """
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+
+    @property
+    def is_main(self) -> bool:
+        return self.rank == 0
+
+
+def join(device: str) -> World:
+    """Join the process group that `torchrun` announced in the environment, if it did.
+
+    Args:
+        device: `cpu` uses gloo, `cuda` NCCL with gloo for what lies on the CPU.
+    """
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if size == 1:
+        return World()
+    if not dist.is_initialized():
+        dist.init_process_group("cpu:gloo,cuda:nccl" if device == "cuda" else "gloo")
+    return World(dist.get_rank(), size, int(os.environ.get("LOCAL_RANK", "0")))
+
+
+def leave() -> None:
+    """Leave the process group; harmless where there is none."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def add_up(tensor: Tensor) -> Tensor:
+    """Sum a tensor over all processes, in place, and return it."""
+    if dist.is_initialized():
+        dist.all_reduce(tensor)
+    return tensor
+
+
+def any_rank(flag: bool) -> bool:
+    """Say whether the flag is set in any process."""
+    if not dist.is_initialized():
+        return flag
+    return bool(add_up(torch.tensor(float(flag))).item() > 0)
+
+
+def from_main(work: Callable[[], T]) -> T:
+    """Do some work in the main process alone and return its result in every process."""
+    if not dist.is_initialized():
+        return work()
+    box = [work() if dist.get_rank() == 0 else None]
+    dist.broadcast_object_list(box, src=0)
+    return box[0]  # type: ignore[return-value]
+
+
+def launch(processes: int, arguments: Sequence[str]) -> int:
+    """Run `dinocli ARGUMENTS` in several processes of this machine with torch's own elastic launcher.
+
+    The launcher itself answers 1 whatever its children said; this passes on the main process's exit code.
+
+    Args:
+        processes: One per GPU.
+        arguments: The command line without the program's name and without `--gpus`.
+
+    Returns:
+        Exit code of rank 0, or of the first that failed.
+    """
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    config = LaunchConfig(
+        min_nodes=1, max_nodes=1, nproc_per_node=processes, rdzv_backend="c10d", rdzv_endpoint="localhost:0"
+    )
+    try:
+        elastic_launch(config, sys.executable)("-m", "dinocli", *arguments)
+    except ChildFailedError as error:
+        failure = error.failures.get(0) or error.get_first_failure()[1]
+        return failure.exitcode if failure.exitcode >= 0 else 128 - failure.exitcode
+    return 0
+
+
+def main_first(work: Callable[[], T]) -> T:
+    """Do some work in the main process before the others do it: what it downloads or caches, they find."""
+    if not dist.is_initialized():
+        return work()
+    if dist.get_rank() == 0:
+        result = work()
+        dist.barrier()
+        return result
+    dist.barrier()
+    return work()

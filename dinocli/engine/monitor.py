@@ -1,0 +1,227 @@
+"""What a run writes down about every step, and when that means the end.
+
+The device is read late and in bulk: rows wait as tensors until `flush`, so that a log line never makes the device wait.
+"""
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dinocli.engine.plan import Now
+from dinocli.engine.probe import Look
+from dinocli.engine.step import StepStats
+from dinocli.errors import WeightsError
+
+UNIFORM_ENTROPY, UNIFORM_KL = 0.98, 0.01
+ONE_HOT_ENTROPY, ONE_HOT_MARGINAL = 0.02, 0.1
+FEATURES_LEFT = {"feature_std": 0.25, "rankme": 0.5}
+NON_FINITE_IN_A_ROW = 3
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds of one step: all of it, and the part spent waiting for images."""
+
+    seconds: float
+    data_wait: float
+
+
+class Monitor:
+    """Keeps the metrics file and watches for collapse.
+
+    Shares of ln K and of ln min(K, 2 B) make runs with other numbers of prototypes comparable.
+
+    Args:
+        path: `metrics.jsonl`, or an empty path in processes that write nothing.
+        prototypes: K.
+        batch_size: Images a step, B.
+        armed_at: First step at which a collapse counts: a fresh head sits at ln K by itself.
+        window: Steps that a collapse has to last.
+        tensorboard: Folder for TensorBoard events, or None.
+
+    Raises:
+        WeightsError: If TensorBoard is asked for and not installed.
+    """
+
+    def __init__(
+        self,
+        path: Path | None,
+        *,
+        prototypes: int,
+        batch_size: int,
+        armed_at: int,
+        window: int,
+        tensorboard: Path | None = None,
+    ) -> None:
+        self.path, self.batch_size = path, batch_size
+        self.log_k = math.log(prototypes)
+        self.log_marginal = math.log(min(prototypes, 2 * batch_size))
+        self.armed_at, self.window = armed_at, max(window, 1)
+        self.rows: list[Row] = []
+        self.looks: list[Look] = []
+        self.trouble = ""
+        self._waiting: list[tuple[int, StepStats, Now, Timing]] = []
+        self._uniform = self._one_hot = self._non_finite = 0
+        self._events = _event_writer(tensorboard) if tensorboard else None
+
+    def begin(self, start: Look) -> None:
+        """Start a new metrics file with the look at the start, step 0 of every curve."""
+        if self.path is not None:
+            self.path.write_text("")
+        self.add_look(start)
+
+    def add(self, step: int, stats: StepStats, now: Now, timing: Timing) -> None:
+        """Take the figures of a step, still on the device. `step` counts the steps done."""
+        self._waiting.append((step, stats, now, timing))
+
+    def flush(self) -> list[Row]:
+        """Read all waiting steps from the device at once, write them down, and look for trouble in them."""
+        if not self._waiting:
+            return []
+        table = torch.stack([stats.values_5 for _, stats, _, _ in self._waiting]).cpu().tolist()
+        rows = [
+            self._row(step, values, now, timing)
+            for (step, _, now, timing), values in zip(self._waiting, table, strict=True)
+        ]
+        self._waiting.clear()
+        self.rows += rows
+        for row in rows:
+            self._watch(row)
+        self._write(rows)
+        return rows
+
+    def add_look(self, look: Look) -> None:
+        """Take a look at the probe set; two bad ones in a row are a collapse."""
+        self.looks.append(look)
+        self._write([{"step": look.step, "probe": vars(look.scores)}])
+        if look.step < self.armed_at or len(self.looks) < 3:
+            return
+        start, *_, before, last = self.looks
+        if not last.scores.finite:
+            self.trouble = "the teacher gives features that are not finite"
+        for name, left in FEATURES_LEFT.items():
+            limit = left * getattr(start.scores, name)
+            if getattr(before.scores, name) < limit > getattr(last.scores, name):
+                self.trouble = (
+                    f"the features collapsed: {name} fell from {getattr(start.scores, name):.3g} "
+                    f"to {getattr(last.scores, name):.3g}"
+                )
+
+    @property
+    def last_step(self) -> int:
+        """Steps done and read."""
+        return int(self.rows[-1]["step"]) if self.rows else 0
+
+    def state(self) -> dict[str, Any]:
+        """Return JSON-like data for a checkpoint; waiting steps have to be flushed before."""
+        return {
+            "looks": [look.to_dict() for look in self.looks],
+            "counts": [self._uniform, self._one_hot, self._non_finite],
+        }
+
+    def restore(self, state: dict[str, Any], step: int) -> None:
+        """Go back to a checkpoint: cut the metrics file to its step, and take the guard's memory from it."""
+        self.looks = [Look.from_dict(look) for look in state["looks"]]
+        self._uniform, self._one_hot, self._non_finite = state["counts"]
+        if self.path is not None:
+            kept = [line for line in _lines(self.path) if json.loads(line)["step"] <= step]
+            self.rows = [row for row in map(json.loads, kept) if "loss" in row]
+            temporary = self.path.with_name(f".{self.path.name}.part")
+            temporary.write_text("".join(f"{line}\n" for line in kept))
+            temporary.replace(self.path)
+
+    def _row(self, step: int, values: list[float], now: Now, timing: Timing) -> Row:
+        loss, entropy, marginal, grad_norm, finite = values
+        return {
+            "step": step,
+            "loss": loss,
+            "entropy": entropy / self.log_k,
+            "kl": loss - entropy,
+            "marginal_entropy": marginal / self.log_marginal,
+            "grad_norm": grad_norm,
+            "skipped": not finite,
+            "lr": now.lr,
+            "head_lr": now.head_lr,
+            "weight_decay": now.weight_decay,
+            "teacher_temp": now.teacher_temp,
+            "momentum": now.momentum,
+            "seconds": round(timing.seconds, 4),
+            "data_wait": round(timing.data_wait, 4),
+            "images_per_second": round(self.batch_size / timing.seconds, 1) if timing.seconds else 0.0,
+        }
+
+    def _watch(self, row: Row) -> None:
+        finite = not row["skipped"] and math.isfinite(row["loss"])
+        self._non_finite = 0 if finite else self._non_finite + 1
+        if self._non_finite >= NON_FINITE_IN_A_ROW:
+            self.trouble = f"{self._non_finite} steps in a row gave values that are not finite"
+        armed = row["step"] > self.armed_at and finite
+        uniform = armed and row["entropy"] > UNIFORM_ENTROPY and row["kl"] / self.log_k < UNIFORM_KL
+        one_hot = armed and row["entropy"] < ONE_HOT_ENTROPY and row["marginal_entropy"] < ONE_HOT_MARGINAL
+        self._uniform = self._uniform + 1 if uniform else 0
+        self._one_hot = self._one_hot + 1 if one_hot else 0
+        if self._uniform >= self.window:
+            self.trouble = (
+                f"the loss sits at ln K = {self.log_k:.2f}: every image gets the same uniform output (uniform collapse)"
+            )
+        elif self._one_hot >= self.window:
+            self.trouble = "every image gets the same prototype (one-hot collapse)"
+
+    def _write(self, rows: list[Row]) -> None:
+        if self.path is not None:
+            with self.path.open("a") as file:
+                file.writelines(json.dumps(_json_safe(row)) + "\n" for row in rows)
+        if self._events:
+            for row in rows:
+                for key, value in _flat(row).items():
+                    self._events.add_scalar(key, value, row["step"])
+            self._events.flush()
+
+
+ADVICE = {
+    "uniform": "lower the teacher's temperature (--set dino.teacher_temp=0.03) or the learning rate",
+    "one-hot": "raise the teacher's temperature or lower its momentum (--set dino.teacher_momentum=0.99)",
+    "features": "lower the learning rate (--set optim.lr=...) or the number of steps",
+    "finite": "lower the learning rate, or compute in float32 (--set run.precision=fp32)",
+}
+
+
+def advice(trouble: str) -> str:
+    """Return what to try against a trouble of the monitor."""
+    return next(what for word, what in ADVICE.items() if word in trouble)
+
+
+def _event_writer(folder: Path) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise WeightsError("run.tensorboard needs TensorBoard: pip install 'dinocli[tensorboard]'") from None
+    return SummaryWriter(str(folder))
+
+
+def _flat(row: Row) -> Row:
+    nested = {f"probe/{key}": value for key, value in row.get("probe", {}).items()}
+    return {key: value for key, value in row.items() if key not in ("step", "probe")} | nested
+
+
+def _lines(path: Path) -> list[str]:
+    """Read whole lines; a kill can leave half of the last one, which is dropped."""
+    return [line for line in path.read_text().split("\n")[:-1] if line] if path.exists() else []
+
+
+def _json_safe(row: Row) -> Row:
+    """Replace what JSON has no word for (not a number, infinite) by null."""
+    return {
+        key: _json_safe(value)
+        if isinstance(value, dict)
+        else None
+        if isinstance(value, float) and not math.isfinite(value)
+        else value
+        for key, value in row.items()
+    }

@@ -1,0 +1,113 @@
+"""Parameter groups and the one place that changes weights: unscale, clip, step."""
+
+import torch
+from torch import Tensor, nn
+
+from dinocli.engine.plan import Now
+from dinocli.models.head import DinoNetwork
+
+UNDECAYED_NAMES = ("cls_token", "pos_embed", "reg_token", "register_tokens", "dist_token", "prototypes.length")
+
+
+def decays(name: str, parameter: nn.Parameter) -> bool:
+    """Say whether weight decay applies: not to biases, norms, tokens, position embeddings and prototype lengths."""
+    return parameter.ndim > 1 and not name.endswith((".bias", *UNDECAYED_NAMES))
+
+
+def parameter_groups(network: DinoNetwork) -> list[dict[str, object]]:
+    """Sort all parameters into backbone or head, decaying or not. The order is fixed: checkpoints rely on it."""
+    groups: list[dict[str, object]] = []
+    for part in ("backbone", "head"):
+        named = [*getattr(network, part).named_parameters(part)]
+        for decay in (True, False):
+            params = [parameter for name, parameter in named if decays(name, parameter) == decay]
+            groups.append({"params": params, "part": part, "decay": decay, "lr": 0.0, "weight_decay": 0.0})
+    return [group for group in groups if group["params"]]
+
+
+def make_optimizer(name: str, network: DinoNetwork) -> torch.optim.Optimizer:
+    """Build AdamW or SGD, fused, or LARS (timm's), with groups that `Updater` steers."""
+    groups = parameter_groups(network)
+    if name == "adamw":
+        return torch.optim.AdamW(groups, lr=0.0, fused=True)
+    if name == "sgd":
+        return torch.optim.SGD(groups, lr=0.0, momentum=0.9, fused=True)
+    from timm.optim import Lars
+
+    lars: torch.optim.Optimizer = Lars(groups, lr=0.0, momentum=0.9)
+    return lars
+
+
+class Updater:
+    """Turn gradients into a step.
+
+    A step whose gradient is not finite is skipped *on the device*: nothing waits for the answer, and neither the
+    student nor, through it, the teacher is touched. (LARS cannot skip; it gets a zero gradient instead.)
+
+    Args:
+        network: The student.
+        optimizer: Of `make_optimizer`.
+        clip: Largest gradient norm, 0 is off.
+        clip_mode: `parameter` clips each tensor by its own norm, as the paper's code does; `global` all by one norm.
+        scaler: For float16 only.
+    """
+
+    def __init__(
+        self,
+        network: DinoNetwork,
+        optimizer: torch.optim.Optimizer,
+        *,
+        clip: float,
+        clip_mode: str,
+        scaler: torch.amp.GradScaler | None = None,
+    ) -> None:
+        self.network, self.optimizer, self.scaler = network, optimizer, scaler
+        self.clip, self.clip_mode = clip, clip_mode
+
+    def prepare(self, now: Now) -> None:
+        """Set this step's learning rates and decay, and forget the last gradients."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = now.lr if group["part"] == "backbone" else now.head_lr
+            group["weight_decay"] = now.weight_decay if group["decay"] else 0.0
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def backward(self, loss: Tensor) -> None:
+        """Add the gradient of a slice's share of the loss."""
+        (self.scaler.scale(loss) if self.scaler else loss).backward()  # type: ignore[no-untyped-call]
+
+    def step(self, now: Now) -> tuple[Tensor, Tensor]:
+        """Clip and step.
+
+        Returns:
+            The global gradient norm before clipping, and whether it was finite; both stay on the device.
+        """
+        if self.scaler:
+            self.scaler.unscale_(self.optimizer)
+        grads = [p.grad for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
+        norms = torch.stack(torch._foreach_norm(grads))
+        total = norms.norm()
+        finite = torch.isfinite(total)
+        if self.clip:
+            self._clip(grads, norms, total)
+        if not now.prototypes_learn:
+            for parameter in self.network.head.prototypes.parameters():
+                parameter.grad = None
+        self._apply(grads, finite)
+        return total, finite
+
+    def _clip(self, grads: list[Tensor], norms: Tensor, total: Tensor) -> None:
+        limits = norms if self.clip_mode == "parameter" else total.expand(len(grads))
+        factors = (self.clip / (limits + 1e-6)).clamp(max=1.0)
+        torch._foreach_mul_(grads, [*factors.unbind()])
+
+    def _apply(self, grads: list[Tensor], finite: Tensor) -> None:
+        if self.scaler:
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+        elif self.optimizer.defaults.get("fused"):
+            self.optimizer.found_inf = (~finite).float()  # type: ignore[attr-defined]
+            self.optimizer.step()
+        else:
+            for grad in grads:
+                grad.masked_fill_(~finite, 0.0)
+            self.optimizer.step()

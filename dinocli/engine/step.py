@@ -1,0 +1,134 @@
+"""THE training step, in the rhythm of the paper.
+
+schedules -> views -> teacher -> student -> loss -> backward, clip, step -> teacher's average -> centre
+
+Shapes: V all views, G global views, B images, K prototypes.
+"""
+
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from dinocli.augment.multicrop import MultiCrop
+from dinocli.data.loader import Batch
+from dinocli.dino.center import updated_center
+from dinocli.dino.loss import marginal_entropy
+from dinocli.dino.teacher import update_teacher
+from dinocli.engine.device import Precision
+from dinocli.engine.distributed import World, add_up
+from dinocli.engine.objective import Parts, objective
+from dinocli.engine.optim import Updater
+from dinocli.engine.plan import Plan
+from dinocli.models.head import DinoNetwork
+
+GLOBAL_VIEWS = 2
+
+
+@dataclass
+class Learner:
+    """Everything a step changes or needs. `replica` is the student itself, or its DDP wrapper."""
+
+    student: DinoNetwork
+    teacher: DinoNetwork
+    replica: nn.Module
+    center_K: Tensor
+    updater: Updater
+    views: MultiCrop
+    plan: Plan
+    precision: Precision
+    world: World
+    batch_size: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class StepStats:
+    """What a step tells, still on the device: whoever reads it decides when to wait.
+
+    Args:
+        values_5: loss, mean entropy of the targets, entropy of the mean target (nats), gradient norm, and 1 if finite.
+    """
+
+    values_5: Tensor
+
+
+def train_step(learner: Learner, slices: Sequence[Batch], step: int) -> StepStats:
+    """Take one optimizer step on one batch.
+
+    The batch comes in slices (gradient accumulation) and, with several processes, each has its part. Centre, average
+    and schedules move once per step, so that neither changes the result.
+    """
+    now = learner.plan.at(step)
+    learner.updater.prepare(now)
+    parts = []
+    for number, batch in enumerate(slices):
+        views = learner.views(
+            batch.pixels_BCHW, batch.sizes_B2, step=step, start=batch.start, global_batch=learner.batch_size
+        )
+        last = number == len(slices) - 1
+        with learner.precision.autocast(), torch.no_grad():
+            teacher_GBK = learner.teacher([views[0][: GLOBAL_VIEWS * len(batch.sizes_B2)]], GLOBAL_VIEWS)
+        with _gradients_meet(learner, last):
+            with learner.precision.autocast(), _seeded(learner, step, number):
+                student_VBK = learner.replica(views, learner.views.count)
+            loss, part = objective(student_VBK, teacher_GBK, learner.center_K, now)
+            learner.updater.backward(loss / len(slices))
+        parts.append(part)
+    grad_norm, finite = learner.updater.step(now)
+    update_teacher(learner.teacher.parameters(), learner.student.parameters(), now.momentum)
+    total = _over_all(parts, learner.world)
+    center_K = updated_center(
+        learner.center_K, total.logits_sum_K, GLOBAL_VIEWS * learner.batch_size, learner.plan.center_momentum
+    )
+    learner.center_K = torch.where(finite, center_K, learner.center_K)
+    return StepStats(
+        torch.stack([total.loss, total.entropy, marginal_entropy(total.probs_sum_K), grad_norm, finite.float()])
+    )
+
+
+def _over_all(parts: Sequence[Parts], world: World) -> Parts:
+    """Combine slices and processes with a single reduction: means stay means, sums become sums."""
+    share = 1.0 / (len(parts) * world.size)
+    packed = torch.cat(
+        [
+            torch.stack([sum_of(p.loss for p in parts), sum_of(p.entropy for p in parts)]) * share,
+            sum_of(p.logits_sum_K for p in parts),
+            sum_of(p.probs_sum_K for p in parts),
+        ]
+    )
+    add_up(packed)
+    logits_sum_K, probs_sum_K = packed[2:].chunk(2)
+    return Parts(packed[0], packed[1], logits_sum_K, probs_sum_K)
+
+
+def sum_of(tensors: Iterable[Tensor]) -> Tensor:
+    """Add tensors up in order."""
+    first, *rest = tensors
+    for tensor in rest:
+        first = first + tensor
+    return first
+
+
+def _gradients_meet(learner: Learner, last: bool) -> contextlib.AbstractContextManager[None]:
+    """Let DDP exchange gradients in the last slice only: the others add to them."""
+    if isinstance(learner.replica, DistributedDataParallel) and not last:
+        return learner.replica.no_sync()
+    return contextlib.nullcontext()
+
+
+@contextlib.contextmanager
+def _seeded(learner: Learner, step: int, number: int) -> Iterator[None]:
+    """Make stochastic depth a function of (seed, step, slice, process), so that a resumed run draws the same."""
+    with torch.random.fork_rng():
+        torch.manual_seed(mixed_seed(learner.seed, step, number, learner.world.rank))
+        yield
+
+
+def mixed_seed(*numbers: int) -> int:
+    """Hash numbers into one seed: neighbouring steps get unrelated streams."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)

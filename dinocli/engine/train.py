@@ -1,0 +1,207 @@
+"""The loop around `train_step`: stages, looks at the probe set, checkpoints, signals. Returns a plain `RunResult`."""
+
+import contextlib
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from dinocli.data.loader import Loader
+from dinocli.engine.build import set_stage
+from dinocli.engine.checkpoint import load_checkpoint, save_checkpoint
+from dinocli.engine.distributed import any_rank, from_main
+from dinocli.engine.monitor import Monitor, Row, Timing, advice
+from dinocli.engine.probe import Look, Probe
+from dinocli.engine.step import Learner, train_step
+from dinocli.engine.watch import Watcher
+from dinocli.errors import Interrupted
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """How a run ended.
+
+    Args:
+        steps: Steps done.
+        seconds: Time in the loop, over all its parts if it was resumed.
+        rows: Figures of every step.
+        looks: Looks at the probe set; the first is the start.
+        trouble: Why the guard stopped the run, or empty.
+    """
+
+    steps: int
+    seconds: float
+    rows: list[Row]
+    looks: list[Look]
+    trouble: str
+
+    @property
+    def best(self) -> Look:
+        """The adapted look with the highest mean reciprocal rank; the last one if all are equal."""
+        return max(reversed(self.looks[1:]), key=lambda look: look.scores.retrieval_mrr)
+
+
+class Keeper:
+    """Decides when to save, and saves: `last.pt` to go on from, `best.pt` to keep.
+
+    Args:
+        folder: The run's `checkpoints`.
+        every: Steps between two saves.
+        minutes: Minutes between two saves, whichever comes first.
+        writes: Only one process writes.
+    """
+
+    def __init__(self, folder: Path, *, every: int, minutes: float, writes: bool) -> None:
+        self.last, self.best = folder / "last.pt", folder / "best.pt"
+        self.every, self.seconds, self.writes = every, 60 * minutes, writes
+        self._saved_at = time.monotonic()
+
+    def due(self, step: int) -> bool:
+        return step % self.every == 0 or time.monotonic() - self._saved_at > self.seconds
+
+    def save(self, learner: Learner, monitor: Monitor, step: int, seconds: float) -> None:
+        """Save everything that a bit-equal continuation needs."""
+        self._saved_at = time.monotonic()
+        if self.writes:
+            scaler = learner.updater.scaler
+            payload: dict[str, Any] = {
+                "step": step,
+                "seconds": seconds,
+                "student": learner.student.state_dict(),
+                "teacher": learner.teacher.state_dict(),
+                "center": learner.center_K,
+                "optimizer": learner.updater.optimizer.state_dict(),
+                "scaler": scaler.state_dict() if scaler else {},
+                "guard": monitor.state(),
+            }
+            save_checkpoint(self.last, payload)
+
+    def save_best(self, learner: Learner, step: int) -> None:
+        """Keep this teacher's backbone."""
+        if self.writes:
+            save_checkpoint(self.best, {"step": step, "backbone": learner.teacher.backbone.state_dict()})
+
+    def restore(self, learner: Learner, monitor: Monitor) -> tuple[int, float]:
+        """Put everything back as it was; return the steps done and the seconds they took."""
+        payload = load_checkpoint(self.last, learner.precision.device)
+        learner.student.load_state_dict(payload["student"])
+        learner.teacher.load_state_dict(payload["teacher"])
+        learner.center_K = payload["center"]
+        set_stage(learner, backbone_learns=learner.plan.at(payload["step"]).backbone_learns)
+        learner.updater.optimizer.load_state_dict(payload["optimizer"])
+        if learner.updater.scaler:
+            learner.updater.scaler.load_state_dict(payload["scaler"])
+        monitor.restore(payload["guard"], payload["step"])
+        return payload["step"], payload["seconds"]
+
+
+class Signals:
+    """Remembers the first Ctrl-C or SIGTERM for the loop to see; a second Ctrl-C ends at once."""
+
+    def __init__(self) -> None:
+        self.number = 0
+
+    def _remember(self, number: int, _: FrameType | None) -> None:
+        if self.number and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.number = number
+
+    @contextlib.contextmanager
+    def caught(self) -> Iterator["Signals"]:
+        """Catch both signals inside the block. Outside the main thread Python allows no handlers: nothing is caught."""
+        try:
+            before = {number: signal.signal(number, self._remember) for number in (signal.SIGINT, signal.SIGTERM)}
+        except ValueError:
+            before = {}
+        try:
+            yield self
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def run(
+    learner: Learner,
+    loader: Loader,
+    probe: Probe,
+    monitor: Monitor,
+    keeper: Keeper,
+    watcher: Watcher,
+    *,
+    first: int,
+    seconds: float,
+    look_every: int,
+    log_every: int,
+    guard_stops: bool,
+) -> RunResult:
+    """Train from step `first` to the plan's end, a collapse or a signal.
+
+    Args:
+        learner: What is trained, restored if `first` is not 0.
+        loader: Gives the batches.
+        probe: Looks at the teacher.
+        monitor: Writes the figures; holds the look at the start already.
+        keeper: Saves.
+        watcher: Hears how far it is.
+        first: Steps already done.
+        seconds: Time that they took.
+        look_every: Steps between two looks.
+        log_every: Steps between two reads of the device.
+        guard_stops: A collapse ends the run; otherwise it only warns.
+
+    Raises:
+        Interrupted: After a signal and a checkpoint.
+    """
+    steps = learner.plan.steps
+    begin = time.monotonic() - seconds
+    with Signals().caught() as signals, contextlib.closing(loader.steps(first, steps)) as batches:
+        asked = time.monotonic()
+        for step, slices in enumerate(batches, first):
+            now, got = learner.plan.at(step), time.monotonic()
+            if now.backbone_learns != learner.student.backbone_learns:
+                set_stage(learner, backbone_learns=now.backbone_learns)
+            stats = train_step(learner, slices, step)
+            done, ended = step + 1, time.monotonic()
+            monitor.add(done, stats, now, Timing(ended - asked, got - asked))
+            asked = ended
+            stopping = any_rank(signals.number > 0)
+            look_due = done % look_every == 0 or done == steps
+            save_due = stopping or look_due or keeper.due(done)
+            if save_due or done % log_every == 0:
+                _tell(watcher, monitor.flush(), done, steps, time.monotonic() - begin)
+            if look_due and not monitor.trouble:
+                _look(learner, probe, monitor, keeper, done)
+                asked = time.monotonic()
+            if monitor.trouble and guard_stops:
+                break
+            if monitor.trouble:
+                watcher.warn(f"step {done}: {monitor.trouble}; {advice(monitor.trouble)}")
+                monitor.trouble = ""
+            if save_due:
+                keeper.save(learner, monitor, done, time.monotonic() - begin)
+                asked = time.monotonic()
+            if stopping:
+                raise Interrupted(f"stopped by a signal after step {done} of {steps}; saved", signals.number or 15)
+    return RunResult(monitor.last_step, time.monotonic() - begin, monitor.rows, monitor.looks, monitor.trouble)
+
+
+def _look(learner: Learner, probe: Probe, monitor: Monitor, keeper: Keeper, step: int) -> None:
+    """Measure the teacher in the main process and let all know, so that all decide the same."""
+    look = from_main(lambda: probe.look(learner.teacher.backbone, step))
+    adapted = [other.scores.retrieval_mrr for other in monitor.looks[1:]]
+    monitor.add_look(look)
+    if look.scores.finite and look.scores.retrieval_mrr >= max(adapted, default=0.0):
+        keeper.save_best(learner, step)
+
+
+def _tell(watcher: Watcher, rows: list[Row], step: int, steps: int, seconds: float) -> None:
+    if rows:
+        mean = {key: sum(row[key] for row in rows) / len(rows) for key in ("loss", "entropy", "seconds", "data_wait")}
+        speed = rows[-1]["images_per_second"] * rows[-1]["seconds"] / mean["seconds"] if mean["seconds"] else 0.0
+        detail = f"loss {mean['loss']:.3f}  H/lnK {mean['entropy']:.2f}  {speed:.0f} img/s"
+        if mean["seconds"] and mean["data_wait"] > 0.1 * mean["seconds"]:
+            detail += f"  waiting for images {mean['data_wait'] / mean['seconds']:.0%}"
+        watcher.progress("training", step, steps, detail)

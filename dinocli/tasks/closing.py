@@ -1,0 +1,155 @@
+"""The end of a run: which weights to keep, the table of start against adapted, and the report page."""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dinocli.engine.checkpoint import load_checkpoint
+from dinocli.engine.probe import Look, Probe
+from dinocli.engine.train import RunResult
+from dinocli.models.backbone import Backbone
+from dinocli.quality.neighbours import accuracy, knn_classify, macro_f1
+from dinocli.quality.verdict import Verdict, judge
+from dinocli.report.chart import Curve
+from dinocli.report.page import Report, Table, write_report
+from dinocli.tasks.labels import Labels
+from dinocli.tasks.run_folder import RunFolder
+
+LABELLED_MOST = 10_000
+"""Labelled images that the closing table looks at; more would cost minutes and change no digit that matters."""
+
+SCORES = {
+    "retrieval_mrr": "augmented view finds its image, mean reciprocal rank",
+    "retrieval_top1": "augmented view finds its image, top-1",
+    "feature_std": "spread of the features (1 is isotropic)",
+    "rankme": "RankMe, effective dimensions (centred)",
+    "alpha_req": "alpha-ReQ, decay of the spectrum (about 1 is healthy)",
+    "cka_to_start": "likeness to the start (linear CKA)",
+}
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the closing table.
+
+    Args:
+        name: Of the score.
+        start: By the weights that the run began with.
+        adapted: By the adapted weights.
+    """
+
+    name: str
+    start: float
+    adapted: float
+
+
+def final_verdict(result: RunResult) -> Verdict:
+    """Judge the best adapted weights against the start; a run that the guard stopped keeps the start."""
+    start = result.looks[0]
+    if result.trouble:
+        return Verdict("worse", "start", f"The guard stopped the run at step {result.steps}: {result.trouble}.")
+    return judge(start.scores, result.best.scores, start.ranks_N, result.best.ranks_N)
+
+
+def adapted_backbone(backbone: Backbone, best: Path, probe: Probe) -> Backbone:
+    """Load the best checkpoint's weights into a copy of the start."""
+    adapted = copy.deepcopy(backbone)
+    adapted.load_state_dict(load_checkpoint(best, probe.precision.device)["backbone"])
+    return adapted
+
+
+def score_lines(start: Look, adapted: Look) -> list[Line]:
+    """List the label-free scores of both."""
+    return [Line(name, getattr(start.scores, key), getattr(adapted.scores, key)) for key, name in SCORES.items()]
+
+
+def label_lines(probe: Probe, start: Backbone, adapted: Backbone, labels: Labels) -> list[Line]:
+    """Measure both on the user's labels: leave-one-out k-NN as DINO does it, k = 20, temperature 0.07.
+
+    Args:
+        probe: Knows how to turn images into features.
+        start: The weights that the run began with.
+        adapted: The adapted weights.
+        labels: One list per label column, in the order of the loader's images.
+    """
+    every = len(next(iter(labels.values())))
+    indices = sorted(np.random.default_rng(0).permutation(every)[:LABELLED_MOST].tolist())
+    features = [probe.features(backbone, indices) for backbone in (start, adapted)]
+    lines = []
+    for column, values in labels.items():
+        chosen = np.array([values[index] for index in indices])
+        known = chosen != ""
+        truth = chosen[known]
+        if len(set(truth.tolist())) < 2:
+            continue
+        predicted = [knn_classify(features_ND[known], truth) for features_ND in features]
+        for name, score in (("accuracy", accuracy), ("macro F1", macro_f1)):
+            lines.append(Line(f"k-NN {name}, {column}", *(score(truth, guess) for guess in predicted)))
+    return lines
+
+
+def write_run_report(
+    folder: RunFolder,
+    *,
+    title: str,
+    verdict: Verdict,
+    facts: Sequence[tuple[str, str]],
+    lines: Sequence[Line],
+    labelled: Sequence[Line],
+    result: RunResult,
+    notes: Sequence[str],
+) -> None:
+    """Write report.html from what the run knows."""
+    tables = [_table("Without labels", lines, "Measured on a fixed set of probe images; the guard decides by these.")]
+    if labelled:
+        tables.append(_table("With your labels", labelled, "Leave-one-out, k = 20. The guard never saw these labels."))
+    keep = {"adapted": "Keep the adapted weights.", "start": "Keep the original weights."}[verdict.keep]
+    report = Report(
+        title=title,
+        verdict_outcome=verdict.outcome,
+        verdict_sentence=f"{verdict.reason} {keep}",
+        facts=facts,
+        tables=tables,
+        curves=[*_look_curves(result.looks), *_step_curves(result.rows)],
+        images=[("What the network saw: every row one image, every column one view", folder.views.read_bytes())],
+        notes=notes,
+    )
+    write_report(folder.report, report)
+
+
+def _table(title: str, lines: Sequence[Line], note: str) -> Table:
+    rows = [(line.name, line.start, line.adapted, f"{line.adapted - line.start:+.3g}") for line in lines]
+    return Table(title, ("score", "start", "adapted", "change"), rows, note)
+
+
+def _look_curves(looks: Sequence[Look]) -> list[Curve]:
+    steps = [look.step for look in looks]
+    shown = {"retrieval_mrr": "Augmented view finds its image", "rankme": "RankMe", "feature_std": "Feature spread"}
+    curves = []
+    for key, title in shown.items():
+        values = [getattr(look.scores, key) for look in looks]
+        curves.append(Curve(title, "step", "", steps, {key.replace("_", " "): values}, start=values[0]))
+    return curves
+
+
+def _step_curves(rows: Sequence[dict[str, Any]]) -> list[Curve]:
+    steps = [row["step"] for row in rows]
+
+    def values(key: str) -> list[float]:
+        return [float("nan") if row[key] is None else row[key] for row in rows]
+
+    return [
+        Curve("Loss", "step", "nats", steps, {"loss": values("loss"), "KL": values("kl")}),
+        Curve(
+            "Entropy of the targets",
+            "step",
+            "share of the largest",
+            steps,
+            {"one image": values("entropy"), "all images": values("marginal_entropy")},
+        ),
+        Curve("Gradient norm", "step", "", steps, {"before clipping": values("grad_norm")}),
+    ]

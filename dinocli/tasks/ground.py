@@ -1,0 +1,233 @@
+"""What stands before a run's first step: images, weights, preprocessing, the cache of canvases, the resolved recipe."""
+
+import os
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+
+from dinocli.augment.multicrop import MultiCrop
+from dinocli.config.auto import resolve
+from dinocli.config.load import checked, with_values
+from dinocli.config.preprocess import Preprocess
+from dinocli.config.recipe import Recipe
+from dinocli.data.cache import open_store
+from dinocli.data.loader import Loader
+from dinocli.data.read import Reader
+from dinocli.data.sources import ImageList, find_images
+from dinocli.data.store import Store
+from dinocli.data.survey import Survey, survey
+from dinocli.engine.build import build_learner, build_precision, facts_of, preprocess_of, set_stage, view_specs
+from dinocli.engine.device import Precision, pick_device
+from dinocli.engine.distributed import World, from_main, join, main_first
+from dinocli.engine.probe import Probe, probe_indices
+from dinocli.engine.step import train_step
+from dinocli.engine.watch import Watcher
+from dinocli.models.backbone import Backbone
+from dinocli.models.weights import WeightsInfo, load_backbone
+
+TIMED_STEPS = 3
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a user asked for.
+
+    Args:
+        inputs: Folders, files, globs, `@list.txt`, `-`.
+        recipe: With its "auto" values.
+        command: Its name, for the name of the run's folder.
+        out: The run's folder; empty chooses one under `runs/`.
+        device: auto, cpu, cuda or cuda:N.
+        labels: `folder` or a CSV, for the closing table alone; empty for none.
+        minutes: Time budget, 0 for none: it becomes a number of steps once, from measured speed.
+        resume: Go on with a run that was interrupted.
+        force: Replace an existing run.
+        null: Names on stdin end with NUL.
+        argv: The command line, for the record.
+    """
+
+    inputs: tuple[str, ...]
+    recipe: Recipe
+    command: str = "pretrain"
+    out: str = ""
+    device: str = "auto"
+    labels: str = ""
+    minutes: float = 0.0
+    resume: bool = False
+    force: bool = False
+    null: bool = False
+    argv: tuple[str, ...] = ()
+
+    def request(self) -> dict[str, Any]:
+        """Return what a resumed run has to ask for again, as JSON-like data."""
+        return {"recipe": self.recipe.model_dump(mode="json"), "minutes": self.minutes}
+
+
+@dataclass
+class Ground:
+    """All of it, for one process. `survey` is missing in a resumed run, whose preprocessing is the stored one."""
+
+    world: World
+    images: ImageList
+    survey: Survey | None
+    backbone: Backbone
+    info: WeightsInfo
+    preprocess: Preprocess
+    store: Store
+    recipe: Recipe
+    precision: Precision
+
+    def settle(self, asked: Recipe) -> None:
+        """Resolve a recipe for these images and weights, with the precision that was chosen."""
+        resolved = resolve(asked, facts_of(len(self.store), self.backbone, self.info))
+        measured = {"run.precision": self.precision.name, "run.attention": self.precision.attention}
+        self.recipe = with_values(resolved, measured)
+
+    def loader(self) -> Loader:
+        """Build the loader of the run."""
+        run, optim = self.recipe.run, self.recipe.optim
+        return Loader(
+            self.store,
+            batch_size=int(run.batch_size),
+            seed=run.seed,
+            rank=self.world.rank,
+            world=self.world.size,
+            slices=optim.accumulate,
+            pin=self.precision.device.type == "cuda",
+        )
+
+    def probe(self, loader: Loader) -> Probe:
+        """Build the probe: the run's own first global view, at the size of evaluation, is the query."""
+        query = replace(view_specs(self.recipe.views)[0], size=self.preprocess.size)
+        views = MultiCrop(
+            [query],
+            mean=self.preprocess.mean,
+            std=self.preprocess.std,
+            grey=self.preprocess.grey,
+            seed=self.recipe.run.seed,
+        )
+        chosen = probe_indices(len(self.store), self.recipe.guard.probe_images, self.recipe.run.seed)
+        return Probe(loader, chosen, views, self.preprocess, self.precision)
+
+
+def open_world(device: str) -> tuple[World, torch.device]:
+    """Pick the device of this process and join the others."""
+    chosen = pick_device(device, int(os.environ.get("LOCAL_RANK", "0")))
+    return join(chosen.type), chosen
+
+
+def list_images(job: Job, stdin: BinaryIO | None) -> ImageList:
+    """List the images once, in the main process."""
+    return from_main(lambda: find_images(job.inputs, stdin=stdin, null=job.null))
+
+
+def prepare(
+    job: Job,
+    images: ImageList,
+    world: World,
+    device: torch.device,
+    watcher: Watcher,
+    kept: dict[str, Any] | None = None,
+) -> Ground:
+    """Load the weights, look at the images, decode them once and settle the recipe.
+
+    Args:
+        job: What was asked for.
+        images: Of `list_images`.
+        world: Of `open_world`.
+        device: Likewise.
+        watcher: Hears what was found.
+        kept: The manifest of the run to resume: its resolved recipe and preprocessing are taken as they are.
+    """
+    asked = checked(kept["recipe"]) if kept else job.recipe
+    watcher.line(f"{len(images)} images in {images.root}")
+    torch.manual_seed(asked.run.seed)  # random weights, where the run starts from scratch
+    backbone, info, _ = main_first(
+        lambda: load_backbone(asked.model.weights, asked.model.name, drop_path=asked.model.drop_path)
+    )
+    watcher.line(describe(info))
+    seen = None if kept else from_main(lambda: _survey(asked, images))
+    if seen:
+        watcher.line(describe_survey(seen))
+        for note in seen.notes:
+            watcher.line(note)
+    preprocess = preprocess_of(seen, asked, info) if seen else Preprocess.from_dict(kept["preprocess"])  # type: ignore[index]
+    store = main_first(lambda: _store(asked, images, preprocess, world, watcher))
+    if store.bad and world.is_main:
+        watcher.warn(f"{len(store.bad)} images cannot be read; they are left out and named in images.bad.csv")
+    backbone = backbone.to(device)
+    precision = build_precision(asked, backbone, device, world)
+    ground = Ground(world, images, seen, backbone, info, preprocess, store, asked, precision)
+    ground.settle(asked)
+    return ground
+
+
+def seconds_per_step(ground: Ground) -> tuple[float, float]:
+    """Time a few real steps of a throw-away learner: head alone, and everything."""
+    learner = build_learner(ground.recipe, ground.backbone, ground.preprocess, ground.precision, ground.world)
+    loader = ground.loader()
+    seconds = []
+    for backbone_learns in (False, True):
+        set_stage(learner, backbone_learns=backbone_learns)
+        begin = 0.0
+        for step, slices in enumerate(loader.steps(0, TIMED_STEPS + 1)):
+            stats = train_step(learner, slices, step)
+            stats.values_5.cpu()  # waits for the device
+            begin = begin or time.perf_counter()  # the first step warms up
+        seconds.append((time.perf_counter() - begin) / TIMED_STEPS)
+    return from_main(lambda: (seconds[0], seconds[1]))
+
+
+def steps_within(seconds: float, recipe: Recipe, per_step: tuple[float, float], per_look: float) -> int:
+    """Turn a time budget into steps: looks at the probe set first, the rest for steps of both kinds."""
+    looks = 1 / recipe.guard.every
+    share = float(recipe.optim.head_warmup)
+    mean = share * per_step[0] + (1 - share) * per_step[1]
+    return max(1, int((seconds - looks * per_look) / mean))
+
+
+def describe(info: WeightsInfo) -> str:
+    """Say in one line what was loaded."""
+    if not info.pretrained:
+        return f"{info.name} from scratch, random weights"
+    return (
+        f"{info.name} from {info.source}: {info.matched} of {info.total} tensors, "
+        f"sha256 {info.sha256[:12]}, licence {info.licence}"
+    )
+
+
+def describe_survey(seen: Survey) -> str:
+    """Say in one line what the images look like."""
+    kinds = ", ".join(f"{count} {dtype}" for dtype, count in seen.dtypes.items())
+    height, width = seen.median_size
+    colour = "grey" if seen.grey else "colour"
+    policy = seen.policy if seen.policy == "full" else f"{seen.policy} ({seen.low:g} to {seen.high:g})"
+    return f"sample of {seen.sampled}: {kinds}, {colour}, median {width}x{height} px, range {policy}"
+
+
+def cache_folder() -> Path:
+    """Return where decoded images are kept for later runs."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "dinocli" / "canvases"
+
+
+def _survey(recipe: Recipe, images: ImageList) -> Survey:
+    data = recipe.data
+    return survey(images, range_spec=data.range, channels=tuple(data.channels), page=data.page, seed=recipe.run.seed)
+
+
+def _store(recipe: Recipe, images: ImageList, preprocess: Preprocess, world: World, watcher: Watcher) -> Store:
+    data = recipe.data
+    return open_store(
+        images,
+        Reader(preprocess, data.short_side),
+        cache=data.cache,
+        workers=data.workers,
+        max_bad=data.max_bad,
+        shared=world.size > 1,
+        folder=cache_folder(),
+        progress=lambda done, total: watcher.progress("reading images", done, total),
+    )
