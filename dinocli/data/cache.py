@@ -32,6 +32,12 @@ Progress = Callable[[int, int], None]
 _PROBES = 32  # images decoded to guess the size of all
 _MARGIN = 1.1  # on that guess
 
+# Full, over quota, read-only, not ours, no folder: all mean that the canvases cannot be kept there.
+_UNWRITABLE = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS),
+    *(errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST),
+}
+
 
 class _Full(Exception):
     """The guess was too small: the canvases do not fit."""
@@ -202,7 +208,7 @@ def _on_disk(images: ImageList, reader: Reader, path: Path, room: int, fill: _Fi
             index, unreadable = fill(add)
             append_index(file, index, unreadable)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+        if error.errno in _UNWRITABLE:
             raise _Full from error
         raise
     remove_old(path.parent)

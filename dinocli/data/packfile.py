@@ -9,7 +9,7 @@ import mmap
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -58,7 +58,7 @@ def open_file(path: Path, reader: Reader, images: ImageList) -> Packed | None:
     try:
         with open(path, "rb") as file:
             mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    except (FileNotFoundError, ValueError):  # not there, or empty
+    except (OSError, ValueError):  # not there, not ours to read, or empty
         return None
     size = int.from_bytes(mapped[-_TAIL:-8], "little")
     if mapped[-8:] != _MAGIC or size > len(mapped) - _TAIL:
@@ -66,15 +66,17 @@ def open_file(path: Path, reader: Reader, images: ImageList) -> Packed | None:
     with np.load(io.BytesIO(mapped[-_TAIL - size : -_TAIL])) as held:
         index = Index(held["starts"], held["places"], held["rows"])
         unreadable = zip(held["bad_rows"].tolist(), held["bad_reasons"].tolist(), strict=True)
-    os.utime(path)  # the newest are kept
+    with suppress(OSError):  # a folder that others filled for us
+        os.utime(path)  # the newest are kept
     bad = [*images.bad, *((images.names[row], reason) for row, reason in unreadable)]
     return Packed(reader, [images.names[row] for row in index.rows_N.tolist()], bad, mapped, index, "disk")
 
 
 def remove_old(folder: Path) -> None:
     """Keep the few newest files, and remove temporary ones that nobody writes any more."""
-    newest_first = sorted(folder.glob(f"*{SUFFIX}"), key=lambda path: path.stat().st_mtime, reverse=True)
-    temporary = folder.glob(f"*{SUFFIX}.*.tmp")
-    abandoned = [path for path in temporary if path.stat().st_mtime < time.time() - _ABANDONED]
-    for path in (*newest_first[_KEEP:], *abandoned):
-        path.unlink(missing_ok=True)
+    with suppress(FileNotFoundError):  # another run tidies at the same time
+        newest_first = sorted(folder.glob(f"*{SUFFIX}"), key=lambda path: path.stat().st_mtime, reverse=True)
+        temporary = folder.glob(f"*{SUFFIX}.*.tmp")
+        abandoned = [path for path in temporary if path.stat().st_mtime < time.time() - _ABANDONED]
+        for path in (*newest_first[_KEEP:], *abandoned):
+            path.unlink()

@@ -7,7 +7,7 @@ no main guard, and could outlive the run.
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Literal, TypeVar
 
@@ -22,7 +22,7 @@ def thread_count(workers: int | Literal["auto"]) -> int:
     return min(len(os.sched_getaffinity(0)), _MOST) if workers == "auto" else workers
 
 
-def in_order(function: Callable[[T], R], items: Iterable[T], threads: int) -> Iterator[R]:
+def in_order(function: Callable[[T], R], items: Iterable[T], threads: int) -> Generator[R, None, None]:
     """Apply a function to each item, like `map`, in threads.
 
     Only a few results wait at a time, so that memory stays flat however long the list is. When the iterator ends, is

@@ -1,0 +1,217 @@
+"""Stores: same content in memory, on disk and streamed; files, limits, and what is left behind."""
+
+import csv
+import os
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dinocli.data import cache, packfile
+from dinocli.data.cache import open_store, write_bad
+from dinocli.data.read import Reader
+from dinocli.data.sources import ImageList, find_images
+from dinocli.data.store import Store, Unreadable
+from dinocli.errors import DataError, UsageError
+from tests.data.files import noise, save, settings
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> ImageList:
+    """Nine images of several sizes, a strip among them, and one that is empty."""
+    for i in range(8):
+        save(tmp_path / "in" / f"{i}.png", noise(30 + 5 * i, 40, 3, seed=i))
+    save(tmp_path / "in" / "strip.png", noise(20, 200, 3))
+    (tmp_path / "in" / "5b.png").write_bytes(b"")
+    return find_images([str(tmp_path / "in")])
+
+
+def opened(images: ImageList, **changed: Any) -> Store:
+    asked: dict[str, Any] = {"cache": "auto", "workers": 2, "max_bad": "10%", "shared": False}
+    folder = images.root.parent / "cache"
+    reader = changed.pop("reader", Reader(settings(), 32))
+    return open_store(images, reader, folder=folder, **{**asked, **changed})
+
+
+KINDS = [("memory", {}), ("disk", {"shared": True}), ("stream", {"cache": "off"})]
+
+
+@pytest.mark.parametrize("deep", [False, True])
+@pytest.mark.parametrize("grey", [False, True])
+@pytest.mark.parametrize("workers", [0, 3])
+@pytest.mark.parametrize(("kind", "asked"), KINDS)
+def test_every_store_holds_what_the_reader_reads(
+    images: ImageList, kind: str, asked: dict[str, Any], workers: int, *, grey: bool, deep: bool
+) -> None:
+    reader = Reader(settings(grey=grey, deep=deep), 32)
+    store = opened(images, reader=reader, workers=workers, **asked)
+    assert store.kind == kind
+    assert store.names == [name for name in images.names if name != "./5b.png"]
+    assert store.bad == [("./5b.png", "the file is empty")]
+    total = 0
+    for i, name in enumerate(store.names):
+        expected = reader.canvases(str(images.root / name))
+        assert store.windows(i) == len(expected)
+        for window, canvas in enumerate(expected):
+            held = store.canvas(i, window)
+            assert held.dtype == store.dtype
+            assert np.array_equal(held, canvas)
+            total += held.nbytes
+    assert store.windows(8) > 1
+    assert store.nbytes == (0 if kind == "stream" else total)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_packed_canvases_cannot_be_changed(images: ImageList, shared: bool) -> None:
+    with pytest.raises(ValueError, match="read-only"):
+        opened(images, shared=shared).canvas(0, 0)[:] = 0
+
+
+def _files(images: ImageList) -> list[str]:
+    return sorted(path.name for path in (images.root.parent / "cache").iterdir())
+
+
+def test_a_file_is_used_again_and_follows_the_data(images: ImageList, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = opened(images, shared=True)
+    (name,) = _files(images)
+    with monkeypatch.context() as patch:
+        patch.setattr(Reader, "canvases", None)  # nothing is decoded
+        again = opened(images)
+        other_model = Reader(settings(mean=(0.1, 0.2, 0.3), size=64), 32)
+        assert opened(images, reader=other_model).kind == "disk"
+    assert (again.kind, again.names, again.bad) == ("disk", first.names, first.bad)
+    changes: list[dict[str, Any]] = [
+        {"grey": True},
+        {"deep": True},
+        {"range_policy": "fixed"},
+        {"range_low": 1.0},
+        {"range_high": 9.0},
+        {"channels": (0, 1, 2)},
+    ]
+    for change in changes:
+        assert opened(images, reader=Reader(settings(**change), 32)).kind == "memory", change
+    assert opened(images, reader=Reader(settings(), 33)).kind == "memory"
+    os.utime(images.path(0), ns=(1, 1))
+    assert opened(images).kind == "memory"
+    assert _files(images) == [name]
+
+
+def test_a_damaged_file_is_written_anew(images: ImageList) -> None:
+    opened(images, shared=True)
+    file = images.root.parent / "cache" / _files(images)[0]
+    file.write_bytes(file.read_bytes()[:-1])
+    store = opened(images, shared=True)
+    assert np.array_equal(store.canvas(0, 0), Reader(settings(), 32).canvases(images.path(0))[0])
+
+
+def test_few_files_are_kept_and_forgotten_ones_removed(images: ImageList) -> None:
+    opened(images, shared=True)
+    folder = images.root.parent / "cache"
+    for age, name in enumerate(
+        ["a.canvases", "b.canvases", "c.canvases", "d.canvases", "e.canvases.7.tmp", "mine.txt"]
+    ):
+        (folder / name).write_bytes(b"x")
+        os.utime(folder / name, (time.time() - 100_000 * (age + 1),) * 2)
+    (folder / "f.canvases.8.tmp").write_bytes(b"x")
+    packfile.remove_old(folder)
+    newest = next(name for name in _files(images) if len(name) > 20)
+    assert _files(images) == sorted([newest, "a.canvases", "b.canvases", "c.canvases", "f.canvases.8.tmp", "mine.txt"])
+
+
+def test_a_failed_fill_leaves_no_file(images: ImageList) -> None:
+    with pytest.raises(DataError):
+        opened(images, shared=True, max_bad="0")
+    assert _files(images) == []
+
+
+def test_room_decides_where_canvases_go(images: ImageList, monkeypatch: pytest.MonkeyPatch) -> None:
+    need = opened(images).nbytes
+    assert opened(images, cache="1G").kind == "memory"
+    assert opened(images, cache="1K").kind == "stream"
+    monkeypatch.setattr(cache, "memory_room", lambda: need // 2)
+    assert opened(images, cache=str(2 * need)).kind == "disk"
+
+
+def test_a_wrong_guess_falls_back(images: ImageList, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "_guess", lambda *_: 0)
+    for shared in (False, True):
+        store = opened(images, cache="1K", shared=shared)
+        assert store.kind == "stream"
+        assert len(store) == 9
+    assert _files(images) == []
+
+
+def test_a_folder_that_cannot_be_written_means_streaming(images: ImageList) -> None:
+    (images.root.parent / "cache").write_bytes(b"a file, not a folder")
+    assert opened(images, cache="auto").kind == "memory"
+    assert opened(images, shared=True).kind == "stream"
+
+
+@pytest.mark.parametrize("asked", [{}, {"shared": True}, {"cache": "off"}])
+def test_too_many_unreadable_images_stop(images: ImageList, asked: dict[str, Any]) -> None:
+    with pytest.raises(
+        DataError, match=r"1 of 10 images cannot be read, more than --max-bad 5% \(\./5b\.png: the file is"
+    ):
+        opened(images, max_bad="5%", **asked)
+    assert len(opened(images, max_bad="1", **asked)) == 9
+
+
+@pytest.mark.parametrize("asked", [{}, {"cache": "off"}])
+def test_nothing_readable_is_an_error_whatever_is_allowed(tmp_path: Path, asked: dict[str, Any]) -> None:
+    for i in range(5):
+        (tmp_path / "in").mkdir(exist_ok=True)
+        (tmp_path / "in" / f"{i}.png").write_bytes(b"")
+    with pytest.raises(
+        DataError, match=r"none of 5 images can be read \(\./0.png: .*; \./1.png: .*; \./2.png: [^;]*\);"
+    ):
+        opened(find_images([str(tmp_path / "in")]), max_bad="100%", **asked)
+
+
+def test_streaming_reports_what_breaks_later(images: ImageList) -> None:
+    store = opened(images, cache="off", max_bad="2")
+    for i in (0, 0, 1):
+        content = Path(images.path(i)).read_bytes()
+        Path(images.path(i)).write_bytes(content[: len(content) // 2])
+    with pytest.raises(Unreadable, match=r"\./0\.png"):
+        store.canvas(0, 0)
+    with pytest.raises(Unreadable):
+        store.canvas(0, 0)
+    assert [name for name, _ in store.bad] == ["./5b.png", "./0.png"]
+    with pytest.raises(DataError, match="3 of 10 images") as caught:
+        store.canvas(1, 0)
+    assert not isinstance(caught.value, Unreadable)
+
+
+@pytest.mark.parametrize(("option", "value"), [("cache", "8X"), ("cache", ""), ("max_bad", "101%"), ("max_bad", "few")])
+def test_nonsense_is_refused(images: ImageList, option: str, value: str) -> None:
+    with pytest.raises(UsageError, match=rf"--{option.replace('_', '-')} '{value}' is not known; use"):
+        opened(images, **{option: value})
+
+
+@pytest.mark.parametrize(("kind", "asked"), KINDS)
+def test_progress_counts_every_image_and_no_thread_stays(images: ImageList, kind: str, asked: dict[str, Any]) -> None:
+    seen: list[tuple[int, int]] = []
+    opened(images, progress=lambda done, total: seen.append((done, total)), **asked)
+    assert seen == [(i, 10) for i in range(1, 11)], kind
+    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("dinocli")]
+
+
+def test_an_interrupted_fill_leaves_neither_threads_nor_files(images: ImageList) -> None:
+    def interrupt(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        opened(images, shared=True, progress=interrupt)
+    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("dinocli")]
+    assert _files(images) == []
+
+
+def test_write_bad_quotes_what_needs_it(tmp_path: Path) -> None:
+    rows = [("./a,b.png", 'the "file" is empty'), ("./é.png", "x")]
+    write_bad(tmp_path / "feats.bad.csv", rows)
+    with open(tmp_path / "feats.bad.csv", newline="", encoding="utf-8") as file:
+        assert list(csv.reader(file)) == [["path", "reason"], *map(list, rows)]
+    assert [path.name for path in tmp_path.iterdir()] == ["feats.bad.csv"]

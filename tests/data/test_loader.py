@@ -1,0 +1,174 @@
+"""Batches: the stream of samples, its cuts over ranks and slices, padding, and the thread behind."""
+
+import threading
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from dinocli.data.cache import open_store
+from dinocli.data.loader import Batch, Loader, sample_order
+from dinocli.data.read import Reader
+from dinocli.data.sources import find_images
+from dinocli.data.store import Store
+from dinocli.errors import UsageError
+from tests.data.files import noise, save, settings
+
+
+def make_store(root: Path, images: int = 7, strip: bool = False, **asked: Any) -> Store:
+    for i in range(images):
+        save(root / "in" / f"{i}.png", noise(20 + i, 30 - i, 3, seed=i))
+    if strip:
+        save(root / "in" / "strip.png", noise(20, 200, 3))
+    options: dict[str, Any] = {"cache": "auto", "workers": 2, "max_bad": "50%", "shared": False, **asked}
+    preprocess = options.pop("preprocess", settings())
+    return open_store(find_images([str(root / "in")]), Reader(preprocess, 24), folder=root / "cache", **options)
+
+
+def make_loader(store: Store, **asked: Any) -> Loader:
+    return Loader(store, **{"batch_size": 4, "seed": 3, "pin": False, **asked})
+
+
+def rows(step: list[Batch]) -> list[int]:
+    return [row for batch in step for row in batch.rows]
+
+
+def own_threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("dinocli")]
+
+
+def test_each_epoch_is_another_permutation() -> None:
+    order = [sample_order(50, 1, position) for position in range(150)]
+    epochs = [[image for image, epoch in order if epoch == e] for e in range(3)]
+    assert [epoch for _, epoch in order] == [0] * 50 + [1] * 50 + [2] * 50
+    assert all(sorted(epoch) == list(range(50)) for epoch in epochs)
+    assert epochs[0] != epochs[1] != epochs[2] != epochs[0]
+    assert [sample_order(50, 2, position)[0] for position in range(50)] != epochs[0]
+    assert sample_order(50, 1, 137) == order[137]
+
+
+def test_batches_hold_the_canvases_padded_with_zeros(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    seen = Counter[int]()
+    for step, (batch,) in enumerate(make_loader(store).steps(0, 7)):
+        assert batch.pixels_BCHW.dtype == torch.uint8
+        assert batch.sizes_B2.dtype == torch.int64
+        assert batch.pixels_BCHW.shape == (4, 3, *batch.sizes_B2.max(0).values.tolist())
+        for place, (row, (height, width)) in enumerate(zip(batch.rows, batch.sizes_B2.tolist(), strict=True)):
+            assert row == sample_order(7, 3, 4 * step + place)[0]
+            assert np.array_equal(batch.pixels_BCHW[place, :, :height, :width].numpy(), store.canvas(row, 0))
+            assert not batch.pixels_BCHW[place, :, height:].any()
+            assert not batch.pixels_BCHW[place, :, :, width:].any()
+            seen[row] += 1
+    assert seen == Counter(dict.fromkeys(range(7), 4))
+
+
+def test_deep_canvases_stay_uint16(tmp_path: Path) -> None:
+    store = make_store(tmp_path, preprocess=settings(deep=True, grey=True))
+    ((batch,),) = make_loader(store).steps(0, 1)
+    assert batch.pixels_BCHW.dtype == torch.uint16
+    assert batch.pixels_BCHW.shape[1] == 1
+    assert batch.pixels_BCHW.numpy().max() > 255
+
+
+@pytest.mark.parametrize(("world", "slices"), [(1, 1), (1, 3), (2, 1), (2, 3), (6, 2)])
+def test_ranks_and_slices_cut_the_same_batch(tmp_path: Path, world: int, slices: int) -> None:
+    store = make_store(tmp_path)
+    whole = [rows(step) for step in make_loader(store, batch_size=12).steps(2, 5)]
+    parts: list[list[int]] = [[], [], []]
+    for rank in range(world):
+        loader = make_loader(store, batch_size=12, rank=rank, world=world, slices=slices)
+        for number, step in enumerate(loader.steps(2, 5)):
+            assert [len(batch.rows) for batch in step] == [12 // world // slices] * slices
+            assert [batch.start for batch in step] == [
+                rank * 12 // world + i * (12 // world // slices) for i in range(slices)
+            ]
+            parts[number] += rows(step)
+    assert parts == whole
+
+
+def test_a_resumed_stream_is_the_same_stream(tmp_path: Path) -> None:
+    loader = make_loader(make_store(tmp_path))
+    straight = list(loader.steps(0, 6))
+    for expected, (batch,) in zip(straight[4:], loader.steps(4, 6), strict=True):
+        assert batch.rows == expected[0].rows
+        assert torch.equal(batch.pixels_BCHW, expected[0].pixels_BCHW)
+
+
+def test_fewer_images_than_a_batch(tmp_path: Path) -> None:
+    ((batch,),) = make_loader(make_store(tmp_path, images=2), batch_size=8).steps(0, 1)
+    assert Counter(batch.rows) == {0: 4, 1: 4}
+
+
+def test_windows_of_a_strip_are_taken_in_turn(tmp_path: Path) -> None:
+    store = make_store(tmp_path, images=0, strip=True)
+    count = store.windows(0)
+    shown = [batch.pixels_BCHW[0].numpy() for (batch,) in make_loader(store, batch_size=1).steps(0, count + 1)]
+    assert count > 2
+    assert all(np.array_equal(shown[epoch], store.canvas(0, epoch % count)) for epoch in range(count + 1))
+
+
+def test_whole_keeps_order_and_takes_the_middle_of_a_strip(tmp_path: Path) -> None:
+    store = make_store(tmp_path, strip=True)
+    batches = list(make_loader(store).whole([7, 2, 5, 0, 1], 2))
+    assert [batch.rows for batch in batches] == [[7, 2], [5, 0], [1]]
+    assert [batch.start for batch in batches] == [0, 2, 4]
+    height, width = batches[0].sizes_B2[0].tolist()
+    middle = store.canvas(7, store.windows(7) // 2)
+    assert np.array_equal(batches[0].pixels_BCHW[0, :, :height, :width].numpy(), middle)
+
+
+def test_streaming_gives_the_same_batches(tmp_path: Path) -> None:
+    packed, streamed = make_store(tmp_path, strip=True), make_store(tmp_path, strip=True, cache="off", workers=3)
+    assert (packed.kind, streamed.kind) == ("memory", "stream")
+    pairs = zip(make_loader(packed).steps(0, 5), make_loader(streamed).steps(0, 5), strict=True)
+    assert all(torch.equal(a[0].pixels_BCHW, b[0].pixels_BCHW) for a, b in pairs)
+
+
+def test_an_image_that_breaks_while_streaming_is_replaced_by_the_next(tmp_path: Path) -> None:
+    store = make_store(tmp_path, cache="off")
+    path = tmp_path / "in" / "6.png"
+    path.write_bytes(path.read_bytes()[:200])
+    loader = make_loader(store, batch_size=7)
+    ((batch,),) = loader.steps(0, 1)
+    assert batch.rows == [0 if row == 6 else row for row in (sample_order(7, 3, place)[0] for place in range(7))]
+    assert [batch.rows for batch in loader.whole([6, 1, 6], 1)] == [[1]]
+    assert [name for name, _ in store.bad] == ["./6.png"]
+
+
+def test_an_error_reaches_the_caller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = make_store(tmp_path)
+    steps = make_loader(store).steps(0, 9)
+    next(steps)
+
+    def fail(i: int, window: int) -> None:
+        raise RuntimeError("the disk is gone")
+
+    monkeypatch.setattr(store, "canvas", fail)
+    with pytest.raises(RuntimeError, match="the disk is gone"):
+        list(steps)
+    assert not own_threads()
+
+
+@pytest.mark.parametrize("cache", ["auto", "off"])
+def test_the_thread_ends_with_the_iterator(tmp_path: Path, cache: str) -> None:
+    loader = make_loader(make_store(tmp_path, cache=cache))
+    for taken in (0, 1, 3):
+        steps = loader.steps(0, 1000)
+        for _ in range(taken):
+            next(steps)
+        assert bool(own_threads()) == (taken > 0)
+        steps.close()
+        assert not own_threads()
+    assert len(list(loader.steps(0, 3))) == 3
+    assert not own_threads()
+
+
+def test_a_batch_that_cannot_be_cut_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(
+        UsageError, match="a batch of 10 cannot be cut into 2 processes x 2 slices; use a multiple of 4"
+    ):
+        make_loader(make_store(tmp_path), batch_size=10, world=2, slices=2)

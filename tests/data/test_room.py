@@ -1,0 +1,44 @@
+"""How much memory may be taken, on a bare machine and in a container."""
+
+from pathlib import Path
+
+import pytest
+
+from dinocli.data import room
+from dinocli.data.room import disk_room, memory_room, parse_bytes
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [("0", 0), ("123", 123), ("2K", 2048), ("1.5m", 1_572_864), ("8G", 8 * 2**30), ("8GiB", 8 * 2**30), ("1TB", 2**40)],
+)
+def test_sizes(spec: str, expected: int) -> None:
+    assert parse_bytes(spec) == expected
+
+
+def write(root: Path, **files: str) -> None:
+    root.mkdir(parents=True, exist_ok=True)
+    for name, text in files.items():
+        (root / name.replace("__", ".")).write_text(text)
+
+
+def test_half_of_what_is_free_here_or_in_the_container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "_PROC", tmp_path / "meminfo")
+    monkeypatch.setattr(room, "_GROUP", tmp_path / "group")
+    assert memory_room() == 0
+    (tmp_path / "meminfo").write_text("MemTotal: 9 kB\nMemAvailable:    1000 kB\n")
+    assert memory_room() == 512_000
+    group = {"memory__max": "max\n", "memory__current": "700", "memory__stat": "file 9\ninactive_file 100\n"}
+    write(tmp_path / "group", **group)
+    assert memory_room() == 512_000
+    write(tmp_path / "group", memory__max="1000\n")
+    assert memory_room() == 200
+    old = {"memory__limit_in_bytes": "900", "memory__usage_in_bytes": "800", "memory__stat": "total_inactive_file 0\n"}
+    write(tmp_path / "group" / "memory", **old)
+    assert memory_room() == 50
+    write(tmp_path / "group", memory__max="500")
+    assert memory_room() == 0
+
+
+def test_room_on_the_disk_of_a_folder_that_is_not_there_yet(tmp_path: Path) -> None:
+    assert disk_room(tmp_path / "a" / "b") > 0
