@@ -83,4 +83,4 @@ def _shorten(label: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, wid
     def cut(keep: int) -> str:
         return f"{label[: (keep + 1) // 2]}...{label[len(label) - keep // 2 :]}"
 
-    return cut(max(1, bisect_right(range(len(label)), widest, key=lambda keep: font.getlength(cut(keep))) - 1))
+    return cut(max(0, bisect_right(range(len(label)), widest, key=lambda keep: font.getlength(cut(keep))) - 1))

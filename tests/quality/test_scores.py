@@ -91,6 +91,11 @@ def test_alpha_leaves_the_first_ten_and_the_second_half_out() -> None:
     assert alpha_req(features) != pytest.approx(1.0, abs=1e-2)
 
 
+def test_alpha_leaves_dead_directions_out() -> None:
+    turn, _ = np.linalg.qr(np.random.default_rng(0).standard_normal((200, 40)))
+    assert alpha_req(power_law(400, 40, alpha=1.0) @ turn.T) == pytest.approx(1.0, abs=1e-2)
+
+
 def test_alpha_with_few_images() -> None:
     assert alpha_req(power_law(20, 12, alpha=1.0)) == pytest.approx(1.0, abs=1e-2)
     assert np.isnan(alpha_req(normal(4, 12)))  # two ranks make no line
@@ -143,8 +148,10 @@ def test_retrieval_equals_the_slow_loop(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_retrieval_of_a_collapsed_network_is_guessing() -> None:
     # the bug this guards against: argmax takes the first of equals, or >= counts every tie as a hit, and collapse wins
-    jitter = 1e-7 * normal(100, 32)
-    found = augmentation_retrieval(constant(100, 32), constant(100, 32) + jitter)
+    point = constant(100, 32)
+    clean, augmented = point + 1e-6 * normal(100, 32, seed=1), point + 1e-6 * normal(100, 32, seed=2)
+    assert len(np.unique(clean, axis=0)) == 100  # the rounding of a network, not copies
+    found = augmentation_retrieval(clean, augmented)
     assert not found.hit_N.any()
     np.testing.assert_allclose(found.reciprocal_rank_N, np.sum(1 / np.arange(1, 101)) / 100)
     zeros = np.zeros((100, 32), dtype=np.float32)

@@ -96,6 +96,13 @@ def test_a_collapse_beats_better_retrieval(score: str, name: str) -> None:
     assert "49%" in found.reason
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_difference_within_luck_is_none(sign: int) -> None:
+    change = sign * (0.01 + 0.1 * (-1.0) ** np.arange(50))  # mean 0.01, its standard error 0.014
+    assert judge(SOUND, SOUND, LOW, LOW + change).outcome == "no different"
+    assert judge(SOUND, SOUND, LOW, LOW + change + 0.05 * sign).outcome == ("better" if sign > 0 else "worse")
+
+
 def test_five_images_prove_nothing() -> None:
     few = judge(SOUND, SOUND, LOW[:5], HIGH[:5])
     assert (few.outcome, few.keep) == ("no different", "start")

@@ -40,12 +40,12 @@ def test_each_picture_fills_its_own_cell(tmp_path: Path) -> None:
 
 
 def test_proportions_are_kept_and_centred(tmp_path: Path) -> None:
-    square, wide = plain(64, 64, RED), plain(100, 200, GREEN)
-    sheet = drawn(tmp_path, [[square, wide]], ["a", "b"], ["1"])
-    cell_top = box(sheet, RED)[0]
-    top, bottom, left, right = box(sheet, GREEN)
-    assert (bottom - top + 1, right - left + 1) == (32, 64)
-    assert top - cell_top == 16
+    sheet = drawn(tmp_path, [[plain(64, 64, RED), plain(100, 200, GREEN), plain(200, 100, BLUE)]], list("abc"), ["1"])
+    red, wide, tall = (box(sheet, colour) for colour in (RED, GREEN, BLUE))
+    assert (wide[1] - wide[0] + 1, wide[3] - wide[2] + 1) == (32, 64)
+    assert (tall[1] - tall[0] + 1, tall[3] - tall[2] + 1) == (64, 32)
+    assert wide[0] - red[0] == 16
+    assert tall[2] - red[2] == 2 * 68 + 16  # two columns further
 
 
 def test_a_strip_keeps_a_pixel(tmp_path: Path) -> None:
