@@ -62,11 +62,17 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         path: ``.safetensors``, or anything that `torch.save` wrote.
 
     Raises:
-        WeightsError: The file cannot be read so, or holds no tensors.
+        WeightsError: The file cannot be read so, holds no tensors, or those of the transformers library, whose names
+            and shapes differ throughout.
     """
     tensors = load_safetensors(path) if path.suffix == ".safetensors" else _only_tensors(_load_pickle(path))
     if not tensors:
         raise WeightsError(f"{path}: holds no tensors: give a file with a state dict")
+    if any(".attention.attention.query." in key or ".layernorm_before." in key for key in tensors):
+        raise WeightsError(
+            f"{path}: weights of the transformers library (separate query, key and value): "
+            "give the same weights by their timm name, such as --weights vit_small_patch16_224.dino"
+        )
     return tensors
 
 
@@ -86,7 +92,7 @@ def _load_pickle(path: Path) -> Any:
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read ({error.strerror or error}): check the path") from error
     except Exception as error:  # garbage makes torch raise nearly anything
-        reason = "holds Python objects, which are never run" if "Unsupported" in str(error) else "not a checkpoint"
+        reason = "holds Python objects, which are never run" if "GLOBAL" in str(error) else "not a checkpoint"
         raise WeightsError(f"{path}: {reason}: save `model.state_dict()` alone, best as .safetensors") from error
 
 
@@ -106,26 +112,14 @@ def unwrap(tensors: Mapping[str, Tensor], names: Collection[str] = ()) -> dict[s
         tensors: As `read_tensors` gives them.
         names: The names wanted. Stripping stops once half of them are there; without any, when nothing is left to
             strip.
-
-    Raises:
-        WeightsError: The names are those of the transformers library.
     """
     found = dict(tensors)
     while not names or len(found.keys() & set(names)) < 0.5 * len(names):
         prefix = next((prefix for prefix in PREFIXES if any(key.startswith(prefix) for key in found)), None)
-        _refuse_transformers(found)
         if prefix is None:
             break
         found = {key.removeprefix(prefix): value for key, value in found.items() if key.startswith(prefix)}
     return {CHUNK.sub("blocks.", key): value for key, value in found.items()}
-
-
-def _refuse_transformers(tensors: Mapping[str, Tensor]) -> None:
-    if any(".attention.attention.query." in key or ".layernorm_before." in key for key in tensors):
-        raise WeightsError(
-            "weights in the format of the transformers library (separate query, key and value): "
-            "give the same weights by their timm name, such as --weights vit_small_patch16_224.dino"
-        )
 
 
 def guess_name(tensors: Mapping[str, Tensor]) -> str:

@@ -21,6 +21,7 @@ from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 from dinocli.errors import WeightsError
 
 PROBE_SECONDS = 1.5
+NOBODY_BEHIND = (407, 502, 503, 504)  # what a proxy says for a server that it does not reach, or not for us
 FILES = ("model.safetensors", "pytorch_model.bin")
 WAYS_OUT = "give a file with --weights PATH, or start from scratch with --weights none"
 
@@ -104,9 +105,12 @@ def _answers(url: str) -> bool:
 
     def ask() -> None:
         try:
-            urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=PROBE_SECONDS).close()
+            request = urllib.request.Request(url, method="HEAD")
+            urllib.request.build_opener().open(request, timeout=PROBE_SECONDS).close()
         except urllib.error.HTTPError as refusal:
             refusal.close()
+            if refusal.code in NOBODY_BEHIND:
+                return
         except (OSError, ValueError):
             return
         answered.set()

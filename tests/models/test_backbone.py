@@ -23,7 +23,7 @@ CONVNETS = [
     ("resnet10t", (96, 65), 512, 0, 0),
     ("convnext_atto", (96, 64), 320, 0, 0),
     ("tf_efficientnet_lite0", (96, 65), 1280, 0, 0),
-    ("swin_tiny_patch4_window7_224", (96, 224), 768, 0, 0),
+    ("swin_tiny_patch4_window7_224", (96, 64), 768, 0, 0),
 ]
 
 

@@ -1,0 +1,172 @@
+"""The network is never used: a server on this machine, or one that is not there."""
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import huggingface_hub
+import pytest
+import torch
+from huggingface_hub import constants
+from huggingface_hub.errors import EntryNotFoundError
+from safetensors.torch import save_file
+from timm.models import get_pretrained_cfg
+
+from dinocli.errors import WeightsError
+from dinocli.models import hub
+from dinocli.models.backbone import create_backbone
+
+# Run in a process of its own, because the hub's client reads its settings when it is imported.
+SCRIPT = """
+import time
+from dinocli.errors import WeightsError
+from dinocli.models.weights import load_backbone
+
+info = load_backbone("resnet10t.c3_in1k")[1]
+print(info.matched == info.total, info.licence, info.source)
+start = time.perf_counter()
+try:
+    load_backbone("vit_small_patch16_224.dino")
+except WeightsError as error:
+    print(error)
+print(time.perf_counter() - start)
+"""
+
+
+def _cached(home: Path) -> None:
+    """Lay down what the hub's client leaves behind after a download."""
+    repo = home / "hub" / "models--timm--resnet10t.c3_in1k"
+    (repo / "refs").mkdir(parents=True)
+    (repo / "refs" / "main").write_text("abc")
+    (repo / "snapshots" / "abc").mkdir(parents=True)
+    save_file(create_backbone("resnet10t").model.state_dict(), repo / "snapshots" / "abc" / "model.safetensors")
+
+
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """A server that takes connections and never says a word."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        yield f"127.0.0.1:{listening.getsockname()[1]}"
+
+
+def test_without_network_the_cache_serves_and_the_answer_is_quick(silent: str, tmp_path: Path) -> None:
+    _cached(tmp_path)
+    mine = {"HF_HOME": str(tmp_path), "TORCH_HOME": str(tmp_path), "HF_ENDPOINT": f"http://{silent}"}
+    env = {key: value for key, value in os.environ.items() if "HF_" not in key and "proxy" not in key.lower()} | mine
+    run = subprocess.run([sys.executable, "-c", SCRIPT], env=env, capture_output=True, text=True, timeout=120)
+    assert run.returncode == 0, run.stderr
+    cached, message, seconds = run.stdout.splitlines()
+    assert cached == "True apache-2.0 resnet10t.c3_in1k"
+    assert f"vit_small_patch16_224.dino is neither a path nor in the local cache, and {silent} does not" in message
+    assert "--weights PATH" in message
+    assert "--weights none" in message
+    assert float(seconds) < 10  # 2 by design; the hub's own client takes 47
+
+
+def test_offline_by_choice_asks_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr(hub, "_answers", lambda url: pytest.fail("asked the network"))
+    with pytest.raises(WeightsError, match="a/b is neither a path nor in the local cache, and HF_HUB_OFFLINE is set"):
+        hub.find_file("a/b", ["model.safetensors"])
+
+
+class _Refuses(BaseHTTPRequestHandler):
+    def do_HEAD(self) -> None:
+        self.send_response(504 if "unreachable" in self.path else 403)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None: ...
+
+
+@pytest.fixture
+def server() -> Iterator[str]:
+    with HTTPServer(("127.0.0.1", 0), _Refuses) as listening:
+        thread = threading.Thread(target=listening.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{listening.server_port}"
+        listening.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.usefixtures("no_proxy")
+def test_any_answer_is_an_answer(server: str) -> None:
+    assert hub._answers(server)
+    assert not hub._answers(f"{server}/unreachable")  # but not a proxy's word that there is nobody
+
+
+def test_a_proxy_of_the_environment_is_used(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", server)
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    assert hub._answers("http://hub.invalid")
+
+
+@pytest.mark.usefixtures("no_proxy")
+def test_a_name_server_that_hangs_does_not_hang_us(monkeypatch: pytest.MonkeyPatch) -> None:
+    released = threading.Event()
+
+    def hang(*_: object, **__: object) -> None:
+        released.wait(30)
+        raise socket.gaierror("late")
+
+    monkeypatch.setattr(socket, "getaddrinfo", hang)
+    start = time.perf_counter()
+    assert not hub._answers("http://hub.invalid")
+    assert time.perf_counter() - start < 10
+    released.set()
+
+
+def test_torchs_own_cache_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    monkeypatch.setattr(hub, "_answers", lambda url: pytest.fail("asked the network"))
+    stored = tmp_path / "checkpoints" / "dino_deitsmall16_pretrain.pth"
+    stored.parent.mkdir()
+    stored.touch()
+    name = "vit_small_patch16_224.dino"
+    assert hub.find_pretrained(name, get_pretrained_cfg(name)) == stored
+
+
+def test_a_hub_that_breaks_off_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def breaks(repo: str, name: str) -> str:
+        raise ConnectionError("reset by peer\nsecond line")
+
+    monkeypatch.setattr(hub, "_answers", lambda url: True)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", breaks)
+    with pytest.raises(WeightsError, match=r"a/b: cannot be fetched \(reset by peer\); give a file") as caught:
+        hub.find_file("a/b", ["model.safetensors"])
+    assert "\n" not in str(caught.value)
+
+
+def test_the_second_file_is_taken_where_the_first_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def only_bin(repo: str, name: str) -> str:
+        asked.append(name)
+        if name.endswith(".bin"):
+            return f"/cache/{name}"
+        raise EntryNotFoundError("404")
+
+    monkeypatch.setattr(hub, "_answers", lambda url: True)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", only_bin)
+    assert hub.find_file("a/b", hub.FILES) == Path("/cache/pytorch_model.bin")
+    assert asked == list(hub.FILES)
+    with pytest.raises(WeightsError, match="has none of the files x"):
+        hub.find_file("a/b", ["x"])

@@ -1,0 +1,182 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import timm
+import torch
+from safetensors.torch import load_file, save_file
+
+from dinocli.config.preprocess import Preprocess
+from dinocli.errors import WeightsError
+from dinocli.models.backbone import create_backbone
+from dinocli.models.weights import WeightsInfo, load_backbone, save_backbone, sha256_of
+
+VIT = "vit_tiny_patch16_224"
+SHARED = Path(__file__).parents[2].parent / "shared"
+# One each: learnt positions (timm takes the native size only), rotary positions, batch norm; and a size for timm.
+NAMES = [(VIT, 224), ("vit_small_patch16_dinov3", 80), ("tf_efficientnet_lite0", 80)]
+
+
+def _preprocess(size: int = 224) -> Preprocess:
+    return Preprocess(
+        range_policy="minmax",
+        range_low=12.0,
+        range_high=4012.0,
+        deep=True,
+        grey=True,
+        channels=(1,),
+        page=2,
+        mean=(0.1, 0.2, 0.3),
+        std=(0.4, 0.5, 0.6),
+        size=size,
+        interpolation="bilinear",
+    )
+
+
+@pytest.mark.parametrize(("name", "side"), NAMES)
+def test_a_saved_folder_is_the_same_network_in_timm_and_here(name: str, side: int, tmp_path: Path) -> None:
+    backbone, info, _ = load_backbone("none", name)
+    backbone.eval()
+    folder = tmp_path / "runs" / "a" / "backbone"
+    save_backbone(folder, backbone, replace(info, licence="apache-2.0"), _preprocess())
+    assert sorted(path.name for path in folder.parent.iterdir()) == ["backbone"]  # nothing temporary stays
+
+    twin = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
+    again, found, stored = load_backbone(str(folder.parent), drop_path=0.1)
+    again.eval()
+    x = torch.randn(1, 3, side, side)
+    small = torch.randn(1, 3, 96, 96)
+    with torch.no_grad():
+        assert torch.equal(twin(x), backbone(x))
+        assert torch.equal(again(x), backbone(x))
+        assert torch.equal(again(small), backbone(small))
+    assert stored == _preprocess().to_dict()
+    assert Preprocess.from_dict(stored) == _preprocess()
+    assert found == WeightsInfo(
+        name=name,
+        source=str(folder.parent),
+        sha256=sha256_of(folder / "model.safetensors"),
+        licence="apache-2.0",
+        matched=info.total,
+        total=info.total,
+        mean=(0.1, 0.2, 0.3),
+        std=(0.4, 0.5, 0.6),
+        size=256 if "dinov3" in name else 224,
+        pretrained=True,
+    )
+    data = timm.data.resolve_model_data_config(twin)
+    assert list(data["mean"]) == [0.1, 0.2, 0.3]
+    assert data["interpolation"] == "bilinear"
+
+
+def test_a_swin_from_a_folder_still_takes_any_size(tmp_path: Path) -> None:
+    name = "swin_tiny_patch4_window7_224"
+    (tmp_path / "config.json").write_text(json.dumps({"architecture": name, "pretrained_cfg": {}}))
+    with torch.no_grad():
+        assert create_backbone(name, folder=tmp_path)(torch.zeros(1, 3, 64, 64)).shape == (1, 768)
+
+
+def test_the_size_of_a_convnet_is_the_one_it_was_used_at(tmp_path: Path) -> None:
+    backbone, info, _ = load_backbone("none", "resnet10t")
+    save_backbone(tmp_path / "b", backbone, info, _preprocess(size=320))
+    assert load_backbone(str(tmp_path / "b"))[1].size == 320
+    vit, info, _ = load_backbone("none", VIT)
+    save_backbone(tmp_path / "v", vit, info, _preprocess(size=320))
+    twin = timm.create_model(f"local-dir:{tmp_path / 'v'}", pretrained=True)
+    assert torch.equal(twin.pos_embed, vit.model.pos_embed)  # not resampled by timm on its way in
+
+
+def test_saving_again_replaces_and_a_failure_leaves_the_old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "backbone"
+    backbone, info, _ = load_backbone("none", "resnet10t")
+    save_backbone(folder, backbone, info, _preprocess())
+    (folder / "stale.txt").touch()
+    with torch.no_grad():
+        backbone.model.conv1[0].weight.zero_()
+    save_backbone(folder, backbone, info, _preprocess())
+    assert sorted(path.name for path in folder.iterdir()) == ["config.json", "model.safetensors"]
+    assert load_file(folder / "model.safetensors")["conv1.0.weight"].abs().sum() == 0
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    before = sha256_of(folder / "model.safetensors")
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        save_backbone(folder, create_backbone("resnet10t"), info, _preprocess())
+    assert sha256_of(folder / "model.safetensors") == before
+    assert [path.name for path in tmp_path.iterdir()] == ["backbone"]
+
+
+def test_none_is_random_and_says_so() -> None:
+    backbone, info, stored = load_backbone("none", "resnet10t", drop_path=0.1)
+    assert (info.name, info.source, info.licence) == ("resnet10t", "none", "unknown")
+    assert (info.pretrained, info.matched, stored) == (False, 0, None)
+    assert info.total == sum("num_batches" not in key for key in backbone.model.state_dict())
+    assert len(info.sha256) == 64
+    assert info.sha256 != load_backbone("none", "resnet10t")[1].sha256
+    with pytest.raises(WeightsError, match="--model TIMM_NAME"):
+        load_backbone("none")
+
+
+def test_info_is_json() -> None:
+    info = load_backbone("none", "resnet10t")[1]
+    assert json.loads(json.dumps(info.to_dict())) == info.to_dict()
+    assert info.to_dict()["mean"] == [0.485, 0.456, 0.406]
+
+
+def test_a_file_has_its_own_hash_and_no_licence(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    save_file(create_backbone("resnet10t").model.state_dict(), path)
+    info = load_backbone(str(path), "resnet10t")[1]
+    assert (info.source, info.sha256, info.licence) == (str(path.resolve()), sha256_of(path), "unknown")
+    with pytest.raises(WeightsError, match=r"w\.safetensors: the shapes do not tell .*--model"):
+        load_backbone(str(path))
+
+
+@pytest.mark.parametrize(
+    ("classifier", "name", "mean"),
+    [(False, VIT, 0.485), (True, VIT, 0.5), (False, VIT + ".augreg_in21k_ft_in1k", 0.5), (False, "", 0.485)],
+)
+def test_a_vit_without_classifier_has_imagenets_mean(classifier: bool, name: str, mean: float, tmp_path: Path) -> None:
+    tensors = create_backbone(VIT).model.state_dict()
+    save_file(tensors | ({"head.weight": torch.ones(9, 192)} if classifier else {}), tmp_path / "w.safetensors")
+    assert load_backbone(str(tmp_path / "w.safetensors"), name)[1].mean[0] == mean
+
+
+@pytest.mark.parametrize("path", ["missing.pth", "./missing", "/no/such/folder", "a/b/c", "runs/x.safetensors"])
+def test_a_path_that_is_not_there_never_asks_the_network(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dinocli.models.hub._answers", lambda url: pytest.fail("asked the network"))
+    with pytest.raises(WeightsError, match=f"no such weights file or folder: {path}"):
+        load_backbone(path)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (None, "no readable config.json"),
+        ("{", "no readable config.json"),
+        ('{"model_type": "vit"}', "config.json is not timm's"),
+        ('{"architecture": "resnet10t"}', "has no model.safetensors or pytorch_model.bin"),
+        ('{"architecture": "resnet1000"}', "no model 'resnet1000'"),
+        ('{"architecture": "resnet10t", "pretrained_cfg": {"ours": 1}}', "timm cannot build a model .*ours"),
+    ],
+)
+def test_a_folder_that_is_not_timms_says_what_is_missing(config: str | None, message: str, tmp_path: Path) -> None:
+    if config is not None:
+        (tmp_path / "config.json").write_text(config)
+        if "has no" not in message:
+            save_file({"a": torch.ones(1)}, tmp_path / "model.safetensors")
+    with pytest.raises(WeightsError, match=message) as caught:
+        load_backbone(str(tmp_path))
+    assert "\n" not in str(caught.value)
+
+
+def test_real_weights() -> None:
+    path = SHARED / "data" / "weights" / "tf_efficientnet_lite0_imagenet.safetensors"
+    if not path.is_file():
+        pytest.skip(f"no {path}")
+    info = load_backbone(str(path), "tf_efficientnet_lite0")[1]
+    assert (info.matched, info.total, info.mean) == (245, 245, (0.5, 0.5, 0.5))
