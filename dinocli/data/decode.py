@@ -6,12 +6,14 @@ TIFF as 8-bit; it rescales PGM files whose maximum is not a power of two; its li
 
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from dinocli.data.pixels import Pixels, over_white, turned, with_channels
+from dinocli.data.pixels import SWAPPING, Pixels, over_white, turned, with_channels
 from dinocli.data.tiff import is_tiff, read_tiff, tiff_size, white_is_zero
 from dinocli.errors import DataError
 
@@ -29,9 +31,7 @@ _GAP = rb"(?:\s|#[^\n]*\n)+"
 _PNM_HEADER = re.compile(rb"P([56])" + _GAP + rb"(\d+)" + _GAP + rb"(\d+)" + _GAP + rb"(\d+)\s")
 
 
-def read_native(
-    path: str | Path, *, page: int = 0, channels: tuple[int, ...] = (), enough: int = sys.maxsize
-) -> Pixels:
+def read_native(path: str | Path, *, page: int = 0, channels: tuple[int, ...] = ()) -> Pixels:
     """Read one image in the dtype of the file.
 
     Nothing is scaled here, so that one range can be chosen for a whole dataset afterwards. Upright (EXIF turn);
@@ -42,8 +42,6 @@ def read_native(
         path: A file; the content decides on the format, not the suffix.
         page: Page or frame, counted from 0.
         channels: Channels to take, counted from 0, in this order; empty takes all of grey or RGB.
-        enough: Pixels of the shorter side that the caller needs. A JPEG may come back smaller than it is, though
-            never below this: its decoder shrinks by 2, 4 or 8 for less than the price of a full decode.
 
     Returns:
         (h, w, c), native dtype, c is 1 or 3, or the number of ``channels``.
@@ -51,45 +49,80 @@ def read_native(
     Raises:
         DataError: The reason alone, in one line; the caller knows and adds the name.
     """
+    return read_enough(path, page=page, channels=channels, enough=sys.maxsize)[0]
+
+
+def read_enough(
+    path: str | Path, *, page: int, channels: tuple[int, ...], enough: int
+) -> tuple[Pixels, tuple[int, int]]:
+    """Read one image, possibly smaller than it is.
+
+    A JPEG decoder shrinks by 2, 4 or 8 for less than the price of a full decode.
+
+    Args:
+        path: As `read_native`, like the next two.
+        page: Likewise.
+        channels: Likewise.
+        enough: Pixels of the shorter side that the caller needs; the result is never smaller than that.
+
+    Returns:
+        The pixels as `read_native` returns them, and the true (h, w), upright.
+
+    Raises:
+        DataError: As `read_native`.
+    """
+    with _one_line_errors():
+        pixels, true = _decode(str(path), page, channels, enough)
+        return np.ascontiguousarray(pixels), true
+
+
+def image_size(path: str | Path, *, page: int = 0) -> tuple[int, int]:
+    """Return (h, w) as stored, from the header alone; errors as `read_native`.
+
+    The EXIF turn is left out: in a PNG it may stand behind the pixels, and finding it costs a full decode.
+    """
+    with _one_line_errors():
+        if is_tiff(_head(str(path))):
+            return tiff_size(path, page)
+        with Image.open(path, formats=_FORMATS) as image:
+            return image.height, image.width
+
+
+@contextmanager
+def _one_line_errors() -> Iterator[None]:
     try:
-        return np.ascontiguousarray(_decode(str(path), page, channels, enough))
+        yield
     except (DataError, MemoryError):
         raise
     except Exception as error:  # decoders meet broken files with nearly every class there is
         raise DataError(_reason(error)) from error
 
 
-def image_size(path: str | Path, *, page: int = 0) -> tuple[int, int]:
-    """Return (h, w), upright, from the header alone; errors as `read_native`."""
-    try:
-        if is_tiff(_head(str(path))):
-            return tiff_size(path, page)
-        with Image.open(path, formats=_FORMATS) as image:
-            return (image.width, image.height) if _orientation(image) >= 5 else (image.height, image.width)
-    except (DataError, MemoryError):
-        raise
-    except Exception as error:
-        raise DataError(_reason(error)) from error
-
-
-def _decode(path: str, page: int, channels: tuple[int, ...], enough: int) -> Pixels:
+def _decode(path: str, page: int, channels: tuple[int, ...], enough: int) -> tuple[Pixels, tuple[int, int]]:
     head, negative = _head(path), False
     if is_tiff(head):
         _check_size(tiff_size(path, page))
-        pixels = read_tiff(path, page, channels)
-        if pixels is not None:
-            return pixels
+        whole = read_tiff(path, page, channels)
+        if whole is not None:
+            return whole, whole.shape[:2]
         negative = white_is_zero(path, page)
-    with Image.open(path, formats=_FORMATS) as image:
-        _check_size(image.size)
-        pixels = _deep_pnm(path) if head[:2] in (b"P5", b"P6") else None
-        if pixels is None:
-            _seek(image, page)
-            raw = _raw_mode(image)
-            pixels = _deep_colour(path, page, raw) if _loses_bits(image, raw) else _from_pil(image, enough)
+    pixels, true = _through_pil(path, head, page, enough)
     if negative and pixels.dtype == np.uint16:
         pixels = np.iinfo(np.uint16).max - pixels
-    return with_channels(pixels, channels) if channels else pixels
+    return (with_channels(pixels, channels) if channels else pixels), true
+
+
+def _through_pil(path: str, head: bytes, page: int, enough: int) -> tuple[Pixels, tuple[int, int]]:
+    with Image.open(path, formats=_FORMATS) as image:
+        _check_size(image.size)
+        deep = _deep_pnm(path) if head[:2] in (b"P5", b"P6") else None
+        if deep is None:
+            _seek(image, page)
+            raw = _raw_mode(image)
+            if not _loses_bits(image, raw):
+                return _from_pil(image, enough)
+            deep = _deep_colour(path, page, raw)
+        return deep, deep.shape[:2]
 
 
 def _head(path: str) -> bytes:
@@ -125,13 +158,17 @@ def _seek(image: Image.Image, page: int) -> None:
         image.seek(page)
 
 
-def _from_pil(image: Image.Image, enough: int) -> Pixels:
-    scale = enough / min(image.size)
+def _from_pil(image: Image.Image, enough: int) -> tuple[Pixels, tuple[int, int]]:
+    stored, scale = image.size, enough / min(image.size)
     if scale < 1:
         image.draft(None, (int(image.width * scale) + 1, int(image.height * scale) + 1))
+    drafted = image.size != stored
     image.load()
-    # After loading: PIL itself turns TIFF while it loads, and then takes the tag away.
-    return turned(_flat(image), _orientation(image))
+    orientation = _orientation(image)  # after loading: PIL itself turns TIFF while it loads, and drops the tag
+    pixels = turned(_flat(image), orientation)
+    if not drafted:
+        return pixels, pixels.shape[:2]
+    return pixels, stored if orientation in SWAPPING else stored[::-1]
 
 
 def _flat(image: Image.Image) -> Pixels:

@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 Pixels = NDArray[Any]
 """An image as stored: (h, w, c), rows from the top, any real dtype."""
 
+SWAPPING = (5, 6, 7, 8)
+"""EXIF orientations that exchange height and width."""
+
 
 def full_range(dtype: np.dtype[Any]) -> tuple[float, float]:
     """Return black and white of a dtype: the limits of an integer one, 0 and 1 of a float one."""
@@ -29,7 +32,7 @@ def turned(pixels: Pixels, orientation: int) -> Pixels:
     Returns:
         (h, w, c), or (w, h, c) for orientations 5 to 8.
     """
-    if orientation in (5, 6, 7, 8):
+    if orientation in SWAPPING:
         pixels = pixels.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):
         pixels = pixels[::-1]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dinocli.config.preprocess import Preprocess
-from dinocli.data.decode import image_size, read_native
+from dinocli.data.decode import image_size, read_enough
 from dinocli.data.ranges import MEASURED, map_range
 from dinocli.errors import DataError, UsageError
 
@@ -57,26 +57,26 @@ class Reader:
         Raises:
             DataError: The file cannot be read; the reason, without the name.
         """
-        true = image_size(path, page=self.preprocess.page)
+        canvas, true = self._mapped(path, self.short_side)
         size = shrunk_size(*true, self.short_side)
-        canvas = _resized(self._mapped(path, self.short_side), true, size)
+        canvas = _resized(canvas, true, size)
         return [np.ascontiguousarray(canvas[:, rows, columns]) for rows, columns in windows(*size)]
 
     def full(self, path: str) -> Canvas:
         """Read an image at its own resolution, range mapped; errors as `canvases`."""
-        return self._mapped(path, sys.maxsize)
+        return self._mapped(path, sys.maxsize)[0]
 
     def count(self, path: str) -> int:
         """Return the number of canvases from the file's header alone; errors as `canvases`."""
-        true = image_size(path, page=self.preprocess.page)
-        return len(list(windows(*shrunk_size(*true, self.short_side))))
+        stored = image_size(path, page=self.preprocess.page)  # lying or upright, the number is the same
+        return len(list(windows(*shrunk_size(*stored, self.short_side))))
 
-    def _mapped(self, path: str, enough: int) -> Canvas:
+    def _mapped(self, path: str, enough: int) -> tuple[Canvas, tuple[int, int]]:
         about = self.preprocess
-        pixels = read_native(path, page=about.page, channels=about.channels, enough=enough)
+        pixels, true = read_enough(path, page=about.page, channels=about.channels, enough=enough)
         if about.deep and pixels.dtype == np.uint8 and about.range_policy in MEASURED:
             raise DataError("an 8-bit image among deeper ones; leave it out, or use --range full")
-        return _with_colours(map_range(pixels, about).transpose(2, 0, 1), grey=about.grey)
+        return _with_colours(map_range(pixels, about).transpose(2, 0, 1), grey=about.grey), true
 
 
 def shrunk_size(height: int, width: int, short_side: int) -> tuple[int, int]:

@@ -21,6 +21,9 @@ _HEADROOM = 0.1
 _CHROMA = 2
 """Largest difference of the channels, in levels of 255, that JPEG leaves in a grey image."""
 
+_COLOURED = 0.001
+"""Share of the pixels that may still differ more: at sharp edges compression leaves more colour."""
+
 _VALUES = 1 << 16
 """Most pixel values kept of one sampled image, for percentiles."""
 
@@ -134,11 +137,12 @@ def _look(path: str, page: int, channels: tuple[int, ...]) -> _Look | str:
 
 
 def _is_grey(pixels: Pixels) -> bool:
-    if pixels.shape[-1] == 1:
-        return True
-    spread = np.ptp(pixels.astype(np.float64), axis=-1)
-    # 99.9 %: chroma of a compressed grey image reaches further at a few pixels.
-    return bool(np.nanquantile(spread, 0.999) <= _CHROMA / 255 * max(1.0, full_range(pixels.dtype)[1]))
+    if pixels.shape[-1] != 3:
+        return pixels.shape[-1] == 1
+    red, green, blue = (pixels[..., channel] for channel in range(3))
+    spread = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
+    coloured = np.count_nonzero(spread > _CHROMA / 255 * full_range(pixels.dtype)[1])
+    return coloured <= _COLOURED * spread.size
 
 
 def _decide(wanted: Range, looks: list[_Look], deep: bool) -> tuple[str, float, float]:

@@ -15,7 +15,6 @@ from dinocli.errors import DataError
 
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB = 0, 1, 2
 _ASSOCIATED, _UNASSOCIATED = 1, 2
-_SWAPS_SIDES = 5  # orientations from here on exchange height and width
 
 
 def is_tiff(head: bytes) -> bool:
@@ -24,11 +23,10 @@ def is_tiff(head: bytes) -> bool:
 
 
 def tiff_size(path: str | Path, page: int) -> tuple[int, int]:
-    """Return (h, w) of one page, upright, without decoding it."""
+    """Return (h, w) of one page as stored, without decoding it."""
     with tifffile.TiffFile(path) as file:
         chosen = _page(file, page)
-        size = (int(chosen.imagelength), int(chosen.imagewidth))
-        return size[::-1] if _orientation(chosen) >= _SWAPS_SIDES else size
+        return int(chosen.imagelength), int(chosen.imagewidth)
 
 
 def read_tiff(path: str | Path, page: int, channels: tuple[int, ...]) -> Pixels | None:

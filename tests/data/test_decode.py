@@ -9,7 +9,7 @@ import tifffile
 from PIL import Image
 
 from dinocli.data import decode
-from dinocli.data.decode import image_size, read_native
+from dinocli.data.decode import image_size, read_enough, read_native
 from dinocli.errors import DataError
 from tests.data.files import Array, deep_png, noise, save
 
@@ -105,7 +105,7 @@ def test_exif_turn(tmp_path: Path, suffix: str, orientation: int) -> None:
     read = read_native(tmp_path / f"a.{suffix}")
     assert read.shape == expected.shape
     assert np.abs(read.astype(int) - expected).max() < 12
-    assert image_size(tmp_path / f"a.{suffix}") == expected.shape[:2]
+    assert image_size(tmp_path / f"a.{suffix}") == (16, 32)
 
 
 @pytest.mark.parametrize("orientation", [3, 6])
@@ -114,7 +114,7 @@ def test_turn_of_a_deep_tiff(tmp_path: Path, orientation: int) -> None:
     tag = [(274, "H", 1, orientation, True)]
     tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="rgb", extratags=tag)
     assert np.array_equal(read_native(tmp_path / "a.tif"), TURNS[orientation](pixels))
-    assert image_size(tmp_path / "a.tif") == TURNS[orientation](pixels).shape[:2]
+    assert image_size(tmp_path / "a.tif") == (4, 6)
 
 
 @pytest.mark.parametrize("dtype", ["uint16", "int16", "uint32", "float16", "float32", "float64"])
@@ -226,8 +226,20 @@ def test_the_content_decides_not_the_suffix(tmp_path: Path) -> None:
 def test_jpeg_is_not_shrunk_below_what_is_enough(tmp_path: Path) -> None:
     Image.fromarray(noise(600, 800, 3)).save(tmp_path / "a.jpg")
     assert read_native(tmp_path / "a.jpg").shape == (600, 800, 3)
-    assert read_native(tmp_path / "a.jpg", enough=140).shape == (150, 200, 3)
-    assert read_native(tmp_path / "a.jpg", enough=160).shape == (300, 400, 3)
+    for enough, expected in ((140, (150, 200, 3)), (160, (300, 400, 3))):
+        pixels, true = read_enough(tmp_path / "a.jpg", page=0, channels=(), enough=enough)
+        assert (pixels.shape, true) == (expected, (600, 800))
+    exif = Image.Exif()
+    exif[274] = 6
+    Image.fromarray(noise(600, 800, 3)).save(tmp_path / "b.jpg", exif=exif)
+    pixels, true = read_enough(tmp_path / "b.jpg", page=0, channels=(), enough=140)
+    assert (pixels.shape, true) == ((200, 150, 3), (800, 600))
+
+
+def test_the_size_of_a_png_is_read_without_decoding(tmp_path: Path) -> None:
+    content = deep_png(noise(9, 7, 3, dtype="uint16"))
+    (tmp_path / "a.png").write_bytes(content[:60])
+    assert image_size(tmp_path / "a.png") == (9, 7)
 
 
 def _half(content: bytes) -> bytes:
