@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -138,11 +137,11 @@ def _look(path: str, page: int, channels: tuple[int, ...]) -> _Look | str:
 
 def _is_grey(pixels: Pixels) -> bool:
     if pixels.shape[-1] != 3:
-        return pixels.shape[-1] == 1
+        return bool(pixels.shape[-1] == 1)
     red, green, blue = (pixels[..., channel] for channel in range(3))
     spread = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
     coloured = np.count_nonzero(spread > _CHROMA / 255 * full_range(pixels.dtype)[1])
-    return coloured <= _COLOURED * spread.size
+    return int(coloured) <= _COLOURED * spread.size
 
 
 def _decide(wanted: Range, looks: list[_Look], deep: bool) -> tuple[str, float, float]:
