@@ -1,9 +1,9 @@
 """Work spread over threads, results in order.
 
-Threads, not processes: PIL, zlib and numpy let go of the interpreter while they decode and shrink, and two threads fill
-a cache 1.75 to 2.2 times as fast as one. Processes would import the user's own script anew, which breaks it where it has
-no main guard, and could outlive the run. The price: of the 1 ms that a small PNG takes, 0.3 ms cannot overlap, so that
-a handful of threads is the most that helps there; large images scale on.
+Threads, not processes: PIL, zlib and numpy let go of the interpreter while they decode and shrink, and two threads
+fill a cache 1.75 to 2.2 times as fast as one. Processes would import the user's own script anew, which breaks it where
+it has no main guard, and could outlive the run. The price: of the 1 ms that a small PNG takes, 0.3 ms cannot overlap,
+so that a handful of threads is the most that helps there; large images scale on.
 """
 
 import os

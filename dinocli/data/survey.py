@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinocli.data.decode import read_native
+from dinocli.data.parallel import in_order, thread_count
 from dinocli.data.pixels import Pixels, full_range
 from dinocli.data.ranges import MEASURED, Range, parse_range
 from dinocli.data.sources import ImageList
@@ -91,16 +92,10 @@ def survey(
     """
     wanted = parse_range(range_spec)
     rows = np.random.default_rng(seed).choice(len(images), min(sample, len(images)), replace=False)
-    looks: list[_Look] = []
-    bad: list[tuple[str, str]] = []
-    with ThreadPoolExecutor() as pool:
-        for row, result in zip(
-            rows, pool.map(lambda i: _look(images.path(i), page, tuple(channels)), rows), strict=True
-        ):
-            if isinstance(result, _Look):
-                looks.append(result)
-            else:
-                bad.append((images.names[row], result))
+    paths = (images.path(row) for row in rows)
+    results = list(in_order(lambda path: _look(path, page, tuple(channels)), paths, thread_count("auto")))
+    looks = [result for result in results if isinstance(result, _Look)]
+    bad = [(images.names[row], result) for row, result in zip(rows, results, strict=True) if isinstance(result, str)]
     if not looks:
         raise DataError(f"none of {len(rows)} sampled images can be read: {bad[0][0]}: {bad[0][1]}")
     deep = any(look.dtype != np.uint8 for look in looks)
