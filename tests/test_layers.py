@@ -1,0 +1,80 @@
+"""The house rules of imports, read from the syntax tree: who may know whom."""
+
+import ast
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+import dinocli
+
+ROOT = Path(dinocli.__file__).parent
+MIDDLE = {"data", "augment", "models", "dino", "quality"}
+RANK = {"errors": 0, "config": 1, **dict.fromkeys(MIDDLE, 2), "report": 2, "engine": 3, "tasks": 4, "cli": 5}
+
+
+def module_name(path: Path) -> str:
+    parts = ["dinocli", *path.relative_to(ROOT).with_suffix("").parts]
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_name(path): path for path in sorted(ROOT.rglob("*.py"))}
+
+
+def imports(path: Path) -> set[str]:
+    """Modules of ours that a file imports, wherever in the file, also for type checking only."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            inner = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {name if name in MODULES else str(node.module) for name in inner}
+    return {name for name in found if name.split(".")[0] == "dinocli"}
+
+
+def layer(module: str) -> str:
+    return [*module.split("."), ""][1]
+
+
+EDGES = {name: imports(path) for name, path in MODULES.items()}
+INSIDE = {name: targets for name, targets in EDGES.items() if layer(name) in RANK}
+
+
+def test_the_walk_saw_the_package() -> None:
+    assert len(INSIDE) > 40
+    assert sum(map(len, INSIDE.values())) > 100
+    assert {layer(name) for name in INSIDE} == set(RANK)
+    assert {layer(name) for name in MODULES} - set(RANK) <= {"", "__main__"}, "a package without a layer"
+
+
+@pytest.mark.parametrize("name", INSIDE)
+def test_imports_go_down_only(name: str) -> None:
+    for target in INSIDE[name]:
+        above, below = layer(name), layer(target)
+        assert above == below or RANK[above] > RANK.get(below, -1), f"{name} imports {target}"
+        assert below or target == "dinocli", target
+
+
+@pytest.mark.parametrize("name", [name for name in INSIDE if layer(name) in MIDDLE])
+def test_middle_packages_know_preprocess_and_errors_only(name: str) -> None:
+    own = f"dinocli.{layer(name)}"
+    foreign = {target for target in INSIDE[name] if not f"{target}.".startswith(f"{own}.")}
+    assert foreign <= {"dinocli.errors", "dinocli.config.preprocess"}
+
+
+def test_there_are_no_circles() -> None:
+    order = [*TopologicalSorter(INSIDE).static_order()]  # raises CycleError
+    assert order.index("dinocli.errors") < order.index("dinocli.tasks.train")
+
+
+def test_config_and_errors_import_no_torch() -> None:
+    light = [path for name, path in MODULES.items() if layer(name) in ("config", "errors")]
+    assert light
+    heavy = {"torch", "timm", "kornia", "sklearn", "scipy", "numpy"}
+    for path in light:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [str(node.module)]
+                assert not {name.split(".")[0] for name in names} & heavy, path
