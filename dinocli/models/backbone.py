@@ -90,8 +90,8 @@ class Backbone(nn.Module):
         """
         features = self._features(x_B3HW)
         if self.is_vit:
-            grid = (x_B3HW.shape[2] // self.patch, x_B3HW.shape[3] // self.patch)
-            return features[:, self.model.num_prefix_tokens :].transpose(1, 2).reshape(-1, features.shape[2], *grid)
+            patches = features[:, self.model.num_prefix_tokens :].transpose(1, 2)
+            return patches.reshape(*patches.shape[:2], *self._grid(x_B3HW))
         return features.permute(0, 3, 1, 2) if getattr(self.model, "output_fmt", "NCHW") == "NHWC" else features
 
     def freeze_batch_norm(self) -> None:
@@ -128,21 +128,25 @@ class Backbone(nn.Module):
     def _features(self, x_B3HW: Tensor) -> Tensor:
         """Run the model up to its pooling, with a position embedding of the right size."""
         self._check_size(x_B3HW.shape[2], x_B3HW.shape[3])
-        trunk = _Trunk(self.model)
-        if not self._resamples:
-            plain: Tensor = trunk(x_B3HW)
+        if not self._resamples or self._grid(x_B3HW) == self.model.patch_embed.grid_size:
+            plain: Tensor = self.model.forward_features(x_B3HW)
             return plain
         position = resample_position(
             self.model.pos_embed,
             self.model.patch_embed.grid_size,
-            (x_B3HW.shape[2] // self.patch, x_B3HW.shape[3] // self.patch),
+            self._grid(x_B3HW),
             prefix=0 if self.model.no_embed_class else self.model.num_prefix_tokens,
             antialias=self.antialias,
         )
         # For this call only, the model sees the resampled tensor in place of its parameter, and the gradient flows back
         # through the resampling. Nothing is changed in the model, so copies, DDP and exports never notice.
+        trunk = _Trunk(self.model)
         features: Tensor = functional_call(trunk, {"model.pos_embed": position}, (x_B3HW,), tie_weights=False)
         return features
+
+    def _grid(self, x_B3HW: Tensor) -> tuple[int, int]:
+        """Return rows and columns of patches, as plain numbers even while a tracer looks on."""
+        return int(x_B3HW.shape[2]) // self.patch, int(x_B3HW.shape[3]) // self.patch
 
     def _check_size(self, height: int, width: int) -> None:
         if not self.is_vit:
