@@ -35,7 +35,7 @@ class Timing:
 class Monitor:
     """Keeps the metrics file and watches for collapse.
 
-    Shares of ln K and of ln min(K, 2 B) make runs with other numbers of prototypes comparable.
+    Entropies are written as shares of ln K, so that runs with other numbers of prototypes can be compared.
 
     Args:
         path: `metrics.jsonl`, or an empty path in processes that write nothing.
@@ -61,7 +61,6 @@ class Monitor:
     ) -> None:
         self.path, self.batch_size = path, batch_size
         self.log_k = math.log(prototypes)
-        self.log_marginal = math.log(min(prototypes, 2 * batch_size))
         self.armed_at, self.window = armed_at, max(window, 1)
         self.rows: list[Row] = []
         self.looks: list[Look] = []
@@ -143,7 +142,7 @@ class Monitor:
             "loss": loss,
             "entropy": entropy / self.log_k,
             "kl": loss - entropy,
-            "marginal_entropy": marginal / self.log_marginal,
+            "marginal_entropy": marginal / self.log_k,
             "grad_norm": grad_norm,
             "skipped": not finite,
             "lr": now.lr,

@@ -1,6 +1,8 @@
-"""The fixed set of images on which a run looks at itself: the same images and the same augmented views, every time.
+"""A fixed set of images on which a run looks at itself: the same images and the same augmented views, every time.
 
-The start, that is the weights before the first step, is measured first: it is step 0 of every curve.
+The start, that is the weights before the first step, is measured first: it is step 0 of every curve. A run has two such
+sets. The guard chooses the best step by one; the verdict is measured on the other, because the best of ten looks at the
+same images is a little lucky on these images.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,7 +22,6 @@ from dinocli.models.features import extract
 from dinocli.quality.verdict import Scores, measure
 
 PROBE_BATCH = 64
-PROBE_SEED_STEP = 0
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,8 @@ class Probe:
     Args:
         loader: Gives the images.
         indices: Which images, by their place in the store.
-        views: Two global views of the run's own augmentation at the size of evaluation; the first is the query.
+        views: One view of the run's own augmentation at the size of evaluation: the query.
+        draw: Number of the views' random draw; another number gives other views.
         preprocess: Size and normalisation.
         precision: What the features are computed in.
     """
@@ -63,10 +65,11 @@ class Probe:
         loader: Loader,
         indices: Sequence[int],
         views: MultiCrop,
+        draw: int,
         preprocess: Preprocess,
         precision: Precision,
     ) -> None:
-        self.loader, self.indices, self.views = loader, indices, views
+        self.loader, self.indices, self.views, self.draw = loader, indices, views, draw
         self.preprocess, self.precision = preprocess, precision
         self._start_ND: NDArray[np.float32] | None = None
 
@@ -94,18 +97,21 @@ class Probe:
 
     def _augmented(self) -> Iterator[Tensor]:
         for batch in self.loader.whole(self.indices, PROBE_BATCH):
-            images = len(batch.sizes_B2)
-            (views_VB3SS,) = self.views(
+            (views_B3SS,) = self.views(
                 batch.pixels_BCHW.to(self.precision.device),
                 batch.sizes_B2,
-                step=PROBE_SEED_STEP,
+                step=self.draw,
                 start=batch.start,
                 global_batch=len(self.indices),
             )
-            yield views_VB3SS[:images]
+            yield views_B3SS
 
 
-def probe_indices(images: int, wanted: int, seed: int) -> list[int]:
-    """Choose the probe images: a seeded sample without repetition, in the folder's order."""
-    generator = np.random.default_rng((seed, images))
-    return sorted(generator.choice(images, size=min(wanted, images), replace=False).tolist())
+def probe_indices(images: int, wanted: int, seed: int) -> tuple[list[int], list[int]]:
+    """Choose the images of the guard and those of the verdict: seeded samples in the folder's order.
+
+    They share no image where the folder has enough; a small folder gives all of its images to both.
+    """
+    order = np.random.default_rng((seed, images)).permutation(images)
+    verdict = order[wanted : 2 * wanted] if images >= 2 * wanted else order[-wanted:]
+    return sorted(order[:wanted].tolist()), sorted(verdict.tolist())

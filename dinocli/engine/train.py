@@ -40,8 +40,9 @@ class RunResult:
 
     @property
     def best(self) -> Look:
-        """The adapted look with the highest mean reciprocal rank; the last one if all are equal."""
-        return max(reversed(self.looks[1:]), key=lambda look: look.scores.retrieval_mrr)
+        """The adapted look with the highest mean reciprocal rank; the latest of equals."""
+        finite = [look for look in reversed(self.looks[1:]) if look.scores.finite]
+        return max(finite, key=lambda look: look.scores.retrieval_mrr)
 
 
 class Keeper:

@@ -47,12 +47,17 @@ class Line:
     adapted: float
 
 
-def final_verdict(result: RunResult) -> Verdict:
-    """Judge the best adapted weights against the start; a run that the guard stopped keeps the start."""
-    start = result.looks[0]
+def final_verdict(result: RunResult, start: Look, adapted: Look) -> Verdict:
+    """Judge the adapted weights against the start; a run that the guard stopped keeps the start.
+
+    Args:
+        result: How the run ended.
+        start: A look at the weights that it began with, on images that the guard did not choose by.
+        adapted: A look at the adapted weights, on the same images and views.
+    """
     if result.trouble:
         return Verdict("worse", "start", f"The guard stopped the run at step {result.steps}: {result.trouble}.")
-    return judge(start.scores, result.best.scores, start.ranks_N, result.best.ranks_N)
+    return judge(start.scores, adapted.scores, start.ranks_N, adapted.ranks_N)
 
 
 def adapted_backbone(backbone: Backbone, best: Path, probe: Probe) -> Backbone:
@@ -104,7 +109,7 @@ def write_run_report(
     notes: Sequence[str],
 ) -> None:
     """Write report.html from what the run knows."""
-    tables = [_table("Without labels", lines, "Measured on a fixed set of probe images; the guard decides by these.")]
+    tables = [_table("Without labels", lines, "On images and views that the guard did not choose the best step by.")]
     if labelled:
         tables.append(_table("With your labels", labelled, "Leave-one-out, k = 20. The guard never saw these labels."))
     keep = {"adapted": "Keep the adapted weights.", "start": "Keep the original weights."}[verdict.keep]

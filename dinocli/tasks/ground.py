@@ -99,8 +99,11 @@ class Ground:
             pin=self.precision.device.type == "cuda",
         )
 
-    def probe(self, loader: Loader) -> Probe:
-        """Build the probe: the run's own first global view, at the size of evaluation, is the query."""
+    def probes(self, loader: Loader) -> tuple[Probe, Probe]:
+        """Build the guard's probe and the verdict's. The query is the run's first global view at the evaluation's size.
+
+        They differ in their images, where there are enough, and always in their views.
+        """
         query = replace(view_specs(self.recipe.views)[0], size=self.preprocess.size)
         views = MultiCrop(
             [query],
@@ -109,8 +112,11 @@ class Ground:
             grey=self.preprocess.grey,
             seed=self.recipe.run.seed,
         )
-        chosen = probe_indices(len(self.store), self.recipe.guard.probe_images, self.recipe.run.seed)
-        return Probe(loader, chosen, views, self.preprocess, self.precision)
+        guard, verdict = probe_indices(len(self.store), self.recipe.guard.probe_images, self.recipe.run.seed)
+        return (
+            Probe(loader, guard, views, 0, self.preprocess, self.precision),
+            Probe(loader, verdict, views, 1, self.preprocess, self.precision),
+        )
 
 
 def open_world(device: str) -> tuple[World, torch.device]:

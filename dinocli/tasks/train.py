@@ -128,7 +128,7 @@ def _train(
     begin: float,
 ) -> Outcome | None:
     world, loader = ground.world, ground.loader()
-    probe = ground.probe(loader)
+    probe, jury = ground.probes(loader)
     watcher.line(f"measuring the start on {len(probe.indices)} probe images")
     looked = time.monotonic()
     start = from_main(lambda: probe.look(ground.backbone, 0))
@@ -149,7 +149,7 @@ def _train(
         fill_center(learner, loader, ground.recipe.dino.center_batches)
     result = _loop(ground, learner, loader, probe, monitor, keeper, watcher, first, seconds, folder, manifest)
     if world.is_main:
-        outcome = _close(job, ground, folder, probe, keeper, result, labels, watcher, begin)
+        outcome = _close(job, ground, folder, jury, keeper, result, labels, watcher, begin)
         status = "stopped" if result.trouble else "finished"
         folder.write({**manifest, "status": status, "seconds": round(outcome.seconds, 1), "outcome": outcome.to_dict()})
     if result.trouble:
@@ -322,7 +322,7 @@ def _close(
     job: Job,
     ground: Ground,
     folder: RunFolder,
-    probe: Probe,
+    jury: Probe,
     keeper: Keeper,
     result: RunResult,
     labels: Labels,
@@ -330,14 +330,16 @@ def _close(
     begin: float,
 ) -> Outcome:
     """Judge, measure with labels, keep the right weights, and write the report."""
-    verdict = final_verdict(result)
-    best = result.best
-    adapted = adapted_backbone(ground.backbone, keeper.best, probe) if keeper.best.is_file() else ground.backbone
-    lines = score_lines(result.looks[0], best)
+    best_step = result.best.step if keeper.best.is_file() else 0
+    adapted = adapted_backbone(ground.backbone, keeper.best, jury) if best_step else ground.backbone
+    watcher.line(f"judging step {best_step} against the start, on {len(jury.indices)} other images")
+    before, after = jury.look(ground.backbone, 0), jury.look(adapted, best_step)
+    verdict = final_verdict(result, before, after)
+    lines = score_lines(before, after)
     labelled: list[Line] = []
     if labels and not result.trouble:
         watcher.line("measuring start and adapted weights with your labels")
-        labelled = label_lines(probe, ground.backbone, adapted, _of_store(labels, ground))
+        labelled = label_lines(jury, ground.backbone, adapted, _of_store(labels, ground))
     kept = adapted if verdict.keep == "adapted" else ground.backbone
     save_backbone(folder.backbone, kept, ground.info, ground.preprocess)
     outcome = Outcome(
@@ -345,7 +347,7 @@ def _close(
         verdict,
         lines,
         labelled,
-        best.step,
+        best_step,
         result.steps,
         time.monotonic() - begin,
         len(ground.store),
@@ -355,7 +357,7 @@ def _close(
         folder,
         title=f"{job.command}: {ground.images.root.name}",
         verdict=verdict,
-        facts=_facts(ground, result, best.step),
+        facts=_facts(ground, result, best_step),
         lines=lines,
         labelled=labelled,
         result=result,
