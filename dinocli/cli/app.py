@@ -1,0 +1,111 @@
+"""The app, and the one table from errors to exit codes.
+
+Nothing here imports torch: `--help` has to answer at once, and the shell's completion runs this on every TAB.
+"""
+
+import errno
+import os
+import sys
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from dinocli import __version__
+from dinocli.cli import doctor, pretrain, recipe
+from dinocli.errors import (
+    DataError,
+    DinocliError,
+    Interrupted,
+    TrainingStopped,
+    UsageError,
+    WeightsError,
+)
+
+BUG = 1
+EXIT_CODES: dict[type[DinocliError], int] = {UsageError: 2, DataError: 3, WeightsError: 4, TrainingStopped: 5}
+CANNOT_WRITE = 6
+
+EPILOG = (
+    "Exit codes: 0 done, 1 a bug of ours, 2 usage or recipe, 3 data, 4 weights or a missing extra, 5 training stopped, "
+    "6 cannot write or out of memory, 130 Ctrl-C, 143 SIGTERM."
+)
+
+
+def exit_code(error: BaseException) -> int:
+    """Look an error up in the table."""
+    if isinstance(error, Interrupted):
+        return 128 + error.signal
+    for kind, code in EXIT_CODES.items():
+        if isinstance(error, kind):
+            return code
+    if isinstance(error, OSError | MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return CANNOT_WRITE
+    return BUG
+
+
+def sentence(error: BaseException) -> str:
+    """Say in one line what happened and what to do."""
+    text = " ".join(str(error).split())
+    code = exit_code(error)
+    if isinstance(error, DinocliError):
+        return text
+    if isinstance(error, OSError):
+        hint = "free some space" if error.errno == errno.ENOSPC else "choose another place with --out"
+        return f"{text}; {hint}"
+    if code == CANNOT_WRITE:
+        return "out of memory; use a smaller --batch-size, or --set optim.accumulate=2"
+    return f"a bug of ours: {type(error).__name__}: {text}; run it again with --debug and report what it prints"
+
+
+class Commands(TyperGroup):
+    """Turns errors into one line on stderr and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads on, and that is no error
+            raise typer.Exit(0) from None
+        except (DinocliError, OSError, MemoryError, RuntimeError, ValueError, TypeError, LookupError) as error:
+            if isinstance(error, RuntimeError) and type(error).__name__ in ("Exit", "Abort"):
+                raise
+            if ctx.meta.get("debug"):
+                raise
+            typer.echo(f"dinocli: {sentence(error)}", err=True)
+            raise typer.Exit(exit_code(error)) from None
+
+
+app = typer.Typer(
+    name="dinocli",
+    cls=Commands,
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=EPILOG,
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"dinocli {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _dinocli(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print it and leave."),
+) -> None:
+    """Continue DINO training on your own images: no labels, no telemetry, works offline."""
+
+
+app.command("pretrain", epilog=pretrain.EPILOG)(pretrain.pretrain)
+app.command("doctor", epilog=doctor.EPILOG)(doctor.doctor)
+app.add_typer(recipe.app, name="recipe")
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

@@ -1,0 +1,115 @@
+"""Options that commands share, each written once: its name, its help, its type."""
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+INPUT, MODEL, TRAINING, OUTPUT = "Images", "Model", "Training", "Output and machine"
+
+
+def remember_debug(ctx: typer.Context, value: bool) -> bool:
+    """Let the error table know that a traceback is wanted."""
+    ctx.find_root().meta["debug"] = value
+    return value
+
+
+def _option(*names: str, panel: str, help: str, **more: Any) -> Any:
+    return typer.Option(*names, help=help, rich_help_panel=panel, **more)
+
+
+Images = Annotated[
+    list[str] | None,
+    typer.Argument(
+        help="Folders (recursive), files, globs, @list.txt, or - for paths on stdin.",
+        show_default=False,
+        metavar="IMAGES...",
+    ),
+]
+Null = Annotated[bool, _option("-0", "--null", panel=INPUT, help="Paths on stdin end with NUL (find -print0).")]
+Range = Annotated[
+    str | None,
+    _option("--range", panel=INPUT, help="auto, full, minmax, percentile:LOW,HIGH, window:LEVEL,WIDTH, fixed:LOW,HIGH"),
+]
+Channels = Annotated[str | None, _option("--channels", panel=INPUT, help="Source channels to read, from 0: 0,2,3.")]
+Page = Annotated[int | None, _option("--page", panel=INPUT, min=0, help="Page of multi-page files, from 0.")]
+MaxBad = Annotated[
+    str | None, _option("--max-bad", panel=INPUT, help="Unreadable images still accepted: a share (10%) or a number.")
+]
+Cache = Annotated[
+    str | None, _option("--cache", panel=INPUT, help="auto, off, or the most decoded images to keep (8G).")
+]
+Workers = Annotated[int | None, _option("--workers", panel=INPUT, min=0, help="Threads that read images.")]
+Labels = Annotated[
+    str,
+    _option("--labels", panel=INPUT, help="`folder` or a CSV with a path column: for the closing table alone."),
+]
+Weights = Annotated[
+    str | None,
+    _option("--weights", panel=MODEL, help="Start: timm name, hub id, file, folder, run, or none for random weights."),
+]
+Model = Annotated[
+    str | None, _option("--model", panel=MODEL, help="timm name, only beside a bare state dict or --weights none.")
+]
+Recipes = Annotated[
+    list[str] | None,
+    _option(
+        "--recipe", "-r", panel=TRAINING, help="Name or path; repeatable, later ones win. See `dinocli recipe list`."
+    ),
+]
+Settings = Annotated[
+    list[str] | None,
+    _option("--set", "-s", panel=TRAINING, metavar="KEY=VALUE", help="Any setting of the recipe: run.save_every=50."),
+]
+Steps = Annotated[int | None, _option("--steps", panel=TRAINING, min=1, help="Optimizer steps.")]
+Minutes = Annotated[
+    float,
+    _option("--minutes", panel=TRAINING, min=0.0, help="Time budget: becomes steps once, from measured speed."),
+]
+BatchSize = Annotated[int | None, _option("--batch-size", panel=TRAINING, min=2, help="Images a step, all processes.")]
+Seed = Annotated[int | None, _option("--seed", panel=TRAINING, min=0, help="Of everything random.")]
+Out = Annotated[str, _option("--out", "-o", panel=OUTPUT, help="Folder of the run.", show_default="runs/NAME")]
+Device = Annotated[str, _option("--device", panel=OUTPUT, help="auto, cpu, cuda or cuda:N.")]
+Gpus = Annotated[int, _option("--gpus", panel=OUTPUT, min=1, help="Processes on this machine, one per GPU.")]
+Resume = Annotated[bool, _option("--resume", panel=OUTPUT, help="Go on with the same command's interrupted run.")]
+Force = Annotated[bool, _option("--force", panel=OUTPUT, help="Replace an existing run.")]
+DryRun = Annotated[
+    bool, _option("--dry-run", "-n", panel=OUTPUT, help="Say what would happen, with time and memory, and stop.")
+]
+Json = Annotated[bool, _option("--json", panel=OUTPUT, help="The result as one JSON object on stdout.")]
+Quiet = Annotated[bool, _option("--quiet", "-q", panel=OUTPUT, help="Only warnings and errors.")]
+Verbose = Annotated[bool, _option("--verbose", "-v", panel=OUTPUT, help="Also the resolved recipe.")]
+Debug = Annotated[
+    bool, _option("--debug", panel=OUTPUT, help="A traceback with errors.", callback=remember_debug, is_eager=True)
+]
+
+
+def settings_of(pairs: dict[str, Any], settings: list[str] | None) -> list[str]:
+    """Turn plain options into `--set` strings in front of the user's own, leaving out those that were not given."""
+    given = [f"{key}={_toml(value)}" for key, value in pairs.items() if value is not None]
+    return [*given, *(settings or [])]
+
+
+def without_gpus(arguments: list[str]) -> list[str]:
+    """Drop `--gpus N` or `--gpus=N` from a command line."""
+    kept, skip = [], False
+    for argument in arguments:
+        if skip or argument == "--gpus":
+            skip = argument == "--gpus"
+        elif not argument.startswith("--gpus="):
+            kept.append(argument)
+    return kept
+
+
+def channel_list(text: str | None) -> list[int] | None:
+    """Read `0,2,3`."""
+    if text is None:
+        return None
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise typer.BadParameter(f"{text!r}: write channel numbers, such as 0,2,3", param_hint="--channels") from None
+
+
+def _toml(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)  # strings, numbers and lists of them read the same in TOML

@@ -1,0 +1,96 @@
+"""`dinocli pretrain`: parse, one library call, present."""
+
+import sys
+
+import typer
+
+from dinocli.cli import options as opt
+
+EPILOG = (
+    "Example: dinocli pretrain ./images --recipe industrial --minutes 20  |  "
+    "find . -name '*.tif' -print0 | dinocli pretrain - -0 --weights none --model vit_tiny_patch16_224"
+)
+
+
+def pretrain(
+    images: opt.Images = None,
+    null: opt.Null = False,
+    range_: opt.Range = None,
+    channels: opt.Channels = None,
+    page: opt.Page = None,
+    max_bad: opt.MaxBad = None,
+    cache: opt.Cache = None,
+    workers: opt.Workers = None,
+    labels: opt.Labels = "",
+    weights: opt.Weights = None,
+    model: opt.Model = None,
+    recipe: opt.Recipes = None,
+    settings: opt.Settings = None,
+    steps: opt.Steps = None,
+    minutes: opt.Minutes = 0.0,
+    batch_size: opt.BatchSize = None,
+    seed: opt.Seed = None,
+    out: opt.Out = "",
+    device: opt.Device = "auto",
+    gpus: opt.Gpus = 1,
+    resume: opt.Resume = False,
+    force: opt.Force = False,
+    dry_run: opt.DryRun = False,
+    json: opt.Json = False,
+    quiet: opt.Quiet = False,
+    verbose: opt.Verbose = False,
+    debug: opt.Debug = False,
+) -> None:
+    """Continue DINO on all parameters, from ImageNet weights, on your images; then say whether it helped.
+
+    Leaves a folder with the weights to keep (backbone/), report.html, and everything needed to repeat the run. Its path
+    is printed on stdout.
+    """
+    if not images:
+        raise typer.BadParameter("give at least one folder, file or glob", param_hint="IMAGES")
+    from dinocli.cli.render import Terminal, show_estimate, show_outcome
+    from dinocli.config.load import load_recipe
+
+    plain = {
+        "data.range": range_,
+        "data.channels": opt.channel_list(channels),
+        "data.page": page,
+        "data.max_bad": max_bad,
+        "data.cache": cache,
+        "data.workers": workers,
+        "model.weights": weights,
+        "model.name": model,
+        "run.steps": steps,
+        "run.batch_size": batch_size,
+        "run.seed": seed,
+    }
+    chosen = load_recipe(recipe or (), opt.settings_of(plain, settings))
+    if gpus > 1:
+        from dinocli.engine.distributed import launch
+
+        raise typer.Exit(launch(gpus, opt.without_gpus(sys.argv[1:])))
+    terminal = Terminal(quiet=quiet, verbose=verbose)
+    from dinocli.tasks.ground import Job
+
+    job = Job(
+        inputs=tuple(images),
+        recipe=chosen,
+        command="pretrain",
+        out=out,
+        device=device,
+        labels=labels,
+        minutes=minutes,
+        resume=resume,
+        force=force,
+        null=null,
+        argv=tuple(sys.argv),
+    )
+    with terminal:
+        if dry_run:
+            from dinocli.tasks.estimate import estimate
+
+            show_estimate(terminal, estimate(job, terminal, sys.stdin.buffer), as_json=json)
+        else:
+            from dinocli.tasks.train import train
+
+            show_outcome(terminal, train(job, terminal, sys.stdin.buffer), as_json=json)

@@ -1,0 +1,77 @@
+"""`dinocli recipe list|show|copy|check`: see, take and verify settings."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dinocli.cli import options as opt
+
+app = typer.Typer(
+    help="See, copy and check recipes: the settings of a run.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Names = Annotated[list[str], typer.Argument(help="Names or paths; later ones win.", metavar="NAME...")]
+
+
+@app.command("list", epilog="Example: dinocli recipe list | cut -f1")
+def list_recipes(json: opt.Json = False, debug: opt.Debug = False) -> None:
+    """List the shipped recipes: name, a tab, whom it is for."""
+    from dinocli.cli.render import print_json
+    from dinocli.config.load import load_recipe, recipe_names
+
+    found = {name: load_recipe([name]).description for name in recipe_names()}
+    if json:
+        print_json({"recipes": found})
+        return
+    for name, description in found.items():
+        typer.echo(f"{name}\t{description}")
+
+
+@app.command("show", epilog="Example: dinocli recipe show industrial --set run.steps=500 > mine.toml")
+def show(names: Names, settings: opt.Settings = None, json: opt.Json = False, debug: opt.Debug = False) -> None:
+    """Print every setting of a recipe, merged over `natural`, as TOML that `--recipe` takes back."""
+    from dinocli.cli.render import print_json
+    from dinocli.config.load import load_recipe, to_toml
+
+    found = load_recipe(names, settings or ())
+    if json:
+        print_json({"recipe": found.model_dump(mode="json")})
+    else:
+        typer.echo(to_toml(found), nl=False)
+
+
+@app.command("copy", epilog="Example: dinocli recipe copy grey mine.toml && dinocli pretrain ./images -r mine.toml")
+def copy(
+    name: Annotated[str, typer.Argument(help="Name or path.")],
+    path: Annotated[str, typer.Argument(help="The new file.")],
+    force: opt.Force = False,
+    debug: opt.Debug = False,
+) -> None:
+    """Copy a recipe, with its comments, to edit it."""
+    from dinocli.config.load import recipe_path
+    from dinocli.errors import UsageError
+
+    target = Path(path)
+    if target.exists() and not force:
+        raise UsageError(f"{path} exists; add --force to replace it, or choose another name")
+    target.write_text(recipe_path(name).read_text(encoding="utf-8"), encoding="utf-8")
+    typer.echo(str(target))
+
+
+@app.command("check", epilog="Example: dinocli recipe check mine.toml && echo fine")
+def check(names: Names, settings: opt.Settings = None, json: opt.Json = False, debug: opt.Debug = False) -> None:
+    """Check that recipes can be read and believed, and list how they differ from `natural`."""
+    from dinocli.cli.render import print_json
+    from dinocli.config.load import differences, load_recipe
+
+    base, found = load_recipe(), load_recipe(names, settings or ())
+    changed = differences(base.model_dump(mode="json"), found.model_dump(mode="json"))
+    if json:
+        print_json({"ok": True, "differences": changed})
+        return
+    for line in changed:
+        typer.echo(line)

@@ -1,0 +1,147 @@
+"""Everything that a user sees, in one file: stdout carries the result alone, stderr all the rest.
+
+Paths are never given to Rich as markup: `[a]/[b].png` is a fine name. On a terminal control characters in names are
+escaped; off a terminal there is no bar, but a plain line now and then.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from dinocli.engine.watch import Watcher
+
+if TYPE_CHECKING:
+    from dinocli.tasks.estimate import Estimate
+    from dinocli.tasks.train import Outcome
+
+SCHEMA = 1
+HEARTBEAT_SECONDS = 30.0
+
+
+class Terminal(Watcher):
+    """Shows what a command tells: a live bar on a terminal, one plain line every 30 seconds elsewhere.
+
+    Args:
+        quiet: Only warnings.
+        verbose: Also what few people want to know.
+    """
+
+    def __init__(self, *, quiet: bool, verbose: bool) -> None:
+        self.quiet, self.verbose = quiet, verbose
+        self.console = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
+        self._bars: Progress | None = None
+        self._tasks: dict[str, TaskID] = {}
+        self._spoke: dict[str, float] = {}
+
+    def __enter__(self) -> "Terminal":
+        if self.console.is_terminal and not self.quiet:
+            self._bars = Progress(
+                TextColumn("{task.description}", markup=False),
+                BarColumn(),
+                TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+                TextColumn("{task.fields[detail]}", markup=False),
+                TimeElapsedColumn(),
+                TimeRemainingColumn(),
+                console=self.console,
+            )
+            self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bars:
+            self._bars.stop()
+
+    def line(self, text: str) -> None:
+        if not self.quiet:
+            self._say(Text(self.safe(text)))
+
+    def warn(self, text: str) -> None:
+        self._say(Text(f"warning: {self.safe(text)}", style="yellow"))
+
+    def progress(self, work: str, done: int, total: int, detail: str = "") -> None:
+        if self._bars:
+            if work not in self._tasks:
+                self._tasks[work] = self._bars.add_task(work, total=total, detail=detail)
+            self._bars.update(self._tasks[work], completed=done, detail=detail)
+        elif not self.quiet:
+            self._beat(work, done, total, detail)
+
+    def safe(self, text: str) -> str:
+        """Escape control characters where a terminal would obey them."""
+        if not self.console.is_terminal:
+            return text
+        return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
+
+    def table(self, title: str, header: list[str], rows: list[list[str]]) -> None:
+        """Show a table; the first column is text, the others numbers."""
+        table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+        for number, name in enumerate(header):
+            table.add_column(name, justify="right" if number else "left", no_wrap=bool(number))
+        for row in rows:
+            table.add_row(*(Text(self.safe(cell)) for cell in row))
+        if not self.quiet:
+            self.console.print(table)
+
+    def _beat(self, work: str, done: int, total: int, detail: str) -> None:
+        now = time.monotonic()
+        if work not in self._spoke or now - self._spoke[work] >= HEARTBEAT_SECONDS or done == total:
+            self._spoke[work] = now
+            self._say(Text(f"{work} {done}/{total} {done / max(total, 1):.0%}  {detail}".rstrip()))
+
+    def _say(self, text: Text) -> None:
+        self.console.print(text)
+
+
+def print_json(data: Mapping[str, Any]) -> None:
+    """Print one JSON object with a schema number on stdout; what is not a number becomes null."""
+    sys.stdout.write(json.dumps(_finite({"schema": SCHEMA, **data}), ensure_ascii=False) + "\n")
+    sys.stdout.flush()
+
+
+def show_outcome(terminal: Terminal, outcome: "Outcome | None", *, as_json: bool) -> None:
+    """Show how a run ended: tables and verdict on stderr, the run's folder on stdout."""
+    if outcome is None:
+        return
+    for title, lines in (("Without labels", outcome.lines), ("With your labels", outcome.labelled)):
+        if lines:
+            rows = [[x.name, f"{x.start:.4g}", f"{x.adapted:.4g}", f"{x.adapted - x.start:+.3g}"] for x in lines]
+            terminal.table(title, ["", "start", f"step {outcome.best_step}", "change"], rows)
+    kept = {"adapted": "the adapted weights", "start": "the original weights"}[outcome.verdict.keep]
+    terminal.line(f"{outcome.verdict.outcome.capitalize()}: {outcome.verdict.reason}")
+    terminal.line(f"Keep {kept}: {outcome.folder / 'backbone'}. Report: {outcome.folder / 'report.html'}")
+    if as_json:
+        print_json(outcome.to_dict())
+    else:
+        sys.stdout.write(f"{outcome.folder}\n")
+
+
+def show_estimate(terminal: Terminal, estimate: "Estimate", *, as_json: bool) -> None:
+    """Show what a run would do, on stdout."""
+    data = estimate.to_dict()
+    if as_json:
+        print_json(data)
+        return
+    recipe = data.pop("recipe")
+    for key, value in data.items():
+        sys.stdout.write(f"{key}\t{value}\n")
+    if terminal.verbose:
+        for section, values in recipe.items():
+            sys.stdout.write(f"{section}\t{values}\n")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and value - value != 0 else value

@@ -1,0 +1,129 @@
+"""`--dry-run`: what a run would do, with time and memory, measured on a few real images."""
+
+import resource
+import sys
+from dataclasses import asdict, dataclass, replace
+from typing import Any, BinaryIO
+
+import torch
+
+from dinocli.config.auto import resolve
+from dinocli.config.load import with_values
+from dinocli.data.read import shrunk_size
+from dinocli.engine import distributed
+from dinocli.engine.build import facts_of
+from dinocli.engine.watch import Watcher
+from dinocli.tasks.ground import (
+    Ground,
+    Job,
+    describe,
+    list_images,
+    open_world,
+    prepare,
+    seconds_per_step,
+    steps_within,
+)
+
+TRIAL_IMAGES = 64
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a run would do.
+
+    Args:
+        images: Listed, unreadable ones included.
+        dtypes: Number of sampled images of each dtype.
+        median_size: Height and width, pixels.
+        grey: No image of the sample has colour.
+        range: What becomes black and white.
+        start: The weights.
+        device: Device and precision.
+        steps: Of the run.
+        batch_size: Images a step.
+        seconds_per_step: With the whole network learning, measured.
+        minutes: Of all steps; reading and looks at the probe set come on top.
+        canvas_bytes: Of all decoded images.
+        peak_memory_bytes: Of a step, measured: on the GPU, or of this process.
+        recipe: Every resolved setting.
+    """
+
+    images: int
+    dtypes: dict[str, int]
+    median_size: tuple[int, int]
+    grey: bool
+    range: str
+    start: str
+    device: str
+    steps: int
+    batch_size: int
+    seconds_per_step: float
+    minutes: float
+    canvas_bytes: int
+    peak_memory_bytes: int
+    recipe: dict[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-like data."""
+        return asdict(self)
+
+
+def estimate(job: Job, watcher: Watcher, stdin: BinaryIO | None = None) -> Estimate:
+    """Measure a few steps on a few images of the folder; nothing is written.
+
+    Args:
+        job: What would be done.
+        watcher: Hears what was found.
+        stdin: Where `-` reads names from.
+    """
+    world, device = open_world(job.device)
+    try:
+        images = list_images(job, stdin)
+        few = replace(images, names=images.names[:: max(1, len(images) // TRIAL_IMAGES)][:TRIAL_IMAGES])
+        trial = replace(job, recipe=with_values(job.recipe, {"data.cache": "off"}))
+        ground = prepare(trial, few, world, device, watcher)
+        _settle_for(ground, job, len(images))
+        per_step = seconds_per_step(ground)
+        if job.minutes:
+            steps = steps_within(60 * job.minutes, ground.recipe, per_step, 0.0)
+            _settle_for(ground, replace(job, recipe=with_values(job.recipe, {"run.steps": steps})), len(images))
+        return _written(ground, len(images), per_step)
+    finally:
+        distributed.leave()
+
+
+def _settle_for(ground: Ground, job: Job, images: int) -> None:
+    """Resolve the recipe for the whole folder, not for the few images of the trial."""
+    facts = replace(facts_of(images, ground.backbone, ground.info), images=images)
+    measured = {"run.precision": ground.precision.name, "run.attention": ground.precision.attention}
+    ground.recipe = with_values(resolve(job.recipe, facts), measured)
+
+
+def _written(ground: Ground, images: int, per_step: tuple[float, float]) -> Estimate:
+    recipe, seen, about = ground.recipe, ground.survey, ground.preprocess
+    assert seen is not None
+    steps, share = int(recipe.run.steps), float(recipe.optim.head_warmup)
+    height, width = shrunk_size(*seen.median_size, recipe.data.short_side)
+    return Estimate(
+        images=images,
+        dtypes=dict(seen.dtypes),
+        median_size=seen.median_size,
+        grey=seen.grey,
+        range="full" if about.range_policy == "full" else f"{about.range_low:g} to {about.range_high:g}",
+        start=describe(ground.info),
+        device=f"{ground.precision.device}, {ground.precision.name}",
+        steps=steps,
+        batch_size=int(recipe.run.batch_size),
+        seconds_per_step=round(per_step[1], 4),
+        minutes=round(steps * (share * per_step[0] + (1 - share) * per_step[1]) / 60, 1),
+        canvas_bytes=images * (1 if seen.grey else 3) * height * width * (2 if seen.deep else 1),
+        peak_memory_bytes=_peak_memory(ground.precision.device),
+        recipe=recipe.model_dump(mode="json"),
+    )
+
+
+def _peak_memory(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
