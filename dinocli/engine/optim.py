@@ -31,7 +31,12 @@ def make_optimizer(name: str, network: DinoNetwork) -> torch.optim.Optimizer:
     if name == "adamw":
         return torch.optim.AdamW(groups, lr=0.0, fused=True)
     if name == "sgd":
-        return torch.optim.SGD(groups, lr=0.0, momentum=0.9, fused=True)
+        sgd = torch.optim.SGD(groups, lr=0.0, momentum=0.9, fused=True)
+        # Its kernel starts a memory of its own only if no tensor of the group has one, and leaves it unwritten, that is
+        # random, where the first step is skipped. From zeros the first step is the same.
+        for parameter in network.parameters():
+            sgd.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+        return sgd
     from timm.optim import Lars
 
     lars: torch.optim.Optimizer = Lars(groups, lr=0.0, momentum=0.9)

@@ -35,7 +35,7 @@ class Now:
 class Plan:
     """All schedules of a resolved recipe as one pure function of the step.
 
-    Every length is a share of the run, so that none can outlast it.
+    Every length is a share of the run and leaves it at least one step, so that none can outlast it.
 
     Args:
         recipe: Resolved: it holds no "auto" that a schedule needs.
@@ -44,12 +44,15 @@ class Plan:
     def __init__(self, recipe: Recipe) -> None:
         optim, dino = recipe.optim, recipe.dino
         self.steps = int(recipe.run.steps)
-        self.head_warmup = round(float(optim.head_warmup) * self.steps)
-        self.lr_warmup = round(optim.lr_warmup * self.steps)
-        self.temp_warmup = round(dino.teacher_temp_warmup * self.steps)
-        self.last_layer_freeze = round(optim.freeze_last_layer * self.steps)
+        self.head_warmup = self._part(float(optim.head_warmup))
+        self.lr_warmup = self._part(optim.lr_warmup)
+        self.temp_warmup = self._part(dino.teacher_temp_warmup)
+        self.last_layer_freeze = self._part(optim.freeze_last_layer)
         self.center_momentum = dino.center_momentum
         self._optim, self._dino = optim, dino
+
+    def _part(self, share: float) -> int:
+        return min(round(share * self.steps), self.steps - 1)
 
     def at(self, step: int) -> Now:
         """Return the values of a step, counted from 0."""

@@ -124,7 +124,8 @@ def _gradients_meet(learner: Learner, last: bool) -> contextlib.AbstractContextM
 @contextlib.contextmanager
 def _seeded(learner: Learner, step: int, number: int) -> Iterator[None]:
     """Make stochastic depth a function of (seed, step, slice, process), so that a resumed run draws the same."""
-    with torch.random.fork_rng():
+    device = learner.precision.device
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):  # by itself it would wake every GPU
         torch.manual_seed(mixed_seed(learner.seed, step, number, learner.world.rank))
         yield
 

@@ -170,7 +170,7 @@ def run(
             asked = ended
             stopping = any_rank(signals.number > 0)
             look_due = done % look_every == 0 or done == steps
-            save_due = stopping or look_due or keeper.due(done)
+            save_due = stopping or look_due or any_rank(keeper.due(done))  # clocks differ, and a save reads the device
             if save_due or done % log_every == 0:
                 _tell(watcher, monitor.flush(), done, steps, time.monotonic() - begin)
             if look_due and not monitor.trouble:
@@ -192,7 +192,7 @@ def run(
 def _look(learner: Learner, probe: Probe, monitor: Monitor, keeper: Keeper, step: int) -> None:
     """Measure the teacher in the main process and let all know, so that all decide the same."""
     look = from_main(lambda: probe.look(learner.teacher.backbone, step))
-    adapted = [other.scores.retrieval_mrr for other in monitor.looks[1:]]
+    adapted = [other.scores.retrieval_mrr for other in monitor.looks[1:] if other.scores.finite]
     monitor.add_look(look)
     if look.scores.finite and look.scores.retrieval_mrr >= max(adapted, default=0.0):
         keeper.save_best(learner, step)
