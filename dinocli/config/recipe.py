@@ -46,7 +46,7 @@ class Data(Section):
     page: int = Field(ge=0, description="page of a multi-page file, from 0")
     max_bad: str = Field(description="unreadable images that are still accepted: a share (`10%`) or a number (`25`)")
     cache: str = Field(description="auto | off | the most bytes of decoded images to keep (`8G`)")
-    workers: Auto | Annotated[int, Field(ge=0)] = Field(description="threads that decode; 0 decodes in the one that trains")
+    workers: Auto | Annotated[int, Field(ge=0)] = Field(description="threads that decode; 0: none of their own")
 
 
 class Views(Section):

@@ -8,6 +8,7 @@ of the short side decodes everything anew.
 import csv
 import errno
 import hashlib
+import io
 import math
 import re
 from collections.abc import Callable, Sequence
@@ -25,6 +26,7 @@ from dinocli.data.room import disk_room, memory_room, parse_bytes
 from dinocli.data.sources import ImageList
 from dinocli.data.store import BadLimit, Index, Packed, Store, Stream
 from dinocli.errors import DataError, UsageError
+from dinocli.files import write_whole
 
 Progress = Callable[[int, int], None]
 """Called with images done and images in all."""
@@ -99,10 +101,9 @@ def open_store(
 
 def write_bad(path: Path, bad: Sequence[tuple[str, str]]) -> None:
     """Write unreadable images as CSV with the columns path, reason; the file is complete or not there."""
-    temporary = path.with_name(path.name + ".tmp")
-    with open(temporary, "w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([("path", "reason"), *bad])
-    temporary.replace(path)
+    text = io.StringIO()
+    csv.writer(text).writerows([("path", "reason"), *bad])
+    write_whole(path, text.getvalue())
 
 
 def _bad_limit(spec: str, total: int) -> BadLimit:

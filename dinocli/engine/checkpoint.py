@@ -1,6 +1,5 @@
 """Checkpoints: tensors and JSON-like data, written whole or not at all, read without running anyone's code."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,22 +7,13 @@ from typing import Any
 import torch
 
 from dinocli.errors import WeightsError
+from dinocli.files import whole_file
 
 
 def save_checkpoint(path: Path, payload: Mapping[str, Any]) -> None:
-    """Write a checkpoint: temporary file beside it, flushed to the disk, renamed over the old one.
-
-    A kill at any moment leaves either the old or the new file.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with temporary.open("wb") as file:
-            torch.save(dict(payload), file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    """Write a checkpoint; a kill at any moment leaves either the old or the new file."""
+    with whole_file(path) as file:
+        torch.save(dict(payload), file)
 
 
 def load_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:

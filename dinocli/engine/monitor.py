@@ -15,6 +15,7 @@ from dinocli.engine.plan import Now
 from dinocli.engine.probe import Look
 from dinocli.engine.step import StepStats
 from dinocli.errors import WeightsError
+from dinocli.files import write_whole
 
 UNIFORM_ENTROPY, UNIFORM_KL = 0.98, 0.01
 ONE_HOT_ENTROPY, ONE_HOT_MARGINAL = 0.02, 0.1
@@ -131,9 +132,7 @@ class Monitor:
         if self.path is not None:
             kept = [line for line in _lines(self.path) if json.loads(line)["step"] <= step]
             self.rows = [row for row in map(json.loads, kept) if "loss" in row]
-            temporary = self.path.with_name(f".{self.path.name}.part")
-            temporary.write_text("".join(f"{line}\n" for line in kept))
-            temporary.replace(self.path)
+            write_whole(self.path, "".join(f"{line}\n" for line in kept))
 
     def _row(self, step: int, values: list[float], now: Now, timing: Timing) -> Row:
         loss, entropy, marginal, grad_norm, finite = values

@@ -19,6 +19,7 @@ from timm.models import PretrainedCfg
 
 from dinocli.config.preprocess import Preprocess
 from dinocli.errors import WeightsError
+from dinocli.files import write_whole
 from dinocli.models.backbone import Backbone, check_name, create_backbone
 from dinocli.models.fitting import counted, fit
 from dinocli.models.formats import guess_name, read_tensors, unwrap
@@ -119,8 +120,8 @@ def save_backbone(folder: Path, backbone: Backbone, info: WeightsInfo, preproces
     fresh, old = (folder.with_name(f".{folder.name}.{word}-{os.getpid()}") for word in ("new", "old"))
     fresh.mkdir()
     try:
-        _write(fresh / "model.safetensors", save(tensors, metadata={"format": "pt"}))
-        _write(fresh / "config.json", config.encode())
+        write_whole(fresh / "model.safetensors", save(tensors, metadata={"format": "pt"}))
+        write_whole(fresh / "config.json", config)
         if folder.exists():
             folder.rename(old)  # a folder that holds something cannot be replaced in one go
         fresh.rename(folder)
@@ -212,13 +213,6 @@ def _describe(backbone: Backbone, source: str, sha256: str, matched: int) -> Wei
         size=cfg["input_size"][-1],
         pretrained=True,
     )
-
-
-def _write(path: Path, data: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _config(backbone: Backbone, info: WeightsInfo, preprocess: Preprocess) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from html import escape
 from importlib.resources import files
 from pathlib import Path
 
-from dinocli.report.atomic import write_atomically
+from dinocli.files import write_whole
 from dinocli.report.chart import Curve, line_chart
 from dinocli.report.text import html_text, number, visible
 
@@ -79,7 +79,7 @@ def write_report(path: Path, report: Report) -> None:
     Raises:
         OSError: If the file cannot be written.
     """
-    write_atomically(path, _page(report).encode("utf-8"))
+    write_whole(path, _page(report).encode("utf-8"))
 
 
 def _page(report: Report) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from dinocli.report.atomic import write_atomically
+from dinocli.files import write_whole
 from dinocli.report.text import visible
 
 _PAPER, _INK = (252, 252, 250), (70, 76, 82)
@@ -62,7 +62,7 @@ def contact_sheet(
             _paste(sheet, picture, left + place * pitch, top + line * pitch, cell)
     file = io.BytesIO()
     sheet.save(file, "PNG")
-    write_atomically(path, file.getvalue())
+    write_whole(path, file.getvalue())
 
 
 def _paste(sheet: Image.Image, picture: NDArray[np.uint8], left: int, top: int, cell: int) -> None:

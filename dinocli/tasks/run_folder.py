@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dinocli.errors import UsageError
+from dinocli.files import write_whole
 
 RUNS = Path("runs")
 SCHEMA = 1
@@ -52,13 +53,6 @@ class RunFolder:
     def write(self, manifest: Mapping[str, Any]) -> None:
         """Write run.json whole or not at all."""
         write_whole(self.manifest, json.dumps({"schema": SCHEMA, **manifest}, indent=2, ensure_ascii=False) + "\n")
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a text file by way of a temporary one, so that no reader meets half of it."""
-    temporary = path.with_name(f".{path.name}.part")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
 
 
 def open_run(command: str, first_input: str, out: str, *, resume: bool, force: bool) -> RunFolder:

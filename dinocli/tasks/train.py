@@ -23,6 +23,7 @@ from dinocli.engine.step import Learner, train_step
 from dinocli.engine.train import Keeper, RunResult, run
 from dinocli.engine.watch import Watcher
 from dinocli.errors import Interrupted, TrainingStopped, UsageError
+from dinocli.files import write_whole
 from dinocli.models.weights import save_backbone
 from dinocli.quality.verdict import Verdict
 from dinocli.report.sheet import contact_sheet
@@ -38,7 +39,7 @@ from dinocli.tasks.ground import (
     steps_within,
 )
 from dinocli.tasks.labels import Labels, read_labels
-from dinocli.tasks.run_folder import RunFolder, mark_latest, open_run, write_whole
+from dinocli.tasks.run_folder import RunFolder, mark_latest, open_run
 
 SHEET_IMAGES = 8
 KNOWN_WEAKNESS = (
