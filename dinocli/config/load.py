@@ -124,8 +124,7 @@ def _in_order(names: Sequence[str]) -> list[Path]:
         path = recipe_path(name).resolve()
         if path in trail:
             raise RecipeError(f"{path} extends itself by way of {trail[-1]}; take one of the two `extends` out")
-        extends = _read(path).get("extends", [])
-        for other in [extends] if isinstance(extends, str) else extends:
+        for other in _extends(path):
             beside = path.parent / other
             visit(str(beside) if beside.is_file() else other, (*trail, path))
         if path not in ordered:
@@ -134,6 +133,14 @@ def _in_order(names: Sequence[str]) -> list[Path]:
     for name in names:
         visit(name, ())
     return ordered
+
+
+def _extends(path: Path) -> list[str]:
+    names = _read(path).get("extends", [])
+    names = [names] if isinstance(names, str) else names
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise RecipeError(f"{path}: extends = {names!r}: write the name or path of a recipe, or a list of them")
+    return names
 
 
 def _read(path: Path) -> dict[str, Any]:

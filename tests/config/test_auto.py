@@ -1,0 +1,109 @@
+"""The automatic values as a table, over all sizes of folder."""
+
+import itertools
+import math
+
+import pytest
+
+from dinocli.config.auto import Facts, batch_size, head_warmup, resolve, teacher_momentum
+from dinocli.config.load import load_recipe, with_values
+
+SIZES = [2, 10, 40, 300, 3_000, 1_000_000]
+FACTS = [Facts(images, pre, conv) for images, pre, conv in itertools.product(SIZES, (True, False), (True, False))]
+MEASURED = {"run.precision", "run.attention", "data.cache", "data.workers", "data.range"}  # left to the machine
+
+
+def test_the_table_of_a_continued_vit() -> None:
+    table = []
+    for images in (2, 10, 40, 300, 3_000, 30_000, 1_000_000):
+        recipe = resolve(load_recipe(), Facts(images, pretrained=True, convnet=False))
+        table.append((images, recipe.run.batch_size, recipe.run.steps, recipe.head.out_dim, recipe.optim.lr))
+    assert table == [
+        (2, 2, 1_500, 1_024, 2e-5),
+        (10, 5, 1_500, 1_024, 2e-5),
+        (40, 20, 1_500, 1_024, 2e-5),
+        (300, 32, 1_500, 1_024, 2e-5),
+        (3_000, 64, 4_600, 1_024, 3e-5),
+        (30_000, 128, 12_000, 4_096, 5e-5),
+        (1_000_000, 256, 37_000, 32_768, 1.4e-4),
+    ]
+
+
+@pytest.mark.parametrize("facts", FACTS, ids=str)
+def test_a_resolved_recipe_is_sound(facts: Facts) -> None:
+    recipe = resolve(load_recipe(), facts)
+    data = recipe.model_dump(mode="json")
+    left = {f"{section}.{key}" for section, keys in data.items() if isinstance(keys, dict) for key in keys}
+    left = {key for key in left if data[key.split(".")[0]][key.split(".")[1]] == "auto"}
+    assert left == MEASURED
+    batch, count = int(recipe.run.batch_size), int(recipe.head.out_dim)
+    assert 2 <= batch <= max(2, facts.images // 2)
+    assert count == 2 ** round(math.log2(count))
+    assert 1_024 <= count <= 65_536
+    assert int(recipe.run.steps) >= 1_000
+    assert 0.99 <= float(recipe.dino.teacher_momentum) <= 0.9995
+    assert recipe.model.batch_norm == ("frozen" if facts.pretrained else "train")
+    assert recipe.head.batch_norm is (facts.convnet and not facts.pretrained)
+    assert recipe.optim.weight_decay_end == (0.04 if facts.pretrained else 0.4)
+    assert resolve(recipe, facts) == recipe, "nothing is left to resolve"
+
+
+@pytest.mark.parametrize("images", SIZES[2:])
+def test_from_scratch_is_the_papers_rule(images: int) -> None:
+    recipe = resolve(load_recipe(), Facts(images, pretrained=False, convnet=False))
+    assert recipe.optim.lr == pytest.approx(5e-4 * int(recipe.run.batch_size) / 256)
+    assert recipe.optim.head_lr == recipe.optim.lr
+    assert recipe.optim.head_warmup == 0.0
+    assert int(recipe.run.steps) * int(recipe.run.batch_size) >= 0.95 * 100 * images, "100 epochs"
+
+
+def test_more_images_never_mean_less_of_anything() -> None:
+    rows = []
+    for images in range(2, 40_000, 397):
+        recipe = resolve(load_recipe(), Facts(images, pretrained=True, convnet=False))
+        values = (recipe.run.batch_size, recipe.run.steps, recipe.head.out_dim, recipe.optim.lr)
+        rows.append([float(value) for value in values])
+    assert all(a <= b for before, after in itertools.pairwise(rows) for a, b in zip(before, after, strict=True))
+
+
+def test_batches_are_multiples_of_8_where_the_folder_allows() -> None:
+    assert all(batch_size(Facts(n, True, False)) % 8 == 0 for n in range(64, 100_000, 331))
+
+
+def test_explicit_values_are_left_alone() -> None:
+    explicit = {
+        "run.batch_size": 6,
+        "run.steps": 17,
+        "model.batch_norm": "train",
+        "head.batch_norm": True,
+        "head.out_dim": 99,
+        "dino.teacher_momentum": 0.5,
+        "optim.lr": 0.125,
+        "optim.head_lr": 0.25,
+        "optim.head_warmup": 0.75,
+        "optim.weight_decay_end": 0.01,
+    }
+    asked = with_values(load_recipe(), explicit)
+    for facts in FACTS:
+        assert resolve(asked, facts) == asked
+
+
+def test_values_that_follow_from_the_steps_follow_explicit_steps() -> None:
+    short, long = (
+        resolve(load_recipe(settings=[f"run.steps={steps}"]), Facts(300, pretrained=True, convnet=False))
+        for steps in (200, 50_000)
+    )
+    assert short.dino.teacher_momentum == 0.99
+    assert long.dino.teacher_momentum == pytest.approx(0.999)
+    assert short.optim.head_warmup == pytest.approx(1 / 3)
+    assert long.optim.head_warmup == pytest.approx(1 / 12)
+
+
+@pytest.mark.parametrize(("steps", "momentum"), [(1, 0.99), (5_000, 0.99), (10_000, 0.995), (10**6, 0.9995)])
+def test_the_teachers_memory_is_a_fiftieth_of_the_run(steps: int, momentum: float) -> None:
+    assert teacher_momentum(steps) == pytest.approx(momentum)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 10, 1000])
+def test_the_heads_warm_up_leaves_most_of_the_run(steps: int) -> None:
+    assert 0 <= head_warmup(Facts(300, True, False), steps) <= 1 / 3

@@ -1,0 +1,38 @@
+import json
+from dataclasses import FrozenInstanceError
+
+import pytest
+
+from dinocli.config.preprocess import Preprocess
+
+RECORD = Preprocess(
+    range_policy="percentile",
+    range_low=12.5,
+    range_high=4095.0,
+    deep=True,
+    grey=False,
+    channels=(2, 0, 1),
+    page=3,
+    mean=(0.485, 0.456, 0.406),
+    std=(0.229, 0.224, 0.225),
+    size=224,
+)
+
+
+def test_it_comes_back_from_json() -> None:
+    back = Preprocess.from_dict(json.loads(json.dumps(RECORD.to_dict())))
+    assert back == RECORD
+    assert back.channels == (2, 0, 1), "a tuple again, not a list"
+
+
+def test_keys_of_later_versions_are_left_out_and_missing_ones_are_an_error() -> None:
+    data = RECORD.to_dict() | {"gamma": 2.2}
+    assert Preprocess.from_dict(data) == RECORD
+    del data["mean"]
+    with pytest.raises(TypeError, match="mean"):
+        Preprocess.from_dict(data)
+
+
+def test_it_is_frozen() -> None:
+    with pytest.raises(FrozenInstanceError):
+        RECORD.size = 96  # type: ignore[misc]
