@@ -59,7 +59,7 @@ def test_imports_go_down_only(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in INSIDE if layer(name) in MIDDLE])
-def test_middle_packages_know_preprocess_and_errors_only(name: str) -> None:
+def test_middle_packages_know_no_configuration(name: str) -> None:
     own = f"dinocli.{layer(name)}"
     foreign = {target for target in INSIDE[name] if not f"{target}.".startswith(f"{own}.")}
     assert foreign <= {"dinocli.errors", "dinocli.files", "dinocli.config.preprocess"}

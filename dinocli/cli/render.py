@@ -19,8 +19,8 @@ from rich.text import Text
 from dinocli.engine.watch import Watcher
 
 if TYPE_CHECKING:
+    from dinocli.tasks.closing import Outcome
     from dinocli.tasks.estimate import Estimate
-    from dinocli.tasks.train import Outcome
 
 SCHEMA = 1
 HEARTBEAT_SECONDS = 30.0

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -15,8 +16,10 @@ from dinocli.data.loader import Loader
 from dinocli.data.survey import Survey
 from dinocli.dino.center import batch_sum
 from dinocli.dino.teacher import make_teacher
+from dinocli.engine.checkpoint import Keeper
 from dinocli.engine.device import Precision, candidates, fastest
 from dinocli.engine.distributed import World, add_up, from_main
+from dinocli.engine.monitor import Monitor
 from dinocli.engine.optim import Updater, make_optimizer
 from dinocli.engine.plan import Plan
 from dinocli.engine.step import GLOBAL_VIEWS, Learner
@@ -182,6 +185,25 @@ def compile_backbones(learner: Learner, trial: Callable[[], None]) -> str:
             backbone._compiled_call_impl = None
         return (str(error).strip() or type(error).__name__).splitlines()[0]
     return ""
+
+
+def build_keeper(recipe: Recipe, folder: Path, world: World) -> Keeper:
+    """Build what saves the checkpoints."""
+    return Keeper(folder, every=recipe.run.save_every, minutes=recipe.run.save_minutes, writes=world.is_main)
+
+
+def build_monitor(recipe: Recipe, folder: Path, world: World) -> Monitor:
+    """Build what writes metrics.jsonl and watches for collapse; it is armed once the head's warm-up is over."""
+    steps = int(recipe.run.steps)
+    window = max(1, round(recipe.guard.window * steps))
+    return Monitor(
+        folder / "metrics.jsonl" if world.is_main else None,
+        prototypes=int(recipe.head.out_dim),
+        batch_size=int(recipe.run.batch_size),
+        armed_at=round(float(recipe.optim.head_warmup) * steps) + window,
+        window=window,
+        tensorboard=folder / "tensorboard" if recipe.run.tensorboard and world.is_main else None,
+    )
 
 
 def _prepared(backbone: Backbone, recipe: Recipe) -> Backbone:

@@ -1,11 +1,14 @@
 """Checkpoints: tensors and JSON-like data, written whole or not at all, read without running anyone's code."""
 
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from dinocli.engine.monitor import Monitor
+from dinocli.engine.step import Learner
 from dinocli.errors import WeightsError
 from dinocli.files import whole_file
 
@@ -33,3 +36,56 @@ def load_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+class Keeper:
+    """Decides when to save, and saves: `last.pt` to go on from, `best.pt` to keep.
+
+    Args:
+        folder: The run's `checkpoints`.
+        every: Steps between two saves.
+        minutes: Minutes between two saves, whichever comes first.
+        writes: Only one process writes.
+    """
+
+    def __init__(self, folder: Path, *, every: int, minutes: float, writes: bool) -> None:
+        self.last, self.best = folder / "last.pt", folder / "best.pt"
+        self.every, self.seconds, self.writes = every, 60 * minutes, writes
+        self._saved_at = time.monotonic()
+
+    def due(self, step: int) -> bool:
+        return step % self.every == 0 or time.monotonic() - self._saved_at > self.seconds
+
+    def save(self, learner: Learner, monitor: Monitor, step: int, seconds: float) -> None:
+        """Save everything that a bit-equal continuation needs."""
+        self._saved_at = time.monotonic()
+        if self.writes:
+            scaler = learner.updater.scaler
+            payload: dict[str, Any] = {
+                "step": step,
+                "seconds": seconds,
+                "student": learner.student.state_dict(),
+                "teacher": learner.teacher.state_dict(),
+                "center": learner.center_K,
+                "optimizer": learner.updater.optimizer.state_dict(),
+                "scaler": scaler.state_dict() if scaler else {},
+                "guard": monitor.state(),
+            }
+            save_checkpoint(self.last, payload)
+
+    def save_best(self, learner: Learner, step: int) -> None:
+        """Keep this teacher's backbone."""
+        if self.writes:
+            save_checkpoint(self.best, {"step": step, "backbone": learner.teacher.backbone.state_dict()})
+
+    def restore(self, learner: Learner, monitor: Monitor) -> tuple[int, float]:
+        """Put everything back as it was; return the steps done and the seconds they took."""
+        payload = load_checkpoint(self.last, learner.precision.device)
+        learner.student.load_state_dict(payload["student"])
+        learner.teacher.load_state_dict(payload["teacher"])
+        learner.center_K = payload["center"]
+        learner.updater.optimizer.load_state_dict(payload["optimizer"])
+        if learner.updater.scaler:
+            learner.updater.scaler.load_state_dict(payload["scaler"])
+        monitor.restore(payload["guard"], payload["step"])
+        return payload["step"], payload["seconds"]

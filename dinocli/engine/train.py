@@ -5,13 +5,11 @@ import signal
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from types import FrameType
-from typing import Any
 
 from dinocli.data.loader import Loader
 from dinocli.engine.build import set_stage
-from dinocli.engine.checkpoint import load_checkpoint, save_checkpoint
+from dinocli.engine.checkpoint import Keeper
 from dinocli.engine.distributed import any_rank, from_main
 from dinocli.engine.monitor import Monitor, Row, Timing, advice
 from dinocli.engine.probe import Look, Probe
@@ -43,60 +41,6 @@ class RunResult:
         """The adapted look with the highest mean reciprocal rank; the latest of equals."""
         finite = [look for look in reversed(self.looks[1:]) if look.scores.finite]
         return max(finite, key=lambda look: look.scores.retrieval_mrr)
-
-
-class Keeper:
-    """Decides when to save, and saves: `last.pt` to go on from, `best.pt` to keep.
-
-    Args:
-        folder: The run's `checkpoints`.
-        every: Steps between two saves.
-        minutes: Minutes between two saves, whichever comes first.
-        writes: Only one process writes.
-    """
-
-    def __init__(self, folder: Path, *, every: int, minutes: float, writes: bool) -> None:
-        self.last, self.best = folder / "last.pt", folder / "best.pt"
-        self.every, self.seconds, self.writes = every, 60 * minutes, writes
-        self._saved_at = time.monotonic()
-
-    def due(self, step: int) -> bool:
-        return step % self.every == 0 or time.monotonic() - self._saved_at > self.seconds
-
-    def save(self, learner: Learner, monitor: Monitor, step: int, seconds: float) -> None:
-        """Save everything that a bit-equal continuation needs."""
-        self._saved_at = time.monotonic()
-        if self.writes:
-            scaler = learner.updater.scaler
-            payload: dict[str, Any] = {
-                "step": step,
-                "seconds": seconds,
-                "student": learner.student.state_dict(),
-                "teacher": learner.teacher.state_dict(),
-                "center": learner.center_K,
-                "optimizer": learner.updater.optimizer.state_dict(),
-                "scaler": scaler.state_dict() if scaler else {},
-                "guard": monitor.state(),
-            }
-            save_checkpoint(self.last, payload)
-
-    def save_best(self, learner: Learner, step: int) -> None:
-        """Keep this teacher's backbone."""
-        if self.writes:
-            save_checkpoint(self.best, {"step": step, "backbone": learner.teacher.backbone.state_dict()})
-
-    def restore(self, learner: Learner, monitor: Monitor) -> tuple[int, float]:
-        """Put everything back as it was; return the steps done and the seconds they took."""
-        payload = load_checkpoint(self.last, learner.precision.device)
-        learner.student.load_state_dict(payload["student"])
-        learner.teacher.load_state_dict(payload["teacher"])
-        learner.center_K = payload["center"]
-        set_stage(learner, backbone_learns=learner.plan.at(payload["step"]).backbone_learns)
-        learner.updater.optimizer.load_state_dict(payload["optimizer"])
-        if learner.updater.scaler:
-            learner.updater.scaler.load_state_dict(payload["scaler"])
-        monitor.restore(payload["guard"], payload["step"])
-        return payload["step"], payload["seconds"]
 
 
 class Signals:

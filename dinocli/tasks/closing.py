@@ -1,23 +1,34 @@
 """The end of a run: which weights to keep, the table of start against adapted, and the report page."""
 
 import copy
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from dinocli.engine.checkpoint import load_checkpoint
+from dinocli import __version__
+from dinocli.engine.checkpoint import Keeper, load_checkpoint
 from dinocli.engine.probe import Look, Probe
 from dinocli.engine.train import RunResult
+from dinocli.engine.watch import Watcher
 from dinocli.models.backbone import Backbone
+from dinocli.models.weights import save_backbone
 from dinocli.quality.neighbours import accuracy, knn_classify, macro_f1
 from dinocli.quality.verdict import Verdict, judge
 from dinocli.report.chart import Curve
 from dinocli.report.page import Report, Table, write_report
+from dinocli.tasks.ground import Ground, Job, describe
 from dinocli.tasks.labels import Labels
 from dinocli.tasks.run_folder import RunFolder
+
+KNOWN_WEAKNESS = (
+    "Finding an image by an augmented view of it rewards invariance to the very changes that the training asks for: a "
+    "run can learn to ignore a defect together with the noise around it, and score better. Where you have labels for a "
+    "few images, give them with --labels and let them have the last word."
+)
 
 LABELLED_MOST = 10_000
 """Labelled images that the closing table looks at; more would cost minutes and change no digit that matters."""
@@ -45,6 +56,116 @@ class Line:
     name: str
     start: float
     adapted: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run came to.
+
+    Args:
+        folder: The run's folder.
+        verdict: Better, no different or worse, and which weights `backbone/` holds.
+        lines: Label-free scores of start and adapted weights.
+        labelled: Scores by the user's labels; empty without labels.
+        best_step: Step of the adapted weights.
+        steps: Steps done.
+        seconds: Of the whole command.
+        images: Readable images.
+        bad: Unreadable images.
+    """
+
+    folder: Path
+    verdict: Verdict
+    lines: list[Line]
+    labelled: list[Line]
+    best_step: int
+    steps: int
+    seconds: float
+    images: int
+    bad: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-like data."""
+        return {
+            "run": str(self.folder),
+            "backbone": str(self.folder / "backbone"),
+            "verdict": asdict(self.verdict),
+            "scores": [asdict(line) for line in self.lines],
+            "labelled": [asdict(line) for line in self.labelled],
+            **{key: getattr(self, key) for key in ("best_step", "steps", "images", "bad")},
+            "seconds": round(self.seconds, 1),
+        }
+
+
+def close_run(
+    job: Job,
+    ground: Ground,
+    folder: RunFolder,
+    jury: Probe,
+    keeper: Keeper,
+    result: RunResult,
+    labels: Labels,
+    watcher: Watcher,
+    begin: float,
+) -> Outcome:
+    """Judge, measure with labels, keep the right weights, and write the report."""
+    best_step = result.best.step if keeper.best.is_file() else 0
+    adapted = adapted_backbone(ground.backbone, keeper.best, jury) if best_step else ground.backbone
+    watcher.line(f"judging step {best_step} against the start, on {len(jury.indices)} images with new views")
+    before, after = jury.look(ground.backbone, 0), jury.look(adapted, best_step)
+    verdict = final_verdict(result, before, after)
+    lines = score_lines(before, after)
+    labelled: list[Line] = []
+    if labels and not result.trouble:
+        watcher.line("measuring start and adapted weights with your labels")
+        labelled = label_lines(jury, ground.backbone, adapted, _of_store(labels, ground))
+    kept = adapted if verdict.keep == "adapted" else ground.backbone
+    save_backbone(folder.backbone, kept, ground.info, ground.preprocess)
+    outcome = Outcome(
+        folder.path,
+        verdict,
+        lines,
+        labelled,
+        best_step,
+        result.steps,
+        time.monotonic() - begin,
+        len(ground.store),
+        len(ground.store.bad),
+    )
+    write_run_report(
+        folder,
+        title=f"{job.command}: {ground.images.root.name}",
+        verdict=verdict,
+        facts=_facts(ground, result, best_step),
+        lines=lines,
+        labelled=labelled,
+        result=result,
+        notes=[KNOWN_WEAKNESS],
+    )
+    return outcome
+
+
+def _of_store(labels: Labels, ground: Ground) -> Labels:
+    """Take the labels of the readable images, in the order of the store."""
+    place = {name: row for row, name in enumerate(ground.images.names)}
+    rows = [place[name] for name in ground.store.names]
+    return {column: [values[row] for row in rows] for column, values in labels.items()}
+
+
+def _facts(ground: Ground, result: RunResult, best_step: int) -> list[tuple[str, str]]:
+    recipe, info = ground.recipe, ground.info
+    return [
+        ("images", f"{len(ground.store)} in {ground.images.root}"),
+        ("unreadable images", str(len(ground.store.bad))),
+        ("start", describe(info)),
+        ("steps", f"{result.steps} of {recipe.run.steps}, {recipe.run.batch_size} images each"),
+        ("adapted weights", f"teacher after step {best_step}"),
+        ("time in training", f"{result.seconds / 60:.1f} minutes"),
+        ("device", f"{ground.precision.device}, {ground.precision.name}, {ground.world.size} process(es)"),
+        ("recipe", recipe.description),
+        ("finished", time.strftime("%Y-%m-%d %H:%M")),
+        ("dinocli", __version__),
+    ]
 
 
 def final_verdict(result: RunResult, start: Look, adapted: Look) -> Verdict:
