@@ -10,27 +10,33 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from dinocli.config.load import load_recipe
     from dinocli.errors import DataError, DinocliError, RecipeError, TrainingStopped, UsageError, WeightsError
+    from dinocli.tasks.ground import Job
     from dinocli.tasks.train import train
 
 _PUBLIC = {
     "DataError": "dinocli.errors",
     "DinocliError": "dinocli.errors",
+    "Job": "dinocli.tasks.ground",
     "RecipeError": "dinocli.errors",
     "TrainingStopped": "dinocli.errors",
     "UsageError": "dinocli.errors",
     "WeightsError": "dinocli.errors",
+    "load_recipe": "dinocli.config.load",
     "train": "dinocli.tasks.train",
 }
 
 __all__ = [
     "DataError",
     "DinocliError",
+    "Job",
     "RecipeError",
     "TrainingStopped",
     "UsageError",
     "WeightsError",
     "__version__",
+    "load_recipe",
     "train",
 ]
 
