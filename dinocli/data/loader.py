@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from queue import Queue
 from threading import Event, Thread
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from torch import Tensor
 
 from dinocli.data.parallel import in_order
 from dinocli.data.read import Canvas
+from dinocli.data.resident import Resident, fits_on
 from dinocli.data.store import Store, Unreadable
 from dinocli.errors import UsageError
 
@@ -31,8 +32,8 @@ class Batch:
     """Canvases of one slice of a step.
 
     Args:
-        pixels_BCHW: uint8 or uint16; zeros below and to the right of the smaller ones.
-        sizes_B2: int64, true height and width.
+        pixels_BCHW: uint8 or uint16 on the loader's device; zeros below and to the right of the smaller ones.
+        sizes_B2: int64, true height and width, on the CPU.
         start: Place of the first one in the global batch; of `Loader.whole`, in the asked images.
         rows: Number of each one in the store.
     """
@@ -73,7 +74,8 @@ class Loader:
         rank: Of this process; it gets the rank-th contiguous part of each step.
         world: Number of processes.
         slices: Parts of this process's part, for gradient accumulation.
-        pin: Batches in page-locked memory, for copies to a GPU that do not wait.
+        device: Where the batches go. What fits a quarter of a GPU's free memory is copied there once and for all;
+            otherwise batches go by way of page-locked memory, so that the copy does not wait.
 
     Raises:
         UsageError: The batch cannot be cut evenly.
@@ -85,7 +87,7 @@ class Loader:
         *,
         batch_size: int,
         seed: int,
-        pin: bool,
+        device: torch.device,
         rank: int = 0,
         world: int = 1,
         slices: int = 1,
@@ -96,7 +98,8 @@ class Loader:
                 f"use a multiple of {world * slices}"
             )
         self.store = store
-        self.batch_size, self.seed, self.pin = batch_size, seed, pin
+        self.batch_size, self.seed, self.device = batch_size, seed, device
+        self._resident = Resident(store, device) if fits_on(device, store) else None
         self.rank, self.slices = rank, slices
         self.slice_size = batch_size // (world * slices)
 
@@ -126,11 +129,14 @@ class Loader:
         cuts = range(0, own, self.slice_size)
         return [self._batch(found[cut : cut + self.slice_size], start + cut) for cut in cuts]
 
-    def _readable(self, pick: tuple[int, int]) -> tuple[int, Canvas]:
+    def _canvas(self, image: int, window: int) -> Canvas | Tensor:
+        return self._resident.canvas(image, window) if self._resident else self.store.canvas(image, window)
+
+    def _readable(self, pick: tuple[int, int]) -> tuple[int, Canvas | Tensor]:
         image, epoch = pick
         while True:  # ends: the store raises another error when too many, or all, are unreadable
             try:
-                return image, self.store.canvas(image, epoch % self.store.windows(image))
+                return image, self._canvas(image, epoch % self.store.windows(image))
             except Unreadable:
                 image = (image + 1) % len(self.store)
 
@@ -138,22 +144,27 @@ class Loader:
         found = [pair for pair in in_order(self._middle, images, self.store.threads) if pair is not None]
         return self._batch(found, start)
 
-    def _middle(self, image: int) -> tuple[int, Canvas] | None:
+    def _middle(self, image: int) -> tuple[int, Canvas | Tensor] | None:
         try:
-            return image, self.store.canvas(image, self.store.windows(image) // 2)
+            return image, self._canvas(image, self.store.windows(image) // 2)
         except Unreadable:
             return None
 
-    def _batch(self, found: list[tuple[int, Canvas]], start: int) -> Batch:
-        sizes = [canvas.shape[1:] for _, canvas in found]
+    def _batch(self, found: list[tuple[int, Canvas | Tensor]], start: int) -> Batch:
+        sizes = [tuple(canvas.shape[1:]) for _, canvas in found]
         height, width = max((h for h, _ in sizes), default=0), max((w for _, w in sizes), default=0)
         dtype = torch.uint16 if self.store.dtype == np.uint16 else torch.uint8
-        pixels = torch.zeros(len(found), self.store.channels, height, width, dtype=dtype, pin_memory=self.pin)
-        into = pixels.numpy()
+        shape = (len(found), self.store.channels, height, width)
+        if self._resident:
+            pixels = torch.zeros(shape, dtype=dtype, device=self.device)
+            into: Any = pixels
+        else:
+            pixels = torch.zeros(shape, dtype=dtype, pin_memory=self.device.type == "cuda")
+            into = pixels.numpy()
         for place, (_, canvas) in enumerate(found):
             into[place, :, : canvas.shape[1], : canvas.shape[2]] = canvas
         sizes_B2 = torch.tensor(sizes, dtype=torch.int64).reshape(-1, 2)
-        return Batch(pixels, sizes_B2, start, [image for image, _ in found])
+        return Batch(pixels.to(self.device, non_blocking=True), sizes_B2, start, [image for image, _ in found])
 
 
 class _Failed:

@@ -118,11 +118,19 @@ class Packed(Store):
         return int(self._index.starts_N1[i + 1] - self._index.starts_N1[i])
 
     def canvas(self, i: int, window: int) -> Canvas:
+        start, height, width = self.place(i, window)
+        return self.flat()[start : start + self.channels * height * width].reshape(self.channels, height, width)
+
+    def place(self, i: int, window: int) -> tuple[int, int, int]:
+        """Return where a canvas begins in `flat`, in pixels of one channel, and its height and width."""
         offset, height, width = self._index.places_M3[self._index.starts_N1[i] + window].tolist()
-        count = self.channels * height * width
-        flat = np.frombuffer(self._buffer, self.dtype, count, offset)
-        flat.flags.writeable = False
-        return flat.reshape(self.channels, height, width)
+        return offset // self.dtype.itemsize, height, width
+
+    def flat(self) -> Canvas:
+        """Return all canvases behind each other, read-only."""
+        everything = np.frombuffer(self._buffer, self.dtype, self.nbytes // self.dtype.itemsize)
+        everything.flags.writeable = False
+        return everything
 
 
 class Stream(Store):

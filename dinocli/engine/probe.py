@@ -91,14 +91,14 @@ class Probe:
 
     def _clean(self, indices: Sequence[int]) -> Iterator[Tensor]:
         for batch in self.loader.whole(indices, PROBE_BATCH):
-            pixels_BCHW = batch.pixels_BCHW.to(self.precision.device)
+            pixels_BCHW = batch.pixels_BCHW
             square_BCSS = resize_square(pixels_BCHW, batch.sizes_B2, self.preprocess.size)
             yield normalise(square_BCSS, self.preprocess.mean, self.preprocess.std)
 
     def _augmented(self) -> Iterator[Tensor]:
         for batch in self.loader.whole(self.indices, PROBE_BATCH):
             (views_B3SS,) = self.views(
-                batch.pixels_BCHW.to(self.precision.device),
+                batch.pixels_BCHW,
                 batch.sizes_B2,
                 step=self.draw,
                 start=batch.start,

@@ -96,7 +96,7 @@ class Ground:
             rank=self.world.rank,
             world=self.world.size,
             slices=optim.accumulate,
-            pin=self.precision.device.type == "cuda",
+            device=self.precision.device,
         )
 
     def probes(self, loader: Loader) -> tuple[Probe, Probe]:

@@ -17,6 +17,8 @@ from dinocli.data.store import Store
 from dinocli.errors import UsageError
 from tests.data.files import noise, save, settings
 
+CPU = torch.device("cpu")
+
 
 def make_store(root: Path, images: int = 7, strip: bool = False, **asked: Any) -> Store:
     for i in range(images):
@@ -29,7 +31,7 @@ def make_store(root: Path, images: int = 7, strip: bool = False, **asked: Any) -
 
 
 def make_loader(store: Store, **asked: Any) -> Loader:
-    return Loader(store, **{"batch_size": 4, "seed": 3, "pin": False, **asked})
+    return Loader(store, **{"batch_size": 4, "seed": 3, "device": CPU, **asked})
 
 
 def rows(step: list[Batch]) -> list[int]:
@@ -172,3 +174,22 @@ def test_a_batch_that_cannot_be_cut_is_refused(tmp_path: Path) -> None:
         UsageError, match="a batch of 10 cannot be cut into 2 processes x 2 slices; use a multiple of 4"
     ):
         make_loader(make_store(tmp_path), batch_size=10, world=2, slices=2)
+
+
+@pytest.mark.parametrize("kind", ["memory", "disk"])
+@pytest.mark.parametrize("deep", [False, True])
+def test_batches_of_resident_canvases_are_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, deep: bool
+) -> None:
+    store = make_store(tmp_path, strip=True, shared=kind == "disk", preprocess=settings(deep=deep))
+    assert store.kind == kind
+    copied = [batch for step in make_loader(store).steps(0, 5) for batch in step]
+    monkeypatch.setattr("dinocli.data.loader.fits_on", lambda device, store: True)
+    loader = make_loader(store)
+    resident = [batch for step in loader.steps(0, 5) for batch in step]
+    assert loader._resident is not None
+    assert len(resident) == 5
+    for ours, theirs in zip(resident, copied, strict=True):
+        assert torch.equal(ours.pixels_BCHW.int(), theirs.pixels_BCHW.int())
+        assert torch.equal(ours.sizes_B2, theirs.sizes_B2)
+        assert ours.pixels_BCHW.dtype == theirs.pixels_BCHW.dtype
