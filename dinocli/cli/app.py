@@ -6,6 +6,7 @@ Nothing here imports torch: `--help` has to answer at once, and the shell's comp
 import errno
 import os
 import sys
+import traceback
 from typing import Any
 
 import typer
@@ -21,6 +22,7 @@ from dinocli.errors import (
     UsageError,
     WeightsError,
 )
+from dinocli.report.text import visible
 
 BUG = 1
 EXIT_CODES: dict[type[DinocliError], int] = {UsageError: 2, DataError: 3, WeightsError: 4, TrainingStopped: 5}
@@ -63,16 +65,19 @@ class Commands(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            return super().invoke(ctx)
+            result = super().invoke(ctx)
+            sys.stdout.flush()  # a full disk or a closed pipe shows here, not after the exit code is settled
+            return result
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads on, and that is no error
             raise typer.Exit(0) from None
-        except (DinocliError, OSError, MemoryError, RuntimeError, ValueError, TypeError, LookupError) as error:
-            if isinstance(error, RuntimeError) and type(error).__name__ in ("Exit", "Abort"):
-                raise
+        except Exception as error:
+            if isinstance(error, typer.Abort) or hasattr(error, "exit_code"):
+                raise  # Typer's own ways out
             if ctx.meta.get("debug"):
-                raise
-            typer.echo(f"dinocli: {sentence(error)}", err=True)
+                traceback.print_exc()
+            words = visible(sentence(error)) if sys.stderr.isatty() else sentence(error)  # names are somebody else's
+            typer.echo(f"dinocli: {words}", err=True)
             raise typer.Exit(exit_code(error)) from None
 
 
