@@ -25,10 +25,13 @@ from dinocli.engine.distributed import World, from_main, join, main_first
 from dinocli.engine.probe import Probe, probe_indices
 from dinocli.engine.step import train_step
 from dinocli.engine.watch import Watcher
+from dinocli.errors import UsageError
 from dinocli.models.backbone import Backbone
 from dinocli.models.weights import WeightsInfo, load_backbone
 
 TIMED_STEPS = 3
+CHANGE_NOTHING = ("data.cache", "data.workers", "run.save_every", "run.save_minutes", "run.log_every")
+"""Settings that change no result: a resumed run takes them as they are asked for now."""
 
 
 @dataclass(frozen=True)
@@ -148,13 +151,15 @@ def prepare(
         watcher: Hears what was found.
         kept: The manifest of the run to resume: its resolved recipe and preprocessing are taken as they are.
     """
-    asked = checked(kept["recipe"]) if kept else job.recipe
+    asked = _as_before(kept, job) if kept else job.recipe
     watcher.line(f"{len(images)} images in {images.root}")
     torch.manual_seed(asked.run.seed)  # random weights, where the run starts from scratch
     backbone, info, _ = main_first(
         lambda: load_backbone(asked.model.weights, asked.model.name, drop_path=asked.model.drop_path)
     )
     watcher.line(describe(info))
+    if kept and info.sha256 != kept["weights"]["sha256"]:
+        raise UsageError(f"--resume needs the same weights: {info.source} has changed since the run began")
     seen = None if kept else from_main(lambda: _survey(asked, images))
     if seen:
         watcher.line(describe_survey(seen))
@@ -169,6 +174,12 @@ def prepare(
     ground = Ground(world, images, seen, backbone, info, preprocess, store, asked, precision)
     ground.settle(asked)
     return ground
+
+
+def _as_before(kept: dict[str, Any], job: Job) -> Recipe:
+    """Take the resolved recipe of the run to resume, but for what changes no result."""
+    now = {key: getattr(getattr(job.recipe, key.split(".")[0]), key.split(".")[1]) for key in CHANGE_NOTHING}
+    return with_values(checked(kept["recipe"]), now)
 
 
 def seconds_per_step(ground: Ground) -> tuple[float, float]:

@@ -17,7 +17,7 @@ from dinocli.engine.step import Learner
 from dinocli.errors import UsageError
 from dinocli.files import write_whole
 from dinocli.report.sheet import contact_sheet
-from dinocli.tasks.ground import Ground, Job
+from dinocli.tasks.ground import CHANGE_NOTHING, Ground, Job
 from dinocli.tasks.run_folder import RunFolder
 
 SHEET_IMAGES = 8
@@ -32,6 +32,7 @@ def check_same(job: Job, images: ImageList, kept: dict[str, Any]) -> None:
     if kept["status"] in ("finished", "stopped"):
         raise UsageError(f"this run is {kept['status']} already, see its report.html; start another without --resume")
     changed = differences(kept["request"], job.request())
+    changed = [line for line in changed if not line.startswith(tuple(f"recipe.{key}:" for key in CHANGE_NOTHING))]
     if changed:
         raise UsageError(f"--resume needs the same recipe as before; changed: {'; '.join(changed)}")
     if kept["inputs_hash"] != images.digest():
