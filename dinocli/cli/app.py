@@ -77,7 +77,8 @@ class Commands(TyperGroup):
             if ctx.meta.get("debug"):
                 traceback.print_exc()
             words = visible(sentence(error)) if sys.stderr.isatty() else sentence(error)  # names are somebody else's
-            typer.echo(f"dinocli: {words}", err=True)
+            if os.environ.get("RANK", "0") == "0":  # of several processes one speaks
+                typer.echo(f"dinocli: {words}", err=True)
             raise typer.Exit(exit_code(error)) from None
 
 
