@@ -1,0 +1,161 @@
+"""Run `dinocli` as a user's shell does: a process of its own, stdout and stderr apart, an exit code.
+
+Loading torch takes longer than a tiny training run. So there are two ways: `dinocli` starts a fresh interpreter; `warm`
+forks from a process that has torch loaded already. Both end in the same `main`, with real files and real signals.
+"""
+
+import io
+import multiprocessing
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[2]
+
+TINY = (
+    *("--weights", "none", "--model", "test_convnext", "--recipe", "grey"),
+    *("--device", "cpu", "--workers", "0", "--cache", "off", "--batch-size", "4"),
+    *("-s", "data.short_side=32", "-s", "views.global_size=32", "-s", "views.local_size=32"),
+    *("-s", "views.local_count=1", "-s", "head.out_dim=64", "-s", "head.hidden_dim=32", "-s", "head.bottleneck_dim=16"),
+    *("-s", "guard.probe_images=8", "-s", "guard.every=1", "-s", "run.precision=fp32", "-s", "run.attention=fused"),
+)
+"""A whole run of ten steps in about a second, once torch is loaded."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return a plain environment: one thread, no network wanted, 80 columns, the package of this checkout."""
+    inherited = {key: os.environ[key] for key in ("PATH", "HOME", "TMPDIR", "XDG_CACHE_HOME") if key in os.environ}
+    ours = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "COLUMNS": "80", "PYTHONPATH": str(ROOT)}
+    return {**inherited, **ours, **(more or {})}
+
+
+def dinocli(
+    *arguments: str | Path, cwd: Path | None = None, stdin: bytes = b"", env: Mapping[str, str] | None = None
+) -> Result:
+    """Run `python -m dinocli ARGUMENTS` in a fresh interpreter."""
+    command = [sys.executable, "-m", "dinocli", *map(str, arguments)]
+    done = subprocess.run(command, cwd=cwd, input=stdin, capture_output=True, env=environment(env), timeout=300)
+    return Result(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+def warm(
+    *arguments: str | Path,
+    cwd: Path,
+    stdin: bytes = b"",
+    env: Mapping[str, str] | None = None,
+    stdout: str = "",
+    stderr: str = "",
+) -> Result:
+    """Run `dinocli ARGUMENTS` in a process that has torch already.
+
+    Args:
+        arguments: The command line.
+        cwd: Where; the streams are kept in files below it.
+        stdin: What it can read.
+        env: More environment, for what is read late.
+        stdout: A device to write to instead of a file, such as a terminal.
+        stderr: Likewise.
+    """
+    return start_warm(*arguments, cwd=cwd, stdin=stdin, env=env, stdout=stdout, stderr=stderr).wait()
+
+
+class Running:
+    """A command that may still run."""
+
+    def __init__(self, process: BaseProcess, out: Path, err: Path) -> None:
+        self.process, self.out, self.err = process, out, err
+
+    def signal(self, number: int) -> None:
+        assert self.process.pid is not None
+        os.kill(self.process.pid, number)
+
+    def wait_for(self, path: Path) -> None:
+        """Wait until a file is there and holds something."""
+        limit = time.monotonic() + 60
+        while not (path.is_file() and path.stat().st_size):
+            assert self.process.is_alive(), self.err.read_text()
+            assert time.monotonic() < limit, f"{path} never came: {self.err.read_text()}"
+            time.sleep(0.01)
+
+    def wait(self) -> Result:
+        self.process.join(120)
+        code = self.process.exitcode
+        assert code is not None, "still running after two minutes"
+        texts = [path.read_text() if path.is_file() else "" for path in (self.out, self.err)]
+        return Result(code, *texts)
+
+
+def start_warm(
+    *arguments: str | Path,
+    cwd: Path,
+    stdin: bytes = b"",
+    env: Mapping[str, str] | None = None,
+    stdout: str = "",
+    stderr: str = "",
+) -> Running:
+    """Start a command as `warm` does, and come back at once."""
+    streams = cwd / ".streams"
+    streams.mkdir(exist_ok=True)
+    number = len(list(streams.iterdir()))
+    (streams / f"{number}.in").write_bytes(stdin)
+    out, err = Path(stdout or streams / f"{number}.out"), Path(stderr or streams / f"{number}.err")
+    given = (list(map(str, arguments)), str(cwd), str(streams / f"{number}.in"), str(out), str(err), environment(env))
+    process = _FORKS.Process(target=_child, args=given)
+    before = dict(os.environ)
+    os.environ.update(environment())  # the fork server starts with the first process, and torch reads its threads there
+    try:
+        process.start()
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+    return Running(process, out, err)
+
+
+_FORKS = multiprocessing.get_context("forkserver")
+_FORKS.set_forkserver_preload(
+    ["dinocli.cli.app", "dinocli.cli.render", "dinocli.tasks.train", "dinocli.tasks.estimate"]
+)
+
+
+def _child(arguments: list[str], cwd: str, stdin: str, out: str, err: str, env: dict[str, str]) -> None:
+    from dinocli.cli.app import main
+
+    os.environ.clear()
+    os.environ.update(env)
+    os.chdir(cwd)
+    with ExitStack() as files:
+        for path, mode, target in ((out, "wb", 1), (err, "wb", 2)):
+            os.dup2(files.enter_context(open(path, mode)).fileno(), target)
+    sys.stdin = io.TextIOWrapper(open(stdin, "rb"))  # noqa: SIM115
+    sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False, buffering=1)  # noqa: SIM115
+    sys.argv = ["dinocli", *arguments]
+    main()
+
+
+def make_images(
+    folder: Path, count: int = 12, names: list[str] | None = None, size: tuple[int, int] = (40, 48)
+) -> Path:
+    """Write small grey images of noise; by default 00.png, 01.png and so on."""
+    folder.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(0)
+    for name in names or [f"{number:02}.png" for number in range(count)]:
+        Image.fromarray(pixels.integers(0, 256, (40, 48), dtype=np.uint8)).save(folder / name, format="png")
+    return folder

@@ -1,0 +1,44 @@
+"""Runs and folders that several tests look at."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.commands import ROOT, TINY, Result, dinocli, make_images
+
+NO_NETWORK = """
+import socket
+
+def refuse(self, address, *rest):
+    if self.family != socket.AF_UNIX:
+        raise AssertionError(f"asked the network: {address}")
+
+socket.socket.connect = socket.socket.connect_ex = socket.socket.sendto = refuse
+socket.getaddrinfo = lambda *address, **rest: refuse(socket.socket(), address)
+"""
+
+
+@pytest.fixture(scope="session")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve grey images of 48 x 40 pixels."""
+    return make_images(tmp_path_factory.mktemp("twelve") / "images")
+
+
+@pytest.fixture(scope="session")
+def no_network(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """An environment in which a fresh interpreter fails with the first connection."""
+    folder = tmp_path_factory.mktemp("no-network")
+    (folder / "sitecustomize.py").write_text(NO_NETWORK)
+    return {"PYTHONPATH": f"{folder}:{ROOT}", "HF_HUB_OFFLINE": "0"}
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The working directory of the `finished` run."""
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="session")
+def finished(images: Path, home: Path, no_network: dict[str, str]) -> Result:
+    """A whole run, just as a user starts it, in a fresh interpreter that cannot reach any network."""
+    return dinocli("pretrain", images, *TINY, "--steps", "10", cwd=home, env=no_network)

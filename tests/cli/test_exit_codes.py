@@ -1,0 +1,205 @@
+"""The whole table of exit codes, and that every error is one line on stderr."""
+
+import pickle
+import shutil
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from dinocli.cli.app import app, exit_code
+from dinocli.errors import (
+    DataError,
+    DinocliError,
+    Interrupted,
+    RecipeError,
+    TrainingStopped,
+    UsageError,
+    WeightsError,
+)
+from tests.cli.commands import TINY, Result, dinocli, make_images, warm
+
+
+def refused(done: Result, code: int, *words: str) -> None:
+    """Check an error: its code, nothing on stdout, and one last line that holds the words."""
+    assert done.code == code, done.err
+    assert done.out == ""
+    line = done.err.splitlines()[-1]
+    assert line.startswith("dinocli: ")
+    assert done.err.count("dinocli: ") == 1
+    assert "Traceback" not in done.err
+    for word in words:
+        assert word in line
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (ZeroDivisionError(), 1),
+        (DinocliError(), 1),
+        (UsageError(), 2),
+        (RecipeError(), 2),
+        (DataError(), 3),
+        (WeightsError(), 4),
+        (TrainingStopped(), 5),
+        (OSError(28, "No space left on device"), 6),
+        (PermissionError(), 6),
+        (MemoryError(), 6),
+        (type("OutOfMemoryError", (RuntimeError,), {})("CUDA out of memory"), 6),
+        (Interrupted("", 2), 130),
+        (Interrupted("", 15), 143),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else str(value),
+)
+def test_the_table(error: BaseException, code: int) -> None:
+    assert exit_code(error) == code
+
+
+@pytest.mark.parametrize("bug", [ZeroDivisionError("0"), AssertionError("no"), AttributeError("x"), KeyError("k")])
+def test_a_bug_is_1_in_one_line_and_a_traceback_with_debug(bug: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> list[str]:
+        raise bug
+
+    monkeypatch.setattr("dinocli.config.load.recipe_names", broken)
+    done = CliRunner().invoke(app, ["recipe", "list"])
+    refused(Result(done.exit_code, done.stdout, done.stderr), 1, "a bug of ours", type(bug).__name__, "--debug")
+    assert len(done.stderr.splitlines()) == 1
+    debugged = CliRunner().invoke(app, ["recipe", "list", "--debug"])
+    assert debugged.exit_code == 1
+    assert "Traceback" in debugged.stderr
+    assert "in broken" in debugged.stderr
+
+
+def test_ctrl_c_outside_the_training_is_130(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted() -> list[str]:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("dinocli.config.load.recipe_names", interrupted)
+    assert CliRunner().invoke(app, ["recipe", "list"]).exit_code == 130
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--nope",),
+        ("pretrain",),
+        ("pretrain", "images", "--nope"),
+        ("pretrain", "images", "--steps", "0"),
+        ("pretrain", "images", "--steps", "many"),
+        ("pretrain", "images", "--channels", "red"),
+        ("unknown",),
+        ("recipe", "unknown"),
+    ],
+    ids=" ".join,
+)
+def test_a_wrong_command_line_is_2(arguments: tuple[str, ...]) -> None:
+    done = dinocli(*arguments)
+    assert done.code == 2
+    assert done.out == ""
+    assert "Traceback" not in done.err
+    assert arguments[-1].lstrip("-") in done.err or "IMAGES" in done.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--recipe", "natral"), ("did you mean natural?",)),
+        (("--recipe", "nowhere.toml"), ("nowhere.toml not found", "recipe copy")),
+        (("--set", "run.stps=3"), ("run.stps", "did you mean run.steps?")),
+        (("--set", "rn.steps=3"), ("rn", "did you mean run?")),
+        (("--set", "run.steps"), ("section.key=value",)),
+        (("--set", "run.steps=-1"), ("run.steps", "-1")),
+        (("--set", "optim.optimizer=adam"), ("'adamw'", "adam")),
+    ],
+    ids=lambda value: value[-1] if value[0].startswith("--") else "",
+)
+def test_a_wrong_recipe_is_2_and_names_the_nearest(arguments: tuple[str, ...], words: tuple[str, ...]) -> None:
+    done = dinocli("pretrain", "images", *arguments)
+    refused(done, 2, *words)
+    assert len(done.err.splitlines()) == 1
+
+
+def test_a_gpu_that_is_not_there_is_2(images: Path, tmp_path: Path) -> None:
+    refused(warm("pretrain", images, *TINY, "--device", "cuda:99", cwd=tmp_path), 2, "cuda:99", "--device cpu")
+
+
+def test_no_image_is_3(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    refused(warm("pretrain", "empty", *TINY, cwd=tmp_path), 3, "no image in 'empty'")
+    refused(warm("pretrain", "emty", *TINY, cwd=tmp_path), 3, "no such file or folder", "did you mean 'empty'?")
+
+
+def test_too_many_bad_images_are_3(tmp_path: Path) -> None:
+    folder = make_images(tmp_path / "images", 4)
+    for name in ("00.png", "01.png"):
+        (folder / name).write_bytes((folder / name).read_bytes()[:100])
+    refused(warm("pretrain", folder, *TINY, "--max-bad", "1", cwd=tmp_path), 3, "2 of 4", "./00.png", "--max-bad 1")
+    shutil.rmtree(folder)
+    folder.mkdir()
+    (folder / "only.png").write_text("no image")
+    refused(warm("pretrain", folder, *TINY, cwd=tmp_path), 3, "./only.png")
+    assert not (tmp_path / "runs").exists(), "a run that never began leaves nothing"
+
+
+class Malice:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        import os
+
+        return os.mkdir, (str(self.target),)
+
+
+def test_weights_that_cannot_be_used_are_4(images: Path, tmp_path: Path) -> None:
+    def start(*weights: str | Path) -> Result:
+        return warm("pretrain", images, "--device", "cpu", "--weights", *weights, cwd=tmp_path)
+
+    refused(start("nowhere.pth"), 4, "nowhere.pth")
+    refused(start("none"), 4, "--model")
+    refused(start("none", "--model", "vit_smal_patch16_224"), 4, "vit_smal_patch16_224", "vit_small_patch16_224")
+    refused(start("vit_tiny_patch16_224.augreg_in21k"), 4, "HF_HUB_OFFLINE", "--weights PATH", "--weights none")
+    refused(start("organisation/never-heard-of"), 4, "organisation/never-heard-of", "--weights PATH")
+    with (tmp_path / "evil.pth").open("wb") as file:
+        pickle.dump(Malice(tmp_path / "owned"), file)
+    refused(start("evil.pth", "--model", "test_convnext"), 4, "evil.pth")
+    assert not (tmp_path / "owned").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (("optim.lr=1e30", "optim.head_lr=1e30"), ("not finite", "lower the learning rate")),
+        (
+            ("dino.warmup_teacher_temp=100", "dino.teacher_temp=100", "dino.student_temp=100"),
+            ("uniform collapse", "dino.teacher_temp"),
+        ),
+    ],
+    ids=["not finite", "collapse"],
+)
+def test_a_stopped_training_is_5_and_keeps_the_start(
+    settings: tuple[str, ...], words: tuple[str, ...], images: Path, tmp_path: Path
+) -> None:
+    wanted = [word for setting in settings for word in ("--set", setting)]
+    done = warm("pretrain", images, *TINY, *wanted, "--steps", "20", "--out", "run", cwd=tmp_path)
+    refused(done, 5, *words, "original weights", "run/backbone")
+    assert (tmp_path / "run" / "backbone" / "model.safetensors").is_file()
+    assert "The guard stopped the run" in (tmp_path / "run" / "report.html").read_text()
+    again = warm("pretrain", images, *TINY, *wanted, "--steps", "20", "--out", "run", "--resume", cwd=tmp_path)
+    refused(again, 2, "stopped already")
+
+
+def test_what_cannot_be_written_is_6(images: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    below = warm("pretrain", images, *TINY, "--steps", "1", "--out", "file/run", cwd=tmp_path)
+    refused(below, 6, "Not a directory", "file/run", "--out")
+    refused(dinocli("recipe", "copy", "grey", "/dev/full", "--force"), 6, "No space left", "free some space")
+
+
+def test_debug_keeps_the_code_and_adds_the_traceback() -> None:
+    done = dinocli("recipe", "show", "natral", "--debug")
+    assert done.code == 2
+    assert "Traceback" in done.err
+    assert done.err.splitlines()[-1].startswith("dinocli: no recipe 'natral'")

@@ -1,0 +1,107 @@
+"""`--help` answers at once, loads nothing heavy, and shows an example."""
+
+import re
+import resource
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import typer
+
+from dinocli import __version__
+from dinocli.cli.app import app
+from tests.cli.commands import dinocli, environment
+
+HEAVY = ("torch", "timm", "kornia", "sklearn", "scipy", "numpy", "PIL")
+SECONDS = 0.3
+
+WITH_MODULES = """
+import atexit, sys
+sys.argv[0] = "dinocli"
+atexit.register(lambda: print("loaded:", *sys.modules))
+from dinocli.cli.app import main
+main()
+"""
+
+
+def walk(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], bool]]:
+    """Yield every command as its words, and whether it has commands of its own."""
+    inner = getattr(command, "commands", {})
+    yield path, bool(inner)
+    for name, sub in inner.items():
+        yield from walk(sub, (*path, name))
+
+
+EVERY = dict(walk(typer.main.get_command(app)))
+LEAVES = [path for path, is_group in EVERY.items() if not is_group]
+
+
+def test_the_walk_saw_the_commands() -> None:
+    assert {("pretrain",), ("doctor",), ("recipe", "list"), ("recipe", "check")} <= set(LEAVES)
+    assert EVERY[()]
+    assert EVERY[("recipe",)]
+
+
+@pytest.mark.parametrize("path", EVERY, ids=" ".join)
+def test_help_answers_at_once(path: tuple[str, ...]) -> None:
+    # Processor time, because others use this machine too; the least of several, because the first one reads the disk.
+    spent: list[float] = []
+    while len(spent) < 5 and min(spent, default=SECONDS) >= SECONDS:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        assert dinocli(*path, "--help").code == 0
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        spent.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    assert min(spent) < SECONDS
+
+
+@pytest.mark.parametrize("path", EVERY, ids=" ".join)
+def test_help_loads_nothing_heavy(path: tuple[str, ...]) -> None:
+    command = [sys.executable, "-c", WITH_MODULES, *path, "-h"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=60)
+    assert done.returncode == 0, done.stderr
+    _, _, listed = done.stdout.rpartition("loaded: ")
+    loaded = {name.partition(".")[0] for name in listed.split()}
+    assert {"dinocli", "typer"} <= loaded, "the list of modules is not one"
+    assert not loaded & set(HEAVY)
+
+
+@pytest.mark.parametrize("path", LEAVES, ids=" ".join)
+def test_help_has_an_example_and_explains_every_option(path: tuple[str, ...]) -> None:
+    command = typer.main.get_command(app)
+    for name in path:
+        command = command.commands[name]  # type: ignore[attr-defined]
+    assert command.epilog is not None
+    assert f"Example: dinocli {' '.join(path)}" in command.epilog
+    assert command.help
+    for parameter in command.params:
+        assert getattr(parameter, "help", None), parameter.name
+
+
+def test_long_and_short_help_are_the_same() -> None:
+    assert dinocli("pretrain", "--help").out == dinocli("pretrain", "-h").out
+
+
+def test_help_goes_to_stdout_without_colours() -> None:
+    done = dinocli("pretrain", "--help")
+    assert done.err == ""
+    assert "\x1b" not in done.out
+    for option in ("--recipe", "--set", "--weights", "--dry-run", "--resume", "--json", "--debug"):
+        assert option in done.out
+
+
+def test_help_states_every_exit_code() -> None:
+    text = dinocli("--help").out
+    assert re.findall(r"\b\d+\b", text[text.index("Exit codes") :]) == ["0", "1", "2", "3", "4", "5", "6", "130", "143"]
+
+
+def test_version() -> None:
+    done = dinocli("--version")
+    assert (done.code, done.out, done.err) == (0, f"dinocli {__version__}\n", "")
+
+
+def test_no_command_shows_the_help() -> None:
+    done = dinocli()
+    assert done.code == 2
+    assert "pretrain" in done.out + done.err
