@@ -44,7 +44,10 @@ class Data(Section):
     range: str = Field(description="auto | full | minmax | percentile:LOW,HIGH | window:LEVEL,WIDTH | fixed:LOW,HIGH")
     channels: list[Annotated[int, Field(ge=0)]] = Field(description="source channels to read, from 0; empty: all")
     page: int = Field(ge=0, description="page of a multi-page file, from 0")
-    max_bad: str = Field(description="unreadable images that are still accepted: a share (`10%`) or a number (`25`)")
+    max_bad: str = Field(
+        coerce_numbers_to_str=True,
+        description="unreadable images that are still accepted: a share (`10%`) or a number (`25`)",
+    )
     cache: str = Field(description="auto | off | the most bytes of decoded images to keep (`8G`)")
     workers: Auto | Annotated[int, Field(ge=0)] = Field(description="threads that decode; 0: none of their own")
 

@@ -75,9 +75,11 @@ def test_every_setting_has_a_meaning() -> None:
 def test_later_layers_and_settings_win(tmp_path: Path) -> None:
     own = tmp_path / "own.toml"
     own.write_text("[run]\nseed = 7\nsave_every = 3\n[views]\nvflip = 0.25\n")
-    recipe = load_recipe(["texture", str(own)], ["run.save_every=4", "model.weights=none", "data.channels=[2, 0]"])
+    recipe = load_recipe(
+        ["texture", str(own)], ["run.save_every=4", "model.weights=none", "data.channels=[2, 0]", "data.max_bad=25"]
+    )
     assert (recipe.run.seed, recipe.run.save_every, recipe.views.vflip) == (7, 4, 0.25)
-    assert (recipe.model.weights, recipe.data.channels) == ("none", [2, 0])
+    assert (recipe.model.weights, recipe.data.channels, recipe.data.max_bad) == ("none", [2, 0], "25")
     assert recipe.views.rot90 == 0.5, "of texture"
     assert recipe.optim.clip == 3.0, "of natural"
 
@@ -125,6 +127,7 @@ def test_extends_has_to_be_names(tmp_path: Path, value: str) -> None:
         ("views.blur=[1, 0]", ["views.blur", "global view 1"]),
         ("guard.stop=perhaps", ["guard.stop = 'perhaps'"]),
         ("head.out_dim=1", ["head.out_dim = 1"]),
+        ("data.max_bad=true", ["data.max_bad = True", "a share"]),
     ],
 )
 def test_wrong_settings_are_explained_in_one_line(setting: str, parts: list[str]) -> None:

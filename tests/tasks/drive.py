@@ -1,0 +1,75 @@
+"""Runs of `train` in processes that may be killed, alone or two at a time."""
+
+import multiprocessing
+import os
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+
+import torch
+
+from dinocli.engine.watch import Watcher
+from dinocli.errors import Interrupted
+from dinocli.tasks.ground import Job
+from dinocli.tasks.train import train
+from tests.engine.learners import tiny_recipe
+
+CONTEXT = multiprocessing.get_context("forkserver")  # imports torch once, then forks a process without threads
+CONTEXT.set_forkserver_preload([__name__])
+PATIENCE = 120.0
+
+
+class Shooter(Watcher):
+    """Sends this process a signal when the figures of a step are written, before its checkpoint is."""
+
+    def __init__(self, step: int, number: int) -> None:
+        self.step, self.number = step, number
+
+    def progress(self, work: str, done: int, total: int, detail: str = "") -> None:
+        if work == "training" and done == self.step:
+            os.kill(os.getpid(), self.number)
+
+
+def job(images: Path, out: Path, settings: Sequence[str] = (), *, resume: bool = False) -> Job:
+    return Job(
+        inputs=(str(images),), recipe=tiny_recipe(*settings), out=str(out), device="cpu", labels="folder", resume=resume
+    )
+
+
+def _child(what: Job, rank: int, world: int, port: int, shot: tuple[int, int] | None) -> None:
+    torch.set_num_threads(1)
+    if world > 1:
+        where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "RANK": rank, "WORLD_SIZE": world, "LOCAL_RANK": rank}
+        os.environ.update({key: str(value) for key, value in where.items()})
+    try:
+        train(what, Shooter(*shot) if shot else None)
+    except Interrupted as interrupted:
+        sys.exit(128 + interrupted.signal)
+
+
+def processes(what: Job, *, world: int = 1, shot: tuple[int, int] | None = None) -> list[int | None]:
+    """Run a job in `world` processes; return their exit codes.
+
+    Args:
+        what: The job.
+        world: Number of processes.
+        shot: Step and signal: the main process sends it to itself. When it dies, the others are killed too, as
+            `torchrun` does.
+    """
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    started: list[ForkServerProcess] = []
+    for rank in range(world):
+        child = CONTEXT.Process(target=_child, args=(what, rank, world, port, shot))
+        child.start()
+        started.append(child)
+    started[0].join(PATIENCE)
+    for child in started[1:]:
+        if started[0].exitcode == -signal.SIGKILL:
+            child.kill()
+        child.join(PATIENCE)
+    return [child.exitcode for child in started]

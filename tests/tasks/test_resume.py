@@ -1,0 +1,145 @@
+"""A run that was killed and resumed ends bit-equal to one that was not, with one process and with two."""
+
+import json
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from dinocli.engine.checkpoint import load_checkpoint
+from dinocli.errors import UsageError
+from dinocli.tasks.train import train
+from tests.tasks.drive import job, processes
+from tests.textures import write_textures
+
+CLOCKS = ("seconds", "data_wait", "images_per_second")
+STEPS = 20
+LONG = (
+    f"run.steps={STEPS}",
+    "run.log_every=1",
+    "run.save_every=6",
+    "guard.every=0.5",
+    "guard.probe_images=8",
+    "optim.head_warmup=0.2",
+    "model.drop_path=0",
+    "run.batch_size=4",
+)
+MOMENTS = (3, 12, 15)
+"""Before the first checkpoint and inside the head's warm-up; figures written but not the checkpoint; between two."""
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_textures(tmp_path_factory.mktemp("images"), each=4, side=40)
+
+
+@pytest.fixture(scope="module")
+def whole(images: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
+    """Uninterrupted runs, by number of processes."""
+    runs = {world: tmp_path_factory.mktemp("whole") / f"run{world}" for world in (1, 2)}
+    for world, out in runs.items():
+        assert processes(job(images, out, LONG), world=world) == [0] * world
+    return runs
+
+
+def rows(run: Path) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in row.items() if key not in CLOCKS} for row in lines]
+
+
+def flat(data: object, prefix: str = "") -> dict[str, object]:
+    """Every tensor and number of a checkpoint under a name."""
+    if isinstance(data, Mapping):
+        return {name: leaf for key, value in data.items() for name, leaf in flat(value, f"{prefix}.{key}").items()}
+    if isinstance(data, list):
+        return flat(dict(enumerate(data)), prefix)
+    return {prefix: data}
+
+
+def differing(one: Path, other: Path) -> list[str]:
+    """Names of what is not bit-equal in two checkpoints, clocks left out."""
+    left, right = (flat(load_checkpoint(path, torch.device("cpu"))) for path in (one, other))
+    assert left.keys() == right.keys()
+    assert sum(isinstance(value, torch.Tensor) for value in left.values()) > 20
+
+    def equal(a: object, b: object) -> bool:
+        return torch.equal(a, b) if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor) else a == b
+
+    return [key for key in left if key != ".seconds" and not equal(left[key], right[key])]
+
+
+def assert_same_end(run: Path, expected: Path) -> None:
+    for name in ("last.pt", "best.pt"):
+        assert differing(run / "checkpoints" / name, expected / "checkpoints" / name) == []
+    weights = "backbone/model.safetensors"
+    assert (run / weights).read_bytes() == (expected / weights).read_bytes()
+    assert rows(run) == rows(expected)
+    assert json.loads((run / "run.json").read_text())["status"] == "finished"
+    assert (run / "report.html").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("world", [1, 2])
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_killed_and_resumed_is_bit_equal(
+    images: Path, whole: dict[int, Path], tmp_path: Path, moment: int, world: int
+) -> None:
+    out = tmp_path / "run"
+    assert processes(job(images, out, LONG), world=world, shot=(moment, signal.SIGKILL)) == [-signal.SIGKILL] * world
+    assert max(row["step"] for row in rows(out)) == moment
+    assert processes(job(images, out, LONG, resume=True), world=world) == [0] * world
+    assert_same_end(out, whole[world])
+    steps = [row["step"] for row in rows(out) if "loss" in row]
+    assert steps == [*range(1, STEPS + 1)], "no step twice, none missing"
+
+
+@pytest.mark.parametrize("world", [1, 2])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_stops_after_a_checkpoint(
+    images: Path, whole: dict[int, Path], tmp_path: Path, number: signal.Signals, world: int
+) -> None:
+    """With two processes only one is told; both stop, at the same step."""
+    out = tmp_path / "run"
+    codes = processes(job(images, out, LONG), world=world, shot=(8, number))
+    assert codes[0] == 128 + number
+    assert all(code and code > 128 for code in codes)
+    assert json.loads((out / "run.json").read_text())["status"] == "interrupted"
+    saved = load_checkpoint(out / "checkpoints" / "last.pt", torch.device("cpu"))
+    assert saved["step"] == rows(out)[-1]["step"] == 9, "the step after the signal was seen"
+    assert processes(job(images, out, LONG, resume=True), world=world) == [0] * world
+    assert_same_end(out, whole[world])
+
+
+def test_two_processes_give_the_curve_of_one(whole: dict[int, Path]) -> None:
+    """The batch of the recipe is the one over all processes: two of 2 see what one of 4 sees."""
+    one, two = ([row["loss"] for row in rows(whole[world]) if "loss" in row] for world in (1, 2))
+    assert len(one) == STEPS
+    assert one == pytest.approx(two, abs=1e-4)
+    assert max(one) - min(one) > 0.05, "a flat curve would prove nothing"
+
+
+def test_a_finished_run_is_not_resumed(images: Path, whole: dict[int, Path]) -> None:
+    with pytest.raises(UsageError, match="this run is finished already"):
+        train(job(images, whole[1], LONG, resume=True))
+
+
+@pytest.fixture
+def killed(images: Path, tmp_path: Path) -> Path:
+    out = tmp_path / "run"
+    processes(job(images, out, LONG), shot=(7, signal.SIGKILL))
+    return out
+
+
+def test_another_recipe_or_other_images_are_refused_with_the_difference(
+    images: Path, killed: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=r"changed: recipe\.optim\.lr: 0\.001 -> 0\.5") as caught:
+        train(job(images, killed, [*LONG, "optim.lr=0.5"], resume=True))
+    assert "\n" not in str(caught.value)
+    others = write_textures(tmp_path / "others", each=5, side=40)
+    with pytest.raises(UsageError, match="there were 12, now there are 15"):
+        train(job(others, killed, LONG, resume=True))
+    with pytest.raises(UsageError, match="is not empty"):
+        train(job(images, killed, LONG))

@@ -1,0 +1,206 @@
+"""Whole runs in this process: one that learns, one of each kind that stops, and what they leave behind."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import timm
+import torch
+from safetensors.torch import load_file
+
+from dinocli.config.load import load_recipe
+from dinocli.config.preprocess import Preprocess
+from dinocli.engine.checkpoint import load_checkpoint
+from dinocli.engine.watch import Watcher
+from dinocli.errors import TrainingStopped
+from dinocli.models.weights import load_backbone
+from dinocli.tasks.closing import Outcome
+from dinocli.tasks.ground import Job
+from dinocli.tasks.train import train
+from tests.tasks.drive import job
+from tests.textures import write_textures
+
+LEARNING = (
+    "model.name=test_resnet",
+    "views.global_size=48",
+    "views.local_size=32",
+    "views.brightness=0.4",
+    "views.contrast=0.4",
+    "views.jitter=1.0",
+    "views.vflip=0",
+    "views.rot90=0",
+    "data.short_side=96",
+    "head.out_dim=256",
+    "head.hidden_dim=128",
+    "head.bottleneck_dim=64",
+    "run.steps=80",
+    "run.batch_size=24",
+    "guard.every=0.5",
+)
+SHORT = ("run.steps=8", "guard.every=0.25", "guard.window=0.25", "run.log_every=1", "guard.probe_images=8")
+
+
+class Ears(Watcher):
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.warnings: list[str] = []
+
+    def line(self, text: str) -> None:
+        self.lines.append(text)
+
+    def warn(self, text: str) -> None:
+        self.warnings.append(text)
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_textures(tmp_path_factory.mktemp("few"), each=4, side=40)
+
+
+@pytest.fixture(scope="module")
+def learnt(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+    home = tmp_path_factory.mktemp("learnt")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(home)
+        images = write_textures(home / "images", each=30, side=96)
+        outcome = train(job(images, home / "runs" / "first", LEARNING))
+    assert outcome is not None
+    return outcome
+
+
+def run_json(folder: Path) -> dict[str, Any]:
+    data: dict[str, Any] = json.loads((folder / "run.json").read_text())
+    return data
+
+
+def test_the_run_learns(learnt: Outcome) -> None:
+    """By the nearest neighbours' word on labels that the run never saw, far beyond its own start."""
+    lines = {line.name: line for line in learnt.labelled}
+    accuracy = lines["k-NN accuracy, folder"]
+    assert accuracy.adapted > accuracy.start + 0.05
+    assert learnt.best_step > 0
+    assert learnt.steps == 80
+    assert (learnt.images, learnt.bad) == (90, 0)
+
+
+def test_the_folder_holds_what_the_design_says(learnt: Outcome) -> None:
+    kept = {str(path.relative_to(learnt.folder)) for path in learnt.folder.rglob("*") if path.is_file()}
+    assert kept == {
+        "recipe.toml",
+        "run.json",
+        "metrics.jsonl",
+        "views.png",
+        "report.html",
+        "checkpoints/last.pt",
+        "checkpoints/best.pt",
+        "backbone/config.json",
+        "backbone/model.safetensors",
+    }
+    data = run_json(learnt.folder)
+    assert data["status"] == "finished"
+    assert data["outcome"]["verdict"]["keep"] == learnt.verdict.keep
+    assert data["weights"]["source"] == "none"
+    assert (learnt.folder.parent / "latest").read_text().strip() == str(learnt.folder.resolve())
+    recipe = load_recipe([str(learnt.folder / "recipe.toml")])
+    assert recipe.model_dump(mode="json") == data["recipe"]
+    assert json.dumps(learnt.to_dict())
+
+
+def test_every_step_is_written_down_once(learnt: Outcome) -> None:
+    rows = [json.loads(line) for line in (learnt.folder / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows if "loss" in row] == [*range(1, 81)]
+    assert [row["step"] for row in rows if "probe" in row] == [0, 40, 80]
+    assert all(0 <= row["entropy"] <= 1.001 and not row["skipped"] for row in rows if "loss" in row)
+
+
+def test_the_backbone_is_what_the_verdict_keeps_and_timm_loads_it(learnt: Outcome) -> None:
+    folder = learnt.folder / "backbone"
+    best = load_checkpoint(learnt.folder / "checkpoints" / "best.pt", torch.device("cpu"))
+    assert best["step"] == learnt.best_step
+    torch.manual_seed(0)
+    start, _, _ = load_backbone("none", "test_resnet")
+    adapted = {key.removeprefix("model."): value for key, value in best["backbone"].items()}
+    expected = adapted if learnt.verdict.keep == "adapted" else start.model.state_dict()
+    saved = load_file(folder / "model.safetensors")
+    assert saved.keys() == expected.keys()
+    assert all(torch.equal(saved[key], expected[key]) for key in saved)
+    assert any(not torch.equal(adapted[key], value) for key, value in start.model.state_dict().items())
+    loaded = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
+    assert all(torch.equal(value, saved[key]) for key, value in loaded.state_dict().items() if key in saved)
+    images = torch.randn(2, 3, 64, 64)
+    backbone, info, stored = load_backbone(str(learnt.folder))
+    with torch.no_grad():
+        assert torch.equal(backbone.eval()(images), loaded(images))
+    assert info.pretrained
+    assert stored is not None
+    assert Preprocess.from_dict(stored).grey is True
+
+
+def stopped(images: Path, out: Path, *settings: str) -> str:
+    """Run into the guard; return the sentence, after checking what is left behind."""
+    with pytest.raises(TrainingStopped) as caught:
+        train(job(images, out, [*SHORT, *settings]))
+    assert "\n" not in str(caught.value)
+    assert run_json(out)["status"] == "stopped"
+    assert "worse" in (out / "report.html").read_text()
+    torch.manual_seed(0)
+    start, _, _ = load_backbone("none", "test_convnext")
+    saved = load_file(out / "backbone" / "model.safetensors")
+    assert all(torch.equal(saved[key], value) for key, value in start.model.state_dict().items())
+    return str(caught.value)
+
+
+def test_uniform_collapse_stops_and_leaves_the_original_weights(few: Path, tmp_path: Path) -> None:
+    hot = [f"dino.{key}=50.0" for key in ("student_temp", "teacher_temp", "warmup_teacher_temp")]
+    text = stopped(few, tmp_path / "run", *hot)
+    assert text.startswith("step 4: the loss sits at ln K = 4.16")
+    assert "lower the teacher's temperature" in text
+    assert str(tmp_path / "run" / "backbone") in text
+
+
+def test_values_that_are_not_finite_stop(few: Path, tmp_path: Path) -> None:
+    text = stopped(few, tmp_path / "run", "optim.lr=1e30", "dino.teacher_momentum=1.0", "guard.every=1.0")
+    assert "steps in a row gave values that are not finite; lower the learning rate" in text
+
+
+def test_without_guard_stop_a_collapse_is_a_warning(few: Path, tmp_path: Path) -> None:
+    hot = [f"dino.{key}=50.0" for key in ("student_temp", "teacher_temp", "warmup_teacher_temp")]
+    ears = Ears()
+    outcome = train(job(few, tmp_path / "run", [*SHORT, *hot, "guard.stop=false"]), ears)
+    assert outcome is not None
+    assert outcome.steps == 8
+    assert any("ln K" in warning for warning in ears.warnings)
+
+
+def test_what_was_found_is_said(few: Path, tmp_path: Path) -> None:
+    (few / "coarse" / "zz.png").write_bytes(b"no image")
+    ears = Ears()
+    settings = [*SHORT, "run.steps=2", "data.max_bad=2"]  # a number, too
+    try:
+        outcome = train(job(few, tmp_path / "run", settings), ears)
+    finally:
+        (few / "coarse" / "zz.png").unlink()
+    assert outcome is not None
+    assert (outcome.images, outcome.bad) == (12, 1)
+    assert any("test_convnext from scratch" in line for line in ears.lines)
+    assert any("1 images cannot be read" in warning for warning in ears.warnings)
+    assert "zz.png" in (tmp_path / "run" / "images.bad.csv").read_text()
+
+
+def test_minutes_become_steps_that_are_kept(few: Path, tmp_path: Path) -> None:
+    asked = job(few, tmp_path / "run", [*SHORT, "guard.every=1.0"])
+    budget = Job(inputs=asked.inputs, recipe=asked.recipe, out=asked.out, device="cpu", minutes=0.001)
+    outcome = train(budget)
+    assert outcome is not None
+    assert outcome.steps == 1, "a budget that is gone already still takes one step"
+    assert load_recipe([str(tmp_path / "run" / "recipe.toml")]).run.steps == 1
+
+
+def test_another_seed_is_another_run_and_the_same_is_the_same(few: Path, tmp_path: Path) -> None:
+    losses = {}
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        train(job(few, tmp_path / name, [*SHORT, "run.steps=2", f"run.seed={seed}"]))
+        lines = (tmp_path / name / "metrics.jsonl").read_text().splitlines()
+        losses[name] = [row["loss"] for row in map(json.loads, lines) if "loss" in row]
+    assert losses["a"] == losses["b"] != losses["c"]
