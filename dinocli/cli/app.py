@@ -68,8 +68,8 @@ class Commands(TyperGroup):
             result = super().invoke(ctx)
             sys.stdout.flush()  # a full disk or a closed pipe shows here, not after the exit code is settled
             return result
-        except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads on, and that is no error
+        except BrokenPipeError:  # nobody reads on, and that is no error
+            _settle_stdout()
             raise typer.Exit(0) from None
         except Exception as error:
             if isinstance(error, typer.Abort) or hasattr(error, "exit_code"):
@@ -79,7 +79,16 @@ class Commands(TyperGroup):
             words = visible(sentence(error)) if sys.stderr.isatty() else sentence(error)  # names are somebody else's
             if os.environ.get("RANK", "0") == "0":  # of several processes one speaks
                 typer.echo(f"dinocli: {words}", err=True)
+            _settle_stdout()
             raise typer.Exit(exit_code(error)) from None
+
+
+def _settle_stdout() -> None:
+    """Drop what stdout did not take: Python would try again at exit, fail again, and end with a code of its own."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 app = typer.Typer(
@@ -114,4 +123,9 @@ app.add_typer(recipe.app, name="recipe")
 
 def main() -> None:
     """Run the command line."""
-    app()
+    try:
+        app()
+    except SystemExit as end:
+        if isinstance(end.__context__, BrokenPipeError):  # Rich answers 1 when the reader of a help page has left
+            raise SystemExit(0) from None
+        raise
