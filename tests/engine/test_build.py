@@ -1,0 +1,174 @@
+"""What recipe sections become."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from dinocli.config.load import load_recipe
+from dinocli.data.loader import Loader
+from dinocli.engine import build
+from dinocli.engine.build import (
+    build_learner,
+    build_monitor,
+    build_precision,
+    compile_backbones,
+    fill_center,
+    set_stage,
+    view_specs,
+)
+from dinocli.engine.device import Precision
+from dinocli.engine.distributed import World
+from dinocli.models.backbone import create_backbone
+from tests.engine.learners import CPU, PREPROCESS, batch_of, tiny_learner, tiny_recipe
+
+VIEW_KEYS = ("ratio", "hflip", "vflip", "rot90", "jitter", "brightness", "contrast")
+COLOUR_KEYS = ("saturation", "hue", "grayscale", "blur_sigma")
+
+
+class Batches(Loader):
+    """A loader without images: random batches, and a note of which were asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+
+    def steps(self, first: int, last: int):  # type: ignore[no-untyped-def]
+        for step in range(first, last):
+            self.asked.append(step)
+            yield batch_of(4, slices=2, seed=step)
+
+
+@pytest.mark.parametrize("key", [*VIEW_KEYS, *COLOUR_KEYS])
+def test_shared_view_settings_reach_every_view(key: str) -> None:
+    value = [0.3, 0.7] if key in ("ratio", "blur_sigma") else 0.37
+    specs = view_specs(load_recipe(settings=[f"views.{key}={value}"]).views)
+    assert all(getattr(spec, key) == (tuple(value) if isinstance(value, list) else value) for spec in specs)
+    assert all(getattr(spec, key) != getattr(view_specs(load_recipe().views)[0], key) for spec in specs)
+
+
+def test_own_view_settings_reach_their_view_alone() -> None:
+    settings = ["blur=[0.1, 0.2, 0.3]", "solarize=[0.4, 0.5, 0.6]", "local_size=64", "global_scale=[0.5, 0.6]"]
+    first, second, local = view_specs(load_recipe(settings=[f"views.{setting}" for setting in settings]).views)
+    assert (first.blur, second.blur, local.blur) == (0.1, 0.2, 0.3)
+    assert (first.solarize, second.solarize, local.solarize) == (0.4, 0.5, 0.6)
+    assert (first.size, second.size, local.size) == (224, 224, 64)
+    assert first.scale == second.scale == (0.5, 0.6)
+    assert local.scale == (0.05, 0.4)
+
+
+def test_the_teacher_starts_as_a_copy_head_included_and_the_given_backbone_stays() -> None:
+    recipe = tiny_recipe()
+    backbone = create_backbone(recipe.model.name)
+    learner = build_learner(recipe, backbone, PREPROCESS, CPU, World())
+    for (name, own), other in zip(learner.student.named_parameters(), learner.teacher.parameters(), strict=True):
+        assert torch.equal(own, other), name
+        assert not other.requires_grad
+    with torch.no_grad():
+        next(learner.student.parameters()).add_(1.0)
+    assert torch.equal(next(backbone.parameters()), next(learner.teacher.parameters()))
+    assert learner.student.training
+    assert learner.teacher.training
+    assert learner.views.count == 3
+
+
+@pytest.mark.parametrize(("setting", "training"), [("frozen", False), ("train", True)])
+def test_batch_norm_is_frozen_in_both_networks_or_in_none(setting: str, training: bool) -> None:
+    learner = tiny_learner("model.name=test_resnet", f"model.batch_norm={setting}")
+    for network in (learner.student, learner.teacher):
+        norms = [module for module in network.train().modules() if isinstance(module, _BatchNorm)]
+        assert norms
+        assert all(module.training is training for module in norms)
+        assert all(module.weight.requires_grad is (network is learner.student) for module in norms)
+
+
+def test_settings_of_head_and_optimizer_arrive() -> None:
+    learner = tiny_learner("head.norm_last_layer=false", "head.batch_norm=true", "optim.clip=0.5", "head.out_dim=7")
+    assert learner.student.head.prototypes.direction.shape == (7, 16)
+    assert learner.student.head.prototypes.length is not None
+    assert any(isinstance(layer, torch.nn.BatchNorm1d) for layer in learner.student.head.mlp)
+    assert (learner.updater.clip, learner.updater.clip_mode) == (0.5, "parameter")
+    assert learner.center_K.shape == (7,)
+    for name, kind in (("adamw", torch.optim.AdamW), ("sgd", torch.optim.SGD)):
+        assert type(tiny_learner(f"optim.optimizer={name}").updater.optimizer) is kind
+    assert type(tiny_learner("optim.optimizer=lars").updater.optimizer).__name__ == "Lars"
+
+
+def test_the_first_stage_follows_the_plan() -> None:
+    for warmup, learns in ((0.0, True), (0.5, False)):
+        learner = tiny_learner(f"optim.head_warmup={warmup}")
+        assert learner.student.backbone_learns is learns
+        assert all(parameter.requires_grad is learns for parameter in learner.student.backbone.parameters())
+        assert all(parameter.requires_grad for parameter in learner.student.head.parameters())
+    set_stage(learner, backbone_learns=True)
+    assert all(parameter.requires_grad for parameter in learner.student.parameters())
+    assert not any(parameter.requires_grad for parameter in learner.teacher.parameters())
+
+
+def test_the_centre_starts_at_the_mean_of_the_teachers_scores() -> None:
+    """Over batches that training never sees, and without touching the networks."""
+    learner, loader = tiny_learner(), Batches()
+    before = [parameter.clone() for parameter in learner.student.parameters()]
+    fill_center(learner, loader, 2)
+    assert loader.asked == [10, 11], "after the last step"
+    rows = []
+    for step in loader.asked:
+        (batch,) = batch_of(4, seed=step)
+        (views,) = learner.views(batch.pixels_BCHW, batch.sizes_B2, step=step, start=0, global_batch=4)
+        with torch.no_grad():
+            rows += [learner.teacher.head(learner.teacher.backbone(image[None]))[0] for image in views[:8]]
+    assert len(rows) == 16
+    torch.testing.assert_close(learner.center_K, torch.stack(rows).mean(0), atol=1e-6, rtol=0)
+    assert all(torch.equal(a, b) for a, b in zip(before, learner.student.parameters(), strict=True))
+
+
+def test_no_batches_leave_the_centre_at_zero() -> None:
+    learner, loader = tiny_learner(), Batches()
+    fill_center(learner, loader, 0)
+    assert loader.asked == []
+    assert not learner.center_K.any()
+
+
+@pytest.mark.parametrize(
+    ("steps", "warmup", "armed_at", "window"), [(100, 0.2, 25, 5), (1, 0.0, 1, 1), (10, 0.3, 4, 1)]
+)
+def test_the_guard_is_armed_one_window_after_the_heads_warm_up(
+    steps: int, warmup: float, armed_at: int, window: int, tmp_path: Path
+) -> None:
+    recipe = tiny_recipe(f"run.steps={steps}", f"optim.head_warmup={warmup}")
+    made = build_monitor(recipe, tmp_path, World())
+    assert (made.armed_at, made.window) == (armed_at, window)
+    assert made.path is not None
+    assert build_monitor(recipe, tmp_path, World(1, 2, 1)).path is None
+
+
+def test_what_the_recipe_says_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> Precision:
+        raise AssertionError("timed")
+
+    monkeypatch.setattr(build, "fastest", refuse)
+    backbone = create_backbone("test_convnext")
+    chosen = build_precision(tiny_recipe("run.precision=bf16"), backbone, torch.device("cpu"), World())
+    assert (chosen.name, chosen.attention) == ("bf16", "fused")
+
+
+def test_auto_precision_is_measured_and_leaves_the_backbone_alone() -> None:
+    backbone = create_backbone("test_convnext")
+    before = [parameter.clone() for parameter in backbone.parameters()]
+    recipe = tiny_recipe("run.precision=auto", "run.attention=auto")
+    chosen = build_precision(recipe, backbone, torch.device("cpu"), World())
+    assert chosen.name in ("fp32", "bf16")
+    assert all(torch.equal(a, b) for a, b in zip(before, backbone.parameters(), strict=True))
+    assert all(parameter.grad is None for parameter in backbone.parameters())
+
+
+def test_a_compiler_that_fails_is_answered_by_plain_execution() -> None:
+    learner = tiny_learner()
+
+    def no_compiler() -> None:
+        raise RuntimeError("No working C++ compiler found\nlong story")
+
+    assert compile_backbones(learner, no_compiler) == "No working C++ compiler found"
+    views = torch.randn(2, 3, 32, 32)
+    assert learner.student([views], 1).shape == (1, 2, 64)
+    assert learner.student.backbone._compiled_call_impl is None

@@ -1,0 +1,85 @@
+import pytest
+import torch
+
+from dinocli.engine.device import Precision, candidates, fastest, pick_device
+from dinocli.errors import UsageError
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
+
+
+def names(device: torch.device, precision: str, attention: str, is_vit: bool) -> list[str]:
+    return [f"{choice.name} {choice.attention}" for choice in candidates(device, precision, attention, is_vit)]
+
+
+@pytest.mark.parametrize(
+    ("precision", "attention", "is_vit", "expected"),
+    [
+        ("auto", "auto", True, ["fp32 fused", "fp32 math", "bf16 fused", "bf16 math"]),
+        ("auto", "auto", False, ["fp32 fused", "bf16 fused"]),
+        ("fp32", "auto", True, ["fp32 fused", "fp32 math"]),
+        ("fp16", "math", True, ["fp16 math"]),
+        ("bf16", "fused", False, ["bf16 fused"]),
+    ],
+)
+def test_what_is_timed_on_a_cpu(precision: str, attention: str, is_vit: bool, expected: list[str]) -> None:
+    assert names(CPU, precision, attention, is_vit) == expected
+
+
+@pytest.mark.parametrize(("has_bf16", "expected"), [(True, "bf16 fused"), (False, "fp16 fused")])
+def test_a_gpu_needs_no_timing(monkeypatch: pytest.MonkeyPatch, has_bf16: bool, expected: str) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: has_bf16)
+    assert names(CUDA, "auto", "auto", is_vit=True) == [expected]
+
+
+@pytest.mark.parametrize(("seconds", "winner"), [((1.0, 0.95), 0), ((1.0, 0.5), 1), ((0.5, 1.0), 0), ((1.0, 0.92), 0)])
+def test_a_faster_choice_has_to_win_by_a_tenth(
+    monkeypatch: pytest.MonkeyPatch, seconds: tuple[float, float], winner: int
+) -> None:
+    clock, choices = [0.0], candidates(CPU, "auto", "fused", is_vit=False)
+    monkeypatch.setattr("dinocli.engine.device.time.perf_counter", lambda: clock[0])
+    calls: list[Precision] = []
+
+    def trial(choice: Precision) -> None:
+        calls.append(choice)
+        slow_first = 10.0 if calls.count(choice) == 1 else 0.0
+        clock[0] += seconds[choices.index(choice)] + slow_first
+
+    assert fastest(choices, trial) == choices[winner]
+    assert all(calls.count(choice) == 4 for choice in choices), "the first one warms up"
+
+
+def test_a_single_choice_is_not_timed() -> None:
+    def refuse(_: Precision) -> None:
+        raise AssertionError("timed")
+
+    only = Precision(CPU, "fp32", "fused")
+    assert fastest([only], refuse) == only
+
+
+@pytest.mark.parametrize(("name", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
+@pytest.mark.parametrize("attention", ["fused", "math"])
+def test_autocast_computes_in_its_precision(name: str, dtype: torch.dtype, attention: str) -> None:
+    layer, x = torch.nn.Linear(4, 4), torch.randn(2, 2, 4, 4)
+    with Precision(CPU, name, attention).autocast():
+        assert layer(x).dtype == dtype
+        assert torch.nn.functional.scaled_dot_product_attention(x, x, x).shape == x.shape
+    assert layer(x).dtype == torch.float32
+
+
+def test_only_float16_scales_gradients() -> None:
+    assert [Precision(CPU, name, "fused").scaler() is None for name in ("fp32", "bf16", "fp16")] == [True, True, False]
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:x", ""])
+def test_unknown_devices_are_named(name: str) -> None:
+    with pytest.raises(UsageError, match="there is auto, cpu, cuda and cuda:NUMBER"):
+        pick_device(name)
+
+
+def test_a_missing_gpu_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    assert pick_device("auto") == CPU
+    for name in ("cuda", "cuda:3"):
+        with pytest.raises(UsageError, match=f"--device {name}: torch sees 0 GPUs; use --device cpu"):
+            pick_device(name)

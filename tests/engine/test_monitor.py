@@ -1,0 +1,188 @@
+"""The metrics file and the guard's rules, fed with made-up steps: K = 64, ln K = 4.16."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from dinocli.engine.monitor import NON_FINITE_IN_A_ROW, Monitor, Timing, advice
+from dinocli.engine.plan import Now
+from dinocli.engine.probe import Look
+from dinocli.engine.step import StepStats
+from dinocli.quality.verdict import Scores
+
+LN_K = math.log(64)
+NOW = Now(1e-3, 2e-3, 0.04, 0.1, 0.04, 0.9, backbone_learns=True, prototypes_learn=True)
+HEALTHY = (3.0, 2.0, 3.5, 1.0, 1.0)  # loss, entropy, entropy of the mean target, gradient norm, finite
+UNIFORM = (LN_K, LN_K, LN_K, 0.1, 1.0)
+ONE_HOT = (0.01, 0.0, 0.01, 0.1, 1.0)
+BALANCED = (0.5, 0.01, LN_K, 0.1, 1.0)  # sure of each image, and not the same for all
+SKIPPED = (3.0, 2.0, 3.5, math.inf, 0.0)
+
+
+def monitor(path: Path | None = None, *, armed_at: int = 0, window: int = 3) -> Monitor:
+    return Monitor(path, prototypes=64, batch_size=8, armed_at=armed_at, window=window)
+
+
+def feed(guard: Monitor, *steps: tuple[float, ...], first: int = 1) -> str:
+    for number, values in enumerate(steps, first):
+        guard.add(number, StepStats(torch.tensor(values)), NOW, Timing(0.5, 0.1))
+    guard.flush()
+    return guard.trouble
+
+
+def look(step: int, *, std: float = 0.8, rank: float = 20.0, finite: bool = True) -> Look:
+    return Look(step, Scores(std, rank, 1.0, 0.5, 0.6, 1.0, finite), np.array([1.0, 0.5]))
+
+
+def lines(path: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+@pytest.mark.parametrize(("values", "word"), [(UNIFORM, "uniform collapse"), (ONE_HOT, "one-hot collapse")])
+def test_a_collapse_counts_once_it_has_lasted(values: tuple[float, ...], word: str) -> None:
+    assert feed(monitor(), *[values] * 2) == ""
+    assert feed(monitor(), values, values, HEALTHY, values, values) == "", "it has to last without a break"
+    assert word in feed(monitor(), *[values] * 3)
+
+
+@pytest.mark.parametrize("values", [UNIFORM, ONE_HOT])
+def test_a_collapse_before_the_guard_is_armed_does_not_count(values: tuple[float, ...]) -> None:
+    guard = monitor(armed_at=5)
+    assert feed(guard, *[values] * 7) == "", "steps 6 and 7 are only two"
+    assert feed(guard, values, first=8) != ""
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        HEALTHY,
+        BALANCED,
+        (1.05 * LN_K, 0.99 * LN_K, LN_K, 1.0, 1.0),  # near-uniform targets that the student misses
+        (LN_K, 0.97 * LN_K, LN_K, 1.0, 1.0),
+        (0.5, 0.03 * LN_K, 0.05, 1.0, 1.0),
+    ],
+)
+def test_healthy_runs_are_left_alone(values: tuple[float, ...]) -> None:
+    assert feed(monitor(), *[values] * 20) == ""
+
+
+@pytest.mark.parametrize("values", [SKIPPED, (math.nan, 2.0, 3.5, 1.0, 1.0)])
+def test_three_non_finite_steps_in_a_row_are_enough_armed_or_not(values: tuple[float, ...]) -> None:
+    few = NON_FINITE_IN_A_ROW - 1
+    assert feed(monitor(armed_at=99), *[values] * few, HEALTHY, *[values] * few) == ""
+    assert "not finite" in feed(monitor(armed_at=99), *[values] * NON_FINITE_IN_A_ROW)
+
+
+@pytest.mark.parametrize(("std", "rank", "words"), [(0.1, 20.0, "std fell from 0.8 to 0.1"), (0.8, 4.0, "20 to 4")])
+def test_features_that_fall_apart_in_two_looks_are_a_collapse(std: float, rank: float, words: str) -> None:
+    guard = monitor(armed_at=10)
+    guard.begin(look(0))
+    for seen in (look(10, std=std, rank=rank), look(20), look(30, std=std, rank=rank)):
+        guard.add_look(seen)
+    assert guard.trouble == "", "one bad look may be luck"
+    guard.add_look(look(40, std=std, rank=rank))
+    assert "features collapsed" in guard.trouble
+    assert words in guard.trouble
+
+
+def test_features_are_compared_with_the_start_and_not_before_the_guard_is_armed() -> None:
+    guard = monitor(armed_at=100)
+    guard.begin(look(0, std=0.2, rank=6.0))
+    for step in (10, 20, 30):
+        guard.add_look(look(step, std=0.01, rank=1.0))
+    assert guard.trouble == ""
+    healthy = monitor()
+    healthy.begin(look(0, std=0.2, rank=6.0))
+    for step in (10, 20, 30):
+        healthy.add_look(look(step, std=0.1, rank=4.0))
+    assert healthy.trouble == "", "small, but so was the start"
+
+
+def test_features_that_are_not_finite_are_trouble() -> None:
+    guard = monitor()
+    guard.begin(look(0))
+    guard.add_look(look(10))
+    guard.add_look(look(20, finite=False))
+    assert "not finite" in guard.trouble
+
+
+def test_rows_hold_the_shares_and_settings_of_their_step(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    guard = monitor(path)
+    path.write_text("of an older run\n")
+    guard.begin(look(0))
+    feed(guard, HEALTHY, SKIPPED)
+    start, row, skipped = lines(path)
+    assert start["step"] == 0
+    assert row == {
+        "step": 1,
+        "loss": 3.0,
+        "entropy": pytest.approx(2.0 / LN_K),
+        "kl": 1.0,
+        "marginal_entropy": pytest.approx(3.5 / LN_K),
+        "grad_norm": 1.0,
+        "skipped": False,
+        "lr": 1e-3,
+        "head_lr": 2e-3,
+        "weight_decay": 0.04,
+        "teacher_temp": 0.04,
+        "momentum": 0.9,
+        "seconds": 0.5,
+        "data_wait": 0.1,
+        "images_per_second": 16.0,
+    }
+    assert skipped["skipped"] is True
+    assert skipped["grad_norm"] is None, "JSON has no infinity"
+
+
+def test_nothing_is_written_before_the_flush(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    guard = monitor(path)
+    guard.begin(look(0))
+    guard.add(1, StepStats(torch.tensor(HEALTHY)), NOW, Timing(0.5, 0.1))
+    assert len(lines(path)) == 1
+    assert guard.last_step == 0
+    assert [row["step"] for row in guard.flush()] == [1]
+    assert guard.flush() == []
+    assert len(lines(path)) == 2
+    assert guard.last_step == 1
+
+
+def test_restore_cuts_the_file_and_brings_back_the_memory(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    guard = monitor(path)
+    guard.begin(look(0))
+    feed(guard, HEALTHY, UNIFORM, UNIFORM)
+    guard.add_look(look(3))
+    state = json.loads(json.dumps(guard.state()))
+    feed(guard, HEALTHY, HEALTHY, first=4)
+    with path.open("a") as file:
+        file.write('{"step": 6, "lo')  # killed in the middle of a line
+    again = monitor(path)
+    again.restore(state, 3)
+    assert [row["step"] for row in lines(path)] == [0, 1, 2, 3, 3]
+    assert [row["step"] for row in again.rows] == [1, 2, 3]
+    assert [seen.step for seen in again.looks] == [0, 3]
+    assert np.array_equal(again.looks[1].ranks_N, [1.0, 0.5])
+    assert "uniform" in feed(again, UNIFORM, first=4), "the two uniform steps before count"
+
+
+def test_other_processes_write_nothing_and_decide_the_same(tmp_path: Path) -> None:
+    silent = monitor(None)
+    silent.begin(look(0))
+    assert "uniform" in feed(silent, *[UNIFORM] * 3)
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_every_trouble_has_an_advice() -> None:
+    troubles = [feed(monitor(), *[values] * 3) for values in (UNIFORM, ONE_HOT, SKIPPED)]
+    words = [advice(trouble) for trouble in troubles]
+    assert len(set(words)) == 3
+    assert "teacher_momentum" in words[1]
+    assert "fp32" in words[2]
+    assert "learning rate" in advice("the features collapsed: rankme fell from 20 to 4")
+    assert "learning rate" in advice("the teacher gives features that are not finite")
