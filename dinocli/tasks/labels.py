@@ -10,6 +10,8 @@ from dinocli.errors import DataError
 Labels = dict[str, list[str]]
 """One list per label column, in the order of the images; an empty string where an image has no label."""
 
+_TOO_MANY = ""  # the column of what stands beyond the header
+
 
 def read_labels(spec: str, names: Sequence[str]) -> Labels:
     """Read the labels of images.
@@ -23,9 +25,10 @@ def read_labels(spec: str, names: Sequence[str]) -> Labels:
         DataError: If the file cannot be used, or no image has a label.
     """
     if spec == "folder":
-        return {"folder": [posixpath.basename(posixpath.dirname(name)).replace(".", "") for name in names]}
+        parents = [posixpath.basename(posixpath.dirname(name)) for name in names]
+        return {"folder": ["" if parent == "." else parent for parent in parents]}
     table = _read_csv(Path(spec))
-    columns = [column for column in next(iter(table.values())) if column != "path"]
+    columns = [column for column in next(iter(table.values())) if column not in ("path", _TOO_MANY)]
     empty: dict[str, str] = {}
     rows = [table.get(posixpath.normpath(name), empty) for name in names]
     if not any(rows):
@@ -36,7 +39,7 @@ def read_labels(spec: str, names: Sequence[str]) -> Labels:
 def _read_csv(path: Path) -> dict[str, dict[str, str]]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
+            rows = list(csv.DictReader(file, restkey=_TOO_MANY, restval=""))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"cannot read the labels {path}: {error}; give `folder` or a CSV") from None
     if not rows or "path" not in rows[0] or len(rows[0]) < 2:

@@ -1,0 +1,25 @@
+"""What several processes need; that they agree is shown by whole runs in `tests/tasks/test_resume.py`."""
+
+import pytest
+import torch
+import torch.distributed as dist
+
+from dinocli.engine.distributed import World, add_up, any_rank, from_main, join, leave, main_first
+
+
+def test_one_process_needs_none_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    world = join("cpu")
+    assert world == World(rank=0, size=1, local_rank=0)
+    assert world.is_main
+    assert not dist.is_initialized()
+    tensor = torch.arange(3.0)
+    assert add_up(tensor) is tensor
+    assert torch.equal(tensor, torch.arange(3.0))
+    assert (any_rank(True), any_rank(False)) == (True, False)
+    assert from_main(lambda: "word") == main_first(lambda: "word") == "word"
+    leave()
+
+
+def test_only_the_first_process_is_the_main_one() -> None:
+    assert [World(rank, 3, rank).is_main for rank in range(3)] == [True, False, False]

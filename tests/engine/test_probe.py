@@ -1,0 +1,36 @@
+import json
+
+import numpy as np
+import pytest
+
+from dinocli.engine.probe import Look, probe_indices
+from dinocli.quality.verdict import Scores
+
+
+@pytest.mark.parametrize(("images", "wanted"), [(100, 30), (60, 30), (5_000, 1_000)])
+def test_guard_and_verdict_share_no_image_where_there_are_enough(images: int, wanted: int) -> None:
+    guard, verdict = probe_indices(images, wanted, seed=0)
+    assert len(guard) == len(verdict) == wanted
+    assert not set(guard) & set(verdict)
+
+
+@pytest.mark.parametrize(("images", "wanted"), [(8, 30), (40, 30), (1, 8), (59, 30)])
+def test_a_small_folder_gives_what_it_has_to_both(images: int, wanted: int) -> None:
+    guard, verdict = probe_indices(images, wanted, seed=0)
+    assert len(guard) == len(verdict) == min(images, wanted)
+    assert set(guard) | set(verdict) == set(range(images)), "every image is used by one of them"
+
+
+def test_choices_are_sorted_without_repetition_and_a_function_of_the_seed() -> None:
+    first, again, other = (probe_indices(500, 50, seed) for seed in (0, 0, 1))
+    assert first == again != other
+    for indices in first:
+        assert indices == sorted(set(indices))
+        assert 0 <= indices[0] <= indices[-1] < 500
+
+
+def test_a_look_comes_back_from_json() -> None:
+    look = Look(7, Scores(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, finite=True), np.array([1.0, 0.25]))
+    back = Look.from_dict(json.loads(json.dumps(look.to_dict())))
+    assert (back.step, back.scores) == (look.step, look.scores)
+    assert np.array_equal(back.ranks_N, look.ranks_N)

@@ -1,0 +1,91 @@
+from pathlib import Path
+
+import pytest
+
+from dinocli.errors import UsageError
+from dinocli.tasks.run_folder import RUNS, RunFolder, mark_latest, open_run
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def opened(first_input: str = "./my images", out: str = "", *, resume: bool = False, force: bool = False) -> RunFolder:
+    return open_run("pretrain", first_input, out, resume=resume, force=force)
+
+
+def start(folder: RunFolder, status: str = "running") -> RunFolder:
+    folder.clear()
+    folder.recipe.write_text("")
+    folder.write({"status": status})
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("first_input", "stem"),
+    [
+        ("./my images", "my_images"),
+        ("data/steel/", "steel"),
+        ("scans/*.png", "png"),
+        ("@list.txt", "list.txt"),
+        ("-", "stdin"),
+        ("x" * 99, "x" * 40),
+    ],
+)
+def test_the_name_is_command_folder_date(first_input: str, stem: str) -> None:
+    folder = opened(first_input)
+    assert folder.path.parent == RUNS
+    assert folder.path.name.startswith(f"pretrain-{stem}-2")
+    assert not folder.path.exists(), "choosing creates nothing"
+
+
+def test_two_runs_of_one_second_get_two_folders() -> None:
+    names = {start(opened()).path for _ in range(3)}
+    assert len(names) == 3
+
+
+def test_a_taken_folder_is_refused_unless_forced(home: Path) -> None:
+    (home / "out").mkdir()
+    assert opened(out="out").path == Path("out"), "empty is free"
+    (home / "out" / "mine.txt").write_text("")
+    with pytest.raises(UsageError, match="out is not empty; add --resume to go on, --force to replace it"):
+        opened(out="out")
+    assert opened(out="out", force=True).path == Path("out")
+
+
+def test_clear_takes_what_is_ours_and_leaves_the_rest(home: Path) -> None:
+    folder = start(RunFolder(home / "out"))
+    for own in (folder.metrics, folder.views, folder.report, folder.bad, folder.path / "mine.txt"):
+        own.write_text("")
+    for own in (folder.checkpoints, folder.backbone):
+        own.mkdir()
+        (own / "file").write_text("")
+    folder.clear()
+    assert [path.name for path in folder.path.iterdir()] == ["mine.txt"]
+
+
+def test_resume_takes_the_newest_unfinished_run_of_this_input(home: Path) -> None:
+    for name, status in (("1", "interrupted"), ("2", "running"), ("3", "finished")):
+        start(RunFolder(RUNS / f"pretrain-steel-2026010{name}-000000"), status)
+    start(RunFolder(RUNS / "pretrain-wood-20260109-000000"))
+    assert opened("steel", resume=True).path.name == "pretrain-steel-20260102-000000"
+    with pytest.raises(UsageError, match=r"no unfinished run runs/pretrain-glass-\*; say which one with --out"):
+        opened("glass", resume=True)
+    assert opened("steel", "some/out", resume=True).path == Path("some/out")
+
+
+def test_a_run_has_started_once_its_manifest_and_recipe_are_there(home: Path) -> None:
+    folder = RunFolder(home / "out")
+    assert not folder.has_started
+    assert start(folder).has_started
+    assert folder.read() == {"schema": 1, "status": "running"}
+    folder.recipe.unlink()
+    assert not folder.has_started
+
+
+def test_latest_is_a_text_file_with_the_absolute_path(home: Path) -> None:
+    for name in ("first", "second"):
+        mark_latest(RunFolder(Path(name)))
+    assert (home / "runs" / "latest").read_text() == f"{home / 'second'}\n"
