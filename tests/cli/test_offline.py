@@ -1,0 +1,35 @@
+"""Nothing asks the network: no telemetry, no look for news, no weights where none are wanted."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from dinocli import __version__
+from tests.cli.commands import Result, dinocli, environment
+
+
+def test_the_ban_bans(no_network: dict[str, str]) -> None:
+    for call in ("socket.create_connection(('127.0.0.1', 9))", "socket.getaddrinfo('example.invalid', 80)"):
+        command = [sys.executable, "-c", f"import socket; {call}"]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment(no_network), timeout=60)
+        assert "AssertionError: asked the network" in done.stderr
+
+
+def test_a_whole_run_asks_nobody(finished: Result) -> None:
+    assert finished.code == 0, finished.err
+    assert "network" not in finished.err
+
+
+def test_doctor_asks_nobody(no_network: dict[str, str], tmp_path: Path) -> None:
+    done = dinocli("doctor", "--json", cwd=tmp_path, env=no_network)
+    assert (done.code, done.err) == (0, "")
+    found = json.loads(done.out)
+    assert found["schema"] == 1
+    assert found["dinocli"] == __version__
+    assert found["cpu_threads"] == 1
+    assert {"torch", "timm", "kornia", "gpus", "formats", "extras", "extras_missing", "canvas_cache", "offline"} <= set(
+        found
+    )
+    assert found["torch"] != "missing"
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,55 @@
+"""Ctrl-C and SIGTERM end a run after a checkpoint, and `--resume` goes on from there."""
+
+import json
+import signal
+import tomllib
+from pathlib import Path
+
+from tests.cli.commands import TINY, Running, start_warm, warm
+
+STEPS = 60
+
+
+def after_some_steps(running: Running, run: Path, steps: int) -> None:
+    """Wait until the metrics file has this step."""
+    running.wait_for(run / "metrics.jsonl")
+    while f'"step": {steps}, "loss"' not in (run / "metrics.jsonl").read_text():
+        assert running.process.is_alive(), running.err.read_text()
+
+
+def test_two_interruptions_and_the_run_is_whole(images: Path, tmp_path: Path) -> None:
+    command = ("pretrain", images, *TINY, "--steps", str(STEPS), "-s", "run.log_every=1", "--out", "run")
+    run = tmp_path / "run"
+    resumed: tuple[str, ...] = ()
+    done_before = 0
+    for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
+        running = start_warm(*command, *resumed, cwd=tmp_path)
+        after_some_steps(running, run, done_before + 3)
+        running.signal(number)
+        stopped = running.wait()
+        assert stopped.code == code, stopped.err
+        assert stopped.out == ""
+        line = stopped.err.splitlines()[-1]
+        assert line.startswith("dinocli: stopped by a signal after step ")
+        assert line.endswith(f"of {STEPS}; saved in run; run the same command with --resume to go on")
+        assert "Traceback" not in stopped.err
+        assert (run / "checkpoints" / "last.pt").is_file()
+        assert json.loads((run / "run.json").read_text())["status"] == "interrupted"
+        done_before = int(line.split("after step ")[1].split()[0])
+        resumed = ("--resume",)
+    assert 6 <= done_before < STEPS
+    finished = warm(*command, "--resume", cwd=tmp_path)
+    assert (finished.code, finished.out) == (0, "run\n"), finished.err
+    assert f"going on after step {done_before} of {STEPS}" in finished.err
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows if "loss" in row] == list(range(1, STEPS + 1))
+    manifest = json.loads((run / "run.json").read_text())
+    assert manifest["status"] == "finished"
+    assert manifest["outcome"]["steps"] == STEPS
+    assert tomllib.loads((run / "recipe.toml").read_text())["run"]["steps"] == STEPS
+
+
+def test_resume_finds_nothing_to_go_on_with(images: Path, tmp_path: Path) -> None:
+    done = warm("pretrain", images, *TINY, "--resume", cwd=tmp_path)
+    assert done.code == 2
+    assert "no unfinished run runs/pretrain-images-*" in done.err
