@@ -8,6 +8,7 @@ from torch import Tensor
 
 from dinocli.data.loader import Batch
 from dinocli.engine.build import set_stage
+from dinocli.engine.distributed import World
 from dinocli.engine.step import Learner, mixed_seed, train_step
 from dinocli.models.head import DinoNetwork
 from tests.engine.learners import batch_of, tiny_learner
@@ -163,17 +164,22 @@ def test_the_teacher_sees_the_global_views_alone() -> None:
     assert seen == [(8, 3, 32, 32)]
 
 
-def test_stochastic_depth_is_a_function_of_seed_and_step_alone() -> None:
-    losses = []
-    for noise in (0, 1):
-        torch.manual_seed(noise)
-        learner = tiny_learner("model.drop_path=0.5")
-        torch.rand(noise + 1)
-        losses.append(float(train_step(learner, batch_of(4), 3).values_5[0]))
-    assert losses[0] == losses[1]
-    other = tiny_learner("model.drop_path=0.5", "run.seed=0")
-    other.seed = 5
-    assert float(train_step(other, batch_of(4), 3).values_5[0]) != losses[0]
+def depth_loss(step: int, *, seed: int = 0, rank: int = 0, noise: int = 0) -> float:
+    """The loss of fixed views under stochastic depth: nothing but the dropped paths can change it."""
+    torch.manual_seed(noise)
+    learner = tiny_learner("model.drop_path=0.5")
+    torch.rand(noise + 1)
+    learner.seed, learner.world = seed, World(rank)
+    views = torch.randn(12, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    learner.views = lambda *_, **__: [views]  # type: ignore[assignment]
+    learner.views.count = 3
+    return float(train_step(learner, batch_of(4), step).values_5[0])
+
+
+def test_stochastic_depth_is_a_function_of_seed_step_and_process_alone() -> None:
+    first = depth_loss(3)
+    assert depth_loss(3, noise=1) == first
+    assert first not in (depth_loss(4), depth_loss(3, seed=5), depth_loss(3, rank=1))
 
 
 def test_a_step_leaves_the_global_generator_alone() -> None:
