@@ -40,8 +40,6 @@ def extract(backbone: Backbone, batches: Iterable[Tensor], *, autocast: torch.dt
 
 
 def _pooled(backbone: Backbone, x_b3HW: Tensor, autocast: torch.dtype | None) -> Tensor:
-    if not backbone.is_vit:
-        x_b3HW = x_b3HW.contiguous(memory_format=torch.channels_last)
     with torch.autocast(x_b3HW.device.type, dtype=autocast, enabled=autocast is not None):
         features: Tensor = backbone(x_b3HW)
     return features.float()

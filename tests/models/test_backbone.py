@@ -209,3 +209,34 @@ def test_an_unknown_name_gets_the_nearest() -> None:
 def test_a_model_that_cannot_be_a_backbone_says_so() -> None:
     with pytest.raises(WeightsError, match="vit_tiny_r_s16_p8_224 gives no pooled feature"):
         create_backbone("vit_tiny_r_s16_p8_224")
+
+
+@pytest.mark.parametrize(("name", "is_last"), [("resnet10t", True), ("vit_tiny_patch16_224", False)])
+def test_convnets_keep_the_channels_of_a_pixel_together(name: str, is_last: bool) -> None:
+    """In weights, activations and gradients, and in the copy that becomes the teacher."""
+    backbone = create_backbone(name)
+    seen: list[bool] = []
+    for module in backbone.modules():
+        if isinstance(module, nn.Conv2d):
+            module.register_forward_pre_hook(lambda _, args: seen.append(_is_last(args[0])))
+    backbone(torch.randn(2, 3, 64, 64)).sum().backward()
+    assert seen
+    assert set(seen) == {is_last}
+    for network in (backbone, copy.deepcopy(backbone)):
+        kernels = [p for p in network.parameters() if p.ndim == 4 and min(p.shape[1:]) > 1]
+        assert {_is_last(p) for p in kernels} == {is_last}
+    grads = [p.grad for p in backbone.parameters() if p.ndim == 4 and p.grad is not None and min(p.shape[1:]) > 1]
+    assert grads
+    assert {_is_last(grad) for grad in grads} == {is_last}
+
+
+def _is_last(tensor: Tensor) -> bool:
+    return tensor.is_contiguous(memory_format=torch.channels_last) and not tensor.is_contiguous()
+
+
+def test_the_order_of_memory_survives_loading() -> None:
+    source, target = create_backbone("resnet10t"), create_backbone("resnet10t")
+    plain = {key: value.contiguous() for key, value in source.state_dict().items()}
+    target.load_state_dict(plain)
+    assert all(torch.equal(value, plain[key]) for key, value in target.state_dict().items())
+    assert all(_is_last(p) for p in target.parameters() if p.ndim == 4 and min(p.shape[1:]) > 1)
