@@ -70,7 +70,7 @@ def warm(
         arguments: The command line.
         cwd: Where; the streams are kept in files below it.
         stdin: What it can read.
-        env: More environment, for what is read late.
+        env: More environment, for what is read late. PYTHON is what the command takes for its interpreter.
         stdout: A device to write to instead of a file, such as a terminal.
         stderr: Likewise.
     """
@@ -146,7 +146,7 @@ def _child(arguments: list[str], cwd: str, stdin: str, out: str, err: str, env: 
             os.dup2(files.enter_context(open(path, mode)).fileno(), target)
     sys.stdin = io.TextIOWrapper(open(stdin, "rb"))  # noqa: SIM115
     sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False, buffering=1)  # noqa: SIM115
-    sys.argv = ["dinocli", *arguments]
+    sys.argv, sys.executable = ["dinocli", *arguments], env.get("PYTHON", sys.executable)
     main()
 
 

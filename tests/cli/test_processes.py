@@ -1,0 +1,74 @@
+"""Several processes, as `torchrun` and `--gpus N` start them: one run, one voice, one exit code."""
+
+import json
+import signal
+import socket
+import time
+from pathlib import Path
+
+from tests.cli.commands import TINY, Result, Running, start_warm, warm
+
+FAKE_PYTHON = """#!/bin/sh
+echo "$RANK of $WORLD_SIZE: $*" >> "$0.log"
+"""
+
+
+def start_two(*arguments: str | Path, cwd: Path) -> list[Running]:
+    """Start a command twice with the environment that `torchrun` gives to two processes."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = str(free.getsockname()[1])
+    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": port}
+    return [
+        start_warm(*arguments, cwd=cwd, env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)}) for rank in range(2)
+    ]
+
+
+def two(*arguments: str | Path, cwd: Path) -> list[Result]:
+    return [running.wait() for running in start_two(*arguments, cwd=cwd)]
+
+
+def test_two_processes_are_interrupted_together_and_go_on_together(images: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    command = ("pretrain", images, *TINY, "--steps", "30", "-s", "run.log_every=1", "--out", "run")
+    both = start_two(*command, cwd=tmp_path)
+    both[0].wait_for(run / "metrics.jsonl")
+    while '"loss"' not in (run / "metrics.jsonl").read_text():
+        assert both[0].process.is_alive(), both[0].err.read_text()
+        time.sleep(0.01)
+    both[1].signal(signal.SIGTERM)  # one of them alone: the others have to stop after the same step
+    main, other = (running.wait() for running in both)
+    assert (main.code, other.code) == (143, 143), main.err + other.err
+    assert main.err.count("run the same command with --resume to go on") == 1
+    assert json.loads((run / "run.json").read_text())["status"] == "interrupted"
+
+    main, other = two(*command, "--resume", cwd=tmp_path)
+    assert (main.code, main.out) == (0, "run\n"), main.err
+    assert (other.code, other.out) == (0, ""), other.err
+    manifest = json.loads((run / "run.json").read_text())
+    assert (manifest["status"], manifest["processes"]) == ("finished", 2)
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows if "loss" in row] == list(range(1, 31))
+
+
+def test_gpus_starts_them(images: Path, tmp_path: Path) -> None:
+    done = warm("pretrain", images, *TINY, "--steps", "2", "--gpus", "2", "--out", "run", cwd=tmp_path)
+    assert (done.code, done.out) == (0, "run\n"), done.err
+    assert done.err.count("12 images in ") == 1, "the main process alone speaks"
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["processes"] == 2
+
+
+def fake_python(folder: Path, then: str) -> dict[str, str]:
+    """Make something that `--gpus` starts in place of Python: it writes down its arguments, then does as told."""
+    path = folder / "python"
+    path.write_text(FAKE_PYTHON + then)
+    path.chmod(0o755)
+    return {"PYTHON": str(path)}
+
+
+def test_gpus_passes_the_command_on_and_the_first_ones_exit_code_back(images: Path, tmp_path: Path) -> None:
+    env = fake_python(tmp_path, "[ $RANK = 0 ] && exit 5\nsleep 60\n")
+    done = warm("pretrain", images, "--gpus", "2", "--steps", "3", cwd=tmp_path, env=env)
+    assert (done.code, done.out) == (5, ""), done.err
+    lines = sorted((tmp_path / "python.log").read_text().splitlines())
+    assert lines == [f"{rank} of 2: -m dinocli pretrain {images} --steps 3" for rank in range(2)]
