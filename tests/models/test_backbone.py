@@ -46,6 +46,7 @@ def test_every_family_at_two_sizes(name: str, sides: tuple[int, int], dim: int, 
 def test_native_size_is_timm_unchanged(name: str) -> None:
     backbone = create_backbone(name).eval()
     x = torch.randn(1, 3, *backbone.model.pretrained_cfg["input_size"][1:])
+    x = x if backbone.is_vit else x.to(memory_format=torch.channels_last)  # another order is rounded differently
     with torch.no_grad():
         assert torch.equal(backbone(x), backbone.model(x))
         if backbone.is_vit:
@@ -213,7 +214,7 @@ def test_a_model_that_cannot_be_a_backbone_says_so() -> None:
 
 @pytest.mark.parametrize(("name", "is_last"), [("resnet10t", True), ("vit_tiny_patch16_224", False)])
 def test_convnets_keep_the_channels_of_a_pixel_together(name: str, is_last: bool) -> None:
-    """In weights, activations and gradients, and in the copy that becomes the teacher."""
+    """In activations, and not in weights and their gradients: fused optimizers walk through both as they lie."""
     backbone = create_backbone(name)
     seen: list[bool] = []
     for module in backbone.modules():
@@ -222,21 +223,9 @@ def test_convnets_keep_the_channels_of_a_pixel_together(name: str, is_last: bool
     backbone(torch.randn(2, 3, 64, 64)).sum().backward()
     assert seen
     assert set(seen) == {is_last}
-    for network in (backbone, copy.deepcopy(backbone)):
-        kernels = [p for p in network.parameters() if p.ndim == 4 and min(p.shape[1:]) > 1]
-        assert {_is_last(p) for p in kernels} == {is_last}
-    grads = [p.grad for p in backbone.parameters() if p.ndim == 4 and p.grad is not None and min(p.shape[1:]) > 1]
-    assert grads
-    assert {_is_last(grad) for grad in grads} == {is_last}
+    assert all(p.is_contiguous() for p in backbone.parameters())
+    assert all(p.grad.is_contiguous() for p in backbone.parameters() if p.grad is not None)
 
 
 def _is_last(tensor: Tensor) -> bool:
     return tensor.is_contiguous(memory_format=torch.channels_last) and not tensor.is_contiguous()
-
-
-def test_the_order_of_memory_survives_loading() -> None:
-    source, target = create_backbone("resnet10t"), create_backbone("resnet10t")
-    plain = {key: value.contiguous() for key, value in source.state_dict().items()}
-    target.load_state_dict(plain)
-    assert all(torch.equal(value, plain[key]) for key, value in target.state_dict().items())
-    assert all(_is_last(p) for p in target.parameters() if p.ndim == 4 and min(p.shape[1:]) > 1)

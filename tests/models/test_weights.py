@@ -48,6 +48,7 @@ def test_a_saved_folder_is_the_same_network_in_timm_and_here(name: str, side: in
     again.eval()
     x = torch.randn(1, 3, side, side)
     small = torch.randn(1, 3, 96, 96)
+    x = x if backbone.is_vit else x.to(memory_format=torch.channels_last)  # another order is rounded differently
     with torch.no_grad():
         assert torch.equal(twin(x), backbone(x))
         assert torch.equal(again(x), backbone(x))
