@@ -1,0 +1,159 @@
+"""What README, CHANGELOG and the help promise is there: commands, options, files, links."""
+
+import ast
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+import dinocli
+from dinocli.cli.app import EPILOG, app
+from dinocli.config.load import load_recipe, recipe_names
+from dinocli.tasks.run_folder import RunFolder
+
+ROOT = Path(__file__).resolve().parents[1]
+if not (ROOT / "CONTRIBUTING.md").is_file():
+    pytest.skip("the documents are in the repository alone", allow_module_level=True)
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+CHANGELOG = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+DOCUMENTS = sorted(ROOT.glob("*.md"))
+HOSTS = {"arxiv.org", "github.com", "keepachangelog.com", "semver.org", "www.apache.org", "127.0.0.1", "hub.invalid"}
+
+
+def blocks(text: str, language: str) -> list[str]:
+    fenced = re.findall(r"^```(\w*)\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    return [inner for word, inner in fenced if word == language]
+
+
+def command_lines(text: str) -> list[str]:
+    """Take every `dinocli ...` out of a piece of shell: without comments, pipes and what surrounds it."""
+    found = []
+    for line in text.replace("\\\n", " ").splitlines():
+        line = re.sub(r"\s#.*", "", line)
+        found += re.findall(r"(?<![\w/.-])dinocli [^|)&;>]*", line)
+    return [line.strip() for line in found]
+
+
+def walk(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
+    inner = getattr(command, "commands", {})
+    if not inner:
+        yield " ".join(path), command
+    for name, sub in inner.items():
+        yield from walk(sub, (*path, name))
+
+
+COMMANDS = dict(walk(typer.main.get_command(app)))
+IN_DOCUMENTS = [
+    (path.name, line)
+    for path in DOCUMENTS
+    for block in blocks(path.read_text(encoding="utf-8"), "sh")
+    for line in command_lines(block)
+]
+IN_HELP = [(name, line) for name, command in COMMANDS.items() for line in command_lines(command.epilog or "")]
+
+
+def test_the_walk_saw_the_documents() -> None:
+    assert {"README.md", "CHANGELOG.md", "CONTRIBUTING.md", "LOG.md"} <= {path.name for path in DOCUMENTS}
+    assert len(IN_DOCUMENTS) > 12
+    assert len(IN_HELP) >= len(COMMANDS) >= 6
+
+
+@pytest.mark.parametrize(("where", "line"), IN_DOCUMENTS + IN_HELP)
+def test_every_command_line_can_be_typed(where: str, line: str) -> None:
+    _, *arguments = shlex.split(line)
+    command: Any = typer.main.get_command(app)
+    while hasattr(command, "commands"):
+        assert arguments[0] in command.commands, f"{where}: no command {arguments[0]}"
+        command = command.commands[arguments.pop(0)]
+    context = command.make_context(command.name, list(arguments))  # parses, and raises on an unknown option
+    names = [*(context.params.get("recipe") or []), *(context.params.get("names") or [])]
+    shipped = [name for name in names if not name.endswith(".toml")]
+    load_recipe(shipped, context.params.get("settings") or [])  # raises on an unknown recipe or setting
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_is_in_the_readme_and_the_changelog(name: str) -> None:
+    last = name.split()[-1]
+    assert any(line.startswith(f"dinocli {name}") for _, line in IN_DOCUMENTS) or f"`dinocli {name}`" in README
+    assert re.search(rf"dinocli {name.split()[0]}[^\n]*\b{last}\b|dinocli {name}\b", CHANGELOG)
+
+
+def test_every_recipe_is_in_the_changelog() -> None:
+    for name in recipe_names():
+        assert f"`{name}`" in CHANGELOG
+
+
+def test_the_changelog_has_entries() -> None:
+    title, *sections = re.split(r"^## ", CHANGELOG, flags=re.MULTILINE)
+    assert title.startswith("# Changelog")
+    newest = sections[0]
+    assert re.match(rf"\[(Unreleased|{re.escape(dinocli.__version__)})\]", newest)
+    assert re.search(r"^### (Added|Changed|Fixed|Removed|Deprecated|Security)\n\n- \w*", newest, re.MULTILINE)
+
+
+def test_the_tree_of_the_readme_is_the_folder() -> None:
+    (tree,) = (block for block in blocks(README, "") if block.startswith("dinocli/\n"))
+    inside: set[str] = set()
+    outside: set[str] = set()
+    for line in tree.splitlines()[1:]:
+        names = re.split(r"\s{2,}", line.strip())[0].split()
+        (inside if line.startswith(" ") else outside).update(name.rstrip("/") for name in names)
+    hidden = {"__init__.py", "__main__.py", "__pycache__", "py.typed", "_recipes"}
+    assert inside == {path.name for path in (ROOT / "dinocli").iterdir()} - hidden
+    assert len(inside) > 8
+    assert {"recipes", "demo", "benchmarks", "tests"} <= outside
+    assert all((ROOT / name).is_dir() for name in outside)
+
+
+def test_the_readme_shows_what_a_run_leaves() -> None:
+    (tree,) = (block for block in blocks(README, "") if block.startswith("runs/"))
+    shown = {line.split()[0].rstrip("/") for line in tree.splitlines()[1:]}
+    own = {path.name for path in vars(RunFolder(Path("run"))).values()} - {"run", "images.bad.csv"}
+    assert shown == own
+
+
+def test_the_readme_knows_the_exit_codes() -> None:
+    text = README[README.index("Exit codes:") :].split("\n\n")[0]
+    codes = re.findall(r"\b(\d+) (?:done|a |usage|data|weights|training|cannot|Ctrl)", text.replace("\n", " "))
+    assert codes == re.findall(r"(\d+) (?:done|a |usage|data|weights|training|cannot|Ctrl)", EPILOG)
+    assert len(codes) == 8
+    assert "143" in text
+
+
+def test_the_python_of_the_readme_names_what_is_public() -> None:
+    examples = blocks(README, "python")
+    assert examples
+    for example in examples:
+        used = {
+            node.attr
+            for node in ast.walk(ast.parse(example))
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "dinocli"
+        }
+        assert used
+        assert used <= set(dinocli.__all__)
+        assert all(hasattr(dinocli, name) for name in used)
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_links_lead_somewhere(path: Path) -> None:
+    for target in re.findall(r"\]\(([^)]+)\)", path.read_text(encoding="utf-8")):
+        if not target.startswith("http"):
+            assert (ROOT / target.split("#")[0]).exists(), target
+
+
+def test_nothing_unfinished_private_or_unexpectedly_remote() -> None:
+    parts = ("dinocli", "recipes", "tests", "demo", "benchmarks")
+    files = [path for part in parts for path in (ROOT / part).rglob("*") if path.suffix in (".py", ".toml", ".css")]
+    assert len(files) > 80
+    unfinished = re.compile("TO" + "DO|FIX" + r"ME|\bX{3}\b")
+    private = re.compile(r"""(?:^|["'`=( ])/(?:home|root|Users|work|mnt)/\w""", re.MULTILINE)
+    for path in [*files, *DOCUMENTS, ROOT / "Makefile", ROOT / "pyproject.toml"]:
+        text = path.read_text(encoding="utf-8")
+        assert not unfinished.search(text), path
+        assert not private.search(text), path
+        assert set(re.findall(r"https?://([\w.-]+)", text)) <= HOSTS, path
