@@ -98,7 +98,9 @@ class Running:
     def wait(self) -> Result:
         self.process.join(120)
         code = self.process.exitcode
-        assert code is not None, "still running after two minutes"
+        if code is None:
+            self.process.kill()
+            raise AssertionError(f"still running after two minutes: {self.err.read_text()}")
         texts = [path.read_text() if path.is_file() else "" for path in (self.out, self.err)]
         return Result(code, *texts)
 

@@ -10,6 +10,7 @@ from tests.cli.commands import TINY, Result, Running, start_warm, warm
 
 FAKE_PYTHON = """#!/bin/sh
 echo "$RANK of $WORLD_SIZE: $*" >> "$0.log"
+while [ "$(wc -l < "$0.log")" -lt 2 ]; do sleep 0.01; done
 """
 
 
