@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -30,9 +31,9 @@ from dinocli.models.weights import WeightsInfo
 TRIAL_IMAGES = 4
 
 
-def facts_of(images: int, backbone: Backbone, info: WeightsInfo) -> Facts:
+def facts_of(images: int, backbone: Backbone, info: WeightsInfo, world: World) -> Facts:
     """Gather what the automatic values depend on."""
-    return Facts(images=images, pretrained=info.pretrained, convnet=backbone.has_batch_norm)
+    return Facts(images, info.pretrained, convnet=backbone.has_batch_norm, processes=world.size)
 
 
 def preprocess_of(survey: Survey, recipe: Recipe, info: WeightsInfo) -> Preprocess:
@@ -81,7 +82,12 @@ def build_views(recipe: Recipe, preprocess: Preprocess) -> MultiCrop:
 
 def build_precision(recipe: Recipe, backbone: Backbone, device: torch.device, world: World) -> Precision:
     """Choose precision and attention kernels: what the recipe says, or the fastest of a short trial on this machine."""
-    choices = candidates(device, recipe.run.precision, recipe.run.attention, backbone.is_vit)
+    own = not recipe.model.grad_checkpointing
+    attention = recipe.run.attention if own else "fused"
+    choices = [
+        replace(choice, own_kernels=own)
+        for choice in candidates(device, recipe.run.precision, attention, backbone.is_vit)
+    ]
     if len(choices) == 1:
         return choices[0]
     model = copy.deepcopy(backbone).to(device).train()
@@ -94,8 +100,8 @@ def build_precision(recipe: Recipe, backbone: Backbone, device: torch.device, wo
         features.float().square().mean().backward()
 
     chosen = fastest(choices, trial)
-    name, attention = from_main(lambda: (chosen.name, chosen.attention))
-    return Precision(device, name, attention)
+    name, kernel = from_main(lambda: (chosen.name, chosen.attention))
+    return Precision(device, name, kernel, own)
 
 
 def build_learner(

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from dinocli.engine.kernels import Kernels
 from dinocli.errors import UsageError
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -44,19 +44,24 @@ class Precision:
     Args:
         device: Where.
         name: fp32, bf16 or fp16.
-        attention: `fused` leaves the choice of the kernel to torch; `math` forces plain matrix products, whose backward
-            pass is faster on some CPUs.
+        attention: `fused` leaves the choice of the kernel to torch; `math` takes plain matrix products, faster on
+            some CPUs.
+        own_kernels: Use `Kernels` where they help; off with gradient checkpointing, which cannot have them.
     """
 
     device: torch.device
     name: str
     attention: str
+    own_kernels: bool = True
 
     @contextlib.contextmanager
     def autocast(self) -> Iterator[None]:
         """Compute in this precision, with these kernels."""
-        kernels = sdpa_kernel([SDPBackend.MATH]) if self.attention == "math" else contextlib.nullcontext()
-        with kernels, torch.autocast(self.device.type, dtype=DTYPES.get(self.name), enabled=self.name in DTYPES):
+        half, plain = self.name in DTYPES, self.attention == "math"
+        kernels: contextlib.AbstractContextManager[object] = contextlib.nullcontext()
+        if self.own_kernels and (plain or (half and self.device.type == "cpu")):
+            kernels = Kernels(plain_attention=plain, depthwise_float32=self.device.type == "cpu")
+        with kernels, torch.autocast(self.device.type, dtype=DTYPES.get(self.name), enabled=half):
             yield
 
     def scaler(self) -> torch.amp.GradScaler | None:

@@ -129,8 +129,8 @@ class Backbone(nn.Module):
     def _features(self, x_B3HW: Tensor) -> Tensor:
         """Run the model up to its pooling, with a position embedding of the right size."""
         self._check_size(x_B3HW.shape[2], x_B3HW.shape[3])
-        # Convolutions are 1.5 times as fast with the channels of a pixel side by side, and what follows keeps the order of
-        # the input. Weights keep torch's: fused optimizers and safetensors take for granted that all agree on one.
+        # Convolutions are 1.5 times as fast with the channels of a pixel side by side; what follows keeps that order
+        # of the input. Weights keep torch's: fused optimizers and safetensors take for granted that all agree on one.
         x_B3HW = x_B3HW.contiguous(memory_format=self._memory_format)
         if not self._resamples or self._grid(x_B3HW) == self.model.patch_embed.grid_size:
             plain: Tensor = self.model.forward_features(x_B3HW)
