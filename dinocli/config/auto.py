@@ -31,11 +31,13 @@ class Facts:
         images: Readable images in the folder.
         pretrained: The run continues from weights; false when it starts from scratch.
         convnet: The backbone has batch norm.
+        processes: That share a batch.
     """
 
     images: int
     pretrained: bool
     convnet: bool
+    processes: int = 1
 
 
 def resolve(recipe: Recipe, facts: Facts) -> Recipe:
@@ -51,7 +53,8 @@ def resolve(recipe: Recipe, facts: Facts) -> Recipe:
         if getattr(getattr(recipe, section), name) == "auto":
             values[key] = answer
 
-    batch = batch_size(facts) if recipe.run.batch_size == "auto" else recipe.run.batch_size
+    parts = facts.processes * recipe.optim.accumulate
+    batch = batch_size(facts, parts) if recipe.run.batch_size == "auto" else recipe.run.batch_size
     steps = default_steps(facts, batch) if recipe.run.steps == "auto" else recipe.run.steps
     lr = learning_rate(facts, batch) if recipe.optim.lr == "auto" else recipe.optim.lr
     settle("run.batch_size", batch)
@@ -67,10 +70,15 @@ def resolve(recipe: Recipe, facts: Facts) -> Recipe:
     return with_values(recipe, values)
 
 
-def batch_size(facts: Facts) -> int:
-    """Give the images of a step: a multiple of 8 where the folder allows, never more than half of the folder."""
+def batch_size(facts: Facts, parts: int = 1) -> int:
+    """Give the images of a step: a multiple of 8 where the folder allows, and not more than half of the folder.
+
+    Args:
+        facts: The folder.
+        parts: Equal parts that processes and accumulation cut it into; each gets at least one image.
+    """
     wanted = round(_between(BATCH, facts.images) / 8) * 8
-    return max(2, min(wanted, facts.images // 2))
+    return max(2, parts, min(wanted, facts.images // 2) // parts * parts)
 
 
 def default_steps(facts: Facts, batch: int) -> int:

@@ -94,7 +94,7 @@ def estimate(job: Job, watcher: Watcher, stdin: BinaryIO | None = None) -> Estim
 
 def _settle_for(ground: Ground, job: Job, images: int) -> None:
     """Resolve the recipe for the whole folder, not for the few images of the trial."""
-    facts = replace(facts_of(images, ground.backbone, ground.info), images=images)
+    facts = facts_of(images, ground.backbone, ground.info, ground.world)
     measured = {"run.precision": ground.precision.name, "run.attention": ground.precision.attention}
     ground.recipe = with_values(resolve(job.recipe, facts), measured)
 

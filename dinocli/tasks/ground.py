@@ -85,7 +85,7 @@ class Ground:
 
     def settle(self, asked: Recipe) -> None:
         """Resolve a recipe for these images and weights, with the precision that was chosen."""
-        resolved = resolve(asked, facts_of(len(self.store), self.backbone, self.info))
+        resolved = resolve(asked, facts_of(len(self.store), self.backbone, self.info, self.world))
         measured = {"run.precision": self.precision.name, "run.attention": self.precision.attention}
         self.recipe = with_values(resolved, measured)
 

@@ -18,7 +18,7 @@ from dinocli.errors import UsageError
 from dinocli.files import write_whole
 from dinocli.report.sheet import contact_sheet
 from dinocli.tasks.ground import CHANGE_NOTHING, Ground, Job
-from dinocli.tasks.run_folder import RunFolder
+from dinocli.tasks.run_folder import ENDED, RunFolder
 
 SHEET_IMAGES = 8
 
@@ -29,7 +29,7 @@ def check_same(job: Job, images: ImageList, kept: dict[str, Any]) -> None:
     Raises:
         UsageError: With the difference.
     """
-    if kept["status"] in ("finished", "stopped"):
+    if kept["status"] in ENDED:
         raise UsageError(f"this run is {kept['status']} already, see its report.html; start another without --resume")
     changed = differences(kept["request"], job.request())
     changed = [line for line in changed if not line.startswith(tuple(f"recipe.{key}:" for key in CHANGE_NOTHING))]

@@ -13,6 +13,7 @@ from dinocli.files import write_whole
 
 RUNS = Path("runs")
 SCHEMA = 1
+ENDED = ("finished", "stopped")
 
 
 class RunFolder:
@@ -31,6 +32,7 @@ class RunFolder:
         self.checkpoints = path / "checkpoints"
         self.backbone = path / "backbone"
         self.report = path / "report.html"
+        self.tensorboard = path / "tensorboard"
         self.bad = path / "images.bad.csv"
 
     @property
@@ -39,7 +41,7 @@ class RunFolder:
 
     def clear(self) -> None:
         """Make the folder, without what an earlier run of ours left in it; other files stay."""
-        for own in (self.checkpoints, self.backbone):
+        for own in (self.checkpoints, self.backbone, self.tensorboard):
             shutil.rmtree(own, ignore_errors=True)
         for own in (self.recipe, self.manifest, self.metrics, self.views, self.report, self.bad):
             own.unlink(missing_ok=True)
@@ -92,7 +94,7 @@ def mark_latest(folder: RunFolder) -> None:
 def _unfinished(stem: str) -> RunFolder:
     for path in sorted(RUNS.glob(f"{stem}-*"), reverse=True):
         folder = RunFolder(path)
-        if folder.manifest.is_file() and folder.read().get("status") != "finished":
+        if folder.manifest.is_file() and folder.read().get("status") not in ENDED:
             return folder
     raise UsageError(f"no unfinished run {RUNS}/{stem}-*; say which one with --out DIR, or start without --resume")
 

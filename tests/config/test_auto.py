@@ -107,3 +107,12 @@ def test_the_teachers_memory_is_a_fiftieth_of_the_run(steps: int, momentum: floa
 @pytest.mark.parametrize("steps", [1, 2, 3, 10, 1000])
 def test_the_heads_warm_up_leaves_most_of_the_run(steps: int) -> None:
     assert 0 <= head_warmup(Facts(300, True, False), steps) <= 1 / 3
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3, 8])
+@pytest.mark.parametrize("images", [2, 10, 40, 300, 5000])
+def test_a_batch_can_be_cut_into_its_parts(images: int, parts: int) -> None:
+    facts = Facts(images, pretrained=True, convnet=False, processes=parts)
+    for slices in (1, 2):
+        recipe = resolve(load_recipe(settings=[f"optim.accumulate={slices}"]), facts)
+        assert int(recipe.run.batch_size) % (parts * slices) == 0
