@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -70,12 +70,24 @@ def any_rank(flag: bool) -> bool:
 
 
 def from_main(work: Callable[[], T]) -> T:
-    """Do some work in the main process alone and return its result in every process."""
+    """Do some work in the main process alone and return its result in every process.
+
+    An error is raised in every process: one that left alone would take the others down with errors of their own, and
+    which of them the launcher hears first is a matter of luck.
+    """
     if not dist.is_initialized():
         return work()
-    box = [work() if dist.get_rank() == 0 else None]
+    box: list[Any] = [None, None]
+    if dist.get_rank() == 0:
+        try:
+            box[0] = work()
+        except Exception as error:
+            box[1] = error
     dist.broadcast_object_list(box, src=0)
-    return box[0]  # type: ignore[return-value]
+    result, failure = box
+    if failure is not None:
+        raise failure
+    return cast(T, result)
 
 
 def launch(processes: int, arguments: Sequence[str]) -> int:
@@ -88,8 +100,9 @@ def launch(processes: int, arguments: Sequence[str]) -> int:
         arguments: The command line without the program's name and without `--gpus`.
 
     Returns:
-        Exit code of rank 0, or of the first that failed.
+        Exit code of rank 0, or of the first that failed; 128 and its number after a signal, which all have got.
     """
+    from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
@@ -97,6 +110,7 @@ def launch(processes: int, arguments: Sequence[str]) -> int:
         min_nodes=1,
         max_nodes=1,
         nproc_per_node=processes,
+        run_id=str(os.getpid()),
         max_restarts=0,
         rdzv_backend="c10d",
         rdzv_endpoint="localhost:0",
@@ -106,6 +120,8 @@ def launch(processes: int, arguments: Sequence[str]) -> int:
     except ChildFailedError as error:
         failure = error.failures.get(0) or error.get_first_failure()[1]
         return failure.exitcode if failure.exitcode >= 0 else 128 - failure.exitcode
+    except SignalException as ended:
+        return 128 + int(ended.sigval)
     return 0
 
 
@@ -113,9 +129,6 @@ def main_first(work: Callable[[], T]) -> T:
     """Do some work in the main process before the others do it: what it downloads or caches, they find."""
     if not dist.is_initialized():
         return work()
-    if dist.get_rank() == 0:
-        result = work()
-        dist.barrier()
-        return result
-    dist.barrier()
-    return work()
+    done: list[T] = []
+    from_main(lambda: done.append(work()))
+    return done[0] if done else work()

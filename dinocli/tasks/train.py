@@ -80,8 +80,8 @@ def _train(
     learner = build_learner(ground.recipe, ground.backbone, ground.preprocess, ground.precision, world)
     _compile(ground, learner, loader, watcher)
     manifest = kept or make_manifest(job, ground)
-    if world.is_main and not kept:
-        begin_folder(folder, ground, learner, loader, manifest)
+    if not kept:
+        from_main(lambda: begin_folder(folder, ground, learner, loader, manifest))
     keeper = build_keeper(ground.recipe, folder.checkpoints, world)
     monitor = build_monitor(ground.recipe, folder.path, world)
     first, seconds = 0, 0.0

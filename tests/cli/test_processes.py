@@ -6,6 +6,8 @@ import socket
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.cli.commands import TINY, Result, Running, start_warm, warm
 
 FAKE_PYTHON = """#!/bin/sh
@@ -73,3 +75,39 @@ def test_gpus_passes_the_command_on_and_the_first_ones_exit_code_back(images: Pa
     assert (done.code, done.out) == (5, ""), done.err
     lines = sorted((tmp_path / "python.log").read_text().splitlines())
     assert lines == [f"{rank} of 2: -m dinocli pretrain {images} --steps 3" for rank in range(2)]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_gpus_passes_a_signal_on(number: int, code: int, images: Path, tmp_path: Path) -> None:
+    env = fake_python(tmp_path, "trap 'echo saved >> $0.log; exit 1' INT TERM\nwhile :; do sleep 0.05; done\n")
+    running = start_warm("pretrain", images, "--gpus", "2", cwd=tmp_path, env=env)
+    log = tmp_path / "python.log"
+    running.wait_for(log)
+    while len(log.read_text().splitlines()) < 2:
+        time.sleep(0.01)
+    time.sleep(0.2)  # until both have set their traps
+    running.signal(number)
+    assert running.wait().code == code
+    assert log.read_text().count("saved") == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("--out", "taken"), 2, "taken is not empty"),
+        (("--weights", "nowhere.pth"), 4, "nowhere.pth"),
+        (("--batch-size", "3"), 2, "a batch of 3 cannot be cut into 2 processes"),
+        (("--out", "taken/notes.txt/run"), 6, "Not a directory"),
+    ],
+    ids=lambda value: value[-1] if isinstance(value, tuple) else "",
+)
+def test_all_end_with_the_same_code_and_one_speaks(
+    arguments: tuple[str, ...], code: int, words: str, images: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "notes.txt").write_text("mine")
+    main, other = two("pretrain", images, *TINY, "--steps", "1", *arguments, cwd=tmp_path)
+    assert (main.code, other.code) == (code, code), main.err + other.err
+    assert words in main.err.splitlines()[-1]
+    assert (main.out, other.out) == ("", "")
+    assert "dinocli: " not in other.err
