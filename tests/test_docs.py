@@ -55,15 +55,21 @@ IN_DOCUMENTS = [
     for line in command_lines(block)
 ]
 IN_HELP = [(name, line) for name, command in COMMANDS.items() for line in command_lines(command.epilog or "")]
+IN_RECIPES = [
+    (path.name, line)
+    for path in sorted(ROOT.glob("recipes/*.toml"))
+    for line in command_lines(path.read_text(encoding="utf-8").replace("\n#", "\n"))
+]
 
 
 def test_the_walk_saw_the_documents() -> None:
     assert {"README.md", "CHANGELOG.md", "CONTRIBUTING.md", "LOG.md"} <= {path.name for path in DOCUMENTS}
     assert len(IN_DOCUMENTS) > 12
     assert len(IN_HELP) >= len(COMMANDS) >= 6
+    assert len(IN_RECIPES) >= len(recipe_names())
 
 
-@pytest.mark.parametrize(("where", "line"), IN_DOCUMENTS + IN_HELP)
+@pytest.mark.parametrize(("where", "line"), IN_DOCUMENTS + IN_HELP + IN_RECIPES)
 def test_every_command_line_can_be_typed(where: str, line: str) -> None:
     _, *arguments = shlex.split(line)
     command: Any = typer.main.get_command(app)
