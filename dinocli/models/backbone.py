@@ -34,6 +34,7 @@ class Backbone(nn.Module):
         patch: Pixels between two patches of a ViT, 0 for everything else.
         is_vit: Tokens and patches, rather than a pyramid of feature maps.
         has_batch_norm: Holds batch norm, whose statistics have to be frozen or synchronised.
+        memory_format: Order in memory of what goes in: the channels of a pixel side by side, except for ViTs.
     """
 
     def __init__(self, name: str, model: Any) -> None:
@@ -43,7 +44,7 @@ class Backbone(nn.Module):
         self.is_vit = hasattr(model, "num_prefix_tokens") and hasattr(model, "blocks")
         self.patch: int = to_2tuple(model.patch_embed.patch_size)[0] if self.is_vit else 0
         self.has_batch_norm = any(isinstance(module, _BatchNorm) for module in model.modules())
-        self._memory_format = torch.contiguous_format if self.is_vit else torch.channels_last
+        self.memory_format = torch.contiguous_format if self.is_vit else torch.channels_last
         self._batch_norm_frozen = False
         # A rotary embedding is computed for any grid; where a model has a learnt one too, timm ties both to one size.
         learnt = isinstance(getattr(model, "pos_embed", None), nn.Parameter)
@@ -131,7 +132,7 @@ class Backbone(nn.Module):
         self._check_size(x_B3HW.shape[2], x_B3HW.shape[3])
         # Convolutions are 1.5 times as fast with the channels of a pixel side by side; what follows keeps that order
         # of the input. Weights keep torch's: fused optimizers and safetensors take for granted that all agree on one.
-        x_B3HW = x_B3HW.contiguous(memory_format=self._memory_format)
+        x_B3HW = x_B3HW.contiguous(memory_format=self.memory_format)
         if not self._resamples or self._grid(x_B3HW) == self.model.patch_embed.grid_size:
             plain: Tensor = self.model.forward_features(x_B3HW)
             return plain
