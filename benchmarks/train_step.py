@@ -1,0 +1,271 @@
+"""Speed of our training loop against another one: in one process, in turns (A B A B), as a ratio of each pair.
+
+    python benchmarks/train_step.py --against plain
+    python benchmarks/train_step.py --against dino --dino-checkout dino   # a clone of facebookresearch/dino
+
+`dino`: ViT-Ti/16, 2 x 224 + 8 x 96 pixels, 16 images, 4096 prototypes. Ours is the whole loop: loading from memory,
+augmentation, step, with the precision and kernels that a run would choose. Theirs is the public DINO code's step on
+crops that are ready (float32 on a CPU, float16 on a GPU, as it does). `plain`: EfficientNet-Lite0 at the setting of the
+demo, the whole loop in both; the other one is ours in float32, with torch's own order of memory and kernels.
+
+The last two lines are the share of our step that goes into loading and augmentation, in colour and in grey.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from PIL import Image
+from torch import Tensor
+
+from dinocli.config.auto import Facts, resolve
+from dinocli.config.load import load_recipe
+from dinocli.config.preprocess import Preprocess
+from dinocli.config.recipe import Recipe
+from dinocli.data.cache import open_store
+from dinocli.data.loader import Loader
+from dinocli.data.read import Reader
+from dinocli.data.sources import find_images
+from dinocli.engine.build import build_learner, build_precision
+from dinocli.engine.device import Precision, pick_device
+from dinocli.engine.distributed import World
+from dinocli.engine.step import train_step
+from dinocli.models.backbone import Backbone, create_backbone
+
+DEMO = Path(__file__).parents[1] / "demo" / "demo.toml"
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+COMMON = ("model.weights=none", "optim.head_warmup=0", "optim.freeze_last_layer=0", "run.steps=10000")
+VIT = ("model.name=vit_tiny_patch16_224", "run.batch_size=16", "head.out_dim=4096")
+LITE = ("model.name=tf_efficientnet_lite0", "model.batch_norm=frozen")
+IMAGES, SIDES = 96, {"dino": (480, 640), "plain": (300, 300)}
+
+
+@dataclass(frozen=True)
+class Result:
+    """Seconds a step, one value a round."""
+
+    against: str
+    device: str
+    threads: int
+    precision: str
+    attention: str
+    ours: list[float]
+    other: list[float]
+    loading_colour: float
+    loading_grey: float
+
+    @property
+    def ratios(self) -> list[float]:
+        """How many times as long the other one takes, pair by pair."""
+        return [other / ours for ours, other in zip(self.ours, self.other, strict=True)]
+
+
+def recipe_of(against: str) -> Recipe:
+    """Return the resolved recipe of a comparison."""
+    name, own = ("natural", VIT) if against == "dino" else (str(DEMO), LITE)
+    facts = Facts(images=2_624, pretrained=True, convnet=against == "plain")
+    return resolve(load_recipe([name], [*COMMON, *own]), facts)
+
+
+def write_images(folder: Path, size: tuple[int, int], *, grey: bool) -> None:
+    """Write smooth random textures."""
+    rng = np.random.default_rng(0)
+    for number in range(IMAGES):
+        small = rng.integers(0, 256, (size[0] // 10, size[1] // 10, 3), dtype=np.uint8)
+        image = Image.fromarray(small).resize(size[::-1], Image.Resampling.BICUBIC)
+        (image.convert("L") if grey else image).save(folder / f"{number}.png")
+
+
+class Loop:
+    """Our loop. `steps` is what a run does; `loading` the part of it before the networks."""
+
+    def __init__(self, recipe: Recipe, backbone: Backbone, precision: Precision, folder: Path, *, grey: bool) -> None:
+        about = Preprocess("full", 0.0, 255.0, False, grey, (), 0, MEAN, STD, 224)
+        store = open_store(
+            find_images([str(folder)]),
+            Reader(about, recipe.data.short_side),
+            cache="auto",
+            workers="auto",
+            max_bad="0",
+            shared=False,
+            folder=folder / "cache",
+        )
+        self.learner = build_learner(recipe, backbone, about, precision, World())
+        size = int(recipe.run.batch_size)
+        self.loader = Loader(store, batch_size=size, seed=0, device=precision.device)
+        self.done = 0
+
+    def steps(self, count: int) -> None:
+        """Take steps; a new iterator each time, so that nothing is loaded while somebody else is measured."""
+        for slices in self.loader.steps(self.done, self.done + count):
+            train_step(self.learner, slices, self.done).values_5.cpu()
+            self.done += 1
+
+    def loading(self, count: int) -> None:
+        """Load and augment the batches of so many steps."""
+        for slices in self.loader.steps(self.done, self.done + count):
+            for batch in slices:
+                views = self.learner.views(
+                    batch.pixels_BCHW,
+                    batch.sizes_B2,
+                    step=self.done,
+                    start=batch.start,
+                    global_batch=self.learner.batch_size,
+                )
+            views[-1][-1].cpu()
+            self.done += 1
+
+
+class PublicDino:
+    """The step of the public DINO code (`train_one_epoch`), on crops that are ready, without its wrapper for many GPUs.
+
+    Args:
+        checkout: Folder of facebookresearch/dino; its code is imported and run.
+        recipe: Sizes.
+        device: Where.
+        meeting: File to make, for its process group of one.
+    """
+
+    def __init__(self, checkout: Path, recipe: Recipe, device: torch.device, meeting: Path) -> None:
+        sys.path.insert(0, str(checkout))
+        import main_dino  # type: ignore[import-not-found]
+        import utils  # type: ignore[import-not-found]
+        import vision_transformer  # type: ignore[import-not-found]
+
+        dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=0, world_size=1)
+        self.utils, self.device, views, prototypes = utils, device, recipe.views, int(recipe.head.out_dim)
+
+        def network(**options: Any) -> torch.nn.Module:
+            backbone = vision_transformer.vit_tiny(patch_size=16, **options)
+            head = vision_transformer.DINOHead(backbone.embed_dim, prototypes)
+            wrapped: torch.nn.Module = utils.MultiCropWrapper(backbone, head).to(device)
+            return wrapped
+
+        self.student, self.teacher = network(drop_path_rate=recipe.model.drop_path), network()
+        self.teacher.load_state_dict(self.student.state_dict())
+        self.teacher.requires_grad_(False)
+        crops = 2 + views.local_count
+        self.loss = main_dino.DINOLoss(prototypes, crops, 0.04, 0.04, 0, 100).to(device)
+        self.optimizer = torch.optim.AdamW(utils.get_params_groups(self.student), lr=1e-5)
+        self.scaler = torch.amp.GradScaler(device.type) if device.type == "cuda" else None
+        sizes = [views.global_size] * 2 + [views.local_size] * views.local_count
+        self.crops = [torch.randn(int(recipe.run.batch_size), 3, size, size, device=device) for size in sizes]
+
+    def steps(self, count: int) -> None:
+        """Take steps."""
+        for _ in range(count):
+            self._step()
+
+    def _step(self) -> None:
+        with torch.autocast(self.device.type, torch.float16, enabled=self.scaler is not None):
+            targets = self.teacher(self.crops[:2])
+            loss: Tensor = self.loss(self.student(self.crops), targets, 1)
+        loss.item()
+        self.optimizer.zero_grad()
+        (self.scaler.scale(loss) if self.scaler else loss).backward()  # type: ignore[no-untyped-call]
+        if self.scaler:
+            self.scaler.unscale_(self.optimizer)
+        self.utils.clip_gradients(self.student, 3.0)
+        if self.scaler:
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+        else:
+            self.optimizer.step()
+        with torch.no_grad():
+            for new, old in zip(self.student.parameters(), self.teacher.parameters(), strict=True):
+                old.data.mul_(0.996).add_((1 - 0.996) * new.detach().data)
+        loss.item()
+
+
+def seconds(work: Callable[[int], None], count: int) -> float:
+    """Time some steps; return the seconds of one."""
+    begin = time.perf_counter()
+    work(count)
+    return (time.perf_counter() - begin) / count
+
+
+def opponent(
+    options: argparse.Namespace, recipe: Recipe, backbone: Backbone, device: torch.device, folder: Path
+) -> Loop | PublicDino:
+    """Build the public code, or our loop without what we chose: float32, torch's order of memory, torch's kernels."""
+    if options.against == "dino":
+        return PublicDino(options.dino_checkout, recipe, device, folder / "meeting")
+    loop = Loop(recipe, backbone, Precision(device, "fp32", "fused"), folder / "grey", grey=True)
+    for network in (loop.learner.student, loop.learner.teacher):
+        network.backbone.memory_format = torch.contiguous_format
+    return loop
+
+
+def compare(options: argparse.Namespace, folder: Path) -> Result:
+    """Measure in turns: ours, the other one, loading in colour, loading in grey."""
+    recipe, device = recipe_of(options.against), pick_device(options.device)
+    backbone = create_backbone(recipe.model.name, drop_path=recipe.model.drop_path).to(device)
+    precision = build_precision(recipe, backbone, device, World())
+    loops = {}
+    for grey in (False, True):
+        images = folder / ("grey" if grey else "colour")
+        images.mkdir()
+        write_images(images, SIDES[options.against], grey=grey)
+        loops[grey] = Loop(recipe, backbone, precision, images, grey=grey)
+    ours, other = loops[options.against == "plain"], opponent(options, recipe, backbone, device, folder)
+    works = [ours.steps, other.steps, loops[False].loading, loops[True].loading]
+    for work in works:
+        work(1)
+    times = np.array([[seconds(work, options.steps) for work in works] for _ in range(options.rounds)])
+    shares = np.median(times[:, 2:] / times[:, :1], axis=0).tolist()
+    return Result(
+        options.against,
+        str(device),
+        torch.get_num_threads(),
+        precision.name,
+        precision.attention,
+        *times[:, :2].T.tolist(),
+        *shares,
+    )
+
+
+def show(result: Result) -> None:
+    """Print a table."""
+    ratios = result.ratios
+    print(f"{result.device}, {result.threads} threads, {result.precision}, attention {result.attention}")
+    print(f"ours                {median(result.ours):8.3f} s a step")
+    print(f"{result.against:<20}{median(result.other):8.3f} s a step")
+    print(f"ratio               {median(ratios):8.2f}   ({min(ratios):.2f} to {max(ratios):.2f})")
+    print(f"loading, colour     {result.loading_colour:8.1%} of our step")
+    print(f"loading, grey       {result.loading_grey:8.1%} of our step")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--against", choices=("plain", "dino"), required=True, help="what to compare with")
+    parser.add_argument("--dino-checkout", type=Path, help="folder of facebookresearch/dino, for --against dino")
+    parser.add_argument("--rounds", type=int, default=5, help="pairs of measurements (default: 5)")
+    parser.add_argument("--steps", type=int, default=2, help="steps of each measurement (default: 2)")
+    parser.add_argument("--threads", type=int, default=0, help="of torch (default: 0, its own choice)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:NUMBER (default: auto)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    options = parser.parse_args()
+    if options.against == "dino" and options.dino_checkout is None:
+        parser.error("--against dino needs --dino-checkout")
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    with tempfile.TemporaryDirectory() as folder:
+        result = compare(options, Path(folder))
+    if options.json:
+        print(json.dumps(asdict(result) | {"ratio": median(result.ratios)}))
+    else:
+        show(result)
+
+
+if __name__ == "__main__":
+    main()
