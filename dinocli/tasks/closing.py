@@ -2,14 +2,12 @@
 
 import copy
 import time
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from dinocli import __version__
 from dinocli.engine.checkpoint import Keeper, load_checkpoint
 from dinocli.engine.probe import Look, Probe
 from dinocli.engine.train import RunResult
@@ -18,17 +16,10 @@ from dinocli.models.backbone import Backbone
 from dinocli.models.weights import save_backbone
 from dinocli.quality.neighbours import accuracy, knn_classify, macro_f1
 from dinocli.quality.verdict import Verdict, judge
-from dinocli.report.chart import Curve
-from dinocli.report.page import Report, Table, write_report
-from dinocli.tasks.ground import Ground, Job, describe
+from dinocli.tasks.ground import Ground, Job
 from dinocli.tasks.labels import Labels
 from dinocli.tasks.run_folder import RunFolder
-
-KNOWN_WEAKNESS = (
-    "Finding an image by an augmented view of it rewards invariance to the very changes that the training asks for: a "
-    "run can learn to ignore a defect together with the noise around it, and score better. Where you have labels for a "
-    "few images, give them with --labels and let them have the last word."
-)
+from dinocli.tasks.run_report import KNOWN_WEAKNESS, Line, run_facts, write_run_report
 
 LABELLED_MOST = 10_000
 """Labelled images that the closing table looks at; more would cost minutes and change no digit that matters."""
@@ -41,21 +32,6 @@ SCORES = {
     "alpha_req": "alpha-ReQ, decay of the spectrum (about 1 is healthy)",
     "cka_to_start": "likeness to the start (linear CKA)",
 }
-
-
-@dataclass(frozen=True)
-class Line:
-    """One line of the closing table.
-
-    Args:
-        name: Of the score.
-        start: By the weights that the run began with.
-        adapted: By the adapted weights.
-    """
-
-    name: str
-    start: float
-    adapted: float
 
 
 @dataclass(frozen=True)
@@ -136,7 +112,7 @@ def close_run(
         folder,
         title=f"{job.command}: {ground.images.root.name}",
         verdict=verdict,
-        facts=_facts(ground, result, best_step),
+        facts=run_facts(ground, result, best_step),
         lines=lines,
         labelled=labelled,
         result=result,
@@ -150,22 +126,6 @@ def _of_store(labels: Labels, ground: Ground) -> Labels:
     place = {name: row for row, name in enumerate(ground.images.names)}
     rows = [place[name] for name in ground.store.names]
     return {column: [values[row] for row in rows] for column, values in labels.items()}
-
-
-def _facts(ground: Ground, result: RunResult, best_step: int) -> list[tuple[str, str]]:
-    recipe, info = ground.recipe, ground.info
-    return [
-        ("images", f"{len(ground.store)} in {ground.images.root}"),
-        ("unreadable images", str(len(ground.store.bad))),
-        ("start", describe(info)),
-        ("steps", f"{result.steps} of {recipe.run.steps}, {recipe.run.batch_size} images each"),
-        ("adapted weights", f"teacher after step {best_step}"),
-        ("time in training", f"{result.seconds / 60:.1f} minutes"),
-        ("device", f"{ground.precision.device}, {ground.precision.name}, {ground.world.size} process(es)"),
-        ("recipe", recipe.description),
-        ("finished", time.strftime("%Y-%m-%d %H:%M")),
-        ("dinocli", __version__),
-    ]
 
 
 def final_verdict(result: RunResult, start: Look, adapted: Look) -> Verdict:
@@ -216,66 +176,3 @@ def label_lines(probe: Probe, start: Backbone, adapted: Backbone, labels: Labels
         for name, score in (("accuracy", accuracy), ("macro F1", macro_f1)):
             lines.append(Line(f"k-NN {name}, {column}", *(score(truth, guess) for guess in predicted)))
     return lines
-
-
-def write_run_report(
-    folder: RunFolder,
-    *,
-    title: str,
-    verdict: Verdict,
-    facts: Sequence[tuple[str, str]],
-    lines: Sequence[Line],
-    labelled: Sequence[Line],
-    result: RunResult,
-    notes: Sequence[str],
-) -> None:
-    """Write report.html from what the run knows."""
-    tables = [_table("Without labels", lines, "On images and views that the guard did not choose the best step by.")]
-    if labelled:
-        tables.append(_table("With your labels", labelled, "Leave-one-out, k = 20. The guard never saw these labels."))
-    keep = {"adapted": "Keep the adapted weights.", "start": "Keep the original weights."}[verdict.keep]
-    report = Report(
-        title=title,
-        verdict_outcome=verdict.outcome,
-        verdict_sentence=f"{verdict.reason} {keep}",
-        facts=facts,
-        tables=tables,
-        curves=[*_look_curves(result.looks), *_step_curves(result.rows)],
-        images=[("What the network saw: every row one image, every column one view", folder.views.read_bytes())],
-        notes=notes,
-    )
-    write_report(folder.report, report)
-
-
-def _table(title: str, lines: Sequence[Line], note: str) -> Table:
-    rows = [(line.name, line.start, line.adapted, f"{line.adapted - line.start:+.3g}") for line in lines]
-    return Table(title, ("score", "start", "adapted", "change"), rows, note)
-
-
-def _look_curves(looks: Sequence[Look]) -> list[Curve]:
-    steps = [look.step for look in looks]
-    shown = {"retrieval_mrr": "Augmented view finds its image", "rankme": "RankMe", "feature_std": "Feature spread"}
-    curves = []
-    for key, title in shown.items():
-        values = [getattr(look.scores, key) for look in looks]
-        curves.append(Curve(title, "step", "", steps, {key.replace("_", " "): values}, start=values[0]))
-    return curves
-
-
-def _step_curves(rows: Sequence[dict[str, Any]]) -> list[Curve]:
-    steps = [row["step"] for row in rows]
-
-    def values(key: str) -> list[float]:
-        return [float("nan") if row[key] is None else row[key] for row in rows]
-
-    return [
-        Curve("Loss", "step", "nats", steps, {"loss": values("loss"), "KL": values("kl")}),
-        Curve(
-            "Entropy of the targets",
-            "step",
-            "share of the largest",
-            steps,
-            {"one image": values("entropy"), "all images": values("marginal_entropy")},
-        ),
-        Curve("Gradient norm", "step", "", steps, {"before clipping": values("grad_norm")}),
-    ]
