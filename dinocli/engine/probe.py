@@ -75,22 +75,28 @@ class Probe:
 
     def look(self, backbone: Backbone, step: int) -> Look:
         """Measure a backbone; the first one measured is the start that all are compared with."""
-        clean_ND = self.features(backbone, self.indices)
+        clean_ND, _ = self.features(backbone, self.indices)
         augmented_ND = self._extract(backbone, self._augmented())
         if self._start_ND is None:
             self._start_ND = clean_ND
         scores, ranks_N = measure(clean_ND, augmented_ND, self._start_ND)
         return Look(step, scores, ranks_N)
 
-    def features(self, backbone: Backbone, indices: Sequence[int]) -> NDArray[np.float32]:
-        """Return the features of whole images, squashed to the square of evaluation: (len(indices), D)."""
-        return self._extract(backbone, self._clean(indices))
+    def features(self, backbone: Backbone, indices: Sequence[int]) -> tuple[NDArray[np.float32], list[int]]:
+        """Return the features of whole images, squashed to the square of evaluation.
+
+        Returns:
+            (N, D), and the N indices themselves: while streaming, a file may turn out to be broken, and is left out.
+        """
+        rows: list[int] = []
+        return self._extract(backbone, self._clean(indices, rows)), rows
 
     def _extract(self, backbone: Backbone, batches: Iterator[Tensor]) -> NDArray[np.float32]:
         return extract(backbone, batches, autocast=DTYPES.get(self.precision.name))
 
-    def _clean(self, indices: Sequence[int]) -> Iterator[Tensor]:
+    def _clean(self, indices: Sequence[int], rows: list[int]) -> Iterator[Tensor]:
         for batch in self.loader.whole(indices, PROBE_BATCH):
+            rows += batch.rows
             pixels_BCHW = batch.pixels_BCHW
             square_BCSS = resize_square(pixels_BCHW, batch.sizes_B2, self.preprocess.size)
             yield normalise(square_BCSS, self.preprocess.mean, self.preprocess.std)

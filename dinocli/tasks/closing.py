@@ -162,12 +162,13 @@ def label_lines(probe: Probe, start: Backbone, adapted: Backbone, labels: Labels
         adapted: The adapted weights.
         labels: One list per label column, in the order of the loader's images.
     """
-    every = len(next(iter(labels.values())))
-    indices = sorted(np.random.default_rng(0).permutation(every)[:LABELLED_MOST].tolist())
-    features = [probe.features(backbone, indices) for backbone in (start, adapted)]
+    with_any = [index for index, row in enumerate(zip(*labels.values(), strict=True)) if any(row)]
+    indices = sorted(np.random.default_rng(0).permutation(with_any)[:LABELLED_MOST].tolist())
+    (start_ND, rows), (adapted_ND, _) = (probe.features(backbone, indices) for backbone in (start, adapted))
+    features = (start_ND, adapted_ND)
     lines = []
     for column, values in labels.items():
-        chosen = np.array([values[index] for index in indices])
+        chosen = np.array([values[row] for row in rows])
         known = chosen != ""
         truth = chosen[known]
         if len(set(truth.tolist())) < 2:
