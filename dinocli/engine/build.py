@@ -1,6 +1,7 @@
 """The ONE place that turns recipe sections into objects."""
 
 import copy
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +29,8 @@ from dinocli.models.backbone import Backbone
 from dinocli.models.head import DinoHead, DinoNetwork
 from dinocli.models.weights import WeightsInfo
 
-TRIAL_IMAGES = 4
+TRIAL_PIXELS, TRIAL_IMAGES = 8 * 224**2, 24
+"""Pixels of a trial, and its most images: with fewer, small images measure calls rather than arithmetic."""
 
 
 def facts_of(images: int, backbone: Backbone, info: WeightsInfo, world: World) -> Facts:
@@ -92,7 +94,8 @@ def build_precision(recipe: Recipe, backbone: Backbone, device: torch.device, wo
         return choices[0]
     model = copy.deepcopy(backbone).to(device).train()
     size = recipe.views.global_size
-    images = torch.randn(TRIAL_IMAGES, 3, size, size, generator=torch.Generator().manual_seed(0)).to(device)
+    count = max(1, min(TRIAL_PIXELS // size**2, TRIAL_IMAGES))
+    images = torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(0)).to(device)
 
     def trial(choice: Precision) -> None:
         with choice.autocast():
@@ -149,9 +152,9 @@ def set_stage(learner: Learner, *, backbone_learns: bool) -> None:
     learner.replica = learner.student
     if learner.world.size > 1:
         ids = [learner.precision.device.index] if learner.precision.device.type == "cuda" else None
-        learner.replica = DistributedDataParallel(
-            learner.student, device_ids=ids, broadcast_buffers=False, gradient_as_bucket_view=True
-        )
+        # A convnet's gradients come channels-last and are copied into DDP's buckets, which torch warns of.
+        warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
+        learner.replica = DistributedDataParallel(learner.student, device_ids=ids, gradient_as_bucket_view=True)
 
 
 @torch.no_grad()

@@ -1,3 +1,7 @@
+import platform
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -83,3 +87,32 @@ def test_a_missing_gpu_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("cuda", "cuda:3"):
         with pytest.raises(UsageError, match=f"--device {name}: torch sees 0 GPUs; use --device cpu"):
             pick_device(name)
+
+
+MEMORY = """
+import ctypes, torch
+from dinocli.engine.device import pick_device
+
+class Info(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_size_t) for name in "arena ordblks smblks hblks hblkhd a b c d e".split()]
+
+mallinfo = ctypes.CDLL(None).mallinfo2
+mallinfo.restype = Info
+
+def mapped_and_kept():
+    tensor = torch.ones(64 << 20)  # 256 MiB
+    mapped = mallinfo().hblkhd >= 256 << 20
+    del tensor
+    return mapped, mallinfo().arena >= 256 << 20
+
+before = mapped_and_kept()
+pick_device("cpu")
+print(before, mapped_and_kept())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver() < ("glibc", "2.33"), reason="asks glibc 2.33 or later")
+def test_freed_memory_is_kept() -> None:
+    """In a process of its own, since the setting stays."""
+    done = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.strip() == "(True, False) (False, True)"
