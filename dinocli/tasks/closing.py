@@ -144,7 +144,7 @@ def final_verdict(result: RunResult, start: Look, adapted: Look) -> Verdict:
 def adapted_backbone(backbone: Backbone, best: Path, probe: Probe) -> Backbone:
     """Load the best checkpoint's weights into a copy of the start."""
     adapted = copy.deepcopy(backbone)
-    adapted.load_state_dict(load_checkpoint(best, probe.precision.device)["backbone"])
+    adapted.load_state_dict(load_checkpoint(best, probe.loader.device)["backbone"])
     return adapted
 
 

@@ -117,8 +117,8 @@ class Ground:
         )
         guard, verdict = probe_indices(len(self.store), self.recipe.guard.probe_images, self.recipe.run.seed)
         return (
-            Probe(loader, guard, views, 0, self.preprocess, self.precision),
-            Probe(loader, verdict, views, 1, self.preprocess, self.precision),
+            Probe(loader, guard, views, 0, self.preprocess),
+            Probe(loader, verdict, views, 1, self.preprocess),
         )
 
 
