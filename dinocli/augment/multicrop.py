@@ -205,7 +205,8 @@ class MultiCrop:
         where = (pixels_BCHW, sizes_B2, step, start, global_batch)
         finish = partial(normalise, mean=self._mean, std=self._std)
         made = [(pipeline.size, self._make(pipeline, views, *where, finish)) for pipeline, views in self._kinds]
-        return [torch.cat([views for _, views in same]) for _, same in groupby(made, key=itemgetter(0))]
+        sizes = [[views for _, views in same] for _, same in groupby(made, key=itemgetter(0))]
+        return [kinds[0] if len(kinds) == 1 else torch.cat(kinds) for kinds in sizes]
 
     @torch.no_grad()
     def preview(self, pixels_BCHW: Tensor, sizes_B2: Tensor, *, step: int) -> list[NDArray[np.uint8]]:

@@ -159,8 +159,13 @@ class Loader:
             pixels = torch.zeros(shape, dtype=dtype, device=self.device)
             into: Any = pixels
         else:
-            pixels = torch.zeros(shape, dtype=dtype, pin_memory=self.device.type == "cuda")
-            into = pixels.numpy()
+            # By numpy, not torch: one parallel call in this thread makes OpenMP see more threads than cores, and from
+            # then on it puts torch's to sleep between calls. Views on a CPU took twice as long.
+            into = np.zeros(shape, self.store.dtype)
+            pixels = torch.from_numpy(into)
+            if self.device.type == "cuda":
+                pixels = pixels.pin_memory()
+                into = pixels.numpy()
         for place, (_, canvas) in enumerate(found):
             into[place, :, : canvas.shape[1], : canvas.shape[2]] = canvas
         sizes_B2 = torch.tensor(sizes, dtype=torch.int64).reshape(-1, 2)
