@@ -1,18 +1,18 @@
 """Train, then say whether it helped: the one library call behind `pretrain` and every recipe of it."""
 
+import contextlib
 import time
+from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 from dinocli.config.load import with_values
 from dinocli.data.loader import Loader
 from dinocli.engine import distributed
 from dinocli.engine.build import build_keeper, build_learner, build_monitor, compile_backbones, fill_center
-from dinocli.engine.checkpoint import Keeper
 from dinocli.engine.distributed import from_main
-from dinocli.engine.monitor import Monitor, advice
-from dinocli.engine.probe import Probe
+from dinocli.engine.monitor import advice
 from dinocli.engine.step import Learner, train_step
-from dinocli.engine.train import RunResult, run
+from dinocli.engine.train import run
 from dinocli.engine.watch import Watcher
 from dinocli.errors import Interrupted, TrainingStopped
 from dinocli.tasks.closing import Outcome, close_run
@@ -91,7 +91,21 @@ def _train(
     else:
         monitor.begin(start)
         fill_center(learner, loader, ground.recipe.dino.center_batches)
-    result = _loop(ground, learner, loader, probe, monitor, keeper, watcher, first, seconds, folder, manifest)
+    recipe = ground.recipe
+    with _interruptions(folder, manifest, writes=world.is_main):
+        result = run(
+            learner,
+            loader,
+            probe,
+            monitor,
+            keeper,
+            watcher,
+            first=first,
+            seconds=seconds,
+            look_every=max(1, round(recipe.guard.every * learner.plan.steps)),
+            log_every=recipe.run.log_every,
+            guard_stops=recipe.guard.stop,
+        )
     if world.is_main:
         outcome = close_run(job, ground, folder, jury, keeper, result, labels, watcher, begin)
         status = "stopped" if result.trouble else "finished"
@@ -134,36 +148,13 @@ def _compile(ground: Ground, learner: Learner, loader: Loader, watcher: Watcher)
         compile_backbones(learner, lambda: None)
 
 
-def _loop(
-    ground: Ground,
-    learner: Learner,
-    loader: Loader,
-    probe: Probe,
-    monitor: Monitor,
-    keeper: Keeper,
-    watcher: Watcher,
-    first: int,
-    seconds: float,
-    folder: RunFolder,
-    manifest: dict[str, Any],
-) -> RunResult:
-    recipe = ground.recipe
+@contextlib.contextmanager
+def _interruptions(folder: RunFolder, manifest: dict[str, Any], *, writes: bool) -> Iterator[None]:
+    """Note in run.json that a signal ended the run, and say how to go on."""
     try:
-        return run(
-            learner,
-            loader,
-            probe,
-            monitor,
-            keeper,
-            watcher,
-            first=first,
-            seconds=seconds,
-            look_every=max(1, round(recipe.guard.every * learner.plan.steps)),
-            log_every=recipe.run.log_every,
-            guard_stops=recipe.guard.stop,
-        )
+        yield
     except Interrupted as interrupted:
-        if ground.world.is_main:
+        if writes:
             folder.write({**manifest, "status": "interrupted"})
         words = f"{interrupted} in {folder.path}; run the same command with --resume to go on"
         raise Interrupted(words, interrupted.signal) from None
