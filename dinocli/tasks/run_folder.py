@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dinocli.errors import UsageError
+from dinocli.errors import UsageError, WeightsError
 from dinocli.files import write_whole
 
 RUNS = Path("runs")
@@ -89,6 +89,30 @@ def mark_latest(folder: RunFolder) -> None:
     """Let left-out arguments of later commands mean this run: `runs/latest` holds its path."""
     RUNS.mkdir(exist_ok=True)
     write_whole(RUNS / "latest", f"{folder.path.resolve()}\n")
+
+
+def latest_run() -> RunFolder:
+    """Return the newest finished run, which is what left-out arguments mean.
+
+    Raises:
+        WeightsError: There is none here, or its folder is gone.
+    """
+    try:
+        folder = RunFolder(Path((RUNS / "latest").read_text(encoding="utf-8").strip()))
+    except OSError:
+        ways = "name IMAGES and --weights, or run `dinocli pretrain` first"
+        raise WeightsError(f"no finished run in {RUNS.resolve()}: {ways}") from None
+    if not folder.manifest.is_file():
+        raise WeightsError(f"{RUNS / 'latest'} names {folder.path}, which is gone: name IMAGES and --weights")
+    return folder
+
+
+def add_output(folder: RunFolder, kind: str, path: Path) -> None:
+    """Note in run.json that a later command made something with this run's weights; the newest stands last."""
+    manifest = folder.read()
+    made = {"kind": kind, "path": str(path.resolve())}
+    outputs = [output for output in manifest.get("outputs", []) if output != made]
+    folder.write({**manifest, "outputs": [*outputs, made]})
 
 
 def _unfinished(stem: str) -> RunFolder:
