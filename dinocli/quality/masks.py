@@ -1,0 +1,144 @@
+"""How well masks fit the truth: overlaps of an image, and the same over a folder with an interval.
+
+Shapes: H W pixels, N images, A attention heads.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+DRAWS = 1000
+"""Resampled folders behind an interval."""
+
+
+class Overlap(NamedTuple):
+    """Pixels that a mask and the truth have in common, in either, and in each.
+
+    Args:
+        both: In the mask and in the truth.
+        either: In the mask or in the truth.
+        mask: In the mask.
+        truth: In the truth.
+    """
+
+    both: int
+    either: int
+    mask: int
+    truth: int
+
+    @property
+    def iou(self) -> float:
+        """Intersection over union; 1 where both are empty: "nothing here" was the right answer."""
+        return self.both / self.either if self.either else 1.0
+
+    @property
+    def dice(self) -> float:
+        """Twice the intersection over the sum of both, also called F1; 1 where both are empty."""
+        return 2 * self.both / (self.mask + self.truth) if self.either else 1.0
+
+
+class Estimate(NamedTuple):
+    """A number and its 95 % interval.
+
+    Args:
+        value: Of all images; NaN where it is not defined.
+        low: Lower end of the interval.
+        high: Upper end of the interval.
+    """
+
+    value: float
+    low: float
+    high: float
+
+
+class HeadOverlap(NamedTuple):
+    """Overlap of attention heads with the objects of one image.
+
+    Args:
+        best: Mean over objects of the best head's IoU: the heads are chosen by the truth, so this is an upper bound.
+        mean: Mean over objects and heads, which nobody chose.
+    """
+
+    best: float
+    mean: float
+
+
+def overlap(truth_HW: NDArray[np.bool_], mask_HW: NDArray[np.bool_]) -> Overlap:
+    """Count the pixels of a mask and its truth.
+
+    Raises:
+        ValueError: If their sizes differ.
+    """
+    if truth_HW.shape != mask_HW.shape:
+        raise ValueError(f"a mask of {mask_HW.shape} pixels does not lie on a truth of {truth_HW.shape}")
+    both, mask, truth = (int(np.count_nonzero(part)) for part in (truth_HW & mask_HW, mask_HW, truth_HW))
+    return Overlap(both, mask + truth - both, mask, truth)
+
+
+def head_overlap(objects_HW: NDArray[np.integer], masks_AHW: NDArray[np.bool_]) -> HeadOverlap:
+    """Compare the masks of attention heads with the objects of an image.
+
+    Args:
+        objects_HW: 0 is background, every other value one object.
+        masks_AHW: One mask a head.
+
+    Returns:
+        Both numbers; NaN for an image without an object, which says nothing about heads.
+
+    Source: the Jaccard score of Caron et al. 2021, arXiv:2104.14294, section 4.2.2 (the best head), and beside it the
+    mean head.
+    """
+    values = np.unique(objects_HW)
+    objects = [objects_HW == value for value in values[values != 0]]
+    if not objects:
+        return HeadOverlap(float("nan"), float("nan"))
+    ious_OA = np.array([[overlap(one, mask).iou for mask in masks_AHW] for one in objects])
+    return HeadOverlap(float(ious_OA.max(axis=1).mean()), float(ious_OA.mean()))
+
+
+def mean_estimate(values_N: Sequence[float], *, seed: int = 0) -> Estimate:
+    """Return the mean over images with its interval; images without a value (NaN) are left out."""
+    defined_N = np.array([value for value in values_N if value == value], dtype=np.float64)
+    if not defined_N.size:
+        return Estimate(float("nan"), float("nan"), float("nan"))
+    return bootstrap(lambda weights_N: float(weights_N @ defined_N / weights_N.sum()), defined_N.size, seed=seed)
+
+
+def overall(overlaps_N: Sequence[Overlap], *, dice: bool = False, seed: int = 0) -> Estimate:
+    """Return the IoU (or Dice) of all pixels of all images together: large images and large objects count more."""
+    counts_N4 = np.array(overlaps_N, dtype=np.float64).reshape(-1, 4)
+
+    def pooled(weights_N: NDArray[np.float64]) -> float:
+        both, either, mask, truth = weights_N @ counts_N4
+        above, below = (2 * both, mask + truth) if dice else (both, either)
+        return float(above / below) if below else 1.0
+
+    return bootstrap(pooled, len(counts_N4), seed=seed)
+
+
+def bootstrap(
+    statistic: Callable[[NDArray[np.float64]], float], count: int, *, draws: int = DRAWS, seed: int = 0
+) -> Estimate:
+    """Estimate a statistic of a folder and how much it hangs on which images are in it.
+
+    Whole images are drawn, never pixels: those of one image are far from independent. Near-copies (frames of one video)
+    make the interval too narrow.
+
+    Args:
+        statistic: Of the images' weights, (N,): how often each one is in the drawn folder. NaN is left out.
+        count: Images.
+        draws: Resampled folders.
+        seed: Of the drawing; the same seed gives the same interval.
+
+    Source: Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapter 13 (percentile interval).
+    """
+    if not count:
+        return Estimate(float("nan"), float("nan"), float("nan"))
+    random = np.random.default_rng(seed)
+    even = np.full(count, 1 / count)
+    drawn = [statistic(random.multinomial(count, even).astype(np.float64)) for _ in range(draws)]
+    defined = [value for value in drawn if value == value]
+    low, high = np.percentile(defined, [2.5, 97.5]) if defined else (np.nan, np.nan)
+    return Estimate(statistic(np.ones(count)), float(low), float(high))
