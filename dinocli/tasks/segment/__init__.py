@@ -1,0 +1,1 @@
+"""Masks from features, without a label: one file a method."""
