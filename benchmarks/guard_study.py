@@ -33,7 +33,16 @@ from dinocli.engine.watch import Watcher
 from dinocli.models.backbone import Backbone
 from dinocli.models.features import extract
 from dinocli.quality.neighbours import accuracy, knn_classify
-from dinocli.quality.scores import alpha_req, augmentation_retrieval, feature_std, linear_cka, mean_cosine, rankme
+from dinocli.quality.scores import (
+    alpha_req,
+    augmentation_retrieval,
+    feature_std,
+    linear_cka,
+    mean_cosine,
+    rankme,
+    uniformity,
+)
+from dinocli.quality.views import alignment, lidar, neighbour_overlap
 from dinocli.tasks.ground import Ground, Job, list_images, open_world, prepare
 from dinocli.tasks.labels import read_labels
 
@@ -148,7 +157,6 @@ def measures(look: dict[str, NDArray[np.float32]], start: dict[str, NDArray[np.f
     few = clean[:VIEWED]
     retrieval = augmentation_retrieval(few, views[0])
     unit, viewed = normalize(few), normalize(views[0])
-    squared = 2 - 2 * (unit @ unit.T)[~np.eye(len(unit), dtype=bool)]
     return {
         "retrieval_mrr": float(retrieval.reciprocal_rank_N.mean()),
         "retrieval_top1": float(retrieval.hit_N.mean()),
@@ -158,38 +166,13 @@ def measures(look: dict[str, NDArray[np.float32]], start: dict[str, NDArray[np.f
         "rankme": rankme(clean),
         "alpha_req": alpha_req(clean),
         "lidar": lidar(np.stack(views)),
-        "alignment": -float(np.square(unit - viewed).sum(axis=1).mean()),
-        "uniformity": -float(np.log(np.exp(-2 * squared).mean())),
+        "alignment": -alignment(few, views[0]),
+        "uniformity": -uniformity(few),
         "contrast": float((unit * viewed).sum(1).mean() - (unit @ viewed.T).mean()) / float((unit @ viewed.T).std()),
         "cka_to_start": linear_cka(clean, start["clean"]),
-        "overlap_with_start": overlap(clean, start["clean"]),
-        "overlap_of_views": overlap(views[1], views[2]),
+        "overlap_with_start": neighbour_overlap(clean, start["clean"]),
+        "overlap_of_views": neighbour_overlap(views[1], views[2]),
     }
-
-
-def lidar(views_QND: NDArray[np.float32], ridge: float = 1e-4) -> float:
-    """Return the effective rank of the between-image scatter measured in units of the within-image scatter."""
-    views = views_QND.astype(np.float64)
-    mean_ND = views.mean(0)
-    between = np.cov(mean_ND.T)
-    inner = (views - mean_ND).reshape(-1, views.shape[-1])
-    within = inner.T @ inner / len(inner) + ridge * np.eye(views.shape[-1]) * np.trace(between) / len(between)
-    values, vectors = np.linalg.eigh(within)
-    whiten = vectors / np.sqrt(values) @ vectors.T
-    spectrum = np.linalg.eigvalsh(whiten @ between @ whiten).clip(0)
-    share = spectrum / spectrum.sum()
-    return float(np.exp(-(share * np.log(share + 1e-12)).sum()))
-
-
-def overlap(one_ND: NDArray[np.float32], other_ND: NDArray[np.float32], k: int = 10) -> float:
-    """Return the share of an image's k nearest neighbours on which two networks, or two views, agree."""
-    nearest = []
-    for features in (one_ND, other_ND):
-        unit = normalize(features)
-        cosine = unit @ unit.T
-        np.fill_diagonal(cosine, -2)
-        nearest.append(np.argsort(-cosine, axis=1, kind="stable")[:, :k])
-    return float(np.mean([len(set(a) & set(b)) / k for a, b in zip(*nearest, strict=True)]))
 
 
 def table(out: Path) -> None:

@@ -10,6 +10,7 @@ from dinocli.quality.scores import (
     linear_cka,
     mean_cosine,
     rankme,
+    uniformity,
 )
 
 Features = NDArray[np.float32]
@@ -56,6 +57,21 @@ def test_mean_cosine_equals_the_slow_loop() -> None:
     ]
     assert mean_cosine(features) == pytest.approx(np.mean(pairs), abs=1e-6)
     assert mean_cosine(constant(5, 8)) == pytest.approx(1)
+
+
+def test_uniformity_equals_the_slow_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    features = normal(20, 4)
+    features[3] = 0  # a dead image is similar to nothing
+    units = [row / max(float(np.linalg.norm(row)), 1e-9) for row in features]
+    squared = [2 - 2 * float(a @ b) for i, a in enumerate(units) for j, b in enumerate(units) if i != j]
+    for values in (1, 7 * 20, 1 << 24):
+        monkeypatch.setattr(cosine, "_BLOCK_VALUES", values)
+        assert uniformity(features) == pytest.approx(np.log(np.mean(np.exp(-2 * np.array(squared)))), abs=1e-6)
+
+
+def test_uniformity_hand_values() -> None:
+    assert uniformity(np.eye(4, dtype=np.float32) * 7) == pytest.approx(-4)  # all at right angles: exp(-2 * 2)
+    assert uniformity(constant(50, 64)) == pytest.approx(0)
 
 
 def test_rankme_counts_equal_directions() -> None:

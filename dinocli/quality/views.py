@@ -1,0 +1,108 @@
+"""Label-free scores that look at every image more than once: by several augmented views, or by two networks.
+
+As in `dinocli.quality.scores`, all features are finite, and values of different numbers of images do not compare.
+
+Shapes: N images, D and E widths, Q views of each image, R rows of one block, k neighbours.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import entr
+
+from dinocli.quality.cosine import similarity_blocks, unit_rows
+
+
+def alignment(clean_ND: NDArray[np.floating], augmented_ND: NDArray[np.floating]) -> float:
+    """Return how far an augmented view lands from its own image.
+
+    Lower is better only where the features stay spread: a network that gives one point for all images reaches 0. Read
+    it beside `dinocli.quality.scores.uniformity`.
+
+    Args:
+        clean_ND: Finite features of the images.
+        augmented_ND: Finite features of one augmented view of each, same order.
+
+    Returns:
+        Mean squared distance of the rows scaled to length 1; 0 to 4.
+
+    Raises:
+        ValueError: If the two do not have the same shape.
+
+    Source: Wang and Isola 2020, arXiv:2005.10242, section 4, alpha = 2.
+    """
+    if clean_ND.shape != augmented_ND.shape:
+        raise ValueError(f"clean features have the shape {clean_ND.shape}, augmented ones {augmented_ND.shape}")
+    return float(np.square(unit_rows(clean_ND) - unit_rows(augmented_ND)).sum(axis=1).mean())
+
+
+def lidar(views_QND: NDArray[np.floating], *, ridge: float = 1e-4) -> float:
+    """Return how many dimensions tell images apart beyond what views of one image differ in.
+
+    Noise that raises RankMe does not raise this: each direction counts by the spread of images in units of the spread
+    of views. It follows the augmentation: a detail that the views destroy counts as noise. Biased low by few images,
+    and never above N - 1.
+
+    Args:
+        views_QND: Finite features of several augmented views of each image, Q >= 2, N >= 2.
+        ridge: Added to the within-image covariance, as a share of the mean between-image variance of a dimension, so
+            that a direction in which the views agree by rounding alone cannot outweigh all others.
+
+    Returns:
+        exp of the entropy of the eigenvalues of W^-1/2 B W^-1/2, 1 to min(N - 1, D); 0 if all images are alike.
+
+    Raises:
+        ValueError: If there are fewer than two views or images.
+
+    Source: Thilak et al. 2023 (LiDAR), arXiv:2312.04000. Departs: the ridge is relative (theirs is 1e-4), so that the
+        scale of the features does not matter.
+    """
+    if views_QND.ndim != 3 or min(views_QND.shape[:2]) < 2:
+        raise ValueError(f"at least two views of two images are needed, not {views_QND.shape}")
+    rows_QND = views_QND.astype(np.float64)
+    mean_ND = rows_QND.mean(axis=0)
+    between_DD = np.atleast_2d(np.cov(mean_ND.T))
+    inner = (rows_QND - mean_ND).reshape(-1, rows_QND.shape[-1])
+    floor = np.trace(between_DD) / len(between_DD)
+    if floor <= np.finfo(np.float32).eps ** 2 * np.square(rows_QND).mean():
+        return 0.0
+    within_DD = inner.T @ inner / len(inner) + ridge * floor * np.eye(len(between_DD))
+    values, vectors = np.linalg.eigh(within_DD)
+    whiten_DD = vectors / np.sqrt(values) @ vectors.T
+    spectrum = np.linalg.eigvalsh(whiten_DD @ between_DD @ whiten_DD).clip(0)
+    return float(np.exp(entr(spectrum / spectrum.sum()).sum()))
+
+
+def neighbour_overlap(features_ND: NDArray[np.floating], other_NE: NDArray[np.floating], *, k: int = 10) -> float:
+    """Return the share of an image's nearest neighbours on which two networks, or two views, agree.
+
+    Between a network and its start it says how much of the old order is left; between two views of the same images, how
+    stable the order is. Neither says which order is right.
+
+    Args:
+        features_ND: Finite features of one network or view.
+        other_NE: Finite features of the other, the same images in the same order; the width may differ.
+        k: Neighbours, at most N - 1 of them.
+
+    Returns:
+        0 to 1; k / (N - 1) for two networks that have nothing in common.
+
+    Raises:
+        ValueError: If the numbers of images differ, or there are fewer than two.
+    """
+    count = len(features_ND)
+    if count != len(other_NE) or count < 2:
+        raise ValueError(f"the same images are needed twice, at least 2: {count} and {len(other_NE)}")
+    k = min(k, count - 1)
+    one, other = (_nearest(features, k) for features in (features_ND, other_NE))
+    shared = [np.isin(a, b, assume_unique=True).sum() for a, b in zip(one, other, strict=True)]
+    return float(np.mean(shared) / k)
+
+
+def _nearest(features_ND: NDArray[np.floating], k: int) -> NDArray[np.intp]:
+    """Return the k nearest other images of each, in no particular order."""
+    units_ND = unit_rows(features_ND)
+    nearest_Nk = np.empty((len(units_ND), k), dtype=np.intp)
+    for index_R, cosine_RN in similarity_blocks(units_ND, units_ND):
+        cosine_RN[np.arange(len(index_R)), index_R] = -np.inf
+        nearest_Nk[index_R] = np.argpartition(cosine_RN, -k, axis=1)[:, -k:]
+    return nearest_Nk
