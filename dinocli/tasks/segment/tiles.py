@@ -1,0 +1,128 @@
+"""A large image in overlapping tiles, its features blended on one grid.
+
+Convention: everything here is in cells of the grid, (rows, columns); a tile begins on a cell.
+Legend: T tiles along one axis, L cells along it, h w cells, D width.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dinocli.errors import UsageError
+
+DROPPED = 0.25
+"""Share of an overlap, at a tile's edge, that is not used: there the network saw its own padding, not the image."""
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """A parsed ``--tile``.
+
+    Args:
+        size: Pixels of a tile's sides.
+        overlap: Pixels that neighbours share at least.
+    """
+
+    size: int
+    overlap: int
+
+
+class Part(NamedTuple):
+    """One tile.
+
+    Args:
+        row: First cell.
+        column: Likewise.
+        weights_hw: Share of each of its cells in the blend, (rows, columns) of the tile.
+    """
+
+    row: int
+    column: int
+    weights_hw: NDArray[np.float32]
+
+
+def parse_tiling(text: str) -> Tiling:
+    """Parse ``SIZE`` or ``SIZE:OVERLAP``, pixels; without an overlap an eighth of the size.
+
+    Raises:
+        UsageError: Not that, or more overlap than half a tile.
+    """
+    size_text, colon, overlap_text = text.partition(":")
+    try:
+        size = int(size_text)
+        overlap = int(overlap_text) if colon else size // 8
+    except ValueError:
+        size = overlap = -1
+    if size < 1 or overlap < 0:
+        raise UsageError(f"--tile {text!r} is not SIZE or SIZE:OVERLAP in pixels; for example 512:64")
+    if 2 * overlap > size:
+        raise UsageError(
+            f"--tile {text}: an overlap of {overlap} px is more than half of {size}; use {size // 2} or less"
+        )
+    return Tiling(size, overlap)
+
+
+def parts(grid: tuple[int, int], tile: int, overlap: int) -> Iterator[Part]:
+    """Yield the tiles of a grid, row by row.
+
+    Args:
+        grid: Cells of the whole image.
+        tile: Cells of a tile's sides; an axis shorter than that is one tile.
+        overlap: Cells that neighbours share at least, at most half a tile.
+    """
+    rows, columns = (list(_along(length, min(tile, length), overlap)) for length in grid)
+    for row, weights_h in rows:
+        for column, weights_w in columns:
+            yield Part(row, column, np.outer(weights_h, weights_w).astype(np.float32))
+
+
+class Blend:
+    """Adds up the tiles of an image.
+
+    Args:
+        grid: Cells of the whole image.
+    """
+
+    def __init__(self, grid: tuple[int, int]) -> None:
+        self._grid = grid
+        self._sum_hwD: NDArray[np.float32] | None = None
+
+    def add(self, part: Part, values_hwD: NDArray[np.float32]) -> None:
+        """Add the features of one tile."""
+        if self._sum_hwD is None:
+            self._sum_hwD = np.zeros((*self._grid, values_hwD.shape[-1]), np.float32)
+        rows, columns = part.weights_hw.shape
+        self._sum_hwD[part.row : part.row + rows, part.column : part.column + columns] += (
+            part.weights_hw[..., None] * values_hwD
+        )
+
+    def result(self) -> NDArray[np.float32]:
+        """Return the grid of the whole image, once every tile was added."""
+        assert self._sum_hwD is not None
+        return self._sum_hwD
+
+
+def _along(length: int, tile: int, overlap: int) -> Iterator[tuple[int, NDArray[np.float64]]]:
+    """Yield where each tile begins along an axis, and its weights: ramps that add up to 1 with the neighbour's."""
+    count = 1 if length <= tile else 1 + -(-(length - tile) // max(1, tile - overlap))
+    starts = np.linspace(0, length - tile, count).round().astype(int).tolist()
+    for number, start in enumerate(starts):
+        weights = np.ones(tile)
+        if number:
+            shared = starts[number - 1] + tile - start
+            weights[:shared] *= _ramp(shared)
+        if number + 1 < count:
+            shared = start + tile - starts[number + 1]
+            weights[tile - shared :] *= 1 - _ramp(shared)
+        yield start, weights
+
+
+def _ramp(shared: int) -> NDArray[np.float64]:
+    """Return the rising weights of shared cells: 0 at the edge, 1 where the neighbour's edge is near."""
+    dropped = int(DROPPED * shared)
+    inner = shared - 2 * dropped
+    rising = (np.arange(inner) + 1) / (inner + 1)
+    return np.concatenate([np.zeros(dropped), rising, np.ones(dropped)])

@@ -1,0 +1,68 @@
+import numpy as np
+import pytest
+
+from dinocli.errors import UsageError
+from dinocli.tasks.segment.tiles import Blend, Tiling, parse_tiling, parts
+
+SHAPES = [((1, 1), 4, 1), ((7, 9), 4, 1), ((20, 33), 8, 3), ((20, 5), 8, 4), ((64, 50), 32, 0), ((31, 90), 32, 16)]
+
+
+@pytest.mark.parametrize(("grid", "tile", "overlap"), SHAPES)
+def test_weights_sum_to_one_and_tiles_stay_inside(grid: tuple[int, int], tile: int, overlap: int) -> None:
+    total = np.zeros(grid)
+    for part in parts(grid, tile, overlap):
+        rows, columns = part.weights_hw.shape
+        assert (rows, columns) == (min(tile, grid[0]), min(tile, grid[1]))
+        assert part.row + rows <= grid[0]
+        assert part.column + columns <= grid[1]
+        assert part.weights_hw.min() >= 0
+        total[part.row : part.row + rows, part.column : part.column + columns] += part.weights_hw
+    np.testing.assert_allclose(total, 1, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("grid", "tile", "overlap"), SHAPES)
+def test_neighbours_share_what_was_asked(grid: tuple[int, int], tile: int, overlap: int) -> None:
+    starts = sorted({part.column for part in parts(grid, tile, overlap)})
+    gaps = np.diff(starts)
+    assert (gaps <= tile - overlap).all()
+    assert len(starts) == 1 or starts[-1] + tile == grid[1]
+
+
+@pytest.mark.parametrize(("grid", "tile", "overlap"), SHAPES)
+def test_tiles_that_agree_blend_to_what_they_agree_on(grid: tuple[int, int], tile: int, overlap: int) -> None:
+    whole = np.random.default_rng(0).standard_normal((*grid, 3)).astype(np.float32)
+    blend = Blend(grid)
+    for part in parts(grid, tile, overlap):
+        rows, columns = part.weights_hw.shape
+        blend.add(part, whole[part.row : part.row + rows, part.column : part.column + columns])
+    np.testing.assert_allclose(blend.result(), whole, rtol=1e-5, atol=1e-6)
+
+
+def test_a_step_between_tiles_becomes_a_slope() -> None:
+    # every tile says something else: without blending neighbours would differ by whole steps
+    grid, tile, overlap = (4, 60), 16, 8
+    blend = Blend(grid)
+    for number, part in enumerate(parts(grid, tile, overlap)):
+        blend.add(part, np.full((*part.weights_hw.shape, 1), float(number % 2), np.float32))
+    steps = np.abs(np.diff(blend.result()[0, :, 0]))
+    assert 0.1 < steps.max() < 0.35
+
+
+def test_the_edge_of_a_tile_counts_for_nothing() -> None:
+    first, second = list(parts((4, 24), 16, 8))
+    assert (first.weights_hw[0, -2:] == 0).all()
+    assert (second.weights_hw[0, :2] == 0).all()
+    assert first.weights_hw[0, 0] == 1  # at the border of the image there is no neighbour to take over
+
+
+def test_tilings_are_parsed() -> None:
+    assert parse_tiling("512:64") == Tiling(512, 64)
+    assert parse_tiling("512") == Tiling(512, 64)
+    assert parse_tiling("64:0") == Tiling(64, 0)
+
+
+@pytest.mark.parametrize("text", ["", "big", "512:", "512x64", "-1", "0", "512:-1", "512:300", "1:2:3"])
+def test_other_tilings_are_refused_in_one_line(text: str) -> None:
+    with pytest.raises(UsageError, match="--tile") as refused:
+        parse_tiling(text)
+    assert "\n" not in str(refused.value)
