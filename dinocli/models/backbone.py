@@ -33,6 +33,8 @@ class Backbone(nn.Module):
         dim: Width of the pooled feature, found by a dry run: timm's own attribute is wrong for some EfficientNets.
         patch: Pixels between two patches of a ViT, 0 for everything else.
         is_vit: Tokens and patches, rather than a pyramid of feature maps.
+        depth: Blocks of a ViT, 0 for everything else.
+        has_cls: Has a class token; it is then the first of the tokens.
         has_batch_norm: Holds batch norm, whose statistics have to be frozen or synchronised.
         memory_format: Order in memory of what goes in: the channels of a pixel side by side, except for ViTs.
     """
@@ -43,6 +45,8 @@ class Backbone(nn.Module):
         self.model = model
         self.is_vit = hasattr(model, "num_prefix_tokens") and hasattr(model, "blocks")
         self.patch: int = to_2tuple(model.patch_embed.patch_size)[0] if self.is_vit else 0
+        self.depth: int = len(model.blocks) if self.is_vit else 0
+        self.has_cls = self.is_vit and getattr(model, "cls_token", None) is not None
         self.has_batch_norm = any(isinstance(module, _BatchNorm) for module in model.modules())
         self.memory_format = torch.contiguous_format if self.is_vit else torch.channels_last
         self._batch_norm_frozen = False
@@ -78,8 +82,7 @@ class Backbone(nn.Module):
         Raises:
             UsageError: H or W is not a multiple of the patch.
         """
-        pooled: Tensor = self.model.forward_head(self._features(x_B3HW))
-        return pooled
+        return self.pool(self._features(x_B3HW))
 
     def patch_tokens(self, x_B3HW: Tensor) -> Tensor:
         """Return the last feature map: patch tokens after the final norm for ViTs, without class token and registers.
@@ -88,9 +91,40 @@ class Backbone(nn.Module):
             x_B3HW: Normalised images.
 
         Returns:
-            (B, D', h, w). D' is `dim` for ViTs; some convnets widen only when they pool (320 against 1280).
+            (B, D', h, w). D' is `dim` for ViTs; some convnets widen only when they pool (MobileNetV3).
         """
-        features = self._features(x_B3HW)
+        return self.grid(self._features(x_B3HW), x_B3HW)
+
+    def last_features(self, x_B3HW: Tensor, blocks: int) -> list[Tensor]:
+        """Return what the last blocks of a ViT give, the earliest first, each after the final norm.
+
+        Args:
+            x_B3HW: Normalised images.
+            blocks: How many, at most `depth`; 1 is also what everything else has: its last feature map.
+
+        Returns:
+            Each (B, T, D) for ViTs, class token and registers first; else as timm lays out the map of this model.
+        """
+        if blocks == 1:
+            return [self._features(x_B3HW)]
+        prefix: int = self.model.num_prefix_tokens
+        found = self._run(
+            "forward_intermediates",
+            x_B3HW,
+            {
+                **{"indices": blocks, "norm": True, "intermediates_only": True, "output_fmt": "NLC"},
+                "return_prefix_tokens": prefix > 0,
+            },
+        )
+        return [torch.cat([block[1], block[0]], dim=1) if prefix else block for block in found]
+
+    def pool(self, features: Tensor) -> Tensor:
+        """Pool one of `last_features` as timm does: (B, D)."""
+        pooled: Tensor = self.model.forward_head(features)
+        return pooled
+
+    def grid(self, features: Tensor, x_B3HW: Tensor) -> Tensor:
+        """Lay one of `last_features` of these images out as (B, D', h, w), without class token and registers."""
         if self.is_vit:
             patches = features[:, self.model.num_prefix_tokens :].transpose(1, 2)
             return patches.reshape(*patches.shape[:2], *self._grid(x_B3HW))
@@ -128,14 +162,19 @@ class Backbone(nn.Module):
             ) from error
 
     def _features(self, x_B3HW: Tensor) -> Tensor:
-        """Run the model up to its pooling, with a position embedding of the right size."""
+        """Run the model up to its pooling."""
+        features: Tensor = self._run("forward_features", x_B3HW, {})
+        return features
+
+    def _run(self, method: str, x_B3HW: Tensor, options: dict[str, Any]) -> Any:
+        """Call a method of the model with a position embedding of the right size."""
         self._check_size(x_B3HW.shape[2], x_B3HW.shape[3])
         # Convolutions are 1.5 times as fast with the channels of a pixel side by side; what follows keeps that order
         # of the input. Weights keep torch's: fused optimizers and safetensors take for granted that all agree on one.
         x_B3HW = x_B3HW.contiguous(memory_format=self.memory_format)
+        trunk = _Trunk(self.model, method)
         if not self._resamples or self._grid(x_B3HW) == self.model.patch_embed.grid_size:
-            plain: Tensor = self.model.forward_features(x_B3HW)
-            return plain
+            return trunk(x_B3HW, **options)
         position = resample_position(
             self.model.pos_embed,
             self.model.patch_embed.grid_size,
@@ -145,9 +184,7 @@ class Backbone(nn.Module):
         )
         # For this call only, the model sees the resampled tensor in place of its parameter, and the gradient flows back
         # through the resampling. Nothing is changed in the model, so copies, DDP and exports never notice.
-        trunk = _Trunk(self.model)
-        features: Tensor = functional_call(trunk, {"model.pos_embed": position}, (x_B3HW,), tie_weights=False)
-        return features
+        return functional_call(trunk, {"model.pos_embed": position}, (x_B3HW,), options, tie_weights=False)
 
     def _grid(self, x_B3HW: Tensor) -> tuple[int, int]:
         """Return rows and columns of patches, as plain numbers even while a tracer looks on."""
@@ -184,15 +221,14 @@ class Backbone(nn.Module):
 
 
 class _Trunk(nn.Module):
-    """`forward_features` as a module's `forward`, which is what `functional_call` can call."""
+    """A method of a model as a module's `forward`, which is what `functional_call` can call."""
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, method: str) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.method = model, method
 
-    def forward(self, x_B3HW: Tensor) -> Tensor:
-        features: Tensor = self.model.forward_features(x_B3HW)
-        return features
+    def forward(self, x_B3HW: Tensor, **options: Any) -> Any:
+        return getattr(self.model, self.method)(x_B3HW, **options)
 
 
 def create_backbone(name: str, *, drop_path: float = 0.0, folder: Path | None = None) -> Backbone:

@@ -1,9 +1,9 @@
 """The one extractor of features: training, the guard and every task see the same numbers.
 
-Legend: b images of a batch, N images, H W pixels, D width.
+Legend: b images of a batch, N images, H W pixels, D width, h w rows and columns of a feature grid.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -12,36 +12,51 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from dinocli.models.backbone import Backbone
+from dinocli.models.tokens import POOLED, Tokens
 
 
-def extract(backbone: Backbone, batches: Iterable[Tensor], *, autocast: torch.dtype | None) -> NDArray[np.float32]:
-    """Return the pooled features of images, in their order.
-
-    Each result is copied from the device only after the next batch has been given to it, so that it never waits.
+def extract(
+    backbone: Backbone, batches: Iterable[Tensor], *, autocast: torch.dtype | None, tokens: Tokens = POOLED
+) -> NDArray[np.float32]:
+    """Return the features of images, in their order.
 
     Args:
         backbone: On the device of the batches. Every mode of its modules is as before when this returns.
         batches: (b, 3, H, W) each, normalised floats; H and W may differ between batches.
         autocast: Type to compute in, or None for that of the weights.
+        tokens: Which features.
 
     Returns:
-        (N, D), finite as far as the images and weights are; N is 0 for no batch.
+        (N, D), finite as far as the images and weights are; N is 0 for no batch. For patch tokens (N, h, w, D).
     """
-    parts: list[Tensor] = []
-    with _evaluating(backbone), torch.inference_mode():
+    with torch.inference_mode():
+        parts = list(extract_each(backbone, batches, autocast=autocast, tokens=tokens))
+    return np.concatenate(parts) if parts else np.empty((0, backbone.dim), np.float32)
+
+
+def extract_each(
+    backbone: Backbone, batches: Iterable[Tensor], *, autocast: torch.dtype | None, tokens: Tokens = POOLED
+) -> Generator[NDArray[np.float32], None, None]:
+    """Yield the features of each batch, as `extract`, for more images than memory holds.
+
+    Each result is copied from the device only after the next batch has been given to it, so that it never waits. Hence
+    the batches are taken one ahead of what was yielded.
+    """
+    waiting: Tensor | None = None
+    with _evaluating(backbone):
         for x_b3HW in batches:
-            features = _pooled(backbone, x_b3HW, autocast)
-            if parts:
-                parts[-1] = parts[-1].cpu()
-            parts.append(features)
-    if not parts:
-        return np.empty((0, backbone.dim), np.float32)
-    return torch.cat([part.cpu() for part in parts]).numpy()
+            features = _compute(backbone, x_b3HW, autocast, tokens)
+            if waiting is not None:
+                yield waiting.cpu().numpy()
+            waiting = features
+        if waiting is not None:
+            yield waiting.cpu().numpy()
 
 
-def _pooled(backbone: Backbone, x_b3HW: Tensor, autocast: torch.dtype | None) -> Tensor:
+@torch.inference_mode()
+def _compute(backbone: Backbone, x_b3HW: Tensor, autocast: torch.dtype | None, tokens: Tokens) -> Tensor:
     with torch.autocast(x_b3HW.device.type, dtype=autocast, enabled=autocast is not None):
-        features: Tensor = backbone(x_b3HW)
+        features = tokens.of(backbone, x_b3HW)
     return features.float()
 
 

@@ -1,0 +1,115 @@
+import re
+
+import pytest
+import torch
+from torch import Tensor
+
+from dinocli.errors import UsageError, WeightsError
+from dinocli.models.backbone import Backbone, create_backbone
+from dinocli.models.features import extract
+from dinocli.models.tokens import KINDS, Tokens
+
+# name, side, leading tokens that are not patches
+VITS = [
+    ("vit_small_patch16_224.dino", 224, 1),
+    ("vit_small_patch14_reg4_dinov2", 518, 5),
+    ("vit_small_patch16_dinov3", 96, 5),
+]
+CONVNETS = ["resnet50", "convnext_tiny", "tf_efficientnet_lite0"]
+
+
+def _model(name: str) -> Backbone:
+    torch.manual_seed(0)
+    return create_backbone(name).eval()
+
+
+def _of(backbone: Backbone, x: Tensor, kind: str, layers: int = 1) -> Tensor:
+    return torch.from_numpy(extract(backbone, [x], autocast=None, tokens=Tokens(kind, layers)))
+
+
+def _close(found: Tensor, expected: Tensor) -> None:
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("name", "side", "prefix"), VITS)
+@torch.no_grad()
+def test_tokens_of_transformers_are_timms(name: str, side: int, prefix: int) -> None:
+    backbone = _model(name)
+    backbone.model.blocks = backbone.model.blocks[:3]
+    x = torch.randn(1, 3, side, side)
+    sequence = backbone.model.forward_features(x)
+    patches = sequence[:, prefix:]
+    rows = side // backbone.patch
+    assert patches.shape[1] == rows * rows
+    _close(_of(backbone, x, "pooled"), backbone.model(x))
+    _close(_of(backbone, x, "cls"), sequence[:, 0])
+    _close(_of(backbone, x, "mean"), patches.mean(1))
+    _close(_of(backbone, x, "cls+mean"), torch.cat([sequence[:, 0], patches.mean(1)], 1))
+    _close(_of(backbone, x, "gem"), patches.clamp(min=1e-6).pow(3).mean(1).pow(1 / 3))
+    _close(_of(backbone, x, "patch"), patches.reshape(1, rows, rows, -1))
+
+
+@pytest.mark.parametrize("name", CONVNETS)
+@torch.no_grad()
+def test_tokens_of_convnets_are_timms(name: str) -> None:
+    backbone = _model(name)
+    x = torch.randn(2, 3, 64, 96)
+    feature_map = backbone.model.forward_features(x)
+    assert feature_map.shape[2:] == (2, 3)
+    _close(_of(backbone, x, "pooled"), backbone.model(x))
+    _close(_of(backbone, x, "mean"), feature_map.mean((2, 3)))
+    _close(_of(backbone, x, "gem"), feature_map.clamp(min=1e-6).pow(3).mean((2, 3)).pow(1 / 3))
+    _close(_of(backbone, x, "patch"), feature_map.permute(0, 2, 3, 1))
+
+
+@torch.no_grad()
+def test_pooling_may_be_wider_than_the_map() -> None:
+    backbone, x = _model("mobilenetv3_small_050"), torch.randn(1, 3, 64, 64)
+    assert _of(backbone, x, "mean").shape == (1, 288)
+    assert _of(backbone, x, "pooled").shape == (1, backbone.dim) == (1, 1024)
+
+
+@torch.no_grad()
+def test_maps_with_channels_last_are_laid_out_alike() -> None:
+    backbone, x = _model("swin_tiny_patch4_window7_224"), torch.randn(1, 3, 64, 96)
+    _close(_of(backbone, x, "patch"), backbone.model.forward_features(x))
+
+
+@pytest.mark.parametrize(("name", "side", "prefix"), VITS)
+@pytest.mark.parametrize("kind", KINDS)
+@torch.no_grad()
+def test_layers_are_the_outputs_of_the_last_blocks_after_the_norm(name: str, side: int, prefix: int, kind: str) -> None:
+    backbone = _model(name)
+    backbone.model.blocks = backbone.model.blocks[:4]
+    x = torch.randn(1, 3, 8 * backbone.patch, 6 * backbone.patch)  # another grid: positions are resampled here too
+    seen: list[Tensor] = []
+    for block in backbone.model.blocks[2:]:
+        block.register_forward_hook(lambda *call: seen.append(backbone.model.norm(call[2])))
+    found = _of(backbone, x, kind, layers=2)
+    blocks = seen[:]
+    expected = {
+        "pooled": [backbone.model.forward_head(block) for block in blocks],
+        "cls": [block[:, 0] for block in blocks],
+        "mean": [block[:, prefix:].mean(1) for block in blocks],
+        "cls+mean": [torch.cat([block[:, 0], block[:, prefix:].mean(1)], 1) for block in blocks],
+        "gem": [block[:, prefix:].clamp(min=1e-6).pow(3).mean(1).pow(1 / 3) for block in blocks],
+        "patch": [block[:, prefix:].reshape(1, 8, 6, -1) for block in blocks],
+    }
+    _close(found, torch.cat(expected[kind], dim=-1))
+    assert not torch.allclose(blocks[0], blocks[1])
+
+
+def test_what_a_model_has_not_is_one_clear_line() -> None:
+    convnet, vit = create_backbone("resnet10t"), create_backbone("vit_tiny_patch16_224")
+    Tokens("mean").check(convnet)
+    Tokens("cls+mean", layers=12).check(vit)
+    for tokens, backbone, words in (
+        (Tokens("cls"), convnet, "resnet10t has no class token: use --tokens pooled, mean, gem or patch"),
+        (Tokens("cls+mean"), create_backbone("vit_wee_patch16_reg1_gap_256"), "has no class token"),
+        (Tokens("pooled", layers=4), convnet, "resnet10t is no transformer: --layers 4"),
+        (Tokens("cls", layers=13), vit, "has 12 blocks, fewer than --layers 13"),
+    ):
+        with pytest.raises(WeightsError, match=re.escape(words)):
+            tokens.check(backbone)
+    with pytest.raises(UsageError, match="'CLS' is not known; use one of pooled, cls, mean"):
+        Tokens("CLS")
