@@ -31,7 +31,8 @@ class Backbone(nn.Module):
 
     Attributes:
         dim: Width of the pooled feature, found by a dry run: timm's own attribute is wrong for some EfficientNets.
-        patch: Pixels between two patches of a ViT, 0 for everything else.
+        patch: Side of a ViT's patches in pixels, 0 for everything else.
+        step: Pixels from one patch to the next: `patch`, unless `set_step` made them overlap.
         is_vit: Tokens and patches, rather than a pyramid of feature maps.
         depth: Blocks of a ViT, 0 for everything else.
         has_cls: Has a class token; it is then the first of the tokens.
@@ -47,6 +48,7 @@ class Backbone(nn.Module):
         self.patch: int = to_2tuple(model.patch_embed.patch_size)[0] if self.is_vit else 0
         self.depth: int = len(model.blocks) if self.is_vit else 0
         self.has_cls = self.is_vit and getattr(model, "cls_token", None) is not None
+        self.step = self.patch
         self.has_batch_norm = any(isinstance(module, _BatchNorm) for module in model.modules())
         self.memory_format = torch.contiguous_format if self.is_vit else torch.channels_last
         self._batch_norm_frozen = False
@@ -148,6 +150,30 @@ class Backbone(nn.Module):
                     module.eval()
         return self
 
+    def set_step(self, step: int) -> None:
+        """Let the patches of a ViT overlap: a finer grid from the same weights, without training.
+
+        The price grows fast: half the step is four times the patches and up to sixteen times the attention.
+
+        Args:
+            step: Pixels from one patch to the next, a divisor of the patch.
+
+        Raises:
+            UsageError: A convnet, a model that knows places by rotation or takes one size only, or a step that does not
+                divide the patch.
+
+        Source: Amir et al. 2021, arXiv:2112.05814, section 4.1 (position embedding interpolated to the finer grid).
+        """
+        projection = getattr(self.model.patch_embed, "proj", None) if self._resamples else None
+        if not isinstance(projection, nn.Conv2d) or projection.kernel_size != (self.patch, self.patch):
+            why = "its positions or patches fit one grid only" if self.is_vit else "it is not a ViT"
+            raise UsageError(f"{self.name} cannot take a smaller stride ({why}): use a larger --size instead")
+        if step < 1 or self.patch % step:
+            fitting = ", ".join(str(divisor) for divisor in range(1, self.patch + 1) if self.patch % divisor == 0)
+            raise UsageError(f"a stride of {step} does not divide the {self.patch}-px patches: use one of {fitting}")
+        self.step = step
+        projection.stride = (step, step)
+
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Recompute activations in the backward pass instead of keeping them.
 
@@ -188,7 +214,8 @@ class Backbone(nn.Module):
 
     def _grid(self, x_B3HW: Tensor) -> tuple[int, int]:
         """Return rows and columns of patches, as plain numbers even while a tracer looks on."""
-        return int(x_B3HW.shape[2]) // self.patch, int(x_B3HW.shape[3]) // self.patch
+        rows, columns = ((int(side) - self.patch) // self.step + 1 for side in x_B3HW.shape[2:])
+        return rows, columns
 
     def _check_size(self, height: int, width: int) -> None:
         if not self.is_vit:

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dinocli.errors import UsageError
-
 LONGEST = 4096
 """Pixels of the longer side of a canvas at most, unless it is tiled: a strip one pixel wide would grow without end."""
 
@@ -85,15 +83,6 @@ def canvas_size(source: Size, *, short_side: int, multiple: int, longest: int = 
     scale = min(scale, longest / max(source))
     rows, columns = (max(1, round(side * scale / multiple)) * multiple for side in source)
     return rows, columns
-
-
-def check_stride(stride: int, patch: int) -> None:
-    """Raise a `UsageError` for a stride that does not divide the patch."""
-    if stride < 1 or patch % stride:
-        fitting = ", ".join(str(s) for s in range(1, patch) if patch % s == 0)
-        raise UsageError(
-            f"--stride {stride} does not divide the {patch}-px patches of this model; use one of {fitting}"
-        )
 
 
 def _lerp(maps: NDArray[np.float32], axis: int, places: NDArray[np.float64]) -> NDArray[np.float32]:

@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from dinocli.errors import UsageError
-from dinocli.tasks.segment.frame import LONGEST, Frame, canvas_size, check_stride
+from dinocli.tasks.segment.frame import LONGEST, Frame, canvas_size
 
 
 @pytest.mark.parametrize("source", [(480, 640), (333, 1000), (90, 70), (1080, 1920), (224, 224)])
@@ -61,9 +60,3 @@ def test_one_cell_covers_everything() -> None:
 def test_reach_is_a_step_in_the_source() -> None:
     assert Frame((1000, 2000), (224, 448), (14, 28), 16, 16).reach == round(16 * 1000 / 224)
     assert Frame((4, 4), (224, 224), (14, 14), 16, 16).reach == 1
-
-
-def test_strides_that_do_not_divide_are_refused() -> None:
-    check_stride(4, 16)
-    with pytest.raises(UsageError, match="--stride 5 does not divide the 16-px"):
-        check_stride(5, 16)
