@@ -30,6 +30,7 @@ class Curve:
         steps: Rising.
         series: Name -> one value per step, at most four; values that are not finite leave a gap.
         start: Value of the network that the run began with, a dashed line; none is drawn where it is not finite.
+        mark: A step that stands out, such as the one that was chosen: an upright line.
     """
 
     title: str
@@ -38,6 +39,7 @@ class Curve:
     steps: Sequence[float]
     series: Mapping[str, Sequence[float]]
     start: float | None = None
+    mark: float | None = None
 
 
 class _Point(NamedTuple):
@@ -72,6 +74,7 @@ def line_chart(curve: Curve) -> str:
     lowest, highest = min(p.low for p in points), max(p.high for p in points)
     y = make_axis(min([lowest, *start]), max([highest, *start]), _HEIGHT - _BOTTOM, _TOP, whole_ticks=True)
     body = _axes(x, y, curve.x_label) + "".join(_start_line(value, y) for value in start)
+    body += "" if curve.mark is None else _mark(x.place(curve.mark))
     body += "".join(_line(run, x, y, place) for place, series in enumerate(runs) for run in series)
     label = html_text(f"{curve.title} over {curve.x_label}")
     svg = f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{label}">{body}</svg>'
@@ -126,6 +129,10 @@ def _axes(x: Axis, y: Axis, x_label: str) -> str:
 def _start_line(value: float, y: Axis) -> str:
     height = y.place(value)
     return f'<line class="start" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{height}" y2="{height}"/>'
+
+
+def _mark(across: float) -> str:
+    return f'<line class="mark" x1="{across}" x2="{across}" y1="{_TOP}" y2="{_HEIGHT - _BOTTOM}"/>'
 
 
 def _legend(curve: Curve) -> str:

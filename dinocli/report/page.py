@@ -84,8 +84,12 @@ def write_report(path: Path, report: Report) -> None:
 
 def _page(report: Report) -> str:
     style = files("dinocli.report").joinpath("page.css").read_text("utf-8")
-    sections = [_verdict(report), *map(_table, report.tables), _curves(report.curves)]
-    sections += [*(_image(caption, png) for caption, png in report.images), _facts(report.facts), _notes(report.notes)]
+    sections = [_verdict(report), *map(table_html, report.tables), curves_html(report.curves)]
+    sections += [
+        *(_image(caption, png) for caption, png in report.images),
+        facts_html(report.facts),
+        notes_html(report.notes),
+    ]
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
@@ -105,7 +109,8 @@ def _verdict(report: Report) -> str:
     )
 
 
-def _table(table: Table) -> str:
+def table_html(table: Table) -> str:
+    """Write a table as a section; columns of numbers are set flush right."""
     shown = [[number(cell) if isinstance(cell, int | float) else visible(cell) for cell in row] for row in table.rows]
     columns = zip(*shown, strict=True) if shown else [()] * len(table.header)
     classes = [' class="number"' if column and all(map(_NUMERIC.fullmatch, column)) else "" for column in columns]
@@ -121,7 +126,8 @@ def _table(table: Table) -> str:
     )
 
 
-def _curves(curves: Sequence[Curve]) -> str:
+def curves_html(curves: Sequence[Curve]) -> str:
+    """Write charts side by side as a section, or nothing."""
     if not curves:
         return ""
     figures = "\n".join(map(line_chart, curves))
@@ -134,17 +140,19 @@ def _image(caption: str, png: bytes) -> str:
     return f'<section>\n<h2>{html_text(caption)}</h2>\n<div class="scroll">{picture}</div>\n</section>'
 
 
-def _facts(facts: Sequence[tuple[str, Cell]]) -> str:
+def facts_html(facts: Sequence[tuple[str, Cell]], heading: str = "This run") -> str:
+    """Write names with their values as a section, or nothing."""
     if not facts:
         return ""
     pairs = "\n".join(
         f"<dt>{html_text(name)}</dt><dd>{html_text(value if isinstance(value, str) else number(value))}</dd>"
         for name, value in facts
     )
-    return f"<section>\n<h2>This run</h2>\n<dl>\n{pairs}\n</dl>\n</section>"
+    return f"<section>\n<h2>{html_text(heading)}</h2>\n<dl>\n{pairs}\n</dl>\n</section>"
 
 
-def _notes(notes: Sequence[str]) -> str:
+def notes_html(notes: Sequence[str]) -> str:
+    """Write sentences as a section, or nothing."""
     if not notes:
         return ""
     items = "\n".join(f"<li>{html_text(note)}</li>" for note in notes)

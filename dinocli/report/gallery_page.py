@@ -1,0 +1,129 @@
+"""The gallery of segmented images: pictures under their masks, and a slider for how much of the mask is seen."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dinocli.files import write_whole
+from dinocli.report.app import app_page
+from dinocli.report.chart import Curve
+from dinocli.report.page import Cell, Table, curves_html, facts_html, notes_html, table_html
+from dinocli.report.picture import Picture, link, source
+from dinocli.report.text import html_text, number, visible
+
+_STYLES = ("page.css",)
+_SCRIPTS = ("web/dom.js", "web/gallery_page.js")
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One entry of the legend.
+
+    Args:
+        name: Of the segment, as it is shown.
+        colour: Red, green and blue, 0-255: how the overlays draw it.
+    """
+
+    name: str
+    colour: tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class GalleryImage:
+    """One image of the gallery.
+
+    Args:
+        name: As it is shown and searched for: the relative path.
+        picture: The image, small enough for a page.
+        overlay: The mask over it, transparent where there is nothing, of the same proportions; None for nothing here.
+        original: The image file, relative to the working directory or absolute.
+        score: What images are sorted by; NaN where there is none.
+        segments: Places in `GalleryPage.segments` that were found here; empty: nothing here.
+        facts: (name, value) pairs: area, box, truth and the like.
+        mask: The label map at full size, or None.
+    """
+
+    name: str
+    picture: Picture | Path
+    overlay: Picture | Path | None
+    original: Path
+    score: float
+    segments: Sequence[int] = ()
+    facts: Sequence[tuple[str, Cell]] = ()
+    mask: Path | None = None
+
+
+@dataclass(frozen=True)
+class GalleryPage:
+    """All that the page shows; empty parts are left out.
+
+    Args:
+        title: Of the page and the browser's tab.
+        images: In the order in which they are shown first.
+        segments: The legend.
+        score_name: What the score of an image is called, such as "anomaly".
+        tables: Scores against the truth and the like.
+        curves: Charts.
+        facts: (name, value) pairs about how this was made.
+        notes: Sentences for the careful reader.
+    """
+
+    title: str
+    images: Sequence[GalleryImage]
+    segments: Sequence[Segment]
+    score_name: str = "score"
+    tables: Sequence[Table] = ()
+    curves: Sequence[Curve] = ()
+    facts: Sequence[tuple[str, Cell]] = ()
+    notes: Sequence[str] = ()
+
+
+def write_gallery_page(path: Path, page: GalleryPage) -> None:
+    """Write the gallery as one HTML file that needs nothing but the pictures that were given as files.
+
+    The same page gives the same bytes.
+
+    Args:
+        path: Of the file, replaced as a whole; links to originals and pictures are relative to its folder.
+        page: Plain data; all text is escaped here and nowhere before.
+
+    Raises:
+        ValueError: If an image names a segment that is not in the legend.
+        OSError: If the file cannot be written.
+    """
+    if any(not 0 <= place < len(page.segments) for image in page.images for place in image.segments):
+        raise ValueError(f"an image names none of the {len(page.segments)} segments")
+    write_whole(path, app_page(page.title, _body(page), _data(page, path), styles=_STYLES, scripts=_SCRIPTS))
+
+
+def _data(page: GalleryPage, path: Path) -> dict[str, object]:
+    return {
+        "segments": [{"name": visible(segment.name), "colour": list(segment.colour)} for segment in page.segments],
+        "scoreName": visible(page.score_name),
+        "images": [_image(image, path) for image in page.images],
+    }
+
+
+def _image(image: GalleryImage, path: Path) -> dict[str, object]:
+    return {
+        "name": visible(image.name),
+        "picture": source(image.picture, path),
+        "overlay": None if image.overlay is None else source(image.overlay, path),
+        "original": link(image.original, path),
+        "mask": None if image.mask is None else link(image.mask, path),
+        "score": float(f"{image.score:.4g}") if math.isfinite(image.score) else None,
+        "segments": list(image.segments),
+        "facts": [
+            [visible(name), visible(value) if isinstance(value, str) else number(value)] for name, value in image.facts
+        ],
+    }
+
+
+def _body(page: GalleryPage) -> str:
+    parts = [*map(table_html, page.tables), curves_html(page.curves), facts_html(page.facts), notes_html(page.notes)]
+    return (
+        f'<main>\n<h1>{html_text(page.title)}</h1>\n<p id="summary"></p>\n'
+        + "\n".join(filter(None, parts))
+        + "\n</main>"
+    )

@@ -1,0 +1,181 @@
+"""The map of all images: a page to look around in, with the groups, the odd ones out and the near-duplicates.
+
+Hundreds of thousands of numbers go in as columns, which is a third of the size of one object an image.
+"""
+
+import math
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dinocli.files import write_whole
+from dinocli.report.app import app_page
+from dinocli.report.chart import Curve
+from dinocli.report.page import Cell, Table, curves_html, facts_html, notes_html, table_html
+from dinocli.report.picture import Picture, link, source
+from dinocli.report.text import html_text, visible
+
+_STYLES = ("page.css",)
+_SCRIPTS = ("web/dom.js", "web/map_page.js")
+
+# Places on the map are whole numbers up to this: finer than any screen at any zoom that helps.
+_RESOLUTION = 100_000
+
+
+@dataclass(frozen=True)
+class MapImage:
+    """One image on the map.
+
+    Args:
+        name: As it is shown and searched for: the relative path.
+        x: Place on the map; any unit, the page keeps the proportions of x and y.
+        y: Likewise, upwards.
+        cluster: Place in `MapPage.clusters`, or -1 for an image of no group.
+        distance: To the centre of its group; NaN where there is none.
+        margin: How much farther the next group is; small at a border; NaN where there is none.
+        outlier: Larger is odder; NaN where there is none.
+        thumbnail: A small picture, inside the page or as a file that lies beside it.
+        original: The image file, relative to the working directory or absolute.
+        medoid: Whether it stands for its group.
+        label: What is known of it, or empty.
+    """
+
+    name: str
+    x: float
+    y: float
+    cluster: int
+    distance: float
+    margin: float
+    outlier: float
+    thumbnail: Picture | Path
+    original: Path
+    medoid: bool = False
+    label: str = ""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two images that are nearly the same.
+
+    Args:
+        first: Place in `MapPage.images`.
+        second: Likewise.
+        cosine: Of their features.
+        exact: Whether the files hold the same bytes.
+    """
+
+    first: int
+    second: int
+    cosine: float
+    exact: bool = False
+
+
+@dataclass(frozen=True)
+class MapPage:
+    """All that the page shows; empty parts are left out.
+
+    Args:
+        title: Of the page and the browser's tab.
+        images: In any order; pairs count in it.
+        clusters: Names of the groups, largest first; colours go by the place in this list.
+        pairs: Near-duplicates, closest first.
+        curves: Charts, such as the score of each k, with the chosen one marked.
+        agreement: (name, value) pairs: how well groups and labels agree. The table of groups against labels is counted
+            from the images.
+        tables: Whatever else is worth a table.
+        facts: (name, value) pairs about how this was made.
+        notes: Sentences for the careful reader.
+    """
+
+    title: str
+    images: Sequence[MapImage]
+    clusters: Sequence[str]
+    pairs: Sequence[Pair] = ()
+    curves: Sequence[Curve] = ()
+    agreement: Sequence[tuple[str, Cell]] = ()
+    tables: Sequence[Table] = ()
+    facts: Sequence[tuple[str, Cell]] = ()
+    notes: Sequence[str] = ()
+
+
+def write_map_page(path: Path, page: MapPage) -> None:
+    """Write the map as one HTML file that needs nothing but the pictures that were given as files.
+
+    The same page gives the same bytes.
+
+    Args:
+        path: Of the file, replaced as a whole; links to originals and thumbnails are relative to its folder.
+        page: Plain data; all text is escaped here and nowhere before.
+
+    Raises:
+        ValueError: If a cluster or a pair points at nothing.
+        OSError: If the file cannot be written.
+    """
+    _check(page)
+    write_whole(path, app_page(page.title, _body(page), _data(page, path), styles=_STYLES, scripts=_SCRIPTS))
+
+
+def _check(page: MapPage) -> None:
+    if any(not -1 <= image.cluster < len(page.clusters) for image in page.images):
+        raise ValueError(f"an image is in none of the {len(page.clusters)} groups")
+    if not all(math.isfinite(image.x) and math.isfinite(image.y) for image in page.images):
+        raise ValueError("an image has no place on the map")
+    if any(not 0 <= place < len(page.images) for pair in page.pairs for place in (pair.first, pair.second)):
+        raise ValueError(f"a pair is beyond the {len(page.images)} images")
+
+
+def _data(page: MapPage, path: Path) -> dict[str, object]:
+    """Return what the scripts read: columns of the images, and everything that is counted in them."""
+    images = page.images
+    labels = sorted({image.label for image in images} - {""})
+    place = {label: index for index, label in enumerate(labels)} | {"": -1}
+    across, up = _places(images)
+    return {
+        "clusters": [visible(name) for name in page.clusters],
+        "labels": [visible(label) for label in labels],
+        "name": [visible(image.name) for image in images],
+        "x": across,
+        "y": up,
+        "cluster": [image.cluster for image in images],
+        "label": [place[image.label] for image in images],
+        "distance": _short(image.distance for image in images),
+        "margin": _short(image.margin for image in images),
+        "outlier": _short(image.outlier for image in images),
+        "medoids": [index for index, image in enumerate(images) if image.medoid],
+        "thumbnail": _addresses([source(image.thumbnail, path) for image in images]),
+        "original": _addresses([link(image.original, path) for image in images]),
+        "pairs": [[pair.first, pair.second, round(pair.cosine, 5), int(pair.exact)] for pair in page.pairs],
+    }
+
+
+def _places(images: Sequence[MapImage]) -> tuple[list[int], list[int]]:
+    """Return whole numbers with the proportions of the places, counted from the left and from the bottom."""
+    if not images:
+        return [], []
+    left, bottom = min(image.x for image in images), min(image.y for image in images)
+    span = max(max(image.x - left, image.y - bottom) for image in images)
+    scale = _RESOLUTION / span if span > 0 else 0
+    return [round((image.x - left) * scale) for image in images], [
+        round((image.y - bottom) * scale) for image in images
+    ]
+
+
+def _short(values: Iterable[float]) -> list[float | None]:
+    """Keep four digits, which is all that is shown; JSON knows no NaN."""
+    return [float(f"{value:.4g}") if math.isfinite(value) else None for value in values]
+
+
+def _addresses(addresses: Sequence[str]) -> dict[str, object]:
+    """Say once what all addresses begin with."""
+    shared = os.path.commonprefix(addresses)  # noqa: RUF071 - characters are what is wanted
+    return {"prefix": shared, "rest": [address[len(shared) :] for address in addresses]}
+
+
+def _body(page: MapPage) -> str:
+    parts = [curves_html(page.curves), *map(table_html, page.tables), facts_html(page.facts), notes_html(page.notes)]
+    return (
+        f'<main>\n<h1>{html_text(page.title)}</h1>\n<p id="summary"></p>\n'
+        + "\n".join(filter(None, parts))
+        + "\n</main>"
+    )

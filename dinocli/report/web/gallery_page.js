@@ -1,0 +1,1 @@
+byId("summary").textContent = `${DATA.images.length} images`;

@@ -1,0 +1,1 @@
+byId("summary").textContent = `${DATA.name.length} images in ${DATA.clusters.length} groups`;
