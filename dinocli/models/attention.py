@@ -8,7 +8,8 @@ Legend: B images, n heads, N tokens (prefix + patches), E width of one head, D =
 H W pixels, h w rows and columns of patches.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,29 +97,31 @@ def attend(backbone: Backbone, x_B3HW: Tensor, block: int = -1) -> Attention:
     blocks = backbone.model.blocks
     if not -len(blocks) <= block < len(blocks):
         raise UsageError(f"{backbone.name} has {len(blocks)} blocks, not a block {block}")
-    layer = getattr(blocks[block], "attn", None)
     catch = _Catch()
-    hooks = (
-        [
-            layer.register_forward_pre_hook(catch.begin),
-            layer.register_forward_hook(catch.end),
-            *([layer.k_norm.register_forward_hook(catch.keep_key)] if hasattr(layer, "k_norm") else []),
-        ]
-        if layer is not None
-        else []
-    )
+    with _watching(getattr(blocks[block], "attn", None), catch), catch:
+        features = backbone.patch_tokens(x_B3HW)
+    return catch.result(backbone, (features.shape[2], features.shape[3]))
+
+
+@contextmanager
+def _watching(layer: Any, catch: "_Catch") -> Iterator[None]:
+    """Tell `catch` when a layer of attention is at work, and have it use the fused call meanwhile."""
+    if layer is None:
+        yield
+        return
+    hooks = [layer.register_forward_pre_hook(catch.begin), layer.register_forward_hook(catch.end)]
+    if hasattr(layer, "k_norm"):
+        hooks.append(layer.k_norm.register_forward_hook(catch.keep_key))
     fused = getattr(layer, "fused_attn", None)
     try:
         if fused is not None:
-            layer.fused_attn = True  # or the model multiplies by hand, and there is nothing to catch
-        with catch:
-            features = backbone.patch_tokens(x_B3HW)
+            layer.fused_attn = True  # else the model multiplies by hand, and there is nothing to catch
+        yield
     finally:
         for hook in hooks:
             hook.remove()
         if fused is not None:
             layer.fused_attn = fused
-    return catch.result(backbone, (features.shape[2], features.shape[3]))
 
 
 class _Catch(TorchFunctionMode):
