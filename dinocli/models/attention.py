@@ -63,7 +63,8 @@ class Attention:
 
     def to_patches(self, token: int = 0) -> Tensor:
         """Return how much one token attends to each patch, (B, n, h, w); what the prefix tokens get is missing."""
-        return self.weights([token])[:, :, 0, self.prefix :].unflatten(-1, self.grid)
+        row_BnP = self.weights([token])[:, :, 0, self.prefix :]
+        return row_BnP.reshape(*row_BnP.shape[:2], *self.grid)
 
     def patch_token(self, row: int, column: int) -> int:
         """Return the token of a patch."""
@@ -78,7 +79,7 @@ class Attention:
         return self._patches(self.value_BnNE)
 
     def _patches(self, x_BnNE: Tensor) -> Tensor:
-        return x_BnNE[:, :, self.prefix :].transpose(2, 3).flatten(1, 2).unflatten(-1, self.grid)
+        return x_BnNE[:, :, self.prefix :].transpose(2, 3).reshape(len(x_BnNE), -1, *self.grid)
 
 
 def attend(backbone: Backbone, x_B3HW: Tensor, block: int = -1) -> Attention:
