@@ -1,6 +1,6 @@
 """Classification by nearest neighbours: the fastest honest answer to "are these features good", where labels exist.
 
-Shapes: N images, D width, C classes, R rows of one block, k neighbours.
+Shapes: N images, G images of the gallery, Q images that ask, D width, C classes, R rows of one block, k neighbours.
 """
 
 from typing import Any
@@ -20,6 +20,7 @@ def knn_classify(
     k: int = 20,
     temperature: float = 0.07,
     groups_N: NDArray[Any] | None = None,
+    learn_N: NDArray[np.bool_] | None = None,
 ) -> NDArray[Any]:
     """Predict every label from the k most similar other images.
 
@@ -32,9 +33,10 @@ def knn_classify(
         k: Neighbours that vote, at most N - 1 of them.
         temperature: Of the weights; the smaller, the more the nearest alone decides.
         groups_N: One group per image (a part, a slide, a patient); without it only the image itself is left out.
+        learn_N: The images that vote, and only the others are predicted; without it every image is and does both.
 
     Returns:
-        One predicted label per image, of the type of `labels_N`.
+        One predicted label per image that is predicted, in their order, of the type of `labels_N`.
 
     Raises:
         DataError: If no image is left to vote.
@@ -46,22 +48,44 @@ def knn_classify(
     group_N = np.arange(count) if groups_N is None else np.unique(groups_N, return_inverse=True)[1]
     if count == 0 or (group_N == group_N[0]).all():
         raise DataError(f"all {count} labelled images are in one group; k-NN needs at least two groups (or images)")
+    gallery_G, query_Q = sides(count, learn_N)
     units_ND = unit_rows(features_ND).astype(np.float32)
-    cut = count - min(k, count - 1)
-    predicted_N = np.empty(count, dtype=np.intp)
-    for index_R, cosine_RN in similarity_blocks(units_ND, units_ND):
-        cosine_RN[group_N[index_R, None] == group_N] = -np.inf  # weight 0; an image is always in its own group
-        nearest_Rk = np.argpartition(cosine_RN, cut, axis=1)[:, cut:]
+    cut = len(gallery_G) - min(k, len(gallery_G) - (learn_N is None))
+    predicted_Q = np.empty(len(query_Q), dtype=np.intp)
+    for index_R, cosine_RG in similarity_blocks(units_ND[query_Q], units_ND[gallery_G]):
+        # Weight 0; an image is always in its own group.
+        cosine_RG[group_N[query_Q[index_R], None] == group_N[gallery_G]] = -np.inf
+        nearest_Rk = np.argpartition(cosine_RG, cut, axis=1)[:, cut:]
         votes_RC = _votes(
-            np.take_along_axis(cosine_RN, nearest_Rk, 1), class_N[nearest_Rk], len(classes_C), temperature
+            np.take_along_axis(cosine_RG, nearest_Rk, 1), class_N[gallery_G[nearest_Rk]], len(classes_C), temperature
         )
-        predicted_N[index_R] = votes_RC.argmax(axis=1)
-    return np.asarray(classes_C[predicted_N])
+        predicted_Q[index_R] = votes_RC.argmax(axis=1)
+    return np.asarray(classes_C[predicted_Q])
+
+
+def sides(count: int, learn_N: NDArray[np.bool_] | None) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return the numbers of the images that are looked at, and of those that ask: all and all without `learn_N`.
+
+    Raises:
+        DataError: One side is empty.
+    """
+    if learn_N is None:
+        return np.arange(count), np.arange(count)
+    if learn_N.all() or not learn_N.any():
+        raise DataError(f"{learn_N.sum()} of {count} images are to learn from, none is left for the other side")
+    return np.flatnonzero(learn_N), np.flatnonzero(~learn_N)
 
 
 def accuracy(labels_N: NDArray[Any], predicted_N: NDArray[Any]) -> float:
     """Return the share of labels that were predicted, 0 to 1."""
     return float(accuracy_score(labels_N, predicted_N))
+
+
+def balanced_accuracy(labels_N: NDArray[Any], predicted_N: NDArray[Any]) -> float:
+    """Return the mean over the classes of the share that was predicted, 0 to 1: guessing gets 1 / classes."""
+    classes_C, class_N = np.unique(labels_N, return_inverse=True)
+    right_C = np.bincount(class_N, labels_N == predicted_N, len(classes_C))
+    return float((right_C / np.bincount(class_N)).mean())
 
 
 def macro_f1(labels_N: NDArray[Any], predicted_N: NDArray[Any]) -> float:

@@ -4,7 +4,7 @@ from numpy.typing import NDArray
 
 from dinocli.errors import DataError
 from dinocli.quality import cosine
-from dinocli.quality.neighbours import accuracy, knn_classify, macro_f1
+from dinocli.quality.neighbours import accuracy, balanced_accuracy, knn_classify, macro_f1
 
 
 def blobs(per_class: int = 20, spread: float = 1.2, seed: int = 0) -> tuple[NDArray[np.float32], NDArray[np.str_]]:
@@ -90,3 +90,21 @@ def test_macro_f1_minds_the_rare_class() -> None:
     assert accuracy(truth, always_good) == pytest.approx(0.9)
     assert macro_f1(truth, always_good) == pytest.approx((18 / 19 + 0) / 2)
     assert macro_f1(truth, truth) == 1
+
+
+def test_only_those_that_teach_vote() -> None:
+    features, labels = blobs(spread=1.5)
+    teach = np.arange(60) % 3 > 0
+    predicted = knn_classify(features, labels, k=500, learn_N=teach)
+    assert predicted.shape == (20,)
+    for row, guess in zip(np.flatnonzero(~teach), predicted, strict=True):
+        alone = np.append(np.flatnonzero(teach), row)  # leave-one-out among those that teach and this image
+        assert knn_classify(features[alone], labels[alone], k=500)[-1] == guess
+    for nobody in (np.zeros(60, bool), np.ones(60, bool)):
+        with pytest.raises(DataError, match="of 60 images are to learn from"):
+            knn_classify(features, labels, learn_N=nobody)
+
+
+def test_balanced_accuracy_hand_value() -> None:
+    labels = np.array(["a", "a", "a", "b"])
+    assert balanced_accuracy(labels, np.array(["a", "a", "x", "a"])) == pytest.approx((2 / 3 + 0) / 2)

@@ -1,0 +1,67 @@
+"""What a user with a handful of labels gets: the nearest class mean of a few labelled images a class.
+
+Shapes: N images, D width, C classes, S draws.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dinocli.quality.cosine import unit_rows
+from dinocli.quality.neighbours import sides
+
+
+def few_shot(
+    features_ND: NDArray[np.floating],
+    labels_N: NDArray[Any],
+    shots: int,
+    *,
+    draws: int = 20,
+    groups_N: NDArray[Any] | None = None,
+    learn_N: NDArray[np.bool_] | None = None,
+    seed: int = 0,
+) -> NDArray[np.float64]:
+    """Say how often each image is given its class by the nearest mean of a few labelled images a class.
+
+    The draws depend on the labels and the seed alone, so that two networks learn from the same images and can be
+    compared image by image.
+
+    Args:
+        features_ND: Finite features.
+        labels_N: One label per image, of any sortable type.
+        shots: Labelled images a class. A class of fewer gives all but one of its images.
+        draws: Times that labelled images are drawn.
+        groups_N: One group per image (a part, a slide, a patient): of a group that was drawn, nothing is tested.
+        learn_N: The images that may be drawn, and only the others are tested; without it every image may be both.
+        seed: Of the draws.
+
+    Returns:
+        Share of the draws in which an image was classified rightly, for the images that are tested, in their order. Not
+        a number for an image that was labelled in all draws.
+
+    Source: Snell et al. 2017, arXiv:1703.05175 (nearest class mean); cosine instead of squared distance.
+    """
+    classes_C, class_N = np.unique(labels_N, return_inverse=True)
+    group_N = np.arange(len(class_N)) if groups_N is None else np.unique(groups_N, return_inverse=True)[1]
+    gallery, query = sides(len(class_N), learn_N)
+    units_ND = unit_rows(features_ND)
+    random = np.random.default_rng(seed)
+    right_SN = np.full((draws, len(class_N)), np.nan, np.float32)
+    for right_N in right_SN:
+        drawn = [
+            _draw(gallery[class_N[gallery] == c], shots, random, spare=learn_N is None) for c in range(len(classes_C))
+        ]
+        means_CD = unit_rows(
+            np.stack([units_ND[rows].mean(axis=0) if len(rows) else 0 * units_ND[0] for rows in drawn])
+        )
+        test = query[~np.isin(group_N[query], group_N[np.concatenate(drawn)])]
+        right_N[test] = (units_ND[test] @ means_CD.T).argmax(axis=1) == class_N[test]
+    tested_N = np.isfinite(right_SN).sum(axis=0)
+    share_N = np.nansum(right_SN, axis=0, dtype=np.float64) / np.where(tested_N, tested_N, np.nan)
+    return np.asarray(share_N[query])
+
+
+def _draw(rows: NDArray[np.intp], shots: int, random: np.random.Generator, *, spare: bool) -> NDArray[np.intp]:
+    """Choose some images of a class; `spare` leaves at least one of them to be tested."""
+    return random.permutation(rows)[: min(shots, max(1, len(rows) - spare))]
