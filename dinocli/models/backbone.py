@@ -4,6 +4,7 @@ Legend: B images, H W pixels, D width, h w rows and columns of the feature grid.
 """
 
 import difflib
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from dinocli.errors import UsageError, WeightsError
+from dinocli.models.folding import Folded, Pair, find_pairs
 from dinocli.models.positions import resample_position
 
 
@@ -52,6 +54,7 @@ class Backbone(nn.Module):
         self.has_batch_norm = any(isinstance(module, _BatchNorm) for module in model.modules())
         self.memory_format = torch.contiguous_format if self.is_vit else torch.channels_last
         self._batch_norm_frozen = False
+        self._folds: list[Pair] = []
         # A rotary embedding is computed for any grid; where a model has a learnt one too, timm ties both to one size.
         learnt = isinstance(getattr(model, "pos_embed", None), nn.Parameter)
         self._resamples = self.is_vit and learnt and getattr(model, "rope", None) is None
@@ -137,7 +140,10 @@ class Backbone(nn.Module):
 
         Statistics of augmented crops do not fit the clean images that are embedded later. Modules are put into eval
         mode, not replaced: timm's own helper replaces them, which turns weights into buffers and breaks the export.
+        What stands still is then computed by the convolution before it (`dinocli.models.folding`).
         """
+        if not self._batch_norm_frozen and not self.is_vit:
+            self._folds = self._find_folds()
         self._batch_norm_frozen = True
         self.train(self.training)
 
@@ -200,7 +206,8 @@ class Backbone(nn.Module):
         x_B3HW = x_B3HW.contiguous(memory_format=self.memory_format)
         trunk = _Trunk(self.model, method)
         if not self._resamples or self._grid(x_B3HW) == self.model.patch_embed.grid_size:
-            return trunk(x_B3HW, **options)
+            with Folded(self._folds) if self._may_fold else nullcontext():
+                return trunk(x_B3HW, **options)
         position = resample_position(
             self.model.pos_embed,
             self.model.patch_embed.grid_size,
@@ -216,6 +223,23 @@ class Backbone(nn.Module):
         """Return rows and columns of patches, as plain numbers even while a tracer looks on."""
         rows, columns = ((int(side) - self.patch) // self.step + 1 for side in x_B3HW.shape[2:])
         return rows, columns
+
+    @property
+    def _may_fold(self) -> bool:
+        """Whether this pass folds: a recomputed or traced one would not see what happens around it."""
+        watched = torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None
+        return bool(self._folds) and not watched and not getattr(self.model, "grad_checkpointing", False)
+
+    @torch.no_grad()
+    def _find_folds(self) -> list[Pair]:
+        mode = self.training
+        self.eval()
+        weight = next(self.model.parameters())
+        side = self._smallest_side()
+        image = torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(0)).to(weight)
+        found = find_pairs(self.model, self._features, image)
+        self.train(mode)
+        return found
 
     def _check_size(self, height: int, width: int) -> None:
         if not self.is_vit:
@@ -233,11 +257,7 @@ class Backbone(nn.Module):
     @torch.no_grad()
     def _dry_run(self) -> int:
         """Return the width of the pooled feature, from the smallest image that the model takes."""
-        side = self.model.pretrained_cfg["input_size"][-1]
-        if self.is_vit and not self._one_size:
-            side = 4 * self.patch
-        elif not self.is_vit and not self.model.pretrained_cfg.get("fixed_input_size"):
-            side = min(side, 64)
+        side = self._smallest_side()
         self.eval()
         try:
             width: int = self(torch.zeros(1, 3, side, side)).flatten(1).shape[1]
@@ -245,6 +265,12 @@ class Backbone(nn.Module):
             raise WeightsError(f"{self.name} gives no pooled feature ({error}): choose another model") from error
         self.train()
         return width
+
+    def _smallest_side(self) -> int:
+        side: int = self.model.pretrained_cfg["input_size"][-1]
+        if self.is_vit and not self._one_size:
+            return 4 * self.patch
+        return side if self.is_vit or self.model.pretrained_cfg.get("fixed_input_size") else min(side, 64)
 
 
 class _Trunk(nn.Module):

@@ -201,9 +201,9 @@ def test_only_convnets_have_batch_norm() -> None:
 
 @pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "resnet10t"])
 def test_checkpointing_changes_no_gradient(name: str) -> None:
-    backbone = create_backbone(name)
+    backbone = create_backbone(name).double()  # folded and plain batch norm round apart in single precision
     backbone.freeze_batch_norm()
-    x = torch.randn(1, 3, 64, 64)
+    x = torch.randn(1, 3, 64, 64, dtype=torch.float64)
     gradients = []
     for enable in (False, True):
         backbone.zero_grad()
