@@ -14,17 +14,29 @@ Polygon = NDArray[np.int64]
 _STEPS = ((1, 0), (0, 1), (-1, 0), (0, -1))  # x, y along the four directions: right, down, left, up
 
 
-def run_lengths(mask_HW: NDArray[np.bool_]) -> list[int]:
+def run_lengths(
+    mask_hw: NDArray[np.bool_], *, offset: tuple[int, int] = (0, 0), shape: tuple[int, int] | None = None
+) -> list[int]:
     """Return the lengths of the runs of equal pixels, column by column, the first run outside the mask.
 
     This is COCO's uncompressed RLE: ``{"size": [H, W], "counts": ...}``. A mask that begins at once has a first run of
     length 0.
+
+    Args:
+        mask_hw: A mask, or the part of it that is not empty.
+        offset: Row and column of that part in the image.
+        shape: (H, W) of the image; that of the mask itself without it.
     """
-    flat = mask_HW.reshape(-1, order="F")
-    changes = np.flatnonzero(np.diff(flat)) + 1
-    edges = np.concatenate([[0], changes, [flat.size]])
-    runs = np.diff(edges).tolist()
-    return [0, *runs] if flat.size and flat[0] else runs
+    height, width = shape or mask_hw.shape
+    # With an empty pixel at both ends of each column, a run begins and ends in its own column.
+    edges = np.diff(np.pad(mask_hw, ((1, 1), (0, 0))).astype(np.int8), axis=0).T
+    columns, rows = np.nonzero(edges)
+    places = (columns + offset[1]) * height + rows + offset[0]
+    # A run that ends at the foot of a column and one that begins at the head of the next are one.
+    doubled = np.flatnonzero(np.diff(places) == 0)
+    places = np.delete(places, np.concatenate([doubled, doubled + 1]))
+    runs: list[int] = np.diff(np.concatenate([[0], places, [height * width]])).tolist()
+    return runs if runs[-1] or len(runs) == 1 else runs[:-1]
 
 
 def polygons(mask_HW: NDArray[np.bool_]) -> list[Polygon]:

@@ -1,0 +1,79 @@
+"""What was found in one image, as plain rows: label, area, box, score, and the outline for annotation tools.
+
+Convention: boxes are (left, top, width, height) in pixels of the upright image.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from dinocli.tasks.segment.outlines import Polygon, polygons, run_lengths
+
+Box = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class Region:
+    """One found thing.
+
+    Args:
+        label: Its value in the label map.
+        box: Around it.
+        mask_hw: Inside the box.
+        score: Mean of the soft map over it, 0 to 1.
+    """
+
+    label: int
+    box: Box
+    mask_hw: NDArray[np.bool_]
+    score: float
+
+    @property
+    def area(self) -> int:
+        """Pixels."""
+        return int(np.count_nonzero(self.mask_hw))
+
+    def counts(self, shape: tuple[int, int]) -> list[int]:
+        """Return its run lengths in an image of that (height, width)."""
+        return run_lengths(self.mask_hw, offset=(self.box[1], self.box[0]), shape=shape)
+
+    def outlines(self) -> list[Polygon]:
+        """Return its polygons in pixels of the image."""
+        return [corners + self.box[:2] for corners in polygons(self.mask_hw)]
+
+
+def find_regions(labels_HW: NDArray[np.uint16], soft_HW: NDArray[np.float32], *, connected: bool) -> Iterator[Region]:
+    """Yield what a label map holds, in the order of labels, then from the top.
+
+    Args:
+        labels_HW: 0 is nothing.
+        soft_HW: For the scores.
+        connected: Every part that hangs together (by sides of pixels) is one region: a defect, an object. Otherwise all
+            pixels of a label are one: a segment of the folder is in many places.
+    """
+    for number, around in enumerate(ndimage.find_objects(labels_HW), start=1):
+        if around is None:
+            continue
+        mine = labels_HW[around] == number
+        parts, _ = ndimage.label(mine) if connected else (mine.astype(np.int32), 1)
+        for part, inner in enumerate(ndimage.find_objects(parts), start=1):
+            mask = parts[inner] == part
+            top, left = (whole.start + own.start for whole, own in zip(around, inner, strict=True))
+            score = float(soft_HW[around][inner][mask].mean())
+            yield Region(number, (left, top, mask.shape[1], mask.shape[0]), mask, score)
+
+
+def without_specks(labels_HW: NDArray[np.uint16], smallest: int) -> NDArray[np.uint16]:
+    """Return the label map without parts of fewer pixels than that: smaller than what the network can tell apart."""
+    if smallest <= 1:
+        return labels_HW
+    cleaned = labels_HW.copy()
+    for number in np.unique(labels_HW[labels_HW > 0]):
+        parts, count = ndimage.label(labels_HW == number)
+        small = np.bincount(parts.reshape(-1), minlength=count + 1) < smallest
+        small[0] = False
+        cleaned[small[parts]] = 0
+    return cleaned
