@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -10,7 +12,8 @@ from dinocli.tasks.segment.result import Maps
 
 def disc(height: int = 192, width: int = 256) -> NDArray[np.bool_]:
     rows, columns = np.ogrid[:height, :width]
-    return (rows - 90) ** 2 + (columns - 120) ** 2 < 45**2
+    round_one: NDArray[np.bool_] = (rows - 90) ** 2 + (columns - 120) ** 2 < 45**2
+    return round_one
 
 
 def coarse(mask: NDArray[np.bool_], step: int = 16) -> Maps:
@@ -35,8 +38,8 @@ FRAME = Frame((192, 256), (192, 256), (12, 16), 16, 16)
 @pytest.mark.parametrize("deep", [False, True])
 def test_refined_masks_follow_the_edges(colours: int, deep: bool) -> None:
     mask = disc()
-    seen = np.repeat(picture(mask), colours, axis=0)
-    seen = seen.astype(np.uint16) * 257 if deep else seen
+    bytes_CHW = np.repeat(picture(mask), colours, axis=0)
+    seen: NDArray[Any] = bytes_CHW.astype(np.uint16) * 257 if deep else bytes_CHW
     plain, followed = (render(coarse(mask), FRAME, seen, refine=refine).labels_HW > 0 for refine in (False, True))
     assert iou(plain, mask) < 0.95
     assert iou(followed, mask) > 0.99
@@ -46,7 +49,7 @@ def test_where_there_is_no_edge_the_mask_stays() -> None:
     mask = disc()
     flat = np.full((1, *mask.shape), 128, np.uint8)
     plain, followed = (render(coarse(mask), FRAME, flat, refine=refine).labels_HW > 0 for refine in (False, True))
-    assert iou(plain, followed) > 0.97
+    assert iou(plain, followed) > 0.95
 
 
 @pytest.mark.parametrize("refine", [False, True])
