@@ -78,7 +78,7 @@ def open_store(
         DataError: Too many images are unreadable, or all.
     """
     cap = None if cache in ("auto", "off") else parse_bytes(cache)
-    limit = _bad_limit(max_bad, len(images) + len(images.bad))
+    limit = bad_limit(max_bad, len(images) + len(images.bad))
     threads = thread_count(workers)
     if cache == "off":
         return _stream(images, reader, threads, limit, progress)
@@ -106,7 +106,7 @@ def write_bad(path: Path, bad: Sequence[tuple[str, str]]) -> None:
     write_whole(path, text.getvalue())
 
 
-def _bad_limit(spec: str, total: int) -> BadLimit:
+def bad_limit(spec: str, total: int) -> BadLimit:
     match = re.fullmatch(r"(?:(\d+(?:\.\d+)?)%|(\d+))", spec.strip())
     if match is None or (match[1] and float(match[1]) > 100):
         raise UsageError(f"--max-bad {spec!r} is not known; use a share, such as 10%, or a number, such as 25")

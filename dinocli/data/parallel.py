@@ -23,7 +23,9 @@ def thread_count(workers: int | Literal["auto"]) -> int:
     return min(len(os.sched_getaffinity(0)), _MOST) if workers == "auto" else workers
 
 
-def in_order(function: Callable[[T], R], items: Iterable[T], threads: int) -> Generator[R, None, None]:
+def in_order(
+    function: Callable[[T], R], items: Iterable[T], threads: int, ahead: int | None = None
+) -> Generator[R, None, None]:
     """Apply a function to each item, like `map`, in threads.
 
     Only a few results wait at a time, so that memory stays flat however long the list is. When the iterator ends, is
@@ -33,16 +35,18 @@ def in_order(function: Callable[[T], R], items: Iterable[T], threads: int) -> Ge
         function: Must be safe to call from several threads.
         items: May be endless.
         threads: 0 calls the function here.
+        ahead: Results that may wait, beyond the one that is taken next; by default four a thread.
     """
     if threads == 0:
         yield from map(function, items)
         return
+    most = 4 * threads if ahead is None else ahead
     pool = ThreadPoolExecutor(threads, thread_name_prefix="dinocli-decode")
     waiting: deque[Future[R]] = deque()
     try:
         for item in items:
             waiting.append(pool.submit(function, item))
-            if len(waiting) > 4 * threads:
+            if len(waiting) > most:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()

@@ -62,6 +62,17 @@ class Reader:
         canvas = _resized(canvas, true, size)
         return [np.ascontiguousarray(canvas[:, rows, columns]) for rows, columns in windows(*size)]
 
+    def whole(self, path: str) -> Canvas:
+        """Read a whole image at canvas size, for a look that squashes it to a square anyway; errors as `canvases`.
+
+        Of a strip the longer side is shrunk more than the shorter one, so that no canvas is larger than those of
+        ordinary images.
+        """
+        canvas, true = self._mapped(path, self.short_side)
+        most = round(STRIP * self.short_side)
+        height, width = shrunk_size(*true, self.short_side)
+        return _resized(canvas, true, (min(height, most), min(width, most)))
+
     def full(self, path: str) -> Canvas:
         """Read an image at its own resolution, range mapped; errors as `canvases`."""
         return self._mapped(path, sys.maxsize)[0]

@@ -13,7 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 from dinocli.augment.multicrop import MultiCrop, ViewSpec
 from dinocli.config.auto import Facts
 from dinocli.config.preprocess import Preprocess
-from dinocli.config.recipe import Recipe, Views
+from dinocli.config.recipe import Data, Recipe, Views
 from dinocli.data.loader import Loader
 from dinocli.data.survey import Survey
 from dinocli.dino.center import batch_sum
@@ -38,7 +38,7 @@ def facts_of(images: int, backbone: Backbone, info: WeightsInfo, world: World) -
     return Facts(images, info.pretrained, convnet=backbone.has_batch_norm, processes=world.size)
 
 
-def preprocess_of(survey: Survey, recipe: Recipe, info: WeightsInfo) -> Preprocess:
+def preprocess_of(survey: Survey, data: Data, info: WeightsInfo) -> Preprocess:
     """Join what the folder says (range, depth, grey) and what the weights say (mean, std, size)."""
     return Preprocess(
         range_policy=survey.policy,
@@ -46,8 +46,8 @@ def preprocess_of(survey: Survey, recipe: Recipe, info: WeightsInfo) -> Preproce
         range_high=survey.high,
         deep=survey.deep,
         grey=survey.grey,
-        channels=tuple(recipe.data.channels),
-        page=recipe.data.page,
+        channels=tuple(data.channels),
+        page=data.page,
         mean=info.mean,
         std=info.std,
         size=info.size,

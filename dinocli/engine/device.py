@@ -86,6 +86,18 @@ class Precision:
         return torch.amp.GradScaler(self.device.type) if self.name == "fp16" else None
 
 
+def feature_precision(device: torch.device, precision: str) -> str:
+    """Choose what features are computed in: half precision where the hardware is made for it, which nothing measures.
+
+    A trial could turn out differently on two machines, or twice on one, and parts of one file would disagree.
+    """
+    if precision != "auto":
+        return precision
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+    return "bf16" if torch.cpu.get_capabilities().get("amx_bf16") else "fp32"
+
+
 def candidates(device: torch.device, precision: str, attention: str, is_vit: bool) -> list[Precision]:
     """List what is worth timing, the safest first. A GPU needs no timing: bf16 where it has it, else fp16."""
     kernels = [attention]

@@ -165,7 +165,7 @@ def prepare(
         watcher.line(describe_survey(seen))
         for note in seen.notes:
             watcher.line(note)
-    preprocess = preprocess_of(seen, asked, info) if seen else Preprocess.from_dict(kept["preprocess"])  # type: ignore[index]
+    preprocess = preprocess_of(seen, asked.data, info) if seen else Preprocess.from_dict(kept["preprocess"])  # type: ignore[index]
     store = main_first(lambda: _store(asked, images, preprocess, world, watcher))
     if store.bad and world.is_main:
         watcher.warn(f"{len(store.bad)} images cannot be read; they are left out and named in images.bad.csv")

@@ -1,0 +1,183 @@
+"""`embed`: images and weights -> a feature file."""
+
+import json
+import platform
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from dinocli import __version__
+from dinocli.data.parallel import thread_count
+from dinocli.engine.watch import Watcher
+from dinocli.errors import Interrupted, UsageError
+from dinocli.tasks.embed.job import STDOUT, EmbedJob, EmbedOutcome
+from dinocli.tasks.embed.output import row_names, write_features
+from dinocli.tasks.embed.part import Part, check_same
+from dinocli.tasks.embed.pictures import Pictures
+from dinocli.tasks.embed.pipe import Pipe
+from dinocli.tasks.embed.setting import Setting, prepare
+from dinocli.tasks.embed.stream import stream
+from dinocli.tasks.feature_file import KEY, sidecar
+from dinocli.tasks.run_folder import SCHEMA, add_output
+from dinocli.tasks.segment.tiles import parse_tiling
+
+
+def embed(
+    job: EmbedJob, watcher: Watcher | None = None, stdin: BinaryIO | None = None, stdout: BinaryIO | None = None
+) -> EmbedOutcome:
+    """Compute one row of features an image, in one pass, and leave a feature file behind.
+
+    Memory does not grow with the number of images, and an interrupted command goes on with `resume` where it stopped.
+
+    Args:
+        job: What to do.
+        watcher: Hears how far it is.
+        stdin: Where `-` reads names from.
+        stdout: Where `--out -` writes to.
+
+    Raises:
+        DinocliError: Of every kind; there is then no feature file, and no half of one.
+        Interrupted: After a signal; `resume` goes on.
+    """
+    watcher, begin, path = watcher or Watcher(), time.monotonic(), job.path()
+    check_free(path, job)
+    setting = prepare(job, watcher, stdin)
+    if path and path.exists() and not job.force:
+        return _already(path, setting.request(job), watcher, begin)
+    pictures = look_at(setting, job, watcher)
+    if path is None:
+        assert stdout is not None
+        return _send(setting, pictures, job, watcher, stdout, begin)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    request = setting.request(job)
+    part = Part(path, request, setting.shape, job.dtype, resume=job.resume)
+    try:
+        return _fill(setting, pictures, part, request, job, watcher, begin)
+    finally:
+        part.close()
+
+
+def check_free(path: Path | None, job: EmbedJob) -> None:
+    """Raise a `UsageError` if the file is there already and nobody said what to do with it."""
+    if path and path.exists() and not (job.force or job.resume):
+        raise UsageError(f"{path} is there already; add --force to replace it, or choose another --out")
+
+
+def look_at(setting: Setting, job: EmbedJob, watcher: Watcher) -> Pictures:
+    """Number the rows through, and say how much they will be."""
+    pictures = Pictures(
+        setting.images,
+        setting.preprocess,
+        parse_tiling(job.tile) if job.tile else None,
+        thread_count(setting.data.workers),
+        lambda done, total: watcher.progress("counting tiles", done, total),
+    )
+    watcher.line(
+        f"{len(pictures)} rows of {'x'.join(map(str, setting.shape))} {job.dtype}, {size_of(setting, pictures, job)} "
+        f"on disk; {setting.preprocess.size} px, {setting.precision} on {setting.device}"
+    )
+    return pictures
+
+
+def size_of(setting: Setting, pictures: Pictures, job: EmbedJob) -> str:
+    """Return the size of all rows in words."""
+    size = float(len(pictures) * np.prod(setting.shape, dtype=np.int64) * np.dtype(job.dtype).itemsize)
+    for unit in ("bytes", "kB", "MB", "GB", "TB"):
+        if size < 1000 or unit == "TB":
+            break
+        size /= 1000
+    return f"{size:.3g} {unit}"
+
+
+def _fill(
+    setting: Setting,
+    pictures: Pictures,
+    part: Part,
+    request: dict[str, Any],
+    job: EmbedJob,
+    watcher: Watcher,
+    begin: float,
+) -> EmbedOutcome:
+    if part.pieces:
+        watcher.line(f"going on after {part.pieces} of {len(pictures)}")
+    before, started = part.pieces, time.monotonic()
+    try:
+        stream(setting, pictures, part, job, watcher)
+    except Interrupted as interrupted:
+        words = f"{interrupted}; run the same command with --resume to go on"
+        raise Interrupted(words, interrupted.signal) from None
+    speed = (len(pictures) - before) / (time.monotonic() - started)
+    bad = [*setting.images.bad, *part.bad]
+    left_out = () if job.keeps_positions else [name for name, _ in part.bad]
+    names = row_names(setting.images.names, pictures.starts_N1, left_out)
+    outcome = EmbedOutcome(
+        part.target, part.rows, setting.shape, len(setting.images), len(bad), time.monotonic() - begin, speed
+    )
+    write_features(part, names, _meta(setting, job, request, outcome), bad, tiled=pictures.tiling is not None)
+    if bad:
+        watcher.warn(f"{len(bad)} images cannot be read; they are named in {sidecar(part.target, '.bad.csv')}")
+    if setting.run and job.note and not job.shard:
+        add_output(setting.run, KEY, part.target)
+    return outcome
+
+
+def _send(
+    setting: Setting, pictures: Pictures, job: EmbedJob, watcher: Watcher, stdout: BinaryIO, begin: float
+) -> EmbedOutcome:
+    pipe, started = Pipe(stdout, len(pictures), setting.shape, job.dtype), time.monotonic()
+    stream(setting, pictures, pipe, job, watcher)
+    pipe.commit()
+    speed = len(pictures) / (time.monotonic() - started)
+    for name, reason in pipe.bad:
+        watcher.warn(f"{name}: {reason}; its row is NaN")
+    bad = len(pipe.bad) + len(setting.images.bad)
+    return EmbedOutcome(None, pipe.rows, setting.shape, len(setting.images), bad, time.monotonic() - begin, speed)
+
+
+def _already(path: Path, request: dict[str, Any], watcher: Watcher, begin: float) -> EmbedOutcome:
+    """Answer `resume` where nothing is left to do."""
+    try:
+        meta = json.loads(sidecar(path, ".json").read_text(encoding="utf-8"))
+        check_same(meta["request"], request, str(path))
+    except (OSError, ValueError, KeyError):
+        raise UsageError(f"{path} is there already, not by this command; add --force or change --out") from None
+    watcher.line(f"{path} is complete already")
+    shape = tuple(meta["shape"][1:])
+    return EmbedOutcome(path, meta["n"], shape, meta["images"], meta["bad"], time.monotonic() - begin, 0.0)
+
+
+def _meta(setting: Setting, job: EmbedJob, request: dict[str, Any], outcome: EmbedOutcome) -> dict[str, Any]:
+    """Gather what `feats.json` keeps: enough to know what the numbers are, and to make them again."""
+    return {
+        "schema": SCHEMA,
+        "kind": KEY,
+        "n": outcome.rows,
+        "dim": outcome.shape[-1],
+        "shape": [outcome.rows, *outcome.shape],
+        "images": outcome.images,
+        "bad": outcome.bad,
+        "tokens": job.tokens.kind,
+        "layers": job.tokens.layers,
+        "normalized": job.normalize,
+        "dtype": job.dtype,
+        "precision": setting.precision,
+        "device": str(setting.device),
+        "tile": job.tile,
+        "shard": job.shard,
+        "weights": setting.info.to_dict(),
+        "preprocess": setting.preprocess.to_dict(),
+        "root": str(setting.images.root),
+        "inputs": [name if name == STDOUT else str(Path(name).absolute()) for name in job.inputs],
+        "run": str(setting.run.path.resolve()) if setting.run else "",
+        "request": request,
+        "versions": {
+            "dinocli": __version__,
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("torch", "timm", "numpy", "pillow")},
+        },
+        "seconds": round(outcome.seconds, 2),
+        "images_per_second": round(outcome.images_per_second, 1),
+    }

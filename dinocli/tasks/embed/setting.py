@@ -1,0 +1,143 @@
+"""What stands before the first image: weights, names, preprocessing, precision, and the shape of a row."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+
+from dinocli.config.load import load_recipe
+from dinocli.config.preprocess import Preprocess
+from dinocli.config.recipe import Data
+from dinocli.data.sources import ImageList, find_images
+from dinocli.data.survey import survey
+from dinocli.engine.build import preprocess_of
+from dinocli.engine.device import DTYPES, feature_precision, pick_device
+from dinocli.engine.watch import Watcher
+from dinocli.errors import DataError
+from dinocli.models.backbone import Backbone
+from dinocli.models.features import extract
+from dinocli.models.weights import WeightsInfo, load_backbone
+from dinocli.tasks.embed.job import EmbedJob, parse_shard
+from dinocli.tasks.ground import describe, describe_survey
+from dinocli.tasks.run_folder import RunFolder, latest_run
+
+
+@dataclass(frozen=True)
+class Setting:
+    """All of it.
+
+    Args:
+        images: Those of this shard.
+        backbone: On the device, in eval mode.
+        info: Where its weights come from.
+        preprocess: How images are read.
+        data: How else they are read: threads, unreadable ones.
+        device: Where it computes.
+        precision: fp32, bf16 or fp16.
+        shape: Of one row.
+        run: The run of ours that the weights come from, if they do.
+    """
+
+    images: ImageList
+    backbone: Backbone
+    info: WeightsInfo
+    preprocess: Preprocess
+    data: Data
+    device: torch.device
+    precision: str
+    shape: tuple[int, ...]
+    run: RunFolder | None
+
+    @property
+    def autocast(self) -> torch.dtype | None:
+        """Return the type to compute in, as the extractor takes it."""
+        return DTYPES.get(self.precision)
+
+    def request(self, job: EmbedJob) -> dict[str, Any]:
+        """Return what determines the rows, as JSON-like data."""
+        return {
+            "model": self.info.name,
+            "weights sha256": self.info.sha256,
+            "images": self.images.digest(),
+            "preprocess": self.preprocess.to_dict(),
+            **{"tokens": job.tokens.kind, "layers": job.tokens.layers, "normalize": job.normalize},
+            **{"dtype": job.dtype, "precision": self.precision, "tile": job.tile, "shard": job.shard},
+        }
+
+
+def prepare(job: EmbedJob, watcher: Watcher, stdin: BinaryIO | None, local_rank: int = 0) -> Setting:
+    """Find images and weights, and decide how the images are read.
+
+    What was left out is that of the newest run. Images are read as the weights were trained, if they are ours and know
+    how; else as a training on them would: the range from a sample of the images, the rest from the weights.
+
+    Raises:
+        DinocliError: Of every kind, before any image is computed.
+    """
+    device = pick_device(job.device, local_rank)
+    inputs, weights, run = _chosen(job, watcher)
+    images = find_images(inputs, stdin=stdin, null=job.null)
+    watcher.line(f"{len(images)} images in {images.root}")
+    torch.manual_seed(0)  # random weights, where there are no others
+    backbone, info, stored = load_backbone(weights, job.model)
+    watcher.line(describe(info))
+    job.tokens.check(backbone)
+    data = _data(job)
+    preprocess = _preprocess(job, data, images, info, stored, watcher)
+    precision = feature_precision(device, job.precision)
+    backbone = backbone.to(device).eval()
+    shape = _row_shape(backbone, job, preprocess.size, device)
+    shard = parse_shard(job.shard)
+    own = replace(images, names=images.names[shard.slice(len(images))]) if shard else images
+    return Setting(own, backbone, info, preprocess, data, device, precision, shape, run)
+
+
+def _chosen(job: EmbedJob, watcher: Watcher) -> tuple[tuple[str, ...], str, RunFolder | None]:
+    """Return inputs and weights, those of the newest run where the user named none."""
+    newest = latest_run() if not job.inputs or not (job.weights or job.model) else None
+    inputs, weights = job.inputs, job.weights or ("none" if job.model else "")
+    if newest and not inputs:
+        inputs = tuple(newest.read()["inputs"])
+        if "-" in inputs:
+            raise DataError(f"the images of {newest.path} came on stdin and cannot be read again: name them")
+        watcher.line(f"images of {newest.path}: {' '.join(inputs)}")
+    if newest and not weights:
+        weights = str(newest.path)
+        watcher.line(f"weights of {newest.path}")
+    run = RunFolder(Path(weights).expanduser())
+    return inputs, weights, run if run.manifest.is_file() else None
+
+
+def _data(job: EmbedJob) -> Data:
+    """Return the usual settings of reading with the user's own in their place."""
+    usual = load_recipe(()).data
+    asked = {"range": job.range, "max_bad": job.max_bad}
+    given = {key: value for key, value in asked.items() if value}
+    numbers = {"page": job.page, "workers": job.workers}
+    given |= {key: value for key, value in numbers.items() if value is not None}  # type: ignore[misc]
+    if job.channels is not None:
+        given |= {"channels": list(job.channels)}  # type: ignore[dict-item]
+    return Data.model_validate(usual.model_dump() | given)
+
+
+def _preprocess(
+    job: EmbedJob, data: Data, images: ImageList, info: WeightsInfo, stored: dict[str, Any] | None, watcher: Watcher
+) -> Preprocess:
+    asked_otherwise = bool(job.range) or job.channels is not None or job.page is not None
+    if stored and not asked_otherwise:
+        preprocess = Preprocess.from_dict(stored)
+        watcher.line("images are read as these weights were trained")
+    else:
+        seen = survey(images, range_spec=data.range, channels=tuple(data.channels), page=data.page)
+        watcher.line(describe_survey(seen))
+        for note in seen.notes:
+            watcher.line(note)
+        preprocess = preprocess_of(seen, data, info)
+    return replace(preprocess, size=job.size) if job.size else preprocess
+
+
+def _row_shape(backbone: Backbone, job: EmbedJob, side: int, device: torch.device) -> tuple[int, ...]:
+    """Compute one black image: a size that the model does not take is refused before anything is read."""
+    blank = torch.zeros(1, 3, side, side, device=device)
+    return extract(backbone, [blank], autocast=None, tokens=job.tokens).shape[1:]

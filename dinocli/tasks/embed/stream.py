@@ -1,0 +1,131 @@
+"""The one pass over the images: read, compute, hand over, in the order of the list.
+
+Shapes: b rows of a batch, D width.
+"""
+
+import time
+from collections import deque
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from dataclasses import replace
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dinocli.data.cache import bad_limit
+from dinocli.engine.train import Signals
+from dinocli.engine.watch import Watcher
+from dinocli.errors import Interrupted
+from dinocli.models.features import extract_each
+from dinocli.tasks.embed.job import EmbedJob
+from dinocli.tasks.embed.part import Bad
+from dinocli.tasks.embed.pictures import NO_BOX, Pictures, Piece, squares
+from dinocli.tasks.embed.setting import Setting
+from dinocli.tasks.feature_file import Box
+
+TINY = np.finfo(np.float32).tiny
+"""Stands for the length of a vector of zeros, which stays one."""
+
+Batch = list[Piece]
+"""Pieces of one batch, once computed without their pixels."""
+
+
+class Sink(Protocol):
+    """Where rows go."""
+
+    pieces: int
+    rows: int
+    bad: Bad
+
+    def add(self, rows_b: NDArray[np.floating], boxes: list[Box], pieces: int, bad: Bad) -> None:
+        """Take the rows of some more pieces."""
+
+    def commit(self) -> None:
+        """Make sure that what was taken stays."""
+
+
+def stream(setting: Setting, pictures: Pictures, sink: Sink, job: EmbedJob, watcher: Watcher) -> None:
+    """Compute all pieces that the sink does not have yet.
+
+    Args:
+        setting: Weights and how to read.
+        pictures: What to read.
+        sink: Gets the rows of each batch in its turn.
+        job: What was asked for.
+        watcher: Hears how far it is, and of values that are not finite.
+
+    Raises:
+        DataError: More unreadable images than allowed.
+        Interrupted: After a signal; what was computed is kept.
+    """
+    listed_bad = setting.images.bad
+    limit = bad_limit(setting.data.max_bad, len(setting.images) + len(listed_bad))
+    limit.check([*listed_bad, *sink.bad])
+    keep_positions = job.keeps_positions
+    done_before, begin, broken = sink.pieces, time.monotonic(), 0
+    with Signals().caught() as signals, closing(_computed(setting, pictures, sink.pieces, job)) as batches:
+        for batch, rows_bD in batches:
+            broken += int(np.count_nonzero(~np.isfinite(rows_bD).all(tuple(range(1, rows_bD.ndim)))))
+            bad = _new_bad(batch, sink.pieces, pictures)
+            boxes = [piece.box or NO_BOX for piece in batch if keep_positions or not _is_bad(piece)]
+            sink.add(_placed(batch, rows_bD) if keep_positions else rows_bD, boxes, len(batch), bad)
+            if bad:
+                limit.check([*listed_bad, *sink.bad])
+            speed = (sink.pieces - done_before) / (time.monotonic() - begin)
+            watcher.progress("embedding", sink.pieces, len(pictures), f"{speed:.0f} a second")
+            if signals.number:
+                sink.commit()
+                raise Interrupted(f"stopped by a signal after {sink.pieces} of {len(pictures)}", signals.number)
+    if broken:
+        watcher.warn(f"{broken} rows hold values that are not finite; check the weights, or use --precision fp32")
+
+
+def _computed(
+    setting: Setting, pictures: Pictures, first: int, job: EmbedJob
+) -> Generator[tuple[Batch, NDArray[np.float32]], None, None]:
+    """Yield each batch with the rows of its readable pieces."""
+    waiting: deque[Batch] = deque()
+
+    def tensors() -> Iterator[Tensor]:
+        for batch in pictures.batches(first, job.batch_size):
+            waiting.append([piece if _is_bad(piece) else replace(piece, canvas="") for piece in batch])
+            canvases = [piece.canvas for piece in batch if not isinstance(piece.canvas, str)]
+            if canvases:
+                yield squares(canvases, setting.preprocess, setting.device)
+
+    nothing = np.empty((0, *setting.shape), np.float32)
+    for rows in extract_each(setting.backbone, tensors(), autocast=setting.autocast, tokens=job.tokens):
+        while all(map(_is_bad, waiting[0])):
+            yield waiting.popleft(), nothing
+        yield waiting.popleft(), _scaled(rows) if job.normalize else rows
+    while waiting:
+        yield waiting.popleft(), nothing
+
+
+def _is_bad(piece: Piece) -> bool:
+    """Say whether there is a reason in place of pixels."""
+    return isinstance(piece.canvas, str) and bool(piece.canvas)
+
+
+def _new_bad(batch: Batch, start: int, pictures: Pictures) -> Bad:
+    """Name the unreadable images whose first piece is in this batch."""
+    return [
+        (pictures.images.names[piece.image], str(piece.canvas))
+        for number, piece in enumerate(batch, start)
+        if _is_bad(piece) and number == pictures.starts_N1[piece.image]
+    ]
+
+
+def _placed(batch: Batch, rows_bD: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Put rows of NaN where there is nothing, so that positions hold."""
+    placed = np.full((len(batch), *rows_bD.shape[1:]), np.nan, np.float32)
+    placed[[number for number, piece in enumerate(batch) if not _is_bad(piece)]] = rows_bD
+    return placed
+
+
+def _scaled(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Give every vector, also each of a grid, the length 1."""
+    scaled: NDArray[np.float32] = rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), TINY)
+    return scaled
