@@ -51,9 +51,17 @@ def json_block(data: Mapping[str, object]) -> str:
     return json.dumps(data, separators=(",", ":"), allow_nan=False).translate(_ESCAPES)
 
 
+def template(name: str, **parts: str) -> str:
+    """Fill the gaps of an HTML file of this package; the parts are HTML, every string in them escaped."""
+    return _file(name).format(**parts)
+
+
 def _joined(names: Sequence[str]) -> str:
-    folder = files("dinocli.report")
-    return "".join(folder.joinpath(name).read_text("utf-8") for name in names)
+    return "".join(map(_file, names))
+
+
+def _file(name: str) -> str:
+    return files("dinocli.report").joinpath(name).read_text("utf-8")
 
 
 def _hash(text: str) -> str:

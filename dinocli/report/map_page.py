@@ -10,14 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dinocli.files import write_whole
-from dinocli.report.app import app_page
+from dinocli.report.app import app_page, template
 from dinocli.report.chart import Curve
+from dinocli.report.crosstab import crosstab
 from dinocli.report.page import Cell, Table, curves_html, facts_html, notes_html, table_html
 from dinocli.report.picture import Picture, link, source
-from dinocli.report.text import html_text, visible
+from dinocli.report.text import html_text, number, visible
 
-_STYLES = ("page.css",)
-_SCRIPTS = ("web/dom.js", "web/map_page.js")
+_STYLES = ("page.css", "web/app.css", "web/map_page.css")
+_SCRIPTS = tuple(f"web/{name}.js" for name in ("dom", "rows", "viewer", "plot", "plot_input", "map_page"))
 
 # Places on the map are whole numbers up to this: finer than any screen at any zoom that helps.
 _RESOLUTION = 100_000
@@ -173,9 +174,27 @@ def _addresses(addresses: Sequence[str]) -> dict[str, object]:
 
 
 def _body(page: MapPage) -> str:
-    parts = [curves_html(page.curves), *map(table_html, page.tables), facts_html(page.facts), notes_html(page.notes)]
-    return (
-        f'<main>\n<h1>{html_text(page.title)}</h1>\n<p id="summary"></p>\n'
-        + "\n".join(filter(None, parts))
-        + "\n</main>"
+    agreement = facts_html(page.agreement, "Agreement with the labels")
+    numbers = [
+        curves_html(page.curves),
+        agreement,
+        crosstab([(image.cluster, image.label) for image in page.images], page.clusters),
+        *map(table_html, page.tables),
+        facts_html(page.facts),
+        notes_html(page.notes),
+    ]
+    return template(
+        "web/map_page.html",
+        title=html_text(page.title),
+        summary=_summary(page),
+        numbers="\n".join(filter(None, numbers)),
+        viewer=template("web/viewer.html"),
     )
+
+
+def _summary(page: MapPage) -> str:
+    parts = [f"{number(len(page.images))} images", f"{number(len(page.clusters))} groups"]
+    alone = sum(image.cluster < 0 for image in page.images)
+    parts += [f"{number(alone)} in no group"] if alone else []
+    parts += [f"{number(len(page.pairs))} near-duplicates"] if page.pairs else []
+    return html_text(" · ".join(parts))

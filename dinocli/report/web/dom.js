@@ -1,6 +1,22 @@
 // Elements without HTML: strings become text and attributes, and nothing else.
 
 const DATA = JSON.parse(document.getElementById("data").textContent);
+const SVG = "http://www.w3.org/2000/svg";
+
+// Colours and shapes go round at different lengths, so that the first forty groups differ and none by colour alone.
+const TONES = 8;
+const SHAPES = [
+  "M-1 0a1 1 0 1 0 2 0a1 1 0 1 0 -2 0z",
+  "M-.88 -.88h1.76v1.76h-1.76z",
+  "M0 -1.25l1.2 2.1h-2.4z",
+  "M0 -1.25l1.25 1.25l-1.25 1.25l-1.25 -1.25z",
+  "M0 1.25l1.2 -2.1h-2.4z",
+];
+const NO_SHAPE = "M-.25 -.8h.5v.55h.55v.5h-.55v.55h-.5v-.55h-.55v-.5h.55z";
+const tone = (place) => (place < 0 ? "none" : String(place % TONES));
+const shape = (place) => (place < 0 ? NO_SHAPE : SHAPES[place % SHAPES.length]);
+
+const byId = (id) => document.getElementById(id);
 
 function make(tag, properties = {}, ...children) {
   const element = document.createElement(tag);
@@ -12,4 +28,51 @@ function make(tag, properties = {}, ...children) {
   return element;
 }
 
-const byId = (id) => document.getElementById(id);
+function glyph(place) {
+  const svg = document.createElementNS(SVG, "svg");
+  const path = document.createElementNS(SVG, "path");
+  svg.setAttribute("viewBox", "-1.4 -1.4 2.8 2.8");
+  svg.setAttribute("class", `glyph tone-${tone(place)}`);
+  svg.setAttribute("aria-hidden", "true");
+  path.setAttribute("d", shape(place));
+  svg.append(path);
+  return svg;
+}
+
+function count(number, one, many = `${one}s`) {
+  return `${number.toLocaleString("en")} ${number === 1 ? one : many}`;
+}
+
+function figure(value) {
+  if (value === null || value === undefined) return "–";
+  const size = Math.abs(value);
+  if (size !== 0 && (size < 1e-3 || size >= 1e9)) return value.toExponential(2);
+  return value.toLocaleString("en", { maximumFractionDigits: Math.max(0, 3 - Math.floor(Math.log10(Math.max(size, 1)))) });
+}
+
+// The end of a name tells it apart more often than its middle does.
+function shortened(name, most) {
+  const letters = Array.from(name.slice(name.lastIndexOf("/") + 1));
+  if (letters.length <= most) return letters.join("");
+  const head = Math.ceil((most - 1) / 2);
+  return `${letters.slice(0, head).join("")}…${letters.slice(letters.length - (most - 1 - head)).join("")}`;
+}
+
+function announce(text) {
+  byId("live").textContent = text;
+}
+
+// Run at most once a frame, however often it is asked for.
+function onceAFrame(work) {
+  let waiting = false;
+  return () => {
+    if (waiting) return;
+    waiting = true;
+    requestAnimationFrame(() => {
+      waiting = false;
+      work();
+    });
+  };
+}
+
+const clamp = (value, low, high) => Math.min(high, Math.max(low, value));

@@ -1,1 +1,480 @@
-byId("summary").textContent = `${DATA.name.length} images in ${DATA.clusters.length} groups`;
+// The page of the map: what is chosen, and who shows it.
+
+const SIZE = DATA.name.length;
+const thumbnailOf = (i) => DATA.thumbnail.prefix + DATA.thumbnail.rest[i];
+const originalOf = (i) => DATA.original.prefix + DATA.original.rest[i];
+const medoids = new Set(DATA.medoids);
+const lower = DATA.name.map((name) => name.toLowerCase());
+
+const FACETS = {
+  cluster: { title: "Groups", names: DATA.clusters, of: Int32Array.from(DATA.cluster), none: "No group" },
+  label: { title: "Labels", names: DATA.labels, of: Int32Array.from(DATA.label), none: "No label" },
+};
+
+const state = { facet: "cluster", value: null, lasso: null, query: "", tab: "gallery", order: "typical" };
+let chosen = []; // images that pass every filter, in the order in which they are shown
+const facet = () => FACETS[state.facet];
+const filtered = () => state.value !== null || state.lasso !== null || state.query !== "";
+const nameOf = (place, of = facet()) => (place < 0 ? of.none : of.names[place]);
+
+// Sorting: the first is the smallest; what has no value comes last.
+const by = (values, sign = 1) => (a, b) => {
+  if (values[a] === null || values[b] === null) return (values[a] === null) - (values[b] === null) || a - b;
+  return sign * (values[a] - values[b]) || a - b;
+};
+const collator = new Intl.Collator("en", { numeric: true });
+const ORDERS = {
+  typical: { title: "Typical first", compare: by(DATA.distance) },
+  border: { title: "Border first", compare: by(DATA.margin), caption: DATA.margin },
+  odd: { title: "Oddest first", compare: by(DATA.outlier, -1), caption: DATA.outlier },
+  name: { title: "By name", compare: (a, b) => collator.compare(DATA.name[a], DATA.name[b]) },
+};
+
+const plot = SIZE ? new Plot(byId("map"), DATA.x, DATA.y) : null;
+const gallery = new Rows(byId("gallery"));
+const viewer = new Viewer(describe);
+
+function passes() {
+  const words = state.query.toLowerCase().split(/\s+/).filter(Boolean);
+  return (i) => (!state.lasso || state.lasso[i]) && words.every((word) => lower[i].includes(word));
+}
+
+function update({ keepPlace = false } = {}) {
+  const { of, names } = facet();
+  const pass = passes();
+  const sizes = new Map([[-1, 0], ...names.map((_, place) => [place, 0])]);
+  const mask = new Uint8Array(SIZE);
+  for (let i = 0; i < SIZE; i++) {
+    if (!pass(i)) continue;
+    sizes.set(of[i], sizes.get(of[i]) + 1);
+    if (state.value === null || of[i] === state.value) mask[i] = 1;
+  }
+  chosen = [];
+  for (let i = 0; i < SIZE; i++) if (mask[i]) chosen.push(i);
+  if (plot) {
+    plot.shown = mask;
+    plot.group = of;
+    plot.labels = mapLabels(mask);
+    if (plot.current >= 0 && !mask[plot.current]) plot.current = -1;
+    plot.draw();
+  }
+  showFacets(sizes);
+  showFilters();
+  showGallery(keepPlace);
+}
+
+// ---- the map
+
+function mapLabels(mask) {
+  const { names, of } = facet();
+  if (state.facet === "cluster") {
+    const first = new Map();
+    for (const i of DATA.medoids) if (mask[i] && !first.has(of[i])) first.set(of[i], i);
+    return [...first].map(([place, at]) => ({ text: names[place], place, at })).sort((a, b) => a.place - b.place);
+  }
+  return names.flatMap((text, place) => {
+    const members = chosen.filter((i) => of[i] === place);
+    return members.length ? [{ text, place, at: middle(members) }] : [];
+  });
+}
+
+// The member nearest to the median place, which lies among the others where a mean might lie between two islands.
+function middle(members) {
+  const median = (values) => Float64Array.from(members, (i) => values[i]).sort()[members.length >> 1];
+  const [x, y] = [median(DATA.x), median(DATA.y)];
+  const far = (i) => (DATA.x[i] - x) ** 2 + (DATA.y[i] - y) ** 2;
+  return members.reduce((best, i) => (far(i) < far(best) ? i : best));
+}
+
+const hand = {
+  hover(index, x, y, spoken = false) {
+    if (plot.current === index && index < 0) return;
+    plot.current = index;
+    plot.draw();
+    const card = byId("hover");
+    card.hidden = index < 0;
+    if (index < 0) return;
+    const group = nameOf(facet().of[index]);
+    byId("hover-image").src = thumbnailOf(index);
+    byId("hover-name").textContent = DATA.name[index];
+    byId("hover-group").replaceChildren(glyph(facet().of[index]), group);
+    const { offsetWidth, offsetHeight } = card;
+    card.style.left = `${clamp(x + 18, 8, plot.wide - offsetWidth - 8)}px`;
+    card.style.top = `${y + 18 + offsetHeight < plot.high ? y + 18 : Math.max(8, y - 18 - offsetHeight)}px`;
+    if (spoken) announce(`${DATA.name[index]}, ${group}`);
+  },
+  open: (index) => open(index),
+  group: (place) => choose(state.value === place ? null : place),
+  select(mask) {
+    if (!mask.includes(1)) return announce("No image in the selection");
+    state.lasso = mask;
+    lassoMode(false);
+    showTab("gallery");
+    update();
+    announce(`${count(chosen.length, "image")} selected`);
+  },
+  clear: () => clear(),
+};
+const input = plot && new PlotInput(plot, hand);
+
+function lassoMode(on) {
+  input.lassoing = on;
+  byId("lasso").setAttribute("aria-pressed", on);
+  byId("map").classList.toggle("lassoing", on);
+}
+
+// ---- the list of groups
+
+function showFacets(sizes) {
+  const { names } = facet();
+  const rows = [...names.keys()];
+  if (facet().of.includes(-1)) rows.push(-1);
+  const most = Math.max(1, ...sizes.values());
+  const list = byId("facets");
+  const focused = list.contains(document.activeElement) ? document.activeElement.dataset.place : null;
+  list.replaceChildren(
+    facetButton(null, "All images", SIZE && [...sizes.values()].reduce((a, b) => a + b), 0),
+    ...rows.map((place) => facetButton(place, nameOf(place), sizes.get(place), sizes.get(place) / most)),
+  );
+  const buttons = [...list.querySelectorAll("button")];
+  const current = buttons.find((button) => button.dataset.place === focused);
+  for (const button of buttons) button.tabIndex = button.getAttribute("aria-pressed") === "true" ? 0 : -1;
+  current?.focus();
+}
+
+function facetButton(place, name, size, share) {
+  const bar = make("span", { className: "bar" });
+  bar.style.width = `${100 * share}%`;
+  const button = make(
+    "button",
+    { type: "button", className: size ? "" : "empty", title: name, "aria-pressed": state.value === place },
+    place === null ? make("span", { className: "glyph" }) : glyph(place),
+    make("span", { className: "name" }, name),
+    make("span", { className: "size" }, size.toLocaleString("en")),
+    bar,
+  );
+  bar.classList.add(`tone-${place === null ? "none" : tone(place)}`);
+  button.dataset.place = String(place);
+  button.addEventListener("click", () => choose(state.value === place ? null : place));
+  return make("li", {}, button);
+}
+
+function facetKeys(event) {
+  const buttons = [...byId("facets").querySelectorAll("button")];
+  const from = buttons.indexOf(event.target);
+  const to = { ArrowDown: from + 1, ArrowRight: from + 1, ArrowUp: from - 1, ArrowLeft: from - 1, Home: 0, End: buttons.length - 1 };
+  if (from < 0 || !(event.key in to)) return;
+  event.preventDefault();
+  buttons[clamp(to[event.key], 0, buttons.length - 1)].focus();
+}
+
+// ---- filters
+
+function choose(place) {
+  state.value = place;
+  if (state.tab === "numbers") showTab("gallery");
+  update();
+  announce(`${place === null ? "All images" : nameOf(place)}: ${count(chosen.length, "image")}`);
+}
+
+function clear() {
+  Object.assign(state, { value: null, lasso: null, query: "" });
+  byId("search").value = "";
+  update();
+  announce(`All ${count(SIZE, "image")}`);
+}
+
+function showFilters() {
+  const chips = [];
+  const chip = (text, place, drop) => {
+    const name = make("span", {}, text);
+    const button = make("button", { type: "button", className: "chip", title: "Remove this filter" }, name);
+    if (place !== null) button.prepend(glyph(place));
+    button.append(make("span", { "aria-hidden": "true" }, "×"));
+    button.addEventListener("click", () => {
+      drop();
+      update();
+    });
+    chips.push(button);
+  };
+  if (state.value !== null) chip(nameOf(state.value), state.value, () => (state.value = null));
+  if (state.lasso) chip("Lasso", null, () => (state.lasso = null));
+  if (state.query) {
+    chip(`“${state.query}”`, null, () => {
+      state.query = "";
+      byId("search").value = "";
+    });
+  }
+  byId("chips").replaceChildren(...chips);
+}
+
+// ---- the gallery
+
+function tileButton(index, caption) {
+  const image = make("img", { alt: "", src: thumbnailOf(index), decoding: "async", draggable: false });
+  const place = facet().of[index];
+  const button = make(
+    "button",
+    { type: "button", className: "tile", title: DATA.name[index], "aria-label": `${DATA.name[index]}, ${nameOf(place)}` },
+    make("span", { className: "picture" }, image),
+    make("span", { className: "caption" }, glyph(place), caption ?? shortened(DATA.name[index], 15)),
+  );
+  button.addEventListener("click", () => open(index));
+  button.addEventListener("pointerenter", () => mark(index));
+  button.addEventListener("focus", () => mark(index));
+  button.addEventListener("pointerleave", () => mark(-1));
+  return button;
+}
+
+function mark(index) {
+  if (!plot) return;
+  plot.current = index;
+  plot.draw();
+}
+
+function showGallery(keepPlace) {
+  const box = byId("gallery");
+  box.hidden = state.tab === "numbers";
+  byId("bar").hidden = state.tab === "numbers";
+  byId("numbers").hidden = state.tab !== "numbers";
+  if (box.hidden) return;
+  byId("order").parentElement.hidden = state.tab !== "gallery";
+  const width = box.clientWidth - 2 * parseFloat(getComputedStyle(box).paddingLeft);
+  const [rows, counted] = state.tab === "pairs" ? pairRows(width) : imageRows(width);
+  byId("count").textContent = counted;
+  gallery.set(rows.length ? rows : [headingRow(() => ["Nothing here passes the filters."])], keepPlace);
+}
+
+function imageRows(width) {
+  const order = ORDERS[state.tab === "outliers" ? "odd" : state.order];
+  chosen.sort(order.compare);
+  const caption = order.caption;
+  const tile = (index) => tileButton(index, caption && figure(caption[index]));
+  const counted = filtered() ? `${count(chosen.length, "image")} of ${SIZE.toLocaleString("en")}` : count(SIZE, "image");
+  const grouped = state.tab === "gallery" && state.order === "typical" && state.facet === "cluster";
+  if (grouped && !filtered()) return [overview(width, tile), counted];
+  if (grouped && state.value !== null && state.value >= 0 && chosen.length > 12) return [groupRows(width, tile), counted];
+  return [tileRows(chosen, width, tile), counted];
+}
+
+// A row of typical images and one from the border of each group.
+function overview(width, tile) {
+  const { names, of } = facet();
+  const members = new Map([...names.keys(), -1].map((place) => [place, []]));
+  for (const i of chosen) members.get(of[i]).push(i);
+  return [...members].flatMap(([place, images]) => {
+    if (!images.length) return [];
+    const heading = headingRow(() => {
+      const all = make("button", { type: "button", className: "quiet" }, `Show all ${images.length.toLocaleString("en")}`);
+      all.addEventListener("click", () => choose(place));
+      return [glyph(place), make("h3", {}, nameOf(place)), all];
+    });
+    const [typical] = tileRows(medoidsFirst(images), width, tile);
+    const [border] = tileRows(images.slice().sort(ORDERS.border.compare), width, tile);
+    if (place < 0 || images.length <= 2 * typical.cells) return [heading, ...tileRows(images, width, tile).slice(0, 2)];
+    return [heading, caption("Typical"), typical, caption("At the border"), border];
+  });
+}
+
+function groupRows(width, tile) {
+  const border = chosen.slice().sort(ORDERS.border.compare);
+  return [
+    caption("Typical"),
+    ...tileRows(medoidsFirst(chosen), width, tile).slice(0, 1),
+    caption("At the border"),
+    ...tileRows(border, width, tile).slice(0, 1),
+    caption("All, from the most typical to the least"),
+    ...tileRows(chosen, width, tile),
+  ];
+}
+
+function medoidsFirst(images) {
+  return [...images.filter((i) => medoids.has(i)), ...images.filter((i) => !medoids.has(i))];
+}
+
+function caption(text) {
+  return { height: 24, cells: 0, build: () => make("div", { className: "subheading" }, text) };
+}
+
+function pairRows(width) {
+  const pass = new Uint8Array(SIZE);
+  for (const i of chosen) pass[i] = 1;
+  const pairs = DATA.pairs.filter(([a, b]) => pass[a] || pass[b]);
+  const side = Math.min(168, Math.floor((width - 2 * GAP) / 2));
+  const columns = Math.max(1, Math.floor((width + 3 * GAP) / (2 * side + 4 * GAP)));
+  const rows = [];
+  for (let from = 0; from < pairs.length; from += columns) {
+    const part = pairs.slice(from, from + columns);
+    rows.push({ height: side + 18 + 24 + 2 * GAP, cells: 2 * part.length, build: (first) => pairRow(part, first, columns, side) });
+  }
+  return [rows, filtered() ? `${count(pairs.length, "pair")} of ${DATA.pairs.length.toLocaleString("en")}` : count(pairs.length, "pair")];
+}
+
+function pairRow(part, first, columns, side) {
+  const row = make("div", { className: "pairs" });
+  row.style.gridTemplateColumns = `repeat(${columns}, ${2 * side + GAP}px)`;
+  part.forEach(([a, b, cosine, exact], place) => {
+    const both = [a, b].map((index) => tileButton(index, shortened(DATA.name[index], 26)));
+    both.forEach((button, half) => (button.dataset.cell = first + 2 * place + half));
+    const text = exact ? "the same file twice" : `cosine ${cosine.toFixed(4)}`;
+    row.append(make("div", { className: "pair" }, ...both, make("p", { className: exact ? "exact" : "" }, text)));
+  });
+  return row;
+}
+
+// ---- one image
+
+const pairsOf = new Map();
+for (const pair of DATA.pairs) {
+  for (const index of pair.slice(0, 2)) pairsOf.set(index, [...(pairsOf.get(index) ?? []), pair]);
+}
+
+function open(index) {
+  if (plot) hand.hover(-1);
+  const list = state.tab === "pairs" ? [...new Set(DATA.pairs.flatMap(([a, b]) => [a, b]))] : chosen;
+  viewer.open(index, list);
+}
+
+function describe(index) {
+  const place = DATA.cluster[index];
+  const facts = [["Group", [glyph(place), nameOf(place, FACETS.cluster), medoids.has(index) ? " · stands for its group" : ""]]];
+  if (DATA.label[index] >= 0) facts.push(["Label", nameOf(DATA.label[index], FACETS.label)]);
+  if (DATA.distance[index] !== null) facts.push(["Distance to the centre", figure(DATA.distance[index])]);
+  if (DATA.margin[index] !== null) facts.push(["Margin to the next group", figure(DATA.margin[index])]);
+  if (DATA.outlier[index] !== null) facts.push(["Outlier score", `${figure(DATA.outlier[index])} · ${oddness(index)}`]);
+  const more = (pairsOf.get(index) ?? []).slice(0, 12).map(([a, b, cosine, exact]) => {
+    const other = a === index ? b : a;
+    const button = tileButton(other, exact ? "same file" : cosine.toFixed(4));
+    button.addEventListener("click", () => viewer.show(other));
+    return button;
+  });
+  if (more.length) more.unshift(make("h3", {}, "Near-duplicates"));
+  return {
+    name: DATA.name[index],
+    thumbnail: thumbnailOf(index),
+    original: originalOf(index),
+    facts,
+    more,
+    actions: [action("Show on the map", () => locate(index)), action("Show its group", () => showGroup(place))],
+  };
+}
+
+function oddness(index) {
+  const odder = DATA.outlier.reduce((sum, value) => sum + (value !== null && value > DATA.outlier[index]), 0);
+  return `${(odder + 1).toLocaleString("en")} of ${SIZE.toLocaleString("en")}`;
+}
+
+function action(text, work) {
+  const button = make("button", { type: "button", className: "quiet" }, text);
+  button.addEventListener("click", () => {
+    viewer.close();
+    work();
+  });
+  return button;
+}
+
+function locate(index) {
+  if (!plot.shown[index]) clear();
+  if (plot.scale < 6 * plot.whole) plot.zoom((6 * plot.whole) / plot.scale);
+  plot.pan(plot.wide / 2 - plot.across(index), plot.high / 2 - plot.down(index));
+  plot.above.focus();
+  hand.hover(index, plot.across(index), plot.down(index));
+}
+
+function showGroup(place) {
+  Object.assign(state, { facet: "cluster", lasso: null, query: "" });
+  byId("search").value = "";
+  showFacetChoice();
+  choose(place);
+}
+
+// ---- tabs and tools
+
+const TABS = { gallery: "Gallery", outliers: "Outliers", pairs: "Near-duplicates", numbers: "Numbers" };
+
+function showTab(tab) {
+  state.tab = tab;
+  for (const button of byId("tabs").children) {
+    const on = button.dataset.tab === tab;
+    button.setAttribute("aria-selected", on);
+    button.tabIndex = on ? 0 : -1;
+  }
+}
+
+function tabs() {
+  if (DATA.outlier.every((value) => value === null)) delete TABS.outliers;
+  if (!DATA.pairs.length) delete TABS.pairs;
+  const buttons = Object.entries(TABS).map(([tab, title]) => {
+    const button = make("button", { type: "button", role: "tab", "aria-controls": tab === "numbers" ? "numbers" : "gallery" }, title);
+    button.dataset.tab = tab;
+    if (tab === "pairs") button.append(make("span", { className: "size" }, DATA.pairs.length.toLocaleString("en")));
+    button.addEventListener("click", () => {
+      showTab(tab);
+      update();
+    });
+    return button;
+  });
+  byId("tabs").replaceChildren(...buttons);
+  byId("tabs").addEventListener("keydown", (event) => {
+    const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    const from = buttons.indexOf(event.target);
+    if (!by || from < 0) return;
+    const next = buttons[(from + by + buttons.length) % buttons.length];
+    next.click();
+    next.focus();
+  });
+}
+
+function showFacetChoice() {
+  byId("facet-title").textContent = facet().title;
+  for (const button of byId("facet-choice").children) {
+    button.setAttribute("aria-pressed", button.dataset.facet === state.facet);
+  }
+}
+
+function tools() {
+  for (const [key, { title }] of Object.entries(ORDERS)) byId("order").append(make("option", { value: key }, title));
+  byId("order").addEventListener("change", (event) => {
+    state.order = event.target.value;
+    update();
+  });
+  byId("search").addEventListener("input", (event) => {
+    state.query = event.target.value.trim();
+    if (state.tab === "numbers") showTab("gallery");
+    update();
+    announce(count(chosen.length, "image"));
+  });
+  byId("search").addEventListener("keydown", (event) => {
+    if (event.key === "Escape" && state.query) clear();
+  });
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== "/" || event.target.matches("input, select") || byId("viewer").open) return;
+    event.preventDefault();
+    byId("search").focus();
+  });
+  byId("facets").addEventListener("keydown", facetKeys);
+  for (const button of byId("facet-choice").children) {
+    button.addEventListener("click", () => {
+      Object.assign(state, { facet: button.dataset.facet, value: null });
+      showFacetChoice();
+      update();
+    });
+  }
+  byId("facet-choice").hidden = !DATA.labels.length;
+  if (!plot) return;
+  byId("zoom-in").addEventListener("click", () => plot.zoom(1.5));
+  byId("zoom-out").addEventListener("click", () => plot.zoom(1 / 1.5));
+  byId("fit").addEventListener("click", () => plot.fit(filtered() ? chosen : null));
+  byId("lasso").addEventListener("click", () => lassoMode(!input.lassoing));
+  plot.above.setAttribute("aria-label", byId("map-help").textContent);
+  plot.above.setAttribute("role", "application");
+  plot.picture = thumbnailOf;
+}
+
+for (const place of document.querySelectorAll("[data-group]")) place.prepend(glyph(Number(place.dataset.group)));
+tabs();
+tools();
+showTab("gallery");
+showFacetChoice();
+update();
+new ResizeObserver(onceAFrame(() => showGallery(true))).observe(byId("gallery"));

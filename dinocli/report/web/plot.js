@@ -1,0 +1,399 @@
+// The map: points painted into a pixel buffer, which takes a few milliseconds for 50,000 of them on any machine, with
+// or without a GPU. Names, thumbnails and the lasso lie on a second canvas above it.
+
+class Plot {
+  // xs, ys: places, y upwards. style(i) -> [tone, shape] place. label: list of {text, place, at}.
+  constructor(box, xs, ys) {
+    this.box = box;
+    this.xs = xs;
+    this.ys = ys;
+    this.size = xs.length;
+    this.width = Math.max(1, ...extremes(xs));
+    this.height = Math.max(1, ...extremes(ys));
+    this.shown = new Uint8Array(this.size).fill(1);
+    this.group = new Int32Array(this.size).fill(-1);
+    this.labels = [];
+    this.lasso = [];
+    this.current = -1;
+    this.pictures = new Map();
+    this.order = shuffled(this.size);
+    this.points = make("canvas", { className: "points" });
+    this.above = make("canvas", { className: "above", tabIndex: 0 });
+    box.prepend(this.points, this.above);
+    this.scale = 0;
+    this.draw = onceAFrame(() => this.paint());
+    new ResizeObserver(() => this.resize()).observe(box);
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.recolour());
+    this.recolour();
+    this.resize();
+  }
+
+  recolour() {
+    const css = getComputedStyle(document.documentElement);
+    const value = (name) => css.getPropertyValue(name).trim();
+    this.paper = value("--paper");
+    this.ink = value("--ink");
+    this.font = `600 12px ${getComputedStyle(document.body).fontFamily}`;
+    this.tones = [...Array(TONES).keys(), "none"].map((name) => value(`--tone-${name}`));
+    this.pixelTones = [...this.tones, value("--faint"), this.paper].map(pixel);
+    this.draw();
+  }
+
+  resize() {
+    const { clientWidth, clientHeight } = this.box;
+    if (!clientWidth || !clientHeight) return;
+    this.ratio = Math.min(window.devicePixelRatio || 1, 2);
+    const before = [this.wide, this.high];
+    this.wide = clientWidth;
+    this.high = clientHeight;
+    for (const canvas of [this.points, this.above]) {
+      canvas.width = Math.round(clientWidth * this.ratio);
+      canvas.height = Math.round(clientHeight * this.ratio);
+    }
+    this.buffer = null;
+    if (!this.scale) this.fit();
+    else {
+      this.left += (this.wide - before[0]) / 2;
+      this.top += (this.high - before[1]) / 2;
+      this.draw();
+    }
+  }
+
+  // Show these points, or all of them.
+  fit(indices) {
+    const box = indices?.length ? bounds(indices, this.xs, this.ys) : [0, 0, this.width, this.height];
+    const room = Math.min(48, this.wide / 10, this.high / 10);
+    const scale = Math.min((this.wide - 2 * room) / (box[2] - box[0] || 1), (this.high - 2 * room) / (box[3] - box[1] || 1));
+    const whole = Math.min((this.wide - 2 * room) / this.width, (this.high - 2 * room) / this.height);
+    this.whole = whole;
+    this.scale = Math.min(scale, 40 * whole);
+    this.left = this.wide / 2 - (this.scale * (box[0] + box[2])) / 2;
+    this.top = this.high / 2 + (this.scale * (box[1] + box[3])) / 2;
+    this.draw();
+  }
+
+  across(index) {
+    return this.left + this.scale * this.xs[index];
+  }
+
+  down(index) {
+    return this.top - this.scale * this.ys[index];
+  }
+
+  zoom(factor, x = this.wide / 2, y = this.high / 2) {
+    const scale = clamp(this.scale * factor, this.whole / 2, this.whole * 400);
+    const real = scale / this.scale;
+    this.left = x - (x - this.left) * real;
+    this.top = y - (y - this.top) * real;
+    this.scale = scale;
+    this.draw();
+  }
+
+  pan(x, y) {
+    this.left = clamp(this.left + x, 40 - this.scale * this.width, this.wide - 40);
+    this.top = clamp(this.top + y, 40, this.high - 40 + this.scale * this.height);
+    this.draw();
+  }
+
+  // Bring a point into sight without a jump where it is in sight already.
+  reveal(index) {
+    const x = this.across(index);
+    const y = this.down(index);
+    const edge = Math.min(60, this.wide / 4, this.high / 4);
+    this.left += clamp(x, edge, this.wide - edge) - x;
+    this.top += clamp(y, edge, this.high - edge) - y;
+    this.draw();
+  }
+
+  // Points grow a little with the zoom, as trees do when one comes nearer.
+  get radius() {
+    const base = clamp(0.17 * Math.sqrt((this.wide * this.high) / this.size), 1.4, 4.5);
+    return clamp(base * Math.pow(Math.max(1, this.scale / this.whole), 0.3), base, Math.max(6, base));
+  }
+
+  // The shown point nearest to a place, within some pixels of it, or -1.
+  nearest(x, y, within) {
+    const { xs, ys, shown, scale, left, top } = this;
+    let best = -1;
+    let least = within * within;
+    for (let i = 0; i < this.size; i++) {
+      if (!shown[i]) continue;
+      const dx = left + scale * xs[i] - x;
+      const dy = top - scale * ys[i] - y;
+      const far = dx * dx + dy * dy;
+      if (far < least) [best, least] = [i, far];
+    }
+    return best;
+  }
+
+  // The next shown point in a direction (dx, dy in pixels): near, and not far off the line.
+  toward(from, dx, dy) {
+    let best = -1;
+    let least = Infinity;
+    for (let i = 0; i < this.size; i++) {
+      if (!this.shown[i] || i === from) continue;
+      const x = this.scale * (this.xs[i] - this.xs[from]);
+      const y = -this.scale * (this.ys[i] - this.ys[from]);
+      const ahead = x * dx + y * dy;
+      const aside = Math.abs(x * dy - y * dx);
+      const far = ahead + 2 * aside;
+      if (ahead > 0 && aside <= ahead && far < least) [best, least] = [i, far];
+    }
+    return best;
+  }
+
+  inside(polygon) {
+    const found = new Uint8Array(this.size);
+    const [west, north, east, south] = bounds(polygon.keys(), polygon.map((p) => p[0]), polygon.map((p) => p[1]));
+    for (let i = 0; i < this.size; i++) {
+      const x = this.across(i);
+      const y = this.down(i);
+      if (x >= west && x <= east && y >= north && y <= south && this.shown[i] && within(x, y, polygon)) found[i] = 1;
+    }
+    return found;
+  }
+
+  paint() {
+    if (!this.scale) return;
+    const start = performance.now();
+    this.paintPoints();
+    this.paintAbove();
+    this.milliseconds = performance.now() - start;
+  }
+
+  paintPoints() {
+    const context = this.points.getContext("2d", { alpha: false });
+    const radius = this.radius * this.ratio;
+    const pad = Math.ceil(radius * 1.5 + this.ratio) + 1;
+    const wide = this.points.width + 2 * pad;
+    const high = this.points.height + 2 * pad;
+    if (this.buffer?.width !== wide || this.buffer.height !== high) this.buffer = context.createImageData(wide, high);
+    const pixels = new Uint32Array(this.buffer.data.buffer);
+    const paper = this.pixelTones[TONES + 2];
+    pixels.fill(paper);
+    const stamps = this.stamps(radius, pad, wide);
+    const dim = this.pixelTones[TONES + 1];
+    const some = this.shown.includes(0);
+    const scale = this.scale * this.ratio;
+    const left = this.left * this.ratio;
+    const top = this.top * this.ratio;
+    const { xs, ys, shown, group, order } = this;
+    for (const turn of some ? [0, 1] : [1]) {
+      for (let k = 0; k < order.length; k++) {
+        const i = order[k];
+        if (shown[i] !== turn) continue;
+        const x = Math.round(left + scale * xs[i]) + pad;
+        const y = Math.round(top - scale * ys[i]) + pad;
+        if (x < pad - radius || y < pad - radius || x > wide - pad + radius || y > high - pad + radius) continue;
+        const place = group[i];
+        const colour = turn ? this.pixelTones[place < 0 ? TONES : place % TONES] : dim;
+        const { core, rim } = stamps[place < 0 ? SHAPES.length : place % SHAPES.length];
+        if (rim && turn) stamp(pixels, y * wide + x, rim, paper);
+        stamp(pixels, y * wide + x, core, colour);
+      }
+    }
+    context.putImageData(this.buffer, -pad, -pad);
+  }
+
+  // Each shape as pixels: offsets from its centre, and how much of each pixel it covers, 0-256. Large ones get a rim of
+  // paper, which keeps neighbours apart.
+  stamps(radius, pad, wide) {
+    const key = `${radius} ${wide}`;
+    if (this.stampKey === key) return this.stampList;
+    this.stampKey = key;
+    this.stampList = [...SHAPES, NO_SHAPE].map((path) => {
+      const side = 2 * pad + 1;
+      const context = make("canvas", { width: side, height: side }).getContext("2d", { willReadFrequently: true });
+      context.translate(pad + 0.5, pad + 0.5);
+      context.scale(radius, radius);
+      const drawn = () => {
+        const { data } = context.getImageData(0, 0, side, side);
+        const offsets = [];
+        const covers = [];
+        for (let p = 0; p < side * side; p++) {
+          const cover = data[4 * p + 3];
+          if (cover < 8) continue;
+          offsets.push((Math.floor(p / side) - pad) * wide + (p % side) - pad);
+          covers.push(cover > 247 ? 256 : cover);
+        }
+        return { offsets: Int32Array.from(offsets), covers: Int32Array.from(covers) };
+      };
+      const outline = new Path2D(path);
+      context.fill(outline);
+      const core = drawn();
+      if (radius < 2.2) return { core };
+      context.lineWidth = (1.2 * this.ratio) / radius;
+      context.lineJoin = "round";
+      context.stroke(outline);
+      return { core, rim: drawn() };
+    });
+    return this.stampList;
+  }
+
+  paintAbove() {
+    const context = this.above.getContext("2d");
+    context.setTransform(this.ratio, 0, 0, this.ratio, 0, 0);
+    context.clearRect(0, 0, this.wide, this.high);
+    this.paintThumbnails(context);
+    this.paintCurrent(context);
+    this.paintLabels(context);
+    this.paintLasso(context);
+  }
+
+  // Close up, pictures stand where points were, as far as they do not hide each other.
+  paintThumbnails(context) {
+    this.thumbnails = [];
+    if (!this.picture || this.scale < 2 * this.whole) return;
+    const seen = [];
+    for (let i = 0; i < this.size && seen.length <= 400; i++) {
+      if (!this.shown[i]) continue;
+      const x = this.across(i);
+      const y = this.down(i);
+      if (x > -20 && y > -20 && x < this.wide + 20 && y < this.high + 20) seen.push([i, x, y]);
+    }
+    if (seen.length > 400) return;
+    const side = 44;
+    for (const [i, x, y] of seen) {
+      if (this.thumbnails.some(([, a, b]) => Math.abs(a - x) < side + 4 && Math.abs(b - y) < side + 4)) continue;
+      const image = this.loaded(i);
+      if (!image) continue;
+      this.thumbnails.push([i, x, y]);
+      const part = side / Math.max(image.naturalWidth, image.naturalHeight);
+      const [w, h] = [image.naturalWidth * part, image.naturalHeight * part];
+      const place = this.group[i];
+      context.fillStyle = this.tones[place < 0 ? TONES : place % TONES];
+      context.fillRect(x - w / 2 - 2, y - h / 2 - 2, w + 4, h + 4);
+      context.drawImage(image, x - w / 2, y - h / 2, w, h);
+    }
+  }
+
+  loaded(index) {
+    let image = this.pictures.get(index);
+    if (!image) {
+      if (this.pictures.size > 1000) this.pictures.delete(this.pictures.keys().next().value);
+      image = new Image();
+      image.onload = this.draw;
+      image.src = this.picture(index);
+      this.pictures.set(index, image);
+    }
+    return image.complete && image.naturalWidth ? image : null;
+  }
+
+  paintCurrent(context) {
+    if (this.current < 0) return;
+    const x = this.across(this.current);
+    const y = this.down(this.current);
+    const half = this.thumbnails.some(([i]) => i === this.current) ? 26 : this.radius + 4;
+    for (const [width, colour] of [[5, this.paper], [2, this.ink]]) {
+      context.lineWidth = width;
+      context.strokeStyle = colour;
+      context.beginPath();
+      if (half === 26) context.rect(x - half, y - half, 2 * half, 2 * half);
+      else context.arc(x, y, half, 0, 2 * Math.PI);
+      context.stroke();
+    }
+  }
+
+  paintLabels(context) {
+    this.labelBoxes = [];
+    context.font = this.font;
+    context.textAlign = "center";
+    context.textBaseline = "middle";
+    context.lineJoin = "round";
+    for (const label of this.labels) {
+      const x = this.across(label.at);
+      const y = this.down(label.at);
+      const half = (label.width ??= context.measureText(label.text).width) / 2 + 5;
+      const box = [x - half, y - 10, x + half, y + 10];
+      if (box[0] < 2 || box[1] < 2 || box[2] > this.wide - 2 || box[3] > this.high - 2) continue;
+      if (this.labelBoxes.some((o) => box[0] < o.box[2] && box[2] > o.box[0] && box[1] < o.box[3] && box[3] > o.box[1])) continue;
+      this.labelBoxes.push({ box, place: label.place });
+      context.lineWidth = 4;
+      context.strokeStyle = this.paper;
+      context.strokeText(label.text, x, y);
+      context.fillStyle = this.ink;
+      context.fillText(label.text, x, y);
+    }
+  }
+
+  paintLasso(context) {
+    if (this.lasso.length < 2) return;
+    context.beginPath();
+    for (const [x, y] of this.lasso) context.lineTo(x, y);
+    context.closePath();
+    context.globalAlpha = 0.1;
+    context.fillStyle = this.ink;
+    context.fill();
+    context.globalAlpha = 1;
+    context.lineWidth = 1.5;
+    context.strokeStyle = this.ink;
+    context.stroke();
+  }
+
+  labelAt(x, y) {
+    return this.labelBoxes.find(({ box }) => x >= box[0] && x <= box[2] && y >= box[1] && y <= box[3]);
+  }
+}
+
+// 0xAABBGGRR, as the pixels of a canvas lie in memory.
+function pixel(hex) {
+  const value = parseInt(hex.slice(1), 16);
+  return (0xff000000 | ((value & 255) << 16) | (value & 0xff00) | (value >> 16)) >>> 0;
+}
+
+function stamp(pixels, centre, { offsets, covers }, colour) {
+  const redBlue = colour & 0xff00ff;
+  const green = colour & 0xff00;
+  for (let k = 0; k < offsets.length; k++) {
+    const at = centre + offsets[k];
+    const cover = covers[k];
+    if (cover === 256) {
+      pixels[at] = colour;
+      continue;
+    }
+    const below = pixels[at];
+    const rest = 256 - cover;
+    const rb = (((below & 0xff00ff) * rest + redBlue * cover) / 256) & 0xff00ff;
+    const g = (((below & 0xff00) * rest + green * cover) / 256) & 0xff00;
+    pixels[at] = (0xff000000 | rb | g) >>> 0;
+  }
+}
+
+function extremes(values) {
+  let most = 0;
+  for (const value of values) if (value > most) most = value;
+  return [most];
+}
+
+function bounds(indices, xs, ys) {
+  let [west, north, east, south] = [Infinity, Infinity, -Infinity, -Infinity];
+  for (const i of indices) {
+    if (xs[i] < west) west = xs[i];
+    if (xs[i] > east) east = xs[i];
+    if (ys[i] < north) north = ys[i];
+    if (ys[i] > south) south = ys[i];
+  }
+  return [west, north, east, south];
+}
+
+function within(x, y, polygon) {
+  let odd = false;
+  for (let i = 0, j = polygon.length - 1; i < polygon.length; j = i++) {
+    const [ax, ay] = polygon[i];
+    const [bx, by] = polygon[j];
+    if (ay > y !== by > y && x < ((bx - ax) * (y - ay)) / (by - ay) + ax) odd = !odd;
+  }
+  return odd;
+}
+
+// The same order on every visit, and none in which one group would hide another.
+function shuffled(size) {
+  const order = Int32Array.from({ length: size }, (_, i) => i);
+  let state = 1;
+  for (let i = size - 1; i > 0; i--) {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    const j = Math.floor((state / 4294967296) * (i + 1));
+    [order[i], order[j]] = [order[j], order[i]];
+  }
+  return order;
+}
