@@ -30,8 +30,8 @@ def crosstab(pairs: Sequence[tuple[int, str]], groups: Sequence[str]) -> str:
     return (
         '<section>\n<h2>Groups against labels</h2>\n<div class="scroll"><table class="cross">\n'
         f'<thead><tr><th>Group</th>{head}<th class="number">Images</th></tr></thead>\n<tbody>\n{rows}\n</tbody>\n'
-        '</table></div>\n<p class="note">Images of each label in each group. The darker a cell, the larger its share of '
-        "the group.</p>\n</section>"
+        '</table></div>\n<p class="note">Images of each label in each group. '
+        "The darker a cell, the larger its share of the group.</p>\n</section>"
     )
 
 

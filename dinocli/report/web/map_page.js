@@ -217,7 +217,7 @@ function tileButton(index, caption) {
     "button",
     { type: "button", className: "tile", title: DATA.name[index], "aria-label": `${DATA.name[index]}, ${nameOf(place)}` },
     make("span", { className: "picture" }, image),
-    make("span", { className: "caption" }, glyph(place), caption ?? shortened(DATA.name[index], 15)),
+    make("span", { className: "caption" }, glyph(place), caption ?? shortened(DATA.name[index], 14)),
   );
   button.addEventListener("click", () => open(index));
   button.addEventListener("pointerenter", () => mark(index));
