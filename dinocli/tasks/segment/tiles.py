@@ -65,15 +65,17 @@ def parse_tiling(text: str) -> Tiling:
     return Tiling(size, overlap)
 
 
-def parts(grid: tuple[int, int], tile: int, overlap: int) -> Iterator[Part]:
-    """Yield the tiles of a grid, row by row.
+def parts(grid: tuple[int, int], tile: tuple[int, int], overlap: int, *, align: int = 1) -> Iterator[Part]:
+    """Yield the tiles of a grid, row by row, evenly spread.
 
     Args:
         grid: Cells of the whole image.
-        tile: Cells of a tile's sides; an axis shorter than that is one tile.
+        tile: Cells of a tile, at most those of the image.
         overlap: Cells that neighbours share at least, at most half a tile.
+        align: Every tile begins on a multiple of so many cells: a convnet sees other pixels as the same when they are
+            moved by its largest stride only. What is left of the image beside a tile has to be such a multiple.
     """
-    rows, columns = (list(_along(length, min(tile, length), overlap)) for length in grid)
+    rows, columns = (list(_along(*sizes, overlap, align)) for sizes in zip(grid, tile, strict=True))
     for row, weights_h in rows:
         for column, weights_w in columns:
             yield Part(row, column, np.outer(weights_h, weights_w).astype(np.float32))
@@ -105,19 +107,24 @@ class Blend:
         return self._sum_hwD
 
 
-def _along(length: int, tile: int, overlap: int) -> Iterator[tuple[int, NDArray[np.float64]]]:
-    """Yield where each tile begins along an axis, and its weights: ramps that add up to 1 with the neighbour's."""
-    count = 1 if length <= tile else 1 + -(-(length - tile) // max(1, tile - overlap))
-    starts = np.linspace(0, length - tile, count).round().astype(int).tolist()
+def _along(length: int, tile: int, overlap: int, align: int) -> Iterator[tuple[int, NDArray[np.float64]]]:
+    """Yield where each tile begins along an axis, and its weights, which add up to 1 over all tiles."""
+    widest = max(align, (tile - overlap) // align * align)
+    count = 1 + -(-(length - tile) // widest)
+    starts = [int(start) * align for start in np.linspace(0, (length - tile) // align, count).round()]
+    windows_TL = np.zeros((count, length))
     for number, start in enumerate(starts):
-        weights = np.ones(tile)
+        window = windows_TL[number, start : start + tile]
+        window[:] = 1
         if number:
             shared = starts[number - 1] + tile - start
-            weights[:shared] *= _ramp(shared)
+            window[:shared] *= _ramp(shared)
         if number + 1 < count:
             shared = start + tile - starts[number + 1]
-            weights[tile - shared :] *= 1 - _ramp(shared)
-        yield start, weights
+            window[tile - shared :] *= _ramp(shared)[::-1]
+    windows_TL /= windows_TL.sum(axis=0)  # where three tiles meet, ramps alone add up to less
+    for start, window in zip(starts, windows_TL, strict=True):
+        yield start, window[start : start + tile]
 
 
 def _ramp(shared: int) -> NDArray[np.float64]:

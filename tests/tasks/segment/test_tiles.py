@@ -2,15 +2,22 @@ import numpy as np
 import pytest
 
 from dinocli.errors import UsageError
-from dinocli.tasks.segment.tiles import Blend, Tiling, parse_tiling, parts
+from dinocli.tasks.segment.tiles import Blend, Part, Tiling, parse_tiling, parts
 
-SHAPES = [((1, 1), 4, 1), ((7, 9), 4, 1), ((20, 33), 8, 3), ((20, 5), 8, 4), ((64, 50), 32, 0), ((31, 90), 32, 16)]
+SHAPES = [
+    *[((1, 1), 4, 1, 1), ((7, 9), 4, 1, 1), ((20, 33), 8, 3, 1), ((20, 5), 8, 4, 1), ((64, 50), 32, 0, 1)],
+    *[((31, 90), 32, 16, 1), ((21, 26), 8, 4, 1), ((64, 52), 16, 4, 4), ((13, 37), 5, 2, 2), ((500, 752), 64, 8, 4)],
+]
 
 
-@pytest.mark.parametrize(("grid", "tile", "overlap"), SHAPES)
-def test_weights_sum_to_one_and_tiles_stay_inside(grid: tuple[int, int], tile: int, overlap: int) -> None:
+def cut(grid: tuple[int, int], tile: int, overlap: int, align: int = 1) -> list[Part]:
+    return list(parts(grid, (min(tile, grid[0]), min(tile, grid[1])), overlap, align=align))
+
+
+@pytest.mark.parametrize(("grid", "tile", "overlap", "align"), SHAPES)
+def test_weights_sum_to_one_and_tiles_stay_inside(grid: tuple[int, int], tile: int, overlap: int, align: int) -> None:
     total = np.zeros(grid)
-    for part in parts(grid, tile, overlap):
+    for part in cut(grid, tile, overlap, align):
         rows, columns = part.weights_hw.shape
         assert (rows, columns) == (min(tile, grid[0]), min(tile, grid[1]))
         assert part.row + rows <= grid[0]
@@ -20,19 +27,21 @@ def test_weights_sum_to_one_and_tiles_stay_inside(grid: tuple[int, int], tile: i
     np.testing.assert_allclose(total, 1, rtol=1e-6)
 
 
-@pytest.mark.parametrize(("grid", "tile", "overlap"), SHAPES)
-def test_neighbours_share_what_was_asked(grid: tuple[int, int], tile: int, overlap: int) -> None:
-    starts = sorted({part.column for part in parts(grid, tile, overlap)})
-    gaps = np.diff(starts)
-    assert (gaps <= tile - overlap).all()
+@pytest.mark.parametrize(("grid", "tile", "overlap", "align"), SHAPES)
+def test_neighbours_share_what_was_asked(grid: tuple[int, int], tile: int, overlap: int, align: int) -> None:
+    starts = sorted({part.column for part in cut(grid, tile, overlap, align)})
+    assert (np.diff(starts) <= max(align, tile - overlap)).all()
+    assert all(start % align == 0 for start in starts)
     assert len(starts) == 1 or starts[-1] + tile == grid[1]
 
 
-@pytest.mark.parametrize(("grid", "tile", "overlap"), SHAPES)
-def test_tiles_that_agree_blend_to_what_they_agree_on(grid: tuple[int, int], tile: int, overlap: int) -> None:
+@pytest.mark.parametrize(("grid", "tile", "overlap", "align"), SHAPES)
+def test_tiles_that_agree_blend_to_what_they_agree_on(
+    grid: tuple[int, int], tile: int, overlap: int, align: int
+) -> None:
     whole = np.random.default_rng(0).standard_normal((*grid, 3)).astype(np.float32)
     blend = Blend(grid)
-    for part in parts(grid, tile, overlap):
+    for part in cut(grid, tile, overlap, align):
         rows, columns = part.weights_hw.shape
         blend.add(part, whole[part.row : part.row + rows, part.column : part.column + columns])
     np.testing.assert_allclose(blend.result(), whole, rtol=1e-5, atol=1e-6)
@@ -42,14 +51,14 @@ def test_a_step_between_tiles_becomes_a_slope() -> None:
     # every tile says something else: without blending neighbours would differ by whole steps
     grid, tile, overlap = (4, 60), 16, 8
     blend = Blend(grid)
-    for number, part in enumerate(parts(grid, tile, overlap)):
+    for number, part in enumerate(cut(grid, tile, overlap)):
         blend.add(part, np.full((*part.weights_hw.shape, 1), float(number % 2), np.float32))
     steps = np.abs(np.diff(blend.result()[0, :, 0]))
     assert 0.1 < steps.max() < 0.35
 
 
 def test_the_edge_of_a_tile_counts_for_nothing() -> None:
-    first, second = list(parts((4, 24), 16, 8))
+    first, second = cut((4, 24), 16, 8)
     assert (first.weights_hw[0, -2:] == 0).all()
     assert (second.weights_hw[0, :2] == 0).all()
     assert first.weights_hw[0, 0] == 1  # at the border of the image there is no neighbour to take over
