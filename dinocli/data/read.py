@@ -98,6 +98,11 @@ def shrunk_size(height: int, width: int, short_side: int) -> tuple[int, int]:
     return max(1, round(height * short_side / short)), max(1, round(width * short_side / short))
 
 
+def scaled(canvas: Canvas, size: tuple[int, int]) -> Canvas:
+    """Return a canvas of `Reader.full` at another (height, width), smaller with antialias or larger, bicubic."""
+    return _resized(canvas, canvas.shape[1:], size)
+
+
 def windows(height: int, width: int) -> Iterator[tuple[slice, slice]]:
     """Yield (rows, columns) of the canvases that one image is cut into: itself, or overlapping parts of a strip."""
     short, long = sorted((height, width))
