@@ -1,0 +1,183 @@
+"""How many groups are there: a number, a curve, and the honesty to say that there are none.
+
+Every set of points can be cut into k pieces, and pieces of a long cloud even come out the same each time. So each k is
+judged against *structureless* points: one Gaussian cloud with the mean and the covariance of the data. Two questions:
+
+- stability: do two halves of the images, clustered apart, put all images into the same groups (adjusted Rand index)?
+- silhouette: are images nearer to their own group than to the next, more than in the structureless cloud?
+
+The k with the largest stability x (silhouette - silhouette of the cloud) is taken. Its groups are called clear if the
+halves agree (0.6) and go beyond the cloud, by 0.1 in silhouette or by 0.4 in
+agreement.
+
+Shapes: N sampled images, P directions, K clusters.
+"""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import adjusted_rand_score
+
+from dinocli.quality.kmeans import nearest, spherical_kmeans
+from dinocli.quality.rows import UnitRows, steady
+
+TRIED = (*range(2, 11), 12, 15, 20, 25, 30)
+AGREE, BEYOND_SILHOUETTE, BEYOND_AGREEMENT = 0.6, 0.1, 0.4
+
+_MOST_ROWS, _DIRECTIONS = 2000, 50
+_IMAGES_PER_CLUSTER = 4
+_SPLITS, _STARTS, _STARTS_OF_HALVES, _PASSES = 4, 3, 2, 30
+
+
+@dataclass(frozen=True)
+class KScore:
+    """One k on the curve.
+
+    Args:
+        k: Clusters.
+        stability: Mean adjusted Rand index of the clusterings of two halves, about 0 to 1.
+        silhouette: Mean silhouette by cosine, -1 to 1.
+        cloud_stability: The same of the structureless cloud.
+        cloud_silhouette: Likewise.
+    """
+
+    k: int
+    stability: float
+    silhouette: float
+    cloud_stability: float
+    cloud_silhouette: float
+
+    @property
+    def score(self) -> float:
+        return self.stability * (self.silhouette - self.cloud_silhouette)
+
+    @property
+    def clear(self) -> bool:
+        beyond = self.silhouette - self.cloud_silhouette, self.stability - self.cloud_stability
+        return self.stability >= AGREE and (
+            beyond[0] >= BEYOND_SILHOUETTE or (beyond[0] > 0 and beyond[1] >= BEYOND_AGREEMENT)
+        )
+
+
+@dataclass(frozen=True)
+class KChoice:
+    """The number of groups.
+
+    Args:
+        k: The best of those that were tried.
+        clear: Whether the data show groups at all.
+        reason: One sentence with the numbers.
+        curve: What was measured, by k; empty with too few images.
+    """
+
+    k: int
+    clear: bool
+    reason: str
+    curve: list[KScore]
+
+
+class _Points(NamedTuple):
+    """Unit rows and the (N, N) matrix of their cosine distances."""
+
+    rows_NP: NDArray[np.float32]
+    distance_NN: NDArray[np.float32]
+
+
+def choose_k(rows: UnitRows, *, seed: int = 0) -> KChoice:
+    """Choose the number of groups.
+
+    It looks at no more than 2,000 images, in their 50 leading directions.
+
+    Args:
+        rows: Of the images.
+        seed: Of the sample, the halves and the cloud.
+    """
+    tried = [k for k in TRIED if k * _IMAGES_PER_CLUSTER <= len(rows)]
+    if not tried:
+        return KChoice(1, False, f"{len(rows)} images are too few to look for groups", [])
+    data, cloud = _data_and_cloud(rows, seed)
+    with steady(), ThreadPoolExecutor(rows.threads) as pool:
+        curve = list(pool.map(lambda k: _score(k, data, cloud, seed), tried))
+    best = max(curve, key=lambda one: one.score)
+    return KChoice(best.k, best.clear, _reason(best, tried), curve)
+
+
+def silhouette(distance_NN: NDArray[np.floating], label_N: NDArray[np.intp], k: int) -> float:
+    """Return the mean silhouette; an image alone in its cluster counts 0.
+
+    Source: Rousseeuw 1987.
+    """
+    member_NK = np.eye(k, dtype=distance_NN.dtype)[label_N]
+    size_K = member_NK.sum(axis=0)
+    total_NK = distance_NN @ member_NK
+    image_N = np.arange(len(label_N))
+    own_N = total_NK[image_N, label_N] / np.maximum(size_K[label_N] - 1, 1)
+    mean_NK = np.where(size_K > 0, total_NK / np.maximum(size_K, 1), np.inf)
+    mean_NK[image_N, label_N] = np.inf
+    other_N = mean_NK.min(axis=1)
+    wider_N = np.maximum(own_N, other_N)
+    good_N = (size_K[label_N] > 1) & np.isfinite(wider_N) & (wider_N > 0)
+    return float(np.where(good_N, (other_N - own_N) / np.where(good_N, wider_N, 1), 0).mean())
+
+
+def _data_and_cloud(rows: UnitRows, seed: int) -> tuple[_Points, _Points]:
+    sample_ND = rows.take(rows.sample(_MOST_ROWS, seed)).astype(np.float64)
+    _, _, axes_PD = np.linalg.svd(sample_ND, full_matrices=False)
+    rows_NP = sample_ND @ axes_PD[:_DIRECTIONS].T  # not centred: the angles between images stay what they are
+    values_P, axes_PP = np.linalg.eigh(np.atleast_2d(np.cov(rows_NP.T)))
+    noise_NP = np.random.default_rng(seed).normal(size=rows_NP.shape) * np.sqrt(np.maximum(values_P, 0))
+    return _points(rows_NP), _points(rows_NP.mean(axis=0) + noise_NP @ axes_PP.T)
+
+
+def _points(rows_NP: NDArray[np.float64]) -> _Points:
+    units_NP = UnitRows(rows_NP).take(slice(None))
+    return _Points(units_NP, np.maximum(1 - units_NP @ units_NP.T, 0))
+
+
+def _score(k: int, data: _Points, cloud: _Points, seed: int) -> KScore:
+    scores = [(_stability(points, k, seed), _own_silhouette(points, k, seed)) for points in (data, cloud)]
+    return KScore(k, *scores[0], *scores[1])
+
+
+def _own_silhouette(points: _Points, k: int, seed: int) -> float:
+    centres_KP = _fit(points.rows_NP, k, seed=seed, starts=_STARTS)
+    return silhouette(points.distance_NN, nearest(points.rows_NP, centres_KP), k)
+
+
+def _stability(points: _Points, k: int, seed: int) -> float:
+    return float(np.mean([_agreement(points.rows_NP, k, halves) for halves in _halves(len(points.rows_NP), seed)]))
+
+
+def _halves(count: int, seed: int) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+    rng = np.random.default_rng(seed)
+    for _ in range(_SPLITS):
+        order = rng.permutation(count)
+        yield order[: count // 2], order[count // 2 :]
+
+
+def _agreement(rows_NP: NDArray[np.float32], k: int, halves: Sequence[NDArray[np.intp]]) -> float:
+    """Cluster two halves apart, and compare how they group everything."""
+    labels = [
+        nearest(rows_NP, _fit(rows_NP[half], k, seed=side, starts=_STARTS_OF_HALVES))
+        for side, half in enumerate(halves)
+    ]
+    return float(adjusted_rand_score(*labels))
+
+
+def _fit(rows_NP: NDArray[np.float32], k: int, *, seed: int, starts: int) -> NDArray[np.float32]:
+    return spherical_kmeans(UnitRows(rows_NP), k, seed=seed, starts=starts, passes=_PASSES).centres_KD
+
+
+def _reason(best: KScore, tried: Sequence[int]) -> str:
+    numbers = (
+        f"stability {best.stability:.2f} (structureless points: {best.cloud_stability:.2f}), "
+        f"silhouette {best.silhouette:.2f} ({best.cloud_silhouette:.2f})"
+    )
+    if not best.clear:
+        return f"no clear groups; k = {best.k} cuts them best: {numbers}"
+    more = "; it is the largest k that was tried, so try more with -k" if best.k == tried[-1] and len(tried) > 1 else ""
+    return f"k = {best.k} of {tried[0]} to {tried[-1]}: {numbers}{more}"

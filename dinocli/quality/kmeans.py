@@ -1,0 +1,128 @@
+"""Spherical k-means: groups of directions, for features whose length means nothing.
+
+The starts are scikit-learn's k-means++. The passes are ours, because those of the libraries move centres off the
+sphere, hold all rows in memory, or give other sums with other threads.
+
+Shapes: N images, D width, K clusters, R rows of one block.
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.cluster import kmeans_plusplus
+
+from dinocli.quality.rows import UnitRows
+
+STARTS = 10
+SAMPLE_ROWS, SAMPLE_ROWS_EACH = 20_000, 256
+"""The starts look at a sample of this many rows, or this many a cluster; the passes that follow see every row."""
+
+PASSES, _FINAL_PASSES = 100, 25
+_STILL = 1e-6  # 1 - cosine of a centre's move: 0.08 degrees
+
+
+class Fit(NamedTuple):
+    """What k-means found.
+
+    Args:
+        centres_KD: Unit length.
+        cosine: Mean cosine of a row to its centre: what k-means makes large.
+    """
+
+    centres_KD: NDArray[np.float32]
+    cosine: float
+
+
+class _Block(NamedTuple):
+    """One pass over one block: sums and sizes of the groups, sum of the cosines, rows that are far from all centres."""
+
+    sum_KD: NDArray[np.float64]
+    count_K: NDArray[np.int64]
+    cosine: float
+    far_cosine_F: NDArray[np.float32]
+    far_FD: NDArray[np.float32]
+
+
+def spherical_kmeans(rows: UnitRows, k: int, *, seed: int = 0, starts: int = STARTS, passes: int = PASSES) -> Fit:
+    """Find k centres on the sphere.
+
+    Args:
+        rows: At least k.
+        k: Clusters.
+        seed: Of the starts.
+        starts: Of them the one with the highest mean cosine wins.
+        passes: Most passes of one start; it ends when no centre moves any more.
+
+    Returns:
+        The centres, in no order.
+
+    Source: Dhillon and Modha 2001, spherical k-means; Arthur and Vassilvitskii 2007, k-means++. A cluster that runs
+    empty goes on at the row that is farthest from all centres.
+    """
+    sampled = UnitRows(rows.take(rows.sample(max(SAMPLE_ROWS, SAMPLE_ROWS_EACH * k), seed)), threads=rows.threads)
+    seeds = np.random.default_rng(seed).integers(2**31, size=starts).tolist()
+    fits = [_improve(sampled, _start(sampled, k, start), passes) for start in seeds]
+    best = max(fits, key=lambda fit: fit.cosine)
+    return best if len(sampled) == len(rows) else _improve(rows, best.centres_KD, _FINAL_PASSES)
+
+
+def nearest(rows_RD: NDArray[np.float32], centres_KD: NDArray[np.float32]) -> NDArray[np.intp]:
+    """Return the nearest centre of each row; of equals the first."""
+    return np.asarray((rows_RD @ centres_KD.T).argmax(axis=1))
+
+
+def _start(rows: UnitRows, k: int, seed: int) -> NDArray[np.float32]:
+    centres_KD, _ = kmeans_plusplus(rows.take(slice(None)), k, random_state=seed)
+    return np.asarray(centres_KD, np.float32)
+
+
+def _improve(rows: UnitRows, centres_KD: NDArray[np.float32], most: int) -> Fit:
+    """Assign and average until no centre moves."""
+    cosine = -1.0
+    for _ in range(most):
+        found = _together(list(rows.map(partial(_assign, centres_KD=centres_KD))), len(centres_KD))
+        cosine, before_KD = found.cosine / len(rows), centres_KD
+        centres_KD = _centres(found)
+        if np.einsum("kd,kd->k", centres_KD, before_KD).min() > 1 - _STILL:
+            break
+    return Fit(centres_KD, cosine)
+
+
+def _assign(part: slice, rows_RD: NDArray[np.float32], centres_KD: NDArray[np.float32]) -> _Block:
+    cosine_RK = rows_RD @ centres_KD.T
+    label_R = cosine_RK.argmax(axis=1)
+    best_R = cosine_RK[np.arange(len(rows_RD)), label_R]
+    member_RK = np.zeros_like(cosine_RK)
+    member_RK[np.arange(len(rows_RD)), label_R] = 1
+    far_F = np.argsort(best_R, kind="stable")[: len(centres_KD)]
+    count_K = np.bincount(label_R, minlength=len(centres_KD))
+    return _Block(
+        (member_RK.T @ rows_RD).astype(np.float64),
+        count_K,
+        float(best_R.sum(dtype=np.float64)),
+        best_R[far_F],
+        rows_RD[far_F],
+    )
+
+
+def _together(blocks: list[_Block], k: int) -> _Block:
+    far_cosine_F = np.concatenate([block.far_cosine_F for block in blocks])
+    farthest_F = np.argsort(far_cosine_F, kind="stable")[:k]
+    return _Block(
+        np.sum([block.sum_KD for block in blocks], axis=0),
+        np.sum([block.count_K for block in blocks], axis=0),
+        sum(block.cosine for block in blocks),
+        far_cosine_F[farthest_F],
+        np.concatenate([block.far_FD for block in blocks])[farthest_F],
+    )
+
+
+def _centres(found: _Block) -> NDArray[np.float32]:
+    """Return the mean directions; an empty cluster, or one whose rows cancel, takes a row far from all centres."""
+    length_K = np.linalg.norm(found.sum_KD, axis=1)
+    lost_K = np.flatnonzero((found.count_K == 0) | (length_K == 0))
+    centres_KD = (found.sum_KD / np.where(length_K > 0, length_K, 1)[:, None]).astype(np.float32)
+    centres_KD[lost_K] = found.far_FD[: len(lost_K)]
+    return centres_KD

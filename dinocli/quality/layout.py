@@ -1,0 +1,75 @@
+"""A place on a flat map for every image: near images lie near each other, as far as two dimensions allow.
+
+Shapes: N images, D width.
+"""
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.manifold import TSNE
+
+from dinocli.errors import UsageError, WeightsError
+from dinocli.quality.rows import UnitRows, fit_projection
+
+Layout = Literal["pca", "tsne", "umap"]
+
+TSNE_ROWS = 20_000
+_WIDTH = 50  # what t-SNE and UMAP are given: the usual first step, which takes noise away
+_PERPLEXITY = 30
+
+
+def place(rows: UnitRows, layout: Layout, *, seed: int = 0) -> NDArray[np.float32]:
+    """Return x and y of every image, shape (N, 2); the units mean nothing.
+
+    Args:
+        rows: Of the images, without a projection.
+        layout: `pca` shows the two directions of largest variance, takes seconds for a million images, and what is far
+            apart there is far apart. `tsne` shows groups better and lies about distances between them; `umap` likewise,
+            for more images.
+        seed: Of t-SNE and UMAP.
+
+    Raises:
+        UsageError: Too many images for t-SNE.
+        WeightsError: umap-learn is not installed.
+
+    Source: van der Maaten and Hinton 2008 (t-SNE); McInnes et al. 2018 (UMAP).
+    """
+    if layout == "pca" or len(rows) < 4:
+        return _padded(_projected(rows, 2, seed))
+    if layout == "tsne":
+        if len(rows) > TSNE_ROWS:
+            raise UsageError(f"--map tsne takes at most {TSNE_ROWS:,} images, not {len(rows):,}; use pca or umap")
+        perplexity = min(_PERPLEXITY, (len(rows) - 1) / 3)
+        return np.asarray(
+            TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(_projected(rows, _WIDTH, seed)),
+            np.float32,
+        )
+    return _umap(_projected(rows, _WIDTH, seed), seed)
+
+
+def check_layout(layout: Layout) -> None:
+    """Raise the error about umap-learn before any work is done."""
+    if layout == "umap":
+        try:
+            import umap  # noqa: F401
+        except ImportError:
+            raise WeightsError("--map umap needs umap-learn: pip install 'dinocli[umap]'") from None
+
+
+def _umap(rows_NP: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
+    check_layout("umap")
+    from umap import UMAP
+
+    neighbours = min(15, len(rows_NP) - 1)
+    return np.asarray(UMAP(n_neighbors=neighbours, random_state=seed, n_jobs=1).fit_transform(rows_NP), np.float32)
+
+
+def _projected(rows: UnitRows, width: int, seed: int) -> NDArray[np.float32]:
+    projection = fit_projection(rows, width, seed=seed)
+    return np.concatenate(list(rows.map(lambda part, rows_RD: projection(rows_RD))))
+
+
+def _padded(places: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Give images that differ in one direction alone a second coordinate, 0."""
+    return np.pad(places, ((0, 0), (0, 2 - places.shape[1])))

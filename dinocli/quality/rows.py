@@ -1,0 +1,140 @@
+"""Features as rows of length 1, made block by block from a file that may be larger than the memory.
+
+Every result is the same, bit by bit, whatever the number of threads: the blocks are fixed, one thread works on one
+block, and what they found is put together in the order of the blocks.
+
+Shapes: N images, D width of the file, P width of a projection, R rows of one block.
+"""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+T = TypeVar("T")
+
+BLOCK = 8192
+FIT_VALUES = 1 << 23  # 64 MiB in float64, 20,000 rows of 400 values: directions of variance need no more
+
+_TINY = 1e-6  # a direction with less than this share of the largest variance is rounding, and would be blown up
+
+
+@dataclass(frozen=True)
+class Projection:
+    """The leading directions of the rows.
+
+    Args:
+        mean_D: Taken off first.
+        axes_DP: Directions, largest variance first; scaled where they whiten.
+    """
+
+    mean_D: NDArray[np.float32]
+    axes_DP: NDArray[np.float32]
+
+    def __call__(self, rows_RD: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.asarray((rows_RD - self.mean_D) @ self.axes_DP, np.float32)
+
+
+class UnitRows:
+    """Rows of length 1 in float32; a row of zeros stays zero.
+
+    Args:
+        features_ND: Finite features, in memory or mapped from a file.
+        projection: Applied to the unit rows, whose results are scaled to length 1 once more.
+        threads: That work on blocks at the same time.
+    """
+
+    def __init__(
+        self, features_ND: NDArray[np.floating], projection: Projection | None = None, threads: int = 1
+    ) -> None:
+        self.features_ND, self.projection, self.threads = features_ND, projection, threads
+
+    def __len__(self) -> int:
+        return len(self.features_ND)
+
+    def take(self, rows: slice | NDArray[np.intp]) -> NDArray[np.float32]:
+        """Return some rows."""
+        units = _unit(np.asarray(self.features_ND[rows], np.float32))
+        return units if self.projection is None else _unit(self.projection(units))
+
+    def sample(self, most: int, seed: int) -> NDArray[np.intp]:
+        """Choose rows without replacement, sorted; all of them where there are not more."""
+        if len(self) <= most:
+            return np.arange(len(self))
+        return np.sort(np.random.default_rng(seed).choice(len(self), most, replace=False))
+
+    def map(self, function: Callable[[slice, NDArray[np.float32]], T]) -> Iterator[T]:
+        """Apply a function to every block, given as where it lies and its rows.
+
+        Results come in order, and only a few blocks are in memory at a time.
+        """
+        parts = [slice(first, first + BLOCK) for first in range(0, len(self), BLOCK)]
+        if self.threads == 1 or len(parts) == 1:
+            yield from (function(part, self.take(part)) for part in parts)
+            return
+        waiting: deque[Future[T]] = deque()
+        with ThreadPoolExecutor(self.threads) as pool:
+            for part in parts:
+                waiting.append(pool.submit(lambda part: function(part, self.take(part)), part))
+                if len(waiting) > 2 * self.threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+
+
+def steady() -> Any:
+    """Return a context in which numeric libraries compute with one thread, so that sums have one order."""
+    return threadpool_limits(limits=1)
+
+
+def cores() -> int:
+    """Return the number of threads that blocks are worth.
+
+    The processors this process may use, but no more than OMP_NUM_THREADS: so are shared machines told to be modest.
+    """
+    available = len(os.sched_getaffinity(0))
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    return min(available, int(asked)) if asked.isdigit() and int(asked) else available
+
+
+def fit_projection(rows: UnitRows, width: int, *, whiten: bool = False, seed: int = 0) -> Projection:
+    """Find the leading directions of the rows.
+
+    Args:
+        rows: Without a projection.
+        width: Directions to keep; fewer where the rows do not vary in so many.
+        whiten: Scale all of them to the same variance, so that small differences count as much as large ones.
+        seed: Of the rows that are looked at, where there are too many for all.
+    """
+    sample_RD = rows.take(rows.sample(max(2, FIT_VALUES // rows.features_ND.shape[1]), seed)).astype(np.float64)
+    mean_D = sample_RD.mean(axis=0)
+    axes_DP, variance_P = _directions(sample_RD - mean_D)
+    kept = max(1, int((variance_P[:width] > _TINY * variance_P[0]).sum()))
+    scale_P = 1 / np.sqrt(np.maximum(variance_P[:kept], np.finfo(np.float32).tiny)) if whiten else np.ones(kept)
+    return Projection(mean_D.astype(np.float32), (axes_DP[:, :kept] * scale_P).astype(np.float32))
+
+
+def _directions(centred_RD: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the directions of largest variance as columns, and the variances; a direction's largest value is positive.
+
+    Of few rows and many values the small matrix of their products is taken, of the others the covariance.
+    """
+    if len(centred_RD) < centred_RD.shape[1]:
+        _, length_P, axes_PD = np.linalg.svd(centred_RD, full_matrices=False)
+        axes_DP, variance_P = axes_PD.T, np.square(length_P) / max(1, len(centred_RD) - 1)
+    else:
+        variance_P, axes_DP = np.linalg.eigh(centred_RD.T @ centred_RD / max(1, len(centred_RD) - 1))
+        axes_DP, variance_P = axes_DP[:, ::-1], variance_P[::-1]
+    largest_P = np.take_along_axis(axes_DP, np.abs(axes_DP).argmax(axis=0)[None], 0)
+    return axes_DP * np.where(largest_P < 0, -1, 1), variance_P
+
+
+def _unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    lengths = np.sqrt(np.einsum("nd,nd->n", rows, rows))[:, None]
+    return np.asarray(rows / np.where(lengths > 0, lengths, 1), np.float32)

@@ -1,0 +1,36 @@
+import numpy as np
+import pytest
+
+from dinocli.errors import UsageError
+from dinocli.quality import layout
+from dinocli.quality.layout import place
+from dinocli.quality.rows import UnitRows
+from tests.quality.groups import cloud, mixture
+
+
+def test_pca_shows_the_two_longest_directions() -> None:
+    points = UnitRows(cloud(200))
+    units = points.take(slice(None))
+    places = place(points, "pca")
+    np.testing.assert_allclose(places.var(axis=0, ddof=1), np.linalg.eigvalsh(np.cov(units.T))[:-3:-1], rtol=1e-3)
+
+
+def test_tsne_keeps_neighbours_together_and_follows_the_seed() -> None:
+    points, truth = mixture(3, 60, noise=0.3)
+    places = place(UnitRows(points), "tsne")
+    distance = np.linalg.norm(places[:, None] - places, axis=2) + np.diag(np.full(60, np.inf))
+    assert (truth[distance.argmin(axis=1)] == truth).mean() > 0.95
+    np.testing.assert_array_equal(places, place(UnitRows(points), "tsne"))
+
+
+def test_tsne_refuses_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layout, "TSNE_ROWS", 50)
+    with pytest.raises(UsageError, match="at most 50 images, not 51; use pca or umap"):
+        place(UnitRows(cloud(51)), "tsne")
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_few_or_equal_images_get_places_too(count: int) -> None:
+    for way in ("pca", "tsne", "umap"):
+        assert place(UnitRows(cloud(count)), way).shape == (count, 2)
+    assert np.isfinite(place(UnitRows(np.ones((count, 4), np.float32)), "pca")).all()

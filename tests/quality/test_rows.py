@@ -1,0 +1,57 @@
+import numpy as np
+import pytest
+
+from dinocli.quality import rows
+from dinocli.quality.rows import UnitRows, cores, fit_projection
+from tests.quality.groups import cloud, mixture
+
+
+def test_rows_have_length_one_and_zeros_stay() -> None:
+    points, _ = mixture(3, 40)
+    points[7] = 0
+    lengths = np.linalg.norm(UnitRows(points.astype(np.float16)).take(slice(None)), axis=1)
+    np.testing.assert_allclose(np.delete(lengths, 7), 1, atol=1e-6)
+    assert lengths[7] == 0
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_blocks_come_in_order_and_are_everything(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rows, "BLOCK", 16)
+    points = UnitRows(cloud(100), threads=threads)
+    seen = list(points.map(lambda part, block: (part.start, block)))
+    assert [start for start, _ in seen] == list(range(0, 100, 16))
+    np.testing.assert_array_equal(np.concatenate([block for _, block in seen]), points.take(slice(None)))
+
+
+def test_a_sample_is_sorted_without_repeats_and_follows_the_seed() -> None:
+    points = UnitRows(cloud(200))
+    chosen = points.sample(50, 0)
+    assert len(set(chosen.tolist())) == 50
+    assert (np.diff(chosen) > 0).all()
+    assert not np.array_equal(chosen, points.sample(50, 1))
+    np.testing.assert_array_equal(points.sample(200, 0), np.arange(200))
+
+
+def test_a_projection_keeps_the_largest_variance_and_whitening_evens_it() -> None:
+    points = UnitRows(cloud(500))
+    units = points.take(slice(None))
+    plain, white = (fit_projection(points, 5, whiten=whiten)(units) for whiten in (False, True))
+    spectrum = np.linalg.eigvalsh(np.cov(units.T))[::-1]
+    np.testing.assert_allclose(plain.var(axis=0, ddof=1), spectrum[:5], rtol=1e-4)
+    np.testing.assert_allclose(white.var(axis=0, ddof=1), 1, rtol=1e-3)
+    np.testing.assert_allclose(
+        np.linalg.norm(UnitRows(points.features_ND, fit_projection(points, 5)).take(slice(9)), axis=1), 1, atol=1e-5
+    )
+
+
+def test_directions_of_rounding_are_dropped() -> None:
+    flat = np.zeros((60, 8), np.float32)
+    flat[:, :3] = np.random.default_rng(0).normal(size=(60, 3))
+    assert fit_projection(UnitRows(flat), 8, whiten=True).axes_DP.shape == (8, 3)
+    assert fit_projection(UnitRows(np.ones((9, 4), np.float32)), 3).axes_DP.shape == (4, 1)
+
+
+@pytest.mark.parametrize(("asked", "most"), [("1", 1), ("", 10_000), ("0", 10_000), ("many", 10_000)])
+def test_threads_follow_the_environment(asked: str, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", asked)
+    assert 1 <= cores() <= most
