@@ -7,8 +7,7 @@ judged against *structureless* points: one Gaussian cloud with the mean and the 
 - silhouette: are images nearer to their own group than to the next, more than in the structureless cloud?
 
 The k with the largest stability x (silhouette - silhouette of the cloud) is taken. Its groups are called clear if the
-halves agree (0.6) and go beyond the cloud, by 0.1 in silhouette or by 0.4 in
-agreement.
+halves agree (0.6) and go beyond the cloud, by 0.1 in silhouette or by 0.4 in agreement.
 
 Shapes: N sampled images, P directions, K clusters.
 """
