@@ -110,7 +110,7 @@ class Loop:
     def steps(self, count: int) -> None:
         """Take steps; a new iterator each time, so that nothing is loaded while somebody else is measured."""
         for slices in self.loader.steps(self.done, self.done + count):
-            train_step(self.learner, slices, self.done).values_5.cpu()
+            train_step(self.learner, slices, self.done).values_N.cpu()
             self.done += 1
 
     def loading(self, count: int) -> None:

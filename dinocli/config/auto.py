@@ -18,6 +18,13 @@ BATCH = (32, 64, 128, 256, 256)
 PROTOTYPES = (1_024, 1_024, 4_096, 16_384, 65_536)
 LR_VIT = (2e-5, 3e-5, 5e-5, 1e-4, 2e-4)
 LR_CONVNET = (1e-4, 1e-4, 1e-4, 1e-4, 2e-4)  # measured at 1e-4 on 2,600 images with frozen batch norm
+LR_PART = (1e-4, 1e-4, 2e-4, 3e-4, 3e-4)
+"""Of LoRA, output projections and norms alone: few parameters, which have to move further."""
+
+LAYER_DECAY = (0.75, 0.75, 0.85, 0.9, 0.95)
+LORA_BELOW = 1_000
+"""Different images below which a ViT gets a low-rank change only."""
+
 HEAD_LR = 5e-4
 HEAD_WARMUP_STEPS = 100
 SCRATCH_EPOCHS = 100  # the paper's shortest published run
@@ -32,12 +39,21 @@ class Facts:
         pretrained: The run continues from weights; false when it starts from scratch.
         convnet: The backbone has batch norm.
         processes: That share a batch.
+        vit: The backbone is a ViT.
+        distinct: Images, near-copies counted once; 0 for as many as there are.
     """
 
     images: int
     pretrained: bool
     convnet: bool
     processes: int = 1
+    vit: bool = False
+    distinct: int = 0
+
+    @property
+    def different(self) -> int:
+        """What the tables are read at: frames of a video teach no more than a few of them."""
+        return self.distinct or self.images
 
 
 def resolve(recipe: Recipe, facts: Facts) -> Recipe:
@@ -56,14 +72,17 @@ def resolve(recipe: Recipe, facts: Facts) -> Recipe:
     parts = facts.processes * recipe.optim.accumulate
     batch = batch_size(facts, parts) if recipe.run.batch_size == "auto" else recipe.run.batch_size
     steps = default_steps(facts, batch) if recipe.run.steps == "auto" else recipe.run.steps
-    lr = learning_rate(facts, batch) if recipe.optim.lr == "auto" else recipe.optim.lr
+    part = trainable(facts) if recipe.model.trainable == "auto" else recipe.model.trainable
+    lr = learning_rate(facts, batch, part) if recipe.optim.lr == "auto" else recipe.optim.lr
     settle("run.batch_size", batch)
     settle("run.steps", steps)
+    settle("model.trainable", part)
     settle("model.batch_norm", "frozen" if facts.pretrained else "train")
     settle("head.batch_norm", facts.convnet and not facts.pretrained)
-    settle("head.out_dim", 2 ** round(math.log2(_between(PROTOTYPES, facts.images))))
+    settle("head.out_dim", 2 ** round(math.log2(_between(PROTOTYPES, facts.different))))
     settle("dino.teacher_momentum", teacher_momentum(steps))
     settle("optim.lr", lr)
+    settle("optim.layer_decay", layer_decay(facts, part))
     settle("optim.head_lr", HEAD_LR if facts.pretrained else lr)
     settle("optim.head_warmup", head_warmup(facts, steps))
     settle("optim.weight_decay_end", recipe.optim.weight_decay if facts.pretrained else 0.4)
@@ -77,22 +96,38 @@ def batch_size(facts: Facts, parts: int = 1) -> int:
         facts: The folder.
         parts: Equal parts that processes and accumulation cut it into; each gets at least one image.
     """
-    wanted = round(_between(BATCH, facts.images) / 8) * 8
+    wanted = round(_between(BATCH, facts.different) / 8) * 8
     return max(2, parts, min(wanted, facts.images // 2) // parts * parts)
 
 
 def default_steps(facts: Facts, batch: int) -> int:
     """Give the length of a run that nobody limited."""
-    continued = _between(STEPS, facts.images)
+    continued = _between(STEPS, facts.different)
     scratch = SCRATCH_EPOCHS * facts.images / batch
     return _two_digits(continued if facts.pretrained else max(continued, scratch))
 
 
-def learning_rate(facts: Facts, batch: int) -> float:
+def trainable(facts: Facts) -> str:
+    """Give the part of the backbone that learns: less of a ViT where there are few images."""
+    few = facts.pretrained and facts.vit and facts.different < LORA_BELOW
+    return "lora" if few else "all"
+
+
+def learning_rate(facts: Facts, batch: int, part: str = "all") -> float:
     """Give the peak learning rate of the backbone: the paper's rule from scratch, far less when continuing."""
     if not facts.pretrained:
         return 5e-4 * batch / 256
-    return float(f"{_between(LR_CONVNET if facts.convnet else LR_VIT, facts.images):.2g}")
+    table = LR_CONVNET if facts.convnet else LR_VIT
+    if part in ("lora", "attn-proj", "norms"):
+        table = LR_PART
+    return float(f"{_between(table, facts.different):.2g}")
+
+
+def layer_decay(facts: Facts, part: str) -> float:
+    """Give the decay of the rate towards the first layers: for a whole ViT that continues, else none."""
+    if not (facts.pretrained and facts.vit and part == "all"):
+        return 1.0
+    return float(f"{_between(LAYER_DECAY, facts.different):.2g}")
 
 
 def teacher_momentum(steps: int) -> float:

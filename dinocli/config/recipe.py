@@ -1,4 +1,4 @@
-"""The recipe: every setting of a run, with its unit, in eight sections.
+"""The recipe: every setting of a run, with its unit, in nine sections.
 
 Types and meaning stand here, values in `recipes/natural.toml` and the files that differ from it: no default has two
 homes. "auto" is resolved once, by `dinocli.config.auto`, and a resolved recipe holds none.
@@ -23,6 +23,7 @@ Interval = Annotated[tuple[Positive, Positive], AfterValidator(_ordered)]
 Share = Annotated[float, Field(gt=0, le=1)]
 Scale = Annotated[tuple[Share, Share], AfterValidator(_ordered)]
 PerView = tuple[Fraction, Fraction, Fraction]
+Trainable = Annotated[str, Field(pattern=r"^(all|last-[1-9][0-9]*|lora|attn-proj|norms)$")]
 
 
 class Section(BaseModel):
@@ -32,6 +33,11 @@ class Section(BaseModel):
 class Model(Section):
     weights: str = Field(description="start: a timm name, a hub id, a file, a local-dir, a run of ours, or `none`")
     name: str = Field(description="timm name; needed only beside a bare state dict or `none`, else empty")
+    trainable: Auto | Trainable = Field(
+        description="part of the backbone that learns: all | last-N (blocks of a ViT, stages of a convnet) | lora (a "
+        "low-rank change of attention) | attn-proj (its output projections) | norms (their scales and shifts)"
+    )
+    lora_rank: int = Field(ge=1, description="rank of the change of each weight with trainable = lora")
     drop_path: Fraction = Field(description="stochastic depth of the student, linear over depth; the teacher has none")
     batch_norm: Literal["auto", "frozen", "train"] = Field(
         description="statistics of a convnet's batch norm: frozen when continuing, trained (synchronised) from scratch"
@@ -94,13 +100,28 @@ class Dino(Section):
     teacher_momentum_end: Fraction = Field(description="EMA of the teacher at the end, cosine in between")
 
 
+class Loss(Section):
+    """What joins the DINO loss, by weight; 0 is off and costs nothing."""
+
+    koleo: NonNegative = Field(description="KoLeo: images of a batch (of a slice of it) repel their nearest neighbour")
+    gram_anchor: NonNegative = Field(description="keep the likeness of patches to each other as the start sees it")
+    feature_anchor: NonNegative = Field(description="keep the features of global views near the start's (cosine)")
+
+
 class Optim(Section):
     optimizer: Literal["adamw", "sgd", "lars"] = Field(description="adamw; sgd and lars are for convnets from scratch")
     lr: Auto | NonNegative = Field(description="peak learning rate of the backbone, absolute (no batch rule applied)")
     head_lr: Auto | NonNegative = Field(description="peak learning rate of the head, absolute")
     min_lr: NonNegative = Field(description="learning rate at the end, cosine")
     lr_warmup: Fraction = Field(description="share of the run over which the learning rate rises from 0")
-    head_warmup: Auto | Fraction = Field(description="share of the run in which only the head learns")
+    layer_decay: Auto | Share = Field(
+        description="factor on the learning rate from each layer to the one before it; 1 is off"
+    )
+    stem_lr: Fraction = Field(description="factor on the learning rate of the patch embedding, or a convnet's stem")
+    head_warmup: Auto | Fraction = Field(description="share of the run in which only the head learns, at most")
+    head_warmup_loss: Fraction = Field(
+        description="the head's warm-up ends once its loss is below this share of ln K; 0 is off: it lasts its share"
+    )
     weight_decay: NonNegative = Field(description="at the start; none for biases, norms, position and class tokens")
     weight_decay_end: Auto | NonNegative = Field(description="at the end, cosine in between")
     clip: NonNegative = Field(description="largest gradient norm; 0 is off")
@@ -129,6 +150,11 @@ class Guard(Section):
     probe_images: int = Field(ge=8, description="images of the fixed probe set")
     window: Share = Field(description="share of the run that a collapse has to last")
     stop: bool = Field(description="stop the run on a collapse; off only warns")
+    score: str = Field(description="label-free score that chooses the best step and blend, and judges: see the README")
+    patience: Share = Field(description="share of the run without a better look after which it ends; 1 is off")
+    blend: list[Share] = Field(
+        min_length=1, description="tried at the end: shares of the adapted weights in a mix with the start; [1] is off"
+    )
 
 
 class Recipe(Section):
@@ -140,6 +166,7 @@ class Recipe(Section):
     views: Views
     head: Head
     dino: Dino
+    loss: Loss
     optim: Optim
     run: Run
     guard: Guard

@@ -22,11 +22,15 @@ from dinocli.engine.checkpoint import Keeper
 from dinocli.engine.device import Precision, candidates, fastest
 from dinocli.engine.distributed import World, add_up, from_main
 from dinocli.engine.monitor import Monitor
+from dinocli.engine.objective import Objective
 from dinocli.engine.optim import Updater, make_optimizer
 from dinocli.engine.plan import Plan
 from dinocli.engine.step import GLOBAL_VIEWS, Learner
+from dinocli.engine.warmup import HeadWarmup
 from dinocli.models.backbone import Backbone
 from dinocli.models.head import DinoHead, DinoNetwork
+from dinocli.models.lora import add_lora
+from dinocli.models.trainable import rate_factors, trainable_names
 from dinocli.models.weights import WeightsInfo
 
 TRIAL_PIXELS, TRIAL_IMAGES = 8 * 224**2, 24
@@ -35,7 +39,7 @@ TRIAL_PIXELS, TRIAL_IMAGES = 8 * 224**2, 24
 
 def facts_of(images: int, backbone: Backbone, info: WeightsInfo, world: World) -> Facts:
     """Gather what the automatic values depend on."""
-    return Facts(images, info.pretrained, convnet=backbone.has_batch_norm, processes=world.size)
+    return Facts(images, info.pretrained, convnet=backbone.has_batch_norm, processes=world.size, vit=backbone.is_vit)
 
 
 def preprocess_of(survey: Survey, data: Data, info: WeightsInfo) -> Preprocess:
@@ -119,6 +123,9 @@ def build_learner(
     student = student.to(device).train()
     teacher = make_teacher(student)
     plan = Plan(recipe)
+    factors = rate_factors(student.backbone, float(recipe.optim.layer_decay), recipe.optim.stem_lr)
+    trainable = trainable_names(student.backbone, recipe.model.trainable)
+    factors = {name: factor for name, factor in factors.items() if name in trainable}
     learner = Learner(
         student=student,
         teacher=teacher,
@@ -126,13 +133,16 @@ def build_learner(
         center_K=torch.zeros(int(recipe.head.out_dim), device=device),
         updater=Updater(
             student,
-            make_optimizer(recipe.optim.optimizer, student),
+            make_optimizer(recipe.optim.optimizer, student, factors),
             clip=recipe.optim.clip,
             clip_mode=recipe.optim.clip_mode,
             scaler=precision.scaler(),
         ),
+        objective=Objective(recipe.loss.model_dump(), backbone),
         views=build_views(recipe, preprocess),
         plan=plan,
+        warmup=HeadWarmup(plan, int(recipe.head.out_dim), recipe.optim.head_warmup_loss),
+        trainable=frozenset(trainable),
         precision=precision,
         world=world,
         batch_size=int(recipe.run.batch_size),
@@ -148,7 +158,8 @@ def set_stage(learner: Learner, *, backbone_learns: bool) -> None:
     DDP never exchanges gradients of parameters that were frozen when it wrapped them, without an error; hence anew.
     """
     learner.student.backbone_learns = backbone_learns
-    learner.student.backbone.requires_grad_(backbone_learns)
+    for name, parameter in learner.student.backbone.named_parameters():
+        parameter.requires_grad_(backbone_learns and name in learner.trainable)
     learner.replica = learner.student
     if learner.world.size > 1:
         ids = [learner.precision.device.index] if learner.precision.device.type == "cuda" else None
@@ -175,7 +186,7 @@ def fill_center(learner: Learner, loader: Loader, batches: int) -> None:
             )
             with learner.precision.autocast():
                 globals_ = views[0][: GLOBAL_VIEWS * len(batch.sizes_B2)]
-                total += batch_sum(learner.teacher([globals_], GLOBAL_VIEWS))
+                total += batch_sum(learner.teacher([globals_], GLOBAL_VIEWS).scores_VBK)
     learner.center_K = add_up(total) / (GLOBAL_VIEWS * learner.batch_size * batches)
 
 
@@ -211,6 +222,7 @@ def build_monitor(recipe: Recipe, folder: Path, world: World) -> Monitor:
         batch_size=int(recipe.run.batch_size),
         armed_at=round(float(recipe.optim.head_warmup) * steps) + window,
         window=window,
+        extras=[name for name, weight in recipe.loss.model_dump().items() if weight],
         tensorboard=folder / "tensorboard" if recipe.run.tensorboard and world.is_main else None,
     )
 
@@ -220,6 +232,8 @@ def _prepared(backbone: Backbone, recipe: Recipe) -> Backbone:
         backbone.set_grad_checkpointing(True)
     if recipe.model.batch_norm == "frozen":
         backbone.freeze_batch_norm()
+    if recipe.model.trainable == "lora":
+        add_lora(backbone, recipe.model.lora_rank)
     return backbone
 
 

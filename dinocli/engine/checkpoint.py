@@ -11,6 +11,7 @@ from dinocli.engine.monitor import Monitor
 from dinocli.engine.step import Learner
 from dinocli.errors import WeightsError
 from dinocli.files import whole_file
+from dinocli.models.lora import folded_state
 
 
 def save_checkpoint(path: Path, payload: Mapping[str, Any]) -> None:
@@ -70,13 +71,14 @@ class Keeper:
                 "optimizer": learner.updater.optimizer.state_dict(),
                 "scaler": scaler.state_dict() if scaler else {},
                 "guard": monitor.state(),
+                "warmup": learner.warmup.state(),
             }
             save_checkpoint(self.last, payload)
 
     def save_best(self, learner: Learner, step: int) -> None:
-        """Keep this teacher's backbone."""
+        """Keep this teacher's backbone, as timm knows it: without what only training adds."""
         if self.writes:
-            save_checkpoint(self.best, {"step": step, "backbone": learner.teacher.backbone.state_dict()})
+            save_checkpoint(self.best, {"step": step, "backbone": folded_state(learner.teacher.backbone)})
 
     def restore(self, learner: Learner, monitor: Monitor) -> tuple[int, float]:
         """Put everything back as it was; return the steps done and the seconds they took."""
@@ -88,4 +90,5 @@ class Keeper:
         if learner.updater.scaler:
             learner.updater.scaler.load_state_dict(payload["scaler"])
         monitor.restore(payload["guard"], payload["step"])
+        learner.warmup.restore(payload["warmup"])
         return payload["step"], payload["seconds"]

@@ -5,6 +5,7 @@ The device is read late and in bulk: rows wait as tensors until `flush`, so that
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,7 @@ class Monitor:
         batch_size: Images a step, B.
         armed_at: First step at which a collapse counts: a fresh head sits at ln K by itself.
         window: Steps that a collapse has to last.
+        extras: Names of the losses beside DINO's.
         tensorboard: Folder for TensorBoard events, or None.
 
     Raises:
@@ -58,11 +60,13 @@ class Monitor:
         batch_size: int,
         armed_at: int,
         window: int,
+        extras: Sequence[str] = (),
         tensorboard: Path | None = None,
     ) -> None:
         self.path, self.batch_size = path, batch_size
         self.log_k = math.log(prototypes)
         self.armed_at, self.window = armed_at, max(window, 1)
+        self.extras = tuple(extras)
         self.rows: list[Row] = []
         self.looks: list[Look] = []
         self.trouble = ""
@@ -84,7 +88,7 @@ class Monitor:
         """Read all waiting steps from the device at once, write them down, and look for trouble in them."""
         if not self._waiting:
             return []
-        table = torch.stack([stats.values_5 for _, stats, _, _ in self._waiting]).cpu().tolist()
+        table = torch.stack([stats.values_N for _, stats, _, _ in self._waiting]).cpu().tolist()
         rows = [
             self._row(step, values, now, timing)
             for (step, _, now, timing), values in zip(self._waiting, table, strict=True)
@@ -135,12 +139,13 @@ class Monitor:
             write_whole(self.path, "".join(f"{line}\n" for line in kept))
 
     def _row(self, step: int, values: list[float], now: Now, timing: Timing) -> Row:
-        loss, entropy, marginal, grad_norm, finite = values
+        loss, entropy, marginal, grad_norm, finite, *extras = values
         return {
             "step": step,
             "loss": loss,
             "entropy": entropy / self.log_k,
             "kl": loss - entropy,
+            **dict(zip(self.extras, extras, strict=True)),
             "marginal_entropy": marginal / self.log_k,
             "grad_norm": grad_norm,
             "skipped": not finite,

@@ -1,5 +1,8 @@
 """Parameter groups and the one place that changes weights: unscale, clip, step."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -14,28 +17,41 @@ def decays(name: str, parameter: nn.Parameter) -> bool:
     return parameter.ndim > 1 and not name.endswith((".bias", *UNDECAYED_NAMES))
 
 
-def parameter_groups(network: DinoNetwork) -> list[dict[str, object]]:
-    """Sort all parameters into backbone or head, decaying or not. The order is fixed: checkpoints rely on it."""
-    groups: list[dict[str, object]] = []
+def parameter_groups(network: DinoNetwork, factors: Mapping[str, float]) -> list[dict[str, Any]]:
+    """Sort the parameters into backbone or head, by rate, decaying or not. The order is fixed: checkpoints rely on it.
+
+    Args:
+        network: The student.
+        factors: Name of each parameter of the backbone that ever learns to its factor on the learning rate; the others
+            are in no group.
+    """
+    groups: list[dict[str, Any]] = []
     for part in ("backbone", "head"):
-        named = [*getattr(network, part).named_parameters(part)]
-        for decay in (True, False):
-            params = [parameter for name, parameter in named if decays(name, parameter) == decay]
-            groups.append({"params": params, "part": part, "decay": decay, "lr": 0.0, "weight_decay": 0.0})
+        named = [
+            (name, parameter, factors[name] if part == "backbone" else 1.0)
+            for name, parameter in getattr(network, part).named_parameters()
+            if part == "head" or name in factors
+        ]
+        for factor in sorted({factor for _, _, factor in named}):
+            for decay in (True, False):
+                params = [p for name, p, own in named if own == factor and decays(f"{part}.{name}", p) == decay]
+                fixed = {"part": part, "factor": factor, "decay": decay}
+                groups.append({"params": params, **fixed, "lr": 0.0, "weight_decay": 0.0})
     return [group for group in groups if group["params"]]
 
 
-def make_optimizer(name: str, network: DinoNetwork) -> torch.optim.Optimizer:
-    """Build AdamW or SGD, fused, or LARS (timm's), with groups that `Updater` steers."""
-    groups = parameter_groups(network)
+def make_optimizer(name: str, network: DinoNetwork, factors: Mapping[str, float]) -> torch.optim.Optimizer:
+    """Build AdamW or SGD, fused, or LARS (timm's), with the groups of `parameter_groups`, which `Updater` steers."""
+    groups = parameter_groups(network, factors)
     if name == "adamw":
         return torch.optim.AdamW(groups, lr=0.0, fused=True)
     if name == "sgd":
         sgd = torch.optim.SGD(groups, lr=0.0, momentum=0.9, fused=True)
         # Its kernel starts a memory of its own only if no tensor of the group has one, and leaves it unwritten, that is
         # random, where the first step is skipped. From zeros the first step is the same.
-        for parameter in network.parameters():
-            sgd.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+        for group in groups:
+            for parameter in group["params"]:
+                sgd.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
         return sgd
     from timm.optim import Lars
 
@@ -72,7 +88,7 @@ class Updater:
     def prepare(self, now: Now) -> None:
         """Set this step's learning rates and decay, and forget the last gradients."""
         for group in self.optimizer.param_groups:
-            group["lr"] = now.lr if group["part"] == "backbone" else now.head_lr
+            group["lr"] = (now.lr if group["part"] == "backbone" else now.head_lr) * group["factor"]
             group["weight_decay"] = now.weight_decay if group["decay"] else 0.0
         self.optimizer.zero_grad(set_to_none=True)
 

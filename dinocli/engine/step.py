@@ -21,9 +21,10 @@ from dinocli.dino.loss import marginal_entropy
 from dinocli.dino.teacher import update_teacher
 from dinocli.engine.device import Precision
 from dinocli.engine.distributed import World, add_up
-from dinocli.engine.objective import Parts, objective
+from dinocli.engine.objective import Objective, Parts
 from dinocli.engine.optim import Updater
 from dinocli.engine.plan import Plan
+from dinocli.engine.warmup import HeadWarmup
 from dinocli.models.head import DinoNetwork
 
 GLOBAL_VIEWS = 2
@@ -31,15 +32,19 @@ GLOBAL_VIEWS = 2
 
 @dataclass
 class Learner:
-    """Everything a step changes or needs. `replica` is the student itself, or its DDP wrapper."""
+    """Everything a step changes or needs. `replica` is the student itself, or its DDP wrapper; `trainable` names the
+    parameters of the backbone that ever learn."""
 
     student: DinoNetwork
     teacher: DinoNetwork
     replica: nn.Module
     center_K: Tensor
     updater: Updater
+    objective: Objective
     views: MultiCrop
     plan: Plan
+    warmup: HeadWarmup
+    trainable: frozenset[str]
     precision: Precision
     world: World
     batch_size: int
@@ -51,10 +56,11 @@ class StepStats:
     """What a step tells, still on the device: whoever reads it decides when to wait.
 
     Args:
-        values_5: loss, mean entropy of the targets, entropy of the mean target (nats), gradient norm, and 1 if finite.
+        values_N: loss, mean entropy of the targets, entropy of the mean target (nats), gradient norm, 1 if finite, and
+            the losses beside DINO's.
     """
 
-    values_5: Tensor
+    values_N: Tensor
 
 
 def train_step(learner: Learner, slices: Sequence[Batch], step: int) -> StepStats:
@@ -70,13 +76,14 @@ def train_step(learner: Learner, slices: Sequence[Batch], step: int) -> StepStat
         views = learner.views(
             batch.pixels_BCHW, batch.sizes_B2, step=step, start=batch.start, global_batch=learner.batch_size
         )
-        last = number == len(slices) - 1
+        globals_, last = views[0][: GLOBAL_VIEWS * len(batch.sizes_B2)], number == len(slices) - 1
         with learner.precision.autocast(), torch.no_grad():
-            teacher_GBK = learner.teacher([views[0][: GLOBAL_VIEWS * len(batch.sizes_B2)]], GLOBAL_VIEWS)
+            teacher_GBK = learner.teacher([globals_], GLOBAL_VIEWS).scores_VBK
+            memory = learner.objective.remember(globals_)
         with _gradients_meet(learner, last):
             with learner.precision.autocast(), _seeded(learner, step, number):
-                student_VBK = learner.replica(views, learner.views.count)
-            loss, part = objective(student_VBK, teacher_GBK, learner.center_K, now)
+                student = learner.replica(views, learner.views.count, learner.objective.wants_patches)
+            loss, part = learner.objective(student, teacher_GBK, memory, learner.center_K, batch.rows, now)
             learner.updater.backward(loss / len(slices))
         parts.append(part)
     grad_norm, finite = learner.updater.step(now)
@@ -86,9 +93,8 @@ def train_step(learner: Learner, slices: Sequence[Batch], step: int) -> StepStat
         learner.center_K, total.logits_sum_K, GLOBAL_VIEWS * learner.batch_size, learner.plan.center_momentum
     )
     learner.center_K = torch.where(finite, center_K, learner.center_K)
-    return StepStats(
-        torch.stack([total.loss, total.entropy, marginal_entropy(total.probs_sum_K), grad_norm, finite.float()])
-    )
+    values = [total.loss, total.entropy, marginal_entropy(total.probs_sum_K), grad_norm, finite.float()]
+    return StepStats(torch.stack([*values, *total.extras_E]))
 
 
 def _over_all(parts: Sequence[Parts], world: World) -> Parts:
@@ -97,13 +103,15 @@ def _over_all(parts: Sequence[Parts], world: World) -> Parts:
     packed = torch.cat(
         [
             torch.stack([sum_of(p.loss for p in parts), sum_of(p.entropy for p in parts)]) * share,
+            sum_of(p.extras_E for p in parts) * share,
             sum_of(p.logits_sum_K for p in parts),
             sum_of(p.probs_sum_K for p in parts),
         ]
     )
     add_up(packed)
-    logits_sum_K, probs_sum_K = packed[2:].chunk(2)
-    return Parts(packed[0], packed[1], logits_sum_K, probs_sum_K)
+    means, extras = 2, len(parts[0].extras_E)
+    logits_sum_K, probs_sum_K = packed[means + extras :].chunk(2)
+    return Parts(packed[0], packed[1], logits_sum_K, probs_sum_K, packed[means : means + extras])
 
 
 def sum_of(tensors: Iterable[Tensor]) -> Tensor:

@@ -115,8 +115,10 @@ def run(
             stopping = any_rank(signals.number > 0)
             look_due = done % look_every == 0 or done == steps
             save_due = stopping or look_due or any_rank(keeper.due(done))  # clocks differ, and a save reads the device
-            if save_due or done % log_every == 0:
-                _tell(watcher, monitor.flush(), done, steps, time.monotonic() - begin)
+            if save_due or done % log_every == 0 or learner.warmup.due(done):
+                rows = monitor.flush()
+                learner.warmup.hear([(row["step"], row["loss"]) for row in rows])
+                _tell(watcher, rows, done, steps, time.monotonic() - begin)
             if look_due and not monitor.trouble:
                 _look(learner, probe, monitor, keeper, done)
                 asked = time.monotonic()

@@ -100,6 +100,11 @@ class Backbone(nn.Module):
         """
         return self.grid(self._features(x_B3HW), x_B3HW)
 
+    def with_patches(self, x_B3HW: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the pooled feature of `forward` and the map of `patch_tokens` in one pass; never compiled."""
+        features = self._features(x_B3HW)
+        return self.pool(features), self.grid(features, x_B3HW)
+
     def last_features(self, x_B3HW: Tensor, blocks: int) -> list[Tensor]:
         """Return what the last blocks of a ViT give, the earliest first, each after the final norm.
 

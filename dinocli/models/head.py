@@ -1,9 +1,10 @@
 """The projection head of DINO, and the network that is trained: backbone and head.
 
-Shapes: V views, B images, D width of the backbone, K prototypes.
+Shapes: V views, B images, N = V * B, D width of the backbone, K prototypes, h w patches.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -65,6 +66,20 @@ class DinoHead(nn.Module):
         return scores
 
 
+class Seen(NamedTuple):
+    """What the network makes of all views, view-major.
+
+    Args:
+        scores_VBK: Of the prototypes.
+        features_ND: The backbone's, pooled.
+        patches_NDhw: The last feature maps of the first resolution, or None where nobody asked.
+    """
+
+    scores_VBK: Tensor
+    features_ND: Tensor
+    patches_NDhw: Tensor | None
+
+
 class DinoNetwork(nn.Module):
     """A backbone and a head: one backbone pass per resolution, one head pass for all views.
 
@@ -79,17 +94,21 @@ class DinoNetwork(nn.Module):
         self.head = head
         self.backbone_learns = True
 
-    def forward(self, views: Sequence[Tensor], count: int) -> Tensor:
-        """Return the scores of all views, view-major.
+    def forward(self, views: Sequence[Tensor], count: int, patches: bool = False) -> Seen:
+        """Look at all views.
 
         Args:
             views: One tensor per resolution, each view-major: (V_r * B, 3, S_r, S_r).
             count: Number of views in all of them together, V.
-
-        Returns:
-            Scores of shape (V, B, K).
+            patches: Also give the feature maps of the first resolution.
         """
+        maps: Tensor | None = None
         with torch.set_grad_enabled(self.backbone_learns and torch.is_grad_enabled()):
-            features = torch.cat([self.backbone(same_size) for same_size in views])
+            if patches:
+                first, maps = self.backbone.with_patches(views[0])
+                pooled = [first, *(self.backbone(same_size) for same_size in views[1:])]
+            else:
+                pooled = [self.backbone(same_size) for same_size in views]
+            features = torch.cat(pooled)
         scores: Tensor = self.head(features)
-        return scores.view(count, -1, scores.shape[-1])
+        return Seen(scores.view(count, -1, scores.shape[-1]), features, maps)

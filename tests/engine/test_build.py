@@ -170,5 +170,5 @@ def test_a_compiler_that_fails_is_answered_by_plain_execution() -> None:
 
     assert compile_backbones(learner, no_compiler) == "No working C++ compiler found"
     views = torch.randn(2, 3, 32, 32)
-    assert learner.student([views], 1).shape == (1, 2, 64)
+    assert learner.student([views], 1).scores_VBK.shape == (1, 2, 64)
     assert learner.student.backbone._compiled_call_impl is None

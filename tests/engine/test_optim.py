@@ -28,8 +28,12 @@ def network(original: DinoNetwork) -> DinoNetwork:
     return copy.deepcopy(original)
 
 
+def factors_of(network: DinoNetwork) -> dict[str, float]:
+    return {name: 1.0 for name, _ in network.backbone.named_parameters()}
+
+
 def updater(network: DinoNetwork, name: str = "adamw", clip: float = 3.0, clip_mode: str = "parameter") -> Updater:
-    return Updater(network, make_optimizer(name, network), clip=clip, clip_mode=clip_mode)
+    return Updater(network, make_optimizer(name, network, factors_of(network)), clip=clip, clip_mode=clip_mode)
 
 
 def fill_grads(network: DinoNetwork, scale: float = 1.0) -> None:
@@ -76,8 +80,8 @@ def test_decay_spares_biases_norms_tokens_and_positions(model: str) -> None:
 
 
 def test_groups_hold_every_parameter_once(network: DinoNetwork) -> None:
-    groups = parameter_groups(network)
-    held = [parameter for group in groups for parameter in group["params"]]  # type: ignore[attr-defined]
+    groups = parameter_groups(network, factors_of(network))
+    held = [parameter for group in groups for parameter in group["params"]]
     assert sorted(map(id, held)) == sorted(map(id, network.parameters()))
     assert [(group["part"], group["decay"]) for group in groups] == [
         ("backbone", True),

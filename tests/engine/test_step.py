@@ -24,7 +24,7 @@ def state(learner: Learner) -> dict[str, Tensor]:
 
 
 def run(learner: Learner, steps: int, slices: int = 1, images: int = 4) -> list[Tensor]:
-    return [train_step(learner, batch_of(images, slices, seed=step), step).values_5 for step in range(steps)]
+    return [train_step(learner, batch_of(images, slices, seed=step), step).values_N for step in range(steps)]
 
 
 def largest_gap(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
@@ -78,7 +78,7 @@ def test_two_steps_equal_the_slow_loop() -> None:
 
 def test_the_first_loss_is_near_ln_k_and_comes_with_its_parts() -> None:
     learner = tiny_learner("dino.teacher_temp=1.0", "dino.warmup_teacher_temp=1.0", "dino.student_temp=1.0")
-    loss, entropy, marginal, norm, finite = train_step(learner, batch_of(4), 0).values_5.tolist()
+    loss, entropy, marginal, norm, finite = train_step(learner, batch_of(4), 0).values_N.tolist()
     assert loss == pytest.approx(torch.tensor(64.0).log().item(), abs=0.2)
     assert entropy <= marginal <= torch.tensor(64.0).log().item() + 1e-5
     assert norm > 0
@@ -140,10 +140,10 @@ def test_a_non_finite_step_leaves_student_teacher_and_centre(optimizer: str, sli
     stats = train_step(learner, batch_of(4, slices, seed=9), 1)
     handle.remove()
     after = state(learner)
-    assert stats.values_5[4] == 0.0
+    assert stats.values_N[4] == 0.0
     assert all(torch.equal(after[key], start[key]) for key in start if not key.startswith("teacher"))
     assert all(torch.isfinite(value).all() for value in after.values())
-    assert train_step(learner, batch_of(4, seed=9), 2).values_5[4] == 1.0
+    assert train_step(learner, batch_of(4, seed=9), 2).values_N[4] == 1.0
 
 
 def test_a_non_finite_teacher_does_not_reach_the_centre() -> None:
@@ -176,7 +176,7 @@ def depth_loss(step: int, *, seed: int = 0, rank: int = 0, noise: int = 0) -> fl
     views = torch.randn(12, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     learner.views = lambda *_, **__: [views]  # type: ignore[assignment]
     learner.views.count = 3
-    return float(train_step(learner, batch_of(4), step).values_5[0])
+    return float(train_step(learner, batch_of(4), step).values_N[0])
 
 
 def test_stochastic_depth_is_a_function_of_seed_step_and_process_alone() -> None:

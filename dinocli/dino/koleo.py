@@ -1,0 +1,36 @@
+"""KoLeo: images of a batch push their nearest neighbour away, so that features keep using the whole sphere.
+
+Shapes: N images, D width.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+NEAREST = 1e-4
+"""Shorter distances count as this one: the logarithm of exact copies would be infinite."""
+
+
+def koleo_loss(features_ND: Tensor, sources_N: Tensor) -> Tensor:
+    """Return the mean of -ln(distance to the nearest neighbour), on the unit sphere, in float32.
+
+    Args:
+        features_ND: One view of each image, any float dtype.
+        sources_N: Which image of the folder each row shows. A small folder can come twice in a batch; an image is never
+            pushed away from itself.
+
+    Returns:
+        Scalar float32; 0 where no row has a neighbour.
+
+    Source: Sablayrolles et al. 2019, arXiv:1806.03198, as in DINOv2 (Oquab et al. 2023, arXiv:2304.07193). Departs: the
+    clamped distance, and the rows of one image.
+    """
+    unit_ND = F.normalize(features_ND.float(), dim=-1)
+    with torch.no_grad():
+        cosine_NN = unit_ND @ unit_ND.T
+        cosine_NN = cosine_NN.masked_fill(sources_N[:, None] == sources_N, -2.0)
+        best_N, nearest_N = cosine_NN.max(dim=1)
+        has_one_N = best_N > -1.5
+    distance_N = (unit_ND - unit_ND[nearest_N]).square().sum(dim=-1).clamp(min=NEAREST**2).sqrt()
+    loss: Tensor = torch.where(has_one_N, -distance_N.log(), 0.0).sum() / has_one_N.sum().clamp(min=1)
+    return loss

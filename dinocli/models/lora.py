@@ -1,0 +1,82 @@
+"""Low-rank changes of a ViT's attention (LoRA): W + B A with few parameters, folded into W when weights are saved.
+
+Shapes: O I outputs and inputs of a linear layer, R rank.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from dinocli.errors import UsageError
+from dinocli.models.backbone import Backbone
+
+LINEARS = ("qkv", "q_proj", "k_proj", "v_proj", "proj")
+"""Names of a timm attention's layers; query, key and value are one layer or three."""
+
+
+class LowRank(nn.Module):
+    """Give a weight plus a low-rank change, which starts at exactly zero.
+
+    It stands before the weight, not around the layer, because some models of timm (those whose names end in `_qkvb`)
+    never call the layer: they take its weight. The gradient is therefore as dear as that of the whole weight; what is
+    small is what moves, and the optimizer's memory.
+
+    Args:
+        weight_OI: Of the layer.
+        rank: R.
+
+    Source: Hu et al. 2021 (LoRA), arXiv:2106.09685, with alpha = rank.
+    """
+
+    def __init__(self, weight_OI: Tensor, rank: int) -> None:
+        super().__init__()
+        outputs, inputs = weight_OI.shape
+        options = {"device": weight_OI.device, "dtype": weight_OI.dtype}
+        self.down_RI = nn.Parameter(nn.init.kaiming_uniform_(torch.empty(rank, inputs, **options), a=math.sqrt(5)))
+        self.up_OR = nn.Parameter(torch.zeros(outputs, rank, **options))
+
+    def forward(self, weight_OI: Tensor) -> Tensor:
+        return weight_OI + self.up_OR @ self.down_RI
+
+
+def add_lora(backbone: Backbone, rank: int) -> None:
+    """Give every attention layer of a ViT a low-rank change, in place.
+
+    Args:
+        backbone: A ViT.
+        rank: Of each change.
+
+    Raises:
+        UsageError: It has no attention that is known here.
+    """
+    layers = [layer for _, layer in attention_linears(backbone)]
+    if not layers:
+        raise UsageError(f"{backbone.name} has no attention to change: set model.trainable to last-1, norms or all")
+    for layer in layers:
+        parametrize.register_parametrization(layer, "weight", LowRank(layer.weight, rank))
+
+
+def attention_linears(backbone: Backbone) -> list[tuple[str, nn.Linear]]:
+    """List the linear layers of all attention blocks, with their names in the backbone."""
+    return [
+        (name, module)
+        for name, module in backbone.named_modules()
+        if isinstance(module, nn.Linear) and name.rpartition(".")[2] in LINEARS and ".attn." in f".{name}."
+    ]
+
+
+def folded_state(backbone: Backbone) -> dict[str, Tensor]:
+    """Return the backbone's tensors with the low-rank changes folded into the weights, under timm's own names.
+
+    Read off, not removed: copies of a layer share the class that carries the change, and torch's removal from one of
+    them would break the others.
+    """
+    state = backbone.state_dict()
+    for name, layer in attention_linears(backbone):
+        if parametrize.is_parametrized(layer, "weight"):
+            inner = f"{name}.parametrizations."
+            state = {key: value for key, value in state.items() if not key.startswith(inner)}
+            state[f"{name}.weight"] = layer.weight.detach()
+    return state
