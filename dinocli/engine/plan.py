@@ -35,8 +35,8 @@ class Now:
 class Plan:
     """All schedules of a resolved recipe as one pure function of the step.
 
-    Every length is a share of the run and leaves it at least one step, so that none can outlast it. `head_warmup` is the
-    one value that may change, once: `HeadWarmup` moves it forward.
+    Every length is a share of the run and leaves it at least one step, so that none can outlast it. Only `head_warmup`
+    may change, once: `HeadWarmup` moves it forward.
 
     Args:
         recipe: Resolved: it holds no "auto" that a schedule needs.

@@ -32,8 +32,10 @@ GLOBAL_VIEWS = 2
 
 @dataclass
 class Learner:
-    """Everything a step changes or needs. `replica` is the student itself, or its DDP wrapper; `trainable` names the
-    parameters of the backbone that ever learn."""
+    """Everything a step changes or needs.
+
+    `replica` is the student itself, or its DDP wrapper; `trainable` names the backbone's parameters that ever learn.
+    """
 
     student: DinoNetwork
     teacher: DinoNetwork

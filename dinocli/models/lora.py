@@ -5,7 +5,6 @@ Shapes: O I outputs and inputs of a linear layer, R rank.
 
 import math
 
-import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
@@ -33,9 +32,9 @@ class LowRank(nn.Module):
     def __init__(self, weight_OI: Tensor, rank: int) -> None:
         super().__init__()
         outputs, inputs = weight_OI.shape
-        options = {"device": weight_OI.device, "dtype": weight_OI.dtype}
-        self.down_RI = nn.Parameter(nn.init.kaiming_uniform_(torch.empty(rank, inputs, **options), a=math.sqrt(5)))
-        self.up_OR = nn.Parameter(torch.zeros(outputs, rank, **options))
+        down_RI = weight_OI.new_empty(rank, inputs)
+        self.down_RI = nn.Parameter(nn.init.kaiming_uniform_(down_RI, a=math.sqrt(5)))
+        self.up_OR = nn.Parameter(weight_OI.new_zeros(outputs, rank))
 
     def forward(self, weight_OI: Tensor) -> Tensor:
         return weight_OI + self.up_OR @ self.down_RI

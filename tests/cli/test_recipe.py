@@ -20,7 +20,7 @@ KEYS = [
 ]
 VALUES = [
     *("true", "false", "1", "64", "0.5", "[0.25, 0.5]", "[0.1, 0.2, 0.3]", "[0]"),
-    *("full", "sgd", "fp32", "math", "train", "global", "none", "25"),
+    *("full", "sgd", "fp32", "math", "train", "global", "none", "25", "last-1"),
 ]
 
 
@@ -86,7 +86,7 @@ def test_check_lists_differences_and_refuses_nonsense(tmp_path: Path) -> None:
 
 def test_the_walk_saw_the_settings() -> None:
     assert len(KEYS) > 60
-    assert len({key.partition(".")[0] for key in KEYS}) == 8
+    assert len({key.partition(".")[0] for key in KEYS}) == 9
 
 
 @pytest.mark.parametrize("key", KEYS)

@@ -78,6 +78,8 @@ def test_explicit_values_are_left_alone() -> None:
         "head.batch_norm": True,
         "head.out_dim": 99,
         "dino.teacher_momentum": 0.5,
+        "model.trainable": "norms",
+        "optim.layer_decay": 0.5,
         "optim.lr": 0.125,
         "optim.head_lr": 0.25,
         "optim.head_warmup": 0.75,
@@ -116,3 +118,44 @@ def test_a_batch_can_be_cut_into_its_parts(images: int, parts: int) -> None:
     for slices in (1, 2):
         recipe = resolve(load_recipe(settings=[f"optim.accumulate={slices}"]), facts)
         assert int(recipe.run.batch_size) % (parts * slices) == 0
+
+
+def test_the_gentle_table() -> None:
+    """Less of a ViT learns, and slower towards its stem, the fewer different images there are."""
+    table = []
+    for images in (40, 300, 3_000, 30_000, 300_000):
+        found = resolve(load_recipe(["gentle"]), Facts(images, pretrained=True, convnet=False, vit=True))
+        table.append((images, found.model.trainable, found.optim.lr, found.optim.layer_decay))
+    assert table == [
+        (40, "lora", 1e-4, 1.0),
+        (300, "lora", 1e-4, 1.0),
+        (3_000, "all", 3e-5, 0.75),
+        (30_000, "all", 5e-5, 0.85),
+        (300_000, "all", 1e-4, 0.9),
+    ]
+    convnet = resolve(load_recipe(["gentle"]), Facts(300, pretrained=True, convnet=True))
+    assert (convnet.model.trainable, convnet.optim.lr, convnet.optim.layer_decay) == ("all", 1e-4, 1.0)
+    scratch = resolve(load_recipe(["gentle"]), Facts(300, pretrained=False, convnet=False, vit=True))
+    assert (scratch.model.trainable, scratch.optim.layer_decay) == ("all", 1.0)
+
+
+def test_the_gentle_way_and_the_kind_of_image_do_not_touch_each_other() -> None:
+    names = ("natural", "grey", "industrial", "texture", "microscopy", "satellite")
+    gentle = load_recipe(["gentle"])
+    for name in names:
+        own, both = load_recipe([name]), load_recipe(["gentle", name])
+        assert both.views == own.views
+        assert (both.optim, both.model, both.guard, both.loss) == (
+            gentle.optim,
+            gentle.model,
+            gentle.guard,
+            gentle.loss,
+        )
+
+
+def test_near_copies_make_a_folder_as_small_as_what_differs_in_it() -> None:
+    copies = resolve(load_recipe(), Facts(3_000, pretrained=True, convnet=False, distinct=300))
+    few = resolve(load_recipe(), Facts(300, pretrained=True, convnet=False))
+    assert copies == few
+    same = resolve(load_recipe(), Facts(500, pretrained=True, convnet=False, distinct=1))
+    assert same.run.batch_size == 32, "a batch is cut to half of the images that there are"

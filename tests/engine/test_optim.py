@@ -91,6 +91,23 @@ def test_groups_hold_every_parameter_once(network: DinoNetwork) -> None:
     ]
 
 
+def test_factors_part_the_groups_and_what_has_none_is_in_no_group(network: DinoNetwork) -> None:
+    factors = {name: 0.5 if ".stem." in name else 1.0 for name in factors_of(network) if ".stages.0" not in name}
+    update = Updater(network, make_optimizer("adamw", network, factors), clip=0.0, clip_mode="parameter")
+    names = {id(parameter): name for name, parameter in network.named_parameters()}
+    update.prepare(NOW)
+    seen = set()
+    for group in update.optimizer.param_groups:
+        for parameter in group["params"]:
+            name = names[id(parameter)]
+            seen.add(name)
+            head = name.startswith("head.")
+            assert group["lr"] == (0.2 if head else 0.05 if ".stem." in name else 0.1)
+            assert group["decay"] == decays(name, parameter)
+    assert names.keys() == {id(parameter) for parameter in network.parameters()}
+    assert {name for name in names.values() if ".stages.0" in name} == set(names.values()) - seen
+
+
 def test_prepare_sets_rates_and_decay_and_forgets_gradients(network: DinoNetwork) -> None:
     fill_grads(network)
     update = updater(network)

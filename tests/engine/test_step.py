@@ -10,7 +10,7 @@ from dinocli.data.loader import Batch
 from dinocli.engine.build import set_stage
 from dinocli.engine.distributed import World
 from dinocli.engine.step import Learner, mixed_seed, train_step
-from dinocli.models.head import DinoNetwork
+from dinocli.models.head import DinoNetwork, Seen
 from tests.engine.learners import batch_of, tiny_learner
 
 
@@ -25,6 +25,10 @@ def state(learner: Learner) -> dict[str, Tensor]:
 
 def run(learner: Learner, steps: int, slices: int = 1, images: int = 4) -> list[Tensor]:
     return [train_step(learner, batch_of(images, slices, seed=step), step).values_N for step in range(steps)]
+
+
+def spoilt(seen: Seen, value: str) -> Seen:
+    return seen._replace(scores_VBK=seen.scores_VBK * float(value))
 
 
 def largest_gap(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
@@ -136,7 +140,9 @@ def test_a_non_finite_step_leaves_student_teacher_and_centre(optimizer: str, sli
     learner = tiny_learner(f"optim.optimizer={optimizer}")
     run(learner, 1)
     start = state(learner)
-    handle = learner.student.register_forward_hook(lambda _, __, scores: scores * float("inf"))
+    handle = learner.student.register_forward_hook(
+        lambda _, __, seen: seen._replace(scores_VBK=seen.scores_VBK * float("inf"))
+    )
     stats = train_step(learner, batch_of(4, slices, seed=9), 1)
     handle.remove()
     after = state(learner)
@@ -150,7 +156,7 @@ def test_a_non_finite_teacher_does_not_reach_the_centre() -> None:
     learner = tiny_learner()
     run(learner, 1)
     before = learner.center_K.clone()
-    handle = learner.teacher.register_forward_hook(lambda _, __, scores: scores * float("nan"))
+    handle = learner.teacher.register_forward_hook(lambda _, __, seen: spoilt(seen, "nan"))
     train_step(learner, batch_of(4), 1)
     handle.remove()
     assert torch.equal(learner.center_K, before)

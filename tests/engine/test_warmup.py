@@ -1,0 +1,61 @@
+"""The head's warm-up ends when its loss has fallen, whenever and in whatever portions the losses are read."""
+
+import math
+
+import pytest
+
+from dinocli.engine.plan import Plan
+from dinocli.engine.warmup import HeadWarmup
+from tests.engine.learners import tiny_recipe
+
+LN_K = math.log(64)
+
+
+def warmup(share: float = 0.9, latest: float = 0.5) -> HeadWarmup:
+    plan = Plan(tiny_recipe("run.steps=100", f"optim.head_warmup={latest}"))
+    return HeadWarmup(plan, 64, share)
+
+
+def losses(fall_at: int) -> list[tuple[int, float]]:
+    return [(done, LN_K if done < fall_at else 0.5 * LN_K) for done in range(1, 101)]
+
+
+@pytest.mark.parametrize(("fall_at", "switch"), [(1, 10), (8, 10), (9, 20), (18, 20), (19, 30), (48, 50), (90, 50)])
+def test_the_switch_is_the_first_ten_steps_below_the_limit(fall_at: int, switch: int) -> None:
+    watch = warmup()
+    watch.hear(losses(fall_at))
+    assert watch.plan.head_warmup == switch
+    assert not watch.plan.at(switch - 1).backbone_learns
+    assert watch.plan.at(switch - 1).lr == 0
+    assert watch.plan.at(switch).backbone_learns
+    assert watch.plan.at(switch).lr > 0
+
+
+@pytest.mark.parametrize("portion", [1, 3, 7, 100])
+def test_portions_and_a_resume_change_nothing(portion: int) -> None:
+    heard = losses(19)
+    watch = warmup()
+    for first in range(0, 100, portion):
+        resumed = warmup()
+        resumed.restore(watch.state())
+        resumed.hear(heard[first : first + portion])
+        watch = resumed
+    assert watch.plan.head_warmup == 30
+
+
+def test_it_asks_for_losses_every_ten_steps_of_the_warm_up() -> None:
+    watch = warmup()
+    assert [done for done in range(1, 101) if watch.due(done)] == [10, 20, 30, 40]
+
+
+def test_off_is_off() -> None:
+    watch = warmup(share=0.0)
+    assert not any(watch.due(done) for done in range(101))
+    watch.hear(losses(1))
+    assert watch.plan.head_warmup == 50
+
+
+def test_losses_that_are_not_finite_do_not_open_it() -> None:
+    watch = warmup()
+    watch.hear([(done, float("nan")) for done in range(1, 41)])
+    assert watch.plan.head_warmup == 50
