@@ -50,11 +50,11 @@ function figure(value) {
   return value.toLocaleString("en", { maximumFractionDigits: Math.max(0, 3 - Math.floor(Math.log10(Math.max(size, 1)))) });
 }
 
-// The end of a name tells it apart more often than its middle does.
+// Names are told apart by their ends more often than by the rest.
 function shortened(name, most) {
   const letters = Array.from(name.slice(name.lastIndexOf("/") + 1));
   if (letters.length <= most) return letters.join("");
-  const head = Math.ceil((most - 1) / 2);
+  const head = Math.floor(most / 4);
   return `${letters.slice(0, head).join("")}…${letters.slice(letters.length - (most - 1 - head)).join("")}`;
 }
 

@@ -300,7 +300,7 @@ function pairRows(width) {
   const pass = new Uint8Array(SIZE);
   for (const i of chosen) pass[i] = 1;
   const pairs = DATA.pairs.filter(([a, b]) => pass[a] || pass[b]);
-  const side = Math.min(168, Math.floor((width - 2 * GAP) / 2));
+  const side = Math.min(240, Math.floor((width - 2 * GAP) / 2));
   const columns = Math.max(1, Math.floor((width + 3 * GAP) / (2 * side + 4 * GAP)));
   const rows = [];
   for (let from = 0; from < pairs.length; from += columns) {
@@ -341,12 +341,10 @@ function describe(index) {
   if (DATA.label[index] >= 0) facts.push(["Label", nameOf(DATA.label[index], FACETS.label)]);
   if (DATA.distance[index] !== null) facts.push(["Distance to the centre", figure(DATA.distance[index])]);
   if (DATA.margin[index] !== null) facts.push(["Margin to the next group", figure(DATA.margin[index])]);
-  if (DATA.outlier[index] !== null) facts.push(["Outlier score", `${figure(DATA.outlier[index])} · ${oddness(index)}`]);
+  if (DATA.outlier[index] !== null) facts.push(["Outlier score", `${figure(DATA.outlier[index])} · rank ${oddness(index)}`]);
   const more = (pairsOf.get(index) ?? []).slice(0, 12).map(([a, b, cosine, exact]) => {
     const other = a === index ? b : a;
-    const button = tileButton(other, exact ? "same file" : cosine.toFixed(4));
-    button.addEventListener("click", () => viewer.show(other));
-    return button;
+    return tileButton(other, exact ? "same file" : cosine.toFixed(4));
   });
   if (more.length) more.unshift(make("h3", {}, "Near-duplicates"));
   return {

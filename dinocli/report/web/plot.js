@@ -81,7 +81,8 @@ class Plot {
   }
 
   zoom(factor, x = this.wide / 2, y = this.high / 2) {
-    const scale = clamp(this.scale * factor, this.whole / 2, this.whole * 400);
+    const most = clamp(Math.sqrt(this.size), 20, 300); // here neighbours stand as pictures beside each other
+    const scale = clamp(this.scale * factor, this.whole / 2, this.whole * most);
     const real = scale / this.scale;
     this.left = x - (x - this.left) * real;
     this.top = y - (y - this.top) * real;
@@ -221,7 +222,7 @@ class Plot {
       const outline = new Path2D(path);
       context.fill(outline);
       const core = drawn();
-      if (radius < 2.2) return { core };
+      if (radius < 2.2 * this.ratio) return { core };
       context.lineWidth = (1.2 * this.ratio) / radius;
       context.lineJoin = "round";
       context.stroke(outline);

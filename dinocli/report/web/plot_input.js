@@ -27,6 +27,7 @@ class PlotInput {
 
   press(event) {
     if (event.button !== 0) return;
+    this.plot.box.classList.add("known");
     this.plot.above.setPointerCapture(event.pointerId);
     const place = this.place(event);
     this.fingers.set(event.pointerId, place);
@@ -104,6 +105,7 @@ class PlotInput {
 
   wheel(event) {
     event.preventDefault();
+    this.plot.box.classList.add("known");
     const lines = event.deltaMode === 1 ? 20 : 1;
     this.plot.zoom(Math.exp(clamp(-event.deltaY * lines, -120, 120) * 0.003), ...this.place(event));
     this.on.hover(-1);
