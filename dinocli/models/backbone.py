@@ -233,7 +233,8 @@ class Backbone(nn.Module):
     def _may_fold(self) -> bool:
         """Whether this pass folds: a recomputed or traced one would not see what happens around it."""
         watched = torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None
-        return bool(self._folds) and not watched and not getattr(self.model, "grad_checkpointing", False)
+        still = bool(self._folds) and not any(norm.training for _, norm in self._folds)
+        return still and not watched and not getattr(self.model, "grad_checkpointing", False)
 
     @torch.no_grad()
     def _find_folds(self) -> list[Pair]:

@@ -1,0 +1,68 @@
+"""Statistics of the user's images: the plain mean and variance of what each batch norm sees, and nothing else moves."""
+
+import torch
+from torch import Tensor, nn
+
+from dinocli.models.backbone import create_backbone
+from dinocli.models.statistics import PRIOR, adapt_statistics
+
+
+def images(count: int = 4) -> Tensor:
+    return 2 + 3 * torch.randn(count, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+
+
+def first_norm(backbone: nn.Module) -> nn.BatchNorm2d:
+    return next(module for module in backbone.modules() if isinstance(module, nn.BatchNorm2d))
+
+
+def test_the_first_norm_gets_mean_and_variance_of_the_first_convolution() -> None:
+    backbone = create_backbone("test_resnet")
+    conv, norm = backbone.model.conv1[0], first_norm(backbone)
+    assert norm.running_mean is not None
+    norm.running_mean.fill_(7.0)
+    with torch.no_grad():
+        seen = conv(images())
+    adapt_statistics(backbone, [images()], distinct=PRIOR)  # half old, half new
+    torch.testing.assert_close(norm.running_mean, (7.0 + seen.mean((0, 2, 3))) / 2)
+    torch.testing.assert_close(norm.running_var, (1.0 + seen.var((0, 2, 3))) / 2)
+
+
+def test_many_images_outweigh_the_old_statistics_and_one_hardly_moves_them() -> None:
+    moved = {}
+    for distinct in (1, 1_000_000):
+        backbone = create_backbone("test_resnet")
+        norm = first_norm(backbone)
+        assert norm.running_mean is not None
+        norm.running_mean.fill_(100.0)
+        adapt_statistics(backbone, [images()], distinct)
+        moved[distinct] = float((100.0 - norm.running_mean).mean()) / 100
+    assert 0 < moved[1] < 0.1
+    assert moved[1_000_000] > 0.9
+
+
+def test_equal_batches_give_what_one_large_batch_gives() -> None:
+    whole, parts = create_backbone("test_efficientnet"), create_backbone("test_efficientnet")
+    parts.load_state_dict(whole.state_dict())
+    adapt_statistics(whole, [images(8)], 10**9)
+    adapt_statistics(parts, [images(8)[:4], images(8)[4:]], 10**9)
+    mean, other = first_norm(whole).running_mean, first_norm(parts).running_mean
+    torch.testing.assert_close(mean, other)
+
+
+def test_weights_modes_and_counters_stay_and_frozen_norms_are_moved_too() -> None:
+    backbone = create_backbone("test_efficientnet", drop_path=0.5)
+    backbone.freeze_batch_norm()
+    before = {key: value.clone() for key, value in backbone.state_dict().items()}
+    modes = [module.training for module in backbone.modules()]
+    adapt_statistics(backbone, [images()], 100)
+    changed = {key for key, value in backbone.state_dict().items() if not torch.equal(value, before[key])}
+    assert changed == {key for key in before if key.endswith(("running_mean", "running_var"))}
+    assert modes == [module.training for module in backbone.modules()]
+
+
+def test_a_network_without_batch_norm_and_a_folder_without_images_change_nothing() -> None:
+    for name, distinct in (("test_convnext", 100), ("test_resnet", 0)):
+        backbone = create_backbone(name)
+        before = {key: value.clone() for key, value in backbone.state_dict().items()}
+        adapt_statistics(backbone, [images()], distinct)
+        assert all(torch.equal(value, before[key]) for key, value in backbone.state_dict().items())
