@@ -133,7 +133,13 @@ def start_warm(
 
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(
-    ["dinocli.cli.app", "dinocli.cli.render", "dinocli.tasks.train", "dinocli.tasks.estimate"]
+    [
+        "dinocli.cli.app",
+        "dinocli.cli.render",
+        "dinocli.tasks.train",
+        "dinocli.tasks.estimate",
+        "dinocli.tasks.evaluate.run",
+    ]
 )
 
 

@@ -1,0 +1,79 @@
+"""`dinocli evaluate`: parse, one library call, present."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from dinocli.cli import options as opt
+
+EPILOG = (
+    "Example: dinocli evaluate feats.npy --labels folder  |  "
+    "dinocli evaluate adapted.npy --baseline start.npy --labels parts.csv --groups part"
+)
+
+Inputs = Annotated[
+    list[str] | None,
+    typer.Argument(
+        help="One feature file of `embed`, or images: folders, files, globs, @list.txt, - for paths on stdin.",
+        show_default="the newest feature file",
+        metavar="FEATS|IMAGES...",
+    ),
+]
+
+
+def _labelled(name: str, help: str) -> typer.models.OptionInfo:
+    return typer.Option(name, help=help, rich_help_panel="Labels")  # type: ignore[no-any-return]
+
+
+def evaluate(
+    inputs: Inputs = None,
+    null: opt.Null = False,
+    weights: opt.Weights = None,
+    model: opt.Model = None,
+    labels: Annotated[
+        str, _labelled("--labels", "`folder`, or a CSV with a path column and any number of label columns.")
+    ] = "",
+    groups: Annotated[
+        str, _labelled("--groups", "Column of that CSV, or `folder`: a part, lot or patient is never on both sides.")
+    ] = "",
+    train: Annotated[str, _labelled("--train", "Learn from these names only: a folder or pattern, 'train/*'.")] = "",
+    test: Annotated[str, _labelled("--test", "Test on these names only; the others are learnt from.")] = "",
+    baseline: Annotated[str, _labelled("--baseline", "Compare with this feature file, or with these weights.")] = "",
+    views: Annotated[
+        int, _labelled("--views", "Augmented views of 500 images, for LiDAR and retrieval; 0 leaves both out.")
+    ] = 4,
+    seed: opt.Seed = None,
+    device: opt.Device = "auto",
+    json: opt.Json = False,
+    quiet: opt.Quiet = False,
+    verbose: opt.Verbose = False,
+    debug: opt.Debug = False,
+) -> None:
+    """Say how good features are, by your labels and without any, and whether a difference is more than luck.
+
+    The table goes to stdout: tab-separated when piped, --json for one object.
+    """
+    from dinocli.cli.render import Terminal
+    from dinocli.cli.show_evaluate import show_evaluation
+    from dinocli.tasks.evaluate.job import EvaluateJob
+    from dinocli.tasks.evaluate.run import evaluate as run
+
+    job = EvaluateJob(
+        inputs=tuple(inputs or ()),
+        labels=labels,
+        groups=groups,
+        train=train,
+        test=test,
+        baseline=baseline,
+        weights=weights or "",
+        model=model or "",
+        views=views,
+        device=device,
+        null=null,
+        seed=seed or 0,
+    )
+    terminal = Terminal(quiet=quiet, verbose=verbose)
+    with terminal:
+        found = run(job, terminal, sys.stdin.buffer)
+    show_evaluation(terminal, found, as_json=json)

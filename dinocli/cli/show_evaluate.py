@@ -1,0 +1,73 @@
+"""The table of `evaluate`, for eyes and for pipes."""
+
+import math
+import sys
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from dinocli.cli.render import Terminal, print_json
+from dinocli.report.text import visible
+from dinocli.tasks.evaluate.job import Evaluation
+from dinocli.tasks.evaluate.table import Row
+
+
+def show_evaluation(terminal: Terminal, found: Evaluation, *, as_json: bool) -> None:
+    """Show the table on stdout, notes and sentences on stderr."""
+    for note in found.notes:
+        terminal.line(f"note: {note}")
+    if as_json:
+        print_json(found.to_dict())
+    elif sys.stdout.isatty():
+        _show_table(found)
+    else:
+        _write_lines(found)
+    for words in found.sentences:
+        terminal.line(words)
+
+
+def _write_lines(found: Evaluation) -> None:
+    """Write one line a score, tab-separated, all digits; the first line names the columns."""
+    compared = ["baseline", "difference", "low", "high", "verdict"] if found.baseline else []
+    lines = [["labels", "score", "value", *compared]]
+    for row in found.table:
+        line = [row.labels, row.key, _exact(row.value)]
+        if row.baseline is not None:
+            change = row.difference
+            interval = [_exact(change.low), _exact(change.high)] if change else ["", ""]
+            line += [_exact(row.baseline), _exact(row.value - row.baseline), *interval, row.verdict]
+        lines.append(line)
+    sys.stdout.write("".join("\t".join(line) + "\n" for line in lines))
+
+
+def _show_table(found: Evaluation) -> None:
+    console = Console(highlight=False, markup=False, emoji=False)
+    header = ["features", "baseline", "difference", "95 % interval", ""] if found.baseline else [""]
+    for column in dict.fromkeys(row.labels for row in found.table):
+        table = Table(box=None, pad_edge=False, title_justify="left", title_style="bold")
+        table.title = Text(visible(f"By the labels of {column}" if column else "Without labels"), style="bold")
+        for number, name in enumerate(["", *header]):
+            table.add_column(name, justify="right" if 0 < number < 5 else "left")
+        for row in found.table:
+            if row.labels == column:
+                table.add_row(*map(Text, _cells(row)))
+        console.print(table)
+        console.print()
+
+
+def _cells(row: Row) -> list[str]:
+    cells = [row.name, _short(row.value)]
+    if row.baseline is None:
+        return cells
+    change = row.difference
+    interval = f"{change.low:+.3f} to {change.high:+.3f}" if change else ""
+    return [*cells, _short(row.baseline), f"{row.value - row.baseline:+.3g}", interval, row.verdict]
+
+
+def _short(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
+
+
+def _exact(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.6g}"

@@ -1,0 +1,195 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from dinocli.errors import DataError, UsageError, WeightsError
+from dinocli.quality.neighbours import accuracy, knn_classify
+from dinocli.tasks.evaluate import truth
+from dinocli.tasks.evaluate.job import EvaluateJob, Evaluation
+from dinocli.tasks.evaluate.run import evaluate
+from dinocli.tasks.evaluate.truth import read_truth
+
+CLASSES = ("crack", "good", "spot")
+
+
+def names(count: int = 60) -> list[str]:
+    return [f"./{CLASSES[i % 3]}/{i:03}.png" for i in range(count)]
+
+
+def write(path: Path, noise: float, rows: list[str], seed: int = 0) -> NDArray[np.float32]:
+    """Write a feature file whose classes are apart by an amount."""
+    random = np.random.default_rng(seed)
+    classes = np.array([CLASSES.index(name.split("/")[1]) for name in rows])
+    features = (np.eye(3, 16)[classes] * 2 + noise * random.standard_normal((len(rows), 16))).astype(np.float32)
+    np.save(path, features)
+    path.with_suffix(".paths.txt").write_text("".join(f"{name}\n" for name in rows))
+    return np.asarray(features)
+
+
+def table(file: Path, /, **columns: list[Any]) -> str:
+    lines = [",".join(columns), *(",".join(map(str, row)) for row in zip(*columns.values(), strict=True))]
+    file.write_text("\n".join(lines) + "\n")
+    return str(file)
+
+
+def values(found: Evaluation, column: str = "folder") -> dict[str, float]:
+    return {row.key: row.value for row in found.table if row.labels == column}
+
+
+def test_scores_of_a_feature_file(tmp_path: Path) -> None:
+    features = write(tmp_path / "f.npy", 0.9, names())
+    found = evaluate(EvaluateJob((str(tmp_path / "f.npy"),), labels="folder"))
+    labels = np.array([name.split("/")[1] for name in names()])
+    scores = values(found)
+    assert scores["knn20_accuracy"] == accuracy(labels, knn_classify(features, labels))
+    assert scores["largest_class"] == pytest.approx(1 / 3)
+    assert 0.5 < scores["few_shot_1"] < scores["few_shot_10"] < 1
+    assert 0.5 < scores["linear_accuracy"] < 1
+    assert len(scores) == 15
+    assert set(values(found, "")) == {"feature_std", "rankme", "alpha_req", "uniformity", "near_duplicates"}
+    assert "does not say which images" in found.notes[0]
+    assert not found.sentences
+    json.dumps(found.to_dict())
+
+
+def test_the_difference_to_a_baseline_is_put_into_words(tmp_path: Path) -> None:
+    write(tmp_path / "good.npy", 0.4, names())
+    write(tmp_path / "bad.npy", 2.0, names(), seed=1)
+    write(tmp_path / "same.npy", 0.4, names(), seed=2)
+
+    def against(other: str) -> Evaluation:
+        job = EvaluateJob((str(tmp_path / "good.npy"),), labels="folder", baseline=str(tmp_path / other))
+        return evaluate(job)
+
+    better = against("bad.npy")
+    (headline,) = [row for row in better.table if row.key == "knn20_accuracy"]
+    assert headline.difference is not None
+    assert headline.baseline is not None
+    assert headline.value - headline.baseline == pytest.approx(headline.difference.mean)
+    assert headline.difference.low > 0
+    assert headline.verdict == "better"
+    assert better.sentences[0].endswith("better, and more than luck.")
+    verdicts = {row.key: row.verdict for row in better.table}
+    assert {verdicts[key] for key in ("knn20_macro_f1", "linear_balanced", "few_shot_5", "retrieval_map")} == {"better"}
+    assert {verdicts[key] for key in ("kmeans_nmi", "rankme", "largest_class")} == {""}
+    assert against("same.npy").sentences[0].endswith("that can be luck.")
+
+
+def test_only_images_of_both_are_compared_whatever_the_order(tmp_path: Path) -> None:
+    write(tmp_path / "a.npy", 0.8, names(60))
+    features = np.load(tmp_path / "a.npy")
+    turned = names(50)[::-1]
+    np.save(tmp_path / "b.npy", features[:50][::-1])
+    (tmp_path / "b.paths.txt").write_text("".join(f"{name}\n" for name in turned))
+    found = evaluate(EvaluateJob((str(tmp_path / "a.npy"),), labels="folder", baseline=str(tmp_path / "b.npy")))
+    assert found.images == 50
+    assert "50 images are in both; 60 and 50 were given" in found.notes
+    assert {row.value - row.baseline for row in found.table if row.labels and row.baseline is not None} == {0}
+    write(tmp_path / "c.npy", 0.8, ["./good/else.png"] * 3)
+    with pytest.raises(DataError, match="0 images in common"):
+        evaluate(EvaluateJob((str(tmp_path / "a.npy"),), baseline=str(tmp_path / "c.npy")))
+
+
+def test_rows_that_are_not_finite_do_not_count(tmp_path: Path) -> None:
+    features = write(tmp_path / "a.npy", 0.8, names())
+    features[7] = np.nan
+    np.save(tmp_path / "a.npy", features)
+    found = evaluate(EvaluateJob((str(tmp_path / "a.npy"),), labels="folder"))
+    assert found.images == 59
+    assert found.notes[0] == "1 rows are not finite and left out"
+
+
+def test_label_columns_and_groups_of_a_csv(tmp_path: Path) -> None:
+    listed = names()
+    spec = table(
+        tmp_path / "t.csv",
+        path=listed,
+        kind=[name.split("/")[1] for name in listed],
+        number=list(range(60)),
+        part=[i // 4 if i < 56 else "" for i in range(60)],
+    )
+    truths, notes = read_truth(listed, labels=spec, groups="part")
+    assert [one.column for one in truths] == ["kind"]
+    assert any(note.startswith("number is left out: 0 classes") for note in notes)
+    groups = truths[0].groups_T
+    assert groups is not None
+    assert len(set(groups)) == 14 + 4  # an image without a part is its own
+    with pytest.raises(UsageError, match="columns kind, number, part"):
+        read_truth(listed, labels=spec, groups="lot")
+    with pytest.raises(DataError, match="no labels to evaluate with"):
+        read_truth(listed, labels="folder", groups="folder")  # every class is one group
+
+
+def test_tiles_of_one_image_are_a_group() -> None:
+    tiles = [name for name in names(12) for _ in range(3)]
+    (found,), _ = read_truth(tiles, labels="folder")
+    assert found.groups_T is not None
+    assert found.groups_T.tolist() == tiles
+    assert read_truth(names(12), labels="folder")[0][0].groups_T is None
+
+
+def test_sides_share_no_group(tmp_path: Path) -> None:
+    listed = [f"./{side}/{CLASSES[i % 3]}/{i:02}.png" for side in ("train", "test") for i in range(30)]
+    lots = [i % 25 if side == "train" else 20 + i for side in ("train", "test") for i in range(30)]
+    spec = table(tmp_path / "t.csv", path=listed, kind=[n.split("/")[2] for n in listed], lot=lots)
+    (found,), notes = read_truth(listed, labels=spec, groups="lot", train="train")
+    assert found.learn_T is not None
+    assert found.groups_T is not None
+    assert not set(found.groups_T[found.learn_T]) & set(found.groups_T[~found.learn_T])
+    assert (~found.learn_T).sum() == 30
+    assert notes == ["5 images to learn from are left out: their groups are tested too"]
+    (other,), _ = read_truth(listed, labels=spec, groups="lot", test="./test/*")
+    assert (found.rows_T == other.rows_T).all()
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "error", "words"),
+    [
+        ("nowhere", "", DataError, "--train nowhere matches no image"),
+        ("*", "crack", UsageError, "on both sides"),
+        ("*", "", DataError, "0 to test on"),
+    ],
+)
+def test_sides_that_make_no_sense(train: str, test: str, error: type[Exception], words: str) -> None:
+    with pytest.raises(error, match=words):
+        read_truth(names(), labels="folder", train=train, test=test)
+
+
+def test_a_split_is_learnt_on_one_side_only(tmp_path: Path) -> None:
+    listed = [f"./{side}/{CLASSES[i % 3]}/{i:02}.png" for side in ("old", "new") for i in range(30)]
+    features = np.random.default_rng(0).standard_normal((60, 8)).astype(np.float32)
+    features[30:] = features[:30]  # every new image is a copy of an old one: only learning from the old can be right
+    np.save(tmp_path / "f.npy", features)
+    (tmp_path / "f.paths.txt").write_text("".join(f"{name}\n" for name in listed))
+    found = values(evaluate(EvaluateJob((str(tmp_path / "f.npy"),), labels="folder", train="old")))
+    assert found["retrieval_p10"] < 0.6
+    assert found["linear_accuracy"] > 0.6
+    assert found["knn10_accuracy"] == 1
+
+
+def test_classes_of_one_image_are_left_out_and_large_sets_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
+    listed = [*names(), "./alone/1.png"]
+    (found,), notes = read_truth(listed, labels="folder")
+    assert len(found.rows_T) == 60
+    assert notes == ["folder: 1 classes of one image are left out (1 images)"]
+    monkeypatch.setattr(truth, "MOST", 40)
+    (found,), notes = read_truth(listed, labels="folder")
+    assert len(found.rows_T) == 40
+    assert "folder: a sample of 40 of 60 labelled images" in notes
+
+
+def test_options_that_do_not_fit(tmp_path: Path) -> None:
+    write(tmp_path / "a.npy", 0.8, names())
+    path = str(tmp_path / "a.npy")
+    with pytest.raises(UsageError, match="belong to labels"):
+        evaluate(EvaluateJob((path,), groups="folder"))
+    with pytest.raises(UsageError, match="not both"):
+        evaluate(EvaluateJob((path, "images")))
+    with pytest.raises(WeightsError, match="no such feature file"):
+        evaluate(EvaluateJob((str(tmp_path / "none.npy"),)))
+    with pytest.raises(UsageError, match="are not there to embed them"):
+        evaluate(EvaluateJob((path,), baseline="vit_tiny_patch16_224"))
