@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dinocli.files import write_whole
-from dinocli.report.app import app_page
+from dinocli.report.app import app_page, template
 from dinocli.report.chart import Curve
 from dinocli.report.page import Cell, Table, curves_html, facts_html, notes_html, table_html
 from dinocli.report.picture import Picture, link, source
 from dinocli.report.text import html_text, number, visible
 
-_STYLES = ("page.css",)
-_SCRIPTS = ("web/dom.js", "web/gallery_page.js")
+_STYLES = ("page.css", "web/app.css", "web/gallery_page.css")
+_SCRIPTS = tuple(f"web/{name}.js" for name in ("dom", "rows", "choices", "viewer", "gallery_page"))
 
 
 @dataclass(frozen=True)
@@ -122,8 +122,17 @@ def _image(image: GalleryImage, path: Path) -> dict[str, object]:
 
 def _body(page: GalleryPage) -> str:
     parts = [*map(table_html, page.tables), curves_html(page.curves), facts_html(page.facts), notes_html(page.notes)]
-    return (
-        f'<main>\n<h1>{html_text(page.title)}</h1>\n<p id="summary"></p>\n'
-        + "\n".join(filter(None, parts))
-        + "\n</main>"
+    return template(
+        "web/gallery_page.html",
+        title=html_text(page.title),
+        summary=_summary(page),
+        numbers="\n".join(filter(None, parts)),
+        viewer=template("web/viewer.html", tools=template("web/gallery_tools.html")),
     )
+
+
+def _summary(page: GalleryPage) -> str:
+    empty = sum(not image.segments for image in page.images)
+    parts = [f"{number(len(page.images))} images", f"{number(len(page.images) - empty)} with a mask"]
+    parts += [f"nothing in {number(empty)}"] if empty else []
+    return html_text(" · ".join(parts))

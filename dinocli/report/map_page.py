@@ -18,7 +18,7 @@ from dinocli.report.picture import Picture, link, source
 from dinocli.report.text import html_text, number, visible
 
 _STYLES = ("page.css", "web/app.css", "web/map_page.css")
-_SCRIPTS = tuple(f"web/{name}.js" for name in ("dom", "rows", "viewer", "plot", "plot_input", "map_page"))
+_SCRIPTS = tuple(f"web/{name}.js" for name in ("dom", "rows", "choices", "viewer", "plot", "plot_input", "map_page"))
 
 # Places on the map are whole numbers up to this: finer than any screen at any zoom that helps.
 _RESOLUTION = 100_000
@@ -188,7 +188,7 @@ def _body(page: MapPage) -> str:
         title=html_text(page.title),
         summary=_summary(page),
         numbers="\n".join(filter(None, numbers)),
-        viewer=template("web/viewer.html"),
+        viewer=template("web/viewer.html", tools=""),
     )
 
 

@@ -43,11 +43,15 @@ function count(number, one, many = `${one}s`) {
   return `${number.toLocaleString("en")} ${number === 1 ? one : many}`;
 }
 
+// As numbers are written elsewhere in the reports: 12,345, 143.2, 0.612, 0.0812, 2.50e-5, – for none.
 function figure(value) {
   if (value === null || value === undefined) return "–";
   const size = Math.abs(value);
-  if (size !== 0 && (size < 1e-3 || size >= 1e9)) return value.toExponential(2);
-  return value.toLocaleString("en", { maximumFractionDigits: Math.max(0, 3 - Math.floor(Math.log10(Math.max(size, 1)))) });
+  if (size === 0) return "0";
+  if (size < 1e-3 || size >= 1e9) return value.toExponential(2);
+  const power = Math.floor(Math.log10(size));
+  const digits = power < -1 ? 2 - power : clamp(3 - power, 0, 3);
+  return value.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
 }
 
 // Names are told apart by their ends more often than by the rest.

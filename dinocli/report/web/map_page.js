@@ -33,10 +33,16 @@ const ORDERS = {
 const plot = SIZE ? new Plot(byId("map"), DATA.x, DATA.y) : null;
 const gallery = new Rows(byId("gallery"));
 const viewer = new Viewer(describe);
+const choices = new Choices(byId("facets"), choose);
+const PANELS = { gallery: "gallery", outliers: "gallery", pairs: "gallery", numbers: "numbers" };
+const tabs = new Tabs(byId("tabs"), tabTitles(), PANELS, (tab) => {
+  showTab(tab);
+  update();
+});
 
 function passes() {
-  const words = state.query.toLowerCase().split(/\s+/).filter(Boolean);
-  return (i) => (!state.lasso || state.lasso[i]) && words.every((word) => lower[i].includes(word));
+  const found = searcher(state.query);
+  return (i) => (!state.lasso || state.lasso[i]) && found(lower[i]);
 }
 
 function update({ keepPlace = false } = {}) {
@@ -126,46 +132,19 @@ function lassoMode(on) {
 // ---- the list of groups
 
 function showFacets(sizes) {
-  const { names } = facet();
-  const rows = [...names.keys()];
-  if (facet().of.includes(-1)) rows.push(-1);
+  const { names, of } = facet();
+  const places = [...names.keys(), ...(of.includes(-1) ? [-1] : [])];
   const most = Math.max(1, ...sizes.values());
-  const list = byId("facets");
-  const focused = list.contains(document.activeElement) ? document.activeElement.dataset.place : null;
-  list.replaceChildren(
-    facetButton(null, "All images", SIZE && [...sizes.values()].reduce((a, b) => a + b), 0),
-    ...rows.map((place) => facetButton(place, nameOf(place), sizes.get(place), sizes.get(place) / most)),
-  );
-  const buttons = [...list.querySelectorAll("button")];
-  const current = buttons.find((button) => button.dataset.place === focused);
-  for (const button of buttons) button.tabIndex = button.getAttribute("aria-pressed") === "true" ? 0 : -1;
-  current?.focus();
-}
-
-function facetButton(place, name, size, share) {
-  const bar = make("span", { className: "bar" });
-  bar.style.width = `${100 * share}%`;
-  const button = make(
-    "button",
-    { type: "button", className: size ? "" : "empty", title: name, "aria-pressed": state.value === place },
-    place === null ? make("span", { className: "glyph" }) : glyph(place),
-    make("span", { className: "name" }, name),
-    make("span", { className: "size" }, size.toLocaleString("en")),
-    bar,
-  );
-  bar.classList.add(`tone-${place === null ? "none" : tone(place)}`);
-  button.dataset.place = String(place);
-  button.addEventListener("click", () => choose(state.value === place ? null : place));
-  return make("li", {}, button);
-}
-
-function facetKeys(event) {
-  const buttons = [...byId("facets").querySelectorAll("button")];
-  const from = buttons.indexOf(event.target);
-  const to = { ArrowDown: from + 1, ArrowRight: from + 1, ArrowUp: from - 1, ArrowLeft: from - 1, Home: 0, End: buttons.length - 1 };
-  if (from < 0 || !(event.key in to)) return;
-  event.preventDefault();
-  buttons[clamp(to[event.key], 0, buttons.length - 1)].focus();
+  const all = [...sizes.values()].reduce((a, b) => a + b, 0);
+  const entries = places.map((place) => ({
+    place,
+    name: nameOf(place),
+    size: sizes.get(place),
+    share: sizes.get(place) / most,
+    mark: glyph(place),
+    tone: `tone-${tone(place)}`,
+  }));
+  choices.show([{ place: null, name: "All images", size: all, share: 0 }, ...entries], state.value);
 }
 
 // ---- filters
@@ -185,26 +164,15 @@ function clear() {
 }
 
 function showFilters() {
-  const chips = [];
-  const chip = (text, place, drop) => {
-    const name = make("span", {}, text);
-    const button = make("button", { type: "button", className: "chip", title: "Remove this filter" }, name);
-    if (place !== null) button.prepend(glyph(place));
-    button.append(make("span", { "aria-hidden": "true" }, "×"));
-    button.addEventListener("click", () => {
-      drop();
-      update();
-    });
-    chips.push(button);
+  const dropping = (values) => () => {
+    Object.assign(state, values);
+    byId("search").value = state.query;
+    update();
   };
-  if (state.value !== null) chip(nameOf(state.value), state.value, () => (state.value = null));
-  if (state.lasso) chip("Lasso", null, () => (state.lasso = null));
-  if (state.query) {
-    chip(`“${state.query}”`, null, () => {
-      state.query = "";
-      byId("search").value = "";
-    });
-  }
+  const chips = [];
+  if (state.value !== null) chips.push(chip(nameOf(state.value), glyph(state.value), dropping({ value: null })));
+  if (state.lasso) chips.push(chip("Lasso", null, dropping({ lasso: null })));
+  if (state.query) chips.push(chip(`“${state.query}”`, null, dropping({ query: "" })));
   byId("chips").replaceChildren(...chips);
 }
 
@@ -388,39 +356,19 @@ function showGroup(place) {
 
 // ---- tabs and tools
 
-const TABS = { gallery: "Gallery", outliers: "Outliers", pairs: "Near-duplicates", numbers: "Numbers" };
-
 function showTab(tab) {
   state.tab = tab;
-  for (const button of byId("tabs").children) {
-    const on = button.dataset.tab === tab;
-    button.setAttribute("aria-selected", on);
-    button.tabIndex = on ? 0 : -1;
-  }
+  tabs.show(tab);
 }
 
-function tabs() {
-  if (DATA.outlier.every((value) => value === null)) delete TABS.outliers;
-  if (!DATA.pairs.length) delete TABS.pairs;
-  const buttons = Object.entries(TABS).map(([tab, title]) => {
-    const button = make("button", { type: "button", role: "tab", "aria-controls": tab === "numbers" ? "numbers" : "gallery" }, title);
-    button.dataset.tab = tab;
-    if (tab === "pairs") button.append(make("span", { className: "size" }, DATA.pairs.length.toLocaleString("en")));
-    button.addEventListener("click", () => {
-      showTab(tab);
-      update();
-    });
-    return button;
-  });
-  byId("tabs").replaceChildren(...buttons);
-  byId("tabs").addEventListener("keydown", (event) => {
-    const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-    const from = buttons.indexOf(event.target);
-    if (!by || from < 0) return;
-    const next = buttons[(from + by + buttons.length) % buttons.length];
-    next.click();
-    next.focus();
-  });
+function tabTitles() {
+  const pairs = ["Near-duplicates", make("span", { className: "size" }, DATA.pairs.length.toLocaleString("en"))];
+  return {
+    gallery: "Gallery",
+    ...(DATA.outlier.some((value) => value !== null) && { outliers: "Outliers" }),
+    ...(DATA.pairs.length && { pairs }),
+    numbers: "Numbers",
+  };
 }
 
 function showFacetChoice() {
@@ -436,21 +384,12 @@ function tools() {
     state.order = event.target.value;
     update();
   });
-  byId("search").addEventListener("input", (event) => {
-    state.query = event.target.value.trim();
+  searchField(byId("search"), (query) => {
+    state.query = query;
     if (state.tab === "numbers") showTab("gallery");
     update();
     announce(count(chosen.length, "image"));
   });
-  byId("search").addEventListener("keydown", (event) => {
-    if (event.key === "Escape" && state.query) clear();
-  });
-  document.addEventListener("keydown", (event) => {
-    if (event.key !== "/" || event.target.matches("input, select") || byId("viewer").open) return;
-    event.preventDefault();
-    byId("search").focus();
-  });
-  byId("facets").addEventListener("keydown", facetKeys);
   for (const button of byId("facet-choice").children) {
     button.addEventListener("click", () => {
       Object.assign(state, { facet: button.dataset.facet, value: null });
@@ -470,7 +409,6 @@ function tools() {
 }
 
 for (const place of document.querySelectorAll("[data-group]")) place.prepend(glyph(Number(place.dataset.group)));
-tabs();
 tools();
 showTab("gallery");
 showFacetChoice();

@@ -145,15 +145,15 @@ class Rows {
 const TILE = 104;
 const GAP = 8;
 
-// Rows of equal tiles; `tile(index)` returns a button.
-function tileRows(indices, width, tile) {
-  const columns = Math.max(2, Math.floor((width + GAP) / (TILE + GAP)));
+// Rows of equal tiles, at least so wide, their pictures so many times as high as wide; `tile(index)` returns a button.
+function tileRows(indices, width, tile, least = TILE, tall = 1) {
+  const columns = Math.max(2, Math.floor((width + GAP) / (least + GAP)));
   const side = Math.floor((width + GAP) / columns) - GAP;
   const rows = [];
   for (let from = 0; from < indices.length; from += columns) {
     const part = indices.slice(from, from + columns);
     rows.push({
-      height: side + 18 + GAP,
+      height: Math.round(side * tall) + 18 + GAP,
       cells: part.length,
       build: (first) => {
         const row = make("div", { className: "tiles" });
