@@ -64,18 +64,16 @@ def write_coco(path: Path, records: Iterable[Record], names: dict[int, str], *, 
         file.write(b"}\n")
 
 
-def yolo_lines(record: Record, classes: Sequence[int]) -> str:
+def yolo_lines(record: Record) -> str:
     """Return the text of one image for YOLO's segmentation format: `class x y x y ...`, as shares of the image.
 
-    Args:
-        record: Made with outlines.
-        classes: Labels in the order of their class numbers.
+    Class numbers begin at 0, labels at 1. The record has to be made with outlines.
     """
     lines = []
     for found in record.found:
         for outline in found.outlines:
             shares = [value / (record.height if place % 2 else record.width) for place, value in enumerate(outline)]
-            lines.append(" ".join([str(classes.index(found.label)), *(f"{share:.6g}" for share in shares)]) + "\n")
+            lines.append(" ".join([str(found.label - 1), *(f"{share:.6g}" for share in shares)]) + "\n")
     return "".join(lines)
 
 

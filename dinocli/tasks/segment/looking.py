@@ -3,7 +3,7 @@
 Legend: C channels, H W pixels, h w cells, D width, T tiles.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -46,6 +46,10 @@ class Picture:
     frame: Frame
 
 
+Read = Generator[Picture | tuple[int, str], None, None]
+"""Images in their order; in place of an unreadable one its place in the list, and the reason."""
+
+
 @dataclass(frozen=True)
 class Looker:
     """Reads images and looks at them with a backbone.
@@ -70,8 +74,8 @@ class Looker:
     query: tuple[float, float] | None = None
     autocast: torch.dtype | None = None
 
-    def pictures(self, images: ImageList, rows: Sequence[int], threads: int) -> Iterator[Picture | tuple[int, str]]:
-        """Yield images in the asked order, read ahead in threads; an unreadable one as its place and the reason."""
+    def pictures(self, images: ImageList, rows: Sequence[int], threads: int) -> Read:
+        """Yield images in the asked order, read ahead in threads."""
         reader = Reader(self.preprocess, self.size)
 
         def read(row: int) -> Picture | tuple[int, str]:

@@ -1,6 +1,5 @@
 """What is known of one segmented image, as plain data: one line of the log that a resumed run goes on from."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -40,9 +39,8 @@ class Record:
         width: Likewise.
         score: How sure the method is that there is something, 0 to 1.
         nothing: Why there is nothing here; empty where there is something.
-        facts: Numbers of the method.
+        facts: Numbers of the method, and overlaps with a truth.
         found: Regions; empty where there is nothing.
-        truth: Overlaps with the truth; empty without one.
     """
 
     image: str
@@ -53,18 +51,16 @@ class Record:
     nothing: str
     facts: Mapping[str, float]
     found: Sequence[Found]
-    truth: Mapping[str, float]
 
-    def line(self) -> str:
-        """Return it as one line of JSON."""
-        return json.dumps(asdict(self), separators=(",", ":")) + "\n"
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-like data that `from_dict` takes back."""
+        return asdict(self)
 
     @classmethod
-    def of_line(cls, line: str) -> "Record":
-        """Read what `line` wrote."""
-        data: dict[str, Any] = json.loads(line)
-        found = [Found(**{**one, "box": tuple(one["box"])}) for one in data.pop("found")]
-        return cls(**data, found=found)
+    def from_dict(cls, data: Mapping[str, Any]) -> "Record":
+        """Build the record from `to_dict` data, also after it went through JSON."""
+        found = [Found(**{**one, "box": tuple(one["box"])}) for one in data["found"]]
+        return cls(**{**data, "found": found})
 
 
 def found_of(region: Region, shape: tuple[int, int], *, counts: bool, outlines: bool) -> Found:

@@ -1,0 +1,104 @@
+"""What is settled before the first image is segmented: the method, fitted on a sample of the folder."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from dinocli.data.parallel import thread_count
+from dinocli.data.sources import ImageList, find_images
+from dinocli.engine.watch import Watcher
+from dinocli.errors import DataError
+from dinocli.tasks.embed.setting import Setting
+from dinocli.tasks.segment.job import SIZE, SegmentJob
+from dinocli.tasks.segment.looking import Looker, Picture, check_tiling
+from dinocli.tasks.segment.result import Fitted, Grid, Look, Method
+from dinocli.tasks.segment.tiles import parse_tiling
+
+SAMPLE_BYTES = 1 << 30
+"""Of the grids that a method is fitted on; large images give fewer of them."""
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A method, its name, and why it was chosen; an empty reason where the user chose."""
+
+    name: str
+    method: Method
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A method that has seen the folder, and who looks at images for it."""
+
+    looker: Looker
+    chosen: Chosen
+    fitted: Fitted
+
+
+class Sample:
+    """Looks at some images of the folder, or of the reference, as often as somebody asks for another look.
+
+    Args:
+        setting: Weights and how to read.
+        job: What was asked for.
+        watcher: Hears how far it is.
+    """
+
+    def __init__(self, setting: Setting, job: SegmentJob, watcher: Watcher) -> None:
+        self._setting, self._job, self._watcher = setting, job, watcher
+        self._images: ImageList = find_images([job.reference]) if job.reference else setting.images
+        random = np.random.default_rng(job.seed)
+        count = min(job.sample, len(self._images))
+        self._rows: list[int] = sorted(random.choice(len(self._images), count, replace=False).tolist())
+
+    def grids(self, look: Look) -> Sequence[Grid]:
+        """Return the grids of the sample, as many as `SAMPLE_BYTES` hold, one at least.
+
+        Raises:
+            DataError: None of the images can be read.
+        """
+        looker, grids, room = looker_of(self._setting, self._job, look), list[Grid](), SAMPLE_BYTES
+        for number, picture in enumerate(looker.pictures(self._images, self._rows, _threads(self._setting)), start=1):
+            self._watcher.progress("looking at a sample", number, len(self._rows))
+            if isinstance(picture, Picture):
+                grid = looker.grid(picture)
+                grids.append(replace(grid, image=-1) if self._job.reference else grid)
+                room -= grid.values_hwD.nbytes
+            if room < 0:
+                break
+        if not grids:
+            raise DataError(f"none of {len(self._rows)} sampled images in {self._images.root} can be read")
+        return grids
+
+
+def looker_of(setting: Setting, job: SegmentJob, look: Look) -> Looker:
+    """Return who looks at images as the job asks."""
+    tiling = parse_tiling(job.tile) if job.tile else None
+    size = job.size or (0 if tiling else SIZE)
+    query = job.query_point() if look == Look.ATTENTION else None
+    return Looker(
+        setting.backbone, setting.preprocess, look, setting.device, size, tiling, query, autocast=setting.autocast
+    )
+
+
+def fitted_plan(setting: Setting, job: SegmentJob, chosen: Chosen, sample: Sample, watcher: Watcher) -> Plan:
+    """Let the method see the sample.
+
+    Raises:
+        UsageError: The method does not go with tiles, or with these weights.
+    """
+    method = chosen.method
+    looker = looker_of(setting, job, method.look)
+    check_tiling(chosen.name, looker.tiling, whole=method.whole)
+    if chosen.why:
+        watcher.line(f"method {chosen.name}: {chosen.why}")
+    fitted = method.fit(sample.grids(method.look))
+    for fact, value in fitted.facts.items():
+        watcher.line(f"{fact}: {value if isinstance(value, str) else format(value, '.4g')}")
+    return Plan(looker, chosen, fitted)
+
+
+def _threads(setting: Setting) -> int:
+    return thread_count(setting.data.workers)

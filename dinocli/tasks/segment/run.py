@@ -1,0 +1,218 @@
+"""`segment`: images and weights -> masks, in one pass after a look at a sample."""
+
+import platform
+import time
+from contextlib import closing
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from dinocli import __version__
+from dinocli.data.cache import bad_limit, write_bad
+from dinocli.data.parallel import thread_count
+from dinocli.engine.train import Signals
+from dinocli.engine.watch import Watcher
+from dinocli.errors import Interrupted, UsageError
+from dinocli.tasks.embed.job import EmbedJob
+from dinocli.tasks.embed.part import check_same
+from dinocli.tasks.embed.setting import Setting, prepare
+from dinocli.tasks.run_folder import add_output
+from dinocli.tasks.segment.exchange import category_names, write_coco, write_segments_csv
+from dinocli.tasks.segment.folder import Folder, Log
+from dinocli.tasks.segment.gallery import INSIDE, Report, discard_small, write_report
+from dinocli.tasks.segment.job import SegmentJob, SegmentOutcome
+from dinocli.tasks.segment.looking import Picture
+from dinocli.tasks.segment.names import output_stems
+from dinocli.tasks.segment.one import Desk, write_classes
+from dinocli.tasks.segment.plan import Chosen, Plan, Sample, fitted_plan
+from dinocli.tasks.segment.record import Record
+from dinocli.tasks.segment.result import Method
+from dinocli.tasks.segment.truth import Marks, Truth, warn_of_missing
+
+CATEGORIES = {"anomaly": "anomaly", "kmeans": "segment"}
+"""What the labels of a method are called; those of all others are objects."""
+
+
+def segment(
+    job: SegmentJob, watcher: Watcher | None = None, stdin: BinaryIO | None = None, method: Method | None = None
+) -> SegmentOutcome:
+    """Segment images without a label, and leave a folder of masks behind.
+
+    Args:
+        job: What to do.
+        watcher: Hears how far it is.
+        stdin: Where `-` reads names from.
+        method: A method of one's own in place of `job.method`.
+
+    Raises:
+        DinocliError: Of every kind; no file is then half written.
+        Interrupted: After a signal; `resume` goes on.
+    """
+    watcher, begin, folder = watcher or Watcher(), time.monotonic(), Folder(Path(job.out))
+    check_free(folder, job)
+    setting = prepare(_as_embedding(job), watcher, stdin)
+    if job.stride:
+        setting.backbone.set_step(job.stride)
+    request = _request(job, setting)
+    if job.resume and (about := folder.about()):
+        check_same(about["request"], request, str(folder.path))
+        watcher.line(f"{folder.path} is complete already")
+        return _outcome(folder, about, begin)
+    truth = Truth(job.truth) if job.truth else None
+    sample = Sample(setting, job, watcher)
+    chosen = Chosen(job.method, method) if method else choose(job, sample)
+    plan = fitted_plan(setting, job, chosen, sample, watcher)
+    log = Log(folder, request, resume=job.resume and not truth)  # a score of the rest alone would be of no use
+    desk = Desk(job, folder, setting.images, output_stems(setting.images.names), truth, Marks())
+    _pass(plan, setting, desk, log, watcher)
+    if truth:
+        missing = sum(name not in truth for name in setting.images.names)
+        warn_of_missing(watcher, missing, len(setting.images), job.truth)
+    about = _finish(plan, setting, desk, log, request, watcher)
+    if setting.run:
+        add_output(setting.run, "masks", folder.path)
+    return _outcome(folder, about, begin)
+
+
+def check_free(folder: Folder, job: SegmentJob) -> None:
+    """Raise a `UsageError` if a result is there already and nobody said what to do with it."""
+    folder.check_free(resume=job.resume, force=job.force)
+    if job.coco and Path(job.coco).exists() and not (job.resume or job.force):
+        raise UsageError(f"{job.coco} is there already; add --force to replace it, or name another --coco")
+
+
+def _as_embedding(job: SegmentJob) -> EmbedJob:
+    """Weights and images are found, read and judged just as `embed` does it."""
+    return EmbedJob(
+        inputs=job.inputs,
+        weights=job.weights,
+        model=job.model,
+        precision=job.precision,
+        range=job.range,
+        channels=job.channels,
+        page=job.page,
+        max_bad=job.max_bad,
+        workers=job.workers,
+        device=job.device,
+        null=job.null,
+    )
+
+
+def _request(job: SegmentJob, setting: Setting) -> dict[str, Any]:
+    """Return what determines the masks, as JSON-like data."""
+    own = ("method", "reference", "size", "stride", "tile", "query", "refine", "sample", "seed")
+    files = ("soft", "npy", "overlay", "coco", "polygons", "yolo", "truth")
+    return {
+        "model": setting.info.name,
+        "weights sha256": setting.info.sha256,
+        "images": setting.images.digest(),
+        "preprocess": setting.preprocess.to_dict(),
+        "precision": setting.precision,
+        "options": dict(job.options),
+        **{name: getattr(job, name) for name in (*own, *files)},
+    }
+
+
+def _pass(plan: Plan, setting: Setting, desk: Desk, log: Log, watcher: Watcher) -> None:
+    """Segment every image that is not done yet, in the order of the list."""
+    images, total = setting.images, len(setting.images)
+    if log.done:
+        watcher.line(f"going on after {len(log.done)} of {total}")
+    limit = bad_limit(setting.data.max_bad, total + len(images.bad))
+    limit.check([*images.bad, *log.bad])
+    rows = [row for row in range(total) if row not in log.done]
+    begin, before = time.monotonic(), len(log.done)
+    pictures = plan.looker.pictures(images, rows, thread_count(setting.data.workers))
+    with Signals().caught() as signals, closing(pictures):
+        for picture in pictures:
+            if isinstance(picture, Picture):
+                log.add(picture.image, _one(plan, desk, picture))
+            else:
+                row, reason = picture
+                log.add_bad(row, images.names[row], reason)
+                limit.check([*images.bad, *log.bad])
+            speed = (len(log.done) - before) / (time.monotonic() - begin)
+            watcher.progress("segmenting", len(log.done), total, f"{speed:.2g} a second")
+            if signals.number:
+                words = f"stopped by a signal after {len(log.done)} of {total}; run the same command with --resume"
+                raise Interrupted(words, signals.number)
+
+
+def _one(plan: Plan, desk: Desk, picture: Picture) -> Record:
+    grid = plan.looker.grid(picture)
+    return desk.finish(picture, plan.fitted.apply(grid))
+
+
+def _finish(
+    plan: Plan, setting: Setting, desk: Desk, log: Log, request: dict[str, Any], watcher: Watcher
+) -> dict[str, Any]:
+    """Make the tables and the report of the log; `segment.json` comes last and says: complete."""
+    folder, job, images = desk.folder, desk.job, setting.images
+    found = {region.label for record in log for region in record.found}
+    names = category_names(found, CATEGORIES.get(plan.chosen.name, "object"))
+    write_segments_csv(folder.table, log, names)
+    if job.coco:
+        Path(job.coco).parent.mkdir(parents=True, exist_ok=True)
+        write_coco(Path(job.coco), log, names, as_polygons=job.polygons)
+    if job.yolo:
+        write_classes(folder, names)
+    bad = [*images.bad, *log.bad]
+    if bad:
+        write_bad(folder.bad, bad)
+        watcher.warn(f"{len(bad)} images cannot be read; they are named in {folder.bad}")
+    counts = {
+        "images": len(images) + len(images.bad),
+        "segmented": sum(1 for _ in log),
+        "nothing": sum(1 for record in log if not record.found),
+        "bad": len(bad),
+        "regions": sum(len(record.found) for record in log),
+    }
+    facts = {"method": plan.chosen.name, "why": plan.chosen.why, **plan.fitted.facts}
+    scores = {name: (one.value, one.low, one.high) for name, one in desk.marks.scores().items()}
+    report = Report(
+        title=f"Segments of {images.root.name}",
+        names=names,
+        facts={**facts, "weights": setting.info.source, "model": setting.info.name, **counts},
+        scores=scores,
+        notes=NOTES,
+    )
+    inside = counts["segmented"] <= INSIDE
+    write_report(folder, log, lambda name: images.root / name[2:], report, inside=inside)
+    about = {
+        "kind": "masks",
+        **counts,
+        "facts": facts,
+        "scores": scores,
+        "root": str(images.root),
+        "weights": setting.info.to_dict(),
+        "versions": {"dinocli": __version__, "python": platform.python_version()}
+        | {name: version(name) for name in ("torch", "timm", "numpy", "pillow")},
+        "request": request,
+    }
+    folder.write_about(about)
+    log.remove()
+    if inside:
+        discard_small(folder)
+    return about
+
+
+NOTES = (
+    "Nobody told the method what to look for: a mask says what stands out to the features, not what it is.",
+    "Label maps hold 0 for nothing; `segments.csv` has a row for each region.",
+)
+
+
+def _outcome(folder: Folder, about: dict[str, Any], begin: float) -> SegmentOutcome:
+    return SegmentOutcome(
+        folder=folder.path,
+        method=about["facts"]["method"],
+        facts=about["facts"],
+        scores={name: (three[0], three[1], three[2]) for name, three in about["scores"].items()},
+        seconds=time.monotonic() - begin,
+        **{name: about[name] for name in ("images", "segmented", "nothing", "bad", "regions")},
+    )
+
+
+def choose(job: SegmentJob, sample: Sample) -> Chosen:
+    """Return the method that the user named, or the one that fits what the sample looks like."""
+    raise UsageError(f"--method {job.method!r} is not known")

@@ -1,0 +1,71 @@
+"""Drawn discs, and a method that finds them with random weights: what is unlike the border is an object."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from dinocli.tasks.segment.job import SegmentJob
+from dinocli.tasks.segment.result import Fitted, Grid, Look, Maps
+
+
+@dataclass
+class Unlike:
+    """Notes which images it saw, and in which order."""
+
+    look: Look = Look.PATCHES
+    whole: bool = False
+    everywhere: bool = False
+    facts: Mapping[str, float | str] = field(default_factory=dict)
+    seen: list[int] = field(default_factory=list)
+
+    def fit(self, sample: Sequence[Grid]) -> Fitted:
+        self.facts = {"sample": float(len(sample))}
+        return self
+
+    def apply(self, grid: Grid) -> Maps:
+        self.seen.append(grid.image)
+        values = grid.values_hwD
+        border = np.concatenate([values[0], values[-1], values[:, 0], values[:, -1]])
+        apart = np.linalg.norm(values - np.median(border, axis=0), axis=-1)
+        soft = (apart / max(float(apart.max()), 1e-6)).astype(np.float32)
+        nothing = "flat" if apart.max() < 0.1 * np.linalg.norm(border, axis=-1).mean() else ""
+        if self.everywhere:
+            return Maps(np.stack([soft, 1 - soft]), -1, 1.0, standing_out_hw=soft)
+        return Maps(soft[None], 0.5, float(soft.max()), nothing=nothing, facts={"most": float(apart.max())})
+
+
+def disc(height: int = 96, width: int = 128) -> NDArray[np.bool_]:
+    rows, columns = np.ogrid[:height, :width]
+    inside: NDArray[np.bool_] = (rows - height // 2) ** 2 + (columns - width // 2) ** 2 < (min(height, width) // 4) ** 2
+    return inside
+
+
+def draw(mask: NDArray[np.bool_], seed: int = 0) -> NDArray[np.uint8]:
+    noise = np.random.default_rng(seed).integers(-6, 7, mask.shape)
+    return (np.where(mask, 220, 40) + noise).astype(np.uint8)
+
+
+def make_discs(folder: Path, names: Sequence[str] = ("a.png", "b/c.png", "d.jpg")) -> Path:
+    """Write images of a bright disc."""
+    for seed, name in enumerate(names):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(draw(disc(), seed)).save(folder / name)
+    return folder
+
+
+def disc_job(images: Path, out: Path, **more: Any) -> SegmentJob:
+    """Return a job that random weights of a small net are good enough for."""
+    usual = {
+        "model": "test_convnext",
+        "weights": "none",
+        "device": "cpu",
+        "size": 96,
+        "workers": 0,
+        "precision": "fp32",
+    }
+    return SegmentJob(inputs=(str(images),), out=str(out), **{**usual, **more})
