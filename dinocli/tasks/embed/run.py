@@ -7,10 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import numpy as np
-
 from dinocli import __version__
-from dinocli.data.parallel import thread_count
 from dinocli.engine.watch import Watcher
 from dinocli.errors import Interrupted, UsageError
 from dinocli.tasks.embed.job import STDOUT, EmbedJob, EmbedOutcome
@@ -18,11 +15,11 @@ from dinocli.tasks.embed.output import row_names, write_features
 from dinocli.tasks.embed.part import Part, check_same
 from dinocli.tasks.embed.pictures import Pictures
 from dinocli.tasks.embed.pipe import Pipe
+from dinocli.tasks.embed.plan import look_at
 from dinocli.tasks.embed.setting import Setting, prepare
 from dinocli.tasks.embed.stream import stream
 from dinocli.tasks.feature_file import KEY, sidecar
 from dinocli.tasks.run_folder import SCHEMA, add_output
-from dinocli.tasks.segment.tiles import parse_tiling
 
 
 def embed(
@@ -64,32 +61,6 @@ def check_free(path: Path | None, job: EmbedJob) -> None:
     """Raise a `UsageError` if the file is there already and nobody said what to do with it."""
     if path and path.exists() and not (job.force or job.resume):
         raise UsageError(f"{path} is there already; add --force to replace it, or choose another --out")
-
-
-def look_at(setting: Setting, job: EmbedJob, watcher: Watcher) -> Pictures:
-    """Number the rows through, and say how much they will be."""
-    pictures = Pictures(
-        setting.images,
-        setting.preprocess,
-        parse_tiling(job.tile) if job.tile else None,
-        thread_count(setting.data.workers),
-        lambda done, total: watcher.progress("counting tiles", done, total),
-    )
-    watcher.line(
-        f"{len(pictures)} rows of {'x'.join(map(str, setting.shape))} {job.dtype}, {size_of(setting, pictures, job)} "
-        f"on disk; {setting.preprocess.size} px, {setting.precision} on {setting.device}"
-    )
-    return pictures
-
-
-def size_of(setting: Setting, pictures: Pictures, job: EmbedJob) -> str:
-    """Return the size of all rows in words."""
-    size = float(len(pictures) * np.prod(setting.shape, dtype=np.int64) * np.dtype(job.dtype).itemsize)
-    for unit in ("bytes", "kB", "MB", "GB", "TB"):
-        if size < 1000 or unit == "TB":
-            break
-        size /= 1000
-    return f"{size:.3g} {unit}"
 
 
 def _fill(

@@ -1,5 +1,6 @@
 """What stands before the first image: weights, names, preprocessing, precision, and the shape of a row."""
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -13,6 +14,7 @@ from dinocli.data.sources import ImageList, find_images
 from dinocli.data.survey import survey
 from dinocli.engine.build import preprocess_of
 from dinocli.engine.device import DTYPES, feature_precision, pick_device
+from dinocli.engine.distributed import from_main, main_first
 from dinocli.engine.watch import Watcher
 from dinocli.errors import DataError
 from dinocli.models.backbone import Backbone
@@ -36,6 +38,7 @@ class Setting:
         device: Where it computes.
         precision: fp32, bf16 or fp16.
         shape: Of one row.
+        digest: Of all images, the other shards' too.
         run: The run of ours that the weights come from, if they do.
     """
 
@@ -47,6 +50,7 @@ class Setting:
     device: torch.device
     precision: str
     shape: tuple[int, ...]
+    digest: str
     run: RunFolder | None
 
     @property
@@ -59,14 +63,14 @@ class Setting:
         return {
             "model": self.info.name,
             "weights sha256": self.info.sha256,
-            "images": self.images.digest(),
+            "images": self.digest,
             "preprocess": self.preprocess.to_dict(),
             **{"tokens": job.tokens.kind, "layers": job.tokens.layers, "normalize": job.normalize},
             **{"dtype": job.dtype, "precision": self.precision, "tile": job.tile, "shard": job.shard},
         }
 
 
-def prepare(job: EmbedJob, watcher: Watcher, stdin: BinaryIO | None, local_rank: int = 0) -> Setting:
+def prepare(job: EmbedJob, watcher: Watcher, stdin: BinaryIO | None) -> Setting:
     """Find images and weights, and decide how the images are read.
 
     What was left out is that of the newest run. Images are read as the weights were trained, if they are ours and know
@@ -75,12 +79,12 @@ def prepare(job: EmbedJob, watcher: Watcher, stdin: BinaryIO | None, local_rank:
     Raises:
         DinocliError: Of every kind, before any image is computed.
     """
-    device = pick_device(job.device, local_rank)
+    device = pick_device(job.device, int(os.environ.get("LOCAL_RANK", "0")))
     inputs, weights, run = _chosen(job, watcher)
-    images = find_images(inputs, stdin=stdin, null=job.null)
+    images = from_main(lambda: find_images(inputs, stdin=stdin, null=job.null))
     watcher.line(f"{len(images)} images in {images.root}")
     torch.manual_seed(0)  # random weights, where there are no others
-    backbone, info, stored = load_backbone(weights, job.model)
+    backbone, info, stored = main_first(lambda: load_backbone(weights, job.model))
     watcher.line(describe(info))
     job.tokens.check(backbone)
     data = _data(job)
@@ -90,7 +94,7 @@ def prepare(job: EmbedJob, watcher: Watcher, stdin: BinaryIO | None, local_rank:
     shape = _row_shape(backbone, job, preprocess.size, device)
     shard = parse_shard(job.shard)
     own = replace(images, names=images.names[shard.slice(len(images))]) if shard else images
-    return Setting(own, backbone, info, preprocess, data, device, precision, shape, run)
+    return Setting(own, backbone, info, preprocess, data, device, precision, shape, images.digest(), run)
 
 
 def _chosen(job: EmbedJob, watcher: Watcher) -> tuple[tuple[str, ...], str, RunFolder | None]:
@@ -129,7 +133,9 @@ def _preprocess(
         preprocess = Preprocess.from_dict(stored)
         watcher.line("images are read as these weights were trained")
     else:
-        seen = survey(images, range_spec=data.range, channels=tuple(data.channels), page=data.page)
+        seen = from_main(
+            lambda: survey(images, range_spec=data.range, channels=tuple(data.channels), page=data.page)
+        )
         watcher.line(describe_survey(seen))
         for note in seen.notes:
             watcher.line(note)

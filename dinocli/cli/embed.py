@@ -1,0 +1,147 @@
+"""`dinocli embed`: parse, one library call, present."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from dinocli.cli import options as opt
+
+EPILOG = (
+    "Example: dinocli embed ./images --out feats.npy  |  dinocli embed ./images --tokens cls+mean --out feats.parquet  |  "
+    "dinocli embed ./images --shard 0/4 --out feats.npy, then dinocli embed --merge --out feats.npy"
+)
+
+FEATURES = "Features"
+Out = Annotated[
+    str,
+    typer.Option("--out", "-o", help="File: .npy, .npz, .csv, .parquet or .safetensors; - for .npy bytes on stdout."),
+]
+Tokens = Annotated[
+    str,
+    typer.Option(
+        "--tokens",
+        help="pooled (what the model pools and training optimises), cls, mean, cls+mean, gem, or patch (all of them).",
+        rich_help_panel=FEATURES,
+    ),
+]
+Layers = Annotated[
+    int, typer.Option("--layers", min=1, help="Of a ViT: concatenate its last blocks.", rich_help_panel=FEATURES)
+]
+Size = Annotated[
+    int,
+    typer.Option(
+        "--size",
+        min=16,
+        help="Pixels of the square that images are squashed to; else that of the weights.",
+        show_default=False,
+        rich_help_panel=FEATURES,
+    ),
+]
+Normalize = Annotated[bool, typer.Option("--normalize", help="Vectors of length 1.", rich_help_panel=FEATURES)]
+Dtype = Annotated[str, typer.Option("--dtype", help="float32 or float16.", rich_help_panel=FEATURES)]
+Precision = Annotated[
+    str,
+    typer.Option(
+        "--precision",
+        help="To compute in: fp32, bf16, fp16; auto takes half precision where the hardware is made for it.",
+        rich_help_panel=FEATURES,
+    ),
+]
+Tile = Annotated[
+    str,
+    typer.Option(
+        "--tile", help="SIZE[:OVERLAP] pixels: one row a tile, for small details.", rich_help_panel=FEATURES
+    ),
+]
+BatchSize = Annotated[
+    int, typer.Option("--batch-size", min=1, help="Images or tiles at once.", rich_help_panel=opt.OUTPUT)
+]
+ShardOption = Annotated[
+    str, typer.Option("--shard", help="i/n, i from 0: this part only, into feats.IofN.npy.", rich_help_panel=opt.OUTPUT)
+]
+Merge = Annotated[
+    bool,
+    typer.Option("--merge", help="Join shards (IMAGES, or those beside --out).", rich_help_panel=opt.OUTPUT),
+]
+
+
+def embed(
+    images: opt.Images = None,
+    null: opt.Null = False,
+    range_: opt.Range = None,
+    channels: opt.Channels = None,
+    page: opt.Page = None,
+    max_bad: opt.MaxBad = None,
+    workers: opt.Workers = None,
+    weights: opt.Weights = None,
+    model: opt.Model = None,
+    tokens: Tokens = "pooled",
+    layers: Layers = 1,
+    size: Size = 0,
+    normalize: Normalize = False,
+    dtype: Dtype = "float32",
+    precision: Precision = "auto",
+    tile: Tile = "",
+    out: Out = "feats.npy",
+    batch_size: BatchSize = 32,
+    shard: ShardOption = "",
+    merge: Merge = False,
+    device: opt.Device = "auto",
+    gpus: opt.Gpus = 1,
+    resume: opt.Resume = False,
+    force: opt.Force = False,
+    dry_run: opt.DryRun = False,
+    json: opt.Json = False,
+    quiet: opt.Quiet = False,
+    debug: opt.Debug = False,
+) -> None:
+    """Turn every image into one row of features; beside the file, the names of the rows and how they were made.
+
+    Without IMAGES or --weights those of the newest run are taken. The path of the file is printed on stdout.
+    """
+    from dinocli.cli.render import Terminal, show_embedded, show_facts
+    from dinocli.errors import UsageError
+
+    if json and out == "-":
+        raise UsageError("stdout takes --out - or --json, not both; name a file")
+    if gpus > 1:
+        from dinocli.engine.distributed import launch
+
+        raise typer.Exit(launch(gpus, opt.without_gpus(sys.argv[1:])))
+    from dinocli.models.tokens import Tokens
+    from dinocli.tasks.embed import EmbedJob, embed_together, foresee
+    from dinocli.tasks.embed import merge as join
+
+    with Terminal(quiet=quiet, verbose=False) as terminal:
+        if merge:
+            show_embedded(join(out, images or (), force=force, watcher=terminal), as_json=json)
+            return
+        chosen = opt.channel_list(channels)
+        job = EmbedJob(
+            inputs=tuple(images or ()),
+            out=out,
+            weights=weights or "",
+            model=model or "",
+            tokens=Tokens(tokens, layers),
+            size=size,
+            normalize=normalize,
+            dtype=dtype,
+            precision=precision,
+            tile=tile,
+            batch_size=batch_size,
+            shard=shard,
+            range=range_ or "",
+            channels=None if chosen is None else tuple(chosen),
+            page=page,
+            max_bad=max_bad or "",
+            workers=workers,
+            device=device,
+            resume=resume,
+            force=force,
+            null=null,
+        )
+        if dry_run:
+            show_facts(foresee(job, terminal, sys.stdin.buffer), as_json=json)
+        else:
+            show_embedded(embed_together(job, terminal, sys.stdin.buffer, sys.stdout.buffer), as_json=json)

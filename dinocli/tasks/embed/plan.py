@@ -1,0 +1,60 @@
+"""How many rows there will be, and how large: said before the work, or instead of it."""
+
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from dinocli.data.parallel import thread_count
+from dinocli.engine.watch import Watcher
+from dinocli.tasks.embed.job import EmbedJob
+from dinocli.tasks.embed.pictures import Pictures
+from dinocli.tasks.embed.setting import Setting, prepare
+from dinocli.tasks.ground import describe
+from dinocli.tasks.segment.tiles import parse_tiling
+
+
+def look_at(setting: Setting, job: EmbedJob, watcher: Watcher) -> Pictures:
+    """Number the rows through, and say how much they will be."""
+    pictures = Pictures(
+        setting.images,
+        setting.preprocess,
+        parse_tiling(job.tile) if job.tile else None,
+        thread_count(setting.data.workers),
+        lambda done, total: watcher.progress("counting tiles", done, total),
+    )
+    watcher.line(
+        f"{len(pictures)} rows of {'x'.join(map(str, setting.shape))} {job.dtype}: "
+        f"{in_words(_bytes(setting, pictures, job))}; "
+        f"images at {setting.preprocess.size} px, {setting.precision} on {setting.device}"
+    )
+    return pictures
+
+
+def foresee(job: EmbedJob, watcher: Watcher, stdin: BinaryIO | None = None) -> dict[str, Any]:
+    """Say what `embed` would do, as JSON-like data; nothing is written."""
+    setting = prepare(job, watcher, stdin)
+    pictures = look_at(setting, job, Watcher())
+    return {
+        "images": len(setting.images),
+        "rows": len(pictures),
+        "shape": list(setting.shape),
+        "bytes": _bytes(setting, pictures, job),
+        "weights": describe(setting.info),
+        "size": setting.preprocess.size,
+        "range": setting.preprocess.range_policy,
+        "grey": setting.preprocess.grey,
+        "device": f"{setting.device}, {setting.precision}",
+    }
+
+
+def _bytes(setting: Setting, pictures: Pictures, job: EmbedJob) -> int:
+    return int(len(pictures) * np.prod(setting.shape, dtype=np.int64) * np.dtype(job.dtype).itemsize)
+
+
+def in_words(size: float) -> str:
+    """Return bytes with a unit, in powers of 1000 as disks are sold: `13.4 MB`."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} TB"

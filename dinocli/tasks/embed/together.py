@@ -1,0 +1,48 @@
+"""Several processes of `torchrun` as shards of one file."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import BinaryIO
+
+from dinocli.engine import distributed
+from dinocli.engine.distributed import any_rank
+from dinocli.engine.watch import Watcher
+from dinocli.errors import UsageError
+from dinocli.tasks.embed.job import STDOUT, EmbedJob, EmbedOutcome
+from dinocli.tasks.embed.merge import merge, remove_shards
+from dinocli.tasks.embed.run import embed
+from dinocli.tasks.ground import open_world
+
+
+def embed_together(
+    job: EmbedJob, watcher: Watcher, stdin: BinaryIO | None = None, stdout: BinaryIO | None = None
+) -> EmbedOutcome | None:
+    """Embed with as many processes as there are; with one this is `embed`.
+
+    Each process computes its shard on its own device and waits for none; the main one joins the shards.
+
+    Returns:
+        The outcome, in the main process; None in the others.
+
+    Raises:
+        UsageError: The processes cannot share this output.
+    """
+    world, _ = open_world(job.device)
+    try:
+        if world.size == 1:
+            return embed(job, watcher, stdin, stdout)
+        if job.out == STDOUT or job.shard:
+            raise UsageError("several processes cannot share --out - or one --shard; name a file, or start one process")
+        target = Path(job.out)
+        if target.exists() and not job.force:
+            return embed(job, watcher, stdin) if world.is_main else None  # complete already, or refused
+        own = replace(job, shard=f"{world.rank}/{world.size}")
+        embed(own, watcher if world.is_main else Watcher(), stdin)
+        any_rank(False)  # waits for all
+        if not world.is_main:
+            return None
+        outcome = merge(job.out, force=job.force, watcher=watcher)
+        remove_shards(target)
+        return outcome
+    finally:
+        distributed.leave()
