@@ -8,8 +8,8 @@ import typer
 from dinocli.cli import options as opt
 
 EPILOG = (
-    "Example: dinocli embed ./images --out feats.npy  |  dinocli embed ./images --tokens cls+mean --out feats.parquet  |  "
-    "dinocli embed ./images --shard 0/4 --out feats.npy, then dinocli embed --merge --out feats.npy"
+    "Example: dinocli embed ./images --out feats.npy  |  dinocli embed ./images --tokens cls+mean --out f.parquet  |  "
+    "dinocli embed ./images --shard 0/2 --out f.npy  |  dinocli embed --merge --out f.npy"
 )
 
 FEATURES = "Features"
@@ -17,7 +17,7 @@ Out = Annotated[
     str,
     typer.Option("--out", "-o", help="File: .npy, .npz, .csv, .parquet or .safetensors; - for .npy bytes on stdout."),
 ]
-Tokens = Annotated[
+TokenKind = Annotated[
     str,
     typer.Option(
         "--tokens",
@@ -29,7 +29,7 @@ Layers = Annotated[
     int, typer.Option("--layers", min=1, help="Of a ViT: concatenate its last blocks.", rich_help_panel=FEATURES)
 ]
 Size = Annotated[
-    int,
+    int | None,
     typer.Option(
         "--size",
         min=16,
@@ -50,9 +50,7 @@ Precision = Annotated[
 ]
 Tile = Annotated[
     str,
-    typer.Option(
-        "--tile", help="SIZE[:OVERLAP] pixels: one row a tile, for small details.", rich_help_panel=FEATURES
-    ),
+    typer.Option("--tile", help="SIZE[:OVERLAP] pixels: one row a tile, for small details.", rich_help_panel=FEATURES),
 ]
 BatchSize = Annotated[
     int, typer.Option("--batch-size", min=1, help="Images or tiles at once.", rich_help_panel=opt.OUTPUT)
@@ -76,9 +74,9 @@ def embed(
     workers: opt.Workers = None,
     weights: opt.Weights = None,
     model: opt.Model = None,
-    tokens: Tokens = "pooled",
+    tokens: TokenKind = "pooled",
     layers: Layers = 1,
-    size: Size = 0,
+    size: Size = None,
     normalize: Normalize = False,
     dtype: Dtype = "float32",
     precision: Precision = "auto",
@@ -100,7 +98,8 @@ def embed(
 
     Without IMAGES or --weights those of the newest run are taken. The path of the file is printed on stdout.
     """
-    from dinocli.cli.render import Terminal, show_embedded, show_facts
+    from dinocli.cli.render import Terminal
+    from dinocli.cli.show_embed import show_embedded, show_foreseen
     from dinocli.errors import UsageError
 
     if json and out == "-":
@@ -115,7 +114,7 @@ def embed(
 
     with Terminal(quiet=quiet, verbose=False) as terminal:
         if merge:
-            show_embedded(join(out, images or (), force=force, watcher=terminal), as_json=json)
+            show_embedded(terminal, join(out, images or (), force=force, watcher=terminal), as_json=json)
             return
         chosen = opt.channel_list(channels)
         job = EmbedJob(
@@ -124,7 +123,7 @@ def embed(
             weights=weights or "",
             model=model or "",
             tokens=Tokens(tokens, layers),
-            size=size,
+            size=size or 0,
             normalize=normalize,
             dtype=dtype,
             precision=precision,
@@ -142,6 +141,6 @@ def embed(
             null=null,
         )
         if dry_run:
-            show_facts(foresee(job, terminal, sys.stdin.buffer), as_json=json)
+            show_foreseen(foresee(job, terminal, sys.stdin.buffer), as_json=json)
         else:
-            show_embedded(embed_together(job, terminal, sys.stdin.buffer, sys.stdout.buffer), as_json=json)
+            show_embedded(terminal, embed_together(job, terminal, sys.stdin.buffer, sys.stdout.buffer), as_json=json)

@@ -46,7 +46,7 @@ Labels = Annotated[
 ]
 Weights = Annotated[
     str | None,
-    _option("--weights", panel=MODEL, help="Start: timm name, hub id, file, folder, run, or none for random weights."),
+    _option("--weights", panel=MODEL, help="timm name, hub id, file, folder, run, or none for random weights."),
 ]
 Model = Annotated[
     str | None, _option("--model", panel=MODEL, help="timm name, only beside a bare state dict or --weights none.")
@@ -72,7 +72,7 @@ Out = Annotated[str, _option("--out", "-o", panel=OUTPUT, help="Folder of the ru
 Device = Annotated[str, _option("--device", panel=OUTPUT, help="auto, cpu, cuda or cuda:N.")]
 Gpus = Annotated[int, _option("--gpus", panel=OUTPUT, min=1, help="Processes on this machine, one per GPU.")]
 Resume = Annotated[bool, _option("--resume", panel=OUTPUT, help="Go on with the same command's interrupted run.")]
-Force = Annotated[bool, _option("--force", panel=OUTPUT, help="Replace an existing run.")]
+Force = Annotated[bool, _option("--force", panel=OUTPUT, help="Replace what is there.")]
 DryRun = Annotated[
     bool, _option("--dry-run", "-n", panel=OUTPUT, help="Say what would happen, with time and memory, and stop.")
 ]

@@ -120,7 +120,7 @@ def start_warm(
     (streams / f"{number}.in").write_bytes(stdin)
     out, err = Path(stdout or streams / f"{number}.out"), Path(stderr or streams / f"{number}.err")
     given = (list(map(str, arguments)), str(cwd), str(streams / f"{number}.in"), str(out), str(err), environment(env))
-    process = _FORKS.Process(target=_child, args=given)
+    process = FORKS.Process(target=_child, args=given)
     before = dict(os.environ)
     os.environ.update(environment())  # the fork server starts with the first process, and torch reads its threads there
     try:
@@ -131,13 +131,14 @@ def start_warm(
     return Running(process, out, err)
 
 
-_FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(
     [
         "dinocli.cli.app",
         "dinocli.cli.render",
         "dinocli.tasks.train",
         "dinocli.tasks.estimate",
+        "dinocli.tasks.embed",
         "dinocli.tasks.evaluate.run",
     ]
 )

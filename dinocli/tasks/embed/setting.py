@@ -133,9 +133,7 @@ def _preprocess(
         preprocess = Preprocess.from_dict(stored)
         watcher.line("images are read as these weights were trained")
     else:
-        seen = from_main(
-            lambda: survey(images, range_spec=data.range, channels=tuple(data.channels), page=data.page)
-        )
+        seen = from_main(lambda: survey(images, range_spec=data.range, channels=tuple(data.channels), page=data.page))
         watcher.line(describe_survey(seen))
         for note in seen.notes:
             watcher.line(note)

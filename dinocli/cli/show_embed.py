@@ -1,0 +1,31 @@
+"""What `dinocli embed` shows: the file on stdout, or everything about it as JSON."""
+
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from dinocli.cli.render import Terminal, print_json
+
+if TYPE_CHECKING:
+    from dinocli.tasks.embed import EmbedOutcome
+
+
+def show_embedded(terminal: Terminal, outcome: "EmbedOutcome | None", *, as_json: bool) -> None:
+    """Show what was written. With `--out -` stdout is full of it already."""
+    if outcome is None:
+        return
+    speed = f", {outcome.images_per_second:.0f} rows a second" if outcome.images_per_second else ""
+    terminal.line(f"{outcome.rows} rows in {outcome.seconds:.1f} s{speed}")
+    if as_json:
+        print_json(outcome.to_dict())
+    elif outcome.path:
+        sys.stdout.write(f"{outcome.path}\n")
+
+
+def show_foreseen(facts: Mapping[str, Any], *, as_json: bool) -> None:
+    """Show what would be written, on stdout."""
+    if as_json:
+        print_json(facts)
+        return
+    for key, value in facts.items():
+        sys.stdout.write(f"{key}\t{value}\n")
