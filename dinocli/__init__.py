@@ -12,17 +12,20 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from dinocli.config.load import load_recipe
     from dinocli.errors import DataError, DinocliError, RecipeError, TrainingStopped, UsageError, WeightsError
+    from dinocli.tasks.embed import EmbedJob, embed
     from dinocli.tasks.ground import Job
     from dinocli.tasks.train import train
 
 _PUBLIC = {
     "DataError": "dinocli.errors",
     "DinocliError": "dinocli.errors",
+    "EmbedJob": "dinocli.tasks.embed",
     "Job": "dinocli.tasks.ground",
     "RecipeError": "dinocli.errors",
     "TrainingStopped": "dinocli.errors",
     "UsageError": "dinocli.errors",
     "WeightsError": "dinocli.errors",
+    "embed": "dinocli.tasks.embed",
     "load_recipe": "dinocli.config.load",
     "train": "dinocli.tasks.train",
 }
@@ -30,12 +33,14 @@ _PUBLIC = {
 __all__ = [
     "DataError",
     "DinocliError",
+    "EmbedJob",
     "Job",
     "RecipeError",
     "TrainingStopped",
     "UsageError",
     "WeightsError",
     "__version__",
+    "embed",
     "load_recipe",
     "train",
 ]
