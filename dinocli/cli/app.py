@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from dinocli import __version__
-from dinocli.cli import doctor, embed, evaluate, pretrain, recipe
+from dinocli.cli import doctor, embed, evaluate, pretrain, recipe, search
 from dinocli.errors import (
     DataError,
     DinocliError,
@@ -119,6 +119,7 @@ def _dinocli(
 app.command("pretrain", epilog=pretrain.EPILOG)(pretrain.pretrain)
 app.command("embed", epilog=embed.EPILOG)(embed.embed)
 app.command("evaluate", epilog=evaluate.EPILOG)(evaluate.evaluate)
+app.command("search", epilog=search.EPILOG)(search.search)
 app.command("doctor", epilog=doctor.EPILOG)(doctor.doctor)
 app.add_typer(recipe.app, name="recipe")
 
