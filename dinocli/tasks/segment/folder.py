@@ -67,6 +67,12 @@ class Folder:
         if not (resume or force):
             raise UsageError(f"{self.path} is there already; add --resume to go on, --force to replace it")
 
+    def begin(self) -> None:
+        """Make the folder and mark it as ours, before anything that takes long."""
+        if not self.manifest.is_file() and not self.log.is_file():
+            self.path.mkdir(parents=True, exist_ok=True)
+            self.log.touch()
+
     def clear(self) -> None:
         """Make the folder, without what an earlier command of ours left in it."""
         if self.manifest.is_file() or self.log.is_file():

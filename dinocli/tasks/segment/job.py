@@ -31,6 +31,7 @@ class SegmentJob:
         refine: Let masks follow the edges of the image.
         soft: Also write soft maps.
         npy: Write them as float32 `.npy` instead of 16-bit PNG.
+        maps: Also write what else a method has to show: attention heads, false colours.
         overlay: Also write pictures with their masks over them.
         coco: COCO file to write; empty for none.
         polygons: Polygons in it, instead of run lengths.
@@ -65,6 +66,7 @@ class SegmentJob:
     refine: bool = True
     soft: bool = False
     npy: bool = False
+    maps: bool = False
     overlay: bool = False
     coco: str = ""
     polygons: bool = False

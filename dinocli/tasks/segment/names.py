@@ -1,5 +1,6 @@
 """Names of what is written for an image: same folders, same name, another suffix."""
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import PurePosixPath
@@ -23,6 +24,13 @@ def output_stems(names: Sequence[str]) -> list[str]:
             return stems
         for place in kept:
             stems[place] = _whole(names[place])
+
+
+def natural_order(names: Sequence[str]) -> list[int]:
+    """Return the places of names with their numbers counted: `frame2` before `frame10`."""
+    parts = [re.split(r"(\d+)", name) for name in names]
+    keys = [[(int(part), "") if number % 2 else (0, part) for number, part in enumerate(split)] for split in parts]
+    return sorted(range(len(names)), key=lambda place: (keys[place], names[place]))
 
 
 def _whole(name: str) -> str:

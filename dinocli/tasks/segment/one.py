@@ -89,7 +89,7 @@ class Desk:
             write_below(self.folder.soft, stem, suffix, data)
         if self.job.overlay:
             write_below(self.folder.overlays, stem, ".jpg", overlay_jpeg(picture.source_CHW, labels_HW))
-        for word, further in maps.pictures.items():
+        for word, further in maps.pictures.items() if self.job.maps else ():
             write_below(self.folder.maps, f"{stem}.{word}", ".png", map_png(further))
         keep_small(self.folder, stem, picture.source_CHW, labels_HW)
 

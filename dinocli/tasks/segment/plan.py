@@ -1,7 +1,8 @@
 """What is settled before the first image is segmented: the method, fitted on a sample of the folder."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import overload
 
 import numpy as np
 
@@ -56,9 +57,12 @@ class Sample:
     def grids(self, look: Look) -> Sequence[Grid]:
         """Return the grids of the sample, as many as `SAMPLE_BYTES` hold, one at least.
 
-        Raises:
-            DataError: None of the images can be read.
+        Nothing is read before somebody asks for the first of them: some methods never do. Reading raises a `DataError`
+        if none of the images is readable.
         """
+        return _Later(lambda: self._looked_at(look))
+
+    def _looked_at(self, look: Look) -> list[Grid]:
         looker, grids, room = looker_of(self._setting, self._job, look), list[Grid](), SAMPLE_BYTES
         for number, picture in enumerate(looker.pictures(self._images, self._rows, _threads(self._setting)), start=1):
             self._watcher.progress("looking at a sample", number, len(self._rows))
@@ -71,6 +75,30 @@ class Sample:
         if not grids:
             raise DataError(f"none of {len(self._rows)} sampled images in {self._images.root} can be read")
         return grids
+
+
+class _Later(Sequence[Grid]):
+    """A list that is made when it is first looked into."""
+
+    def __init__(self, make: Callable[[], list[Grid]]) -> None:
+        self._make = make
+        self._made: list[Grid] | None = None
+
+    @property
+    def _list(self) -> list[Grid]:
+        if self._made is None:
+            self._made = self._make()
+        return self._made
+
+    def __len__(self) -> int:
+        return len(self._list)
+
+    @overload
+    def __getitem__(self, place: int) -> Grid: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[Grid]: ...
+    def __getitem__(self, place: int | slice) -> Grid | Sequence[Grid]:
+        return self._list[place]
 
 
 def looker_of(setting: Setting, job: SegmentJob, look: Look) -> Looker:

@@ -3,6 +3,7 @@
 import platform
 import time
 from contextlib import closing
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -22,12 +23,14 @@ from dinocli.tasks.segment.folder import Folder, Log
 from dinocli.tasks.segment.gallery import INSIDE, Report, discard_small, write_report
 from dinocli.tasks.segment.job import SegmentJob, SegmentOutcome
 from dinocli.tasks.segment.looking import Picture
-from dinocli.tasks.segment.names import output_stems
+from dinocli.tasks.segment.names import natural_order, output_stems
 from dinocli.tasks.segment.one import Desk, write_classes
 from dinocli.tasks.segment.plan import Chosen, Plan, Sample, fitted_plan
+from dinocli.tasks.segment.propagate import Propagation, first_labels
 from dinocli.tasks.segment.record import Record
 from dinocli.tasks.segment.result import Method
 from dinocli.tasks.segment.truth import Marks, Truth, warn_of_missing
+from dinocli.tasks.segment.video import is_video, unpack
 
 CATEGORIES = {"anomaly": "anomaly", "kmeans": "segment"}
 """What the labels of a method are called; those of all others are objects."""
@@ -50,6 +53,8 @@ def segment(
     """
     watcher, begin, folder = watcher or Watcher(), time.monotonic(), Folder(Path(job.out))
     check_free(folder, job)
+    if is_video(job.inputs):
+        job = _unpacked(job, folder, watcher)
     setting = prepare(_as_embedding(job), watcher, stdin)
     if job.stride:
         setting.backbone.set_step(job.stride)
@@ -60,9 +65,10 @@ def segment(
         return _outcome(folder, about, begin)
     truth = Truth(job.truth) if job.truth else None
     sample = Sample(setting, job, watcher)
-    chosen = Chosen(job.method, method) if method else choose(job, sample)
+    chosen = Chosen(job.method, method) if method else choose(job, setting, sample)
     plan = fitted_plan(setting, job, chosen, sample, watcher)
-    log = Log(folder, request, resume=job.resume and not truth)  # a score of the rest alone would be of no use
+    # The score of a rest is of no use, and a video is followed from its first frame.
+    log = Log(folder, request, resume=job.resume and not truth and not job.propagate)
     desk = Desk(job, folder, setting.images, output_stems(setting.images.names), truth, Marks())
     _pass(plan, setting, desk, log, watcher)
     if truth:
@@ -100,8 +106,8 @@ def _as_embedding(job: SegmentJob) -> EmbedJob:
 
 def _request(job: SegmentJob, setting: Setting) -> dict[str, Any]:
     """Return what determines the masks, as JSON-like data."""
-    own = ("method", "reference", "size", "stride", "tile", "query", "refine", "sample", "seed")
-    files = ("soft", "npy", "overlay", "coco", "polygons", "yolo", "truth")
+    own = ("method", "propagate", "reference", "size", "stride", "tile", "query", "refine", "sample", "seed")
+    files = ("soft", "npy", "maps", "overlay", "coco", "polygons", "yolo", "truth")
     return {
         "model": setting.info.name,
         "weights sha256": setting.info.sha256,
@@ -120,7 +126,8 @@ def _pass(plan: Plan, setting: Setting, desk: Desk, log: Log, watcher: Watcher) 
         watcher.line(f"going on after {len(log.done)} of {total}")
     limit = bad_limit(setting.data.max_bad, total + len(images.bad))
     limit.check([*images.bad, *log.bad])
-    rows = [row for row in range(total) if row not in log.done]
+    order = natural_order(images.names) if desk.job.propagate else range(total)
+    rows = [row for row in order if row not in log.done]
     begin, before = time.monotonic(), len(log.done)
     pictures = plan.looker.pictures(images, rows, thread_count(setting.data.workers))
     with Signals().caught() as signals, closing(pictures):
@@ -213,6 +220,17 @@ def _outcome(folder: Folder, about: dict[str, Any], begin: float) -> SegmentOutc
     )
 
 
-def choose(job: SegmentJob, sample: Sample) -> Chosen:
+def _unpacked(job: SegmentJob, folder: Folder, watcher: Watcher) -> SegmentJob:
+    """Put the frames of a video in its place."""
+    folder.begin()
+    frames = unpack(Path(job.inputs[0]), folder.frames, again=not job.resume, watcher=watcher)
+    return replace(job, inputs=(str(frames),))
+
+
+def choose(job: SegmentJob, setting: Setting, sample: Sample) -> Chosen:
     """Return the method that the user named, or the one that fits what the sample looks like."""
+    if job.propagate:
+        images = setting.images
+        first = images.path(natural_order(images.names)[0])
+        return Chosen("propagate", Propagation(first_labels(Path(job.propagate), Path(first))))
     raise UsageError(f"--method {job.method!r} is not known")

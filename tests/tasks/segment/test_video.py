@@ -1,0 +1,140 @@
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from dinocli.engine.watch import Watcher
+from dinocli.errors import DataError
+from dinocli.tasks.segment import propagate as module
+from dinocli.tasks.segment.names import natural_order
+from dinocli.tasks.segment.propagate import NEIGHBOURS, RADIUS, TEMPERATURE, _Frame, carried, shares
+from dinocli.tasks.segment.run import segment
+from dinocli.tasks.segment.video import unpack
+from tests.tasks.segment.discs import Unlike, disc_job
+
+SIZE = (96, 128)
+
+
+def square(frame: int) -> NDArray[np.bool_]:
+    """Moves to the right by 6 pixels a frame, and down by 2."""
+    mask = np.zeros(SIZE, bool)
+    mask[20 + 2 * frame : 52 + 2 * frame, 16 + 6 * frame : 48 + 6 * frame] = True
+    return mask
+
+
+def frame(number: int) -> NDArray[np.uint8]:
+    random = np.random.default_rng(0)  # the background stands still, the square has its own texture
+    background = random.integers(30, 90, (*SIZE, 3))
+    stripes = 150 + 80 * (np.arange(32)[:, None] // 4 % 2) + random.integers(0, 20, (32, 32))
+    pixels = background.copy()
+    rows, columns = np.nonzero(square(number))
+    pixels[rows, columns] = np.repeat(stripes.reshape(-1, 1), 3, axis=1)
+    return pixels.clip(0, 255).astype(np.uint8)
+
+
+def write_video(path: Path, frames: int) -> Path:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=Fraction(10))
+        stream.height, stream.width = SIZE
+        stream.pix_fmt = "yuv420p"
+        stream.bit_rate = 4_000_000
+        for number in range(frames):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame(number), format="rgb24")))
+        container.mux(stream.encode(None))
+    return path
+
+
+def iou(one: NDArray[Any], other: NDArray[Any]) -> float:
+    return float(((one > 0) & (other > 0)).sum() / ((one > 0) | (other > 0)).sum())
+
+
+def slow_carried(features: NDArray[np.float32], remembered: list[_Frame]) -> NDArray[np.float64]:
+    rows, columns = features.shape[:2]
+    labels = np.zeros((rows, columns, remembered[0].labels_hwK.shape[-1]))
+    for row in range(rows):
+        for column in range(columns):
+            found = [
+                (float(features[row, column] @ old.features_hwD[r, c]), old.labels_hwK[r, c])
+                for old in remembered
+                for r in range(rows)
+                for c in range(columns)
+                if abs(r - row) <= module.RADIUS and abs(c - column) <= module.RADIUS
+            ]
+            best = sorted(found, key=lambda pair: -pair[0])[:NEIGHBOURS]
+            weights = np.exp(np.array([cosine for cosine, _ in best]) / TEMPERATURE)
+            labels[row, column] = sum(w * old for w, (_, old) in zip(weights, best, strict=True)) / weights.sum()
+    return labels
+
+
+@pytest.mark.parametrize("radius", [1, 3, RADIUS])
+def test_labels_are_carried_as_the_slow_loop_does(radius: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "RADIUS", radius)
+    random = np.random.default_rng(0)
+
+    def one() -> _Frame:
+        features = random.standard_normal((7, 9, 5)).astype(np.float32)
+        features /= np.linalg.norm(features, axis=-1, keepdims=True)
+        return _Frame(features, random.dirichlet([1, 1, 1], (7, 9)).astype(np.float32))
+
+    remembered = [one() for _ in range(3)]
+    features = one().features_hwD
+    fast = carried(features, remembered)
+    np.testing.assert_allclose(fast, slow_carried(features, remembered), atol=1e-5)
+    np.testing.assert_allclose(fast.sum(axis=-1), 1, atol=1e-5)
+
+
+def test_shares_of_a_patch_add_up() -> None:
+    labels = np.array([[0, 0, 7, 7], [0, 3, 7, 7]])
+    found = shares(labels, [0, 3, 7], (1, 2))
+    np.testing.assert_allclose(found, np.array([[[0.75, 0.25, 0], [0, 0, 1]]]))
+
+
+def test_a_moving_square_is_followed(tmp_path: Path) -> None:
+    video = write_video(tmp_path / "clip.mp4", 10)
+    Image.fromarray(square(0).astype(np.uint8) * 255).save(tmp_path / "first.png")
+    job = disc_job(video, tmp_path / "out", propagate=str(tmp_path / "first.png"), size=192)
+    outcome = segment(job)
+    assert (outcome.images, outcome.method, outcome.nothing) == (10, "propagate", 0)
+    found = [np.asarray(Image.open(tmp_path / "out" / "masks" / f"{number:06}.png")) for number in range(10)]
+    overlaps = [iou(mask, square(number)) for number, mask in enumerate(found)]
+    assert min(overlaps) > 0.85, overlaps
+    assert iou(found[0], square(9)) < 0.1  # had it stayed where it was
+
+
+def test_a_video_is_a_folder_of_frames(tmp_path: Path) -> None:
+    video = write_video(tmp_path / "clip.mp4", 4)
+    outcome = segment(disc_job(video, tmp_path / "out"), method=Unlike())
+    assert outcome.images == 4
+    shown = [np.asarray(Image.open(tmp_path / "out" / "frames" / "clip" / f"{n:06}.png")) for n in range(4)]
+    assert all(np.abs(pixels.astype(int) - frame(n)).mean() < 25 for n, pixels in enumerate(shown))
+    before = (tmp_path / "out" / "frames" / "clip" / "000002.png").stat().st_mtime_ns
+    again = segment(disc_job(video, tmp_path / "out", resume=True), method=Unlike())
+    assert again.segmented == 4
+    assert (tmp_path / "out" / "frames" / "clip" / "000002.png").stat().st_mtime_ns == before
+
+
+def test_what_is_no_video_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").write_bytes(b"no video")
+    with pytest.raises(DataError, match="cannot be read as a video"):
+        unpack(tmp_path / "a.mp4", tmp_path / "frames", again=False, watcher=Watcher())
+    with pytest.raises(DataError, match="cannot be read as a video"):
+        unpack(tmp_path / "none.mp4", tmp_path / "frames", again=False, watcher=Watcher())
+
+
+def test_a_first_mask_has_to_fit(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    Image.fromarray(frame(0)).save(tmp_path / "in" / "0.png")
+    for pixels, words in ((np.ones((9, 9)), "has 9x9 px, its frame"), (np.zeros(SIZE), "is empty")):
+        Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / "first.png")
+        with pytest.raises(DataError, match=words):
+            segment(disc_job(tmp_path / "in", tmp_path / "out", propagate=str(tmp_path / "first.png")))
+
+
+def test_frames_are_counted_not_spelt() -> None:
+    names = ["./f10.png", "./f2.png", "./f1.png", "./a9b10.png", "./a9b9.png"]
+    assert [names[place] for place in natural_order(names)] == [names[n] for n in (4, 3, 2, 1, 0)]
