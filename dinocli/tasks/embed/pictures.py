@@ -1,5 +1,8 @@
 """Images or their tiles, decoded ahead in threads, in batches whose content depends on nothing but the list.
 
+Where the network computes on the CPU the threads also squash the images, with PIL, which lets go of the interpreter;
+torch would wait for it between two batches. A GPU does it itself, for a whole batch at once. Both are the same bicubic.
+
 Legend: B images or tiles of a batch, C channels, S pixels of the square's side.
 """
 
@@ -11,6 +14,8 @@ from itertools import islice, repeat
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
 from dinocli.augment.resample import normalise, resize_square
@@ -39,7 +44,7 @@ class Piece:
     Args:
         image: Its row in the list.
         box: The tile, or None for a whole image.
-        canvas: (C, h, w), or why there is none.
+        canvas: (C, h, w) as it was read, (C, S, S) float32 in [0, 1] if it is squashed already, or why there is none.
     """
 
     image: int
@@ -55,6 +60,7 @@ class Pictures:
         preprocess: How to read and normalise them.
         tiling: Cut them into tiles.
         threads: Threads that decode.
+        on_cpu: The network computes on the CPU.
         progress: Hears how many images were looked at, where tiles have to be counted first.
     """
 
@@ -64,9 +70,12 @@ class Pictures:
         preprocess: Preprocess,
         tiling: Tiling | None,
         threads: int,
+        *,
+        on_cpu: bool,
         progress: Progress | None = None,
     ) -> None:
         self.images, self.preprocess, self.tiling, self.threads = images, preprocess, tiling, threads
+        self._squash = on_cpu and tiling is None  # tiles of a large image would take many times its memory
         self._reader = Reader(preprocess, CANVAS_PER_SIDE * preprocess.size)
         counts = self._counts(tiling, progress) if tiling else repeat(1, len(images))
         self.starts_N1 = np.concatenate([[0], np.cumsum(np.fromiter(counts, np.int64))])
@@ -103,9 +112,10 @@ class Pictures:
     def _read(self, image: int) -> Canvas | str:
         read = self._reader.full if self.tiling else self._reader.whole
         try:
-            return read(self.images.path(image))
+            canvas = read(self.images.path(image))
         except DataError as error:
             return str(error)
+        return squashed(canvas, self.preprocess.size) if self._squash else canvas
 
     def _count(self, image: int) -> int:
         return int(self.starts_N1[image + 1] - self.starts_N1[image])
@@ -129,6 +139,8 @@ def squares(canvases: list[Canvas], preprocess: Preprocess, device: torch.device
         (B, 3, S, S) float32 on the device.
     """
     side = preprocess.size
+    if canvases[0].dtype == np.float32:
+        return normalise(torch.from_numpy(np.stack(canvases)), preprocess.mean, preprocess.std)
     square_BCSS = torch.empty(len(canvases), canvases[0].shape[0], side, side, device=device)
     shapes: dict[tuple[int, ...], list[int]] = {}
     for place, canvas in enumerate(canvases):
@@ -140,6 +152,14 @@ def squares(canvases: list[Canvas], preprocess: Preprocess, device: torch.device
         sizes_B2 = torch.tensor([[height, width]]).expand(len(places), 2)
         square_BCSS[places] = resize_square(pixels, sizes_B2, side)
     return normalise(square_BCSS, preprocess.mean, preprocess.std)
+
+
+def squashed(canvas: Canvas, side: int) -> NDArray[np.float32]:
+    """Do to one canvas what `resize_square` does, by PIL, in float32 and so without its 8-bit rounding."""
+    planes = [Image.fromarray(plane.astype(np.float32)) for plane in canvas]
+    square = np.stack([np.asarray(plane.resize((side, side), Image.Resampling.BICUBIC)) for plane in planes])
+    square *= np.float32(1 / np.iinfo(canvas.dtype).max)
+    return np.clip(square, 0, 1, out=square)
 
 
 def tile_boxes(height: int, width: int, tiling: Tiling) -> list[Box]:

@@ -20,7 +20,8 @@ def look_at(setting: Setting, job: EmbedJob, watcher: Watcher) -> Pictures:
         setting.preprocess,
         parse_tiling(job.tile) if job.tile else None,
         thread_count(setting.data.workers),
-        lambda done, total: watcher.progress("counting tiles", done, total),
+        on_cpu=setting.device.type == "cpu",
+        progress=lambda done, total: watcher.progress("counting tiles", done, total),
     )
     watcher.line(
         f"{len(pictures)} rows of {'x'.join(map(str, setting.shape))} {job.dtype}: "

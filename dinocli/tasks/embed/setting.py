@@ -91,6 +91,7 @@ def prepare(job: EmbedJob, watcher: Watcher, stdin: BinaryIO | None) -> Setting:
     preprocess = _preprocess(job, data, images, info, stored, watcher)
     precision = feature_precision(device, job.precision)
     backbone = backbone.to(device).eval()
+    backbone.freeze_batch_norm()  # convolutions then do its work: a sixth less of a convnet's time
     shape = _row_shape(backbone, job, preprocess.size, device)
     shard = parse_shard(job.shard)
     own = replace(images, names=images.names[shard.slice(len(images))]) if shard else images

@@ -1,0 +1,147 @@
+"""How fast `dinocli embed` is, side by side in one process: ours and others in turns, medians and their ratios.
+
+    python benchmarks/embed.py IMAGES --weights PATH --model tf_efficientnet_lite0
+
+`bare` is the same backbone on ready tensors, in the same type: nothing to read, nothing to write. `plain` is the script
+that people write: timm, PIL, torchvision's transforms, torch's DataLoader with a process a core, float32.
+"""
+
+import argparse
+import os
+import statistics
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset
+from torchvision import transforms
+
+from dinocli.data.parallel import thread_count
+from dinocli.engine.watch import Watcher
+from dinocli.models.backbone import Backbone
+from dinocli.models.features import extract_each
+from dinocli.models.weights import load_backbone
+from dinocli.tasks.embed.job import EmbedJob
+from dinocli.tasks.embed.part import Part
+from dinocli.tasks.embed.pictures import Pictures
+from dinocli.tasks.embed.setting import Setting, prepare
+from dinocli.tasks.embed.stream import stream
+
+READY = 4
+"""Batches that the bare loop takes in turns: more would only cost memory."""
+
+
+class Files(Dataset[Any]):
+    """Images as a plain script reads them."""
+
+    def __init__(self, paths: list[str], setting: Setting) -> None:
+        about = setting.preprocess
+        self.paths = paths
+        self.transform = transforms.Compose(
+            [
+                transforms.Resize((about.size, about.size), transforms.InterpolationMode.BICUBIC),
+                transforms.ToTensor(),
+                transforms.Normalize(about.mean, about.std),
+            ]
+        )
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, place: int) -> Any:
+        return self.transform(Image.open(self.paths[place]).convert("RGB"))
+
+
+def ours(setting: Setting, job: EmbedJob) -> None:
+    """Read, compute and write all images, without loading the weights."""
+    threads, on_cpu = thread_count(setting.data.workers), setting.device.type == "cpu"
+    pictures = Pictures(setting.images, setting.preprocess, None, threads, on_cpu=on_cpu)
+    part = Part(Path(job.out), {}, setting.shape, job.dtype, resume=False)
+    stream(setting, pictures, part, job, Watcher())
+    part.finish()
+    part.close()
+    part.remove()
+
+
+def bare(setting: Setting, backbone: Backbone, batch_size: int) -> None:
+    """Compute as many images, ready in memory."""
+    side, count = setting.preprocess.size, len(setting.images)
+    ready = [torch.randn(batch_size, 3, side, side, device=setting.device) for _ in range(READY)]
+    batches: Iterable[torch.Tensor] = (
+        ready[number % READY][: count - start] for number, start in enumerate(range(0, count, batch_size))
+    )
+    for _ in extract_each(backbone, batches, autocast=setting.autocast):
+        pass
+
+
+def plain(setting: Setting, model: Any, batch_size: int, workers: int) -> None:
+    """Do the same as `ours` with what everybody has."""
+    paths = [setting.images.path(number) for number in range(len(setting.images))]
+    loader = DataLoader(
+        Files(paths, setting), batch_size, num_workers=workers, pin_memory=setting.device.type == "cuda"
+    )
+    found = []
+    with torch.inference_mode():
+        for batch in loader:
+            found.append(model(batch.to(setting.device, non_blocking=True)).cpu())
+    torch.cat(found)
+
+
+def seconds(work: Callable[[], None]) -> float:
+    """Time one call."""
+    begin = time.perf_counter()
+    work()
+    return time.perf_counter() - begin
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("images", help="folder")
+    parser.add_argument("--weights", default="none")
+    parser.add_argument("--model", default="tf_efficientnet_lite0")
+    parser.add_argument("--count", type=int, default=1024, help="images a round")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--out", type=Path, default=Path("bench-feats.npy"), help="written and removed")
+    asked = parser.parse_args()
+    listed = [str(path) for path in sorted(Path(asked.images).rglob("*.*g"))[: asked.count]]
+    job = EmbedJob(
+        tuple(listed), str(asked.out), asked.weights, asked.model, batch_size=asked.batch_size, device=asked.device
+    )
+    setting = prepare(job, Watcher(), None)
+    backbone, _, _ = load_backbone(asked.weights, asked.model)
+    model = timm.create_model(setting.info.name, num_classes=0)
+    model.load_state_dict(backbone.model.state_dict())
+    for module in (backbone, model):
+        module.to(setting.device).eval()
+    cores = len(os.sched_getaffinity(0))
+    works: dict[str, Callable[[], None]] = {
+        "ours": lambda: ours(setting, job),
+        "bare": lambda: bare(setting, backbone, asked.batch_size),
+        "plain": lambda: plain(setting, model, asked.batch_size, cores),
+    }
+    times: dict[str, list[float]] = {name: [] for name in works}
+    for number in range(asked.rounds + 1):
+        for name, work in works.items():
+            took = seconds(work)
+            if number:  # the first round warms up
+                times[name].append(took)
+    print(f"{len(listed)} images, {setting.preprocess.size} px, {setting.precision} on {setting.device}, {cores} cores")
+    for name, spent in times.items():
+        print(
+            f"{name:6} {len(listed) / statistics.median(spent):8.1f} images/s   {min(spent):.2f} to {max(spent):.2f} s"
+        )
+    for other in ("bare", "plain"):
+        ratios = [b / a for a, b in zip(times["ours"], times[other], strict=True)]
+        print(f"ours against {other}: {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
+    asked.out.unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    main()
