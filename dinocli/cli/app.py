@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from dinocli import __version__
-from dinocli.cli import doctor, embed, evaluate, pretrain, recipe, search
+from dinocli.cli import cluster, doctor, embed, evaluate, pretrain, recipe, search
 from dinocli.errors import (
     DataError,
     DinocliError,
@@ -120,6 +120,7 @@ app.command("pretrain", epilog=pretrain.EPILOG)(pretrain.pretrain)
 app.command("embed", epilog=embed.EPILOG)(embed.embed)
 app.command("evaluate", epilog=evaluate.EPILOG)(evaluate.evaluate)
 app.command("search", epilog=search.EPILOG)(search.search)
+app.command("cluster", epilog=cluster.EPILOG)(cluster.cluster)
 app.command("doctor", epilog=doctor.EPILOG)(doctor.doctor)
 app.add_typer(recipe.app, name="recipe")
 

@@ -1,0 +1,120 @@
+"""`dinocli cluster`: parse, one library call, present."""
+
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from dinocli.cli import options as opt
+
+EPILOG = (
+    "Example: dinocli cluster feats.npy -k auto --report report.html  |  "
+    "dinocli cluster ./images --weights runs/mine -k 8 --link-dir groups  |  "
+    "dinocli cluster feats.npy --select 200 --labels folder --json | jq .agreement"
+)
+GROUPS = "Groups"
+
+
+def _option(*names: str, panel: str, help: str, **more: Any) -> Any:
+    return typer.Option(*names, help=help, rich_help_panel=panel, **more)
+
+
+Inputs = Annotated[
+    list[str] | None,
+    typer.Argument(
+        help="One feature file of `embed`, or images: folders, files, globs, @list.txt, - for paths on stdin.",
+        show_default="the newest feature file",
+        metavar="FEATS|IMAGES...",
+    ),
+]
+Method = Annotated[str, _option("--method", "-m", panel=GROUPS, help="kmeans, hdbscan or agglomerative.")]
+K = Annotated[
+    str, _option("-k", "--clusters", panel=GROUPS, help="Number of groups; auto looks for it, and says if it is clear.")
+]
+Pca = Annotated[int, _option("--pca", panel=GROUPS, min=0, help="Directions to keep; 0 all, hdbscan 50.")]
+Whiten = Annotated[bool, _option("--whiten", panel=GROUPS, help="Give those directions the same variance.")]
+MinSize = Annotated[int, _option("--min-size", panel=GROUPS, min=0, help="Images of smaller groups are in none.")]
+Duplicates = Annotated[
+    float,
+    _option("--duplicates", panel=GROUPS, help="Cosine of images that are nearly the same; 0 looks for none."),
+]
+Select = Annotated[
+    int, _option("--select", panel=GROUPS, min=0, help="Choose so many images that cover all, into selected.txt.")
+]
+Labels = Annotated[
+    str, _option("--labels", panel=opt.INPUT, help="`folder` or a CSV with a path column: compared with the groups.")
+]
+Out = Annotated[str, _option("--out", "-o", panel=opt.OUTPUT, help="Table of all images, CSV.")]
+Report = Annotated[
+    str, _option("--report", panel=opt.OUTPUT, help="The page; none for no page.", show_default="report.html beside it")
+]
+Map = Annotated[str, _option("--map", panel=opt.OUTPUT, help="Of the page: pca, tsne (to 20,000 images) or umap.")]
+Sheet = Annotated[str, _option("--sheet", panel=opt.OUTPUT, help="PNG with typical and border images of each group.")]
+LinkDir = Annotated[str, _option("--link-dir", panel=opt.OUTPUT, help="Folder for links, one folder a group.")]
+Copy = Annotated[bool, _option("--copy", panel=opt.OUTPUT, help="Copies instead of links.")]
+
+
+def cluster(
+    inputs: Inputs = None,
+    null: opt.Null = False,
+    labels: Labels = "",
+    weights: opt.Weights = None,
+    model: opt.Model = None,
+    method: Method = "kmeans",
+    k: K = "auto",
+    pca: Pca = 0,
+    whiten: Whiten = False,
+    min_size: MinSize = 0,
+    duplicates: Duplicates = 0.99,
+    select: Select = 0,
+    seed: opt.Seed = None,
+    out: Out = "clusters.csv",
+    report: Report = "",
+    map_: Map = "pca",
+    sheet: Sheet = "",
+    link_dir: LinkDir = "",
+    copy: Copy = False,
+    device: opt.Device = "auto",
+    force: opt.Force = False,
+    json: opt.Json = False,
+    quiet: opt.Quiet = False,
+    verbose: opt.Verbose = False,
+    debug: opt.Debug = False,
+) -> None:
+    """Group images without a label, and show the groups on a page.
+
+    Also finds near-duplicates and odd images. The path of the table of all images is printed on stdout.
+    """
+    if k != "auto" and not (k.isdecimal() and int(k)):
+        raise typer.BadParameter(f"{k!r}: give a number of groups, or auto", param_hint="-k")
+    from dinocli.cli.render import Terminal
+    from dinocli.cli.show_cluster import show_clusters
+    from dinocli.tasks.cluster import ClusterJob
+    from dinocli.tasks.cluster import cluster as run
+
+    job = ClusterJob(
+        inputs=tuple(inputs or ()),
+        out=out,
+        method=method,  # type: ignore[arg-type]
+        k=0 if k == "auto" else int(k),
+        pca=pca,
+        whiten=whiten,
+        min_size=min_size,
+        duplicates=duplicates,
+        select=select,
+        map=map_,  # type: ignore[arg-type]
+        report=report,
+        sheet=sheet,
+        link_dir=link_dir,
+        copy=copy,
+        labels=labels,
+        weights=weights or "",
+        model=model or "",
+        device=device,
+        null=null,
+        seed=seed or 0,
+        force=force,
+    )
+    with Terminal(quiet=quiet, verbose=verbose) as terminal:
+        outcome = run(job, terminal, sys.stdin.buffer)
+    show_clusters(terminal, outcome, as_json=json)

@@ -1,0 +1,6 @@
+"""Features in, groups out: the library call behind `dinocli cluster`."""
+
+from dinocli.tasks.cluster.job import ClusterJob, ClusterOutcome
+from dinocli.tasks.cluster.run import cluster
+
+__all__ = ["ClusterJob", "ClusterOutcome", "cluster"]

@@ -1,0 +1,71 @@
+"""From features to groups: the number of groups, the method, the smallest size."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from dinocli.engine.watch import Watcher
+from dinocli.errors import UsageError
+from dinocli.quality.auto_k import KScore, choose_k
+from dinocli.quality.density import agglomerative, hdbscan
+from dinocli.quality.grouping import NONE, Grouping, group_by_centres, group_by_labels
+from dinocli.quality.kmeans import spherical_kmeans
+from dinocli.quality.rows import UnitRows, fit_projection
+from dinocli.tasks.cluster.job import AUTO, ClusterJob
+
+
+class Found(NamedTuple):
+    """Groups, and how their number came about.
+
+    Args:
+        grouping: The groups.
+        clear: Whether the data show groups; None where nobody asked.
+        reason: Of their number.
+        curve: Of `-k auto`.
+    """
+
+    grouping: Grouping
+    clear: bool | None
+    reason: str
+    curve: list[KScore]
+
+
+def find_groups(rows: UnitRows, job: ClusterJob, watcher: Watcher) -> Found:
+    """Group the rows as the job says.
+
+    Raises:
+        UsageError: More groups than images, or too many images for the method.
+    """
+    if job.k > len(rows):
+        raise UsageError(f"-k {job.k} asks for more groups than the {len(rows)} images that there are")
+    if job.width:
+        rows = UnitRows(
+            rows.features_ND, fit_projection(rows, job.width, whiten=job.whiten, seed=job.seed), rows.threads
+        )
+    if job.method == "hdbscan":
+        least = job.least(len(rows))
+        grouping = group_by_labels(rows, hdbscan(rows, min_size=least, seed=job.seed))
+        count = len(grouping.sizes_K)
+        return Found(grouping, count > 0, f"{count} dense groups of at least {least} images", [])
+    if job.k == AUTO:
+        watcher.line(f"looking for the number of groups in {min(len(rows), 2000)} images")
+        choice = choose_k(rows, seed=job.seed)
+        (watcher.line if choice.clear else watcher.warn)(choice.reason)
+        return Found(_grouped(rows, choice.k, job), choice.clear, choice.reason, choice.curve)
+    return Found(_grouped(rows, job.k, job), None, f"k = {job.k} was asked for", [])
+
+
+def _grouped(rows: UnitRows, k: int, job: ClusterJob) -> Grouping:
+    if job.method == "agglomerative":
+        found = group_by_labels(rows, agglomerative(rows, k))
+    else:
+        found = group_by_centres(rows, spherical_kmeans(rows, k, seed=job.seed).centres_KD)
+    return _without_small(rows, found, job.least(len(rows)))
+
+
+def _without_small(rows: UnitRows, found: Grouping, least: int) -> Grouping:
+    """Dissolve groups that are too small: their images are in no group."""
+    if not found.sizes_K or min(found.sizes_K) >= least:
+        return found
+    small_N = np.array(found.sizes_K)[found.label_N] < least
+    return group_by_labels(rows, np.where(small_N, NONE, found.label_N))
