@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from dinocli import __version__
-from dinocli.cli import cluster, doctor, embed, evaluate, pretrain, recipe, search
+from dinocli.cli import cluster, doctor, embed, evaluate, recipe, search, training
 from dinocli.errors import (
     DataError,
     DinocliError,
@@ -116,7 +116,8 @@ def _dinocli(
     """Continue DINO training on your own images: no labels, no telemetry, works offline."""
 
 
-app.command("pretrain", epilog=pretrain.EPILOG)(pretrain.pretrain)
+for name, way in training.WAYS.items():
+    app.command(name, help=way.help, epilog=way.epilog)(training.training)
 app.command("embed", epilog=embed.EPILOG)(embed.embed)
 app.command("evaluate", epilog=evaluate.EPILOG)(evaluate.evaluate)
 app.command("search", epilog=search.EPILOG)(search.search)

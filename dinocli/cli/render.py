@@ -112,13 +112,16 @@ def show_outcome(terminal: Terminal, outcome: "Outcome | None", *, as_json: bool
     """Show how a run ended: tables and verdict on stderr, the run's folder on stdout."""
     if outcome is None:
         return
+    step = f"step {outcome.best_step}" + (f" x {outcome.share:g}" if outcome.share < 1 else "")
     for title, lines in (("Without labels", outcome.lines), ("With your labels", outcome.labelled)):
         if lines:
             rows = [[x.name, f"{x.start:.4g}", f"{x.adapted:.4g}", f"{x.adapted - x.start:+.3g}"] for x in lines]
-            terminal.table(title, ["", "start", f"step {outcome.best_step}", "change"], rows)
+            terminal.table(title, ["", "start", step, "change"], rows)
     kept = {"adapted": "the adapted weights", "start": "the original weights"}[outcome.verdict.keep]
     terminal.line(f"{outcome.verdict.outcome.capitalize()}: {outcome.verdict.reason}")
     terminal.line(f"Keep {kept}: {outcome.folder / 'backbone'}. Report: {outcome.folder / 'report.html'}")
+    for advice in outcome.advice:
+        terminal.line(f"Try next: {advice}")
     if as_json:
         print_json(outcome.to_dict())
     else:

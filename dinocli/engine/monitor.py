@@ -103,7 +103,7 @@ class Monitor:
     def add_look(self, look: Look) -> None:
         """Take a look at the probe set; two bad ones in a row are a collapse."""
         self.looks.append(look)
-        self._write([{"step": look.step, "probe": vars(look.scores)}])
+        self._write([{"step": look.step, "probe": {**vars(look.scores), "chosen": look.score}}])
         if look.step < self.armed_at or len(self.looks) < 3:
             return
         start, *_, before, last = self.looks
@@ -116,6 +116,17 @@ class Monitor:
                     f"the features collapsed: {name} fell from {getattr(start.scores, name):.3g} "
                     f"to {getattr(last.scores, name):.3g}"
                 )
+
+    @property
+    def best(self) -> Look | None:
+        """The look with the highest score since the backbone may have learnt; the latest of equals."""
+        return best_of(self.looks)
+
+    def stalled(self, patience: int) -> bool:
+        """Say whether no look got better for so many steps, counted from when the guard was armed."""
+        if not self.looks or self.best is None:
+            return False
+        return self.looks[-1].step - max(self.best.step, self.armed_at) >= patience
 
     @property
     def last_step(self) -> int:
@@ -185,6 +196,12 @@ class Monitor:
                 for key, value in _flat(row).items():
                     self._events.add_scalar(key, value, row["step"])
             self._events.flush()
+
+
+def best_of(looks: Sequence[Look]) -> Look | None:
+    """Return the adapted look with the highest score, the latest of equals; the first look is the start."""
+    finite = [look for look in reversed(looks[1:]) if look.scores.finite]
+    return max(finite, key=lambda look: look.score, default=None)
 
 
 ADVICE = {

@@ -18,9 +18,12 @@ from dinocli.config.preprocess import Preprocess
 from dinocli.data.loader import Loader
 from dinocli.models.backbone import Backbone
 from dinocli.models.features import extract
+from dinocli.quality.choice import Choice
 from dinocli.quality.verdict import Scores, measure
 
 PROBE_BATCH = 64
+DRAWS_APART = 2
+"""There are two probes: one draws 0, 2, 4 and so on, the other 1, 3, 5."""
 
 
 @dataclass(frozen=True)
@@ -30,21 +33,26 @@ class Look:
     Args:
         step: Steps done.
         scores: The label-free scores.
-        ranks_N: Reciprocal rank of each probe image, to compare two looks image by image.
+        values_U: The score that chooses, of each probe image or group of them, to compare two looks pair by pair.
     """
 
     step: int
     scores: Scores
-    ranks_N: NDArray[np.float64]
+    values_U: NDArray[np.float64]
+
+    @property
+    def score(self) -> float:
+        """The score that chooses; higher is better, and not a number where the features are not finite."""
+        return float(self.values_U.mean())
 
     def to_dict(self) -> dict[str, object]:
         """Return JSON-like data for a checkpoint."""
-        return {"step": self.step, "scores": vars(self.scores).copy(), "ranks": self.ranks_N.tolist()}
+        return {"step": self.step, "scores": vars(self.scores).copy(), "values": self.values_U.tolist()}
 
     @classmethod
     def from_dict(cls, data: dict[str, object]) -> "Look":
         """Build a look from `to_dict` data."""
-        return cls(int(data["step"]), Scores(**data["scores"]), np.array(data["ranks"]))  # type: ignore[arg-type,call-overload]
+        return cls(int(data["step"]), Scores(**data["scores"]), np.array(data["values"]))  # type: ignore[arg-type,call-overload]
 
 
 class Probe:
@@ -54,8 +62,9 @@ class Probe:
         loader: Gives the images.
         indices: Which images, by their place in the store.
         views: One view of the run's own augmentation at the size of evaluation: the query.
-        draw: Number of the views' random draw; another number gives other views.
+        draw: Number of the views' first random draw; another number gives other views.
         preprocess: Size and normalisation.
+        choice: The score that chooses.
     """
 
     def __init__(
@@ -65,19 +74,20 @@ class Probe:
         views: MultiCrop,
         draw: int,
         preprocess: Preprocess,
+        choice: Choice,
     ) -> None:
         self.loader, self.indices, self.views, self.draw = loader, indices, views, draw
-        self.preprocess = preprocess
+        self.preprocess, self.choice = preprocess, choice
         self._start_ND: NDArray[np.float32] | None = None
 
     def look(self, backbone: Backbone, step: int) -> Look:
         """Measure a backbone; the first one measured is the start that all are compared with."""
         clean_ND, _ = self.features(backbone, self.indices)
-        augmented_ND = self._extract(backbone, self._augmented())
+        draws = [self.draw + DRAWS_APART * number for number in range(self.choice.views)]
+        views_QND = np.stack([self._extract(backbone, self._augmented(draw)) for draw in draws])
         if self._start_ND is None:
             self._start_ND = clean_ND
-        scores, ranks_N = measure(clean_ND, augmented_ND, self._start_ND)
-        return Look(step, scores, ranks_N)
+        return Look(step, *measure(clean_ND, views_QND, self._start_ND, self.choice))
 
     def features(self, backbone: Backbone, indices: Sequence[int]) -> tuple[NDArray[np.float32], list[int]]:
         """Return the features of whole images, squashed to the square of evaluation.
@@ -99,12 +109,12 @@ class Probe:
             square_BCSS = resize_square(pixels_BCHW, batch.sizes_B2, self.preprocess.size)
             yield normalise(square_BCSS, self.preprocess.mean, self.preprocess.std)
 
-    def _augmented(self) -> Iterator[Tensor]:
+    def _augmented(self, draw: int) -> Iterator[Tensor]:
         for batch in self.loader.whole(self.indices, PROBE_BATCH):
             (views_B3SS,) = self.views(
                 batch.pixels_BCHW,
                 batch.sizes_B2,
-                step=self.draw,
+                step=draw,
                 start=batch.start,
                 global_batch=len(self.indices),
             )

@@ -11,7 +11,7 @@ from dinocli.data.loader import Loader
 from dinocli.engine.build import set_stage
 from dinocli.engine.checkpoint import Keeper
 from dinocli.engine.distributed import any_rank, from_main
-from dinocli.engine.monitor import Monitor, Row, Timing, advice
+from dinocli.engine.monitor import Monitor, Row, Timing, advice, best_of
 from dinocli.engine.probe import Look, Probe
 from dinocli.engine.step import Learner, train_step
 from dinocli.engine.watch import Watcher
@@ -28,6 +28,7 @@ class RunResult:
         rows: Figures of every step.
         looks: Looks at the probe set; the first is the start.
         trouble: Why the guard stopped the run, or empty.
+        early: The run ended before its last step because no look got better for long.
     """
 
     steps: int
@@ -35,12 +36,12 @@ class RunResult:
     rows: list[Row]
     looks: list[Look]
     trouble: str
+    early: bool = False
 
     @property
-    def best(self) -> Look:
-        """The adapted look with the highest mean reciprocal rank; the latest of equals."""
-        finite = [look for look in reversed(self.looks[1:]) if look.scores.finite]
-        return max(finite, key=lambda look: look.scores.retrieval_mrr)
+    def best(self) -> Look | None:
+        """The adapted look with the highest score; None where no look was finite, or none was taken."""
+        return best_of(self.looks)
 
 
 class Signals:
@@ -81,8 +82,9 @@ def run(
     look_every: int,
     log_every: int,
     guard_stops: bool,
+    patience: int,
 ) -> RunResult:
-    """Train from step `first` to the plan's end, a collapse or a signal.
+    """Train from step `first` to the plan's end, a collapse, a long time without a better look, or a signal.
 
     Args:
         learner: What is trained, restored if `first` is not 0.
@@ -96,13 +98,15 @@ def run(
         look_every: Steps between two looks.
         log_every: Steps between two reads of the device.
         guard_stops: A collapse ends the run; otherwise it only warns.
+        patience: Steps without a better look after which the run ends.
 
     Raises:
         Interrupted: After a signal and a checkpoint.
     """
     steps = learner.plan.steps
     begin = time.monotonic() - seconds
-    with Signals().caught() as signals, contextlib.closing(loader.steps(first, steps)) as batches:
+    last = first if monitor.stalled(patience) else steps  # a run that had ended, and was killed before it was judged
+    with Signals().caught() as signals, contextlib.closing(loader.steps(first, last)) as batches:
         asked = time.monotonic()
         for step, slices in enumerate(batches, first):
             now, got = learner.plan.at(step), time.monotonic()
@@ -130,17 +134,19 @@ def run(
             if save_due:
                 keeper.save(learner, monitor, done, time.monotonic() - begin)
                 asked = time.monotonic()
+            if look_due and monitor.stalled(patience):
+                break
             if stopping:
                 raise Interrupted(f"stopped by a signal after step {done} of {steps}; saved", signals.number or 15)
-    return RunResult(monitor.last_step, time.monotonic() - begin, monitor.rows, monitor.looks, monitor.trouble)
+    early = not monitor.trouble and monitor.last_step < steps
+    return RunResult(monitor.last_step, time.monotonic() - begin, monitor.rows, monitor.looks, monitor.trouble, early)
 
 
 def _look(learner: Learner, probe: Probe, monitor: Monitor, keeper: Keeper, step: int) -> None:
     """Measure the teacher in the main process and let all know, so that all decide the same."""
     look = from_main(lambda: probe.look(learner.teacher.backbone, step))
-    adapted = [other.scores.retrieval_mrr for other in monitor.looks[1:] if other.scores.finite]
     monitor.add_look(look)
-    if look.scores.finite and look.scores.retrieval_mrr >= max(adapted, default=0.0):
+    if monitor.best is look:
         keeper.save_best(learner, step)
 
 

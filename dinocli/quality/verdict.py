@@ -1,6 +1,6 @@
 """Did the training help, and which weights to keep: measure both ends of a run, then judge, in one sentence.
 
-Shapes: N probe images, D width.
+Shapes: N probe images, D width, Q views of each image, U units of the score that chooses: images, or groups of them.
 """
 
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from dinocli.quality.choice import Choice
 from dinocli.quality.compare import Difference, paired_bootstrap
 from dinocli.quality.scores import alpha_req, augmentation_retrieval, feature_std, linear_cka, rankme
 
@@ -58,7 +59,10 @@ class Verdict:
 
 
 def measure(
-    features_ND: NDArray[np.floating], augmented_ND: NDArray[np.floating], start_ND: NDArray[np.floating]
+    features_ND: NDArray[np.floating],
+    views_QND: NDArray[np.floating],
+    start_ND: NDArray[np.floating],
+    choice: Choice,
 ) -> tuple[Scores, NDArray[np.float64]]:
     """Compute all scores of one network on the probe images.
 
@@ -66,17 +70,19 @@ def measure(
 
     Args:
         features_ND: Features of the clean images.
-        augmented_ND: Features of one augmented view of each, same order; the same views for every network of a run.
+        views_QND: Features of augmented views of each, same order; the same views for every network of a run. At least
+            as many as the choice needs.
         start_ND: Features of the clean images by the network that the run began with.
+        choice: The score that chooses.
 
     Returns:
-        The scores, and the reciprocal rank of each image, shape (N,), which `judge` pairs with those of the other
-        network.
+        The scores, and the values of the one that chooses, shape (U,), one for each image or group, which `judge` pairs
+        with those of the other network.
     """
-    if not (np.isfinite(features_ND).all() and np.isfinite(augmented_ND).all()):
+    if not (np.isfinite(features_ND).all() and np.isfinite(views_QND).all()):
         nan = float("nan")
-        return Scores(nan, nan, nan, nan, nan, nan, finite=False), np.zeros(len(features_ND))
-    retrieval = augmentation_retrieval(features_ND, augmented_ND)
+        return Scores(nan, nan, nan, nan, nan, nan, finite=False), np.full(len(features_ND), nan)
+    retrieval = augmentation_retrieval(features_ND, views_QND[0])
     scores = Scores(
         feature_std=feature_std(features_ND),
         rankme=rankme(features_ND),
@@ -86,16 +92,18 @@ def measure(
         cka_to_start=linear_cka(features_ND, start_ND),
         finite=True,
     )
-    return scores, retrieval.reciprocal_rank_N
+    return scores, choice.values(features_ND, views_QND)
 
 
-def judge(start: Scores, end: Scores, start_rr_N: NDArray[np.float64], end_rr_N: NDArray[np.float64]) -> Verdict:
+def judge(
+    start: Scores, end: Scores, start_U: NDArray[np.float64], end_U: NDArray[np.float64], choice: Choice
+) -> Verdict:
     """Say whether the adapted weights are better than the start, and which to keep.
 
-    Worse: features are not finite, spread or rank fell below half of the start, or augmented views find their own image
-    clearly less often. Better: clearly more often, and none of these. Otherwise no different, and the start is kept:
-    weights that were tested by many beat new ones that show no gain. "Clearly" means that the 95 % interval of the
-    paired difference excludes 0.
+    Worse: features are not finite, spread or rank fell below half of the start, or the score that chooses is clearly
+    lower. Better: clearly higher, and none of these. Otherwise no different, and the start is kept: weights that were
+    tested by many beat new ones that show no gain. "Clearly" means that the 95 % interval of the paired difference
+    excludes 0.
 
     The known weakness: finding an image by its augmented view rewards invariance to the very changes that the training
     asks for. A run can learn to ignore a defect together with the noise around it, and score better. Where labels
@@ -104,24 +112,25 @@ def judge(start: Scores, end: Scores, start_rr_N: NDArray[np.float64], end_rr_N:
     Args:
         start: Scores of the weights that the run began with.
         end: Scores of the adapted weights, on the same images and views.
-        start_rr_N: Reciprocal ranks by the start, from `measure`.
-        end_rr_N: Reciprocal ranks by the adapted weights, the same images in the same order.
+        start_U: Values of the score that chooses by the start, from `measure`.
+        end_U: Those by the adapted weights, the same images in the same order.
+        choice: That score.
 
     Returns:
         Outcome, weights to keep and the reason.
     """
     if collapse := _collapse(start, end):
         return Verdict("worse", "start", collapse)
-    if len(start_rr_N) < _FEWEST_PAIRS:
-        few = f"{len(start_rr_N)} probe images are too few to tell a difference from luck ({_FEWEST_PAIRS} are needed)."
+    if len(start_U) < _FEWEST_PAIRS:
+        few = f"{len(start_U)} probe images are too few to tell a difference from luck ({_FEWEST_PAIRS} are needed)."
         return Verdict("no different", "start", few)
-    change = paired_bootstrap(start_rr_N, end_rr_N)
-    numbers = _numbers(start, end, change)
+    change = paired_bootstrap(start_U, end_U)
+    numbers = _numbers(start, end, start_U, end_U, change, choice)
     if change.high < 0:
-        return Verdict("worse", "start", f"Augmented views find their own image less often than before: {numbers}.")
+        return Verdict("worse", "start", f"{choice.down}: {numbers}.")
     if change.low > 0:
-        return Verdict("better", "adapted", f"Augmented views find their own image more often than before: {numbers}.")
-    return Verdict("no different", "start", f"Augmented views find their own image as often as before: {numbers}.")
+        return Verdict("better", "adapted", f"{choice.up}: {numbers}.")
+    return Verdict("no different", "start", f"{choice.same}: {numbers}.")
 
 
 def _collapse(start: Scores, end: Scores) -> str:
@@ -139,9 +148,16 @@ def _collapse(start: Scores, end: Scores) -> str:
     return ""
 
 
-def _numbers(start: Scores, end: Scores, change: Difference) -> str:
+def _numbers(
+    start: Scores,
+    end: Scores,
+    start_U: NDArray[np.float64],
+    end_U: NDArray[np.float64],
+    change: Difference,
+    choice: Choice,
+) -> str:
     return (
-        f"mean reciprocal rank from {start.retrieval_mrr:.3f} to {end.retrieval_mrr:.3f} "
+        f"{choice.label} from {start_U.mean():.3f} to {end_U.mean():.3f} "
         f"({change.mean:+.3f}, 95 % interval {change.low:+.3f} to {change.high:+.3f}), "
         f"feature std from {start.feature_std:.3f} to {end.feature_std:.3f}, "
         f"RankMe from {start.rankme:.1f} to {end.rankme:.1f}"

@@ -1,6 +1,7 @@
 """The end of a run: which weights to keep, the table of start against adapted, and the report page."""
 
 import copy
+import math
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,9 +14,12 @@ from dinocli.engine.probe import Look, Probe
 from dinocli.engine.train import RunResult
 from dinocli.engine.watch import Watcher
 from dinocli.models.backbone import Backbone
+from dinocli.models.blend import blended
 from dinocli.models.weights import save_backbone
+from dinocli.quality.choice import Choice
 from dinocli.quality.neighbours import accuracy, knn_classify, macro_f1
 from dinocli.quality.verdict import Verdict, judge
+from dinocli.tasks.advice import next_steps
 from dinocli.tasks.ground import Ground, Job
 from dinocli.tasks.labels import Labels
 from dinocli.tasks.run_folder import RunFolder
@@ -44,6 +48,9 @@ class Outcome:
         lines: Label-free scores of start and adapted weights.
         labelled: Scores by the user's labels; empty without labels.
         best_step: Step of the adapted weights.
+        share: How far they lie from the start towards that step: 1 for all the way.
+        blends: Every share that was tried, with the score that chose; 0 is the start.
+        advice: What to try next where the run did not help.
         steps: Steps done.
         seconds: Of the whole command.
         images: Readable images.
@@ -55,6 +62,9 @@ class Outcome:
     lines: list[Line]
     labelled: list[Line]
     best_step: int
+    share: float
+    blends: list[tuple[float, float]]
+    advice: list[str]
     steps: int
     seconds: float
     images: int
@@ -68,7 +78,8 @@ class Outcome:
             "verdict": asdict(self.verdict),
             "scores": [asdict(line) for line in self.lines],
             "labelled": [asdict(line) for line in self.labelled],
-            **{key: getattr(self, key) for key in ("best_step", "steps", "images", "bad")},
+            "blends": [{"share": share, "score": score} for share, score in self.blends],
+            **{key: getattr(self, key) for key in ("best_step", "share", "advice", "steps", "images", "bad")},
             "seconds": round(self.seconds, 1),
         }
 
@@ -77,19 +88,24 @@ def close_run(
     job: Job,
     ground: Ground,
     folder: RunFolder,
-    jury: Probe,
+    probes: tuple[Probe, Probe],
     keeper: Keeper,
     result: RunResult,
     labels: Labels,
     watcher: Watcher,
     begin: float,
 ) -> Outcome:
-    """Judge, measure with labels, keep the right weights, and write the report."""
-    best_step = result.best.step if keeper.best.is_file() else 0
-    adapted = adapted_backbone(ground.backbone, keeper.best, jury) if best_step else ground.backbone
+    """Mix, judge, measure with labels, keep the right weights, and write the report."""
+    probe, jury = probes
+    best_step = result.best.step if result.best and keeper.best.is_file() else 0
+    adapted, share, blends = ground.backbone, 1.0, list[tuple[float, float]]()
+    if best_step:
+        adapted = adapted_backbone(ground.backbone, keeper.best, jury)
+    if best_step and not result.trouble:
+        adapted, share, blends = best_blend(ground, probe, result, adapted, watcher)
     watcher.line(f"judging step {best_step} against the start, on {len(jury.indices)} images with new views")
     before, after = jury.look(ground.backbone, 0), jury.look(adapted, best_step)
-    verdict = final_verdict(result, before, after)
+    verdict = final_verdict(result, before, after, jury.choice)
     lines = score_lines(before, after)
     labelled: list[Line] = []
     if labels and not result.trouble:
@@ -103,6 +119,16 @@ def close_run(
         lines,
         labelled,
         best_step,
+        share,
+        blends,
+        next_steps(
+            verdict,
+            result,
+            ground.recipe,
+            distinct=len(ground.store),
+            best_step=best_step,
+            likeness=after.scores.cka_to_start,
+        ),
         result.steps,
         time.monotonic() - begin,
         len(ground.store),
@@ -112,13 +138,40 @@ def close_run(
         folder,
         title=f"{job.command}: {ground.images.root.name}",
         verdict=verdict,
-        facts=run_facts(ground, result, best_step),
+        facts=run_facts(ground, result, best_step, share),
         lines=lines,
         labelled=labelled,
+        blends=blends,
         result=result,
-        notes=[KNOWN_WEAKNESS],
+        notes=[*outcome.advice, KNOWN_WEAKNESS],
     )
     return outcome
+
+
+def best_blend(
+    ground: Ground, probe: Probe, result: RunResult, adapted: Backbone, watcher: Watcher
+) -> tuple[Backbone, float, list[tuple[float, float]]]:
+    """Look at mixes of start and adapted weights, and take the one with the highest score.
+
+    Mixes of random weights with trained ones are noise: a run from scratch goes all the way.
+
+    Returns:
+        The best mix, its share of adapted weights, and all shares with their scores, that of the start first.
+    """
+    assert result.best is not None
+    shares = sorted(ground.recipe.guard.blend) if ground.info.pretrained else [1.0]
+    if shares == [1.0]:
+        return adapted, 1.0, []
+    watcher.line("looking at mixes of start and adapted weights")
+    scores = [(0.0, result.looks[0].score)]
+    best, chosen = -math.inf, (adapted, 1.0)
+    for share in shares:
+        mixed = adapted if share == 1.0 else blended(ground.backbone, adapted, share)
+        look = result.best if share == 1.0 else probe.look(mixed, result.best.step)
+        scores.append((share, look.score))
+        if look.score >= best:
+            best, chosen = look.score, (mixed, share)
+    return *chosen, scores
 
 
 def _of_store(labels: Labels, ground: Ground) -> Labels:
@@ -128,17 +181,18 @@ def _of_store(labels: Labels, ground: Ground) -> Labels:
     return {column: [values[row] for row in rows] for column, values in labels.items()}
 
 
-def final_verdict(result: RunResult, start: Look, adapted: Look) -> Verdict:
+def final_verdict(result: RunResult, start: Look, adapted: Look, choice: Choice) -> Verdict:
     """Judge the adapted weights against the start; a run that the guard stopped keeps the start.
 
     Args:
         result: How the run ended.
         start: A look at the weights that it began with, on images that the guard did not choose by.
         adapted: A look at the adapted weights, on the same images and views.
+        choice: The score that chooses.
     """
     if result.trouble:
         return Verdict("worse", "start", f"The guard stopped the run at step {result.steps}: {result.trouble}.")
-    return judge(start.scores, adapted.scores, start.ranks_N, adapted.ranks_N)
+    return judge(start.scores, adapted.scores, start.values_U, adapted.values_U, choice)
 
 
 def adapted_backbone(backbone: Backbone, best: Path, probe: Probe) -> Backbone:

@@ -28,6 +28,7 @@ from dinocli.engine.watch import Watcher
 from dinocli.errors import UsageError
 from dinocli.models.backbone import Backbone
 from dinocli.models.weights import WeightsInfo, load_backbone
+from dinocli.quality.choice import choice_of
 
 TIMED_STEPS = 3
 CHANGE_NOTHING = ("data.cache", "data.workers", "run.save_every", "run.save_minutes", "run.log_every")
@@ -115,10 +116,11 @@ class Ground:
             grey=self.preprocess.grey,
             seed=self.recipe.run.seed,
         )
+        choice = choice_of(self.recipe.guard.score)
         guard, verdict = probe_indices(len(self.store), self.recipe.guard.probe_images, self.recipe.run.seed)
         return (
-            Probe(loader, guard, views, 0, self.preprocess),
-            Probe(loader, verdict, views, 1, self.preprocess),
+            Probe(loader, guard, views, 0, self.preprocess, choice),
+            Probe(loader, verdict, views, 1, self.preprocess, choice),
         )
 
 
@@ -199,9 +201,12 @@ def seconds_per_step(ground: Ground) -> tuple[float, float]:
 
 
 def steps_within(seconds: float, recipe: Recipe, per_step: tuple[float, float], per_look: float) -> int:
-    """Turn a time budget into steps: looks at the probe set first, the rest for steps of both kinds."""
-    looks = 1 / recipe.guard.every
-    share = float(recipe.optim.head_warmup)
+    """Turn a time budget into steps: looks at the probe sets first, the rest for steps of both kinds.
+
+    Looks are those of the run, at mixes, and two of the verdict. A warm-up that may end early is counted as none.
+    """
+    looks = 1 / recipe.guard.every + len(recipe.guard.blend) + 1
+    share = 0.0 if recipe.optim.head_warmup_loss else float(recipe.optim.head_warmup)
     mean = share * per_step[0] + (1 - share) * per_step[1]
     return max(1, int((seconds - looks * per_look) / mean))
 

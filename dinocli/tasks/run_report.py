@@ -36,14 +36,17 @@ class Line:
     adapted: float
 
 
-def run_facts(ground: Ground, result: RunResult, best_step: int) -> list[tuple[str, str]]:
+def run_facts(ground: Ground, result: RunResult, best_step: int, share: float) -> list[tuple[str, str]]:
     recipe, info = ground.recipe, ground.info
+    where = f"teacher after step {best_step}" + (f", {share:.0%} of the way from the start" if share < 1 else "")
+    ended = " (nothing got better for long)" if result.early else ""
     return [
         ("images", f"{len(ground.store)} in {ground.images.root}"),
         ("unreadable images", str(len(ground.store.bad))),
         ("start", describe(info)),
-        ("steps", f"{result.steps} of {recipe.run.steps}, {recipe.run.batch_size} images each"),
-        ("adapted weights", f"teacher after step {best_step}"),
+        ("steps", f"{result.steps} of {recipe.run.steps}{ended}, {recipe.run.batch_size} images each"),
+        ("adapted weights", where),
+        ("what learns", f"head; of the backbone: {recipe.model.trainable}"),
         ("time in training", f"{result.seconds / 60:.1f} minutes"),
         ("device", f"{ground.precision.device}, {ground.precision.name}, {ground.world.size} process(es)"),
         ("recipe", recipe.description),
@@ -60,6 +63,7 @@ def write_run_report(
     facts: Sequence[tuple[str, str]],
     lines: Sequence[Line],
     labelled: Sequence[Line],
+    blends: Sequence[tuple[float, float]],
     result: RunResult,
     notes: Sequence[str],
 ) -> None:
@@ -67,6 +71,10 @@ def write_run_report(
     tables = [_table("Without labels", lines, "On images and views that the guard did not choose the best step by.")]
     if labelled:
         tables.append(_table("With your labels", labelled, "Leave-one-out, k = 20. The guard never saw these labels."))
+    if blends:
+        rows = [(f"{share:.0%}", score) for share, score in blends]
+        note = "0 % is the start. On the images that the guard chooses by; the highest is what was judged."
+        tables.append(Table("Mixes of start and adapted weights", ("share of the adapted", "score"), rows, note))
     keep = {"adapted": "Keep the adapted weights.", "start": "Keep the original weights."}[verdict.keep]
     report = Report(
         title=title,

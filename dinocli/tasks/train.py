@@ -105,9 +105,14 @@ def _train(
             look_every=max(1, round(recipe.guard.every * learner.plan.steps)),
             log_every=recipe.run.log_every,
             guard_stops=recipe.guard.stop,
+            patience=max(1, round(recipe.guard.patience * learner.plan.steps)),
+        )
+    if result.early:
+        watcher.line(
+            f"step {result.steps}: nothing got better for {recipe.guard.patience:.0%} of the run; ending it here"
         )
     if world.is_main:
-        outcome = close_run(job, ground, folder, jury, keeper, result, labels, watcher, begin)
+        outcome = close_run(job, ground, folder, (probe, jury), keeper, result, labels, watcher, begin)
         status = "stopped" if result.trouble else "finished"
         folder.write({**manifest, "status": status, "seconds": round(outcome.seconds, 1), "outcome": outcome.to_dict()})
     if result.trouble:

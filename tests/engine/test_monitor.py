@@ -167,7 +167,7 @@ def test_restore_cuts_the_file_and_brings_back_the_memory(tmp_path: Path) -> Non
     assert [row["step"] for row in lines(path)] == [0, 1, 2, 3, 3]
     assert [row["step"] for row in again.rows] == [1, 2, 3]
     assert [seen.step for seen in again.looks] == [0, 3]
-    assert np.array_equal(again.looks[1].ranks_N, [1.0, 0.5])
+    assert np.array_equal(again.looks[1].values_U, [1.0, 0.5])
     assert "uniform" in feed(again, UNIFORM, first=4), "the two uniform steps before count"
 
 

@@ -33,4 +33,4 @@ def test_a_look_comes_back_from_json() -> None:
     look = Look(7, Scores(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, finite=True), np.array([1.0, 0.25]))
     back = Look.from_dict(json.loads(json.dumps(look.to_dict())))
     assert (back.step, back.scores) == (look.step, look.scores)
-    assert np.array_equal(back.ranks_N, look.ranks_N)
+    assert np.array_equal(back.values_U, look.values_U)

@@ -5,8 +5,13 @@ import pytest
 
 from dinocli.engine.probe import Look
 from dinocli.engine.train import RunResult
-from dinocli.quality.verdict import Scores
+from dinocli.quality.choice import CHOICES
+from dinocli.quality.verdict import Scores, Verdict
+from dinocli.tasks.advice import next_steps
 from dinocli.tasks.closing import SCORES, final_verdict, score_lines
+from tests.engine.learners import tiny_recipe
+
+MRR = CHOICES["retrieval_mrr"]
 
 
 def look(step: int, mrr: float, *, finite: bool = True, rank: float = 20.0) -> Look:
@@ -17,15 +22,23 @@ def result(*looks: Look, trouble: str = "") -> RunResult:
     return RunResult(30, 1.0, [], list(looks), trouble)
 
 
+def best_step(*looks: Look) -> int:
+    best = result(*looks).best
+    assert best is not None
+    return best.step
+
+
 def test_the_best_look_is_never_the_start_and_the_latest_of_equals() -> None:
-    assert result(look(0, 0.9), look(10, 0.5), look(20, 0.6), look(30, 0.6)).best.step == 30
-    assert result(look(0, 0.9), look(10, 0.7), look(20, 0.6)).best.step == 10
+    assert best_step(look(0, 0.9), look(10, 0.5), look(20, 0.6), look(30, 0.6)) == 30
+    assert best_step(look(0, 0.9), look(10, 0.7), look(20, 0.6)) == 10
+    assert result(look(0, 0.9)).best is None
 
 
 def test_a_look_that_is_not_finite_is_never_the_best() -> None:
     broken = look(20, float("nan"), finite=False)
     for looks in ((look(0, 0.5), broken, look(30, 0.4)), (look(0, 0.5), look(30, 0.4), broken)):
-        assert result(*looks).best.step == 30
+        assert best_step(*looks) == 30
+    assert result(look(0, 0.5), broken).best is None
 
 
 @pytest.mark.parametrize(
@@ -38,14 +51,48 @@ def test_a_look_that_is_not_finite_is_never_the_best() -> None:
     ],
 )
 def test_the_verdict_compares_the_two_looks(mrr: float, rank: float, outcome: str, keep: str) -> None:
-    verdict = final_verdict(result(), look(0, 0.5), look(30, mrr, rank=rank))
+    verdict = final_verdict(result(), look(0, 0.5), look(30, mrr, rank=rank), MRR)
     assert (verdict.outcome, verdict.keep) == (outcome, keep)
 
 
 def test_a_stopped_run_keeps_the_start_however_good_its_best_look() -> None:
-    verdict = final_verdict(result(trouble="the loss went away"), look(0, 0.5), look(10, 0.9))
+    verdict = final_verdict(result(trouble="the loss went away"), look(0, 0.5), look(10, 0.9), MRR)
     assert (verdict.outcome, verdict.keep) == ("worse", "start")
     assert verdict.reason == "The guard stopped the run at step 30: the loss went away."
+
+
+BETTER, SAME, WORSE = (
+    Verdict("better", "adapted", "."),
+    Verdict("no different", "start", "."),
+    Verdict("worse", "start", "."),
+)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "distinct", "best", "likeness", "mrr", "words"),
+    [
+        (SAME, 500, 20, 0.999, 0.5, "hardly moved: train for longer (--steps 90), or faster (--set optim.lr=0.003)"),
+        (SAME, 500, 30, 0.9, 0.5, "The last look was the best: train for longer (--steps 90)"),
+        (SAME, 500, 20, 0.5, 0.5, "went too far: lower the learning rate (--set optim.lr=0.0003)"),
+        (WORSE, 500, 20, 0.999, 0.5, "went too far"),
+        (SAME, 40, 20, 0.9, 0.5, "40 different images"),
+        (SAME, 500, 20, 0.9, 0.95, "let them judge (--labels)"),
+        (SAME, 500, 20, 0.9, 0.5, "Look at views.png"),
+    ],
+)
+def test_a_no_comes_with_what_to_try_next(
+    verdict: Verdict, distinct: int, best: int, likeness: float, mrr: float, words: str
+) -> None:
+    recipe = tiny_recipe("run.steps=30")
+    found = next_steps(verdict, result(look(0, mrr)), recipe, distinct=distinct, best_step=best, likeness=likeness)
+    assert any(words in sentence for sentence in found)
+    assert "views.png" in found[-1]
+    assert len(found) <= 3
+
+
+def test_a_yes_comes_without_advice() -> None:
+    found = next_steps(BETTER, result(look(0, 0.5)), tiny_recipe(), distinct=9, best_step=30, likeness=1.0)
+    assert found == []
 
 
 def test_every_score_gets_a_line() -> None:

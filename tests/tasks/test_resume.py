@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import timm
 import torch
+from safetensors.torch import load_file, save_file
 
 from dinocli.engine.checkpoint import load_checkpoint
 from dinocli.errors import UsageError
@@ -27,6 +29,21 @@ LONG = (
     "model.drop_path=0",
     "run.batch_size=4",
 )
+EXTRAS = (
+    "model.name=",
+    "model.trainable=lora",
+    "optim.layer_decay=0.8",
+    "optim.head_warmup=0.6",
+    "optim.head_warmup_loss=0.95",
+    "loss.koleo=0.1",
+    "loss.gram_anchor=1",
+    "loss.feature_anchor=1",
+    "guard.score=view_mrr",
+    "guard.every=0.25",
+    "guard.stop=false",
+)
+"""Everything that the plain run has not, and that leaves something to remember."""
+
 MOMENTS = (3, 12, 15)
 """Before the first checkpoint and inside the head's warm-up; figures written but not the checkpoint; between two."""
 
@@ -43,6 +60,18 @@ def whole(images: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[int, P
     for world, out in runs.items():
         assert processes(job(images, out, LONG), world=world) == [0] * world
     return runs
+
+
+def tiny_vit(folder: Path) -> Path:
+    """A timm folder with a ViT of two blocks, with random weights that pass for trained ones."""
+    arguments = {"depth": 2, "img_size": 64}
+    model = timm.create_model("vit_tiny_patch16_224", num_classes=0, **arguments)
+    folder.mkdir()
+    save_file(model.state_dict(), folder / "model.safetensors")
+    about = {"input_size": [3, 64, 64], "mean": [0.5] * 3, "std": [0.5] * 3, "num_classes": 0}
+    config = {"architecture": "vit_tiny_patch16_224", "num_classes": 0, "model_args": arguments, "pretrained_cfg": about}
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
 
 
 def rows(run: Path) -> list[dict[str, Any]]:
@@ -110,6 +139,26 @@ def test_a_signal_stops_after_a_checkpoint(
     assert saved["step"] == rows(out)[-1]["step"] == 9, "the step after the signal was seen"
     assert processes(job(images, out, LONG, resume=True), world=world) == [0] * world
     assert_same_end(out, whole[world])
+
+
+@pytest.mark.parametrize("world", [1, 2])
+def test_what_only_some_runs_remember_is_remembered(images: Path, tmp_path: Path, world: int) -> None:
+    """Killed inside the ten steps that decide when the backbone begins, with some of their losses in the checkpoint."""
+    settings = (*LONG, *EXTRAS, f"model.weights={tiny_vit(tmp_path / 'vit')}", "views.global_size=64")
+    whole, out = tmp_path / "whole", tmp_path / "run"
+    assert processes(job(images, whole, settings), world=world) == [0] * world
+    assert processes(job(images, out, settings), world=world, shot=(8, signal.SIGKILL)) == [-signal.SIGKILL] * world
+    assert processes(job(images, out, settings, resume=True), world=world) == [0] * world
+    assert_same_end(out, whole)
+    steps = [row for row in rows(whole) if "loss" in row]
+    begun = [row["step"] for row in steps if row["lr"] > 0]
+    assert begun[0] == 11, "the loss fell in the first ten steps, two before the warm-up would have ended anyway"
+    assert all(row["feature_anchor"] < 1e-5 for row in steps[:10])
+    assert steps[-1]["feature_anchor"] > 1e-5, "the low-rank changes learn"
+    start = load_file(tmp_path / "vit" / "model.safetensors")
+    best = load_checkpoint(whole / "checkpoints" / "best.pt", torch.device("cpu"))["backbone"]
+    moved = {key for key, value in start.items() if not torch.equal(value, best[f"model.{key}"])}
+    assert moved == {f"blocks.{n}.attn.{name}.weight" for n in range(2) for name in ("qkv", "proj")}
 
 
 def test_two_processes_give_the_curve_of_one(whole: dict[int, Path]) -> None:

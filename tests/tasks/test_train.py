@@ -122,6 +122,7 @@ def test_the_backbone_is_what_the_verdict_keeps_and_timm_loads_it(learnt: Outcom
     torch.manual_seed(3)
     start, _, _ = load_backbone("none", "test_resnet")
     adapted = {key.removeprefix("model."): value for key, value in best["backbone"].items()}
+    assert learnt.share == 1.0, "random weights are mixed with nothing"
     expected = adapted if learnt.verdict.keep == "adapted" else start.model.state_dict()
     saved = load_file(folder / "model.safetensors")
     assert saved.keys() == expected.keys()
@@ -205,3 +206,39 @@ def test_another_seed_is_another_run_and_the_same_is_the_same(few: Path, tmp_pat
         lines = (tmp_path / name / "metrics.jsonl").read_text().splitlines()
         losses[name] = [row["loss"] for row in map(json.loads, lines) if "loss" in row]
     assert losses["a"] == losses["b"] != losses["c"]
+
+
+def test_the_best_mix_of_start_and_adapted_weights_is_kept(learnt: Outcome, few: Path, tmp_path: Path) -> None:
+    """Going on from trained weights: every share is looked at, and the highest is what `backbone/` holds."""
+    rest = [setting for setting in LEARNING if not setting.startswith(("model.name", "run.steps"))]
+    again = (*rest, "run.steps=8", "model.name=", f"model.weights={learnt.folder}", "guard.blend=[0.5, 1.0]")
+    outcome = train(job(few, tmp_path / "run", again))
+    assert outcome is not None
+    assert [share for share, _ in outcome.blends] == [0.0, 0.5, 1.0]
+    scores = dict(outcome.blends)
+    assert scores[outcome.share] == max(scores[0.5], scores[1.0])
+    best = load_checkpoint(tmp_path / "run" / "checkpoints" / "best.pt", torch.device("cpu"))["backbone"]
+    start, _, _ = load_backbone(str(learnt.folder))
+    saved = load_file(tmp_path / "run" / "backbone" / "model.safetensors")
+    share = outcome.share if outcome.verdict.keep == "adapted" else 0.0
+    for key, value in start.model.state_dict().items():
+        if value.is_floating_point():
+            expected = (1 - share) * value + share * best[f"model.{key}"]
+            torch.testing.assert_close(saved[key], expected, atol=1e-6, rtol=1e-5)
+    assert "Mixes of start and adapted weights" in (tmp_path / "run" / "report.html").read_text()
+
+
+def test_a_run_ends_when_nothing_gets_better(few: Path, tmp_path: Path) -> None:
+    """A run so hot that its features only get narrower."""
+    hot = ("run.steps=20", "guard.every=0.1", "guard.patience=0.2", "guard.window=0.05", "guard.stop=false")
+    harm = ("optim.lr=0.05", "optim.head_lr=0.05", "dino.teacher_momentum=0.5", "guard.score=feature_std")
+    ears = Ears()
+    outcome = train(job(few, tmp_path / "run", [*SHORT, *hot, *harm]), ears)
+    assert outcome is not None
+    assert outcome.steps < 20
+    assert outcome.best_step <= outcome.steps - 4
+    assert any("nothing got better for 20% of the run" in line for line in ears.lines)
+    assert run_json(tmp_path / "run")["status"] == "finished"
+    patient = train(job(few, tmp_path / "patient", [*SHORT, *hot, *harm, "guard.patience=1.0"]))
+    assert patient is not None
+    assert patient.steps == 20

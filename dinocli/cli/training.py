@@ -1,18 +1,51 @@
-"""`dinocli pretrain`: parse, one library call, present."""
+"""`dinocli pretrain` and `dinocli finetune-ssl`: parse, one library call, present. Two recipes, one function."""
 
 import sys
+from dataclasses import dataclass
 
 import typer
 
 from dinocli.cli import options as opt
 
-EPILOG = (
-    "Example: dinocli pretrain ./images --recipe industrial --minutes 20  |  "
-    "find . -name '*.tif' -print0 | dinocli pretrain - -0 --weights none --model vit_tiny_patch16_224"
+
+@dataclass(frozen=True)
+class Way:
+    """A way to train.
+
+    Args:
+        recipes: Its own, under those that the user names.
+        help: Its first line, and what it leaves.
+        epilog: Examples.
+    """
+
+    recipes: tuple[str, ...]
+    help: str
+    epilog: str
+
+
+LEAVES = (
+    "\n\nLeaves a folder with the weights to keep (backbone/), report.html, and everything needed to repeat the run. "
+    "Its path is printed on stdout."
 )
+WAYS = {
+    "pretrain": Way(
+        (),
+        "Continue DINO on all parameters, from ImageNet weights, on your images; then say whether it helped." + LEAVES,
+        "Example: dinocli pretrain ./images --recipe industrial --minutes 20  |  "
+        "find . -name '*.tif' -print0 | dinocli pretrain - -0 --weights none --model vit_tiny_patch16_224",
+    ),
+    "finetune-ssl": Way(
+        ("gentle",),
+        "Continue DINO gently, for hundreds to tens of thousands of images: `pretrain` with the recipe `gentle` under "
+        "yours. The head learns first, then the backbone, and the run ends when nothing gets better." + LEAVES,
+        "Example: dinocli finetune-ssl ./images --recipe grey --minutes 20  |  "
+        "dinocli finetune-ssl ./images --set model.trainable=last-2",
+    ),
+}
 
 
-def pretrain(
+def training(
+    ctx: typer.Context,
     images: opt.Images = None,
     null: opt.Null = False,
     range_: opt.Range = None,
@@ -41,11 +74,8 @@ def pretrain(
     verbose: opt.Verbose = False,
     debug: opt.Debug = False,
 ) -> None:
-    """Continue DINO on all parameters, from ImageNet weights, on your images; then say whether it helped.
-
-    Leaves a folder with the weights to keep (backbone/), report.html, and everything needed to repeat the run. Its path
-    is printed on stdout.
-    """
+    """Train the way that the command's name says."""
+    command = str(ctx.command.name)
     if not images:
         raise typer.BadParameter("give at least one folder, file or glob", param_hint="IMAGES")
     from dinocli.cli.render import Terminal, show_estimate, show_outcome
@@ -64,7 +94,7 @@ def pretrain(
         "run.batch_size": batch_size,
         "run.seed": seed,
     }
-    chosen = load_recipe(recipe or (), opt.settings_of(plain, settings))
+    chosen = load_recipe([*WAYS[command].recipes, *(recipe or ())], opt.settings_of(plain, settings))
     if gpus > 1:
         from dinocli.engine.distributed import launch
 
@@ -75,7 +105,7 @@ def pretrain(
     job = Job(
         inputs=tuple(images),
         recipe=chosen,
-        command="pretrain",
+        command=command,
         out=out,
         device=device,
         labels=labels,
