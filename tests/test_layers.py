@@ -79,3 +79,9 @@ def test_config_and_errors_import_no_torch() -> None:
             if isinstance(node, ast.Import | ast.ImportFrom):
                 names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [str(node.module)]
                 assert not {name.split(".")[0] for name in names} & heavy, path
+
+
+def test_only_the_command_line_knows_two_ways_to_train() -> None:
+    knowing = {name for name, path in MODULES.items() if "finetune" in path.read_text(encoding="utf-8").lower()}
+    assert knowing
+    assert {layer(name) for name in knowing} == {"cli"}

@@ -69,7 +69,12 @@ def tiny_vit(folder: Path) -> Path:
     folder.mkdir()
     save_file(model.state_dict(), folder / "model.safetensors")
     about = {"input_size": [3, 64, 64], "mean": [0.5] * 3, "std": [0.5] * 3, "num_classes": 0}
-    config = {"architecture": "vit_tiny_patch16_224", "num_classes": 0, "model_args": arguments, "pretrained_cfg": about}
+    config = {
+        "architecture": "vit_tiny_patch16_224",
+        "num_classes": 0,
+        "model_args": arguments,
+        "pretrained_cfg": about,
+    }
     (folder / "config.json").write_text(json.dumps(config))
     return folder
 
@@ -147,7 +152,7 @@ def test_what_only_some_runs_remember_is_remembered(images: Path, tmp_path: Path
     settings = (*LONG, *EXTRAS, f"model.weights={tiny_vit(tmp_path / 'vit')}", "views.global_size=64")
     whole, out = tmp_path / "whole", tmp_path / "run"
     assert processes(job(images, whole, settings), world=world) == [0] * world
-    assert processes(job(images, out, settings), world=world, shot=(8, signal.SIGKILL)) == [-signal.SIGKILL] * world
+    assert processes(job(images, out, settings), world=world, shot=(8, signal.SIGKILL))[0] == -signal.SIGKILL
     assert processes(job(images, out, settings, resume=True), world=world) == [0] * world
     assert_same_end(out, whole)
     steps = [row for row in rows(whole) if "loss" in row]
@@ -167,6 +172,18 @@ def test_two_processes_give_the_curve_of_one(whole: dict[int, Path]) -> None:
     assert len(one) == STEPS
     assert one == pytest.approx(two, abs=1e-4)
     assert max(one) - min(one) > 0.05, "a flat curve would prove nothing"
+
+
+def test_two_processes_share_the_gradients_of_a_part_that_begins_late(images: Path, tmp_path: Path) -> None:
+    """Frozen when the networks were wrapped, and again when most of the backbone stays so."""
+    part = ("model.trainable=last-1", "optim.head_warmup_loss=1.0", "optim.head_warmup=0.6")
+    runs = {world: tmp_path / f"run{world}" for world in (1, 2)}
+    for world, out in runs.items():
+        assert processes(job(images, out, [*LONG, *part]), world=world) == [0] * world
+    one, two = ([row for row in rows(out) if "loss" in row] for out in runs.values())
+    assert [row["loss"] for row in one] == pytest.approx([row["loss"] for row in two], abs=1e-4)
+    assert [row["lr"] for row in one] == [row["lr"] for row in two]
+    assert sum(row["lr"] > 0 for row in one) == STEPS - 10
 
 
 def test_a_finished_run_is_not_resumed(images: Path, whole: dict[int, Path]) -> None:

@@ -1,0 +1,55 @@
+"""`pretrain` and `finetune-ssl` are one function with two recipes."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from dinocli.cli.app import app
+from dinocli.config.load import load_recipe
+from tests.cli.commands import TINY, make_images, warm
+
+WAYS = {"pretrain": [], "finetune-ssl": ["gentle"]}
+
+
+def recipe_of(images: Path, command: str, *more: str) -> dict[str, Any]:
+    done = warm(command, images, *TINY, "--steps", "4", "--dry-run", "--json", *more, cwd=images.parent)
+    assert done.code == 0, done.err
+    found: dict[str, Any] = json.loads(done.out)["recipe"]
+    return found
+
+
+def test_they_have_the_same_options() -> None:
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    one, other = (
+        [(parameter.name, parameter.opts, parameter.default, parameter.help) for parameter in commands[name].params]
+        for name in WAYS
+    )
+    assert one == other
+    assert len(one) > 20
+    assert commands["pretrain"].help != commands["finetune-ssl"].help
+
+
+@pytest.mark.parametrize("command", WAYS)
+def test_each_lays_its_recipe_under_the_users(command: str, tmp_path: Path) -> None:
+    found = recipe_of(make_images(tmp_path / "images"), command, "--set", "optim.stem_lr=0.5")
+    expected = load_recipe([*WAYS[command], "grey"]).model_dump(mode="json")
+    for section, key in (("optim", "head_warmup_loss"), ("guard", "patience"), ("model", "drop_path")):
+        assert found[section][key] == expected[section][key]
+    assert found["optim"]["stem_lr"] == 0.5
+    assert found["views"]["blur"] == [0.0, 0.0, 0.0], "the user's recipe"
+
+
+def test_a_gentle_run_leaves_a_folder_of_its_own_name(tmp_path: Path) -> None:
+    images = make_images(tmp_path / "images")
+    done = warm("finetune-ssl", images, *TINY, "--steps", "4", cwd=tmp_path)
+    assert done.code == 0, done.err
+    folder = tmp_path / done.out.strip()
+    assert folder.name.startswith("finetune-ssl-images-")
+    manifest = json.loads((folder / "run.json").read_text())
+    assert manifest["command"] == "finetune-ssl"
+    assert manifest["outcome"]["verdict"]["keep"] == "start"
+    assert manifest["outcome"]["advice"]
+    assert all(f"Try next: {advice}" in done.err.replace("\n", " ") for advice in manifest["outcome"]["advice"][:1])
