@@ -168,7 +168,7 @@ def _agreement(rows_NP: NDArray[np.float32], k: int, halves: Sequence[NDArray[np
 
 
 def _fit(rows_NP: NDArray[np.float32], k: int, *, seed: int, starts: int) -> NDArray[np.float32]:
-    return spherical_kmeans(UnitRows(rows_NP), k, seed=seed, starts=starts, passes=_PASSES).centres_KD
+    return spherical_kmeans(UnitRows(rows_NP), k, seed=seed, starts=starts, passes=_PASSES, breath=0).centres_KD
 
 
 def _reason(best: KScore, tried: Sequence[int]) -> str:

@@ -15,11 +15,14 @@ from sklearn.cluster import kmeans_plusplus
 
 from dinocli.quality.rows import UnitRows
 
-STARTS = 10
+STARTS = 5
+BREATH = 5
+"""Centres that are added and taken away at once; 0 for plain k-means."""
 SAMPLE_ROWS, SAMPLE_ROWS_EACH = 20_000, 256
 """The starts look at a sample of this many rows, or this many a cluster; the passes that follow see every row."""
 
 PASSES, _FINAL_PASSES = 100, 25
+_BESIDE, _BETTER = 0.01, 1e-6
 _STILL = 1e-6  # 1 - cosine of a centre's move: 0.08 degrees
 
 
@@ -45,7 +48,9 @@ class _Block(NamedTuple):
     far_FD: NDArray[np.float32]
 
 
-def spherical_kmeans(rows: UnitRows, k: int, *, seed: int = 0, starts: int = STARTS, passes: int = PASSES) -> Fit:
+def spherical_kmeans(
+    rows: UnitRows, k: int, *, seed: int = 0, starts: int = STARTS, passes: int = PASSES, breath: int = BREATH
+) -> Fit:
     """Find k centres on the sphere.
 
     Args:
@@ -54,17 +59,20 @@ def spherical_kmeans(rows: UnitRows, k: int, *, seed: int = 0, starts: int = STA
         seed: Of the starts.
         starts: Of them the one with the highest mean cosine wins.
         passes: Most passes of one start; it ends when no centre moves any more.
+        breath: With many groups every start puts one centre on two groups and two on one. Centres are added where the
+            error is largest and taken away where they are missed least, so many at first, until nothing gets better.
 
     Returns:
         The centres, in no order.
 
-    Source: Dhillon and Modha 2001, spherical k-means; Arthur and Vassilvitskii 2007, k-means++. A cluster that runs
-    empty goes on at the row that is farthest from all centres.
+    Source: Dhillon and Modha 2001, spherical k-means; Arthur and Vassilvitskii 2007, k-means++; Fritzke 2020,
+    arXiv:2006.15666, breathing k-means, but for taking away one centre after the other instead of freezing neighbours.
+    A cluster that runs empty goes on at the row that is farthest from all centres.
     """
     sampled = UnitRows(rows.take(rows.sample(max(SAMPLE_ROWS, SAMPLE_ROWS_EACH * k), seed)), threads=rows.threads)
     seeds = np.random.default_rng(seed).integers(2**31, size=starts).tolist()
     fits = [_improve(sampled, _start(sampled, k, start), passes) for start in seeds]
-    best = max(fits, key=lambda fit: fit.cosine)
+    best = _breathe(sampled, max(fits, key=lambda fit: fit.cosine), min(breath, k - 1), passes, seed)
     return best if len(sampled) == len(rows) else _improve(rows, best.centres_KD, _FINAL_PASSES)
 
 
@@ -88,6 +96,39 @@ def _improve(rows: UnitRows, centres_KD: NDArray[np.float32], most: int) -> Fit:
         if np.einsum("kd,kd->k", centres_KD, before_KD).min() > 1 - _STILL:
             break
     return Fit(centres_KD, cosine)
+
+
+def _breathe(rows: UnitRows, fit: Fit, breath: int, passes: int, seed: int) -> Fit:
+    rng = np.random.default_rng(seed)
+    while breath:
+        error_K, _ = _error_and_use(rows, fit.centres_KD)
+        worst_KD = fit.centres_KD[np.argsort(-error_K, kind="stable")[:breath]]
+        beside_KD = worst_KD + _BESIDE * UnitRows(rng.normal(size=worst_KD.shape)).take(slice(None))
+        more_KD = _improve(rows, np.concatenate([fit.centres_KD, beside_KD]), passes).centres_KD
+        for _ in range(breath):
+            _, use_K = _error_and_use(rows, more_KD)
+            more_KD = np.delete(more_KD, use_K.argmin(), axis=0)
+        again = _improve(rows, more_KD, passes)
+        if again.cosine > fit.cosine + _BETTER:
+            fit = again
+        else:
+            breath -= 1
+    return fit
+
+
+def _error_and_use(rows: UnitRows, centres_KD: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return what is lost at each centre, and what more would be lost without it."""
+
+    def measure(part: slice, rows_RD: NDArray[np.float32]) -> NDArray[np.float64]:
+        cosine_RK = rows_RD @ centres_KD.T
+        label_R, row_R = cosine_RK.argmax(axis=1), np.arange(len(rows_RD))
+        best_R = cosine_RK[row_R, label_R]
+        cosine_RK[row_R, label_R] = -1
+        lost = (1 - best_R, best_R - cosine_RK.max(axis=1))
+        return np.stack([np.bincount(label_R, weights, len(centres_KD)) for weights in lost])
+
+    error_K, use_K = np.sum(list(rows.map(measure)), axis=0)
+    return error_K, use_K
 
 
 def _assign(part: slice, rows_RD: NDArray[np.float32], centres_KD: NDArray[np.float32]) -> _Block:

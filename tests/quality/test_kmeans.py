@@ -29,10 +29,23 @@ def test_the_result_is_a_fixed_point_and_its_cosine_is_true() -> None:
 
 def test_more_starts_are_never_worse() -> None:
     points, _ = mixture(12, 500, noise=1.5)
-    one, many = (spherical_kmeans(UnitRows(points), 12, starts=starts).cosine for starts in (1, 10))
+    one, many = (spherical_kmeans(UnitRows(points), 12, starts=starts, breath=0).cosine for starts in (1, 10))
     assert many >= one
-    seeds = {round(spherical_kmeans(UnitRows(points), 12, starts=1, seed=seed).cosine, 6) for seed in range(8)}
+    seeds = {
+        round(spherical_kmeans(UnitRows(points), 12, starts=1, seed=seed, breath=0).cosine, 6) for seed in range(8)
+    }
     assert len(seeds) > 1  # starts do differ, so there is something to choose from
+
+
+def test_breathing_repairs_what_starts_get_wrong() -> None:
+    points, truth = mixture(60, 3000, noise=0.8)
+    plain, breathing = (spherical_kmeans(UnitRows(points), 60, starts=1, breath=breath) for breath in (0, 5))
+    scores = []
+    for fit in (plain, breathing):
+        scores.append(adjusted_rand_score(truth, nearest(UnitRows(points).take(slice(None)), fit.centres_KD)))
+    assert scores[0] < 0.97 < scores[1]
+    assert breathing.cosine > plain.cosine
+    assert breathing.centres_KD.shape == (60, 32)
 
 
 def test_threads_and_seeds(monkeypatch: pytest.MonkeyPatch) -> None:
