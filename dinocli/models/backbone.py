@@ -39,6 +39,8 @@ class Backbone(nn.Module):
         depth: Blocks of a ViT, 0 for everything else.
         has_cls: Has a class token; it is then the first of the tokens.
         has_batch_norm: Holds batch norm, whose statistics have to be frozen or synchronised.
+        resamples: Has a learnt position embedding that is resampled for other sizes than its own.
+        one_size: Takes images of its own size only.
         memory_format: Order in memory of what goes in: the channels of a pixel side by side, except for ViTs.
     """
 
@@ -57,10 +59,10 @@ class Backbone(nn.Module):
         self._folds: list[Pair] = []
         # A rotary embedding is computed for any grid; where a model has a learnt one too, timm ties both to one size.
         learnt = isinstance(getattr(model, "pos_embed", None), nn.Parameter)
-        self._resamples = self.is_vit and learnt and getattr(model, "rope", None) is None
-        if self._resamples:
+        self.resamples = self.is_vit and learnt and getattr(model, "rope", None) is None
+        if self.resamples:
             model.patch_embed.strict_img_size = False
-        self._one_size = self.is_vit and getattr(model.patch_embed, "strict_img_size", False)
+        self.one_size = self.is_vit and getattr(model.patch_embed, "strict_img_size", False)
         self.dim = self._dry_run()
 
     @property
@@ -175,7 +177,7 @@ class Backbone(nn.Module):
 
         Source: Amir et al. 2021, arXiv:2112.05814, section 4.1 (position embedding interpolated to the finer grid).
         """
-        projection = getattr(self.model.patch_embed, "proj", None) if self._resamples else None
+        projection = getattr(self.model.patch_embed, "proj", None) if self.resamples else None
         if not isinstance(projection, nn.Conv2d) or projection.kernel_size != (self.patch, self.patch):
             why = "its positions or patches fit one grid only" if self.is_vit else "it is not a ViT"
             raise UsageError(f"{self.name} cannot take a smaller stride ({why}): use a larger --size instead")
@@ -210,7 +212,7 @@ class Backbone(nn.Module):
         # of the input. Weights keep torch's: fused optimizers and safetensors take for granted that all agree on one.
         x_B3HW = x_B3HW.contiguous(memory_format=self.memory_format)
         trunk = _Trunk(self.model, method)
-        if not self._resamples or self._grid(x_B3HW) == self.model.patch_embed.grid_size:
+        if not self.resamples or self._grid(x_B3HW) == self.model.patch_embed.grid_size:
             with Folded(self._folds) if self._may_fold else nullcontext():
                 return trunk(x_B3HW, **options)
         position = resample_position(
@@ -251,7 +253,7 @@ class Backbone(nn.Module):
         if not self.is_vit:
             return
         native = tuple(getattr(self.model.patch_embed, "img_size", None) or ())
-        if self._one_size and (height, width) != native:
+        if self.one_size and (height, width) != native:
             raise UsageError(f"{self.name} takes {native[0]}x{native[1]} px only, not {height}x{width}: use that size")
         if height % self.patch or width % self.patch:
             below = max(1, min(height, width) // self.patch) * self.patch
@@ -274,7 +276,7 @@ class Backbone(nn.Module):
 
     def _smallest_side(self) -> int:
         side: int = self.model.pretrained_cfg["input_size"][-1]
-        if self.is_vit and not self._one_size:
+        if self.is_vit and not self.one_size:
             return 4 * self.patch
         return side if self.is_vit or self.model.pretrained_cfg.get("fixed_input_size") else min(side, 64)
 

@@ -84,7 +84,7 @@ def _best_of_block(
     rows_RD = np.asarray(gallery_ND[start : start + step], np.float32)
     with np.errstate(invalid="ignore", over="ignore"):  # rows that are not finite
         lengths_R = np.sqrt(np.einsum("rd,rd->r", rows_RD, rows_RD))
-        cosine_QR = units_QD @ rows_RD.T / np.where(lengths_R > 0, lengths_R, np.float32(1))
+        cosine_QR = np.asarray(units_QD @ rows_RD.T / np.where(lengths_R > 0, lengths_R, 1.0), np.float32)
     cosine_QR[~np.isfinite(cosine_QR)] = -np.inf
     inside = np.flatnonzero((apart_Q >= start) & (apart_Q < start + len(rows_RD)))
     cosine_QR[inside, apart_Q[inside] - start] = -np.inf

@@ -1,0 +1,1 @@
+"""A backbone for other programs: `run.export` writes and proves it, `card` describes it."""

@@ -1,0 +1,150 @@
+"""ONNX and TorchScript: a graph with two outputs, any batch, any size, which is proved before it is written.
+
+Legend: B images, H W pixels, D width, h w rows and columns of the feature grid.
+"""
+
+import contextlib
+import io
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dinocli.errors import WeightsError
+from dinocli.models.backbone import Backbone
+from dinocli.models.portable import Portable
+from dinocli.tasks.export.source import Source
+
+INPUT, OUTPUTS = "images", ("pooled", "patches")
+TOLERANCE = 1e-4
+"""Largest difference to our own network that a graph may have, in units of the largest value."""
+
+_MOST_PATCHES = 1024  # along a side: 16,384 px of 16-px patches
+_WAYS_OUT = "use --format timm, and tell us which model it was"
+
+
+def to_onnx(source: Source) -> tuple[bytes, float]:
+    """Return an ONNX model with its facts in `metadata_props`, and its largest relative difference.
+
+    Raises:
+        WeightsError: The packages are missing, the model cannot be exported, or gives other features than ours.
+    """
+    try:
+        import onnx
+        import onnxruntime
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise WeightsError(f"--format onnx needs {error.name}: pip install 'dinocli[onnx]'") from None
+    with _quiet():
+        try:
+            program = torch.onnx.export(
+                Portable(source.backbone).eval(),
+                (_images(source.backbone, source.preprocess.size, 2),),
+                dynamo=True,
+                dynamic_shapes={INPUT: _dynamic(source.backbone)},
+                input_names=[INPUT],
+                output_names=list(OUTPUTS),
+                verbose=False,
+            )
+            assert program is not None
+            proto: Any = program.model_proto
+            onnx.helper.set_model_props(proto, source.facts())
+            data: bytes = proto.SerializeToString()
+        except (RuntimeError, ValueError, torch.onnx.OnnxExporterError) as error:
+            raise WeightsError(
+                f"{source.info.name} cannot be exported to ONNX ({_first(error)}); {_WAYS_OUT}"
+            ) from error
+        session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+
+    def compute(images: Tensor) -> list[NDArray[np.float32]]:
+        found: list[NDArray[np.float32]] = session.run(list(OUTPUTS), {INPUT: images.numpy()})
+        return found
+
+    return data, _proved(compute, source)
+
+
+def to_torchscript(source: Source) -> tuple[bytes, float]:
+    """Return a TorchScript module with its facts as extra files, and its largest relative difference.
+
+    Raises:
+        WeightsError: The model cannot be traced, or gives other features than ours.
+    """
+    trace: Any = torch.jit.trace  # neither has types
+    reload: Any = torch.jit.load
+    with _quiet(), torch.no_grad():
+        try:
+            images = _images(source.backbone, source.preprocess.size, 2)
+            script = trace(Portable(source.backbone).eval(), (images,), check_trace=False)
+        except (RuntimeError, ValueError, TypeError) as error:
+            raise WeightsError(f"{source.info.name} cannot be traced ({_first(error)}); {_WAYS_OUT}") from error
+        file = io.BytesIO()
+        torch.jit.save(script, file, _extra_files=source.facts())
+        data = file.getvalue()
+        script = reload(io.BytesIO(data))
+
+        def compute(images: Tensor) -> list[NDArray[np.float32]]:
+            return [output.numpy() for output in script(images)]
+
+        return data, _proved(compute, source)
+
+
+def _proved(compute: Any, source: Source) -> float:
+    """Compare with our own network, on another number of images and another size than the graph was made with.
+
+    Raises:
+        WeightsError: They differ by more than rounding.
+    """
+    backbone, side = source.backbone, source.preprocess.size
+    worst = 0.0
+    for height, width, count in _trials(backbone, side):
+        images = _images(backbone, (height, width), count)
+        with torch.no_grad():
+            expected = [output.numpy() for output in backbone.with_patches(images)]
+        for found, wanted in zip(compute(images), expected, strict=True):
+            scale = max(1.0, float(np.abs(wanted).max()))
+            worst = max(worst, float(np.abs(found - wanted).max()) / scale)
+    if not worst <= TOLERANCE:
+        raise WeightsError(f"the exported {source.info.name} differs from ours by {worst:.2g}; {_WAYS_OUT}")
+    return worst
+
+
+def _trials(backbone: Backbone, side: int) -> list[tuple[int, int, int]]:
+    """Choose heights, widths and batches: its own size, one longer side, one longer and one shorter."""
+    if backbone.one_size:
+        return [(side, side, 1), (side, side, 3)]
+    step = backbone.patch or 32
+    shorter = max(step, side - step)
+    return [(side, side, 1), (side, side + step, 2), (side + step, shorter, 3)]
+
+
+def _dynamic(backbone: Backbone) -> dict[int, Any]:
+    """Name the axes that may change: the batch, and the sides in whole patches."""
+    dim = torch.export.Dim
+    if backbone.one_size:
+        return {0: dim("batch")}
+    if backbone.is_vit:
+        rows, columns = (dim(name, min=1, max=_MOST_PATCHES) for name in ("rows", "columns"))
+        return {0: dim("batch"), 2: backbone.patch * rows, 3: backbone.patch * columns}
+    return {0: dim("batch"), 2: dim("height", min=32), 3: dim("width", min=32)}
+
+
+def _images(backbone: Backbone, size: int | tuple[int, int], count: int) -> Tensor:
+    height, width = (size, size) if isinstance(size, int) else size
+    random = torch.Generator().manual_seed(0)
+    return torch.randn(count, 3, height, width, generator=random)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporters' remarks to themselves: what matters of them is proved afterwards."""
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _first(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
