@@ -230,7 +230,7 @@ def build_monitor(recipe: Recipe, folder: Path, world: World) -> Monitor:
 def _prepared(backbone: Backbone, recipe: Recipe) -> Backbone:
     if recipe.model.grad_checkpointing:
         backbone.set_grad_checkpointing(True)
-    if recipe.model.batch_norm == "frozen":
+    if recipe.model.batch_norm in ("frozen", "adapted"):
         backbone.freeze_batch_norm()
     if recipe.model.trainable == "lora":
         add_lora(backbone, recipe.model.lora_rank)

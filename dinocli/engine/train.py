@@ -124,7 +124,7 @@ def run(
                 learner.warmup.hear([(row["step"], row["loss"]) for row in rows])
                 _tell(watcher, rows, done, steps, time.monotonic() - begin)
             if look_due and not monitor.trouble:
-                _look(learner, probe, monitor, keeper, done)
+                look_at(learner, probe, monitor, keeper, done)
                 asked = time.monotonic()
             if monitor.trouble and guard_stops:
                 break
@@ -142,7 +142,7 @@ def run(
     return RunResult(monitor.last_step, time.monotonic() - begin, monitor.rows, monitor.looks, monitor.trouble, early)
 
 
-def _look(learner: Learner, probe: Probe, monitor: Monitor, keeper: Keeper, step: int) -> None:
+def look_at(learner: Learner, probe: Probe, monitor: Monitor, keeper: Keeper, step: int) -> None:
     """Measure the teacher in the main process and let all know, so that all decide the same."""
     look = from_main(lambda: probe.look(learner.teacher.backbone, step))
     monitor.add_look(look)

@@ -55,6 +55,24 @@ def near_duplicates(
     return pairs_P2[order_P], cosine_P[order_P].astype(np.float32)
 
 
+def count_distinct(features_ND: NDArray[np.floating], threshold: float) -> int:
+    """Count images, near-copies once: those that are not within the threshold of an earlier one.
+
+    Args:
+        features_ND: As `near_duplicates` takes them, in an order of chance: of a slow film every frame but the first is
+            near an earlier one.
+        threshold: Smallest cosine of two images that count as one.
+
+    Returns:
+        1 to N; 0 for no image.
+
+    Raises:
+        DataError: As `near_duplicates`.
+    """
+    pairs_P2, _ = near_duplicates(features_ND, threshold)
+    return len(features_ND) - len(np.unique(pairs_P2[:, 1]))
+
+
 def _candidates(features_ND: NDArray[np.floating], threshold: float, most: int) -> Iterator[NDArray[np.int64]]:
     """Yield the pairs above a cosine, as float32 sees them, block by block of the upper triangle."""
     starts = range(0, len(features_ND), _ROWS)

@@ -97,11 +97,12 @@ def close_run(
 ) -> Outcome:
     """Mix, judge, measure with labels, keep the right weights, and write the report."""
     probe, jury = probes
-    best_step = result.best.step if result.best and keeper.best.is_file() else 0
+    best = result.best if keeper.best.is_file() else None
+    best_step = best.step if best else 0
     adapted, share, blends = ground.backbone, 1.0, list[tuple[float, float]]()
-    if best_step:
+    if best:
         adapted = adapted_backbone(ground.backbone, keeper.best, jury)
-    if best_step and not result.trouble:
+    if best and not result.trouble:
         adapted, share, blends = best_blend(ground, probe, result, adapted, watcher)
     watcher.line(f"judging step {best_step} against the start, on {len(jury.indices)} images with new views")
     before, after = jury.look(ground.backbone, 0), jury.look(adapted, best_step)

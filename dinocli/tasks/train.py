@@ -11,8 +11,9 @@ from dinocli.engine import distributed
 from dinocli.engine.build import build_keeper, build_learner, build_monitor, compile_backbones, fill_center
 from dinocli.engine.distributed import from_main
 from dinocli.engine.monitor import advice
+from dinocli.engine.norms import adapt_norms
 from dinocli.engine.step import Learner, train_step
-from dinocli.engine.train import run
+from dinocli.engine.train import look_at, run
 from dinocli.engine.watch import Watcher
 from dinocli.errors import Interrupted, TrainingStopped
 from dinocli.tasks.closing import Outcome, close_run
@@ -90,6 +91,10 @@ def _train(
         watcher.line(f"going on after step {first} of {learner.plan.steps}")
     else:
         monitor.begin(start)
+        if ground.recipe.model.batch_norm == "adapted":
+            watcher.line("adapting batch-norm statistics to the folder's images")
+            adapt_norms(learner, loader, ground.preprocess, ground.recipe.run.seed)
+            look_at(learner, probe, monitor, keeper, 0)
         fill_center(learner, loader, ground.recipe.dino.center_batches)
     recipe = ground.recipe
     with _interruptions(folder, manifest, writes=world.is_main):

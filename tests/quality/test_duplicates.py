@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from dinocli.errors import DataError
 from dinocli.quality import duplicates
-from dinocli.quality.duplicates import near_duplicates
+from dinocli.quality.duplicates import count_distinct, near_duplicates
 
 
 def slow(features: NDArray[np.floating], threshold: float) -> dict[tuple[int, int], float]:
@@ -86,3 +86,11 @@ def test_a_mapped_file_is_read_in_blocks(tmp_path: Path, crowd: NDArray[np.float
     np.save(tmp_path / "feats.npy", crowd)
     mapped = np.load(tmp_path / "feats.npy", mmap_mode="r")
     np.testing.assert_array_equal(near_duplicates(mapped, 0.9)[0], near_duplicates(crowd, 0.9)[0])
+
+
+def test_copies_count_once_and_different_images_all() -> None:
+    different = np.eye(6, dtype=np.float32)
+    assert count_distinct(different, 0.99) == 6
+    assert count_distinct(np.repeat(different, 50, axis=0), 0.99) == 6
+    assert count_distinct(np.ones((500, 4), np.float32), 0.99) == 1
+    assert count_distinct(np.empty((0, 4), np.float32), 0.99) == 0

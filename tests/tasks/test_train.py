@@ -242,3 +242,19 @@ def test_a_run_ends_when_nothing_gets_better(few: Path, tmp_path: Path) -> None:
     patient = train(job(few, tmp_path / "patient", [*SHORT, *hot, *harm, "guard.patience=1.0"]))
     assert patient is not None
     assert patient.steps == 20
+
+
+def test_adapted_batch_norm_is_a_look_of_its_own_and_shared_by_both_networks(few: Path, tmp_path: Path) -> None:
+    settings = (*SHORT, "model.name=test_resnet", "model.batch_norm=adapted", "guard.stop=false")
+    outcome = train(job(few, tmp_path / "run", settings))
+    assert outcome is not None
+    rows = [json.loads(line) for line in (outcome.folder / "metrics.jsonl").read_text().splitlines()]
+    looks = [row for row in rows if "probe" in row]
+    assert [row["step"] for row in looks] == [0, 0, 2, 4, 6, 8]
+    assert looks[0]["probe"]["cka_to_start"] == pytest.approx(1.0)
+    assert looks[1]["probe"]["cka_to_start"] < 0.9999
+    last = load_checkpoint(outcome.folder / "checkpoints" / "last.pt", torch.device("cpu"))
+    means = {key: value for key, value in last["student"].items() if key.endswith("running_mean")}
+    assert means
+    assert all(torch.equal(value, last["teacher"][key]) for key, value in means.items())
+    assert all(value.any() for value in means.values()), "a fresh network's means are zero"

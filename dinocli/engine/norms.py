@@ -1,0 +1,47 @@
+"""Batch norm of a run: its statistics adapted once, to clean images of the folder, before the first step."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from torch import Tensor
+
+from dinocli.augment.resample import normalise, resize_square
+from dinocli.config.preprocess import Preprocess
+from dinocli.data.loader import Loader
+from dinocli.engine.step import Learner
+from dinocli.models.features import extract
+from dinocli.models.statistics import adapt_statistics
+from dinocli.quality.duplicates import count_distinct
+
+MOST, BATCH = 1024, 64
+"""Images that are looked at, and at once. Each counts at every place of a feature map: more change nothing."""
+
+SAME = 0.99
+"""Cosine from which two images count as one: frames of a video, parts from one mould."""
+
+
+def adapt_norms(learner: Learner, loader: Loader, preprocess: Preprocess, seed: int) -> None:
+    """Give student and teacher the statistics of the folder's own images at the size of evaluation.
+
+    Every process looks at the same images, so that all come to the same statistics.
+
+    Args:
+        learner: Before its first step.
+        loader: Gives the images.
+        preprocess: Size and normalisation of evaluation.
+        seed: Of the sample.
+    """
+    count = len(loader.store)
+    chosen = sorted(np.random.default_rng((seed, count, 2)).permutation(count)[:MOST].tolist())
+
+    def images() -> Iterator[Tensor]:
+        for batch in loader.whole(chosen, BATCH):
+            square_BCSS = resize_square(batch.pixels_BCHW, batch.sizes_B2, preprocess.size)
+            yield normalise(square_BCSS, preprocess.mean, preprocess.std)
+
+    teacher = learner.teacher.backbone
+    distinct = count_distinct(extract(teacher, images(), autocast=None), SAME)
+    adapt_statistics(teacher, images(), distinct)
+    theirs = dict(teacher.named_buffers())
+    for name, buffer in learner.student.backbone.named_buffers():
+        buffer.copy_(theirs[name])
