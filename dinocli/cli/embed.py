@@ -38,6 +38,14 @@ Size = Annotated[
         rich_help_panel=FEATURES,
     ),
 ]
+KeepAspect = Annotated[
+    bool,
+    typer.Option(
+        "--keep-aspect",
+        help="Give --size to the shorter side instead of squashing; with --tokens patch, --out is a folder.",
+        rich_help_panel=FEATURES,
+    ),
+]
 Normalize = Annotated[bool, typer.Option("--normalize", help="Vectors of length 1.", rich_help_panel=FEATURES)]
 Dtype = Annotated[str, typer.Option("--dtype", help="float32 or float16.", rich_help_panel=FEATURES)]
 Precision = Annotated[
@@ -77,6 +85,7 @@ def embed(
     tokens: TokenKind = "pooled",
     layers: Layers = 1,
     size: Size = None,
+    keep_aspect: KeepAspect = False,
     normalize: Normalize = False,
     dtype: Dtype = "float32",
     precision: Precision = "auto",
@@ -124,6 +133,7 @@ def embed(
             model=model or "",
             tokens=Tokens(tokens, layers),
             size=size or 0,
+            keep_aspect=keep_aspect,
             normalize=normalize,
             dtype=dtype,
             precision=precision,

@@ -52,11 +52,13 @@ class EmbedJob:
 
     Args:
         inputs: Folders, files, globs, `@list.txt`, `-`; empty takes those of the newest run.
-        out: The feature file, its suffix tells the format; `-` writes `.npy` bytes to stdout.
+        out: The feature file, its suffix tells the format; `-` writes `.npy` bytes to stdout. Without a suffix it is a
+            folder, for patch tokens as one `.npy` file an image.
         weights: As for training; empty takes those of the newest run.
         model: timm name, beside a bare state dict or ``none``.
         tokens: Which features.
         size: Side of the square that an image is squashed to, pixels; 0 takes the size of the weights.
+        keep_aspect: Give the shorter side of an image that size, instead of squashing it to a square.
         normalize: Give every vector the length 1.
         dtype: Of the numbers in the file.
         precision: To compute in.
@@ -84,6 +86,7 @@ class EmbedJob:
     model: str = ""
     tokens: Tokens = POOLED
     size: int = 0
+    keep_aspect: bool = False
     normalize: bool = False
     dtype: str = "float32"
     precision: str = "auto"
@@ -102,17 +105,31 @@ class EmbedJob:
     note: bool = True
 
     def __post_init__(self) -> None:
-        suffix = Path(self.out).suffix
-        if self.out != STDOUT and suffix not in FEATURE_SUFFIXES:
-            raise UsageError(f"--out {self.out}: the suffix tells the format; use one of {', '.join(FEATURE_SUFFIXES)}")
-        if self.tokens.kind == "patch" and suffix in FLAT_ONLY:
-            raise UsageError(f"{suffix} holds one vector a row, and patch tokens are a grid; use --out NAME.npy")
+        self._check_out(Path(self.out).suffix)
         if self.dtype not in DTYPES:
             raise UsageError(f"--dtype {self.dtype!r} is not known; use one of {', '.join(DTYPES)}")
         if self.precision not in PRECISIONS:
             raise UsageError(f"--precision {self.precision!r} is not known; use one of {', '.join(PRECISIONS)}")
         if self.out == STDOUT and (self.resume or self.shard):
             raise UsageError("--out - is a stream: nothing to --resume, and no --shard; name a file")
+
+    def _check_out(self, suffix: str) -> None:
+        patches = self.tokens.kind == "patch"
+        if self.out != STDOUT and suffix not in FEATURE_SUFFIXES and not (self.to_folder and patches):
+            raise UsageError(f"--out {self.out}: the suffix tells the format; use one of {', '.join(FEATURE_SUFFIXES)}")
+        if patches and suffix in FLAT_ONLY:
+            raise UsageError(f"{suffix} holds one vector a row, and patch tokens are a grid; use --out NAME.npy")
+        if self.to_folder and (self.shard or self.tile or self.force):
+            raise UsageError(f"--out {self.out} is a folder, without --shard, --tile and --force; use --out NAME.npy")
+        if self.keep_aspect and self.tile:
+            raise UsageError("--keep-aspect is for whole images, and --tile cuts them; use one of them")
+        if self.keep_aspect and patches and not self.to_folder:
+            raise UsageError("--keep-aspect gives each image its own grid of patches; use a folder, --out NAME")
+
+    @property
+    def to_folder(self) -> bool:
+        """Whether every image gets a file of its own."""
+        return self.out != STDOUT and not Path(self.out).suffix
 
     @property
     def keeps_positions(self) -> bool:
@@ -134,7 +151,7 @@ class EmbedOutcome:
     Args:
         path: The feature file; None for stdout.
         rows: Rows in it.
-        shape: Of one row.
+        shape: Of one row; -1 where it differs from image to image.
         images: Images that were listed.
         bad: How many of them could not be read.
         seconds: Of the whole command.

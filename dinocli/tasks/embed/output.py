@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from dinocli.data.cache import write_bad
 from dinocli.errors import WeightsError
 from dinocli.files import whole_file, write_whole
+from dinocli.tasks.embed.folder import FolderPart
 from dinocli.tasks.embed.part import Bad, Part, npy_header
 from dinocli.tasks.feature_file import KEY, sidecar
 
@@ -29,7 +30,7 @@ Names = Callable[[], Iterable[str]]
 """Gives the names of all rows anew each time: a million tiles have the same thousand names."""
 
 
-def write_features(part: Part, names: Names, meta: dict[str, Any], bad: Bad, *, tiled: bool) -> None:
+def write_features(part: Part | FolderPart, names: Names, meta: dict[str, Any], bad: Bad, *, tiled: bool) -> None:
     """Write the feature file and what stands beside it; the file with the numbers comes last and says: complete.
 
     Args:
@@ -49,17 +50,16 @@ def write_features(part: Part, names: Names, meta: dict[str, Any], bad: Bad, *, 
     for suffix in SIDECARS:
         sidecar(target, suffix).unlink(missing_ok=True)
     _write_lines(sidecar(target, ".paths.txt"), names())
-    if tiled:
+    if tiled and isinstance(part, Part):
         _write_tiles(sidecar(target, ".tiles.csv"), names(), part)
     if bad:
         write_bad(sidecar(target, ".bad.csv"), bad)
     write_whole(sidecar(target, ".json"), json.dumps(meta, indent=2, ensure_ascii=False) + "\n")
-    writer = WRITERS.get(target.suffix)
-    if writer is None:
-        part.finish()
-    else:
+    if target.suffix in WRITERS and isinstance(part, Part):
         with whole_file(target) as file:
-            writer(file, part.array(), names)
+            WRITERS[target.suffix](file, part.array(), names)
+    else:
+        part.finish()
     part.close()
     part.remove()
 

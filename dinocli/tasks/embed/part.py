@@ -7,7 +7,6 @@ the last whole line says where to go on.
 Shapes: N rows, b rows of a batch.
 """
 
-import contextlib
 import io
 import json
 import os
@@ -24,6 +23,9 @@ from dinocli.tasks.feature_file import Box
 Bad = list[tuple[str, str]]
 """Names and reasons."""
 
+Rows = NDArray[np.floating] | list[NDArray[np.float32]]
+"""Rows of a batch; a list where grids of patches have different shapes."""
+
 BOX = np.dtype(np.int32)
 """Of the four numbers of a tile."""
 
@@ -37,6 +39,52 @@ def npy_header(rows: int, shape: tuple[int, ...], dtype: str) -> bytes:
     about = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": (rows, *shape)}
     np.lib.format.write_array_header_1_0(head, about)
     return head.getvalue()
+
+
+class Journal:
+    """What is done so far, one JSON object a line, the request first.
+
+    Args:
+        path: The file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._when = time.monotonic()
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the last line is old enough for another one."""
+        return time.monotonic() - self._when >= COMMIT_SECONDS
+
+    def begin(self, request: dict[str, Any]) -> None:
+        """Start anew."""
+        self.path.unlink(missing_ok=True)
+        self.append(request)
+
+    def append(self, line: dict[str, Any]) -> None:
+        """Add a line, to the disk."""
+        with self.path.open("ab") as file:
+            file.write(json.dumps(line).encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        self._when = time.monotonic()
+
+    def read(self, request: dict[str, Any], name: str) -> list[dict[str, Any]] | None:
+        """Return the lines after the request, without a torn last one; None where there is no journal.
+
+        Raises:
+            UsageError: It is of another request.
+        """
+        if not self.path.is_file():
+            return None
+        whole = self.path.read_bytes().rpartition(b"\n")[0]
+        lines = [json.loads(line) for line in whole.splitlines()]
+        if not lines:
+            return None
+        check_same(lines[0], request, name)
+        self.path.write_bytes(whole + b"\n")
+        return lines[1:]
 
 
 class Part:
@@ -63,20 +111,21 @@ class Part:
         self, target: Path, request: dict[str, Any], shape: tuple[int, ...], dtype: str, *, resume: bool
     ) -> None:
         self.target, self.shape, self.dtype = target, shape, np.dtype(dtype)
-        self.path, self.journal, self.tiles = (
-            target.with_name(f".{target.name}.{word}") for word in ("part", "journal", "tiles")
+        self.path, self.tiles, journal = (
+            target.with_name(f".{target.name}.{word}") for word in ("part", "tiles", "journal")
         )
+        self.journal = Journal(journal)
         self.pieces, self.rows, self.bad = 0, 0, Bad()
-        self._told, self._when = 0, time.monotonic()
+        self._told = 0
         self._head = len(npy_header(0, shape, dtype))
         if not (resume and self._found(request)):
             self.remove()
             self.path.write_bytes(npy_header(0, shape, dtype))
             self.tiles.write_bytes(b"")
-            self._append(request)
+            self.journal.begin(request)
         self._file, self._boxes = os.open(self.path, os.O_RDWR), os.open(self.tiles, os.O_RDWR)
 
-    def add(self, rows_b: NDArray[np.floating], boxes: list[Box], pieces: int, bad: Bad) -> None:
+    def add(self, rows_b: Rows, boxes: list[Box], pieces: int, bad: Bad) -> None:
         """Write the rows of some more pieces, of which some may be bad; say so in the journal now and then.
 
         Args:
@@ -89,15 +138,15 @@ class Part:
         _write(self._boxes, np.array(boxes, BOX), self.rows * BOX.itemsize * 4)
         self.pieces, self.rows = self.pieces + pieces, self.rows + len(rows_b)
         self.bad += bad
-        if time.monotonic() - self._when >= COMMIT_SECONDS:
+        if self.journal.is_due:
             self.commit()
 
     def commit(self) -> None:
         """Bring the rows to the disk, then the line that tells of them."""
         os.fsync(self._file)
         os.fsync(self._boxes)
-        self._append({"pieces": self.pieces, "rows": self.rows, "bad": self.bad[self._told :]})
-        self._told, self._when = len(self.bad), time.monotonic()
+        self.journal.append({"pieces": self.pieces, "rows": self.rows, "bad": self.bad[self._told :]})
+        self._told = len(self.bad)
 
     def array(self) -> NDArray[np.floating]:
         """Return all rows as (N, ...), mapped read-only."""
@@ -124,35 +173,23 @@ class Part:
 
     def remove(self) -> None:
         """Leave nothing behind."""
-        for path in (self.path, self.journal, self.tiles):
+        for path in (self.path, self.tiles, self.journal.path):
             path.unlink(missing_ok=True)
 
     @property
     def _row_bytes(self) -> int:
         return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
 
-    def _append(self, line: dict[str, Any]) -> None:
-        with self.journal.open("ab") as file:
-            file.write(json.dumps(line).encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-
     def _found(self, request: dict[str, Any]) -> bool:
         """Take over what an earlier process left, if it left anything of use."""
-        with contextlib.suppress(OSError):
-            whole = self.journal.read_bytes().rpartition(b"\n")[0]
-            lines = [json.loads(line) for line in whole.splitlines()]
-            size = self.path.stat().st_size
-            if not lines:
-                return False
-            check_same(lines[0], request, str(self.target))
-            for line in lines[1:]:
-                self.pieces, self.rows = line["pieces"], line["rows"]
-                self.bad += [(name, reason) for name, reason in line["bad"]]
-            self._told = len(self.bad)
-            self.journal.write_bytes(whole + b"\n")
-            return size >= self._head + self.rows * self._row_bytes
-        return False
+        lines = self.journal.read(request, str(self.target))
+        if lines is None or not self.path.is_file() or not self.tiles.is_file():
+            return False
+        for line in lines:
+            self.pieces, self.rows = line["pieces"], line["rows"]
+            self.bad += [(name, reason) for name, reason in line["bad"]]
+        self._told = len(self.bad)
+        return self.path.stat().st_size >= self._head + self.rows * self._row_bytes
 
 
 def _write(file: int, values: NDArray[Any], place: int) -> None:

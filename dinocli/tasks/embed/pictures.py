@@ -22,7 +22,7 @@ from dinocli.augment.resample import normalise, resize_square
 from dinocli.config.preprocess import Preprocess
 from dinocli.data.decode import image_size
 from dinocli.data.parallel import in_order
-from dinocli.data.read import Canvas, Reader
+from dinocli.data.read import STRIP, Canvas, Reader
 from dinocli.data.sources import ImageList
 from dinocli.errors import DataError
 from dinocli.tasks.feature_file import Box
@@ -44,7 +44,8 @@ class Piece:
     Args:
         image: Its row in the list.
         box: The tile, or None for a whole image.
-        canvas: (C, h, w) as it was read, (C, S, S) float32 in [0, 1] if it is squashed already, or why there is none.
+        canvas: (C, h, w) as it was read, float32 in [0, 1] at its final size if the thread resized it, or why there is
+            none.
     """
 
     image: int
@@ -61,6 +62,8 @@ class Pictures:
         tiling: Cut them into tiles.
         threads: Threads that decode.
         on_cpu: The network computes on the CPU.
+        cell: Keep the aspect of an image: its shorter side gets the size, and both are whole cells of so many pixels.
+            0 squashes it to a square.
         progress: Hears how many images were looked at, where tiles have to be counted first.
     """
 
@@ -72,10 +75,12 @@ class Pictures:
         threads: int,
         *,
         on_cpu: bool,
+        cell: int = 0,
         progress: Progress | None = None,
     ) -> None:
         self.images, self.preprocess, self.tiling, self.threads = images, preprocess, tiling, threads
-        self._squash = on_cpu and tiling is None  # tiles of a large image would take many times its memory
+        self._cell = cell
+        self._squash = cell > 0 or (on_cpu and tiling is None)  # tiles of a large image would take many times its room
         self._reader = Reader(preprocess, CANVAS_PER_SIDE * preprocess.size)
         counts = self._counts(tiling, progress) if tiling else repeat(1, len(images))
         self.starts_N1 = np.concatenate([[0], np.cumsum(np.fromiter(counts, np.int64))])
@@ -115,7 +120,20 @@ class Pictures:
             canvas = read(self.images.path(image))
         except DataError as error:
             return str(error)
-        return squashed(canvas, self.preprocess.size) if self._squash else canvas
+        if not self._squash:
+            return canvas
+        side = self.preprocess.size
+        _, height, width = canvas.shape
+        return squashed(canvas, fitted(height, width, side, self._cell) if self._cell else (side, side))
+
+    def sizes(self, progress: Progress | None = None) -> Generator[tuple[int, int], None, None]:
+        """Yield the (h, w) that each image is resized to, by its header, before any turn; (0, 0) for a bad one."""
+        look = partial(_fitted_size, page=self.preprocess.page, side=self.preprocess.size, cell=self._cell)
+        paths = map(self.images.path, range(len(self.images)))
+        for done, size in enumerate(in_order(look, paths, self.threads), 1):
+            if progress:
+                progress(done, len(self.images))
+            yield size
 
     def _count(self, image: int) -> int:
         return int(self.starts_N1[image + 1] - self.starts_N1[image])
@@ -128,6 +146,14 @@ class Pictures:
             if progress:
                 progress(done, len(self.images))
             yield count
+
+
+def grouped(canvases: list[Canvas]) -> list[list[int]]:
+    """Return the places of canvases that can be computed together: threads may have left them at different sizes."""
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for place, canvas in enumerate(canvases):
+        groups.setdefault(canvas.shape if canvas.dtype == np.float32 else (), []).append(place)
+    return list(groups.values())
 
 
 def squares(canvases: list[Canvas], preprocess: Preprocess, device: torch.device) -> Tensor:
@@ -154,12 +180,28 @@ def squares(canvases: list[Canvas], preprocess: Preprocess, device: torch.device
     return normalise(square_BCSS, preprocess.mean, preprocess.std)
 
 
-def squashed(canvas: Canvas, side: int) -> NDArray[np.float32]:
-    """Do to one canvas what `resize_square` does, by PIL, in float32 and so without its 8-bit rounding."""
+def squashed(canvas: Canvas, size: tuple[int, int]) -> NDArray[np.float32]:
+    """Do to one canvas what `resize_square` does, by PIL, in float32 and so without its 8-bit rounding.
+
+    Args:
+        canvas: uint8 or uint16.
+        size: (h, w) of the result.
+    """
     planes = [Image.fromarray(plane.astype(np.float32)) for plane in canvas]
-    square = np.stack([np.asarray(plane.resize((side, side), Image.Resampling.BICUBIC)) for plane in planes])
+    square = np.stack([np.asarray(plane.resize(size[::-1], Image.Resampling.BICUBIC)) for plane in planes])
     square *= np.float32(1 / np.iinfo(canvas.dtype).max)
     return np.clip(square, 0, 1, out=square)
+
+
+def fitted(height: int, width: int, side: int, cell: int) -> tuple[int, int]:
+    """Return (h, w) with about the aspect of an image: the shorter side is `side`, both are whole cells.
+
+    A strip is not followed beyond 2.5 times its shorter side: what a transformer costs grows with the square of it.
+    """
+    scale = side / min(height, width)
+    most = int(STRIP * side) // cell
+    rows, columns = (min(max(1, round(length * scale / cell)), most) * cell for length in (height, width))
+    return rows, columns
 
 
 def tile_boxes(height: int, width: int, tiling: Tiling) -> list[Box]:
@@ -179,6 +221,13 @@ def _starts(length: int, size: int, overlap: int) -> list[int]:
     step = size - overlap
     count = 1 + math.ceil((length - size) / step)
     return [min(number * step, length - size) for number in range(count)]
+
+
+def _fitted_size(path: str, page: int, side: int, cell: int) -> tuple[int, int]:
+    try:
+        return fitted(*image_size(path, page=page), side, cell) if cell else (side, side)
+    except DataError:
+        return 0, 0
 
 
 def _tiles_in(path: str, page: int, tiling: Tiling) -> int:

@@ -3,9 +3,8 @@
 from typing import BinaryIO
 
 import numpy as np
-from numpy.typing import NDArray
 
-from dinocli.tasks.embed.part import Bad, npy_header
+from dinocli.tasks.embed.part import Bad, Rows, npy_header
 from dinocli.tasks.feature_file import Box
 
 
@@ -24,9 +23,9 @@ class Pipe:
         self._stream, self._dtype = stream, np.dtype(dtype)
         stream.write(npy_header(rows, shape, self._dtype.str))
 
-    def add(self, rows_b: NDArray[np.floating], boxes: list[Box], pieces: int, bad: Bad) -> None:
+    def add(self, rows_b: Rows, boxes: list[Box], pieces: int, bad: Bad) -> None:
         """Send the rows of some more pieces."""
-        self._stream.write(rows_b.astype(self._dtype).tobytes())
+        self._stream.write(np.asarray(rows_b, self._dtype).tobytes())
         self.pieces, self.rows = self.pieces + pieces, self.rows + len(rows_b)
         self.bad += bad
 

@@ -12,6 +12,9 @@ from dinocli.tasks.embed.setting import Setting, prepare
 from dinocli.tasks.ground import describe
 from dinocli.tasks.segment.tiles import parse_tiling
 
+CONVNET_CELL = 32
+"""Pixels of one cell of the last map: those of nearly all convnets."""
+
 
 def look_at(setting: Setting, job: EmbedJob, watcher: Watcher) -> Pictures:
     """Number the rows through, and say how much they will be."""
@@ -21,10 +24,12 @@ def look_at(setting: Setting, job: EmbedJob, watcher: Watcher) -> Pictures:
         parse_tiling(job.tile) if job.tile else None,
         thread_count(setting.data.workers),
         on_cpu=setting.device.type == "cpu",
+        cell=(setting.backbone.patch or CONVNET_CELL) if job.keep_aspect else 0,
         progress=lambda done, total: watcher.progress("counting tiles", done, total),
     )
+    shape = "x".join("?" if length < 0 else str(length) for length in setting.row_shape(job))
     watcher.line(
-        f"{len(pictures)} rows of {'x'.join(map(str, setting.shape))} {job.dtype}: "
+        f"{len(pictures)} rows of {shape} {job.dtype}: "
         f"{in_words(_bytes(setting, pictures, job))}; "
         f"images at {setting.preprocess.size} px, {setting.precision} on {setting.device}"
     )
@@ -38,7 +43,7 @@ def foresee(job: EmbedJob, watcher: Watcher, stdin: BinaryIO | None = None) -> d
     return {
         "images": len(setting.images),
         "rows": len(pictures),
-        "shape": list(setting.shape),
+        "shape": list(setting.row_shape(job)),
         "bytes": _bytes(setting, pictures, job),
         "weights": describe(setting.info),
         "size": setting.preprocess.size,
@@ -49,7 +54,12 @@ def foresee(job: EmbedJob, watcher: Watcher, stdin: BinaryIO | None = None) -> d
 
 
 def _bytes(setting: Setting, pictures: Pictures, job: EmbedJob) -> int:
-    return int(len(pictures) * np.prod(setting.shape, dtype=np.int64) * np.dtype(job.dtype).itemsize)
+    """Return the size of all rows; where each image has its own grid, by the headers of the files."""
+    numbers = len(pictures) * int(np.prod(setting.shape, dtype=np.int64))
+    if job.to_folder and job.keep_aspect:
+        cell = setting.backbone.patch or CONVNET_CELL
+        numbers = sum((height // cell) * (width // cell) for height, width in pictures.sizes()) * setting.shape[-1]
+    return numbers * np.dtype(job.dtype).itemsize
 
 
 def in_words(size: float) -> str:

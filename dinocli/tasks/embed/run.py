@@ -10,6 +10,7 @@ from typing import Any, BinaryIO
 from dinocli import __version__
 from dinocli.engine.watch import Watcher
 from dinocli.errors import Interrupted, UsageError
+from dinocli.tasks.embed.folder import FolderPart
 from dinocli.tasks.embed.job import STDOUT, EmbedJob, EmbedOutcome
 from dinocli.tasks.embed.output import row_names, write_features
 from dinocli.tasks.embed.part import Part, check_same
@@ -50,7 +51,11 @@ def embed(
         return _send(setting, pictures, job, watcher, stdout, begin)
     path.parent.mkdir(parents=True, exist_ok=True)
     request = setting.request(job)
-    part = Part(path, request, setting.shape, job.dtype, resume=job.resume)
+    part: Part | FolderPart
+    if job.to_folder:
+        part = FolderPart(path, setting.images.names, request, job.dtype, resume=job.resume)
+    else:
+        part = Part(path, request, setting.shape, job.dtype, resume=job.resume)
     try:
         return _fill(setting, pictures, part, request, job, watcher, begin)
     finally:
@@ -60,13 +65,14 @@ def embed(
 def check_free(path: Path | None, job: EmbedJob) -> None:
     """Raise a `UsageError` if the file is there already and nobody said what to do with it."""
     if path and path.exists() and not (job.force or job.resume):
-        raise UsageError(f"{path} is there already; add --force to replace it, or choose another --out")
+        way = "remove it" if path.is_dir() else "add --force to replace it"
+        raise UsageError(f"{path} is there already; {way}, or choose another --out")
 
 
 def _fill(
     setting: Setting,
     pictures: Pictures,
-    part: Part,
+    part: Part | FolderPart,
     request: dict[str, Any],
     job: EmbedJob,
     watcher: Watcher,
@@ -85,12 +91,12 @@ def _fill(
     left_out = () if job.keeps_positions else [name for name, _ in part.bad]
     names = row_names(setting.images.names, pictures.starts_N1, left_out)
     outcome = EmbedOutcome(
-        part.target, part.rows, setting.shape, len(setting.images), len(bad), time.monotonic() - begin, speed
+        part.target, part.rows, setting.row_shape(job), len(setting.images), len(bad), time.monotonic() - begin, speed
     )
     write_features(part, names, _meta(setting, job, request, outcome), bad, tiled=pictures.tiling is not None)
     if bad:
         watcher.warn(f"{len(bad)} images cannot be read; they are named in {sidecar(part.target, '.bad.csv')}")
-    if setting.run and job.note and not job.shard:
+    if setting.run and job.note and not (job.shard or job.to_folder):
         add_output(setting.run, KEY, part.target)
     return outcome
 
@@ -137,6 +143,7 @@ def _meta(setting: Setting, job: EmbedJob, request: dict[str, Any], outcome: Emb
         "precision": setting.precision,
         "device": str(setting.device),
         "tile": job.tile,
+        "keep_aspect": job.keep_aspect,
         "shard": job.shard,
         "weights": setting.info.to_dict(),
         "preprocess": setting.preprocess.to_dict(),

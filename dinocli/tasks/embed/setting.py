@@ -37,7 +37,7 @@ class Setting:
         data: How else they are read: threads, unreadable ones.
         device: Where it computes.
         precision: fp32, bf16 or fp16.
-        shape: Of one row.
+        shape: Of the row of a square image.
         digest: Of all images, the other shards' too.
         run: The run of ours that the weights come from, if they do.
     """
@@ -58,6 +58,10 @@ class Setting:
         """Return the type to compute in, as the extractor takes it."""
         return DTYPES.get(self.precision)
 
+    def row_shape(self, job: EmbedJob) -> tuple[int, ...]:
+        """Return the shape of one row as far as all share it."""
+        return (-1, -1, self.shape[-1]) if job.to_folder and job.keep_aspect else self.shape
+
     def request(self, job: EmbedJob) -> dict[str, Any]:
         """Return what determines the rows, as JSON-like data."""
         return {
@@ -67,6 +71,7 @@ class Setting:
             "preprocess": self.preprocess.to_dict(),
             **{"tokens": job.tokens.kind, "layers": job.tokens.layers, "normalize": job.normalize},
             **{"dtype": job.dtype, "precision": self.precision, "tile": job.tile, "shard": job.shard},
+            "keep aspect": job.keep_aspect,
         }
 
 

@@ -20,8 +20,8 @@ from dinocli.engine.watch import Watcher
 from dinocli.errors import Interrupted
 from dinocli.models.features import extract_each
 from dinocli.tasks.embed.job import EmbedJob
-from dinocli.tasks.embed.part import Bad
-from dinocli.tasks.embed.pictures import NO_BOX, Pictures, Piece, squares
+from dinocli.tasks.embed.part import Bad, Rows
+from dinocli.tasks.embed.pictures import NO_BOX, Pictures, Piece, grouped, squares
 from dinocli.tasks.embed.setting import Setting
 from dinocli.tasks.feature_file import Box
 
@@ -39,7 +39,7 @@ class Sink(Protocol):
     rows: int
     bad: Bad
 
-    def add(self, rows_b: NDArray[np.floating], boxes: list[Box], pieces: int, bad: Bad) -> None:
+    def add(self, rows_b: Rows, boxes: list[Box], pieces: int, bad: Bad) -> None:
         """Take the rows of some more pieces."""
 
     def commit(self) -> None:
@@ -67,10 +67,11 @@ def stream(setting: Setting, pictures: Pictures, sink: Sink, job: EmbedJob, watc
     done_before, begin, broken = sink.pieces, time.monotonic(), 0
     with Signals().caught() as signals, closing(_computed(setting, pictures, sink.pieces, job)) as batches:
         for batch, rows_bD in batches:
-            broken += int(np.count_nonzero(~np.isfinite(rows_bD).all(tuple(range(1, rows_bD.ndim)))))
+            broken += sum(not np.isfinite(row).all() for row in rows_bD)
             bad = _new_bad(batch, sink.pieces, pictures)
             boxes = [piece.box or NO_BOX for piece in batch if keep_positions or not _is_bad(piece)]
-            sink.add(_placed(batch, rows_bD) if keep_positions else rows_bD, boxes, len(batch), bad)
+            placed = _placed(batch, rows_bD) if keep_positions else rows_bD
+            sink.add(placed, boxes, len(batch), bad)
             if bad:
                 limit.check([*listed_bad, *sink.bad])
             speed = (sink.pieces - done_before) / (time.monotonic() - begin)
@@ -84,24 +85,41 @@ def stream(setting: Setting, pictures: Pictures, sink: Sink, job: EmbedJob, watc
 
 def _computed(
     setting: Setting, pictures: Pictures, first: int, job: EmbedJob
-) -> Generator[tuple[Batch, NDArray[np.float32]], None, None]:
+) -> Generator[tuple[Batch, Rows], None, None]:
     """Yield each batch with the rows of its readable pieces."""
-    waiting: deque[Batch] = deque()
+    waiting: deque[tuple[Batch, list[list[int]]]] = deque()
 
     def tensors() -> Iterator[Tensor]:
         for batch in pictures.batches(first, job.batch_size):
-            waiting.append([piece if _is_bad(piece) else replace(piece, canvas="") for piece in batch])
             canvases = [piece.canvas for piece in batch if not isinstance(piece.canvas, str)]
-            if canvases:
-                yield squares(canvases, setting.preprocess, setting.device)
+            groups = grouped(canvases)
+            waiting.append(([piece if _is_bad(piece) else replace(piece, canvas="") for piece in batch], groups))
+            for places in groups:
+                yield squares([canvases[place] for place in places], setting.preprocess, setting.device)
 
     nothing = np.empty((0, *setting.shape), np.float32)
+    found: list[NDArray[np.float32]] = []
     for rows in extract_each(setting.backbone, tensors(), autocast=setting.autocast, tokens=job.tokens):
-        while all(map(_is_bad, waiting[0])):
-            yield waiting.popleft(), nothing
-        yield waiting.popleft(), _scaled(rows) if job.normalize else rows
+        while not waiting[0][1]:
+            yield waiting.popleft()[0], nothing
+        found.append(_scaled(rows) if job.normalize else rows)
+        if len(found) == len(waiting[0][1]):
+            batch, groups = waiting.popleft()
+            yield batch, _assembled(found, groups)
+            found = []
     while waiting:
-        yield waiting.popleft(), nothing
+        yield waiting.popleft()[0], nothing
+
+
+def _assembled(found: list[NDArray[np.float32]], groups: list[list[int]]) -> Rows:
+    """Put the rows of the groups of one batch in its order."""
+    if len(found) == 1:
+        return found[0]
+    rows = {
+        place: row for part, places in zip(found, groups, strict=True) for place, row in zip(places, part, strict=True)
+    }
+    ordered = [rows[place] for place in range(len(rows))]
+    return np.stack(ordered) if len({row.shape for row in ordered}) == 1 else ordered
 
 
 def _is_bad(piece: Piece) -> bool:
@@ -118,8 +136,9 @@ def _new_bad(batch: Batch, start: int, pictures: Pictures) -> Bad:
     ]
 
 
-def _placed(batch: Batch, rows_bD: NDArray[np.float32]) -> NDArray[np.float32]:
+def _placed(batch: Batch, rows_bD: Rows) -> Rows:
     """Put rows of NaN where there is nothing, so that positions hold."""
+    assert isinstance(rows_bD, np.ndarray)
     placed = np.full((len(batch), *rows_bD.shape[1:]), np.nan, np.float32)
     placed[[number for number, piece in enumerate(batch) if not _is_bad(piece)]] = rows_bD
     return placed

@@ -31,8 +31,8 @@ def embed_together(
     try:
         if world.size == 1:
             return embed(job, watcher, stdin, stdout)
-        if job.out == STDOUT or job.shard:
-            raise UsageError("several processes cannot share --out - or one --shard; name a file, or start one process")
+        if job.out == STDOUT or job.shard or job.to_folder:
+            raise UsageError("several processes cannot share this --out or one --shard; name a file, or start one")
         target = Path(job.out)
         if target.exists() and not job.force:
             return embed(job, watcher, stdin) if world.is_main else None  # complete already, or refused

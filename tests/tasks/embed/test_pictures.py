@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from dinocli.augment.resample import resize_square
-from dinocli.tasks.embed.pictures import squares, squashed, tile_boxes
+from dinocli.tasks.embed.pictures import fitted, squares, squashed, tile_boxes
 from dinocli.tasks.segment.tiles import Tiling
 from tests.data.files import noise, settings
 
@@ -13,7 +13,7 @@ from tests.data.files import noise, settings
 def test_threads_squash_as_the_device_does(shape: tuple[int, int, int], dtype: str) -> None:
     canvas = noise(*shape, dtype=dtype)
     expected = resize_square(torch.from_numpy(canvas)[None], torch.tensor([shape[1:]]), 32)[0]
-    found = squashed(canvas, 32)
+    found = squashed(canvas, (32, 32))
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, expected.numpy(), atol=2e-6)
 
@@ -26,7 +26,7 @@ def test_canvases_of_any_size_go_together() -> None:
     for canvas, found in zip(canvases, together, strict=True):
         (alone,) = squares([canvas], about, torch.device("cpu"))
         torch.testing.assert_close(found, alone, rtol=0, atol=1e-5)
-        (by_thread,) = squares([squashed(canvas, 32)], about, torch.device("cpu"))
+        (by_thread,) = squares([squashed(canvas, (32, 32))], about, torch.device("cpu"))
         torch.testing.assert_close(found, by_thread, rtol=0, atol=1e-5)
 
 
@@ -49,3 +49,11 @@ def test_tiles_share_at_least_the_overlap() -> None:
     assert lefts[-1] + 64 == 500
     assert set(np.diff(lefts)[:-1].tolist()) == {48}
     assert np.diff(lefts)[-1] <= 48
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "expected"),
+    [(100, 100, (64, 64)), (100, 150, (64, 96)), (151, 100, (96, 64)), (10, 17, (64, 112)), (30, 4000, (64, 160))],
+)
+def test_kept_aspects_are_whole_cells(height: int, width: int, expected: tuple[int, int]) -> None:
+    assert fitted(height, width, 64, 16) == expected
