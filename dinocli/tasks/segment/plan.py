@@ -68,7 +68,7 @@ class Sample:
             self._watcher.progress("looking at a sample", number, len(self._rows))
             if isinstance(picture, Picture):
                 grid = looker.grid(picture)
-                grids.append(replace(grid, image=-1) if self._job.reference else grid)
+                grids.append(replace(grid, image=-1 - grid.image) if self._job.reference else grid)
                 room -= grid.values_hwD.nbytes
             if room < 0:
                 break

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from kornia.filters import guided_blur
 from numpy.typing import NDArray
+from scipy.ndimage import maximum_filter
 
 from dinocli.data.read import Canvas
 from dinocli.tasks.segment.frame import Frame
@@ -18,8 +19,11 @@ from dinocli.tasks.segment.result import Maps, label_map
 EDGE = 0.03
 """Contrast, of black to white, from which an edge of the image is followed; weaker ones are taken for noise."""
 
+HALF = 0.5
+"""Between 1 and 0 of enlarged maps that say yes or no."""
+
 _STRIP = 1 << 21  # pixels that are worked on at a time: a whole large image would take gigabytes
-_SAMPLES = 8  # of the filter along one cell of the grid, which can be hundreds of pixels wide
+_SAMPLES = 4  # of the filter along one cell of the grid, which can be hundreds of pixels wide
 
 
 class Rendered(NamedTuple):
@@ -46,6 +50,7 @@ def render(maps: Maps, frame: Frame, picture_CHW: Canvas, *, refine: bool) -> Re
     labels_HW = np.zeros(frame.source, np.uint16)
     soft_HW = np.empty(frame.source, np.float32)
     soft_Khw, apart = maps.soft_Khw, maps.standing_out_hw is not None
+    near_Khw = _near(maps) if maps.threshold >= 0 else None
     if apart:
         soft_Khw = np.concatenate([soft_Khw, maps.likeness()[None]])
     for rows, halo in _strips(frame):
@@ -55,8 +60,20 @@ def render(maps: Maps, frame: Frame, picture_CHW: Canvas, *, refine: bool) -> Re
         fine_KHW = fine_KHW[:, rows.start - halo.start : rows.stop - halo.start]
         soft_HW[rows] = fine_KHW[-1] if apart else fine_KHW.max(axis=0)
         if not maps.nothing:
-            labels_HW[rows] = label_map(fine_KHW[:-1] if apart else fine_KHW, maps.threshold)
+            found_KHW = fine_KHW[:-1] if apart else fine_KHW
+            if near_Khw is not None:
+                found_KHW = np.where(frame.enlarged(near_Khw, rows) > HALF, found_KHW, np.float32(0))
+            labels_HW[rows] = label_map(found_KHW, maps.threshold)
     return Rendered(labels_HW, soft_HW)
+
+
+def _near(maps: Maps) -> NDArray[np.float32]:
+    """Return 1 in and next to the cells above the threshold: edges move within a cell, and nothing comes up elsewhere.
+
+    A map can lie just below the threshold over a whole region; where the picture is busy, the filter lifts some of it.
+    """
+    near_Khw: NDArray[np.float32] = maximum_filter((maps.soft_Khw > maps.threshold).astype(np.float32), (1, 3, 3))
+    return near_Khw
 
 
 def _strips(frame: Frame) -> Iterator[tuple[slice, slice]]:
