@@ -22,7 +22,7 @@ from sklearn.cluster import KMeans
 
 from dinocli.quality.agreement import ari, hungarian_accuracy, nmi
 from dinocli.quality.grouping import group_by_centres
-from dinocli.quality.kmeans import spherical_kmeans
+from dinocli.quality.kmeans import unit_kmeans
 from dinocli.quality.rows import UnitRows, cores, steady
 from dinocli.tasks.feature_file import open_features
 from dinocli.tasks.labels import read_labels
@@ -114,7 +114,7 @@ def command(path: Path, k: int) -> tuple[NDArray[np.intp], float, float]:
 
 def _ours(rows: UnitRows, k: int, seed: int) -> NDArray[np.intp]:
     with steady():
-        return group_by_centres(rows, spherical_kmeans(rows, k, seed=seed).centres_KD).label_N
+        return group_by_centres(rows, unit_kmeans(rows, k, seed=seed).centres_KD).label_N
 
 
 def main() -> None:

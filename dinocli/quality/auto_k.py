@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import adjusted_rand_score
 
-from dinocli.quality.kmeans import nearest, spherical_kmeans
+from dinocli.quality.kmeans import nearest, unit_kmeans
 from dinocli.quality.rows import UnitRows, steady
 
 TRIED = (*range(2, 11), 12, 15, 20, 25, 30)
@@ -168,7 +168,7 @@ def _agreement(rows_NP: NDArray[np.float32], k: int, halves: Sequence[NDArray[np
 
 
 def _fit(rows_NP: NDArray[np.float32], k: int, *, seed: int, starts: int) -> NDArray[np.float32]:
-    return spherical_kmeans(UnitRows(rows_NP), k, seed=seed, starts=starts, passes=_PASSES, breath=0).centres_KD
+    return unit_kmeans(UnitRows(rows_NP), k, seed=seed, starts=starts, passes=_PASSES, breath=0).centres_KD
 
 
 def _reason(best: KScore, tried: Sequence[int]) -> str:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from dinocli.quality.kmeans import closeness
 from dinocli.quality.rows import UnitRows
 
 NONE = -1
@@ -22,8 +23,8 @@ class Grouping:
     Args:
         label_N: Group of each image, or -1.
         distance_N: 1 - cosine to the centre of its group, of the nearest group for an image in none; 0 to 2.
-        margin_N: Distance to the next centre less the former; small at a border, negative where the method put the
-            image into another group than the nearest. Not a number with a single group.
+        margin_N: How much nearer its centre is than the next, half the difference of the squared distances; small at a
+            border, negative where the method put the image into another group. Not a number with a single group.
         medoids_K: Most typical image of each group: nearest to the centre, and so nearest to all others together.
         sizes_K: Images in each group.
     """
@@ -36,11 +37,11 @@ class Grouping:
 
 
 class _Calls(NamedTuple):
-    """Of each row: its group, the cosine to its centre, and the largest cosine to another centre."""
+    """Of each row: its group, the cosine to its centre, and how much nearer that is than the next."""
 
     label_N: NDArray[np.intp]
-    own_N: NDArray[np.float32]
-    other_N: NDArray[np.float32]
+    cosine_N: NDArray[np.float32]
+    margin_N: NDArray[np.float32]
 
 
 def group_by_centres(rows: UnitRows, centres_KD: NDArray[np.float32]) -> Grouping:
@@ -50,42 +51,46 @@ def group_by_centres(rows: UnitRows, centres_KD: NDArray[np.float32]) -> Groupin
 
 
 def group_by_labels(rows: UnitRows, label_N: NDArray[np.intp]) -> Grouping:
-    """Describe the groups that some other method found; their centres are the mean directions.
+    """Describe the groups that some other method found; their centres are the means.
 
     Args:
         rows: Of the images.
-        label_N: 0 to K - 1, or -1; all can be -1.
+        label_N: Any numbers, and -1 for no group; all can be -1.
     """
     if (label_N == NONE).all():
         nan_N = np.full(len(rows), np.nan, np.float32)
         return Grouping(label_N.astype(np.intp), nan_N, nan_N, [], [])
-    return _ordered(_calls(rows, _mean_directions(rows, label_N), label_N), label_N)
+    in_group_N = label_N != NONE
+    used_K, used_M = np.unique(label_N[in_group_N], return_inverse=True)
+    label_N = np.full(len(label_N), NONE)
+    label_N[in_group_N] = used_M
+    return _ordered(_calls(rows, _means(rows, label_N, len(used_K)), label_N), label_N)
 
 
 def _calls(rows: UnitRows, centres_KD: NDArray[np.float32], label_N: NDArray[np.intp] | None) -> _Calls:
     """Compare every row with every centre; a row without a label counts as of the nearest."""
+    directions_KD = UnitRows(centres_KD).take(slice(None))
 
     def call(part: slice, rows_RD: NDArray[np.float32]) -> _Calls:
-        cosine_RK = rows_RD @ centres_KD.T
-        best_R = cosine_RK.argmax(axis=1)
+        near_RK = closeness(rows_RD, centres_KD)
+        best_R = near_RK.argmax(axis=1)
         label_R = best_R if label_N is None else np.where(label_N[part] == NONE, best_R, label_N[part])
         row_R = np.arange(len(rows_RD))
-        own_R = cosine_RK[row_R, label_R]
-        cosine_RK[row_R, label_R] = -np.inf
-        return _Calls(label_R, own_R, cosine_RK.max(axis=1))
+        own_R = near_RK[row_R, label_R]
+        near_RK[row_R, label_R] = -np.inf
+        cosine_R = np.einsum("rd,rd->r", rows_RD, directions_KD[label_R])
+        return _Calls(label_R, cosine_R, own_R - near_RK.max(axis=1))
 
     return _Calls(*(np.concatenate(parts) for parts in zip(*rows.map(call), strict=True)))
 
 
-def _mean_directions(rows: UnitRows, label_N: NDArray[np.intp]) -> NDArray[np.float32]:
-    count = int(label_N.max()) + 1
-
+def _means(rows: UnitRows, label_N: NDArray[np.intp], count: int) -> NDArray[np.float32]:
     def add(part: slice, rows_RD: NDArray[np.float32]) -> NDArray[np.float64]:
         member_RK = label_N[part, None] == np.arange(count)
         return np.asarray(member_RK.T.astype(np.float32) @ rows_RD, np.float64)
 
     sum_KD = np.sum(list(rows.map(add)), axis=0)
-    return UnitRows(sum_KD).take(slice(None))
+    return np.asarray(sum_KD / np.bincount(label_N[label_N != NONE], minlength=count)[:, None], np.float32)
 
 
 def _ordered(calls: _Calls, label_N: NDArray[np.intp]) -> Grouping:
@@ -96,12 +101,12 @@ def _ordered(calls: _Calls, label_N: NDArray[np.intp]) -> Grouping:
     new = np.full(int(old_K.max()) + 2, NONE)  # the last place answers for -1
     new[old_K[order_K]] = np.arange(len(old_K))
     label_N = new[label_N]
-    best_first_M = in_group_M[np.argsort(-calls.own_N[in_group_M], kind="stable")]
+    best_first_M = in_group_M[np.argsort(-calls.cosine_N[in_group_M], kind="stable")]
     _, medoid_K = np.unique(label_N[best_first_M], return_index=True)
-    margin_N = np.where(np.isfinite(calls.other_N), calls.own_N - calls.other_N, np.nan)
+    margin_N = np.where(np.isfinite(calls.margin_N), calls.margin_N, np.nan)
     return Grouping(
         label_N,
-        np.maximum(1 - calls.own_N, 0),
+        np.maximum(1 - calls.cosine_N, 0),
         margin_N.astype(np.float32),
         best_first_M[medoid_K].tolist(),
         sizes_K[order_K].tolist(),

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from dinocli.quality.grouping import group_by_centres, group_by_labels
-from dinocli.quality.kmeans import spherical_kmeans
+from dinocli.quality.kmeans import unit_kmeans
 from dinocli.quality.rows import UnitRows
 from tests.quality.groups import mixture
 
@@ -36,7 +36,7 @@ def test_the_medoid_is_the_one_nearest_to_all_others() -> None:
 def test_k_means_margins_are_never_negative_and_others_can_be() -> None:
     points, _ = mixture(4, 300, noise=2.0)
     rows = UnitRows(points)
-    assert group_by_centres(rows, spherical_kmeans(rows, 4).centres_KD).margin_N.min() >= 0
+    assert group_by_centres(rows, unit_kmeans(rows, 4).centres_KD).margin_N.min() >= 0
     assert group_by_labels(rows, np.arange(300) % 4).margin_N.min() < 0
 
 
@@ -55,5 +55,5 @@ def test_an_image_without_a_group_is_measured_against_the_nearest() -> None:
     found = group_by_labels(UnitRows(points), np.array([0, 0, 1, 1, -1]))
     assert found.label_N[4] == -1
     assert found.distance_N[4] == pytest.approx(0.2)
-    assert found.margin_N[4] == pytest.approx(0.2)
+    assert found.margin_N[4] == pytest.approx(0.2)  # centres of length 1: half the squared distances are 0.4 and 0.2
     assert 4 not in found.medoids_K

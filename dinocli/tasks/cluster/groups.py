@@ -9,7 +9,7 @@ from dinocli.errors import UsageError
 from dinocli.quality.auto_k import KScore, choose_k
 from dinocli.quality.density import agglomerative, hdbscan
 from dinocli.quality.grouping import NONE, Grouping, group_by_centres, group_by_labels
-from dinocli.quality.kmeans import spherical_kmeans
+from dinocli.quality.kmeans import unit_kmeans
 from dinocli.quality.rows import UnitRows, fit_projection
 from dinocli.tasks.cluster.job import AUTO, ClusterJob
 
@@ -59,7 +59,7 @@ def _grouped(rows: UnitRows, k: int, job: ClusterJob) -> Grouping:
     if job.method == "agglomerative":
         found = group_by_labels(rows, agglomerative(rows, k))
     else:
-        found = group_by_centres(rows, spherical_kmeans(rows, k, seed=job.seed).centres_KD)
+        found = group_by_centres(rows, unit_kmeans(rows, k, seed=job.seed).centres_KD)
     return _without_small(rows, found, job.least(len(rows)))
 
 

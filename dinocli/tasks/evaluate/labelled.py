@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from dinocli.quality.agreement import ari, hungarian_accuracy, nmi
 from dinocli.quality.few_shot import few_shot
-from dinocli.quality.kmeans import nearest, spherical_kmeans
+from dinocli.quality.kmeans import nearest, unit_kmeans
 from dinocli.quality.linear import linear_probe, linear_transfer
 from dinocli.quality.neighbours import accuracy, balanced_accuracy, knn_classify, macro_f1
 from dinocli.quality.retrieval import rank_classes
@@ -110,7 +110,7 @@ def _clusters(features_TD: NDArray[np.floating], truth: Truth, seed: int) -> lis
     """
     labels = truth.labels_T[truth.tested]
     rows = UnitRows(features_TD[truth.tested])
-    clusters = nearest(rows.take(slice(None)), spherical_kmeans(rows, len(np.unique(labels)), seed=seed).centres_KD)
+    clusters = nearest(rows.take(slice(None)), unit_kmeans(rows, len(np.unique(labels)), seed=seed).centres_KD)
     return [
         Score("kmeans_nmi", "k-means NMI", nmi(labels, clusters), "higher"),
         Score("kmeans_ari", "k-means ARI", ari(labels, clusters), "higher"),
