@@ -1,7 +1,7 @@
-"""Features of every patch of an image: tokens of a ViT, feature maps of anything else.
+"""Features of every patch of an image: tokens of a ViT, middle feature maps of anything else.
 
-The last feature map of a convnet has a stride of 32 pixels and looks at most of the image from each place, which is too
-coarse and too far from the surface to say where something is. Strides of 8 and 16 are what works on defects.
+The last feature map of a convnet has a stride of 32 pixels and looks at most of the image from each place: too coarse
+and too far from the surface to say where something is.
 
 Legend: B images, H W pixels, D width, h w rows and columns of the grid.
 """
@@ -16,13 +16,15 @@ from dinocli.models.backbone import Backbone
 FINE, COARSE = 8, 16
 """Strides of the two feature maps that are used of a convnet, pixels."""
 
+MARGIN = 32
+"""Pixels that an image is mirrored beyond its border for a convnet; its own zeros there look like an edge."""
+
 
 def patch_features(backbone: Backbone, x_B3HW: Tensor) -> Tensor:
     """Return what every patch looks like.
 
-    ViT: patch tokens after the last norm. Anything else: the feature maps of stride 8 and 16, each averaged over 3x3
-    places, the coarser one enlarged, and put one on the other. A place sees more than its own cell then, so that it is
-    described by its surroundings and not by noise.
+    ViT: patch tokens after the last norm. Anything else: the feature map of stride 8, averaged over 3x3 places, so that
+    a place is described by its surroundings and not by noise.
 
     Args:
         backbone: In eval mode.
@@ -32,39 +34,60 @@ def patch_features(backbone: Backbone, x_B3HW: Tensor) -> Tensor:
         (B, D, h, w).
 
     Raises:
-        UsageError: The model has no feature maps of these strides.
+        UsageError: The model has no such feature map.
 
-    Source: the local averaging and the two middle maps are PatchCore's (Roth et al. 2022).
+    Source: the average is PatchCore's (Roth et al. 2022, arXiv:2106.08265). It also takes the map of stride 16, which
+    in small nets sees so far that everything odd has a halo of several places.
     """
     if backbone.is_vit:
         return backbone.patch_tokens(x_B3HW)
-    fine, coarse = (_smoothed(features) for features in _maps(backbone, x_B3HW, (FINE, COARSE)))
-    enlarged = F.interpolate(coarse, size=fine.shape[2:], mode="bilinear", align_corners=False)
-    return torch.cat([fine, enlarged], dim=1)
+    return F.avg_pool2d(_map(backbone, x_B3HW, FINE), 3, stride=1, padding=1, count_include_pad=False)
 
 
-def coarse_features(backbone: Backbone, x_B3HW: Tensor) -> Tensor:
-    """Return the feature map of stride 16 of a convnet as it is: few enough places for a graph. (B, D, h, w)."""
-    return _maps(backbone, x_B3HW, (COARSE,))[0]
+def place_features(backbone: Backbone, x_B3HW: Tensor) -> Tensor:
+    """Return what tells the places of one image apart, for anything but a ViT: looks and plain colour, on equal terms.
+
+    The feature map of stride 16 (few enough places for a graph of all pairs), each place of unit length, and the mean
+    colour of its pixels. Networks are trained not to mind brightness: to them a bright disc on a texture has an
+    outline, but the same inside as outside. Both parts are scaled to the same variance over each image.
+
+    Args:
+        backbone: In eval mode.
+        x_B3HW: As for `patch_features`.
+
+    Returns:
+        (B, D + 3, h, w), mean 0 over each image.
+
+    Raises:
+        UsageError: The model has no such feature map.
+
+    Source: colour beside features in the graph of an image is from Melas-Kyriazi et al. 2022, arXiv:2205.07839.
+    """
+    looks = F.normalize(_map(backbone, x_B3HW, COARSE), dim=1)
+    return torch.cat([_unit_variance(looks), _unit_variance(F.avg_pool2d(x_B3HW, COARSE))], dim=1)
 
 
-def _maps(backbone: Backbone, x_B3HW: Tensor, strides: tuple[int, ...]) -> list[Tensor]:
+def _map(backbone: Backbone, x_B3HW: Tensor, stride: int) -> Tensor:
+    """Return the deepest feature map of a stride, computed with a mirrored margin that is cut off again."""
     info = getattr(backbone.model, "feature_info", None)
     reductions = [stage["reduction"] for stage in info] if info else []
-    if not hasattr(backbone.model, "forward_intermediates") or not set(strides) <= set(reductions):
-        wanted = " and ".join(map(str, strides))
-        raise UsageError(f"{backbone.name} has no feature maps of stride {wanted}: choose a ViT or another convnet")
-    x_B3HW = x_B3HW.contiguous(memory_format=backbone.memory_format)
-    maps: list[Tensor] = backbone.model.forward_intermediates(
-        x_B3HW,
-        indices=[len(reductions) - 1 - reductions[::-1].index(stride) for stride in strides],
+    if stride not in reductions or not hasattr(backbone.model, "forward_intermediates"):
+        raise UsageError(f"{backbone.name} has no feature map of stride {stride}: choose a ViT or another convnet")
+    mode = "reflect" if min(x_B3HW.shape[2:]) > MARGIN else "replicate"
+    wide_B3HW = F.pad(x_B3HW, (MARGIN,) * 4, mode=mode).contiguous(memory_format=backbone.memory_format)
+    (found,) = backbone.model.forward_intermediates(
+        wide_B3HW,
+        indices=[len(reductions) - 1 - reductions[::-1].index(stride)],
         output_fmt="NCHW",
         intermediates_only=True,
         stop_early=True,
     )
-    return maps
+    cut = MARGIN // stride
+    inner: Tensor = found[:, :, cut:-cut, cut:-cut]
+    return inner
 
 
-def _smoothed(features_BDhw: Tensor) -> Tensor:
-    """Average over 3x3 places; at the border over those that exist."""
-    return F.avg_pool2d(features_BDhw, 3, stride=1, padding=1, count_include_pad=False)
+def _unit_variance(x_BDhw: Tensor) -> Tensor:
+    """Centre each image and scale it so that its places are at a mean squared distance of 1 from their mean."""
+    centred = x_BDhw - x_BDhw.mean(dim=(2, 3), keepdim=True)
+    return centred / centred.square().sum(dim=1, keepdim=True).mean(dim=(2, 3), keepdim=True).clamp_min(1e-12).sqrt()

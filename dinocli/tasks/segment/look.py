@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dinocli.models.attention import attend
 from dinocli.models.backbone import Backbone
-from dinocli.models.patches import COARSE, FINE, coarse_features, patch_features
+from dinocli.models.patches import COARSE, FINE, patch_features, place_features
 from dinocli.tasks.segment.result import Look
 
 DEEPEST = 32
@@ -74,7 +74,7 @@ def look_at(
         elif backbone.is_vit:
             values_BDhw = attend(backbone, x_B3HW).patch_keys()
         else:
-            values_BDhw = coarse_features(backbone, x_B3HW)
+            values_BDhw = place_features(backbone, x_B3HW)
     values: NDArray[np.float32] = values_BDhw.float().permute(0, 2, 3, 1).cpu().contiguous().numpy()
     return values
 

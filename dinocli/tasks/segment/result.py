@@ -27,9 +27,9 @@ class Look(StrEnum):
     """What a method wants to know about every patch; `dinocli.tasks.segment.look` gets it from a backbone."""
 
     PATCHES = "patches"
-    """Patch tokens after the last norm of a ViT; feature maps of stride 8 and 16 of a convnet."""
+    """Patch tokens after the last norm of a ViT; the feature map of stride 8 of a convnet."""
     KEYS = "keys"
-    """Keys of the last block of a ViT, all heads side by side; the feature map of stride 16 of a convnet."""
+    """Keys of the last block of a ViT, all heads side by side; map of stride 16 and colour for a convnet."""
     ATTENTION = "attention"
     """Attention of the last block to the patches, a channel a head: D is the number of heads."""
 
@@ -40,8 +40,8 @@ class Grid:
 
     Args:
         values_hwD: float32, what the method's `Look` asks for.
-        image: Place of the image in the folder, so that it can be left out of what it is compared with; -1 for an image
-            that is not of the folder.
+        image: Place of the image in the folder, so that it can be left out of what it is compared with; images that are
+            not of the folder have numbers below 0, each its own.
     """
 
     values_hwD: NDArray[np.float32]

@@ -18,11 +18,13 @@ from dinocli.tasks.embed.job import EmbedJob
 from dinocli.tasks.embed.part import check_same
 from dinocli.tasks.embed.setting import Setting, prepare
 from dinocli.tasks.run_folder import add_output
+from dinocli.tasks.segment.auto import pick_method
 from dinocli.tasks.segment.exchange import category_names, write_coco, write_segments_csv
 from dinocli.tasks.segment.folder import Folder, Log
 from dinocli.tasks.segment.gallery import INSIDE, Report, discard_small, write_report
 from dinocli.tasks.segment.job import SegmentJob, SegmentOutcome
 from dinocli.tasks.segment.looking import Picture
+from dinocli.tasks.segment.methods import make_method
 from dinocli.tasks.segment.names import natural_order, output_stems
 from dinocli.tasks.segment.one import Desk, write_classes
 from dinocli.tasks.segment.plan import Chosen, Plan, Sample, fitted_plan
@@ -233,4 +235,10 @@ def choose(job: SegmentJob, setting: Setting, sample: Sample) -> Chosen:
         images = setting.images
         first = images.path(natural_order(images.names)[0])
         return Chosen("propagate", Propagation(first_labels(Path(job.propagate), Path(first))))
-    raise UsageError(f"--method {job.method!r} is not known")
+    name, why, reference = job.method, "", bool(job.reference)
+    if name == "auto" and reference:
+        name, why = "anomaly", "there are good images to compare with"
+    elif name == "auto":
+        name, why = pick_method(setting.backbone, sample.grids)
+    made = make_method(name, job.options, setting.backbone, reference=reference, seed=job.seed)
+    return Chosen(name, made, why)

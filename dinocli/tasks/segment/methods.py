@@ -1,0 +1,60 @@
+"""The methods by their names, with the options that belong to each."""
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+from dinocli.errors import UsageError
+from dinocli.models.backbone import Backbone
+from dinocli.tasks.segment.anomaly import Anomaly
+from dinocli.tasks.segment.attention import Attention
+from dinocli.tasks.segment.kmeans import KMeans
+from dinocli.tasks.segment.pca import Pca
+from dinocli.tasks.segment.result import Method
+from dinocli.tasks.segment.tokencut import TokenCut, tie_of
+
+METHODS: dict[str, type[Any]] = {
+    "attention": Attention,
+    "tokencut": TokenCut,
+    "kmeans": KMeans,
+    "pca": Pca,
+    "anomaly": Anomaly,
+}
+
+
+def make_method(
+    name: str, options: Mapping[str, Any], backbone: Backbone, *, reference: bool = False, seed: int = 0
+) -> Method:
+    """Build a method.
+
+    Args:
+        name: One of `METHODS`.
+        options: As the user gave them; each has to belong to this method.
+        backbone: Whose features it will see.
+        reference: The sample is of images that are known to be good.
+        seed: For methods that draw anything.
+
+    Raises:
+        UsageError: No such method, an option of another one, or a backbone or reference that it cannot use.
+    """
+    if name not in METHODS:
+        near = difflib.get_close_matches(name, METHODS, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"use one of auto, {', '.join(METHODS)}"
+        raise UsageError(f"--method {name!r} is not known; {hint}")
+    if name == "attention" and not backbone.is_vit:
+        raise UsageError(f"{backbone.name} has no attention: use a ViT, or --method tokencut, kmeans, pca or anomaly")
+    own = _options(name)
+    if reference and "reference" not in own:
+        raise UsageError(f"--reference belongs to --method anomaly, not to {name}: leave it out")
+    for option in options:
+        if option not in own:
+            others = " or ".join(other for other in METHODS if option in _options(other))
+            raise UsageError(f"--{option} belongs to --method {others}, not to {name}: leave it out")
+    settled = {"seed": seed, "reference": reference, "tie": tie_of(backbone)} | dict(options)
+    made: Method = METHODS[name](**{key: value for key, value in settled.items() if key in own})
+    return made
+
+
+def _options(name: str) -> set[str]:
+    return {field.name for field in fields(METHODS[name])} - {"look", "whole"}
