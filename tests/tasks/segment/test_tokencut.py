@@ -23,7 +23,9 @@ def _real() -> NDArray[np.float32]:
     torch.manual_seed(0)
     waves = torch.sin(torch.arange(160)[None, None, None] * torch.linspace(0.05, 0.6, 160)[None, None, :, None])
     x = waves.expand(1, 3, -1, -1) + 0.3 * torch.randn(1, 3, 160, 160)
-    return look_at(create_backbone("vit_tiny_patch16_224").eval(), x, Look.KEYS)[0].reshape(100, -1)
+    backbone = create_backbone("vit_tiny_patch16_224").eval()
+    keys_ND: NDArray[np.float32] = look_at(backbone, x, Look.KEYS)[0].reshape(100, -1)
+    return keys_ND
 
 
 @pytest.mark.parametrize("kind", ["clusters", "noise", "weighted", "keys"])
