@@ -10,8 +10,11 @@ from numpy.typing import NDArray
 
 from dinocli.tasks.segment.sample import Patches
 
-NEIGHBOUR = 3
-"""Which nearest patch of other images says how rare a patch is: a defect that two images share is still rare."""
+COMMON = 0.01
+"""Share of all patches that look alike, from which they are not rare. Defects that images share are."""
+
+FEWEST = 3
+"""Patches of that share at least, in a small folder."""
 
 PROJECTED = 64
 """Random directions that the coreset measures distances in, which keep them to about a tenth."""
@@ -43,9 +46,10 @@ class Bank:
 def build_bank(patches: Patches, size: int, trim: float, seed: int) -> Bank:
     """Choose the patches to remember: without the rarest ones, then as evenly spread as can be.
 
-    The folder holds its own defects. Each patch's distance to patches of *other* images says how rare it is; what is
-    rarest is left out, however many of them one image has. The rest is thinned by always keeping the patch that is
-    furthest from all that were kept, so that common patches do not crowd out uncommon but normal ones.
+    The folder holds its own defects. How far a hundredth of all patches is from a patch, in *other* images, says how
+    rare it is; what is rarest is left out, however often it recurs within one image or over several. The rest is
+    thinned by always keeping the patch that is furthest from all that were kept, so that common patches do not crowd
+    out uncommon but normal ones.
 
     Args:
         patches: Of at least two images, unless `trim` is 0.
@@ -67,13 +71,13 @@ def build_bank(patches: Patches, size: int, trim: float, seed: int) -> Bank:
 
 
 def rarity(patches: Patches) -> NDArray[np.float32]:
-    """Return the squared distance of each patch to its third nearest one in other images, (N,)."""
-    found = []
+    """Return how far, squared, a hundredth of all patches is from each one, counted in other images only, (N,)."""
+    found, neighbour = [], max(FEWEST, round(COMMON * len(patches.features_ND)))
     for start in range(0, len(patches.features_ND), _ROWS):
         rows = slice(start, start + _ROWS)
         squared = squared_distances(patches.features_ND[rows], patches.features_ND)
         squared[patches.image_N[rows, None] == patches.image_N[None]] = np.inf
-        found.append(np.partition(squared, NEIGHBOUR - 1, axis=1)[:, NEIGHBOUR - 1])
+        found.append(np.partition(squared, neighbour - 1, axis=1)[:, neighbour - 1])
     return np.concatenate(found)
 
 

@@ -136,3 +136,11 @@ def test_an_outline_is_at_half_the_height_of_its_own_peak() -> None:
 def test_one_image_has_nothing_to_be_compared_with() -> None:
     with pytest.raises(DataError, match="one image has no others"):
         Anomaly().fit(_folder(1, 0))
+
+
+def test_few_patches_that_many_images_share_are_rare() -> None:
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(1000, 8)).astype(np.float32)
+    features[::125] += 20  # 8 of 1,000, each in another image
+    patches = Patches(features, np.repeat(np.arange(10), 100))
+    assert set(rarity(patches).argsort()[-8:]) == set(range(0, 1000, 125))
