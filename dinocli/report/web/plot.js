@@ -8,12 +8,13 @@ class Plot {
     this.xs = xs;
     this.ys = ys;
     this.size = xs.length;
-    this.width = Math.max(1, ...extremes(xs));
-    this.height = Math.max(1, ...extremes(ys));
+    this.extent = bounds(xs.keys(), xs, ys);
     this.shown = new Uint8Array(this.size).fill(1);
     this.group = new Int32Array(this.size).fill(-1);
     this.labels = [];
     this.lasso = [];
+    this.thumbnails = [];
+    this.labelBoxes = [];
     this.current = -1;
     this.pictures = new Map();
     this.order = shuffled(this.size);
@@ -61,12 +62,12 @@ class Plot {
 
   // Show these points, or all of them.
   fit(indices) {
-    const box = indices?.length ? bounds(indices, this.xs, this.ys) : [0, 0, this.width, this.height];
     const room = Math.min(48, this.wide / 10, this.high / 10);
-    const scale = Math.min((this.wide - 2 * room) / (box[2] - box[0] || 1), (this.high - 2 * room) / (box[3] - box[1] || 1));
-    const whole = Math.min((this.wide - 2 * room) / this.width, (this.high - 2 * room) / this.height);
-    this.whole = whole;
-    this.scale = Math.min(scale, 40 * whole);
+    const scale = ([west, south, east, north]) =>
+      Math.min((this.wide - 2 * room) / (east - west || 1), (this.high - 2 * room) / (north - south || 1));
+    const box = indices?.length ? bounds(indices, this.xs, this.ys) : this.extent;
+    this.whole = scale(this.extent);
+    this.scale = Math.min(scale(box), 40 * this.whole);
     this.left = this.wide / 2 - (this.scale * (box[0] + box[2])) / 2;
     this.top = this.high / 2 + (this.scale * (box[1] + box[3])) / 2;
     this.draw();
@@ -91,8 +92,9 @@ class Plot {
   }
 
   pan(x, y) {
-    this.left = clamp(this.left + x, 40 - this.scale * this.width, this.wide - 40);
-    this.top = clamp(this.top + y, 40, this.high - 40 + this.scale * this.height);
+    const [west, south, east, north] = this.extent.map((value) => this.scale * value);
+    this.left = clamp(this.left + x, 40 - east, this.wide - 40 - west);
+    this.top = clamp(this.top + y, 40 + south, this.high - 40 + north);
     this.draw();
   }
 
@@ -302,11 +304,12 @@ class Plot {
     context.textBaseline = "middle";
     context.lineJoin = "round";
     for (const label of this.labels) {
-      const x = this.across(label.at);
-      const y = this.down(label.at);
       const half = (label.width ??= context.measureText(label.text).width) / 2 + 5;
+      const at = [this.across(label.at), this.down(label.at)];
+      if (at[0] < 0 || at[1] < 0 || at[0] > this.wide || at[1] > this.high) continue;
+      const x = clamp(at[0], half, this.wide - half);
+      const y = clamp(at[1], 10, this.high - 10);
       const box = [x - half, y - 10, x + half, y + 10];
-      if (box[0] < 2 || box[1] < 2 || box[2] > this.wide - 2 || box[3] > this.high - 2) continue;
       if (this.labelBoxes.some((o) => box[0] < o.box[2] && box[2] > o.box[0] && box[1] < o.box[3] && box[3] > o.box[1])) continue;
       this.labelBoxes.push({ box, place: label.place });
       context.lineWidth = 4;
@@ -360,21 +363,16 @@ function stamp(pixels, centre, { offsets, covers }, colour) {
   }
 }
 
-function extremes(values) {
-  let most = 0;
-  for (const value of values) if (value > most) most = value;
-  return [most];
-}
-
+// [least x, least y, greatest x, greatest y]
 function bounds(indices, xs, ys) {
-  let [west, north, east, south] = [Infinity, Infinity, -Infinity, -Infinity];
+  let [left, low, right, high] = [Infinity, Infinity, -Infinity, -Infinity];
   for (const i of indices) {
-    if (xs[i] < west) west = xs[i];
-    if (xs[i] > east) east = xs[i];
-    if (ys[i] < north) north = ys[i];
-    if (ys[i] > south) south = ys[i];
+    if (xs[i] < left) left = xs[i];
+    if (xs[i] > right) right = xs[i];
+    if (ys[i] < low) low = ys[i];
+    if (ys[i] > high) high = ys[i];
   }
-  return [west, north, east, south];
+  return [left, low, right, high];
 }
 
 function within(x, y, polygon) {

@@ -1,0 +1,153 @@
+"""The gallery of masks in a real browser."""
+
+import io
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from dinocli.report.gallery_page import GalleryImage, GalleryPage, Segment, write_gallery_page
+from dinocli.report.page import Table
+from dinocli.report.picture import Picture
+
+HOSTILE = ["<img src=x onerror=alert(1)>.png", '"><script>alert(1)</script>.png']
+Visit = Callable[..., Any]
+
+
+def png(mode: str, colour: tuple[int, ...]) -> bytes:
+    file = io.BytesIO()
+    Image.new(mode, (40, 20), colour).save(file, "PNG")
+    return file.getvalue()
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve images: nothing in every third, the first two names hostile, the pictures beside the page in files."""
+    folder = tmp_path_factory.mktemp("gallery")
+    (folder / "picture.png").write_bytes(png("RGB", (90, 90, 90)))
+    images = []
+    for n in range(12):
+        name = HOSTILE[n] if n < 2 else f"strip/image_{n:02d}.png"
+        original = folder / "images" / name
+        original.parent.mkdir(parents=True, exist_ok=True)
+        original.write_bytes(png("RGB", (120, 120, 120)))
+        segments = [] if n % 3 == 2 else [0] if n % 2 else [0, 1]
+        images.append(
+            GalleryImage(
+                name=name,
+                picture=folder / "picture.png",
+                overlay=Picture(png("RGBA", (230, 80, 40, 255)), "image/png") if segments else None,
+                original=original,
+                score=math.nan if n == 4 else float((n * 5) % 12),
+                segments=segments,
+                facts=[("box", "1, 2, 3, 4"), ("area", 0.125)],
+                mask=original if segments else None,
+            )
+        )
+    legend = [Segment("scratch", (230, 80, 40)), Segment("<b>dent</b>", (40, 80, 230))]
+    tables = [Table("Against the truth", ["", "value"], [["IoU", 0.414]])]
+    page = GalleryPage("Masks", images, legend, "anomaly", tables, facts=[("method", "anomaly")], notes=["A remark."])
+    write_gallery_page(folder / "report.html", page)
+    return folder / "report.html"
+
+
+def chosen(page: Any) -> list[int]:
+    return list(page.evaluate("chosen"))
+
+
+def test_masks_lie_on_their_pictures_as_much_as_the_slider_says(report: Path, visit: Visit) -> None:
+    page = visit(report)
+    first = page.locator(".tile").first
+    picture, overlay = (first.locator("img").nth(n) for n in (0, 1))
+    assert picture.bounding_box() == overlay.bounding_box()
+    assert overlay.evaluate("image => getComputedStyle(image).opacity") == "0.65"
+    page.fill(".opacity input >> nth=0", "30")
+    assert overlay.evaluate("image => getComputedStyle(image).opacity") == "0.3"
+    assert page.inner_text(".opacity output >> nth=0") == "30 %"
+    page.keyboard.press("m")
+    assert overlay.evaluate("image => getComputedStyle(image).opacity") == "0"
+    page.keyboard.press("m")
+    assert page.locator(".opacity input").evaluate_all("all => all.map((one) => one.value)") == ["30", "30"]
+    assert page.locator(".tile").nth(2).locator("img").count() == 1  # nothing here: no mask
+
+
+def test_segments_filter_and_scores_sort(report: Path, visit: Visit) -> None:
+    page = visit(report)
+    assert page.locator("#facets .size").all_inner_texts() == ["12", "8", "4", "4"]
+    colour = page.locator("#facets .swatch").first.evaluate("mark => getComputedStyle(mark).backgroundColor")
+    assert colour == "rgb(230, 80, 40)"
+    page.click("#facets button:has-text('Nothing here')")
+    assert chosen(page) == [2, 5, 8, 11]
+    page.click("#facets button:has-text('dent')")
+    assert chosen(page) == [0, 4, 6, 10]
+    assert page.inner_text(".chip span >> nth=1") == "<b>dent</b>"
+    page.select_option("#order", "high")
+    assert chosen(page) == [6, 10, 0, 4]  # 6, 2, 0 and none
+    page.select_option("#order", "low")
+    assert chosen(page) == [0, 10, 6, 4]
+    page.click(".chip")
+    page.select_option("#order", "name")
+    assert chosen(page)[2:] == [*range(2, 12)]
+    page.fill("#search", "11 strip")
+    assert chosen(page) == [11]
+
+
+def test_one_image_with_its_facts(report: Path, visit: Visit) -> None:
+    page = visit(report)
+    page.locator(".tile").first.click()
+    assert page.inner_text("#viewer-name") == HOSTILE[0]
+    facts = page.text_content("#viewer-facts")
+    for wanted in ("scratch", "<b>dent</b>", "anomaly", "1, 2, 3, 4", "0.125"):
+        assert wanted in facts
+    assert page.locator("#viewer-overlay").bounding_box() == page.locator("#viewer-image").bounding_box()
+    assert page.locator("#viewer-actions a").all_inner_texts() == ["Open the file", "Open the mask"]
+    page.fill("#viewer .opacity input", "80")
+    assert page.locator("#viewer-overlay").evaluate("image => getComputedStyle(image).opacity") == "0.8"
+    page.focus("#viewer")
+    for _ in range(2):
+        page.keyboard.press("ArrowRight")
+    assert page.inner_text("#viewer-name") == "strip/image_02.png"
+    assert "Nothing here" in page.inner_text("#viewer-facts")
+    assert not page.locator("#viewer-overlay").is_visible()
+    page.keyboard.press("Escape")
+    page.click("[data-tab=numbers]")
+    for wanted in ("Against the truth", "0.414", "method", "A remark."):
+        assert wanted in page.inner_text("#numbers")
+
+
+def test_hostile_names_are_names(report: Path, visit: Visit) -> None:
+    page = visit(report)
+    for place, name in enumerate(HOSTILE):
+        tile = page.locator(".tile").nth(place)
+        assert tile.get_attribute("title") == name
+        tile.click()
+        assert page.inner_text("#viewer-name") == name
+        assert page.get_attribute("#viewer-actions a", "href").startswith("./images/%")
+        page.keyboard.press("Escape")
+    assert page.locator("script").count() == 2
+    assert page.locator(".name *, .tile img[src=x], [onerror], b").count() == 0
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_phone_has_room_for_everything(scheme: str, report: Path, visit: Visit) -> None:
+    page = visit(report, viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True, color_scheme=scheme)
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    first, second = (page.locator(".tile").nth(n).bounding_box() for n in (0, 1))
+    assert first["y"] == second["y"]  # two in a row
+    page.locator(".tile").first.tap()
+    assert page.locator("#viewer .opacity").is_visible()
+    assert page.evaluate("byId('viewer').scrollWidth") == 390
+
+
+def test_a_segment_that_is_not_in_the_legend_is_refused(tmp_path: Path) -> None:
+    one = GalleryImage("a", Path("a"), None, Path("a"), 0.0, segments=[1])
+    with pytest.raises(ValueError, match="none of the 1 segments"):
+        write_gallery_page(tmp_path / "report.html", GalleryPage("", [one], [Segment("only", (0, 0, 0))]))
+
+
+def test_no_image_is_no_trouble(tmp_path: Path, visit: Visit) -> None:
+    write_gallery_page(tmp_path / "report.html", GalleryPage("None", [], []))
+    assert chosen(visit(tmp_path / "report.html")) == []

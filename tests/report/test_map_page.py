@@ -1,0 +1,380 @@
+"""The map as people use it: in a real browser, with the mouse, fingers and keys."""
+
+import io
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import pytest
+from PIL import Image
+
+from dinocli.report.chart import Curve
+from dinocli.report.map_page import MapImage, MapPage, Pair, write_map_page
+from dinocli.report.page import Table
+from dinocli.report.picture import Picture
+
+HOSTILE = "<img src=x onerror=alert(1)>.png"
+HOSTILE_TOO = '"><script>alert(1)</script>.png'
+CENTRES = [(0, 0), (100, 0), (0, 80)]
+COLOURS = [(200, 60, 60), (60, 160, 60), (60, 60, 200)]
+EACH = 20
+
+Visit = Callable[..., Any]
+
+
+def png(colour: tuple[int, int, int]) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (24, 16), colour).save(file, "PNG")
+    return file.getvalue()
+
+
+def images(folder: Path) -> list[MapImage]:
+    """Three groups on three circles; the first two names are hostile, and every file exists."""
+    found = []
+    for cluster, (x, y) in enumerate(CENTRES):
+        for turn in range(EACH):
+            name = f"part {cluster}/image_{turn:02d}.png"
+            if cluster == 0 and turn < 2:
+                name = (HOSTILE, HOSTILE_TOO)[turn]
+            original = folder / "images" / name
+            original.parent.mkdir(parents=True, exist_ok=True)
+            original.write_bytes(png(COLOURS[cluster]))
+            angle = 2 * math.pi * turn / EACH
+            found.append(
+                MapImage(
+                    name=name,
+                    x=x + 10 * math.cos(angle),
+                    y=y + 10 * math.sin(angle),
+                    cluster=cluster,
+                    distance=0.1 + 0.01 * turn,
+                    margin=0.5 - 0.02 * turn,
+                    outlier=math.nan if turn == 3 else 0.02 * turn + 0.001 * cluster,
+                    thumbnail=Picture(png(COLOURS[cluster]), "image/png"),
+                    original=original,
+                    medoid=turn == 0,
+                    label="odd" if turn % 2 else "even",
+                )
+            )
+    return found
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("map")
+    path = folder / "out" / "report.html"
+    path.parent.mkdir()
+    write_map_page(
+        path,
+        MapPage(
+            title="Groups of <b>parts</b>",
+            images=images(folder),
+            clusters=["round", "<i>bent</i>", "third"],
+            pairs=[Pair(0, 1, 1.0, exact=True), Pair(20, 21, 0.98765), Pair(40, 41, 0.97)],
+            curves=[Curve("Silhouette", "k", "", [2, 3, 4], {"silhouette": [0.2, 0.4, 0.3]}, mark=3)],
+            agreement=[("NMI", 0.798)],
+            tables=[Table("A table", ["group", "medoid"], [[1, HOSTILE]])],
+            facts=[("seed", 7)],
+            notes=["A remark."],
+        ),
+    )
+    return path
+
+
+def place(page: Any, index: int) -> tuple[float, float]:
+    """Where an image is on the screen."""
+    x, y = page.evaluate(
+        "i => { const box = plot.above.getBoundingClientRect(); "
+        "return [box.left + plot.across(i), box.top + plot.down(i)]; }",
+        index,
+    )
+    return x, y
+
+
+def until(page: Any, condition: str) -> None:
+    """Wait for what happens soon (the browser's own way to wait for a condition is forbidden by the page's policy)."""
+    for _ in range(100):
+        if page.evaluate(condition):
+            return
+        page.wait_for_timeout(20)
+    raise AssertionError(f"never happened: {condition}")
+
+
+def shown(page: Any) -> int:
+    return int(page.evaluate("chosen.length"))
+
+
+def painted(page: Any, index: int) -> str:
+    """Colour of the map at the place of an image."""
+    return str(
+        page.evaluate(
+            "async i => { await new Promise(requestAnimationFrame); await new Promise(requestAnimationFrame);"
+            "const one = new OffscreenCanvas(1, 1).getContext('2d', { willReadFrequently: true });"
+            "const at = (v) => -Math.round(v * plot.ratio);"
+            "one.drawImage(plot.points, at(plot.across(i)), at(plot.down(i)));"
+            "const pixel = [...one.getImageData(0, 0, 1, 1).data].slice(0, 3);"
+            "return '#' + pixel.map((v) => v.toString(16).padStart(2, '0')).join(''); }",
+            index,
+        )
+    )
+
+
+def variable(page: Any, name: str) -> str:
+    return str(page.evaluate("n => getComputedStyle(document.documentElement).getPropertyValue(n).trim()", name))
+
+
+def test_every_group_is_painted_in_its_colour_light_and_dark(report: Path, visit: Visit) -> None:
+    colours = []
+    for scheme in ("light", "dark"):
+        page = visit(report, color_scheme=scheme)
+        colours.append([painted(page, 5 + EACH * cluster) for cluster in range(3)])
+        assert colours[-1] == [variable(page, f"--tone-{cluster}") for cluster in range(3)]
+        assert page.evaluate("getComputedStyle(document.body).backgroundColor") == (
+            "rgb(252, 252, 250)" if scheme == "light" else "rgb(21, 24, 27)"
+        )
+    assert len({*colours[0], *colours[1]}) == 6
+    page.emulate_media(color_scheme="light")
+    until(page, f"plot.tones[0] === '{colours[0][0]}'")
+    assert painted(page, 5) == colours[0][0]
+
+
+def test_the_mouse_sees_opens_moves_and_zooms(report: Path, visit: Visit) -> None:
+    page = visit(report)
+    assert not page.locator("#hover").is_visible()
+    page.mouse.move(*place(page, 25))
+    assert page.inner_text("#hover-name") == "part 1/image_05.png"
+    assert page.inner_text("#hover-group") == "<i>bent</i>"
+    assert page.evaluate("byId('hover-image').naturalWidth") == 24
+    page.mouse.click(*place(page, 25))
+    assert page.inner_text("#viewer-name") == "part 1/image_05.png"
+    assert "0.150" in page.inner_text("#viewer-facts")
+    page.keyboard.press("Escape")
+    assert not page.locator("#viewer").is_visible()
+
+    x, y = place(page, 25)
+    page.mouse.move(x, y)
+    page.mouse.wheel(0, -100)
+    until(page, "plot.scale > 1.2 * plot.whole")
+    assert place(page, 25) == pytest.approx((x, y), abs=0.5)  # what is under the pointer stays there
+    page.mouse.down()
+    page.mouse.move(x + 30, y + 20, steps=3)
+    page.mouse.up()
+    assert place(page, 25) == pytest.approx((x + 30, y + 20), abs=0.5)
+    assert not page.locator("#viewer").is_visible()  # a drag is no click
+    page.click("#fit")
+    assert page.evaluate("plot.scale === plot.whole")
+
+
+def test_a_click_on_a_group_filters_map_and_gallery(report: Path, visit: Visit) -> None:
+    page = visit(report)
+    assert page.locator(".heading").count() == 3
+    page.click("#facets button:has-text('third')")
+    assert shown(page) == EACH
+    assert painted(page, 45) == variable(page, "--tone-2")
+    assert painted(page, 5) == variable(page, "--faint")
+    assert page.locator(".subheading").all_inner_texts()[:2] == ["Typical", "At the border"]
+    tiles = page.locator(".row").nth(1).locator(".tile")
+    assert tiles.first.get_attribute("title") == "part 2/image_00.png"  # the medoid
+    border = page.locator(".row").nth(3).locator(".tile")
+    assert border.first.get_attribute("title") == "part 2/image_19.png"  # the least margin
+    page.click(".chip")
+    assert shown(page) == 3 * EACH
+    painted(page, 0)
+    left, top, *_ = page.evaluate("plot.labelBoxes.find(({ place }) => place === 1).box")
+    page.click(".above", position={"x": left + 10, "y": top + 10})  # the name of the second group
+    assert shown(page) == EACH
+    assert page.inner_text(".chip span:first-of-type") == "<i>bent</i>"
+
+
+def test_a_lasso_selects(report: Path, visit: Visit) -> None:
+    page = visit(report)
+    x, y = place(page, 40)  # rightmost of its circle, whose radius is a tenth of the distance of the first two
+    radius = page.evaluate("10 * plot.scale * plot.xs[20] / (110 + 10)")
+    centre = (x - radius, y)
+    around = [
+        (centre[0] + 1.6 * radius * math.cos(a / 4), centre[1] + 1.6 * radius * math.sin(a / 4)) for a in range(26)
+    ]
+    page.mouse.move(*around[0])
+    page.keyboard.down("Shift")
+    page.mouse.down()
+    for step in around[1:]:
+        page.mouse.move(*step)
+    page.mouse.up()
+    page.keyboard.up("Shift")
+    assert page.evaluate("chosen.map((i) => DATA.cluster[i])") == [2] * EACH
+    assert page.locator("#facets .size").all_inner_texts() == ["20", "0", "0", "20"]
+    page.click("#lasso")
+    assert page.get_attribute("#lasso", "aria-pressed") == "true"
+    page.click(".chip")
+    assert shown(page) == 3 * EACH
+
+
+def test_search_goes_by_words_in_any_order(report: Path, visit: Visit) -> None:
+    page = visit(report)
+    page.keyboard.press("/")
+    page.keyboard.type("_07 PART")
+    assert shown(page) == 3
+    assert page.inner_text("#count") == "3 images of 60"
+    assert page.inner_text("#live") == "3 images"
+    page.fill("#search", "no such name")
+    assert shown(page) == 0
+    assert "Nothing here" in page.inner_text("#gallery")
+    page.press("#search", "Escape")
+    assert shown(page) == 3 * EACH
+
+
+def test_everything_goes_without_a_mouse(report: Path, visit: Visit) -> None:
+    page = visit(report)
+    page.focus(".above")
+    page.keyboard.press("ArrowRight")  # the first press finds an image, the next ones walk
+    here = page.evaluate("plot.current")
+    page.keyboard.press("ArrowRight")
+    there = page.evaluate("plot.current")
+    assert there != here
+    assert page.evaluate("([a, b]) => plot.xs[b] > plot.xs[a]", [here, there])
+    assert page.evaluate("DATA.name[plot.current]") in page.inner_text("#live")
+    page.keyboard.press("Enter")
+    assert page.evaluate("byId('viewer').open")
+    name = page.inner_text("#viewer-name")
+    page.keyboard.press("ArrowRight")
+    assert page.inner_text("#viewer-name") != name
+    page.keyboard.press("Escape")
+    assert page.evaluate("document.activeElement === plot.above")
+    page.keyboard.press("+")
+    assert page.evaluate("plot.scale > plot.whole")
+    page.keyboard.press("0")
+
+    page.focus("#facets button")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    assert shown(page) == EACH
+    assert page.evaluate("document.activeElement.innerText").startswith("round")
+    page.focus(".tile >> nth=0")
+    page.keyboard.press("End")
+    assert page.evaluate("document.activeElement.title") == "part 0/image_19.png"
+    page.keyboard.press("ArrowLeft")
+    assert page.evaluate("document.activeElement.title") == "part 0/image_18.png"
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("ArrowDown")
+    assert page.evaluate("document.activeElement.title") == "part 0/image_18.png"
+
+    page.focus("[role=tab][tabindex='0']")
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate("state.tab") == "outliers"
+    assert page.evaluate("chosen.slice(0, 2).concat(chosen.at(-1))") == [19, 18, 3]  # what has no score comes last
+
+
+def test_hostile_names_are_names(report: Path, visit: Visit) -> None:
+    page = visit(report)
+    for name in (HOSTILE, HOSTILE_TOO):
+        page.fill("#search", name)
+        assert shown(page) == 1
+        tile = page.locator("#gallery .tile")
+        assert tile.get_attribute("title") == name
+        tile.click()
+        assert page.inner_text("#viewer-name") == name
+        address = page.get_attribute("#viewer-actions a", "href")
+        assert unquote(address) == f"../images/{name}"
+        assert not set('<>"') & set(address)
+        until(page, "byId('viewer-image').src.startsWith('file:')")  # the file itself was found by its link
+        page.keyboard.press("Escape")
+    page.fill("#search", "")
+    page.click("[data-tab=numbers]")
+    assert HOSTILE in page.inner_text("#numbers")
+    assert page.locator("script").count() == 2
+    assert page.locator("h1 *, td *, .name *, #viewer-name *, [onerror], img[src=x]").count() == 0
+    assert page.inner_text("h1") == "Groups of <b>parts</b>"
+
+
+def test_the_page_itself_forbids_other_scripts_and_the_network(report: Path, browser: Any) -> None:
+    page = browser.new_page()
+    page.goto(report.as_uri())
+    page.evaluate("document.body.insertAdjacentHTML('beforeend', '<img src=data: onerror=window.harm=1>')")
+    page.evaluate("document.body.append(Object.assign(document.createElement('script'), {text: 'window.harm = 1'}))")
+    sent = "fetch('http://127.0.0.1:1/').then(() => 'sent', (error) => error.name)"
+    blocked = (
+        "new Promise((done) => { addEventListener('securitypolicyviolation', (e) => done(e.effectiveDirective));"
+        f" {sent}; }})"
+    )
+    assert page.evaluate(blocked) == "connect-src"
+    page.wait_for_timeout(50)
+    assert page.evaluate("window.harm") is None
+    page.close()
+
+
+def test_pairs_stand_side_by_side_and_numbers_are_there(report: Path, visit: Visit) -> None:
+    page = visit(report)
+    page.click("[data-tab=pairs]")
+    assert page.locator(".pair p").all_inner_texts() == ["the same file twice", "cosine 0.9877", "cosine 0.9700"]
+    left, right = (page.locator(".pair").first.locator(".tile").nth(n).bounding_box() for n in (0, 1))
+    assert left["y"] == right["y"]
+    assert left["x"] + left["width"] < right["x"]
+    page.click("[data-tab=numbers]")
+    words = page.inner_text("#numbers")
+    for wanted in ("Silhouette", "NMI", "0.798", "Groups against labels", "A table", "seed", "A remark."):
+        assert wanted in words
+    assert page.locator("#numbers .mark").count() == 1
+    page.click("[data-facet=label]")
+    page.click("#facets button:has-text('odd')")
+    assert shown(page) == 3 * EACH / 2
+
+
+def test_a_phone_has_room_for_everything(report: Path, visit: Visit) -> None:
+    phone = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True, "device_scale_factor": 2}
+    page = visit(report, **phone)
+    for tab in ("Numbers", "Near-duplicates", "Gallery"):
+        page.tap(f"[role=tab]:has-text('{tab}')")
+        assert page.evaluate("document.documentElement.scrollWidth") == 390
+    assert painted(page, 5) == variable(page, "--tone-0")
+    page.touchscreen.tap(*place(page, 25))
+    assert page.inner_text("#viewer-name") == "part 1/image_05.png"
+    assert page.evaluate("byId('viewer').getBoundingClientRect().width") == 390
+
+
+def test_many_images_cost_what_is_in_sight_costs(tmp_path: Path, visit: Visit) -> None:
+    (tmp_path / "thumbs").mkdir()
+    (tmp_path / "thumbs/one.png").write_bytes(png(COLOURS[0]))
+    many = [
+        MapImage(f"{n}.png", n % 100, n // 100, 0, n, n, n, tmp_path / "thumbs/one.png", tmp_path / f"{n}.png")
+        for n in range(5000)
+    ]
+    write_map_page(tmp_path / "report.html", MapPage("Many", many, ["all"]))
+    page = visit(tmp_path / "report.html")
+    page.click("#facets button:has-text('all') >> nth=1")
+    assert 8 <= page.locator(".tile").count() < 200
+    page.locator("#gallery").evaluate("box => box.scrollTo(0, box.scrollHeight)")
+    page.wait_for_selector(".tile[title='4999.png']")
+    assert page.locator(".tile").count() < 200
+
+
+@pytest.mark.parametrize("size", [0, 1])
+def test_next_to_nothing_is_no_trouble(size: int, tmp_path: Path, visit: Visit) -> None:
+    (tmp_path / "a.png").write_bytes(png(COLOURS[0]))
+    one = MapImage(
+        "a.png", 3.0, 4.0, -1, math.nan, math.nan, math.nan, Picture(png(COLOURS[0]), "image/png"), tmp_path / "a.png"
+    )
+    write_map_page(tmp_path / "report.html", MapPage("Little", [one] * size, []))
+    page = visit(tmp_path / "report.html")
+    assert shown(page) == size
+    if size:
+        page.mouse.click(*place(page, 0))
+        assert page.inner_text("#viewer-name") == "a.png"
+
+
+def test_what_points_at_nothing_is_refused(tmp_path: Path) -> None:
+    one = MapImage("a", 0, 0, 1, 0, 0, 0, Path("a"), Path("a"))
+    with pytest.raises(ValueError, match="none of the 1 groups"):
+        write_map_page(tmp_path / "r.html", MapPage("", [one], ["only"]))
+    with pytest.raises(ValueError, match="beyond the 1 images"):
+        write_map_page(tmp_path / "r.html", MapPage("", [one], ["a", "b"], pairs=[Pair(0, 1, 1.0)]))
+    far = MapImage("a", math.nan, 0, 0, 0, 0, 0, Path("a"), Path("a"))
+    with pytest.raises(ValueError, match="no place on the map"):
+        write_map_page(tmp_path / "r.html", MapPage("", [far], ["a"]))
+    assert not (tmp_path / "r.html").exists()
+
+
+def test_the_same_page_gives_the_same_bytes(report: Path, tmp_path: Path) -> None:
+    for name in ("a.html", "b.html"):
+        write_map_page(tmp_path / name, MapPage("", images(tmp_path), ["a", "b", "c"]))
+    assert (tmp_path / "a.html").read_bytes() == (tmp_path / "b.html").read_bytes()
