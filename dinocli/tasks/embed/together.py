@@ -1,5 +1,6 @@
 """Several processes of `torchrun` as shards of one file."""
 
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
@@ -27,6 +28,7 @@ def embed_together(
     Raises:
         UsageError: The processes cannot share this output.
     """
+    begin = time.monotonic()
     world, _ = open_world(job.device)
     try:
         if world.size == 1:
@@ -43,6 +45,7 @@ def embed_together(
             return None
         outcome = merge(job.out, force=job.force, watcher=watcher)
         remove_shards(target)
-        return outcome
+        seconds = time.monotonic() - begin
+        return replace(outcome, seconds=seconds, images_per_second=outcome.images / seconds)
     finally:
         distributed.leave()
