@@ -129,3 +129,8 @@ def test_names_of_others_do_not_format_the_card(weights: str) -> None:
     assert "<script>" not in card
     assert "\n# boo" not in card
     assert "a\\|b\\](http" in card
+
+
+def test_padding_by_size_keeps_one_size() -> None:
+    assert graph.has_one_size(small("tf_efficientnet_lite0", {}))
+    assert not graph.has_one_size(small("test_efficientnet", {}))

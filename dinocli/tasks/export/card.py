@@ -4,6 +4,7 @@ from typing import Any
 
 from dinocli import __version__
 from dinocli.report.text import number, visible
+from dinocli.tasks.export.graph import has_one_size
 from dinocli.tasks.export.source import Source
 
 _LOADING = {
@@ -14,11 +15,11 @@ patches = model.forward_features(images)                  # tokens of a transfor
 model.load_state_dict(safetensors.torch.load_file("{name}"))
 pooled = model.eval()(images)                             # (B, D)""",
     "onnx": """session = onnxruntime.InferenceSession("{name}")
-pooled, patches = session.run(None, {{"images": images}})   # (B, D) and (B, D', h, w); any B, H, W
+pooled, patches = session.run(None, {{"images": images}})   # (B, D) and (B, D', h, w); {shapes}
 about = session.get_modelmeta().custom_metadata_map""",
     "torchscript": """about = {{"mean": "", "std": "", "range_policy": ""}}         # and whatever else it knows
 model = torch.jit.load("{name}", _extra_files=about)
-pooled, patches = model(images)                           # (B, D) and (B, D', h, w); any B, H, W""",
+pooled, patches = model(images)                           # (B, D) and (B, D', h, w); {shapes}""",
 }
 
 _LIMITS = [
@@ -41,7 +42,8 @@ def card_of(source: Source, kind: str, name: str, difference: float) -> str:
         difference: To our own network.
     """
     info, about = source.info, source.preprocess
-    loading = _LOADING[kind].format(name=_plain(name), architecture=_plain(info.name))
+    shapes = "any B, at this size" if has_one_size(source.backbone) else "any B, H, W"
+    loading = _LOADING[kind].format(name=_plain(name), architecture=_plain(info.name), shapes=shapes)
     head = [
         "---",
         f"license: {_plain(info.licence)}",

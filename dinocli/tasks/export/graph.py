@@ -1,4 +1,4 @@
-"""ONNX and TorchScript: a graph with two outputs, any batch, any size, which is proved before it is written.
+"""ONNX and TorchScript: a graph with two outputs, any batch, mostly any size, which is proved before it is written.
 
 Legend: B images, H W pixels, D width, h w rows and columns of the feature grid.
 """
@@ -92,6 +92,15 @@ def to_torchscript(source: Source) -> tuple[bytes, float]:
         return data, _proved(compute, source)
 
 
+def has_one_size(backbone: Backbone) -> bool:
+    """Whether its graphs keep the size they were made with.
+
+    TensorFlow's padding ("SAME", timm's `tf_` models) depends on the size at every layer: as a symbol it grows from
+    layer to layer until the exporter never comes back.
+    """
+    return backbone.one_size or any(type(module).__name__.endswith("Same") for module in backbone.model.modules())
+
+
 def _proved(compute: Any, source: Source) -> float:
     """Compare with our own network, on another number of images and another size than the graph was made with.
 
@@ -114,7 +123,7 @@ def _proved(compute: Any, source: Source) -> float:
 
 def _trials(backbone: Backbone, side: int) -> list[tuple[int, int, int]]:
     """Choose heights, widths and batches: its own size, one longer side, one longer and one shorter."""
-    if backbone.one_size:
+    if has_one_size(backbone):
         return [(side, side, 1), (side, side, 3)]
     step = backbone.patch or 32
     shorter = max(step, side - step)
@@ -124,7 +133,7 @@ def _trials(backbone: Backbone, side: int) -> list[tuple[int, int, int]]:
 def _dynamic(backbone: Backbone) -> dict[int, Any]:
     """Name the axes that may change: the batch, and the sides in whole patches."""
     dim = torch.export.Dim
-    if backbone.one_size:
+    if has_one_size(backbone):
         return {0: dim("batch")}
     if backbone.is_vit:
         rows, columns = (dim(name, min=1, max=_MOST_PATCHES) for name in ("rows", "columns"))
