@@ -28,6 +28,7 @@ from dinocli.augment.resample import normalise, resize_square
 from dinocli.config.load import load_recipe
 from dinocli.data.loader import Loader
 from dinocli.engine.build import build_learner, fill_center, set_stage, view_specs
+from dinocli.engine.norms import adapt_norms
 from dinocli.engine.step import train_step
 from dinocli.engine.watch import Watcher
 from dinocli.models.backbone import Backbone
@@ -46,14 +47,18 @@ from dinocli.quality.views import alignment, lidar, neighbour_overlap
 from dinocli.tasks.ground import Ground, Job, list_images, open_world, prepare
 from dinocli.tasks.labels import read_labels
 
-IMAGES, VIEWED, DRAWS, BATCH = 1000, 500, 4, 50
-LOOKS = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)
+IMAGES, VIEWED, DRAWS, BATCH = 500, 250, 3, 50
+LOOKS = (0.0, 0.5, 1.0)
+PLAIN = "frozen"
+"""The run whose first look is the start: its weights are untouched."""
 
-SMALL = ("views.global_size=128", "views.local_size=64", "views.local_count=4", "run.batch_size=32", "run.steps=200")
+SMALL = ("views.global_size=128", "views.local_size=64", "views.local_count=4", "run.batch_size=32", "run.steps=100")
 RUNS: dict[str, tuple[str, ...]] = {
-    "default": (),
-    "long": ("run.steps=800",),
+    "adapted": ("model.batch_norm='adapted'",),
+    "adapted-hot": ("model.batch_norm='adapted'", "optim.lr=5e-4"),
+    "frozen": (),
     "hot": ("optim.lr=1e-3",),
+    "long": ("run.steps=400",),
     "train-bn": ("model.batch_norm='train'",),
     "paper": (
         *("optim.lr=6.25e-5", "optim.head_lr=6.25e-5", "optim.head_warmup=0.0", "optim.weight_decay_end=0.4"),
@@ -62,7 +67,7 @@ RUNS: dict[str, tuple[str, ...]] = {
     "no-sharpening": ("dino.teacher_temp=0.5", "dino.warmup_teacher_temp=0.5", "optim.lr=1e-3"),
     "no-centring": ("dino.center_momentum=1.0", "optim.lr=1e-3"),
 }
-"""Good, too long, too hot, and four ways to do harm; each is a difference from the recipe."""
+"""Good, too long, too hot, and ways to do harm; each is a difference from the recipe."""
 
 
 def main() -> None:
@@ -100,6 +105,8 @@ def study(args: argparse.Namespace, run: str) -> None:
     loader = ground.loader()
     labels = labels_of(args, ground)
     chosen = np.random.default_rng(0).permutation(np.flatnonzero(labels != ""))[:IMAGES]
+    if ground.recipe.model.batch_norm == "adapted":
+        adapt_norms(learner, loader, ground.preprocess, args.seed)
     fill_center(learner, loader, ground.recipe.dino.center_batches)
     steps = learner.plan.steps
     due = {round(share * steps): share for share in LOOKS}
@@ -175,17 +182,19 @@ def measures(look: dict[str, NDArray[np.float32]], start: dict[str, NDArray[np.f
     }
 
 
+def _loaded(path: Path) -> dict[str, NDArray[np.float32]]:
+    arrays = np.load(path)
+    return {key: arrays[key].astype(np.float32) for key in arrays.files if key != "labels"}
+
+
 def table(out: Path) -> None:
     """Measure every look, write `measures.csv`, print correlations."""
     rows: list[dict[str, Any]] = []
     for folder in sorted(path for path in out.iterdir() if path.is_dir()):
-        starts: dict[str, dict[str, NDArray[np.float32]]] = {}
+        start = _loaded(next(folder.glob(f"{PLAIN}-*-0.00.npz")))
         for path in sorted(folder.glob("*.npz")):
             run, seed, share = path.stem.rsplit("-", 2)
-            loaded = np.load(path)
-            look = {key: loaded[key].astype(np.float32) for key in loaded.files if key != "labels"}
-            start = starts.setdefault(f"{run}-{seed}", look)
-            labels = loaded["labels"]
+            look, labels = _loaded(path), np.load(path)["labels"]
             if not all(np.isfinite(value).all() for value in look.values()):
                 continue
             probe = LogisticRegression(C=10.0, max_iter=300, class_weight="balanced")
