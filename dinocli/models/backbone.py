@@ -58,7 +58,10 @@ class Backbone(nn.Module):
         self._batch_norm_frozen = False
         self._folds: list[Pair] = []
         # A rotary embedding is computed for any grid; where a model has a learnt one too, timm ties both to one size.
-        learnt = isinstance(getattr(model, "pos_embed", None), nn.Parameter)
+        # What timm builds with `dynamic_img_size` resamples by itself, as it was trained.
+        learnt = isinstance(getattr(model, "pos_embed", None), nn.Parameter) and not getattr(
+            model, "dynamic_img_size", False
+        )
         self.resamples = self.is_vit and learnt and getattr(model, "rope", None) is None
         if self.resamples:
             model.patch_embed.strict_img_size = False

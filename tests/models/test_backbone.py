@@ -13,6 +13,7 @@ from dinocli.models.backbone import Backbone, create_backbone
 
 # name, two sides in pixels, width of the pooled feature, patch, leading tokens
 VITS = [
+    ("test_vit", (64, 96), 64, 16, 1),
     ("vit_tiny_patch16_224", (96, 224), 192, 16, 1),
     ("vit_small_patch8_224.dino", (48, 96), 384, 8, 1),
     ("vit_small_patch14_dinov2", (98, 112), 384, 14, 1),
@@ -115,7 +116,7 @@ def test_a_smaller_step_gives_the_same_patches_and_more_between_them() -> None:
     assert torch.equal(backbone.patch_tokens(images), tokens)
 
 
-@pytest.mark.parametrize("name", ["resnet10t", "vit_small_patch16_dinov3"])
+@pytest.mark.parametrize("name", ["resnet10t", "vit_small_patch16_dinov3", "test_vit"])
 def test_a_smaller_step_is_refused_where_it_makes_no_sense(name: str) -> None:
     with pytest.raises(UsageError, match=f"{name} cannot take a smaller stride .* larger --size"):
         create_backbone(name).set_step(8)
