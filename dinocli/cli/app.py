@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from dinocli import __version__
-from dinocli.cli import cluster, doctor, embed, evaluate, export, recipe, search, training
+from dinocli.cli import cluster, doctor, embed, evaluate, export, recipe, search, segment, training
 from dinocli.errors import (
     DataError,
     DinocliError,
@@ -123,6 +123,7 @@ app.command("evaluate", epilog=evaluate.EPILOG)(evaluate.evaluate)
 app.command("search", epilog=search.EPILOG)(search.search)
 app.command("cluster", epilog=cluster.EPILOG)(cluster.cluster)
 app.command("export", epilog=export.EPILOG)(export.export)
+app.command("segment", epilog=segment.EPILOG)(segment.segment)
 app.command("doctor", epilog=doctor.EPILOG)(doctor.doctor)
 app.add_typer(recipe.app, name="recipe")
 

@@ -140,6 +140,7 @@ FORKS.set_forkserver_preload(
         "dinocli.tasks.estimate",
         "dinocli.tasks.embed",
         "dinocli.tasks.evaluate.run",
+        "dinocli.tasks.segment.run",
     ]
 )
 

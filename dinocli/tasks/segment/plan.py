@@ -1,7 +1,9 @@
 """What is settled before the first image is segmented: the method, fitted on a sample of the folder."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
 from typing import overload
 
 import numpy as np
@@ -11,8 +13,12 @@ from dinocli.data.sources import ImageList, find_images
 from dinocli.engine.watch import Watcher
 from dinocli.errors import DataError
 from dinocli.tasks.embed.setting import Setting
+from dinocli.tasks.segment.auto import pick_method
 from dinocli.tasks.segment.job import SIZE, SegmentJob
 from dinocli.tasks.segment.looking import Looker, Picture, check_tiling
+from dinocli.tasks.segment.methods import make_method
+from dinocli.tasks.segment.names import natural_order
+from dinocli.tasks.segment.propagate import Propagation, first_labels
 from dinocli.tasks.segment.result import Fitted, Grid, Look, Method
 from dinocli.tasks.segment.tiles import parse_tiling
 
@@ -60,45 +66,63 @@ class Sample:
         Nothing is read before somebody asks for the first of them: some methods never do. Reading raises a `DataError`
         if none of the images is readable.
         """
-        return _Later(lambda: self._looked_at(look))
+        return _Later(self._looked_at(look))
 
-    def _looked_at(self, look: Look) -> list[Grid]:
-        looker, grids, room = looker_of(self._setting, self._job, look), list[Grid](), SAMPLE_BYTES
+    def _looked_at(self, look: Look) -> Iterator[Grid]:
+        looker, seen, room = looker_of(self._setting, self._job, look), 0, SAMPLE_BYTES
         for number, picture in enumerate(looker.pictures(self._images, self._rows, _threads(self._setting)), start=1):
             self._watcher.progress("looking at a sample", number, len(self._rows))
             if isinstance(picture, Picture):
                 grid = looker.grid(picture)
-                grids.append(replace(grid, image=-1 - grid.image) if self._job.reference else grid)
-                room -= grid.values_hwD.nbytes
+                yield replace(grid, image=-1 - grid.image) if self._job.reference else grid
+                seen, room = seen + 1, room - grid.values_hwD.nbytes
             if room < 0:
                 break
-        if not grids:
+        if not seen:
             raise DataError(f"none of {len(self._rows)} sampled images in {self._images.root} can be read")
-        return grids
 
 
 class _Later(Sequence[Grid]):
-    """A list that is made when it is first looked into."""
+    """A list that is made as far as somebody looks into it."""
 
-    def __init__(self, make: Callable[[], list[Grid]]) -> None:
-        self._make = make
-        self._made: list[Grid] | None = None
-
-    @property
-    def _list(self) -> list[Grid]:
-        if self._made is None:
-            self._made = self._make()
-        return self._made
+    def __init__(self, items: Iterator[Grid]) -> None:
+        self._items = items
+        self._made: list[Grid] = []
 
     def __len__(self) -> int:
-        return len(self._list)
+        self._made.extend(self._items)
+        return len(self._made)
 
     @overload
     def __getitem__(self, place: int) -> Grid: ...
     @overload
     def __getitem__(self, place: slice) -> Sequence[Grid]: ...
     def __getitem__(self, place: int | slice) -> Grid | Sequence[Grid]:
-        return self._list[place]
+        stop = place.stop if isinstance(place, slice) else place + 1
+        if stop is None or stop <= 0:
+            return self._made[place] if len(self) else self._made
+        self._made.extend(islice(self._items, max(0, stop - len(self._made))))
+        return self._made[place]
+
+
+def choose(setting: Setting, job: SegmentJob, sample: Sample) -> Chosen:
+    """Return the method that the user named, or the one that fits what the sample looks like.
+
+    Raises:
+        UsageError: A method, option or backbone that does not go together.
+    """
+    if job.propagate:
+        images = setting.images
+        first = images.path(natural_order(images.names)[0])
+        return Chosen("propagate", Propagation(first_labels(Path(job.propagate), Path(first))))
+    name, why = job.method, ""
+    if name == "auto" and (job.reference or job.tile):
+        name = "anomaly"
+        why = "there are good images to compare with" if job.reference else "tiles show surfaces, not whole objects"
+    elif name == "auto":
+        name, why = pick_method(setting.backbone, sample.grids)
+    made = make_method(name, job.options, setting.backbone, reference=bool(job.reference), seed=job.seed)
+    return Chosen(name, made, why)
 
 
 def looker_of(setting: Setting, job: SegmentJob, look: Look) -> Looker:

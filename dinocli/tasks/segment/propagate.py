@@ -110,9 +110,13 @@ def first_labels(mask: Path, frame: Path) -> NDArray[np.int64]:
     """Read the labels of the first frame.
 
     Raises:
-        DataError: The mask is empty, or of another size than the frame.
+        DataError: The mask cannot be read, is empty, or of another size than the frame.
     """
-    labels, size = read_native(mask)[..., 0].astype(np.int64), read_native(frame).shape[:2]
+    try:
+        labels = read_native(mask)[..., 0].astype(np.int64)
+    except DataError as error:
+        raise DataError(f"the labels of the first frame, {mask}, cannot be read: {error}") from error
+    size = read_native(frame).shape[:2]
     if labels.shape != size:
         raise DataError(f"{mask} has {labels.shape[1]}x{labels.shape[0]} px, its frame {frame} {size[1]}x{size[0]}")
     if not labels.any():

@@ -8,6 +8,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
+
 from dinocli import __version__
 from dinocli.data.cache import bad_limit, write_bad
 from dinocli.data.parallel import thread_count
@@ -18,19 +20,17 @@ from dinocli.tasks.embed.job import EmbedJob
 from dinocli.tasks.embed.part import check_same
 from dinocli.tasks.embed.setting import Setting, prepare
 from dinocli.tasks.run_folder import add_output
-from dinocli.tasks.segment.auto import pick_method
+from dinocli.tasks.segment.attention import MASS, mass_below
 from dinocli.tasks.segment.exchange import category_names, write_coco, write_segments_csv
 from dinocli.tasks.segment.folder import Folder, Log
 from dinocli.tasks.segment.gallery import INSIDE, Report, discard_small, write_report
 from dinocli.tasks.segment.job import SegmentJob, SegmentOutcome
 from dinocli.tasks.segment.looking import Picture
-from dinocli.tasks.segment.methods import make_method
 from dinocli.tasks.segment.names import natural_order, output_stems
 from dinocli.tasks.segment.one import Desk, write_classes
-from dinocli.tasks.segment.plan import Chosen, Plan, Sample, fitted_plan
-from dinocli.tasks.segment.propagate import Propagation, first_labels
+from dinocli.tasks.segment.plan import Chosen, Plan, Sample, choose, fitted_plan
 from dinocli.tasks.segment.record import Record
-from dinocli.tasks.segment.result import Method
+from dinocli.tasks.segment.result import Look, Method
 from dinocli.tasks.segment.truth import Marks, Truth, warn_of_missing
 from dinocli.tasks.segment.video import is_video, unpack
 
@@ -67,7 +67,7 @@ def segment(
         return _outcome(folder, about, begin)
     truth = Truth(job.truth) if job.truth else None
     sample = Sample(setting, job, watcher)
-    chosen = Chosen(job.method, method) if method else choose(job, setting, sample)
+    chosen = Chosen(job.method, method) if method else choose(setting, job, sample)
     plan = fitted_plan(setting, job, chosen, sample, watcher)
     # The score of a rest is of no use, and a video is followed from its first frame.
     log = Log(folder, request, resume=job.resume and not truth and not job.propagate)
@@ -149,7 +149,10 @@ def _pass(plan: Plan, setting: Setting, desk: Desk, log: Log, watcher: Watcher) 
 
 def _one(plan: Plan, desk: Desk, picture: Picture) -> Record:
     grid = plan.looker.grid(picture)
-    return desk.finish(picture, plan.fitted.apply(grid))
+    heads = None
+    if desk.truth is not None and plan.looker.look == Look.ATTENTION:
+        heads = np.stack([mass_below(head_hw) > 1 - MASS for head_hw in grid.values_hwD.transpose(2, 0, 1)])
+    return desk.finish(picture, plan.fitted.apply(grid), heads)
 
 
 def _finish(
@@ -227,18 +230,3 @@ def _unpacked(job: SegmentJob, folder: Folder, watcher: Watcher) -> SegmentJob:
     folder.begin()
     frames = unpack(Path(job.inputs[0]), folder.frames, again=not job.resume, watcher=watcher)
     return replace(job, inputs=(str(frames),))
-
-
-def choose(job: SegmentJob, setting: Setting, sample: Sample) -> Chosen:
-    """Return the method that the user named, or the one that fits what the sample looks like."""
-    if job.propagate:
-        images = setting.images
-        first = images.path(natural_order(images.names)[0])
-        return Chosen("propagate", Propagation(first_labels(Path(job.propagate), Path(first))))
-    name, why, reference = job.method, "", bool(job.reference)
-    if name == "auto" and reference:
-        name, why = "anomaly", "there are good images to compare with"
-    elif name == "auto":
-        name, why = pick_method(setting.backbone, sample.grids)
-    made = make_method(name, job.options, setting.backbone, reference=reference, seed=job.seed)
-    return Chosen(name, made, why)

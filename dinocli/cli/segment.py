@@ -1,0 +1,170 @@
+"""`dinocli segment`: parse, one library call, present."""
+
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from dinocli.cli import options as opt
+
+EPILOG = (
+    "Example: dinocli segment ./images --out masks --overlay  |  "
+    "dinocli segment ./parts --method anomaly --reference ./good --out masks --soft --coco masks/coco.json  |  "
+    "dinocli segment ./big --method anomaly --tile 512:64 --out masks  |  "
+    "dinocli segment clip.mp4 --propagate first.png --out masks"
+)
+METHOD, RESOLUTION = "Method", "Resolution"
+
+
+def _option(*names: str, panel: str, help: str, **more: Any) -> Any:
+    return typer.Option(*names, help=help, rich_help_panel=panel, **more)
+
+
+MethodName = Annotated[
+    str,
+    _option("--method", "-m", panel=METHOD, help="auto, attention, tokencut, kmeans, pca or anomaly; auto says why."),
+]
+Objects = Annotated[
+    int | None, _option("--objects", panel=METHOD, min=1, help="tokencut: objects to look for.", show_default="1")
+]
+Segments = Annotated[
+    int | None,
+    _option("--segments", "-k", panel=METHOD, min=2, help="kmeans: number of segments.", show_default="chosen"),
+]
+Head = Annotated[
+    str | None, _option("--head", panel=METHOD, help="attention: best, mean or a number.", show_default="best")
+]
+Query = Annotated[
+    str, _option("--query", panel=METHOD, help="attention: x,y of the asking patch, shares of width and height.")
+]
+Reference = Annotated[
+    str, _option("--reference", panel=METHOD, help="anomaly: folder of good images, instead of the folder's own.")
+]
+Propagate = Annotated[
+    str, _option("--propagate", panel=METHOD, help="Label map of the first frame, carried on through the others.")
+]
+Sample = Annotated[int, _option("--sample", panel=METHOD, min=1, help="Images that the method is fitted on.")]
+Size = Annotated[
+    int | None,
+    _option(
+        "--size",
+        panel=RESOLUTION,
+        min=16,
+        help="Pixels of the shorter side that the network sees; larger is finer.",
+        show_default="480; with --tile the image's own",
+    ),
+]
+Stride = Annotated[
+    int | None,
+    _option(
+        "--stride", panel=RESOLUTION, min=1, help="Of a ViT's patches; smaller is finer.", show_default="the patch"
+    ),
+]
+Tile = Annotated[str, _option("--tile", panel=RESOLUTION, help="SIZE[:OVERLAP] pixels: large images in blended tiles.")]
+Refine = Annotated[bool, _option("--refine/--no-refine", panel=RESOLUTION, help="Masks follow the image's edges.")]
+Out = Annotated[str, _option("--out", "-o", panel=opt.OUTPUT, help="Folder of the results.", show_default=False)]
+Soft = Annotated[bool, _option("--soft", panel=opt.OUTPUT, help="Also soft maps, 16-bit PNG.")]
+Npy = Annotated[bool, _option("--npy", panel=opt.OUTPUT, help="Soft maps as float32 .npy.")]
+Maps = Annotated[
+    bool, _option("--maps", "--heads", panel=opt.OUTPUT, help="Also attention heads (attention), colours (pca).")
+]
+Overlay = Annotated[bool, _option("--overlay", panel=opt.OUTPUT, help="Also pictures with their masks.")]
+Coco = Annotated[str, _option("--coco", panel=opt.OUTPUT, help="COCO file of all regions, as run lengths.")]
+Polygons = Annotated[bool, _option("--polygons", panel=opt.OUTPUT, help="Polygons in it, without holes.")]
+Yolo = Annotated[bool, _option("--yolo", panel=opt.OUTPUT, help="Also labels for YOLO segmentation.")]
+Truth = Annotated[str, _option("--truth", panel=opt.INPUT, help="Folder of true masks, to score against.")]
+Precision = Annotated[str, _option("--precision", panel=opt.OUTPUT, help="To compute in: auto, fp32, bf16, fp16.")]
+Seed = Annotated[int, _option("--seed", panel=METHOD, min=0, help="Of the sample and the method.")]
+
+
+def segment(
+    images: opt.Images = None,
+    null: opt.Null = False,
+    range_: opt.Range = None,
+    channels: opt.Channels = None,
+    page: opt.Page = None,
+    max_bad: opt.MaxBad = None,
+    workers: opt.Workers = None,
+    truth: Truth = "",
+    weights: opt.Weights = None,
+    model: opt.Model = None,
+    method: MethodName = "auto",
+    objects: Objects = None,
+    segments: Segments = None,
+    head: Head = None,
+    query: Query = "",
+    reference: Reference = "",
+    propagate: Propagate = "",
+    sample: Sample = 128,
+    seed: Seed = 0,
+    size: Size = None,
+    stride: Stride = None,
+    tile: Tile = "",
+    refine: Refine = True,
+    out: Out = "",
+    soft: Soft = False,
+    npy: Npy = False,
+    maps: Maps = False,
+    overlay: Overlay = False,
+    coco: Coco = "",
+    polygons: Polygons = False,
+    yolo: Yolo = False,
+    device: opt.Device = "auto",
+    precision: Precision = "auto",
+    resume: opt.Resume = False,
+    force: opt.Force = False,
+    json: opt.Json = False,
+    quiet: opt.Quiet = False,
+    debug: opt.Debug = False,
+) -> None:
+    """Find objects, segments or defects without a label, and write them as masks.
+
+    Writes masks/ (label maps, upright, at the size of each image), segments.csv and report.html into --out. Without
+    IMAGES or --weights those of the newest run are taken. The path of the folder is printed on stdout.
+    """
+    if not out:
+        raise typer.BadParameter("name a folder for the masks", param_hint="--out")
+    from dinocli.cli.render import Terminal
+    from dinocli.cli.show_segment import show_segmented
+    from dinocli.tasks.segment.job import SegmentJob
+    from dinocli.tasks.segment.run import segment as run
+
+    chosen = opt.channel_list(channels)
+    given = {"objects": objects, "segments": segments, "head": head}
+    job = SegmentJob(
+        inputs=tuple(images or ()),
+        out=out,
+        method=method,
+        options={name: value for name, value in given.items() if value is not None},
+        weights=weights or "",
+        model=model or "",
+        reference=reference,
+        size=size or 0,
+        stride=stride or 0,
+        tile=tile,
+        query=query,
+        propagate=propagate,
+        refine=refine,
+        soft=soft,
+        npy=npy,
+        maps=maps,
+        overlay=overlay,
+        coco=coco,
+        polygons=polygons,
+        yolo=yolo,
+        truth=truth,
+        sample=sample,
+        seed=seed,
+        range=range_ or "",
+        channels=None if chosen is None else tuple(chosen),
+        page=page,
+        max_bad=max_bad or "",
+        workers=workers,
+        device=device,
+        precision=precision,
+        resume=resume,
+        force=force,
+        null=null,
+    )
+    with Terminal(quiet=quiet, verbose=False) as terminal:
+        show_segmented(terminal, run(job, terminal, sys.stdin.buffer), as_json=json)

@@ -1,0 +1,108 @@
+"""`dinocli segment` as a shell sees it."""
+
+import json
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.cli.commands import Result, make_images, start_warm, warm
+from tests.cli.test_exit_codes import refused
+
+TINY = ("--weights", "none", "--model", "test_convnext", "--size", "64", "--device", "cpu", "--workers", "0")
+HOSTILE = ("[red]x[bold].png", "=1+1.png", "<img src=x onerror=alert(1)>.png", "a b.png", "--out.png", "ü.png")
+
+
+def test_left_out_arguments_are_those_of_the_newest_run(finished: Result, home: Path) -> None:
+    run = home / finished.out.strip()
+    done = warm("segment", "--out", "masks", "--size", "64", "--device", "cpu", cwd=home)
+    assert (done.code, done.out) == (0, "masks\n"), done.err
+    assert f"weights of {run}" in done.err
+    assert f"images of {run}: " in done.err
+    assert "method " in done.err
+    assert len(list((home / "masks" / "masks").iterdir())) == 12
+    assert {"kind": "masks", "path": str(home / "masks")} in json.loads((run / "run.json").read_text())["outputs"]
+
+
+def test_json_is_one_object_on_stdout(images: Path, tmp_path: Path) -> None:
+    done = warm("segment", images, *TINY, "-m", "kmeans", "-k", "3", "--out", "out", "--json", cwd=tmp_path)
+    answer = json.loads(done.out)
+    assert done.code == 0
+    assert (answer["schema"], answer["method"], answer["images"], answer["bad"]) == (1, "kmeans", 12, 0)
+    assert answer["facts"]["segments"] == 3
+    assert done.out.count("\n") == 1
+
+
+def test_hostile_names_arrive_everywhere(tmp_path: Path) -> None:
+    make_images(tmp_path / "in", names=list(HOSTILE))
+    asked = ("--overlay", "--soft", "--npy", "--yolo", "--coco", "out/c.json")
+    done = warm("segment", "in", *TINY, "-m", "pca", "--maps", "--out", "out", *asked, cwd=tmp_path)
+    assert done.code == 0, done.err
+    for folder, suffix in {"masks": ".png", "overlays": ".jpg", "soft": ".npy", "labels": ".txt"}.items():
+        expected = {name.removesuffix(".png") + suffix for name in HOSTILE}
+        assert {path.name for path in (tmp_path / "out" / folder).iterdir()} == expected
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "<img src=x onerror" not in page
+    assert {image["file_name"] for image in json.loads((tmp_path / "out" / "c.json").read_text())["images"]} == set(
+        HOSTILE
+    )
+
+
+def test_two_names_that_differ_by_suffix(tmp_path: Path) -> None:
+    make_images(tmp_path / "in", names=["a.png", "a.jpg"])
+    assert warm("segment", "in", *TINY, "-m", "kmeans", "--out", "out", cwd=tmp_path).code == 0
+    assert {path.name for path in (tmp_path / "out" / "masks").iterdir()} == {"a.png.png", "a.jpg.png"}
+
+
+def test_ctrl_c_leaves_whole_files_and_resume_ends_it(tmp_path: Path) -> None:
+    make_images(tmp_path / "in", 60)
+    command = ("segment", "in", *TINY, "-m", "kmeans", "-k", "2", "--sample", "4", "--out", "out")
+    running = start_warm(*command, cwd=tmp_path)
+    running.wait_for(tmp_path / "out" / "masks" / "03.png")
+    running.signal(signal.SIGINT)
+    stopped = running.wait()
+    assert stopped.code == 130, stopped.err
+    assert "--resume" in stopped.err
+    assert not (tmp_path / "out" / "segment.json").exists()
+    for path in (tmp_path / "out" / "masks").iterdir():
+        assert np.asarray(Image.open(path)).shape == (40, 48)
+    done = warm(*command, "--resume", cwd=tmp_path)
+    assert done.code == 0, done.err
+    assert "going on after" in done.err
+    assert len(list((tmp_path / "out" / "masks").glob("*.png"))) == 60
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("--method", "tokncut"), 2, ("did you mean tokencut?",)),
+        (("--method", "attention"), 2, ("has no attention",)),
+        (("--method", "kmeans", "--objects", "2"), 2, ("--objects belongs to --method tokencut",)),
+        (("--stride", "8"), 2, ("cannot take a smaller stride",)),
+        (("--tile", "512x64"), 2, ("--tile '512x64'", "512:64")),
+        (("--method", "tokencut", "--tile", "64:8"), 2, ("looks across the whole image",)),
+        (("--truth", "none"), 3, ("no such file or folder",)),
+        (("--propagate", "none.png"), 3, ("none.png",)),
+    ],
+)
+def test_what_makes_no_sense_is_refused_in_one_line(
+    images: Path, tmp_path: Path, arguments: tuple[str, ...], code: int, words: tuple[str, ...]
+) -> None:
+    refused(warm("segment", images, *TINY, "--out", "out", *arguments, cwd=tmp_path), code, *words)
+    assert not (tmp_path / "out" / "masks").exists()
+
+
+def test_a_result_is_not_overwritten(images: Path, tmp_path: Path) -> None:
+    command = ("segment", images, *TINY, "-m", "kmeans", "--out", "out")
+    assert warm(*command, cwd=tmp_path).code == 0
+    refused(warm(*command, cwd=tmp_path), 2, "out is there already", "--resume", "--force")
+    assert warm(*command, "--force", cwd=tmp_path).code == 0
+    assert "complete already" in warm(*command, "--resume", cwd=tmp_path).err
+
+
+def test_the_folder_has_to_be_named(images: Path, tmp_path: Path) -> None:
+    done = warm("segment", images, cwd=tmp_path)
+    assert done.code == 2
+    assert "--out" in done.err
