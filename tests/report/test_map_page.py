@@ -164,6 +164,8 @@ def test_the_mouse_sees_opens_moves_and_zooms(report: Path, visit: Visit) -> Non
     assert not page.locator("#viewer").is_visible()  # a drag is no click
     page.click("#fit")
     assert page.evaluate("plot.scale === plot.whole")
+    page.set_viewport_size({"width": 1000, "height": 700})  # what was seen whole stays whole
+    until(page, "plot.scale === plot.whole && plot.across(20) < plot.wide && plot.wide < 600")
 
 
 def test_a_click_on_a_group_filters_map_and_gallery(report: Path, visit: Visit) -> None:

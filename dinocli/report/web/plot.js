@@ -52,7 +52,7 @@ class Plot {
       canvas.height = Math.round(clientHeight * this.ratio);
     }
     this.buffer = null;
-    if (!this.scale) this.fit();
+    if (!this.scale || this.fitted) this.fit();
     else {
       this.left += (this.wide - before[0]) / 2;
       this.top += (this.high - before[1]) / 2;
@@ -70,6 +70,7 @@ class Plot {
     this.scale = Math.min(scale(box), 40 * this.whole);
     this.left = this.wide / 2 - (this.scale * (box[0] + box[2])) / 2;
     this.top = this.high / 2 + (this.scale * (box[1] + box[3])) / 2;
+    this.fitted = box === this.extent;
     this.draw();
   }
 
@@ -88,6 +89,7 @@ class Plot {
     this.left = x - (x - this.left) * real;
     this.top = y - (y - this.top) * real;
     this.scale = scale;
+    this.fitted = false;
     this.draw();
   }
 
@@ -95,6 +97,7 @@ class Plot {
     const [west, south, east, north] = this.extent.map((value) => this.scale * value);
     this.left = clamp(this.left + x, 40 - east, this.wide - 40 - west);
     this.top = clamp(this.top + y, 40 + south, this.high - 40 + north);
+    this.fitted = false;
     this.draw();
   }
 
@@ -105,6 +108,7 @@ class Plot {
     const edge = Math.min(60, this.wide / 4, this.high / 4);
     this.left += clamp(x, edge, this.wide - edge) - x;
     this.top += clamp(y, edge, this.high - edge) - y;
+    this.fitted = false;
     this.draw();
   }
 
