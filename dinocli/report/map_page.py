@@ -193,8 +193,12 @@ def _body(page: MapPage) -> str:
 
 
 def _summary(page: MapPage) -> str:
-    parts = [f"{number(len(page.images))} images", f"{number(len(page.clusters))} groups"]
+    parts = [_counted(len(page.images), "image"), _counted(len(page.clusters), "group")]
     alone = sum(image.cluster < 0 for image in page.images)
     parts += [f"{number(alone)} in no group"] if alone else []
-    parts += [f"{number(len(page.pairs))} near-duplicates"] if page.pairs else []
+    parts += [_counted(len(page.pairs), "near-duplicate")] if page.pairs else []
     return html_text(" · ".join(parts))
+
+
+def _counted(size: int, one: str) -> str:
+    return f"{number(size)} {one}{'' if size == 1 else 's'}"

@@ -317,6 +317,7 @@ def test_pairs_stand_side_by_side_and_numbers_are_there(report: Path, visit: Vis
     for wanted in ("Silhouette", "NMI", "0.798", "Groups against labels", "A table", "seed", "A remark."):
         assert wanted in words
     assert page.locator("#numbers .mark").count() == 1
+    assert page.inner_text(".summary") == "60 images · 3 groups · 3 near-duplicates"
     page.click("[data-facet=label]")
     page.click("#facets button:has-text('odd')")
     assert shown(page) == 3 * EACH / 2
@@ -359,6 +360,7 @@ def test_next_to_nothing_is_no_trouble(size: int, tmp_path: Path, visit: Visit) 
     write_map_page(tmp_path / "report.html", MapPage("Little", [one] * size, []))
     page = visit(tmp_path / "report.html")
     assert shown(page) == size
+    assert page.inner_text(".summary") == ("0 images · 0 groups", "1 image · 0 groups · 1 in no group")[size]
     if size:
         page.mouse.click(*place(page, 0))
         assert page.inner_text("#viewer-name") == "a.png"

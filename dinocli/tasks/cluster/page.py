@@ -64,7 +64,7 @@ def write_page(
     place = {row: number for number, row in enumerate(rows)}
     there = [pair for pair in pairs if pair.first in place and pair.second in place]
     page = MapPage(
-        title=f"{len(members):,} images in {len(outcome.clusters)} groups",
+        title="Groups of images",
         images=images,
         clusters=[f"cluster {group.cluster}" for group in outcome.clusters],
         pairs=[Pair(place[p.first], place[p.second], p.cosine, p.exact) for p in there[:PAGE_PAIRS]],
