@@ -19,7 +19,9 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
     Raises:
         OSError: If the folder cannot be written or the disk is full; nothing is left behind.
     """
-    neighbour = path.with_name(f".{path.name}.{os.getpid()}")
+    # A name may be 255 bytes long, and its neighbour's no longer.
+    start = os.fsdecode(os.fsencode(path.name)[:200])
+    neighbour = path.with_name(f".{start}.{os.getpid()}")
     try:
         with neighbour.open("wb") as file:
             yield file

@@ -37,3 +37,10 @@ def test_others_may_read_it_as_any_new_file(tmp_path: Path) -> None:
 def test_no_folder_is_the_callers_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         write_whole(tmp_path / "none" / "a.bin", b"")
+
+
+def test_a_name_may_be_as_long_as_any(tmp_path: Path) -> None:
+    for name in ("x" * 255, "ü" * 127, "日" * 85):
+        write_whole(tmp_path / name, b"data")
+        assert (tmp_path / name).read_bytes() == b"data"
+    assert len(os.listdir(tmp_path)) == 3

@@ -210,7 +210,7 @@ def _finish(
 
 NOTES = (
     "Nobody told the method what to look for: a mask says what stands out to the features, not what it is.",
-    "Label maps hold 0 for nothing; `segments.csv` has a row for each region.",
+    "Label maps hold 0 for nothing; segments.csv has a row for each region.",
 )
 
 

@@ -232,3 +232,40 @@ def test_every_option_does_something(tmp_path: Path, more: dict[str, Any]) -> No
         for part, own in ((0, {"soft": True}), (1, {"soft": True, **more}))
     )
     assert contents(usual[1]) != contents(changed[1]) or usual[0].facts != changed[0].facts
+
+
+def test_attention_shows_its_heads_and_scores_them(tmp_path: Path) -> None:
+    images = make_discs(tmp_path / "in", ("a.png",))
+    (tmp_path / "truth").mkdir()
+    Image.fromarray(disc().astype(np.uint8)).save(tmp_path / "truth" / "a.png")
+    vit = {"model": "vit_tiny_patch16_224", "method": "attention", "stride": 8, "maps": True}
+    outcome = segment(disc_job(images, tmp_path / "out", truth=str(tmp_path / "truth"), **vit))
+    best, mean = (outcome.scores[f"head Jaccard, {word}"][0] for word in ("best (chosen by the truth)", "mean"))
+    assert 0 < mean <= best < 1
+    assert {f"maps/a.head{head}.png" for head in range(3)} <= files(tmp_path / "out")
+    assert np.asarray(Image.open(tmp_path / "out" / "maps" / "a.mean.png")).shape == (11, 15)  # (128 - 16) / 8 + 1
+
+
+def test_a_query_asks_another_patch(tmp_path: Path) -> None:
+    images = make_discs(tmp_path / "in", ("a.png",))
+    vit = {"model": "vit_tiny_patch16_224", "method": "attention", "maps": True}
+    for name, query in (("one", "0.1,0.1"), ("other", "0.5,0.5")):
+        segment(disc_job(images, tmp_path / name, query=query, **vit))
+    one, other = ((tmp_path / name / "maps" / "a.head0.png").read_bytes() for name in ("one", "other"))
+    assert one != other
+    with pytest.raises(UsageError, match=r"--query '2,0' is not x,y"):
+        segment(disc_job(images, tmp_path / "out", query="2,0", **vit))
+
+
+def test_good_images_of_another_folder_are_the_reference(tmp_path: Path) -> None:
+    good, parts = tmp_path / "good", tmp_path / "parts"
+    for folder, count in ((good, 6), (parts, 2)):
+        folder.mkdir()
+        for seed in range(count):
+            Image.fromarray(draw(np.zeros((96, 128), bool), seed + 10 * count)).save(folder / f"{seed}.png")
+    marked = draw(disc(), 99)
+    Image.fromarray(marked).save(parts / "0.png")
+    outcome = segment(disc_job(parts, tmp_path / "out", reference=str(good)))
+    assert (outcome.method, outcome.facts["why"]) == ("anomaly", "there are good images to compare with")
+    assert iou(mask_of(tmp_path / "out", "0"), disc()) > 0.3
+    assert not mask_of(tmp_path / "out", "1").any()
