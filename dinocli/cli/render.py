@@ -84,9 +84,9 @@ class Terminal(Watcher):
 
     def table(self, title: str, header: list[str], rows: list[list[str]]) -> None:
         """Show a table; the first column is text, the others numbers."""
-        table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+        table = Table(title=Text(self.safe(title)), title_justify="left", title_style="bold", box=None, pad_edge=False)
         for number, name in enumerate(header):
-            table.add_column(name, justify="right" if number else "left", no_wrap=bool(number))
+            table.add_column(Text(self.safe(name)), justify="right" if number else "left", no_wrap=bool(number))
         for row in rows:
             table.add_row(*(Text(self.safe(cell)) for cell in row))
         if not self.quiet:

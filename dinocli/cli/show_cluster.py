@@ -6,9 +6,12 @@ from typing import TYPE_CHECKING
 from dinocli.cli.render import Terminal, print_json
 
 if TYPE_CHECKING:
+    from dinocli.report.crosstab import LabelCounts
     from dinocli.tasks.cluster import ClusterOutcome
 
 MOST_LINES = 40
+MOST_COLUMNS = 10
+"""Groups beside each other: with the labels in front they fit into 80 columns."""
 
 
 def show_clusters(terminal: Terminal, outcome: "ClusterOutcome", *, as_json: bool) -> None:
@@ -21,6 +24,10 @@ def show_clusters(terminal: Terminal, outcome: "ClusterOutcome", *, as_json: boo
     if outcome.ungrouped:
         terminal.line(f"{outcome.ungrouped:,} images are in no group")
     for column, found in outcome.agreement.items():
+        if not found:
+            terminal.line(f"{column}: no image has a label")
+            continue
+        _show_labels(terminal, column, outcome.label_counts[column])
         terminal.line(f"{column}: " + ", ".join(f"{name} {value:.3f}" for name, value in found.items()))
     if outcome.duplicates is not None:
         terminal.line(f"{outcome.duplicates:,} pairs are nearly the same, {outcome.copies:,} files are copies")
@@ -32,3 +39,17 @@ def show_clusters(terminal: Terminal, outcome: "ClusterOutcome", *, as_json: boo
         print_json(outcome.to_dict())
     else:
         sys.stdout.write(f"{outcome.out}\n")
+
+
+def _show_labels(terminal: Terminal, column: str, found: "LabelCounts") -> None:
+    """Show a line a label and a column a group, because labels are long and numbers of groups short."""
+    heads = ["none" if group < 0 else f"{group}" for group in found.groups]
+    rows = list(zip(*found.counts, strict=True))
+    if len(heads) > MOST_COLUMNS:
+        heads = [*heads[: MOST_COLUMNS - 1], "others"]
+        rows = [(*row[: MOST_COLUMNS - 1], sum(row[MOST_COLUMNS - 1 :])) for row in rows]
+    named = zip(found.labels[:MOST_LINES], rows, strict=False)
+    lines = [[label, *(f"{count:,}" for count in row), f"{sum(row):,}"] for label, row in named]
+    terminal.table(f"{column} in each group", [column, *heads, "images"], lines)
+    if len(found.labels) > MOST_LINES:
+        terminal.line(f"and {len(found.labels) - MOST_LINES} more labels; --json has all")

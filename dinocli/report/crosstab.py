@@ -1,31 +1,57 @@
 """Groups against labels, counted, as an HTML table in which full cells are seen before they are read."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from dinocli.report.text import html_text, number
 
 _STEPS = 6
 
 
-def crosstab(pairs: Sequence[tuple[int, str]], groups: Sequence[str]) -> str:
+class LabelCounts(NamedTuple):
+    """How many images of each label are in each group.
+
+    Args:
+        labels: Sorted, without the empty one.
+        groups: Numbers of the groups that hold a labelled image, -1 (no group) last.
+        counts: A row a group, a number a label.
+    """
+
+    labels: list[str]
+    groups: list[int]
+    counts: list[list[int]]
+
+
+def count_labels(pairs: Iterable[tuple[int, str]]) -> LabelCounts:
     """Count the labels of each group.
 
     Args:
         pairs: (group, label) of each image; -1 for no group, an empty label is not counted.
-        groups: Their names.
+    """
+    found = Counter((group, label) for group, label in pairs if label)
+    labels = sorted({label for _, label in found})
+    groups = sorted({group for group, _ in found}, key=lambda group: (group < 0, group))
+    return LabelCounts(labels, groups, [[found[group, label] for label in labels] for group in groups])
+
+
+def crosstab(pairs: Sequence[tuple[int, str]], groups: Sequence[str]) -> str:
+    """Count the labels of each group, and show them.
+
+    Args:
+        pairs: As `count_labels` takes them.
+        groups: Names of the groups.
 
     Returns:
         A section, or nothing without any label. The shade of a cell is its share of the group.
     """
-    counts = Counter((group, label) for group, label in pairs if label)
-    labels = sorted({label for _, label in counts})
-    if not labels:
+    found = count_labels(pairs)
+    if not found.labels:
         return ""
-    head = "".join(f'<th class="number">{html_text(label)}</th>' for label in labels)
+    head = "".join(f'<th class="number">{html_text(label)}</th>' for label in found.labels)
     rows = "\n".join(
-        _row(group, "No group" if group < 0 else groups[group], [counts[group, label] for label in labels])
-        for group in sorted({group for group, _ in counts}, key=lambda group: (group < 0, group))
+        _row(group, "No group" if group < 0 else groups[group], counts)
+        for group, counts in zip(found.groups, found.counts, strict=True)
     )
     return (
         '<section>\n<h2>Groups against labels</h2>\n<div class="scroll"><table class="cross">\n'

@@ -2,6 +2,7 @@
 
 import json
 from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from dinocli.tasks.run_folder import RunFolder, add_output, mark_latest
 from tests.cli.commands import warm
 from tests.tasks.cluster.sets import make_set
 
+QUOTE = '"'
 HOSTILE = '"><script>alert(1)<!--[red].png'
 
 
@@ -37,6 +39,10 @@ def test_json_is_one_object(feats: Path, tmp_path: Path) -> None:
     assert data["schema"] == 1
     assert data["images"] == 20
     assert data["agreement"]["folder"].keys() == {"NMI", "ARI", "accuracy"}
+    table = data["label_counts"]["folder"]
+    assert table["labels"] == ["bright", "dark"]
+    assert [sum(column) for column in zip(*table["counts"], strict=True)] == [10, 10]
+    assert [sum(row) for row in table["counts"]] == [group["size"] for group in data["clusters"]]
     assert not (tmp_path / "report.html").exists()
 
 
@@ -86,3 +92,17 @@ def test_a_second_time_needs_force(feats: Path, tmp_path: Path) -> None:
     assert again.code == 2
     assert "--force" in again.err
     assert warm(*options, "--force", cwd=tmp_path).code == 0
+
+
+def test_labels_are_counted_in_each_group(feats: Path, tmp_path: Path) -> None:
+    names = feats.with_name("feats.paths.txt").read_text().splitlines()
+    lines = [f'"{name.replace(QUOTE, QUOTE * 2)}",[b]hot[/b],' for name in names]
+    (tmp_path / "l.csv").write_text("\n".join(["path,[i]kind,empty", *lines]))
+    done = warm("cluster", feats, "-k", "14", "--labels", "l.csv", "--report", "none", cwd=tmp_path)
+    assert done.code == 0, done.err
+    header, row = next((a, b) for a, b in pairwise(done.err.splitlines()) if a.startswith("[i]kind  "))
+    assert header.split()[1:] == [*"012345678", "others", "images"]
+    label, *counts, total = row.split()
+    assert label == "[b]hot[/b]"
+    assert sum(map(int, counts)) == int(total) == 20
+    assert "empty: no image has a label" in done.err

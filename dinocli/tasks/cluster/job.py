@@ -8,6 +8,7 @@ from dinocli.errors import UsageError
 from dinocli.quality.auto_k import KScore
 from dinocli.quality.density import HDBSCAN_WIDTH
 from dinocli.quality.layout import Layout, check_layout
+from dinocli.report.crosstab import LabelCounts
 
 AUTO = 0
 """As a number of groups: find it."""
@@ -151,6 +152,7 @@ class ClusterOutcome:
         ungrouped: Images in no group.
         curve: Of `-k auto`.
         agreement: For each label column: how well groups and labels agree.
+        label_counts: For each label column: how many images of each label are in each group.
         duplicates: Pairs above the cosine; None where they were not looked for, or were too many.
         copies: Images whose file is a copy of another one.
         outliers: The oddest images, with their scores.
@@ -170,6 +172,7 @@ class ClusterOutcome:
     ungrouped: int
     curve: list[KScore]
     agreement: dict[str, dict[str, float]]
+    label_counts: dict[str, LabelCounts]
     duplicates: int | None
     copies: int
     outliers: list[tuple[str, float]]
@@ -182,4 +185,9 @@ class ClusterOutcome:
         curve = [asdict(one) | {"score": one.score, "clear": one.clear} for one in self.curve]
         outliers = [{"path": name, "score": score} for name, score in self.outliers]
         paths = {"out": str(self.out), "features": str(self.features), "files": [str(path) for path in self.files]}
-        return asdict(self) | paths | {"curve": curve, "outliers": outliers, "k": len(self.clusters)}
+        counts = {column: found._asdict() for column, found in self.label_counts.items()}
+        return (
+            asdict(self)
+            | paths
+            | {"curve": curve, "outliers": outliers, "label_counts": counts, "k": len(self.clusters)}
+        )

@@ -16,6 +16,7 @@ from dinocli.quality.grouping import NONE
 from dinocli.quality.layout import place
 from dinocli.quality.oddness import diverse, oddness
 from dinocli.quality.rows import UnitRows, cores, steady
+from dinocli.report.crosstab import count_labels
 from dinocli.tasks.cluster.groups import Found, find_groups
 from dinocli.tasks.cluster.job import DUPLICATES, SELECTED, Cluster, ClusterJob, ClusterOutcome
 from dinocli.tasks.cluster.links import check_tree, write_tree
@@ -98,6 +99,9 @@ def _outcome(
         ungrouped=int((grouping.label_N == NONE).sum()),
         curve=found.curve,
         agreement={column: _agreement(names, grouping.label_N) for column, names in labels.items()},
+        label_counts={
+            column: count_labels(zip(grouping.label_N.tolist(), names, strict=True)) for column, names in labels.items()
+        },
         duplicates=same.near,
         copies=same.copies,
         outliers=[(members.names[row], float(known.outlier_N[row])) for row in oddest],

@@ -89,6 +89,12 @@ def test_labels_are_compared_and_never_used(job: ClusterJob) -> None:
     outcome = cluster(replace(job, labels="folder"))
     assert outcome.agreement["folder"]["accuracy"] >= 0.9
     assert set(outcome.agreement["folder"]) == {"NMI", "ARI", "accuracy"}
+    found = outcome.label_counts["folder"]
+    assert (found.labels, found.groups) == (["bright", "dark"], [0, 1])
+    rows = read(job.table)
+    for group, counts in zip(found.groups, found.counts, strict=True):
+        inside = [row["path"].split("/")[1] for row in rows if row["cluster"] == str(group)]
+        assert counts == [inside.count("bright"), inside.count("dark")]
     without = job.table.read_bytes()
     cluster(replace(job, force=True))
     assert job.table.read_bytes() == without
