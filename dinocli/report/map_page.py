@@ -18,7 +18,14 @@ from dinocli.report.picture import Picture, link, source
 from dinocli.report.text import html_text, number, visible
 
 _STYLES = ("page.css", "web/app.css", "web/map_page.css")
-_SCRIPTS = tuple(f"web/{name}.js" for name in ("dom", "rows", "choices", "viewer", "plot", "plot_input", "map_page"))
+_SCRIPTS = tuple(
+    f"web/{name}.js"
+    for name in (
+        *("dom", "rows", "choices", "viewer"),
+        *("geometry", "stamps", "plot", "plot_input"),
+        *("map_gallery", "map_viewer", "map_page"),
+    )
+)
 
 # Places on the map are whole numbers up to this: finer than any screen at any zoom that helps.
 _RESOLUTION = 100_000

@@ -178,7 +178,10 @@ class Plot {
     const pixels = new Uint32Array(this.buffer.data.buffer);
     const paper = this.pixelTones[TONES + 2];
     pixels.fill(paper);
-    const stamps = this.stamps(radius, pad, wide);
+    const key = `${radius} ${wide}`;
+    if (this.stampKey !== key) this.stamps = makeStamps(radius, this.ratio, pad, wide);
+    this.stampKey = key;
+    const { stamps } = this;
     const dim = this.pixelTones[TONES + 1];
     const some = this.shown.includes(0);
     const scale = this.scale * this.ratio;
@@ -200,41 +203,6 @@ class Plot {
       }
     }
     context.putImageData(this.buffer, -pad, -pad);
-  }
-
-  // Each shape as pixels: offsets from its centre, and how much of each pixel it covers, 0-256. Large ones get a rim of
-  // paper, which keeps neighbours apart.
-  stamps(radius, pad, wide) {
-    const key = `${radius} ${wide}`;
-    if (this.stampKey === key) return this.stampList;
-    this.stampKey = key;
-    this.stampList = [...SHAPES, NO_SHAPE].map((path) => {
-      const side = 2 * pad + 1;
-      const context = make("canvas", { width: side, height: side }).getContext("2d", { willReadFrequently: true });
-      context.translate(pad + 0.5, pad + 0.5);
-      context.scale(radius, radius);
-      const drawn = () => {
-        const { data } = context.getImageData(0, 0, side, side);
-        const offsets = [];
-        const covers = [];
-        for (let p = 0; p < side * side; p++) {
-          const cover = data[4 * p + 3];
-          if (cover < 8) continue;
-          offsets.push((Math.floor(p / side) - pad) * wide + (p % side) - pad);
-          covers.push(cover > 247 ? 256 : cover);
-        }
-        return { offsets: Int32Array.from(offsets), covers: Int32Array.from(covers) };
-      };
-      const outline = new Path2D(path);
-      context.fill(outline);
-      const core = drawn();
-      if (radius < 2.2 * this.ratio) return { core };
-      context.lineWidth = (1.2 * this.ratio) / radius;
-      context.lineJoin = "round";
-      context.stroke(outline);
-      return { core, rim: drawn() };
-    });
-    return this.stampList;
   }
 
   paintAbove() {
@@ -341,62 +309,4 @@ class Plot {
   labelAt(x, y) {
     return this.labelBoxes.find(({ box }) => x >= box[0] && x <= box[2] && y >= box[1] && y <= box[3]);
   }
-}
-
-// 0xAABBGGRR, as the pixels of a canvas lie in memory.
-function pixel(hex) {
-  const value = parseInt(hex.slice(1), 16);
-  return (0xff000000 | ((value & 255) << 16) | (value & 0xff00) | (value >> 16)) >>> 0;
-}
-
-function stamp(pixels, centre, { offsets, covers }, colour) {
-  const redBlue = colour & 0xff00ff;
-  const green = colour & 0xff00;
-  for (let k = 0; k < offsets.length; k++) {
-    const at = centre + offsets[k];
-    const cover = covers[k];
-    if (cover === 256) {
-      pixels[at] = colour;
-      continue;
-    }
-    const below = pixels[at];
-    const rest = 256 - cover;
-    const rb = (((below & 0xff00ff) * rest + redBlue * cover) / 256) & 0xff00ff;
-    const g = (((below & 0xff00) * rest + green * cover) / 256) & 0xff00;
-    pixels[at] = (0xff000000 | rb | g) >>> 0;
-  }
-}
-
-// [least x, least y, greatest x, greatest y]
-function bounds(indices, xs, ys) {
-  let [left, low, right, high] = [Infinity, Infinity, -Infinity, -Infinity];
-  for (const i of indices) {
-    if (xs[i] < left) left = xs[i];
-    if (xs[i] > right) right = xs[i];
-    if (ys[i] < low) low = ys[i];
-    if (ys[i] > high) high = ys[i];
-  }
-  return [left, low, right, high];
-}
-
-function within(x, y, polygon) {
-  let odd = false;
-  for (let i = 0, j = polygon.length - 1; i < polygon.length; j = i++) {
-    const [ax, ay] = polygon[i];
-    const [bx, by] = polygon[j];
-    if (ay > y !== by > y && x < ((bx - ax) * (y - ay)) / (by - ay) + ax) odd = !odd;
-  }
-  return odd;
-}
-
-// The same order on every visit, and none in which one group would hide another.
-function shuffled(size) {
-  const order = Int32Array.from({ length: size }, (_, i) => i);
-  let state = 1;
-  for (let i = size - 1; i > 0; i--) {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    const j = Math.floor((state / 4294967296) * (i + 1));
-    [order[i], order[j]] = [order[j], order[i]];
-  }
-  return order;
 }

@@ -1,0 +1,113 @@
+// The images of the map page, in rows: groups with their typical images and borders, outliers, near-duplicates.
+
+function tileButton(index, caption) {
+  const image = make("img", { alt: "", src: thumbnailOf(index), decoding: "async", draggable: false });
+  const place = facet().of[index];
+  const button = make(
+    "button",
+    { type: "button", className: "tile", title: DATA.name[index], "aria-label": `${DATA.name[index]}, ${nameOf(place)}` },
+    make("span", { className: "picture" }, image),
+    make("span", { className: "caption" }, glyph(place), caption ?? shortened(DATA.name[index], 14)),
+  );
+  button.addEventListener("click", () => open(index));
+  button.addEventListener("pointerenter", () => mark(index));
+  button.addEventListener("focus", () => mark(index));
+  button.addEventListener("pointerleave", () => mark(-1));
+  return button;
+}
+
+function mark(index) {
+  if (!plot) return;
+  plot.current = index;
+  plot.draw();
+}
+
+function showGallery(keepPlace) {
+  const box = byId("gallery");
+  box.hidden = state.tab === "numbers";
+  byId("bar").hidden = state.tab === "numbers";
+  byId("numbers").hidden = state.tab !== "numbers";
+  if (box.hidden) return;
+  byId("order").parentElement.hidden = state.tab !== "gallery";
+  const width = box.clientWidth - 2 * parseFloat(getComputedStyle(box).paddingLeft);
+  const [rows, counted] = state.tab === "pairs" ? pairRows(width) : imageRows(width);
+  byId("count").textContent = counted;
+  gallery.set(rows.length ? rows : [headingRow(() => ["Nothing here passes the filters."])], keepPlace);
+}
+
+function imageRows(width) {
+  const order = ORDERS[state.tab === "outliers" ? "odd" : state.order];
+  chosen.sort(order.compare);
+  const caption = order.caption;
+  const tile = (index) => tileButton(index, caption && figure(caption[index]));
+  const counted = filtered() ? `${count(chosen.length, "image")} of ${SIZE.toLocaleString("en")}` : count(SIZE, "image");
+  const grouped = state.tab === "gallery" && state.order === "typical" && state.facet === "cluster";
+  if (grouped && !filtered()) return [overview(width, tile), counted];
+  if (grouped && state.value !== null && state.value >= 0 && chosen.length > 12) return [groupRows(width, tile), counted];
+  return [tileRows(chosen, width, tile), counted];
+}
+
+// A row of typical images and one from the border of each group.
+function overview(width, tile) {
+  const { names, of } = facet();
+  const members = new Map([...names.keys(), -1].map((place) => [place, []]));
+  for (const i of chosen) members.get(of[i]).push(i);
+  return [...members].flatMap(([place, images]) => {
+    if (!images.length) return [];
+    const heading = headingRow(() => {
+      const all = make("button", { type: "button", className: "quiet" }, `Show all ${images.length.toLocaleString("en")}`);
+      all.addEventListener("click", () => choose(place));
+      return [glyph(place), make("h3", {}, nameOf(place)), all];
+    });
+    const [typical] = tileRows(medoidsFirst(images), width, tile);
+    const [border] = tileRows(images.slice().sort(ORDERS.border.compare), width, tile);
+    if (place < 0 || images.length <= 2 * typical.cells) return [heading, ...tileRows(images, width, tile).slice(0, 2)];
+    return [heading, caption("Typical"), typical, caption("At the border"), border];
+  });
+}
+
+function groupRows(width, tile) {
+  const border = chosen.slice().sort(ORDERS.border.compare);
+  return [
+    caption("Typical"),
+    ...tileRows(medoidsFirst(chosen), width, tile).slice(0, 1),
+    caption("At the border"),
+    ...tileRows(border, width, tile).slice(0, 1),
+    caption("All, from the most typical to the least"),
+    ...tileRows(chosen, width, tile),
+  ];
+}
+
+function medoidsFirst(images) {
+  return [...images.filter((i) => medoids.has(i)), ...images.filter((i) => !medoids.has(i))];
+}
+
+function caption(text) {
+  return { height: 24, cells: 0, build: () => make("div", { className: "subheading" }, text) };
+}
+
+function pairRows(width) {
+  const pass = new Uint8Array(SIZE);
+  for (const i of chosen) pass[i] = 1;
+  const pairs = DATA.pairs.filter(([a, b]) => pass[a] || pass[b]);
+  const side = Math.min(240, Math.floor((width - 2 * GAP) / 2));
+  const columns = Math.max(1, Math.floor((width + 3 * GAP) / (2 * side + 4 * GAP)));
+  const rows = [];
+  for (let from = 0; from < pairs.length; from += columns) {
+    const part = pairs.slice(from, from + columns);
+    rows.push({ height: side + 18 + 24 + 2 * GAP, cells: 2 * part.length, build: (first) => pairRow(part, first, columns, side) });
+  }
+  return [rows, filtered() ? `${count(pairs.length, "pair")} of ${DATA.pairs.length.toLocaleString("en")}` : count(pairs.length, "pair")];
+}
+
+function pairRow(part, first, columns, side) {
+  const row = make("div", { className: "pairs" });
+  row.style.gridTemplateColumns = `repeat(${columns}, ${2 * side + GAP}px)`;
+  part.forEach(([a, b, cosine, exact], place) => {
+    const both = [a, b].map((index) => tileButton(index, shortened(DATA.name[index], 26)));
+    both.forEach((button, half) => (button.dataset.cell = first + 2 * place + half));
+    const text = exact ? "the same file twice" : `cosine ${cosine.toFixed(4)}`;
+    row.append(make("div", { className: "pair" }, ...both, make("p", { className: exact ? "exact" : "" }, text)));
+  });
+  return row;
+}

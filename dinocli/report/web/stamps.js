@@ -1,0 +1,56 @@
+// Points as pixels: shapes are drawn once, and then copied pixel by pixel.
+
+// 0xAABBGGRR, as the pixels of a canvas lie in memory.
+function pixel(hex) {
+  const value = parseInt(hex.slice(1), 16);
+  return (0xff000000 | ((value & 255) << 16) | (value & 0xff00) | (value >> 16)) >>> 0;
+}
+
+function stamp(pixels, centre, { offsets, covers }, colour) {
+  const redBlue = colour & 0xff00ff;
+  const green = colour & 0xff00;
+  for (let k = 0; k < offsets.length; k++) {
+    const at = centre + offsets[k];
+    const cover = covers[k];
+    if (cover === 256) {
+      pixels[at] = colour;
+      continue;
+    }
+    const below = pixels[at];
+    const rest = 256 - cover;
+    const rb = (((below & 0xff00ff) * rest + redBlue * cover) / 256) & 0xff00ff;
+    const g = (((below & 0xff00) * rest + green * cover) / 256) & 0xff00;
+    pixels[at] = (0xff000000 | rb | g) >>> 0;
+  }
+}
+
+// Each shape as pixels: offsets from its centre, and how much of each pixel it covers, 0-256. Large ones get a rim of
+// paper, which keeps neighbours apart.
+function makeStamps(radius, ratio, pad, wide) {
+  return [...SHAPES, NO_SHAPE].map((path) => {
+    const side = 2 * pad + 1;
+    const context = make("canvas", { width: side, height: side }).getContext("2d", { willReadFrequently: true });
+    context.translate(pad + 0.5, pad + 0.5);
+    context.scale(radius, radius);
+    const drawn = () => {
+      const { data } = context.getImageData(0, 0, side, side);
+      const offsets = [];
+      const covers = [];
+      for (let p = 0; p < side * side; p++) {
+        const cover = data[4 * p + 3];
+        if (cover < 8) continue;
+        offsets.push((Math.floor(p / side) - pad) * wide + (p % side) - pad);
+        covers.push(cover > 247 ? 256 : cover);
+      }
+      return { offsets: Int32Array.from(offsets), covers: Int32Array.from(covers) };
+    };
+    const outline = new Path2D(path);
+    context.fill(outline);
+    const core = drawn();
+    if (radius < 2.2 * ratio) return { core };
+    context.lineWidth = (1.2 * ratio) / radius;
+    context.lineJoin = "round";
+    context.stroke(outline);
+    return { core, rim: drawn() };
+  });
+}
