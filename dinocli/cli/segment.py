@@ -113,6 +113,7 @@ def segment(
     precision: Precision = "auto",
     resume: opt.Resume = False,
     force: opt.Force = False,
+    dry_run: opt.DryRun = False,
     json: opt.Json = False,
     quiet: opt.Quiet = False,
     debug: opt.Debug = False,
@@ -125,8 +126,9 @@ def segment(
     if not out:
         raise typer.BadParameter("name a folder for the masks", param_hint="--out")
     from dinocli.cli.render import Terminal
-    from dinocli.cli.show_segment import show_segmented
+    from dinocli.cli.show_segment import show_foreseen, show_segmented
     from dinocli.tasks.segment.job import SegmentJob
+    from dinocli.tasks.segment.run import foresee
     from dinocli.tasks.segment.run import segment as run
 
     chosen = opt.channel_list(channels)
@@ -167,4 +169,7 @@ def segment(
         null=null,
     )
     with Terminal(quiet=quiet, verbose=False) as terminal:
-        show_segmented(terminal, run(job, terminal, sys.stdin.buffer), as_json=json)
+        if dry_run:
+            show_foreseen(foresee(job, terminal, sys.stdin.buffer), as_json=json)
+        else:
+            show_segmented(terminal, run(job, terminal, sys.stdin.buffer), as_json=json)

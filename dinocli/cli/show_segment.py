@@ -1,7 +1,8 @@
 """What `dinocli segment` shows when it is done."""
 
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from dinocli.cli.render import Terminal, print_json
 
@@ -24,3 +25,12 @@ def show_segmented(terminal: Terminal, outcome: "SegmentOutcome", *, as_json: bo
         print_json(outcome.to_dict())
     else:
         sys.stdout.write(f"{outcome.folder}\n")
+
+
+def show_foreseen(foreseen: Mapping[str, Any], *, as_json: bool) -> None:
+    """Show what would be done, on stdout; of images of several sizes the canvas and grid are those of the first."""
+    if as_json:
+        print_json(foreseen)
+        return
+    for key, value in foreseen.items():
+        sys.stdout.write(f"{key}\t{value}\n")

@@ -106,3 +106,12 @@ def test_the_folder_has_to_be_named(images: Path, tmp_path: Path) -> None:
     done = warm("segment", images, cwd=tmp_path)
     assert done.code == 2
     assert "--out" in done.err
+
+
+def test_a_dry_run_writes_nothing(images: Path, tmp_path: Path) -> None:
+    done = warm("segment", images, *TINY, "--tile", "64:8", "--out", "out", "--dry-run", cwd=tmp_path)
+    assert done.code == 0, done.err
+    told = dict(line.split("\t") for line in done.out.splitlines())
+    assert (told["images"], told["method"], told["canvas"], told["grid"]) == ("12", "anomaly", "64x64", "8x8")
+    assert not (tmp_path / "out").exists()
+    refused(warm("segment", images, *TINY, "--method", "x", "--out", "out", "-n", cwd=tmp_path), 2, "--method 'x'")

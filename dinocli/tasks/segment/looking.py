@@ -25,6 +25,7 @@ from dinocli.tasks.segment.result import Grid, Look
 from dinocli.tasks.segment.tiles import Blend, Tiling, parts
 
 TILES_AT_ONCE = 8
+THREADS_IF_LARGE = 2
 ENDLESS = 1 << 30
 """Pixels of a tiled canvas's longer side at most: none, for its memory does not grow with it."""
 
@@ -86,6 +87,8 @@ class Looker:
             frame = self.frame(source.shape[1:])
             return Picture(row, source, scaled(source, frame.canvas), frame)
 
+        if self.tiling:  # large images: each one that is being read takes several times its pixels
+            threads = min(threads, THREADS_IF_LARGE)
         return in_order(read, rows, threads, threads)
 
     def frame(self, source: Size) -> Frame:

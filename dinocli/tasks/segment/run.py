@@ -12,6 +12,7 @@ import numpy as np
 
 from dinocli import __version__
 from dinocli.data.cache import bad_limit, write_bad
+from dinocli.data.decode import image_size
 from dinocli.data.parallel import thread_count
 from dinocli.engine.train import Signals
 from dinocli.engine.watch import Watcher
@@ -25,10 +26,10 @@ from dinocli.tasks.segment.exchange import category_names, write_coco, write_seg
 from dinocli.tasks.segment.folder import Folder, Log
 from dinocli.tasks.segment.gallery import INSIDE, Report, discard_small, write_report
 from dinocli.tasks.segment.job import SegmentJob, SegmentOutcome
-from dinocli.tasks.segment.looking import Picture
+from dinocli.tasks.segment.looking import Picture, check_tiling
 from dinocli.tasks.segment.names import natural_order, output_stems
 from dinocli.tasks.segment.one import Desk, write_classes
-from dinocli.tasks.segment.plan import Chosen, Plan, Sample, choose, fitted_plan
+from dinocli.tasks.segment.plan import Chosen, Plan, Sample, choose, fitted_plan, looker_of
 from dinocli.tasks.segment.record import Record
 from dinocli.tasks.segment.result import Look, Method
 from dinocli.tasks.segment.truth import Marks, Truth, warn_of_missing
@@ -80,6 +81,37 @@ def segment(
     if setting.run:
         add_output(setting.run, "masks", folder.path)
     return _outcome(folder, about, begin)
+
+
+def foresee(job: SegmentJob, watcher: Watcher | None = None, stdin: BinaryIO | None = None) -> dict[str, Any]:
+    """Say what `segment` would do, and write nothing.
+
+    Raises:
+        DinocliError: As `segment`, for all that can be known before the first image.
+    """
+    watcher = watcher or Watcher()
+    check_free(Folder(Path(job.out)), job)
+    if is_video(job.inputs):
+        raise UsageError(f"--dry-run does not look into {job.inputs[0]}: leave --dry-run out")
+    setting = prepare(_as_embedding(job), watcher, stdin)
+    if job.stride:
+        setting.backbone.set_step(job.stride)
+    chosen = choose(setting, job, Sample(setting, job, watcher))
+    looker = looker_of(setting, job, chosen.method.look)
+    check_tiling(chosen.name, looker.tiling, whole=chosen.method.whole)
+    frame = looker.frame(image_size(setting.images.path(0), page=setting.preprocess.page))
+    return {
+        "out": job.out,
+        "images": len(setting.images),
+        "method": chosen.name,
+        "why": chosen.why,
+        "model": setting.info.name,
+        "canvas": "{1}x{0}".format(*frame.canvas),
+        "grid": "{1}x{0}".format(*frame.grid),
+        "tile": job.tile,
+        "precision": setting.precision,
+        "device": str(setting.device),
+    }
 
 
 def check_free(folder: Folder, job: SegmentJob) -> None:
