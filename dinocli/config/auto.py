@@ -56,6 +56,15 @@ class Facts:
         return self.distinct or self.images
 
 
+SIZED = ("run.batch_size", "run.steps", "model.trainable", "head.out_dim", "optim.lr", "optim.layer_decay")
+"""What depends on how many different images there are."""
+
+
+def asks_for_size(recipe: Recipe) -> bool:
+    """Say whether any "auto" depends on the number of different images."""
+    return any(getattr(getattr(recipe, key.split(".")[0]), key.split(".")[1]) == "auto" for key in SIZED)
+
+
 def resolve(recipe: Recipe, facts: Facts) -> Recipe:
     """Replace every "auto" that arithmetic can answer; a recipe without one comes back equal.
 

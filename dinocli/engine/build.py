@@ -37,9 +37,16 @@ TRIAL_PIXELS, TRIAL_IMAGES = 8 * 224**2, 24
 """Pixels of a trial, and its most images: with fewer, small images measure calls rather than arithmetic."""
 
 
-def facts_of(images: int, backbone: Backbone, info: WeightsInfo, world: World) -> Facts:
-    """Gather what the automatic values depend on."""
-    return Facts(images, info.pretrained, convnet=backbone.has_batch_norm, processes=world.size, vit=backbone.is_vit)
+def facts_of(images: int, backbone: Backbone, info: WeightsInfo, world: World, distinct: int = 0) -> Facts:
+    """Gather what the automatic values depend on; `distinct` images of them differ, 0 for all."""
+    return Facts(
+        images,
+        info.pretrained,
+        convnet=backbone.has_batch_norm,
+        processes=world.size,
+        vit=backbone.is_vit,
+        distinct=distinct,
+    )
 
 
 def preprocess_of(survey: Survey, data: Data, info: WeightsInfo) -> Preprocess:

@@ -84,7 +84,7 @@ class Probe:
         """Measure a backbone; the first one measured is the start that all are compared with."""
         clean_ND, _ = self.features(backbone, self.indices)
         draws = [self.draw + DRAWS_APART * number for number in range(self.choice.views)]
-        views_QND = np.stack([self._extract(backbone, self._augmented(draw)) for draw in draws])
+        views_QND = np.stack([extract(backbone, self._augmented(draw), autocast=None) for draw in draws])
         if self._start_ND is None:
             self._start_ND = clean_ND
         return Look(step, *measure(clean_ND, views_QND, self._start_ND, self.choice))
@@ -95,19 +95,7 @@ class Probe:
         Returns:
             (N, D), and the N indices themselves: while streaming, a file may turn out to be broken, and is left out.
         """
-        rows: list[int] = []
-        return self._extract(backbone, self._clean(indices, rows)), rows
-
-    def _extract(self, backbone: Backbone, batches: Iterator[Tensor]) -> NDArray[np.float32]:
-        # In float32, whatever the training computes in: bfloat16 alone moved a k-NN accuracy by half a point.
-        return extract(backbone, batches, autocast=None)
-
-    def _clean(self, indices: Sequence[int], rows: list[int]) -> Iterator[Tensor]:
-        for batch in self.loader.whole(indices, PROBE_BATCH):
-            rows += batch.rows
-            pixels_BCHW = batch.pixels_BCHW
-            square_BCSS = resize_square(pixels_BCHW, batch.sizes_B2, self.preprocess.size)
-            yield normalise(square_BCSS, self.preprocess.mean, self.preprocess.std)
+        return whole_features(self.loader, backbone, indices, self.preprocess)
 
     def _augmented(self, draw: int) -> Iterator[Tensor]:
         for batch in self.loader.whole(self.indices, PROBE_BATCH):
@@ -119,6 +107,22 @@ class Probe:
                 global_batch=len(self.indices),
             )
             yield views_B3SS
+
+
+def whole_features(
+    loader: Loader, backbone: Backbone, indices: Sequence[int], preprocess: Preprocess
+) -> tuple[NDArray[np.float32], list[int]]:
+    """Return the features of whole images, as `Probe.features` does."""
+    rows: list[int] = []
+    # In float32, whatever the training computes in: bfloat16 alone moved a k-NN accuracy by half a point.
+    return extract(backbone, _whole(loader, indices, preprocess, rows), autocast=None), rows
+
+
+def _whole(loader: Loader, indices: Sequence[int], preprocess: Preprocess, rows: list[int]) -> Iterator[Tensor]:
+    for batch in loader.whole(indices, PROBE_BATCH):
+        rows += batch.rows
+        square_BCSS = resize_square(batch.pixels_BCHW, batch.sizes_B2, preprocess.size)
+        yield normalise(square_BCSS, preprocess.mean, preprocess.std)
 
 
 def probe_indices(images: int, wanted: int, seed: int) -> tuple[list[int], list[int]]:

@@ -126,7 +126,7 @@ def close_run(
             verdict,
             result,
             ground.recipe,
-            distinct=len(ground.store),
+            distinct=ground.distinct,
             best_step=best_step,
             likeness=after.scores.cka_to_start,
         ),

@@ -94,7 +94,8 @@ def estimate(job: Job, watcher: Watcher, stdin: BinaryIO | None = None) -> Estim
 
 def _settle_for(ground: Ground, job: Job, images: int) -> None:
     """Resolve the recipe for the whole folder, not for the few images of the trial."""
-    facts = facts_of(images, ground.backbone, ground.info, ground.world)
+    distinct = round(images * ground.distinct / len(ground.store))
+    facts = facts_of(images, ground.backbone, ground.info, ground.world, distinct)
     measured = {"run.precision": ground.precision.name, "run.attention": ground.precision.attention}
     ground.recipe = with_values(resolve(job.recipe, facts), measured)
 

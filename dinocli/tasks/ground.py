@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 import torch
 
 from dinocli.augment.multicrop import MultiCrop
-from dinocli.config.auto import resolve
+from dinocli.config.auto import asks_for_size, resolve
 from dinocli.config.load import checked, with_values
 from dinocli.config.preprocess import Preprocess
 from dinocli.config.recipe import Recipe
@@ -29,6 +29,7 @@ from dinocli.errors import UsageError
 from dinocli.models.backbone import Backbone
 from dinocli.models.weights import WeightsInfo, load_backbone
 from dinocli.quality.choice import choice_of
+from dinocli.tasks.distinct import count_distinct
 
 TIMED_STEPS = 3
 CHANGE_NOTHING = ("data.cache", "data.workers", "run.save_every", "run.save_minutes", "run.log_every")
@@ -72,7 +73,10 @@ class Job:
 
 @dataclass
 class Ground:
-    """All of it, for one process. `survey` is missing in a resumed run, whose preprocessing is the stored one."""
+    """All of it, for one process.
+
+    `survey` is missing in a resumed run, whose preprocessing is the stored one. `distinct` counts near-copies once.
+    """
 
     world: World
     images: ImageList
@@ -83,10 +87,11 @@ class Ground:
     store: Store
     recipe: Recipe
     precision: Precision
+    distinct: int
 
     def settle(self, asked: Recipe) -> None:
         """Resolve a recipe for these images and weights, with the precision that was chosen."""
-        resolved = resolve(asked, facts_of(len(self.store), self.backbone, self.info, self.world))
+        resolved = resolve(asked, facts_of(len(self.store), self.backbone, self.info, self.world, self.distinct))
         measured = {"run.precision": self.precision.name, "run.attention": self.precision.attention}
         self.recipe = with_values(resolved, measured)
 
@@ -173,7 +178,12 @@ def prepare(
         watcher.warn(f"{len(store.bad)} images cannot be read; they are left out and named in images.bad.csv")
     backbone = backbone.to(device)
     precision = build_precision(asked, backbone, device, world)
-    ground = Ground(world, images, seen, backbone, info, preprocess, store, asked, precision)
+    distinct = kept.get("distinct", len(store)) if kept else len(store)
+    if not kept and info.pretrained and asks_for_size(asked):  # to random weights all images look alike
+        distinct = from_main(lambda: count_distinct(store, backbone, preprocess, device))
+        if distinct < len(store):
+            watcher.line(f"about {distinct} different images of {len(store)}: near-copies count once")
+    ground = Ground(world, images, seen, backbone, info, preprocess, store, asked, precision, distinct)
     ground.settle(asked)
     return ground
 

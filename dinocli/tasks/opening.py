@@ -54,6 +54,7 @@ def make_manifest(job: Job, ground: Ground) -> dict[str, Any]:
         "inputs_hash": ground.images.digest(),
         "images_listed": len(ground.images),
         "images": len(ground.store),
+        "distinct": ground.distinct,
         "bad": len(ground.store.bad),
         "request": job.request(),
         "recipe": ground.recipe.model_dump(mode="json"),

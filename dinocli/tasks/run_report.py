@@ -42,6 +42,7 @@ def run_facts(ground: Ground, result: RunResult, best_step: int, share: float) -
     ended = " (nothing got better for long)" if result.early else ""
     return [
         ("images", f"{len(ground.store)} in {ground.images.root}"),
+        ("different images", f"about {ground.distinct}, near-copies counted once"),
         ("unreadable images", str(len(ground.store.bad))),
         ("start", describe(info)),
         ("steps", f"{result.steps} of {recipe.run.steps}{ended}, {recipe.run.batch_size} images each"),

@@ -245,7 +245,7 @@ def test_a_run_ends_when_nothing_gets_better(few: Path, tmp_path: Path) -> None:
 
 
 def test_adapted_batch_norm_is_a_look_of_its_own_and_shared_by_both_networks(few: Path, tmp_path: Path) -> None:
-    settings = (*SHORT, "model.name=test_resnet", "model.batch_norm=adapted", "guard.stop=false")
+    settings = (*SHORT, "model.name=test_resnet", "model.batch_norm=adapted", "guard.window=1.0")
     outcome = train(job(few, tmp_path / "run", settings))
     assert outcome is not None
     rows = [json.loads(line) for line in (outcome.folder / "metrics.jsonl").read_text().splitlines()]

@@ -1,0 +1,40 @@
+"""How many images of a folder differ: frames of a video teach no more than a few of them. Sizes follow from that."""
+
+import numpy as np
+import torch
+
+from dinocli.config.preprocess import Preprocess
+from dinocli.data.loader import Loader
+from dinocli.data.store import Store
+from dinocli.engine.probe import PROBE_BATCH, whole_features
+from dinocli.models.backbone import Backbone
+from dinocli.quality import duplicates
+
+SAMPLE, RUN = 512, 32
+NEAR = 0.99
+"""Cosine from which two images count as one: one pair of 1,124 chest x-rays, 125 pairs of 2,624 solar cells."""
+
+
+def count_distinct(store: Store, backbone: Backbone, preprocess: Preprocess, device: torch.device) -> int:
+    """Estimate the number of different images from the features of the start.
+
+    Of a large folder a sample is looked at: stretches of neighbours in the folder's order, because that is where the
+    frames of one recording lie. Copies further apart than a stretch go unseen, so the estimate is rather too high.
+
+    Returns:
+        1 to the number of images.
+    """
+    indices = stretches(len(store))
+    loader = Loader(store, batch_size=PROBE_BATCH, seed=0, device=device)
+    features_ND, rows = whole_features(loader, backbone, indices, preprocess)
+    in_any_order = np.random.default_rng(0).permutation(len(rows))
+    share = duplicates.count_distinct(features_ND[in_any_order], NEAR) / len(rows) if rows else 1.0
+    return max(1, round(share * len(store)))
+
+
+def stretches(images: int) -> list[int]:
+    """Choose all images of a small folder, and of a large one evenly spread stretches of neighbours."""
+    if images <= SAMPLE:
+        return list(range(images))
+    starts = np.linspace(0, images - RUN, SAMPLE // RUN).round().astype(int)
+    return sorted({index for start in starts.tolist() for index in range(start, start + RUN)})
