@@ -1,17 +1,14 @@
 """`segment`: images and weights -> masks, in one pass after a look at a sample."""
 
-import platform
 import time
 from contextlib import closing
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
-from dinocli import __version__
-from dinocli.data.cache import bad_limit, write_bad
+from dinocli.data.cache import bad_limit
 from dinocli.data.decode import image_size
 from dinocli.data.parallel import thread_count
 from dinocli.engine.train import Signals
@@ -22,21 +19,17 @@ from dinocli.tasks.embed.part import check_same
 from dinocli.tasks.embed.setting import Setting, prepare
 from dinocli.tasks.run_folder import add_output
 from dinocli.tasks.segment.attention import MASS, mass_below
-from dinocli.tasks.segment.exchange import category_names, write_coco, write_segments_csv
+from dinocli.tasks.segment.finish import finish
 from dinocli.tasks.segment.folder import Folder, Log
-from dinocli.tasks.segment.gallery import INSIDE, Report, discard_small, write_report
 from dinocli.tasks.segment.job import SegmentJob, SegmentOutcome
 from dinocli.tasks.segment.looking import Picture, check_tiling
 from dinocli.tasks.segment.names import natural_order, output_stems
-from dinocli.tasks.segment.one import Desk, write_classes
+from dinocli.tasks.segment.one import Desk
 from dinocli.tasks.segment.plan import Chosen, Plan, Sample, choose, fitted_plan, looker_of
 from dinocli.tasks.segment.record import Record
 from dinocli.tasks.segment.result import Look, Method
 from dinocli.tasks.segment.truth import Marks, Truth, warn_of_missing
 from dinocli.tasks.segment.video import is_video, unpack
-
-CATEGORIES = {"anomaly": "anomaly", "kmeans": "segment"}
-"""What the labels of a method are called; those of all others are objects."""
 
 
 def segment(
@@ -77,7 +70,7 @@ def segment(
     if truth:
         missing = sum(name not in truth for name in setting.images.names)
         warn_of_missing(watcher, missing, len(setting.images), job.truth)
-    about = _finish(plan, setting, desk, log, request, watcher)
+    about = finish(plan, setting, desk, log, request, watcher)
     if setting.run:
         add_output(setting.run, "masks", folder.path)
     return _outcome(folder, about, begin)
@@ -185,65 +178,6 @@ def _one(plan: Plan, desk: Desk, picture: Picture) -> Record:
     if desk.truth is not None and plan.looker.look == Look.ATTENTION:
         heads = np.stack([mass_below(head_hw) > 1 - MASS for head_hw in grid.values_hwD.transpose(2, 0, 1)])
     return desk.finish(picture, plan.fitted.apply(grid), heads)
-
-
-def _finish(
-    plan: Plan, setting: Setting, desk: Desk, log: Log, request: dict[str, Any], watcher: Watcher
-) -> dict[str, Any]:
-    """Make the tables and the report of the log; `segment.json` comes last and says: complete."""
-    folder, job, images = desk.folder, desk.job, setting.images
-    found = {region.label for record in log for region in record.found}
-    names = category_names(found, CATEGORIES.get(plan.chosen.name, "object"))
-    write_segments_csv(folder.table, log, names)
-    if job.coco:
-        Path(job.coco).parent.mkdir(parents=True, exist_ok=True)
-        write_coco(Path(job.coco), log, names, as_polygons=job.polygons)
-    if job.yolo:
-        write_classes(folder, names)
-    bad = [*images.bad, *log.bad]
-    if bad:
-        write_bad(folder.bad, bad)
-        watcher.warn(f"{len(bad)} images cannot be read; they are named in {folder.bad}")
-    counts = {
-        "images": len(images) + len(images.bad),
-        "segmented": sum(1 for _ in log),
-        "nothing": sum(1 for record in log if not record.found),
-        "bad": len(bad),
-        "regions": sum(len(record.found) for record in log),
-    }
-    facts = {"method": plan.chosen.name, "why": plan.chosen.why, **plan.fitted.facts}
-    scores = {name: (one.value, one.low, one.high) for name, one in desk.marks.scores().items()}
-    report = Report(
-        title=f"Segments of {images.root.name}",
-        names=names,
-        facts={**facts, "weights": setting.info.source, "model": setting.info.name, **counts},
-        scores=scores,
-        notes=NOTES,
-    )
-    inside = counts["segmented"] <= INSIDE
-    write_report(folder, log, lambda name: images.root / name[2:], report, inside=inside)
-    about = {
-        "kind": "masks",
-        **counts,
-        "facts": facts,
-        "scores": scores,
-        "root": str(images.root),
-        "weights": setting.info.to_dict(),
-        "versions": {"dinocli": __version__, "python": platform.python_version()}
-        | {name: version(name) for name in ("torch", "timm", "numpy", "pillow")},
-        "request": request,
-    }
-    folder.write_about(about)
-    log.remove()
-    if inside:
-        discard_small(folder)
-    return about
-
-
-NOTES = (
-    "Nobody told the method what to look for: a mask says what stands out to the features, not what it is.",
-    "Label maps hold 0 for nothing; segments.csv has a row for each region.",
-)
 
 
 def _outcome(folder: Folder, about: dict[str, Any], begin: float) -> SegmentOutcome:
