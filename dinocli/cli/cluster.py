@@ -44,6 +44,9 @@ Select = Annotated[
 Labels = Annotated[
     str, _option("--labels", panel=opt.INPUT, help="`folder` or a CSV with a path column: compared with the groups.")
 ]
+BatchSize = Annotated[
+    int | None, _option("--batch-size", panel=opt.OUTPUT, min=1, help="Images embedded at once, where they are given.")
+]
 Out = Annotated[str, _option("--out", "-o", panel=opt.OUTPUT, help="Table of all images, CSV.")]
 Report = Annotated[
     str, _option("--report", panel=opt.OUTPUT, help="The page; none for no page.", show_default="report.html beside it")
@@ -57,6 +60,11 @@ Copy = Annotated[bool, _option("--copy", panel=opt.OUTPUT, help="Copies instead 
 def cluster(
     inputs: Inputs = None,
     null: opt.Null = False,
+    range_: opt.Range = None,
+    channels: opt.Channels = None,
+    page: opt.Page = None,
+    max_bad: opt.MaxBad = None,
+    workers: opt.Workers = None,
     labels: Labels = "",
     weights: opt.Weights = None,
     model: opt.Model = None,
@@ -74,8 +82,10 @@ def cluster(
     sheet: Sheet = "",
     link_dir: LinkDir = "",
     copy: Copy = False,
+    batch_size: BatchSize = None,
     device: opt.Device = "auto",
     force: opt.Force = False,
+    dry_run: opt.DryRun = False,
     json: opt.Json = False,
     quiet: opt.Quiet = False,
     verbose: opt.Verbose = False,
@@ -88,10 +98,12 @@ def cluster(
     if k != "auto" and not (k.isdecimal() and int(k)):
         raise typer.BadParameter(f"{k!r}: give a number of groups, or auto", param_hint="-k")
     from dinocli.cli.render import Terminal
-    from dinocli.cli.show_cluster import show_clusters
-    from dinocli.tasks.cluster import ClusterJob
+    from dinocli.cli.show_cluster import show_clusters, show_forecast
+    from dinocli.tasks.cluster import ClusterJob, foresee
     from dinocli.tasks.cluster import cluster as run
+    from dinocli.tasks.reading import Reading
 
+    chosen = opt.channel_list(channels)
     job = ClusterJob(
         inputs=tuple(inputs or ()),
         out=out,
@@ -110,11 +122,22 @@ def cluster(
         labels=labels,
         weights=weights or "",
         model=model or "",
+        reading=Reading(
+            range=range_ or "",
+            channels=None if chosen is None else tuple(chosen),
+            page=page,
+            max_bad=max_bad or "",
+            workers=workers,
+            batch_size=batch_size,
+        ),
         device=device,
         null=null,
         seed=seed or 0,
         force=force,
     )
     with Terminal(quiet=quiet, verbose=verbose) as terminal:
+        if dry_run:
+            show_forecast(foresee(job, terminal, sys.stdin.buffer), as_json=json)
+            return
         outcome = run(job, terminal, sys.stdin.buffer)
     show_clusters(terminal, outcome, as_json=json)

@@ -3,7 +3,9 @@
 Shapes: N images, D width.
 """
 
-from typing import Literal
+import importlib
+import warnings
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +18,7 @@ Layout = Literal["pca", "tsne", "umap"]
 
 TSNE_ROWS = 20_000
 _WIDTH = 50  # what t-SNE and UMAP are given: the usual first step, which takes noise away
-_PERPLEXITY = 30
+_PERPLEXITY, _NEIGHBOURS = 30, 15
 
 
 def place(rows: UnitRows, layout: Layout, *, seed: int = 0) -> NDArray[np.float32]:
@@ -52,17 +54,22 @@ def check_layout(layout: Layout) -> None:
     """Raise the error about umap-learn before any work is done."""
     if layout == "umap":
         try:
-            import umap  # noqa: F401
+            _import_umap()
         except ImportError:
             raise WeightsError("--map umap needs umap-learn: pip install 'dinocli[umap]'") from None
 
 
 def _umap(rows_NP: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
     check_layout("umap")
-    from umap import UMAP
+    neighbours = min(_NEIGHBOURS, len(rows_NP) - 1)
+    umap = _import_umap().UMAP(n_neighbors=neighbours, random_state=seed, n_jobs=1)
+    return np.asarray(umap.fit_transform(rows_NP), np.float32)
 
-    neighbours = min(15, len(rows_NP) - 1)
-    return np.asarray(UMAP(n_neighbors=neighbours, random_state=seed, n_jobs=1).fit_transform(rows_NP), np.float32)
+
+def _import_umap() -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ImportWarning)  # it misses TensorFlow, for something else
+        return importlib.import_module("umap")
 
 
 def _projected(rows: UnitRows, width: int, seed: int) -> NDArray[np.float32]:

@@ -138,6 +138,7 @@ FORKS.set_forkserver_preload(
         "dinocli.cli.render",
         "dinocli.tasks.train",
         "dinocli.tasks.estimate",
+        "dinocli.tasks.cluster",
         "dinocli.tasks.embed",
         "dinocli.tasks.evaluate.run",
         "dinocli.tasks.segment.run",

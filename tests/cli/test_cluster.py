@@ -1,12 +1,19 @@
 """`dinocli cluster` as a shell sees it."""
 
+import base64
+import io
 import json
-from importlib.util import find_spec
+import re
+import sys
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
+from PIL import Image
 
+from dinocli.cli.app import main
 from dinocli.tasks.run_folder import RunFolder, add_output, mark_latest
 from tests.cli.commands import warm
 from tests.tasks.cluster.sets import make_set
@@ -69,15 +76,13 @@ def test_left_out_features_are_those_of_the_newest_run(
         (("-k", "many"), 2, "auto"),
         (("-k", "99"), 2, "more groups than the 20 images"),
         (("--method", "dbscan"), 2, "hdbscan"),
-        (("--map", "umap"), 4, "dinocli[umap]"),
         (("--labels", "no.csv"), 3, "no.csv"),
+        (("--range", "full", "--page", "1"), 2, "--range, --page cannot change the features"),
     ],
 )
 def test_errors_are_one_line_with_a_code(
     feats: Path, tmp_path: Path, arguments: tuple[str, ...], code: int, words: str
 ) -> None:
-    if "umap" in arguments and find_spec("umap"):
-        pytest.skip("umap-learn is installed here")
     done = warm("cluster", feats, *arguments, cwd=tmp_path)
     assert (done.code, done.out) == (code, ""), done.err
     assert words in done.err
@@ -106,3 +111,97 @@ def test_labels_are_counted_in_each_group(feats: Path, tmp_path: Path) -> None:
     assert label == "[b]hot[/b]"
     assert sum(map(int, counts)) == int(total) == 20
     assert "empty: no image has a label" in done.err
+
+
+def test_without_umap_the_exit_code_is_that_of_a_missing_extra(
+    feats: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "umap", None)
+    monkeypatch.setattr(sys, "argv", ["dinocli", "cluster", str(feats), "--map", "umap", "--out", str(tmp_path / "c")])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 4
+    assert "pip install 'dinocli[umap]'" in capsys.readouterr().err
+
+
+def thumbnails(page: Path) -> list[NDArray[np.uint8]]:
+    """Take the pictures out of a page, in the order of its images."""
+    found = json.loads(re.findall(r'"thumbnail":(\{[^}]*\})', page.read_text())[0])
+    files = [base64.b64decode((found["prefix"] + rest).partition("base64,")[2]) for rest in found["rest"]]
+    return [np.asarray(Image.open(io.BytesIO(file)).convert("L")) for file in files]
+
+
+@pytest.fixture(scope="module")
+def deep(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eight images of 16 bits that use a fiftieth of the range: cut to 8 bits they were white, shifted black."""
+    folder = tmp_path_factory.mktemp("deep") / "images"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(8):
+        pixels = 1000 + rng.integers(0, 1300, (40, 48))
+        pixels[:, : 3 * number] = 1100
+        Image.fromarray(pixels.astype(np.uint16)).save(folder / f"{number}.png")
+    (folder / "broken.png").write_bytes(b"no image")
+    return folder
+
+
+RANDOM = ("--weights", "none", "--model", "test_convnext", "--device", "cpu", "--workers", "0", "-k", "2")
+
+
+def test_images_of_16_bits_are_embedded_grouped_and_shown(deep: Path, tmp_path: Path) -> None:
+    options = (*RANDOM, "--batch-size", "3", "--max-bad", "1", "--json")
+    done = warm("cluster", deep, *options, cwd=tmp_path)
+    assert done.code == 0, done.err
+    data = json.loads(done.out)
+    assert (data["images"], data["features"], data["weights"]) == (8, "", "test_convnext")
+    assert (tmp_path / "clusters.csv").read_text().count("\n./") == 8
+    shown = thumbnails(tmp_path / "report.html")
+    assert len(shown) == 8
+    for number, picture in enumerate(shown):
+        assert 60 < picture[:, 3 * number + 4 :].mean() < 180
+        assert picture[:, 3 * number + 4 :].std() > 30
+        assert number == 0 or picture[:, : 3 * number - 2].mean() < 40
+    wide = warm("cluster", deep, *options, "--range", "full", "--force", cwd=tmp_path)
+    assert wide.code == 0, wide.err
+    assert max(picture.max() for picture in thumbnails(tmp_path / "report.html")) < 20
+
+
+def test_options_of_reading_are_obeyed(deep: Path, tmp_path: Path) -> None:
+    refused = warm("cluster", deep, *RANDOM, "--max-bad", "0", cwd=tmp_path)
+    assert refused.code == 3
+    assert "broken.png" in refused.err
+    assert not (tmp_path / "clusters.csv").exists()
+
+
+def test_dry_run_writes_nothing(feats: Path, deep: Path, tmp_path: Path) -> None:
+    before = sorted(tmp_path.iterdir())
+    done = warm("cluster", feats, "--dry-run", cwd=tmp_path)
+    assert done.code == 0, done.err
+    assert done.out.startswith("20 images, 8 values each; kmeans, k = auto\nabout ")
+    images = warm("cluster", deep, *RANDOM, "--max-bad", "1", "-n", "--json", cwd=tmp_path)
+    data = json.loads(images.out)
+    assert (data["images"], data["width"], data["k"]) == (9, 64, 2)
+    assert data["seconds_embedding"] > 0
+    assert [path for path in sorted(tmp_path.iterdir()) if path.name != ".streams"] == before
+
+
+def test_tiles_are_shown_each_for_itself(feats: Path, tmp_path: Path) -> None:
+    names = feats.with_name("feats.paths.txt").read_text().splitlines()
+    np.save(feats, np.repeat(np.load(feats)[:4], 2, axis=0))
+    feats.with_name("feats.paths.txt").write_text("".join(f"{name}\n" * 2 for name in names[:4]))
+    boxes = "0,0,16,24\n16,0,16,24\n" * 4
+    feats.with_name("feats.tiles.csv").write_text("left,top,width,height\n" + boxes)
+    for name in names[:4]:
+        half = np.zeros((24, 32), np.uint8)
+        half[:, 16:] = 220
+        Image.fromarray(half).save(tmp_path / "images" / name)
+    done = warm("cluster", feats, "-k", "2", "--duplicates", "0", cwd=tmp_path)
+    assert done.code == 0, done.err
+    lines = (tmp_path / "clusters.csv").read_text().splitlines()
+    assert lines[0].endswith(",left,top,width,height")
+    assert [line.split(",", 1)[0] for line in lines[1:]] == [name for name in names[:4] for _ in range(2)]
+    assert all(line.endswith(",16,0,16,24") for line in lines[2::2])
+    assert [round(picture.mean(), -1) for picture in thumbnails(tmp_path / "report.html")] == [0, 220] * 4
+    links = warm("cluster", feats, "-k", "2", "--link-dir", "g", "--report", "none", "--force", cwd=tmp_path)
+    assert links.code == 2
+    assert "whole images" in links.err

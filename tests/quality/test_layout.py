@@ -1,9 +1,12 @@
+import sys
+from importlib.util import find_spec
+
 import numpy as np
 import pytest
 
-from dinocli.errors import UsageError
+from dinocli.errors import UsageError, WeightsError
 from dinocli.quality import layout
-from dinocli.quality.layout import place
+from dinocli.quality.layout import check_layout, place
 from dinocli.quality.rows import UnitRows
 from tests.quality.groups import cloud, mixture
 
@@ -27,6 +30,25 @@ def test_tsne_refuses_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(layout, "TSNE_ROWS", 50)
     with pytest.raises(UsageError, match="at most 50 images, not 51; use pca or umap"):
         place(UnitRows(cloud(51)), "tsne")
+
+
+@pytest.mark.skipif(find_spec("umap") is None, reason="umap-learn is not installed")
+def test_umap_keeps_neighbours_together_and_follows_the_seed() -> None:
+    points, truth = mixture(3, 60, noise=0.3)
+    places, again, other = (place(UnitRows(points), "umap", seed=seed) for seed in (0, 0, 1))
+    distance = np.linalg.norm(places[:, None] - places, axis=2) + np.diag(np.full(60, np.inf))
+    assert (truth[distance.argmin(axis=1)] == truth).mean() > 0.95
+    np.testing.assert_array_equal(places, again)
+    assert not np.array_equal(places, other)
+    for count in (4, 5):
+        assert np.isfinite(place(UnitRows(points[:count]), "umap")).all()
+
+
+def test_without_umap_the_way_to_get_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "umap", None)
+    with pytest.raises(WeightsError, match=r"pip install 'dinocli\[umap\]'"):
+        check_layout("umap")
+    check_layout("tsne")
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])

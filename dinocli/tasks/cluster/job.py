@@ -1,6 +1,6 @@
 """What can be asked of `cluster`, and what it answers."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -9,6 +9,7 @@ from dinocli.quality.auto_k import KScore
 from dinocli.quality.density import HDBSCAN_WIDTH
 from dinocli.quality.layout import Layout, check_layout
 from dinocli.report.crosstab import LabelCounts
+from dinocli.tasks.reading import Reading
 
 AUTO = 0
 """As a number of groups: find it."""
@@ -42,6 +43,7 @@ class ClusterJob:
         labels: `folder` or a CSV: compared with the groups, never used to make them.
         weights: Of the features, where images are given; empty takes those of the newest run.
         model: timm name, beside a bare state dict.
+        reading: How images are read, where they are given.
         device: To compute features on.
         null: Names on stdin end with NUL.
         seed: Of everything random.
@@ -69,6 +71,7 @@ class ClusterJob:
     labels: str = ""
     weights: str = ""
     model: str = ""
+    reading: Reading = field(default_factory=Reading)
     device: str = "auto"
     null: bool = False
     seed: int = 0
@@ -142,7 +145,8 @@ class ClusterOutcome:
 
     Args:
         out: The table.
-        features: The feature file.
+        features: The feature file; None where images were given.
+        weights: That made the features, as far as is known.
         images: Rows that were grouped.
         dropped: Rows that were left out, because they are not finite.
         method: That was used.
@@ -162,7 +166,8 @@ class ClusterOutcome:
     """
 
     out: Path
-    features: Path
+    features: Path | None
+    weights: str
     images: int
     dropped: int
     method: str
@@ -184,7 +189,11 @@ class ClusterOutcome:
         """Return JSON-like data."""
         curve = [asdict(one) | {"score": one.score, "clear": one.clear} for one in self.curve]
         outliers = [{"path": name, "score": score} for name, score in self.outliers]
-        paths = {"out": str(self.out), "features": str(self.features), "files": [str(path) for path in self.files]}
+        paths = {
+            "out": str(self.out),
+            "features": str(self.features or ""),
+            "files": [str(path) for path in self.files],
+        }
         counts = {column: found._asdict() for column, found in self.label_counts.items()}
         return (
             asdict(self)

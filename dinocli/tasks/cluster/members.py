@@ -95,20 +95,36 @@ def open_members(job: ClusterJob, watcher: Watcher, stdin: BinaryIO | None) -> M
     return Members(source, features_ND[kept], [source.names[row] for row in kept], boxes, len(source) - len(kept))
 
 
-def _open(job: ClusterJob, watcher: Watcher, stdin: BinaryIO | None) -> FeatureFile:
-    if not job.inputs:
-        path = newest_features()
-        watcher.line(f"features: {path}, the newest of the newest run")
-        return open_features(path)
-    files = [Path(entry) for entry in job.inputs if entry.lower().endswith(FEATURE_SUFFIXES)]
-    if not files:
-        from dinocli.tasks.embed import features_of
+def features_named(job: ClusterJob) -> bool:
+    """Say whether features that are there are grouped, rather than images that have to be embedded first.
 
-        weights = {"weights": job.weights, "model": job.model, "device": job.device}
-        return features_of(job.inputs, watcher=watcher, stdin=stdin, null=job.null, **weights)
+    Raises:
+        UsageError: Several feature files, or options for images beside one.
+    """
+    of_images = [option for option, value in (("--weights", job.weights), ("--model", job.model)) if value]
+    if job.reading.given():
+        of_images.append(job.reading.options())
+    files = [entry for entry in job.inputs if entry.lower().endswith(FEATURE_SUFFIXES)]
+    if not files:
+        return not job.inputs and not of_images
     if len(job.inputs) > 1:
         raise UsageError(f"one feature file, or images, not {', '.join(job.inputs)}")
-    return open_features(files[0])
+    if of_images:
+        raise UsageError(f"{', '.join(of_images)} cannot change the features in {files[0]}; give the images instead")
+    return True
+
+
+def _open(job: ClusterJob, watcher: Watcher, stdin: BinaryIO | None) -> FeatureFile:
+    if not features_named(job):
+        from dinocli.tasks.embed import features_of
+
+        given = {"weights": job.weights, "model": job.model, "device": job.device, **job.reading.given()}
+        return features_of(job.inputs, watcher=watcher, stdin=stdin, null=job.null, **given)
+    if job.inputs:
+        return open_features(Path(job.inputs[0]))
+    path = newest_features()
+    watcher.line(f"features: {path}, the newest of the newest run")
+    return open_features(path)
 
 
 def _finite(features_ND: NDArray[np.floating]) -> NDArray[np.bool_]:

@@ -73,7 +73,8 @@ def write_page(
             (f"{name}, {column}", value) for column, found in outcome.agreement.items() for name, value in found.items()
         ],
         facts=[
-            ("Features", str(outcome.features)),
+            ("Features", str(outcome.features or "computed for this page")),
+            ("Weights", outcome.weights or "not known"),
             ("Method", outcome.method),
             ("Images", outcome.images),
             ("In no group", outcome.ungrouped),

@@ -20,7 +20,7 @@ from dinocli.report.crosstab import count_labels
 from dinocli.tasks.cluster.groups import Found, find_groups
 from dinocli.tasks.cluster.job import DUPLICATES, SELECTED, Cluster, ClusterJob, ClusterOutcome
 from dinocli.tasks.cluster.links import check_tree, write_tree
-from dinocli.tasks.cluster.members import Members, open_members
+from dinocli.tasks.cluster.members import Members, features_named, open_members
 from dinocli.tasks.cluster.page import thumbnail_folder, write_page, write_sheet
 from dinocli.tasks.cluster.pairs import Same, find_same
 from dinocli.tasks.cluster.tables import Known, write_clusters, write_pairs, write_selected
@@ -89,7 +89,8 @@ def _outcome(
     oddest = np.argsort(-known.outlier_N, kind="stable")[:OUTLIERS].tolist()
     return ClusterOutcome(
         out=job.table,
-        features=members.source.path,
+        features=members.source.path if features_named(job) else None,
+        weights=members.source.meta.get("weights", {}).get("name", ""),
         images=len(members),
         dropped=members.dropped,
         method=job.method,
