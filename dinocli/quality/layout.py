@@ -3,7 +3,6 @@
 Shapes: N images, D width.
 """
 
-import importlib
 import warnings
 from typing import Any, Literal
 
@@ -54,7 +53,7 @@ def check_layout(layout: Layout) -> None:
     """Raise the error about umap-learn before any work is done."""
     if layout == "umap":
         try:
-            _import_umap()
+            _umap_class()
         except ImportError:
             raise WeightsError("--map umap needs umap-learn: pip install 'dinocli[umap]'") from None
 
@@ -62,14 +61,15 @@ def check_layout(layout: Layout) -> None:
 def _umap(rows_NP: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
     check_layout("umap")
     neighbours = min(_NEIGHBOURS, len(rows_NP) - 1)
-    umap = _import_umap().UMAP(n_neighbors=neighbours, random_state=seed, n_jobs=1)
+    umap = _umap_class()(n_neighbors=neighbours, random_state=seed, n_jobs=1)
     return np.asarray(umap.fit_transform(rows_NP), np.float32)
 
 
-def _import_umap() -> Any:
+def _umap_class() -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ImportWarning)  # it misses TensorFlow, for something else
-        return importlib.import_module("umap")
+        from umap import UMAP
+    return UMAP
 
 
 def _projected(rows: UnitRows, width: int, seed: int) -> NDArray[np.float32]:
