@@ -44,30 +44,32 @@ class Bank:
 
 
 def build_bank(patches: Patches, size: int, trim: float, seed: int) -> Bank:
-    """Choose the patches to remember: without the rarest ones, then as evenly spread as can be.
+    """Choose the patches to remember.
 
-    The folder holds its own defects. How far a hundredth of all patches is from a patch, in *other* images, says how
-    rare it is; what is rarest is left out, however often it recurs within one image or over several. The rest is
-    thinned by always keeping the patch that is furthest from all that were kept, so that common patches do not crowd
-    out uncommon but normal ones.
+    A folder holds its own defects. How far a hundredth of all patches is from a patch, in *other* images, says how rare
+    it is; what is rarest is left out, however often it recurs within one image or over several, and the rest is thinned
+    at random. Images that are known to be good are thinned as PatchCore does it, by always keeping the patch that is
+    furthest from all that were kept: that covers what is uncommon but normal. Among defects it would keep just those.
 
     Args:
         patches: Of at least two images, unless `trim` is 0.
         size: Patches to keep at most.
         trim: Share of the patches that is left out as rare; 0 for images that are known to be good.
-        seed: Of the projection of the coreset and its first patch.
+        seed: Of the random choice, or of the coreset's projection and first patch.
 
-    Source: Roth et al. 2022 (PatchCore, arXiv:2106.08265), whose images are all good, hence without the trimming.
+    Source: Roth et al. 2022 (PatchCore, arXiv:2106.08265), whose images are all good.
     """
-    kept = np.arange(len(patches.features_ND))
-    if trim > 0:
-        rarity_N = rarity(patches)
-        kept = kept[rarity_N <= np.quantile(rarity_N, 1 - trim)]
-    features_ND = patches.features_ND[kept]
-    if len(kept) > size:
-        chosen = coreset(features_ND, size, seed)
-        kept, features_ND = kept[chosen], features_ND[chosen]
-    return Bank(features_ND, patches.image_N[kept])
+    if trim <= 0:
+        if len(patches.features_ND) <= size:
+            return Bank(*patches)
+        return _part(patches, coreset(patches.features_ND, size, seed))
+    rarity_N = rarity(patches)
+    kept = np.flatnonzero(rarity_N <= np.quantile(rarity_N, 1 - trim))
+    return _part(patches, np.random.default_rng(seed).permutation(kept)[:size])
+
+
+def _part(patches: Patches, rows: NDArray[np.int64]) -> Bank:
+    return Bank(patches.features_ND[rows], patches.image_N[rows])
 
 
 def rarity(patches: Patches) -> NDArray[np.float32]:
