@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dinocli.cli.app import main
+from dinocli.tasks.cluster import ClusterJob
+from dinocli.tasks.embed import EmbedJob
+from dinocli.tasks.reading import Reading
 from dinocli.tasks.run_folder import RunFolder, add_output, mark_latest
 from tests.cli.commands import warm
 from tests.tasks.cluster.sets import make_set
@@ -166,7 +169,22 @@ def test_images_of_16_bits_are_embedded_grouped_and_shown(deep: Path, tmp_path: 
     assert max(picture.max() for picture in thumbnails(tmp_path / "report.html")) < 20
 
 
-def test_options_of_reading_are_obeyed(deep: Path, tmp_path: Path) -> None:
+def test_every_option_of_reading_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[ClusterJob] = []
+    monkeypatch.setattr("dinocli.tasks.cluster.foresee", lambda job, *rest: seen.append(job))
+    monkeypatch.setattr("dinocli.cli.show_cluster.show_forecast", lambda *told, **more: None)
+    options = "--range minmax --channels 0,2 --page 3 --max-bad 5% --workers 0 --batch-size 7"
+    monkeypatch.setattr(sys, "argv", ["dinocli", "cluster", "images", "--dry-run", *options.split()])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert not ended.value.code
+    given = {"range": "minmax", "channels": (0, 2), "page": 3, "max_bad": "5%", "workers": 0, "batch_size": 7}
+    assert seen[0].reading.given() == given
+    assert Reading().given() == {}
+    EmbedJob(**seen[0].reading.given())
+
+
+def test_too_many_unreadable_images_are_an_error(deep: Path, tmp_path: Path) -> None:
     refused = warm("cluster", deep, *RANDOM, "--max-bad", "0", cwd=tmp_path)
     assert refused.code == 3
     assert "broken.png" in refused.err

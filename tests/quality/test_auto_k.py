@@ -24,7 +24,7 @@ def test_silhouette_is_that_of_scikit_learn() -> None:
 
 @pytest.mark.parametrize("groups", [2, 5])
 def test_clear_groups_are_counted(groups: int) -> None:
-    points, _ = mixture(groups, 300, noise=0.8)
+    points, _ = mixture(groups, 200, noise=0.8)
     choice = choose_k(UnitRows(points))
     assert (choice.k, choice.clear) == (groups, True)
     assert f"k = {groups} of 2 to 6" in choice.reason
@@ -47,7 +47,7 @@ def test_few_images_are_not_searched() -> None:
 
 
 def test_threads_change_nothing_and_the_seed_does() -> None:
-    points, _ = mixture(3, 80, noise=2)
+    points, _ = mixture(3, 40, noise=2)
     one, two, other = (
         choose_k(UnitRows(points, threads=threads), seed=seed) for threads, seed in ((1, 0), (2, 0), (1, 1))
     )

@@ -46,7 +46,7 @@ def test_breathing_repairs_what_starts_get_wrong() -> None:
 
 def test_threads_and_seeds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rows, "BLOCK", 64)
-    points, _ = mixture(6, 500, noise=2.5)
+    points, _ = mixture(6, 250, noise=2.5)
     with steady():
         one, two, again = (unit_kmeans(UnitRows(points, threads=threads), 6) for threads in (1, 2, 2))
     np.testing.assert_array_equal(one.centres_KD, two.centres_KD)
