@@ -79,10 +79,14 @@ class Probe:
         self.loader, self.indices, self.views, self.draw = loader, indices, views, draw
         self.preprocess, self.choice = preprocess, choice
         self._start_ND: NDArray[np.float32] | None = None
+        self.clean_ND, self.rows = np.empty((0, 0), np.float32), list[int]()
 
     def look(self, backbone: Backbone, step: int) -> Look:
-        """Measure a backbone; the first one measured is the start that all are compared with."""
-        clean_ND, _ = self.features(backbone, self.indices)
+        """Measure a backbone; the first one measured is the start that all are compared with.
+
+        What it saw stays in `clean_ND` and `rows` until the next look.
+        """
+        self.clean_ND, self.rows = clean_ND, _ = self.features(backbone, self.indices)
         draws = [self.draw + DRAWS_APART * number for number in range(self.choice.views)]
         views_QND = np.stack([extract(backbone, self._augmented(draw), autocast=None) for draw in draws])
         if self._start_ND is None:

@@ -43,7 +43,7 @@ def extract_each(
     the batches are taken one ahead of what was yielded.
     """
     waiting: Tensor | None = None
-    with _evaluating(backbone):
+    with evaluating(backbone):
         for x_b3HW in batches:
             features = _compute(backbone, x_b3HW, autocast, tokens)
             if waiting is not None:
@@ -61,7 +61,7 @@ def _compute(backbone: Backbone, x_b3HW: Tensor, autocast: torch.dtype | None, t
 
 
 @contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
+def evaluating(module: nn.Module) -> Iterator[None]:
     """Put a network into eval mode for a while; each module goes back to its own mode, frozen ones included."""
     modes = [(part, part.training) for part in module.modules()]
     module.eval()

@@ -27,13 +27,27 @@ def contact_sheet(
     row_labels: Sequence[str],
     cell: int = 128,
 ) -> None:
-    """Write pictures as a labelled grid, one PNG file.
+    """Write the PNG of `sheet_png` to a file, replaced as a whole.
+
+    Raises:
+        OSError: If the file cannot be written.
+    """
+    write_whole(path, sheet_png(rows, column_labels=column_labels, row_labels=row_labels, cell=cell))
+
+
+def sheet_png(
+    rows: Sequence[Sequence[NDArray[np.uint8]]],
+    *,
+    column_labels: Sequence[str],
+    row_labels: Sequence[str],
+    cell: int = 128,
+) -> bytes:
+    """Draw pictures as a labelled grid, and return it as a PNG file.
 
     Every picture is scaled to fit its square cell with its proportions kept, up as well as down, and centred. A sheet
     is to be looked at, so do not measure on it.
 
     Args:
-        path: Of the PNG file, replaced as a whole.
         rows: RGB pictures of shape (h, w, 3), 0-255; a row may be shorter than the others.
         column_labels: One for each column; too long ones lose their middle.
         row_labels: One for each row, likewise.
@@ -41,7 +55,6 @@ def contact_sheet(
 
     Raises:
         ValueError: If labels and pictures do not match in number.
-        OSError: If the file cannot be written.
     """
     columns = max(map(len, rows), default=0)
     if (len(row_labels), len(column_labels)) != (len(rows), columns):
@@ -62,7 +75,7 @@ def contact_sheet(
             _paste(sheet, picture, left + place * pitch, top + line * pitch, cell)
     file = io.BytesIO()
     sheet.save(file, "PNG")
-    write_whole(path, file.getvalue())
+    return file.getvalue()
 
 
 def _paste(sheet: Image.Image, picture: NDArray[np.uint8], left: int, top: int, cell: int) -> None:

@@ -24,9 +24,13 @@ from dinocli.tasks.ground import Ground, Job
 from dinocli.tasks.labels import Labels
 from dinocli.tasks.run_folder import RunFolder
 from dinocli.tasks.run_report import KNOWN_WEAKNESS, Line, run_facts, write_run_report
+from dinocli.tasks.side_by_side import Sides, group_table, pictures
 
 LABELLED_MOST = 10_000
 """Labelled images that the closing table looks at; more would cost minutes and change no digit that matters."""
+
+FEWEST_SHOWN = 4
+"""Images below which there is nothing to put side by side."""
 
 SCORES = {
     "retrieval_mrr": "augmented view finds its image, mean reciprocal rank",
@@ -105,7 +109,9 @@ def close_run(
     if best and not result.trouble:
         adapted, share, blends = best_blend(ground, probe, result, adapted, watcher)
     watcher.line(f"judging step {best_step} against the start, on {len(jury.indices)} images with new views")
-    before, after = jury.look(ground.backbone, 0), jury.look(adapted, best_step)
+    before, start_ND = jury.look(ground.backbone, 0), jury.clean_ND
+    after = jury.look(adapted, best_step)
+    sides = Sides(jury.rows, start_ND, jury.clean_ND)
     verdict = final_verdict(result, before, after, jury.choice)
     lines = score_lines(before, after)
     labelled: list[Line] = []
@@ -135,6 +141,7 @@ def close_run(
         len(ground.store),
         len(ground.store.bad),
     )
+    show = after.scores.finite and not result.trouble and len(sides.rows) >= FEWEST_SHOWN
     write_run_report(
         folder,
         title=f"{job.command}: {ground.images.root.name}",
@@ -143,6 +150,8 @@ def close_run(
         lines=lines,
         labelled=labelled,
         blends=blends,
+        groups=[group_table(sides, ground.recipe.run.seed)] if show else [],
+        pictures=pictures(sides, jury, ground.backbone, adapted) if show else [],
         result=result,
         notes=[*outcome.advice, KNOWN_WEAKNESS],
     )

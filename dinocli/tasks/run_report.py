@@ -65,6 +65,8 @@ def write_run_report(
     lines: Sequence[Line],
     labelled: Sequence[Line],
     blends: Sequence[tuple[float, float]],
+    groups: Sequence[Table],
+    pictures: Sequence[tuple[str, bytes]],
     result: RunResult,
     notes: Sequence[str],
 ) -> None:
@@ -76,6 +78,7 @@ def write_run_report(
         rows = [(f"{share:.0%}", score) for share, score in blends]
         note = "0 % is the start. On the images that the guard chooses by; the highest is what was judged."
         tables.append(Table("Mixes of start and adapted weights", ("share of the adapted", "score"), rows, note))
+    tables += groups
     keep = {"adapted": "Keep the adapted weights.", "start": "Keep the original weights."}[verdict.keep]
     report = Report(
         title=title,
@@ -84,7 +87,10 @@ def write_run_report(
         facts=facts,
         tables=tables,
         curves=[*_look_curves(result.looks), *_step_curves(result.rows)],
-        images=[("What the network saw: every row one image, every column one view", folder.views.read_bytes())],
+        images=[
+            *pictures,
+            ("What the network saw: every row one image, every column one view", folder.views.read_bytes()),
+        ],
         notes=notes,
     )
     write_report(folder.report, report)

@@ -258,3 +258,10 @@ def test_adapted_batch_norm_is_a_look_of_its_own_and_shared_by_both_networks(few
     assert means
     assert all(torch.equal(value, last["teacher"][key]) for key, value in means.items())
     assert all(value.any() for value in means.values()), "a fresh network's means are zero"
+
+
+def test_the_report_puts_both_sides_beside_each_other(learnt: Outcome) -> None:
+    page = (learnt.folder / "report.html").read_text()
+    assert page.count("data:image/png;base64,") == 3, "neighbours, patches, views"
+    for words in ("nearest neighbours, by start", "patches of the same images", "two runs of k-means agree"):
+        assert words in page
