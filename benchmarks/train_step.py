@@ -42,7 +42,8 @@ from dinocli.engine.build import build_learner, build_precision
 from dinocli.engine.device import Precision, keep_freed_memory, pick_device
 from dinocli.engine.distributed import World
 from dinocli.engine.step import train_step
-from dinocli.models.backbone import Backbone, create_backbone
+from dinocli.models.backbone import Backbone
+from dinocli.models.create import create_backbone
 
 DEMO = Path(__file__).parents[1] / "demo" / "demo.toml"
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -3,12 +3,9 @@
 Legend: B images, H W pixels, D width, h w rows and columns of the feature grid.
 """
 
-import difflib
 from contextlib import nullcontext
-from pathlib import Path
 from typing import Any
 
-import timm
 import torch
 from timm.layers import to_2tuple
 from torch import Tensor, nn
@@ -293,38 +290,3 @@ class _Trunk(nn.Module):
 
     def forward(self, x_B3HW: Tensor, **options: Any) -> Any:
         return getattr(self.model, self.method)(x_B3HW, **options)
-
-
-def create_backbone(name: str, *, drop_path: float = 0.0, folder: Path | None = None) -> Backbone:
-    """Build a backbone with random weights.
-
-    Args:
-        name: timm name.
-        drop_path: Stochastic depth, 0 to 1; not used by models that have none.
-        folder: timm folder whose ``config.json`` describes this model more closely, down to its normalisation.
-
-    Raises:
-        WeightsError: timm has no such model, or it gives no pooled feature.
-    """
-    check_name(name)
-    options: dict[str, Any] = {"pretrained": False, "num_classes": 0}
-    if name.startswith("swin"):
-        options["strict_img_size"] = False  # else local views of another size are refused
-    described = f"local-dir:{folder}" if folder else name
-    try:
-        return Backbone(name, timm.create_model(described, drop_path_rate=drop_path, **options))
-    except TypeError as error:
-        if "drop_path_rate" not in str(error):
-            raise
-        return Backbone(name, timm.create_model(described, **options))
-
-
-def check_name(name: str) -> None:
-    """Raise a `WeightsError` with the nearest names for a model or tag that timm does not know."""
-    architecture, _, tag = name.partition(".")
-    tagged = timm.list_models(pretrained=True)
-    if timm.is_model(architecture) and (not tag or name in tagged):
-        return
-    known = timm.list_models() + tagged
-    near = ", ".join(difflib.get_close_matches(name, known, n=3)) or "none"
-    raise WeightsError(f"timm has no model {name!r}; the nearest names are: {near}")

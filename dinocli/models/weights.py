@@ -20,7 +20,8 @@ from timm.models import PretrainedCfg
 from dinocli.config.preprocess import Preprocess
 from dinocli.errors import WeightsError
 from dinocli.files import write_whole
-from dinocli.models.backbone import Backbone, check_name, create_backbone
+from dinocli.models.backbone import Backbone
+from dinocli.models.create import check_name, create_backbone
 from dinocli.models.fitting import counted, fit
 from dinocli.models.formats import guess_name, read_tensors, unwrap
 from dinocli.models.hub import FILES, find_file, find_pretrained

@@ -10,7 +10,7 @@ from dinocli.engine.build import build_learner
 from dinocli.engine.device import Precision
 from dinocli.engine.distributed import World
 from dinocli.engine.step import Learner
-from dinocli.models.backbone import create_backbone
+from dinocli.models.create import create_backbone
 
 MODEL = "test_convnext"  # 0.2 million parameters, no batch norm
 CPU = Precision(torch.device("cpu"), "fp32", "fused")

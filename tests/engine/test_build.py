@@ -20,7 +20,7 @@ from dinocli.engine.build import (
 )
 from dinocli.engine.device import Precision
 from dinocli.engine.distributed import World
-from dinocli.models.backbone import create_backbone
+from dinocli.models.create import create_backbone
 from tests.engine.learners import CPU, PREPROCESS, batch_of, tiny_learner, tiny_recipe
 
 VIEW_KEYS = ("ratio", "hflip", "vflip", "rot90", "jitter", "brightness", "contrast")

@@ -13,7 +13,7 @@ from dinocli.engine.build import build_precision
 from dinocli.engine.device import Precision
 from dinocli.engine.distributed import World
 from dinocli.engine.kernels import Kernels
-from dinocli.models.backbone import create_backbone
+from dinocli.models.create import create_backbone
 from tests.engine.learners import tiny_recipe
 
 CPU = torch.device("cpu")

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from dinocli.engine.optim import Updater, decays, make_optimizer, parameter_groups
 from dinocli.engine.plan import Now
-from dinocli.models.backbone import create_backbone
+from dinocli.models.create import create_backbone
 from dinocli.models.head import DinoHead, DinoNetwork
 
 NOW = Now(0.1, 0.2, 0.5, 0.1, 0.04, 0.9, backbone_learns=True, prototypes_learn=True)

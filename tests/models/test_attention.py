@@ -8,7 +8,8 @@ from torch import Tensor
 
 from dinocli.errors import UsageError
 from dinocli.models.attention import attend
-from dinocli.models.backbone import Backbone, create_backbone
+from dinocli.models.backbone import Backbone
+from dinocli.models.create import create_backbone
 
 NAMES = [
     "vit_small_patch16_224",

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from dinocli.errors import UsageError, WeightsError
-from dinocli.models.backbone import Backbone, create_backbone
+from dinocli.models.backbone import Backbone
+from dinocli.models.create import create_backbone
 
 # name, two sides in pixels, width of the pooled feature, patch, leading tokens
 VITS = [

@@ -5,8 +5,9 @@ import copy
 import pytest
 import torch
 
-from dinocli.models.backbone import Backbone, create_backbone
+from dinocli.models.backbone import Backbone
 from dinocli.models.blend import blended
+from dinocli.models.create import create_backbone
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,8 @@
 import numpy as np
 import torch
 
-from dinocli.models.backbone import Backbone, create_backbone
+from dinocli.models.backbone import Backbone
+from dinocli.models.create import create_backbone
 from dinocli.models.features import extract
 
 

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from dinocli.models.backbone import Backbone, create_backbone
+from dinocli.models.backbone import Backbone
+from dinocli.models.create import create_backbone
 from dinocli.models.folding import find_pairs, folded
 
 

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dinocli.models.backbone import create_backbone
+from dinocli.models.create import create_backbone
 from dinocli.models.head import DinoHead, DinoNetwork, Prototypes
 
 

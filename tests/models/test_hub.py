@@ -20,7 +20,7 @@ from timm.models import get_pretrained_cfg
 
 from dinocli.errors import WeightsError
 from dinocli.models import hub
-from dinocli.models.backbone import create_backbone
+from dinocli.models.create import create_backbone
 
 # Run in a process of its own, because the hub's client reads its settings when it is imported.
 SCRIPT = """

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from dinocli.errors import UsageError
-from dinocli.models.backbone import Backbone, create_backbone
+from dinocli.models.backbone import Backbone
+from dinocli.models.create import create_backbone
 from dinocli.models.lora import LowRank, add_lora, attention_linears, folded_state
 
 MODELS = ("vit_tiny_patch16_224", "vit_tiny_patch16_dinov3_qkvb", "test_vit3")

@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from dinocli.errors import UsageError
-from dinocli.models.backbone import Backbone, create_backbone
+from dinocli.models.backbone import Backbone
+from dinocli.models.create import create_backbone
 from dinocli.models.patches import MARGIN, patch_features, place_features
 
 NETS = [("resnet10t", 128, 256), ("convnext_atto", 80, 160), ("tf_efficientnet_lite0", 40, 112)]

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from dinocli.models.backbone import create_backbone
+from dinocli.models.create import create_backbone
 from dinocli.models.statistics import PRIOR, adapt_statistics
 
 

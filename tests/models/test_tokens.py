@@ -5,7 +5,8 @@ import torch
 from torch import Tensor
 
 from dinocli.errors import UsageError, WeightsError
-from dinocli.models.backbone import Backbone, create_backbone
+from dinocli.models.backbone import Backbone
+from dinocli.models.create import create_backbone
 from dinocli.models.features import extract
 from dinocli.models.tokens import KINDS, Tokens
 

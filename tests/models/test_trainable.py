@@ -4,7 +4,8 @@ import pytest
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from dinocli.errors import UsageError
-from dinocli.models.backbone import Backbone, create_backbone
+from dinocli.models.backbone import Backbone
+from dinocli.models.create import create_backbone
 from dinocli.models.lora import add_lora
 from dinocli.models.trainable import layers, rate_factors, trainable_names
 

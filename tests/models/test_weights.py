@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from dinocli.config.preprocess import Preprocess
 from dinocli.errors import WeightsError
-from dinocli.models.backbone import create_backbone
+from dinocli.models.create import create_backbone
 from dinocli.models.weights import WeightsInfo, load_backbone, save_backbone, sha256_of
 
 VIT = "vit_tiny_patch16_224"

@@ -13,7 +13,7 @@ from PIL import Image
 from dinocli.augment.resample import normalise
 from dinocli.data.decode import image_size
 from dinocli.errors import UsageError
-from dinocli.models.backbone import create_backbone
+from dinocli.models.create import create_backbone
 from dinocli.tasks.embed import embed, foresee, part
 from tests.cli.commands import FORKS
 from tests.tasks.embed.drive import job, write_images

@@ -9,7 +9,7 @@ from PIL import Image
 
 from dinocli.augment.resample import normalise, resize_square
 from dinocli.errors import DataError, UsageError
-from dinocli.models.backbone import create_backbone
+from dinocli.models.create import create_backbone
 from dinocli.tasks.embed import embed, features_of
 from dinocli.tasks.feature_file import open_features
 from tests.tasks.embed.drive import job, write_images

@@ -13,7 +13,7 @@ from dinocli.augment.resample import normalise, resize_square
 from dinocli.config.preprocess import Preprocess
 from dinocli.data.read import Reader
 from dinocli.errors import DataError, UsageError
-from dinocli.models.backbone import create_backbone
+from dinocli.models.create import create_backbone
 from dinocli.models.weights import load_backbone, save_backbone
 from dinocli.tasks.embed import embed
 from dinocli.tasks.run_folder import RunFolder, mark_latest

@@ -3,7 +3,8 @@ import pytest
 import torch
 
 from dinocli.models.attention import attend
-from dinocli.models.backbone import Backbone, create_backbone
+from dinocli.models.backbone import Backbone
+from dinocli.models.create import create_backbone
 from dinocli.tasks.segment.look import lattice, look_at
 from dinocli.tasks.segment.result import Look
 

@@ -10,7 +10,7 @@ from scipy import ndimage
 from dinocli.config.preprocess import Preprocess
 from dinocli.data.sources import find_images
 from dinocli.errors import UsageError
-from dinocli.models.backbone import create_backbone
+from dinocli.models.create import create_backbone
 from dinocli.tasks.segment.looking import Looker, Picture, check_tiling
 from dinocli.tasks.segment.result import Look
 from dinocli.tasks.segment.tiles import Tiling

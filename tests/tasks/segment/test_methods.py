@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from dinocli.errors import UsageError
-from dinocli.models.backbone import Backbone, create_backbone
+from dinocli.models.backbone import Backbone
+from dinocli.models.create import create_backbone
 from dinocli.tasks.segment.anomaly import Anomaly
 from dinocli.tasks.segment.auto import pick_method
 from dinocli.tasks.segment.methods import METHODS, make_method

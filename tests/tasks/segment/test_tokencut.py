@@ -5,7 +5,7 @@ import torch
 from numpy.typing import NDArray
 
 from dinocli.errors import UsageError
-from dinocli.models.backbone import create_backbone
+from dinocli.models.create import create_backbone
 from dinocli.tasks.segment.look import look_at
 from dinocli.tasks.segment.result import Grid, Look
 from dinocli.tasks.segment.tokencut import LOOSE, MOST, TokenCut, affinity, second_vector, seed_component
