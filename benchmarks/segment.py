@@ -1,0 +1,183 @@
+"""Masks without a label against a truth: every method and two simple baselines, or discs drawn on textures.
+
+python benchmarks/segment.py folder IMAGES TRUTH --weights PATH --model NAME
+python benchmarks/segment.py discs --weights PATH --model NAME
+python benchmarks/segment.py speed
+"""
+
+import argparse
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import scipy.linalg
+from numpy.typing import NDArray
+from PIL import Image
+from scipy.ndimage import uniform_filter
+
+from dinocli.data.decode import read_native
+from dinocli.data.sources import find_images
+from dinocli.quality.masks import Estimate
+from dinocli.quality.otsu import otsu
+from dinocli.tasks.segment.job import SegmentJob
+from dinocli.tasks.segment.run import segment
+from dinocli.tasks.segment.tokencut import affinity, second_vector
+from dinocli.tasks.segment.truth import Marks, Truth
+
+WINDOW = 15
+"""Pixels of the window of the local standard deviation."""
+
+SIDE, DISCS = 320, 100
+
+
+def main() -> None:
+    """Parse, measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    kinds = parser.add_subparsers(required=True)
+    folder = kinds.add_parser("folder", help="images with true masks")
+    folder.add_argument("images")
+    folder.add_argument("truth")
+    folder.set_defaults(call=measure_folder)
+    discs = kinds.add_parser("discs", help="bright discs on textures, and the textures alone")
+    discs.set_defaults(call=measure_discs)
+    speed = kinds.add_parser("speed", help="the cut of 3,600 patches against a dense solver")
+    speed.set_defaults(call=lambda _: measure_speed())
+    for kind in (folder, discs):
+        kind.add_argument("--weights", required=True)
+        kind.add_argument("--model", default="")
+        kind.add_argument("--methods", nargs="+")
+    asked = parser.parse_args()
+    asked.call(asked)
+
+
+def measure_folder(asked: argparse.Namespace) -> None:
+    """Score baselines and methods on a folder of real images."""
+    for name, baseline in BASELINES.items():
+        show(name, baseline_scores(asked.images, asked.truth, baseline))
+    for method in asked.methods or ("auto", "anomaly", "kmeans", "pca", "tokencut"):
+        show(method, run_method(asked, method, asked.images, asked.truth)[0])
+
+
+def measure_discs(asked: argparse.Namespace) -> None:
+    """Score methods on drawn discs, and count what they leave out on the bare textures."""
+    for kinds in ("one texture", "many textures"):
+        with TemporaryDirectory() as place:
+            root = Path(place)
+            draw(root / "discs", root / "truth", one_kind=kinds == "one texture", discs=True, seed=0)
+            draw(root / "bare", None, one_kind=kinds == "one texture", discs=False, seed=1)
+            for method in asked.methods or ("tokencut", "anomaly"):
+                show(f"{method}, {kinds}", run_method(asked, method, str(root / "discs"), str(root / "truth"))[0])
+                nothing = run_method(asked, method, str(root / "bare"), "")[1]
+                print(f"{method}, {kinds}: nothing in {nothing:.0%} of the bare textures", flush=True)
+
+
+def run_method(asked: argparse.Namespace, method: str, images: str, truth: str) -> tuple[Mapping[str, Estimate], float]:
+    """Segment a folder; return the scores, and the share of images with nothing in them."""
+    with TemporaryDirectory() as place:
+        job = SegmentJob(
+            (images,), str(Path(place, "masks")), method, weights=asked.weights, model=asked.model, truth=truth
+        )
+        outcome = segment(job)
+    print(f"{method}: took {outcome.method}, {outcome.nothing} of {outcome.segmented} nothing, {outcome.seconds:.0f} s")
+    return {name: Estimate(*values) for name, values in outcome.scores.items()}, outcome.nothing / outcome.segmented
+
+
+Baseline = Callable[[NDArray[np.float64]], tuple[NDArray[np.bool_], NDArray[np.float32]]]
+
+
+def baseline_scores(images: str, truth: str, baseline: Baseline) -> Mapping[str, Estimate]:
+    """Score a baseline at the resolution of the images."""
+    listed, masks, marks = find_images([images]), Truth(truth), Marks()
+    for row, name in enumerate(listed.names):
+        grey_HW = read_native(Path(listed.path(row))).astype(np.float64).mean(axis=-1)
+        mask_HW, soft_HW = baseline(grey_HW)
+        marks.add(masks.read(name, grey_HW.shape), mask_HW.astype(np.uint16), soft_HW, everywhere=False)
+    return marks.scores()
+
+
+def otsu_smaller(grey_HW: NDArray[np.float64]) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
+    """Part by Otsu's threshold; the smaller side is the foreground, and further from the threshold is more of it."""
+    above_HW = grey_HW - otsu(grey_HW)
+    soft_HW = above_HW if (above_HW > 0).mean() < 0.5 else -above_HW
+    return soft_HW > 0, soft_HW.astype(np.float32)
+
+
+def otsu_dark(grey_HW: NDArray[np.float64]) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
+    """Likewise, with the foreknowledge that defects are dark, which no other line of the table has."""
+    below_HW = otsu(grey_HW) - grey_HW
+    return below_HW > 0, below_HW.astype(np.float32)
+
+
+def local_deviation(grey_HW: NDArray[np.float64]) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
+    """Part the local standard deviation by Otsu's threshold."""
+    mean_HW = uniform_filter(grey_HW, WINDOW)
+    deviation_HW = np.sqrt((uniform_filter(grey_HW**2, WINDOW) - mean_HW**2).clip(0))
+    return deviation_HW > otsu(deviation_HW), deviation_HW.astype(np.float32)
+
+
+BASELINES: Mapping[str, Baseline] = {
+    "Otsu, smaller side": otsu_smaller,
+    "Otsu, dark side": otsu_dark,
+    "local standard deviation": local_deviation,
+}
+
+
+def draw(folder: Path, truth: Path | None, *, one_kind: bool, discs: bool, seed: int) -> None:
+    """Write grey textures of filtered noise, with a brighter disc each or without."""
+    rng = np.random.default_rng(seed)
+    folder.mkdir(parents=True)
+    if truth:
+        truth.mkdir(parents=True)
+    y, x = np.mgrid[:SIDE, :SIDE]
+    for number in range(DISCS):
+        angle, grain, stretch = (0.6, 0.08, 2.0) if one_kind else rng.uniform((0, 0.03, 1), (np.pi, 0.2, 4))
+        grey = texture(rng, angle, grain, stretch)
+        if discs:
+            radius = rng.uniform(0.08, 0.2) * SIDE
+            row, column = rng.uniform(radius, SIDE - radius, 2)
+            inside = np.clip(radius + 0.5 - np.hypot(y - row, x - column), 0, 1)
+            grey = grey + rng.uniform(60, 90) * inside
+            if truth:
+                Image.fromarray(np.where(inside > 0.5, 255, 0).astype(np.uint8)).save(truth / f"{number:03d}.png")
+        Image.fromarray(grey.clip(0, 255).astype(np.uint8)).save(folder / f"{number:03d}.png")
+
+
+def texture(rng: np.random.Generator, angle: float, grain: float, stretch: float) -> NDArray[np.float64]:
+    """Noise around one frequency (cycles a pixel), longer in one direction, of random brightness and contrast."""
+    fy, fx = np.meshgrid(np.fft.fftfreq(SIDE), np.fft.fftfreq(SIDE), indexing="ij")
+    along, across = fx * np.cos(angle) + fy * np.sin(angle), fy * np.cos(angle) - fx * np.sin(angle)
+    passed = np.exp(-(((np.hypot(along, across * stretch) - grain) / (0.6 * grain)) ** 2) / 2)
+    waves = np.fft.ifft2(np.fft.fft2(rng.standard_normal((SIDE, SIDE))) * passed).real
+    waves *= rng.uniform(10, 25) / waves.std()
+    return np.asarray(110 + rng.uniform(-20, 20) + waves + rng.normal(0, 4, waves.shape))
+
+
+def measure_speed() -> None:
+    """Time the sparse and the dense solver side by side on one graph, and compare what they find."""
+    rng = np.random.default_rng(0)
+    for side in (30, 60):
+        features_ND = (
+            rng.normal(size=(side * side, 64)) + 2 * rng.normal(size=(4, 64))[rng.integers(4, size=side * side)]
+        )
+        graph_NN = affinity(features_ND.astype(np.float32), 0.2)
+        begin = time.perf_counter()
+        ours = second_vector(graph_NN)[1]
+        middle = time.perf_counter()
+        degrees = np.diag(graph_NN.sum(axis=1))
+        dense = scipy.linalg.eigh(degrees - graph_NN, degrees, subset_by_index=(1, 1))[1][:, 0]
+        end = time.perf_counter()
+        mine, other = ours > ours.mean(), dense > dense.mean()
+        same = max((mine == other).mean(), (mine != other).mean())
+        print(f"{side * side} patches: {middle - begin:.2f} s, dense {end - middle:.2f} s, same side {same:.2%}")
+
+
+def show(name: str, scores: Mapping[str, Estimate]) -> None:
+    """Print a line of scores with their intervals."""
+    said: Iterable[str] = (f"{key} {one.value:.3f} ({one.low:.3f} to {one.high:.3f})" for key, one in scores.items())
+    print(f"{name}: {', '.join(said)}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
