@@ -112,6 +112,7 @@ def run(
             now, got = learner.plan.at(step), time.monotonic()
             if now.backbone_learns != learner.student.backbone_learns:
                 set_stage(learner, backbone_learns=now.backbone_learns)
+                watcher.line(f"step {step}: the warm-up of the head is over, the backbone begins")
             stats = train_step(learner, slices, step)
             done, ended = step + 1, time.monotonic()
             monitor.add(done, stats, now, Timing(ended - asked, got - asked))

@@ -20,7 +20,9 @@ from dinocli.engine.build import (
 )
 from dinocli.engine.device import Precision
 from dinocli.engine.distributed import World
+from dinocli.engine.step import train_step
 from dinocli.models.create import create_backbone
+from dinocli.models.trainable import trainable_names
 from tests.engine.learners import CPU, PREPROCESS, batch_of, tiny_learner, tiny_recipe
 
 VIEW_KEYS = ("ratio", "hflip", "vflip", "rot90", "jitter", "brightness", "contrast")
@@ -103,6 +105,41 @@ def test_the_first_stage_follows_the_plan() -> None:
     set_stage(learner, backbone_learns=True)
     assert all(parameter.requires_grad for parameter in learner.student.parameters())
     assert not any(parameter.requires_grad for parameter in learner.teacher.parameters())
+
+
+@pytest.mark.parametrize("part", ["all", "last-2", "norms"])
+def test_only_the_chosen_part_of_the_backbone_ever_moves(part: str) -> None:
+    learner = tiny_learner(f"model.trainable={part}", "optim.weight_decay_end=0.4", "optim.weight_decay=0.4")
+    before = {name: p.detach().clone() for name, p in learner.student.named_parameters()}
+    chosen = {f"backbone.{name}" for name in trainable_names(learner.student.backbone, part)}
+    chosen |= {name for name in before if name.startswith("head.")}
+    named = {id(p): name for name, p in learner.student.named_parameters()}
+    held = [named[id(p)] for group in learner.updater.optimizer.param_groups for p in group["params"]]
+    assert sorted(held) == sorted(chosen)
+    assert {name for name, p in learner.student.named_parameters() if p.requires_grad} == chosen
+    for step in range(2):
+        train_step(learner, batch_of(4, seed=step), step)
+    for network in (learner.student, learner.teacher):
+        moved = {name for name, p in network.named_parameters() if not torch.equal(p, before[name])}
+        assert moved <= chosen
+        assert len(moved) > 0.9 * len(chosen), "a bias may stand still"
+
+
+def test_layer_decay_and_stem_reach_the_optimizer() -> None:
+    def rates(*settings: str) -> dict[str, float]:
+        learner = tiny_learner(*settings)
+        learner.updater.prepare(learner.plan.at(0))
+        named = {id(p): name for name, p in learner.student.named_parameters()}
+        return {named[id(p)]: g["lr"] for g in learner.updater.optimizer.param_groups for p in g["params"]}
+
+    plain, decayed, stem = rates(), rates("optim.layer_decay=0.5"), rates("optim.stem_lr=0.25")
+    heads = {name for name in plain if name.startswith("head.")}
+    assert set(plain.values()) == {1e-3}
+    assert all(decayed[name] == stem[name] == plain[name] for name in heads)
+    assert (
+        decayed["backbone.model.stages.0.blocks.0.mlp.fc1.weight"] < decayed["backbone.model.head.norm.weight"] == 1e-3
+    )
+    assert {name for name in plain if stem[name] != plain[name]} == {n for n in plain if ".stem." in n}
 
 
 def test_the_centre_starts_at_the_mean_of_the_teachers_scores() -> None:
