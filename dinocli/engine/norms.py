@@ -32,7 +32,9 @@ def adapt_norms(learner: Learner, loader: Loader, preprocess: Preprocess, seed: 
         seed: Of the sample.
     """
     count = len(loader.store)
-    chosen = sorted(np.random.default_rng((seed, count, 2)).permutation(count)[:MOST].tolist())
+    # Mixed, not in the folder's order: each batch is normalised by itself on its way through the network, and in a folder
+    # sorted by kind it would lose what tells its kind from the others.
+    chosen = np.random.default_rng((seed, count, 2)).permutation(count)[:MOST].tolist()
 
     def images() -> Iterator[Tensor]:
         for batch in loader.whole(chosen, BATCH):

@@ -26,7 +26,8 @@ def adapt_statistics(backbone: Backbone, batches: Iterable[Tensor], distinct: in
 
     Args:
         backbone: Changed in place. A network without batch norm is left as it is.
-        batches: (B, 3, H, W) each, normalised clean images of one size; all but the last should be equally large.
+        batches: (B, 3, H, W) each, normalised clean images of one size, mixed: no batch of one kind alone. All but the
+            last should be equally large.
         distinct: Images among them that are no copies of each other.
 
     Source: Li et al. 2016 (AdaBN), arXiv:1603.04779; the weight of the old statistics: Schneider et al. 2020,
