@@ -32,8 +32,8 @@ def adapt_norms(learner: Learner, loader: Loader, preprocess: Preprocess, seed: 
         seed: Of the sample.
     """
     count = len(loader.store)
-    # Mixed, not in the folder's order: each batch is normalised by itself on its way through the network, and in a folder
-    # sorted by kind it would lose what tells its kind from the others.
+    # Mixed, not in the folder's order: each batch is normalised by itself on its way through the network, and in a
+    # folder sorted by kind it would lose what tells its kind from the others.
     chosen = np.random.default_rng((seed, count, 2)).permutation(count)[:MOST].tolist()
 
     def images() -> Iterator[Tensor]:
