@@ -157,11 +157,11 @@ class PublicDino:
         self.student, self.teacher = network(drop_path_rate=recipe.model.drop_path), network()
         self.teacher.load_state_dict(self.student.state_dict())
         self.teacher.requires_grad_(False)
-        crops = 2 + views.local_count
+        crops = 2 + int(views.local_count)
         self.loss = main_dino.DINOLoss(prototypes, crops, 0.04, 0.04, 0, 100).to(device)
         self.optimizer = torch.optim.AdamW(utils.get_params_groups(self.student), lr=1e-5)
         self.scaler = torch.amp.GradScaler(device.type) if device.type == "cuda" else None
-        sizes = [views.global_size] * 2 + [views.local_size] * views.local_count
+        sizes = [int(views.global_size)] * 2 + [int(views.local_size)] * int(views.local_count)
         self.crops = [torch.randn(int(recipe.run.batch_size), 3, size, size, device=device) for size in sizes]
 
     def steps(self, count: int) -> None:

@@ -21,6 +21,12 @@ LR_CONVNET = (1e-4, 1e-4, 1e-4, 1e-4, 2e-4)  # measured at 1e-4 on 2,600 images 
 LR_PART = (1e-4, 1e-4, 2e-4, 3e-4, 3e-4)
 """Of LoRA, output projections and norms alone: few parameters, which have to move further."""
 
+VIEWS = {"gpu": (224, 96, 8), "cpu": (128, 64, 4)}
+"""Sides of global and local views in pixels, and how many local ones: the paper's, and a third of their work."""
+
+PROBE_IMAGES = {"gpu": 1_000, "cpu": 300}
+"""On a CPU a look at a thousand images costs as much as twenty steps."""
+
 LAYER_DECAY = (0.75, 0.75, 0.85, 0.9, 0.95)
 LORA_BELOW = 1_000
 """Different images below which a ViT gets a low-rank change only."""
@@ -41,6 +47,8 @@ class Facts:
         processes: That share a batch.
         vit: The backbone is a ViT.
         distinct: Images, near-copies counted once; 0 for as many as there are.
+        patch: Pixels of a ViT's patch; 0 for a convnet.
+        cpu: There is no accelerator.
     """
 
     images: int
@@ -49,6 +57,8 @@ class Facts:
     processes: int = 1
     vit: bool = False
     distinct: int = 0
+    patch: int = 0
+    cpu: bool = False
 
     @property
     def different(self) -> int:
@@ -83,10 +93,13 @@ def resolve(recipe: Recipe, facts: Facts) -> Recipe:
     steps = default_steps(facts, batch) if recipe.run.steps == "auto" else recipe.run.steps
     part = trainable(facts) if recipe.model.trainable == "auto" else recipe.model.trainable
     lr = learning_rate(facts, batch, part) if recipe.optim.lr == "auto" else recipe.optim.lr
+    for key, answer in zip(("global_size", "local_size", "local_count"), views(facts), strict=True):
+        settle(f"views.{key}", answer)
+    settle("guard.probe_images", PROBE_IMAGES["cpu" if facts.cpu else "gpu"])
     settle("run.batch_size", batch)
     settle("run.steps", steps)
     settle("model.trainable", part)
-    settle("model.batch_norm", "frozen" if facts.pretrained else "train")
+    settle("model.batch_norm", batch_norm(facts))
     settle("head.batch_norm", facts.convnet and not facts.pretrained)
     settle("head.out_dim", 2 ** round(math.log2(_between(PROTOTYPES, facts.different))))
     settle("dino.teacher_momentum", teacher_momentum(steps))
@@ -96,6 +109,13 @@ def resolve(recipe: Recipe, facts: Facts) -> Recipe:
     settle("optim.head_warmup", head_warmup(facts, steps))
     settle("optim.weight_decay_end", recipe.optim.weight_decay if facts.pretrained else 0.4)
     return with_values(recipe, values)
+
+
+def views(facts: Facts) -> tuple[int, int, int]:
+    """Give the sides of global and local views, whole patches of them, and the number of local views."""
+    large, small, count = VIEWS["cpu" if facts.cpu else "gpu"]
+    patch = facts.patch or 1
+    return round(large / patch) * patch, round(small / patch) * patch, count
 
 
 def batch_size(facts: Facts, parts: int = 1) -> int:
@@ -114,6 +134,13 @@ def default_steps(facts: Facts, batch: int) -> int:
     continued = _between(STEPS, facts.different)
     scratch = SCRATCH_EPOCHS * facts.images / batch
     return _two_digits(continued if facts.pretrained else max(continued, scratch))
+
+
+def batch_norm(facts: Facts) -> str:
+    """Give the way of batch norm: trained from scratch, else a convnet's moved to the folder's images and kept."""
+    if not facts.pretrained:
+        return "train"
+    return "adapted" if facts.convnet else "frozen"
 
 
 def trainable(facts: Facts) -> str:

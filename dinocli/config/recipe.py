@@ -20,6 +20,7 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Interval = Annotated[tuple[Positive, Positive], AfterValidator(_ordered)]
+Pixels = Annotated[int, Field(ge=16)]
 Share = Annotated[float, Field(gt=0, le=1)]
 Scale = Annotated[tuple[Share, Share], AfterValidator(_ordered)]
 PerView = tuple[Fraction, Fraction, Fraction]
@@ -60,9 +61,9 @@ class Data(Section):
 
 
 class Views(Section):
-    global_size: int = Field(ge=16, description="pixels, side of the two global views")
-    local_size: int = Field(ge=16, description="pixels, side of the local views")
-    local_count: int = Field(ge=0, description="local views of each image")
+    global_size: Auto | Pixels = Field(description="pixels, side of the two global views")
+    local_size: Auto | Pixels = Field(description="pixels, side of the local views")
+    local_count: Auto | Annotated[int, Field(ge=0)] = Field(description="local views of each image")
     global_scale: Scale = Field(description="share of the image's area in a global view, smallest and largest")
     local_scale: Scale = Field(description="share of the image's area in a local view, smallest and largest")
     ratio: Interval = Field(description="width / height of the cropped box, smallest and largest")
@@ -148,7 +149,7 @@ class Run(Section):
 
 class Guard(Section):
     every: Share = Field(description="share of the run between two looks at the probe set")
-    probe_images: int = Field(ge=8, description="images of the fixed probe set")
+    probe_images: Auto | Annotated[int, Field(ge=8)] = Field(description="images of the fixed probe set")
     window: Share = Field(description="share of the run that a collapse has to last")
     stop: bool = Field(description="stop the run on a collapse; off only warns")
     score: str = Field(description="label-free score that chooses the best step and blend, and judges: see the README")

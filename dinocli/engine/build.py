@@ -46,6 +46,8 @@ def facts_of(images: int, backbone: Backbone, info: WeightsInfo, world: World, d
         processes=world.size,
         vit=backbone.is_vit,
         distinct=distinct,
+        patch=backbone.patch,
+        cpu=next(backbone.parameters()).device.type == "cpu",
     )
 
 
@@ -76,7 +78,7 @@ def view_specs(views: Views) -> tuple[ViewSpec, ViewSpec, ViewSpec]:
     }
     specs = []
     for number, kind in enumerate(("global", "global", "local")):
-        own = {"size": getattr(views, f"{kind}_size"), "scale": getattr(views, f"{kind}_scale")}
+        own = {"size": int(getattr(views, f"{kind}_size")), "scale": getattr(views, f"{kind}_scale")}
         specs.append(ViewSpec(**own, **shared, blur=views.blur[number], solarize=views.solarize[number]))
     return specs[0], specs[1], specs[2]
 
@@ -85,7 +87,7 @@ def build_views(recipe: Recipe, preprocess: Preprocess) -> MultiCrop:
     """Build the augmentation of a run."""
     global_1, global_2, local = view_specs(recipe.views)
     return MultiCrop(
-        [global_1, global_2, *[local] * recipe.views.local_count],
+        [global_1, global_2, *[local] * int(recipe.views.local_count)],
         mean=preprocess.mean,
         std=preprocess.std,
         grey=preprocess.grey,
@@ -104,7 +106,7 @@ def build_precision(recipe: Recipe, backbone: Backbone, device: torch.device, wo
     if len(choices) == 1:
         return choices[0]
     model = copy.deepcopy(backbone).to(device).train()
-    size = recipe.views.global_size
+    size = int(recipe.views.global_size)
     count = max(1, min(TRIAL_PIXELS // size**2, TRIAL_IMAGES))
     images = torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(0)).to(device)
 

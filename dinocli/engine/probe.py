@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -18,7 +19,7 @@ from dinocli.config.preprocess import Preprocess
 from dinocli.data.loader import Loader
 from dinocli.models.backbone import Backbone
 from dinocli.models.features import extract
-from dinocli.quality.choice import Choice
+from dinocli.quality.choice import PARTS, Choice
 from dinocli.quality.verdict import Scores, measure
 
 PROBE_BATCH = 64
@@ -88,7 +89,10 @@ class Probe:
         """
         self.clean_ND, self.rows = clean_ND, _ = self.features(backbone, self.indices)
         draws = [self.draw + DRAWS_APART * number for number in range(self.choice.views)]
-        views_QND = np.stack([extract(backbone, self._augmented(draw), autocast=None) for draw in draws])
+        seen = [extract(backbone, self._augmented(draw), autocast=None) for draw in draws]
+        if self.choice.parts:
+            seen += [extract(backbone, self._part(part, backbone), autocast=None) for part in range(PARTS)]
+        views_QND = np.stack(seen)
         if self._start_ND is None:
             self._start_ND = clean_ND
         return Look(step, *measure(clean_ND, views_QND, self._start_ND, self.choice))
@@ -101,6 +105,15 @@ class Probe:
         """
         return whole_features(self.loader, backbone, indices, self.preprocess)
 
+    def _part(self, number: int, backbone: Backbone) -> Iterator[Tensor]:
+        """Yield one corner of each whole image, at the scale of the whole, or enlarged for a model of one size."""
+        side = part_side(self.preprocess.size, backbone)
+        for image_B3SS in _whole(self.loader, self.indices, self.preprocess, []):
+            rows = slice(side) if number < 2 else slice(-side, None)
+            columns = slice(side) if number % 2 == 0 else slice(-side, None)
+            part_B3ss = image_B3SS[:, :, rows, columns]
+            yield F.interpolate(part_B3ss, image_B3SS.shape[-2:], mode="bicubic") if backbone.one_size else part_B3ss
+
     def _augmented(self, draw: int) -> Iterator[Tensor]:
         for batch in self.loader.whole(self.indices, PROBE_BATCH):
             (views_B3SS,) = self.views(
@@ -111,6 +124,12 @@ class Probe:
                 global_batch=len(self.indices),
             )
             yield views_B3SS
+
+
+def part_side(size: int, backbone: Backbone) -> int:
+    """Return the side of a quarter of an image of so many pixels, in whole patches."""
+    patch = backbone.patch or 1
+    return max(1, size // 2 // patch) * patch
 
 
 def whole_features(

@@ -2,7 +2,8 @@
 
 A network that met photographs expects their means and variances in every layer, and grey, sharp or even-lit images have
 others. Clean images at the size of evaluation are what counts: statistics of augmented crops fit no image that is
-embedded later, and made features worse.
+embedded later, and made features worse. Half-way between the old statistics and the new is better than either: channels
+that the new images hardly use have a tiny variance, and dividing by it makes noise loud.
 
 Shapes: B images, H W pixels.
 """
@@ -11,10 +12,13 @@ import copy
 from collections.abc import Iterable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from dinocli.models.backbone import Backbone
+
+SHARE = 0.25
+"""Of the new statistics, however many images they come from."""
 
 PRIOR = 16
 """The old statistics count as so many images: a handful of new ones, or many copies of one, then move them little."""
@@ -22,7 +26,9 @@ PRIOR = 16
 
 @torch.no_grad()
 def adapt_statistics(backbone: Backbone, batches: Iterable[Tensor], distinct: int) -> None:
-    """Move the running statistics of every batch norm to those of the given images; weights and modes stay.
+    """Move the running statistics of every batch norm towards those of the given images; weights and modes stay.
+
+    Each layer sees what the layers before it give with their new statistics.
 
     Args:
         backbone: Changed in place. A network without batch norm is left as it is.
@@ -30,25 +36,49 @@ def adapt_statistics(backbone: Backbone, batches: Iterable[Tensor], distinct: in
             last should be equally large.
         distinct: Images among them that are no copies of each other.
 
-    Source: Li et al. 2016 (AdaBN), arXiv:1603.04779; the weight of the old statistics: Schneider et al. 2020,
-    arXiv:2006.16971, equation 2.
+    Source: You et al. 2021 (alpha-BN), arXiv:2110.04065, after Li et al. 2016 (AdaBN), arXiv:1603.04779; the weight of
+    the old statistics where images are few: Schneider et al. 2020, arXiv:2006.16971, equation 2.
     """
     norms = _norms(backbone)
     if not norms or distinct == 0:
         return
-    observer = copy.deepcopy(backbone).eval()
-    for norm in (observed := _norms(observer)):
-        norm.reset_running_stats()
-        norm.momentum, norm.training = None, True  # no momentum: the plain mean over batches
+    observer = copy.deepcopy(backbone.model).eval()  # the bare model: nothing is folded away before it can be seen
+    mixtures = [_Mixture(norm, SHARE * distinct / (distinct + PRIOR)) for norm in _norms(observer)]
     for images_B3HW in batches:
-        observer(images_B3HW)
-    share = distinct / (distinct + PRIOR)
-    for norm, seen in zip(norms, observed, strict=True):
-        for own, new in ((norm.running_mean, seen.running_mean), (norm.running_var, seen.running_var)):
-            assert own is not None
-            assert new is not None
-            own.lerp_(new, share)
+        observer(images_B3HW.contiguous(memory_format=backbone.memory_format))
+    for norm, mixture in zip(norms, mixtures, strict=True):
+        for own, (old, seen) in zip(_statistics(norm), mixture.ends, strict=True):
+            own.copy_(old.lerp(seen / max(mixture.batches, 1), mixture.share))
 
 
-def _norms(backbone: Backbone) -> list[_BatchNorm]:
+class _Mixture:
+    """Watches one batch norm: for each batch it mixes what the norm knew with what the batch shows, and keeps the sum.
+
+    Args:
+        norm: In eval mode.
+        share: Of the batch.
+    """
+
+    def __init__(self, norm: _BatchNorm, share: float) -> None:
+        self.share, self.batches = share, 0
+        self.ends = [(known.clone(), torch.zeros_like(known)) for known in _statistics(norm)]
+        norm.register_forward_pre_hook(self._mix)
+
+    def _mix(self, norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        assert isinstance(norm, _BatchNorm)
+        x = inputs[0].float()
+        var, mean = torch.var_mean(x, dim=[axis for axis in range(x.ndim) if axis != 1])
+        for known, (old, total), new in zip(_statistics(norm), self.ends, (mean, var), strict=True):
+            known.copy_(old.lerp(new, self.share))
+            total += new
+        self.batches += 1
+
+
+def _statistics(norm: _BatchNorm) -> tuple[Tensor, Tensor]:
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    return norm.running_mean, norm.running_var
+
+
+def _norms(backbone: nn.Module) -> list[_BatchNorm]:
     return [module for module in backbone.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]

@@ -1,9 +1,9 @@
 """The scores that can choose: the best step of a run, the best mix of start and adapted weights, and the verdict.
 
-Each gives one value an image, or one a group of images where a single image says nothing, so that two networks can be
-compared pair by pair and a difference can be told from luck. Higher is better in all of them.
+Each gives one value an image, or a few by leaving out images in turn where a single image says nothing, so that two
+networks can be compared pair by pair and a difference can be told from luck. Higher is better in all of them.
 
-Shapes: N images, D width, Q views of each image, U units: images or groups.
+Shapes: N images, D width, Q views of each image, U units: images, or parts of the sample left out.
 """
 
 from collections.abc import Callable
@@ -21,6 +21,10 @@ Array = NDArray[np.floating]
 Values = NDArray[np.float64]
 
 GROUPS = 10
+PARTS = 4
+"""Quarters of an image: upper left, upper right, lower left, lower right."""
+
+_TINY = 1e-6
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,8 @@ class Choice:
         down: What is said of weights that have less.
         same: What is said where the difference may be luck.
         values: (N, D) features of clean images and (Q, N, D) of views of them to (U,) values.
-        views: Views of each image that it needs, Q.
+        views: Augmented views of each image that it needs.
+        parts: It needs the quarters of each image too: they follow the augmented views in Q.
     """
 
     label: str
@@ -42,11 +47,12 @@ class Choice:
     same: str
     values: Callable[[Array, Array], Values]
     views: int = 1
+    parts: bool = False
 
 
-def _score(label: str, values: Callable[[Array, Array], Values], views: int = 1) -> Choice:
+def _score(label: str, values: Callable[[Array, Array], Values], views: int = 1, *, parts: bool = False) -> Choice:
     name = label[0].upper() + label[1:]
-    return Choice(label, f"{name} rose", f"{name} fell", f"{name} did not clearly change", values, views)
+    return Choice(label, f"{name} rose", f"{name} fell", f"{name} did not clearly change", values, views, parts)
 
 
 def _retrieval_mrr(clean_ND: Array, views_QND: Array) -> Values:
@@ -65,20 +71,47 @@ def _alignment(clean_ND: Array, views_QND: Array) -> Values:
     return np.asarray(-np.square(unit_rows(clean_ND) - unit_rows(views_QND[0])).sum(axis=1))
 
 
-def _by_group(score: Callable[[Array, Array], float]) -> Callable[[Array, Array], Values]:
-    """Turn a score of many images into one value for each of a few groups, every tenth image in one.
+def _parts(clean_ND: Array, views_QND: Array) -> float:
+    """Score quarters of images: does one find another of its image, and by how many dimensions are images told apart.
 
-    The interval of ten paired values is wide, as it should be: the score of all images is one number only.
+    Nothing is augmented, so that a network that has learnt to ignore what the training changes wins nothing by it.
+    """
+    upper_left, upper_right, lower_left, lower_right = parts = views_QND[-PARTS:]
+    found = [
+        augmentation_retrieval(one, other).reciprocal_rank_N.mean()
+        for one, other in ((upper_left, lower_right), (upper_right, lower_left))
+    ]
+    return float(np.log(max(np.mean(found), _TINY)) + np.log(max(lidar(parts), _TINY)))
+
+
+def _jackknife(score: Callable[[Array, Array], float]) -> Callable[[Array, Array], Values]:
+    """Turn a score of many images into about ten values whose mean is the score, by leaving out a tenth at a time.
+
+    Source: Tukey 1958, Bias and confidence in not-quite large samples (pseudo-values).
     """
 
     def values(clean_ND: Array, views_QND: Array) -> Values:
-        groups = max(1, min(GROUPS, len(clean_ND) // 8))
-        return np.array([score(clean_ND[part::groups], views_QND[:, part::groups]) for part in range(groups)])
+        count = len(clean_ND)
+        groups = min(GROUPS, count // 2)
+        whole = score(clean_ND, views_QND)
+        if groups < 2:
+            return np.array([whole])
+        place = np.arange(count) % groups
+        without = [score(clean_ND[place != group], views_QND[:, place != group]) for group in range(groups)]
+        return np.asarray(groups * whole - (groups - 1) * np.array(without))
 
     return values
 
 
 CHOICES = {
+    "parts": Choice(
+        "parts score (log of mean reciprocal rank x LiDAR)",
+        "Parts of an image find each other, and images are told apart, better than before",
+        "Parts of an image find each other, or images are told apart, worse than before",
+        "Parts of an image find each other, and images are told apart, as well as before",
+        _jackknife(_parts),
+        parts=True,
+    ),
     "retrieval_mrr": Choice(
         "mean reciprocal rank",
         "Augmented views find their own image more often than before",
@@ -89,15 +122,15 @@ CHOICES = {
     "retrieval_top1": _score("share of augmented views whose nearest image is their own", _retrieval_top1),
     "view_mrr": _score("mean reciprocal rank from view to view", _view_mrr, views=2),
     "alignment": _score("alignment of augmented views with their image", _alignment),
-    "uniformity": _score("evenness of the features", _by_group(lambda clean, _: -uniformity(clean))),
-    "feature_std": _score("spread of the features", _by_group(lambda clean, _: feature_std(clean))),
-    "rankme": _score("number of dimensions in use (RankMe)", _by_group(lambda clean, _: rankme(clean))),
+    "uniformity": _score("evenness of the features", _jackknife(lambda clean, _: -uniformity(clean))),
+    "feature_std": _score("spread of the features", _jackknife(lambda clean, _: feature_std(clean))),
+    "rankme": _score("number of dimensions in use (RankMe)", _jackknife(lambda clean, _: rankme(clean))),
     "lidar": _score(
-        "number of dimensions that tell images apart (LiDAR)", _by_group(lambda _, views: lidar(views)), views=4
+        "number of dimensions that tell images apart (LiDAR)", _jackknife(lambda _, views: lidar(views)), views=4
     ),
     "overlap_of_views": _score(
         "share of neighbours on which two views agree",
-        _by_group(lambda _, views: neighbour_overlap(views[0], views[1], k=5)),
+        _jackknife(lambda _, views: neighbour_overlap(views[0], views[1], k=5)),
         views=2,
     ),
 }

@@ -7,6 +7,7 @@ Shapes: N images, D and E widths, Q views of each image, R rows of one block, k 
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import cholesky, solve_triangular, svdvals
 from scipy.special import entr
 
 from dinocli.quality.cosine import similarity_blocks, unit_rows
@@ -60,15 +61,16 @@ def lidar(views_QND: NDArray[np.floating], *, ridge: float = 1e-4) -> float:
         raise ValueError(f"at least two views of two images are needed, not {views_QND.shape}")
     rows_QND = views_QND.astype(np.float64)
     mean_ND = rows_QND.mean(axis=0)
-    between_DD = np.atleast_2d(np.cov(mean_ND.T))
+    centred_ND = mean_ND - mean_ND.mean(axis=0)
     inner = (rows_QND - mean_ND).reshape(-1, rows_QND.shape[-1])
-    floor = np.trace(between_DD) / len(between_DD)
+    width = rows_QND.shape[-1]
+    floor = np.square(centred_ND).sum() / (len(mean_ND) - 1) / width
     if floor <= np.finfo(np.float32).eps ** 2 * np.square(rows_QND).mean():
         return 0.0
-    within_DD = inner.T @ inner / len(inner) + ridge * floor * np.eye(len(between_DD))
-    values, vectors = np.linalg.eigh(within_DD)
-    whiten_DD = vectors / np.sqrt(values) @ vectors.T
-    spectrum = np.linalg.eigvalsh(whiten_DD @ between_DD @ whiten_DD).clip(0)
+    within_DD = inner.T @ inner / len(inner) + ridge * floor * np.eye(width)
+    # The singular values of L^-1 M, where W = L L' and B = M M', are the roots of the eigenvalues that are asked for.
+    white_DN = solve_triangular(cholesky(within_DD, lower=True), centred_ND.T / np.sqrt(len(mean_ND) - 1), lower=True)
+    spectrum = np.square(svdvals(white_DN))
     return float(np.exp(entr(spectrum / spectrum.sum()).sum()))
 
 

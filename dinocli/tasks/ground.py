@@ -122,7 +122,7 @@ class Ground:
             seed=self.recipe.run.seed,
         )
         choice = choice_of(self.recipe.guard.score)
-        guard, verdict = probe_indices(len(self.store), self.recipe.guard.probe_images, self.recipe.run.seed)
+        guard, verdict = probe_indices(len(self.store), int(self.recipe.guard.probe_images), self.recipe.run.seed)
         return (
             Probe(loader, guard, views, 0, self.preprocess, choice),
             Probe(loader, verdict, views, 1, self.preprocess, choice),
@@ -177,12 +177,13 @@ def prepare(
     if store.bad and world.is_main:
         watcher.warn(f"{len(store.bad)} images cannot be read; they are left out and named in images.bad.csv")
     backbone = backbone.to(device)
-    precision = build_precision(asked, backbone, device, world)
     distinct = kept.get("distinct", len(store)) if kept else len(store)
     if not kept and info.pretrained and asks_for_size(asked):  # to random weights all images look alike
         distinct = from_main(lambda: count_distinct(store, backbone, preprocess, device))
         if distinct < len(store):
             watcher.line(f"about {distinct} different images of {len(store)}: near-copies count once")
+    facts = facts_of(len(store), backbone, info, world, distinct)
+    precision = build_precision(resolve(asked, facts), backbone, device, world)
     ground = Ground(world, images, seen, backbone, info, preprocess, store, asked, precision, distinct)
     ground.settle(asked)
     return ground

@@ -42,10 +42,28 @@ def test_a_resolved_recipe_is_sound(facts: Facts) -> None:
     assert 1_024 <= count <= 65_536
     assert int(recipe.run.steps) >= 1_000
     assert 0.99 <= float(recipe.dino.teacher_momentum) <= 0.9995
-    assert recipe.model.batch_norm == ("frozen" if facts.pretrained else "train")
+    assert recipe.model.batch_norm == ("train" if not facts.pretrained else "adapted" if facts.convnet else "frozen")
     assert recipe.head.batch_norm is (facts.convnet and not facts.pretrained)
     assert recipe.optim.weight_decay_end == (0.04 if facts.pretrained else 0.4)
     assert resolve(recipe, facts) == recipe, "nothing is left to resolve"
+
+
+@pytest.mark.parametrize(
+    ("patch", "cpu", "sizes"),
+    [
+        (16, False, (224, 96, 8)),
+        (14, False, (224, 98, 8)),
+        (0, False, (224, 96, 8)),
+        (16, True, (128, 64, 4)),
+        (14, True, (126, 70, 4)),
+        (0, True, (128, 64, 4)),
+    ],
+)
+def test_views_are_the_papers_where_there_is_an_accelerator_and_whole_patches_everywhere(
+    patch: int, cpu: bool, sizes: tuple[int, int, int]
+) -> None:
+    views = resolve(load_recipe(), Facts(300, True, convnet=not patch, vit=patch > 0, patch=patch, cpu=cpu)).views
+    assert (views.global_size, views.local_size, views.local_count) == sizes
 
 
 @pytest.mark.parametrize("images", SIZES[2:])
@@ -72,6 +90,10 @@ def test_batches_are_multiples_of_8_where_the_folder_allows() -> None:
 
 def test_explicit_values_are_left_alone() -> None:
     explicit = {
+        "guard.probe_images": 77,
+        "views.global_size": 160,
+        "views.local_size": 32,
+        "views.local_count": 0,
         "run.batch_size": 6,
         "run.steps": 17,
         "model.batch_norm": "train",

@@ -6,6 +6,8 @@ import pytest
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from dinocli.augment.multicrop import ViewSpec
+from dinocli.config.auto import Facts, resolve
 from dinocli.config.load import load_recipe
 from dinocli.data.loader import Loader
 from dinocli.engine import build
@@ -41,17 +43,23 @@ class Batches(Loader):
             yield batch_of(4, slices=2, seed=step)
 
 
+def specs_of(*settings: str) -> tuple[ViewSpec, ViewSpec, ViewSpec]:
+    """The three kinds of views of a recipe with a few settings, resolved."""
+    recipe = load_recipe(settings=[f"views.{setting}" for setting in settings])
+    return view_specs(resolve(recipe, Facts(300, pretrained=True, convnet=False)).views)
+
+
 @pytest.mark.parametrize("key", [*VIEW_KEYS, *COLOUR_KEYS])
 def test_shared_view_settings_reach_every_view(key: str) -> None:
     value = [0.3, 0.7] if key in ("ratio", "blur_sigma") else 0.37
-    specs = view_specs(load_recipe(settings=[f"views.{key}={value}"]).views)
+    specs = specs_of(f"{key}={value}")
     assert all(getattr(spec, key) == (tuple(value) if isinstance(value, list) else value) for spec in specs)
-    assert all(getattr(spec, key) != getattr(view_specs(load_recipe().views)[0], key) for spec in specs)
+    assert all(getattr(spec, key) != getattr(specs_of()[0], key) for spec in specs)
 
 
 def test_own_view_settings_reach_their_view_alone() -> None:
     settings = ["blur=[0.1, 0.2, 0.3]", "solarize=[0.4, 0.5, 0.6]", "local_size=64", "global_scale=[0.5, 0.6]"]
-    first, second, local = view_specs(load_recipe(settings=[f"views.{setting}" for setting in settings]).views)
+    first, second, local = specs_of(*settings)
     assert (first.blur, second.blur, local.blur) == (0.1, 0.2, 0.3)
     assert (first.solarize, second.solarize, local.solarize) == (0.4, 0.5, 0.6)
     assert (first.size, second.size, local.size) == (224, 224, 64)

@@ -1,10 +1,10 @@
-"""Statistics of the user's images: the plain mean and variance of what each batch norm sees, and nothing else moves."""
+"""Statistics of the user's images: a mix of what each batch norm knew and what it sees, and nothing else moves."""
 
 import torch
 from torch import Tensor, nn
 
 from dinocli.models.create import create_backbone
-from dinocli.models.statistics import PRIOR, adapt_statistics
+from dinocli.models.statistics import PRIOR, SHARE, adapt_statistics
 
 
 def images(count: int = 4) -> Tensor:
@@ -15,19 +15,36 @@ def first_norm(backbone: nn.Module) -> nn.BatchNorm2d:
     return next(module for module in backbone.modules() if isinstance(module, nn.BatchNorm2d))
 
 
-def test_the_first_norm_gets_mean_and_variance_of_the_first_convolution() -> None:
+def test_the_first_norm_gets_mean_and_variance_of_the_first_convolution_mixed_with_its_own() -> None:
     backbone = create_backbone("test_resnet")
     conv, norm = backbone.model.conv1[0], first_norm(backbone)
     assert norm.running_mean is not None
     norm.running_mean.fill_(7.0)
     with torch.no_grad():
         seen = conv(images())
-    adapt_statistics(backbone, [images()], distinct=PRIOR)  # half old, half new
-    torch.testing.assert_close(norm.running_mean, (7.0 + seen.mean((0, 2, 3))) / 2)
-    torch.testing.assert_close(norm.running_var, (1.0 + seen.var((0, 2, 3))) / 2)
+    share = SHARE / 2
+    adapt_statistics(backbone, [images()], distinct=PRIOR)
+    torch.testing.assert_close(norm.running_mean, (1 - share) * 7.0 + share * seen.mean((0, 2, 3)))
+    torch.testing.assert_close(norm.running_var, (1 - share) * 1.0 + share * seen.var((0, 2, 3)))
 
 
-def test_many_images_outweigh_the_old_statistics_and_one_hardly_moves_them() -> None:
+def test_a_later_norm_sees_what_the_layers_before_it_give_with_their_new_statistics() -> None:
+    backbone = create_backbone("test_resnet")
+    first, second = [module for module in backbone.modules() if isinstance(module, nn.BatchNorm2d)][:2]
+    for norm in (first, second):
+        assert norm.running_mean is not None
+        norm.running_mean.fill_(7.0)
+    adapt_statistics(backbone, [images()], distinct=10**9)
+    seen: list[Tensor] = []
+    hook = second.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    with torch.no_grad():
+        backbone.eval()(images())
+    hook.remove()
+    assert second.running_mean is not None
+    torch.testing.assert_close(second.running_mean, (1 - SHARE) * 7.0 + SHARE * seen[0].mean((0, 2, 3)))
+
+
+def test_many_images_count_as_much_as_the_old_statistics_and_one_hardly_moves_them() -> None:
     moved = {}
     for distinct in (1, 1_000_000):
         backbone = create_backbone("test_resnet")
@@ -36,8 +53,8 @@ def test_many_images_outweigh_the_old_statistics_and_one_hardly_moves_them() -> 
         norm.running_mean.fill_(100.0)
         adapt_statistics(backbone, [images()], distinct)
         moved[distinct] = float((100.0 - norm.running_mean).mean()) / 100
-    assert 0 < moved[1] < 0.1
-    assert moved[1_000_000] > 0.9
+    assert 0 < moved[1] < 0.05
+    assert 0.45 < moved[1_000_000] < 0.55
 
 
 def test_equal_batches_give_what_one_large_batch_gives() -> None:

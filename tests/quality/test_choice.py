@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from dinocli.errors import RecipeError
-from dinocli.quality.choice import CHOICES, choice_of
+from dinocli.quality.choice import CHOICES, PARTS, _jackknife, choice_of
 from dinocli.quality.scores import augmentation_retrieval, rankme
 from dinocli.quality.verdict import judge, measure
 
@@ -13,7 +13,7 @@ Features = NDArray[np.float64]
 
 
 def network(noise: float, dimensions: int = 24, images: int = 160) -> tuple[Features, Features]:
-    """Features of images, and of four views that differ from them by noise."""
+    """Features of images, and of four views or parts that differ from them by noise."""
     random = np.random.default_rng(0)
     clean = random.standard_normal((images, 24))
     clean[:, dimensions:] = 0
@@ -21,8 +21,8 @@ def network(noise: float, dimensions: int = 24, images: int = 160) -> tuple[Feat
 
 
 GOOD, NOISY, FLAT = network(0.4), network(1.5), network(0.4, dimensions=3)
-SEES_NOISE = ("retrieval_mrr", "retrieval_top1", "view_mrr", "alignment", "overlap_of_views")
-SEES_COLLAPSE = ("uniformity", "feature_std", "rankme", "lidar", "retrieval_mrr")
+SEES_NOISE = ("parts", "retrieval_mrr", "retrieval_top1", "view_mrr", "alignment", "overlap_of_views")
+SEES_COLLAPSE = ("parts", "uniformity", "feature_std", "rankme", "lidar", "retrieval_mrr")
 
 
 def test_every_score_is_tested() -> None:
@@ -34,7 +34,10 @@ def test_every_score_is_tested() -> None:
 )
 def test_higher_is_better_and_the_verdict_follows(name: str, worse: tuple[Features, Features]) -> None:
     choice = choice_of(name)
-    good, bad = (measure(clean, views[: choice.views], GOOD[0], choice) for clean, views in (GOOD, worse))
+    good, bad = (
+        measure(clean, views[: PARTS if choice.parts else choice.views], GOOD[0], choice)
+        for clean, views in (GOOD, worse)
+    )
     assert good[1].shape == bad[1].shape
     assert len(good[1]) in (160, 10)
     assert good[1].mean() > bad[1].mean()
@@ -50,11 +53,30 @@ def test_values_are_those_of_the_scores() -> None:
     clean, views = GOOD
     by_image = CHOICES["retrieval_mrr"].values(clean, views)
     assert np.array_equal(by_image, augmentation_retrieval(clean, views[0]).reciprocal_rank_N)
-    by_group = CHOICES["rankme"].values(clean, views)
-    assert by_group.tolist() == [rankme(clean[group::10]) for group in range(10)]
-    assert len(CHOICES["rankme"].values(clean[:20], views[:, :20])) == 2, "groups of at least eight"
+    pseudo = CHOICES["rankme"].values(clean, views)
+    without = [rankme(clean[np.arange(160) % 10 != group]) for group in range(10)]
+    assert pseudo.tolist() == [10 * rankme(clean) - 9 * other for other in without]
+    assert len(CHOICES["rankme"].values(clean[:12], views[:, :12])) == 6, "two images at least are left out"
+    assert CHOICES["rankme"].values(clean[:3], views[:, :3]).tolist() == [rankme(clean[:3])]
+
+
+def test_left_out_tenths_of_a_mean_are_the_mean_of_each_tenth() -> None:
+    values = _jackknife(lambda clean, _: float(clean.mean()))(GOOD[0], GOOD[1])
+    np.testing.assert_allclose(values, [GOOD[0][group::10].mean() for group in range(10)])
+
+
+def test_parts_are_looked_for_in_the_corner_across() -> None:
+    clean, views = GOOD
+    swapped = views[[1, 0, 3, 2]]  # left and right change places: the pairs stay
+    same, other = (CHOICES["parts"].values(clean, given).mean() for given in (views, swapped))
+    assert same == pytest.approx(other)
+    lost = views.copy()
+    lost[:2] = lost[:2, ::-1]  # the upper corners are those of other images
+    assert CHOICES["parts"].values(clean, lost).mean() < same - 1
 
 
 def test_an_unknown_score_is_named() -> None:
-    with pytest.raises(RecipeError, match=r"guard\.score = 'beauty': there is no such score; there are retrieval_mrr,"):
+    with pytest.raises(
+        RecipeError, match=r"guard\.score = 'beauty': there is no such score; there are parts, retrieval_mrr,"
+    ):
         choice_of("beauty")
