@@ -85,6 +85,10 @@ class Head(Section):
     out_dim: Auto | Annotated[int, Field(ge=2)] = Field(description="prototypes, K in the paper")
     hidden_dim: int = Field(ge=1, description="width of the head's two hidden layers")
     bottleneck_dim: int = Field(ge=1, description="width before the prototypes")
+    start: Literal["auto", "random", "fitted"] = Field(
+        description="random as in the paper, or fitted to views of the folder (whitened bottleneck, views as "
+        "prototypes); auto: fitted where the run continues"
+    )
     batch_norm: bool | Auto = Field(description="batch norm in the head; auto: for convnets trained from scratch")
     norm_last_layer: bool = Field(description="prototypes of length 1: steadier; off gives small ViTs a little more")
 

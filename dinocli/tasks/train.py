@@ -10,6 +10,7 @@ from dinocli.data.loader import Loader
 from dinocli.engine import distributed
 from dinocli.engine.build import build_keeper, build_learner, build_monitor, compile_backbones, fill_center
 from dinocli.engine.distributed import from_main
+from dinocli.engine.fitted import fit_head
 from dinocli.engine.monitor import advice
 from dinocli.engine.norms import adapt_norms
 from dinocli.engine.step import Learner, train_step
@@ -95,6 +96,9 @@ def _train(
             watcher.line("adapting batch-norm statistics to the folder's images")
             adapt_norms(learner, loader, ground.preprocess, ground.recipe.run.seed)
             look_at(learner, probe, monitor, keeper, 0)
+        if ground.recipe.head.start == "fitted":
+            watcher.line("fitting the head to views of the images")
+            fit_head(learner, loader)
         fill_center(learner, loader, ground.recipe.dino.center_batches)
     recipe = ground.recipe
     with _interruptions(folder, manifest, writes=world.is_main):

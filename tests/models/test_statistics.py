@@ -44,7 +44,7 @@ def test_a_later_norm_sees_what_the_layers_before_it_give_with_their_new_statist
     torch.testing.assert_close(second.running_mean, (1 - SHARE) * 7.0 + SHARE * seen[0].mean((0, 2, 3)))
 
 
-def test_many_images_count_as_much_as_the_old_statistics_and_one_hardly_moves_them() -> None:
+def test_many_images_count_their_share_and_one_hardly_moves_anything() -> None:
     moved = {}
     for distinct in (1, 1_000_000):
         backbone = create_backbone("test_resnet")
@@ -54,7 +54,7 @@ def test_many_images_count_as_much_as_the_old_statistics_and_one_hardly_moves_th
         adapt_statistics(backbone, [images()], distinct)
         moved[distinct] = float((100.0 - norm.running_mean).mean()) / 100
     assert 0 < moved[1] < 0.05
-    assert 0.45 < moved[1_000_000] < 0.55
+    assert moved[1_000_000] > 0.9 * SHARE
 
 
 def test_equal_batches_give_what_one_large_batch_gives() -> None:
