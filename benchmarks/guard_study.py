@@ -1,17 +1,23 @@
 """Which label-free score can tell good weights from bad ones? Train well and badly, look often, correlate.
 
-    python benchmarks/guard_study.py run ./images --name steel --weights W --labels folder --out study
+    python benchmarks/guard_study.py train ./images --name steel --weights W --out study
+    python benchmarks/guard_study.py measure ./images --name steel --weights W --labels folder --out study
     python benchmarks/guard_study.py table --out study
 
-`run` continues DINO in several ways, some of them harmful on purpose, and keeps the features of a fixed sample of clean
-images and of augmented views at several steps of each: one `.npz` a look. It takes up where it was interrupted. `table`
-measures every look with and without the labels, and prints the rank correlation of each label-free score with the k-NN
-and linear accuracy over all looks of a set.
+`train` continues DINO in several ways, some of them harmful on purpose, and keeps the weights of two steps of each.
+`measure` takes the features of a fixed sample by each of them: clean images with labels for the truth, and for the
+scores others: whole, in augmented views, in crops without any change of brightness, and in quarters. Both take up where
+they were interrupted. `table` prints the rank correlation of each score with k-NN, 5-shot and linear accuracy, and how
+often it decides rightly between a checkpoint and the start.
 """
 
 import argparse
+import copy
 import csv
-from collections.abc import Iterator
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,203 +25,274 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import cross_val_predict
 from sklearn.preprocessing import normalize
 
-from dinocli.augment.multicrop import MultiCrop
+from dinocli.augment.multicrop import MultiCrop, ViewSpec
 from dinocli.augment.resample import normalise, resize_square
 from dinocli.config.load import load_recipe
-from dinocli.data.loader import Loader
 from dinocli.engine.build import build_learner, fill_center, set_stage, view_specs
+from dinocli.engine.fitted import fit_head
 from dinocli.engine.norms import adapt_norms
-from dinocli.engine.step import train_step
+from dinocli.engine.step import Learner, train_step
 from dinocli.engine.watch import Watcher
-from dinocli.models.backbone import Backbone
+from dinocli.models import statistics
 from dinocli.models.features import extract
-from dinocli.quality.neighbours import accuracy, knn_classify
-from dinocli.quality.scores import (
-    alpha_req,
-    augmentation_retrieval,
-    feature_std,
-    linear_cka,
-    mean_cosine,
-    rankme,
-    uniformity,
-)
+from dinocli.quality.scores import alpha_req, augmentation_retrieval, feature_std, linear_cka, rankme, uniformity
 from dinocli.quality.views import alignment, lidar, neighbour_overlap
+from dinocli.tasks.evaluate.labelled import label_scores
+from dinocli.tasks.evaluate.truth import Truth
 from dinocli.tasks.ground import Ground, Job, list_images, open_world, prepare
 from dinocli.tasks.labels import read_labels
 
-IMAGES, VIEWED, DRAWS, BATCH = 500, 250, 3, 50
-LOOKS = (0.0, 0.5, 1.0)
-PLAIN = "frozen"
-"""The run whose first look is the start: its weights are untouched."""
+Features = NDArray[np.float32]
 
-SMALL = ("views.global_size=128", "views.local_size=64", "views.local_count=4", "run.batch_size=32", "run.steps=100")
-RUNS: dict[str, tuple[str, ...]] = {
-    "adapted": ("model.batch_norm='adapted'",),
-    "adapted-hot": ("model.batch_norm='adapted'", "optim.lr=5e-4"),
-    "frozen": (),
-    "hot": ("optim.lr=1e-3",),
-    "long": ("run.steps=400",),
-    "train-bn": ("model.batch_norm='train'",),
-    "paper": (
-        *("optim.lr=6.25e-5", "optim.head_lr=6.25e-5", "optim.head_warmup=0.0", "optim.weight_decay_end=0.4"),
-        *("dino.teacher_momentum=0.996", "head.out_dim=65536"),
-    ),
-    "no-sharpening": ("dino.teacher_temp=0.5", "dino.warmup_teacher_temp=0.5", "optim.lr=1e-3"),
-    "no-centring": ("dino.center_momentum=1.0", "optim.lr=1e-3"),
+LABELLED, PROBED, BATCH = 1200, 250, 50
+LOOKS = (0.5, 1.0)
+START = "bn-0.00"
+TRUTH = {"knn20_accuracy": "k-NN", "few_shot_5": "5-shot", "linear_balanced": "linear"}
+CLEAR = 0.01
+"""Mean difference of the three accuracies from which a checkpoint counts as better or worse than the start."""
+
+SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
+"""Of the folder's batch-norm statistics: weights that were not trained at all."""
+
+SMALL = ("views.global_size=128", "views.local_size=64", "run.batch_size=32", "dino.teacher_momentum=0.98")
+CROPS = ("views.local_count=4", "views.global_scale=[0.4,1.0]")
+COLD = ("head.start='random'", "optim.head_warmup=0.2", "dino.teacher_momentum=0.99")
+RUNS: dict[str, tuple[int, tuple[str, ...]]] = {
+    "gentle": (150, ("optim.lr=3e-4",)),
+    "crops": (150, (*CROPS, "optim.lr=1e-4")),
+    "crops-hot": (150, (*CROPS, "optim.lr=1e-3")),
+    "crops-cold": (150, (*CROPS, *COLD, "optim.lr=1e-3")),
+    "crops-cold-long": (300, (*CROPS, *COLD, "optim.lr=1e-4")),
+    "train-bn": (80, (*CROPS, *COLD, "model.batch_norm='train'", "optim.lr=1e-3")),
+    "too-hot": (80, (*CROPS, "optim.lr=1e-2", "optim.head_lr=1e-2")),
+    "uniform": (80, (*CROPS, "dino.teacher_temp=0.5", "dino.warmup_teacher_temp=0.5", "optim.lr=3e-3")),
+    "one-hot": (80, (*CROPS, "dino.center_momentum=1.0", "dino.center_batches=0", "optim.lr=3e-3")),
 }
-"""Good, too long, too hot, and ways to do harm; each is a difference from the recipe."""
+"""Steps, and the difference from the recipe: good, too hot, and ways to do harm."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("verb", choices=["run", "table"])
+    parser.add_argument("verb", choices=["train", "measure", "table"])
     parser.add_argument("images", nargs="?", default="", help="folder of the set")
     parser.add_argument("--name", default="set", help="of the set")
     parser.add_argument("--weights", default="vit_small_patch16_224.dino")
     parser.add_argument("--labels", default="folder", help="`folder` or a CSV")
     parser.add_argument("--column", default="", help="of the CSV; the first one if empty")
-    parser.add_argument("--recipe", default="grey")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--recipe", nargs="*", default=["gentle"])
+    parser.add_argument("--device", default="auto")
     parser.add_argument("--only", nargs="*", default=list(RUNS), help="runs to do")
     parser.add_argument("--out", type=Path, default=Path("study"))
     args = parser.parse_args()
     if args.verb == "table":
         table(args.out)
         return
-    for run in args.only:
-        study(args, run)
-
-
-def study(args: argparse.Namespace, run: str) -> None:
-    """Do one run, look by look; a run whose last look is there is done."""
     folder = args.out / args.name
     folder.mkdir(parents=True, exist_ok=True)
-    if (folder / f"{run}-{args.seed}-{LOOKS[-1]:.2f}.npz").is_file():
+    if args.verb == "measure":
+        measure(args, folder)
         return
-    settings = [*SMALL, f"model.weights={args.weights!r}", f"run.seed={args.seed}", *RUNS[run]]
-    job = Job(inputs=(args.images,), recipe=load_recipe([args.recipe], settings))
-    world, device = open_world("cpu" if not torch.cuda.is_available() else "auto")
-    images = list_images(job, None)
-    ground = prepare(job, images, world, device, Watcher())
-    learner = build_learner(ground.recipe, ground.backbone, ground.preprocess, ground.precision, world)
+    for share in SHARES:
+        untrained(args, folder, share)
+    for run in args.only:
+        train(args, folder, run)
+
+
+def ground_of(args: argparse.Namespace, *settings: str) -> tuple[Ground, Learner]:
+    """Prepare the set, and a learner at its start."""
+    recipe = load_recipe(args.recipe, [*SMALL, f"model.weights={args.weights!r}", *settings])
+    job = Job(inputs=(args.images,), recipe=recipe)
+    world, device = open_world(args.device)
+    ground = prepare(job, list_images(job, None), world, device, Watcher())
+    return ground, build_learner(ground.recipe, ground.backbone, ground.preprocess, ground.precision, world)
+
+
+def untrained(args: argparse.Namespace, folder: Path, share: float) -> None:
+    """Keep the start with so much of the folder's batch-norm statistics."""
+    path = folder / f"bn-{share:.2f}@0.pt"
+    if path.is_file():
+        return
+    ground, learner = ground_of(args)
+    kept, statistics.SHARE = statistics.SHARE, share
+    adapt_norms(learner, ground.loader(), ground.preprocess, 0)
+    statistics.SHARE = kept
+    torch.save(learner.teacher.backbone.state_dict(), path)
+
+
+def train(args: argparse.Namespace, folder: Path, run: str) -> None:
+    """Do one run and keep the teacher's weights at every look; a run whose last look is there is done."""
+    steps, settings = RUNS[run]
+    if (folder / f"{run}@{steps}.pt").is_file():
+        return
+    ground, learner = ground_of(args, f"run.steps={steps}", *settings)
     loader = ground.loader()
-    labels = labels_of(args, ground)
-    chosen = np.random.default_rng(0).permutation(np.flatnonzero(labels != ""))[:IMAGES]
     if ground.recipe.model.batch_norm == "adapted":
-        adapt_norms(learner, loader, ground.preprocess, args.seed)
+        adapt_norms(learner, loader, ground.preprocess, 0)
+    if ground.recipe.head.start == "fitted":
+        fit_head(learner, loader)
     fill_center(learner, loader, ground.recipe.dino.center_batches)
-    steps = learner.plan.steps
-    due = {round(share * steps): share for share in LOOKS}
+    due = {round(share * steps) for share in LOOKS}
     batches = loader.steps(0, steps)
-    for step in range(steps + 1):
-        if step in due:
-            looked = look(ground, loader, learner.teacher.backbone, chosen.tolist())
-            target = folder / f"{run}-{args.seed}-{due[step]:.2f}.npz"
-            np.savez_compressed(target, **looked, labels=labels[chosen])
-            print(args.name, run, step, flush=True)
-        if step < steps:
-            now = learner.plan.at(step)
-            if now.backbone_learns != learner.student.backbone_learns:
-                set_stage(learner, backbone_learns=now.backbone_learns)
-            train_step(learner, next(batches), step)
+    for step in range(steps):
+        now = learner.plan.at(step)
+        if now.backbone_learns != learner.student.backbone_learns:
+            set_stage(learner, backbone_learns=now.backbone_learns)
+        train_step(learner, next(batches), step)
+        if step + 1 in due:
+            torch.save(learner.teacher.backbone.state_dict(), folder / f"{run}@{step + 1}.pt")
+            print(args.name, run, step + 1, flush=True)
     batches.close()
 
 
-def labels_of(args: argparse.Namespace, ground: Ground) -> NDArray[np.str_]:
-    found = read_labels(args.labels, ground.store.names)
-    return np.array(found[args.column or next(iter(found))])
+def measure(args: argparse.Namespace, folder: Path) -> None:
+    """Keep features and truth of every checkpoint that has none yet."""
+    ground, _ = ground_of(args)
+    names = ground.store.names
+    columns = read_labels(args.labels, names)
+    labels = np.array(columns[args.column or next(iter(columns))])
+    order = np.random.default_rng(0).permutation(np.flatnonzero(labels != "")).tolist()
+    known, probed = sorted(order[:LABELLED]), sorted(order[-PROBED:])
+    for path in sorted(folder.glob("*.pt")):
+        if path.with_suffix(".json").is_file():
+            continue
+        backbone = copy.deepcopy(ground.backbone)
+        backbone.load_state_dict(torch.load(path, weights_only=True))
+        backbone.freeze_batch_norm()
+        seen = {name: extract(backbone, images, autocast=None) for name, images in looks(ground, known, probed).items()}
+        rounded: dict[str, Any] = {name: rows.astype(np.float16) for name, rows in seen.items()}
+        np.savez_compressed(path.with_suffix(".npz"), **rounded)
+        truth = Truth("labels", np.arange(len(known)), labels[known], None, None)
+        finite = np.isfinite(seen["labelled"]).all()
+        found = {score.key: score.value for score in label_scores(seen["labelled"], truth)} if finite else {}
+        path.with_suffix(".json").write_text(json.dumps(found))
+        print(args.name, path.stem, {word: round(found.get(key, 0), 4) for key, word in TRUTH.items()}, flush=True)
 
 
-def look(ground: Ground, loader: Loader, backbone: Backbone, chosen: list[int]) -> dict[str, Any]:
-    """Return features of the clean images, and of several augmented views of the first of them."""
-    about = ground.preprocess
+def looks(ground: Ground, known: Sequence[int], probed: Sequence[int]) -> dict[str, Iterator[torch.Tensor]]:
+    """Name every way of looking at images, and give the batches of each."""
+    loader, about = ground.loader(), ground.preprocess
+    view = replace(view_specs(ground.recipe.views)[0], size=about.size)
+    crop = replace(view, jitter=0.0, grayscale=0.0, blur=0.0, solarize=0.0)
 
-    def clean() -> Iterator[torch.Tensor]:
-        for batch in loader.whole(chosen, BATCH):
+    def whole(images: Sequence[int]) -> Iterator[torch.Tensor]:
+        for batch in loader.whole(images, BATCH):
             yield normalise(resize_square(batch.pixels_BCHW, batch.sizes_B2, about.size), about.mean, about.std)
 
-    def augmented(draw: int) -> Iterator[torch.Tensor]:
-        query = view_specs(ground.recipe.views)[0]
-        views = MultiCrop(
-            [type(query)(**{**vars(query), "size": about.size})],
-            mean=about.mean,
-            std=about.std,
-            grey=about.grey,
-            seed=1,
-        )
-        for batch in loader.whole(chosen[:VIEWED], BATCH):
-            yield views(
-                batch.pixels_BCHW, batch.sizes_B2, step=draw, start=batch.start, global_batch=len(chosen[:VIEWED])
-            )[0]
+    def drawn(spec: ViewSpec, draw: int) -> Iterator[torch.Tensor]:
+        views = MultiCrop([spec], mean=about.mean, std=about.std, grey=about.grey, seed=1)
+        for batch in loader.whole(probed, BATCH):
+            pixels, sizes = batch.pixels_BCHW, batch.sizes_B2
+            yield views(pixels, sizes, step=draw, start=batch.start, global_batch=len(probed))[0]
 
-    found = {"clean": extract(backbone, clean(), autocast=None)}
-    for draw in range(DRAWS):
-        found[f"view{draw}"] = extract(backbone, augmented(draw), autocast=None)
-    return {key: value.astype(np.float16) for key, value in found.items()}
+    def quarter(number: int) -> Iterator[torch.Tensor]:
+        half, (row, column) = about.size // 2, divmod(number, 2)
+        for images in whole(probed):
+            yield images[:, :, row * half : (row + 1) * half, column * half : (column + 1) * half]
 
-
-def measures(look: dict[str, NDArray[np.float32]], start: dict[str, NDArray[np.float32]]) -> dict[str, float]:
-    """Compute every label-free score of one look."""
-    clean, views = look["clean"], [look[f"view{draw}"] for draw in range(DRAWS)]
-    few = clean[:VIEWED]
-    retrieval = augmentation_retrieval(few, views[0])
-    unit, viewed = normalize(few), normalize(views[0])
     return {
-        "retrieval_mrr": float(retrieval.reciprocal_rank_N.mean()),
-        "retrieval_top1": float(retrieval.hit_N.mean()),
-        "view_to_view_mrr": float(augmentation_retrieval(views[1], views[2]).reciprocal_rank_N.mean()),
-        "feature_std": feature_std(clean),
-        "mean_cosine": mean_cosine(clean),
-        "rankme": rankme(clean),
-        "alpha_req": alpha_req(clean),
-        "lidar": lidar(np.stack(views)),
-        "alignment": -alignment(few, views[0]),
-        "uniformity": -uniformity(few),
-        "contrast": float((unit * viewed).sum(1).mean() - (unit @ viewed.T).mean()) / float((unit @ viewed.T).std()),
-        "cka_to_start": linear_cka(clean, start["clean"]),
-        "overlap_with_start": neighbour_overlap(clean, start["clean"]),
-        "overlap_of_views": neighbour_overlap(views[1], views[2]),
+        "labelled": whole(known),
+        "clean": whole(probed),
+        **{f"view{draw}": drawn(view, draw) for draw in range(2)},
+        **{f"crop{draw}": drawn(crop, draw) for draw in range(2)},
+        **{f"quarter{number}": quarter(number) for number in range(4)},
     }
 
 
-def _loaded(path: Path) -> dict[str, NDArray[np.float32]]:
-    arrays = np.load(path)
-    return {key: arrays[key].astype(np.float32) for key in arrays.files if key != "labels"}
+def mrr(one: Features, other: Features) -> float:
+    return float(augmentation_retrieval(one, other).reciprocal_rank_N.mean())
+
+
+def apart(views: Sequence[Features]) -> float:
+    """Spread between images over spread within them, unit rows."""
+    units = np.stack([normalize(view) for view in views])
+    means = units.mean(axis=0)
+    return float(np.square(means - means.mean(axis=0)).sum() / np.square(units - means).sum() * len(views))
+
+
+def scores(seen: dict[str, Features], start: dict[str, Features]) -> dict[str, float]:
+    """Compute every label-free score of one checkpoint."""
+    clean, views, crops = seen["clean"], [seen["view0"], seen["view1"]], [seen["crop0"], seen["crop1"]]
+    quarters = [seen[f"quarter{number}"] for number in range(4)]
+    found = {
+        "view_mrr": mrr(clean, views[0]),
+        "view_to_view_mrr": mrr(*views),
+        "crop_mrr": mrr(clean, crops[0]),
+        "part_mrr": (mrr(quarters[0], quarters[3]) + mrr(quarters[1], quarters[2])) / 2,
+        "view_lidar": lidar(np.stack(views)),
+        "crop_lidar": lidar(np.stack([clean, *crops])),
+        "part_lidar": lidar(np.stack(quarters)),
+        "view_ratio": apart(views),
+        "part_ratio": apart(quarters),
+        "feature_std": feature_std(seen["labelled"]),
+        "rankme": rankme(seen["labelled"]),
+        "-alpha_req": -alpha_req(seen["labelled"]),
+        "evenness": -uniformity(clean),
+        "alignment": -alignment(clean, views[0]),
+        "overlap_of_views": neighbour_overlap(*views),
+        "overlap_of_parts": neighbour_overlap(quarters[0], quarters[3]),
+        "cka_to_start": linear_cka(seen["labelled"], start["labelled"]),
+        "overlap_with_start": neighbour_overlap(clean, start["clean"]),
+    }
+    pairs = [("view_mrr", "view_lidar"), ("view_mrr", "feature_std"), ("crop_mrr", "crop_lidar")]
+    for one, other in [*pairs, ("part_mrr", "rankme"), ("part_mrr", "part_lidar")]:
+        found[f"{one} x {other}"] = math.log(max(found[one], 1e-6)) + math.log(max(found[other], 1e-6))
+    return found
 
 
 def table(out: Path) -> None:
-    """Measure every look, write `measures.csv`, print correlations."""
-    rows: list[dict[str, Any]] = []
-    for folder in sorted(path for path in out.iterdir() if path.is_dir()):
-        start = _loaded(next(folder.glob(f"{PLAIN}-*-0.00.npz")))
-        for path in sorted(folder.glob("*.npz")):
-            run, seed, share = path.stem.rsplit("-", 2)
-            look, labels = _loaded(path), np.load(path)["labels"]
-            if not all(np.isfinite(value).all() for value in look.values()):
-                continue
-            probe = LogisticRegression(C=10.0, max_iter=300, class_weight="balanced")
-            linear = cross_val_predict(probe, normalize(look["clean"]), labels, cv=5)
-            truth = {"knn": accuracy(labels, knn_classify(look["clean"], labels)), "linear": accuracy(labels, linear)}
-            rows.append({"set": folder.name, "run": run, "seed": seed, "at": share, **truth, **measures(look, start)})
+    """Score every checkpoint, write `measures.csv`, print correlations and decisions."""
+    rows = list(checkpoints(out))
     if not rows:
-        raise SystemExit(f"no look in {out}: run `guard_study.py run` first")
+        raise SystemExit(f"no checkpoint measured in {out}: `guard_study.py train` and `measure` come first")
     with (out / "measures.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, rows[0].keys())
         writer.writeheader()
         writer.writerows(rows)
-    sets = sorted({row["set"] for row in rows})
-    print(f"{'Spearman':20}", *(f"{name[:9]:>9} knn  linear" for name in sets))
-    for score in list(rows[0])[6:]:
-        cells = []
-        for name in sets:
-            own = [row for row in rows if row["set"] == name]
-            for target in ("knn", "linear"):
-                cells.append(spearmanr([row[score] for row in own], [row[target] for row in own]).statistic)
-        print(f"{score:20}", *(f"{cell:+9.2f}" for cell in cells))
+    by_set = {name: [row for row in rows if row["set"] == name] for name in sorted({row["set"] for row in rows})}
+    print(f"{len(rows)} checkpoints:", ", ".join(f"{name} {len(own)}" for name, own in by_set.items()))
+    words = " ".join(f"{word:>7}" for word in TRUTH.values())
+    print(f"{'Spearman':24}", *(f"{name:>6}: {words}" for name in by_set), " right, of")
+    for score in list(rows[0])[2 + len(TRUTH) :]:
+        cells = [
+            f"{'':6}  " + " ".join(f"{spearman(own, score, word):+7.2f}" for word in TRUTH.values())
+            for own in by_set.values()
+        ]
+        right, of = (sum(numbers) for numbers in zip(*(decisions(own, score) for own in by_set.values()), strict=True))
+        print(f"{score:24}", *cells, f" {right:5}, {of}")
+
+
+def checkpoints(out: Path) -> Iterator[dict[str, Any]]:
+    """Give one row for each checkpoint with finite features."""
+    for folder in sorted(path for path in out.iterdir() if path.is_dir()):
+        start = _loaded(folder / f"{START}@0.npz")
+        for path in sorted(folder.glob("*.npz")):
+            truth, seen = json.loads(path.with_suffix(".json").read_text()), _loaded(path)
+            if truth and all(np.isfinite(rows).all() for rows in seen.values()):
+                known = {word: truth[key] for key, word in TRUTH.items()}
+                yield {"set": folder.name, "weights": path.stem, **known, **scores(seen, start)}
+
+
+def _loaded(path: Path) -> dict[str, Features]:
+    arrays = np.load(path)
+    return {key: arrays[key].astype(np.float32) for key in arrays.files}
+
+
+def spearman(rows: Sequence[dict[str, Any]], score: str, truth: str) -> float:
+    return float(spearmanr([row[score] for row in rows], [row[truth] for row in rows]).statistic)
+
+
+def decisions(rows: Sequence[dict[str, Any]], score: str) -> tuple[int, int]:
+    """Count right decisions between a checkpoint and the start, and those that labels can tell apart."""
+    start = next(row for row in rows if row["weights"] == f"{START}@0")
+    right = of = 0
+    for row in rows:
+        gain = sum(row[word] - start[word] for word in TRUTH.values()) / len(TRUTH)
+        if abs(gain) >= CLEAR:
+            of += 1
+            right += (row[score] > start[score]) == (gain > 0)
+    return right, of
 
 
 if __name__ == "__main__":
