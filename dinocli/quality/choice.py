@@ -87,7 +87,10 @@ def _parts(clean_ND: Array, views_QND: Array) -> float:
 def _jackknife(score: Callable[[Array, Array], float]) -> Callable[[Array, Array], Values]:
     """Turn a score of many images into about ten values whose mean is the score, by leaving out a tenth at a time.
 
-    Source: Tukey 1958, Bias and confidence in not-quite large samples (pseudo-values).
+    They spread as the score does from sample to sample.
+
+    Source: Tukey 1958, Bias and confidence in not-quite large samples (pseudo-values). Departs: their mean is not
+        corrected for bias, which would make ten times the noise of it.
     """
 
     def values(clean_ND: Array, views_QND: Array) -> Values:
@@ -97,8 +100,8 @@ def _jackknife(score: Callable[[Array, Array], float]) -> Callable[[Array, Array
         if groups < 2:
             return np.array([whole])
         place = np.arange(count) % groups
-        without = [score(clean_ND[place != group], views_QND[:, place != group]) for group in range(groups)]
-        return np.asarray(groups * whole - (groups - 1) * np.array(without))
+        without = np.array([score(clean_ND[place != group], views_QND[:, place != group]) for group in range(groups)])
+        return np.asarray(whole + (groups - 1) * (without.mean() - without))
 
     return values
 

@@ -105,9 +105,10 @@ def judge(
     tested by many beat new ones that show no gain. "Clearly" means that the 95 % interval of the paired difference
     excludes 0.
 
-    The known weakness: finding an image by its augmented view rewards invariance to the very changes that the training
-    asks for. A run can learn to ignore a defect together with the noise around it, and score better. Where labels
-    exist, a score that uses them has the last word (`dinocli.quality.neighbours`).
+    The known weakness: every label-free score rewards something else than what the user wants to know. Finding an image
+    by its augmented view rewards invariance to the very changes that the training asks for; finding one quarter of an
+    image by another rewards what all of an image shares, not a defect in one corner. Where labels exist, a score that
+    uses them has the last word (`dinocli.quality.neighbours`).
 
     Args:
         start: Scores of the weights that the run began with.

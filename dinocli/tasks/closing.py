@@ -113,7 +113,7 @@ def close_run(
     after = jury.look(adapted, best_step)
     sides = Sides(jury.rows, start_ND, jury.clean_ND)
     verdict = final_verdict(result, before, after, jury.choice)
-    lines = score_lines(before, after)
+    lines = score_lines(before, after, jury.choice)
     labelled: list[Line] = []
     if labels and not result.trouble:
         watcher.line("measuring start and adapted weights with your labels")
@@ -153,6 +153,7 @@ def close_run(
         groups=[group_table(sides, ground.recipe.run.seed)] if show else [],
         pictures=pictures(sides, jury, ground.backbone, adapted) if show else [],
         result=result,
+        score_label=jury.choice.label,
         notes=[*outcome.advice, KNOWN_WEAKNESS],
     )
     return outcome
@@ -212,9 +213,12 @@ def adapted_backbone(backbone: Backbone, best: Path, probe: Probe) -> Backbone:
     return adapted
 
 
-def score_lines(start: Look, adapted: Look) -> list[Line]:
-    """List the label-free scores of both."""
-    return [Line(name, getattr(start.scores, key), getattr(adapted.scores, key)) for key, name in SCORES.items()]
+def score_lines(start: Look, adapted: Look, choice: Choice) -> list[Line]:
+    """List the label-free scores of both, the one that chooses first."""
+    return [
+        Line(choice.label, start.score, adapted.score),
+        *(Line(name, getattr(start.scores, key), getattr(adapted.scores, key)) for key, name in SCORES.items()),
+    ]
 
 
 def label_lines(probe: Probe, start: Backbone, adapted: Backbone, labels: Labels) -> list[Line]:

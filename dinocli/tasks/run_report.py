@@ -15,9 +15,9 @@ from dinocli.tasks.ground import Ground, describe
 from dinocli.tasks.run_folder import RunFolder
 
 KNOWN_WEAKNESS = (
-    "Finding an image by an augmented view of it rewards invariance to the very changes that the training asks for: a "
-    "run can learn to ignore a defect together with the noise around it, and score better. Where you have labels for a "
-    "few images, give them with --labels and let them have the last word."
+    "A score without labels rewards what parts of one image share and other images do not. A run can learn to ignore a "
+    "small defect together with the noise around it, and score better; it can also win by the light or the camera of "
+    "each image. Where you have labels for a few images, give them with --labels and let them have the last word."
 )
 
 
@@ -68,6 +68,7 @@ def write_run_report(
     groups: Sequence[Table],
     pictures: Sequence[tuple[str, bytes]],
     result: RunResult,
+    score_label: str,
     notes: Sequence[str],
 ) -> None:
     """Write report.html from what the run knows."""
@@ -86,7 +87,7 @@ def write_run_report(
         verdict_sentence=f"{verdict.reason} {keep}",
         facts=facts,
         tables=tables,
-        curves=[*_look_curves(result.looks), *_step_curves(result.rows)],
+        curves=[*_look_curves(result.looks, score_label), *_step_curves(result.rows)],
         images=[
             *pictures,
             ("What the network saw: every row one image, every column one view", folder.views.read_bytes()),
@@ -101,10 +102,11 @@ def _table(title: str, lines: Sequence[Line], note: str) -> Table:
     return Table(title, ("score", "start", "adapted", "change"), rows, note)
 
 
-def _look_curves(looks: Sequence[Look]) -> list[Curve]:
+def _look_curves(looks: Sequence[Look], score_label: str) -> list[Curve]:
     steps = [look.step for look in looks]
+    chosen = [look.score for look in looks]
     shown = {"retrieval_mrr": "Augmented view finds its image", "rankme": "RankMe", "feature_std": "Feature spread"}
-    curves = []
+    curves = [Curve("What the guard chooses by", "step", "", steps, {score_label: chosen}, start=chosen[0])]
     for key, title in shown.items():
         values = [getattr(look.scores, key) for look in looks]
         curves.append(Curve(title, "step", "", steps, {key.replace("_", " "): values}, start=values[0]))

@@ -9,6 +9,7 @@ from dinocli.quality.choice import CHOICES
 from dinocli.quality.verdict import Scores, Verdict
 from dinocli.tasks.advice import next_steps
 from dinocli.tasks.closing import SCORES, final_verdict, score_lines
+from dinocli.tasks.run_report import Line
 from tests.engine.learners import tiny_recipe
 
 MRR = CHOICES["retrieval_mrr"]
@@ -96,7 +97,9 @@ def test_a_yes_comes_without_advice() -> None:
 
 
 def test_every_score_gets_a_line() -> None:
-    lines = score_lines(look(0, 0.5), look(30, 0.7))
+    start, adapted = look(0, 0.5), look(30, 0.7)
+    chosen, *lines = score_lines(start, adapted, MRR)
+    assert chosen == Line(MRR.label, start.score, adapted.score)
     assert [line.name for line in lines] == [*SCORES.values()]
     assert (lines[0].start, lines[0].adapted) == (0.5, 0.7)
     assert set(SCORES) == set(vars(look(0, 0.5).scores)) - {"finite"}
