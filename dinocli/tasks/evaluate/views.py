@@ -4,7 +4,7 @@ Shapes: N images of the sample, Q views of each, D width.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -106,7 +106,8 @@ def _loader(images: ImageList, preprocess: Preprocess, device: torch.device) -> 
 
 
 def _pipeline(preprocess: Preprocess, seed: int) -> MultiCrop:
-    query = replace(view_specs(load_recipe(()).views)[0], size=preprocess.size)
+    sizes = [f"views.{kind}_size={preprocess.size}" for kind in ("global", "local")]
+    query, *_ = view_specs(load_recipe((), sizes).views)
     return MultiCrop([query], mean=preprocess.mean, std=preprocess.std, grey=preprocess.grey, seed=seed)
 
 
