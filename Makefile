@@ -10,7 +10,7 @@ INSTALLED := $(VENV)/.installed
 # Installs; continues DINO from real ImageNet weights on 2,624 real solar-cell images; says whether it helped.
 demo: $(INSTALLED)
 	$(BIN)/python demo/prepare.py --out demo-data
-	$(BIN)/dinocli pretrain demo-data/images --recipe demo/demo.toml --weights demo-data/tf_efficientnet_lite0 \
+	$(BIN)/dinocli finetune-ssl demo-data/images --weights demo-data/tf_efficientnet_lite0 \
 	  --labels demo-data/labels.csv --minutes 9 --out runs/demo --force
 
 # Installs; passes the tests.

@@ -45,11 +45,10 @@ from dinocli.engine.step import train_step
 from dinocli.models.backbone import Backbone
 from dinocli.models.create import create_backbone
 
-DEMO = Path(__file__).parents[1] / "demo" / "demo.toml"
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 COMMON = ("model.weights=none", "optim.head_warmup=0", "optim.freeze_last_layer=0", "run.steps=10000")
 VIT = ("model.name=vit_tiny_patch16_224", "run.batch_size=16", "head.out_dim=4096")
-LITE = ("model.name=tf_efficientnet_lite0", "model.batch_norm=frozen")
+LITE = ("model.name=tf_efficientnet_lite0", "model.batch_norm=frozen", "run.batch_size=48")
 IMAGES, SIDES = 96, {"dino": (480, 640), "plain": (300, 300)}
 
 
@@ -75,8 +74,9 @@ class Result:
 
 def recipe_of(against: str) -> Recipe:
     """Return the resolved recipe of a comparison."""
-    name, own = ("natural", VIT) if against == "dino" else (str(DEMO), LITE)
-    facts = Facts(images=2_624, pretrained=True, convnet=against == "plain")
+    name, own = ("natural", VIT) if against == "dino" else ("grey", LITE)
+    plain = against == "plain"
+    facts = Facts(images=2_624, pretrained=True, convnet=plain, cpu=plain)  # the paper's views for ViT, small ones else
     return resolve(load_recipe([name], [*COMMON, *own]), facts)
 
 

@@ -64,7 +64,7 @@ Settings = Annotated[
 Steps = Annotated[int | None, _option("--steps", panel=TRAINING, min=1, help="Optimizer steps.")]
 Minutes = Annotated[
     float,
-    _option("--minutes", panel=TRAINING, min=0.0, help="Time budget: becomes steps once, from measured speed."),
+    _option("--minutes", panel=TRAINING, min=0.0, help="At most so long: cuts the steps once, from measured speed."),
 ]
 BatchSize = Annotated[int | None, _option("--batch-size", panel=TRAINING, min=2, help="Images a step, all processes.")]
 Seed = Annotated[int | None, _option("--seed", panel=TRAINING, min=0, help="Of everything random.")]

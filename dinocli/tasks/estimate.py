@@ -85,7 +85,8 @@ def estimate(job: Job, watcher: Watcher, stdin: BinaryIO | None = None) -> Estim
         _settle_for(ground, job, len(images))
         per_step = seconds_per_step(ground)
         if job.minutes:
-            steps = steps_within(60 * job.minutes, ground.recipe, per_step, 0.0)
+            within = steps_within(60 * job.minutes, ground.recipe, per_step, 0.0)
+            steps = min(within, int(ground.recipe.run.steps))
             _settle_for(ground, replace(job, recipe=with_values(job.recipe, {"run.steps": steps})), len(images))
         return _written(ground, len(images), per_step)
     finally:

@@ -47,7 +47,7 @@ class Job:
         out: The run's folder; empty chooses one under `runs/`.
         device: auto, cpu, cuda or cuda:N.
         labels: `folder` or a CSV, for the closing table alone; empty for none.
-        minutes: Time budget, 0 for none: it becomes a number of steps once, from measured speed.
+        minutes: At most so long, 0 for no limit: the steps are cut once, from measured speed.
         resume: Go on with a run that was interrupted.
         force: Replace an existing run.
         null: Names on stdin end with NUL.

@@ -138,12 +138,16 @@ def _open(job: Job) -> RunFolder:
 
 
 def _fit_into(job: Job, ground: Ground, begin: float, look_seconds: float, watcher: Watcher) -> None:
-    """Turn `--minutes` into steps, once; "auto" values that depend on the steps are resolved again."""
+    """Cut the run to `--minutes`, once; "auto" values that depend on the steps are resolved again."""
     per_step = seconds_per_step(ground)
     budget = 60 * job.minutes - (time.monotonic() - begin)
     steps = from_main(lambda: steps_within(budget, ground.recipe, per_step, look_seconds))
-    watcher.line(f"{job.minutes:g} minutes are {steps} steps on this machine ({per_step[1]:.2g} s a step)")
-    ground.settle(with_values(job.recipe, {"run.steps": steps}))
+    planned = int(ground.recipe.run.steps)
+    watcher.line(
+        f"{job.minutes:g} minutes are {steps} steps on this machine ({per_step[1]:.2g} s a step); "
+        + (f"{planned} are enough" if planned <= steps else f"fewer than the planned {planned}")
+    )
+    ground.settle(with_values(job.recipe, {"run.steps": min(steps, planned)}))
 
 
 def _compile(ground: Ground, learner: Learner, loader: Loader, watcher: Watcher) -> None:

@@ -199,6 +199,13 @@ def test_minutes_become_steps_that_are_kept(few: Path, tmp_path: Path) -> None:
     assert load_recipe([str(tmp_path / "run" / "recipe.toml")]).run.steps == 1
 
 
+def test_minutes_are_at_most_what_the_recipe_plans(few: Path, tmp_path: Path) -> None:
+    asked = job(few, tmp_path / "run", [*SHORT, "guard.every=1.0", "run.steps=2"])
+    outcome = train(Job(inputs=asked.inputs, recipe=asked.recipe, out=asked.out, device="cpu", minutes=60))
+    assert outcome is not None
+    assert outcome.steps == 2
+
+
 def test_another_seed_is_another_run_and_the_same_is_the_same(few: Path, tmp_path: Path) -> None:
     losses = {}
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
