@@ -106,15 +106,14 @@ class Monitor:
         self._write([{"step": look.step, "probe": {**vars(look.scores), "chosen": look.score}}])
         if look.step < self.armed_at or len(self.looks) < 3:
             return
-        start, *_, before, last = self.looks
+        *earlier, before, last = self.looks
         if not last.scores.finite:
             self.trouble = "the teacher gives features that are not finite"
         for name, left in FEATURES_LEFT.items():
-            limit = left * getattr(start.scores, name)
-            if getattr(before.scores, name) < limit > getattr(last.scores, name):
+            most = max(getattr(look.scores, name) for look in earlier)
+            if getattr(before.scores, name) < left * most > getattr(last.scores, name):
                 self.trouble = (
-                    f"the features collapsed: {name} fell from {getattr(start.scores, name):.3g} "
-                    f"to {getattr(last.scores, name):.3g}"
+                    f"the features collapsed: {name} fell from {most:.3g} to {getattr(last.scores, name):.3g}"
                 )
 
     @property
@@ -199,9 +198,16 @@ class Monitor:
 
 
 def best_of(looks: Sequence[Look]) -> Look | None:
-    """Return the adapted look with the highest score, the latest of equals; the first look is the start."""
-    finite = [look for look in reversed(looks[1:]) if look.scores.finite]
-    return max(finite, key=lambda look: look.score, default=None)
+    """Return the adapted look with the highest score, the latest of equals; the first look is the start.
+
+    A look that has lost half of the dimensions that were in use before it is no candidate, however well it scores.
+    """
+    sound: list[Look] = []
+    for number, look in enumerate(looks):
+        most = max((earlier.scores.rankme for earlier in looks[:number] if earlier.scores.finite), default=0.0)
+        if number and look.scores.finite and look.scores.rankme >= FEATURES_LEFT["rankme"] * most:
+            sound.append(look)
+    return max(reversed(sound), key=lambda look: look.score, default=None)
 
 
 ADVICE = {

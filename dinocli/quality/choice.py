@@ -71,17 +71,27 @@ def _alignment(clean_ND: Array, views_QND: Array) -> Values:
     return np.asarray(-np.square(unit_rows(clean_ND) - unit_rows(views_QND[0])).sum(axis=1))
 
 
-def _parts(clean_ND: Array, views_QND: Array) -> float:
-    """Score quarters of images: does one find another of its image, and by how many dimensions are images told apart.
+def _across(parts_4ND: Array) -> Values:
+    """Return for each image how well its quarters find the opposite ones: mean reciprocal rank of both pairs."""
+    upper_left, upper_right, lower_left, lower_right = parts_4ND
+    pairs = ((upper_left, lower_right), (upper_right, lower_left))
+    return np.asarray(np.mean([augmentation_retrieval(one, other).reciprocal_rank_N for one, other in pairs], axis=0))
 
-    Nothing is augmented, so that a network that has learnt to ignore what the training changes wins nothing by it.
+
+def _pieces(clean_ND: Array, views_QND: Array) -> Values:
+    """Score crops and quarters of images: log of both mean reciprocal ranks, shared out to the images.
+
+    No colour is changed, so that a network that has learnt to ignore what the training changes wins nothing by it. An
+    image's share is that of the first order: the mean over images is the score itself.
     """
-    upper_left, upper_right, lower_left, lower_right = parts = views_QND[-PARTS:]
-    found = [
-        augmentation_retrieval(one, other).reciprocal_rank_N.mean()
-        for one, other in ((upper_left, lower_right), (upper_right, lower_left))
-    ]
-    return float(np.log(max(np.mean(found), _TINY)) + np.log(max(lidar(parts), _TINY)))
+    found = (augmentation_retrieval(clean_ND, views_QND[0]).reciprocal_rank_N, _across(views_QND[-PARTS:]))
+    return np.asarray(sum(np.log(rank_N.mean()) + rank_N / rank_N.mean() - 1 for rank_N in found))
+
+
+def _parts(_: Array, views_QND: Array) -> float:
+    """Score quarters of images: does one find its opposite, and by how many dimensions are images told apart."""
+    parts_4ND = views_QND[-PARTS:]
+    return float(np.log(_across(parts_4ND).mean()) + np.log(max(lidar(parts_4ND), _TINY)))
 
 
 def _jackknife(score: Callable[[Array, Array], float]) -> Callable[[Array, Array], Values]:
@@ -107,6 +117,14 @@ def _jackknife(score: Callable[[Array, Array], float]) -> Callable[[Array, Array
 
 
 CHOICES = {
+    "pieces": Choice(
+        "pieces score (log of the mean reciprocal ranks of crops and of quarters)",
+        "Pieces of an image find it more often than before",
+        "Pieces of an image find it less often than before",
+        "Pieces of an image find it as often as before",
+        _pieces,
+        parts=True,
+    ),
     "parts": Choice(
         "parts score (log of mean reciprocal rank x LiDAR)",
         "Parts of an image find each other, and images are told apart, better than before",

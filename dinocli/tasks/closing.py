@@ -33,8 +33,8 @@ FEWEST_SHOWN = 4
 """Images below which there is nothing to put side by side."""
 
 SCORES = {
-    "retrieval_mrr": "augmented view finds its image, mean reciprocal rank",
-    "retrieval_top1": "augmented view finds its image, top-1",
+    "retrieval_mrr": "crop finds its image, mean reciprocal rank",
+    "retrieval_top1": "crop finds its image, top-1",
     "feature_std": "spread of the features (1 is isotropic)",
     "rankme": "RankMe, effective dimensions (centred)",
     "alpha_req": "alpha-ReQ, decay of the spectrum (about 1 is healthy)",

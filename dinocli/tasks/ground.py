@@ -109,11 +109,15 @@ class Ground:
         )
 
     def probes(self, loader: Loader) -> tuple[Probe, Probe]:
-        """Build the guard's probe and the verdict's. The query is the run's first global view at the evaluation's size.
+        """Build the guard's probe and the verdict's. The query is the run's global crop at the evaluation's size.
+
+        Its colours stay as they are: a network that is trained to ignore their changes finds changed views better
+        whether or not colours mean something.
 
         They differ in their images, where there are enough, and always in their views.
         """
-        query = replace(view_specs(self.recipe.views)[0], size=self.preprocess.size)
+        view = view_specs(self.recipe.views)[0]
+        query = replace(view, size=self.preprocess.size, jitter=0.0, grayscale=0.0, blur=0.0, solarize=0.0)
         views = MultiCrop(
             [query],
             mean=self.preprocess.mean,

@@ -105,7 +105,7 @@ def _table(title: str, lines: Sequence[Line], note: str) -> Table:
 def _look_curves(looks: Sequence[Look], score_label: str) -> list[Curve]:
     steps = [look.step for look in looks]
     chosen = [look.score for look in looks]
-    shown = {"retrieval_mrr": "Augmented view finds its image", "rankme": "RankMe", "feature_std": "Feature spread"}
+    shown = {"retrieval_mrr": "Crop finds its image", "rankme": "RankMe", "feature_std": "Feature spread"}
     curves = [Curve("What the guard chooses by", "step", "", steps, {score_label: chosen}, start=chosen[0])]
     for key, title in shown.items():
         values = [getattr(look.scores, key) for look in looks]

@@ -21,8 +21,8 @@ def network(noise: float, dimensions: int = 24, images: int = 160) -> tuple[Feat
 
 
 GOOD, NOISY, FLAT = network(0.4), network(1.5), network(0.4, dimensions=3)
-SEES_NOISE = ("parts", "retrieval_mrr", "retrieval_top1", "view_mrr", "alignment", "overlap_of_views")
-SEES_COLLAPSE = ("parts", "uniformity", "feature_std", "rankme", "lidar", "retrieval_mrr")
+SEES_NOISE = ("pieces", "parts", "retrieval_mrr", "retrieval_top1", "view_mrr", "alignment", "overlap_of_views")
+SEES_COLLAPSE = ("pieces", "parts", "uniformity", "feature_std", "rankme", "lidar", "retrieval_mrr")
 
 
 def test_every_score_is_tested() -> None:
@@ -69,15 +69,25 @@ def test_left_out_tenths_of_a_mean_are_the_mean_of_each_tenth() -> None:
 def test_parts_are_looked_for_in_the_corner_across() -> None:
     clean, views = GOOD
     swapped = views[[1, 0, 3, 2]]  # left and right change places: the pairs stay
-    same, other = (CHOICES["parts"].values(clean, given).mean() for given in (views, swapped))
-    assert same == pytest.approx(other)
+    for name in ("parts", "pieces"):
+        both = [np.concatenate([views[:1], given]) for given in (views, swapped)]
+        same, other = (CHOICES[name].values(clean, given).mean() for given in both)
+        assert same == pytest.approx(other)
     lost = views.copy()
     lost[:2] = lost[:2, ::-1]  # the upper corners are those of other images
-    assert CHOICES["parts"].values(clean, lost).mean() < same - 1
+    assert CHOICES["parts"].values(clean, lost).mean() < CHOICES["parts"].values(clean, views).mean() - 1
+
+
+def test_pieces_share_their_score_out_to_the_images() -> None:
+    clean, views = NOISY
+    values = CHOICES["pieces"].values(clean, views)
+    crops = augmentation_retrieval(clean, views[0]).reciprocal_rank_N
+    pairs = [augmentation_retrieval(views[a], views[b]).reciprocal_rank_N for a, b in ((0, 3), (1, 2))]
+    assert values.shape == (160,)
+    assert values.mean() == pytest.approx(np.log(crops.mean()) + np.log(np.mean(pairs)))
+    assert values[crops < crops.mean()].mean() < values[crops > crops.mean()].mean()
 
 
 def test_an_unknown_score_is_named() -> None:
-    with pytest.raises(
-        RecipeError, match=r"guard\.score = 'beauty': there is no such score; there are parts, retrieval_mrr,"
-    ):
+    with pytest.raises(RecipeError, match=r"guard\.score = 'beauty': there is no such score; there are pieces,"):
         choice_of("beauty")
