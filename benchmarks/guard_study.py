@@ -236,7 +236,7 @@ def scores(seen: dict[str, Features], start: dict[str, Features]) -> dict[str, f
         "overlap_with_start": neighbour_overlap(clean, start["clean"]),
     }
     pairs = [("view_mrr", "view_lidar"), ("view_mrr", "feature_std"), ("crop_mrr", "crop_lidar")]
-    for one, other in [*pairs, ("part_mrr", "rankme"), ("part_mrr", "part_lidar")]:
+    for one, other in [*pairs, ("part_mrr", "rankme"), ("part_mrr", "part_lidar"), ("crop_mrr", "part_mrr")]:
         found[f"{one} x {other}"] = math.log(max(found[one], 1e-6)) + math.log(max(found[other], 1e-6))
     return found
 

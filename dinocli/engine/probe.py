@@ -1,4 +1,4 @@
-"""A fixed set of images on which a run looks at itself: the same images and the same augmented views, every time.
+"""A fixed set of images on which a run looks at itself: the same images and the same crops, every time.
 
 The start, that is the weights before the first step, is measured first: it is step 0 of every curve. A run has two such
 sets. The guard chooses the best step by one; the verdict is measured on the other, because the best of ten looks at the
@@ -62,7 +62,7 @@ class Probe:
     Args:
         loader: Gives the images.
         indices: Which images, by their place in the store.
-        views: One view of the run's own augmentation at the size of evaluation: the query.
+        views: The run's own global crop at the size of evaluation: the query.
         draw: Number of the views' first random draw; another number gives other views.
         preprocess: Size and normalisation.
         choice: The score that chooses.

@@ -37,8 +37,8 @@ class Choice:
         down: What is said of weights that have less.
         same: What is said where the difference may be luck.
         values: (N, D) features of clean images and (Q, N, D) of views of them to (U,) values.
-        views: Augmented views of each image that it needs.
-        parts: It needs the quarters of each image too: they follow the augmented views in Q.
+        views: Crops of each image that it needs, colours unchanged.
+        parts: It needs the quarters of each image too: they follow the crops in Q.
     """
 
     label: str
@@ -135,14 +135,14 @@ CHOICES = {
     ),
     "retrieval_mrr": Choice(
         "mean reciprocal rank",
-        "Augmented views find their own image more often than before",
-        "Augmented views find their own image less often than before",
-        "Augmented views find their own image as often as before",
+        "Crops find their own image more often than before",
+        "Crops find their own image less often than before",
+        "Crops find their own image as often as before",
         _retrieval_mrr,
     ),
-    "retrieval_top1": _score("share of augmented views whose nearest image is their own", _retrieval_top1),
-    "view_mrr": _score("mean reciprocal rank from view to view", _view_mrr, views=2),
-    "alignment": _score("alignment of augmented views with their image", _alignment),
+    "retrieval_top1": _score("share of crops whose nearest image is their own", _retrieval_top1),
+    "view_mrr": _score("mean reciprocal rank from crop to crop", _view_mrr, views=2),
+    "alignment": _score("alignment of crops with their image", _alignment),
     "uniformity": _score("evenness of the features", _jackknife(lambda clean, _: -uniformity(clean))),
     "feature_std": _score("spread of the features", _jackknife(lambda clean, _: feature_std(clean))),
     "rankme": _score("number of dimensions in use (RankMe)", _jackknife(lambda clean, _: rankme(clean))),
@@ -150,7 +150,7 @@ CHOICES = {
         "number of dimensions that tell images apart (LiDAR)", _jackknife(lambda _, views: lidar(views)), views=4
     ),
     "overlap_of_views": _score(
-        "share of neighbours on which two views agree",
+        "share of neighbours on which two crops agree",
         _jackknife(lambda _, views: neighbour_overlap(views[0], views[1], k=5)),
         views=2,
     ),

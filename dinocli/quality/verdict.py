@@ -28,7 +28,7 @@ class Scores:
         feature_std: Spread of the features, 0 to 1.
         rankme: Effective number of dimensions.
         alpha_req: Decay of the spectrum; not a number with very few images.
-        retrieval_top1: Share of augmented views whose nearest image is their own.
+        retrieval_top1: Share of crops whose nearest image is their own.
         retrieval_mrr: Mean reciprocal rank of the own image.
         cka_to_start: Likeness to the start, 1 for the start itself: how far the training went.
         finite: All features are finite. If not, every other score is not a number.
@@ -70,8 +70,8 @@ def measure(
 
     Args:
         features_ND: Features of the clean images.
-        views_QND: Features of augmented views of each, same order; the same views for every network of a run. At least
-            as many as the choice needs.
+        views_QND: Features of crops of each, and of its quarters where the choice needs them, same order; the same
+            crops for every network of a run. At least as many as the choice needs.
         start_ND: Features of the clean images by the network that the run began with.
         choice: The score that chooses.
 

@@ -42,7 +42,7 @@ def next_steps(
     start = result.looks[0].scores if result.looks else None
     if start and start.finite and start.retrieval_mrr > FOUND_ALREADY:
         advice.append(
-            "Augmented views found their image from the start: these scores leave little to gain. If you have labels "
+            "Crops found their image from the start: these scores leave little to gain. If you have labels "
             "for a few images, let them judge (--labels)."
         )
     advice.append(
