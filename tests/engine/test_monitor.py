@@ -2,13 +2,14 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from dinocli.engine.monitor import NON_FINITE_IN_A_ROW, Monitor, Timing, advice
+from dinocli.engine.monitor import NON_FINITE_IN_A_ROW, Monitor, Timing, advice, best_of
 from dinocli.engine.plan import Now
 from dinocli.engine.probe import Look
 from dinocli.engine.step import StepStats
@@ -87,6 +88,27 @@ def test_features_that_fall_apart_in_two_looks_are_a_collapse(std: float, rank: 
     guard.add_look(look(40, std=std, rank=rank))
     assert "features collapsed" in guard.trouble
     assert words in guard.trouble
+
+
+def test_features_are_compared_with_the_best_that_there_was() -> None:
+    """Adapted batch norm uses twice the dimensions of the start: losing them again is a collapse."""
+    guard = monitor(armed_at=10)
+    guard.begin(look(0, rank=20.0))
+    for seen in (look(0, rank=45.0), look(20, rank=21.0), look(30, rank=21.0)):
+        guard.add_look(seen)
+    assert "45 to 21" in guard.trouble
+
+
+def test_a_look_that_lost_half_of_the_dimensions_is_no_candidate() -> None:
+    def scored(step: int, rank: float, score: float) -> Look:
+        return replace(look(step, rank=rank), values_U=np.array([score]))
+
+    looks = [scored(0, 20, 0.1), scored(0, 45, 0.5), scored(10, 22, 0.9), scored(20, 40, 0.7), scored(30, 10, 1.0)]
+    found = best_of(looks)
+    assert found is not None
+    assert found.step == 20
+    assert best_of(looks[:3]) is looks[1]
+    assert best_of(looks[:1]) is None
 
 
 def test_features_are_compared_with_the_start_and_not_before_the_guard_is_armed() -> None:
