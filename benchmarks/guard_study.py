@@ -37,6 +37,7 @@ from dinocli.engine.step import Learner, train_step
 from dinocli.engine.watch import Watcher
 from dinocli.models import statistics
 from dinocli.models.features import extract
+from dinocli.quality.choice import CHOICES
 from dinocli.quality.scores import alpha_req, augmentation_retrieval, feature_std, linear_cka, rankme, uniformity
 from dinocli.quality.views import alignment, lidar, neighbour_overlap
 from dinocli.tasks.evaluate.labelled import label_scores
@@ -216,6 +217,7 @@ def scores(seen: dict[str, Features], start: dict[str, Features]) -> dict[str, f
     clean, views, crops = seen["clean"], [seen["view0"], seen["view1"]], [seen["crop0"], seen["crop1"]]
     quarters = [seen[f"quarter{number}"] for number in range(4)]
     found = {
+        "pieces": float(CHOICES["pieces"].values(clean, np.stack([crops[0], *quarters])).mean()),
         "view_mrr": mrr(clean, views[0]),
         "view_to_view_mrr": mrr(*views),
         "crop_mrr": mrr(clean, crops[0]),

@@ -41,8 +41,8 @@ class Model(Section):
     lora_rank: int = Field(ge=1, description="rank of the change of each weight with trainable = lora")
     drop_path: Fraction = Field(description="stochastic depth of the student, linear over depth; the teacher has none")
     batch_norm: Literal["auto", "frozen", "adapted", "train"] = Field(
-        description="statistics of a convnet's batch norm: frozen as they came, adapted once to the folder's clean "
-        "images and then frozen, or trained (synchronised) with the views, as from scratch"
+        description="statistics of a convnet's batch norm: frozen as they came, adapted (moved once towards those of "
+        "the folder's clean images, then frozen), or trained (synchronised) with the views, as from scratch"
     )
     grad_checkpointing: bool = Field(description="recompute activations in the backward pass: less memory, more time")
 
