@@ -30,9 +30,9 @@ from sklearn.preprocessing import normalize
 from dinocli.augment.multicrop import MultiCrop, ViewSpec
 from dinocli.augment.resample import normalise, resize_square
 from dinocli.config.load import load_recipe
-from dinocli.engine.build import build_learner, fill_center, set_stage, view_specs
-from dinocli.engine.fitted import fit_head
+from dinocli.engine.build import build_learner, set_stage, view_specs
 from dinocli.engine.norms import adapt_norms
+from dinocli.engine.ready import get_ready
 from dinocli.engine.step import Learner, train_step
 from dinocli.engine.watch import Watcher
 from dinocli.models import statistics
@@ -129,11 +129,7 @@ def train(args: argparse.Namespace, folder: Path, run: str) -> None:
         return
     ground, learner = ground_of(args, f"run.steps={steps}", *settings)
     loader = ground.loader()
-    if ground.recipe.model.batch_norm == "adapted":
-        adapt_norms(learner, loader, ground.preprocess, 0)
-    if ground.recipe.head.start == "fitted":
-        fit_head(learner, loader)
-    fill_center(learner, loader, ground.recipe.dino.center_batches)
+    get_ready(learner, loader, ground.recipe, ground.preprocess, Watcher())
     due = {round(share * steps) for share in LOOKS}
     batches = loader.steps(0, steps)
     for step in range(steps):

@@ -3,12 +3,15 @@
 The start, that is the weights before the first step, is measured first: it is step 0 of every curve. A run has two such
 sets. The guard chooses the best step by one; the verdict is measured on the other, because the best of ten looks at the
 same images is a little lucky on these images.
+
+Shapes: N images, M parts of all of them, Q views of each, B images at once, S side of the square, s of a part, D width.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
@@ -91,7 +94,8 @@ class Probe:
         draws = [self.draw + DRAWS_APART * number for number in range(self.choice.views)]
         seen = [extract(backbone, self._augmented(draw), autocast=None) for draw in draws]
         if self.choice.parts:
-            seen += [extract(backbone, self._part(part, backbone), autocast=None) for part in range(PARTS)]
+            parts_MD = extract(backbone, self._parts(backbone), autocast=None)
+            seen += list(parts_MD.reshape(-1, PARTS, parts_MD.shape[1]).swapaxes(0, 1))
         views_QND = np.stack(seen)
         if self._start_ND is None:
             self._start_ND = clean_ND
@@ -105,14 +109,14 @@ class Probe:
         """
         return whole_features(self.loader, backbone, indices, self.preprocess)
 
-    def _part(self, number: int, backbone: Backbone) -> Iterator[Tensor]:
-        """Yield one corner of each whole image, at the scale of the whole, or enlarged for a model of one size."""
+    def _parts(self, backbone: Backbone) -> Iterator[Tensor]:
+        """Yield the corners of each whole image, one image after the other; enlarged for a model of one size."""
         side = part_side(self.preprocess.size, backbone)
+        first, last = slice(side), slice(-side, None)
         for image_B3SS in _whole(self.loader, self.indices, self.preprocess, []):
-            rows = slice(side) if number < 2 else slice(-side, None)
-            columns = slice(side) if number % 2 == 0 else slice(-side, None)
-            part_B3ss = image_B3SS[:, :, rows, columns]
-            yield F.interpolate(part_B3ss, image_B3SS.shape[-2:], mode="bicubic") if backbone.one_size else part_B3ss
+            corners = [image_B3SS[:, :, rows, columns] for rows in (first, last) for columns in (first, last)]
+            parts_M3ss = torch.stack(corners, dim=1).flatten(0, 1)
+            yield F.interpolate(parts_M3ss, image_B3SS.shape[-2:], mode="bicubic") if backbone.one_size else parts_M3ss
 
     def _augmented(self, draw: int) -> Iterator[Tensor]:
         for batch in self.loader.whole(self.indices, PROBE_BATCH):

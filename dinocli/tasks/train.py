@@ -8,11 +8,10 @@ from typing import Any, BinaryIO
 from dinocli.config.load import with_values
 from dinocli.data.loader import Loader
 from dinocli.engine import distributed
-from dinocli.engine.build import build_keeper, build_learner, build_monitor, compile_backbones, fill_center
+from dinocli.engine.build import build_keeper, build_learner, build_monitor, compile_backbones
 from dinocli.engine.distributed import from_main
-from dinocli.engine.fitted import fit_head
 from dinocli.engine.monitor import advice
-from dinocli.engine.norms import adapt_norms
+from dinocli.engine.ready import get_ready
 from dinocli.engine.step import Learner, train_step
 from dinocli.engine.train import look_at, run
 from dinocli.engine.watch import Watcher
@@ -92,14 +91,9 @@ def _train(
         watcher.line(f"going on after step {first} of {learner.plan.steps}")
     else:
         monitor.begin(start)
+        get_ready(learner, loader, ground.recipe, ground.preprocess, watcher)
         if ground.recipe.model.batch_norm == "adapted":
-            watcher.line("adapting batch-norm statistics to the folder's images")
-            adapt_norms(learner, loader, ground.preprocess, ground.recipe.run.seed)
             look_at(learner, probe, monitor, keeper, 0)
-        if ground.recipe.head.start == "fitted":
-            watcher.line("fitting the head to views of the images")
-            fit_head(learner, loader)
-        fill_center(learner, loader, ground.recipe.dino.center_batches)
     recipe = ground.recipe
     with _interruptions(folder, manifest, writes=world.is_main):
         result = run(
