@@ -44,9 +44,6 @@ Select = Annotated[
 Labels = Annotated[
     str, _option("--labels", panel=opt.INPUT, help="`folder` or a CSV with a path column: compared with the groups.")
 ]
-BatchSize = Annotated[
-    int | None, _option("--batch-size", panel=opt.OUTPUT, min=1, help="Images embedded at once, where they are given.")
-]
 Out = Annotated[str, _option("--out", "-o", panel=opt.OUTPUT, help="Table of all images, CSV.")]
 Report = Annotated[
     str, _option("--report", panel=opt.OUTPUT, help="The page; none for no page.", show_default="report.html beside it")
@@ -82,7 +79,7 @@ def cluster(
     sheet: Sheet = "",
     link_dir: LinkDir = "",
     copy: Copy = False,
-    batch_size: BatchSize = None,
+    batch_size: opt.EmbedBatch = None,
     device: opt.Device = "auto",
     force: opt.Force = False,
     dry_run: opt.DryRun = False,
@@ -101,9 +98,7 @@ def cluster(
     from dinocli.cli.show_cluster import show_clusters, show_forecast
     from dinocli.tasks.cluster import ClusterJob, foresee
     from dinocli.tasks.cluster import cluster as run
-    from dinocli.tasks.reading import Reading
 
-    chosen = opt.channel_list(channels)
     job = ClusterJob(
         inputs=tuple(inputs or ()),
         out=out,
@@ -122,14 +117,7 @@ def cluster(
         labels=labels,
         weights=weights or "",
         model=model or "",
-        reading=Reading(
-            range=range_ or "",
-            channels=None if chosen is None else tuple(chosen),
-            page=page,
-            max_bad=max_bad or "",
-            workers=workers,
-            batch_size=batch_size,
-        ),
+        reading=opt.reading(range_, channels, page, max_bad, workers, batch_size),
         device=device,
         null=null,
         seed=seed or 0,

@@ -29,6 +29,11 @@ def _labelled(name: str, help: str) -> typer.models.OptionInfo:
 def evaluate(
     inputs: Inputs = None,
     null: opt.Null = False,
+    range_: opt.Range = None,
+    channels: opt.Channels = None,
+    page: opt.Page = None,
+    max_bad: opt.MaxBad = None,
+    workers: opt.Workers = None,
     weights: opt.Weights = None,
     model: opt.Model = None,
     labels: Annotated[
@@ -44,6 +49,7 @@ def evaluate(
         int, _labelled("--views", "Augmented views of 500 images, for LiDAR and retrieval; 0 leaves both out.")
     ] = 4,
     seed: opt.Seed = None,
+    batch_size: opt.EmbedBatch = None,
     device: opt.Device = "auto",
     json: opt.Json = False,
     quiet: opt.Quiet = False,
@@ -69,6 +75,7 @@ def evaluate(
         weights=weights or "",
         model=model or "",
         views=views,
+        reading=opt.reading(range_, channels, page, max_bad, workers, batch_size),
         device=device,
         null=null,
         seed=seed or 0,

@@ -1,9 +1,12 @@
 """Options that commands share, each written once: its name, its help, its type."""
 
 import json
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from dinocli.tasks.reading import Reading
 
 INPUT, MODEL, TRAINING, OUTPUT = "Images", "Model", "Training", "Output and machine"
 
@@ -66,6 +69,9 @@ Minutes = Annotated[
     float,
     _option("--minutes", panel=TRAINING, min=0.0, help="At most so long: cuts the steps once, from measured speed."),
 ]
+EmbedBatch = Annotated[
+    int | None, _option("--batch-size", panel=OUTPUT, min=1, help="Images embedded at once, where they are given.")
+]
 BatchSize = Annotated[int | None, _option("--batch-size", panel=TRAINING, min=2, help="Images a step, all processes.")]
 Seed = Annotated[int | None, _option("--seed", panel=TRAINING, min=0, help="Of everything random.")]
 Out = Annotated[str, _option("--out", "-o", panel=OUTPUT, help="Folder of the run.", show_default="runs/NAME")]
@@ -99,6 +105,28 @@ def without_gpus(arguments: list[str]) -> list[str]:
         elif not argument.startswith("--gpus="):
             kept.append(argument)
     return kept
+
+
+def reading(
+    range_: str | None,
+    channels: str | None,
+    page: int | None,
+    max_bad: str | None,
+    workers: int | None,
+    batch_size: int | None,
+) -> "Reading":
+    """Gather how images are read by commands that take them instead of a feature file."""
+    from dinocli.tasks.reading import Reading
+
+    chosen = channel_list(channels)
+    return Reading(
+        range=range_ or "",
+        channels=None if chosen is None else tuple(chosen),
+        page=page,
+        max_bad=max_bad or "",
+        workers=workers,
+        batch_size=batch_size,
+    )
 
 
 def channel_list(text: str | None) -> list[int] | None:

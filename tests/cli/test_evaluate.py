@@ -1,10 +1,15 @@
 """`evaluate` through real processes: the table on stdout, everything else on stderr."""
 
 import json
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from dinocli.cli.app import main
+from dinocli.tasks.evaluate.job import EvaluateJob
 from tests.cli.commands import warm
 from tests.tasks.test_evaluate import names, write
 
@@ -45,3 +50,41 @@ def test_errors_have_their_exit_codes(two: Path) -> None:
     nothing = warm("evaluate", cwd=two)
     assert nothing.code == 4
     assert "no finished run" in nothing.err
+
+
+def test_every_option_of_reading_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[EvaluateJob] = []
+    monkeypatch.setattr("dinocli.tasks.evaluate.run.evaluate", lambda job, *rest: seen.append(job))
+    monkeypatch.setattr("dinocli.cli.show_evaluate.show_evaluation", lambda *told, **more: None)
+    options = "--range minmax --channels 0,2 --page 3 --max-bad 5% --workers 0 --batch-size 7"
+    monkeypatch.setattr(sys, "argv", ["dinocli", "evaluate", "images", *options.split()])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert not ended.value.code
+    given = {"range": "minmax", "channels": (0, 2), "page": 3, "max_bad": "5%", "workers": 0, "batch_size": 7}
+    assert seen[0].reading.given() == given
+
+
+def test_the_range_changes_what_is_evaluated_and_what_it_is_compared_with(tmp_path: Path) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    draw = np.random.default_rng(0)
+    for number in range(12):
+        pixels = draw.integers(900, 1100 + 20 * number, (40, 40)).astype(np.uint16)
+        Image.fromarray(pixels).save(images / f"{number}.png")
+    random = ("--weights", "none", "--model", "test_convnext", "--baseline", "none", "--device", "cpu")
+    options = (*random, "--views", "0", "--workers", "0", "--json")
+    found = [
+        json.loads(warm("evaluate", images, *options, *more, cwd=tmp_path).out)["scores"]
+        for more in (("--range", "minmax"), ("--range", "full"))
+    ]
+    for scores in found:
+        assert all(score["value"] == pytest.approx(score["baseline"]) for score in scores)
+    narrow, full = ({score["key"]: score["value"] for score in scores} for scores in found)
+    assert narrow["feature_std"] != pytest.approx(full["feature_std"], rel=0.01)
+
+
+def test_a_feature_file_is_read_already(two: Path) -> None:
+    refused = warm("evaluate", "good.npy", "--range", "full", cwd=two)
+    assert refused.code == 2
+    assert "--range cannot change the features in good.npy" in refused.err

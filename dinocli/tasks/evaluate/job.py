@@ -1,9 +1,10 @@
 """What can be asked of `evaluate`, and what it answers."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from dinocli.tasks.evaluate.table import Row
+from dinocli.tasks.reading import Reading
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,7 @@ class EvaluateJob:
         weights: Where `inputs` are images: as for training.
         model: Beside a bare state dict or ``none``.
         views: Augmented views of each image of a sample, for what needs them; 0 leaves these scores out.
+        reading: How images are read, where they are given; those of a baseline likewise.
         device: auto, cpu, cuda or cuda:N.
         null: Names on stdin end with NUL.
         seed: Of samples, splits and draws.
@@ -34,6 +36,7 @@ class EvaluateJob:
     weights: str = ""
     model: str = ""
     views: int = 4
+    reading: Reading = field(default_factory=Reading)
     device: str = "auto"
     null: bool = False
     seed: int = 0

@@ -80,17 +80,22 @@ def _title(job: EvaluateJob, own: FeatureFile) -> str:
 
 
 def _own(job: EvaluateJob, watcher: Watcher, stdin: BinaryIO | None) -> FeatureFile:
-    if not job.inputs and not (job.weights or job.model):
+    reading = job.reading.given()
+    if not job.inputs and not (job.weights or job.model or reading):
         path = newest_features()
         watcher.line(f"features of the newest run: {path}")
         return open_features(path)
     if any(map(is_features, job.inputs)):
         if len(job.inputs) > 1:
             raise UsageError(f"give one feature file, or images, not both: {' '.join(job.inputs)}")
+        if reading:
+            raise UsageError(
+                f"{job.reading.options()} cannot change the features in {job.inputs[0]}; give the images instead"
+            )
         return open_features(Path(job.inputs[0]))
     from dinocli.tasks.embed.once import features_of
 
-    more = {"null": job.null, "device": job.device}
+    more = {"null": job.null, "device": job.device, **reading}
     return features_of(job.inputs, weights=job.weights, model=job.model, watcher=watcher, stdin=stdin, **more)
 
 
@@ -109,7 +114,10 @@ def _baseline(job: EvaluateJob, own: FeatureFile, watcher: Watcher) -> FeatureFi
     # All names at once, as bytes: exactly these images, whatever has been added to the folder since.
     names = b"\0".join(str(Path(root, name)).encode() for name in dict.fromkeys(own.names))
     tokens = Tokens(own.meta.get("tokens", "pooled"), own.meta.get("layers", 1))
-    options: dict[str, Any] = {"tokens": tokens, "tile": own.meta.get("tile", ""), "device": job.device, "null": True}
+    options: dict[str, Any] = {
+        **{"tokens": tokens, "tile": own.meta.get("tile", ""), "device": job.device, "null": True},
+        **job.reading.given(),
+    }
     return features_of(
         ["-"], weights=job.baseline, model=job.model, watcher=watcher, stdin=io.BytesIO(names), **options
     )
