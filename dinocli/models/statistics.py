@@ -2,8 +2,8 @@
 
 A network that met photographs expects their means and variances in every layer, and grey, sharp or even-lit images have
 others. Clean images at the size of evaluation are what counts: statistics of augmented crops fit no image that is
-embedded later, and made features worse. Half-way between the old statistics and the new is better than either: channels
-that the new images hardly use have a tiny variance, and dividing by it makes noise loud.
+embedded later, and made features worse. A small step from the old statistics towards the new is better than either:
+channels that the new images hardly use have a tiny variance, and dividing by it makes noise loud.
 
 Shapes: B images, H W pixels.
 """
@@ -17,8 +17,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from dinocli.models.backbone import Backbone
 
-SHARE = 0.25
-"""Of the new statistics, however many images they come from."""
+SHARE = 0.1
+"""Of the new statistics, however many images they come from. Larger shares help some folders more, and harm others."""
 
 PRIOR = 16
 """The old statistics count as so many images: a handful of new ones, or many copies of one, then move them little."""

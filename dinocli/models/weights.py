@@ -190,6 +190,10 @@ def _read_config(folder: Path, source: str) -> dict[str, Any]:
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
+        if (folder / "run.json").is_file():
+            raise WeightsError(
+                f"{source}: this run has not ended, it has no weights yet: go on with --resume"
+            ) from error
         raise WeightsError(
             f"{source}: no readable config.json: give a run, a timm folder or a checkpoint file"
         ) from error

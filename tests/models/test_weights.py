@@ -175,6 +175,12 @@ def test_a_folder_that_is_not_timms_says_what_is_missing(config: str | None, mes
     assert "\n" not in str(caught.value)
 
 
+def test_a_run_that_has_not_ended_says_how_to_go_on(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text('{"status": "running"}')
+    with pytest.raises(WeightsError, match="this run has not ended, it has no weights yet: go on with --resume"):
+        load_backbone(str(tmp_path))
+
+
 def test_real_weights() -> None:
     path = SHARED / "data" / "weights" / "tf_efficientnet_lite0_imagenet.safetensors"
     if not path.is_file():
