@@ -1,0 +1,102 @@
+r"""Do the middle stages of a convnet know more about a folder than its last? k-NN by each, and by some together.
+
+    python benchmarks/stages.py ./images folder --weights W RUN
+
+Each stage's maps are averaged over the image. *plain*: vectors of length 1; *scaled*: before that, each channel gets
+the mean 0 and the deviation 1 over the folder; *white*: then projected to the first 256 principal components, each
+divided by its deviation (of its variance and a share of the mean variance). No training, and labels are read for the
+k-NN alone (leave-one-out, k = 20; the first column of a CSV).
+
+Shapes: N images, D channels.
+"""
+
+import argparse
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.preprocessing import normalize
+from torch import Tensor, nn
+
+from dinocli.config.load import load_recipe
+from dinocli.engine.watch import Watcher
+from dinocli.quality.neighbours import accuracy, knn_classify
+from dinocli.tasks.ground import Ground, Job, list_images, open_world, prepare
+from dinocli.tasks.labels import read_labels
+
+Features = NDArray[np.floating[Any]]
+
+COMPONENTS, RIDGE = 256, 0.1
+TOGETHER = ((-1, -3), (-1, -2, -3), (-2, -3), (-1, -3, -4))
+"""-1 is the pooled feature that every command uses, -2 the last stage before it, and so on."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("images")
+    parser.add_argument("labels", help="folder or a CSV")
+    parser.add_argument("--weights", nargs="+", required=True)
+    parser.add_argument("--device", default="auto")
+    args = parser.parse_args()
+    for weights in args.weights:
+        job = Job((args.images,), load_recipe([], [f"model.weights={weights}"]), "stages", device=args.device)
+        world, device = open_world(args.device)
+        ground = prepare(job, list_images(job, None), world, device, Watcher())
+        stages, rows = pooled_stages(ground)
+        names = [ground.store.names[row] for row in rows]
+        labels = np.array(next(iter(read_labels(args.labels, names).values())))
+        known = np.flatnonzero(labels != "")
+        print(f"{weights}: {len(known)} images\nstages\tchannels\tplain\tscaled\twhite")
+        for chosen in [(-1 - depth,) for depth in range(len(stages))] + list(TOGETHER):
+            parts = [stages[stage][known] for stage in chosen]
+            found = (joined(parts), joined([scaled(part) for part in parts]))
+            scores = [
+                accuracy(labels[known], knn_classify(x, labels[known], k=20)) for x in (*found, whitened(found[1]))
+            ]
+            words = (f"{score:.3f}" for score in scores)
+            print("+".join(map(str, chosen)), sum(part.shape[1] for part in parts), *words, sep="\t", flush=True)
+
+
+def pooled_stages(ground: Ground) -> tuple[list[Features], list[int]]:
+    """Return each stage's mean over the image, the pooled feature last, and the images' indices."""
+    seen: dict[str, list[Tensor]] = {}
+
+    def watch(name: str, stage: nn.Module) -> None:
+        def keep(module: nn.Module, inputs: tuple[Tensor, ...], maps_b_D_hw: Tensor) -> None:
+            seen.setdefault(name, []).append(maps_b_D_hw.float().mean((2, 3)))
+
+        stage.register_forward_hook(keep)
+
+    model: Any = ground.backbone.model
+    for info in model.feature_info:
+        watch(info["module"], model.get_submodule(info["module"]))
+    pooled_ND, rows = ground.probes(ground.loader())[0].features(ground.backbone, range(len(ground.store)))
+    return [*(torch.cat(parts).cpu().numpy() for parts in seen.values()), pooled_ND], rows
+
+
+def scaled(x_ND: Features) -> Features:
+    """Give every channel the mean 0 and the deviation 1."""
+    centred: Features = x_ND - x_ND.mean(0)
+    found: Features = centred / np.maximum(centred.std(0), 1e-6)
+    return found
+
+
+def joined(parts: list[Features]) -> Features:
+    """Concatenate vectors of length 1."""
+    found: Features = np.concatenate([normalize(part) for part in parts], axis=1)
+    return found
+
+
+def whitened(x_ND: Features) -> Features:
+    """Project to the first principal components and divide each by its deviation, with a ridge against noise."""
+    centred = x_ND - x_ND.mean(0)
+    _, singular, axes = np.linalg.svd(centred, full_matrices=False)
+    variances = singular**2 / len(centred)
+    first = slice(min(COMPONENTS, len(variances)))
+    found: Features = (centred @ axes[first].T) / np.sqrt(variances[first] + RIDGE * variances.mean())
+    return found
+
+
+if __name__ == "__main__":
+    main()
