@@ -36,8 +36,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def job(home: Path, out: str) -> EmbedJob:
     weights = str(home / "weights.safetensors")
-    images = (str(home / "images"),)
-    return EmbedJob(images, str(home / out), weights, "test_convnext", size=64, device="cpu", note=False, workers=0)
+    more = {"size": 64, "device": "cpu", "precision": "fp32", "note": False, "workers": 0}
+    return EmbedJob((str(home / "images"),), str(home / out), weights, "test_convnext", **more)  # type: ignore[arg-type]
 
 
 def ask(home: Path, *queries: str, file: str = "feats.npy", count: int = 2) -> list[list[str]]:

@@ -21,6 +21,7 @@ def write_images(folder: Path, count: int, *, mixed: bool = False) -> Path:
 
 
 def job(folder: Path, out: Path, kind: str = "pooled", layers: int = 1, **changed: Any) -> EmbedJob:
-    """Return a job with a tiny random convnet on 32 pixels."""
-    usual = {"weights": "none", "model": "test_convnext", "size": 32, "device": "cpu", "workers": 0, "batch_size": 4}
+    """Return a job with a tiny random convnet on 32 pixels, in float32: CPUs with AMX would choose bf16."""
+    net = {"weights": "none", "model": "test_convnext", "size": 32, "device": "cpu", "precision": "fp32"}
+    usual = {**net, "workers": 0, "batch_size": 4}
     return EmbedJob((str(folder),), str(out), tokens=Tokens(kind, layers), **{**usual, **changed})
