@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.preprocessing import normalize
+from sklearn.preprocessing import StandardScaler, normalize
 from torch import Tensor, nn
 
 from dinocli.config.load import load_recipe
@@ -39,9 +39,9 @@ def main() -> None:
     parser.add_argument("--weights", nargs="+", required=True)
     parser.add_argument("--device", default="auto")
     args = parser.parse_args()
+    world, device = open_world(args.device)
     for weights in args.weights:
         job = Job((args.images,), load_recipe([], [f"model.weights={weights}"]), "stages", device=args.device)
-        world, device = open_world(args.device)
         ground = prepare(job, list_images(job, None), world, device, Watcher())
         stages, rows = pooled_stages(ground)
         names = [ground.store.names[row] for row in rows]
@@ -50,11 +50,9 @@ def main() -> None:
         print(f"{weights}: {len(known)} images\nstages\tchannels\tplain\tscaled\twhite")
         for chosen in [(-1 - depth,) for depth in range(len(stages))] + list(TOGETHER):
             parts = [stages[stage][known] for stage in chosen]
-            found = (joined(parts), joined([scaled(part) for part in parts]))
-            scores = [
-                accuracy(labels[known], knn_classify(x, labels[known], k=20)) for x in (*found, whitened(found[1]))
-            ]
-            words = (f"{score:.3f}" for score in scores)
+            plain, scaled = joined(parts), joined([StandardScaler().fit_transform(part) for part in parts])
+            ways = (plain, scaled, whitened(scaled))
+            words = (f"{accuracy(labels[known], knn_classify(x_ND, labels[known], k=20)):.3f}" for x_ND in ways)
             print("+".join(map(str, chosen)), sum(part.shape[1] for part in parts), *words, sep="\t", flush=True)
 
 
@@ -73,13 +71,6 @@ def pooled_stages(ground: Ground) -> tuple[list[Features], list[int]]:
         watch(info["module"], model.get_submodule(info["module"]))
     pooled_ND, rows = ground.probes(ground.loader())[0].features(ground.backbone, range(len(ground.store)))
     return [*(torch.cat(parts).cpu().numpy() for parts in seen.values()), pooled_ND], rows
-
-
-def scaled(x_ND: Features) -> Features:
-    """Give every channel the mean 0 and the deviation 1."""
-    centred: Features = x_ND - x_ND.mean(0)
-    found: Features = centred / np.maximum(centred.std(0), 1e-6)
-    return found
 
 
 def joined(parts: list[Features]) -> Features:
