@@ -67,7 +67,7 @@ Settings = Annotated[
 Steps = Annotated[int | None, _option("--steps", panel=TRAINING, min=1, help="Optimizer steps.")]
 Minutes = Annotated[
     float,
-    _option("--minutes", panel=TRAINING, min=0.0, help="At most so long: cuts the steps once, from measured speed."),
+    _option("--minutes", panel=TRAINING, min=0.0, help="At most so long: cuts the steps by measured speed."),
 ]
 EmbedBatch = Annotated[
     int | None, _option("--batch-size", panel=OUTPUT, min=1, help="Images embedded at once, where they are given.")

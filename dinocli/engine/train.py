@@ -1,6 +1,7 @@
 """The loop around `train_step`: stages, looks at the probe set, checkpoints, signals. Returns a plain `RunResult`."""
 
 import contextlib
+import math
 import signal
 import time
 from collections.abc import Iterator
@@ -17,6 +18,8 @@ from dinocli.engine.step import Learner, train_step
 from dinocli.engine.watch import Watcher
 from dinocli.errors import Interrupted
 
+STALLED, LATE = "nothing got better for long", "the time was up"
+
 
 @dataclass(frozen=True)
 class RunResult:
@@ -28,7 +31,7 @@ class RunResult:
         rows: Figures of every step.
         looks: Looks at the probe set; the first is the start.
         trouble: Why the guard stopped the run, or empty.
-        early: The run ended before its last step because no look got better for long.
+        early: Why the run ended before its last step, though nothing was wrong; or empty.
     """
 
     steps: int
@@ -36,7 +39,7 @@ class RunResult:
     rows: list[Row]
     looks: list[Look]
     trouble: str
-    early: bool = False
+    early: str = ""
 
     @property
     def best(self) -> Look | None:
@@ -83,8 +86,9 @@ def run(
     log_every: int,
     guard_stops: bool,
     patience: int,
+    most_seconds: float = math.inf,
 ) -> RunResult:
-    """Train from step `first` to the plan's end, a collapse, a long time without a better look, or a signal.
+    """Train from step `first` to the plan's end, a collapse, a long time without a better look, too long, or a signal.
 
     Args:
         learner: What is trained, restored if `first` is not 0.
@@ -99,6 +103,7 @@ def run(
         log_every: Steps between two reads of the device.
         guard_stops: A collapse ends the run; otherwise it only warns.
         patience: Steps without a better look after which the run ends.
+        most_seconds: Time of all its parts after which the run ends, with a last look; it takes one step at least.
 
     Raises:
         Interrupted: After a signal and a checkpoint.
@@ -118,7 +123,8 @@ def run(
             monitor.add(done, stats, now, Timing(ended - asked, got - asked))
             asked = ended
             stopping = any_rank(signals.number > 0)
-            look_due = done % look_every == 0 or done == steps
+            late = most_seconds < math.inf and any_rank(time.monotonic() - begin > most_seconds)
+            look_due = done % look_every == 0 or done == steps or late
             save_due = stopping or look_due or any_rank(keeper.due(done))  # clocks differ, and a save reads the device
             if save_due or done % log_every == 0 or learner.warmup.due(done):
                 rows = monitor.flush()
@@ -135,11 +141,13 @@ def run(
             if save_due:
                 keeper.save(learner, monitor, done, time.monotonic() - begin)
                 asked = time.monotonic()
-            if look_due and monitor.stalled(patience):
+            if late or (look_due and monitor.stalled(patience)):
                 break
             if stopping:
                 raise Interrupted(f"stopped by a signal after step {done} of {steps}; saved", signals.number or 15)
-    early = not monitor.trouble and monitor.last_step < steps
+    early = ""
+    if not monitor.trouble and monitor.last_step < steps:
+        early = STALLED if monitor.stalled(patience) else LATE
     return RunResult(monitor.last_step, time.monotonic() - begin, monitor.rows, monitor.looks, monitor.trouble, early)
 
 

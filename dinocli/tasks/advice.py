@@ -37,7 +37,7 @@ def next_steps(
             f"The weights have hardly moved: train for longer (--steps {3 * int(recipe.run.steps)}), or faster "
             f"(--set optim.lr={3 * float(recipe.optim.lr):.1g})."
         )
-    elif best_step == result.steps and not result.early:
+    elif best_step == result.steps:
         advice.append(f"The last look was the best: train for longer (--steps {3 * int(recipe.run.steps)}).")
     start = result.looks[0].scores if result.looks else None
     if start and start.finite and start.retrieval_mrr > FOUND_ALREADY:

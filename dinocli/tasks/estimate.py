@@ -13,6 +13,7 @@ from dinocli.data.read import shrunk_size
 from dinocli.engine import distributed
 from dinocli.engine.build import facts_of
 from dinocli.engine.watch import Watcher
+from dinocli.tasks.budget import seconds_per_step, within
 from dinocli.tasks.ground import (
     Ground,
     Job,
@@ -20,8 +21,6 @@ from dinocli.tasks.ground import (
     list_images,
     open_world,
     prepare,
-    seconds_per_step,
-    steps_within,
 )
 
 TRIAL_IMAGES = 64
@@ -85,8 +84,7 @@ def estimate(job: Job, watcher: Watcher, stdin: BinaryIO | None = None) -> Estim
         _settle_for(ground, job, len(images))
         per_step = seconds_per_step(ground)
         if job.minutes:
-            within = steps_within(60 * job.minutes, ground.recipe, per_step, 0.0)
-            steps = min(within, int(ground.recipe.run.steps))
+            steps = within(60 * job.minutes, ground.recipe, per_step, 0.0).steps
             _settle_for(ground, replace(job, recipe=with_values(job.recipe, {"run.steps": steps})), len(images))
         return _written(ground, len(images), per_step)
     finally:

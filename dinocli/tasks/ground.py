@@ -1,7 +1,6 @@
 """What stands before a run's first step: images, weights, preprocessing, the cache of canvases, the resolved recipe."""
 
 import os
-import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -19,11 +18,10 @@ from dinocli.data.read import Reader
 from dinocli.data.sources import ImageList, find_images
 from dinocli.data.store import Store
 from dinocli.data.survey import Survey, survey
-from dinocli.engine.build import build_learner, build_precision, facts_of, preprocess_of, set_stage, view_specs
+from dinocli.engine.build import build_precision, facts_of, preprocess_of, view_specs
 from dinocli.engine.device import Precision, pick_device
 from dinocli.engine.distributed import World, from_main, join, main_first
 from dinocli.engine.probe import Probe, probe_indices
-from dinocli.engine.step import train_step
 from dinocli.engine.watch import Watcher
 from dinocli.errors import UsageError
 from dinocli.models.backbone import Backbone
@@ -31,7 +29,6 @@ from dinocli.models.weights import WeightsInfo, load_backbone
 from dinocli.quality.choice import choice_of
 from dinocli.tasks.distinct import count_distinct
 
-TIMED_STEPS = 3
 CHANGE_NOTHING = ("data.cache", "data.workers", "run.save_every", "run.save_minutes", "run.log_every")
 """Settings that change no result: a resumed run takes them as they are asked for now."""
 
@@ -47,7 +44,8 @@ class Job:
         out: The run's folder; empty chooses one under `runs/`.
         device: auto, cpu, cuda or cuda:N.
         labels: `folder` or a CSV, for the closing table alone; empty for none.
-        minutes: At most so long, 0 for no limit: the steps are cut once, from measured speed.
+        minutes: At most so long, 0 for no limit: the steps are cut from measured speed, and a run that is slower than
+            that ends where the time is up.
         resume: Go on with a run that was interrupted.
         force: Replace an existing run.
         null: Names on stdin end with NUL.
@@ -197,33 +195,6 @@ def _as_before(kept: dict[str, Any], job: Job) -> Recipe:
     """Take the resolved recipe of the run to resume, but for what changes no result."""
     now = {key: getattr(getattr(job.recipe, key.split(".")[0]), key.split(".")[1]) for key in CHANGE_NOTHING}
     return with_values(checked(kept["recipe"]), now)
-
-
-def seconds_per_step(ground: Ground) -> tuple[float, float]:
-    """Time a few real steps of a throw-away learner: head alone, and everything."""
-    learner = build_learner(ground.recipe, ground.backbone, ground.preprocess, ground.precision, ground.world)
-    loader = ground.loader()
-    seconds = []
-    for backbone_learns in (False, True):
-        set_stage(learner, backbone_learns=backbone_learns)
-        begin = 0.0
-        for step, slices in enumerate(loader.steps(0, TIMED_STEPS + 1)):
-            stats = train_step(learner, slices, step)
-            stats.values_N.cpu()  # waits for the device
-            begin = begin or time.perf_counter()  # the first step warms up
-        seconds.append((time.perf_counter() - begin) / TIMED_STEPS)
-    return from_main(lambda: (seconds[0], seconds[1]))
-
-
-def steps_within(seconds: float, recipe: Recipe, per_step: tuple[float, float], per_look: float) -> int:
-    """Turn a time budget into steps: looks at the probe sets first, the rest for steps of both kinds.
-
-    Looks are those of the run, at mixes, and two of the verdict. A warm-up that may end early is counted as none.
-    """
-    looks = 1 / recipe.guard.every + len(recipe.guard.blend) + 1
-    share = 0.0 if recipe.optim.head_warmup_loss else float(recipe.optim.head_warmup)
-    mean = share * per_step[0] + (1 - share) * per_step[1]
-    return max(1, int((seconds - looks * per_look) / mean))
 
 
 def describe(info: WeightsInfo) -> str:

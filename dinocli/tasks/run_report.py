@@ -39,7 +39,7 @@ class Line:
 def run_facts(ground: Ground, result: RunResult, best_step: int, share: float) -> list[tuple[str, str]]:
     recipe, info = ground.recipe, ground.info
     where = f"teacher after step {best_step}" + (f", {share:.0%} of the way from the start" if share < 1 else "")
-    ended = " (nothing got better for long)" if result.early else ""
+    ended = f" ({result.early})" if result.early else ""
     return [
         ("images", f"{len(ground.store)} in {ground.images.root}"),
         ("different images", f"about {ground.distinct}, near-copies counted once"),

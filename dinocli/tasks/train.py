@@ -16,16 +16,9 @@ from dinocli.engine.step import Learner, train_step
 from dinocli.engine.train import look_at, run
 from dinocli.engine.watch import Watcher
 from dinocli.errors import Interrupted, TrainingStopped
+from dinocli.tasks.budget import seconds_per_step, seconds_to_train, within
 from dinocli.tasks.closing import Outcome, close_run
-from dinocli.tasks.ground import (
-    Ground,
-    Job,
-    list_images,
-    open_world,
-    prepare,
-    seconds_per_step,
-    steps_within,
-)
+from dinocli.tasks.ground import Ground, Job, list_images, open_world, prepare
 from dinocli.tasks.labels import Labels, read_labels
 from dinocli.tasks.opening import begin_folder, check_same, make_manifest
 from dinocli.tasks.run_folder import RunFolder, mark_latest, open_run
@@ -76,8 +69,9 @@ def _train(
     watcher.line(f"measuring the start on {len(probe.indices)} probe images")
     looked = time.monotonic()
     start = from_main(lambda: probe.look(ground.backbone, 0))
+    per_look = from_main(lambda: time.monotonic() - looked)
     if job.minutes and not kept:
-        _fit_into(job, ground, begin, time.monotonic() - looked, watcher)
+        _fit_into(job, ground, begin, per_look, watcher)
     learner = build_learner(ground.recipe, ground.backbone, ground.preprocess, ground.precision, world)
     _compile(ground, learner, loader, watcher)
     manifest = kept or make_manifest(job, ground)
@@ -109,11 +103,10 @@ def _train(
             log_every=recipe.run.log_every,
             guard_stops=recipe.guard.stop,
             patience=max(1, round(recipe.guard.patience * learner.plan.steps)),
+            most_seconds=seconds_to_train(job.minutes, time.monotonic() - begin, recipe.guard.blend, per_look),
         )
     if result.early:
-        watcher.line(
-            f"step {result.steps}: nothing got better for {recipe.guard.patience:.0%} of the run; ending it here"
-        )
+        watcher.line(f"ended at step {result.steps} of {learner.plan.steps}: {result.early}")
     if world.is_main:
         outcome = close_run(job, ground, folder, (probe, jury), keeper, result, labels, watcher, begin)
         status = "stopped" if result.trouble else "finished"
@@ -131,17 +124,21 @@ def _open(job: Job) -> RunFolder:
     return open_run(job.command, job.inputs[0] if job.inputs else "", job.out, resume=job.resume, force=job.force)
 
 
-def _fit_into(job: Job, ground: Ground, begin: float, look_seconds: float, watcher: Watcher) -> None:
-    """Cut the run to `--minutes`, once; "auto" values that depend on the steps are resolved again."""
+def _fit_into(job: Job, ground: Ground, begin: float, per_look: float, watcher: Watcher) -> None:
+    """Cut the run to `--minutes`; "auto" values that depend on the steps are resolved again."""
     per_step = seconds_per_step(ground)
-    budget = 60 * job.minutes - (time.monotonic() - begin)
-    steps = from_main(lambda: steps_within(budget, ground.recipe, per_step, look_seconds))
+    left = 60 * job.minutes - (time.monotonic() - begin)
+    budget = from_main(lambda: within(left, ground.recipe, per_step, per_look))
     planned = int(ground.recipe.run.steps)
-    watcher.line(
-        f"{job.minutes:g} minutes are {steps} steps on this machine ({per_step[1]:.2g} s a step); "
-        + (f"{planned} are enough" if planned <= steps else f"fewer than the planned {planned}")
-    )
-    ground.settle(with_values(job.recipe, {"run.steps": min(steps, planned)}))
+    speed = f"{per_step[1]:.2g} s a step, {per_look:.2g} s a look"
+    if budget.steps == planned:
+        watcher.line(f"{job.minutes:g} minutes are enough for all {planned} steps ({speed})")
+    else:
+        watcher.warn(
+            f"{job.minutes:g} minutes are {budget.steps} of the {planned} planned steps and {budget.looks:.0f} looks "
+            f"on this machine ({speed}); more minutes may give more"
+        )
+    ground.settle(with_values(job.recipe, budget.settings()))
 
 
 def _compile(ground: Ground, learner: Learner, loader: Loader, watcher: Watcher) -> None:

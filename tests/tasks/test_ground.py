@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from dinocli.models.weights import WeightsInfo
-from dinocli.tasks.ground import Job, cache_folder, describe, steps_within
+from dinocli.tasks.ground import Job, cache_folder, describe
 from tests.engine.learners import tiny_recipe
 
 INFO = WeightsInfo(
@@ -19,21 +19,6 @@ INFO = WeightsInfo(
     size=224,
     pretrained=True,
 )
-
-
-@pytest.mark.parametrize(
-    ("seconds", "warmup", "steps"),
-    [
-        (115.0, 0.0, 50),  # 10 looks of 1 s, 3 at mixes, 2 of the verdict leave 100 s, 2 s each
-        (115.0, 0.5, 66),  # half of them at 1 s
-        (5.0, 0.0, 1),  # the looks alone take longer
-    ],
-)
-def test_a_budget_is_looks_and_steps_of_both_kinds(seconds: float, warmup: float, steps: int) -> None:
-    recipe = tiny_recipe("guard.every=0.1", f"optim.head_warmup={warmup}")
-    assert steps_within(seconds, recipe, (1.0, 2.0), 1.0) == steps
-    early = tiny_recipe("guard.every=0.1", f"optim.head_warmup={warmup}", "optim.head_warmup_loss=0.9")
-    assert steps_within(115.0, early, (1.0, 2.0), 1.0) == 50, "a warm-up that may end at once saves nothing"
 
 
 def test_the_start_is_described_with_its_licence_and_hash() -> None:

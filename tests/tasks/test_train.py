@@ -206,6 +206,19 @@ def test_minutes_are_at_most_what_the_recipe_plans(few: Path, tmp_path: Path) ->
     assert outcome.steps == 2
 
 
+def test_a_run_that_is_slower_than_planned_ends_when_the_time_is_up(
+    few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dinocli.tasks.train.seconds_to_train", lambda *_: 0.0)
+    ears = Ears()
+    outcome = train(job(few, tmp_path / "run", [*SHORT, "run.save_every=1000"]), ears)
+    assert outcome is not None
+    assert (outcome.steps, outcome.best_step) == (1, 1), "one step at least, and a look at it"
+    assert "ended at step 1 of 8: the time was up" in ears.lines
+    assert run_json(tmp_path / "run")["status"] == "finished"
+    assert "1 of 8 (the time was up)" in (tmp_path / "run" / "report.html").read_text()
+
+
 def test_another_seed_is_another_run_and_the_same_is_the_same(few: Path, tmp_path: Path) -> None:
     losses = {}
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
@@ -244,7 +257,7 @@ def test_a_run_ends_when_nothing_gets_better(few: Path, tmp_path: Path) -> None:
     assert outcome is not None
     assert outcome.steps < 20
     assert outcome.best_step <= outcome.steps - 4
-    assert any("nothing got better for 20% of the run" in line for line in ears.lines)
+    assert any(line == f"ended at step {outcome.steps} of 20: nothing got better for long" for line in ears.lines)
     assert run_json(tmp_path / "run")["status"] == "finished"
     patient = train(job(few, tmp_path / "patient", [*SHORT, *hot, *harm, "guard.patience=1.0"]))
     assert patient is not None

@@ -1,0 +1,104 @@
+"""Minutes into steps and looks: what a run with `--minutes` plans, from speeds measured on this machine."""
+
+import math
+import time
+from dataclasses import dataclass, replace
+
+from dinocli.config.recipe import Recipe
+from dinocli.engine.build import build_learner, set_stage
+from dinocli.engine.distributed import from_main
+from dinocli.engine.step import train_step
+from dinocli.tasks.ground import Ground
+
+TIMED_STEPS = 3
+
+LOOKS_SHARE = 1 / 3
+"""Of a budget that is too short for all planned steps, looks take no more; training is what the user asked for."""
+
+VERDICT_LOOKS = 2
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What fits into a time.
+
+    Args:
+        steps: At least 1.
+        every: Share of the run between two looks.
+        blend: Mixes of start and adapted weights that are tried at the end.
+    """
+
+    steps: int
+    every: float
+    blend: list[float]
+
+    @property
+    def looks(self) -> float:
+        """All looks but that at the start."""
+        return 1 / self.every + closing_looks(self.blend)
+
+    def settings(self) -> dict[str, object]:
+        """Return it as settings of a recipe."""
+        return {"run.steps": self.steps, "guard.every": self.every, "guard.blend": self.blend}
+
+
+def closing_looks(blend: list[float]) -> int:
+    """Count the looks after the last step: at mixes, and two of the verdict."""
+    return len([share for share in blend if share < 1]) + VERDICT_LOOKS
+
+
+def seconds_to_train(minutes: float, spent: float, blend: list[float], per_look: float) -> float:
+    """Return how long the steps and their looks may take, so that a run keeps its time on a machine that slows down.
+
+    Args:
+        minutes: Of the whole command, 0 for no limit.
+        spent: Seconds of it that are gone.
+        blend: As the run has it.
+        per_look: Seconds of a look; the last one, when the time is up, comes on top of those of the closing.
+    """
+    return 60 * minutes - spent - (1 + closing_looks(blend)) * per_look if minutes else math.inf
+
+
+def within(seconds: float, recipe: Recipe, per_step: tuple[float, float], per_look: float) -> Budget:
+    """Divide a time between steps and looks at the probe sets; never more steps than the recipe plans.
+
+    Where the time does not last for all steps, and looks would take more than a third of it, mixes are left out first,
+    then the looks become fewer, down to one at the end. A warm-up that may end early is counted as none.
+
+    Args:
+        seconds: That are left.
+        recipe: Resolved.
+        per_step: Seconds of a step of the head alone, and of everything.
+        per_look: Seconds of a look.
+    """
+    planned, guard = int(recipe.run.steps), recipe.guard
+    share = 0.0 if recipe.optim.head_warmup_loss else float(recipe.optim.head_warmup)
+    mean = share * per_step[0] + (1 - share) * per_step[1]
+
+    def with_looks(every: float, blend: list[float]) -> Budget:
+        budget = Budget(planned, every, blend)
+        return replace(budget, steps=min(planned, max(1, int((seconds - budget.looks * per_look) / mean))))
+
+    budget = with_looks(guard.every, guard.blend)
+    most = LOOKS_SHARE * seconds / per_look if per_look else budget.looks
+    if budget.steps < planned and budget.looks > most:
+        budget = with_looks(guard.every, [1.0])
+    if budget.steps < planned and budget.looks > most:
+        budget = with_looks(max(guard.every, 1 / max(1.0, most - VERDICT_LOOKS)), [1.0])
+    return budget
+
+
+def seconds_per_step(ground: Ground) -> tuple[float, float]:
+    """Time a few real steps of a throw-away learner: head alone, and everything."""
+    learner = build_learner(ground.recipe, ground.backbone, ground.preprocess, ground.precision, ground.world)
+    loader = ground.loader()
+    seconds = []
+    for backbone_learns in (False, True):
+        set_stage(learner, backbone_learns=backbone_learns)
+        begin = 0.0
+        for step, slices in enumerate(loader.steps(0, TIMED_STEPS + 1)):
+            stats = train_step(learner, slices, step)
+            stats.values_N.cpu()  # waits for the device
+            begin = begin or time.perf_counter()  # the first step warms up
+        seconds.append((time.perf_counter() - begin) / TIMED_STEPS)
+    return from_main(lambda: (seconds[0], seconds[1]))

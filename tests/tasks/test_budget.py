@@ -1,0 +1,50 @@
+import math
+
+import pytest
+
+from dinocli.config.recipe import Recipe
+from dinocli.tasks.budget import Budget, seconds_to_train, within
+from tests.engine.learners import tiny_recipe
+
+MIXES = [0.25, 0.5, 0.75, 1.0]
+STEPS = (1.0, 2.0)
+"""Seconds of a step of the head alone, and of everything."""
+
+
+def recipe(*settings: str) -> Recipe:
+    return tiny_recipe("guard.every=0.1", "run.steps=1000", *settings)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "warmup", "steps"),
+    [
+        (115.0, 0.0, 50),  # 10 looks of 1 s, 3 at mixes, 2 of the verdict leave 100 s, 2 s each
+        (115.0, 0.5, 66),  # half of them at 1 s
+        (5000.0, 0.0, 1000),  # more than enough
+    ],
+)
+def test_a_budget_is_looks_and_steps_of_both_kinds(seconds: float, warmup: float, steps: int) -> None:
+    assert within(seconds, recipe(f"optim.head_warmup={warmup}"), STEPS, 1.0) == Budget(steps, 0.1, MIXES)
+    early = recipe(f"optim.head_warmup={warmup}", "optim.head_warmup_loss=0.9")
+    assert within(115.0, early, STEPS, 1.0).steps == 50, "a warm-up that may end at once saves nothing"
+
+
+def test_slow_looks_leave_two_thirds_of_a_short_time_to_training() -> None:
+    cold = recipe("optim.head_warmup=0")
+    assert within(100.0, cold, STEPS, 2.7) == Budget(33, 0.1, [1.0]), "12 looks are 32 s: mixes are left out"
+    short = within(100.0, cold, STEPS, 10.0)
+    assert (short.steps, short.blend) == (33, [1.0])
+    assert short.looks * 10.0 == pytest.approx(100 / 3)
+    assert within(100.0, cold, STEPS, 30.0) == Budget(5, 1.0, [1.0]), "one look at the end, and the verdict"
+    assert within(10.0, cold, STEPS, 30.0) == Budget(1, 1.0, [1.0]), "a budget that is gone already takes one step"
+
+
+def test_slow_looks_are_kept_where_the_time_lasts_for_all_steps() -> None:
+    few = tiny_recipe("guard.every=0.1", "run.steps=10", "optim.head_warmup=0")
+    assert within(200.0, few, STEPS, 10.0) == Budget(10, 0.1, MIXES)
+
+
+def test_looks_after_the_last_step_are_kept_free() -> None:
+    assert seconds_to_train(10.0, 60.0, MIXES, 5.0) == 600 - 60 - 6 * 5
+    assert seconds_to_train(10.0, 60.0, [1.0], 5.0) == 600 - 60 - 3 * 5
+    assert seconds_to_train(0.0, 60.0, MIXES, 5.0) == math.inf
