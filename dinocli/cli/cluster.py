@@ -32,7 +32,6 @@ K = Annotated[
     str, _option("-k", "--clusters", panel=GROUPS, help="Number of groups; auto looks for it, and says if it is clear.")
 ]
 Pca = Annotated[int, _option("--pca", panel=GROUPS, min=0, help="Directions to keep; 0 all, hdbscan 50.")]
-Whiten = Annotated[bool, _option("--whiten", panel=GROUPS, help="Give those directions the same variance.")]
 MinSize = Annotated[int, _option("--min-size", panel=GROUPS, min=0, help="Images of smaller groups are in none.")]
 Duplicates = Annotated[
     float,
@@ -68,7 +67,7 @@ def cluster(
     method: Method = "kmeans",
     k: K = "auto",
     pca: Pca = 0,
-    whiten: Whiten = False,
+    whiten: opt.Whiten = False,
     min_size: MinSize = 0,
     duplicates: Duplicates = 0.99,
     select: Select = 0,

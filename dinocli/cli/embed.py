@@ -26,7 +26,10 @@ TokenKind = Annotated[
     ),
 ]
 Layers = Annotated[
-    int, typer.Option("--layers", min=1, help="Of a ViT: concatenate its last blocks.", rich_help_panel=FEATURES)
+    int,
+    typer.Option(
+        "--layers", min=1, help="Concatenate the last blocks of a ViT, or maps of a convnet.", rich_help_panel=FEATURES
+    ),
 ]
 Size = Annotated[
     int | None,

@@ -48,6 +48,7 @@ def evaluate(
     views: Annotated[
         int, _labelled("--views", "Augmented views of 500 images, for LiDAR and retrieval; 0 leaves both out.")
     ] = 4,
+    whiten: opt.Whiten = False,
     seed: opt.Seed = None,
     batch_size: opt.EmbedBatch = None,
     device: opt.Device = "auto",
@@ -75,6 +76,7 @@ def evaluate(
         weights=weights or "",
         model=model or "",
         views=views,
+        whiten=whiten,
         reading=opt.reading(range_, channels, page, max_bad, workers, batch_size),
         device=device,
         null=null,

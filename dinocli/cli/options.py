@@ -8,7 +8,7 @@ import typer
 if TYPE_CHECKING:
     from dinocli.tasks.reading import Reading
 
-INPUT, MODEL, TRAINING, OUTPUT = "Images", "Model", "Training", "Output and machine"
+INPUT, MODEL, FEATURES, TRAINING, OUTPUT = "Images", "Model", "Features", "Training", "Output and machine"
 
 
 def remember_debug(ctx: typer.Context, value: bool) -> bool:
@@ -68,6 +68,10 @@ Steps = Annotated[int | None, _option("--steps", panel=TRAINING, min=1, help="Op
 Minutes = Annotated[
     float,
     _option("--minutes", panel=TRAINING, min=0.0, help="At most so long: cuts the steps by measured speed."),
+]
+Whiten = Annotated[
+    bool,
+    _option("--whiten", panel=FEATURES, help="Let what most images share count less: nearer neighbours of one kind."),
 ]
 EmbedBatch = Annotated[
     int | None, _option("--batch-size", panel=OUTPUT, min=1, help="Images embedded at once, where they are given.")

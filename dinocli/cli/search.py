@@ -31,6 +31,7 @@ def search(
     sheet: Annotated[
         str, typer.Option("--sheet", help="PNG with queries and results side by side.", rich_help_panel="Search")
     ] = "",
+    whiten: opt.Whiten = False,
     device: opt.Device = "auto",
     force: opt.Force = False,
     json: opt.Json = False,
@@ -47,7 +48,7 @@ def search(
     from dinocli.tasks.search import SearchJob
     from dinocli.tasks.search import search as run
 
-    job = SearchJob(tuple(queries), features, count, sheet, device, force, null)
+    job = SearchJob(tuple(queries), features, count, sheet, device, force, null, whiten)
     terminal = Terminal(quiet=quiet, verbose=verbose)
     with terminal:
         answers = run(job, terminal, sys.stdin.buffer)

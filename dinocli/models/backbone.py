@@ -30,6 +30,7 @@ class Backbone(nn.Module):
 
     Attributes:
         dim: Width of the pooled feature, found by a dry run: timm's own attribute is wrong for some EfficientNets.
+        map_dim: Channels of the last map, or of a ViT's tokens.
         patch: Side of a ViT's patches in pixels, 0 for everything else.
         step: Pixels from one patch to the next: `patch`, unless `set_step` made them overlap.
         is_vit: Tokens and patches, rather than a pyramid of feature maps.
@@ -63,7 +64,7 @@ class Backbone(nn.Module):
         if self.resamples:
             model.patch_embed.strict_img_size = False
         self.one_size = self.is_vit and getattr(model.patch_embed, "strict_img_size", False)
-        self.dim = self._dry_run()
+        self.dim, self.map_dim = self._dry_run()
 
     @property
     def antialias(self) -> bool:
@@ -129,6 +130,29 @@ class Backbone(nn.Module):
             },
         )
         return [torch.cat([block[1], block[0]], dim=1) if prefix else block for block in found]
+
+    def maps_before_last(self) -> list[int]:
+        """Return the numbers of a convnet's stages whose maps differ from its last one, the earliest first.
+
+        timm counts stages up to the last block. Some models widen after it, and their last map is another one; in the
+        others it is the last stage's own.
+        """
+        stages = self.model.feature_info if hasattr(self.model, "forward_intermediates") else []
+        same = len(stages) > 0 and stages[-1]["num_chs"] == self.map_dim
+        return list(range(len(stages) - same))
+
+    def last_maps(self, x_B3HW: Tensor, maps: int) -> list[Tensor]:
+        """Return the last maps of a convnet, the earliest first: (B, D', h, w) each, the last as timm lays it out.
+
+        Args:
+            x_B3HW: Normalised images.
+            maps: How many, at most one more than there are `maps_before_last`.
+        """
+        if maps == 1:
+            return [self._features(x_B3HW)]
+        stages = self.maps_before_last()[1 - maps :]
+        last, before = self._run("forward_intermediates", x_B3HW, {"indices": stages, "output_fmt": "NCHW"})
+        return [*before, last]
 
     def pool(self, features: Tensor) -> Tensor:
         """Pool one of `last_features` as timm does: (B, D)."""
@@ -263,16 +287,17 @@ class Backbone(nn.Module):
             )
 
     @torch.no_grad()
-    def _dry_run(self) -> int:
-        """Return the width of the pooled feature, from the smallest image that the model takes."""
+    def _dry_run(self) -> tuple[int, int]:
+        """Return the widths of the pooled feature and of the last map, from the smallest image that the model takes."""
         side = self._smallest_side()
         self.eval()
         try:
-            width: int = self(torch.zeros(1, 3, side, side)).flatten(1).shape[1]
+            pooled, last = self.with_patches(torch.zeros(1, 3, side, side))
+            widths: tuple[int, int] = pooled.flatten(1).shape[1], last.shape[1]
         except (AttributeError, RuntimeError, TypeError) as error:
             raise WeightsError(f"{self.name} gives no pooled feature ({error}): choose another model") from error
         self.train()
-        return width
+        return widths
 
     def _smallest_side(self) -> int:
         side: int = self.model.pretrained_cfg["input_size"][-1]

@@ -6,6 +6,7 @@ Legend: B images, H W pixels, D width, T tokens (prefix + patches), h w rows and
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from dinocli.errors import UsageError, WeightsError
@@ -26,7 +27,8 @@ class Tokens:
             token, ``mean`` the average of the patches, ``gem`` their generalised mean (Radenovic et al. 2018, p = 3:
             few strong patches count more), ``patch`` the whole grid.
         layers: Of a ViT: concatenate what the last so many blocks give, the earliest first, each after the final norm,
-            as the linear evaluation of DINO does.
+            as the linear evaluation of DINO does. Of a convnet: its last so many maps, the earliest first, averaged (or
+            their generalised mean) before the last one, each scaled to length 1, since stages differ in scale.
 
     Raises:
         UsageError: No such kind.
@@ -44,10 +46,11 @@ class Tokens:
         name = backbone.name
         if "cls" in self.kind and not backbone.has_cls:
             raise WeightsError(f"{name} has no class token: use --tokens pooled, mean, gem or patch")
-        if self.layers > 1 and not backbone.is_vit:
-            raise WeightsError(f"{name} is no transformer: --layers {self.layers} has no blocks to take; leave it out")
-        if self.layers > backbone.depth > 0:
-            raise WeightsError(f"{name} has {backbone.depth} blocks, fewer than --layers {self.layers}")
+        if self.layers > 1 and not backbone.is_vit and self.kind == "patch":
+            raise WeightsError(f"the maps of {name} differ in size: use --tokens pooled, mean or gem, or no --layers")
+        most, what = (backbone.depth, "blocks") if backbone.is_vit else (len(backbone.maps_before_last()) + 1, "maps")
+        if self.layers > most:
+            raise WeightsError(f"{name} has {most} {what}, fewer than --layers {self.layers}")
 
     def of(self, backbone: Backbone, x_B3HW: Tensor) -> Tensor:
         """Compute them.
@@ -62,6 +65,10 @@ class Tokens:
         if self.kind == "pooled" and self.layers == 1:
             pooled: Tensor = backbone(x_B3HW)
             return pooled
+        if self.layers > 1 and not backbone.is_vit:
+            *before, last = backbone.last_maps(x_B3HW, self.layers)
+            parts = [*map(self._from_map, before), self._from_block(backbone, last, x_B3HW)]
+            return torch.cat([F.normalize(part.float(), dim=-1) for part in parts], dim=-1)
         blocks = backbone.last_features(x_B3HW, self.layers)
         return torch.cat([self._from_block(backbone, block, x_B3HW) for block in blocks], dim=-1)
 
@@ -73,11 +80,15 @@ class Tokens:
         grid_BDhw = backbone.grid(features, x_B3HW)
         if self.kind == "patch":
             return grid_BDhw.permute(0, 2, 3, 1)
+        mean = self._from_map(grid_BDhw)
+        return torch.cat([features[:, 0], mean], dim=1) if self.kind == "cls+mean" else mean
+
+    def _from_map(self, grid_BDhw: Tensor) -> Tensor:
+        """Average a map, or take its generalised mean."""
         if self.kind == "gem":
             powers = grid_BDhw.float().clamp(min=GEM_FLOOR).pow(GEM_POWER)
             return powers.mean((2, 3)).pow(1 / GEM_POWER)
-        mean = grid_BDhw.mean((2, 3))
-        return torch.cat([features[:, 0], mean], dim=1) if self.kind == "cls+mean" else mean
+        return grid_BDhw.mean((2, 3))
 
 
 POOLED = Tokens()

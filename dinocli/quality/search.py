@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinocli.quality.cosine import unit_rows
+from dinocli.quality.rows import Projection, unit_rows32
 
 # A block has to stay near the processor between the product and the lengths, which both read it: 3 MiB of float32.
 _BLOCK_VALUES = 3 << 18
@@ -36,6 +37,7 @@ def nearest_rows(
     count: int,
     *,
     leave_out: NDArray[np.intp] | None = None,
+    projection: Projection | None = None,
     threads: int = 1,
 ) -> Found:
     """Find the rows with the highest cosine to each query.
@@ -48,17 +50,20 @@ def nearest_rows(
         gallery_ND: Any float type.
         count: Results a query; fewer where the gallery is smaller.
         leave_out: For each query a row that it must not find (itself), or -1.
+        projection: Of unit rows, applied to queries and gallery before they are compared.
         threads: That read blocks at the same time.
 
     Returns:
         K results per query, equal cosines in the order of the rows.
     """
-    units_QD = unit_rows(queries_QD)
+    units_QD = _projected(queries_QD, projection)
     apart_Q = np.full(len(units_QD), -1) if leave_out is None else leave_out
     count = min(count, len(gallery_ND) - int((apart_Q >= 0).any()))
     if count < 1:
         return Found(np.empty((len(units_QD), 0), np.intp), np.empty((len(units_QD), 0)))
-    search = partial(_best_of_block, units_QD.astype(np.float32), gallery_ND, count + _SPARE, apart_Q)
+    search = partial(
+        _best_of_block, units_QD.astype(np.float32), gallery_ND, count + _SPARE, apart_Q, projection=projection
+    )
     step = max(1, _BLOCK_VALUES // gallery_ND.shape[1])
     starts = range(0, len(gallery_ND), step)
     with ThreadPoolExecutor(threads) as pool:
@@ -66,9 +71,15 @@ def nearest_rows(
     exact_QK = np.full(cosine_QK.shape, -np.inf)
     for exact_K, rows_K, unit_D, cosine_K in zip(exact_QK, rows_QK, units_QD, cosine_QK, strict=True):
         real_K = np.isfinite(cosine_K)
-        exact_K[real_K] = unit_rows(gallery_ND[rows_K[real_K]]) @ unit_D
+        exact_K[real_K] = _projected(gallery_ND[rows_K[real_K]], projection) @ unit_D
     order_QK = np.lexsort((rows_QK, -exact_QK), axis=1)[:, :count]
     return Found(np.take_along_axis(rows_QK, order_QK, 1), np.take_along_axis(exact_QK, order_QK, 1))
+
+
+def _projected(rows_RD: NDArray[np.floating], projection: Projection | None) -> NDArray[np.float64]:
+    """Return rows of length 1, after the projection if there is one."""
+    units_RD = unit_rows(rows_RD)
+    return units_RD if projection is None else unit_rows(projection(units_RD.astype(np.float32)))
 
 
 def _best_of_block(
@@ -79,10 +90,13 @@ def _best_of_block(
     start: int,
     *,
     step: int,
+    projection: Projection | None,
 ) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
     """Return the best rows of one block for each query, in no order."""
     rows_RD = np.asarray(gallery_ND[start : start + step], np.float32)
     with np.errstate(invalid="ignore", over="ignore"):  # rows that are not finite
+        if projection is not None:
+            rows_RD = projection(unit_rows32(rows_RD))
         lengths_R = np.sqrt(np.einsum("rd,rd->r", rows_RD, rows_RD))
         cosine_QR = np.asarray(units_QD @ rows_RD.T / np.where(lengths_R > 0, lengths_R, 1.0), np.float32)
     cosine_QR[~np.isfinite(cosine_QR)] = -np.inf

@@ -17,7 +17,7 @@ from dinocli.engine.device import pick_device
 from dinocli.engine.watch import Watcher
 from dinocli.errors import DataError, UsageError, WeightsError
 from dinocli.models.features import extract
-from dinocli.quality.rows import cores, steady
+from dinocli.quality.rows import FIT_VALUES, Projection, UnitRows, cores, fit_whitening, steady
 from dinocli.quality.search import nearest_rows
 from dinocli.tasks.embed.pictures import CANVAS_PER_SIDE, squares
 from dinocli.tasks.evaluate.sides import is_features
@@ -40,6 +40,7 @@ class SearchJob:
         device: Where queries are embedded: auto, cpu, cuda or cuda:N.
         force: Replace an existing sheet.
         null: Names on stdin end with NUL.
+        whiten: Let what most rows of the file share count less, also in the queries.
     """
 
     queries: tuple[str, ...]
@@ -49,6 +50,7 @@ class SearchJob:
     device: str = "auto"
     force: bool = False
     null: bool = False
+    whiten: bool = False
 
 
 def search(
@@ -86,7 +88,10 @@ def search(
         )
     apart_Q = np.array([query.row for query in queries])
     with steady():
-        found = nearest_rows(features_QD, file.flat(), job.count, leave_out=apart_Q, threads=cores())
+        whitening = _whitening(file) if job.whiten else None
+        found = nearest_rows(
+            features_QD, file.flat(), job.count, leave_out=apart_Q, projection=whitening, threads=cores()
+        )
     answers = []
     for query, rows, cosines in zip(queries, found.rows_QK.tolist(), found.cosine_QK.tolist(), strict=True):
         hits = [_hit(file, row, cosine) for row, cosine in zip(rows, cosines, strict=True) if np.isfinite(cosine)]
@@ -94,6 +99,16 @@ def search(
     if job.sheet:
         write_sheet(Path(job.sheet), file, answers, watcher)
     return answers
+
+
+def _whitening(file: FeatureFile) -> Projection:
+    """Fit to the finite rows of a sample."""
+    rows = UnitRows(file.flat())
+    chosen = rows.sample(max(2, FIT_VALUES // file.flat().shape[1]), 0)
+    finite = chosen[np.isfinite(file.flat()[chosen]).all(axis=1)]
+    if not len(finite):
+        raise DataError(f"{file.path} has no finite row to whiten by")
+    return fit_whitening(rows, among_M=finite)
 
 
 def _queries(job: SearchJob, file: FeatureFile, stdin: BinaryIO | None) -> list[Query]:

@@ -120,7 +120,7 @@ def test_a_signal_ends_it_in_one_line_and_resume_goes_on(tmp_path: Path) -> None
     [
         (("--out", "feats.txt"), 2, "the suffix tells the format; use one of .npy, .npz, .csv, .parquet, .safetensors"),
         (("--tokens", "cls"), 4, "test_convnext has no class token: use --tokens pooled, mean, gem or patch"),
-        (("--layers", "4"), 4, "test_convnext is no transformer"),
+        (("--layers", "9"), 4, "test_convnext has 4 maps, fewer than --layers 9"),
         (("--tokens", "patch", "--out", "feats.csv"), 2, "patch tokens are a grid; use --out NAME.npy"),
         (("--shard", "3/3"), 2, "--shard '3/3' is not i/n"),
         (("--tile", "big"), 2, "--tile 'big'"),

@@ -76,6 +76,42 @@ def test_maps_with_channels_last_are_laid_out_alike() -> None:
     _close(_of(backbone, x, "patch"), backbone.model.forward_features(x))
 
 
+@pytest.mark.parametrize(
+    ("name", "stages", "widths"),
+    [
+        ("resnet50", ["layer3", "layer4"], (1024, 2048)),  # the last stage gives the last map
+        ("tf_efficientnet_lite0", ["blocks.6", ""], (320, 1280)),  # widened after it
+        ("mobilenetv3_small_050", ["blocks.3", "blocks.5"], (24, 288)),  # widened after pooling
+        ("swin_tiny_patch4_window7_224", ["layers.2", ""], (384, 768)),  # channels last, a norm at the end
+    ],
+)
+@pytest.mark.parametrize("kind", ["pooled", "mean", "gem"])
+@torch.no_grad()
+def test_layers_of_a_convnet_are_its_last_maps_each_of_length_1(
+    name: str, stages: list[str], widths: tuple[int, int], kind: str
+) -> None:
+    backbone = _model(name)
+    backbone.freeze_batch_norm()
+    x = torch.randn(2, 3, 64, 96)
+    expected = []
+    for stage, width in zip(stages, widths, strict=True):
+        maps = _map_of(backbone, stage, x)
+        assert maps.shape[1] == width
+        pooled = maps.clamp(min=1e-6).pow(3).mean((2, 3)).pow(1 / 3) if kind == "gem" else maps.mean((2, 3))
+        expected.append(backbone(x) if kind == "pooled" and stage == stages[-1] else pooled)
+    _close(_of(backbone, x, kind, layers=2), torch.cat([torch.nn.functional.normalize(part) for part in expected], 1))
+
+
+def _map_of(backbone: Backbone, stage: str, x: Tensor) -> Tensor:
+    """Run timm's model and keep what a stage gives; no stage is the last map."""
+    seen: list[Tensor] = []
+    hook = backbone.model.get_submodule(stage).register_forward_hook(lambda *call: seen.append(call[2]))
+    last = backbone.model.forward_features(x)
+    hook.remove()
+    found = seen[0] if stage else last
+    return found.permute(0, 3, 1, 2) if backbone.name.startswith("swin") else found
+
+
 @pytest.mark.parametrize(("name", "side", "prefix"), VITS)
 @pytest.mark.parametrize("kind", KINDS)
 @torch.no_grad()
@@ -107,7 +143,8 @@ def test_what_a_model_has_not_is_one_clear_line() -> None:
     for tokens, backbone, words in (
         (Tokens("cls"), convnet, "resnet10t has no class token: use --tokens pooled, mean, gem or patch"),
         (Tokens("cls+mean"), create_backbone("vit_wee_patch16_reg1_gap_256"), "has no class token"),
-        (Tokens("pooled", layers=4), convnet, "resnet10t is no transformer: --layers 4"),
+        (Tokens("pooled", layers=6), convnet, "resnet10t has 5 maps, fewer than --layers 6"),
+        (Tokens("patch", layers=2), convnet, "the maps of resnet10t differ in size: use --tokens pooled, mean or gem"),
         (Tokens("cls", layers=13), vit, "has 12 blocks, fewer than --layers 13"),
     ):
         with pytest.raises(WeightsError, match=re.escape(words)):

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from dinocli.quality import rows
-from dinocli.quality.rows import UnitRows, cores, fit_projection
+from dinocli.quality.neighbours import accuracy, knn_classify
+from dinocli.quality.rows import UnitRows, cores, fit_projection, fit_whitening
 from tests.quality.groups import cloud, mixture
 
 
@@ -32,22 +33,50 @@ def test_a_sample_is_sorted_without_repeats_and_follows_the_seed() -> None:
     np.testing.assert_array_equal(points.sample(200, 0), np.arange(200))
 
 
-def test_a_projection_keeps_the_largest_variance_and_whitening_evens_it() -> None:
+def test_a_projection_keeps_the_largest_variance() -> None:
     points = UnitRows(cloud(500))
-    units = points.take(slice(None))
-    plain, white = (fit_projection(points, 5, whiten=whiten)(units) for whiten in (False, True))
-    spectrum = np.linalg.eigvalsh(np.cov(units.T))[::-1]
-    np.testing.assert_allclose(plain.var(axis=0, ddof=1), spectrum[:5], rtol=1e-4)
-    np.testing.assert_allclose(white.var(axis=0, ddof=1), 1, rtol=1e-3)
+    plain = fit_projection(points, 5)(points.take(slice(None)))
+    spectrum = np.linalg.eigvalsh(np.cov(points.take(slice(None)).T, ddof=0))[::-1]
+    np.testing.assert_allclose(plain.var(axis=0), spectrum[:5], rtol=1e-4)
     np.testing.assert_allclose(
         np.linalg.norm(UnitRows(points.features_ND, fit_projection(points, 5)).take(slice(9)), axis=1), 1, atol=1e-5
     )
 
 
+@pytest.mark.parametrize("count", [500, 12])
+def test_whitening_divides_by_the_energy_and_a_floor(count: int) -> None:
+    points = UnitRows(cloud(count) + 2)
+    units = points.take(slice(None)).astype(np.float64)
+    energy = np.linalg.eigvalsh(units.T @ units / count)[::-1][: min(units.shape)]
+    energy = energy[energy > 1e-6 * energy[0]]
+    assert energy[0] > 0.5, "the mean is a direction, and most of it all"
+    white = fit_whitening(points)(points.take(slice(None))).astype(np.float64)
+    np.testing.assert_allclose(white.T @ white / count, np.diag(energy / (energy + 0.03)), atol=1e-4)
+    assert fit_whitening(points, 3).axes_DP.shape == (units.shape[1], 3)
+
+
+def test_whitening_tames_what_all_rows_share() -> None:
+    """Ten classes that differ in small directions, under a large common one and a large one that says nothing."""
+    rng = np.random.default_rng(0)
+    label = np.arange(400) % 10
+    points = np.concatenate(
+        [
+            np.full((400, 1), 10.0),
+            3 * rng.normal(size=(400, 1)),
+            np.eye(10)[label] + 0.35 * rng.normal(size=(400, 10)),
+        ],
+        axis=1,
+    ).astype(np.float32)
+    plain, white = UnitRows(points), UnitRows(points, fit_whitening(UnitRows(points)))
+    before, after = (accuracy(label, knn_classify(rows.take(slice(None)), label, k=20)) for rows in (plain, white))
+    assert after > before + 0.05
+
+
 def test_directions_of_rounding_are_dropped() -> None:
     flat = np.zeros((60, 8), np.float32)
     flat[:, :3] = np.random.default_rng(0).normal(size=(60, 3))
-    assert fit_projection(UnitRows(flat), 8, whiten=True).axes_DP.shape == (8, 3)
+    assert fit_projection(UnitRows(flat), 8).axes_DP.shape == (8, 3)
+    assert fit_whitening(UnitRows(flat)).axes_DP.shape == (8, 3)
     assert fit_projection(UnitRows(np.ones((9, 4), np.float32)), 3).axes_DP.shape == (4, 1)
 
 

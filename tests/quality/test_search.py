@@ -3,6 +3,7 @@ import pytest
 from numpy.typing import NDArray
 
 from dinocli.quality import search
+from dinocli.quality.rows import UnitRows, fit_whitening
 from dinocli.quality.search import nearest_rows
 
 
@@ -50,6 +51,25 @@ def test_rounding_of_float32_decides_nothing() -> None:
     gallery[:, 1] = 1e-3 + 1e-6 * random.permutation(60)
     found = nearest_rows(query, gallery, 5)
     assert found.rows_QK[0].tolist() == np.argsort(gallery[:, 1])[:5].tolist()
+
+
+@pytest.mark.parametrize("values", [8, 1 << 20])
+def test_a_projection_comes_before_the_cosine(values: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "_BLOCK_VALUES", values)
+    random = np.random.default_rng(0)
+    gallery = random.standard_normal((40, 8)).astype(np.float32) + 3
+    gallery[3] = np.nan
+    finite = np.delete(np.arange(40), 3)
+    whitening = fit_whitening(UnitRows(gallery), among_M=finite)
+    found = nearest_rows(5 * gallery[[7]], gallery, 39, leave_out=np.array([7]), projection=whitening)
+    white = UnitRows(gallery[finite], whitening).take(slice(None)).astype(np.float64)
+    cosine = dict(zip(finite.tolist(), (white @ white[finite.tolist().index(7)]).tolist(), strict=True))
+    expected = sorted((row for row in cosine if row != 7), key=lambda row: -cosine[row])
+    assert found.rows_QK[0, :38].tolist() == expected
+    np.testing.assert_allclose(found.cosine_QK[0, :38], [cosine[row] for row in expected], atol=1e-6)
+    assert found.cosine_QK[0, 38] == -np.inf, "the row that is not finite"
+    plain = nearest_rows(gallery[[7]], gallery, 39, leave_out=np.array([7]))
+    assert plain.rows_QK[0].tolist() != found.rows_QK[0].tolist()
 
 
 def test_nothing_to_find() -> None:

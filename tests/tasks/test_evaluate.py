@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from dinocli.errors import DataError, UsageError, WeightsError
 from dinocli.quality.neighbours import accuracy, knn_classify
+from dinocli.quality.rows import UnitRows, fit_whitening
 from dinocli.tasks.evaluate import truth
 from dinocli.tasks.evaluate.job import EvaluateJob, Evaluation
 from dinocli.tasks.evaluate.run import evaluate
@@ -101,6 +102,24 @@ def test_rows_that_are_not_finite_do_not_count(tmp_path: Path) -> None:
     found = evaluate(EvaluateJob((str(tmp_path / "a.npy"),), labels="folder"))
     assert found.images == 59
     assert found.notes[0] == "1 rows are not finite and left out"
+
+
+def test_whitened_features_are_measured_side_by_side(tmp_path: Path) -> None:
+    """Features whose classes lie in small directions, under what all images share."""
+    rows = names()
+    features = write(tmp_path / "a.npy", 0.9, rows) + np.eye(1, 16, 3, dtype=np.float32) * 20
+    features[5] = np.nan
+    np.save(tmp_path / "a.npy", features)
+    path = str(tmp_path / "a.npy")
+    plain = evaluate(EvaluateJob((path,), labels="folder"))
+    white = evaluate(EvaluateJob((path,), labels="folder", whiten=True, baseline=path))
+    kept = np.delete(features, 5, axis=0)
+    labels = np.array([name.split("/")[1] for name in np.delete(rows, 5)])
+    by_hand = UnitRows(kept, fit_whitening(UnitRows(kept))).take(slice(None))
+    assert values(white)["knn20_accuracy"] == accuracy(labels, knn_classify(by_hand, labels))
+    assert values(white, "")["feature_std"] > 2 * values(plain, "")["feature_std"]
+    assert (white.features, white.baseline) == (f"{path}, whitened", f"{path}, whitened")
+    assert {row.key: row.baseline for row in white.table}["knn20_accuracy"] == values(white)["knn20_accuracy"]
 
 
 def test_label_columns_and_groups_of_a_csv(tmp_path: Path) -> None:

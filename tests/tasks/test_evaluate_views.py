@@ -3,6 +3,7 @@
 import math
 from pathlib import Path
 
+import pytest
 import torch
 
 from dinocli.engine.watch import Watcher
@@ -39,6 +40,16 @@ def test_they_are_in_the_table_and_compared(home: Path) -> None:
         {row.key: row for row in evaluate(EvaluateJob((path,), views=1, device="cpu")).table}["lidar"].value
     )
     assert "lidar" not in {row.key for row in evaluate(EvaluateJob((path,), views=0, device="cpu")).table}
+
+
+def test_they_are_whitened_with_the_rest(home: Path) -> None:
+    path = str(home / "feats.npy")
+    plain, white = (
+        {row.key: row.value for row in evaluate(EvaluateJob((path,), views=2, whiten=whiten, device="cpu")).table}
+        for whiten in (False, True)
+    )
+    for key in ("feature_std", "alignment", "lidar"):
+        assert white[key] != pytest.approx(plain[key], rel=1e-4), key
 
 
 def test_images_that_are_gone_are_a_note_and_no_error(home: Path, tmp_path: Path) -> None:

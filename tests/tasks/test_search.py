@@ -51,6 +51,20 @@ def test_a_row_finds_its_like_and_not_itself(home: Path) -> None:
     assert sorted(found[1]) == ["./2-0.png", "./2-2.png"]
 
 
+def test_whitened_search_finds_the_same_kind_with_other_cosines(home: Path) -> None:
+    def hits(*, whiten: bool) -> dict[str, float]:
+        asked = SearchJob(("1-0.png", str(home / "images" / "2-1.png")), str(home / "feats.npy"), 2, "", "cpu")
+        (_, row), (query, image) = search(replace(asked, whiten=whiten))
+        assert image[0].name == "./2-1.png", "an image on the disk finds itself"
+        assert image[0].cosine == pytest.approx(1, abs=1e-4)
+        assert len(query.feature_D) == open_features(home / "feats.npy").flat().shape[1]
+        return {hit.name: hit.cosine for hit in row}
+
+    plain, white = hits(whiten=False), hits(whiten=True)
+    assert sorted(white) == sorted(plain) == ["./1-1.png", "./1-2.png"]
+    assert white != plain
+
+
 def test_an_image_is_embedded_as_the_file_was(home: Path) -> None:
     # in its own range this image would be brighter; in the range of the file it is what it was
     (query, hits), *none = search(

@@ -10,7 +10,7 @@ from dinocli.quality.auto_k import KScore, choose_k
 from dinocli.quality.density import agglomerative, hdbscan
 from dinocli.quality.grouping import NONE, Grouping, group_by_centres, group_by_labels
 from dinocli.quality.kmeans import unit_kmeans
-from dinocli.quality.rows import UnitRows, fit_projection
+from dinocli.quality.rows import UnitRows, fit_projection, fit_whitening
 from dinocli.tasks.cluster.job import AUTO, ClusterJob
 
 
@@ -38,10 +38,9 @@ def find_groups(rows: UnitRows, job: ClusterJob, watcher: Watcher) -> Found:
     """
     if job.k > len(rows):
         raise UsageError(f"-k {job.k} asks for more groups than the {len(rows)} images that there are")
-    if job.width:
-        rows = UnitRows(
-            rows.features_ND, fit_projection(rows, job.width, whiten=job.whiten, seed=job.seed), rows.threads
-        )
+    if job.width or job.whiten:
+        fit = fit_whitening if job.whiten else fit_projection
+        rows = UnitRows(rows.features_ND, fit(rows, job.width, seed=job.seed), rows.threads)
     if job.method == "hdbscan":
         least = job.least(len(rows))
         grouping = group_by_labels(rows, hdbscan(rows, min_size=least, seed=job.seed))

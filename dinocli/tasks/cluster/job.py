@@ -30,7 +30,7 @@ class ClusterJob:
         method: kmeans, hdbscan or agglomerative.
         k: Number of groups, 0 to find it; not for hdbscan, which does so itself.
         pca: Directions to keep before grouping; 0 keeps all (hdbscan: 50).
-        whiten: Give these directions the same variance.
+        whiten: Before grouping, let what most images share count less (`dinocli.quality.rows.fit_whitening`).
         min_size: Smallest group. Images of smaller ones are in no group; 0 takes 1, for hdbscan 1 % of the images, at
             least 5.
         duplicates: Cosine from which two images count as nearly the same; 0 looks for none.
@@ -85,8 +85,6 @@ class ClusterJob:
             raise UsageError(f"-k {self.k} is no number of groups; give 1 or more, or auto")
         if self.method == "hdbscan" and self.k != AUTO:
             raise UsageError("--method hdbscan finds the number of groups itself; leave -k out, --min-size steers it")
-        if self.whiten and not self.pca:
-            raise UsageError("--whiten makes noise as large as the rest in the last directions; give --pca N with it")
         if not 0 <= self.duplicates <= 1:
             raise UsageError(f"--duplicates {self.duplicates:g} is no cosine; give 0 (look for none) to 1")
         if self.copy and not self.link_dir:

@@ -21,6 +21,7 @@ class EvaluateJob:
         weights: Where `inputs` are images: as for training.
         model: Beside a bare state dict or ``none``.
         views: Augmented views of each image of a sample, for what needs them; 0 leaves these scores out.
+        whiten: Before measuring, let what most images share count less, for each side by its own features.
         reading: How images are read, where they are given; those of a baseline likewise.
         device: auto, cpu, cuda or cuda:N.
         null: Names on stdin end with NUL.
@@ -36,6 +37,7 @@ class EvaluateJob:
     weights: str = ""
     model: str = ""
     views: int = 4
+    whiten: bool = False
     reading: Reading = field(default_factory=Reading)
     device: str = "auto"
     null: bool = False

@@ -32,6 +32,8 @@ def evaluate(job: EvaluateJob, watcher: Watcher | None = None, stdin: BinaryIO |
     if not job.labels and (job.groups or job.train or job.test):
         raise UsageError("--groups, --train and --test belong to labels: add --labels folder or --labels FILE.csv")
     own, base, notes = open_sides(job, watcher, stdin)
+    if job.whiten:
+        own, base = own.with_whitening(job.seed), base and base.with_whitening(job.seed)
     names = [own.file.names[row] for row in own.rows_N]
     truths: list[Truth] = []
     if job.labels:
@@ -72,7 +74,7 @@ def _view_rows(job: EvaluateJob, own: Side, base: Side | None, notes: list[str],
         looked = _look(job, side, chosen, notes, watcher)
         if looked is None:
             return []
-        seen.append(unlabelled.view_scores(looked))
+        seen.append(unlabelled.view_scores(looked.changed(side.whitened)))
     return rows_of(seen[0], seen[1] if base else None)
 
 

@@ -4,7 +4,7 @@ Shapes: N images that take part, D width.
 """
 
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from dinocli.engine.watch import Watcher
 from dinocli.errors import DataError, UsageError
 from dinocli.models.tokens import Tokens
+from dinocli.quality.rows import Projection, UnitRows, fit_whitening
 from dinocli.tasks.evaluate.job import EvaluateJob
 from dinocli.tasks.feature_file import FEATURE_SUFFIXES, FeatureFile, newest_features, open_features, sidecar
 
@@ -26,15 +27,26 @@ class Side:
         title: What it is called in tables.
         file: All of it.
         rows_N: Which of its rows take part.
+        whitening: Applied to its features, fitted to those that take part; None leaves them as they are.
     """
 
     title: str
     file: FeatureFile
     rows_N: NDArray[np.intp]
+    whitening: Projection | None = None
 
     def features(self, chosen: NDArray[np.intp]) -> NDArray[np.float32]:
         """Return the features of some of the images that take part, by their places among them."""
-        return np.asarray(self.file.flat()[self.rows_N[chosen]], np.float32)
+        return self.whitened(np.asarray(self.file.flat()[self.rows_N[chosen]], np.float32))
+
+    def whitened(self, features_ND: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Whiten features of these weights, if that was asked for."""
+        return features_ND if self.whitening is None else UnitRows(features_ND, self.whitening).take(slice(None))
+
+    def with_whitening(self, seed: int) -> "Side":
+        """Fit a whitening to the images that take part."""
+        whitening = fit_whitening(UnitRows(self.file.flat()), among_M=self.rows_N, seed=seed)
+        return replace(self, title=f"{self.title}, whitened", whitening=whitening)
 
 
 def is_features(text: str) -> bool:

@@ -3,7 +3,7 @@
 Shapes: N images of the sample, Q views of each, D width.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,6 +45,10 @@ class Looked:
     names: list[str]
     clean_ND: NDArray[np.float32]
     views_QND: NDArray[np.float32]
+
+    def changed(self, change: Callable[[NDArray[np.float32]], NDArray[np.float32]]) -> "Looked":
+        """Apply what the features of the file were measured after."""
+        return Looked(self.names, change(self.clean_ND), np.stack([change(view_ND) for view_ND in self.views_QND]))
 
 
 def why_not(file: FeatureFile) -> str:
