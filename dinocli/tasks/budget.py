@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from dinocli.config.recipe import Recipe
 from dinocli.engine.build import build_learner, set_stage
 from dinocli.engine.distributed import from_main
+from dinocli.engine.fitted import MOST_VIEWS
+from dinocli.engine.norms import MOST
 from dinocli.engine.step import train_step
 from dinocli.tasks.ground import Ground
 
@@ -59,6 +61,25 @@ def seconds_to_train(minutes: float, spent: float, blend: list[float], per_look:
     return 60 * minutes - spent - (1 + closing_looks(blend)) * per_look if minutes else math.inf
 
 
+def looks_to_get_ready(recipe: Recipe, images: int, size: int) -> float:
+    """Say how long the statistics and the head take before the first step, in looks, by the images that pass through.
+
+    A look sees each probe image, a crop of it and its quarters: three images' worth. Statistics take two passes, the
+    second at twice the price of one, and a look at what came of them.
+
+    Args:
+        recipe: Resolved.
+        images: Of the folder.
+        size: Of evaluation, pixels.
+    """
+    looks = passes = 0.0
+    if recipe.model.batch_norm == "adapted":
+        looks, passes = 1.0, 3.0 * min(images, MOST)
+    if recipe.head.start == "fitted":
+        passes += min(int(recipe.head.out_dim), MOST_VIEWS) * (int(recipe.views.global_size) / size) ** 2
+    return looks + passes / (3 * int(recipe.guard.probe_images))
+
+
 def within(seconds: float, recipe: Recipe, per_step: tuple[float, float], per_look: float) -> Budget:
     """Divide a time between steps and looks at the probe sets; never more steps than the recipe plans.
 
@@ -66,7 +87,7 @@ def within(seconds: float, recipe: Recipe, per_step: tuple[float, float], per_lo
     then the looks become fewer, down to one at the end. A warm-up that may end early is counted as none.
 
     Args:
-        seconds: That are left.
+        seconds: That are left for both.
         recipe: Resolved.
         per_step: Seconds of a step of the head alone, and of everything.
         per_look: Seconds of a look.

@@ -16,7 +16,7 @@ from dinocli.engine.step import Learner, train_step
 from dinocli.engine.train import look_at, run
 from dinocli.engine.watch import Watcher
 from dinocli.errors import Interrupted, TrainingStopped
-from dinocli.tasks.budget import seconds_per_step, seconds_to_train, within
+from dinocli.tasks.budget import looks_to_get_ready, seconds_per_step, seconds_to_train, within
 from dinocli.tasks.closing import Outcome, close_run
 from dinocli.tasks.ground import Ground, Job, list_images, open_world, prepare
 from dinocli.tasks.labels import Labels, read_labels
@@ -127,7 +127,8 @@ def _open(job: Job) -> RunFolder:
 def _fit_into(job: Job, ground: Ground, begin: float, per_look: float, watcher: Watcher) -> None:
     """Cut the run to `--minutes`; "auto" values that depend on the steps are resolved again."""
     per_step = seconds_per_step(ground)
-    left = 60 * job.minutes - (time.monotonic() - begin)
+    ready = per_look * looks_to_get_ready(ground.recipe, len(ground.store), ground.preprocess.size)
+    left = 60 * job.minutes - (time.monotonic() - begin) - ready
     budget = from_main(lambda: within(left, ground.recipe, per_step, per_look))
     planned = int(ground.recipe.run.steps)
     speed = f"{per_step[1]:.2g} s a step, {per_look:.2g} s a look"

@@ -1,5 +1,7 @@
 """Statistics of the user's images: a mix of what each batch norm knew and what it sees, and nothing else moves."""
 
+import copy
+
 import torch
 from torch import Tensor, nn
 
@@ -83,3 +85,17 @@ def test_a_network_without_batch_norm_and_a_folder_without_images_change_nothing
         before = {key: value.clone() for key, value in backbone.state_dict().items()}
         adapt_statistics(backbone, [images()], distinct)
         assert all(torch.equal(value, before[key]) for key, value in backbone.state_dict().items())
+
+
+def test_one_value_a_channel_says_nothing_of_its_variance() -> None:
+    """A batch of one image, so small that the last maps are one pixel."""
+    backbone = create_backbone("test_resnet").eval()
+    small = nn.functional.interpolate(images(5), size=8)
+    assert backbone.patch_tokens(small).shape[2:] == (1, 1)
+    four = copy.deepcopy(backbone)
+    adapt_statistics(backbone, [small[:4], small[4:]], 5)
+    adapt_statistics(four, [small[:4]], 5)
+    norms = [module for module in backbone.modules() if isinstance(module, nn.BatchNorm2d)]
+    assert all(value.isfinite().all() for value in backbone.buffers())
+    *_, last = (module for module in four.modules() if isinstance(module, nn.BatchNorm2d))
+    torch.testing.assert_close(norms[-1].running_var, last.running_var)
