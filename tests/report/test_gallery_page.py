@@ -62,6 +62,8 @@ def test_masks_lie_on_their_pictures_as_much_as_the_slider_says(report: Path, vi
     page = visit(report)
     first = page.locator(".tile").first
     picture, overlay = (first.locator("img").nth(n) for n in (0, 1))
+    for image in (picture, overlay):
+        image.wait_for()  # they are loaded one after the other
     assert picture.bounding_box() == overlay.bounding_box()
     assert overlay.evaluate("image => getComputedStyle(image).opacity") == "0.65"
     page.fill(".opacity input >> nth=0", "30")
