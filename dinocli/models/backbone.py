@@ -146,10 +146,8 @@ class Backbone(nn.Module):
 
         Args:
             x_B3HW: Normalised images.
-            maps: How many, at most one more than there are `maps_before_last`.
+            maps: How many, 2 or more, at most one more than there are `maps_before_last`.
         """
-        if maps == 1:
-            return [self._features(x_B3HW)]
         stages = self.maps_before_last()[1 - maps :]
         last, before = self._run("forward_intermediates", x_B3HW, {"indices": stages, "output_fmt": "NCHW"})
         return [*before, last]

@@ -17,6 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from dinocli.errors import DataError
+
 T = TypeVar("T")
 
 BLOCK = 8192
@@ -132,13 +134,20 @@ def fit_whitening(
     Args:
         rows: Without a projection.
         width: Directions to keep, those of the most energy; 0 keeps all.
-        among_M: The rows that count; None for all of them.
+        among_M: The rows that count; None for all of them. Rows that are not finite never do.
         seed: Of the rows that are looked at, where there are too many for all.
+
+    Raises:
+        DataError: No row is finite.
 
     Source: Jegou and Chum 2012, ECCV, section 3.2 (whitened features for retrieval). Departs: the floor, and not
         centred; a mean that is taken off whole makes class means of few images unsteady.
     """
-    axes_DP, variance_P = _directions(_fitting_sample(rows, seed, among_M))
+    sample_RD = _fitting_sample(rows, seed, among_M)
+    finite_RD = sample_RD[np.isfinite(sample_RD).all(axis=1)]
+    if not len(finite_RD):
+        raise DataError("no row is finite, so there is nothing to whiten by")
+    axes_DP, variance_P = _directions(finite_RD)
     kept = _kept(variance_P, width or len(variance_P))
     scale_P = 1 / np.sqrt(variance_P[:kept] + FLOOR)
     return Projection(np.zeros(len(axes_DP), np.float32), (axes_DP[:, :kept] * scale_P).astype(np.float32))

@@ -2,7 +2,7 @@
 
 import math
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from dinocli.config.recipe import Recipe
 from dinocli.engine.build import build_learner, set_stage
@@ -37,11 +37,16 @@ class Budget:
     @property
     def looks(self) -> float:
         """All looks but that at the start."""
-        return 1 / self.every + closing_looks(self.blend)
+        return looks_of(self.every, self.blend)
 
     def settings(self) -> dict[str, object]:
         """Return it as settings of a recipe."""
         return {"run.steps": self.steps, "guard.every": self.every, "guard.blend": self.blend}
+
+
+def looks_of(every: float, blend: list[float]) -> float:
+    """Count the looks of a run but that at the start."""
+    return 1 / every + closing_looks(blend)
 
 
 def closing_looks(blend: list[float]) -> int:
@@ -96,17 +101,14 @@ def within(seconds: float, recipe: Recipe, per_step: tuple[float, float], per_lo
     share = 0.0 if recipe.optim.head_warmup_loss else float(recipe.optim.head_warmup)
     mean = share * per_step[0] + (1 - share) * per_step[1]
 
-    def with_looks(every: float, blend: list[float]) -> Budget:
-        budget = Budget(planned, every, blend)
-        return replace(budget, steps=min(planned, max(1, int((seconds - budget.looks * per_look) / mean))))
-
-    budget = with_looks(guard.every, guard.blend)
-    most = LOOKS_SHARE * seconds / per_look if per_look else budget.looks
-    if budget.steps < planned and budget.looks > most:
-        budget = with_looks(guard.every, [1.0])
-    if budget.steps < planned and budget.looks > most:
-        budget = with_looks(max(guard.every, 1 / max(1.0, most - VERDICT_LOOKS)), [1.0])
-    return budget
+    most = LOOKS_SHARE * seconds / per_look if per_look else math.inf
+    fewer = max(guard.every, 1 / max(1.0, most - VERDICT_LOOKS))
+    for every, blend in ((guard.every, guard.blend), (guard.every, [1.0]), (fewer, [1.0])):
+        looks = looks_of(every, blend)
+        steps = min(planned, max(1, int((seconds - looks * per_look) / mean)))
+        if steps == planned or looks <= most:
+            break
+    return Budget(steps, every, blend)
 
 
 def seconds_per_step(ground: Ground) -> tuple[float, float]:

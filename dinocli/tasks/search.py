@@ -17,7 +17,7 @@ from dinocli.engine.device import pick_device
 from dinocli.engine.watch import Watcher
 from dinocli.errors import DataError, UsageError, WeightsError
 from dinocli.models.features import extract
-from dinocli.quality.rows import FIT_VALUES, Projection, UnitRows, cores, fit_whitening, steady
+from dinocli.quality.rows import UnitRows, cores, fit_whitening, steady
 from dinocli.quality.search import nearest_rows
 from dinocli.tasks.embed.pictures import CANVAS_PER_SIDE, squares
 from dinocli.tasks.evaluate.sides import is_features
@@ -88,7 +88,7 @@ def search(
         )
     apart_Q = np.array([query.row for query in queries])
     with steady():
-        whitening = _whitening(file) if job.whiten else None
+        whitening = fit_whitening(UnitRows(file.flat())) if job.whiten else None
         found = nearest_rows(
             features_QD, file.flat(), job.count, leave_out=apart_Q, projection=whitening, threads=cores()
         )
@@ -99,16 +99,6 @@ def search(
     if job.sheet:
         write_sheet(Path(job.sheet), file, answers, watcher)
     return answers
-
-
-def _whitening(file: FeatureFile) -> Projection:
-    """Fit to the finite rows of a sample."""
-    rows = UnitRows(file.flat())
-    chosen = rows.sample(max(2, FIT_VALUES // file.flat().shape[1]), 0)
-    finite = chosen[np.isfinite(file.flat()[chosen]).all(axis=1)]
-    if not len(finite):
-        raise DataError(f"{file.path} has no finite row to whiten by")
-    return fit_whitening(rows, among_M=finite)
 
 
 def _queries(job: SearchJob, file: FeatureFile, stdin: BinaryIO | None) -> list[Query]:

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from dinocli.errors import DataError
 from dinocli.quality import rows
 from dinocli.quality.neighbours import accuracy, knn_classify
 from dinocli.quality.rows import UnitRows, cores, fit_projection, fit_whitening
@@ -84,3 +85,13 @@ def test_directions_of_rounding_are_dropped() -> None:
 def test_threads_follow_the_environment(asked: str, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", asked)
     assert 1 <= cores() <= most
+
+
+def test_rows_that_are_not_finite_are_no_part_of_a_whitening() -> None:
+    points = cloud(60)
+    broken = np.concatenate([points, np.full((2, points.shape[1]), np.nan, np.float32)])
+    np.testing.assert_array_equal(
+        fit_whitening(UnitRows(broken)).axes_DP, fit_whitening(UnitRows(broken), among_M=np.arange(60)).axes_DP
+    )
+    with pytest.raises(DataError, match="no row is finite"):
+        fit_whitening(UnitRows(broken[60:]))
