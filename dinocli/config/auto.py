@@ -15,7 +15,7 @@ IMAGES = (300, 3_000, 30_000, 300_000, 3_000_000)
 
 STEPS = (1_500, 4_600, 12_000, 23_000, 58_000)  # about 200, 100, 50, 20 and 5 epochs
 STEPS_CONVNET = (500, 500, 1_000, 5_000, 25_000)
-"""From weights; with 200 the guard's score still rose on sets of 280 to 2,600 images, 1,100 gave no more than 500."""
+"""From weights; with 200 the guard's score still rose on sets of 280 to 2,600 images, 1,100 gave x-rays no more."""
 
 BATCH = (32, 64, 128, 256, 256)
 PROTOTYPES = (1_024, 1_024, 4_096, 16_384, 65_536)

@@ -40,7 +40,7 @@ def test_a_resolved_recipe_is_sound(facts: Facts) -> None:
     assert 2 <= batch <= max(2, facts.images // 2)
     assert count == 2 ** round(math.log2(count))
     assert 1_024 <= count <= 65_536
-    assert int(recipe.run.steps) >= (200 if facts.pretrained and facts.convnet else 1_000)
+    assert int(recipe.run.steps) >= (500 if facts.pretrained and facts.convnet else 1_000)
     assert 0.98 <= float(recipe.dino.teacher_momentum) <= 0.9995
     assert recipe.model.batch_norm == ("train" if not facts.pretrained else "adapted" if facts.convnet else "frozen")
     assert recipe.head.batch_norm is (facts.convnet and not facts.pretrained)
