@@ -19,6 +19,9 @@ LOOKS_SHARE = 1 / 3
 
 VERDICT_LOOKS = 2
 
+PER_PROBE_IMAGE = 3
+"""Images' worth of work that a look does for each probe image: itself, a crop of it, and its quarters."""
+
 
 @dataclass(frozen=True)
 class Budget:
@@ -59,30 +62,40 @@ def seconds_to_train(minutes: float, spent: float, blend: list[float], per_look:
 
     Args:
         minutes: Of the whole command, 0 for no limit.
-        spent: Seconds of it that are gone.
+        spent: Seconds of it that are gone, or promised to something after the run.
         blend: As the run has it.
         per_look: Seconds of a look; the last one, when the time is up, comes on top of those of the closing.
     """
     return 60 * minutes - spent - (1 + closing_looks(blend)) * per_look if minutes else math.inf
 
 
-def looks_to_get_ready(recipe: Recipe, images: int, size: int) -> float:
+def looks_to_get_ready(recipe: Recipe, images: int, size: int, probed: int) -> float:
     """Say how long the statistics and the head take before the first step, in looks, by the images that pass through.
 
-    A look sees each probe image, a crop of it and its quarters: three images' worth. Statistics take two passes, the
-    second at twice the price of one, and a look at what came of them.
+    Statistics take two passes, the second at twice the price of one, and a look at what came of them.
 
     Args:
         recipe: Resolved.
         images: Of the folder.
         size: Of evaluation, pixels.
+        probed: Images of a look.
     """
     looks = passes = 0.0
     if recipe.model.batch_norm == "adapted":
         looks, passes = 1.0, 3.0 * min(images, MOST)
     if recipe.head.start == "fitted":
         passes += min(int(recipe.head.out_dim), MOST_VIEWS) * (int(recipe.views.global_size) / size) ** 2
-    return looks + passes / (3 * int(recipe.guard.probe_images))
+    return looks + passes / (PER_PROBE_IMAGE * probed)
+
+
+def looks_to_measure(labelled: int, probed: int) -> float:
+    """Say how long start and adapted weights take over the labelled images at the end, in looks.
+
+    Args:
+        labelled: Images that both see.
+        probed: Images of a look.
+    """
+    return 2 * labelled / (PER_PROBE_IMAGE * probed)
 
 
 def within(seconds: float, recipe: Recipe, per_step: tuple[float, float], per_look: float) -> Budget:

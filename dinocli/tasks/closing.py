@@ -117,7 +117,7 @@ def close_run(
     labelled: list[Line] = []
     if labels and not result.trouble:
         watcher.line("measuring start and adapted weights with your labels")
-        labelled = label_lines(jury, ground.backbone, adapted, _of_store(labels, ground))
+        labelled = label_lines(jury, ground.backbone, adapted, of_store(labels, ground))
     kept = adapted if verdict.keep == "adapted" else ground.backbone
     save_backbone(folder.backbone, kept, ground.info, ground.preprocess)
     outcome = Outcome(
@@ -185,7 +185,7 @@ def best_blend(
     return *chosen, scores
 
 
-def _of_store(labels: Labels, ground: Ground) -> Labels:
+def of_store(labels: Labels, ground: Ground) -> Labels:
     """Take the labels of the readable images, in the order of the store."""
     place = {name: row for row, name in enumerate(ground.images.names)}
     rows = [place[name] for name in ground.store.names]
@@ -221,6 +221,13 @@ def score_lines(start: Look, adapted: Look, choice: Choice) -> list[Line]:
     ]
 
 
+def measured(labels: Labels) -> list[int]:
+    """Return the places of the images to measure with labels: those with any, or a draw where they are too many."""
+    with_any = [index for index, row in enumerate(zip(*labels.values(), strict=True)) if any(row)]
+    indices: list[int] = np.random.default_rng(0).permutation(with_any)[:LABELLED_MOST].tolist()
+    return sorted(indices)
+
+
 def label_lines(probe: Probe, start: Backbone, adapted: Backbone, labels: Labels) -> list[Line]:
     """Measure both on the user's labels: leave-one-out k-NN as DINO does it, k = 20, temperature 0.07.
 
@@ -230,8 +237,7 @@ def label_lines(probe: Probe, start: Backbone, adapted: Backbone, labels: Labels
         adapted: The adapted weights.
         labels: One list per label column, in the order of the loader's images.
     """
-    with_any = [index for index, row in enumerate(zip(*labels.values(), strict=True)) if any(row)]
-    indices = sorted(np.random.default_rng(0).permutation(with_any)[:LABELLED_MOST].tolist())
+    indices = measured(labels)
     (start_ND, rows), (adapted_ND, _) = (probe.features(backbone, indices) for backbone in (start, adapted))
     features = (start_ND, adapted_ND)
     lines = []

@@ -16,8 +16,8 @@ from dinocli.engine.step import Learner, train_step
 from dinocli.engine.train import look_at, run
 from dinocli.engine.watch import Watcher
 from dinocli.errors import Interrupted, TrainingStopped
-from dinocli.tasks.budget import looks_to_get_ready, seconds_per_step, seconds_to_train, within
-from dinocli.tasks.closing import Outcome, close_run
+from dinocli.tasks.budget import looks_to_get_ready, looks_to_measure, seconds_per_step, seconds_to_train, within
+from dinocli.tasks.closing import Outcome, close_run, measured, of_store
 from dinocli.tasks.ground import Ground, Job, list_images, open_world, prepare
 from dinocli.tasks.labels import Labels, read_labels
 from dinocli.tasks.opening import begin_folder, check_same, make_manifest
@@ -70,8 +70,10 @@ def _train(
     looked = time.monotonic()
     start = from_main(lambda: probe.look(ground.backbone, 0))
     per_look = from_main(lambda: time.monotonic() - looked)
+    promised = per_look * looks_to_measure(len(measured(of_store(labels, ground))), len(probe.indices))
     if job.minutes and not kept:
-        _fit_into(job, ground, begin, per_look, watcher)
+        ready = looks_to_get_ready(ground.recipe, len(ground.store), ground.preprocess.size, len(probe.indices))
+        _fit_into(job, ground, begin - promised - per_look * ready, per_look, watcher)
     learner = build_learner(ground.recipe, ground.backbone, ground.preprocess, ground.precision, world)
     _compile(ground, learner, loader, watcher)
     manifest = kept or make_manifest(job, ground)
@@ -103,7 +105,9 @@ def _train(
             log_every=recipe.run.log_every,
             guard_stops=recipe.guard.stop,
             patience=max(1, round(recipe.guard.patience * learner.plan.steps)),
-            most_seconds=seconds_to_train(job.minutes, time.monotonic() - begin, recipe.guard.blend, per_look),
+            most_seconds=seconds_to_train(
+                job.minutes, time.monotonic() - begin + promised, recipe.guard.blend, per_look
+            ),
         )
     if result.early:
         watcher.line(f"ended at step {result.steps} of {learner.plan.steps}: {result.early}")
@@ -125,18 +129,27 @@ def _open(job: Job) -> RunFolder:
 
 
 def _fit_into(job: Job, ground: Ground, begin: float, per_look: float, watcher: Watcher) -> None:
-    """Cut the run to `--minutes`; "auto" values that depend on the steps are resolved again."""
+    """Cut the run to `--minutes`; "auto" values that depend on the steps are resolved again.
+
+    Args:
+        job: What was asked for.
+        ground: Gets the recipe that fits.
+        begin: When the time began, moved back by what else there is to do.
+        per_look: Seconds of a look.
+        watcher: Hears what fits.
+    """
     per_step = seconds_per_step(ground)
-    ready = per_look * looks_to_get_ready(ground.recipe, len(ground.store), ground.preprocess.size)
-    left = 60 * job.minutes - (time.monotonic() - begin) - ready
+    left = 60 * job.minutes - (time.monotonic() - begin)
     budget = from_main(lambda: within(left, ground.recipe, per_step, per_look))
-    planned = int(ground.recipe.run.steps)
+    planned, looks = int(ground.recipe.run.steps), f"{budget.looks:.0f} looks"
+    if budget.blend != ground.recipe.guard.blend:
+        looks += " without mixes"
     speed = f"{per_step[1]:.2g} s a step, {per_look:.2g} s a look"
     if budget.steps == planned:
-        watcher.line(f"{job.minutes:g} minutes are enough for all {planned} steps ({speed})")
+        watcher.line(f"{job.minutes:g} minutes are enough for all {planned} steps and {looks} ({speed})")
     else:
         watcher.warn(
-            f"{job.minutes:g} minutes are {budget.steps} of the {planned} planned steps and {budget.looks:.0f} looks "
+            f"{job.minutes:g} minutes are {budget.steps} of the {planned} planned steps and {looks} "
             f"on this machine ({speed}); more minutes may give more"
         )
     ground.settle(with_values(job.recipe, budget.settings()))

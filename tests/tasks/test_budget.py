@@ -3,7 +3,7 @@ import math
 import pytest
 
 from dinocli.config.recipe import Recipe
-from dinocli.tasks.budget import Budget, looks_to_get_ready, seconds_to_train, within
+from dinocli.tasks.budget import Budget, looks_to_get_ready, looks_to_measure, seconds_to_train, within
 from tests.engine.learners import tiny_recipe
 
 MIXES = [0.25, 0.5, 0.75, 1.0]
@@ -51,13 +51,18 @@ def test_looks_after_the_last_step_are_kept_free() -> None:
 
 
 def test_what_comes_before_the_first_step_is_counted_in_looks() -> None:
-    settings = ("guard.probe_images=100", "head.out_dim=600", "views.global_size=112")
+    settings = ("head.out_dim=600", "views.global_size=112")
     asked = {
         (norms, head): recipe(f"model.batch_norm={norms}", f"head.start={head}", *settings)
         for norms in ("adapted", "frozen")
         for head in ("fitted", "random")
     }
-    assert looks_to_get_ready(asked["frozen", "random"], 5000, 224) == 0
-    assert looks_to_get_ready(asked["frozen", "fitted"], 5000, 224) == 0.5, "150 images' worth of 300"
-    assert looks_to_get_ready(asked["adapted", "random"], 500, 224) == 1 + 5
-    assert looks_to_get_ready(asked["adapted", "fitted"], 5000, 224) == 1 + 3 * 1024 / 300 + 0.5
+    assert looks_to_get_ready(asked["frozen", "random"], 5000, 224, 100) == 0
+    assert looks_to_get_ready(asked["frozen", "fitted"], 5000, 224, 100) == 0.5, "150 images' worth of 300"
+    assert looks_to_get_ready(asked["adapted", "random"], 500, 224, 100) == 1 + 5
+    assert looks_to_get_ready(asked["adapted", "fitted"], 5000, 224, 100) == 1 + 3 * 1024 / 300 + 0.5
+
+
+def test_labels_are_measured_twice() -> None:
+    assert looks_to_measure(0, 300) == 0
+    assert looks_to_measure(2_700, 300) == 6, "start and adapted weights, and a look passes 900 images' worth"

@@ -1,6 +1,7 @@
 """Whole runs in this process: one that learns, one of each kind that stops, and what they leave behind."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -204,6 +205,21 @@ def test_minutes_are_at_most_what_the_recipe_plans(few: Path, tmp_path: Path) ->
     outcome = train(Job(inputs=asked.inputs, recipe=asked.recipe, out=asked.out, device="cpu", minutes=60))
     assert outcome is not None
     assert outcome.steps == 2
+
+
+@pytest.mark.parametrize(("labels", "steps"), [("", 2), ("folder", 1)])
+def test_minutes_hold_the_measuring_with_labels(
+    labels: str, steps: int, few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dinocli.tasks.train.looks_to_measure", lambda labelled, probed: 1e9 * labelled / probed)
+    asked = job(few, tmp_path / "run", [*SHORT, "guard.every=1.0", "run.steps=2"])
+    ears = Ears()
+    outcome = train(replace(asked, minutes=60, labels=labels), ears)
+    assert outcome is not None
+    assert outcome.steps == steps
+    words = [line for line in ears.lines if "are enough for all 2 steps and 6 looks (" in line]
+    assert bool(words) == (steps == 2)
+    assert any("1 of the 2 planned steps and 3 looks without mixes" in line for line in ears.warnings) == (steps == 1)
 
 
 def test_a_run_that_is_slower_than_planned_ends_when_the_time_is_up(
