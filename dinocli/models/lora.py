@@ -50,11 +50,20 @@ def add_lora(backbone: Backbone, rank: int) -> None:
     Raises:
         UsageError: It has no attention that is known here.
     """
+    for layer in attention_layers(backbone):
+        parametrize.register_parametrization(layer, "weight", LowRank(layer.weight, rank))
+
+
+def attention_layers(backbone: Backbone) -> list[nn.Linear]:
+    """List what `add_lora` changes.
+
+    Raises:
+        UsageError: There is nothing.
+    """
     layers = [layer for _, layer in attention_linears(backbone)]
     if not layers:
         raise UsageError(f"{backbone.name} has no attention to change: set model.trainable to last-1, norms or all")
-    for layer in layers:
-        parametrize.register_parametrization(layer, "weight", LowRank(layer.weight, rank))
+    return layers
 
 
 def attention_linears(backbone: Backbone) -> list[tuple[str, nn.Linear]]:

@@ -8,7 +8,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from dinocli.errors import UsageError
 from dinocli.models.backbone import Backbone
-from dinocli.models.lora import LowRank, attention_linears
+from dinocli.models.lora import LowRank, attention_layers, attention_linears
 
 _NUMBERED = re.compile(r"\d+\.")
 
@@ -41,6 +41,19 @@ def trainable_names(backbone: Backbone, part: str) -> set[str]:
     if not found:
         raise UsageError(f"{backbone.name} has no part model.trainable={part}: set it to all, last-1 or norms")
     return found
+
+
+def check_trainable(backbone: Backbone, part: str) -> None:
+    """Raise the error of `trainable_names` for a backbone as it was loaded, without low-rank changes.
+
+    Args:
+        backbone: As loaded.
+        part: As `trainable_names` takes it, or `auto`, which always fits.
+    """
+    if part == "lora":
+        attention_layers(backbone)
+    elif part != "auto":
+        trainable_names(backbone, part)
 
 
 def is_norm(module: nn.Module) -> bool:

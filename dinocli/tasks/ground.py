@@ -25,6 +25,7 @@ from dinocli.engine.probe import Probe, probe_indices
 from dinocli.engine.watch import Watcher
 from dinocli.errors import UsageError
 from dinocli.models.backbone import Backbone
+from dinocli.models.trainable import check_trainable
 from dinocli.models.weights import WeightsInfo, load_backbone
 from dinocli.quality.choice import choice_of
 from dinocli.tasks.distinct import count_distinct
@@ -159,14 +160,19 @@ def prepare(
         device: Likewise.
         watcher: Hears what was found.
         kept: The manifest of the run to resume: its resolved recipe and preprocessing are taken as they are.
+
+    Raises:
+        DinocliError: Of every kind; what the recipe asks for and the backbone lacks, before an image is read.
     """
     asked = _as_before(kept, job) if kept else job.recipe
+    choice_of(asked.guard.score)
     watcher.line(f"{len(images)} images in {images.root}")
     torch.manual_seed(asked.run.seed)  # random weights, where the run starts from scratch
     backbone, info, _ = main_first(
         lambda: load_backbone(asked.model.weights, asked.model.name, drop_path=asked.model.drop_path)
     )
     watcher.line(describe(info))
+    check_trainable(backbone, asked.model.trainable)
     if kept and info.sha256 != kept["weights"]["sha256"]:
         raise UsageError(f"--resume needs the same weights: {info.source} has changed since the run began")
     seen = None if kept else from_main(lambda: _survey(asked, images))

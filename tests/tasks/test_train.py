@@ -14,7 +14,7 @@ from dinocli.config.load import load_recipe
 from dinocli.config.preprocess import Preprocess
 from dinocli.engine.checkpoint import load_checkpoint
 from dinocli.engine.watch import Watcher
-from dinocli.errors import TrainingStopped
+from dinocli.errors import DinocliError, TrainingStopped
 from dinocli.models.weights import load_backbone
 from dinocli.tasks.closing import Outcome
 from dinocli.tasks.ground import Job
@@ -189,6 +189,23 @@ def test_what_was_found_is_said(few: Path, tmp_path: Path) -> None:
     assert any("test_convnext from scratch" in line for line in ears.lines)
     assert any("1 images cannot be read" in warning for warning in ears.warnings)
     assert "zz.png" in (tmp_path / "run" / "images.bad.csv").read_text()
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("guard.score=beauty", "there is no such score"),
+        ("model.trainable=lora", "no attention to change"),
+        ("model.trainable=attn-proj", "no part model.trainable=attn-proj"),
+        ("model.trainable=last-99", "last-99"),
+    ],
+)
+def test_what_cannot_be_is_said_before_an_image_is_read(
+    setting: str, words: str, few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dinocli.tasks.ground.survey", lambda *_, **__: pytest.fail("images were read"))
+    with pytest.raises(DinocliError, match=words):
+        train(job(few, tmp_path / "run", [*SHORT, "model.name=test_resnet", setting]))
 
 
 def test_minutes_become_steps_that_are_kept(few: Path, tmp_path: Path) -> None:
