@@ -102,7 +102,7 @@ def within(seconds: float, recipe: Recipe, per_step: tuple[float, float], per_lo
     """Divide a time between steps and looks at the probe sets; never more steps than the recipe plans.
 
     Where the time does not last for all steps, and looks would take more than a third of it, mixes are left out first,
-    then the looks become fewer, down to one at the end. A warm-up that may end early is counted as none.
+    then the looks become fewer, down to one at the end.
 
     Args:
         seconds: That are left for both.
@@ -110,10 +110,7 @@ def within(seconds: float, recipe: Recipe, per_step: tuple[float, float], per_lo
         per_step: Seconds of a step of the head alone, and of everything.
         per_look: Seconds of a look.
     """
-    planned, guard = int(recipe.run.steps), recipe.guard
-    share = 0.0 if recipe.optim.head_warmup_loss else float(recipe.optim.head_warmup)
-    mean = share * per_step[0] + (1 - share) * per_step[1]
-
+    planned, guard, mean = int(recipe.run.steps), recipe.guard, mean_step(recipe, per_step)
     most = LOOKS_SHARE * seconds / per_look if per_look else math.inf
     fewer = max(guard.every, 1 / max(1.0, most - VERDICT_LOOKS))
     for every, blend in ((guard.every, guard.blend), (guard.every, [1.0]), (fewer, [1.0])):
@@ -122,6 +119,12 @@ def within(seconds: float, recipe: Recipe, per_step: tuple[float, float], per_lo
         if steps == planned or looks <= most:
             break
     return Budget(steps, every, blend)
+
+
+def mean_step(recipe: Recipe, per_step: tuple[float, float]) -> float:
+    """Return the seconds of a step over the run; a warm-up of the head that may end early is counted as none."""
+    share = 0.0 if recipe.optim.head_warmup_loss else float(recipe.optim.head_warmup)
+    return share * per_step[0] + (1 - share) * per_step[1]
 
 
 def seconds_per_step(ground: Ground) -> tuple[float, float]:

@@ -2,6 +2,7 @@
 
 import resource
 import sys
+import time
 from dataclasses import asdict, dataclass, replace
 from typing import Any, BinaryIO
 
@@ -12,8 +13,17 @@ from dinocli.config.load import with_values
 from dinocli.data.read import shrunk_size
 from dinocli.engine import distributed
 from dinocli.engine.build import facts_of
+from dinocli.engine.distributed import from_main
 from dinocli.engine.watch import Watcher
-from dinocli.tasks.budget import seconds_per_step, within
+from dinocli.tasks.budget import (
+    looks_of,
+    looks_to_get_ready,
+    looks_to_measure,
+    mean_step,
+    seconds_per_step,
+    within,
+)
+from dinocli.tasks.closing import measured
 from dinocli.tasks.ground import (
     Ground,
     Job,
@@ -22,6 +32,7 @@ from dinocli.tasks.ground import (
     open_world,
     prepare,
 )
+from dinocli.tasks.labels import read_labels
 
 TRIAL_IMAGES = 64
 
@@ -41,7 +52,8 @@ class Estimate:
         steps: Of the run.
         batch_size: Images a step.
         seconds_per_step: With the whole network learning, measured.
-        minutes: Of all steps; reading and looks at the probe set come on top.
+        seconds_per_look: At the probe set, measured on fewer images.
+        minutes: Of all steps, looks and the verdict; reading the images and writing the report come on top.
         canvas_bytes: Of all decoded images.
         peak_memory_bytes: Of a step, measured: on the GPU, or of this process.
         recipe: Every resolved setting.
@@ -57,6 +69,7 @@ class Estimate:
     steps: int
     batch_size: int
     seconds_per_step: float
+    seconds_per_look: float
     minutes: float
     canvas_bytes: int
     peak_memory_bytes: int
@@ -78,15 +91,20 @@ def estimate(job: Job, watcher: Watcher, stdin: BinaryIO | None = None) -> Estim
     world, device = open_world(job.device)
     try:
         images = list_images(job, stdin)
+        labels = read_labels(job.labels, images.names) if job.labels else {}
         few = replace(images, names=images.names[:: max(1, len(images) // TRIAL_IMAGES)][:TRIAL_IMAGES])
         trial = replace(job, recipe=with_values(job.recipe, {"data.cache": "off"}))
         ground = prepare(trial, few, world, device, watcher)
         _settle_for(ground, job, len(images))
-        per_step = seconds_per_step(ground)
+        per_step, per_look = seconds_per_step(ground), _seconds_per_look(ground, len(images))
+        apart = per_look * _looks_apart(ground, len(images), len(measured(labels)))
         if job.minutes:
-            steps = within(60 * job.minutes, ground.recipe, per_step, 0.0).steps
-            _settle_for(ground, replace(job, recipe=with_values(job.recipe, {"run.steps": steps})), len(images))
-        return _written(ground, len(images), per_step)
+            budget = within(60 * job.minutes - apart, ground.recipe, per_step, per_look)
+            _settle_for(ground, replace(job, recipe=with_values(job.recipe, budget.settings())), len(images))
+        recipe = ground.recipe
+        looks = per_look * looks_of(recipe.guard.every, recipe.guard.blend)
+        seconds = apart + int(recipe.run.steps) * mean_step(recipe, per_step) + looks
+        return _written(ground, len(images), per_step[1], per_look, seconds)
     finally:
         distributed.leave()
 
@@ -95,14 +113,36 @@ def _settle_for(ground: Ground, job: Job, images: int) -> None:
     """Resolve the recipe for the whole folder, not for the few images of the trial."""
     distinct = round(images * ground.distinct / len(ground.store))
     facts = facts_of(images, ground.backbone, ground.info, ground.world, distinct)
-    measured = {"run.precision": ground.precision.name, "run.attention": ground.precision.attention}
-    ground.recipe = with_values(resolve(job.recipe, facts), measured)
+    chosen = {"run.precision": ground.precision.name, "run.attention": ground.precision.attention}
+    ground.recipe = with_values(resolve(job.recipe, facts), chosen)
 
 
-def _written(ground: Ground, images: int, per_step: tuple[float, float]) -> Estimate:
+def _seconds_per_look(ground: Ground, images: int) -> float:
+    """Time one look at the few images, and scale it to the probe set of the whole folder."""
+    probe, _ = ground.probes(ground.loader())
+
+    def look() -> float:
+        began = time.monotonic()
+        probe.look(ground.backbone, 0)
+        return (time.monotonic() - began) * _probed(ground, images) / len(probe.indices)
+
+    return from_main(look)
+
+
+def _looks_apart(ground: Ground, images: int, labelled: int) -> float:
+    """Count what comes before the first step and, with labels, after the last one, in looks: the start's and more."""
+    probed = _probed(ground, images)
+    ready = looks_to_get_ready(ground.recipe, images, ground.preprocess.size, probed)
+    return 1 + ready + looks_to_measure(labelled, probed)
+
+
+def _probed(ground: Ground, images: int) -> int:
+    return min(int(ground.recipe.guard.probe_images), images)
+
+
+def _written(ground: Ground, images: int, per_step: float, per_look: float, seconds: float) -> Estimate:
     recipe, seen, about = ground.recipe, ground.survey, ground.preprocess
     assert seen is not None
-    steps, share = int(recipe.run.steps), float(recipe.optim.head_warmup)
     height, width = shrunk_size(*seen.median_size, recipe.data.short_side)
     return Estimate(
         images=images,
@@ -112,10 +152,11 @@ def _written(ground: Ground, images: int, per_step: tuple[float, float]) -> Esti
         range="full" if about.range_policy == "full" else f"{about.range_low:g} to {about.range_high:g}",
         start=describe(ground.info),
         device=f"{ground.precision.device}, {ground.precision.name}",
-        steps=steps,
+        steps=int(recipe.run.steps),
         batch_size=int(recipe.run.batch_size),
-        seconds_per_step=round(per_step[1], 4),
-        minutes=round(steps * (share * per_step[0] + (1 - share) * per_step[1]) / 60, 1),
+        seconds_per_step=round(per_step, 4),
+        seconds_per_look=round(per_look, 4),
+        minutes=round(seconds / 60, 1),
         canvas_bytes=images * (1 if seen.grey else 3) * height * width * (2 if seen.deep else 1),
         peak_memory_bytes=_peak_memory(ground.precision.device),
         recipe=recipe.model_dump(mode="json"),

@@ -1,0 +1,59 @@
+"""The time that `--dry-run` names is that of the whole run, and `--minutes` is kept in it."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from dinocli.engine.watch import Watcher
+from dinocli.errors import DataError
+from dinocli.tasks.estimate import Estimate, estimate
+from dinocli.tasks.ground import Job
+from tests.tasks.drive import job
+from tests.textures import write_textures
+
+PLAIN = ("run.steps=100", "guard.every=0.25", "guard.probe_images=8", "optim.head_warmup=0")
+"""Four looks and two of the verdict after that at the start; no mixes, nothing to get ready."""
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_textures(tmp_path_factory.mktemp("images"), each=4, side=40)  # twelve
+
+
+@pytest.fixture
+def asked(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
+    monkeypatch.setattr("dinocli.tasks.estimate.seconds_per_step", lambda _: (2.0, 2.0))
+    monkeypatch.setattr("dinocli.tasks.estimate._seconds_per_look", lambda *_: 6.0)
+    settings = (*PLAIN, "guard.blend=[1.0]", "head.start=random", "model.batch_norm=frozen")
+    return replace(job(images, tmp_path / "run", settings), labels="")
+
+
+def of(asked: Job) -> Estimate:
+    return estimate(asked, Watcher())
+
+
+def test_minutes_are_those_of_steps_and_looks(asked: Job) -> None:
+    found = of(asked)
+    assert (found.steps, found.seconds_per_look) == (100, 6.0)
+    assert found.minutes == round((100 * 2 + (1 + 4 + 2) * 6) / 60, 1)
+
+
+def test_labels_are_measured_at_the_end(asked: Job) -> None:
+    found = of(replace(asked, labels="folder"))
+    assert found.minutes == round((100 * 2 + (1 + 4 + 2 + 2 * 12 / (3 * 8)) * 6) / 60, 1)
+
+
+def test_a_limit_is_kept(asked: Job) -> None:
+    found = of(replace(asked, minutes=3.0))
+    assert found.steps == (180 - 7 * 6) // 2
+    assert found.minutes == 3.0
+
+
+def test_labels_that_cannot_be_read_are_named(asked: Job) -> None:
+    with pytest.raises(DataError, match=r"cannot read the labels nowhere\.csv"):
+        of(replace(asked, labels="nowhere.csv"))
+
+
+def test_a_look_is_timed(images: Path, tmp_path: Path) -> None:
+    assert 0 < of(replace(job(images, tmp_path / "run", PLAIN), labels="")).seconds_per_look < 60
