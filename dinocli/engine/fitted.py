@@ -53,7 +53,7 @@ def fit_bottleneck(head: DinoHead, hidden_VH: Tensor) -> None:
     assert isinstance(last, nn.Linear)
     mean_H = hidden_VH.mean(dim=0)
     _, singular, directions = torch.linalg.svd(hidden_VH - mean_H, full_matrices=False)
-    count = min(last.out_features, len(hidden_VH) - 1)
+    count = min(last.out_features, len(directions), len(hidden_VH) - 1)
     variance = singular[:count].square() / len(hidden_VH)
     weight_CH = directions[:count] / (variance + variance.mean() + 1e-12).sqrt()[:, None]
     last.weight[:count] = weight_CH * (SPREAD / weight_CH.std())

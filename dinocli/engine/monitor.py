@@ -118,7 +118,7 @@ class Monitor:
 
     @property
     def best(self) -> Look | None:
-        """The look with the highest score since the backbone may have learnt; the latest of equals."""
+        """The adapted look with the highest score; see `best_of`."""
         return best_of(self.looks)
 
     def stalled(self, patience: int) -> bool:
@@ -211,10 +211,10 @@ def best_of(looks: Sequence[Look]) -> Look | None:
 
 
 ADVICE = {
+    "finite": "lower the learning rate, or compute in float32 (--set run.precision=fp32)",
     "uniform": "lower the teacher's temperature (--set dino.teacher_temp=0.03) or the learning rate",
     "one-hot": "raise the teacher's temperature or lower its momentum (--set dino.teacher_momentum=0.99)",
     "features": "lower the learning rate (--set optim.lr=...) or the number of steps",
-    "finite": "lower the learning rate, or compute in float32 (--set run.precision=fp32)",
 }
 
 

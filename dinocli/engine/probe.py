@@ -85,6 +85,11 @@ class Probe:
         self._start_ND: NDArray[np.float32] | None = None
         self.clean_ND, self.rows = np.empty((0, 0), np.float32), list[int]()
 
+    @property
+    def work(self) -> int:
+        """How many whole images' worth goes through the network in a look: each image, its crops, and its quarters."""
+        return len(self.indices) * (1 + self.choice.views + self.choice.parts)
+
     def look(self, backbone: Backbone, step: int) -> Look:
         """Measure a backbone; the first one measured is the start that all are compared with.
 

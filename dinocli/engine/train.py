@@ -101,7 +101,7 @@ def run(
         seconds: Time that they took.
         look_every: Steps between two looks.
         log_every: Steps between two reads of the device.
-        guard_stops: A collapse ends the run; otherwise it only warns.
+        guard_stops: A collapse ends the run; otherwise it only warns, once for each kind.
         patience: Steps without a better look after which the run ends.
         most_seconds: Time of all its parts after which the run ends, with a last look; it takes one step at least.
 
@@ -111,6 +111,7 @@ def run(
     steps = learner.plan.steps
     begin = time.monotonic() - seconds
     last = first if monitor.stalled(patience) else steps  # a run that had ended, and was killed before it was judged
+    warned: set[str] = set()
     with Signals().caught() as signals, contextlib.closing(loader.steps(first, last)) as batches:
         asked = time.monotonic()
         for step, slices in enumerate(batches, first):
@@ -130,21 +131,24 @@ def run(
                 rows = monitor.flush()
                 learner.warmup.hear([(row["step"], row["loss"]) for row in rows])
                 _tell(watcher, rows, done, steps, time.monotonic() - begin)
-            if look_due and not monitor.trouble:
+            if look_due and not (monitor.trouble and guard_stops):
                 look_at(learner, probe, monitor, keeper, done)
                 asked = time.monotonic()
+                stopping = any_rank(signals.number > 0)  # a look takes long
             if monitor.trouble and guard_stops:
                 break
             if monitor.trouble:
-                watcher.warn(f"step {done}: {monitor.trouble}; {advice(monitor.trouble)}")
+                if advice(monitor.trouble) not in warned:
+                    watcher.warn(f"step {done}: {monitor.trouble}; {advice(monitor.trouble)}")
+                warned.add(advice(monitor.trouble))
                 monitor.trouble = ""
             if save_due:
                 keeper.save(learner, monitor, done, time.monotonic() - begin)
                 asked = time.monotonic()
-            if late or (look_due and monitor.stalled(patience)):
-                break
             if stopping:
                 raise Interrupted(f"stopped by a signal after step {done} of {steps}; saved", signals.number or 15)
+            if late or (look_due and monitor.stalled(patience)):
+                break
     early = ""
     if not monitor.trouble and monitor.last_step < steps:
         early = STALLED if monitor.stalled(patience) else LATE

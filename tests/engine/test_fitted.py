@@ -48,6 +48,15 @@ def hidden(fitted: DinoHead, features: Tensor) -> Tensor:
 
 
 @torch.no_grad()
+def test_a_bottleneck_wider_than_its_inputs_is_fitted_as_far_as_they_go() -> None:
+    wide = DinoHead(32, out_dim=64, hidden_dim=12, bottleneck_dim=16, batch_norm=False, norm_last_layer=True)
+    before = last(wide).weight[12:].clone()
+    fit_bottleneck(wide, hidden(wide, cone()))
+    assert torch.equal(last(wide).weight[12:], before)
+    assert wide.mlp(cone()).mean(dim=0).abs().max() < 1e-4
+
+
+@torch.no_grad()
 def test_the_bottleneck_is_centred_and_spreads_into_all_directions() -> None:
     fitted, features = head(), cone()
     before = F.normalize(fitted.mlp(features), dim=-1)

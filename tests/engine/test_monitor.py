@@ -207,4 +207,4 @@ def test_every_trouble_has_an_advice() -> None:
     assert "teacher_momentum" in words[1]
     assert "fp32" in words[2]
     assert "learning rate" in advice("the features collapsed: rankme fell from 20 to 4")
-    assert "learning rate" in advice("the teacher gives features that are not finite")
+    assert "run.precision=fp32" in advice("the teacher gives features that are not finite")
