@@ -128,8 +128,10 @@ def show_outcome(terminal: Terminal, outcome: "Outcome | None", *, as_json: bool
         sys.stdout.write(f"{outcome.folder}\n")
 
 
-def show_estimate(terminal: Terminal, estimate: "Estimate", *, as_json: bool) -> None:
+def show_estimate(terminal: Terminal, estimate: "Estimate | None", *, as_json: bool) -> None:
     """Show what a run would do, on stdout."""
+    if estimate is None:
+        return
     data = estimate.to_dict()
     if as_json:
         print_json(data)

@@ -123,8 +123,8 @@ def judge(
     if collapse := _collapse(start, end):
         return Verdict("worse", "start", collapse)
     if len(start_U) < _FEWEST_PAIRS:
-        few = f"{len(start_U)} probe images are too few to tell a difference from luck ({_FEWEST_PAIRS} are needed)."
-        return Verdict("no different", "start", few)
+        few = f"{len(start_U)} probe images, or groups of them, are too few to tell a difference from luck"
+        return Verdict("no different", "start", f"{few} ({_FEWEST_PAIRS} are needed).")
     change = paired_bootstrap(start_U, end_U)
     numbers = _numbers(start, end, start_U, end_U, change, choice)
     if change.high < 0:

@@ -19,9 +19,6 @@ LOOKS_SHARE = 1 / 3
 
 VERDICT_LOOKS = 2
 
-PER_PROBE_IMAGE = 3
-"""Images' worth of work that a look does for each probe image: itself, a crop of it, and its quarters."""
-
 
 @dataclass(frozen=True)
 class Budget:
@@ -69,7 +66,7 @@ def seconds_to_train(minutes: float, spent: float, blend: list[float], per_look:
     return 60 * minutes - spent - (1 + closing_looks(blend)) * per_look if minutes else math.inf
 
 
-def looks_to_get_ready(recipe: Recipe, images: int, size: int, probed: int) -> float:
+def looks_to_get_ready(recipe: Recipe, images: int, size: int, work: int) -> float:
     """Say how long the statistics and the head take before the first step, in looks, by the images that pass through.
 
     Statistics take two passes, the second at twice the price of one, and a look at what came of them.
@@ -78,24 +75,24 @@ def looks_to_get_ready(recipe: Recipe, images: int, size: int, probed: int) -> f
         recipe: Resolved.
         images: Of the folder.
         size: Of evaluation, pixels.
-        probed: Images of a look.
+        work: Images that pass in a look (`Probe.work`).
     """
     looks = passes = 0.0
     if recipe.model.batch_norm == "adapted":
         looks, passes = 1.0, 3.0 * min(images, MOST)
     if recipe.head.start == "fitted":
         passes += min(int(recipe.head.out_dim), MOST_VIEWS) * (int(recipe.views.global_size) / size) ** 2
-    return looks + passes / (PER_PROBE_IMAGE * probed)
+    return looks + passes / work
 
 
-def looks_to_measure(labelled: int, probed: int) -> float:
+def looks_to_measure(labelled: int, work: int) -> float:
     """Say how long start and adapted weights take over the labelled images at the end, in looks.
 
     Args:
         labelled: Images that both see.
-        probed: Images of a look.
+        work: Images that pass in a look (`Probe.work`).
     """
-    return 2 * labelled / (PER_PROBE_IMAGE * probed)
+    return 2 * labelled / work
 
 
 def within(seconds: float, recipe: Recipe, per_step: tuple[float, float], per_look: float) -> Budget:

@@ -11,7 +11,7 @@ import numpy as np
 
 from dinocli.engine.checkpoint import Keeper, load_checkpoint
 from dinocli.engine.probe import Look, Probe
-from dinocli.engine.train import RunResult
+from dinocli.engine.train import LATE, RunResult
 from dinocli.engine.watch import Watcher
 from dinocli.models.backbone import Backbone
 from dinocli.models.blend import blended
@@ -108,7 +108,9 @@ def close_run(
         adapted = adapted_backbone(ground.backbone, keeper.best, jury)
     if best and not result.trouble:
         adapted, share, blends = best_blend(ground, probe, result, adapted, watcher)
-    watcher.line(f"judging step {best_step} against the start, on {len(jury.indices)} images with new views")
+    shared = len(set(probe.indices) & set(jury.indices))
+    also = f", {shared} of which the guard chose by, and new views" if shared else " that the guard did not choose by"
+    watcher.line(f"judging step {best_step} against the start, on {len(jury.indices)} images{also}")
     before, start_ND = jury.look(ground.backbone, 0), jury.clean_ND
     after = jury.look(adapted, best_step)
     sides = Sides(jury.rows, start_ND, jury.clean_ND)
@@ -135,6 +137,7 @@ def close_run(
             distinct=ground.distinct,
             best_step=best_step,
             likeness=after.scores.cka_to_start,
+            minutes=job.minutes if _cut_short(job, ground, result) else 0.0,
         ),
         result.steps,
         time.monotonic() - begin,
@@ -154,6 +157,7 @@ def close_run(
         pictures=pictures(sides, jury, ground.backbone, adapted) if show else [],
         result=result,
         score_label=jury.choice.label,
+        judged=f"On {len(jury.indices)} images{also}.",
         notes=[*outcome.advice, KNOWN_WEAKNESS],
     )
     return outcome
@@ -185,6 +189,11 @@ def best_blend(
     return *chosen, scores
 
 
+def _cut_short(job: Job, ground: Ground, result: RunResult) -> bool:
+    planned = int(ground.resolved(job.recipe).run.steps)
+    return bool(job.minutes) and (result.early == LATE or int(ground.recipe.run.steps) < planned)
+
+
 def of_store(labels: Labels, ground: Ground) -> Labels:
     """Take the labels of the readable images, in the order of the store."""
     place = {name: row for row, name in enumerate(ground.images.names)}
@@ -197,7 +206,7 @@ def final_verdict(result: RunResult, start: Look, adapted: Look, choice: Choice)
 
     Args:
         result: How the run ended.
-        start: A look at the weights that it began with, on images that the guard did not choose by.
+        start: A look at the weights that it began with, on the images of the verdict.
         adapted: A look at the adapted weights, on the same images and views.
         choice: The score that chooses.
     """

@@ -6,6 +6,7 @@ import time
 from dataclasses import asdict, dataclass, replace
 from typing import Any, BinaryIO
 
+import numpy as np
 import torch
 
 from dinocli.config.auto import resolve
@@ -56,7 +57,8 @@ class Estimate:
         minutes: Of all steps, looks and the verdict; reading the images and writing the report come on top.
         canvas_bytes: Of all decoded images.
         peak_memory_bytes: Of a step, measured: on the GPU, or of this process.
-        recipe: Every resolved setting.
+        recipe: Every resolved setting. Near-copies were looked for among few images that lie apart: a folder of frames
+            may come to smaller sizes.
     """
 
     images: int
@@ -80,31 +82,37 @@ class Estimate:
         return asdict(self)
 
 
-def estimate(job: Job, watcher: Watcher, stdin: BinaryIO | None = None) -> Estimate:
+def estimate(job: Job, watcher: Watcher, stdin: BinaryIO | None = None) -> Estimate | None:
     """Measure a few steps on a few images of the folder; nothing is written.
 
     Args:
         job: What would be done.
         watcher: Hears what was found.
         stdin: Where `-` reads names from.
+
+    Returns:
+        The estimate, in the main process; None in the others that `torchrun` started.
     """
     world, device = open_world(job.device)
+    watcher = watcher if world.is_main else Watcher()
     try:
         images = list_images(job, stdin)
         labels = read_labels(job.labels, images.names) if job.labels else {}
-        few = replace(images, names=images.names[:: max(1, len(images) // TRIAL_IMAGES)][:TRIAL_IMAGES])
+        chosen = np.linspace(0, len(images) - 1, min(TRIAL_IMAGES, len(images))).round().astype(int)
+        few = replace(images, names=[images.names[row] for row in chosen])
         trial = replace(job, recipe=with_values(job.recipe, {"data.cache": "off"}))
         ground = prepare(trial, few, world, device, watcher)
         _settle_for(ground, job, len(images))
-        per_step, per_look = seconds_per_step(ground), _seconds_per_look(ground, len(images))
-        apart = per_look * _looks_apart(ground, len(images), len(measured(labels)))
+        per_step, (per_look, work) = seconds_per_step(ground), _time_of_a_look(ground, len(images))
+        ready = looks_to_get_ready(ground.recipe, len(images), ground.preprocess.size, work)
+        apart = per_look * (1 + ready + looks_to_measure(len(measured(labels)), work))
         if job.minutes:
             budget = within(60 * job.minutes - apart, ground.recipe, per_step, per_look)
             _settle_for(ground, replace(job, recipe=with_values(job.recipe, budget.settings())), len(images))
         recipe = ground.recipe
         looks = per_look * looks_of(recipe.guard.every, recipe.guard.blend)
         seconds = apart + int(recipe.run.steps) * mean_step(recipe, per_step) + looks
-        return _written(ground, len(images), per_step[1], per_look, seconds)
+        return _written(ground, len(images), per_step[1], per_look, seconds) if world.is_main else None
     finally:
         distributed.leave()
 
@@ -117,27 +125,17 @@ def _settle_for(ground: Ground, job: Job, images: int) -> None:
     ground.recipe = with_values(resolve(job.recipe, facts), chosen)
 
 
-def _seconds_per_look(ground: Ground, images: int) -> float:
-    """Time one look at the few images, and scale it to the probe set of the whole folder."""
+def _time_of_a_look(ground: Ground, images: int) -> tuple[float, int]:
+    """Time one look at the few images; return the seconds and the work of one at the probe set of the whole folder."""
     probe, _ = ground.probes(ground.loader())
+    larger = min(int(ground.recipe.guard.probe_images), images) / len(probe.indices)
 
     def look() -> float:
         began = time.monotonic()
         probe.look(ground.backbone, 0)
-        return (time.monotonic() - began) * _probed(ground, images) / len(probe.indices)
+        return time.monotonic() - began
 
-    return from_main(look)
-
-
-def _looks_apart(ground: Ground, images: int, labelled: int) -> float:
-    """Count what comes before the first step and, with labels, after the last one, in looks: the start's and more."""
-    probed = _probed(ground, images)
-    ready = looks_to_get_ready(ground.recipe, images, ground.preprocess.size, probed)
-    return 1 + ready + looks_to_measure(labelled, probed)
-
-
-def _probed(ground: Ground, images: int) -> int:
-    return min(int(ground.recipe.guard.probe_images), images)
+    return larger * from_main(look), round(larger * probe.work)
 
 
 def _written(ground: Ground, images: int, per_step: float, per_look: float, seconds: float) -> Estimate:

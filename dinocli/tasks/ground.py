@@ -89,10 +89,14 @@ class Ground:
     distinct: int
 
     def settle(self, asked: Recipe) -> None:
+        """Take a recipe, resolved."""
+        self.recipe = self.resolved(asked)
+
+    def resolved(self, asked: Recipe) -> Recipe:
         """Resolve a recipe for these images and weights, with the precision that was chosen."""
         resolved = resolve(asked, facts_of(len(self.store), self.backbone, self.info, self.world, self.distinct))
         measured = {"run.precision": self.precision.name, "run.attention": self.precision.attention}
-        self.recipe = with_values(resolved, measured)
+        return with_values(resolved, measured)
 
     def loader(self) -> Loader:
         """Build the loader of the run."""

@@ -26,6 +26,8 @@ def read_labels(spec: str, names: Sequence[str]) -> Labels:
     """
     if spec == "folder":
         parents = [posixpath.basename(posixpath.dirname(name)) for name in names]
+        if not any(parent not in ("", ".") for parent in parents):
+            raise DataError("no image lies in a folder of its class, so there are no labels; give a CSV")
         return {"folder": ["" if parent == "." else parent for parent in parents]}
     table = _read_csv(Path(spec))
     columns = [column for column in next(iter(table.values())) if column not in ("path", _TOO_MANY)]
@@ -33,7 +35,15 @@ def read_labels(spec: str, names: Sequence[str]) -> Labels:
     rows = [table.get(posixpath.normpath(name), empty) for name in names]
     if not any(rows):
         raise DataError(f"no path in {spec} is the name of an image here; the first image is {names[0]}")
-    return {column: [row.get(column, "") for row in rows] for column in columns}
+    labels = {column: [row.get(column, "") for row in rows] for column in columns}
+    if not any(map(any, labels.values())):
+        raise DataError(f"{spec} has an empty label for every image here")
+    return labels
+
+
+def of_several_kinds(labels: Labels) -> Labels:
+    """Leave out the columns by which nothing can be measured, because all images have the same label."""
+    return {column: values for column, values in labels.items() if len(set(values) - {""}) > 1}
 
 
 def _read_csv(path: Path) -> dict[str, dict[str, str]]:

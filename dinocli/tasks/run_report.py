@@ -69,15 +69,18 @@ def write_run_report(
     pictures: Sequence[tuple[str, bytes]],
     result: RunResult,
     score_label: str,
+    judged: str,
     notes: Sequence[str],
 ) -> None:
     """Write report.html from what the run knows."""
-    tables = [_table("Without labels", lines, "On images and views that the guard did not choose the best step by.")]
+    tables = [_table("Without labels", lines, judged)]
     if labelled:
         tables.append(_table("With your labels", labelled, "Leave-one-out, k = 20. The guard never saw these labels."))
     if blends:
         rows = [(f"{share:.0%}", score) for share, score in blends]
-        note = "0 % is the start. On the images that the guard chooses by; the highest is what was judged."
+        note = (
+            "0 % is the start. On the images that the guard chooses by; the highest of the others is what was judged."
+        )
         tables.append(Table("Mixes of start and adapted weights", ("share of the adapted", "score"), rows, note))
     tables += groups
     keep = {"adapted": "Keep the adapted weights.", "start": "Keep the original weights."}[verdict.keep]

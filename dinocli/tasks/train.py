@@ -7,6 +7,7 @@ from typing import Any, BinaryIO
 
 from dinocli.config.load import with_values
 from dinocli.data.loader import Loader
+from dinocli.data.sources import ImageList
 from dinocli.engine import distributed
 from dinocli.engine.build import build_keeper, build_learner, build_monitor, compile_backbones
 from dinocli.engine.distributed import from_main
@@ -19,7 +20,7 @@ from dinocli.errors import Interrupted, TrainingStopped
 from dinocli.tasks.budget import looks_to_get_ready, looks_to_measure, seconds_per_step, seconds_to_train, within
 from dinocli.tasks.closing import Outcome, close_run, measured, of_store
 from dinocli.tasks.ground import Ground, Job, list_images, open_world, prepare
-from dinocli.tasks.labels import Labels, read_labels
+from dinocli.tasks.labels import Labels, of_several_kinds, read_labels
 from dinocli.tasks.opening import begin_folder, check_same, make_manifest
 from dinocli.tasks.run_folder import RunFolder, mark_latest, open_run
 
@@ -45,7 +46,7 @@ def train(job: Job, watcher: Watcher | None = None, stdin: BinaryIO | None = Non
     try:
         folder = from_main(lambda: _open(job))
         images = list_images(job, stdin)
-        labels = read_labels(job.labels, images.names) if job.labels else {}
+        labels = _labels(job, images, watcher)
         kept = folder.read() if job.resume and folder.has_started else None
         if kept:
             check_same(job, images, kept)
@@ -70,9 +71,9 @@ def _train(
     looked = time.monotonic()
     start = from_main(lambda: probe.look(ground.backbone, 0))
     per_look = from_main(lambda: time.monotonic() - looked)
-    promised = per_look * looks_to_measure(len(measured(of_store(labels, ground))), len(probe.indices))
+    promised = per_look * looks_to_measure(len(measured(of_store(labels, ground))), probe.work)
     if job.minutes and not kept:
-        ready = looks_to_get_ready(ground.recipe, len(ground.store), ground.preprocess.size, len(probe.indices))
+        ready = looks_to_get_ready(ground.recipe, len(ground.store), ground.preprocess.size, probe.work)
         _fit_into(job, ground, begin - promised - per_look * ready, per_look, watcher)
     learner = build_learner(ground.recipe, ground.backbone, ground.preprocess, ground.precision, world)
     _compile(ground, learner, loader, watcher)
@@ -126,6 +127,14 @@ def _train(
 
 def _open(job: Job) -> RunFolder:
     return open_run(job.command, job.inputs[0] if job.inputs else "", job.out, resume=job.resume, force=job.force)
+
+
+def _labels(job: Job, images: ImageList, watcher: Watcher) -> Labels:
+    labels = read_labels(job.labels, images.names) if job.labels else {}
+    useful = of_several_kinds(labels)
+    for column in labels.keys() - useful.keys():
+        watcher.warn(f"the label {column} is the same for all images: nothing can be measured by it")
+    return useful
 
 
 def _fit_into(job: Job, ground: Ground, begin: float, per_look: float, watcher: Watcher) -> None:

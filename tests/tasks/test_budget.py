@@ -57,12 +57,12 @@ def test_what_comes_before_the_first_step_is_counted_in_looks() -> None:
         for norms in ("adapted", "frozen")
         for head in ("fitted", "random")
     }
-    assert looks_to_get_ready(asked["frozen", "random"], 5000, 224, 100) == 0
-    assert looks_to_get_ready(asked["frozen", "fitted"], 5000, 224, 100) == 0.5, "150 images' worth of 300"
-    assert looks_to_get_ready(asked["adapted", "random"], 500, 224, 100) == 1 + 5
-    assert looks_to_get_ready(asked["adapted", "fitted"], 5000, 224, 100) == 1 + 3 * 1024 / 300 + 0.5
+    assert looks_to_get_ready(asked["frozen", "random"], 5000, 224, 300) == 0
+    assert looks_to_get_ready(asked["frozen", "fitted"], 5000, 224, 300) == 0.5, "150 images' worth of 300"
+    assert looks_to_get_ready(asked["adapted", "random"], 500, 224, 300) == 1 + 5
+    assert looks_to_get_ready(asked["adapted", "fitted"], 5000, 224, 300) == 1 + 3 * 1024 / 300 + 0.5
 
 
 def test_labels_are_measured_twice() -> None:
     assert looks_to_measure(0, 300) == 0
-    assert looks_to_measure(2_700, 300) == 6, "start and adapted weights, and a look passes 900 images' worth"
+    assert looks_to_measure(2_700, 900) == 6, "start and adapted weights"

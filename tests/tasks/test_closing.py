@@ -1,5 +1,7 @@
 """What is said at the end, from made-up looks."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -89,6 +91,24 @@ def test_a_no_comes_with_what_to_try_next(
     assert any(words in sentence for sentence in found)
     assert "views.png" in found[-1]
     assert len(found) <= 3
+
+
+def test_more_training_is_asked_for_in_the_words_that_cut_it_short() -> None:
+    def words(minutes: float) -> str:
+        recipe = tiny_recipe("run.steps=30")
+        looks = result(look(0, 0.5))
+        return next_steps(SAME, looks, recipe, distinct=500, best_step=30, likeness=0.9, minutes=minutes)[0]
+
+    assert "(--steps 90)" in words(0)
+    assert "(--minutes 6)" in words(2)
+
+
+def test_a_best_look_before_the_weights_moved_away_does_not_ask_for_more() -> None:
+    """The head's warm-up leaves the backbone as it was; what came after it was worse."""
+    moved = replace(look(20, 0.4), scores=replace(look(20, 0.4).scores, cka_to_start=0.8))
+    looks = result(look(0, 0.5), look(10, 0.5), moved)
+    found = next_steps(SAME, looks, tiny_recipe(), distinct=500, best_step=10, likeness=1.0)
+    assert found[0].startswith("The weights went too far")
 
 
 def test_a_yes_comes_without_advice() -> None:

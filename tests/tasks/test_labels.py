@@ -54,3 +54,15 @@ def test_a_missing_file_or_a_binary_one_is_named(tmp_path: Path) -> None:
     for name in ("missing.csv", "binary.csv"):
         with pytest.raises(DataError, match=f"cannot read the labels .*{name}"):
             read_labels(str(tmp_path / name), NAMES)
+
+
+@pytest.mark.parametrize("names", [["./a.png", "./b.png"], ["a.png"]])
+def test_a_flat_folder_has_no_labels(names: list[str]) -> None:
+    with pytest.raises(DataError, match="no image lies in a folder of its class"):
+        read_labels("folder", names)
+
+
+def test_labels_that_are_all_empty_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text("path,kind\na.png,\nb.png,\n")
+    with pytest.raises(DataError, match="an empty label for every image"):
+        read_labels(str(tmp_path / "labels.csv"), ["./a.png", "./b.png"])

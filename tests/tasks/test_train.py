@@ -1,6 +1,7 @@
 """Whole runs in this process: one that learns, one of each kind that stops, and what they leave behind."""
 
 import json
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,9 @@ from safetensors.torch import load_file
 from dinocli.config.load import load_recipe
 from dinocli.config.preprocess import Preprocess
 from dinocli.engine.checkpoint import load_checkpoint
+from dinocli.engine.train import look_at
 from dinocli.engine.watch import Watcher
-from dinocli.errors import DinocliError, TrainingStopped
+from dinocli.errors import DinocliError, Interrupted, TrainingStopped
 from dinocli.models.weights import load_backbone
 from dinocli.tasks.closing import Outcome
 from dinocli.tasks.ground import Job
@@ -69,6 +71,10 @@ def learnt(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
         outcome = train(job(images, home / "runs" / "first", LEARNING))
     assert outcome is not None
     return outcome
+
+
+def metrics(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
 def run_json(folder: Path) -> dict[str, Any]:
@@ -170,10 +176,50 @@ def test_values_that_are_not_finite_stop(few: Path, tmp_path: Path) -> None:
 def test_without_guard_stop_a_collapse_is_a_warning(few: Path, tmp_path: Path) -> None:
     hot = [f"dino.{key}=50.0" for key in ("student_temp", "teacher_temp", "warmup_teacher_temp")]
     ears = Ears()
-    outcome = train(job(few, tmp_path / "run", [*SHORT, *hot, "guard.stop=false"]), ears)
+    outcome = train(job(few, tmp_path / "run", [*SHORT, *hot, "guard.stop=false", "guard.patience=1"]), ears)
     assert outcome is not None
     assert outcome.steps == 8
-    assert any("ln K" in warning for warning in ears.warnings)
+    assert sum("ln K" in warning for warning in ears.warnings) == 1, "said once, not at every step"
+    looks = [row["step"] for row in metrics(tmp_path / "run") if "probe" in row]
+    assert looks == [0, 2, 4, 6, 8], "the guard goes on looking"
+
+
+def test_a_signal_during_the_last_look_is_heard(few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = (*SHORT, "guard.patience=1")
+
+    def shot(*given: Any) -> None:
+        look_at(*given)
+        if given[-1] == 8:
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr("dinocli.engine.train.look_at", shot)
+    with pytest.raises(Interrupted, match="stopped by a signal after step 8 of 8"):
+        train(job(few, tmp_path / "run", whole))
+    monkeypatch.undo()
+    outcome = train(job(few, tmp_path / "run", whole, resume=True))
+    assert outcome is not None
+    assert (outcome.steps, run_json(tmp_path / "run")["status"]) == (8, "finished")
+
+
+def test_a_label_that_all_images_share_is_named_and_left_out(few: Path, tmp_path: Path) -> None:
+    names = [f"./{path.relative_to(few)}" for path in sorted(few.rglob("*.png"))]
+    rows = [f"{name},cell,{number % 2}" for number, name in enumerate(names)]
+    (tmp_path / "labels.csv").write_text("\n".join(["path,what,side", *rows]))
+    ears = Ears()
+    asked = replace(job(few, tmp_path / "run", [*SHORT, "run.steps=1"]), labels=str(tmp_path / "labels.csv"))
+    outcome = train(asked, ears)
+    assert outcome is not None
+    assert [line.name for line in outcome.labelled] == ["k-NN accuracy, side", "k-NN macro F1, side"]
+    assert "the label what is the same for all images: nothing can be measured by it" in ears.warnings
+
+
+def test_the_verdict_says_how_many_images_the_guard_knew(few: Path, tmp_path: Path) -> None:
+    more = write_textures(tmp_path / "more", each=6, side=40)
+    for images, words in ((more, "8 images that the guard did not choose by"), (few, "8 images, 4 of which the guard")):
+        ears, out = Ears(), tmp_path / images.name
+        train(job(images, out / "run", [*SHORT, "run.steps=1"]), ears)
+        assert any(words in line for line in ears.lines)
+        assert words in (out / "run" / "report.html").read_text()
 
 
 def test_what_was_found_is_said(few: Path, tmp_path: Path) -> None:
@@ -228,7 +274,7 @@ def test_minutes_are_at_most_what_the_recipe_plans(few: Path, tmp_path: Path) ->
 def test_minutes_hold_the_measuring_with_labels(
     labels: str, steps: int, few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dinocli.tasks.train.looks_to_measure", lambda labelled, probed: 1e9 * labelled / probed)
+    monkeypatch.setattr("dinocli.tasks.train.looks_to_measure", lambda labelled, work: 1e9 * labelled / work)
     asked = job(few, tmp_path / "run", [*SHORT, "guard.every=1.0", "run.steps=2"])
     ears = Ears()
     outcome = train(replace(asked, minutes=60, labels=labels), ears)
