@@ -108,7 +108,7 @@ def main() -> None:
         f"labels in {out / 'labels.csv'}\n"
         f"{len(tensors)} tensors in {out / MODEL}\n"
         "  EfficientNet-Lite0, ImageNet-1k, licence Apache-2.0\n"
-        f"next: dinocli pretrain {images} --weights {out / MODEL} --labels {out / 'labels.csv'}\n"
+        f"next: dinocli finetune-ssl {images} --weights {out / MODEL} --labels {out / 'labels.csv'}\n"
     )
 
 
