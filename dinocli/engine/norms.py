@@ -11,13 +11,10 @@ from dinocli.data.loader import Loader
 from dinocli.engine.step import Learner
 from dinocli.models.features import extract
 from dinocli.models.statistics import adapt_statistics
-from dinocli.quality.duplicates import count_distinct
+from dinocli.quality.duplicates import SAME, count_distinct
 
 MOST, BATCH = 1024, 64
 """Images that are looked at, and at once. Each counts at every place of a feature map: more change nothing."""
-
-SAME = 0.99
-"""Cosine from which two images count as one: frames of a video, parts from one mould."""
 
 
 def adapt_norms(learner: Learner, loader: Loader, preprocess: Preprocess, seed: int) -> None:

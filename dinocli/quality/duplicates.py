@@ -13,6 +13,10 @@ from dinocli.quality.cosine import unit_rows
 
 MOST_PAIRS = 1_000_000
 
+SAME = 0.99
+"""Cosine from which two images count as one: frames of a video, parts from one mould. It is one pair of 1,124 chest
+x-rays, and 125 pairs of 2,624 solar cells."""
+
 _ROWS = 2048  # 16 MiB of cosines a block: it stays near the processor while it is searched
 _SLACK = 1e-5  # ten times what float32 loses in a product of 384 values; what lies closer is decided in float64
 _ROUNDING = 1e-12  # of float64: a copy has to count at a threshold of exactly 1

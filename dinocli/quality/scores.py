@@ -51,22 +51,6 @@ def feature_std(features_ND: NDArray[np.floating]) -> float:
     return float(units_ND.std(axis=0).mean() * np.sqrt(units_ND.shape[1]))
 
 
-def mean_cosine(features_ND: NDArray[np.floating]) -> float:
-    """Return the mean cosine of all pairs of different images.
-
-    Args:
-        features_ND: Finite features, N >= 2.
-
-    Returns:
-        -1 / (N - 1) to 1; near 1 means that all images look alike to the network.
-    """
-    units_ND = unit_rows(features_ND)
-    count = len(units_ND)
-    # The squared length of the sum holds every ordered pair and every image with itself: no (N, N) matrix is needed.
-    total = np.square(units_ND.sum(axis=0)).sum() - np.square(units_ND).sum()
-    return float(total / (count * (count - 1)))
-
-
 def uniformity(features_ND: NDArray[np.floating]) -> float:
     """Return how evenly the features fill the sphere: the log of the mean closeness of two different images.
 

@@ -5,6 +5,7 @@ import time
 from dataclasses import dataclass
 
 from dinocli.config.recipe import Recipe
+from dinocli.data.loader import Loader
 from dinocli.engine.build import build_learner, set_stage
 from dinocli.engine.distributed import from_main
 from dinocli.engine.fitted import MOST_VIEWS
@@ -124,10 +125,9 @@ def mean_step(recipe: Recipe, per_step: tuple[float, float]) -> float:
     return share * per_step[0] + (1 - share) * per_step[1]
 
 
-def seconds_per_step(ground: Ground) -> tuple[float, float]:
+def seconds_per_step(ground: Ground, loader: Loader) -> tuple[float, float]:
     """Time a few real steps of a throw-away learner: head alone, and everything."""
     learner = build_learner(ground.recipe, ground.backbone, ground.preprocess, ground.precision, ground.world)
-    loader = ground.loader()
     seconds = []
     for backbone_learns in (False, True):
         set_stage(learner, backbone_learns=backbone_learns)

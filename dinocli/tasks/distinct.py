@@ -11,8 +11,6 @@ from dinocli.models.backbone import Backbone
 from dinocli.quality import duplicates
 
 SAMPLE, RUN = 512, 32
-NEAR = 0.99
-"""Cosine from which two images count as one: one pair of 1,124 chest x-rays, 125 pairs of 2,624 solar cells."""
 
 
 def count_distinct(store: Store, backbone: Backbone, preprocess: Preprocess, device: torch.device) -> int:
@@ -28,7 +26,7 @@ def count_distinct(store: Store, backbone: Backbone, preprocess: Preprocess, dev
     loader = Loader(store, batch_size=PROBE_BATCH, seed=0, device=device)
     features_ND, rows = whole_features(loader, backbone, indices, preprocess)
     in_any_order = np.random.default_rng(0).permutation(len(rows))
-    share = duplicates.count_distinct(features_ND[in_any_order], NEAR) / len(rows) if rows else 1.0
+    share = duplicates.count_distinct(features_ND[in_any_order], duplicates.SAME) / len(rows) if rows else 1.0
     return max(1, round(share * len(store)))
 
 

@@ -11,6 +11,7 @@ import torch
 
 from dinocli.config.auto import resolve
 from dinocli.config.load import with_values
+from dinocli.data.loader import Loader
 from dinocli.data.read import shrunk_size
 from dinocli.engine import distributed
 from dinocli.engine.build import facts_of
@@ -103,7 +104,8 @@ def estimate(job: Job, watcher: Watcher, stdin: BinaryIO | None = None) -> Estim
         trial = replace(job, recipe=with_values(job.recipe, {"data.cache": "off"}))
         ground = prepare(trial, few, world, device, watcher)
         _settle_for(ground, job, len(images))
-        per_step, (per_look, work) = seconds_per_step(ground), _time_of_a_look(ground, len(images))
+        loader = ground.loader()
+        per_step, (per_look, work) = seconds_per_step(ground, loader), _time_of_a_look(ground, loader, len(images))
         ready = looks_to_get_ready(ground.recipe, len(images), ground.preprocess.size, work)
         apart = per_look * (1 + ready + looks_to_measure(len(measured(labels)), work))
         if job.minutes:
@@ -125,9 +127,9 @@ def _settle_for(ground: Ground, job: Job, images: int) -> None:
     ground.recipe = with_values(resolve(job.recipe, facts), chosen)
 
 
-def _time_of_a_look(ground: Ground, images: int) -> tuple[float, int]:
+def _time_of_a_look(ground: Ground, loader: Loader, images: int) -> tuple[float, int]:
     """Time one look at the few images; return the seconds and the work of one at the probe set of the whole folder."""
-    probe, _ = ground.probes(ground.loader())
+    probe, _ = ground.probes(loader)
     larger = min(int(ground.recipe.guard.probe_images), images) / len(probe.indices)
 
     def look() -> float:

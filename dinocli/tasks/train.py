@@ -74,7 +74,7 @@ def _train(
     promised = per_look * looks_to_measure(len(measured(of_store(labels, ground))), probe.work)
     if job.minutes and not kept:
         ready = looks_to_get_ready(ground.recipe, len(ground.store), ground.preprocess.size, probe.work)
-        _fit_into(job, ground, begin - promised - per_look * ready, per_look, watcher)
+        _fit_into(job, ground, loader, begin - promised - per_look * ready, per_look, watcher)
     learner = build_learner(ground.recipe, ground.backbone, ground.preprocess, ground.precision, world)
     _compile(ground, learner, loader, watcher)
     manifest = kept or make_manifest(job, ground)
@@ -137,17 +137,18 @@ def _labels(job: Job, images: ImageList, watcher: Watcher) -> Labels:
     return useful
 
 
-def _fit_into(job: Job, ground: Ground, begin: float, per_look: float, watcher: Watcher) -> None:
+def _fit_into(job: Job, ground: Ground, loader: Loader, begin: float, per_look: float, watcher: Watcher) -> None:
     """Cut the run to `--minutes`; "auto" values that depend on the steps are resolved again.
 
     Args:
         job: What was asked for.
         ground: Gets the recipe that fits.
+        loader: Of the run.
         begin: When the time began, moved back by what else there is to do.
         per_look: Seconds of a look.
         watcher: Hears what fits.
     """
-    per_step = seconds_per_step(ground)
+    per_step = seconds_per_step(ground, loader)
     left = 60 * job.minutes - (time.monotonic() - begin)
     budget = from_main(lambda: within(left, ground.recipe, per_step, per_look))
     planned, looks = int(ground.recipe.run.steps), f"{budget.looks:.0f} looks"

@@ -8,7 +8,6 @@ from dinocli.quality.scores import (
     augmentation_retrieval,
     feature_std,
     linear_cka,
-    mean_cosine,
     rankme,
     uniformity,
 )
@@ -45,18 +44,6 @@ def test_feature_std_is_one_at_most_and_zero_when_collapsed() -> None:
 def test_feature_std_falls_with_a_common_mean() -> None:
     features = normal(500, 64)
     assert feature_std(features + 3) < 0.5 * feature_std(features)
-
-
-def test_mean_cosine_equals_the_slow_loop() -> None:
-    features = normal(20, 8) + 1
-    pairs = [
-        float(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
-        for i, a in enumerate(features)
-        for j, b in enumerate(features)
-        if i != j
-    ]
-    assert mean_cosine(features) == pytest.approx(np.mean(pairs), abs=1e-6)
-    assert mean_cosine(constant(5, 8)) == pytest.approx(1)
 
 
 def test_uniformity_equals_the_slow_loop(monkeypatch: pytest.MonkeyPatch) -> None:

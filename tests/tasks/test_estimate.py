@@ -23,7 +23,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def asked(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
-    monkeypatch.setattr("dinocli.tasks.estimate.seconds_per_step", lambda _: (2.0, 2.0))
+    monkeypatch.setattr("dinocli.tasks.estimate.seconds_per_step", lambda *_: (2.0, 2.0))
     monkeypatch.setattr("dinocli.tasks.estimate._time_of_a_look", lambda *_: (6.0, 3 * 8))
     settings = (*PLAIN, "guard.blend=[1.0]", "head.start=random", "model.batch_norm=frozen")
     return replace(job(images, tmp_path / "run", settings), labels="")

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinocli.errors import DataError
-from dinocli.quality.duplicates import near_duplicates
+from dinocli.quality.duplicates import SAME, near_duplicates
 from dinocli.quality.scores import alpha_req, augmentation_retrieval, feature_std, rankme, uniformity
 from dinocli.quality.views import alignment, lidar
 from dinocli.tasks.evaluate.table import Score
@@ -16,9 +16,6 @@ from dinocli.tasks.evaluate.views import Looked
 HEADLINE = "retrieval_mrr"
 """The label-free score whose difference is put into words: the verdict of a training looks at the same."""
 
-DUPLICATE = 0.99
-"""Cosine from which two images count as near duplicates."""
-
 
 def free_scores(features_ND: NDArray[np.floating]) -> list[Score]:
     """Measure the features alone. None of these says better or worse by itself, so none claims to.
@@ -26,7 +23,7 @@ def free_scores(features_ND: NDArray[np.floating]) -> list[Score]:
     Args:
         features_ND: Finite features, N >= 2.
     """
-    name = f"share of images with a near duplicate (cosine {DUPLICATE:g})"
+    name = f"share of images with a near duplicate (cosine {SAME:g})"
     return [
         Score("feature_std", "spread of the features (1 is isotropic)", feature_std(features_ND)),
         Score("rankme", "RankMe, effective dimensions (centred)", rankme(features_ND)),
@@ -53,7 +50,7 @@ def view_scores(looked: Looked) -> list[Score]:
 
 def _duplicates(features_ND: NDArray[np.floating]) -> float:
     try:
-        pairs_P2, _ = near_duplicates(features_ND, DUPLICATE)
+        pairs_P2, _ = near_duplicates(features_ND, SAME)
     except DataError:  # so many pairs that nobody wants to know exactly
         return float("nan")
     return len(np.unique(pairs_P2)) / len(features_ND)
