@@ -166,7 +166,7 @@ def prepare(
         kept: The manifest of the run to resume: its resolved recipe and preprocessing are taken as they are.
 
     Raises:
-        DinocliError: Of every kind; what the recipe asks for and the backbone lacks, before an image is read.
+        DinocliError: Of every kind; an unknown score and a part that the backbone lacks before an image is read.
     """
     asked = _as_before(kept, job) if kept else job.recipe
     choice_of(asked.guard.score)
