@@ -155,7 +155,7 @@ class Guard(Section):
     every: Share = Field(description="share of the run between two looks at the probe set")
     probe_images: Auto | Annotated[int, Field(ge=8)] = Field(description="images of the fixed probe set")
     window: Share = Field(description="share of the run that a collapse has to last")
-    stop: bool = Field(description="stop the run on a collapse; off only warns")
+    stop: bool = Field(description="stop the run on a collapse; off only warns, and leaves the end to patience")
     score: str = Field(description="label-free score that chooses the best step and blend, and judges: see the README")
     patience: Share = Field(description="share of the run without a better look after which it ends; 1 is off")
     blend: list[Share] = Field(

@@ -87,7 +87,10 @@ class Probe:
 
     @property
     def work(self) -> int:
-        """How many whole images' worth goes through the network in a look: each image, its crops, and its quarters."""
+        """How many whole images' worth goes through the network in a look: each image, its crops, and its quarters.
+
+        Quarters that a model of one size needs enlarged cost more than is counted here.
+        """
         return len(self.indices) * (1 + self.choice.views + self.choice.parts)
 
     def look(self, backbone: Backbone, step: int) -> Look:

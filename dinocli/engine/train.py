@@ -134,7 +134,6 @@ def run(
             if look_due and not (monitor.trouble and guard_stops):
                 look_at(learner, probe, monitor, keeper, done)
                 asked = time.monotonic()
-                stopping = any_rank(signals.number > 0)  # a look takes long
             if monitor.trouble and guard_stops:
                 break
             if monitor.trouble:
@@ -145,6 +144,7 @@ def run(
             if save_due:
                 keeper.save(learner, monitor, done, time.monotonic() - begin)
                 asked = time.monotonic()
+                stopping = any_rank(signals.number > 0)  # a look takes long, and ends in a save
             if stopping:
                 raise Interrupted(f"stopped by a signal after step {done} of {steps}; saved", signals.number or 15)
             if late or (look_due and monitor.stalled(patience)):

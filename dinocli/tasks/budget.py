@@ -36,18 +36,23 @@ class Budget:
     blend: list[float]
 
     @property
-    def looks(self) -> float:
+    def looks(self) -> int:
         """All looks but that at the start."""
-        return looks_of(self.every, self.blend)
+        return looks_of(self.steps, self.every, self.blend)
 
     def settings(self) -> dict[str, object]:
         """Return it as settings of a recipe."""
         return {"run.steps": self.steps, "guard.every": self.every, "guard.blend": self.blend}
 
 
-def looks_of(every: float, blend: list[float]) -> float:
+def looks_of(steps: int, every: float, blend: list[float]) -> int:
     """Count the looks of a run but that at the start."""
-    return 1 / every + closing_looks(blend)
+    return math.ceil(steps / look_every(steps, every)) + closing_looks(blend)
+
+
+def look_every(steps: int, every: float) -> int:
+    """Return the steps between two looks; the last step has one in any case, so that thirds are rounded up."""
+    return max(1, math.ceil(every * steps - 1e-9))
 
 
 def closing_looks(blend: list[float]) -> int:
@@ -109,10 +114,10 @@ def within(seconds: float, recipe: Recipe, per_step: tuple[float, float], per_lo
         per_look: Seconds of a look.
     """
     planned, guard, mean = int(recipe.run.steps), recipe.guard, mean_step(recipe, per_step)
-    most = LOOKS_SHARE * seconds / per_look if per_look else math.inf
-    fewer = max(guard.every, 1 / max(1.0, most - VERDICT_LOOKS))
+    most = LOOKS_SHARE * seconds / per_look
+    fewer = max(guard.every, 1 / max(1, math.floor(most) - VERDICT_LOOKS))
     for every, blend in ((guard.every, guard.blend), (guard.every, [1.0]), (fewer, [1.0])):
-        looks = looks_of(every, blend)
+        looks = looks_of(planned, every, blend)
         steps = min(planned, max(1, int((seconds - looks * per_look) / mean)))
         if steps == planned or looks <= most:
             break

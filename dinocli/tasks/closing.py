@@ -119,7 +119,7 @@ def close_run(
     labelled: list[Line] = []
     if labels and not result.trouble:
         watcher.line("measuring start and adapted weights with your labels")
-        labelled = label_lines(jury, ground.backbone, adapted, of_store(labels, ground))
+        labelled = label_lines(jury, ground.backbone, adapted, labels)
     kept = adapted if verdict.keep == "adapted" else ground.backbone
     save_backbone(folder.backbone, kept, ground.info, ground.preprocess)
     outcome = Outcome(
@@ -168,13 +168,11 @@ def best_blend(
 ) -> tuple[Backbone, float, list[tuple[float, float]]]:
     """Look at mixes of start and adapted weights, and take the one with the highest score.
 
-    Mixes of random weights with trained ones are noise: a run from scratch goes all the way.
-
     Returns:
         The best mix, its share of adapted weights, and all shares with their scores, that of the start first.
     """
     assert result.best is not None
-    shares = sorted(ground.recipe.guard.blend) if ground.info.pretrained else [1.0]
+    shares = sorted(ground.recipe.guard.blend)
     if shares == [1.0]:
         return adapted, 1.0, []
     watcher.line("looking at mixes of start and adapted weights")
@@ -192,13 +190,6 @@ def best_blend(
 def _cut_short(job: Job, ground: Ground, result: RunResult) -> bool:
     planned = int(ground.resolved(job.recipe).run.steps)
     return bool(job.minutes) and (result.early == LATE or int(ground.recipe.run.steps) < planned)
-
-
-def of_store(labels: Labels, ground: Ground) -> Labels:
-    """Take the labels of the readable images, in the order of the store."""
-    place = {name: row for row, name in enumerate(ground.images.names)}
-    rows = [place[name] for name in ground.store.names]
-    return {column: [values[row] for row in rows] for column, values in labels.items()}
 
 
 def final_verdict(result: RunResult, start: Look, adapted: Look, choice: Choice) -> Verdict:

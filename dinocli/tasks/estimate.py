@@ -9,12 +9,10 @@ from typing import Any, BinaryIO
 import numpy as np
 import torch
 
-from dinocli.config.auto import resolve
 from dinocli.config.load import with_values
 from dinocli.data.loader import Loader
 from dinocli.data.read import shrunk_size
 from dinocli.engine import distributed
-from dinocli.engine.build import facts_of
 from dinocli.engine.distributed import from_main
 from dinocli.engine.watch import Watcher
 from dinocli.tasks.budget import (
@@ -34,7 +32,7 @@ from dinocli.tasks.ground import (
     open_world,
     prepare,
 )
-from dinocli.tasks.labels import read_labels
+from dinocli.tasks.labels import of_several_kinds, read_labels
 
 TRIAL_IMAGES = 64
 
@@ -98,33 +96,27 @@ def estimate(job: Job, watcher: Watcher, stdin: BinaryIO | None = None) -> Estim
     watcher = watcher if world.is_main else Watcher()
     try:
         images = list_images(job, stdin)
-        labels = read_labels(job.labels, images.names) if job.labels else {}
+        labels = of_several_kinds(read_labels(job.labels, images.names)) if job.labels else {}
         chosen = np.linspace(0, len(images) - 1, min(TRIAL_IMAGES, len(images))).round().astype(int)
         few = replace(images, names=[images.names[row] for row in chosen])
-        trial = replace(job, recipe=with_values(job.recipe, {"data.cache": "off"}))
+        streams = job.recipe.data.cache == "off" or world.size > 1  # else the few images are decoded into memory
+        trial = replace(job, recipe=with_values(job.recipe, {"data.cache": "off" if streams else "auto"}))
         ground = prepare(trial, few, world, device, watcher)
-        _settle_for(ground, job, len(images))
+        distinct = round(len(images) * ground.distinct / len(ground.store))
+        ground.recipe = ground.resolved(job.recipe, len(images), distinct)
         loader = ground.loader()
         per_step, (per_look, work) = seconds_per_step(ground, loader), _time_of_a_look(ground, loader, len(images))
         ready = looks_to_get_ready(ground.recipe, len(images), ground.preprocess.size, work)
         apart = per_look * (1 + ready + looks_to_measure(len(measured(labels)), work))
         if job.minutes:
             budget = within(60 * job.minutes - apart, ground.recipe, per_step, per_look)
-            _settle_for(ground, replace(job, recipe=with_values(job.recipe, budget.settings())), len(images))
+            ground.recipe = ground.resolved(with_values(job.recipe, budget.settings()), len(images), distinct)
         recipe = ground.recipe
-        looks = per_look * looks_of(recipe.guard.every, recipe.guard.blend)
+        looks = per_look * looks_of(int(recipe.run.steps), recipe.guard.every, recipe.guard.blend)
         seconds = apart + int(recipe.run.steps) * mean_step(recipe, per_step) + looks
         return _written(ground, len(images), per_step[1], per_look, seconds) if world.is_main else None
     finally:
         distributed.leave()
-
-
-def _settle_for(ground: Ground, job: Job, images: int) -> None:
-    """Resolve the recipe for the whole folder, not for the few images of the trial."""
-    distinct = round(images * ground.distinct / len(ground.store))
-    facts = facts_of(images, ground.backbone, ground.info, ground.world, distinct)
-    chosen = {"run.precision": ground.precision.name, "run.attention": ground.precision.attention}
-    ground.recipe = with_values(resolve(job.recipe, facts), chosen)
 
 
 def _time_of_a_look(ground: Ground, loader: Loader, images: int) -> tuple[float, int]:
@@ -133,6 +125,7 @@ def _time_of_a_look(ground: Ground, loader: Loader, images: int) -> tuple[float,
     larger = min(int(ground.recipe.guard.probe_images), images) / len(probe.indices)
 
     def look() -> float:
+        probe.look(ground.backbone, 0)  # the first one warms up
         began = time.monotonic()
         probe.look(ground.backbone, 0)
         return time.monotonic() - began

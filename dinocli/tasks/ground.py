@@ -92,11 +92,21 @@ class Ground:
         """Take a recipe, resolved."""
         self.recipe = self.resolved(asked)
 
-    def resolved(self, asked: Recipe) -> Recipe:
-        """Resolve a recipe for these images and weights, with the precision that was chosen."""
-        resolved = resolve(asked, facts_of(len(self.store), self.backbone, self.info, self.world, self.distinct))
-        measured = {"run.precision": self.precision.name, "run.attention": self.precision.attention}
-        return with_values(resolved, measured)
+    def resolved(self, asked: Recipe, images: int = 0, distinct: int = 0) -> Recipe:
+        """Resolve a recipe for these weights, with the precision that was chosen.
+
+        Mixes of random weights with trained ones are noise: a run from scratch tries none.
+
+        Args:
+            asked: The recipe.
+            images: Of the folder, 0 for those of the store.
+            distinct: Of them, near-copies counted once; 0 likewise.
+        """
+        images, distinct = images or len(self.store), distinct or self.distinct
+        settled: dict[str, object] = {"run.precision": self.precision.name, "run.attention": self.precision.attention}
+        if not self.info.pretrained:
+            settled["guard.blend"] = [1.0]
+        return with_values(resolve(asked, facts_of(images, self.backbone, self.info, self.world, distinct)), settled)
 
     def loader(self) -> Loader:
         """Build the loader of the run."""

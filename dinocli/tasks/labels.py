@@ -42,7 +42,7 @@ def read_labels(spec: str, names: Sequence[str]) -> Labels:
 
 
 def of_several_kinds(labels: Labels) -> Labels:
-    """Leave out the columns by which nothing can be measured, because all images have the same label."""
+    """Leave out the columns by which nothing can be measured, because they hold fewer than two labels."""
     return {column: values for column, values in labels.items() if len(set(values) - {""}) > 1}
 
 

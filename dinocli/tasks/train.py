@@ -7,7 +7,6 @@ from typing import Any, BinaryIO
 
 from dinocli.config.load import with_values
 from dinocli.data.loader import Loader
-from dinocli.data.sources import ImageList
 from dinocli.engine import distributed
 from dinocli.engine.build import build_keeper, build_learner, build_monitor, compile_backbones
 from dinocli.engine.distributed import from_main
@@ -17,8 +16,15 @@ from dinocli.engine.step import Learner, train_step
 from dinocli.engine.train import look_at, run
 from dinocli.engine.watch import Watcher
 from dinocli.errors import Interrupted, TrainingStopped
-from dinocli.tasks.budget import looks_to_get_ready, looks_to_measure, seconds_per_step, seconds_to_train, within
-from dinocli.tasks.closing import Outcome, close_run, measured, of_store
+from dinocli.tasks.budget import (
+    look_every,
+    looks_to_get_ready,
+    looks_to_measure,
+    seconds_per_step,
+    seconds_to_train,
+    within,
+)
+from dinocli.tasks.closing import Outcome, close_run, measured
 from dinocli.tasks.ground import Ground, Job, list_images, open_world, prepare
 from dinocli.tasks.labels import Labels, of_several_kinds, read_labels
 from dinocli.tasks.opening import begin_folder, check_same, make_manifest
@@ -46,12 +52,12 @@ def train(job: Job, watcher: Watcher | None = None, stdin: BinaryIO | None = Non
     try:
         folder = from_main(lambda: _open(job))
         images = list_images(job, stdin)
-        labels = _labels(job, images, watcher)
+        labels = read_labels(job.labels, images.names) if job.labels else {}
         kept = folder.read() if job.resume and folder.has_started else None
         if kept:
             check_same(job, images, kept)
         ground = prepare(job, images, world, device, watcher, kept)
-        return _train(job, ground, folder, kept, labels, watcher, begin)
+        return _train(job, ground, folder, kept, _useful(labels, ground, watcher), watcher, begin)
     finally:
         distributed.leave()
 
@@ -71,10 +77,10 @@ def _train(
     looked = time.monotonic()
     start = from_main(lambda: probe.look(ground.backbone, 0))
     per_look = from_main(lambda: time.monotonic() - looked)
-    promised = per_look * looks_to_measure(len(measured(of_store(labels, ground))), probe.work)
+    promised = per_look * looks_to_measure(len(measured(labels)), probe.work)
     if job.minutes and not kept:
-        ready = looks_to_get_ready(ground.recipe, len(ground.store), ground.preprocess.size, probe.work)
-        _fit_into(job, ground, loader, begin - promised - per_look * ready, per_look, watcher)
+        ready = per_look * looks_to_get_ready(ground.recipe, len(ground.store), ground.preprocess.size, probe.work)
+        _fit_into(job, ground, loader, begin, ready + promised, per_look, watcher)
     learner = build_learner(ground.recipe, ground.backbone, ground.preprocess, ground.precision, world)
     _compile(ground, learner, loader, watcher)
     manifest = kept or make_manifest(job, ground)
@@ -102,7 +108,7 @@ def _train(
             watcher,
             first=first,
             seconds=seconds,
-            look_every=max(1, round(recipe.guard.every * learner.plan.steps)),
+            look_every=look_every(learner.plan.steps, recipe.guard.every),
             log_every=recipe.run.log_every,
             guard_stops=recipe.guard.stop,
             patience=max(1, round(recipe.guard.patience * learner.plan.steps)),
@@ -129,29 +135,35 @@ def _open(job: Job) -> RunFolder:
     return open_run(job.command, job.inputs[0] if job.inputs else "", job.out, resume=job.resume, force=job.force)
 
 
-def _labels(job: Job, images: ImageList, watcher: Watcher) -> Labels:
-    labels = read_labels(job.labels, images.names) if job.labels else {}
-    useful = of_several_kinds(labels)
-    for column in labels.keys() - useful.keys():
-        watcher.warn(f"the label {column} is the same for all images: nothing can be measured by it")
+def _useful(labels: Labels, ground: Ground, watcher: Watcher) -> Labels:
+    """Take the labels of the images that can be read, and of the columns those by which something can be measured."""
+    place = {name: row for row, name in enumerate(ground.images.names)}
+    rows = [place[name] for name in ground.store.names]
+    useful = of_several_kinds({column: [values[row] for row in rows] for column, values in labels.items()})
+    for column in labels:
+        if column not in useful:
+            watcher.warn(f"the labels {column} have fewer than two kinds: nothing can be measured by them")
     return useful
 
 
-def _fit_into(job: Job, ground: Ground, loader: Loader, begin: float, per_look: float, watcher: Watcher) -> None:
+def _fit_into(
+    job: Job, ground: Ground, loader: Loader, begin: float, apart: float, per_look: float, watcher: Watcher
+) -> None:
     """Cut the run to `--minutes`; "auto" values that depend on the steps are resolved again.
 
     Args:
         job: What was asked for.
         ground: Gets the recipe that fits.
         loader: Of the run.
-        begin: When the time began, moved back by what else there is to do.
+        begin: When the time began.
+        apart: Seconds of what comes before the first step and after the looks.
         per_look: Seconds of a look.
         watcher: Hears what fits.
     """
     per_step = seconds_per_step(ground, loader)
-    left = 60 * job.minutes - (time.monotonic() - begin)
+    left = 60 * job.minutes - (time.monotonic() - begin) - apart
     budget = from_main(lambda: within(left, ground.recipe, per_step, per_look))
-    planned, looks = int(ground.recipe.run.steps), f"{budget.looks:.0f} looks"
+    planned, looks = int(ground.recipe.run.steps), f"{budget.looks} looks"
     if budget.blend != ground.recipe.guard.blend:
         looks += " without mixes"
     speed = f"{per_step[1]:.2g} s a step, {per_look:.2g} s a look"

@@ -61,6 +61,13 @@ def test_gpus_starts_them(images: Path, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "run" / "run.json").read_text())["processes"] == 2
 
 
+def test_of_two_processes_one_tells_what_would_happen(images: Path, tmp_path: Path) -> None:
+    main, other = two("pretrain", images, *TINY, "--dry-run", "--json", cwd=tmp_path)
+    assert (main.code, json.loads(main.out)["images"]) == (0, 12), main.err
+    assert (other.code, other.out, other.err) == (0, "", ""), other.err
+    assert list(tmp_path.rglob("*.pt")) == []
+
+
 def fake_python(folder: Path, then: str) -> dict[str, str]:
     """Make something that `--gpus` starts in place of Python: it writes down its arguments, then does as told."""
     path = folder / "python"

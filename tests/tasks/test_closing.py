@@ -111,6 +111,13 @@ def test_a_best_look_before_the_weights_moved_away_does_not_ask_for_more() -> No
     assert found[0].startswith("The weights went too far")
 
 
+def test_batch_norm_that_moved_before_the_first_step_is_no_sign_of_going_too_far() -> None:
+    statistics = replace(look(0, 0.5), scores=replace(look(0, 0.5).scores, cka_to_start=0.8))
+    looks = result(look(0, 0.5), statistics, look(10, 0.5))
+    found = next_steps(SAME, looks, tiny_recipe(), distinct=500, best_step=10, likeness=0.999)
+    assert found[0].startswith("The weights have hardly moved")
+
+
 def test_a_yes_comes_without_advice() -> None:
     found = next_steps(BETTER, result(look(0, 0.5)), tiny_recipe(), distinct=9, best_step=30, likeness=1.0)
     assert found == []

@@ -2,9 +2,11 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from dinocli.engine.probe import Probe
 from dinocli.engine.watch import Watcher
 from dinocli.errors import DataError
 from dinocli.tasks.estimate import Estimate, estimate
@@ -57,5 +59,21 @@ def test_labels_that_cannot_be_read_are_named(asked: Job) -> None:
         of(replace(asked, labels="nowhere.csv"))
 
 
-def test_a_look_is_timed(images: Path, tmp_path: Path) -> None:
-    assert 0 < of(replace(job(images, tmp_path / "run", PLAIN), labels="")).seconds_per_look < 60
+def test_a_warm_look_at_a_few_images_stands_for_one_at_the_probe_set(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The trial has four images, the probe set eight: twice the time, and eight images, crops and quarters."""
+    clock = SimpleNamespace(now=0.0, next=20.0)
+
+    def look(*_: object) -> None:
+        clock.now, clock.next = clock.now + clock.next, 5.0
+
+    monkeypatch.setattr("dinocli.tasks.estimate.TRIAL_IMAGES", 4)
+    monkeypatch.setattr("dinocli.tasks.estimate.time", SimpleNamespace(monotonic=lambda: clock.now))
+    monkeypatch.setattr(Probe, "look", look)
+    monkeypatch.setattr("dinocli.tasks.estimate.looks_to_get_ready", lambda *given: float(given[-1]))
+    monkeypatch.setattr("dinocli.tasks.estimate.seconds_per_step", lambda *_: (0.0, 0.0))
+    settings = (*PLAIN, "guard.score=pieces", "guard.blend=[1.0]")
+    found = of(replace(job(images, tmp_path / "run", settings), labels=""))
+    assert found.seconds_per_look == 2 * 5.0
+    assert found.minutes == round((1 + 3 * 8 + 4 + 2) * 10 / 60, 1)

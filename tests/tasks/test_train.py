@@ -1,6 +1,7 @@
 """Whole runs in this process: one that learns, one of each kind that stops, and what they leave behind."""
 
 import json
+import math
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -210,7 +211,7 @@ def test_a_label_that_all_images_share_is_named_and_left_out(few: Path, tmp_path
     outcome = train(asked, ears)
     assert outcome is not None
     assert [line.name for line in outcome.labelled] == ["k-NN accuracy, side", "k-NN macro F1, side"]
-    assert "the label what is the same for all images: nothing can be measured by it" in ears.warnings
+    assert "the labels what have fewer than two kinds: nothing can be measured by them" in ears.warnings
 
 
 def test_the_verdict_says_how_many_images_the_guard_knew(few: Path, tmp_path: Path) -> None:
@@ -280,9 +281,24 @@ def test_minutes_hold_the_measuring_with_labels(
     outcome = train(replace(asked, minutes=60, labels=labels), ears)
     assert outcome is not None
     assert outcome.steps == steps
-    words = [line for line in ears.lines if "are enough for all 2 steps and 6 looks (" in line]
+    words = [line for line in ears.lines if "are enough for all 2 steps and 3 looks (" in line]
     assert bool(words) == (steps == 2)
-    assert any("1 of the 2 planned steps and 3 looks without mixes" in line for line in ears.warnings) == (steps == 1)
+    assert any("1 of the 2 planned steps and 3 looks on" in line for line in ears.warnings) == (steps == 1)
+
+
+def test_a_run_that_slows_down_leaves_time_to_measure_with_labels(
+    few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spent = []
+
+    def most(minutes: float, so_far: float, *_: object) -> float:
+        spent.append(so_far)
+        return math.inf
+
+    monkeypatch.setattr("dinocli.tasks.train.looks_to_measure", lambda labelled, work: 1e9 * labelled / work)
+    monkeypatch.setattr("dinocli.tasks.train.seconds_to_train", most)
+    train(job(few, tmp_path / "run", [*SHORT, "run.steps=1"]))
+    assert spent[0] > 1e4
 
 
 def test_a_run_that_is_slower_than_planned_ends_when_the_time_is_up(
