@@ -14,11 +14,13 @@ class Way:
 
     Args:
         recipes: Its own, under those that the user names.
+        kind: On top of its own where the user names none.
         help: Its first line, and what it leaves.
         epilog: Examples.
     """
 
     recipes: tuple[str, ...]
+    kind: tuple[str, ...]
     help: str
     epilog: str
 
@@ -30,14 +32,17 @@ LEAVES = (
 WAYS = {
     "pretrain": Way(
         (),
+        (),
         "Continue DINO on all parameters, from ImageNet weights, on your images; then say whether it helped." + LEAVES,
         "Example: dinocli pretrain ./images --recipe industrial --minutes 20  |  "
         "find . -name '*.tif' -print0 | dinocli pretrain - -0 --weights none --model vit_tiny_patch16_224",
     ),
     "finetune-ssl": Way(
         ("gentle",),
+        ("plain",),
         "Continue DINO gently, for hundreds to tens of thousands of images: `pretrain` with the recipe `gentle` under "
-        "yours. The head learns first, then the backbone, and the run ends when nothing gets better." + LEAVES,
+        "that of your images (`plain`, if you name none). The head learns first, then the backbone, and the run ends "
+        "when nothing gets better." + LEAVES,
         "Example: dinocli finetune-ssl ./images --recipe grey --minutes 20  |  "
         "dinocli finetune-ssl ./images --set model.trainable=last-2",
     ),
@@ -94,7 +99,7 @@ def training(
         "run.batch_size": batch_size,
         "run.seed": seed,
     }
-    chosen = load_recipe([*WAYS[command].recipes, *(recipe or ())], opt.settings_of(plain, settings))
+    chosen = load_recipe([*WAYS[command].recipes, *(recipe or WAYS[command].kind)], opt.settings_of(plain, settings))
     if gpus > 1:
         from dinocli.engine.distributed import launch
 

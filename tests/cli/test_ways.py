@@ -32,6 +32,27 @@ def test_they_have_the_same_options() -> None:
     assert commands["pretrain"].help != commands["finetune-ssl"].help
 
 
+@pytest.mark.parametrize(
+    ("command", "named", "expected"),
+    [
+        ("pretrain", "", []),
+        ("finetune-ssl", "", ["gentle", "plain"]),
+        ("finetune-ssl", "natural", ["gentle"]),
+        ("finetune-ssl", "microscopy", ["gentle", "microscopy"]),
+    ],
+)
+def test_who_names_no_kind_of_image_gets_the_weakest_changes(
+    command: str, named: str, expected: list[str], tmp_path: Path
+) -> None:
+    images = make_images(tmp_path / "images")
+    bare = [word for word in TINY if word not in ("--recipe", "grey")]
+    done = warm(command, images, *bare, *(["--recipe", named] if named else []), "--dry-run", "--json", cwd=tmp_path)
+    assert done.code == 0, done.err
+    views, asked = json.loads(done.out)["recipe"]["views"], load_recipe(expected).model_dump(mode="json")["views"]
+    for key in ("brightness", "contrast", "saturation", "hue", "grayscale", "blur", "solarize", "vflip"):
+        assert views[key] == asked[key], key
+
+
 @pytest.mark.parametrize("command", WAYS)
 def test_each_lays_its_recipe_under_the_users(command: str, tmp_path: Path) -> None:
     found = recipe_of(make_images(tmp_path / "images"), command, "--set", "optim.stem_lr=0.5")

@@ -34,7 +34,7 @@ def sentence(*layers: str, settings: tuple[str, ...] = ()) -> str:
 
 def test_recipes_are_found() -> None:
     assert len(SHIPPED) >= 6
-    assert {"natural", "industrial", "grey", "microscopy", "satellite", "texture"} <= set(recipe_names())
+    assert {"natural", "plain", "industrial", "grey", "microscopy", "satellite", "texture"} <= set(recipe_names())
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
