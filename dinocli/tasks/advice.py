@@ -37,8 +37,8 @@ def next_steps(
         )
     longer = f"--minutes {3 * minutes:g}" if minutes else f"--steps {3 * int(recipe.run.steps)}"
     barely = likeness > BARELY_MOVED
-    later = [look.scores.cka_to_start for look in result.looks if look.step > best_step]
-    left_behind = barely and not all(likeness > BARELY_MOVED for likeness in later)
+    later = (look for look in result.looks if look.step > best_step)
+    left_behind = barely and not all(look.scores.cka_to_start > BARELY_MOVED for look in later)
     if result.trouble or verdict.outcome == "worse" or likeness < FAR_AWAY or left_behind:
         advice.append(
             f"The weights went too far: lower the learning rate (--set optim.lr={float(recipe.optim.lr) / 3:.1g}), "

@@ -88,10 +88,6 @@ class Ground:
     precision: Precision
     distinct: int
 
-    def settle(self, asked: Recipe) -> None:
-        """Take a recipe, resolved."""
-        self.recipe = self.resolved(asked)
-
     def resolved(self, asked: Recipe, images: int = 0, distinct: int = 0) -> Recipe:
         """Resolve a recipe for these weights, with the precision that was chosen.
 
@@ -207,7 +203,7 @@ def prepare(
     facts = facts_of(len(store), backbone, info, world, distinct)
     precision = build_precision(resolve(asked, facts), backbone, device, world)
     ground = Ground(world, images, seen, backbone, info, preprocess, store, asked, precision, distinct)
-    ground.settle(asked)
+    ground.recipe = ground.resolved(asked)
     return ground
 
 

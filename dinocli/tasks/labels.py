@@ -25,10 +25,11 @@ def read_labels(spec: str, names: Sequence[str]) -> Labels:
         DataError: If the file cannot be used, or no image has a label.
     """
     if spec == "folder":
-        parents = [posixpath.basename(posixpath.dirname(name)) for name in names]
-        if not any(parent not in ("", ".") for parent in parents):
+        found = (posixpath.basename(posixpath.dirname(name)) for name in names)
+        parents = ["" if parent == "." else parent for parent in found]
+        if not any(parents):
             raise DataError("no image lies in a folder of its class, so there are no labels; give a CSV")
-        return {"folder": ["" if parent == "." else parent for parent in parents]}
+        return {"folder": parents}
     table = _read_csv(Path(spec))
     columns = [column for column in next(iter(table.values())) if column not in ("path", _TOO_MANY)]
     empty: dict[str, str] = {}

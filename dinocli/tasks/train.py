@@ -174,7 +174,7 @@ def _fit_into(
             f"{job.minutes:g} minutes are {budget.steps} of the {planned} planned steps and {looks} "
             f"on this machine ({speed}); more minutes may give more"
         )
-    ground.settle(with_values(job.recipe, budget.settings()))
+    ground.recipe = ground.resolved(with_values(job.recipe, budget.settings()))
 
 
 def _compile(ground: Ground, learner: Learner, loader: Loader, watcher: Watcher) -> None:
