@@ -15,7 +15,7 @@ demo: $(INSTALLED)
 
 # Installs; passes the tests.
 test: $(INSTALLED)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4
 
 # What a change has to pass: style and types, then the tests.
 check: style test
