@@ -29,6 +29,7 @@ LEAVES = (
     "\n\nLeaves a folder with the weights to keep (backbone/), report.html, and everything needed to repeat the run. "
     "Its path is printed on stdout."
 )
+NO_KIND = "No --recipe was named: that of your kind of images may give more (dinocli recipe list)."
 WAYS = {
     "pretrain": Way(
         (),
@@ -128,4 +129,7 @@ def training(
         else:
             from dinocli.tasks.train import train
 
-            show_outcome(terminal, train(job, terminal, sys.stdin.buffer), as_json=json)
+            outcome = train(job, terminal, sys.stdin.buffer)
+            show_outcome(terminal, outcome, as_json=json)
+            if outcome and not recipe:
+                terminal.line(NO_KIND)

@@ -8,6 +8,7 @@ import pytest
 import typer
 
 from dinocli.cli.app import app
+from dinocli.cli.training import NO_KIND
 from dinocli.config.load import load_recipe
 from tests.cli.commands import TINY, make_images, warm
 
@@ -74,3 +75,12 @@ def test_a_gentle_run_leaves_a_folder_of_its_own_name(tmp_path: Path) -> None:
     assert manifest["outcome"]["verdict"]["keep"] == "start"
     assert manifest["outcome"]["advice"]
     assert all(f"Try next: {advice}" in done.err.replace("\n", " ") for advice in manifest["outcome"]["advice"][:1])
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_who_named_no_kind_of_image_is_told_at_the_end(named: bool, tmp_path: Path) -> None:
+    images = make_images(tmp_path / "images")
+    words = TINY if named else [word for word in TINY if word not in ("--recipe", "grey")]
+    done = warm("finetune-ssl", images, *words, "--steps", "2", cwd=tmp_path)
+    assert done.code == 0, done.err
+    assert (NO_KIND in done.err.replace("\n", " ")) == (not named)
