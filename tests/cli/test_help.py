@@ -15,7 +15,15 @@ from dinocli.cli.app import app
 from tests.cli.commands import dinocli, environment
 
 HEAVY = ("torch", "timm", "kornia", "sklearn", "scipy", "numpy", "PIL")
-SECONDS = 0.3
+TIMES = 3
+
+LEAST_PROGRAM = """
+import typer
+app = typer.Typer()
+@app.command()
+def greet(name: str) -> None: ...
+app()
+"""
 
 WITH_MODULES = """
 import atexit, sys
@@ -44,16 +52,22 @@ def test_the_walk_saw_the_commands() -> None:
     assert EVERY[("recipe",)]
 
 
-@pytest.mark.parametrize("path", EVERY, ids=" ".join)
+@pytest.mark.parametrize("path", [(), ("finetune-ssl",)], ids=["dinocli", "finetune-ssl"])
 def test_help_answers_at_once(path: tuple[str, ...]) -> None:
-    # Processor time, because others use this machine too; the least of several, because the first one reads the disk.
-    spent: list[float] = []
-    while len(spent) < 5 and min(spent, default=SECONDS) >= SECONDS:
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        assert dinocli(*path, "--help").code == 0
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        spent.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    assert min(spent) < SECONDS
+    # Beside the least that a Typer program takes, at the same time, because machines and their loads differ.
+    ours, least = [], []
+    while len(ours) < 5 and (not ours or min(ours) >= TIMES * min(least)):
+        least.append(processor_seconds(sys.executable, "-c", LEAST_PROGRAM, "--help"))
+        ours.append(processor_seconds(sys.executable, "-m", "dinocli", *path, "--help"))
+    assert min(ours) < TIMES * min(least)
+
+
+def processor_seconds(*command: str) -> float:
+    """Return the processor time, in seconds, that a command takes, which is to succeed."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(command, capture_output=True, check=True, env=environment(), timeout=60)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 @pytest.mark.parametrize("path", EVERY, ids=" ".join)
