@@ -15,10 +15,11 @@ demo: $(INSTALLED)
 
 # Installs; passes the tests.
 test: $(INSTALLED)
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
-# What a change has to pass: style and types, then the tests.
+# What a change has to pass: style and types, the tests, then the variants of them that are left out above.
 check: style test
+	$(BIN)/python -m pytest -m slow
 
 style: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -54,6 +54,7 @@ def test_two_processes_are_interrupted_together_and_go_on_together(images: Path,
     assert [row["step"] for row in rows if "loss" in row] == list(range(1, 31))
 
 
+@pytest.mark.slow
 def test_gpus_starts_them(images: Path, tmp_path: Path) -> None:
     done = warm("pretrain", images, *TINY, "--steps", "2", "--gpus", "2", "--out", "run", cwd=tmp_path)
     assert (done.code, done.out) == (0, "run\n"), done.err

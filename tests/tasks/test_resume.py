@@ -44,8 +44,7 @@ EXTRAS = (
 )
 """Everything that the plain run has not, and that leaves something to remember."""
 
-MOMENTS = (3, 12, 15)
-"""Before the first checkpoint and inside the head's warm-up; figures written but not the checkpoint; between two."""
+SLOW = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -115,11 +114,14 @@ def assert_same_end(run: Path, expected: Path) -> None:
     assert (run / "report.html").stat().st_size > 1000
 
 
-@pytest.mark.parametrize("world", [1, 2])
-@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize(
+    ("moment", "world"),
+    [(3, 1), (12, 2), (15, 1), *(pytest.param(*rest, marks=SLOW) for rest in [(3, 2), (12, 1), (15, 2)])],
+)
 def test_killed_and_resumed_is_bit_equal(
     images: Path, whole: dict[int, Path], tmp_path: Path, moment: int, world: int
 ) -> None:
+    """Before the first checkpoint, inside the head's warm-up; figures written but not the checkpoint; between two."""
     out = tmp_path / "run"
     codes = processes(job(images, out, LONG), world=world, shot=(moment, signal.SIGKILL))
     assert codes[0] == -signal.SIGKILL
@@ -131,8 +133,14 @@ def test_killed_and_resumed_is_bit_equal(
     assert steps == [*range(1, STEPS + 1)], "no step twice, none missing"
 
 
-@pytest.mark.parametrize("world", [1, 2])
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    ("number", "world"),
+    [
+        (signal.SIGTERM, 2),
+        (signal.SIGINT, 1),
+        *(pytest.param(*rest, marks=SLOW) for rest in [(signal.SIGTERM, 1), (signal.SIGINT, 2)]),
+    ],
+)
 def test_a_signal_stops_after_a_checkpoint(
     images: Path, whole: dict[int, Path], tmp_path: Path, number: signal.Signals, world: int
 ) -> None:
@@ -148,7 +156,7 @@ def test_a_signal_stops_after_a_checkpoint(
     assert_same_end(out, whole[world])
 
 
-@pytest.mark.parametrize("world", [1, 2])
+@pytest.mark.parametrize("world", [pytest.param(1, marks=SLOW), 2])
 def test_what_only_some_runs_remember_is_remembered(images: Path, tmp_path: Path, world: int) -> None:
     """Killed inside the ten steps that decide when the backbone begins, with some of their losses in the checkpoint."""
     settings = (*LONG, *EXTRAS, f"model.weights={tiny_vit(tmp_path / 'vit')}", "views.global_size=64")
