@@ -9,11 +9,14 @@ from torch import Tensor, nn
 from dinocli.engine.plan import Now
 from dinocli.models.head import DinoNetwork
 
-UNDECAYED_NAMES = ("cls_token", "pos_embed", "reg_token", "register_tokens", "dist_token", "prototypes.length")
+UNDECAYED_NAMES = (
+    *("cls_token", "pos_embed", "reg_token", "register_tokens", "dist_token", "prototypes.length"),
+    *("relative_position_bias_table", "attention_biases", "logit_scale"),  # Swin, LeViT and their kin
+)
 
 
 def decays(name: str, parameter: nn.Parameter) -> bool:
-    """Say whether weight decay applies: not to biases, norms, tokens, position embeddings and prototype lengths."""
+    """Say whether weight decay applies: not to biases, norms, tokens, positions and prototype lengths."""
     return parameter.ndim > 1 and not name.endswith((".bias", *UNDECAYED_NAMES))
 
 

@@ -51,6 +51,13 @@ def grad(parameter: nn.Parameter) -> Tensor:
     return parameter.grad
 
 
+def test_decay_spares_the_biases_of_windows() -> None:
+    backbone = create_backbone("swin_tiny_patch4_window7_224")
+    tables = [name for name, _ in backbone.named_parameters() if "relative_position_bias" in name]
+    assert tables
+    assert not any(decays(name, backbone.get_parameter(name)) for name in tables)
+
+
 @pytest.mark.parametrize("model", ["test_convnext", "test_resnet", "vit_tiny_patch16_224", "test_vit3"])
 def test_decay_spares_biases_norms_tokens_and_positions(model: str) -> None:
     net = DinoNetwork(
