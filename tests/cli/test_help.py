@@ -55,7 +55,8 @@ def test_the_walk_saw_the_commands() -> None:
 @pytest.mark.parametrize("path", [(), ("finetune-ssl",)], ids=["dinocli", "finetune-ssl"])
 def test_help_answers_at_once(path: tuple[str, ...]) -> None:
     # Beside the least that a Typer program takes, at the same time, because machines and their loads differ.
-    ours, least = [], []
+    ours: list[float] = []
+    least: list[float] = []
     while len(ours) < 5 and (not ours or min(ours) >= TIMES * min(least)):
         least.append(processor_seconds(sys.executable, "-c", LEAST_PROGRAM, "--help"))
         ours.append(processor_seconds(sys.executable, "-m", "dinocli", *path, "--help"))
