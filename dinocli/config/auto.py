@@ -52,6 +52,7 @@ class Facts:
         distinct: Images, near-copies counted once; 0 for as many as there are.
         patch: Pixels of a ViT's patch; 0 for a convnet.
         cpu: There is no accelerator.
+        only_size: Pixels of the one side that the backbone takes; 0 for any.
     """
 
     images: int
@@ -62,6 +63,7 @@ class Facts:
     distinct: int = 0
     patch: int = 0
     cpu: bool = False
+    only_size: int = 0
 
     @property
     def different(self) -> int:
@@ -116,7 +118,12 @@ def resolve(recipe: Recipe, facts: Facts) -> Recipe:
 
 
 def views(facts: Facts) -> tuple[int, int, int]:
-    """Give the sides of global and local views, whole patches of them, and the number of local views."""
+    """Give the sides of global and local views, whole patches of them, and the number of local views.
+
+    A backbone of one size sees all views at that size; local ones are then as dear as global ones, and as many.
+    """
+    if facts.only_size:
+        return facts.only_size, facts.only_size, 2
     large, small, count = VIEWS["cpu" if facts.cpu else "gpu"]
     patch = facts.patch or 1
     return round(large / patch) * patch, round(small / patch) * patch, count

@@ -38,7 +38,7 @@ class Backbone(nn.Module):
         has_cls: Has a class token; it is then the first of the tokens.
         has_batch_norm: Holds batch norm, whose statistics have to be frozen or synchronised.
         resamples: Has a learnt position embedding that is resampled for other sizes than its own.
-        one_size: Takes images of its own size only.
+        one_size: Takes images of its own size only: `own_size`, the side in pixels that it was built for.
         memory_format: Order in memory of what goes in: the channels of a pixel side by side, except for ViTs.
     """
 
@@ -63,8 +63,12 @@ class Backbone(nn.Module):
         self.resamples = self.is_vit and learnt and getattr(model, "rope", None) is None
         if self.resamples:
             model.patch_embed.strict_img_size = False
+        built_for = getattr(model.patch_embed, "img_size", None) if self.is_vit else None
+        self.own_size: int = to_2tuple(built_for or model.pretrained_cfg["input_size"][-1])[0]
         self.one_size = self.is_vit and getattr(model.patch_embed, "strict_img_size", False)
         self.dim, self.map_dim = self._dry_run()
+        if not self.is_vit and model.pretrained_cfg.get("fixed_input_size"):
+            self.one_size = not self._takes(self.own_size // 2)  # timm says so of some that take any size
 
     @property
     def antialias(self) -> bool:
@@ -272,17 +276,30 @@ class Backbone(nn.Module):
         return found
 
     def _check_size(self, height: int, width: int) -> None:
+        own = self.own_size
+        if self.one_size and (height, width) != (own, own):
+            raise UsageError(f"{self.name} takes {own}x{own} px only, not {height}x{width}: use that size")
         if not self.is_vit:
             return
-        native = tuple(getattr(self.model.patch_embed, "img_size", None) or ())
-        if self.one_size and (height, width) != native:
-            raise UsageError(f"{self.name} takes {native[0]}x{native[1]} px only, not {height}x{width}: use that size")
         if height % self.patch or width % self.patch:
             below = max(1, min(height, width) // self.patch) * self.patch
             raise UsageError(
                 f"{height}x{width} px is not a multiple of the {self.patch}-px patches of {self.name}: "
                 f"use {below} or {below + self.patch}"
             )
+
+    @torch.no_grad()
+    def _takes(self, side: int) -> bool:
+        """Say whether an image of this side goes through."""
+        mode = self.training
+        self.eval()
+        try:
+            self(torch.zeros(1, 3, side, side))
+        except (AssertionError, RuntimeError, ValueError):
+            return False
+        finally:
+            self.train(mode)
+        return True
 
     @torch.no_grad()
     def _dry_run(self) -> tuple[int, int]:
@@ -298,10 +315,10 @@ class Backbone(nn.Module):
         return widths
 
     def _smallest_side(self) -> int:
-        side: int = self.model.pretrained_cfg["input_size"][-1]
         if self.is_vit and not self.one_size:
             return 4 * self.patch
-        return side if self.is_vit or self.model.pretrained_cfg.get("fixed_input_size") else min(side, 64)
+        fixed = self.is_vit or self.model.pretrained_cfg.get("fixed_input_size")
+        return self.own_size if fixed else min(self.own_size, 64)
 
 
 class _Trunk(nn.Module):

@@ -66,6 +66,11 @@ def test_views_are_the_papers_where_there_is_an_accelerator_and_whole_patches_ev
     assert (views.global_size, views.local_size, views.local_count) == sizes
 
 
+def test_a_backbone_of_one_size_sees_all_views_at_it() -> None:
+    views = resolve(load_recipe(), Facts(300, True, convnet=False, vit=True, patch=16, cpu=True, only_size=224)).views
+    assert (views.global_size, views.local_size, views.local_count) == (224, 224, 2)
+
+
 @pytest.mark.parametrize("images", SIZES[2:])
 def test_from_scratch_is_the_papers_rule(images: int) -> None:
     recipe = resolve(load_recipe(), Facts(images, pretrained=False, convnet=False))

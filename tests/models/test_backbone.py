@@ -1,4 +1,5 @@
 import copy
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -105,6 +106,17 @@ def test_sizes_that_do_not_fit_are_named() -> None:
 
 
 @torch.no_grad()
+@pytest.mark.parametrize(
+    ("name", "one"), [("levit_128s", True), ("coatnet_nano_rw_224", True), ("swin_tiny_patch4_window7_224", False)]
+)
+def test_one_size_is_found_where_timms_word_for_it_is_not_enough(name: str, one: bool) -> None:
+    backbone = create_backbone(name)
+    assert backbone.model.pretrained_cfg["fixed_input_size"]
+    assert (backbone.one_size, backbone.own_size) == (one, 224)
+    with pytest.raises(UsageError, match="224x224 px only, not 96x96") if one else nullcontext():
+        backbone(torch.zeros(1, 3, 96, 96))
+
+
 def test_a_smaller_step_gives_the_same_patches_and_more_between_them() -> None:
     backbone = create_backbone("vit_tiny_patch16_224").eval()
     images = torch.rand(2, 3, 64, 96)
