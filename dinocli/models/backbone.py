@@ -65,10 +65,12 @@ class Backbone(nn.Module):
             model.patch_embed.strict_img_size = False
         built_for = getattr(model.patch_embed, "img_size", None) if self.is_vit else None
         self.own_size: int = to_2tuple(built_for or model.pretrained_cfg["input_size"][-1])[0]
-        self.one_size = self.is_vit and getattr(model.patch_embed, "strict_img_size", False)
+        self.one_size = False
+        if self.is_vit:
+            self.one_size = getattr(model.patch_embed, "strict_img_size", False)
+        elif model.pretrained_cfg.get("fixed_input_size"):  # timm says so of some that take any size
+            self.one_size = not self._takes(self._smallest_side())
         self.dim, self.map_dim = self._dry_run()
-        if not self.is_vit and model.pretrained_cfg.get("fixed_input_size"):
-            self.one_size = not self._takes(self.own_size // 2)  # timm says so of some that take any size
 
     @property
     def antialias(self) -> bool:
@@ -315,10 +317,9 @@ class Backbone(nn.Module):
         return widths
 
     def _smallest_side(self) -> int:
-        if self.is_vit and not self.one_size:
-            return 4 * self.patch
-        fixed = self.is_vit or self.model.pretrained_cfg.get("fixed_input_size")
-        return self.own_size if fixed else min(self.own_size, 64)
+        if self.one_size:
+            return self.own_size
+        return 4 * self.patch if self.is_vit else min(self.own_size, 64)
 
 
 class _Trunk(nn.Module):
