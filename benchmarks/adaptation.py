@@ -24,17 +24,17 @@ import torch
 from numpy.typing import NDArray
 
 from dinocli.config.load import load_recipe
-from dinocli.engine.watch import Watcher
+from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import TrainingStopped
 from dinocli.models.backbone import Backbone
-from dinocli.models.blend import blended
-from dinocli.tasks.closing import adapted_backbone
-from dinocli.tasks.evaluate.labelled import label_scores
-from dinocli.tasks.evaluate.truth import Truth
-from dinocli.tasks.ground import Ground, Job, list_images, open_world, prepare
+from dinocli.models.weight_interpolation import interpolated
+from dinocli.tasks.evaluate.label_scores import label_scores
+from dinocli.tasks.evaluate.label_split import LabelSplit
 from dinocli.tasks.labels import read_labels
 from dinocli.tasks.run_folder import ENDED, RunFolder
-from dinocli.tasks.train import train
+from dinocli.tasks.train.select import adapted_backbone
+from dinocli.tasks.train.setup import TrainContext, TrainOptions, list_images, open_world, prepare
+from dinocli.tasks.train.train import train
 
 SHOWN = {
     "knn20_accuracy": "k-NN",
@@ -76,7 +76,7 @@ class Experiment:
         return f"{self.name}-{self.way}-{self.minutes:g}min-{self.seed}"
 
 
-class Talk(Watcher):
+class Talk(ProgressReporter):
     def line(self, text: str) -> None:
         print(f"  {text}", flush=True)
 
@@ -127,7 +127,7 @@ def perform(args: argparse.Namespace, experiment: Experiment) -> dict[str, Any]:
     words = experiment.spec.split()
     settings = [word for word in words if "=" in word]
     given = [f"run.seed={experiment.seed}", f"model.weights={args.weights}", f"model.name={args.model}"]
-    job = Job(
+    job = TrainOptions(
         inputs=(experiment.images,),
         recipe=load_recipe([word for word in words if "=" not in word], [*given, *settings]),
         command="adaptation",
@@ -144,17 +144,17 @@ def perform(args: argparse.Namespace, experiment: Experiment) -> dict[str, Any]:
             print(f"  {stopped}", flush=True)
     outcome = folder.read()["outcome"]
     world, device = open_world(args.device)
-    ground = prepare(job, list_images(job, None), world, device, Watcher())
-    start = start_scores(args, experiment, ground)
-    adapted = ground.backbone
+    context = prepare(job, list_images(job, None), world, device, ProgressReporter())
+    start = start_scores(args, experiment, context)
+    adapted = context.backbone
     if (folder.checkpoints / "best.pt").is_file():
-        whole = adapted_backbone(ground.backbone, folder.checkpoints / "best.pt", ground.probes(ground.loader())[0])
-        adapted = blended(ground.backbone, whole, outcome["share"]) if outcome["share"] < 1 else whole
+        whole = adapted_backbone(context.backbone, folder.checkpoints / "best.pt", context.probes(context.loader())[0])
+        adapted = interpolated(context.backbone, whole, outcome["share"]) if outcome["share"] < 1 else whole
     return {
         "key": experiment.key,
         **vars(experiment),
         "start": start,
-        "adapted": scores_of(ground, adapted, experiment.labels),
+        "adapted": scores_of(context, adapted, experiment.labels),
         "keep": outcome["verdict"]["keep"],
         "reason": outcome["verdict"]["reason"],
         **{key: outcome[key] for key in ("best_step", "share", "steps", "seconds", "blends")},
@@ -162,20 +162,20 @@ def perform(args: argparse.Namespace, experiment: Experiment) -> dict[str, Any]:
     }
 
 
-def start_scores(args: argparse.Namespace, experiment: Experiment, ground: Ground) -> Scores:
+def start_scores(args: argparse.Namespace, experiment: Experiment, context: TrainContext) -> Scores:
     """Evaluate the start of a set once."""
-    path = args.out / f"start-{experiment.name}-{ground.info.sha256[:12]}.json"
+    path = args.out / f"start-{experiment.name}-{context.info.sha256[:12]}.json"
     if not path.is_file():
-        path.write_text(json.dumps(scores_of(ground, ground.backbone, experiment.labels)))
+        path.write_text(json.dumps(scores_of(context, context.backbone, experiment.labels)))
     found: Scores = json.loads(path.read_text())
     return found
 
 
-def scores_of(ground: Ground, backbone: Backbone, labels: str) -> Scores:
+def scores_of(context: TrainContext, backbone: Backbone, labels: str) -> Scores:
     """Evaluate weights on all images of a set, by each of its label columns."""
     with torch.no_grad():
-        features, rows = ground.probes(ground.loader())[0].features(backbone, range(len(ground.store)))
-    names = [ground.store.names[row] for row in rows]
+        features, rows = context.probes(context.loader())[0].features(backbone, range(len(context.store)))
+    names = [context.store.names[row] for row in rows]
     found: Scores = {}
     for column, truth in truths(labels, names):
         scores = label_scores(features[truth.rows_T], truth)
@@ -183,7 +183,7 @@ def scores_of(ground: Ground, backbone: Backbone, labels: str) -> Scores:
     return found
 
 
-def truths(labels: str, names: Sequence[str]) -> Iterator[tuple[str, Truth]]:
+def truths(labels: str, names: Sequence[str]) -> Iterator[tuple[str, LabelSplit]]:
     """Give the first label column, and all of them joined where there are several."""
     columns = read_labels(labels, names)
     first, *others = columns
@@ -193,7 +193,7 @@ def truths(labels: str, names: Sequence[str]) -> Iterator[tuple[str, Truth]]:
     for column, values in kinds.items():
         array = np.array(values)
         known: NDArray[np.intp] = np.flatnonzero(array != "")
-        yield column, Truth(column, known, array[known], None, None)
+        yield column, LabelSplit(column, known, array[known], None, None)
 
 
 def read(results: Path) -> list[dict[str, Any]]:

@@ -22,8 +22,8 @@ from sklearn.cluster import KMeans
 
 from dinocli.quality.agreement import ari, hungarian_accuracy, nmi
 from dinocli.quality.grouping import group_by_centres
-from dinocli.quality.kmeans import unit_kmeans
-from dinocli.quality.rows import UnitRows, cores, steady
+from dinocli.quality.normalized_features import NormalizedFeatures, cores, steady
+from dinocli.quality.spherical_kmeans import unit_kmeans
 from dinocli.tasks.feature_file import open_features
 from dinocli.tasks.labels import read_labels
 
@@ -35,10 +35,10 @@ def seeds(path: Path, labels: str, k: int, count: int) -> None:
     """Print agreement with the labels, mean and range over seeds, of ours and of scikit-learn on the same features."""
     features = open_features(path)
     rows_ND = np.asarray(features.flat())
-    units_ND = UnitRows(rows_ND).take(slice(None))
+    units_ND = NormalizedFeatures(rows_ND).take(slice(None))
     truth_N = np.array(next(iter(read_labels(labels, features.names).values())))
     ways: dict[str, Callable[[int], NDArray[np.intp]]] = {
-        "ours": lambda seed: _ours(UnitRows(rows_ND, threads=cores()), k, seed),
+        "ours": lambda seed: _ours(NormalizedFeatures(rows_ND, threads=cores()), k, seed),
         "KMeans, unit rows": lambda seed: KMeans(k, n_init=10, random_state=seed).fit_predict(units_ND),
         "KMeans, raw rows": lambda seed: KMeans(k, n_init=10, random_state=seed).fit_predict(rows_ND),
     }
@@ -69,7 +69,7 @@ def growth(counts: list[int], k: int, width: int, noise: float, starts: int) -> 
             label_N, seconds, peak = command(path, k)
             rng = np.random.default_rng(1)
             chosen = np.sort(rng.choice(count, min(SAMPLE, count), replace=False))
-            units_ND = UnitRows(np.load(path, mmap_mode="r")).take(chosen)
+            units_ND = NormalizedFeatures(np.load(path, mmap_mode="r")).take(chosen)
             began = time.perf_counter()
             theirs = KMeans(k, n_init=starts, random_state=0).fit_predict(units_ND)
             theirs_seconds = time.perf_counter() - began
@@ -112,7 +112,7 @@ def command(path: Path, k: int) -> tuple[NDArray[np.intp], float, float]:
     return label_N, seconds, usage.ru_maxrss / 1e6
 
 
-def _ours(rows: UnitRows, k: int, seed: int) -> NDArray[np.intp]:
+def _ours(rows: NormalizedFeatures, k: int, seed: int) -> NDArray[np.intp]:
     with steady():
         return group_by_centres(rows, unit_kmeans(rows, k, seed=seed).centres_KD).label_N
 

@@ -21,15 +21,15 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from dinocli.data.parallel import thread_count
-from dinocli.engine.watch import Watcher
+from dinocli.engine.progress import ProgressReporter
 from dinocli.models.backbone import Backbone
 from dinocli.models.features import extract_each
 from dinocli.models.weights import load_backbone
-from dinocli.tasks.embed.job import EmbedJob
-from dinocli.tasks.embed.part import Part
-from dinocli.tasks.embed.pictures import Pictures
-from dinocli.tasks.embed.setting import Setting, prepare
-from dinocli.tasks.embed.stream import stream
+from dinocli.tasks.embed.embed_options import EmbedOptions
+from dinocli.tasks.embed.embed_setup import EmbedContext, prepare
+from dinocli.tasks.embed.forward_pass import stream
+from dinocli.tasks.embed.image_batches import ImageBatches
+from dinocli.tasks.embed.partial_features import PartialFeatures
 
 READY = 4
 """Batches that the bare loop takes in turns: more would only cost memory."""
@@ -38,7 +38,7 @@ READY = 4
 class Files(Dataset[Any]):
     """Images as a plain script reads them."""
 
-    def __init__(self, paths: list[str], setting: Setting) -> None:
+    def __init__(self, paths: list[str], setting: EmbedContext) -> None:
         about = setting.preprocess
         self.paths = paths
         self.transform = transforms.Compose(
@@ -56,18 +56,18 @@ class Files(Dataset[Any]):
         return self.transform(Image.open(self.paths[place]).convert("RGB"))
 
 
-def ours(setting: Setting, job: EmbedJob) -> None:
+def ours(setting: EmbedContext, job: EmbedOptions) -> None:
     """Read, compute and write all images, without loading the weights."""
     threads, on_cpu = thread_count(setting.data.workers), setting.device.type == "cpu"
-    pictures = Pictures(setting.images, setting.preprocess, None, threads, on_cpu=on_cpu)
-    part = Part(Path(job.out), {}, setting.shape, job.dtype, resume=False)
-    stream(setting, pictures, part, job, Watcher())
+    pictures = ImageBatches(setting.images, setting.preprocess, None, threads, on_cpu=on_cpu)
+    part = PartialFeatures(Path(job.out), {}, setting.shape, job.dtype, resume=False)
+    stream(setting, pictures, part, job, ProgressReporter())
     part.finish()
     part.close()
     part.remove()
 
 
-def bare(setting: Setting, backbone: Backbone, batch_size: int) -> None:
+def bare(setting: EmbedContext, backbone: Backbone, batch_size: int) -> None:
     """Compute as many images, ready in memory."""
     side, count = setting.preprocess.size, len(setting.images)
     ready = [torch.randn(batch_size, 3, side, side, device=setting.device) for _ in range(READY)]
@@ -78,7 +78,7 @@ def bare(setting: Setting, backbone: Backbone, batch_size: int) -> None:
         pass
 
 
-def plain(setting: Setting, model: Any, batch_size: int, workers: int) -> None:
+def plain(setting: EmbedContext, model: Any, batch_size: int, workers: int) -> None:
     """Do the same as `ours` with what everybody has."""
     paths = [setting.images.path(number) for number in range(len(setting.images))]
     loader = DataLoader(
@@ -111,10 +111,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("bench-feats.npy"), help="written and removed")
     asked = parser.parse_args()
     listed = [str(path) for path in sorted(Path(asked.images).rglob("*.*g"))[: asked.count]]
-    job = EmbedJob(
+    job = EmbedOptions(
         tuple(listed), str(asked.out), asked.weights, asked.model, batch_size=asked.batch_size, device=asked.device
     )
-    setting = prepare(job, Watcher(), None)
+    setting = prepare(job, ProgressReporter(), None)
     backbone, _, _ = load_backbone(asked.weights, asked.model)
     model = timm.create_model(setting.info.name, num_classes=0)
     model.load_state_dict(backbone.model.state_dict())

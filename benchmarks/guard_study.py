@@ -30,20 +30,20 @@ from sklearn.preprocessing import normalize
 from dinocli.augment.multicrop import MultiCrop, ViewSpec
 from dinocli.augment.resample import normalise, resize_square
 from dinocli.config.load import load_recipe
+from dinocli.engine.batch_norm_init import adapt_batch_norm
 from dinocli.engine.build import build_learner, set_stage, view_specs
-from dinocli.engine.norms import adapt_norms
-from dinocli.engine.ready import get_ready
+from dinocli.engine.initialize import initialize
+from dinocli.engine.progress import ProgressReporter
 from dinocli.engine.step import Learner, train_step
-from dinocli.engine.watch import Watcher
-from dinocli.models import statistics
+from dinocli.models import alpha_bn as statistics
 from dinocli.models.features import extract
-from dinocli.quality.choice import CHOICES
+from dinocli.quality.multiview_scores import alignment, lidar, neighbour_overlap
 from dinocli.quality.scores import alpha_req, augmentation_retrieval, feature_std, linear_cka, rankme, uniformity
-from dinocli.quality.views import alignment, lidar, neighbour_overlap
-from dinocli.tasks.evaluate.labelled import label_scores
-from dinocli.tasks.evaluate.truth import Truth
-from dinocli.tasks.ground import Ground, Job, list_images, open_world, prepare
+from dinocli.quality.selection_scores import CHOICES
+from dinocli.tasks.evaluate.label_scores import label_scores
+from dinocli.tasks.evaluate.label_split import LabelSplit
 from dinocli.tasks.labels import read_labels
+from dinocli.tasks.train.setup import TrainContext, TrainOptions, list_images, open_world, prepare
 
 Features = NDArray[np.float32]
 
@@ -101,13 +101,13 @@ def main() -> None:
         train(args, folder, run)
 
 
-def ground_of(args: argparse.Namespace, *settings: str) -> tuple[Ground, Learner]:
+def ground_of(args: argparse.Namespace, *settings: str) -> tuple[TrainContext, Learner]:
     """Prepare the set, and a learner at its start."""
     recipe = load_recipe(args.recipe, [*SMALL, f"model.weights={args.weights!r}", *settings])
-    job = Job(inputs=(args.images,), recipe=recipe)
+    job = TrainOptions(inputs=(args.images,), recipe=recipe)
     world, device = open_world(args.device)
-    ground = prepare(job, list_images(job, None), world, device, Watcher())
-    return ground, build_learner(ground.recipe, ground.backbone, ground.preprocess, ground.precision, world)
+    context = prepare(job, list_images(job, None), world, device, ProgressReporter())
+    return context, build_learner(context.recipe, context.backbone, context.preprocess, context.precision, world)
 
 
 def untrained(args: argparse.Namespace, folder: Path, share: float) -> None:
@@ -115,9 +115,9 @@ def untrained(args: argparse.Namespace, folder: Path, share: float) -> None:
     path = folder / f"bn-{share:.2f}@0.pt"
     if path.is_file():
         return
-    ground, learner = ground_of(args)
+    context, learner = ground_of(args)
     kept, statistics.SHARE = statistics.SHARE, share
-    adapt_norms(learner, ground.loader(), ground.preprocess, 0)
+    adapt_batch_norm(learner, context.loader(), context.preprocess, 0)
     statistics.SHARE = kept
     torch.save(learner.teacher.backbone.state_dict(), path)
 
@@ -127,9 +127,9 @@ def train(args: argparse.Namespace, folder: Path, run: str) -> None:
     steps, settings = RUNS[run]
     if (folder / f"{run}@{steps}.pt").is_file():
         return
-    ground, learner = ground_of(args, f"run.steps={steps}", *settings)
-    loader = ground.loader()
-    get_ready(learner, loader, ground.recipe, ground.preprocess, Watcher())
+    context, learner = ground_of(args, f"run.steps={steps}", *settings)
+    loader = context.loader()
+    initialize(learner, loader, context.recipe, context.preprocess, ProgressReporter())
     due = {round(share * steps) for share in LOOKS}
     batches = loader.steps(0, steps)
     for step in range(steps):
@@ -145,8 +145,8 @@ def train(args: argparse.Namespace, folder: Path, run: str) -> None:
 
 def measure(args: argparse.Namespace, folder: Path) -> None:
     """Keep features and truth of every checkpoint that has none yet."""
-    ground, _ = ground_of(args)
-    names = ground.store.names
+    context, _ = ground_of(args)
+    names = context.store.names
     columns = read_labels(args.labels, names)
     labels = np.array(columns[args.column or next(iter(columns))])
     order = np.random.default_rng(0).permutation(np.flatnonzero(labels != "")).tolist()
@@ -154,23 +154,25 @@ def measure(args: argparse.Namespace, folder: Path) -> None:
     for path in sorted(folder.glob("*.pt")):
         if path.with_suffix(".json").is_file():
             continue
-        backbone = copy.deepcopy(ground.backbone)
+        backbone = copy.deepcopy(context.backbone)
         backbone.load_state_dict(torch.load(path, weights_only=True))
         backbone.freeze_batch_norm()
-        seen = {name: extract(backbone, images, autocast=None) for name, images in looks(ground, known, probed).items()}
+        seen = {
+            name: extract(backbone, images, autocast=None) for name, images in looks(context, known, probed).items()
+        }
         rounded: dict[str, Any] = {name: rows.astype(np.float16) for name, rows in seen.items()}
         np.savez_compressed(path.with_suffix(".npz"), **rounded)
-        truth = Truth("labels", np.arange(len(known)), labels[known], None, None)
+        truth = LabelSplit("labels", np.arange(len(known)), labels[known], None, None)
         finite = np.isfinite(seen["labelled"]).all()
         found = {score.key: score.value for score in label_scores(seen["labelled"], truth)} if finite else {}
         path.with_suffix(".json").write_text(json.dumps(found))
         print(args.name, path.stem, {word: round(found.get(key, 0), 4) for key, word in TRUTH.items()}, flush=True)
 
 
-def looks(ground: Ground, known: Sequence[int], probed: Sequence[int]) -> dict[str, Iterator[torch.Tensor]]:
+def looks(context: TrainContext, known: Sequence[int], probed: Sequence[int]) -> dict[str, Iterator[torch.Tensor]]:
     """Name every way of looking at images, and give the batches of each."""
-    loader, about = ground.loader(), ground.preprocess
-    view = replace(view_specs(ground.recipe.views)[0], size=about.size)
+    loader, about = context.loader(), context.preprocess
+    view = replace(view_specs(context.recipe.views)[0], size=about.size)
     crop = replace(view, jitter=0.0, grayscale=0.0, blur=0.0, solarize=0.0)
 
     def whole(images: Sequence[int]) -> Iterator[torch.Tensor]:

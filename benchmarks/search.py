@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dinocli.quality.rows import cores, steady
-from dinocli.quality.search import nearest_rows
+from dinocli.quality.nearest_rows import nearest_rows
+from dinocli.quality.normalized_features import cores, steady
 
 
 def main() -> None:

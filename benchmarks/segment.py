@@ -19,12 +19,12 @@ from scipy.ndimage import uniform_filter
 
 from dinocli.data.decode import read_native
 from dinocli.data.sources import find_images
-from dinocli.quality.masks import Estimate
+from dinocli.quality.masks import ScoreInterval
 from dinocli.quality.otsu import otsu
-from dinocli.tasks.segment.job import SegmentJob
-from dinocli.tasks.segment.run import segment
+from dinocli.tasks.segment.ground_truth import GroundTruth, MaskScorer
+from dinocli.tasks.segment.segment import segment
+from dinocli.tasks.segment.segment_options import SegmentOptions
 from dinocli.tasks.segment.tokencut import affinity, second_vector
-from dinocli.tasks.segment.truth import Marks, Truth
 
 WINDOW = 15
 """Pixels of the window of the local standard deviation."""
@@ -73,23 +73,27 @@ def measure_discs(asked: argparse.Namespace) -> None:
                 print(f"{method}, {kinds}: nothing in {nothing:.0%} of the bare textures", flush=True)
 
 
-def run_method(asked: argparse.Namespace, method: str, images: str, truth: str) -> tuple[Mapping[str, Estimate], float]:
+def run_method(
+    asked: argparse.Namespace, method: str, images: str, truth: str
+) -> tuple[Mapping[str, ScoreInterval], float]:
     """Segment a folder; return the scores, and the share of images with nothing in them."""
     with TemporaryDirectory() as place:
-        job = SegmentJob(
+        job = SegmentOptions(
             (images,), str(Path(place, "masks")), method, weights=asked.weights, model=asked.model, truth=truth
         )
         outcome = segment(job)
     print(f"{method}: took {outcome.method}, {outcome.nothing} of {outcome.segmented} nothing, {outcome.seconds:.0f} s")
-    return {name: Estimate(*values) for name, values in outcome.scores.items()}, outcome.nothing / outcome.segmented
+    return {
+        name: ScoreInterval(*values) for name, values in outcome.scores.items()
+    }, outcome.nothing / outcome.segmented
 
 
 Baseline = Callable[[NDArray[np.float64]], tuple[NDArray[np.bool_], NDArray[np.float32]]]
 
 
-def baseline_scores(images: str, truth: str, baseline: Baseline) -> Mapping[str, Estimate]:
+def baseline_scores(images: str, truth: str, baseline: Baseline) -> Mapping[str, ScoreInterval]:
     """Score a baseline at the resolution of the images."""
-    listed, masks, marks = find_images([images]), Truth(truth), Marks()
+    listed, masks, marks = find_images([images]), GroundTruth(truth), MaskScorer()
     for row, name in enumerate(listed.names):
         grey_HW = read_native(Path(listed.path(row))).astype(np.float64).mean(axis=-1)
         mask_HW, soft_HW = baseline(grey_HW)
@@ -173,7 +177,7 @@ def measure_speed() -> None:
         print(f"{side * side} patches: {middle - begin:.2f} s, dense {end - middle:.2f} s, same side {same:.2%}")
 
 
-def show(name: str, scores: Mapping[str, Estimate]) -> None:
+def show(name: str, scores: Mapping[str, ScoreInterval]) -> None:
     """Print a line of scores with their intervals."""
     said: Iterable[str] = (f"{key} {one.value:.3f} ({one.low:.3f} to {one.high:.3f})" for key, one in scores.items())
     print(f"{name}: {', '.join(said)}", flush=True)

@@ -20,10 +20,10 @@ from sklearn.preprocessing import StandardScaler, normalize
 from torch import Tensor, nn
 
 from dinocli.config.load import load_recipe
-from dinocli.engine.watch import Watcher
-from dinocli.quality.neighbours import accuracy, knn_classify
-from dinocli.tasks.ground import Ground, Job, list_images, open_world, prepare
+from dinocli.engine.progress import ProgressReporter
+from dinocli.quality.knn import accuracy, knn_classify
 from dinocli.tasks.labels import read_labels
+from dinocli.tasks.train.setup import TrainContext, TrainOptions, list_images, open_world, prepare
 
 Features = NDArray[np.floating[Any]]
 
@@ -41,10 +41,10 @@ def main() -> None:
     args = parser.parse_args()
     world, device = open_world(args.device)
     for weights in args.weights:
-        job = Job((args.images,), load_recipe([], [f"model.weights={weights}"]), "stages", device=args.device)
-        ground = prepare(job, list_images(job, None), world, device, Watcher())
-        stages, rows = pooled_stages(ground)
-        names = [ground.store.names[row] for row in rows]
+        job = TrainOptions((args.images,), load_recipe([], [f"model.weights={weights}"]), "stages", device=args.device)
+        context = prepare(job, list_images(job, None), world, device, ProgressReporter())
+        stages, rows = pooled_stages(context)
+        names = [context.store.names[row] for row in rows]
         labels = np.array(next(iter(read_labels(args.labels, names).values())))
         known = np.flatnonzero(labels != "")
         print(f"{weights}: {len(known)} images\nstages\tchannels\tplain\tscaled\twhite")
@@ -56,7 +56,7 @@ def main() -> None:
             print("+".join(map(str, chosen)), sum(part.shape[1] for part in parts), *words, sep="\t", flush=True)
 
 
-def pooled_stages(ground: Ground) -> tuple[list[Features], list[int]]:
+def pooled_stages(context: TrainContext) -> tuple[list[Features], list[int]]:
     """Return each stage's mean over the image, the pooled feature last, and the images' indices."""
     seen: dict[str, list[Tensor]] = {}
 
@@ -66,10 +66,10 @@ def pooled_stages(ground: Ground) -> tuple[list[Features], list[int]]:
 
         stage.register_forward_hook(keep)
 
-    model: Any = ground.backbone.model
+    model: Any = context.backbone.model
     for info in model.feature_info:
         watch(info["module"], model.get_submodule(info["module"]))
-    pooled_ND, rows = ground.probes(ground.loader())[0].features(ground.backbone, range(len(ground.store)))
+    pooled_ND, rows = context.probes(context.loader())[0].features(context.backbone, range(len(context.store)))
     return [*(torch.cat(parts).cpu().numpy() for parts in seen.values()), pooled_ND], rows
 
 

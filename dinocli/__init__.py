@@ -12,30 +12,31 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from dinocli.config.load import load_recipe
     from dinocli.errors import DataError, DinocliError, RecipeError, TrainingStopped, UsageError, WeightsError
-    from dinocli.tasks.embed import EmbedJob, embed
-    from dinocli.tasks.ground import Job
-    from dinocli.tasks.train import train
+    from dinocli.tasks.embed.embed import embed
+    from dinocli.tasks.embed.embed_options import EmbedOptions
+    from dinocli.tasks.train.setup import TrainOptions
+    from dinocli.tasks.train.train import train
 
 _PUBLIC = {
     "DataError": "dinocli.errors",
     "DinocliError": "dinocli.errors",
-    "EmbedJob": "dinocli.tasks.embed",
-    "Job": "dinocli.tasks.ground",
+    "EmbedOptions": "dinocli.tasks.embed.embed_options",
+    "TrainOptions": "dinocli.tasks.train.setup",
     "RecipeError": "dinocli.errors",
     "TrainingStopped": "dinocli.errors",
     "UsageError": "dinocli.errors",
     "WeightsError": "dinocli.errors",
-    "embed": "dinocli.tasks.embed",
+    "embed": "dinocli.tasks.embed.embed",
     "load_recipe": "dinocli.config.load",
-    "train": "dinocli.tasks.train",
+    "train": "dinocli.tasks.train.train",
 }
 
 __all__ = [
     "DataError",
     "DinocliError",
-    "EmbedJob",
-    "Job",
+    "EmbedOptions",
     "RecipeError",
+    "TrainOptions",
     "TrainingStopped",
     "UsageError",
     "WeightsError",

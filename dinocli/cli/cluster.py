@@ -95,10 +95,11 @@ def cluster(
         raise typer.BadParameter(f"{k!r}: give a number of groups, or auto", param_hint="-k")
     from dinocli.cli.render import Terminal
     from dinocli.cli.show_cluster import show_clusters, show_forecast
-    from dinocli.tasks.cluster import ClusterJob, foresee
-    from dinocli.tasks.cluster import cluster as run
+    from dinocli.tasks.cluster.cluster import cluster as run
+    from dinocli.tasks.cluster.cluster_dry_run import foresee
+    from dinocli.tasks.cluster.cluster_options import ClusterOptions
 
-    job = ClusterJob(
+    job = ClusterOptions(
         inputs=tuple(inputs or ()),
         out=out,
         method=method,  # type: ignore[arg-type]

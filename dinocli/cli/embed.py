@@ -121,15 +121,17 @@ def embed(
 
         raise typer.Exit(launch(gpus, opt.without_gpus(sys.argv[1:])))
     from dinocli.models.tokens import Tokens
-    from dinocli.tasks.embed import EmbedJob, embed_together, foresee
-    from dinocli.tasks.embed import merge as join
+    from dinocli.tasks.embed.distributed_embed import embed_together
+    from dinocli.tasks.embed.embed_options import EmbedOptions
+    from dinocli.tasks.embed.merge_shards import merge as join
+    from dinocli.tasks.embed.row_count import foresee
 
     with Terminal(quiet=quiet, verbose=False) as terminal:
         if merge:
-            show_embedded(terminal, join(out, images or (), force=force, watcher=terminal), as_json=json)
+            show_embedded(terminal, join(out, images or (), force=force, reporter=terminal), as_json=json)
             return
         chosen = opt.channel_list(channels)
-        job = EmbedJob(
+        job = EmbedOptions(
             inputs=tuple(images or ()),
             out=out,
             weights=weights or "",

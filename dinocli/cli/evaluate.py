@@ -63,10 +63,10 @@ def evaluate(
     """
     from dinocli.cli.render import Terminal
     from dinocli.cli.show_evaluate import show_evaluation
-    from dinocli.tasks.evaluate.job import EvaluateJob
-    from dinocli.tasks.evaluate.run import evaluate as run
+    from dinocli.tasks.evaluate.evaluate import evaluate as run
+    from dinocli.tasks.evaluate.evaluate_options import EvaluateOptions
 
-    job = EvaluateJob(
+    job = EvaluateOptions(
         inputs=tuple(inputs or ()),
         labels=labels,
         groups=groups,

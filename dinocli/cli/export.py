@@ -35,8 +35,8 @@ def export(
     Range, mean, deviation, size and licence travel in the file. Its path is printed on stdout.
     """
     from dinocli.cli.render import Terminal, print_json
-    from dinocli.tasks.export.run import ExportJob
-    from dinocli.tasks.export.run import export as run
+    from dinocli.tasks.export.export import ExportJob
+    from dinocli.tasks.export.export import export as run
 
     terminal = Terminal(quiet=quiet, verbose=verbose)
     with terminal:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from dinocli.tasks.reading import Reading
+    from dinocli.tasks.inputs import ReadOptions
 
 INPUT, MODEL, FEATURES, TRAINING, OUTPUT = "Images", "Model", "Features", "Training", "Output and machine"
 
@@ -118,12 +118,12 @@ def reading(
     max_bad: str | None,
     workers: int | None,
     batch_size: int | None,
-) -> "Reading":
+) -> "ReadOptions":
     """Gather how images are read by commands that take them instead of a feature file."""
-    from dinocli.tasks.reading import Reading
+    from dinocli.tasks.inputs import ReadOptions
 
     chosen = channel_list(channels)
-    return Reading(
+    return ReadOptions(
         range=range_ or "",
         channels=None if chosen is None else tuple(chosen),
         page=page,

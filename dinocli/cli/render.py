@@ -16,17 +16,17 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.table import Table
 from rich.text import Text
 
-from dinocli.engine.watch import Watcher
+from dinocli.engine.progress import ProgressReporter
 
 if TYPE_CHECKING:
-    from dinocli.tasks.closing import Outcome
-    from dinocli.tasks.estimate import Estimate
+    from dinocli.tasks.train.dry_run import TrainForecast
+    from dinocli.tasks.train.select import TrainResult
 
 SCHEMA = 1
 HEARTBEAT_SECONDS = 30.0
 
 
-class Terminal(Watcher):
+class Terminal(ProgressReporter):
     """Shows what a command tells: a live bar on a terminal, one plain line every 30 seconds elsewhere.
 
     Args:
@@ -108,7 +108,7 @@ def print_json(data: Mapping[str, Any]) -> None:
     sys.stdout.flush()
 
 
-def show_outcome(terminal: Terminal, outcome: "Outcome | None", *, as_json: bool) -> None:
+def show_outcome(terminal: Terminal, outcome: "TrainResult | None", *, as_json: bool) -> None:
     """Show how a run ended: tables and verdict on stderr, the run's folder on stdout."""
     if outcome is None:
         return
@@ -128,7 +128,7 @@ def show_outcome(terminal: Terminal, outcome: "Outcome | None", *, as_json: bool
         sys.stdout.write(f"{outcome.folder}\n")
 
 
-def show_estimate(terminal: Terminal, estimate: "Estimate | None", *, as_json: bool) -> None:
+def show_estimate(terminal: Terminal, estimate: "TrainForecast | None", *, as_json: bool) -> None:
     """Show what a run would do, on stdout."""
     if estimate is None:
         return

@@ -45,10 +45,10 @@ def search(
     """
     from dinocli.cli.render import Terminal, print_json
     from dinocli.report.text import visible
-    from dinocli.tasks.search import SearchJob
-    from dinocli.tasks.search import search as run
+    from dinocli.tasks.search.search import SearchOptions
+    from dinocli.tasks.search.search import search as run
 
-    job = SearchJob(tuple(queries), features, count, sheet, device, force, null, whiten)
+    job = SearchOptions(tuple(queries), features, count, sheet, device, force, null, whiten)
     terminal = Terminal(quiet=quiet, verbose=verbose)
     with terminal:
         answers = run(job, terminal, sys.stdin.buffer)

@@ -65,7 +65,7 @@ Refine = Annotated[bool, _option("--refine/--no-refine", panel=RESOLUTION, help=
 Out = Annotated[str, _option("--out", "-o", panel=opt.OUTPUT, help="Folder of the results.", show_default=False)]
 Soft = Annotated[bool, _option("--soft", panel=opt.OUTPUT, help="Also soft maps, 16-bit PNG.")]
 Npy = Annotated[bool, _option("--npy", panel=opt.OUTPUT, help="Soft maps as float32 .npy.")]
-Maps = Annotated[
+PatchMaps = Annotated[
     bool, _option("--maps", "--heads", panel=opt.OUTPUT, help="Also attention heads (attention), colours (pca).")
 ]
 Overlay = Annotated[bool, _option("--overlay", panel=opt.OUTPUT, help="Also pictures with their masks.")]
@@ -104,7 +104,7 @@ def segment(
     out: Out = "",
     soft: Soft = False,
     npy: Npy = False,
-    maps: Maps = False,
+    maps: PatchMaps = False,
     overlay: Overlay = False,
     coco: Coco = "",
     polygons: Polygons = False,
@@ -127,13 +127,13 @@ def segment(
         raise typer.BadParameter("name a folder for the masks", param_hint="--out")
     from dinocli.cli.render import Terminal
     from dinocli.cli.show_segment import show_foreseen, show_segmented
-    from dinocli.tasks.segment.job import SegmentJob
-    from dinocli.tasks.segment.run import foresee
-    from dinocli.tasks.segment.run import segment as run
+    from dinocli.tasks.segment.segment import foresee
+    from dinocli.tasks.segment.segment import segment as run
+    from dinocli.tasks.segment.segment_options import SegmentOptions
 
     chosen = opt.channel_list(channels)
     given = {"objects": objects, "segments": segments, "head": head}
-    job = SegmentJob(
+    job = SegmentOptions(
         inputs=tuple(images or ()),
         out=out,
         method=method,

@@ -7,14 +7,15 @@ from dinocli.cli.render import Terminal, print_json
 
 if TYPE_CHECKING:
     from dinocli.report.crosstab import LabelCounts
-    from dinocli.tasks.cluster import ClusterOutcome, Forecast
+    from dinocli.tasks.cluster.cluster_dry_run import Forecast
+    from dinocli.tasks.cluster.cluster_options import ClusterResult
 
 MOST_LINES = 40
 MOST_COLUMNS = 10
 """Groups beside each other: with the labels in front they fit into 80 columns."""
 
 
-def show_clusters(terminal: Terminal, outcome: "ClusterOutcome", *, as_json: bool) -> None:
+def show_clusters(terminal: Terminal, outcome: "ClusterResult", *, as_json: bool) -> None:
     """Show a table of the groups on stderr, and the path of the table of all images on stdout."""
     groups = outcome.clusters[:MOST_LINES]
     rows = [[f"{g.cluster}", f"{g.size:,}", f"{g.mean_distance:.3f}", g.medoid] for g in groups]

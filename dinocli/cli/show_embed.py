@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 from dinocli.cli.render import Terminal, print_json
 
 if TYPE_CHECKING:
-    from dinocli.tasks.embed import EmbedOutcome
+    from dinocli.tasks.embed.embed_options import EmbedResult
 
 
-def show_embedded(terminal: Terminal, outcome: "EmbedOutcome | None", *, as_json: bool) -> None:
+def show_embedded(terminal: Terminal, outcome: "EmbedResult | None", *, as_json: bool) -> None:
     """Show what was written. With `--out -` stdout is full of it already."""
     if outcome is None:
         return

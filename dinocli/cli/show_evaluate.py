@@ -9,11 +9,11 @@ from rich.text import Text
 
 from dinocli.cli.render import Terminal, print_json
 from dinocli.report.text import visible
-from dinocli.tasks.evaluate.job import Evaluation
-from dinocli.tasks.evaluate.table import Row
+from dinocli.tasks.evaluate.evaluate_options import EvaluateResult
+from dinocli.tasks.evaluate.score_table import ScoreRow
 
 
-def show_evaluation(terminal: Terminal, found: Evaluation, *, as_json: bool) -> None:
+def show_evaluation(terminal: Terminal, found: EvaluateResult, *, as_json: bool) -> None:
     """Show the table on stdout, notes and sentences on stderr."""
     for note in found.notes:
         terminal.line(f"note: {note}")
@@ -27,7 +27,7 @@ def show_evaluation(terminal: Terminal, found: Evaluation, *, as_json: bool) -> 
         terminal.line(words)
 
 
-def _write_lines(found: Evaluation) -> None:
+def _write_lines(found: EvaluateResult) -> None:
     """Write one line a score, tab-separated, all digits; the first line names the columns."""
     compared = ["baseline", "difference", "low", "high", "verdict"] if found.baseline else []
     lines = [["labels", "score", "value", *compared]]
@@ -41,7 +41,7 @@ def _write_lines(found: Evaluation) -> None:
     sys.stdout.write("".join("\t".join(line) + "\n" for line in lines))
 
 
-def _show_table(found: Evaluation) -> None:
+def _show_table(found: EvaluateResult) -> None:
     console = Console(highlight=False, markup=False, emoji=False)
     header = ["features", "baseline", "difference", "95 % interval", ""] if found.baseline else [""]
     for column in dict.fromkeys(row.labels for row in found.table):
@@ -56,7 +56,7 @@ def _show_table(found: Evaluation) -> None:
         console.print()
 
 
-def _cells(row: Row) -> list[str]:
+def _cells(row: ScoreRow) -> list[str]:
     cells = [row.name, _short(row.value)]
     if row.baseline is None:
         return cells

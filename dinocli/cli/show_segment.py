@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 from dinocli.cli.render import Terminal, print_json
 
 if TYPE_CHECKING:
-    from dinocli.tasks.segment.job import SegmentOutcome
+    from dinocli.tasks.segment.segment_options import SegmentResult
 
 
-def show_segmented(terminal: Terminal, outcome: "SegmentOutcome", *, as_json: bool) -> None:
+def show_segmented(terminal: Terminal, outcome: "SegmentResult", *, as_json: bool) -> None:
     """Show counts and scores on stderr, the folder of the results on stdout."""
     if outcome.scores:
         rows = [

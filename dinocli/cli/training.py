@@ -106,9 +106,9 @@ def training(
 
         raise typer.Exit(launch(gpus, opt.without_gpus(sys.argv[1:])))
     terminal = Terminal(quiet=quiet, verbose=verbose)
-    from dinocli.tasks.ground import Job
+    from dinocli.tasks.train.setup import TrainOptions
 
-    job = Job(
+    job = TrainOptions(
         inputs=tuple(images),
         recipe=chosen,
         command=command,
@@ -123,11 +123,11 @@ def training(
     )
     with terminal:
         if dry_run:
-            from dinocli.tasks.estimate import estimate
+            from dinocli.tasks.train.dry_run import estimate
 
             show_estimate(terminal, estimate(job, terminal, sys.stdin.buffer), as_json=json)
         else:
-            from dinocli.tasks.train import train
+            from dinocli.tasks.train.train import train
 
             outcome = train(job, terminal, sys.stdin.buffer)
             show_outcome(terminal, outcome, as_json=json)

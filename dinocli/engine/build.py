@@ -18,14 +18,14 @@ from dinocli.data.loader import Loader
 from dinocli.data.survey import Survey
 from dinocli.dino.center import batch_sum
 from dinocli.dino.teacher import make_teacher
-from dinocli.engine.checkpoint import Keeper
+from dinocli.engine.checkpoint import Checkpointer
 from dinocli.engine.device import Precision, candidates, fastest
 from dinocli.engine.distributed import World, add_up, from_main
 from dinocli.engine.monitor import Monitor
 from dinocli.engine.objective import Objective
 from dinocli.engine.optim import Updater, make_optimizer
-from dinocli.engine.plan import Plan
 from dinocli.engine.step import GLOBAL_VIEWS, Learner
+from dinocli.engine.step_schedule import StepSchedule
 from dinocli.engine.warmup import HeadWarmup
 from dinocli.models.backbone import Backbone
 from dinocli.models.head import DinoHead, DinoNetwork
@@ -132,7 +132,7 @@ def build_learner(
         student = nn.SyncBatchNorm.convert_sync_batchnorm(student)  # type: ignore[no-untyped-call]
     student = student.to(device).train()
     teacher = make_teacher(student)
-    plan = Plan(recipe)
+    plan = StepSchedule(recipe)
     factors = rate_factors(student.backbone, float(recipe.optim.layer_decay), recipe.optim.stem_lr)
     trainable = trainable_names(student.backbone, recipe.model.trainable)
     factors = {name: factor for name, factor in factors.items() if name in trainable}
@@ -217,9 +217,9 @@ def compile_backbones(learner: Learner, trial: Callable[[], None]) -> str:
     return ""
 
 
-def build_keeper(recipe: Recipe, folder: Path, world: World) -> Keeper:
+def build_checkpointer(recipe: Recipe, folder: Path, world: World) -> Checkpointer:
     """Build what saves the checkpoints."""
-    return Keeper(folder, every=recipe.run.save_every, minutes=recipe.run.save_minutes, writes=world.is_main)
+    return Checkpointer(folder, every=recipe.run.save_every, minutes=recipe.run.save_minutes, writes=world.is_main)
 
 
 def build_monitor(recipe: Recipe, folder: Path, world: World) -> Monitor:

@@ -39,7 +39,7 @@ def _first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
-class Keeper:
+class Checkpointer:
     """Decides when to save, and saves: `last.pt` to go on from, `best.pt` to keep.
 
     Args:

@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 
-from dinocli.engine.plan import Now
-from dinocli.engine.probe import Look
+from dinocli.engine.probe import ProbeResult
 from dinocli.engine.step import StepStats
+from dinocli.engine.step_schedule import StepValues
 from dinocli.errors import WeightsError
 from dinocli.files import write_whole
 
@@ -68,19 +68,19 @@ class Monitor:
         self.armed_at, self.window = armed_at, max(window, 1)
         self.extras = tuple(extras)
         self.rows: list[Row] = []
-        self.looks: list[Look] = []
+        self.looks: list[ProbeResult] = []
         self.trouble = ""
-        self._waiting: list[tuple[int, StepStats, Now, Timing]] = []
+        self._waiting: list[tuple[int, StepStats, StepValues, Timing]] = []
         self._uniform = self._one_hot = self._non_finite = 0
         self._events = _event_writer(tensorboard) if tensorboard else None
 
-    def begin(self, start: Look) -> None:
+    def begin(self, start: ProbeResult) -> None:
         """Start a new metrics file with the look at the start, step 0 of every curve."""
         if self.path is not None:
             self.path.write_text("")
         self.add_look(start)
 
-    def add(self, step: int, stats: StepStats, now: Now, timing: Timing) -> None:
+    def add(self, step: int, stats: StepStats, now: StepValues, timing: Timing) -> None:
         """Take the figures of a step, still on the device. `step` counts the steps done."""
         self._waiting.append((step, stats, now, timing))
 
@@ -100,7 +100,7 @@ class Monitor:
         self._write(rows)
         return rows
 
-    def add_look(self, look: Look) -> None:
+    def add_look(self, look: ProbeResult) -> None:
         """Take a look at the probe set; two bad ones in a row are a collapse."""
         self.looks.append(look)
         self._write([{"step": look.step, "probe": {**vars(look.scores), "chosen": look.score}}])
@@ -117,7 +117,7 @@ class Monitor:
                 )
 
     @property
-    def best(self) -> Look | None:
+    def best(self) -> ProbeResult | None:
         """The adapted look with the highest score; see `best_of`."""
         return best_of(self.looks)
 
@@ -141,14 +141,14 @@ class Monitor:
 
     def restore(self, state: dict[str, Any], step: int) -> None:
         """Go back to a checkpoint: cut the metrics file to its step, and take the guard's memory from it."""
-        self.looks = [Look.from_dict(look) for look in state["looks"]]
+        self.looks = [ProbeResult.from_dict(look) for look in state["looks"]]
         self._uniform, self._one_hot, self._non_finite = state["counts"]
         if self.path is not None:
             kept = [line for line in _lines(self.path) if json.loads(line)["step"] <= step]
             self.rows = [row for row in map(json.loads, kept) if "loss" in row]
             write_whole(self.path, "".join(f"{line}\n" for line in kept))
 
-    def _row(self, step: int, values: list[float], now: Now, timing: Timing) -> Row:
+    def _row(self, step: int, values: list[float], now: StepValues, timing: Timing) -> Row:
         loss, entropy, marginal, grad_norm, finite, *extras = values
         return {
             "step": step,
@@ -197,12 +197,12 @@ class Monitor:
             self._events.flush()
 
 
-def best_of(looks: Sequence[Look]) -> Look | None:
+def best_of(looks: Sequence[ProbeResult]) -> ProbeResult | None:
     """Return the adapted look with the highest score, the latest of equals; the first look is the start.
 
     A look that has lost half of the dimensions that were in use before it is no candidate, however well it scores.
     """
-    sound: list[Look] = []
+    sound: list[ProbeResult] = []
     for number, look in enumerate(looks):
         most = max((earlier.scores.rankme for earlier in looks[:number] if earlier.scores.finite), default=0.0)
         if number and look.scores.finite and look.scores.rankme >= FEATURES_LEFT["rankme"] * most:

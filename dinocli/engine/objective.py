@@ -14,7 +14,7 @@ from dinocli.dino.anchors import feature_distance, gram_distance
 from dinocli.dino.center import batch_sum
 from dinocli.dino.koleo import koleo_loss
 from dinocli.dino.loss import dino_loss, mean_entropy, teacher_probs
-from dinocli.engine.plan import Now
+from dinocli.engine.step_schedule import StepValues
 from dinocli.models.backbone import Backbone
 from dinocli.models.head import Seen
 
@@ -75,7 +75,7 @@ class Objective:
         memory: Memory,
         center_K: Tensor,
         sources: Sequence[int],
-        now: Now,
+        now: StepValues,
     ) -> tuple[Tensor, Parts]:
         """Return the loss to descend and its parts, in float32 whatever the networks computed in.
 

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dinocli.engine.plan import Now
+from dinocli.engine.step_schedule import StepValues
 from dinocli.models.head import DinoNetwork
 
 UNDECAYED_NAMES = (
@@ -88,7 +88,7 @@ class Updater:
         self.network, self.optimizer, self.scaler = network, optimizer, scaler
         self.clip, self.clip_mode = clip, clip_mode
 
-    def prepare(self, now: Now) -> None:
+    def prepare(self, now: StepValues) -> None:
         """Set this step's learning rates and decay, and forget the last gradients."""
         for group in self.optimizer.param_groups:
             group["lr"] = (now.lr if group["part"] == "backbone" else now.head_lr) * group["factor"]
@@ -99,7 +99,7 @@ class Updater:
         """Add the gradient of a slice's share of the loss."""
         (self.scaler.scale(loss) if self.scaler else loss).backward()  # type: ignore[no-untyped-call]
 
-    def step(self, now: Now) -> tuple[Tensor, Tensor]:
+    def step(self, now: StepValues) -> tuple[Tensor, Tensor]:
         """Clip and step.
 
         Returns:

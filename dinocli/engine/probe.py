@@ -22,7 +22,7 @@ from dinocli.config.preprocess import Preprocess
 from dinocli.data.loader import Loader
 from dinocli.models.backbone import Backbone
 from dinocli.models.features import extract
-from dinocli.quality.choice import PARTS, Choice
+from dinocli.quality.selection_scores import PARTS, SelectionScore
 from dinocli.quality.verdict import Scores, measure
 
 PROBE_BATCH = 64
@@ -31,7 +31,7 @@ DRAWS_APART = 2
 
 
 @dataclass(frozen=True)
-class Look:
+class ProbeResult:
     """What one look at the probe set gave.
 
     Args:
@@ -54,7 +54,7 @@ class Look:
         return {"step": self.step, "scores": vars(self.scores).copy(), "values": self.values_U.tolist()}
 
     @classmethod
-    def from_dict(cls, data: dict[str, object]) -> "Look":
+    def from_dict(cls, data: dict[str, object]) -> "ProbeResult":
         """Build a look from `to_dict` data."""
         return cls(int(data["step"]), Scores(**data["scores"]), np.array(data["values"]))  # type: ignore[arg-type,call-overload]
 
@@ -78,7 +78,7 @@ class Probe:
         views: MultiCrop,
         draw: int,
         preprocess: Preprocess,
-        choice: Choice,
+        choice: SelectionScore,
     ) -> None:
         self.loader, self.indices, self.views, self.draw = loader, indices, views, draw
         self.preprocess, self.choice = preprocess, choice
@@ -93,7 +93,7 @@ class Probe:
         """
         return len(self.indices) * (1 + self.choice.views + self.choice.parts)
 
-    def look(self, backbone: Backbone, step: int) -> Look:
+    def look(self, backbone: Backbone, step: int) -> ProbeResult:
         """Measure a backbone; the first one measured is the start that all are compared with.
 
         What it saw stays in `clean_ND` and `rows` until the next look.
@@ -107,7 +107,7 @@ class Probe:
         views_QND = np.stack(seen)
         if self._start_ND is None:
             self._start_ND = clean_ND
-        return Look(step, *measure(clean_ND, views_QND, self._start_ND, self.choice))
+        return ProbeResult(step, *measure(clean_ND, views_QND, self._start_ND, self.choice))
 
     def features(self, backbone: Backbone, indices: Sequence[int]) -> tuple[NDArray[np.float32], list[int]]:
         """Return the features of whole images, squashed to the square of evaluation.

@@ -23,7 +23,7 @@ from dinocli.engine.device import Precision
 from dinocli.engine.distributed import World, add_up
 from dinocli.engine.objective import Objective, Parts
 from dinocli.engine.optim import Updater
-from dinocli.engine.plan import Plan
+from dinocli.engine.step_schedule import StepSchedule
 from dinocli.engine.warmup import HeadWarmup
 from dinocli.models.head import DinoNetwork
 
@@ -44,7 +44,7 @@ class Learner:
     updater: Updater
     objective: Objective
     views: MultiCrop
-    plan: Plan
+    plan: StepSchedule
     warmup: HeadWarmup
     trainable: frozenset[str]
     precision: Precision

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from dinocli.engine.plan import Plan
+from dinocli.engine.step_schedule import StepSchedule
 
 EVERY = 10
 """Steps between two decisions. Fixed, because the step of the switch must not depend on how often figures are read."""
@@ -21,7 +21,7 @@ class HeadWarmup:
         share: Of ln K, below which the head has learnt; 0 leaves the plan alone.
     """
 
-    def __init__(self, plan: Plan, prototypes: int, share: float) -> None:
+    def __init__(self, plan: StepSchedule, prototypes: int, share: float) -> None:
         self.plan = plan
         self.limit = share * math.log(prototypes)
         self._losses: list[float] = []

@@ -22,7 +22,7 @@ from dinocli.models.backbone import Backbone
 
 
 @dataclass(frozen=True)
-class Attention:
+class AttentionQKV:
     """The attention of one block, for a batch of images.
 
     Args:
@@ -82,7 +82,7 @@ class Attention:
         return x_BnNE[:, :, self.prefix :].transpose(2, 3).reshape(len(x_BnNE), -1, *self.grid)
 
 
-def attend(backbone: Backbone, x_B3HW: Tensor, block: int = -1) -> Attention:
+def attend(backbone: Backbone, x_B3HW: Tensor, block: int = -1) -> AttentionQKV:
     """Run a ViT and return the attention of one of its blocks.
 
     Args:
@@ -152,11 +152,11 @@ class _Catch(TorchFunctionMode):
             self.inputs, self.options = (args[0], args[1], args[2]), kwargs
         return func(*args, **kwargs)
 
-    def result(self, backbone: Backbone, grid: tuple[int, int]) -> Attention:
+    def result(self, backbone: Backbone, grid: tuple[int, int]) -> AttentionQKV:
         prefix = backbone.model.num_prefix_tokens
         if self.inputs is None or self.inputs[0].shape[2] != prefix + grid[0] * grid[1]:
             raise UsageError(f"the attention of {backbone.name} cannot be read: use --method kmeans, pca or anomaly")
         query_BnNE, key_BnNE, value_BnNE = self.inputs
         plain = self.plain_key if self.plain_key is not None else key_BnNE
         scale = self.options.get("scale") or query_BnNE.shape[-1] ** -0.5
-        return Attention(query_BnNE, key_BnNE, value_BnNE, plain, self.options.get("attn_mask"), scale, prefix, grid)
+        return AttentionQKV(query_BnNE, key_BnNE, value_BnNE, plain, self.options.get("attn_mask"), scale, prefix, grid)

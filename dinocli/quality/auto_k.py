@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import adjusted_rand_score
 
-from dinocli.quality.kmeans import nearest, unit_kmeans
-from dinocli.quality.rows import UnitRows, steady
+from dinocli.quality.normalized_features import NormalizedFeatures, steady
+from dinocli.quality.spherical_kmeans import nearest, unit_kmeans
 
 TRIED = (*range(2, 11), 12, 15, 20, 25, 30)
 AGREE, BEYOND_SILHOUETTE, BEYOND_AGREEMENT = 0.6, 0.1, 0.4
@@ -86,7 +86,7 @@ class _Points(NamedTuple):
     distance_NN: NDArray[np.float32]
 
 
-def choose_k(rows: UnitRows, *, seed: int = 0) -> KChoice:
+def choose_k(rows: NormalizedFeatures, *, seed: int = 0) -> KChoice:
     """Choose the number of groups.
 
     It looks at no more than 2,000 images, in their 50 leading directions.
@@ -123,7 +123,7 @@ def silhouette(distance_NN: NDArray[np.floating], label_N: NDArray[np.intp], k: 
     return float(np.where(good_N, (other_N - own_N) / np.where(good_N, wider_N, 1), 0).mean())
 
 
-def _data_and_cloud(rows: UnitRows, seed: int) -> tuple[_Points, _Points]:
+def _data_and_cloud(rows: NormalizedFeatures, seed: int) -> tuple[_Points, _Points]:
     sample_ND = rows.take(rows.sample(_MOST_ROWS, seed)).astype(np.float64)
     _, _, axes_PD = np.linalg.svd(sample_ND, full_matrices=False)
     rows_NP = sample_ND @ axes_PD[:_DIRECTIONS].T  # not centred: the angles between images stay what they are
@@ -133,7 +133,7 @@ def _data_and_cloud(rows: UnitRows, seed: int) -> tuple[_Points, _Points]:
 
 
 def _points(rows_NP: NDArray[np.float64]) -> _Points:
-    units_NP = UnitRows(rows_NP).take(slice(None))
+    units_NP = NormalizedFeatures(rows_NP).take(slice(None))
     return _Points(units_NP, np.maximum(1 - units_NP @ units_NP.T, 0))
 
 
@@ -168,7 +168,7 @@ def _agreement(rows_NP: NDArray[np.float32], k: int, halves: Sequence[NDArray[np
 
 
 def _fit(rows_NP: NDArray[np.float32], k: int, *, seed: int, starts: int) -> NDArray[np.float32]:
-    return unit_kmeans(UnitRows(rows_NP), k, seed=seed, starts=starts, passes=_PASSES, breath=0).centres_KD
+    return unit_kmeans(NormalizedFeatures(rows_NP), k, seed=seed, starts=starts, passes=_PASSES, breath=0).centres_KD
 
 
 def _reason(best: KScore, tried: Sequence[int]) -> str:

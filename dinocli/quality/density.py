@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sklearn.cluster import HDBSCAN, AgglomerativeClustering
 
 from dinocli.errors import UsageError
-from dinocli.quality.rows import UnitRows
+from dinocli.quality.normalized_features import NormalizedFeatures
 
 HDBSCAN_ROWS = 20_000
 """The time grows with the square: 12 s for 20,000 rows of 50 values."""
@@ -20,7 +20,7 @@ AGGLOMERATIVE_ROWS = 10_000
 """The matrix of distances is 400 MB then, and grows with the square."""
 
 
-def hdbscan(rows: UnitRows, *, min_size: int, seed: int = 0) -> NDArray[np.intp]:
+def hdbscan(rows: NormalizedFeatures, *, min_size: int, seed: int = 0) -> NDArray[np.intp]:
     """Find dense groups of any shape; what lies between them is in no group.
 
     Above 20,000 rows a sample is clustered, with `min_size` scaled down, and every other row joins the nearest sampled
@@ -46,7 +46,7 @@ def hdbscan(rows: UnitRows, *, min_size: int, seed: int = 0) -> NDArray[np.intp]
     return np.asarray(label_S[np.concatenate(list(nearest))], np.intp)
 
 
-def agglomerative(rows: UnitRows, k: int) -> NDArray[np.intp]:
+def agglomerative(rows: NormalizedFeatures, k: int) -> NDArray[np.intp]:
     """Merge the two nearest groups until k are left, by Ward's criterion.
 
     Args:

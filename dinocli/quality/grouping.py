@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dinocli.quality.kmeans import closeness
-from dinocli.quality.rows import UnitRows
+from dinocli.quality.normalized_features import NormalizedFeatures
+from dinocli.quality.spherical_kmeans import closeness
 
 NONE = -1
 """Label of an image that is in no group."""
@@ -44,13 +44,13 @@ class _Calls(NamedTuple):
     margin_N: NDArray[np.float32]
 
 
-def group_by_centres(rows: UnitRows, centres_KD: NDArray[np.float32]) -> Grouping:
+def group_by_centres(rows: NormalizedFeatures, centres_KD: NDArray[np.float32]) -> Grouping:
     """Give every image to its nearest centre; centres without an image are dropped."""
     calls = _calls(rows, centres_KD, None)
     return _ordered(calls, calls.label_N)
 
 
-def group_by_labels(rows: UnitRows, label_N: NDArray[np.intp]) -> Grouping:
+def group_by_labels(rows: NormalizedFeatures, label_N: NDArray[np.intp]) -> Grouping:
     """Describe the groups that some other method found; their centres are the means.
 
     Args:
@@ -67,9 +67,9 @@ def group_by_labels(rows: UnitRows, label_N: NDArray[np.intp]) -> Grouping:
     return _ordered(_calls(rows, _means(rows, label_N, len(used_K)), label_N), label_N)
 
 
-def _calls(rows: UnitRows, centres_KD: NDArray[np.float32], label_N: NDArray[np.intp] | None) -> _Calls:
+def _calls(rows: NormalizedFeatures, centres_KD: NDArray[np.float32], label_N: NDArray[np.intp] | None) -> _Calls:
     """Compare every row with every centre; a row without a label counts as of the nearest."""
-    directions_KD = UnitRows(centres_KD).take(slice(None))
+    directions_KD = NormalizedFeatures(centres_KD).take(slice(None))
 
     def call(part: slice, rows_RD: NDArray[np.float32]) -> _Calls:
         near_RK = closeness(rows_RD, centres_KD)
@@ -84,7 +84,7 @@ def _calls(rows: UnitRows, centres_KD: NDArray[np.float32], label_N: NDArray[np.
     return _Calls(*(np.concatenate(parts) for parts in zip(*rows.map(call), strict=True)))
 
 
-def _means(rows: UnitRows, label_N: NDArray[np.intp], count: int) -> NDArray[np.float32]:
+def _means(rows: NormalizedFeatures, label_N: NDArray[np.intp], count: int) -> NDArray[np.float32]:
     def add(part: slice, rows_RD: NDArray[np.float32]) -> NDArray[np.float64]:
         member_RK = label_N[part, None] == np.arange(count)
         return np.asarray(member_RK.T.astype(np.float32) @ rows_RD, np.float64)

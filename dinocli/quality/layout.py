@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sklearn.manifold import TSNE
 
 from dinocli.errors import UsageError, WeightsError
-from dinocli.quality.rows import UnitRows, fit_projection
+from dinocli.quality.normalized_features import NormalizedFeatures, fit_projection
 
 Layout = Literal["pca", "tsne", "umap"]
 
@@ -20,7 +20,7 @@ _WIDTH = 50  # what t-SNE and UMAP are given: the usual first step, which takes 
 _PERPLEXITY, _NEIGHBOURS = 30, 15
 
 
-def place(rows: UnitRows, layout: Layout, *, seed: int = 0) -> NDArray[np.float32]:
+def place(rows: NormalizedFeatures, layout: Layout, *, seed: int = 0) -> NDArray[np.float32]:
     """Return x and y of every image, shape (N, 2); the units mean nothing.
 
     Args:
@@ -72,7 +72,7 @@ def _umap_class() -> Any:
     return UMAP
 
 
-def _projected(rows: UnitRows, width: int, seed: int) -> NDArray[np.float32]:
+def _projected(rows: NormalizedFeatures, width: int, seed: int) -> NDArray[np.float32]:
     projection = fit_projection(rows, width, seed=seed)
     return np.concatenate(list(rows.map(lambda part, rows_RD: projection(rows_RD))))
 

@@ -39,7 +39,7 @@ class Overlap(NamedTuple):
         return 2 * self.both / (self.mask + self.truth) if self.either else 1.0
 
 
-class Estimate(NamedTuple):
+class ScoreInterval(NamedTuple):
     """A number and its 95 % interval.
 
     Args:
@@ -98,15 +98,15 @@ def head_overlap(objects_HW: NDArray[np.integer], masks_AHW: NDArray[np.bool_]) 
     return HeadOverlap(float(ious_OA.max(axis=1).mean()), float(ious_OA.mean()))
 
 
-def mean_estimate(values_N: Sequence[float], *, seed: int = 0) -> Estimate:
+def mean_estimate(values_N: Sequence[float], *, seed: int = 0) -> ScoreInterval:
     """Return the mean over images with its interval; images without a value (NaN) are left out."""
     defined_N = np.array([value for value in values_N if value == value], dtype=np.float64)
     if not defined_N.size:
-        return Estimate(float("nan"), float("nan"), float("nan"))
+        return ScoreInterval(float("nan"), float("nan"), float("nan"))
     return bootstrap(lambda weights_N: float(weights_N @ defined_N / weights_N.sum()), defined_N.size, seed=seed)
 
 
-def overall(overlaps_N: Sequence[Overlap], *, dice: bool = False, draws: int = DRAWS, seed: int = 0) -> Estimate:
+def overall(overlaps_N: Sequence[Overlap], *, dice: bool = False, draws: int = DRAWS, seed: int = 0) -> ScoreInterval:
     """Return the IoU (or Dice) of all pixels of all images together: large images and large objects count more."""
     counts_N4 = np.array(overlaps_N, dtype=np.float64).reshape(-1, 4)
 
@@ -120,8 +120,8 @@ def overall(overlaps_N: Sequence[Overlap], *, dice: bool = False, draws: int = D
 
 def bootstrap(
     statistic: Callable[[NDArray[np.float64]], float], count: int, *, draws: int = DRAWS, seed: int = 0
-) -> Estimate:
-    """Estimate a statistic of a folder and how much it hangs on which images are in it.
+) -> ScoreInterval:
+    """ScoreInterval a statistic of a folder and how much it hangs on which images are in it.
 
     Whole images are drawn, never pixels: those of one image are far from independent. Near-copies (frames of one video)
     make the interval too narrow.
@@ -135,10 +135,10 @@ def bootstrap(
     Source: Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapter 13 (percentile interval).
     """
     if not count:
-        return Estimate(float("nan"), float("nan"), float("nan"))
+        return ScoreInterval(float("nan"), float("nan"), float("nan"))
     random = np.random.default_rng(seed)
     even = np.full(count, 1 / count)
     drawn = [statistic(random.multinomial(count, even).astype(np.float64)) for _ in range(draws)]
     defined = [value for value in drawn if value == value]
     low, high = np.percentile(defined, [2.5, 97.5]) if defined else (np.nan, np.nan)
-    return Estimate(statistic(np.ones(count)), float(low), float(high))
+    return ScoreInterval(statistic(np.ones(count)), float(low), float(high))

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from dinocli.quality.masks import Estimate, bootstrap
+from dinocli.quality.masks import ScoreInterval, bootstrap
 
 GROUPS = 256
 """Groups that intervals are drawn from; with more images, every group holds several, and the interval stays valid."""
@@ -35,8 +35,8 @@ class PixelScores(NamedTuple):
             much as large ones.
     """
 
-    auroc: Estimate
-    aupro: Estimate
+    auroc: ScoreInterval
+    aupro: ScoreInterval
 
 
 class PixelCurves:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinocli.quality.cosine import similarity_blocks, unit_rows
-from dinocli.quality.neighbours import sides
+from dinocli.quality.knn import sides
 
 
 class Ranking(NamedTuple):

@@ -9,9 +9,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from dinocli.quality.choice import Choice
 from dinocli.quality.compare import Difference, paired_bootstrap
 from dinocli.quality.scores import alpha_req, augmentation_retrieval, feature_std, linear_cka, rankme
+from dinocli.quality.selection_scores import SelectionScore
 
 # A score below this share of its start is a collapse: half of the spread or of the dimensions are gone.
 _COLLAPSE = 0.5
@@ -62,7 +62,7 @@ def measure(
     features_ND: NDArray[np.floating],
     views_QND: NDArray[np.floating],
     start_ND: NDArray[np.floating],
-    choice: Choice,
+    choice: SelectionScore,
 ) -> tuple[Scores, NDArray[np.float64]]:
     """Compute all scores of one network on the probe images.
 
@@ -96,7 +96,7 @@ def measure(
 
 
 def judge(
-    start: Scores, end: Scores, start_U: NDArray[np.float64], end_U: NDArray[np.float64], choice: Choice
+    start: Scores, end: Scores, start_U: NDArray[np.float64], end_U: NDArray[np.float64], choice: SelectionScore
 ) -> Verdict:
     """Say whether the adapted weights are better than the start, and which to keep.
 
@@ -108,7 +108,7 @@ def judge(
     The known weakness: every label-free score rewards something else than what the user wants to know. Finding an image
     by its augmented view rewards invariance to the very changes that the training asks for; finding one quarter of an
     image by another rewards what all of an image shares, not a defect in one corner. Where labels exist, a score that
-    uses them has the last word (`dinocli.quality.neighbours`).
+    uses them has the last word (`dinocli.quality.knn`).
 
     Args:
         start: Scores of the weights that the run began with.
@@ -155,7 +155,7 @@ def _numbers(
     start_U: NDArray[np.float64],
     end_U: NDArray[np.float64],
     change: Difference,
-    choice: Choice,
+    choice: SelectionScore,
 ) -> str:
     return (
         f"{choice.label} from {start_U.mean():.3f} to {end_U.mean():.3f} "

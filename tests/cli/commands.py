@@ -136,12 +136,12 @@ FORKS.set_forkserver_preload(
     [
         "dinocli.cli.app",
         "dinocli.cli.render",
-        "dinocli.tasks.train",
-        "dinocli.tasks.estimate",
+        "dinocli.tasks.train.train",
+        "dinocli.tasks.train.dry_run",
         "dinocli.tasks.cluster",
         "dinocli.tasks.embed",
-        "dinocli.tasks.evaluate.run",
-        "dinocli.tasks.segment.run",
+        "dinocli.tasks.evaluate.evaluate",
+        "dinocli.tasks.segment.segment",
     ]
 )
 

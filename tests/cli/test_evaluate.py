@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from dinocli.cli.app import main
-from dinocli.tasks.evaluate.job import EvaluateJob
+from dinocli.tasks.evaluate.evaluate_options import EvaluateOptions
 from tests.cli.commands import warm
 from tests.tasks.test_evaluate import names, write
 
@@ -53,8 +53,8 @@ def test_errors_have_their_exit_codes(two: Path) -> None:
 
 
 def test_every_option_of_reading_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[EvaluateJob] = []
-    monkeypatch.setattr("dinocli.tasks.evaluate.run.evaluate", lambda job, *rest: seen.append(job))
+    seen: list[EvaluateOptions] = []
+    monkeypatch.setattr("dinocli.tasks.evaluate.evaluate.evaluate", lambda job, *rest: seen.append(job))
     monkeypatch.setattr("dinocli.cli.show_evaluate.show_evaluation", lambda *told, **more: None)
     options = "--range minmax --channels 0,2 --page 3 --max-bad 5% --workers 0 --batch-size 7"
     monkeypatch.setattr(sys, "argv", ["dinocli", "evaluate", "images", *options.split()])

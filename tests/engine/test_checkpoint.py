@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from dinocli.engine.checkpoint import Keeper, load_checkpoint, save_checkpoint
+from dinocli.engine.checkpoint import Checkpointer, load_checkpoint, save_checkpoint
 from dinocli.errors import WeightsError
 
 CPU = torch.device("cpu")
@@ -63,7 +63,7 @@ def test_a_save_that_fails_keeps_the_old_one(tmp_path: Path) -> None:
 def test_saves_are_due_by_steps_or_by_the_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [100.0]
     monkeypatch.setattr("dinocli.engine.checkpoint.time.monotonic", lambda: clock[0])
-    keeper = Keeper(tmp_path, every=5, minutes=1.0, writes=True)
-    assert [step for step in range(1, 11) if keeper.due(step)] == [5, 10]
+    checkpointer = Checkpointer(tmp_path, every=5, minutes=1.0, writes=True)
+    assert [step for step in range(1, 11) if checkpointer.due(step)] == [5, 10]
     clock[0] += 61
-    assert keeper.due(7)
+    assert checkpointer.due(7)

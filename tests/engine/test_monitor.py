@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from dinocli.engine.monitor import NON_FINITE_IN_A_ROW, Monitor, Timing, advice, best_of
-from dinocli.engine.plan import Now
-from dinocli.engine.probe import Look
+from dinocli.engine.probe import ProbeResult
 from dinocli.engine.step import StepStats
+from dinocli.engine.step_schedule import StepValues
 from dinocli.quality.verdict import Scores
 
 LN_K = math.log(64)
-NOW = Now(1e-3, 2e-3, 0.04, 0.1, 0.04, 0.9, backbone_learns=True, prototypes_learn=True)
+NOW = StepValues(1e-3, 2e-3, 0.04, 0.1, 0.04, 0.9, backbone_learns=True, prototypes_learn=True)
 HEALTHY = (3.0, 2.0, 3.5, 1.0, 1.0)  # loss, entropy, entropy of the mean target, gradient norm, finite
 UNIFORM = (LN_K, LN_K, LN_K, 0.1, 1.0)
 ONE_HOT = (0.01, 0.0, 0.01, 0.1, 1.0)
@@ -35,8 +35,8 @@ def feed(guard: Monitor, *steps: tuple[float, ...], first: int = 1) -> str:
     return guard.trouble
 
 
-def look(step: int, *, std: float = 0.8, rank: float = 20.0, finite: bool = True) -> Look:
-    return Look(step, Scores(std, rank, 1.0, 0.5, 0.6, 1.0, finite), np.array([1.0, 0.5]))
+def look(step: int, *, std: float = 0.8, rank: float = 20.0, finite: bool = True) -> ProbeResult:
+    return ProbeResult(step, Scores(std, rank, 1.0, 0.5, 0.6, 1.0, finite), np.array([1.0, 0.5]))
 
 
 def lines(path: Path) -> list[dict[str, object]]:
@@ -100,7 +100,7 @@ def test_features_are_compared_with_the_best_that_there_was() -> None:
 
 
 def test_a_look_that_lost_half_of_the_dimensions_is_no_candidate() -> None:
-    def scored(step: int, rank: float, score: float) -> Look:
+    def scored(step: int, rank: float, score: float) -> ProbeResult:
         return replace(look(step, rank=rank), values_U=np.array([score]))
 
     looks = [scored(0, 20, 0.1), scored(0, 45, 0.5), scored(10, 22, 0.9), scored(20, 40, 0.7), scored(30, 10, 1.0)]

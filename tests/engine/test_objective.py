@@ -8,13 +8,13 @@ import torch
 from dinocli.dino.anchors import feature_distance, gram_distance
 from dinocli.dino.koleo import koleo_loss
 from dinocli.engine.objective import Memory, Objective
-from dinocli.engine.plan import Plan
 from dinocli.engine.step import train_step
+from dinocli.engine.step_schedule import StepSchedule
 from dinocli.models.head import Seen
 from tests.engine.learners import batch_of, tiny_learner, tiny_recipe
 
 NAMES = ("koleo", "gram_anchor", "feature_anchor")
-NOW = Plan(tiny_recipe()).at(0)
+NOW = StepSchedule(tiny_recipe()).at(0)
 
 
 def seen() -> tuple[Seen, torch.Tensor, Memory]:

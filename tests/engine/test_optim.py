@@ -7,12 +7,12 @@ import torch
 from torch import Tensor, nn
 
 from dinocli.engine.optim import Updater, decays, make_optimizer, parameter_groups
-from dinocli.engine.plan import Now
+from dinocli.engine.step_schedule import StepValues
 from dinocli.models.create import create_backbone
 from dinocli.models.head import DinoHead, DinoNetwork
 
-NOW = Now(0.1, 0.2, 0.5, 0.1, 0.04, 0.9, backbone_learns=True, prototypes_learn=True)
-FROZEN = Now(0.1, 0.2, 0.5, 0.1, 0.04, 0.9, backbone_learns=True, prototypes_learn=False)
+NOW = StepValues(0.1, 0.2, 0.5, 0.1, 0.04, 0.9, backbone_learns=True, prototypes_learn=True)
+FROZEN = StepValues(0.1, 0.2, 0.5, 0.1, 0.04, 0.9, backbone_learns=True, prototypes_learn=False)
 
 
 @pytest.fixture(scope="module")
@@ -202,7 +202,7 @@ def test_lars_keeps_its_weights_finite(network: DinoNetwork) -> None:
 
 def test_lars_without_decay_stands_still_on_a_non_finite_gradient(network: DinoNetwork) -> None:
     update, start = updater(network, "lars"), weights(network)
-    update.prepare(Now(0.1, 0.2, 0.0, 0.1, 0.04, 0.9, backbone_learns=True, prototypes_learn=True))
+    update.prepare(StepValues(0.1, 0.2, 0.0, 0.1, 0.04, 0.9, backbone_learns=True, prototypes_learn=True))
     fill_grads(network)
     grad(network.head.prototypes.direction)[0, 0] = float("nan")
     update.step(NOW)

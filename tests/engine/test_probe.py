@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from dinocli.engine.probe import Look, probe_indices
+from dinocli.engine.probe import ProbeResult, probe_indices
 from dinocli.quality.verdict import Scores
 
 
@@ -30,7 +30,7 @@ def test_choices_are_sorted_without_repetition_and_a_function_of_the_seed() -> N
 
 
 def test_a_look_comes_back_from_json() -> None:
-    look = Look(7, Scores(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, finite=True), np.array([1.0, 0.25]))
-    back = Look.from_dict(json.loads(json.dumps(look.to_dict())))
+    look = ProbeResult(7, Scores(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, finite=True), np.array([1.0, 0.25]))
+    back = ProbeResult.from_dict(json.loads(json.dumps(look.to_dict())))
     assert (back.step, back.scores) == (look.step, look.scores)
     assert np.array_equal(back.values_U, look.values_U)

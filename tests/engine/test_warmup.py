@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from dinocli.engine.plan import Plan
+from dinocli.engine.step_schedule import StepSchedule
 from dinocli.engine.warmup import HeadWarmup
 from tests.engine.learners import tiny_recipe
 
@@ -12,7 +12,7 @@ LN_K = math.log(64)
 
 
 def warmup(share: float = 0.9, latest: float = 0.5) -> HeadWarmup:
-    plan = Plan(tiny_recipe("run.steps=100", f"optim.head_warmup={latest}"))
+    plan = StepSchedule(tiny_recipe("run.steps=100", f"optim.head_warmup={latest}"))
     return HeadWarmup(plan, 64, share)
 
 

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from dinocli.quality.compare import paired_bootstrap
 from dinocli.quality.confusion import Statistic, bootstrap_predictions
-from dinocli.quality.neighbours import balanced_accuracy, macro_f1
+from dinocli.quality.knn import balanced_accuracy, macro_f1
 
 SCORES = {"balanced accuracy": balanced_accuracy, "macro F1": macro_f1}
 

@@ -7,12 +7,12 @@ import pytest
 from dinocli.errors import UsageError, WeightsError
 from dinocli.quality import layout
 from dinocli.quality.layout import check_layout, place
-from dinocli.quality.rows import UnitRows
+from dinocli.quality.normalized_features import NormalizedFeatures
 from tests.quality.groups import cloud, mixture
 
 
 def test_pca_shows_the_two_longest_directions() -> None:
-    points = UnitRows(cloud(200))
+    points = NormalizedFeatures(cloud(200))
     units = points.take(slice(None))
     places = place(points, "pca")
     np.testing.assert_allclose(places.var(axis=0, ddof=1), np.linalg.eigvalsh(np.cov(units.T))[:-3:-1], rtol=1e-3)
@@ -20,28 +20,28 @@ def test_pca_shows_the_two_longest_directions() -> None:
 
 def test_tsne_keeps_neighbours_together_and_follows_the_seed() -> None:
     points, truth = mixture(3, 60, noise=0.3)
-    places = place(UnitRows(points), "tsne")
+    places = place(NormalizedFeatures(points), "tsne")
     distance = np.linalg.norm(places[:, None] - places, axis=2) + np.diag(np.full(60, np.inf))
     assert (truth[distance.argmin(axis=1)] == truth).mean() > 0.95
-    np.testing.assert_array_equal(places, place(UnitRows(points), "tsne"))
+    np.testing.assert_array_equal(places, place(NormalizedFeatures(points), "tsne"))
 
 
 def test_tsne_refuses_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(layout, "TSNE_ROWS", 50)
     with pytest.raises(UsageError, match="at most 50 images, not 51; use pca or umap"):
-        place(UnitRows(cloud(51)), "tsne")
+        place(NormalizedFeatures(cloud(51)), "tsne")
 
 
 @pytest.mark.skipif("umap" not in packages_distributions(), reason="umap-learn is not installed")
 def test_umap_keeps_neighbours_together_and_follows_the_seed() -> None:
     points, truth = mixture(3, 60, noise=0.3)
-    places, again, other = (place(UnitRows(points), "umap", seed=seed) for seed in (0, 0, 1))
+    places, again, other = (place(NormalizedFeatures(points), "umap", seed=seed) for seed in (0, 0, 1))
     distance = np.linalg.norm(places[:, None] - places, axis=2) + np.diag(np.full(60, np.inf))
     assert (truth[distance.argmin(axis=1)] == truth).mean() > 0.95
     np.testing.assert_array_equal(places, again)
     assert not np.array_equal(places, other)
     for count in (4, 5):
-        assert np.isfinite(place(UnitRows(points[:count]), "umap")).all()
+        assert np.isfinite(place(NormalizedFeatures(points[:count]), "umap")).all()
 
 
 def test_without_umap_the_way_to_get_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,5 +54,5 @@ def test_without_umap_the_way_to_get_it_is_said(monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_few_or_equal_images_get_places_too(count: int) -> None:
     for way in ("pca", "tsne", "umap"):
-        assert place(UnitRows(cloud(count)), way).shape == (count, 2)
-    assert np.isfinite(place(UnitRows(np.ones((count, 4), np.float32)), "pca")).all()
+        assert place(NormalizedFeatures(cloud(count)), way).shape == (count, 2)
+    assert np.isfinite(place(NormalizedFeatures(np.ones((count, 4), np.float32)), "pca")).all()

@@ -5,9 +5,9 @@ import pytest
 
 from dinocli.quality import linear
 from dinocli.quality.folds import folds
+from dinocli.quality.knn import accuracy, balanced_accuracy
 from dinocli.quality.linear import linear_probe, linear_transfer
-from dinocli.quality.neighbours import accuracy, balanced_accuracy
-from tests.quality.test_neighbours import blobs
+from tests.quality.test_knn import blobs
 
 LABELS = np.array(["a"] * 30 + ["b"] * 9 + ["c"])
 

@@ -6,7 +6,7 @@ import pytest
 from dinocli.quality import cosine
 from dinocli.quality.few_shot import few_shot
 from dinocli.quality.retrieval import rank_classes
-from tests.quality.test_neighbours import blobs
+from tests.quality.test_knn import blobs
 
 
 def slow_ranking(features: Any, labels: Any, groups: Any, gallery: Any, first: int) -> tuple[list[float], list[float]]:

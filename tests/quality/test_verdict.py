@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from dinocli.quality.choice import CHOICES
+from dinocli.quality.selection_scores import CHOICES
 from dinocli.quality.verdict import Scores, Verdict, judge, measure
 
 MRR = CHOICES["retrieval_mrr"]

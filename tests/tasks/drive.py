@@ -11,10 +11,10 @@ from pathlib import Path
 
 import torch
 
-from dinocli.engine.watch import Watcher
+from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import Interrupted
-from dinocli.tasks.ground import Job
-from dinocli.tasks.train import train
+from dinocli.tasks.train.setup import TrainOptions
+from dinocli.tasks.train.train import train
 from tests.engine.learners import tiny_recipe
 
 CONTEXT = multiprocessing.get_context("forkserver")  # imports torch once, then forks a process without threads
@@ -22,7 +22,7 @@ CONTEXT.set_forkserver_preload([__name__])
 PATIENCE = 120.0
 
 
-class Shooter(Watcher):
+class Shooter(ProgressReporter):
     """Sends this process a signal when the figures of a step are written, before its checkpoint is."""
 
     def __init__(self, step: int, number: int) -> None:
@@ -33,13 +33,13 @@ class Shooter(Watcher):
             os.kill(os.getpid(), self.number)
 
 
-def job(images: Path, out: Path, settings: Sequence[str] = (), *, resume: bool = False) -> Job:
-    return Job(
+def job(images: Path, out: Path, settings: Sequence[str] = (), *, resume: bool = False) -> TrainOptions:
+    return TrainOptions(
         inputs=(str(images),), recipe=tiny_recipe(*settings), out=str(out), device="cpu", labels="folder", resume=resume
     )
 
 
-def _child(what: Job, rank: int, world: int, port: int, shot: tuple[int, int] | None) -> None:
+def _child(what: TrainOptions, rank: int, world: int, port: int, shot: tuple[int, int] | None) -> None:
     torch.set_num_threads(1)
     if world > 1:
         where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "RANK": rank, "WORLD_SIZE": world, "LOCAL_RANK": rank}
@@ -50,7 +50,7 @@ def _child(what: Job, rank: int, world: int, port: int, shot: tuple[int, int] | 
         sys.exit(128 + interrupted.signal)
 
 
-def processes(what: Job, *, world: int = 1, shot: tuple[int, int] | None = None) -> list[int | None]:
+def processes(what: TrainOptions, *, world: int = 1, shot: tuple[int, int] | None = None) -> list[int | None]:
     """Run a job in `world` processes; return their exit codes.
 
     Args:

@@ -7,12 +7,12 @@ import pytest
 from numpy.typing import NDArray
 
 from dinocli.errors import DataError, UsageError, WeightsError
-from dinocli.quality.neighbours import accuracy, knn_classify
-from dinocli.quality.rows import UnitRows, fit_whitening
-from dinocli.tasks.evaluate import truth
-from dinocli.tasks.evaluate.job import EvaluateJob, Evaluation
-from dinocli.tasks.evaluate.run import evaluate
-from dinocli.tasks.evaluate.truth import read_truth
+from dinocli.quality.knn import accuracy, knn_classify
+from dinocli.quality.normalized_features import NormalizedFeatures, fit_whitening
+from dinocli.tasks.evaluate import label_split as truth
+from dinocli.tasks.evaluate.evaluate import evaluate
+from dinocli.tasks.evaluate.evaluate_options import EvaluateOptions, EvaluateResult
+from dinocli.tasks.evaluate.label_split import read_truth
 
 CLASSES = ("crack", "good", "spot")
 
@@ -37,13 +37,13 @@ def table(file: Path, /, **columns: list[Any]) -> str:
     return str(file)
 
 
-def values(found: Evaluation, column: str = "folder") -> dict[str, float]:
+def values(found: EvaluateResult, column: str = "folder") -> dict[str, float]:
     return {row.key: row.value for row in found.table if row.labels == column}
 
 
 def test_scores_of_a_feature_file(tmp_path: Path) -> None:
     features = write(tmp_path / "f.npy", 0.9, names())
-    found = evaluate(EvaluateJob((str(tmp_path / "f.npy"),), labels="folder"))
+    found = evaluate(EvaluateOptions((str(tmp_path / "f.npy"),), labels="folder"))
     labels = np.array([name.split("/")[1] for name in names()])
     scores = values(found)
     assert scores["knn20_accuracy"] == accuracy(labels, knn_classify(features, labels))
@@ -62,8 +62,8 @@ def test_the_difference_to_a_baseline_is_put_into_words(tmp_path: Path) -> None:
     write(tmp_path / "bad.npy", 2.0, names(), seed=1)
     write(tmp_path / "same.npy", 0.4, names(), seed=2)
 
-    def against(other: str) -> Evaluation:
-        job = EvaluateJob((str(tmp_path / "good.npy"),), labels="folder", baseline=str(tmp_path / other))
+    def against(other: str) -> EvaluateResult:
+        job = EvaluateOptions((str(tmp_path / "good.npy"),), labels="folder", baseline=str(tmp_path / other))
         return evaluate(job)
 
     better = against("bad.npy")
@@ -86,20 +86,20 @@ def test_only_images_of_both_are_compared_whatever_the_order(tmp_path: Path) -> 
     turned = names(50)[::-1]
     np.save(tmp_path / "b.npy", features[:50][::-1])
     (tmp_path / "b.paths.txt").write_text("".join(f"{name}\n" for name in turned))
-    found = evaluate(EvaluateJob((str(tmp_path / "a.npy"),), labels="folder", baseline=str(tmp_path / "b.npy")))
+    found = evaluate(EvaluateOptions((str(tmp_path / "a.npy"),), labels="folder", baseline=str(tmp_path / "b.npy")))
     assert found.images == 50
     assert "50 images are in both; 60 and 50 were given" in found.notes
     assert {row.value - row.baseline for row in found.table if row.labels and row.baseline is not None} == {0}
     write(tmp_path / "c.npy", 0.8, ["./good/else.png"] * 3)
     with pytest.raises(DataError, match="0 images in common"):
-        evaluate(EvaluateJob((str(tmp_path / "a.npy"),), baseline=str(tmp_path / "c.npy")))
+        evaluate(EvaluateOptions((str(tmp_path / "a.npy"),), baseline=str(tmp_path / "c.npy")))
 
 
 def test_rows_that_are_not_finite_do_not_count(tmp_path: Path) -> None:
     features = write(tmp_path / "a.npy", 0.8, names())
     features[7] = np.nan
     np.save(tmp_path / "a.npy", features)
-    found = evaluate(EvaluateJob((str(tmp_path / "a.npy"),), labels="folder"))
+    found = evaluate(EvaluateOptions((str(tmp_path / "a.npy"),), labels="folder"))
     assert found.images == 59
     assert found.notes[0] == "1 rows are not finite and left out"
 
@@ -111,11 +111,11 @@ def test_whitened_features_are_measured_side_by_side(tmp_path: Path) -> None:
     features[5] = np.nan
     np.save(tmp_path / "a.npy", features)
     path = str(tmp_path / "a.npy")
-    plain = evaluate(EvaluateJob((path,), labels="folder"))
-    white = evaluate(EvaluateJob((path,), labels="folder", whiten=True, baseline=path))
+    plain = evaluate(EvaluateOptions((path,), labels="folder"))
+    white = evaluate(EvaluateOptions((path,), labels="folder", whiten=True, baseline=path))
     kept = np.delete(features, 5, axis=0)
     labels = np.array([name.split("/")[1] for name in np.delete(rows, 5)])
-    by_hand = UnitRows(kept, fit_whitening(UnitRows(kept))).take(slice(None))
+    by_hand = NormalizedFeatures(kept, fit_whitening(NormalizedFeatures(kept))).take(slice(None))
     assert values(white)["knn20_accuracy"] == accuracy(labels, knn_classify(by_hand, labels))
     assert values(white, "")["feature_std"] > 2 * values(plain, "")["feature_std"]
     assert (white.features, white.baseline) == (f"{path}, whitened", f"{path}, whitened")
@@ -184,7 +184,7 @@ def test_a_split_is_learnt_on_one_side_only(tmp_path: Path) -> None:
     features[30:] = features[:30]  # every new image is a copy of an old one: only learning from the old can be right
     np.save(tmp_path / "f.npy", features)
     (tmp_path / "f.paths.txt").write_text("".join(f"{name}\n" for name in listed))
-    found = values(evaluate(EvaluateJob((str(tmp_path / "f.npy"),), labels="folder", train="old")))
+    found = values(evaluate(EvaluateOptions((str(tmp_path / "f.npy"),), labels="folder", train="old")))
     assert found["retrieval_p10"] < 0.6
     assert found["linear_accuracy"] > 0.6
     assert found["knn10_accuracy"] == 1
@@ -205,10 +205,10 @@ def test_options_that_do_not_fit(tmp_path: Path) -> None:
     write(tmp_path / "a.npy", 0.8, names())
     path = str(tmp_path / "a.npy")
     with pytest.raises(UsageError, match="belong to labels"):
-        evaluate(EvaluateJob((path,), groups="folder"))
+        evaluate(EvaluateOptions((path,), groups="folder"))
     with pytest.raises(UsageError, match="not both"):
-        evaluate(EvaluateJob((path, "images")))
+        evaluate(EvaluateOptions((path, "images")))
     with pytest.raises(WeightsError, match="no such feature file"):
-        evaluate(EvaluateJob((str(tmp_path / "none.npy"),)))
+        evaluate(EvaluateOptions((str(tmp_path / "none.npy"),)))
     with pytest.raises(UsageError, match="are not there to embed them"):
-        evaluate(EvaluateJob((path,), baseline="vit_tiny_patch16_224"))
+        evaluate(EvaluateOptions((path,), baseline="vit_tiny_patch16_224"))

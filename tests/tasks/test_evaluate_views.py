@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from dinocli.engine.watch import Watcher
-from dinocli.tasks.evaluate.job import EvaluateJob
-from dinocli.tasks.evaluate.run import evaluate
-from dinocli.tasks.evaluate.views import look, why_not
+from dinocli.engine.progress import ProgressReporter
+from dinocli.tasks.evaluate.augmented_views import look, why_not
+from dinocli.tasks.evaluate.evaluate import evaluate
+from dinocli.tasks.evaluate.evaluate_options import EvaluateOptions
 from dinocli.tasks.feature_file import open_features
-from tests.tasks.test_search import home
+from tests.tasks.search.test_search import home
 
 __all__ = ["home"]
 
@@ -19,7 +19,7 @@ __all__ = ["home"]
 def test_the_clean_look_gives_the_rows_of_the_file(home: Path) -> None:
     file = open_features(home / "feats.npy")
     assert why_not(file) == ""
-    seen = look(file, [7, 2, 5], 3, device=torch.device("cpu"), watcher=Watcher())
+    seen = look(file, [7, 2, 5], 3, device=torch.device("cpu"), reporter=ProgressReporter())
     assert seen.names == ["./0-2.png", "./1-2.png", "./2-1.png"]
     rows = torch.from_numpy(file.flat()[[2, 5, 7]].copy())
     torch.testing.assert_close(torch.from_numpy(seen.clean_ND), rows, atol=1e-4, rtol=1e-4)
@@ -29,7 +29,7 @@ def test_the_clean_look_gives_the_rows_of_the_file(home: Path) -> None:
 
 def test_they_are_in_the_table_and_compared(home: Path) -> None:
     path = str(home / "feats.npy")
-    found = evaluate(EvaluateJob((path,), baseline=path, views=2, device="cpu"))
+    found = evaluate(EvaluateOptions((path,), baseline=path, views=2, device="cpu"))
     rows = {row.key: row for row in found.table}
     assert 0 < rows["retrieval_mrr"].value <= 1
     assert rows["retrieval_mrr"].verdict == "no clear difference"
@@ -37,15 +37,15 @@ def test_they_are_in_the_table_and_compared(home: Path) -> None:
     assert rows["alignment"].value > 0
     assert found.sentences[0].startswith("augmented view finds its image")
     assert math.isnan(
-        {row.key: row for row in evaluate(EvaluateJob((path,), views=1, device="cpu")).table}["lidar"].value
+        {row.key: row for row in evaluate(EvaluateOptions((path,), views=1, device="cpu")).table}["lidar"].value
     )
-    assert "lidar" not in {row.key for row in evaluate(EvaluateJob((path,), views=0, device="cpu")).table}
+    assert "lidar" not in {row.key for row in evaluate(EvaluateOptions((path,), views=0, device="cpu")).table}
 
 
 def test_they_are_whitened_with_the_rest(home: Path) -> None:
     path = str(home / "feats.npy")
     plain, white = (
-        {row.key: row.value for row in evaluate(EvaluateJob((path,), views=2, whiten=whiten, device="cpu")).table}
+        {row.key: row.value for row in evaluate(EvaluateOptions((path,), views=2, whiten=whiten, device="cpu")).table}
         for whiten in (False, True)
     )
     for key in ("feature_std", "alignment", "lidar"):
@@ -57,7 +57,7 @@ def test_images_that_are_gone_are_a_note_and_no_error(home: Path, tmp_path: Path
         (tmp_path / name).write_bytes((home / name).read_bytes())
     described = tmp_path / "feats.json"
     described.write_text(described.read_text().replace(str(home / "images"), str(tmp_path / "moved")))
-    found = evaluate(EvaluateJob((str(tmp_path / "feats.npy"),), device="cpu"))
+    found = evaluate(EvaluateOptions((str(tmp_path / "feats.npy"),), device="cpu"))
     assert any("its images are gone from" in note for note in found.notes)
     assert "retrieval_mrr" not in {row.key for row in found.table}
 
@@ -66,7 +66,7 @@ def test_images_are_embedded_and_so_is_a_baseline_of_weights(home: Path) -> None
     weights = str(home / "weights.safetensors")
     images = (str(home / "images"),)
     found = evaluate(
-        EvaluateJob(images, weights=weights, model="test_convnext", baseline=weights, views=0, device="cpu")
+        EvaluateOptions(images, weights=weights, model="test_convnext", baseline=weights, views=0, device="cpu")
     )
     assert (found.features, found.baseline, found.images) == (weights, weights, 9)
     assert [row.value for row in found.table] == [row.baseline for row in found.table]

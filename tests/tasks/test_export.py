@@ -11,13 +11,13 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from dinocli.engine.watch import Watcher
+from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import UsageError, WeightsError
 from dinocli.models.weights import load_backbone
 from dinocli.tasks.export import graph
 from dinocli.tasks.export.card import card_of
+from dinocli.tasks.export.export import ExportJob, export
 from dinocli.tasks.export.graph import to_onnx, to_torchscript
-from dinocli.tasks.export.run import ExportJob, export
 from dinocli.tasks.export.source import Source, open_source
 from tests.models.test_portable import CASES, REGISTERS, small
 
@@ -31,7 +31,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def source_of(weights: str, **more: Any) -> Source:
-    return replace(open_source(weights, "test_convnext", Watcher()), **more)
+    return replace(open_source(weights, "test_convnext", ProgressReporter()), **more)
 
 
 def tiny(weights: str, name: str, options: dict[str, Any], size: int) -> Source:

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from dinocli.engine.checkpoint import load_checkpoint
 from dinocli.errors import UsageError
-from dinocli.tasks.train import train
+from dinocli.tasks.train.train import train
 from tests.tasks.drive import job, processes
 from tests.textures import write_textures
 

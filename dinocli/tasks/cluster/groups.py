@@ -4,17 +4,17 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dinocli.engine.watch import Watcher
+from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import UsageError
 from dinocli.quality.auto_k import KScore, choose_k
 from dinocli.quality.density import agglomerative, hdbscan
 from dinocli.quality.grouping import NONE, Grouping, group_by_centres, group_by_labels
-from dinocli.quality.kmeans import unit_kmeans
-from dinocli.quality.rows import UnitRows, fit_projection, fit_whitening
-from dinocli.tasks.cluster.job import AUTO, ClusterJob
+from dinocli.quality.normalized_features import NormalizedFeatures, fit_projection, fit_whitening
+from dinocli.quality.spherical_kmeans import unit_kmeans
+from dinocli.tasks.cluster.cluster_options import AUTO, ClusterOptions
 
 
-class Found(NamedTuple):
+class FoundGroups(NamedTuple):
     """Groups, and how their number came about.
 
     Args:
@@ -30,7 +30,7 @@ class Found(NamedTuple):
     curve: list[KScore]
 
 
-def find_groups(rows: UnitRows, job: ClusterJob, watcher: Watcher) -> Found:
+def find_groups(rows: NormalizedFeatures, job: ClusterOptions, reporter: ProgressReporter) -> FoundGroups:
     """Group the rows as the job says.
 
     Raises:
@@ -40,21 +40,21 @@ def find_groups(rows: UnitRows, job: ClusterJob, watcher: Watcher) -> Found:
         raise UsageError(f"-k {job.k} asks for more groups than the {len(rows)} images that there are")
     if job.width or job.whiten:
         fit = fit_whitening if job.whiten else fit_projection
-        rows = UnitRows(rows.features_ND, fit(rows, job.width, seed=job.seed), rows.threads)
+        rows = NormalizedFeatures(rows.features_ND, fit(rows, job.width, seed=job.seed), rows.threads)
     if job.method == "hdbscan":
         least = job.least(len(rows))
         grouping = group_by_labels(rows, hdbscan(rows, min_size=least, seed=job.seed))
         count = len(grouping.sizes_K)
-        return Found(grouping, count > 0, f"{count} dense groups of at least {least} images", [])
+        return FoundGroups(grouping, count > 0, f"{count} dense groups of at least {least} images", [])
     if job.k == AUTO:
-        watcher.line(f"looking for the number of groups in {min(len(rows), 2000)} images")
+        reporter.line(f"looking for the number of groups in {min(len(rows), 2000)} images")
         choice = choose_k(rows, seed=job.seed)
-        (watcher.line if choice.clear else watcher.warn)(choice.reason)
-        return Found(_grouped(rows, choice.k, job), choice.clear, choice.reason, choice.curve)
-    return Found(_grouped(rows, job.k, job), None, f"k = {job.k} was asked for", [])
+        (reporter.line if choice.clear else reporter.warn)(choice.reason)
+        return FoundGroups(_grouped(rows, choice.k, job), choice.clear, choice.reason, choice.curve)
+    return FoundGroups(_grouped(rows, job.k, job), None, f"k = {job.k} was asked for", [])
 
 
-def _grouped(rows: UnitRows, k: int, job: ClusterJob) -> Grouping:
+def _grouped(rows: NormalizedFeatures, k: int, job: ClusterOptions) -> Grouping:
     if job.method == "agglomerative":
         found = group_by_labels(rows, agglomerative(rows, k))
     else:
@@ -62,7 +62,7 @@ def _grouped(rows: UnitRows, k: int, job: ClusterJob) -> Grouping:
     return _without_small(rows, found, job.least(len(rows)))
 
 
-def _without_small(rows: UnitRows, found: Grouping, least: int) -> Grouping:
+def _without_small(rows: NormalizedFeatures, found: Grouping, least: int) -> Grouping:
     """Dissolve groups that are too small: their images are in no group."""
     if not found.sizes_K or min(found.sizes_K) >= least:
         return found

@@ -1,5 +1,1 @@
-"""How good features are: with labels, without, and against others.
-
-Start at `run.evaluate`. `truth` joins labels with rows, `labelled` and `unlabelled` fill the table, `views` looks at
-the images again where they are there, `table` compares.
-"""
+"""How good features are: with labels, without labels, and against a baseline; start at `evaluate.evaluate`."""

@@ -6,11 +6,11 @@ from typing import Any
 
 from dinocli import __version__
 from dinocli.config.preprocess import Preprocess
-from dinocli.engine.watch import Watcher
+from dinocli.engine.progress import ProgressReporter
 from dinocli.models.backbone import Backbone
 from dinocli.models.weights import WeightsInfo, load_backbone
-from dinocli.tasks.ground import describe
 from dinocli.tasks.run_folder import RunFolder, latest_run
+from dinocli.tasks.train.setup import describe
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Source:
         }
 
 
-def open_source(weights: str, model: str, watcher: Watcher) -> Source:
+def open_source(weights: str, model: str, reporter: ProgressReporter) -> Source:
     """Load weights; without any those of the newest run.
 
     Raises:
@@ -49,9 +49,9 @@ def open_source(weights: str, model: str, watcher: Watcher) -> Source:
     """
     if not weights:
         weights = str(latest_run().path)
-        watcher.line(f"weights of {weights}")
+        reporter.line(f"weights of {weights}")
     backbone, info, stored = load_backbone(weights, model)
-    watcher.line(describe(info))
+    reporter.line(describe(info))
     return Source(backbone.eval(), info, _preprocess(info, stored), _manifest(Path(weights).expanduser()))
 
 

@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, label, map_coordinates, maximum
 
 from dinocli.errors import DataError
-from dinocli.tasks.segment.bank import Bank, build_bank
-from dinocli.tasks.segment.result import Grid, Look, Maps
+from dinocli.tasks.segment.memory_bank import MemoryBank, build_memory_bank
+from dinocli.tasks.segment.method import FeatureGrid, FeatureKind, PatchMaps
 from dinocli.tasks.segment.sample import sample_patches
 
 POOL = 12_000
@@ -52,16 +52,16 @@ class Anomaly:
 
     Args:
         reference: The sample is of images that are known to be good: nothing of it is trimmed. Their numbers
-            (`Grid.image`) are negative, each its own.
+            (`FeatureGrid.image`) are negative, each its own.
         seed: Of the sample and the coreset.
     """
 
     reference: bool = False
     seed: int = 0
-    look: Look = Look.PATCHES
+    look: FeatureKind = FeatureKind.PATCHES
     whole: bool = False
 
-    def fit(self, sample: Sequence[Grid]) -> "FittedAnomaly":
+    def fit(self, sample: Sequence[FeatureGrid]) -> "FittedAnomaly":
         """Remember typical patches, and how far patches of the sample are from those of *other* images.
 
         Raises:
@@ -69,7 +69,9 @@ class Anomaly:
         """
         if len({grid.image for grid in sample}) < 2:
             raise DataError("one image has no others to be compared with: give more images, or --reference FOLDER")
-        bank = build_bank(sample_patches(sample, POOL, self.seed), REMEMBERED, 0 if self.reference else RARE, self.seed)
+        bank = build_memory_bank(
+            sample_patches(sample, POOL, self.seed), REMEMBERED, 0 if self.reference else RARE, self.seed
+        )
         raw = [_distances(bank, grid) for grid in sample]
         place = typical_places(raw)
         residuals = np.concatenate([corrected(map_hw, place).ravel() for map_hw in raw])
@@ -88,7 +90,7 @@ class FittedAnomaly:
         fall: Corrected distance over which patches become fewer by a factor e.
     """
 
-    bank: Bank
+    bank: MemoryBank
     place_PP: NDArray[np.float32]
     middle: float
     fall: float
@@ -102,13 +104,13 @@ class FittedAnomaly:
         """Return the distance that the furthest of so many patches has by chance in one image of a hundred."""
         return self.middle + self.fall * float(np.log(patches / 2 / CHANCE))
 
-    def apply(self, grid: Grid) -> Maps:
+    def apply(self, grid: FeatureGrid) -> PatchMaps:
         """Map one image: 0.5 is the line in what stands out, half the height of each peak in the mask."""
         far_hw = corrected(_distances(self.bank, grid), self.place_PP)
         line = self.line(far_hw.size)
         standing_out_hw = (1 / (1 + np.exp((line - far_hw) * (4 / line)))).astype(np.float32)
         highest = float(far_hw.max())
-        return Maps(
+        return PatchMaps(
             outlined(far_hw, line)[None],
             threshold=0.5,
             score=float(standing_out_hw.max()),
@@ -157,7 +159,7 @@ def outlined(far_hw: NDArray[np.float32], line: float) -> NDArray[np.float32]:
     return capped
 
 
-def _distances(bank: Bank, grid: Grid) -> NDArray[np.float32]:
+def _distances(bank: MemoryBank, grid: FeatureGrid) -> NDArray[np.float32]:
     h, w, width = grid.values_hwD.shape
     return bank.distances(grid.values_hwD.reshape(-1, width), grid.image).reshape(h, w)
 

@@ -95,5 +95,5 @@ def _lerp(maps: NDArray[np.float32], axis: int, places: NDArray[np.float64]) -> 
     share = (inside - low).astype(np.float32).reshape(shape)
     before = maps.take(low, axis)
     after = maps.take(np.minimum(low + 1, last), axis)
-    blended: NDArray[np.float32] = before + share * (after - before)
-    return blended
+    interpolated: NDArray[np.float32] = before + share * (after - before)
+    return interpolated

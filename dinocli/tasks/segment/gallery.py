@@ -14,9 +14,9 @@ from dinocli.data.read import Canvas, scaled, shrunk_size
 from dinocli.report.gallery_page import GalleryImage, GalleryPage, Segment, write_gallery_page
 from dinocli.report.page import Cell, Table
 from dinocli.report.picture import Picture
-from dinocli.tasks.segment.folder import Folder
-from dinocli.tasks.segment.pictures import colour_of, jpeg, shown, tint, write_below
-from dinocli.tasks.segment.record import Record
+from dinocli.tasks.segment.image_record import ImageRecord
+from dinocli.tasks.segment.mask_folder import MaskFolder
+from dinocli.tasks.segment.mask_images import colour_of, jpeg, shown, tint, write_below
 
 SHORT_SIDE = 320
 """Pixels of the shorter side of a picture in the report."""
@@ -26,7 +26,7 @@ INSIDE = 300
 
 
 @dataclass(frozen=True)
-class Report:
+class GalleryReport:
     """What the page says besides its images.
 
     Args:
@@ -44,7 +44,7 @@ class Report:
     notes: tuple[str, ...]
 
 
-def keep_small(folder: Folder, stem: str, picture_CHW: Canvas, labels_HW: NDArray[np.uint16]) -> None:
+def keep_small(folder: MaskFolder, stem: str, picture_CHW: Canvas, labels_HW: NDArray[np.uint16]) -> None:
     """Keep the small picture of an image, and the small mask if there is one."""
     height, width = labels_HW.shape
     size = shrunk_size(height, width, SHORT_SIDE)
@@ -57,13 +57,18 @@ def keep_small(folder: Folder, stem: str, picture_CHW: Canvas, labels_HW: NDArra
         write_below(folder.gallery, stem, ".png", file.getvalue())
 
 
-def discard_small(folder: Folder) -> None:
+def discard_small(folder: MaskFolder) -> None:
     """Let go of the small pictures, once a page carries them."""
     shutil.rmtree(folder.gallery, ignore_errors=True)
 
 
 def write_report(
-    folder: Folder, records: Iterable[Record], original: Callable[[str], Path], report: Report, *, inside: bool
+    folder: MaskFolder,
+    records: Iterable[ImageRecord],
+    original: Callable[[str], Path],
+    report: GalleryReport,
+    *,
+    inside: bool,
 ) -> None:
     """Write the page.
 
@@ -91,7 +96,9 @@ def _table(scores: Mapping[str, tuple[float, float, float]]) -> Table:
     return Table("Against the truth", ["", "value", "95 % from", "to"], rows)
 
 
-def _entry(folder: Folder, record: Record, original: Path, places: Mapping[int, int], inside: bool) -> GalleryImage:
+def _entry(
+    folder: MaskFolder, record: ImageRecord, original: Path, places: Mapping[int, int], inside: bool
+) -> GalleryImage:
     stem = record.mask.removeprefix("masks/").removesuffix(".png")
     picture, overlay = (folder.gallery / f"{stem}{suffix}" for suffix in (".jpg", ".png"))
     facts: list[tuple[str, Cell]] = [("regions", len(record.found)), *record.facts.items()]

@@ -8,17 +8,17 @@ from typing import Any
 from dinocli.errors import UsageError
 from dinocli.models.backbone import Backbone
 from dinocli.tasks.segment.anomaly import Anomaly
-from dinocli.tasks.segment.attention import Attention
-from dinocli.tasks.segment.kmeans import KMeans
-from dinocli.tasks.segment.pca import Pca
-from dinocli.tasks.segment.result import Method
-from dinocli.tasks.segment.tokencut import TokenCut, tie_of
+from dinocli.tasks.segment.attention_mask import AttentionMethod
+from dinocli.tasks.segment.kmeans_segments import KMeansMethod
+from dinocli.tasks.segment.method import Method
+from dinocli.tasks.segment.pca_foreground import PcaMethod
+from dinocli.tasks.segment.tokencut import TokenCut, affinity_threshold_of
 
 METHODS: dict[str, type[Any]] = {
-    "attention": Attention,
+    "attention": AttentionMethod,
     "tokencut": TokenCut,
-    "kmeans": KMeans,
-    "pca": Pca,
+    "kmeans": KMeansMethod,
+    "pca": PcaMethod,
     "anomaly": Anomaly,
 }
 
@@ -51,7 +51,7 @@ def make_method(
         if option not in own:
             others = " or ".join(other for other in METHODS if option in _options(other))
             raise UsageError(f"--{option} belongs to --method {others}, not to {name}: leave it out")
-    settled = {"seed": seed, "reference": reference, "tie": tie_of(backbone)} | dict(options)
+    settled = {"seed": seed, "reference": reference, "tie": affinity_threshold_of(backbone)} | dict(options)
     made: Method = METHODS[name](**{key: value for key, value in settled.items() if key in own})
     return made
 

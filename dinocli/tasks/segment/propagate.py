@@ -18,7 +18,7 @@ from PIL import Image
 
 from dinocli.data.decode import read_native
 from dinocli.errors import DataError
-from dinocli.tasks.segment.result import Grid, Look, Maps
+from dinocli.tasks.segment.method import FeatureGrid, FeatureKind, PatchMaps
 
 REMEMBERED = 7
 """Frames before the present one that it is compared with, besides the first."""
@@ -45,11 +45,11 @@ class Propagation:
     """
 
     first_HW: NDArray[np.int64]
-    look: Look = Look.PATCHES
+    look: FeatureKind = FeatureKind.PATCHES
     whole: bool = True
     facts: Mapping[str, float | str] = field(default_factory=dict)
 
-    def fit(self, sample: Sequence[Grid]) -> "Propagation":
+    def fit(self, sample: Sequence[FeatureGrid]) -> "Propagation":
         """Forget all frames; the sample is not needed."""
         self._values = [value for value in np.unique(self.first_HW).tolist() if value]
         self._first: _Frame | None = None
@@ -57,7 +57,7 @@ class Propagation:
         self.facts = {"objects": float(len(self._values))}
         return self
 
-    def apply(self, grid: Grid) -> Maps:
+    def apply(self, grid: FeatureGrid) -> PatchMaps:
         """Label the next frame; the first one gets its own labels back, as shares of its patches."""
         norm_hw1 = np.linalg.norm(grid.values_hwD, axis=-1, keepdims=True)
         features_hwD = grid.values_hwD / np.maximum(norm_hw1, 1e-12)
@@ -70,7 +70,7 @@ class Propagation:
         objects_Khw = labels_hwK[..., 1:].transpose(2, 0, 1)
         soft_Khw = objects_Khw / np.maximum(objects_Khw + labels_hwK[..., 0], 1e-12)  # above 0.5: more than nothing
         there = bool((soft_Khw > 0.5).any())
-        return Maps(
+        return PatchMaps(
             soft_Khw.astype(np.float32),
             threshold=0.5,
             score=float(soft_Khw.max(initial=0)),

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dinocli.tasks.segment.result import Grid
+from dinocli.tasks.segment.method import FeatureGrid
 
 
 class Patches(NamedTuple):
@@ -17,14 +17,14 @@ class Patches(NamedTuple):
 
     Args:
         features_ND: float32.
-        image_N: Where each one comes from, as in `Grid.image`.
+        image_N: Where each one comes from, as in `FeatureGrid.image`.
     """
 
     features_ND: NDArray[np.float32]
     image_N: NDArray[np.int64]
 
 
-def sample_patches(sample: Sequence[Grid], count: int, seed: int) -> Patches:
+def sample_patches(sample: Sequence[FeatureGrid], count: int, seed: int) -> Patches:
     """Draw the same number of patches from every image, at random, all of an image that has no more.
 
     Args:

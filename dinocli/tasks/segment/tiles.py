@@ -30,7 +30,7 @@ class Tiling:
     overlap: int
 
 
-class Part(NamedTuple):
+class TilePart(NamedTuple):
     """One tile.
 
     Args:
@@ -65,7 +65,7 @@ def parse_tiling(text: str) -> Tiling:
     return Tiling(size, overlap)
 
 
-def parts(grid: tuple[int, int], tile: tuple[int, int], overlap: int, *, align: int = 1) -> Iterator[Part]:
+def parts(grid: tuple[int, int], tile: tuple[int, int], overlap: int, *, align: int = 1) -> Iterator[TilePart]:
     """Yield the tiles of a grid, row by row, evenly spread.
 
     Args:
@@ -78,7 +78,7 @@ def parts(grid: tuple[int, int], tile: tuple[int, int], overlap: int, *, align: 
     rows, columns = (list(_along(*sizes, overlap, align)) for sizes in zip(grid, tile, strict=True))
     for row, weights_h in rows:
         for column, weights_w in columns:
-            yield Part(row, column, np.outer(weights_h, weights_w).astype(np.float32))
+            yield TilePart(row, column, np.outer(weights_h, weights_w).astype(np.float32))
 
 
 class Blend:
@@ -92,7 +92,7 @@ class Blend:
         self._grid = grid
         self._sum_hwD: NDArray[np.float32] | None = None
 
-    def add(self, part: Part, values_hwD: NDArray[np.float32]) -> None:
+    def add(self, part: TilePart, values_hwD: NDArray[np.float32]) -> None:
         """Add the features of one tile."""
         if self._sum_hwD is None:
             self._sum_hwD = np.zeros((*self._grid, values_hwD.shape[-1]), np.float32)

@@ -18,10 +18,10 @@ from scipy.sparse.linalg import eigsh
 from dinocli.errors import UsageError
 from dinocli.models.backbone import Backbone
 from dinocli.quality.otsu import otsu
-from dinocli.tasks.segment.bank import squared_distances
-from dinocli.tasks.segment.result import Grid, Look, Maps
+from dinocli.tasks.segment.memory_bank import squared_distances
+from dinocli.tasks.segment.method import FeatureGrid, FeatureKind, PatchMaps
 
-TIE = 0.2
+AFFINITY_THRESHOLD = 0.2
 """Cosine from which keys of a DINO ViT are tied (TokenCut's tau)."""
 
 LOOSE = 1e-5
@@ -41,9 +41,9 @@ CORNERS = 3
 """Corners of the image in the foreground from which it is the background."""
 
 
-def tie_of(backbone: Backbone) -> float | None:
-    """Return the tie for the features of a backbone, see `TokenCut`."""
-    return TIE if backbone.is_vit else None
+def affinity_threshold_of(backbone: Backbone) -> float | None:
+    """Return the affinity threshold for the features of a backbone, see `TokenCut`."""
+    return AFFINITY_THRESHOLD if backbone.is_vit else None
 
 
 @dataclass(frozen=True)
@@ -52,25 +52,25 @@ class TokenCut:
 
     Args:
         objects: Look for so many, one after the other.
-        tie: Cosine from which two patches are tied. None ties those that are nearer than the distance that parts the
-            distances within the image best (Otsu), for features whose angles mean nothing.
+        affinity_threshold: Cosine from which two patches are connected. None takes Otsu's threshold of the image's own
+            distances, for features whose angles mean nothing.
     """
 
     objects: int = 1
-    tie: float | None = TIE
-    look: Look = Look.KEYS
+    affinity_threshold: float | None = AFFINITY_THRESHOLD
+    look: FeatureKind = FeatureKind.KEYS
     whole: bool = True
 
-    def fit(self, sample: Sequence[Grid]) -> "TokenCut":
+    def fit(self, sample: Sequence[FeatureGrid]) -> "TokenCut":
         """Return itself: every image is cut alone."""
         return self
 
     @property
     def facts(self) -> Mapping[str, float | str]:
-        """The setting of the tie."""
-        return {"tie": "otsu" if self.tie is None else self.tie}
+        """The affinity threshold."""
+        return {"affinity_threshold": "otsu" if self.affinity_threshold is None else self.affinity_threshold}
 
-    def apply(self, grid: Grid) -> Maps:
+    def apply(self, grid: FeatureGrid) -> PatchMaps:
         """Cut one image, again and again without what was found, until a cut is no object.
 
         Raises:
@@ -83,7 +83,7 @@ class TokenCut:
         found: list[Cut] = []
         first: Cut | None = None
         for _ in range(self.objects):
-            cut = cut_object(grid.values_hwD, left_hw, self.tie)
+            cut = cut_object(grid.values_hwD, left_hw, self.affinity_threshold)
             first = first or cut
             if cut.why:
                 break
@@ -91,7 +91,7 @@ class TokenCut:
             left_hw &= ~cut.mask_hw
         assert first is not None
         maps = found or [first]
-        return Maps(
+        return PatchMaps(
             np.stack([cut.soft_hw for cut in maps]),
             threshold=0.5,
             score=float(np.clip(1 - first.lambda_2, 0, 1)),
@@ -117,18 +117,18 @@ class Cut:
     why: str = field(default="")
 
 
-def cut_object(values_hwD: NDArray[np.float32], left_hw: NDArray[np.bool_], tie: float | None) -> Cut:
+def cut_object(values_hwD: NDArray[np.float32], left_hw: NDArray[np.bool_], affinity_threshold: float | None) -> Cut:
     """Cut the patches that are left into an object and the rest.
 
     Args:
         values_hwD: Features of all patches.
         left_hw: Which ones take part.
-        tie: See `TokenCut`.
+        affinity_threshold: See `TokenCut`.
     """
     nothing = np.zeros(left_hw.shape, bool)
     if left_hw.sum() < 3:
         return Cut(nothing, nothing.astype(np.float32), 1.0, "too few patches to cut")
-    graph_NN = affinity(values_hwD[left_hw], tie)
+    graph_NN = affinity(values_hwD[left_hw], affinity_threshold)
     if graph_NN.min() == graph_NN.max():
         return Cut(nothing, nothing.astype(np.float32), 1.0, "all patches look alike")
     lambda_2, vector_N = second_vector(graph_NN)
@@ -141,13 +141,13 @@ def cut_object(values_hwD: NDArray[np.float32], left_hw: NDArray[np.bool_], tie:
     return Cut(mask_hw, _soft(y_hw, mask_hw, left_hw), lambda_2, _why_not(lambda_2, mask_hw))
 
 
-def affinity(features_ND: NDArray[np.float32], tie: float | None) -> NDArray[np.float64]:
+def affinity(features_ND: NDArray[np.float32], affinity_threshold: float | None) -> NDArray[np.float64]:
     """Return the graph of patches: 1 where two are tied, see `TokenCut`, else next to nothing. (N, N)."""
-    if tie is None:
+    if affinity_threshold is None:
         apart_NN = np.sqrt(squared_distances(features_ND, features_ND).clip(0))
         return np.where(apart_NN < otsu(apart_NN), 1.0, LOOSE)
     unit_ND = features_ND / np.maximum(np.linalg.norm(features_ND, axis=1, keepdims=True), 1e-12)
-    return np.where(unit_ND @ unit_ND.T > tie, 1.0, LOOSE)
+    return np.where(unit_ND @ unit_ND.T > affinity_threshold, 1.0, LOOSE)
 
 
 def second_vector(graph_NN: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from dinocli.engine.watch import Watcher
+from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import DataError, WeightsError
 from dinocli.files import write_whole
 
@@ -20,7 +20,7 @@ def is_video(inputs: tuple[str, ...]) -> bool:
     return len(inputs) == 1 and inputs[0].lower().endswith(SUFFIXES)
 
 
-def unpack(video: Path, folder: Path, *, again: bool, watcher: Watcher) -> Path:
+def unpack(video: Path, folder: Path, *, again: bool, reporter: ProgressReporter) -> Path:
     """Write the frames of a video as PNG, numbered from 000000 in the order in which they are shown.
 
     Frames take room on the disk, but can be looked at, and an interrupted command finds them again.
@@ -29,7 +29,7 @@ def unpack(video: Path, folder: Path, *, again: bool, watcher: Watcher) -> Path:
         video: The file.
         folder: Gets a folder of frames with the name of the video.
         again: Without what an earlier command left there.
-        watcher: Hears how far it is.
+        reporter: Hears how far it is.
 
     Returns:
         The folder of the frames.
@@ -52,7 +52,7 @@ def unpack(video: Path, folder: Path, *, again: bool, watcher: Watcher) -> Path:
             write_whole(path, file.getvalue())
     if not count:
         raise DataError(f"{video} holds no frame; check it in a player")
-    watcher.line(f"{count} frames of {video} in {frames}")
+    reporter.line(f"{count} frames of {video} in {frames}")
     return frames
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from dinocli.models.tokens import Tokens
-from dinocli.tasks.embed import EmbedJob
+from dinocli.tasks.embed.embed_options import EmbedOptions
 
 
 def write_images(folder: Path, count: int, *, mixed: bool = False) -> Path:
@@ -20,8 +20,8 @@ def write_images(folder: Path, count: int, *, mixed: bool = False) -> Path:
     return folder
 
 
-def job(folder: Path, out: Path, kind: str = "pooled", layers: int = 1, **changed: Any) -> EmbedJob:
+def job(folder: Path, out: Path, kind: str = "pooled", layers: int = 1, **changed: Any) -> EmbedOptions:
     """Return a job with a tiny random convnet on 32 pixels, in float32: CPUs with AMX would choose bf16."""
     net = {"weights": "none", "model": "test_convnext", "size": 32, "device": "cpu", "precision": "fp32"}
     usual = {**net, "workers": 0, "batch_size": 4}
-    return EmbedJob((str(folder),), str(out), tokens=Tokens(kind, layers), **{**usual, **changed})
+    return EmbedOptions((str(folder),), str(out), tokens=Tokens(kind, layers), **{**usual, **changed})

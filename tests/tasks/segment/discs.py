@@ -9,25 +9,25 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dinocli.tasks.segment.job import SegmentJob
-from dinocli.tasks.segment.result import Fitted, Grid, Look, Maps
+from dinocli.tasks.segment.method import FeatureGrid, FeatureKind, FittedMethod, PatchMaps
+from dinocli.tasks.segment.segment_options import SegmentOptions
 
 
 @dataclass
 class Unlike:
     """Notes which images it saw, and in which order."""
 
-    look: Look = Look.PATCHES
+    look: FeatureKind = FeatureKind.PATCHES
     whole: bool = False
     everywhere: bool = False
     facts: Mapping[str, float | str] = field(default_factory=dict)
     seen: list[int] = field(default_factory=list)
 
-    def fit(self, sample: Sequence[Grid]) -> Fitted:
+    def fit(self, sample: Sequence[FeatureGrid]) -> FittedMethod:
         self.facts = {"sample": float(len(sample))}
         return self
 
-    def apply(self, grid: Grid) -> Maps:
+    def apply(self, grid: FeatureGrid) -> PatchMaps:
         self.seen.append(grid.image)
         values = grid.values_hwD
         border = np.concatenate([values[0], values[-1], values[:, 0], values[:, -1]])
@@ -35,8 +35,8 @@ class Unlike:
         soft = (apart / max(float(apart.max()), 1e-6)).astype(np.float32)
         nothing = "flat" if apart.max() < 0.1 * np.linalg.norm(border, axis=-1).mean() else ""
         if self.everywhere:
-            return Maps(np.stack([soft, 1 - soft]), -1, 1.0, standing_out_hw=soft)
-        return Maps(soft[None], 0.5, float(soft.max()), nothing=nothing, facts={"most": float(apart.max())})
+            return PatchMaps(np.stack([soft, 1 - soft]), -1, 1.0, standing_out_hw=soft)
+        return PatchMaps(soft[None], 0.5, float(soft.max()), nothing=nothing, facts={"most": float(apart.max())})
 
 
 def disc(height: int = 96, width: int = 128) -> NDArray[np.bool_]:
@@ -58,7 +58,7 @@ def make_discs(folder: Path, names: Sequence[str] = ("a.png", "b/c.png", "d.jpg"
     return folder
 
 
-def disc_job(images: Path, out: Path, **more: Any) -> SegmentJob:
+def disc_job(images: Path, out: Path, **more: Any) -> SegmentOptions:
     """Return a job that random weights of a small net are good enough for."""
     usual = {
         "model": "test_convnext",
@@ -68,4 +68,4 @@ def disc_job(images: Path, out: Path, **more: Any) -> SegmentJob:
         "workers": 0,
         "precision": "fp32",
     }
-    return SegmentJob(inputs=(str(images),), out=str(out), **{**usual, **more})
+    return SegmentOptions(inputs=(str(images),), out=str(out), **{**usual, **more})

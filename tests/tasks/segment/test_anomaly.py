@@ -4,8 +4,8 @@ from numpy.typing import NDArray
 
 from dinocli.errors import DataError
 from dinocli.tasks.segment.anomaly import PLACES, Anomaly, corrected, outlined, typical_places
-from dinocli.tasks.segment.bank import Bank, build_bank, coreset, rarity, squared_distances
-from dinocli.tasks.segment.result import Grid
+from dinocli.tasks.segment.memory_bank import MemoryBank, build_memory_bank, coreset, rarity, squared_distances
+from dinocli.tasks.segment.method import FeatureGrid
 from dinocli.tasks.segment.sample import Patches
 
 DEFECT = (slice(6, 9), slice(4, 8))
@@ -18,14 +18,14 @@ def _surface(rng: np.random.Generator, *, defect: bool = False) -> NDArray[np.fl
     return values
 
 
-def _folder(count: int, bad: int) -> list[Grid]:
+def _folder(count: int, bad: int) -> list[FeatureGrid]:
     rng = np.random.default_rng(0)
-    return [Grid(_surface(rng, defect=image < bad), image) for image in range(count)]
+    return [FeatureGrid(_surface(rng, defect=image < bad), image) for image in range(count)]
 
 
 def test_distances_are_to_the_nearest_patch_of_another_image() -> None:
     rng = np.random.default_rng(0)
-    bank = Bank(rng.normal(size=(50, 3)).astype(np.float32), np.repeat(np.arange(5), 10))
+    bank = MemoryBank(rng.normal(size=(50, 3)).astype(np.float32), np.repeat(np.arange(5), 10))
     features = rng.normal(size=(7, 3)).astype(np.float32)
     expected = [
         min(
@@ -59,10 +59,10 @@ def test_the_bank_forgets_what_is_rare_unless_all_images_are_good() -> None:
     features = rng.normal(size=(400, 4)).astype(np.float32)
     features[5:15] += 50
     patches = Patches(features, np.repeat(np.arange(4), 100))
-    assert build_bank(patches, 100, 0.1, 0).features_MD.max() < 20
-    assert build_bank(patches, 100, 0, 0).features_MD.max() > 20
-    assert len(build_bank(patches, 100, 0.1, 0).features_MD) == 100
-    assert len(build_bank(patches, 1000, 0.1, 0).features_MD) == 360
+    assert build_memory_bank(patches, 100, 0.1, 0).features_MD.max() < 20
+    assert build_memory_bank(patches, 100, 0, 0).features_MD.max() > 20
+    assert len(build_memory_bank(patches, 100, 0.1, 0).features_MD) == 100
+    assert len(build_memory_bank(patches, 1000, 0.1, 0).features_MD) == 360
 
 
 @pytest.mark.parametrize("bad", [1, 3])
@@ -79,7 +79,7 @@ def test_a_defect_is_found_although_the_folder_holds_it(bad: int) -> None:
 
 def test_good_images_can_be_named() -> None:
     rng = np.random.default_rng(5)
-    reference = [Grid(_surface(rng), -1 - image) for image in range(6)]
+    reference = [FeatureGrid(_surface(rng), -1 - image) for image in range(6)]
     fitted = Anomaly(reference=True).fit(reference)
     for grid in _folder(3, bad=3):
         assert (fitted.apply(grid).labels()[DEFECT] == 1).all()
@@ -88,14 +88,14 @@ def test_good_images_can_be_named() -> None:
 def test_chance_is_nothing() -> None:
     fitted = Anomaly().fit(_folder(10, bad=0))
     rng = np.random.default_rng(9)
-    nothing = [bool(fitted.apply(Grid(_surface(rng), 100 + number)).nothing) for number in range(40)]
+    nothing = [bool(fitted.apply(FeatureGrid(_surface(rng), 100 + number)).nothing) for number in range(40)]
     assert np.mean(nothing) >= 0.9
 
 
 def test_another_lighting_is_no_defect() -> None:
     grids = _folder(10, bad=0)
     fitted = Anomaly().fit(grids)
-    lit = Grid(grids[0].values_hwD + np.float32(3), 0)
+    lit = FeatureGrid(grids[0].values_hwD + np.float32(3), 0)
     assert fitted.apply(lit).nothing
 
 

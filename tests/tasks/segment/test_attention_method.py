@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from dinocli.errors import UsageError
-from dinocli.tasks.segment.attention import Attention, best_connected, mass_below
-from dinocli.tasks.segment.result import Grid
+from dinocli.tasks.segment.attention_mask import AttentionMethod, best_connected, mass_below
+from dinocli.tasks.segment.method import FeatureGrid
 
 
 def test_the_mask_is_the_smallest_set_with_the_mass() -> None:
@@ -34,36 +34,36 @@ def _heads() -> np.ndarray:
 
 def test_the_best_head_is_of_one_piece() -> None:
     assert best_connected(_heads(), 0.6) == 1
-    grid = Grid(_heads().transpose(1, 2, 0))
-    best = Attention().apply(grid)
+    grid = FeatureGrid(_heads().transpose(1, 2, 0))
+    best = AttentionMethod().apply(grid)
     assert best.facts["head"] == 1
     assert set(zip(*np.nonzero(best.labels()), strict=True)) <= {(y, x) for y in (2, 3, 4) for x in (2, 3, 4)}
-    assert np.array_equal(Attention(head="1").apply(grid).soft_Khw, best.soft_Khw)
-    assert Attention(head="0").apply(grid).labels()[::3, ::3].any()
+    assert np.array_equal(AttentionMethod(head="1").apply(grid).soft_Khw, best.soft_Khw)
+    assert AttentionMethod(head="0").apply(grid).labels()[::3, ::3].any()
 
 
 def test_the_mean_is_over_heads_and_all_heads_are_kept() -> None:
     heads = _heads()
-    maps = Attention(head="mean").apply(Grid(heads.transpose(1, 2, 0)))
+    maps = AttentionMethod(head="mean").apply(FeatureGrid(heads.transpose(1, 2, 0)))
     assert np.allclose(maps.soft_Khw[0], mass_below(heads.mean(0)))
     assert list(maps.pictures) == ["mean", "head0", "head1"]
     assert np.allclose(maps.pictures["head0"], heads[0])
 
 
 def test_less_mass_is_a_smaller_mask() -> None:
-    grid = Grid(np.random.default_rng(0).random((8, 8, 1)).astype(np.float32) ** 6)
-    sizes = [int((Attention(mass=mass).apply(grid).labels() > 0).sum()) for mass in (0.3, 0.6, 0.9)]
+    grid = FeatureGrid(np.random.default_rng(0).random((8, 8, 1)).astype(np.float32) ** 6)
+    sizes = [int((AttentionMethod(mass=mass).apply(grid).labels() > 0).sum()) for mass in (0.3, 0.6, 0.9)]
     assert sizes == sorted(set(sizes))
 
 
 def test_even_attention_is_nothing() -> None:
-    maps = Attention().apply(Grid(np.ones((8, 8, 3), np.float32)))
+    maps = AttentionMethod().apply(FeatureGrid(np.ones((8, 8, 3), np.float32)))
     assert "spread over" in maps.nothing
     assert not maps.labels().any()
 
 
 def test_a_head_that_is_not_there() -> None:
     with pytest.raises(UsageError, match="--head 3: the model has 2 heads"):
-        Attention(head="3").apply(Grid(np.ones((4, 4, 2), np.float32)))
+        AttentionMethod(head="3").apply(FeatureGrid(np.ones((4, 4, 2), np.float32)))
     with pytest.raises(UsageError, match="'last' is not best, mean"):
-        Attention(head="last")
+        AttentionMethod(head="last")

@@ -7,10 +7,10 @@ from dinocli.errors import UsageError
 from dinocli.models.backbone import Backbone
 from dinocli.models.create import create_backbone
 from dinocli.tasks.segment.anomaly import Anomaly
-from dinocli.tasks.segment.auto import pick_method
+from dinocli.tasks.segment.method import FeatureGrid, FeatureKind
+from dinocli.tasks.segment.method_choice import pick_method
 from dinocli.tasks.segment.methods import METHODS, make_method
-from dinocli.tasks.segment.result import Grid, Look
-from dinocli.tasks.segment.tokencut import TIE, TokenCut
+from dinocli.tasks.segment.tokencut import AFFINITY_THRESHOLD, TokenCut
 
 
 @pytest.fixture(scope="module")
@@ -29,8 +29,8 @@ def test_every_name_makes_its_method(vit: Backbone) -> None:
 
 
 def test_the_backbone_settles_the_tie(vit: Backbone, convnet: Backbone) -> None:
-    assert make_method("tokencut", {"objects": 3}, vit) == TokenCut(objects=3, tie=TIE)
-    assert make_method("tokencut", {}, convnet) == TokenCut(tie=None)
+    assert make_method("tokencut", {"objects": 3}, vit) == TokenCut(objects=3, affinity_threshold=AFFINITY_THRESHOLD)
+    assert make_method("tokencut", {}, convnet) == TokenCut(affinity_threshold=None)
     assert make_method("anomaly", {}, vit, reference=True, seed=4) == Anomaly(reference=True, seed=4)
 
 
@@ -51,7 +51,7 @@ def test_what_does_not_fit_is_said(
         make_method(name, options, convnet, reference=reference)
 
 
-def _grids(count: int, objects: int) -> list[Grid]:
+def _grids(count: int, objects: int) -> list[FeatureGrid]:
     rng = np.random.default_rng(0)
     grids = []
     for image in range(count):
@@ -59,22 +59,22 @@ def _grids(count: int, objects: int) -> list[Grid]:
         if image < objects:
             values[..., 0] += 1
             values[4:8, 4:8, :2] += [-1, 1]
-        grids.append(Grid(values.astype(np.float32), image))
+        grids.append(FeatureGrid(values.astype(np.float32), image))
     return grids
 
 
 @pytest.mark.parametrize(("objects", "name"), [(7, "tokencut"), (4, "anomaly"), (0, "anomaly")])
 def test_objects_in_most_images_make_a_folder_of_objects(convnet: Backbone, objects: int, name: str) -> None:
-    asked: list[Look] = []
+    asked: list[FeatureKind] = []
 
-    def sample(look: Look) -> list[Grid]:
+    def sample(look: FeatureKind) -> list[FeatureGrid]:
         asked.append(look)
         return _grids(8, objects)
 
     found, why = pick_method(convnet, sample)
     assert found == name
     assert f"in {objects} of 8 images" in why
-    assert asked == [Look.KEYS]
+    assert asked == [FeatureKind.KEYS]
 
 
 def test_one_image_alone_is_cut(convnet: Backbone) -> None:

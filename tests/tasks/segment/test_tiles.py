@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from dinocli.errors import UsageError
-from dinocli.tasks.segment.tiles import Blend, Part, Tiling, parse_tiling, parts
+from dinocli.tasks.segment.tiles import Blend, TilePart, Tiling, parse_tiling, parts
 
 SHAPES = [
     *[((1, 1), 4, 1, 1), ((7, 9), 4, 1, 1), ((20, 33), 8, 3, 1), ((20, 5), 8, 4, 1), ((64, 50), 32, 0, 1)],
@@ -10,7 +10,7 @@ SHAPES = [
 ]
 
 
-def cut(grid: tuple[int, int], tile: int, overlap: int, align: int = 1) -> list[Part]:
+def cut(grid: tuple[int, int], tile: int, overlap: int, align: int = 1) -> list[TilePart]:
     return list(parts(grid, (min(tile, grid[0]), min(tile, grid[1])), overlap, align=align))
 
 

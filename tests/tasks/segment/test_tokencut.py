@@ -6,8 +6,8 @@ from numpy.typing import NDArray
 
 from dinocli.errors import UsageError
 from dinocli.models.create import create_backbone
-from dinocli.tasks.segment.look import look_at
-from dinocli.tasks.segment.result import Grid, Look
+from dinocli.tasks.segment.feature_kinds import look_at
+from dinocli.tasks.segment.method import FeatureGrid, FeatureKind
 from dinocli.tasks.segment.tokencut import LOOSE, MOST, TokenCut, affinity, second_vector, seed_component
 
 RNG = np.random.default_rng(0)
@@ -24,7 +24,7 @@ def _real() -> NDArray[np.float32]:
     waves = torch.sin(torch.arange(160)[None, None, None] * torch.linspace(0.05, 0.6, 160)[None, None, :, None])
     x = waves.expand(1, 3, -1, -1) + 0.3 * torch.randn(1, 3, 160, 160)
     backbone = create_backbone("vit_tiny_patch16_224").eval()
-    keys_ND: NDArray[np.float32] = look_at(backbone, x, Look.KEYS)[0].reshape(100, -1)
+    keys_ND: NDArray[np.float32] = look_at(backbone, x, FeatureKind.KEYS)[0].reshape(100, -1)
     return keys_ND
 
 
@@ -67,8 +67,8 @@ def _scene(*boxes: tuple[slice, slice], noise: float = 0.05) -> NDArray[np.float
 
 def test_one_object_is_found_exactly() -> None:
     box = (slice(5, 9), slice(3, 10))
-    for tie in (0.2, None):
-        maps = TokenCut(tie=tie).apply(Grid(_scene(box)))
+    for affinity_threshold in (0.2, None):
+        maps = TokenCut(affinity_threshold=affinity_threshold).apply(FeatureGrid(_scene(box)))
         expected = np.zeros((16, 20), bool)
         expected[box] = True
         assert maps.nothing == ""
@@ -79,31 +79,31 @@ def test_one_object_is_found_exactly() -> None:
 def test_several_objects_come_one_after_the_other() -> None:
     boxes = ((slice(2, 7), slice(2, 8)), (slice(10, 13), slice(12, 17)))
     scene = _scene(*boxes, noise=0.02)
-    maps = TokenCut(objects=3).apply(Grid(scene))
+    maps = TokenCut(objects=3).apply(FeatureGrid(scene))
     assert maps.facts["objects"] == 2, "the third cut is no object"
     assert np.bincount(maps.labels().ravel()).tolist() == [16 * 20 - 45, 30, 15]
-    assert TokenCut(objects=1).apply(Grid(scene)).soft_Khw.shape[0] == 1
+    assert TokenCut(objects=1).apply(FeatureGrid(scene)).soft_Khw.shape[0] == 1
 
 
 def test_a_frame_around_the_image_is_not_the_object() -> None:
     scene = _scene((slice(1, 15), slice(1, 19)))
-    labels = TokenCut().apply(Grid(scene)).labels()
+    labels = TokenCut().apply(FeatureGrid(scene)).labels()
     assert labels[8, 10] == 1
     assert labels[0, 0] == 0
 
 
 def test_noise_and_flatness_are_nothing() -> None:
     noise = RNG.normal(size=(16, 16, 12)).astype(np.float32)
-    assert "no part" in TokenCut(tie=None).apply(Grid(noise)).nothing
-    flat = TokenCut().apply(Grid(np.ones((8, 8, 4), np.float32)))
+    assert "no part" in TokenCut(affinity_threshold=None).apply(FeatureGrid(noise)).nothing
+    flat = TokenCut().apply(FeatureGrid(np.ones((8, 8, 4), np.float32)))
     assert flat.nothing == "all patches look alike"
     assert not flat.labels().any()
-    assert TokenCut().apply(Grid(np.ones((1, 2, 4), np.float32))).nothing == "too few patches to cut"
+    assert TokenCut().apply(FeatureGrid(np.ones((1, 2, 4), np.float32))).nothing == "too few patches to cut"
 
 
 def test_a_speck_is_nothing() -> None:
     scene = _scene((slice(4, 5), slice(4, 5)), noise=0.0)
-    assert "covers 0.3%" in TokenCut().apply(Grid(scene)).nothing
+    assert "covers 0.3%" in TokenCut().apply(FeatureGrid(scene)).nothing
 
 
 def test_the_seed_is_the_highest_place_inside() -> None:
@@ -114,4 +114,4 @@ def test_the_seed_is_the_highest_place_inside() -> None:
 
 def test_too_many_patches_are_refused() -> None:
     with pytest.raises(UsageError, match=f"{MOST} at most"):
-        TokenCut().apply(Grid(np.zeros((81, 80, 1), np.float32)))
+        TokenCut().apply(FeatureGrid(np.zeros((81, 80, 1), np.float32)))

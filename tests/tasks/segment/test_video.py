@@ -8,12 +8,12 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from dinocli.engine.watch import Watcher
+from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import DataError
 from dinocli.tasks.segment import propagate as module
-from dinocli.tasks.segment.names import natural_order
+from dinocli.tasks.segment.output_names import natural_order
 from dinocli.tasks.segment.propagate import NEIGHBOURS, RADIUS, TEMPERATURE, _Frame, carried, shares
-from dinocli.tasks.segment.run import segment
+from dinocli.tasks.segment.segment import segment
 from dinocli.tasks.segment.video import unpack
 from tests.tasks.segment.discs import Unlike, disc_job
 
@@ -121,9 +121,9 @@ def test_a_video_is_a_folder_of_frames(tmp_path: Path) -> None:
 def test_what_is_no_video_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.mp4").write_bytes(b"no video")
     with pytest.raises(DataError, match="cannot be read as a video"):
-        unpack(tmp_path / "a.mp4", tmp_path / "frames", again=False, watcher=Watcher())
+        unpack(tmp_path / "a.mp4", tmp_path / "frames", again=False, reporter=ProgressReporter())
     with pytest.raises(DataError, match="cannot be read as a video"):
-        unpack(tmp_path / "none.mp4", tmp_path / "frames", again=False, watcher=Watcher())
+        unpack(tmp_path / "none.mp4", tmp_path / "frames", again=False, reporter=ProgressReporter())
 
 
 def test_a_first_mask_has_to_fit(tmp_path: Path) -> None:

@@ -1,0 +1,46 @@
+"""Batch norm of a run: its statistics adapted once, to clean images of the folder, before the first step."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from torch import Tensor
+
+from dinocli.augment.resample import normalise, resize_square
+from dinocli.config.preprocess import Preprocess
+from dinocli.data.loader import Loader
+from dinocli.engine.step import Learner
+from dinocli.models.alpha_bn import adapt_statistics
+from dinocli.models.features import extract
+from dinocli.quality.duplicates import SAME, count_distinct
+
+MOST, BATCH = 1024, 64
+"""Images that are looked at, and at once. Each counts at every place of a feature map: more change nothing."""
+
+
+def adapt_batch_norm(learner: Learner, loader: Loader, preprocess: Preprocess, seed: int) -> None:
+    """Give student and teacher the statistics of the folder's own images at the size of evaluation.
+
+    Every process looks at the same images, so that all come to the same statistics.
+
+    Args:
+        learner: Before its first step.
+        loader: Gives the images.
+        preprocess: Size and normalisation of evaluation.
+        seed: Of the sample.
+    """
+    count = len(loader.store)
+    # Mixed, not in the folder's order: each batch is normalised by itself on its way through the network, and in a
+    # folder sorted by kind it would lose what tells its kind from the others.
+    chosen = np.random.default_rng((seed, count, 2)).permutation(count)[:MOST].tolist()
+
+    def images() -> Iterator[Tensor]:
+        for batch in loader.whole(chosen, BATCH):
+            square_BCSS = resize_square(batch.pixels_BCHW, batch.sizes_B2, preprocess.size)
+            yield normalise(square_BCSS, preprocess.mean, preprocess.std)
+
+    teacher = learner.teacher.backbone
+    distinct = count_distinct(extract(teacher, images(), autocast=None), SAME)
+    adapt_statistics(teacher, images(), distinct)
+    theirs = dict(teacher.named_buffers())
+    for name, buffer in learner.student.backbone.named_buffers():
+        buffer.copy_(theirs[name])

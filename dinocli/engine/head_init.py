@@ -1,0 +1,92 @@
+"""A head that begins where the images are: fitted once, before the first step, to what the start makes of their views.
+
+A fresh head says the same of every image: all images of one folder lie in a narrow cone, random directions do not tell
+them apart, and for hundreds of steps the backbone is taught noise. So the bottleneck is set to the whitened principal
+directions of the views, and the prototypes to views themselves: the first targets are neighbourhoods as the start sees
+them. Only the start of the head differs from the paper's; where the backbone has random weights too, nothing is fitted.
+
+Shapes: V views that are looked at, H width of the hidden layer, C width of the bottleneck, K prototypes.
+"""
+
+import math
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dinocli.data.loader import Loader
+from dinocli.engine.step import GLOBAL_VIEWS, Learner
+from dinocli.models.head import DinoHead
+
+MOST_VIEWS, BATCH = 4096, 32
+"""Global views that are looked at, and images at once."""
+
+SPREAD = 0.02
+"""Standard deviation of fitted weights: that of the paper's random ones, which the learning rate is made for."""
+
+
+@torch.no_grad()
+def init_head(learner: Learner, loader: Loader) -> None:
+    """Fit the last layers of both heads to augmented views of the folder's images.
+
+    Every process looks at the same images, so that all come to the same head.
+
+    Args:
+        learner: Before its first step.
+        loader: Gives the images.
+    """
+    head = learner.teacher.head
+    hidden_VH = head.mlp[:-1](_features(learner, loader, min(head.prototypes.direction.shape[0], MOST_VIEWS)))
+    fit_bottleneck(head, hidden_VH)
+    fit_prototypes(head, F.normalize(head.mlp[-1](hidden_VH), dim=-1), learner.seed)
+    learner.student.head.load_state_dict(head.state_dict())
+
+
+def fit_bottleneck(head: DinoHead, hidden_VH: Tensor) -> None:
+    """Set the last linear layer to the principal directions of its inputs, centred and scaled alike.
+
+    Directions with less than the mean variance are scaled up less: they are mostly noise. Where there are fewer
+    directions than the bottleneck is wide, the rest stays random, and small.
+    """
+    last = head.mlp[-1]
+    assert isinstance(last, nn.Linear)
+    mean_H = hidden_VH.mean(dim=0)
+    _, singular, directions = torch.linalg.svd(hidden_VH - mean_H, full_matrices=False)
+    count = min(last.out_features, len(directions), len(hidden_VH) - 1)
+    variance = singular[:count].square() / len(hidden_VH)
+    weight_CH = directions[:count] / (variance + variance.mean() + 1e-12).sqrt()[:, None]
+    last.weight[:count] = weight_CH * (SPREAD / weight_CH.std())
+    last.bias.copy_(-last.weight @ mean_H)
+
+
+def fit_prototypes(head: DinoHead, bottleneck_VC: Tensor, seed: int) -> None:
+    """Set the prototypes to views; where there are more prototypes than views, the rest to points between two."""
+    direction_KC = head.prototypes.direction
+    order = torch.Generator().manual_seed(seed)
+    views, count = len(bottleneck_VC), len(direction_KC)
+    chosen = torch.randperm(views, generator=order)[:count]
+    first, second = torch.randint(views, (2, count - len(chosen)), generator=order)
+    rows = bottleneck_VC.cpu()
+    found_KC = F.normalize(torch.cat([rows[chosen], rows[first] + rows[second]]), dim=-1)
+    direction_KC.copy_(found_KC * SPREAD * math.sqrt(direction_KC.shape[1]))
+
+
+def _features(learner: Learner, loader: Loader, views: int) -> Tensor:
+    """Return the teacher's features of so many global views or a few more, of as many different images as there are."""
+    count = len(loader.store)
+    images = min(count, math.ceil(views / GLOBAL_VIEWS))
+    chosen = np.random.default_rng((learner.seed, count, 3)).permutation(count)[:images].tolist()
+    found: list[Tensor] = []
+    for turn in range(math.ceil(views / (GLOBAL_VIEWS * images))):
+        for batch in loader.whole(chosen, BATCH):
+            seen = learner.views(
+                batch.pixels_BCHW,
+                batch.sizes_B2,
+                step=learner.plan.steps + turn,
+                start=batch.start,
+                global_batch=images,
+            )
+            with learner.precision.autocast():
+                found.append(learner.teacher.backbone(seen[0][: GLOBAL_VIEWS * len(batch.sizes_B2)]).float())
+    return torch.cat(found)

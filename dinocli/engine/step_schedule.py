@@ -1,0 +1,71 @@
+"""What every step of a run uses: learning rates, decay, temperatures, momentum, and who learns."""
+
+from dataclasses import dataclass
+from functools import partial
+
+from dinocli.config.recipe import Recipe
+from dinocli.dino.schedules import cosine, linear, warmup_cosine
+
+
+@dataclass(frozen=True)
+class StepValues:
+    """The values of one step.
+
+    Args:
+        lr: Learning rate of the backbone; 0 while only the head learns.
+        head_lr: Learning rate of the head.
+        weight_decay: Of the parameters that decay at all.
+        student_temp: Softmax temperature of the student.
+        teacher_temp: Softmax temperature of the teacher.
+        momentum: EMA of the teacher after this step.
+        backbone_learns: False during the head's warm-up.
+        prototypes_learn: False at the very start, while the last layer stands still.
+    """
+
+    lr: float
+    head_lr: float
+    weight_decay: float
+    student_temp: float
+    teacher_temp: float
+    momentum: float
+    backbone_learns: bool
+    prototypes_learn: bool
+
+
+class StepSchedule:
+    """All schedules of a resolved recipe as one pure function of the step.
+
+    Every length is a share of the run and leaves it at least one step, so that none can outlast it. Only `head_warmup`
+    may change, once: `HeadWarmup` moves it forward.
+
+    Args:
+        recipe: Resolved: it holds no "auto" that a schedule needs.
+    """
+
+    def __init__(self, recipe: Recipe) -> None:
+        optim, dino = recipe.optim, recipe.dino
+        self.steps = int(recipe.run.steps)
+        self.head_warmup = self._part(float(optim.head_warmup))
+        self.lr_warmup = self._part(optim.lr_warmup)
+        self.temp_warmup = self._part(dino.teacher_temp_warmup)
+        self.last_layer_freeze = self._part(optim.freeze_last_layer)
+        self.center_momentum = dino.center_momentum
+        self._optim, self._dino = optim, dino
+
+    def _part(self, share: float) -> int:
+        return min(round(share * self.steps), self.steps - 1)
+
+    def at(self, step: int) -> StepValues:
+        """Return the values of a step, counted from 0."""
+        optim, dino, steps = self._optim, self._dino, self.steps
+        rising = partial(warmup_cosine, step, warmup=self.lr_warmup, steps=steps, end=optim.min_lr)
+        return StepValues(
+            lr=rising(begin=self.head_warmup, peak=float(optim.lr)),
+            head_lr=rising(begin=0, peak=float(optim.head_lr)),
+            weight_decay=cosine(step, steps, optim.weight_decay, float(optim.weight_decay_end)),
+            student_temp=dino.student_temp,
+            teacher_temp=linear(step, self.temp_warmup, dino.warmup_teacher_temp, dino.teacher_temp),
+            momentum=cosine(step, steps, float(dino.teacher_momentum), dino.teacher_momentum_end),
+            backbone_learns=step >= self.head_warmup,
+            prototypes_learn=step >= self.last_layer_freeze,
+        )

@@ -1,0 +1,127 @@
+"""The nearest rows of a large matrix: exact cosine, one pass over the file, a few rows at a time.
+
+Shapes: Q queries, N rows of the gallery, D width, R rows of one block, K results.
+"""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dinocli.quality.cosine import unit_rows
+from dinocli.quality.normalized_features import Projection, unit_rows32
+
+# A block has to stay near the processor between the product and the lengths, which both read it: 3 MiB of float32.
+_BLOCK_VALUES = 3 << 18
+_SPARE = 64  # more candidates than asked for, so that float32's rounding cannot push a true result out
+
+
+class NearestRows(NamedTuple):
+    """Results of every query, best first.
+
+    Args:
+        rows_QK: Numbers of the rows.
+        cosine_QK: Their cosines, computed in float64.
+    """
+
+    rows_QK: NDArray[np.intp]
+    cosine_QK: NDArray[np.float64]
+
+
+def nearest_rows(
+    queries_QD: NDArray[np.floating],
+    gallery_ND: NDArray[np.floating],
+    count: int,
+    *,
+    leave_out: NDArray[np.intp] | None = None,
+    projection: Projection | None = None,
+    threads: int = 1,
+) -> NearestRows:
+    """Find the rows with the highest cosine to each query.
+
+    The gallery is read once for all queries and is never copied as a whole, so it may be a memory-mapped file larger
+    than memory. Rows that are not finite are never found, and a row of zeros has cosine 0.
+
+    Args:
+        queries_QD: Finite.
+        gallery_ND: Any float type.
+        count: Results a query; fewer where the gallery is smaller.
+        leave_out: For each query a row that it must not find (itself), or -1.
+        projection: Of unit rows, applied to queries and gallery before they are compared.
+        threads: That read blocks at the same time.
+
+    Returns:
+        K results per query, equal cosines in the order of the rows.
+    """
+    units_QD = _projected(queries_QD, projection)
+    apart_Q = np.full(len(units_QD), -1) if leave_out is None else leave_out
+    count = min(count, len(gallery_ND) - int((apart_Q >= 0).any()))
+    if count < 1:
+        return NearestRows(np.empty((len(units_QD), 0), np.intp), np.empty((len(units_QD), 0)))
+    search = partial(
+        _best_of_block, units_QD.astype(np.float32), gallery_ND, count + _SPARE, apart_Q, projection=projection
+    )
+    step = max(1, _BLOCK_VALUES // gallery_ND.shape[1])
+    starts = range(0, len(gallery_ND), step)
+    with ThreadPoolExecutor(threads) as pool:
+        rows_QK, cosine_QK = _merged(pool.map(partial(search, step=step), starts), count + _SPARE)
+    exact_QK = np.full(cosine_QK.shape, -np.inf)
+    for exact_K, rows_K, unit_D, cosine_K in zip(exact_QK, rows_QK, units_QD, cosine_QK, strict=True):
+        real_K = np.isfinite(cosine_K)
+        exact_K[real_K] = _projected(gallery_ND[rows_K[real_K]], projection) @ unit_D
+    order_QK = np.lexsort((rows_QK, -exact_QK), axis=1)[:, :count]
+    return NearestRows(np.take_along_axis(rows_QK, order_QK, 1), np.take_along_axis(exact_QK, order_QK, 1))
+
+
+def _projected(rows_RD: NDArray[np.floating], projection: Projection | None) -> NDArray[np.float64]:
+    """Return rows of length 1, after the projection if there is one."""
+    units_RD = unit_rows(rows_RD)
+    return units_RD if projection is None else unit_rows(projection(units_RD.astype(np.float32)))
+
+
+def _best_of_block(
+    units_QD: NDArray[np.float32],
+    gallery_ND: NDArray[np.floating],
+    most: int,
+    apart_Q: NDArray[np.intp],
+    start: int,
+    *,
+    step: int,
+    projection: Projection | None,
+) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+    """Return the best rows of one block for each query, in no order."""
+    rows_RD = np.asarray(gallery_ND[start : start + step], np.float32)
+    with np.errstate(invalid="ignore", over="ignore"):  # rows that are not finite
+        if projection is not None:
+            rows_RD = projection(unit_rows32(rows_RD))
+        lengths_R = np.sqrt(np.einsum("rd,rd->r", rows_RD, rows_RD))
+        cosine_QR = np.asarray(units_QD @ rows_RD.T / np.where(lengths_R > 0, lengths_R, 1.0), np.float32)
+    cosine_QR[~np.isfinite(cosine_QR)] = -np.inf
+    inside = np.flatnonzero((apart_Q >= start) & (apart_Q < start + len(rows_RD)))
+    cosine_QR[inside, apart_Q[inside] - start] = -np.inf
+    return _top(np.broadcast_to(np.arange(start, start + len(rows_RD)), cosine_QR.shape), cosine_QR, most)
+
+
+def _merged(
+    blocks: Iterator[tuple[NDArray[np.intp], NDArray[np.float32]]], most: int
+) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+    """Keep the best of all blocks so far; a block whose best is below them costs a glance."""
+    rows_QK, cosine_QK = next(blocks)
+    for rows_QB, cosine_QB in blocks:
+        if cosine_QK.shape[1] == most and (cosine_QB.max(axis=1) <= cosine_QK.min(axis=1)).all():
+            continue
+        joined = np.concatenate([rows_QK, rows_QB], 1), np.concatenate([cosine_QK, cosine_QB], 1)
+        rows_QK, cosine_QK = _top(*joined, most)
+    return rows_QK, cosine_QK
+
+
+def _top(
+    rows_QR: NDArray[np.intp], cosine_QR: NDArray[np.float32], most: int
+) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+    if cosine_QR.shape[1] <= most:
+        return rows_QR, cosine_QR
+    best_QK = np.argpartition(cosine_QR, -most, axis=1)[:, -most:]
+    return np.take_along_axis(rows_QR, best_QK, 1), np.take_along_axis(cosine_QR, best_QK, 1)

@@ -1,0 +1,159 @@
+"""THE order of things: features, groups, what is known of each image, files."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dinocli.engine.progress import ProgressReporter
+from dinocli.errors import UsageError
+from dinocli.quality.agreement import ari, hungarian_accuracy, nmi
+from dinocli.quality.grouping import NONE
+from dinocli.quality.layout import place
+from dinocli.quality.normalized_features import NormalizedFeatures, cores, steady
+from dinocli.quality.outliers import diverse, oddness
+from dinocli.report.crosstab import count_labels
+from dinocli.tasks.cluster.cluster_inputs import ClusterInputs, features_named, open_members
+from dinocli.tasks.cluster.cluster_options import DUPLICATES, SELECTED, Cluster, ClusterOptions, ClusterResult
+from dinocli.tasks.cluster.cluster_page import thumbnail_folder, write_page, write_sheet
+from dinocli.tasks.cluster.cluster_tables import Known, write_clusters, write_pairs, write_selected
+from dinocli.tasks.cluster.duplicate_pairs import Same, find_same
+from dinocli.tasks.cluster.groups import FoundGroups, find_groups
+from dinocli.tasks.cluster.link_folders import check_tree, write_tree
+from dinocli.tasks.labels import Labels, read_labels
+
+OUTLIERS = 10
+
+
+def cluster(
+    job: ClusterOptions, reporter: ProgressReporter | None = None, stdin: BinaryIO | None = None
+) -> ClusterResult:
+    """Group images by their features, and write what is to be known of them.
+
+    The same job gives the same files, whatever the number of threads.
+
+    Args:
+        job: What is wanted.
+        reporter: Hears what is done.
+        stdin: Where `-` reads names from.
+
+    Raises:
+        DinocliError: Features that cannot be used, outputs that are there, too many images for a method.
+    """
+    reporter, began = reporter or ProgressReporter(), time.monotonic()
+    check_outputs(job)
+    members = open_members(job, reporter, stdin)
+    if job.link_dir and (members.root is None or members.boxes is not None):
+        raise UsageError("--link-dir needs whole images and their folder, which these features do not name")
+    labels = read_labels(job.labels, members.names) if job.labels else {}
+    reporter.line(f"{len(members):,} images, {members.features_ND.shape[1]} values each")
+    rows = NormalizedFeatures(members.features_ND, threads=cores())
+    with steady():
+        found = find_groups(rows, job, reporter)
+        known = Known(found.grouping, oddness(rows, seed=job.seed), place(rows, job.map, seed=job.seed))
+        same = find_same(members, found.grouping, job.duplicates, reporter) if job.duplicates else Same([], None, 0)
+        selected = diverse(rows, job.select, closest=job.duplicates or 1.0, seed=job.seed) if job.select else []
+    outcome = _outcome(job, members, found, known, same, selected, labels)
+    files = _write(job, members, known, same, selected, labels, outcome, reporter)
+    return replace(outcome, files=files, seconds=time.monotonic() - began)
+
+
+def check_outputs(job: ClusterOptions) -> None:
+    """Raise a `UsageError` where something would be overwritten."""
+    for path in job.outputs():
+        if path.exists() and not job.force:
+            raise UsageError(f"{path} is there; --force replaces it, --out and --report name other places")
+    page = job.page
+    if page and thumbnail_folder(page).exists() and not job.force:
+        raise UsageError(f"{thumbnail_folder(page)} is there; --force replaces it, --report names another place")
+    if job.link_dir:
+        check_tree(Path(job.link_dir), force=job.force)
+
+
+def _outcome(
+    job: ClusterOptions,
+    members: ClusterInputs,
+    found: FoundGroups,
+    known: Known,
+    same: Same,
+    selected: Sequence[int],
+    labels: Labels,
+) -> ClusterResult:
+    grouping = found.grouping
+    clusters = [
+        Cluster(group, size, members.names[medoid], float(grouping.distance_N[grouping.label_N == group].mean()))
+        for group, (size, medoid) in enumerate(zip(grouping.sizes_K, grouping.medoids_K, strict=True))
+    ]
+    oddest = np.argsort(-known.outlier_N, kind="stable")[:OUTLIERS].tolist()
+    return ClusterResult(
+        out=job.table,
+        features=members.source.path if features_named(job) else None,
+        weights=members.source.meta.get("weights", {}).get("name", ""),
+        images=len(members),
+        dropped=members.dropped,
+        method=job.method,
+        clear=found.clear,
+        reason=found.reason,
+        clusters=clusters,
+        ungrouped=int((grouping.label_N == NONE).sum()),
+        curve=found.curve,
+        agreement={column: _agreement(names, grouping.label_N) for column, names in labels.items()},
+        label_counts={
+            column: count_labels(zip(grouping.label_N.tolist(), names, strict=True)) for column, names in labels.items()
+        },
+        duplicates=same.near,
+        copies=same.copies,
+        outliers=[(members.names[row], float(known.outlier_N[row])) for row in oddest],
+        selected=len(selected),
+        files=[],
+        seconds=0.0,
+    )
+
+
+def _agreement(names: Sequence[str], label_N: NDArray[np.intp]) -> dict[str, float]:
+    """Compare groups with labels, over the images that have one; those in no group are one more group."""
+    truth_N = np.array(names)
+    labelled_N = truth_N != ""
+    if not labelled_N.any():
+        return {}
+    both: tuple[NDArray[Any], NDArray[Any]] = truth_N[labelled_N], label_N[labelled_N]
+    return {"NMI": nmi(*both), "ARI": ari(*both), "accuracy": hungarian_accuracy(*both)}
+
+
+def _write(
+    job: ClusterOptions,
+    members: ClusterInputs,
+    known: Known,
+    same: Same,
+    selected: Sequence[int],
+    labels: Labels,
+    outcome: ClusterResult,
+    reporter: ProgressReporter,
+) -> list[Path]:
+    """Write all files, the page last: it takes longest."""
+    for path in job.outputs():
+        path.parent.mkdir(parents=True, exist_ok=True)
+    files = [job.table]
+    write_clusters(job.table, members, known)
+    if job.duplicates:
+        files.append(job.table.with_name(DUPLICATES))
+        write_pairs(files[-1], members, same.pairs)
+    if job.select:
+        files.append(job.table.with_name(SELECTED))
+        write_selected(files[-1], members, selected)
+    if job.link_dir and members.root:
+        files.append(Path(job.link_dir))
+        failed = write_tree(files[-1], members.root, members.names, known.grouping.label_N, copy=job.copy)
+        if failed:
+            reporter.warn(f"{len(failed)} images are not in {job.link_dir}: {failed[0][0]}: {failed[0][1]}")
+    if job.sheet:
+        files.append(Path(job.sheet))
+        write_sheet(files[-1], members, known.grouping)
+    if job.page and (job.report or members.root):
+        files.append(job.page)
+        write_page(job.page, members, known, same.pairs, labels, outcome, reporter, job.seed)
+    return files

@@ -1,0 +1,140 @@
+"""The images to group: names, features, files, and what is exactly the same.
+
+Shapes: N images, D width.
+"""
+
+import hashlib
+import os
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dinocli.engine.progress import ProgressReporter
+from dinocli.errors import DataError, UsageError
+from dinocli.quality.normalized_features import BLOCK
+from dinocli.tasks.cluster.cluster_options import ClusterOptions
+from dinocli.tasks.feature_file import FEATURE_SUFFIXES, Box, FeatureFile, newest_features, open_features
+
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class ClusterInputs:
+    """The rows of a feature file that can be grouped.
+
+    Args:
+        source: Where they come from.
+        features_ND: Finite; still on the disk where all rows are.
+        names: Image of each row.
+        boxes: Tile of each row, or None.
+        dropped: Rows that were left out.
+    """
+
+    source: FeatureFile
+    features_ND: NDArray[np.floating]
+    names: list[str]
+    boxes: list[Box] | None
+    dropped: int
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def root(self) -> Path | None:
+        """The folder of the images, where it is known and there."""
+        root = self.source.meta.get("root")
+        return Path(root) if root and Path(root).is_dir() else None
+
+    def copies(self) -> list[list[int]]:
+        """Find files with the same bytes: groups of two and more rows, sorted; tiles are not looked at.
+
+        Only files of the same size are read.
+        """
+        if self.root is None or self.boxes is not None:
+            return []
+        by_size: dict[int, list[int]] = defaultdict(list)
+        for row, name in enumerate(self.names):
+            try:
+                by_size[os.stat(self.root / name).st_size].append(row)
+            except OSError:
+                continue
+        return sorted(group for rows in by_size.values() if len(rows) > 1 for group in self._same(rows))
+
+    def _same(self, rows: Iterable[int]) -> list[list[int]]:
+        by_content: dict[bytes, list[int]] = defaultdict(list)
+        for row in rows:
+            assert self.root is not None
+            try:
+                by_content[_digest(self.root / self.names[row])].append(row)
+            except OSError:
+                continue
+        return [group for group in by_content.values() if len(group) > 1]
+
+
+def open_members(job: ClusterOptions, reporter: ProgressReporter, stdin: BinaryIO | None) -> ClusterInputs:
+    """Open the features that were asked for, or compute them.
+
+    Raises:
+        DinocliError: There are none, or they cannot be used.
+    """
+    source = _open(job, reporter, stdin)
+    features_ND = source.flat()
+    finite_N = _finite(features_ND)
+    kept = np.flatnonzero(finite_N)
+    if not len(kept):
+        raise DataError(f"{source.path} has no row of finite numbers; embed again")
+    if len(kept) == len(source):
+        return ClusterInputs(source, features_ND, source.names, source.boxes, 0)
+    reporter.warn(f"{len(source) - len(kept)} of {len(source)} rows of {source.path} are not finite and left out")
+    boxes = [source.boxes[row] for row in kept] if source.boxes else None
+    return ClusterInputs(source, features_ND[kept], [source.names[row] for row in kept], boxes, len(source) - len(kept))
+
+
+def features_named(job: ClusterOptions) -> bool:
+    """Say whether features that are there are grouped, rather than images that have to be embedded first.
+
+    Raises:
+        UsageError: Several feature files, or options for images beside one.
+    """
+    of_images = [option for option, value in (("--weights", job.weights), ("--model", job.model)) if value]
+    if job.reading.given():
+        of_images.append(job.reading.options())
+    files = [entry for entry in job.inputs if entry.lower().endswith(FEATURE_SUFFIXES)]
+    if not files:
+        return not job.inputs and not of_images
+    if len(job.inputs) > 1:
+        raise UsageError(f"one feature file, or images, not {', '.join(job.inputs)}")
+    if of_images:
+        raise UsageError(f"{', '.join(of_images)} cannot change the features in {files[0]}; give the images instead")
+    return True
+
+
+def _open(job: ClusterOptions, reporter: ProgressReporter, stdin: BinaryIO | None) -> FeatureFile:
+    if not features_named(job):
+        from dinocli.tasks.embed.features_of import features_of
+
+        given = {"weights": job.weights, "model": job.model, "device": job.device, **job.reading.given()}
+        return features_of(job.inputs, reporter=reporter, stdin=stdin, null=job.null, **given)
+    if job.inputs:
+        return open_features(Path(job.inputs[0]))
+    path = newest_features()
+    reporter.line(f"features: {path}, the newest of the newest run")
+    return open_features(path)
+
+
+def _finite(features_ND: NDArray[np.floating]) -> NDArray[np.bool_]:
+    parts = (features_ND[first : first + BLOCK] for first in range(0, len(features_ND), BLOCK))
+    return np.concatenate([np.isfinite(part).all(axis=1) for part in parts] or [np.empty(0, bool)])
+
+
+def _digest(path: Path) -> bytes:
+    found = hashlib.blake2b(digest_size=16)
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            found.update(chunk)
+    return found.digest()

@@ -1,0 +1,200 @@
+"""What can be asked of `cluster`, and what it answers."""
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from dinocli.errors import UsageError
+from dinocli.quality.auto_k import KScore
+from dinocli.quality.density import HDBSCAN_WIDTH
+from dinocli.quality.layout import Layout, check_layout
+from dinocli.report.crosstab import LabelCounts
+from dinocli.tasks.inputs import ReadOptions
+
+AUTO = 0
+"""As a number of groups: find it."""
+NO_REPORT = "none"
+DUPLICATES, SELECTED = "duplicates.csv", "selected.txt"
+
+Method = Literal["kmeans", "hdbscan", "agglomerative"]
+
+
+@dataclass(frozen=True)
+class ClusterOptions:
+    """What a user asked for.
+
+    Args:
+        inputs: One feature file, or images (folders, files, globs, `@list.txt`, `-`); empty takes the newest feature
+            file of the newest run.
+        out: The table of all images, a CSV; duplicates.csv and selected.txt lie beside it.
+        method: kmeans, hdbscan or agglomerative.
+        k: Number of groups, 0 to find it; not for hdbscan, which does so itself.
+        pca: Directions to keep before grouping; 0 keeps all (hdbscan: 50).
+        whiten: Whiten features before grouping (`normalized_features.fit_whitening`).
+        min_size: Smallest group. Images of smaller ones are in no group; 0 takes 1, for hdbscan 1 % of the images, at
+            least 5.
+        duplicates: Cosine from which two images count as nearly the same; 0 looks for none.
+        select: Size of the diverse subset to choose, 0 for none.
+        map: pca, tsne or umap.
+        report: The page; "none" for no page, empty for report.html beside the table where the images are at hand.
+        sheet: A PNG with the groups, or empty.
+        link_dir: Folder for a tree of links, one folder a group, or empty.
+        copy: Copies instead of links.
+        labels: `folder` or a CSV: compared with the groups, never used to make them.
+        weights: Of the features, where images are given; empty takes those of the newest run.
+        model: timm name, beside a bare state dict.
+        reading: How images are read, where they are given.
+        device: To compute features on.
+        null: Names on stdin end with NUL.
+        seed: Of everything random.
+        force: Replace what is there.
+
+    Raises:
+        UsageError: Values that make no sense, alone or together.
+        WeightsError: The map needs a package that is not installed.
+    """
+
+    inputs: tuple[str, ...] = ()
+    out: str = "clusters.csv"
+    method: Method = "kmeans"
+    k: int = AUTO
+    pca: int = 0
+    whiten: bool = False
+    min_size: int = 0
+    duplicates: float = 0.99
+    select: int = 0
+    map: Layout = "pca"
+    report: str = ""
+    sheet: str = ""
+    link_dir: str = ""
+    copy: bool = False
+    labels: str = ""
+    weights: str = ""
+    model: str = ""
+    reading: ReadOptions = field(default_factory=ReadOptions)
+    device: str = "auto"
+    null: bool = False
+    seed: int = 0
+    force: bool = False
+
+    def __post_init__(self) -> None:
+        for option, value, known in (("--method", self.method, Method), ("--map", self.map, Layout)):
+            if value not in get_args(known):
+                raise UsageError(f"{option} {value!r} is not known; use one of {', '.join(get_args(known))}")
+        if self.k < 0:
+            raise UsageError(f"-k {self.k} is no number of groups; give 1 or more, or auto")
+        if self.method == "hdbscan" and self.k != AUTO:
+            raise UsageError("--method hdbscan finds the number of groups itself; leave -k out, --min-size steers it")
+        if not 0 <= self.duplicates <= 1:
+            raise UsageError(f"--duplicates {self.duplicates:g} is no cosine; give 0 (look for none) to 1")
+        if self.copy and not self.link_dir:
+            raise UsageError("--copy needs --link-dir DIR, the folder for the copies")
+        check_layout(self.map)
+
+    @property
+    def table(self) -> Path:
+        return Path(self.out)
+
+    @property
+    def page(self) -> Path | None:
+        """Where the page goes; None for no page."""
+        if self.report == NO_REPORT:
+            return None
+        return Path(self.report) if self.report else self.table.with_name("report.html")
+
+    @property
+    def width(self) -> int:
+        """Directions to keep, 0 for all."""
+        return self.pca or (HDBSCAN_WIDTH if self.method == "hdbscan" else 0)
+
+    def least(self, images: int) -> int:
+        """Return the size of the smallest group."""
+        if self.min_size:
+            return self.min_size
+        return max(5, images // 100) if self.method == "hdbscan" else 1
+
+    def outputs(self) -> list[Path]:
+        """Return the files that will be written."""
+        more = [self.page, Path(self.sheet) if self.sheet else None]
+        beside = [DUPLICATES] * (self.duplicates > 0) + [SELECTED] * (self.select > 0)
+        return [self.table, *(self.table.with_name(name) for name in beside), *(path for path in more if path)]
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """One group.
+
+    Args:
+        cluster: Its number; 0 is the largest.
+        size: Images.
+        medoid: Name of its most typical image.
+        mean_distance: Of its images to its centre.
+    """
+
+    cluster: int
+    size: int
+    medoid: str
+    mean_distance: float
+
+
+@dataclass(frozen=True)
+class ClusterResult:
+    """What came out.
+
+    Args:
+        out: The table.
+        features: The feature file; None where images were given.
+        weights: That made the features, as far as is known.
+        images: Rows that were grouped.
+        dropped: Rows that were left out, because they are not finite.
+        method: That was used.
+        clear: Whether the data show groups, by the criterion of `-k auto`; None where k was given.
+        reason: Why this k.
+        clusters: Largest first.
+        ungrouped: Images in no group.
+        curve: Of `-k auto`.
+        agreement: For each label column: how well groups and labels agree.
+        label_counts: For each label column: how many images of each label are in each group.
+        duplicates: Pairs above the cosine; None where they were not looked for, or were too many.
+        copies: Images whose file is a copy of another one.
+        outliers: The oddest images, with their scores.
+        selected: Size of the diverse subset.
+        files: Everything that was written.
+        seconds: Of the whole command.
+    """
+
+    out: Path
+    features: Path | None
+    weights: str
+    images: int
+    dropped: int
+    method: str
+    clear: bool | None
+    reason: str
+    clusters: list[Cluster]
+    ungrouped: int
+    curve: list[KScore]
+    agreement: dict[str, dict[str, float]]
+    label_counts: dict[str, LabelCounts]
+    duplicates: int | None
+    copies: int
+    outliers: list[tuple[str, float]]
+    selected: int
+    files: list[Path]
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-like data."""
+        curve = [asdict(one) | {"score": one.score, "clear": one.clear} for one in self.curve]
+        outliers = [{"path": name, "score": score} for name, score in self.outliers]
+        paths = {
+            "out": str(self.out),
+            "features": str(self.features or ""),
+            "files": [str(path) for path in self.files],
+        }
+        counts = {column: found._asdict() for column, found in self.label_counts.items()}
+        return (
+            asdict(self)
+            | paths
+            | {"curve": curve, "outliers": outliers, "label_counts": counts, "k": len(self.clusters)}
+        )

@@ -1,0 +1,183 @@
+"""The pictures for people: the page with the map of all images, and the contact sheet."""
+
+import math
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dinocli.engine.progress import ProgressReporter
+from dinocli.quality.auto_k import KScore
+from dinocli.quality.grouping import NONE, Grouping
+from dinocli.report.chart import Curve
+from dinocli.report.map_page import MapImage, MapPage, Pair, write_map_page
+from dinocli.report.picture import Picture
+from dinocli.report.sheet import contact_sheet
+from dinocli.tasks.cluster.cluster_inputs import ClusterInputs
+from dinocli.tasks.cluster.cluster_options import ClusterResult
+from dinocli.tasks.cluster.cluster_tables import Known
+from dinocli.tasks.cluster.duplicate_pairs import SamePair
+from dinocli.tasks.cluster.thumbnails import MIME, SUFFIX, Thumbnails
+from dinocli.tasks.labels import Labels
+
+THUMBNAIL = 96
+EMBEDDED_BYTES = 24 << 20
+"""Thumbnails of more bytes lie in a folder beside the page: about 12,000 fit inside."""
+PAGE_ROWS = 50_000
+"""A page of more images would not stay fluid; a sample of them is shown, with all medoids."""
+PAGE_PAIRS = 2000
+
+_SHEET_GROUPS, _SHEET_TYPICAL, _SHEET_BORDER = 24, 5, 3
+
+
+def thumbnail_folder(page: Path) -> Path:
+    """Return where the thumbnails lie that do not fit into the page."""
+    return page.with_name(f"{page.stem}_files")
+
+
+def write_page(
+    path: Path,
+    members: ClusterInputs,
+    known: Known,
+    pairs: Sequence[SamePair],
+    labels: Labels,
+    outcome: ClusterResult,
+    reporter: ProgressReporter,
+    seed: int,
+) -> None:
+    """Write the page, and its folder of thumbnails where they are too many to be inside.
+
+    Args:
+        path: Of the page.
+        members: The images.
+        known: Their groups, oddness and places.
+        pairs: Nearly the same, closest first.
+        labels: The first column is shown.
+        outcome: Numbers of the whole.
+        reporter: Hears how far the thumbnails are.
+        seed: Of the sample, where not all images fit.
+    """
+    rows = _shown_rows(len(members), known.grouping.medoids_K, seed)
+    images = _images(members, known, labels, rows, _thumbnails(path, members, rows, reporter))
+    place = {row: number for number, row in enumerate(rows)}
+    there = [pair for pair in pairs if pair.first in place and pair.second in place]
+    page = MapPage(
+        title="Groups of images",
+        images=images,
+        clusters=[f"cluster {group.cluster}" for group in outcome.clusters],
+        pairs=[Pair(place[p.first], place[p.second], p.cosine, p.exact) for p in there[:PAGE_PAIRS]],
+        curves=_curves(outcome.curve, len(outcome.clusters)),
+        agreement=[
+            (f"{name}, {column}", value) for column, found in outcome.agreement.items() for name, value in found.items()
+        ],
+        facts=[
+            ("Features", str(outcome.features or "computed for this page")),
+            ("Weights", outcome.weights or "not known"),
+            ("Method", outcome.method),
+            ("Images", outcome.images),
+            ("In no group", outcome.ungrouped),
+            ("Copies of files", outcome.copies),
+        ],
+        notes=_notes(outcome, len(rows), len(there)),
+    )
+    write_map_page(path, page)
+
+
+def write_sheet(path: Path, members: ClusterInputs, grouping: Grouping) -> None:
+    """Write a PNG: a row a group, the most typical images first, then those at its border."""
+    groups = range(min(len(grouping.sizes_K), _SHEET_GROUPS))
+    chosen = [_typical_and_border(grouping, group) for group in groups]
+    small = Thumbnails(members, 128).small([row for line in chosen for row in line])
+    pictures = [[next(small) for _ in line] for line in chosen]
+    columns = max(map(len, pictures), default=0)
+    typical = ["medoid", *(["typical"] * (_SHEET_TYPICAL - 1)), *(["border"] * _SHEET_BORDER)]
+    names = [f"{group}: {grouping.sizes_K[group]:,}" for group in groups]
+    contact_sheet(path, pictures, column_labels=typical[:columns], row_labels=names)
+
+
+def _typical_and_border(grouping: Grouping, group: int) -> list[int]:
+    members = np.flatnonzero(grouping.label_N == group)
+    typical = members[np.argsort(grouping.distance_N[members], kind="stable")][:_SHEET_TYPICAL].tolist()
+    rest = members[~np.isin(members, typical)]
+    border = rest[np.argsort(grouping.margin_N[rest], kind="stable")][:_SHEET_BORDER].tolist()
+    return [int(row) for row in [*typical, *border]]
+
+
+def _shown_rows(count: int, medoids: Sequence[int], seed: int) -> list[int]:
+    if count <= PAGE_ROWS:
+        return list(range(count))
+    chosen = np.random.default_rng(seed).choice(count, PAGE_ROWS - len(medoids), replace=False)
+    return sorted({*chosen.tolist(), *medoids})
+
+
+def _thumbnails(
+    path: Path, members: ClusterInputs, rows: Sequence[int], reporter: ProgressReporter
+) -> list[Picture | Path]:
+    """Make the pictures; once they are too many bytes for the page, all of them become files."""
+    folder = thumbnail_folder(path)
+    shutil.rmtree(folder, ignore_errors=True)
+    found: list[Picture | Path] = []
+    total = 0
+    for number, data in enumerate(Thumbnails(members, THUMBNAIL).encoded(rows)):
+        total += len(data)
+        if total > EMBEDDED_BYTES and not folder.is_dir():
+            folder.mkdir()
+            found = [_beside(folder, place, one.data) for place, one in enumerate(found) if isinstance(one, Picture)]
+        found.append(_beside(folder, number, data) if total > EMBEDDED_BYTES else Picture(data, MIME))
+        reporter.progress("thumbnails", number + 1, len(rows))
+    return found
+
+
+def _beside(folder: Path, number: int, data: bytes) -> Path:
+    path = folder / f"{number}{SUFFIX}"
+    path.write_bytes(data)
+    return path
+
+
+def _images(
+    members: ClusterInputs, known: Known, labels: Labels, rows: Sequence[int], thumbnails: Sequence[Picture | Path]
+) -> list[MapImage]:
+    grouping, column = known.grouping, next(iter(labels.values()), [])
+    medoids = set(grouping.medoids_K)
+    places_N2: NDArray[np.float32] = known.place_N2
+    return [
+        MapImage(
+            name=members.names[row],
+            x=float(places_N2[row, 0]),
+            y=float(places_N2[row, 1]),
+            cluster=int(grouping.label_N[row]),
+            distance=float(grouping.distance_N[row]),
+            margin=float(grouping.margin_N[row]),
+            outlier=float(known.outlier_N[row]),
+            thumbnail=thumbnail,
+            original=(members.root or Path()) / members.names[row],
+            medoid=row in medoids,
+            label=column[row] if column else "",
+        )
+        for row, thumbnail in zip(rows, thumbnails, strict=True)
+    ]
+
+
+def _curves(curve: Sequence[KScore], k: int) -> list[Curve]:
+    if not curve:
+        return []
+    series = {
+        "score": [one.score for one in curve],
+        "stability": [one.stability for one in curve],
+        "silhouette": [one.silhouette for one in curve],
+        "silhouette of structureless points": [one.cloud_silhouette for one in curve],
+    }
+    return [Curve("How many groups?", "k", "", [one.k for one in curve], series, mark=k)]
+
+
+def _notes(outcome: ClusterResult, shown: int, pairs: int) -> list[str]:
+    notes = [f"{outcome.reason[:1].upper()}{outcome.reason[1:]}."]
+    if shown < outcome.images:
+        notes.append(f"The map shows a sample of {shown:,} of {outcome.images:,} images, with all medoids.")
+    if pairs > PAGE_PAIRS:
+        notes.append(f"The closest {PAGE_PAIRS:,} of {pairs:,} pairs are shown; duplicates.csv has all.")
+    if any(math.isnan(group.mean_distance) for group in outcome.clusters) or outcome.ungrouped:
+        notes.append(f"{outcome.ungrouped:,} images are in no group ({NONE} in the table).")
+    return notes

@@ -1,0 +1,81 @@
+"""The files that scripts read: all images, the pairs that are nearly the same, the diverse subset."""
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dinocli.files import write_whole
+from dinocli.quality.grouping import Grouping
+from dinocli.tasks.cluster.cluster_inputs import ClusterInputs
+from dinocli.tasks.cluster.duplicate_pairs import SamePair
+
+HEADER = ("path", "cluster", "distance", "margin", "medoid", "outlier", "x", "y")
+TILE = ("left", "top", "width", "height")
+PAIRS = ("path", "other", "cosine", "exact")
+
+
+class Known(NamedTuple):
+    """What is known of all images.
+
+    Args:
+        grouping: Their groups.
+        outlier_N: Their oddness.
+        place_N2: Their places on the map.
+    """
+
+    grouping: Grouping
+    outlier_N: NDArray[np.float32]
+    place_N2: NDArray[np.float32]
+
+
+def write_clusters(path: Path, members: ClusterInputs, known: Known) -> None:
+    """Write one line an image, in the order of the feature file; a cell is empty where there is no number.
+
+    `cluster` counts from 0, the largest; -1 is in no group. `medoid` is 1 for the image that stands for its group.
+    """
+    medoids = set(known.grouping.medoids_K)
+    boxes: Sequence[Sequence[int]] = members.boxes or [()] * len(members)
+    columns = zip(
+        members.names,
+        known.grouping.label_N.tolist(),
+        known.grouping.distance_N.tolist(),
+        known.grouping.margin_N.tolist(),
+        known.outlier_N.tolist(),
+        known.place_N2.tolist(),
+        boxes,
+        strict=True,
+    )
+    rows = (
+        (name, label, *map(_short, (distance, margin)), int(row in medoids), *map(_short, (outlier, x, y)), *box)
+        for row, (name, label, distance, margin, outlier, (x, y), box) in enumerate(columns)
+    )
+    _write(path, HEADER + TILE if members.boxes else HEADER, rows)
+
+
+def write_pairs(path: Path, members: ClusterInputs, pairs: Sequence[SamePair]) -> None:
+    """Write one line a pair, closest first."""
+    names = members.names
+    _write(path, PAIRS, ((names[p.first], names[p.second], f"{p.cosine:.6f}", int(p.exact)) for p in pairs))
+
+
+def write_selected(path: Path, members: ClusterInputs, rows: Sequence[int]) -> None:
+    """Write one name a line, in the order of choice: the first lines of the file are a good choice too."""
+    write_whole(path, "".join(f"{members.names[row]}\n" for row in rows))
+
+
+def _write(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    text = io.StringIO(newline="")
+    lines = csv.writer(text, lineterminator="\n")
+    lines.writerow(header)
+    lines.writerows(rows)
+    write_whole(path, text.getvalue())
+
+
+def _short(value: float) -> str:
+    return f"{value:.6g}" if math.isfinite(value) else ""

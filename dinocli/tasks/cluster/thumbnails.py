@@ -1,0 +1,85 @@
+"""Small pictures of images, read by the same Reader that the network's images went through."""
+
+import io
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from dinocli.config.preprocess import Preprocess
+from dinocli.data.parallel import in_order, thread_count
+from dinocli.data.read import Canvas, Reader
+from dinocli.data.sources import ImageList
+from dinocli.data.survey import survey
+from dinocli.errors import DataError
+from dinocli.tasks.cluster.cluster_inputs import ClusterInputs
+
+MIME, SUFFIX = "image/webp", ".webp"
+_QUALITY = 72
+
+_BLANK = np.full((1, 1, 3), 200, np.uint8)
+"""Stands for an image that cannot be shown."""
+
+
+class Thumbnails:
+    """Thumbnails of rows, by number.
+
+    Args:
+        members: Whose images; without a folder every picture is blank.
+        side: Longest side, pixels.
+    """
+
+    def __init__(self, members: ClusterInputs, side: int) -> None:
+        self.members, self.side = members, side
+        about = _preprocess(members)
+        self._reader = Reader(about, side) if about else None
+
+    def small(self, rows: Sequence[int]) -> Iterator[NDArray[np.uint8]]:
+        """Yield RGB pictures, (h, w, 3), 8 bits, in the order of the rows; blank where the file cannot be read."""
+        return in_order(self._picture, rows, thread_count("auto"))
+
+    def encoded(self, rows: Sequence[int]) -> Iterator[bytes]:
+        """Yield the same as WebP files."""
+        return in_order(lambda row: _webp(self._picture(row)), rows, thread_count("auto"))
+
+    def _picture(self, row: int) -> NDArray[np.uint8]:
+        if self._reader is None or self.members.root is None:
+            return _BLANK
+        path = str(self.members.root / self.members.names[row])
+        try:
+            return _shown(self._canvas(self._reader, path, row), self.side)
+        except DataError:
+            return _BLANK
+
+    def _canvas(self, reader: Reader, path: str, row: int) -> Canvas:
+        if self.members.boxes is None:
+            return reader.whole(path)
+        left, top, width, height = self.members.boxes[row]
+        return reader.full(path)[:, top : top + height, left : left + width]
+
+
+def _preprocess(members: ClusterInputs) -> Preprocess | None:
+    """Return how the images are to be read: as the features were made, or else by a look at the images."""
+    stored = members.source.preprocess()
+    if stored or members.root is None:
+        return stored
+    images = ImageList(members.root, sorted(set(members.names)), [])
+    seen = survey(images, range_spec="auto", channels=(), page=0, sample=32)
+    half = (0.5, 0.5, 0.5)
+    return Preprocess(seen.policy, seen.low, seen.high, seen.deep, seen.grey, (), 0, half, half, size=224)
+
+
+def _shown(canvas: Canvas, side: int) -> NDArray[np.uint8]:
+    if canvas.dtype != np.uint8:
+        canvas = (canvas >> 8).astype(np.uint8)
+    pixels = np.repeat(canvas, 3, axis=0) if len(canvas) == 1 else canvas
+    picture = Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)))
+    picture.thumbnail((side, side), Image.Resampling.BICUBIC)
+    return np.asarray(picture)
+
+
+def _webp(picture: NDArray[np.uint8]) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "WEBP", quality=_QUALITY, method=2)
+    return file.getvalue()

@@ -1,0 +1,51 @@
+"""Several processes of `torchrun` as shards of one file."""
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import BinaryIO
+
+from dinocli.engine import distributed
+from dinocli.engine.distributed import any_rank
+from dinocli.engine.progress import ProgressReporter
+from dinocli.errors import UsageError
+from dinocli.tasks.embed.embed import embed
+from dinocli.tasks.embed.embed_options import STDOUT, EmbedOptions, EmbedResult
+from dinocli.tasks.embed.merge_shards import merge, remove_shards
+from dinocli.tasks.train.setup import open_world
+
+
+def embed_together(
+    job: EmbedOptions, reporter: ProgressReporter, stdin: BinaryIO | None = None, stdout: BinaryIO | None = None
+) -> EmbedResult | None:
+    """Embed with as many processes as there are; with one this is `embed`.
+
+    Each process computes its shard on its own device and waits for none; the main one joins the shards.
+
+    Returns:
+        The outcome, in the main process; None in the others.
+
+    Raises:
+        UsageError: The processes cannot share this output.
+    """
+    begin = time.monotonic()
+    world, _ = open_world(job.device)
+    try:
+        if world.size == 1:
+            return embed(job, reporter, stdin, stdout)
+        if job.out == STDOUT or job.shard or job.to_folder:
+            raise UsageError("several processes cannot share this --out or one --shard; name a file, or start one")
+        target = Path(job.out)
+        if target.exists() and not job.force:
+            return embed(job, reporter, stdin) if world.is_main else None  # complete already, or refused
+        own = replace(job, shard=f"{world.rank}/{world.size}")
+        embed(own, reporter if world.is_main else ProgressReporter(), stdin)
+        any_rank(False)  # waits for all
+        if not world.is_main:
+            return None
+        outcome = merge(job.out, force=job.force, reporter=reporter)
+        remove_shards(target)
+        seconds = time.monotonic() - begin
+        return replace(outcome, seconds=seconds, images_per_second=outcome.images / seconds)
+    finally:
+        distributed.leave()

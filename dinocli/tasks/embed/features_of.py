@@ -1,0 +1,43 @@
+"""Features for commands that are given images instead of a feature file."""
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from dinocli.engine.progress import ProgressReporter
+from dinocli.tasks.embed.embed import embed
+from dinocli.tasks.embed.embed_options import EmbedOptions
+from dinocli.tasks.feature_file import FeatureFile, open_features
+
+_FOLDERS: list[tempfile.TemporaryDirectory[str]] = []
+"""Emptied when the process ends; until then the files in them stay open as maps."""
+
+
+def features_of(
+    inputs: Sequence[str],
+    *,
+    weights: str = "",
+    model: str = "",
+    reporter: ProgressReporter | None = None,
+    stdin: BinaryIO | None = None,
+    **options: Any,
+) -> FeatureFile:
+    """Compute one feature an image, into a file that lives as long as this process.
+
+    Args:
+        inputs: Folders, files, globs, `@list.txt`, `-`; empty takes the images of the newest run.
+        weights: As for training; empty takes those of the newest run.
+        model: timm name, beside a bare state dict or ``none``.
+        reporter: Hears how far it is.
+        stdin: Where `-` reads names from.
+        options: Any other of `EmbedOptions`, except `out`.
+
+    Raises:
+        DinocliError: As `embed`.
+    """
+    folder = tempfile.TemporaryDirectory(prefix="dinocli-")
+    _FOLDERS.append(folder)
+    path = Path(folder.name, "feats.npy")
+    embed(EmbedOptions(tuple(inputs), str(path), weights, model, note=False, **options), reporter, stdin)
+    return open_features(path)

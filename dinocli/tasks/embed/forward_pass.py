@@ -1,0 +1,152 @@
+"""The one pass over the images: read, compute, hand over, in the order of the list.
+
+Shapes: b rows of a batch, D width.
+"""
+
+import time
+from collections import deque
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from dataclasses import replace
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dinocli.data.cache import bad_limit
+from dinocli.engine.loop import Signals
+from dinocli.engine.progress import ProgressReporter
+from dinocli.errors import Interrupted
+from dinocli.models.features import extract_each
+from dinocli.tasks.embed.embed_options import EmbedOptions
+from dinocli.tasks.embed.embed_setup import EmbedContext
+from dinocli.tasks.embed.image_batches import NO_BOX, ImageBatches, ImageTile, grouped, squares
+from dinocli.tasks.embed.partial_features import Bad, Rows
+from dinocli.tasks.feature_file import Box
+
+TINY = np.finfo(np.float32).tiny
+"""Stands for the length of a vector of zeros, which stays one."""
+
+Batch = list[ImageTile]
+"""Pieces of one batch, once computed without their pixels."""
+
+
+class Sink(Protocol):
+    """Where rows go."""
+
+    pieces: int
+    rows: int
+    bad: Bad
+
+    def add(self, rows_b: Rows, boxes: list[Box], pieces: int, bad: Bad) -> None:
+        """Take the rows of some more pieces."""
+
+    def commit(self) -> None:
+        """Make sure that what was taken stays."""
+
+
+def stream(
+    setting: EmbedContext, pictures: ImageBatches, sink: Sink, job: EmbedOptions, reporter: ProgressReporter
+) -> None:
+    """Compute all pieces that the sink does not have yet.
+
+    Args:
+        setting: Weights and how to read.
+        pictures: What to read.
+        sink: Gets the rows of each batch in its turn.
+        job: What was asked for.
+        reporter: Hears how far it is, and of values that are not finite.
+
+    Raises:
+        DataError: More unreadable images than allowed.
+        Interrupted: After a signal; what was computed is kept.
+    """
+    listed_bad = setting.images.bad
+    limit = bad_limit(setting.data.max_bad, len(setting.images) + len(listed_bad))
+    limit.check([*listed_bad, *sink.bad])
+    keep_positions = job.keeps_positions
+    done_before, begin, broken = sink.pieces, time.monotonic(), 0
+    with Signals().caught() as signals, closing(_computed(setting, pictures, sink.pieces, job)) as batches:
+        for batch, rows_bD in batches:
+            broken += sum(not np.isfinite(row).all() for row in rows_bD)
+            bad = _new_bad(batch, sink.pieces, pictures)
+            boxes = [piece.box or NO_BOX for piece in batch if keep_positions or not _is_bad(piece)]
+            placed = _placed(batch, rows_bD) if keep_positions else rows_bD
+            sink.add(placed, boxes, len(batch), bad)
+            if bad:
+                limit.check([*listed_bad, *sink.bad])
+            speed = (sink.pieces - done_before) / (time.monotonic() - begin)
+            reporter.progress("embedding", sink.pieces, len(pictures), f"{speed:.0f} a second")
+            if signals.number:
+                sink.commit()
+                raise Interrupted(f"stopped by a signal after {sink.pieces} of {len(pictures)}", signals.number)
+    if broken:
+        reporter.warn(f"{broken} rows hold values that are not finite; check the weights, or use --precision fp32")
+
+
+def _computed(
+    setting: EmbedContext, pictures: ImageBatches, first: int, job: EmbedOptions
+) -> Generator[tuple[Batch, Rows], None, None]:
+    """Yield each batch with the rows of its readable pieces."""
+    waiting: deque[tuple[Batch, list[list[int]]]] = deque()
+
+    def tensors() -> Iterator[Tensor]:
+        for batch in pictures.batches(first, job.batch_size):
+            canvases = [piece.canvas for piece in batch if not isinstance(piece.canvas, str)]
+            groups = grouped(canvases)
+            waiting.append(([piece if _is_bad(piece) else replace(piece, canvas="") for piece in batch], groups))
+            for places in groups:
+                yield squares([canvases[place] for place in places], setting.preprocess, setting.device)
+
+    nothing = np.empty((0, *setting.shape), np.float32)
+    found: list[NDArray[np.float32]] = []
+    for rows in extract_each(setting.backbone, tensors(), autocast=setting.autocast, tokens=job.tokens):
+        while not waiting[0][1]:
+            yield waiting.popleft()[0], nothing
+        found.append(_scaled(rows) if job.normalize else rows)
+        if len(found) == len(waiting[0][1]):
+            batch, groups = waiting.popleft()
+            yield batch, _assembled(found, groups)
+            found = []
+    while waiting:
+        yield waiting.popleft()[0], nothing
+
+
+def _assembled(found: list[NDArray[np.float32]], groups: list[list[int]]) -> Rows:
+    """Put the rows of the groups of one batch in its order."""
+    if len(found) == 1:
+        return found[0]
+    rows = {
+        place: row for part, places in zip(found, groups, strict=True) for place, row in zip(places, part, strict=True)
+    }
+    ordered = [rows[place] for place in range(len(rows))]
+    return np.stack(ordered) if len({row.shape for row in ordered}) == 1 else ordered
+
+
+def _is_bad(piece: ImageTile) -> bool:
+    """Say whether there is a reason in place of pixels."""
+    return isinstance(piece.canvas, str) and bool(piece.canvas)
+
+
+def _new_bad(batch: Batch, start: int, pictures: ImageBatches) -> Bad:
+    """Name the unreadable images whose first piece is in this batch."""
+    return [
+        (pictures.images.names[piece.image], str(piece.canvas))
+        for number, piece in enumerate(batch, start)
+        if _is_bad(piece) and number == pictures.starts_N1[piece.image]
+    ]
+
+
+def _placed(batch: Batch, rows_bD: Rows) -> Rows:
+    """Put rows of NaN where there is nothing, so that positions hold."""
+    assert isinstance(rows_bD, np.ndarray)
+    placed = np.full((len(batch), *rows_bD.shape[1:]), np.nan, np.float32)
+    placed[[number for number, piece in enumerate(batch) if not _is_bad(piece)]] = rows_bD
+    return placed
+
+
+def _scaled(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Give every vector, also each of a grid, the length 1."""
+    scaled: NDArray[np.float32] = rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), TINY)
+    return scaled

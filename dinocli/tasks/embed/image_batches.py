@@ -1,0 +1,239 @@
+"""Images or their tiles, decoded ahead in threads, in batches whose content depends on nothing but the list.
+
+Where the network computes on the CPU the threads also squash the images, with PIL, which lets go of the interpreter;
+torch would wait for it between two batches. A GPU does it itself, for a whole batch at once. Both are the same bicubic.
+
+Legend: B images or tiles of a batch, C channels, S pixels of the square's side.
+"""
+
+import math
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice, repeat
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from dinocli.augment.resample import normalise, resize_square
+from dinocli.config.preprocess import Preprocess
+from dinocli.data.decode import image_size
+from dinocli.data.parallel import in_order
+from dinocli.data.read import STRIP, Canvas, Reader
+from dinocli.data.sources import ImageList
+from dinocli.errors import DataError
+from dinocli.tasks.feature_file import Box
+from dinocli.tasks.segment.tiles import Tiling
+
+CANVAS_PER_SIDE = 2
+"""Pixels of a canvas's shorter side for each of the square's: what recipes keep for training (448 for 224)."""
+
+NO_BOX = (0, 0, 0, 0)
+"""Stands for the tile of an image that cannot be read."""
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class ImageTile:
+    """What becomes one row.
+
+    Args:
+        image: Its row in the list.
+        box: The tile, or None for a whole image.
+        canvas: (C, h, w) as it was read, float32 in [0, 1] at its final size if the thread resized it, or why there is
+            none.
+    """
+
+    image: int
+    box: Box | None
+    canvas: Canvas | str
+
+
+class ImageBatches:
+    """All pieces of a list of images, numbered through.
+
+    Args:
+        images: The list.
+        preprocess: How to read and normalise them.
+        tiling: Cut them into tiles.
+        threads: Threads that decode.
+        on_cpu: The network computes on the CPU.
+        cell: Keep the aspect of an image: its shorter side gets the size, and both are whole cells of so many pixels.
+            0 squashes it to a square.
+        progress: Hears how many images were looked at, where tiles have to be counted first.
+    """
+
+    def __init__(
+        self,
+        images: ImageList,
+        preprocess: Preprocess,
+        tiling: Tiling | None,
+        threads: int,
+        *,
+        on_cpu: bool,
+        cell: int = 0,
+        progress: Progress | None = None,
+    ) -> None:
+        self.images, self.preprocess, self.tiling, self.threads = images, preprocess, tiling, threads
+        self._cell = cell
+        self._squash = cell > 0 or (on_cpu and tiling is None)  # tiles of a large image would take many times its room
+        self._reader = Reader(preprocess, CANVAS_PER_SIDE * preprocess.size)
+        counts = self._counts(tiling, progress) if tiling else repeat(1, len(images))
+        self.starts_N1 = np.concatenate([[0], np.cumsum(np.fromiter(counts, np.int64))])
+
+    def __len__(self) -> int:
+        return int(self.starts_N1[-1])
+
+    def batches(self, first: int, size: int) -> Generator[list[ImageTile], None, None]:
+        """Yield all pieces from number `first` on, so many at once; the next ones are decoded meanwhile.
+
+        An unreadable image gives as many pieces as its header promised, one if that is broken too.
+        """
+        image = int(np.searchsorted(self.starts_N1, first, side="right")) - 1
+        pieces = islice(self._pieces(image, size), first - int(self.starts_N1[image]), None)
+        while batch := list(islice(pieces, size)):
+            yield batch
+
+    def _pieces(self, first: int, size: int) -> Iterator[ImageTile]:
+        # Whole images wait as small canvases: a batch of them. Images to be cut wait in full, and can be huge.
+        ahead = self.threads if self.tiling else size + self.threads
+        numbers = range(first, len(self.images))
+        for image, found in zip(numbers, in_order(self._read, numbers, self.threads, ahead), strict=True):
+            yield from (
+                [ImageTile(image, None, found)] if self.tiling is None else self._tiles(image, found, self.tiling)
+            )
+
+    def _tiles(self, image: int, found: Canvas | str, tiling: Tiling) -> Iterator[ImageTile]:
+        boxes = [] if isinstance(found, str) else tile_boxes(found.shape[1], found.shape[2], tiling)
+        if isinstance(found, str) or len(boxes) != self._count(image):
+            reason = found if isinstance(found, str) else "its header tells another size than its pixels have"
+            yield from repeat(ImageTile(image, NO_BOX, reason), self._count(image))
+            return
+        for left, top, width, height in boxes:
+            yield ImageTile(image, (left, top, width, height), found[:, top : top + height, left : left + width])
+
+    def _read(self, image: int) -> Canvas | str:
+        read = self._reader.full if self.tiling else self._reader.whole
+        try:
+            canvas = read(self.images.path(image))
+        except DataError as error:
+            return str(error)
+        if not self._squash:
+            return canvas
+        side = self.preprocess.size
+        _, height, width = canvas.shape
+        return squashed(canvas, fitted(height, width, side, self._cell) if self._cell else (side, side))
+
+    def sizes(self, progress: Progress | None = None) -> Generator[tuple[int, int], None, None]:
+        """Yield the (h, w) that each image is resized to, by its header, before any turn; (0, 0) for a bad one."""
+        look = partial(_fitted_size, page=self.preprocess.page, side=self.preprocess.size, cell=self._cell)
+        paths = map(self.images.path, range(len(self.images)))
+        for done, size in enumerate(in_order(look, paths, self.threads), 1):
+            if progress:
+                progress(done, len(self.images))
+            yield size
+
+    def _count(self, image: int) -> int:
+        return int(self.starts_N1[image + 1] - self.starts_N1[image])
+
+    def _counts(self, tiling: Tiling, progress: Progress | None) -> Iterator[int]:
+        """Count tiles by the headers: lying or upright, the number is the same."""
+        look = partial(_tiles_in, page=self.preprocess.page, tiling=tiling)
+        paths = map(self.images.path, range(len(self.images)))
+        for done, count in enumerate(in_order(look, paths, self.threads), 1):
+            if progress:
+                progress(done, len(self.images))
+            yield count
+
+
+def grouped(canvases: list[Canvas]) -> list[list[int]]:
+    """Return the places of canvases that can be computed together: threads may have left them at different sizes."""
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for place, canvas in enumerate(canvases):
+        groups.setdefault(canvas.shape if canvas.dtype == np.float32 else (), []).append(place)
+    return list(groups.values())
+
+
+def squares(canvases: list[Canvas], preprocess: Preprocess, device: torch.device) -> Tensor:
+    """Squash canvases of any sizes to the square of evaluation and normalise them, as the guard of a run does.
+
+    Canvases of the same size go together and nothing is padded: one large image costs nothing but itself.
+
+    Returns:
+        (B, 3, S, S) float32 on the device.
+    """
+    side = preprocess.size
+    if canvases[0].dtype == np.float32:
+        return normalise(torch.from_numpy(np.stack(canvases)), preprocess.mean, preprocess.std)
+    square_BCSS = torch.empty(len(canvases), canvases[0].shape[0], side, side, device=device)
+    shapes: dict[tuple[int, ...], list[int]] = {}
+    for place, canvas in enumerate(canvases):
+        shapes.setdefault(canvas.shape, []).append(place)
+    for (_, height, width), places in shapes.items():
+        pixels = torch.from_numpy(np.stack([canvases[place] for place in places]))
+        if device.type == "cuda":
+            pixels = pixels.pin_memory().to(device, non_blocking=True)
+        sizes_B2 = torch.tensor([[height, width]]).expand(len(places), 2)
+        square_BCSS[places] = resize_square(pixels, sizes_B2, side)
+    return normalise(square_BCSS, preprocess.mean, preprocess.std)
+
+
+def squashed(canvas: Canvas, size: tuple[int, int]) -> NDArray[np.float32]:
+    """Do to one canvas what `resize_square` does, by PIL, in float32 and so without its 8-bit rounding.
+
+    Args:
+        canvas: uint8 or uint16.
+        size: (h, w) of the result.
+    """
+    planes = [Image.fromarray(plane.astype(np.float32)) for plane in canvas]
+    square = np.stack([np.asarray(plane.resize(size[::-1], Image.Resampling.BICUBIC)) for plane in planes])
+    square *= np.float32(1 / np.iinfo(canvas.dtype).max)
+    return np.clip(square, 0, 1, out=square)
+
+
+def fitted(height: int, width: int, side: int, cell: int) -> tuple[int, int]:
+    """Return (h, w) with about the aspect of an image: the shorter side is `side`, both are whole cells.
+
+    A strip is not followed beyond 2.5 times its shorter side: what a transformer costs grows with the square of it.
+    """
+    scale = side / min(height, width)
+    most = int(STRIP * side) // cell
+    rows, columns = (min(max(1, round(length * scale / cell)), most) * cell for length in (height, width))
+    return rows, columns
+
+
+def tile_boxes(height: int, width: int, tiling: Tiling) -> list[Box]:
+    """Cut an image into tiles, row by row from the top left.
+
+    All tiles have the full size: the last one of a row or column is moved back until it ends with the image, and so
+    overlaps more. A side shorter than a tile is one tile.
+    """
+    size, overlap = tiling.size, tiling.overlap
+    tops, lefts = _starts(height, size, overlap), _starts(width, size, overlap)
+    return [(left, top, min(size, width), min(size, height)) for top in tops for left in lefts]
+
+
+def _starts(length: int, size: int, overlap: int) -> list[int]:
+    if length <= size:
+        return [0]
+    step = size - overlap
+    count = 1 + math.ceil((length - size) / step)
+    return [min(number * step, length - size) for number in range(count)]
+
+
+def _fitted_size(path: str, page: int, side: int, cell: int) -> tuple[int, int]:
+    try:
+        return fitted(*image_size(path, page=page), side, cell) if cell else (side, side)
+    except DataError:
+        return 0, 0
+
+
+def _tiles_in(path: str, page: int, tiling: Tiling) -> int:
+    try:
+        return len(tile_boxes(*image_size(path, page=page), tiling))
+    except DataError:
+        return 1

@@ -1,0 +1,129 @@
+"""The shards of several jobs -> the feature file that one job would have made.
+
+Legend: N rows, b rows of a block.
+"""
+
+import csv
+import re
+import time
+from collections.abc import Iterable, Sequence
+from itertools import compress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dinocli.engine.progress import ProgressReporter
+from dinocli.errors import UsageError, WeightsError
+from dinocli.tasks.embed.embed_options import EmbedResult, parse_shard
+from dinocli.tasks.embed.feature_formats import SIDECARS, write_features
+from dinocli.tasks.embed.image_batches import NO_BOX
+from dinocli.tasks.embed.partial_features import Bad, PartialFeatures
+from dinocli.tasks.feature_file import KEY, FeatureFile, open_features, sidecar
+from dinocli.tasks.run_folder import RunFolder, add_output
+
+BLOCK_ROWS = 4096
+
+
+def merge(
+    out: str, shards: Sequence[str] = (), *, force: bool = False, reporter: ProgressReporter | None = None
+) -> EmbedResult:
+    """Join shards in their order, without the rows of images that could not be read.
+
+    Args:
+        out: The feature file to write.
+        shards: The files; none takes those that `--shard` made beside `out`.
+        force: Replace an existing file.
+        reporter: Hears how far it is.
+
+    Raises:
+        UsageError: The file is there already, or there are no shards.
+        WeightsError: They do not belong together, or one is missing.
+    """
+    begin, target, reporter = time.monotonic(), Path(out), reporter or ProgressReporter()
+    if target.exists() and not force:
+        raise UsageError(f"{target} is there already; add --force to replace it, or choose another --out")
+    files = [open_features(path) for path in (map(Path, shards) if shards else _beside(target))]
+    files = _in_order(files)
+    first = files[0]
+    bad = list(dict.fromkeys(found for file in files for found in _bad(file)))
+    unreadable = {name for name, _ in bad}
+    keeps = [np.array([name not in unreadable for name in file.names], bool) for file in files]
+    request = first.meta["request"] | {"shard": ""}
+    part = PartialFeatures(target, request, first.rows.shape[1:], first.rows.dtype.str, resume=False)
+    try:
+        for number, (file, keep_N) in enumerate(zip(files, keeps, strict=True), 1):
+            _copy(part, file, keep_N)
+            reporter.progress("joining shards", number, len(files))
+        images = sum(file.meta["images"] for file in files)
+        seconds = time.monotonic() - begin
+        outcome = EmbedResult(target, part.rows, part.shape, images, len(bad), seconds, 0.0)
+        meta = _meta(first.meta, outcome, request, [str(file.path) for file in files])
+
+        def names() -> Iterable[str]:
+            return (name for file, keep_N in zip(files, keeps, strict=True) for name in compress(file.names, keep_N))
+
+        write_features(part, names, meta, bad, tiled=first.boxes is not None)
+    finally:
+        part.close()
+    if meta["run"]:
+        add_output(RunFolder(Path(meta["run"])), KEY, target)
+    return outcome
+
+
+def remove_shards(target: Path) -> None:
+    """Delete the shards beside a file, with what stands beside them."""
+    for path in _beside(target):
+        for suffix in SIDECARS:
+            sidecar(path, suffix).unlink(missing_ok=True)
+        path.unlink()
+
+
+def _beside(target: Path) -> list[Path]:
+    mark = re.compile(re.escape(target.stem) + r"\.\d+of\d+" + re.escape(target.suffix))
+    found = [path for path in target.parent.iterdir() if mark.fullmatch(path.name)] if target.parent.is_dir() else []
+    if not found:
+        raise UsageError(f"no shards of {target} beside it: name them, or make them with --shard i/n --out {target}")
+    return found
+
+
+def _in_order(files: list[FeatureFile]) -> list[FeatureFile]:
+    """Sort shards by their number, and make sure that they are all there and of one kind."""
+    for file in files:
+        if not parse_shard(file.meta.get("shard", "")):
+            raise WeightsError(f"{file.path} is no shard: its .json does not say which one it is; embed with --shard")
+        for key, value in file.meta["request"].items():
+            other = files[0].meta["request"].get(key)
+            if key != "shard" and value != other:
+                raise WeightsError(f"{file.path} and {files[0].path} differ in {key}: {value} and {other}; embed again")
+    places = [parse_shard(file.meta["shard"]) for file in files]
+    order = sorted(range(len(files)), key=lambda number: places[number].index)  # type: ignore[union-attr]
+    count = places[0].count  # type: ignore[union-attr]
+    there = [places[number].index for number in order]  # type: ignore[union-attr]
+    if {place.count for place in places if place} != {count} or there != list(range(count)):
+        named = ", ".join(str(file.meta["shard"]) for file in files)
+        raise WeightsError(f"these are the shards {named}, and all of one number are needed; embed the others")
+    return [files[number] for number in order]
+
+
+def _bad(file: FeatureFile) -> Bad:
+    path = sidecar(file.path, ".bad.csv")
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as lines:
+        return [(row["path"], row["reason"]) for row in csv.DictReader(lines)]
+
+
+def _copy(part: PartialFeatures, file: FeatureFile, keep_N: np.ndarray[Any, np.dtype[np.bool_]]) -> None:
+    for start in range(0, len(file), BLOCK_ROWS):
+        block = slice(start, start + BLOCK_ROWS)
+        keep_b = keep_N[block]
+        boxes = file.boxes[block] if file.boxes else [NO_BOX] * len(keep_b)
+        part.add(file.rows[block][keep_b], list(compress(boxes, keep_b)), len(keep_b), [])
+
+
+def _meta(first: dict[str, Any], outcome: EmbedResult, request: dict[str, Any], shards: list[str]) -> dict[str, Any]:
+    about = {key: value for key, value in first.items() if key not in ("seconds", "images_per_second")}
+    about |= {"n": outcome.rows, "shape": [outcome.rows, *outcome.shape]}
+    about |= {"images": outcome.images, "bad": outcome.bad, "shard": "", "request": request}
+    return about | {"merged": shards, "seconds": round(outcome.seconds, 2)}

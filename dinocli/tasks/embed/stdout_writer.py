@@ -1,0 +1,34 @@
+"""Rows to standard output, as the bytes of an `.npy` file."""
+
+from typing import BinaryIO
+
+import numpy as np
+
+from dinocli.tasks.embed.partial_features import Bad, Rows, npy_header
+from dinocli.tasks.feature_file import Box
+
+
+class StdoutWriter:
+    """Sends rows on as they come. The head names their number first, so every piece has to be a row.
+
+    Args:
+        stream: Where to.
+        rows: How many will come.
+        shape: Of one row.
+        dtype: Of the numbers.
+    """
+
+    def __init__(self, stream: BinaryIO, rows: int, shape: tuple[int, ...], dtype: str) -> None:
+        self.pieces, self.rows, self.bad = 0, 0, Bad()
+        self._stream, self._dtype = stream, np.dtype(dtype)
+        stream.write(npy_header(rows, shape, self._dtype.str))
+
+    def add(self, rows_b: Rows, boxes: list[Box], pieces: int, bad: Bad) -> None:
+        """Send the rows of some more pieces."""
+        self._stream.write(np.asarray(rows_b, self._dtype).tobytes())
+        self.pieces, self.rows = self.pieces + pieces, self.rows + len(rows_b)
+        self.bad += bad
+
+    def commit(self) -> None:
+        """Let the reader have what was written."""
+        self._stream.flush()

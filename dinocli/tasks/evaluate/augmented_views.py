@@ -1,0 +1,141 @@
+"""Augmented views of a sample of the images: what no feature file can hold, so the images are looked at again.
+
+Shapes: N images of the sample, Q views of each, D width.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from dinocli.augment.multicrop import MultiCrop
+from dinocli.augment.resample import normalise, resize_square
+from dinocli.config.load import load_recipe
+from dinocli.config.preprocess import Preprocess
+from dinocli.data.cache import open_store
+from dinocli.data.loader import Loader
+from dinocli.data.read import Reader
+from dinocli.data.sources import ImageList
+from dinocli.engine.build import view_specs
+from dinocli.engine.progress import ProgressReporter
+from dinocli.models.features import extract
+from dinocli.tasks.feature_file import FeatureFile
+from dinocli.tasks.feature_model import FeatureModel, feature_model_of
+from dinocli.tasks.train.setup import cache_folder
+
+SAMPLE = 500
+"""Images that are looked at again: with four views each, a minute or two on a CPU."""
+
+_BATCH = 50
+
+
+@dataclass(frozen=True)
+class ViewFeatures:
+    """Features of the sample.
+
+    Args:
+        names: Of its images.
+        clean_ND: Of the images themselves.
+        views_QND: Of augmented views of each.
+    """
+
+    names: list[str]
+    clean_ND: NDArray[np.float32]
+    views_QND: NDArray[np.float32]
+
+    def changed(self, change: Callable[[NDArray[np.float32]], NDArray[np.float32]]) -> "ViewFeatures":
+        """Apply what the features of the file were measured after."""
+        return ViewFeatures(
+            self.names, change(self.clean_ND), np.stack([change(view_ND) for view_ND in self.views_QND])
+        )
+
+
+def why_not(file: FeatureFile) -> str:
+    """Say why the images of a feature file cannot be looked at again; empty if they can."""
+    if file.boxes is not None:
+        return "its rows are tiles"
+    root = file.meta.get("root")
+    if not root or not file.meta.get("weights"):
+        return "it does not say which images and weights made it"
+    if not Path(root, file.names[0]).is_file():
+        return f"its images are gone from {root}"
+    return ""
+
+
+def look(
+    file: FeatureFile,
+    rows: Sequence[int],
+    views: int,
+    *,
+    device: torch.device,
+    reporter: ProgressReporter,
+    seed: int = 0,
+) -> ViewFeatures:
+    """Compute features of some images and of augmented views of them.
+
+    The views are those of the recipe `natural` (its first global view), at the size of the weights: the same for every
+    network, whatever it was trained with.
+
+    Args:
+        file: Knows images, weights and preprocessing.
+        rows: Which of its images.
+        views: How many of each.
+        device: Where to compute.
+        reporter: Hears how far it is.
+        seed: Of the views.
+
+    Raises:
+        DinocliError: Weights or images cannot be read.
+    """
+    maker = feature_model_of(file)
+    maker.backbone.to(device)
+    images = ImageList(Path(file.meta["root"]), sorted(file.names[row] for row in rows), [])
+    loader = _loader(images, maker.preprocess, device)
+    pipeline = _pipeline(maker.preprocess, seed)
+    parts = []
+    for draw in range(-1, views):
+        work = _clean(loader, maker.preprocess) if draw < 0 else _augmented(loader, pipeline, draw)
+        parts.append(_extract(maker, work))
+        reporter.progress(f"looking at augmented views with {maker.backbone.name}", draw + 2, views + 1)
+    return ViewFeatures(loader.store.names, parts[0], np.stack(parts[1:]))
+
+
+def _loader(images: ImageList, preprocess: Preprocess, device: torch.device) -> Loader:
+    data = load_recipe(()).data
+    store = open_store(
+        images,
+        Reader(preprocess, 2 * preprocess.size),
+        cache="off",
+        workers=data.workers,
+        max_bad="100%",
+        shared=False,
+        folder=cache_folder(),
+    )
+    return Loader(store, batch_size=_BATCH, seed=0, device=device)
+
+
+def _pipeline(preprocess: Preprocess, seed: int) -> MultiCrop:
+    sizes = [f"views.{kind}_size={preprocess.size}" for kind in ("global", "local")]
+    query, *_ = view_specs(load_recipe((), sizes).views)
+    return MultiCrop([query], mean=preprocess.mean, std=preprocess.std, grey=preprocess.grey, seed=seed)
+
+
+def _clean(loader: Loader, preprocess: Preprocess) -> Iterator[torch.Tensor]:
+    for batch in loader.whole(range(len(loader.store)), _BATCH):
+        square_BCSS = resize_square(batch.pixels_BCHW, batch.sizes_B2, preprocess.size)
+        yield normalise(square_BCSS, preprocess.mean, preprocess.std)
+
+
+def _augmented(loader: Loader, pipeline: MultiCrop, draw: int) -> Iterator[torch.Tensor]:
+    count = len(loader.store)
+    for batch in loader.whole(range(count), _BATCH):
+        where = {"step": draw, "start": batch.start, "global_batch": count}
+        yield pipeline(batch.pixels_BCHW, batch.sizes_B2, **where)[0]
+
+
+def _extract(maker: FeatureModel, batches: Iterator[torch.Tensor]) -> NDArray[np.float32]:
+    # In float32 wherever it runs: bfloat16 alone moves a k-NN accuracy by half a point.
+    return extract(maker.backbone, batches, autocast=None, tokens=maker.tokens)

@@ -1,0 +1,168 @@
+"""The features that are evaluated, and those that they are compared with, brought to the same images.
+
+Shapes: N images that take part, D width.
+"""
+
+import io
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dinocli.engine.progress import ProgressReporter
+from dinocli.errors import DataError, UsageError
+from dinocli.models.tokens import Tokens
+from dinocli.quality.normalized_features import NormalizedFeatures, Projection, fit_whitening
+from dinocli.tasks.evaluate.evaluate_options import EvaluateOptions
+from dinocli.tasks.feature_file import FEATURE_SUFFIXES, FeatureFile, newest_features, open_features, sidecar
+
+
+@dataclass(frozen=True)
+class ComparedFeatures:
+    """One set of features of the images that take part.
+
+    Args:
+        title: What it is called in tables.
+        file: All of it.
+        rows_N: Which of its rows take part.
+        whitening: Applied to its features, fitted to those that take part; None leaves them as they are.
+    """
+
+    title: str
+    file: FeatureFile
+    rows_N: NDArray[np.intp]
+    whitening: Projection | None = None
+
+    def features(self, chosen: NDArray[np.intp]) -> NDArray[np.float32]:
+        """Return the features of some of the images that take part, by their places among them."""
+        return self.whitened(np.asarray(self.file.flat()[self.rows_N[chosen]], np.float32))
+
+    def whitened(self, features_ND: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Whiten features of these weights, if that was asked for."""
+        return (
+            features_ND if self.whitening is None else NormalizedFeatures(features_ND, self.whitening).take(slice(None))
+        )
+
+    def with_whitening(self, seed: int) -> "ComparedFeatures":
+        """Fit a whitening to the images that take part."""
+        whitening = fit_whitening(NormalizedFeatures(self.file.flat()), among_M=self.rows_N, seed=seed)
+        return replace(self, title=f"{self.title}, whitened", whitening=whitening)
+
+
+def is_features(text: str) -> bool:
+    """Whether an argument names a feature file; `.safetensors` alone could be weights as well."""
+    path = Path(text)
+    if path.suffix not in FEATURE_SUFFIXES or path.is_dir():
+        return False
+    return path.suffix != ".safetensors" or sidecar(path, ".paths.txt").is_file()
+
+
+def open_sides(
+    job: EvaluateOptions, reporter: ProgressReporter, stdin: BinaryIO | None
+) -> tuple[ComparedFeatures, ComparedFeatures | None, list[str]]:
+    """Open or compute the features and those of the baseline.
+
+    Returns:
+        Both with the same images in the same order (the second is None without a baseline), and sentences about what
+        was left out.
+
+    Raises:
+        DinocliError: Features, images or weights cannot be used, or the two have no image in common.
+    """
+    own = _own(job, reporter, stdin)
+    finite_N = _finite(own)
+    notes = [f"{len(own) - len(finite_N)} rows are not finite and left out"] if len(finite_N) < len(own) else []
+    if len(finite_N) < 2:
+        raise DataError(f"{own.path} has {len(finite_N)} usable rows; at least two images are needed")
+    title = _title(job, own)
+    if not job.baseline:
+        return ComparedFeatures(title, own, finite_N), None, notes
+    base = _baseline(job, own, reporter)
+    rows_N, base_N = _shared(own, finite_N, base, _finite(base))
+    if len(rows_N) < 2:
+        raise DataError(f"{title} and {job.baseline} have {len(rows_N)} images in common; embed the same images")
+    if len(rows_N) < max(len(own), len(base)):
+        notes.append(f"{len(rows_N)} images are in both; {len(own)} and {len(base)} were given")
+    return ComparedFeatures(title, own, rows_N), ComparedFeatures(job.baseline, base, base_N), notes
+
+
+def _title(job: EvaluateOptions, own: FeatureFile) -> str:
+    """Name the features as the user knows them: their file, or the weights of a file that nobody will see."""
+    if own.meta and not any(map(is_features, job.inputs)) and job.inputs:
+        return job.weights or job.model or own.meta.get("run") or str(own.meta["weights"]["source"])
+    return str(own.path)
+
+
+def _own(job: EvaluateOptions, reporter: ProgressReporter, stdin: BinaryIO | None) -> FeatureFile:
+    reading = job.reading.given()
+    if not job.inputs and not (job.weights or job.model or reading):
+        path = newest_features()
+        reporter.line(f"features of the newest run: {path}")
+        return open_features(path)
+    if any(map(is_features, job.inputs)):
+        if len(job.inputs) > 1:
+            raise UsageError(f"give one feature file, or images, not both: {' '.join(job.inputs)}")
+        if reading:
+            raise UsageError(
+                f"{job.reading.options()} cannot change the features in {job.inputs[0]}; give the images instead"
+            )
+        return open_features(Path(job.inputs[0]))
+    from dinocli.tasks.embed.features_of import features_of
+
+    more = {"null": job.null, "device": job.device, **reading}
+    return features_of(job.inputs, weights=job.weights, model=job.model, reporter=reporter, stdin=stdin, **more)
+
+
+def _baseline(job: EvaluateOptions, own: FeatureFile, reporter: ProgressReporter) -> FeatureFile:
+    """Open the baseline, or embed the images of the features with its weights, taking the same tokens."""
+    if is_features(job.baseline):
+        return open_features(Path(job.baseline))
+    root = own.meta.get("root")
+    if not root or not Path(root).is_dir():
+        raise UsageError(
+            f"--baseline {job.baseline} is no feature file, and the images of {own.path} are not there to embed them: "
+            "give a feature file, or the images"
+        )
+    from dinocli.tasks.embed.features_of import features_of
+
+    # All names at once, as bytes: exactly these images, whatever has been added to the folder since.
+    names = b"\0".join(str(Path(root, name)).encode() for name in dict.fromkeys(own.names))
+    tokens = Tokens(own.meta.get("tokens", "pooled"), own.meta.get("layers", 1))
+    options: dict[str, Any] = {
+        **{"tokens": tokens, "tile": own.meta.get("tile", ""), "device": job.device, "null": True},
+        **job.reading.given(),
+    }
+    return features_of(
+        ["-"], weights=job.baseline, model=job.model, reporter=reporter, stdin=io.BytesIO(names), **options
+    )
+
+
+def _finite(file: FeatureFile) -> NDArray[np.intp]:
+    """Return the numbers of the rows without a NaN, looking at a few at a time."""
+    rows_ND = file.flat()
+    parts = [np.isfinite(rows_ND[first : first + 4096]).all(axis=1) for first in range(0, len(rows_ND), 4096)]
+    return np.flatnonzero(np.concatenate(parts)) if parts else np.empty(0, np.intp)
+
+
+def _shared(
+    own: FeatureFile, own_N: NDArray[np.intp], base: FeatureFile, base_N: NDArray[np.intp]
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Pair rows by their names, or by where the images lie if the names have another folder as their root."""
+    known = all(file.meta.get("root") for file in (own, base))
+    for absolute in (False, True) if known else (False,):
+        places = {key: row for key, row in _keys(base, base_N, absolute=absolute)}
+        pairs = [(row, places[key]) for key, row in _keys(own, own_N, absolute=absolute) if key in places]
+        if pairs:
+            left, right = zip(*pairs, strict=True)
+            return np.array(left), np.array(right)
+    return np.empty(0, np.intp), np.empty(0, np.intp)
+
+
+def _keys(file: FeatureFile, rows: NDArray[np.intp], *, absolute: bool) -> list[tuple[Any, int]]:
+    keys = []
+    for row in rows.tolist():
+        name = str(file.image(row)) if absolute else file.names[row]
+        keys.append(((name, file.boxes[row] if file.boxes else None), row))
+    return keys

@@ -1,0 +1,79 @@
+"""What can be asked of `evaluate`, and what it answers."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from dinocli.tasks.evaluate.score_table import ScoreRow
+from dinocli.tasks.inputs import ReadOptions
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """What a user asked for.
+
+    Args:
+        inputs: One feature file, or images; empty takes the newest feature file of the newest run.
+        labels: `folder`, or a CSV with a `path` column; empty for the label-free scores alone.
+        groups: A column of that CSV, or `folder`: images of one group are never on both sides of a split.
+        train: Names of the images to learn from, as a pattern or a folder; the others are tested.
+        test: Likewise those to test on.
+        baseline: A feature file, or weights to embed the same images with; empty for none.
+        weights: Where `inputs` are images: as for training.
+        model: Beside a bare state dict or ``none``.
+        views: Augmented views of each image of a sample, for what needs them; 0 leaves these scores out.
+        whiten: Before measuring, let what most images share count less, for each side by its own features.
+        reading: How images are read, where they are given; those of a baseline likewise.
+        device: auto, cpu, cuda or cuda:N.
+        null: Names on stdin end with NUL.
+        seed: Of samples, splits and draws.
+    """
+
+    inputs: tuple[str, ...] = ()
+    labels: str = ""
+    groups: str = ""
+    train: str = ""
+    test: str = ""
+    baseline: str = ""
+    weights: str = ""
+    model: str = ""
+    views: int = 4
+    whiten: bool = False
+    reading: ReadOptions = field(default_factory=ReadOptions)
+    device: str = "auto"
+    null: bool = False
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class EvaluateResult:
+    """What came out.
+
+    Args:
+        features: What was evaluated.
+        baseline: What it was compared with, empty for nothing.
+        images: Rows that took part.
+        table: All scores.
+        sentences: What the differences mean, in words; empty without a baseline.
+        notes: What was left out, and why.
+        seconds: Of the whole command.
+    """
+
+    features: str
+    baseline: str
+    images: int
+    table: list[ScoreRow]
+    sentences: list[str]
+    notes: list[str]
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-like data."""
+        return {
+            "features": self.features,
+            "baseline": self.baseline or None,
+            "images": self.images,
+            "scores": [row.to_dict() for row in self.table],
+            "sentences": self.sentences,
+            "notes": self.notes,
+            "seconds": round(self.seconds, 1),
+        }

@@ -1,0 +1,127 @@
+"""The scores of one label column.
+
+Shapes: T images that take part, D width.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dinocli.quality.agreement import ari, hungarian_accuracy, nmi
+from dinocli.quality.few_shot import few_shot
+from dinocli.quality.knn import accuracy, balanced_accuracy, knn_classify, macro_f1
+from dinocli.quality.linear import linear_probe, linear_transfer
+from dinocli.quality.normalized_features import NormalizedFeatures
+from dinocli.quality.retrieval import rank_classes
+from dinocli.quality.spherical_kmeans import nearest, unit_kmeans
+from dinocli.tasks.evaluate.label_split import LabelSplit
+from dinocli.tasks.evaluate.score_table import Score
+
+HEADLINE = "knn20_accuracy"
+"""The score whose difference is put into words: no training, nothing chosen, one prediction an image."""
+
+SHOTS, DRAWS, FIRST = (1, 5, 10), 20, 10
+
+
+def label_scores(features_TD: NDArray[np.floating], truth: LabelSplit, *, seed: int = 0) -> list[Score]:
+    """Measure features by what is known about the images.
+
+    Args:
+        features_TD: Of the images of the truth, in its order.
+        truth: Labels, groups and sides.
+        seed: Of splits, draws and starts.
+    """
+    return [
+        _largest_class(truth),
+        *_neighbours(features_TD, truth),
+        *_linear(features_TD, truth, seed),
+        *_few_shots(features_TD, truth, seed),
+        *_retrieval(features_TD, truth),
+        *_clusters(features_TD, truth, seed),
+    ]
+
+
+def _largest_class(truth: LabelSplit) -> Score:
+    counts = np.unique(truth.labels_T[truth.tested], return_counts=True)[1]
+    return Score("largest_class", "share of the largest class", float(counts.max() / counts.sum()))
+
+
+def _neighbours(features_TD: NDArray[np.floating], truth: LabelSplit) -> list[Score]:
+    labels = truth.labels_T[truth.tested]
+    ten, twenty = (
+        knn_classify(features_TD, truth.labels_T, k=k, groups_N=truth.groups_T, learn_N=truth.learn_T) for k in (10, 20)
+    )
+    return [
+        Score("knn10_accuracy", "k-NN accuracy, k = 10", accuracy(labels, ten), "higher", _right(labels, ten)),
+        Score("knn20_accuracy", "k-NN accuracy, k = 20", accuracy(labels, twenty), "higher", _right(labels, twenty)),
+        Score("knn20_macro_f1", "k-NN macro F1, k = 20", macro_f1(labels, twenty), "higher", twenty, "macro F1"),
+    ]
+
+
+def _linear(features_TD: NDArray[np.floating], truth: LabelSplit, seed: int) -> list[Score]:
+    labels, groups, learn = truth.labels_T[truth.tested], truth.groups_T, truth.learn_T
+    if learn is None:
+        found = linear_probe(features_TD, truth.labels_T, groups_N=groups, seed=seed)
+    else:
+        found = linear_transfer(
+            features_TD[learn],
+            truth.labels_T[learn],
+            features_TD[~learn],
+            groups_M=None if groups is None else groups[learn],
+            seed=seed,
+        )
+    balanced = balanced_accuracy(labels, found)
+    return [
+        Score("linear_accuracy", "linear probe accuracy", accuracy(labels, found), "higher", _right(labels, found)),
+        Score("linear_balanced", "linear probe mean recall", balanced, "higher", found, "balanced accuracy"),
+        Score("linear_macro_f1", "linear probe macro F1", macro_f1(labels, found), "higher", found, "macro F1"),
+    ]
+
+
+def _few_shots(features_TD: NDArray[np.floating], truth: LabelSplit, seed: int) -> list[Score]:
+    scores = []
+    for shots in SHOTS:
+        share = few_shot(
+            features_TD,
+            truth.labels_T,
+            shots,
+            draws=DRAWS,
+            groups_N=truth.groups_T,
+            learn_N=truth.learn_T,
+            seed=seed,
+        )
+        name = f"{shots} labelled image{'s' * (shots > 1)} a class, accuracy"
+        scores.append(Score(f"few_shot_{shots}", name, _mean(share), "higher", share))
+    return scores
+
+
+def _retrieval(features_TD: NDArray[np.floating], truth: LabelSplit) -> list[Score]:
+    found = rank_classes(features_TD, truth.labels_T, first=FIRST, groups_N=truth.groups_T, learn_N=truth.learn_T)
+    average, precision = found
+    return [
+        Score("retrieval_map", "retrieval mAP", _mean(average), "higher", average),
+        Score(f"retrieval_p{FIRST}", f"retrieval precision@{FIRST}", _mean(precision), "higher", precision),
+    ]
+
+
+def _clusters(features_TD: NDArray[np.floating], truth: LabelSplit, seed: int) -> list[Score]:
+    """Cluster as `dinocli cluster -k` does, with as many clusters as classes.
+
+    No interval: its luck is in the starts more than in the images.
+    """
+    labels = truth.labels_T[truth.tested]
+    rows = NormalizedFeatures(features_TD[truth.tested])
+    clusters = nearest(rows.take(slice(None)), unit_kmeans(rows, len(np.unique(labels)), seed=seed).centres_KD)
+    return [
+        Score("kmeans_nmi", "k-means NMI", nmi(labels, clusters), "higher"),
+        Score("kmeans_ari", "k-means ARI", ari(labels, clusters), "higher"),
+        Score("kmeans_accuracy", "k-means Hungarian accuracy", hungarian_accuracy(labels, clusters), "higher"),
+    ]
+
+
+def _right(labels: NDArray[np.str_], predicted: NDArray[np.str_]) -> NDArray[np.float64]:
+    return np.asarray(labels == predicted, np.float64)
+
+
+def _mean(values: NDArray[np.float64]) -> float:
+    finite = values[np.isfinite(values)]
+    return float(finite.mean()) if len(finite) else float("nan")

@@ -1,0 +1,138 @@
+"""Export: the one library call behind `dinocli export`."""
+
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from safetensors.torch import load, save
+
+from dinocli.engine.progress import ProgressReporter
+from dinocli.errors import UsageError, WeightsError
+from dinocli.files import write_whole
+from dinocli.models.weights import save_backbone
+from dinocli.tasks.export.card import card_of
+from dinocli.tasks.export.graph import to_onnx, to_torchscript
+from dinocli.tasks.export.source import Source, open_source
+
+FORMATS = {"timm": "", "safetensors": ".safetensors", "onnx": ".onnx", "torchscript": ".pt"}
+"""Formats, and the suffix of their file; timm's is a folder."""
+
+SAME = 1e-6
+
+
+@dataclass(frozen=True)
+class ExportJob:
+    """What a user asked for.
+
+    Args:
+        weights: A run, or weights as for training; empty takes the newest run.
+        model: Beside a bare state dict.
+        format: One of `FORMATS`.
+        out: The file, or the folder for timm.
+        force: Replace what is there.
+    """
+
+    weights: str
+    model: str
+    format: str
+    out: str
+    force: bool = False
+
+
+@dataclass(frozen=True)
+class ExportOutcome:
+    """What came out.
+
+    Args:
+        path: The file or folder.
+        card: The model card.
+        format: As asked for.
+        difference: Largest difference to our own network, in units of its largest value.
+        seconds: Of the whole command.
+    """
+
+    path: Path
+    card: Path
+    format: str
+    difference: float
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-like data."""
+        return asdict(self) | {"path": str(self.path), "card": str(self.card), "seconds": round(self.seconds, 1)}
+
+
+def export(job: ExportJob, reporter: ProgressReporter | None = None) -> ExportOutcome:
+    """Write a backbone for other programs, after it gave the same features as ours; and a model card beside it.
+
+    Args:
+        job: What to do.
+        reporter: Hears what was chosen.
+
+    Raises:
+        UsageError: No such format, or the output is there.
+        WeightsError: The weights cannot be read or exported, or a package is missing.
+    """
+    reporter, begin = reporter or ProgressReporter(), time.monotonic()
+    if job.format not in FORMATS:
+        raise UsageError(f"--format {job.format!r} is not known; use one of {', '.join(FORMATS)}")
+    path = Path(job.out)
+    card = path / "README.md" if job.format == "timm" else path.with_name(f"{path.name}.md")
+    for target in (path, card):
+        if target.exists() and not job.force:
+            raise UsageError(f"{target} exists; add --force to replace it, or choose another --out")
+    if path.is_dir() != (job.format == "timm") and path.exists():
+        raise UsageError(f"{path} is {'a folder' if path.is_dir() else 'a file'}; choose another --out")
+    source = open_source(job.weights, job.model, reporter)
+    reporter.line(f"exporting to {job.format}, and comparing with our own network")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    difference = _write(path, job.format, source)
+    write_whole(card, card_of(source, job.format, path.name, difference))
+    return ExportOutcome(path, card, job.format, difference, time.monotonic() - begin)
+
+
+def _write(path: Path, kind: str, source: Source) -> float:
+    if kind == "timm":
+        return _write_timm(path, source)
+    proved = {"safetensors": _to_safetensors, "onnx": to_onnx, "torchscript": to_torchscript}
+    data, difference = proved[kind](source)
+    write_whole(path, data)
+    return difference
+
+
+def _write_timm(path: Path, source: Source) -> float:
+    """Write the folder, having loaded a first copy of it with timm as a user will."""
+    with tempfile.TemporaryDirectory(prefix="dinocli-") as trial:
+        folder = Path(trial, "backbone")
+        save_backbone(folder, source.backbone, source.info, source.preprocess)
+        difference = _compared(timm.create_model(f"local-dir:{folder}", pretrained=True), source)
+    save_backbone(path, source.backbone, source.info, source.preprocess)
+    return difference
+
+
+def _to_safetensors(source: Source) -> tuple[bytes, float]:
+    """Return a file of tensors with timm's names and the facts as its metadata."""
+    tensors = {key: value.contiguous().clone() for key, value in source.backbone.model.state_dict().items()}
+    data = save(tensors, metadata={"format": "pt", **source.facts()})
+    model = timm.create_model(source.info.name, pretrained=False, num_classes=0)
+    try:
+        model.load_state_dict(load(data))
+    except RuntimeError as error:
+        raise WeightsError(f"timm's {source.info.name} does not take these tensors; use --format timm") from error
+    return data, _compared(model, source)
+
+
+def _compared(model: Any, source: Source) -> float:
+    """Compare timm's model with ours, at timm's own size: at others, timm resamples positions in its own way."""
+    side = model.pretrained_cfg["input_size"][-1]
+    images = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        found, wanted = model.eval()(images), source.backbone(images)
+    difference = float((found - wanted).abs().max() / wanted.abs().max().clamp(min=1.0))
+    if not difference <= SAME:
+        raise WeightsError(f"timm gives other features than ours, by {difference:.2g}; report which model it was")
+    return difference

@@ -1,0 +1,1 @@
+"""Search: the images of a feature file nearest to a query."""

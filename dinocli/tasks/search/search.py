@@ -1,0 +1,169 @@
+"""Search: the images of a feature file that look most like a query.
+
+Shapes: Q queries, D width.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from torch import Tensor
+
+from dinocli.data.read import Canvas, Reader
+from dinocli.data.sources import find_images
+from dinocli.engine.device import pick_device
+from dinocli.engine.progress import ProgressReporter
+from dinocli.errors import DataError, UsageError, WeightsError
+from dinocli.models.features import extract
+from dinocli.quality.nearest_rows import nearest_rows
+from dinocli.quality.normalized_features import NormalizedFeatures, cores, fit_whitening, steady
+from dinocli.tasks.embed.image_batches import CANVAS_PER_SIDE, squares
+from dinocli.tasks.evaluate.compared_features import is_features
+from dinocli.tasks.feature_file import FeatureFile, newest_features, open_features
+from dinocli.tasks.feature_model import feature_model_of
+from dinocli.tasks.search.search_sheet import Hit, Query, write_sheet
+
+_BATCH = 16
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """What a user asked for.
+
+    Args:
+        queries: Images, names of rows of the feature file, or feature files.
+        features: The feature file; empty takes the newest one of the newest run.
+        count: Results a query.
+        sheet: PNG file with queries and results, empty for none.
+        device: Where queries are embedded: auto, cpu, cuda or cuda:N.
+        force: Replace an existing sheet.
+        null: Names on stdin end with NUL.
+        whiten: Let what most rows of the file share count less, also in the queries.
+    """
+
+    queries: tuple[str, ...]
+    features: str = ""
+    count: int = 10
+    sheet: str = ""
+    device: str = "auto"
+    force: bool = False
+    null: bool = False
+    whiten: bool = False
+
+
+def search(
+    job: SearchOptions, reporter: ProgressReporter | None = None, stdin: BinaryIO | None = None
+) -> list[tuple[Query, list[Hit]]]:
+    """Find the images of a feature file that are most like each query.
+
+    A query is embedded with the very weights and preprocessing that made the file. A row of the file, by its name, is
+    not embedded at all, and does not find itself.
+
+    Args:
+        job: What to do.
+        reporter: Hears what was chosen.
+        stdin: Where `-` reads names from.
+
+    Returns:
+        The queries in their order, each with its results, best first.
+
+    Raises:
+        WeightsError: The feature file, its weights, or features of other weights or preprocessing.
+        DataError: A query cannot be read.
+        UsageError: The sheet is there already.
+    """
+    reporter = reporter or ProgressReporter()
+    if job.sheet and Path(job.sheet).exists() and not job.force:
+        raise UsageError(f"{job.sheet} exists; add --force to replace it, or choose another --sheet")
+    file = open_features(Path(job.features) if job.features else newest_features())
+    if not job.features:
+        reporter.line(f"searching in {file.path}")
+    queries = _queries(job, file, stdin)
+    features_QD = np.stack([query.feature_D for query in queries])
+    if features_QD.shape[1] != file.flat().shape[1]:
+        raise WeightsError(
+            f"the query has {features_QD.shape[1]} values, the rows of {file.path} {file.flat().shape[1]}"
+        )
+    apart_Q = np.array([query.row for query in queries])
+    with steady():
+        whitening = fit_whitening(NormalizedFeatures(file.flat())) if job.whiten else None
+        found = nearest_rows(
+            features_QD, file.flat(), job.count, leave_out=apart_Q, projection=whitening, threads=cores()
+        )
+    answers = []
+    for query, rows, cosines in zip(queries, found.rows_QK.tolist(), found.cosine_QK.tolist(), strict=True):
+        hits = [_hit(file, row, cosine) for row, cosine in zip(rows, cosines, strict=True) if np.isfinite(cosine)]
+        answers.append((query, hits))
+    if job.sheet:
+        write_sheet(Path(job.sheet), file, answers, reporter)
+    return answers
+
+
+def _queries(job: SearchOptions, file: FeatureFile, stdin: BinaryIO | None) -> list[Query]:
+    """Sort out what each argument is: a row's name, a feature file, or images."""
+    if not job.queries:
+        raise UsageError("give at least one query: an image, the name of a row, or a feature file")
+    rows = {name: row for row, name in reversed(list(enumerate(file.names)))}
+    queries: list[Query] = []
+    for given in job.queries:
+        name = given if given.startswith("./") else f"./{given}"
+        if name in rows:
+            queries.append(Query(given, file.image(rows[name]), rows[name], file.flat()[rows[name]]))
+        elif is_features(given):
+            queries += _from_features(open_features(Path(given)), file)
+        else:
+            queries += _from_images(given, job, file, stdin)
+    broken = next((query.name for query in queries if not np.isfinite(query.feature_D).all()), None)
+    if broken:
+        raise DataError(f"the feature of {broken} is not finite; choose another query")
+    return queries
+
+
+def _from_features(other: FeatureFile, file: FeatureFile) -> list[Query]:
+    """Take every row of another feature file, if it was made in the same way."""
+    keys = ("weights", "preprocess", "tokens", "layers")
+    theirs, ours = ([_identity(one.meta.get(key)) for key in keys] for one in (other, file))
+    for key, a, b in zip(keys, theirs, ours, strict=True):
+        if a != b:
+            raise WeightsError(
+                f"{other.path} and {file.path} were made with different {key}, so their cosines mean nothing: "
+                "embed the queries with the weights and settings of the file, or give the images themselves"
+            )
+    return [Query(name, other.image(row), -1, other.flat()[row]) for row, name in enumerate(other.names)]
+
+
+def _identity(value: Any) -> Any:
+    """Weights are the same by their contents, wherever they lie."""
+    return value.get("sha256", value) if isinstance(value, dict) else value
+
+
+def _from_images(given: str, job: SearchOptions, file: FeatureFile, stdin: BinaryIO | None) -> list[Query]:
+    maker = feature_model_of(file)
+    if file.boxes is not None:
+        raise UsageError(f"{file.path} holds tiles, so a whole image is no query: give the name of a row, or features")
+    images = find_images([given], stdin=stdin, null=job.null)
+    device = pick_device(job.device)
+    reader = Reader(maker.preprocess, CANVAS_PER_SIDE * maker.preprocess.size)
+    paths = [images.path(number) for number in range(len(images))]
+
+    def batches() -> Iterator[Tensor]:
+        for first in range(0, len(paths), _BATCH):
+            canvases = [_canvas(reader, path) for path in paths[first : first + _BATCH]]
+            yield squares(canvases, maker.preprocess, device)
+
+    features = extract(maker.backbone.to(device), batches(), autocast=None, tokens=maker.tokens)
+    named = zip(images.names, paths, features, strict=True)
+    return [Query(given if len(paths) == 1 else name, Path(path), -1, row) for name, path, row in named]
+
+
+def _canvas(reader: Reader, path: str) -> Canvas:
+    try:
+        return reader.whole(path)
+    except DataError as error:
+        raise DataError(f"the query {path} cannot be read: {error}") from error
+
+
+def _hit(file: FeatureFile, row: int, cosine: float) -> Hit:
+    return Hit(row, file.names[row], file.image(row), file.boxes[row] if file.boxes else None, cosine)

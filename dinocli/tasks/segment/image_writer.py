@@ -1,0 +1,117 @@
+"""From the maps of one image to its files and its record."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dinocli.data.sources import ImageList
+from dinocli.files import write_whole
+from dinocli.tasks.segment.annotation_formats import yolo_lines
+from dinocli.tasks.segment.feature_extraction import SegmentImage
+from dinocli.tasks.segment.gallery import keep_small
+from dinocli.tasks.segment.ground_truth import GroundTruth, MaskScorer
+from dinocli.tasks.segment.image_record import ImageRecord, found_of
+from dinocli.tasks.segment.mask_folder import MaskFolder
+from dinocli.tasks.segment.mask_images import label_png, map_png, overlay_jpeg, soft_npy, soft_png, write_below
+from dinocli.tasks.segment.method import PatchMaps
+from dinocli.tasks.segment.regions import find_regions, without_specks
+from dinocli.tasks.segment.segment_options import SegmentOptions
+from dinocli.tasks.segment.upsample import Rendered, render
+
+SMALLEST = 0.25
+"""Part of a patch that a region has at least: what is smaller came from the pixels, not from the network."""
+
+
+@dataclass
+class ImageWriter:
+    """Where images are finished, one after the other.
+
+    Args:
+        job: What was asked for.
+        folder: Gets the files.
+        images: The list.
+        stems: Name of each one's files.
+        truth: True masks, or None.
+        marks: Scores against them.
+    """
+
+    job: SegmentOptions
+    folder: MaskFolder
+    images: ImageList
+    stems: list[str]
+    truth: GroundTruth | None
+    marks: MaskScorer
+
+    def finish(self, picture: SegmentImage, maps: PatchMaps, heads_nhw: NDArray[np.bool_] | None = None) -> ImageRecord:
+        """Write all files of an image.
+
+        Args:
+            picture: As it was read.
+            maps: What the method said.
+            heads_nhw: Masks of attention heads on the grid, for the truth alone.
+        """
+        everywhere = maps.threshold < 0
+        rendered = render(maps, picture.frame, picture.source_CHW, refine=self.job.refine)
+        labels_HW, nothing = rendered.labels_HW, maps.nothing
+        if not everywhere:
+            labels_HW = without_specks(labels_HW, round(SMALLEST * picture.frame.reach**2))
+            if not nothing and not labels_HW.any():
+                nothing = "no pixel is left above the threshold"
+        name, stem = self.images.names[picture.image], self.stems[picture.image]
+        self._write_maps(stem, picture, labels_HW, rendered.soft_HW, maps)
+        height, width = picture.frame.source
+        outlines = self.job.yolo or self.job.polygons
+        record = ImageRecord(
+            image=name,
+            mask=f"{self.folder.masks.name}/{stem}.png",
+            height=height,
+            width=width,
+            score=float(maps.score),
+            nothing=nothing,
+            facts={**maps.facts, **self._marked(name, picture, maps, Rendered(labels_HW, rendered.soft_HW), heads_nhw)},
+            found=[
+                found_of(region, (height, width), counts=bool(self.job.coco), outlines=outlines)
+                for region in find_regions(labels_HW, rendered.soft_HW, connected=not everywhere)
+            ],
+        )
+        if self.job.yolo:
+            write_below(self.folder.labels, stem, ".txt", yolo_lines(record).encode())
+        return record
+
+    def _write_maps(
+        self,
+        stem: str,
+        picture: SegmentImage,
+        labels_HW: NDArray[np.uint16],
+        soft_HW: NDArray[np.float32],
+        maps: PatchMaps,
+    ) -> None:
+        write_below(self.folder.masks, stem, ".png", label_png(labels_HW))
+        if self.job.soft or self.job.npy:
+            suffix, data = (".npy", soft_npy(soft_HW)) if self.job.npy else (".png", soft_png(soft_HW))
+            write_below(self.folder.soft, stem, suffix, data)
+        if self.job.overlay:
+            write_below(self.folder.overlays, stem, ".jpg", overlay_jpeg(picture.source_CHW, labels_HW))
+        for word, further in maps.pictures.items() if self.job.maps else ():
+            write_below(self.folder.maps, f"{stem}.{word}", ".png", map_png(further))
+        keep_small(self.folder, stem, picture.source_CHW, labels_HW)
+
+    def _marked(
+        self, name: str, picture: SegmentImage, maps: PatchMaps, rendered: Rendered, heads_nhw: NDArray[np.bool_] | None
+    ) -> Mapping[str, float]:
+        if self.truth is None or name not in self.truth:
+            return {}
+        heads_AHW = None
+        if heads_nhw is not None:
+            rows = slice(0, picture.frame.source[0])
+            heads_AHW = picture.frame.enlarged(heads_nhw.astype(np.float32), rows) > 0.5
+        truth_HW = self.truth.read(name, picture.frame.source)
+        return self.marks.add(truth_HW, *rendered, everywhere=maps.threshold < 0, heads_AHW=heads_AHW)
+
+
+def write_classes(folder: MaskFolder, names: dict[int, str]) -> None:
+    """Name the classes of the YOLO labels, class 0 on the first line."""
+    most = max(names, default=0)
+    write_whole(folder.classes, "".join(f"{names.get(label, f'unused {label}')}\n" for label in range(1, most + 1)))

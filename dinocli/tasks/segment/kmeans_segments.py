@@ -1,0 +1,93 @@
+"""Segments of a whole folder: patches that look alike have the same number and colour in every image.
+
+Patches are compared by direction, as features of whole images are in `dinocli cluster`.
+
+Legend: N patches, K segments, D width, h w rows and columns of the grid.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.cluster import KMeansMethod as Clusters
+
+from dinocli.quality.auto_k import choose_k
+from dinocli.quality.normalized_features import NormalizedFeatures
+from dinocli.tasks.segment.memory_bank import squared_distances
+from dinocli.tasks.segment.method import FeatureGrid, FeatureKind, PatchMaps
+from dinocli.tasks.segment.sample import sample_patches
+
+PATCHES = 20_000
+"""Patches of the sample that the centres are fitted on."""
+
+_STARTS = 3  # of k-means; the best one counts
+
+
+@dataclass(frozen=True)
+class KMeansMethod:
+    """The method.
+
+    Args:
+        segments: How many; 0 chooses.
+        seed: Of the sample and the starts.
+    """
+
+    segments: int = 0
+    seed: int = 0
+    look: FeatureKind = FeatureKind.PATCHES
+    whole: bool = False
+
+    def fit(self, sample: Sequence[FeatureGrid]) -> "FittedKMeans":
+        """Find the centres, the most common segment first; one alone where the patches form no clear groups."""
+        rows = NormalizedFeatures(sample_patches(sample, PATCHES, self.seed).features_ND)
+        patches_ND = rows.take(slice(None))
+        choice = None if self.segments else choose_k(rows, seed=self.seed)
+        count = choice.k if choice and choice.clear else self.segments or 1
+        clusters = Clusters(min(count, len(rows)), n_init=_STARTS, random_state=self.seed).fit(patches_ND)
+        centres_KD, spread = clusters.cluster_centers_, float(clusters.inertia_) / len(rows)
+        share_K = np.bincount(clusters.labels_, minlength=len(centres_KD)) / len(rows)
+        order = (-share_K).argsort(kind="stable")
+        return FittedKMeans(centres_KD[order], share_K[order], spread, choice.reason if choice else "")
+
+
+@dataclass(frozen=True)
+class FittedKMeans:
+    """Centres of a folder.
+
+    Args:
+        centres_KD: The most common segment first.
+        share_K: Of the patches of the sample.
+        spread: Mean squared distance of a patch to its centre.
+        reason: Why there are so many; empty if somebody asked for them.
+    """
+
+    centres_KD: NDArray[np.float32]
+    share_K: NDArray[np.float64]
+    spread: float
+    reason: str
+
+    @property
+    def facts(self) -> Mapping[str, float | str]:
+        """Number of segments, why so many, and their shares."""
+        shares = {f"share_{segment}": float(share) for segment, share in enumerate(self.share_K, 1)}
+        return {"segments": len(self.centres_KD), "reason": self.reason, **shares}
+
+    def apply(self, grid: FeatureGrid) -> PatchMaps:
+        """Give every patch to a segment; what stands out is what belongs to rare ones."""
+        h, w, width = grid.values_hwD.shape
+        squared_NK = squared_distances(
+            NormalizedFeatures(grid.values_hwD.reshape(-1, width)).take(slice(None)), self.centres_KD
+        )
+        member_NK = np.exp(-(squared_NK - squared_NK.min(axis=1, keepdims=True)) / (2 * max(self.spread, 1e-12)))
+        member_NK /= member_NK.sum(axis=1, keepdims=True)
+        rare_hw = (member_NK @ (1 - self.share_K)).reshape(h, w).astype(np.float32)
+        counts_K = np.bincount(squared_NK.argmin(axis=1), minlength=len(self.centres_KD))
+        return PatchMaps(
+            member_NK.T.reshape(-1, h, w).astype(np.float32),
+            threshold=-1,
+            score=float(rare_hw.max()),
+            nothing="" if (counts_K > 0).sum() > 1 else "the whole image is one segment",
+            facts={"segments": int((counts_K > 0).sum())},
+            standing_out_hw=rare_hw,
+        )

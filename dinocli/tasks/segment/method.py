@@ -1,0 +1,121 @@
+"""The contract between the methods of `segment` and what stands around them.
+
+A method is fitted once on a sample of the folder and then maps one image after the other; both see features only:
+
+    fitted = method.fit([grid, grid, ...])
+    maps = fitted.apply(grid)
+
+A tiled image is *one* grid too: the features of its tiles are blended on the patch grid of the whole image before a
+method sees them, so no method knows of tiles, and a seam can come from the features alone. Methods that are `whole`
+take an image in one piece: attention looks across the image, a normalised cut of 100,000 patches fits no memory.
+
+Legend: h w rows and columns of the patch grid, D width, K objects or segments, n heads.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Soft = NDArray[np.float32]
+
+
+class FeatureKind(StrEnum):
+    """What a method wants to know about every patch; `dinocli.tasks.segment.feature_kinds` gets it from a backbone."""
+
+    PATCHES = "patches"
+    """Patch tokens after the last norm of a ViT; the feature map of stride 8 of a convnet."""
+    KEYS = "keys"
+    """Keys of the last block of a ViT, all heads side by side; map of stride 16 and colour for a convnet."""
+    ATTENTION = "attention"
+    """Attention of the last block to the patches, a channel a head: D is the number of heads."""
+
+
+@dataclass(frozen=True)
+class FeatureGrid:
+    """One image as a method sees it.
+
+    Args:
+        values_hwD: float32, what the method's `FeatureKind` asks for.
+        image: Place of the image in the folder, so that it can be left out of what it is compared with; images that are
+            not of the folder have numbers below 0, each its own.
+    """
+
+    values_hwD: NDArray[np.float32]
+    image: int = -1
+
+
+@dataclass(frozen=True)
+class PatchMaps:
+    """What a method has to say about one image, on its patch grid.
+
+    Whoever wants pixels enlarges and refines `soft_Khw`, then calls `label_map`: labels themselves cannot be enlarged.
+
+    Args:
+        soft_Khw: float32 in [0, 1], a map for each object or segment.
+        threshold: Where a map is above it there is something; -1 where every pixel belongs to some segment.
+        score: How sure the method is that there is something, 0 to 1; comparable within a run.
+        nothing: Why there is nothing here; empty where there is something. The maps are kept for the curious.
+        facts: Numbers for `segments.csv` and `--json`, such as `lambda_2`.
+        pictures: Further maps by name, (h, w) or (h, w, 3), float32 in [0, 1]: heads, false colours.
+        standing_out_hw: For segments: how much a patch is what one looks for. Elsewhere `soft_Khw` itself says it.
+    """
+
+    soft_Khw: Soft
+    threshold: float
+    score: float
+    nothing: str = ""
+    facts: Mapping[str, float] = field(default_factory=dict)
+    pictures: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    standing_out_hw: Soft | None = None
+
+    def likeness(self) -> Soft:
+        """Return one map (h, w): how much each patch is part of what the method found."""
+        found: Soft = self.soft_Khw.max(axis=0) if self.standing_out_hw is None else self.standing_out_hw
+        return found
+
+    def labels(self) -> NDArray[np.uint16]:
+        """Return the label map on the patch grid, all 0 where there is nothing."""
+        if self.nothing:
+            return np.zeros(self.soft_Khw.shape[1:], np.uint16)
+        return label_map(self.soft_Khw, self.threshold)
+
+
+def label_map(soft_Khw: NDArray[np.floating], threshold: float) -> NDArray[np.uint16]:
+    """Return 0 where no map is above the threshold, else 1 + the number of the highest map, at any resolution."""
+    highest = soft_Khw.argmax(axis=0) + 1
+    return np.where(soft_Khw.max(axis=0) > threshold, highest, 0).astype(np.uint16)
+
+
+class FittedMethod(Protocol):
+    """A method that has seen the folder."""
+
+    @property
+    def facts(self) -> Mapping[str, float | str]:
+        """What was settled for the whole folder (number of segments, threshold, size of the bank), for the report."""
+        ...
+
+    def apply(self, grid: FeatureGrid) -> PatchMaps:
+        """Map one image; never changes the state, so that images can come in any order."""
+        ...
+
+
+class Method(Protocol):
+    """A way to segment; its options are its fields."""
+
+    @property
+    def look(self) -> FeatureKind:
+        """What its grids hold."""
+        ...
+
+    @property
+    def whole(self) -> bool:
+        """Takes an image in one piece only, no tiles."""
+        ...
+
+    def fit(self, sample: Sequence[FeatureGrid]) -> FittedMethod:
+        """Look at a sample of the folder, at least one image."""
+        ...

@@ -1,0 +1,140 @@
+"""What can be asked of `segment`, and what it answers."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dinocli.errors import UsageError
+
+SIZE = 480
+"""Pixels of the canvas's shorter side, as the scripts of DINO have it; a grid of 30 cells with patches of 16 px."""
+
+
+@dataclass(frozen=True)
+class SegmentOptions:
+    """What a user asked for. Empty texts and None mean: what is stored with the weights, or else the usual.
+
+    Args:
+        inputs: Folders, files, globs, `@list.txt`, `-`, or one video; empty takes the images of the newest run.
+        out: The folder of the results.
+        method: `auto`, or the name of a method.
+        options: Of the method, by name.
+        weights: As for training; empty takes those of the newest run.
+        model: timm name, beside a bare state dict or ``none``.
+        reference: Folder of images that are known to be good; empty takes the typical patches of the folder itself.
+        size: Pixels of the canvas's shorter side; 0 is `SIZE`, or every image's own scale with tiles.
+        stride: Pixels between two patches of a ViT; 0 is the patch itself.
+        tile: `SIZE` or `SIZE:OVERLAP`, pixels.
+        query: `x,y` of the patch that attention asks about, as shares of width and height.
+        propagate: Label map of the first frame, carried on through the others; needs no method.
+        refine: Let masks follow the edges of the image.
+        soft: Also write soft maps.
+        npy: Write them as float32 `.npy` instead of 16-bit PNG.
+        maps: Also write what else a method has to show: attention heads, false colours.
+        overlay: Also write pictures with their masks over them.
+        coco: COCO file to write; empty for none.
+        polygons: Polygons in it, instead of run lengths.
+        yolo: Also write labels for YOLO.
+        truth: Folder of true masks; empty for none.
+        sample: Images that a method is fitted on.
+        seed: Of the choice of the sample, and of the method.
+        range: As `--range`.
+        channels: Source channels.
+        page: Page of multi-page files.
+        max_bad: Unreadable images that are accepted.
+        workers: Threads that decode.
+        device: auto, cpu, cuda or cuda:N.
+        precision: To compute in.
+        resume: Go on where an interrupted command stopped.
+        force: Replace an earlier result.
+        null: Names on stdin end with NUL.
+    """
+
+    inputs: tuple[str, ...] = ()
+    out: str = ""
+    method: str = "auto"
+    options: Mapping[str, Any] = field(default_factory=dict)
+    weights: str = ""
+    model: str = ""
+    reference: str = ""
+    size: int = 0
+    stride: int = 0
+    tile: str = ""
+    query: str = ""
+    propagate: str = ""
+    refine: bool = True
+    soft: bool = False
+    npy: bool = False
+    maps: bool = False
+    overlay: bool = False
+    coco: str = ""
+    polygons: bool = False
+    yolo: bool = False
+    truth: str = ""
+    sample: int = 128
+    seed: int = 0
+    range: str = ""
+    channels: tuple[int, ...] | None = None
+    page: int | None = None
+    max_bad: str = ""
+    workers: int | None = None
+    device: str = "auto"
+    precision: str = "auto"
+    resume: bool = False
+    force: bool = False
+    null: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.out:
+            raise UsageError("--out is missing: name a folder for the masks, such as --out masks")
+
+    def query_point(self) -> tuple[float, float] | None:
+        """Parse the query, None without one.
+
+        Raises:
+            UsageError: Not two shares.
+        """
+        if not self.query:
+            return None
+        try:
+            x, y = (float(part) for part in self.query.split(","))
+        except ValueError:
+            x = y = -1.0
+        if not (0 <= x <= 1 and 0 <= y <= 1):
+            raise UsageError(f"--query {self.query!r} is not x,y as shares of width and height; for example 0.5,0.5")
+        return x, y
+
+
+@dataclass(frozen=True)
+class SegmentResult:
+    """What came out.
+
+    Args:
+        folder: Of the results.
+        method: The method that was used, after `auto`.
+        images: Images that were listed.
+        segmented: Those with a label map.
+        nothing: Those of them with nothing in it.
+        bad: Unreadable ones.
+        regions: Found in all of them.
+        facts: What the method settled for the folder.
+        scores: Against the truth: name -> value, low, high; empty without one.
+        seconds: Of the whole command.
+    """
+
+    folder: Path
+    method: str
+    images: int
+    segmented: int
+    nothing: int
+    bad: int
+    regions: int
+    facts: Mapping[str, float | str]
+    scores: Mapping[str, tuple[float, float, float]]
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-like data."""
+        scores = {name: dict(zip(("value", "low", "high"), three, strict=True)) for name, three in self.scores.items()}
+        return asdict(self) | {"folder": str(self.folder), "facts": dict(self.facts), "scores": scores}

@@ -1,0 +1,1 @@
+"""Train and judge: setup -> budget -> train -> select -> report; `train.train` is the order of things."""

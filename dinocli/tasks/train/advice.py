@@ -1,0 +1,64 @@
+"""What to try next when a run did not help, from what the run itself knows."""
+
+from dinocli.config.recipe import Recipe
+from dinocli.engine.loop import RunResult
+from dinocli.quality.verdict import Verdict
+
+FEW_IMAGES, FOUND_ALREADY, BARELY_MOVED, FAR_AWAY = 100, 0.9, 0.995, 0.7
+
+
+def next_steps(
+    verdict: Verdict,
+    result: RunResult,
+    recipe: Recipe,
+    *,
+    distinct: int,
+    best_step: int,
+    likeness: float,
+    minutes: float = 0.0,
+) -> list[str]:
+    """List what may help, the likeliest first; nothing where the run did help.
+
+    Args:
+        verdict: Of the run.
+        result: How the run ended.
+        recipe: Resolved.
+        distinct: Images in the folder, near-copies counted once.
+        best_step: Step of the adapted weights.
+        likeness: Of their features to the start's (linear CKA), 1 for the same.
+        minutes: What cut the run short, 0 if nothing did.
+    """
+    if verdict.outcome == "better":
+        return []
+    advice = []
+    if distinct < FEW_IMAGES:
+        advice.append(
+            f"There are {distinct} different images: collect some hundreds, or stay with the original weights."
+        )
+    longer = f"--minutes {3 * minutes:g}" if minutes else f"--steps {3 * int(recipe.run.steps)}"
+    barely = likeness > BARELY_MOVED
+    later = (look for look in result.looks if look.step > best_step)
+    left_behind = barely and not all(look.scores.cka_to_start > BARELY_MOVED for look in later)
+    if result.trouble or verdict.outcome == "worse" or likeness < FAR_AWAY or left_behind:
+        advice.append(
+            f"The weights went too far: lower the learning rate (--set optim.lr={float(recipe.optim.lr) / 3:.1g}), "
+            "hold on to the start (--set loss.feature_anchor=1), or let less learn (--set model.trainable=last-1)."
+        )
+    elif barely:
+        advice.append(
+            f"The weights have hardly moved: train for longer ({longer}), or faster "
+            f"(--set optim.lr={3 * float(recipe.optim.lr):.1g})."
+        )
+    elif best_step == result.steps:
+        advice.append(f"The last look was the best: train for longer ({longer}).")
+    start = result.looks[0].scores if result.looks else None
+    if start and start.finite and start.retrieval_mrr > FOUND_ALREADY:
+        advice.append(
+            "Crops found their image from the start: these scores leave little to gain. If you have labels "
+            "for a few images, let them judge (--labels)."
+        )
+    advice.append(
+        "Look at views.png: if what matters to you is lost in the views, no training brings it back. Choose the recipe "
+        "of your kind of images (dinocli recipe list), larger views, or weaker changes."
+    )
+    return advice

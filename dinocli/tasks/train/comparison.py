@@ -1,0 +1,186 @@
+"""Start and adapted weights side by side, on the same images: neighbours, patches in colour, attention, groups.
+
+Numbers say whether something changed; these pictures say what.
+
+Shapes: N images of the verdict, D width, n images that are shown, S pixels, h w patches.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dinocli.augment.resample import normalise, resize_square
+from dinocli.engine.probe import Probe
+from dinocli.errors import UsageError
+from dinocli.models.attention import attend
+from dinocli.models.backbone import Backbone
+from dinocli.models.features import evaluating
+from dinocli.quality.agreement import nmi
+from dinocli.quality.cosine import unit_rows
+from dinocli.quality.normalized_features import NormalizedFeatures
+from dinocli.quality.spherical_kmeans import nearest, unit_kmeans
+from dinocli.report.page import Table
+from dinocli.report.sheet import sheet_png
+
+QUERIES, NEIGHBOURS, SHOWN_PIXELS = 6, 5, 160
+MOST_GROUPS, IMAGES_A_GROUP = 10, 20
+CUT = (2, 98)
+"""Percentiles of a component that become black and white."""
+
+Picture = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Sides:
+    """What both networks make of the images of the verdict.
+
+    Args:
+        rows: The images, by their place in the store.
+        start_ND: Features by the start.
+        adapted_ND: Features by the adapted weights.
+    """
+
+    rows: list[int]
+    start_ND: NDArray[np.float32]
+    adapted_ND: NDArray[np.float32]
+
+
+def pictures(sides: Sides, holdout_probe: Probe, start: Backbone, adapted: Backbone) -> list[tuple[str, bytes]]:
+    """Draw everything as (caption, PNG) pairs for a report.
+
+    Args:
+        sides: Of at least two images.
+        holdout_probe: Knows the images.
+        start: The weights that the run began with.
+        adapted: The adapted weights.
+    """
+    places = np.linspace(0, len(sides.rows) - 1, min(QUERIES, len(sides.rows))).round().astype(int).tolist()
+    return [
+        (
+            "The same images and their nearest neighbours, by start and by adapted weights",
+            _neighbours(sides, holdout_probe, places),
+        ),
+        (
+            "What the patches of the same images have in common, in colour",
+            _patches(sides, holdout_probe, places, start, adapted),
+        ),
+    ]
+
+
+def group_table(sides: Sides, seed: int) -> Table:
+    """Group both sides by k-means, twice each, and say how much the groupings agree."""
+    k = max(2, min(MOST_GROUPS, len(sides.rows) // IMAGES_A_GROUP))
+    start, adapted = ([_groups(side, k, seed + run) for run in range(2)] for side in (sides.start_ND, sides.adapted_ND))
+    largest = [float(np.bincount(runs[0]).max() / len(sides.rows)) for runs in (start, adapted)]
+    agree = nmi(start[0], adapted[0])
+    rows: list[tuple[str, float, float]] = [
+        ("two runs of k-means agree (NMI)", nmi(*start), nmi(*adapted)),
+        ("share of the largest group", largest[0], largest[1]),
+        ("start and adapted agree (NMI)", agree, agree),
+    ]
+    note = f"k = {k}. Groups that two runs agree on are there; that start and adapted disagree means that they moved."
+    return Table("Groups", ("", "start", "adapted"), rows, note)
+
+
+def _groups(features_ND: NDArray[np.float32], k: int, seed: int) -> NDArray[np.intp]:
+    rows = NormalizedFeatures(features_ND)
+    return nearest(rows.take(slice(None)), unit_kmeans(rows, k, seed=seed).centres_KD)
+
+
+def _neighbours(sides: Sides, holdout_probe: Probe, places: Sequence[int]) -> bytes:
+    wanted = min(NEIGHBOURS, len(sides.rows) - 1)
+    found = [_nearest(side, places, wanted) for side in (sides.start_ND, sides.adapted_ND)]
+    shown = {place for order in found for line in order for place in line} | set(places)
+    drawn = dict(
+        zip(sorted(shown), _squares(holdout_probe, [sides.rows[place] for place in sorted(shown)]), strict=True)
+    )
+    names = holdout_probe.loader.store.names
+    rows, labels = [], []
+    for number, place in enumerate(places):
+        for word, order in zip(("start", "adapted"), found, strict=True):
+            rows.append([drawn[place], *(drawn[other] for other in order[number])])
+            labels.append(f"{word}: {names[sides.rows[place]]}")
+    return sheet_png(rows, column_labels=["image", *(f"{n + 1}." for n in range(wanted))], row_labels=labels, cell=96)
+
+
+def _nearest(features_ND: NDArray[np.float32], places: Sequence[int], wanted: int) -> list[list[int]]:
+    units_ND = unit_rows(features_ND)
+    cosine_nN = units_ND[places] @ units_ND.T
+    cosine_nN[np.arange(len(places)), places] = -np.inf
+    order: list[list[int]] = np.argsort(-cosine_nN, axis=1, kind="stable")[:, :wanted].tolist()
+    return order
+
+
+def _patches(sides: Sides, holdout_probe: Probe, places: Sequence[int], start: Backbone, adapted: Backbone) -> bytes:
+    chosen = [sides.rows[place] for place in places]
+    columns = [
+        _squares(holdout_probe, chosen),
+        *_colours(*(_maps(holdout_probe, chosen, backbone) for backbone in (start, adapted))),
+    ]
+    titles = ["image", "start", "adapted"]
+    seen = [_attention(holdout_probe, chosen, backbone) for backbone in (start, adapted)]
+    if all(seen):
+        columns += seen
+        titles += ["attention, start", "attention, adapted"]
+    labels = [holdout_probe.loader.store.names[row] for row in chosen]
+    return sheet_png([list(row) for row in zip(*columns, strict=True)], column_labels=titles, row_labels=labels)
+
+
+def _squares(holdout_probe: Probe, rows: Sequence[int]) -> list[Picture]:
+    """Return the images as the networks see them, but smaller."""
+    found: list[Picture] = []
+    for batch in holdout_probe.loader.whole(rows, len(rows)):
+        square_nCSS = resize_square(batch.pixels_BCHW, batch.sizes_B2, SHOWN_PIXELS).expand(-1, 3, -1, -1)
+        found += [*square_nCSS.mul(255).round().byte().permute(0, 2, 3, 1).cpu().numpy()]
+    return found
+
+
+def _input(holdout_probe: Probe, rows: Sequence[int], backbone: Backbone) -> Tensor:
+    """Return the images at twice the size of evaluation, for finer maps, where the model takes it."""
+    about = holdout_probe.preprocess
+    size = about.size * (1 if backbone.one_size else 2)
+    (batch,) = holdout_probe.loader.whole(rows, len(rows))
+    return normalise(resize_square(batch.pixels_BCHW, batch.sizes_B2, size), about.mean, about.std)
+
+
+def _maps(holdout_probe: Probe, rows: Sequence[int], backbone: Backbone) -> NDArray[np.float32]:
+    with evaluating(backbone), torch.inference_mode():
+        maps_nDhw = backbone.patch_tokens(_input(holdout_probe, rows, backbone)).float().cpu()
+    return maps_nDhw.permute(0, 2, 3, 1).numpy()
+
+
+def _colours(*maps: NDArray[np.float32]) -> list[list[Picture]]:
+    """Show the three strongest components of all patches of both networks together as red, green and blue."""
+    shape = maps[0].shape[:3]
+    rows = np.concatenate([map_nhwD.reshape(-1, map_nhwD.shape[-1]) for map_nhwD in maps]).astype(np.float64)
+    rows -= rows.mean(axis=0)
+    _, directions = np.linalg.eigh(rows.T @ rows)
+    strongest = rows @ directions[:, :-4:-1]
+    low, high = np.percentile(strongest, CUT, axis=0)
+    scaled = ((strongest - low) / np.where(high > low, high - low, 1.0)).clip(0, 1)
+    halves = np.split((scaled * 255).round().astype(np.uint8), len(maps))
+    return [_enlarged(half.reshape(*shape, 3)) for half in halves]
+
+
+def _attention(holdout_probe: Probe, rows: Sequence[int], backbone: Backbone) -> list[Picture]:
+    """Return where the class token looks, mean over the heads of the last block; nothing where there is none."""
+    if not backbone.is_vit or not getattr(backbone.model, "num_prefix_tokens", 0):
+        return []
+    try:
+        with evaluating(backbone), torch.inference_mode():
+            map_nhw = attend(backbone, _input(holdout_probe, rows, backbone)).to_patches().mean(dim=1).cpu().numpy()
+    except UsageError:  # attention of another kind
+        return []
+    low, high = (map_nhw.min(axis=(1, 2), keepdims=True), map_nhw.max(axis=(1, 2), keepdims=True))
+    grey = ((map_nhw - low) / np.where(high > low, high - low, 1.0) * 255).round().astype(np.uint8)
+    return _enlarged(np.repeat(grey[..., None], 3, axis=3))
+
+
+def _enlarged(maps_nhw3: Picture) -> list[Picture]:
+    """Show patches as squares: a smooth picture would promise a resolution that is not there."""
+    times = max(1, SHOWN_PIXELS // max(maps_nhw3.shape[1:3]))
+    return [*maps_nhw3.repeat(times, axis=1).repeat(times, axis=2)]

@@ -1,0 +1,100 @@
+import numpy as np
+import pytest
+
+from dinocli.errors import DataError
+from dinocli.quality import normalized_features as rows
+from dinocli.quality.knn import accuracy, knn_classify
+from dinocli.quality.normalized_features import NormalizedFeatures, cores, fit_projection, fit_whitening
+from tests.quality.groups import cloud, mixture
+
+
+def test_rows_have_length_one_and_zeros_stay() -> None:
+    points, _ = mixture(3, 40)
+    points[7] = 0
+    lengths = np.linalg.norm(NormalizedFeatures(points.astype(np.float16)).take(slice(None)), axis=1)
+    np.testing.assert_allclose(np.delete(lengths, 7), 1, atol=1e-6)
+    assert lengths[7] == 0
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_blocks_come_in_order_and_are_everything(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rows, "BLOCK", 16)
+    points = NormalizedFeatures(cloud(100), threads=threads)
+    seen = list(points.map(lambda part, block: (part.start, block)))
+    assert [start for start, _ in seen] == list(range(0, 100, 16))
+    np.testing.assert_array_equal(np.concatenate([block for _, block in seen]), points.take(slice(None)))
+
+
+def test_a_sample_is_sorted_without_repeats_and_follows_the_seed() -> None:
+    points = NormalizedFeatures(cloud(200))
+    chosen = points.sample(50, 0)
+    assert len(set(chosen.tolist())) == 50
+    assert (np.diff(chosen) > 0).all()
+    assert not np.array_equal(chosen, points.sample(50, 1))
+    np.testing.assert_array_equal(points.sample(200, 0), np.arange(200))
+
+
+def test_a_projection_keeps_the_largest_variance() -> None:
+    points = NormalizedFeatures(cloud(500))
+    plain = fit_projection(points, 5)(points.take(slice(None)))
+    spectrum = np.linalg.eigvalsh(np.cov(points.take(slice(None)).T, ddof=0))[::-1]
+    np.testing.assert_allclose(plain.var(axis=0), spectrum[:5], rtol=1e-4)
+    np.testing.assert_allclose(
+        np.linalg.norm(NormalizedFeatures(points.features_ND, fit_projection(points, 5)).take(slice(9)), axis=1),
+        1,
+        atol=1e-5,
+    )
+
+
+@pytest.mark.parametrize("count", [500, 12])
+def test_whitening_divides_by_the_energy_and_a_floor(count: int) -> None:
+    points = NormalizedFeatures(cloud(count) + 2)
+    units = points.take(slice(None)).astype(np.float64)
+    energy = np.linalg.eigvalsh(units.T @ units / count)[::-1][: min(units.shape)]
+    energy = energy[energy > 1e-6 * energy[0]]
+    assert energy[0] > 0.5, "the mean is a direction, and most of it all"
+    white = fit_whitening(points)(points.take(slice(None))).astype(np.float64)
+    np.testing.assert_allclose(white.T @ white / count, np.diag(energy / (energy + 0.03)), atol=1e-4)
+    assert fit_whitening(points, 3).axes_DP.shape == (units.shape[1], 3)
+
+
+def test_whitening_tames_what_all_rows_share() -> None:
+    """Ten classes that differ in small directions, under a large common one and a large one that says nothing."""
+    rng = np.random.default_rng(0)
+    label = np.arange(400) % 10
+    points = np.concatenate(
+        [
+            np.full((400, 1), 10.0),
+            3 * rng.normal(size=(400, 1)),
+            np.eye(10)[label] + 0.35 * rng.normal(size=(400, 10)),
+        ],
+        axis=1,
+    ).astype(np.float32)
+    plain, white = NormalizedFeatures(points), NormalizedFeatures(points, fit_whitening(NormalizedFeatures(points)))
+    before, after = (accuracy(label, knn_classify(rows.take(slice(None)), label, k=20)) for rows in (plain, white))
+    assert after > before + 0.05
+
+
+def test_directions_of_rounding_are_dropped() -> None:
+    flat = np.zeros((60, 8), np.float32)
+    flat[:, :3] = np.random.default_rng(0).normal(size=(60, 3))
+    assert fit_projection(NormalizedFeatures(flat), 8).axes_DP.shape == (8, 3)
+    assert fit_whitening(NormalizedFeatures(flat)).axes_DP.shape == (8, 3)
+    assert fit_projection(NormalizedFeatures(np.ones((9, 4), np.float32)), 3).axes_DP.shape == (4, 1)
+
+
+@pytest.mark.parametrize(("asked", "most"), [("1", 1), ("", 10_000), ("0", 10_000), ("many", 10_000)])
+def test_threads_follow_the_environment(asked: str, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", asked)
+    assert 1 <= cores() <= most
+
+
+def test_rows_that_are_not_finite_are_no_part_of_a_whitening() -> None:
+    points = cloud(60)
+    broken = np.concatenate([points, np.full((2, points.shape[1]), np.nan, np.float32)])
+    np.testing.assert_array_equal(
+        fit_whitening(NormalizedFeatures(broken)).axes_DP,
+        fit_whitening(NormalizedFeatures(broken), among_M=np.arange(60)).axes_DP,
+    )
+    with pytest.raises(DataError, match="no row is finite"):
+        fit_whitening(NormalizedFeatures(broken[60:]))

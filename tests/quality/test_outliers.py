@@ -1,0 +1,62 @@
+import numpy as np
+import pytest
+
+from dinocli.quality import outliers as module
+from dinocli.quality.normalized_features import NormalizedFeatures
+from dinocli.quality.outliers import diverse, oddness
+from tests.quality.groups import cloud, mixture
+
+
+def test_oddness_is_what_the_slow_loop_says() -> None:
+    points, _ = mixture(3, 60)
+    units = NormalizedFeatures(points).take(slice(None)).astype(np.float64)
+    far = [np.sort(1 - np.delete(units, row, 0) @ units[row])[:10].mean() for row in range(60)]
+    np.testing.assert_allclose(oddness(NormalizedFeatures(points)), far / np.median(far), rtol=1e-4)
+
+
+def test_a_strange_image_is_the_oddest_also_by_a_sample(monkeypatch: pytest.MonkeyPatch) -> None:
+    points = cloud(400)
+    points[123] *= -1
+    assert oddness(NormalizedFeatures(points)).argmax() == 123
+    monkeypatch.setattr(module, "NEIGHBOUR_ROWS", 50)
+    assert oddness(NormalizedFeatures(points)).argmax() == 123
+
+
+def test_copies_are_usual() -> None:
+    assert (oddness(NormalizedFeatures(np.ones((20, 3), np.float32))) == 1).all()
+    assert oddness(NormalizedFeatures(np.ones((1, 3), np.float32))).tolist() == [1]
+
+
+def test_the_farthest_comes_next() -> None:
+    points = np.array([[1, 0], [1, 0.01], [0.98, 0.2], [0, 1], [-1, 0.3], [1, 0]], np.float32)
+    assert diverse(NormalizedFeatures(points), 3, closest=0.999) == [2, 4, 3]
+    slow = [2]
+    units = NormalizedFeatures(points).take(slice(None))
+    while len(slow) < 4:
+        slow.append(int((units @ units[slow].T).max(axis=1).argmin()))
+    assert diverse(NormalizedFeatures(points), 4, closest=0.999) == slow
+
+
+def test_duplicates_are_chosen_once() -> None:
+    points, _ = mixture(10, 10, noise=0)
+    points = NormalizedFeatures(np.concatenate([points] * 4)).take(slice(None))
+    kinds = len(np.unique(points.round(4), axis=0))
+    chosen = diverse(NormalizedFeatures(points), 40, closest=0.9999)
+    assert len(chosen) == kinds
+    cosine = points[chosen] @ points[chosen].T - 2 * np.eye(len(chosen))
+    assert cosine.max() < 0.9999
+
+
+def test_a_first_part_is_a_choice_too_and_a_sample_answers_for_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    points = NormalizedFeatures(cloud(300))
+    assert diverse(points, 20, closest=1.0)[:7] == diverse(points, 7, closest=1.0)
+    monkeypatch.setattr(module, "SELECT_ROWS", 100)
+    one, other = (diverse(points, 20, closest=1.0, seed=seed) for seed in (0, 1))
+    assert len(set(one)) == 20
+    assert set(one) <= set(points.sample(100, 0).tolist())
+    assert one != other
+
+
+@pytest.mark.parametrize("count", [1, 5])
+def test_never_more_than_there_are(count: int) -> None:
+    assert len(diverse(NormalizedFeatures(cloud(count)), 9, closest=1.1)) == count

@@ -1,0 +1,241 @@
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dinocli.engine.progress import ProgressReporter
+from dinocli.errors import DataError, UsageError
+from dinocli.report.map_page import MapPage
+from dinocli.tasks.cluster import cluster_page, duplicate_pairs
+from dinocli.tasks.cluster.cluster import cluster
+from dinocli.tasks.cluster.cluster_options import ClusterOptions
+from tests.quality.groups import mixture
+from tests.tasks.cluster.sets import make_set, write_features
+
+
+class Ear(ProgressReporter):
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+
+    def warn(self, text: str) -> None:
+        self.warnings.append(text)
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> ClusterOptions:
+    return ClusterOptions((str(make_set(tmp_path)),), str(tmp_path / "out" / "clusters.csv"), k=2, report="none")
+
+
+def test_the_table_has_every_image_with_what_is_known_of_it(job: ClusterOptions) -> None:
+    outcome = cluster(job)
+    rows = read(job.table)
+    assert [row["path"] for row in rows][:2] == ["./bright/00.png", "./bright/01.png"]
+    assert list(rows[0]) == ["path", "cluster", "distance", "margin", "medoid", "outlier", "x", "y"]
+    assert len(rows) == outcome.images == 20
+    medoids = [row for row in rows if row["medoid"] == "1"]
+    assert sorted(row["path"] for row in medoids) == sorted(group.medoid for group in outcome.clusters)
+    assert {row["cluster"] for row in rows} == {"0", "1"}
+    sizes = [group.size for group in outcome.clusters]
+    assert sizes == sorted(sizes, reverse=True)
+    assert rows[9]["outlier"] == max((row["outlier"] for row in rows), key=float)
+    assert outcome.outliers[0][0] == "./bright/09.png"
+
+
+def test_copies_and_near_pairs(job: ClusterOptions) -> None:
+    outcome = cluster(job)
+    table = read(job.table.with_name("duplicates.csv"))
+    exact = [row for row in table if row["exact"] == "1"]
+    assert [(row["path"], row["other"]) for row in exact] == [
+        ("./bright/00.png", "./bright/01.png"),
+        ("./dark/00.png", "./dark/01.png"),
+    ]
+    assert outcome.copies == 2
+    near = cluster(replace(job, duplicates=0.5, force=True))
+    assert near.duplicates is not None
+    assert near.duplicates > 2
+    cosines = [float(row["cosine"]) for row in read(job.table.with_name("duplicates.csv"))]
+    assert cosines == sorted(cosines, reverse=True)
+
+
+def test_too_many_pairs_are_a_warning(job: ClusterOptions, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(features: object, threshold: float) -> None:
+        raise DataError("too many")
+
+    monkeypatch.setattr(duplicate_pairs, "near_duplicates", refuse)
+    ear = Ear()
+    outcome = cluster(job, ear)
+    assert outcome.duplicates is None
+    assert len(read(job.table.with_name("duplicates.csv"))) == 2
+    assert any("near-duplicates are not listed: too many" in text for text in ear.warnings)
+
+
+def test_a_large_set_is_searched_group_by_group(job: ClusterOptions, monkeypatch: pytest.MonkeyPatch) -> None:
+    everywhere = cluster(replace(job, duplicates=0.05)).duplicates
+    monkeypatch.setattr(duplicate_pairs, "ALL_PAIRS_ROWS", 5)
+    within = cluster(replace(job, duplicates=0.05, force=True)).duplicates
+    assert everywhere is not None
+    assert within is not None
+    assert 0 < within <= everywhere
+
+
+def test_labels_are_compared_and_never_used(job: ClusterOptions) -> None:
+    outcome = cluster(replace(job, labels="folder"))
+    assert outcome.agreement["folder"]["accuracy"] >= 0.9
+    assert set(outcome.agreement["folder"]) == {"NMI", "ARI", "accuracy"}
+    found = outcome.label_counts["folder"]
+    assert (found.labels, found.groups) == (["bright", "dark"], [0, 1])
+    rows = read(job.table)
+    for group, counts in zip(found.groups, found.counts, strict=True):
+        inside = [row["path"].split("/")[1] for row in rows if row["cluster"] == str(group)]
+        assert counts == [inside.count("bright"), inside.count("dark")]
+    without = job.table.read_bytes()
+    cluster(replace(job, force=True))
+    assert job.table.read_bytes() == without
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"k": 3},
+        {"method": "agglomerative", "k": 4},
+        {"method": "hdbscan", "k": 0, "min_size": 3},
+        {"pca": 2},
+        {"whiten": True},
+        {"min_size": 11},
+        {"map": "tsne"},
+    ],
+    ids=str,
+)
+def test_every_option_changes_the_table(job: ClusterOptions, change: dict[str, object]) -> None:
+    cluster(job)
+    before = job.table.read_text()
+    cluster(replace(job, force=True, **change))  # type: ignore[arg-type]
+    assert job.table.read_text() != before
+
+
+def test_small_groups_are_dissolved(job: ClusterOptions) -> None:
+    outcome = cluster(replace(job, k=3, min_size=5))
+    assert min(group.size for group in outcome.clusters) >= 5
+    assert outcome.ungrouped == 20 - sum(group.size for group in outcome.clusters) > 0
+    assert {row["cluster"] for row in read(job.table)} == {"-1", "0", "1"}
+
+
+def test_the_same_whatever_the_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dinocli.quality.normalized_features.BLOCK", 64)
+    points, _ = mixture(4, 400, noise=2.5)
+    feats = write_features(tmp_path / "feats.npy", points, [f"./{i}.png" for i in range(400)], tmp_path)
+    tables = []
+    for threads in ("1", "2"):
+        monkeypatch.setenv("OMP_NUM_THREADS", threads)
+        job = ClusterOptions((str(feats),), str(tmp_path / threads / "clusters.csv"), k=6, report="none", seed=3)
+        cluster(job)
+        tables.append(job.table.read_bytes())
+    assert tables[0] == tables[1]
+
+
+def test_select_is_diverse_and_free_of_copies(job: ClusterOptions) -> None:
+    assert cluster(replace(job, select=20)).selected == 18
+    names = job.table.with_name("selected.txt").read_text().splitlines()
+    assert len(set(names)) == 18
+    assert len({"./bright/00.png", "./bright/01.png"} & set(names)) == 1
+    assert "./bright/09.png" in names[:3]
+
+
+def test_rows_that_are_not_finite_are_left_out(job: ClusterOptions) -> None:
+    feats = Path(job.inputs[0])
+    rows = np.load(feats)
+    rows[4] = np.nan
+    np.save(feats, rows)
+    ear = Ear()
+    outcome = cluster(job, ear)
+    assert (outcome.images, outcome.dropped) == (19, 1)
+    assert "./bright/04.png" not in job.table.read_text()
+    assert "1 of 20 rows" in ear.warnings[0]
+
+
+def test_page_and_sheet_show_the_images(job: ClusterOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[MapPage] = []
+    monkeypatch.setattr(cluster_page, "write_map_page", lambda path, data: seen.append(data))
+    job = replace(job, report="", sheet=str(tmp_path / "sheet.png"), labels="folder")
+    cluster(job)
+    assert [image.name for image in seen[0].images] == [row["path"] for row in read(job.table)]
+    assert {image.label for image in seen[0].images} == {"bright", "dark"}
+    assert seen[0].clusters == ["cluster 0", "cluster 1"]
+    assert sum(pair.exact for pair in seen[0].pairs) == 2
+    assert seen[0].images[3].original == tmp_path / "images" / "bright" / "03.png"
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.width > 8 * 128
+
+
+def test_thumbnails_beyond_the_limit_lie_beside_the_page(job: ClusterOptions, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster_page, "EMBEDDED_BYTES", 1000)
+    cluster(replace(job, report=""))
+    folder = job.table.with_name("report_files")
+    assert len(list(folder.iterdir())) == 20
+    with Image.open(folder / "3.webp") as bright, Image.open(folder / "13.webp") as dark:
+        assert np.asarray(bright).mean() > 150 > 90 > np.asarray(dark).mean()
+    assert "report_files/" in job.table.with_name("report.html").read_text()
+    with pytest.raises(UsageError, match="report"):
+        cluster(replace(job, report="", out=str(job.table.with_name("other.csv")), duplicates=0))
+
+
+def test_a_page_of_too_many_images_shows_a_sample_with_the_medoids(
+    job: ClusterOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[MapPage] = []
+    monkeypatch.setattr(cluster_page, "write_map_page", lambda path, data: seen.append(data))
+    monkeypatch.setattr(cluster_page, "PAGE_ROWS", 8)
+    cluster(replace(job, report=""))
+    assert 6 <= len(seen[0].images) <= 8
+    assert sum(image.medoid for image in seen[0].images) == 2
+    assert any("sample of" in note for note in seen[0].notes)
+
+
+def test_nothing_is_overwritten_and_nothing_computed_before_that_is_known(job: ClusterOptions) -> None:
+    cluster(job)
+    with pytest.raises(UsageError, match=r"clusters\.csv is there; --force"):
+        cluster(replace(job, inputs=("nowhere.npy",)))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"method": "dbscan"}, "--method 'dbscan' is not known"),
+        ({"map": "som"}, "--map 'som' is not known"),
+        ({"method": "hdbscan"}, "leave -k out"),
+        ({"duplicates": 1.5}, "1.5 is no cosine"),
+        ({"copy": True}, "--copy needs --link-dir"),
+    ],
+)
+def test_contradictions_are_refused(job: ClusterOptions, change: dict[str, object], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        replace(job, **change)  # type: ignore[arg-type]
+
+
+def test_more_groups_than_images(job: ClusterOptions) -> None:
+    with pytest.raises(UsageError, match="-k 21 asks for more groups than the 20 images"):
+        cluster(replace(job, k=21))
+
+
+def test_the_outcome_is_json(job: ClusterOptions) -> None:
+    data = json.loads(json.dumps(cluster(replace(job, k=0, labels="folder")).to_dict()))
+    assert data["k"] == len(data["clusters"])
+    assert [one["k"] for one in data["curve"]] == [2, 3, 4, 5]
+    assert data["files"][0] == data["out"]
+
+
+def test_somebody_elses_matrix_without_names(tmp_path: Path) -> None:
+    np.save(tmp_path / "m.npy", mixture(3, 30, noise=0.3)[0])
+    outcome = cluster(ClusterOptions((str(tmp_path / "m.npy"),), str(tmp_path / "c.csv"), k=3, select=3))
+    assert [row["path"] for row in read(tmp_path / "c.csv")][:2] == ["./0", "./1"]
+    assert not (tmp_path / "report.html").exists()
+    assert outcome.selected == 3

@@ -1,0 +1,83 @@
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dinocli.errors import DataError, UsageError
+from dinocli.tasks.cluster.link_folders import MARK, check_tree, write_tree
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    for name in ("a/1.png", "b/1.png", "b/1~2.png", "c/1.PNG", "c/-r.png", "c/[x] $(y).png"):
+        path = tmp_path / "images" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+    return tmp_path / "images"
+
+
+NAMES = ["./a/1.png", "./b/1.png", "./b/1~2.png", "./c/-r.png", "./c/1.PNG", "./c/[x] $(y).png"]
+
+
+def contents(folder: Path) -> dict[str, str]:
+    files = (path for path in folder.rglob("*") if path.name != MARK and not path.is_dir())
+    return {str(path.relative_to(folder)): path.read_text() for path in files}
+
+
+@pytest.mark.parametrize("copy", [False, True])
+def test_every_image_is_in_the_folder_of_its_group(images: Path, tmp_path: Path, copy: bool) -> None:
+    tree = tmp_path / "deep" / "tree"
+    assert write_tree(tree, images, NAMES, np.array([0, 0, 0, 1, 0, -1]), copy=copy) == []
+    assert contents(tree) == {
+        "cluster-0/1.png": "a/1.png",
+        "cluster-0/1~2.png": "b/1.png",
+        "cluster-0/1~2~2.png": "b/1~2.png",
+        "cluster-0/1~3.PNG": "c/1.PNG",
+        "cluster-1/-r.png": "c/-r.png",
+        "none/[x] $(y).png": "c/[x] $(y).png",
+    }
+    assert all(path.is_symlink() != copy for path in tree.rglob("*.png"))
+
+
+def test_links_survive_a_move_of_everything_and_a_linked_folder(images: Path, tmp_path: Path) -> None:
+    (tmp_path / "far" / "away").mkdir(parents=True)
+    (tmp_path / "near").symlink_to(tmp_path / "far" / "away")
+    write_tree(tmp_path / "near" / "tree", images, NAMES, np.zeros(6, int), copy=False)
+    assert len(contents(tmp_path / "far" / "away" / "tree")) == 6
+    assert not os.readlink(next((tmp_path / "near" / "tree").rglob("*.png"))).startswith("/")
+
+
+def test_only_a_tree_of_ours_is_replaced(images: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="was not made by"):
+        check_tree(images, force=True)
+    tree = tmp_path / "tree"
+    check_tree(tree, force=False)
+    write_tree(tree, images, NAMES, np.arange(6), copy=False)
+    with pytest.raises(UsageError, match="--force replaces it"):
+        check_tree(tree, force=False)
+    check_tree(tree, force=True)
+    write_tree(tree, images, NAMES, np.zeros(6, int), copy=False)
+    assert [path.name for path in tree.iterdir() if path.is_dir()] == ["cluster-0"]
+    assert len(list(images.rglob("*.[pP]*"))) == 6  # the images themselves stay
+
+
+def test_folders_sort_as_numbers_do(images: Path, tmp_path: Path) -> None:
+    write_tree(tmp_path / "t", images, NAMES, np.array([0, 1, 2, 9, 10, 10]), copy=False)
+    assert sorted(path.name for path in (tmp_path / "t").iterdir())[1:3] == ["cluster-00", "cluster-01"]
+
+
+def test_missing_images_are_named(images: Path, tmp_path: Path) -> None:
+    (images / "a/1.png").unlink()
+    assert write_tree(tmp_path / "t", images, NAMES, np.zeros(6, int), copy=False)[0][0] == "./a/1.png"
+    with pytest.raises(DataError, match="none of the 1 images"):
+        write_tree(tmp_path / "u", images, NAMES[:1], np.zeros(1, int), copy=True)
+
+
+def test_a_long_name_is_cut_to_make_it_unlike(tmp_path: Path) -> None:
+    for folder in "ab":
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / ("ü" * 125 + ".png")).write_text(folder)
+    names = [f"./{folder}/{'ü' * 125}.png" for folder in "ab"]
+    assert write_tree(tmp_path / "t", tmp_path, names, np.zeros(2, int), copy=False) == []
+    assert sorted(contents(tmp_path / "t").values()) == ["a", "b"]

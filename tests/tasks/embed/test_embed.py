@@ -1,0 +1,97 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from dinocli.augment.resample import normalise, resize_square
+from dinocli.errors import DataError, UsageError
+from dinocli.models.create import create_backbone
+from dinocli.tasks.embed.embed import embed
+from dinocli.tasks.embed.features_of import features_of
+from dinocli.tasks.feature_file import open_features
+from tests.tasks.embed.drive import job, write_images
+
+
+def test_rows_are_what_the_model_says_about_each_image_alone(tmp_path: Path) -> None:
+    folder = write_images(tmp_path / "images", 6, mixed=True)
+    outcome = embed(job(folder, tmp_path / "feats.npy"))
+    torch.manual_seed(0)
+    backbone = create_backbone("test_convnext").eval()
+    mean, std = backbone.model.pretrained_cfg["mean"], backbone.model.pretrained_cfg["std"]
+    expected = []
+    for path in sorted(folder.iterdir()):
+        pixels = torch.from_numpy(np.array(Image.open(path)))[None, None]
+        square = resize_square(pixels, torch.tensor([pixels.shape[2:]]), 32)
+        with torch.no_grad():
+            expected.append(backbone(normalise(square, mean, std))[0].numpy())
+    found = open_features(tmp_path / "feats.npy")
+    np.testing.assert_allclose(found.rows, expected, rtol=1e-5, atol=1e-5)
+    assert found.names == [f"./{number:03}.png" for number in range(6)]
+    assert (outcome.rows, outcome.shape, outcome.images, outcome.bad) == (6, (64,), 6, 0)
+    assert {path.name for path in tmp_path.iterdir()} == {"images", "feats.npy", "feats.json", "feats.paths.txt"}
+
+
+@pytest.mark.parametrize("changed", [{"batch_size": 1}, {"batch_size": 64}, {"workers": 1}, {"workers": 2}])
+def test_nothing_depends_on_batches_and_threads(tmp_path: Path, changed: dict[str, Any]) -> None:
+    folder = write_images(tmp_path / "images", 11, mixed=True)
+    for name, more in (("usual", {}), ("other", changed)):
+        embed(job(folder, tmp_path / f"{name}.npy", **more))
+    usual, other = (np.load(tmp_path / f"{name}.npy") for name in ("usual", "other"))
+    np.testing.assert_allclose(other, usual, rtol=1e-5, atol=1e-5)
+    assert (tmp_path / "usual.paths.txt").read_text() == (tmp_path / "other.paths.txt").read_text()
+
+
+def test_a_bad_image_drops_its_row(tmp_path: Path) -> None:
+    folder = write_images(tmp_path / "images", 9)
+    embed(job(folder, tmp_path / "good.npy"))
+    for number in (0, 1, 2, 3, 7):  # a whole batch, and one in the middle
+        (folder / f"{number:03}.png").write_bytes(b"no image")
+    outcome = embed(job(folder, tmp_path / "feats.npy", max_bad="60%"))
+    found = open_features(tmp_path / "feats.npy")
+    assert found.names == [f"./{number:03}.png" for number in (4, 5, 6, 8)]
+    np.testing.assert_allclose(found.rows, np.load(tmp_path / "good.npy")[[4, 5, 6, 8]], rtol=1e-5, atol=1e-5)
+    bad = (tmp_path / "feats.bad.csv").read_text().splitlines()
+    assert bad[0] == "path,reason"
+    assert [line.split(",")[0] for line in bad[1:]] == [f"./{number:03}.png" for number in (0, 1, 2, 3, 7)]
+    assert (outcome.rows, outcome.bad) == (4, 5)
+    with pytest.raises(DataError, match="more than --max-bad 10%"):
+        embed(job(folder, tmp_path / "other.npy"))
+    assert not (tmp_path / "other.npy").exists()
+
+
+def test_what_is_there_is_not_overwritten(tmp_path: Path) -> None:
+    folder = write_images(tmp_path / "images", 2)
+    (tmp_path / "feats.npy").write_text("mine")
+    with pytest.raises(UsageError, match=r"feats\.npy is there already; add --force"):
+        embed(job(folder, tmp_path / "feats.npy"))
+    assert (tmp_path / "feats.npy").read_text() == "mine"
+    embed(job(folder, tmp_path / "feats.npy", force=True))
+    assert len(np.load(tmp_path / "feats.npy")) == 2
+
+
+def test_the_record_says_how_the_numbers_were_made(tmp_path: Path) -> None:
+    folder = write_images(tmp_path / "images", 2)
+    embed(job(folder, tmp_path / "feats.npy", kind="mean", normalize=True))
+    meta = json.loads((tmp_path / "feats.json").read_text())
+    assert (meta["schema"], meta["kind"], meta["n"], meta["dim"]) == (1, "features", 2, 64)
+    assert (meta["tokens"], meta["layers"], meta["normalized"], meta["precision"]) == ("mean", 1, True, "fp32")
+    assert meta["preprocess"]["size"] == 32
+    assert meta["preprocess"]["grey"] is True
+    assert len(meta["weights"]["sha256"]) == 64
+    assert meta["weights"]["licence"] == "unknown"
+    assert meta["root"] == str(folder)
+    assert {"torch", "timm", "dinocli"} <= set(meta["versions"])
+    np.testing.assert_allclose(np.linalg.norm(np.load(tmp_path / "feats.npy"), axis=1), 1, rtol=1e-6)
+
+
+def test_features_of_are_those_of_embed(tmp_path: Path) -> None:
+    folder = write_images(tmp_path / "images", 3)
+    embed(job(folder, tmp_path / "feats.npy", precision="auto"))
+    found = features_of([str(folder)], weights="none", model="test_convnext", size=32, device="cpu", workers=0)
+    np.testing.assert_array_equal(found.flat(), np.load(tmp_path / "feats.npy"))
+    assert found.names == ["./000.png", "./001.png", "./002.png"]
+    assert found.image(1) == folder / "001.png"

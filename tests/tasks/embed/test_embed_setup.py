@@ -1,0 +1,115 @@
+"""How images are read: as the weights were trained, if they know how, or as a training on these images would."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from dinocli.augment.resample import normalise, resize_square
+from dinocli.config.preprocess import Preprocess
+from dinocli.data.read import Reader
+from dinocli.errors import DataError, UsageError
+from dinocli.models.create import create_backbone
+from dinocli.models.weights import load_backbone, save_backbone
+from dinocli.tasks.embed.embed import embed
+from dinocli.tasks.run_folder import RunFolder, mark_latest
+from tests.tasks.embed.drive import job, write_images
+
+STORED = Preprocess("fixed", 0.0, 40_000.0, True, True, (), 0, (0.4, 0.5, 0.6), (0.2, 0.3, 0.4), 64)
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    """Weights of ours, trained on bright 16-bit images at 64 px."""
+    torch.manual_seed(3)
+    backbone, info, _ = load_backbone("none", "test_convnext")
+    save_backbone(tmp_path / "run" / "backbone", backbone, info, STORED)
+    return tmp_path / "run"
+
+
+@pytest.fixture
+def dark(tmp_path: Path) -> Path:
+    folder = tmp_path / "dark"
+    folder.mkdir()
+    pixels = np.random.default_rng(0)
+    for number in range(3):
+        Image.fromarray(pixels.integers(0, 1000, (50, 60), dtype=np.uint16)).save(folder / f"{number}.png")
+    return folder
+
+
+def expected(folder: Path, about: Preprocess) -> np.ndarray:
+    torch.manual_seed(3)
+    backbone = create_backbone("test_convnext").eval()
+    rows = []
+    for path in sorted(folder.iterdir()):
+        canvas = torch.from_numpy(Reader(about, 448).full(str(path)))[None]
+        square = resize_square(canvas, torch.tensor([canvas.shape[2:]]), about.size)
+        with torch.no_grad():
+            rows.append(backbone(normalise(square, about.mean, about.std))[0].numpy())
+    return np.array(rows)
+
+
+def test_a_dark_folder_stays_dark(weights: Path, dark: Path, tmp_path: Path) -> None:
+    out = tmp_path / "feats.npy"
+    embed(job(dark, out, weights=str(weights), model="", size=0))
+    np.testing.assert_allclose(np.load(out), expected(dark, STORED), rtol=1e-4, atol=1e-5)
+    assert json.loads(out.with_suffix(".json").read_text())["preprocess"] == STORED.to_dict()
+
+
+def test_the_user_may_want_another_range_and_size(weights: Path, dark: Path, tmp_path: Path) -> None:
+    out = tmp_path / "feats.npy"
+    embed(job(dark, out, weights=str(weights), model="", size=32, range="fixed:0,1000"))
+    about = replace(STORED, range_high=1000.0, size=32)
+    np.testing.assert_allclose(np.load(out), expected(dark, about), rtol=1e-4, atol=1e-5)
+    assert not np.allclose(np.load(out), expected(dark, replace(STORED, size=32)), rtol=1e-2)
+
+
+def test_weights_of_a_run_hear_of_the_file(weights: Path, dark: Path, tmp_path: Path) -> None:
+    run = RunFolder(weights)
+    run.write({"inputs": [str(dark)], "status": "finished"})
+    for name, note in (("one.npy", True), ("hidden.npy", False), ("two.npy", True)):
+        embed(job(dark, tmp_path / name, weights=str(weights), model="", note=note))
+    assert [Path(made["path"]).name for made in run.read()["outputs"]] == ["one.npy", "two.npy"]
+
+
+def test_images_of_a_run_that_came_on_stdin_have_to_be_named(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    RunFolder(weights).write({"inputs": ["-"], "status": "finished"})
+    mark_latest(RunFolder(weights))
+    with pytest.raises(DataError, match="came on stdin and cannot be read again: name them"):
+        embed(replace(job(tmp_path, tmp_path / "feats.npy", weights="", model=""), inputs=()))
+
+
+def test_channels_and_pages_are_those_asked_for(tmp_path: Path) -> None:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    frames = [np.random.default_rng(seed).integers(0, 256, (40, 40, 3), dtype=np.uint8) for seed in range(2)]
+    first, second = (Image.fromarray(frame) for frame in frames)
+    first.save(folder / "a.tif", save_all=True, append_images=[second])
+    embed(job(folder, tmp_path / "asked.npy", channels=(1,), page=1))
+    Image.fromarray(frames[1][..., 1]).save(folder / "a.tif")
+    embed(job(folder, tmp_path / "same.npy"))
+    np.testing.assert_allclose(np.load(tmp_path / "asked.npy"), np.load(tmp_path / "same.npy"), rtol=1e-5, atol=1e-5)
+
+
+def test_half_precision_is_used_and_recorded(tmp_path: Path) -> None:
+    folder = write_images(tmp_path / "images", 3)
+    for precision in ("fp32", "bf16"):
+        embed(job(folder, tmp_path / f"{precision}.npy", precision=precision))
+    full, half = np.load(tmp_path / "fp32.npy"), np.load(tmp_path / "bf16.npy")
+    assert not np.array_equal(full, half)
+    assert np.abs(full - half).max() < 0.05 * np.abs(full).max()
+    assert json.loads((tmp_path / "bf16.json").read_text())["precision"] == "bf16"
+
+
+def test_a_size_that_the_model_does_not_take_is_refused_first(tmp_path: Path) -> None:
+    folder = write_images(tmp_path / "images", 1)
+    with pytest.raises(UsageError, match="100x100 px is not a multiple of the 16-px patches"):
+        embed(job(folder, tmp_path / "feats.npy", model="vit_tiny_patch16_224", size=100))
+    assert [path.name for path in tmp_path.iterdir()] == ["images"]

@@ -1,0 +1,68 @@
+"""Every format, read back by ours and by whoever else reads it."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas
+import pytest
+from pyarrow import parquet
+from safetensors.numpy import load_file
+
+from dinocli.tasks.embed import feature_formats
+from dinocli.tasks.embed.embed import embed
+from dinocli.tasks.feature_file import FEATURE_SUFFIXES, open_features
+from tests.tasks.embed.drive import job, write_images
+
+NAMES = ['a, "b".png', "z=1.png", "ü.png"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = write_images(tmp_path_factory.mktemp("formats") / "images", 3)
+    for path, name in zip(sorted(folder.iterdir()), NAMES, strict=True):
+        path.rename(folder / name)
+    return folder
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize("suffix", FEATURE_SUFFIXES)
+def test_all_formats_hold_the_same(
+    folder: Path, tmp_path: Path, suffix: str, dtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feature_formats, "BLOCK_BYTES", 300)  # two or one rows a block
+    embed(job(folder, tmp_path / "plain.npy", dtype=dtype))
+    embed(job(folder, tmp_path / f"feats{suffix}", dtype=dtype))
+    plain, found = open_features(tmp_path / "plain.npy"), open_features(tmp_path / f"feats{suffix}")
+    np.testing.assert_array_equal(found.rows.astype(dtype), plain.rows)
+    assert plain.rows.dtype == dtype
+    assert found.names == plain.names == [f"./{name}" for name in NAMES]
+    assert found.meta["n"] == 3
+    assert (tmp_path / "feats.paths.txt").read_text() == "".join(f"{name}\n" for name in plain.names)
+
+
+def test_others_read_them_too(folder: Path, tmp_path: Path) -> None:
+    embed(job(folder, tmp_path / "plain.npy"))
+    rows = np.load(tmp_path / "plain.npy", mmap_mode="r")
+    for suffix in FEATURE_SUFFIXES[1:]:
+        embed(job(folder, tmp_path / f"feats{suffix}", force=True))
+    names = [f"./{name}" for name in NAMES]
+    table = pandas.read_csv(tmp_path / "feats.csv", index_col="path")
+    assert list(table.index) == names
+    np.testing.assert_array_equal(table.to_numpy(np.float32), rows)
+    with np.load(tmp_path / "feats.npz") as arrays:
+        np.testing.assert_array_equal(arrays["features"], rows)
+        assert arrays["paths"].tolist() == names
+    np.testing.assert_array_equal(load_file(tmp_path / "feats.safetensors")["features"], rows)
+    columns = parquet.read_table(tmp_path / "feats.parquet").to_pydict()
+    assert columns["path"] == names
+    np.testing.assert_array_equal(np.array(columns["features"], np.float32), rows)
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz", ".safetensors"])
+def test_patch_tokens_are_one_array(folder: Path, tmp_path: Path, suffix: str) -> None:
+    embed(job(folder, tmp_path / f"feats{suffix}", kind="patch", size=96))
+    found = open_features(tmp_path / f"feats{suffix}")
+    assert found.rows.shape == (3, 3, 3, 64)
+    assert found.meta["shape"] == [3, 3, 3, 64]
+    embed(job(folder, tmp_path / "mean.npy", kind="mean", size=96))
+    np.testing.assert_allclose(found.rows.mean((1, 2)), np.load(tmp_path / "mean.npy"), rtol=1e-4, atol=1e-5)

@@ -1,0 +1,140 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from dinocli.errors import DataError, UsageError, WeightsError
+from dinocli.tasks.embed.embed import embed
+from dinocli.tasks.embed.embed_options import EmbedOptions
+from dinocli.tasks.feature_file import open_features
+from dinocli.tasks.search.search import SearchOptions, search
+from tests.cli.commands import warm
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Nine 16-bit images of three kinds, weights, and the features of the images."""
+    home = tmp_path_factory.mktemp("search")
+    random = np.random.default_rng(0)
+    (home / "images").mkdir()
+    for kind in range(3):
+        pattern = random.integers(500, 3500, (12, 12)).repeat(4, 0).repeat(4, 1)
+        for copy in range(3):
+            pixels = (pattern + random.integers(0, 60, pattern.shape)).astype(np.uint16)
+            Image.fromarray(pixels).save(home / "images" / f"{kind}-{copy}.png")
+    torch.manual_seed(0)
+    save_file(timm.create_model("test_convnext").state_dict(), str(home / "weights.safetensors"))
+    embed(job(home, "feats.npy"))
+    return home
+
+
+def job(home: Path, out: str) -> EmbedOptions:
+    weights = str(home / "weights.safetensors")
+    more = {"size": 64, "device": "cpu", "precision": "fp32", "note": False, "workers": 0}
+    return EmbedOptions((str(home / "images"),), str(home / out), weights, "test_convnext", **more)  # type: ignore[arg-type]
+
+
+def ask(home: Path, *queries: str, file: str = "feats.npy", count: int = 2) -> list[list[str]]:
+    found = search(SearchOptions(queries, str(home / file), count, device="cpu"))
+    return [[hit.name for hit in hits] for _, hits in found]
+
+
+def test_a_row_finds_its_like_and_not_itself(home: Path) -> None:
+    found = ask(home, "1-0.png", "./2-1.png")
+    assert sorted(found[0]) == ["./1-1.png", "./1-2.png"]
+    assert sorted(found[1]) == ["./2-0.png", "./2-2.png"]
+
+
+def test_whitened_search_finds_the_same_kind_with_other_cosines(home: Path) -> None:
+    def hits(*, whiten: bool) -> dict[str, float]:
+        asked = SearchOptions(("1-0.png", str(home / "images" / "2-1.png")), str(home / "feats.npy"), 2, "", "cpu")
+        (_, row), (query, image) = search(replace(asked, whiten=whiten))
+        assert image[0].name == "./2-1.png", "an image on the disk finds itself"
+        assert image[0].cosine == pytest.approx(1, abs=1e-4)
+        assert len(query.feature_D) == open_features(home / "feats.npy").flat().shape[1]
+        return {hit.name: hit.cosine for hit in row}
+
+    plain, white = hits(whiten=False), hits(whiten=True)
+    assert sorted(white) == sorted(plain) == ["./1-1.png", "./1-2.png"]
+    assert white != plain
+
+
+def test_an_image_is_embedded_as_the_file_was(home: Path) -> None:
+    # in its own range this image would be brighter; in the range of the file it is what it was
+    (query, hits), *none = search(
+        SearchOptions((str(home / "images" / "0-1.png"),), str(home / "feats.npy"), 3, device="cpu")
+    )
+    assert not none
+    assert hits[0].name == "./0-1.png"
+    assert hits[0].cosine == pytest.approx(1, abs=1e-5)
+    assert hits[0].path == home / "images" / "0-1.png"
+    np.testing.assert_allclose(query.feature_D, open_features(home / "feats.npy").flat()[1], atol=1e-4)
+
+
+def test_a_folder_and_a_feature_file_are_many_queries(home: Path) -> None:
+    assert len(ask(home, str(home / "images"))) == 9
+    embed(job(home, "other.npy"))
+    assert [hits[0] for hits in ask(home, str(home / "other.npy"))] == open_features(home / "feats.npy").names
+
+
+def test_other_weights_preprocessing_or_tokens_are_refused(home: Path) -> None:
+    torch.manual_seed(1)
+    save_file(timm.create_model("test_convnext").state_dict(), str(home / "others.safetensors"))
+    plain = job(home, "q.npy")
+    for changed, word in (
+        (replace(plain, weights=str(home / "others.safetensors")), "weights"),
+        (replace(plain, size=32), "preprocess"),
+        (replace(plain, range="fixed:0,65535"), "preprocess"),
+    ):
+        embed(replace(changed, force=True))
+        with pytest.raises(WeightsError, match=f"different {word}"):
+            ask(home, str(home / "q.npy"))
+
+
+def test_weights_that_changed_since_are_refused(home: Path, tmp_path: Path) -> None:
+    for name in ("feats.npy", "feats.paths.txt", "feats.json"):
+        (tmp_path / name).write_bytes((home / name).read_bytes())
+    meta = json.loads((tmp_path / "feats.json").read_text())
+    meta["weights"]["sha256"] = "0" * 64
+    (tmp_path / "feats.json").write_text(json.dumps(meta))
+    query = str(home / "images" / "0-1.png")
+    with pytest.raises(WeightsError, match="has changed since"):
+        ask(tmp_path, query)
+    (tmp_path / "feats.json").unlink()
+    with pytest.raises(WeightsError, match="does not say which weights"):
+        ask(tmp_path, query)
+    assert len(ask(tmp_path, "0-1.png")[0]) == 2  # a row needs no weights
+    (tmp_path / "broken.png").write_bytes(b"nothing")
+    with pytest.raises(DataError, match="broken"):
+        ask(home, str(tmp_path / "broken.png"))
+
+
+def test_the_command_prints_lines_json_and_a_sheet(home: Path) -> None:
+    done = warm("search", "0-0.png", "2-0.png", "--in", "feats.npy", "-n", "2", "--sheet", "found.png", cwd=home)
+    assert done.code == 0, done.err
+    lines = [line.split("\t") for line in done.out.splitlines()]
+    assert [line[:2] for line in lines] == [["0-0.png", "1"], ["0-0.png", "2"], ["2-0.png", "1"], ["2-0.png", "2"]]
+    assert float(lines[0][2]) >= float(lines[1][2])
+    assert Path(lines[0][3]).is_file()
+    with Image.open(home / "found.png") as sheet:
+        assert sheet.width > 3 * 128
+    again = warm("search", "0-0.png", "--in", "feats.npy", "--sheet", "found.png", cwd=home)
+    assert again.code == 2
+    assert "--force" in again.err
+    as_json = warm("search", "0-0.png", "--in", "feats.npy", "-n", "1", "--json", cwd=home)
+    (query,) = json.loads(as_json.out)["queries"]
+    assert query["query"] == "0-0.png"
+    assert query["results"][0]["name"] in ("./0-1.png", "./0-2.png")
+
+
+def test_queries_that_cannot_be(home: Path) -> None:
+    with pytest.raises(UsageError, match="at least one query"):
+        ask(home)
+    with pytest.raises(DataError):
+        ask(home, "nowhere.png")

@@ -1,0 +1,71 @@
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dinocli.tasks.segment.mask_images import (
+    colour_of,
+    label_png,
+    map_png,
+    overlay_jpeg,
+    shown,
+    soft_npy,
+    soft_png,
+    tint,
+    write_below,
+)
+
+
+@pytest.mark.parametrize(("most", "dtype"), [(0, np.uint8), (255, np.uint8), (256, np.uint16), (65535, np.uint16)])
+def test_label_maps_hold_their_labels(most: int, dtype: type) -> None:
+    labels = np.linspace(0, most, 35).round().astype(np.uint16).reshape(5, 7)
+    image = Image.open(io.BytesIO(label_png(labels)))
+    assert image.mode == ("L" if dtype is np.uint8 else "I;16")
+    assert not image.getexif()
+    np.testing.assert_array_equal(np.asarray(image), labels)
+
+
+def test_soft_maps_keep_16_bits_or_everything() -> None:
+    soft = np.random.default_rng(0).random((9, 1), dtype=np.float32)
+    png = np.asarray(Image.open(io.BytesIO(soft_png(soft))))
+    assert png.dtype == np.uint16
+    np.testing.assert_allclose(png / 65535, soft, atol=0.5 / 65535)
+    np.testing.assert_array_equal(np.load(io.BytesIO(soft_npy(soft))), soft)
+
+
+def test_labels_have_colours_of_their_own() -> None:
+    colours = np.array([colour_of(label) for label in range(1, 13)])
+    apart = np.abs(colours[:, None] - colours[None]).sum(axis=-1) + 999 * np.eye(12, dtype=int)
+    assert apart.min() > 40
+    assert colour_of(1)[0] == 255
+    assert max(colour_of(1)[1:]) < 100
+
+
+def test_masks_lie_over_the_picture_where_they_are() -> None:
+    labels = np.zeros((60, 80), np.uint16)
+    labels[20:40, 30:60] = 1
+    grey = np.full((1, 60, 80), 128, np.uint8)
+    drawn = np.asarray(Image.open(io.BytesIO(overlay_jpeg(grey, labels)))).astype(int)
+    assert np.abs(drawn[5, 5] - 128).max() < 4
+    assert drawn[30, 45, 0] > 170
+    assert tint(labels)[30, 45, 3] < tint(labels)[20, 45, 3] == 255
+    assert tint(labels)[5, 5, 3] == 0
+
+
+def test_deep_pictures_are_shown_by_their_high_bytes() -> None:
+    deep = np.array([[[0, 256, 65535]]], np.uint16)
+    assert shown(deep)[0, :, 0].tolist() == [0, 1, 255]
+    assert shown(np.zeros((3, 4, 5), np.uint8)).shape == (4, 5, 3)
+
+
+def test_further_maps_are_grey_or_in_colour() -> None:
+    for shape, mode in (((4, 5), "L"), ((4, 5, 3), "RGB")):
+        assert Image.open(io.BytesIO(map_png(np.zeros(shape, np.float32)))).mode == mode
+
+
+def test_files_lie_in_the_folders_of_their_images(tmp_path: Path) -> None:
+    path = write_below(tmp_path / "masks", "a/b.c", ".png", b"x")
+    assert path == tmp_path / "masks" / "a" / "b.c.png"
+    assert path.read_bytes() == b"x"

@@ -1,0 +1,44 @@
+"""Which images are looked at to say how many differ, and that a run says it."""
+
+import itertools
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from dinocli.tasks.train.distinct_images import RUN, SAMPLE, stretches
+from dinocli.tasks.train.train import train
+from tests.tasks.drive import job
+from tests.tasks.test_resume import tiny_vit
+from tests.tasks.train.test_train import SHORT, Ears
+from tests.textures import write_textures
+
+
+@pytest.mark.parametrize("images", [1, 40, SAMPLE, SAMPLE + 1, 5_000, 1_000_000])
+def test_a_sample_is_stretches_of_neighbours_all_over_the_folder(images: int) -> None:
+    chosen = stretches(images)
+    assert chosen == sorted(set(chosen))
+    assert chosen[0] == 0
+    assert chosen[-1] == images - 1
+    assert len(chosen) <= SAMPLE
+    if images >= 5_000:
+        assert len(chosen) == SAMPLE
+        assert sum(b - a == 1 for a, b in itertools.pairwise(chosen)) == SAMPLE - SAMPLE // RUN
+
+
+def test_a_run_says_and_keeps_how_many_images_differ(tmp_path: Path) -> None:
+    images = write_textures(tmp_path / "images", each=3, side=64)
+    for path in sorted(images.rglob("*.png")):
+        for number in range(3):
+            shutil.copy(path, path.with_name(f"{path.stem}-{number}.png"))
+    ears, start = Ears(), f"model.weights={tiny_vit(tmp_path / 'vit')}"
+    sizes = ("views.global_size=32", "run.batch_size=auto", "run.steps=2", "model.name=")
+    train(job(images, tmp_path / "run", [*SHORT, *sizes, start]), ears)
+    said = [line for line in ears.lines if "different images of 36" in line]
+    distinct = json.loads((tmp_path / "run" / "run.json").read_text())["distinct"]
+    assert distinct <= 9, "every image is there four times"
+    assert said == [f"about {distinct} different images of 36: near-copies count once"]
+    fixed = Ears()
+    train(job(images, tmp_path / "fixed", [*SHORT, *sizes[:1], "run.steps=2", "model.name=", start]), fixed)
+    assert not any("different images" in line for line in fixed.lines), "nobody asked"
