@@ -17,13 +17,13 @@ from torch import Tensor, nn
 
 from dinocli.data.loader import Loader
 from dinocli.engine.step import GLOBAL_VIEWS, Learner
-from dinocli.models.head import DinoHead
+from dinocli.models.head import ROW_NORM, DinoHead
 
 MOST_VIEWS, BATCH = 4096, 32
 """Global views that are looked at, and images at once."""
 
 SPREAD = 0.02
-"""Standard deviation of fitted weights: that of the paper's random ones, which the learning rate is made for."""
+"""Standard deviation of the fitted bottleneck's weights: that of the random ones, which the rate is made for."""
 
 
 @torch.no_grad()
@@ -61,7 +61,10 @@ def fit_bottleneck(head: DinoHead, hidden_VH: Tensor) -> None:
 
 
 def fit_prototypes(head: DinoHead, bottleneck_VC: Tensor, seed: int) -> None:
-    """Set the prototypes to views; where there are more prototypes than views, the rest to points between two."""
+    """Set the prototypes to views; where there are more prototypes than views, the rest to points between two.
+
+    Their rows have the norm of random ones, `ROW_NORM`, so that they turn as fast.
+    """
     direction_KC = head.prototypes.direction
     order = torch.Generator().manual_seed(seed)
     views, count = len(bottleneck_VC), len(direction_KC)
@@ -69,7 +72,7 @@ def fit_prototypes(head: DinoHead, bottleneck_VC: Tensor, seed: int) -> None:
     first, second = torch.randint(views, (2, count - len(chosen)), generator=order)
     rows = bottleneck_VC.cpu()
     found_KC = F.normalize(torch.cat([rows[chosen], rows[first] + rows[second]]), dim=-1)
-    direction_KC.copy_(found_KC * SPREAD * math.sqrt(direction_KC.shape[1]))
+    direction_KC.copy_(found_KC * ROW_NORM)
 
 
 def _features(learner: Learner, loader: Loader, views: int) -> Tensor:

@@ -3,6 +3,7 @@
 Shapes: V views, B images, N = V * B, D width of the backbone, K prototypes, h w patches.
 """
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -12,19 +13,29 @@ from torch import Tensor, nn
 
 from dinocli.models.backbone import Backbone
 
+ROW_NORM = 1.0 / math.sqrt(3.0)
+"""Norm of a prototype's stored row at the start, about 0.577: that of U(-1/sqrt(width), 1/sqrt(width)) at any width."""
+
 
 class Prototypes(nn.Module):
     """Score L2-normalised features against K directions: a linear layer with weight normalisation and no bias.
+
+    The direction is normalised in every pass, so its stored norm sets only how fast it turns: Adam moves each element
+    by the learning rate, whatever the norm. The public code builds this layer after it has initialised the others, so
+    it keeps `nn.Linear`'s own values, U(-1/sqrt(width), 1/sqrt(width)), and rows of norm `ROW_NORM`.
 
     Args:
         width: Length of the incoming features.
         count: Number of prototypes, K.
         normed: Keep every prototype at length 1; otherwise a length per prototype is learnt, starting at 1.
+
+    Source: facebookresearch/dino, DINOHead.
     """
 
     def __init__(self, width: int, count: int, normed: bool) -> None:
         super().__init__()
-        self.direction = nn.Parameter(nn.init.trunc_normal_(torch.empty(count, width), std=0.02))
+        bound = 1.0 / math.sqrt(width)
+        self.direction = nn.Parameter(nn.init.uniform_(torch.empty(count, width), -bound, bound))
         self.length = None if normed else nn.Parameter(torch.ones(count, 1))
 
     def forward(self, features: Tensor) -> Tensor:

@@ -90,6 +90,7 @@ def test_prototypes_are_views_and_points_between_two() -> None:
     nearest = (units @ views.T).max(dim=1).values
     torch.testing.assert_close(nearest[:20], torch.ones(20))
     assert (nearest[20:] > 0.5).all()
+    torch.testing.assert_close(fitted.prototypes.direction.norm(dim=1), torch.full((30,), 3**-0.5))
     again = head(prototypes=30)
     fit_prototypes(again, views, seed=0)
     assert torch.equal(again.prototypes.direction, fitted.prototypes.direction)

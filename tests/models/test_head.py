@@ -77,6 +77,16 @@ def test_first_weights_are_the_papers() -> None:
             assert not layer.bias.any()
 
 
+@pytest.mark.parametrize("width", [64, 256])
+def test_prototypes_start_as_the_public_codes(width: int) -> None:
+    """`weight_norm(nn.Linear(width, K, bias=False))` is built after the others were initialised: U(+-1/sqrt(width))."""
+    torch.manual_seed(0)
+    rows, public = Prototypes(width, 512, normed=True).direction, nn.Linear(width, 512, bias=False).weight
+    assert rows.norm(dim=1).mean().item() == pytest.approx(0.577, rel=0.01)
+    assert rows.std().item() == pytest.approx(public.std().item(), rel=0.01)
+    assert rows.abs().max().item() == pytest.approx(width**-0.5, rel=0.01)
+
+
 def test_network_is_view_major_whatever_the_resolutions() -> None:
     torch.manual_seed(0)
     backbone = create_backbone("test_convnext").eval()
