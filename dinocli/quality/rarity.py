@@ -1,0 +1,217 @@
+"""Rarity: how unlike the typical patches of the other images of a folder a patch is.
+
+Where the class of an image is a small thing (a crack, a stain), the average over the image hides it. A memory bank
+holds random patches of the folder; the rarity of a patch is its distance to the bank, and a softmax of the rarities
+gives the weights of a mean that looks at what departs from the folder.
+
+How it is used::
+
+    builder = BankBuilder()
+    for maps_BDhw, image_B in stream:            # any batches, in any order
+        builder.add(maps_BDhw, image_B)
+    bank = builder.finish()                      # MemoryBank
+    rarity_Bhw = bank.rarity(maps_BDhw, image_B) # 1 - cosine; UNSEEN as the number of an image that is not in the bank
+    rare_BD = bank.pool(maps_BDhw, image_B)      # mean of the raw patches, weighted by `bank.weights(rarity_Bhw)`
+    save_banks(path, {"coarse": bank})           # and load_banks, in dinocli.quality.rarity_file
+
+Sources: memory bank of patches: Roth et al. 2022 (PatchCore, arXiv:2106.08265); distance to patches of the other images
+of an unlabelled folder: Li et al. 2024 (MuSc, arXiv:2401.16753); mean weighted by a softmax of that distance: Sohn et
+al. 2021 (Anomaly Clustering, arXiv:2112.11573). Departs: channels are standardised over the folder, patches compared by
+their cosine, and the temperature is in standard deviations of the rarity, so that one value fits every network.
+
+Legend: B images, D width, h w rows and columns of the grid, P = h w patches, M patches of the bank, R rows of a block.
+"""
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dinocli.errors import DataError
+
+SIZE = 4096
+"""Patches of a bank at most."""
+
+ORDER = 3
+"""The distance of a patch is that to its so many nearest patch of the bank; the very nearest can be luck."""
+
+TEMPERATURE = 0.5
+"""Of the softmax, standard deviations of the rarity over the folder."""
+
+UNSEEN = -1
+"""Number of an image of which the bank holds no patch."""
+
+_BLOCK_VALUES = 1 << 24  # cosines held at a time: 64 MiB in float32
+_TINY = 1e-6  # of the largest standard deviation: a channel below it is constant but for rounding
+
+
+@dataclass(frozen=True)
+class MemoryBank:
+    """Random patches of a folder, and what makes patches comparable.
+
+    Args:
+        mean_D: Of each channel over the folder.
+        std_D: Of each channel over the folder; 1 for a constant channel.
+        patches_MD: Standardised and scaled to length 1, float32.
+        image_M: Number of the image that each one is of, int64.
+        spread: Standard deviation of the rarity over the bank's own patches.
+    """
+
+    mean_D: Tensor
+    std_D: Tensor
+    patches_MD: Tensor
+    image_M: Tensor
+    spread: Tensor
+
+    def units(self, maps_BDhw: Tensor) -> Tensor:
+        """Standardise patches and scale them to length 1: (B, P, D), row by row of the grid."""
+        raw_BPD = maps_BDhw.flatten(2).transpose(1, 2).to(self.mean_D.dtype)
+        return F.normalize((raw_BPD - self.mean_D) / self.std_D, dim=-1)
+
+    def rarity(self, maps_BDhw: Tensor, image_B: Tensor | None = None, order: int = ORDER) -> Tensor:
+        """Map how rare each patch is.
+
+        Args:
+            maps_BDhw: Raw patch features, on the device of the bank.
+            image_B: Number of each image; patches of the bank that are of the same image do not count. None where no
+                image is in the bank.
+            order: Which nearest patch of the bank to measure to.
+
+        Returns:
+            1 - cosine, 0 to 2, float32 (B, h, w).
+        """
+        batch, _, rows, columns = maps_BDhw.shape
+        units_BPD = self.units(maps_BDhw)
+        if image_B is None:
+            image_B = torch.full((batch,), UNSEEN, device=maps_BDhw.device)
+        image_N = image_B.repeat_interleave(rows * columns)
+        found = nearest_distance(units_BPD.flatten(0, 1), image_N, self.patches_MD, self.image_M, order)
+        return found.view(batch, rows, columns)
+
+    def weights(self, rarity_Bhw: Tensor, temperature: float = TEMPERATURE) -> Tensor:
+        """Turn a rarity map into weights that sum to 1 over each image, (B, h, w)."""
+        logits_BP = rarity_Bhw.flatten(1) / (temperature * self.spread)
+        return logits_BP.softmax(dim=1).view_as(rarity_Bhw)
+
+    def pool(
+        self,
+        maps_BDhw: Tensor,
+        image_B: Tensor | None = None,
+        *,
+        order: int = ORDER,
+        temperature: float = TEMPERATURE,
+    ) -> Tensor:
+        """Average the raw patches, rare ones more: (B, D). Arguments as `rarity` and `weights`."""
+        weight_Bhw = self.weights(self.rarity(maps_BDhw, image_B, order), temperature)
+        return torch.einsum("bdhw,bhw->bd", maps_BDhw.to(weight_Bhw.dtype), weight_Bhw)
+
+    def to(self, device: torch.device) -> "MemoryBank":
+        """Return the same bank on a device."""
+        return MemoryBank(**{name: tensor.to(device) for name, tensor in self.tensors().items()})
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return all that makes up the bank, by name."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+
+class BankBuilder:
+    """Collects a bank from a stream of patch maps; memory does not grow with the stream.
+
+    Every patch draws a number from (seed, image, place), and the patches with the smallest numbers are kept. So the
+    sample is uniform, and the same whatever the batches and their order.
+
+    Args:
+        size: Patches to keep.
+        seed: Of the draw.
+    """
+
+    def __init__(self, size: int = SIZE, seed: int = 0) -> None:
+        self.size, self.seed = size, seed
+        self.count = 0
+        self._sums: NDArray[np.float64] | None = None
+        self._key_M, self._image_M = np.empty(0), np.empty(0, np.int64)
+        self._raw_MD = torch.empty(0, 0)
+
+    def add(self, maps_BDhw: Tensor, image_B: Tensor) -> None:
+        """Take the maps of some more images.
+
+        Args:
+            maps_BDhw: Raw patch features, on any device; grids may differ from batch to batch. Patches that are not
+                finite are left out.
+            image_B: Number of each image, 0 or more, each image once.
+        """
+        raw_ND = maps_BDhw.flatten(2).transpose(1, 2).flatten(0, 1).float()
+        finite_N = raw_ND.isfinite().all(dim=1)
+        self._sum(raw_ND[finite_N])
+        images = image_B.tolist()
+        places = len(raw_ND) // len(images)
+        key_N = np.concatenate([np.random.default_rng((self.seed, image)).random(places) for image in images])
+        image_N = np.repeat(np.array(images, np.int64), places)
+        line = self._key_M.max() if len(self._key_M) == self.size else 1
+        low_R = np.flatnonzero((key_N < line) & finite_N.cpu().numpy())
+        drawn_RD = raw_ND[torch.from_numpy(low_R).to(raw_ND.device)].cpu()
+        key_M = np.concatenate([self._key_M, key_N[low_R]])
+        kept = np.lexsort((np.arange(len(key_M)), key_M))[: self.size]
+        self._raw_MD = torch.cat([self._raw_MD, drawn_RD] if len(self._raw_MD) else [drawn_RD])[torch.from_numpy(kept)]
+        self._key_M, self._image_M = key_M[kept], np.concatenate([self._image_M, image_N[low_R]])[kept]
+
+    def finish(self, order: int = ORDER) -> MemoryBank:
+        """Return the bank.
+
+        Args:
+            order: As for `MemoryBank.rarity`, for the spread.
+
+        Raises:
+            DataError: Fewer than two images came, so that no patch has others to be compared with.
+        """
+        if len(np.unique(self._image_M)) < 2:
+            raise DataError("one image has no others to be compared with: give more images")
+        assert self._sums is not None
+        mean, square = self._sums / self.count
+        std = np.sqrt(np.maximum(square - mean**2, 0))
+        std = np.where(std > _TINY * std.max(), std, 1)
+        bank = MemoryBank(
+            torch.from_numpy(mean).float(),
+            torch.from_numpy(std).float(),
+            self._raw_MD,
+            torch.from_numpy(self._image_M),
+            torch.ones(()),
+        )
+        units_MD = bank.units(self._raw_MD.T[None, :, None])[0]
+        far_M = nearest_distance(units_MD, bank.image_M, units_MD, bank.image_M, order)
+        spread = far_M.double().std(correction=0).clamp_min(1e-6).float()
+        return MemoryBank(bank.mean_D, bank.std_D, units_MD, bank.image_M, spread)
+
+    def _sum(self, raw_ND: Tensor) -> None:
+        wide_ND = raw_ND.double()
+        sums = torch.stack([wide_ND.sum(0), wide_ND.square().sum(0)]).cpu().numpy()
+        self._sums = sums if self._sums is None else self._sums + sums
+        self.count += len(raw_ND)
+
+
+def nearest_distance(units_ND: Tensor, image_N: Tensor, bank_MD: Tensor, image_M: Tensor, order: int = ORDER) -> Tensor:
+    """Return the distance of each patch to its `order`-th nearest patch of the bank, of another image.
+
+    Args:
+        units_ND: Patches of length 1.
+        image_N: Number of the image of each.
+        bank_MD: Patches of length 1.
+        image_M: Number of the image of each.
+        order: 1 is the nearest. Where the other images have fewer patches, the farthest of those.
+
+    Returns:
+        1 - cosine, at least 0, (N,). Not above 2, which is also the distance where no other image is there at all.
+    """
+    order = min(order, len(bank_MD))
+    found = []
+    for start in range(0, len(units_ND), step := max(1, _BLOCK_VALUES // len(bank_MD))):
+        block = slice(start, start + step)
+        cosine_RM = units_ND[block] @ bank_MD.T
+        cosine_RM.masked_fill_(image_N[block, None] == image_M, -torch.inf)
+        top_Rk = cosine_RM.topk(order, dim=1).values
+        least_R1 = top_Rk.masked_fill(top_Rk == -torch.inf, 3).amin(1, keepdim=True)  # the farthest that exists
+        found.append(torch.where(least_R1 > 2, -1, least_R1)[:, 0])
+    return (1 - torch.cat(found)).clamp(0, 2)

@@ -1,0 +1,55 @@
+"""Memory banks on the disk: all that makes a later image comparable with a folder, in one safetensors file."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from dinocli.errors import WeightsError
+from dinocli.files import write_whole
+from dinocli.quality.rarity import MemoryBank
+
+
+def save_banks(
+    path: Path,
+    banks: Mapping[str, MemoryBank],
+    *,
+    others: Mapping[str, Tensor] | None = None,
+    about: Mapping[str, str] | None = None,
+) -> None:
+    """Write banks, and what belongs to them, as one safetensors file.
+
+    Args:
+        path: The file.
+        banks: By the name of their map.
+        others: Further tensors, such as a whitening; names without a dot.
+        about: Texts for the head of the file, such as the weights that the maps come from.
+    """
+    named = {f"{key}.{name}": tensor for key, bank in banks.items() for name, tensor in bank.tensors().items()}
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in {**named, **(others or {})}.items()}
+    write_whole(path, save(tensors, metadata=dict(about or {})))
+
+
+def load_banks(path: Path) -> tuple[dict[str, MemoryBank], dict[str, Tensor], dict[str, str]]:
+    """Read what `save_banks` wrote: the banks, the further tensors, the texts.
+
+    Raises:
+        WeightsError: The file is not there, or not of this kind.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+            about = dict(file.metadata() or {})
+        parts: dict[str, dict[str, Tensor]] = {}
+        for name in [name for name in tensors if "." in name]:
+            key, _, part = name.rpartition(".")
+            parts.setdefault(key, {})[part] = tensors.pop(name)
+        banks = {key: MemoryBank(**part) for key, part in parts.items()}
+    except (OSError, SafetensorError, TypeError) as error:
+        reason = " ".join(str(error).split())
+        raise WeightsError(f"{path} cannot be read as a memory bank ({reason}): embed the folder again") from error
+    if not banks:
+        raise WeightsError(f"{path} holds no memory bank: embed the folder again")
+    return banks, tensors, about
