@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.cluster import KMeansMethod as Clusters
+from sklearn.cluster import KMeans
 
 from dinocli.quality.auto_k import choose_k
 from dinocli.quality.normalized_features import NormalizedFeatures
@@ -44,7 +44,7 @@ class KMeansMethod:
         patches_ND = rows.take(slice(None))
         choice = None if self.segments else choose_k(rows, seed=self.seed)
         count = choice.k if choice and choice.clear else self.segments or 1
-        clusters = Clusters(min(count, len(rows)), n_init=_STARTS, random_state=self.seed).fit(patches_ND)
+        clusters = KMeans(min(count, len(rows)), n_init=_STARTS, random_state=self.seed).fit(patches_ND)
         centres_KD, spread = clusters.cluster_centers_, float(clusters.inertia_) / len(rows)
         share_K = np.bincount(clusters.labels_, minlength=len(centres_KD)) / len(rows)
         order = (-share_K).argsort(kind="stable")

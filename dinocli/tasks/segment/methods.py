@@ -51,8 +51,8 @@ def make_method(
         if option not in own:
             others = " or ".join(other for other in METHODS if option in _options(other))
             raise UsageError(f"--{option} belongs to --method {others}, not to {name}: leave it out")
-    settled = {"seed": seed, "reference": reference, "tie": affinity_threshold_of(backbone)} | dict(options)
-    made: Method = METHODS[name](**{key: value for key, value in settled.items() if key in own})
+    known = {"seed": seed, "reference": reference, "affinity_threshold": affinity_threshold_of(backbone), **options}
+    made: Method = METHODS[name](**{key: value for key, value in known.items() if key in own})
     return made
 
 
