@@ -24,6 +24,7 @@ import torch
 from numpy.typing import NDArray
 
 from dinocli.config.load import load_recipe
+from dinocli.engine.distributed import open_world
 from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import TrainingStopped
 from dinocli.models.backbone import Backbone
@@ -33,7 +34,7 @@ from dinocli.tasks.evaluate.label_split import LabelSplit
 from dinocli.tasks.labels import read_labels
 from dinocli.tasks.run_folder import ENDED, RunFolder
 from dinocli.tasks.train.select import adapted_backbone
-from dinocli.tasks.train.setup import TrainContext, TrainOptions, list_images, open_world, prepare
+from dinocli.tasks.train.setup import TrainContext, TrainOptions, list_images, prepare
 from dinocli.tasks.train.train import train
 
 SHOWN = {

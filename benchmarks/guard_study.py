@@ -32,6 +32,7 @@ from dinocli.augment.resample import normalise, resize_square
 from dinocli.config.load import load_recipe
 from dinocli.engine.batch_norm_init import adapt_batch_norm
 from dinocli.engine.build import build_learner, set_stage, view_specs
+from dinocli.engine.distributed import open_world
 from dinocli.engine.initialize import initialize
 from dinocli.engine.progress import ProgressReporter
 from dinocli.engine.step import Learner, train_step
@@ -43,7 +44,7 @@ from dinocli.quality.selection_scores import CHOICES
 from dinocli.tasks.evaluate.label_scores import label_scores
 from dinocli.tasks.evaluate.label_split import LabelSplit
 from dinocli.tasks.labels import read_labels
-from dinocli.tasks.train.setup import TrainContext, TrainOptions, list_images, open_world, prepare
+from dinocli.tasks.train.setup import TrainContext, TrainOptions, list_images, prepare
 
 Features = NDArray[np.float32]
 

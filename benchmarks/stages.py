@@ -20,10 +20,11 @@ from sklearn.preprocessing import StandardScaler, normalize
 from torch import Tensor, nn
 
 from dinocli.config.load import load_recipe
+from dinocli.engine.distributed import open_world
 from dinocli.engine.progress import ProgressReporter
 from dinocli.quality.knn import accuracy, knn_classify
 from dinocli.tasks.labels import read_labels
-from dinocli.tasks.train.setup import TrainContext, TrainOptions, list_images, open_world, prepare
+from dinocli.tasks.train.setup import TrainContext, TrainOptions, list_images, prepare
 
 Features = NDArray[np.floating[Any]]
 

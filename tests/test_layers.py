@@ -85,3 +85,13 @@ def test_only_the_command_line_knows_two_ways_to_train() -> None:
     knowing = {name for name, path in MODULES.items() if "finetune" in path.read_text(encoding="utf-8").lower()}
     assert knowing
     assert {layer(name) for name in knowing} == {"cli"}
+
+
+def test_only_the_command_line_knows_training() -> None:
+    training = {"dinocli.engine.build", "dinocli.engine.loop", "dinocli.engine.monitor", "dinocli.engine.step"}
+    others = [n for n in INSIDE if layer(n) == "tasks" and not n.startswith("dinocli.tasks.train")]
+    others.remove("dinocli.tasks.evaluate.augmented_views")  # shows the views of a recipe
+    assert others
+    for name in others:
+        known = {target for target in INSIDE[name] if target.startswith("dinocli.tasks.train")}
+        assert not known | (INSIDE[name] & training), name

@@ -10,6 +10,7 @@ import errno
 import hashlib
 import io
 import math
+import os
 import re
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -245,3 +246,9 @@ def _count(images: ImageList, reader: Reader, row: int) -> int | str:
         return reader.count(images.path(row))
     except DataError as error:
         return str(error)
+
+
+def cache_folder() -> Path:
+    """Return where decoded images are kept for later runs."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "dinocli" / "canvases"

@@ -13,9 +13,8 @@ from torch.nn.parallel import DistributedDataParallel
 from dinocli.augment.multicrop import MultiCrop, ViewSpec
 from dinocli.config.auto import Facts
 from dinocli.config.preprocess import Preprocess
-from dinocli.config.recipe import Data, Recipe, Views
+from dinocli.config.recipe import Recipe, Views
 from dinocli.data.loader import Loader
-from dinocli.data.survey import Survey
 from dinocli.dino.center import batch_sum
 from dinocli.dino.teacher import make_teacher
 from dinocli.engine.checkpoint import Checkpointer
@@ -49,22 +48,6 @@ def facts_of(images: int, backbone: Backbone, info: WeightsInfo, world: World, d
         patch=backbone.patch,
         cpu=next(backbone.parameters()).device.type == "cpu",
         only_size=backbone.own_size if backbone.one_size else 0,
-    )
-
-
-def preprocess_of(survey: Survey, data: Data, info: WeightsInfo) -> Preprocess:
-    """Join what the folder says (range, depth, grey) and what the weights say (mean, std, size)."""
-    return Preprocess(
-        range_policy=survey.policy,
-        range_low=survey.low,
-        range_high=survey.high,
-        deep=survey.deep,
-        grey=survey.grey,
-        channels=tuple(data.channels),
-        page=data.page,
-        mean=info.mean,
-        std=info.std,
-        size=info.size,
     )
 
 

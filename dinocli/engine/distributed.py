@@ -13,6 +13,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from dinocli.engine.device import pick_device
+
 T = TypeVar("T")
 
 
@@ -47,6 +49,12 @@ def join(device: str) -> World:
     if not dist.is_initialized():
         dist.init_process_group("cpu:gloo,cuda:nccl" if device == "cuda" else "gloo")
     return World(dist.get_rank(), size, int(os.environ.get("LOCAL_RANK", "0")))
+
+
+def open_world(device: str) -> tuple[World, torch.device]:
+    """Pick the device of this process and join the other processes."""
+    chosen = pick_device(device, int(os.environ.get("LOCAL_RANK", "0")))
+    return join(chosen.type), chosen
 
 
 def leave() -> None:

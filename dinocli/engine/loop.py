@@ -2,11 +2,8 @@
 
 import contextlib
 import math
-import signal
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
-from types import FrameType
 
 from dinocli.data.loader import Loader
 from dinocli.engine.build import set_stage
@@ -15,6 +12,7 @@ from dinocli.engine.distributed import any_rank, from_main
 from dinocli.engine.monitor import Monitor, Row, Timing, advice, best_of
 from dinocli.engine.probe import Probe, ProbeResult
 from dinocli.engine.progress import ProgressReporter
+from dinocli.engine.signals import Signals
 from dinocli.engine.step import Learner, train_step
 from dinocli.errors import Interrupted
 
@@ -45,31 +43,6 @@ class RunResult:
     def best(self) -> ProbeResult | None:
         """The adapted look with the highest score; None where no look was finite, or none was taken."""
         return best_of(self.looks)
-
-
-class Signals:
-    """Remembers the first Ctrl-C or SIGTERM for the loop to see; a second Ctrl-C ends at once."""
-
-    def __init__(self) -> None:
-        self.number = 0
-
-    def _remember(self, number: int, _: FrameType | None) -> None:
-        if self.number and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        self.number = number
-
-    @contextlib.contextmanager
-    def caught(self) -> Iterator["Signals"]:
-        """Catch both signals inside the block. Outside the main thread Python allows no handlers: nothing is caught."""
-        try:
-            before = {number: signal.signal(number, self._remember) for number in (signal.SIGINT, signal.SIGTERM)}
-        except ValueError:
-            before = {}
-        try:
-            yield self
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
 
 def run(

@@ -11,7 +11,7 @@ import torch
 from PIL import features
 
 from dinocli import __version__
-from dinocli.tasks.train.setup import cache_folder
+from dinocli.data.cache import cache_folder
 
 PACKAGES = ("torch", "torchvision", "timm", "kornia", "numpy", "scipy", "scikit-learn", "pillow", "tifffile", "typer")
 EXTRAS = {"tiff": "imagecodecs", "tensorboard": "tensorboard"}

@@ -1,7 +1,14 @@
-"""How images are read by commands that take them instead of a feature file."""
+"""What commands say and decide about their inputs: how images are read, what was found, which weights were loaded."""
 
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from dinocli.config.preprocess import Preprocess
+from dinocli.config.recipe import Data
+
+if TYPE_CHECKING:
+    from dinocli.data.survey import Survey
+    from dinocli.models.weights import WeightsInfo
 
 
 @dataclass(frozen=True)
@@ -32,3 +39,38 @@ class ReadOptions:
     def options(self) -> str:
         """Name what was not left out, as the command line does."""
         return ", ".join(f"--{name.replace('_', '-')}" for name in self.given())
+
+
+def describe_weights(info: "WeightsInfo") -> str:
+    """Say in one line what was loaded."""
+    if not info.pretrained:
+        return f"{info.name} from scratch, random weights"
+    return (
+        f"{info.name} from {info.source}: {info.matched} of {info.total} tensors, "
+        f"sha256 {info.sha256[:12]}, licence {info.licence}"
+    )
+
+
+def describe_survey(seen: "Survey") -> str:
+    """Say in one line what the images look like."""
+    kinds = ", ".join(f"{count} {dtype}" for dtype, count in seen.dtypes.items())
+    height, width = seen.median_size
+    colour = "grey" if seen.grey else "colour"
+    policy = seen.policy if seen.policy == "full" else f"{seen.policy} ({seen.low:g} to {seen.high:g})"
+    return f"sample of {seen.sampled}: {kinds}, {colour}, median {width}x{height} px, range {policy}"
+
+
+def preprocess_of(survey: "Survey", data: Data, info: "WeightsInfo") -> Preprocess:
+    """Join what the folder says (range, depth, grey) and what the weights say (mean, std, size)."""
+    return Preprocess(
+        range_policy=survey.policy,
+        range_low=survey.low,
+        range_high=survey.high,
+        deep=survey.deep,
+        grey=survey.grey,
+        channels=tuple(data.channels),
+        page=data.page,
+        mean=info.mean,
+        std=info.std,
+        size=info.size,
+    )

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from dinocli.data import cache, packfile
-from dinocli.data.cache import open_store, write_bad
+from dinocli.data.cache import cache_folder, open_store, write_bad
 from dinocli.data.read import Reader
 from dinocli.data.sources import ImageList, find_images
 from dinocli.data.store import Store, Unreadable
@@ -215,3 +215,10 @@ def test_write_bad_quotes_what_needs_it(tmp_path: Path) -> None:
     with open(tmp_path / "feats.bad.csv", newline="", encoding="utf-8") as file:
         assert list(csv.reader(file)) == [["path", "reason"], *map(list, rows)]
     assert [path.name for path in tmp_path.iterdir()] == ["feats.bad.csv"]
+
+
+def test_the_cache_lies_where_the_system_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cache_folder() == tmp_path / "dinocli" / "canvases"
+    monkeypatch.setenv("XDG_CACHE_HOME", "")
+    assert cache_folder() == Path.home() / ".cache" / "dinocli" / "canvases"

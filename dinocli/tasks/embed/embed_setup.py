@@ -12,7 +12,6 @@ from dinocli.config.preprocess import Preprocess
 from dinocli.config.recipe import Data
 from dinocli.data.sources import ImageList, find_images
 from dinocli.data.survey import survey
-from dinocli.engine.build import preprocess_of
 from dinocli.engine.device import DTYPES, feature_precision, pick_device
 from dinocli.engine.distributed import from_main, main_first
 from dinocli.engine.progress import ProgressReporter
@@ -21,8 +20,8 @@ from dinocli.models.backbone import Backbone
 from dinocli.models.features import extract
 from dinocli.models.weights import WeightsInfo, load_backbone
 from dinocli.tasks.embed.embed_options import EmbedOptions, parse_shard
+from dinocli.tasks.inputs import describe_survey, describe_weights, preprocess_of
 from dinocli.tasks.run_folder import RunFolder, latest_run
-from dinocli.tasks.train.setup import describe, describe_survey
 
 
 @dataclass(frozen=True)
@@ -90,7 +89,7 @@ def prepare(job: EmbedOptions, reporter: ProgressReporter, stdin: BinaryIO | Non
     reporter.line(f"{len(images)} images in {images.root}")
     torch.manual_seed(0)  # random weights, where there are no others
     backbone, info, stored = main_first(lambda: load_backbone(weights, job.model))
-    reporter.line(describe(info))
+    reporter.line(describe_weights(info))
     job.tokens.check(backbone)
     data = _data(job)
     preprocess = _preprocess(job, data, images, info, stored, reporter)

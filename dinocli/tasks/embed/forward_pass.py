@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dinocli.data.cache import bad_limit
-from dinocli.engine.loop import Signals
 from dinocli.engine.progress import ProgressReporter
+from dinocli.engine.signals import Signals
 from dinocli.errors import Interrupted
 from dinocli.models.features import extract_each
 from dinocli.tasks.embed.embed_options import EmbedOptions

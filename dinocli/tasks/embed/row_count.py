@@ -9,8 +9,8 @@ from dinocli.engine.progress import ProgressReporter
 from dinocli.tasks.embed.embed_options import EmbedOptions
 from dinocli.tasks.embed.embed_setup import EmbedContext, prepare
 from dinocli.tasks.embed.image_batches import ImageBatches
+from dinocli.tasks.inputs import describe_weights
 from dinocli.tasks.segment.tiles import parse_tiling
-from dinocli.tasks.train.setup import describe
 
 CONVNET_CELL = 32
 """Pixels of one cell of the last map: those of nearly all convnets."""
@@ -45,7 +45,7 @@ def foresee(job: EmbedOptions, reporter: ProgressReporter, stdin: BinaryIO | Non
         "rows": len(pictures),
         "shape": list(setting.row_shape(job)),
         "bytes": _bytes(setting, pictures, job),
-        "weights": describe(setting.info),
+        "weights": describe_weights(setting.info),
         "size": setting.preprocess.size,
         "range": setting.preprocess.range_policy,
         "grey": setting.preprocess.grey,

@@ -15,7 +15,7 @@ from dinocli.augment.multicrop import MultiCrop
 from dinocli.augment.resample import normalise, resize_square
 from dinocli.config.load import load_recipe
 from dinocli.config.preprocess import Preprocess
-from dinocli.data.cache import open_store
+from dinocli.data.cache import cache_folder, open_store
 from dinocli.data.loader import Loader
 from dinocli.data.read import Reader
 from dinocli.data.sources import ImageList
@@ -24,7 +24,6 @@ from dinocli.engine.progress import ProgressReporter
 from dinocli.models.features import extract
 from dinocli.tasks.feature_file import FeatureFile
 from dinocli.tasks.feature_model import FeatureModel, feature_model_of
-from dinocli.tasks.train.setup import cache_folder
 
 SAMPLE = 500
 """Images that are looked at again: with four views each, a minute or two on a CPU."""

@@ -9,8 +9,8 @@ from dinocli.config.preprocess import Preprocess
 from dinocli.engine.progress import ProgressReporter
 from dinocli.models.backbone import Backbone
 from dinocli.models.weights import WeightsInfo, load_backbone
+from dinocli.tasks.inputs import describe_weights
 from dinocli.tasks.run_folder import RunFolder, latest_run
-from dinocli.tasks.train.setup import describe
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def open_source(weights: str, model: str, reporter: ProgressReporter) -> Source:
         weights = str(latest_run().path)
         reporter.line(f"weights of {weights}")
     backbone, info, stored = load_backbone(weights, model)
-    reporter.line(describe(info))
+    reporter.line(describe_weights(info))
     return Source(backbone.eval(), info, _preprocess(info, stored), _manifest(Path(weights).expanduser()))
 
 

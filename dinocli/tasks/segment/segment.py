@@ -11,8 +11,8 @@ import numpy as np
 from dinocli.data.cache import bad_limit
 from dinocli.data.decode import image_size
 from dinocli.data.parallel import thread_count
-from dinocli.engine.loop import Signals
 from dinocli.engine.progress import ProgressReporter
+from dinocli.engine.signals import Signals
 from dinocli.errors import Interrupted, UsageError
 from dinocli.tasks.embed.embed_options import EmbedOptions
 from dinocli.tasks.embed.embed_setup import EmbedContext, prepare

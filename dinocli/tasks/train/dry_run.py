@@ -13,8 +13,9 @@ from dinocli.config.load import with_values
 from dinocli.data.loader import Loader
 from dinocli.data.read import shrunk_size
 from dinocli.engine import distributed
-from dinocli.engine.distributed import from_main
+from dinocli.engine.distributed import from_main, open_world
 from dinocli.engine.progress import ProgressReporter
+from dinocli.tasks.inputs import describe_weights
 from dinocli.tasks.labels import of_several_kinds, read_labels
 from dinocli.tasks.train.budget import (
     looks_of,
@@ -28,9 +29,7 @@ from dinocli.tasks.train.select import measured
 from dinocli.tasks.train.setup import (
     TrainContext,
     TrainOptions,
-    describe,
     list_images,
-    open_world,
     prepare,
 )
 
@@ -143,7 +142,7 @@ def _written(context: TrainContext, images: int, per_step: float, per_look: floa
         median_size=seen.median_size,
         grey=seen.grey,
         range="full" if about.range_policy == "full" else f"{about.range_low:g} to {about.range_high:g}",
-        start=describe(context.info),
+        start=describe_weights(context.info),
         device=f"{context.precision.device}, {context.precision.name}",
         steps=int(recipe.run.steps),
         batch_size=int(recipe.run.batch_size),

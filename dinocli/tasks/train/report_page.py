@@ -11,8 +11,9 @@ from dinocli.engine.probe import ProbeResult
 from dinocli.quality.verdict import Verdict
 from dinocli.report.chart import Curve
 from dinocli.report.page import Report, Table, write_report
+from dinocli.tasks.inputs import describe_weights
 from dinocli.tasks.run_folder import RunFolder
-from dinocli.tasks.train.setup import TrainContext, describe
+from dinocli.tasks.train.setup import TrainContext
 
 KNOWN_WEAKNESS = (
     "A score without labels rewards what parts of one image share and other images do not. A run can learn to ignore a "
@@ -44,7 +45,7 @@ def run_facts(context: TrainContext, result: RunResult, best_step: int, share: f
         ("images", f"{len(context.store)} in {context.images.root}"),
         ("different images", f"about {context.distinct}, near-copies counted once"),
         ("unreadable images", str(len(context.store.bad))),
-        ("start", describe(info)),
+        ("start", describe_weights(info)),
         ("steps", f"{result.steps} of {recipe.run.steps}{ended}, {recipe.run.batch_size} images each"),
         ("adapted weights", where),
         ("what learns", f"head; of the backbone: {recipe.model.trainable}"),

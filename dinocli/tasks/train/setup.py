@@ -1,8 +1,6 @@
 """What stands before a run's first step: images, weights, preprocessing, the cache of canvases, the resolved recipe."""
 
-import os
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
@@ -12,15 +10,15 @@ from dinocli.config.auto import asks_for_size, resolve
 from dinocli.config.load import checked, with_values
 from dinocli.config.preprocess import Preprocess
 from dinocli.config.recipe import Recipe
-from dinocli.data.cache import open_store
+from dinocli.data.cache import cache_folder, open_store
 from dinocli.data.loader import Loader
 from dinocli.data.read import Reader
 from dinocli.data.sources import ImageList, find_images
 from dinocli.data.store import Store
 from dinocli.data.survey import Survey, survey
-from dinocli.engine.build import build_precision, facts_of, preprocess_of, view_specs
-from dinocli.engine.device import Precision, pick_device
-from dinocli.engine.distributed import World, from_main, join, main_first
+from dinocli.engine.build import build_precision, facts_of, view_specs
+from dinocli.engine.device import Precision
+from dinocli.engine.distributed import World, from_main, main_first
 from dinocli.engine.probe import Probe, probe_indices
 from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import UsageError
@@ -28,6 +26,7 @@ from dinocli.models.backbone import Backbone
 from dinocli.models.trainable import check_trainable
 from dinocli.models.weights import WeightsInfo, load_backbone
 from dinocli.quality.selection_scores import selection_score
+from dinocli.tasks.inputs import describe_survey, describe_weights, preprocess_of
 from dinocli.tasks.train.distinct_images import count_distinct
 
 CHANGE_NOTHING = ("data.cache", "data.workers", "run.save_every", "run.save_minutes", "run.log_every")
@@ -142,12 +141,6 @@ class TrainContext:
         )
 
 
-def open_world(device: str) -> tuple[World, torch.device]:
-    """Pick the device of this process and join the others."""
-    chosen = pick_device(device, int(os.environ.get("LOCAL_RANK", "0")))
-    return join(chosen.type), chosen
-
-
 def list_images(job: TrainOptions, stdin: BinaryIO | None) -> ImageList:
     """List the images once, in the main process."""
     return from_main(lambda: find_images(job.inputs, stdin=stdin, null=job.null))
@@ -181,7 +174,7 @@ def prepare(
     backbone, info, _ = main_first(
         lambda: load_backbone(asked.model.weights, asked.model.name, drop_path=asked.model.drop_path)
     )
-    reporter.line(describe(info))
+    reporter.line(describe_weights(info))
     check_trainable(backbone, asked.model.trainable)
     if kept and info.sha256 != kept["weights"]["sha256"]:
         raise UsageError(f"--resume needs the same weights: {info.source} has changed since the run began")
@@ -211,31 +204,6 @@ def _as_before(kept: dict[str, Any], job: TrainOptions) -> Recipe:
     """Take the resolved recipe of the run to resume, but for what changes no result."""
     now = {key: getattr(getattr(job.recipe, key.split(".")[0]), key.split(".")[1]) for key in CHANGE_NOTHING}
     return with_values(checked(kept["recipe"]), now)
-
-
-def describe(info: WeightsInfo) -> str:
-    """Say in one line what was loaded."""
-    if not info.pretrained:
-        return f"{info.name} from scratch, random weights"
-    return (
-        f"{info.name} from {info.source}: {info.matched} of {info.total} tensors, "
-        f"sha256 {info.sha256[:12]}, licence {info.licence}"
-    )
-
-
-def describe_survey(seen: Survey) -> str:
-    """Say in one line what the images look like."""
-    kinds = ", ".join(f"{count} {dtype}" for dtype, count in seen.dtypes.items())
-    height, width = seen.median_size
-    colour = "grey" if seen.grey else "colour"
-    policy = seen.policy if seen.policy == "full" else f"{seen.policy} ({seen.low:g} to {seen.high:g})"
-    return f"sample of {seen.sampled}: {kinds}, {colour}, median {width}x{height} px, range {policy}"
-
-
-def cache_folder() -> Path:
-    """Return where decoded images are kept for later runs."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "dinocli" / "canvases"
 
 
 def _survey(recipe: Recipe, images: ImageList) -> Survey:

@@ -9,7 +9,7 @@ from dinocli.config.load import with_values
 from dinocli.data.loader import Loader
 from dinocli.engine import distributed
 from dinocli.engine.build import build_checkpointer, build_learner, build_monitor, compile_backbones
-from dinocli.engine.distributed import from_main
+from dinocli.engine.distributed import from_main, open_world
 from dinocli.engine.initialize import initialize
 from dinocli.engine.loop import look_at, run
 from dinocli.engine.monitor import advice
@@ -28,7 +28,7 @@ from dinocli.tasks.train.budget import (
 )
 from dinocli.tasks.train.manifest import begin_folder, check_same, make_manifest
 from dinocli.tasks.train.select import TrainResult, close_run, measured
-from dinocli.tasks.train.setup import TrainContext, TrainOptions, list_images, open_world, prepare
+from dinocli.tasks.train.setup import TrainContext, TrainOptions, list_images, prepare
 
 
 def train(

@@ -1,0 +1,25 @@
+from dataclasses import replace
+
+from dinocli.models.weights import WeightsInfo
+from dinocli.tasks.inputs import describe_weights
+
+INFO = WeightsInfo(
+    name="vit_small_patch16_224.dino",
+    source="./dino.pth",
+    sha256="0123456789abcdef" * 4,
+    licence="apache-2.0",
+    matched=150,
+    total=150,
+    mean=(0.5, 0.5, 0.5),
+    std=(0.5, 0.5, 0.5),
+    size=224,
+    pretrained=True,
+)
+
+
+def test_the_start_is_described_with_its_licence_and_hash() -> None:
+    assert describe_weights(INFO) == (
+        "vit_small_patch16_224.dino from ./dino.pth: 150 of 150 tensors, sha256 0123456789ab, licence apache-2.0"
+    )
+    fresh = replace(INFO, pretrained=False)
+    assert describe_weights(fresh) == "vit_small_patch16_224.dino from scratch, random weights"
