@@ -76,7 +76,7 @@ def recipe_of(against: str) -> Recipe:
     """Return the resolved recipe of a comparison."""
     name, own = ("natural", VIT) if against == "dino" else ("grey", LITE)
     plain = against == "plain"
-    facts = Facts(images=2_624, pretrained=True, convnet=plain, cpu=plain)  # the paper's views for ViT, small ones else
+    facts = Facts(2_624, True, "convnet" if plain else "vit", batch_norm=plain, cpu=plain)  # the paper's views for ViT
     return resolve(load_recipe([name], [*COMMON, *own]), facts)
 
 

@@ -7,20 +7,12 @@ rates and few prototypes where there are few images.
 import math
 from dataclasses import dataclass
 
+from dinocli.config.architecture_defaults import DEFAULTS, IMAGES, LORA_BELOW, Architecture
 from dinocli.config.load import with_values
 from dinocli.config.recipe import Recipe
 
-IMAGES = (300, 3_000, 30_000, 300_000, 3_000_000)
-"""The columns of the tables below; between them values go along a straight line on log-log axes."""
-
-STEPS = (1_500, 4_600, 12_000, 23_000, 58_000)  # about 200, 100, 50, 20 and 5 epochs
-STEPS_CONVNET = (500, 500, 1_000, 5_000, 25_000)
-"""From weights; with 200 the guard's score still rose on sets of 280 to 2,600 images, 1,100 gave x-rays no more."""
-
 BATCH = (32, 64, 128, 256, 256)
 PROTOTYPES = (1_024, 1_024, 4_096, 16_384, 65_536)
-LR_VIT = (2e-5, 3e-5, 5e-5, 1e-4, 2e-4)
-LR_CONVNET = (2e-4, 2e-4, 2e-4, 2e-4, 2e-4)  # 1e-4 and 3e-4 helped on 1,000 and 2,600 images, 1e-3 hurt on one set
 LR_PART = (1e-4, 1e-4, 2e-4, 3e-4, 3e-4)
 """Of LoRA, output projections and norms alone: few parameters, which have to move further."""
 
@@ -29,10 +21,6 @@ VIEWS = {"gpu": (224, 96, 8), "cpu": (128, 64, 4)}
 
 PROBE_IMAGES = {"gpu": 1_000, "cpu": 300}
 """On a CPU a look at a thousand images costs as much as twenty steps."""
-
-LAYER_DECAY = (0.75, 0.75, 0.85, 0.9, 0.95)
-LORA_BELOW = 1_000
-"""Different images below which a ViT gets a low-rank change only."""
 
 HEAD_LR = 5e-4
 HEAD_WARMUP_STEPS = 100
@@ -46,9 +34,10 @@ class Facts:
     Args:
         images: Readable images in the folder.
         pretrained: The run continues from weights; false when it starts from scratch.
-        convnet: The backbone has batch norm.
+        architecture: What the backbone is.
+        batch_norm: It has batch norm, of whatever architecture it is.
+        lora: It has attention that a low-rank change fits.
         processes: That share a batch.
-        vit: The backbone is a ViT.
         distinct: Images, near-copies counted once; 0 for as many as there are.
         patch: Pixels of a ViT's patch; 0 for a convnet.
         cpu: There is no accelerator.
@@ -57,9 +46,10 @@ class Facts:
 
     images: int
     pretrained: bool
-    convnet: bool
+    architecture: Architecture = "vit"
+    batch_norm: bool = False
+    lora: bool = True
     processes: int = 1
-    vit: bool = False
     distinct: int = 0
     patch: int = 0
     cpu: bool = False
@@ -105,7 +95,7 @@ def resolve(recipe: Recipe, facts: Facts) -> Recipe:
     settle("run.steps", steps)
     settle("model.trainable", part)
     settle("model.batch_norm", batch_norm(facts))
-    settle("head.batch_norm", facts.convnet and not facts.pretrained)
+    settle("head.batch_norm", facts.architecture == "convnet" and facts.batch_norm and not facts.pretrained)
     settle("head.start", "fitted" if facts.pretrained else "random")
     settle("head.out_dim", 2 ** round(math.log2(_between(PROTOTYPES, facts.different))))
     settle("dino.teacher_momentum", teacher_momentum(steps))
@@ -142,39 +132,39 @@ def batch_size(facts: Facts, parts: int = 1) -> int:
 
 def default_steps(facts: Facts, batch: int) -> int:
     """Give the length of a run that nobody limited."""
-    continued = _between(STEPS_CONVNET if facts.pretrained and facts.convnet else STEPS, facts.different)
+    continued = _between(DEFAULTS[facts.architecture if facts.pretrained else "vit"].steps, facts.different)
     scratch = SCRATCH_EPOCHS * facts.images / batch
     return _two_digits(continued if facts.pretrained else max(continued, scratch))
 
 
 def batch_norm(facts: Facts) -> str:
-    """Give the way of batch norm: trained from scratch, else a convnet's moved to the folder's images and kept."""
+    """Give the way of batch norm: trained from scratch, else moved to the folder's images once and kept."""
     if not facts.pretrained:
         return "train"
-    return "adapted" if facts.convnet else "frozen"
+    return "adapted" if facts.batch_norm else "frozen"
 
 
 def trainable(facts: Facts) -> str:
-    """Give the part of the backbone that learns: less of a ViT where there are few images."""
-    few = facts.pretrained and facts.vit and facts.different < LORA_BELOW
-    return "lora" if few else "all"
+    """Give the part of the backbone that learns: less of a transformer where there are few images."""
+    few = facts.pretrained and facts.different < LORA_BELOW
+    return "lora" if few and facts.lora and DEFAULTS[facts.architecture].lora else "all"
 
 
 def learning_rate(facts: Facts, batch: int, part: str = "all") -> float:
     """Give the peak learning rate of the backbone: the paper's rule from scratch, far less when continuing."""
     if not facts.pretrained:
         return 5e-4 * batch / 256
-    table = LR_CONVNET if facts.convnet else LR_VIT
+    table: tuple[float, ...] = DEFAULTS[facts.architecture].lr
     if part in ("lora", "attn-proj", "norms"):
         table = LR_PART
     return float(f"{_between(table, facts.different):.2g}")
 
 
 def layer_decay(facts: Facts, part: str) -> float:
-    """Give the decay of the rate towards the first layers: for a whole ViT that continues, else none."""
-    if not (facts.pretrained and facts.vit and part == "all"):
+    """Give the decay of the rate towards the first layers: for a whole transformer that continues, else none."""
+    if not (facts.pretrained and part == "all"):
         return 1.0
-    return float(f"{_between(LAYER_DECAY, facts.different):.2g}")
+    return float(f"{_between(DEFAULTS[facts.architecture].layer_decay, facts.different):.2g}")
 
 
 def teacher_momentum(steps: int) -> float:

@@ -28,7 +28,7 @@ from dinocli.engine.step_schedule import StepSchedule
 from dinocli.engine.warmup import HeadWarmup
 from dinocli.models.backbone import Backbone
 from dinocli.models.head import DinoHead, DinoNetwork
-from dinocli.models.lora import add_lora
+from dinocli.models.lora import add_lora, attention_linears
 from dinocli.models.trainable import rate_factors, trainable_names
 from dinocli.models.weights import WeightsInfo
 
@@ -41,9 +41,10 @@ def facts_of(images: int, backbone: Backbone, info: WeightsInfo, world: World, d
     return Facts(
         images,
         info.pretrained,
-        convnet=backbone.has_batch_norm,
+        architecture=backbone.architecture,
+        batch_norm=backbone.has_batch_norm,
+        lora=bool(attention_linears(backbone)),
         processes=world.size,
-        vit=backbone.is_vit,
         distinct=distinct,
         patch=backbone.patch,
         cpu=next(backbone.parameters()).device.type == "cpu",

@@ -13,6 +13,7 @@ from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from dinocli.errors import UsageError, WeightsError
+from dinocli.models.architecture import architecture_of
 from dinocli.models.folding import Folded, Pair, find_pairs
 from dinocli.models.positions import resample_position
 
@@ -31,6 +32,7 @@ class Backbone(nn.Module):
     Attributes:
         dim: Width of the pooled feature, found by a dry run: timm's own attribute is wrong for some EfficientNets.
         map_dim: Channels of the last map, or of a ViT's tokens.
+        architecture: Plain ViT, hierarchical transformer or convnet, for what a run of it needs.
         patch: Side of a ViT's patches in pixels, 0 for everything else.
         step: Pixels from one patch to the next: `patch`, unless `set_step` made them overlap.
         is_vit: Tokens and patches, rather than a pyramid of feature maps.
@@ -46,6 +48,7 @@ class Backbone(nn.Module):
         super().__init__()
         self.name = name
         self.model = model
+        self.architecture = architecture_of(model)
         self.is_vit = hasattr(model, "num_prefix_tokens") and hasattr(model, "blocks")
         self.patch: int = to_2tuple(model.patch_embed.patch_size)[0] if self.is_vit else 0
         self.depth: int = len(model.blocks) if self.is_vit else 0

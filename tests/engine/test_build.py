@@ -1,5 +1,6 @@
 """What recipe sections become."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from dinocli.engine.build import (
     build_monitor,
     build_precision,
     compile_backbones,
+    facts_of,
     fill_center,
     set_stage,
     view_specs,
@@ -25,6 +27,7 @@ from dinocli.engine.distributed import World
 from dinocli.engine.step import train_step
 from dinocli.models.create import create_backbone
 from dinocli.models.trainable import trainable_names
+from dinocli.models.weights import load_backbone
 from tests.engine.learners import CPU, PREPROCESS, batch_of, tiny_learner, tiny_recipe
 
 VIEW_KEYS = ("ratio", "hflip", "vflip", "rot90", "jitter", "brightness", "contrast")
@@ -46,7 +49,7 @@ class Batches(Loader):
 def specs_of(*settings: str) -> tuple[ViewSpec, ViewSpec, ViewSpec]:
     """The three kinds of views of a recipe with a few settings, resolved."""
     recipe = load_recipe(settings=[f"views.{setting}" for setting in settings])
-    return view_specs(resolve(recipe, Facts(300, pretrained=True, convnet=False)).views)
+    return view_specs(resolve(recipe, Facts(300, pretrained=True)).views)
 
 
 @pytest.mark.parametrize("key", [*VIEW_KEYS, *COLOUR_KEYS])
@@ -217,3 +220,20 @@ def test_a_compiler_that_fails_is_answered_by_plain_execution() -> None:
     views = torch.randn(2, 3, 32, 32)
     assert learner.student([views], 1).scores_VBK.shape == (1, 2, 64)
     assert learner.student.backbone._compiled_call_impl is None
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "batch_norm", "lr", "decay"),
+    [
+        ("xcit_nano_12_p16_224", "vit", True, 3e-5, 0.75),
+        ("swin_tiny_patch4_window7_224", "hierarchical", False, 3e-5, 0.75),
+        ("convnext_atto", "convnet", False, 2e-4, 1.0),
+        ("tf_efficientnet_lite0", "convnet", True, 2e-4, 1.0),
+    ],
+)
+def test_rates_follow_what_the_network_is(name: str, kind: str, batch_norm: bool, lr: float, decay: float) -> None:
+    backbone, info, _ = load_backbone("none", name)
+    facts = facts_of(3_000, backbone, replace(info, pretrained=True), World())
+    assert (facts.architecture, facts.batch_norm) == (kind, batch_norm)
+    found = resolve(load_recipe(["gentle"]), facts)
+    assert (found.optim.lr, found.optim.layer_decay) == (lr, decay)

@@ -10,7 +10,7 @@ LENGTHS = [1, 2, 3, 10, 1000]
 
 
 def plan(*settings: str, pretrained: bool = True) -> StepSchedule:
-    return StepSchedule(resolve(load_recipe(settings=settings), Facts(300, pretrained, convnet=False)))
+    return StepSchedule(resolve(load_recipe(settings=settings), Facts(300, pretrained)))
 
 
 def every(of: StepSchedule) -> list[StepValues]:

@@ -1,0 +1,47 @@
+"""What a network is: a plain ViT, a hierarchical transformer or a convnet. Read off its layers, not off its name."""
+
+from typing import Any, Literal
+
+from torch import nn
+
+_QUERIES = ("qkv", "qk", "q", "q_proj", "query", "to_q", "kv")
+"""Attributes by which timm's attention modules are known: what makes queries, or queries and keys."""
+
+TRANSFORMER_SHARE = 0.22
+"""Share of the parameters in attention from which a network with stages is a transformer. Measured over timm: Swin .31,
+Hiera .30, PVT .36, CoAtNet .26, MaxViT .24; FastViT .21, BoTNet .17, NextViT .12, EdgeNeXt .10, ConvNeXt 0."""
+
+_STEM_CONVOLUTIONS = 2
+"""An MLP-Mixer has no attention and one resolution, and no convolution after its stem."""
+
+
+def architecture_of(model: nn.Module) -> Literal["vit", "hierarchical", "convnet"]:
+    """Say what a timm model is.
+
+    Batch norm says nothing about it: XCiT has some, ConvNeXt has none. A plain ViT keeps one resolution; with stages
+    the share of attention decides.
+
+    Args:
+        model: As timm built it.
+    """
+    features: Any = getattr(model, "feature_info", [])
+    one_resolution = len({feature["reduction"] for feature in features}) == 1
+    convolutions = sum(isinstance(part, nn.Conv2d) and max(part.kernel_size) > 1 for part in model.modules())
+    share = attention_share(model)
+    if one_resolution and (share > 0 or convolutions <= _STEM_CONVOLUTIONS):
+        return "vit"
+    return "hierarchical" if share >= TRANSFORMER_SHARE else "convnet"
+
+
+def attention_share(model: nn.Module) -> float:
+    """Return the share of the parameters that belongs to attention; a pooling by attention is not counted."""
+    inside: set[int] = set()
+    pooling: set[int] = set()
+    for part in model.modules():
+        own = {id(parameter) for parameter in part.parameters()}
+        if "attentionpool" in type(part).__name__.lower():
+            pooling |= own
+        elif any(hasattr(part, name) for name in _QUERIES):
+            inside |= own
+    sizes = {id(parameter): parameter.numel() for parameter in model.parameters()}
+    return sum(sizes[key] for key in inside - pooling) / max(1, sum(sizes.values()))
