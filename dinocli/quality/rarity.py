@@ -19,10 +19,11 @@ of an unlabelled folder: Li et al. 2024 (MuSc, arXiv:2401.16753); mean weighted 
 al. 2021 (Anomaly Clustering, arXiv:2112.11573). Departs: channels are standardised over the folder, patches compared by
 their cosine, and the temperature is in standard deviations of the rarity, so that one value fits every network.
 
-Legend: B images, D width, h w rows and columns of the grid, P = h w patches, M patches of the bank, R rows of a block.
+Legend: B images, D width, h w rows and columns of the grid, P = h w patches, M patches of the bank, R images of
+a block, k neighbours.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -56,7 +57,7 @@ class MemoryBank:
         mean_D: Of each channel over the folder.
         std_D: Of each channel over the folder; 1 for a constant channel.
         patches_MD: Standardised and scaled to length 1, float32.
-        image_M: Number of the image that each one is of, int64.
+        image_M: Number of the image that each one is of, int64, rising.
         spread: Standard deviation of the rarity over the bank's own patches.
     """
 
@@ -84,12 +85,10 @@ class MemoryBank:
             1 - cosine, 0 to 2, float32 (B, h, w).
         """
         batch, _, rows, columns = maps_BDhw.shape
-        units_BPD = self.units(maps_BDhw)
         if image_B is None:
             image_B = torch.full((batch,), UNSEEN, device=maps_BDhw.device)
-        image_N = image_B.repeat_interleave(rows * columns)
-        found = nearest_distance(units_BPD.flatten(0, 1), image_N, self.patches_MD, self.image_M, order)
-        return found.view(batch, rows, columns)
+        rarity_BP = nearest_distance(self.units(maps_BDhw), image_B, self.patches_MD, self.image_M, order)
+        return rarity_BP.view(batch, rows, columns)
 
     def weights(self, rarity_Bhw: Tensor, temperature: float = TEMPERATURE) -> Tensor:
         """Turn a rarity map into weights that sum to 1 over each image, (B, h, w)."""
@@ -173,17 +172,14 @@ class BankBuilder:
         mean, square = self._sums / self.count
         std = np.sqrt(np.maximum(square - mean**2, 0))
         std = np.where(std > _TINY * std.max(), std, 1)
-        bank = MemoryBank(
-            torch.from_numpy(mean).float(),
-            torch.from_numpy(std).float(),
-            self._raw_MD,
-            torch.from_numpy(self._image_M),
-            torch.ones(()),
-        )
-        units_MD = bank.units(self._raw_MD.T[None, :, None])[0]
-        far_M = nearest_distance(units_MD, bank.image_M, units_MD, bank.image_M, order)
-        spread = far_M.double().std(correction=0).clamp_min(1e-6).float()
-        return MemoryBank(bank.mean_D, bank.std_D, units_MD, bank.image_M, spread)
+        sorted_M = np.lexsort((self._key_M, self._image_M))
+        image_M = torch.from_numpy(self._image_M[sorted_M])
+        mean_D, std_D = torch.from_numpy(mean).float(), torch.from_numpy(std).float()
+        bank = MemoryBank(mean_D, std_D, torch.empty(0), image_M, torch.ones(()))
+        units_MD = bank.units(self._raw_MD[torch.from_numpy(sorted_M)].T[None, :, None])[0]
+        far_M1 = nearest_distance(units_MD[:, None], image_M, units_MD, image_M, order)
+        spread = far_M1.double().std(correction=0).clamp_min(1e-6).float()
+        return replace(bank, patches_MD=units_MD, spread=spread)
 
     def _sum(self, raw_ND: Tensor) -> None:
         wide_ND = raw_ND.double()
@@ -192,26 +188,31 @@ class BankBuilder:
         self.count += len(raw_ND)
 
 
-def nearest_distance(units_ND: Tensor, image_N: Tensor, bank_MD: Tensor, image_M: Tensor, order: int = ORDER) -> Tensor:
+def nearest_distance(
+    units_BPD: Tensor, image_B: Tensor, bank_MD: Tensor, image_M: Tensor, order: int = ORDER
+) -> Tensor:
     """Return the distance of each patch to its `order`-th nearest patch of the bank, of another image.
 
     Args:
-        units_ND: Patches of length 1.
-        image_N: Number of the image of each.
+        units_BPD: Patches of length 1.
+        image_B: Number of each image.
         bank_MD: Patches of length 1.
-        image_M: Number of the image of each.
+        image_M: Number of the image of each, rising.
         order: 1 is the nearest. Where the other images have fewer patches, the farthest of those.
 
     Returns:
-        1 - cosine, at least 0, (N,). Not above 2, which is also the distance where no other image is there at all.
+        1 - cosine, (B, P), 0 to 2; 2 also where no other image is there at all.
     """
-    order = min(order, len(bank_MD))
-    found = []
-    for start in range(0, len(units_ND), step := max(1, _BLOCK_VALUES // len(bank_MD))):
-        block = slice(start, start + step)
-        cosine_RM = units_ND[block] @ bank_MD.T
-        cosine_RM.masked_fill_(image_N[block, None] == image_M, -torch.inf)
-        top_Rk = cosine_RM.topk(order, dim=1).values
-        least_R1 = top_Rk.masked_fill(top_Rk == -torch.inf, 3).amin(1, keepdim=True)  # the farthest that exists
-        found.append(torch.where(least_R1 > 2, -1, least_R1)[:, 0])
+    order, found = min(order, len(bank_MD)), []
+    own_first = torch.searchsorted(image_M, image_B).tolist()
+    own_end = torch.searchsorted(image_M, image_B, right=True).tolist()
+    step = max(1, _BLOCK_VALUES // (units_BPD.shape[1] * len(bank_MD)))
+    for start in range(0, len(units_BPD), step):
+        cosine_RPM = units_BPD[start : start + step] @ bank_MD.T
+        for row, cosine_PM in enumerate(cosine_RPM, start):
+            cosine_PM[:, own_first[row] : own_end[row]] = -torch.inf
+        nearest_RPk = cosine_RPM.topk(order, dim=2).values
+        # Where fewer are there the last ones are -inf: the farthest that exists counts.
+        counted_RP = (nearest_RPk > -torch.inf).sum(dim=2, keepdim=True)
+        found.append(nearest_RPk.gather(2, (counted_RP - 1).clamp_min(0))[:, :, 0])
     return (1 - torch.cat(found)).clamp(0, 2)

@@ -49,7 +49,7 @@ def test_rarity_is_what_the_slow_loop_says(order: int) -> None:
 def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     x, bank = maps(), built(maps())
     whole = bank.rarity(x, torch.arange(IMAGES))
-    monkeypatch.setattr(module, "_BLOCK_VALUES", 7 * len(bank.patches_MD))
+    monkeypatch.setattr(module, "_BLOCK_VALUES", 2 * SIDE**2 * len(bank.patches_MD))
     torch.testing.assert_close(bank.rarity(x, torch.arange(IMAGES)), whole)
 
 
@@ -141,11 +141,14 @@ def test_grids_of_several_sizes_are_one_stream() -> None:
 
 
 def test_few_others_are_better_than_none() -> None:
-    units = torch.eye(3)
-    found = nearest_distance(units, torch.tensor([0, 0, 1]), units, torch.tensor([0, 0, 1]), 3)
-    assert found.tolist() == [1, 1, 1]
-    alone = nearest_distance(units, torch.zeros(3), units, torch.zeros(3))
-    assert alone.tolist() == [2, 2, 2]
+    bank, image_M = torch.eye(4), torch.tensor([0, 0, 1, 1])
+    patches_BPD = torch.tensor([[[1, 0, 0, 0], [0, 0, 1, 0]], [[0, 0, 0.6, 0.8], [1, 0, 0, 0]]])
+    found = nearest_distance(patches_BPD, torch.tensor([0, 2]), bank, image_M, 3)
+    torch.testing.assert_close(found, torch.tensor([[1.0, 1], [1, 1]]))
+    second = nearest_distance(patches_BPD, torch.tensor([0, 2]), bank, image_M, 2)
+    torch.testing.assert_close(second, torch.tensor([[1.0, 1], [0.4, 1]]))
+    alone = nearest_distance(patches_BPD[:1], torch.tensor([0]), bank[:2], image_M[:2])
+    assert alone.tolist() == [[2, 2]]
 
 
 def test_one_image_is_refused() -> None:
