@@ -4,7 +4,9 @@ The traps, each tested: PIL's `convert` clips 16-bit grey to white and float to 
 TIFF as 8-bit; it rescales PGM files whose maximum is not a power of two; its limit on large images is a warning first.
 """
 
+import os
 import re
+import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
+from dinocli.data.image_formats import decoders
 from dinocli.data.pixels import SWAPPING, Pixels, over_white, turned, with_channels
 from dinocli.data.tiff import is_tiff, read_tiff, tiff_size, white_is_zero
 from dinocli.errors import DataError
@@ -23,8 +26,6 @@ MAX_PIXELS = 2**29
 # `_check_size` replaces PIL's own limit, which warns on stderr at a third of this and knows no way out to name.
 Image.MAX_IMAGE_PIXELS = None
 
-# A closed list: PIL also knows formats that start other programs (EPS) or read further files.
-_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 _DEEP_MODES = ("I;16", "I;16L", "I;16B", "I", "F")
 
 _GAP = rb"(?:\s|#[^\n]*\n)+"
@@ -84,7 +85,7 @@ def image_size(path: str | Path, *, page: int = 0) -> tuple[int, int]:
     with _one_line_errors():
         if is_tiff(_head(str(path))):
             return tiff_size(path, page)
-        with Image.open(path, formats=_FORMATS) as image:
+        with Image.open(path, formats=decoders()) as image:
             return image.height, image.width
 
 
@@ -113,7 +114,7 @@ def _decode(path: str, page: int, channels: tuple[int, ...], enough: int) -> tup
 
 
 def _through_pil(path: str, head: bytes, page: int, enough: int) -> tuple[Pixels, tuple[int, int]]:
-    with Image.open(path, formats=_FORMATS) as image:
+    with Image.open(path, formats=decoders()) as image:
         _check_size(image.size)
         deep = _deep_pnm(path) if head[:2] in (b"P5", b"P6") else None
         if deep is None:
@@ -126,6 +127,8 @@ def _through_pil(path: str, head: bytes, page: int, enough: int) -> tuple[Pixels
 
 
 def _head(path: str) -> bytes:
+    if stat.S_ISFIFO(os.stat(path).st_mode):  # opening it would wait for a writer
+        raise DataError("a named pipe, not a file")
     with open(path, "rb") as file:
         head = file.read(4)
     if not head:
@@ -217,7 +220,7 @@ def _deep_colour(path: str, page: int, raw: str) -> Pixels:
 
 def _reread(path: str, page: int, raw: str) -> Pixels:
     """Decode a file with another layout of the same number of bytes than the one that PIL found."""
-    with Image.open(path, formats=_FORMATS) as image:
+    with Image.open(path, formats=decoders()) as image:
         _seek(image, page)
         assert isinstance(image, ImageFile.ImageFile)
         image.tile = [t._replace(args=(raw, *t.args[1:]) if isinstance(t.args, tuple) else raw) for t in image.tile]

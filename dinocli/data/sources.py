@@ -1,21 +1,25 @@
 """What the user names -> a sorted list of images.
 
-A million files are listed without asking the file system about each: a directory entry already tells a file from a
-folder. So a listed name may still turn out to be unreadable; the reader finds that.
+A listed name may still turn out to be unreadable; the reader finds that.
 """
 
 import difflib
 import glob
 import hashlib
 import os
+import stat
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from dinocli.errors import DataError
-
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".pgm", ".ppm", ".pnm")
+from dinocli.data.folder_walk import PREVIEW_FOLDERS, SYSTEM_FOLDERS, FolderWalk
+from dinocli.data.image_formats import image_suffixes
+from dinocli.data.mask_names import mask_names
+from dinocli.data.name_patterns import select_names
+from dinocli.data.path_list import listed_paths, read_path_list
+from dinocli.data.text_tables import is_utf8
+from dinocli.errors import DataError, UsageError
 
 
 @dataclass(frozen=True)
@@ -23,14 +27,16 @@ class ImageList:
     """Images under one folder.
 
     Args:
-        root: The folder that all names are relative to, absolute; of several inputs, the deepest one above all.
+        root: The folder that all names are relative to, absolute; the deepest one above all images, unless named.
         names: Sorted, unique, written ``./a/b.png``: a name can then never look like an option or a formula.
         bad: Names that cannot be written on a line of their own, escaped, each with the reason.
+        notes: Sentences for the user: what was left out, and what may be no image.
     """
 
     root: Path
     names: list[str]
     bad: list[tuple[str, str]]
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.names)
@@ -48,76 +54,118 @@ class ImageList:
         sha = hashlib.sha256()
         for i, name in enumerate(self.names):
             try:
-                stat = os.stat(self.path(i))
-                size, time = stat.st_size, stat.st_mtime_ns
+                found = os.stat(self.path(i))
+                size, time = found.st_size, found.st_mtime_ns
             except OSError:
                 size, time = -1, 0
             sha.update(f"{name}\0{size}\0{time}\n".encode())
         return sha.hexdigest()
 
 
-def find_images(inputs: Sequence[str], *, stdin: BinaryIO | None = None, null: bool = False) -> ImageList:
+def find_images(
+    inputs: Sequence[str],
+    *,
+    stdin: BinaryIO | None = None,
+    null: bool = False,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    root: str = "",
+) -> ImageList:
     """List the images that the inputs name.
 
     Args:
-        inputs: Folders (with all below them; hidden entries and other suffixes are left out), files (whatever the
-            suffix), globs, ``@list.txt`` (one path a line), ``-`` (the same on standard input). Listed paths are
-            relative to the working directory, and with a known suffix they are believed to be files, unseen. What
-            exists under exactly the given name is never taken as a glob.
+        inputs: Folders (see `FolderWalk`), files (whatever the ending), globs, ``@list.txt`` or ``@list.csv`` (see
+            `read_path_list`), ``-`` (paths on standard input). Listed paths are relative to the working directory, and
+            with a known ending they are believed to be files, unseen. What exists under exactly the given name is
+            never taken as a glob.
         stdin: Bytes of standard input, for ``-``.
         null: Paths on standard input end with NUL, not with a line feed.
+        include: Patterns; an image that matches none of them is left out. Empty takes all.
+        exclude: Patterns; an image that matches one of them is left out. A pattern without a slash is compared with
+            each folder and file name of an image (``masks``, ``*_mask.png``), one with a slash with its path or the
+            end of it (``b/masks``).
+        root: Folder that names are relative to; empty takes the deepest one above all images.
 
     Returns:
         The same list whatever the order of the inputs; an image named twice is there once.
 
     Raises:
         DataError: An input does not exist, or there is no image in any.
+        UsageError: An image does not lie below the root.
     """
+    walk = FolderWalk()
     found: set[str] = set()
     tops: set[str] = set()
     for entry in inputs:
-        for path, folder in _expand(entry, stdin, null):
+        for path, folder in _expand(entry, stdin, null, walk):
             absolute = os.path.abspath(path)
-            if folder:
-                tops.add(absolute)
-                found.update(_walk(absolute))
-            else:
-                tops.add(os.path.dirname(absolute))
-                found.add(absolute)
+            tops.add(absolute if folder else os.path.dirname(absolute))
+            found.update(walk.images(absolute) if folder else [absolute])
+    named = ", ".join(repr(entry) for entry in inputs)
     if not found:
-        named = ", ".join(repr(entry) for entry in inputs)
-        raise DataError(
-            f"no image in {named} (looked for {' '.join(SUFFIXES)}); other files have to be named one by one"
-        )
-    return _named(os.path.commonpath(tops), found)
+        left = f"; {walk.note()}" if walk.note() else ""
+        endings = " ".join(image_suffixes())
+        raise DataError(f"no image in {named} (looked for {endings}){left}; other files have to be named one by one")
+    top = _root(root, found, tops)
+    names, bad = _names(top, found)
+    kept, notes = select_names(top, names, include, exclude)
+    if not kept:
+        why = "; ".join(notes) if names else f"all {len(bad)} are left out, such as {bad[0][0]}: {bad[0][1]}"
+        raise DataError(f"no usable image in {named}: {why}")
+    return ImageList(Path(top), kept, bad, tuple(filter(None, [walk.note(), *notes, *_doubts(kept)])))
 
 
-def _expand(entry: str, stdin: BinaryIO | None, null: bool) -> Iterable[tuple[str, bool]]:
+def _expand(entry: str, stdin: BinaryIO | None, null: bool, walk: FolderWalk) -> Iterable[tuple[str, bool]]:
     """Yield the paths behind one input, each with whether it is a folder."""
     if entry == "-":
-        return _listed(stdin.read() if stdin is not None else b"", b"\0" if null else b"\n")
+        return _listed(listed_paths(stdin.read() if stdin is not None else b"", "-", null=null))
+    if "\0" in entry:
+        raise DataError(f"{entry!r} holds a NUL byte, which no path can")
     if os.path.lexists(entry):
-        return [(entry, os.path.isdir(entry))]
+        return [(entry, _is_folder(entry))]
     if entry.startswith("@"):
-        return _listed(_read_list(entry[1:]), b"\n")
+        return _listed(read_path_list(entry[1:]))
     matches = glob.glob(entry, recursive=True) if glob.has_magic(entry) else []
     if not matches:
         raise DataError(_missing(entry))
-    return [(path, os.path.isdir(path)) for path in matches]
+    return _matched(matches, entry, walk)
 
 
-def _read_list(path: str) -> bytes:
+def _is_folder(path: str) -> bool:
+    """Whether a path is a folder.
+
+    Raises:
+        DataError: It is a pipe, a socket or a device, which would be waited for.
+    """
     try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise DataError(f"cannot read the list {path!r}: {(error.strerror or str(error)).lower()}") from error
+        mode = os.stat(path).st_mode
+    except OSError:
+        return False  # a broken link: reported with the other unreadable files
+    if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
+        raise DataError(f"{path!r} is neither a file nor a folder; to read paths from a pipe use - or @{path}")
+    return stat.S_ISDIR(mode)
 
 
-def _listed(content: bytes, end: bytes) -> Iterator[tuple[str, bool]]:
-    for line in content.split(end):
-        path = os.fsdecode(line.rstrip(b"\r") if end == b"\n" else line)
-        if path:  # a known suffix saves the system call: lists can be as long as a million
-            yield path, not path.lower().endswith(SUFFIXES) and os.path.isdir(path)
+def _matched(paths: list[str], pattern: str, walk: FolderWalk) -> Iterator[tuple[str, bool]]:
+    """Yield what a glob matched: as in a folder, other endings are left out unless the pattern names its own."""
+    own = {part.casefold() for part in pattern.split(os.sep)}
+    ending = os.path.splitext(pattern)[1]
+    explicit = bool(ending) and not glob.has_magic(ending)
+    for path in paths:
+        system = next((part for part in path.split(os.sep) if part.casefold() in SYSTEM_FOLDERS - own), "")
+        if system:
+            walk.system[system] = 1
+        elif os.path.isdir(path):
+            yield path.rstrip(os.sep) or os.sep, True
+        elif os.path.exists(path) and not os.path.isfile(path):
+            walk.special += 1
+        elif explicit or walk.takes(path):
+            yield path, False
+
+
+def _listed(paths: Iterator[str]) -> Iterator[tuple[str, bool]]:
+    for path in paths:  # a known ending saves the system call: lists can be as long as a million
+        yield path, not path.lower().endswith(image_suffixes()) and _is_folder(path)
 
 
 def _missing(entry: str) -> str:
@@ -129,47 +177,21 @@ def _missing(entry: str) -> str:
     return f"{what} {entry!r}; {hint}"
 
 
-def _walk(top: str) -> Iterator[str]:
-    """Yield the images below a folder.
-
-    Symbolic links to folders are followed after all real folders, in sorted order: what lies inside twice is then found
-    under its real name, and a loop ends at a folder that was already visited.
-    """
-    visited: set[tuple[int, int]] = set()
-    links = [top]
-    while links:
-        later: list[str] = []
-        for link in sorted(links):
-            yield from _walk_real(link, visited, later)
-        links = later
-
-
-def _walk_real(top: str, visited: set[tuple[int, int]], links: list[str]) -> Iterator[str]:
-    folders = [top]
-    while folders:
-        folder = folders.pop()
-        try:
-            stat = os.stat(folder)
-            if (stat.st_dev, stat.st_ino) in visited:
-                continue
-            visited.add((stat.st_dev, stat.st_ino))
-            with os.scandir(folder) as entries:
-                shown = [entry for entry in entries if not entry.name.startswith(".")]
-        except OSError as error:
-            reason = (error.strerror or str(error)).lower()
-            raise DataError(
-                f"cannot list the folder {folder!r}: {reason}; make it readable or name the others"
-            ) from error
-        for entry in shown:
-            if entry.is_dir(follow_symlinks=False):
-                folders.append(entry.path)
-            elif entry.is_symlink() and entry.is_dir():
-                links.append(entry.path)
-            elif entry.name.lower().endswith(SUFFIXES) and (entry.is_symlink() or entry.is_file()):
-                yield entry.path  # a broken link too: it is then reported as unreadable, a device or pipe is not
+def _root(asked: str, found: set[str], tops: set[str]) -> str:
+    """Return the folder that names are relative to."""
+    root = os.path.abspath(asked) if asked else os.path.commonpath(tops)
+    if asked and not os.path.isdir(root):
+        raise UsageError(f"--root {asked}: no such folder; name one above all images")
+    outside = min((path for path in found if not path.startswith(root.rstrip("/") + "/")), default="")
+    if outside:
+        raise UsageError(f"--root {asked} is not above {outside}; name a folder above all images")
+    if not is_utf8(root):
+        readable = os.fsencode(root).decode("utf-8", "backslashreplace")
+        raise DataError(f"the name of the folder {readable} is not UTF-8, so no result can name it; rename it")
+    return root
 
 
-def _named(root: str, paths: set[str]) -> ImageList:
+def _names(root: str, paths: set[str]) -> tuple[list[str], list[tuple[str, str]]]:
     """Make names relative to the root, and set aside those that would break a list of one name a line."""
     cut = len(root.rstrip("/")) + 1
     names: list[str] = []
@@ -177,17 +199,27 @@ def _named(root: str, paths: set[str]) -> ImageList:
     for path in sorted(paths):
         name = "./" + path[cut:]
         if "\n" in name or "\r" in name:
-            bad.append((name.encode("unicode_escape").decode(), "a line break in the name"))
-        elif not name.isascii() and not _is_utf8(name):
+            bad.append((name.encode("unicode_escape", "surrogateescape").decode(), "a line break in the name"))
+        elif not is_utf8(name):
             bad.append((os.fsencode(name).decode("utf-8", "backslashreplace"), "the name is not UTF-8"))
         else:
             names.append(name)
-    return ImageList(Path(root), names, bad)
+    return names, bad
 
 
-def _is_utf8(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+def _doubts(names: list[str]) -> Iterator[str]:
+    """Yield notes on images that are likely to be something else."""
+    masks = mask_names(names)
+    if masks:
+        mask, image = next(iter(masks.items()))
+        yield (
+            f"{len(masks):,} of {len(names):,} images are named like masks of others ({mask} of {image}); "
+            "--exclude GLOB leaves files or folders out"
+        )
+    odd = PREVIEW_FOLDERS | SYSTEM_FOLDERS
+    previews = [name for name in names if not odd.isdisjoint(name.casefold().split("/")[:-1])]
+    if previews:
+        yield f"{len(previews):,} images lie in folders of previews, such as {previews[0]}; --exclude leaves them out"
+    twins = len(names) - len({os.path.splitext(name)[0] for name in names})
+    if twins:
+        yield f"{twins:,} images have the name of another one with another ending; --exclude GLOB leaves one kind out"

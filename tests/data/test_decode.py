@@ -1,5 +1,6 @@
 """Every kind of file against the numbers that were written."""
 
+import os
 import struct
 from pathlib import Path
 
@@ -298,3 +299,26 @@ def test_a_file_that_claims_too_many_pixels_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.bmp").write_bytes(_claim(noise(4), 30_000, 30_000))
     with pytest.raises(DataError, match=r"30000 x 30000 pixels are more than 536,870,912; cut"):
         read_native(tmp_path / "a.bmp")
+
+
+@pytest.mark.parametrize("suffix", [".jfif", ".jpe", ".jp2", ".avif", ".webp"])
+def test_every_listed_format_is_read(tmp_path: Path, suffix: str) -> None:
+    shape = (24, 32, 3)
+    path = tmp_path / f"a{suffix}"
+    kind = {".jfif": "JPEG", ".jpe": "JPEG"}.get(suffix)
+    Image.fromarray(np.full(shape, (200, 90, 30), np.uint8)).save(path, format=kind)
+    pixels = read_native(path)
+    assert pixels.shape == shape
+    assert np.abs(pixels.reshape(-1, 3).mean(axis=0) - (200, 90, 30)).max() < 3
+
+
+def test_deep_jpeg_2000_keeps_its_values(tmp_path: Path) -> None:
+    deep = (np.arange(64 * 64).reshape(64, 64) * 15).astype(np.uint16)
+    Image.fromarray(deep).save(tmp_path / "a.jp2", irreversible=False)
+    np.testing.assert_array_equal(read_native(tmp_path / "a.jp2")[..., 0], deep)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.png")
+    with pytest.raises(DataError, match="a named pipe"):
+        read_native(tmp_path / "a.png")

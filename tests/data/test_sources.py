@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dinocli.data.sources import find_images
-from dinocli.errors import DataError
+from dinocli.errors import DataError, UsageError
 
 
 def touch(root: Path, *names: str) -> None:
@@ -99,6 +99,138 @@ def test_listing_asks_nothing_about_single_files(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(os, "stat", counted)
     assert len(find_images([str(tmp_path)])) == 50
     assert 0 < len(asked) < 5
+
+
+def test_system_folders_are_left_out_and_said(tmp_path: Path) -> None:
+    touch(
+        tmp_path,
+        "a.png",
+        "@eaDir/a.png/SYNO_THUMB.jpg",
+        "__MACOSX/._a.png",
+        "x/Thumbs.db/t.jpg",
+        "x/$RECYCLE.BIN/b.png",
+    )
+    touch(tmp_path, "n.txt", "m.TXT", "README", "x/d.csv", ".hidden.png", ".DS_Store", "._a.png")
+    found = find_images([str(tmp_path)])
+    assert found.names == ["./a.png"]
+    assert found.notes == (
+        "left out: 2 .txt, 1 without ending, 1 .csv, 1 hidden images, "
+        "4 system folders ($RECYCLE.BIN, @eaDir, Thumbs.db, __MACOSX)",
+    )
+    assert find_images([str(tmp_path / "**" / "*")]).names == ["./a.png"]
+    assert find_images([str(tmp_path / "@eaDir")]).names == ["./a.png/SYNO_THUMB.jpg"], "what is named is taken"
+
+
+def test_a_glob_takes_other_endings_only_where_it_names_them(tmp_path: Path) -> None:
+    touch(tmp_path, "a.png", "b.txt", "c.dat")
+    found = find_images([str(tmp_path / "*")])
+    assert found.names == ["./a.png"]
+    assert found.notes == ("left out: 1 .dat, 1 .txt",)
+    assert find_images([str(tmp_path / "*.dat")]).names == ["./c.dat"]
+
+
+def test_previews_in_a_list_are_noted(tmp_path: Path) -> None:
+    touch(tmp_path, "a.png", ".thumbnails/a.png", "b/thumbs/a.png")
+    lines = "".join(f"{tmp_path}/{name}\n" for name in ("a.png", ".thumbnails/a.png", "b/thumbs/a.png")).encode()
+    found = find_images(["-"], stdin=io.BytesIO(lines))
+    assert len(found) == 3
+    assert "2 images lie in folders of previews, such as ./.thumbnails/a.png" in found.notes[0]
+
+
+def test_every_ending_that_can_be_read_is_found(tmp_path: Path) -> None:
+    names = [f"{suffix[1:]}{suffix.upper()}" for suffix in (".jfif", ".jpe", ".jp2", ".avif", ".pbm")]
+    touch(tmp_path, *names, "h.heic")
+    found = find_images([str(tmp_path)])
+    assert found.names == sorted(f"./{name}" for name in names)
+    assert found.notes == ("left out: 1 .heic; to read them: pip install pillow-heif",)
+
+
+def test_include_and_exclude(tmp_path: Path) -> None:
+    touch(tmp_path, "set/a.png", "set/a_mask.png", "set/x/masks/b.png", "set/x/b.jpg", "set/masks/c.png")
+
+    def names(**more: list[str]) -> list[str]:
+        return find_images([str(tmp_path / "set")], **more).names  # type: ignore[arg-type]
+
+    assert names(exclude=["*_mask.*", "masks"]) == ["./a.png", "./x/b.jpg"]
+    assert names(exclude=["x/masks"]) == names(exclude=["./x/masks/*"]) == names(exclude=["set/x/masks"])
+    assert names(exclude=[f"{tmp_path}/set/x"]) == ["./a.png", "./a_mask.png", "./masks/c.png"]
+    assert names(include=["*.jpg", "a*"]) == ["./a.png", "./a_mask.png", "./x/b.jpg"]
+    assert names(include=["*.png"], exclude=["masks"]) == ["./a.png", "./a_mask.png"]
+    found = find_images([str(tmp_path / "set")], exclude=["*.bmp", "masks", "*_mask.png"])
+    assert found.notes == ("--exclude '*.bmp' matches no image", "--exclude leaves 2 of 5 images")
+    with pytest.raises(DataError, match=r"no usable image in '.*set': --include '\*.bmp' matches no image"):
+        names(include=["*.bmp"])
+
+
+@pytest.mark.parametrize(
+    ("mask", "image"),
+    [
+        ("img_0_mask.png", "img_0.png"),
+        ("img_0_masks.tif", "img_0.png"),
+        ("img_0_cp_masks.png", "img_0.tif"),
+        ("img_0-label.png", "img_0.jpg"),
+        ("img_0.mask.0.png", "img_0.jpg"),
+        ("mask_img_0.png", "img_0.png"),
+        ("img_0.jpg_seg.png", "img_0.jpg"),
+        ("masks/img_0.png", "images/img_0.jpg"),
+        ("ground_truth/crack/000_mask.png", "test/crack/000.png"),
+        ("SegmentationClass/7.png", "JPEGImages/7.jpg"),
+    ],
+)
+def test_masks_beside_their_images_are_noted(tmp_path: Path, mask: str, image: str) -> None:
+    touch(tmp_path, mask, image, "other.png")
+    (note,) = find_images([str(tmp_path)]).notes
+    assert f"1 of 3 images are named like masks of others (./{mask} of ./{image}); --exclude" in note
+
+
+def test_names_that_only_sound_like_masks_are_no_masks(tmp_path: Path) -> None:
+    touch(tmp_path, "face_mask.png", "label.png", "mask/a.png", "unmasked/b.png", "seg_7.png")
+    assert find_images([str(tmp_path)]).notes == ()
+
+
+def test_twins_of_another_ending_are_noted(tmp_path: Path) -> None:
+    touch(tmp_path, "a.jpg", "a.png", "b.jpg")
+    assert find_images([str(tmp_path)]).notes == (
+        "1 images have the name of another one with another ending; --exclude GLOB leaves one kind out",
+    )
+
+
+def test_a_named_root_keeps_names_whatever_the_subset(tmp_path: Path) -> None:
+    touch(tmp_path, "set/a/1.png", "set/b/1.png")
+    whole = find_images([str(tmp_path / "set")], root=str(tmp_path / "set"))
+    part = find_images([str(tmp_path / "set" / "b")], root=str(tmp_path / "set"))
+    assert part.root == whole.root == tmp_path / "set"
+    assert part.names == whole.names[1:] == ["./b/1.png"]
+    with pytest.raises(UsageError, match=r"--root .*b is not above .*/a/1\.png"):
+        find_images([str(tmp_path / "set")], root=str(tmp_path / "set" / "b"))
+    with pytest.raises(UsageError, match="no such folder"):
+        find_images([str(tmp_path / "set")], root=str(tmp_path / "none"))
+
+
+def test_links_to_themselves_and_pipes_end_nothing(tmp_path: Path) -> None:
+    touch(tmp_path, "set/a.png")
+    root = tmp_path / "set"
+    (root / "self").symlink_to(root / "self")
+    (root / "self.png").symlink_to(root / "self.png")
+    os.mkfifo(tmp_path / "pipe")
+    (root / "pipe.png").symlink_to(tmp_path / "pipe")
+    (root / "broken.png").symlink_to(root / "gone.png")
+    found = find_images([str(root)])
+    assert found.names == ["./a.png", "./broken.png", "./self.png"], "the reader reports broken links"
+    assert "1 pipes and devices" in found.notes[0]
+    with pytest.raises(DataError, match="pipe' is neither a file nor a folder"):
+        find_images([str(tmp_path / "pipe")])
+    assert find_images([str(root / "p*"), str(root)]).names == found.names
+
+
+def test_a_folder_of_names_that_are_not_utf8_is_explained(tmp_path: Path) -> None:
+    (Path(os.fsdecode(bytes(tmp_path) + b"/\xff.png"))).write_bytes(b"x")
+    with pytest.raises(DataError, match=r"all 1 are left out, such as ./\\xff.png: the name is not UTF-8"):
+        find_images([str(tmp_path)])
+    folder = Path(os.fsdecode(bytes(tmp_path) + b"/\xfe"))
+    touch(folder, "a.png")
+    with pytest.raises(DataError, match=r"name of the folder .*\\xfe is not UTF-8"):
+        find_images([str(folder)])
 
 
 def test_errors_name_the_input_and_a_way_out(tmp_path: Path) -> None:

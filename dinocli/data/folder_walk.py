@@ -1,0 +1,120 @@
+"""The images below a folder, and what was left out on the way."""
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+
+from dinocli.data.image_formats import image_suffixes, missing_decoder
+from dinocli.errors import DataError
+
+SYSTEM_FOLDERS = frozenset(
+    (
+        *("@eadir", "@tmp", "@recycle", "@recently-snapshot", "#recycle", "#snapshot"),
+        *("$recycle.bin", "recycler", "system volume information", "thumbs.db", "__macosx", "lost+found"),
+    )
+)
+"""Folders that storage systems and archives put beside a user's own, in lower case; they hold previews and rubbish."""
+PREVIEW_FOLDERS = frozenset(("thumbs", "thumb", "thumbnails", "_thumbs", "_thumbnails", ".thumbnails", ".thumbs"))
+
+_SHOWN = 6
+
+
+class FolderWalk:
+    """Walks folders; a million files are listed without asking the file system about each of them.
+
+    Hidden entries, `SYSTEM_FOLDERS` and files without the ending of an image are left out and counted.
+    """
+
+    def __init__(self) -> None:
+        self.endings: Counter[str] = Counter()
+        self.system: Counter[str] = Counter()
+        self.hidden = 0
+        self.special = 0
+
+    def images(self, top: str) -> Iterator[str]:
+        """Yield the images below a folder.
+
+        Symbolic links to folders are followed after all real folders, in sorted order: what lies inside twice is then
+        found under its real name, and a loop ends at a folder that was already visited.
+
+        Raises:
+            DataError: A folder cannot be listed.
+        """
+        visited: set[tuple[int, int]] = set()
+        links = [top]
+        while links:
+            later: list[str] = []
+            for link in sorted(links):
+                yield from self._real(link, visited, later)
+            links = later
+
+    def takes(self, path: str) -> bool:
+        """Whether a file has the ending of an image; one that has not is counted."""
+        name = os.path.basename(path).lower()
+        if name.endswith(image_suffixes()):
+            return True
+        self.endings[os.path.splitext(name)[1]] += 1
+        return False
+
+    def note(self) -> str:
+        """Say in one line what was left out; empty where it was nothing."""
+        commonest = sorted(self.endings.items(), key=lambda item: (-item[1], item[0]))[:_SHOWN]
+        parts = [f"{count:,} {ending or 'without ending'}" for ending, count in commonest]
+        others = self.endings.total() - sum(count for _, count in commonest)
+        parts += [f"{others:,} of other endings"] if others else []
+        parts += [f"{self.hidden:,} hidden images"] if self.hidden else []
+        parts += [f"{self.special:,} pipes and devices"] if self.special else []
+        if self.system:
+            parts.append(f"{self.system.total():,} system folders ({', '.join(sorted(self.system))})")
+        if not parts:
+            return ""
+        needs = sorted({why for ending in self.endings if (why := missing_decoder(ending))})
+        return f"left out: {', '.join(parts)}" + (f"; to read them: {', '.join(needs)}" if needs else "")
+
+    def _real(self, top: str, visited: set[tuple[int, int]], links: list[str]) -> Iterator[str]:
+        folders = [top]
+        while folders:
+            folder = folders.pop()
+            for entry in _entries(folder, visited):
+                if entry.name.startswith("."):
+                    self.hidden += entry.name.lower().endswith(image_suffixes()) and not entry.name.startswith("._")
+                elif entry.is_symlink():
+                    yield from self._link(entry, links)
+                elif entry.is_dir(follow_symlinks=False):
+                    if entry.name.casefold() in SYSTEM_FOLDERS:
+                        self.system[entry.name] += 1
+                    else:
+                        folders.append(entry.path)
+                elif not entry.is_file(follow_symlinks=False):
+                    self.special += 1
+                elif self.takes(entry.name):
+                    yield entry.path
+
+    def _link(self, entry: os.DirEntry[str], links: list[str]) -> Iterator[str]:
+        """Sort out a link: a broken one with the ending of an image is yielded, and later reported as unreadable."""
+        try:
+            is_folder, is_file, broken = entry.is_dir(), entry.is_file(), not os.path.exists(entry.path)
+        except OSError:  # a link to itself
+            is_folder, is_file, broken = False, False, True
+        if is_folder and entry.name.casefold() not in SYSTEM_FOLDERS:
+            links.append(entry.path)
+        elif is_folder:
+            self.system[entry.name] += 1
+        elif not is_file and not broken:
+            self.special += 1
+        elif self.takes(entry.name):
+            yield entry.path
+
+
+def _entries(folder: str, visited: set[tuple[int, int]]) -> list[os.DirEntry[str]]:
+    """List a folder, once."""
+    try:
+        stat = os.stat(folder)
+        if (stat.st_dev, stat.st_ino) in visited:
+            return []
+        visited.add((stat.st_dev, stat.st_ino))
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise DataError(f"cannot list the folder {folder!r}: {reason}; make it readable or name the others") from error

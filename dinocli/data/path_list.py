@@ -1,0 +1,119 @@
+"""Paths that somebody listed: `@list.txt`, a table with a path column, or standard input."""
+
+import csv
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from dinocli.data.text_tables import (
+    SEPARATORS,
+    bare_utf16,
+    decode_text,
+    is_utf8,
+    parse_table,
+    text_lines,
+    windows_text,
+)
+from dinocli.errors import DataError
+
+PATH_COLUMNS = ("path", "file", "filename", "file_name", "filepath", "file_path", "image", "image_path")
+_TABLES = (".csv", ".tsv")
+
+
+def read_path_list(path: str) -> Iterator[str]:
+    """Yield the paths in a file: one a line, or a column of a table.
+
+    A table (`.csv`, `.tsv`, or a first line with a separator) gives its column `path` (or `file`, `filename`, `image`
+    ...), without such a header its first column. Paths end with NUL instead of a line end where the last byte of the
+    file is one (`find -print0`).
+
+    Raises:
+        DataError: The file cannot be read as text, or its paths are relative to its own folder.
+    """
+    try:
+        content = Path(path).read_bytes()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise DataError(f"cannot read the list {path!r}: {reason.lower()}") from error
+    if _ends_with_null(content):
+        return listed_paths(content, path)
+    text = _text(content, path)
+    first = next((line for line in text_lines(text) if line.strip()), "").strip()
+    if first and not os.path.lexists(first) and os.path.lexists(os.path.join(os.path.dirname(path), first)):
+        folder = os.path.dirname(path)
+        raise DataError(
+            f"the paths in {path!r} are relative to {folder!r}: run the command there, or write whole paths"
+        )
+    if first.casefold().strip('"') in PATH_COLUMNS and not os.path.lexists(first):  # one column: commas are of names
+        return _line_paths(text.lstrip()[len(first) :])
+    is_table = path.lower().endswith(_TABLES) or _has_columns(first)
+    return _table_paths(text, path) if is_table else _line_paths(text)
+
+
+def listed_paths(content: bytes, source: str, *, null: bool = False) -> Iterator[str]:
+    """Yield the paths in a text, one a line; empty lines are passed over.
+
+    Args:
+        content: Of the list.
+        source: Name of the list, for messages.
+        null: Paths end with NUL, not with a line end, and are taken as they are.
+
+    Raises:
+        DataError: There is a NUL in a list of lines.
+    """
+    if null or _ends_with_null(content):
+        return (os.fsdecode(path) for path in content.split(b"\0") if path)
+    return _line_paths(_text(content, source))
+
+
+def _ends_with_null(content: bytes) -> bool:
+    return content.endswith(b"\0") and not content.startswith((b"\xff\xfe", b"\xfe\xff")) and not bare_utf16(content)
+
+
+def _has_columns(first: str) -> bool:
+    """Whether the first line of a list is a row of a table: several cells, the first one a file or a known header."""
+    if os.path.lexists(first) or not any(mark in first for mark in SEPARATORS):
+        return False
+    cells = [cell.casefold() for row in parse_table(first, wanted="path")[:1] for cell in row.cells]
+    return len(cells) > 1 and (not set(PATH_COLUMNS).isdisjoint(cells) or os.path.lexists(_existing(cells[0])))
+
+
+def _table_paths(text: str, path: str) -> Iterator[str]:
+    try:
+        rows = parse_table(text, wanted="path")
+    except csv.Error as error:
+        raise DataError(f"cannot read the table {path!r}: {error}; save it as text, one path a line") from error
+    header = [cell.casefold() for cell in rows[0].cells] if rows else []
+    named = next((header.index(name) for name in PATH_COLUMNS if name in header), None)
+    column = named or 0
+    cells = (row.cells for row in (rows if named is None else rows[1:]))
+    return (_existing(row[column]) for row in cells if len(row) > column and row[column])
+
+
+def _line_paths(text: str) -> Iterator[str]:
+    return (_existing(line) for line in text_lines(text) if line.strip())
+
+
+def _text(content: bytes, source: str) -> str:
+    try:
+        text = decode_text(content)
+    except UnicodeDecodeError as error:
+        raise DataError(f"cannot read the list {source!r} as text: {error}; save it as UTF-8") from error
+    if "\0" in text:
+        number = text[: text.index("\0")].count("\n") + 1
+        raise DataError(f"line {number} of the list {source!r} holds a NUL byte; save it as text, one path a line")
+    return text
+
+
+def _existing(path: str) -> str:
+    """Return a path as the file system knows it: without quotes, with slashes, in the encoding of its name."""
+    if is_utf8(path) and path.isprintable() and not _odd(path):
+        return path
+    candidates = [path, path.strip(), path.strip().strip('"').replace('""', '"')]
+    candidates += [one.replace("\\", "/") for one in candidates]
+    candidates += [windows_text(one) for one in candidates if not is_utf8(one)]
+    return next((one for one in candidates if os.path.lexists(one)), path)
+
+
+def _odd(path: str) -> bool:
+    return "\\" in path or path.startswith('"') or path != path.strip()

@@ -1,0 +1,97 @@
+"""Lists of paths as people and programs save them."""
+
+import io
+from pathlib import Path
+
+import pytest
+
+from dinocli.data.sources import find_images
+from dinocli.errors import DataError
+
+NAMES = ["./a b.png", "./c,d.png", "./é.png"]
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "in").mkdir()
+    for name in NAMES:
+        (tmp_path / "in" / name).write_bytes(b"x")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+LINES = "in/a b.png\nin/c,d.png\nin/é.png\n"
+TABLE = 'in/a b.png,crack\n"in/c,d.png",none\nin/é.png,\n'
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        LINES.encode(),
+        LINES.encode("utf-8-sig"),
+        LINES.replace("\n", "\r\n").encode("utf-8-sig"),
+        LINES.replace("\n", "\r").encode(),
+        LINES.encode("utf-16"),
+        LINES.replace("\n", "\r\n").encode("utf-16-be"),
+        LINES.encode("cp1252"),
+        LINES.replace("\n", "\0").encode(),
+        ("path\n" + LINES).encode(),
+        LINES.replace("/", "\\").encode(),
+        'in/a b.png\n"in/c,d.png"\n  in/é.png  \n\n'.encode(),
+        ("path,label\n" + TABLE).encode(),
+        ("label\tFile\n" + "crack\tin/a b.png\nnone\tin/c,d.png\n\tin/é.png\n").encode("utf-16"),
+    ],
+    ids=[
+        "lf",
+        "mark",
+        "crlf",
+        "cr",
+        "utf16",
+        "utf16be",
+        "windows",
+        "null",
+        "header",
+        "backslash",
+        "quotes",
+        "t",
+        "t16",
+    ],
+)
+@pytest.mark.parametrize("name", ["list.txt", "list"])
+def test_a_list_is_read_whatever_wrote_it(folder: Path, content: bytes, name: str) -> None:
+    (folder / name).write_bytes(content)
+    assert find_images([f"@{name}"]).names == NAMES
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "path,label\n" + TABLE,
+        "label;path\ncrack;in/a b.png\nnone;in/c,d.png\n;in/é.png\n;\n",
+        "sep=;\nlabel;Path\ncrack;in/a b.png\nnone;in/c,d.png\n;in/é.png\n",
+        'path\nin/a b.png\n"in/c,d.png"\nin/é.png\n',
+        TABLE,
+        "image\tlabel\nin\\a b.png\tcrack\nin\\c,d.png\t1\nin\\é.png\t2\n",
+    ],
+    ids=["comma", "semicolon", "sep", "one", "bare", "tab"],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+def test_a_table_gives_its_paths(folder: Path, text: str, encoding: str) -> None:
+    (folder / "list.csv").write_bytes(text.replace("\n", "\r\n").encode(encoding))
+    assert find_images(["@list.csv"]).names == NAMES
+
+
+def test_a_list_that_is_no_text_is_refused(folder: Path) -> None:
+    (folder / "list.txt").write_bytes(b"in/a b.png\nin/\0c.png\n")
+    with pytest.raises(DataError, match=r"line 2 of the list 'list.txt' holds a NUL byte"):
+        find_images(["@list.txt"])
+    with pytest.raises(DataError, match="line 1 of the list '-' holds a NUL"):
+        find_images(["-"], stdin=io.BytesIO(b"a\0b\n"))
+    with pytest.raises(DataError, match="holds a NUL byte"):
+        find_images(["a\0b"])
+
+
+def test_paths_relative_to_the_list_are_explained(folder: Path) -> None:
+    (folder / "in" / "list.txt").write_text("a b.png\n")
+    with pytest.raises(DataError, match="relative to 'in': run the command there"):
+        find_images(["@in/list.txt"])
