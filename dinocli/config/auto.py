@@ -42,6 +42,7 @@ class Facts:
         patch: Pixels of a ViT's patch; 0 for a convnet.
         cpu: There is no accelerator.
         only_size: Pixels of the one side that the backbone takes; 0 for any.
+        pool: What the backbone pools: `cls`, `mean`, or `timm` where it has no choice.
     """
 
     images: int
@@ -54,6 +55,7 @@ class Facts:
     patch: int = 0
     cpu: bool = False
     only_size: int = 0
+    pool: str = "timm"
 
     @property
     def different(self) -> int:
@@ -94,6 +96,7 @@ def resolve(recipe: Recipe, facts: Facts) -> Recipe:
     settle("run.batch_size", batch)
     settle("run.steps", steps)
     settle("model.trainable", part)
+    settle("model.pool", facts.pool)
     settle("model.batch_norm", batch_norm(facts))
     settle("head.batch_norm", facts.architecture == "convnet" and facts.batch_norm and not facts.pretrained)
     settle("head.start", "fitted" if facts.pretrained else "random")

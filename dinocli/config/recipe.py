@@ -40,6 +40,10 @@ class Model(Section):
     )
     lora_rank: int = Field(ge=1, description="rank of the change of each weight with trainable = lora")
     drop_path: Fraction = Field(description="stochastic depth of the student, linear over depth; the teacher has none")
+    pool: Literal["auto", "cls", "mean", "timm"] = Field(
+        description="feature that learns: the class token, the mean of the patches, or what timm pools; auto: what the "
+        "weights were trained by, the class token unless a classifier on top of them read the mean"
+    )
     batch_norm: Literal["auto", "frozen", "adapted", "train"] = Field(
         description="statistics of a convnet's batch norm: frozen as they came, adapted (moved once towards those of "
         "the folder's clean images, then frozen), or trained (synchronised) with the views, as from scratch"

@@ -49,6 +49,7 @@ def facts_of(images: int, backbone: Backbone, info: WeightsInfo, world: World, d
         patch=backbone.patch,
         cpu=next(backbone.parameters()).device.type == "cpu",
         only_size=backbone.own_size if backbone.one_size else 0,
+        pool=backbone.pool_kind,
     )
 
 

@@ -3,6 +3,8 @@
 Legend: B images, H W pixels, D width, h w rows and columns of the feature grid.
 """
 
+import inspect
+from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import Any
 
@@ -17,6 +19,9 @@ from dinocli.models.architecture import architecture_of
 from dinocli.models.folding import Folded, Pair, find_pairs
 from dinocli.models.positions import resample_position
 
+POOL_KINDS = {"token": "cls", "avg": "mean"}
+"""timm's words for what a model pools, and ours."""
+
 
 class Backbone(nn.Module):
     """A timm model without its classifier, at any image size.
@@ -28,6 +33,7 @@ class Backbone(nn.Module):
     Args:
         name: timm name, with or without a tag.
         model: The timm model, built with ``num_classes=0``.
+        model_args: Other arguments that it was built with.
 
     Attributes:
         dim: Width of the pooled feature, found by a dry run: timm's own attribute is wrong for some EfficientNets.
@@ -38,16 +44,18 @@ class Backbone(nn.Module):
         is_vit: Tokens and patches, rather than a pyramid of feature maps.
         depth: Blocks of a ViT, 0 for everything else.
         has_cls: Has a class token; it is then the first of the tokens.
+        model_args: What timm has to be told beside the name to build this very model, as JSON-like data.
         has_batch_norm: Holds batch norm, whose statistics have to be frozen or synchronised.
         resamples: Has a learnt position embedding that is resampled for other sizes than its own.
         one_size: Takes images of its own size only: `own_size`, the side in pixels that it was built for.
         memory_format: Order in memory of what goes in: the channels of a pixel side by side, except for ViTs.
     """
 
-    def __init__(self, name: str, model: Any) -> None:
+    def __init__(self, name: str, model: Any, model_args: Mapping[str, Any] | None = None) -> None:
         super().__init__()
         self.name = name
         self.model = model
+        self.model_args: dict[str, Any] = dict(model_args or {})
         self.architecture = architecture_of(model)
         self.is_vit = hasattr(model, "num_prefix_tokens") and hasattr(model, "blocks")
         self.patch: int = to_2tuple(model.patch_embed.patch_size)[0] if self.is_vit else 0
@@ -86,9 +94,7 @@ class Backbone(nn.Module):
         return getattr(self.model, "reg_token", None) is not None
 
     def forward(self, x_B3HW: Tensor) -> Tensor:
-        """Return the pooled feature that timm gives without a classifier.
-
-        The class token for most ViTs, the average over the image for convnets and for what timm pools so (DINOv3).
+        """Return the pooled feature that timm gives without a classifier: by `pool_kind`, for convnets the average.
 
         Args:
             x_B3HW: Normalised images.
@@ -165,6 +171,41 @@ class Backbone(nn.Module):
         """Pool one of `last_features` as timm does: (B, D)."""
         pooled: Tensor = self.model.forward_head(features)
         return pooled
+
+    def class_token(self, features: Tensor) -> Tensor:
+        """Take the class token of one of `last_features`: (B, D), after the norm, which some models have behind it."""
+        token: Tensor = features[:, 0]
+        return token if self._norm_after_pool is None else self._norm_after_pool(token)
+
+    @property
+    def pool_kind(self) -> str:
+        """What is pooled: `cls` or `mean` where the model has a class token, `timm` where there is no such choice."""
+        kind = getattr(self.model, "global_pool", None) if self.has_cls else None
+        return POOL_KINDS.get(kind, "timm") if isinstance(kind, str) else "timm"
+
+    def set_pool(self, kind: str) -> None:
+        """Choose what is pooled; a norm that the model has before or after its pooling stays where it is.
+
+        Args:
+            kind: `cls`, `mean`, or `timm`, which changes nothing.
+
+        Raises:
+            UsageError: The model has no class token to choose.
+        """
+        if kind in ("timm", self.pool_kind):
+            return
+        if self.pool_kind == "timm":
+            raise UsageError(f"{self.name} has no class token beside its mean: set model.pool=auto, not {kind}")
+        word = next(word for word, known in POOL_KINDS.items() if known == kind)
+        self.model.reset_classifier(0, global_pool=word)
+        known = inspect.signature(type(self.model).__init__).parameters
+        norm = {flag: self._norm_after_pool is not None for flag in ("fc_norm", "use_fc_norm") if flag in known}
+        self.model_args |= {"global_pool": word, **norm}
+
+    @property
+    def _norm_after_pool(self) -> nn.Module | None:
+        norm = getattr(self.model, "fc_norm", None)
+        return norm if isinstance(norm, nn.Module) and not isinstance(norm, nn.Identity) else None
 
     def grid(self, features: Tensor, x_B3HW: Tensor) -> Tensor:
         """Lay one of `last_features` of these images out as (B, D', h, w), without class token and registers."""

@@ -1,6 +1,7 @@
 """From a timm name to a backbone with random weights."""
 
 import difflib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,16 @@ from dinocli.errors import WeightsError
 from dinocli.models.backbone import Backbone
 
 
-def create_backbone(name: str, *, drop_path: float = 0.0, folder: Path | None = None) -> Backbone:
+def create_backbone(
+    name: str, *, drop_path: float = 0.0, folder: Path | None = None, model_args: Mapping[str, Any] | None = None
+) -> Backbone:
     """Build a backbone with random weights.
 
     Args:
         name: timm name.
         drop_path: Stochastic depth, 0 to 1; not used by models that have none.
         folder: timm folder whose ``config.json`` describes this model more closely, down to its normalisation.
+        model_args: What timm has to be told beside the name; with a folder, what its ``config.json`` says already.
 
     Raises:
         WeightsError: timm has no such model, or it gives no pooled feature.
@@ -26,12 +30,13 @@ def create_backbone(name: str, *, drop_path: float = 0.0, folder: Path | None = 
     if name.startswith("swin"):
         options["strict_img_size"] = False  # else local views of another size are refused
     described = f"local-dir:{folder}" if folder else name
+    options |= {} if folder else dict(model_args or {})
     try:
-        return Backbone(name, timm.create_model(described, drop_path_rate=drop_path, **options))
+        return Backbone(name, timm.create_model(described, drop_path_rate=drop_path, **options), model_args)
     except TypeError as error:
         if "drop_path_rate" not in str(error):
             raise
-        return Backbone(name, timm.create_model(described, **options))
+        return Backbone(name, timm.create_model(described, **options), model_args)
 
 
 def check_name(name: str) -> None:

@@ -23,9 +23,9 @@ class Tokens:
     """What to take out of a backbone, and out of how many of its last blocks.
 
     Args:
-        kind: ``pooled`` is what timm pools without a classifier, and what the training optimises. ``cls`` is the class
-            token, ``mean`` the average of the patches, ``gem`` their generalised mean (Radenovic et al. 2018, p = 3:
-            few strong patches count more), ``patch`` the whole grid.
+        kind: ``pooled`` is what the backbone pools (`Backbone.pool_kind`) and the training optimises. ``cls`` is the
+            class token, ``mean`` the average of the patches, ``gem`` their generalised mean (Radenovic et al. 2018,
+            p = 3: few strong patches count more), ``patch`` the whole grid.
         layers: Of a ViT: concatenate what the last so many blocks give, the earliest first, each after the final norm,
             as the linear evaluation of DINO does. Of a convnet: its last so many maps, the earliest first, averaged (or
             their generalised mean) before the last one, each scaled to length 1, since stages differ in scale.
@@ -76,12 +76,12 @@ class Tokens:
         if self.kind == "pooled":
             return backbone.pool(features)
         if self.kind == "cls":
-            return features[:, 0]
+            return backbone.class_token(features)
         grid_BDhw = backbone.grid(features, x_B3HW)
         if self.kind == "patch":
             return grid_BDhw.permute(0, 2, 3, 1)
         mean = self._from_map(grid_BDhw)
-        return torch.cat([features[:, 0], mean], dim=1) if self.kind == "cls+mean" else mean
+        return torch.cat([backbone.class_token(features), mean], dim=1) if self.kind == "cls+mean" else mean
 
     def _from_map(self, grid_BDhw: Tensor) -> Tensor:
         """Average a map, or take its generalised mean."""

@@ -45,6 +45,8 @@ class WeightsInfo:
         std: Likewise.
         size: Side of the images the weights were trained on, pixels.
         pretrained: Not random.
+        pool: What the backbone pools, as `Backbone.pool_kind`.
+        model_args: What timm has to be told beside the name to build this model.
     """
 
     name: str
@@ -57,6 +59,8 @@ class WeightsInfo:
     std: tuple[float, float, float]
     size: int
     pretrained: bool
+    pool: str
+    model_args: dict[str, Any]
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-like data."""
@@ -64,7 +68,7 @@ class WeightsInfo:
 
 
 def load_backbone(
-    weights: str, name: str = "", *, drop_path: float = 0.0
+    weights: str, name: str = "", *, drop_path: float = 0.0, pool: str = "auto"
 ) -> tuple[Backbone, WeightsInfo, dict[str, Any] | None]:
     """Build a backbone with the weights that a user names.
 
@@ -74,6 +78,9 @@ def load_backbone(
             not). A path that exists wins over a name.
         name: timm name; needed beside ``none``, and beside a file whose shapes do not tell.
         drop_path: Stochastic depth, 0 to 1; not used by models that have none.
+        pool: What the backbone pools: `cls`, `mean`, `timm`, or `auto`. Where timm pools the mean of the patches beside
+            a class token (DINOv3, BEiT), auto takes the class token, as the weights were trained; where a classifier
+            read the mean, or a folder says how, it changes nothing.
 
     Returns:
         The backbone in train mode, where its weights come from, and the preprocessing stored with them when they are
@@ -84,11 +91,11 @@ def load_backbone(
     """
     path = Path(weights).expanduser()
     if weights == "none":
-        return _random(name, drop_path)
+        return _random(name, drop_path, pool)
     if path.is_dir():
-        return _from_folder(path, str(path.resolve()), drop_path)
+        return _from_folder(path, str(path.resolve()), drop_path, pool)
     if path.is_file():
-        return *_from_file(path, name, drop_path), None
+        return *_from_file(path, name, drop_path, pool), None
     hub_id = weights.removeprefix("hf-hub:")
     looks_like_a_path = path.suffix in SUFFIXES or weights.startswith((".", "/", "~"))
     if looks_like_a_path or ("/" in weights and not HUB_ID.fullmatch(hub_id)):
@@ -96,8 +103,8 @@ def load_backbone(
     if "/" in hub_id:
         config = find_file(hub_id, ["config.json"])
         find_file(hub_id, FILES)
-        return _from_folder(config.parent, f"hf-hub:{hub_id}", drop_path)
-    return *_from_timm(weights, drop_path), None
+        return _from_folder(config.parent, f"hf-hub:{hub_id}", drop_path, pool)
+    return *_from_timm(weights, drop_path, pool), None
 
 
 def save_backbone(folder: Path, backbone: Backbone, info: WeightsInfo, preprocess: Preprocess) -> None:
@@ -137,10 +144,18 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _random(name: str, drop_path: float) -> tuple[Backbone, WeightsInfo, None]:
+def _choose_pool(backbone: Backbone, pool: str, *, classifier: bool) -> None:
+    """Take the class token where nothing says that the mean beside it was trained."""
+    if pool == "auto":
+        pool = "cls" if backbone.pool_kind == "mean" and not classifier else "timm"
+    backbone.set_pool(pool)
+
+
+def _random(name: str, drop_path: float, pool: str) -> tuple[Backbone, WeightsInfo, None]:
     if not name:
         raise WeightsError("--weights none starts from random weights: name the architecture with --model TIMM_NAME")
     backbone = create_backbone(name, drop_path=drop_path)
+    _choose_pool(backbone, pool, classifier=False)
     digest = hashlib.sha256()
     for key, value in backbone.model.state_dict().items():
         digest.update(key.encode() + value.detach().cpu().numpy().tobytes())
@@ -148,30 +163,36 @@ def _random(name: str, drop_path: float) -> tuple[Backbone, WeightsInfo, None]:
     return backbone, replace(info, licence="unknown", pretrained=False), None
 
 
-def _from_timm(name: str, drop_path: float) -> tuple[Backbone, WeightsInfo]:
+def _from_timm(name: str, drop_path: float, pool: str) -> tuple[Backbone, WeightsInfo]:
     check_name(name)
-    path = find_pretrained(name, timm.models.get_pretrained_cfg(name))
+    cfg = timm.models.get_pretrained_cfg(name)
+    path = find_pretrained(name, cfg)
     backbone = create_backbone(name, drop_path=drop_path)
+    _choose_pool(backbone, pool, classifier=bool(cfg.num_classes))
     matched = fit(backbone, read_tensors(path), name)
     return backbone, _describe(backbone, name, sha256_of(path), matched)
 
 
-def _from_file(path: Path, name: str, drop_path: float) -> tuple[Backbone, WeightsInfo]:
+def _from_file(path: Path, name: str, drop_path: float, pool: str) -> tuple[Backbone, WeightsInfo]:
     tensors = read_tensors(path)
     named = name or guess_name(unwrap(tensors))
     if not named:
         raise WeightsError(f"{path}: the shapes do not tell which model it is: give it with --model TIMM_NAME")
     backbone = create_backbone(named, drop_path=drop_path)
+    classifier = any(f".{key}".endswith(".head.weight") for key in tensors)
+    _choose_pool(backbone, pool, classifier=classifier)
     matched = fit(backbone, tensors, str(path))
     info = replace(_describe(backbone, str(path.resolve()), sha256_of(path), matched), licence="unknown")
     # timm's untagged ViTs stand for supervised weights with a mean of 0.5. A ViT without a classifier is another one:
     # DINO, MAE and their like, all of them trained with ImageNet's mean and deviation.
-    if backbone.is_vit and "." not in named and not any(key.endswith("head.weight") for key in tensors):
+    if backbone.is_vit and "." not in named and not classifier:
         info = replace(info, mean=IMAGENET_DEFAULT_MEAN, std=IMAGENET_DEFAULT_STD)
     return backbone, info
 
 
-def _from_folder(folder: Path, source: str, drop_path: float) -> tuple[Backbone, WeightsInfo, dict[str, Any] | None]:
+def _from_folder(
+    folder: Path, source: str, drop_path: float, pool: str
+) -> tuple[Backbone, WeightsInfo, dict[str, Any] | None]:
     if (folder / "backbone" / "config.json").is_file():
         folder = folder / "backbone"
     config = _read_config(folder, source)
@@ -179,9 +200,12 @@ def _from_folder(folder: Path, source: str, drop_path: float) -> tuple[Backbone,
     if path is None:
         raise WeightsError(f"{source}: has no {' or '.join(FILES)}: give a run, a timm folder or a checkpoint file")
     try:
-        backbone = create_backbone(config["architecture"], drop_path=drop_path, folder=folder)
+        args = config.get("model_args", {})
+        backbone = create_backbone(config["architecture"], drop_path=drop_path, folder=folder, model_args=args)
     except (TypeError, KeyError, RuntimeError) as error:
         raise WeightsError(f"{source}: timm cannot build a model from its config.json ({error})") from error
+    told = "global_pool" in args or "dinocli" in config  # a run of ours trained what it was built with
+    _choose_pool(backbone, pool, classifier=told or bool(config.get("num_classes")))
     matched = fit(backbone, read_tensors(path), source)
     return backbone, _describe(backbone, source, sha256_of(path), matched), config.get("dinocli")
 
@@ -217,6 +241,8 @@ def _describe(backbone: Backbone, source: str, sha256: str, matched: int) -> Wei
         std=std,
         size=cfg["input_size"][-1],
         pretrained=True,
+        pool=backbone.pool_kind,
+        model_args=backbone.model_args,
     )
 
 
@@ -242,5 +268,6 @@ def _config(backbone: Backbone, info: WeightsInfo, preprocess: Preprocess) -> di
         "num_classes": 0,
         "num_features": backbone.dim,
         "pretrained_cfg": pretrained.to_dict(remove_source=True),
+        **({"model_args": backbone.model_args} if backbone.model_args else {}),
         "dinocli": preprocess.to_dict(),
     }

@@ -41,7 +41,7 @@ def feature_model_of(file: FeatureFile) -> FeatureModel:
     if weights["source"] == "none":
         raise WeightsError(f"{file.path} was made with random weights, which nobody has any more; embed again")
     try:
-        backbone, info, _ = load_backbone(weights["source"], weights["name"])
+        backbone, info, _ = load_backbone(weights["source"], weights["name"], pool=weights.get("pool", "timm"))
     except WeightsError as error:
         raise WeightsError(f"the weights that made {file.path} cannot be loaded: {error}") from error
     if info.sha256 != weights["sha256"]:

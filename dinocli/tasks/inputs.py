@@ -42,11 +42,13 @@ class ReadOptions:
 
 
 def describe_weights(info: "WeightsInfo") -> str:
-    """Say in one line what was loaded."""
+    """Say in one line what was loaded, and where the model is another one than timm builds by that name."""
+    args = ", ".join(f"{key}={value}" for key, value in info.model_args.items())
+    name = f"{info.name} ({args})" if args else info.name
     if not info.pretrained:
-        return f"{info.name} from scratch, random weights"
+        return f"{name} from scratch, random weights"
     return (
-        f"{info.name} from {info.source}: {info.matched} of {info.total} tensors, "
+        f"{name} from {info.source}: {info.matched} of {info.total} tensors, "
         f"sha256 {info.sha256[:12]}, licence {info.licence}"
     )
 

@@ -108,6 +108,7 @@ def test_explicit_values_are_left_alone() -> None:
         "run.batch_size": 6,
         "run.steps": 17,
         "model.batch_norm": "train",
+        "model.pool": "mean",
         "head.start": "random",
         "head.batch_norm": True,
         "head.out_dim": 99,

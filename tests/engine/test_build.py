@@ -237,3 +237,9 @@ def test_rates_follow_what_the_network_is(name: str, kind: str, batch_norm: bool
     assert (facts.architecture, facts.batch_norm) == (kind, batch_norm)
     found = resolve(load_recipe(["gentle"]), facts)
     assert (found.optim.lr, found.optim.layer_decay) == (lr, decay)
+
+
+def test_the_resolved_recipe_says_which_feature_learns() -> None:
+    for name, pool in (("test_vit", "cls"), ("resnet10t", "timm")):
+        backbone, info, _ = load_backbone("none", name)
+        assert resolve(load_recipe(), facts_of(300, backbone, info, World())).model.pool == pool

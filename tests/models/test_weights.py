@@ -9,8 +9,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from dinocli.config.preprocess import Preprocess
-from dinocli.errors import WeightsError
+from dinocli.errors import UsageError, WeightsError
 from dinocli.models.create import create_backbone
+from dinocli.models.tokens import Tokens
 from dinocli.models.weights import WeightsInfo, load_backbone, save_backbone, sha256_of
 
 VIT = "vit_tiny_patch16_224"
@@ -66,6 +67,8 @@ def test_a_saved_folder_is_the_same_network_in_timm_and_here(name: str, side: in
         std=(0.4, 0.5, 0.6),
         size=256 if "dinov3" in name else 224,
         pretrained=True,
+        pool="timm" if name == "tf_efficientnet_lite0" else "cls",
+        model_args={"global_pool": "token", "use_fc_norm": False} if "dinov3" in name else {},
     )
     data = timm.data.resolve_model_data_config(twin)
     assert list(data["mean"]) == [0.1, 0.2, 0.3]
@@ -179,6 +182,64 @@ def test_a_run_that_has_not_ended_says_how_to_go_on(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text('{"status": "running"}')
     with pytest.raises(WeightsError, match="this run has not ended, it has no weights yet: go on with --resume"):
         load_backbone(str(tmp_path))
+
+
+POOLED_BY_MEAN = ["vit_small_patch16_dinov3", "eva02_tiny_patch14_224"]  # norm before and after pooling
+
+
+@pytest.mark.parametrize("name", POOLED_BY_MEAN)
+@torch.no_grad()
+def test_the_class_token_is_pooled_where_timm_pools_the_mean_beside_it(name: str, tmp_path: Path) -> None:
+    """`--tokens cls` and attention read the class token: the loss has to act on it too, here and in timm."""
+    backbone, info, _ = load_backbone("none", name)
+    backbone.eval()
+    x = torch.randn(2, 3, 224, 224)
+    assert (info.pool, backbone.pool_kind) == ("cls", "cls")
+    assert torch.equal(backbone(x), Tokens("cls").of(backbone, x))
+    save_backbone(tmp_path / "b", backbone, info, _preprocess())
+    twin = timm.create_model(f"local-dir:{tmp_path / 'b'}", pretrained=True).eval()
+    assert torch.equal(twin(x), backbone(x))
+    again, found, _ = load_backbone(str(tmp_path / "b"))
+    assert (found.pool, found.model_args) == ("cls", info.model_args)
+    assert torch.equal(again.eval()(x), backbone(x))
+
+
+@torch.no_grad()
+def test_the_other_pooling_can_be_asked_for(tmp_path: Path) -> None:
+    name, x = "vit_small_patch16_dinov3", torch.randn(2, 3, 64, 64)
+    for pool in ("mean", "timm"):
+        backbone, info, _ = load_backbone("none", name, pool=pool)
+        assert (info.pool, info.model_args) == ("mean", {})
+        torch.testing.assert_close(backbone.eval()(x), Tokens("mean").of(backbone, x))
+    backbone, info, _ = load_backbone("none", VIT, pool="mean")
+    backbone.eval()
+    torch.testing.assert_close(backbone(x), Tokens("mean").of(backbone, x))
+    save_backbone(tmp_path / "b", backbone, info, _preprocess())
+    twin = timm.create_model(f"local-dir:{tmp_path / 'b'}", pretrained=True).eval()
+    x = torch.randn(2, 3, 224, 224)
+    assert torch.equal(twin(x), backbone(x))
+    with pytest.raises(UsageError, match="resnet10t has no class token beside its mean"):
+        load_backbone("none", "resnet10t", pool="cls")
+
+
+def test_weights_whose_classifier_read_the_mean_keep_it(tmp_path: Path) -> None:
+    """A fine-tuned EVA-02 was trained by its mean; a folder of ours from before says nothing and was trained so too."""
+    name = "eva02_tiny_patch14_224"
+    tensors = create_backbone(name).model.state_dict()
+    save_file(tensors, tmp_path / "bare.safetensors")
+    save_file(tensors | {"head.weight": torch.ones(9, 192)}, tmp_path / "tuned.safetensors")
+    save_file(tensors | {"lm_head.weight": torch.ones(9, 192)}, tmp_path / "mim.safetensors")
+    pools = {
+        stem: load_backbone(str(tmp_path / f"{stem}.safetensors"), name)[1].pool for stem in ("bare", "tuned", "mim")
+    }
+    assert pools == {"bare": "cls", "tuned": "mean", "mim": "cls"}
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    save_file(tensors, folder / "model.safetensors")
+    config: dict[str, Any] = {"architecture": name, "pretrained_cfg": {}}
+    for more, pool in (({}, "cls"), ({"num_classes": 1000}, "mean"), ({"dinocli": _preprocess().to_dict()}, "mean")):
+        (folder / "config.json").write_text(json.dumps(config | more))
+        assert load_backbone(str(folder))[1].pool == pool, more
 
 
 def test_real_weights() -> None:

@@ -14,6 +14,8 @@ INFO = WeightsInfo(
     std=(0.5, 0.5, 0.5),
     size=224,
     pretrained=True,
+    pool="cls",
+    model_args={},
 )
 
 
@@ -23,3 +25,8 @@ def test_the_start_is_described_with_its_licence_and_hash() -> None:
     )
     fresh = replace(INFO, pretrained=False)
     assert describe_weights(fresh) == "vit_small_patch16_224.dino from scratch, random weights"
+
+
+def test_a_model_that_timm_builds_otherwise_by_that_name_says_how() -> None:
+    changed = replace(INFO, name="vit_small_patch16_dinov3", model_args={"global_pool": "token"})
+    assert describe_weights(changed).startswith("vit_small_patch16_dinov3 (global_pool=token) from ")

@@ -66,6 +66,7 @@ class EmbedContext:
         return {
             "model": self.info.name,
             "weights sha256": self.info.sha256,
+            "pool": self.info.pool,
             "images": self.digest,
             "preprocess": self.preprocess.to_dict(),
             **{"tokens": job.tokens.kind, "layers": job.tokens.layers, "normalize": job.normalize},

@@ -11,7 +11,7 @@ _LOADING = {
     "timm": """model = timm.create_model("local-dir:{name}", pretrained=True).eval()   # import timm
 pooled = model(images)                                    # (B, D)
 patches = model.forward_features(images)                  # tokens of a transformer, map of a convnet""",
-    "safetensors": """model = timm.create_model("{architecture}", pretrained=False, num_classes=0)   # import timm
+    "safetensors": """model = timm.create_model("{architecture}", pretrained=False, num_classes=0{args})   # import timm
 model.load_state_dict(safetensors.torch.load_file("{name}"))
 pooled = model.eval()(images)                             # (B, D)""",
     "onnx": """session = onnxruntime.InferenceSession("{name}")
@@ -43,7 +43,8 @@ def card_of(source: Source, kind: str, name: str, difference: float) -> str:
     """
     info, about = source.info, source.preprocess
     shapes = "any B, at this size" if has_one_size(source.backbone) else "any B, H, W"
-    loading = _LOADING[kind].format(name=_plain(name), architecture=_plain(info.name), shapes=shapes)
+    args = "".join(f", {_plain(key)}={value!r}" for key, value in source.backbone.model_args.items())
+    loading = _LOADING[kind].format(name=_plain(name), architecture=_plain(info.name), shapes=shapes, args=args)
     head = [
         "---",
         f"license: {_plain(info.licence)}",

@@ -118,7 +118,7 @@ def _to_safetensors(source: Source) -> tuple[bytes, float]:
     """Return a file of tensors with timm's names and the facts as its metadata."""
     tensors = {key: value.contiguous().clone() for key, value in source.backbone.model.state_dict().items()}
     data = save(tensors, metadata={"format": "pt", **source.facts()})
-    model = timm.create_model(source.info.name, pretrained=False, num_classes=0)
+    model = timm.create_model(source.info.name, pretrained=False, num_classes=0, **source.backbone.model_args)
     try:
         model.load_state_dict(load(data))
     except RuntimeError as error:

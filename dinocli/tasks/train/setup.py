@@ -172,7 +172,9 @@ def prepare(
     reporter.line(f"{len(images)} images in {images.root}")
     torch.manual_seed(asked.run.seed)  # random weights, where the run starts from scratch
     backbone, info, _ = main_first(
-        lambda: load_backbone(asked.model.weights, asked.model.name, drop_path=asked.model.drop_path)
+        lambda: load_backbone(
+            asked.model.weights, asked.model.name, drop_path=asked.model.drop_path, pool=asked.model.pool
+        )
     )
     reporter.line(describe_weights(info))
     check_trainable(backbone, asked.model.trainable)
