@@ -1,7 +1,7 @@
 """`dinocli cluster`: parse, one library call, present."""
 
 import sys
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -27,7 +27,10 @@ Inputs = Annotated[
         metavar="FEATS|IMAGES...",
     ),
 ]
-Method = Annotated[str, _option("--method", "-m", panel=GROUPS, help="kmeans, hdbscan or agglomerative.")]
+Method = Annotated[
+    Literal["kmeans", "hdbscan", "agglomerative"],
+    _option("--method", "-m", panel=GROUPS, help="hdbscan finds the number of groups itself."),
+]
 K = Annotated[
     str, _option("-k", "--clusters", panel=GROUPS, help="Number of groups; auto looks for it, and says if it is clear.")
 ]
@@ -47,20 +50,19 @@ Out = Annotated[str, _option("--out", "-o", panel=opt.OUTPUT, help="Table of all
 Report = Annotated[
     str, _option("--report", panel=opt.OUTPUT, help="The page; none for no page.", show_default="report.html beside it")
 ]
-Map = Annotated[str, _option("--map", panel=opt.OUTPUT, help="Of the page: pca, tsne (to 20,000 images) or umap.")]
+Map = Annotated[
+    Literal["pca", "tsne", "umap"],
+    _option("--map", panel=opt.OUTPUT, help="Projection of the page; tsne: to 20,000 images."),
+]
 Sheet = Annotated[str, _option("--sheet", panel=opt.OUTPUT, help="PNG with typical and border images of each group.")]
 LinkDir = Annotated[str, _option("--link-dir", panel=opt.OUTPUT, help="Folder for links, one folder a group.")]
 Copy = Annotated[bool, _option("--copy", panel=opt.OUTPUT, help="Copies instead of links.")]
 
 
+@opt.grouped(read=opt.read_options, terminal=opt.terminal_options)
 def cluster(
     inputs: Inputs = None,
-    null: opt.Null = False,
-    range_: opt.Range = None,
-    channels: opt.Channels = None,
-    page: opt.Page = None,
-    max_bad: opt.MaxBad = None,
-    workers: opt.Workers = None,
+    read: Any = None,
     labels: Labels = "",
     weights: opt.Weights = None,
     model: opt.Model = None,
@@ -78,14 +80,11 @@ def cluster(
     sheet: Sheet = "",
     link_dir: LinkDir = "",
     copy: Copy = False,
-    batch_size: opt.EmbedBatch = None,
+    batch_size: opt.EmbedBatch = 0,
     device: opt.Device = "auto",
     force: opt.Force = False,
     dry_run: opt.DryRun = False,
-    json: opt.Json = False,
-    quiet: opt.Quiet = False,
-    verbose: opt.Verbose = False,
-    debug: opt.Debug = False,
+    terminal: Any = None,
 ) -> None:
     """Group images without a label, and show the groups on a page.
 
@@ -93,7 +92,6 @@ def cluster(
     """
     if k != "auto" and not (k.isdecimal() and int(k)):
         raise typer.BadParameter(f"{k!r}: give a number of groups, or auto", param_hint="-k")
-    from dinocli.cli.render import Terminal
     from dinocli.cli.show_cluster import show_clusters, show_forecast
     from dinocli.tasks.cluster.cluster import cluster as run
     from dinocli.tasks.cluster.cluster_dry_run import foresee
@@ -102,14 +100,14 @@ def cluster(
     job = ClusterOptions(
         inputs=tuple(inputs or ()),
         out=out,
-        method=method,  # type: ignore[arg-type]
+        method=method,
         k=0 if k == "auto" else int(k),
         pca=pca,
         whiten=whiten,
         min_size=min_size,
         duplicates=duplicates,
         select=select,
-        map=map_,  # type: ignore[arg-type]
+        map=map_,
         report=report,
         sheet=sheet,
         link_dir=link_dir,
@@ -117,15 +115,15 @@ def cluster(
         labels=labels,
         weights=weights or "",
         model=model or "",
-        reading=opt.reading(range_, channels, page, max_bad, workers, batch_size),
+        read=read,
+        batch_size=batch_size,
         device=device,
-        null=null,
         seed=seed or 0,
         force=force,
     )
-    with Terminal(quiet=quiet, verbose=verbose) as terminal:
+    with terminal:
         if dry_run:
-            show_forecast(foresee(job, terminal, sys.stdin.buffer), as_json=json)
+            show_forecast(foresee(job, terminal, sys.stdin.buffer), as_json=terminal.as_json)
             return
         outcome = run(job, terminal, sys.stdin.buffer)
-    show_clusters(terminal, outcome, as_json=json)
+    show_clusters(terminal, outcome, as_json=terminal.as_json)

@@ -1,7 +1,7 @@
 """`dinocli embed`: parse, one library call, present."""
 
 import sys
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -18,10 +18,10 @@ Out = Annotated[
     typer.Option("--out", "-o", help="File: .npy, .npz, .csv, .parquet or .safetensors; - for .npy bytes on stdout."),
 ]
 TokenKind = Annotated[
-    str,
+    Literal["pooled", "cls", "mean", "cls+mean", "gem", "patch"],
     typer.Option(
         "--tokens",
-        help="pooled (what the model pools and training optimises), cls, mean, cls+mean, gem, or patch (all of them).",
+        help="pooled: what the model pools; patch: the whole grid of patch tokens.",
         rich_help_panel=FEATURES,
     ),
 ]
@@ -50,14 +50,8 @@ KeepAspect = Annotated[
     ),
 ]
 Normalize = Annotated[bool, typer.Option("--normalize", help="Vectors of length 1.", rich_help_panel=FEATURES)]
-Dtype = Annotated[str, typer.Option("--dtype", help="float32 or float16.", rich_help_panel=FEATURES)]
-Precision = Annotated[
-    str,
-    typer.Option(
-        "--precision",
-        help="To compute in: fp32, bf16, fp16; auto takes half precision where the hardware is made for it.",
-        rich_help_panel=FEATURES,
-    ),
+Dtype = Annotated[
+    Literal["float32", "float16"], typer.Option("--dtype", help="Number type of the file.", rich_help_panel=FEATURES)
 ]
 Tile = Annotated[
     str,
@@ -75,14 +69,10 @@ Merge = Annotated[
 ]
 
 
+@opt.grouped(read=opt.read_options, terminal=opt.terminal_options)
 def embed(
     images: opt.Images = None,
-    null: opt.Null = False,
-    range_: opt.Range = None,
-    channels: opt.Channels = None,
-    page: opt.Page = None,
-    max_bad: opt.MaxBad = None,
-    workers: opt.Workers = None,
+    read: Any = None,
     weights: opt.Weights = None,
     model: opt.Model = None,
     tokens: TokenKind = "pooled",
@@ -91,7 +81,7 @@ def embed(
     keep_aspect: KeepAspect = False,
     normalize: Normalize = False,
     dtype: Dtype = "float32",
-    precision: Precision = "auto",
+    precision: opt.Precision = "auto",
     tile: Tile = "",
     out: Out = "feats.npy",
     batch_size: BatchSize = 32,
@@ -102,41 +92,37 @@ def embed(
     resume: opt.Resume = False,
     force: opt.Force = False,
     dry_run: opt.DryRun = False,
-    json: opt.Json = False,
-    quiet: opt.Quiet = False,
-    debug: opt.Debug = False,
+    terminal: Any = None,
 ) -> None:
     """Turn every image into one row of features; beside the file, the names of the rows and how they were made.
 
     Without IMAGES or --weights those of the newest run are taken. The path of the file is printed on stdout.
     """
-    from dinocli.cli.render import Terminal
     from dinocli.cli.show_embed import show_embedded, show_foreseen
     from dinocli.errors import UsageError
 
-    if json and out == "-":
+    if terminal.as_json and out == "-":
         raise UsageError("stdout takes --out - or --json, not both; name a file")
     if gpus > 1:
         from dinocli.engine.distributed import launch
 
         raise typer.Exit(launch(gpus, opt.without_gpus(sys.argv[1:])))
-    from dinocli.models.tokens import Tokens
     from dinocli.tasks.embed.distributed_embed import embed_together
     from dinocli.tasks.embed.embed_options import EmbedOptions
     from dinocli.tasks.embed.merge_shards import merge as join
     from dinocli.tasks.embed.row_count import foresee
 
-    with Terminal(quiet=quiet, verbose=False) as terminal:
+    with terminal:
         if merge:
-            show_embedded(terminal, join(out, images or (), force=force, reporter=terminal), as_json=json)
+            show_embedded(terminal, join(out, images or (), force=force, reporter=terminal), as_json=terminal.as_json)
             return
-        chosen = opt.channel_list(channels)
         job = EmbedOptions(
             inputs=tuple(images or ()),
             out=out,
             weights=weights or "",
             model=model or "",
-            tokens=Tokens(tokens, layers),
+            tokens=tokens,
+            layers=layers,
             size=size or 0,
             keep_aspect=keep_aspect,
             normalize=normalize,
@@ -145,17 +131,14 @@ def embed(
             tile=tile,
             batch_size=batch_size,
             shard=shard,
-            range=range_ or "",
-            channels=None if chosen is None else tuple(chosen),
-            page=page,
-            max_bad=max_bad or "",
-            workers=workers,
+            read=read,
             device=device,
             resume=resume,
             force=force,
-            null=null,
         )
         if dry_run:
-            show_foreseen(foresee(job, terminal, sys.stdin.buffer), as_json=json)
+            show_foreseen(foresee(job, terminal, sys.stdin.buffer), as_json=terminal.as_json)
         else:
-            show_embedded(terminal, embed_together(job, terminal, sys.stdin.buffer, sys.stdout.buffer), as_json=json)
+            show_embedded(
+                terminal, embed_together(job, terminal, sys.stdin.buffer, sys.stdout.buffer), as_json=terminal.as_json
+            )

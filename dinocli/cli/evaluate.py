@@ -1,7 +1,7 @@
 """`dinocli evaluate`: parse, one library call, present."""
 
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -26,14 +26,10 @@ def _labelled(name: str, help: str) -> typer.models.OptionInfo:
     return typer.Option(name, help=help, rich_help_panel="Labels")  # type: ignore[no-any-return]
 
 
+@opt.grouped(read=opt.read_options, terminal=opt.terminal_options)
 def evaluate(
     inputs: Inputs = None,
-    null: opt.Null = False,
-    range_: opt.Range = None,
-    channels: opt.Channels = None,
-    page: opt.Page = None,
-    max_bad: opt.MaxBad = None,
-    workers: opt.Workers = None,
+    read: Any = None,
     weights: opt.Weights = None,
     model: opt.Model = None,
     labels: Annotated[
@@ -50,18 +46,14 @@ def evaluate(
     ] = 4,
     whiten: opt.Whiten = False,
     seed: opt.Seed = None,
-    batch_size: opt.EmbedBatch = None,
+    batch_size: opt.EmbedBatch = 0,
     device: opt.Device = "auto",
-    json: opt.Json = False,
-    quiet: opt.Quiet = False,
-    verbose: opt.Verbose = False,
-    debug: opt.Debug = False,
+    terminal: Any = None,
 ) -> None:
     """Say how good features are, by your labels and without any, and whether a difference is more than luck.
 
     The table goes to stdout: tab-separated when piped, --json for one object.
     """
-    from dinocli.cli.render import Terminal
     from dinocli.cli.show_evaluate import show_evaluation
     from dinocli.tasks.evaluate.evaluate import evaluate as run
     from dinocli.tasks.evaluate.evaluate_options import EvaluateOptions
@@ -77,12 +69,11 @@ def evaluate(
         model=model or "",
         views=views,
         whiten=whiten,
-        reading=opt.reading(range_, channels, page, max_bad, workers, batch_size),
+        read=read,
+        batch_size=batch_size,
         device=device,
-        null=null,
         seed=seed or 0,
     )
-    terminal = Terminal(quiet=quiet, verbose=verbose)
     with terminal:
         found = run(job, terminal, sys.stdin.buffer)
-    show_evaluation(terminal, found, as_json=json)
+    show_evaluation(terminal, found, as_json=terminal.as_json)

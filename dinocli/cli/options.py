@@ -1,11 +1,14 @@
 """Options that commands share, each written once: its name, its help, its type."""
 
+import inspect
 import json
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 if TYPE_CHECKING:
+    from dinocli.cli.render import Terminal
     from dinocli.tasks.inputs import ReadOptions
 
 INPUT, MODEL, FEATURES, TRAINING, OUTPUT = "Images", "Model", "Features", "Training", "Output and machine"
@@ -74,7 +77,14 @@ Whiten = Annotated[
     _option("--whiten", panel=FEATURES, help="Let what most images share count less: nearer neighbours of one kind."),
 ]
 EmbedBatch = Annotated[
-    int | None, _option("--batch-size", panel=OUTPUT, min=1, help="Images embedded at once, where they are given.")
+    int,
+    _option(
+        "--batch-size", panel=OUTPUT, min=1, help="Images embedded at once, where images are given.", show_default="32"
+    ),
+]
+Precision = Annotated[
+    Literal["auto", "fp32", "bf16", "fp16"],
+    _option("--precision", panel=OUTPUT, help="Arithmetic; auto: half precision where the hardware has it."),
 ]
 BatchSize = Annotated[int | None, _option("--batch-size", panel=TRAINING, min=2, help="Images a step, all processes.")]
 Seed = Annotated[int | None, _option("--seed", panel=TRAINING, min=0, help="Of everything random.")]
@@ -111,15 +121,15 @@ def without_gpus(arguments: list[str]) -> list[str]:
     return kept
 
 
-def reading(
-    range_: str | None,
-    channels: str | None,
-    page: int | None,
-    max_bad: str | None,
-    workers: int | None,
-    batch_size: int | None,
+def read_options(
+    null: Null = False,
+    range_: Range = None,
+    channels: Channels = None,
+    page: Page = None,
+    max_bad: MaxBad = None,
+    workers: Workers = None,
 ) -> "ReadOptions":
-    """Gather how images are read by commands that take them instead of a feature file."""
+    """Gather how images are found and read."""
     from dinocli.tasks.inputs import ReadOptions
 
     chosen = channel_list(channels)
@@ -129,8 +139,45 @@ def reading(
         page=page,
         max_bad=max_bad or "",
         workers=workers,
-        batch_size=batch_size,
+        null=null,
     )
+
+
+def terminal_options(
+    json: Json = False, quiet: Quiet = False, verbose: Verbose = False, debug: Debug = False
+) -> "Terminal":
+    """Open the terminal; `--debug` is remembered by its callback."""
+    from dinocli.cli.render import Terminal
+
+    return Terminal(quiet=quiet, verbose=verbose, as_json=json)
+
+
+def grouped(**groups: Callable[..., Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the options of whole groups.
+
+    Typer reads the options of a command from its signature. Here a parameter of the command that is named in `groups`
+    stands for all parameters of the group's function; the command is given what that function returns.
+
+    Args:
+        groups: Name of the command's parameter -> function whose parameters are Typer options.
+    """
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        own = inspect.signature(command).parameters
+        members = {name: inspect.signature(group).parameters for name, group in groups.items()}
+
+        def parsed(**values: Any) -> None:
+            for name, group in groups.items():
+                values[name] = group(**{member: values.pop(member) for member in members[name]})
+            command(**values)
+
+        nested = ([*members[name].values()] if name in groups else [parameter] for name, parameter in own.items())
+        keyword = (p.replace(kind=p.KEYWORD_ONLY) for parameters in nested for p in parameters)
+        parsed.__signature__ = inspect.Signature([*keyword])  # type: ignore[attr-defined]
+        parsed.__name__, parsed.__doc__ = command.__name__, command.__doc__
+        return parsed
+
+    return decorate
 
 
 def channel_list(text: str | None) -> list[int] | None:

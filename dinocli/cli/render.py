@@ -31,11 +31,12 @@ class Terminal(ProgressReporter):
 
     Args:
         quiet: Only warnings.
-        verbose: Also what few people want to know.
+        verbose: Also the resolved recipe.
+        as_json: The result is one JSON object on stdout.
     """
 
-    def __init__(self, *, quiet: bool, verbose: bool) -> None:
-        self.quiet, self.verbose = quiet, verbose
+    def __init__(self, *, quiet: bool = False, verbose: bool = False, as_json: bool = False) -> None:
+        self.quiet, self.verbose, self.as_json = quiet, verbose, as_json
         self.console = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
         self._bars: Progress | None = None
         self._tasks: dict[str, TaskID] = {}

@@ -1,7 +1,7 @@
 """`dinocli search`: parse, one library call, present."""
 
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -18,6 +18,7 @@ Queries = Annotated[
 ]
 
 
+@opt.grouped(terminal=opt.terminal_options)
 def search(
     queries: Queries,
     null: opt.Null = False,
@@ -34,25 +35,21 @@ def search(
     whiten: opt.Whiten = False,
     device: opt.Device = "auto",
     force: opt.Force = False,
-    json: opt.Json = False,
-    quiet: opt.Quiet = False,
-    verbose: opt.Verbose = False,
-    debug: opt.Debug = False,
+    terminal: Any = None,
 ) -> None:
     """Find the images of a feature file that look most like each query, by exact cosine.
 
     Prints query, rank, cosine and path, tab-separated. A query is embedded as the file was, or refused.
     """
-    from dinocli.cli.render import Terminal, print_json
+    from dinocli.cli.render import print_json
     from dinocli.report.text import visible
     from dinocli.tasks.search.search import SearchOptions
     from dinocli.tasks.search.search import search as run
 
     job = SearchOptions(tuple(queries), features, count, sheet, device, force, null, whiten)
-    terminal = Terminal(quiet=quiet, verbose=verbose)
     with terminal:
         answers = run(job, terminal, sys.stdin.buffer)
-    if json:
+    if terminal.as_json:
         found = [{"query": query.name, "results": [hit.to_dict() for hit in hits]} for query, hits in answers]
         print_json({"queries": found})
         return

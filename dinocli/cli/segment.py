@@ -1,7 +1,7 @@
 """`dinocli segment`: parse, one library call, present."""
 
 import sys
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -21,8 +21,8 @@ def _option(*names: str, panel: str, help: str, **more: Any) -> Any:
 
 
 MethodName = Annotated[
-    str,
-    _option("--method", "-m", panel=METHOD, help="auto, attention, tokencut, kmeans, pca or anomaly; auto says why."),
+    Literal["auto", "attention", "tokencut", "kmeans", "pca", "anomaly"],
+    _option("--method", "-m", panel=METHOD, help="How masks are found; auto says why it chose."),
 ]
 Objects = Annotated[
     int | None, _option("--objects", panel=METHOD, min=1, help="tokencut: objects to look for.", show_default="1")
@@ -73,18 +73,13 @@ Coco = Annotated[str, _option("--coco", panel=opt.OUTPUT, help="COCO file of all
 Polygons = Annotated[bool, _option("--polygons", panel=opt.OUTPUT, help="Polygons in it, without holes.")]
 Yolo = Annotated[bool, _option("--yolo", panel=opt.OUTPUT, help="Also labels for YOLO segmentation.")]
 Truth = Annotated[str, _option("--truth", panel=opt.INPUT, help="Folder of true masks, to score against.")]
-Precision = Annotated[str, _option("--precision", panel=opt.OUTPUT, help="To compute in: auto, fp32, bf16, fp16.")]
 Seed = Annotated[int, _option("--seed", panel=METHOD, min=0, help="Of the sample and the method.")]
 
 
+@opt.grouped(read=opt.read_options, terminal=opt.terminal_options)
 def segment(
     images: opt.Images = None,
-    null: opt.Null = False,
-    range_: opt.Range = None,
-    channels: opt.Channels = None,
-    page: opt.Page = None,
-    max_bad: opt.MaxBad = None,
-    workers: opt.Workers = None,
+    read: Any = None,
     truth: Truth = "",
     weights: opt.Weights = None,
     model: opt.Model = None,
@@ -110,13 +105,11 @@ def segment(
     polygons: Polygons = False,
     yolo: Yolo = False,
     device: opt.Device = "auto",
-    precision: Precision = "auto",
+    precision: opt.Precision = "auto",
     resume: opt.Resume = False,
     force: opt.Force = False,
     dry_run: opt.DryRun = False,
-    json: opt.Json = False,
-    quiet: opt.Quiet = False,
-    debug: opt.Debug = False,
+    terminal: Any = None,
 ) -> None:
     """Find objects, segments or defects without a label, and write them as masks.
 
@@ -125,13 +118,11 @@ def segment(
     """
     if not out:
         raise typer.BadParameter("name a folder for the masks", param_hint="--out")
-    from dinocli.cli.render import Terminal
     from dinocli.cli.show_segment import show_foreseen, show_segmented
     from dinocli.tasks.segment.segment import foresee
     from dinocli.tasks.segment.segment import segment as run
     from dinocli.tasks.segment.segment_options import SegmentOptions
 
-    chosen = opt.channel_list(channels)
     given = {"objects": objects, "segments": segments, "head": head}
     job = SegmentOptions(
         inputs=tuple(images or ()),
@@ -157,19 +148,14 @@ def segment(
         truth=truth,
         sample=sample,
         seed=seed,
-        range=range_ or "",
-        channels=None if chosen is None else tuple(chosen),
-        page=page,
-        max_bad=max_bad or "",
-        workers=workers,
+        read=read,
         device=device,
         precision=precision,
         resume=resume,
         force=force,
-        null=null,
     )
-    with Terminal(quiet=quiet, verbose=False) as terminal:
+    with terminal:
         if dry_run:
-            show_foreseen(foresee(job, terminal, sys.stdin.buffer), as_json=json)
+            show_foreseen(foresee(job, terminal, sys.stdin.buffer), as_json=terminal.as_json)
         else:
-            show_segmented(terminal, run(job, terminal, sys.stdin.buffer), as_json=json)
+            show_segmented(terminal, run(job, terminal, sys.stdin.buffer), as_json=terminal.as_json)

@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import dataclass
+from typing import Any
 
 import typer
 
@@ -50,16 +51,12 @@ WAYS = {
 }
 
 
+@opt.grouped(read=opt.read_options, terminal=opt.terminal_options)
 def training(
     ctx: typer.Context,
     images: opt.Images = None,
-    null: opt.Null = False,
-    range_: opt.Range = None,
-    channels: opt.Channels = None,
-    page: opt.Page = None,
-    max_bad: opt.MaxBad = None,
+    read: Any = None,
     cache: opt.Cache = None,
-    workers: opt.Workers = None,
     labels: opt.Labels = "",
     weights: opt.Weights = None,
     model: opt.Model = None,
@@ -75,25 +72,22 @@ def training(
     resume: opt.Resume = False,
     force: opt.Force = False,
     dry_run: opt.DryRun = False,
-    json: opt.Json = False,
-    quiet: opt.Quiet = False,
-    verbose: opt.Verbose = False,
-    debug: opt.Debug = False,
+    terminal: Any = None,
 ) -> None:
     """Train the way that the command's name says."""
     command = str(ctx.command.name)
     if not images:
         raise typer.BadParameter("give at least one folder, file or glob", param_hint="IMAGES")
-    from dinocli.cli.render import Terminal, show_estimate, show_outcome
+    from dinocli.cli.render import show_estimate, show_outcome
     from dinocli.config.load import load_recipe
 
     plain = {
-        "data.range": range_,
-        "data.channels": opt.channel_list(channels),
-        "data.page": page,
-        "data.max_bad": max_bad,
+        "data.range": read.range or None,
+        "data.channels": read.channels,
+        "data.page": read.page,
+        "data.max_bad": read.max_bad or None,
         "data.cache": cache,
-        "data.workers": workers,
+        "data.workers": read.workers,
         "model.weights": weights,
         "model.name": model,
         "run.steps": steps,
@@ -105,7 +99,6 @@ def training(
         from dinocli.engine.distributed import launch
 
         raise typer.Exit(launch(gpus, opt.without_gpus(sys.argv[1:])))
-    terminal = Terminal(quiet=quiet, verbose=verbose)
     from dinocli.tasks.train.setup import TrainOptions
 
     job = TrainOptions(
@@ -118,18 +111,18 @@ def training(
         minutes=minutes,
         resume=resume,
         force=force,
-        null=null,
+        read=read,
         argv=tuple(sys.argv),
     )
     with terminal:
         if dry_run:
             from dinocli.tasks.train.dry_run import estimate
 
-            show_estimate(terminal, estimate(job, terminal, sys.stdin.buffer), as_json=json)
+            show_estimate(terminal, estimate(job, terminal, sys.stdin.buffer), as_json=terminal.as_json)
         else:
             from dinocli.tasks.train.train import train
 
             outcome = train(job, terminal, sys.stdin.buffer)
-            show_outcome(terminal, outcome, as_json=json)
+            show_outcome(terminal, outcome, as_json=terminal.as_json)
             if outcome and not recipe:
                 terminal.line(NO_KIND)

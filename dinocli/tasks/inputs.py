@@ -1,7 +1,7 @@
 """What commands say and decide about their inputs: how images are read, what was found, which weights were loaded."""
 
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dinocli.config.preprocess import Preprocess
 from dinocli.config.recipe import Data
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """What `embed` would be told; left out is what is stored with the weights, or else the usual.
+    """Options of reading images. A default means: what is stored with the weights, else the recipe `natural`.
 
     Args:
-        range: As `--range`.
-        channels: Source channels.
-        page: Page of multi-page files.
-        max_bad: Unreadable images that are accepted.
+        range: Which source values become black and white, as after `--range`.
+        channels: Source channels to read, from 0.
+        page: Page of multi-page files, from 0.
+        max_bad: Unreadable images that are accepted, a share ("10%") or a number.
         workers: Threads that decode.
-        batch_size: Images computed at once.
+        null: Names on stdin end with NUL.
     """
 
     range: str = ""
@@ -29,16 +29,12 @@ class ReadOptions:
     page: int | None = None
     max_bad: str = ""
     workers: int | None = None
-    batch_size: int | None = None
+    null: bool = False
 
-    def given(self) -> dict[str, Any]:
-        """Return what was not left out, by the names that `EmbedOptions` gives it."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {name: value for name, value in values.items() if value != getattr(type(self), name)}
-
-    def options(self) -> str:
-        """Name what was not left out, as the command line does."""
-        return ", ".join(f"--{name.replace('_', '-')}" for name in self.given())
+    def given(self) -> list[str]:
+        """Return the options that differ from their defaults, as the command line names them; not `--null`."""
+        changed = (field.name for field in fields(self) if getattr(self, field.name) != field.default)
+        return [f"--{name.replace('_', '-')}" for name in changed if name != "null"]
 
 
 def describe_weights(info: "WeightsInfo") -> str:

@@ -15,7 +15,6 @@ from PIL import Image
 
 from dinocli.cli.app import main
 from dinocli.tasks.cluster.cluster_options import ClusterOptions
-from dinocli.tasks.embed.embed_options import EmbedOptions
 from dinocli.tasks.inputs import ReadOptions
 from dinocli.tasks.run_folder import RunFolder, add_output, mark_latest
 from tests.cli.commands import warm
@@ -171,17 +170,17 @@ def test_images_of_16_bits_are_embedded_grouped_and_shown(deep: Path, tmp_path: 
 
 def test_every_option_of_reading_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[ClusterOptions] = []
-    monkeypatch.setattr("dinocli.tasks.cluster.foresee", lambda job, *rest: seen.append(job))
+    monkeypatch.setattr("dinocli.tasks.cluster.cluster_dry_run.foresee", lambda job, *rest: seen.append(job))
     monkeypatch.setattr("dinocli.cli.show_cluster.show_forecast", lambda *told, **more: None)
-    options = "--range minmax --channels 0,2 --page 3 --max-bad 5% --workers 0 --batch-size 7"
+    options = "--range minmax --channels 0,2 --page 3 --max-bad 5% --workers 0 --null --batch-size 7"
     monkeypatch.setattr(sys, "argv", ["dinocli", "cluster", "images", "--dry-run", *options.split()])
     with pytest.raises(SystemExit) as ended:
         main()
     assert not ended.value.code
-    given = {"range": "minmax", "channels": (0, 2), "page": 3, "max_bad": "5%", "workers": 0, "batch_size": 7}
-    assert seen[0].reading.given() == given
-    assert ReadOptions().given() == {}
-    EmbedOptions(**seen[0].reading.given())
+    assert seen[0].read == ReadOptions(range="minmax", channels=(0, 2), page=3, max_bad="5%", workers=0, null=True)
+    assert seen[0].batch_size == 7
+    assert seen[0].read.given() == ["--range", "--channels", "--page", "--max-bad", "--workers"]
+    assert ReadOptions().given() == []
 
 
 def test_too_many_unreadable_images_are_an_error(deep: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from PIL import Image
 
 from dinocli.cli.app import main
 from dinocli.tasks.evaluate.evaluate_options import EvaluateOptions
+from dinocli.tasks.inputs import ReadOptions
 from tests.cli.commands import warm
 from tests.tasks.test_evaluate import names, write
 
@@ -56,13 +57,13 @@ def test_every_option_of_reading_arrives(monkeypatch: pytest.MonkeyPatch) -> Non
     seen: list[EvaluateOptions] = []
     monkeypatch.setattr("dinocli.tasks.evaluate.evaluate.evaluate", lambda job, *rest: seen.append(job))
     monkeypatch.setattr("dinocli.cli.show_evaluate.show_evaluation", lambda *told, **more: None)
-    options = "--range minmax --channels 0,2 --page 3 --max-bad 5% --workers 0 --batch-size 7"
+    options = "--range minmax --channels 0,2 --page 3 --max-bad 5% --workers 0 --null --batch-size 7"
     monkeypatch.setattr(sys, "argv", ["dinocli", "evaluate", "images", *options.split()])
     with pytest.raises(SystemExit) as ended:
         main()
     assert not ended.value.code
-    given = {"range": "minmax", "channels": (0, 2), "page": 3, "max_bad": "5%", "workers": 0, "batch_size": 7}
-    assert seen[0].reading.given() == given
+    assert seen[0].read == ReadOptions(range="minmax", channels=(0, 2), page=3, max_bad="5%", workers=0, null=True)
+    assert seen[0].batch_size == 7
 
 
 def test_the_range_changes_what_is_evaluated_and_what_it_is_compared_with(tmp_path: Path) -> None:

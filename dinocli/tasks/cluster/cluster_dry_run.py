@@ -1,7 +1,7 @@
 """`--dry-run`: how many images, how they would be grouped, and about how long and how large that is."""
 
 import io
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, BinaryIO
 
 from dinocli.data.sources import find_images
@@ -12,6 +12,7 @@ from dinocli.quality.spherical_kmeans import SAMPLE_ROWS
 from dinocli.tasks.cluster.cluster import check_outputs
 from dinocli.tasks.cluster.cluster_inputs import features_named, open_members
 from dinocli.tasks.cluster.cluster_options import AUTO, ClusterOptions
+from dinocli.tasks.embed.embed_options import DEFAULT_BATCH
 from dinocli.tasks.run_folder import latest_run
 
 TRIAL_IMAGES = 32
@@ -85,11 +86,12 @@ def _trial(job: ClusterOptions, reporter: ProgressReporter, stdin: BinaryIO | No
     from dinocli.tasks.embed.features_of import features_of
 
     inputs = job.inputs or tuple(latest_run().read()["inputs"])
-    images = find_images(inputs, stdin=stdin, null=job.null)
+    images = find_images(inputs, stdin=stdin, null=job.read.null)
     few = range(0, len(images), max(1, len(images) // TRIAL_IMAGES))[:TRIAL_IMAGES]
     names = b"\0".join(images.path(number).encode() for number in few)
-    given = {"weights": job.weights, "model": job.model, "device": job.device, **job.reading.given()}
-    found = features_of(["-"], reporter=reporter, stdin=io.BytesIO(names), null=True, **given)
+    given: dict[str, Any] = {"weights": job.weights, "model": job.model, "device": job.device}
+    given |= {"read": replace(job.read, null=True), "batch_size": job.batch_size or DEFAULT_BATCH}
+    found = features_of(["-"], reporter=reporter, stdin=io.BytesIO(names), **given)
     return len(images), found.flat().shape[1], max(float(found.meta["images_per_second"]), 0.1)
 
 

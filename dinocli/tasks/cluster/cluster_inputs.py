@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import DataError, UsageError
 from dinocli.quality.normalized_features import BLOCK
 from dinocli.tasks.cluster.cluster_options import ClusterOptions
+from dinocli.tasks.embed.embed_options import DEFAULT_BATCH
 from dinocli.tasks.feature_file import FEATURE_SUFFIXES, Box, FeatureFile, newest_features, open_features
 
 _CHUNK = 1 << 20
@@ -102,8 +103,7 @@ def features_named(job: ClusterOptions) -> bool:
         UsageError: Several feature files, or options for images beside one.
     """
     of_images = [option for option, value in (("--weights", job.weights), ("--model", job.model)) if value]
-    if job.reading.given():
-        of_images.append(job.reading.options())
+    of_images += [*job.read.given(), *(["--batch-size"] if job.batch_size else [])]
     files = [entry for entry in job.inputs if entry.lower().endswith(FEATURE_SUFFIXES)]
     if not files:
         return not job.inputs and not of_images
@@ -118,8 +118,9 @@ def _open(job: ClusterOptions, reporter: ProgressReporter, stdin: BinaryIO | Non
     if not features_named(job):
         from dinocli.tasks.embed.features_of import features_of
 
-        given = {"weights": job.weights, "model": job.model, "device": job.device, **job.reading.given()}
-        return features_of(job.inputs, reporter=reporter, stdin=stdin, null=job.null, **given)
+        given: dict[str, Any] = {"weights": job.weights, "model": job.model, "device": job.device}
+        given |= {"read": job.read, "batch_size": job.batch_size or DEFAULT_BATCH}
+        return features_of(job.inputs, reporter=reporter, stdin=stdin, **given)
     if job.inputs:
         return open_features(Path(job.inputs[0]))
     path = newest_features()

@@ -1,6 +1,6 @@
 """What can be asked of `cluster`, and what it answers."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -43,9 +43,9 @@ class ClusterOptions:
         labels: `folder` or a CSV: compared with the groups, never used to make them.
         weights: Of the features, where images are given; empty takes those of the newest run.
         model: timm name, beside a bare state dict.
-        reading: How images are read, where they are given.
+        read: How images are found and read, where they are given.
+        batch_size: Images embedded at once, 0 for the default.
         device: To compute features on.
-        null: Names on stdin end with NUL.
         seed: Of everything random.
         force: Replace what is there.
 
@@ -71,9 +71,9 @@ class ClusterOptions:
     labels: str = ""
     weights: str = ""
     model: str = ""
-    reading: ReadOptions = field(default_factory=ReadOptions)
+    read: ReadOptions = ReadOptions()
+    batch_size: int = 0
     device: str = "auto"
-    null: bool = False
     seed: int = 0
     force: bool = False
 

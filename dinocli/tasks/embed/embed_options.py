@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from dinocli.errors import UsageError
-from dinocli.models.tokens import POOLED, Tokens
 from dinocli.tasks.feature_file import FEATURE_SUFFIXES
+from dinocli.tasks.inputs import ReadOptions
 
 STDOUT = "-"
+DEFAULT_BATCH = 32
 DTYPES = ("float32", "float16")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 FLAT_ONLY = (".csv", ".parquet")
@@ -56,7 +57,8 @@ class EmbedOptions:
             folder, for patch tokens as one `.npy` file an image.
         weights: As for training; empty takes those of the newest run.
         model: timm name, beside a bare state dict or ``none``.
-        tokens: Which features.
+        tokens: Which features, one of `dinocli.models.tokens.KINDS`.
+        layers: Last blocks of a ViT, or last maps of a convnet, that are concatenated.
         size: Side of the square that an image is squashed to, pixels; 0 takes the size of the weights.
         keep_aspect: Give the shorter side of an image that size, instead of squashing it to a square.
         normalize: Give every vector the length 1.
@@ -65,15 +67,10 @@ class EmbedOptions:
         tile: `SIZE` or `SIZE:OVERLAP`, pixels: one row a tile instead of one an image.
         batch_size: Images (or tiles) computed at once.
         shard: `i/n`.
-        range: As `--range`; empty takes what is stored.
-        channels: Source channels, None takes what is stored.
-        page: Page of multi-page files, None takes what is stored.
-        max_bad: Unreadable images that are accepted.
-        workers: Threads that decode.
+        read: How images are found and read.
         device: auto, cpu, cuda or cuda:N.
         resume: Go on where an interrupted command stopped.
         force: Replace an existing file.
-        null: Names on stdin end with NUL.
         note: Let the run of the weights know of the file, so that later commands find it.
 
     Raises:
@@ -84,24 +81,20 @@ class EmbedOptions:
     out: str = "feats.npy"
     weights: str = ""
     model: str = ""
-    tokens: Tokens = POOLED
+    tokens: str = "pooled"
+    layers: int = 1
     size: int = 0
     keep_aspect: bool = False
     normalize: bool = False
     dtype: str = "float32"
     precision: str = "auto"
     tile: str = ""
-    batch_size: int = 32
+    batch_size: int = DEFAULT_BATCH
     shard: str = ""
-    range: str = ""
-    channels: tuple[int, ...] | None = None
-    page: int | None = None
-    max_bad: str = ""
-    workers: int | None = None
+    read: ReadOptions = ReadOptions()
     device: str = "auto"
     resume: bool = False
     force: bool = False
-    null: bool = False
     note: bool = True
 
     def __post_init__(self) -> None:
@@ -114,7 +107,7 @@ class EmbedOptions:
             raise UsageError("--out - is a stream: nothing to --resume, and no --shard; name a file")
 
     def _check_out(self, suffix: str) -> None:
-        patches = self.tokens.kind == "patch"
+        patches = self.tokens == "patch"
         if self.out != STDOUT and suffix not in FEATURE_SUFFIXES and not (self.to_folder and patches):
             raise UsageError(f"--out {self.out}: the suffix tells the format; use one of {', '.join(FEATURE_SUFFIXES)}")
         if patches and suffix in FLAT_ONLY:

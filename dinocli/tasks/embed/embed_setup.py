@@ -18,9 +18,10 @@ from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import DataError
 from dinocli.models.backbone import Backbone
 from dinocli.models.features import extract
+from dinocli.models.tokens import Tokens
 from dinocli.models.weights import WeightsInfo, load_backbone
 from dinocli.tasks.embed.embed_options import EmbedOptions, parse_shard
-from dinocli.tasks.inputs import describe_survey, describe_weights, preprocess_of
+from dinocli.tasks.inputs import ReadOptions, describe_survey, describe_weights, preprocess_of
 from dinocli.tasks.run_folder import RunFolder, latest_run
 
 
@@ -36,6 +37,7 @@ class EmbedContext:
         data: How else they are read: threads, unreadable ones.
         device: Where it computes.
         precision: fp32, bf16 or fp16.
+        tokens: Which features.
         shape: Of the row of a square image.
         digest: Of all images, the other shards' too.
         run: The run of ours that the weights come from, if they do.
@@ -48,6 +50,7 @@ class EmbedContext:
     data: Data
     device: torch.device
     precision: str
+    tokens: Tokens
     shape: tuple[int, ...]
     digest: str
     run: RunFolder | None
@@ -69,7 +72,7 @@ class EmbedContext:
             "pool": self.info.pool,
             "images": self.digest,
             "preprocess": self.preprocess.to_dict(),
-            **{"tokens": job.tokens.kind, "layers": job.tokens.layers, "normalize": job.normalize},
+            **{"tokens": job.tokens, "layers": job.layers, "normalize": job.normalize},
             **{"dtype": job.dtype, "precision": self.precision, "tile": job.tile, "shard": job.shard},
             "keep aspect": job.keep_aspect,
         }
@@ -84,23 +87,24 @@ def prepare(job: EmbedOptions, reporter: ProgressReporter, stdin: BinaryIO | Non
     Raises:
         DinocliError: Of every kind, before any image is computed.
     """
+    tokens = Tokens(job.tokens, job.layers)
     device = pick_device(job.device, int(os.environ.get("LOCAL_RANK", "0")))
     inputs, weights, run = _chosen(job, reporter)
-    images = from_main(lambda: find_images(inputs, stdin=stdin, null=job.null))
+    images = from_main(lambda: find_images(inputs, stdin=stdin, null=job.read.null))
     reporter.line(f"{len(images)} images in {images.root}")
     torch.manual_seed(0)  # random weights, where there are no others
     backbone, info, stored = main_first(lambda: load_backbone(weights, job.model))
     reporter.line(describe_weights(info))
-    job.tokens.check(backbone)
-    data = _data(job)
+    tokens.check(backbone)
+    data = _data(job.read)
     preprocess = _preprocess(job, data, images, info, stored, reporter)
     precision = feature_precision(device, job.precision)
     backbone = backbone.to(device).eval()
     backbone.freeze_batch_norm()  # convolutions then do its work: a sixth less of a convnet's time
-    shape = _row_shape(backbone, job, preprocess.size, device)
+    shape = _row_shape(backbone, tokens, preprocess.size, device)
     shard = parse_shard(job.shard)
     own = replace(images, names=images.names[shard.slice(len(images))]) if shard else images
-    return EmbedContext(own, backbone, info, preprocess, data, device, precision, shape, images.digest(), run)
+    return EmbedContext(own, backbone, info, preprocess, data, device, precision, tokens, shape, images.digest(), run)
 
 
 def _chosen(job: EmbedOptions, reporter: ProgressReporter) -> tuple[tuple[str, ...], str, RunFolder | None]:
@@ -119,15 +123,15 @@ def _chosen(job: EmbedOptions, reporter: ProgressReporter) -> tuple[tuple[str, .
     return inputs, weights, run if run.manifest.is_file() else None
 
 
-def _data(job: EmbedOptions) -> Data:
-    """Return the usual settings of reading with the user's own in their place."""
+def _data(read: ReadOptions) -> Data:
+    """Return the defaults of reading with the user's own values in their place."""
     usual = load_recipe(()).data
-    asked = {"range": job.range, "max_bad": job.max_bad}
+    asked = {"range": read.range, "max_bad": read.max_bad}
     given = {key: value for key, value in asked.items() if value}
-    numbers = {"page": job.page, "workers": job.workers}
+    numbers = {"page": read.page, "workers": read.workers}
     given |= {key: value for key, value in numbers.items() if value is not None}  # type: ignore[misc]
-    if job.channels is not None:
-        given |= {"channels": list(job.channels)}  # type: ignore[dict-item]
+    if read.channels is not None:
+        given |= {"channels": list(read.channels)}  # type: ignore[dict-item]
     return Data.model_validate(usual.model_dump() | given)
 
 
@@ -139,7 +143,7 @@ def _preprocess(
     stored: dict[str, Any] | None,
     reporter: ProgressReporter,
 ) -> Preprocess:
-    asked_otherwise = bool(job.range) or job.channels is not None or job.page is not None
+    asked_otherwise = bool(job.read.range) or job.read.channels is not None or job.read.page is not None
     if stored and not asked_otherwise:
         preprocess = Preprocess.from_dict(stored)
         reporter.line("images are read as these weights were trained")
@@ -152,7 +156,7 @@ def _preprocess(
     return replace(preprocess, size=job.size) if job.size else preprocess
 
 
-def _row_shape(backbone: Backbone, job: EmbedOptions, side: int, device: torch.device) -> tuple[int, ...]:
+def _row_shape(backbone: Backbone, tokens: Tokens, side: int, device: torch.device) -> tuple[int, ...]:
     """Compute one black image: a size that the model does not take is refused before anything is read."""
     blank = torch.zeros(1, 3, side, side, device=device)
-    return extract(backbone, [blank], autocast=None, tokens=job.tokens).shape[1:]
+    return extract(backbone, [blank], autocast=None, tokens=tokens).shape[1:]

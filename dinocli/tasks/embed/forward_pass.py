@@ -101,7 +101,7 @@ def _computed(
 
     nothing = np.empty((0, *setting.shape), np.float32)
     found: list[NDArray[np.float32]] = []
-    for rows in extract_each(setting.backbone, tensors(), autocast=setting.autocast, tokens=job.tokens):
+    for rows in extract_each(setting.backbone, tensors(), autocast=setting.autocast, tokens=setting.tokens):
         while not waiting[0][1]:
             yield waiting.popleft()[0], nothing
         found.append(_scaled(rows) if job.normalize else rows)

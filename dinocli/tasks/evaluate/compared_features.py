@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import DataError, UsageError
-from dinocli.models.tokens import Tokens
 from dinocli.quality.normalized_features import NormalizedFeatures, Projection, fit_whitening
+from dinocli.tasks.embed.embed_options import DEFAULT_BATCH
 from dinocli.tasks.evaluate.evaluate_options import EvaluateOptions
 from dinocli.tasks.feature_file import FEATURE_SUFFIXES, FeatureFile, newest_features, open_features, sidecar
 
@@ -96,22 +96,22 @@ def _title(job: EvaluateOptions, own: FeatureFile) -> str:
 
 
 def _own(job: EvaluateOptions, reporter: ProgressReporter, stdin: BinaryIO | None) -> FeatureFile:
-    reading = job.reading.given()
-    if not job.inputs and not (job.weights or job.model or reading):
+    given = [*job.read.given(), *(["--batch-size"] if job.batch_size else [])]
+    if not job.inputs and not (job.weights or job.model or given):
         path = newest_features()
         reporter.line(f"features of the newest run: {path}")
         return open_features(path)
     if any(map(is_features, job.inputs)):
         if len(job.inputs) > 1:
             raise UsageError(f"give one feature file, or images, not both: {' '.join(job.inputs)}")
-        if reading:
+        if given:
             raise UsageError(
-                f"{job.reading.options()} cannot change the features in {job.inputs[0]}; give the images instead"
+                f"{', '.join(given)} cannot change the features in {job.inputs[0]}; give the images instead"
             )
         return open_features(Path(job.inputs[0]))
     from dinocli.tasks.embed.features_of import features_of
 
-    more = {"null": job.null, "device": job.device, **reading}
+    more = {"read": job.read, "device": job.device, "batch_size": job.batch_size or DEFAULT_BATCH}
     return features_of(job.inputs, weights=job.weights, model=job.model, reporter=reporter, stdin=stdin, **more)
 
 
@@ -129,10 +129,13 @@ def _baseline(job: EvaluateOptions, own: FeatureFile, reporter: ProgressReporter
 
     # All names at once, as bytes: exactly these images, whatever has been added to the folder since.
     names = b"\0".join(str(Path(root, name)).encode() for name in dict.fromkeys(own.names))
-    tokens = Tokens(own.meta.get("tokens", "pooled"), own.meta.get("layers", 1))
     options: dict[str, Any] = {
-        **{"tokens": tokens, "tile": own.meta.get("tile", ""), "device": job.device, "null": True},
-        **job.reading.given(),
+        "tokens": own.meta.get("tokens", "pooled"),
+        "layers": own.meta.get("layers", 1),
+        "tile": own.meta.get("tile", ""),
+        "device": job.device,
+        "read": replace(job.read, null=True),
+        "batch_size": job.batch_size or DEFAULT_BATCH,
     }
     return features_of(
         ["-"], weights=job.baseline, model=job.model, reporter=reporter, stdin=io.BytesIO(names), **options

@@ -1,6 +1,6 @@
 """What can be asked of `evaluate`, and what it answers."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from dinocli.tasks.evaluate.score_table import ScoreRow
@@ -22,9 +22,9 @@ class EvaluateOptions:
         model: Beside a bare state dict or ``none``.
         views: Augmented views of each image of a sample, for what needs them; 0 leaves these scores out.
         whiten: Before measuring, let what most images share count less, for each side by its own features.
-        reading: How images are read, where they are given; those of a baseline likewise.
+        read: How images are found and read, where they are given, and those of a baseline.
+        batch_size: Images embedded at once, 0 for the default.
         device: auto, cpu, cuda or cuda:N.
-        null: Names on stdin end with NUL.
         seed: Of samples, splits and draws.
     """
 
@@ -38,9 +38,9 @@ class EvaluateOptions:
     model: str = ""
     views: int = 4
     whiten: bool = False
-    reading: ReadOptions = field(default_factory=ReadOptions)
+    read: ReadOptions = ReadOptions()
+    batch_size: int = 0
     device: str = "auto"
-    null: bool = False
     seed: int = 0
 
 

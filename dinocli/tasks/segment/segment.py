@@ -126,13 +126,8 @@ def _as_embedding(job: SegmentOptions) -> EmbedOptions:
         weights=job.weights,
         model=job.model,
         precision=job.precision,
-        range=job.range,
-        channels=job.channels,
-        page=job.page,
-        max_bad=job.max_bad,
-        workers=job.workers,
+        read=job.read,
         device=job.device,
-        null=job.null,
     )
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from dinocli.errors import UsageError
+from dinocli.tasks.inputs import ReadOptions
 
 SIZE = 480
 """Pixels of the canvas's shorter side, as the scripts of DINO have it; a grid of 30 cells with patches of 16 px."""
@@ -39,16 +40,11 @@ class SegmentOptions:
         truth: Folder of true masks; empty for none.
         sample: Images that a method is fitted on.
         seed: Of the choice of the sample, and of the method.
-        range: As `--range`.
-        channels: Source channels.
-        page: Page of multi-page files.
-        max_bad: Unreadable images that are accepted.
-        workers: Threads that decode.
+        read: How images are found and read.
         device: auto, cpu, cuda or cuda:N.
         precision: To compute in.
         resume: Go on where an interrupted command stopped.
         force: Replace an earlier result.
-        null: Names on stdin end with NUL.
     """
 
     inputs: tuple[str, ...] = ()
@@ -74,16 +70,11 @@ class SegmentOptions:
     truth: str = ""
     sample: int = 128
     seed: int = 0
-    range: str = ""
-    channels: tuple[int, ...] | None = None
-    page: int | None = None
-    max_bad: str = ""
-    workers: int | None = None
+    read: ReadOptions = ReadOptions()
     device: str = "auto"
     precision: str = "auto"
     resume: bool = False
     force: bool = False
-    null: bool = False
 
     def __post_init__(self) -> None:
         if not self.out:

@@ -26,7 +26,7 @@ from dinocli.models.backbone import Backbone
 from dinocli.models.trainable import check_trainable
 from dinocli.models.weights import WeightsInfo, load_backbone
 from dinocli.quality.selection_scores import selection_score
-from dinocli.tasks.inputs import describe_survey, describe_weights, preprocess_of
+from dinocli.tasks.inputs import ReadOptions, describe_survey, describe_weights, preprocess_of
 from dinocli.tasks.train.distinct_images import count_distinct
 
 CHANGE_NOTHING = ("data.cache", "data.workers", "run.save_every", "run.save_minutes", "run.log_every")
@@ -48,7 +48,7 @@ class TrainOptions:
             that ends where the time is up.
         resume: Go on with a run that was interrupted.
         force: Replace an existing run.
-        null: Names on stdin end with NUL.
+        read: How images are found; how they are decoded stands in the recipe.
         argv: The command line, for the record.
     """
 
@@ -61,7 +61,7 @@ class TrainOptions:
     minutes: float = 0.0
     resume: bool = False
     force: bool = False
-    null: bool = False
+    read: ReadOptions = ReadOptions()
     argv: tuple[str, ...] = ()
 
     def request(self) -> dict[str, Any]:
@@ -143,7 +143,7 @@ class TrainContext:
 
 def list_images(job: TrainOptions, stdin: BinaryIO | None) -> ImageList:
     """List the images once, in the main process."""
-    return from_main(lambda: find_images(job.inputs, stdin=stdin, null=job.null))
+    return from_main(lambda: find_images(job.inputs, stdin=stdin, null=job.read.null))
 
 
 def prepare(

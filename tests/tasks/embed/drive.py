@@ -1,13 +1,14 @@
 """A job as small as they come, and folders for it."""
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from dinocli.models.tokens import Tokens
 from dinocli.tasks.embed.embed_options import EmbedOptions
+from dinocli.tasks.inputs import ReadOptions
 
 
 def write_images(folder: Path, count: int, *, mixed: bool = False) -> Path:
@@ -23,5 +24,7 @@ def write_images(folder: Path, count: int, *, mixed: bool = False) -> Path:
 def job(folder: Path, out: Path, kind: str = "pooled", layers: int = 1, **changed: Any) -> EmbedOptions:
     """Return a job with a tiny random convnet on 32 pixels, in float32: CPUs with AMX would choose bf16."""
     net = {"weights": "none", "model": "test_convnext", "size": 32, "device": "cpu", "precision": "fp32"}
-    usual = {**net, "workers": 0, "batch_size": 4}
-    return EmbedOptions((str(folder),), str(out), tokens=Tokens(kind, layers), **{**usual, **changed})
+    names = {field.name for field in fields(ReadOptions)}
+    read = ReadOptions(**{"workers": 0, **{key: changed.pop(key) for key in names & changed.keys()}})
+    usual: dict[str, Any] = {**net, "read": read, "batch_size": 4}
+    return EmbedOptions((str(folder),), str(out), tokens=kind, layers=layers, **{**usual, **changed})

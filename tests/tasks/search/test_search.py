@@ -13,6 +13,7 @@ from dinocli.errors import DataError, UsageError, WeightsError
 from dinocli.tasks.embed.embed import embed
 from dinocli.tasks.embed.embed_options import EmbedOptions
 from dinocli.tasks.feature_file import open_features
+from dinocli.tasks.inputs import ReadOptions
 from dinocli.tasks.search.search import SearchOptions, search
 from tests.cli.commands import warm
 
@@ -36,7 +37,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def job(home: Path, out: str) -> EmbedOptions:
     weights = str(home / "weights.safetensors")
-    more = {"size": 64, "device": "cpu", "precision": "fp32", "note": False, "workers": 0}
+    more = {"size": 64, "device": "cpu", "precision": "fp32", "note": False, "read": ReadOptions(workers=0)}
     return EmbedOptions((str(home / "images"),), str(home / out), weights, "test_convnext", **more)  # type: ignore[arg-type]
 
 
@@ -90,7 +91,7 @@ def test_other_weights_preprocessing_or_tokens_are_refused(home: Path) -> None:
     for changed, word in (
         (replace(plain, weights=str(home / "others.safetensors")), "weights"),
         (replace(plain, size=32), "preprocess"),
-        (replace(plain, range="fixed:0,65535"), "preprocess"),
+        (replace(plain, read=ReadOptions(range="fixed:0,65535")), "preprocess"),
     ):
         embed(replace(changed, force=True))
         with pytest.raises(WeightsError, match=f"different {word}"):

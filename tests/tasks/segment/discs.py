@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from dinocli.tasks.inputs import ReadOptions
 from dinocli.tasks.segment.method import FeatureGrid, FeatureKind, FittedMethod, PatchMaps
 from dinocli.tasks.segment.segment_options import SegmentOptions
 
@@ -58,14 +59,14 @@ def make_discs(folder: Path, names: Sequence[str] = ("a.png", "b/c.png", "d.jpg"
     return folder
 
 
-def disc_job(images: Path, out: Path, **more: Any) -> SegmentOptions:
+def disc_job(images: Path, out: Path, max_bad: str = "", **more: Any) -> SegmentOptions:
     """Return a job that random weights of a small net are good enough for."""
     usual = {
         "model": "test_convnext",
         "weights": "none",
         "device": "cpu",
         "size": 96,
-        "workers": 0,
+        "read": ReadOptions(workers=0, max_bad=max_bad),
         "precision": "fp32",
     }
     return SegmentOptions(inputs=(str(images),), out=str(out), **{**usual, **more})
