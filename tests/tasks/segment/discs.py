@@ -59,14 +59,14 @@ def make_discs(folder: Path, names: Sequence[str] = ("a.png", "b/c.png", "d.jpg"
     return folder
 
 
-def disc_job(images: Path, out: Path, max_bad: str = "", **more: Any) -> SegmentOptions:
+def disc_job(images: Path, out: Path, **more: Any) -> SegmentOptions:
     """Return a job that random weights of a small net are good enough for."""
     usual = {
         "model": "test_convnext",
         "weights": "none",
         "device": "cpu",
         "size": 96,
-        "read": ReadOptions(workers=0, max_bad=max_bad),
+        "read": ReadOptions(workers=0, max_bad=more.pop("max_bad", "")),
         "precision": "fp32",
     }
     return SegmentOptions(inputs=(str(images),), out=str(out), **{**usual, **more})
