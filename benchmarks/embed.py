@@ -62,7 +62,7 @@ def ours(setting: EmbedContext, job: EmbedOptions) -> None:
     pictures = ImageBatches(setting.images, setting.preprocess, None, threads, on_cpu=on_cpu)
     part = PartialFeatures(Path(job.out), {}, setting.shape, job.dtype, resume=False)
     stream(setting, pictures, part, job, ProgressReporter())
-    part.finish()
+    part.sealed().replace(job.out)
     part.close()
     part.remove()
 

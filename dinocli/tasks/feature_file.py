@@ -20,6 +20,7 @@ from safetensors.numpy import load_file
 
 from dinocli.config.preprocess import Preprocess
 from dinocli.errors import WeightsError
+from dinocli.tasks.artifacts import read_whole
 from dinocli.tasks.run_folder import latest_run
 
 FEATURE_SUFFIXES = (".npy", ".npz", ".csv", ".parquet", ".safetensors")
@@ -100,6 +101,10 @@ def open_features(path: Path) -> FeatureFile:
     Raises:
         WeightsError: It is not there, broken, or its parts do not belong together.
     """
+    return read_whole(path, _open)
+
+
+def _open(path: Path) -> FeatureFile:
     if not path.is_file():
         raise WeightsError(f"no such feature file: {path}; `dinocli embed IMAGES --out {path.name}` makes one")
     try:

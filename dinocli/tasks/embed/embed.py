@@ -10,12 +10,13 @@ from typing import Any, BinaryIO
 from dinocli import __version__
 from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import Interrupted, UsageError
+from dinocli.tasks.artifacts import check_same, claimed
 from dinocli.tasks.embed.embed_options import STDOUT, EmbedOptions, EmbedResult
 from dinocli.tasks.embed.embed_setup import EmbedContext, prepare
-from dinocli.tasks.embed.feature_formats import row_names, write_features
+from dinocli.tasks.embed.feature_formats import check_free, feature_outputs, row_names, write_features
 from dinocli.tasks.embed.forward_pass import stream
 from dinocli.tasks.embed.image_batches import ImageBatches
-from dinocli.tasks.embed.partial_features import PartialFeatures, check_same
+from dinocli.tasks.embed.partial_features import PartialFeatures
 from dinocli.tasks.embed.patch_folder import PatchFolder
 from dinocli.tasks.embed.row_count import look_at
 from dinocli.tasks.embed.stdout_writer import StdoutWriter
@@ -43,8 +44,22 @@ def embed(
         DinocliError: Of every kind; there is then no feature file, and no half of one.
         Interrupted: After a signal; `resume` goes on.
     """
-    reporter, begin, path = reporter or ProgressReporter(), time.monotonic(), job.path()
-    check_free(path, job)
+    reporter, path = reporter or ProgressReporter(), job.path()
+    if path is None:
+        return _embed(job, reporter, stdin, stdout, None)
+    with claimed(*feature_outputs(path)):
+        check_free(path, force=job.force, resume=job.resume)
+        return _embed(job, reporter, stdin, stdout, path)
+
+
+def _embed(
+    job: EmbedOptions,
+    reporter: ProgressReporter,
+    stdin: BinaryIO | None,
+    stdout: BinaryIO | None,
+    path: Path | None,
+) -> EmbedResult:
+    begin = time.monotonic()
     setting = prepare(job, reporter, stdin)
     if path and path.exists() and not job.force:
         return _already(path, setting.request(job), reporter, begin)
@@ -52,7 +67,6 @@ def embed(
     if path is None:
         assert stdout is not None
         return _send(setting, pictures, job, reporter, stdout, begin)
-    path.parent.mkdir(parents=True, exist_ok=True)
     request = setting.request(job)
     part: PartialFeatures | PatchFolder
     if job.to_folder:
@@ -63,13 +77,6 @@ def embed(
         return _fill(setting, pictures, part, request, job, reporter, begin)
     finally:
         part.close()
-
-
-def check_free(path: Path | None, job: EmbedOptions) -> None:
-    """Raise a `UsageError` if the file is there already and nobody said what to do with it."""
-    if path and path.exists() and not (job.force or job.resume):
-        way = "remove it" if path.is_dir() else "add --force to replace it"
-        raise UsageError(f"{path} is there already; {way}, or choose another --out")
 
 
 def _fill(
@@ -87,7 +94,8 @@ def _fill(
     try:
         stream(setting, pictures, part, job, reporter)
     except Interrupted as interrupted:
-        words = f"{interrupted}; run the same command with --resume to go on"
+        ways = "run the same command with --resume to go on" if job.note else "nothing is kept, so start it anew"
+        words = f"{interrupted}; {ways}"
         raise Interrupted(words, interrupted.signal) from None
     speed = (len(pictures) - before) / (time.monotonic() - started)
     bad = [*setting.images.bad, *part.bad]

@@ -71,7 +71,7 @@ class EmbedOptions:
         device: auto, cpu, cuda or cuda:N.
         resume: Go on where an interrupted command stopped.
         force: Replace an existing file.
-        note: Let the run of the weights know of the file, so that later commands find it.
+        note: The file stays: let the run of the weights know of it, so that later commands find it.
 
     Raises:
         UsageError: Values that make no sense, alone or together.

@@ -16,11 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinocli.data.cache import write_bad
-from dinocli.errors import WeightsError
+from dinocli.errors import UsageError, WeightsError
 from dinocli.files import whole_file, write_whole
+from dinocli.tasks.artifacts import FileSet
 from dinocli.tasks.embed.partial_features import Bad, PartialFeatures, npy_header
 from dinocli.tasks.embed.patch_folder import PatchFolder
-from dinocli.tasks.feature_file import KEY, sidecar
+from dinocli.tasks.feature_file import FEATURE_SUFFIXES, KEY, sidecar
 
 BLOCK_BYTES = 1 << 24
 SIDECARS = (".paths.txt", ".tiles.csv", ".bad.csv", ".json")
@@ -30,10 +31,28 @@ Names = Callable[[], Iterable[str]]
 """Gives the names of all rows anew each time: a million tiles have the same thousand names."""
 
 
+def feature_outputs(target: Path) -> tuple[Path, Path]:
+    """Return what one process alone may write: the file, and the description that files of one stem share."""
+    return target, sidecar(target, ".json")
+
+
+def check_free(target: Path, *, force: bool, resume: bool = False) -> None:
+    """Raise a `UsageError` if the file, or what stands beside it, is there already and nobody said what to do."""
+    if force:
+        return
+    if target.exists() and not resume:
+        way = "remove it" if target.is_dir() else "add --force to replace it"
+        raise UsageError(f"{target} is there already; {way}, or choose another --out")
+    for other in (target.with_suffix(suffix) for suffix in FEATURE_SUFFIXES if suffix != target.suffix):
+        if other.is_file() and sidecar(target, ".json").is_file():
+            shared = sidecar(target, ".json").name
+            raise UsageError(f"{other} is there already and {shared} describes it; choose an --out of another stem")
+
+
 def write_features(
     part: PartialFeatures | PatchFolder, names: Names, meta: dict[str, Any], bad: Bad, *, tiled: bool
 ) -> None:
-    """Write the feature file and what stands beside it; the file with the numbers comes last and says: complete.
+    """Write the feature file and what stands beside it; all of them change together, the one with the numbers last.
 
     Args:
         part: All rows. It is gone afterwards.
@@ -43,25 +62,27 @@ def write_features(
         tiled: Also write the boxes.
 
     Raises:
-        OSError: The disk is full. The part is kept, and `--resume` needs only to write again.
+        OSError: The disk is full. The part is kept, and `--resume` needs only to write again; so are the older files.
         WeightsError: The format needs a package that is not installed.
     """
     target = part.target
     part.commit()
-    target.unlink(missing_ok=True)  # an older file must not stand beside new names
-    for suffix in SIDECARS:
-        sidecar(target, suffix).unlink(missing_ok=True)
-    _write_lines(sidecar(target, ".paths.txt"), names())
-    if tiled and isinstance(part, PartialFeatures):
-        _write_tiles(sidecar(target, ".tiles.csv"), names(), part)
-    if bad:
-        write_bad(sidecar(target, ".bad.csv"), bad)
-    write_whole(sidecar(target, ".json"), json.dumps(meta, indent=2, ensure_ascii=False) + "\n")
-    if target.suffix in WRITERS and isinstance(part, PartialFeatures):
-        with whole_file(target) as file:
-            WRITERS[target.suffix](file, part.array(), names)
-    else:
-        part.finish()
+    with FileSet(target) as files:
+        for suffix in SIDECARS:
+            files.drop(sidecar(target, suffix))
+        _write_lines(files.new(sidecar(target, ".paths.txt")), names())
+        if tiled and isinstance(part, PartialFeatures):
+            _write_tiles(files.new(sidecar(target, ".tiles.csv")), names(), part)
+        if bad:
+            write_bad(files.new(sidecar(target, ".bad.csv")), bad)
+        described = json.dumps(meta, indent=2, ensure_ascii=False) + "\n"
+        write_whole(files.new(sidecar(target, ".json")), described)
+        if target.suffix in WRITERS and isinstance(part, PartialFeatures):
+            with whole_file(files.new(target)) as file:
+                WRITERS[target.suffix](file, part.array(), names)
+        else:
+            files.take(target, part.sealed())
+        files.swap()
     part.close()
     part.remove()
 

@@ -1,17 +1,13 @@
 """Features for commands that are given images instead of a feature file."""
 
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, BinaryIO
 
 from dinocli.engine.progress import ProgressReporter
+from dinocli.files import folder_until_exit
 from dinocli.tasks.embed.embed import embed
 from dinocli.tasks.embed.embed_options import EmbedOptions
 from dinocli.tasks.feature_file import FeatureFile, open_features
-
-_FOLDERS: list[tempfile.TemporaryDirectory[str]] = []
-"""Emptied when the process ends; until then the files in them stay open as maps."""
 
 
 def features_of(
@@ -36,8 +32,6 @@ def features_of(
     Raises:
         DinocliError: As `embed`.
     """
-    folder = tempfile.TemporaryDirectory(prefix="dinocli-")
-    _FOLDERS.append(folder)
-    path = Path(folder.name, "feats.npy")
+    path = folder_until_exit() / "feats.npy"  # it stays open as a map
     embed(EmbedOptions(tuple(inputs), str(path), weights, model, note=False, **options), reporter, stdin)
     return open_features(path)

@@ -15,8 +15,9 @@ import numpy as np
 
 from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import UsageError, WeightsError
+from dinocli.tasks.artifacts import claimed
 from dinocli.tasks.embed.embed_options import EmbedResult, parse_shard
-from dinocli.tasks.embed.feature_formats import SIDECARS, write_features
+from dinocli.tasks.embed.feature_formats import SIDECARS, check_free, feature_outputs, write_features
 from dinocli.tasks.embed.image_batches import NO_BOX
 from dinocli.tasks.embed.partial_features import Bad, PartialFeatures
 from dinocli.tasks.feature_file import KEY, FeatureFile, open_features, sidecar
@@ -40,9 +41,14 @@ def merge(
         UsageError: The file is there already, or there are no shards.
         WeightsError: They do not belong together, or one is missing.
     """
-    begin, target, reporter = time.monotonic(), Path(out), reporter or ProgressReporter()
-    if target.exists() and not force:
-        raise UsageError(f"{target} is there already; add --force to replace it, or choose another --out")
+    target = Path(out)
+    with claimed(*feature_outputs(target)):
+        check_free(target, force=force)
+        return _merged(target, shards, reporter or ProgressReporter())
+
+
+def _merged(target: Path, shards: Sequence[str], reporter: ProgressReporter) -> EmbedResult:
+    begin = time.monotonic()
     files = [open_features(path) for path in (map(Path, shards) if shards else _beside(target))]
     files = _in_order(files)
     first = files[0]

@@ -1,23 +1,22 @@
 """Rows on their way to a feature file: a hidden neighbour of it, and a journal of what it holds.
 
-Rows are written behind each other with `pwrite`: pages of a writable map would count as this process's memory. The
-journal is one JSON object a line, and a line stands only once its rows are on the disk; so whatever ends the process,
-the last whole line says where to go on.
+Rows are written behind each other with `pwrite`: pages of a writable map would count as this process's memory. A line
+of the journal stands only once its rows are on the disk; so whatever ends the process, the last whole line says where
+to go on.
 
 Shapes: N rows, b rows of a batch.
 """
 
 import io
-import json
 import os
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dinocli.errors import UsageError
+from dinocli.files import hidden, naming
+from dinocli.tasks.artifacts import Journal, Line
 from dinocli.tasks.feature_file import Box
 
 Bad = list[tuple[str, str]]
@@ -29,9 +28,6 @@ Rows = NDArray[np.floating] | list[NDArray[np.float32]]
 BOX = np.dtype(np.int32)
 """Of the four numbers of a tile."""
 
-COMMIT_SECONDS = 1.0
-"""At most this much work is lost by a kill."""
-
 
 def npy_header(rows: int, shape: tuple[int, ...], dtype: str) -> bytes:
     """Return the head of an `.npy` file; numpy leaves room for any number of rows, so its length does not change."""
@@ -39,52 +35,6 @@ def npy_header(rows: int, shape: tuple[int, ...], dtype: str) -> bytes:
     about = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": (rows, *shape)}
     np.lib.format.write_array_header_1_0(head, about)
     return head.getvalue()
-
-
-class Journal:
-    """What is done so far, one JSON object a line, the request first.
-
-    Args:
-        path: The file.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._when = time.monotonic()
-
-    @property
-    def is_due(self) -> bool:
-        """Whether the last line is old enough for another one."""
-        return time.monotonic() - self._when >= COMMIT_SECONDS
-
-    def begin(self, request: dict[str, Any]) -> None:
-        """Start anew."""
-        self.path.unlink(missing_ok=True)
-        self.append(request)
-
-    def append(self, line: dict[str, Any]) -> None:
-        """Add a line, to the disk."""
-        with self.path.open("ab") as file:
-            file.write(json.dumps(line).encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        self._when = time.monotonic()
-
-    def read(self, request: dict[str, Any], name: str) -> list[dict[str, Any]] | None:
-        """Return the lines after the request, without a torn last one; None where there is no journal.
-
-        Raises:
-            UsageError: It is of another request.
-        """
-        if not self.path.is_file():
-            return None
-        whole = self.path.read_bytes().rpartition(b"\n")[0]
-        lines = [json.loads(line) for line in whole.splitlines()]
-        if not lines:
-            return None
-        check_same(lines[0], request, name)
-        self.path.write_bytes(whole + b"\n")
-        return lines[1:]
 
 
 class PartialFeatures:
@@ -111,17 +61,16 @@ class PartialFeatures:
         self, target: Path, request: dict[str, Any], shape: tuple[int, ...], dtype: str, *, resume: bool
     ) -> None:
         self.target, self.shape, self.dtype = target, shape, np.dtype(dtype)
-        self.path, self.tiles, journal = (
-            target.with_name(f".{target.name}.{word}") for word in ("part", "tiles", "journal")
-        )
+        self.path, self.tiles, journal = (hidden(target, word) for word in ("part", "tiles", "journal"))
         self.journal = Journal(journal)
         self.pieces, self.rows, self.bad = 0, 0, Bad()
         self._told = 0
         self._head = len(npy_header(0, shape, dtype))
         if not (resume and self._found(request)):
             self.remove()
-            self.path.write_bytes(npy_header(0, shape, dtype))
-            self.tiles.write_bytes(b"")
+            with naming(target):
+                self.path.write_bytes(npy_header(0, shape, dtype))
+                self.tiles.write_bytes(b"")
             self.journal.begin(request)
         self._file, self._boxes = os.open(self.path, os.O_RDWR), os.open(self.tiles, os.O_RDWR)
 
@@ -134,8 +83,9 @@ class PartialFeatures:
             pieces: Images or tiles that these are the rows of.
             bad: Unreadable images among them.
         """
-        _write(self._file, np.asarray(rows_b, self.dtype), self._head + self.rows * self._row_bytes)
-        _write(self._boxes, np.array(boxes, BOX), self.rows * BOX.itemsize * 4)
+        with naming(self.target):
+            _write(self._file, np.asarray(rows_b, self.dtype), self._head + self.rows * self._row_bytes)
+            _write(self._boxes, np.array(boxes, BOX), self.rows * BOX.itemsize * 4)
         self.pieces, self.rows = self.pieces + pieces, self.rows + len(rows_b)
         self.bad += bad
         if self.journal.is_due:
@@ -143,8 +93,9 @@ class PartialFeatures:
 
     def commit(self) -> None:
         """Bring the rows to the disk, then the line that tells of them."""
-        os.fsync(self._file)
-        os.fsync(self._boxes)
+        with naming(self.target):
+            os.fsync(self._file)
+            os.fsync(self._boxes)
         self.journal.append({"pieces": self.pieces, "rows": self.rows, "bad": self.bad[self._told :]})
         self._told = len(self.bad)
 
@@ -158,12 +109,13 @@ class PartialFeatures:
         """Return the tile of each row as (N, 4)."""
         return np.fromfile(self.tiles, BOX, 4 * self.rows).reshape(-1, 4)
 
-    def finish(self) -> None:
-        """Become the `.npy` file."""
-        os.ftruncate(self._file, self._head + self.rows * self._row_bytes)
-        os.pwrite(self._file, npy_header(self.rows, self.shape, self.dtype.str), 0)
-        os.fsync(self._file)
-        self.path.replace(self.target)
+    def sealed(self) -> Path:
+        """Make the hidden file a whole `.npy` file, and return its path; more rows may still follow."""
+        with naming(self.target):
+            os.ftruncate(self._file, self._head + self.rows * self._row_bytes)
+            os.pwrite(self._file, npy_header(self.rows, self.shape, self.dtype.str), 0)
+            os.fsync(self._file)
+        return self.path
 
     def close(self) -> None:
         """Let go of the file; what was not committed is lost."""
@@ -182,14 +134,21 @@ class PartialFeatures:
 
     def _found(self, request: dict[str, Any]) -> bool:
         """Take over what an earlier process left, if it left anything of use."""
-        lines = self.journal.read(request, str(self.target))
+        lines = self.journal.found(request, str(self.target))
         if lines is None or not self.path.is_file() or not self.tiles.is_file():
             return False
-        for line in lines:
-            self.pieces, self.rows = line["pieces"], line["rows"]
-            self.bad += [(name, reason) for name, reason in line["bad"]]
-        self._told = len(self.bad)
-        return self.path.stat().st_size >= self._head + self.rows * self._row_bytes
+        pieces, rows, bad = told(lines)
+        there = self.path.stat().st_size - self._head, self.tiles.stat().st_size
+        if there[0] < rows * self._row_bytes or there[1] < rows * BOX.itemsize * 4:
+            return False
+        self.pieces, self.rows, self.bad, self._told = pieces, rows, bad, len(bad)
+        return True
+
+
+def told(lines: list[Line]) -> tuple[int, int, Bad]:
+    """Return what the lines of a journal tell of: pieces and rows that are done, and the unreadable images."""
+    bad = [(str(name), str(reason)) for line in lines for name, reason in line["bad"]]
+    return (int(lines[-1]["pieces"]), int(lines[-1]["rows"]), bad) if lines else (0, 0, bad)
 
 
 def _write(file: int, values: NDArray[Any], place: int) -> None:
@@ -197,12 +156,3 @@ def _write(file: int, values: NDArray[Any], place: int) -> None:
     while data:
         written = os.pwrite(file, data, place)
         data, place = data[written:], place + written
-
-
-def check_same(kept: dict[str, Any], request: dict[str, Any], name: str) -> None:
-    """Raise a `UsageError` with the differences, if the rows of one request are no rows of the other."""
-    asked = json.loads(json.dumps(request))
-    changed = [key for key in asked if kept.get(key) != asked[key]]
-    if changed:
-        shown = "; ".join(f"{key}: {kept.get(key)} -> {asked[key]}" for key in changed)
-        raise UsageError(f"--resume needs the same command as before; of {name} changed: {shown}; or use --force")

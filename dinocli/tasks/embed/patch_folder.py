@@ -1,13 +1,15 @@
 """Patch tokens as one file an image, for grids of different shapes: `patches/a/b.png.npy` is that of `./a/b.png`."""
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from dinocli.files import write_whole
-from dinocli.tasks.embed.partial_features import Bad, Journal, Rows, npy_header
+from dinocli.files import hidden, remove_abandoned, write_whole
+from dinocli.tasks.artifacts import Journal
+from dinocli.tasks.embed.partial_features import Bad, Rows, npy_header, told
 from dinocli.tasks.feature_file import Box
 
 
@@ -28,18 +30,19 @@ class PatchFolder:
     """
 
     def __init__(self, target: Path, names: list[str], request: dict[str, Any], dtype: str, *, resume: bool) -> None:
-        self.target, self.path = target, target.with_name(f".{target.name}.part")
-        self.journal = Journal(target.with_name(f".{target.name}.journal"))
+        self.target, self.path, self.journal = target, hidden(target, "part"), Journal(hidden(target, "journal"))
         self.pieces, self.rows, self.bad = 0, 0, Bad()
         self._names, self._dtype = names, np.dtype(dtype)
-        lines = self.journal.read(request, str(target)) if resume else None
-        if lines is None or not self.path.is_dir():
-            self.journal.begin(request)  # files of an earlier attempt are written over
-        for line in lines or []:
-            self.pieces, self.rows = line["pieces"], line["rows"]
-            self.bad += [(name, reason) for name, reason in line["bad"]]
+        lines = self.journal.found(request, str(target)) if resume and self.path.is_dir() else None
+        if lines is None:
+            self.remove()
+            self.journal.begin(request)
+        else:
+            self.pieces, self.rows, self.bad = told(lines)
         self._told = len(self.bad)
         self.path.mkdir(exist_ok=True)
+        for folder, _, _ in os.walk(self.path):
+            remove_abandoned(Path(folder))
 
     def add(self, rows_b: Rows, boxes: list[Box], pieces: int, bad: Bad) -> None:
         """Write the grids of some more images, of which some may be bad."""
@@ -60,13 +63,14 @@ class PatchFolder:
         self.journal.append({"pieces": self.pieces, "rows": self.rows, "bad": self.bad[self._told :]})
         self._told = len(self.bad)
 
-    def finish(self) -> None:
-        """Become the folder."""
-        os.rename(self.path, self.target)
+    def sealed(self) -> Path:
+        """Return the hidden folder; each file is whole already."""
+        return self.path
 
     def close(self) -> None:
         """Nothing is open."""
 
     def remove(self) -> None:
         """Leave nothing behind."""
-        self.journal.path.unlink(missing_ok=True)
+        shutil.rmtree(self.path, ignore_errors=True)
+        self.journal.remove()

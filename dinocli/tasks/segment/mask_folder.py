@@ -14,7 +14,7 @@ from typing import Any
 
 from dinocli.errors import UsageError
 from dinocli.files import write_whole
-from dinocli.tasks.embed.partial_features import check_same
+from dinocli.tasks.artifacts import check_same
 from dinocli.tasks.run_folder import SCHEMA
 from dinocli.tasks.segment.image_record import ImageRecord
 

@@ -14,9 +14,9 @@ from dinocli.data.parallel import thread_count
 from dinocli.engine.progress import ProgressReporter
 from dinocli.engine.signals import Signals
 from dinocli.errors import Interrupted, UsageError
+from dinocli.tasks.artifacts import check_same
 from dinocli.tasks.embed.embed_options import EmbedOptions
 from dinocli.tasks.embed.embed_setup import EmbedContext, prepare
-from dinocli.tasks.embed.partial_features import check_same
 from dinocli.tasks.run_folder import add_output
 from dinocli.tasks.segment.attention_mask import MASS, mass_below
 from dinocli.tasks.segment.feature_extraction import SegmentImage, check_tiling

@@ -8,7 +8,7 @@ import pytest
 
 from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import UsageError
-from dinocli.tasks.embed import partial_features
+from dinocli.tasks import artifacts
 from dinocli.tasks.embed.embed import embed
 from dinocli.tasks.embed.partial_features import PartialFeatures
 from tests.cli.commands import FORKS
@@ -27,7 +27,7 @@ class Killer(ProgressReporter):
 
 
 def _embed_and_die(folder: Path, out: Path, after: int, commit_seconds: float, tile: str) -> None:
-    partial_features.COMMIT_SECONDS = commit_seconds
+    artifacts.COMMIT_SECONDS = commit_seconds
     embed(job(folder, out, resume=True, max_bad="50%", tile=tile), Killer(after))
 
 
@@ -69,8 +69,7 @@ def test_rows_that_no_journal_tells_of_are_written_again(tmp_path: Path) -> None
     assert (again.pieces, again.rows, again.bad) == (4, 3, [("./x", "broken")])
     again.add(rows[3:], [(0, 0, 0, 0)] * 3, 3, [])
     np.testing.assert_array_equal(again.array(), rows)
-    again.finish()
-    np.testing.assert_array_equal(np.load(target, mmap_mode="r"), rows)
+    np.testing.assert_array_equal(np.load(again.sealed(), mmap_mode="r"), rows)
     again.close()
 
 

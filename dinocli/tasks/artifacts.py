@@ -1,0 +1,324 @@
+"""What commands leave behind: claimed for one process, journaled while they grow, and changed as a whole.
+
+Three parts, shared by all commands: `claimed` keeps two processes from one output, and proves that it can be written
+before any work is done; a `Journal` tells a resumed command where to go on; a `FileSet` changes several files together.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+from dinocli.errors import UsageError, WeightsError
+from dinocli.files import hidden, locked, naming, remove_abandoned, sync_folder
+
+T = TypeVar("T")
+Line = dict[str, Any]
+
+COMMIT_SECONDS = 1.0
+"""At most this much work is lost by a kill."""
+
+_NEW = "new"
+LOCK = ".lock"
+"""Of a folder, inside it: its parent may be somebody else's."""
+
+
+@contextlib.contextmanager
+def claimed(*files: Path, folder: Path | None = None) -> Iterator[None]:
+    """Hold outputs for this process, and make the folders that they lie in.
+
+    Folders that were made for them and are still empty at the end are removed again.
+
+    Args:
+        files: Outputs that are files, or folders beside which a lock may lie.
+        folder: An output folder that may be there already.
+
+    Raises:
+        UsageError: Another process writes one of them.
+        OSError: One of them cannot be written.
+    """
+    locks = {hidden(file, "lock"): file for file in files} | ({folder / LOCK: folder} if folder else {})
+    with contextlib.ExitStack() as held:
+        for parent in dict.fromkeys(lock.parent for lock in locks):
+            held.callback(_remove_empty, _made(parent))
+        for lock, output in sorted(locks.items()):
+            try:
+                held.enter_context(locked(lock, output))
+            except BlockingIOError as busy:
+                words = f"{output} {busy.strerror}; wait for it, or choose another --out"
+                raise UsageError(words) from None
+        for file in files:
+            settle(file)
+        for parent in dict.fromkeys(lock.parent for lock in locks):
+            remove_abandoned(parent)
+        yield
+
+
+def _made(folder: Path) -> list[Path]:
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    return missing
+
+
+def _remove_empty(folders: Iterable[Path]) -> None:
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+
+
+class Journal:
+    """What is done so far, one JSON object a line, the request first; a line stands once it is on the disk.
+
+    Args:
+        path: The file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._when = time.monotonic()
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the last line is old enough for another one."""
+        return time.monotonic() - self._when >= COMMIT_SECONDS
+
+    def begin(self, request: Line) -> None:
+        """Start anew."""
+        self.remove()
+        self.append({"request": request})
+
+    def append(self, line: Line) -> None:
+        """Add a line, to the disk."""
+        with naming(self.path), self.path.open("ab") as file:
+            file.write(json.dumps(line, separators=(",", ":")).encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        self._when = time.monotonic()
+
+    def found(self, request: Line, name: str) -> list[Line] | None:
+        """Return the lines after the request, and cut off a torn last one; None where there is nothing to go on with.
+
+        Args:
+            request: Of the command that wants to go on.
+            name: Of the output, for the message.
+
+        Raises:
+            UsageError: The journal is of another request.
+        """
+        lines = list(self)
+        if not lines or not isinstance(lines[0].get("request"), dict):
+            return None
+        check_same(lines[0]["request"], request, name)
+        os.truncate(self.path, self._whole_bytes())
+        return lines[1:]
+
+    def __iter__(self) -> Iterator[Line]:
+        """Read the lines from the disk, up to the first that is torn or no JSON object."""
+        with contextlib.suppress(FileNotFoundError), self.path.open("rb") as file:
+            for line in file:
+                data = _line(line)
+                if data is None:
+                    return
+                yield data
+
+    def remove(self) -> None:
+        """Let go of the file."""
+        self.path.unlink(missing_ok=True)
+
+    def _whole_bytes(self) -> int:
+        with self.path.open("rb") as file:
+            total = 0
+            for line in file:
+                if _line(line) is None:
+                    break
+                total += len(line)
+        return total
+
+
+def _line(line: bytes) -> Line | None:
+    if not line.endswith(b"\n"):
+        return None
+    try:
+        data = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return data if isinstance(data, dict) else None
+
+
+def check_same(kept: Line, request: Line, name: str) -> None:
+    """Raise a `UsageError` with the differences, if the results of one request are none of the other."""
+    asked = json.loads(json.dumps(request))
+    changed = [key for key in asked if kept.get(key) != asked[key]]
+    if changed:
+        shown = "; ".join(f"{key}: {kept.get(key)} -> {asked[key]}" for key in changed)
+        raise UsageError(f"--resume needs the same command as before; of {name} changed: {shown}; or use --force")
+
+
+class FileSet:
+    """Files and folders of one result, that change together.
+
+    All are written under hidden names first; the old result stays until the new one is complete. Then a journal beside
+    the target says what takes which name, and the names change, that of the target last. If the process dies in
+    between, the next start finishes the change (`settle`); if it dies earlier, the next start removes what it wrote.
+
+    Args:
+        target: The file that says: complete. It is claimed by this process.
+    """
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+        self._journal = Journal(_journal_of(target))
+        self._pairs: dict[Path, Path] = {}
+        self._gone: list[str] = []
+        settle(target)
+
+    def new(self, path: Path) -> Path:
+        """Return the hidden name under which a file or folder of the set is to be written."""
+        part = hidden(path, _NEW)
+        self._journal.append({"new": self._name(part)})
+        self._pairs[path] = part
+        return part
+
+    def take(self, path: Path, part: Path) -> None:
+        """Let what is written already, under a hidden name in its folder, become one of the set."""
+        self._pairs[path] = part
+
+    def drop(self, path: Path) -> None:
+        """Let a neighbour of the target, with the same stem, go when the others change."""
+        self._gone.append(path.name)
+
+    def swap(self) -> None:
+        """Change all names, that of the target last."""
+        pairs = [(path, part) for path, part in self._pairs.items() if path != self.target]
+        pairs.append((self.target, self._pairs[self.target]))
+        for folder in {part.parent for _, part in pairs}:
+            sync_folder(folder)
+        names = [[self._name(part), self._name(path)] for path, part in pairs]
+        kept = {path.name for path in self._pairs if path.parent == self.target.parent}
+        self._journal.append({"swap": names, "gone": [name for name in self._gone if name not in kept]})
+        settle(self.target)
+
+    def __enter__(self) -> "FileSet":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        settle(self.target)  # without a swap this removes what was written
+
+    def _name(self, path: Path) -> str:
+        return os.path.relpath(path, self.target.parent)
+
+
+def read_whole(target: Path, read: Callable[[Path], T]) -> T:
+    """Read the files of one result, all of them old or all of them new, also while another process changes them.
+
+    Args:
+        target: The file that says: complete.
+        read: Reads it and its neighbours.
+
+    Raises:
+        WeightsError: A process died while it changed them, and they cannot be repaired.
+    """
+    while True:
+        _repair(target)
+        before = _identity(target)
+        try:
+            found = read(target)
+        except WeightsError:
+            if _identity(target) == before and not _is_changing(target):
+                raise
+        else:
+            if _identity(target) == before and not _is_changing(target):
+                return found
+
+
+def _identity(target: Path) -> tuple[int, int, int]:
+    try:
+        about = target.stat()
+    except OSError:
+        return 0, 0, 0
+    return about.st_dev, about.st_ino, about.st_mtime_ns
+
+
+def _is_changing(target: Path) -> bool:
+    return any("swap" in line for line in Journal(_journal_of(target)))
+
+
+def _repair(target: Path) -> None:
+    if not _is_changing(target):
+        return
+    try:
+        with locked(hidden(target, "lock"), target):
+            settle(target)
+    except OSError as error:
+        raise WeightsError(f"{target} was left half replaced and cannot be repaired ({error}); make it again") from None
+
+
+def settle(target: Path) -> None:
+    """Finish the change of a file set that a dead process began, or remove what it wrote for it.
+
+    The journal may be anybody's. So it can only give a name to what is hidden in the folder of that name, and remove
+    only hidden files of a set, and neighbours of the target with its stem.
+
+    Raises:
+        OSError: The folder cannot be written.
+    """
+    journal = Journal(_journal_of(target))
+    if not journal.path.exists():
+        return
+    home = target.parent
+    for line in journal:
+        for name in _strings(line.get("gone")):
+            if "/" not in name and name.startswith(f"{target.stem}."):
+                _remove(home / name)
+        for part, path in _pairs_of(home, line.get("swap")):
+            _rename(part, path)
+            sync_folder(path.parent)
+    for line in journal:
+        for name in _strings([line.get("new")]):
+            if _is_hidden_name(name):
+                _remove(home / name)
+    journal.remove()
+
+
+def _journal_of(target: Path) -> Path:
+    return hidden(target, "set")
+
+
+def _strings(found: object) -> list[str]:
+    return [name for name in found if isinstance(name, str)] if isinstance(found, list) else []
+
+
+def _pairs_of(home: Path, found: object) -> Iterator[tuple[Path, Path]]:
+    """Yield hidden file and final name of each line of a swap that is one of ours."""
+    for names in found if isinstance(found, list) else []:
+        if len(pair := _strings(names)) == 2:
+            part, path = (Path(os.path.normpath(home / name)) for name in pair)
+            if part.is_relative_to(path.parent) and part.relative_to(path.parent).parts[0].startswith("."):
+                yield part, path
+
+
+def _is_hidden_name(name: str) -> bool:
+    last = Path(name).name
+    return last.startswith(".") and last.endswith(f".{_NEW}")
+
+
+def _rename(part: Path, path: Path) -> None:
+    """Give a file or folder its name, also if this was half done before; what has the name is removed."""
+    old = hidden(path, "old")
+    if os.path.lexists(part):
+        if path.is_dir() and not path.is_symlink():
+            _remove(old)
+            path.rename(old)  # a folder that holds something cannot be replaced in one go
+        part.replace(path)
+    _remove(old)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,57 @@
+"""A disk that is full in the middle: the old result stays whole, and the message names the file.
+
+A limit on the size of files stands for the disk: the kernel refuses the same write calls, and no mount is needed.
+"""
+
+import os
+import resource
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dinocli.tasks.embed.feature_formats import write_features
+from dinocli.tasks.embed.partial_features import PartialFeatures
+from dinocli.tasks.feature_file import open_features
+from tests.cli.commands import FORKS
+
+
+def with_limit(size: int, work: Callable[..., object], *given: Any) -> str:
+    """Do some work in a process whose files may have so many bytes; return the message of its `OSError`."""
+    ours, theirs = FORKS.Pipe()
+    child = FORKS.Process(target=_limited, args=(theirs, size, work, given))
+    child.start()
+    child.join(60)
+    assert ours.poll(), "it went through, or died"
+    return str(ours.recv())
+
+
+def _limited(pipe: Any, size: int, work: Callable[..., object], given: tuple[Any, ...]) -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+    try:
+        work(*given)
+    except OSError as error:
+        pipe.send(str(error))
+
+
+def embed_rows(target: Path, value: float, rows: int) -> None:
+    part = PartialFeatures(target, {"value": value}, (64,), "float32", resume=False)
+    part.add(np.full((rows, 64), value, np.float32), [(0, 0, 0, 0)] * rows, rows, [])
+    names = [f"./{number:09}.png" for number in range(rows)]
+    write_features(part, lambda: names, {"kind": "features", "value": value}, [], tiled=False)
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".csv", ".npz", ".parquet", ".safetensors"])
+def test_replacing_features_on_a_full_disk_keeps_the_old_ones(suffix: str, tmp_path: Path) -> None:
+    target = tmp_path / f"feats{suffix}"
+    embed_rows(target, 1.0, 10)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    for size in (100, 2000, 30_000):  # the first rows; all rows, but not their names; nearly all
+        assert str(tmp_path) in with_limit(size, embed_rows, target, 2.0, 1000)
+        assert {name: (tmp_path / name).read_bytes() for name in before} == before
+    assert (open_features(target).rows == 1).all()
+    embed_rows(target, 3.0, 20)
+    assert (open_features(target).rows == 3).all()
+    assert sorted(os.listdir(tmp_path)) == sorted(before)
