@@ -17,11 +17,10 @@ from dinocli.models.weights import save_backbone
 from dinocli.tasks.export.card import card_of
 from dinocli.tasks.export.graph import to_onnx, to_torchscript
 from dinocli.tasks.export.source import Source, open_source
+from dinocli.tasks.export.tolerance import rounding_tolerance
 
 FORMATS = {"timm": "", "safetensors": ".safetensors", "onnx": ".onnx", "torchscript": ".pt"}
 """Formats, and the suffix of their file; timm's is a folder."""
-
-SAME = 1e-6
 
 
 @dataclass(frozen=True)
@@ -133,6 +132,10 @@ def _compared(model: Any, source: Source) -> float:
     with torch.no_grad():
         found, wanted = model.eval()(images), source.backbone(images)
     difference = float((found - wanted).abs().max() / wanted.abs().max().clamp(min=1.0))
-    if not difference <= SAME:
-        raise WeightsError(f"timm gives other features than ours, by {difference:.2g}; report which model it was")
+    most = rounding_tolerance(model)
+    if not difference <= most:
+        raise WeightsError(
+            f"timm gives other features than ours: by {difference:.2g}, where rounding explains {most:.2g}; "
+            "report which model it was"
+        )
     return difference

@@ -18,11 +18,9 @@ from dinocli.errors import WeightsError
 from dinocli.models.backbone import Backbone
 from dinocli.models.portable import Portable
 from dinocli.tasks.export.source import Source
+from dinocli.tasks.export.tolerance import rounding_tolerance
 
 INPUT, OUTPUTS = "images", ("pooled", "patches")
-TOLERANCE = 1e-4
-"""Largest difference to our own network that a graph may have, in units of the largest value."""
-
 _MOST_PATCHES = 1024  # along a side: 16,384 px of 16-px patches
 _WAYS_OUT = "use --format timm, and tell us which model it was"
 
@@ -116,8 +114,12 @@ def _proved(compute: Any, source: Source) -> float:
         for found, wanted in zip(compute(images), expected, strict=True):
             scale = max(1.0, float(np.abs(wanted).max()))
             worst = max(worst, float(np.abs(found - wanted).max()) / scale)
-    if not worst <= TOLERANCE:
-        raise WeightsError(f"the exported {source.info.name} differs from ours by {worst:.2g}; {_WAYS_OUT}")
+    most = rounding_tolerance(backbone)
+    if not worst <= most:
+        raise WeightsError(
+            f"the exported {source.info.name} differs from ours by {worst:.2g}, where rounding explains {most:.2g}; "
+            f"{_WAYS_OUT}"
+        )
     return worst
 
 
