@@ -69,8 +69,8 @@ def measure_discs(asked: argparse.Namespace) -> None:
             draw(root / "bare", None, one_kind=kinds == "one texture", discs=False, seed=1)
             for method in asked.methods or ("tokencut", "anomaly"):
                 show(f"{method}, {kinds}", run_method(asked, method, str(root / "discs"), str(root / "truth"))[0])
-                nothing = run_method(asked, method, str(root / "bare"), "")[1]
-                print(f"{method}, {kinds}: nothing in {nothing:.0%} of the bare textures", flush=True)
+                empty = run_method(asked, method, str(root / "bare"), "")[1]
+                print(f"{method}, {kinds}: {empty:.0%} of the bare textures are empty", flush=True)
 
 
 def run_method(
@@ -78,14 +78,14 @@ def run_method(
 ) -> tuple[Mapping[str, ScoreInterval], float]:
     """Segment a folder; return the scores, and the share of images with nothing in them."""
     with TemporaryDirectory() as place:
-        job = SegmentOptions(
+        options = SegmentOptions(
             (images,), str(Path(place, "masks")), method, weights=asked.weights, model=asked.model, truth=truth
         )
-        outcome = segment(job)
-    print(f"{method}: took {outcome.method}, {outcome.nothing} of {outcome.segmented} nothing, {outcome.seconds:.0f} s")
-    return {
-        name: ScoreInterval(*values) for name, values in outcome.scores.items()
-    }, outcome.nothing / outcome.segmented
+        outcome = segment(options)
+    empty = f"{outcome.empty_images} of {outcome.segmented} empty"
+    print(f"{method}: took {outcome.method.name}, {empty}, {outcome.seconds:.0f} s")
+    scores = {name: ScoreInterval(*values) for name, values in outcome.scores.items()}
+    return scores, outcome.empty_images / outcome.segmented
 
 
 Baseline = Callable[[NDArray[np.float64]], tuple[NDArray[np.bool_], NDArray[np.float32]]]
@@ -93,12 +93,12 @@ Baseline = Callable[[NDArray[np.float64]], tuple[NDArray[np.bool_], NDArray[np.f
 
 def baseline_scores(images: str, truth: str, baseline: Baseline) -> Mapping[str, ScoreInterval]:
     """Score a baseline at the resolution of the images."""
-    listed, masks, marks = find_images([images]), GroundTruth(truth), MaskScorer()
+    listed, masks, scorer = find_images([images]), GroundTruth(truth), MaskScorer()
     for row, name in enumerate(listed.names):
         grey_HW = read_native(Path(listed.path(row))).astype(np.float64).mean(axis=-1)
         mask_HW, soft_HW = baseline(grey_HW)
-        marks.add(masks.read(name, grey_HW.shape), mask_HW.astype(np.uint16), soft_HW, everywhere=False)
-    return marks.scores()
+        scorer.add(masks.read(name, grey_HW.shape), mask_HW.astype(np.uint16), soft_HW, dense=False)
+    return scorer.scores()
 
 
 def otsu_smaller(grey_HW: NDArray[np.float64]) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:

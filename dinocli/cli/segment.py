@@ -128,7 +128,7 @@ def segment(
         inputs=tuple(images or ()),
         out=out,
         method=method,
-        options={name: value for name, value in given.items() if value is not None},
+        method_options={name: value for name, value in given.items() if value is not None},
         weights=weights or "",
         model=model or "",
         reference=reference,

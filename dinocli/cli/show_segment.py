@@ -18,8 +18,8 @@ def show_segmented(terminal: Terminal, outcome: "SegmentResult", *, as_json: boo
         ]
         terminal.table("Against the truth", ["", "value", "95 %"], rows)
     terminal.line(
-        f"{outcome.regions} regions in {outcome.segmented} images by {outcome.method}, nothing in {outcome.nothing}; "
-        f"look at {outcome.folder / 'report.html'}"
+        f"{outcome.regions} regions in {outcome.segmented} images by {outcome.method.name}, "
+        f"{outcome.empty_images} of them empty; look at {outcome.folder / 'report.html'}"
     )
     if as_json:
         print_json(outcome.to_dict())

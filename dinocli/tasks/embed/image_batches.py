@@ -26,7 +26,7 @@ from dinocli.data.read import STRIP, Canvas, Reader
 from dinocli.data.sources import ImageList
 from dinocli.errors import DataError
 from dinocli.tasks.feature_file import Box
-from dinocli.tasks.segment.tiles import Tiling
+from dinocli.tasks.tiling import Tiling
 
 CANVAS_PER_SIDE = 2
 """Pixels of a canvas's shorter side for each of the square's: what recipes keep for training (448 for 224)."""

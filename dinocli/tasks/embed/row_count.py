@@ -10,7 +10,7 @@ from dinocli.tasks.embed.embed_options import EmbedOptions
 from dinocli.tasks.embed.embed_setup import EmbedContext, prepare
 from dinocli.tasks.embed.image_batches import ImageBatches
 from dinocli.tasks.inputs import describe_weights
-from dinocli.tasks.segment.tiles import parse_tiling
+from dinocli.tasks.tiling import parse_tiling
 
 CONVNET_CELL = 32
 """Pixels of one cell of the last map: those of nearly all convnets."""

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from dinocli.files import whole_file, write_whole
-from dinocli.tasks.segment.image_record import ImageRecord
+from dinocli.tasks.segment.regions import ImageRecord
 
-COLUMNS = ("image", "mask", "segment", "category", "score", "area", "share", "left", "top", "width", "height")
+COLUMNS = ("image", "mask", "segment", "category", "score", "area", "area_fraction", "left", "top", "width", "height")
 
 
 def category_names(labels: Iterable[int], name: str) -> dict[int, str]:
@@ -24,17 +24,17 @@ def category_names(labels: Iterable[int], name: str) -> dict[int, str]:
 
 
 def write_segments_csv(path: Path, records: Iterable[ImageRecord], names: dict[int, str]) -> None:
-    """Write one row a region, and one row with segment 0 for an image with nothing in it.
+    """Write one row a region, and one row with segment 0 for an empty image.
 
-    Columns: `COLUMNS`, then the image's own score, why there is nothing, and the method's numbers. Boxes are in pixels
-    of the upright image, `share` is the part of the image that the region covers.
+    Columns: `COLUMNS`, then the image's own score, why it is empty, and the metrics of the method. Boxes are in pixels
+    of the upright image; `area_fraction` is the area of the region divided by that of the image.
     """
-    facts = sorted({key for record in records for key in record.facts})
+    metrics = sorted({key for record in records for key in record.metrics})
     text = io.StringIO(newline="")
     rows = csv.writer(text, lineterminator="\n")
-    rows.writerow([*COLUMNS, "image_score", "nothing", *facts])
+    rows.writerow([*COLUMNS, "image_score", "empty_reason", *metrics])
     for record in records:
-        rows.writerows(_rows(record, names, facts))
+        rows.writerows(_rows(record, names, metrics))
     write_whole(path, text.getvalue())
 
 
@@ -70,30 +70,30 @@ def yolo_lines(record: ImageRecord) -> str:
     Class numbers begin at 0, labels at 1. The record has to be made with outlines.
     """
     lines = []
-    for found in record.found:
+    for found in record.regions:
         for outline in found.outlines:
             shares = [value / (record.height if place % 2 else record.width) for place, value in enumerate(outline)]
             lines.append(" ".join([str(found.label - 1), *(f"{share:.6g}" for share in shares)]) + "\n")
     return "".join(lines)
 
 
-def _rows(record: ImageRecord, names: dict[int, str], facts: Sequence[str]) -> Iterator[list[Any]]:
-    ending = [f"{record.score:.6g}", record.nothing, *(_fact(record, key) for key in facts)]
-    for found in record.found:
-        share = found.area / (record.height * record.width)
-        numbers = [f"{found.score:.6g}", found.area, f"{share:.6g}", *found.box]
+def _rows(record: ImageRecord, names: dict[int, str], metrics: Sequence[str]) -> Iterator[list[Any]]:
+    ending = [f"{record.score:.6g}", record.empty_reason, *(_metric(record, key) for key in metrics)]
+    for found in record.regions:
+        fraction = found.area / (record.height * record.width)
+        numbers = [f"{found.score:.6g}", found.area, f"{fraction:.6g}", *found.box]
         yield [record.image, record.mask, found.label, names[found.label], *numbers, *ending]
-    if not record.found:
+    if not record.regions:
         yield [record.image, record.mask, 0, "", "", 0, 0, "", "", "", "", *ending]
 
 
-def _fact(record: ImageRecord, key: str) -> str:
-    return f"{record.facts[key]:.6g}" if key in record.facts else ""
+def _metric(record: ImageRecord, key: str) -> str:
+    return f"{record.metrics[key]:.6g}" if key in record.metrics else ""
 
 
 def _annotations(records: Iterable[ImageRecord], as_polygons: bool) -> Iterator[dict[str, Any]]:
     for number, record in enumerate(records, start=1):
-        for found in record.found:
+        for found in record.regions:
             runs = {"size": [record.height, record.width], "counts": list(found.counts)}
             yield {
                 "image_id": number,

@@ -23,8 +23,7 @@ from scipy.ndimage import gaussian_filter, label, map_coordinates, maximum
 
 from dinocli.errors import DataError
 from dinocli.tasks.segment.memory_bank import MemoryBank, build_memory_bank
-from dinocli.tasks.segment.method import FeatureGrid, FeatureKind, PatchMaps
-from dinocli.tasks.segment.sample import sample_patches
+from dinocli.tasks.segment.method import FeatureGrid, FeatureKind, PatchMaps, sample_patches
 
 POOL = 12_000
 """Patches of the folder that the bank is chosen from."""
@@ -58,8 +57,8 @@ class Anomaly:
 
     reference: bool = False
     seed: int = 0
-    look: FeatureKind = FeatureKind.PATCHES
-    whole: bool = False
+    feature_kind: FeatureKind = FeatureKind.PATCHES
+    whole_image_only: bool = False
 
     def fit(self, sample: Sequence[FeatureGrid]) -> "FittedAnomaly":
         """Remember typical patches, and how far patches of the sample are from those of *other* images.
@@ -96,7 +95,7 @@ class FittedAnomaly:
     fall: float
 
     @property
-    def facts(self) -> Mapping[str, float | str]:
+    def parameters(self) -> Mapping[str, float | str]:
         """Size of the bank and scale of the distances."""
         return {"bank": len(self.bank.features_MD), "fall": self.fall}
 
@@ -108,15 +107,17 @@ class FittedAnomaly:
         """Map one image: 0.5 is the line in what stands out, half the height of each peak in the mask."""
         far_hw = corrected(_distances(self.bank, grid), self.place_PP)
         line = self.line(far_hw.size)
-        standing_out_hw = (1 / (1 + np.exp((line - far_hw) * (4 / line)))).astype(np.float32)
+        saliency_hw = (1 / (1 + np.exp((line - far_hw) * (4 / line)))).astype(np.float32)
         highest = float(far_hw.max())
         return PatchMaps(
             outlined(far_hw, line)[None],
             threshold=0.5,
-            score=float(standing_out_hw.max()),
-            nothing="" if highest > line else f"no patch is further from the others than chance ({highest / line:.2f})",
-            facts={"furthest": highest / line},
-            standing_out_hw=standing_out_hw,
+            score=float(saliency_hw.max()),
+            empty_reason=""
+            if highest > line
+            else f"no patch is further from the others than chance ({highest / line:.2f})",
+            metrics={"furthest": highest / line},
+            saliency_hw=saliency_hw,
         )
 
 

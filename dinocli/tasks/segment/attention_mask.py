@@ -37,15 +37,15 @@ class AttentionMethod:
 
     head: str = "best"
     mass: float = MASS
-    look: FeatureKind = FeatureKind.ATTENTION
-    whole: bool = True
+    feature_kind: FeatureKind = FeatureKind.ATTENTION
+    whole_image_only: bool = True
 
     def __post_init__(self) -> None:
         if self.head not in ("best", "mean") and not self.head.isdecimal():
             raise UsageError(f"--head {self.head!r} is not best, mean or the number of a head")
 
     @property
-    def facts(self) -> Mapping[str, float | str]:
+    def parameters(self) -> Mapping[str, float | str]:
         """The settings."""
         return {"head": self.head, "mass": self.mass}
 
@@ -69,9 +69,9 @@ class AttentionMethod:
             soft_hw[None],
             threshold=1 - self.mass,
             score=float(np.clip(1 - share / self.mass, 0, 1)),
-            nothing=f"attention is spread over {share:.0%} of the image" if share > EVEN else "",
-            facts={"head": number, "share": share},
-            pictures={"mean": _scaled(mean_hw)} | named,
+            empty_reason=f"attention is spread over {share:.0%} of the image" if share > EVEN else "",
+            metrics={"head": number, "share": share},
+            extra_maps={"mean": _scaled(mean_hw)} | named,
         )
 
     def _chosen(

@@ -14,9 +14,9 @@ from dinocli.data.read import Canvas, scaled, shrunk_size
 from dinocli.report.gallery_page import GalleryImage, GalleryPage, Segment, write_gallery_page
 from dinocli.report.page import Cell, Table
 from dinocli.report.picture import Picture
-from dinocli.tasks.segment.image_record import ImageRecord
 from dinocli.tasks.segment.mask_folder import MaskFolder
 from dinocli.tasks.segment.mask_images import colour_of, jpeg, shown, tint, write_below
+from dinocli.tasks.segment.regions import ImageRecord
 
 SHORT_SIDE = 320
 """Pixels of the shorter side of a picture in the report."""
@@ -44,7 +44,7 @@ class GalleryReport:
     notes: tuple[str, ...]
 
 
-def keep_small(folder: MaskFolder, stem: str, picture_CHW: Canvas, labels_HW: NDArray[np.uint16]) -> None:
+def write_thumbnail(folder: MaskFolder, stem: str, picture_CHW: Canvas, labels_HW: NDArray[np.uint16]) -> None:
     """Keep the small picture of an image, and the small mask if there is one."""
     height, width = labels_HW.shape
     size = shrunk_size(height, width, SHORT_SIDE)
@@ -57,7 +57,7 @@ def keep_small(folder: MaskFolder, stem: str, picture_CHW: Canvas, labels_HW: ND
         write_below(folder.gallery, stem, ".png", file.getvalue())
 
 
-def discard_small(folder: MaskFolder) -> None:
+def remove_thumbnails(folder: MaskFolder) -> None:
     """Let go of the small pictures, once a page carries them."""
     shutil.rmtree(folder.gallery, ignore_errors=True)
 
@@ -101,18 +101,18 @@ def _entry(
 ) -> GalleryImage:
     stem = record.mask.removeprefix("masks/").removesuffix(".png")
     picture, overlay = (folder.gallery / f"{stem}{suffix}" for suffix in (".jpg", ".png"))
-    facts: list[tuple[str, Cell]] = [("regions", len(record.found)), *record.facts.items()]
-    if record.nothing:
-        facts.insert(0, ("nothing here", record.nothing))
-    share = sum(found.area for found in record.found) / (record.height * record.width)
+    facts: list[tuple[str, Cell]] = [("regions", len(record.regions)), *record.metrics.items()]
+    if record.empty_reason:
+        facts.insert(0, ("empty", record.empty_reason))
+    fraction = sum(found.area for found in record.regions) / (record.height * record.width)
     return GalleryImage(
         name=record.image,
         picture=Picture(picture.read_bytes(), "image/jpeg") if inside else picture,
         overlay=_overlay(overlay, inside),
         original=original,
         score=record.score,
-        segments=sorted({places[found.label] for found in record.found}),
-        facts=[("share of the image", share), *facts],
+        segments=sorted({places[found.label] for found in record.regions}),
+        facts=[("area fraction", fraction), *facts],
         mask=folder.path / record.mask,
     )
 

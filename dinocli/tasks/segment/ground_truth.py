@@ -95,7 +95,7 @@ class MaskScorer:
         labels_HW: NDArray[np.uint16],
         soft_HW: NDArray[np.float32],
         *,
-        everywhere: bool,
+        dense: bool,
         heads_AHW: NDArray[np.bool_] | None = None,
     ) -> Mapping[str, float]:
         """Score one image.
@@ -104,7 +104,7 @@ class MaskScorer:
             truth_HW: 0 is nothing, every other value an object.
             labels_HW: What was found.
             soft_HW: What should be high inside the truth.
-            everywhere: Every pixel has a segment.
+            dense: Every pixel has a segment.
             heads_AHW: Masks of attention heads.
 
         Returns:
@@ -116,7 +116,7 @@ class MaskScorer:
             heads = head_overlap(truth_HW, heads_AHW)
             self._best.append(heads.best)
             self._mean.append(heads.mean)
-        if not everywhere:
+        if not dense:
             found = overlap(there_HW, labels_HW > 0)
             self._overlaps.setdefault(0, []).append(found)
             return {"truth_iou": found.iou, "truth_dice": found.dice}

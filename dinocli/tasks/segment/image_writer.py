@@ -10,13 +10,12 @@ from dinocli.data.sources import ImageList
 from dinocli.files import write_whole
 from dinocli.tasks.segment.annotation_formats import yolo_lines
 from dinocli.tasks.segment.feature_extraction import SegmentImage
-from dinocli.tasks.segment.gallery import keep_small
+from dinocli.tasks.segment.gallery import write_thumbnail
 from dinocli.tasks.segment.ground_truth import GroundTruth, MaskScorer
-from dinocli.tasks.segment.image_record import ImageRecord, found_of
 from dinocli.tasks.segment.mask_folder import MaskFolder
 from dinocli.tasks.segment.mask_images import label_png, map_png, overlay_jpeg, soft_npy, soft_png, write_below
 from dinocli.tasks.segment.method import PatchMaps
-from dinocli.tasks.segment.regions import find_regions, without_specks
+from dinocli.tasks.segment.regions import ImageRecord, find_regions, region_record, without_specks
 from dinocli.tasks.segment.segment_options import SegmentOptions
 from dinocli.tasks.segment.upsample import Rendered, render
 
@@ -29,20 +28,20 @@ class ImageWriter:
     """Where images are finished, one after the other.
 
     Args:
-        job: What was asked for.
+        options: What was asked for.
         folder: Gets the files.
         images: The list.
         stems: Name of each one's files.
         truth: True masks, or None.
-        marks: Scores against them.
+        scorer: Scores against them.
     """
 
-    job: SegmentOptions
+    options: SegmentOptions
     folder: MaskFolder
     images: ImageList
     stems: list[str]
     truth: GroundTruth | None
-    marks: MaskScorer
+    scorer: MaskScorer
 
     def finish(self, picture: SegmentImage, maps: PatchMaps, heads_nhw: NDArray[np.bool_] | None = None) -> ImageRecord:
         """Write all files of an image.
@@ -52,31 +51,34 @@ class ImageWriter:
             maps: What the method said.
             heads_nhw: Masks of attention heads on the grid, for the truth alone.
         """
-        everywhere = maps.threshold < 0
-        rendered = render(maps, picture.frame, picture.source_CHW, refine=self.job.refine)
-        labels_HW, nothing = rendered.labels_HW, maps.nothing
-        if not everywhere:
-            labels_HW = without_specks(labels_HW, round(SMALLEST * picture.frame.reach**2))
-            if not nothing and not labels_HW.any():
-                nothing = "no pixel is left above the threshold"
+        dense = maps.threshold < 0
+        rendered = render(maps, picture.geometry, picture.source_CHW, refine=self.options.refine)
+        labels_HW, empty_reason = rendered.labels_HW, maps.empty_reason
+        if not dense:
+            labels_HW = without_specks(labels_HW, round(SMALLEST * picture.geometry.cell_pixels**2))
+            if not empty_reason and not labels_HW.any():
+                empty_reason = "no pixel is left above the threshold"
         name, stem = self.images.names[picture.image], self.stems[picture.image]
         self._write_maps(stem, picture, labels_HW, rendered.soft_HW, maps)
-        height, width = picture.frame.source
-        outlines = self.job.yolo or self.job.polygons
+        height, width = picture.geometry.source
+        outlines = self.options.yolo or self.options.polygons
         record = ImageRecord(
             image=name,
             mask=f"{self.folder.masks.name}/{stem}.png",
             height=height,
             width=width,
             score=float(maps.score),
-            nothing=nothing,
-            facts={**maps.facts, **self._marked(name, picture, maps, Rendered(labels_HW, rendered.soft_HW), heads_nhw)},
-            found=[
-                found_of(region, (height, width), counts=bool(self.job.coco), outlines=outlines)
-                for region in find_regions(labels_HW, rendered.soft_HW, connected=not everywhere)
+            empty_reason=empty_reason,
+            metrics={
+                **maps.metrics,
+                **self._marked(name, picture, maps, Rendered(labels_HW, rendered.soft_HW), heads_nhw),
+            },
+            regions=[
+                region_record(region, (height, width), counts=bool(self.options.coco), outlines=outlines)
+                for region in find_regions(labels_HW, rendered.soft_HW, connected=not dense)
             ],
         )
-        if self.job.yolo:
+        if self.options.yolo:
             write_below(self.folder.labels, stem, ".txt", yolo_lines(record).encode())
         return record
 
@@ -89,14 +91,14 @@ class ImageWriter:
         maps: PatchMaps,
     ) -> None:
         write_below(self.folder.masks, stem, ".png", label_png(labels_HW))
-        if self.job.soft or self.job.npy:
-            suffix, data = (".npy", soft_npy(soft_HW)) if self.job.npy else (".png", soft_png(soft_HW))
+        if self.options.soft or self.options.npy:
+            suffix, data = (".npy", soft_npy(soft_HW)) if self.options.npy else (".png", soft_png(soft_HW))
             write_below(self.folder.soft, stem, suffix, data)
-        if self.job.overlay:
+        if self.options.overlay:
             write_below(self.folder.overlays, stem, ".jpg", overlay_jpeg(picture.source_CHW, labels_HW))
-        for word, further in maps.pictures.items() if self.job.maps else ():
+        for word, further in maps.extra_maps.items() if self.options.maps else ():
             write_below(self.folder.maps, f"{stem}.{word}", ".png", map_png(further))
-        keep_small(self.folder, stem, picture.source_CHW, labels_HW)
+        write_thumbnail(self.folder, stem, picture.source_CHW, labels_HW)
 
     def _marked(
         self, name: str, picture: SegmentImage, maps: PatchMaps, rendered: Rendered, heads_nhw: NDArray[np.bool_] | None
@@ -105,10 +107,10 @@ class ImageWriter:
             return {}
         heads_AHW = None
         if heads_nhw is not None:
-            rows = slice(0, picture.frame.source[0])
-            heads_AHW = picture.frame.enlarged(heads_nhw.astype(np.float32), rows) > 0.5
-        truth_HW = self.truth.read(name, picture.frame.source)
-        return self.marks.add(truth_HW, *rendered, everywhere=maps.threshold < 0, heads_AHW=heads_AHW)
+            rows = slice(0, picture.geometry.source[0])
+            heads_AHW = picture.geometry.upsampled(heads_nhw.astype(np.float32), rows) > 0.5
+        truth_HW = self.truth.read(name, picture.geometry.source)
+        return self.scorer.add(truth_HW, *rendered, dense=maps.threshold < 0, heads_AHW=heads_AHW)
 
 
 def write_classes(folder: MaskFolder, names: dict[int, str]) -> None:

@@ -15,8 +15,7 @@ from sklearn.cluster import KMeans
 from dinocli.quality.auto_k import choose_k
 from dinocli.quality.normalized_features import NormalizedFeatures
 from dinocli.tasks.segment.memory_bank import squared_distances
-from dinocli.tasks.segment.method import FeatureGrid, FeatureKind, PatchMaps
-from dinocli.tasks.segment.sample import sample_patches
+from dinocli.tasks.segment.method import FeatureGrid, FeatureKind, PatchMaps, sample_patches
 
 PATCHES = 20_000
 """Patches of the sample that the centres are fitted on."""
@@ -35,8 +34,8 @@ class KMeansMethod:
 
     segments: int = 0
     seed: int = 0
-    look: FeatureKind = FeatureKind.PATCHES
-    whole: bool = False
+    feature_kind: FeatureKind = FeatureKind.PATCHES
+    whole_image_only: bool = False
 
     def fit(self, sample: Sequence[FeatureGrid]) -> "FittedKMeans":
         """Find the centres, the most common segment first; one alone where the patches form no clear groups."""
@@ -68,7 +67,7 @@ class FittedKMeans:
     reason: str
 
     @property
-    def facts(self) -> Mapping[str, float | str]:
+    def parameters(self) -> Mapping[str, float | str]:
         """Number of segments, why so many, and their shares."""
         shares = {f"share_{segment}": float(share) for segment, share in enumerate(self.share_K, 1)}
         return {"segments": len(self.centres_KD), "reason": self.reason, **shares}
@@ -87,7 +86,7 @@ class FittedKMeans:
             member_NK.T.reshape(-1, h, w).astype(np.float32),
             threshold=-1,
             score=float(rare_hw.max()),
-            nothing="" if (counts_K > 0).sum() > 1 else "the whole image is one segment",
-            facts={"segments": int((counts_K > 0).sum())},
-            standing_out_hw=rare_hw,
+            empty_reason="" if (counts_K > 0).sum() > 1 else "the whole image is one segment",
+            metrics={"segments": int((counts_K > 0).sum())},
+            saliency_hw=rare_hw,
         )

@@ -16,7 +16,7 @@ from dinocli.errors import UsageError
 from dinocli.files import write_whole
 from dinocli.tasks.artifacts import check_same
 from dinocli.tasks.run_folder import SCHEMA
-from dinocli.tasks.segment.image_record import ImageRecord
+from dinocli.tasks.segment.regions import ImageRecord
 
 
 class MaskFolder:

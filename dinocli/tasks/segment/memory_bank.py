@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dinocli.tasks.segment.sample import Patches
+from dinocli.tasks.segment.method import Patches
 
 COMMON = 0.01
 """Share of all patches that look alike, from which they are not rare. Defects that images share are."""

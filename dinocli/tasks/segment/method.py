@@ -15,7 +15,7 @@ Legend: h w rows and columns of the patch grid, D width, K objects or segments, 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,7 @@ Soft = NDArray[np.float32]
 
 
 class FeatureKind(StrEnum):
-    """What a method wants to know about every patch; `dinocli.tasks.segment.feature_kinds` gets it from a backbone."""
+    """Which features of a patch a method works on."""
 
     PATCHES = "patches"
     """Patch tokens after the last norm of a ViT; the feature map of stride 8 of a convnet."""
@@ -59,27 +59,27 @@ class PatchMaps:
         threshold: Where a map is above it there is something; -1 where every pixel belongs to some segment.
         score: How sure the method is that there is something, 0 to 1; comparable within a run.
         nothing: Why there is nothing here; empty where there is something. The maps are kept for the curious.
-        facts: Numbers for `segments.csv` and `--json`, such as `lambda_2`.
-        pictures: Further maps by name, (h, w) or (h, w, 3), float32 in [0, 1]: heads, false colours.
-        standing_out_hw: For segments: how much a patch is what one looks for. Elsewhere `soft_Khw` itself says it.
+        metrics: Numbers for `segments.csv` and `--json`, such as `lambda_2`.
+        extra_maps: Further maps by name, (h, w) or (h, w, 3), float32 in [0, 1]: heads, false colours.
+        saliency_hw: For segments: how much a patch is what one looks for. Elsewhere `soft_Khw` itself says it.
     """
 
     soft_Khw: Soft
     threshold: float
     score: float
-    nothing: str = ""
-    facts: Mapping[str, float] = field(default_factory=dict)
-    pictures: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
-    standing_out_hw: Soft | None = None
+    empty_reason: str = ""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    extra_maps: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    saliency_hw: Soft | None = None
 
-    def likeness(self) -> Soft:
+    def saliency(self) -> Soft:
         """Return one map (h, w): how much each patch is part of what the method found."""
-        found: Soft = self.soft_Khw.max(axis=0) if self.standing_out_hw is None else self.standing_out_hw
+        found: Soft = self.soft_Khw.max(axis=0) if self.saliency_hw is None else self.saliency_hw
         return found
 
     def labels(self) -> NDArray[np.uint16]:
         """Return the label map on the patch grid, all 0 where there is nothing."""
-        if self.nothing:
+        if self.empty_reason:
             return np.zeros(self.soft_Khw.shape[1:], np.uint16)
         return label_map(self.soft_Khw, self.threshold)
 
@@ -94,7 +94,7 @@ class FittedMethod(Protocol):
     """A method that has seen the folder."""
 
     @property
-    def facts(self) -> Mapping[str, float | str]:
+    def parameters(self) -> Mapping[str, float | str]:
         """What was settled for the whole folder (number of segments, threshold, size of the bank), for the report."""
         ...
 
@@ -107,15 +107,46 @@ class Method(Protocol):
     """A way to segment; its options are its fields."""
 
     @property
-    def look(self) -> FeatureKind:
+    def feature_kind(self) -> FeatureKind:
         """What its grids hold."""
         ...
 
     @property
-    def whole(self) -> bool:
+    def whole_image_only(self) -> bool:
         """Takes an image in one piece only, no tiles."""
         ...
 
     def fit(self, sample: Sequence[FeatureGrid]) -> FittedMethod:
         """Look at a sample of the folder, at least one image."""
         ...
+
+
+class Patches(NamedTuple):
+    """Patches of several images.
+
+    Args:
+        features_ND: float32.
+        image_N: Where each one comes from, as in `FeatureGrid.image`.
+    """
+
+    features_ND: NDArray[np.float32]
+    image_N: NDArray[np.int64]
+
+
+def sample_patches(sample: Sequence[FeatureGrid], count: int, seed: int) -> Patches:
+    """Draw the same number of patches from every image, at random, all of an image that has no more.
+
+    Args:
+        sample: Grids of one width.
+        count: Patches wanted in all, at least one an image.
+        seed: Of the draw.
+    """
+    rng = np.random.default_rng(seed)
+    each = max(1, count // len(sample))
+    features, images = [], []
+    for grid in sample:
+        patches_ND = grid.values_hwD.reshape(-1, grid.values_hwD.shape[-1])
+        drawn = rng.choice(len(patches_ND), min(each, len(patches_ND)), replace=False)
+        features.append(patches_ND[drawn])
+        images.append(np.full(len(drawn), grid.image))
+    return Patches(np.concatenate(features), np.concatenate(images))

@@ -15,12 +15,11 @@ from dinocli.errors import DataError
 from dinocli.tasks.embed.embed_setup import EmbedContext
 from dinocli.tasks.segment.feature_extraction import FeatureExtraction, SegmentImage, check_tiling
 from dinocli.tasks.segment.method import FeatureGrid, FeatureKind, FittedMethod, Method
-from dinocli.tasks.segment.method_choice import pick_method
-from dinocli.tasks.segment.methods import make_method
+from dinocli.tasks.segment.method_choice import make_method, pick_method
 from dinocli.tasks.segment.output_names import natural_order
 from dinocli.tasks.segment.propagate import Propagation, first_labels
 from dinocli.tasks.segment.segment_options import SIZE, SegmentOptions
-from dinocli.tasks.segment.tiles import parse_tiling
+from dinocli.tasks.tiling import parse_tiling
 
 SAMPLE_BYTES = 1 << 30
 """Of the grids that a method is fitted on; large images give fewer of them."""
@@ -32,14 +31,14 @@ class Chosen:
 
     name: str
     method: Method
-    why: str = ""
+    reason: str = ""
 
 
 @dataclass(frozen=True)
 class SegmentPlan:
     """A method that has seen the folder, and who looks at images for it."""
 
-    looker: FeatureExtraction
+    extractor: FeatureExtraction
     chosen: Chosen
     fitted: FittedMethod
 
@@ -48,33 +47,35 @@ class Sample:
     """Looks at some images of the folder, or of the reference, as often as somebody asks for another look.
 
     Args:
-        setting: Weights and how to read.
-        job: What was asked for.
+        context: Weights and how to read.
+        options: What was asked for.
         reporter: Hears how far it is.
     """
 
-    def __init__(self, setting: EmbedContext, job: SegmentOptions, reporter: ProgressReporter) -> None:
-        self._setting, self._job, self._watcher = setting, job, reporter
-        self._images: ImageList = find_images([job.reference]) if job.reference else setting.images
-        random = np.random.default_rng(job.seed)
-        count = min(job.sample, len(self._images))
+    def __init__(self, context: EmbedContext, options: SegmentOptions, reporter: ProgressReporter) -> None:
+        self._context, self._options, self._reporter = context, options, reporter
+        self._images: ImageList = find_images([options.reference]) if options.reference else context.images
+        random = np.random.default_rng(options.seed)
+        count = min(options.sample, len(self._images))
         self._rows: list[int] = sorted(random.choice(len(self._images), count, replace=False).tolist())
 
-    def grids(self, look: FeatureKind) -> Sequence[FeatureGrid]:
+    def grids(self, feature_kind: FeatureKind) -> Sequence[FeatureGrid]:
         """Return the grids of the sample, as many as `SAMPLE_BYTES` hold, one at least.
 
         Nothing is read before somebody asks for the first of them: some methods never do. Reading raises a `DataError`
         if none of the images is readable.
         """
-        return _Later(self._looked_at(look))
+        return _Later(self._extracted(feature_kind))
 
-    def _looked_at(self, look: FeatureKind) -> Iterator[FeatureGrid]:
-        looker, seen, room = looker_of(self._setting, self._job, look), 0, SAMPLE_BYTES
-        for number, picture in enumerate(looker.pictures(self._images, self._rows, _threads(self._setting)), start=1):
-            self._watcher.progress("looking at a sample", number, len(self._rows))
+    def _extracted(self, feature_kind: FeatureKind) -> Iterator[FeatureGrid]:
+        extractor, seen, room = extractor_of(self._context, self._options, feature_kind), 0, SAMPLE_BYTES
+        for number, picture in enumerate(
+            extractor.read_images(self._images, self._rows, _threads(self._context)), start=1
+        ):
+            self._reporter.progress("looking at a sample", number, len(self._rows))
             if isinstance(picture, SegmentImage):
-                grid = looker.grid(picture)
-                yield replace(grid, image=-1 - grid.image) if self._job.reference else grid
+                grid = extractor.grid(picture)
+                yield replace(grid, image=-1 - grid.image) if self._options.reference else grid
                 seen, room = seen + 1, room - grid.values_hwD.nbytes
             if room < 0:
                 break
@@ -105,38 +106,49 @@ class _Later(Sequence[FeatureGrid]):
         return self._made[place]
 
 
-def choose(setting: EmbedContext, job: SegmentOptions, sample: Sample) -> Chosen:
+def choose(context: EmbedContext, options: SegmentOptions, sample: Sample) -> Chosen:
     """Return the method that the user named, or the one that fits what the sample looks like.
 
     Raises:
         UsageError: A method, option or backbone that does not go together.
     """
-    if job.propagate:
-        images = setting.images
+    if options.propagate:
+        images = context.images
         first = images.path(natural_order(images.names)[0])
-        return Chosen("propagate", Propagation(first_labels(Path(job.propagate), Path(first))))
-    name, why = job.method, ""
-    if name == "auto" and (job.reference or job.tile):
+        return Chosen("propagate", Propagation(first_labels(Path(options.propagate), Path(first))))
+    name, reason = options.method, ""
+    if name == "auto" and (options.reference or options.tile):
         name = "anomaly"
-        why = "there are good images to compare with" if job.reference else "tiles show surfaces, not whole objects"
+        reason = (
+            "there are good images to compare with" if options.reference else "tiles show surfaces, not whole objects"
+        )
     elif name == "auto":
-        name, why = pick_method(setting.backbone, sample.grids)
-    made = make_method(name, job.options, setting.backbone, reference=bool(job.reference), seed=job.seed)
-    return Chosen(name, made, why)
+        name, reason = pick_method(context.backbone, sample.grids)
+    made = make_method(
+        name, options.method_options, context.backbone, reference=bool(options.reference), seed=options.seed
+    )
+    return Chosen(name, made, reason)
 
 
-def looker_of(setting: EmbedContext, job: SegmentOptions, look: FeatureKind) -> FeatureExtraction:
+def extractor_of(context: EmbedContext, options: SegmentOptions, feature_kind: FeatureKind) -> FeatureExtraction:
     """Return who looks at images as the job asks."""
-    tiling = parse_tiling(job.tile) if job.tile else None
-    size = job.size or (0 if tiling else SIZE)
-    query = job.query_point() if look == FeatureKind.ATTENTION else None
+    tiling = parse_tiling(options.tile) if options.tile else None
+    size = options.size or (0 if tiling else SIZE)
+    query = options.query_point() if feature_kind == FeatureKind.ATTENTION else None
     return FeatureExtraction(
-        setting.backbone, setting.preprocess, look, setting.device, size, tiling, query, autocast=setting.autocast
+        context.backbone,
+        context.preprocess,
+        feature_kind,
+        context.device,
+        size,
+        tiling,
+        query,
+        autocast=context.autocast,
     )
 
 
 def fitted_plan(
-    setting: EmbedContext, job: SegmentOptions, chosen: Chosen, sample: Sample, reporter: ProgressReporter
+    context: EmbedContext, options: SegmentOptions, chosen: Chosen, sample: Sample, reporter: ProgressReporter
 ) -> SegmentPlan:
     """Let the method see the sample.
 
@@ -144,15 +156,15 @@ def fitted_plan(
         UsageError: The method does not go with tiles, or with these weights.
     """
     method = chosen.method
-    looker = looker_of(setting, job, method.look)
-    check_tiling(chosen.name, looker.tiling, whole=method.whole)
-    if chosen.why:
-        reporter.line(f"method {chosen.name}: {chosen.why}")
-    fitted = method.fit(sample.grids(method.look))
-    for fact, value in fitted.facts.items():
+    extractor = extractor_of(context, options, method.feature_kind)
+    check_tiling(chosen.name, extractor.tiling, whole_image_only=method.whole_image_only)
+    if chosen.reason:
+        reporter.line(f"method {chosen.name}: {chosen.reason}")
+    fitted = method.fit(sample.grids(method.feature_kind))
+    for fact, value in fitted.parameters.items():
         reporter.line(f"{fact}: {value if isinstance(value, str) else format(value, '.4g')}")
-    return SegmentPlan(looker, chosen, fitted)
+    return SegmentPlan(extractor, chosen, fitted)
 
 
-def _threads(setting: EmbedContext) -> int:
-    return thread_count(setting.data.workers)
+def _threads(context: EmbedContext) -> int:
+    return thread_count(context.data.workers)

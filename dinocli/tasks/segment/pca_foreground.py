@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinocli.quality.otsu import otsu, separation
-from dinocli.tasks.segment.method import FeatureGrid, FeatureKind, PatchMaps
-from dinocli.tasks.segment.sample import sample_patches
+from dinocli.tasks.segment.method import FeatureGrid, FeatureKind, PatchMaps, sample_patches
 
 PATCHES = 40_000
 """Patches of the sample that the components are fitted on."""
@@ -30,8 +29,8 @@ class PcaMethod:
     """The method."""
 
     seed: int = 0
-    look: FeatureKind = FeatureKind.PATCHES
-    whole: bool = False
+    feature_kind: FeatureKind = FeatureKind.PATCHES
+    whole_image_only: bool = False
 
     def fit(self, sample: Sequence[FeatureGrid]) -> "FittedPca":
         """Find the first component, its sign and threshold, and three components of the foreground for the colours."""
@@ -73,7 +72,7 @@ class FittedPca:
     range_23: NDArray[np.float32]
 
     @property
-    def facts(self) -> Mapping[str, float | str]:
+    def parameters(self) -> Mapping[str, float | str]:
         """How far the two sides are apart."""
         return {"separation": self.separation}
 
@@ -87,9 +86,9 @@ class FittedPca:
             soft_hw[None].astype(np.float32),
             threshold=0.5,
             score=float(soft_hw.max()),
-            nothing=self._why_not(soft_hw),
-            facts={"share": float((soft_hw > 0.5).mean())},
-            pictures={"colours": shades_hw3.clip(0, 1).astype(np.float32)},
+            empty_reason=self._why_not(soft_hw),
+            metrics={"share": float((soft_hw > 0.5).mean())},
+            extra_maps={"colours": shades_hw3.clip(0, 1).astype(np.float32)},
         )
 
     def _why_not(self, soft_hw: NDArray[np.floating]) -> str:

@@ -45,16 +45,16 @@ class Propagation:
     """
 
     first_HW: NDArray[np.int64]
-    look: FeatureKind = FeatureKind.PATCHES
-    whole: bool = True
-    facts: Mapping[str, float | str] = field(default_factory=dict)
+    feature_kind: FeatureKind = FeatureKind.PATCHES
+    whole_image_only: bool = True
+    parameters: Mapping[str, float | str] = field(default_factory=dict)
 
     def fit(self, sample: Sequence[FeatureGrid]) -> "Propagation":
         """Forget all frames; the sample is not needed."""
         self._values = [value for value in np.unique(self.first_HW).tolist() if value]
         self._first: _Frame | None = None
         self._before: deque[_Frame] = deque(maxlen=REMEMBERED)
-        self.facts = {"objects": float(len(self._values))}
+        self.parameters = {"objects": float(len(self._values))}
         return self
 
     def apply(self, grid: FeatureGrid) -> PatchMaps:
@@ -74,7 +74,7 @@ class Propagation:
             soft_Khw.astype(np.float32),
             threshold=0.5,
             score=float(soft_Khw.max(initial=0)),
-            nothing="" if there else "no object of the first frame is left",
+            empty_reason="" if there else "no object of the first frame is left",
         )
 
 

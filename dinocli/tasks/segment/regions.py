@@ -3,8 +3,9 @@
 Convention: boxes are (left, top, width, height) in pixels of the upright image.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,3 +78,71 @@ def without_specks(labels_HW: NDArray[np.uint16], smallest: int) -> NDArray[np.u
         small[0] = False
         cleaned[small[parts]] = 0
     return cleaned
+
+
+@dataclass(frozen=True)
+class RegionRecord:
+    """One region, without its pixels.
+
+    Args:
+        label: Its value in the label map.
+        area: Pixels.
+        box: Left, top, width, height.
+        score: Mean of the soft map over it, 0 to 1.
+        counts: COCO's run lengths; empty where nobody asked.
+        outlines: Its polygons, each as x, y, x, y ...; likewise.
+    """
+
+    label: int
+    area: int
+    box: Box
+    score: float
+    counts: Sequence[int] = ()
+    outlines: Sequence[Sequence[int]] = ()
+
+
+@dataclass(frozen=True)
+class ImageRecord:
+    """One image.
+
+    Args:
+        image: Its name, `./a/b.png`.
+        mask: Its label map, relative to the output folder.
+        height: Pixels of the upright image.
+        width: Likewise.
+        score: How sure the method is that there is something, 0 to 1.
+        empty_reason: Why nothing was found; an empty text where something was.
+        metrics: Numbers of the method, and overlaps with the ground truth.
+        regions: Found regions.
+    """
+
+    image: str
+    mask: str
+    height: int
+    width: int
+    score: float
+    empty_reason: str
+    metrics: Mapping[str, float]
+    regions: Sequence[RegionRecord]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-like data that `from_dict` takes back."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "ImageRecord":
+        """Build the record from `to_dict` data, also after it went through JSON."""
+        regions = [RegionRecord(**{**region, "box": tuple(region["box"])}) for region in data["regions"]]
+        return cls(**{**data, "regions": regions})
+
+
+def region_record(region: Region, shape: tuple[int, int], *, counts: bool, outlines: bool) -> RegionRecord:
+    """Describe a region of an image of that (height, width)."""
+    return RegionRecord(
+        label=region.label,
+        area=region.area,
+        box=region.box,
+        score=round(region.score, 6),
+        counts=region.counts(shape) if counts else (),
+        outlines=[corners.reshape(-1).tolist() for corners in region.outlines()] if outlines else (),
+    )

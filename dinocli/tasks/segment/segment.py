@@ -21,19 +21,19 @@ from dinocli.tasks.run_folder import add_output
 from dinocli.tasks.segment.attention_mask import MASS, mass_below
 from dinocli.tasks.segment.feature_extraction import SegmentImage, check_tiling
 from dinocli.tasks.segment.ground_truth import GroundTruth, MaskScorer, warn_of_missing
-from dinocli.tasks.segment.image_record import ImageRecord
 from dinocli.tasks.segment.image_writer import ImageWriter
 from dinocli.tasks.segment.mask_folder import MaskFolder, SegmentJournal
 from dinocli.tasks.segment.method import FeatureKind, Method
-from dinocli.tasks.segment.method_fit import Chosen, Sample, SegmentPlan, choose, fitted_plan, looker_of
+from dinocli.tasks.segment.method_fit import Chosen, Sample, SegmentPlan, choose, extractor_of, fitted_plan
 from dinocli.tasks.segment.output_names import natural_order, output_stems
-from dinocli.tasks.segment.segment_options import SegmentOptions, SegmentResult
+from dinocli.tasks.segment.regions import ImageRecord
+from dinocli.tasks.segment.segment_options import MethodUsed, SegmentOptions, SegmentResult
 from dinocli.tasks.segment.summary import finish
 from dinocli.tasks.segment.video import is_video, unpack
 
 
 def segment(
-    job: SegmentOptions,
+    options: SegmentOptions,
     reporter: ProgressReporter | None = None,
     stdin: BinaryIO | None = None,
     method: Method | None = None,
@@ -41,7 +41,7 @@ def segment(
     """Segment images without a label, and leave a folder of masks behind.
 
     Args:
-        job: What to do.
+        options: What to do.
         reporter: Hears how far it is.
         stdin: Where `-` reads names from.
         method: A method of one's own in place of `job.method`.
@@ -50,37 +50,37 @@ def segment(
         DinocliError: Of every kind; no file is then half written.
         Interrupted: After a signal; `resume` goes on.
     """
-    reporter, begin, folder = reporter or ProgressReporter(), time.monotonic(), MaskFolder(Path(job.out))
-    check_free(folder, job)
-    if is_video(job.inputs):
-        job = _unpacked(job, folder, reporter)
-    setting = prepare(_as_embedding(job), reporter, stdin)
-    if job.stride:
-        setting.backbone.set_step(job.stride)
-    request = _request(job, setting)
-    if job.resume and (about := folder.about()):
+    reporter, begin, folder = reporter or ProgressReporter(), time.monotonic(), MaskFolder(Path(options.out))
+    check_free(folder, options)
+    if is_video(options.inputs):
+        options = _unpacked(options, folder, reporter)
+    context = prepare(_embed_options(options), reporter, stdin)
+    if options.stride:
+        context.backbone.set_step(options.stride)
+    request = _request(options, context)
+    if options.resume and (about := folder.about()):
         check_same(about["request"], request, str(folder.path))
         reporter.line(f"{folder.path} is complete already")
         return _outcome(folder, about, begin)
-    truth = GroundTruth(job.truth) if job.truth else None
-    sample = Sample(setting, job, reporter)
-    chosen = Chosen(job.method, method) if method else choose(setting, job, sample)
-    plan = fitted_plan(setting, job, chosen, sample, reporter)
+    truth = GroundTruth(options.truth) if options.truth else None
+    sample = Sample(context, options, reporter)
+    chosen = Chosen(options.method, method) if method else choose(context, options, sample)
+    plan = fitted_plan(context, options, chosen, sample, reporter)
     # The score of a rest is of no use, and a video is followed from its first frame.
-    log = SegmentJournal(folder, request, resume=job.resume and not truth and not job.propagate)
-    desk = ImageWriter(job, folder, setting.images, output_stems(setting.images.names), truth, MaskScorer())
-    _pass(plan, setting, desk, log, reporter)
+    journal = SegmentJournal(folder, request, resume=options.resume and not truth and not options.propagate)
+    writer = ImageWriter(options, folder, context.images, output_stems(context.images.names), truth, MaskScorer())
+    _pass(plan, context, writer, journal, reporter)
     if truth:
-        missing = sum(name not in truth for name in setting.images.names)
-        warn_of_missing(reporter, missing, len(setting.images), job.truth)
-    about = finish(plan, setting, desk, log, request, reporter)
-    if setting.run:
-        add_output(setting.run, "masks", folder.path)
+        missing = sum(name not in truth for name in context.images.names)
+        warn_of_missing(reporter, missing, len(context.images), options.truth)
+    about = finish(plan, context, writer, journal, request, reporter)
+    if context.run:
+        add_output(context.run, "masks", folder.path)
     return _outcome(folder, about, begin)
 
 
 def foresee(
-    job: SegmentOptions, reporter: ProgressReporter | None = None, stdin: BinaryIO | None = None
+    options: SegmentOptions, reporter: ProgressReporter | None = None, stdin: BinaryIO | None = None
 ) -> dict[str, Any]:
     """Say what `segment` would do, and write nothing.
 
@@ -88,113 +88,112 @@ def foresee(
         DinocliError: As `segment`, for all that can be known before the first image.
     """
     reporter = reporter or ProgressReporter()
-    check_free(MaskFolder(Path(job.out)), job)
-    if is_video(job.inputs):
-        raise UsageError(f"--dry-run does not look into {job.inputs[0]}: leave --dry-run out")
-    setting = prepare(_as_embedding(job), reporter, stdin)
-    if job.stride:
-        setting.backbone.set_step(job.stride)
-    chosen = choose(setting, job, Sample(setting, job, reporter))
-    looker = looker_of(setting, job, chosen.method.look)
-    check_tiling(chosen.name, looker.tiling, whole=chosen.method.whole)
-    frame = looker.frame(image_size(setting.images.path(0), page=setting.preprocess.page))
+    check_free(MaskFolder(Path(options.out)), options)
+    if is_video(options.inputs):
+        raise UsageError(f"--dry-run does not look into {options.inputs[0]}: leave --dry-run out")
+    context = prepare(_embed_options(options), reporter, stdin)
+    if options.stride:
+        context.backbone.set_step(options.stride)
+    chosen = choose(context, options, Sample(context, options, reporter))
+    extractor = extractor_of(context, options, chosen.method.feature_kind)
+    check_tiling(chosen.name, extractor.tiling, whole_image_only=chosen.method.whole_image_only)
+    geometry = extractor.geometry(image_size(context.images.path(0), page=context.preprocess.page))
     return {
-        "out": job.out,
-        "images": len(setting.images),
+        "out": options.out,
+        "images": len(context.images),
         "method": chosen.name,
-        "why": chosen.why,
-        "model": setting.info.name,
-        "canvas": "{1}x{0}".format(*frame.canvas),
-        "grid": "{1}x{0}".format(*frame.grid),
-        "tile": job.tile,
-        "precision": setting.precision,
-        "device": str(setting.device),
+        "reason": chosen.reason,
+        "model": context.info.name,
+        "canvas": "{1}x{0}".format(*geometry.canvas),
+        "grid": "{1}x{0}".format(*geometry.grid),
+        "tile": options.tile,
+        "precision": context.precision,
+        "device": str(context.device),
     }
 
 
-def check_free(folder: MaskFolder, job: SegmentOptions) -> None:
+def check_free(folder: MaskFolder, options: SegmentOptions) -> None:
     """Raise a `UsageError` if a result is there already and nobody said what to do with it."""
-    folder.check_free(resume=job.resume, force=job.force)
-    if job.coco and Path(job.coco).exists() and not (job.resume or job.force):
-        raise UsageError(f"{job.coco} is there already; add --force to replace it, or name another --coco")
+    folder.check_free(resume=options.resume, force=options.force)
+    if options.coco and Path(options.coco).exists() and not (options.resume or options.force):
+        raise UsageError(f"{options.coco} is there already; add --force to replace it, or name another --coco")
 
 
-def _as_embedding(job: SegmentOptions) -> EmbedOptions:
+def _embed_options(options: SegmentOptions) -> EmbedOptions:
     """Weights and images are found, read and judged just as `embed` does it."""
     return EmbedOptions(
-        inputs=job.inputs,
-        weights=job.weights,
-        model=job.model,
-        precision=job.precision,
-        read=job.read,
-        device=job.device,
+        inputs=options.inputs,
+        weights=options.weights,
+        model=options.model,
+        precision=options.precision,
+        read=options.read,
+        device=options.device,
     )
 
 
-def _request(job: SegmentOptions, setting: EmbedContext) -> dict[str, Any]:
+def _request(options: SegmentOptions, context: EmbedContext) -> dict[str, Any]:
     """Return what determines the masks, as JSON-like data."""
     own = ("method", "propagate", "reference", "size", "stride", "tile", "query", "refine", "sample", "seed")
     files = ("soft", "npy", "maps", "overlay", "coco", "polygons", "yolo", "truth")
     return {
-        "model": setting.info.name,
-        "weights sha256": setting.info.sha256,
-        "images": setting.images.digest(),
-        "preprocess": setting.preprocess.to_dict(),
-        "precision": setting.precision,
-        "options": dict(job.options),
-        **{name: getattr(job, name) for name in (*own, *files)},
+        "model": context.info.name,
+        "weights sha256": context.info.sha256,
+        "images": context.images.digest(),
+        "preprocess": context.preprocess.to_dict(),
+        "precision": context.precision,
+        "options": dict(options.method_options),
+        **{name: getattr(options, name) for name in (*own, *files)},
     }
 
 
 def _pass(
-    plan: SegmentPlan, setting: EmbedContext, desk: ImageWriter, log: SegmentJournal, reporter: ProgressReporter
+    plan: SegmentPlan, context: EmbedContext, writer: ImageWriter, journal: SegmentJournal, reporter: ProgressReporter
 ) -> None:
     """Segment every image that is not done yet, in the order of the list."""
-    images, total = setting.images, len(setting.images)
-    if log.done:
-        reporter.line(f"going on after {len(log.done)} of {total}")
-    limit = bad_limit(setting.data.max_bad, total + len(images.bad))
-    limit.check([*images.bad, *log.bad])
-    order = natural_order(images.names) if desk.job.propagate else range(total)
-    rows = [row for row in order if row not in log.done]
-    begin, before = time.monotonic(), len(log.done)
-    pictures = plan.looker.pictures(images, rows, thread_count(setting.data.workers))
+    images, total = context.images, len(context.images)
+    if journal.done:
+        reporter.line(f"going on after {len(journal.done)} of {total}")
+    limit = bad_limit(context.data.max_bad, total + len(images.bad))
+    limit.check([*images.bad, *journal.bad])
+    order = natural_order(images.names) if writer.options.propagate else range(total)
+    rows = [row for row in order if row not in journal.done]
+    begin, before = time.monotonic(), len(journal.done)
+    pictures = plan.extractor.read_images(images, rows, thread_count(context.data.workers))
     with Signals().caught() as signals, closing(pictures):
         for picture in pictures:
             if isinstance(picture, SegmentImage):
-                log.add(picture.image, _one(plan, desk, picture))
+                journal.add(picture.image, _one(plan, writer, picture))
             else:
                 row, reason = picture
-                log.add_bad(row, images.names[row], reason)
-                limit.check([*images.bad, *log.bad])
-            speed = (len(log.done) - before) / (time.monotonic() - begin)
-            reporter.progress("segmenting", len(log.done), total, f"{speed:.2g} a second")
+                journal.add_bad(row, images.names[row], reason)
+                limit.check([*images.bad, *journal.bad])
+            speed = (len(journal.done) - before) / (time.monotonic() - begin)
+            reporter.progress("segmenting", len(journal.done), total, f"{speed:.2g} a second")
             if signals.number:
-                words = f"stopped by a signal after {len(log.done)} of {total}; run the same command with --resume"
+                words = f"stopped by a signal after {len(journal.done)} of {total}; run the same command with --resume"
                 raise Interrupted(words, signals.number)
 
 
-def _one(plan: SegmentPlan, desk: ImageWriter, picture: SegmentImage) -> ImageRecord:
-    grid = plan.looker.grid(picture)
+def _one(plan: SegmentPlan, writer: ImageWriter, picture: SegmentImage) -> ImageRecord:
+    grid = plan.extractor.grid(picture)
     heads = None
-    if desk.truth is not None and plan.looker.look == FeatureKind.ATTENTION:
+    if writer.truth is not None and plan.extractor.feature_kind == FeatureKind.ATTENTION:
         heads = np.stack([mass_below(head_hw) > 1 - MASS for head_hw in grid.values_hwD.transpose(2, 0, 1)])
-    return desk.finish(picture, plan.fitted.apply(grid), heads)
+    return writer.finish(picture, plan.fitted.apply(grid), heads)
 
 
 def _outcome(folder: MaskFolder, about: dict[str, Any], begin: float) -> SegmentResult:
     return SegmentResult(
         folder=folder.path,
-        method=about["facts"]["method"],
-        facts=about["facts"],
+        method=MethodUsed(**about["method"]),
         scores={name: (three[0], three[1], three[2]) for name, three in about["scores"].items()},
         seconds=time.monotonic() - begin,
-        **{name: about[name] for name in ("images", "segmented", "nothing", "bad", "regions")},
+        **{name: about[name] for name in ("images", "segmented", "empty_images", "bad", "regions")},
     )
 
 
-def _unpacked(job: SegmentOptions, folder: MaskFolder, reporter: ProgressReporter) -> SegmentOptions:
+def _unpacked(options: SegmentOptions, folder: MaskFolder, reporter: ProgressReporter) -> SegmentOptions:
     """Put the frames of a video in its place."""
     folder.begin()
-    frames = unpack(Path(job.inputs[0]), folder.frames, again=not job.resume, reporter=reporter)
-    return replace(job, inputs=(str(frames),))
+    frames = unpack(Path(options.inputs[0]), folder.frames, again=not options.resume, reporter=reporter)
+    return replace(options, inputs=(str(frames),))

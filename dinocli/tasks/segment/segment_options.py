@@ -20,7 +20,7 @@ class SegmentOptions:
         inputs: Folders, files, globs, `@list.txt`, `-`, or one video; empty takes the images of the newest run.
         out: The folder of the results.
         method: `auto`, or the name of a method.
-        options: Of the method, by name.
+        method_options: Options of the method, by name.
         weights: As for training; empty takes those of the newest run.
         model: timm name, beside a bare state dict or ``none``.
         reference: Folder of images that are known to be good; empty takes the typical patches of the folder itself.
@@ -50,7 +50,7 @@ class SegmentOptions:
     inputs: tuple[str, ...] = ()
     out: str = ""
     method: str = "auto"
-    options: Mapping[str, Any] = field(default_factory=dict)
+    method_options: Mapping[str, Any] = field(default_factory=dict)
     weights: str = ""
     model: str = ""
     reference: str = ""
@@ -98,34 +98,51 @@ class SegmentOptions:
 
 
 @dataclass(frozen=True)
+class MethodUsed:
+    """The method of a run.
+
+    Args:
+        name: After `auto`.
+        reason: Why `auto` chose it; empty where the user named it.
+        parameters: What the method fitted on the folder, such as the number of segments.
+    """
+
+    name: str
+    reason: str
+    parameters: Mapping[str, float | str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-like data."""
+        return asdict(self) | {"parameters": dict(self.parameters)}
+
+
+@dataclass(frozen=True)
 class SegmentResult:
-    """What came out.
+    """Counts, method and scores of a finished run.
 
     Args:
         folder: Of the results.
-        method: The method that was used, after `auto`.
+        method: Its name, why it was chosen, and its parameters.
         images: Images that were listed.
-        segmented: Those with a label map.
-        nothing: Those of them with nothing in it.
-        bad: Unreadable ones.
-        regions: Found in all of them.
-        facts: What the method settled for the folder.
+        segmented: Images with a label map.
+        empty_images: Images whose label map is empty.
+        bad: Unreadable images.
+        regions: Regions found in all images.
         scores: Against the truth: name -> value, low, high; empty without one.
         seconds: Of the whole command.
     """
 
     folder: Path
-    method: str
+    method: MethodUsed
     images: int
     segmented: int
-    nothing: int
+    empty_images: int
     bad: int
     regions: int
-    facts: Mapping[str, float | str]
     scores: Mapping[str, tuple[float, float, float]]
     seconds: float
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-like data."""
         scores = {name: dict(zip(("value", "low", "high"), three, strict=True)) for name, three in self.scores.items()}
-        return asdict(self) | {"folder": str(self.folder), "facts": dict(self.facts), "scores": scores}
+        return asdict(self) | {"folder": str(self.folder), "method": self.method.to_dict(), "scores": scores}

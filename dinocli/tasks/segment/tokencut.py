@@ -58,15 +58,15 @@ class TokenCut:
 
     objects: int = 1
     affinity_threshold: float | None = AFFINITY_THRESHOLD
-    look: FeatureKind = FeatureKind.KEYS
-    whole: bool = True
+    feature_kind: FeatureKind = FeatureKind.KEYS
+    whole_image_only: bool = True
 
     def fit(self, sample: Sequence[FeatureGrid]) -> "TokenCut":
         """Return itself: every image is cut alone."""
         return self
 
     @property
-    def facts(self) -> Mapping[str, float | str]:
+    def parameters(self) -> Mapping[str, float | str]:
         """The affinity threshold."""
         return {"affinity_threshold": "otsu" if self.affinity_threshold is None else self.affinity_threshold}
 
@@ -95,8 +95,8 @@ class TokenCut:
             np.stack([cut.soft_hw for cut in maps]),
             threshold=0.5,
             score=float(np.clip(1 - first.lambda_2, 0, 1)),
-            nothing=first.why,
-            facts={"lambda_2": first.lambda_2, "objects": len(found)},
+            empty_reason=first.why,
+            metrics={"lambda_2": first.lambda_2, "objects": len(found)},
         )
 
 
@@ -125,14 +125,14 @@ def cut_object(values_hwD: NDArray[np.float32], left_hw: NDArray[np.bool_], affi
         left_hw: Which ones take part.
         affinity_threshold: See `TokenCut`.
     """
-    nothing = np.zeros(left_hw.shape, bool)
+    empty_reason = np.zeros(left_hw.shape, bool)
     if left_hw.sum() < 3:
-        return Cut(nothing, nothing.astype(np.float32), 1.0, "too few patches to cut")
+        return Cut(empty_reason, empty_reason.astype(np.float32), 1.0, "too few patches to cut")
     graph_NN = affinity(values_hwD[left_hw], affinity_threshold)
     if graph_NN.min() == graph_NN.max():
-        return Cut(nothing, nothing.astype(np.float32), 1.0, "all patches look alike")
+        return Cut(empty_reason, empty_reason.astype(np.float32), 1.0, "all patches look alike")
     lambda_2, vector_N = second_vector(graph_NN)
-    inside_hw, y_hw = nothing.copy(), np.full(left_hw.shape, np.nan)
+    inside_hw, y_hw = empty_reason.copy(), np.full(left_hw.shape, np.nan)
     y_hw[left_hw] = vector_N
     inside_hw[left_hw] = vector_N > vector_N.mean()
     if inside_hw[[0, 0, -1, -1], [0, -1, 0, -1]].sum() >= CORNERS:

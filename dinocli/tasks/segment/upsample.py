@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import maximum_filter
 
 from dinocli.data.read import Canvas
-from dinocli.tasks.segment.frame import Frame
 from dinocli.tasks.segment.method import PatchMaps, label_map
+from dinocli.tasks.segment.patch_geometry import PatchGeometry
 
 EDGE = 0.03
 """Contrast, of black to white, from which an edge of the image is followed; weaker ones are taken for noise."""
@@ -38,31 +38,31 @@ class Rendered(NamedTuple):
     soft_HW: NDArray[np.float32]
 
 
-def render(maps: PatchMaps, frame: Frame, picture_CHW: Canvas, *, refine: bool) -> Rendered:
+def render(maps: PatchMaps, geometry: PatchGeometry, picture_CHW: Canvas, *, refine: bool) -> Rendered:
     """Enlarge the maps of one image, let them follow its edges, and label its pixels.
 
     Args:
         maps: On the patch grid.
-        frame: How that grid lies on the picture.
+        geometry: How that grid lies on the picture.
         picture_CHW: The source, upright, uint8 or uint16.
         refine: Follow the edges; otherwise maps are as smooth as their grid is coarse.
     """
-    labels_HW = np.zeros(frame.source, np.uint16)
-    soft_HW = np.empty(frame.source, np.float32)
-    soft_Khw, apart = maps.soft_Khw, maps.standing_out_hw is not None
+    labels_HW = np.zeros(geometry.source, np.uint16)
+    soft_HW = np.empty(geometry.source, np.float32)
+    soft_Khw, apart = maps.soft_Khw, maps.saliency_hw is not None
     near_Khw = _near(maps) if maps.threshold >= 0 else None
     if apart:
-        soft_Khw = np.concatenate([soft_Khw, maps.likeness()[None]])
-    for rows, halo in _strips(frame):
-        fine_KHW = frame.enlarged(soft_Khw, halo)
+        soft_Khw = np.concatenate([soft_Khw, maps.saliency()[None]])
+    for rows, halo in _strips(geometry):
+        fine_KHW = geometry.upsampled(soft_Khw, halo)
         if refine:
-            fine_KHW = _refined(fine_KHW, picture_CHW[:, halo], frame.reach)
+            fine_KHW = _refined(fine_KHW, picture_CHW[:, halo], geometry.cell_pixels)
         fine_KHW = fine_KHW[:, rows.start - halo.start : rows.stop - halo.start]
         soft_HW[rows] = fine_KHW[-1] if apart else fine_KHW.max(axis=0)
-        if not maps.nothing:
+        if not maps.empty_reason:
             found_KHW = fine_KHW[:-1] if apart else fine_KHW
             if near_Khw is not None:
-                found_KHW = np.where(frame.enlarged(near_Khw, rows) > HALF, found_KHW, np.float32(0))
+                found_KHW = np.where(geometry.upsampled(near_Khw, rows) > HALF, found_KHW, np.float32(0))
             labels_HW[rows] = label_map(found_KHW, maps.threshold)
     return Rendered(labels_HW, soft_HW)
 
@@ -76,19 +76,19 @@ def _near(maps: PatchMaps) -> NDArray[np.float32]:
     return near_Khw
 
 
-def _strips(frame: Frame) -> Iterator[tuple[slice, slice]]:
+def _strips(geometry: PatchGeometry) -> Iterator[tuple[slice, slice]]:
     """Yield rows, and the rows around them that the filter looks at."""
-    height, width = frame.source
+    height, width = geometry.source
     # Whole samples of the filter, so that strips are sampled at the same places as the image in one piece.
-    spacing = _spacing(frame.reach)
+    spacing = _spacing(geometry.cell_pixels)
     tall = max(spacing, _STRIP // width // spacing * spacing)
-    around = -(-3 * frame.reach // spacing) * spacing
+    around = -(-3 * geometry.cell_pixels // spacing) * spacing
     for top in range(0, height, tall):
         rows = slice(top, min(top + tall, height))
         yield rows, slice(max(0, top - around), min(height, rows.stop + around))
 
 
-def _refined(maps_KHW: NDArray[np.float32], picture_CHW: Canvas, reach: int) -> NDArray[np.float32]:
+def _refined(maps_KHW: NDArray[np.float32], picture_CHW: Canvas, cell_pixels: int) -> NDArray[np.float32]:
     """Filter maps so that their edges move onto those of the picture.
 
     The window is one cell of the grid wide: an edge of a map is known to half a cell. A wider one follows edges no
@@ -100,15 +100,15 @@ def _refined(maps_KHW: NDArray[np.float32], picture_CHW: Canvas, reach: int) -> 
     refined = guided_blur(
         torch.from_numpy(picture_CHW.astype(np.float32) / white)[None],
         torch.from_numpy(maps_KHW)[None],
-        kernel_size=2 * (reach // 2) + 1,
+        kernel_size=2 * (cell_pixels // 2) + 1,
         eps=EDGE**2,
         border_type="replicate",  # the only one that an image one pixel wide can take
-        subsample=_spacing(reach),
+        subsample=_spacing(cell_pixels),
         separable=True,
     )
     followed: NDArray[np.float32] = refined[0].numpy().clip(0, 1)
     return followed
 
 
-def _spacing(reach: int) -> int:
-    return max(1, reach // _SAMPLES)
+def _spacing(cell_pixels: int) -> int:
+    return max(1, cell_pixels // _SAMPLES)

@@ -4,7 +4,7 @@ import torch
 
 from dinocli.augment.resample import resize_square
 from dinocli.tasks.embed.image_batches import fitted, squares, squashed, tile_boxes
-from dinocli.tasks.segment.tiles import Tiling
+from dinocli.tasks.tiling import Tiling
 from tests.data.files import noise, settings
 
 

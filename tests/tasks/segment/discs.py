@@ -18,14 +18,14 @@ from dinocli.tasks.segment.segment_options import SegmentOptions
 class Unlike:
     """Notes which images it saw, and in which order."""
 
-    look: FeatureKind = FeatureKind.PATCHES
-    whole: bool = False
-    everywhere: bool = False
-    facts: Mapping[str, float | str] = field(default_factory=dict)
+    feature_kind: FeatureKind = FeatureKind.PATCHES
+    whole_image_only: bool = False
+    dense: bool = False
+    parameters: Mapping[str, float | str] = field(default_factory=dict)
     seen: list[int] = field(default_factory=list)
 
     def fit(self, sample: Sequence[FeatureGrid]) -> FittedMethod:
-        self.facts = {"sample": float(len(sample))}
+        self.parameters = {"sample": float(len(sample))}
         return self
 
     def apply(self, grid: FeatureGrid) -> PatchMaps:
@@ -34,10 +34,12 @@ class Unlike:
         border = np.concatenate([values[0], values[-1], values[:, 0], values[:, -1]])
         apart = np.linalg.norm(values - np.median(border, axis=0), axis=-1)
         soft = (apart / max(float(apart.max()), 1e-6)).astype(np.float32)
-        nothing = "flat" if apart.max() < 0.1 * np.linalg.norm(border, axis=-1).mean() else ""
-        if self.everywhere:
-            return PatchMaps(np.stack([soft, 1 - soft]), -1, 1.0, standing_out_hw=soft)
-        return PatchMaps(soft[None], 0.5, float(soft.max()), nothing=nothing, facts={"most": float(apart.max())})
+        empty_reason = "flat" if apart.max() < 0.1 * np.linalg.norm(border, axis=-1).mean() else ""
+        if self.dense:
+            return PatchMaps(np.stack([soft, 1 - soft]), -1, 1.0, saliency_hw=soft)
+        return PatchMaps(
+            soft[None], 0.5, float(soft.max()), empty_reason=empty_reason, metrics={"most": float(apart.max())}
+        )
 
 
 def disc(height: int = 96, width: int = 128) -> NDArray[np.bool_]:
@@ -59,7 +61,7 @@ def make_discs(folder: Path, names: Sequence[str] = ("a.png", "b/c.png", "d.jpg"
     return folder
 
 
-def disc_job(images: Path, out: Path, **more: Any) -> SegmentOptions:
+def disc_options(images: Path, out: Path, **more: Any) -> SegmentOptions:
     """Return a job that random weights of a small net are good enough for."""
     usual = {
         "model": "test_convnext",

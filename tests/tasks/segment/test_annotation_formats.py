@@ -10,8 +10,7 @@ from PIL import Image, ImageDraw
 from pycocotools.coco import COCO
 
 from dinocli.tasks.segment.annotation_formats import category_names, write_coco, write_segments_csv, yolo_lines
-from dinocli.tasks.segment.image_record import ImageRecord, found_of
-from dinocli.tasks.segment.regions import find_regions
+from dinocli.tasks.segment.regions import ImageRecord, find_regions, region_record
 
 # pycocotools 2.0.11 itself
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
@@ -32,14 +31,14 @@ def labels(seed: int) -> NDArray[np.uint16]:
 def record(name: str, drawn: NDArray[np.uint16], **more: Any) -> ImageRecord:
     soft = np.full(drawn.shape, 0.75, np.float32)
     regions = find_regions(drawn, soft, connected=True)
-    found = [found_of(region, (30, 40), counts=True, outlines=True) for region in regions]
-    filled = {"nothing": "", "facts": {"lambda_2": 0.5}, "score": 0.9, **more}
-    return ImageRecord(image=name, mask="masks/x.png", height=30, width=40, found=found, **filled)
+    described = [region_record(region, (30, 40), counts=True, outlines=True) for region in regions]
+    filled = {"empty_reason": "", "metrics": {"lambda_2": 0.5}, "score": 0.9, **more}
+    return ImageRecord(image=name, mask="masks/x.png", height=30, width=40, regions=described, **filled)
 
 
 def records() -> list[ImageRecord]:
     made = [record(name, labels(seed)) for seed, name in enumerate(HOSTILE)]
-    return [*made, record("./empty.png", np.zeros((30, 40), np.uint16), nothing="smooth", facts={})]
+    return [*made, record("./empty.png", np.zeros((30, 40), np.uint16), empty_reason="smooth", metrics={})]
 
 
 def test_a_record_comes_back_from_json() -> None:
@@ -90,13 +89,13 @@ def test_the_table_has_a_row_a_region_and_one_for_nothing(tmp_path: Path) -> Non
     write_segments_csv(tmp_path / "s.csv", made, category_names([1, 2], "object"))
     with (tmp_path / "s.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == sum(len(one.found) for one in made) + 1
+    assert len(rows) == sum(len(one.regions) for one in made) + 1
     assert {row["image"] for row in rows} == {one.image for one in made}
     assert all(row["image"].startswith("./") for row in rows)
     first = rows[0]
-    assert int(first["area"]) / 1200 == pytest.approx(float(first["share"]), rel=1e-4)
+    assert int(first["area"]) / 1200 == pytest.approx(float(first["area_fraction"]), rel=1e-4)
     assert (first["category"], first["score"], first["lambda_2"]) == ("object 1", "0.75", "0.5")
-    assert (rows[-1]["segment"], rows[-1]["nothing"], rows[-1]["lambda_2"]) == ("0", "smooth", "")
+    assert (rows[-1]["segment"], rows[-1]["empty_reason"], rows[-1]["lambda_2"]) == ("0", "smooth", "")
 
 
 def test_categories() -> None:

@@ -5,8 +5,7 @@ from numpy.typing import NDArray
 from dinocli.errors import DataError
 from dinocli.tasks.segment.anomaly import PLACES, Anomaly, corrected, outlined, typical_places
 from dinocli.tasks.segment.memory_bank import MemoryBank, build_memory_bank, coreset, rarity, squared_distances
-from dinocli.tasks.segment.method import FeatureGrid
-from dinocli.tasks.segment.sample import Patches
+from dinocli.tasks.segment.method import FeatureGrid, Patches
 
 DEFECT = (slice(6, 9), slice(4, 8))
 
@@ -71,7 +70,7 @@ def test_a_defect_is_found_although_the_folder_holds_it(bad: int) -> None:
     fitted = Anomaly().fit(grids)
     for image, grid in enumerate(grids):
         maps = fitted.apply(grid)
-        assert bool(maps.nothing) == (image >= bad), maps.facts
+        assert bool(maps.empty_reason) == (image >= bad), maps.metrics
         truth = np.zeros((20, 24), bool)
         truth[DEFECT] = image < bad
         assert (truth & (maps.labels() > 0)).sum() >= 0.8 * (truth | (maps.labels() > 0)).sum()
@@ -88,15 +87,15 @@ def test_good_images_can_be_named() -> None:
 def test_chance_is_nothing() -> None:
     fitted = Anomaly().fit(_folder(10, bad=0))
     rng = np.random.default_rng(9)
-    nothing = [bool(fitted.apply(FeatureGrid(_surface(rng), 100 + number)).nothing) for number in range(40)]
-    assert np.mean(nothing) >= 0.9
+    empty_reason = [bool(fitted.apply(FeatureGrid(_surface(rng), 100 + number)).empty_reason) for number in range(40)]
+    assert np.mean(empty_reason) >= 0.9
 
 
 def test_another_lighting_is_no_defect() -> None:
     grids = _folder(10, bad=0)
     fitted = Anomaly().fit(grids)
     lit = FeatureGrid(grids[0].values_hwD + np.float32(3), 0)
-    assert fitted.apply(lit).nothing
+    assert fitted.apply(lit).empty_reason
 
 
 def test_the_line_is_a_half_in_what_stands_out() -> None:
@@ -104,7 +103,7 @@ def test_the_line_is_a_half_in_what_stands_out() -> None:
     fitted = Anomaly().fit(grids)
     maps = fitted.apply(grids[0])
     far = corrected(fitted.bank.distances(grids[0].values_hwD.reshape(-1, 16), 0).reshape(20, 24), fitted.place_PP)
-    assert np.array_equal(maps.likeness() > 0.5, far > fitted.line(far.size))
+    assert np.array_equal(maps.saliency() > 0.5, far > fitted.line(far.size))
     assert fitted.line(8000) > fitted.line(100), "more patches, more chances"
 
 

@@ -36,7 +36,7 @@ def test_the_best_head_is_of_one_piece() -> None:
     assert best_connected(_heads(), 0.6) == 1
     grid = FeatureGrid(_heads().transpose(1, 2, 0))
     best = AttentionMethod().apply(grid)
-    assert best.facts["head"] == 1
+    assert best.metrics["head"] == 1
     assert set(zip(*np.nonzero(best.labels()), strict=True)) <= {(y, x) for y in (2, 3, 4) for x in (2, 3, 4)}
     assert np.array_equal(AttentionMethod(head="1").apply(grid).soft_Khw, best.soft_Khw)
     assert AttentionMethod(head="0").apply(grid).labels()[::3, ::3].any()
@@ -46,8 +46,8 @@ def test_the_mean_is_over_heads_and_all_heads_are_kept() -> None:
     heads = _heads()
     maps = AttentionMethod(head="mean").apply(FeatureGrid(heads.transpose(1, 2, 0)))
     assert np.allclose(maps.soft_Khw[0], mass_below(heads.mean(0)))
-    assert list(maps.pictures) == ["mean", "head0", "head1"]
-    assert np.allclose(maps.pictures["head0"], heads[0])
+    assert list(maps.extra_maps) == ["mean", "head0", "head1"]
+    assert np.allclose(maps.extra_maps["head0"], heads[0])
 
 
 def test_less_mass_is_a_smaller_mask() -> None:
@@ -58,7 +58,7 @@ def test_less_mass_is_a_smaller_mask() -> None:
 
 def test_even_attention_is_nothing() -> None:
     maps = AttentionMethod().apply(FeatureGrid(np.ones((8, 8, 3), np.float32)))
-    assert "spread over" in maps.nothing
+    assert "spread over" in maps.empty_reason
     assert not maps.labels().any()
 
 

@@ -4,9 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinocli.tasks.segment.kmeans_segments import KMeansMethod
-from dinocli.tasks.segment.method import FeatureGrid
+from dinocli.tasks.segment.method import FeatureGrid, sample_patches
 from dinocli.tasks.segment.pca_foreground import PcaMethod
-from dinocli.tasks.segment.sample import sample_patches
 
 COLOURS = np.array([[0, 0, 0, 4, 0], [6, 0, 0, 4, 0], [0, 9, 0, 4, 0]], np.float32)
 
@@ -35,7 +34,7 @@ def test_segments_mean_the_same_in_every_image_the_most_common_first() -> None:
 
 def test_the_number_of_segments_is_found() -> None:
     grids, _ = _images(6)
-    assert KMeansMethod().fit(grids).facts["segments"] == 3
+    assert KMeansMethod().fit(grids).parameters["segments"] == 3
 
 
 def test_soft_maps_are_shares_of_one_and_rare_segments_stand_out() -> None:
@@ -43,7 +42,7 @@ def test_soft_maps_are_shares_of_one_and_rare_segments_stand_out() -> None:
     maps = KMeansMethod(segments=3).fit(grids).apply(grids[0])
     assert maps.soft_Khw.shape == (3, 12, 16)
     assert np.allclose(maps.soft_Khw.sum(0), 1, atol=1e-5)
-    standing = [maps.likeness()[truths[0] == kind].mean() for kind in range(3)]
+    standing = [maps.saliency()[truths[0] == kind].mean() for kind in range(3)]
     assert standing == sorted(standing)
 
 
@@ -51,8 +50,8 @@ def test_noise_is_one_segment_and_nothing() -> None:
     rng = np.random.default_rng(0)
     grids = [FeatureGrid(rng.normal(size=(12, 16, 40)).astype(np.float32), image) for image in range(4)]
     fitted = KMeansMethod().fit(grids)
-    assert fitted.facts["segments"] == 1
-    assert fitted.apply(grids[0]).nothing == "the whole image is one segment"
+    assert fitted.parameters["segments"] == 1
+    assert fitted.apply(grids[0]).empty_reason == "the whole image is one segment"
 
 
 def test_the_foreground_is_what_the_borders_are_not() -> None:
@@ -70,7 +69,7 @@ def test_an_image_without_the_foreground_is_nothing() -> None:
     grids, _ = _images(6)
     fitted = PcaMethod().fit(grids)
     empty = FeatureGrid((COLOURS[0] + np.random.default_rng(1).normal(0, 0.3, (12, 16, 5))).astype(np.float32))
-    assert fitted.apply(empty).nothing == "no patch is like the foreground of the other images"
+    assert fitted.apply(empty).empty_reason == "no patch is like the foreground of the other images"
     assert not fitted.apply(empty).labels().any()
 
 
@@ -78,12 +77,12 @@ def test_a_folder_of_one_group_is_nothing() -> None:
     rng = np.random.default_rng(0)
     grids = [FeatureGrid(rng.normal(size=(20, 20, 6)).astype(np.float32), image) for image in range(8)]
     maps = PcaMethod().fit(grids).apply(grids[0])
-    assert "one group, not two" in maps.nothing
+    assert "one group, not two" in maps.empty_reason
 
 
 def test_colours_tell_parts_of_the_foreground_apart() -> None:
     grids, truths = _images(6)
-    colours = PcaMethod().fit(grids).apply(grids[0]).pictures["colours"]
+    colours = PcaMethod().fit(grids).apply(grids[0]).extra_maps["colours"]
     assert colours.shape == (12, 16, 3)
     parts = [np.median(colours[truths[0] == kind], axis=0) for kind in (1, 2)]
     assert np.abs(parts[0] - parts[1]).max() > 0.5

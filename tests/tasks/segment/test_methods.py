@@ -8,8 +8,7 @@ from dinocli.models.backbone import Backbone
 from dinocli.models.create import create_backbone
 from dinocli.tasks.segment.anomaly import Anomaly
 from dinocli.tasks.segment.method import FeatureGrid, FeatureKind
-from dinocli.tasks.segment.method_choice import pick_method
-from dinocli.tasks.segment.methods import METHODS, make_method
+from dinocli.tasks.segment.method_choice import METHODS, make_method, pick_method
 from dinocli.tasks.segment.tokencut import AFFINITY_THRESHOLD, TokenCut
 
 
@@ -67,8 +66,8 @@ def _grids(count: int, objects: int) -> list[FeatureGrid]:
 def test_objects_in_most_images_make_a_folder_of_objects(convnet: Backbone, objects: int, name: str) -> None:
     asked: list[FeatureKind] = []
 
-    def sample(look: FeatureKind) -> list[FeatureGrid]:
-        asked.append(look)
+    def sample(feature_kind: FeatureKind) -> list[FeatureGrid]:
+        asked.append(feature_kind)
         return _grids(8, objects)
 
     found, why = pick_method(convnet, sample)
@@ -78,4 +77,4 @@ def test_objects_in_most_images_make_a_folder_of_objects(convnet: Backbone, obje
 
 
 def test_one_image_alone_is_cut(convnet: Backbone) -> None:
-    assert pick_method(convnet, lambda look: _grids(1, 0))[0] == "tokencut"
+    assert pick_method(convnet, lambda feature_kind: _grids(1, 0))[0] == "tokencut"

@@ -16,7 +16,7 @@ from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import DataError, Interrupted, UsageError
 from dinocli.tasks.segment.method import PatchMaps
 from dinocli.tasks.segment.segment import segment
-from tests.tasks.segment.discs import Unlike, disc, disc_job, draw, make_discs
+from tests.tasks.segment.discs import Unlike, disc, disc_options, draw, make_discs
 
 
 def mask_of(out: Path, stem: str) -> NDArray[Any]:
@@ -38,8 +38,8 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_everything_that_can_be_written(tmp_path: Path) -> None:
     images, out = make_discs(tmp_path / "in", ("a.png", "a.jpg", "b/c.tif")), tmp_path / "out"
     asked = {"soft": True, "overlay": True, "yolo": True, "coco": str(out / "masks.coco.json")}
-    outcome = segment(disc_job(images, out, **asked), method=Unlike())
-    assert (outcome.images, outcome.segmented, outcome.nothing, outcome.bad) == (3, 3, 0, 0)
+    outcome = segment(disc_options(images, out, **asked), method=Unlike())
+    assert (outcome.images, outcome.segmented, outcome.empty_images, outcome.bad) == (3, 3, 0, 0)
     stems = ("a.png", "a.jpg", "b/c")
     folders = {"masks": ".png", "soft": ".png", "overlays": ".jpg", "labels": ".txt"}
     expected = {f"{folder}/{stem}{suffix}" for folder, suffix in folders.items() for stem in stems}
@@ -62,7 +62,7 @@ def test_masks_lie_on_the_picture_as_a_viewer_shows_it(tmp_path: Path, turn: int
     exif[274] = turn
     (tmp_path / "in").mkdir()
     Image.fromarray(np.ascontiguousarray(stored)).save(tmp_path / "in" / "a.png", exif=exif)
-    segment(disc_job(tmp_path / "in", tmp_path / "out"), method=Unlike())
+    segment(disc_options(tmp_path / "in", tmp_path / "out"), method=Unlike())
     mask = Image.open(tmp_path / "out" / "masks" / "a.png")
     assert mask.size == (128, 96)
     assert not mask.getexif()
@@ -77,7 +77,7 @@ def test_deep_palette_and_thin_images(tmp_path: Path) -> None:
     Image.fromarray(np.dstack([picture] * 3 + [np.full_like(picture, 255)])).save(folder / "alpha.png")
     for name, shape in (("thin.png", (90, 1)), ("flat.png", (1, 90)), ("dot.png", (1, 1))):
         Image.fromarray(np.zeros(shape, np.uint8)).save(folder / name)
-    segment(disc_job(folder, tmp_path / "out"), method=Unlike())
+    segment(disc_options(folder, tmp_path / "out"), method=Unlike())
     for name, shape in (("thin", (90, 1)), ("flat", (1, 90)), ("dot", (1, 1))):
         assert mask_of(tmp_path / "out", name).shape == shape
     for name in ("palette", "alpha"):
@@ -87,19 +87,19 @@ def test_deep_palette_and_thin_images(tmp_path: Path) -> None:
 def test_deep_images(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     Image.fromarray(draw(disc()).astype(np.uint16) * 16).save(tmp_path / "in" / "a.png")  # 12 bits of 16
-    segment(disc_job(tmp_path / "in", tmp_path / "out", overlay=True), method=Unlike())
+    segment(disc_options(tmp_path / "in", tmp_path / "out", overlay=True), method=Unlike())
     assert iou(mask_of(tmp_path / "out", "a"), disc()) > 0.8
 
 
 def test_nothing_here_is_an_empty_mask_and_a_row(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     Image.fromarray(np.full((96, 128), 77, np.uint8)).save(tmp_path / "in" / "a.png")
-    outcome = segment(disc_job(tmp_path / "in", tmp_path / "out"), method=Unlike())
-    assert outcome.nothing == 1
+    outcome = segment(disc_options(tmp_path / "in", tmp_path / "out"), method=Unlike())
+    assert outcome.empty_images == 1
     assert not mask_of(tmp_path / "out", "a").any()
     with (tmp_path / "out" / "segments.csv").open(newline="") as table:
         (row,) = csv.DictReader(table)
-    assert (row["segment"], row["area"], row["nothing"]) == ("0", "0", "flat")
+    assert (row["segment"], row["area"], row["empty_reason"]) == ("0", "0", "flat")
 
 
 def test_more_than_255_labels_are_16_bit(tmp_path: Path) -> None:
@@ -108,9 +108,9 @@ def test_more_than_255_labels_are_16_bit(tmp_path: Path) -> None:
             rows, columns = grid.values_hwD.shape[:2]
             soft = np.zeros((300, rows, columns), np.float32)
             soft[299] = 1
-            return PatchMaps(soft, -1, 1.0, standing_out_hw=soft[0])
+            return PatchMaps(soft, -1, 1.0, saliency_hw=soft[0])
 
-    segment(disc_job(make_discs(tmp_path / "in", ("a.png",)), tmp_path / "out"), method=Many())
+    segment(disc_options(make_discs(tmp_path / "in", ("a.png",)), tmp_path / "out"), method=Many())
     assert mask_of(tmp_path / "out", "a").dtype == np.uint16
     assert (mask_of(tmp_path / "out", "a") == 300).all()
 
@@ -118,11 +118,11 @@ def test_more_than_255_labels_are_16_bit(tmp_path: Path) -> None:
 def test_an_unreadable_image_is_left_out_and_named(tmp_path: Path) -> None:
     images = make_discs(tmp_path / "in", tuple(f"{number:02}.png" for number in range(12)))
     (images / "05.png").write_bytes(b"broken")
-    outcome = segment(disc_job(images, tmp_path / "out"), method=Unlike())
+    outcome = segment(disc_options(images, tmp_path / "out"), method=Unlike())
     assert (outcome.segmented, outcome.bad) == (11, 1)
     assert "./05.png" in (tmp_path / "out" / "images.bad.csv").read_text()
     with pytest.raises(DataError, match=r"05\.png"):
-        segment(disc_job(images, tmp_path / "strict", max_bad="0"), method=Unlike())
+        segment(disc_options(images, tmp_path / "strict", max_bad="0"), method=Unlike())
 
 
 class StopsAfter(ProgressReporter):
@@ -139,15 +139,15 @@ class StopsAfter(ProgressReporter):
 def test_an_interrupted_run_goes_on_and_gives_the_same(tmp_path: Path) -> None:
     images = make_discs(tmp_path / "in", ("a.png", "b.png", "c.png", "d.png"))
     asked = {"soft": True, "overlay": True, "yolo": True}
-    segment(disc_job(images, tmp_path / "whole", **asked), method=Unlike())
-    job = disc_job(images, tmp_path / "parts", **asked)
+    segment(disc_options(images, tmp_path / "whole", **asked), method=Unlike())
+    options = disc_options(images, tmp_path / "parts", **asked)
     with pytest.raises(Interrupted, match=r"after 2 of 4.*--resume"):
-        segment(job, StopsAfter(2), method=Unlike())
+        segment(options, StopsAfter(2), method=Unlike())
     assert not (tmp_path / "parts" / "segments.csv").exists()
     with (tmp_path / "parts" / ".segment.jsonl").open("ab") as log:
         log.write(b'{"image":2,"rec')  # cut off in the middle of a line
     second = Unlike()
-    resumed = disc_job(images, tmp_path / "parts", **asked, resume=True)
+    resumed = disc_options(images, tmp_path / "parts", **asked, resume=True)
     segment(resumed, method=second)
     assert second.seen == [2, 3]
     assert contents(tmp_path / "parts") == contents(tmp_path / "whole")
@@ -159,9 +159,9 @@ def test_an_interrupted_run_goes_on_and_gives_the_same(tmp_path: Path) -> None:
 def test_another_request_does_not_go_on(tmp_path: Path) -> None:
     images = make_discs(tmp_path / "in", ("a.png", "b.png"))
     with pytest.raises(Interrupted):
-        segment(disc_job(images, tmp_path / "out"), StopsAfter(1), method=Unlike())
+        segment(disc_options(images, tmp_path / "out"), StopsAfter(1), method=Unlike())
     with pytest.raises(UsageError, match=r"--resume needs the same command.*size: 96 -> 64"):
-        segment(disc_job(images, tmp_path / "out", size=64, resume=True), method=Unlike())
+        segment(disc_options(images, tmp_path / "out", size=64, resume=True), method=Unlike())
 
 
 def test_only_what_is_ours_is_replaced(tmp_path: Path) -> None:
@@ -171,16 +171,16 @@ def test_only_what_is_ours_is_replaced(tmp_path: Path) -> None:
     truth.write_bytes(b"somebody's truth")
     for more in ({}, {"force": True}, {"resume": True}):
         with pytest.raises(UsageError, match="not made by `dinocli segment`"):
-            segment(disc_job(images, tmp_path / "set", **more), method=Unlike())
+            segment(disc_options(images, tmp_path / "set", **more), method=Unlike())
     assert truth.read_bytes() == b"somebody's truth"
-    segment(disc_job(images, tmp_path / "out", soft=True), method=Unlike())
+    segment(disc_options(images, tmp_path / "out", soft=True), method=Unlike())
     with pytest.raises(UsageError, match="is there already"):
-        segment(disc_job(images, tmp_path / "out"), method=Unlike())
-    segment(disc_job(images, tmp_path / "out", force=True), method=Unlike())
+        segment(disc_options(images, tmp_path / "out"), method=Unlike())
+    segment(disc_options(images, tmp_path / "out", force=True), method=Unlike())
     assert not (tmp_path / "out" / "soft").exists()
     (tmp_path / "c.json").write_text("mine")
     with pytest.raises(UsageError, match=r"c\.json is there already"):
-        segment(disc_job(images, tmp_path / "new", coco=str(tmp_path / "c.json")), method=Unlike())
+        segment(disc_options(images, tmp_path / "new", coco=str(tmp_path / "c.json")), method=Unlike())
 
 
 def test_truth_gives_scores(tmp_path: Path) -> None:
@@ -191,7 +191,7 @@ def test_truth_gives_scores(tmp_path: Path) -> None:
     warnings: list[str] = []
     reporter = ProgressReporter()
     reporter.warn = warnings.append  # type: ignore[method-assign,assignment]
-    outcome = segment(disc_job(images, tmp_path / "out", truth=str(tmp_path / "truth")), reporter, method=Unlike())
+    outcome = segment(disc_options(images, tmp_path / "out", truth=str(tmp_path / "truth")), reporter, method=Unlike())
     assert warnings == [f"1 of 4 images have no truth in {tmp_path / 'truth'}; the scores leave them out"]
     exact = [iou(mask_of(tmp_path / "out", stem), disc()) for stem in ("a", "b", "x/c")]
     value, low, high = outcome.scores["IoU"]
@@ -207,8 +207,8 @@ def test_segments_everywhere_are_scored_by_the_best_one(tmp_path: Path) -> None:
     for name in ("a.png", "b.png"):
         (tmp_path / "truth").mkdir(exist_ok=True)
         Image.fromarray(disc().astype(np.uint8)).save(tmp_path / "truth" / name)
-    job = disc_job(images, tmp_path / "out", truth=str(tmp_path / "truth"))
-    outcome = segment(job, method=Unlike(everywhere=True))
+    options = disc_options(images, tmp_path / "out", truth=str(tmp_path / "truth"))
+    outcome = segment(options, method=Unlike(dense=True))
     assert outcome.scores["best segment IoU"][0] > 0.8
     assert "IoU" not in outcome.scores
 
@@ -218,20 +218,20 @@ def test_a_truth_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     (tmp_path / "truth").mkdir()
     Image.fromarray(disc(50, 50).astype(np.uint8)).save(tmp_path / "truth" / "a.png")
     with pytest.raises(DataError, match="has 50x50 px, its image 128x96"):
-        segment(disc_job(images, tmp_path / "out", truth=str(tmp_path / "truth")), method=Unlike())
+        segment(disc_options(images, tmp_path / "out", truth=str(tmp_path / "truth")), method=Unlike())
     (tmp_path / "truth" / "a.png").rename(tmp_path / "truth" / "other.png")
     with pytest.raises(DataError, match="no image has a truth"):
-        segment(disc_job(images, tmp_path / "out2", truth=str(tmp_path / "truth")), method=Unlike())
+        segment(disc_options(images, tmp_path / "out2", truth=str(tmp_path / "truth")), method=Unlike())
 
 
 @pytest.mark.parametrize("more", [{"tile": "64:16"}, {"size": 64}, {"refine": False}, {"sample": 1}, {"npy": True}])
 def test_every_option_does_something(tmp_path: Path, more: dict[str, Any]) -> None:
     images = make_discs(tmp_path / "in", ("a.png", "b.png"))
     usual, changed = (
-        (segment(disc_job(images, tmp_path / str(part), **own), method=Unlike()), tmp_path / str(part))
+        (segment(disc_options(images, tmp_path / str(part), **own), method=Unlike()), tmp_path / str(part))
         for part, own in ((0, {"soft": True}), (1, {"soft": True, **more}))
     )
-    assert contents(usual[1]) != contents(changed[1]) or usual[0].facts != changed[0].facts
+    assert contents(usual[1]) != contents(changed[1]) or usual[0].method != changed[0].method
 
 
 def test_attention_shows_its_heads_and_scores_them(tmp_path: Path) -> None:
@@ -239,7 +239,7 @@ def test_attention_shows_its_heads_and_scores_them(tmp_path: Path) -> None:
     (tmp_path / "truth").mkdir()
     Image.fromarray(disc().astype(np.uint8)).save(tmp_path / "truth" / "a.png")
     vit = {"model": "vit_tiny_patch16_224", "method": "attention", "stride": 8, "maps": True}
-    outcome = segment(disc_job(images, tmp_path / "out", truth=str(tmp_path / "truth"), **vit))
+    outcome = segment(disc_options(images, tmp_path / "out", truth=str(tmp_path / "truth"), **vit))
     best, mean = (outcome.scores[f"head Jaccard, {word}"][0] for word in ("best (chosen by the truth)", "mean"))
     assert 0 < mean <= best < 1
     assert {f"maps/a.head{head}.png" for head in range(3)} <= files(tmp_path / "out")
@@ -250,11 +250,11 @@ def test_a_query_asks_another_patch(tmp_path: Path) -> None:
     images = make_discs(tmp_path / "in", ("a.png",))
     vit = {"model": "vit_tiny_patch16_224", "method": "attention", "maps": True}
     for name, query in (("one", "0.1,0.1"), ("other", "0.5,0.5")):
-        segment(disc_job(images, tmp_path / name, query=query, **vit))
+        segment(disc_options(images, tmp_path / name, query=query, **vit))
     one, other = ((tmp_path / name / "maps" / "a.head0.png").read_bytes() for name in ("one", "other"))
     assert one != other
     with pytest.raises(UsageError, match=r"--query '2,0' is not x,y"):
-        segment(disc_job(images, tmp_path / "out", query="2,0", **vit))
+        segment(disc_options(images, tmp_path / "out", query="2,0", **vit))
 
 
 def test_good_images_of_another_folder_are_the_reference(tmp_path: Path) -> None:
@@ -265,7 +265,7 @@ def test_good_images_of_another_folder_are_the_reference(tmp_path: Path) -> None
             Image.fromarray(draw(np.zeros((96, 128), bool), seed + 10 * count)).save(folder / f"{seed}.png")
     marked = draw(disc(), 99)
     Image.fromarray(marked).save(parts / "0.png")
-    outcome = segment(disc_job(parts, tmp_path / "out", reference=str(good)))
-    assert (outcome.method, outcome.facts["why"]) == ("anomaly", "there are good images to compare with")
+    outcome = segment(disc_options(parts, tmp_path / "out", reference=str(good)))
+    assert (outcome.method.name, outcome.method.reason) == ("anomaly", "there are good images to compare with")
     assert iou(mask_of(tmp_path / "out", "0"), disc()) > 0.3
     assert not mask_of(tmp_path / "out", "1").any()

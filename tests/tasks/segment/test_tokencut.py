@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from dinocli.errors import UsageError
 from dinocli.models.create import create_backbone
-from dinocli.tasks.segment.feature_kinds import look_at
+from dinocli.tasks.segment.feature_extraction import feature_grids
 from dinocli.tasks.segment.method import FeatureGrid, FeatureKind
 from dinocli.tasks.segment.tokencut import LOOSE, MOST, TokenCut, affinity, second_vector, seed_component
 
@@ -24,7 +24,7 @@ def _real() -> NDArray[np.float32]:
     waves = torch.sin(torch.arange(160)[None, None, None] * torch.linspace(0.05, 0.6, 160)[None, None, :, None])
     x = waves.expand(1, 3, -1, -1) + 0.3 * torch.randn(1, 3, 160, 160)
     backbone = create_backbone("vit_tiny_patch16_224").eval()
-    keys_ND: NDArray[np.float32] = look_at(backbone, x, FeatureKind.KEYS)[0].reshape(100, -1)
+    keys_ND: NDArray[np.float32] = feature_grids(backbone, x, FeatureKind.KEYS)[0].reshape(100, -1)
     return keys_ND
 
 
@@ -71,16 +71,16 @@ def test_one_object_is_found_exactly() -> None:
         maps = TokenCut(affinity_threshold=affinity_threshold).apply(FeatureGrid(_scene(box)))
         expected = np.zeros((16, 20), bool)
         expected[box] = True
-        assert maps.nothing == ""
+        assert maps.empty_reason == ""
         assert np.array_equal(maps.labels() == 1, expected)
-        assert maps.facts["lambda_2"] < 0.05
+        assert maps.metrics["lambda_2"] < 0.05
 
 
 def test_several_objects_come_one_after_the_other() -> None:
     boxes = ((slice(2, 7), slice(2, 8)), (slice(10, 13), slice(12, 17)))
     scene = _scene(*boxes, noise=0.02)
     maps = TokenCut(objects=3).apply(FeatureGrid(scene))
-    assert maps.facts["objects"] == 2, "the third cut is no object"
+    assert maps.metrics["objects"] == 2, "the third cut is no object"
     assert np.bincount(maps.labels().ravel()).tolist() == [16 * 20 - 45, 30, 15]
     assert TokenCut(objects=1).apply(FeatureGrid(scene)).soft_Khw.shape[0] == 1
 
@@ -94,16 +94,16 @@ def test_a_frame_around_the_image_is_not_the_object() -> None:
 
 def test_noise_and_flatness_are_nothing() -> None:
     noise = RNG.normal(size=(16, 16, 12)).astype(np.float32)
-    assert "no part" in TokenCut(affinity_threshold=None).apply(FeatureGrid(noise)).nothing
+    assert "no part" in TokenCut(affinity_threshold=None).apply(FeatureGrid(noise)).empty_reason
     flat = TokenCut().apply(FeatureGrid(np.ones((8, 8, 4), np.float32)))
-    assert flat.nothing == "all patches look alike"
+    assert flat.empty_reason == "all patches look alike"
     assert not flat.labels().any()
-    assert TokenCut().apply(FeatureGrid(np.ones((1, 2, 4), np.float32))).nothing == "too few patches to cut"
+    assert TokenCut().apply(FeatureGrid(np.ones((1, 2, 4), np.float32))).empty_reason == "too few patches to cut"
 
 
 def test_a_speck_is_nothing() -> None:
     scene = _scene((slice(4, 5), slice(4, 5)), noise=0.0)
-    assert "covers 0.3%" in TokenCut().apply(FeatureGrid(scene)).nothing
+    assert "covers 0.3%" in TokenCut().apply(FeatureGrid(scene)).empty_reason
 
 
 def test_the_seed_is_the_highest_place_inside() -> None:

@@ -5,8 +5,8 @@ import pytest
 from numpy.typing import NDArray
 
 from dinocli.tasks.segment import upsample as module
-from dinocli.tasks.segment.frame import Frame
 from dinocli.tasks.segment.method import PatchMaps
+from dinocli.tasks.segment.patch_geometry import PatchGeometry
 from dinocli.tasks.segment.upsample import render
 
 
@@ -31,7 +31,7 @@ def iou(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
     return float((one & other).sum() / (one | other).sum())
 
 
-FRAME = Frame((192, 256), (192, 256), (12, 16), 16, 16)
+FRAME = PatchGeometry((192, 256), (192, 256), (12, 16), 16, 16)
 
 
 @pytest.mark.parametrize("colours", [1, 3])
@@ -86,8 +86,8 @@ def test_a_constant_map_stays_constant() -> None:
 def test_nothing_is_an_empty_label_map_with_its_soft_map() -> None:
     mask = disc()
     maps = coarse(mask)
-    nothing = PatchMaps(maps.soft_Khw, maps.threshold, 0.1, nothing="smooth")
-    done = render(nothing, FRAME, picture(mask), refine=True)
+    empty_reason = PatchMaps(maps.soft_Khw, maps.threshold, 0.1, empty_reason="smooth")
+    done = render(empty_reason, FRAME, picture(mask), refine=True)
     assert not done.labels_HW.any()
     assert done.soft_HW.max() > 0.9
 
@@ -97,7 +97,7 @@ def test_segments_cover_everything_and_what_stands_out_is_apart() -> None:
     first = coarse(mask).soft_Khw[0]
     stands_out = np.zeros((12, 16), np.float32)
     stands_out[3, 3] = 1
-    maps = PatchMaps(np.stack([first, 1 - first]), threshold=-1, score=1.0, standing_out_hw=stands_out)
+    maps = PatchMaps(np.stack([first, 1 - first]), threshold=-1, score=1.0, saliency_hw=stands_out)
     done = render(maps, FRAME, picture(mask), refine=True)
     assert set(np.unique(done.labels_HW)) == {1, 2}
     assert iou(done.labels_HW == 1, mask) > 0.95
@@ -108,8 +108,8 @@ def test_segments_cover_everything_and_what_stands_out_is_apart() -> None:
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 40), (40, 1), (2, 3), (7, 500)])
 def test_thin_images_come_back_in_their_size(shape: tuple[int, int]) -> None:
-    frame = Frame(shape, (32, 64), (2, 4), 16, 16)
+    geometry = PatchGeometry(shape, (32, 64), (2, 4), 16, 16)
     maps = PatchMaps(np.random.default_rng(0).random((1, 2, 4), dtype=np.float32), 0.5, 1.0)
-    done = render(maps, frame, np.zeros((1, *shape), np.uint8), refine=True)
+    done = render(maps, geometry, np.zeros((1, *shape), np.uint8), refine=True)
     assert done.labels_HW.shape == done.soft_HW.shape == shape
     assert np.isfinite(done.soft_HW).all()

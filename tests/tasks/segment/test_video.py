@@ -15,19 +15,19 @@ from dinocli.tasks.segment.output_names import natural_order
 from dinocli.tasks.segment.propagate import NEIGHBOURS, RADIUS, TEMPERATURE, _Frame, carried, shares
 from dinocli.tasks.segment.segment import segment
 from dinocli.tasks.segment.video import unpack
-from tests.tasks.segment.discs import Unlike, disc_job
+from tests.tasks.segment.discs import Unlike, disc_options
 
 SIZE = (96, 128)
 
 
-def square(frame: int) -> NDArray[np.bool_]:
+def square(geometry: int) -> NDArray[np.bool_]:
     """Moves to the right by 6 pixels a frame, and down by 2."""
     mask = np.zeros(SIZE, bool)
-    mask[20 + 2 * frame : 52 + 2 * frame, 16 + 6 * frame : 48 + 6 * frame] = True
+    mask[20 + 2 * geometry : 52 + 2 * geometry, 16 + 6 * geometry : 48 + 6 * geometry] = True
     return mask
 
 
-def frame(number: int) -> NDArray[np.uint8]:
+def geometry(number: int) -> NDArray[np.uint8]:
     random = np.random.default_rng(0)  # the background stands still, the square has its own texture
     background = random.integers(30, 90, (*SIZE, 3))
     stripes = 150 + 80 * (np.arange(32)[:, None] // 4 % 2) + random.integers(0, 20, (32, 32))
@@ -44,7 +44,7 @@ def write_video(path: Path, frames: int) -> Path:
         stream.pix_fmt = "yuv420p"
         stream.bit_rate = 4_000_000
         for number in range(frames):
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame(number), format="rgb24")))
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(geometry(number), format="rgb24")))
         container.mux(stream.encode(None))
     return path
 
@@ -97,9 +97,9 @@ def test_shares_of_a_patch_add_up() -> None:
 def test_a_moving_square_is_followed(tmp_path: Path) -> None:
     video = write_video(tmp_path / "clip.mp4", 10)
     Image.fromarray(square(0).astype(np.uint8) * 255).save(tmp_path / "first.png")
-    job = disc_job(video, tmp_path / "out", propagate=str(tmp_path / "first.png"), size=192)
-    outcome = segment(job)
-    assert (outcome.images, outcome.method, outcome.nothing) == (10, "propagate", 0)
+    options = disc_options(video, tmp_path / "out", propagate=str(tmp_path / "first.png"), size=192)
+    outcome = segment(options)
+    assert (outcome.images, outcome.method.name, outcome.empty_images) == (10, "propagate", 0)
     found = [np.asarray(Image.open(tmp_path / "out" / "masks" / f"{number:06}.png")) for number in range(10)]
     overlaps = [iou(mask, square(number)) for number, mask in enumerate(found)]
     assert min(overlaps) > 0.85, overlaps
@@ -108,12 +108,12 @@ def test_a_moving_square_is_followed(tmp_path: Path) -> None:
 
 def test_a_video_is_a_folder_of_frames(tmp_path: Path) -> None:
     video = write_video(tmp_path / "clip.mp4", 4)
-    outcome = segment(disc_job(video, tmp_path / "out"), method=Unlike())
+    outcome = segment(disc_options(video, tmp_path / "out"), method=Unlike())
     assert outcome.images == 4
     shown = [np.asarray(Image.open(tmp_path / "out" / "frames" / "clip" / f"{n:06}.png")) for n in range(4)]
-    assert all(np.abs(pixels.astype(int) - frame(n)).mean() < 25 for n, pixels in enumerate(shown))
+    assert all(np.abs(pixels.astype(int) - geometry(n)).mean() < 25 for n, pixels in enumerate(shown))
     before = (tmp_path / "out" / "frames" / "clip" / "000002.png").stat().st_mtime_ns
-    again = segment(disc_job(video, tmp_path / "out", resume=True), method=Unlike())
+    again = segment(disc_options(video, tmp_path / "out", resume=True), method=Unlike())
     assert again.segmented == 4
     assert (tmp_path / "out" / "frames" / "clip" / "000002.png").stat().st_mtime_ns == before
 
@@ -128,11 +128,11 @@ def test_what_is_no_video_is_refused(tmp_path: Path) -> None:
 
 def test_a_first_mask_has_to_fit(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
-    Image.fromarray(frame(0)).save(tmp_path / "in" / "0.png")
+    Image.fromarray(geometry(0)).save(tmp_path / "in" / "0.png")
     for pixels, words in ((np.ones((9, 9)), "has 9x9 px, its frame"), (np.zeros(SIZE), "is empty")):
         Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / "first.png")
         with pytest.raises(DataError, match=words):
-            segment(disc_job(tmp_path / "in", tmp_path / "out", propagate=str(tmp_path / "first.png")))
+            segment(disc_options(tmp_path / "in", tmp_path / "out", propagate=str(tmp_path / "first.png")))
 
 
 def test_frames_are_counted_not_spelt() -> None:

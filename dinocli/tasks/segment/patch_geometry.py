@@ -18,7 +18,7 @@ Size = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class Frame:
+class PatchGeometry:
     """How the grid of one image lies on it.
 
     Args:
@@ -37,7 +37,7 @@ class Frame:
     step: int
 
     @property
-    def reach(self) -> int:
+    def cell_pixels(self) -> int:
         """Pixels of the source from one cell to the next, at least 1."""
         scale = max(self.source[0] / self.canvas[0], self.source[1] / self.canvas[1])
         return max(1, round(self.step * scale))
@@ -52,7 +52,7 @@ class Frame:
         on_canvas = (pixels + 0.5) * self.canvas[axis] / self.source[axis]
         return np.asarray((on_canvas - self.patch / 2) / self.step, np.float64)
 
-    def enlarged(self, maps_Khw: NDArray[np.float32], rows: slice) -> NDArray[np.float32]:
+    def upsampled(self, maps_Khw: NDArray[np.float32], rows: slice) -> NDArray[np.float32]:
         """Bring maps to the source's pixels, bilinear between centres of cells, constant beyond the outer ones.
 
         Args:
