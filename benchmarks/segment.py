@@ -21,7 +21,8 @@ from dinocli.data.decode import read_native
 from dinocli.data.sources import find_images
 from dinocli.quality.masks import ScoreInterval
 from dinocli.quality.otsu import otsu
-from dinocli.tasks.segment.ground_truth import GroundTruth, MaskScorer
+from dinocli.tasks.segment.ground_truth import GroundTruth
+from dinocli.tasks.segment.mask_scorer import MaskScorer
 from dinocli.tasks.segment.segment import segment
 from dinocli.tasks.segment.segment_options import SegmentOptions
 from dinocli.tasks.segment.tokencut import affinity, second_vector
@@ -93,7 +94,8 @@ Baseline = Callable[[NDArray[np.float64]], tuple[NDArray[np.bool_], NDArray[np.f
 
 def baseline_scores(images: str, truth: str, baseline: Baseline) -> Mapping[str, ScoreInterval]:
     """Score a baseline at the resolution of the images."""
-    listed, masks, scorer = find_images([images]), GroundTruth(truth), MaskScorer()
+    listed, scorer = find_images([images]), MaskScorer()
+    masks = GroundTruth(truth, listed)
     for row, name in enumerate(listed.names):
         grey_HW = read_native(Path(listed.path(row))).astype(np.float64).mean(axis=-1)
         mask_HW, soft_HW = baseline(grey_HW)

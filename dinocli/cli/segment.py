@@ -73,6 +73,9 @@ Coco = Annotated[str, _option("--coco", panel=opt.OUTPUT, help="COCO file of all
 Polygons = Annotated[bool, _option("--polygons", panel=opt.OUTPUT, help="Polygons in it, without holes.")]
 Yolo = Annotated[bool, _option("--yolo", panel=opt.OUTPUT, help="Also labels for YOLO segmentation.")]
 Truth = Annotated[str, _option("--truth", panel=opt.INPUT, help="Folder of true masks, to score against.")]
+GoodWithoutMask = Annotated[
+    bool, _option("--good-without-mask", panel=opt.INPUT, help="Images without a mask in --truth have no defect.")
+]
 Seed = Annotated[int, _option("--seed", panel=METHOD, min=0, help="Of the sample and the method.")]
 
 
@@ -81,6 +84,7 @@ def segment(
     images: opt.Images = None,
     read: Any = None,
     truth: Truth = "",
+    good_without_mask: GoodWithoutMask = False,
     weights: opt.Weights = None,
     model: opt.Model = None,
     method: MethodName = "auto",
@@ -146,6 +150,7 @@ def segment(
         polygons=polygons,
         yolo=yolo,
         truth=truth,
+        good_without_mask=good_without_mask,
         sample=sample,
         seed=seed,
         read=read,

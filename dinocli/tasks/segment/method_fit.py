@@ -1,5 +1,7 @@
 """What is settled before the first image is segmented: the method, fitted on a sample of the folder."""
 
+import hashlib
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -55,6 +57,7 @@ class Sample:
     def __init__(self, context: EmbedContext, options: SegmentOptions, reporter: ProgressReporter) -> None:
         self._context, self._options, self._reporter = context, options, reporter
         self._images: ImageList = find_images([options.reference]) if options.reference else context.images
+        self._numbers = self._reference_numbers() if options.reference else {}
         random = np.random.default_rng(options.seed)
         count = min(options.sample, len(self._images))
         self._rows: list[int] = sorted(random.choice(len(self._images), count, replace=False).tolist())
@@ -67,6 +70,19 @@ class Sample:
         """
         return _Later(self._extracted(feature_kind))
 
+    def _reference_numbers(self) -> dict[int, int]:
+        """Return the number of each reference image: that of the equal image of the folder, or one below 0.
+
+        An image is never compared with patches of its own number, so a copy of itself does not hide its defect.
+        """
+        equal = equal_files(self._images, self._context.images)
+        if equal:
+            self._reporter.warn(
+                f"{len(equal)} of {len(self._images)} images in --reference {self._options.reference} are among the "
+                f"tested images; none is compared with itself, but their defects count as good for the others"
+            )
+        return {row: equal.get(row, -1 - row) for row in range(len(self._images))}
+
     def _extracted(self, feature_kind: FeatureKind) -> Iterator[FeatureGrid]:
         extractor, seen, room = extractor_of(self._context, self._options, feature_kind), 0, SAMPLE_BYTES
         for number, picture in enumerate(
@@ -75,7 +91,7 @@ class Sample:
             self._reporter.progress("looking at a sample", number, len(self._rows))
             if isinstance(picture, SegmentImage):
                 grid = extractor.grid(picture)
-                yield replace(grid, image=-1 - grid.image) if self._options.reference else grid
+                yield replace(grid, image=self._numbers[grid.image]) if self._options.reference else grid
                 seen, room = seen + 1, room - grid.values_hwD.nbytes
             if room < 0:
                 break
@@ -106,6 +122,27 @@ class _Later(Sequence[FeatureGrid]):
         return self._made[place]
 
 
+def equal_files(some: ImageList, others: ImageList) -> dict[int, int]:
+    """Return for each image that is among the others, by path or by content, its place there."""
+    sizes, other_sizes = (list(map(_file_size, map(images.path, range(len(images))))) for images in (some, others))
+    shared = set(sizes) & set(other_sizes) - {-1}  # only files of one size can be equal; the others are not read
+    by_hash = {_file_hash(others.path(row)): row for row, size in enumerate(other_sizes) if size in shared}
+    hashes = {row: _file_hash(some.path(row)) for row, size in enumerate(sizes) if size in shared}
+    return {row: by_hash[digest] for row, digest in hashes.items() if digest in by_hash}
+
+
+def _file_hash(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
+
+
+def _file_size(path: str) -> int:
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return -1
+
+
 def choose(context: EmbedContext, options: SegmentOptions, sample: Sample) -> Chosen:
     """Return the method that the user named, or the one that fits what the sample looks like.
 
@@ -115,7 +152,8 @@ def choose(context: EmbedContext, options: SegmentOptions, sample: Sample) -> Ch
     if options.propagate:
         images = context.images
         first = images.path(natural_order(images.names)[0])
-        return Chosen("propagate", Propagation(first_labels(Path(options.propagate), Path(first))))
+        mask = first_labels(Path(options.propagate), Path(first))
+        return Chosen("propagate", Propagation(mask.labels_HW), mask.note)
     name, reason = options.method, ""
     if name == "auto" and (options.reference or options.tile):
         name = "anomaly"

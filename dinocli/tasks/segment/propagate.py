@@ -18,6 +18,7 @@ from PIL import Image
 
 from dinocli.data.decode import read_native
 from dinocli.errors import DataError
+from dinocli.tasks.segment.mask_reader import Mask, check_size, read_mask
 from dinocli.tasks.segment.method import FeatureGrid, FeatureKind, PatchMaps
 
 REMEMBERED = 7
@@ -106,19 +107,17 @@ def shares(labels_HW: NDArray[np.int64], values: Sequence[int], grid: tuple[int,
     return np.stack([np.asarray(plane.resize(size, Image.Resampling.BOX)) for plane in planes], axis=-1)
 
 
-def first_labels(mask: Path, frame: Path) -> NDArray[np.int64]:
+def first_labels(path: Path, frame: Path) -> Mask:
     """Read the labels of the first frame.
 
     Raises:
         DataError: The mask cannot be read, is empty, or of another size than the frame.
     """
     try:
-        labels = read_native(mask)[..., 0].astype(np.int64)
+        mask = read_mask(path)
     except DataError as error:
-        raise DataError(f"the labels of the first frame, {mask}, cannot be read: {error}") from error
-    size = read_native(frame).shape[:2]
-    if labels.shape != size:
-        raise DataError(f"{mask} has {labels.shape[1]}x{labels.shape[0]} px, its frame {frame} {size[1]}x{size[0]}")
-    if not labels.any():
-        raise DataError(f"{mask} is empty: it has to label what is to be followed")
-    return labels
+        raise DataError(f"the labels of the first frame, {path}, cannot be read: {error}") from error
+    check_size(mask.labels_HW, path, read_native(frame).shape[:2], f"its frame {frame}")
+    if not mask.labels_HW.any():
+        raise DataError(f"{path} is empty: it has to label what is to be followed")
+    return mask

@@ -20,9 +20,10 @@ from dinocli.tasks.embed.embed_setup import EmbedContext, prepare
 from dinocli.tasks.run_folder import add_output
 from dinocli.tasks.segment.attention_mask import MASS, mass_below
 from dinocli.tasks.segment.feature_extraction import SegmentImage, check_tiling
-from dinocli.tasks.segment.ground_truth import GroundTruth, MaskScorer, warn_of_missing
+from dinocli.tasks.segment.ground_truth import GroundTruth
 from dinocli.tasks.segment.image_writer import ImageWriter
 from dinocli.tasks.segment.mask_folder import MaskFolder, SegmentJournal
+from dinocli.tasks.segment.mask_scorer import MaskScorer
 from dinocli.tasks.segment.method import FeatureKind, Method
 from dinocli.tasks.segment.method_fit import Chosen, Sample, SegmentPlan, choose, extractor_of, fitted_plan
 from dinocli.tasks.segment.output_names import natural_order, output_stems
@@ -62,7 +63,10 @@ def segment(
         check_same(about["request"], request, str(folder.path))
         reporter.line(f"{folder.path} is complete already")
         return _outcome(folder, about, begin)
-    truth = GroundTruth(options.truth) if options.truth else None
+    truth = None
+    if options.truth:
+        truth = GroundTruth(options.truth, context.images, good_without_mask=options.good_without_mask)
+        truth.report(reporter)
     sample = Sample(context, options, reporter)
     chosen = Chosen(options.method, method) if method else choose(context, options, sample)
     plan = fitted_plan(context, options, chosen, sample, reporter)
@@ -71,8 +75,7 @@ def segment(
     writer = ImageWriter(options, folder, context.images, output_stems(context.images.names), truth, MaskScorer())
     _pass(plan, context, writer, journal, reporter)
     if truth:
-        missing = sum(name not in truth for name in context.images.names)
-        warn_of_missing(reporter, missing, len(context.images), options.truth)
+        truth.report_notes(reporter)
     about = finish(plan, context, writer, journal, request, reporter)
     if context.run:
         add_output(context.run, "masks", folder.path)
@@ -134,7 +137,7 @@ def _embed_options(options: SegmentOptions) -> EmbedOptions:
 def _request(options: SegmentOptions, context: EmbedContext) -> dict[str, Any]:
     """Return what determines the masks, as JSON-like data."""
     own = ("method", "propagate", "reference", "size", "stride", "tile", "query", "refine", "sample", "seed")
-    files = ("soft", "npy", "maps", "overlay", "coco", "polygons", "yolo", "truth")
+    files = ("soft", "npy", "maps", "overlay", "coco", "polygons", "yolo", "truth", "good_without_mask")
     return {
         "model": context.info.name,
         "weights sha256": context.info.sha256,

@@ -37,7 +37,8 @@ class SegmentOptions:
         coco: COCO file to write; empty for none.
         polygons: Polygons in it, instead of run lengths.
         yolo: Also write labels for YOLO.
-        truth: Folder of true masks; empty for none.
+        truth: Folder of ground-truth masks; empty for none.
+        good_without_mask: Images without a mask in it have no object; otherwise only those in a folder `good`.
         sample: Images that a method is fitted on.
         seed: Of the choice of the sample, and of the method.
         read: How images are found and read.
@@ -68,6 +69,7 @@ class SegmentOptions:
     polygons: bool = False
     yolo: bool = False
     truth: str = ""
+    good_without_mask: bool = False
     sample: int = 128
     seed: int = 0
     read: ReadOptions = ReadOptions()

@@ -192,7 +192,10 @@ def test_truth_gives_scores(tmp_path: Path) -> None:
     reporter = ProgressReporter()
     reporter.warn = warnings.append  # type: ignore[method-assign,assignment]
     outcome = segment(disc_options(images, tmp_path / "out", truth=str(tmp_path / "truth")), reporter, method=Unlike())
-    assert warnings == [f"1 of 4 images have no truth in {tmp_path / 'truth'}; the scores leave them out"]
+    assert warnings == [
+        f"1 of 4 images have no mask in {tmp_path / 'truth'}; the scores leave them out "
+        f"(--good-without-mask counts them as good)"
+    ]
     exact = [iou(mask_of(tmp_path / "out", stem), disc()) for stem in ("a", "b", "x/c")]
     value, low, high = outcome.scores["IoU"]
     assert value == pytest.approx(np.mean(exact), abs=1e-6)
@@ -220,7 +223,7 @@ def test_a_truth_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="has 50x50 px, its image 128x96"):
         segment(disc_options(images, tmp_path / "out", truth=str(tmp_path / "truth")), method=Unlike())
     (tmp_path / "truth" / "a.png").rename(tmp_path / "truth" / "other.png")
-    with pytest.raises(DataError, match="no image has a truth"):
+    with pytest.raises(DataError, match="no image has a mask"):
         segment(disc_options(images, tmp_path / "out2", truth=str(tmp_path / "truth")), method=Unlike())
 
 
@@ -269,3 +272,16 @@ def test_good_images_of_another_folder_are_the_reference(tmp_path: Path) -> None
     assert (outcome.method.name, outcome.method.reason) == ("anomaly", "there are good images to compare with")
     assert iou(mask_of(tmp_path / "out", "0"), disc()) > 0.3
     assert not mask_of(tmp_path / "out", "1").any()
+
+
+def test_a_reference_that_holds_the_tested_images_hides_no_defect(tmp_path: Path) -> None:
+    parts = tmp_path / "parts"
+    parts.mkdir()
+    for seed in range(8):
+        Image.fromarray(draw(disc() if seed == 0 else np.zeros((96, 128), bool), seed)).save(parts / f"{seed}.png")
+    warnings: list[str] = []
+    reporter = ProgressReporter()
+    reporter.warn = warnings.append  # type: ignore[method-assign,assignment]
+    segment(disc_options(parts, tmp_path / "out", reference=str(parts)), reporter)
+    assert iou(mask_of(tmp_path / "out", "0"), disc()) > 0.3
+    assert any("8 of 8 images in --reference" in warning for warning in warnings)

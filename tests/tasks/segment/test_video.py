@@ -20,14 +20,14 @@ from tests.tasks.segment.discs import Unlike, disc_options
 SIZE = (96, 128)
 
 
-def square(geometry: int) -> NDArray[np.bool_]:
+def square(frame: int) -> NDArray[np.bool_]:
     """Moves to the right by 6 pixels a frame, and down by 2."""
     mask = np.zeros(SIZE, bool)
-    mask[20 + 2 * geometry : 52 + 2 * geometry, 16 + 6 * geometry : 48 + 6 * geometry] = True
+    mask[20 + 2 * frame : 52 + 2 * frame, 16 + 6 * frame : 48 + 6 * frame] = True
     return mask
 
 
-def geometry(number: int) -> NDArray[np.uint8]:
+def frame(number: int) -> NDArray[np.uint8]:
     random = np.random.default_rng(0)  # the background stands still, the square has its own texture
     background = random.integers(30, 90, (*SIZE, 3))
     stripes = 150 + 80 * (np.arange(32)[:, None] // 4 % 2) + random.integers(0, 20, (32, 32))
@@ -44,7 +44,7 @@ def write_video(path: Path, frames: int) -> Path:
         stream.pix_fmt = "yuv420p"
         stream.bit_rate = 4_000_000
         for number in range(frames):
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(geometry(number), format="rgb24")))
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame(number), format="rgb24")))
         container.mux(stream.encode(None))
     return path
 
@@ -111,7 +111,7 @@ def test_a_video_is_a_folder_of_frames(tmp_path: Path) -> None:
     outcome = segment(disc_options(video, tmp_path / "out"), method=Unlike())
     assert outcome.images == 4
     shown = [np.asarray(Image.open(tmp_path / "out" / "frames" / "clip" / f"{n:06}.png")) for n in range(4)]
-    assert all(np.abs(pixels.astype(int) - geometry(n)).mean() < 25 for n, pixels in enumerate(shown))
+    assert all(np.abs(pixels.astype(int) - frame(n)).mean() < 25 for n, pixels in enumerate(shown))
     before = (tmp_path / "out" / "frames" / "clip" / "000002.png").stat().st_mtime_ns
     again = segment(disc_options(video, tmp_path / "out", resume=True), method=Unlike())
     assert again.segmented == 4
@@ -128,7 +128,7 @@ def test_what_is_no_video_is_refused(tmp_path: Path) -> None:
 
 def test_a_first_mask_has_to_fit(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
-    Image.fromarray(geometry(0)).save(tmp_path / "in" / "0.png")
+    Image.fromarray(frame(0)).save(tmp_path / "in" / "0.png")
     for pixels, words in ((np.ones((9, 9)), "has 9x9 px, its frame"), (np.zeros(SIZE), "is empty")):
         Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / "first.png")
         with pytest.raises(DataError, match=words):
@@ -138,3 +138,26 @@ def test_a_first_mask_has_to_fit(tmp_path: Path) -> None:
 def test_frames_are_counted_not_spelt() -> None:
     names = ["./f10.png", "./f2.png", "./f1.png", "./a9b10.png", "./a9b9.png"]
     assert [names[place] for place in natural_order(names)] == [names[n] for n in (4, 3, 2, 1, 0)]
+
+
+@pytest.mark.parametrize("kind", ["palette", "colours", "deep"])
+def test_a_first_mask_of_any_kind_labels_each_object(tmp_path: Path, kind: str) -> None:
+    labels = np.zeros(SIZE, np.uint8)
+    labels[5:40, 5:40], labels[5:40, 60:110], labels[55:90, 30:90] = 1, 2, 3
+    colours = np.array([[0, 0, 0], [255, 0, 0], [0, 255, 0], [0, 0, 255]], np.uint8)
+    path = tmp_path / "first.png"
+    if kind == "palette":
+        image = Image.frombytes("P", SIZE[::-1], labels.tobytes())
+        image.putpalette(colours.reshape(-1).tolist())
+        image.save(path)
+    elif kind == "colours":
+        Image.fromarray(colours[labels]).save(path)
+    else:
+        path = path.with_suffix(".tif")
+        Image.fromarray(labels.astype(np.int32) * 70_000).save(path)
+    (tmp_path / "in").mkdir()
+    Image.fromarray(colours[labels]).save(tmp_path / "in" / "0.png")
+    segment(disc_options(tmp_path / "in", tmp_path / "out", propagate=str(path)))
+    found = np.asarray(Image.open(tmp_path / "out" / "masks" / "0.png"))
+    assert [int(np.median(found[labels == label])) for label in (1, 2, 3)] == [1, 2, 3]
+    assert (found[labels == 0] == 0).mean() > 0.9

@@ -1,0 +1,129 @@
+"""Masks as tools write them: palettes, colours, alpha, lossy files, large ids."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from numpy.typing import NDArray
+from PIL import Image
+
+from dinocli.errors import DataError
+from dinocli.tasks.segment.mask_reader import read_mask
+
+PALETTE = [0, 0, 0, 128, 0, 0, 0, 128, 0, 128, 128, 0]
+"""The first colours of DAVIS."""
+
+
+def three() -> NDArray[np.uint8]:
+    """Return background and three objects."""
+    labels = np.zeros((40, 60), np.uint8)
+    labels[5:15, 5:20], labels[20:35, 5:20], labels[10:30, 30:55] = 1, 2, 3
+    return labels
+
+
+def palette_image(labels: NDArray[np.uint8], palette: list[int]) -> Image.Image:
+    image = Image.frombytes("P", labels.shape[::-1], labels.tobytes())
+    image.putpalette(palette)
+    return image
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".bmp"])
+def test_a_palette_holds_labels(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a{suffix}"
+    palette_image(three(), PALETTE).save(path)
+    assert np.array_equal(read_mask(path).labels_HW, three())
+
+
+def test_an_unfilled_palette_still_holds_labels(tmp_path: Path) -> None:
+    palette_image(three(), [0] * 12).save(tmp_path / "a.png")
+    assert np.array_equal(read_mask(tmp_path / "a.png").labels_HW, three())
+
+
+def test_black_is_background_at_any_index(tmp_path: Path) -> None:
+    palette_image(three(), [200, 0, 0, 0, 0, 0, 0, 200, 0, 0, 0, 200]).save(tmp_path / "a.png")
+    labels = read_mask(tmp_path / "a.png").labels_HW
+    assert np.array_equal(labels == 0, three() == 1)
+    assert len(np.unique(labels)) == 4
+
+
+def test_a_transparent_index_is_background(tmp_path: Path) -> None:
+    image = palette_image(three(), [10, 10, 10, 200, 0, 0, 0, 200, 0, 0, 0, 200])
+    image.save(tmp_path / "a.png", transparency=0)
+    assert np.array_equal(read_mask(tmp_path / "a.png").labels_HW, three())
+
+
+def test_every_colour_is_a_label_and_black_is_background(tmp_path: Path) -> None:
+    colours = np.array([[0, 0, 0], [255, 0, 0], [0, 255, 0], [0, 0, 255]], np.uint8)[three()]
+    Image.fromarray(colours).save(tmp_path / "a.png")
+    labels = read_mask(tmp_path / "a.png").labels_HW
+    assert len(np.unique(labels)) == 4
+    assert [int(labels[three() == label][0] > labels[three() == label - 1][0]) for label in (1, 2, 3)] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("colour", [(255, 0, 0), (0, 0, 0), (255, 255, 255)])
+def test_a_transparent_background_is_background_whatever_the_colours(
+    tmp_path: Path, colour: tuple[int, int, int]
+) -> None:
+    rgba = np.zeros((40, 60, 4), np.uint8)
+    rgba[..., :3] = colour
+    rgba[..., 3] = np.where(three() == 1, 255, 0)
+    Image.fromarray(rgba).save(tmp_path / "a.png")
+    assert np.array_equal(read_mask(tmp_path / "a.png").labels_HW > 0, three() == 1)
+
+
+def test_opaque_alpha_says_nothing(tmp_path: Path) -> None:
+    grey = np.where(three() > 0, 255, 0).astype(np.uint8)
+    Image.fromarray(np.dstack([grey, grey, grey, np.full_like(grey, 255)])).save(tmp_path / "a.png")
+    assert np.array_equal(read_mask(tmp_path / "a.png").labels_HW > 0, three() > 0)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_a_lossy_mask_is_one_object_and_says_so(tmp_path: Path, mode: str) -> None:
+    Image.fromarray(np.where(three() > 0, 255, 0).astype(np.uint8)).convert(mode).save(tmp_path / "a.jpg", quality=40)
+    mask = read_mask(tmp_path / "a.jpg")
+    assert np.array_equal(mask.labels_HW, three() > 0)
+    assert mask.note.startswith("a lossy file: cut at half")
+
+
+def test_soft_edges_are_cut_and_many_labels_are_not(tmp_path: Path) -> None:
+    wide = Image.fromarray(np.where(three() > 0, 255, 0).astype(np.uint8)).resize((600, 400), Image.Resampling.BICUBIC)
+    wide.save(tmp_path / "soft.png")
+    soft = read_mask(tmp_path / "soft.png")
+    assert set(np.unique(soft.labels_HW)) == {0, 1}
+    assert "most of them 255" in soft.note
+    many = (np.arange(2400).reshape(40, 60) // 100).astype(np.uint8)
+    Image.fromarray(many).save(tmp_path / "many.png")
+    assert np.array_equal(read_mask(tmp_path / "many.png").labels_HW, many)
+    assert not read_mask(tmp_path / "many.png").note
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.uint32, np.float32])
+def test_labels_of_any_depth(tmp_path: Path, dtype: type) -> None:
+    largest = 60_000 if dtype == np.uint16 else 4_000_000
+    labels: NDArray[np.generic] = three().astype(dtype)
+    labels[labels == 3] = largest
+    tifffile.imwrite(tmp_path / "a.tif", labels)
+    assert np.unique(read_mask(tmp_path / "a.tif").labels_HW).tolist() == [0, 1, 2, largest]
+
+
+def test_negative_values_and_nan_are_background(tmp_path: Path) -> None:
+    labels = three().astype(np.float32)
+    labels[0], labels[1] = -1, np.nan
+    tifffile.imwrite(tmp_path / "a.tif", labels)
+    mask = read_mask(tmp_path / "a.tif")
+    assert np.array_equal(mask.labels_HW, three())
+    assert "negative values, down to -1" in mask.note
+
+
+def test_a_mask_is_upright(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[274] = 6
+    palette_image(np.rot90(three(), 1).copy(), PALETTE).save(tmp_path / "a.png", exif=exif)
+    assert np.array_equal(read_mask(tmp_path / "a.png").labels_HW, three())
+
+
+def test_what_is_no_mask_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"no image")
+    with pytest.raises(DataError, match="not an image"):
+        read_mask(tmp_path / "a.png")
