@@ -70,7 +70,7 @@ class AttentionMethod:
             threshold=1 - self.mass,
             score=float(np.clip(1 - share / self.mass, 0, 1)),
             empty_reason=f"attention is spread over {share:.0%} of the image" if share > EVEN else "",
-            metrics={"head": number, "share": share},
+            metrics={"head": number, "area_fraction": share},
             extra_maps={"mean": _scaled(mean_hw)} | named,
         )
 

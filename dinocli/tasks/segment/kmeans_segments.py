@@ -10,17 +10,14 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.cluster import KMeans
 
 from dinocli.quality.auto_k import choose_k
 from dinocli.quality.normalized_features import NormalizedFeatures
-from dinocli.tasks.segment.memory_bank import squared_distances
+from dinocli.quality.spherical_kmeans import closeness, nearest, unit_kmeans
 from dinocli.tasks.segment.method import FeatureGrid, FeatureKind, PatchMaps, sample_patches
 
 PATCHES = 20_000
 """Patches of the sample that the centres are fitted on."""
-
-_STARTS = 3  # of k-means; the best one counts
 
 
 @dataclass(frozen=True)
@@ -43,11 +40,11 @@ class KMeansMethod:
         patches_ND = rows.take(slice(None))
         choice = None if self.segments else choose_k(rows, seed=self.seed)
         count = choice.k if choice and choice.clear else self.segments or 1
-        clusters = KMeans(min(count, len(rows)), n_init=_STARTS, random_state=self.seed).fit(patches_ND)
-        centres_KD, spread = clusters.cluster_centers_, float(clusters.inertia_) / len(rows)
-        share_K = np.bincount(clusters.labels_, minlength=len(centres_KD)) / len(rows)
-        order = (-share_K).argsort(kind="stable")
-        return FittedKMeans(centres_KD[order], share_K[order], spread, choice.reason if choice else "")
+        fit = unit_kmeans(rows, min(count, len(rows)), seed=self.seed)
+        fraction_K = np.bincount(nearest(patches_ND, fit.centres_KD), minlength=len(fit.centres_KD)) / len(rows)
+        order = (-fraction_K).argsort(kind="stable")
+        spread = 1 - 2 * fit.closeness
+        return FittedKMeans(fit.centres_KD[order], fraction_K[order], spread, choice.reason if choice else "")
 
 
 @dataclass(frozen=True)
@@ -56,31 +53,30 @@ class FittedKMeans:
 
     Args:
         centres_KD: The most common segment first.
-        share_K: Of the patches of the sample.
+        fraction_K: Fraction of the sample's patches in each segment.
         spread: Mean squared distance of a patch to its centre.
         reason: Why there are so many; empty if somebody asked for them.
     """
 
     centres_KD: NDArray[np.float32]
-    share_K: NDArray[np.float64]
+    fraction_K: NDArray[np.float64]
     spread: float
     reason: str
 
     @property
     def parameters(self) -> Mapping[str, float | str]:
-        """Number of segments, why so many, and their shares."""
-        shares = {f"share_{segment}": float(share) for segment, share in enumerate(self.share_K, 1)}
-        return {"segments": len(self.centres_KD), "reason": self.reason, **shares}
+        """Number of segments, the reason for it, and the area fraction of each."""
+        fractions = {f"area_fraction_{segment}": float(part) for segment, part in enumerate(self.fraction_K, 1)}
+        return {"segments": len(self.centres_KD), "reason": self.reason, **fractions}
 
     def apply(self, grid: FeatureGrid) -> PatchMaps:
         """Give every patch to a segment; what stands out is what belongs to rare ones."""
         h, w, width = grid.values_hwD.shape
-        squared_NK = squared_distances(
-            NormalizedFeatures(grid.values_hwD.reshape(-1, width)).take(slice(None)), self.centres_KD
-        )
+        units_ND = NormalizedFeatures(grid.values_hwD.reshape(-1, width)).take(slice(None))
+        squared_NK = 1 - 2 * closeness(units_ND, self.centres_KD)
         member_NK = np.exp(-(squared_NK - squared_NK.min(axis=1, keepdims=True)) / (2 * max(self.spread, 1e-12)))
         member_NK /= member_NK.sum(axis=1, keepdims=True)
-        rare_hw = (member_NK @ (1 - self.share_K)).reshape(h, w).astype(np.float32)
+        rare_hw = (member_NK @ (1 - self.fraction_K)).reshape(h, w).astype(np.float32)
         counts_K = np.bincount(squared_NK.argmin(axis=1), minlength=len(self.centres_KD))
         return PatchMaps(
             member_NK.T.reshape(-1, h, w).astype(np.float32),

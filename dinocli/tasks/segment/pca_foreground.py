@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.decomposition import PCA
 
 from dinocli.quality.otsu import otsu, separation
 from dinocli.tasks.segment.method import FeatureGrid, FeatureKind, PatchMaps, sample_patches
@@ -36,7 +37,7 @@ class PcaMethod:
         """Find the first component, its sign and threshold, and three components of the foreground for the colours."""
         patches_ND = sample_patches(sample, PATCHES, self.seed).features_ND
         mean_D = patches_ND.mean(axis=0)
-        axis_D = _components(patches_ND - mean_D, 1)[0]
+        axis_D = _components(patches_ND, 1)[0]
         along_N = (patches_ND - mean_D) @ axis_D
         middle = otsu(along_N)
         at_border_N = np.concatenate([_border(grid.values_hwD) for grid in sample])
@@ -44,7 +45,7 @@ class PcaMethod:
             axis_D, along_N, middle = -axis_D, -along_N, -middle
         front_ND = patches_ND[along_N > middle]
         low, high = along_N[along_N <= middle].mean(), float(along_N[along_N > middle].mean())
-        colours_3D = _components(front_ND - front_ND.mean(axis=0), _COLOURS)
+        colours_3D = _components(front_ND, _COLOURS)
         range_23 = np.quantile((front_ND - mean_D) @ colours_3D.T, [0.01, 0.99], axis=0)
         return FittedPca(mean_D, axis_D, float(low), high, separation(along_N), colours_3D, range_23)
 
@@ -87,7 +88,7 @@ class FittedPca:
             threshold=0.5,
             score=float(soft_hw.max()),
             empty_reason=self._why_not(soft_hw),
-            metrics={"share": float((soft_hw > 0.5).mean())},
+            metrics={"area_fraction": float((soft_hw > 0.5).mean())},
             extra_maps={"colours": shades_hw3.clip(0, 1).astype(np.float32)},
         )
 
@@ -97,13 +98,10 @@ class FittedPca:
         return "" if (soft_hw > 0.5).any() else "no patch is like the foreground of the other images"
 
 
-def _components(centred_ND: NDArray[np.float32], count: int) -> NDArray[np.float32]:
-    """Return the first components as rows of unit length, largest entry positive."""
-    _, vectors_DD = np.linalg.eigh(centred_ND.T.astype(np.float64) @ centred_ND)
-    rows = vectors_DD.T[::-1][:count]
-    rows = rows * np.sign(rows[np.arange(len(rows)), np.abs(rows).argmax(axis=1)])[:, None]
-    components: NDArray[np.float32] = rows.astype(np.float32)
-    return components
+def _components(patches_ND: NDArray[np.float32], count: int) -> NDArray[np.float32]:
+    """Return the first components as rows of unit length, largest entry positive; zeros where patches give fewer."""
+    found = PCA(min(count, *patches_ND.shape), svd_solver="covariance_eigh").fit(patches_ND.astype(np.float64))
+    return np.pad(found.components_, ((0, count - len(found.components_)), (0, 0))).astype(np.float32)
 
 
 def _border(values_hwD: NDArray[np.float32]) -> NDArray[np.float32]:
