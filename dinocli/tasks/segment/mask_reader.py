@@ -132,7 +132,8 @@ def _colour_numbers(colours_HWC: NDArray[np.generic]) -> Labels:
         _, number = np.unique(packed_HW, return_inverse=True)
     else:
         _, number = np.unique(colours_HWC.reshape(-1, colours_HWC.shape[-1]), axis=0, return_inverse=True)
-    return number.reshape(colours_HWC.shape[:2]).astype(np.int64) + 1
+    numbers_HW: Labels = number.reshape(colours_HWC.shape[:2]).astype(np.int64) + 1
+    return numbers_HW
 
 
 def _from_grey(values_HW: NDArray[np.generic], *, lossy: bool) -> Mask:
