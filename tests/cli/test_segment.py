@@ -30,7 +30,7 @@ def test_json_is_one_object_on_stdout(images: Path, tmp_path: Path) -> None:
     done = warm("segment", images, *TINY, "-m", "kmeans", "-k", "3", "--out", "out", "--json", cwd=tmp_path)
     answer = json.loads(done.out)
     assert done.code == 0
-    assert (answer["schema"], answer["method"], answer["images"], answer["bad"]) == (1, "kmeans", 12, 0)
+    assert (answer["schema"], answer["method"]["name"], answer["images"], answer["bad"]) == (1, "kmeans", 12, 0)
     assert answer["method"]["parameters"]["segments"] == 3
     assert done.out.count("\n") == 1
 
