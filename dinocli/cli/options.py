@@ -33,6 +33,18 @@ Images = Annotated[
     ),
 ]
 Null = Annotated[bool, _option("-0", "--null", panel=INPUT, help="Paths on stdin end with NUL (find -print0).")]
+Include = Annotated[
+    list[str] | None,
+    _option("--include", panel=INPUT, metavar="GLOB", help="Take only names that match; repeatable: '*.png'."),
+]
+Exclude = Annotated[
+    list[str] | None,
+    _option("--exclude", panel=INPUT, metavar="GLOB", help="Leave out names that match; repeatable: '*_mask.*'."),
+]
+Root = Annotated[
+    str,
+    _option("--root", panel=INPUT, help="Folder that names are relative to.", show_default="the input folder"),
+]
 Range = Annotated[
     str | None,
     _option("--range", panel=INPUT, help="auto, full, minmax, percentile:LOW,HIGH, window:LEVEL,WIDTH, fixed:LOW,HIGH"),
@@ -123,6 +135,9 @@ def without_gpus(arguments: list[str]) -> list[str]:
 
 def read_options(
     null: Null = False,
+    include: Include = None,
+    exclude: Exclude = None,
+    root: Root = "",
     range_: Range = None,
     channels: Channels = None,
     page: Page = None,
@@ -140,6 +155,9 @@ def read_options(
         max_bad=max_bad or "",
         workers=workers,
         null=null,
+        include=tuple(include or ()),
+        exclude=tuple(exclude or ()),
+        root=root,
     )
 
 

@@ -27,7 +27,8 @@ class ImageList:
     """Images under one folder.
 
     Args:
-        root: The folder that all names are relative to, absolute; the deepest one above all images, unless named.
+        root: The folder that all names are relative to, absolute: as named, else the input folder, of several
+            inputs the deepest one above all.
         names: Sorted, unique, written ``./a/b.png``: a name can then never look like an option or a formula.
         bad: Names that cannot be written on a line of their own, escaped, each with the reason.
         notes: Sentences for the user: what was left out, and what may be no image.
@@ -84,7 +85,7 @@ def find_images(
         exclude: Patterns; an image that matches one of them is left out. A pattern without a slash is compared with
             each folder and file name of an image (``masks``, ``*_mask.png``), one with a slash with its path or the
             end of it (``b/masks``).
-        root: Folder that names are relative to; empty takes the deepest one above all images.
+        root: Folder that names are relative to; empty takes the input folder, of several the deepest one above all.
 
     Returns:
         The same list whatever the order of the inputs; an image named twice is there once.

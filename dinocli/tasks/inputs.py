@@ -1,7 +1,8 @@
 """What commands say and decide about their inputs: how images are read, what was found, which weights were loaded."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dinocli.config.preprocess import Preprocess
 from dinocli.config.recipe import Data
@@ -22,6 +23,9 @@ class ReadOptions:
         max_bad: Unreadable images that are accepted, a share ("10%") or a number.
         workers: Threads that decode.
         null: Names on stdin end with NUL.
+        include: Patterns of names; other images are left out. Empty takes all.
+        exclude: Patterns of names that are left out.
+        root: Folder that names are relative to; empty takes the input folder, of several the deepest one above all.
     """
 
     range: str = ""
@@ -30,11 +34,24 @@ class ReadOptions:
     max_bad: str = ""
     workers: int | None = None
     null: bool = False
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    root: str = ""
 
     def given(self) -> list[str]:
         """Return the options that differ from their defaults, as the command line names them; not `--null`."""
         changed = (field.name for field in fields(self) if getattr(self, field.name) != field.default)
         return [f"--{name.replace('_', '-')}" for name in changed if name != "null"]
+
+    def naming(self, manifest: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Return which names count, as `find_images` takes it.
+
+        Args:
+            manifest: run.json of the run whose images are listed again; options that were given go before it.
+        """
+        stored = (manifest or {}).get("naming", {})
+        given = {"include": self.include, "exclude": self.exclude, "root": self.root}
+        return {key: value or stored.get(key, value) for key, value in given.items()}
 
 
 def describe_weights(info: "WeightsInfo") -> str:

@@ -158,3 +158,18 @@ def test_tiles_of_a_turned_photograph_are_boxes_of_the_upright_one(tmp_path: Pat
         (left, top, 40, 40) for top in (0, 32, 60) for left in (0, 20)
     ]
     assert (tmp_path / "feats.paths.txt").read_text() == "./photo.png\n" * 6
+
+
+def test_patterns_and_a_root_choose_the_names(tmp_path: Path) -> None:
+    make_images(tmp_path / "set" / "b", names=["1.png", "1_mask.png", "2.png"])
+    make_images(tmp_path / "set" / "@eaDir", names=["1.png"])
+    (tmp_path / "set" / "notes.txt").write_text("")
+    noted = warm("embed", "set", *TINY, "--dry-run", "--json", cwd=tmp_path)
+    assert noted.code == 0, noted.err
+    assert (json.loads(noted.out)["images"], json.loads(noted.out)["root"]) == (3, str(tmp_path / "set"))
+    assert "left out: 1 .txt, 1 system folders (@eaDir)" in noted.err
+    assert "1 of 3 images are named like masks of others (./b/1_mask.png of ./b/1.png); --exclude GLOB" in noted.err
+    done = warm("embed", "set/b", *TINY, "--exclude", "*_mask.*", "--root", "set", "--json", cwd=tmp_path)
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["root"] == str(tmp_path / "set")
+    assert (tmp_path / "feats.paths.txt").read_text() == "./b/1.png\n./b/2.png\n"

@@ -120,3 +120,12 @@ def test_no_command_shows_the_help() -> None:
     done = dinocli()
     assert done.code == 2
     assert "pretrain" in done.out + done.err
+
+
+def test_every_command_that_takes_images_takes_patterns_and_a_root() -> None:
+    group: Any = typer.main.get_command(app)
+    names = {name: {opt for one in command.params for opt in one.opts} for name, command in group.commands.items()}
+    takers = [name for name, options in names.items() if "--page" in options]
+    assert sorted(takers) == ["cluster", "embed", "evaluate", "finetune-ssl", "pretrain", "segment"]
+    for name in takers:
+        assert {"--include", "--exclude", "--root"} <= names[name], name

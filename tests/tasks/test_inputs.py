@@ -1,7 +1,7 @@
 from dataclasses import replace
 
 from dinocli.models.weights import WeightsInfo
-from dinocli.tasks.inputs import describe_weights
+from dinocli.tasks.inputs import ReadOptions, describe_weights
 
 INFO = WeightsInfo(
     name="vit_small_patch16_224.dino",
@@ -30,3 +30,10 @@ def test_the_start_is_described_with_its_licence_and_hash() -> None:
 def test_a_model_that_timm_builds_otherwise_by_that_name_says_how() -> None:
     changed = replace(INFO, name="vit_small_patch16_dinov3", model_args={"global_pool": "token"})
     assert describe_weights(changed).startswith("vit_small_patch16_dinov3 (global_pool=token) from ")
+
+
+def test_names_of_a_run_hold_where_the_user_gave_none() -> None:
+    stored = {"naming": {"include": ["*.png"], "exclude": ["masks"], "root": "/data"}}
+    assert ReadOptions().naming(stored) == stored["naming"]
+    assert ReadOptions(exclude=("b",)).naming(stored)["exclude"] == ("b",)
+    assert ReadOptions().naming({}) == {"include": (), "exclude": (), "root": ""}

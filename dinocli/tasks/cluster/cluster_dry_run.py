@@ -85,12 +85,14 @@ def _trial(job: ClusterOptions, reporter: ProgressReporter, stdin: BinaryIO | No
     """Embed a few images from all over the list; return the number of all, the width, and images a second."""
     from dinocli.tasks.embed.features_of import features_of
 
-    inputs = job.inputs or tuple(latest_run().read()["inputs"])
-    images = find_images(inputs, stdin=stdin, null=job.read.null)
+    manifest = None if job.inputs else latest_run().read()
+    inputs = job.inputs if manifest is None else tuple(manifest["inputs"])
+    images = find_images(inputs, stdin=stdin, null=job.read.null, **job.read.naming(manifest))
     few = range(0, len(images), max(1, len(images) // TRIAL_IMAGES))[:TRIAL_IMAGES]
     names = b"\0".join(images.path(number).encode() for number in few)
     given: dict[str, Any] = {"weights": job.weights, "model": job.model, "device": job.device}
-    given |= {"read": replace(job.read, null=True), "batch_size": job.batch_size or DEFAULT_BATCH}
+    read = replace(job.read, null=True, include=(), exclude=(), root=str(images.root))
+    given |= {"read": read, "batch_size": job.batch_size or DEFAULT_BATCH}
     found = features_of(["-"], reporter=reporter, stdin=io.BytesIO(names), **given)
     return len(images), found.flat().shape[1], max(float(found.meta["images_per_second"]), 0.1)
 

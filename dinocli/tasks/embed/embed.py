@@ -101,9 +101,9 @@ def _fill(
     bad = [*setting.images.bad, *part.bad]
     left_out = () if job.keeps_positions else [name for name, _ in part.bad]
     names = row_names(setting.images.names, pictures.starts_N1, left_out)
-    outcome = EmbedResult(
-        part.target, part.rows, setting.row_shape(job), len(setting.images), len(bad), time.monotonic() - begin, speed
-    )
+    seconds, root = time.monotonic() - begin, str(setting.images.root)
+    shape = setting.row_shape(job)
+    outcome = EmbedResult(part.target, part.rows, shape, len(setting.images), len(bad), seconds, speed, root)
     write_features(part, names, _meta(setting, job, request, outcome), bad, tiled=pictures.tiling is not None)
     if bad:
         reporter.warn(f"{len(bad)} images cannot be read; they are named in {sidecar(part.target, '.bad.csv')}")
@@ -139,7 +139,8 @@ def _already(path: Path, request: dict[str, Any], reporter: ProgressReporter, be
         raise UsageError(f"{path} is there already, not by this command; add --force or change --out") from None
     reporter.line(f"{path} is complete already")
     shape = tuple(meta["shape"][1:])
-    return EmbedResult(path, meta["n"], shape, meta["images"], meta["bad"], time.monotonic() - begin, 0.0)
+    seconds, root = time.monotonic() - begin, meta["root"]
+    return EmbedResult(path, meta["n"], shape, meta["images"], meta["bad"], seconds, 0.0, root)
 
 
 def _meta(setting: EmbedContext, job: EmbedOptions, request: dict[str, Any], outcome: EmbedResult) -> dict[str, Any]:

@@ -90,8 +90,10 @@ def prepare(job: EmbedOptions, reporter: ProgressReporter, stdin: BinaryIO | Non
     tokens = Tokens(job.tokens, job.layers)
     device = pick_device(job.device, int(os.environ.get("LOCAL_RANK", "0")))
     inputs, weights, run = _chosen(job, reporter)
-    images = from_main(lambda: find_images(inputs, stdin=stdin, null=job.read.null))
-    reporter.line(f"{len(images)} images in {images.root}")
+    naming = job.read.naming(None if job.inputs else latest_run().read())
+    images = from_main(lambda: find_images(inputs, stdin=stdin, null=job.read.null, **naming))
+    for line in (f"{len(images)} images in {images.root}", *images.notes):
+        reporter.line(line)
     torch.manual_seed(0)  # random weights, where there are no others
     backbone, info, stored = main_first(lambda: load_backbone(weights, job.model))
     reporter.line(describe_weights(info))

@@ -42,6 +42,7 @@ def foresee(job: EmbedOptions, reporter: ProgressReporter, stdin: BinaryIO | Non
     pictures = look_at(setting, job, ProgressReporter())
     return {
         "images": len(setting.images),
+        "root": str(setting.images.root),
         "rows": len(pictures),
         "shape": list(setting.row_shape(job)),
         "bytes": _bytes(setting, pictures, job),

@@ -134,7 +134,7 @@ def _baseline(job: EvaluateOptions, own: FeatureFile, reporter: ProgressReporter
         "layers": own.meta.get("layers", 1),
         "tile": own.meta.get("tile", ""),
         "device": job.device,
-        "read": replace(job.read, null=True),
+        "read": replace(job.read, null=True, include=(), exclude=(), root=root),
         "batch_size": job.batch_size or DEFAULT_BATCH,
     }
     return features_of(

@@ -51,6 +51,7 @@ def make_manifest(job: TrainOptions, context: TrainContext) -> dict[str, Any]:
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "inputs": [name if name == "-" else str(Path(name).absolute()) for name in job.inputs],
         "root": str(context.images.root),
+        "naming": job.read.naming() | {"root": job.read.root and str(Path(job.read.root).absolute())},
         "inputs_hash": context.images.digest(),
         "images_listed": len(context.images),
         "images": len(context.store),

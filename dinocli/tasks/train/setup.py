@@ -143,7 +143,7 @@ class TrainContext:
 
 def list_images(job: TrainOptions, stdin: BinaryIO | None) -> ImageList:
     """List the images once, in the main process."""
-    return from_main(lambda: find_images(job.inputs, stdin=stdin, null=job.read.null))
+    return from_main(lambda: find_images(job.inputs, stdin=stdin, null=job.read.null, **job.read.naming()))
 
 
 def prepare(
@@ -169,7 +169,8 @@ def prepare(
     """
     asked = _as_before(kept, job) if kept else job.recipe
     selection_score(asked.guard.score)
-    reporter.line(f"{len(images)} images in {images.root}")
+    for line in (f"{len(images)} images in {images.root}", *images.notes):
+        reporter.line(line)
     torch.manual_seed(asked.run.seed)  # random weights, where the run starts from scratch
     backbone, info, _ = main_first(
         lambda: load_backbone(
