@@ -149,6 +149,7 @@ class EmbedResult:
         bad: How many of them could not be read.
         seconds: Of the whole command.
         images_per_second: Of the pass over the images, without loading the weights.
+        root: Folder that the names of the rows are relative to; empty for a stream and joined shards.
     """
 
     path: Path | None
@@ -158,6 +159,7 @@ class EmbedResult:
     bad: int
     seconds: float
     images_per_second: float
+    root: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-like data."""
