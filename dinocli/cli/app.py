@@ -7,6 +7,7 @@ import errno
 import os
 import sys
 import traceback
+from itertools import pairwise
 from typing import Any
 
 import typer
@@ -60,8 +61,36 @@ def sentence(error: BaseException) -> str:
     return f"a bug of ours: {type(error).__name__}: {text}; run it again with --debug and report what it prints"
 
 
+def usage_sentence(error: Any) -> str:
+    """Say in one line what was wrong with the command line, and where its help is."""
+    path = error.ctx.command_path if error.ctx else "dinocli"
+    text = error.format_message().replace("Value error, ", "").rstrip(".")
+    value = _value_of(getattr(error, "param", None))
+    if value and value not in text:
+        text += f", not {value!r}"
+    return f"{' '.join(text.split())}; see `{path} --help`"
+
+
+def _value_of(param: Any) -> str:
+    """Return what the command line gave for an option; Typer's numbers are refused without their value."""
+    names = tuple(getattr(param, "opts", ()))
+    for word, following in pairwise([*sys.argv[1:], ""]):
+        name, equals, value = word.partition("=")
+        if name in names:
+            return value if equals else following
+    return ""
+
+
 class Commands(TyperGroup):
     """Turns errors into one line on stderr and an exit code."""
+
+    def make_context(self, *arguments: Any, **more: Any) -> Any:
+        try:
+            return super().make_context(*arguments, **more)
+        except Exception as error:
+            if _is_usage(error):
+                raise _refused(error) from None
+            raise
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -72,6 +101,8 @@ class Commands(TyperGroup):
             _settle_stdout()
             raise typer.Exit(0) from None
         except Exception as error:
+            if _is_usage(error):
+                raise _refused(error) from None
             if isinstance(error, typer.Abort) or hasattr(error, "exit_code"):
                 raise  # Typer's own ways out
             if ctx.meta.get("debug"):
@@ -81,6 +112,16 @@ class Commands(TyperGroup):
                 typer.echo(f"dinocli: {words}", err=True)
             _settle_stdout()
             raise typer.Exit(exit_code(error)) from None
+
+
+def _is_usage(error: Exception) -> bool:
+    """Whether Typer refused the command line; its exceptions are private, and a bare `dinocli` shows its help."""
+    return hasattr(error, "format_message") and type(error).__name__ != "NoArgsIsHelpError"
+
+
+def _refused(error: Any) -> typer.Exit:
+    typer.echo(f"dinocli: {usage_sentence(error)}", err=True)
+    return typer.Exit(EXIT_CODES[UsageError])
 
 
 def _settle_stdout() -> None:

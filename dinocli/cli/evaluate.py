@@ -46,7 +46,7 @@ def evaluate(
     ] = 4,
     whiten: opt.Whiten = False,
     seed: opt.Seed = None,
-    batch_size: opt.EmbedBatch = 0,
+    batch_size: opt.EmbedBatch = None,
     device: opt.Device = "auto",
     terminal: Any = None,
 ) -> None:
@@ -70,7 +70,7 @@ def evaluate(
         views=views,
         whiten=whiten,
         read=read,
-        batch_size=batch_size,
+        batch_size=batch_size or 0,
         device=device,
         seed=seed or 0,
     )

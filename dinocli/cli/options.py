@@ -89,7 +89,7 @@ Whiten = Annotated[
     _option("--whiten", panel=FEATURES, help="Let what most images share count less: nearer neighbours of one kind."),
 ]
 EmbedBatch = Annotated[
-    int,
+    int | None,
     _option(
         "--batch-size", panel=OUTPUT, min=1, help="Images embedded at once, where images are given.", show_default="32"
     ),

@@ -125,7 +125,7 @@ def test_a_signal_ends_it_in_one_line_and_resume_goes_on(tmp_path: Path) -> None
         (("--shard", "3/3"), 2, "--shard '3/3' is not i/n"),
         (("--tile", "big"), 2, "--tile 'big'"),
         (("--json", "--out", "-"), 2, "stdout takes --out - or --json, not both"),
-        (("--dtype", "int8"), 2, "--dtype 'int8' is not known; use one of float32, float16"),
+        (("--dtype", "int8"), 2, "'--dtype': 'int8' is not one of 'float32', 'float16'; see `dinocli embed --help`"),
     ],
 )
 def test_what_makes_no_sense_is_one_line(

@@ -2,6 +2,8 @@
 
 import pickle
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -203,3 +205,24 @@ def test_debug_keeps_the_code_and_adds_the_traceback() -> None:
     assert done.code == 2
     assert "Traceback" in done.err
     assert done.err.splitlines()[-1].startswith("dinocli: no recipe 'natral'")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["segment", "x", "--method", "foo"], "'foo' is not one of 'auto', 'attention', 'tokencut', 'kmeans', 'pca'"),
+        (["cluster", "x", "--map", "mds"], "'mds' is not one of 'pca', 'tsne', 'umap'"),
+        (["embed", "x", "--no-such-option"], "No such option: --no-such-option"),
+        (["search", "x", "-n", "many"], "not 'many'; see `"),
+        (["no-such-command"], "No such command 'no-such-command'"),
+        (["--no-such-option"], "No such option: --no-such-option"),
+    ],
+)
+def test_a_wrong_command_line_is_one_line_and_loads_no_torch(words: list[str], message: str) -> None:
+    code = "import sys; from dinocli.cli.app import main\n"
+    code += "try:\n    main()\nfinally:\n    assert 'torch' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
