@@ -47,9 +47,21 @@ Root = Annotated[
 ]
 Range = Annotated[
     str | None,
-    _option("--range", panel=INPUT, help="auto, full, minmax, percentile:LOW,HIGH, window:LEVEL,WIDTH, fixed:LOW,HIGH"),
+    _option(
+        "--range",
+        panel=INPUT,
+        help="auto, full, minmax, percentile:LOW,HIGH, image:LOW,HIGH (percentiles of each image), "
+        "window:LEVEL,WIDTH, fixed:LOW,HIGH",
+    ),
 ]
-Channels = Annotated[str | None, _option("--channels", panel=INPUT, help="Source channels to read, from 0: 0,2,3.")]
+Nodata = Annotated[
+    list[float] | None,
+    _option("--nodata", panel=INPUT, help="Source value that means no measurement; repeatable. GDAL's tag is obeyed."),
+]
+Channels = Annotated[
+    str | None,
+    _option("--channels", panel=INPUT, help="Source channels: numbers from 0 (0,2,3), names (C:DAPI), or page."),
+]
 Page = Annotated[int | None, _option("--page", panel=INPUT, min=0, help="Page of multi-page files, from 0.")]
 MaxBad = Annotated[
     str | None, _option("--max-bad", panel=INPUT, help="Unreadable images still accepted: a share (10%) or a number.")
@@ -139,6 +151,7 @@ def read_options(
     exclude: Exclude = None,
     root: Root = "",
     range_: Range = None,
+    nodata: Nodata = None,
     channels: Channels = None,
     page: Page = None,
     max_bad: MaxBad = None,
@@ -147,10 +160,10 @@ def read_options(
     """Gather how images are found and read."""
     from dinocli.tasks.inputs import ReadOptions
 
-    chosen = channel_list(channels)
     return ReadOptions(
         range=range_ or "",
-        channels=None if chosen is None else tuple(chosen),
+        nodata=tuple(nodata) if nodata else None,
+        channels=channel_list(channels),
         page=page,
         max_bad=max_bad or "",
         workers=workers,
@@ -198,14 +211,11 @@ def grouped(**groups: Callable[..., Any]) -> Callable[[Callable[..., None]], Cal
     return decorate
 
 
-def channel_list(text: str | None) -> list[int] | None:
-    """Read `0,2,3`."""
-    if text is None:
-        return None
-    try:
-        return [int(part) for part in text.split(",")]
-    except ValueError:
-        raise typer.BadParameter(f"{text!r}: write channel numbers, such as 0,2,3", param_hint="--channels") from None
+def channel_list(text: str | None) -> tuple[int | str, ...] | None:
+    """Read `--channels`; what was not given stays None."""
+    from dinocli.config.preprocess import parse_channels
+
+    return None if text is None else parse_channels(text)
 
 
 def _toml(value: Any) -> str:

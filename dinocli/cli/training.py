@@ -84,6 +84,7 @@ def training(
     plain = {
         "data.range": read.range or None,
         "data.channels": read.channels,
+        "data.nodata": read.nodata,
         "data.page": read.page,
         "data.max_bad": read.max_bad or None,
         "data.cache": cache,

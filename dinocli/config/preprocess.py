@@ -8,6 +8,28 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from dinocli.errors import UsageError
+
+Channels = tuple[int | str, ...]
+"""Source channels: numbers from 0, names that the file gives them, or `PAGES` alone. Empty takes grey or RGB."""
+
+PAGES: Channels = ("page",)
+"""Each page of the file is one channel."""
+
+
+def parse_channels(text: str) -> Channels:
+    """Read ``--channels``: ``0,2,3``, ``page``, or names such as ``C:DAPI,C:GFP``; numbers and names may be mixed.
+
+    Raises:
+        UsageError: Nothing between two commas, a negative number, or ``page`` beside others.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    if not all(parts) or any(part[0] == "-" and part[1:].isdigit() for part in parts):
+        raise UsageError(f"--channels {text!r}: write numbers from 0 (0,2,3), names (C:DAPI,C:GFP), or page")
+    if "page" in parts and len(parts) > 1:
+        raise UsageError(f"--channels {text!r}: page takes all pages; for some of them write their numbers, as 0,2,3")
+    return tuple(int(part) if part.isascii() and part.isdigit() else part for part in parts)
+
 
 @dataclass(frozen=True)
 class Preprocess:
@@ -15,17 +37,22 @@ class Preprocess:
 
     Args:
         range_policy: What gave the range. ``full``: each file by the full range of its own dtype (floats: 0 to 1), and
-            ``range_low`` and ``range_high`` are not read. Any other word is kept for the record only.
+            ``range_low`` and ``range_high`` are not read. ``image``: each file by its own percentiles, which those two
+            then are. Any other word is kept for the record only.
         range_low: Source value that becomes 0.
         range_high: Source value that becomes 1; values outside are clipped.
         deep: The sources have more than 8 bits, so that canvases are uint16 instead of uint8.
         grey: Canvases have one channel, repeated to three before the backbone.
-        channels: Source channels to read, counted from 0; empty means all of a 1- or 3-channel image.
+        channels: Source channels to read; empty means all of a 1- or 3-channel image.
         page: Page of a multi-page file, counted from 0.
         mean: Of the normalisation, per RGB channel, on the 0 to 1 scale.
         std: Likewise.
         size: Side of the square that the backbone is evaluated at, pixels.
         interpolation: Of the resize to that square.
+        nodata: Source values that mean "not measured", beside NaN and each file's own GDAL_NODATA tag; they become 0.
+        alpha: ``white`` lays images with alpha over white, ``ignore`` leaves alpha out.
+        source: What the range was measured on: ``8-bit``, ``integer`` (deeper) or ``float``; other images do not fit it
+            and are refused. Empty fits all.
     """
 
     range_policy: str
@@ -33,12 +60,15 @@ class Preprocess:
     range_high: float
     deep: bool
     grey: bool
-    channels: tuple[int, ...]
+    channels: Channels
     page: int
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     size: int
     interpolation: str = "bicubic"
+    nodata: tuple[float, ...] = ()
+    alpha: str = "white"
+    source: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-like data that `from_dict` takes back."""

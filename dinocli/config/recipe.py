@@ -53,8 +53,14 @@ class Model(Section):
 
 class Data(Section):
     short_side: int = Field(ge=32, description="pixels; images are decoded once and shrunk to this shorter side")
-    range: str = Field(description="auto | full | minmax | percentile:LOW,HIGH | window:LEVEL,WIDTH | fixed:LOW,HIGH")
-    channels: list[Annotated[int, Field(ge=0)]] = Field(description="source channels to read, from 0; empty: all")
+    range: str = Field(
+        description="auto | full | minmax | percentile:LOW,HIGH | image:LOW,HIGH (percentiles of each image) | "
+        "window:LEVEL,WIDTH | fixed:LOW,HIGH"
+    )
+    channels: list[Annotated[int, Field(ge=0)] | str] = Field(
+        description="source channels: numbers from 0, names that the files give, or `page` for all pages; empty: all"
+    )
+    nodata: list[float] = Field(description="source values that mean no measurement, beside NaN and GDAL's tag")
     page: int = Field(ge=0, description="page of a multi-page file, from 0")
     max_bad: str = Field(
         coerce_numbers_to_str=True,

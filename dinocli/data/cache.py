@@ -20,10 +20,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from dinocli.data.memory_budget import disk_room, memory_room, parse_bytes
 from dinocli.data.packfile import SUFFIX, append_index, new_file, open_file, remove_old
 from dinocli.data.parallel import in_order, thread_count
 from dinocli.data.read import Canvas, Reader
-from dinocli.data.room import disk_room, memory_room, parse_bytes
 from dinocli.data.sources import ImageList
 from dinocli.data.store import BadLimit, Index, Packed, Store, Stream
 from dinocli.errors import DataError, UsageError

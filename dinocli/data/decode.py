@@ -8,6 +8,7 @@ import os
 import re
 import stat
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,34 +16,37 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
+from dinocli.config.preprocess import PAGES, Channels
 from dinocli.data.image_formats import decoders
-from dinocli.data.pixels import SWAPPING, Pixels, over_white, turned, with_channels
-from dinocli.data.tiff import is_tiff, read_tiff, tiff_size, white_is_zero
+from dinocli.data.limits import Allowance, check_pixels
+from dinocli.data.pixels import SWAPPING, Decoded, Pixels, joined, turned, with_channels
+from dinocli.data.tiff import ForPil, is_tiff, read_tiff, tiff_pages, tiff_size
 from dinocli.errors import DataError
 
-MAX_PIXELS = 2**29
-"""Most pixels of one image, about 23,000 x 23,000: a few hundred bytes can claim to be far more."""
-
-# `_check_size` replaces PIL's own limit, which warns on stderr at a third of this and knows no way out to name.
+# `Allowance` replaces PIL's own limit, which warns on stderr at a third of ours and knows no way out to name.
 Image.MAX_IMAGE_PIXELS = None
 
 _DEEP_MODES = ("I;16", "I;16L", "I;16B", "I", "F")
+_BYTES = {"I;16": 2, "I;16L": 2, "I;16B": 2, "I": 4, "F": 4}  # of one sample in PIL's modes, else 1
 
 _GAP = rb"(?:\s|#[^\n]*\n)+"
 _PNM_HEADER = re.compile(rb"P([56])" + _GAP + rb"(\d+)" + _GAP + rb"(\d+)" + _GAP + rb"(\d+)\s")
 
+current = threading.local()
+"""``current.path`` is the file that this thread reads: decoders warn without saying of what."""
 
-def read_native(path: str | Path, *, page: int = 0, channels: tuple[int, ...] = ()) -> Pixels:
+
+def read_native(path: str | Path, *, page: int = 0, channels: Channels = ()) -> Pixels:
     """Read one image in the dtype of the file.
 
     Nothing is scaled here, so that one range can be chosen for a whole dataset afterwards. Upright (EXIF turn);
-    palettes, CMYK, YCbCr as RGB; alpha of 8 and 16 bits laid over white; 1-bit as uint8 0 and 255; TIFF negatives
-    (white is zero) as positives; the asked page or frame of TIFF and GIF; truncated files are errors.
+    palettes, CMYK, YCbCr as RGB; alpha of 8 and 16 bits laid over white; fewer than 8 bits as uint8 0 to 255; TIFF
+    negatives (white is zero) as positives; the asked page or frame of TIFF and GIF; truncated files are errors.
 
     Args:
         path: A file; the content decides on the format, not the suffix.
         page: Page or frame, counted from 0.
-        channels: Channels to take, counted from 0, in this order; empty takes all of grey or RGB.
+        channels: Channels to take, in this order, alpha being the last one; empty takes all of grey or RGB.
 
     Returns:
         (h, w, c), native dtype, c is 1 or 3, or the number of ``channels``.
@@ -50,13 +54,13 @@ def read_native(path: str | Path, *, page: int = 0, channels: tuple[int, ...] = 
     Raises:
         DataError: The reason alone, in one line; the caller knows and adds the name.
     """
-    return read_enough(path, page=page, channels=channels, enough=sys.maxsize)[0]
+    with Allowance() as allowance:
+        found = decode(path, page=page, channels=channels, enough=sys.maxsize, allowance=allowance)
+        return np.ascontiguousarray(found.flat())
 
 
-def read_enough(
-    path: str | Path, *, page: int, channels: tuple[int, ...], enough: int
-) -> tuple[Pixels, tuple[int, int]]:
-    """Read one image, possibly smaller than it is.
+def decode(path: str | Path, *, page: int, channels: Channels, enough: int, allowance: Allowance) -> Decoded:
+    """Read one image, possibly smaller than it is, with its alpha and nodata apart.
 
     A JPEG decoder shrinks by 2, 4 or 8 for less than the price of a full decode.
 
@@ -65,16 +69,13 @@ def read_enough(
         page: Likewise.
         channels: Likewise.
         enough: Pixels of the shorter side that the caller needs; the result is never smaller than that.
-
-    Returns:
-        The pixels as `read_native` returns them, and the true (h, w), upright.
+        allowance: Asked for memory by what the header says.
 
     Raises:
         DataError: As `read_native`.
     """
-    with _one_line_errors():
-        pixels, true = _decode(str(path), page, channels, enough)
-        return np.ascontiguousarray(pixels), true
+    with _one_line_errors(path):
+        return _decode(str(path), page, channels, enough, allowance)
 
 
 def image_size(path: str | Path, *, page: int = 0) -> tuple[int, int]:
@@ -82,48 +83,96 @@ def image_size(path: str | Path, *, page: int = 0) -> tuple[int, int]:
 
     The EXIF turn is left out: in a PNG it may stand behind the pixels, and finding it costs a full decode.
     """
-    with _one_line_errors():
+    with _one_line_errors(path):
         if is_tiff(_head(str(path))):
-            return tiff_size(path, page)
+            height, width = tiff_size(path, page)
+        else:
+            with Image.open(path, formats=decoders()) as image:
+                width, height = image.size
+        check_pixels(height, width)
+        return height, width
+
+
+def page_count(path: str | Path) -> tuple[int, int]:
+    """Return how many pages or frames a file has, and which is the largest, by its headers; errors as `read_native`.
+
+    Of other formats than TIFF more than one counts as 2: the frames of a long animation are not gone through.
+    """
+    with _one_line_errors(path):
+        if is_tiff(_head(str(path))):
+            return tiff_pages(path)
         with Image.open(path, formats=decoders()) as image:
-            return image.height, image.width
+            several = image.format != "MPO" and getattr(image, "is_animated", False)
+            return (2 if several else 1), 0
 
 
 @contextmanager
-def _one_line_errors() -> Iterator[None]:
+def _one_line_errors(path: str | Path) -> Iterator[None]:
+    current.path = path
     try:
         yield
-    except (DataError, MemoryError):
+    except DataError:
         raise
+    except MemoryError as error:  # one file that asks for too much must not end the others
+        raise DataError("there is not enough memory to decode it") from error
     except Exception as error:  # decoders meet broken files with nearly every class there is
         raise DataError(_reason(error)) from error
 
 
-def _decode(path: str, page: int, channels: tuple[int, ...], enough: int) -> tuple[Pixels, tuple[int, int]]:
-    head, negative = _head(path), False
-    if is_tiff(head):
-        _check_size(tiff_size(path, page))
-        whole = read_tiff(path, page, channels)
-        if whole is not None:
-            return whole, whole.shape[:2]
-        negative = white_is_zero(path, page)
-    pixels, true = _through_pil(path, head, page, enough)
-    if negative and pixels.dtype == np.uint16:
-        pixels = np.iinfo(np.uint16).max - pixels
-    return (with_channels(pixels, channels) if channels else pixels), true
+def _decode(path: str, page: int, channels: Channels, enough: int, allowance: Allowance) -> Decoded:
+    head = _head(path)
+    if not is_tiff(head):
+        if channels == PAGES:
+            raise DataError("--channels page is for TIFF files alone")
+        return _with_channels(_through_pil(path, head, page, enough, allowance), channels)
+    found = read_tiff(path, page, channels, allowance)
+    if isinstance(found, Decoded):
+        return found
+    image = _through_pil(path, head, found.frame, enough, allowance)
+    return _with_channels(_as_tagged(image, found), channels)
 
 
-def _through_pil(path: str, head: bytes, page: int, enough: int) -> tuple[Pixels, tuple[int, int]]:
+def _as_tagged(image: Decoded, tags: ForPil) -> Decoded:
+    """Put what tifffile has read in the tags upon what PIL has decoded."""
+    colour = image.colour
+    if tags.negative and colour.dtype == np.uint16:
+        colour = np.iinfo(np.uint16).max - colour
+    return Decoded(colour, image.true, image.alpha, image.premultiplied, tags.nodata)
+
+
+def _with_channels(image: Decoded, channels: Channels) -> Decoded:
+    if not channels:
+        return image
+    return Decoded(
+        with_channels(joined(image.colour, image.alpha), () if channels == PAGES else channels),
+        image.true,
+        nodata=image.nodata,
+    )
+
+
+def _through_pil(path: str, head: bytes, page: int, enough: int, allowance: Allowance) -> Decoded:
     with Image.open(path, formats=decoders()) as image:
-        _check_size(image.size)
+        _ask(image, allowance, path)
         deep = _deep_pnm(path) if head[:2] in (b"P5", b"P6") else None
-        if deep is None:
+        if deep is not None:
+            return _decoded(deep)
+        if page:
             _seek(image, page)
-            raw = _raw_mode(image)
-            if not _loses_bits(image, raw):
-                return _from_pil(image, enough)
-            deep = _deep_colour(path, page, raw)
-        return deep, deep.shape[:2]
+            _ask(image, allowance, path)  # a frame can be larger than the first
+        raw = _raw_mode(image)
+        if _loses_bits(image, raw):
+            return _deep_colour(path, page, raw)
+        return _from_pil(image, enough)
+
+
+def _decoded(colour: Pixels, alpha: Pixels | None = None) -> Decoded:
+    return Decoded(np.ascontiguousarray(colour), (colour.shape[0], colour.shape[1]), alpha)
+
+
+def _ask(image: Image.Image, allowance: Allowance, path: str) -> None:
+    sample = 2 if ";16" in _raw_mode(image) else _BYTES.get(image.mode, 1)
+    nbytes = image.width * image.height * len(image.getbands()) * sample
+    allowance.ask(image.height, image.width, nbytes, os.path.getsize(path))
 
 
 def _head(path: str) -> bytes:
@@ -134,11 +183,6 @@ def _head(path: str) -> bytes:
     if not head:
         raise DataError("the file is empty")
     return head
-
-
-def _check_size(size: tuple[int, int]) -> None:
-    if size[0] * size[1] > MAX_PIXELS:
-        raise DataError(f"{size[0]} x {size[1]} pixels are more than {MAX_PIXELS:,}; cut the image into tiles first")
 
 
 def _reason(error: Exception) -> str:
@@ -154,35 +198,36 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _seek(image: Image.Image, page: int) -> None:
-    frames = getattr(image, "n_frames", 1)
-    if page >= frames:
-        raise DataError(f"page {page} of a file with {frames} (counted from 0)")
-    if page:
+    """Go to a frame; the frames are never counted, which takes seconds in a long animation."""
+    try:
         image.seek(page)
+    except EOFError:
+        raise DataError(f"page {page} of a file with {getattr(image, 'n_frames', 1)} (counted from 0)") from None
 
 
-def _from_pil(image: Image.Image, enough: int) -> tuple[Pixels, tuple[int, int]]:
+def _from_pil(image: Image.Image, enough: int) -> Decoded:
     stored, scale = image.size, enough / min(image.size)
     if scale < 1:
         image.draft(None, (int(image.width * scale) + 1, int(image.height * scale) + 1))
     drafted = image.size != stored
     image.load()
     orientation = _orientation(image)  # after loading: PIL itself turns TIFF while it loads, and drops the tag
-    pixels = turned(_flat(image), orientation)
-    if not drafted:
-        return pixels, pixels.shape[:2]
-    return pixels, stored if orientation in SWAPPING else stored[::-1]
+    colour, alpha = _split(image)
+    colour = np.ascontiguousarray(turned(colour, orientation))
+    alpha = None if alpha is None else turned(alpha, orientation)
+    true = colour.shape[:2] if not drafted else stored if orientation in SWAPPING else stored[::-1]
+    return Decoded(colour, (true[0], true[1]), alpha)
 
 
-def _flat(image: Image.Image) -> Pixels:
-    """Turn any loaded PIL image into (h, w, 1 or 3); deep grey modes pass through untouched."""
+def _split(image: Image.Image) -> tuple[Pixels, Pixels | None]:
+    """Turn any loaded PIL image into (h, w, 1 or 3) and alpha; deep grey modes pass through untouched."""
     if image.mode in _DEEP_MODES:
-        return np.asarray(image)[..., None]
+        return np.asarray(image)[..., None], None
     if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
         rich = np.asarray(image.convert("LA" if image.mode in ("1", "L", "LA", "La") else "RGBA"))
-        return over_white(rich[..., :-1], rich[..., -1:])
+        return rich[..., :-1], rich[..., -1:]
     pixels = np.asarray(image.convert("L" if image.mode in ("1", "L") else "RGB"))
-    return pixels if pixels.ndim == 3 else pixels[..., None]
+    return pixels if pixels.ndim == 3 else pixels[..., None], None
 
 
 def _raw_mode(image: Image.Image) -> str:
@@ -198,7 +243,7 @@ def _loses_bits(image: Image.Image, raw: str) -> bool:
     return ";16" in raw and image.mode not in _DEEP_MODES
 
 
-def _deep_colour(path: str, page: int, raw: str) -> Pixels:
+def _deep_colour(path: str, page: int, raw: str) -> Decoded:
     """Read 16-bit colour with PIL, which has no mode for it.
 
     PIL unpacks 16-bit samples by keeping one byte of the two: the first for the big-endian layout, the second for the
@@ -214,14 +259,17 @@ def _deep_colour(path: str, page: int, raw: str) -> Pixels:
         raise DataError(f"16-bit {colours} cannot be read whole without imagecodecs: pip install 'dinocli[tiff]'")
     big = order == "B" or (order == "N" and sys.byteorder == "big")
     high, low = (first, second) if big else (second, first)
-    pixels = high.astype(np.uint16) << 8 | low
-    return pixels if colours == "RGB" else over_white(pixels[..., :-1], pixels[..., -1:])
+    pixels = high.astype(np.uint16)
+    pixels <<= 8
+    pixels |= low
+    return _decoded(pixels) if colours == "RGB" else _decoded(pixels[..., :-1], pixels[..., -1:])
 
 
 def _reread(path: str, page: int, raw: str) -> Pixels:
     """Decode a file with another layout of the same number of bytes than the one that PIL found."""
     with Image.open(path, formats=decoders()) as image:
-        _seek(image, page)
+        if page:
+            _seek(image, page)
         assert isinstance(image, ImageFile.ImageFile)
         image.tile = [t._replace(args=(raw, *t.args[1:]) if isinstance(t.args, tuple) else raw) for t in image.tile]
         image.load()

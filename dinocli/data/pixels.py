@@ -1,15 +1,68 @@
-"""Pixel arithmetic that every file format needs: the EXIF turn and the removal of alpha, in the file's own dtype."""
+"""Pixel arithmetic that every file format needs: the EXIF turn, alpha, nodata and channels, in the file's own dtype."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dinocli.config.preprocess import Channels
+from dinocli.errors import DataError
+
 Pixels = NDArray[Any]
 """An image as stored: (h, w, c), rows from the top, any real dtype."""
 
+Mask = NDArray[np.bool_]
+"""(h, w, c): samples without a measurement."""
+
 SWAPPING = (5, 6, 7, 8)
 """EXIF orientations that exchange height and width."""
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """One image as its file holds it, upright, with colour and alpha apart.
+
+    Args:
+        colour: (h, w, c), native dtype; c is 1 or 3, or the number of channels that were asked for.
+        true: (h, w) of the file, upright; a JPEG may have been decoded smaller.
+        alpha: (h, w, 1), same dtype, 0 is transparent; None where there is none or channels were asked for.
+        premultiplied: The colour was already multiplied by alpha ("associated" in TIFF).
+        nodata: Sample values that mean "not measured", by the file's own tag.
+    """
+
+    colour: Pixels
+    true: tuple[int, int]
+    alpha: Pixels | None = None
+    premultiplied: bool = False
+    nodata: tuple[float, ...] = ()
+
+    def flat(self, alpha: str = "white") -> Pixels:
+        """Return (h, w, c) without alpha: laid over ``white``, or with alpha under ``ignore`` left out."""
+        if self.alpha is None or alpha == "ignore":
+            return self.colour
+        return over_white(self.colour, self.alpha, premultiplied=self.premultiplied)
+
+    def missing(self, nodata: tuple[float, ...] = ()) -> Mask | None:
+        """Return the samples that are nodata, by the file's tag or by the given values; None where none is.
+
+        In 8 bits 0 and 255 are also colours, so there all channels of a pixel have to be nodata.
+        """
+        values = (*self.nodata, *nodata)
+        if not values:
+            return None
+        found = np.zeros(self.colour.shape, np.bool_)
+        with np.errstate(over="ignore"):  # a double that a float32 cannot hold
+            for value in values:
+                found |= self.colour == (value if self.colour.dtype.kind != "f" else self.colour.dtype.type(value))
+        if self.colour.dtype == np.uint8:
+            found[...] = found.all(axis=-1, keepdims=True)
+        return found if found.any() else None
+
+
+def joined(colour: Pixels, alpha: Pixels | None) -> Pixels:
+    """Return all samples of an image side by side."""
+    return colour if alpha is None else np.concatenate([colour, alpha], axis=-1)
 
 
 def full_range(dtype: np.dtype[Any]) -> tuple[float, float]:
@@ -64,10 +117,37 @@ def over_white(colour: Pixels, alpha: Pixels, *, premultiplied: bool = False) ->
     return flat
 
 
-def with_channels(pixels: Pixels, channels: tuple[int, ...]) -> Pixels:
-    """Take the asked channels, in the asked order; an `IndexError` says which one is not there."""
-    missing = [channel for channel in channels if channel >= pixels.shape[-1]]
+def with_channels(pixels: Pixels, channels: Channels, names: tuple[str, ...] = ()) -> Pixels:
+    """Take the asked channels, in the asked order.
+
+    Args:
+        pixels: (h, w, c).
+        channels: Numbers, from 0, or names.
+        names: Of the channels, where the file gives them.
+
+    Raises:
+        DataError: A channel that is not there.
+    """
+    numbers = channel_numbers(channels, names)
+    missing = [number for number in numbers if number >= pixels.shape[-1]]
     if missing:
-        raise IndexError(f"channel {missing[0]} of an image with {pixels.shape[-1]} (counted from 0)")
-    taken: Pixels = pixels[..., list(channels)]
+        raise DataError(f"channel {missing[0]} of an image with {pixels.shape[-1]} (counted from 0)")
+    taken: Pixels = pixels[..., numbers]
     return taken
+
+
+def channel_numbers(channels: Channels, names: tuple[str, ...]) -> list[int]:
+    """Turn names of channels into their numbers; ``C:DAPI`` and ``DAPI`` are the same, as are upper and lower case.
+
+    Raises:
+        DataError: No such name, or the file names no channels.
+    """
+    known = {name.casefold(): number for number, name in reversed(list(enumerate(names)))}
+    numbers = []
+    for channel in channels:
+        number = channel if isinstance(channel, int) else known.get(channel.removeprefix("C:").casefold())
+        if number is None:
+            there = f"it has {', '.join(names[:20])}" if names else "the file gives its channels no names"
+            raise DataError(f"no channel {channel!r}: {there}")
+        numbers.append(number)
+    return numbers

@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dinocli.config.preprocess import Preprocess
-from dinocli.data.decode import image_size, read_enough
-from dinocli.data.ranges import MEASURED, map_range
+from dinocli.config.preprocess import PAGES, Preprocess
+from dinocli.data.decode import decode, image_size
+from dinocli.data.limits import Allowance
+from dinocli.data.ranges import PER_IMAGE, check_kind, map_range
 from dinocli.errors import DataError, UsageError
 
 Canvas = NDArray[Any]
@@ -26,6 +27,7 @@ STRIP = 2.5
 """Longer side / shorter side from which an image is cut into windows: a crop of common shape would miss most of it."""
 
 _WINDOW = 1.5  # longer / shorter side of one window
+_MOST_WINDOWS = 10_000  # of one image
 _OVERLAP = 0.25  # share of a window that its neighbour shows too, at least: nothing lies only on a border
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
@@ -43,8 +45,8 @@ class Reader:
     short_side: int
 
     def __post_init__(self) -> None:
-        if len(self.preprocess.channels) not in (0, 1, 3):
-            count = len(self.preprocess.channels)
+        count = len(self.preprocess.channels)
+        if count not in (0, 1, 3) and self.preprocess.channels != PAGES:
             raise UsageError(f"--channels names {count} channels; name one (grey) or three (red, green, blue)")
 
     def canvases(self, path: str) -> list[Canvas]:
@@ -57,9 +59,10 @@ class Reader:
         Raises:
             DataError: The file cannot be read; the reason, without the name.
         """
-        canvas, true = self._mapped(path, self.short_side)
-        size = shrunk_size(*true, self.short_side)
-        canvas = _resized(canvas, true, size)
+        with Allowance() as allowance:
+            canvas, true = self._mapped(path, self.short_side, allowance)
+            size = shrunk_size(*true, self.short_side)
+            canvas = _resized(canvas, true, size)
         return [np.ascontiguousarray(canvas[:, rows, columns]) for rows, columns in windows(*size)]
 
     def whole(self, path: str) -> Canvas:
@@ -68,26 +71,30 @@ class Reader:
         Of a strip the longer side is shrunk more than the shorter one, so that no canvas is larger than those of
         ordinary images.
         """
-        canvas, true = self._mapped(path, self.short_side)
-        most = round(STRIP * self.short_side)
-        height, width = shrunk_size(*true, self.short_side)
-        return _resized(canvas, true, (min(height, most), min(width, most)))
+        with Allowance() as allowance:
+            canvas, true = self._mapped(path, self.short_side, allowance)
+            most = round(STRIP * self.short_side)
+            height, width = shrunk_size(*true, self.short_side)
+            return _resized(canvas, true, (min(height, most), min(width, most)))
 
     def full(self, path: str) -> Canvas:
         """Read an image at its own resolution, range mapped; errors as `canvases`."""
-        return self._mapped(path, sys.maxsize)[0]
+        with Allowance() as allowance:
+            return self._mapped(path, sys.maxsize, allowance)[0]
 
     def count(self, path: str) -> int:
         """Return the number of canvases from the file's header alone; errors as `canvases`."""
         stored = image_size(path, page=self.preprocess.page)  # lying or upright, the number is the same
         return len(list(windows(*shrunk_size(*stored, self.short_side))))
 
-    def _mapped(self, path: str, enough: int) -> tuple[Canvas, tuple[int, int]]:
+    def _mapped(self, path: str, enough: int, allowance: Allowance) -> tuple[Canvas, tuple[int, int]]:
         about = self.preprocess
-        pixels, true = read_enough(path, page=about.page, channels=about.channels, enough=enough)
-        if about.deep and pixels.dtype == np.uint8 and about.range_policy in MEASURED:
-            raise DataError("an 8-bit image among deeper ones; leave it out, or use --range full")
-        return _with_colours(map_range(pixels, about).transpose(2, 0, 1), grey=about.grey), true
+        if about.nodata or about.range_policy == PER_IMAGE:
+            enough = sys.maxsize  # shrinking would blend nodata with its neighbours, and change percentiles
+        image = decode(path, page=about.page, channels=about.channels, enough=enough, allowance=allowance)
+        check_kind(image.colour.dtype, about)
+        mapped = map_range(image.flat(about.alpha), about, image.missing(about.nodata))
+        return _with_colours(mapped.transpose(2, 0, 1), grey=about.grey), image.true
 
 
 def shrunk_size(height: int, width: int, short_side: int) -> tuple[int, int]:
@@ -104,13 +111,19 @@ def scaled(canvas: Canvas, size: tuple[int, int]) -> Canvas:
 
 
 def windows(height: int, width: int) -> Iterator[tuple[slice, slice]]:
-    """Yield (rows, columns) of the canvases that one image is cut into: itself, or overlapping parts of a strip."""
+    """Yield (rows, columns) of the canvases that one image is cut into: itself, or overlapping parts of a strip.
+
+    Raises:
+        DataError: A strip of more than 10,000 parts.
+    """
     short, long = sorted((height, width))
     if long <= STRIP * short:
         yield slice(0, height), slice(0, width)
         return
     length = round(_WINDOW * short)
     count = 1 + math.ceil((long - length) / (length * (1 - _OVERLAP)))
+    if count > _MOST_WINDOWS:
+        raise DataError(f"a strip of {width} x {height} pixels would be {count:,} windows; cut it into images first")
     for start in np.linspace(0, long - length, count).round().astype(int).tolist():
         part = slice(start, start + length)
         yield (part, slice(0, width)) if height > width else (slice(0, height), part)

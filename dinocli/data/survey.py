@@ -1,31 +1,22 @@
 """A look at a sample of the dataset: depth, colour, sizes, and the range that follows from them."""
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from dinocli.data.decode import read_native
+from dinocli.config.preprocess import Channels
+from dinocli.data.folder_notes import alpha_notes, float_notes, ignores_alpha, nodata_notes, page_notes
+from dinocli.data.look import Look, look_at
 from dinocli.data.parallel import in_order, thread_count
-from dinocli.data.pixels import Pixels, full_range
-from dinocli.data.ranges import MEASURED, Range, parse_range
+from dinocli.data.pixels import full_range
+from dinocli.data.ranges import MEASURED, PER_IMAGE, Range, kind_of, parse_range
 from dinocli.data.sources import ImageList
 from dinocli.errors import DataError
 
 _HEADROOM = 0.1
 """Share of the measured span added at both ends under ``auto``: defects may be hotter or darker than any sample."""
-
-_CHROMA = 2
-"""Largest difference of the channels, in levels of 255, that JPEG leaves in a grey image."""
-
-_COLOURED = 0.001
-"""Share of the pixels that may still differ more: at sharp edges compression leaves more colour."""
-
-_VALUES = 1 << 16
-"""Most pixel values kept of one sampled image, for percentiles."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +25,8 @@ class Survey:
 
     Args:
         policy: As in `Preprocess.range_policy`; ``auto`` on 8-bit images has become ``full``.
-        low: Source value that becomes 0.
-        high: Source value that becomes 1.
+        low: Source value that becomes 0; of ``image`` a percentile.
+        high: Source value that becomes 1; likewise.
         deep: Some image has more than 8 bits.
         grey: No image has colour.
         dtypes: Number of sampled images of each dtype.
@@ -44,6 +35,9 @@ class Survey:
         sampled: Images that were read.
         bad: Names of sampled images that could not be read, with the reason.
         notes: Sentences for the user.
+        warnings: Sentences about what was assumed and may be wrong, each with the option that says otherwise.
+        alpha: As in `Preprocess`.
+        source: Likewise.
     """
 
     policy: str
@@ -57,50 +51,45 @@ class Survey:
     sampled: int
     bad: list[tuple[str, str]]
     notes: list[str]
-
-
-@dataclass(frozen=True)
-class _Look:
-    """One sampled image. ``values`` holds every k-th finite pixel; (low, high) are exact."""
-
-    dtype: np.dtype[Any]
-    size: tuple[int, int]
-    grey: bool
-    low: float
-    high: float
-    values: NDArray[np.float64]
+    warnings: list[str]
+    alpha: str
+    source: str
 
 
 def survey(
-    images: ImageList, *, range_spec: str, channels: Sequence[int], page: int, sample: int = 256, seed: int = 0
+    images: ImageList,
+    *,
+    range_spec: str,
+    channels: Channels,
+    page: int,
+    nodata: tuple[float, ...] = (),
+    sample: int = 256,
+    seed: int = 0,
 ) -> Survey:
     """Look at a fixed sample of the images and decide on the range.
-
-    The images are read whole, not shrunk: shrinking would hide the single hot pixels that the range must not clip.
 
     Args:
         images: The dataset.
         range_spec: See `parse_range`.
         channels: Source channels, as in `read_native`.
         page: Likewise.
+        nodata: Values that mean "not measured".
         sample: Images to look at; all of them if there are fewer.
         seed: Of the choice of the sample.
 
     Raises:
         UsageError: A range that makes no sense.
-        DataError: No sampled image can be read, or 8-bit and deeper ones are mixed and the range is to be measured.
+        DataError: No sampled image can be read, or images of several kinds (8-bit, deep integer, float) are mixed and
+            the range is to be measured.
     """
     wanted = parse_range(range_spec)
-    rows = np.random.default_rng(seed).choice(len(images), min(sample, len(images)), replace=False)
-    paths = (images.path(row) for row in rows)
-    results = list(in_order(lambda path: _look(path, page, tuple(channels)), paths, thread_count("auto")))
-    looks = [result for result in results if isinstance(result, _Look)]
-    bad = [(images.names[row], result) for row, result in zip(rows, results, strict=True) if isinstance(result, str)]
-    if not looks:
-        raise DataError(f"none of {len(rows)} sampled images can be read: {bad[0][0]}: {bad[0][1]}")
+    looks, bad = _looks(images, channels, page, nodata, sample, seed)
     deep = any(look.dtype != np.uint8 for look in looks)
-    if deep and wanted.policy in MEASURED and any(look.dtype == np.uint8 for look in looks):
-        raise DataError("8-bit and deeper images are mixed, no measured range fits both; use --range full")
+    kinds = Counter(kind_of(look.dtype) for look in looks)
+    measured = wanted.policy in MEASURED
+    if measured and len(kinds) > 1:
+        mixed = " and ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
+        raise DataError(f"{mixed} images are mixed, no measured range fits all; use --range full, or leave some out")
     policy, low, high = _decide(wanted, looks, deep)
     heights, widths = np.array([look.size for look in looks]).T
     return Survey(
@@ -115,31 +104,35 @@ def survey(
         sampled=len(looks),
         bad=bad,
         notes=_notes(wanted, looks, deep, low, high),
+        warnings=[
+            *nodata_notes(looks, policy),
+            *float_notes(looks, policy),
+            *alpha_notes(looks),
+            *page_notes(looks),
+        ],
+        alpha="ignore" if ignores_alpha(looks) else "white",
+        source=next(iter(kinds)) if measured else "",
     )
 
 
-def _look(path: str, page: int, channels: tuple[int, ...]) -> _Look | str:
-    try:
-        pixels = read_native(path, page=page, channels=channels)
-    except DataError as error:
-        return str(error)
-    finite = pixels[np.isfinite(pixels)] if pixels.dtype.kind == "f" else pixels.reshape(-1)
-    if not finite.size:
-        return "no pixel has a finite value"
-    values = finite[:: max(1, finite.size // _VALUES)].astype(np.float64)
-    return _Look(pixels.dtype, pixels.shape[:2], _is_grey(pixels), float(finite.min()), float(finite.max()), values)
+def _looks(
+    images: ImageList, channels: Channels, page: int, nodata: tuple[float, ...], sample: int, seed: int
+) -> tuple[list[Look], list[tuple[str, str]]]:
+    """Return what was seen of a sample, and its unreadable images with the reason."""
+    rows = np.random.default_rng(seed).choice(len(images), min(sample, len(images)), replace=False)
+
+    def look(row: int) -> Look | str:
+        return look_at(images.path(row), images.names[row], page=page, channels=channels, nodata=nodata)
+
+    results = list(in_order(look, rows, thread_count("auto")))
+    looks = [result for result in results if isinstance(result, Look)]
+    bad = [(images.names[row], result) for row, result in zip(rows, results, strict=True) if isinstance(result, str)]
+    if not looks:
+        raise DataError(f"none of {len(rows)} sampled images can be read: {bad[0][0]}: {bad[0][1]}")
+    return looks, bad
 
 
-def _is_grey(pixels: Pixels) -> bool:
-    if pixels.shape[-1] != 3:
-        return bool(pixels.shape[-1] == 1)
-    red, green, blue = (pixels[..., channel] for channel in range(3))
-    spread = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
-    coloured = np.count_nonzero(spread > _CHROMA / 255 * full_range(pixels.dtype)[1])
-    return int(coloured) <= _COLOURED * spread.size
-
-
-def _decide(wanted: Range, looks: list[_Look], deep: bool) -> tuple[str, float, float]:
+def _decide(wanted: Range, looks: list[Look], deep: bool) -> tuple[str, float, float]:
     """Return the policy's name for the record, and the range."""
     low, high = min(look.low for look in looks), max(look.high for look in looks)
     if wanted.policy == "full" or (wanted.policy == "auto" and not deep):
@@ -147,8 +140,8 @@ def _decide(wanted: Range, looks: list[_Look], deep: bool) -> tuple[str, float, 
     if wanted.policy == "window":
         level, width = wanted.values
         return "window", level - width / 2, level + width / 2
-    if wanted.policy == "fixed":
-        return ("fixed", wanted.values[0], wanted.values[1])
+    if wanted.policy in ("fixed", PER_IMAGE):
+        return (wanted.policy, wanted.values[0], wanted.values[1])
     if wanted.policy == "percentile":
         low, high = np.percentile(np.concatenate([look.values for look in looks]), wanted.values).tolist()
     elif wanted.policy == "auto":
@@ -162,7 +155,8 @@ def _with_headroom(low: float, high: float, dtype: np.dtype[Any]) -> tuple[float
     """Widen a measured range, for integers within the bits that the detector seems to have."""
     room = _HEADROOM * (high - low)
     if dtype.kind != "u":
-        return low - room, high + room
+        most = float(np.finfo(np.float64).max)
+        return max(low - room, -most), min(high + room, most)
     return max(0.0, float(np.floor(low - room))), min(2.0 ** _bits(high) - 1, float(np.ceil(high + room)))
 
 
@@ -170,15 +164,18 @@ def _bits(high: float) -> int:
     return max(1, int(high).bit_length())
 
 
-def _notes(wanted: Range, looks: list[_Look], deep: bool, low: float, high: float) -> list[str]:
+def _notes(wanted: Range, looks: list[Look], deep: bool, low: float, high: float) -> list[str]:
     """Say what the range is where it was measured, and where it may disappoint."""
-    if not deep or wanted.policy == "full":
-        return []
+    tagged = sum(look.nodata for look in looks)
+    tags = [f"{tagged} of {len(looks)} files tag values as nodata: they are black and do not count for the range"]
+    tags = tags if tagged else []
+    if not deep or wanted.policy in ("full", PER_IMAGE):
+        return tags
     first, top = looks[0].dtype, max(look.high for look in looks)
     data = f"{first} data"
     if first == np.uint16:
         data = f"{_bits(top)}-bit data in 16-bit files"
-    notes = [f"{data}: range {low:g} to {high:g}"]
+    notes = [*tags, f"{data}: range {low:g} to {high:g}"]
     inner = np.percentile(np.concatenate([look.values for look in looks]), (0.1, 99.9))
     if wanted.policy in ("auto", "minmax") and np.ptp(inner) < 0.25 * (high - low):
         notes.append(

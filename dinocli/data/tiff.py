@@ -2,19 +2,51 @@
 
 PIL cuts 16-bit colour to 8 bits and refuses more than four channels; tifffile reads both but cannot decompress LZW and
 some others without an extra package. So tifffile reads what it can, and what is left goes to PIL.
+
+A page is an image of its own: thumbnails, overviews and masks, which stand in the same chain, are not counted.
 """
 
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tifffile
 
-from dinocli.data.pixels import Pixels, over_white, turned, with_channels
+from dinocli.config.preprocess import PAGES, Channels
+from dinocli.data.channel_names import gdal_names, ome_names
+from dinocli.data.limits import Allowance, check_pixels
+from dinocli.data.pixels import Decoded, Pixels, channel_numbers, turned, with_channels
 from dinocli.errors import DataError
 
-_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB = 0, 1, 2
+_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _YCBCR = 0, 1, 2, 3, 6
 _ASSOCIATED, _UNASSOCIATED = 1, 2
+_SEPARATE = 2
+_REDUCED, _MASK = 1, 4  # bits of NewSubfileType
+_GDAL_METADATA, _GDAL_NODATA = 42112, 42113
+_ENTRY = 4  # bytes of the file that each tile or strip needs at least, for its place in the file
+_DIRECTORIES = 10_000  # most pages that are gone through: a chain can be a circle
+COUNTED = 64
+"""Pages that are counted at most, where their number is only told."""
+
+
+@dataclass(frozen=True)
+class ForPil:
+    """What tifffile cannot decode here.
+
+    Args:
+        frame: Place of the page among all, thumbnails too, as PIL counts.
+        negative: White is zero. PIL undoes that for 8 bits and forgets it for 16.
+        nodata: As `Decoded.nodata`.
+    """
+
+    frame: int
+    negative: bool
+    nodata: tuple[float, ...]
 
 
 def is_tiff(head: bytes) -> bool:
@@ -25,11 +57,17 @@ def is_tiff(head: bytes) -> bool:
 def tiff_size(path: str | Path, page: int) -> tuple[int, int]:
     """Return (h, w) of one page as stored, without decoding it."""
     with tifffile.TiffFile(path) as file:
-        chosen = _page(file, page)
-        return int(chosen.imagelength), int(chosen.imagewidth)
+        return _size(_page(file, page))
 
 
-def read_tiff(path: str | Path, page: int, channels: tuple[int, ...]) -> Pixels | None:
+def tiff_pages(path: str | Path) -> tuple[int, int]:
+    """Return the number of pages, at most `COUNTED`, and which one has the most pixels, the first of several."""
+    with tifffile.TiffFile(path) as file:
+        areas = [math.prod(_size(page)) for page in islice(_pages(file), COUNTED)]
+        return len(areas), int(np.argmax(areas)) if areas else 0
+
+
+def read_tiff(path: str | Path, page: int, channels: Channels, allowance: Allowance) -> Decoded | ForPil:
     """Read one page, or say that PIL has to.
 
     Microscopes write each channel as a page of its own. Where pages hold a single channel, channel c is therefore page
@@ -38,40 +76,91 @@ def read_tiff(path: str | Path, page: int, channels: tuple[int, ...]) -> Pixels 
     Args:
         path: A TIFF.
         page: Counted from 0.
-        channels: Channels to take, counted from 0; empty takes grey or RGB, with alpha laid over white.
+        channels: Channels to take; empty takes grey or RGB, with alpha apart.
+        allowance: Asked before anything is decoded.
 
     Returns:
-        (h, w, c) in the stored dtype, upright; None for palettes, CMYK, YCbCr and missing decompressors.
+        The stored dtype, upright; `ForPil` for palettes, CMYK, YCbCr, grey of 2 and 4 bits and missing decompressors.
 
     Raises:
-        DataError: No such page, or the channels have to be chosen.
+        DataError: No such page or channel, the channels have to be chosen, or the file claims to be too large.
     """
     with tifffile.TiffFile(path) as file:
         first = _page(file, page)
-        if first.photometric not in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB) and not channels:
-            return None
+        known = first.photometric in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB)
+        packed = 1 < first.bitspersample < 8 and first.samplesperpixel == 1
+        if packed or first.photometric in (_PALETTE, _YCBCR) or (not known and not channels):
+            return _for_pil(first)
+        planes = _planes(file, first, page, channels) if channels and first.samplesperpixel == 1 else []
+        _ask(first, max(1, len(planes)), allowance, os.path.getsize(path))
         try:
-            if channels and first.samplesperpixel == 1:
-                pixels = np.concatenate([_samples(_page(file, page + channel)) for channel in channels], axis=-1)
-            else:
-                pixels = _flattened(_samples(first), first, channels)
+            if planes:
+                return _decoded(np.concatenate([_samples(plane) for plane in planes], axis=-1), first)
+            samples = _samples(first)
         except ValueError as error:
             if "imagecodecs" in str(error):  # tifffile's word for a compression that it cannot undo alone
-                return None
+                return _for_pil(first)
             raise
-        return turned(pixels, _orientation(first))
+        if channels:
+            return _decoded(with_channels(samples, channels, gdal_names(_text(first, _GDAL_METADATA))), first)
+        return _apart(samples, first)
 
 
-def white_is_zero(path: str | Path, page: int) -> bool:
-    """Tell whether a page is a negative: PIL undoes that for 8 bits and forgets it for 16."""
-    with tifffile.TiffFile(path) as file:
-        return bool(_page(file, page).photometric == _WHITE_IS_ZERO)
+def _pages(file: Any) -> Iterator[Any]:
+    """Yield the pages that are images of their own.
+
+    Raw formats hold a thumbnail as the first page and the image in a sub-directory of it.
+    """
+    others, found = [], False
+    for page in islice(file.pages, _DIRECTORIES):
+        if page.subfiletype & (_REDUCED | _MASK):
+            others.append(page)
+        else:
+            found = True
+            yield page
+    if found or not others:
+        return
+    nested = [page for page in others[0].pages or () if not page.subfiletype & (_REDUCED | _MASK)]
+    yield from nested or others[:1]  # a file whose only image is marked as reduced
 
 
 def _page(file: Any, page: int) -> Any:
-    if page >= len(file.pages):
-        raise DataError(f"page {page} of a file with {len(file.pages)} (counted from 0)")
-    return file.pages[page]
+    count = 0
+    for found in _pages(file):
+        if count == page:
+            return found
+        count += 1
+    raise DataError(f"page {page} of a file with {count} (counted from 0)")
+
+
+def _planes(file: Any, first: Any, page: int, channels: Channels) -> list[Any]:
+    """Return the single-channel pages that channels stand for."""
+    if channels == PAGES:
+        planes = list(islice(_pages(file), page, page + COUNTED))
+        if len(planes) not in (1, 3):
+            count = f"{COUNTED} or more" if len(planes) == COUNTED else str(len(planes))
+            example = "0,1,1" if len(planes) == 2 else "0,1,2"
+            raise DataError(f"{count} pages, and one or three make an image: name them, as --channels {example}")
+    else:
+        names, stride = _plane_names(file, channels)
+        numbers = channel_numbers(channels, names)
+        steps = [n * stride if isinstance(c, str) else n for n, c in zip(numbers, channels, strict=True)]
+        planes = [_page(file, page + step) for step in steps]
+    if any(_size(plane) != _size(first) or plane.samplesperpixel != 1 for plane in planes):
+        sizes = ", ".join("{1}x{0}".format(*_size(plane)) for plane in planes)
+        raise DataError(f"pages of different sizes are not channels of one image: {sizes}")
+    return planes
+
+
+def _plane_names(file: Any, channels: Channels) -> tuple[tuple[str, ...], int]:
+    """Return the names of the channels and the pages from one to the next, where a channel is asked for by its name."""
+    if all(isinstance(channel, int) for channel in channels):
+        return (), 1
+    return ome_names(file.pages.first.description)
+
+
+def _size(page: Any) -> tuple[int, int]:
+    return int(page.imagelength), int(page.imagewidth)
 
 
 def _orientation(page: Any) -> int:
@@ -79,8 +168,46 @@ def _orientation(page: Any) -> int:
     return int(tag.value) if tag is not None else 1
 
 
+def _text(page: Any, code: int) -> str:
+    tag = page.tags.get(code)
+    return str(tag.value) if tag is not None else ""
+
+
+def _for_pil(page: Any) -> ForPil:
+    if not isinstance(page.index, int):
+        raise DataError("the image behind the thumbnail cannot be decompressed here: pip install 'dinocli[tiff]'")
+    return ForPil(page.index, page.photometric == _WHITE_IS_ZERO, _nodata(page))
+
+
+def _nodata(page: Any) -> tuple[float, ...]:
+    """Return what GDAL_NODATA says, as the sample will be after decoding: negatives are turned, few bits are spread."""
+    if page.photometric not in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB):
+        return ()  # of a palette it is an index
+    try:
+        value = float(_text(page, _GDAL_NODATA).strip("\0 \n"))
+    except ValueError:
+        return ()
+    bits, integer = page.bitspersample, page.sampleformat == 1
+    if integer and page.photometric == _WHITE_IS_ZERO:
+        value = 2**bits - 1 - value
+    return (value * 255 / (2**bits - 1) if integer and bits < 8 else value,)
+
+
+def _ask(page: Any, planes: int, allowance: Allowance, stored: int) -> None:
+    """Ask for the memory of so many pages, and refuse more tiles or strips than the file has room to list."""
+    height, width = _size(page)
+    check_pixels(height, width)
+    rows, columns = (page.tilelength, page.tilewidth) if page.is_tiled else (min(page.rowsperstrip, height), width)
+    parts = math.ceil(height / max(1, rows)) * math.ceil(width / max(1, columns))
+    parts *= page.samplesperpixel if page.planarconfig == _SEPARATE else 1
+    if parts > 1 and _ENTRY * parts > stored:
+        raise DataError(f"a file of {stored:,} bytes claims {parts:,} tiles: it is damaged")
+    samples = planes * page.samplesperpixel * max(height * width, rows * columns)
+    allowance.ask(height, width, samples * max(8, page.bitspersample) // 8, stored)
+
+
 def _samples(page: Any) -> Pixels:
-    """Decode a page to (h, w, samples), native byte order, black at the low end."""
+    """Decode a page to (h, w, samples), native byte order, black at the low end, fewer than 8 bits spread to 8."""
     axes: str = page.axes
     pixels: Pixels = page.asarray(maxworkers=1)
     if "S" not in axes:
@@ -90,22 +217,29 @@ def _samples(page: Any) -> Pixels:
     pixels = np.moveaxis(pixels, axes.index("S"), -1)
     if pixels.dtype == bool:
         pixels = pixels.astype(np.uint8) * 255
+    elif page.bitspersample < 8 and pixels.dtype == np.uint8:
+        pixels = np.rint(pixels * (255 / (2**page.bitspersample - 1))).astype(np.uint8)
     pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
     if page.photometric == _WHITE_IS_ZERO and pixels.dtype.kind == "u":
-        pixels = np.iinfo(pixels.dtype).max - pixels
+        pixels = pixels.dtype.type(2 ** max(8, page.bitspersample) - 1) - pixels
     return pixels
 
 
-def _flattened(pixels: Pixels, page: Any, channels: tuple[int, ...]) -> Pixels:
-    """Reduce the samples of a page to the asked channels, or to grey or RGB."""
-    if channels:
-        return with_channels(pixels, channels)
+def _decoded(pixels: Pixels, page: Any) -> Decoded:
+    upright = turned(pixels, _orientation(page))
+    return Decoded(upright, (upright.shape[0], upright.shape[1]), nodata=_nodata(page))
+
+
+def _apart(pixels: Pixels, page: Any) -> Decoded:
+    """Take grey or RGB of all samples of a page, and alpha where one of them says to be that."""
     count, extra = pixels.shape[-1], tuple(int(kind) for kind in page.extrasamples)
     colours = 3 if page.photometric == _RGB else 1
     if count == colours + 1 and extra[:1] in ((_ASSOCIATED,), (_UNASSOCIATED,)):
-        return over_white(pixels[..., :-1], pixels[..., -1:], premultiplied=extra[0] == _ASSOCIATED)
+        found = _decoded(pixels, page)
+        colour, alpha = found.colour[..., :-1], found.colour[..., -1:]
+        return Decoded(colour, found.true, alpha, extra[0] == _ASSOCIATED, found.nodata)
     if count in (1, 3):
-        return pixels
+        return _decoded(pixels, page)
     if count == 4 and colours == 3:  # RGB and one sample that says it is not alpha, such as near infrared
-        return pixels[..., :3]
+        return _decoded(pixels[..., :3], page)
     raise DataError(f"{count} channels: say which one or three to read, for example --channels 0,1,2")

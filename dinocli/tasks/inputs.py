@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from dinocli.config.preprocess import Preprocess
+from dinocli.config.preprocess import Channels, Preprocess
 from dinocli.config.recipe import Data
 
 if TYPE_CHECKING:
     from dinocli.data.survey import Survey
+    from dinocli.engine.progress import ProgressReporter
     from dinocli.models.weights import WeightsInfo
 
 
@@ -18,7 +19,8 @@ class ReadOptions:
 
     Args:
         range: Which source values become black and white, as after `--range`.
-        channels: Source channels to read, from 0.
+        channels: Source channels to read: numbers from 0, names, or all pages.
+        nodata: Source values that mean no measurement.
         page: Page of multi-page files, from 0.
         max_bad: Unreadable images that are accepted, a share ("10%") or a number.
         workers: Threads that decode.
@@ -29,7 +31,8 @@ class ReadOptions:
     """
 
     range: str = ""
-    channels: tuple[int, ...] | None = None
+    channels: Channels | None = None
+    nodata: tuple[float, ...] | None = None
     page: int | None = None
     max_bad: str = ""
     workers: int | None = None
@@ -75,6 +78,15 @@ def describe_survey(seen: "Survey") -> str:
     return f"sample of {seen.sampled}: {kinds}, {colour}, median {width}x{height} px, range {policy}"
 
 
+def tell_survey(seen: "Survey", reporter: "ProgressReporter") -> None:
+    """Tell what the images look like and what the range is, and warn of what was assumed."""
+    reporter.line(describe_survey(seen))
+    for note in seen.notes:
+        reporter.line(note)
+    for warning in seen.warnings:
+        reporter.warn(warning)
+
+
 def preprocess_of(survey: "Survey", data: Data, info: "WeightsInfo") -> Preprocess:
     """Join what the folder says (range, depth, grey) and what the weights say (mean, std, size)."""
     return Preprocess(
@@ -88,4 +100,7 @@ def preprocess_of(survey: "Survey", data: Data, info: "WeightsInfo") -> Preproce
         mean=info.mean,
         std=info.std,
         size=info.size,
+        nodata=tuple(data.nodata),
+        alpha=survey.alpha,
+        source=survey.source,
     )

@@ -3,7 +3,8 @@ from dataclasses import FrozenInstanceError
 
 import pytest
 
-from dinocli.config.preprocess import Preprocess
+from dinocli.config.preprocess import PAGES, Preprocess, parse_channels
+from dinocli.errors import UsageError
 
 RECORD = Preprocess(
     range_policy="percentile",
@@ -36,3 +37,22 @@ def test_keys_of_later_versions_are_left_out_and_missing_ones_are_an_error() -> 
 def test_it_is_frozen() -> None:
     with pytest.raises(FrozenInstanceError):
         RECORD.size = 96  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("0", (0,)),
+        ("0,2, 3", (0, 2, 3)),
+        ("page", PAGES),
+        ("C:DAPI,GFP,2", ("C:DAPI", "GFP", 2)),
+    ],
+)
+def test_channels_are_numbers_names_or_pages(text: str, expected: tuple[int | str, ...]) -> None:
+    assert parse_channels(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "0,,1", "-1", "0,page", "page,page"])
+def test_channels_that_make_no_sense(text: str) -> None:
+    with pytest.raises(UsageError, match="--channels"):
+        parse_channels(text)

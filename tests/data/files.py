@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -60,3 +61,23 @@ def deep_png(pixels: Array) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in parts
     )
+
+
+def packed_tiff(pixels: Array, bits: int, *, white_is_zero: bool = False) -> bytes:
+    """Encode (h, w) of values below 2 ** bits as an uncompressed grey TIFF of 1, 2, 4 or 8 bits a sample."""
+    height, width = pixels.shape
+    per_byte = 8 // bits
+    padded = np.zeros((height, -(-width // per_byte) * per_byte), np.uint8)
+    padded[:, :width] = pixels
+    shifts = np.arange(per_byte)[::-1] * bits
+    data = (padded.reshape(height, -1, per_byte) << shifts).sum(-1).astype(np.uint8).tobytes()
+    entries = [(256, 4, width), (257, 4, height), (258, 3, bits), (259, 3, 1), (262, 3, int(not white_is_zero))]
+    entries += [(273, 4, 8 + 2 + 12 * 9 + 4), (277, 3, 1), (278, 4, height), (279, 4, len(data))]
+    directory = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in entries)
+    return b"II*\0" + struct.pack("<IH", 8, len(entries)) + directory + bytes(4) + data
+
+
+def gdal_tiff(path: Path, pixels: Array, nodata: str, **more: Any) -> str:
+    """Save a TIFF with the tag in which GIS tools name their nodata value."""
+    tifffile.imwrite(path, pixels, extratags=[(42113, "s", 0, nodata, True)], **more)
+    return str(path)

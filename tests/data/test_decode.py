@@ -9,10 +9,14 @@ import pytest
 import tifffile
 from PIL import Image
 
+from dinocli.config.preprocess import PAGES
 from dinocli.data import decode
-from dinocli.data.decode import image_size, read_enough, read_native
+from dinocli.data.decode import image_size, page_count, read_native
+from dinocli.data.limits import Allowance
+from dinocli.data.pixels import Decoded
+from dinocli.data.tiff import ForPil
 from dinocli.errors import DataError
-from tests.data.files import Array, deep_png, noise, save
+from tests.data.files import Array, deep_png, gdal_tiff, noise, packed_tiff, save
 
 
 @pytest.mark.parametrize("suffix", ["png", "bmp", "tif", "webp", "ppm"])
@@ -191,6 +195,141 @@ def test_fourth_sample_of_a_tiff(tmp_path: Path, kind: str, dtype: str, white: i
     assert np.abs(read_native(tmp_path / "a.tif") - over * white).max() <= 1
 
 
+@pytest.mark.parametrize("negative", [False, True])
+@pytest.mark.parametrize("bits", [2, 4])
+def test_grey_of_few_bits_fills_the_range_of_8(tmp_path: Path, bits: int, *, negative: bool) -> None:
+    levels = noise(5, 7, top=2**bits - 1)
+    (tmp_path / "a.tif").write_bytes(packed_tiff(levels, bits, white_is_zero=negative))
+    expected = levels * (255 // (2**bits - 1))
+    read = read_native(tmp_path / "a.tif")
+    assert read.dtype == np.uint8
+    assert np.array_equal(read[..., 0], 255 - expected if negative else expected)
+    assert np.array_equal(read_native(tmp_path / "a.tif", channels=(0,)), read)
+
+
+def _decoded(path: Path | str) -> Decoded:
+    with Allowance() as allowance:
+        return decode.decode(path, page=0, channels=(), enough=9, allowance=allowance)
+
+
+@pytest.mark.parametrize(("dtype", "tag"), [("int16", "-9999"), ("uint16", "65535 "), ("float32", "-3.4028235e+38")])
+def test_nodata_of_the_file_is_known(tmp_path: Path, dtype: str, tag: str) -> None:
+    pixels = np.arange(12).reshape(3, 4).astype(dtype)
+    with np.errstate(over="ignore"):
+        pixels[1, 2] = np.float64(tag)
+    missing = _decoded(gdal_tiff(tmp_path / "a.tif", pixels, tag)).missing()
+    assert missing is not None
+    assert np.argwhere(missing).tolist() == [[1, 2, 0]]
+
+
+@pytest.mark.parametrize("tag", ["nan", "none", "", "-9999", "1e999"])
+def test_a_nodata_that_no_sample_has_changes_nothing(tmp_path: Path, tag: str) -> None:
+    path = gdal_tiff(tmp_path / "a.tif", noise(3, 4), tag)
+    assert _decoded(path).missing() is None
+    assert np.array_equal(read_native(path)[..., 0], noise(3, 4))
+
+
+def test_nodata_of_negatives_and_few_bits_follows_the_samples(tmp_path: Path) -> None:
+    pixels = np.array([[0, 7, 65535]], np.uint16)
+    missing = _decoded(gdal_tiff(tmp_path / "a.tif", pixels, "7", photometric="miniswhite")).missing()
+    assert missing is not None
+    assert missing[0, :, 0].tolist() == [False, True, False]
+
+
+def test_in_8_bits_a_saturated_channel_is_no_nodata(tmp_path: Path) -> None:
+    pixels = np.array([[[255, 10, 20], [255, 255, 255]]], np.uint8)
+    missing = _decoded(gdal_tiff(tmp_path / "a.tif", pixels, "255", photometric="rgb")).missing()
+    assert missing is not None
+    assert missing[0].tolist() == [[False] * 3, [True] * 3]
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif", "deep.png"])
+def test_channels_take_colours_without_their_alpha_and_alpha_itself(tmp_path: Path, suffix: str) -> None:
+    pixels = noise(4, 5, 4, dtype="uint16" if suffix == "deep.png" else "uint8")
+    path = tmp_path / f"a.{suffix}"
+    if suffix == "deep.png":
+        path.write_bytes(deep_png(pixels))
+    else:
+        Image.fromarray(pixels).save(path)
+    assert np.array_equal(read_native(path, channels=(0, 1, 2)), pixels[..., :3])
+    assert np.array_equal(read_native(path, channels=(3, 0, 1)), pixels[..., [3, 0, 1]])
+
+
+def test_pages_as_channels(tmp_path: Path) -> None:
+    stack = noise(3, 6, 5, dtype="uint16")
+    tifffile.imwrite(tmp_path / "a.tif", stack, photometric="minisblack")
+    assert np.array_equal(read_native(tmp_path / "a.tif", channels=PAGES), stack.transpose(1, 2, 0))
+    for count, hint in ((2, r"2 pages, .* --channels 0,1,1"), (15, r"15 pages, .* --channels 0,1,2")):
+        tifffile.imwrite(tmp_path / "b.tif", noise(count, 6, 5), photometric="minisblack")
+        with pytest.raises(DataError, match=hint):
+            read_native(tmp_path / "b.tif", channels=PAGES)
+    with pytest.raises(DataError, match="for TIFF files alone"):
+        read_native(save(tmp_path / "a.png", noise(4, 4)), channels=PAGES)
+
+
+@pytest.mark.parametrize("axes", ["CZYX", "ZCYX"])
+def test_channels_by_the_names_of_ome(tmp_path: Path, axes: str) -> None:
+    planes = noise(3, 4, 6, 5, dtype="uint16")  # c, z, y, x
+    stored = planes if axes == "CZYX" else planes.swapaxes(0, 1)
+    names = {"Channel": {"Name": ["DAPI", "GFP", "Cy5"]}}
+    tifffile.imwrite(tmp_path / "a.ome.tif", stored, metadata={"axes": axes, **names}, photometric="minisblack")
+    read = read_native(tmp_path / "a.ome.tif", channels=("C:Cy5", "dapi", "GFP"))
+    assert np.array_equal(read, planes[[2, 0, 1], 0].transpose(1, 2, 0))
+    with pytest.raises(DataError, match=r"no channel 'RFP': it has DAPI, GFP, Cy5"):
+        read_native(tmp_path / "a.ome.tif", channels=("RFP",))
+
+
+def test_channels_by_the_names_of_bands(tmp_path: Path) -> None:
+    items = "".join(
+        f'<Item name="DESCRIPTION" sample="{band}" role="description">{name}</Item>'
+        for band, name in enumerate(("blue", "green", "red", "nir"))
+    )
+    tag = (42112, "s", 0, f"<GDALMetadata>{items}</GDALMetadata>", True)
+    pixels = noise(6, 5, 4, dtype="uint16")
+    tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="minisblack", planarconfig="contig", extratags=[tag])
+    assert np.array_equal(read_native(tmp_path / "a.tif", channels=("red", 1, "NIR")), pixels[..., [2, 1, 3]])
+    with pytest.raises(DataError, match="no channel 'red': the file gives its channels no names"):
+        read_native(save(tmp_path / "a.png", noise(4, 4)), channels=("red",))
+
+
+def test_a_thumbnail_is_never_taken_for_the_image(tmp_path: Path) -> None:
+    small, image, other = noise(8, 8), noise(80, 80, seed=1), noise(80, 80, seed=2)
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        file.write(small, subfiletype=1)
+        file.write(image)
+        file.write(noise(40, 40), subfiletype=1)  # an overview
+        file.write(other)
+    assert np.array_equal(read_native(tmp_path / "a.tif")[..., 0], image)
+    assert np.array_equal(read_native(tmp_path / "a.tif", page=1)[..., 0], other)
+    assert image_size(tmp_path / "a.tif") == (80, 80)
+    assert page_count(tmp_path / "a.tif") == (2, 0)
+    with pytest.raises(DataError, match="page 2 of a file with 2"):
+        read_native(tmp_path / "a.tif", page=2)
+
+
+def test_a_thumbnail_before_an_image_that_pil_has_to_read(tmp_path: Path) -> None:
+    first, second = (Image.fromarray(noise(size, size, seed=size)) for size in (8, 60))
+    first.save(tmp_path / "a.tif", save_all=True, append_images=[second], compression="tiff_lzw", tiffinfo={254: 1})
+    content = (tmp_path / "a.tif").read_bytes()
+    assert content.count(b"\xfe\x00\x04\x00\x01\x00\x00\x00\x01") == 2  # PIL marks both; only the first should be
+    place = content.rindex(b"\xfe\x00\x04\x00\x01\x00\x00\x00\x01")
+    (tmp_path / "a.tif").write_bytes(content[: place + 8] + b"\0" + content[place + 9 :])
+    assert np.array_equal(read_native(tmp_path / "a.tif")[..., 0], np.asarray(second))
+
+
+def test_an_image_behind_its_thumbnail_in_a_sub_directory(tmp_path: Path) -> None:
+    image = noise(80, 80, seed=1)
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        file.write(noise(8, 8), subfiletype=1, subifds=1)
+        file.write(image)
+    assert np.array_equal(read_native(tmp_path / "a.tif")[..., 0], image)
+
+
+def test_the_only_image_is_read_whatever_it_is_marked_as(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", noise(8, 8), subfiletype=1)
+    assert np.array_equal(read_native(tmp_path / "a.tif")[..., 0], noise(8, 8))
+
+
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
 def test_lzw_tiff_needs_no_extra_package(tmp_path: Path, dtype: str) -> None:
     pixels = noise(30, 20, dtype=dtype)
@@ -204,7 +343,7 @@ def test_16_bit_colour_tiff_through_pil(tmp_path: Path, monkeypatch: pytest.Monk
     """The way that LZW colour goes where tifffile cannot decompress it; PIL itself cannot write such a file."""
     pixels = noise(9, 8, 3, dtype="uint16")
     tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="rgb", compression="zlib")
-    monkeypatch.setattr(decode, "read_tiff", lambda *_: None)
+    monkeypatch.setattr(decode, "read_tiff", lambda *_: ForPil(0, negative=False, nodata=()))
     assert np.array_equal(read_native(tmp_path / "a.tif"), pixels)
 
 
@@ -224,17 +363,21 @@ def test_the_content_decides_not_the_suffix(tmp_path: Path) -> None:
     assert np.array_equal(read_native(tmp_path / "a.tif"), pixels)
 
 
+def read_enough(path: Path, enough: int) -> tuple[tuple[int, ...], tuple[int, int]]:
+    with Allowance() as allowance:
+        found = decode.decode(path, page=0, channels=(), enough=enough, allowance=allowance)
+    return found.colour.shape, found.true
+
+
 def test_jpeg_is_not_shrunk_below_what_is_enough(tmp_path: Path) -> None:
     Image.fromarray(noise(600, 800, 3)).save(tmp_path / "a.jpg")
     assert read_native(tmp_path / "a.jpg").shape == (600, 800, 3)
     for enough, expected in ((140, (150, 200, 3)), (160, (300, 400, 3))):
-        pixels, true = read_enough(tmp_path / "a.jpg", page=0, channels=(), enough=enough)
-        assert (pixels.shape, true) == (expected, (600, 800))
+        assert read_enough(tmp_path / "a.jpg", enough) == (expected, (600, 800))
     exif = Image.Exif()
     exif[274] = 6
     Image.fromarray(noise(600, 800, 3)).save(tmp_path / "b.jpg", exif=exif)
-    pixels, true = read_enough(tmp_path / "b.jpg", page=0, channels=(), enough=140)
-    assert (pixels.shape, true) == ((200, 150, 3), (800, 600))
+    assert read_enough(tmp_path / "b.jpg", 140) == ((200, 150, 3), (800, 600))
 
 
 def test_the_size_of_a_png_is_read_without_decoding(tmp_path: Path) -> None:

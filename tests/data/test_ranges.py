@@ -15,6 +15,7 @@ from tests.data.files import settings
         ("full", Range("full")),
         ("minmax", Range("minmax")),
         ("percentile:0.5,99.5", Range("percentile", (0.5, 99.5))),
+        ("image:1,99", Range("image", (1, 99))),
         ("window:-600,1500", Range("window", (-600, 1500))),
         ("fixed:0,4095", Range("fixed", (0, 4095))),
     ],
@@ -38,6 +39,8 @@ def test_every_policy_is_parsed(spec: str, expected: Range) -> None:
         ("fixed:nan,1", "LOW < HIGH"),
         ("percentile:99,1", "0 <= LOW < HIGH <= 100"),
         ("percentile:0,101", "0 <= LOW < HIGH <= 100"),
+        ("image:5,5", "0 <= LOW < HIGH <= 100"),
+        ("image", "use one of"),
         ("window:5,0", "WIDTH > 0"),
         ("window:nan,1", "WIDTH > 0"),
     ],
@@ -81,3 +84,54 @@ def test_the_source_is_not_changed() -> None:
     pixels = np.array([1.0, 2.0], np.float32)
     map_range(pixels, settings(range_policy="fixed", range_low=0, range_high=2))
     assert pixels.tolist() == [1, 2]
+
+
+def test_each_image_by_its_own_percentiles() -> None:
+    about = settings(range_policy="image", range_low=0, range_high=100)
+    dark, bright = (np.linspace(low, low + 100, 101)[None, :, None] for low in (0, 5000))
+    assert np.array_equal(map_range(dark, about), map_range(bright, about))
+    assert map_range(dark, about)[0, [0, 20, 100], 0].tolist() == [0, 51, 255]
+    half = settings(range_policy="image", range_low=25, range_high=75)
+    assert map_range(dark, half)[0, [0, 25, 75, 100], 0].tolist() == [0, 0, 255, 255]
+
+
+def test_own_percentiles_keep_colours_unless_channels_were_chosen() -> None:
+    pixels = np.stack([np.linspace(0, 1000, 9), np.linspace(0, 10, 9), np.full(9, 5.0)], axis=-1)[None]
+    about = {"range_policy": "image", "range_low": 0, "range_high": 100}
+    together = map_range(pixels, settings(**about))
+    assert together[0, -1].tolist() == [255, 3, 1]
+    each = map_range(pixels, settings(**about, channels=(0, 1, 2)))
+    assert each[0, -1].tolist() == [255, 255, 0]
+
+
+def test_own_percentiles_leave_gaps_out() -> None:
+    pixels = np.array([[[np.nan], [-9999.0], [10.0], [20.0]]])
+    about = settings(range_policy="image", range_low=0, range_high=100)
+    assert map_range(pixels, about, pixels == -9999)[0, :, 0].tolist() == [0, 0, 0, 255]
+    assert map_range(np.full((2, 2, 1), np.nan), about).tolist() == [[[0], [0]], [[0], [0]]]
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+@pytest.mark.parametrize("policy", ["full", "fixed"])
+def test_nodata_becomes_black(dtype: str, policy: str) -> None:
+    pixels = np.array([[[1], [200]]], dtype)
+    about = settings(range_policy=policy, range_low=0, range_high=255, deep=dtype != "uint8")
+    mapped = map_range(pixels, about, pixels == 200)
+    assert mapped[0, 1, 0] == 0
+    assert pixels[0, 1, 0] == 200
+    assert mapped[0, 0, 0] == map_range(pixels, about)[0, 0, 0]
+
+
+@pytest.mark.parametrize("fill", [-3.4028235e38, 3.4028235e38, np.inf, -np.inf, np.nan])
+@pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (-3.7e38, 3.7e38), (-1.7e308, 1.7e308)])
+def test_fill_values_at_the_end_of_floats_cause_no_warning(fill: float, low: float, high: float) -> None:
+    for dtype in (np.float32, np.float64):
+        pixels = np.array([[[fill], [0.5]]], dtype)
+        assert map_range(pixels, settings(range_policy="auto", range_low=low, range_high=high)).dtype == np.uint8
+
+
+def test_blocks_of_rows_are_one_image() -> None:
+    pixels = np.random.default_rng(0).integers(0, 65536, (1500, 1000, 1)).astype(np.uint16)
+    about = settings(range_policy="fixed", range_low=100, range_high=60_000, deep=True)
+    expected = np.rint(np.clip((pixels.astype(np.float32) - 100) * np.float32(65535 / 59_900), 0, 65535))
+    assert np.array_equal(map_range(pixels, about), expected.astype(np.uint16))

@@ -1,6 +1,7 @@
 """The Reader: size, aspect, windows, colour and depth of canvases."""
 
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +9,9 @@ import pytest
 import tifffile
 from PIL import Image
 
-from dinocli.data.read import Reader, shrunk_size, windows
+from dinocli.data.read import Reader, scaled, shrunk_size, windows
 from dinocli.errors import DataError, UsageError
-from tests.data.files import noise, save, settings
+from tests.data.files import gdal_tiff, noise, save, settings
 
 
 def test_short_side_aspect_and_no_enlargement(tmp_path: Path) -> None:
@@ -57,8 +58,52 @@ def test_8_bit_data_keeps_its_place_in_a_deep_full_range(tmp_path: Path) -> None
 def test_an_8_bit_image_under_a_measured_deep_range_is_refused(tmp_path: Path) -> None:
     path = save(tmp_path / "a.png", noise(9, 9))
     reader = Reader(settings(deep=True, range_policy="auto", range_high=4095.0), 50)
-    with pytest.raises(DataError, match="8-bit image among deeper ones"):
+    with pytest.raises(DataError, match="uint8 image among deeper ones"):
         reader.canvases(path)
+
+
+@pytest.mark.parametrize("source", ["8-bit", "deep integer", "float"])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "float32"])
+def test_a_measured_range_takes_images_of_its_kind_alone(tmp_path: Path, dtype: str, source: str) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", np.ones((4, 4), dtype))
+    reader = Reader(settings(range_policy="auto", source=source), 50)
+    if {"uint8": "8-bit", "float32": "float"}.get(dtype, "deep integer") == source:
+        assert reader.canvases(str(tmp_path / "a.tif"))
+        return
+    with pytest.raises(DataError, match=rf"{dtype} image among {source} ones; .*--range full"):
+        reader.canvases(str(tmp_path / "a.tif"))
+
+
+def test_nodata_of_tag_and_option_is_black(tmp_path: Path) -> None:
+    pixels = np.array([[5, 100, 7, 200]], np.int16)
+    path = gdal_tiff(tmp_path / "a.tif", pixels, "5")
+    about = settings(range_policy="fixed", range_low=0.0, range_high=255.0, grey=True)
+    assert Reader(about, 9).full(path).tolist() == [[[0, 100, 7, 200]]]
+    assert Reader(replace(about, nodata=(200.0, 7.0)), 9).full(path).tolist() == [[[0, 100, 0, 0]]]
+
+
+def test_nodata_of_a_jpeg_is_found_before_it_is_shrunk(tmp_path: Path) -> None:
+    pixels = np.tile(np.array([[0, 200]], np.uint8).repeat(8, 1), (128, 8))
+    Image.fromarray(pixels).save(tmp_path / "a.jpg", quality=100)
+    (canvas,) = Reader(settings(grey=True, nodata=(200.0,)), 16).canvases(str(tmp_path / "a.jpg"))
+    assert canvas.max() == 0
+
+
+def test_alpha_is_laid_over_white_or_left_out(tmp_path: Path) -> None:
+    path = str(tmp_path / "a.tif")
+    pixel = np.array([[[60, 61, 65, 46]]], np.uint8)
+    tifffile.imwrite(path, pixel, photometric="rgb", extrasamples=["unassalpha"])
+    assert Reader(settings(), 9).full(path)[:, 0, 0].tolist() == [220, 220, 221]
+    assert Reader(settings(alpha="ignore"), 9).full(path)[:, 0, 0].tolist() == [60, 61, 65]
+    assert Reader(settings(channels=(0, 1, 2)), 9).full(path)[:, 0, 0].tolist() == [60, 61, 65]
+
+
+def test_an_own_range_is_the_same_at_every_size(tmp_path: Path) -> None:
+    smooth = Image.fromarray(noise(12, 12)).resize((800, 600), Image.Resampling.BICUBIC)
+    smooth.save(tmp_path / "a.jpg", quality=95)
+    reader = Reader(settings(range_policy="image", range_low=1.0, range_high=99.0, grey=True), 64)
+    (canvas,), full = reader.canvases(str(tmp_path / "a.jpg")), reader.full(str(tmp_path / "a.jpg"))
+    assert np.abs(canvas[0].astype(int) - scaled(full, (64, 85))[0]).max() <= 1
 
 
 def test_grey_and_colour_follow_the_dataset(tmp_path: Path) -> None:

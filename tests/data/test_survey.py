@@ -1,20 +1,23 @@
 """What a sample of a folder says about the whole of it."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import tifffile
 from PIL import Image
 
+from dinocli.data.read import Reader
 from dinocli.data.sources import find_images
 from dinocli.data.survey import Survey, survey
 from dinocli.errors import DataError, UsageError
-from tests.data.files import Array, noise, save
+from tests.data.files import Array, gdal_tiff, noise, save, settings
 
 
-def look(root: Path, range_spec: str = "auto", sample: int = 256, seed: int = 0) -> Survey:
-    return survey(find_images([str(root)]), range_spec=range_spec, channels=(), page=0, sample=sample, seed=seed)
+def look(root: Path, range_spec: str = "auto", sample: int = 256, seed: int = 0, **asked: Any) -> Survey:
+    given: dict[str, Any] = {"channels": (), "page": 0, **asked}
+    return survey(find_images([str(root)]), range_spec=range_spec, sample=sample, seed=seed, **given)
 
 
 def deep(root: Path, *arrays: Array) -> Path:
@@ -79,6 +82,119 @@ def test_mixed_depths_need_a_word(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="--range full"):
         look(tmp_path)
     assert look(tmp_path, "full").deep
+
+
+@pytest.mark.parametrize(("first", "second"), [("uint16", "float32"), ("uint8", "float32"), ("int16", "uint8")])
+@pytest.mark.parametrize("range_spec", ["auto", "minmax", "percentile:1,99"])
+def test_images_of_several_kinds_share_no_measured_range(
+    tmp_path: Path, first: str, second: str, range_spec: str
+) -> None:
+    deep(tmp_path, noise(8, 8).astype(first), noise(8, 8).astype(first), (noise(8, 8) / 255).astype(second))
+    with pytest.raises(DataError, match=r"1 .* and 2 .* images are mixed|2 .* and 1 .* images are mixed"):
+        look(tmp_path, range_spec)
+    assert look(tmp_path, "image:1,99").source == look(tmp_path, "full").source == ""
+
+
+def test_the_kind_of_images_is_kept_with_a_measured_range(tmp_path: Path) -> None:
+    deep(tmp_path, noise(8, 8, dtype="uint16"))
+    assert look(tmp_path).source == "deep integer"
+    assert look(tmp_path, "fixed:0,9").source == ""
+
+
+def test_float_values_that_the_full_range_clips_are_talked_about(tmp_path: Path) -> None:
+    deep(tmp_path, np.array([[0.0, 0.5, 1.0]], np.float32))
+    assert look(tmp_path, "full").warnings == []
+    deep(tmp_path, np.array([[-3.0, 0.5, 4000.0]], np.float32))
+    assert "--range fixed:-3,4000" in look(tmp_path, "full").warnings[0]
+
+
+@pytest.mark.parametrize(("dtype", "value"), [("int16", -9999), ("uint16", 65535), ("float32", -3.4e38), ("uint16", 0)])
+def test_nodata_does_not_enter_the_range(tmp_path: Path, dtype: str, value: float) -> None:
+    clean = noise(40, 40, dtype="uint16", top=1000).astype(dtype) + np.dtype(dtype).type(1000)
+    holed = clean.copy()
+    holed[:20, :30] = value
+    (tmp_path / "clean").mkdir()
+    deep(tmp_path / "clean", clean[20:])
+    expected = look(tmp_path / "clean")
+    (tmp_path / "tag").mkdir()
+    gdal_tiff(tmp_path / "tag" / "a.tif", holed, repr(value))
+    tagged = look(tmp_path / "tag")
+    assert (tagged.low, tagged.high) == pytest.approx((expected.low, expected.high), abs=40)
+    assert tagged.warnings == []
+    assert tagged.notes[0].startswith("1 of 1 files tag values as nodata")
+    (tmp_path / "bare").mkdir()
+    deep(tmp_path / "bare", holed)
+    assert look(tmp_path / "bare", nodata=(value,)).low == tagged.low
+    (warning,) = look(tmp_path / "bare").warnings
+    assert warning.startswith(f"{value:g} holds 37.5% of the pixels")
+    assert f"--nodata {value:g}, else --range fixed:10" in warning
+    assert look(tmp_path / "bare", "fixed:0,2000").warnings == []
+
+
+def test_saturation_and_hot_pixels_are_no_nodata(tmp_path: Path) -> None:
+    exposed = np.clip(noise(100, 100, dtype="uint16", top=5000) * 1.0, 0, 4095).astype(np.uint16)
+    hot = noise(100, 100, dtype="uint16", top=1000)
+    hot[7, 7] = 65535
+    for number, pixels in enumerate((exposed, hot)):
+        (tmp_path / str(number)).mkdir()
+        assert look(deep(tmp_path / str(number), pixels)).warnings == []
+
+
+def test_no_warning_of_numpy_leaks(tmp_path: Path) -> None:
+    """Warnings are errors in these tests."""
+    odd = np.array([[np.nan, np.inf, -np.inf, 1.0, -3.4e38, 3.4e38]] * 3, np.float32)
+    for pixels in (odd, odd.astype(np.float64) * 1e269, np.repeat(odd[..., None], 3, -1)):
+        kind = "rgb" if pixels.ndim == 3 else "minisblack"
+        tifffile.imwrite(tmp_path / "0.tif", pixels, photometric=kind)
+        seen = look(tmp_path)
+        about = settings(range_policy="auto", range_low=seen.low, range_high=seen.high, deep=True)
+        assert Reader(about, 9).canvases(str(tmp_path / "0.tif"))
+
+
+def rgba(alpha: Array) -> Array:
+    return np.concatenate([noise(*alpha.shape, 3), alpha[..., None]], axis=-1)
+
+
+def test_alpha_that_is_a_channel_is_left_out_and_a_real_one_is_not(tmp_path: Path) -> None:
+    mask = np.full((40, 40), 255, np.uint8)
+    opaque = rgba(mask)
+    mask = mask.copy()
+    mask[:10] = 0
+    mask[10] = 90
+    kinds = {"opaque": opaque, "mask": rgba(mask), "even": rgba(np.full((40, 40), 51, np.uint8))}
+    kinds["infrared"] = rgba(noise(40, 40, top=200))
+    seen = {}
+    for name, pixels in kinds.items():
+        (tmp_path / name).mkdir()
+        tifffile.imwrite(tmp_path / name / "a.tif", pixels, photometric="rgb", extrasamples=["unassalpha"])
+        seen[name] = look(tmp_path / name)
+    assert {name: one.alpha for name, one in seen.items() if one.alpha != "white"} == {"infrared": "ignore"}
+    assert seen["opaque"].warnings == []
+    laid = "alpha laid over white in 1 of 1 files; --channels 0,1,2 ignores it"
+    assert seen["mask"].warnings == seen["even"].warnings == [laid]
+    assert "named alpha in 1 of 1 files" in seen["infrared"].warnings[0]
+    assert look(tmp_path / "mask", channels=(0, 1, 2)).warnings == []
+
+
+def test_what_is_transparent_does_not_enter_the_range(tmp_path: Path) -> None:
+    pixels = noise(40, 40, 4, dtype="uint16", top=900)
+    pixels[..., 3] = 65535
+    pixels[:20, :, :3], pixels[:20, :, 3] = 40_000, 0
+    tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="rgb", extrasamples=["unassalpha"])
+    assert look(tmp_path).high < 1024
+
+
+def test_pages_are_talked_about(tmp_path: Path) -> None:
+    deep(tmp_path, noise(8, 8, dtype="uint16"))
+    tifffile.imwrite(tmp_path / "b.tif", noise(3, 8, 8, dtype="uint16"), photometric="minisblack")
+    (warning,) = look(tmp_path).warnings
+    assert warning == "1 of 2 files have several pages; page 0 is read (--page N, --channels page)"
+    assert look(tmp_path, channels=("page",)).warnings == []
+    with tifffile.TiffWriter(tmp_path / "c.tif") as file:
+        file.write(noise(8, 8, dtype="uint16"))
+        file.write(noise(80, 80, dtype="uint16"))
+    (warning,) = look(tmp_path).warnings
+    assert warning.endswith("; in 1 of them another is larger, in ./c.tif page 1")
 
 
 def test_a_flat_deep_folder_has_no_range(tmp_path: Path) -> None:

@@ -67,7 +67,9 @@ def _preprocess(members: ClusterInputs) -> Preprocess | None:
     images = ImageList(members.root, sorted(set(members.names)), [])
     seen = survey(images, range_spec="auto", channels=(), page=0, sample=32)
     half = (0.5, 0.5, 0.5)
-    return Preprocess(seen.policy, seen.low, seen.high, seen.deep, seen.grey, (), 0, half, half, size=224)
+    return Preprocess(
+        seen.policy, seen.low, seen.high, seen.deep, seen.grey, (), 0, half, half, size=224, alpha=seen.alpha
+    )
 
 
 def _shown(canvas: Canvas, side: int) -> NDArray[np.uint8]:

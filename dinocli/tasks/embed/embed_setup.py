@@ -21,7 +21,7 @@ from dinocli.models.features import extract
 from dinocli.models.tokens import Tokens
 from dinocli.models.weights import WeightsInfo, load_backbone
 from dinocli.tasks.embed.embed_options import EmbedOptions, parse_shard
-from dinocli.tasks.inputs import ReadOptions, describe_survey, describe_weights, preprocess_of
+from dinocli.tasks.inputs import ReadOptions, describe_weights, preprocess_of, tell_survey
 from dinocli.tasks.run_folder import RunFolder, latest_run
 
 
@@ -132,8 +132,8 @@ def _data(read: ReadOptions) -> Data:
     given = {key: value for key, value in asked.items() if value}
     numbers = {"page": read.page, "workers": read.workers}
     given |= {key: value for key, value in numbers.items() if value is not None}  # type: ignore[misc]
-    if read.channels is not None:
-        given |= {"channels": list(read.channels)}  # type: ignore[dict-item]
+    lists = {"channels": read.channels, "nodata": read.nodata}
+    given |= {key: list(value) for key, value in lists.items() if value is not None}  # type: ignore[misc]
     return Data.model_validate(usual.model_dump() | given)
 
 
@@ -145,15 +145,17 @@ def _preprocess(
     stored: dict[str, Any] | None,
     reporter: ProgressReporter,
 ) -> Preprocess:
-    asked_otherwise = bool(job.read.range) or job.read.channels is not None or job.read.page is not None
+    read = job.read
+    asked_otherwise = bool(read.range) or any(asked is not None for asked in (read.channels, read.page, read.nodata))
     if stored and not asked_otherwise:
         preprocess = Preprocess.from_dict(stored)
         reporter.line("images are read as these weights were trained")
     else:
-        seen = from_main(lambda: survey(images, range_spec=data.range, channels=tuple(data.channels), page=data.page))
-        reporter.line(describe_survey(seen))
-        for note in seen.notes:
-            reporter.line(note)
+        channels, nodata = tuple(data.channels), tuple(data.nodata)
+        seen = from_main(
+            lambda: survey(images, range_spec=data.range, channels=channels, page=data.page, nodata=nodata)
+        )
+        tell_survey(seen, reporter)
         preprocess = preprocess_of(seen, data, info)
     return replace(preprocess, size=job.size) if job.size else preprocess
 

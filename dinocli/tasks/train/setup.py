@@ -26,7 +26,7 @@ from dinocli.models.backbone import Backbone
 from dinocli.models.trainable import check_trainable
 from dinocli.models.weights import WeightsInfo, load_backbone
 from dinocli.quality.selection_scores import selection_score
-from dinocli.tasks.inputs import ReadOptions, describe_survey, describe_weights, preprocess_of
+from dinocli.tasks.inputs import ReadOptions, describe_weights, preprocess_of, tell_survey
 from dinocli.tasks.train.distinct_images import count_distinct
 
 CHANGE_NOTHING = ("data.cache", "data.workers", "run.save_every", "run.save_minutes", "run.log_every")
@@ -183,9 +183,7 @@ def prepare(
         raise UsageError(f"--resume needs the same weights: {info.source} has changed since the run began")
     seen = None if kept else from_main(lambda: _survey(asked, images))
     if seen:
-        reporter.line(describe_survey(seen))
-        for note in seen.notes:
-            reporter.line(note)
+        tell_survey(seen, reporter)
     preprocess = preprocess_of(seen, asked.data, info) if seen else Preprocess.from_dict(kept["preprocess"])  # type: ignore[index]
     store = main_first(lambda: _store(asked, images, preprocess, world, reporter))
     if store.bad and world.is_main:
@@ -211,7 +209,14 @@ def _as_before(kept: dict[str, Any], job: TrainOptions) -> Recipe:
 
 def _survey(recipe: Recipe, images: ImageList) -> Survey:
     data = recipe.data
-    return survey(images, range_spec=data.range, channels=tuple(data.channels), page=data.page, seed=recipe.run.seed)
+    return survey(
+        images,
+        range_spec=data.range,
+        channels=tuple(data.channels),
+        page=data.page,
+        nodata=tuple(data.nodata),
+        seed=recipe.run.seed,
+    )
 
 
 def _store(

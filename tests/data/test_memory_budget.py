@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from dinocli.data import room
-from dinocli.data.room import disk_room, memory_room, parse_bytes
+from dinocli.data import memory_budget
+from dinocli.data.memory_budget import disk_room, memory_room, parse_bytes
 
 
 @pytest.mark.parametrize(
@@ -23,8 +23,8 @@ def write(root: Path, **files: str) -> None:
 
 
 def test_half_of_what_is_free_here_or_in_the_container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(room, "_PROC", tmp_path / "meminfo")
-    monkeypatch.setattr(room, "_GROUP", tmp_path / "group")
+    monkeypatch.setattr(memory_budget, "_PROC", tmp_path / "meminfo")
+    monkeypatch.setattr(memory_budget, "_GROUP", tmp_path / "group")
     assert memory_room() == 0
     (tmp_path / "meminfo").write_text("MemTotal: 9 kB\nMemAvailable:    1000 kB\n")
     assert memory_room() == 512_000

@@ -1,0 +1,87 @@
+"""What a user has to know about a folder: what was assumed where the right reading is not knowable, and the option."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dinocli.data.look import Look
+from dinocli.data.ranges import MEASURED
+
+_SHARE = 0.001  # of the pixels that one extreme value holds before it may be nodata; fewer are hot or dead pixels
+_GAP = 0.25  # between that value and the others, as a share of what the others span
+_BETWEEN = 0.1  # pixels on the inner side of the gap, as a share of those that hold the value: saturation has a slope
+_MOST = 2**20  # values that are looked at
+
+
+def ignores_alpha(looks: Sequence[Look]) -> bool:
+    """Say whether what is named alpha is a channel of its own, near infrared for example: GIS tools name it so."""
+    named = [look.alpha for look in looks if look.alpha not in ("none", "opaque")]
+    return named.count("data") > len(named) / 2
+
+
+def alpha_notes(looks: Sequence[Look]) -> list[str]:
+    """Say what happened to alpha."""
+    found = [look for look in looks if look.alpha not in ("none", "opaque")]
+    if not found:
+        return []
+    count, colours = f"{len(found)} of {len(looks)} files", "0" if found[0].grey else "0,1,2"
+    if ignores_alpha(looks):
+        return [
+            f"the sample named alpha in {count} holds values like an image's, so it is left out; "
+            "--channels takes it as a channel, for example --channels 3,0,1"
+        ]
+    return [f"alpha laid over white in {count}; --channels {colours} ignores it"]
+
+
+def page_notes(looks: Sequence[Look]) -> list[str]:
+    """Say that files have more pages than the one that is read, and where another one is larger."""
+    several = [look for look in looks if look.pages > 1]
+    if not several:
+        return []
+    note = f"{len(several)} of {len(looks)} files have several pages; page 0 is read (--page N, --channels page)"
+    larger = [look for look in several if look.largest]
+    if larger:
+        first = larger[0]
+        note += f"; in {len(larger)} of them another is larger, in {first.name} page {first.largest}"
+    return [note]
+
+
+def nodata_notes(looks: Sequence[Look], policy: str) -> list[str]:
+    """Warn of an extreme value that is probably nodata and stretches a measured range."""
+    if policy not in MEASURED:
+        return []
+    values = np.concatenate([look.values[:: max(1, len(looks) * look.values.size // _MOST)] for look in looks])
+    return [
+        f"{value:g} holds {share:.1%} of the pixels, far from the others ({low:g} to {high:g}), and widens the range; "
+        f"if it means no data use --nodata {value:g}, else --range fixed:{low:g},{high:g}"
+        for value, share, low, high in _outliers(values)
+    ]
+
+
+def _outliers(values: NDArray[np.float64]) -> list[tuple[float, float, float, float]]:
+    """Return extreme values that many pixels hold, with their share and the range of the other pixels."""
+    low, high = float(values.min()), float(values.max())
+    others = values[(values > low) & (values < high)]
+    if not others.size:
+        return []
+    inner_low, inner_high = np.percentile(others, (1, 99)).tolist()
+    found: list[tuple[float, float, float, float]] = []
+    for value, near in ((low, inner_low), (high, inner_high)):
+        share = float(np.count_nonzero(values == value) / values.size)
+        between = float(np.count_nonzero(np.abs(others - value) < abs(near - value) / 2) / values.size)
+        if share >= _SHARE and abs(near - value) > _GAP * (inner_high - inner_low) and between < _BETWEEN * share:
+            found.append((value, share, inner_low, inner_high))
+    return found
+
+
+def float_notes(looks: Sequence[Look], policy: str) -> list[str]:
+    """Warn of float values that the full range of floats, 0 to 1, clips."""
+    floats = [look for look in looks if look.dtype.kind == "f"]
+    low, high = min((look.low for look in floats), default=0.0), max((look.high for look in floats), default=1.0)
+    if policy != "full" or (low >= 0 and high <= 1):
+        return []
+    return [
+        f"float values reach from {low:g} to {high:g}, and --range full clips them to 0 and 1; "
+        f"--range fixed:{low:g},{high:g} keeps them"
+    ]

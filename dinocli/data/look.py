@@ -1,0 +1,136 @@
+"""A look at one image of the sample: what its pixels and its file say about the dataset."""
+
+import sys
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dinocli.config.preprocess import Channels
+from dinocli.data.decode import decode, page_count
+from dinocli.data.limits import Allowance
+from dinocli.data.pixels import Decoded, Pixels, full_range
+from dinocli.errors import DataError
+
+AlphaKind = Literal["none", "opaque", "mask", "data"]
+"""No alpha; full everywhere; one that hides something; a channel of its own that is only named alpha."""
+
+_CHROMA = 2
+"""Largest difference of the channels, in levels of 255, that JPEG leaves in a grey image."""
+
+_COLOURED = 0.001
+"""Share of the pixels that may still differ more: at sharp edges compression leaves more colour."""
+
+_VALUES = 1 << 16
+"""Most pixel values kept of one sampled image, for percentiles."""
+
+_ALPHA_ENDS, _ALPHA_LEVELS = 0.5, 16
+"""A real alpha is mostly empty or full, or even; less than that share in more levels is a measurement."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """One sampled image.
+
+    Args:
+        name: Of the image.
+        dtype: As stored.
+        size: (h, w), pixels.
+        grey: It has no colour.
+        low: Smallest value; finite, measured and not transparent, like the next two.
+        high: Largest value.
+        values: Every k-th value.
+        alpha: See `AlphaKind`.
+        nodata: Some pixels are nodata by the file's own tag.
+        pages: Pages or frames of the file; 1 where nobody wants to know.
+        largest: Which of them has the most pixels.
+    """
+
+    name: str
+    dtype: np.dtype[Any]
+    size: tuple[int, int]
+    grey: bool
+    low: float
+    high: float
+    values: NDArray[np.float64]
+    alpha: AlphaKind
+    nodata: bool
+    pages: int
+    largest: int
+
+
+def look_at(path: str, name: str, *, page: int, channels: Channels, nodata: tuple[float, ...]) -> Look | str:
+    """Read an image whole, not shrunk: shrinking would hide the single hot pixels that a range must not clip.
+
+    Args:
+        path: The file.
+        name: How messages name it.
+        page: As `read_native`.
+        channels: Likewise.
+        nodata: Values that mean "not measured", beside the file's own tag.
+
+    Returns:
+        What was seen, or the reason why the image cannot be read.
+    """
+    try:
+        with Allowance() as allowance:
+            image = decode(path, page=page, channels=channels, enough=sys.maxsize, allowance=allowance)
+            pages, largest = page_count(path) if not channels and not page else (1, 0)
+            return _look(image, name, nodata, pages, largest)
+    except DataError as error:
+        return str(error)
+
+
+def _look(image: Decoded, name: str, nodata: tuple[float, ...], pages: int, largest: int) -> Look:
+    alpha = _alpha_kind(image.alpha)
+    measured = _measured(image, nodata, hides=alpha == "mask")
+    if not measured.size:
+        raise DataError("no pixel has a finite value")
+    return Look(
+        name=name,
+        dtype=image.colour.dtype,
+        size=image.true,
+        grey=_is_grey(image.flat()),
+        low=float(measured.min()),
+        high=float(measured.max()),
+        values=measured[:: max(1, measured.size // _VALUES)].astype(np.float64),
+        alpha=alpha,
+        nodata=bool(image.nodata) and image.missing() is not None,
+        pages=pages,
+        largest=largest,
+    )
+
+
+def _measured(image: Decoded, nodata: tuple[float, ...], *, hides: bool) -> Pixels:
+    """Return all values that are finite, measured and not transparent, flat."""
+    colour, missing = image.colour, image.missing(nodata)
+    if colour.dtype.kind != "f" and missing is None and not hides:
+        return colour.reshape(-1)
+    valid = np.isfinite(colour)
+    if missing is not None:
+        valid &= ~missing
+    if hides and image.alpha is not None:
+        valid &= image.alpha > 0
+    return colour[valid]
+
+
+def _alpha_kind(alpha: Pixels | None) -> AlphaKind:
+    if alpha is None:
+        return "none"
+    full = full_range(alpha.dtype)[1]
+    if bool((alpha == full).all()):
+        return "opaque"
+    some = alpha.reshape(-1)[:: max(1, alpha.size // _VALUES)]
+    ends = np.count_nonzero((some == 0) | (some == full)) / some.size
+    return "data" if ends < _ALPHA_ENDS and np.unique(some).size > _ALPHA_LEVELS else "mask"
+
+
+def _is_grey(pixels: Pixels) -> bool:
+    if pixels.shape[-1] != 3:
+        return bool(pixels.shape[-1] == 1)
+    red, green, blue = (pixels[..., channel] for channel in range(3))
+    with np.errstate(invalid="ignore", over="ignore"):  # differences of infinities
+        spread = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
+    coloured = np.count_nonzero(spread > _CHROMA / 255 * full_range(pixels.dtype)[1])
+    return int(coloured) <= _COLOURED * spread.size

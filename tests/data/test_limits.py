@@ -1,0 +1,149 @@
+"""Files of a few bytes that ask for gigabytes: each is one unreadable image, at once, and the folder goes on."""
+
+import threading
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import GifImagePlugin, Image
+
+from dinocli.data import limits
+from dinocli.data.cache import open_store
+from dinocli.data.decode import image_size, page_count, read_native
+from dinocli.data.limits import Allowance
+from dinocli.data.read import Reader, windows
+from dinocli.data.sources import find_images
+from dinocli.errors import DataError
+from tests.data.files import noise, save, settings
+from tests.data.hostile import bombs, mutants, write_bombs
+
+READABLE = ("circle.tif", "tags.tif")
+"""Odd files whose few pixels are there."""
+
+
+@pytest.mark.parametrize("name", bombs())
+def test_a_bomb_is_refused_before_it_takes_memory(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(bombs()[name])
+    tracemalloc.start()
+    if name in READABLE:
+        assert read_native(tmp_path / name).shape == (4, 4, 1)
+    else:
+        with pytest.raises(DataError, match=r"claims|more than|truncated|0 x 0"):
+            read_native(tmp_path / name)
+    for look in (image_size, page_count, Reader(settings(), 64).count):
+        try:
+            look(str(tmp_path / name))
+        except DataError:
+            continue
+    assert tracemalloc.get_traced_memory()[1] < 30e6
+    tracemalloc.stop()
+
+
+def test_a_folder_survives_them_all(tmp_path: Path) -> None:
+    paths = write_bombs(tmp_path)
+    save(tmp_path / "good.png", noise(40, 50, 3))
+    images = find_images([str(tmp_path)])
+    for cache in ("auto", "off"):
+        store = open_store(
+            images, Reader(settings(), 32), cache=cache, workers=2, max_bad="100%", shared=False, folder=tmp_path / "c"
+        )
+        readable = sum(store_reads(store, i) for i in range(len(store)))
+        assert readable == 1 + len(READABLE)
+        assert len(store.bad) == len(paths) - len(READABLE)
+
+
+def store_reads(store: object, i: int) -> bool:
+    try:
+        return bool(store.canvas(i, 0).size)  # type: ignore[attr-defined]
+    except DataError:
+        return False
+
+
+def test_frames_of_an_animation_are_not_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    frames = [Image.new("L", (4, 4), value) for value in range(0, 250, 10)]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    sought: list[int] = []
+    seek = GifImagePlugin.GifImageFile._seek
+
+    def spy(image: GifImagePlugin.GifImageFile, frame: int, update_image: bool = True) -> None:
+        sought.append(frame)
+        seek(image, frame, update_image)
+
+    monkeypatch.setattr(GifImagePlugin.GifImageFile, "_seek", spy)
+    assert read_native(tmp_path / "a.gif").max() == 0
+    assert page_count(tmp_path / "a.gif") == (2, 0)
+    assert max(sought) == 1
+
+
+def test_a_strip_of_endless_windows_is_refused() -> None:
+    with pytest.raises(DataError, match=r"would be 2,666,667 windows; cut it"):
+        list(windows(1, 4_000_000))
+
+
+@pytest.mark.parametrize("kind", ["png", "webp"])
+def test_blank_images_of_common_size_are_no_bombs(tmp_path: Path, kind: str) -> None:
+    Image.new("RGB", (1000, 1500)).save(tmp_path / f"a.{kind}")
+    assert read_native(tmp_path / f"a.{kind}").shape == (1500, 1000, 3)
+
+
+def test_what_does_not_fit_into_memory_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "_LARGE", 1000)
+    monkeypatch.setattr(limits, "memory_room", lambda: 10_000)
+    with pytest.raises(DataError, match=r"decoding needs about 0\.0 GB of memory, 0\.0 are free; cut"):
+        read_native(save(tmp_path / "a.png", noise(100, 100, 3)))
+    monkeypatch.setattr(limits, "memory_room", lambda: 0)  # not known
+    assert read_native(tmp_path / "a.png").shape == (100, 100, 3)
+
+
+def test_running_out_of_memory_makes_one_image_unreadable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = save(tmp_path / "a.png", noise(9, 9, 3))
+
+    def fail(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    for where in ("dinocli.data.decode._from_pil", "dinocli.data.read.map_range"):
+        with monkeypatch.context() as patch:
+            patch.setattr(where, fail)
+            with pytest.raises(DataError, match="not enough memory"):
+                Reader(settings(), 32).canvases(path)
+
+
+def test_large_images_are_decoded_one_after_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "_LARGE", 10)
+    at_once, most = [0], [0]
+
+    def work() -> None:
+        with Allowance() as allowance:
+            allowance.ask(10, 10, 100, 100)
+            allowance.ask(10, 10, 100, 100)  # of the same file: it waits for no one
+            at_once[0] += 1
+            most[0] = max(most[0], at_once[0])
+            threading.Event().wait(0.01)
+            at_once[0] -= 1
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == [1]
+
+
+@pytest.mark.parametrize("kind", ["png", "jpg", "tif", "gif", "webp", "bmp", "ppm", "deep.tif"])
+def test_mutants_are_read_or_refused(tmp_path: Path, kind: str) -> None:
+    """A damaged file has no right answer; it is an image or a `DataError`, never another error."""
+    path = tmp_path / f"a.{kind}"
+    if kind == "deep.tif":
+        tifffile.imwrite(path, noise(20, 20, 3, dtype="uint16"), photometric="rgb", compression="zlib")
+    else:
+        Image.fromarray(noise(20, 20, 3)).save(path)
+    read = 0
+    for content in mutants(path.read_bytes(), 40):
+        path.write_bytes(content)
+        try:
+            read += Reader(settings(), 16).canvases(str(path))[0].dtype == np.uint8
+        except DataError:
+            continue
+    assert read < 40
