@@ -87,11 +87,12 @@ class Backbone(nn.Module):
     def antialias(self) -> bool:
         """Whether the position embedding is resampled with antialiasing.
 
-        The DINOv2 models with registers were trained with it, and they are the ones with both registers and a learnt
-        position embedding. All other DINO weights were trained without; weights that were trained at one size only
-        (supervised, MAE) do not care.
+        The released DINOv2 models with registers were trained with it, and they are the ones with both registers and a
+        learnt position embedding. All other DINO weights were trained without, as DINOv2's code does by default, also
+        with registers: those have a grid of their own. Weights that were trained at one size only (supervised, MAE) do
+        not care.
         """
-        return getattr(self.model, "reg_token", None) is not None
+        return getattr(self.model, "reg_token", None) is not None and "img_size" not in self.model_args
 
     def forward(self, x_B3HW: Tensor) -> Tensor:
         """Return the pooled feature that timm gives without a classifier: by `pool_kind`, for convnets the average.

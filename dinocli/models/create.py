@@ -30,7 +30,11 @@ def create_backbone(
     if name.startswith("swin"):
         options["strict_img_size"] = False  # else local views of another size are refused
     described = f"local-dir:{folder}" if folder else name
-    options |= {} if folder else dict(model_args or {})
+    if model_args and not folder:
+        options |= model_args
+        if "img_size" in model_args:  # else the size of timm's own weights stays written down
+            side = model_args["img_size"]
+            options["pretrained_cfg_overlay"] = {"input_size": (3, side, side)}
     try:
         return Backbone(name, timm.create_model(described, drop_path_rate=drop_path, **options), model_args)
     except TypeError as error:

@@ -76,6 +76,8 @@ def _convert(backbone: Backbone, tensors: dict[str, Tensor]) -> dict[str, Tensor
             f"its patches are {kernel.shape[-1]} px, those of {backbone.name} {backbone.patch} px: "
             "give the right model with --model TIMM_NAME"
         )
+    if "register_tokens" in tensors:
+        tensors.setdefault("mask_token", Tensor())  # timm knows DINOv2 by it, and drops it
     position = tensors.get("pos_embed")
     if backbone.is_vit and position is not None and isinstance(getattr(model, "pos_embed", None), nn.Parameter):
         prefix, side = position_grid(position)

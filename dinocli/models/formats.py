@@ -122,30 +122,6 @@ def unwrap(tensors: Mapping[str, Tensor], names: Collection[str] = ()) -> dict[s
     return {CHUNK.sub("blocks.", key): value for key, value in found.items()}
 
 
-def guess_name(tensors: Mapping[str, Tensor]) -> str:
-    """Return the timm name of a ViT from its shapes, or nothing where they leave a doubt.
-
-    Only the families of official DINO files are known here: there the shapes decide, and a wrong guess would be caught
-    anyway when the tensors are counted.
-
-    Args:
-        tensors: As `unwrap` gives them.
-    """
-    kernel = tensors.get("patch_embed.proj.weight")
-    depth = len({key.split(".")[1] for key in tensors if key.startswith("blocks.")})
-    if kernel is None or "cls_token" not in tensors or "blocks.0.mlp.fc1.weight" not in tensors:
-        return ""
-    size = {(192, 12): "tiny", (384, 12): "small", (768, 12): "base", (1024, 24): "large"}.get((len(kernel), depth))
-    patch = kernel.shape[-1]
-    if size is None:
-        return ""
-    if "storage_tokens" in tensors:
-        return f"vit_{size}_patch{patch}_dinov3"
-    if "blocks.0.ls1.gamma" in tensors:
-        return f"vit_{size}_patch{patch}{'_reg4' if 'register_tokens' in tensors else ''}_dinov2"
-    return f"vit_{size}_patch{patch}_224"
-
-
 def position_grid(position_1ND: Tensor) -> tuple[int, int]:
     """Return (prefix positions, side of the square grid) of a learnt position embedding."""
     count = position_1ND.shape[1]

@@ -21,9 +21,10 @@ from dinocli.config.preprocess import Preprocess
 from dinocli.errors import WeightsError
 from dinocli.files import write_whole
 from dinocli.models.backbone import Backbone
+from dinocli.models.checkpoint_model import args_for, guess_name
 from dinocli.models.create import check_name, create_backbone
 from dinocli.models.fitting import counted, fit
-from dinocli.models.formats import guess_name, read_tensors, unwrap
+from dinocli.models.formats import read_tensors, unwrap
 from dinocli.models.hub import FILES, find_file, find_pretrained
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -175,10 +176,11 @@ def _from_timm(name: str, drop_path: float, pool: str) -> tuple[Backbone, Weight
 
 def _from_file(path: Path, name: str, drop_path: float, pool: str) -> tuple[Backbone, WeightsInfo]:
     tensors = read_tensors(path)
-    named = name or guess_name(unwrap(tensors))
+    inner = unwrap(tensors)
+    named = name or guess_name(inner)
     if not named:
         raise WeightsError(f"{path}: the shapes do not tell which model it is: give it with --model TIMM_NAME")
-    backbone = create_backbone(named, drop_path=drop_path)
+    backbone = create_backbone(named, drop_path=drop_path, model_args=args_for(named, inner))
     classifier = any(f".{key}".endswith(".head.weight") for key in tensors)
     _choose_pool(backbone, pool, classifier=classifier)
     matched = fit(backbone, tensors, str(path))

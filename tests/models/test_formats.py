@@ -13,8 +13,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from dinocli.errors import WeightsError
+from dinocli.models.checkpoint_model import guess_name
 from dinocli.models.create import create_backbone
-from dinocli.models.formats import guess_name, read_tensors, unwrap
+from dinocli.models.formats import read_tensors, unwrap
 from dinocli.models.positions import resample_position
 from dinocli.models.weights import load_backbone
 

@@ -1,0 +1,75 @@
+"""Which timm model a checkpoint file belongs to, by the shapes of its tensors.
+
+Training DINO and DINOv2 of one's own gives other patches, grids and registers than the released weights have, and timm
+has names for the released ones only. Such a model is timm's nearest name and a few arguments beside it.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import timm
+from torch import Tensor
+
+from dinocli.models.formats import position_grid
+
+SIZES = {(192, 12): "tiny", (384, 12): "small", (768, 12): "base", (1024, 24): "large", (1536, 40): "giant"}
+"""Width and depth of the public ViTs, and timm's word for them."""
+
+_DINOV2_PATCH, _DINOV2_GRID = 14, 37
+"""Pixels of a patch, and patches along a side, of timm's DINOv2 models."""
+
+
+def guess_name(tensors: Mapping[str, Tensor]) -> str:
+    """Return the timm name of a ViT from its shapes, or nothing where they leave a doubt.
+
+    Only the families of DINO's code are known here: there the shapes decide, and a wrong guess would be caught anyway
+    when the tensors are counted. The name is one that timm has; where the checkpoint differs from it in patch, grid or
+    registers, `args_for` says how.
+
+    Args:
+        tensors: As `formats.unwrap` gives them.
+    """
+    kernel = tensors.get("patch_embed.proj.weight")
+    depth = len({key.split(".")[1] for key in tensors if key.startswith("blocks.")})
+    gated = "blocks.0.mlp.w12.weight" in tensors
+    if kernel is None or "cls_token" not in tensors or not (gated or "blocks.0.mlp.fc1.weight" in tensors):
+        return ""
+    size = SIZES.get((len(kernel), depth))
+    if size is None or gated != (size == "giant"):
+        return ""
+    patch = kernel.shape[-1]
+    if "storage_tokens" in tensors:
+        return f"vit_{size}_patch{patch}_dinov3"
+    if "blocks.0.ls1.gamma" in tensors:
+        return f"vit_{size}_patch14{'_reg4' if 'register_tokens' in tensors else ''}_dinov2"
+    named = f"vit_{size}_patch{patch}_224"
+    return named if timm.is_model(named) else f"vit_{size}_patch16_224"
+
+
+def args_for(name: str, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Return what timm has to be told beside a name to build the model of a checkpoint; nothing where it fits.
+
+    Args:
+        name: timm name, with or without a tag: the user's, or that of `guess_name`.
+        tensors: As `formats.unwrap` gives them.
+
+    Returns:
+        `patch_size` and `img_size` in pixels, `reg_tokens` and `no_embed_class`, as far as they differ. For all but
+        DINOv2 only where timm has no model with these patches.
+    """
+    kernel, position = tensors.get("patch_embed.proj.weight"), tensors.get("pos_embed")
+    if kernel is None or position is None or kernel.ndim != 4 or position.ndim != 3:
+        return {}
+    patch, (prefix, grid) = kernel.shape[-1], position_grid(position)
+    own = {"patch_size": patch, "img_size": patch * grid}
+    if "dinov2" not in name:
+        size = name.partition("_patch16_224")[0]
+        lacking = name == f"{size}_patch16_224" and patch != 16 and not timm.is_model(f"{size}_patch{patch}_224")
+        return own if lacking and prefix == 1 else {}
+    registers = tensors["register_tokens"].shape[1] if "register_tokens" in tensors else 0
+    args: dict[str, Any] = {}
+    if registers != (4 if "_reg4_" in name else 0):
+        args |= {"reg_tokens": registers, "no_embed_class": registers > 0}
+    if (patch, grid) != (_DINOV2_PATCH, _DINOV2_GRID):
+        args |= own
+    return args
