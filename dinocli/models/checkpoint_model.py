@@ -46,16 +46,17 @@ def guess_name(tensors: Mapping[str, Tensor]) -> str:
     return named if timm.is_model(named) else f"vit_{size}_patch16_224"
 
 
-def args_for(name: str, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+def args_for(name: str, tensors: Mapping[str, Tensor], *, guessed: bool) -> dict[str, Any]:
     """Return what timm has to be told beside a name to build the model of a checkpoint; nothing where it fits.
 
     Args:
         name: timm name, with or without a tag: the user's, or that of `guess_name`.
         tensors: As `formats.unwrap` gives them.
+        guessed: The name is that of `guess_name`: then patches may differ from it that timm has no name for. A user
+            who names another patch than the file's is wrong about the file, except with DINOv2.
 
     Returns:
-        `patch_size` and `img_size` in pixels, `reg_tokens` and `no_embed_class`, as far as they differ. For all but
-        DINOv2 only where timm has no model with these patches.
+        `patch_size` and `img_size` in pixels, `reg_tokens` and `no_embed_class`, as far as they differ.
     """
     kernel, position = tensors.get("patch_embed.proj.weight"), tensors.get("pos_embed")
     if kernel is None or position is None or kernel.ndim != 4 or position.ndim != 3:
@@ -63,9 +64,7 @@ def args_for(name: str, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     patch, (prefix, grid) = kernel.shape[-1], position_grid(position)
     own = {"patch_size": patch, "img_size": patch * grid}
     if "dinov2" not in name:
-        size = name.partition("_patch16_224")[0]
-        lacking = name == f"{size}_patch16_224" and patch != 16 and not timm.is_model(f"{size}_patch{patch}_224")
-        return own if lacking and prefix == 1 else {}
+        return own if guessed and prefix == 1 and f"_patch{patch}_" not in name else {}
     registers = tensors["register_tokens"].shape[1] if "register_tokens" in tensors else 0
     args: dict[str, Any] = {}
     if registers != (4 if "_reg4_" in name else 0):

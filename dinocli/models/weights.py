@@ -180,7 +180,7 @@ def _from_file(path: Path, name: str, drop_path: float, pool: str) -> tuple[Back
     named = name or guess_name(inner)
     if not named:
         raise WeightsError(f"{path}: the shapes do not tell which model it is: give it with --model TIMM_NAME")
-    backbone = create_backbone(named, drop_path=drop_path, model_args=args_for(named, inner))
+    backbone = create_backbone(named, drop_path=drop_path, model_args=args_for(named, inner, guessed=not name))
     classifier = any(f".{key}".endswith(".head.weight") for key in tensors)
     _choose_pool(backbone, pool, classifier=classifier)
     matched = fit(backbone, tensors, str(path))

@@ -16,10 +16,8 @@ from tests.models.test_weights import _preprocess
 Tensors = dict[str, Tensor]
 
 
-def dinov2_file(
-    folder: Path, *, patch: int = 16, grid: int = 14, registers: int = 0, mask: bool = True
-) -> tuple[Path, Tensors]:
-    """Write a teacher checkpoint of DINOv2's own training, ViT-S; return it with timm's tensors for the same network."""
+def dinov2_file(folder: Path, *, grid: int = 14, registers: int = 0, mask: bool = True) -> tuple[Path, Tensors]:
+    """Write a teacher checkpoint of DINOv2's training, ViT-S/16; return it and timm's tensors for the same network."""
     torch.manual_seed(0)
     model = timm.create_model(
         "vit_small_patch14_dinov2",
@@ -87,11 +85,16 @@ def shapes(width: int, depth: int, **more: Any) -> Tensors:
     return tensors | {key.replace("/", "."): torch.empty(value) for key, value in more.items()}
 
 
+def built(tensors: Tensors) -> tuple[str, dict[str, Any]]:
+    name = guess_name(tensors)
+    return name, args_for(name, tensors, guessed=True)
+
+
 def test_the_released_models_need_no_arguments() -> None:
     plain = shapes(768, 12, **{"blocks/0/mlp/fc1/weight": (3072, 768)})
-    assert (guess_name(plain), args_for(guess_name(plain), plain)) == ("vit_base_patch14_dinov2", {})
+    assert built(plain) == ("vit_base_patch14_dinov2", {})
     giant = shapes(1536, 40, **{"blocks/0/mlp/w12/weight": (8192, 1536), "register_tokens": (1, 4, 1536)})
-    assert (guess_name(giant), args_for(guess_name(giant), giant)) == ("vit_giant_patch14_reg4_dinov2", {})
+    assert built(giant) == ("vit_giant_patch14_reg4_dinov2", {})
     gated = shapes(1024, 24, **{"blocks/0/mlp/w12/weight": (5464, 1024)})
     assert guess_name(gated) == "", "timm has no gated ViT-L"
 
