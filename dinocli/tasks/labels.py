@@ -1,44 +1,47 @@
 """Labels that a user has, from folder names or a CSV. Closing tables and evaluation read them, the guard never."""
 
 import csv
-import posixpath
-from collections.abc import Sequence
+import re
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from dinocli.data.path_list import PATH_COLUMNS
+from dinocli.data.text_tables import TableRow, decode_text, is_utf8, parse_table, windows_text
 from dinocli.errors import DataError
+from dinocli.tasks.label_paths import SEVERAL, match_paths
 
 Labels = dict[str, list[str]]
 """One list per label column, in the order of the images; an empty string where an image has no label."""
 
-_TOO_MANY = ""  # the column of what stands beyond the header
+MOST_COLUMNS = 1000
+"""A table with more columns holds features, not labels."""
+_FOLDER = re.compile(r"folder(?::(-?\d+))?")
 
 
-def read_labels(spec: str, names: Sequence[str]) -> Labels:
+def read_labels(spec: str, names: Sequence[str], note: Callable[[str], object] = lambda text: None) -> Labels:
     """Read the labels of images.
 
     Args:
-        spec: `folder` takes the name of each image's folder; anything else is the path of a CSV with a header, a `path`
-            column (relative to the images' folder) and any number of label columns.
-        names: The images, relative to their folder, as `./a/b.png`.
+        spec: `folder` takes the name of each image's folder, `folder:N` that of its Nth folder from the root (0 is the
+            outermost, -1 the innermost); anything else is the path of a CSV with a header, a `path` column and any
+            number of label columns. Its paths are names of images, or mean one image as `match_paths` says.
+        names: The images, relative to their folder, as `./a/b.png`; tiles of one image share its name.
+        note: Hears in sentences what was not used, or used on an assumption.
 
     Raises:
-        DataError: If the file cannot be used, or no image has a label.
+        DataError: If the file cannot be used, contradicts itself, or no image has a label.
     """
-    if spec == "folder":
-        found = (posixpath.basename(posixpath.dirname(name)) for name in names)
-        parents = ["" if parent == "." else parent for parent in found]
-        if not any(parents):
-            raise DataError("no image lies in a folder of its class, so there are no labels; give a CSV")
-        return {"folder": parents}
-    table = _read_csv(Path(spec))
-    columns = [column for column in next(iter(table.values())) if column not in ("path", _TOO_MANY)]
+    if _FOLDER.fullmatch(spec):
+        return {"folder": folder_labels(spec, names, note)}
+    header, rows = _read_csv(Path(spec), note)
+    found = _joined(spec, header, rows, list(dict.fromkeys(names)), note)
     empty: dict[str, str] = {}
-    rows = [table.get(posixpath.normpath(name), empty) for name in names]
-    if not any(rows):
-        raise DataError(f"no path in {spec} is the name of an image here; the first image is {names[0]}")
-    labels = {column: [row.get(column, "") for row in rows] for column in columns}
+    labels = {column: [found.get(name, empty).get(column, "") for name in names] for column in header if column}
     if not any(map(any, labels.values())):
         raise DataError(f"{spec} has an empty label for every image here")
+    for column, values in labels.items():
+        _note_case(column, values, note)
     return labels
 
 
@@ -47,12 +50,121 @@ def of_several_kinds(labels: Labels) -> Labels:
     return {column: values for column, values in labels.items() if len(set(values) - {""}) > 1}
 
 
-def _read_csv(path: Path) -> dict[str, dict[str, str]]:
+def is_folder_spec(spec: str) -> bool:
+    """Whether labels or groups come from names of folders."""
+    return bool(_FOLDER.fullmatch(spec))
+
+
+def folder_labels(spec: str, names: Sequence[str], note: Callable[[str], object] = lambda text: None) -> list[str]:
+    """Return the name of one folder of each image, empty where it does not lie that deep.
+
+    Raises:
+        DataError: No image lies that deep.
+    """
+    match = _FOLDER.fullmatch(spec)
+    level = int(match[1] or -1) if match else -1
+    folders = [name.split("/")[1:-1] for name in names]
+    found = [parts[level] if -len(parts) <= level < len(parts) else "" for parts in folders]
+    if not any(found):
+        where = "in a folder of its class" if level == -1 else f"deep enough for {spec}"
+        raise DataError(f"no image lies {where}, so there are no labels; give a CSV")
+    deepest = max(map(len, folders))
+    if spec == "folder" and deepest > 1:
+        outer = sorted({parts[0] for parts in folders if parts})
+        few = ", ".join(outer[:5]) + (" ..." if len(outer) > 5 else "")
+        note(
+            f"images lie up to {deepest} folders deep: the label is the innermost one ({len(set(found))} names); "
+            f"--labels folder:0 takes the outermost ({len(outer)} names: {few})"
+        )
+    return found
+
+
+def _read_csv(path: Path, note: Callable[[str], object]) -> tuple[list[str], list[TableRow]]:
+    """Return the header, with an empty name for the column of paths and unnamed ones, and the rows, path first."""
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file, restkey=_TOO_MANY, restval=""))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        text = decode_text(path.read_bytes())
+        if not is_utf8(text):
+            text = windows_text(text)
+            note(f"{path} is not UTF-8 and was read as Windows-1252; save it as UTF-8 if labels look wrong")
+        rows = parse_table(text, wanted="path")
+    except (OSError, ValueError, csv.Error) as error:
         raise DataError(f"cannot read the labels {path}: {error}; give `folder` or a CSV") from None
-    if not rows or "path" not in rows[0] or len(rows[0]) < 2:
+    header = rows[0].cells if rows else []
+    folded = [cell.casefold() for cell in header]
+    named = next((name for name in PATH_COLUMNS if name in folded), None)
+    columns = [cell for cell in header if cell]
+    if len(rows) < 2 or named is None or len(columns) < 2:
         raise DataError(f"{path} needs a header with `path` and at least one label column")
-    return {posixpath.normpath(row["path"].strip()): row for row in rows}
+    if len(columns) > MOST_COLUMNS:
+        raise DataError(f"{path} has {len(columns):,} columns, more than {MOST_COLUMNS:,}: it is no table of labels")
+    twice = next((name for name in columns if columns.count(name) > 1), "")
+    if twice:
+        raise DataError(f"{path} has the column {twice!r} twice; rename one of them")
+    place = folded.index(named)
+    header[place] = ""
+    width = len(header)
+    padded = [TableRow(row.line, (row.cells + [""] * width)[:width]) for row in rows[1:]]
+    return header, [TableRow(row.line, [row.cells[place], *row.cells]) for row in padded]
+
+
+def _joined(
+    spec: str, header: list[str], rows: list[TableRow], names: list[str], note: Callable[[str], object]
+) -> dict[str, dict[str, str]]:
+    """Return the cells of each image by column, joined from all rows that mean it.
+
+    Raises:
+        DataError: No row means an image, or two rows contradict each other.
+    """
+    paths = [row.cells[0] for row in rows]
+    matches = match_paths(paths, names)
+    if not any(image >= 0 for image in matches.image_R):
+        first = f"the first image is {names[0]}, the first path {paths[0]!r}"
+        raise DataError(f"no path in {spec} is the name of an image here; {first}")
+    found: dict[str, dict[str, str]] = {}
+    lines: dict[tuple[str, str], int] = {}
+    for row, image in zip(rows, matches.image_R, strict=True):
+        if image < 0:
+            continue
+        cells = found.setdefault(names[image], {})
+        for column, value in zip(header, row.cells[1:], strict=True):
+            if column and value and cells.setdefault(column, value) != value:
+                before = lines[names[image], column]
+                raise DataError(
+                    f"{spec} contradicts itself: {names[image]} is {cells[column]!r} in line {before} and {value!r} in "
+                    f"line {row.line} ({column}); keep one"
+                )
+            lines.setdefault((names[image], column), row.line)
+    _note_matches(spec, rows, matches.image_R, matches.loose, names, len(found), note)
+    return found
+
+
+def _note_matches(
+    spec: str,
+    rows: list[TableRow],
+    image_R: list[int],
+    loose: list[int],
+    names: list[str],
+    labelled: int,
+    note: Callable[[str], object],
+) -> None:
+    """Say which rows and images found no partner, and which rows did by part of their path."""
+    if loose:
+        row = rows[loose[0]]
+        what = f"line {row.line}, {row.cells[0]!r}, means {names[image_R[loose[0]]]}"
+        note(f"{len(loose):,} of {len(rows):,} rows of {spec} match by part of their path: {what}")
+    for kind, words in ((SEVERAL, "could mean several images"), (-1, "match no image")):
+        missed = [row for row, image in zip(rows, image_R, strict=True) if image == kind]
+        if missed:
+            where = f"the first is line {missed[0].line}, {missed[0].cells[0]!r}"
+            note(f"{len(missed):,} of {len(rows):,} rows of {spec} {words}: {where}")
+    if labelled < len(names):
+        note(f"{len(names) - labelled:,} of {len(names):,} images have no row in {spec}")
+
+
+def _note_case(column: str, values: Sequence[str], note: Callable[[str], object]) -> None:
+    alike: dict[str, set[str]] = defaultdict(set)
+    for value in set(values):
+        alike[" ".join(value.casefold().split())].add(value)
+    for written in alike.values():
+        if len(written) > 1:
+            note(f"{column} holds {' and '.join(map(repr, sorted(written)))}, which count as different labels")

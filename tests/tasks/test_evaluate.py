@@ -143,6 +143,17 @@ def test_label_columns_and_groups_of_a_csv(tmp_path: Path) -> None:
         read_truth(listed, labels="folder", groups="folder")  # every class is one group
 
 
+def test_classes_that_only_the_test_side_has_are_left_out_and_named(tmp_path: Path) -> None:
+    rows = [name.replace("./", "./train/" if i < 30 else "./test/", 1) for i, name in enumerate(names(60))]
+    known = [name for name in rows if not (name.startswith("./train/") and "/spot/" in name)]
+    features = write(tmp_path / "f.npy", 0.3, [f"./{name.split('/')[2]}" + "/x.png" for name in known])
+    np.save(tmp_path / "f.npy", features)
+    (tmp_path / "f.paths.txt").write_text("".join(f"{name}\n" for name in known))
+    found = evaluate(EvaluateOptions((str(tmp_path / "f.npy"),), labels="folder", train="train"))
+    assert "folder: 1 classes are only on the test side (spot); the figures are without their 10 images" in found.notes
+    assert values(found)["knn20_accuracy"] > 0.9
+
+
 def test_tiles_of_one_image_are_a_group() -> None:
     tiles = [name for name in names(12) for _ in range(3)]
     (found,), _ = read_truth(tiles, labels="folder")

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from dinocli.errors import DataError
-from dinocli.tasks.labels import read_labels
+from dinocli.tasks.labels import Labels, read_labels
 
 NAMES = ["./a/1.png", "./a/2.png", "./b.v1/3.png", "./4.png"]
 
@@ -22,7 +22,134 @@ def test_a_csv_gives_its_columns_in_the_order_of_the_images(tmp_path: Path) -> N
     spec = write(
         tmp_path, "\ufeffpath,defect,line\n4.png,crack,2\n./a/1.png,none,1\nnot/here.png,crack,9\na//2.png, ok,\n"
     )
-    assert read_labels(spec, NAMES) == {"defect": ["none", " ok", "", "crack"], "line": ["1", "", "", "2"]}
+    assert read_labels(spec, NAMES) == {"defect": ["none", "ok", "", "crack"], "line": ["1", "", "", "2"]}
+
+
+def read(tmp_path: Path, text: str, names: list[str] = NAMES, encoding: str = "utf-8") -> tuple[Labels, list[str]]:
+    (tmp_path / "labels.csv").write_bytes(text.encode(encoding))
+    notes: list[str] = []
+    return read_labels(str(tmp_path / "labels.csv"), names, notes.append), notes
+
+
+def test_outer_spaces_make_no_classes(tmp_path: Path) -> None:
+    labels, notes = read(
+        tmp_path, "path , defect\n a/1.png,crack\na/2.png , crack \n4.png,\xa0crack\nb.v1/3.png,crack\n"
+    )
+    assert labels == {"defect": ["crack"] * 4}
+    assert notes == []
+
+
+@pytest.mark.parametrize("other", ["a/1.png", "./a//1.png", "a\\1.png", "C:\\set\\a\\1.png"])
+def test_rows_that_contradict_each_other_are_refused_by_line(tmp_path: Path, other: str) -> None:
+    with pytest.raises(DataError, match=r"./a/1.png is 'crack' in line 2 and 'none' in line 4 \(defect\); keep one"):
+        read(tmp_path, f"path,defect\na/1.png,crack\na/2.png,x\n{other},none\n")
+    labels, _ = read(tmp_path, f"path,defect,line\na/1.png,crack,\n{other},crack,1\n")
+    assert labels == {"defect": ["crack", "", "", ""], "line": ["1", "", "", ""]}, "rows that agree are joined"
+
+
+def test_rows_and_images_without_a_partner_are_counted(tmp_path: Path) -> None:
+    _, notes = read(tmp_path, "path,defect\na/1.png,crack\nc/7.png,none\nc/8.png,none\n")
+    assert notes == [
+        f"2 of 3 rows of {tmp_path}/labels.csv match no image: the first is line 3, 'c/7.png'",
+        f"3 of 4 images have no row in {tmp_path}/labels.csv",
+    ]
+
+
+@pytest.mark.parametrize(
+    "paths",
+    [
+        ("a\\1.png", "a\\2.png", "b.v1\\3.png", "4.png"),
+        ("1.png", "2.png", "3.png", "4.png"),
+        ("1", "2", "3", "4"),
+        ("a/1", "a/2", "b.v1/3", "4"),
+        ("D:\\in\\a\\1.png", "D:\\in\\a\\2.png", "D:\\in\\b.v1\\3.png", "D:\\in\\4.png"),
+        ("/in/a/1.png", "/in/a/2.png", "/in/b.v1/3.png", "/in/4.png"),
+        ("A/1.PNG", "A/2.PNG", "B.V1/3.PNG", "4.PNG"),
+        ("a/1.tif", "a/2.tif", "b.v1/3.tif", "4.tif"),
+    ],
+)
+def test_paths_of_other_machines_mean_the_images_they_end_like(tmp_path: Path, paths: tuple[str, ...]) -> None:
+    rows = "".join(f"{path},{label}\n" for path, label in zip(paths, "wxyz", strict=True))
+    labels, notes = read(tmp_path, "path,defect\n" + rows)
+    assert labels == {"defect": ["w", "x", "y", "z"]}
+    assert "match by part of their path: line 2" in notes[0]
+
+
+def test_a_bare_name_of_several_images_means_none(tmp_path: Path) -> None:
+    names = ["./a/1.png", "./b/1.png", "./b/2.png"]
+    labels, notes = read(tmp_path, "path,defect\n1.png,crack\n2.png,none\n", names)
+    assert labels == {"defect": ["", "", "none"]}
+    assert any("1 of 2 rows" in note and "could mean several images: the first is line 2" in note for note in notes)
+    labels, notes = read(tmp_path, "path,defect\na/1.png,crack\nb/1.png,none\nb/2.png,none\n", ["./1.png", "./2.png"])
+    assert labels == {"defect": ["", "none"]}, "two rows end with the name of the first image"
+    assert any("2 of 3 rows" in note and "could mean several" in note for note in notes)
+
+
+def test_names_of_a_mac_are_the_same(tmp_path: Path) -> None:
+    labels, _ = read(tmp_path, "path,defect\nü.png,crack\n", ["./u\u0308.png"])
+    assert labels == {"defect": ["crack"]}
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "cp1252"])
+def test_tables_as_spreadsheets_save_them(tmp_path: Path, separator: str, encoding: str) -> None:
+    lines = ["Path,défaut,note", '"a/1.png",rayé,"say ""x"", y"', "a/2.png,bon,", ",,", "b.v1/3.png,bon,", "4.png,bon,"]
+    plain = lines[1] if separator == "," else lines[1].replace('"say ""x"", y"', '"say ""x"" y"')
+    text = "\r\n".join([lines[0], plain, *lines[2:]]).replace(",", separator)
+    if separator == ",":
+        text = "\r\n".join(lines)
+    labels, _ = read(tmp_path, text, encoding=encoding)
+    assert labels["défaut"] == ["rayé", "bon", "bon", "bon"]
+    assert labels["note"][0].startswith('say "x"')
+
+
+def test_a_table_that_is_not_utf8_is_noted(tmp_path: Path) -> None:
+    _, notes = read(tmp_path, "path,defect\na/1.png,rayé\n", encoding="cp1252")
+    assert "is not UTF-8 and was read as Windows-1252" in notes[0]
+
+
+def test_labels_that_differ_in_case_are_noted(tmp_path: Path) -> None:
+    _, notes = read(tmp_path, "path,defect\na/1.png,Crack\na/2.png,crack\nb.v1/3.png,ok\n4.png,ok\n")
+    assert notes == ["defect holds 'Crack' and 'crack', which count as different labels"]
+
+
+NESTED = ["./good/p1/1.png", "./good/p2/1.png", "./bad/p1/1.png", "./bad/2.png", "./3.png"]
+
+
+@pytest.mark.parametrize(
+    ("spec", "labels"),
+    [
+        ("folder", ["p1", "p2", "p1", "bad", ""]),
+        ("folder:-1", ["p1", "p2", "p1", "bad", ""]),
+        ("folder:0", ["good", "good", "bad", "bad", ""]),
+        ("folder:1", ["p1", "p2", "p1", "", ""]),
+        ("folder:-2", ["good", "good", "bad", "", ""]),
+    ],
+)
+def test_the_level_of_the_folder_can_be_chosen(spec: str, labels: list[str]) -> None:
+    assert read_labels(spec, NESTED) == {"folder": labels}
+
+
+def test_nested_folders_are_noted() -> None:
+    notes: list[str] = []
+    read_labels("folder", NESTED, notes.append)
+    assert notes == [
+        "images lie up to 2 folders deep: the label is the innermost one (4 names); "
+        "--labels folder:0 takes the outermost (2 names: bad, good)"
+    ]
+    read_labels("folder", NAMES, notes.append)
+    read_labels("folder:0", NESTED, notes.append)
+    assert len(notes) == 1
+    with pytest.raises(DataError, match="deep enough for folder:2"):
+        read_labels("folder:2", NESTED)
+
+
+def test_a_column_twice_and_a_table_of_features_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="column 'defect' twice"):
+        read(tmp_path, "path,defect,defect\na/1.png,x,y\n")
+    wide = ",".join(f"c{number}" for number in range(1001))
+    with pytest.raises(DataError, match="1,001 columns"):
+        read(tmp_path, f"path,{wide}\na/1.png{',1' * 1000}\n")
 
 
 def test_short_and_long_rows_do_no_harm(tmp_path: Path) -> None:
@@ -35,7 +162,7 @@ def test_short_and_long_rows_do_no_harm(tmp_path: Path) -> None:
     [
         ("", "needs a header"),
         ("path,defect\n", "needs a header"),
-        ("file,defect\na/1.png,crack\n", "needs a header with `path`"),
+        ("shot,defect\na/1.png,crack\n", "needs a header with `path`"),
         ("path\na/1.png\n", "at least one label column"),
         (
             "path,defect\nelsewhere.png,crack\n",

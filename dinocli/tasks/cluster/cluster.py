@@ -49,7 +49,7 @@ def cluster(
     members = open_members(job, reporter, stdin)
     if job.link_dir and (members.root is None or members.boxes is not None):
         raise UsageError("--link-dir needs whole images and their folder, which these features do not name")
-    labels = read_labels(job.labels, members.names) if job.labels else {}
+    labels = read_labels(job.labels, members.names, reporter.line) if job.labels else {}
     reporter.line(f"{len(members):,} images, {members.features_ND.shape[1]} values each")
     rows = NormalizedFeatures(members.features_ND, threads=cores())
     with steady():

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinocli.errors import DataError, UsageError
-from dinocli.tasks.labels import Labels, read_labels
+from dinocli.tasks.labels import Labels, folder_labels, is_folder_spec, read_labels
 
 MOST = 10_000
 """Images of one side that take part; more would cost minutes and change no digit that matters."""
@@ -53,8 +53,8 @@ def read_truth(
 
     Args:
         names: Image of each row.
-        labels: `folder` or a CSV.
-        groups: A column of that CSV, or `folder`.
+        labels: `folder`, `folder:N` or a CSV.
+        groups: A column of that CSV, `folder` (the whole path of the folder) or `folder:N`.
         train: Names to learn from, as a pattern or a folder.
         test: Likewise names to test on; one of the two is enough.
         seed: Of the sample where there are more than `MOST`.
@@ -66,16 +66,17 @@ def read_truth(
         DataError: No column can be used.
         UsageError: The options do not fit together.
     """
-    columns = read_labels(labels, names)
+    notes: list[str] = []
+    columns = read_labels(labels, names, notes.append)
     groups_N = _groups(columns, groups, names)
     learn_N, part_N = _sides(names, train, test)
-    notes: list[str] = []
     truths = []
     for column, values in columns.items():
         labels_N = np.array(values)
         rows_T = np.flatnonzero((labels_N != "") & part_N)
         rows_T = _without_crossing(rows_T, groups_N, learn_N, notes)
         rows_T = _without_lonely(rows_T, labels_N, groups_N, learn_N, column, notes)
+        rows_T = _without_unknown(rows_T, labels_N, learn_N, column, notes)
         rows_T = _sampled(rows_T, learn_N, column, notes, seed)
         learn_T = None if learn_N is None else learn_N[rows_T]
         problem = _problem(labels_N[rows_T], learn_T)
@@ -93,6 +94,8 @@ def _groups(columns: Labels, spec: str, names: Sequence[str]) -> NDArray[np.str_
     """Return the group of each row, and take its column away from the labels; an empty group is the image itself."""
     if spec == "folder":
         values = [posixpath.dirname(name) for name in names]
+    elif is_folder_spec(spec):
+        values = folder_labels(spec, names)
     elif spec:
         if spec not in columns:
             raise UsageError(f"--groups {spec}: the labels have the columns {', '.join(columns)}, or say `folder`")
@@ -169,6 +172,28 @@ def _without_lonely(
         what = "image" if groups_N is None else "group"
         notes.append(f"{column}: {lonely} classes of one {what} are left out ({(~kept_T).sum()} images)")
     return rows_T[kept_T]
+
+
+def _without_unknown(
+    rows_T: NDArray[np.intp],
+    labels_N: NDArray[np.str_],
+    learn_N: NDArray[np.bool_] | None,
+    column: str,
+    notes: list[str],
+) -> NDArray[np.intp]:
+    """Leave out tested images whose class no image to learn from has: every answer to them would be wrong."""
+    if learn_N is None:
+        return rows_T
+    learnt = np.unique(labels_N[rows_T[learn_N[rows_T]]])
+    unknown_T = ~np.isin(labels_N[rows_T], learnt)
+    if unknown_T.any():
+        classes = np.unique(labels_N[rows_T[unknown_T]])
+        few = ", ".join(classes[:5]) + (" ..." if len(classes) > 5 else "")
+        notes.append(
+            f"{column}: {len(classes)} classes are only on the test side ({few}); "
+            f"the figures are without their {unknown_T.sum()} images"
+        )
+    return rows_T[~unknown_T]
 
 
 def _sampled(

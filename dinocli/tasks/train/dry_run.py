@@ -95,7 +95,7 @@ def estimate(job: TrainOptions, reporter: ProgressReporter, stdin: BinaryIO | No
     reporter = reporter if world.is_main else ProgressReporter()
     try:
         images = list_images(job, stdin)
-        labels = of_several_kinds(read_labels(job.labels, images.names)) if job.labels else {}
+        labels = of_several_kinds(read_labels(job.labels, images.names, reporter.line)) if job.labels else {}
         chosen = np.linspace(0, len(images) - 1, min(TRIAL_IMAGES, len(images))).round().astype(int)
         few = replace(images, names=[images.names[row] for row in chosen])
         streams = job.recipe.data.cache == "off" or world.size > 1  # else the few images are decoded into memory

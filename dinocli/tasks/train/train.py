@@ -54,7 +54,7 @@ def train(
     try:
         folder = from_main(lambda: _open(job))
         images = list_images(job, stdin)
-        labels = read_labels(job.labels, images.names) if job.labels else {}
+        labels = read_labels(job.labels, images.names, reporter.line) if job.labels else {}
         kept = folder.read() if job.resume and folder.has_started else None
         if kept:
             check_same(job, images, kept)
