@@ -1,11 +1,14 @@
 """`dinocli segment`: parse, one library call, present."""
 
 import sys
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from dinocli.cli import options as opt
+
+if TYPE_CHECKING:
+    from dinocli.tasks.segment.segment_options import MaskOutputs
 
 EPILOG = (
     "Example: dinocli segment ./images --out masks --overlay  |  "
@@ -79,7 +82,22 @@ GoodWithoutMask = Annotated[
 Seed = Annotated[int, _option("--seed", panel=METHOD, min=0, help="Of the sample and the method.")]
 
 
-@opt.grouped(read=opt.read_options, terminal=opt.terminal_options)
+def mask_outputs(
+    soft: Soft = False,
+    npy: Npy = False,
+    maps: PatchMaps = False,
+    overlay: Overlay = False,
+    coco: Coco = "",
+    polygons: Polygons = False,
+    yolo: Yolo = False,
+) -> "MaskOutputs":
+    """Gather what is written besides the masks."""
+    from dinocli.tasks.segment.segment_options import MaskOutputs
+
+    return MaskOutputs(soft=soft, npy=npy, maps=maps, overlay=overlay, coco=coco, polygons=polygons, yolo=yolo)
+
+
+@opt.grouped(read=opt.read_options, outputs=mask_outputs, terminal=opt.terminal_options)
 def segment(
     images: opt.Images = None,
     read: Any = None,
@@ -101,13 +119,7 @@ def segment(
     tile: Tile = "",
     refine: Refine = True,
     out: Out = "",
-    soft: Soft = False,
-    npy: Npy = False,
-    maps: PatchMaps = False,
-    overlay: Overlay = False,
-    coco: Coco = "",
-    polygons: Polygons = False,
-    yolo: Yolo = False,
+    outputs: Any = None,
     device: opt.Device = "auto",
     precision: opt.Precision = "auto",
     resume: opt.Resume = False,
@@ -128,7 +140,7 @@ def segment(
     from dinocli.tasks.segment.segment_options import SegmentOptions
 
     given = {"objects": objects, "segments": segments, "head": head}
-    job = SegmentOptions(
+    options = SegmentOptions(
         inputs=tuple(images or ()),
         out=out,
         method=method,
@@ -142,13 +154,7 @@ def segment(
         query=query,
         propagate=propagate,
         refine=refine,
-        soft=soft,
-        npy=npy,
-        maps=maps,
-        overlay=overlay,
-        coco=coco,
-        polygons=polygons,
-        yolo=yolo,
+        outputs=outputs,
         truth=truth,
         good_without_mask=good_without_mask,
         sample=sample,
@@ -161,6 +167,6 @@ def segment(
     )
     with terminal:
         if dry_run:
-            show_foreseen(foresee(job, terminal, sys.stdin.buffer), as_json=terminal.as_json)
+            show_foreseen(foresee(options, terminal, sys.stdin.buffer), as_json=terminal.as_json)
         else:
-            show_segmented(terminal, run(job, terminal, sys.stdin.buffer), as_json=terminal.as_json)
+            show_segmented(terminal, run(options, terminal, sys.stdin.buffer), as_json=terminal.as_json)

@@ -94,7 +94,7 @@ class GroundTruth:
         if self._listed_masks:
             reporter.warn(
                 f"{self._listed_masks} of the images are masks of others and are segmented too; "
-                f"name the images alone, or keep masks in a folder of their own"
+                f"leave them out with --exclude '*_mask.*', or keep masks in a folder of their own"
             )
 
     def report_notes(self, reporter: ProgressReporter) -> None:

@@ -62,7 +62,7 @@ class ImageWriter:
         name, stem = self.images.names[picture.image], self.stems[picture.image]
         self._write_maps(stem, picture, labels_HW, rendered.soft_HW, maps)
         height, width = picture.geometry.source
-        outlines = self.options.yolo or self.options.polygons
+        outlines = self.options.outputs.yolo or self.options.outputs.polygons
         record = ImageRecord(
             image=name,
             mask=f"{self.folder.masks.name}/{stem}.png",
@@ -75,11 +75,11 @@ class ImageWriter:
                 **self._marked(name, picture, maps, Rendered(labels_HW, rendered.soft_HW), heads_nhw),
             },
             regions=[
-                region_record(region, (height, width), counts=bool(self.options.coco), outlines=outlines)
+                region_record(region, (height, width), counts=bool(self.options.outputs.coco), outlines=outlines)
                 for region in find_regions(labels_HW, rendered.soft_HW, connected=not dense)
             ],
         )
-        if self.options.yolo:
+        if self.options.outputs.yolo:
             write_below(self.folder.labels, stem, ".txt", yolo_lines(record).encode())
         return record
 
@@ -92,12 +92,12 @@ class ImageWriter:
         maps: PatchMaps,
     ) -> None:
         write_below(self.folder.masks, stem, ".png", label_png(labels_HW))
-        if self.options.soft or self.options.npy:
-            suffix, data = (".npy", soft_npy(soft_HW)) if self.options.npy else (".png", soft_png(soft_HW))
+        if self.options.outputs.soft or self.options.outputs.npy:
+            suffix, data = (".npy", soft_npy(soft_HW)) if self.options.outputs.npy else (".png", soft_png(soft_HW))
             write_below(self.folder.soft, stem, suffix, data)
-        if self.options.overlay:
+        if self.options.outputs.overlay:
             write_below(self.folder.overlays, stem, ".jpg", overlay_jpeg(picture.source_CHW, labels_HW))
-        for word, further in maps.extra_maps.items() if self.options.maps else ():
+        for word, further in maps.extra_maps.items() if self.options.outputs.maps else ():
             write_below(self.folder.maps, f"{stem}.{word}", ".png", map_png(further))
         write_thumbnail(self.folder, stem, picture.source_CHW, labels_HW)
 

@@ -2,7 +2,7 @@
 
 import time
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -118,8 +118,8 @@ def foresee(
 def check_free(folder: MaskFolder, options: SegmentOptions) -> None:
     """Raise a `UsageError` if a result is there already and nobody said what to do with it."""
     folder.check_free(resume=options.resume, force=options.force)
-    if options.coco and Path(options.coco).exists() and not (options.resume or options.force):
-        raise UsageError(f"{options.coco} is there already; add --force to replace it, or name another --coco")
+    if options.outputs.coco and Path(options.outputs.coco).exists() and not (options.resume or options.force):
+        raise UsageError(f"{options.outputs.coco} is there already; add --force to replace it, or name another --coco")
 
 
 def _embed_options(options: SegmentOptions) -> EmbedOptions:
@@ -137,7 +137,7 @@ def _embed_options(options: SegmentOptions) -> EmbedOptions:
 def _request(options: SegmentOptions, context: EmbedContext) -> dict[str, Any]:
     """Return what determines the masks, as JSON-like data."""
     own = ("method", "propagate", "reference", "size", "stride", "tile", "query", "refine", "sample", "seed")
-    files = ("soft", "npy", "maps", "overlay", "coco", "polygons", "yolo", "truth", "good_without_mask")
+    scored = ("truth", "good_without_mask")
     return {
         "model": context.info.name,
         "weights sha256": context.info.sha256,
@@ -145,7 +145,8 @@ def _request(options: SegmentOptions, context: EmbedContext) -> dict[str, Any]:
         "preprocess": context.preprocess.to_dict(),
         "precision": context.precision,
         "options": dict(options.method_options),
-        **{name: getattr(options, name) for name in (*own, *files)},
+        **{name: getattr(options, name) for name in (*own, *scored)},
+        "outputs": asdict(options.outputs),
     }
 
 

@@ -13,6 +13,29 @@ SIZE = 480
 
 
 @dataclass(frozen=True)
+class MaskOutputs:
+    """Files that are written besides label maps, `segments.csv` and `report.html`.
+
+    Args:
+        soft: Soft maps, 16-bit PNG.
+        npy: Soft maps as float32 `.npy` instead of PNG.
+        maps: Further maps of the method: attention heads, false colours.
+        overlay: Images with their masks over them, JPEG.
+        coco: Path of a COCO file; empty for none.
+        polygons: Polygons in the COCO file, instead of run lengths.
+        yolo: Label files for YOLO segmentation.
+    """
+
+    soft: bool = False
+    npy: bool = False
+    maps: bool = False
+    overlay: bool = False
+    coco: str = ""
+    polygons: bool = False
+    yolo: bool = False
+
+
+@dataclass(frozen=True)
 class SegmentOptions:
     """What a user asked for. Empty texts and None mean: what is stored with the weights, or else the usual.
 
@@ -30,13 +53,7 @@ class SegmentOptions:
         query: `x,y` of the patch that attention asks about, as shares of width and height.
         propagate: Label map of the first frame, carried on through the others; needs no method.
         refine: Let masks follow the edges of the image.
-        soft: Also write soft maps.
-        npy: Write them as float32 `.npy` instead of 16-bit PNG.
-        maps: Also write what else a method has to show: attention heads, false colours.
-        overlay: Also write pictures with their masks over them.
-        coco: COCO file to write; empty for none.
-        polygons: Polygons in it, instead of run lengths.
-        yolo: Also write labels for YOLO.
+        outputs: Files besides the masks.
         truth: Folder of ground-truth masks; empty for none.
         good_without_mask: Images without a mask in it have no object; otherwise only those in a folder `good`.
         sample: Images that a method is fitted on.
@@ -61,13 +78,7 @@ class SegmentOptions:
     query: str = ""
     propagate: str = ""
     refine: bool = True
-    soft: bool = False
-    npy: bool = False
-    maps: bool = False
-    overlay: bool = False
-    coco: str = ""
-    polygons: bool = False
-    yolo: bool = False
+    outputs: MaskOutputs = MaskOutputs()
     truth: str = ""
     good_without_mask: bool = False
     sample: int = 128

@@ -38,10 +38,10 @@ def finish(
     found = {region.label for record in journal for region in record.regions}
     names = category_names(found, CATEGORIES.get(plan.chosen.name, "object"))
     write_segments_csv(folder.table, journal, names)
-    if options.coco:
-        Path(options.coco).parent.mkdir(parents=True, exist_ok=True)
-        write_coco(Path(options.coco), journal, names, as_polygons=options.polygons)
-    if options.yolo:
+    if options.outputs.coco:
+        Path(options.outputs.coco).parent.mkdir(parents=True, exist_ok=True)
+        write_coco(Path(options.outputs.coco), journal, names, as_polygons=options.outputs.polygons)
+    if options.outputs.yolo:
         write_classes(folder, names)
     bad = [*images.bad, *journal.bad]
     if bad:

@@ -1,7 +1,7 @@
 """Drawn discs, and a method that finds them with random weights: what is unlike the border is an object."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from PIL import Image
 
 from dinocli.tasks.inputs import ReadOptions
 from dinocli.tasks.segment.method import FeatureGrid, FeatureKind, FittedMethod, PatchMaps
-from dinocli.tasks.segment.segment_options import SegmentOptions
+from dinocli.tasks.segment.segment_options import MaskOutputs, SegmentOptions
 
 
 @dataclass
@@ -71,4 +71,5 @@ def disc_options(images: Path, out: Path, **more: Any) -> SegmentOptions:
         "read": ReadOptions(workers=0, max_bad=more.pop("max_bad", "")),
         "precision": "fp32",
     }
-    return SegmentOptions(inputs=(str(images),), out=str(out), **{**usual, **more})
+    outputs = MaskOutputs(**{field.name: more.pop(field.name) for field in fields(MaskOutputs) if field.name in more})
+    return SegmentOptions(inputs=(str(images),), out=str(out), outputs=outputs, **{**usual, **more})
