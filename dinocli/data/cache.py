@@ -1,18 +1,14 @@
 """Decode once: the first pass packs all canvases; every later epoch, and the next run, only copy them.
 
 Guarantees: order and content do not depend on the number of threads; a file is complete or not there; a run that is
-killed leaves one temporary file at most, which a later one removes. The price: a change of any image, of the range or
-of the short side decodes everything anew.
+killed leaves one temporary file at most, which a later one removes; what was damaged on the disk is decoded anew. The
+price: a change of any image, of the range or of the short side decodes everything anew.
 """
 
-import csv
 import errno
 import hashlib
-import io
-import math
 import os
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -20,18 +16,19 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from dinocli.data.bad_images import BadLimit, bad_limit
 from dinocli.data.memory_budget import disk_room, memory_room, parse_bytes
-from dinocli.data.packfile import SUFFIX, append_index, new_file, open_file, remove_old
+from dinocli.data.packfile import SUFFIX, append_index, checksum, new_file, open_file, remove_old
 from dinocli.data.parallel import in_order, thread_count
 from dinocli.data.read import Canvas, Reader
 from dinocli.data.sources import ImageList
-from dinocli.data.store import BadLimit, Index, Packed, Store, Stream
-from dinocli.errors import DataError, UsageError
-from dinocli.files import write_whole
+from dinocli.data.store import Index, Packed, Store, Stream
+from dinocli.errors import DataError
 
 Progress = Callable[[int, int], None]
 """Called with images done and images in all."""
 
+_OF_THE_MODEL = ("mean", "std", "size", "interpolation")  # preprocessing that canvases do not depend on
 _PROBES = 32  # images decoded to guess the size of all
 _MARGIN = 1.1  # on that guess
 
@@ -95,37 +92,14 @@ def open_store(
             return _in_memory(images, reader, memory, fill)
         if need <= disk:
             return _on_disk(images, reader, file, disk, fill)
-    except _Full:
+    except (_Full, MemoryError):
         pass  # the guess was wrong; streaming always works
     return _stream(images, reader, threads, limit, progress)
 
 
-def write_bad(path: Path, bad: Sequence[tuple[str, str]]) -> None:
-    """Write unreadable images as CSV with the columns path, reason; the file is complete or not there."""
-    text = io.StringIO()
-    csv.writer(text).writerows([("path", "reason"), *bad])
-    write_whole(path, text.getvalue())
-
-
-def bad_limit(spec: str, total: int) -> BadLimit:
-    match = re.fullmatch(r"(?:(\d+(?:\.\d+)?)%|(\d+))", spec.strip())
-    if match is None or (match[1] and float(match[1]) > 100):
-        raise UsageError(f"--max-bad {spec!r} is not known; use a share, such as 10%, or a number, such as 25")
-    return BadLimit(spec, math.floor(float(match[1]) / 100 * total) if match[1] else int(match[2]), total)
-
-
 def _key(images: ImageList, reader: Reader) -> str:
     """Name what the canvases depend on, and nothing else: models with another mean or size share a file."""
-    about = reader.preprocess
-    settings = (
-        about.range_policy,
-        about.range_low,
-        about.range_high,
-        about.deep,
-        about.grey,
-        about.channels,
-        about.page,
-    )
+    settings = {key: value for key, value in reader.preprocess.to_dict().items() if key not in _OF_THE_MODEL}
     return hashlib.sha256(f"{images.digest()} {settings} {reader.short_side}".encode()).hexdigest()[:32]
 
 
@@ -195,7 +169,7 @@ def _in_memory(images: ImageList, reader: Reader, room: int, fill: _Fill) -> Pac
 
 
 def _on_disk(images: ImageList, reader: Reader, path: Path, room: int, fill: _Fill) -> Packed:
-    used = 0
+    used, sums = 0, []
     try:
         with new_file(path) as file:
 
@@ -205,10 +179,11 @@ def _on_disk(images: ImageList, reader: Reader, path: Path, room: int, fill: _Fi
                 if used > room:
                     raise _Full
                 file.write(canvas.data)
+                sums.append(checksum(canvas))
                 return start
 
             index, unreadable = fill(add)
-            append_index(file, index, unreadable)
+            append_index(file, index, sums, unreadable)
     except OSError as error:
         if error.errno in _UNWRITABLE:
             raise _Full from error

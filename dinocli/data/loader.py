@@ -18,10 +18,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dinocli.data.bad_images import Unreadable
 from dinocli.data.parallel import in_order
 from dinocli.data.read import Canvas
 from dinocli.data.resident import Resident, fits_on
-from dinocli.data.store import Store, Unreadable
+from dinocli.data.store import Store
 from dinocli.errors import UsageError
 
 T = TypeVar("T")

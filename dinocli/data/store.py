@@ -2,49 +2,18 @@
 
 import mmap
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dinocli.data.bad_images import BadLimit, Unreadable
 from dinocli.data.read import Canvas, Reader
 from dinocli.data.sources import ImageList
 from dinocli.errors import DataError
 
 Kind = Literal["memory", "disk", "stream"]
-
-
-class Unreadable(DataError):
-    """One image that cannot be read; others can."""
-
-
-@dataclass(frozen=True)
-class BadLimit:
-    """How many unreadable images are accepted.
-
-    Args:
-        spec: As the user wrote it, for the message.
-        most: The same as a number of images.
-        total: All images, the unreadable ones too.
-    """
-
-    spec: str
-    most: int
-    total: int
-
-    def check(self, bad: Sequence[tuple[str, str]]) -> None:
-        """Raise a `DataError` that names the first three when there are too many, or when all are."""
-        if len(bad) <= self.most and len(bad) < self.total:
-            return
-        first = "; ".join(f"{name}: {reason}" for name, reason in bad[:3])
-        if len(bad) >= self.total:
-            raise DataError(f"none of {self.total} images can be read ({first}); check the folder and the format")
-        raise DataError(
-            f"{len(bad)} of {self.total} images cannot be read, more than --max-bad {self.spec} ({first}); "
-            "leave them out or raise --max-bad"
-        )
 
 
 class Store(ABC):
@@ -119,15 +88,22 @@ class Packed(Store):
 
     def canvas(self, i: int, window: int) -> Canvas:
         start, height, width = self.place(i, window)
-        return self.flat()[start : start + self.channels * height * width].reshape(self.channels, height, width)
+        return self._everything()[start : start + self.channels * height * width].reshape(self.channels, height, width)
 
     def place(self, i: int, window: int) -> tuple[int, int, int]:
         """Return where a canvas begins in `flat`, in pixels of one channel, and its height and width."""
-        offset, height, width = self._index.places_M3[self._index.starts_N1[i] + window].tolist()
+        offset, height, width = self._index.places_M3[self.number(i, window)].tolist()
         return offset // self.dtype.itemsize, height, width
+
+    def number(self, i: int, window: int) -> int:
+        """Return the place of a canvas among all, counted from 0."""
+        return int(self._index.starts_N1[i]) + window
 
     def flat(self) -> Canvas:
         """Return all canvases behind each other, read-only."""
+        return self._everything()
+
+    def _everything(self) -> Canvas:
         everything = np.frombuffer(self._buffer, self.dtype, self.nbytes // self.dtype.itemsize)
         everything.flags.writeable = False
         return everything

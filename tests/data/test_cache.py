@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 from dinocli.data import cache, packfile
-from dinocli.data.cache import cache_folder, open_store, write_bad
+from dinocli.data.bad_images import Unreadable, write_bad
+from dinocli.data.cache import cache_folder, open_store
 from dinocli.data.read import Reader
 from dinocli.data.sources import ImageList, find_images
-from dinocli.data.store import Store, Unreadable
+from dinocli.data.store import Packed, Store
 from dinocli.errors import DataError, UsageError
 from tests.data.files import noise, save, settings
 
@@ -90,6 +91,8 @@ def test_a_file_is_used_again_and_follows_the_data(images: ImageList, monkeypatc
         {"range_low": 1.0},
         {"range_high": 9.0},
         {"channels": (0, 1, 2)},
+        {"nodata": (7.0,)},
+        {"alpha": "ignore"},
     ]
     for change in changes:
         assert opened(images, reader=Reader(settings(**change), 32)).kind == "memory", change
@@ -105,6 +108,78 @@ def test_a_damaged_file_is_written_anew(images: ImageList) -> None:
     file.write_bytes(file.read_bytes()[:-1])
     store = opened(images, shared=True)
     assert np.array_equal(store.canvas(0, 0), Reader(settings(), 32).canvases(images.path(0))[0])
+
+
+def _flip(file: Path, place: int) -> None:
+    content = bytearray(file.read_bytes())
+    content[place] ^= 4
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize("back", [1, 9, 17, 25, 200, 900])
+def test_a_flipped_bit_of_the_index_is_found_and_the_file_replaced(images: ImageList, back: int) -> None:
+    opened(images, shared=True)
+    (name,) = _files(images)
+    file = images.root.parent / "cache" / name
+    sound = file.read_bytes()
+    _flip(file, len(sound) - back)
+    store = opened(images, shared=True)
+    assert np.array_equal(store.canvas(0, 0), Reader(settings(), 32).canvases(images.path(0))[0])
+    assert len(file.read_bytes()) == len(sound)
+
+
+def test_a_flipped_pixel_is_decoded_anew(images: ImageList) -> None:
+    opened(images, shared=True)
+    (name,) = _files(images)
+    file = images.root.parent / "cache" / name
+    for place in (0, 5001):
+        _flip(file, place)
+    store = opened(images)
+    assert store.kind == "disk"
+    expected = [canvas for i in range(9) for canvas in Reader(settings(), 32).canvases(_path(images, store.names[i]))]
+    found = [store.canvas(i, window) for i in range(9) for window in range(store.windows(i))]
+    assert all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True))
+    assert all(not canvas.flags.writeable for canvas in found)
+    assert _files(images) == []
+    assert isinstance(store, Packed)
+    assert np.array_equal(store.flat(), np.concatenate([canvas.reshape(-1) for canvas in expected]))
+
+
+def _path(images: ImageList, name: str) -> str:
+    return images.path(images.names.index(name))
+
+
+def test_all_canvases_are_checked_before_they_are_copied_to_a_device(images: ImageList) -> None:
+    opened(images, shared=True)
+    (name,) = _files(images)
+    _flip(images.root.parent / "cache" / name, 5001)
+    store = opened(images)
+    assert isinstance(store, Packed)
+    whole = store.flat()
+    start, height, width = store.place(1, 0)
+    expected = Reader(settings(), 32).canvases(_path(images, store.names[1]))[0]
+    assert np.array_equal(whole[start : start + 3 * height * width], expected.reshape(-1))
+
+
+def test_a_damaged_copy_of_an_image_that_is_gone_is_an_error(images: ImageList) -> None:
+    opened(images, shared=True)
+    (name,) = _files(images)
+    _flip(images.root.parent / "cache" / name, 0)
+    store = opened(images)
+    Path(images.path(0)).unlink()
+    with pytest.raises(DataError, match=r"\./0\.png: its decoded copy is damaged, and now no such file"):
+        store.canvas(0, 0)
+
+
+@pytest.mark.parametrize("size", [1, 7, 8, 9, 4001])
+def test_every_bit_counts_for_the_checksum(size: int) -> None:
+    canvas = noise(1, size, 1)
+    sound = packfile.checksum(canvas)
+    for place in (0, size // 2, size - 1):
+        for bit in range(8):
+            changed = canvas.copy()
+            changed[0, place, 0] ^= 1 << bit
+            assert packfile.checksum(changed) != sound
 
 
 def test_few_files_are_kept_and_forgotten_ones_removed(images: ImageList) -> None:

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from dinocli.data.cache import write_bad
+from dinocli.data.bad_images import write_bad
 from dinocli.errors import UsageError, WeightsError
 from dinocli.files import whole_file, write_whole
 from dinocli.tasks.artifacts import FileSet

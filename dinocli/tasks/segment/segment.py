@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from dinocli.data.cache import bad_limit
+from dinocli.data.bad_images import bad_limit
 from dinocli.data.decode import image_size
 from dinocli.data.parallel import thread_count
 from dinocli.engine.progress import ProgressReporter

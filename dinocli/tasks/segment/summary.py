@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from dinocli import __version__
-from dinocli.data.cache import write_bad
+from dinocli.data.bad_images import write_bad
 from dinocli.engine.progress import ProgressReporter
 from dinocli.tasks.embed.embed_setup import EmbedContext
 from dinocli.tasks.segment.annotation_formats import category_names, write_coco, write_segments_csv

@@ -10,7 +10,7 @@ import numpy as np
 
 from dinocli import __version__
 from dinocli.config.load import differences, to_toml
-from dinocli.data.cache import write_bad
+from dinocli.data.bad_images import write_bad
 from dinocli.data.loader import Loader
 from dinocli.data.sources import ImageList
 from dinocli.engine.step import Learner
