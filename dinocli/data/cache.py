@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinocli.data.bad_images import BadLimit, bad_limit
-from dinocli.data.memory_budget import disk_room, memory_room, parse_bytes
+from dinocli.data.memory_budget import disk_budget, memory_budget, parse_bytes
 from dinocli.data.packfile import SUFFIX, append_index, checksum, new_file, open_file, remove_old
 from dinocli.data.parallel import in_order, thread_count
 from dinocli.data.read import Canvas, Reader
@@ -86,7 +86,7 @@ def open_store(
         return found
     need = _guess(images, reader)
     fill = partial(_fill, images, reader, threads, limit, progress)
-    memory, disk = (room if cap is None else min(room, cap) for room in (memory_room(), disk_room(folder)))
+    memory, disk = (room if cap is None else min(room, cap) for room in (memory_budget(), disk_budget(folder)))
     try:
         if need <= memory and not shared:
             return _in_memory(images, reader, memory, fill)

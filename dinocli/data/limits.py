@@ -8,7 +8,7 @@ are the same.
 from threading import Lock
 from types import TracebackType
 
-from dinocli.data.memory_budget import memory_room
+from dinocli.data.memory_budget import free_memory
 from dinocli.errors import DataError
 
 MAX_PIXELS = 2**29
@@ -64,7 +64,7 @@ class Allowance:
         if not self._held:
             _one_large.acquire()
             self._held = True
-        room = 2 * memory_room()
+        room = free_memory()
         if room and nbytes * _COPIES > room:
             raise DataError(
                 f"decoding needs about {nbytes * _COPIES / 1e9:.1f} GB of memory, {room / 1e9:.1f} are free; "

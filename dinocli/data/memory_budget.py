@@ -1,6 +1,7 @@
-"""How many bytes may be taken: the user's limit, free memory (of the container too) and free disk."""
+"""How many bytes may be taken: the user's limit, free memory (of the container and the process too) and free disk."""
 
 import re
+import resource
 import shutil
 from pathlib import Path
 
@@ -10,6 +11,7 @@ _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 _SHARE = 2  # never more than a half: the rest of the machine, and the training itself, need room too
 
 _PROC = Path("/proc/meminfo")
+_OWN = Path("/proc/self/status")
 _GROUP = Path("/sys/fs/cgroup")
 
 
@@ -21,25 +23,38 @@ def parse_bytes(spec: str) -> int:
     return int(float(match[1]) * _UNITS[match[2]])
 
 
-def memory_room() -> int:
-    """Return half the memory that is free, in bytes; 0 where it cannot be known.
+def free_memory() -> int:
+    """Return the memory that can still be taken, in bytes; 0 where it cannot be known.
 
-    Inside a container the machine's free memory is not ours to take: the container's own limit ends the process.
+    Inside a container the machine's free memory is not ours to take: the container's own limit ends the process. So
+    does a limit of the address space (``ulimit -v``), in libraries that know no way out.
     """
     free = re.search(r"MemAvailable:\s+(\d+) kB", _PROC.read_text()) if _PROC.exists() else None
     if free is None:
         return 0
-    return max(0, min([int(free[1]) * 1024, *_container_room()])) // _SHARE
+    return max(0, min([int(free[1]) * 1024, *_container_limits(), *_own_limit()]))
 
 
-def disk_room(folder: Path) -> int:
+def memory_budget() -> int:
+    """Return half of `free_memory`."""
+    return free_memory() // _SHARE
+
+
+def disk_budget(folder: Path) -> int:
     """Return half the bytes that are free where a folder is, or will be."""
     while not folder.exists():
         folder = folder.parent
     return shutil.disk_usage(folder).free // _SHARE
 
 
-def _container_room() -> list[int]:
+def _own_limit() -> list[int]:
+    """Return what the limit of this process's address space leaves, if there is one."""
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    taken = re.search(r"VmSize:\s+(\d+) kB", _OWN.read_text()) if _OWN.exists() else None
+    return [] if limit == resource.RLIM_INFINITY or taken is None else [limit - int(taken[1]) * 1024]
+
+
+def _container_limits() -> list[int]:
     """Return what the memory controller leaves, for its first and second version, where there is one.
 
     Pages of files count as used there, but are given back when needed.

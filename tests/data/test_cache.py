@@ -206,7 +206,7 @@ def test_room_decides_where_canvases_go(images: ImageList, monkeypatch: pytest.M
     need = opened(images).nbytes
     assert opened(images, cache="1G").kind == "memory"
     assert opened(images, cache="1K").kind == "stream"
-    monkeypatch.setattr(cache, "memory_room", lambda: need // 2)
+    monkeypatch.setattr(cache, "memory_budget", lambda: need // 2)
     assert opened(images, cache=str(2 * need)).kind == "disk"
 
 

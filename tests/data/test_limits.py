@@ -90,10 +90,10 @@ def test_blank_images_of_common_size_are_no_bombs(tmp_path: Path, kind: str) -> 
 
 def test_what_does_not_fit_into_memory_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "_LARGE", 1000)
-    monkeypatch.setattr(limits, "memory_room", lambda: 10_000)
+    monkeypatch.setattr(limits, "free_memory", lambda: 10_000)
     with pytest.raises(DataError, match=r"decoding needs about 0\.0 GB of memory, 0\.0 are free; cut"):
         read_native(save(tmp_path / "a.png", noise(100, 100, 3)))
-    monkeypatch.setattr(limits, "memory_room", lambda: 0)  # not known
+    monkeypatch.setattr(limits, "free_memory", lambda: 0)  # not known
     assert read_native(tmp_path / "a.png").shape == (100, 100, 3)
 
 

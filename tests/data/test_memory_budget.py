@@ -1,11 +1,12 @@
 """How much memory may be taken, on a bare machine and in a container."""
 
+import resource
 from pathlib import Path
 
 import pytest
 
-from dinocli.data import memory_budget
-from dinocli.data.memory_budget import disk_room, memory_room, parse_bytes
+from dinocli.data import memory_budget as module
+from dinocli.data.memory_budget import disk_budget, free_memory, memory_budget, parse_bytes
 
 
 @pytest.mark.parametrize(
@@ -23,22 +24,31 @@ def write(root: Path, **files: str) -> None:
 
 
 def test_half_of_what_is_free_here_or_in_the_container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory_budget, "_PROC", tmp_path / "meminfo")
-    monkeypatch.setattr(memory_budget, "_GROUP", tmp_path / "group")
-    assert memory_room() == 0
+    monkeypatch.setattr(module, "_PROC", tmp_path / "meminfo")
+    monkeypatch.setattr(module, "_GROUP", tmp_path / "group")
+    assert memory_budget() == 0
     (tmp_path / "meminfo").write_text("MemTotal: 9 kB\nMemAvailable:    1000 kB\n")
-    assert memory_room() == 512_000
+    assert memory_budget() == 512_000
     group = {"memory__max": "max\n", "memory__current": "700", "memory__stat": "file 9\ninactive_file 100\n"}
     write(tmp_path / "group", **group)
-    assert memory_room() == 512_000
+    assert memory_budget() == 512_000
     write(tmp_path / "group", memory__max="1000\n")
-    assert memory_room() == 200
+    assert memory_budget() == 200
     old = {"memory__limit_in_bytes": "900", "memory__usage_in_bytes": "800", "memory__stat": "total_inactive_file 0\n"}
     write(tmp_path / "group" / "memory", **old)
-    assert memory_room() == 50
+    assert memory_budget() == 50
     write(tmp_path / "group", memory__max="500")
-    assert memory_room() == 0
+    assert memory_budget() == 0
 
 
-def test_room_on_the_disk_of_a_folder_that_is_not_there_yet(tmp_path: Path) -> None:
-    assert disk_room(tmp_path / "a" / "b") > 0
+def test_budget_on_the_disk_of_a_folder_that_is_not_there_yet(tmp_path: Path) -> None:
+    assert disk_budget(tmp_path / "a" / "b") > 0
+
+
+def test_what_the_limit_of_the_address_space_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert free_memory() > 10**8
+    taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (taken + 10**8, taken + 10**8))
+    assert 0.9e8 < free_memory() < 1.1e8
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (taken - 10**8, taken))
+    assert free_memory() == 0
