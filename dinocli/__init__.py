@@ -1,7 +1,19 @@
-"""Continue DINO training on your own images, and use the features.
+"""Continue DINO training on your own images, then embed, cluster, search and segment them.
 
-The public names load on first use (PEP 562), so that `import dinocli` costs nothing: neither torch nor timm is imported
-until one of them is touched.
+Every command is one call: `train`, `embed`, `cluster`, `segment`, `search`, `evaluate` and `export` take an options
+object (`TrainOptions`, `EmbedOptions`, ...). `load` gives a model that embeds arrays, PIL images and paths.
+`MultiCropViews` makes the views of a recipe for another training loop. Names load on first use (PEP 562), so that
+`import dinocli` imports no torch.
+
+Example:
+    ```python
+    import dinocli
+
+    recipe = dinocli.load_recipe(["gentle", "grey"])
+    result = dinocli.train(dinocli.TrainOptions(("./images",), recipe, out="runs/mine"))
+    model = dinocli.load("runs/mine")
+    features_ND = model.embed(["a.png", "b.png"])
+    ```
 """
 
 from importlib import import_module
@@ -11,38 +23,77 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from dinocli.config.load import load_recipe
+    from dinocli.config.preprocess import Preprocess
     from dinocli.errors import DataError, DinocliError, RecipeError, TrainingStopped, UsageError, WeightsError
+    from dinocli.tasks.cluster.cluster import cluster
+    from dinocli.tasks.cluster.cluster_options import ClusterOptions
     from dinocli.tasks.embed.embed import embed
     from dinocli.tasks.embed.embed_options import EmbedOptions
+    from dinocli.tasks.evaluate.evaluate import evaluate
+    from dinocli.tasks.evaluate.evaluate_options import EvaluateOptions
+    from dinocli.tasks.export.export import ExportOptions, export
+    from dinocli.tasks.feature_file import FeatureFile, open_features
+    from dinocli.tasks.feature_model import FeatureModel, load
+    from dinocli.tasks.inputs import ReadOptions
+    from dinocli.tasks.multicrop_views import MultiCropViews
+    from dinocli.tasks.search.search import SearchOptions, search
+    from dinocli.tasks.segment.segment import segment
+    from dinocli.tasks.segment.segment_options import SegmentOptions
     from dinocli.tasks.train.setup import TrainOptions
     from dinocli.tasks.train.train import train
 
-_PUBLIC = {
-    "DataError": "dinocli.errors",
-    "DinocliError": "dinocli.errors",
-    "EmbedOptions": "dinocli.tasks.embed.embed_options",
-    "TrainOptions": "dinocli.tasks.train.setup",
-    "RecipeError": "dinocli.errors",
-    "TrainingStopped": "dinocli.errors",
-    "UsageError": "dinocli.errors",
-    "WeightsError": "dinocli.errors",
-    "embed": "dinocli.tasks.embed.embed",
-    "load_recipe": "dinocli.config.load",
-    "train": "dinocli.tasks.train.train",
+_HOMES = {
+    "dinocli.config.load": ("load_recipe",),
+    "dinocli.config.preprocess": ("Preprocess",),
+    "dinocli.errors": ("DataError", "DinocliError", "RecipeError", "TrainingStopped", "UsageError", "WeightsError"),
+    "dinocli.tasks.cluster.cluster": ("cluster",),
+    "dinocli.tasks.cluster.cluster_options": ("ClusterOptions",),
+    "dinocli.tasks.embed.embed": ("embed",),
+    "dinocli.tasks.embed.embed_options": ("EmbedOptions",),
+    "dinocli.tasks.evaluate.evaluate": ("evaluate",),
+    "dinocli.tasks.evaluate.evaluate_options": ("EvaluateOptions",),
+    "dinocli.tasks.export.export": ("ExportOptions", "export"),
+    "dinocli.tasks.feature_file": ("FeatureFile", "open_features"),
+    "dinocli.tasks.feature_model": ("FeatureModel", "load"),
+    "dinocli.tasks.inputs": ("ReadOptions",),
+    "dinocli.tasks.multicrop_views": ("MultiCropViews",),
+    "dinocli.tasks.search.search": ("SearchOptions", "search"),
+    "dinocli.tasks.segment.segment": ("segment",),
+    "dinocli.tasks.segment.segment_options": ("SegmentOptions",),
+    "dinocli.tasks.train.setup": ("TrainOptions",),
+    "dinocli.tasks.train.train": ("train",),
 }
+_PUBLIC = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "ClusterOptions",
     "DataError",
     "DinocliError",
     "EmbedOptions",
+    "EvaluateOptions",
+    "ExportOptions",
+    "FeatureFile",
+    "FeatureModel",
+    "MultiCropViews",
+    "Preprocess",
+    "ReadOptions",
     "RecipeError",
+    "SearchOptions",
+    "SegmentOptions",
     "TrainOptions",
     "TrainingStopped",
     "UsageError",
     "WeightsError",
     "__version__",
+    "cluster",
     "embed",
+    "evaluate",
+    "export",
+    "load",
     "load_recipe",
+    "open_features",
+    "search",
+    "segment",
     "train",
 ]
 

@@ -78,6 +78,29 @@ def decode(path: str | Path, *, page: int, channels: Channels, enough: int, allo
         return _decode(str(path), page, channels, enough, allowance)
 
 
+def decode_in_memory(image: Image.Image | Pixels, *, channels: Channels, enough: int) -> Decoded:
+    """Take an image that is in memory as `decode` takes a file.
+
+    Args:
+        image: A PIL image, or an array (h, w) or (h, w, c) of 1 or 3 channels, 4 with alpha, more with `channels`.
+        channels: Channels to take, empty for grey or RGB.
+        enough: As `decode`, for a JPEG that PIL has not decoded yet.
+
+    Raises:
+        DataError: An array of another shape, or a number of channels that is neither grey nor RGB.
+    """
+    if isinstance(image, Image.Image):
+        return _with_channels(_from_pil(image, enough), channels)
+    pixels = image[..., None] if image.ndim == 2 else image
+    if pixels.ndim != 3 or not pixels.size or pixels.dtype.kind not in "uif":
+        raise DataError(f"an array of shape {image.shape} and type {image.dtype} is no image; give (h, w) or (h, w, c)")
+    if channels:
+        return _with_channels(_decoded(pixels), channels)
+    if pixels.shape[2] not in (1, 3, 4):
+        raise DataError(f"an array of {pixels.shape[2]} channels is neither grey nor RGB; choose channels")
+    return _decoded(pixels[..., :3], pixels[..., 3:]) if pixels.shape[2] == 4 else _decoded(pixels)
+
+
 def image_size(path: str | Path, *, page: int = 0) -> tuple[int, int]:
     """Return (h, w) as stored, from the header alone; errors as `read_native`.
 

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dinocli.config.preprocess import PAGES, Preprocess
-from dinocli.data.decode import decode, image_size
+from dinocli.data.decode import decode, decode_in_memory, image_size
 from dinocli.data.limits import Allowance
+from dinocli.data.pixels import Decoded, Pixels
 from dinocli.data.ranges import PER_IMAGE, check_kind, map_range
 from dinocli.errors import DataError, UsageError
 
@@ -72,10 +73,12 @@ class Reader:
         ordinary images.
         """
         with Allowance() as allowance:
-            canvas, true = self._mapped(path, self.short_side, allowance)
-            most = round(STRIP * self.short_side)
-            height, width = shrunk_size(*true, self.short_side)
-            return _resized(canvas, true, (min(height, most), min(width, most)))
+            return self._squashable(*self._mapped(path, self.short_side, allowance))
+
+    def in_memory(self, image: Image.Image | Pixels) -> Canvas:
+        """Turn a PIL image, or an array as `decode_in_memory` takes it, into the canvas that `whole` reads."""
+        decoded = decode_in_memory(image, channels=self.preprocess.channels, enough=self._enough(self.short_side))
+        return self._squashable(*self._in_range(decoded))
 
     def full(self, path: str) -> Canvas:
         """Read an image at its own resolution, range mapped; errors as `canvases`."""
@@ -88,10 +91,22 @@ class Reader:
         return len(list(windows(*shrunk_size(*stored, self.short_side))))
 
     def _mapped(self, path: str, enough: int, allowance: Allowance) -> tuple[Canvas, tuple[int, int]]:
+        about, enough = self.preprocess, self._enough(enough)
+        return self._in_range(
+            decode(path, page=about.page, channels=about.channels, enough=enough, allowance=allowance)
+        )
+
+    def _enough(self, side: int) -> int:
+        about = self.preprocess  # shrinking would blend nodata with its neighbours, and change percentiles
+        return sys.maxsize if about.nodata or about.range_policy == PER_IMAGE else side
+
+    def _squashable(self, canvas: Canvas, true: tuple[int, int]) -> Canvas:
+        most = round(STRIP * self.short_side)
+        height, width = shrunk_size(*true, self.short_side)
+        return _resized(canvas, true, (min(height, most), min(width, most)))
+
+    def _in_range(self, image: Decoded) -> tuple[Canvas, tuple[int, int]]:
         about = self.preprocess
-        if about.nodata or about.range_policy == PER_IMAGE:
-            enough = sys.maxsize  # shrinking would blend nodata with its neighbours, and change percentiles
-        image = decode(path, page=about.page, channels=about.channels, enough=enough, allowance=allowance)
         check_kind(image.colour.dtype, about)
         mapped = map_range(image.flat(about.alpha), about, image.missing(about.nodata))
         return _with_colours(mapped.transpose(2, 0, 1), grey=about.grey), image.true

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from dinocli.models.backbone import Backbone
 from dinocli.models.tokens import POOLED, Tokens
 
+_TINY = np.finfo(np.float32).tiny  # in place of the length of a zero vector, which stays zero
+
 
 def extract(
     backbone: Backbone, batches: Iterable[Tensor], *, autocast: torch.dtype | None, tokens: Tokens = POOLED
@@ -70,3 +72,9 @@ def evaluating(module: nn.Module) -> Iterator[None]:
     finally:
         for part, training in modes:
             part.training = training
+
+
+def l2_normalized(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Scale every vector of (..., D) to length 1; a zero vector stays zero."""
+    scaled: NDArray[np.float32] = rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), _TINY)
+    return scaled

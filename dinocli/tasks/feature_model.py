@@ -1,45 +1,144 @@
-"""The network behind a feature file: found again by what `feats.json` recorded, or refused."""
+"""A backbone that turns images into the features of `dinocli embed`: of named weights, or of a feature file."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
 from dinocli.config.preprocess import Preprocess
-from dinocli.errors import WeightsError
+from dinocli.data.read import Canvas, Reader
+from dinocli.engine.device import pick_device
+from dinocli.errors import DataError, WeightsError
 from dinocli.models.backbone import Backbone
-from dinocli.models.tokens import Tokens
+from dinocli.models.features import extract, l2_normalized
+from dinocli.models.tokens import POOLED, Tokens
 from dinocli.models.weights import load_backbone
 from dinocli.tasks.feature_file import FeatureFile
+from dinocli.tasks.inputs import plain_preprocess
+from dinocli.tasks.square_resize import CANVAS_PER_SIDE, squares, squashed
+
+ImageLike = str | Path | Image.Image | NDArray[Any]
+"""A path, a PIL image, or an array (h, w) or (h, w, c) with the file's own values: uint8, uint16 or float."""
 
 
 @dataclass(frozen=True)
 class FeatureModel:
-    """What made the rows of a feature file.
+    """A backbone with the reading and pooling that belong to it.
+
+    Example:
+        ```python
+        model = dinocli.load("runs/mine")
+        features_ND = model.embed(["a.png", PIL.Image.open("b.tif"), array])  # (3, D) float32
+        ```
 
     Args:
-        backbone: With the very weights, in train mode, on the CPU.
-        preprocess: How images were read.
-        tokens: What was taken out.
-        normalize: Rows were given the length 1.
+        backbone: On its device.
+        preprocess: How images are read.
+        tokens: Which features.
+        normalize: Rows get the length 1.
     """
 
     backbone: Backbone
     preprocess: Preprocess
-    tokens: Tokens
-    normalize: bool
+    tokens: Tokens = POOLED
+    normalize: bool = False
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return next(self.backbone.parameters()).device
+
+    def embed(self, images: Iterable[ImageLike], *, batch_size: int = 32) -> NDArray[np.float32]:
+        """Return the features of images, in their order, in float32: those of `dinocli embed --precision fp32`.
+
+        Args:
+            images: Paths, PIL images or arrays, mixed as you like. A list of any length is read batch by batch.
+            batch_size: Images computed at once.
+
+        Returns:
+            (N, D), or (N, h, w, D) for patch tokens.
+
+        Raises:
+            DataError: An image that cannot be read; it names the path, or the place in the list.
+        """
+        rows = extract(self.backbone, self._batches(images, batch_size), autocast=None, tokens=self.tokens)
+        return l2_normalized(rows) if self.normalize else rows
+
+    def _batches(self, images: Iterable[ImageLike], size: int) -> Iterator[Tensor]:
+        numbered = enumerate(images)
+        while batch := [self._canvas(place, image) for place, image in islice(numbered, size)]:
+            yield squares(batch, self.preprocess, self.device)
+
+    def _canvas(self, place: int, image: ImageLike) -> Canvas:
+        side = self.preprocess.size
+        reader = Reader(self.preprocess, CANVAS_PER_SIDE * side)
+        try:
+            path = isinstance(image, str | Path)
+            canvas = reader.whole(str(image)) if path else reader.in_memory(image)  # type: ignore[arg-type]
+        except DataError as error:
+            name = image if isinstance(image, str | Path) else f"image {place}"
+            raise DataError(f"{name} cannot be read: {error}") from error
+        return squashed(canvas, (side, side)) if self.device.type == "cpu" else canvas
 
 
-def feature_model_of(file: FeatureFile) -> FeatureModel:
-    """Load the weights that made a feature file, and check that they are the same still.
+def load(
+    weights: str | Path,
+    *,
+    model: str = "",
+    tokens: str = "pooled",
+    layers: int = 1,
+    normalize: bool = False,
+    device: str = "auto",
+    preprocess: Preprocess | None = None,
+) -> FeatureModel:
+    """Load a backbone that embeds arrays, PIL images and paths.
+
+    Args:
+        weights: A run, a timm name, a checkpoint file, a timm folder or a hub id, as after `--weights`.
+        model: timm name, beside a bare state dict.
+        tokens: pooled, cls, mean, cls+mean, gem or patch.
+        layers: Last blocks of a ViT, or last maps of a convnet, that are concatenated.
+        normalize: Give every row the length 1.
+        device: auto, cpu, cuda or cuda:N.
+        preprocess: How images are read; None takes what is stored with the weights, else 8-bit images by their full
+            range.
 
     Raises:
-        WeightsError: Nobody wrote down which they were, they are gone, or they have changed.
+        WeightsError: No such weights, or they have no such tokens.
+    """
+    chosen, where = Tokens(tokens, layers), pick_device(device)
+    backbone, info, stored = load_backbone(str(weights), model)
+    chosen.check(backbone)
+    if preprocess is None:
+        preprocess = Preprocess.from_dict(stored) if stored else plain_preprocess(info)
+    backbone = backbone.to(where).eval()
+    backbone.freeze_batch_norm()  # computed inside the convolutions, as `embed` does
+    return FeatureModel(backbone, preprocess, chosen, normalize)
+
+
+def feature_model_of(file: FeatureFile, device: str = "cpu") -> FeatureModel:
+    """Load the weights that made a feature file, and check that they are still the same.
+
+    Args:
+        file: The feature file.
+        device: auto, cpu, cuda or cuda:N.
+
+    Raises:
+        WeightsError: The file does not name its weights, they are gone, or they have changed.
     """
     weights: dict[str, Any] = file.meta.get("weights", {})
     preprocess = file.preprocess()
     if not weights.get("source") or preprocess is None:
         raise WeightsError(f"{file.path} does not say which weights made it; embed again with `dinocli embed`")
     if weights["source"] == "none":
-        raise WeightsError(f"{file.path} was made with random weights, which nobody has any more; embed again")
+        raise WeightsError(f"{file.path} was made with random weights, which were not kept; embed again")
     try:
         backbone, info, _ = load_backbone(weights["source"], weights["name"], pool=weights.get("pool", "timm"))
     except WeightsError as error:
@@ -50,4 +149,4 @@ def feature_model_of(file: FeatureFile) -> FeatureModel:
             f"{weights['sha256'][:12]}); embed the images again"
         )
     tokens = Tokens(file.meta.get("tokens", "pooled"), file.meta.get("layers", 1))
-    return FeatureModel(backbone, preprocess, tokens, bool(file.meta.get("normalized")))
+    return FeatureModel(backbone.to(pick_device(device)), preprocess, tokens, bool(file.meta.get("normalized")))

@@ -104,3 +104,20 @@ def preprocess_of(survey: "Survey", data: Data, info: "WeightsInfo") -> Preproce
         alpha=survey.alpha,
         source=survey.source,
     )
+
+
+def plain_preprocess(info: "WeightsInfo") -> Preprocess:
+    """Return the reading of 8-bit images by their full range, for weights that no reading is stored with."""
+    return Preprocess(
+        range_policy="full",
+        range_low=0.0,
+        range_high=1.0,
+        deep=False,
+        grey=False,
+        channels=(),
+        page=0,
+        mean=info.mean,
+        std=info.std,
+        size=info.size,
+        source="8-bit",
+    )

@@ -16,7 +16,7 @@ from dinocli.errors import UsageError, WeightsError
 from dinocli.models.weights import load_backbone
 from dinocli.tasks.export import graph
 from dinocli.tasks.export.card import card_of
-from dinocli.tasks.export.export import ExportJob, export
+from dinocli.tasks.export.export import ExportOptions, export
 from dinocli.tasks.export.graph import to_onnx, to_torchscript
 from dinocli.tasks.export.source import Source, open_source
 from tests.models.test_portable import CASES, REGISTERS, small
@@ -43,8 +43,8 @@ def tiny(weights: str, name: str, options: dict[str, Any], size: int) -> Source:
 def test_a_timm_folder_and_a_file_of_tensors_give_the_same(weights: str, tmp_path: Path) -> None:
     backbone, _, _ = load_backbone(weights, "test_convnext")
     images = torch.randn(2, 3, 96, 96)
-    folder = export(ExportJob(weights, "test_convnext", "timm", str(tmp_path / "folder")))
-    file = export(ExportJob(weights, "test_convnext", "safetensors", str(tmp_path / "f.safetensors")))
+    folder = export(ExportOptions(weights, "test_convnext", "timm", str(tmp_path / "folder")))
+    file = export(ExportOptions(weights, "test_convnext", "safetensors", str(tmp_path / "f.safetensors")))
     plain = timm.create_model("test_convnext", num_classes=0)
     plain.load_state_dict(load_file(tmp_path / "f.safetensors"))
     with torch.no_grad():
@@ -102,7 +102,7 @@ def test_a_missing_package_is_named(weights: str, tmp_path: Path, monkeypatch: p
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     out = tmp_path / "m.onnx"
     with pytest.raises(WeightsError, match=r"onnxruntime: pip install 'dinocli\[onnx\]'"):
-        export(ExportJob(weights, "test_convnext", "onnx", str(out)))
+        export(ExportOptions(weights, "test_convnext", "onnx", str(out)))
     assert not out.exists()
 
 
@@ -110,13 +110,13 @@ def test_outputs_that_are_there_and_formats_that_are_not(weights: str, tmp_path:
     out = tmp_path / "f.safetensors"
     out.write_bytes(b"mine")
     with pytest.raises(UsageError, match="--force"):
-        export(ExportJob(weights, "test_convnext", "safetensors", str(out)))
+        export(ExportOptions(weights, "test_convnext", "safetensors", str(out)))
     assert out.read_bytes() == b"mine"
-    export(ExportJob(weights, "test_convnext", "safetensors", str(out), force=True))
+    export(ExportOptions(weights, "test_convnext", "safetensors", str(out), force=True))
     with pytest.raises(UsageError, match="is a file"):
-        export(ExportJob(weights, "test_convnext", "timm", str(out), force=True))
+        export(ExportOptions(weights, "test_convnext", "timm", str(out), force=True))
     with pytest.raises(UsageError, match="'tflite' is not known"):
-        export(ExportJob(weights, "test_convnext", "tflite", str(tmp_path / "x")))
+        export(ExportOptions(weights, "test_convnext", "tflite", str(tmp_path / "x")))
 
 
 def test_names_of_others_do_not_format_the_card(weights: str) -> None:

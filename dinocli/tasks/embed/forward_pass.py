@@ -18,15 +18,13 @@ from dinocli.data.bad_images import bad_limit
 from dinocli.engine.progress import ProgressReporter
 from dinocli.engine.signals import Signals
 from dinocli.errors import Interrupted
-from dinocli.models.features import extract_each
+from dinocli.models.features import extract_each, l2_normalized
 from dinocli.tasks.embed.embed_options import EmbedOptions
 from dinocli.tasks.embed.embed_setup import EmbedContext
-from dinocli.tasks.embed.image_batches import NO_BOX, ImageBatches, ImageTile, grouped, squares
+from dinocli.tasks.embed.image_batches import NO_BOX, ImageBatches, ImageTile, grouped
 from dinocli.tasks.embed.partial_features import Bad, Rows
 from dinocli.tasks.feature_file import Box
-
-TINY = np.finfo(np.float32).tiny
-"""Stands for the length of a vector of zeros, which stays one."""
+from dinocli.tasks.square_resize import squares
 
 Batch = list[ImageTile]
 """Pieces of one batch, once computed without their pixels."""
@@ -104,7 +102,7 @@ def _computed(
     for rows in extract_each(setting.backbone, tensors(), autocast=setting.autocast, tokens=setting.tokens):
         while not waiting[0][1]:
             yield waiting.popleft()[0], nothing
-        found.append(_scaled(rows) if job.normalize else rows)
+        found.append(l2_normalized(rows) if job.normalize else rows)
         if len(found) == len(waiting[0][1]):
             batch, groups = waiting.popleft()
             yield batch, _assembled(found, groups)
@@ -144,9 +142,3 @@ def _placed(batch: Batch, rows_bD: Rows) -> Rows:
     placed = np.full((len(batch), *rows_bD.shape[1:]), np.nan, np.float32)
     placed[[number for number, piece in enumerate(batch) if not _is_bad(piece)]] = rows_bD
     return placed
-
-
-def _scaled(rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Give every vector, also each of a grid, the length 1."""
-    scaled: NDArray[np.float32] = rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), TINY)
-    return scaled

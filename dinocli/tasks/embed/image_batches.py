@@ -13,12 +13,7 @@ from functools import partial
 from itertools import islice, repeat
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
-from PIL import Image
-from torch import Tensor
 
-from dinocli.augment.resample import normalise, resize_square
 from dinocli.config.preprocess import Preprocess
 from dinocli.data.decode import image_size
 from dinocli.data.parallel import in_order
@@ -26,10 +21,8 @@ from dinocli.data.read import STRIP, Canvas, Reader
 from dinocli.data.sources import ImageList
 from dinocli.errors import DataError
 from dinocli.tasks.feature_file import Box
+from dinocli.tasks.square_resize import CANVAS_PER_SIDE, squashed
 from dinocli.tasks.tiling import Tiling
-
-CANVAS_PER_SIDE = 2
-"""Pixels of a canvas's shorter side for each of the square's: what recipes keep for training (448 for 224)."""
 
 NO_BOX = (0, 0, 0, 0)
 """Stands for the tile of an image that cannot be read."""
@@ -156,43 +149,6 @@ def grouped(canvases: list[Canvas]) -> list[list[int]]:
     for place, canvas in enumerate(canvases):
         groups.setdefault(canvas.shape if canvas.dtype == np.float32 else (), []).append(place)
     return list(groups.values())
-
-
-def squares(canvases: list[Canvas], preprocess: Preprocess, device: torch.device) -> Tensor:
-    """Squash canvases of any sizes to the square of evaluation and normalise them, as the guard of a run does.
-
-    Canvases of the same size go together and nothing is padded: one large image costs nothing but itself.
-
-    Returns:
-        (B, 3, S, S) float32 on the device.
-    """
-    side = preprocess.size
-    if canvases[0].dtype == np.float32:
-        return normalise(torch.from_numpy(np.stack(canvases)), preprocess.mean, preprocess.std)
-    square_BCSS = torch.empty(len(canvases), canvases[0].shape[0], side, side, device=device)
-    shapes: dict[tuple[int, ...], list[int]] = {}
-    for place, canvas in enumerate(canvases):
-        shapes.setdefault(canvas.shape, []).append(place)
-    for (_, height, width), places in shapes.items():
-        pixels = torch.from_numpy(np.stack([canvases[place] for place in places]))
-        if device.type == "cuda":
-            pixels = pixels.pin_memory().to(device, non_blocking=True)
-        sizes_B2 = torch.tensor([[height, width]]).expand(len(places), 2)
-        square_BCSS[places] = resize_square(pixels, sizes_B2, side)
-    return normalise(square_BCSS, preprocess.mean, preprocess.std)
-
-
-def squashed(canvas: Canvas, size: tuple[int, int]) -> NDArray[np.float32]:
-    """Do to one canvas what `resize_square` does, by PIL, in float32 and so without its 8-bit rounding.
-
-    Args:
-        canvas: uint8 or uint16.
-        size: (h, w) of the result.
-    """
-    planes = [Image.fromarray(plane.astype(np.float32)) for plane in canvas]
-    square = np.stack([np.asarray(plane.resize(size[::-1], Image.Resampling.BICUBIC)) for plane in planes])
-    square *= np.float32(1 / np.iinfo(canvas.dtype).max)
-    return np.clip(square, 0, 1, out=square)
 
 
 def fitted(height: int, width: int, side: int, cell: int) -> tuple[int, int]:

@@ -24,7 +24,7 @@ FORMATS = {"timm": "", "safetensors": ".safetensors", "onnx": ".onnx", "torchscr
 
 
 @dataclass(frozen=True)
-class ExportJob:
+class ExportOptions:
     """What a user asked for.
 
     Args:
@@ -43,7 +43,7 @@ class ExportJob:
 
 
 @dataclass(frozen=True)
-class ExportOutcome:
+class ExportResult:
     """What came out.
 
     Args:
@@ -65,7 +65,7 @@ class ExportOutcome:
         return asdict(self) | {"path": str(self.path), "card": str(self.card), "seconds": round(self.seconds, 1)}
 
 
-def export(job: ExportJob, reporter: ProgressReporter | None = None) -> ExportOutcome:
+def export(job: ExportOptions, reporter: ProgressReporter | None = None) -> ExportResult:
     """Write a backbone for other programs, after it gave the same features as ours; and a model card beside it.
 
     Args:
@@ -91,7 +91,7 @@ def export(job: ExportJob, reporter: ProgressReporter | None = None) -> ExportOu
     path.parent.mkdir(parents=True, exist_ok=True)
     difference = _write(path, job.format, source)
     write_whole(card, card_of(source, job.format, path.name, difference))
-    return ExportOutcome(path, card, job.format, difference, time.monotonic() - begin)
+    return ExportResult(path, card, job.format, difference, time.monotonic() - begin)
 
 
 def _write(path: Path, kind: str, source: Source) -> float:

@@ -9,7 +9,7 @@ from dinocli.config.preprocess import Preprocess
 from dinocli.engine.progress import ProgressReporter
 from dinocli.models.backbone import Backbone
 from dinocli.models.weights import WeightsInfo, load_backbone
-from dinocli.tasks.inputs import describe_weights
+from dinocli.tasks.inputs import describe_weights, plain_preprocess
 from dinocli.tasks.run_folder import RunFolder, latest_run
 
 
@@ -52,25 +52,8 @@ def open_source(weights: str, model: str, reporter: ProgressReporter) -> Source:
         reporter.line(f"weights of {weights}")
     backbone, info, stored = load_backbone(weights, model)
     reporter.line(describe_weights(info))
-    return Source(backbone.eval(), info, _preprocess(info, stored), _manifest(Path(weights).expanduser()))
-
-
-def _preprocess(info: WeightsInfo, stored: dict[str, Any] | None) -> Preprocess:
-    """Return what is stored with the weights, or the plain reading of 8-bit images for weights from elsewhere."""
-    if stored:
-        return Preprocess.from_dict(stored)
-    return Preprocess(
-        range_policy="full",
-        range_low=0.0,
-        range_high=1.0,
-        deep=False,
-        grey=False,
-        channels=(),
-        page=0,
-        mean=info.mean,
-        std=info.std,
-        size=info.size,
-    )
+    preprocess = Preprocess.from_dict(stored) if stored else plain_preprocess(info)
+    return Source(backbone.eval(), info, preprocess, _manifest(Path(weights).expanduser()))
 
 
 def _manifest(path: Path) -> dict[str, Any]:

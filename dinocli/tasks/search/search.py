@@ -19,11 +19,11 @@ from dinocli.errors import DataError, UsageError, WeightsError
 from dinocli.models.features import extract
 from dinocli.quality.nearest_rows import nearest_rows
 from dinocli.quality.normalized_features import NormalizedFeatures, cores, fit_whitening, steady
-from dinocli.tasks.embed.image_batches import CANVAS_PER_SIDE, squares
 from dinocli.tasks.evaluate.compared_features import is_features
 from dinocli.tasks.feature_file import FeatureFile, newest_features, open_features
 from dinocli.tasks.feature_model import feature_model_of
 from dinocli.tasks.search.search_sheet import Hit, Query, write_sheet
+from dinocli.tasks.square_resize import CANVAS_PER_SIDE, squares
 
 _BATCH = 16
 

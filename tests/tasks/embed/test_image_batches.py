@@ -3,7 +3,8 @@ import pytest
 import torch
 
 from dinocli.augment.resample import resize_square
-from dinocli.tasks.embed.image_batches import fitted, squares, squashed, tile_boxes
+from dinocli.tasks.embed.image_batches import fitted, tile_boxes
+from dinocli.tasks.square_resize import squares, squashed
 from dinocli.tasks.tiling import Tiling
 from tests.data.files import noise, settings
 

@@ -1,0 +1,87 @@
+"""Multi-crop for somebody else's training loop: images in, the views of a recipe out.
+
+Legend: B images, C channels, V views, S pixels of a view's side.
+"""
+
+import sys
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from dinocli.config.auto import Facts, resolve
+from dinocli.config.load import load_recipe
+from dinocli.config.preprocess import Preprocess
+from dinocli.data.read import Reader
+from dinocli.engine.build import build_views
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+Images = Tensor | Sequence[Image.Image | NDArray[np.uint8] | Tensor]
+
+
+class MultiCropViews:
+    """Makes the views of a batch: two global ones and the recipe's local ones, cropped, changed and normalised.
+
+    Views depend on the seed, the step and the image's place in the batch alone, so a loop that passes its own `step`
+    is repeatable and can be resumed.
+
+    Args:
+        recipe: A recipe's name or path; several as a tuple, later ones win.
+        settings: `section.key=value` strings over it, as after `--set`.
+        mean: Of the normalisation, per RGB channel, on the 0 to 1 scale.
+        std: Of the normalisation, per RGB channel.
+        grey: Views are grey: images become one channel, which is repeated to three at the very end.
+        device: Where the views are made, such as `cuda`.
+        seed: Of all random numbers.
+    """
+
+    def __init__(
+        self,
+        recipe: str | tuple[str, ...] = "natural",
+        settings: Sequence[str] = (),
+        *,
+        mean: tuple[float, float, float] = IMAGENET_MEAN,
+        std: tuple[float, float, float] = IMAGENET_STD,
+        grey: bool = False,
+        device: str = "cpu",
+        seed: int = 0,
+    ) -> None:
+        layers = (recipe,) if isinstance(recipe, str) else recipe
+        loaded = load_recipe(layers, [*settings, f"run.seed={seed}"])
+        resolved = resolve(loaded, Facts(images=1_000, pretrained=True))
+        size = int(resolved.views.global_size)
+        reading = Preprocess("full", 0.0, 1.0, False, grey, (), 0, mean, std, size, source="8-bit")
+        self.device, self.step = torch.device(device), 0
+        self._reader, self._make = Reader(reading, sys.maxsize), build_views(resolved, reading)
+
+    def __call__(self, images: Images, step: int | None = None) -> list[Tensor]:
+        """Make the views of one batch.
+
+        Args:
+            images: A uint8 tensor (B, C, H, W), or a sequence of PIL images, uint8 arrays (h, w) or (h, w, C) and uint8
+                tensors (C, h, w) of any sizes.
+            step: Training step; None counts the calls.
+
+        Returns:
+            One (V*B, 3, S, S) float32 tensor for each size, normalised, view-major (all images of view 1, then of view
+            2, ...): the global views first, then the local ones.
+
+        Raises:
+            DataError: Values that are not uint8, or a number of channels other than 1, 3 and 4 (with alpha).
+        """
+        canvases = [self._canvas(image) for image in images]
+        sizes_B2 = torch.tensor([canvas.shape[1:] for canvas in canvases])
+        height, width = sizes_B2.max(dim=0).values.tolist()
+        pixels_BCHW = torch.zeros(len(canvases), canvases[0].shape[0], height, width, dtype=torch.uint8)
+        for place, canvas in enumerate(canvases):
+            pixels_BCHW[place, :, : canvas.shape[1], : canvas.shape[2]] = canvas
+        step, self.step = (self.step, self.step + 1) if step is None else (step, step + 1)
+        return self._make(pixels_BCHW.to(self.device), sizes_B2, step=step, start=0, global_batch=len(canvases))
+
+    def _canvas(self, image: Image.Image | NDArray[np.uint8] | Tensor) -> Tensor:
+        stored = image.permute(1, 2, 0).cpu().numpy() if isinstance(image, Tensor) else image
+        return torch.from_numpy(np.ascontiguousarray(self._reader.in_memory(stored)))
