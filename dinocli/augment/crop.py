@@ -13,6 +13,7 @@ from kornia.augmentation import AugmentationBase2D
 from kornia.augmentation.random_generator import RandomGeneratorBase
 from torch import Tensor
 
+from dinocli.augment.draw import Params, send
 from dinocli.augment.resample import FULL_SCALE, resample
 
 _TRIES = 10
@@ -106,7 +107,7 @@ class AntialiasedCrop(AugmentationBase2D):  # type: ignore[misc]
         rot90: float,
     ) -> None:
         super().__init__(p=1.0)
-        self.flags = {"size": size, "scale": scale, "ratio": ratio}
+        self.flags: dict[str, Any] = {"size": size, "scale": scale, "ratio": ratio}
         self._param_generator = CropGenerator(hflip, vflip, rot90)
 
     def transform_tensor(self, input: Tensor, **_: Any) -> Tensor:
@@ -121,15 +122,35 @@ class AntialiasedCrop(AugmentationBase2D):  # type: ignore[misc]
     def apply_transform(
         self, input: Tensor, params: dict[str, Tensor], flags: dict[str, Any], transform: Tensor | None = None
     ) -> Tensor:
-        """Cut, resize and orient."""
+        """Cut, resize and orient; the canvas is the image where no sizes were given."""
         canvas_B2 = torch.tensor(input.shape[-2:]).expand(len(input), 2)
-        boxes_B4 = choose_boxes(params, params.get("sizes_B2", canvas_B2).cpu(), flags["scale"], flags["ratio"])
+        geometry = self.geometry(params, params.get("sizes_B2", canvas_B2).cpu())
+        views = resample(input, geometry["box"], flags["size"], geometry["mirror"])
+        swap_B = send(geometry["swap"], views.device)
+        return swapped(views, swap_B) if bool(geometry["swap"].any()) else views
+
+    def geometry(self, params: Params, sizes_B2: Tensor) -> Params:
+        """Turn what was drawn into boxes, mirrors and swaps, where the true sizes are known: on the host.
+
+        Args:
+            params: Of the generator, (B, ...).
+            sizes_B2: True height and width, pixels, on the CPU.
+
+        Returns:
+            `box` (B, 4) int64: top, left, height, width; `mirror` (B, 2) bool: up-down, left-right; `swap` (B,) bool:
+            rows and columns change places, last.
+        """
         # A turn is one or two mirrors and, if it is odd, a swap of the axes; the mirrors cost nothing in the weights.
         turns_B = params["turns"]
         up_down_B = params["vflip"] ^ (turns_B >= 2)
         left_right_B = params["hflip"] ^ ((turns_B == 1) | (turns_B == 2))
-        views = resample(input, boxes_B4, flags["size"], torch.stack([up_down_B, left_right_B], dim=1))
-        swapped = (turns_B % 2 == 1).nonzero()[:, 0].to(views.device)
-        if len(swapped):
-            views[swapped] = views[swapped].mT
-        return views
+        return {
+            "box": choose_boxes(params, sizes_B2, self.flags["scale"], self.flags["ratio"]),
+            "mirror": torch.stack([up_down_B, left_right_B], dim=1),
+            "swap": turns_B % 2 == 1,
+        }
+
+
+def swapped(views_BCSS: Tensor, swap_B: Tensor) -> Tensor:
+    """Swap rows and columns of the chosen views."""
+    return torch.where(swap_B.view(-1, 1, 1, 1), views_BCSS.mT, views_BCSS)

@@ -10,19 +10,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
-from operator import itemgetter
 
 import numpy as np
 import torch
-from kornia.augmentation import RandomGrayscale, RandomSolarize
+from kornia.augmentation import IntensityAugmentationBase2D, RandomGrayscale
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dinocli.augment.crop import AntialiasedCrop
-from dinocli.augment.photometric import GaussianBlur, PerImageJitter, change_rows
-from dinocli.augment.resample import chunks, normalise
+from dinocli.augment.crop import AntialiasedCrop, swapped
+from dinocli.augment.draw import Params, draw, pack, rows, send
+from dinocli.augment.photometric import GaussianBlur, PerImageJitter, Solarize, gated, jitter_round
+from dinocli.augment.resample import FULL_SCALE, box_weights, constants, cut, normalise
 
-Params = dict[str, Tensor]
+GLOBAL_VIEWS = 2
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class ViewSpec:
 
 
 class ViewPipeline:
-    """The operations of one view, in the paper's order: crop and flip, jitter, grayscale, blur, solarize.
+    """The operations of one kind of view, in the paper's order: crop and flip, jitter, grayscale, blur, solarize.
 
     All of them are always there, with probability 0 where they are off, so that each keeps its own random numbers: an
     option changes what it names and leaves every other draw as it was.
@@ -76,83 +76,53 @@ class ViewPipeline:
     """
 
     def __init__(self, spec: ViewSpec, grey: bool) -> None:
-        self.size = spec.size
         saturation, hue, grayscale = (0.0, 0.0, 0.0) if grey else (spec.saturation, spec.hue, spec.grayscale)
         self.crop = AntialiasedCrop(spec.size, spec.scale, spec.ratio, spec.hflip, spec.vflip, spec.rot90)
         self.changes = [
             PerImageJitter(spec.brightness, spec.contrast, saturation, hue, p=spec.jitter),
             RandomGrayscale(p=grayscale),
             GaussianBlur(spec.blur_sigma, p=spec.blur),
-            # Kornia's defaults would also move the threshold and the brightness.
-            RandomSolarize(thresholds=(0.5, 0.5), additions=(0.0, 0.0), p=spec.solarize),
+            Solarize(p=spec.solarize),
         ]
 
-    def draw(self, count: int, key: tuple[int, ...]) -> list[Params]:
-        """Draw the parameters of each operation for `count` images, from a random stream of its own.
-
-        Kornia draws from torch's global generator and takes no other, so that one is seeded and put back.
-        """
-        drawn = []
-        with torch.random.fork_rng(devices=[]):
-            for number, operation in enumerate([self.crop, *self.changes]):
-                # Not torch.manual_seed, which would seed the GPUs too, and nobody would put those back.
-                torch.default_generator.manual_seed(int(np.random.SeedSequence((*key, number)).generate_state(1)[0]))
-                params = operation.forward_parameters((count, 1, 1, 1))
-                del params["forward_input_shape"]  # the only one without a row per image
-                drawn.append(params)
-        return drawn
+    def draw(self, views: int, images: int, key: tuple[int, ...]) -> list[Params]:
+        """Draw what several views of this kind need for so many images, (V, N, ...); see `dinocli.augment.draw`."""
+        return draw([self.crop, *self.changes], views, images, key)
 
     def views(
-        self, pixels_BCHW: Tensor, sizes_B2: Tensor, drawn: list[list[Params]], finish: Callable[[Tensor], Tensor]
+        self, pixels_BCHW: Tensor, sizes_B2: Tensor, drawn: list[Params], finish: Callable[[Tensor], Tensor]
     ) -> Tensor:
-        """Make several views of this kind of each image.
+        """Make several views of this kind of each image on the CPU.
 
-        On a CPU all views of one image go through together: fewer calls than view by view, and still in the cache.
+        All views of one image go through together: fewer calls than view by view, and still in the cache.
 
         Args:
             pixels_BCHW: Canvases, uint8 or uint16.
             sizes_B2: True height and width, pixels.
-            drawn: From `draw`, cut to these images, one for each view.
+            drawn: From `draw`, cut to these images: (V, B, ...).
             finish: Takes the (n, C, S, S) views of some images in [0, 1], and returns what is kept of them.
 
         Returns:
-            View-major: (L * B, ...).
+            View-major: (V * B, ...).
         """
-        crops = [
-            self.crop.apply_transform(pixels_BCHW, one[0] | {"sizes_B2": sizes_B2}, self.crop.flags) for one in drawn
-        ]
-        crops_BLCSS = torch.stack(crops, dim=1)
-        params = [_by_image([one[number] for one in drawn]) for number in range(1, len(drawn[0]))]
+        crop, *changes = drawn
+        count = len(crop["turns"])
+        crops_BVCSS = torch.stack([self._crop(pixels_BCHW, sizes_B2, crop, view) for view in range(count)], dim=1)
         finished: Tensor | None = None
-        for images in chunks(len(pixels_BCHW), pixels_BCHW.device):
-            piece = crops_BLCSS[images].flatten(0, 1)
-            for operation, values in zip(self.changes, params, strict=True):
-                piece = _gated(operation, piece, {name: value[images].flatten(0, 1) for name, value in values.items()})
-            kept = finish(piece).contiguous()
-            piece = kept.view(-1, len(drawn), *kept.shape[1:])
+        for image, piece in enumerate(crops_BVCSS):
+            for operation, values in zip(self.changes, changes, strict=True):
+                piece = gated(operation, piece, {name: value[:, image] for name, value in values.items()})
+            kept = finish(piece)
             if finished is None:
-                finished = piece.new_empty(len(drawn), len(pixels_BCHW), *piece.shape[2:])
-            finished[:, images] = piece.transpose(0, 1)
+                finished = kept.new_empty(count, len(pixels_BCHW), *kept.shape[1:])
+            finished[:, image] = kept
         assert finished is not None, "a batch of no image"
         return finished.flatten(0, 1)
 
-
-def _by_image(drawn: list[Params]) -> Params:
-    """Put the parameters of several views side by side: (B, L, ...)."""
-    return {name: torch.stack([params[name] for params in drawn], dim=1) for name in drawn[0]}
-
-
-def _gated(
-    operation: PerImageJitter | RandomGrayscale | GaussianBlur | RandomSolarize, views: Tensor, params: Params
-) -> Tensor:
-    """Apply a Kornia operation to the images that its probability has chosen."""
-    rows = params["batch_prob"].nonzero()[:, 0].tolist()
-
-    def change(chosen: Tensor, *values: Tensor) -> Tensor:
-        changed: Tensor = operation.apply_transform(chosen, dict(zip(params, values, strict=True)), operation.flags)
-        return changed
-
-    return change_rows(views, rows, change, *params.values())
+    def _crop(self, pixels_BCHW: Tensor, sizes_B2: Tensor, drawn: Params, view: int) -> Tensor:
+        params = {name: value[view] for name, value in drawn.items()} | {"sizes_B2": sizes_B2}
+        crops: Tensor = self.crop.apply_transform(pixels_BCHW, params, self.crop.flags)
+        return crops
 
 
 class MultiCrop:
@@ -176,11 +146,19 @@ class MultiCrop:
         seed: int,
     ) -> None:
         self.count = len(specs)
-        self._kinds: list[tuple[ViewPipeline, range]] = []  # views of the same kind are made together
-        for spec, same in groupby(specs):
-            first = self._kinds[-1][1].stop if self._kinds else 0
-            self._kinds.append((ViewPipeline(spec, grey), range(first, first + len(list(same)))))
+        # Views of one kind are drawn and made together. Each global one is a kind of its own, also where both are
+        # alike: an option that tells them apart must not change what else is drawn.
+        self._kinds: list[tuple[ViewPipeline, range]] = []
+        for _, alike in groupby(range(self.count), key=lambda view: (min(view, GLOBAL_VIEWS), specs[view])):
+            views = [*alike]
+            self._kinds.append((ViewPipeline(specs[views[0]], grey), range(views[0], views[-1] + 1)))
+        places = [place for place, _ in enumerate(self._kinds)]
+        same_size = [
+            list(same) for _, same in groupby(places, key=lambda place: specs[self._kinds[place][1].start].size)
+        ]
+        self._same_size = [(same[0], same[-1] + 1) for same in same_size]
         self._mean, self._std, self._seed = mean, std, seed
+        self._weights, self._begin, self._end = box_weights, begin_views, end_views
 
     @torch.no_grad()
     def __call__(
@@ -202,11 +180,14 @@ class MultiCrop:
         Raises:
             ValueError: If these images reach beyond the global batch.
         """
-        where = (pixels_BCHW, sizes_B2, step, start, global_batch)
+        drawn = self._draw(sizes_B2, step, start, global_batch)
+        if pixels_BCHW.device.type != "cpu":
+            return self._batched(pixels_BCHW, sizes_B2, drawn)
         finish = partial(normalise, mean=self._mean, std=self._std)
-        made = [(pipeline.size, self._make(pipeline, views, *where, finish)) for pipeline, views in self._kinds]
-        sizes = [[views for _, views in same] for _, same in groupby(made, key=itemgetter(0))]
-        return [kinds[0] if len(kinds) == 1 else torch.cat(kinds) for kinds in sizes]
+        made = [
+            kind.views(pixels_BCHW, sizes_B2, own, finish) for (kind, _), own in zip(self._kinds, drawn, strict=True)
+        ]
+        return [torch.cat(made[first:last]) if last - first > 1 else made[first] for first, last in self._same_size]
 
     @torch.no_grad()
     def preview(self, pixels_BCHW: Tensor, sizes_B2: Tensor, *, step: int) -> list[NDArray[np.uint8]]:
@@ -221,38 +202,103 @@ class MultiCrop:
             One (B, S, S, 3) array for each view: global 1, global 2, locals. These are the views of `step` itself where
             the global batch is these images.
         """
-        count = len(pixels_BCHW)
+        pixels_BCHW, count = pixels_BCHW.cpu(), len(pixels_BCHW)
+        drawn = self._draw(sizes_B2, step, 0, count)
         made = [
-            self._make(pipeline, views, pixels_BCHW, sizes_B2, step, 0, count, _picture)
-            for pipeline, views in self._kinds
+            kind.views(pixels_BCHW, sizes_B2, own, _picture) for (kind, _), own in zip(self._kinds, drawn, strict=True)
         ]
-        return [view.cpu().numpy() for kind in made for view in kind.view(-1, count, *kind.shape[1:])]
+        return [view.numpy() for kind in made for view in kind.view(-1, count, *kind.shape[1:])]
 
-    def _make(
-        self,
-        pipeline: ViewPipeline,
-        views: range,
-        pixels_BCHW: Tensor,
-        sizes_B2: Tensor,
-        step: int,
-        start: int,
-        global_batch: int,
-        finish: Callable[[Tensor], Tensor],
-    ) -> Tensor:
-        """Draw for the whole global batch, keep the rows of these images, and make their views of one kind."""
-        end = start + len(pixels_BCHW)
+    def compile(self) -> None:
+        """Compile what comes after the crop on a device: a handful of kernels for each size of view.
+
+        In four functions, not in one: the four rounds of the jitter are one graph, compiled once, and all sizes share
+        what is compiled.
+        """
+        compiled = torch.compile(jitter_round, dynamic=True)
+        self._weights = torch.compile(box_weights, dynamic=True)
+        self._begin = torch.compile(begin_views, dynamic=True)
+        self._end = torch.compile(end_views, dynamic=True)
+        for kind, _ in self._kinds:
+            kind.changes[0].round = compiled
+
+    def _draw(self, sizes_B2: Tensor, step: int, start: int, global_batch: int) -> list[list[Params]]:
+        """Draw for the whole global batch and keep the columns of these images: for each kind, (V, B, ...)."""
+        end = start + len(sizes_B2)
         if end > global_batch:
             raise ValueError(f"images {start} to {end} of a global batch of {global_batch}")
-        drawn = [
+        return [
             [
-                {name: value[start:end] for name, value in params.items()}
-                for params in pipeline.draw(global_batch, (self._seed, step, view))
+                {name: value[:, start:end] for name, value in params.items()}
+                for params in kind.draw(len(views), global_batch, (self._seed, step, views.start))
             ]
-            for view in views
+            for kind, views in self._kinds
         ]
-        return pipeline.views(pixels_BCHW, sizes_B2, drawn, finish)
+
+    def _batched(self, pixels_BCHW: Tensor, sizes_B2: Tensor, drawn: list[list[Params]]) -> list[Tensor]:
+        """Make the views of one size together, from one table of parameters for all of them."""
+        flat = []
+        for (kind, views), (crop, *changes) in zip(self._kinds, drawn, strict=True):
+            sizes_n2 = sizes_B2.cpu().repeat(len(views), 1)
+            flat.append([kind.crop.geometry(rows(crop), sizes_n2), *map(rows, changes)])
+            flat[-1][1] = kind.changes[0].turns(flat[-1][1])
+        packed, layout = pack(flat)
+        table_nF = send(packed, pixels_BCHW.device)
+        params = layout.unpack(table_nF)
+        mean_311, std_311 = constants(self._mean, self._std, pixels_BCHW.device)
+        made, done = [], 0
+        for first, last in self._same_size:
+            kind, boxes = self._kinds[first][0], torch.cat([own[0]["box"] for own in flat[first:last]])
+            mine = slice(done, done + len(boxes))
+            done = mine.stop
+            geometry, jitter, *others = ({name: value[mine] for name, value in own.items()} for own in params)
+            longest = int(boxes[:, 2:].max())
+            crops = cut(pixels_BCHW, table_nF[mine, :6], kind.crop.flags["size"], longest, self._weights)
+            views_nCSS = self._begin(crops, geometry["swap"], FULL_SCALE[pixels_BCHW.dtype])
+            views_nCSS = kind.changes[0].apply_transform(views_nCSS, jitter, kind.changes[0].flags)
+            made.append(self._end(views_nCSS, others, kind.changes[1:], mean_311, std_311))
+        return made
 
 
 def _picture(views_nCSS: Tensor) -> Tensor:
     """Turn views in [0, 1] into bytes, channels last, as pictures are."""
     return views_nCSS.expand(-1, 3, -1, -1).mul(255).round().byte().permute(0, 2, 3, 1)
+
+
+def begin_views(crops_BVSCS: Tensor, swap_n: Tensor, full_scale: float) -> Tensor:
+    """Lay out the crops of a device view-major and bring them to [0, 1].
+
+    Args:
+        crops_BVSCS: Of `cut`: columns before channels and rows.
+        swap_n: Whether rows and columns change places.
+        full_scale: Value of the canvas that becomes 1.
+
+    Returns:
+        (n, C, S, S).
+    """
+    views_nCSS = crops_BVSCS.permute(1, 0, 3, 4, 2).flatten(0, 1)
+    return (swapped(views_nCSS, swap_n) / full_scale).clamp(0, 1)
+
+
+def end_views(
+    views_nCSS: Tensor,
+    params: Sequence[Params],
+    changes: Sequence[IntensityAugmentationBase2D],
+    mean_311: Tensor,
+    std_311: Tensor,
+) -> Tensor:
+    """Do to views on a device what comes after the jitter, and normalise them.
+
+    Args:
+        views_nCSS: In [0, 1].
+        params: Of each change, on the device.
+        changes: Kornia operations in their order.
+        mean_311: Of the normalisation.
+        std_311: Likewise.
+
+    Returns:
+        (n, 3, S, S).
+    """
+    for operation, values in zip(changes, params, strict=True):
+        views_nCSS = gated(operation, views_nCSS, values)
+    return (views_nCSS - mean_311) / std_311

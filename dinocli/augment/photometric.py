@@ -1,7 +1,7 @@
 """Changes of colour and sharpness: Kornia augmentations where Kornia's own is slow or coarser than the paper.
 
 Kornia draws the order of a colour jitter once a call, and its hue (through HSV) and its blur cost two to six times what
-these do. Grayscale and solarize are Kornia's as they are.
+these do. Grayscale is Kornia's as it is.
 
 Legend: B images, C channels, S pixels of the view's side, T taps of the blur. Views are float32 in [0, 1].
 """
@@ -12,8 +12,9 @@ from typing import Any
 
 import torch
 from kornia import enhance
-from kornia.augmentation import IntensityAugmentationBase2D
+from kornia.augmentation import IntensityAugmentationBase2D, RandomSolarize
 from kornia.augmentation.random_generator import ColorJitterGenerator, RandomGaussianBlurGenerator
+from kornia.color import rgb_to_grayscale
 from torch import Tensor
 
 from dinocli.augment.resample import dense, separable
@@ -38,13 +39,13 @@ def adjust_hue(views_B3SS: Tensor, turn_B: Tensor) -> Tensor:
     hue = torch.where(high == green, torch.add(blue - red, chroma, alpha=2), torch.add(red - green, chroma, alpha=4))
     hue = torch.where(high == red, green - blue, hue)  # corners: red 0, green 2, blue 4, and 6 is red again
     sextants = turn_B.to(views_B3SS.device).view(-1, 1, 1) * 6
-    turned = torch.empty_like(views_B3SS)
-    for channel, corner in enumerate((0, 2, 4)):
+    turned = []
+    for corner in (0, 2, 4):
         apart = torch.addcmul(hue, chroma, sextants - corner).abs_()
         apart = torch.minimum(apart, torch.sub(apart, chroma, alpha=6).abs_())  # the short way round
         share = torch.mul(chroma, 2).sub_(apart).clamp_(min=0)
-        torch.add(torch.minimum(share, chroma, out=share), low, out=turned[:, channel])
-    return turned
+        turned.append(torch.minimum(share, chroma).add_(low))
+    return torch.stack(turned, dim=1)
 
 
 _CHANGES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
@@ -53,6 +54,33 @@ _CHANGES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "saturation_factor": enhance.adjust_saturation_with_gray_subtraction,
     "hue_factor": adjust_hue,
 }
+
+
+def jitter_round(views_BCSS: Tensor, turn_B: Tensor, factors_B4: Tensor, has_hue: bool) -> Tensor:
+    """Give each image the one change whose turn it is: all of them are computed, one is kept.
+
+    Brightness, contrast and saturation are the same mixture with black, with the mean of the luminance and with the
+    luminance. With a factor of 1 it is the image itself, so that a strength of 0 needs no rule.
+
+    Args:
+        views_BCSS: In [0, 1].
+        turn_B: Place in `_CHANGES`; -1 for none.
+        factors_B4: In the order of `_CHANGES`.
+        has_hue: Whether any image has to turn the colour circle, the dearest of the four.
+
+    Returns:
+        Equal to Kornia's functions and `adjust_hue` within rounding.
+    """
+    turn_B111 = each(turn_B)
+    brightness, contrast, saturation, turns = factors_B4.unbind(1)
+    factor_B111 = torch.where(
+        turn_B111 == 0, each(brightness), torch.where(turn_B111 == 1, each(contrast), each(saturation))
+    )
+    luminance_B1SS = rgb_to_grayscale(views_BCSS) if views_BCSS.shape[1] == 3 else views_BCSS
+    middle_B1SS = torch.where(turn_B111 == 1, luminance_B1SS.mean((2, 3), keepdim=True), luminance_B1SS)
+    mixed = (views_BCSS * factor_B111 + torch.where(turn_B111 == 0, 0.0, middle_B1SS) * (1 - factor_B111)).clamp(0, 1)
+    changed = torch.where((turn_B111 >= 0) & (turn_B111 < 3), mixed, views_BCSS)
+    return torch.where(turn_B111 == 3, adjust_hue(views_BCSS, turns), changed) if has_hue else changed
 
 
 class JitterGenerator(ColorJitterGenerator):  # type: ignore[misc]
@@ -81,12 +109,22 @@ class PerImageJitter(IntensityAugmentationBase2D):  # type: ignore[misc]
         super().__init__(p=p)
         self._param_generator = JitterGenerator(brightness, contrast, saturation, hue)
         strengths = (brightness, contrast, saturation, hue)
+        self.round = jitter_round
         self._active = [(i, name) for i, (name, x) in enumerate(zip(_CHANGES, strengths, strict=True)) if x > 0]
 
     def apply_transform(
         self, input: Tensor, params: dict[str, Tensor], flags: dict[str, Any], transform: Tensor | None = None
     ) -> Tensor:
-        """Work in four rounds; in each, a change takes the images whose turn it is."""
+        """Work in four rounds; in each, a change takes the images whose turn it is.
+
+        On a CPU nothing is computed for the others. Elsewhere `jitter_round` computes all and keeps what is asked for:
+        to pick images the host would have to wait for the device.
+        """
+        if "turns" in params or at_once(input):
+            params = params if "turns" in params else self.turns(params)
+            for turn_B in params["turns"].unbind(1):
+                input = self.round(input, turn_B, params["factors"], has_hue=self._active[-1:] == [(3, "hue_factor")])
+            return input
         views = input.clamp(0, 1)
         orders = params["order"].tolist()
         for turn in range(len(_CHANGES)):
@@ -94,6 +132,18 @@ class PerImageJitter(IntensityAugmentationBase2D):  # type: ignore[misc]
                 rows = [row for row, order in enumerate(orders) if order[turn] == number]
                 views = change_rows(views, rows, _CHANGES[name], params[name])
         return views
+
+    def turns(self, params: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Say for `jitter_round` what each image gets in each round, with the probability worked in.
+
+        Returns:
+            `turns` (B, 4), -1 where an image is left alone, and `factors` (B, 4).
+        """
+        chosen_B1 = params["batch_prob"].view(-1, 1) > 0.5
+        return {
+            "turns": torch.where(chosen_B1, params["order"], -1),
+            "factors": torch.stack([params[name] for name in _CHANGES], dim=1),
+        }
 
 
 class GaussianBlur(IntensityAugmentationBase2D):  # type: ignore[misc]
@@ -125,8 +175,48 @@ class GaussianBlur(IntensityAugmentationBase2D):  # type: ignore[misc]
         return separable(input, matrix, matrix)
 
 
+class Solarize(RandomSolarize):  # type: ignore[misc]
+    """Invert the pixels from one half up: Kornia's, whose defaults would also move the threshold and the brightness.
+
+    Args:
+        p: Probability.
+    """
+
+    def __init__(self, p: float) -> None:
+        super().__init__(thresholds=(0.5, 0.5), additions=(0.0, 0.0), p=p)
+
+    def apply_transform(
+        self, input: Tensor, params: dict[str, Tensor], flags: dict[str, Any], transform: Tensor | None = None
+    ) -> Tensor:
+        """Do what Kornia does, without its look at the values that were drawn, for which the host would wait."""
+        return torch.where(input < each(params["thresholds"]), input, 1.0 - input)
+
+
+def gated(operation: IntensityAugmentationBase2D, views_BCSS: Tensor, params: dict[str, Tensor]) -> Tensor:
+    """Apply a Kornia operation to the images that its probability has chosen."""
+    if at_once(views_BCSS):
+        changed: Tensor = operation.apply_transform(views_BCSS, params, operation.flags)
+        return torch.where(each(params["batch_prob"]), changed, views_BCSS)
+
+    def change(chosen: Tensor, *values: Tensor) -> Tensor:
+        changed: Tensor = operation.apply_transform(chosen, dict(zip(params, values, strict=True)), operation.flags)
+        return changed
+
+    return change_rows(views_BCSS, params["batch_prob"].nonzero()[:, 0].tolist(), change, *params.values())
+
+
+def at_once(views: Tensor) -> bool:
+    """Say whether all images are computed and some are kept, rather than some computed: not for a plain CPU."""
+    return views.device.type != "cpu" or torch.compiler.is_compiling()
+
+
+def each(values_B: Tensor) -> Tensor:
+    """Shape one value an image so that it meets its pixels."""
+    return values_B.view(-1, 1, 1, 1)
+
+
 def change_rows(views_BCSS: Tensor, rows: list[int], change: Callable[..., Tensor], *values: Tensor) -> Tensor:
-    """Apply a change to some images of a batch, so that nothing is computed for the others.
+    """Apply a change to some images of a batch on the CPU, so that nothing is computed for the others.
 
     Kornia computes it for all and picks afterwards, which is what a CPU pays for.
 
@@ -134,12 +224,11 @@ def change_rows(views_BCSS: Tensor, rows: list[int], change: Callable[..., Tenso
         views_BCSS: The batch; written to.
         rows: Which images.
         change: Takes the chosen images and their rows of `values`.
-        values: Tensors with one row per image of the batch, on the CPU.
+        values: Tensors with one row per image of the batch.
     """
     if len(rows) == len(views_BCSS):
         return change(views_BCSS, *values)
     if rows:
         index = torch.tensor(rows)
-        there = index.to(views_BCSS.device)
-        views_BCSS[there] = change(views_BCSS[there], *(value[index] for value in values))
+        views_BCSS[index] = change(views_BCSS[index], *(value[index] for value in values))
     return views_BCSS

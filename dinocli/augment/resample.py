@@ -5,28 +5,26 @@ texture fold into patterns that the resize of an evaluation never shows. Price o
 antialiased resize of one box (one core, colour): 1.8 and 1.2 ms for 375 -> 224 pixels, 0.2 and 0.3 ms for 200 -> 96.
 In return a GPU does all boxes of a batch at once.
 
-Legend: B images, C channels, H W pixels of the canvas (padded to the largest image), S pixels of the output side,
-T taps (source pixels that one output pixel looks at). Boxes are (top, left, height, width) in whole pixels.
+Legend: B images, V views of each, n = V * B boxes, C channels, H W pixels of the canvas (padded to the largest image),
+S pixels of the output side, T taps (source pixels that one output pixel looks at). Boxes are (top, left, height, width)
+in whole pixels.
 """
 
+import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 
+from dinocli.augment.draw import send
+
 FULL_SCALE = {torch.uint8: 255.0, torch.uint16: 65535.0}  # the dtypes of a canvas, and the value that becomes 1.0
 _SUPPORT = 2.0  # pixels on either side that a bicubic looks at, before it is stretched
 
-
-def chunks(count: int, device: torch.device) -> Iterator[slice]:
-    """Cut a batch into the pieces it is worked on in.
-
-    One image at a time on a CPU: it stays in the cache, only its own box is read, and its bits cannot depend on its
-    neighbours in the batch. Elsewhere few large pieces, so that starting kernels does not cost more than running them.
-    """
-    step = 1 if device.type == "cpu" else 64
-    return (slice(start, min(start + step, count)) for start in range(0, count, step))
+MOST_BYTES = 4 << 30
+"""Memory that the crops of one kind of views take on a device, before they are worked on in pieces."""
 
 
 def dense(index_BST: Tensor, weight_BST: Tensor, width: int) -> Tensor:
@@ -67,37 +65,39 @@ def _bicubic(distance: Tensor) -> Tensor:
     return torch.where(x < 1, near, torch.where(x < _SUPPORT, far, 0.0))
 
 
-def _taps(
-    start_B: Tensor, length_B: Tensor, mirror_B: Tensor, size: int, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """Source pixels and weights of one axis.
+def _taps(start: Tensor, length: Tensor, mirror: Tensor, size: int, count: int) -> tuple[Tensor, Tensor]:
+    """Source pixels and weights along axes.
 
     Args:
-        start_B: First pixel of the box, CPU.
-        length_B: Pixels of the box, CPU.
-        mirror_B: Whether the axis is reversed, CPU: an output pixel then takes the taps of its mirror image.
+        start: First pixel of each box, (..., 1, 1).
+        length: Pixels of each box, (..., 1, 1).
+        mirror: Whether the axis is reversed, (..., 1, 1): an output pixel then takes the taps of its mirror image.
         size: Output pixels.
-        device: Where the result goes.
+        count: Of `_tap_count`.
 
     Returns:
-        Index (B, S, T) into the canvas and weight (B, S, T), rows adding up to 1.
+        Index (..., S, T) into the canvas and weight (..., S, T), whose rows still have to be made to add up to 1.
     """
-    count = math.ceil(2 * _SUPPORT * max(1.0, float(length_B.max()) / size)) + 1
-    start, length, mirror = (t.to(device, non_blocking=True).view(-1, 1, 1) for t in (start_B, length_B, mirror_B))
     scale = length / size
     stretch = scale.clamp(min=1.0)  # antialias: a shrinking kernel covers the pixels it replaces
-    place = torch.arange(size, device=device).view(1, -1, 1)
+    place = torch.arange(size, device=start.device).view(-1, 1)
     centre = (torch.where(mirror, size - 1 - place, place) + 0.5) * scale
-    tap = torch.floor(centre - _SUPPORT * stretch) + torch.arange(count, device=device)
+    tap = torch.floor(centre - _SUPPORT * stretch) + torch.arange(count, device=start.device)
     inside = (tap >= 0) & (tap < length)  # the box ends there, as if it had been cut out first
     weight = torch.where(inside, _bicubic((tap + 0.5 - centre) / stretch), 0.0)
-    # Summed strictly in order: trailing zeros, which depend on the largest box of the batch, then change no bit.
-    weight = weight / weight.cumsum(2)[:, :, -1:]
-    return start + torch.minimum(tap.clamp(min=0), length - 1).long(), weight
+    return (start + torch.minimum(tap.clamp(min=0), length - 1)).long(), weight
+
+
+def _tap_count(length: float, size: int) -> int:
+    """Return how many source pixels one output pixel looks at, where boxes are at most so many pixels long."""
+    return math.ceil(2 * _SUPPORT * max(1.0, length / size)) + 1
 
 
 def resample(pixels_BCHW: Tensor, boxes_B4: Tensor, size: int, mirror_B2: Tensor) -> Tensor:
     """Cut a box out of each image and resize it to a square, antialiased.
+
+    On a CPU one image at a time: it stays in the cache, only its own box is read, and its bits cannot depend on its
+    neighbours in the batch. Elsewhere all at once.
 
     Args:
         pixels_BCHW: uint8 or uint16 canvases; what lies outside a box is never looked at.
@@ -108,19 +108,106 @@ def resample(pixels_BCHW: Tensor, boxes_B4: Tensor, size: int, mirror_B2: Tensor
     Returns:
         (B, C, size, size) float32 in [0, 1], on the device of the pixels.
     """
-    device = pixels_BCHW.device
-    views = torch.empty(*pixels_BCHW.shape[:2], size, size, device=device)
-    axes = [_taps(boxes_B4[:, a], boxes_B4[:, 2 + a], mirror_B2[:, a], size, device) for a in (0, 1)]
-    for part in chunks(len(boxes_B4), device):
-        low = boxes_B4[part, :2].amin(0).tolist()
-        high = (boxes_B4[part, :2] + boxes_B4[part, 2:]).amax(0).tolist()
-        window = pixels_BCHW[part, :, low[0] : high[0], low[1] : high[1]].float()
+    if pixels_BCHW.device.type != "cpu":
+        geometry_B6 = send(torch.cat([boxes_B4, mirror_B2], dim=1).float(), pixels_BCHW.device)
+        views = cut(pixels_BCHW, geometry_B6, size, int(boxes_B4[:, 2:].max()))
+        return to_unit(views[:, 0].permute(0, 2, 3, 1), pixels_BCHW.dtype)
+    views = torch.empty(*pixels_BCHW.shape[:2], size, size)
+    count = _tap_count(float(boxes_B4[:, 2:].max()), size)
+    axes = []
+    for axis in (0, 1):
+        start_B, length_B, mirror_B = boxes_B4[:, axis], boxes_B4[:, 2 + axis], mirror_B2[:, axis]
+        index, weight = _taps(start_B.view(-1, 1, 1), length_B.view(-1, 1, 1), mirror_B.view(-1, 1, 1), size, count)
+        # Summed strictly in order: trailing zeros, which depend on the largest box of the batch, then change no bit.
+        axes.append((index, weight / weight.cumsum(-1)[..., -1:]))
+    for number, (low_2, size_2) in enumerate(boxes_B4.view(-1, 2, 2).tolist()):
+        high_2 = [low + length for low, length in zip(low_2, size_2, strict=True)]
+        window = pixels_BCHW[number : number + 1, :, low_2[0] : high_2[0], low_2[1] : high_2[1]].float()
         rows, columns = (
-            dense(index[part] - first, weight[part], last - first)
-            for (index, weight), first, last in zip(axes, low, high, strict=True)
+            dense(index[number : number + 1] - low, weight[number : number + 1], length)
+            for (index, weight), low, length in zip(axes, low_2, size_2, strict=True)
         )
-        views[part] = separable(window, rows, columns)
-    return views.div_(FULL_SCALE[pixels_BCHW.dtype]).clamp_(0, 1)  # a bicubic overshoots at edges
+        views[number] = separable(window, rows, columns)[0]
+    return to_unit(views, pixels_BCHW.dtype)
+
+
+def to_unit(views_BCSS: Tensor, dtype: torch.dtype) -> Tensor:
+    """Bring values of a canvas's dtype to [0, 1], in place; a bicubic overshoots at edges."""
+    return views_BCSS.div_(FULL_SCALE[dtype]).clamp_(0, 1)
+
+
+def box_weights(geometry_n6: Tensor, size: int, count: int, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """Turn boxes into the matrices that resize them, on their device; a function that can be compiled.
+
+    Args:
+        geometry_n6: Top, left, height, width, up-down, left-right; float32.
+        size: Output side, pixels.
+        count: Of `_tap_count`.
+        height: Of the canvas, pixels.
+        width: Of the canvas, pixels.
+
+    Returns:
+        Rows (n, S, H) and columns (n, S, W).
+    """
+    start_2n11, length_2n11, mirror_2n11 = geometry_n6.view(-1, 3, 2).permute(1, 2, 0)[..., None, None]
+    index_2nST, weight_2nST = _taps(start_2n11, length_2n11, mirror_2n11 > 0.5, size, count)
+    weight_2nST = weight_2nST / weight_2nST.sum(-1, keepdim=True)
+    return dense(index_2nST[0], weight_2nST[0], height), dense(index_2nST[1], weight_2nST[1], width)
+
+
+def cut(
+    pixels_BCHW: Tensor,
+    geometry_n6: Tensor,
+    size: int,
+    longest: int,
+    weights: Callable[[Tensor, int, int, int, int], tuple[Tensor, Tensor]] = box_weights,
+) -> Tensor:
+    """Cut several boxes out of each image and resize them, without the host waiting for the device.
+
+    All boxes of an image share one product along the width, and what that gives is laid out as the product along the
+    height takes it: nothing is copied in between.
+
+    Args:
+        pixels_BCHW: uint8 or uint16 canvases.
+        geometry_n6: Top, left, height, width, up-down, left-right; float32, on the device, view-major.
+        size: Output side, pixels.
+        longest: Pixels of the longest side of a box.
+        weights: `box_weights` or what it was compiled to.
+
+    Returns:
+        (B, V, size, C, size) float32 on the scale of the canvas: columns of the view before its channels and rows.
+    """
+    (images, channels, height, width), count = pixels_BCHW.shape, _tap_count(longest, size)
+    views = len(geometry_n6) // images
+    each = 4 * (channels * height * width + views * size * (width + channels * height + height + channels * size))
+    step = max(1, MOST_BYTES // each)
+    geometry_BV6 = geometry_n6.view(views, images, 6).transpose(0, 1)
+    pieces = []
+    for first in range(0, images, step):
+        canvas_BCHW = pixels_BCHW[first : first + step].float()
+        geometry = geometry_BV6[first : first + step].reshape(-1, 6)
+        rows_nSH, columns_nSW = weights(geometry, size, count, height, width)
+        with torch.autocast(pixels_BCHW.device.type, enabled=False), tensor_cores(pixels_BCHW.dtype == torch.uint8):
+            narrow_Bmk = torch.bmm(columns_nSW.view(len(canvas_BCHW), -1, width), canvas_BCHW.flatten(1, 2).mT)
+            views_nkS = torch.bmm(narrow_Bmk.view(len(rows_nSH), size * channels, height), rows_nSH.mT)
+        pieces.append(views_nkS.view(-1, views, size, channels, size))
+    return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
+
+
+@contextlib.contextmanager
+def tensor_cores(allowed: bool) -> Iterator[None]:
+    """Let float32 products of a GPU take TF32: ten bits of every factor.
+
+    Pixels of 8 bits are exact in it and the weights nearly: a crop stays within PIL's own rounding. Deeper pixels are
+    not, and keep float32.
+    """
+    matmul = torch.backends.cuda.matmul
+    before = matmul.fp32_precision
+    matmul.fp32_precision = "tf32" if allowed else "ieee"
+    try:
+        yield
+    finally:
+        matmul.fp32_precision = before
 
 
 @torch.no_grad()
@@ -153,5 +240,13 @@ def normalise(views_BCSS: Tensor, mean: tuple[float, float, float], std: tuple[f
     Returns:
         (B, 3, S, S).
     """
-    mean_3, std_3 = (torch.tensor(values, device=views_BCSS.device).view(3, 1, 1) for values in (mean, std))
-    return (views_BCSS - mean_3).div_(std_3)
+    mean_311, std_311 = constants(mean, std, views_BCSS.device)
+    return (views_BCSS - mean_311).div_(std_311)
+
+
+@lru_cache
+def constants(mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Keep mean and deviation on a device, (3, 1, 1) each: sending them makes the host wait."""
+    with torch.inference_mode(False):
+        mean_3, std_3 = (torch.tensor(values, device=device) for values in (mean, std))
+    return mean_3.view(3, 1, 1), std_3.view(3, 1, 1)

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from dinocli.augment.multicrop import MultiCrop, ViewSpec
+from dinocli.augment.multicrop import GLOBAL_VIEWS, MultiCrop, ViewSpec
 from dinocli.config.auto import Facts
 from dinocli.config.preprocess import Preprocess
 from dinocli.config.recipe import Recipe, Views
@@ -23,7 +23,7 @@ from dinocli.engine.distributed import World, add_up, from_main
 from dinocli.engine.monitor import Monitor
 from dinocli.engine.objective import Objective
 from dinocli.engine.optim import Updater, make_optimizer
-from dinocli.engine.step import GLOBAL_VIEWS, Learner
+from dinocli.engine.step import Learner
 from dinocli.engine.step_schedule import StepSchedule
 from dinocli.engine.warmup import HeadWarmup
 from dinocli.models.backbone import Backbone

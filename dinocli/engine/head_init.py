@@ -15,8 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dinocli.augment.multicrop import GLOBAL_VIEWS
 from dinocli.data.loader import Loader
-from dinocli.engine.step import GLOBAL_VIEWS, Learner
+from dinocli.engine.step import Learner
 from dinocli.models.head import ROW_NORM, DinoHead
 
 MOST_VIEWS, BATCH = 4096, 32

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from dinocli.augment.multicrop import MultiCrop
+from dinocli.augment.multicrop import GLOBAL_VIEWS, MultiCrop
 from dinocli.data.loader import Batch
 from dinocli.dino.center import updated_center
 from dinocli.dino.loss import marginal_entropy
@@ -26,8 +26,6 @@ from dinocli.engine.optim import Updater
 from dinocli.engine.step_schedule import StepSchedule
 from dinocli.engine.warmup import HeadWarmup
 from dinocli.models.head import DinoNetwork
-
-GLOBAL_VIEWS = 2
 
 
 @dataclass
