@@ -16,6 +16,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.table import Table
 from rich.text import Text
 
+from dinocli.data.decoder_warnings import DecoderWarnings
 from dinocli.engine.progress import ProgressReporter
 
 if TYPE_CHECKING:
@@ -41,8 +42,10 @@ class Terminal(ProgressReporter):
         self._bars: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
         self._spoke: dict[str, float] = {}
+        self._decoders = DecoderWarnings()
 
     def __enter__(self) -> "Terminal":
+        self._decoders.__enter__()
         if self.console.is_terminal and not self.quiet:
             self._bars = Progress(
                 TextColumn("{task.description}", markup=False),
@@ -61,6 +64,9 @@ class Terminal(ProgressReporter):
     ) -> None:
         if self._bars:
             self._bars.stop()
+        self._decoders.__exit__(kind, error, trace)
+        if complaints := self._decoders.summary():
+            self.warn(complaints)
 
     def line(self, text: str) -> None:
         if not self.quiet:

@@ -8,7 +8,6 @@ import os
 import re
 import stat
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from dinocli.config.preprocess import PAGES, Channels
+from dinocli.data.decoder_warnings import current, log_libtiff
 from dinocli.data.image_formats import decoders
 from dinocli.data.limits import Allowance, check_pixels
 from dinocli.data.pixels import SWAPPING, Decoded, Pixels, joined, turned, with_channels
@@ -25,15 +25,13 @@ from dinocli.errors import DataError
 
 # `Allowance` replaces PIL's own limit, which warns on stderr at a third of ours and knows no way out to name.
 Image.MAX_IMAGE_PIXELS = None
+log_libtiff()
 
 _DEEP_MODES = ("I;16", "I;16L", "I;16B", "I", "F")
 _BYTES = {"I;16": 2, "I;16L": 2, "I;16B": 2, "I": 4, "F": 4}  # of one sample in PIL's modes, else 1
 
 _GAP = rb"(?:\s|#[^\n]*\n)+"
 _PNM_HEADER = re.compile(rb"P([56])" + _GAP + rb"(\d+)" + _GAP + rb"(\d+)" + _GAP + rb"(\d+)\s")
-
-current = threading.local()
-"""``current.path`` is the file that this thread reads: decoders warn without saying of what."""
 
 
 def read_native(path: str | Path, *, page: int = 0, channels: Channels = ()) -> Pixels:

@@ -1,0 +1,103 @@
+"""What image decoders complain about: counted, instead of hundreds of lines on stderr.
+
+Damaged and odd files make PIL warn, tifffile log, and libtiff, in C, write to stderr. None of them names the file.
+"""
+
+import ctypes
+import logging
+import re
+import threading
+import warnings
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TextIO
+
+current = threading.local()
+"""``current.path`` is the file that this thread decodes."""
+
+_LIBTIFF = logging.getLogger("dinocli.libtiff")
+_MODULES = r"(PIL|tifffile)\b"
+_handlers: list[Any] = []  # callbacks that C holds must not be collected
+
+
+class DecoderWarnings(logging.Handler):
+    """Counts complaints while its block runs. Others' warnings go where they went before."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+        self.first: dict[str, str] = {}
+        self._warnings = warnings.catch_warnings()
+        self._show: Any = None
+
+    def __enter__(self) -> "DecoderWarnings":
+        self._warnings.__enter__()
+        warnings.filterwarnings("always", module=_MODULES)
+        self._show, warnings.showwarning = warnings.showwarning, self._hear
+        for logger in (logging.getLogger("tifffile"), _LIBTIFF):
+            logger.addHandler(self)
+            logger.propagate = False
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for logger in (logging.getLogger("tifffile"), _LIBTIFF):
+            logger.removeHandler(self)
+            logger.propagate = True
+        self._warnings.__exit__(kind, error, trace)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Count a record of tifffile or libtiff."""
+        self._add(record.getMessage())
+
+    def summary(self) -> str:
+        """Return one line, empty where nobody complained."""
+        if not self.count:
+            return ""
+        path, message = next(iter(self.first.items()))
+        return (
+            f"decoders complained {self.count} times about {len(self.first)} files, and what could be read was used; "
+            f"the first: {path}: {message}"
+        )
+
+    def _hear(
+        self,
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        if {"PIL", "tifffile"} & set(Path(filename).parts):
+            self._add(str(message))
+        else:
+            self._show(message, category, filename, lineno, file, line)
+
+    def _add(self, message: str) -> None:
+        self.count += 1
+        self.first.setdefault(str(getattr(current, "path", "?")), " ".join(message.split())[:200])
+
+
+def log_libtiff() -> None:
+    """Let the libtiff that PIL has loaded log its complaints, where it is a library of its own.
+
+    Its functions take (module, format, arguments); the arguments are C's and stay unread, so numbers are left out.
+    """
+    with suppress(OSError, AttributeError):
+        mapped = re.search(r"\S*/libtiff[-.]\S*", Path("/proc/self/maps").read_text())
+        if mapped is None:
+            return
+        library = ctypes.CDLL(mapped[0])
+        kind = ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_void_p)
+        handler = kind(_log)
+        library.TIFFSetErrorHandler(handler)
+        library.TIFFSetWarningHandler(handler)
+        _handlers.append(handler)
+
+
+def _log(module: bytes | None, text: bytes | None, arguments: int | None) -> None:
+    words = re.sub(r"%[-+ #0-9.*]*(?:hh?|ll?|z|j)?[a-zA-Z]", "...", (text or b"").decode(errors="replace"))
+    _LIBTIFF.warning("%s", words)

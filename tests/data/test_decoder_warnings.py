@@ -1,0 +1,93 @@
+"""Complaints of decoders: one line, whoever complains, and nothing else on stderr."""
+
+import os
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+import tifffile
+from PIL import Image
+
+from dinocli.data.decode import read_native
+from dinocli.data.decoder_warnings import DecoderWarnings
+from dinocli.errors import DataError
+from tests.data.files import noise
+from tests.data.hostile import mutants, tiff, tiff_page
+
+
+def odd_files(folder: Path) -> list[Path]:
+    """Write files that PIL warns of, tifffile logs, and libtiff prints messages about."""
+    Image.fromarray(noise(64, 64, 3)).save(folder / "lzw.tif", compression="tiff_lzw")
+    content = bytearray((folder / "lzw.tif").read_bytes())
+    content[60:80] = bytes(20)
+    (folder / "lzw.tif").write_bytes(content)
+    (folder / "tag.tif").write_bytes(tiff(*tiff_page(4, 4), (65000, 16, 2**32 - 1, 8)))
+    Image.fromarray(noise(16, 16, 3)).save(folder / "exif.jpg", exif=b"Exif\0\0II*\0\x08\0\0\0\x05\0")
+    return sorted(folder.iterdir())
+
+
+def test_all_complaints_make_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with DecoderWarnings() as heard:
+        for path in odd_files(tmp_path):
+            try:
+                read_native(path)
+            except DataError:
+                continue
+    assert set(heard.first) == {str(tmp_path / name) for name in ("lzw.tif", "tag.tif", "exif.jpg")}
+    assert heard.count >= 3
+    assert heard.summary().startswith(f"decoders complained {heard.count} times about 3 files")
+    assert "\n" not in heard.summary()
+    assert capfd.readouterr().err == ""
+
+
+def test_silence_is_no_line_and_others_are_still_heard(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", noise(4, 4))
+
+    def work() -> str:
+        with DecoderWarnings() as heard:
+            read_native(tmp_path / "a.tif")
+            warnings.warn("of another library", stacklevel=1)
+        return heard.summary()
+
+    with pytest.warns(UserWarning, match="of another library"):
+        assert work() == ""
+
+
+def test_mutants_leave_stderr_alone(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "a.tif"
+    with DecoderWarnings() as heard:
+        for kind in ("tiff_lzw", "jpeg", "packbits"):
+            Image.fromarray(noise(32, 32, 3)).save(path, compression=kind)
+            for content in mutants(path.read_bytes(), 30, seed=3):
+                path.write_bytes(content)
+                try:
+                    read_native(path)
+                except DataError:
+                    continue
+    assert heard.count > 10
+    assert capfd.readouterr().err == ""
+
+
+def test_a_command_prints_one_line_for_all(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    odd_files(tmp_path / "in")
+    code = (
+        "import sys\n"
+        "from dinocli.cli.render import Terminal\n"
+        "from dinocli.data.decode import read_native\n"
+        "from dinocli.errors import DataError\n"
+        "with Terminal() as terminal:\n"
+        "    for path in sys.argv[1:]:\n"
+        "        try:\n"
+        "            read_native(path)\n"
+        "        except DataError:\n"
+        "            pass\n"
+    )
+    paths = [str(path) for path in sorted((tmp_path / "in").iterdir())]
+    done = subprocess.run([sys.executable, "-c", code, *paths], capture_output=True, text=True, env=os.environ)
+    assert done.returncode == 0
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("warning: decoders complained")
