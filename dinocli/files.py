@@ -98,6 +98,30 @@ def write_whole(path: Path, data: bytes | str) -> None:
         file.write(data.encode() if isinstance(data, str) else data)
 
 
+def replace_path(part: Path, path: Path) -> None:
+    """Give a file or folder its final name, also if a process died while it did so before.
+
+    Args:
+        part: On the same file system; nothing happens where it has its name already.
+        path: A file or a folder that is there is removed, once the new one is in its place.
+    """
+    old = hidden(path, "old")
+    if os.path.lexists(part):
+        if path.is_dir() and not path.is_symlink():
+            remove_path(old)
+            path.rename(old)  # a folder that holds something cannot be replaced in one go
+        part.replace(path)
+    remove_path(old)
+
+
+def remove_path(path: Path) -> None:
+    """Remove a file, a link, or a folder with all that is in it; nothing happens where there is none."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
 def sync_folder(path: Path) -> None:
     """Bring the names in a folder to the disk."""
     handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, BinaryIO, cast
 
 import torch
 
@@ -15,9 +15,37 @@ from dinocli.models.lora import folded_state
 
 
 def save_checkpoint(path: Path, payload: Mapping[str, Any]) -> None:
-    """Write a checkpoint; a kill at any moment leaves either the old or the new file."""
+    """Write a checkpoint; a kill at any moment leaves either the old or the new file.
+
+    Raises:
+        OSError: The disk is full; torch alone would raise a `RuntimeError` about positions in a file.
+    """
     with whole_file(path) as file:
-        torch.save(dict(payload), file)
+        writer = _CauseKeeper(file)
+        try:
+            torch.save(dict(payload), cast(IO[bytes], writer))
+        except RuntimeError:
+            if writer.cause is None:
+                raise
+            raise writer.cause from None
+
+
+class _CauseKeeper:
+    """Writes to a file, and keeps the error that torch's own writer hides."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.cause: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        try:
+            return self._file.write(data)
+        except OSError as error:
+            self.cause = error
+            raise
+
+    def flush(self) -> None:
+        self._file.flush()
 
 
 def load_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:

@@ -5,9 +5,7 @@ Whatever the source, the tensors take one way: read safely (`formats`), then con
 
 import hashlib
 import json
-import os
 import re
-import shutil
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,7 @@ from timm.models import PretrainedCfg
 
 from dinocli.config.preprocess import Preprocess
 from dinocli.errors import WeightsError
-from dinocli.files import write_whole
+from dinocli.files import hidden, remove_path, replace_path, write_whole
 from dinocli.models.backbone import Backbone
 from dinocli.models.checkpoint_model import args_for, guess_name
 from dinocli.models.create import check_name, create_backbone
@@ -126,17 +124,15 @@ def save_backbone(folder: Path, backbone: Backbone, info: WeightsInfo, preproces
     tensors = {key: value.detach().cpu().contiguous().clone() for key, value in backbone.model.state_dict().items()}
     config = json.dumps(_config(backbone, info, preprocess), indent=2)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    fresh, old = (folder.with_name(f".{folder.name}.{word}-{os.getpid()}") for word in ("new", "old"))
+    fresh = hidden(folder, "new")
+    remove_path(fresh)  # of a process that died
     fresh.mkdir()
     try:
         write_whole(fresh / "model.safetensors", save(tensors, metadata={"format": "pt"}))
         write_whole(fresh / "config.json", config)
-        if folder.exists():
-            folder.rename(old)  # a folder that holds something cannot be replaced in one go
-        fresh.rename(folder)
+        replace_path(fresh, folder)
     finally:
-        shutil.rmtree(fresh, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
+        remove_path(fresh)
 
 
 def sha256_of(path: Path) -> str:

@@ -7,14 +7,13 @@ before any work is done; a `Journal` tells a resumed command where to go on; a `
 import contextlib
 import json
 import os
-import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
 from dinocli.errors import UsageError, WeightsError
-from dinocli.files import hidden, locked, naming, remove_abandoned, sync_folder
+from dinocli.files import hidden, locked, naming, remove_abandoned, remove_path, replace_path, sync_folder
 
 T = TypeVar("T")
 Line = dict[str, Any]
@@ -44,7 +43,7 @@ def claimed(*files: Path, folder: Path | None = None) -> Iterator[None]:
     locks = {hidden(file, "lock"): file for file in files} | ({folder / LOCK: folder} if folder else {})
     with contextlib.ExitStack() as held:
         for parent in dict.fromkeys(lock.parent for lock in locks):
-            held.callback(_remove_empty, _made(parent))
+            held.enter_context(made(parent))
         for lock, output in sorted(locks.items()):
             try:
                 held.enter_context(locked(lock, output))
@@ -58,16 +57,17 @@ def claimed(*files: Path, folder: Path | None = None) -> Iterator[None]:
         yield
 
 
-def _made(folder: Path) -> list[Path]:
+@contextlib.contextmanager
+def made(folder: Path) -> Iterator[None]:
+    """Make a folder and its parents; those that are empty at the end are removed again."""
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
-    return missing
-
-
-def _remove_empty(folders: Iterable[Path]) -> None:
-    for folder in folders:
+    try:
+        yield
+    finally:
         with contextlib.suppress(OSError):
-            folder.rmdir()
+            for path in missing:
+                path.rmdir()
 
 
 class Journal:
@@ -273,14 +273,14 @@ def settle(target: Path) -> None:
     for line in journal:
         for name in _strings(line.get("gone")):
             if "/" not in name and name.startswith(f"{target.stem}."):
-                _remove(home / name)
+                remove_path(home / name)
         for part, path in _pairs_of(home, line.get("swap")):
-            _rename(part, path)
+            replace_path(part, path)
             sync_folder(path.parent)
     for line in journal:
         for name in _strings([line.get("new")]):
             if _is_hidden_name(name):
-                _remove(home / name)
+                remove_path(home / name)
     journal.remove()
 
 
@@ -304,21 +304,3 @@ def _pairs_of(home: Path, found: object) -> Iterator[tuple[Path, Path]]:
 def _is_hidden_name(name: str) -> bool:
     last = Path(name).name
     return last.startswith(".") and last.endswith(f".{_NEW}")
-
-
-def _rename(part: Path, path: Path) -> None:
-    """Give a file or folder its name, also if this was half done before; what has the name is removed."""
-    old = hidden(path, "old")
-    if os.path.lexists(part):
-        if path.is_dir() and not path.is_symlink():
-            _remove(old)
-            path.rename(old)  # a folder that holds something cannot be replaced in one go
-        part.replace(path)
-    _remove(old)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)

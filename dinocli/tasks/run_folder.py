@@ -1,19 +1,25 @@
 """The folder that a run leaves behind, and how later commands find it."""
 
+import contextlib
 import datetime
+import itertools
 import json
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import UsageError, WeightsError
-from dinocli.files import write_whole
+from dinocli.files import hidden, locked, remove_abandoned, remove_path, write_whole
+from dinocli.tasks.artifacts import LOCK, claimed, made
 
 RUNS = Path("runs")
 SCHEMA = 1
 ENDED = ("finished", "stopped")
+
+_PATIENCE = 30.0  # seconds for another command to note its output
 
 
 class RunFolder:
@@ -34,17 +40,29 @@ class RunFolder:
         self.report = path / "report.html"
         self.tensorboard = path / "tensorboard"
         self.bad = path / "images.bad.csv"
+        self.previous = path / ".previous"
 
     @property
     def has_started(self) -> bool:
         return self.manifest.is_file() and self.recipe.is_file()
 
     def clear(self) -> None:
-        """Make the folder, without what an earlier run of ours left in it; other files stay."""
-        for own in (self.checkpoints, self.backbone, self.tensorboard):
-            shutil.rmtree(own, ignore_errors=True)
-        for own in (self.recipe, self.manifest, self.metrics, self.views, self.report, self.bad):
-            own.unlink(missing_ok=True)
+        """Make the folder, without what an earlier run of ours left in it; other files stay.
+
+        An earlier run that has ended is kept in a hidden folder until this one has ended too (`write`): a disk may be
+        full at the first checkpoint.
+        """
+        own = (self.checkpoints, self.backbone, self.tensorboard, self.recipe, self.metrics, self.views, self.report)
+        there = [path for path in (*own, self.bad, self.manifest) if path.exists()]
+        keep = self.manifest in there and _has_ended(self)
+        if keep:
+            shutil.rmtree(self.previous, ignore_errors=True)
+            self.previous.mkdir()
+        for path in there:
+            if keep:
+                path.rename(self.previous / path.name)
+            else:
+                remove_path(path)
         self.path.mkdir(parents=True, exist_ok=True)
 
     def read(self) -> dict[str, Any]:
@@ -53,12 +71,15 @@ class RunFolder:
         return data
 
     def write(self, manifest: Mapping[str, Any]) -> None:
-        """Write run.json whole or not at all."""
+        """Write run.json whole or not at all. Once it says that the run has ended, the one that it replaced goes."""
         write_whole(self.manifest, json.dumps({"schema": SCHEMA, **manifest}, indent=2, ensure_ascii=False) + "\n")
+        if manifest.get("status") in ENDED:
+            shutil.rmtree(self.previous, ignore_errors=True)
 
 
-def open_run(command: str, first_input: str, out: str, *, resume: bool, force: bool) -> RunFolder:
-    """Choose the folder of a run, without creating it.
+@contextlib.contextmanager
+def open_run(command: str, first_input: str, out: str, *, resume: bool, force: bool) -> Iterator[RunFolder]:
+    """Choose the folder of a run, and hold it for this process; at the end it is gone again if nothing was written.
 
     Args:
         command: Part of the name if `out` is empty.
@@ -68,21 +89,39 @@ def open_run(command: str, first_input: str, out: str, *, resume: bool, force: b
         force: An existing run may be replaced.
 
     Raises:
-        UsageError: If the folder is taken, or there is nothing to resume.
+        UsageError: If the folder is taken, another process writes it, or there is nothing to resume.
+        OSError: It cannot be written.
     """
     stem = f"{command}-{_slug(first_input)}"
-    if resume:
-        return RunFolder(Path(out)) if out else _unfinished(stem)
-    if out:
-        folder = RunFolder(Path(out))
-        if folder.path.exists() and any(folder.path.iterdir()) and not force:
+    with contextlib.ExitStack() as held:
+        if out:
+            folder = RunFolder(Path(out))
+        elif resume:
+            folder = _unfinished(stem)
+        else:
+            folder = RunFolder(held.enter_context(_new_folder(stem)))
+        held.enter_context(claimed(folder=folder.path))
+        if not (resume or force) and any(path.name != LOCK for path in folder.path.iterdir()):
             raise UsageError(f"{out} is not empty; add --resume to go on, --force to replace it, or another --out")
-        return folder
+        remove_abandoned(folder.checkpoints)
+        yield folder
+
+
+@contextlib.contextmanager
+def _new_folder(stem: str) -> Iterator[Path]:
+    """Make a folder of this second that no other process has."""
     now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    path, number = RUNS / f"{stem}-{now}", 1
-    while path.exists():
-        path, number = RUNS / f"{stem}-{now}-{number + 1}", number + 1
-    return RunFolder(path)
+    with made(RUNS):
+        for number in itertools.count(1):
+            path = RUNS / (f"{stem}-{now}" if number == 1 else f"{stem}-{now}-{number}")
+            with contextlib.suppress(FileExistsError):
+                path.mkdir()
+                break
+        try:
+            yield path
+        finally:
+            with contextlib.suppress(OSError):
+                path.rmdir()
 
 
 def mark_latest(folder: RunFolder) -> None:
@@ -107,12 +146,20 @@ def latest_run() -> RunFolder:
     return folder
 
 
-def add_output(folder: RunFolder, kind: str, path: Path) -> None:
-    """Note in run.json that a later command made something with this run's weights; the newest stands last."""
-    manifest = folder.read()
+def add_output(folder: RunFolder, kind: str, path: Path, reporter: ProgressReporter | None = None) -> None:
+    """Note in run.json that a later command made something with this run's weights; the newest stands last.
+
+    Several commands may do so at once. The run may also be somebody else's: then the user hears that it is not noted.
+    """
     made = {"kind": kind, "path": str(path.resolve())}
-    outputs = [output for output in manifest.get("outputs", []) if output != made]
-    folder.write({**manifest, "outputs": [*outputs, made]})
+    try:
+        with locked(hidden(folder.manifest, "lock"), folder.manifest, seconds=_PATIENCE):
+            manifest = folder.read()
+            outputs = [output for output in manifest.get("outputs", []) if output != made]
+            folder.write({**manifest, "outputs": [*outputs, made]})
+    except OSError as error:
+        words = f"{path} cannot be noted in {folder.manifest} ({error.strerror}): name it to later commands"
+        (reporter or ProgressReporter()).warn(words)
 
 
 def _unfinished(stem: str) -> RunFolder:
@@ -121,6 +168,13 @@ def _unfinished(stem: str) -> RunFolder:
         if folder.manifest.is_file() and folder.read().get("status") not in ENDED:
             return folder
     raise UsageError(f"no unfinished run {RUNS}/{stem}-*; say which one with --out DIR, or start without --resume")
+
+
+def _has_ended(folder: RunFolder) -> bool:
+    try:
+        return folder.read().get("status") in ENDED
+    except (OSError, ValueError, WeightsError):
+        return False
 
 
 def _slug(text: str) -> str:

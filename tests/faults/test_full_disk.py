@@ -11,7 +11,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
+from dinocli.engine.checkpoint import load_checkpoint, save_checkpoint
 from dinocli.tasks.embed.feature_formats import write_features
 from dinocli.tasks.embed.partial_features import PartialFeatures
 from dinocli.tasks.feature_file import open_features
@@ -55,3 +57,16 @@ def test_replacing_features_on_a_full_disk_keeps_the_old_ones(suffix: str, tmp_p
     embed_rows(target, 3.0, 20)
     assert (open_features(target).rows == 3).all()
     assert sorted(os.listdir(tmp_path)) == sorted(before)
+
+
+def save(path: Path, values: int) -> None:
+    save_checkpoint(path, {"student": {"weight": torch.zeros(values)}})
+
+
+def test_a_checkpoint_on_a_full_disk_names_its_file_and_stays_the_old_one(tmp_path: Path) -> None:
+    path = tmp_path / "last.pt"
+    save(path, 10)
+    for size in (100, 50_000, 300_000):
+        assert with_limit(size, save, path, 100_000) == f"[Errno 27] File too large: '{path}'"
+        assert load_checkpoint(path, torch.device("cpu"))["student"]["weight"].shape == (10,)
+    assert os.listdir(tmp_path) == ["last.pt"]

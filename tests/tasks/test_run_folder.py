@@ -1,3 +1,4 @@
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def opened(first_input: str = "./my images", out: str = "", *, resume: bool = False, force: bool = False) -> RunFolder:
-    return open_run("pretrain", first_input, out, resume=resume, force=force)
+    with open_run("pretrain", first_input, out, resume=resume, force=force) as folder:
+        assert folder.path.is_dir()
+    return folder
 
 
 def start(folder: RunFolder, status: str = "running") -> RunFolder:
@@ -38,12 +41,33 @@ def test_the_name_is_command_folder_date(first_input: str, stem: str) -> None:
     folder = opened(first_input)
     assert folder.path.parent == RUNS
     assert folder.path.name.startswith(f"pretrain-{stem}-2")
-    assert not folder.path.exists(), "choosing creates nothing"
+    assert not RUNS.exists(), "a run that writes nothing leaves nothing"
 
 
 def test_two_runs_of_one_second_get_two_folders() -> None:
-    names = {start(opened()).path for _ in range(3)}
+    with ExitStack() as held:
+        names = {held.enter_context(open_run("pretrain", "x", "", resume=False, force=False)).path for _ in range(3)}
     assert len(names) == 3
+
+
+def test_a_folder_is_of_one_process(home: Path) -> None:
+    with open_run("pretrain", "x", "out", resume=False, force=False) as folder:
+        with pytest.raises(UsageError, match=r"out is being written by another dinocli \(process \d+ on .*\); wait"):
+            opened(out="out", force=True)
+        start(folder)
+    assert opened(out="out", resume=True).path == Path("out")
+
+
+def test_a_forced_run_keeps_the_earlier_one_until_it_has_ended(home: Path) -> None:
+    folder = start(RunFolder(home / "out"), "finished")
+    (folder.backbone).mkdir()
+    (folder.backbone / "model.safetensors").write_text("hours of work")
+    for _ in range(2):  # a second try after a full disk
+        start(folder, "running")
+        assert not folder.backbone.exists()
+        assert (folder.previous / "backbone" / "model.safetensors").read_text() == "hours of work"
+    folder.write({"status": "finished"})
+    assert not folder.previous.exists()
 
 
 def test_a_taken_folder_is_refused_unless_forced(home: Path) -> None:

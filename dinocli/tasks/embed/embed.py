@@ -108,7 +108,7 @@ def _fill(
     if bad:
         reporter.warn(f"{len(bad)} images cannot be read; they are named in {sidecar(part.target, '.bad.csv')}")
     if setting.run and job.note and not (job.shard or job.to_folder):
-        add_output(setting.run, KEY, part.target)
+        add_output(setting.run, KEY, part.target, reporter)
     return outcome
 
 

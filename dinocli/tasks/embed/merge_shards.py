@@ -73,7 +73,7 @@ def _merged(target: Path, shards: Sequence[str], reporter: ProgressReporter) -> 
     finally:
         part.close()
     if meta["run"]:
-        add_output(RunFolder(Path(meta["run"])), KEY, target)
+        add_output(RunFolder(Path(meta["run"])), KEY, target, reporter)
     return outcome
 
 

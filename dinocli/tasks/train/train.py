@@ -51,8 +51,9 @@ def train(
     world, device = open_world(job.device)
     reporter = reporter if reporter and world.is_main else ProgressReporter()
     begin = time.monotonic()
+    held = contextlib.ExitStack()
     try:
-        folder = from_main(lambda: _open(job))
+        folder = from_main(lambda: held.enter_context(_open(job)))
         images = list_images(job, stdin)
         labels = read_labels(job.labels, images.names, reporter.line) if job.labels else {}
         kept = folder.read() if job.resume and folder.has_started else None
@@ -61,6 +62,7 @@ def train(
         context = prepare(job, images, world, device, reporter, kept)
         return _train(job, context, folder, kept, _useful(labels, context, reporter), reporter, begin)
     finally:
+        held.close()
         distributed.leave()
 
 
@@ -88,6 +90,8 @@ def _train(
     manifest = kept or make_manifest(job, context)
     if not kept:
         from_main(lambda: begin_folder(folder, context, learner, loader, manifest))
+        if folder.previous.is_dir():
+            reporter.line(f"the run that was here is kept in {folder.previous} until this one has ended")
     checkpointer = build_checkpointer(context.recipe, folder.checkpoints, world)
     monitor = build_monitor(context.recipe, folder.path, world)
     first, seconds = 0, 0.0
@@ -133,7 +137,7 @@ def _train(
     return outcome
 
 
-def _open(job: TrainOptions) -> RunFolder:
+def _open(job: TrainOptions) -> contextlib.AbstractContextManager[RunFolder]:
     return open_run(job.command, job.inputs[0] if job.inputs else "", job.out, resume=job.resume, force=job.force)
 
 
