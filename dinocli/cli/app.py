@@ -5,16 +5,19 @@ Nothing here imports torch: `--help` has to answer at once, and the shell's comp
 
 import errno
 import os
+import signal
 import sys
 import traceback
 from itertools import pairwise
-from typing import Any
+from types import FrameType
+from typing import Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
 
 from dinocli import __version__
 from dinocli.cli import cluster, doctor, embed, evaluate, export, recipe, search, segment, training
+from dinocli.cli.streams import ClosedOutputError, settle_streams
 from dinocli.errors import (
     DataError,
     DinocliError,
@@ -28,6 +31,14 @@ from dinocli.report.text import visible
 BUG = 1
 EXIT_CODES: dict[type[DinocliError], int] = {UsageError: 2, DataError: 3, WeightsError: 4, TrainingStopped: 5}
 CANNOT_WRITE = 6
+
+ELSEWHERE = "choose another place with --out"
+HINTS = {
+    errno.ENOSPC: "free some space",
+    errno.EDQUOT: "free some space",
+    errno.EFBIG: "raise the limit of file sizes (ulimit -f)",
+    errno.EMFILE: "raise the limit of open files (ulimit -n)",
+}
 
 EPILOG = (
     "Exit codes: 0 done, 1 a bug of ours, 2 usage or recipe, 3 data, 4 weights or a missing extra, 5 training stopped, "
@@ -54,8 +65,7 @@ def sentence(error: BaseException) -> str:
     if isinstance(error, DinocliError):
         return text
     if isinstance(error, OSError):
-        hint = "free some space" if error.errno == errno.ENOSPC else "choose another place with --out"
-        return f"{text}; {hint}"
+        return text if isinstance(error, ClosedOutputError) else f"{text}; {HINTS.get(error.errno or 0, ELSEWHERE)}"
     if code == CANNOT_WRITE:
         return "out of memory; use a smaller --batch-size, or --set optim.accumulate=2"
     return f"a bug of ours: {type(error).__name__}: {text}; run it again with --debug and report what it prints"
@@ -169,8 +179,20 @@ app.command("doctor", epilog=doctor.EPILOG)(doctor.doctor)
 app.add_typer(recipe.app, name="recipe")
 
 
+def _terminated(number: int, _: FrameType | None) -> NoReturn:
+    typer.echo("dinocli: stopped by a signal", err=True)
+    raise SystemExit(128 + number)
+
+
 def main() -> None:
     """Run the command line."""
+    try:
+        settle_streams()
+    except ClosedOutputError as error:
+        typer.echo(f"dinocli: {error}", err=True)
+        raise SystemExit(CANNOT_WRITE) from None
+    # A plain SIGTERM would leave temporary files behind. Commands that can be resumed have handlers of their own.
+    signal.signal(signal.SIGTERM, _terminated)
     try:
         app()
     except SystemExit as end:

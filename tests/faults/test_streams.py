@@ -1,0 +1,50 @@
+"""Streams that are closed, full, or ASCII; commands that need no torch, so that a fresh interpreter is quick."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cli.commands import environment
+
+BASE = f"{sys.executable} -m dinocli"
+
+
+def shell(line: str, **env: str) -> tuple[int, str, str]:
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, env=environment(env), timeout=60)
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_a_closed_stdout_is_said_before_any_work() -> None:
+    words = "dinocli: standard output is closed; send it somewhere, for example > /dev/null\n"
+    assert shell(f"{BASE} recipe list >&-") == (6, "", words)
+
+
+def test_all_streams_closed() -> None:
+    assert shell(f"{BASE} recipe list <&- >&- 2>&-") == (6, "", "")
+
+
+@pytest.mark.parametrize("streams", ["<&-", "2>&-", "2>/dev/full", "<&- 2>&-"])
+def test_closed_stdin_and_lost_stderr_do_not_matter(streams: str) -> None:
+    code, out, err = shell(f"{BASE} recipe list {streams}")
+    assert (code, err) == (0, "")
+    assert "gentle" in out
+
+
+def test_an_error_that_nobody_can_read_keeps_its_code() -> None:
+    assert shell(f"{BASE} recipe show nothing-of-this-name 2>/dev/full") == (2, "", "")
+
+
+def test_a_closed_descriptor_is_not_given_to_a_file(tmp_path: Path) -> None:
+    line = "import os; from dinocli.cli.streams import settle_streams; settle_streams(); print(os.open('a', 65))"
+    code, out, err = shell(f'cd {tmp_path} && {sys.executable} -c "{line}" <&- 2>&-')
+    assert (code, err) == (0, "")
+    assert int(out) > 2
+
+
+@pytest.mark.parametrize("name", ["größe", "日本"])
+def test_an_ascii_stdout_carries_names_in_utf8(name: str) -> None:
+    ascii_only = {"PYTHONIOENCODING": "ascii", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    line = "import sys; from dinocli.cli.streams import settle_streams; settle_streams(); print(sys.argv[1])"
+    assert shell(f"{sys.executable} -c \"{line}\" '{name}'", **ascii_only) == (0, f"{name}\n", "")
