@@ -240,3 +240,24 @@ def _remove_abandoned_folders() -> None:
                     shutil.rmtree(folder, ignore_errors=True)
             finally:
                 os.close(handle)
+
+
+def home_folder() -> Path:
+    """Return the user's home, or a folder of the user's own where there is neither HOME nor an entry in passwd.
+
+    Containers run so under numbers that nobody knows.
+    """
+    try:
+        return Path.home()
+    except RuntimeError:
+        return Path(tempfile.gettempdir(), f"home-{os.getuid()}")
+
+
+def user_path(name: str) -> Path:
+    """Return a path that a user wrote, with `~` as the home; a `~name` that nobody knows stays as it is."""
+    if name == "~" or name.startswith("~/"):
+        return home_folder() / name[2:]
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:
+        return Path(name)

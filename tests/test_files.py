@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from dinocli.files import write_whole
+from dinocli.files import home_folder, user_path, write_whole
 
 
 def test_replaces_the_whole_file(tmp_path: Path) -> None:
@@ -44,3 +44,16 @@ def test_a_name_may_be_as_long_as_any(tmp_path: Path) -> None:
         write_whole(tmp_path / name, b"data")
         assert (tmp_path / name).read_bytes() == b"data"
     assert len(os.listdir(tmp_path)) == 3
+
+
+def test_without_home_and_passwd_there_is_still_a_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def nobody() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    assert (user_path("~/a"), user_path("b/~")) == (Path.home() / "a", Path("b/~"))
+    monkeypatch.setattr(Path, "home", nobody)
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
+    assert home_folder() == tmp_path / f"home-{os.getuid()}"
+    assert user_path("~/a") == home_folder() / "a"
+    assert user_path("~") == home_folder()
+    assert user_path("~nobody-here/a") == Path("~nobody-here/a")

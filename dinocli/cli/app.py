@@ -71,6 +71,16 @@ def sentence(error: BaseException) -> str:
     return f"a bug of ours: {type(error).__name__}: {text}; run it again with --debug and report what it prints"
 
 
+def explained(error: Exception) -> Exception:
+    """Return the cause of what looks like a bug: torch and torchvision that do not fit fail in many places."""
+    if exit_code(error) != BUG:
+        return error
+    from dinocli.config.installed_packages import torch_mismatch
+
+    mismatch = torch_mismatch()
+    return WeightsError(mismatch) if mismatch else error
+
+
 def usage_sentence(error: Any) -> str:
     """Say in one line what was wrong with the command line, and where its help is."""
     path = error.ctx.command_path if error.ctx else "dinocli"
@@ -117,8 +127,9 @@ class Commands(TyperGroup):
                 raise  # Typer's own ways out
             if ctx.meta.get("debug"):
                 traceback.print_exc()
+            error = explained(error)
             words = visible(sentence(error)) if sys.stderr.isatty() else sentence(error)  # names are somebody else's
-            if os.environ.get("RANK", "0") == "0":  # of several processes one speaks
+            if not os.environ.get("RANK", "").strip("0").isdecimal():  # of several processes one speaks
                 typer.echo(f"dinocli: {words}", err=True)
             _settle_stdout()
             raise typer.Exit(exit_code(error)) from None

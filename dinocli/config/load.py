@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from dinocli.config.recipe import Recipe
 from dinocli.errors import RecipeError
+from dinocli.files import user_path
 
 BASE = "natural"
 
@@ -40,7 +41,7 @@ def recipe_path(name_or_path: str) -> Path:
     shipped = recipe_folder() / f"{name_or_path}.toml"
     if os.sep not in name_or_path and shipped.is_file():
         return shipped
-    path = Path(name_or_path).expanduser()
+    path = user_path(name_or_path)
     if path.is_file():
         return path
     if path.suffix == ".toml" or os.sep in name_or_path:

@@ -24,6 +24,7 @@ from dinocli.data.read import Canvas, Reader
 from dinocli.data.sources import ImageList
 from dinocli.data.store import Index, Packed, Store, Stream
 from dinocli.errors import DataError
+from dinocli.files import home_folder
 
 Progress = Callable[[int, int], None]
 """Called with images done and images in all."""
@@ -225,5 +226,5 @@ def _count(images: ImageList, reader: Reader, row: int) -> int | str:
 
 def cache_folder() -> Path:
     """Return where decoded images are kept for later runs."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    base = os.environ.get("XDG_CACHE_HOME") or home_folder() / ".cache"
     return Path(base) / "dinocli" / "canvases"

@@ -14,6 +14,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from dinocli.engine.device import pick_device
+from dinocli.errors import UsageError
 
 T = TypeVar("T")
 
@@ -43,17 +44,35 @@ def join(device: str) -> World:
     Args:
         device: `cpu` uses gloo, `cuda` NCCL with gloo for what lies on the CPU.
     """
-    size = int(os.environ.get("WORLD_SIZE", "1"))
+    size = environment_number("WORLD_SIZE", 1)
     if size == 1:
         return World()
+    for name in ("RANK", "MASTER_PORT"):
+        environment_number(name, 0)
     if not dist.is_initialized():
         dist.init_process_group("cpu:gloo,cuda:nccl" if device == "cuda" else "gloo")
-    return World(dist.get_rank(), size, int(os.environ.get("LOCAL_RANK", "0")))
+    return World(dist.get_rank(), size, environment_number("LOCAL_RANK", 0))
+
+
+def environment_number(name: str, usual: int) -> int:
+    """Read one of the numbers that `torchrun` hands over.
+
+    Args:
+        name: Of the environment variable.
+        usual: Where it is not set, or empty.
+
+    Raises:
+        UsageError: It is something else than a number from 0.
+    """
+    text = os.environ.get(name, "").strip() or str(usual)
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise UsageError(f"the environment has {name}={text!r}, which is no number: unset it, or let torchrun set it")
+    return int(text)
 
 
 def open_world(device: str) -> tuple[World, torch.device]:
     """Pick the device of this process and join the other processes."""
-    chosen = pick_device(device, int(os.environ.get("LOCAL_RANK", "0")))
+    chosen = pick_device(device, environment_number("LOCAL_RANK", 0))
     return join(chosen.type), chosen
 
 

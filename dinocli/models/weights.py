@@ -3,6 +3,7 @@
 Whatever the source, the tensors take one way: read safely (`formats`), then converted, counted and loaded (`fitting`).
 """
 
+import difflib
 import hashlib
 import json
 import re
@@ -17,7 +18,7 @@ from timm.models import PretrainedCfg
 
 from dinocli.config.preprocess import Preprocess
 from dinocli.errors import WeightsError
-from dinocli.files import hidden, remove_path, replace_path, write_whole
+from dinocli.files import hidden, remove_path, replace_path, user_path, write_whole
 from dinocli.models.backbone import Backbone
 from dinocli.models.checkpoint_model import args_for, guess_name
 from dinocli.models.create import check_name, create_backbone
@@ -27,6 +28,9 @@ from dinocli.models.hub import FILES, find_file, find_pretrained
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 SUFFIXES = (".pth", ".pt", ".bin", ".safetensors", ".ckpt", ".tar")
+
+_SHOWN = 5
+"""Names that a message lists."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,7 @@ def load_backbone(
     Raises:
         WeightsError: There are no such weights, they cannot be read, or they do not fit the model.
     """
-    path = Path(weights).expanduser()
+    path = user_path(weights)
     if weights == "none":
         return _random(name, drop_path, pool)
     if path.is_dir():
@@ -96,9 +100,9 @@ def load_backbone(
     if path.is_file():
         return *_from_file(path, name, drop_path, pool), None
     hub_id = weights.removeprefix("hf-hub:")
-    looks_like_a_path = path.suffix in SUFFIXES or weights.startswith((".", "/", "~"))
+    looks_like_a_path = path.suffix in SUFFIXES or weights.startswith((".", "/", "~")) or _lies_here(weights)
     if looks_like_a_path or ("/" in weights and not HUB_ID.fullmatch(hub_id)):
-        raise WeightsError(f"no such weights file or folder: {weights}; check the path")
+        raise WeightsError(f"no such weights file or folder: {weights}; {_beside(path)}")
     if "/" in hub_id:
         config = find_file(hub_id, ["config.json"])
         find_file(hub_id, FILES)
@@ -139,6 +143,28 @@ def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _lies_here(weights: str) -> bool:
+    """Whether the first part of a name with a slash is a folder here, such as `runs`: then no hub is asked for it."""
+    first, slash, _ = weights.partition("/")
+    return bool(slash) and Path(first).is_dir()
+
+
+def _beside(path: Path) -> str:
+    """Name the runs and weights that lie where a path points, the nearest names first."""
+    try:
+        names = [
+            entry.name
+            for entry in sorted(path.parent.iterdir())
+            if entry.suffix in SUFFIXES or any((entry / known).is_file() for known in ("run.json", "config.json"))
+        ]
+    except OSError:
+        return "check the path"
+    near = difflib.get_close_matches(path.name, names, n=max(1, len(names)), cutoff=0.3)
+    shown = [str(path.parent / name) for name in dict.fromkeys([*near, *names])]
+    more = f" and {len(shown) - _SHOWN} more" if len(shown) > _SHOWN else ""
+    return f"there are {', '.join(shown[:_SHOWN])}{more}" if shown else "check the path"
 
 
 def _choose_pool(backbone: Backbone, pool: str, *, classifier: bool) -> None:

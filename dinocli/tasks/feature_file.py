@@ -84,7 +84,7 @@ def newest_features() -> Path:
     Raises:
         WeightsError: There is no run, or no feature file of it is left.
     """
-    run = latest_run()
+    run = latest_run("name a feature file, or run `dinocli pretrain` and `dinocli embed` first")
     made = [Path(output["path"]) for output in run.read().get("outputs", []) if output["kind"] == KEY]
     there = [path for path in made if path.is_file()]
     if not there:

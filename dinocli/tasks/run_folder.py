@@ -130,8 +130,11 @@ def mark_latest(folder: RunFolder) -> None:
     write_whole(RUNS / "latest", f"{folder.path.resolve()}\n")
 
 
-def latest_run() -> RunFolder:
+def latest_run(ways: str = "name IMAGES and --weights, or run `dinocli pretrain` first") -> RunFolder:
     """Return the newest finished run, which is what left-out arguments mean.
+
+    Args:
+        ways: What to do where there is none, by what the command takes.
 
     Raises:
         WeightsError: There is none here, or its folder is gone.
@@ -139,10 +142,9 @@ def latest_run() -> RunFolder:
     try:
         folder = RunFolder(Path((RUNS / "latest").read_text(encoding="utf-8").strip()))
     except OSError:
-        ways = "name IMAGES and --weights, or run `dinocli pretrain` first"
         raise WeightsError(f"no finished run in {RUNS.resolve()}: {ways}") from None
     if not folder.manifest.is_file():
-        raise WeightsError(f"{RUNS / 'latest'} names {folder.path}, which is gone: name IMAGES and --weights")
+        raise WeightsError(f"{RUNS / 'latest'} names {folder.path}, which is gone: {ways}")
     return folder
 
 

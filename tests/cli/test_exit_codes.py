@@ -226,3 +226,21 @@ def test_a_wrong_command_line_is_one_line_and_loads_no_torch(words: list[str], m
     assert done.stdout == ""
     assert message in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_an_error_of_torch_and_torchvision_that_do_not_fit_names_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(**_: object) -> None:
+        raise RuntimeError("operator torchvision::nms does not exist")
+
+    told = "torchvision 0.26.0 does not fit torch 2.14.1"
+    monkeypatch.setattr("dinocli.config.installed_packages.torch_mismatch", lambda: told)
+    monkeypatch.setattr("dinocli.tasks.doctor.examine", fails)
+    done = CliRunner().invoke(app, ["doctor"])
+    refused(Result(done.exit_code, done.stdout, done.stderr), 4, told)
+
+
+def test_a_rank_that_is_no_number_is_said(tmp_path: Path) -> None:
+    make_images(tmp_path / "images", 2)
+    environment = {"WORLD_SIZE": "2", "RANK": "abc", "LOCAL_RANK": "0"}
+    done = warm("pretrain", "images", "--weights", "none", "--model", "test_vit", cwd=tmp_path, env=environment)
+    refused(done, 2, "RANK='abc'")

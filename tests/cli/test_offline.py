@@ -28,8 +28,8 @@ def test_doctor_asks_nobody(no_network: dict[str, str], tmp_path: Path) -> None:
     assert found["schema"] == 1
     assert found["dinocli"] == __version__
     assert found["cpu_threads"] == 1
-    assert {"torch", "timm", "kornia", "gpus", "formats", "extras", "extras_missing", "canvas_cache", "offline"} <= set(
-        found
-    )
+    assert {"torch", "timm", "kornia", "gpus", "formats", "extras", "canvas_cache", "offline"} <= set(found)
     assert found["torch"] != "missing"
+    assert found["torch_and_torchvision"] == "fit"
+    assert found["extras"]["parquet"] == "installed"
     assert not list(tmp_path.iterdir())

@@ -4,7 +4,8 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from dinocli.engine.distributed import World, add_up, any_rank, from_main, join, leave, main_first
+from dinocli.engine.distributed import World, add_up, any_rank, from_main, join, leave, main_first, open_world
+from dinocli.errors import UsageError
 
 
 def test_one_process_needs_none_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -23,3 +24,13 @@ def test_one_process_needs_none_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_only_the_first_process_is_the_main_one() -> None:
     assert [World(rank, 3, rank).is_main for rank in range(3)] == [True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("LOCAL_RANK", "abc"), ("WORLD_SIZE", "-1"), ("RANK", "1.5"), ("MASTER_PORT", "9" * 20)]
+)
+def test_an_environment_without_numbers_is_named(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "1" if name == "LOCAL_RANK" else "2")
+    monkeypatch.setenv(name, value)
+    with pytest.raises(UsageError, match=f"the environment has {name}='{value}', which is no number"):
+        open_world("cpu")

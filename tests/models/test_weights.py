@@ -157,6 +157,27 @@ def test_a_path_that_is_not_there_never_asks_the_network(path: str, monkeypatch:
         load_backbone(path)
 
 
+def test_a_run_that_is_not_there_names_those_that_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dinocli.models.hub._answers", lambda url: pytest.fail("asked the network"))
+    monkeypatch.chdir(tmp_path)
+    for name in ("steel-1", "cells", "empty"):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+    for name in ("steel-1", "cells"):
+        (tmp_path / "runs" / name / "run.json").touch()
+    with pytest.raises(WeightsError, match=r"file or folder: runs/steel-2; there are runs/steel-1, runs/cells$"):
+        load_backbone("runs/steel-2")
+    (tmp_path / "runs" / "w.pth").touch()
+    with pytest.raises(WeightsError, match=r"runs/nope; there are .*runs/w.pth"):
+        load_backbone("runs/nope")
+    with pytest.raises(WeightsError, match="runs/a/b/c; check the path"):
+        load_backbone("runs/a/b/c")
+
+
+def test_a_home_that_nobody_knows_is_a_wrong_path() -> None:
+    with pytest.raises(WeightsError, match=r"no such weights file or folder: ~nobody-here/w.pth"):
+        load_backbone("~nobody-here/w.pth")
+
+
 @pytest.mark.parametrize(
     ("config", "message"),
     [

@@ -1,8 +1,6 @@
 """What stands before the first image: weights, names, preprocessing, precision, and the shape of a row."""
 
-import os
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
@@ -13,9 +11,10 @@ from dinocli.config.recipe import Data
 from dinocli.data.sources import ImageList, find_images
 from dinocli.data.survey import survey
 from dinocli.engine.device import DTYPES, feature_precision, pick_device
-from dinocli.engine.distributed import from_main, main_first
+from dinocli.engine.distributed import environment_number, from_main, main_first
 from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import DataError
+from dinocli.files import user_path
 from dinocli.models.backbone import Backbone
 from dinocli.models.features import extract
 from dinocli.models.tokens import Tokens
@@ -88,7 +87,7 @@ def prepare(job: EmbedOptions, reporter: ProgressReporter, stdin: BinaryIO | Non
         DinocliError: Of every kind, before any image is computed.
     """
     tokens = Tokens(job.tokens, job.layers)
-    device = pick_device(job.device, int(os.environ.get("LOCAL_RANK", "0")))
+    device = pick_device(job.device, environment_number("LOCAL_RANK", 0))
     inputs, weights, run = _chosen(job, reporter)
     naming = job.read.naming(None if job.inputs else latest_run().read())
     images = from_main(lambda: find_images(inputs, stdin=stdin, null=job.read.null, **naming))
@@ -121,7 +120,7 @@ def _chosen(job: EmbedOptions, reporter: ProgressReporter) -> tuple[tuple[str, .
     if newest and not weights:
         weights = str(newest.path)
         reporter.line(f"weights of {newest.path}")
-    run = RunFolder(Path(weights).expanduser())
+    run = RunFolder(user_path(weights))
     return inputs, weights, run if run.manifest.is_file() else None
 
 

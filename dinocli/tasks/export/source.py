@@ -7,6 +7,7 @@ from typing import Any
 from dinocli import __version__
 from dinocli.config.preprocess import Preprocess
 from dinocli.engine.progress import ProgressReporter
+from dinocli.files import user_path
 from dinocli.models.backbone import Backbone
 from dinocli.models.weights import WeightsInfo, load_backbone
 from dinocli.tasks.inputs import describe_weights, plain_preprocess
