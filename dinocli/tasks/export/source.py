@@ -54,7 +54,7 @@ def open_source(weights: str, model: str, reporter: ProgressReporter) -> Source:
     backbone, info, stored = load_backbone(weights, model)
     reporter.line(describe_weights(info))
     preprocess = Preprocess.from_dict(stored) if stored else plain_preprocess(info)
-    return Source(backbone.eval(), info, preprocess, _manifest(Path(weights).expanduser()))
+    return Source(backbone.eval(), info, preprocess, _manifest(user_path(weights)))
 
 
 def _manifest(path: Path) -> dict[str, Any]:
