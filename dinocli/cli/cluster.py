@@ -23,7 +23,7 @@ Inputs = Annotated[
     list[str] | None,
     typer.Argument(
         help="One feature file of `embed`, or images: folders, files, globs, @list.txt, - for paths on stdin.",
-        show_default="the newest feature file",
+        show_default="the newest feature file of the newest run",
         metavar="FEATS|IMAGES...",
     ),
 ]

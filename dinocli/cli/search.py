@@ -10,9 +10,10 @@ from dinocli.cli import options as opt
 EPILOG = "Example: dinocli search defect.png --in feats.npy -n 20 --sheet found.png | cut -f4"
 
 Queries = Annotated[
-    list[str],
+    list[str] | None,
     typer.Argument(
-        help="Images (files, folders, globs, @list.txt, -), names of rows of the file, or a feature file.",
+        help="Images (files, folders, globs, @list.txt, -), a feature file, or names of rows.",
+        show_default=False,
         metavar="QUERY...",
     ),
 ]
@@ -20,12 +21,22 @@ Queries = Annotated[
 
 @opt.grouped(terminal=opt.terminal_options)
 def search(
-    queries: Queries,
+    queries: Queries = None,
+    rows: Annotated[
+        list[str] | None,
+        typer.Option("--row", metavar="NAME", help="Row of the file, by name; repeatable.", rich_help_panel="Search"),
+    ] = None,
     null: opt.Null = False,
+    include: opt.Include = None,
+    exclude: opt.Exclude = None,
     features: Annotated[
         str,
         typer.Option(
-            "--in", "-i", help="Feature file to search in.", show_default="the newest one", rich_help_panel="Search"
+            "--in",
+            "-i",
+            help="Feature file to search in.",
+            show_default="the newest of the newest run",
+            rich_help_panel="Search",
         ),
     ] = "",
     count: Annotated[int, typer.Option("-n", min=1, help="Results a query.", rich_help_panel="Search")] = 10,
@@ -46,9 +57,21 @@ def search(
     from dinocli.tasks.search.search import SearchOptions
     from dinocli.tasks.search.search import search as run
 
-    job = SearchOptions(tuple(queries), features, count, sheet, device, force, null, whiten)
+    options = SearchOptions(
+        queries=tuple(queries or ()),
+        features=features,
+        count=count,
+        sheet=sheet,
+        device=device,
+        force=force,
+        null=null,
+        whiten=whiten,
+        rows=tuple(rows or ()),
+        include=tuple(include or ()),
+        exclude=tuple(exclude or ()),
+    )
     with terminal:
-        answers = run(job, terminal, sys.stdin.buffer)
+        answers = run(options, terminal, sys.stdin.buffer)
     if terminal.as_json:
         found = [{"query": query.name, "results": [hit.to_dict() for hit in hits]} for query, hits in answers]
         print_json({"queries": found})

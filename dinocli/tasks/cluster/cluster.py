@@ -111,6 +111,7 @@ def _outcome(
         selected=len(selected),
         files=[],
         seconds=0.0,
+        root=members.root,
     )
 
 

@@ -18,8 +18,9 @@ from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import DataError, UsageError
 from dinocli.quality.normalized_features import BLOCK
 from dinocli.tasks.cluster.cluster_options import ClusterOptions
+from dinocli.tasks.default_features import default_features
 from dinocli.tasks.embed.embed_options import DEFAULT_BATCH
-from dinocli.tasks.feature_file import FEATURE_SUFFIXES, Box, FeatureFile, newest_features, open_features
+from dinocli.tasks.feature_file import FEATURE_SUFFIXES, Box, FeatureFile, open_features
 
 _CHUNK = 1 << 20
 
@@ -123,9 +124,7 @@ def _open(job: ClusterOptions, reporter: ProgressReporter, stdin: BinaryIO | Non
         return features_of(job.inputs, reporter=reporter, stdin=stdin, **given)
     if job.inputs:
         return open_features(Path(job.inputs[0]))
-    path = newest_features()
-    reporter.line(f"features: {path}, the newest of the newest run")
-    return open_features(path)
+    return open_features(default_features(reporter))
 
 
 def _finite(features_ND: NDArray[np.floating]) -> NDArray[np.bool_]:

@@ -161,6 +161,7 @@ class ClusterResult:
         selected: Size of the diverse subset.
         files: Everything that was written.
         seconds: Of the whole command.
+        root: Folder that the names of the images are relative to; None where it is not known or gone.
     """
 
     out: Path
@@ -182,6 +183,7 @@ class ClusterResult:
     selected: int
     files: list[Path]
     seconds: float
+    root: Path | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-like data."""
@@ -190,6 +192,7 @@ class ClusterResult:
         paths = {
             "out": str(self.out),
             "features": str(self.features or ""),
+            "root": str(self.root) if self.root else None,
             "files": [str(path) for path in self.files],
         }
         counts = {column: found._asdict() for column, found in self.label_counts.items()}

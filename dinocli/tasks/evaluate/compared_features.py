@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import DataError, UsageError
 from dinocli.quality.normalized_features import NormalizedFeatures, Projection, fit_whitening
+from dinocli.tasks.default_features import default_features
 from dinocli.tasks.embed.embed_options import DEFAULT_BATCH
 from dinocli.tasks.evaluate.evaluate_options import EvaluateOptions
-from dinocli.tasks.feature_file import FEATURE_SUFFIXES, FeatureFile, newest_features, open_features, sidecar
+from dinocli.tasks.evaluate.paired_rows import pair_rows
+from dinocli.tasks.feature_file import FEATURE_SUFFIXES, FeatureFile, open_features, sidecar
 
 
 @dataclass(frozen=True)
@@ -80,11 +82,12 @@ def open_sides(
     if not job.baseline:
         return ComparedFeatures(title, own, finite_N), None, notes
     base = _baseline(job, own, reporter)
-    rows_N, base_N = _shared(own, finite_N, base, _finite(base))
+    rows_N, base_N, how = pair_rows(own, finite_N, base, _finite(base))
     if len(rows_N) < 2:
         raise DataError(f"{title} and {job.baseline} have {len(rows_N)} images in common; embed the same images")
     if len(rows_N) < max(len(own), len(base)):
         notes.append(f"{len(rows_N)} images are in both; {len(own)} and {len(base)} were given")
+    notes.append(f"{len(rows_N)} images are paired {how}")
     return ComparedFeatures(title, own, rows_N), ComparedFeatures(job.baseline, base, base_N), notes
 
 
@@ -98,9 +101,7 @@ def _title(job: EvaluateOptions, own: FeatureFile) -> str:
 def _own(job: EvaluateOptions, reporter: ProgressReporter, stdin: BinaryIO | None) -> FeatureFile:
     given = [*job.read.given(), *(["--batch-size"] if job.batch_size else [])]
     if not job.inputs and not (job.weights or job.model or given):
-        path = newest_features()
-        reporter.line(f"features of the newest run: {path}")
-        return open_features(path)
+        return open_features(default_features(reporter))
     if any(map(is_features, job.inputs)):
         if len(job.inputs) > 1:
             raise UsageError(f"give one feature file, or images, not both: {' '.join(job.inputs)}")
@@ -147,25 +148,3 @@ def _finite(file: FeatureFile) -> NDArray[np.intp]:
     rows_ND = file.flat()
     parts = [np.isfinite(rows_ND[first : first + 4096]).all(axis=1) for first in range(0, len(rows_ND), 4096)]
     return np.flatnonzero(np.concatenate(parts)) if parts else np.empty(0, np.intp)
-
-
-def _shared(
-    own: FeatureFile, own_N: NDArray[np.intp], base: FeatureFile, base_N: NDArray[np.intp]
-) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Pair rows by their names, or by where the images lie if the names have another folder as their root."""
-    known = all(file.meta.get("root") for file in (own, base))
-    for absolute in (False, True) if known else (False,):
-        places = {key: row for key, row in _keys(base, base_N, absolute=absolute)}
-        pairs = [(row, places[key]) for key, row in _keys(own, own_N, absolute=absolute) if key in places]
-        if pairs:
-            left, right = zip(*pairs, strict=True)
-            return np.array(left), np.array(right)
-    return np.empty(0, np.intp), np.empty(0, np.intp)
-
-
-def _keys(file: FeatureFile, rows: NDArray[np.intp], *, absolute: bool) -> list[tuple[Any, int]]:
-    keys = []
-    for row in rows.tolist():
-        name = str(file.image(row)) if absolute else file.names[row]
-        keys.append(((name, file.boxes[row] if file.boxes else None), row))
-    return keys

@@ -50,7 +50,8 @@ def evaluate(
     headlines = (label_scores.HEADLINE, label_free_scores.HEADLINE)
     sentences = [words for row in table if row.key in headlines and (words := sentence(row))]
     title = base.title if base else ""
-    return EvaluateResult(own.title, title, len(names), table, sentences, notes, time.monotonic() - begin)
+    seconds, root = time.monotonic() - begin, own.file.meta.get("root", "")
+    return EvaluateResult(own.title, title, len(names), table, sentences, notes, seconds, root)
 
 
 def _free_rows(

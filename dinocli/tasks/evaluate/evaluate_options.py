@@ -56,6 +56,7 @@ class EvaluateResult:
         sentences: What the differences mean, in words; empty without a baseline.
         notes: What was left out, and why.
         seconds: Of the whole command.
+        root: Folder that the names of the images are relative to; empty where it is not known.
     """
 
     features: str
@@ -65,6 +66,7 @@ class EvaluateResult:
     sentences: list[str]
     notes: list[str]
     seconds: float
+    root: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-like data."""
@@ -72,6 +74,7 @@ class EvaluateResult:
             "features": self.features,
             "baseline": self.baseline or None,
             "images": self.images,
+            "root": self.root or None,
             "scores": [row.to_dict() for row in self.table],
             "sentences": self.sentences,
             "notes": self.notes,

@@ -19,9 +19,11 @@ from dinocli.errors import DataError, UsageError, WeightsError
 from dinocli.models.features import extract
 from dinocli.quality.nearest_rows import nearest_rows
 from dinocli.quality.normalized_features import NormalizedFeatures, cores, fit_whitening, steady
+from dinocli.tasks.default_features import default_features
 from dinocli.tasks.evaluate.compared_features import is_features
-from dinocli.tasks.feature_file import FeatureFile, newest_features, open_features
+from dinocli.tasks.feature_file import FeatureFile, open_features
 from dinocli.tasks.feature_model import feature_model_of
+from dinocli.tasks.search.row_names import find_row, is_same_image, missing_row
 from dinocli.tasks.search.search_sheet import Hit, Query, write_sheet
 from dinocli.tasks.square_resize import CANVAS_PER_SIDE, squares
 
@@ -33,17 +35,21 @@ class SearchOptions:
     """What a user asked for.
 
     Args:
-        queries: Images, names of rows of the feature file, or feature files.
+        queries: Images, feature files, or names of rows; a file that exists is never taken for the name of another
+            image's row.
         features: The feature file; empty takes the newest one of the newest run.
         count: Results a query.
         sheet: PNG file with queries and results, empty for none.
         device: Where queries are embedded: auto, cpu, cuda or cuda:N.
         force: Replace an existing sheet.
         null: Names on stdin end with NUL.
-        whiten: Let what most rows of the file share count less, also in the queries.
+        whiten: Whiten the rows of the file and the queries before comparing them.
+        rows: Names of rows of the feature file.
+        include: Patterns of names, of queries that are folders or lists.
+        exclude: Patterns of names that are left out of them.
     """
 
-    queries: tuple[str, ...]
+    queries: tuple[str, ...] = ()
     features: str = ""
     count: int = 10
     sheet: str = ""
@@ -51,6 +57,9 @@ class SearchOptions:
     force: bool = False
     null: bool = False
     whiten: bool = False
+    rows: tuple[str, ...] = ()
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
 
 
 def search(
@@ -58,8 +67,8 @@ def search(
 ) -> list[tuple[Query, list[Hit]]]:
     """Find the images of a feature file that are most like each query.
 
-    A query is embedded with the very weights and preprocessing that made the file. A row of the file, by its name, is
-    not embedded at all, and does not find itself.
+    A query image is embedded with the very weights and preprocessing that made the file. A row of the file is not
+    embedded again, and does not find itself.
 
     Args:
         job: What to do.
@@ -72,15 +81,14 @@ def search(
     Raises:
         WeightsError: The feature file, its weights, or features of other weights or preprocessing.
         DataError: A query cannot be read.
-        UsageError: The sheet is there already.
+        UsageError: The sheet is there already, or a query is a file and the name of another image's row.
     """
     reporter = reporter or ProgressReporter()
     if job.sheet and Path(job.sheet).exists() and not job.force:
         raise UsageError(f"{job.sheet} exists; add --force to replace it, or choose another --sheet")
-    file = open_features(Path(job.features) if job.features else newest_features())
-    if not job.features:
-        reporter.line(f"searching in {file.path}")
-    queries = _queries(job, file, stdin)
+    ways = "name a feature file with --in, or make one with `dinocli embed`"
+    file = open_features(Path(job.features) if job.features else default_features(reporter, ways=ways))
+    queries = _queries(job, file, stdin, reporter)
     features_QD = np.stack([query.feature_D for query in queries])
     if features_QD.shape[1] != file.flat().shape[1]:
         raise WeightsError(
@@ -101,24 +109,35 @@ def search(
     return answers
 
 
-def _queries(job: SearchOptions, file: FeatureFile, stdin: BinaryIO | None) -> list[Query]:
-    """Sort out what each argument is: a row's name, a feature file, or images."""
-    if not job.queries:
+def _queries(job: SearchOptions, file: FeatureFile, stdin: BinaryIO | None, reporter: ProgressReporter) -> list[Query]:
+    """Sort out what each argument is: a feature file, images, or the name of a row where no such file exists."""
+    if not job.queries and not job.rows:
         raise UsageError("give at least one query: an image, the name of a row, or a feature file")
-    rows = {name: row for row, name in reversed(list(enumerate(file.names)))}
     queries: list[Query] = []
     for given in job.queries:
-        name = given if given.startswith("./") else f"./{given}"
-        if name in rows:
-            queries.append(Query(given, file.image(rows[name]), rows[name], file.flat()[rows[name]]))
+        row = find_row(file, given)
+        if row is not None and is_same_image(given, row, file):
+            queries.append(_row_query(given, row, file, reporter))
         elif is_features(given):
             queries += _from_features(open_features(Path(given)), file)
         else:
-            queries += _from_images(given, job, file, stdin)
+            queries += _from_images(given, job, file, stdin, reporter)
+    for name in job.rows:
+        row = find_row(file, name)
+        if row is None:
+            raise UsageError(missing_row(file, name))
+        queries.append(_row_query(name, row, file, reporter))
     broken = next((query.name for query in queries if not np.isfinite(query.feature_D).all()), None)
     if broken:
         raise DataError(f"the feature of {broken} is not finite; choose another query")
     return queries
+
+
+def _row_query(given: str, row: int, file: FeatureFile, reporter: ProgressReporter) -> Query:
+    tiles = file.names.count(file.names[row]) if file.boxes else 1
+    if tiles > 1:
+        reporter.line(f"{given} has {tiles} tiles in {file.path}; the query is the first one")
+    return Query(given, file.image(row), row, file.flat()[row])
 
 
 def _from_features(other: FeatureFile, file: FeatureFile) -> list[Query]:
@@ -139,11 +158,15 @@ def _identity(value: Any) -> Any:
     return value.get("sha256", value) if isinstance(value, dict) else value
 
 
-def _from_images(given: str, job: SearchOptions, file: FeatureFile, stdin: BinaryIO | None) -> list[Query]:
+def _from_images(
+    given: str, job: SearchOptions, file: FeatureFile, stdin: BinaryIO | None, reporter: ProgressReporter
+) -> list[Query]:
     maker = feature_model_of(file)
     if file.boxes is not None:
         raise UsageError(f"{file.path} holds tiles, so a whole image is no query: give the name of a row, or features")
-    images = find_images([given], stdin=stdin, null=job.null)
+    images = find_images([given], stdin=stdin, null=job.null, include=job.include, exclude=job.exclude)
+    for note in images.notes:
+        reporter.line(note)
     device = pick_device(job.device)
     reader = Reader(maker.preprocess, CANVAS_PER_SIDE * maker.preprocess.size)
     paths = [images.path(number) for number in range(len(images))]

@@ -134,6 +134,32 @@ def test_the_command_prints_lines_json_and_a_sheet(home: Path) -> None:
     assert query["results"][0]["name"] in ("./0-1.png", "./0-2.png")
 
 
+def test_a_file_is_never_taken_for_another_row_of_its_name(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = home / "elsewhere"
+    other.mkdir()
+    (other / "0-0.png").write_bytes((home / "images" / "2-1.png").read_bytes())
+    (other / "1-0.png").write_bytes((home / "images" / "1-0.png").read_bytes())
+    monkeypatch.chdir(other)
+    with pytest.raises(UsageError, match=r"0-0.png is a file here and also the name of a row .*: give --row 0-0"):
+        ask(home, "0-0.png")
+    assert ask(home, str(other / "0-0.png"), count=1) == [["./2-1.png"]], "the whole path is the file"
+    options = SearchOptions(rows=("0-0.png",), features=str(home / "feats.npy"), count=2, device="cpu")
+    ((_, hits),) = search(options)
+    assert sorted(hit.name for hit in hits) == ["./0-1.png", "./0-2.png"]
+    assert sorted(ask(home, "1-0.png")[0]) == ["./1-1.png", "./1-2.png"], "a copy of the row's image is the row"
+    monkeypatch.chdir(home / "images")
+    assert sorted(ask(home, "0-0.png")[0]) == ["./0-1.png", "./0-2.png"], "the row's own image is the row"
+    with pytest.raises(UsageError, match=r"--row 0-9.png: no row of .* has that name; did you mean 0-"):
+        search(SearchOptions(rows=("0-9.png",), features=str(home / "feats.npy")))
+
+
+def test_without_a_run_it_names_its_own_option(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(WeightsError, match=r"no finished run in .*: name a feature file with --in") as caught:
+        search(SearchOptions(("a.png",)))
+    assert "--weights" not in str(caught.value)
+
+
 def test_queries_that_cannot_be(home: Path) -> None:
     with pytest.raises(UsageError, match="at least one query"):
         ask(home)

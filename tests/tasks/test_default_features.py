@@ -1,0 +1,52 @@
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dinocli.engine.progress import ProgressReporter
+from dinocli.errors import WeightsError
+from dinocli.tasks.default_features import default_features
+
+
+class Ear(ProgressReporter):
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def line(self, text: str) -> None:
+        self.lines.append(text)
+
+
+def make(home: Path, run: str, file: str, time: int) -> Path:
+    folder = home / "runs" / run
+    folder.mkdir(parents=True)
+    np.save(home / file, np.zeros((2, 2)))
+    os.utime(home / file, (time, time))
+    (folder / "run.json").write_text(json.dumps({"outputs": [{"kind": "features", "path": str(home / file)}]}))
+    return folder
+
+
+def test_the_file_of_the_newest_run_is_taken_and_a_newer_one_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    make(tmp_path, "old", "old.npy", 100)
+    newest = make(tmp_path, "new", "new.npy", 200)
+    (tmp_path / "runs" / "torn").mkdir()
+    (tmp_path / "runs" / "torn" / "run.json").write_text("{")
+    (tmp_path / "runs" / "latest").write_text(f"{newest}\n")
+    ear = Ear()
+    assert default_features(ear) == tmp_path / "new.npy"
+    assert ear.lines == [f"features: {tmp_path}/new.npy, the newest of the newest run"]
+    os.utime(tmp_path / "old.npy", (300, 300))
+    assert default_features(ear) == tmp_path / "new.npy"
+    assert ear.lines[-1] == f"{tmp_path}/old.npy of another run is newer: name it to take it"
+
+
+def test_the_ways_out_are_those_of_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(WeightsError, match=r"no finished run in .*/runs: take --in$"):
+        default_features(Ear(), ways="take --in")
+    with pytest.raises(WeightsError, match="name IMAGES and --weights"):
+        default_features(Ear())
