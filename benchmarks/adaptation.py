@@ -24,7 +24,7 @@ import torch
 from numpy.typing import NDArray
 
 from dinocli.config.load import load_recipe
-from dinocli.engine.distributed import open_world
+from dinocli.engine.probe import whole_features
 from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import TrainingStopped
 from dinocli.models.backbone import Backbone
@@ -34,8 +34,9 @@ from dinocli.tasks.evaluate.label_split import LabelSplit
 from dinocli.tasks.labels import read_labels
 from dinocli.tasks.run_folder import ENDED, RunFolder
 from dinocli.tasks.train.select import adapted_backbone
-from dinocli.tasks.train.setup import TrainContext, TrainOptions, list_images, prepare
+from dinocli.tasks.train.setup import TrainContext, list_images, setup
 from dinocli.tasks.train.train import train
+from dinocli.tasks.train.train_options import TrainOptions
 
 SHOWN = {
     "knn20_accuracy": "k-NN",
@@ -128,7 +129,7 @@ def perform(args: argparse.Namespace, experiment: Experiment) -> dict[str, Any]:
     words = experiment.spec.split()
     settings = [word for word in words if "=" in word]
     given = [f"run.seed={experiment.seed}", f"model.weights={args.weights}", f"model.name={args.model}"]
-    job = TrainOptions(
+    options = TrainOptions(
         inputs=(experiment.images,),
         recipe=load_recipe([word for word in words if "=" not in word], [*given, *settings]),
         command="adaptation",
@@ -140,17 +141,20 @@ def perform(args: argparse.Namespace, experiment: Experiment) -> dict[str, Any]:
     )
     if not (folder.has_started and folder.read()["status"] in ENDED):
         try:
-            train(job, Talk())
+            train(options, Talk())
         except TrainingStopped as stopped:
             print(f"  {stopped}", flush=True)
     outcome = folder.read()["outcome"]
-    world, device = open_world(args.device)
-    context = prepare(job, list_images(job, None), world, device, ProgressReporter())
+    context = setup(options, list_images(options, None), ProgressReporter())
     start = start_scores(args, experiment, context)
     adapted = context.backbone
     if (folder.checkpoints / "best.pt").is_file():
-        whole = adapted_backbone(context.backbone, folder.checkpoints / "best.pt", context.probes(context.loader())[0])
-        adapted = interpolated(context.backbone, whole, outcome["share"]) if outcome["share"] < 1 else whole
+        whole = adapted_backbone(
+            context.backbone,
+            folder.checkpoints / "best.pt",
+            context.probes(context.loader(context.recipe), context.recipe)[0],
+        )
+        adapted = interpolated(context.backbone, whole, outcome["alpha"]) if outcome["alpha"] < 1 else whole
     return {
         "key": experiment.key,
         **vars(experiment),
@@ -158,7 +162,7 @@ def perform(args: argparse.Namespace, experiment: Experiment) -> dict[str, Any]:
         "adapted": scores_of(context, adapted, experiment.labels),
         "keep": outcome["verdict"]["keep"],
         "reason": outcome["verdict"]["reason"],
-        **{key: outcome[key] for key in ("best_step", "share", "steps", "seconds", "blends")},
+        **{key: outcome[key] for key in ("best_step", "alpha", "steps", "seconds", "weight_interpolation")},
         "free": {line["name"]: (line["start"], line["adapted"]) for line in outcome["scores"]},
     }
 
@@ -175,7 +179,9 @@ def start_scores(args: argparse.Namespace, experiment: Experiment, context: Trai
 def scores_of(context: TrainContext, backbone: Backbone, labels: str) -> Scores:
     """Evaluate weights on all images of a set, by each of its label columns."""
     with torch.no_grad():
-        features, rows = context.probes(context.loader())[0].features(backbone, range(len(context.store)))
+        features, rows = whole_features(
+            context.loader(context.recipe), backbone, range(len(context.store)), context.preprocess
+        )
     names = [context.store.names[row] for row in rows]
     found: Scores = {}
     for column, truth in truths(labels, names):

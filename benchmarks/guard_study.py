@@ -32,24 +32,24 @@ from dinocli.augment.resample import normalise, resize_square
 from dinocli.config.load import load_recipe
 from dinocli.engine.batch_norm_init import adapt_batch_norm
 from dinocli.engine.build import build_learner, set_stage, view_specs
-from dinocli.engine.distributed import open_world
 from dinocli.engine.initialize import initialize
 from dinocli.engine.progress import ProgressReporter
 from dinocli.engine.step import Learner, train_step
 from dinocli.models import alpha_bn as statistics
 from dinocli.models.features import extract
+from dinocli.quality.crop_quadrant_retrieval import crop_quadrant_retrieval
 from dinocli.quality.multiview_scores import alignment, lidar, neighbour_overlap
 from dinocli.quality.scores import alpha_req, augmentation_retrieval, feature_std, linear_cka, rankme, uniformity
-from dinocli.quality.selection_scores import CHOICES
 from dinocli.tasks.evaluate.label_scores import label_scores
 from dinocli.tasks.evaluate.label_split import LabelSplit
 from dinocli.tasks.labels import read_labels
-from dinocli.tasks.train.setup import TrainContext, TrainOptions, list_images, prepare
+from dinocli.tasks.train.setup import TrainContext, list_images, setup
+from dinocli.tasks.train.train_options import TrainOptions
 
 Features = NDArray[np.float32]
 
 LABELLED, PROBED, BATCH = 1200, 250, 50
-LOOKS = (0.5, 1.0)
+PROBED_AT = (0.5, 1.0)
 START = "bn-0.00"
 TRUTH = {"knn20_accuracy": "k-NN", "few_shot_5": "5-shot", "linear_balanced": "linear"}
 CLEAR = 0.01
@@ -60,7 +60,7 @@ SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 SMALL = ("views.global_size=128", "views.local_size=64", "run.batch_size=32", "dino.teacher_momentum=0.98")
 CROPS = ("views.local_count=4", "views.global_scale=[0.4,1.0]")
-COLD = ("head.start='random'", "optim.head_warmup=0.2", "dino.teacher_momentum=0.99")
+COLD = ("head.init='random'", "optim.head_warmup=0.2", "dino.teacher_momentum=0.99")
 RUNS: dict[str, tuple[int, tuple[str, ...]]] = {
     "gentle": (150, ("optim.lr=3e-4",)),
     "crops": (150, (*CROPS, "optim.lr=1e-4")),
@@ -102,13 +102,13 @@ def main() -> None:
         train(args, folder, run)
 
 
-def ground_of(args: argparse.Namespace, *settings: str) -> tuple[TrainContext, Learner]:
+def context_of(args: argparse.Namespace, *settings: str) -> tuple[TrainContext, Learner]:
     """Prepare the set, and a learner at its start."""
     recipe = load_recipe(args.recipe, [*SMALL, f"model.weights={args.weights!r}", *settings])
-    job = TrainOptions(inputs=(args.images,), recipe=recipe)
-    world, device = open_world(args.device)
-    context = prepare(job, list_images(job, None), world, device, ProgressReporter())
-    return context, build_learner(context.recipe, context.backbone, context.preprocess, context.precision, world)
+    options = TrainOptions(inputs=(args.images,), recipe=recipe, device=args.device)
+    context = setup(options, list_images(options, None), ProgressReporter())
+    learner = build_learner(context.recipe, context.backbone, context.preprocess, context.precision, context.world)
+    return context, learner
 
 
 def untrained(args: argparse.Namespace, folder: Path, share: float) -> None:
@@ -116,9 +116,9 @@ def untrained(args: argparse.Namespace, folder: Path, share: float) -> None:
     path = folder / f"bn-{share:.2f}@0.pt"
     if path.is_file():
         return
-    context, learner = ground_of(args)
+    context, learner = context_of(args)
     kept, statistics.SHARE = statistics.SHARE, share
-    adapt_batch_norm(learner, context.loader(), context.preprocess, 0)
+    adapt_batch_norm(learner, context.loader(context.recipe), context.preprocess, 0)
     statistics.SHARE = kept
     torch.save(learner.teacher.backbone.state_dict(), path)
 
@@ -128,10 +128,10 @@ def train(args: argparse.Namespace, folder: Path, run: str) -> None:
     steps, settings = RUNS[run]
     if (folder / f"{run}@{steps}.pt").is_file():
         return
-    context, learner = ground_of(args, f"run.steps={steps}", *settings)
-    loader = context.loader()
+    context, learner = context_of(args, f"run.steps={steps}", *settings)
+    loader = context.loader(context.recipe)
     initialize(learner, loader, context.recipe, context.preprocess, ProgressReporter())
-    due = {round(share * steps) for share in LOOKS}
+    due = {round(share * steps) for share in PROBED_AT}
     batches = loader.steps(0, steps)
     for step in range(steps):
         now = learner.plan.at(step)
@@ -146,7 +146,7 @@ def train(args: argparse.Namespace, folder: Path, run: str) -> None:
 
 def measure(args: argparse.Namespace, folder: Path) -> None:
     """Keep features and truth of every checkpoint that has none yet."""
-    context, _ = ground_of(args)
+    context, _ = context_of(args)
     names = context.store.names
     columns = read_labels(args.labels, names)
     labels = np.array(columns[args.column or next(iter(columns))])
@@ -159,7 +159,7 @@ def measure(args: argparse.Namespace, folder: Path) -> None:
         backbone.load_state_dict(torch.load(path, weights_only=True))
         backbone.freeze_batch_norm()
         seen = {
-            name: extract(backbone, images, autocast=None) for name, images in looks(context, known, probed).items()
+            name: extract(backbone, images, autocast=None) for name, images in views_of(context, known, probed).items()
         }
         rounded: dict[str, Any] = {name: rows.astype(np.float16) for name, rows in seen.items()}
         np.savez_compressed(path.with_suffix(".npz"), **rounded)
@@ -170,9 +170,9 @@ def measure(args: argparse.Namespace, folder: Path) -> None:
         print(args.name, path.stem, {word: round(found.get(key, 0), 4) for key, word in TRUTH.items()}, flush=True)
 
 
-def looks(context: TrainContext, known: Sequence[int], probed: Sequence[int]) -> dict[str, Iterator[torch.Tensor]]:
+def views_of(context: TrainContext, known: Sequence[int], probed: Sequence[int]) -> dict[str, Iterator[torch.Tensor]]:
     """Name every way of looking at images, and give the batches of each."""
-    loader, about = context.loader(), context.preprocess
+    loader, about = context.loader(context.recipe), context.preprocess
     view = replace(view_specs(context.recipe.views)[0], size=about.size)
     crop = replace(view, jitter=0.0, grayscale=0.0, blur=0.0, solarize=0.0)
 
@@ -216,7 +216,7 @@ def scores(seen: dict[str, Features], start: dict[str, Features]) -> dict[str, f
     clean, views, crops = seen["clean"], [seen["view0"], seen["view1"]], [seen["crop0"], seen["crop1"]]
     quarters = [seen[f"quarter{number}"] for number in range(4)]
     found = {
-        "pieces": float(CHOICES["pieces"].values(clean, np.stack([crops[0], *quarters])).mean()),
+        "crop_quadrant_retrieval": float(crop_quadrant_retrieval(clean, crops[0], np.stack(quarters)).mean()),
         "view_mrr": mrr(clean, views[0]),
         "view_to_view_mrr": mrr(*views),
         "crop_mrr": mrr(clean, crops[0]),

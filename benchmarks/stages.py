@@ -20,11 +20,12 @@ from sklearn.preprocessing import StandardScaler, normalize
 from torch import Tensor, nn
 
 from dinocli.config.load import load_recipe
-from dinocli.engine.distributed import open_world
+from dinocli.engine.probe import whole_features
 from dinocli.engine.progress import ProgressReporter
 from dinocli.quality.knn import accuracy, knn_classify
 from dinocli.tasks.labels import read_labels
-from dinocli.tasks.train.setup import TrainContext, TrainOptions, list_images, prepare
+from dinocli.tasks.train.setup import TrainContext, list_images, setup
+from dinocli.tasks.train.train_options import TrainOptions
 
 Features = NDArray[np.floating[Any]]
 
@@ -40,10 +41,11 @@ def main() -> None:
     parser.add_argument("--weights", nargs="+", required=True)
     parser.add_argument("--device", default="auto")
     args = parser.parse_args()
-    world, device = open_world(args.device)
     for weights in args.weights:
-        job = TrainOptions((args.images,), load_recipe([], [f"model.weights={weights}"]), "stages", device=args.device)
-        context = prepare(job, list_images(job, None), world, device, ProgressReporter())
+        options = TrainOptions(
+            (args.images,), load_recipe([], [f"model.weights={weights}"]), "stages", device=args.device
+        )
+        context = setup(options, list_images(options, None), ProgressReporter())
         stages, rows = pooled_stages(context)
         names = [context.store.names[row] for row in rows]
         labels = np.array(next(iter(read_labels(args.labels, names).values())))
@@ -70,7 +72,9 @@ def pooled_stages(context: TrainContext) -> tuple[list[Features], list[int]]:
     model: Any = context.backbone.model
     for info in model.feature_info:
         watch(info["module"], model.get_submodule(info["module"]))
-    pooled_ND, rows = context.probes(context.loader())[0].features(context.backbone, range(len(context.store)))
+    pooled_ND, rows = whole_features(
+        context.loader(context.recipe), context.backbone, range(len(context.store)), context.preprocess
+    )
     return [*(torch.cat(parts).cpu().numpy() for parts in seen.values()), pooled_ND], rows
 
 

@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from dinocli.tasks.search.search import SearchOptions, search
     from dinocli.tasks.segment.segment import segment
     from dinocli.tasks.segment.segment_options import SegmentOptions
-    from dinocli.tasks.train.setup import TrainOptions
     from dinocli.tasks.train.train import train
+    from dinocli.tasks.train.train_options import TrainOptions
 
 _HOMES = {
     "dinocli.config.load": ("load_recipe",),
@@ -60,8 +60,8 @@ _HOMES = {
     "dinocli.tasks.search.search": ("SearchOptions", "search"),
     "dinocli.tasks.segment.segment": ("segment",),
     "dinocli.tasks.segment.segment_options": ("SegmentOptions",),
-    "dinocli.tasks.train.setup": ("TrainOptions",),
     "dinocli.tasks.train.train": ("train",),
+    "dinocli.tasks.train.train_options": ("TrainOptions",),
 }
 _PUBLIC = {name: home for home, names in _HOMES.items() for name in names}
 

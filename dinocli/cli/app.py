@@ -67,7 +67,7 @@ def sentence(error: BaseException) -> str:
     if isinstance(error, OSError):
         return text if isinstance(error, ClosedOutputError) else f"{text}; {HINTS.get(error.errno or 0, ELSEWHERE)}"
     if code == CANNOT_WRITE:
-        return "out of memory; use a smaller --batch-size, or --set optim.accumulate=2"
+        return "out of memory; use a smaller --batch-size, or --set optim.grad_accum_steps=2"
     return f"a bug of ours: {type(error).__name__}: {text}; run it again with --debug and report what it prints"
 
 

@@ -7,7 +7,7 @@ escaped; off a terminal there is no bar, but a plain line now and then.
 import json
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -21,10 +21,17 @@ from dinocli.engine.progress import ProgressReporter
 
 if TYPE_CHECKING:
     from dinocli.tasks.train.dry_run import TrainForecast
-    from dinocli.tasks.train.select import TrainResult
+    from dinocli.tasks.train.run_report import TrainResult
+    from dinocli.tasks.train.score_lines import ScoreLine
 
 SCHEMA = 1
 HEARTBEAT_SECONDS = 30.0
+
+KEPT = {
+    "adapted": "the adapted weights",
+    "statistics": "the original weights with adapted batch-norm statistics (no training step improved on them)",
+    "start": "the original weights",
+}
 
 
 class Terminal(ProgressReporter):
@@ -115,31 +122,43 @@ def print_json(data: Mapping[str, Any]) -> None:
     sys.stdout.flush()
 
 
-def show_outcome(terminal: Terminal, outcome: "TrainResult | None", *, as_json: bool) -> None:
+def show_result(terminal: Terminal, result: "TrainResult | None", *, as_json: bool) -> None:
     """Show how a run ended: tables and verdict on stderr, the run's folder on stdout."""
-    if outcome is None:
+    if result is None:
         return
-    step = f"step {outcome.best_step}" + (f" x {outcome.share:g}" if outcome.share < 1 else "")
-    for title, lines in (("Without labels", outcome.lines), ("With your labels", outcome.labelled)):
+    step = f"step {result.best_step}" + (f", alpha {result.alpha:g}" if result.alpha < 1 else "")
+    for title, lines in (("Without labels", result.lines), ("With your labels", result.labelled)):
         if lines:
-            rows = [[x.name, f"{x.start:.4g}", f"{x.adapted:.4g}", f"{x.adapted - x.start:+.3g}"] for x in lines]
-            terminal.table(title, ["", "start", step, "change"], rows)
-    kept = {"adapted": "the adapted weights", "start": "the original weights"}[outcome.verdict.keep]
-    terminal.line(f"{outcome.verdict.outcome.capitalize()}: {outcome.verdict.reason}")
-    terminal.line(f"Keep {kept}: {outcome.folder / 'backbone'}. Report: {outcome.folder / 'report.html'}")
-    for advice in outcome.advice:
+            terminal.table(title, *_score_table(lines, step))
+    verdict = result.verdict
+    for sentence in (verdict.summary, f"{verdict.outcome.capitalize()}: {verdict.reason}", verdict.parts):
+        if sentence:
+            terminal.line(sentence)
+    terminal.line(f"Keep {KEPT[verdict.keep]}: {result.folder / 'backbone'}. Report: {result.folder / 'report.html'}")
+    for advice in result.advice:
         terminal.line(f"Try next: {advice}")
     if as_json:
-        print_json(outcome.to_dict())
+        print_json(result.to_dict())
     else:
-        sys.stdout.write(f"{outcome.folder}\n")
+        sys.stdout.write(f"{result.folder}\n")
 
 
-def show_estimate(terminal: Terminal, estimate: "TrainForecast | None", *, as_json: bool) -> None:
+def _score_table(lines: "Sequence[ScoreLine]", step: str) -> tuple[list[str], list[list[str]]]:
+    """Return header and rows; the batch-norm statistics get a column where they were measured."""
+    header, rows = ["", "start", step, "change"], []
+    for line in lines:
+        values = [line.start, line.adapted] if line.statistics is None else [line.start, line.statistics, line.adapted]
+        rows.append([line.name, *(f"{value:.4g}" for value in values), f"{line.adapted - line.start:+.3g}"])
+    if len(rows[0]) > len(header):
+        header.insert(2, "statistics")
+    return header, rows
+
+
+def show_forecast(terminal: Terminal, forecast: "TrainForecast | None", *, as_json: bool) -> None:
     """Show what a run would do, on stdout."""
-    if estimate is None:
+    if forecast is None:
         return
-    data = estimate.to_dict()
+    data = forecast.to_dict()
     if as_json:
         print_json(data)
         return

@@ -1,6 +1,7 @@
 """`dinocli pretrain` and `dinocli finetune-ssl`: parse, one library call, present. Two recipes, one function."""
 
 import sys
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,7 +31,7 @@ LEAVES = (
     "\n\nLeaves a folder with the weights to keep (backbone/), report.html, and everything needed to repeat the run. "
     "Its path is printed on stdout."
 )
-NO_KIND = "No --recipe was named: that of your kind of images may give more (dinocli recipe list)."
+NO_RECIPE = "No --recipe given. A domain recipe may work better; see `dinocli recipe list`."
 WAYS = {
     "pretrain": Way(
         (),
@@ -75,10 +76,11 @@ def training(
     terminal: Any = None,
 ) -> None:
     """Train the way that the command's name says."""
+    started = time.monotonic()
     command = str(ctx.command.name)
     if not images:
         raise typer.BadParameter("give at least one folder, file or glob", param_hint="IMAGES")
-    from dinocli.cli.render import show_estimate, show_outcome
+    from dinocli.cli.render import show_forecast, show_result
     from dinocli.config.load import load_recipe
 
     plain = {
@@ -100,9 +102,9 @@ def training(
         from dinocli.engine.distributed import launch
 
         raise typer.Exit(launch(gpus, opt.without_gpus(sys.argv[1:])))
-    from dinocli.tasks.train.setup import TrainOptions
+    from dinocli.tasks.train.train_options import TrainOptions
 
-    job = TrainOptions(
+    options = TrainOptions(
         inputs=tuple(images),
         recipe=chosen,
         command=command,
@@ -117,13 +119,13 @@ def training(
     )
     with terminal:
         if dry_run:
-            from dinocli.tasks.train.dry_run import estimate
+            from dinocli.tasks.train.dry_run import forecast
 
-            show_estimate(terminal, estimate(job, terminal, sys.stdin.buffer), as_json=terminal.as_json)
+            show_forecast(terminal, forecast(options, terminal, sys.stdin.buffer), as_json=terminal.as_json)
         else:
             from dinocli.tasks.train.train import train
 
-            outcome = train(job, terminal, sys.stdin.buffer)
-            show_outcome(terminal, outcome, as_json=terminal.as_json)
-            if outcome and not recipe:
-                terminal.line(NO_KIND)
+            result = train(options, terminal, sys.stdin.buffer, started)
+            show_result(terminal, result, as_json=terminal.as_json)
+            if result and not recipe:
+                terminal.line(NO_RECIPE)

@@ -85,7 +85,7 @@ def resolve(recipe: Recipe, facts: Facts) -> Recipe:
         if getattr(getattr(recipe, section), name) == "auto":
             values[key] = answer
 
-    parts = facts.processes * recipe.optim.accumulate
+    parts = facts.processes * recipe.optim.grad_accum_steps
     batch = batch_size(facts, parts) if recipe.run.batch_size == "auto" else recipe.run.batch_size
     steps = default_steps(facts, batch) if recipe.run.steps == "auto" else recipe.run.steps
     part = trainable(facts) if recipe.model.trainable == "auto" else recipe.model.trainable
@@ -99,7 +99,7 @@ def resolve(recipe: Recipe, facts: Facts) -> Recipe:
     settle("model.pool", facts.pool)
     settle("model.batch_norm", batch_norm(facts))
     settle("head.batch_norm", facts.architecture == "convnet" and facts.batch_norm and not facts.pretrained)
-    settle("head.start", "fitted" if facts.pretrained else "random")
+    settle("head.init", "fitted" if facts.pretrained else "random")
     settle("head.out_dim", 2 ** round(math.log2(_between(PROTOTYPES, facts.different))))
     settle("dino.teacher_momentum", teacher_momentum(steps))
     settle("optim.lr", lr)

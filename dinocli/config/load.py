@@ -20,6 +20,19 @@ from dinocli.files import user_path
 
 BASE = "natural"
 
+RENAMED = {
+    "head.start": "head.init",
+    "optim.stem_lr": "optim.stem_lr_mult",
+    "optim.clip": "optim.clip_grad",
+    "optim.accumulate": "optim.grad_accum_steps",
+    "guard.blend": "guard.weight_interpolation",
+}
+RETIRED = {
+    "optim.optimizer": "training uses AdamW",
+    "guard.score": "the guard selects by crop/quadrant retrieval",
+}
+"""Keys of older recipes. None is read as an alias: the answer names the new key, or why there is none."""
+
 
 def recipe_folder() -> Path:
     """Return the folder of the shipped recipes: in the wheel, or beside the package in a checkout."""
@@ -157,12 +170,21 @@ def _merged(base: dict[str, Any], layer: Mapping[str, Any], origin: str, prefix:
         if key == "extends" and not prefix:
             continue
         if key not in base:
-            raise RecipeError(f"{origin}: there is no setting {prefix}{key}{_nearest(key, _near_keys(base, prefix))}")
+            raise RecipeError(f"{origin}: {_unknown(f'{prefix}{key}', _near_keys(base, prefix))}")
         if isinstance(base[key], dict) != isinstance(value, Mapping):
             kind = "a section" if isinstance(base[key], dict) else "a single value"
             raise RecipeError(f"{origin}: {prefix}{key} is {kind}")
         merged[key] = _merged(base[key], value, origin, f"{prefix}{key}.") if isinstance(value, Mapping) else value
     return merged
+
+
+def _unknown(key: str, known: Sequence[str]) -> str:
+    """Say what to write instead of a key that no recipe has."""
+    if key in RENAMED:
+        return f"{key} is now called {RENAMED[key]}: write {RENAMED[key]}"
+    if key in RETIRED:
+        return f"{key} is no longer a setting ({RETIRED[key]}): remove it"
+    return f"there is no setting {key}{_nearest(key.rpartition('.')[2], known)}"
 
 
 def _near_keys(base: Mapping[str, Any], prefix: str) -> list[str]:
@@ -179,6 +201,10 @@ def _nearest(word: str, known: Sequence[str]) -> str:
 def _first_problem(error: ValidationError) -> str:
     """Say what is wrong with the first wrong key; the branches of a union ("auto" or a number) are joined by "or"."""
     problems = error.errors()
+    unknown = (".".join(map(str, problem["loc"])) for problem in problems if problem["type"] == "extra_forbidden")
+    for name in unknown:
+        if name in RENAMED | RETIRED:
+            return f"recipe: {_unknown(name, ())}"
     section, key, *_ = (*map(str, problems[0]["loc"]), "", "")
     same = [problem for problem in problems if tuple(map(str, problem["loc"]))[:2] == (section, key)]
     wrong = dict.fromkeys(problem["msg"].removeprefix("Value error, ") for problem in same)

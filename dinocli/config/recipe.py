@@ -32,27 +32,32 @@ class Section(BaseModel):
 
 
 class Model(Section):
-    weights: str = Field(description="start: a timm name, a hub id, a file, a local-dir, a run of ours, or `none`")
-    name: str = Field(description="timm name; needed only beside a bare state dict or `none`, else empty")
-    trainable: Auto | Trainable = Field(
-        description="part of the backbone that learns: all | last-N (blocks of a ViT, stages of a convnet) | lora (a "
-        "low-rank change of attention) | attn-proj (its output projections) | norms (their scales and shifts)"
+    weights: str = Field(
+        description="weights to start from: timm name, hub id, file, local-dir, run folder of dinocli, or `none` "
+        "(random)"
     )
-    lora_rank: int = Field(ge=1, description="rank of the change of each weight with trainable = lora")
-    drop_path: Fraction = Field(description="stochastic depth of the student, linear over depth; the teacher has none")
+    name: str = Field(description="timm model name; needed only with a bare state dict or `none`, else empty")
+    trainable: Auto | Trainable = Field(
+        description="trained part of the backbone: all | last-N (blocks of a ViT, stages of a convnet) | lora "
+        "(low-rank update of attention) | attn-proj (output projections of attention) | norms (scales and shifts)"
+    )
+    lora_rank: int = Field(ge=1, description="rank of the LoRA update with trainable = lora")
+    drop_path: Fraction = Field(
+        description="stochastic depth rate of the student, linear over depth; the teacher has none"
+    )
     pool: Literal["auto", "cls", "mean", "timm"] = Field(
-        description="feature that learns: the class token, the mean of the patches, or what timm pools; auto: what the "
-        "weights were trained by, the class token unless a classifier on top of them read the mean"
+        description="trained feature: class token, mean of the patches, or timm's pooling; auto: that of the "
+        "pretraining, the class token unless the weights' classifier reads the mean"
     )
     batch_norm: Literal["auto", "frozen", "adapted", "train"] = Field(
-        description="statistics of a convnet's batch norm: frozen as they came, adapted (moved once towards those of "
-        "the folder's clean images, then frozen), or trained (synchronised) with the views, as from scratch"
+        description="batch-norm statistics: frozen (as loaded), adapted (moved once towards those of the clean images, "
+        "then frozen), train (synchronised, on views, as from scratch)"
     )
     grad_checkpointing: bool = Field(description="recompute activations in the backward pass: less memory, more time")
 
 
 class Data(Section):
-    short_side: int = Field(ge=32, description="pixels; images are decoded once and shrunk to this shorter side")
+    short_side: int = Field(ge=32, description="pixels; images are decoded once and downscaled to this shorter side")
     range: str = Field(
         description="auto | full | minmax | percentile:LOW,HIGH | image:LOW,HIGH (percentiles of each image) | "
         "window:LEVEL,WIDTH | fixed:LOW,HIGH"
@@ -64,112 +69,131 @@ class Data(Section):
     page: int = Field(ge=0, description="page of a multi-page file, from 0")
     max_bad: str = Field(
         coerce_numbers_to_str=True,
-        description="unreadable images that are still accepted: a share (`10%`) or a number (`25`)",
+        description="largest accepted number of unreadable images: a percentage (`10%`) or a count (`25`)",
     )
-    cache: str = Field(description="auto | off | the most bytes of decoded images to keep (`8G`)")
-    workers: Auto | Annotated[int, Field(ge=0)] = Field(description="threads that decode; 0: none of their own")
+    cache: str = Field(description="cache of decoded images: auto | off | largest size in bytes (`8G`)")
+    workers: Auto | Annotated[int, Field(ge=0)] = Field(description="decoding threads; 0 decodes in the main thread")
 
 
 class Views(Section):
     global_size: Auto | Pixels = Field(description="pixels, side of the two global views")
     local_size: Auto | Pixels = Field(description="pixels, side of the local views")
-    local_count: Auto | Annotated[int, Field(ge=0)] = Field(description="local views of each image")
-    global_scale: Scale = Field(description="share of the image's area in a global view, smallest and largest")
-    local_scale: Scale = Field(description="share of the image's area in a local view, smallest and largest")
-    ratio: Interval = Field(description="width / height of the cropped box, smallest and largest")
-    hflip: Fraction = Field(description="probability of a left-right flip")
-    vflip: Fraction = Field(description="probability of an up-down flip")
-    rot90: Fraction = Field(description="probability of a turn by 90, 180 or 270 degrees")
-    jitter: Fraction = Field(description="probability of the four changes below, in random order")
-    brightness: NonNegative = Field(description="factor from 1-x to 1+x")
-    contrast: NonNegative = Field(description="factor from 1-x to 1+x")
-    saturation: NonNegative = Field(description="factor from 1-x to 1+x; off where the folder is grey")
-    hue: Annotated[float, Field(ge=0, le=0.5)] = Field(description="turn of the colour circle; off where it is grey")
-    grayscale: Fraction = Field(description="probability of losing all colour; off where the folder is grey")
+    local_count: Auto | Annotated[int, Field(ge=0)] = Field(description="number of local views per image")
+    global_scale: Scale = Field(description="area of a global view as a fraction of the image, smallest and largest")
+    local_scale: Scale = Field(description="area of a local view as a fraction of the image, smallest and largest")
+    ratio: Interval = Field(description="aspect ratio (width / height) of the crop, smallest and largest")
+    hflip: Fraction = Field(description="probability of a horizontal flip")
+    vflip: Fraction = Field(description="probability of a vertical flip")
+    rot90: Fraction = Field(description="probability of a rotation by 90, 180 or 270 degrees")
+    jitter: Fraction = Field(
+        description="probability of colour jitter: brightness, contrast, saturation and hue in random order"
+    )
+    brightness: NonNegative = Field(description="brightness factor from 1-x to 1+x")
+    contrast: NonNegative = Field(description="contrast factor from 1-x to 1+x")
+    saturation: NonNegative = Field(description="saturation factor from 1-x to 1+x; off for grey images")
+    hue: Annotated[float, Field(ge=0, le=0.5)] = Field(
+        description="largest hue shift, fraction of the colour circle; off for grey images"
+    )
+    grayscale: Fraction = Field(description="probability of conversion to grey; off for grey images")
     blur: PerView = Field(description="probability of a Gaussian blur in global view 1, global view 2, local views")
     blur_sigma: Interval = Field(description="standard deviation of the blur, pixels of the view")
-    solarize: PerView = Field(description="probability of inverting bright pixels: global 1, global 2, local views")
+    solarize: PerView = Field(description="probability of solarization in global view 1, global view 2, local views")
 
 
 class Head(Section):
-    out_dim: Auto | Annotated[int, Field(ge=2)] = Field(description="prototypes, K in the paper")
-    hidden_dim: int = Field(ge=1, description="width of the head's two hidden layers")
-    bottleneck_dim: int = Field(ge=1, description="width before the prototypes")
-    start: Literal["auto", "random", "fitted"] = Field(
-        description="random as in the paper, or fitted to views of the folder (whitened bottleneck, views as "
-        "prototypes); auto: fitted where the run continues"
+    out_dim: Auto | Annotated[int, Field(ge=2)] = Field(description="number of prototypes (output dimension, K)")
+    hidden_dim: int = Field(ge=1, description="width of the two hidden layers of the head")
+    bottleneck_dim: int = Field(ge=1, description="width of the bottleneck before the prototypes")
+    init: Literal["auto", "random", "fitted"] = Field(
+        description="initialisation of the head: random (the paper), or fitted to views of the images (whitened "
+        "bottleneck, views as prototypes); auto: fitted with pretrained weights"
     )
-    batch_norm: bool | Auto = Field(description="batch norm in the head; auto: for convnets trained from scratch")
-    norm_last_layer: bool = Field(description="prototypes of length 1: steadier; off gives small ViTs a little more")
+    batch_norm: bool | Auto = Field(description="batch norm in the head; auto: only for convnets from scratch")
+    norm_last_layer: bool = Field(
+        description="normalise prototypes to length 1: more stable; off is slightly better for small ViTs"
+    )
 
 
 class Dino(Section):
     student_temp: Positive = Field(description="softmax temperature of the student")
-    teacher_temp: Positive = Field(description="softmax temperature of the teacher; above 0.07 it is unstable")
+    teacher_temp: Positive = Field(description="softmax temperature of the teacher; unstable above 0.07")
     warmup_teacher_temp: Positive = Field(
-        description="the teacher's temperature at first; lower it if the loss is flat"
+        description="initial softmax temperature of the teacher; lower it if the loss stays flat"
     )
-    teacher_temp_warmup: Fraction = Field(description="share of the run until teacher_temp is reached")
-    center_momentum: Fraction = Field(description="memory of the centre")
-    center_batches: int = Field(ge=0, description="batches that fill the centre before step 1")
-    teacher_momentum: Auto | Fraction = Field(description="EMA of the teacher at the start")
-    teacher_momentum_end: Fraction = Field(description="EMA of the teacher at the end, cosine in between")
+    teacher_temp_warmup: Fraction = Field(description="fraction of the run until teacher_temp is reached")
+    center_momentum: Fraction = Field(description="EMA momentum of the centre")
+    center_batches: int = Field(ge=0, description="batches that initialise the centre before the first step")
+    teacher_momentum: Auto | Fraction = Field(description="EMA momentum of the teacher at the first step")
+    teacher_momentum_end: Fraction = Field(
+        description="EMA momentum of the teacher at the last step, cosine in between"
+    )
 
 
 class Loss(Section):
-    """What joins the DINO loss, by weight; 0 is off and costs nothing."""
+    """Weights of the terms beside the DINO loss; 0 is off and costs nothing."""
 
-    koleo: NonNegative = Field(description="KoLeo: images of a batch (of a slice of it) repel their nearest neighbour")
-    gram_anchor: NonNegative = Field(description="keep the likeness of patches to each other as the start sees it")
-    feature_anchor: NonNegative = Field(description="keep the features of global views near the start's (cosine)")
+    koleo: NonNegative = Field(
+        description="weight of KoLeo: nearest neighbours in a batch (or slice of it) repel each other"
+    )
+    gram_anchor: NonNegative = Field(description="weight of the Gram anchor: keep the patch similarities of the start")
+    feature_anchor: NonNegative = Field(
+        description="weight of the cosine distance between global-view features and those of the start"
+    )
 
 
 class Optim(Section):
-    optimizer: Literal["adamw", "sgd", "lars"] = Field(description="adamw; sgd and lars are for convnets from scratch")
     lr: Auto | NonNegative = Field(description="peak learning rate of the backbone, absolute (no batch rule applied)")
     head_lr: Auto | NonNegative = Field(description="peak learning rate of the head, absolute")
-    min_lr: NonNegative = Field(description="learning rate at the end, cosine")
-    lr_warmup: Fraction = Field(description="share of the run over which the learning rate rises from 0")
+    min_lr: NonNegative = Field(description="learning rate at the last step, cosine")
+    lr_warmup: Fraction = Field(description="fraction of the run over which the learning rate rises from 0")
     layer_decay: Auto | Share = Field(
-        description="factor on the learning rate from each layer to the one before it; 1 is off"
+        description="layer-wise learning rate decay: factor from each layer to the one before; 1 is off"
     )
-    stem_lr: Fraction = Field(description="factor on the learning rate of the patch embedding, or a convnet's stem")
-    head_warmup: Auto | Fraction = Field(description="share of the run in which only the head learns, at most")
+    stem_lr_mult: Fraction = Field(description="multiplier of the learning rate of the patch embedding or stem")
+    head_warmup: Auto | Fraction = Field(description="largest fraction of the run in which only the head trains")
     head_warmup_loss: Fraction = Field(
-        description="the head's warm-up ends once its loss is below this share of ln K; 0 is off: it lasts its share"
+        description="head warm-up ends once the loss is below this fraction of ln K; 0 is off"
     )
-    weight_decay: NonNegative = Field(description="at the start; none for biases, norms, position and class tokens")
-    weight_decay_end: Auto | NonNegative = Field(description="at the end, cosine in between")
-    clip: NonNegative = Field(description="largest gradient norm; 0 is off")
-    clip_mode: Literal["parameter", "global"] = Field(description="clip each tensor alone (the paper) or all together")
-    freeze_last_layer: Fraction = Field(description="share of the run in which the prototypes stand still")
-    accumulate: int = Field(ge=1, description="slices a batch is computed in: less memory, the same result")
+    weight_decay: NonNegative = Field(
+        description="weight decay at the first step; none for biases, norms, position and class tokens"
+    )
+    weight_decay_end: Auto | NonNegative = Field(description="weight decay at the last step, cosine in between")
+    clip_grad: NonNegative = Field(description="largest gradient norm (clipping); 0 is off")
+    clip_mode: Literal["parameter", "global"] = Field(
+        description="clip the norm of each parameter (the paper) or the global norm"
+    )
+    freeze_last_layer: Fraction = Field(description="fraction of the run in which the prototypes are frozen")
+    grad_accum_steps: int = Field(ge=1, description="gradient accumulation: slices per batch; less memory, same result")
 
 
 class Run(Section):
-    steps: Auto | Annotated[int, Field(ge=1)] = Field(description="optimizer steps; schedules are stretched to them")
-    batch_size: Auto | Annotated[int, Field(ge=2)] = Field(description="images a step, over all processes")
-    seed: int = Field(ge=0, description="of everything random")
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(description="auto is measured once, at the start")
-    attention: Literal["auto", "fused", "math"] = Field(description="attention kernels; auto is measured once")
+    steps: Auto | Annotated[int, Field(ge=1)] = Field(description="optimizer steps; all schedules scale with it")
+    batch_size: Auto | Annotated[int, Field(ge=2)] = Field(description="images per step, over all processes")
+    seed: int = Field(ge=0, description="random seed")
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        description="training precision; auto is measured at the start"
+    )
+    attention: Literal["auto", "fused", "math"] = Field(description="attention kernels; auto is measured at the start")
     compile: bool = Field(description="torch.compile the backbone; needs a C++ compiler on a CPU")
     save_every: int = Field(ge=1, description="steps between checkpoints")
-    save_minutes: Positive = Field(description="minutes between checkpoints, whichever comes first")
-    log_every: int = Field(
-        ge=1, description="steps between reads of the device; each writes its steps to metrics.jsonl"
-    )
+    save_minutes: Positive = Field(description="minutes between checkpoints, if that comes first")
+    log_every: int = Field(ge=1, description="steps between writes of metrics.jsonl")
     tensorboard: bool = Field(description="also write TensorBoard events (extra `tensorboard`)")
 
 
 class Guard(Section):
-    every: Share = Field(description="share of the run between two looks at the probe set")
-    probe_images: Auto | Annotated[int, Field(ge=8)] = Field(description="images of the fixed probe set")
-    window: Share = Field(description="share of the run that a collapse has to last")
-    stop: bool = Field(description="stop the run on a collapse; off only warns, and leaves the end to patience")
-    score: str = Field(description="label-free score that chooses the best step and blend, and judges: see the README")
-    patience: Share = Field(description="share of the run without a better look after which it ends; 1 is off")
-    blend: list[Share] = Field(
-        min_length=1, description="tried at the end: shares of the adapted weights in a mix with the start; [1] is off"
+    every: Share = Field(description="fraction of the run between two probes, at least")
+    probe_images: Auto | Annotated[int, Field(ge=8)] = Field(description="images of a probe, at most")
+    max_share: Share = Field(
+        description="largest fraction of the run's work for probes and verdict: short runs get fewer and smaller "
+        "probes; 1 is no limit"
+    )
+    window: Share = Field(description="fraction of the run that a collapse has to last before it counts")
+    stop: bool = Field(description="stop the run on a collapse; off only warns")
+    patience: Share = Field(description="fraction of the run without a better probe after which it ends; 1 is off")
+    weight_interpolation: list[Share] = Field(
+        min_length=1,
+        description="alphas tried at the end: weights = (1 - alpha) start + alpha adapted (WiSE-FT); [1] is off",
     )
 
 

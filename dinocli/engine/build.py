@@ -118,7 +118,7 @@ def build_learner(
     student = student.to(device).train()
     teacher = make_teacher(student)
     plan = StepSchedule(recipe)
-    factors = rate_factors(student.backbone, float(recipe.optim.layer_decay), recipe.optim.stem_lr)
+    factors = rate_factors(student.backbone, float(recipe.optim.layer_decay), recipe.optim.stem_lr_mult)
     trainable = trainable_names(student.backbone, recipe.model.trainable)
     factors = {name: factor for name, factor in factors.items() if name in trainable}
     learner = Learner(
@@ -128,8 +128,8 @@ def build_learner(
         center_K=torch.zeros(int(recipe.head.out_dim), device=device),
         updater=Updater(
             student,
-            make_optimizer(recipe.optim.optimizer, student, factors),
-            clip=recipe.optim.clip,
+            make_optimizer(student, factors),
+            clip=recipe.optim.clip_grad,
             clip_mode=recipe.optim.clip_mode,
             scaler=precision.scaler(),
         ),

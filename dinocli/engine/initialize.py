@@ -25,7 +25,7 @@ def initialize(
     if recipe.model.batch_norm == "adapted":
         reporter.line("adapting batch-norm statistics to the folder's images")
         adapt_batch_norm(learner, loader, preprocess, recipe.run.seed)
-    if recipe.head.start == "fitted":
+    if recipe.head.init == "fitted":
         reporter.line("fitting the head to views of the images")
         init_head(learner, loader)
     fill_center(learner, loader, recipe.dino.center_batches)

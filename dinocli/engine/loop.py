@@ -1,4 +1,4 @@
-"""The loop around `train_step`: stages, looks at the probe set, checkpoints, signals. Returns a plain `RunResult`."""
+"""The loop around `train_step`: stages, probes, checkpoints, signals. Returns a plain `RunResult`."""
 
 import contextlib
 import math
@@ -16,7 +16,51 @@ from dinocli.engine.signals import Signals
 from dinocli.engine.step import Learner, train_step
 from dinocli.errors import Interrupted
 
-STALLED, LATE = "nothing got better for long", "the time was up"
+STALLED, LATE = "the selection score did not improve for `guard.patience` of the run", "the time limit was reached"
+
+
+@dataclass(frozen=True)
+class LoopOptions:
+    """How the loop runs.
+
+    Args:
+        first_step: Steps done before, by the part of the run that was interrupted.
+        seconds_before: Seconds they took.
+        probe_every: Steps between two probes.
+        log_every: Steps between two reads of the step's figures.
+        patience: Steps without a better probe result after which the run ends.
+        guard_stops: A collapse ends the run; otherwise it is a warning.
+        max_seconds: The run ends with the first step after so long, whose probe comes on top; infinite for no limit.
+    """
+
+    first_step: int
+    seconds_before: float
+    probe_every: int
+    log_every: int
+    patience: int
+    guard_stops: bool
+    max_seconds: float = math.inf
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """What the loop works with.
+
+    Args:
+        learner: What is trained.
+        loader: Gives the batches.
+        probe: Measures the teacher.
+        monitor: Keeps the figures and decides when they mean the end.
+        checkpointer: Saves.
+        reporter: Is told how far the run is.
+    """
+
+    learner: Learner
+    loader: Loader
+    probe: Probe
+    monitor: Monitor
+    checkpointer: Checkpointer
+    reporter: ProgressReporter
 
 
 @dataclass(frozen=True)
@@ -27,118 +71,106 @@ class RunResult:
         steps: Steps done.
         seconds: Time in the loop, over all its parts if it was resumed.
         rows: Figures of every step.
-        looks: Looks at the probe set; the first is the start.
-        trouble: Why the guard stopped the run, or empty.
-        early: Why the run ended before its last step, though nothing was wrong; or empty.
+        probe_results: Of the guard's probe; the first is the start.
+        stop_reason: Why the guard stopped the run, or empty.
+        early_end: Why the run ended before its last step, though nothing was wrong; or empty.
     """
 
     steps: int
     seconds: float
     rows: list[Row]
-    looks: list[ProbeResult]
-    trouble: str
-    early: str = ""
+    probe_results: list[ProbeResult]
+    stop_reason: str
+    early_end: str = ""
 
     @property
     def best(self) -> ProbeResult | None:
-        """The adapted look with the highest score; None where no look was finite, or none was taken."""
-        return best_of(self.looks)
+        """The adapted probe result with the highest selection score; None where none was finite."""
+        return best_of(self.probe_results)
 
 
-def run(
-    learner: Learner,
-    loader: Loader,
-    probe: Probe,
-    monitor: Monitor,
-    checkpointer: Checkpointer,
-    reporter: ProgressReporter,
-    *,
-    first: int,
-    seconds: float,
-    look_every: int,
-    log_every: int,
-    guard_stops: bool,
-    patience: int,
-    most_seconds: float = math.inf,
-) -> RunResult:
-    """Train from step `first` to the plan's end, a collapse, a long time without a better look, too long, or a signal.
+def run(trainer: Trainer, options: LoopOptions) -> RunResult:
+    """Train until the schedule ends, or a collapse, patience, the time limit or a signal ends the run.
 
     Args:
-        learner: What is trained, restored if `first` is not 0.
-        loader: Gives the batches.
-        probe: Looks at the teacher.
-        monitor: Writes the figures; holds the look at the start already.
-        checkpointer: Saves.
-        reporter: Hears how far it is.
-        first: Steps already done.
-        seconds: Time that they took.
-        look_every: Steps between two looks.
-        log_every: Steps between two reads of the device.
-        guard_stops: A collapse ends the run; otherwise it only warns, once for each kind.
-        patience: Steps without a better look after which the run ends.
-        most_seconds: Time of all its parts after which the run ends, with a last look; it takes one step at least.
+        trainer: Its learner is restored if the run continues another.
+        options: How.
 
     Raises:
         Interrupted: After a signal and a checkpoint.
     """
+    learner, monitor, checkpointer, reporter = trainer.learner, trainer.monitor, trainer.checkpointer, trainer.reporter
     steps = learner.plan.steps
-    begin = time.monotonic() - seconds
-    last = first if monitor.stalled(patience) else steps  # a run that had ended, and was killed before it was judged
+    began = time.monotonic() - options.seconds_before
+    # A run that had ended, and was killed before it was judged, has no step left.
+    last = options.first_step if monitor.stalled(options.patience) else steps
+    _continue_stage(learner, options.first_step)
     warned: set[str] = set()
-    with Signals().caught() as signals, contextlib.closing(loader.steps(first, last)) as batches:
+    with Signals().caught() as signals, contextlib.closing(trainer.loader.steps(options.first_step, last)) as batches:
         asked = time.monotonic()
-        for step, slices in enumerate(batches, first):
+        for step, slices in enumerate(batches, options.first_step):
             now, got = learner.plan.at(step), time.monotonic()
             if now.backbone_learns != learner.student.backbone_learns:
                 set_stage(learner, backbone_learns=now.backbone_learns)
-                reporter.line(f"step {step}: the warm-up of the head is over, the backbone begins")
+                reporter.line(f"step {step}: head warm-up is over, the backbone trains from here on")
             stats = train_step(learner, slices, step)
             done, ended = step + 1, time.monotonic()
             monitor.add(done, stats, now, Timing(ended - asked, got - asked))
             asked = ended
             stopping = any_rank(signals.number > 0)
-            late = most_seconds < math.inf and any_rank(time.monotonic() - begin > most_seconds)
-            look_due = done % look_every == 0 or done == steps or late
-            save_due = (
-                stopping or look_due or any_rank(checkpointer.due(done))
-            )  # clocks differ, and a save reads the device
-            if save_due or done % log_every == 0 or learner.warmup.due(done):
+            late = options.max_seconds < math.inf and any_rank(time.monotonic() - began > options.max_seconds)
+            probe_due = done % options.probe_every == 0 or done == steps or late
+            # Clocks differ between processes, and a save reads the device.
+            save_due = stopping or probe_due or any_rank(checkpointer.due(done))
+            if save_due or done % options.log_every == 0 or learner.warmup.due(done):
                 rows = monitor.flush()
                 learner.warmup.hear([(row["step"], row["loss"]) for row in rows])
-                _tell(reporter, rows, done, steps, time.monotonic() - begin)
-            if look_due and not (monitor.trouble and guard_stops):
-                look_at(learner, probe, monitor, checkpointer, done)
+                _tell(reporter, rows, done, steps)
+            if probe_due and not (monitor.stop_reason and options.guard_stops):
+                run_probe(trainer, done)
                 asked = time.monotonic()
-            if monitor.trouble and guard_stops:
+            if monitor.stop_reason and options.guard_stops:
                 break
-            if monitor.trouble:
-                if advice(monitor.trouble) not in warned:
-                    reporter.warn(f"step {done}: {monitor.trouble}; {advice(monitor.trouble)}")
-                warned.add(advice(monitor.trouble))
-                monitor.trouble = ""
+            if monitor.stop_reason:
+                _warn_once(reporter, warned, done, monitor.stop_reason)
+                monitor.stop_reason = ""
             if save_due:
-                checkpointer.save(learner, monitor, done, time.monotonic() - begin)
+                checkpointer.save(learner, monitor, done, time.monotonic() - began)
                 asked = time.monotonic()
-                stopping = any_rank(signals.number > 0)  # a look takes long, and ends in a save
+                stopping = any_rank(signals.number > 0)  # a probe takes long, and ends in a save
             if stopping:
                 raise Interrupted(f"stopped by a signal after step {done} of {steps}; saved", signals.number or 15)
-            if late or (look_due and monitor.stalled(patience)):
+            if late or (probe_due and monitor.stalled(options.patience)):
                 break
-    early = ""
-    if not monitor.trouble and monitor.last_step < steps:
-        early = STALLED if monitor.stalled(patience) else LATE
-    return RunResult(monitor.last_step, time.monotonic() - begin, monitor.rows, monitor.looks, monitor.trouble, early)
+    early_end = ""
+    if not monitor.stop_reason and monitor.last_step < steps:
+        early_end = STALLED if monitor.stalled(options.patience) else LATE
+    seconds = time.monotonic() - began
+    return RunResult(monitor.last_step, seconds, monitor.rows, monitor.probe_results, monitor.stop_reason, early_end)
 
 
-def look_at(learner: Learner, probe: Probe, monitor: Monitor, checkpointer: Checkpointer, step: int) -> None:
-    """Measure the teacher in the main process and let all know, so that all decide the same."""
-    look = from_main(lambda: probe.look(learner.teacher.backbone, step))
-    monitor.add_look(look)
-    if monitor.best is look:
-        checkpointer.save_best(learner, step)
+def run_probe(trainer: Trainer, step: int) -> None:
+    """Measure the teacher in the main process and tell all processes, so that all decide the same."""
+    result = from_main(lambda: trainer.probe.measure(trainer.learner.teacher.backbone, step))
+    trainer.monitor.add_probe(result)
+    if trainer.monitor.best is result:
+        trainer.checkpointer.save_best(trainer.learner, step)
 
 
-def _tell(reporter: ProgressReporter, rows: list[Row], step: int, steps: int, seconds: float) -> None:
+def _continue_stage(learner: Learner, first_step: int) -> None:
+    """Enter the stage in which an interrupted run was; a switch that is due at the first step is left to the loop."""
+    if first_step > learner.plan.head_warmup and not learner.student.backbone_learns:
+        set_stage(learner, backbone_learns=True)
+
+
+def _warn_once(reporter: ProgressReporter, warned: set[str], step: int, stop_reason: str) -> None:
+    what = advice(stop_reason)
+    if what not in warned:
+        reporter.warn(f"step {step}: {stop_reason}; {what}")
+    warned.add(what)
+
+
+def _tell(reporter: ProgressReporter, rows: list[Row], step: int, steps: int) -> None:
     if rows:
         mean = {key: sum(row[key] for row in rows) / len(rows) for key in ("loss", "entropy", "seconds", "data_wait")}
         speed = rows[-1]["images_per_second"] * rows[-1]["seconds"] / mean["seconds"] if mean["seconds"] else 0.0

@@ -1,4 +1,4 @@
-"""What a run writes down about every step, and when that means the end.
+"""The metrics of every step, and the rules by which they stop a run.
 
 The device is read late and in bulk: rows wait as tensors until `flush`, so that a log line never makes the device wait.
 """
@@ -68,24 +68,24 @@ class Monitor:
         self.armed_at, self.window = armed_at, max(window, 1)
         self.extras = tuple(extras)
         self.rows: list[Row] = []
-        self.looks: list[ProbeResult] = []
-        self.trouble = ""
+        self.probe_results: list[ProbeResult] = []
+        self.stop_reason = ""
         self._waiting: list[tuple[int, StepStats, StepValues, Timing]] = []
         self._uniform = self._one_hot = self._non_finite = 0
         self._events = _event_writer(tensorboard) if tensorboard else None
 
     def begin(self, start: ProbeResult) -> None:
-        """Start a new metrics file with the look at the start, step 0 of every curve."""
+        """Start a new metrics file with the scores of the start, step 0 of every curve."""
         if self.path is not None:
             self.path.write_text("")
-        self.add_look(start)
+        self.add_probe(start)
 
     def add(self, step: int, stats: StepStats, now: StepValues, timing: Timing) -> None:
         """Take the figures of a step, still on the device. `step` counts the steps done."""
         self._waiting.append((step, stats, now, timing))
 
     def flush(self) -> list[Row]:
-        """Read all waiting steps from the device at once, write them down, and look for trouble in them."""
+        """Read all waiting steps from the device at once, write them, and check them for a reason to stop."""
         if not self._waiting:
             return []
         table = torch.stack([stats.values_N for _, stats, _, _ in self._waiting]).cpu().tolist()
@@ -100,32 +100,33 @@ class Monitor:
         self._write(rows)
         return rows
 
-    def add_look(self, look: ProbeResult) -> None:
-        """Take a look at the probe set; two bad ones in a row are a collapse."""
-        self.looks.append(look)
-        self._write([{"step": look.step, "probe": {**vars(look.scores), "chosen": look.score}}])
-        if look.step < self.armed_at or len(self.looks) < 3:
+    def add_probe(self, result: ProbeResult) -> None:
+        """Take a probe result; two bad ones in a row are a collapse."""
+        self.probe_results.append(result)
+        scores = {**vars(result.scores), "selection_score": result.selection_score}
+        self._write([{"step": result.step, "probe": scores}])
+        if result.step < self.armed_at or len(self.probe_results) < 3:
             return
-        *earlier, before, last = self.looks
+        *earlier, before, last = self.probe_results
         if not last.scores.finite:
-            self.trouble = "the teacher gives features that are not finite"
+            self.stop_reason = "the teacher gives features that are not finite"
         for name, left in FEATURES_LEFT.items():
-            most = max(getattr(look.scores, name) for look in earlier)
+            most = max(getattr(result.scores, name) for result in earlier)
             if getattr(before.scores, name) < left * most > getattr(last.scores, name):
-                self.trouble = (
+                self.stop_reason = (
                     f"the features collapsed: {name} fell from {most:.3g} to {getattr(last.scores, name):.3g}"
                 )
 
     @property
     def best(self) -> ProbeResult | None:
-        """The adapted look with the highest score; see `best_of`."""
-        return best_of(self.looks)
+        """The adapted probe result with the highest selection score; see `best_of`."""
+        return best_of(self.probe_results)
 
     def stalled(self, patience: int) -> bool:
-        """Say whether no look got better for so many steps, counted from when the guard was armed."""
-        if not self.looks or self.best is None:
+        """Say whether the selection score has not improved for `patience` steps since the guard was armed."""
+        if not self.probe_results or self.best is None:
             return False
-        return self.looks[-1].step - max(self.best.step, self.armed_at) >= patience
+        return self.probe_results[-1].step - max(self.best.step, self.armed_at) >= patience
 
     @property
     def last_step(self) -> int:
@@ -135,13 +136,13 @@ class Monitor:
     def state(self) -> dict[str, Any]:
         """Return JSON-like data for a checkpoint; waiting steps have to be flushed before."""
         return {
-            "looks": [look.to_dict() for look in self.looks],
+            "probe_results": [result.to_dict() for result in self.probe_results],
             "counts": [self._uniform, self._one_hot, self._non_finite],
         }
 
     def restore(self, state: dict[str, Any], step: int) -> None:
         """Go back to a checkpoint: cut the metrics file to its step, and take the guard's memory from it."""
-        self.looks = [ProbeResult.from_dict(look) for look in state["looks"]]
+        self.probe_results = [ProbeResult.from_dict(result) for result in state["probe_results"]]
         self._uniform, self._one_hot, self._non_finite = state["counts"]
         if self.path is not None:
             kept = [line for line in _lines(self.path) if json.loads(line)["step"] <= step]
@@ -173,18 +174,18 @@ class Monitor:
         finite = not row["skipped"] and math.isfinite(row["loss"])
         self._non_finite = 0 if finite else self._non_finite + 1
         if self._non_finite >= NON_FINITE_IN_A_ROW:
-            self.trouble = f"{self._non_finite} steps in a row gave values that are not finite"
+            self.stop_reason = f"{self._non_finite} steps in a row gave values that are not finite"
         armed = row["step"] > self.armed_at and finite
         uniform = armed and row["entropy"] > UNIFORM_ENTROPY and row["kl"] / self.log_k < UNIFORM_KL
         one_hot = armed and row["entropy"] < ONE_HOT_ENTROPY and row["marginal_entropy"] < ONE_HOT_MARGINAL
         self._uniform = self._uniform + 1 if uniform else 0
         self._one_hot = self._one_hot + 1 if one_hot else 0
         if self._uniform >= self.window:
-            self.trouble = (
+            self.stop_reason = (
                 f"the loss sits at ln K = {self.log_k:.2f}: every image gets the same uniform output (uniform collapse)"
             )
         elif self._one_hot >= self.window:
-            self.trouble = "every image gets the same prototype (one-hot collapse)"
+            self.stop_reason = "every image gets the same prototype (one-hot collapse)"
 
     def _write(self, rows: list[Row]) -> None:
         if self.path is not None:
@@ -197,17 +198,17 @@ class Monitor:
             self._events.flush()
 
 
-def best_of(looks: Sequence[ProbeResult]) -> ProbeResult | None:
-    """Return the adapted look with the highest score, the latest of equals; the first look is the start.
+def best_of(results: Sequence[ProbeResult]) -> ProbeResult | None:
+    """Return the adapted probe result with the highest selection score, the latest of equals; the first is the start.
 
-    A look that has lost half of the dimensions that were in use before it is no candidate, however well it scores.
+    A result with less than half of the dimensions (RankMe) in use before it is no candidate, however high its score.
     """
-    sound: list[ProbeResult] = []
-    for number, look in enumerate(looks):
-        most = max((earlier.scores.rankme for earlier in looks[:number] if earlier.scores.finite), default=0.0)
-        if number and look.scores.finite and look.scores.rankme >= FEATURES_LEFT["rankme"] * most:
-            sound.append(look)
-    return max(reversed(sound), key=lambda look: look.score, default=None)
+    candidates: list[ProbeResult] = []
+    for number, result in enumerate(results):
+        most = max((earlier.scores.rankme for earlier in results[:number] if earlier.scores.finite), default=0.0)
+        if number and result.scores.finite and result.scores.rankme >= FEATURES_LEFT["rankme"] * most:
+            candidates.append(result)
+    return max(reversed(candidates), key=lambda result: result.selection_score, default=None)
 
 
 ADVICE = {
@@ -218,9 +219,9 @@ ADVICE = {
 }
 
 
-def advice(trouble: str) -> str:
-    """Return what to try against a trouble of the monitor."""
-    return next(what for word, what in ADVICE.items() if word in trouble)
+def advice(stop_reason: str) -> str:
+    """Return what to try against a stop reason of the monitor."""
+    return next(what for word, what in ADVICE.items() if word in stop_reason)
 
 
 def _event_writer(folder: Path) -> Any:

@@ -43,30 +43,16 @@ def parameter_groups(network: DinoNetwork, factors: Mapping[str, float]) -> list
     return [group for group in groups if group["params"]]
 
 
-def make_optimizer(name: str, network: DinoNetwork, factors: Mapping[str, float]) -> torch.optim.Optimizer:
-    """Build AdamW or SGD, fused, or LARS (timm's), with the groups of `parameter_groups`, which `Updater` steers."""
-    groups = parameter_groups(network, factors)
-    if name == "adamw":
-        return torch.optim.AdamW(groups, lr=0.0, fused=True)
-    if name == "sgd":
-        sgd = torch.optim.SGD(groups, lr=0.0, momentum=0.9, fused=True)
-        # Its kernel starts a memory of its own only if no tensor of the group has one, and leaves it unwritten, that is
-        # random, where the first step is skipped. From zeros the first step is the same.
-        for group in groups:
-            for parameter in group["params"]:
-                sgd.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
-        return sgd
-    from timm.optim import Lars
-
-    lars: torch.optim.Optimizer = Lars(groups, lr=0.0, momentum=0.9)
-    return lars
+def make_optimizer(network: DinoNetwork, factors: Mapping[str, float]) -> torch.optim.AdamW:
+    """Build fused AdamW with the groups of `parameter_groups`, whose rates and decay `Updater` sets."""
+    return torch.optim.AdamW(parameter_groups(network, factors), lr=0.0, fused=True)
 
 
 class Updater:
     """Turn gradients into a step.
 
     A step whose gradient is not finite is skipped *on the device*: nothing waits for the answer, and neither the
-    student nor, through it, the teacher is touched. (LARS cannot skip; it gets a zero gradient instead.)
+    student nor, through it, the teacher is touched.
 
     Args:
         network: The student.
@@ -116,7 +102,7 @@ class Updater:
         if not now.prototypes_learn:
             for parameter in self.network.head.prototypes.parameters():
                 parameter.grad = None
-        self._apply(grads, finite)
+        self._apply(finite)
         return total, finite
 
     def _clip(self, grads: list[Tensor], norms: Tensor, total: Tensor) -> None:
@@ -124,14 +110,10 @@ class Updater:
         factors = (self.clip / (limits + 1e-6)).clamp(max=1.0)
         torch._foreach_mul_(grads, [*factors.unbind()])
 
-    def _apply(self, grads: list[Tensor], finite: Tensor) -> None:
+    def _apply(self, finite: Tensor) -> None:
         if self.scaler:
             self.scaler.step(self.optimizer)
             self.scaler.update()
-        elif self.optimizer.defaults.get("fused"):
-            self.optimizer.found_inf = (~finite).float()  # type: ignore[attr-defined]
-            self.optimizer.step()
         else:
-            for grad in grads:
-                grad.masked_fill_(~finite, 0.0)
+            self.optimizer.found_inf = (~finite).float()  # type: ignore[attr-defined]
             self.optimizer.step()

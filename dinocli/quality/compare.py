@@ -24,6 +24,10 @@ class Difference:
     low: float
     high: float
 
+    def __str__(self) -> str:
+        """Write it as reports do: `delta -0.12, 95 % CI -0.71 to +0.42`."""
+        return f"delta {self.mean:+.2g}, 95 % CI {self.low:+.2g} to {self.high:+.2g}"
+
 
 def paired_bootstrap(
     start_N: NDArray[np.floating],

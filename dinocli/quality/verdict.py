@@ -1,6 +1,6 @@
 """Did the training help, and which weights to keep: measure both ends of a run, then judge, in one sentence.
 
-Shapes: N probe images, D width, Q views of each image, U units of the score that chooses: images, or groups of them.
+Shapes: N probe images, D width, 4 quadrants.
 """
 
 from dataclasses import dataclass
@@ -10,8 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinocli.quality.compare import Difference, paired_bootstrap
+from dinocli.quality.crop_quadrant_retrieval import crop_quadrant_retrieval
 from dinocli.quality.scores import alpha_req, augmentation_retrieval, feature_std, linear_cka, rankme
-from dinocli.quality.selection_scores import SelectionScore
+
+Part = Literal["batch-norm statistics", "training"]
+Values = NDArray[np.float64]
 
 # A score below this share of its start is a collapse: half of the spread or of the dimensions are gone.
 _COLLAPSE = 0.5
@@ -44,25 +47,49 @@ class Scores:
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What a run achieved.
+class Gain:
+    """What one part of a run did to crop/quadrant retrieval.
 
     Args:
-        outcome: Of the adapted weights against the start.
-        keep: The weights to go on with.
-        reason: One sentence with the scores and their numbers.
+        part: Of the run.
+        change: Mean over images, with its interval.
+    """
+
+    part: Part
+    change: Difference
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a run helped.
+
+    Args:
+        outcome: Of the adapted weights compared with the start.
+        keep: The weights to use: `statistics` is the start with adapted batch-norm statistics and no training.
+        reason: The decision and its numbers, one sentence.
+        summary: The same for readers who do not know the score, one sentence; empty where nothing can be said.
+        gains: What each part of the run contributed, in the order of the run; empty where nothing can be said.
     """
 
     outcome: Literal["better", "no different", "worse"]
-    keep: Literal["adapted", "start"]
+    keep: Literal["adapted", "statistics", "start"]
     reason: str
+    summary: str = ""
+    gains: tuple[Gain, ...] = ()
+
+    @property
+    def parts(self) -> str:
+        """Say in one sentence what each part contributed; empty unless there are two."""
+        if len(self.gains) < 2:
+            return ""
+        return f"By part: {'; '.join(f'{gain.part} {gain.change}' for gain in self.gains)}."
 
 
 def measure(
     features_ND: NDArray[np.floating],
-    views_QND: NDArray[np.floating],
+    crop_ND: NDArray[np.floating],
+    quadrants_4ND: NDArray[np.floating],
     start_ND: NDArray[np.floating],
-    choice: SelectionScore,
 ) -> tuple[Scores, NDArray[np.float64]]:
     """Compute all scores of one network on the probe images.
 
@@ -70,19 +97,18 @@ def measure(
 
     Args:
         features_ND: Features of the clean images.
-        views_QND: Features of crops of each, and of its quarters where the choice needs them, same order; the same
-            crops for every network of a run. At least as many as the choice needs.
+        crop_ND: Features of one crop of each image, same order; the same crops for every network of a run.
+        quadrants_4ND: Features of the four quadrants of each image, same order.
         start_ND: Features of the clean images by the network that the run began with.
-        choice: The score that chooses.
 
     Returns:
-        The scores, and the values of the one that chooses, shape (U,), one for each image or group, which `judge` pairs
-        with those of the other network.
+        The scores, and crop/quadrant retrieval of each image, shape (N,), which `judge` pairs with those of another
+        network.
     """
-    if not (np.isfinite(features_ND).all() and np.isfinite(views_QND).all()):
+    if not all(np.isfinite(given).all() for given in (features_ND, crop_ND, quadrants_4ND)):
         nan = float("nan")
         return Scores(nan, nan, nan, nan, nan, nan, finite=False), np.full(len(features_ND), nan)
-    retrieval = augmentation_retrieval(features_ND, views_QND[0])
+    retrieval = augmentation_retrieval(features_ND, crop_ND)
     scores = Scores(
         feature_std=feature_std(features_ND),
         rankme=rankme(features_ND),
@@ -92,46 +118,67 @@ def measure(
         cka_to_start=linear_cka(features_ND, start_ND),
         finite=True,
     )
-    return scores, choice.values(features_ND, views_QND)
+    return scores, crop_quadrant_retrieval(features_ND, crop_ND, quadrants_4ND)
 
 
-def judge(
-    start: Scores, end: Scores, start_U: NDArray[np.float64], end_U: NDArray[np.float64], choice: SelectionScore
-) -> Verdict:
+def judge(start: Scores, end: Scores, start_N: NDArray[np.float64], end_N: NDArray[np.float64]) -> Verdict:
     """Say whether the adapted weights are better than the start, and which to keep.
 
-    Worse: features are not finite, spread or rank fell below half of the start, or the score that chooses is clearly
-    lower. Better: clearly higher, and none of these. Otherwise no different, and the start is kept: weights that were
-    tested by many beat new ones that show no gain. "Clearly" means that the 95 % interval of the paired difference
-    excludes 0.
+    Worse: features are not finite, feature std or RankMe fell below half of the start, or crop/quadrant retrieval is
+    significantly lower. Better: significantly higher, and none of these. Otherwise no different, and the start is kept:
+    weights that were tested by many beat new ones that show no gain. Significant means that the 95 % interval of the
+    paired difference excludes 0.
 
-    The known weakness: every label-free score rewards something else than what the user wants to know. Finding an image
-    by its augmented view rewards invariance to the very changes that the training asks for; finding one quarter of an
-    image by another rewards what all of an image shares, not a defect in one corner. Where labels exist, a score that
-    uses them has the last word (`dinocli.quality.knn`).
+    Known weakness: every label-free score rewards something else than what the user wants to know. Finding one quadrant
+    of an image by another rewards what the whole image shares, not a defect in one corner. Where labels exist, a score
+    that uses them has the last word (`dinocli.quality.knn`).
 
     Args:
         start: Scores of the weights that the run began with.
-        end: Scores of the adapted weights, on the same images and views.
-        start_U: Values of the score that chooses by the start, from `measure`.
-        end_U: Those by the adapted weights, the same images in the same order.
-        choice: That score.
+        end: Scores of the adapted weights, on the same images and crops.
+        start_N: Crop/quadrant retrieval by the start, from `measure`.
+        end_N: The same by the adapted weights, the same images in the same order.
 
     Returns:
-        Outcome, weights to keep and the reason.
+        Outcome, weights to keep, reason and summary.
     """
+    summary = summarize(start, end)
     if collapse := _collapse(start, end):
-        return Verdict("worse", "start", collapse)
-    if len(start_U) < _FEWEST_PAIRS:
-        few = f"{len(start_U)} probe images, or groups of them, are too few to tell a difference from luck"
-        return Verdict("no different", "start", f"{few} ({_FEWEST_PAIRS} are needed).")
-    change = paired_bootstrap(start_U, end_U)
-    numbers = _numbers(start, end, start_U, end_U, change, choice)
+        return Verdict("worse", "start", collapse, summary)
+    if len(start_N) < _FEWEST_PAIRS:
+        few = f"{len(start_N)} probe images are too few to tell a difference from chance"
+        return Verdict("no different", "start", f"{few} ({_FEWEST_PAIRS} are needed).", summary)
+    change = paired_bootstrap(start_N, end_N)
+    numbers = (
+        f"({change}); mean log reciprocal rank from {start_N.mean():.3f} to {end_N.mean():.3f}, feature std from "
+        f"{start.feature_std:.3f} to {end.feature_std:.3f}, RankMe from {start.rankme:.1f} to {end.rankme:.1f}"
+    )
     if change.high < 0:
-        return Verdict("worse", "start", f"{choice.down}: {numbers}.")
+        return Verdict("worse", "start", f"Significant decrease in crop/quadrant retrieval {numbers}.", summary)
     if change.low > 0:
-        return Verdict("better", "adapted", f"{choice.up}: {numbers}.")
-    return Verdict("no different", "start", f"{choice.same}: {numbers}.")
+        return Verdict("better", "adapted", f"Significant increase in crop/quadrant retrieval {numbers}.", summary)
+    return Verdict("no different", "start", f"No significant change in crop/quadrant retrieval {numbers}.", summary)
+
+
+def gain(part: Part, before_N: Values, after_N: Values) -> Gain:
+    """Measure what one part of a run did.
+
+    Args:
+        part: Of the run.
+        before_N: Crop/quadrant retrieval by the weights before it.
+        after_N: By the weights after it, the same images in the same order.
+    """
+    return Gain(part, paired_bootstrap(before_N, after_N))
+
+
+def summarize(start: Scores, end: Scores) -> str:
+    """Say in one sentence what changed, by the share of crops whose nearest image is their own."""
+    if not (start.finite and end.finite):
+        return ""
+    before, after = (f"{100 * scores.retrieval_top1:.0f} %" for scores in (start, end))
+    if before == after:
+        return f"A crop finds its image in {after} of cases, as before."
+    return f"A crop finds its image in {after} of cases instead of {before}."
 
 
 def _collapse(start: Scores, end: Scores) -> str:
@@ -139,27 +186,9 @@ def _collapse(start: Scores, end: Scores) -> str:
     if not end.finite:
         return "The adapted network gives features that are not finite."
     for name, before, after in (
-        ("spread of the features (feature std)", start.feature_std, end.feature_std),
-        ("number of dimensions in use (RankMe)", start.rankme, end.rankme),
+        ("Feature std (spread of the features)", start.feature_std, end.feature_std),
+        ("RankMe (number of dimensions in use)", start.rankme, end.rankme),
     ):
         if after < _COLLAPSE * before:
-            return (
-                f"The {name} fell to {after / before:.0%} of the start, from {before:.4g} to {after:.4g}: a collapse."
-            )
+            return f"{name} fell to {after / before:.0%} of the start, from {before:.4g} to {after:.4g}: a collapse."
     return ""
-
-
-def _numbers(
-    start: Scores,
-    end: Scores,
-    start_U: NDArray[np.float64],
-    end_U: NDArray[np.float64],
-    change: Difference,
-    choice: SelectionScore,
-) -> str:
-    return (
-        f"{choice.label} from {start_U.mean():.3f} to {end_U.mean():.3f} "
-        f"({change.mean:+.3f}, 95 % interval {change.low:+.3f} to {change.high:+.3f}), "
-        f"feature std from {start.feature_std:.3f} to {end.feature_std:.3f}, "
-        f"RankMe from {start.rankme:.1f} to {end.rankme:.1f}"
-    )

@@ -111,7 +111,7 @@ def test_a_wrong_command_line_is_2(arguments: tuple[str, ...]) -> None:
         (("--set", "rn.steps=3"), ("rn", "did you mean run?")),
         (("--set", "run.steps"), ("section.key=value",)),
         (("--set", "run.steps=-1"), ("run.steps", "-1")),
-        (("--set", "optim.optimizer=adam"), ("'adamw'", "adam")),
+        (("--set", "optim.clip_mode=norm"), ("'parameter'", "norm")),
     ],
     ids=lambda value: value[-1] if value[0].startswith("--") else "",
 )

@@ -141,7 +141,7 @@ def test_a_dry_run_writes_nothing_and_says_everything(images: Path, tmp_path: Pa
     assert data["canvas_bytes"] == 12 * 32 * 38
     assert data["batch_size"] == 4
     assert data["range"] == "full"
-    for key in ("steps", "seconds_per_step", "seconds_per_look", "minutes", "peak_memory_bytes"):
+    for key in ("steps", "seconds_per_step", "seconds_per_probe", "minutes", "peak_memory_bytes"):
         assert data[key] > 0, key
     assert "auto" not in (data["recipe"]["run"]["steps"], data["recipe"]["head"]["out_dim"])
     plain = warm("pretrain", images, *TINY, "--dry-run", cwd=tmp_path)

@@ -56,11 +56,11 @@ def test_who_names_no_kind_of_image_gets_the_weakest_changes(
 
 @pytest.mark.parametrize("command", WAYS)
 def test_each_lays_its_recipe_under_the_users(command: str, tmp_path: Path) -> None:
-    found = recipe_of(make_images(tmp_path / "images"), command, "--set", "optim.stem_lr=0.5")
+    found = recipe_of(make_images(tmp_path / "images"), command, "--set", "optim.stem_lr_mult=0.5")
     expected = load_recipe([*WAYS[command], "grey"]).model_dump(mode="json")
     for section, key in (("optim", "head_warmup_loss"), ("guard", "patience"), ("model", "drop_path")):
         assert found[section][key] == expected[section][key]
-    assert found["optim"]["stem_lr"] == 0.5
+    assert found["optim"]["stem_lr_mult"] == 0.5
     assert found["views"]["blur"] == [0.0, 0.0, 0.0], "the user's recipe"
 
 

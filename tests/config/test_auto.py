@@ -109,7 +109,7 @@ def test_explicit_values_are_left_alone() -> None:
         "run.steps": 17,
         "model.batch_norm": "train",
         "model.pool": "mean",
-        "head.start": "random",
+        "head.init": "random",
         "head.batch_norm": True,
         "head.out_dim": 99,
         "dino.teacher_momentum": 0.5,
@@ -152,7 +152,7 @@ def test_the_heads_warm_up_leaves_most_of_the_run(steps: int) -> None:
 def test_a_batch_can_be_cut_into_its_parts(images: int, parts: int) -> None:
     facts = Facts(images, pretrained=True, processes=parts)
     for slices in (1, 2):
-        recipe = resolve(load_recipe(settings=[f"optim.accumulate={slices}"]), facts)
+        recipe = resolve(load_recipe(settings=[f"optim.grad_accum_steps={slices}"]), facts)
         assert int(recipe.run.batch_size) % (parts * slices) == 0
 
 

@@ -7,6 +7,8 @@ import pytest
 
 from dinocli.config.auto import Facts, resolve
 from dinocli.config.load import (
+    RENAMED,
+    RETIRED,
     checked,
     differences,
     load_recipe,
@@ -81,7 +83,7 @@ def test_later_layers_and_settings_win(tmp_path: Path) -> None:
     assert (recipe.run.seed, recipe.run.save_every, recipe.views.vflip) == (7, 4, 0.25)
     assert (recipe.model.weights, recipe.data.channels, recipe.data.max_bad) == ("none", [2, 0], "25")
     assert recipe.views.rot90 == 0.5, "of texture"
-    assert recipe.optim.clip == 3.0, "of natural"
+    assert recipe.optim.clip_grad == 3.0, "of natural"
 
 
 def test_extends_comes_before_its_file_beside_it_or_by_name(tmp_path: Path) -> None:
@@ -112,13 +114,16 @@ def test_extends_has_to_be_names(tmp_path: Path, value: str) -> None:
         ("steps=5", ["there is no setting steps", "did you mean run.steps?"]),
         ("runs.steps=5", ["there is no setting runs", "did you mean run?"]),
         ("optim.zzzzzz=5", ["optim.zzzzzz", "there are optim."]),
+        ("head.start=fitted", ["--set", "head.start is now called head.init"]),
+        ("guard.blend=[1.0]", ["guard.blend is now called guard.weight_interpolation"]),
+        ("optim.optimizer=sgd", ["optim.optimizer is no longer a setting (training uses AdamW): remove it"]),
         ("run=5", ["run is a section"]),
         ("run.steps.more=5", ["run.steps is a single value"]),
         ("run.steps", ["write it as section.key=value"]),
         ("=5", ["write it as section.key=value"]),
         ("run.steps=0", ["run.steps = 0", "greater than or equal to 1", "optimizer steps"]),
         ("run.steps=many", ["run.steps = 'many'", "'auto'", "optimizer steps"]),
-        ("optim.optimizer=adam", ["optim.optimizer = 'adam'", "'adamw', 'sgd' or 'lars'"]),
+        ("optim.clip_mode=norm", ["optim.clip_mode = 'norm'", "'parameter' or 'global'"]),
         ("optim.lr=nan", ["optim.lr = nan", "finite number"]),
         ("optim.lr=-1", ["optim.lr = -1", "greater than or equal to 0"]),
         ("optim.freeze_last_layer=1.5", ["freeze_last_layer = 1.5", "less than or equal to 1"]),
@@ -127,7 +132,7 @@ def test_extends_has_to_be_names(tmp_path: Path, value: str) -> None:
         ("views.blur=[1, 0]", ["views.blur", "global view 1"]),
         ("guard.stop=perhaps", ["guard.stop = 'perhaps'"]),
         ("head.out_dim=1", ["head.out_dim = 1"]),
-        ("data.max_bad=true", ["data.max_bad = True", "a share"]),
+        ("data.max_bad=true", ["data.max_bad = True", "a percentage"]),
     ],
 )
 def test_wrong_settings_are_explained_in_one_line(setting: str, parts: list[str]) -> None:
@@ -178,3 +183,18 @@ def test_recipe_path_prefers_a_shipped_name(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.chdir(tmp_path)
     (tmp_path / "grey").write_text("")
     assert recipe_path("grey") == recipe_folder() / "grey.toml"
+
+
+def test_a_stored_recipe_with_an_old_key_names_the_new_one() -> None:
+    data = load_recipe().model_dump(mode="json")
+    data["optim"]["stem_lr"] = data["optim"].pop("stem_lr_mult")
+    with pytest.raises(RecipeError, match=r"optim\.stem_lr is now called optim\.stem_lr_mult"):
+        checked(data)
+
+
+@pytest.mark.parametrize("table", [RENAMED, RETIRED])
+def test_old_keys_are_settings_no_more_and_their_successors_are(table: dict[str, str]) -> None:
+    sections = load_recipe().model_dump(exclude={"description"})
+    known = {f"{section}.{key}" for section, keys in sections.items() for key in keys}
+    assert not table.keys() & known
+    assert set(RENAMED.values()) <= known

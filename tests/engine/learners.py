@@ -52,6 +52,7 @@ TINY = (
     "run.batch_size=4",
     "run.precision=fp32",
     "run.attention=fused",
+    "guard.max_share=1",
 )
 
 

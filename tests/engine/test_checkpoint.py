@@ -21,7 +21,7 @@ class Payload:
 
 
 def test_tensors_and_plain_data_come_back(tmp_path: Path) -> None:
-    payload = {"step": 3, "weights": {"a": torch.arange(3.0)}, "looks": [{"ranks": [1.0, 0.5]}], "scaler": {}}
+    payload = {"step": 3, "weights": {"a": torch.arange(3.0)}, "probe_results": [{"ranks": [1.0, 0.5]}], "scaler": {}}
     save_checkpoint(tmp_path / "last.pt", payload)
     back = load_checkpoint(tmp_path / "last.pt", CPU)
     assert torch.equal(back.pop("weights")["a"], torch.arange(3.0))

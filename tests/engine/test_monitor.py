@@ -32,10 +32,10 @@ def feed(guard: Monitor, *steps: tuple[float, ...], first: int = 1) -> str:
     for number, values in enumerate(steps, first):
         guard.add(number, StepStats(torch.tensor(values)), NOW, Timing(0.5, 0.1))
     guard.flush()
-    return guard.trouble
+    return guard.stop_reason
 
 
-def look(step: int, *, std: float = 0.8, rank: float = 20.0, finite: bool = True) -> ProbeResult:
+def probed(step: int, *, std: float = 0.8, rank: float = 20.0, finite: bool = True) -> ProbeResult:
     return ProbeResult(step, Scores(std, rank, 1.0, 0.5, 0.6, 1.0, finite), np.array([1.0, 0.5]))
 
 
@@ -79,64 +79,64 @@ def test_three_non_finite_steps_in_a_row_are_enough_armed_or_not(values: tuple[f
 
 
 @pytest.mark.parametrize(("std", "rank", "words"), [(0.1, 20.0, "std fell from 0.8 to 0.1"), (0.8, 4.0, "20 to 4")])
-def test_features_that_fall_apart_in_two_looks_are_a_collapse(std: float, rank: float, words: str) -> None:
+def test_features_that_fall_apart_in_two_probes_are_a_collapse(std: float, rank: float, words: str) -> None:
     guard = monitor(armed_at=10)
-    guard.begin(look(0))
-    for seen in (look(10, std=std, rank=rank), look(20), look(30, std=std, rank=rank)):
-        guard.add_look(seen)
-    assert guard.trouble == "", "one bad look may be luck"
-    guard.add_look(look(40, std=std, rank=rank))
-    assert "features collapsed" in guard.trouble
-    assert words in guard.trouble
+    guard.begin(probed(0))
+    for seen in (probed(10, std=std, rank=rank), probed(20), probed(30, std=std, rank=rank)):
+        guard.add_probe(seen)
+    assert guard.stop_reason == "", "one bad probe may be chance"
+    guard.add_probe(probed(40, std=std, rank=rank))
+    assert "features collapsed" in guard.stop_reason
+    assert words in guard.stop_reason
 
 
 def test_features_are_compared_with_the_best_that_there_was() -> None:
     """Adapted batch norm uses twice the dimensions of the start: losing them again is a collapse."""
     guard = monitor(armed_at=10)
-    guard.begin(look(0, rank=20.0))
-    for seen in (look(0, rank=45.0), look(20, rank=21.0), look(30, rank=21.0)):
-        guard.add_look(seen)
-    assert "45 to 21" in guard.trouble
+    guard.begin(probed(0, rank=20.0))
+    for seen in (probed(0, rank=45.0), probed(20, rank=21.0), probed(30, rank=21.0)):
+        guard.add_probe(seen)
+    assert "45 to 21" in guard.stop_reason
 
 
-def test_a_look_that_lost_half_of_the_dimensions_is_no_candidate() -> None:
+def test_a_probe_result_with_half_of_the_dimensions_lost_is_no_candidate() -> None:
     def scored(step: int, rank: float, score: float) -> ProbeResult:
-        return replace(look(step, rank=rank), values_U=np.array([score]))
+        return replace(probed(step, rank=rank), values_N=np.array([score]))
 
-    looks = [scored(0, 20, 0.1), scored(0, 45, 0.5), scored(10, 22, 0.9), scored(20, 40, 0.7), scored(30, 10, 1.0)]
-    found = best_of(looks)
+    results = [scored(0, 20, 0.1), scored(0, 45, 0.5), scored(10, 22, 0.9), scored(20, 40, 0.7), scored(30, 10, 1.0)]
+    found = best_of(results)
     assert found is not None
     assert found.step == 20
-    assert best_of(looks[:3]) is looks[1]
-    assert best_of(looks[:1]) is None
+    assert best_of(results[:3]) is results[1]
+    assert best_of(results[:1]) is None
 
 
 def test_features_are_compared_with_the_start_and_not_before_the_guard_is_armed() -> None:
     guard = monitor(armed_at=100)
-    guard.begin(look(0, std=0.2, rank=6.0))
+    guard.begin(probed(0, std=0.2, rank=6.0))
     for step in (10, 20, 30):
-        guard.add_look(look(step, std=0.01, rank=1.0))
-    assert guard.trouble == ""
+        guard.add_probe(probed(step, std=0.01, rank=1.0))
+    assert guard.stop_reason == ""
     healthy = monitor()
-    healthy.begin(look(0, std=0.2, rank=6.0))
+    healthy.begin(probed(0, std=0.2, rank=6.0))
     for step in (10, 20, 30):
-        healthy.add_look(look(step, std=0.1, rank=4.0))
-    assert healthy.trouble == "", "small, but so was the start"
+        healthy.add_probe(probed(step, std=0.1, rank=4.0))
+    assert healthy.stop_reason == "", "small, but so was the start"
 
 
-def test_features_that_are_not_finite_are_trouble() -> None:
+def test_features_that_are_not_finite_stop_the_run() -> None:
     guard = monitor()
-    guard.begin(look(0))
-    guard.add_look(look(10))
-    guard.add_look(look(20, finite=False))
-    assert "not finite" in guard.trouble
+    guard.begin(probed(0))
+    guard.add_probe(probed(10))
+    guard.add_probe(probed(20, finite=False))
+    assert "not finite" in guard.stop_reason
 
 
 def test_rows_hold_the_shares_and_settings_of_their_step(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     guard = monitor(path)
     path.write_text("of an older run\n")
-    guard.begin(look(0))
+    guard.begin(probed(0))
     feed(guard, HEALTHY, SKIPPED)
     start, row, skipped = lines(path)
     assert start["step"] == 0
@@ -164,7 +164,7 @@ def test_rows_hold_the_shares_and_settings_of_their_step(tmp_path: Path) -> None
 def test_nothing_is_written_before_the_flush(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     guard = monitor(path)
-    guard.begin(look(0))
+    guard.begin(probed(0))
     guard.add(1, StepStats(torch.tensor(HEALTHY)), NOW, Timing(0.5, 0.1))
     assert len(lines(path)) == 1
     assert guard.last_step == 0
@@ -177,9 +177,9 @@ def test_nothing_is_written_before_the_flush(tmp_path: Path) -> None:
 def test_restore_cuts_the_file_and_brings_back_the_memory(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     guard = monitor(path)
-    guard.begin(look(0))
+    guard.begin(probed(0))
     feed(guard, HEALTHY, UNIFORM, UNIFORM)
-    guard.add_look(look(3))
+    guard.add_probe(probed(3))
     state = json.loads(json.dumps(guard.state()))
     feed(guard, HEALTHY, HEALTHY, first=4)
     with path.open("a") as file:
@@ -188,21 +188,21 @@ def test_restore_cuts_the_file_and_brings_back_the_memory(tmp_path: Path) -> Non
     again.restore(state, 3)
     assert [row["step"] for row in lines(path)] == [0, 1, 2, 3, 3]
     assert [row["step"] for row in again.rows] == [1, 2, 3]
-    assert [seen.step for seen in again.looks] == [0, 3]
-    assert np.array_equal(again.looks[1].values_U, [1.0, 0.5])
+    assert [seen.step for seen in again.probe_results] == [0, 3]
+    assert np.array_equal(again.probe_results[1].values_N, [1.0, 0.5])
     assert "uniform" in feed(again, UNIFORM, first=4), "the two uniform steps before count"
 
 
 def test_other_processes_write_nothing_and_decide_the_same(tmp_path: Path) -> None:
     silent = monitor(None)
-    silent.begin(look(0))
+    silent.begin(probed(0))
     assert "uniform" in feed(silent, *[UNIFORM] * 3)
     assert [*tmp_path.iterdir()] == []
 
 
-def test_every_trouble_has_an_advice() -> None:
-    troubles = [feed(monitor(), *[values] * 3) for values in (UNIFORM, ONE_HOT, SKIPPED)]
-    words = [advice(trouble) for trouble in troubles]
+def test_every_stop_reason_has_an_advice() -> None:
+    reasons = [feed(monitor(), *[values] * 3) for values in (UNIFORM, ONE_HOT, SKIPPED)]
+    words = [advice(reason) for reason in reasons]
     assert len(set(words)) == 3
     assert "teacher_momentum" in words[1]
     assert "fp32" in words[2]

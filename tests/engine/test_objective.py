@@ -84,6 +84,6 @@ def test_the_anchor_never_moves() -> None:
 def test_anchors_do_not_depend_on_slices() -> None:
     values = []
     for slices in (1, 2):
-        learner = tiny_learner("loss.gram_anchor=1", "loss.feature_anchor=1", f"optim.accumulate={slices}")
+        learner = tiny_learner("loss.gram_anchor=1", "loss.feature_anchor=1", f"optim.grad_accum_steps={slices}")
         values.append([train_step(learner, batch_of(4, slices, seed=s), s).values_N for s in range(3)][-1])
     torch.testing.assert_close(values[0], values[1], atol=1e-4, rtol=1e-4)

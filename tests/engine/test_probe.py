@@ -29,8 +29,8 @@ def test_choices_are_sorted_without_repetition_and_a_function_of_the_seed() -> N
         assert 0 <= indices[0] <= indices[-1] < 500
 
 
-def test_a_look_comes_back_from_json() -> None:
-    look = ProbeResult(7, Scores(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, finite=True), np.array([1.0, 0.25]))
-    back = ProbeResult.from_dict(json.loads(json.dumps(look.to_dict())))
-    assert (back.step, back.scores) == (look.step, look.scores)
-    assert np.array_equal(back.values_U, look.values_U)
+def test_a_probe_result_comes_back_from_json() -> None:
+    result = ProbeResult(7, Scores(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, finite=True), np.array([1.0, 0.25]))
+    back = ProbeResult.from_dict(json.loads(json.dumps(result.to_dict())))
+    assert (back.step, back.scores) == (result.step, result.scores)
+    assert np.array_equal(back.values_N, result.values_N)

@@ -67,9 +67,17 @@ def _scores(network: DinoNetwork, images: Tensor) -> Tensor:
     return torch.cat([network.head(network.backbone(image[None])) for image in images])
 
 
+def with_sgd(learner: Learner) -> Learner:
+    """Swap AdamW for SGD with momentum, whose steps follow the size of the gradient."""
+    kept = ("params", "part", "factor", "decay", "lr", "weight_decay")
+    groups = [{key: group[key] for key in kept} for group in learner.updater.optimizer.param_groups]
+    learner.updater.optimizer = torch.optim.SGD(groups, lr=0.0, momentum=0.9, fused=True)
+    return learner
+
+
 def test_two_steps_equal_the_slow_loop() -> None:
-    settings = ("optim.optimizer=sgd", "optim.lr=0.1", "optim.head_lr=0.1")
-    fast, slow = tiny_learner(*settings), tiny_learner(*settings)
+    settings = ("optim.lr=0.1", "optim.head_lr=0.1")
+    fast, slow = with_sgd(tiny_learner(*settings)), tiny_learner(*settings)
     memory: dict[Tensor, Tensor] = {}
     start = state(fast)
     for step in range(2):
@@ -94,8 +102,10 @@ def test_the_first_loss_is_near_ln_k_and_comes_with_its_parts() -> None:
 def test_slices_do_not_change_the_result(optimizer: str, slices: int) -> None:
     """AdamW divides by the gradient's own size, which makes noise of 1e-8 visible; one step of it is enough."""
     steps, rate = (2, 1e-2) if optimizer == "sgd" else (1, 1e-5)
-    settings = (f"optim.optimizer={optimizer}", f"optim.lr={rate}", f"optim.head_lr={rate}", "views.global_size=48")
+    settings = (f"optim.lr={rate}", f"optim.head_lr={rate}", "views.global_size=48")
     whole, sliced = tiny_learner(*settings), tiny_learner(*settings)
+    if optimizer == "sgd":
+        whole, sliced = with_sgd(whole), with_sgd(sliced)
     start = state(whole)
     stats, other = run(whole, steps), run(sliced, steps, slices)
     assert largest_gap(state(whole), state(sliced)) < 1e-6
@@ -134,10 +144,9 @@ def test_frozen_prototypes_stand_still_in_both_networks() -> None:
             assert torch.equal(state(learner)[key], start[key]) is stays
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 @pytest.mark.parametrize("slices", [1, 2])
-def test_a_non_finite_step_leaves_student_teacher_and_centre(optimizer: str, slices: int) -> None:
-    learner = tiny_learner(f"optim.optimizer={optimizer}")
+def test_a_non_finite_step_leaves_student_teacher_and_centre(slices: int) -> None:
+    learner = tiny_learner()
     run(learner, 1)
     start = state(learner)
     handle = learner.student.register_forward_hook(

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from dinocli.quality.selection_scores import CHOICES
-from dinocli.quality.verdict import Scores, Verdict, judge, measure
+from dinocli.quality.compare import paired_bootstrap
+from dinocli.quality.crop_quadrant_retrieval import crop_quadrant_retrieval
+from dinocli.quality.scores import augmentation_retrieval
+from dinocli.quality.verdict import Scores, Verdict, gain, judge, measure, summarize
 
-MRR = CHOICES["retrieval_mrr"]
 Features = NDArray[np.float32]
 
 
@@ -18,64 +19,82 @@ def probe(count: int = 200, width: int = 32) -> tuple[Features, Features]:
     return clean, random.standard_normal((count, width)).astype(np.float32)
 
 
+def quadrants(crop: Features) -> Features:
+    """Quadrants that find their opposite: all four say what the crop says, each with a little noise of its own."""
+    noise = np.random.default_rng(5).standard_normal((4, *crop.shape)).astype(np.float32)
+    return crop + 0.5 * noise
+
+
 def verdict(clean: Features, augmented: Features, end_clean: Features, end_augmented: Features) -> Verdict:
-    start, start_rr = measure(clean, augmented[None], clean, MRR)
-    end, end_rr = measure(end_clean, end_augmented[None], clean, MRR)
-    return judge(start, end, start_rr, end_rr, MRR)
+    start, start_N = measure(clean, augmented, quadrants(clean), clean)
+    end, end_N = measure(end_clean, end_augmented, quadrants(clean), clean)
+    return judge(start, end, start_N, end_N)
 
 
 def test_measure_fills_every_score() -> None:
     clean, noise = probe()
-    scores, rr = measure(clean, (clean + 2 * noise)[None], clean + noise, MRR)
+    crop = clean + 2 * noise
+    scores, values = measure(clean, crop, quadrants(clean), clean + noise)
     assert scores.finite
-    assert scores.retrieval_mrr == pytest.approx(rr.mean())
+    np.testing.assert_allclose(values, crop_quadrant_retrieval(clean, crop, quadrants(clean)))
+    assert scores.retrieval_mrr == pytest.approx(augmentation_retrieval(clean, crop).reciprocal_rank_N.mean())
     assert 0 < scores.retrieval_top1 < scores.retrieval_mrr < 1
     assert 0.5 < scores.feature_std <= 1
     assert 20 < scores.rankme < 32
     assert 0 < scores.alpha_req < 1
     assert 0.1 < scores.cka_to_start < 0.9
-    assert len(rr) == 200
+    assert len(values) == 200
 
 
 def test_the_start_is_like_itself() -> None:
     clean, noise = probe()
-    assert measure(clean, noise[None], clean, MRR)[0].cka_to_start == pytest.approx(1)
+    assert measure(clean, noise, quadrants(clean), clean)[0].cka_to_start == pytest.approx(1)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-@pytest.mark.parametrize("which", [0, 1])
+@pytest.mark.parametrize("which", [0, 1, 2])
 def test_not_finite_is_a_result(bad: float, which: int) -> None:
     clean, noise = probe()
-    broken = [clean.copy(), noise.copy()]
-    broken[which][3, 4] = bad
-    scores, rr = measure(broken[0], broken[1][None], clean, MRR)
+    broken = [clean.copy(), noise.copy(), quadrants(clean)]
+    broken[which][..., 3, 4] = bad
+    scores, values = measure(broken[0], broken[1], broken[2], clean)
     assert not scores.finite
     assert all(np.isnan(getattr(scores, field.name)) for field in fields(scores) if field.name != "finite")
-    assert np.isnan(rr).all()
-    found = verdict(clean, noise, broken[0], broken[1])
-    assert (found.outcome, found.keep) == ("worse", "start")
+    assert np.isnan(values).all()
+    found = judge(measure(clean, noise, quadrants(clean), clean)[0], scores, values, values)
+    assert (found.outcome, found.keep, found.summary) == ("worse", "start", "")
     assert "not finite" in found.reason
 
 
-def test_better() -> None:
+def test_judge_calls_a_significant_increase_better_and_gives_the_numbers() -> None:
     clean, noise = probe()
     found = verdict(clean, clean + 3 * noise, clean, clean + 2 * noise)
     assert (found.outcome, found.keep) == ("better", "adapted")
-    start, end = (measure(clean, (clean + factor * noise)[None], clean, MRR)[0].retrieval_mrr for factor in (3, 2))
-    assert f"from {start:.3f} to {end:.3f}" in found.reason
+    (start, start_N), (end, end_N) = (
+        measure(clean, clean + factor * noise, quadrants(clean), clean) for factor in (3, 2)
+    )
+    change = paired_bootstrap(start_N, end_N)
+    assert found.reason.startswith(
+        f"Significant increase in crop/quadrant retrieval (delta {change.mean:+.2g}, 95 % CI {change.low:+.2g} to "
+        f"{change.high:+.2g}); mean log reciprocal rank from {start_N.mean():.3f} to {end_N.mean():.3f}"
+    )
+    percent = [round(100 * scores.retrieval_top1) for scores in (start, end)]
+    assert found.summary == f"A crop finds its image in {percent[1]} % of cases instead of {percent[0]} %."
 
 
-def test_worse() -> None:
+def test_judge_calls_a_significant_decrease_worse() -> None:
     clean, noise = probe()
     found = verdict(clean, clean + 2 * noise, clean, clean + 3 * noise)
     assert (found.outcome, found.keep) == ("worse", "start")
-    assert "less often" in found.reason
+    assert found.reason.startswith("Significant decrease in crop/quadrant retrieval (delta -")
 
 
 def test_no_change_keeps_the_start() -> None:
     clean, noise = probe()
     found = verdict(clean, clean + 2 * noise, clean, clean + 2 * noise)
     assert (found.outcome, found.keep) == ("no different", "start")
+    assert found.reason.startswith("No significant change in crop/quadrant retrieval (delta +0, 95 % CI +0 to +0)")
+    assert found.summary.endswith("of cases, as before.")
 
 
 def test_other_noise_of_the_same_strength_is_no_difference() -> None:
@@ -88,11 +107,11 @@ SOUND = Scores(0.8, 100.0, 1.0, 0.5, 0.6, 0.9, finite=True)
 LOW, HIGH = np.linspace(0.1, 0.4, 50), np.linspace(0.5, 0.9, 50)
 
 
-@pytest.mark.parametrize(("score", "name"), [("feature_std", "feature std"), ("rankme", "RankMe")])
+@pytest.mark.parametrize(("score", "name"), [("feature_std", "Feature std"), ("rankme", "RankMe")])
 def test_a_collapse_beats_better_retrieval(score: str, name: str) -> None:
     before = getattr(SOUND, score)
-    assert judge(SOUND, replace(SOUND, **{score: 0.51 * before}), LOW, HIGH, MRR).outcome == "better"
-    found = judge(SOUND, replace(SOUND, **{score: 0.49 * before}), LOW, HIGH, MRR)
+    assert judge(SOUND, replace(SOUND, **{score: 0.51 * before}), LOW, HIGH).outcome == "better"
+    found = judge(SOUND, replace(SOUND, **{score: 0.49 * before}), LOW, HIGH)
     assert (found.outcome, found.keep) == ("worse", "start")
     assert name in found.reason
     assert "49%" in found.reason
@@ -101,19 +120,36 @@ def test_a_collapse_beats_better_retrieval(score: str, name: str) -> None:
 @pytest.mark.parametrize("sign", [1, -1])
 def test_a_difference_within_luck_is_none(sign: int) -> None:
     change = sign * (0.01 + 0.1 * (-1.0) ** np.arange(50))  # mean 0.01, its standard error 0.014
-    assert judge(SOUND, SOUND, LOW, LOW + change, MRR).outcome == "no different"
-    assert judge(SOUND, SOUND, LOW, LOW + change + 0.05 * sign, MRR).outcome == ("better" if sign > 0 else "worse")
+    assert judge(SOUND, SOUND, LOW, LOW + change).outcome == "no different"
+    assert judge(SOUND, SOUND, LOW, LOW + change + 0.05 * sign).outcome == ("better" if sign > 0 else "worse")
 
 
 def test_five_images_prove_nothing() -> None:
-    few = judge(SOUND, SOUND, LOW[:5], HIGH[:5], MRR)
+    few = judge(SOUND, SOUND, LOW[:5], HIGH[:5])
     assert (few.outcome, few.keep) == ("no different", "start")
     assert few.reason.startswith("5 probe images")
-    assert judge(SOUND, SOUND, LOW[:6], HIGH[:6], MRR).outcome == "better"
+    assert judge(SOUND, SOUND, LOW[:6], HIGH[:6]).outcome == "better"
 
 
 def test_every_reason_is_one_line() -> None:
     cases = [(SOUND, LOW, HIGH), (SOUND, HIGH, LOW), (SOUND, LOW, LOW), (replace(SOUND, rankme=1.0), LOW, HIGH)]
-    reasons = [judge(SOUND, end, start_rr, end_rr, MRR).reason for end, start_rr, end_rr in cases]
+    reasons = [judge(SOUND, end, start_rr, end_rr).reason for end, start_rr, end_rr in cases]
     assert len(set(reasons)) == len(cases)
     assert all("\n" not in reason and reason.endswith(".") for reason in reasons)
+
+
+def test_gains_add_up_to_the_whole_change() -> None:
+    parts = (gain("batch-norm statistics", LOW, LOW + 0.3), gain("training", LOW + 0.3, LOW + 0.31))
+    assert [one.change.mean for one in parts] == pytest.approx([0.3, 0.01])
+    found = Verdict("better", "adapted", "", gains=parts)
+    assert found.parts == (
+        "By part: batch-norm statistics delta +0.3, 95 % CI +0.3 to +0.3; training delta +0.01, 95 % CI +0.01 to +0.01."
+    )
+    assert Verdict("better", "adapted", "", gains=parts[:1]).parts == "", "one part is the whole change"
+
+
+def test_the_summary_counts_crops_that_find_their_image() -> None:
+    assert summarize(replace(SOUND, retrieval_top1=0.47), replace(SOUND, retrieval_top1=0.55)) == (
+        "A crop finds its image in 55 % of cases instead of 47 %."
+    )
+    assert summarize(SOUND, SOUND) == "A crop finds its image in 50 % of cases, as before."

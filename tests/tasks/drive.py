@@ -13,13 +13,27 @@ import torch
 
 from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import Interrupted
-from dinocli.tasks.train.setup import TrainOptions
 from dinocli.tasks.train.train import train
+from dinocli.tasks.train.train_options import TrainOptions
 from tests.engine.learners import tiny_recipe
 
 CONTEXT = multiprocessing.get_context("forkserver")  # imports torch once, then forks a process without threads
 CONTEXT.set_forkserver_preload([__name__])
 PATIENCE = 120.0
+
+
+class Ears(ProgressReporter):
+    """Keeps what a command says."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.warnings: list[str] = []
+
+    def line(self, text: str) -> None:
+        self.lines.append(text)
+
+    def warn(self, text: str) -> None:
+        self.warnings.append(text)
 
 
 class Shooter(ProgressReporter):

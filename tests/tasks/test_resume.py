@@ -38,7 +38,6 @@ EXTRAS = (
     "loss.koleo=0.1",
     "loss.gram_anchor=1",
     "loss.feature_anchor=1",
-    "guard.score=view_mrr",
     "guard.every=0.25",
     "guard.stop=false",
 )

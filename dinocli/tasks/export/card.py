@@ -119,7 +119,11 @@ def _verdict(manifest: dict[str, Any]) -> list[str]:
     if not outcome:
         return []
     verdict = outcome["verdict"]
-    kept = {"adapted": "the adapted weights", "start": "the original weights"}[verdict["keep"]]
+    kept = {
+        "adapted": "the adapted weights",
+        "statistics": "the original weights with adapted batch-norm statistics",
+        "start": "the original weights",
+    }[verdict["keep"]]
     lines = ["## Did the training help", "", f"{verdict['outcome'].capitalize()}: {_plain(verdict['reason'])}"]
     lines += [f"These are {kept}.", "", "| score | start | adapted |", "|---|---:|---:|"]
     for line in [*outcome["scores"], *outcome["labelled"]]:

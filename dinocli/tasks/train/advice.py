@@ -33,13 +33,13 @@ def next_steps(
     advice = []
     if distinct < FEW_IMAGES:
         advice.append(
-            f"There are {distinct} different images: collect some hundreds, or stay with the original weights."
+            f"There are {distinct} distinct images: collect some hundreds, or stay with the original weights."
         )
     longer = f"--minutes {3 * minutes:g}" if minutes else f"--steps {3 * int(recipe.run.steps)}"
     barely = likeness > BARELY_MOVED
-    later = (look for look in result.looks if look.step > best_step)
-    left_behind = barely and not all(look.scores.cka_to_start > BARELY_MOVED for look in later)
-    if result.trouble or verdict.outcome == "worse" or likeness < FAR_AWAY or left_behind:
+    later = (probed for probed in result.probe_results if probed.step > best_step)
+    left_behind = barely and not all(probed.scores.cka_to_start > BARELY_MOVED for probed in later)
+    if result.stop_reason or verdict.outcome == "worse" or likeness < FAR_AWAY or left_behind:
         advice.append(
             f"The weights went too far: lower the learning rate (--set optim.lr={float(recipe.optim.lr) / 3:.1g}), "
             "hold on to the start (--set loss.feature_anchor=1), or let less learn (--set model.trainable=last-1)."
@@ -50,8 +50,8 @@ def next_steps(
             f"(--set optim.lr={3 * float(recipe.optim.lr):.1g})."
         )
     elif best_step == result.steps:
-        advice.append(f"The last look was the best: train for longer ({longer}).")
-    start = result.looks[0].scores if result.looks else None
+        advice.append(f"The last probe was the best: train for longer ({longer}).")
+    start = result.probe_results[0].scores if result.probe_results else None
     if start and start.finite and start.retrieval_mrr > FOUND_ALREADY:
         advice.append(
             "Crops found their image from the start: these scores leave little to gain. If you have labels "

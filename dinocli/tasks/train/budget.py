@@ -1,145 +1,151 @@
-"""Minutes into steps and looks: what a run with `--minutes` plans, from speeds measured on this machine."""
+"""Which steps, probes and labels fit into `--minutes`."""
 
 import math
-import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
+import numpy as np
+
+from dinocli.config.guard_plan import closing_probes
+from dinocli.config.load import with_values
 from dinocli.config.recipe import Recipe
-from dinocli.data.loader import Loader
-from dinocli.engine.batch_norm_init import MOST
-from dinocli.engine.build import build_learner, set_stage
+from dinocli.engine.build import build_learner, compile_backbones
 from dinocli.engine.distributed import from_main
-from dinocli.engine.head_init import MOST_VIEWS
+from dinocli.engine.probe import forwards_per_image
 from dinocli.engine.step import train_step
+from dinocli.tasks.labels import Labels
+from dinocli.tasks.train.costs import Costs, measure_costs
+from dinocli.tasks.train.run_seconds import PAGE_FORWARDS, RunSize, run_seconds
 from dinocli.tasks.train.setup import TrainContext
 
-TIMED_STEPS = 3
+LABELS_MOST = 10_000
+"""Labelled images that are measured; more would take minutes and change no digit that matters."""
 
-LOOKS_SHARE = 1 / 3
-"""Of a budget that is too short for all planned steps, looks take no more; training is what the user asked for."""
-
-VERDICT_LOOKS = 2
+LABELS_SHARE = 0.2
+"""Largest share of `--minutes` for measuring labels."""
 
 
 @dataclass(frozen=True)
-class Budget:
-    """What fits into a time.
+class TrainPlan:
+    """What a run will do.
 
     Args:
-        steps: At least 1.
-        every: Share of the run between two looks.
-        blend: Mixes of start and adapted weights that are tried at the end.
+        recipe: Resolved, with the steps that fit into `--minutes`.
+        labelled: Images to measure with labels at the end, by their place in the store, in the order of their draw.
+        cut: `--minutes` were too few for all planned steps.
     """
 
-    steps: int
-    every: float
-    blend: list[float]
-
-    @property
-    def looks(self) -> int:
-        """All looks but that at the start."""
-        return looks_of(self.steps, self.every, self.blend)
-
-    def settings(self) -> dict[str, object]:
-        """Return it as settings of a recipe."""
-        return {"run.steps": self.steps, "guard.every": self.every, "guard.blend": self.blend}
+    recipe: Recipe
+    labelled: list[int]
+    cut: bool = False
 
 
-def looks_of(steps: int, every: float, blend: list[float]) -> int:
-    """Count the looks of a run but that at the start."""
-    return math.ceil(steps / look_every(steps, every)) + closing_looks(blend)
-
-
-def look_every(steps: int, every: float) -> int:
-    """Return the steps between two looks; the last step has one in any case, so that thirds are rounded up."""
-    return max(1, math.ceil(every * steps - 1e-9))
-
-
-def closing_looks(blend: list[float]) -> int:
-    """Count the looks after the last step: at mixes, and two of the verdict."""
-    return len([share for share in blend if share < 1]) + VERDICT_LOOKS
-
-
-def seconds_to_train(minutes: float, spent: float, blend: list[float], per_look: float) -> float:
-    """Return how long the steps and their looks may take, so that a run keeps its time on a machine that slows down.
+def make_plan(context: TrainContext) -> TrainPlan:
+    """Fit a new run into `--minutes`, and find out whether it can be compiled. A continued run keeps its recipe.
 
     Args:
-        minutes: Of the whole command, 0 for no limit.
-        spent: Seconds of it that are gone, or promised to something after the run.
-        blend: As the run has it.
-        per_look: Seconds of a look; the last one, when the time is up, comes on top of those of the closing.
+        context: Of `setup`.
+
+    Returns:
+        The plan; the reporter is told what fits.
     """
-    return 60 * minutes - spent - (1 + closing_looks(blend)) * per_look if minutes else math.inf
+    plan = TrainPlan(context.recipe, labelled_images(context.labels))
+    if context.options.minutes and not context.resumed:
+        loader = context.loader(context.recipe)
+        costs = measure_costs(context, context.recipe, loader)
+        plan = from_main(lambda: _fit_into_minutes(context, costs, plan.labelled))
+    return replace(plan, recipe=_settled_compile(context, plan.recipe))
 
 
-def looks_to_get_ready(recipe: Recipe, images: int, size: int, work: int) -> float:
-    """Say how long the statistics and the head take before the first step, in looks, by the images that pass through.
+def labelled_images(labels: Labels, most: int = LABELS_MOST) -> list[int]:
+    """Return the places of the images to measure with labels, in random order; a draw where they are too many."""
+    with_any = [index for index, row in enumerate(zip(*labels.values(), strict=True)) if any(row)]
+    drawn: list[int] = np.random.default_rng(0).permutation(with_any)[:most].tolist()
+    return drawn
 
-    Statistics take two passes, the second at twice the price of one, and a look at what came of them.
+
+def fit_steps(
+    seconds: float, planned: Recipe, with_steps: Callable[[int], Recipe], size: RunSize, costs: Costs
+) -> Recipe:
+    """Return the recipe with the most steps, up to the planned ones and at least 1, that a run of so long takes.
 
     Args:
-        recipe: Resolved.
-        images: Of the folder.
-        size: Of evaluation, pixels.
-        work: Images that pass in a look (`Probe.work`).
+        seconds: For all parts of the run.
+        planned: Resolved, without a limit.
+        with_steps: Gives the resolved recipe of a number of steps.
+        size: Of the data.
+        costs: Measured.
     """
-    looks = passes = 0.0
-    if recipe.model.batch_norm == "adapted":
-        looks, passes = 1.0, 3.0 * min(images, MOST)
-    if recipe.head.start == "fitted":
-        passes += min(int(recipe.head.out_dim), MOST_VIEWS) * (int(recipe.views.global_size) / size) ** 2
-    return looks + passes / work
+    if run_seconds(planned, size, costs).total <= seconds:
+        return planned
+    fits, too_many = 1, int(planned.run.steps)
+    while too_many - fits > 1:
+        middle = (fits + too_many) // 2
+        if run_seconds(with_steps(middle), size, costs).total <= seconds:
+            fits = middle
+        else:
+            too_many = middle
+    return with_steps(fits)
 
 
-def looks_to_measure(labelled: int, work: int) -> float:
-    """Say how long start and adapted weights take over the labelled images at the end, in looks.
+def labels_within(minutes: float, labelled: list[int], costs: Costs) -> list[int]:
+    """Cut the labelled images to a fifth of `--minutes`; all of them without a limit."""
+    most = int(LABELS_SHARE * 60 * minutes / (2 * costs.forward)) if minutes else len(labelled)
+    return labelled[:most]
+
+
+def _fit_into_minutes(context: TrainContext, costs: Costs, labelled: list[int]) -> TrainPlan:
+    minutes, planned = context.options.minutes, context.recipe
+    kept = labels_within(minutes, labelled, costs)
+    size = RunSize(len(context.store), context.preprocess.size, len(kept))
+
+    def with_steps(steps: int) -> Recipe:
+        return context.resolved(with_values(context.options.recipe, {"run.steps": steps}))
+
+    recipe = fit_steps(context.seconds_left(), planned, with_steps, size, costs)
+    plan = TrainPlan(recipe, kept, cut=recipe != planned)
+    seconds = run_seconds(recipe, size, costs)
+    steps = int(recipe.run.steps)
+    speed = f"{costs.step:.2g} s per step, {seconds.guard_share:.0%} for probes and verdict"
+    if plan.cut:
+        context.reporter.warn(
+            f"{minutes:g} minutes allow {steps} of the {planned.run.steps} planned steps on this machine ({speed}); "
+            "more minutes may give more"
+        )
+    else:
+        context.reporter.line(f"{minutes:g} minutes are enough for all {steps} planned steps ({speed})")
+    if len(kept) < len(labelled):
+        context.reporter.warn(f"{minutes:g} minutes allow {len(kept)} of {len(labelled)} labelled images")
+    return plan
+
+
+def seconds_to_train(context: TrainContext, plan: TrainPlan, seconds_per_forward: float) -> float:
+    """Return how long the loop may take, so that a run keeps `--minutes` on a machine that slows down.
 
     Args:
-        labelled: Images that both see.
-        work: Images that pass in a look (`Probe.work`).
+        context: Of the run.
+        plan: Of the run.
+        seconds_per_forward: Measured at the start.
     """
-    return 2 * labelled / work
+    recipe = plan.recipe
+    images = min(int(recipe.guard.probe_images), len(context.store)) * forwards_per_image(context.backbone)
+    last = 1 + closing_probes(recipe, recipe.guard.weight_interpolation)  # a probe when the time is up, and the verdict
+    forwards = last * images + 2 * len(plan.labelled) + PAGE_FORWARDS
+    return context.seconds_left() - forwards * seconds_per_forward if context.options.minutes else math.inf
 
 
-def within(seconds: float, recipe: Recipe, per_step: tuple[float, float], per_look: float) -> Budget:
-    """Divide a time between steps and looks at the probe sets; never more steps than the recipe plans.
+def _settled_compile(context: TrainContext, recipe: Recipe) -> Recipe:
+    """Try `run.compile` on a learner that is thrown away, and turn it off where it fails."""
+    if not recipe.run.compile:
+        return recipe
+    trial = build_learner(recipe, context.backbone, context.preprocess, context.precision, context.world)
+    loader = context.loader(recipe)
 
-    Where the time does not last for all steps, and looks would take more than a third of it, mixes are left out first,
-    then the looks become fewer, down to one at the end.
+    def one_step() -> None:
+        train_step(trial, next(loader.steps(0, 1)), 0)
 
-    Args:
-        seconds: That are left for both.
-        recipe: Resolved.
-        per_step: Seconds of a step of the head alone, and of everything.
-        per_look: Seconds of a look.
-    """
-    planned, guard, mean = int(recipe.run.steps), recipe.guard, mean_step(recipe, per_step)
-    most = LOOKS_SHARE * seconds / per_look
-    fewer = max(guard.every, 1 / max(1, math.floor(most) - VERDICT_LOOKS))
-    for every, blend in ((guard.every, guard.blend), (guard.every, [1.0]), (fewer, [1.0])):
-        looks = looks_of(planned, every, blend)
-        steps = min(planned, max(1, int((seconds - looks * per_look) / mean)))
-        if steps == planned or looks <= most:
-            break
-    return Budget(steps, every, blend)
-
-
-def mean_step(recipe: Recipe, per_step: tuple[float, float]) -> float:
-    """Return the seconds of a step over the run; a warm-up of the head that may end early is counted as none."""
-    share = 0.0 if recipe.optim.head_warmup_loss else float(recipe.optim.head_warmup)
-    return share * per_step[0] + (1 - share) * per_step[1]
-
-
-def seconds_per_step(context: TrainContext, loader: Loader) -> tuple[float, float]:
-    """Time a few real steps of a throw-away learner: head alone, and everything."""
-    learner = build_learner(context.recipe, context.backbone, context.preprocess, context.precision, context.world)
-    seconds = []
-    for backbone_learns in (False, True):
-        set_stage(learner, backbone_learns=backbone_learns)
-        begin = 0.0
-        for step, slices in enumerate(loader.steps(0, TIMED_STEPS + 1)):
-            stats = train_step(learner, slices, step)
-            stats.values_N.cpu()  # waits for the device
-            begin = begin or time.perf_counter()  # the first step warms up
-        seconds.append((time.perf_counter() - begin) / TIMED_STEPS)
-    return from_main(lambda: (seconds[0], seconds[1]))
+    reason = compile_backbones(trial, one_step)
+    if not reason:
+        return recipe
+    context.reporter.warn(f"torch.compile fails on this machine, training runs without it: {reason}")
+    return with_values(recipe, {"run.compile": False})

@@ -2,36 +2,27 @@
 
 import resource
 import sys
-import time
 from dataclasses import asdict, dataclass, replace
 from typing import Any, BinaryIO
 
 import numpy as np
 import torch
 
+from dinocli.config.guard_plan import probe_count
 from dinocli.config.load import with_values
-from dinocli.data.loader import Loader
+from dinocli.config.recipe import Recipe
 from dinocli.data.read import shrunk_size
+from dinocli.data.sources import ImageList
 from dinocli.engine import distributed
-from dinocli.engine.distributed import from_main, open_world
+from dinocli.engine.distributed import open_world
 from dinocli.engine.progress import ProgressReporter
 from dinocli.tasks.inputs import describe_weights
 from dinocli.tasks.labels import of_several_kinds, read_labels
-from dinocli.tasks.train.budget import (
-    looks_of,
-    looks_to_get_ready,
-    looks_to_measure,
-    mean_step,
-    seconds_per_step,
-    within,
-)
-from dinocli.tasks.train.select import measured
-from dinocli.tasks.train.setup import (
-    TrainContext,
-    TrainOptions,
-    list_images,
-    prepare,
-)
+from dinocli.tasks.train.budget import fit_steps, labelled_images, labels_within
+from dinocli.tasks.train.costs import Costs, measure_costs
+from dinocli.tasks.train.run_seconds import RunSeconds, RunSize, run_seconds
+from dinocli.tasks.train.setup import TrainContext, list_images, setup
+from dinocli.tasks.train.train_options import TrainOptions
 
 TRIAL_IMAGES = 64
 
@@ -42,6 +33,7 @@ class TrainForecast:
 
     Args:
         images: Listed, unreadable ones included.
+        measured_images: Images that were read for this forecast.
         dtypes: Number of sampled images of each dtype.
         median_size: Height and width, pixels.
         grey: No image of the sample has colour.
@@ -49,10 +41,13 @@ class TrainForecast:
         start: The weights.
         device: Device and precision.
         steps: Of the run.
-        batch_size: Images a step.
+        batch_size: Images per step.
+        probes: Probes of the guard and the verdict, that of the start included.
+        probe_images: Images of each probe.
+        guard_share: Share of the time that probes and verdict take, with this machine's measured costs.
         seconds_per_step: With the whole network learning, measured.
-        seconds_per_look: At the probe set, measured on fewer images.
-        minutes: Of all steps, looks and the verdict; reading the images and writing the report come on top.
+        seconds_per_probe: Computed from a forward pass, measured.
+        minutes: Of all parts of the run; reading the images comes on top.
         canvas_bytes: Of all decoded images.
         peak_memory_bytes: Of a step, measured: on the GPU, or of this process.
         recipe: Every resolved setting. Near-copies were looked for among few images that lie apart: a folder of frames
@@ -60,6 +55,7 @@ class TrainForecast:
     """
 
     images: int
+    measured_images: int
     dtypes: dict[str, int]
     median_size: tuple[int, int]
     grey: bool
@@ -68,8 +64,11 @@ class TrainForecast:
     device: str
     steps: int
     batch_size: int
+    probes: int
+    probe_images: int
+    guard_share: float
     seconds_per_step: float
-    seconds_per_look: float
+    seconds_per_probe: float
     minutes: float
     canvas_bytes: int
     peak_memory_bytes: int
@@ -80,64 +79,59 @@ class TrainForecast:
         return asdict(self)
 
 
-def estimate(job: TrainOptions, reporter: ProgressReporter, stdin: BinaryIO | None = None) -> TrainForecast | None:
+def forecast(options: TrainOptions, reporter: ProgressReporter, stdin: BinaryIO | None = None) -> TrainForecast | None:
     """Measure a few steps on a few images of the folder; nothing is written.
 
     Args:
-        job: What would be done.
-        reporter: Hears what was found.
+        options: What would be done.
+        reporter: Is told what was found.
         stdin: Where `-` reads names from.
 
     Returns:
-        The estimate, in the main process; None in the others that `torchrun` started.
+        The forecast, in the main process; None in the others that `torchrun` started.
     """
-    world, device = open_world(job.device)
+    world, _ = open_world(options.device)
     reporter = reporter if world.is_main else ProgressReporter()
     try:
-        images = list_images(job, stdin)
-        labels = of_several_kinds(read_labels(job.labels, images.names, reporter.line)) if job.labels else {}
-        chosen = np.linspace(0, len(images) - 1, min(TRIAL_IMAGES, len(images))).round().astype(int)
-        few = replace(images, names=[images.names[row] for row in chosen])
-        streams = job.recipe.data.cache == "off" or world.size > 1  # else the few images are decoded into memory
-        trial = replace(job, recipe=with_values(job.recipe, {"data.cache": "off" if streams else "auto"}))
-        context = prepare(trial, few, world, device, reporter)
+        images = list_images(options, stdin)
+        labels = of_several_kinds(read_labels(options.labels, images.names, reporter.line)) if options.labels else {}
+        streams = options.recipe.data.cache == "off" or world.size > 1  # else the few images are decoded into memory
+        trial = with_values(options.recipe, {"data.cache": "off" if streams else "auto"})
+        few = _few(images)
+        for line in (f"{len(images)} images in {images.root}; measuring on {len(few)} of them", *images.notes):
+            reporter.line(line)
+        context = setup(replace(options, recipe=trial, labels=""), few, reporter)
         distinct = round(len(images) * context.distinct / len(context.store))
-        context.recipe = context.resolved(job.recipe, len(images), distinct)
-        loader = context.loader()
-        per_step, (per_look, work) = seconds_per_step(context, loader), _time_of_a_look(context, loader, len(images))
-        ready = looks_to_get_ready(context.recipe, len(images), context.preprocess.size, work)
-        apart = per_look * (1 + ready + looks_to_measure(len(measured(labels)), work))
-        if job.minutes:
-            budget = within(60 * job.minutes - apart, context.recipe, per_step, per_look)
-            context.recipe = context.resolved(with_values(job.recipe, budget.settings()), len(images), distinct)
-        recipe = context.recipe
-        looks = per_look * looks_of(int(recipe.run.steps), recipe.guard.every, recipe.guard.blend)
-        seconds = apart + int(recipe.run.steps) * mean_step(recipe, per_step) + looks
-        return _written(context, len(images), per_step[1], per_look, seconds) if world.is_main else None
+        planned = context.resolved(options.recipe, len(images), distinct)
+        costs = measure_costs(context, planned, context.loader(planned))
+        labelled = labels_within(options.minutes, labelled_images(labels), costs)
+        size = RunSize(len(images), context.preprocess.size, len(labelled))
+
+        def with_steps(steps: int) -> Recipe:
+            return context.resolved(with_values(options.recipe, {"run.steps": steps}), len(images), distinct)
+
+        limit = 60 * options.minutes or float("inf")
+        recipe = fit_steps(limit, planned, with_steps, size, costs)
+        return _forecast_of(context, recipe, size, costs) if world.is_main else None
     finally:
         distributed.leave()
 
 
-def _time_of_a_look(context: TrainContext, loader: Loader, images: int) -> tuple[float, int]:
-    """Time one look at the few images; return the seconds and the work of one at the probe set of the whole folder."""
-    probe, _ = context.probes(loader)
-    larger = min(int(context.recipe.guard.probe_images), images) / len(probe.indices)
-
-    def look() -> float:
-        probe.look(context.backbone, 0)  # the first one warms up
-        began = time.monotonic()
-        probe.look(context.backbone, 0)
-        return time.monotonic() - began
-
-    return larger * from_main(look), round(larger * probe.work)
+def _few(images: ImageList) -> ImageList:
+    """Take evenly spread images."""
+    chosen = np.linspace(0, len(images) - 1, min(TRIAL_IMAGES, len(images))).round().astype(int)
+    return replace(images, names=[images.names[row] for row in chosen])
 
 
-def _written(context: TrainContext, images: int, per_step: float, per_look: float, seconds: float) -> TrainForecast:
-    recipe, seen, about = context.recipe, context.survey, context.preprocess
+def _forecast_of(context: TrainContext, recipe: Recipe, size: RunSize, costs: Costs) -> TrainForecast:
+    seen, about, guard = context.survey, context.preprocess, recipe.guard
     assert seen is not None
     height, width = shrunk_size(*seen.median_size, recipe.data.short_side)
+    seconds: RunSeconds = run_seconds(recipe, size, costs)
+    probe_images = min(int(guard.probe_images), size.images)
     return TrainForecast(
-        images=images,
+        images=size.images,
+        measured_images=len(context.images),
         dtypes=dict(seen.dtypes),
         median_size=seen.median_size,
         grey=seen.grey,
@@ -146,10 +140,13 @@ def _written(context: TrainContext, images: int, per_step: float, per_look: floa
         device=f"{context.precision.device}, {context.precision.name}",
         steps=int(recipe.run.steps),
         batch_size=int(recipe.run.batch_size),
-        seconds_per_step=round(per_step, 4),
-        seconds_per_look=round(per_look, 4),
-        minutes=round(seconds / 60, 1),
-        canvas_bytes=images * (1 if seen.grey else 3) * height * width * (2 if seen.deep else 1),
+        probes=probe_count(recipe, guard.every, guard.weight_interpolation),
+        probe_images=probe_images,
+        guard_share=round(seconds.guard_share, 3),
+        seconds_per_step=round(costs.step, 4),
+        seconds_per_probe=round(costs.probe_image * probe_images, 4),
+        minutes=round(seconds.total / 60, 1),
+        canvas_bytes=size.images * (1 if seen.grey else 3) * height * width * (2 if seen.deep else 1),
         peak_memory_bytes=_peak_memory(context.precision.device),
         recipe=recipe.model_dump(mode="json"),
     )

@@ -1,4 +1,4 @@
-"""What a run writes before its first step, and what a resumed run is checked against."""
+"""What a run writes before its first step: enough to repeat it, to continue it, and to check both."""
 
 import platform
 import time
@@ -9,56 +9,37 @@ from typing import Any
 import numpy as np
 
 from dinocli import __version__
-from dinocli.config.load import differences, to_toml
+from dinocli.config.load import to_toml
 from dinocli.data.bad_images import write_bad
 from dinocli.data.loader import Loader
-from dinocli.data.sources import ImageList
 from dinocli.engine.step import Learner
-from dinocli.errors import UsageError
 from dinocli.files import write_whole
 from dinocli.report.sheet import contact_sheet
-from dinocli.tasks.run_folder import ENDED, RunFolder
-from dinocli.tasks.train.setup import CHANGE_NOTHING, TrainContext, TrainOptions
+from dinocli.tasks.run_folder import RunFolder
+from dinocli.tasks.train.budget import TrainPlan
+from dinocli.tasks.train.setup import TrainContext
 
 SHEET_IMAGES = 8
 
 
-def check_same(job: TrainOptions, images: ImageList, kept: dict[str, Any]) -> None:
-    """Refuse to go on with a run on other images or with another recipe.
-
-    Raises:
-        UsageError: With the difference.
-    """
-    if kept["status"] in ENDED:
-        raise UsageError(f"this run is {kept['status']} already, see its report.html; start another without --resume")
-    changed = differences(kept["request"], job.request())
-    changed = [line for line in changed if not line.startswith(tuple(f"recipe.{key}:" for key in CHANGE_NOTHING))]
-    if changed:
-        raise UsageError(f"--resume needs the same recipe as before; changed: {'; '.join(changed)}")
-    if kept["inputs_hash"] != images.digest():
-        raise UsageError(
-            f"--resume needs the same images: there were {kept['images_listed']}, now there are {len(images)}, "
-            "or some of them have changed; start a new run"
-        )
-
-
-def make_manifest(job: TrainOptions, context: TrainContext) -> dict[str, Any]:
-    """Gather what run.json keeps: enough to repeat the run, to resume it, and to check both."""
+def make_manifest(context: TrainContext, plan: TrainPlan) -> dict[str, Any]:
+    """Gather what run.json keeps."""
+    options = context.options
     return {
-        "command": job.command,
-        "argv": list(job.argv),
+        "command": options.command,
+        "argv": list(options.argv),
         "status": "running",
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "inputs": [name if name == "-" else str(Path(name).absolute()) for name in job.inputs],
+        "inputs": [name if name == "-" else str(Path(name).absolute()) for name in options.inputs],
         "root": str(context.images.root),
-        "naming": job.read.naming() | {"root": job.read.root and str(Path(job.read.root).absolute())},
+        "naming": options.read.naming() | {"root": options.read.root and str(Path(options.read.root).absolute())},
         "inputs_hash": context.images.digest(),
         "images_listed": len(context.images),
         "images": len(context.store),
         "distinct": context.distinct,
         "bad": len(context.store.bad),
-        "request": job.request(),
-        "recipe": context.recipe.model_dump(mode="json"),
+        "request": options.request(),
+        "recipe": plan.recipe.model_dump(mode="json"),
         "preprocess": context.preprocess.to_dict(),
         "weights": context.info.to_dict(),
         "device": str(context.precision.device),
@@ -72,15 +53,20 @@ def make_manifest(job: TrainOptions, context: TrainContext) -> dict[str, Any]:
 
 
 def begin_folder(
-    folder: RunFolder, context: TrainContext, learner: Learner, loader: Loader, manifest: dict[str, Any]
+    folder: RunFolder,
+    context: TrainContext,
+    plan: TrainPlan,
+    learner: Learner,
+    loader: Loader,
+    manifest: dict[str, Any],
 ) -> None:
-    """Write what is known before the first step. run.json comes last: it says that a run can be resumed."""
+    """Write what is known before the first step. run.json comes last: it says that a run can be continued."""
     folder.clear()
     folder.checkpoints.mkdir(parents=True)
     _views_sheet(folder, learner, loader)
     if context.store.bad:
         write_bad(folder.bad, context.store.bad)
-    write_whole(folder.recipe, to_toml(context.recipe))
+    write_whole(folder.recipe, to_toml(plan.recipe))
     folder.write(manifest)
 
 

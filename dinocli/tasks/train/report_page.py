@@ -1,19 +1,31 @@
-"""report.html of a run: verdict, tables, curves and the views, from what the run knows."""
+"""report.html of a run: verdict, tables, curves and pictures."""
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from dinocli import __version__
-from dinocli.engine.loop import RunResult
 from dinocli.engine.probe import ProbeResult
-from dinocli.quality.verdict import Verdict
+from dinocli.quality import crop_quadrant_retrieval
+from dinocli.quality.verdict import Gain, Verdict
 from dinocli.report.chart import Curve
 from dinocli.report.page import Report, Table, write_report
 from dinocli.tasks.inputs import describe_weights
 from dinocli.tasks.run_folder import RunFolder
+from dinocli.tasks.train.budget import TrainPlan
+from dinocli.tasks.train.comparison import group_table, pictures
+from dinocli.tasks.train.score_lines import ScoreLine
+from dinocli.tasks.train.select import Selection, Trained
 from dinocli.tasks.train.setup import TrainContext
+
+FEWEST_SHOWN = 4
+"""Images below which there is nothing to put side by side."""
+
+KEEP = {
+    "adapted": "Keep the adapted weights.",
+    "statistics": "Keep the original weights with adapted batch-norm statistics; no training step improved on them.",
+    "start": "Keep the original weights.",
+}
 
 KNOWN_WEAKNESS = (
     "A score without labels rewards what parts of one image share and other images do not. A run can learn to ignore a "
@@ -22,97 +34,110 @@ KNOWN_WEAKNESS = (
 )
 
 
-@dataclass(frozen=True)
-class ScoreLine:
-    """One line of the closing table.
+def write_page(
+    context: TrainContext,
+    plan: TrainPlan,
+    trained: Trained,
+    selection: Selection,
+    folder: RunFolder,
+    advice: Sequence[str],
+) -> None:
+    """Write report.html from what the run knows."""
+    result, verdict = trained.result, selection.verdict
+    show = selection.after.scores.finite and not result.stop_reason and len(selection.sides.rows) >= FEWEST_SHOWN
+    drawn, tables = list[tuple[str, bytes]](), _tables(selection)
+    if show:
+        tables.append(group_table(selection.sides, plan.recipe.run.seed))
+        drawn = pictures(selection.sides, trained.holdout_probe, context.backbone, selection.adapted)
+    views = ("Views: each row is one image, each column one view", folder.views.read_bytes())
+    page = Report(
+        title=f"{context.options.command}: {context.images.root.name}",
+        verdict_outcome=verdict.outcome,
+        verdict_sentence=sentence(verdict),
+        facts=run_facts(context, plan, trained, selection),
+        tables=tables,
+        curves=[*_probe_curves(result.probe_results), *_step_curves(result.rows)],
+        images=[*drawn, views],
+        notes=[*advice, KNOWN_WEAKNESS],
+    )
+    write_report(folder.report, page)
 
-    Args:
-        name: Of the score.
-        start: By the weights that the run began with.
-        adapted: By the adapted weights.
-    """
 
-    name: str
-    start: float
-    adapted: float
+def sentence(verdict: Verdict) -> str:
+    """Join what a verdict says: for everyone, the numbers, what each part contributed, and which weights to keep."""
+    return " ".join(filter(None, (verdict.summary, verdict.reason, verdict.parts, KEEP[verdict.keep])))
 
 
-def run_facts(context: TrainContext, result: RunResult, best_step: int, share: float) -> list[tuple[str, str]]:
-    recipe, info = context.recipe, context.info
-    where = f"teacher after step {best_step}" + (f", {share:.0%} of the way from the start" if share < 1 else "")
-    ended = f" ({result.early})" if result.early else ""
+def run_facts(context: TrainContext, plan: TrainPlan, trained: Trained, selection: Selection) -> list[tuple[str, str]]:
+    """List what was trained, on what, and for how long."""
+    recipe, result = plan.recipe, trained.result
+    if selection.best_step:
+        adapted = f"teacher after step {selection.best_step}"
+    else:
+        adapted = "start with adapted batch-norm statistics, no training step" if result.best else "none"
+    if selection.alpha < 1:
+        adapted += f", interpolated with the start (alpha {selection.alpha:g})"
+    ended = f" ({result.early_end})" if result.early_end else ""
+    device = f"{context.precision.device}, {context.precision.name}, {context.world.size} process(es)"
     return [
         ("images", f"{len(context.store)} in {context.images.root}"),
-        ("different images", f"about {context.distinct}, near-copies counted once"),
+        ("distinct images", f"about {context.distinct}, near-copies counted once"),
         ("unreadable images", str(len(context.store.bad))),
-        ("start", describe_weights(info)),
-        ("steps", f"{result.steps} of {recipe.run.steps}{ended}, {recipe.run.batch_size} images each"),
-        ("adapted weights", where),
-        ("what learns", f"head; of the backbone: {recipe.model.trainable}"),
+        ("start", describe_weights(context.info)),
+        ("steps", f"{result.steps} of {recipe.run.steps}{ended}, {recipe.run.batch_size} images per step"),
+        ("adapted weights", adapted),
+        ("trained parameters", f"head; of the backbone: {recipe.model.trainable}"),
         ("time in training", f"{result.seconds / 60:.1f} minutes"),
-        ("device", f"{context.precision.device}, {context.precision.name}, {context.world.size} process(es)"),
+        ("device", device),
         ("recipe", recipe.description),
         ("finished", time.strftime("%Y-%m-%d %H:%M")),
         ("dinocli", __version__),
     ]
 
 
-def write_train_report(
-    folder: RunFolder,
-    *,
-    title: str,
-    verdict: Verdict,
-    facts: Sequence[tuple[str, str]],
-    lines: Sequence[ScoreLine],
-    labelled: Sequence[ScoreLine],
-    blends: Sequence[tuple[float, float]],
-    groups: Sequence[Table],
-    pictures: Sequence[tuple[str, bytes]],
-    result: RunResult,
-    score_label: str,
-    judged: str,
-    notes: Sequence[str],
-) -> None:
-    """Write report.html from what the run knows."""
-    tables = [_table("Without labels", lines, judged)]
-    if labelled:
-        tables.append(_table("With your labels", labelled, "Leave-one-out, k = 20. The guard never saw these labels."))
-    if blends:
-        rows = [(f"{share:.0%}", score) for share, score in blends]
+def _tables(selection: Selection) -> list[Table]:
+    tables = [_score_table("Without labels", selection.lines, selection.judged)]
+    if len(selection.verdict.gains) > 1:
+        tables.append(_gain_table(selection.verdict.gains))
+    if selection.labelled:
+        note = "Leave-one-out, k = 20. The guard never saw these labels."
+        tables.append(_score_table("With your labels", selection.labelled, note))
+    if selection.tried:
+        rows = [(f"{alpha:g}", score) for alpha, score in selection.tried]
         note = (
-            "0 % is the start. On the images that the guard chooses by; the highest of the others is what was judged."
+            "Alpha is the share of the adapted weights; 0 is the start. On the images that the guard selects by; the "
+            "highest of the others was compared with the start."
         )
-        tables.append(Table("Mixes of start and adapted weights", ("share of the adapted", "score"), rows, note))
-    tables += groups
-    keep = {"adapted": "Keep the adapted weights.", "start": "Keep the original weights."}[verdict.keep]
-    report = Report(
-        title=title,
-        verdict_outcome=verdict.outcome,
-        verdict_sentence=f"{verdict.reason} {keep}",
-        facts=facts,
-        tables=tables,
-        curves=[*_look_curves(result.looks, score_label), *_step_curves(result.rows)],
-        images=[
-            *pictures,
-            ("What the network saw: every row one image, every column one view", folder.views.read_bytes()),
-        ],
-        notes=notes,
-    )
-    write_report(folder.report, report)
+        tables.append(Table("Weight interpolation", ("alpha", crop_quadrant_retrieval.LABEL), rows, note))
+    return tables
 
 
-def _table(title: str, lines: Sequence[ScoreLine], note: str) -> Table:
-    rows = [(line.name, line.start, line.adapted, f"{line.adapted - line.start:+.3g}") for line in lines]
-    return Table(title, ("score", "start", "adapted", "change"), rows, note)
+def _score_table(title: str, lines: Sequence[ScoreLine], note: str) -> Table:
+    if any(line.statistics is None for line in lines):
+        rows = [(line.name, line.start, line.adapted, _change(line)) for line in lines]
+        return Table(title, ("score", "start", "adapted", "change"), rows, note)
+    staged = [(line.name, line.start, line.statistics or 0.0, line.adapted, _change(line)) for line in lines]
+    return Table(title, ("score", "start", "batch-norm statistics", "adapted", "change"), staged, note)
 
 
-def _look_curves(looks: Sequence[ProbeResult], score_label: str) -> list[Curve]:
-    steps = [look.step for look in looks]
-    chosen = [look.score for look in looks]
-    shown = {"retrieval_mrr": "Crop finds its image", "rankme": "RankMe", "feature_std": "Feature spread"}
-    curves = [Curve("What the guard chooses by", "step", "", steps, {score_label: chosen}, start=chosen[0])]
+def _change(line: ScoreLine) -> str:
+    return f"{line.adapted - line.start:+.3g}"
+
+
+def _gain_table(gains: Sequence[Gain]) -> Table:
+    rows = [(gain.part, gain.change.mean, f"{gain.change.low:+.3g} to {gain.change.high:+.3g}") for gain in gains]
+    note = "Crop/quadrant retrieval, mean difference and 95 % interval: batch-norm statistics alone, then training."
+    return Table("What each part contributed", ("part", "change", "95 % CI"), rows, note)
+
+
+def _probe_curves(results: Sequence[ProbeResult]) -> list[Curve]:
+    steps = [result.step for result in results]
+    selected = [result.selection_score for result in results]
+    shown = {"retrieval_top1": "Crop finds its image, top-1", "rankme": "RankMe", "feature_std": "Feature std"}
+    label = {crop_quadrant_retrieval.LABEL: selected}
+    curves = [Curve("Selection score of the guard", "step", "", steps, label, start=selected[0])]
     for key, title in shown.items():
-        values = [getattr(look.scores, key) for look in looks]
+        values = [getattr(result.scores, key) for result in results]
         curves.append(Curve(title, "step", "", steps, {key.replace("_", " "): values}, start=values[0]))
     return curves
 

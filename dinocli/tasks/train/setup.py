@@ -1,13 +1,17 @@
-"""What stands before a run's first step: images, weights, preprocessing, the cache of canvases, the resolved recipe."""
+"""Setup of a run: images, weights, preprocessing, decoded images, and the recipe without any "auto"."""
 
-from dataclasses import dataclass, replace
+import math
+import time
+from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from typing import Any, BinaryIO
 
 import torch
 
 from dinocli.augment.multicrop import MultiCrop
 from dinocli.config.auto import asks_for_size, resolve
-from dinocli.config.load import checked, with_values
+from dinocli.config.guard_plan import fit_guard
+from dinocli.config.load import with_values
 from dinocli.config.preprocess import Preprocess
 from dinocli.config.recipe import Recipe
 from dinocli.data.cache import cache_folder, open_store
@@ -18,64 +22,44 @@ from dinocli.data.store import Store
 from dinocli.data.survey import Survey, survey
 from dinocli.engine.build import build_precision, facts_of, view_specs
 from dinocli.engine.device import Precision
-from dinocli.engine.distributed import World, from_main, main_first
-from dinocli.engine.probe import Probe, probe_indices
+from dinocli.engine.distributed import World, from_main, main_first, open_world
+from dinocli.engine.probe import Probe, forwards_per_image, probe_indices
 from dinocli.engine.progress import ProgressReporter
-from dinocli.errors import UsageError
+from dinocli.errors import UsageError, WeightsError
 from dinocli.models.backbone import Backbone
 from dinocli.models.trainable import check_trainable
 from dinocli.models.weights import WeightsInfo, load_backbone
-from dinocli.quality.selection_scores import selection_score
-from dinocli.tasks.inputs import ReadOptions, describe_weights, preprocess_of, tell_survey
+from dinocli.tasks.inputs import describe_weights, preprocess_of, tell_survey
+from dinocli.tasks.labels import Labels, of_several_kinds, read_labels
 from dinocli.tasks.train.distinct_images import count_distinct
-
-CHANGE_NOTHING = ("data.cache", "data.workers", "run.save_every", "run.save_minutes", "run.log_every")
-"""Settings that change no result: a resumed run takes them as they are asked for now."""
+from dinocli.tasks.train.resume import check_same, stored_recipe
+from dinocli.tasks.train.train_options import TrainOptions
 
 
 @dataclass(frozen=True)
-class TrainOptions:
-    """What a user asked for.
+class TrainContext:
+    """Data, weights, preprocessing and resolved recipe, shared by all stages of a run.
 
     Args:
-        inputs: Folders, files, globs, `@list.txt`, `-`.
-        recipe: With its "auto" values.
-        command: Its name, for the name of the run's folder.
-        out: The run's folder; empty chooses one under `runs/`.
-        device: auto, cpu, cuda or cuda:N.
-        labels: `folder` or a CSV, for the closing table alone; empty for none.
-        minutes: At most so long, 0 for no limit: the steps are cut from measured speed, and a run that is slower than
-            that ends where the time is up.
-        resume: Go on with a run that was interrupted.
-        force: Replace an existing run.
-        read: How images are found; how they are decoded stands in the recipe.
-        argv: The command line, for the record.
+        options: As asked for.
+        reporter: Is told what was found and how far the run is; silent in all processes but the main one.
+        started: Monotonic time at which the command began, seconds.
+        world: This process among all.
+        images: As listed.
+        survey: Of the images; none in a resumed run, whose preprocessing is stored.
+        backbone: The start.
+        info: Where the start came from.
+        preprocess: How images become input.
+        store: Decoded images.
+        precision: Device, precision and attention kernels.
+        distinct: Images, near-copies counted once.
+        recipe: Resolved: no "auto" is left that training needs.
+        labels: Of the readable images, for the closing table alone.
     """
 
-    inputs: tuple[str, ...]
-    recipe: Recipe
-    command: str = "pretrain"
-    out: str = ""
-    device: str = "auto"
-    labels: str = ""
-    minutes: float = 0.0
-    resume: bool = False
-    force: bool = False
-    read: ReadOptions = ReadOptions()
-    argv: tuple[str, ...] = ()
-
-    def request(self) -> dict[str, Any]:
-        """Return what a resumed run has to ask for again, as JSON-like data."""
-        return {"recipe": self.recipe.model_dump(mode="json"), "minutes": self.minutes}
-
-
-@dataclass
-class TrainContext:
-    """All of it, for one process.
-
-    `survey` is missing in a resumed run, whose preprocessing is the stored one. `distinct` counts near-copies once.
-    """
-
+    options: TrainOptions
+    reporter: ProgressReporter
+    started: float
     world: World
     images: ImageList
     survey: Survey | None
@@ -83,140 +67,174 @@ class TrainContext:
     info: WeightsInfo
     preprocess: Preprocess
     store: Store
-    recipe: Recipe
     precision: Precision
     distinct: int
+    recipe: Recipe
+    labels: Labels = field(default_factory=dict)
 
     def resolved(self, asked: Recipe, images: int = 0, distinct: int = 0) -> Recipe:
-        """Resolve a recipe for these weights, with the precision that was chosen.
-
-        Mixes of random weights with trained ones are noise: a run from scratch tries none.
+        """Resolve a recipe for these weights and this precision, and fit its probes to `guard.max_share`.
 
         Args:
             asked: The recipe.
-            images: Of the folder, 0 for those of the store.
-            distinct: Of them, near-copies counted once; 0 likewise.
+            images: Number of images; 0 for the number of images in the store.
+            distinct: Number of images, near-copies counted once; 0 for that of the store.
         """
         images, distinct = images or len(self.store), distinct or self.distinct
         settled: dict[str, object] = {"run.precision": self.precision.name, "run.attention": self.precision.attention}
         if not self.info.pretrained:
-            settled["guard.blend"] = [1.0]
-        return with_values(resolve(asked, facts_of(images, self.backbone, self.info, self.world, distinct)), settled)
+            settled["guard.weight_interpolation"] = [1.0]  # between random and trained weights lies noise
+        facts = facts_of(images, self.backbone, self.info, self.world, distinct)
+        recipe = with_values(resolve(asked, facts), settled)
+        image_work = forwards_per_image(self.backbone) * self.preprocess.size**2
+        return with_values(recipe, fit_guard(recipe, images, image_work).settings())
 
-    def loader(self) -> Loader:
+    def loader(self, recipe: Recipe) -> Loader:
         """Build the loader of the run."""
-        run, optim = self.recipe.run, self.recipe.optim
         return Loader(
             self.store,
-            batch_size=int(run.batch_size),
-            seed=run.seed,
+            batch_size=int(recipe.run.batch_size),
+            seed=recipe.run.seed,
             rank=self.world.rank,
             world=self.world.size,
-            slices=optim.accumulate,
+            slices=recipe.optim.grad_accum_steps,
             device=self.precision.device,
         )
 
-    def probes(self, loader: Loader) -> tuple[Probe, Probe]:
-        """Build the guard's probe and the verdict's. The query is the run's global crop at the evaluation's size.
+    def probes(self, loader: Loader, recipe: Recipe) -> tuple[Probe, Probe]:
+        """Build the guard's probe and the verdict's: other images, where there are enough, and always other crops.
 
-        Its colours stay as they are: a network that is trained to ignore their changes finds changed views better
-        whether or not colours mean something.
-
-        They differ in their images, where there are enough, and always in their views.
+        The crop is the run's global crop at the size of evaluation, without changes of colour: a network that is
+        trained to ignore them finds changed crops better whether or not colours mean something.
         """
-        view = view_specs(self.recipe.views)[0]
-        query = replace(view, size=self.preprocess.size, jitter=0.0, grayscale=0.0, blur=0.0, solarize=0.0)
-        views = MultiCrop(
-            [query],
-            mean=self.preprocess.mean,
-            std=self.preprocess.std,
-            grey=self.preprocess.grey,
-            seed=self.recipe.run.seed,
-        )
-        choice = selection_score(self.recipe.guard.score)
-        guard, verdict = probe_indices(len(self.store), int(self.recipe.guard.probe_images), self.recipe.run.seed)
-        return (
-            Probe(loader, guard, views, 0, self.preprocess, choice),
-            Probe(loader, verdict, views, 1, self.preprocess, choice),
-        )
+        view, about = view_specs(recipe.views)[0], self.preprocess
+        crop = replace(view, size=about.size, jitter=0.0, grayscale=0.0, blur=0.0, solarize=0.0)
+        views = MultiCrop([crop], mean=about.mean, std=about.std, grey=about.grey, seed=recipe.run.seed)
+        guard, verdict = probe_indices(len(self.store), int(recipe.guard.probe_images), recipe.run.seed)
+        return Probe(loader, guard, views, 0, about), Probe(loader, verdict, views, 1, about)
+
+    @property
+    def resumed(self) -> bool:
+        """The run continues one that was interrupted."""
+        return self.survey is None
+
+    def seconds_left(self) -> float:
+        """Return the rest of `--minutes`; infinite without a limit, negative once it is over."""
+        minutes = self.options.minutes
+        return self.started + 60 * minutes - time.monotonic() if minutes else math.inf
 
 
-def list_images(job: TrainOptions, stdin: BinaryIO | None) -> ImageList:
+def list_images(options: TrainOptions, stdin: BinaryIO | None) -> ImageList:
     """List the images once, in the main process."""
-    return from_main(lambda: find_images(job.inputs, stdin=stdin, null=job.read.null, **job.read.naming()))
+    return from_main(lambda: find_images(options.inputs, stdin=stdin, null=options.read.null, **options.read.naming()))
 
 
-def prepare(
-    job: TrainOptions,
+def setup(
+    options: TrainOptions,
     images: ImageList,
-    world: World,
-    device: torch.device,
     reporter: ProgressReporter,
-    kept: dict[str, Any] | None = None,
+    *,
+    manifest: dict[str, Any] | None = None,
+    started: float | None = None,
 ) -> TrainContext:
-    """Load the weights, look at the images, decode them once and settle the recipe.
+    """Load the weights, survey and decode the images, and resolve the recipe.
+
+    What can be refused without reading an image is refused first: other images or another recipe than those of the run
+    to continue, labels that cannot be read, a missing extra, a part that the backbone lacks.
 
     Args:
-        job: What was asked for.
+        options: What was asked for.
         images: Of `list_images`.
-        world: Of `open_world`.
-        device: Likewise.
-        reporter: Hears what was found.
-        kept: The manifest of the run to resume: its resolved recipe and preprocessing are taken as they are.
+        reporter: Is told what was found, in the main process.
+        manifest: run.json of the run to continue: its resolved recipe and preprocessing are taken as they are.
+        started: Monotonic time at which the command began, seconds; now, if left out.
 
     Raises:
-        DinocliError: Of every kind; an unknown score and a part that the backbone lacks before an image is read.
+        DinocliError: Of every kind.
     """
-    asked = _as_before(kept, job) if kept else job.recipe
-    selection_score(asked.guard.score)
-    for line in (f"{len(images)} images in {images.root}", *images.notes):
-        reporter.line(line)
-    torch.manual_seed(asked.run.seed)  # random weights, where the run starts from scratch
-    backbone, info, _ = main_first(
-        lambda: load_backbone(
-            asked.model.weights, asked.model.name, drop_path=asked.model.drop_path, pool=asked.model.pool
-        )
-    )
-    reporter.line(describe_weights(info))
-    check_trainable(backbone, asked.model.trainable)
-    if kept and info.sha256 != kept["weights"]["sha256"]:
-        raise UsageError(f"--resume needs the same weights: {info.source} has changed since the run began")
-    seen = None if kept else from_main(lambda: _survey(asked, images))
-    if seen:
-        tell_survey(seen, reporter)
-    preprocess = preprocess_of(seen, asked.data, info) if seen else Preprocess.from_dict(kept["preprocess"])  # type: ignore[index]
+    started = time.monotonic() if started is None else started
+    world, device = open_world(options.device)
+    reporter = reporter if world.is_main else ProgressReporter()
+    if manifest:
+        check_same(options, images, manifest)
+    labels = read_labels(options.labels, images.names, reporter.line) if options.labels else {}
+    asked = stored_recipe(options, manifest) if manifest else options.recipe
+    check_extras(asked)
+    backbone, info = _weights(asked, manifest, reporter)
+    seen, preprocess = _preprocess(asked, images, info, manifest, reporter)
     store = main_first(lambda: _store(asked, images, preprocess, world, reporter))
     if store.bad and world.is_main:
         reporter.warn(f"{len(store.bad)} images cannot be read; they are left out and named in images.bad.csv")
     backbone = backbone.to(device)
-    distinct = kept.get("distinct", len(store)) if kept else len(store)
-    if not kept and info.pretrained and asks_for_size(asked):  # to random weights all images look alike
+    distinct = manifest.get("distinct", len(store)) if manifest else len(store)
+    if not manifest and info.pretrained and asks_for_size(asked):  # to random weights all images look alike
         distinct = from_main(lambda: count_distinct(store, backbone, preprocess, device))
         if distinct < len(store):
-            reporter.line(f"about {distinct} different images of {len(store)}: near-copies count once")
+            reporter.line(f"about {distinct} distinct images of {len(store)} (near-copies counted once)")
     facts = facts_of(len(store), backbone, info, world, distinct)
-    precision = build_precision(resolve(asked, facts), backbone, device, world)
-    context = TrainContext(world, images, seen, backbone, info, preprocess, store, asked, precision, distinct)
-    context.recipe = context.resolved(asked)
-    return context
-
-
-def _as_before(kept: dict[str, Any], job: TrainOptions) -> Recipe:
-    """Take the resolved recipe of the run to resume, but for what changes no result."""
-    now = {key: getattr(getattr(job.recipe, key.split(".")[0]), key.split(".")[1]) for key in CHANGE_NOTHING}
-    return with_values(checked(kept["recipe"]), now)
-
-
-def _survey(recipe: Recipe, images: ImageList) -> Survey:
-    data = recipe.data
-    return survey(
-        images,
-        range_spec=data.range,
-        channels=tuple(data.channels),
-        page=data.page,
-        nodata=tuple(data.nodata),
-        seed=recipe.run.seed,
+    context = TrainContext(
+        options=options,
+        reporter=reporter,
+        started=started,
+        world=world,
+        images=images,
+        survey=seen,
+        backbone=backbone,
+        info=info,
+        preprocess=preprocess,
+        store=store,
+        precision=build_precision(resolve(asked, facts), backbone, device, world),
+        distinct=distinct,
+        recipe=asked,
+        labels=_usable(labels, images, store, reporter),
     )
+    return context if manifest else replace(context, recipe=context.resolved(asked))
+
+
+def check_extras(recipe: Recipe) -> None:
+    """Refuse a recipe that needs a package which is not installed.
+
+    Raises:
+        WeightsError: With the command that installs it.
+    """
+    if recipe.run.tensorboard and find_spec("tensorboard") is None:
+        raise WeightsError("run.tensorboard needs TensorBoard: pip install 'dinocli[tensorboard]'")
+
+
+def _weights(
+    recipe: Recipe, manifest: dict[str, Any] | None, reporter: ProgressReporter
+) -> tuple[Backbone, WeightsInfo]:
+    torch.manual_seed(recipe.run.seed)  # random weights, where the run starts from scratch
+    about = recipe.model
+    backbone, info, _ = main_first(
+        lambda: load_backbone(about.weights, about.name, drop_path=about.drop_path, pool=about.pool)
+    )
+    reporter.line(describe_weights(info))
+    check_trainable(backbone, about.trainable)
+    if manifest and info.sha256 != manifest["weights"]["sha256"]:
+        raise UsageError(f"--resume needs the same weights: {info.source} has changed since the run began")
+    return backbone, info
+
+
+def _preprocess(
+    recipe: Recipe, images: ImageList, info: WeightsInfo, manifest: dict[str, Any] | None, reporter: ProgressReporter
+) -> tuple[Survey | None, Preprocess]:
+    """Survey a sample of the images; a run that is continued reads them as it did before."""
+    if manifest:
+        return None, Preprocess.from_dict(manifest["preprocess"])
+    data = recipe.data
+    seen = from_main(
+        lambda: survey(
+            images,
+            range_spec=data.range,
+            channels=tuple(data.channels),
+            page=data.page,
+            nodata=tuple(data.nodata),
+            seed=recipe.run.seed,
+        )
+    )
+    tell_survey(seen, reporter)
+    return seen, preprocess_of(seen, data, info)
 
 
 def _store(
@@ -233,3 +251,14 @@ def _store(
         folder=cache_folder(),
         progress=lambda done, total: reporter.progress("reading images", done, total),
     )
+
+
+def _usable(labels: Labels, images: ImageList, store: Store, reporter: ProgressReporter) -> Labels:
+    """Take the labels of the readable images, and the columns that hold at least two classes."""
+    place = {name: row for row, name in enumerate(images.names)}
+    rows = [place[name] for name in store.names]
+    usable = of_several_kinds({column: [values[row] for row in rows] for column, values in labels.items()})
+    for column in labels:
+        if column not in usable:
+            reporter.warn(f"label column {column} has fewer than two classes: nothing can be measured by it")
+    return usable

@@ -1,69 +1,95 @@
-import math
+from dataclasses import replace
 
 import pytest
 
+from dinocli.config.load import with_values
 from dinocli.config.recipe import Recipe
-from dinocli.tasks.train.budget import Budget, looks_to_get_ready, looks_to_measure, seconds_to_train, within
+from dinocli.tasks.train.budget import fit_steps, labelled_images, labels_within
+from dinocli.tasks.train.costs import Costs
+from dinocli.tasks.train.run_seconds import PAGE_FORWARDS, RunSize, initialize_forwards, run_seconds
 from tests.engine.learners import tiny_recipe
 
-MIXES = [0.25, 0.5, 0.75, 1.0]
-STEPS = (1.0, 2.0)
-"""Seconds of a step of the head alone, and of everything."""
+COSTS = Costs(head_step=1.0, step=2.0, forward=0.1, probe_image=0.3)
+SIZE = RunSize(images=500, side=224, labelled=0)
 
 
 def recipe(*settings: str) -> Recipe:
-    return tiny_recipe("guard.every=0.1", "run.steps=1000", *settings)
+    base = ("run.steps=1000", "guard.every=0.1", "guard.probe_images=10", "guard.weight_interpolation=[0.5, 1.0]")
+    still = ("dino.center_batches=0", "head.init=random", "optim.head_warmup=0")
+    return tiny_recipe(*base, *still, *settings)
 
 
-@pytest.mark.parametrize(
-    ("seconds", "warmup", "steps"),
-    [
-        (115.0, 0.0, 50),  # 10 looks of 1 s, 3 at mixes, 2 of the verdict leave 100 s, 2 s each
-        (115.0, 0.5, 66),  # half of them at 1 s
-        (5000.0, 0.0, 1000),  # more than enough
-    ],
-)
-def test_a_budget_is_looks_and_steps_of_both_kinds(seconds: float, warmup: float, steps: int) -> None:
-    assert within(seconds, recipe(f"optim.head_warmup={warmup}"), STEPS, 1.0) == Budget(steps, 0.1, MIXES)
+def test_run_seconds_adds_up_every_part() -> None:
+    """3 s a probe: the start and ten of the guard; one interpolation and two of the verdict."""
+    found = run_seconds(recipe(), replace(SIZE, labelled=40), COSTS)
+    assert vars(found) == pytest.approx(
+        {
+            "initialize": 0.0,
+            "steps": 2000.0,
+            "probes": 11 * 3.0,
+            "verdict": 3 * 3.0,
+            "labels": 2 * 40 * 0.1,
+            "page": PAGE_FORWARDS * 0.1,
+        }
+    )
+    assert found.total == pytest.approx(2000 + 33 + 9 + 8 + 10)
+    assert found.guard_share == pytest.approx(42 / 2060)
+
+
+def test_adapted_statistics_are_probed_once_by_the_guard_and_once_by_the_verdict() -> None:
+    adapted = run_seconds(recipe("model.batch_norm=adapted"), SIZE, COSTS)
+    assert adapted.probes == pytest.approx(12 * 3.0)
+    assert adapted.verdict == pytest.approx(4 * 3.0)
+
+
+def test_a_small_folder_has_small_probes() -> None:
+    assert run_seconds(recipe(), replace(SIZE, images=5), COSTS).probes == pytest.approx(11 * 1.5)
+
+
+@pytest.mark.parametrize(("warmup", "seconds"), [(0.0, 2000.0), (0.5, 1500.0)])
+def test_a_warm_up_of_the_head_is_cheaper_unless_it_may_end_early(warmup: float, seconds: float) -> None:
+    warm = recipe(f"optim.head_warmup={warmup}")
+    assert run_seconds(warm, SIZE, COSTS).steps == pytest.approx(seconds)
     early = recipe(f"optim.head_warmup={warmup}", "optim.head_warmup_loss=0.9")
-    assert within(115.0, early, STEPS, 1.0).steps == 50, "a warm-up that may end at once saves nothing"
+    assert run_seconds(early, SIZE, COSTS).steps == pytest.approx(2000.0)
 
 
-def test_slow_looks_leave_two_thirds_of_a_short_time_to_training() -> None:
-    cold = recipe("optim.head_warmup=0")
-    assert within(100.0, cold, STEPS, 2.7) == Budget(33, 0.1, [1.0]), "12 looks are 32 s: mixes are left out"
-    short = within(100.0, cold, STEPS, 10.0)
-    assert short == Budget(35, 1.0, [1.0]), "one look and the verdict are 30 s"
-    assert short.looks == 3
-    assert within(100.0, cold, STEPS, 6.0) == Budget(35, 1 / 3, [1.0]), "three looks and the verdict are 30 s"
-    assert within(100.0, cold, STEPS, 30.0) == Budget(5, 1.0, [1.0]), "one look at the end, and the verdict"
-    assert within(10.0, cold, STEPS, 30.0) == Budget(1, 1.0, [1.0]), "a budget that is gone already takes one step"
-
-
-def test_slow_looks_are_kept_where_the_time_lasts_for_all_steps() -> None:
-    few = tiny_recipe("guard.every=0.1", "run.steps=10", "optim.head_warmup=0")
-    assert within(200.0, few, STEPS, 10.0) == Budget(10, 0.1, MIXES)
-
-
-def test_looks_after_the_last_step_are_kept_free() -> None:
-    assert seconds_to_train(10.0, 60.0, MIXES, 5.0) == 600 - 60 - 6 * 5
-    assert seconds_to_train(10.0, 60.0, [1.0], 5.0) == 600 - 60 - 3 * 5
-    assert seconds_to_train(0.0, 60.0, MIXES, 5.0) == math.inf
-
-
-def test_what_comes_before_the_first_step_is_counted_in_looks() -> None:
+def test_what_comes_before_the_first_step_is_counted_in_forward_passes() -> None:
     settings = ("head.out_dim=600", "views.global_size=112")
     asked = {
-        (norms, head): recipe(f"model.batch_norm={norms}", f"head.start={head}", *settings)
+        (norms, head): recipe(f"model.batch_norm={norms}", f"head.init={head}", *settings)
         for norms in ("adapted", "frozen")
         for head in ("fitted", "random")
     }
-    assert looks_to_get_ready(asked["frozen", "random"], 5000, 224, 300) == 0
-    assert looks_to_get_ready(asked["frozen", "fitted"], 5000, 224, 300) == 0.5, "150 images' worth of 300"
-    assert looks_to_get_ready(asked["adapted", "random"], 500, 224, 300) == 1 + 5
-    assert looks_to_get_ready(asked["adapted", "fitted"], 5000, 224, 300) == 1 + 3 * 1024 / 300 + 0.5
+    many = replace(SIZE, images=5000)
+    assert initialize_forwards(asked["frozen", "random"], many) == 0
+    assert initialize_forwards(asked["frozen", "fitted"], many) == 150, "600 views of a quarter of the pixels"
+    assert initialize_forwards(asked["adapted", "random"], SIZE) == 3 * 500
+    assert initialize_forwards(asked["adapted", "fitted"], many) == 3 * 1024 + 150
+    centred = recipe("dino.center_batches=2", "run.batch_size=8", "views.global_size=224")
+    assert initialize_forwards(centred, SIZE) == 2 * 2 * 8
 
 
-def test_labels_are_measured_twice() -> None:
-    assert looks_to_measure(0, 300) == 0
-    assert looks_to_measure(2_700, 900) == 6, "start and adapted weights"
+def with_steps(steps: int) -> Recipe:
+    return with_values(recipe(), {"run.steps": steps})
+
+
+@pytest.mark.parametrize("seconds", [100.0, 333.0, 1000.0])
+def test_fit_steps_takes_the_most_steps_that_fit(seconds: float) -> None:
+    found = fit_steps(seconds, recipe(), with_steps, SIZE, COSTS)
+    steps = int(found.run.steps)
+    assert run_seconds(found, SIZE, COSTS).total <= seconds < run_seconds(with_steps(steps + 1), SIZE, COSTS).total
+
+
+def test_fit_steps_never_plans_more_than_the_recipe_and_always_one() -> None:
+    assert fit_steps(1e6, recipe(), with_steps, SIZE, COSTS) == recipe()
+    assert fit_steps(0.0, recipe(), with_steps, SIZE, COSTS).run.steps == 1
+
+
+def test_labels_take_at_most_a_fifth_of_the_limit() -> None:
+    drawn = labelled_images({"kind": ["a", "", *["b"] * 98]})
+    assert sorted(drawn) == [0, *range(2, 100)]
+    assert labels_within(0.0, drawn, COSTS) == drawn
+    assert labels_within(0.5, drawn, COSTS) == drawn[:30], "6 of 30 seconds, twice 0.1 s an image"
+    assert labelled_images({}) == []
+    assert len(labelled_images({"kind": ["a"] * 30}, most=7)) == 7

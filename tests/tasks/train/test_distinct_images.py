@@ -9,9 +9,9 @@ import pytest
 
 from dinocli.tasks.train.distinct_images import RUN, SAMPLE, stretches
 from dinocli.tasks.train.train import train
-from tests.tasks.drive import job
+from tests.tasks.drive import Ears, job
 from tests.tasks.test_resume import tiny_vit
-from tests.tasks.train.test_train import SHORT, Ears
+from tests.tasks.train.test_train import SHORT
 from tests.textures import write_textures
 
 
@@ -35,10 +35,10 @@ def test_a_run_says_and_keeps_how_many_images_differ(tmp_path: Path) -> None:
     ears, start = Ears(), f"model.weights={tiny_vit(tmp_path / 'vit')}"
     sizes = ("views.global_size=32", "run.batch_size=auto", "run.steps=2", "model.name=")
     train(job(images, tmp_path / "run", [*SHORT, *sizes, start]), ears)
-    said = [line for line in ears.lines if "different images of 36" in line]
+    said = [line for line in ears.lines if "distinct images of 36" in line]
     distinct = json.loads((tmp_path / "run" / "run.json").read_text())["distinct"]
     assert distinct <= 9, "every image is there four times"
-    assert said == [f"about {distinct} different images of 36: near-copies count once"]
+    assert said == [f"about {distinct} distinct images of 36 (near-copies counted once)"]
     fixed = Ears()
     train(job(images, tmp_path / "fixed", [*SHORT, *sizes[:1], "run.steps=2", "model.name=", start]), fixed)
-    assert not any("different images" in line for line in fixed.lines), "nobody asked"
+    assert not any("distinct images" in line for line in fixed.lines), "nobody asked"

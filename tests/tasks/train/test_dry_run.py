@@ -5,17 +5,24 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 
-from dinocli.engine.probe import Probe
+from dinocli.config.load import with_values
 from dinocli.engine.progress import ProgressReporter
+from dinocli.engine.step import StepStats
 from dinocli.errors import DataError
-from dinocli.tasks.train.dry_run import TrainForecast, estimate
-from dinocli.tasks.train.setup import TrainOptions
-from tests.tasks.drive import job
+from dinocli.tasks.train.costs import Costs
+from dinocli.tasks.train.dry_run import TrainForecast, forecast
+from dinocli.tasks.train.run_seconds import PAGE_FORWARDS
+from dinocli.tasks.train.train_options import TrainOptions
+from tests.tasks.drive import Ears, job
 from tests.textures import write_textures
 
 PLAIN = ("run.steps=100", "guard.every=0.25", "guard.probe_images=8", "optim.head_warmup=0")
-"""Four looks and two of the verdict after that at the start; no mixes, nothing to get ready."""
+COSTS = Costs(head_step=2.0, step=2.0, forward=0.25, probe_image=0.75)
+"""6 s a probe of eight images."""
+
+PAGE = PAGE_FORWARDS * 0.25
 
 
 @pytest.fixture(scope="module")
@@ -25,33 +32,39 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def asked(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TrainOptions:
-    monkeypatch.setattr("dinocli.tasks.train.dry_run.seconds_per_step", lambda *_: (2.0, 2.0))
-    monkeypatch.setattr("dinocli.tasks.train.dry_run._time_of_a_look", lambda *_: (6.0, 3 * 8))
-    settings = (*PLAIN, "guard.blend=[1.0]", "head.start=random", "model.batch_norm=frozen")
-    return replace(job(images, tmp_path / "run", settings), labels="")
+    monkeypatch.setattr("dinocli.tasks.train.dry_run.measure_costs", lambda *_: COSTS)
+    settings = (*PLAIN, "guard.weight_interpolation=[1.0]", "head.init=random", "dino.center_batches=0")
+    return replace(job(images, tmp_path / "run", [*settings, "model.batch_norm=frozen"]), labels="")
 
 
-def of(asked: TrainOptions) -> TrainForecast:
-    found = estimate(asked, ProgressReporter())
+def of(asked: TrainOptions, ears: Ears | None = None) -> TrainForecast:
+    found = forecast(asked, ears or ProgressReporter())
     assert found is not None
     return found
 
 
-def test_minutes_are_those_of_steps_and_looks(asked: TrainOptions) -> None:
+def test_minutes_are_those_of_steps_probes_verdict_and_page(asked: TrainOptions) -> None:
     found = of(asked)
-    assert (found.steps, found.seconds_per_look) == (100, 6.0)
-    assert found.minutes == round((100 * 2 + (1 + 4 + 2) * 6) / 60, 1)
+    assert (found.steps, found.probes, found.probe_images, found.seconds_per_probe) == (100, 1 + 4 + 2, 8, 6.0)
+    assert found.minutes == round((100 * 2 + 7 * 6 + PAGE) / 60, 1)
+    assert found.guard_share == pytest.approx(7 * 6 / (100 * 2 + 7 * 6 + PAGE), abs=1e-3)
 
 
 def test_labels_are_measured_at_the_end(asked: TrainOptions) -> None:
     found = of(replace(asked, labels="folder"))
-    assert found.minutes == round((100 * 2 + (1 + 4 + 2 + 2 * 12 / (3 * 8)) * 6) / 60, 1)
+    assert found.minutes == round((100 * 2 + 7 * 6 + 2 * 12 * 0.25 + PAGE) / 60, 1)
 
 
 def test_a_limit_is_kept(asked: TrainOptions) -> None:
     found = of(replace(asked, minutes=3.0))
-    assert found.steps == (180 - 7 * 6) // 2
+    assert found.steps == (180 - 7 * 6 - PAGE) // 2
     assert found.minutes == 3.0
+
+
+def test_the_guard_takes_at_most_its_share(asked: TrainOptions) -> None:
+    cut = of(replace(asked, recipe=with_values(asked.recipe, {"guard.max_share": 0.05, "run.steps": 10})))
+    assert cut.probes == 4, "two of the guard and two of the verdict always remain"
+    assert cut.recipe["guard"]["every"] == 1.0
 
 
 def test_labels_that_cannot_be_read_are_named(asked: TrainOptions) -> None:
@@ -59,21 +72,32 @@ def test_labels_that_cannot_be_read_are_named(asked: TrainOptions) -> None:
         of(replace(asked, labels="nowhere.csv"))
 
 
-def test_a_warm_look_at_a_few_images_stands_for_one_at_the_probe_set(
+def test_every_line_about_images_names_the_whole_folder(
+    asked: TrainOptions, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dinocli.tasks.train.dry_run.TRIAL_IMAGES", 4)
+    ears = Ears()
+    found = of(asked, ears)
+    assert (found.images, found.measured_images) == (12, 4)
+    assert [line for line in ears.lines if " images in " in line] == [f"12 images in {images}; measuring on 4 of them"]
+
+
+def test_costs_are_measured_after_a_step_and_a_pass_that_warm_up(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The trial has four images, the probe set eight: twice the time, and eight images, crops and quarters."""
-    clock = SimpleNamespace(now=0.0, next=20.0)
+    """Steps of 5 s are timed once, after the first one; the passes of twelve images take 8 s, the first one longer."""
+    clock = SimpleNamespace(now=0.0, forwards=[80.0, 8.0])
 
-    def look(*_: object) -> None:
-        clock.now, clock.next = clock.now + clock.next, 5.0
+    def step(*_: object) -> StepStats:
+        clock.now += 5.0 if clock.now else 50.0
+        return StepStats(torch.zeros(1))
 
-    monkeypatch.setattr("dinocli.tasks.train.dry_run.TRIAL_IMAGES", 4)
-    monkeypatch.setattr("dinocli.tasks.train.dry_run.time", SimpleNamespace(monotonic=lambda: clock.now))
-    monkeypatch.setattr(Probe, "look", look)
-    monkeypatch.setattr("dinocli.tasks.train.dry_run.looks_to_get_ready", lambda *given: float(given[-1]))
-    monkeypatch.setattr("dinocli.tasks.train.dry_run.seconds_per_step", lambda *_: (0.0, 0.0))
-    settings = (*PLAIN, "guard.score=pieces", "guard.blend=[1.0]")
-    found = of(replace(job(images, tmp_path / "run", settings), labels=""))
-    assert found.seconds_per_look == 2 * 5.0
-    assert found.minutes == round((1 + 3 * 8 + 4 + 2) * 10 / 60, 1)
+    def forward(*_: object) -> None:
+        clock.now += clock.forwards.pop(0)
+
+    monkeypatch.setattr("dinocli.tasks.train.costs.time", SimpleNamespace(perf_counter=lambda: clock.now))
+    monkeypatch.setattr("dinocli.tasks.train.costs.train_step", step)
+    monkeypatch.setattr("dinocli.tasks.train.costs.whole_features", forward)
+    found = of(replace(job(images, tmp_path / "run", PLAIN), labels=""))
+    assert found.seconds_per_step == 5.0
+    assert found.seconds_per_probe == 8 * 3 * 8.0 / 8, "eight images: the image, its crop, its quadrants"

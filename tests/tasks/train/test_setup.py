@@ -1,6 +1,6 @@
 from dataclasses import replace
 
-from dinocli.tasks.train.setup import TrainOptions
+from dinocli.tasks.train.train_options import TrainOptions
 from tests.engine.learners import tiny_recipe
 
 

@@ -1,8 +1,8 @@
 """Whole runs in this process: one that learns, one of each kind that stops, and what they leave behind."""
 
 import json
-import math
 import signal
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,14 +15,16 @@ from safetensors.torch import load_file
 from dinocli.config.load import load_recipe
 from dinocli.config.preprocess import Preprocess
 from dinocli.engine.checkpoint import load_checkpoint
-from dinocli.engine.loop import look_at
-from dinocli.engine.progress import ProgressReporter
-from dinocli.errors import DinocliError, Interrupted, TrainingStopped
+from dinocli.engine.loop import STALLED, run_probe
+from dinocli.errors import DinocliError, Interrupted, TrainingStopped, WeightsError
 from dinocli.models.weights import load_backbone
-from dinocli.tasks.train.select import TrainResult
-from dinocli.tasks.train.setup import TrainOptions
+from dinocli.tasks.train.budget import TrainPlan, seconds_to_train
+from dinocli.tasks.train.costs import Costs
+from dinocli.tasks.train.run_report import TrainResult
+from dinocli.tasks.train.run_seconds import PAGE_FORWARDS
+from dinocli.tasks.train.setup import TrainContext
 from dinocli.tasks.train.train import train
-from tests.tasks.drive import job
+from tests.tasks.drive import Ears, job
 from tests.textures import write_textures
 
 LEARNING = (
@@ -44,18 +46,6 @@ LEARNING = (
     "guard.every=0.5",
 )
 SHORT = ("run.steps=8", "guard.every=0.25", "guard.window=0.25", "run.log_every=1", "guard.probe_images=8")
-
-
-class Ears(ProgressReporter):
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-        self.warnings: list[str] = []
-
-    def line(self, text: str) -> None:
-        self.lines.append(text)
-
-    def warn(self, text: str) -> None:
-        self.warnings.append(text)
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +120,7 @@ def test_the_backbone_is_what_the_verdict_keeps_and_timm_loads_it(learnt: TrainR
     torch.manual_seed(3)
     start, _, _ = load_backbone("none", "test_resnet")
     adapted = {key.removeprefix("model."): value for key, value in best["backbone"].items()}
-    assert learnt.share == 1.0, "random weights are mixed with nothing"
+    assert learnt.alpha == 1.0, "random weights are interpolated with nothing"
     expected = adapted if learnt.verdict.keep == "adapted" else start.model.state_dict()
     saved = load_file(folder / "model.safetensors")
     assert saved.keys() == expected.keys()
@@ -181,19 +171,19 @@ def test_without_guard_stop_a_collapse_is_a_warning(few: Path, tmp_path: Path) -
     assert outcome is not None
     assert outcome.steps == 8
     assert sum("ln K" in warning for warning in ears.warnings) == 1, "said once, not at every step"
-    looks = [row["step"] for row in metrics(tmp_path / "run") if "probe" in row]
-    assert looks == [0, 2, 4, 6, 8], "the guard goes on looking"
+    probed = [row["step"] for row in metrics(tmp_path / "run") if "probe" in row]
+    assert probed == [0, 2, 4, 6, 8], "the guard goes on"
 
 
-def test_a_signal_during_the_last_look_is_heard(few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_signal_during_the_last_probe_is_heard(few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = (*SHORT, "guard.patience=1")
 
     def shot(*given: Any) -> None:
-        look_at(*given)
+        run_probe(*given)
         if given[-1] == 8:
             signal.raise_signal(signal.SIGTERM)
 
-    monkeypatch.setattr("dinocli.engine.loop.look_at", shot)
+    monkeypatch.setattr("dinocli.engine.loop.run_probe", shot)
     with pytest.raises(Interrupted, match="stopped by a signal after step 8 of 8"):
         train(job(few, tmp_path / "run", whole))
     monkeypatch.undo()
@@ -211,12 +201,12 @@ def test_a_label_that_all_images_share_is_named_and_left_out(few: Path, tmp_path
     outcome = train(asked, ears)
     assert outcome is not None
     assert [line.name for line in outcome.labelled] == ["k-NN accuracy, side", "k-NN macro F1, side"]
-    assert "the labels what have fewer than two kinds: nothing can be measured by them" in ears.warnings
+    assert "label column what has fewer than two classes: nothing can be measured by it" in ears.warnings
 
 
 def test_the_verdict_says_how_many_images_the_guard_knew(few: Path, tmp_path: Path) -> None:
     more = write_textures(tmp_path / "more", each=6, side=40)
-    for images, words in ((more, "8 images that the guard did not choose by"), (few, "8 images, 4 of which the guard")):
+    for images, words in ((more, "8 images that the guard did not select by"), (few, "8 images, 4 of which the guard")):
         ears, out = Ears(), tmp_path / images.name
         train(job(images, out / "run", [*SHORT, "run.steps=1"]), ears)
         assert any(words in line for line in ears.lines)
@@ -241,7 +231,6 @@ def test_what_was_found_is_said(few: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("setting", "words"),
     [
-        ("guard.score=beauty", "there is no such score"),
         ("model.trainable=lora", "no attention to change"),
         ("model.trainable=attn-proj", "no part model.trainable=attn-proj"),
         ("model.trainable=last-99", "last-99"),
@@ -256,49 +245,68 @@ def test_what_cannot_be_is_said_before_an_image_is_read(
 
 
 def test_minutes_become_steps_that_are_kept(few: Path, tmp_path: Path) -> None:
-    asked = job(few, tmp_path / "run", [*SHORT, "guard.every=1.0"])
-    budget = TrainOptions(inputs=asked.inputs, recipe=asked.recipe, out=asked.out, device="cpu", minutes=0.001)
-    outcome = train(budget)
+    asked = replace(job(few, tmp_path / "run", [*SHORT, "guard.every=1.0"]), labels="", minutes=0.001)
+    outcome = train(asked)
     assert outcome is not None
     assert outcome.steps == 1, "a budget that is gone already still takes one step"
     assert load_recipe([str(tmp_path / "run" / "recipe.toml")]).run.steps == 1
 
 
-def test_minutes_are_at_most_what_the_recipe_plans(few: Path, tmp_path: Path) -> None:
-    asked = job(few, tmp_path / "run", [*SHORT, "guard.every=1.0", "run.steps=2"])
-    outcome = train(TrainOptions(inputs=asked.inputs, recipe=asked.recipe, out=asked.out, device="cpu", minutes=60))
-    assert outcome is not None
-    assert outcome.steps == 2
+def costs(monkeypatch: pytest.MonkeyPatch, *, step: float, forward: float) -> None:
+    """Let this machine have stated speeds, seconds."""
+    measured = Costs(head_step=step, step=step, forward=forward, probe_image=3 * forward)
+    monkeypatch.setattr("dinocli.tasks.train.budget.measure_costs", lambda *_: measured)
 
 
-@pytest.mark.parametrize(("labels", "steps"), [("", 2), ("folder", 1)])
-def test_minutes_hold_the_measuring_with_labels(
-    labels: str, steps: int, few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("dinocli.tasks.train.train.looks_to_measure", lambda labelled, work: 1e9 * labelled / work)
+def test_minutes_are_at_most_what_the_recipe_plans(few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    costs(monkeypatch, step=1.0, forward=0.01)
     asked = job(few, tmp_path / "run", [*SHORT, "guard.every=1.0", "run.steps=2"])
     ears = Ears()
-    outcome = train(replace(asked, minutes=60, labels=labels), ears)
+    outcome = train(replace(asked, minutes=60), ears)
     assert outcome is not None
-    assert outcome.steps == steps
-    words = [line for line in ears.lines if "are enough for all 2 steps and 3 looks (" in line]
-    assert bool(words) == (steps == 2)
-    assert any("1 of the 2 planned steps and 3 looks on" in line for line in ears.warnings) == (steps == 1)
+    assert outcome.steps == 2
+    assert len(outcome.labelled) == 2, "labels are part of it"
+    assert any("60 minutes are enough for all 2 planned steps (1 s per step, " in line for line in ears.lines)
 
 
-def test_a_run_that_slows_down_leaves_time_to_measure_with_labels(
+def test_minutes_cap_the_labels_and_name_what_is_left_out(
     few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    spent = []
+    """A fifth of 100 s, 1.2 s a pass, two passes an image: 8 of 12 images; 2 steps of 1 s hardly count."""
+    costs(monkeypatch, step=1.0, forward=1.2)
+    asked = job(few, tmp_path / "run", [*SHORT, "guard.every=1.0", "run.steps=2"])
+    ears = Ears()
+    train(replace(asked, minutes=100 / 60), ears)
+    assert any("1.66667 minutes allow 8 of 12 labelled images" in line for line in ears.warnings)
+    assert any("1.66667 minutes allow 1 of the 2 planned steps" in line for line in ears.warnings)
 
-    def most(minutes: float, so_far: float, *_: object) -> float:
-        spent.append(so_far)
-        return math.inf
 
-    monkeypatch.setattr("dinocli.tasks.train.train.looks_to_measure", lambda labelled, work: 1e9 * labelled / work)
-    monkeypatch.setattr("dinocli.tasks.train.train.seconds_to_train", most)
-    train(job(few, tmp_path / "run", [*SHORT, "run.steps=1"]))
-    assert spent[0] > 1e4
+def test_labels_that_no_time_is_left_for_are_named(few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    costs(monkeypatch, step=0.1, forward=0.001)
+    asked = job(few, tmp_path / "run", [*SHORT, "guard.every=1.0", "run.steps=1"])
+    ears = Ears()
+    started = time.monotonic() - 3599.0  # the command began an hour ago
+    outcome = train(replace(asked, minutes=59), ears, started=started)
+    assert outcome is not None
+    assert outcome.labelled == []
+    assert any(line.startswith("no time of --minutes is left to measure labels") for line in ears.warnings)
+
+
+def test_a_run_that_slows_down_leaves_time_for_verdict_labels_and_page(
+    few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Eight images, three passes each: a probe when the time is up and two of the verdict; twelve labelled images."""
+    limits: list[float] = []
+
+    def spied(context: TrainContext, plan: TrainPlan, seconds_per_forward: float) -> float:
+        left = context.seconds_left() - seconds_to_train(context, plan, 1.0)
+        limits.append(round(left))
+        return seconds_to_train(context, plan, seconds_per_forward)
+
+    costs(monkeypatch, step=0.1, forward=0.001)
+    monkeypatch.setattr("dinocli.tasks.train.train.seconds_to_train", spied)
+    train(replace(job(few, tmp_path / "run", [*SHORT, "run.steps=1"]), minutes=60))
+    assert limits == [3 * 8 * 3 + 2 * 12 + PAGE_FORWARDS]
 
 
 def test_a_run_that_is_slower_than_planned_ends_when_the_time_is_up(
@@ -308,10 +316,20 @@ def test_a_run_that_is_slower_than_planned_ends_when_the_time_is_up(
     ears = Ears()
     outcome = train(job(few, tmp_path / "run", [*SHORT, "run.save_every=1000"]), ears)
     assert outcome is not None
-    assert (outcome.steps, outcome.best_step) == (1, 1), "one step at least, and a look at it"
-    assert "ended at step 1 of 8: the time was up" in ears.lines
+    assert (outcome.steps, outcome.best_step) == (1, 1), "one step at least, and a probe after it"
+    assert "ended at step 1 of 8: the time limit was reached" in ears.lines
     assert run_json(tmp_path / "run")["status"] == "finished"
-    assert "1 of 8 (the time was up)" in (tmp_path / "run" / "report.html").read_text()
+    assert "1 of 8 (the time limit was reached)" in (tmp_path / "run" / "report.html").read_text()
+
+
+def test_a_missing_extra_is_named_before_an_image_is_read(
+    few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dinocli.tasks.train.setup.find_spec", lambda _: None)
+    monkeypatch.setattr("dinocli.tasks.train.setup.survey", lambda *_, **__: pytest.fail("images were read"))
+    with pytest.raises(WeightsError, match=r"pip install 'dinocli\[tensorboard\]'"):
+        train(job(few, tmp_path / "run", [*SHORT, "run.tensorboard=true"]))
+    assert not (tmp_path / "run").exists(), "the corrected command finds a free folder"
 
 
 def test_another_seed_is_another_run_and_the_same_is_the_same(few: Path, tmp_path: Path) -> None:
@@ -323,56 +341,67 @@ def test_another_seed_is_another_run_and_the_same_is_the_same(few: Path, tmp_pat
     assert losses["a"] == losses["b"] != losses["c"]
 
 
-def test_the_best_mix_of_start_and_adapted_weights_is_kept(learnt: TrainResult, few: Path, tmp_path: Path) -> None:
-    """Going on from trained weights: every share is looked at, and the highest is what `backbone/` holds."""
+def test_the_best_interpolation_with_the_start_is_kept(learnt: TrainResult, few: Path, tmp_path: Path) -> None:
+    """Continuing from trained weights: every alpha is measured, and the best one is what `backbone/` holds."""
     rest = [setting for setting in LEARNING if not setting.startswith(("model.name", "run.steps"))]
-    again = (*rest, "run.steps=8", "model.name=", f"model.weights={learnt.folder}", "guard.blend=[0.5, 1.0]")
+    again = (
+        *rest,
+        "run.steps=8",
+        "model.name=",
+        f"model.weights={learnt.folder}",
+        "guard.weight_interpolation=[0.5, 1.0]",
+    )
     outcome = train(job(few, tmp_path / "run", again))
     assert outcome is not None
-    assert [share for share, _ in outcome.blends] == [0.0, 0.5, 1.0]
-    scores = dict(outcome.blends)
-    assert scores[outcome.share] == max(scores[0.5], scores[1.0])
+    assert [alpha for alpha, _ in outcome.tried] == [0.0, 0.5, 1.0]
+    scores = dict(outcome.tried)
+    assert scores[outcome.alpha] == max(scores[0.5], scores[1.0])
     best = load_checkpoint(tmp_path / "run" / "checkpoints" / "best.pt", torch.device("cpu"))["backbone"]
     start, _, _ = load_backbone(str(learnt.folder))
     saved = load_file(tmp_path / "run" / "backbone" / "model.safetensors")
-    share = outcome.share if outcome.verdict.keep == "adapted" else 0.0
+    alpha = 0.0 if outcome.verdict.keep == "start" else outcome.alpha
     for key, value in start.model.state_dict().items():
         if value.is_floating_point():
-            expected = (1 - share) * value + share * best[f"model.{key}"]
+            expected = (1 - alpha) * value + alpha * best[f"model.{key}"]
             torch.testing.assert_close(saved[key], expected, atol=1e-6, rtol=1e-5)
-    assert "Mixes of start and adapted weights" in (tmp_path / "run" / "report.html").read_text()
+    assert "Weight interpolation" in (tmp_path / "run" / "report.html").read_text()
 
 
 def test_a_run_ends_when_nothing_gets_better(few: Path, tmp_path: Path) -> None:
     """A run so hot that its features only get narrower."""
     hot = ("run.steps=20", "guard.every=0.1", "guard.patience=0.2", "guard.window=0.05", "guard.stop=false")
-    harm = ("optim.lr=0.05", "optim.head_lr=0.05", "dino.teacher_momentum=0.5", "guard.score=feature_std")
+    harm = ("optim.lr=0.05", "optim.head_lr=0.05", "dino.teacher_momentum=0.5")
     ears = Ears()
     outcome = train(job(few, tmp_path / "run", [*SHORT, *hot, *harm]), ears)
     assert outcome is not None
     assert outcome.steps < 20
     assert outcome.best_step <= outcome.steps - 4
-    assert any(line == f"ended at step {outcome.steps} of 20: nothing got better for long" for line in ears.lines)
+    assert any(line == f"ended at step {outcome.steps} of 20: {STALLED}" for line in ears.lines)
     assert run_json(tmp_path / "run")["status"] == "finished"
     patient = train(job(few, tmp_path / "patient", [*SHORT, *hot, *harm, "guard.patience=1.0"]))
     assert patient is not None
     assert patient.steps == 20
 
 
-def test_adapted_batch_norm_is_a_look_of_its_own_and_shared_by_both_networks(few: Path, tmp_path: Path) -> None:
+def test_adapted_batch_norm_has_a_probe_of_its_own_and_is_shared_by_both_networks(few: Path, tmp_path: Path) -> None:
     settings = (*SHORT, "model.name=test_resnet", "model.batch_norm=adapted", "guard.window=1.0")
     outcome = train(job(few, tmp_path / "run", settings))
     assert outcome is not None
     rows = [json.loads(line) for line in (outcome.folder / "metrics.jsonl").read_text().splitlines()]
-    looks = [row for row in rows if "probe" in row]
-    assert [row["step"] for row in looks] == [0, 0, 2, 4, 6, 8]
-    assert looks[0]["probe"]["cka_to_start"] == pytest.approx(1.0)
-    assert looks[1]["probe"]["cka_to_start"] < 0.9999
+    probed = [row for row in rows if "probe" in row]
+    assert [row["step"] for row in probed] == [0, 0, 2, 4, 6, 8]
+    assert probed[0]["probe"]["cka_to_start"] == pytest.approx(1.0)
+    assert probed[1]["probe"]["cka_to_start"] < 0.9999
     last = load_checkpoint(outcome.folder / "checkpoints" / "last.pt", torch.device("cpu"))
     means = {key: value for key, value in last["student"].items() if key.endswith("running_mean")}
     assert means
     assert all(torch.equal(value, last["teacher"][key]) for key, value in means.items())
     assert all(value.any() for value in means.values()), "a fresh network's means are zero"
+    assert [gain.part for gain in outcome.verdict.gains] == ["batch-norm statistics", "training"]
+    assert all(line.statistics is not None for line in outcome.lines)
+    page = (outcome.folder / "report.html").read_text()
+    assert "What each part contributed" in page
+    assert run_json(outcome.folder)["outcome"]["verdict"]["gains"][0]["part"] == "batch-norm statistics"
 
 
 def test_the_report_puts_both_sides_beside_each_other(learnt: TrainResult) -> None:

@@ -1,0 +1,62 @@
+"""What a step and a forward pass cost on this machine, measured on a few real images."""
+
+import time
+from dataclasses import dataclass
+
+from dinocli.config.recipe import Recipe
+from dinocli.data.loader import Loader
+from dinocli.engine.build import build_learner, set_stage
+from dinocli.engine.distributed import from_main
+from dinocli.engine.probe import forwards_per_image, whole_features
+from dinocli.engine.step import train_step
+from dinocli.tasks.train.setup import TrainContext
+
+TIMED_STEPS, TIMED_SECONDS = 3, 2.0
+"""Steps that are timed, and seconds after which the timing ends early."""
+
+TIMED_IMAGES = 8
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Measured seconds.
+
+    Args:
+        head_step: Of a step in which only the head learns.
+        step: Of a step in which the whole network learns.
+        forward: Of a forward pass of one whole image, as probes and labels need it.
+        probe_image: Of a probe image.
+    """
+
+    head_step: float
+    step: float
+    forward: float
+    probe_image: float
+
+
+def measure_costs(context: TrainContext, recipe: Recipe, loader: Loader) -> Costs:
+    """Time a few real steps of a learner that is thrown away, and a forward pass of a few images."""
+    learner = build_learner(recipe, context.backbone, context.preprocess, context.precision, context.world)
+    stages = [True] if not float(recipe.optim.head_warmup) or recipe.optim.head_warmup_loss else [False, True]
+    seconds = []
+    for backbone_learns in stages:
+        set_stage(learner, backbone_learns=backbone_learns)
+        began = 0.0
+        for step, slices in enumerate(loader.steps(0, TIMED_STEPS + 1)):
+            train_step(learner, slices, step).values_N.cpu()  # waits for the device
+            began = began or time.perf_counter()  # the first step warms up
+            if step and from_main(lambda: time.perf_counter() - began) > TIMED_SECONDS:  # noqa: B023
+                break
+        seconds.append((time.perf_counter() - began) / step)
+    forward = from_main(lambda: _seconds_per_forward(context, loader))
+    head_step, full_step = from_main(lambda: (seconds[0], seconds[-1]))
+    return Costs(head_step, full_step, forward, forwards_per_image(context.backbone) * forward)
+
+
+def _seconds_per_forward(context: TrainContext, loader: Loader) -> float:
+    few = list(range(min(TIMED_IMAGES, len(context.store))))
+    began = 0.0
+    for _ in range(2):  # the first one warms up
+        began = time.perf_counter()
+        whole_features(loader, context.backbone, few, context.preprocess)
+    return (time.perf_counter() - began) / len(few)

@@ -1,0 +1,103 @@
+"""The end of a run: the weights that the verdict keeps, report.html, and the result that commands show."""
+
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from dinocli.engine.loop import LATE
+from dinocli.models.weights import save_backbone
+from dinocli.quality.verdict import Verdict
+from dinocli.tasks.run_folder import RunFolder
+from dinocli.tasks.train.advice import next_steps
+from dinocli.tasks.train.budget import TrainPlan
+from dinocli.tasks.train.report_page import write_page
+from dinocli.tasks.train.score_lines import ScoreLine
+from dinocli.tasks.train.select import Selection, Trained
+from dinocli.tasks.train.setup import TrainContext
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a run came to.
+
+    Args:
+        folder: The run's folder.
+        verdict: Better, no different or worse, which weights `backbone/` holds, and what each part contributed.
+        lines: Label-free scores of start and adapted weights.
+        labelled: Scores by the user's labels; empty without labels.
+        best_step: Step of the adapted weights.
+        alpha: Their share in the interpolation with the start; 1 is none.
+        tried: Every alpha that was tried, with its selection score; 0 is the start.
+        advice: What to try next where the run did not help.
+        steps: Steps done.
+        seconds: Of the whole command.
+        images: Readable images.
+        bad: Unreadable images.
+    """
+
+    folder: Path
+    verdict: Verdict
+    lines: list[ScoreLine]
+    labelled: list[ScoreLine]
+    best_step: int
+    alpha: float
+    tried: list[tuple[float, float]]
+    advice: list[str]
+    steps: int
+    seconds: float
+    images: int
+    bad: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-like data."""
+        return {
+            "run": str(self.folder),
+            "backbone": str(self.folder / "backbone"),
+            "verdict": asdict(self.verdict),
+            "scores": [asdict(line) for line in self.lines],
+            "labelled": [asdict(line) for line in self.labelled],
+            "weight_interpolation": [{"alpha": alpha, "selection_score": score} for alpha, score in self.tried],
+            **{key: getattr(self, key) for key in ("best_step", "alpha", "advice", "steps", "images", "bad")},
+            "seconds": round(self.seconds, 1),
+        }
+
+
+def report(
+    context: TrainContext, plan: TrainPlan, trained: Trained, selection: Selection, folder: RunFolder
+) -> TrainResult:
+    """Save the weights that the verdict keeps, write report.html, and gather the result.
+
+    Args:
+        context: Of the run.
+        plan: Of the run.
+        trained: What training left.
+        selection: Which weights to keep.
+        folder: Of the run.
+    """
+    kept = context.backbone if selection.verdict.keep == "start" else selection.adapted
+    save_backbone(folder.backbone, kept, context.info, context.preprocess)
+    advice = next_steps(
+        selection.verdict,
+        trained.result,
+        plan.recipe,
+        distinct=context.distinct,
+        best_step=selection.best_step,
+        likeness=selection.after.scores.cka_to_start,
+        minutes=context.options.minutes if plan.cut or trained.result.early_end == LATE else 0.0,
+    )
+    write_page(context, plan, trained, selection, folder, advice)
+    return TrainResult(
+        folder=folder.path,
+        verdict=selection.verdict,
+        lines=selection.lines,
+        labelled=selection.labelled,
+        best_step=selection.best_step,
+        alpha=selection.alpha,
+        tried=selection.tried,
+        advice=advice,
+        steps=trained.result.steps,
+        seconds=time.monotonic() - context.started,
+        images=len(context.store),
+        bad=len(context.store.bad),
+    )

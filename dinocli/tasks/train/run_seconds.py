@@ -1,0 +1,99 @@
+"""How long a run takes, part by part: one sum for `--minutes` and for `--dry-run`."""
+
+from dataclasses import dataclass
+
+from dinocli.config.guard_plan import closing_probes, probe_count
+from dinocli.config.recipe import Recipe
+from dinocli.engine.batch_norm_init import MOST
+from dinocli.engine.head_init import MOST_VIEWS
+from dinocli.tasks.train.costs import Costs
+
+PAGE_FORWARDS = 100
+"""Forward passes for the pictures of the report."""
+
+
+@dataclass(frozen=True)
+class RunSeconds:
+    """Seconds of each part of a run, after the images are read.
+
+    Args:
+        initialize: Batch-norm statistics, head and centre before the first step.
+        steps: Training.
+        probes: Probes of the guard.
+        verdict: Interpolated weights and the verdict.
+        labels: Measuring with labels.
+        page: Pictures of the report.
+    """
+
+    initialize: float
+    steps: float
+    probes: float
+    verdict: float
+    labels: float
+    page: float
+
+    @property
+    def total(self) -> float:
+        """All parts."""
+        return self.initialize + self.steps + self.probes + self.verdict + self.labels + self.page
+
+    @property
+    def guard_share(self) -> float:
+        """Share of probes and verdict."""
+        return (self.probes + self.verdict) / self.total
+
+
+@dataclass(frozen=True)
+class RunSize:
+    """What the time of a run depends on beside its recipe and the machine.
+
+    Args:
+        images: Readable images.
+        side: Of evaluation, pixels.
+        labelled: Images to measure with labels.
+    """
+
+    images: int
+    side: int
+    labelled: int
+
+
+def run_seconds(recipe: Recipe, size: RunSize, costs: Costs) -> RunSeconds:
+    """Add up how long a run takes.
+
+    Args:
+        recipe: Resolved.
+        size: Of the data.
+        costs: Measured.
+    """
+    guard = recipe.guard
+    probe = costs.probe_image * min(int(guard.probe_images), size.images)
+    closing = closing_probes(recipe, guard.weight_interpolation)
+    return RunSeconds(
+        initialize=costs.forward * initialize_forwards(recipe, size),
+        steps=int(recipe.run.steps) * mean_step(recipe, costs),
+        probes=probe * (probe_count(recipe, guard.every, guard.weight_interpolation) - closing),
+        verdict=probe * closing,
+        labels=2 * size.labelled * costs.forward,
+        page=PAGE_FORWARDS * costs.forward,
+    )
+
+
+def initialize_forwards(recipe: Recipe, size: RunSize) -> float:
+    """Count the forward passes of whole images before the first step: batch-norm statistics, head and centre.
+
+    Statistics take two passes, of which the second costs twice as much.
+    """
+    view = (int(recipe.views.global_size) / size.side) ** 2
+    forwards = 2.0 * recipe.dino.center_batches * int(recipe.run.batch_size) * view
+    if recipe.model.batch_norm == "adapted":
+        forwards += 3.0 * min(size.images, MOST)
+    if recipe.head.init == "fitted":
+        forwards += min(int(recipe.head.out_dim), MOST_VIEWS) * view
+    return forwards
+
+
+def mean_step(recipe: Recipe, costs: Costs) -> float:
+    """Return the mean seconds of a step; a warm-up of the head that may end early is counted as none."""
+    share = 0.0 if recipe.optim.head_warmup_loss else float(recipe.optim.head_warmup)
+    return share * costs.head_step + (1 - share) * costs.step

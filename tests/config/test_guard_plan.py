@@ -1,0 +1,85 @@
+"""How much of a run its probes may take: cut in a stated order, and never below two and two."""
+
+import pytest
+
+from dinocli.config.auto import Facts, resolve
+from dinocli.config.guard_plan import FEWEST_IMAGES, fit_guard, probe_count, probe_every, step_work
+from dinocli.config.load import load_recipe, with_values
+from dinocli.config.recipe import Recipe
+
+CELLS, SIDE = 263, 224
+IMAGE_WORK = 3 * SIDE**2
+MIXES = [0.25, 0.5, 0.75, 1.0]
+
+
+def recipe(steps: int, *settings: str) -> Recipe:
+    views = ("views.global_size=224", "views.local_size=96", "views.local_count=6")
+    whole = load_recipe([], [f"run.steps={steps}", "run.batch_size=32", *views, "guard.probe_images=300", *settings])
+    return with_values(whole, {"model.batch_norm": "frozen"})
+
+
+def test_step_work_counts_forward_and_backward_passes() -> None:
+    global_pixels, local_pixels = 2 * 224**2, 6 * 96**2
+    assert step_work(recipe(1)) == 32 * (3 * (global_pixels + local_pixels) + global_pixels)
+
+
+def test_a_long_run_keeps_what_the_recipe_says() -> None:
+    plan = fit_guard(recipe(1500), CELLS, IMAGE_WORK)
+    assert (plan.every, plan.probe_images, plan.weight_interpolation) == (0.1, 300, MIXES)
+    assert plan.share < 0.05
+
+
+@pytest.mark.parametrize(
+    ("steps", "every", "alphas", "images"),
+    [
+        (140, 0.1, MIXES, 300),  # 16 probes of 263 images
+        (120, 0.2, MIXES, 300),  # 11
+        (80, 1 / 3, MIXES, 300),  # 9
+        (50, 0.5, [1.0], 300),  # 5
+        (40, 1.0, [1.0], 300),  # 4: start, end, and two of the verdict
+        (16, 1.0, [1.0], 120),
+        (4, 1.0, [1.0], FEWEST_IMAGES),
+    ],
+)
+def test_short_runs_get_fewer_probes_then_no_interpolation_then_smaller_ones(
+    steps: int, every: float, alphas: list[float], images: int
+) -> None:
+    plan = fit_guard(recipe(steps), CELLS, IMAGE_WORK)
+    assert (plan.every, plan.weight_interpolation) == (every, alphas)
+    assert plan.probe_images == pytest.approx(images, abs=1)
+    assert plan.share <= 0.2001 or images == FEWEST_IMAGES
+
+
+@pytest.mark.parametrize("steps", [1, 3, 16, 40, 100, 700])
+def test_a_fitted_recipe_fits(steps: int) -> None:
+    whole = recipe(steps)
+    fitted = with_values(whole, fit_guard(whole, CELLS, IMAGE_WORK).settings())
+    again = fit_guard(fitted, CELLS, IMAGE_WORK)
+    assert with_values(fitted, again.settings()) == fitted
+
+
+def test_without_a_limit_nothing_is_cut() -> None:
+    plan = fit_guard(recipe(1, "guard.max_share=1"), CELLS, IMAGE_WORK)
+    assert (plan.every, plan.probe_images, plan.weight_interpolation) == (0.1, 300, MIXES)
+    assert plan.share > 0.9
+
+
+def test_probes_that_the_recipe_makes_rarer_stay_so() -> None:
+    plan = fit_guard(recipe(16, "guard.every=1"), CELLS, IMAGE_WORK)
+    assert plan.every == 1.0
+
+
+def test_probe_count_is_that_of_a_run() -> None:
+    assert probe_count(recipe(10), 0.25, [0.5, 1.0]) == 1 + 4 + 1 + 2
+    adapted = with_values(recipe(10), {"model.batch_norm": "adapted"})
+    assert probe_count(adapted, 0.25, [1.0]) == 1 + 1 + 4 + 2 + 1
+    assert [probe_every(10, every) for every in (0.05, 1 / 3, 1.0)] == [1, 4, 10]
+
+
+def test_every_default_run_stays_below_a_fifth() -> None:
+    for images in (100, 300, 3_000, 100_000):
+        for cpu in (False, True):
+            for names in ([], ["gentle"]):
+                facts = Facts(images, pretrained=True, cpu=cpu)
+                plan = fit_guard(resolve(load_recipe(names), facts), images, IMAGE_WORK)
+                assert plan.share <= 0.2
