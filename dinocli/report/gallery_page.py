@@ -79,7 +79,7 @@ class GalleryPage:
     notes: Sequence[str] = ()
 
 
-def write_gallery_page(path: Path, page: GalleryPage) -> None:
+def write_gallery_page(path: Path, page: GalleryPage, *, at: Path | None = None) -> None:
     """Write the gallery as one HTML file that needs nothing but the pictures that were given as files.
 
     The same page gives the same bytes.
@@ -87,6 +87,7 @@ def write_gallery_page(path: Path, page: GalleryPage) -> None:
     Args:
         path: Of the file, replaced as a whole; links to originals and pictures are relative to its folder.
         page: Plain data; all text is escaped here and nowhere before.
+        at: Where the file will be read, if that is another place.
 
     Raises:
         ValueError: If an image names a segment that is not in the legend.
@@ -94,7 +95,7 @@ def write_gallery_page(path: Path, page: GalleryPage) -> None:
     """
     if any(not 0 <= place < len(page.segments) for image in page.images for place in image.segments):
         raise ValueError(f"an image names none of the {len(page.segments)} segments")
-    write_whole(path, app_page(page.title, _body(page), _data(page, path), styles=_STYLES, scripts=_SCRIPTS))
+    write_whole(path, app_page(page.title, _body(page), _data(page, at or path), styles=_STYLES, scripts=_SCRIPTS))
 
 
 def _data(page: GalleryPage, path: Path) -> dict[str, object]:

@@ -8,7 +8,7 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -167,14 +167,15 @@ class FileSet:
 
     Args:
         target: The file that says: complete. It is claimed by this process.
+        own: Names of its neighbours that may be dropped, besides those with its stem.
     """
 
-    def __init__(self, target: Path) -> None:
-        self.target = target
+    def __init__(self, target: Path, own: Sequence[str] = ()) -> None:
+        self.target, self.own = target, own
         self._journal = Journal(_journal_of(target))
         self._pairs: dict[Path, Path] = {}
         self._gone: list[str] = []
-        settle(target)
+        settle(target, own)
 
     def new(self, path: Path) -> Path:
         """Return the hidden name under which a file or folder of the set is to be written."""
@@ -188,7 +189,7 @@ class FileSet:
         self._pairs[path] = part
 
     def drop(self, path: Path) -> None:
-        """Let a neighbour of the target, with the same stem, go when the others change."""
+        """Let a neighbour of the target go when the others change."""
         self._gone.append(path.name)
 
     def swap(self) -> None:
@@ -200,13 +201,13 @@ class FileSet:
         names = [[self._name(part), self._name(path)] for path, part in pairs]
         kept = {path.name for path in self._pairs if path.parent == self.target.parent}
         self._journal.append({"swap": names, "gone": [name for name in self._gone if name not in kept]})
-        settle(self.target)
+        settle(self.target, self.own)
 
     def __enter__(self) -> "FileSet":
         return self
 
     def __exit__(self, *_: object) -> None:
-        settle(self.target)  # without a swap this removes what was written
+        settle(self.target, self.own)  # without a swap this removes what was written
 
     def _name(self, path: Path) -> str:
         return os.path.relpath(path, self.target.parent)
@@ -257,11 +258,15 @@ def _repair(target: Path) -> None:
         raise WeightsError(f"{target} was left half replaced and cannot be repaired ({error}); make it again") from None
 
 
-def settle(target: Path) -> None:
+def settle(target: Path, own: Sequence[str] = ()) -> None:
     """Finish the change of a file set that a dead process began, or remove what it wrote for it.
 
     The journal may be anybody's. So it can only give a name to what is hidden in the folder of that name, and remove
-    only hidden files of a set, and neighbours of the target with its stem.
+    only hidden files of a set, and neighbours of the target with its stem or a name of its own.
+
+    Args:
+        target: As in `FileSet`.
+        own: Likewise.
 
     Raises:
         OSError: The folder cannot be written.
@@ -271,12 +276,12 @@ def settle(target: Path) -> None:
         return
     home = target.parent
     for line in journal:
-        for name in _strings(line.get("gone")):
-            if "/" not in name and name.startswith(f"{target.stem}."):
-                remove_path(home / name)
         for part, path in _pairs_of(home, line.get("swap")):
             replace_path(part, path)
             sync_folder(path.parent)
+        for name in _strings(line.get("gone")):
+            if "/" not in name and (name in own or name.startswith(f"{target.stem}.")):
+                remove_path(home / name)
     for line in journal:
         for name in _strings([line.get("new")]):
             if _is_hidden_name(name):

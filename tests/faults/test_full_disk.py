@@ -17,7 +17,10 @@ from dinocli.engine.checkpoint import load_checkpoint, save_checkpoint
 from dinocli.tasks.embed.feature_formats import write_features
 from dinocli.tasks.embed.partial_features import PartialFeatures
 from dinocli.tasks.feature_file import open_features
+from dinocli.tasks.segment.segment import segment
 from tests.cli.commands import FORKS
+from tests.tasks.segment.discs import Unlike, disc_options, make_discs
+from tests.tasks.segment.test_segment import contents
 
 
 def with_limit(size: int, work: Callable[..., object], *given: Any) -> str:
@@ -70,3 +73,19 @@ def test_a_checkpoint_on_a_full_disk_names_its_file_and_stays_the_old_one(tmp_pa
         assert with_limit(size, save, path, 100_000) == f"[Errno 27] File too large: '{path}'"
         assert load_checkpoint(path, torch.device("cpu"))["student"]["weight"].shape == (10,)
     assert os.listdir(tmp_path) == ["last.pt"]
+
+
+def segment_discs(images: Path, out: Path, **more: object) -> None:
+    segment(disc_options(images, out, soft=True, force=True, **more), method=Unlike())
+
+
+def test_replacing_masks_on_a_full_disk_keeps_the_old_ones(tmp_path: Path) -> None:
+    images = make_discs(tmp_path / "in", ("a.png", "b.png"))
+    out = tmp_path / "out"
+    segment_discs(images, out)
+    before = contents(out)
+    for size in (200, 20_000):  # the first mask; the report
+        assert str(out) in with_limit(size, segment_discs, images, out)
+        assert {name: data for name, data in contents(out).items() if name[0] != "."} == before
+    segment(disc_options(images, out, soft=True, resume=True), method=Unlike())
+    assert list(contents(out)) == list(before)

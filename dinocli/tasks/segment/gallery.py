@@ -88,7 +88,7 @@ def write_report(
         facts=list(report.facts.items()),
         notes=report.notes,
     )
-    write_gallery_page(folder.report, page)
+    write_gallery_page(folder.report, page, at=folder.final / folder.report.name)
 
 
 def _table(scores: Mapping[str, tuple[float, float, float]]) -> Table:
@@ -107,17 +107,22 @@ def _entry(
     fraction = sum(found.area for found in record.regions) / (record.height * record.width)
     return GalleryImage(
         name=record.image,
-        picture=Picture(picture.read_bytes(), "image/jpeg") if inside else picture,
-        overlay=_overlay(overlay, inside),
+        picture=Picture(picture.read_bytes(), "image/jpeg") if inside else _moved(picture, folder),
+        overlay=_overlay(overlay, folder, inside),
         original=original,
         score=record.score,
         segments=sorted({places[found.label] for found in record.regions}),
         facts=[("area fraction", fraction), *facts],
-        mask=folder.path / record.mask,
+        mask=folder.final / record.mask,
     )
 
 
-def _overlay(path: Path, inside: bool) -> Picture | Path | None:
+def _overlay(path: Path, folder: MaskFolder, inside: bool) -> Picture | Path | None:
     if not path.is_file():
         return None
-    return Picture(path.read_bytes(), "image/png") if inside else path
+    return Picture(path.read_bytes(), "image/png") if inside else _moved(path, folder)
+
+
+def _moved(path: Path, folder: MaskFolder) -> Path:
+    """Return where a file will be when the folder is complete."""
+    return folder.final / path.relative_to(folder.path)

@@ -1,22 +1,28 @@
 """The folder of a segmentation: what lies where, and how an interrupted one goes on.
 
-Each image's files are written whole; then one line with its record goes to a hidden log and to the disk. So whatever
-ends the process, the lines tell which images are done. When all are, the tables are made of the log, and the log goes.
+Each image's files are written whole, into a hidden folder; then one line with its record goes to a hidden journal and
+to the disk. So whatever ends the process, the lines tell which images are done. When all are, the tables are made of
+the journal, and everything takes the place of an older result at once.
 """
 
-import contextlib
 import json
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from dinocli.errors import UsageError
-from dinocli.files import write_whole
-from dinocli.tasks.artifacts import check_same
+from dinocli.files import remove_abandoned, remove_path, write_whole
+from dinocli.tasks.artifacts import LOCK, FileSet, Journal
 from dinocli.tasks.run_folder import SCHEMA
 from dinocli.tasks.segment.regions import ImageRecord
+
+PART, LOG = ".part", ".segment.jsonl"
+OWN = (
+    *("masks", "soft", "overlays", "maps", "labels", "gallery"),
+    *("classes.txt", "segments.csv", "images.bad.csv", "report.html"),
+)
+"""What a result consists of, besides `segment.json`; all else in the folder is the user's."""
 
 
 class MaskFolder:
@@ -24,10 +30,11 @@ class MaskFolder:
 
     Args:
         path: Of the folder.
+        final: Where it will be when it is complete, if that is another place.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, final: Path | None = None) -> None:
+        self.path, self.final = path, final or path
         self.masks = path / "masks"
         self.soft = path / "soft"
         self.overlays = path / "overlays"
@@ -40,7 +47,12 @@ class MaskFolder:
         self.bad = path / "images.bad.csv"
         self.report = path / "report.html"
         self.manifest = path / "segment.json"
-        self.log = path / ".segment.jsonl"
+        self.log = path / LOG
+
+    @property
+    def part(self) -> "MaskFolder":
+        """The hidden folder that a result grows in."""
+        return MaskFolder(self.path / PART, self.path)
 
     def about(self) -> dict[str, Any]:
         """Read `segment.json`; empty if it is not there."""
@@ -59,7 +71,7 @@ class MaskFolder:
 
         Only what this command made is ever replaced: a folder `masks` may as well hold somebody's truth.
         """
-        if not self.path.exists() or not any(self.path.iterdir()):
+        if not self.path.exists() or all(path.name == LOCK for path in self.path.iterdir()):
             return
         ours = self.manifest.is_file() or self.log.is_file()
         if not ours:
@@ -73,14 +85,28 @@ class MaskFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             self.log.touch()
 
+    def file_set(self) -> FileSet:
+        """Return the files that change together; the change that a dead process began is finished first."""
+        return FileSet(self.manifest, (*OWN, PART, LOG))
+
     def clear(self) -> None:
-        """Make the folder, without what an earlier command of ours left in it."""
-        if self.manifest.is_file() or self.log.is_file():
-            for folder in (self.masks, self.soft, self.overlays, self.maps, self.labels, self.gallery):
-                shutil.rmtree(folder, ignore_errors=True)
-            for file in (self.classes, self.table, self.bad, self.report, self.manifest, self.log):
-                file.unlink(missing_ok=True)
-        self.path.mkdir(parents=True, exist_ok=True)
+        """Make an empty hidden folder for a new result; a complete older one stays."""
+        self.file_set()
+        remove_path(self.part.path)
+        self.part.path.mkdir(parents=True)
+
+    def publish(self, files: FileSet) -> None:
+        """Let what is in the hidden folder, and the set, take the place of an older result."""
+        part = self.part.path
+        for name in OWN:
+            if (part / name).exists():
+                files.take(self.path / name, part / name)
+            else:
+                files.drop(self.path / name)
+        files.take(self.manifest, self.part.manifest)
+        files.drop(self.log)
+        files.drop(part)
+        files.swap()
 
 
 class SegmentJournal:
@@ -100,54 +126,39 @@ class SegmentJournal:
     """
 
     def __init__(self, folder: MaskFolder, request: dict[str, Any], *, resume: bool) -> None:
-        self.path = folder.log
+        self._journal = Journal(folder.log)
         self.done: set[int] = set()
         self.bad: list[tuple[str, str]] = []
-        if not (resume and self._found(request)):
+        if not (resume and self._found(folder, request)):
             folder.clear()
-            self._append({"request": request})
+            self._journal.begin(request)
 
     def add(self, image: int, record: ImageRecord) -> None:
         """Note that an image is done; its files are written already."""
         self.done.add(image)
-        self._append({"image": image, "record": record.to_dict()})
+        self._journal.append({"image": image, "record": record.to_dict()})
 
     def add_bad(self, image: int, name: str, reason: str) -> None:
         """Note that an image cannot be read."""
         self.done.add(image)
         self.bad.append((name, reason))
-        self._append({"image": image, "bad": [name, reason]})
+        self._journal.append({"image": image, "bad": [name, reason]})
 
     def __iter__(self) -> Iterator[ImageRecord]:
         """Read the records from the disk, in the order in which they were made: that of the images."""
-        with self.path.open(encoding="utf-8") as file:
-            for line in file:
-                data = json.loads(line)
-                if "record" in data:
-                    yield ImageRecord.from_dict(data["record"])
+        for line in self._journal:
+            if "record" in line:
+                yield ImageRecord.from_dict(line["record"])
 
-    def remove(self) -> None:
-        """Let go of the log, once everything was made of it."""
-        self.path.unlink(missing_ok=True)
-
-    def _append(self, data: dict[str, Any]) -> None:
-        with self.path.open("ab") as file:
-            file.write(json.dumps(data, separators=(",", ":")).encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-
-    def _found(self, request: dict[str, Any]) -> bool:
+    def _found(self, folder: MaskFolder, request: dict[str, Any]) -> bool:
         """Take over what an earlier process left, if it left anything of use."""
-        with contextlib.suppress(OSError):
-            whole = self.path.read_bytes().rpartition(b"\n")[0]
-            first, *lines = whole.split(b"\n")
-            if not first:
-                return False
-            check_same(json.loads(first)["request"], request, str(self.path.parent))
-            for data in map(json.loads, lines):
-                self.done.add(data["image"])
-                if "bad" in data:
-                    self.bad.append((data["bad"][0], data["bad"][1]))
-            self.path.write_bytes(whole + b"\n")  # without the half line that the end of the process cut off
-            return True
-        return False
+        lines = self._journal.found(request, str(folder.path))
+        if lines is None or not folder.part.path.is_dir():
+            return False
+        for line in lines:
+            self.done.add(line["image"])
+            if "bad" in line:
+                self.bad.append((line["bad"][0], line["bad"][1]))
+        for inner, _, _ in os.walk(folder.part.path):
+            remove_abandoned(Path(inner))
+        return True

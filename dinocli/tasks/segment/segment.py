@@ -14,7 +14,7 @@ from dinocli.data.parallel import thread_count
 from dinocli.engine.progress import ProgressReporter
 from dinocli.engine.signals import Signals
 from dinocli.errors import Interrupted, UsageError
-from dinocli.tasks.artifacts import check_same
+from dinocli.tasks.artifacts import check_same, claimed
 from dinocli.tasks.embed.embed_options import EmbedOptions
 from dinocli.tasks.embed.embed_setup import EmbedContext, prepare
 from dinocli.tasks.run_folder import add_output
@@ -51,15 +51,28 @@ def segment(
         DinocliError: Of every kind; no file is then half written.
         Interrupted: After a signal; `resume` goes on.
     """
-    reporter, begin, folder = reporter or ProgressReporter(), time.monotonic(), MaskFolder(Path(options.out))
-    check_free(folder, options)
+    folder = MaskFolder(Path(options.out))
+    with claimed(folder=folder.path):
+        folder.file_set()  # finishes what a dead process began
+        check_free(folder, options)
+        return _segment(options, folder, reporter or ProgressReporter(), stdin, method)
+
+
+def _segment(
+    options: SegmentOptions,
+    folder: MaskFolder,
+    reporter: ProgressReporter,
+    stdin: BinaryIO | None,
+    method: Method | None,
+) -> SegmentResult:
+    begin = time.monotonic()
     if is_video(options.inputs):
         options = _unpacked(options, folder, reporter)
     context = prepare(_embed_options(options), reporter, stdin)
     if options.stride:
         context.backbone.set_step(options.stride)
     request = _request(options, context)
-    if options.resume and (about := folder.about()):
+    if options.resume and not folder.log.is_file() and (about := folder.about()):
         check_same(about["request"], request, str(folder.path))
         reporter.line(f"{folder.path} is complete already")
         return _outcome(folder, about, begin)
@@ -72,13 +85,13 @@ def segment(
     plan = fitted_plan(context, options, chosen, sample, reporter)
     # The score of a rest is of no use, and a video is followed from its first frame.
     journal = SegmentJournal(folder, request, resume=options.resume and not truth and not options.propagate)
-    writer = ImageWriter(options, folder, context.images, output_stems(context.images.names), truth, MaskScorer())
+    writer = ImageWriter(options, folder.part, context.images, output_stems(context.images.names), truth, MaskScorer())
     _pass(plan, context, writer, journal, reporter)
     if truth:
         truth.report_notes(reporter)
-    about = finish(plan, context, writer, journal, request, reporter)
+    about = finish(plan, context, writer, journal, folder, request, reporter)
     if context.run:
-        add_output(context.run, "masks", folder.path)
+        add_output(context.run, "masks", folder.path, reporter)
     return _outcome(folder, about, begin)
 
 

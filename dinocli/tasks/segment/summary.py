@@ -8,11 +8,12 @@ from typing import Any
 from dinocli import __version__
 from dinocli.data.bad_images import write_bad
 from dinocli.engine.progress import ProgressReporter
+from dinocli.tasks.artifacts import FileSet
 from dinocli.tasks.embed.embed_setup import EmbedContext
 from dinocli.tasks.segment.annotation_formats import category_names, write_coco, write_segments_csv
 from dinocli.tasks.segment.gallery import INSIDE, GalleryReport, remove_thumbnails, write_report
 from dinocli.tasks.segment.image_writer import ImageWriter, write_classes
-from dinocli.tasks.segment.mask_folder import SegmentJournal
+from dinocli.tasks.segment.mask_folder import MaskFolder, SegmentJournal
 from dinocli.tasks.segment.method_fit import SegmentPlan
 from dinocli.tasks.segment.segment_options import MethodUsed
 
@@ -30,23 +31,39 @@ def finish(
     context: EmbedContext,
     writer: ImageWriter,
     journal: SegmentJournal,
+    final: MaskFolder,
     request: dict[str, Any],
     reporter: ProgressReporter,
 ) -> dict[str, Any]:
-    """Make the tables and the report of the log; `segment.json` comes last and says: complete."""
+    """Make the tables and the report of the journal, and let all files take their places at once."""
+    with final.file_set() as files:
+        about = _write(plan, context, writer, journal, files, request, reporter)
+        final.publish(files)
+    return about
+
+
+def _write(
+    plan: SegmentPlan,
+    context: EmbedContext,
+    writer: ImageWriter,
+    journal: SegmentJournal,
+    files: FileSet,
+    request: dict[str, Any],
+    reporter: ProgressReporter,
+) -> dict[str, Any]:
     folder, options, images = writer.folder, writer.options, context.images
     found = {region.label for record in journal for region in record.regions}
     names = category_names(found, CATEGORIES.get(plan.chosen.name, "object"))
     write_segments_csv(folder.table, journal, names)
     if options.outputs.coco:
         Path(options.outputs.coco).parent.mkdir(parents=True, exist_ok=True)
-        write_coco(Path(options.outputs.coco), journal, names, as_polygons=options.outputs.polygons)
+        write_coco(files.new(Path(options.outputs.coco)), journal, names, as_polygons=options.outputs.polygons)
     if options.outputs.yolo:
         write_classes(folder, names)
     bad = [*images.bad, *journal.bad]
     if bad:
         write_bad(folder.bad, bad)
-        reporter.warn(f"{len(bad)} images cannot be read; they are named in {folder.bad}")
+        reporter.warn(f"{len(bad)} images cannot be read; they are named in {folder.final / folder.bad.name}")
     counts = {
         "images": len(images) + len(images.bad),
         "segmented": sum(1 for _ in journal),
@@ -84,7 +101,6 @@ def finish(
         "request": request,
     }
     folder.write_about(about)
-    journal.remove()
     if inside:
         remove_thumbnails(folder)
     return about
