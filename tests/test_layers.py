@@ -96,3 +96,10 @@ def test_only_the_command_line_knows_training() -> None:
     for name in others:
         known = {target for target in INSIDE[name] if target.startswith("dinocli.tasks.train")}
         assert not known | (INSIDE[name] & training), name
+
+
+def test_no_two_modules_outside_the_command_line_share_a_name() -> None:
+    outside = [MODULES[name].stem for name in INSIDE if layer(name) != "cli" and MODULES[name].name != "__init__.py"]
+    assert len(outside) > 100
+    assert {name for name in outside if outside.count(name) > 1} == set()
+    assert not {"run", "job", "utils", "common", "helpers"} & set(outside)
