@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from dinocli.augment.draw import send
 from dinocli.dino.anchors import feature_distance, gram_distance
 from dinocli.dino.center import batch_sum
 from dinocli.dino.koleo import koleo_loss
@@ -102,7 +103,7 @@ class Objective:
         seen = globals_ * len(sources)
         features_ND = student.features_ND[:seen]
         if name == "koleo":
-            sources_B = torch.tensor(sources, device=features_ND.device)
+            sources_B = send(torch.tensor(sources), features_ND.device)
             views = [koleo_loss(view_BD, sources_B) for view_BD in features_ND.chunk(globals_)]
             return torch.stack(views).mean()
         if name == "feature_anchor":

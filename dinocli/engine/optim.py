@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dinocli.augment.draw import send
 from dinocli.engine.step_schedule import StepValues
 from dinocli.models.head import DinoNetwork
 
@@ -73,6 +74,7 @@ class Updater:
     ) -> None:
         self.network, self.optimizer, self.scaler = network, optimizer, scaler
         self.clip, self.clip_mode = clip, clip_mode
+        self._sent: tuple[list[int], Tensor] = ([], torch.empty(0))
 
     def prepare(self, now: StepValues) -> None:
         """Set this step's learning rates and decay, and forget the last gradients."""
@@ -106,9 +108,24 @@ class Updater:
         return total, finite
 
     def _clip(self, grads: list[Tensor], norms: Tensor, total: Tensor) -> None:
-        limits = norms if self.clip_mode == "parameter" else total.expand(len(grads))
+        limits = norms if self.clip_mode == "parameter" else total
         factors = (self.clip / (limits + 1e-6)).clamp(max=1.0)
-        torch._foreach_mul_(grads, [*factors.unbind()])
+        if self.clip_mode == "global":
+            torch._foreach_mul_(grads, factors)
+        elif grads[0].device.type == "cpu":
+            torch._foreach_mul_(grads, [*factors.unbind()])
+        else:
+            # A factor of its own for each tensor is a kernel of its own; spread over the elements, a few kernels do.
+            sizes = [grad.numel() for grad in grads]
+            spread = factors.repeat_interleave(self._lengths(sizes, factors.device), output_size=sum(sizes))
+            pieces = [piece.view(grad.shape) for piece, grad in zip(torch.split(spread, sizes), grads, strict=True)]
+            torch._foreach_mul_(grads, pieces)
+
+    def _lengths(self, sizes: list[int], device: torch.device) -> Tensor:
+        """Keep the sizes of the gradients on the device; they change when the backbone begins to learn."""
+        if self._sent[0] != sizes:
+            self._sent = (sizes, send(torch.tensor(sizes), device))
+        return self._sent[1]
 
     def _apply(self, finite: Tensor) -> None:
         if self.scaler:

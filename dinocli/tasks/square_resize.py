@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from dinocli.augment.draw import send
 from dinocli.augment.resample import normalise, resize_square
 from dinocli.config.preprocess import Preprocess
 from dinocli.data.read import Canvas
@@ -29,18 +30,22 @@ def squares(canvases: list[Canvas], preprocess: Preprocess, device: torch.device
     """
     side = preprocess.size
     if canvases[0].dtype == np.float32:
-        return normalise(torch.from_numpy(np.stack(canvases)), preprocess.mean, preprocess.std)
-    square_BCSS = torch.empty(len(canvases), canvases[0].shape[0], side, side, device=device)
+        return normalise(send(torch.from_numpy(np.stack(canvases)), device), preprocess.mean, preprocess.std)
     shapes: dict[tuple[int, ...], list[int]] = {}
     for place, canvas in enumerate(canvases):
         shapes.setdefault(canvas.shape, []).append(place)
-    for (_, height, width), places in shapes.items():
-        pixels = torch.from_numpy(np.stack([canvases[place] for place in places]))
-        if device.type == "cuda":
-            pixels = pixels.pin_memory().to(device, non_blocking=True)
-        sizes_B2 = torch.tensor([[height, width]]).expand(len(places), 2)
-        square_BCSS[places] = resize_square(pixels, sizes_B2, side)
-    return normalise(square_BCSS, preprocess.mean, preprocess.std)
+    squares_BCSS = torch.cat([_resized([canvases[place] for place in same], side, device) for same in shapes.values()])
+    order = torch.tensor([place for same in shapes.values() for place in same])
+    if len(shapes) > 1:
+        squares_BCSS = squares_BCSS[send(order.argsort(), device)]
+    return normalise(squares_BCSS, preprocess.mean, preprocess.std)
+
+
+def _resized(canvases: list[Canvas], side: int, device: torch.device) -> Tensor:
+    """Resize canvases of one size."""
+    pixels_BCHW = send(torch.from_numpy(np.stack(canvases)), device)
+    sizes_B2 = torch.tensor([canvases[0].shape[1:]]).expand(len(canvases), 2)
+    return resize_square(pixels_BCHW, sizes_B2, side)
 
 
 def squashed(canvas: Canvas, size: tuple[int, int]) -> NDArray[np.float32]:

@@ -1,0 +1,52 @@
+"""What commands do on a device: nothing may stay on the CPU, or leave the device before its time."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from dinocli.config.preprocess import Preprocess
+from dinocli.data.read import Canvas
+from dinocli.tasks.embed.embed import embed
+from dinocli.tasks.square_resize import squares, squashed
+from tests.device.pretend import DeviceTensor, PretendDevice
+from tests.tasks.embed.drive import job, write_images
+
+ABOUT = Preprocess("full", 0.0, 255.0, False, False, (), 0, (0.4, 0.5, 0.6), (0.2, 0.3, 0.4), 16)
+
+
+@pytest.mark.parametrize("ready", [False, True])
+def test_squares_of_mixed_sizes_keep_their_order(pretend: PretendDevice, ready: bool) -> None:
+    rng = np.random.default_rng(0)
+    sizes = [(20, 30), (24, 18), (20, 30), (31, 17)]
+    canvases: list[Canvas] = [rng.integers(0, 256, (3, *size), dtype=np.uint8) for size in sizes]
+    given = [squashed(canvas, (16, 16)) for canvas in canvases] if ready else canvases
+    wanted = squares(given, ABOUT, torch.device("cpu"))
+    pretend.forget()
+    found = squares(given, ABOUT, pretend.device)
+    assert isinstance(found, DeviceTensor)
+    torch.testing.assert_close(found.held, wanted, atol=1e-5, rtol=0)
+    for place, canvas in enumerate(given):
+        torch.testing.assert_close(squares([canvas], ABOUT, torch.device("cpu"))[0], wanted[place], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("how", ["plain", "keep_aspect", "tile", "patch"])
+def test_embed_on_a_device_gives_the_rows_of_the_cpu(
+    pretend: PretendDevice, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    folder = write_images(tmp_path / "images", 6, mixed=True)
+    ways: dict[str, dict[str, Any]] = {"keep_aspect": {"keep_aspect": True}, "tile": {"tile": "32"}}
+    ways["patch"] = {"kind": "patch"}
+    found = {}
+    for device in ("cpu", "pretend"):
+        if device == "pretend":
+            monkeypatch.setattr("dinocli.tasks.embed.embed_setup.pick_device", lambda *_: pretend.device)
+        out = tmp_path / f"{device}{'' if how == 'patch' else '.npy'}"
+        embed(job(folder, out, **ways.get(how, {})))
+        files = sorted(out.glob("*.npy")) if out.is_dir() else [out]
+        found[device] = [np.load(file) for file in files]
+    assert found["cpu"]
+    for one, other in zip(found["cpu"], found["pretend"], strict=True):
+        np.testing.assert_allclose(other, one, atol=1e-4)
