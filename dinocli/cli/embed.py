@@ -18,10 +18,10 @@ Out = Annotated[
     typer.Option("--out", "-o", help="File: .npy, .npz, .csv, .parquet or .safetensors; - for .npy bytes on stdout."),
 ]
 TokenKind = Annotated[
-    Literal["pooled", "cls", "mean", "cls+mean", "gem", "patch"],
+    Literal["pooled", "cls", "mean", "cls+mean", "gem", "patch", "rare", "pooled+rare"],
     typer.Option(
         "--tokens",
-        help="pooled: what the model pools; patch: the whole grid of patch tokens.",
+        help="pooled: what the model pools; patch: the whole grid of patch tokens; rare: what departs from the images.",
         rich_help_panel=FEATURES,
     ),
 ]
@@ -63,6 +63,14 @@ BatchSize = Annotated[
 ShardOption = Annotated[
     str, typer.Option("--shard", help="i/n, i from 0: this part only, into feats.IofN.npy.", rich_help_panel=opt.OUTPUT)
 ]
+Like = Annotated[
+    str,
+    typer.Option(
+        "--like",
+        help="Feature file: its weights, reading and tokens, and what those were fitted to.",
+        rich_help_panel=FEATURES,
+    ),
+]
 Merge = Annotated[
     bool,
     typer.Option("--merge", help="Join shards (IMAGES, or those beside --out).", rich_help_panel=opt.OUTPUT),
@@ -87,6 +95,7 @@ def embed(
     batch_size: BatchSize = 32,
     shard: ShardOption = "",
     merge: Merge = False,
+    like: Like = "",
     device: opt.Device = "auto",
     gpus: opt.Gpus = 1,
     resume: opt.Resume = False,
@@ -131,6 +140,7 @@ def embed(
             tile=tile,
             batch_size=batch_size,
             shard=shard,
+            like=like,
             read=read,
             device=device,
             resume=resume,

@@ -3,8 +3,10 @@
 Legend: b images of a batch, N images, H W pixels, D width, h w rows and columns of a feature grid.
 """
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import repeat
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -12,13 +14,29 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from dinocli.models.backbone import Backbone
-from dinocli.models.tokens import POOLED, Tokens
+from dinocli.models.tokens import POOLED
+
+
+class Extractor(Protocol):
+    """What takes features out of a backbone: `Tokens`, or what was fitted to a folder."""
+
+    def of(self, backbone: Backbone, x_B3HW: Tensor, image_B: Tensor | None = None) -> Tensor:
+        """Compute the features of images, (B, ...); `image_B` tells which they are, by `numbers`."""
+
+    def numbers(self, names: Sequence[str]) -> Tensor:
+        """Return a number for each image by its name, (N,), on the CPU."""
+
 
 _TINY = np.finfo(np.float32).tiny  # in place of the length of a zero vector, which stays zero
 
 
 def extract(
-    backbone: Backbone, batches: Iterable[Tensor], *, autocast: torch.dtype | None, tokens: Tokens = POOLED
+    backbone: Backbone,
+    batches: Iterable[Tensor],
+    *,
+    autocast: torch.dtype | None,
+    tokens: Extractor = POOLED,
+    numbers: Iterable[Tensor] | None = None,
 ) -> NDArray[np.float32]:
     """Return the features of images, in their order.
 
@@ -27,17 +45,24 @@ def extract(
         batches: (b, 3, H, W) each, normalised floats; H and W may differ between batches.
         autocast: Type to compute in, or None for that of the weights.
         tokens: Which features.
+        numbers: Number of each image of a batch, (b,), by the extractor's `numbers`; asked for after the batch itself.
+            None where the features depend on no other image, or no image is known.
 
     Returns:
         (N, D), finite as far as the images and weights are; N is 0 for no batch. For patch tokens (N, h, w, D).
     """
     with torch.inference_mode():
-        parts = list(extract_each(backbone, batches, autocast=autocast, tokens=tokens))
+        parts = list(extract_each(backbone, batches, autocast=autocast, tokens=tokens, numbers=numbers))
     return np.concatenate(parts) if parts else np.empty((0, backbone.dim), np.float32)
 
 
 def extract_each(
-    backbone: Backbone, batches: Iterable[Tensor], *, autocast: torch.dtype | None, tokens: Tokens = POOLED
+    backbone: Backbone,
+    batches: Iterable[Tensor],
+    *,
+    autocast: torch.dtype | None,
+    tokens: Extractor = POOLED,
+    numbers: Iterable[Tensor] | None = None,
 ) -> Generator[NDArray[np.float32], None, None]:
     """Yield the features of each batch, as `extract`, for more images than memory holds.
 
@@ -46,8 +71,8 @@ def extract_each(
     """
     waiting: Tensor | None = None
     with evaluating(backbone):
-        for x_b3HW in batches:
-            features = _compute(backbone, x_b3HW, autocast, tokens)
+        for x_b3HW, image_b in zip(batches, numbers if numbers is not None else repeat(None), strict=False):
+            features = _compute(backbone, x_b3HW, autocast, tokens, image_b)
             if waiting is not None:
                 yield waiting.cpu().numpy()
             waiting = features
@@ -56,9 +81,11 @@ def extract_each(
 
 
 @torch.inference_mode()
-def _compute(backbone: Backbone, x_b3HW: Tensor, autocast: torch.dtype | None, tokens: Tokens) -> Tensor:
+def _compute(
+    backbone: Backbone, x_b3HW: Tensor, autocast: torch.dtype | None, tokens: Extractor, image_b: Tensor | None
+) -> Tensor:
     with torch.autocast(x_b3HW.device.type, dtype=autocast, enabled=autocast is not None):
-        features = tokens.of(backbone, x_b3HW)
+        features = tokens.of(backbone, x_b3HW, image_b)
     return features.float()
 
 

@@ -3,6 +3,7 @@
 Legend: B images, H W pixels, D width, T tokens (prefix + patches), h w rows and columns of the feature grid.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,8 +12,12 @@ from torch import Tensor
 
 from dinocli.errors import UsageError, WeightsError
 from dinocli.models.backbone import Backbone
+from dinocli.models.rarity_maps import check_rarity_maps
 
-KINDS = ("pooled", "cls", "mean", "cls+mean", "gem", "patch")
+KINDS = ("pooled", "cls", "mean", "cls+mean", "gem", "patch", "rare", "pooled+rare")
+
+FITTED = ("rare", "pooled+rare")
+"""Kinds that are fitted to a folder first (`dinocli.engine.rare_features`)."""
 
 GEM_POWER, GEM_FLOOR = 3.0, 1e-6
 """Power of the generalised mean, and what it takes for smaller values, for which it is not defined."""
@@ -25,7 +30,8 @@ class Tokens:
     Args:
         kind: ``pooled`` is what the backbone pools (`Backbone.pool_kind`) and the training optimises. ``cls`` is the
             class token, ``mean`` the average of the patches, ``gem`` their generalised mean (Radenovic et al. 2018,
-            p = 3: few strong patches count more), ``patch`` the whole grid.
+            p = 3: few strong patches count more), ``patch`` the whole grid. ``rare`` and ``pooled+rare`` are fitted to
+            a folder first and computed by `dinocli.engine.rare_features.RareFeatures`.
         layers: Of a ViT: concatenate what the last so many blocks give, the earliest first, each after the final norm,
             as the linear evaluation of DINO does. Of a convnet: its last so many maps, the earliest first, averaged (or
             their generalised mean) before the last one, each scaled to length 1, since stages differ in scale.
@@ -46,22 +52,28 @@ class Tokens:
         name = backbone.name
         if "cls" in self.kind and not backbone.has_cls:
             raise WeightsError(f"{name} has no class token: use --tokens pooled, mean, gem or patch")
+        if self.kind in FITTED:
+            check_rarity_maps(backbone)
+            if self.layers > 1:
+                raise UsageError(f"--tokens {self.kind} has its own layers: leave out --layers")
         if self.layers > 1 and not backbone.is_vit and self.kind == "patch":
             raise WeightsError(f"the maps of {name} differ in size: use --tokens pooled, mean or gem, or no --layers")
         most, what = (backbone.depth, "blocks") if backbone.is_vit else (len(backbone.maps_before_last()) + 1, "maps")
         if self.layers > most:
             raise WeightsError(f"{name} has {most} {what}, fewer than --layers {self.layers}")
 
-    def of(self, backbone: Backbone, x_B3HW: Tensor) -> Tensor:
+    def of(self, backbone: Backbone, x_B3HW: Tensor, image_B: Tensor | None = None) -> Tensor:
         """Compute them.
 
         Args:
             backbone: In eval mode.
             x_B3HW: Normalised images.
+            image_B: Number of each image, which none of these features depends on.
 
         Returns:
             (B, D), or (B, h, w, D) for ``patch``; D grows with the kind and the layers.
         """
+        assert self.kind not in FITTED, "the folder is fitted first"
         if self.kind == "pooled" and self.layers == 1:
             pooled: Tensor = backbone(x_B3HW)
             return pooled
@@ -71,6 +83,10 @@ class Tokens:
             return torch.cat([F.normalize(part.float(), dim=-1) for part in parts], dim=-1)
         blocks = backbone.last_features(x_B3HW, self.layers)
         return torch.cat([self._from_block(backbone, block, x_B3HW) for block in blocks], dim=-1)
+
+    def numbers(self, names: Sequence[str]) -> Tensor:
+        """Return a number for each image: the same for all, as none of these features depends on other images."""
+        return torch.zeros(len(names), dtype=torch.int64)
 
     def _from_block(self, backbone: Backbone, features: Tensor, x_B3HW: Tensor) -> Tensor:
         if self.kind == "pooled":

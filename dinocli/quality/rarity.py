@@ -33,13 +33,13 @@ from torch import Tensor
 
 from dinocli.errors import DataError
 
-SIZE = 4096
+SIZE = 2048
 """Patches of a bank at most."""
 
 ORDER = 3
 """The distance of a patch is that to its so many nearest patch of the bank; the very nearest can be luck."""
 
-TEMPERATURE = 0.5
+TEMPERATURE = 0.7
 """Of the softmax, standard deviations of the rarity over the folder."""
 
 UNSEEN = -1
@@ -57,7 +57,7 @@ class MemoryBank:
         mean_D: Of each channel over the folder.
         std_D: Of each channel over the folder; 1 for a constant channel.
         patches_MD: Standardised and scaled to length 1, float32.
-        image_M: Number of the image that each one is of, int64, rising.
+        image_M: Number of the image that each one is of, int64, rising; on the CPU.
         spread: Standard deviation of the rarity over the bank's own patches.
     """
 
@@ -77,8 +77,8 @@ class MemoryBank:
 
         Args:
             maps_BDhw: Raw patch features, on the device of the bank.
-            image_B: Number of each image; patches of the bank that are of the same image do not count. None where no
-                image is in the bank.
+            image_B: Number of each image, on the CPU; patches of the bank that are of the same image do not count. None
+                where no image is in the bank.
             order: Which nearest patch of the bank to measure to.
 
         Returns:
@@ -86,7 +86,7 @@ class MemoryBank:
         """
         batch, _, rows, columns = maps_BDhw.shape
         if image_B is None:
-            image_B = torch.full((batch,), UNSEEN, device=maps_BDhw.device)
+            image_B = torch.full((batch,), UNSEEN)
         rarity_BP = nearest_distance(self.units(maps_BDhw), image_B, self.patches_MD, self.image_M, order)
         return rarity_BP.view(batch, rows, columns)
 
@@ -108,8 +108,9 @@ class MemoryBank:
         return torch.einsum("bdhw,bhw->bd", maps_BDhw.to(weight_Bhw.dtype), weight_Bhw)
 
     def to(self, device: torch.device) -> "MemoryBank":
-        """Return the same bank on a device."""
-        return MemoryBank(**{name: tensor.to(device) for name, tensor in self.tensors().items()})
+        """Return the same bank on a device, but for the numbers of images, which the host reads."""
+        moved = {name: tensor.to(device) for name, tensor in self.tensors().items()}
+        return MemoryBank(**moved | {"image_M": self.image_M})
 
     def tensors(self) -> dict[str, Tensor]:
         """Return all that makes up the bank, by name."""
@@ -119,7 +120,7 @@ class MemoryBank:
 class BankBuilder:
     """Collects a bank from a stream of patch maps; memory does not grow with the stream.
 
-    Every patch draws a number from (seed, image, place), and the patches with the smallest numbers are kept. So the
+    Every patch draws a number from (seed, grid, place), and the patches with the smallest numbers are kept. So the
     sample is uniform, and the same whatever the batches and their order.
 
     Args:
@@ -134,21 +135,22 @@ class BankBuilder:
         self._key_M, self._image_M = np.empty(0), np.empty(0, np.int64)
         self._raw_MD = torch.empty(0, 0)
 
-    def add(self, maps_BDhw: Tensor, image_B: Tensor) -> None:
+    def add(self, maps_BDhw: Tensor, image_B: Tensor, draw_B: Tensor | None = None) -> None:
         """Take the maps of some more images.
 
         Args:
             maps_BDhw: Raw patch features, on any device; grids may differ from batch to batch. Patches that are not
                 finite are left out.
-            image_B: Number of each image, 0 or more, each image once.
+            image_B: Number of each image, 0 or more.
+            draw_B: Number of each grid, where an image has several (its tiles); None takes that of the image.
         """
         raw_ND = maps_BDhw.flatten(2).transpose(1, 2).flatten(0, 1).float()
         finite_N = raw_ND.isfinite().all(dim=1)
         self._sum(raw_ND[finite_N])
-        images = image_B.tolist()
-        places = len(raw_ND) // len(images)
-        key_N = np.concatenate([np.random.default_rng((self.seed, image)).random(places) for image in images])
-        image_N = np.repeat(np.array(images, np.int64), places)
+        places = len(raw_ND) // len(image_B)
+        draws = (image_B if draw_B is None else draw_B).tolist()
+        key_N = np.concatenate([np.random.default_rng((self.seed, draw)).random(places) for draw in draws])
+        image_N = np.repeat(image_B.cpu().numpy(), places)
         line = self._key_M.max() if len(self._key_M) == self.size else 1
         low_R = np.flatnonzero((key_N < line) & finite_N.cpu().numpy())
         drawn_RD = raw_ND[torch.from_numpy(low_R).to(raw_ND.device)].cpu()
@@ -195,9 +197,9 @@ def nearest_distance(
 
     Args:
         units_BPD: Patches of length 1.
-        image_B: Number of each image.
+        image_B: Number of each image, on the CPU.
         bank_MD: Patches of length 1.
-        image_M: Number of the image of each, rising.
+        image_M: Number of the image of each, rising, on the CPU.
         order: 1 is the nearest. Where the other images have fewer patches, the farthest of those.
 
     Returns:

@@ -1,7 +1,8 @@
 """Feature files: what `embed` writes and every later command reads.
 
 `feats.npy` holds the numbers; beside it, by stem, `feats.paths.txt` names the image of every row, `feats.json` says how
-the numbers were made, `feats.tiles.csv` which part of the image a row is, where images were cut into tiles.
+the numbers were made, `feats.tiles.csv` which part of the image a row is, where images were cut into tiles, and
+`feats.rare.safetensors` holds what was fitted to the images, where the features needed it.
 
 Shapes: N rows, D width, h w rows and columns of a patch grid.
 """
@@ -26,6 +27,9 @@ from dinocli.tasks.run_folder import latest_run
 FEATURE_SUFFIXES = (".npy", ".npz", ".csv", ".parquet", ".safetensors")
 KEY = "features"
 """Name of the array in formats that name their arrays, and of the vector's column in Parquet."""
+
+FITTED_SUFFIX = ".rare.safetensors"
+"""Of the file beside a feature file with what its features were fitted to (`dinocli.engine.rare_features`)."""
 
 Box = tuple[int, int, int, int]
 """Left, top, width, height of a tile, pixels of the upright image."""

@@ -15,12 +15,13 @@ from torch import Tensor
 from dinocli.config.preprocess import Preprocess
 from dinocli.data.read import Canvas, Reader
 from dinocli.engine.device import pick_device
-from dinocli.errors import DataError, WeightsError
+from dinocli.engine.rare_features import RareFeatures
+from dinocli.errors import DataError, UsageError, WeightsError
 from dinocli.models.backbone import Backbone
-from dinocli.models.features import extract, l2_normalized
-from dinocli.models.tokens import POOLED, Tokens
-from dinocli.models.weights import load_backbone
-from dinocli.tasks.feature_file import FeatureFile
+from dinocli.models.features import Extractor, extract, l2_normalized
+from dinocli.models.tokens import FITTED, POOLED, Tokens
+from dinocli.models.weights import WeightsInfo, load_backbone
+from dinocli.tasks.feature_file import FITTED_SUFFIX, FeatureFile, sidecar
 from dinocli.tasks.inputs import plain_preprocess
 from dinocli.tasks.square_resize import CANVAS_PER_SIDE, squares, squashed
 
@@ -43,12 +44,14 @@ class FeatureModel:
         preprocess: How images are read.
         tokens: Which features.
         normalize: Rows get the length 1.
+        info: Where the weights come from, if they are those of a feature file.
     """
 
     backbone: Backbone
     preprocess: Preprocess
-    tokens: Tokens = POOLED
+    tokens: Extractor = POOLED
     normalize: bool = False
+    info: WeightsInfo | None = None
 
     @property
     def device(self) -> torch.device:
@@ -111,10 +114,13 @@ def load(
             range.
 
     Raises:
+        UsageError: Tokens that have to be fitted to a folder.
         WeightsError: No such weights, or they have no such tokens.
     """
     chosen, where = Tokens(tokens, layers), pick_device(device)
     backbone, info, stored = load_backbone(str(weights), model)
+    if tokens in FITTED:
+        raise UsageError(f"tokens={tokens!r} is fitted to a folder: embed one, and open its feature file")
     chosen.check(backbone)
     if preprocess is None:
         preprocess = Preprocess.from_dict(stored) if stored else plain_preprocess(info)
@@ -148,5 +154,7 @@ def feature_model_of(file: FeatureFile, device: str = "cpu") -> FeatureModel:
             f"{weights['source']} has changed since {file.path} was made (sha256 {info.sha256[:12]}, then "
             f"{weights['sha256'][:12]}); embed the images again"
         )
-    tokens = Tokens(file.meta.get("tokens", "pooled"), file.meta.get("layers", 1))
-    return FeatureModel(backbone.to(pick_device(device)), preprocess, tokens, bool(file.meta.get("normalized")))
+    kind, where = file.meta.get("tokens", "pooled"), pick_device(device)
+    fitted = RareFeatures.load(sidecar(file.path, FITTED_SUFFIX)).to(where) if kind in FITTED else None
+    tokens = fitted or Tokens(kind, file.meta.get("layers", 1))
+    return FeatureModel(backbone.to(where), preprocess, tokens, bool(file.meta.get("normalized")), info)

@@ -64,7 +64,7 @@ def test_the_temperature_is_in_standard_deviations_of_the_rarity() -> None:
     x, bank = maps(), built(maps())
     rarity = slow_rarity(x)
     assert bank.spread.item() == pytest.approx(rarity.std(), rel=1e-4)
-    logits = rarity.reshape(IMAGES, -1) / (0.5 * rarity.std())
+    logits = rarity.reshape(IMAGES, -1) / (0.7 * rarity.std())
     weights = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     expected = np.einsum("bdp,bp->bd", x.flatten(2).numpy(), weights)
     np.testing.assert_allclose(bank.pool(x, torch.arange(IMAGES)).numpy(), expected, rtol=1e-4, atol=1e-4)

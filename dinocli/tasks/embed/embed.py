@@ -3,21 +3,26 @@
 import json
 import platform
 import time
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from dinocli import __version__
 from dinocli.engine.progress import ProgressReporter
+from dinocli.engine.rare_features import RareFeatures
 from dinocli.errors import Interrupted, UsageError
+from dinocli.models.tokens import FITTED
 from dinocli.tasks.artifacts import check_same, claimed
 from dinocli.tasks.embed.embed_options import STDOUT, EmbedOptions, EmbedResult
 from dinocli.tasks.embed.embed_setup import EmbedContext, prepare
 from dinocli.tasks.embed.feature_formats import check_free, feature_outputs, row_names, write_features
 from dinocli.tasks.embed.forward_pass import stream
 from dinocli.tasks.embed.image_batches import ImageBatches
+from dinocli.tasks.embed.like import following
 from dinocli.tasks.embed.partial_features import PartialFeatures
 from dinocli.tasks.embed.patch_folder import PatchFolder
+from dinocli.tasks.embed.rare_fit import fit_rare, state_file
 from dinocli.tasks.embed.row_count import look_at
 from dinocli.tasks.embed.stdout_writer import StdoutWriter
 from dinocli.tasks.feature_file import KEY, sidecar
@@ -44,6 +49,7 @@ def embed(
         DinocliError: Of every kind; there is then no feature file, and no half of one.
         Interrupted: After a signal; `resume` goes on.
     """
+    job = following(job)
     reporter, path = reporter or ProgressReporter(), job.path()
     if path is None:
         return _embed(job, reporter, stdin, stdout, None)
@@ -74,9 +80,29 @@ def _embed(
     else:
         part = PartialFeatures(path, request, setting.shape, job.dtype, resume=job.resume)
     try:
+        setting = _fitted(setting, pictures, part, job, reporter)
         return _fill(setting, pictures, part, request, job, reporter, begin)
     finally:
         part.close()
+
+
+def _fitted(
+    setting: EmbedContext,
+    pictures: ImageBatches,
+    part: PartialFeatures | PatchFolder,
+    job: EmbedOptions,
+    reporter: ProgressReporter,
+) -> EmbedContext:
+    """Fit the features to the images where they need it, unless an interrupted command had done so."""
+    if job.tokens not in FITTED or isinstance(setting.tokens, RareFeatures):
+        return setting
+    path = state_file(part.target)
+    if part.pieces and path.is_file():
+        return replace(setting, tokens=RareFeatures.load(path).to(setting.device))
+    features, known = fit_rare(setting, pictures, job, reporter)
+    features.save(path)
+    pictures.known = known
+    return replace(setting, tokens=features)
 
 
 def _fill(
@@ -104,7 +130,10 @@ def _fill(
     seconds, root = time.monotonic() - begin, str(setting.images.root)
     shape = setting.row_shape(job)
     outcome = EmbedResult(part.target, part.rows, shape, len(setting.images), len(bad), seconds, speed, root)
-    write_features(part, names, _meta(setting, job, request, outcome), bad, tiled=pictures.tiling is not None)
+    fitted = setting.tokens if isinstance(setting.tokens, RareFeatures) else None
+    meta = _meta(setting, job, request, outcome)
+    write_features(part, names, meta, bad, tiled=pictures.tiling is not None, fitted=fitted)
+    state_file(part.target).unlink(missing_ok=True)
     if bad:
         reporter.warn(f"{len(bad)} images cannot be read; they are named in {sidecar(part.target, '.bad.csv')}")
     if setting.run and job.note and not (job.shard or job.to_folder):
@@ -155,7 +184,10 @@ def _meta(setting: EmbedContext, job: EmbedOptions, request: dict[str, Any], out
         "bad": outcome.bad,
         "tokens": job.tokens,
         "layers": job.layers,
-        "normalized": job.normalize,
+        "normalize": job.normalize,
+        "normalized": job.normalize or job.tokens in FITTED,
+        "whitened": job.tokens in FITTED,
+        "like": job.like,
         "dtype": job.dtype,
         "precision": setting.precision,
         "device": str(setting.device),

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from dinocli.errors import UsageError
+from dinocli.models.tokens import FITTED
 from dinocli.tasks.feature_file import FEATURE_SUFFIXES
 from dinocli.tasks.inputs import ReadOptions
 
@@ -67,6 +68,7 @@ class EmbedOptions:
         tile: `SIZE` or `SIZE:OVERLAP`, pixels: one row a tile instead of one an image.
         batch_size: Images (or tiles) computed at once.
         shard: `i/n`.
+        like: Feature file whose weights, reading and tokens are taken, and what its tokens were fitted to.
         read: How images are found and read.
         device: auto, cpu, cuda or cuda:N.
         resume: Go on where an interrupted command stopped.
@@ -91,6 +93,7 @@ class EmbedOptions:
     tile: str = ""
     batch_size: int = DEFAULT_BATCH
     shard: str = ""
+    like: str = ""
     read: ReadOptions = ReadOptions()
     device: str = "auto"
     resume: bool = False
@@ -105,6 +108,12 @@ class EmbedOptions:
             raise UsageError(f"--precision {self.precision!r} is not known; use one of {', '.join(PRECISIONS)}")
         if self.out == STDOUT and (self.resume or self.shard):
             raise UsageError("--out - is a stream: nothing to --resume, and no --shard; name a file")
+        if self.tokens in FITTED and not self.like and (self.out == STDOUT or self.shard):
+            what = "leaves a file beside the features" if self.out == STDOUT else "looks at all images first"
+            raise UsageError(
+                f"--tokens {self.tokens} {what}, so no {'--out -' if self.out == STDOUT else '--shard'}: embed without "
+                "it, some images if they are many, and then all with --like"
+            )
 
     def _check_out(self, suffix: str) -> None:
         patches = self.tokens == "patch"

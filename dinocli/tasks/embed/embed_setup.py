@@ -13,13 +13,17 @@ from dinocli.data.survey import survey
 from dinocli.engine.device import DTYPES, feature_precision, pick_device
 from dinocli.engine.distributed import environment_number, from_main, main_first
 from dinocli.engine.progress import ProgressReporter
+from dinocli.engine.rare_features import RareFeatures, width_of
 from dinocli.errors import DataError
 from dinocli.files import user_path
 from dinocli.models.backbone import Backbone
-from dinocli.models.features import extract
-from dinocli.models.tokens import Tokens
+from dinocli.models.features import Extractor, extract
+from dinocli.models.rarity_maps import rarity_maps
+from dinocli.models.tokens import FITTED, Tokens
 from dinocli.models.weights import WeightsInfo, load_backbone
 from dinocli.tasks.embed.embed_options import EmbedOptions, parse_shard
+from dinocli.tasks.feature_file import open_features
+from dinocli.tasks.feature_model import feature_model_of
 from dinocli.tasks.inputs import ReadOptions, describe_weights, preprocess_of, tell_survey
 from dinocli.tasks.run_folder import RunFolder, latest_run
 
@@ -36,7 +40,7 @@ class EmbedContext:
         data: How else they are read: threads, unreadable ones.
         device: Where it computes.
         precision: fp32, bf16 or fp16.
-        tokens: Which features.
+        tokens: Which features; where they have to be fitted to the images, only their kind until that is done.
         shape: Of the row of a square image.
         digest: Of all images, the other shards' too.
         run: The run of ours that the weights come from, if they do.
@@ -49,7 +53,7 @@ class EmbedContext:
     data: Data
     device: torch.device
     precision: str
-    tokens: Tokens
+    tokens: Extractor
     shape: tuple[int, ...]
     digest: str
     run: RunFolder | None
@@ -74,6 +78,7 @@ class EmbedContext:
             **{"tokens": job.tokens, "layers": job.layers, "normalize": job.normalize},
             **{"dtype": job.dtype, "precision": self.precision, "tile": job.tile, "shard": job.shard},
             "keep aspect": job.keep_aspect,
+            "fitted": self.tokens.digest() if isinstance(self.tokens, RareFeatures) else "",
         }
 
 
@@ -86,19 +91,26 @@ def prepare(job: EmbedOptions, reporter: ProgressReporter, stdin: BinaryIO | Non
     Raises:
         DinocliError: Of every kind, before any image is computed.
     """
-    tokens = Tokens(job.tokens, job.layers)
     device = pick_device(job.device, environment_number("LOCAL_RANK", 0))
     inputs, weights, run = _chosen(job, reporter)
     naming = job.read.naming(None if job.inputs else latest_run().read())
     images = from_main(lambda: find_images(inputs, stdin=stdin, null=job.read.null, **naming))
     for line in (f"{len(images)} images in {images.root}", *images.notes):
         reporter.line(line)
-    torch.manual_seed(0)  # random weights, where there are no others
-    backbone, info, stored = main_first(lambda: load_backbone(weights, job.model))
-    reporter.line(describe_weights(info))
-    tokens.check(backbone)
     data = _data(job.read)
-    preprocess = _preprocess(job, data, images, info, stored, reporter)
+    tokens: Extractor
+    if job.like:
+        maker = main_first(lambda: feature_model_of(open_features(user_path(job.like))))
+        assert maker.info is not None
+        backbone, info, preprocess, tokens = maker.backbone, maker.info, maker.preprocess, maker.tokens
+        reporter.line(f"{describe_weights(info)}, tokens and reading of {job.like}")
+    else:
+        torch.manual_seed(0)  # random weights, where there are no others
+        backbone, info, stored = main_first(lambda: load_backbone(weights, job.model))
+        reporter.line(describe_weights(info))
+        tokens = Tokens(job.tokens, job.layers)
+        tokens.check(backbone)
+        preprocess = _preprocess(job, data, images, info, stored, reporter)
     precision = feature_precision(device, job.precision)
     backbone = backbone.to(device).eval()
     backbone.freeze_batch_norm()  # convolutions then do its work: a sixth less of a convnet's time
@@ -159,7 +171,10 @@ def _preprocess(
     return replace(preprocess, size=job.size) if job.size else preprocess
 
 
-def _row_shape(backbone: Backbone, tokens: Tokens, side: int, device: torch.device) -> tuple[int, ...]:
+def _row_shape(backbone: Backbone, tokens: Extractor, side: int, device: torch.device) -> tuple[int, ...]:
     """Compute one black image: a size that the model does not take is refused before anything is read."""
     blank = torch.zeros(1, 3, side, side, device=device)
+    if isinstance(tokens, Tokens) and tokens.kind in FITTED:
+        with torch.inference_mode():
+            return (width_of(tokens.kind, *rarity_maps(backbone, blank)),)
     return extract(backbone, [blank], autocast=None, tokens=tokens).shape[1:]

@@ -16,15 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinocli.data.bad_images import write_bad
+from dinocli.engine.rare_features import RareFeatures
 from dinocli.errors import UsageError, WeightsError
 from dinocli.files import whole_file, write_whole
 from dinocli.tasks.artifacts import FileSet
 from dinocli.tasks.embed.partial_features import Bad, PartialFeatures, npy_header
 from dinocli.tasks.embed.patch_folder import PatchFolder
-from dinocli.tasks.feature_file import FEATURE_SUFFIXES, KEY, sidecar
+from dinocli.tasks.feature_file import FEATURE_SUFFIXES, FITTED_SUFFIX, KEY, sidecar
 
 BLOCK_BYTES = 1 << 24
-SIDECARS = (".paths.txt", ".tiles.csv", ".bad.csv", ".json")
+SIDECARS = (".paths.txt", ".tiles.csv", ".bad.csv", ".json", FITTED_SUFFIX)
 
 Rows = NDArray[np.floating]
 Names = Callable[[], Iterable[str]]
@@ -50,7 +51,13 @@ def check_free(target: Path, *, force: bool, resume: bool = False) -> None:
 
 
 def write_features(
-    part: PartialFeatures | PatchFolder, names: Names, meta: dict[str, Any], bad: Bad, *, tiled: bool
+    part: PartialFeatures | PatchFolder,
+    names: Names,
+    meta: dict[str, Any],
+    bad: Bad,
+    *,
+    tiled: bool,
+    fitted: RareFeatures | None = None,
 ) -> None:
     """Write the feature file and what stands beside it; all of them change together, the one with the numbers last.
 
@@ -60,6 +67,7 @@ def write_features(
         meta: For `feats.json`.
         bad: Unreadable images; without any there is no such file.
         tiled: Also write the boxes.
+        fitted: What the features were computed with, where they were fitted to a folder.
 
     Raises:
         OSError: The disk is full. The part is kept, and `--resume` needs only to write again; so are the older files.
@@ -73,6 +81,8 @@ def write_features(
         _write_lines(files.new(sidecar(target, ".paths.txt")), names())
         if tiled and isinstance(part, PartialFeatures):
             _write_tiles(files.new(sidecar(target, ".tiles.csv")), names(), part)
+        if fitted:
+            fitted.save(files.new(sidecar(target, FITTED_SUFFIX)))
         if bad:
             write_bad(files.new(sidecar(target, ".bad.csv")), bad)
         described = json.dumps(meta, indent=2, ensure_ascii=False) + "\n"

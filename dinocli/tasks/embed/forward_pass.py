@@ -5,7 +5,7 @@ Shapes: b rows of a batch, D width.
 
 import time
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing
 from dataclasses import replace
 from typing import Protocol
@@ -88,27 +88,48 @@ def _computed(
 ) -> Generator[tuple[Batch, Rows], None, None]:
     """Yield each batch with the rows of its readable pieces."""
     waiting: deque[tuple[Batch, list[list[int]]]] = deque()
+    numbers: deque[Tensor] = deque()
 
     def tensors() -> Iterator[Tensor]:
         for batch in pictures.batches(first, job.batch_size):
-            canvases = [piece.canvas for piece in batch if not isinstance(piece.canvas, str)]
+            read = [piece for piece in batch if isinstance(piece.canvas, np.ndarray)]
+            canvases = [piece.canvas for piece in read if isinstance(piece.canvas, np.ndarray)]
             groups = grouped(canvases)
             waiting.append(([piece if _is_bad(piece) else replace(piece, canvas="") for piece in batch], groups))
             for places in groups:
+                names = [setting.images.names[read[place].image] for place in places]
+                numbers.append(setting.tokens.numbers(names))
                 yield squares([canvases[place] for place in places], setting.preprocess, setting.device)
 
     nothing = np.empty((0, *setting.shape), np.float32)
     found: list[NDArray[np.float32]] = []
-    for rows in extract_each(setting.backbone, tensors(), autocast=setting.autocast, tokens=setting.tokens):
+    for rows in extract_each(
+        setting.backbone,
+        tensors(),
+        autocast=setting.autocast,
+        tokens=setting.tokens,
+        numbers=iter(numbers.popleft, None),
+    ):
         while not waiting[0][1]:
-            yield waiting.popleft()[0], nothing
+            batch = waiting.popleft()[0]
+            yield batch, _with_known(batch, nothing, pictures.known)
         found.append(l2_normalized(rows) if job.normalize else rows)
         if len(found) == len(waiting[0][1]):
             batch, groups = waiting.popleft()
-            yield batch, _assembled(found, groups)
+            yield batch, _with_known(batch, _assembled(found, groups), pictures.known)
             found = []
     while waiting:
-        yield waiting.popleft()[0], nothing
+        batch = waiting.popleft()[0]
+        yield batch, _with_known(batch, nothing, pictures.known)
+
+
+def _with_known(batch: Batch, rows_bD: Rows, known: Mapping[int, NDArray[np.float32]]) -> Rows:
+    """Put rows that were known before in their places."""
+    if not any(piece.image in known for piece in batch):
+        return rows_bD
+    computed = iter(rows_bD)
+    images = [piece.image for piece in batch if not _is_bad(piece)]
+    return np.stack([known[image] if image in known else next(computed) for image in images])
 
 
 def _assembled(found: list[NDArray[np.float32]], groups: list[list[int]]) -> Rows:

@@ -7,12 +7,13 @@ Legend: B images or tiles of a batch, C channels, S pixels of the square's side.
 """
 
 import math
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice, repeat
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dinocli.config.preprocess import Preprocess
 from dinocli.data.decode import image_size
@@ -38,12 +39,12 @@ class ImageTile:
         image: Its row in the list.
         box: The tile, or None for a whole image.
         canvas: (C, h, w) as it was read, float32 in [0, 1] at its final size if the thread resized it, or why there is
-            none.
+            none; None where the row is known without it.
     """
 
     image: int
     box: Box | None
-    canvas: Canvas | str
+    canvas: Canvas | str | None
 
 
 class ImageBatches:
@@ -58,6 +59,9 @@ class ImageBatches:
         cell: Keep the aspect of an image: its shorter side gets the size, and both are whole cells of so many pixels.
             0 squashes it to a square.
         progress: Hears how many images were looked at, where tiles have to be counted first.
+
+    Attributes:
+        known: Rows of whole images that are known and need not be read, by the number of the image.
     """
 
     def __init__(
@@ -72,7 +76,8 @@ class ImageBatches:
         progress: Progress | None = None,
     ) -> None:
         self.images, self.preprocess, self.tiling, self.threads = images, preprocess, tiling, threads
-        self._cell = cell
+        self._cell, self._on_cpu = cell, on_cpu
+        self.known: Mapping[int, NDArray[np.float32]] = {}
         self._squash = cell > 0 or (on_cpu and tiling is None)  # tiles of a large image would take many times its room
         self._reader = Reader(preprocess, CANVAS_PER_SIDE * preprocess.size)
         counts = self._counts(tiling, progress) if tiling else repeat(1, len(images))
@@ -80,6 +85,10 @@ class ImageBatches:
 
     def __len__(self) -> int:
         return int(self.starts_N1[-1])
+
+    def of(self, images: ImageList) -> "ImageBatches":
+        """Return the same of other images."""
+        return ImageBatches(images, self.preprocess, self.tiling, self.threads, on_cpu=self._on_cpu, cell=self._cell)
 
     def batches(self, first: int, size: int) -> Generator[list[ImageTile], None, None]:
         """Yield all pieces from number `first` on, so many at once; the next ones are decoded meanwhile.
@@ -100,7 +109,8 @@ class ImageBatches:
                 [ImageTile(image, None, found)] if self.tiling is None else self._tiles(image, found, self.tiling)
             )
 
-    def _tiles(self, image: int, found: Canvas | str, tiling: Tiling) -> Iterator[ImageTile]:
+    def _tiles(self, image: int, found: Canvas | str | None, tiling: Tiling) -> Iterator[ImageTile]:
+        assert found is not None, "only whole images are known"
         boxes = [] if isinstance(found, str) else tile_boxes(found.shape[1], found.shape[2], tiling)
         if isinstance(found, str) or len(boxes) != self._count(image):
             reason = found if isinstance(found, str) else "its header tells another size than its pixels have"
@@ -109,7 +119,9 @@ class ImageBatches:
         for left, top, width, height in boxes:
             yield ImageTile(image, (left, top, width, height), found[:, top : top + height, left : left + width])
 
-    def _read(self, image: int) -> Canvas | str:
+    def _read(self, image: int) -> Canvas | str | None:
+        if image in self.known:
+            return None
         read = self._reader.full if self.tiling else self._reader.whole
         try:
             canvas = read(self.images.path(image))

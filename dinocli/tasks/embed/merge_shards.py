@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 
 from dinocli.engine.progress import ProgressReporter
+from dinocli.engine.rare_features import RareFeatures
 from dinocli.errors import UsageError, WeightsError
 from dinocli.tasks.artifacts import claimed
 from dinocli.tasks.embed.embed_options import EmbedResult, parse_shard
 from dinocli.tasks.embed.feature_formats import SIDECARS, check_free, feature_outputs, write_features
 from dinocli.tasks.embed.image_batches import NO_BOX
 from dinocli.tasks.embed.partial_features import Bad, PartialFeatures
-from dinocli.tasks.feature_file import KEY, FeatureFile, open_features, sidecar
+from dinocli.tasks.feature_file import FITTED_SUFFIX, KEY, FeatureFile, open_features, sidecar
 from dinocli.tasks.run_folder import RunFolder, add_output
 
 BLOCK_ROWS = 4096
@@ -69,7 +70,9 @@ def _merged(target: Path, shards: Sequence[str], reporter: ProgressReporter) -> 
         def names() -> Iterable[str]:
             return (name for file, keep_N in zip(files, keeps, strict=True) for name in compress(file.names, keep_N))
 
-        write_features(part, names, meta, bad, tiled=first.boxes is not None)
+        fitted_to = sidecar(first.path, FITTED_SUFFIX)
+        fitted = RareFeatures.load(fitted_to) if fitted_to.is_file() else None
+        write_features(part, names, meta, bad, tiled=first.boxes is not None, fitted=fitted)
     finally:
         part.close()
     if meta["run"]:

@@ -9,6 +9,7 @@ from dinocli.engine.progress import ProgressReporter
 from dinocli.tasks.embed.embed_options import EmbedOptions
 from dinocli.tasks.embed.embed_setup import EmbedContext, prepare
 from dinocli.tasks.embed.image_batches import ImageBatches
+from dinocli.tasks.embed.like import following
 from dinocli.tasks.inputs import describe_weights
 from dinocli.tasks.tiling import parse_tiling
 
@@ -38,6 +39,7 @@ def look_at(setting: EmbedContext, job: EmbedOptions, reporter: ProgressReporter
 
 def foresee(job: EmbedOptions, reporter: ProgressReporter, stdin: BinaryIO | None = None) -> dict[str, Any]:
     """Say what `embed` would do, as JSON-like data; nothing is written."""
+    job = following(job)
     setting = prepare(job, reporter, stdin)
     pictures = look_at(setting, job, ProgressReporter())
     return {

@@ -3,6 +3,7 @@
 Shapes: Q queries, D width.
 """
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -176,7 +177,11 @@ def _from_images(
             canvases = [_canvas(reader, path) for path in paths[first : first + _BATCH]]
             yield squares(canvases, maker.preprocess, device)
 
-    features = extract(maker.backbone.to(device), batches(), autocast=None, tokens=maker.tokens)
+    # An image of the folder itself is known by its name there, wherever it is named from.
+    root = Path(file.meta.get("root", "")).absolute()
+    inside = [f"./{os.path.relpath(path, root)}" for path in paths]
+    numbers = (maker.tokens.numbers(inside[first : first + _BATCH]) for first in range(0, len(inside), _BATCH))
+    features = extract(maker.backbone.to(device), batches(), autocast=None, tokens=maker.tokens, numbers=numbers)
     named = zip(images.names, paths, features, strict=True)
     return [Query(given if len(paths) == 1 else name, Path(path), -1, row) for name, path, row in named]
 

@@ -1,0 +1,201 @@
+"""A feature that looks at what departs from a folder: fitted to some of its images, then a function of one image.
+
+It joins the network's patch maps with the memory bank of the folder: its parts are the mean of the rare patches of each
+map, and the pooled feature if asked for, each scaled to length 1, then whitened together. How much the rare patches
+count beside the pooled feature depends on the folder, without a label: where its images are alike (one product, one
+kind of tissue) the class is where an image departs from them, where they are not (photographs of many things) rarity
+says nothing of the class. All that was fitted is the state of `RareFeatures`, so that an image of another day gets the
+feature that it would have had in the folder.
+
+Legend: B images, H W pixels, D width of a map, h w rows and columns of a grid, P width of the feature, S images fitted
+to.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dinocli.errors import WeightsError
+from dinocli.models.backbone import Backbone
+from dinocli.models.rarity_maps import MAPS, rarity_maps
+from dinocli.quality.normalized_features import FLOOR
+from dinocli.quality.rarity import UNSEEN, BankBuilder, MemoryBank
+from dinocli.quality.rarity_file import load_banks, save_banks
+
+SAMPLE = 512
+"""Images that the feature is fitted to, at most."""
+
+SHARPNESS = 3
+"""How fast the share of the rare patches rises with the likeness of the images (`rare_share`)."""
+
+KEPT_BYTES = 1 << 28
+"""Patch maps in memory while it is fitted, at most."""
+
+
+@dataclass(frozen=True)
+class RareFeatures:
+    """What was learnt of a folder.
+
+    Args:
+        kind: One of `dinocli.models.tokens.FITTED`.
+        banks: Of each map, by its name.
+        share: Of the rare patches in what a cosine is made of, 0 to 1; the pooled feature has the rest.
+        axes_PP: Whitening: applied to the joined parts, from the right.
+        images: Number of each image whose patches may be in a bank, by its name.
+    """
+
+    kind: str
+    banks: Mapping[str, MemoryBank]
+    share: float
+    axes_PP: Tensor
+    images: Mapping[str, int]
+
+    def of(self, backbone: Backbone, x_B3HW: Tensor, image_B: Tensor | None = None) -> Tensor:
+        """Compute the feature.
+
+        Args:
+            backbone: In eval mode; its weights are those that the banks were fitted to.
+            x_B3HW: Normalised images.
+            image_B: Number of each image, by `numbers`; None where no patch of them is in the banks.
+
+        Returns:
+            (B, P) of length 1.
+        """
+        pooled_BD, maps = rarity_maps(backbone, x_B3HW)
+        with torch.autocast(x_B3HW.device.type, enabled=False):  # small distances, lost in half precision
+            return self.of_maps(pooled_BD.float(), {name: map_BDhw.float() for name, map_BDhw in maps.items()}, image_B)
+
+    def of_maps(self, pooled_BD: Tensor, maps: Mapping[str, Tensor], image_B: Tensor | None = None) -> Tensor:
+        """Compute the feature from `rarity_maps`."""
+        if self.axes_PP.device != pooled_BD.device:
+            return self.to(pooled_BD.device).of_maps(pooled_BD, maps, image_B)
+        return F.normalize(joined_parts(self.banks, self.share, pooled_BD, maps, image_B) @ self.axes_PP, dim=1)
+
+    def numbers(self, names: Sequence[str]) -> Tensor:
+        """Return the number of each image by its name in the folder, (N,)."""
+        return torch.tensor([self.images.get(name, UNSEEN) for name in names])
+
+    def to(self, device: torch.device) -> "RareFeatures":
+        """Return the same on a device."""
+        banks = {name: bank.to(device) for name, bank in self.banks.items()}
+        return replace(self, banks=banks, axes_PP=self.axes_PP.to(device))
+
+    def digest(self) -> str:
+        """Return a number that tells it from another one fitted to other images."""
+        digest = hashlib.sha256(self.kind.encode())
+        for tensor in (self.axes_PP, *(self.banks[name].patches_MD for name in MAPS)):
+            digest.update(tensor.cpu().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+    def save(self, path: Path) -> None:
+        """Write all of it as one safetensors file."""
+        about = {"kind": self.kind, "share": repr(self.share), "images": json.dumps(dict(self.images))}
+        save_banks(path, self.banks, others={"axes_PP": self.axes_PP}, about=about)
+
+    @classmethod
+    def load(cls, path: Path) -> "RareFeatures":
+        """Read what `save` wrote.
+
+        Raises:
+            WeightsError: It is not there, or not of this kind.
+        """
+        banks, others, about = load_banks(path)
+        try:
+            images = {str(name): int(number) for name, number in json.loads(about["images"]).items()}
+            return cls(about["kind"], banks, float(about["share"]), others["axes_PP"], images)
+        except (KeyError, ValueError) as error:
+            raise WeightsError(f"{path} is not of a feature with rare patches ({error}): embed again") from error
+
+
+def joined_parts(
+    banks: Mapping[str, MemoryBank],
+    share: float,
+    pooled_BD: Tensor,
+    maps: Mapping[str, Tensor],
+    image_B: Tensor | None = None,
+) -> Tensor:
+    """Join what stands for each image before whitening, (B, P) of length 1; a share of 1 leaves the pooled one out."""
+    rare = [banks[name].pool(maps[name], image_B) for name in MAPS]
+    parts = [math.sqrt(share / len(MAPS)) * F.normalize(part_BD, dim=1) for part_BD in rare]
+    if share < 1:
+        parts.insert(0, math.sqrt(1 - share) * F.normalize(pooled_BD, dim=1))
+    return torch.cat(parts, dim=1)
+
+
+def rare_share(pooled_SD: Tensor) -> float:
+    """Say how much rare patches should count in a folder: the more, the more alike its images are.
+
+    The mean cosine c between pooled features is about 0.25 for photographs of many things, 0.35 for aerial images, 0.5
+    for windows of circuit boards and 0.6 to 0.8 for cells, x-rays, steel and tiles. The share rises from 0 to 1
+    around c = 0.5.
+    """
+    units_SD = F.normalize(pooled_SD[pooled_SD.isfinite().all(dim=1)].double(), dim=1)
+    alike = float(units_SD.mean(dim=0).square().sum().clamp(0, 1))
+    return min(0.999, alike**SHARPNESS / (alike**SHARPNESS + (1 - alike) ** SHARPNESS))
+
+
+class RareFit:
+    """Fits the feature to a sample of a folder. Patch maps are kept until then, as far as there is room.
+
+    Args:
+        kind: One of `dinocli.models.tokens.FITTED`.
+        seed: Of the patches in the banks.
+    """
+
+    def __init__(self, kind: str, seed: int = 0) -> None:
+        self.kind, self._builders = kind, {name: BankBuilder(seed=seed) for name in MAPS}
+        self._kept: list[tuple[Tensor, dict[str, Tensor], Tensor]] = []
+        self._images: dict[str, int] = {}
+        self._grids, self._room = 0, KEPT_BYTES
+
+    def add(self, pooled_BD: Tensor, maps: Mapping[str, Tensor], names: list[str]) -> None:
+        """Take the `rarity_maps` of some more images, or tiles of them, and the name of the image of each."""
+        image_B = torch.tensor([self._images.setdefault(name, len(self._images)) for name in names])
+        draw_B = torch.arange(self._grids, self._grids + len(names))
+        self._grids += len(names)
+        for name, builder in self._builders.items():
+            builder.add(maps[name], image_B, draw_B)
+        kept = {name: map_BDhw.float().cpu() for name, map_BDhw in maps.items()}
+        self._room -= sum(map_BDhw.nbytes for map_BDhw in kept.values())
+        if self._room >= 0:
+            self._kept.append((pooled_BD.float().cpu(), kept, image_B))
+
+    def finish(self) -> tuple[RareFeatures, NDArray[np.float32]]:
+        """Return the fitted feature, and that of the first S images or tiles, (S, P), in their order.
+
+        Raises:
+            DataError: Fewer than two images were given.
+        """
+        banks = {name: builder.finish() for name, builder in self._builders.items()}
+        share = 1.0 if self.kind == "rare" else rare_share(torch.cat([pooled_BD for pooled_BD, _, _ in self._kept]))
+        joined_SP = torch.cat([joined_parts(banks, share, *kept) for kept in self._kept])
+        features = RareFeatures(self.kind, banks, share, whitening(joined_SP), self._images)
+        return features, F.normalize(joined_SP @ features.axes_PP, dim=1).numpy()
+
+
+def whitening(joined_SP: Tensor) -> Tensor:
+    """Return what divides each direction by the root of its energy plus `FLOOR`, (P, P), to be applied from the right.
+
+    As `dinocli.quality.normalized_features.fit_whitening`, but symmetric, so that it does not turn with the signs of
+    the directions, and of full width: an image of another day may differ where the sample did not vary.
+    """
+    rows_SP = joined_SP[joined_SP.isfinite().all(dim=1)].double()
+    _, length_S, axes_SP = torch.linalg.svd(rows_SP / math.sqrt(len(rows_SP)), full_matrices=False)
+    outside = 1 / math.sqrt(FLOOR)
+    inside_S = 1 / (length_S.square() + FLOOR).sqrt() - outside
+    whitened_PP: Tensor = outside * torch.eye(rows_SP.shape[1]).double() + (axes_SP.T * inside_S) @ axes_SP
+    return whitened_PP.float()
+
+
+def width_of(kind: str, pooled_BD: Tensor, maps: Mapping[str, Tensor]) -> int:
+    """Return P for such maps."""
+    return (pooled_BD.shape[1] if kind == "pooled+rare" else 0) + sum(maps[name].shape[1] for name in MAPS)

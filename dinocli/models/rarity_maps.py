@@ -1,0 +1,58 @@
+"""The patch maps in which rare patches are looked for: one that is fine, one that is coarse.
+
+What a defect looks like stands in the middle of a network, what the image is of at its end; neither is enough.
+
+Legend: B images, H W pixels, D width, h w rows and columns of a grid.
+"""
+
+from torch import Tensor
+
+from dinocli.errors import WeightsError
+from dinocli.models.backbone import Backbone
+
+MAPS = ("fine", "coarse")
+"""Names of the maps, in their order."""
+
+
+def rarity_maps(backbone: Backbone, x_B3HW: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return the pooled feature and both patch maps, in one pass.
+
+    ViT: patch tokens of the middle block and of the last one, both after the final norm. Anything else: the last map of
+    the second largest stride and of the largest one (16 and 32 pixels for most), the latter before the widening that
+    some models add for their classifier.
+
+    Args:
+        backbone: In eval mode.
+        x_B3HW: Normalised images.
+
+    Returns:
+        (B, D), and (B, D', h, w) by name; D' and the grid differ between the maps of a convnet.
+
+    Raises:
+        WeightsError: The model has no such maps.
+    """
+    if backbone.is_vit:
+        blocks = backbone.last_features(x_B3HW, 1 + backbone.depth // 2)
+        fine, coarse = (backbone.grid(block, x_B3HW) for block in (blocks[0], blocks[-1]))
+        return backbone.pool(blocks[-1]), {"fine": fine, "coarse": coarse}
+    stages = backbone.maps_before_last()
+    count = len(stages) - _fine_stage(backbone) + 1
+    *before, last = backbone.last_maps(x_B3HW, count)
+    widened = len(stages) == len(backbone.model.feature_info)  # the last map is not that of the last stage
+    coarse = before[-1] if widened else backbone.grid(last, x_B3HW)
+    return backbone.pool(last), {"fine": before[0], "coarse": coarse}
+
+
+def check_rarity_maps(backbone: Backbone) -> None:
+    """Raise a `WeightsError` if the model has no such maps."""
+    if not backbone.is_vit:
+        _fine_stage(backbone)
+
+
+def _fine_stage(backbone: Backbone) -> int:
+    """Return the number of the last stage that is finer than the last one."""
+    stages = backbone.model.feature_info if backbone.maps_before_last() else []
+    finer = [number for number, stage in enumerate(stages) if stage["reduction"] < stages[-1]["reduction"]]
+    if not finer:
+        raise WeightsError(f"{backbone.name} has no maps of two strides, so no --tokens rare: use --tokens pooled")
+    return finer[-1]

@@ -1,0 +1,85 @@
+"""The pass before the pass: a feature with rare patches is fitted to a sample of the folder.
+
+Legend: S images of the sample, P width of the feature.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from dinocli.engine.progress import ProgressReporter
+from dinocli.engine.rare_features import KEPT_BYTES, SAMPLE, RareFeatures, RareFit
+from dinocli.errors import DataError
+from dinocli.models.features import evaluating
+from dinocli.models.rarity_maps import rarity_maps
+from dinocli.tasks.embed.embed_options import EmbedOptions
+from dinocli.tasks.embed.embed_setup import EmbedContext
+from dinocli.tasks.embed.image_batches import ImageBatches, grouped
+from dinocli.tasks.square_resize import squares
+
+FEWEST = 64
+"""Images of the sample, however large their maps are."""
+
+Known = dict[int, NDArray[np.float32]]
+"""Rows that the fit has computed already, by the number of the image."""
+
+
+def fit_rare(
+    context: EmbedContext, pictures: ImageBatches, job: EmbedOptions, reporter: ProgressReporter
+) -> tuple[RareFeatures, Known]:
+    """Fit the feature to a random sample of the images.
+
+    Args:
+        context: Weights and how to read.
+        pictures: All images, or their tiles.
+        job: What was asked for.
+        reporter: Hears how far it is.
+
+    Returns:
+        The feature on the device, and the rows of whole images that need not be read again.
+
+    Raises:
+        DataError: Fewer than two images can be read.
+    """
+    chosen_S = _sample(context, pictures)
+    names = [context.images.names[number] for number in chosen_S]
+    sample = pictures.of(replace(context.images, names=names))
+    fit, readable = RareFit(job.tokens), list[int]()
+    with evaluating(context.backbone), torch.inference_mode():
+        for done, batch in enumerate(sample.batches(0, job.batch_size), 1):
+            images = [piece.image for piece in batch if isinstance(piece.canvas, np.ndarray)]
+            canvases = [piece.canvas for piece in batch if isinstance(piece.canvas, np.ndarray)]
+            for places in grouped(canvases):
+                x_B3HW = squares([canvases[place] for place in places], context.preprocess, context.device)
+                with torch.autocast(context.device.type, dtype=context.autocast, enabled=context.autocast is not None):
+                    pooled_BD, maps = rarity_maps(context.backbone, x_B3HW)
+                fit.add(pooled_BD, maps, [names[images[place]] for place in places])
+                readable += [chosen_S[images[place]] for place in places]
+            reporter.progress("fitting to a sample", min(done * job.batch_size, len(sample)), len(sample))
+        try:
+            features, rows_SP = fit.finish()
+        except DataError:
+            raise DataError(
+                f"--tokens {job.tokens} compares images, and {len(set(readable))} can be read: use --tokens pooled"
+            ) from None
+    whole = pictures.tiling is None
+    return features.to(context.device), dict(zip(readable, rows_SP, strict=False)) if whole else {}
+
+
+def state_file(target: Path) -> Path:
+    """Name the hidden neighbour of a feature file that keeps what was fitted, for `--resume`."""
+    return target.with_name(f".{target.name}.rare")
+
+
+def _sample(context: EmbedContext, pictures: ImageBatches) -> list[int]:
+    """Choose images at random, fewer where an image has many tiles or its maps are large."""
+    side = context.preprocess.size
+    with torch.inference_mode():
+        _, maps = rarity_maps(context.backbone, torch.zeros(1, 3, side, side, device=context.device))
+    room = KEPT_BYTES // sum(map_BDhw.numel() * 4 for map_BDhw in maps.values())
+    tiles = len(pictures) / max(1, len(context.images))
+    count = max(FEWEST, round(min(SAMPLE, room) / max(1.0, tiles)))
+    return [int(number) for number in np.random.default_rng(0).permutation(len(context.images))[:count]]

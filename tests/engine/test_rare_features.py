@@ -1,0 +1,151 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dinocli.engine import rare_features as module
+from dinocli.engine.rare_features import RareFeatures, RareFit, joined_parts, rare_share, whitening
+from dinocli.errors import WeightsError
+from dinocli.models.create import create_backbone
+from dinocli.models.rarity_maps import rarity_maps
+from dinocli.quality.normalized_features import FLOOR
+
+IMAGES = 14
+
+
+def maps(images: int = IMAGES, seed: int = 0) -> tuple[Tensor, dict[str, Tensor]]:
+    """Pooled features, and maps that share most of what is in them."""
+    random = torch.Generator().manual_seed(seed)
+    shapes = ((images, 7), (images, 5, 4, 4), (images, 6, 2, 2))
+    pooled, fine, coarse = (2 + torch.randn(shape, generator=random) for shape in shapes)
+    return pooled, {"fine": fine, "coarse": coarse}
+
+
+def names(images: int = IMAGES) -> list[str]:
+    return [f"./{number}.png" for number in range(images)]
+
+
+def fitted(kind: str, batch: int = 5) -> tuple[RareFeatures, np.ndarray]:
+    pooled, both = maps()
+    fit = RareFit(kind)
+    for first in range(0, IMAGES, batch):
+        part = slice(first, first + batch)
+        fit.add(pooled[part], {name: map_BDhw[part] for name, map_BDhw in both.items()}, names()[part])
+    return fit.finish()
+
+
+def test_the_feature_is_made_of_unit_parts_and_whitened_by_their_energy() -> None:
+    features, rows = fitted("pooled+rare")
+    pooled, both = maps()
+    numbers = torch.arange(IMAGES)
+    share = features.share
+    units = F.normalize(pooled, dim=1)
+    assert share == pytest.approx(rare_share(pooled))
+    rare = [F.normalize(features.banks[name].pool(both[name], numbers), dim=1) for name in ("fine", "coarse")]
+    joined = torch.cat([(1 - share) ** 0.5 * units, *((share / 2) ** 0.5 * part for part in rare)], 1).double().numpy()
+    np.testing.assert_allclose(np.linalg.norm(joined, axis=1), 1, rtol=1e-6)
+    energy, axes = np.linalg.eigh(joined.T @ joined / IMAGES)
+    slow = joined @ (axes / np.sqrt(energy.clip(0) + FLOOR)) @ axes.T
+    slow /= np.linalg.norm(slow, axis=1, keepdims=True)
+    np.testing.assert_allclose(rows, slow, atol=1e-5)
+    np.testing.assert_allclose(features.of_maps(pooled, both, numbers).numpy(), slow, atol=1e-5)
+
+
+def test_batches_change_nothing() -> None:
+    one, other = fitted("pooled+rare", batch=1), fitted("pooled+rare", batch=14)
+    np.testing.assert_allclose(one[1], other[1], atol=1e-6)
+
+
+def test_rare_alone_leaves_the_pooled_feature_out() -> None:
+    features, rows = fitted("rare")
+    assert rows.shape == (IMAGES, 5 + 6)
+    pooled, both = maps()
+    found = features.of_maps(torch.zeros_like(pooled), both, torch.arange(IMAGES))
+    np.testing.assert_allclose(found.numpy(), rows, atol=1e-6)
+
+
+def test_an_image_of_the_folder_is_known_by_its_name() -> None:
+    features, rows = fitted("rare")
+    pooled, both = maps()
+    assert features.numbers(["./3.png", "./new.png", "./0.png"]).tolist() == [3, -1, 0]
+    unknown = features.of_maps(pooled, both)
+    assert np.abs(unknown.numpy() - rows).max() > 0.01  # its own patches make it look usual
+
+
+def test_alike_images_make_rare_patches_count() -> None:
+    random = torch.Generator().manual_seed(0)
+    noise = F.normalize(torch.randn(200, 64, generator=random), dim=1)
+    common = F.normalize(torch.randn(1, 64, generator=random), dim=1)
+    shares = [rare_share(common * weight + noise * (1 - weight)) for weight in (0.0, 0.3, 0.5, 0.7, 1.0)]
+    assert shares == sorted(shares)
+    assert shares[0] < 0.01
+    assert shares[2] == pytest.approx(0.5, abs=0.05)  # mean cosine of one half
+    assert 0.99 < shares[-1] < 1
+
+
+def test_whitening_keeps_what_the_sample_did_not_show() -> None:
+    rows = F.normalize(torch.randn(6, 20, generator=torch.Generator().manual_seed(0)), dim=1)
+    turned = whitening(rows)
+    assert turned.shape == (20, 20)
+    torch.testing.assert_close(turned, turned.T)
+    outside = torch.linalg.svd(rows, full_matrices=True).Vh[6:]
+    torch.testing.assert_close(outside @ turned, outside / FLOOR**0.5, rtol=1e-4, atol=1e-4)
+
+
+def test_rows_that_are_not_finite_spoil_nothing() -> None:
+    pooled, both = maps()
+    fit = RareFit("pooled+rare")
+    fit.add(pooled, both, names())
+    clean, rows = fit.finish()
+    fit = RareFit("pooled+rare")
+    fit.add(pooled, both, names())
+    fit.add(pooled[:1] * torch.nan, {name: x[:1] * torch.nan for name, x in both.items()}, ["./broken.png"])
+    spoiled, more = fit.finish()
+    np.testing.assert_allclose(more[:-1], rows, atol=1e-6)
+    assert np.isnan(more[-1]).all()
+    assert spoiled.share == pytest.approx(clean.share)
+
+
+def test_memory_of_the_fit_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    pooled, both = maps()
+    monkeypatch.setattr(module, "KEPT_BYTES", 3 * sum(x[0].nbytes for x in both.values()))
+    fit = RareFit("rare")
+    for number in range(IMAGES):
+        part = slice(number, number + 1)
+        fit.add(pooled[part], {name: x[part] for name, x in both.items()}, [names()[number]])
+    features, rows = fit.finish()
+    assert len(rows) == 3
+    assert len(set(features.banks["fine"].image_M.tolist())) == IMAGES
+
+
+def test_the_state_comes_back_from_its_file(tmp_path: Path) -> None:
+    features, rows = fitted("pooled+rare")
+    features.save(tmp_path / "a.safetensors")
+    again = RareFeatures.load(tmp_path / "a.safetensors")
+    pooled, both = maps()
+    found = again.of_maps(pooled, both, again.numbers(names()))
+    np.testing.assert_allclose(found.numpy(), rows, atol=1e-6)
+    assert again.digest() == features.digest() != fitted("rare")[0].digest()
+    from dinocli.quality.rarity_file import save_banks
+
+    save_banks(tmp_path / "b.safetensors", features.banks)
+    with pytest.raises(WeightsError, match="not of a feature with rare patches"):
+        RareFeatures.load(tmp_path / "b.safetensors")
+
+
+@torch.inference_mode()
+def test_half_precision_of_the_network_leaves_the_distances_alone() -> None:
+    torch.manual_seed(0)
+    backbone, x = create_backbone("test_vit").eval(), torch.randn(6, 3, 64, 64)
+    fit = RareFit("rare")
+    fit.add(*rarity_maps(backbone, x), names(6))
+    features, _ = fit.finish()
+    with torch.autocast("cpu", torch.bfloat16):
+        half = features.of(backbone, x)
+        pooled, both = rarity_maps(backbone, x)
+    whole = {name: map_BDhw.float() for name, map_BDhw in both.items()}
+    torch.testing.assert_close(half, features.of_maps(pooled.float(), whole), rtol=0, atol=1e-6)
+    assert joined_parts(features.banks, 1.0, pooled, whole).dtype == torch.float32
