@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinocli.data.look import Look
-from dinocli.data.ranges import MEASURED
+from dinocli.data.ranges import MEASURED, kind_of
 
 _SHARE = 0.001  # of the pixels that one extreme value holds before it may be nodata; fewer are hot or dead pixels
 _GAP = 0.25  # between that value and the others, as a share of what the others span
@@ -20,15 +20,15 @@ def ignores_alpha(looks: Sequence[Look]) -> bool:
     return named.count("data") > len(named) / 2
 
 
-def alpha_notes(looks: Sequence[Look]) -> list[str]:
-    """Say what happened to alpha."""
+def alpha_notes(looks: Sequence[Look], *, ignored: bool) -> list[str]:
+    """Say what happens to alpha."""
     found = [look for look in looks if look.alpha not in ("none", "opaque")]
     if not found:
         return []
     count, colours = f"{len(found)} of {len(looks)} files", "0" if found[0].grey else "0,1,2"
-    if ignores_alpha(looks):
+    if ignored:
         return [
-            f"the sample named alpha in {count} holds values like an image's, so it is left out; "
+            f"the sample named alpha in {count} is left out, as one that holds an image's values; "
             "--channels takes it as a channel, for example --channels 3,0,1"
         ]
     return [f"alpha laid over white in {count}; --channels {colours} ignores it"]
@@ -73,6 +73,17 @@ def _outliers(values: NDArray[np.float64]) -> list[tuple[float, float, float, fl
         if share >= _SHARE and abs(near - value) > _GAP * (inner_high - inner_low) and between < _BETWEEN * share:
             found.append((value, share, inner_low, inner_high))
     return found
+
+
+def kind_notes(looks: Sequence[Look], source: str) -> list[str]:
+    """Warn of images that do not fit a range that was measured on others."""
+    others = [look for look in looks if source and kind_of(look.dtype) != source]
+    if not others:
+        return []
+    return [
+        f"{len(others)} of {len(looks)} files are {others[0].dtype}, and the range of these weights was measured on "
+        f"{source} images: such files cannot be read; --range auto or another one measures a range of their own"
+    ]
 
 
 def float_notes(looks: Sequence[Look], policy: str) -> list[str]:

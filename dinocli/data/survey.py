@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from dinocli.config.preprocess import Channels
-from dinocli.data.folder_notes import alpha_notes, float_notes, ignores_alpha, nodata_notes, page_notes
+from dinocli.config.preprocess import Channels, Preprocess
+from dinocli.data.folder_notes import alpha_notes, float_notes, ignores_alpha, kind_notes, nodata_notes, page_notes
 from dinocli.data.look import Look, look_at
 from dinocli.data.parallel import in_order, thread_count
 from dinocli.data.pixels import full_range
@@ -107,12 +107,32 @@ def survey(
         warnings=[
             *nodata_notes(looks, policy),
             *float_notes(looks, policy),
-            *alpha_notes(looks),
+            *alpha_notes(looks, ignored=ignores_alpha(looks)),
             *page_notes(looks),
         ],
         alpha="ignore" if ignores_alpha(looks) else "white",
         source=next(iter(kinds)) if measured else "",
     )
+
+
+def check_stored(images: ImageList, preprocess: Preprocess, sample: int = 16) -> list[str]:
+    """Return what has to be said about images that are read with a stored record: they may not be what it was made for.
+
+    Args:
+        images: The dataset.
+        preprocess: How they will be read.
+        sample: Images to look at.
+
+    Raises:
+        DataError: None of them can be read.
+    """
+    looks, _ = _looks(images, preprocess.channels, preprocess.page, preprocess.nodata, sample, seed=0)
+    return [
+        *kind_notes(looks, preprocess.source),
+        *float_notes(looks, preprocess.range_policy),
+        *alpha_notes(looks, ignored=preprocess.alpha == "ignore"),
+        *page_notes(looks),
+    ]
 
 
 def _looks(

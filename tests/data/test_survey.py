@@ -10,7 +10,7 @@ from PIL import Image
 
 from dinocli.data.read import Reader
 from dinocli.data.sources import find_images
-from dinocli.data.survey import Survey, survey
+from dinocli.data.survey import Survey, check_stored, survey
 from dinocli.errors import DataError, UsageError
 from tests.data.files import Array, gdal_tiff, noise, save, settings
 
@@ -195,6 +195,19 @@ def test_pages_are_talked_about(tmp_path: Path) -> None:
         file.write(noise(80, 80, dtype="uint16"))
     (warning,) = look(tmp_path).warnings
     assert warning.endswith("; in 1 of them another is larger, in ./c.tif page 1")
+
+
+def test_images_are_checked_against_a_stored_record(tmp_path: Path) -> None:
+    deep(tmp_path, noise(8, 8, dtype="uint16"))
+    tifffile.imwrite(tmp_path / "b.tif", noise(3, 8, 8, dtype="uint16"), photometric="minisblack")
+    images = find_images([str(tmp_path)])
+    fitting, other = settings(source="deep integer", range_policy="auto"), settings(source="8-bit")
+    (pages,) = check_stored(images, fitting)
+    assert pages.startswith("1 of 2 files have several pages")
+    kinds, pages = check_stored(images, other)
+    assert kinds.startswith("2 of 2 files are uint16, and the range of these weights was measured on 8-bit images")
+    assert "--range auto" in kinds
+    assert check_stored(images, settings(channels=(0,))) == []
 
 
 def test_a_flat_deep_folder_has_no_range(tmp_path: Path) -> None:

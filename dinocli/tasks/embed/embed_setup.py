@@ -9,7 +9,7 @@ from dinocli.config.load import load_recipe
 from dinocli.config.preprocess import Preprocess
 from dinocli.config.recipe import Data
 from dinocli.data.sources import ImageList, find_images
-from dinocli.data.survey import survey
+from dinocli.data.survey import check_stored, survey
 from dinocli.engine.device import DTYPES, feature_precision, pick_device
 from dinocli.engine.distributed import environment_number, from_main, main_first
 from dinocli.engine.progress import ProgressReporter
@@ -161,6 +161,8 @@ def _preprocess(
     if stored and not asked_otherwise:
         preprocess = Preprocess.from_dict(stored)
         reporter.line("images are read as these weights were trained")
+        for warning in from_main(lambda: check_stored(images, preprocess)):
+            reporter.warn(warning)
     else:
         channels, nodata = tuple(data.channels), tuple(data.nodata)
         seen = from_main(

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from PIL import Image
 
 from dinocli.augment.resample import normalise, resize_square
 from dinocli.config.preprocess import Preprocess
 from dinocli.data.read import Reader
+from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import DataError, UsageError
 from dinocli.models.create import create_backbone
 from dinocli.models.weights import load_backbone, save_backbone
@@ -20,6 +22,14 @@ from dinocli.tasks.run_folder import RunFolder, mark_latest
 from tests.tasks.embed.drive import job, write_images
 
 STORED = Preprocess("fixed", 0.0, 40_000.0, True, True, (), 0, (0.4, 0.5, 0.6), (0.2, 0.3, 0.4), 64)
+
+
+class HeardWarnings(ProgressReporter):
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+
+    def warn(self, text: str) -> None:
+        self.warnings.append(text)
 
 
 @pytest.fixture
@@ -66,6 +76,25 @@ def test_the_user_may_want_another_range_and_size(weights: Path, dark: Path, tmp
     about = replace(STORED, range_high=1000.0, size=32)
     np.testing.assert_allclose(np.load(out), expected(dark, about), rtol=1e-4, atol=1e-5)
     assert not np.allclose(np.load(out), expected(dark, replace(STORED, size=32)), rtol=1e-2)
+
+
+def test_nodata_and_what_was_assumed_reach_the_features_and_the_user(weights: Path, tmp_path: Path) -> None:
+    holed = np.random.default_rng(0).integers(1000, 2000, (50, 60), dtype=np.uint16)
+    holed[:20] = 65535
+    (tmp_path / "in").mkdir()
+    tifffile.imwrite(tmp_path / "in" / "a.tif", np.stack([holed, holed]), photometric="minisblack")
+    heard = HeardWarnings()
+    embed(job(tmp_path / "in", tmp_path / "a.npy", weights=str(weights), model="", range="auto"), heard)
+    assert [warning.split()[0] for warning in heard.warnings] == ["65535", "1"]
+    heard = HeardWarnings()
+    embed(job(tmp_path / "in", tmp_path / "b.npy", weights=str(weights), model="", nodata=(65535.0,), page=1), heard)
+    assert heard.warnings == []
+    about = json.loads((tmp_path / "b.json").read_text())["preprocess"]
+    assert (about["nodata"], about["page"], about["source"]) == ([65535.0], 1, "deep integer")
+    assert about["range_high"] < 2048
+    heard = HeardWarnings()
+    embed(job(tmp_path / "in", tmp_path / "c.npy", weights=str(weights), model=""), heard)
+    assert [warning.split()[:4] for warning in heard.warnings] == [["1", "of", "1", "files"]], "of stored settings too"
 
 
 def test_weights_of_a_run_hear_of_the_file(weights: Path, dark: Path, tmp_path: Path) -> None:
