@@ -57,6 +57,10 @@ Map = Annotated[
 Sheet = Annotated[str, _option("--sheet", panel=opt.OUTPUT, help="PNG with typical and border images of each group.")]
 LinkDir = Annotated[str, _option("--link-dir", panel=opt.OUTPUT, help="Folder for links, one folder a group.")]
 Copy = Annotated[bool, _option("--copy", panel=opt.OUTPUT, help="Copies instead of links.")]
+FollowLinks = Annotated[
+    bool,
+    _option("--follow-links", panel=opt.OUTPUT, help="Also copy what links lead to outside the folder of the images."),
+]
 
 
 @opt.grouped(read=opt.read_options, terminal=opt.terminal_options)
@@ -80,6 +84,7 @@ def cluster(
     sheet: Sheet = "",
     link_dir: LinkDir = "",
     copy: Copy = False,
+    follow_links: FollowLinks = False,
     batch_size: opt.EmbedBatch = None,
     device: opt.Device = "auto",
     force: opt.Force = False,
@@ -112,6 +117,7 @@ def cluster(
         sheet=sheet,
         link_dir=link_dir,
         copy=copy,
+        follow_links=follow_links,
         labels=labels,
         weights=weights or "",
         model=model or "",

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from sklearn.cluster import HDBSCAN, AgglomerativeClustering
 
 from dinocli.errors import UsageError
+from dinocli.quality.grouping import NONE
 from dinocli.quality.normalized_features import NormalizedFeatures
 
 HDBSCAN_ROWS = 20_000
@@ -36,6 +37,8 @@ def hdbscan(rows: NormalizedFeatures, *, min_size: int, seed: int = 0) -> NDArra
 
     Source: Campello et al. 2013; scikit-learn's implementation.
     """
+    if len(rows) == 1:
+        return np.full(1, NONE, np.intp)  # one image is no dense group, and scikit-learn takes two at least
     chosen_S = rows.sample(HDBSCAN_ROWS, seed)
     sampled_SD = rows.take(chosen_S)
     least = max(2, round(min_size * len(chosen_S) / len(rows)))
@@ -64,4 +67,6 @@ def agglomerative(rows: NormalizedFeatures, k: int) -> NDArray[np.intp]:
             f"--method agglomerative compares all pairs and takes at most {AGGLOMERATIVE_ROWS:,} images, "
             f"not {len(rows):,}; use --method kmeans"
         )
+    if len(rows) == 1:
+        return np.zeros(1, np.intp)
     return np.asarray(AgglomerativeClustering(k, linkage="ward").fit_predict(rows.take(slice(None))), np.intp)

@@ -38,15 +38,15 @@ def place(rows: NormalizedFeatures, layout: Layout, *, seed: int = 0) -> NDArray
     """
     if layout == "pca" or len(rows) < 4:
         return _padded(_projected(rows, 2, seed))
-    if layout == "tsne":
-        if len(rows) > TSNE_ROWS:
-            raise UsageError(f"--map tsne takes at most {TSNE_ROWS:,} images, not {len(rows):,}; use pca or umap")
-        perplexity = min(_PERPLEXITY, (len(rows) - 1) / 3)
-        return np.asarray(
-            TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(_projected(rows, _WIDTH, seed)),
-            np.float32,
-        )
-    return _umap(_projected(rows, _WIDTH, seed), seed)
+    if layout == "tsne" and len(rows) > TSNE_ROWS:
+        raise UsageError(f"--map tsne takes at most {TSNE_ROWS:,} images, not {len(rows):,}; use pca or umap")
+    projected_NP = _projected(rows, _WIDTH, seed)
+    if projected_NP.shape[1] < 2:  # copies of one or two images: a line shows all that there is
+        return _padded(projected_NP)
+    if layout == "umap":
+        return _umap(projected_NP, seed)
+    tsne = TSNE(perplexity=min(_PERPLEXITY, (len(rows) - 1) / 3), init="pca", random_state=seed)
+    return np.asarray(tsne.fit_transform(projected_NP), np.float32)
 
 
 def check_layout(layout: Layout) -> None:

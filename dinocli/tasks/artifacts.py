@@ -210,7 +210,8 @@ class FileSet:
         settle(self.target, self.own)  # without a swap this removes what was written
 
     def _name(self, path: Path) -> str:
-        return os.path.relpath(path, self.target.parent)
+        home = self.target.parent
+        return str(path.relative_to(home)) if path.is_relative_to(home) else os.path.abspath(path)
 
 
 def read_whole(target: Path, read: Callable[[Path], T]) -> T:

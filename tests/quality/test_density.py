@@ -42,3 +42,9 @@ def test_agglomerative_refuses_what_would_not_fit(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(density, "AGGLOMERATIVE_ROWS", 50)
     with pytest.raises(UsageError, match="at most 50 images, not 51; use --method kmeans"):
         agglomerative(NormalizedFeatures(cloud(51)), 3)
+
+
+def test_one_image() -> None:
+    one = NormalizedFeatures(np.ones((1, 8), np.float32))
+    assert hdbscan(one, min_size=5).tolist() == [-1]
+    assert agglomerative(one, 1).tolist() == [0]

@@ -56,3 +56,13 @@ def test_few_or_equal_images_get_places_too(count: int) -> None:
     for way in ("pca", "tsne", "umap"):
         assert place(NormalizedFeatures(cloud(count)), way).shape == (count, 2)
     assert np.isfinite(place(NormalizedFeatures(np.ones((count, 4), np.float32)), "pca")).all()
+
+
+@pytest.mark.parametrize("kinds", [1, 2])
+@pytest.mark.parametrize("count", [8, 40])
+def test_copies_of_one_or_two_images_lie_on_a_line(kinds: int, count: int) -> None:
+    points = np.random.default_rng(0).normal(size=(kinds, 64)).repeat(count // kinds, 0).astype(np.float32)
+    places = place(NormalizedFeatures(points), "tsne")
+    assert places.shape == (count, 2)
+    assert np.isfinite(places).all()
+    assert len({tuple(row) for row in places.round(4).tolist()}) == kinds

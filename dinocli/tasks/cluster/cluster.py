@@ -1,5 +1,6 @@
 """THE order of things: features, groups, what is known of each image, files."""
 
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,6 +18,7 @@ from dinocli.quality.layout import place
 from dinocli.quality.normalized_features import NormalizedFeatures, cores, steady
 from dinocli.quality.outliers import diverse, oddness
 from dinocli.report.crosstab import count_labels
+from dinocli.tasks.artifacts import FileSet, claimed
 from dinocli.tasks.cluster.cluster_inputs import ClusterInputs, features_named, open_members
 from dinocli.tasks.cluster.cluster_options import DUPLICATES, SELECTED, Cluster, ClusterOptions, ClusterResult
 from dinocli.tasks.cluster.cluster_page import thumbnail_folder, write_page, write_sheet
@@ -44,8 +46,14 @@ def cluster(
     Raises:
         DinocliError: Features that cannot be used, outputs that are there, too many images for a method.
     """
-    reporter, began = reporter or ProgressReporter(), time.monotonic()
-    check_outputs(job)
+    outputs = [*job.outputs(), *([_tree(job)] if job.link_dir else [])]
+    with claimed(*outputs):
+        check_outputs(job)
+        return _cluster(job, reporter or ProgressReporter(), stdin)
+
+
+def _cluster(job: ClusterOptions, reporter: ProgressReporter, stdin: BinaryIO | None) -> ClusterResult:
+    began = time.monotonic()
     members = open_members(job, reporter, stdin)
     if job.link_dir and (members.root is None or members.boxes is not None):
         raise UsageError("--link-dir needs whole images and their folder, which these features do not name")
@@ -135,26 +143,36 @@ def _write(
     outcome: ClusterResult,
     reporter: ProgressReporter,
 ) -> list[Path]:
-    """Write all files, the page last: it takes longest."""
-    for path in job.outputs():
-        path.parent.mkdir(parents=True, exist_ok=True)
-    files = [job.table]
-    write_clusters(job.table, members, known)
-    if job.duplicates:
-        files.append(job.table.with_name(DUPLICATES))
-        write_pairs(files[-1], members, same.pairs)
-    if job.select:
-        files.append(job.table.with_name(SELECTED))
-        write_selected(files[-1], members, selected)
-    if job.link_dir and members.root:
-        files.append(Path(job.link_dir))
-        failed = write_tree(files[-1], members.root, members.names, known.grouping.label_N, copy=job.copy)
-        if failed:
-            reporter.warn(f"{len(failed)} images are not in {job.link_dir}: {failed[0][0]}: {failed[0][1]}")
-    if job.sheet:
-        files.append(Path(job.sheet))
-        write_sheet(files[-1], members, known.grouping)
-    if job.page and (job.report or members.root):
-        files.append(job.page)
-        write_page(job.page, members, known, same.pairs, labels, outcome, reporter, job.seed)
-    return files
+    """Write all files, the page last: it takes longest; then all of them take the place of older ones."""
+    table = job.table
+    thumbnails = thumbnail_folder(job.page or table)
+    with FileSet(table, [thumbnails.name]) as files:
+        if job.page and thumbnails.parent == table.parent:
+            files.drop(thumbnails)  # of an earlier page, if this one needs none
+        done = [table]
+        write_clusters(files.new(table), members, known)
+        if job.duplicates:
+            done.append(table.with_name(DUPLICATES))
+            write_pairs(files.new(done[-1]), members, same.pairs)
+        if job.select:
+            done.append(table.with_name(SELECTED))
+            write_selected(files.new(done[-1]), members, selected)
+        if job.link_dir and members.root:
+            done.append(Path(job.link_dir))
+            labels_N, more = known.grouping.label_N, {"copy": job.copy, "follow_links": job.follow_links}
+            failed = write_tree(files.new(_tree(job)), members.root, members.names, labels_N, **more)
+            if failed:
+                reporter.warn(f"{len(failed)} images are not in {job.link_dir}: {failed[0][0]}: {failed[0][1]}")
+        if job.sheet:
+            done.append(Path(job.sheet))
+            write_sheet(files.new(done[-1]), members, known.grouping)
+        if job.page and (job.report or members.root):
+            done.append(job.page)
+            write_page(job.page, files, members, known, same.pairs, labels, outcome, reporter, job.seed)
+        files.swap()
+    return done
+
+
+def _tree(job: ClusterOptions) -> Path:
+    """Return where the tree of links really is: behind a link it can be replaced, the link itself stays."""
+    return Path(os.path.realpath(job.link_dir))

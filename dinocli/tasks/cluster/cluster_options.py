@@ -40,6 +40,7 @@ class ClusterOptions:
         sheet: A PNG with the groups, or empty.
         link_dir: Folder for a tree of links, one folder a group, or empty.
         copy: Copies instead of links.
+        follow_links: Also copy images outside the folder of the images, to which links in it lead.
         labels: `folder` or a CSV: compared with the groups, never used to make them.
         weights: Of the features, where images are given; empty takes those of the newest run.
         model: timm name, beside a bare state dict.
@@ -68,6 +69,7 @@ class ClusterOptions:
     sheet: str = ""
     link_dir: str = ""
     copy: bool = False
+    follow_links: bool = False
     labels: str = ""
     weights: str = ""
     model: str = ""
@@ -89,6 +91,8 @@ class ClusterOptions:
             raise UsageError(f"--duplicates {self.duplicates:g} is no cosine; give 0 (look for none) to 1")
         if self.copy and not self.link_dir:
             raise UsageError("--copy needs --link-dir DIR, the folder for the copies")
+        if self.follow_links and not self.copy:
+            raise UsageError("--follow-links says what --copy copies; add --copy")
         check_layout(self.map)
 
     @property

@@ -1,7 +1,6 @@
 """The pictures for people: the page with the map of all images, and the contact sheet."""
 
 import math
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,12 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinocli.engine.progress import ProgressReporter
+from dinocli.files import naming
 from dinocli.quality.auto_k import KScore
 from dinocli.quality.grouping import NONE, Grouping
 from dinocli.report.chart import Curve
 from dinocli.report.map_page import MapImage, MapPage, Pair, write_map_page
 from dinocli.report.picture import Picture
 from dinocli.report.sheet import contact_sheet
+from dinocli.tasks.artifacts import FileSet
 from dinocli.tasks.cluster.cluster_inputs import ClusterInputs
 from dinocli.tasks.cluster.cluster_options import ClusterResult
 from dinocli.tasks.cluster.cluster_tables import Known
@@ -39,6 +40,7 @@ def thumbnail_folder(page: Path) -> Path:
 
 def write_page(
     path: Path,
+    files: FileSet,
     members: ClusterInputs,
     known: Known,
     pairs: Sequence[SamePair],
@@ -51,6 +53,7 @@ def write_page(
 
     Args:
         path: Of the page.
+        files: Get the page, and the folder.
         members: The images.
         known: Their groups, oddness and places.
         pairs: Nearly the same, closest first.
@@ -60,7 +63,7 @@ def write_page(
         seed: Of the sample, where not all images fit.
     """
     rows = _shown_rows(len(members), known.grouping.medoids_K, seed)
-    images = _images(members, known, labels, rows, _thumbnails(path, members, rows, reporter))
+    images = _images(members, known, labels, rows, _thumbnails(path, files, members, rows, reporter))
     place = {row: number for number, row in enumerate(rows)}
     there = [pair for pair in pairs if pair.first in place and pair.second in place]
     page = MapPage(
@@ -82,7 +85,7 @@ def write_page(
         ],
         notes=_notes(outcome, len(rows), len(there)),
     )
-    write_map_page(path, page)
+    write_map_page(files.new(path), page)
 
 
 def write_sheet(path: Path, members: ClusterInputs, grouping: Grouping) -> None:
@@ -113,27 +116,31 @@ def _shown_rows(count: int, medoids: Sequence[int], seed: int) -> list[int]:
 
 
 def _thumbnails(
-    path: Path, members: ClusterInputs, rows: Sequence[int], reporter: ProgressReporter
+    path: Path, files: FileSet, members: ClusterInputs, rows: Sequence[int], reporter: ProgressReporter
 ) -> list[Picture | Path]:
     """Make the pictures; once they are too many bytes for the page, all of them become files."""
-    folder = thumbnail_folder(path)
-    shutil.rmtree(folder, ignore_errors=True)
+    folder, part = thumbnail_folder(path), None
     found: list[Picture | Path] = []
     total = 0
     for number, data in enumerate(Thumbnails(members, THUMBNAIL).encoded(rows)):
         total += len(data)
-        if total > EMBEDDED_BYTES and not folder.is_dir():
-            folder.mkdir()
-            found = [_beside(folder, place, one.data) for place, one in enumerate(found) if isinstance(one, Picture)]
-        found.append(_beside(folder, number, data) if total > EMBEDDED_BYTES else Picture(data, MIME))
+        if total > EMBEDDED_BYTES and part is None:
+            part = files.new(folder)
+            part.mkdir()
+            for place, one in enumerate(found):
+                assert isinstance(one, Picture)
+                found[place] = _beside(folder, part, place, one.data)
+        found.append(_beside(folder, part, number, data) if part else Picture(data, MIME))
         reporter.progress("thumbnails", number + 1, len(rows))
     return found
 
 
-def _beside(folder: Path, number: int, data: bytes) -> Path:
-    path = folder / f"{number}{SUFFIX}"
-    path.write_bytes(data)
-    return path
+def _beside(folder: Path, part: Path, number: int, data: bytes) -> Path:
+    """Write a thumbnail into the hidden folder; return the name that it will have."""
+    name = f"{number}{SUFFIX}"
+    with naming(part / name):
+        (part / name).write_bytes(data)
+    return folder / name
 
 
 def _images(

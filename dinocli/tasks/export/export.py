@@ -1,6 +1,5 @@
 """Export: the one library call behind `dinocli export`."""
 
-import tempfile
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import UsageError, WeightsError
 from dinocli.files import write_whole
 from dinocli.models.weights import save_backbone
+from dinocli.tasks.artifacts import FileSet, claimed
 from dinocli.tasks.export.card import card_of
 from dinocli.tasks.export.graph import to_onnx, to_torchscript
 from dinocli.tasks.export.source import Source, open_source
@@ -76,10 +76,15 @@ def export(job: ExportOptions, reporter: ProgressReporter | None = None) -> Expo
         UsageError: No such format, or the output is there.
         WeightsError: The weights cannot be read or exported, or a package is missing.
     """
-    reporter, begin = reporter or ProgressReporter(), time.monotonic()
     if job.format not in FORMATS:
         raise UsageError(f"--format {job.format!r} is not known; use one of {', '.join(FORMATS)}")
     path = Path(job.out)
+    with claimed(path):
+        return _export(job, path, reporter or ProgressReporter())
+
+
+def _export(job: ExportOptions, path: Path, reporter: ProgressReporter) -> ExportResult:
+    begin = time.monotonic()
     card = path / "README.md" if job.format == "timm" else path.with_name(f"{path.name}.md")
     for target in (path, card):
         if target.exists() and not job.force:
@@ -88,9 +93,12 @@ def export(job: ExportOptions, reporter: ProgressReporter | None = None) -> Expo
         raise UsageError(f"{path} is {'a folder' if path.is_dir() else 'a file'}; choose another --out")
     source = open_source(job.weights, job.model, reporter)
     reporter.line(f"exporting to {job.format}, and comparing with our own network")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    difference = _write(path, job.format, source)
-    write_whole(card, card_of(source, job.format, path.name, difference))
+    with FileSet(path) as files:
+        part = files.new(path)
+        difference = _write(part, job.format, source)
+        text = card_of(source, job.format, path.name, difference)
+        write_whole(part / card.name if job.format == "timm" else files.new(card), text)
+        files.swap()
     return ExportResult(path, card, job.format, difference, time.monotonic() - begin)
 
 
@@ -104,13 +112,9 @@ def _write(path: Path, kind: str, source: Source) -> float:
 
 
 def _write_timm(path: Path, source: Source) -> float:
-    """Write the folder, having loaded a first copy of it with timm as a user will."""
-    with tempfile.TemporaryDirectory(prefix="dinocli-") as trial:
-        folder = Path(trial, "backbone")
-        save_backbone(folder, source.backbone, source.info, source.preprocess)
-        difference = _compared(timm.create_model(f"local-dir:{folder}", pretrained=True), source)
+    """Write the folder, and load it with timm as a user will."""
     save_backbone(path, source.backbone, source.info, source.preprocess)
-    return difference
+    return _compared(timm.create_model(f"local-dir:{path}", pretrained=True), source)
 
 
 def _to_safetensors(source: Source) -> tuple[bytes, float]:

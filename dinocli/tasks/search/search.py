@@ -20,6 +20,7 @@ from dinocli.errors import DataError, UsageError, WeightsError
 from dinocli.models.features import extract
 from dinocli.quality.nearest_rows import nearest_rows
 from dinocli.quality.normalized_features import NormalizedFeatures, cores, fit_whitening, steady
+from dinocli.tasks.artifacts import claimed
 from dinocli.tasks.default_features import default_features
 from dinocli.tasks.evaluate.compared_features import is_features
 from dinocli.tasks.feature_file import FeatureFile, open_features
@@ -84,9 +85,13 @@ def search(
         DataError: A query cannot be read.
         UsageError: The sheet is there already, or a query is a file and the name of another image's row.
     """
-    reporter = reporter or ProgressReporter()
     if job.sheet and Path(job.sheet).exists() and not job.force:
         raise UsageError(f"{job.sheet} exists; add --force to replace it, or choose another --sheet")
+    with claimed(*[Path(job.sheet)] * bool(job.sheet)):
+        return _search(job, reporter or ProgressReporter(), stdin)
+
+
+def _search(job: SearchOptions, reporter: ProgressReporter, stdin: BinaryIO | None) -> list[tuple[Query, list[Hit]]]:
     ways = "name a feature file with --in, or make one with `dinocli embed`"
     file = open_features(Path(job.features) if job.features else default_features(reporter, ways=ways))
     queries = _queries(job, file, stdin, reporter)

@@ -1,11 +1,23 @@
+import io
 import os
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from dinocli.errors import DataError, UsageError
+from dinocli.files import replace_path
 from dinocli.tasks.cluster.link_folders import MARK, check_tree, write_tree
+
+
+def _png() -> bytes:
+    file = io.BytesIO()
+    Image.new("L", (2, 2)).save(file, "png")
+    return file.getvalue()
+
+
+PNG = _png()
 
 
 @pytest.fixture
@@ -13,7 +25,7 @@ def images(tmp_path: Path) -> Path:
     for name in ("a/1.png", "b/1.png", "b/1~2.png", "c/1.PNG", "c/-r.png", "c/[x] $(y).png"):
         path = tmp_path / "images" / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(name)
+        path.write_bytes(PNG + name.encode())
     return tmp_path / "images"
 
 
@@ -22,7 +34,7 @@ NAMES = ["./a/1.png", "./b/1.png", "./b/1~2.png", "./c/-r.png", "./c/1.PNG", "./
 
 def contents(folder: Path) -> dict[str, str]:
     files = (path for path in folder.rglob("*") if path.name != MARK and not path.is_dir())
-    return {str(path.relative_to(folder)): path.read_text() for path in files}
+    return {str(path.relative_to(folder)): path.read_bytes()[len(PNG) :].decode() for path in files}
 
 
 @pytest.mark.parametrize("copy", [False, True])
@@ -57,7 +69,8 @@ def test_only_a_tree_of_ours_is_replaced(images: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--force replaces it"):
         check_tree(tree, force=False)
     check_tree(tree, force=True)
-    write_tree(tree, images, NAMES, np.zeros(6, int), copy=False)
+    write_tree(tmp_path / "next", images, NAMES, np.zeros(6, int), copy=False)
+    replace_path(tmp_path / "next", tree)
     assert [path.name for path in tree.iterdir() if path.is_dir()] == ["cluster-0"]
     assert len(list(images.rglob("*.[pP]*"))) == 6  # the images themselves stay
 
@@ -70,14 +83,35 @@ def test_folders_sort_as_numbers_do(images: Path, tmp_path: Path) -> None:
 def test_missing_images_are_named(images: Path, tmp_path: Path) -> None:
     (images / "a/1.png").unlink()
     assert write_tree(tmp_path / "t", images, NAMES, np.zeros(6, int), copy=False)[0][0] == "./a/1.png"
-    with pytest.raises(DataError, match="none of the 1 images"):
+    with pytest.raises(DataError, match=r"none of the 1 images can be put into --link-dir: \./a/1\.png"):
         write_tree(tmp_path / "u", images, NAMES[:1], np.zeros(1, int), copy=True)
 
 
 def test_a_long_name_is_cut_to_make_it_unlike(tmp_path: Path) -> None:
     for folder in "ab":
         (tmp_path / folder).mkdir()
-        (tmp_path / folder / ("ü" * 125 + ".png")).write_text(folder)
+        (tmp_path / folder / ("ü" * 125 + ".png")).write_bytes(PNG + folder.encode())
     names = [f"./{folder}/{'ü' * 125}.png" for folder in "ab"]
     assert write_tree(tmp_path / "t", tmp_path, names, np.zeros(2, int), copy=False) == []
     assert sorted(contents(tmp_path / "t").values()) == ["a", "b"]
+
+
+@pytest.mark.parametrize("copy", [False, True])
+def test_a_feature_file_cannot_make_us_take_other_files(images: Path, tmp_path: Path, copy: bool) -> None:
+    (tmp_path / "secret.png").write_bytes(PNG + b"secret")
+    (images / "a" / "passwd").write_text("root:x:0:0")
+    names = ["./a/1.png", "../secret.png", "./a/../../secret.png", str(tmp_path / "secret.png"), "./a/passwd"]
+    failed = dict(write_tree(tmp_path / "t", images, names, np.zeros(5, int), copy=copy))
+    assert set(failed) == set(names[1:] if copy else names[1:4])
+    assert f"leads out of {images}" in failed["../secret.png"]
+    assert list(contents(tmp_path / "t").values())[:1] == ["a/1.png"]
+
+
+def test_links_are_followed_out_of_the_folder_only_when_asked(images: Path, tmp_path: Path) -> None:
+    (tmp_path / "far.png").write_bytes(PNG + b"far")
+    (images / "a" / "1.png").unlink()
+    (images / "a" / "1.png").symlink_to(tmp_path / "far.png")
+    ((name, reason),) = write_tree(tmp_path / "t", images, NAMES, np.zeros(6, int), copy=True)
+    assert (name, "--follow-links copies" in reason) == ("./a/1.png", True)
+    assert write_tree(tmp_path / "u", images, NAMES, np.zeros(6, int), copy=True, follow_links=True) == []
+    assert "far" in contents(tmp_path / "u").values()
