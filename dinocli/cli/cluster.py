@@ -22,7 +22,7 @@ def _option(*names: str, panel: str, help: str, **more: Any) -> Any:
 Inputs = Annotated[
     list[str] | None,
     typer.Argument(
-        help="One feature file of `embed`, or images: folders, files, globs, @list.txt, - for paths on stdin.",
+        help="Feature file of `embed`, or images: folders, files, globs, @list.txt, -.",
         show_default="the newest feature file of the newest run",
         metavar="FEATS|IMAGES...",
     ),

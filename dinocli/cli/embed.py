@@ -28,7 +28,7 @@ TokenKind = Annotated[
 Layers = Annotated[
     int,
     typer.Option(
-        "--layers", min=1, help="Concatenate the last blocks of a ViT, or maps of a convnet.", rich_help_panel=FEATURES
+        "--layers", min=1, help="Last blocks of a ViT, or maps of a convnet, to concatenate.", rich_help_panel=FEATURES
     ),
 ]
 Size = Annotated[
@@ -36,8 +36,8 @@ Size = Annotated[
     typer.Option(
         "--size",
         min=16,
-        help="Pixels of the square that images are squashed to; else that of the weights.",
-        show_default=False,
+        help="Side of the square that images are resized to, pixels.",
+        show_default="that of the weights",
         rich_help_panel=FEATURES,
     ),
 ]
@@ -45,23 +45,28 @@ KeepAspect = Annotated[
     bool,
     typer.Option(
         "--keep-aspect",
-        help="Give --size to the shorter side instead of squashing; with --tokens patch, --out is a folder.",
+        help="Keep the aspect: the shorter side gets --size pixels.",
         rich_help_panel=FEATURES,
     ),
 ]
-Normalize = Annotated[bool, typer.Option("--normalize", help="Vectors of length 1.", rich_help_panel=FEATURES)]
+Normalize = Annotated[
+    bool, typer.Option("--normalize", help="Scale every feature to length 1 (L2).", rich_help_panel=FEATURES)
+]
 Dtype = Annotated[
-    Literal["float32", "float16"], typer.Option("--dtype", help="Number type of the file.", rich_help_panel=FEATURES)
+    Literal["float32", "float16"], typer.Option("--dtype", help="Number type in the file.", rich_help_panel=FEATURES)
 ]
 Tile = Annotated[
     str,
-    typer.Option("--tile", help="SIZE[:OVERLAP] pixels: one row a tile, for small details.", rich_help_panel=FEATURES),
+    typer.Option(
+        "--tile", help="Cut images into tiles of SIZE[:OVERLAP] pixels, one row per tile.", rich_help_panel=FEATURES
+    ),
 ]
 BatchSize = Annotated[
-    int, typer.Option("--batch-size", min=1, help="Images or tiles at once.", rich_help_panel=opt.OUTPUT)
+    int, typer.Option("--batch-size", min=1, help="Images or tiles per batch.", rich_help_panel=opt.OUTPUT)
 ]
 ShardOption = Annotated[
-    str, typer.Option("--shard", help="i/n, i from 0: this part only, into feats.IofN.npy.", rich_help_panel=opt.OUTPUT)
+    str,
+    typer.Option("--shard", help="Part i/n of the images, i from 0, into feats.IofN.npy.", rich_help_panel=opt.OUTPUT),
 ]
 Like = Annotated[
     str,
@@ -73,7 +78,7 @@ Like = Annotated[
 ]
 Merge = Annotated[
     bool,
-    typer.Option("--merge", help="Join shards (IMAGES, or those beside --out).", rich_help_panel=opt.OUTPUT),
+    typer.Option("--merge", help="Join the shards named as IMAGES, or those beside --out.", rich_help_panel=opt.OUTPUT),
 ]
 
 

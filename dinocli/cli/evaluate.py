@@ -15,7 +15,7 @@ EPILOG = (
 Inputs = Annotated[
     list[str] | None,
     typer.Argument(
-        help="One feature file of `embed`, or images: folders, files, globs, @list.txt, - for paths on stdin.",
+        help="Feature file of `embed`, or images: folders, files, globs, @list.txt, -.",
         show_default="the newest feature file of the newest run",
         metavar="FEATS|IMAGES...",
     ),

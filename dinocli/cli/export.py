@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from dinocli.cli import completion
 from dinocli.cli import options as opt
 
 EPILOG = "Example: dinocli export runs/mine --format onnx --out mine.onnx"
@@ -12,11 +13,12 @@ EPILOG = "Example: dinocli export runs/mine --format onnx --out mine.onnx"
 
 @opt.grouped(terminal=opt.terminal_options)
 def export(
-    out: Annotated[str, typer.Option("--out", "-o", help="File, or folder for timm.")],
+    out: Annotated[str, typer.Option("--out", "-o", help="File to write; a folder for timm.")],
     weights: Annotated[
         str,
         typer.Argument(
-            help="A run, or weights: timm name, hub id, file, folder.",
+            help="Run, timm name, hub id, file or folder.",
+            autocompletion=completion.weights,
             metavar="RUN|WEIGHTS",
             show_default="the newest run",
         ),

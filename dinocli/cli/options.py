@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from dinocli.cli import completion
+
 if TYPE_CHECKING:
     from dinocli.cli.render import Terminal
     from dinocli.tasks.inputs import ReadOptions
@@ -43,62 +45,104 @@ Exclude = Annotated[
 ]
 Root = Annotated[
     str,
-    _option("--root", panel=INPUT, help="Folder that names are relative to.", show_default="the input folder"),
+    _option("--root", panel=INPUT, help="Folder that image names are relative to.", show_default="the input folder"),
 ]
 Range = Annotated[
     str | None,
     _option(
         "--range",
         panel=INPUT,
-        help="auto, full, minmax, percentile:LOW,HIGH, image:LOW,HIGH (percentiles of each image), "
-        "window:LEVEL,WIDTH, fixed:LOW,HIGH",
+        help="auto|full|minmax|percentile:L,H|image:L,H (of each)|window:L,W|fixed:L,H.",
+        show_default="stored, else auto",
     ),
 ]
 Nodata = Annotated[
     list[float] | None,
-    _option("--nodata", panel=INPUT, help="Source value that means no measurement; repeatable. GDAL's tag is obeyed."),
+    _option("--nodata", panel=INPUT, help="Source value without a measurement; repeatable. GDAL's tag is read."),
 ]
 Channels = Annotated[
     str | None,
-    _option("--channels", panel=INPUT, help="Source channels: numbers from 0 (0,2,3), names (C:DAPI), or page."),
+    _option("--channels", panel=INPUT, help="Channels to read: numbers from 0 (0,2,3), names (C:DAPI), or page."),
 ]
-Page = Annotated[int | None, _option("--page", panel=INPUT, min=0, help="Page of multi-page files, from 0.")]
+Page = Annotated[
+    int | None, _option("--page", panel=INPUT, min=0, help="Page of multi-page files, from 0.", show_default="0")
+]
 MaxBad = Annotated[
-    str | None, _option("--max-bad", panel=INPUT, help="Unreadable images still accepted: a share (10%) or a number.")
+    str | None,
+    _option(
+        "--max-bad", panel=INPUT, help="Unreadable images that are accepted: a share or a number.", show_default="10%"
+    ),
 ]
 Cache = Annotated[
-    str | None, _option("--cache", panel=INPUT, help="auto, off, or the most decoded images to keep (8G).")
+    str | None,
+    _option(
+        "--cache", panel=INPUT, help="Memory for decoded images: auto, off, or a size such as 8G.", show_default="auto"
+    ),
 ]
-Workers = Annotated[int | None, _option("--workers", panel=INPUT, min=0, help="Threads that read images.")]
+Workers = Annotated[
+    int | None,
+    _option(
+        "--workers",
+        panel=INPUT,
+        min=0,
+        help="Threads that decode images; 0 decodes in the main thread.",
+        show_default="auto",
+    ),
+]
 Labels = Annotated[
     str,
-    _option("--labels", panel=INPUT, help="`folder` or a CSV with a path column: for the closing table alone."),
+    _option("--labels", panel=INPUT, help="folder, folder:LEVEL or a CSV: measured at the end, never trained on."),
 ]
 Weights = Annotated[
     str | None,
-    _option("--weights", panel=MODEL, help="timm name, hub id, file, folder, run, or none for random weights."),
+    _option(
+        "--weights",
+        panel=MODEL,
+        autocompletion=completion.weights,
+        help="Run, timm name, hub id, file, folder, or none (random weights).",
+    ),
 ]
 Model = Annotated[
-    str | None, _option("--model", panel=MODEL, help="timm name, only beside a bare state dict or --weights none.")
+    str | None,
+    _option(
+        "--model",
+        panel=MODEL,
+        autocompletion=completion.models,
+        help="timm name, beside a bare state dict or --weights none.",
+    ),
 ]
 Recipes = Annotated[
     list[str] | None,
     _option(
-        "--recipe", "-r", panel=TRAINING, help="Name or path; repeatable, later ones win. See `dinocli recipe list`."
+        "--recipe",
+        "-r",
+        panel=TRAINING,
+        autocompletion=completion.recipes,
+        help="Name or path; repeatable, later ones win. See `dinocli recipe list`.",
     ),
 ]
 Settings = Annotated[
     list[str] | None,
-    _option("--set", "-s", panel=TRAINING, metavar="KEY=VALUE", help="Any setting of the recipe: run.save_every=50."),
+    _option(
+        "--set",
+        "-s",
+        panel=TRAINING,
+        metavar="KEY=VALUE",
+        autocompletion=completion.settings,
+        help="Any setting of the recipe, such as run.save_every=50; repeatable.",
+    ),
 ]
-Steps = Annotated[int | None, _option("--steps", panel=TRAINING, min=1, help="Optimizer steps.")]
+Steps = Annotated[
+    int | None,
+    _option("--steps", panel=TRAINING, min=1, help="Optimizer steps.", show_default="by the number of images"),
+]
 Minutes = Annotated[
     float,
-    _option("--minutes", panel=TRAINING, min=0.0, help="At most so long: cuts the steps by measured speed."),
+    _option("--minutes", panel=TRAINING, min=0.0, help="Time budget of the whole command, minutes; 0 = none."),
 ]
 Whiten = Annotated[
     bool,
-    _option("--whiten", panel=FEATURES, help="Let what most images share count less: nearer neighbours of one kind."),
+    _option("--whiten", panel=FEATURES, help="Whiten features before comparing them."),
 ]
 EmbedBatch = Annotated[
     int | None,
@@ -110,21 +154,25 @@ Precision = Annotated[
     Literal["auto", "fp32", "bf16", "fp16"],
     _option("--precision", panel=OUTPUT, help="Arithmetic; auto: half precision where the hardware has it."),
 ]
-BatchSize = Annotated[int | None, _option("--batch-size", panel=TRAINING, min=2, help="Images a step, all processes.")]
-Seed = Annotated[int | None, _option("--seed", panel=TRAINING, min=0, help="Of everything random.")]
-Out = Annotated[str, _option("--out", "-o", panel=OUTPUT, help="Folder of the run.", show_default="runs/NAME")]
-Device = Annotated[str, _option("--device", panel=OUTPUT, help="auto, cpu, cuda or cuda:N.")]
-Gpus = Annotated[int, _option("--gpus", panel=OUTPUT, min=1, help="Processes on this machine, one per GPU.")]
-Resume = Annotated[bool, _option("--resume", panel=OUTPUT, help="Go on with the same command's interrupted run.")]
-Force = Annotated[bool, _option("--force", panel=OUTPUT, help="Replace what is there.")]
-DryRun = Annotated[
-    bool, _option("--dry-run", "-n", panel=OUTPUT, help="Say what would happen, with time and memory, and stop.")
+BatchSize = Annotated[
+    int | None,
+    _option("--batch-size", panel=TRAINING, min=2, help="Images per step, over all processes.", show_default="auto"),
 ]
-Json = Annotated[bool, _option("--json", panel=OUTPUT, help="The result as one JSON object on stdout.")]
-Quiet = Annotated[bool, _option("--quiet", "-q", panel=OUTPUT, help="Only warnings and errors.")]
-Verbose = Annotated[bool, _option("--verbose", "-v", panel=OUTPUT, help="Also the resolved recipe.")]
+Seed = Annotated[int | None, _option("--seed", panel=TRAINING, min=0, help="Random seed.", show_default="0")]
+Out = Annotated[str, _option("--out", "-o", panel=OUTPUT, help="Folder of the run.", show_default="runs/NAME")]
+Device = Annotated[str, _option("--device", panel=OUTPUT, help="Device to compute on: auto, cpu, cuda or cuda:N.")]
+Gpus = Annotated[int, _option("--gpus", panel=OUTPUT, min=1, help="Processes on this machine, one per GPU.")]
+Resume = Annotated[bool, _option("--resume", panel=OUTPUT, help="Continue the interrupted run of the same command.")]
+Force = Annotated[bool, _option("--force", panel=OUTPUT, help="Replace an existing result.")]
+DryRun = Annotated[
+    bool, _option("--dry-run", "-n", panel=OUTPUT, help="Print the plan with time and memory, and stop.")
+]
+Json = Annotated[bool, _option("--json", panel=OUTPUT, help="Print the result as one JSON object on stdout.")]
+Quiet = Annotated[bool, _option("--quiet", "-q", panel=OUTPUT, help="Print warnings and errors only.")]
+Verbose = Annotated[bool, _option("--verbose", "-v", panel=OUTPUT, help="Print the resolved recipe too.")]
 Debug = Annotated[
-    bool, _option("--debug", panel=OUTPUT, help="A traceback with errors.", callback=remember_debug, is_eager=True)
+    bool,
+    _option("--debug", panel=OUTPUT, help="Print a traceback with an error.", callback=remember_debug, is_eager=True),
 ]
 
 
