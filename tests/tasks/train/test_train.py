@@ -1,6 +1,7 @@
 """Whole runs in this process: one that learns, one of each kind that stops, and what they leave behind."""
 
 import json
+import shutil
 import signal
 import time
 from dataclasses import replace
@@ -18,11 +19,8 @@ from dinocli.engine.checkpoint import load_checkpoint
 from dinocli.engine.loop import STALLED, run_probe
 from dinocli.errors import DinocliError, Interrupted, TrainingStopped, WeightsError
 from dinocli.models.weights import load_backbone
-from dinocli.tasks.train.budget import TrainPlan, seconds_to_train
 from dinocli.tasks.train.costs import Costs
 from dinocli.tasks.train.run_report import TrainResult
-from dinocli.tasks.train.run_seconds import PAGE_FORWARDS
-from dinocli.tasks.train.setup import TrainContext
 from dinocli.tasks.train.train import train
 from tests.tasks.drive import Ears, job
 from tests.textures import write_textures
@@ -62,6 +60,25 @@ def learnt(tmp_path_factory: pytest.TempPathFactory) -> TrainResult:
         outcome = train(job(images, home / "runs" / "first", LEARNING))
     assert outcome is not None
     return outcome
+
+
+@pytest.fixture(scope="module")
+def said(few: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[TrainResult, Ears]:
+    """Two steps on 12 images and a broken one, with a label column that says nothing and one that does."""
+    home = tmp_path_factory.mktemp("said")
+    images = home / "few"
+    shutil.copytree(few, images)
+    (images / "coarse" / "zz.png").write_bytes(b"no image")
+    names = [f"./{path.relative_to(images)}" for path in sorted(images.rglob("*.png"))]
+    rows = [f"{name},cell,{number % 2}" for number, name in enumerate(names)]
+    (home / "labels.csv").write_text("\n".join(["path,what,side", *rows]))
+    ears = Ears()
+    asked = job(images, home / "run", [*SHORT, "run.steps=2", "data.max_bad=2"])  # a number, too
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(home)
+        result = train(replace(asked, labels=str(home / "labels.csv")), ears)
+    assert result is not None
+    return result, ears
 
 
 def metrics(folder: Path) -> list[dict[str, Any]]:
@@ -192,40 +209,41 @@ def test_a_signal_during_the_last_probe_is_heard(few: Path, tmp_path: Path, monk
     assert (outcome.steps, run_json(tmp_path / "run")["status"]) == (8, "finished")
 
 
-def test_a_label_that_all_images_share_is_named_and_left_out(few: Path, tmp_path: Path) -> None:
-    names = [f"./{path.relative_to(few)}" for path in sorted(few.rglob("*.png"))]
-    rows = [f"{name},cell,{number % 2}" for number, name in enumerate(names)]
-    (tmp_path / "labels.csv").write_text("\n".join(["path,what,side", *rows]))
-    ears = Ears()
-    asked = replace(job(few, tmp_path / "run", [*SHORT, "run.steps=1"]), labels=str(tmp_path / "labels.csv"))
-    outcome = train(asked, ears)
-    assert outcome is not None
-    assert [line.name for line in outcome.labelled] == ["k-NN accuracy, side", "k-NN macro F1, side"]
+def test_what_was_found_is_said(said: tuple[TrainResult, Ears]) -> None:
+    result, ears = said
+    assert (result.images, result.bad) == (12, 1)
+    assert any("test_convnext from scratch" in line for line in ears.lines)
+    assert any("1 images cannot be read" in warning for warning in ears.warnings)
+    assert "zz.png" in (result.folder / "images.bad.csv").read_text()
+
+
+def test_a_label_that_all_images_share_is_named_and_left_out(said: tuple[TrainResult, Ears]) -> None:
+    result, ears = said
+    assert [line.name for line in result.labelled] == ["k-NN accuracy, side", "k-NN macro F1, side"]
+    assert [line.key for line in result.labelled] == ["knn20_accuracy/side", "knn20_macro_f1/side"]
     assert "label column what has fewer than two classes: nothing can be measured by it" in ears.warnings
 
 
-def test_the_verdict_says_how_many_images_the_guard_knew(few: Path, tmp_path: Path) -> None:
-    more = write_textures(tmp_path / "more", each=6, side=40)
-    for images, words in ((more, "8 images that the guard did not select by"), (few, "8 images, 4 of which the guard")):
-        ears, out = Ears(), tmp_path / images.name
-        train(job(images, out / "run", [*SHORT, "run.steps=1"]), ears)
-        assert any(words in line for line in ears.lines)
-        assert words in (out / "run" / "report.html").read_text()
-
-
-def test_what_was_found_is_said(few: Path, tmp_path: Path) -> None:
-    (few / "coarse" / "zz.png").write_bytes(b"no image")
-    ears = Ears()
-    settings = [*SHORT, "run.steps=2", "data.max_bad=2"]  # a number, too
-    try:
-        outcome = train(job(few, tmp_path / "run", settings), ears)
-    finally:
-        (few / "coarse" / "zz.png").unlink()
+def test_the_verdict_says_how_many_images_the_guard_knew(said: tuple[TrainResult, Ears], tmp_path: Path) -> None:
+    result, ears = said
+    words = "8 images, 4 of which the guard selected by, with new crops"
+    assert any(words in line for line in ears.lines)
+    assert words in (result.folder / "report.html").read_text()
+    more, others = write_textures(tmp_path / "more", each=6, side=40), Ears()
+    outcome = train(job(more, tmp_path / "run", [*SHORT, "run.steps=1"]), others)
     assert outcome is not None
-    assert (outcome.images, outcome.bad) == (12, 1)
-    assert any("test_convnext from scratch" in line for line in ears.lines)
-    assert any("1 images cannot be read" in warning for warning in ears.warnings)
-    assert "zz.png" in (tmp_path / "run" / "images.bad.csv").read_text()
+    assert any("8 images that the guard did not select by" in line for line in others.lines)
+    assert "8 images that the guard did not select by" in (outcome.folder / "report.html").read_text()
+
+
+def test_another_seed_is_another_run_and_the_same_is_the_same(
+    said: tuple[TrainResult, Ears], few: Path, tmp_path: Path
+) -> None:
+    losses = {"a": [row["loss"] for row in metrics(said[0].folder) if "loss" in row]}
+    for name, seed in (("b", 0), ("c", 1)):
+        train(job(few, tmp_path / name, [*SHORT, "run.steps=2", f"run.seed={seed}"]))
+        losses[name] = [row["loss"] for row in metrics(tmp_path / name) if "loss" in row]
+    assert losses["a"] == losses["b"] != losses["c"]
 
 
 @pytest.mark.parametrize(
@@ -252,37 +270,9 @@ def test_minutes_become_steps_that_are_kept(few: Path, tmp_path: Path) -> None:
     assert load_recipe([str(tmp_path / "run" / "recipe.toml")]).run.steps == 1
 
 
-def costs(monkeypatch: pytest.MonkeyPatch, *, step: float, forward: float) -> None:
-    """Let this machine have stated speeds, seconds."""
-    measured = Costs(head_step=step, step=step, forward=forward, probe_image=3 * forward)
-    monkeypatch.setattr("dinocli.tasks.train.budget.measure_costs", lambda *_: measured)
-
-
-def test_minutes_are_at_most_what_the_recipe_plans(few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    costs(monkeypatch, step=1.0, forward=0.01)
-    asked = job(few, tmp_path / "run", [*SHORT, "guard.every=1.0", "run.steps=2"])
-    ears = Ears()
-    outcome = train(replace(asked, minutes=60), ears)
-    assert outcome is not None
-    assert outcome.steps == 2
-    assert len(outcome.labelled) == 2, "labels are part of it"
-    assert any("60 minutes are enough for all 2 planned steps (1 s per step, " in line for line in ears.lines)
-
-
-def test_minutes_cap_the_labels_and_name_what_is_left_out(
-    few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A fifth of 100 s, 1.2 s a pass, two passes an image: 8 of 12 images; 2 steps of 1 s hardly count."""
-    costs(monkeypatch, step=1.0, forward=1.2)
-    asked = job(few, tmp_path / "run", [*SHORT, "guard.every=1.0", "run.steps=2"])
-    ears = Ears()
-    train(replace(asked, minutes=100 / 60), ears)
-    assert any("1.66667 minutes allow 8 of 12 labelled images" in line for line in ears.warnings)
-    assert any("1.66667 minutes allow 1 of the 2 planned steps" in line for line in ears.warnings)
-
-
 def test_labels_that_no_time_is_left_for_are_named(few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    costs(monkeypatch, step=0.1, forward=0.001)
+    measured = Costs(head_step=0.1, step=0.1, forward=0.001, probe_image=0.003)
+    monkeypatch.setattr("dinocli.tasks.train.budget.measure_costs", lambda *_: measured)
     asked = job(few, tmp_path / "run", [*SHORT, "guard.every=1.0", "run.steps=1"])
     ears = Ears()
     started = time.monotonic() - 3599.0  # the command began an hour ago
@@ -290,23 +280,6 @@ def test_labels_that_no_time_is_left_for_are_named(few: Path, tmp_path: Path, mo
     assert outcome is not None
     assert outcome.labelled == []
     assert any(line.startswith("no time of --minutes is left to measure labels") for line in ears.warnings)
-
-
-def test_a_run_that_slows_down_leaves_time_for_verdict_labels_and_page(
-    few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Eight images, three passes each: a probe when the time is up and two of the verdict; twelve labelled images."""
-    limits: list[float] = []
-
-    def spied(context: TrainContext, plan: TrainPlan, seconds_per_forward: float) -> float:
-        left = context.seconds_left() - seconds_to_train(context, plan, 1.0)
-        limits.append(round(left))
-        return seconds_to_train(context, plan, seconds_per_forward)
-
-    costs(monkeypatch, step=0.1, forward=0.001)
-    monkeypatch.setattr("dinocli.tasks.train.train.seconds_to_train", spied)
-    train(replace(job(few, tmp_path / "run", [*SHORT, "run.steps=1"]), minutes=60))
-    assert limits == [3 * 8 * 3 + 2 * 12 + PAGE_FORWARDS]
 
 
 def test_a_run_that_is_slower_than_planned_ends_when_the_time_is_up(
@@ -330,15 +303,6 @@ def test_a_missing_extra_is_named_before_an_image_is_read(
     with pytest.raises(WeightsError, match=r"pip install 'dinocli\[tensorboard\]'"):
         train(job(few, tmp_path / "run", [*SHORT, "run.tensorboard=true"]))
     assert not (tmp_path / "run").exists(), "the corrected command finds a free folder"
-
-
-def test_another_seed_is_another_run_and_the_same_is_the_same(few: Path, tmp_path: Path) -> None:
-    losses = {}
-    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
-        train(job(few, tmp_path / name, [*SHORT, "run.steps=2", f"run.seed={seed}"]))
-        lines = (tmp_path / name / "metrics.jsonl").read_text().splitlines()
-        losses[name] = [row["loss"] for row in map(json.loads, lines) if "loss" in row]
-    assert losses["a"] == losses["b"] != losses["c"]
 
 
 def test_the_best_interpolation_with_the_start_is_kept(learnt: TrainResult, few: Path, tmp_path: Path) -> None:
@@ -369,18 +333,18 @@ def test_the_best_interpolation_with_the_start_is_kept(learnt: TrainResult, few:
 
 def test_a_run_ends_when_nothing_gets_better(few: Path, tmp_path: Path) -> None:
     """A run so hot that its features only get narrower."""
-    hot = ("run.steps=20", "guard.every=0.1", "guard.patience=0.2", "guard.window=0.05", "guard.stop=false")
+    hot = ("run.steps=10", "guard.every=0.1", "guard.patience=0.3", "guard.window=0.1", "guard.stop=false")
     harm = ("optim.lr=0.05", "optim.head_lr=0.05", "dino.teacher_momentum=0.5")
     ears = Ears()
     outcome = train(job(few, tmp_path / "run", [*SHORT, *hot, *harm]), ears)
     assert outcome is not None
-    assert outcome.steps < 20
-    assert outcome.best_step <= outcome.steps - 4
-    assert any(line == f"ended at step {outcome.steps} of 20: {STALLED}" for line in ears.lines)
+    assert outcome.steps < 10
+    assert outcome.best_step <= outcome.steps - 3
+    assert any(line == f"ended at step {outcome.steps} of 10: {STALLED}" for line in ears.lines)
     assert run_json(tmp_path / "run")["status"] == "finished"
     patient = train(job(few, tmp_path / "patient", [*SHORT, *hot, *harm, "guard.patience=1.0"]))
     assert patient is not None
-    assert patient.steps == 20
+    assert patient.steps == 10
 
 
 def test_adapted_batch_norm_has_a_probe_of_its_own_and_is_shared_by_both_networks(few: Path, tmp_path: Path) -> None:

@@ -1,0 +1,70 @@
+"""Which steps, probes and labels `--minutes` leaves of a run, with stated speeds of the machine."""
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from dinocli.tasks.train.budget import TrainPlan, make_plan, seconds_to_train
+from dinocli.tasks.train.costs import Costs
+from dinocli.tasks.train.run_seconds import PAGE_FORWARDS
+from dinocli.tasks.train.setup import TrainContext, list_images, setup
+from tests.tasks.drive import Ears, job
+from tests.textures import write_textures
+
+SETTINGS = ("run.steps=8", "guard.every=1.0", "guard.probe_images=8", "dino.center_batches=0", "head.init=random")
+
+
+@pytest.fixture(scope="module")
+def context(tmp_path_factory: pytest.TempPathFactory) -> TrainContext:
+    images = write_textures(tmp_path_factory.mktemp("images"), each=4, side=40)  # twelve
+    options = job(images, Path("never written"), SETTINGS)
+    return setup(options, list_images(options, None), Ears())
+
+
+def plan_of(
+    context: TrainContext, monkeypatch: pytest.MonkeyPatch, minutes: float, *, step: float, forward: float
+) -> tuple[TrainPlan, Ears]:
+    measured = Costs(head_step=step, step=step, forward=forward, probe_image=3 * forward)
+    monkeypatch.setattr("dinocli.tasks.train.budget.measure_costs", lambda *_: measured)
+    ears, options = Ears(), replace(context.options, minutes=minutes)
+    return make_plan(replace(context, options=options, reporter=ears, started=time.monotonic())), ears
+
+
+def test_minutes_are_at_most_what_the_recipe_plans(context: TrainContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan, ears = plan_of(context, monkeypatch, 60.0, step=1.0, forward=0.01)
+    assert plan.recipe == context.recipe
+    assert (len(plan.labelled), plan.cut) == (12, False)
+    assert any("60 minutes are enough for all 8 planned steps (1 s per step, " in line for line in ears.lines)
+
+
+def test_minutes_cut_the_steps_and_say_so(context: TrainContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A probe takes 2.4 s, the page 10 s, the labels 2.4 s: 100 s less four probes leave 78 s."""
+    plan, ears = plan_of(context, monkeypatch, 100 / 60, step=10.0, forward=0.1)
+    assert (plan.recipe.run.steps, plan.cut) == (7, True)
+    assert any("1.66667 minutes allow 7 of the 8 planned steps on this machine (10 s per" in w for w in ears.warnings)
+
+
+def test_minutes_cap_the_labels_and_name_what_is_left_out(
+    context: TrainContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fifth of 100 s, 1.2 s a pass, two passes an image: 8 of 12 images."""
+    plan, ears = plan_of(context, monkeypatch, 100 / 60, step=1.0, forward=1.2)
+    assert len(plan.labelled) == 8
+    assert "1.66667 minutes allow 8 of 12 labelled images" in ears.warnings
+
+
+def test_without_minutes_nothing_is_measured(context: TrainContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dinocli.tasks.train.budget.measure_costs", lambda *_: pytest.fail("measured"))
+    plan = make_plan(context)
+    assert (plan.recipe, sorted(plan.labelled)) == (context.recipe, [*range(12)])
+
+
+def test_the_loop_leaves_time_for_verdict_labels_and_page(context: TrainContext) -> None:
+    """Eight images, three passes each: a probe when the time is up and two of the verdict; twelve labelled images."""
+    limited = replace(context, options=replace(context.options, minutes=60.0), started=time.monotonic())
+    plan = TrainPlan(context.recipe, [*range(12)])
+    left = limited.seconds_left() - seconds_to_train(limited, plan, 1.0)
+    assert left == pytest.approx(3 * 8 * 3 + 2 * 12 + PAGE_FORWARDS, abs=0.5)
+    assert seconds_to_train(context, plan, 1.0) == float("inf")
