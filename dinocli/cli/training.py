@@ -36,16 +36,17 @@ WAYS = {
     "pretrain": Way(
         (),
         (),
-        "Continue DINO on all parameters, from ImageNet weights, on your images; then say whether it helped." + LEAVES,
+        "Continue DINO training of all parameters on your images, from ImageNet weights; then report whether it helped."
+        + LEAVES,
         "Example: dinocli pretrain ./images --recipe industrial --minutes 20  |  "
         "find . -name '*.tif' -print0 | dinocli pretrain - -0 --weights none --model vit_tiny_patch16_224",
     ),
     "finetune-ssl": Way(
         ("gentle",),
         ("plain",),
-        "Continue DINO gently, for hundreds to tens of thousands of images: `pretrain` with the recipe `gentle` under "
-        "that of your images (`plain`, if you name none). The head learns first, then the backbone, and the run ends "
-        "when nothing gets better." + LEAVES,
+        "Continue DINO with small steps, for hundreds to tens of thousands of images: `pretrain` with the recipe "
+        "`gentle` below that of your images (default: `plain`). The head trains first, then the backbone; "
+        "the run ends when the selection score stops improving." + LEAVES,
         "Example: dinocli finetune-ssl ./images --recipe grey --minutes 20  |  "
         "dinocli finetune-ssl ./images --set model.trainable=last-2",
     ),

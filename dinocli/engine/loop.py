@@ -124,7 +124,7 @@ def run(trainer: Trainer, options: LoopOptions) -> RunResult:
             save_due = stopping or probe_due or any_rank(checkpointer.due(done))
             if save_due or done % options.log_every == 0 or learner.warmup.due(done):
                 rows = monitor.flush()
-                learner.warmup.hear([(row["step"], row["loss"]) for row in rows])
+                learner.warmup.update([(row["step"], row["loss"]) for row in rows])
                 _tell(reporter, rows, done, steps)
             if probe_due and not (monitor.stop_reason and options.guard_stops):
                 run_probe(trainer, done)

@@ -28,7 +28,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds of one step: all of it, and the part spent waiting for images."""
+    """Seconds of one step: in total, and waiting for images."""
 
     seconds: float
     data_wait: float

@@ -1,17 +1,17 @@
-"""Who looks on while a command works. The engine and the tasks tell a `ProgressReporter`; the command line shows it."""
+"""Progress reports. The engine and the tasks call a `ProgressReporter`; the command line shows what it gets."""
 
 
 class ProgressReporter:
-    """Hears everything and says nothing: the default of every library call."""
+    """Discards every report: the default of library calls."""
 
     def line(self, text: str) -> None:
-        """Hear a plain sentence about what was found or decided."""
+        """Report what was found or decided, one sentence."""
 
     def warn(self, text: str) -> None:
-        """Hear about something that a user may want to change."""
+        """Report something that the user may want to change."""
 
     def progress(self, work: str, done: int, total: int, detail: str = "") -> None:
-        """Hear how far some work is.
+        """Report how far some work is.
 
         Args:
             work: Its name; the same words each time.

@@ -1,4 +1,4 @@
-"""What every step of a run uses: learning rates, decay, temperatures, momentum, and who learns."""
+"""Schedules of a run: learning rates, weight decay, temperatures, momentum, and what is trained at each step."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -35,7 +35,7 @@ class StepValues:
 class StepSchedule:
     """All schedules of a resolved recipe as one pure function of the step.
 
-    Every length is a share of the run and leaves it at least one step, so that none can outlast it. Only `head_warmup`
+    Every length is a fraction of the run and leaves at least one step, so that none can outlast it. Only `head_warmup`
     may change, once: `HeadWarmup` moves it forward.
 
     Args:
@@ -52,8 +52,8 @@ class StepSchedule:
         self.center_momentum = dino.center_momentum
         self._optim, self._dino = optim, dino
 
-    def _part(self, share: float) -> int:
-        return min(round(share * self.steps), self.steps - 1)
+    def _part(self, fraction: float) -> int:
+        return min(round(fraction * self.steps), self.steps - 1)
 
     def at(self, step: int) -> StepValues:
         """Return the values of a step, counted from 0."""

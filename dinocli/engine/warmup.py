@@ -1,4 +1,4 @@
-"""When the backbone begins to learn: once the fresh head has learnt something, and not later than the recipe says."""
+"""End of the head warm-up: when the loss is low enough, and at the latest when the recipe says."""
 
 import math
 from collections.abc import Sequence
@@ -11,26 +11,26 @@ EVERY = 10
 
 
 class HeadWarmup:
-    """Moves the plan's switch forward when the mean loss of the last ten steps is low enough.
+    """Ends the head warm-up early when the mean loss of the last ten steps is low enough.
 
-    What it does depends on the losses alone, which are the same in every process and in a resumed run.
+    It depends on the losses alone, which are the same in every process and in a resumed run.
 
     Args:
         plan: Whose `head_warmup` is moved.
-        prototypes: K: the loss of a head that knows nothing is ln K.
-        share: Of ln K, below which the head has learnt; 0 leaves the plan alone.
+        prototypes: K; the loss of an untrained head is ln K.
+        fraction: Of ln K; a mean loss below it ends the warm-up; 0 is off.
     """
 
-    def __init__(self, plan: StepSchedule, prototypes: int, share: float) -> None:
+    def __init__(self, plan: StepSchedule, prototypes: int, fraction: float) -> None:
         self.plan = plan
-        self.limit = share * math.log(prototypes)
+        self.limit = fraction * math.log(prototypes)
         self._losses: list[float] = []
 
     def due(self, done: int) -> bool:
         """Say whether losses have to be read now: after `done` steps."""
         return self.limit > 0 and done < self.plan.head_warmup and done % EVERY == 0
 
-    def hear(self, losses: Sequence[tuple[int, float]]) -> None:
+    def update(self, losses: Sequence[tuple[int, float]]) -> None:
         """Take (steps done, loss) pairs in order; a decision counts from the next step on."""
         for done, loss in losses:
             if done >= self.plan.head_warmup or self.limit == 0:

@@ -23,7 +23,7 @@ def losses(fall_at: int) -> list[tuple[int, float]]:
 @pytest.mark.parametrize(("fall_at", "switch"), [(1, 10), (8, 10), (9, 20), (18, 20), (19, 30), (48, 50), (90, 50)])
 def test_the_switch_is_the_first_ten_steps_below_the_limit(fall_at: int, switch: int) -> None:
     watch = warmup()
-    watch.hear(losses(fall_at))
+    watch.update(losses(fall_at))
     assert watch.plan.head_warmup == switch
     assert not watch.plan.at(switch - 1).backbone_learns
     assert watch.plan.at(switch - 1).lr == 0
@@ -38,7 +38,7 @@ def test_portions_and_a_resume_change_nothing(portion: int) -> None:
     for first in range(0, 100, portion):
         resumed = warmup()
         resumed.restore(watch.state())
-        resumed.hear(heard[first : first + portion])
+        resumed.update(heard[first : first + portion])
         watch = resumed
     assert watch.plan.head_warmup == 30
 
@@ -51,11 +51,11 @@ def test_it_asks_for_losses_every_ten_steps_of_the_warm_up() -> None:
 def test_off_is_off() -> None:
     watch = warmup(share=0.0)
     assert not any(watch.due(done) for done in range(101))
-    watch.hear(losses(1))
+    watch.update(losses(1))
     assert watch.plan.head_warmup == 50
 
 
 def test_losses_that_are_not_finite_do_not_open_it() -> None:
     watch = warmup()
-    watch.hear([(done, float("nan")) for done in range(1, 41)])
+    watch.update([(done, float("nan")) for done in range(1, 41)])
     assert watch.plan.head_warmup == 50

@@ -79,7 +79,7 @@ def group_table(sides: Sides, seed: int) -> Table:
     agree = nmi(start[0], adapted[0])
     rows: list[tuple[str, float, float]] = [
         ("two runs of k-means agree (NMI)", nmi(*start), nmi(*adapted)),
-        ("share of the largest group", largest[0], largest[1]),
+        ("fraction of images in the largest group", largest[0], largest[1]),
         ("start and adapted agree (NMI)", agree, agree),
     ]
     note = f"k = {k}. Groups that two runs agree on are there; that start and adapted disagree means that they moved."
@@ -167,7 +167,7 @@ def _colours(*maps: NDArray[np.float32]) -> list[list[Picture]]:
 
 
 def _attention(holdout_probe: Probe, rows: Sequence[int], backbone: Backbone) -> list[Picture]:
-    """Return where the class token looks, mean over the heads of the last block; nothing where there is none."""
+    """Return the attention of the class token, mean over the heads of the last block; empty without one."""
     if not backbone.is_vit or not getattr(backbone.model, "num_prefix_tokens", 0):
         return []
     try:

@@ -1,4 +1,4 @@
-"""How many images of a folder differ: frames of a video teach no more than a few of them. Sizes follow from that."""
+"""Number of distinct images of a folder, near-copies counted once: frames of a video teach no more than a few."""
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ SAMPLE, RUN = 512, 32
 def count_distinct(store: Store, backbone: Backbone, preprocess: Preprocess, device: torch.device) -> int:
     """Estimate the number of different images from the features of the start.
 
-    Of a large folder a sample is looked at: stretches of neighbours in the folder's order, because that is where the
+    A large folder is sampled: stretches of neighbours in the folder's order, because that is where the
     frames of one recording lie. Copies further apart than a stretch go unseen, so the estimate is rather too high.
 
     Returns:

@@ -50,8 +50,8 @@ class TrainForecast:
         minutes: Of all parts of the run; reading the images comes on top.
         canvas_bytes: Of all decoded images.
         peak_memory_bytes: Of a step, measured: on the GPU, or of this process.
-        recipe: Every resolved setting. Near-copies were looked for among few images that lie apart: a folder of frames
-            may come to smaller sizes.
+        recipe: Every resolved setting. Near-copies were counted among few images that lie apart: a folder of video
+            frames may resolve to smaller sizes.
     """
 
     images: int

@@ -153,7 +153,7 @@ def _step_curves(rows: Sequence[dict[str, Any]]) -> list[Curve]:
         Curve(
             "Entropy of the targets",
             "step",
-            "share of the largest",
+            "fraction of ln K",
             steps,
             {"one image": values("entropy"), "all images": values("marginal_entropy")},
         ),
