@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test check style clean
+.PHONY: demo test check style faults clean
 
 # Installs; continues DINO from real ImageNet weights on 2,624 real solar-cell images; says whether it helped.
 demo: $(INSTALLED)
@@ -20,6 +20,10 @@ test: $(INSTALLED)
 # What a change has to pass: style and types, the tests, then the variants of them that are left out above.
 check: style test
 	$(BIN)/python -m pytest -m slow
+
+# Kills, full disks, two writers, damaged files: all of what the tests above take a sample of. About half an hour.
+faults: $(INSTALLED)
+	$(BIN)/python -m pytest -m "slow or not slow" tests/faults tests/data/test_limits.py
 
 style: $(INSTALLED)
 	$(BIN)/ruff check .
