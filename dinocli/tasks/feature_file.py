@@ -10,6 +10,7 @@ Shapes: N rows, D width, h w rows and columns of a patch grid.
 import csv
 import json
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,13 @@ class FeatureFile:
         if self.rows.ndim != 2:
             raise WeightsError(f"{self.path} holds patch tokens, {self.rows.shape}; embed again with --tokens pooled")
         return self.rows
+
+    def to_whiten(self, asked: bool, tell: Callable[[str], None]) -> bool:
+        """Say whether the rows are to be whitened, which they may be already; `tell` hears of it."""
+        if asked and self.meta.get("whitened"):
+            tell(f"{self.path} is whitened already (--tokens {self.meta.get('tokens')}), so --whiten changes nothing")
+            return False
+        return asked
 
     def preprocess(self) -> Preprocess | None:
         """Return how the images were read, or None where nobody wrote it down."""

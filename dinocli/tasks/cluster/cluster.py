@@ -59,6 +59,7 @@ def _cluster(job: ClusterOptions, reporter: ProgressReporter, stdin: BinaryIO | 
         raise UsageError("--link-dir needs whole images and their folder, which these features do not name")
     labels = read_labels(job.labels, members.names, reporter.line) if job.labels else {}
     reporter.line(f"{len(members):,} images, {members.features_ND.shape[1]} values each")
+    job = replace(job, whiten=members.source.to_whiten(job.whiten, reporter.line))
     rows = NormalizedFeatures(members.features_ND, threads=cores())
     with steady():
         found = find_groups(rows, job, reporter)

@@ -34,8 +34,10 @@ def evaluate(
     if not job.labels and (job.groups or job.train or job.test):
         raise UsageError("--groups, --train and --test belong to labels: add --labels folder or --labels FILE.csv")
     own, base, notes = open_sides(job, reporter, stdin)
-    if job.whiten:
-        own, base = own.with_whitening(job.seed), base and base.with_whitening(job.seed)
+    if own.file.to_whiten(job.whiten, reporter.line):
+        own = own.with_whitening(job.seed)
+    if base and base.file.to_whiten(job.whiten, reporter.line):
+        base = base.with_whitening(job.seed)
     names = [own.file.names[row] for row in own.rows_N]
     truths: list[LabelSplit] = []
     if job.labels:

@@ -101,8 +101,9 @@ def _search(job: SearchOptions, reporter: ProgressReporter, stdin: BinaryIO | No
             f"the query has {features_QD.shape[1]} values, the rows of {file.path} {file.flat().shape[1]}"
         )
     apart_Q = np.array([query.row for query in queries])
+    whiten = file.to_whiten(job.whiten, reporter.line)
     with steady():
-        whitening = fit_whitening(NormalizedFeatures(file.flat())) if job.whiten else None
+        whitening = fit_whitening(NormalizedFeatures(file.flat())) if whiten else None
         found = nearest_rows(
             features_QD, file.flat(), job.count, leave_out=apart_Q, projection=whitening, threads=cores()
         )

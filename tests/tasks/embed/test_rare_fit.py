@@ -187,3 +187,18 @@ def test_a_query_from_the_folder_finds_itself_by_its_path(tmp_path: Path, weight
     ((_, hits),) = search(SearchOptions((str(folder / "005.png"),), str(tmp_path / "f.npy"), 1, device="cpu"))
     assert hits[0].name == "./005.png"
     assert hits[0].cosine == pytest.approx(1, abs=1e-4)
+
+
+def test_features_are_whitened_once(tmp_path: Path, weights: str) -> None:
+    folder = write_images(tmp_path / "images", 8)
+    embed(job(folder, tmp_path / "f.npy", "rare", weights=weights))
+    embed(job(folder, tmp_path / "g.npy", "mean", weights=weights))
+    heard: list[str] = []
+    assert not open_features(tmp_path / "f.npy").to_whiten(True, heard.append)
+    assert "whitened already" in heard.pop()
+    assert open_features(tmp_path / "g.npy").to_whiten(True, heard.append)
+    assert not open_features(tmp_path / "g.npy").to_whiten(False, heard.append)
+    assert not heard
+    queries, file = ("./005.png",), str(tmp_path / "f.npy")
+    (plain,), (asked,) = (search(SearchOptions(queries, file, 3, device="cpu", whiten=ask)) for ask in (False, True))
+    assert plain[1] == asked[1]
