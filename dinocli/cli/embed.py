@@ -122,9 +122,9 @@ def embed(
 
         raise typer.Exit(launch(gpus, opt.without_gpus(sys.argv[1:])))
     from dinocli.tasks.embed.distributed_embed import embed_together
+    from dinocli.tasks.embed.embed_dry_run import dry_run as plan
     from dinocli.tasks.embed.embed_options import EmbedOptions
     from dinocli.tasks.embed.merge_shards import merge as join
-    from dinocli.tasks.embed.row_count import foresee
 
     with terminal:
         if merge:
@@ -152,7 +152,7 @@ def embed(
             force=force,
         )
         if dry_run:
-            show_foreseen(foresee(job, terminal, sys.stdin.buffer), as_json=terminal.as_json)
+            show_foreseen(plan(job, terminal, sys.stdin.buffer), as_json=terminal.as_json)
         else:
             show_embedded(
                 terminal, embed_together(job, terminal, sys.stdin.buffer, sys.stdout.buffer), as_json=terminal.as_json

@@ -8,7 +8,7 @@ import pytest
 import typer
 
 from dinocli.cli.app import app
-from dinocli.cli.training import NO_KIND
+from dinocli.cli.training import NO_RECIPE
 from dinocli.config.load import load_recipe
 from tests.cli.commands import TINY, make_images, warm
 
@@ -83,4 +83,4 @@ def test_who_named_no_kind_of_image_is_told_at_the_end(named: bool, tmp_path: Pa
     words = TINY if named else [word for word in TINY if word not in ("--recipe", "grey")]
     done = warm("finetune-ssl", images, *words, "--steps", "2", cwd=tmp_path)
     assert done.code == 0, done.err
-    assert (NO_KIND in done.err.replace("\n", " ")) == (not named)
+    assert (NO_RECIPE in done.err.replace("\n", " ")) == (not named)

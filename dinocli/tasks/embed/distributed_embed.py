@@ -15,7 +15,7 @@ from dinocli.tasks.embed.merge_shards import merge, remove_shards
 
 
 def embed_together(
-    job: EmbedOptions, reporter: ProgressReporter, stdin: BinaryIO | None = None, stdout: BinaryIO | None = None
+    options: EmbedOptions, reporter: ProgressReporter, stdin: BinaryIO | None = None, stdout: BinaryIO | None = None
 ) -> EmbedResult | None:
     """Embed with as many processes as there are; with one this is `embed`.
 
@@ -28,21 +28,21 @@ def embed_together(
         UsageError: The processes cannot share this output.
     """
     begin = time.monotonic()
-    world, _ = open_world(job.device)
+    world, _ = open_world(options.device)
     try:
         if world.size == 1:
-            return embed(job, reporter, stdin, stdout)
-        if job.out == STDOUT or job.shard or job.to_folder:
+            return embed(options, reporter, stdin, stdout)
+        if options.out == STDOUT or options.shard or options.to_folder:
             raise UsageError("several processes cannot share this --out or one --shard; name a file, or start one")
-        target = Path(job.out)
-        if target.exists() and not job.force:
-            return embed(job, reporter, stdin) if world.is_main else None  # complete already, or refused
-        own = replace(job, shard=f"{world.rank}/{world.size}")
+        target = Path(options.out)
+        if target.exists() and not options.force:
+            return embed(options, reporter, stdin) if world.is_main else None  # complete already, or refused
+        own = replace(options, shard=f"{world.rank}/{world.size}")
         embed(own, reporter if world.is_main else ProgressReporter(), stdin)
         any_rank(False)  # waits for all
         if not world.is_main:
             return None
-        outcome = merge(job.out, force=job.force, reporter=reporter)
+        outcome = merge(options.out, force=options.force, reporter=reporter)
         remove_shards(target)
         seconds = time.monotonic() - begin
         return replace(outcome, seconds=seconds, images_per_second=outcome.images / seconds)

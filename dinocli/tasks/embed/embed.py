@@ -14,6 +14,7 @@ from dinocli.engine.rare_features import RareFeatures
 from dinocli.errors import Interrupted, UsageError
 from dinocli.models.tokens import FITTED
 from dinocli.tasks.artifacts import check_same, claimed
+from dinocli.tasks.embed.embed_dry_run import count_rows
 from dinocli.tasks.embed.embed_options import STDOUT, EmbedOptions, EmbedResult
 from dinocli.tasks.embed.embed_setup import EmbedContext, prepare
 from dinocli.tasks.embed.feature_formats import check_free, feature_outputs, row_names, write_features
@@ -23,144 +24,143 @@ from dinocli.tasks.embed.like import following
 from dinocli.tasks.embed.partial_features import PartialFeatures
 from dinocli.tasks.embed.patch_folder import PatchFolder
 from dinocli.tasks.embed.rare_fit import fit_rare, state_file
-from dinocli.tasks.embed.row_count import look_at
 from dinocli.tasks.embed.stdout_writer import StdoutWriter
 from dinocli.tasks.feature_file import KEY, sidecar
 from dinocli.tasks.run_folder import SCHEMA, add_output
 
 
 def embed(
-    job: EmbedOptions,
+    options: EmbedOptions,
     reporter: ProgressReporter | None = None,
     stdin: BinaryIO | None = None,
     stdout: BinaryIO | None = None,
 ) -> EmbedResult:
-    """Compute one row of features an image, in one pass, and leave a feature file behind.
+    """Compute one row of features per image, in one pass, and write a feature file.
 
-    Memory does not grow with the number of images, and an interrupted command goes on with `resume` where it stopped.
+    Memory does not grow with the number of images. `resume` continues an interrupted command.
 
     Args:
-        job: What to do.
-        reporter: Hears how far it is.
+        options: What to embed, and how.
+        reporter: Is told the progress.
         stdin: Where `-` reads names from.
         stdout: Where `--out -` writes to.
 
     Raises:
-        DinocliError: Of every kind; there is then no feature file, and no half of one.
-        Interrupted: After a signal; `resume` goes on.
+        DinocliError: Of every kind; no feature file is then written.
+        Interrupted: After a signal; `resume` continues.
     """
-    job = following(job)
-    reporter, path = reporter or ProgressReporter(), job.path()
+    options = following(options)
+    reporter, path = reporter or ProgressReporter(), options.path()
     if path is None:
-        return _embed(job, reporter, stdin, stdout, None)
+        return _embed(options, reporter, stdin, stdout, None)
     with claimed(*feature_outputs(path)):
-        check_free(path, force=job.force, resume=job.resume)
-        return _embed(job, reporter, stdin, stdout, path)
+        check_free(path, force=options.force, resume=options.resume)
+        return _embed(options, reporter, stdin, stdout, path)
 
 
 def _embed(
-    job: EmbedOptions,
+    options: EmbedOptions,
     reporter: ProgressReporter,
     stdin: BinaryIO | None,
     stdout: BinaryIO | None,
     path: Path | None,
 ) -> EmbedResult:
     begin = time.monotonic()
-    setting = prepare(job, reporter, stdin)
-    if path and path.exists() and not job.force:
-        return _already(path, setting.request(job), reporter, begin)
-    pictures = look_at(setting, job, reporter)
+    context = prepare(options, reporter, stdin)
+    if path and path.exists() and not options.force:
+        return _already(path, context.request(options), reporter, begin)
+    image_batches = count_rows(context, options, reporter)
     if path is None:
         assert stdout is not None
-        return _send(setting, pictures, job, reporter, stdout, begin)
-    request = setting.request(job)
+        return _send(context, image_batches, options, reporter, stdout, begin)
+    request = context.request(options)
     part: PartialFeatures | PatchFolder
-    if job.to_folder:
-        part = PatchFolder(path, setting.images.names, request, job.dtype, resume=job.resume)
+    if options.to_folder:
+        part = PatchFolder(path, context.images.names, request, options.dtype, resume=options.resume)
     else:
-        part = PartialFeatures(path, request, setting.shape, job.dtype, resume=job.resume)
+        part = PartialFeatures(path, request, context.shape, options.dtype, resume=options.resume)
     try:
-        setting = _fitted(setting, pictures, part, job, reporter)
-        return _fill(setting, pictures, part, request, job, reporter, begin)
+        context = _fitted(context, image_batches, part, options, reporter)
+        return _fill(context, image_batches, part, request, options, reporter, begin)
     finally:
         part.close()
 
 
 def _fitted(
-    setting: EmbedContext,
-    pictures: ImageBatches,
+    context: EmbedContext,
+    image_batches: ImageBatches,
     part: PartialFeatures | PatchFolder,
-    job: EmbedOptions,
+    options: EmbedOptions,
     reporter: ProgressReporter,
 ) -> EmbedContext:
     """Fit the features to the images where they need it, unless an interrupted command had done so."""
-    if job.tokens not in FITTED or isinstance(setting.tokens, RareFeatures):
-        return setting
+    if options.tokens not in FITTED or isinstance(context.tokens, RareFeatures):
+        return context
     path = state_file(part.target)
     if part.pieces and path.is_file():
-        return replace(setting, tokens=RareFeatures.load(path).to(setting.device))
-    features, known = fit_rare(setting, pictures, job, reporter)
+        return replace(context, tokens=RareFeatures.load(path).to(context.device))
+    features, known = fit_rare(context, image_batches, options, reporter)
     features.save(path)
-    pictures.known = known
-    return replace(setting, tokens=features)
+    image_batches.known = known
+    return replace(context, tokens=features)
 
 
 def _fill(
-    setting: EmbedContext,
-    pictures: ImageBatches,
+    context: EmbedContext,
+    image_batches: ImageBatches,
     part: PartialFeatures | PatchFolder,
     request: dict[str, Any],
-    job: EmbedOptions,
+    options: EmbedOptions,
     reporter: ProgressReporter,
     begin: float,
 ) -> EmbedResult:
     if part.pieces:
-        reporter.line(f"going on after {part.pieces} of {len(pictures)}")
+        reporter.line(f"continuing after {part.pieces} of {len(image_batches)}")
     before, started = part.pieces, time.monotonic()
     try:
-        stream(setting, pictures, part, job, reporter)
+        stream(context, image_batches, part, options, reporter)
     except Interrupted as interrupted:
-        ways = "run the same command with --resume to go on" if job.note else "nothing is kept, so start it anew"
+        ways = "run the same command with --resume to continue" if options.note else "nothing is kept, so start it anew"
         words = f"{interrupted}; {ways}"
         raise Interrupted(words, interrupted.signal) from None
-    speed = (len(pictures) - before) / (time.monotonic() - started)
-    bad = [*setting.images.bad, *part.bad]
-    left_out = () if job.keeps_positions else [name for name, _ in part.bad]
-    names = row_names(setting.images.names, pictures.starts_N1, left_out)
-    seconds, root = time.monotonic() - begin, str(setting.images.root)
-    shape = setting.row_shape(job)
-    outcome = EmbedResult(part.target, part.rows, shape, len(setting.images), len(bad), seconds, speed, root)
-    fitted = setting.tokens if isinstance(setting.tokens, RareFeatures) else None
-    meta = _meta(setting, job, request, outcome)
-    write_features(part, names, meta, bad, tiled=pictures.tiling is not None, fitted=fitted)
+    speed = (len(image_batches) - before) / (time.monotonic() - started)
+    bad = [*context.images.bad, *part.bad]
+    left_out = () if options.keeps_positions else [name for name, _ in part.bad]
+    names = row_names(context.images.names, image_batches.starts_N1, left_out)
+    seconds, root = time.monotonic() - begin, str(context.images.root)
+    shape = context.row_shape(options)
+    outcome = EmbedResult(part.target, part.rows, shape, len(context.images), len(bad), seconds, speed, root)
+    fitted = context.tokens if isinstance(context.tokens, RareFeatures) else None
+    meta = _meta(context, options, request, outcome)
+    write_features(part, names, meta, bad, tiled=image_batches.tiling is not None, fitted=fitted)
     state_file(part.target).unlink(missing_ok=True)
     if bad:
         reporter.warn(f"{len(bad)} images cannot be read; they are named in {sidecar(part.target, '.bad.csv')}")
-    if setting.run and job.note and not (job.shard or job.to_folder):
-        add_output(setting.run, KEY, part.target, reporter)
+    if context.run and options.note and not (options.shard or options.to_folder):
+        add_output(context.run, KEY, part.target, reporter)
     return outcome
 
 
 def _send(
-    setting: EmbedContext,
-    pictures: ImageBatches,
-    job: EmbedOptions,
+    context: EmbedContext,
+    image_batches: ImageBatches,
+    options: EmbedOptions,
     reporter: ProgressReporter,
     stdout: BinaryIO,
     begin: float,
 ) -> EmbedResult:
-    pipe, started = StdoutWriter(stdout, len(pictures), setting.shape, job.dtype), time.monotonic()
-    stream(setting, pictures, pipe, job, reporter)
+    pipe, started = StdoutWriter(stdout, len(image_batches), context.shape, options.dtype), time.monotonic()
+    stream(context, image_batches, pipe, options, reporter)
     pipe.commit()
-    speed = len(pictures) / (time.monotonic() - started)
+    speed = len(image_batches) / (time.monotonic() - started)
     for name, reason in pipe.bad:
         reporter.warn(f"{name}: {reason}; its row is NaN")
-    bad = len(pipe.bad) + len(setting.images.bad)
-    return EmbedResult(None, pipe.rows, setting.shape, len(setting.images), bad, time.monotonic() - begin, speed)
+    bad = len(pipe.bad) + len(context.images.bad)
+    return EmbedResult(None, pipe.rows, context.shape, len(context.images), bad, time.monotonic() - begin, speed)
 
 
 def _already(path: Path, request: dict[str, Any], reporter: ProgressReporter, begin: float) -> EmbedResult:
-    """Answer `resume` where nothing is left to do."""
+    """Answer `resume` for a file that is complete."""
     try:
         meta = json.loads(sidecar(path, ".json").read_text(encoding="utf-8"))
         check_same(meta["request"], request, str(path))
@@ -172,8 +172,10 @@ def _already(path: Path, request: dict[str, Any], reporter: ProgressReporter, be
     return EmbedResult(path, meta["n"], shape, meta["images"], meta["bad"], seconds, 0.0, root)
 
 
-def _meta(setting: EmbedContext, job: EmbedOptions, request: dict[str, Any], outcome: EmbedResult) -> dict[str, Any]:
-    """Gather what `feats.json` keeps: enough to know what the numbers are, and to make them again."""
+def _meta(
+    context: EmbedContext, options: EmbedOptions, request: dict[str, Any], outcome: EmbedResult
+) -> dict[str, Any]:
+    """Return the data of `feats.json`: what the numbers are and how to compute them again."""
     return {
         "schema": SCHEMA,
         "kind": KEY,
@@ -182,23 +184,23 @@ def _meta(setting: EmbedContext, job: EmbedOptions, request: dict[str, Any], out
         "shape": [outcome.rows, *outcome.shape],
         "images": outcome.images,
         "bad": outcome.bad,
-        "tokens": job.tokens,
-        "layers": job.layers,
-        "normalize": job.normalize,
-        "normalized": job.normalize or job.tokens in FITTED,
-        "whitened": job.tokens in FITTED,
-        "like": job.like,
-        "dtype": job.dtype,
-        "precision": setting.precision,
-        "device": str(setting.device),
-        "tile": job.tile,
-        "keep_aspect": job.keep_aspect,
-        "shard": job.shard,
-        "weights": setting.info.to_dict(),
-        "preprocess": setting.preprocess.to_dict(),
-        "root": str(setting.images.root),
-        "inputs": [name if name == STDOUT else str(Path(name).absolute()) for name in job.inputs],
-        "run": str(setting.run.path.resolve()) if setting.run else "",
+        "tokens": options.tokens,
+        "layers": options.layers,
+        "normalize": options.normalize,
+        "normalized": options.normalize or options.tokens in FITTED,
+        "whitened": options.tokens in FITTED,
+        "like": options.like,
+        "dtype": options.dtype,
+        "precision": context.precision,
+        "device": str(context.device),
+        "tile": options.tile,
+        "keep_aspect": options.keep_aspect,
+        "shard": options.shard,
+        "weights": context.info.to_dict(),
+        "preprocess": context.preprocess.to_dict(),
+        "root": str(context.images.root),
+        "inputs": [name if name == STDOUT else str(Path(name).absolute()) for name in options.inputs],
+        "run": str(context.run.path.resolve()) if context.run else "",
         "request": request,
         "versions": {
             "dinocli": __version__,

@@ -1,4 +1,4 @@
-"""What can be asked of `embed`, and what it answers."""
+"""Options and result of `embed`."""
 
 import re
 from dataclasses import asdict, dataclass
@@ -20,13 +20,13 @@ FLAT_ONLY = (".csv", ".parquet")
 
 @dataclass(frozen=True)
 class Shard:
-    """One part of the images, for one of several jobs: `index` of `count`, from 0."""
+    """Part `index` of `count` of the images, counted from 0, for one of several processes or machines."""
 
     index: int
     count: int
 
     def slice(self, images: int) -> slice:
-        """Return which of so many images belong to it: a run of them, so that joining the parts keeps the order."""
+        """Return the consecutive images that belong to it, so that joined shards keep the order."""
         return slice(images * self.index // self.count, images * (self.index + 1) // self.count)
 
     def file(self, whole: Path) -> Path:
@@ -50,7 +50,7 @@ def parse_shard(text: str) -> Shard | None:
 
 @dataclass(frozen=True)
 class EmbedOptions:
-    """What a user asked for. Empty texts and None mean: what is stored with the weights, or else the usual.
+    """Options of `embed`. Empty strings and None mean: as stored with the weights, else the default.
 
     Args:
         inputs: Folders, files, globs, `@list.txt`, `-`; empty takes those of the newest run.
@@ -148,7 +148,7 @@ class EmbedOptions:
 
 @dataclass(frozen=True)
 class EmbedResult:
-    """What came out.
+    """Result of `embed`.
 
     Args:
         path: The feature file; None for stdout.

@@ -1,4 +1,4 @@
-"""What stands before the first image: weights, names, preprocessing, precision, and the shape of a row."""
+"""What `embed` decides before the first image: names, weights, preprocessing, precision, and the shape of a row."""
 
 from dataclasses import dataclass, replace
 from typing import Any, BinaryIO
@@ -30,20 +30,20 @@ from dinocli.tasks.run_folder import RunFolder, latest_run
 
 @dataclass(frozen=True)
 class EmbedContext:
-    """All of it.
+    """Images, weights and preprocessing of one `embed`, shared by all its stages.
 
     Args:
-        images: Those of this shard.
+        images: The images of this shard.
         backbone: On the device, in eval mode.
         info: Where its weights come from.
         preprocess: How images are read.
-        data: How else they are read: threads, unreadable ones.
+        data: Threads, and the limit of unreadable images.
         device: Where it computes.
         precision: fp32, bf16 or fp16.
         tokens: Which features; where they have to be fitted to the images, only their kind until that is done.
-        shape: Of the row of a square image.
-        digest: Of all images, the other shards' too.
-        run: The run of ours that the weights come from, if they do.
+        shape: Shape of the row of a square image.
+        digest: Hash of the names of all images, those of other shards included.
+        run: The run that made the weights; None for other weights.
     """
 
     images: ImageList
@@ -63,11 +63,11 @@ class EmbedContext:
         """Return the type to compute in, as the extractor takes it."""
         return DTYPES.get(self.precision)
 
-    def row_shape(self, job: EmbedOptions) -> tuple[int, ...]:
-        """Return the shape of one row as far as all share it."""
-        return (-1, -1, self.shape[-1]) if job.to_folder and job.keep_aspect else self.shape
+    def row_shape(self, options: EmbedOptions) -> tuple[int, ...]:
+        """Return the shape of one row, -1 where it differs from image to image."""
+        return (-1, -1, self.shape[-1]) if options.to_folder and options.keep_aspect else self.shape
 
-    def request(self, job: EmbedOptions) -> dict[str, Any]:
+    def request(self, options: EmbedOptions) -> dict[str, Any]:
         """Return what determines the rows, as JSON-like data."""
         return {
             "model": self.info.name,
@@ -75,55 +75,55 @@ class EmbedContext:
             "pool": self.info.pool,
             "images": self.digest,
             "preprocess": self.preprocess.to_dict(),
-            **{"tokens": job.tokens, "layers": job.layers, "normalize": job.normalize},
-            **{"dtype": job.dtype, "precision": self.precision, "tile": job.tile, "shard": job.shard},
-            "keep aspect": job.keep_aspect,
+            **{"tokens": options.tokens, "layers": options.layers, "normalize": options.normalize},
+            **{"dtype": options.dtype, "precision": self.precision, "tile": options.tile, "shard": options.shard},
+            "keep aspect": options.keep_aspect,
             "fitted": self.tokens.digest() if isinstance(self.tokens, RareFeatures) else "",
         }
 
 
-def prepare(job: EmbedOptions, reporter: ProgressReporter, stdin: BinaryIO | None) -> EmbedContext:
+def prepare(options: EmbedOptions, reporter: ProgressReporter, stdin: BinaryIO | None) -> EmbedContext:
     """Find images and weights, and decide how the images are read.
 
-    What was left out is that of the newest run. Images are read as the weights were trained, if they are ours and know
-    how; else as a training on them would: the range from a sample of the images, the rest from the weights.
+    Inputs and weights that were left out are those of the newest run. Images are read as stored with the weights; for
+    weights without a stored reading the range comes from a sample of the images, mean, std and size from the weights.
 
     Raises:
         DinocliError: Of every kind, before any image is computed.
     """
-    device = pick_device(job.device, environment_number("LOCAL_RANK", 0))
-    inputs, weights, run = _chosen(job, reporter)
-    naming = job.read.naming(None if job.inputs else latest_run().read())
-    images = from_main(lambda: find_images(inputs, stdin=stdin, null=job.read.null, **naming))
+    device = pick_device(options.device, environment_number("LOCAL_RANK", 0))
+    inputs, weights, run = _chosen(options, reporter)
+    naming = options.read.naming(None if options.inputs else latest_run().read())
+    images = from_main(lambda: find_images(inputs, stdin=stdin, null=options.read.null, **naming))
     for line in (f"{len(images)} images in {images.root}", *images.notes):
         reporter.line(line)
-    data = _data(job.read)
+    data = _data(options.read)
     tokens: Extractor
-    if job.like:
-        maker = main_first(lambda: feature_model_of(open_features(user_path(job.like))))
+    if options.like:
+        maker = main_first(lambda: feature_model_of(open_features(user_path(options.like))))
         assert maker.info is not None
         backbone, info, preprocess, tokens = maker.backbone, maker.info, maker.preprocess, maker.tokens
-        reporter.line(f"{describe_weights(info)}, tokens and reading of {job.like}")
+        reporter.line(f"{describe_weights(info)}, tokens and reading of {options.like}")
     else:
         torch.manual_seed(0)  # random weights, where there are no others
-        backbone, info, stored = main_first(lambda: load_backbone(weights, job.model))
+        backbone, info, stored = main_first(lambda: load_backbone(weights, options.model))
         reporter.line(describe_weights(info))
-        tokens = Tokens(job.tokens, job.layers)
+        tokens = Tokens(options.tokens, options.layers)
         tokens.check(backbone)
-        preprocess = _preprocess(job, data, images, info, stored, reporter)
-    precision = feature_precision(device, job.precision)
+        preprocess = _preprocess(options, data, images, info, stored, reporter)
+    precision = feature_precision(device, options.precision)
     backbone = backbone.to(device).eval()
     backbone.freeze_batch_norm()  # convolutions then do its work: a sixth less of a convnet's time
     shape = _row_shape(backbone, tokens, preprocess.size, device)
-    shard = parse_shard(job.shard)
+    shard = parse_shard(options.shard)
     own = replace(images, names=images.names[shard.slice(len(images))]) if shard else images
     return EmbedContext(own, backbone, info, preprocess, data, device, precision, tokens, shape, images.digest(), run)
 
 
-def _chosen(job: EmbedOptions, reporter: ProgressReporter) -> tuple[tuple[str, ...], str, RunFolder | None]:
-    """Return inputs and weights, those of the newest run where the user named none."""
-    newest = latest_run() if not job.inputs or not (job.weights or job.model) else None
-    inputs, weights = job.inputs, job.weights or ("none" if job.model else "")
+def _chosen(options: EmbedOptions, reporter: ProgressReporter) -> tuple[tuple[str, ...], str, RunFolder | None]:
+    """Return inputs and weights; those of the newest run where none were named."""
+    newest = latest_run() if not options.inputs or not (options.weights or options.model) else None
+    inputs, weights = options.inputs, options.weights or ("none" if options.model else "")
     if newest and not inputs:
         inputs = tuple(newest.read()["inputs"])
         if "-" in inputs:
@@ -149,14 +149,14 @@ def _data(read: ReadOptions) -> Data:
 
 
 def _preprocess(
-    job: EmbedOptions,
+    options: EmbedOptions,
     data: Data,
     images: ImageList,
     info: WeightsInfo,
     stored: dict[str, Any] | None,
     reporter: ProgressReporter,
 ) -> Preprocess:
-    read = job.read
+    read = options.read
     asked_otherwise = bool(read.range) or any(asked is not None for asked in (read.channels, read.page, read.nodata))
     if stored and not asked_otherwise:
         preprocess = Preprocess.from_dict(stored)
@@ -170,7 +170,7 @@ def _preprocess(
         )
         tell_survey(seen, reporter)
         preprocess = preprocess_of(seen, data, info)
-    return replace(preprocess, size=job.size) if job.size else preprocess
+    return replace(preprocess, size=options.size) if options.size else preprocess
 
 
 def _row_shape(backbone: Backbone, tokens: Extractor, side: int, device: torch.device) -> tuple[int, ...]:

@@ -17,7 +17,7 @@ def features_of(
     model: str = "",
     reporter: ProgressReporter | None = None,
     stdin: BinaryIO | None = None,
-    **options: Any,
+    **more: Any,
 ) -> FeatureFile:
     """Compute one feature an image, into a file that lives as long as this process.
 
@@ -27,11 +27,11 @@ def features_of(
         model: timm name, beside a bare state dict or ``none``.
         reporter: Hears how far it is.
         stdin: Where `-` reads names from.
-        options: Any other of `EmbedOptions`, except `out`.
+        more: Any other of `EmbedOptions`, except `out`.
 
     Raises:
         DinocliError: As `embed`.
     """
     path = folder_until_exit() / "feats.npy"  # it stays open as a map
-    embed(EmbedOptions(tuple(inputs), str(path), weights, model, note=False, **options), reporter, stdin)
+    embed(EmbedOptions(tuple(inputs), str(path), weights, model, note=False, **more), reporter, stdin)
     return open_features(path)

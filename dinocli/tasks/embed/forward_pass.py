@@ -1,4 +1,4 @@
-"""The one pass over the images: read, compute, hand over, in the order of the list.
+"""The pass over the images: read, compute, hand the rows over, in the order of the list.
 
 Shapes: b rows of a batch, D width.
 """
@@ -31,96 +31,96 @@ Batch = list[ImageTile]
 
 
 class Sink(Protocol):
-    """Where rows go."""
+    """Takes rows: a file, a folder or a stream."""
 
     pieces: int
     rows: int
     bad: Bad
 
     def add(self, rows_b: Rows, boxes: list[Box], pieces: int, bad: Bad) -> None:
-        """Take the rows of some more pieces."""
+        """Take the rows of the next images or tiles."""
 
     def commit(self) -> None:
-        """Make sure that what was taken stays."""
+        """Write what was taken to the disk."""
 
 
 def stream(
-    setting: EmbedContext, pictures: ImageBatches, sink: Sink, job: EmbedOptions, reporter: ProgressReporter
+    context: EmbedContext, image_batches: ImageBatches, sink: Sink, options: EmbedOptions, reporter: ProgressReporter
 ) -> None:
-    """Compute all pieces that the sink does not have yet.
+    """Compute the rows of all images or tiles that the sink does not have yet.
 
     Args:
-        setting: Weights and how to read.
-        pictures: What to read.
-        sink: Gets the rows of each batch in its turn.
-        job: What was asked for.
-        reporter: Hears how far it is, and of values that are not finite.
+        context: Weights and how to read.
+        image_batches: Images or tiles to read.
+        sink: Takes the rows of each batch, in order.
+        options: Batch size, normalisation.
+        reporter: Is told the progress, and of values that are not finite.
 
     Raises:
         DataError: More unreadable images than allowed.
         Interrupted: After a signal; what was computed is kept.
     """
-    listed_bad = setting.images.bad
-    limit = bad_limit(setting.data.max_bad, len(setting.images) + len(listed_bad))
+    listed_bad = context.images.bad
+    limit = bad_limit(context.data.max_bad, len(context.images) + len(listed_bad))
     limit.check([*listed_bad, *sink.bad])
-    keep_positions = job.keeps_positions
+    keep_positions = options.keeps_positions
     done_before, begin, broken = sink.pieces, time.monotonic(), 0
-    with Signals().caught() as signals, closing(_computed(setting, pictures, sink.pieces, job)) as batches:
+    with Signals().caught() as signals, closing(_computed(context, image_batches, sink.pieces, options)) as batches:
         for batch, rows_bD in batches:
             broken += sum(not np.isfinite(row).all() for row in rows_bD)
-            bad = _new_bad(batch, sink.pieces, pictures)
+            bad = _new_bad(batch, sink.pieces, image_batches)
             boxes = [piece.box or NO_BOX for piece in batch if keep_positions or not _is_bad(piece)]
             placed = _placed(batch, rows_bD) if keep_positions else rows_bD
             sink.add(placed, boxes, len(batch), bad)
             if bad:
                 limit.check([*listed_bad, *sink.bad])
             speed = (sink.pieces - done_before) / (time.monotonic() - begin)
-            reporter.progress("embedding", sink.pieces, len(pictures), f"{speed:.0f} a second")
+            reporter.progress("embedding", sink.pieces, len(image_batches), f"{speed:.0f} a second")
             if signals.number:
                 sink.commit()
-                raise Interrupted(f"stopped by a signal after {sink.pieces} of {len(pictures)}", signals.number)
+                raise Interrupted(f"stopped by a signal after {sink.pieces} of {len(image_batches)}", signals.number)
     if broken:
         reporter.warn(f"{broken} rows hold values that are not finite; check the weights, or use --precision fp32")
 
 
 def _computed(
-    setting: EmbedContext, pictures: ImageBatches, first: int, job: EmbedOptions
+    context: EmbedContext, image_batches: ImageBatches, first: int, options: EmbedOptions
 ) -> Generator[tuple[Batch, Rows], None, None]:
     """Yield each batch with the rows of its readable pieces."""
     waiting: deque[tuple[Batch, list[list[int]]]] = deque()
     numbers: deque[Tensor] = deque()
 
     def tensors() -> Iterator[Tensor]:
-        for batch in pictures.batches(first, job.batch_size):
+        for batch in image_batches.batches(first, options.batch_size):
             read = [piece for piece in batch if isinstance(piece.canvas, np.ndarray)]
             canvases = [piece.canvas for piece in read if isinstance(piece.canvas, np.ndarray)]
             groups = grouped(canvases)
             waiting.append(([piece if _is_bad(piece) else replace(piece, canvas="") for piece in batch], groups))
             for places in groups:
-                names = [setting.images.names[read[place].image] for place in places]
-                numbers.append(setting.tokens.numbers(names))
-                yield squares([canvases[place] for place in places], setting.preprocess, setting.device)
+                names = [context.images.names[read[place].image] for place in places]
+                numbers.append(context.tokens.numbers(names))
+                yield squares([canvases[place] for place in places], context.preprocess, context.device)
 
-    nothing = np.empty((0, *setting.shape), np.float32)
+    nothing = np.empty((0, *context.shape), np.float32)
     found: list[NDArray[np.float32]] = []
     for rows in extract_each(
-        setting.backbone,
+        context.backbone,
         tensors(),
-        autocast=setting.autocast,
-        tokens=setting.tokens,
+        autocast=context.autocast,
+        tokens=context.tokens,
         numbers=iter(numbers.popleft, None),
     ):
         while not waiting[0][1]:
             batch = waiting.popleft()[0]
-            yield batch, _with_known(batch, nothing, pictures.known)
-        found.append(l2_normalized(rows) if job.normalize else rows)
+            yield batch, _with_known(batch, nothing, image_batches.known)
+        found.append(l2_normalized(rows) if options.normalize else rows)
         if len(found) == len(waiting[0][1]):
             batch, groups = waiting.popleft()
-            yield batch, _with_known(batch, _assembled(found, groups), pictures.known)
+            yield batch, _with_known(batch, _assembled(found, groups), image_batches.known)
             found = []
     while waiting:
         batch = waiting.popleft()[0]
-        yield batch, _with_known(batch, nothing, pictures.known)
+        yield batch, _with_known(batch, nothing, image_batches.known)
 
 
 def _with_known(batch: Batch, rows_bD: Rows, known: Mapping[int, NDArray[np.float32]]) -> Rows:
@@ -148,17 +148,17 @@ def _is_bad(piece: ImageTile) -> bool:
     return isinstance(piece.canvas, str) and bool(piece.canvas)
 
 
-def _new_bad(batch: Batch, start: int, pictures: ImageBatches) -> Bad:
+def _new_bad(batch: Batch, start: int, image_batches: ImageBatches) -> Bad:
     """Name the unreadable images whose first piece is in this batch."""
     return [
-        (pictures.images.names[piece.image], str(piece.canvas))
+        (image_batches.images.names[piece.image], str(piece.canvas))
         for number, piece in enumerate(batch, start)
-        if _is_bad(piece) and number == pictures.starts_N1[piece.image]
+        if _is_bad(piece) and number == image_batches.starts_N1[piece.image]
     ]
 
 
 def _placed(batch: Batch, rows_bD: Rows) -> Rows:
-    """Put rows of NaN where there is nothing, so that positions hold."""
+    """Insert rows of NaN for unreadable images, so that row numbers equal image numbers."""
     assert isinstance(rows_bD, np.ndarray)
     placed = np.full((len(batch), *rows_bD.shape[1:]), np.nan, np.float32)
     placed[[number for number, piece in enumerate(batch) if not _is_bad(piece)]] = rows_bD

@@ -28,14 +28,14 @@ Known = dict[int, NDArray[np.float32]]
 
 
 def fit_rare(
-    context: EmbedContext, pictures: ImageBatches, job: EmbedOptions, reporter: ProgressReporter
+    context: EmbedContext, image_batches: ImageBatches, options: EmbedOptions, reporter: ProgressReporter
 ) -> tuple[RareFeatures, Known]:
     """Fit the feature to a random sample of the images.
 
     Args:
         context: Weights and how to read.
-        pictures: All images, or their tiles.
-        job: What was asked for.
+        image_batches: All images, or their tiles.
+        options: What was asked for.
         reporter: Hears how far it is.
 
     Returns:
@@ -44,12 +44,12 @@ def fit_rare(
     Raises:
         DataError: Fewer than two images can be read.
     """
-    chosen_S = _sample(context, pictures)
+    chosen_S = _sample(context, image_batches)
     names = [context.images.names[number] for number in chosen_S]
-    sample = pictures.of(replace(context.images, names=names))
-    fit, readable = RareFit(job.tokens), list[int]()
+    sample = image_batches.of(replace(context.images, names=names))
+    fit, readable = RareFit(options.tokens), list[int]()
     with evaluating(context.backbone), torch.inference_mode():
-        for done, batch in enumerate(sample.batches(0, job.batch_size), 1):
+        for done, batch in enumerate(sample.batches(0, options.batch_size), 1):
             images = [piece.image for piece in batch if isinstance(piece.canvas, np.ndarray)]
             canvases = [piece.canvas for piece in batch if isinstance(piece.canvas, np.ndarray)]
             for places in grouped(canvases):
@@ -58,14 +58,14 @@ def fit_rare(
                     pooled_BD, maps = rarity_maps(context.backbone, x_B3HW)
                 fit.add(pooled_BD, maps, [names[images[place]] for place in places])
                 readable += [chosen_S[images[place]] for place in places]
-            reporter.progress("fitting to a sample", min(done * job.batch_size, len(sample)), len(sample))
+            reporter.progress("fitting to a sample", min(done * options.batch_size, len(sample)), len(sample))
         try:
             features, rows_SP = fit.finish()
         except DataError:
             raise DataError(
-                f"--tokens {job.tokens} compares images, and {len(set(readable))} can be read: use --tokens pooled"
+                f"--tokens {options.tokens} compares images, and {len(set(readable))} can be read: use --tokens pooled"
             ) from None
-    whole = pictures.tiling is None
+    whole = image_batches.tiling is None
     return features.to(context.device), dict(zip(readable, rows_SP, strict=False)) if whole else {}
 
 
@@ -74,12 +74,12 @@ def state_file(target: Path) -> Path:
     return target.with_name(f".{target.name}.rare")
 
 
-def _sample(context: EmbedContext, pictures: ImageBatches) -> list[int]:
+def _sample(context: EmbedContext, image_batches: ImageBatches) -> list[int]:
     """Choose images at random, fewer where an image has many tiles or its maps are large."""
     side = context.preprocess.size
     with torch.inference_mode():
         _, maps = rarity_maps(context.backbone, torch.zeros(1, 3, side, side, device=context.device))
     room = KEPT_BYTES // sum(map_BDhw.numel() * 4 for map_BDhw in maps.values())
-    tiles = len(pictures) / max(1, len(context.images))
+    tiles = len(image_batches) / max(1, len(context.images))
     count = max(FEWEST, round(min(SAMPLE, room) / max(1.0, tiles)))
     return [int(number) for number in np.random.default_rng(0).permutation(len(context.images))[:count]]

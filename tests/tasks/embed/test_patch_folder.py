@@ -16,7 +16,7 @@ from dinocli.errors import UsageError
 from dinocli.models.create import create_backbone
 from dinocli.tasks import artifacts
 from dinocli.tasks.embed.embed import embed
-from dinocli.tasks.embed.row_count import foresee
+from dinocli.tasks.embed.embed_dry_run import dry_run
 from tests.cli.commands import FORKS
 from tests.tasks.embed.drive import job, write_images
 from tests.tasks.embed.test_partial_features import Killer
@@ -57,7 +57,7 @@ def test_rows_keep_their_order_whatever_the_shapes(folder: Path, tmp_path: Path)
 
 def test_each_image_has_its_grid(folder: Path, tmp_path: Path) -> None:
     asked = job(folder, tmp_path / "patches", kind="patch", keep_aspect=True, size=64, model="vit_tiny_patch16_224")
-    plan = foresee(asked, reporter=_silent())
+    plan = dry_run(asked, reporter=_silent())
     outcome = embed(asked)
     found = files(tmp_path / "patches")
     assert (outcome.rows, outcome.shape, outcome.bad) == (11, (-1, -1, 192), 1)
