@@ -7,7 +7,6 @@ A page is an image of its own: thumbnails, overviews and masks, which stand in t
 """
 
 import math
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -67,7 +66,7 @@ def tiff_pages(path: str | Path) -> tuple[int, int]:
         return len(areas), int(np.argmax(areas)) if areas else 0
 
 
-def read_tiff(path: str | Path, page: int, channels: Channels, allowance: Allowance) -> Decoded | ForPil:
+def read_tiff(path: str | Path, page: int, channels: Channels, allowance: Allowance, stored: int) -> Decoded | ForPil:
     """Read one page, or say that PIL has to.
 
     Microscopes write each channel as a page of its own. Where pages hold a single channel, channel c is therefore page
@@ -78,6 +77,7 @@ def read_tiff(path: str | Path, page: int, channels: Channels, allowance: Allowa
         page: Counted from 0.
         channels: Channels to take; empty takes grey or RGB, with alpha apart.
         allowance: Asked before anything is decoded.
+        stored: Size of the file, bytes.
 
     Returns:
         The stored dtype, upright; `ForPil` for palettes, CMYK, YCbCr, grey of 2 and 4 bits and missing decompressors.
@@ -92,7 +92,7 @@ def read_tiff(path: str | Path, page: int, channels: Channels, allowance: Allowa
         if packed or first.photometric in (_PALETTE, _YCBCR) or (not known and not channels):
             return _for_pil(first)
         planes = _planes(file, first, page, channels) if channels and first.samplesperpixel == 1 else []
-        _ask(first, max(1, len(planes)), allowance, os.path.getsize(path))
+        _ask(first, max(1, len(planes)), allowance, stored)
         try:
             if planes:
                 return _decoded(np.concatenate([_samples(plane) for plane in planes], axis=-1), first)

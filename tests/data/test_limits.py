@@ -103,7 +103,7 @@ def test_running_out_of_memory_makes_one_image_unreadable(tmp_path: Path, monkey
     def fail(*_: object, **__: object) -> None:
         raise MemoryError
 
-    for where in ("dinocli.data.decode._from_pil", "dinocli.data.read.map_range"):
+    for where in ("dinocli.data.pil_decode.from_pil", "dinocli.data.read.map_range"):
         with monkeypatch.context() as patch:
             patch.setattr(where, fail)
             with pytest.raises(DataError, match="not enough memory"):
