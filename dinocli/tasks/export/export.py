@@ -25,7 +25,7 @@ FORMATS = {"timm": "", "safetensors": ".safetensors", "onnx": ".onnx", "torchscr
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """What a user asked for.
+    """Options of `export`.
 
     Args:
         weights: A run, or weights as for training; empty takes the newest run.
@@ -44,12 +44,12 @@ class ExportOptions:
 
 @dataclass(frozen=True)
 class ExportResult:
-    """What came out.
+    """Result of `export`.
 
     Args:
-        path: The file or folder.
-        card: The model card.
-        format: As asked for.
+        path: File or folder.
+        card: Model card.
+        format: As in the options.
         difference: Largest difference to our own network, in units of its largest value.
         seconds: Of the whole command.
     """
@@ -65,41 +65,41 @@ class ExportResult:
         return asdict(self) | {"path": str(self.path), "card": str(self.card), "seconds": round(self.seconds, 1)}
 
 
-def export(job: ExportOptions, reporter: ProgressReporter | None = None) -> ExportResult:
-    """Write a backbone for other programs, after it gave the same features as ours; and a model card beside it.
+def export(options: ExportOptions, reporter: ProgressReporter | None = None) -> ExportResult:
+    """Write a backbone for other programs and a model card, once its features have been compared with ours.
 
     Args:
-        job: What to do.
-        reporter: Hears what was chosen.
+        options: Weights, format and output.
+        reporter: Is told what was chosen.
 
     Raises:
         UsageError: No such format, or the output is there.
         WeightsError: The weights cannot be read or exported, or a package is missing.
     """
-    if job.format not in FORMATS:
-        raise UsageError(f"--format {job.format!r} is not known; use one of {', '.join(FORMATS)}")
-    path = Path(job.out)
+    if options.format not in FORMATS:
+        raise UsageError(f"--format {options.format!r} is not known; use one of {', '.join(FORMATS)}")
+    path = Path(options.out)
     with claimed(path):
-        return _export(job, path, reporter or ProgressReporter())
+        return _export(options, path, reporter or ProgressReporter())
 
 
-def _export(job: ExportOptions, path: Path, reporter: ProgressReporter) -> ExportResult:
+def _export(options: ExportOptions, path: Path, reporter: ProgressReporter) -> ExportResult:
     begin = time.monotonic()
-    card = path / "README.md" if job.format == "timm" else path.with_name(f"{path.name}.md")
+    card = path / "README.md" if options.format == "timm" else path.with_name(f"{path.name}.md")
     for target in (path, card):
-        if target.exists() and not job.force:
+        if target.exists() and not options.force:
             raise UsageError(f"{target} exists; add --force to replace it, or choose another --out")
-    if path.is_dir() != (job.format == "timm") and path.exists():
+    if path.is_dir() != (options.format == "timm") and path.exists():
         raise UsageError(f"{path} is {'a folder' if path.is_dir() else 'a file'}; choose another --out")
-    source = open_source(job.weights, job.model, reporter)
-    reporter.line(f"exporting to {job.format}, and comparing with our own network")
+    source = open_source(options.weights, options.model, reporter)
+    reporter.line(f"exporting to {options.format}, and comparing with our own network")
     with FileSet(path) as files:
         part = files.new(path)
-        difference = _write(part, job.format, source)
-        text = card_of(source, job.format, path.name, difference)
-        write_whole(part / card.name if job.format == "timm" else files.new(card), text)
+        difference = _write(part, options.format, source)
+        text = card_of(source, options.format, path.name, difference)
+        write_whole(part / card.name if options.format == "timm" else files.new(card), text)
         files.swap()
-    return ExportResult(path, card, job.format, difference, time.monotonic() - begin)
+    return ExportResult(path, card, options.format, difference, time.monotonic() - begin)
 
 
 def _write(path: Path, kind: str, source: Source) -> float:

@@ -1,4 +1,4 @@
-"""What is exported: the weights, how images are read for them, and what is known about them."""
+"""The weights to export, how images are read for them, and where they come from."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ from dinocli.tasks.run_folder import RunFolder, latest_run
 
 @dataclass(frozen=True)
 class Source:
-    """All of it.
+    """Weights to export, with their preprocessing and origin.
 
     Args:
         backbone: In eval mode, on the CPU.
@@ -31,7 +31,7 @@ class Source:
     manifest: dict[str, Any]
 
     def facts(self) -> dict[str, str]:
-        """Return what travels with the weights, under names of its own: texts, numbers as JSON."""
+        """Return the metadata that is stored with the weights, as strings."""
         about = self.preprocess.to_dict()
         return {
             "architecture": self.info.name,
@@ -43,7 +43,7 @@ class Source:
 
 
 def open_source(weights: str, model: str, reporter: ProgressReporter) -> Source:
-    """Load weights; without any those of the newest run.
+    """Load weights; an empty name takes those of the newest run.
 
     Raises:
         WeightsError: There are none, or they cannot be read.
