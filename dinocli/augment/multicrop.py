@@ -86,7 +86,7 @@ class ViewPipeline:
         ]
 
     def draw(self, views: int, images: int, key: tuple[int, ...]) -> list[Params]:
-        """Draw what several views of this kind need for so many images, (V, N, ...); see `dinocli.augment.draw`."""
+        """Draw what several views of this kind need for N images, (V, N, ...); see `dinocli.augment.draw`."""
         return draw([self.crop, *self.changes], views, images, key)
 
     def views(
@@ -131,7 +131,7 @@ class MultiCrop:
     Args:
         specs: One for each view, the global ones first; neighbours of one size come out as one tensor.
         mean: Of the normalisation, per RGB channel, on the 0 to 1 scale.
-        std: Likewise.
+        std: Standard deviation of the normalisation, per RGB channel.
         grey: Canvases have one channel; everything runs on one, repeated to three at the very end.
         seed: Of all random numbers, at least 0.
     """
@@ -294,7 +294,7 @@ def end_views(
         params: Of each change, on the device.
         changes: Kornia operations in their order.
         mean_311: Of the normalisation.
-        std_311: Likewise.
+        std_311: Standard deviation of the normalisation, per RGB channel.
 
     Returns:
         (n, 3, S, S).

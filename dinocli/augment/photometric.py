@@ -99,8 +99,8 @@ class PerImageJitter(IntensityAugmentationBase2D):  # type: ignore[misc]
 
     Args:
         brightness: Factor from 1-x to 1+x.
-        contrast: Likewise, around the mean of the image's luminance.
-        saturation: Likewise.
+        contrast: Factor from 1-x to 1+x around the mean of the image's luminance.
+        saturation: Factor from 1-x to 1+x around the pixel's luminance.
         hue: Turns from -x to x, at most 0.5.
         p: Probability.
     """

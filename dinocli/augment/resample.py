@@ -89,7 +89,7 @@ def _taps(start: Tensor, length: Tensor, mirror: Tensor, size: int, count: int) 
 
 
 def _tap_count(length: float, size: int) -> int:
-    """Return how many source pixels one output pixel looks at, where boxes are at most so many pixels long."""
+    """Return how many source pixels one output pixel looks at, where boxes are at most this number of pixels long."""
     return math.ceil(2 * _SUPPORT * max(1.0, length / size)) + 1
 
 
@@ -235,7 +235,7 @@ def normalise(views_BCSS: Tensor, mean: tuple[float, float, float], std: tuple[f
     Args:
         views_BCSS: In [0, 1], with one or three channels.
         mean: Per RGB channel, on the 0 to 1 scale.
-        std: Likewise.
+        std: Standard deviation of the normalisation, per RGB channel.
 
     Returns:
         (B, 3, S, S).

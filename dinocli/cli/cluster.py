@@ -41,7 +41,7 @@ Duplicates = Annotated[
     _option("--duplicates", panel=GROUPS, help="Cosine of images that are nearly the same; 0 looks for none."),
 ]
 Select = Annotated[
-    int, _option("--select", panel=GROUPS, min=0, help="Choose so many images that cover all, into selected.txt.")
+    int, _option("--select", panel=GROUPS, min=0, help="Number of images that represent all, written to selected.txt.")
 ]
 Labels = Annotated[
     str, _option("--labels", panel=opt.INPUT, help="`folder` or a CSV with a path column: compared with the groups.")

@@ -46,7 +46,7 @@ class Preprocess:
         channels: Source channels to read; empty means all of a 1- or 3-channel image.
         page: Page of a multi-page file, counted from 0.
         mean: Of the normalisation, per RGB channel, on the 0 to 1 scale.
-        std: Likewise.
+        std: Standard deviation of the normalisation, per RGB channel.
         size: Side of the square that the backbone is evaluated at, pixels.
         interpolation: Of the resize to that square.
         nodata: Source values that mean "not measured", beside NaN and each file's own GDAL_NODATA tag; they become 0.

@@ -44,7 +44,7 @@ class BadLimit:
 
 
 def bad_limit(spec: str, total: int) -> BadLimit:
-    """Parse ``--max-bad``: a share (``10%``) or a number (``25``) of so many images; `UsageError` otherwise."""
+    """Parse ``--max-bad``: a share (``10%``) or a number (``25``) of all images; `UsageError` otherwise."""
     match = re.fullmatch(r"(?:(\d+(?:\.\d+)?)%|(\d+))", spec.strip())
     if match is None or (match[1] and float(match[1]) > 100):
         raise UsageError(f"--max-bad {spec!r} is not known; use a share, such as 10%, or a number, such as 25")

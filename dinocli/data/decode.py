@@ -50,8 +50,8 @@ def decode(path: str | Path, *, page: int, channels: Channels, enough: int, allo
 
     Args:
         path: As `read_native`, like the next two.
-        page: Likewise.
-        channels: Likewise.
+        page: Page of a multi-page file, from 0.
+        channels: Source channels; empty for grey or RGB.
         enough: Pixels of the shorter side that the caller needs; the result is never smaller than that.
         allowance: Asked for memory by what the header says.
 

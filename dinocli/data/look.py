@@ -67,7 +67,7 @@ def look_at(path: str, name: str, *, page: int, channels: Channels, nodata: tupl
         path: The file.
         name: How messages name it.
         page: As `read_native`.
-        channels: Likewise.
+        channels: Source channels, as `decode`.
         nodata: Values that mean "not measured", beside the file's own tag.
 
     Returns:

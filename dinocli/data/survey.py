@@ -26,18 +26,18 @@ class Survey:
     Args:
         policy: As in `Preprocess.range_policy`; ``auto`` on 8-bit images has become ``full``.
         low: Source value that becomes 0; of ``image`` a percentile.
-        high: Source value that becomes 1; likewise.
+        high: Source value that becomes 1.
         deep: Some image has more than 8 bits.
         grey: No image has colour.
         dtypes: Number of sampled images of each dtype.
         median_size: (h, w), pixels, each the median by itself.
-        max_size: (h, w), pixels, likewise.
+        max_size: (h, w), pixels, of the largest image of the sample.
         sampled: Images that were read.
         bad: Names of sampled images that could not be read, with the reason.
         notes: Sentences for the user.
         warnings: Sentences about what was assumed and may be wrong, each with the option that says otherwise.
         alpha: As in `Preprocess`.
-        source: Likewise.
+        source: See `Preprocess`.
     """
 
     policy: str
@@ -72,7 +72,7 @@ def survey(
         images: The dataset.
         range_spec: See `parse_range`.
         channels: Source channels, as in `read_native`.
-        page: Likewise.
+        page: Page of multi-page files, from 0.
         nodata: Values that mean "not measured".
         sample: Images to look at; all of them if there are fewer.
         seed: Of the choice of the sample.

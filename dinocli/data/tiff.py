@@ -194,7 +194,7 @@ def _nodata(page: Any) -> tuple[float, ...]:
 
 
 def _ask(page: Any, planes: int, allowance: Allowance, stored: int) -> None:
-    """Ask for the memory of so many pages, and refuse more tiles or strips than the file has room to list."""
+    """Ask for the memory of this number of pages, and refuse more tiles or strips than the file has room to list."""
     height, width = _size(page)
     check_pixels(height, width)
     rows, columns = (page.tilelength, page.tilewidth) if page.is_tiled else (min(page.rowsperstrip, height), width)

@@ -77,7 +77,7 @@ def fit_prototypes(head: DinoHead, bottleneck_VC: Tensor, seed: int) -> None:
 
 
 def _features(learner: Learner, loader: Loader, views: int) -> Tensor:
-    """Return the teacher's features of so many global views or a few more, of as many different images as there are."""
+    """Return the teacher's features of at least `views` global views, of as many different images as possible."""
     count = len(loader.store)
     images = min(count, math.ceil(views / GLOBAL_VIEWS))
     chosen = np.random.default_rng((learner.seed, count, 3)).permutation(count)[:images].tolist()

@@ -22,7 +22,7 @@ from dinocli.models.head import Seen
 
 @dataclass(frozen=True)
 class Parts:
-    """What one slice of a batch gives besides its gradient; all of it adds up over slices and processes.
+    """What one slice of a batch gives besides its gradient; every value adds up over slices and processes.
 
     Args:
         loss: Scalar, nats, mean over the slice: DINO's alone.

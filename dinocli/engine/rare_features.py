@@ -97,7 +97,7 @@ class RareFeatures:
         return digest.hexdigest()[:16]
 
     def save(self, path: Path) -> None:
-        """Write all of it as one safetensors file."""
+        """Write the state as one safetensors file."""
         about = {"kind": self.kind, "share": repr(self.share), "images": json.dumps(dict(self.images))}
         save_banks(path, self.banks, others={"axes_PP": self.axes_PP}, about=about)
 

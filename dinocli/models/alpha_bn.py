@@ -22,7 +22,7 @@ SHARE = 0.1
 """Of the new statistics, however many images they come from. Larger shares help some folders more, and harm others."""
 
 PRIOR = 16
-"""The old statistics count as so many images: a handful of new ones, or many copies of one, then move them little."""
+"""The old statistics count as this number of images, so that a few new ones, or copies of one, move them little."""
 
 
 @torch.no_grad()

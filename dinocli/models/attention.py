@@ -27,7 +27,7 @@ class AttentionQKV:
 
     Args:
         query_BnNE: As they are multiplied: with bias, norm and rotation by position.
-        key_BnNE: Likewise.
+        key_BnNE: Keys.
         value_BnNE: Values.
         plain_key_BnNE: Keys before the rotation: what a patch shows, not where it is. The same for models without one.
         bias: What is added before the softmax (relative positions), broadcast to (B, n, N, N), or None.

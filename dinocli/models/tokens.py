@@ -32,9 +32,10 @@ class Tokens:
             class token, ``mean`` the average of the patches, ``gem`` their generalised mean (Radenovic et al. 2018,
             p = 3: few strong patches count more), ``patch`` the whole grid. ``rare`` and ``pooled+rare`` are fitted to
             a folder first and computed by `dinocli.engine.rare_features.RareFeatures`.
-        layers: Of a ViT: concatenate what the last so many blocks give, the earliest first, each after the final norm,
-            as the linear evaluation of DINO does. Of a convnet: its last so many maps, the earliest first, averaged (or
-            their generalised mean) before the last one, each scaled to length 1, since stages differ in scale.
+        layers: Number of last blocks of a ViT whose outputs are concatenated, the earliest first, each after the final
+            norm, as the linear evaluation of DINO does. Of a convnet: its last `layers` maps, the earliest first,
+            averaged (or their generalised mean) before the last one, each scaled to length 1, since stages differ in
+            scale.
 
     Raises:
         UsageError: No such kind.

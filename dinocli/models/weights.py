@@ -45,7 +45,7 @@ class WeightsInfo:
         matched: Tensors of the backbone that the file brought.
         total: Tensors of the backbone.
         mean: Of the normalisation the weights were trained with, per RGB channel, on the 0 to 1 scale.
-        std: Likewise.
+        std: Standard deviation of the normalisation, per RGB channel.
         size: Side of the images the weights were trained on, pixels.
         pretrained: Not random.
         pool: What the backbone pools, as `Backbone.pool_kind`.

@@ -41,7 +41,7 @@ class KScore:
         stability: Mean adjusted Rand index of the clusterings of two halves, about 0 to 1.
         silhouette: Mean silhouette by cosine, -1 to 1.
         cloud_stability: The same of the structureless cloud.
-        cloud_silhouette: Likewise.
+        cloud_silhouette: Silhouette of the same groups of the structureless cloud.
     """
 
     k: int

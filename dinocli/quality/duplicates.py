@@ -86,7 +86,7 @@ def _candidates(features_ND: NDArray[np.floating], threshold: float, most: int) 
             near_AB = rows_AD @ _block(features_ND, second).T >= threshold
             if first == second:
                 near_AB = np.triu(near_AB, 1)
-            if np.count_nonzero(near_AB) > 2 * most:  # their numbers alone would not fit; slack cannot explain so many
+            if np.count_nonzero(near_AB) > 2 * most:  # the slack of the threshold cannot explain that many
                 _give_up(threshold + _SLACK, most)
             yield np.argwhere(near_AB) + np.array([first, second])
 

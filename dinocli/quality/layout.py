@@ -26,7 +26,7 @@ def place(rows: NormalizedFeatures, layout: Layout, *, seed: int = 0) -> NDArray
     Args:
         rows: Of the images, without a projection.
         layout: `pca` shows the two directions of largest variance, takes seconds for a million images, and what is far
-            apart there is far apart. `tsne` shows groups better and lies about distances between them; `umap` likewise,
+            apart there is far apart. `tsne` shows groups better and lies about distances between them; `umap` too,
             for more images.
         seed: Of t-SNE and UMAP.
 

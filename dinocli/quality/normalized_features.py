@@ -112,7 +112,7 @@ def fit_projection(rows: NormalizedFeatures, width: int, *, seed: int = 0) -> Pr
 
     Args:
         rows: Without a projection.
-        width: Directions to keep; fewer where the rows do not vary in so many.
+        width: Directions to keep; fewer where the rows vary in fewer.
         seed: Of the rows that are looked at, where there are too many for all.
     """
     sample_RD = _fitting_sample(rows, seed)

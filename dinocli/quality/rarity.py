@@ -37,7 +37,7 @@ SIZE = 2048
 """Patches of a bank at most."""
 
 ORDER = 3
-"""The distance of a patch is that to its so many nearest patch of the bank; the very nearest can be luck."""
+"""Rank of the nearest bank patch whose distance counts: the nearest one alone can be chance."""
 
 TEMPERATURE = 0.7
 """Of the softmax, standard deviations of the rarity over the folder."""

@@ -26,7 +26,7 @@ def app_page(
         body: HTML, every string in it escaped.
         data: What the scripts find in the element `data`; JSON without NaN.
         styles: Style sheets of this package, joined in this order.
-        scripts: Scripts of this package, likewise; they see each other's names.
+        scripts: Names of scripts of this package; they see each other's names.
 
     Returns:
         A whole HTML document.

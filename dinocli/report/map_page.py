@@ -38,7 +38,7 @@ class MapImage:
     Args:
         name: As it is shown and searched for: the relative path.
         x: Place on the map; any unit, the page keeps the proportions of x and y.
-        y: Likewise, upwards.
+        y: Place on the map, upwards.
         cluster: Place in `MapPage.clusters`, or -1 for an image of no group.
         distance: To the centre of its group; NaN where there is none.
         margin: How much farther the next group is; small at a border; NaN where there is none.
@@ -68,7 +68,7 @@ class Pair:
 
     Args:
         first: Place in `MapPage.images`.
-        second: Likewise.
+        second: Place of the other image in the list.
         cosine: Of their features.
         exact: Whether the files hold the same bytes.
     """

@@ -50,7 +50,7 @@ def sheet_png(
     Args:
         rows: RGB pictures of shape (h, w, 3), 0-255; a row may be shorter than the others.
         column_labels: One for each column; too long ones lose their middle.
-        row_labels: One for each row, likewise.
+        row_labels: One for each row; empty for none.
         cell: Side of a cell, pixels.
 
     Raises:

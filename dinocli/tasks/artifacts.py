@@ -267,7 +267,7 @@ def settle(target: Path, own: Sequence[str] = ()) -> None:
 
     Args:
         target: As in `FileSet`.
-        own: Likewise.
+        own: As in `FileSet`.
 
     Raises:
         OSError: The folder cannot be written.

@@ -68,7 +68,7 @@ class FeatureFile:
         return self.rows
 
     def to_whiten(self, asked: bool, tell: Callable[[str], None]) -> bool:
-        """Say whether the rows are to be whitened, which they may be already; `tell` hears of it."""
+        """Say whether the rows are to be whitened, which they may be already; `tell` is told."""
         if asked and self.meta.get("whitened"):
             tell(f"{self.path} is whitened already (--tokens {self.meta.get('tokens')}), so --whiten changes nothing")
             return False

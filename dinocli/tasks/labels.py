@@ -27,7 +27,7 @@ def read_labels(spec: str, names: Sequence[str], note: Callable[[str], object] =
             outermost, -1 the innermost); anything else is the path of a CSV with a header, a `path` column and any
             number of label columns. Its paths are names of images, or mean one image as `match_paths` says.
         names: The images, relative to their folder, as `./a/b.png`; tiles of one image share its name.
-        note: Hears in sentences what was not used, or used on an assumption.
+        note: Is told in sentences what was not used, or used on an assumption.
 
     Raises:
         DataError: If the file cannot be used, contradicts itself, or no image has a label.

@@ -83,7 +83,7 @@ def open_run(command: str, first_input: str, out: str, *, resume: bool, force: b
 
     Args:
         command: Part of the name if `out` is empty.
-        first_input: Likewise: its last part names the folder.
+        first_input: First input; its last part names the folder.
         out: The user's choice.
         resume: Take the run that is there; without `out` the newest unfinished one of this command and input.
         force: An existing run may be replaced.

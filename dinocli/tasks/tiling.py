@@ -35,7 +35,7 @@ class TilePart(NamedTuple):
 
     Args:
         row: First cell.
-        column: Likewise.
+        column: First column of its cells.
         weights_hw: Share of each of its cells in the blend, (rows, columns) of the tile.
     """
 
@@ -72,8 +72,9 @@ def parts(grid: tuple[int, int], tile: tuple[int, int], overlap: int, *, align: 
         grid: Cells of the whole image.
         tile: Cells of a tile, at most those of the image.
         overlap: Cells that neighbours share at least, at most half a tile.
-        align: Every tile begins on a multiple of so many cells: a convnet sees other pixels as the same when they are
-            moved by its largest stride only. What is left of the image beside a tile has to be such a multiple.
+        align: Every tile begins on a multiple of `align` cells: a convnet gives shifted pixels the same features only
+            when the shift is a multiple of its largest stride. The rest of the image beside a tile has to be such a
+            multiple.
     """
     rows, columns = (list(_along(*sizes, overlap, align)) for sizes in zip(grid, tile, strict=True))
     for row, weights_h in rows:

@@ -25,7 +25,7 @@ def features_of(
         inputs: Folders, files, globs, `@list.txt`, `-`; empty takes the images of the newest run.
         weights: As for training; empty takes those of the newest run.
         model: timm name, beside a bare state dict or ``none``.
-        reporter: Hears how far it is.
+        reporter: Is told the progress.
         stdin: Where `-` reads names from.
         more: Any other of `EmbedOptions`, except `out`.
 

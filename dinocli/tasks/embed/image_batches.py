@@ -56,9 +56,9 @@ class ImageBatches:
         tiling: Cut them into tiles.
         threads: Threads that decode.
         on_cpu: The network computes on the CPU.
-        cell: Keep the aspect of an image: its shorter side gets the size, and both are whole cells of so many pixels.
-            0 squashes it to a square.
-        progress: Hears how many images were looked at, where tiles have to be counted first.
+        cell: Keep the aspect of an image: its shorter side gets the size, both sides are multiples of `cell` pixels. 0
+            squashes it to a square.
+        progress: Is told how many images were measured, where tiles have to be counted first.
 
     Attributes:
         known: Rows of whole images that are known and need not be read, by the number of the image.
@@ -91,7 +91,7 @@ class ImageBatches:
         return ImageBatches(images, self.preprocess, self.tiling, self.threads, on_cpu=self._on_cpu, cell=self._cell)
 
     def batches(self, first: int, size: int) -> Generator[list[ImageTile], None, None]:
-        """Yield all pieces from number `first` on, so many at once; the next ones are decoded meanwhile.
+        """Yield all pieces from number `first` on, `size` at a time; the next ones are decoded meanwhile.
 
         An unreadable image gives as many pieces as its header promised, one if that is broken too.
         """

@@ -83,7 +83,7 @@ def look(
         rows: Which of its images.
         views: How many of each.
         device: Where to compute.
-        reporter: Hears how far it is.
+        reporter: Is told the progress.
         seed: Of the views.
 
     Raises:

@@ -24,7 +24,7 @@ def evaluate(
 
     Args:
         job: What to do.
-        reporter: Hears how far it is.
+        reporter: Is told the progress.
         stdin: Where `-` reads names from.
 
     Raises:

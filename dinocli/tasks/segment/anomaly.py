@@ -100,7 +100,7 @@ class FittedAnomaly:
         return {"bank": len(self.bank.features_MD), "fall": self.fall}
 
     def line(self, patches: int) -> float:
-        """Return the distance that the furthest of so many patches has by chance in one image of a hundred."""
+        """Return the distance that the furthest of this number of patches has by chance in one image of a hundred."""
         return self.middle + self.fall * float(np.log(patches / 2 / CHANCE))
 
     def apply(self, grid: FeatureGrid) -> PatchMaps:

@@ -55,7 +55,7 @@ class FittedKMeans:
         centres_KD: The most common segment first.
         fraction_K: Fraction of the sample's patches in each segment.
         spread: Mean squared distance of a patch to its centre.
-        reason: Why there are so many; empty if somebody asked for them.
+        reason: Why this number of segments; empty if it was given.
     """
 
     centres_KD: NDArray[np.float32]

@@ -51,7 +51,7 @@ class Sample:
     Args:
         context: Weights and how to read.
         options: What was asked for.
-        reporter: Hears how far it is.
+        reporter: Is told the progress.
     """
 
     def __init__(self, context: EmbedContext, options: SegmentOptions, reporter: ProgressReporter) -> None:

@@ -77,7 +77,7 @@ def canvas_size(source: Size, *, short_side: int, multiple: int, longest: int = 
         source: Pixels of the image.
         short_side: Pixels; 0 keeps the image's own scale.
         multiple: Pixels that both sides have to be a multiple of.
-        longest: Pixels of the longer side, rounded likewise; the shorter one gets less where this is the limit.
+        longest: Largest longer side, pixels, rounded to a multiple; where it is the limit the shorter side gets less.
     """
     scale = short_side / min(source) if short_side else 1.0
     scale = min(scale, longest / max(source))

@@ -58,7 +58,7 @@ class FittedPca:
         mean_D: Of the patches.
         axis_D: First component, towards the foreground.
         low: Mean place along it of the background.
-        high: Likewise of the foreground.
+        high: Mean of the foreground along the axis.
         separation: See `dinocli.quality.otsu.separation`.
         colours_3D: Components of the foreground.
         range_23: Values along them that become 0 and 1.

@@ -90,7 +90,7 @@ class RegionRecord:
         box: Left, top, width, height.
         score: Mean of the soft map over it, 0 to 1.
         counts: COCO's run lengths; empty where nobody asked.
-        outlines: Its polygons, each as x, y, x, y ...; likewise.
+        outlines: Its polygons, each as x, y, x, y ...; empty where not asked for.
     """
 
     label: int
@@ -108,8 +108,8 @@ class ImageRecord:
     Args:
         image: Its name, `./a/b.png`.
         mask: Its label map, relative to the output folder.
-        height: Pixels of the upright image.
-        width: Likewise.
+        height: Of the upright image, pixels.
+        width: Of the upright image, pixels.
         score: How sure the method is that there is something, 0 to 1.
         empty_reason: Why nothing was found; an empty text where something was.
         metrics: Numbers of the method, and overlaps with the ground truth.

@@ -43,7 +43,7 @@ def segment(
 
     Args:
         options: What to do.
-        reporter: Hears how far it is.
+        reporter: Is told the progress.
         stdin: Where `-` reads names from.
         method: A method of one's own in place of `job.method`.
 

@@ -1,4 +1,4 @@
-"""What can be asked of `segment`, and what it answers."""
+"""Options and result of `segment`."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -37,7 +37,7 @@ class MaskOutputs:
 
 @dataclass(frozen=True)
 class SegmentOptions:
-    """What a user asked for. Empty texts and None mean: what is stored with the weights, or else the usual.
+    """Options of `segment`. Empty strings and None mean: as stored with the weights, else the default.
 
     Args:
         inputs: Folders, files, globs, `@list.txt`, `-`, or one video; empty takes the images of the newest run.

@@ -51,7 +51,7 @@ class TokenCut:
     """The method.
 
     Args:
-        objects: Look for so many, one after the other.
+        objects: Number of objects to look for, one after the other.
         affinity_threshold: Cosine from which two patches are connected. None takes Otsu's threshold of the image's own
             distances, for features whose angles mean nothing.
     """

@@ -29,7 +29,7 @@ def unpack(video: Path, folder: Path, *, again: bool, reporter: ProgressReporter
         video: The file.
         folder: Gets a folder of frames with the name of the video.
         again: Without what an earlier command left there.
-        reporter: Hears how far it is.
+        reporter: Is told the progress.
 
     Returns:
         The folder of the frames.
