@@ -1,1 +1,6 @@
-"""Train and judge: setup -> budget -> train -> select -> report; `train.train` is the order of things."""
+"""Train and judge: setup -> budget -> train -> select -> report, each a function from frozen values to a frozen value.
+
+To follow `dinocli pretrain ./images` from the command to a training step and on to the verdict, read `cli/training.py`,
+`tasks/train/train.py` (the line itself), `setup.py`, `budget.py`, `engine/build.py`, `engine/initialize.py`,
+`engine/loop.py`, `engine/step.py`, `tasks/train/select.py`, `quality/verdict.py` and `tasks/train/run_report.py`.
+"""

@@ -14,6 +14,7 @@ from dinocli.tasks.inputs import describe_weights
 from dinocli.tasks.run_folder import RunFolder
 from dinocli.tasks.train.budget import TrainPlan
 from dinocli.tasks.train.comparison import group_table, pictures
+from dinocli.tasks.train.run_seconds import PAGE_FORWARDS
 from dinocli.tasks.train.score_lines import ScoreLine
 from dinocli.tasks.train.select import Selection, Trained
 from dinocli.tasks.train.setup import TrainContext
@@ -44,9 +45,8 @@ def write_page(
 ) -> None:
     """Write report.html from what the run knows."""
     result, verdict = trained.result, selection.verdict
-    show = selection.after.scores.finite and not result.stop_reason and len(selection.sides.rows) >= FEWEST_SHOWN
     drawn, tables = list[tuple[str, bytes]](), _tables(selection)
-    if show:
+    if _is_worth_showing(context, trained, selection):
         tables.append(group_table(selection.sides, plan.recipe.run.seed))
         drawn = pictures(selection.sides, trained.holdout_probe, context.backbone, selection.adapted)
     views = ("Views: each row is one image, each column one view", folder.views.read_bytes())
@@ -61,6 +61,17 @@ def write_page(
         notes=[*advice, KNOWN_WEAKNESS],
     )
     write_report(folder.report, page)
+
+
+def _is_worth_showing(context: TrainContext, trained: Trained, selection: Selection) -> bool:
+    """Say whether start and adapted weights are put side by side, for which `--minutes` has to leave time."""
+    finite = selection.after.scores.finite and not trained.result.stop_reason
+    if not finite or len(selection.sides.rows) < FEWEST_SHOWN:
+        return False
+    if context.seconds_left() < PAGE_FORWARDS * trained.seconds_per_forward:
+        context.reporter.line("no time of --minutes is left for the pictures of report.html")
+        return False
+    return True
 
 
 def sentence(verdict: Verdict) -> str:

@@ -280,6 +280,8 @@ def test_labels_that_no_time_is_left_for_are_named(few: Path, tmp_path: Path, mo
     assert outcome is not None
     assert outcome.labelled == []
     assert any(line.startswith("no time of --minutes is left to measure labels") for line in ears.warnings)
+    assert "no time of --minutes is left for the pictures of report.html" in ears.lines
+    assert (outcome.folder / "report.html").read_text().count("data:image/png;base64,") == 1, "the views"
 
 
 def test_a_run_that_is_slower_than_planned_ends_when_the_time_is_up(
