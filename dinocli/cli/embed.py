@@ -118,8 +118,9 @@ def embed(
     if terminal.as_json and out == "-":
         raise UsageError("stdout takes --out - or --json, not both; name a file")
     if gpus > 1:
-        from dinocli.engine.distributed import launch
+        from dinocli.engine.distributed import check_gpus, launch
 
+        check_gpus(gpus, device)
         raise typer.Exit(launch(gpus, opt.without_gpus(sys.argv[1:])))
     from dinocli.tasks.embed.distributed_embed import embed_together
     from dinocli.tasks.embed.embed_dry_run import dry_run as plan

@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -160,7 +161,19 @@ BatchSize = Annotated[
 ]
 Seed = Annotated[int | None, _option("--seed", panel=TRAINING, min=0, help="Random seed.", show_default="0")]
 Out = Annotated[str, _option("--out", "-o", panel=OUTPUT, help="Folder of the run.", show_default="runs/NAME")]
-Device = Annotated[str, _option("--device", panel=OUTPUT, help="Device to compute on: auto, cpu, cuda or cuda:N.")]
+
+
+def _device(name: str) -> str:
+    """Refuse a device by its name, before anything is read; whether a GPU is there, only torch knows."""
+    if not re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", name):
+        raise typer.BadParameter("there is auto, cpu, cuda and cuda:NUMBER")
+    return name
+
+
+Device = Annotated[
+    str,
+    _option("--device", panel=OUTPUT, help="Device to compute on: auto, cpu, cuda or cuda:N.", callback=_device),
+]
 Gpus = Annotated[int, _option("--gpus", panel=OUTPUT, min=1, help="Processes on this machine, one per GPU.")]
 Resume = Annotated[bool, _option("--resume", panel=OUTPUT, help="Continue the interrupted run of the same command.")]
 Force = Annotated[bool, _option("--force", panel=OUTPUT, help="Replace an existing result.")]

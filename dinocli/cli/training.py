@@ -100,8 +100,9 @@ def training(
     }
     chosen = load_recipe([*WAYS[command].recipes, *(recipe or WAYS[command].kind)], opt.settings_of(plain, settings))
     if gpus > 1:
-        from dinocli.engine.distributed import launch
+        from dinocli.engine.distributed import check_gpus, launch
 
+        check_gpus(gpus, device)
         raise typer.Exit(launch(gpus, opt.without_gpus(sys.argv[1:])))
     from dinocli.tasks.train.train_options import TrainOptions
 

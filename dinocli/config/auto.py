@@ -75,8 +75,8 @@ def asks_for_size(recipe: Recipe) -> bool:
 def resolve(recipe: Recipe, facts: Facts) -> Recipe:
     """Replace every "auto" that arithmetic can answer; a recipe without one comes back equal.
 
-    Precision and attention kernels stay "auto": the engine measures them. So do `data.cache` and `data.workers`: they
-    belong to the machine, not to the run, and change no result.
+    Precision, attention kernels and, on a GPU, compilation stay "auto": the engine measures them. So do `data.cache`
+    and `data.workers`: they belong to the machine, not to the run, and change no result.
     """
     values: dict[str, object] = {}
 
@@ -92,6 +92,8 @@ def resolve(recipe: Recipe, facts: Facts) -> Recipe:
     lr = learning_rate(facts, batch, part) if recipe.optim.lr == "auto" else recipe.optim.lr
     for key, answer in zip(("global_size", "local_size", "local_count"), views(facts), strict=True):
         settle(f"views.{key}", answer)
+    if facts.cpu:
+        settle("run.compile", False)
     settle("guard.probe_images", PROBE_IMAGES["cpu" if facts.cpu else "gpu"])
     settle("run.batch_size", batch)
     settle("run.steps", steps)

@@ -174,7 +174,10 @@ class Run(Section):
         description="training precision; auto is measured at the start"
     )
     attention: Literal["auto", "fused", "math"] = Field(description="attention kernels; auto is measured at the start")
-    compile: bool = Field(description="torch.compile the backbone; needs a C++ compiler on a CPU")
+    compile: bool | Auto = Field(
+        description="torch.compile backbones and views; auto: on a GPU, where it saves more of the run than it costs; "
+        "on a CPU true needs a C++ compiler"
+    )
     save_every: int = Field(ge=1, description="steps between checkpoints")
     save_minutes: Positive = Field(description="minutes between checkpoints, if that comes first")
     log_every: int = Field(ge=1, description="steps between writes of metrics.jsonl")

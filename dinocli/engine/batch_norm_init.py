@@ -20,8 +20,6 @@ MOST, BATCH = 1024, 64
 def adapt_batch_norm(learner: Learner, loader: Loader, preprocess: Preprocess, seed: int) -> None:
     """Give student and teacher the statistics of the folder's own images at the size of evaluation.
 
-    Every process looks at the same images, so that all come to the same statistics.
-
     Args:
         learner: Before its first step.
         loader: Gives the images.

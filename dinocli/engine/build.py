@@ -2,7 +2,6 @@
 
 import copy
 import warnings
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -185,23 +184,6 @@ def fill_center(learner: Learner, loader: Loader, batches: int) -> None:
     learner.center_K = add_up(total) / (GLOBAL_VIEWS * learner.batch_size * batches)
 
 
-def compile_backbones(learner: Learner, trial: Callable[[], None]) -> str:
-    """Compile both backbones, each resolution its own graph; return why not, or an empty string.
-
-    On a CPU this needs a C++ compiler on the user's machine, so a failure goes back to plain execution.
-    """
-    backbones = [network.backbone for network in (learner.student, learner.teacher)]
-    for backbone in backbones:
-        backbone.compile(dynamic=False)
-    try:
-        trial()
-    except Exception as error:
-        for backbone in backbones:
-            backbone._compiled_call_impl = None
-        return (str(error).strip() or type(error).__name__).splitlines()[0]
-    return ""
-
-
 def build_checkpointer(recipe: Recipe, folder: Path, world: World) -> Checkpointer:
     """Build what saves the checkpoints."""
     return Checkpointer(folder, every=recipe.run.save_every, minutes=recipe.run.save_minutes, writes=world.is_main)
@@ -218,6 +200,7 @@ def build_monitor(recipe: Recipe, folder: Path, world: World) -> Monitor:
         armed_at=round(float(recipe.optim.head_warmup) * steps) + window,
         window=window,
         extras=[name for name, weight in recipe.loss.model_dump().items() if weight],
+        scales_loss=recipe.run.precision == "fp16",
         tensorboard=folder / "tensorboard" if recipe.run.tensorboard and world.is_main else None,
     )
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ import torch
 from dinocli.engine.kernels import Kernels
 from dinocli.errors import UsageError
 
+DEVICE = re.compile(r"cpu|cuda(:\d{1,3})?")
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # the numbers of two settings of glibc's mallopt, from malloc.h
 WORTH_IT = 1.1
@@ -22,14 +24,13 @@ def pick_device(name: str, local_rank: int = 0) -> torch.device:
     """Turn `auto`, `cpu`, `cuda` or `cuda:1` into a device.
 
     Raises:
-        UsageError: If a GPU is asked for and torch sees none.
+        UsageError: If a GPU is asked for and torch sees none, or another kind of device: nothing here was tried on one.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise UsageError(f"--device {name}: there is auto, cpu, cuda and cuda:NUMBER") from None
+    if not DEVICE.fullmatch(name):
+        raise UsageError(f"--device {name}: there is auto, cpu, cuda and cuda:NUMBER")
+    device = torch.device(name)
     if device.type == "cpu":
         keep_freed_memory()
     if device.type == "cuda":
@@ -82,8 +83,8 @@ class Precision:
             yield
 
     def scaler(self) -> torch.amp.GradScaler | None:
-        """Return a gradient scaler where the precision needs one."""
-        return torch.amp.GradScaler(self.device.type) if self.name == "fp16" else None
+        """Return a gradient scaler where the precision needs one; torch's own 2**16 overflows at first."""
+        return torch.amp.GradScaler(self.device.type, init_scale=2.0**12) if self.name == "fp16" else None
 
 
 def feature_precision(device: torch.device, precision: str) -> str:

@@ -5,8 +5,9 @@ Stop decisions have to be collective (`any_rank`): a process that leaves alone h
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, TypeVar, cast
 
 import torch
@@ -17,6 +18,10 @@ from dinocli.engine.device import pick_device
 from dinocli.errors import UsageError
 
 T = TypeVar("T")
+
+PATIENCE = timedelta(hours=24)
+"""How long processes wait for the main one while it decodes a large folder. torch's own ten minutes would end the run;
+one that dies is noticed by the launcher, not by waiting."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +55,7 @@ def join(device: str) -> World:
     for name in ("RANK", "MASTER_PORT"):
         environment_number(name, 0)
     if not dist.is_initialized():
-        dist.init_process_group("cpu:gloo,cuda:nccl" if device == "cuda" else "gloo")
+        dist.init_process_group("cpu:gloo,cuda:nccl" if device == "cuda" else "gloo", timeout=PATIENCE)
     return World(dist.get_rank(), size, environment_number("LOCAL_RANK", 0))
 
 
@@ -115,6 +120,32 @@ def from_main(work: Callable[[], T]) -> T:
     if failure is not None:
         raise failure
     return cast(T, result)
+
+
+def spread(tensors: Iterable[Tensor]) -> None:
+    """Give tensors the main process's values in every process, in place."""
+    if dist.is_initialized():
+        for tensor in tensors:
+            dist.broadcast(tensor, src=0)
+
+
+def check_gpus(processes: int, device: str) -> None:
+    """Refuse more processes than there are GPUs, before any of them starts.
+
+    Args:
+        processes: Of `--gpus`.
+        device: Of `--device`; `cpu` takes any number of them.
+
+    Raises:
+        UsageError: There are fewer, or one of them is named for all processes.
+    """
+    if device == "cpu":
+        return
+    count = torch.cuda.device_count()
+    if device.startswith("cuda:"):
+        raise UsageError(f"--gpus {processes} takes GPUs 0 to {processes - 1}: leave --device {device} out")
+    if processes > count:
+        raise UsageError(f"--gpus {processes}: torch sees {count} GPUs; use --gpus {max(count, 1)}, or --device cpu")
 
 
 def launch(processes: int, arguments: Sequence[str]) -> int:

@@ -31,8 +31,6 @@ SPREAD = 0.02
 def init_head(learner: Learner, loader: Loader) -> None:
     """Fit the last layers of both heads to augmented views of the folder's images.
 
-    Every process looks at the same images, so that all come to the same head.
-
     Args:
         learner: Before its first step.
         loader: Gives the images.

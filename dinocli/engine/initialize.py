@@ -5,6 +5,7 @@ from dinocli.config.recipe import Recipe
 from dinocli.data.loader import Loader
 from dinocli.engine.batch_norm_init import adapt_batch_norm
 from dinocli.engine.build import fill_center
+from dinocli.engine.distributed import from_main, spread
 from dinocli.engine.head_init import init_head
 from dinocli.engine.progress import ProgressReporter
 from dinocli.engine.step import Learner
@@ -15,6 +16,8 @@ def initialize(
 ) -> None:
     """Adapt batch-norm statistics, then initialise the head from the features, then the centre from the head.
 
+    The main process computes and the others take over what it found: on GPUs the same sums need not come out the same.
+
     Args:
         learner: Before its first step.
         loader: Gives the images.
@@ -24,8 +27,11 @@ def initialize(
     """
     if recipe.model.batch_norm == "adapted":
         reporter.line("adapting batch-norm statistics to the folder's images")
-        adapt_batch_norm(learner, loader, preprocess, recipe.run.seed)
+        from_main(lambda: adapt_batch_norm(learner, loader, preprocess, recipe.run.seed))
     if recipe.head.init == "fitted":
         reporter.line("initialising the head from views of the images")
-        init_head(learner, loader)
+        from_main(lambda: init_head(learner, loader))
+    for network in (learner.student, learner.teacher):
+        spread(network.state_dict().values())
     fill_center(learner, loader, recipe.dino.center_batches)
+    spread([learner.center_K])

@@ -46,6 +46,7 @@ class Monitor:
         armed_at: First step at which a collapse counts: a fresh head sits at ln K by itself.
         window: Steps that a collapse has to last.
         extras: Names of the losses beside DINO's.
+        scales_loss: The last figure of a step is the factor that keeps float16 gradients in range.
         tensorboard: Folder for TensorBoard events, or None.
 
     Raises:
@@ -61,12 +62,13 @@ class Monitor:
         armed_at: int,
         window: int,
         extras: Sequence[str] = (),
+        scales_loss: bool = False,
         tensorboard: Path | None = None,
     ) -> None:
         self.path, self.batch_size = path, batch_size
         self.log_k = math.log(prototypes)
         self.armed_at, self.window = armed_at, max(window, 1)
-        self.extras = tuple(extras)
+        self.extras = (*extras, *(["loss_scale"] if scales_loss else []))
         self.rows: list[Row] = []
         self.probe_results: list[ProbeResult] = []
         self.stop_reason = ""
@@ -172,7 +174,9 @@ class Monitor:
 
     def _watch(self, row: Row) -> None:
         finite = not row["skipped"] and math.isfinite(row["loss"])
-        self._non_finite = 0 if finite else self._non_finite + 1
+        # A gradient scaler finds its place by overflows: as long as it can fall, they are its work.
+        searching = row["skipped"] and math.isfinite(row["loss"]) and row.get("loss_scale", 0.0) >= 1.0
+        self._non_finite = 0 if finite or searching else self._non_finite + 1
         if self._non_finite >= NON_FINITE_IN_A_ROW:
             self.stop_reason = f"{self._non_finite} steps in a row gave values that are not finite"
         armed = row["step"] > self.armed_at and finite

@@ -87,6 +87,11 @@ class Updater:
         """Add the gradient of a slice's share of the loss."""
         (self.scaler.scale(loss) if self.scaler else loss).backward()  # type: ignore[no-untyped-call]
 
+    def loss_scale(self) -> list[Tensor]:
+        """Return the scaler's factor, (), on the device, where there is a scaler that has begun."""
+        scale = None if self.scaler is None else self.scaler._scale  # what it gives to callers makes the host wait
+        return [] if scale is None else [scale.view(())]
+
     def step(self, now: StepValues) -> tuple[Tensor, Tensor]:
         """Clip and step.
 

@@ -56,8 +56,8 @@ class StepStats:
     """What a step tells, still on the device: whoever reads it decides when to wait.
 
     Args:
-        values_N: loss, mean entropy of the targets, entropy of the mean target (nats), gradient norm, 1 if finite, and
-            the losses beside DINO's.
+        values_N: loss, mean entropy of the targets, entropy of the mean target (nats), gradient norm, 1 if finite,
+            the losses beside DINO's, and the scale of the loss where float16 needs one.
     """
 
     values_N: Tensor
@@ -94,7 +94,7 @@ def train_step(learner: Learner, slices: Sequence[Batch], step: int) -> StepStat
     )
     learner.center_K = torch.where(finite, center_K, learner.center_K)
     values = [total.loss, total.entropy, marginal_entropy(total.probs_sum_K), grad_norm, finite.float()]
-    return StepStats(torch.stack([*values, *total.extras_E]))
+    return StepStats(torch.stack([*values, *total.extras_E, *learner.updater.loss_scale()]))
 
 
 def _over_all(parts: Sequence[Parts], world: World) -> Parts:

@@ -123,6 +123,8 @@ def test_a_wrong_recipe_is_2_and_names_the_nearest(arguments: tuple[str, ...], w
 
 def test_a_gpu_that_is_not_there_is_2(images: Path, tmp_path: Path) -> None:
     refused(warm("pretrain", images, *TINY, "--device", "cuda:99", cwd=tmp_path), 2, "cuda:99", "--device cpu")
+    refused(warm("pretrain", "nowhere", "--gpus", "4", cwd=tmp_path), 2, "--gpus 4: torch sees 0 GPUs")
+    refused(warm("embed", "nowhere", "--gpus", "4", cwd=tmp_path), 2, "--gpus 4: torch sees 0 GPUs")
 
 
 def test_no_image_is_3(tmp_path: Path) -> None:
@@ -213,6 +215,7 @@ def test_debug_keeps_the_code_and_adds_the_traceback() -> None:
         (["segment", "x", "--method", "foo"], "'foo' is not one of 'auto', 'attention', 'tokencut', 'kmeans', 'pca'"),
         (["cluster", "x", "--map", "mds"], "'mds' is not one of 'pca', 'tsne', 'umap'"),
         (["embed", "x", "--no-such-option"], "No such option: --no-such-option"),
+        (["embed", "x", "--device", "mps"], "there is auto, cpu, cuda and cuda:NUMBER, not 'mps'"),
         (["search", "x", "-n", "many"], "not 'many'; see `"),
         (["no-such-command"], "No such command 'no-such-command'"),
         (["--no-such-option"], "No such option: --no-such-option"),

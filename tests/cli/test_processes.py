@@ -79,16 +79,16 @@ def fake_python(folder: Path, then: str) -> dict[str, str]:
 
 def test_gpus_passes_the_command_on_and_the_first_ones_exit_code_back(images: Path, tmp_path: Path) -> None:
     env = fake_python(tmp_path, "[ $RANK = 0 ] && exit 5\nsleep 60\n")
-    done = warm("pretrain", images, "--gpus", "2", "--steps", "3", cwd=tmp_path, env=env)
+    done = warm("pretrain", images, "--device", "cpu", "--gpus", "2", "--steps", "3", cwd=tmp_path, env=env)
     assert (done.code, done.out) == (5, ""), done.err
     lines = sorted((tmp_path / "python.log").read_text().splitlines())
-    assert lines == [f"{rank} of 2: -m dinocli pretrain {images} --steps 3" for rank in range(2)]
+    assert lines == [f"{rank} of 2: -m dinocli pretrain {images} --device cpu --steps 3" for rank in range(2)]
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_gpus_passes_a_signal_on(number: int, code: int, images: Path, tmp_path: Path) -> None:
     env = fake_python(tmp_path, "trap 'echo saved >> $0.log; exit 1' INT TERM\nwhile :; do sleep 0.05; done\n")
-    running = start_warm("pretrain", images, "--gpus", "2", cwd=tmp_path, env=env)
+    running = start_warm("pretrain", images, "--device", "cpu", "--gpus", "2", cwd=tmp_path, env=env)
     log = tmp_path / "python.log"
     running.wait_for(log)
     while len(log.read_text().splitlines()) < 2:

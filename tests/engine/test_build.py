@@ -16,7 +16,6 @@ from dinocli.engine.build import (
     build_learner,
     build_monitor,
     build_precision,
-    compile_backbones,
     facts_of,
     fill_center,
     set_stage,
@@ -208,18 +207,6 @@ def test_auto_precision_is_measured_and_leaves_the_backbone_alone() -> None:
     assert chosen.name in ("fp32", "bf16")
     assert all(torch.equal(a, b) for a, b in zip(before, backbone.parameters(), strict=True))
     assert all(parameter.grad is None for parameter in backbone.parameters())
-
-
-def test_a_compiler_that_fails_is_answered_by_plain_execution() -> None:
-    learner = tiny_learner()
-
-    def no_compiler() -> None:
-        raise RuntimeError("No working C++ compiler found\nlong story")
-
-    assert compile_backbones(learner, no_compiler) == "No working C++ compiler found"
-    views = torch.randn(2, 3, 32, 32)
-    assert learner.student([views], 1).scores_VBK.shape == (1, 2, 64)
-    assert learner.student.backbone._compiled_call_impl is None
 
 
 @pytest.mark.parametrize(

@@ -72,9 +72,12 @@ def test_autocast_computes_in_its_precision(name: str, dtype: torch.dtype, atten
 
 def test_only_float16_scales_gradients() -> None:
     assert [Precision(CPU, name, "fused").scaler() is None for name in ("fp32", "bf16", "fp16")] == [True, True, False]
+    scaler = Precision(CPU, "fp16", "fused").scaler()
+    assert scaler is not None
+    assert scaler.get_scale() == 4096
 
 
-@pytest.mark.parametrize("name", ["gpu", "cuda:x", ""])
+@pytest.mark.parametrize("name", ["gpu", "cuda:x", "", "mps", "xpu", "meta", "cpu:1", "cuda:-1"])
 def test_unknown_devices_are_named(name: str) -> None:
     with pytest.raises(UsageError, match="there is auto, cpu, cuda and cuda:NUMBER"):
         pick_device(name)

@@ -4,7 +4,17 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from dinocli.engine.distributed import World, add_up, any_rank, from_main, join, leave, main_first, open_world
+from dinocli.engine.distributed import (
+    World,
+    add_up,
+    any_rank,
+    check_gpus,
+    from_main,
+    join,
+    leave,
+    main_first,
+    open_world,
+)
 from dinocli.errors import UsageError
 
 
@@ -34,3 +44,20 @@ def test_an_environment_without_numbers_is_named(name: str, value: str, monkeypa
     monkeypatch.setenv(name, value)
     with pytest.raises(UsageError, match=f"the environment has {name}='{value}', which is no number"):
         open_world("cpu")
+
+
+@pytest.mark.parametrize(
+    ("device", "words"),
+    [
+        ("auto", "--gpus 4: torch sees 2 GPUs; use --gpus 2, or --device cpu"),
+        ("cuda", "--gpus 4: torch sees 2 GPUs"),
+        ("cuda:1", "--gpus 4 takes GPUs 0 to 3: leave --device cuda:1 out"),
+    ],
+)
+def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch, device: str, words: str) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(UsageError, match=words):
+        check_gpus(4, device)
+    check_gpus(4, "cpu")
+    if device != "cuda:1":
+        check_gpus(2, device)

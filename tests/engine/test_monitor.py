@@ -78,6 +78,22 @@ def test_three_non_finite_steps_in_a_row_are_enough_armed_or_not(values: tuple[f
     assert "not finite" in feed(monitor(armed_at=99), *[values] * NON_FINITE_IN_A_ROW)
 
 
+def test_a_gradient_scaler_may_search_for_its_place() -> None:
+    def scaled(loss: float, scale: float) -> tuple[float, ...]:
+        return (loss, *SKIPPED[1:], scale)
+
+    def young() -> Monitor:
+        return Monitor(None, prototypes=64, batch_size=8, armed_at=99, window=3, scales_loss=True)
+
+    falling = [scaled(3.0, 2.0**power) for power in range(11, 0, -1)]
+    assert feed(young(), *falling) == ""
+    assert "not finite" in feed(young(), *falling, *[scaled(3.0, 0.5)] * NON_FINITE_IN_A_ROW), "it cannot fall further"
+    assert "not finite" in feed(young(), *[scaled(math.nan, 2048.0)] * NON_FINITE_IN_A_ROW), "no scale helps here"
+    guard = young()
+    feed(guard, *falling[:2])
+    assert [row["loss_scale"] for row in guard.rows] == [2048.0, 1024.0]
+
+
 @pytest.mark.parametrize(("std", "rank", "words"), [(0.1, 20.0, "std fell from 0.8 to 0.1"), (0.8, 4.0, "20 to 4")])
 def test_features_that_fall_apart_in_two_probes_are_a_collapse(std: float, rank: float, words: str) -> None:
     guard = monitor(armed_at=10)

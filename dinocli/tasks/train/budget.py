@@ -9,10 +9,11 @@ import numpy as np
 from dinocli.config.guard_plan import closing_probes
 from dinocli.config.load import with_values
 from dinocli.config.recipe import Recipe
-from dinocli.engine.build import build_learner, compile_backbones
+from dinocli.engine.build import build_learner
+from dinocli.engine.compilation import settle_compile
 from dinocli.engine.distributed import from_main
 from dinocli.engine.probe import forwards_per_image
-from dinocli.engine.step import train_step
+from dinocli.engine.step import Learner, train_step
 from dinocli.tasks.labels import Labels
 from dinocli.tasks.train.costs import Costs, measure_costs
 from dinocli.tasks.train.run_seconds import PAGE_FORWARDS, RunSize, run_seconds
@@ -135,17 +136,17 @@ def seconds_to_train(context: TrainContext, plan: TrainPlan, seconds_per_forward
 
 
 def _settled_compile(context: TrainContext, recipe: Recipe) -> Recipe:
-    """Try `run.compile` on a learner that is thrown away, and turn it off where it fails."""
-    if not recipe.run.compile:
-        return recipe
-    trial = build_learner(recipe, context.backbone, context.preprocess, context.precision, context.world)
+    """Decide on `run.compile` with a learner that is thrown away; the recipe says what was done."""
     loader = context.loader(recipe)
 
-    def one_step() -> None:
-        train_step(trial, next(loader.steps(0, 1)), 0)
+    def trial() -> Learner:
+        return build_learner(recipe, context.backbone, context.preprocess, context.precision, context.world)
 
-    reason = compile_backbones(trial, one_step)
-    if not reason:
-        return recipe
-    context.reporter.warn(f"torch.compile fails on this machine, training runs without it: {reason}")
-    return with_values(recipe, {"run.compile": False})
+    def one_step(learner: Learner) -> None:
+        train_step(learner, next(loader.steps(0, 1)), 0)
+
+    decided, words = settle_compile(recipe.run.compile, int(recipe.run.steps), trial, one_step)
+    if words:
+        tell = context.reporter.line if decided or recipe.run.compile == "auto" else context.reporter.warn
+        tell(words)
+    return with_values(recipe, {"run.compile": decided})

@@ -7,7 +7,8 @@ from typing import Any, BinaryIO
 
 from dinocli.config.guard_plan import probe_every
 from dinocli.engine import distributed
-from dinocli.engine.build import build_checkpointer, build_learner, build_monitor, compile_backbones
+from dinocli.engine.build import build_checkpointer, build_learner, build_monitor
+from dinocli.engine.compilation import compile_learner
 from dinocli.engine.distributed import from_main, open_world
 from dinocli.engine.initialize import initialize
 from dinocli.engine.loop import LoopOptions, RunResult, Trainer, run, run_probe
@@ -83,7 +84,7 @@ def _train(context: TrainContext, plan: TrainPlan, folder: RunFolder, manifest: 
     seconds_per_forward = from_main(lambda: (time.monotonic() - began) / forwards)
     learner = build_learner(recipe, context.backbone, context.preprocess, context.precision, context.world)
     if recipe.run.compile:
-        compile_backbones(learner, lambda: None)
+        compile_learner(learner)
     if not context.resumed:
         from_main(lambda: begin_folder(folder, context, plan, learner, loader, manifest))
         if folder.previous.is_dir():

@@ -1,0 +1,85 @@
+"""When a run is compiled; the compiler itself is replaced, since it takes a minute."""
+
+import time
+
+import pytest
+import torch
+
+from dinocli.engine import compilation
+from dinocli.engine.compilation import COSTS, SAVES, compile_learner, settle_compile
+from dinocli.engine.device import Precision
+from dinocli.engine.step import Learner
+from tests.engine.learners import tiny_learner
+
+CUDA = Precision(torch.device("cuda", 0), "bf16", "fused")
+
+
+class Clock:
+    """Steps take what they are said to, plain or compiled."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, plain: float, compiled: float) -> None:
+        self.now, self.seconds, self.compiled = 0.0, plain, compiled
+        self.made: list[Learner] = []
+        monkeypatch.setattr("dinocli.engine.compilation.time.monotonic", lambda: self.now)
+        monkeypatch.setattr(compilation, "compile_learner", self._compile)
+        monkeypatch.setattr(compilation, "_wait", lambda _: None)
+
+    def _compile(self, _: Learner) -> None:
+        self.seconds = self.compiled
+
+    def trial(self) -> Learner:
+        learner = tiny_learner()
+        learner.precision = CUDA
+        self.made.append(learner)
+        return learner
+
+    def step(self, _: Learner) -> None:
+        self.now += self.seconds
+
+
+def test_a_plain_recipe_and_a_cpu_try_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch, 1.0, 0.1)
+    assert settle_compile(False, 10_000, clock.trial, clock.step) == (False, "")
+    assert not clock.made
+    assert settle_compile("auto", 10_000, tiny_learner, clock.step) == (False, "")
+    assert clock.now == 0
+
+
+@pytest.mark.parametrize(
+    ("steps", "compiled", "decided", "words"),
+    [
+        (int(COSTS / SAVES) - 1, 0.1, False, "too few to compile for"),
+        (int(COSTS / SAVES) + 1, 0.1, True, "0.1 s a step instead of 1 s"),
+        (10_000, 0.95, False, "no step faster"),
+    ],
+)
+def test_auto_compiles_where_it_pays(
+    monkeypatch: pytest.MonkeyPatch, steps: int, compiled: float, decided: bool, words: str
+) -> None:
+    clock = Clock(monkeypatch, 1.0, compiled)
+    found, said = settle_compile("auto", steps, clock.trial, clock.step)
+    assert found is decided
+    assert words in said
+
+
+def test_a_compiler_that_fails_is_answered_by_plain_execution() -> None:
+    def no_compiler(_: Learner) -> None:
+        raise RuntimeError("No working C++ compiler found\nlong story")
+
+    found, said = settle_compile(True, 5, tiny_learner, no_compiler)
+    assert not found
+    assert said.endswith("going on without it: No working C++ compiler found")
+
+
+def test_both_backbones_are_compiled_and_on_a_cpu_the_views_are_not() -> None:
+    learner = tiny_learner()
+    compile_learner(learner)
+    assert learner.student.backbone._compiled_call_impl is not None
+    assert learner.teacher.backbone._compiled_call_impl is not None
+    begin = time.monotonic()
+    assert learner.views._begin.__name__ == "begin_views"
+    assert not hasattr(learner.views._begin, "_torchdynamo_orig_callable")
+    learner.precision = CUDA
+    compile_learner(learner)
+    assert hasattr(learner.views._begin, "_torchdynamo_orig_callable")
+    assert time.monotonic() - begin < 60, "nothing was compiled before its first call"

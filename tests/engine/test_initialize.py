@@ -1,0 +1,34 @@
+"""Several processes begin with what the main one found."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from dinocli.engine import initialize as module
+from dinocli.engine.progress import ProgressReporter
+from tests.engine.learners import PREPROCESS, tiny_learner, tiny_recipe
+
+
+def test_only_the_main_process_computes_and_all_get_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As another process sees it: work for the main one is not done here, and its tensors arrive."""
+    asked: list[Callable[[], Any]] = []
+    arrived: list[Tensor] = []
+
+    def receive(tensors: Iterable[Tensor]) -> None:
+        for tensor in tensors:
+            arrived.append(tensor)
+            tensor.fill_(3)
+
+    monkeypatch.setattr(module, "from_main", asked.append)
+    monkeypatch.setattr(module, "spread", receive)
+    monkeypatch.setattr(module, "fill_center", lambda learner, *_: learner.center_K.fill_(1.0))
+    learner = tiny_learner()
+    recipe = tiny_recipe("model.batch_norm=adapted", "head.init=fitted")
+    module.initialize(learner, None, recipe, PREPROCESS, ProgressReporter())  # type: ignore[arg-type]
+    assert len(asked) == 2
+    held = [*learner.student.state_dict().values(), *learner.teacher.state_dict().values(), learner.center_K]
+    assert len(arrived) == len(held)
+    assert all(bool(torch.eq(tensor, 3).all()) for tensor in held)
