@@ -17,8 +17,12 @@ from pydantic import ValidationError
 from dinocli.config.recipe import Recipe
 from dinocli.errors import RecipeError
 from dinocli.files import user_path
+from dinocli.stored import MOST_DEPTH, depth, read_limited, reason, shown
 
 BASE = "natural"
+
+MOST_BYTES = 1 << 20
+"""Of a recipe file; the largest of ours has six thousand."""
 
 RENAMED = {
     "head.start": "head.init",
@@ -113,8 +117,10 @@ def parse_setting(setting: str) -> dict[str, Any]:
         raise RecipeError(f"--set {setting}: write it as section.key=value, for example --set run.steps=500")
     try:
         value: Any = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         value = text
+    if dotted.count(".") >= MOST_DEPTH or depth(value) > MOST_DEPTH:
+        raise RecipeError(f"--set {shown(setting)} is nested too deeply; write section.key=value")
     for key in reversed(dotted.strip().split(".")):
         value = {key: value}
     return dict(value)
@@ -159,9 +165,14 @@ def _extends(path: Path) -> list[str]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path} is not valid TOML: {error}") from None
+        values = tomllib.loads(read_limited(path, MOST_BYTES).decode())
+    except OSError as error:
+        raise RecipeError(f"{path} cannot be read: {reason(error)}") from None
+    except (ValueError, RecursionError) as error:  # also of whole numbers with thousands of digits
+        raise RecipeError(f"{path} is not valid TOML: {reason(error)}") from None
+    if depth(values) > MOST_DEPTH:
+        raise RecipeError(f"{path} is nested too deeply; a recipe has sections, and a section has settings")
+    return values
 
 
 def _merged(base: dict[str, Any], layer: Mapping[str, Any], origin: str, prefix: str = "") -> dict[str, Any]:
@@ -211,7 +222,7 @@ def _first_problem(error: ValidationError) -> str:
     field = Recipe.model_fields.get(section)
     known = getattr(field.annotation, "model_fields", {}) if field else {}
     meaning = f" ({known[key].description})" if key in known else ""
-    value = "" if problems[0]["type"] == "missing" else f" = {problems[0]['input']!r}"
+    value = "" if problems[0]["type"] == "missing" else f" = {shown(problems[0]['input'])}"
     return f"recipe: {section}{'.' if key else ''}{key}{value}: {', or: '.join(wrong)}{meaning}"
 
 

@@ -4,11 +4,17 @@ Whatever reads images (training, embedding, segmentation) is given this record a
 the pixels can never disagree.
 """
 
+import functools
+import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from dinocli.errors import UsageError
+from dinocli.stored import reading
 
 Channels = tuple[int | str, ...]
 """Source channels: numbers from 0, names that the file gives them, or `PAGES` alone. Empty takes grey or RGB."""
@@ -29,6 +35,10 @@ def parse_channels(text: str) -> Channels:
     if "page" in parts and len(parts) > 1:
         raise UsageError(f"--channels {text!r}: page takes all pages; for some of them write their numbers, as 0,2,3")
     return tuple(int(part) if part.isascii() and part.isdigit() else part for part in parts)
+
+
+MOST_PIXELS = 1 << 16
+"""Of a side that a network is evaluated at, and pages of a file: a stored record that says more is damaged."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +86,31 @@ class Preprocess:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "Preprocess":
-        """Build the record from `to_dict` data; unknown keys are left out, a missing one is a `TypeError`."""
-        known = {field.name for field in fields(cls)}
-        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items() if k in known}
-        return cls(**values)
+        """Build the record from `to_dict` data; unknown keys are left out.
+
+        Raises:
+            WeightsError: A key is missing, or a value is not what it can be.
+        """
+        with reading("the stored preprocessing", "train or embed again, or give weights that have none"):
+            known = {field.name for field in fields(cls)}
+            values = {key: value for key, value in data.items() if key in known}
+            found = _validator().validate_json(json.dumps(values), strict=True)  # in JSON a list may be a tuple
+            found._check()
+        return found
+
+    def _check(self) -> None:
+        """Raise a `ValueError` for what no image can be read by."""
+        numbers = (*self.mean, *self.std, self.range_low, self.range_high)
+        if not all(map(math.isfinite, numbers)) or min(self.std) <= 0:
+            raise ValueError(f"mean {self.mean}, std {self.std}, range {self.range_low} to {self.range_high}")
+        if self.range_low > self.range_high:
+            raise ValueError(f"a range from {self.range_low} to {self.range_high}")
+        if not 1 <= self.size <= MOST_PIXELS or not 0 <= self.page <= MOST_PIXELS:
+            raise ValueError(f"size {self.size}, page {self.page}")
+        if any(isinstance(channel, int) and channel < 0 for channel in self.channels):
+            raise ValueError(f"channels {self.channels}")
+
+
+@functools.cache
+def _validator() -> "TypeAdapter[Preprocess]":
+    return TypeAdapter(Preprocess)

@@ -4,9 +4,11 @@ Types and meaning stand here, values in `recipes/natural.toml` and the files tha
 homes. "auto" is resolved once, by `dinocli.config.auto`, and a resolved recipe holds none.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+
+from dinocli.stored import usable_name
 
 
 def _ordered(pair: tuple[float, float]) -> tuple[float, float]:
@@ -14,6 +16,9 @@ def _ordered(pair: tuple[float, float]) -> tuple[float, float]:
         raise ValueError("write the smaller value first")
     return pair
 
+
+MOST_NUMBER = 2**31 - 1
+"""Of whole numbers: steps, images, pixels, seeds."""
 
 Auto = Literal["auto"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -29,6 +34,24 @@ Trainable = Annotated[str, Field(pattern=r"^(all|last-[1-9][0-9]*|lora|attn-proj
 
 class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _plausible(cls, value: object, info: ValidationInfo) -> object:
+        """Refuse what the types alone let through: `run.steps=true` would be one step, and a number fits no machine."""
+        for part in value if isinstance(value, list | tuple) else [value]:
+            if isinstance(part, bool) and not _takes_bool(cls, str(info.field_name)):
+                raise ValueError("write a number or a word, not true or false")
+            if isinstance(part, int) and abs(part) > MOST_NUMBER:
+                raise ValueError(f"a whole number has to lie within {MOST_NUMBER}")
+            if isinstance(part, str):
+                usable_name(part)
+        return value
+
+
+def _takes_bool(section: type[BaseModel], key: str) -> bool:
+    annotation = section.model_fields[key].annotation
+    return annotation is bool or bool in get_args(annotation)
 
 
 class Model(Section):

@@ -12,6 +12,7 @@ from dinocli.engine.step import Learner
 from dinocli.errors import WeightsError
 from dinocli.files import whole_file
 from dinocli.models.lora import folded_state
+from dinocli.stored import reading
 
 
 def save_checkpoint(path: Path, payload: Mapping[str, Any]) -> None:
@@ -111,12 +112,14 @@ class Checkpointer:
     def restore(self, learner: Learner, monitor: Monitor) -> tuple[int, float]:
         """Put everything back as it was; return the steps done and the seconds they took."""
         payload = load_checkpoint(self.last, learner.precision.device)
-        learner.student.load_state_dict(payload["student"])
-        learner.teacher.load_state_dict(payload["teacher"])
-        learner.center_K = payload["center"]
-        learner.updater.optimizer.load_state_dict(payload["optimizer"])
-        if learner.updater.scaler:
-            learner.updater.scaler.load_state_dict(payload["scaler"])
-        monitor.restore(payload["guard"], payload["step"])
-        learner.warmup.restore(payload["warmup"])
-        return payload["step"], payload["seconds"]
+        with reading(f"the checkpoint {self.last}", "delete it to start anew", "used"):
+            learner.student.load_state_dict(payload["student"])
+            learner.teacher.load_state_dict(payload["teacher"])
+            learner.center_K.copy_(payload["center"])
+            learner.updater.optimizer.load_state_dict(payload["optimizer"])
+            if learner.updater.scaler:
+                learner.updater.scaler.load_state_dict(payload["scaler"])
+            step, seconds = int(payload["step"]), float(payload["seconds"])
+            monitor.restore(payload["guard"], step)
+            learner.warmup.restore(payload["warmup"])
+        return step, seconds

@@ -14,6 +14,7 @@ from dinocli.errors import WeightsError
 from dinocli.models.backbone import Backbone
 from dinocli.models.formats import position_grid, unwrap
 from dinocli.models.positions import resample_position
+from dinocli.stored import reading
 
 REQUIRED = 0.95  # share of the backbone's tensors that a file must bring
 
@@ -40,7 +41,8 @@ def fit(backbone: Backbone, tensors: Mapping[str, Tensor], source: str) -> int:
     """
     own = backbone.model.state_dict()
     try:
-        found = _convert(backbone, unwrap(tensors, own))
+        with reading(f"its tensors as those of {backbone.name}", "give the right model with --model TIMM_NAME"):
+            found = _convert(backbone, unwrap(tensors, own))
     except WeightsError as error:
         raise WeightsError(f"{source}: {error}") from error
     expected, given = counted(own), counted(found)
@@ -49,18 +51,24 @@ def fit(backbone: Backbone, tensors: Mapping[str, Tensor], source: str) -> int:
     # own parts but find no place mean another architecture, even where every tensor of the backbone is there.
     parts = {key.partition(".")[0] for key in own}
     extra = [key for key in given if key not in expected and key.partition(".")[0] in parts]
-    wrong = [key for key in expected if key in given and expected[key].shape != given[key].shape]
+    wrong = [key for key in expected if key in given and not _alike(expected[key], given[key])]
     allowed = (1 - REQUIRED) * len(expected)
     if wrong or len(missing) > allowed or len(extra) > allowed:
         matched = len(expected) - len(missing) - len(wrong)
-        lists = {"missing": missing, "unexpected": extra, "wrong shape": wrong}
+        lists = {"missing": missing, "unexpected": extra, "wrong shape or type": wrong}
         shown = "; ".join(f"{what}: {', '.join(keys[:3])}" for what, keys in lists.items() if keys)
         raise WeightsError(
             f"{source}: {matched} of {len(expected)} tensors fit {backbone.name} ({shown}): "
             "give the right model with --model TIMM_NAME"
         )
-    backbone.model.load_state_dict({key: found[key] for key in own if key in found}, strict=False)
+    with reading(source, "give the right model with --model TIMM_NAME"):
+        backbone.model.load_state_dict({key: found[key] for key in own if key in found}, strict=False)
     return len(expected) - len(missing)
+
+
+def _alike(wanted: Tensor, given: Tensor) -> bool:
+    """Whether one can take the place of the other: quantised or complex numbers would be taken for weights."""
+    return wanted.shape == given.shape and (given.is_floating_point() or not wanted.is_floating_point())
 
 
 def _convert(backbone: Backbone, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

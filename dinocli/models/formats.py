@@ -19,6 +19,9 @@ from dinocli.errors import WeightsError
 # Where the weights lie in a checkpoint that holds more; averaged ones first, because they are the better ones.
 CONTAINERS = ("teacher", "state_dict_ema", "model_ema", "ema", "state_dict", "model", "student")
 
+_MOST_CONTAINERS = 8
+"""Containers inside each other; two are known."""
+
 # What wrappers put before the names, in order of preference where one file holds several networks.
 PREFIXES = (
     "teacher.",
@@ -97,7 +100,9 @@ def _load_pickle(path: Path) -> Any:
 
 
 def _only_tensors(data: Any) -> dict[str, Tensor]:
-    while isinstance(data, Mapping):
+    for _ in range(_MOST_CONTAINERS):  # a pickle can hold itself
+        if not isinstance(data, Mapping):
+            break
         inner = next((data[key] for key in CONTAINERS if isinstance(data.get(key), Mapping)), None)
         if inner is None:
             return {str(key): value for key, value in data.items() if isinstance(value, Tensor)}

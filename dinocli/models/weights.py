@@ -25,6 +25,8 @@ from dinocli.models.create import check_name, create_backbone
 from dinocli.models.fitting import counted, fit
 from dinocli.models.formats import read_tensors, unwrap
 from dinocli.models.hub import FILES, find_file, find_pretrained
+from dinocli.models.timm_config import read_timm_config
+from dinocli.stored import reading
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 SUFFIXES = (".pth", ".pt", ".bin", ".safetensors", ".ckpt", ".tar")
@@ -198,11 +200,13 @@ def _from_timm(name: str, drop_path: float, pool: str) -> tuple[Backbone, Weight
 
 def _from_file(path: Path, name: str, drop_path: float, pool: str) -> tuple[Backbone, WeightsInfo]:
     tensors = read_tensors(path)
-    inner = unwrap(tensors)
-    named = name or guess_name(inner)
+    with reading(path, "give the right model with --model TIMM_NAME"):
+        inner = unwrap(tensors)
+        named = name or guess_name(inner)
+        args = args_for(named, inner, guessed=not name) if named else {}
     if not named:
         raise WeightsError(f"{path}: the shapes do not tell which model it is: give it with --model TIMM_NAME")
-    backbone = create_backbone(named, drop_path=drop_path, model_args=args_for(named, inner, guessed=not name))
+    backbone = create_backbone(named, drop_path=drop_path, model_args=args)
     classifier = any(f".{key}".endswith(".head.weight") for key in tensors)
     _choose_pool(backbone, pool, classifier=classifier)
     matched = fit(backbone, tensors, str(path))
@@ -219,41 +223,28 @@ def _from_folder(
 ) -> tuple[Backbone, WeightsInfo, dict[str, Any] | None]:
     if (folder / "backbone" / "config.json").is_file():
         folder = folder / "backbone"
-    config = _read_config(folder, source)
+    config = read_timm_config(folder, source)
+    if config["dinocli"] is not None:
+        Preprocess.from_dict(config["dinocli"])
     path = next((folder / name for name in FILES if (folder / name).is_file()), None)
     if path is None:
         raise WeightsError(f"{source}: has no {' or '.join(FILES)}: give a run, a timm folder or a checkpoint file")
-    try:
-        args = config.get("model_args", {})
+    args = config["model_args"]
+    with reading(f"{source}: the model of its config.json", "give the same weights by their timm name", "built"):
         backbone = create_backbone(config["architecture"], drop_path=drop_path, folder=folder, model_args=args)
-    except (TypeError, KeyError, RuntimeError) as error:
-        raise WeightsError(f"{source}: timm cannot build a model from its config.json ({error})") from error
-    told = "global_pool" in args or "dinocli" in config  # a run of ours trained what it was built with
-    _choose_pool(backbone, pool, classifier=told or bool(config.get("num_classes")))
+        info = _describe(backbone, source, sha256_of(path), matched=0)
+    told = "global_pool" in args or config["dinocli"] is not None  # a run of ours trained what it was built with
+    _choose_pool(backbone, pool, classifier=told or bool(config["num_classes"]))
     matched = fit(backbone, read_tensors(path), source)
-    return backbone, _describe(backbone, source, sha256_of(path), matched), config.get("dinocli")
-
-
-def _read_config(folder: Path, source: str) -> dict[str, Any]:
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        if (folder / "run.json").is_file():
-            raise WeightsError(
-                f"{source}: this run has not ended, it has no weights yet: go on with --resume"
-            ) from error
-        raise WeightsError(
-            f"{source}: no readable config.json: give a run, a timm folder or a checkpoint file"
-        ) from error
-    if not isinstance(config, dict) or "architecture" not in config:
-        raise WeightsError(f"{source}: its config.json is not timm's: give the same weights by their timm name")
-    return config
+    return backbone, replace(info, matched=matched, pool=backbone.pool_kind), config["dinocli"]
 
 
 def _describe(backbone: Backbone, source: str, sha256: str, matched: int) -> WeightsInfo:
     cfg = backbone.model.pretrained_cfg
     total = len(counted(backbone.model.state_dict()))
     mean, std = tuple(cfg["mean"]), tuple(cfg["std"])
+    if not len(mean) == len(std) == 3:
+        raise WeightsError(f"{source}: its normalisation has {len(mean)} channels; only models of RGB images are known")
     return WeightsInfo(
         name=backbone.name,
         source=source,

@@ -8,7 +8,6 @@ Shapes: N rows, D width, h w rows and columns of a patch grid.
 """
 
 import csv
-import json
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,13 +16,18 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
+from pydantic import Field
 from safetensors.numpy import load_file
 
 from dinocli.config.preprocess import Preprocess
 from dinocli.errors import WeightsError
+from dinocli.stored import Anything, Count, Name, Stored, read_json, reading, usable_name
 from dinocli.tasks.artifacts import read_whole
 from dinocli.tasks.run_folder import latest_run
+from dinocli.tasks.run_record import WeightsRecord
+
+MOST_UNPACKED, MOST_RATIO = 1 << 28, 100
+"""Bytes that any packed file may hold, and how many times its own size a larger one may: features hardly shrink."""
 
 FEATURE_SUFFIXES = (".npy", ".npz", ".csv", ".parquet", ".safetensors")
 KEY = "features"
@@ -32,8 +36,30 @@ KEY = "features"
 FITTED_SUFFIX = ".rare.safetensors"
 """Of the file beside a feature file with what its features were fitted to (`dinocli.engine.rare_features`)."""
 
+BOX_KEYS = ("left", "top", "width", "height")
+
 Box = tuple[int, int, int, int]
 """Left, top, width, height of a tile, pixels of the upright image."""
+
+
+class FeatureRecord(Stored):
+    """What `feats.json` says, as far as later commands rely on it."""
+
+    n: Count
+    shape: list[Count] = Field(min_length=2, max_length=4)
+    images: Count = 0
+    bad: Count = 0
+    tokens: Name = "pooled"
+    layers: int = Field(1, ge=1, le=1000)
+    normalized: bool = False
+    tile: str = ""
+    shard: str = ""
+    weights: WeightsRecord
+    preprocess: Anything
+    root: Name
+    run: Name = ""
+    request: Anything = Field(default_factory=dict)
+    images_per_second: float = Field(0.0, ge=0, allow_inf_nan=False)
 
 
 @dataclass(frozen=True)
@@ -119,22 +145,29 @@ def open_features(path: Path) -> FeatureFile:
 def _open(path: Path) -> FeatureFile:
     if not path.is_file():
         raise WeightsError(f"no such feature file: {path}; `dinocli embed IMAGES --out {path.name}` makes one")
-    try:
+    with reading(f"{path} as features", "embed again"):
         rows, names = _read(path)
-    except (OSError, ValueError, KeyError, EOFError, SafetensorError, zipfile.BadZipFile) as error:
-        reason = " ".join(str(error).split())
-        raise WeightsError(f"{path} cannot be read as features ({reason}); embed again") from error
     if rows.ndim not in (2, 4) or not np.issubdtype(rows.dtype, np.floating):
         raise WeightsError(f"{path} holds {rows.dtype} of shape {rows.shape}; features are floats, one row an image")
-    names = names or _names(path, len(rows))
+    if not rows.shape[-1]:
+        raise WeightsError(f"{path} holds rows of width 0; embed again")
+    with reading(f"the names of {path}", "embed again"):
+        names = [usable_name(name) for name in names or _names(path, len(rows))]
     if len(names) != len(rows):
         raise WeightsError(f"{path} has {len(rows)} rows but {len(names)} names; they do not belong together")
-    return FeatureFile(path, rows, names, _meta(path), _boxes(path, len(rows)))
+    meta = read_meta(path)
+    if meta and meta["n"] != len(rows):
+        raise WeightsError(f"{path} has {len(rows)} rows, its .json says {meta['n']}; they do not belong together")
+    return FeatureFile(path, rows, names, meta, _boxes(path, len(rows)))
 
 
 def _read(path: Path) -> tuple[NDArray[Any], list[str]]:
     """Return the numbers, and the names where the file itself holds them."""
     if path.suffix == ".npz":
+        with zipfile.ZipFile(path) as members:
+            inside = sum(member.file_size for member in members.infolist())
+        if inside > max(MOST_UNPACKED, MOST_RATIO * path.stat().st_size):
+            raise ValueError(f"{inside:,} bytes in {path.stat().st_size:,}")
         with np.load(path, allow_pickle=False) as arrays:
             return arrays[KEY], [str(name) for name in arrays["paths"]] if "paths" in arrays else []
     if path.suffix == ".safetensors":
@@ -149,11 +182,11 @@ def _read(path: Path) -> tuple[NDArray[Any], list[str]]:
 def _read_csv(path: Path) -> tuple[NDArray[Any], list[str]]:
     with path.open(newline="", encoding="utf-8-sig") as file:
         lines = csv.reader(file)
-        header = next(lines)
-        if header[0] != "path":
+        header = next(lines, [])
+        if header[:1] != ["path"]:
             raise ValueError("its first column is not `path`")
         names, values = [], []
-        for line in lines:
+        for line in filter(None, lines):  # a blank line is no row
             names.append(line[0])
             values.append(np.array(line[1:], np.float32))
     return np.stack(values), names
@@ -165,9 +198,12 @@ def _read_parquet(path: Path) -> tuple[NDArray[Any], list[str]]:
     except ImportError:
         raise WeightsError("reading .parquet needs pyarrow: pip install 'dinocli[parquet]'") from None
     table = parquet.read_table(path, columns=["path", KEY])
-    width = table.schema.field(KEY).type.list_size
     vectors = table.column(KEY).combine_chunks()
-    return vectors.flatten().to_numpy().reshape(-1, width), table.column("path").to_pylist()
+    widths = set(vectors.value_lengths().to_pylist())  # of fixed-size lists, as we write them, or of plain ones
+    if len(widths) != 1 or None in widths:
+        raise ValueError("its vectors are missing, or differ in length")
+    rows = vectors.flatten().to_numpy(zero_copy_only=False).reshape(len(table), *widths)
+    return rows, [str(name) for name in table.column("path").to_pylist()]
 
 
 def _names(path: Path, count: int) -> list[str]:
@@ -177,23 +213,32 @@ def _names(path: Path, count: int) -> list[str]:
     return listed.read_text(encoding="utf-8").split("\n")[:-1]
 
 
-def _meta(path: Path) -> dict[str, Any]:
+def read_meta(path: Path) -> dict[str, Any]:
+    """Read what stands beside a feature file, checked; empty where there is nothing, or something of somebody else's.
+
+    Raises:
+        WeightsError: It is damaged.
+    """
     described = sidecar(path, ".json")
     if not described.is_file():
         return {}
-    try:
-        meta = json.loads(described.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise WeightsError(f"{described} is not JSON ({error}); embed again") from error
-    return meta if isinstance(meta, dict) and meta.get("kind") == KEY else {}
+    if read_json(described, Stored, "embed again").get("kind") != KEY:
+        return {}
+    meta = read_json(described, FeatureRecord, "embed again")
+    Preprocess.from_dict(meta["preprocess"])
+    return meta
 
 
 def _boxes(path: Path, count: int) -> list[Box] | None:
     tiles = sidecar(path, ".tiles.csv")
     if not tiles.is_file():
         return None
-    with tiles.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    if len(rows) != count:
-        raise WeightsError(f"{tiles} has {len(rows)} tiles, {path.name} {count} rows; they do not belong together")
-    return [(int(row["left"]), int(row["top"]), int(row["width"]), int(row["height"])) for row in rows]
+    with reading(tiles, "embed again"):
+        with tiles.open(newline="", encoding="utf-8") as file:
+            rows = [tuple(int(row[key]) for key in BOX_KEYS) for row in csv.DictReader(file)]
+        boxes = [(left, top, width, height) for left, top, width, height in rows]
+        if any(min(left, top) < 0 or min(width, height) < 1 for left, top, width, height in boxes):
+            raise ValueError("a tile without area, or beyond the image")
+    if len(boxes) != count:
+        raise WeightsError(f"{tiles} has {len(boxes)} tiles, {path.name} {count} rows; they do not belong together")
+    return boxes

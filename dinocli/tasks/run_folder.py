@@ -13,11 +13,16 @@ from typing import Any
 from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import UsageError, WeightsError
 from dinocli.files import hidden, locked, remove_abandoned, remove_path, write_whole
+from dinocli.stored import read_json, read_limited, reading, usable_name
 from dinocli.tasks.artifacts import LOCK, claimed, made
+from dinocli.tasks.run_record import RunRecord
 
 RUNS = Path("runs")
 SCHEMA = 1
 ENDED = ("finished", "stopped")
+
+_MOST_PATH = 1 << 16
+"""Bytes of `runs/latest`, which holds a path."""
 
 _PATIENCE = 30.0  # seconds for another command to note its output
 
@@ -66,9 +71,12 @@ class RunFolder:
         self.path.mkdir(parents=True, exist_ok=True)
 
     def read(self) -> dict[str, Any]:
-        """Read run.json."""
-        data: dict[str, Any] = json.loads(self.manifest.read_text(encoding="utf-8"))
-        return data
+        """Read run.json.
+
+        Raises:
+            WeightsError: It is damaged.
+        """
+        return read_json(self.manifest, RunRecord, "name IMAGES and --weights, or train again with another --out")
 
     def write(self, manifest: Mapping[str, Any]) -> None:
         """Write run.json whole or not at all. Once it says that the run has ended, the one that it replaced goes."""
@@ -139,10 +147,11 @@ def latest_run(ways: str = "name IMAGES and --weights, or run `dinocli pretrain`
     Raises:
         WeightsError: There is none here, or its folder is gone.
     """
-    try:
-        folder = RunFolder(Path((RUNS / "latest").read_text(encoding="utf-8").strip()))
-    except OSError:
-        raise WeightsError(f"no finished run in {RUNS.resolve()}: {ways}") from None
+    latest = RUNS / "latest"
+    if not latest.is_file():
+        raise WeightsError(f"no finished run in {RUNS.resolve()}: {ways}")
+    with reading(latest, ways):
+        folder = RunFolder(Path(usable_name(read_limited(latest, _MOST_PATH).decode().strip())))
     if not folder.manifest.is_file():
         raise WeightsError(f"{RUNS / 'latest'} names {folder.path}, which is gone: {ways}")
     return folder
@@ -167,7 +176,7 @@ def add_output(folder: RunFolder, kind: str, path: Path, reporter: ProgressRepor
 def _unfinished(stem: str) -> RunFolder:
     for path in sorted(RUNS.glob(f"{stem}-*"), reverse=True):
         folder = RunFolder(path)
-        if folder.manifest.is_file() and folder.read().get("status") not in ENDED:
+        if folder.manifest.is_file() and not _has_ended(folder):
             return folder
     raise UsageError(f"no unfinished run {RUNS}/{stem}-*; say which one with --out DIR, or start without --resume")
 
@@ -175,7 +184,7 @@ def _unfinished(stem: str) -> RunFolder:
 def _has_ended(folder: RunFolder) -> bool:
     try:
         return folder.read().get("status") in ENDED
-    except (OSError, ValueError, WeightsError):
+    except WeightsError:
         return False
 
 

@@ -4,7 +4,7 @@ from dataclasses import FrozenInstanceError
 import pytest
 
 from dinocli.config.preprocess import PAGES, Preprocess, parse_channels
-from dinocli.errors import UsageError
+from dinocli.errors import UsageError, WeightsError
 
 RECORD = Preprocess(
     range_policy="percentile",
@@ -30,8 +30,24 @@ def test_keys_of_later_versions_are_left_out_and_missing_ones_are_an_error() -> 
     data = RECORD.to_dict() | {"gamma": 2.2}
     assert Preprocess.from_dict(data) == RECORD
     del data["mean"]
-    with pytest.raises(TypeError, match="mean"):
+    with pytest.raises(WeightsError, match="mean"):
         Preprocess.from_dict(data)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *[("size", value) for value in (0, -1, 10**9, 10**400, "224", 224.5, True, None, [224])],
+        *[("std", value) for value in ([0.2, 0.2], [0.2, 0.2, 0.0], [0.2, 0.2, float("nan")], "abc", [1, 1, "1"])],
+        *[("channels", value) for value in ([-1], [1.5], [None], "0", {"0": 1})],
+        *[("range_low", value) for value in (float("inf"), 1e9, None)],
+        ("deep", 1),
+    ],
+)
+def test_a_record_that_no_image_can_be_read_by_is_refused(key: str, value: object) -> None:
+    with pytest.raises(WeightsError, match="the stored preprocessing cannot be read") as caught:
+        Preprocess.from_dict(RECORD.to_dict() | {key: value})
+    assert len(str(caught.value)) < 400
 
 
 def test_it_is_frozen() -> None:

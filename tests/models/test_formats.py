@@ -248,7 +248,14 @@ WRONG: dict[str, tuple[Callable[[Tensors], Tensors], str]] = {
     "parts missing": (lambda t: _without(t, "mlp.fc2"), r"126 of 150 tensors fit .*missing: blocks\.0\.mlp\.fc2"),
     "deeper": (_deeper, r"150 of 150 tensors fit .*unexpected: blocks\.12\."),
     "with layer scale": (_layer_scale, r"unexpected: blocks\.0\.ls1\.gamma"),
-    "another width": (lambda t: t | {"norm.weight": torch.ones(384)}, r"149 of 150 .*wrong shape: norm\.weight"),
+    "another width": (
+        lambda t: t | {"norm.weight": torch.ones(384)},
+        r"149 of 150 .*wrong shape or type: norm\.weight",
+    ),
+    "whole numbers": (
+        lambda t: t | {"norm.weight": torch.ones(192, dtype=torch.int8)},
+        r"149 of 150 .*wrong shape or type: norm\.weight",
+    ),
     "another patch": (
         lambda t: t | {"patch_embed.proj.weight": torch.ones(192, 3, 8, 8)},
         "patches are 8 px, those of",

@@ -182,11 +182,11 @@ def test_a_home_that_nobody_knows_is_a_wrong_path() -> None:
     ("config", "message"),
     [
         (None, "no readable config.json"),
-        ("{", "no readable config.json"),
+        ("{", r"config\.json cannot be read"),
         ('{"model_type": "vit"}', "config.json is not timm's"),
         ('{"architecture": "resnet10t"}', "has no model.safetensors or pytorch_model.bin"),
         ('{"architecture": "resnet1000"}', "no model 'resnet1000'"),
-        ('{"architecture": "resnet10t", "pretrained_cfg": {"ours": 1}}', "timm cannot build a model .*ours"),
+        ('{"architecture": "resnet10t", "pretrained_cfg": {"ours": 1}}', r"of its config\.json cannot be built .*ours"),
     ],
 )
 def test_a_folder_that_is_not_timms_says_what_is_missing(config: str | None, message: str, tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """`embed`: images and weights -> a feature file."""
 
-import json
 import platform
 import time
 from dataclasses import replace
@@ -25,7 +24,7 @@ from dinocli.tasks.embed.partial_features import PartialFeatures
 from dinocli.tasks.embed.patch_folder import PatchFolder
 from dinocli.tasks.embed.rare_fit import fit_rare, state_file
 from dinocli.tasks.embed.stdout_writer import StdoutWriter
-from dinocli.tasks.feature_file import KEY, sidecar
+from dinocli.tasks.feature_file import KEY, read_meta, sidecar
 from dinocli.tasks.run_folder import SCHEMA, add_output
 
 
@@ -161,11 +160,10 @@ def _send(
 
 def _already(path: Path, request: dict[str, Any], reporter: ProgressReporter, begin: float) -> EmbedResult:
     """Answer `resume` for a file that is complete."""
-    try:
-        meta = json.loads(sidecar(path, ".json").read_text(encoding="utf-8"))
-        check_same(meta["request"], request, str(path))
-    except (OSError, ValueError, KeyError):
-        raise UsageError(f"{path} is there already, not by this command; add --force or change --out") from None
+    meta = read_meta(path)
+    if not meta:
+        raise UsageError(f"{path} is there already, not by this command; add --force or change --out")
+    check_same(meta["request"], request, str(path))
     reporter.line(f"{path} is complete already")
     shape = tuple(meta["shape"][1:])
     seconds, root = time.monotonic() - begin, meta["root"]

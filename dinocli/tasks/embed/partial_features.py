@@ -10,12 +10,14 @@ Shapes: N rows, b rows of a batch.
 import io
 import os
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from dinocli.files import hidden, naming
+from dinocli.stored import Count, Stored, checked
 from dinocli.tasks.artifacts import Journal, Line
 from dinocli.tasks.feature_file import Box
 
@@ -35,6 +37,14 @@ def npy_header(rows: int, shape: tuple[int, ...], dtype: str) -> bytes:
     about = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": (rows, *shape)}
     np.lib.format.write_array_header_1_0(head, about)
     return head.getvalue()
+
+
+class EmbedJournalLine(Stored):
+    """What is done so far."""
+
+    pieces: Count
+    rows: Count
+    bad: list[Annotated[list[str], Field(min_length=2, max_length=2)]]
 
 
 class PartialFeatures:
@@ -137,7 +147,10 @@ class PartialFeatures:
         lines = self.journal.found(request, str(self.target))
         if lines is None or not self.path.is_file() or not self.tiles.is_file():
             return False
-        pieces, rows, bad = told(lines)
+        try:
+            pieces, rows, bad = told(lines)
+        except ValueError:
+            return False  # damaged: nothing of use
         there = self.path.stat().st_size - self._head, self.tiles.stat().st_size
         if there[0] < rows * self._row_bytes or there[1] < rows * BOX.itemsize * 4:
             return False
@@ -147,8 +160,9 @@ class PartialFeatures:
 
 def told(lines: list[Line]) -> tuple[int, int, Bad]:
     """Return what the lines of a journal tell of: pieces and rows that are done, and the unreadable images."""
-    bad = [(str(name), str(reason)) for line in lines for name, reason in line["bad"]]
-    return (int(lines[-1]["pieces"]), int(lines[-1]["rows"]), bad) if lines else (0, 0, bad)
+    known = [checked(line, EmbedJournalLine) for line in lines]
+    bad = [(name, reason) for line in known for name, reason in line["bad"]]
+    return (known[-1]["pieces"], known[-1]["rows"], bad) if known else (0, 0, bad)
 
 
 def _write(file: int, values: NDArray[Any], place: int) -> None:

@@ -11,8 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field
+
 from dinocli.errors import UsageError
 from dinocli.files import remove_abandoned, remove_path, write_whole
+from dinocli.stored import Anything, Count, Stored, checked, reading
 from dinocli.tasks.artifacts import LOCK, FileSet, Journal
 from dinocli.tasks.run_folder import SCHEMA
 from dinocli.tasks.segment.regions import ImageRecord
@@ -109,6 +112,14 @@ class MaskFolder:
         files.swap()
 
 
+class SegmentJournalLine(Stored):
+    """An image that is done: its record, or why it cannot be read."""
+
+    image: Count
+    record: Anything | None = None
+    bad: list[str] = Field(default_factory=list, max_length=2)
+
+
 class SegmentJournal:
     """Records of the images that are done.
 
@@ -147,7 +158,7 @@ class SegmentJournal:
     def __iter__(self) -> Iterator[ImageRecord]:
         """Read the records from the disk, in the order in which they were made: that of the images."""
         for line in self._journal:
-            if "record" in line:
+            if line.get("record") is not None:
                 yield ImageRecord.from_dict(line["record"])
 
     def _found(self, folder: MaskFolder, request: dict[str, Any]) -> bool:
@@ -155,10 +166,13 @@ class SegmentJournal:
         lines = self._journal.found(request, str(folder.path))
         if lines is None or not folder.part.path.is_dir():
             return False
-        for line in lines:
-            self.done.add(line["image"])
-            if "bad" in line:
-                self.bad.append((line["bad"][0], line["bad"][1]))
+        with reading(self._journal.path, "add --force to begin anew"):
+            for line in (checked(line, SegmentJournalLine) for line in lines):
+                self.done.add(line["image"])
+                if line["bad"]:
+                    self.bad.append((line["bad"][0], line["bad"][1]))
+                if line["record"] is not None:
+                    ImageRecord.check(line["record"])
         for inner, _, _ in os.walk(folder.part.path):
             remove_abandoned(Path(inner))
         return True

@@ -3,12 +3,14 @@
 Convention: boxes are (left, top, width, height) in pixels of the upright image.
 """
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 from scipy import ndimage
 
 from dinocli.tasks.segment.outlines import Polygon, polygons, run_lengths
@@ -134,6 +136,11 @@ class ImageRecord:
         """Build the record from `to_dict` data, also after it went through JSON."""
         regions = [RegionRecord(**{**region, "box": tuple(region["box"])}) for region in data["regions"]]
         return cls(**{**data, "regions": regions})
+
+    @classmethod
+    def check(cls, data: Mapping[str, Any]) -> None:
+        """Raise a `ValidationError` if a file holds something else than `to_dict` data."""
+        TypeAdapter(cls).validate_json(json.dumps(data), strict=True)
 
 
 def region_record(region: Region, shape: tuple[int, int], *, counts: bool, outlines: bool) -> RegionRecord:

@@ -11,6 +11,7 @@ from dinocli.engine.probe import Probe, ProbeResult, forwards_per_image
 from dinocli.models.backbone import Backbone
 from dinocli.models.weight_interpolation import interpolated
 from dinocli.quality.verdict import Verdict, gain, judge
+from dinocli.stored import reading
 from dinocli.tasks.train.budget import TrainPlan
 from dinocli.tasks.train.comparison import Sides
 from dinocli.tasks.train.run_seconds import PAGE_FORWARDS
@@ -108,7 +109,9 @@ def select(context: TrainContext, plan: TrainPlan, trained: Trained) -> Selectio
 def adapted_backbone(backbone: Backbone, best: Path, probe: Probe) -> Backbone:
     """Load the best checkpoint's weights into a copy of the start."""
     adapted = copy.deepcopy(backbone)
-    adapted.load_state_dict(load_checkpoint(best, probe.loader.device)["backbone"])
+    payload = load_checkpoint(best, probe.loader.device)
+    with reading(f"the checkpoint {best}", "delete it to start anew", "used"):
+        adapted.load_state_dict(payload["backbone"])
     return adapted
 
 
