@@ -12,7 +12,7 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,7 +46,7 @@ class FeatureRecord(Stored):
     """What `feats.json` says, as far as later commands rely on it."""
 
     n: Count
-    shape: list[Count] = Field(min_length=2, max_length=4)
+    shape: list[Annotated[int, Field(ge=-1, le=2**62)]] = Field(min_length=2, max_length=4)  # -1: images differ
     images: Count = 0
     bad: Count = 0
     tokens: Name = "pooled"
