@@ -37,8 +37,8 @@ K = Annotated[
 Pca = Annotated[int, _option("--pca", panel=GROUPS, min=0, help="Directions to keep; 0 all, hdbscan 50.")]
 MinSize = Annotated[int, _option("--min-size", panel=GROUPS, min=0, help="Images of smaller groups are in none.")]
 Duplicates = Annotated[
-    float,
-    _option("--duplicates", panel=GROUPS, help="Cosine of images that are nearly the same; 0 looks for none."),
+    str,
+    _option("--duplicates", panel=GROUPS, metavar="COSINE", help="auto: from the folder; a cosine; 0: none."),
 ]
 Select = Annotated[
     int, _option("--select", panel=GROUPS, min=0, help="Number of images that represent all, written to selected.txt.")
@@ -75,7 +75,7 @@ def cluster(
     pca: Pca = 0,
     whiten: opt.Whiten = False,
     min_size: MinSize = 0,
-    duplicates: Duplicates = 0.99,
+    duplicates: Duplicates = "auto",
     select: Select = 0,
     seed: opt.Seed = None,
     out: Out = "clusters.csv",
@@ -110,7 +110,7 @@ def cluster(
         pca=pca,
         whiten=whiten,
         min_size=min_size,
-        duplicates=duplicates,
+        duplicates=_cosine(duplicates),
         select=select,
         map=map_,
         report=report,
@@ -133,3 +133,12 @@ def cluster(
             return
         outcome = run(job, terminal, sys.stdin.buffer)
     show_clusters(terminal, outcome, as_json=terminal.as_json)
+
+
+def _cosine(text: str) -> float:
+    from dinocli.tasks.cluster.cluster_options import AUTO_DUPLICATES
+
+    try:
+        return AUTO_DUPLICATES if text == "auto" else float(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r}: give auto, a cosine or 0", param_hint="--duplicates") from None

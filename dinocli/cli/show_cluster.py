@@ -31,7 +31,10 @@ def show_clusters(terminal: Terminal, outcome: "ClusterResult", *, as_json: bool
         _show_labels(terminal, column, outcome.label_counts[column])
         terminal.line(f"{column}: " + ", ".join(f"{name} {value:.3f}" for name, value in found.items()))
     if outcome.duplicates is not None:
-        terminal.line(f"{outcome.duplicates:,} pairs are nearly the same, {outcome.copies:,} files are copies")
+        terminal.line(
+            f"{outcome.copies:,} files are exact copies, {outcome.duplicates:,} pairs are near-copies, "
+            f"{outcome.duplicate_groups:,} groups in all"
+        )
     if outcome.outliers:
         name, score = outcome.outliers[0]
         terminal.line(f"oddest image: {name}, {score:.1f} times as far from its neighbours as usual")

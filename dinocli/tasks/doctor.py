@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import features
 
 from dinocli import __version__
 from dinocli.config.installed_packages import extras, installed_version, torch_mismatch
 from dinocli.data.cache import cache_folder
+from dinocli.data.image_formats import image_suffixes
 
 PACKAGES = ("torch", "torchvision", "timm", "kornia", "numpy", "scipy", "scikit-learn", "pillow", "tifffile", "typer")
 
@@ -31,7 +31,7 @@ def examine() -> dict[str, Any]:
         "cpu_features": torch.backends.cpu.get_cpu_capability(),
         "gpus": [f"{gpu.name}, {gpu.total_memory >> 30} GiB" for gpu in gpus],
         "gpu_bf16": cuda and torch.cuda.is_bf16_supported(including_emulation=False),
-        "formats": [name for name in ("jpg", "zlib", "libtiff", "webp", "jpg_2000") if features.check(name)],
+        "formats": [suffix.removeprefix(".") for suffix in image_suffixes()],
         "extras": extras(),
         "canvas_cache": str(folder),
         "canvas_cache_bytes": sum(file.stat().st_size for file in folder.glob("*") if file.is_file()),

@@ -20,10 +20,23 @@ from dinocli.quality.outliers import diverse, oddness
 from dinocli.report.crosstab import count_labels
 from dinocli.tasks.artifacts import FileSet, claimed
 from dinocli.tasks.cluster.cluster_inputs import ClusterInputs, features_named, open_members
-from dinocli.tasks.cluster.cluster_options import DUPLICATES, SELECTED, Cluster, ClusterOptions, ClusterResult
+from dinocli.tasks.cluster.cluster_options import (
+    DUPLICATE_GROUPS,
+    DUPLICATES,
+    SELECTED,
+    Cluster,
+    ClusterOptions,
+    ClusterResult,
+)
 from dinocli.tasks.cluster.cluster_page import thumbnail_folder, write_page, write_sheet
-from dinocli.tasks.cluster.cluster_tables import Known, write_clusters, write_pairs, write_selected
-from dinocli.tasks.cluster.duplicate_pairs import Same, find_same
+from dinocli.tasks.cluster.cluster_tables import (
+    Known,
+    write_clusters,
+    write_duplicate_groups,
+    write_pairs,
+    write_selected,
+)
+from dinocli.tasks.cluster.duplicate_pairs import DuplicateGroup, Same, duplicate_groups, find_same
 from dinocli.tasks.cluster.groups import FoundGroups, find_groups
 from dinocli.tasks.cluster.link_folders import check_tree, write_tree
 from dinocli.tasks.labels import Labels, read_labels
@@ -64,10 +77,13 @@ def _cluster(job: ClusterOptions, reporter: ProgressReporter, stdin: BinaryIO | 
     with steady():
         found = find_groups(rows, job, reporter)
         known = Known(found.grouping, oddness(rows, seed=job.seed), place(rows, job.map, seed=job.seed))
-        same = find_same(members, found.grouping, job.duplicates, reporter) if job.duplicates else Same([], None, 0)
-        selected = diverse(rows, job.select, closest=job.duplicates or 1.0, seed=job.seed) if job.select else []
-    outcome = _outcome(job, members, found, known, same, selected, labels)
-    files = _write(job, members, known, same, selected, labels, outcome, reporter)
+        wanted = job.duplicates
+        same = find_same(members, found.grouping, wanted, reporter, job.seed) if wanted else Same([], 0, 0)
+        again = duplicate_groups(members, same.pairs)
+        closest = same.threshold if same.reason else 1.0
+        selected = diverse(rows, job.select, closest=closest, seed=job.seed) if job.select else []
+    outcome = _outcome(job, members, found, known, same, again, selected, labels)
+    files = _write(job, members, known, same, again, selected, labels, outcome, reporter)
     return replace(outcome, files=files, seconds=time.monotonic() - began)
 
 
@@ -89,6 +105,7 @@ def _outcome(
     found: FoundGroups,
     known: Known,
     same: Same,
+    again: Sequence[DuplicateGroup],
     selected: Sequence[int],
     labels: Labels,
 ) -> ClusterResult:
@@ -115,6 +132,8 @@ def _outcome(
             column: count_labels(zip(grouping.label_N.tolist(), names, strict=True)) for column, names in labels.items()
         },
         duplicates=same.near,
+        duplicate_groups=len(again),
+        duplicate_reason=same.reason,
         copies=same.copies,
         outliers=[(members.names[row], float(known.outlier_N[row])) for row in oddest],
         selected=len(selected),
@@ -139,6 +158,7 @@ def _write(
     members: ClusterInputs,
     known: Known,
     same: Same,
+    again: Sequence[DuplicateGroup],
     selected: Sequence[int],
     labels: Labels,
     outcome: ClusterResult,
@@ -155,6 +175,8 @@ def _write(
         if job.duplicates:
             done.append(table.with_name(DUPLICATES))
             write_pairs(files.new(done[-1]), members, same.pairs)
+            done.append(table.with_name(DUPLICATE_GROUPS))
+            write_duplicate_groups(files.new(done[-1]), members, again)
         if job.select:
             done.append(table.with_name(SELECTED))
             write_selected(files.new(done[-1]), members, selected)

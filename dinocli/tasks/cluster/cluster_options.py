@@ -14,7 +14,9 @@ from dinocli.tasks.inputs import ReadOptions
 AUTO = 0
 """As a number of groups: find it."""
 NO_REPORT = "none"
-DUPLICATES, SELECTED = "duplicates.csv", "selected.txt"
+AUTO_DUPLICATES = -1.0
+"""As a cosine of duplicates: take it from the folder, and look at pixels."""
+DUPLICATES, DUPLICATE_GROUPS, SELECTED = "duplicates.csv", "duplicate_groups.csv", "selected.txt"
 
 Method = Literal["kmeans", "hdbscan", "agglomerative"]
 
@@ -33,7 +35,8 @@ class ClusterOptions:
         whiten: Whiten features before grouping (`normalized_features.fit_whitening`).
         min_size: Smallest group. Images of smaller ones are in no group; 0 takes 1, for hdbscan 1 % of the images, at
             least 5.
-        duplicates: Cosine from which two images count as nearly the same; 0 looks for none.
+        duplicates: Cosine from which two images count as nearly the same; 0 looks for none, `AUTO_DUPLICATES` takes it
+            from the folder and compares pixels.
         select: Size of the diverse subset to choose, 0 for none.
         map: pca, tsne or umap.
         report: The page; "none" for no page, empty for report.html beside the table where the images are at hand.
@@ -62,7 +65,7 @@ class ClusterOptions:
     pca: int = 0
     whiten: bool = False
     min_size: int = 0
-    duplicates: float = 0.99
+    duplicates: float = AUTO_DUPLICATES
     select: int = 0
     map: Layout = "pca"
     report: str = ""
@@ -87,8 +90,8 @@ class ClusterOptions:
             raise UsageError(f"-k {self.k} is no number of groups; give 1 or more, or auto")
         if self.method == "hdbscan" and self.k != AUTO:
             raise UsageError("--method hdbscan finds the number of groups itself; leave -k out, --min-size steers it")
-        if not 0 <= self.duplicates <= 1:
-            raise UsageError(f"--duplicates {self.duplicates:g} is no cosine; give 0 (look for none) to 1")
+        if self.duplicates != AUTO_DUPLICATES and not 0 <= self.duplicates <= 1:
+            raise UsageError(f"--duplicates {self.duplicates:g} is no cosine; give 0 (look for none) to 1, or auto")
         if self.copy and not self.link_dir:
             raise UsageError("--copy needs --link-dir DIR, the folder for the copies")
         if self.follow_links and not self.copy:
@@ -120,7 +123,7 @@ class ClusterOptions:
     def outputs(self) -> list[Path]:
         """Return the files that will be written."""
         more = [self.page, Path(self.sheet) if self.sheet else None]
-        beside = [DUPLICATES] * (self.duplicates > 0) + [SELECTED] * (self.select > 0)
+        beside = [DUPLICATES, DUPLICATE_GROUPS] * (self.duplicates != 0) + [SELECTED] * (self.select > 0)
         return [self.table, *(self.table.with_name(name) for name in beside), *(path for path in more if path)]
 
 
@@ -159,7 +162,9 @@ class ClusterResult:
         curve: Of `-k auto`.
         agreement: For each label column: how well groups and labels agree.
         label_counts: For each label column: how many images of each label are in each group.
-        duplicates: Pairs above the cosine; None where they were not looked for, or were too many.
+        duplicates: Pairs that are nearly the same; None where they were too many.
+        duplicate_groups: Groups of images that are nearly or exactly the same.
+        duplicate_reason: Where the threshold of near-duplicates comes from; empty where none were looked for.
         copies: Images whose file is a copy of another one.
         outliers: The oddest images, with their scores.
         selected: Size of the diverse subset.
@@ -182,6 +187,8 @@ class ClusterResult:
     agreement: dict[str, dict[str, float]]
     label_counts: dict[str, LabelCounts]
     duplicates: int | None
+    duplicate_groups: int
+    duplicate_reason: str
     copies: int
     outliers: list[tuple[str, float]]
     selected: int

@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from dinocli.files import write_whole
 from dinocli.quality.grouping import Grouping
 from dinocli.tasks.cluster.cluster_inputs import ClusterInputs
-from dinocli.tasks.cluster.duplicate_pairs import SamePair
+from dinocli.tasks.cluster.duplicate_pairs import DuplicateGroup, SamePair
 
 HEADER = ("path", "cluster", "distance", "margin", "medoid", "outlier", "x", "y")
 TILE = ("left", "top", "width", "height")
-PAIRS = ("path", "other", "cosine", "exact")
+PAIRS = ("path", "other", "cosine", "exact", "likeness")
+GROUPS = ("group", "path", "keep", "exact")
 
 
 class Known(NamedTuple):
@@ -61,7 +62,18 @@ def write_clusters(path: Path, members: ClusterInputs, known: Known) -> None:
 def write_pairs(path: Path, members: ClusterInputs, pairs: Sequence[SamePair]) -> None:
     """Write one line a pair, closest first."""
     names = members.names
-    _write(path, PAIRS, ((names[p.first], names[p.second], f"{p.cosine:.6f}", int(p.exact)) for p in pairs))
+    rows = ((names[p.first], names[p.second], f"{p.cosine:.6f}", int(p.exact), _short(p.likeness)) for p in pairs)
+    _write(path, PAIRS, rows)
+
+
+def write_duplicate_groups(path: Path, members: ClusterInputs, groups: Sequence[DuplicateGroup]) -> None:
+    """Write one line an image that has a copy, group by group; `keep` is 1 for the file to keep."""
+    lines = (
+        (number, members.names[row], int(place == 0), int(group.exact))
+        for number, group in enumerate(groups)
+        for place, row in enumerate(group.rows)
+    )
+    _write(path, GROUPS, lines)
 
 
 def write_selected(path: Path, members: ClusterInputs, rows: Sequence[int]) -> None:

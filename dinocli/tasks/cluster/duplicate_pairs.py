@@ -1,26 +1,66 @@
-"""Images that are nearly, or exactly, the same."""
+"""Images that are nearly, or exactly, the same: pairs, and groups of them with a file to keep.
 
+Shapes: P pairs.
+"""
+
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
 
+from dinocli.data.decode import image_size
+from dinocli.data.parallel import in_order, thread_count
 from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import DataError
+from dinocli.quality.aligned_similarity import aligned_similarity, structure
+from dinocli.quality.copy_threshold import BORDERLINE, CLEAR, CopyThreshold, copy_threshold
 from dinocli.quality.duplicates import near_duplicates
 from dinocli.quality.grouping import Grouping
+from dinocli.quality.nearest_rows import nearest_rows
+from dinocli.quality.normalized_features import cores
 from dinocli.tasks.cluster.cluster_inputs import ClusterInputs
+from dinocli.tasks.cluster.cluster_options import AUTO_DUPLICATES
+from dinocli.tasks.cluster.thumbnails import Thumbnails
 
 ALL_PAIRS_ROWS = 50_000
 """Above this many images only those of one group are compared with each other: the time grows with the square."""
+COMPARED_PAIRS = 500
+"""Pairs whose pixels are compared, closest first: half a minute."""
+
+_BULK_ROWS, _UNRELATED_PAIRS, _SIDE = 2000, 40, 128
+_LOOKED_AT = 0.9  # two nearest to each other and this near are looked at in the bulk too: every image may have a copy
 
 
 class SamePair(NamedTuple):
-    """Two rows, first < second; `exact` if their files hold the same bytes."""
+    """Two rows, first < second.
+
+    Args:
+        first: Row.
+        second: Row.
+        cosine: Of their features.
+        exact: Whether their files hold the same bytes.
+        likeness: Correlation of their aligned pixels; NaN where they were not compared.
+    """
 
     first: int
     second: int
     cosine: float
+    exact: bool
+    likeness: float = float("nan")
+
+
+class DuplicateGroup(NamedTuple):
+    """Rows that are the same image.
+
+    Args:
+        rows: The one to keep first: the most pixels, then the larger file, then the first name.
+        exact: Whether all files hold the same bytes.
+    """
+
+    rows: list[int]
     exact: bool
 
 
@@ -29,17 +69,23 @@ class Same(NamedTuple):
 
     Args:
         pairs: Closest first; of several copies of one file each is paired with the first, and all near ones are.
-        near: Pairs above the cosine, or None where they were too many.
+        near: Pairs that are nearly the same, or None where they were too many.
         copies: Images whose file is a copy of an earlier one.
+        threshold: Cosine from which a pair counts, as far as features decide; NaN where nothing was looked for.
+        reason: Where the threshold comes from.
     """
 
     pairs: list[SamePair]
     near: int | None
     copies: int
+    threshold: float = float("nan")
+    reason: str = ""
 
 
-def find_same(members: ClusterInputs, grouping: Grouping, threshold: float, reporter: ProgressReporter) -> Same:
-    """Find pairs above a cosine, and copies of files.
+def find_same(
+    members: ClusterInputs, grouping: Grouping, threshold: float, reporter: ProgressReporter, seed: int = 0
+) -> Same:
+    """Find near-copies, and copies of files.
 
     Copies are found first, and only the first of them is compared with the other images: a thousand copies would
     otherwise be half a million pairs.
@@ -47,21 +93,109 @@ def find_same(members: ClusterInputs, grouping: Grouping, threshold: float, repo
     Args:
         members: The images.
         grouping: Says where to look in a large set.
-        threshold: Smallest cosine.
+        threshold: Smallest cosine; `AUTO_DUPLICATES` takes it from the folder and looks at pixels.
         reporter: Hears of what is left out.
+        seed: Of the pairs that are drawn at random.
     """
     copies = members.copies()
     exact = [SamePair(group[0], other, 1.0, True) for group in copies for other in group[1:]]
     again = np.zeros(len(members), bool)
     again[[pair.second for pair in exact]] = True
+    bulk = _bulk(members, np.flatnonzero(~again), seed) if threshold == AUTO_DUPLICATES else None
+    least = min(bulk.cosine(BORDERLINE), _LOOKED_AT) if bulk else threshold
     near: list[SamePair] | None = []
     try:
-        near = [pair for rows in _compared(grouping, ~again, reporter) for pair in _near(members, rows, threshold)]
+        near = [pair for rows in _compared(grouping, ~again, reporter) for pair in _near(members, rows, least)]
     except DataError as error:
         reporter.warn(f"near-duplicates are not listed: {error}")
         near = None
+    reason = f"cosine of {threshold:g} or more, as asked for"
+    if bulk:
+        threshold = bulk.cosine(CLEAR)
+        reason = f"nearest neighbours usually have a cosine of {bulk.cosine(0):.3f}, copies from {threshold:.3f}"
+        near = near and _confirmed(members, near, bulk, reporter, seed)
+        reporter.line(f"duplicates: {reason}; pixels decide from {least:.3f}")
     pairs = sorted([*exact, *(near or [])], key=lambda pair: (-pair.cosine, not pair.exact, pair.first, pair.second))
-    return Same(pairs, None if near is None else len(near), len(exact))
+    return Same(pairs, None if near is None else len(near), len(exact), threshold, reason)
+
+
+def duplicate_groups(members: ClusterInputs, pairs: Sequence[SamePair]) -> list[DuplicateGroup]:
+    """Join pairs to groups, largest first; inside a group the file to keep comes first."""
+    if not pairs:
+        return []
+    edges = np.array([(pair.first, pair.second) for pair in pairs])
+    graph = coo_matrix((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(len(members),) * 2)
+    label_N = connected_components(graph, directed=False)[1]
+    inexact = {int(label_N[pair.first]) for pair in pairs if not pair.exact}
+    groups: dict[int, list[int]] = {}
+    for row in np.unique(edges).tolist():
+        groups.setdefault(int(label_N[row]), []).append(row)
+    found = [
+        DuplicateGroup(sorted(rows, key=lambda row: _worth(members, row)), group not in inexact)
+        for group, rows in groups.items()
+    ]
+    return sorted(found, key=lambda group: (-len(group.rows), group.rows[0]))
+
+
+def _worth(members: ClusterInputs, row: int) -> tuple[int, int, str]:
+    if members.root is None:
+        return 0, 0, members.names[row]
+    path = members.root / members.names[row]
+    try:
+        height, width = image_size(path)
+        return -height * width, -path.stat().st_size, members.names[row]
+    except (DataError, OSError):
+        return 0, 0, members.names[row]
+
+
+def _bulk(members: ClusterInputs, rows: NDArray[np.intp], seed: int) -> CopyThreshold:
+    """Measure how near the nearest neighbours of a sample are."""
+    chosen = np.random.default_rng(seed).permutation(len(rows))[:_BULK_ROWS]
+    features_ND = np.asarray(members.features_ND[rows], np.float32)
+    found = nearest_rows(features_ND[chosen], features_ND, 1, leave_out=chosen, threads=cores())
+    cosine_QK = found.cosine_QK
+    return copy_threshold(cosine_QK[:, 0] if cosine_QK.shape[1] else np.empty(0))
+
+
+def _confirmed(
+    members: ClusterInputs, near: list[SamePair], bulk: CopyThreshold, reporter: ProgressReporter, seed: int
+) -> list[SamePair]:
+    """Keep the pairs that are copies by their features and pixels together; without pixels, those that are far out."""
+    near = _worth_a_look(sorted(near, key=lambda pair: -pair.cosine), bulk)
+    looked, rest = (near[:COMPARED_PAIRS], near[COMPARED_PAIRS:]) if members.root else ([], near)
+    if looked and rest:
+        reporter.line(f"the pixels of the closest {len(looked):,} of {len(near):,} pairs are compared")
+    random = np.random.default_rng(seed)
+    drawn = random.integers(0, len(members), (_UNRELATED_PAIRS if looked else 0, 2))
+    likeness_P = _likeness(members, [*((pair.first, pair.second) for pair in looked), *map(tuple, drawn.tolist())])
+    unrelated = likeness_P[len(looked) :][drawn[:, 0] != drawn[:, 1]]
+    needed_P = bulk.needed(np.array([pair.cosine for pair in looked]), unrelated)
+    kept = [
+        pair._replace(likeness=float(likeness))
+        for pair, likeness, needed in zip(looked, likeness_P, needed_P, strict=False)
+        if likeness >= needed
+    ]
+    return [*kept, *(pair for pair in rest if bulk.deviations(np.array([pair.cosine]))[0] >= CLEAR)]
+
+
+def _worth_a_look(near: list[SamePair], bulk: CopyThreshold) -> list[SamePair]:
+    """Leave out pairs within the bulk, unless the two are nearest to each other; closest first."""
+    best: dict[int, SamePair] = {}
+    for pair in near:
+        best.setdefault(pair.first, pair)
+        best.setdefault(pair.second, pair)
+    far_P = bulk.deviations(np.array([pair.cosine for pair in near])) >= BORDERLINE
+    return [pair for pair, far in zip(near, far_P, strict=True) if far or best[pair.first] is pair is best[pair.second]]
+
+
+def _likeness(members: ClusterInputs, pairs: Sequence[tuple[int, int]]) -> NDArray[np.float64]:
+    """Compare the pixels of pairs; each image is decoded once."""
+    rows = sorted({row for pair in pairs for row in pair})
+    pictures = dict(zip(rows, map(structure, Thumbnails(members, _SIDE).small(rows)), strict=True))
+    compare = in_order(
+        lambda pair: aligned_similarity(pictures[pair[0]], pictures[pair[1]]), pairs, thread_count("auto")
+    )
+    return np.array(list(compare), np.float64)
 
 
 def _compared(grouping: Grouping, wanted_N: NDArray[np.bool_], reporter: ProgressReporter) -> list[NDArray[np.intp]]:

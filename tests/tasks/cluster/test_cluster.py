@@ -1,11 +1,12 @@
 import csv
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageEnhance
 
 from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import DataError, UsageError
@@ -14,6 +15,7 @@ from dinocli.tasks.cluster import cluster_page, duplicate_pairs
 from dinocli.tasks.cluster.cluster import cluster
 from dinocli.tasks.cluster.cluster_options import ClusterOptions
 from tests.quality.groups import mixture
+from tests.quality.test_aligned_similarity import scene
 from tests.tasks.cluster.sets import make_set, write_features
 
 
@@ -32,7 +34,9 @@ def read(path: Path) -> list[dict[str, str]]:
 
 @pytest.fixture
 def job(tmp_path: Path) -> ClusterOptions:
-    return ClusterOptions((str(make_set(tmp_path)),), str(tmp_path / "out" / "clusters.csv"), k=2, report="none")
+    """A quick one: with a cosine for duplicates no pixels are compared."""
+    feats, table = str(make_set(tmp_path)), str(tmp_path / "out" / "clusters.csv")
+    return ClusterOptions((feats,), table, k=2, report="none", duplicates=0.99)
 
 
 def test_the_table_has_every_image_with_what_is_known_of_it(job: ClusterOptions) -> None:
@@ -64,6 +68,38 @@ def test_copies_and_near_pairs(job: ClusterOptions) -> None:
     assert near.duplicates > 2
     cosines = [float(row["cosine"]) for row in read(job.table.with_name("duplicates.csv"))]
     assert cosines == sorted(cosines, reverse=True)
+
+
+def test_near_copies_are_found_without_a_threshold_and_grouped(tmp_path: Path) -> None:
+    """Thirty scenes of two kinds; two have a turned or brighter copy, one an exact one and a turned one."""
+    folder = tmp_path / "images"
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    centres = random.normal(size=(2, 64))
+    names, rows = [], []
+    for number in range(30):
+        image, row = scene(number), centres[number % 2] + 0.7 * random.normal(size=64)
+        copies = {0: [image.rotate(3, Image.Resampling.BICUBIC)], 1: [ImageEnhance.Brightness(image).enhance(1.2)]}
+        for copy, picture in enumerate([image, *copies.get(number % 10 if number < 2 else 9, [])]):
+            names.append(f"./{number:02}_{copy}.png")
+            picture.save(folder / names[-1])
+            rows.append(row + 0.2 * copy * random.normal(size=64))
+    shutil.copyfile(folder / "00_0.png", folder / "00_x.png")
+    feats = write_features(tmp_path / "f.npy", [*rows, rows[0]], [*names, "./00_x.png"], folder)
+    job = ClusterOptions((str(feats),), str(tmp_path / "out" / "clusters.csv"), k=2, report="none")
+    outcome = cluster(job)
+    pairs = {(row["path"], row["other"]): row for row in read(job.table.with_name("duplicates.csv"))}
+    assert set(pairs) == {("./00_0.png", "./00_x.png"), ("./00_0.png", "./00_1.png"), ("./01_0.png", "./01_1.png")}
+    assert [row["exact"] for row in pairs.values()] == ["1", "0", "0"]
+    assert float(pairs["./00_0.png", "./00_1.png"]["likeness"]) > 0.8
+    groups = read(job.table.with_name("duplicate_groups.csv"))
+    assert [(row["group"], row["path"]) for row in groups][3:] in (
+        [("1", "./01_0.png"), ("1", "./01_1.png")],
+        [("1", "./01_1.png"), ("1", "./01_0.png")],
+    )
+    assert [row["keep"] for row in groups] == ["1", "0", "0", "1", "0"]
+    assert (outcome.copies, outcome.duplicates, outcome.duplicate_groups) == (1, 2, 2)
+    assert "nearest neighbours usually have a cosine of" in outcome.duplicate_reason
 
 
 def test_too_many_pairs_are_a_warning(job: ClusterOptions, monkeypatch: pytest.MonkeyPatch) -> None:
