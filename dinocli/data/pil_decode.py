@@ -20,6 +20,7 @@ from dinocli.errors import DataError
 Image.MAX_IMAGE_PIXELS = None
 log_libtiff()
 
+_MOST_SCANS = 200  # of a progressive JPEG; encoders write about ten
 _DEEP_MODES = ("I;16", "I;16L", "I;16B", "I", "F")
 _BYTES = {"I;16": 2, "I;16L": 2, "I;16B": 2, "I": 4, "F": 4}  # of one sample in PIL's modes, else 1
 
@@ -50,6 +51,8 @@ def read_with_pil(path: str, head: bytes, page: int, enough: int, allowance: All
         if page:
             _seek(image, page)
             _ask(image, allowance, stored)  # a frame can be larger than the first
+        if "progressive" in image.info:
+            _check_scans(path)
         raw = _raw_mode(image)
         if _loses_bits(image, raw):
             return _deep_colour(path, page, raw)
@@ -69,6 +72,14 @@ def _ask(image: Image.Image, allowance: Allowance, stored: int) -> None:
 
 def _orientation(image: Image.Image) -> int:
     return int(image.getexif().get(274, 1))
+
+
+def _check_scans(path: str) -> None:
+    """Refuse a JPEG of endless scans: each of them, of a few bytes, takes as long as a whole image."""
+    with open(path, "rb") as file:
+        scans = file.read().count(b"\xff\xda")
+    if scans > _MOST_SCANS:
+        raise DataError(f"a progressive JPEG of {scans} scans, more than {_MOST_SCANS}: save it anew")
 
 
 def _seek(image: Image.Image, page: int) -> None:

@@ -87,12 +87,14 @@ def read_tiff(path: str | Path, page: int, channels: Channels, allowance: Allowa
     """
     with tifffile.TiffFile(path) as file:
         first = _page(file, page)
+        _ask(first, 1, allowance, stored)
         known = first.photometric in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB)
         packed = 1 < first.bitspersample < 8 and first.samplesperpixel == 1
         if packed or first.photometric in (_PALETTE, _YCBCR) or (not known and not channels):
             return _for_pil(first)
         planes = _planes(file, first, page, channels) if channels and first.samplesperpixel == 1 else []
-        _ask(first, max(1, len(planes)), allowance, stored)
+        if planes:
+            _ask(first, len(planes), allowance, stored)
         try:
             if planes:
                 return _decoded(np.concatenate([_samples(plane) for plane in planes], axis=-1), first)

@@ -31,10 +31,10 @@ def tiff_page(width: int, height: int, bits: int = 8, samples: int = 1) -> list[
     return [*layout, (273, 4, 1, 8), (277, 3, 1, samples), (278, 4, 1, height), (279, 4, 1, 100)]
 
 
-def tiff_tiles(width: int, height: int, tile: int) -> bytes:
+def tiff_tiles(width: int, height: int, tile: int, bits: int = 8, photometric: int = 1) -> bytes:
     """Build a TIFF that claims to be cut into square tiles and lists one."""
-    plain = [entry for entry in tiff_page(width, height) if entry[0] not in (273, 278, 279)]
-    return tiff(*plain, (322, 3, 1, tile), (323, 3, 1, tile), (324, 4, 1, 8), (325, 4, 1, 1))
+    plain = [entry for entry in tiff_page(width, height, bits) if entry[0] not in (262, 273, 278, 279)]
+    return tiff(*plain, (262, 3, 1, photometric), (322, 3, 1, tile), (323, 3, 1, tile), (324, 4, 1, 8), (325, 4, 1, 1))
 
 
 def gif(width: int, height: int, frame: tuple[int, int], frames: int = 1) -> bytes:
@@ -70,6 +70,15 @@ def jpeg(width: int, height: int) -> bytes:
     return bytes(content)
 
 
+def progressive_jpeg(scans: int) -> bytes:
+    """Build a progressive JPEG whose last scan is there so many times more."""
+    file = io.BytesIO()
+    Image.fromarray(noise(64, 64)).save(file, "JPEG", progressive=True)
+    content = file.getvalue()
+    last = content[content.rindex(b"\xff\xda") : -2]
+    return content[:-2] + last * scans + content[-2:]
+
+
 def bombs() -> dict[str, bytes]:
     """Return small files that claim more than there is, by name."""
     circle = tiff(*tiff_page(4, 4), following=8)
@@ -79,6 +88,9 @@ def bombs() -> dict[str, bytes]:
         "frame.gif": gif(1, 1, (SIDE, SIDE)),
         "largest.gif": gif(65535, 65535, (65535, 65535)),
         "tiles.tif": tiff_tiles(SIDE, SIDE, 1),
+        "palette-tiles.tif": tiff_tiles(SIDE, SIDE, 1, photometric=3),
+        "packed-tiles.tif": tiff_tiles(SIDE, SIDE, 1, bits=4),
+        "scans.jpg": progressive_jpeg(300),
         "one-tile.tif": tiff_tiles(10, 10, 65520),
         "samples.tif": tiff(*tiff_page(SIDE, SIDE, 16, 64)),
         "thin.tif": tiff(*tiff_page(1, 2**29)),
