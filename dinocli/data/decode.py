@@ -135,7 +135,10 @@ def _decode(path: str, page: int, channels: Channels, enough: int, allowance: Al
     found = read_tiff(path, page, channels, allowance, stored)
     if isinstance(found, Decoded):
         return found
-    image = read_with_pil(path, head, found.frame, enough, allowance, stored)
+    try:
+        image = read_with_pil(path, head, found.frame, enough, allowance, stored)
+    except UnidentifiedImageError:
+        raise DataError("this kind of TIFF needs imagecodecs: pip install 'dinocli[tiff]'") from None
     return _with_channels(_as_tagged(image, found), channels)
 
 

@@ -99,8 +99,8 @@ def read_tiff(path: str | Path, page: int, channels: Channels, allowance: Allowa
             if planes:
                 return _decoded(np.concatenate([_samples(plane) for plane in planes], axis=-1), first)
             samples = _samples(first)
-        except ValueError as error:
-            if "imagecodecs" in str(error):  # tifffile's word for a compression that it cannot undo alone
+        except (ValueError, NotImplementedError) as error:
+            if "imagecodecs" in str(error):  # tifffile's word for what it cannot unpack alone
                 return _for_pil(first)
             raise
         if channels:

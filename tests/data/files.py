@@ -77,6 +77,23 @@ def packed_tiff(pixels: Array, bits: int, *, white_is_zero: bool = False) -> byt
     return b"II*\0" + struct.pack("<IH", 8, len(entries)) + directory + bytes(4) + data
 
 
+def tiff_12_bit(pixels: Array, *, samples: int = 1) -> bytes:
+    """Encode (h, w) of values below 4096, an even number a row, as a TIFF of 12 bits a sample."""
+    first, second = pixels[:, 0::2].astype(np.uint16), pixels[:, 1::2].astype(np.uint16)
+    data = np.stack([first >> 4, (first & 15) << 4 | second >> 8, second & 255], axis=-1).astype(np.uint8).tobytes()
+    height, width = pixels.shape
+    entries = [
+        (256, 4, width // samples),
+        (257, 4, height),
+        (258, 3, 12),
+        (259, 3, 1),
+        (262, 3, 1 if samples == 1 else 2),
+    ]
+    entries += [(273, 4, 8 + 2 + 12 * 9 + 4), (277, 3, samples), (278, 4, height), (279, 4, len(data))]
+    directory = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in entries)
+    return b"II*\0" + struct.pack("<IH", 8, len(entries)) + directory + bytes(4) + data
+
+
 def gdal_tiff(path: Path, pixels: Array, nodata: str, **more: Any) -> str:
     """Save a TIFF with the tag in which GIS tools name their nodata value."""
     tifffile.imwrite(path, pixels, extratags=[(42113, "s", 0, nodata, True)], **more)

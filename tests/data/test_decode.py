@@ -2,6 +2,7 @@
 
 import os
 import struct
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from dinocli.data.limits import Allowance
 from dinocli.data.pixels import Decoded
 from dinocli.data.tiff import ForPil
 from dinocli.errors import DataError
-from tests.data.files import Array, deep_png, gdal_tiff, noise, packed_tiff, save
+from tests.data.files import Array, deep_png, gdal_tiff, noise, packed_tiff, save, tiff_12_bit
 
 
 @pytest.mark.parametrize("suffix", ["png", "bmp", "tif", "webp", "ppm"])
@@ -205,6 +206,18 @@ def test_grey_of_few_bits_fills_the_range_of_8(tmp_path: Path, bits: int, *, neg
     assert read.dtype == np.uint8
     assert np.array_equal(read[..., 0], 255 - expected if negative else expected)
     assert np.array_equal(read_native(tmp_path / "a.tif", channels=(0,)), read)
+
+
+def test_grey_of_12_bits_needs_no_extra_package_and_colour_names_it(tmp_path: Path) -> None:
+    values = noise(5, 6, dtype="uint16", top=4095)
+    (tmp_path / "a.tif").write_bytes(tiff_12_bit(values))
+    assert np.array_equal(read_native(tmp_path / "a.tif")[..., 0], values)
+    (tmp_path / "b.tif").write_bytes(tiff_12_bit(values, samples=3))
+    if find_spec("imagecodecs"):
+        assert read_native(tmp_path / "b.tif").shape == (5, 2, 3)
+        return
+    with pytest.raises(DataError, match=r"needs imagecodecs: pip install 'dinocli\[tiff\]'"):
+        read_native(tmp_path / "b.tif")
 
 
 def _decoded(path: Path | str) -> Decoded:
