@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.cli.commands import TINY as TINY_RUN
 from tests.cli.commands import Running, make_images, start_warm, warm
 
 TINY = ("--weights", "none", "--model", "test_convnext", "--size", "32", "--device", "cpu", "--workers", "0")
@@ -38,6 +39,51 @@ def test_two_embeds(images: Path, tmp_path: Path) -> None:
     assert np.load(tmp_path / "feats.npy").shape == (40, 64)
     assert len((tmp_path / "feats.paths.txt").read_text().splitlines()) == 40
     assert not list(tmp_path.glob(".feats*"))
+
+
+def test_two_segments(images: Path, tmp_path: Path) -> None:
+    command = ("segment", images, *TINY, "-m", "kmeans", "-k", "2", "--out", "masks")
+    first = stopped_midway(*command, cwd=tmp_path, sign="masks/.segment.jsonl")
+    for more in ((), ("--force",), ("--resume",)):
+        second = warm(*command, *more, cwd=tmp_path)
+        assert second.code == 2, second.err
+        assert "masks is being written by another dinocli (process " in second.err
+        assert len(second.err.splitlines()) == 1
+    first.signal(signal.SIGCONT)
+    done = first.wait()
+    assert (done.code, done.out) == (0, "masks\n"), done.err
+    assert len(list((tmp_path / "masks" / "masks").iterdir())) == 40
+    assert sorted(path.name for path in (tmp_path / "masks").iterdir()) == [
+        *("masks", "report.html", "segment.json", "segments.csv")
+    ]
+
+
+def test_two_runs(images: Path, tmp_path: Path) -> None:
+    command = ("pretrain", images, *TINY_RUN, "--steps", "4", "--out", "run")
+    first = stopped_midway(*command, cwd=tmp_path, sign="run/.lock")
+    for more in ((), ("--force",), ("--resume",)):
+        second = warm(*command, *more, cwd=tmp_path)
+        assert second.code == 2, second.err
+        assert "run is being written by another dinocli (process " in second.err
+    first.signal(signal.SIGCONT)
+    assert first.wait().code == 0
+    assert (tmp_path / "run" / "report.html").is_file()
+    assert not (tmp_path / "run" / ".lock").exists()
+
+
+def test_an_output_that_cannot_be_written_is_said_before_any_work(images: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    commands = (
+        ("embed", images, *TINY, "--out", "file/feats.npy"),
+        ("segment", images, *TINY, "--out", "file/masks"),
+        ("pretrain", images, *TINY_RUN, "--out", "file/run"),
+        ("cluster", images, "--weights", "none", "--model", "test_convnext", "--out", "file/clusters.csv"),
+    )
+    for command in commands:
+        done = warm(*command, cwd=tmp_path)
+        assert (done.code, done.out) == (6, ""), done.err
+        assert len(done.err.splitlines()) == 1, "no image was read"
+        assert "file" in done.err
 
 
 def test_a_killed_writer_holds_nothing(images: Path, tmp_path: Path) -> None:
