@@ -13,10 +13,10 @@ from dinocli.tasks.labels import Labels
 
 SCORES = {
     "retrieval_top1": "crop finds its image, top-1",
-    "retrieval_mrr": "crop finds its image, mean reciprocal rank",
+    "retrieval_mrr": "crop finds its image, MRR",
     "feature_std": "feature std (1 is isotropic)",
-    "rankme": "RankMe, effective dimensions (centred)",
-    "alpha_req": "alpha-ReQ, decay of the spectrum (about 1 is healthy)",
+    "rankme": "RankMe, effective dimensions",
+    "alpha_req": "alpha-ReQ (about 1 is healthy)",
     "cka_to_start": "linear CKA with the start",
 }
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from dinocli.tasks.train.distinct_images import RUN, SAMPLE, stretches
+from dinocli.tasks.train.setup import list_images, setup
 from dinocli.tasks.train.train import train
 from tests.tasks.drive import Ears, job
 from tests.tasks.test_resume import tiny_vit
@@ -40,5 +41,6 @@ def test_a_run_says_and_keeps_how_many_images_differ(tmp_path: Path) -> None:
     assert distinct <= 9, "every image is there four times"
     assert said == [f"about {distinct} distinct images of 36 (near-copies counted once)"]
     fixed = Ears()
-    train(job(images, tmp_path / "fixed", [*SHORT, *sizes[:1], "run.steps=2", "model.name=", start]), fixed)
+    options = job(images, tmp_path / "fixed", [*SHORT, *sizes[:1], "run.steps=2", "model.name=", start])
+    setup(options, list_images(options, None), fixed)
     assert not any("distinct images" in line for line in fixed.lines), "nobody asked"
