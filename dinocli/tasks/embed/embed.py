@@ -36,6 +36,7 @@ def embed(
 ) -> EmbedResult:
     """Compute one row of features per image, in one pass, and write a feature file.
 
+    Features with rare patches are fitted to at most 512 of the images first, which are then not computed again.
     Memory does not grow with the number of images. `resume` continues an interrupted command.
 
     Args:
@@ -99,6 +100,8 @@ def _fitted(
     if part.pieces and path.is_file():
         return replace(context, tokens=RareFeatures.load(path).to(context.device))
     features, known = fit_rare(context, image_batches, options, reporter)
+    if features.share < 1:
+        reporter.line(f"{len(features.images)} images looked at: rare patches count {features.share:.0%}")
     features.save(path)
     image_batches.known = known
     return replace(context, tokens=features)
@@ -187,6 +190,7 @@ def _meta(
         "normalize": options.normalize,
         "normalized": options.normalize or options.tokens in FITTED,
         "whitened": options.tokens in FITTED,
+        "rare_share": context.tokens.share if isinstance(context.tokens, RareFeatures) else 0.0,
         "like": options.like,
         "dtype": options.dtype,
         "precision": context.precision,

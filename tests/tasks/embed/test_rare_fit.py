@@ -48,6 +48,7 @@ def test_rows_are_those_of_a_fit_to_all_images(
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, rtol=1e-5)
     assert file.meta["normalized"]
     assert file.meta["whitened"]
+    assert file.meta["rare_share"] == pytest.approx(model.tokens.share)  # type: ignore[attr-defined]
     assert {path.name for path in tmp_path.iterdir()} == {
         "images",
         *(f"f.{end}" for end in ("npy", "json", "paths.txt", "rare.safetensors")),
