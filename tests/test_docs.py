@@ -21,7 +21,7 @@ if not (ROOT / "CONTRIBUTING.md").is_file():
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 CHANGELOG = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
-DOCUMENTS = sorted(ROOT.glob("*.md"))
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 HOSTS = {"arxiv.org", "github.com", "keepachangelog.com", "semver.org", "www.apache.org", "127.0.0.1", "hub.invalid"}
 
 
@@ -149,7 +149,7 @@ def test_the_python_of_the_readme_names_what_is_public() -> None:
 def test_links_lead_somewhere(path: Path) -> None:
     for target in re.findall(r"\]\(([^)]+)\)", path.read_text(encoding="utf-8")):
         if not target.startswith("http"):
-            assert (ROOT / target.split("#")[0]).exists(), target
+            assert (path.parent / target.split("#")[0]).exists(), target
 
 
 def test_nothing_unfinished_private_or_unexpectedly_remote() -> None:
