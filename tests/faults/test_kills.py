@@ -201,3 +201,20 @@ def test_many_kills_of_training(quick_path: Path, tally: Callable[[str, int], No
     assert warm(*command, "run", "--force", cwd=quick_path).code == 0
     assert left_overs(quick_path) == []
     tally("kills of pretrain, resumed bit for bit", kills)
+
+
+def test_a_signal_gives_advice_that_the_command_can_follow(quick_path: Path) -> None:
+    (quick_path / "tmp").mkdir()
+    make_images(quick_path / "images", 60)
+    command = ("cluster", "images", "--weights", "none", "--model", "test_convnext", "--batch-size", "1")
+    running = start_warm(*command, cwd=quick_path, env={"TMPDIR": str(quick_path / "tmp")})
+    while not list(quick_path.glob("tmp/dinocli-*/.feats.npy.journal")):
+        assert running.process.is_alive(), running.err.read_text()
+        time.sleep(0.005)
+    running.signal(signal.SIGTERM)
+    done = running.wait()
+    assert done.code == 143, done.err
+    last = done.err.splitlines()[-1]
+    assert "stopped by a signal" in last
+    assert "--resume" not in last
+    assert left_overs(quick_path) == []

@@ -48,3 +48,11 @@ def test_an_ascii_stdout_carries_names_in_utf8(name: str) -> None:
     ascii_only = {"PYTHONIOENCODING": "ascii", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     line = "import sys; from dinocli.cli.streams import settle_streams; settle_streams(); print(sys.argv[1])"
     assert shell(f"{sys.executable} -c \"{line}\" '{name}'", **ascii_only) == (0, f"{name}\n", "")
+
+
+def test_too_little_address_space_is_one_line_and_no_abort() -> None:
+    words = "dinocli: the address space is limited to 2.9 GiB and torch needs 4; raise the limit (ulimit -v)\n"
+    for command in ("embed images", "pretrain images", "doctor"):
+        assert shell(f"ulimit -v 3000000; {BASE} {command}") == (6, "", words)
+    for command in ("recipe list", "embed --help"):
+        assert shell(f"ulimit -v 3000000; {BASE} {command}")[0] == 0
