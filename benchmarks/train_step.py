@@ -111,8 +111,9 @@ class Loop:
     def steps(self, count: int) -> None:
         """Take steps; a new iterator each time, so that nothing is loaded while somebody else is measured."""
         for slices in self.loader.steps(self.done, self.done + count):
-            train_step(self.learner, slices, self.done).values_N.cpu()
+            stats = train_step(self.learner, slices, self.done)
             self.done += 1
+        stats.values_N.cpu()  # as a run does: it reads the figures of several steps at once
 
     def loading(self, count: int) -> None:
         """Load and augment the batches of so many steps."""

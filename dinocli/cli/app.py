@@ -19,6 +19,7 @@ from typer.core import TyperGroup
 from dinocli import __version__
 from dinocli.cli import cluster, doctor, embed, evaluate, export, recipe, search, segment, training
 from dinocli.cli.streams import ClosedOutputError, settle_streams
+from dinocli.cores import settle_threads
 from dinocli.errors import (
     DataError,
     DinocliError,
@@ -215,6 +216,7 @@ def _terminated(number: int, _: FrameType | None) -> NoReturn:
 
 def main() -> None:
     """Run the command line."""
+    settle_threads(os.environ)
     try:
         settle_streams()
     except ClosedOutputError as error:

@@ -6,11 +6,12 @@ it has no main guard, and could outlive the run. The price: of the 1 ms that a s
 so that a handful of threads is the most that helps there; large images scale on.
 """
 
-import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Literal, TypeVar
+
+from dinocli.cores import usable_cores
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -20,7 +21,7 @@ _MOST = 16  # each holds a few whole images at a time, and those can be large
 
 def thread_count(workers: int | Literal["auto"]) -> int:
     """Return the number of threads; ``auto`` is the cores this process may use, at most 16."""
-    return min(len(os.sched_getaffinity(0)), _MOST) if workers == "auto" else workers
+    return min(usable_cores(), _MOST) if workers == "auto" else workers
 
 
 def in_order(

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from dinocli.cores import usable_cores
 from dinocli.errors import DataError
 
 T = TypeVar("T")
@@ -102,7 +103,7 @@ def cores() -> int:
 
     The processors this process may use, but no more than OMP_NUM_THREADS: so are shared machines told to be modest.
     """
-    available = len(os.sched_getaffinity(0))
+    available = usable_cores()
     asked = os.environ.get("OMP_NUM_THREADS", "")
     return min(available, int(asked)) if asked.isdigit() and int(asked) else available
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from dinocli import __version__
 from dinocli.config.load import to_toml
@@ -44,6 +45,7 @@ def make_manifest(context: TrainContext, plan: TrainPlan) -> dict[str, Any]:
         "weights": context.info.to_dict(),
         "device": str(context.precision.device),
         "processes": context.world.size,
+        "threads": torch.get_num_threads(),
         "versions": {
             "dinocli": __version__,
             "python": platform.python_version(),

@@ -5,6 +5,8 @@ import time
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
+import torch
+
 from dinocli.config.guard_plan import probe_every
 from dinocli.engine import distributed
 from dinocli.engine.build import build_checkpointer, build_learner, build_monitor
@@ -56,6 +58,8 @@ def train(
         for line in (f"{len(images)} images in {images.root}", *images.notes):
             reporter.line(line)
         stored = folder.read() if options.resume and folder.has_started else None
+        if stored and "threads" in stored:  # sums of other threads differ in their last bit
+            torch.set_num_threads(int(stored["threads"]))
         context = setup(options, images, reporter, manifest=stored, started=started)
         plan = make_plan(context)
         manifest = stored or make_manifest(context, plan)

@@ -1,0 +1,88 @@
+"""Threads from the cores that are free."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dinocli import cores
+
+
+def machine(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *, own: int, load: float, quota: str = "", every: int = 16
+) -> None:
+    """A machine of 16 cores, of which the process may use its own."""
+    monkeypatch.setattr("os.cpu_count", lambda: every)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(own)), raising=False)
+    monkeypatch.setattr("os.getloadavg", lambda: (load, 99.0, 99.0))
+    monkeypatch.setattr(cores, "CGROUPS", tmp_path)
+    if quota:
+        (tmp_path / "cpu.max").write_text(quota)
+
+
+@pytest.mark.parametrize(
+    ("own", "quota", "load", "usable", "free"),
+    [
+        (16, "", 0.5, 16, 16),
+        (16, "max 100000\n", 3.9, 16, 16),  # a quarter may be our own start
+        (16, "", 8.0, 16, 8),
+        (16, "", 40.0, 16, 1),
+        (4, "", 8.0, 4, 2),
+        (16, "250000 100000\n", 0.0, 2, 2),
+        (16, "50000 100000\n", 0.0, 1, 1),
+        (16, "nonsense", 0.0, 16, 16),
+    ],
+)
+def test_affinity_quota_and_load_all_count(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, own: int, quota: str, load: float, usable: int, free: int
+) -> None:
+    machine(monkeypatch, tmp_path, own=own, load=load, quota=quota)
+    assert (cores.usable_cores(), cores.free_cores()) == (usable, free)
+
+
+def test_the_older_control_groups_and_systems_without_affinity(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    machine(monkeypatch, tmp_path, own=16, load=0.0)
+    (tmp_path / "cpu").mkdir()
+    for name, value in (("quota", "300000"), ("period", "100000")):
+        (tmp_path / "cpu" / f"cpu.cfs_{name}_us").write_text(value)
+    assert cores.usable_cores() == 3
+    (tmp_path / "cpu" / "cpu.cfs_quota_us").write_text("-1")  # no limit
+    assert cores.usable_cores() == 16
+    monkeypatch.delattr("os.sched_getaffinity")
+    assert cores.usable_cores() == 16
+
+
+@pytest.mark.parametrize(
+    ("load", "own", "wanted"),
+    [
+        (0.0, 16, {}),
+        (0.0, 4, {"OMP_NUM_THREADS": "4"}),
+        (12.0, 16, {"OMP_NUM_THREADS": "4", "OMP_WAIT_POLICY": "PASSIVE"}),
+    ],
+)
+def test_what_openmp_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, load: float, own: int, wanted: dict[str, str]
+) -> None:
+    machine(monkeypatch, tmp_path, own=own, load=load)
+    told: dict[str, str] = {}
+    cores.settle_threads(told)
+    assert {name: value for name, value in told.items() if name != cores.OURS} == wanted
+    cores.share_threads(told, 2)
+    assert told.get("OMP_NUM_THREADS") == (str(int(wanted["OMP_NUM_THREADS"]) // 2) if wanted else None)
+    asked = {"OMP_NUM_THREADS": "3"}
+    cores.settle_threads(asked)
+    cores.share_threads(asked, 3)
+    assert asked == {"OMP_NUM_THREADS": "3"}, "the user's own word counts"
+
+
+def test_every_command_settles_it_before_torch_is_loaded() -> None:
+    code = (
+        "import os, sys; os.environ.pop('OMP_NUM_THREADS', None); os.cpu_count = lambda: 64\n"
+        "os.getloadavg = lambda: (63.0, 0, 0); os.sched_getaffinity = lambda _: set(range(64))\n"
+        "from dinocli.cli.app import main\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "assert 'torch' not in sys.modules; print(os.environ['OMP_NUM_THREADS'], os.environ['OMP_WAIT_POLICY'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code, "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "1 PASSIVE"
