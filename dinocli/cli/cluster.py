@@ -40,6 +40,9 @@ Duplicates = Annotated[
     str,
     _option("--duplicates", panel=GROUPS, metavar="COSINE", help="auto: from the folder; a cosine; 0: none."),
 ]
+Checks = Annotated[
+    bool, _option("--checks/--no-checks", panel=GROUPS, help="Decode images to find dark, bright, blurred, odd ones.")
+]
 Select = Annotated[
     int, _option("--select", panel=GROUPS, min=0, help="Number of images that represent all, written to selected.txt.")
 ]
@@ -76,6 +79,7 @@ def cluster(
     whiten: opt.Whiten = False,
     min_size: MinSize = 0,
     duplicates: Duplicates = "auto",
+    checks: Checks = True,
     select: Select = 0,
     seed: opt.Seed = None,
     out: Out = "clusters.csv",
@@ -111,6 +115,7 @@ def cluster(
         whiten=whiten,
         min_size=min_size,
         duplicates=_cosine(duplicates),
+        checks=checks,
         select=select,
         map=map_,
         report=report,

@@ -37,7 +37,9 @@ def show_clusters(terminal: Terminal, outcome: "ClusterResult", *, as_json: bool
         )
     if outcome.outliers:
         name, score = outcome.outliers[0]
-        terminal.line(f"oddest image: {name}, {score:.1f} times as far from its neighbours as usual")
+        terminal.line(f"oddest image: {name}, {score:.1f} standard deviations beyond the usual")
+    if outcome.issues:
+        terminal.line("issues: " + ", ".join(f"{count:,} {kind}" for kind, count in sorted(outcome.issues.items())))
     terminal.line("written: " + ", ".join(map(str, outcome.files)))
     if as_json:
         print_json(outcome.to_dict())

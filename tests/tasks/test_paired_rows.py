@@ -7,6 +7,7 @@ import pytest
 from dinocli.errors import DataError
 from dinocli.tasks.evaluate.paired_rows import PairedRows, pair_rows
 from dinocli.tasks.feature_file import open_features
+from tests.tasks.cluster.sets import PLAIN
 
 
 def write(path: Path, names: list[str] | int, root: Path | None = None, digest: str = "x") -> Path:
@@ -15,7 +16,14 @@ def write(path: Path, names: list[str] | int, root: Path | None = None, digest: 
     if not isinstance(names, int):
         path.with_suffix(".paths.txt").write_text("".join(f"{name}\n" for name in names))
     if root:
-        about = {"kind": "features", "root": str(root), "request": {"images": digest}}
+        about: dict[str, object] = {
+            "kind": "features",
+            "root": str(root),
+            "request": {"images": digest},
+            "n": count,
+            "shape": [count, 2],
+        }
+        about |= {"weights": {"name": "test", "source": "none", "sha256": "0" * 64}, "preprocess": PLAIN.to_dict()}
         path.with_suffix(".json").write_text(json.dumps(about))
     return path
 

@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,15 +15,18 @@ from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import UsageError
 from dinocli.quality.agreement import ari, hungarian_accuracy, nmi
 from dinocli.quality.grouping import NONE
+from dinocli.quality.image_issues import ImageIssue
 from dinocli.quality.layout import place
 from dinocli.quality.normalized_features import NormalizedFeatures, cores, steady
-from dinocli.quality.outliers import diverse, oddness
+from dinocli.quality.odd_images import feature_distance, joined_oddness
+from dinocli.quality.outliers import diverse
 from dinocli.report.crosstab import count_labels
 from dinocli.tasks.artifacts import FileSet, claimed
 from dinocli.tasks.cluster.cluster_inputs import ClusterInputs, features_named, open_members
 from dinocli.tasks.cluster.cluster_options import (
     DUPLICATE_GROUPS,
     DUPLICATES,
+    ISSUES,
     SELECTED,
     Cluster,
     ClusterOptions,
@@ -33,11 +37,13 @@ from dinocli.tasks.cluster.cluster_tables import (
     Known,
     write_clusters,
     write_duplicate_groups,
+    write_issues,
     write_pairs,
     write_selected,
 )
 from dinocli.tasks.cluster.duplicate_pairs import DuplicateGroup, Same, duplicate_groups, find_same
 from dinocli.tasks.cluster.groups import FoundGroups, find_groups
+from dinocli.tasks.cluster.image_checks import check_images
 from dinocli.tasks.cluster.link_folders import check_tree, write_tree
 from dinocli.tasks.labels import Labels, read_labels
 
@@ -76,14 +82,17 @@ def _cluster(job: ClusterOptions, reporter: ProgressReporter, stdin: BinaryIO | 
     rows = NormalizedFeatures(members.features_ND, threads=cores())
     with steady():
         found = find_groups(rows, job, reporter)
-        known = Known(found.grouping, oddness(rows, seed=job.seed), place(rows, job.map, seed=job.seed))
+        checked = check_images(members, reporter, job.seed) if job.checks else None
+        distances = [feature_distance(rows, seed=job.seed), *([checked.distance_N] if checked else [])]
+        known = Known(found.grouping, joined_oddness(*distances), place(rows, job.map, seed=job.seed))
+        issues = checked.issues if checked else []
         wanted = job.duplicates
         same = find_same(members, found.grouping, wanted, reporter, job.seed) if wanted else Same([], 0, 0)
         again = duplicate_groups(members, same.pairs)
         closest = same.threshold if same.reason else 1.0
         selected = diverse(rows, job.select, closest=closest, seed=job.seed) if job.select else []
-    outcome = _outcome(job, members, found, known, same, again, selected, labels)
-    files = _write(job, members, known, same, again, selected, labels, outcome, reporter)
+    outcome = _outcome(job, members, found, known, same, again, issues, selected, labels)
+    files = _write(job, members, known, same, again, issues, selected, labels, outcome, reporter)
     return replace(outcome, files=files, seconds=time.monotonic() - began)
 
 
@@ -106,6 +115,7 @@ def _outcome(
     known: Known,
     same: Same,
     again: Sequence[DuplicateGroup],
+    issues: Sequence[ImageIssue],
     selected: Sequence[int],
     labels: Labels,
 ) -> ClusterResult:
@@ -135,6 +145,7 @@ def _outcome(
         duplicate_groups=len(again),
         duplicate_reason=same.reason,
         copies=same.copies,
+        issues=dict(Counter(issue.kind for issue in issues)),
         outliers=[(members.names[row], float(known.outlier_N[row])) for row in oddest],
         selected=len(selected),
         files=[],
@@ -159,6 +170,7 @@ def _write(
     known: Known,
     same: Same,
     again: Sequence[DuplicateGroup],
+    issues: Sequence[ImageIssue],
     selected: Sequence[int],
     labels: Labels,
     outcome: ClusterResult,
@@ -177,6 +189,9 @@ def _write(
             write_pairs(files.new(done[-1]), members, same.pairs)
             done.append(table.with_name(DUPLICATE_GROUPS))
             write_duplicate_groups(files.new(done[-1]), members, again)
+        if job.checks:
+            done.append(table.with_name(ISSUES))
+            write_issues(files.new(done[-1]), members, issues)
         if job.select:
             done.append(table.with_name(SELECTED))
             write_selected(files.new(done[-1]), members, selected)

@@ -17,6 +17,7 @@ NO_REPORT = "none"
 AUTO_DUPLICATES = -1.0
 """As a cosine of duplicates: take it from the folder, and look at pixels."""
 DUPLICATES, DUPLICATE_GROUPS, SELECTED = "duplicates.csv", "duplicate_groups.csv", "selected.txt"
+ISSUES = "issues.csv"
 
 Method = Literal["kmeans", "hdbscan", "agglomerative"]
 
@@ -37,6 +38,7 @@ class ClusterOptions:
             least 5.
         duplicates: Cosine from which two images count as nearly the same; 0 looks for none, `AUTO_DUPLICATES` takes it
             from the folder and compares pixels.
+        checks: Decode all images to find dark, bright, blank, blurred and odd ones.
         select: Size of the diverse subset to choose, 0 for none.
         map: pca, tsne or umap.
         report: The page; "none" for no page, empty for report.html beside the table where the images are at hand.
@@ -66,6 +68,7 @@ class ClusterOptions:
     whiten: bool = False
     min_size: int = 0
     duplicates: float = AUTO_DUPLICATES
+    checks: bool = True
     select: int = 0
     map: Layout = "pca"
     report: str = ""
@@ -123,7 +126,11 @@ class ClusterOptions:
     def outputs(self) -> list[Path]:
         """Return the files that will be written."""
         more = [self.page, Path(self.sheet) if self.sheet else None]
-        beside = [DUPLICATES, DUPLICATE_GROUPS] * (self.duplicates != 0) + [SELECTED] * (self.select > 0)
+        beside = (
+            [DUPLICATES, DUPLICATE_GROUPS] * (self.duplicates != 0)
+            + [ISSUES] * self.checks
+            + [SELECTED] * (self.select > 0)
+        )
         return [self.table, *(self.table.with_name(name) for name in beside), *(path for path in more if path)]
 
 
@@ -166,7 +173,8 @@ class ClusterResult:
         duplicate_groups: Groups of images that are nearly or exactly the same.
         duplicate_reason: Where the threshold of near-duplicates comes from; empty where none were looked for.
         copies: Images whose file is a copy of another one.
-        outliers: The oddest images, with their scores.
+        outliers: The oddest images, with their scores: 0 is usual, 2 two standard deviations beyond.
+        issues: How many images are dark, blurred and so on, by the name of the issue.
         selected: Size of the diverse subset.
         files: Everything that was written.
         seconds: Of the whole command.
@@ -191,6 +199,7 @@ class ClusterResult:
     duplicate_reason: str
     copies: int
     outliers: list[tuple[str, float]]
+    issues: dict[str, int]
     selected: int
     files: list[Path]
     seconds: float

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from dinocli.files import write_whole
 from dinocli.quality.grouping import Grouping
+from dinocli.quality.image_issues import ImageIssue
 from dinocli.tasks.cluster.cluster_inputs import ClusterInputs
 from dinocli.tasks.cluster.duplicate_pairs import DuplicateGroup, SamePair
 
@@ -19,6 +20,7 @@ HEADER = ("path", "cluster", "distance", "margin", "medoid", "outlier", "x", "y"
 TILE = ("left", "top", "width", "height")
 PAIRS = ("path", "other", "cosine", "exact", "likeness")
 GROUPS = ("group", "path", "keep", "exact")
+ISSUE = ("path", "issue", "value", "usual")
 
 
 class Known(NamedTuple):
@@ -74,6 +76,11 @@ def write_duplicate_groups(path: Path, members: ClusterInputs, groups: Sequence[
         for place, row in enumerate(group.rows)
     )
     _write(path, GROUPS, lines)
+
+
+def write_issues(path: Path, members: ClusterInputs, issues: Sequence[ImageIssue]) -> None:
+    """Write one line an issue, in the order of the images."""
+    _write(path, ISSUE, ((members.names[i.row], i.kind, _short(i.value), _short(i.usual)) for i in issues))
 
 
 def write_selected(path: Path, members: ClusterInputs, rows: Sequence[int]) -> None:

@@ -35,8 +35,16 @@ def make_set(home: Path, per_look: int = 10, *, hostile: str = "") -> Path:
 
 
 def write_features(path: Path, rows: object, names: list[str], root: Path) -> Path:
-    np.save(path, np.asarray(rows))
+    matrix = np.asarray(rows)
+    np.save(path, matrix)
     path.with_name(f"{path.stem}.paths.txt").write_text("".join(f"{name}\n" for name in names))
-    about = {"kind": "features", "root": str(root), "preprocess": PLAIN.to_dict()}
+    weights = {"name": "test", "source": "none", "sha256": "0" * 64}
+    about: dict[str, object] = {
+        "kind": "features",
+        "root": str(root),
+        "preprocess": PLAIN.to_dict(),
+        "weights": weights,
+    }
+    about |= {"n": len(matrix), "shape": list(matrix.shape)}
     path.with_name(f"{path.stem}.json").write_text(json.dumps(about))
     return path

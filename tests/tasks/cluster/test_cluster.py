@@ -70,6 +70,21 @@ def test_copies_and_near_pairs(job: ClusterOptions) -> None:
     assert cosines == sorted(cosines, reverse=True)
 
 
+def test_issues_are_listed_and_odd_looks_count(job: ClusterOptions, tmp_path: Path) -> None:
+    Image.new("L", (32, 24), 120).save(tmp_path / "images" / "dark" / "05.png")
+    Image.new("L", (300, 24), 60).save(tmp_path / "images" / "dark" / "07.png")
+    (tmp_path / "images" / "bright" / "03.png").write_bytes(b"no image")
+    outcome = cluster(job)
+    found = {(row["path"], row["issue"]) for row in read(job.table.with_name("issues.csv"))}
+    assert {("./dark/05.png", "blank"), ("./dark/07.png", "blank"), ("./bright/03.png", "unreadable")} <= found
+    assert {("./dark/07.png", "odd_aspect"), ("./dark/07.png", "odd_size")} <= found
+    assert outcome.issues["blank"] == 2
+    with_checks = [row["outlier"] for row in read(job.table)]
+    cluster(replace(job, checks=False, force=True, out=str(tmp_path / "plain" / "c.csv")))
+    assert not (tmp_path / "plain" / "issues.csv").exists()
+    assert [row["outlier"] for row in read(tmp_path / "plain" / "c.csv")] != with_checks
+
+
 def test_near_copies_are_found_without_a_threshold_and_grouped(tmp_path: Path) -> None:
     """Thirty scenes of two kinds; two have a turned or brighter copy, one an exact one and a turned one."""
     folder = tmp_path / "images"

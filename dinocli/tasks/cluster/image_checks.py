@@ -1,0 +1,61 @@
+"""A look at the pixels of all images: what is wrong with them, and how odd they look."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dinocli.data.decode import image_size
+from dinocli.data.parallel import in_order, thread_count
+from dinocli.engine.progress import ProgressReporter
+from dinocli.errors import DataError
+from dinocli.quality.image_issues import ImageIssue, find_issues
+from dinocli.quality.image_statistics import ImageStatistics, image_statistics
+from dinocli.quality.odd_images import appearance_distance
+from dinocli.tasks.cluster.cluster_inputs import ClusterInputs
+from dinocli.tasks.cluster.thumbnails import Thumbnails
+
+MOST_IMAGES = 50_000
+"""Above this decoding takes longer than all else; `embed` has named the unreadable ones already."""
+_SIDE = 128
+
+
+class CheckedImages(NamedTuple):
+    """What the pixels say.
+
+    Args:
+        issues: In the order of the rows.
+        distance_N: How far each image's statistics lie from those of most images.
+    """
+
+    issues: list[ImageIssue]
+    distance_N: NDArray[np.float64]
+
+
+def check_images(members: ClusterInputs, reporter: ProgressReporter, seed: int = 0) -> CheckedImages | None:
+    """Decode all images small and measure them; None where whole images are not at hand, or are too many."""
+    if members.root is None or members.boxes is not None:
+        return None
+    if len(members) > MOST_IMAGES:
+        reporter.line(f"more than {MOST_IMAGES:,} images: they are not decoded to look for dark or blurred ones")
+        return None
+    statistics: list[ImageStatistics | None] = []
+    for picture in Thumbnails(members, _SIDE).small(range(len(members))):
+        statistics.append(image_statistics(picture) if min(picture.shape[:2]) > 1 else None)
+        reporter.progress("looking at images", len(statistics), len(members))
+    sizes = list(in_order(lambda row: _size(members, row), range(len(members)), thread_count("auto")))
+    read_M = np.array([row for row, one in enumerate(statistics) if one is not None], np.intp)
+    distance_N = np.ones(len(members))
+    if len(read_M):
+        distance_M = appearance_distance([one for one in statistics if one is not None], seed=seed)
+        distance_N[:] = np.median(distance_M)
+        distance_N[read_M] = distance_M
+    return CheckedImages(find_issues(statistics, sizes), distance_N)
+
+
+def _size(members: ClusterInputs, row: int) -> tuple[int, int] | None:
+    assert members.root is not None
+    try:
+        return image_size(members.root / members.names[row])
+    except (DataError, OSError):
+        return None
