@@ -136,10 +136,18 @@ def _decode(path: str, page: int, channels: Channels, enough: int, allowance: Al
     if isinstance(found, Decoded):
         return found
     try:
-        image = read_with_pil(path, head, found.frame, enough, allowance, stored)
+        frames = [read_with_pil(path, head, frame, enough, allowance, stored) for frame in found.frames]
     except UnidentifiedImageError:
         raise DataError("this kind of TIFF needs imagecodecs: pip install 'dinocli[tiff]'") from None
-    return _with_channels(_as_tagged(image, found), channels)
+    return _joined(frames, found) if found.planes else _with_channels(_as_tagged(frames[0], found), channels)
+
+
+def _joined(frames: list[Decoded], tags: ForPil) -> Decoded:
+    """Put single-channel frames side by side."""
+    if any(frame.colour.shape != frames[0].colour.shape for frame in frames):
+        raise DataError("its pages differ in size or type")
+    colour = np.concatenate([frame.colour[..., :1] for frame in frames], axis=-1)
+    return _as_tagged(Decoded(colour, frames[0].true), tags)
 
 
 def _as_tagged(image: Decoded, tags: ForPil) -> Decoded:
@@ -153,11 +161,7 @@ def _as_tagged(image: Decoded, tags: ForPil) -> Decoded:
 def _with_channels(image: Decoded, channels: Channels) -> Decoded:
     if not channels:
         return image
-    return Decoded(
-        with_channels(joined(image.colour, image.alpha), () if channels == PAGES else channels),
-        image.true,
-        nodata=image.nodata,
-    )
+    return Decoded(with_channels(joined(image.colour, image.alpha), channels), image.true, nodata=image.nodata)
 
 
 def _head(path: str) -> tuple[bytes, int]:

@@ -1,6 +1,7 @@
 """What image decoders complain about: counted, instead of hundreds of lines on stderr.
 
-Damaged and odd files make PIL warn, tifffile log, and libtiff, in C, write to stderr. None of them names the file.
+Damaged and odd files make PIL warn and log, tifffile log, and libtiff, in C, write to stderr. None of them names
+the file.
 """
 
 import ctypes
@@ -17,6 +18,7 @@ current = threading.local()
 """``current.path`` is the file that this thread decodes."""
 
 _LIBTIFF = logging.getLogger("dinocli.libtiff")
+_LOGGERS = (logging.getLogger("tifffile"), logging.getLogger("PIL"), _LIBTIFF)
 _MODULES = r"(PIL|tifffile)\b"
 _handlers: list[Any] = []  # callbacks that C holds must not be collected
 
@@ -35,7 +37,7 @@ class DecoderWarnings(logging.Handler):
         self._warnings.__enter__()
         warnings.filterwarnings("always", module=_MODULES)
         self._show, warnings.showwarning = warnings.showwarning, self._hear
-        for logger in (logging.getLogger("tifffile"), _LIBTIFF):
+        for logger in _LOGGERS:
             logger.addHandler(self)
             logger.propagate = False
         return self
@@ -43,7 +45,7 @@ class DecoderWarnings(logging.Handler):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for logger in (logging.getLogger("tifffile"), _LIBTIFF):
+        for logger in _LOGGERS:
             logger.removeHandler(self)
             logger.propagate = True
         self._warnings.__exit__(kind, error, trace)

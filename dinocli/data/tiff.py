@@ -38,12 +38,14 @@ class ForPil:
     """What tifffile cannot decode here.
 
     Args:
-        frame: Place of the page among all, thumbnails too, as PIL counts.
+        frames: Place of each page among all, thumbnails too, as PIL counts.
+        planes: The pages are single channels, in the asked order; else there is one, whose channels are to be taken.
         negative: White is zero. PIL undoes that for 8 bits and forgets it for 16.
         nodata: As `Decoded.nodata`.
     """
 
-    frame: int
+    frames: tuple[int, ...]
+    planes: bool
     negative: bool
     nodata: tuple[float, ...]
 
@@ -89,19 +91,22 @@ def read_tiff(path: str | Path, page: int, channels: Channels, allowance: Allowa
         first = _page(file, page)
         _ask(first, 1, allowance, stored)
         known = first.photometric in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB)
-        packed = 1 < first.bitspersample < 8 and first.samplesperpixel == 1
-        if packed or first.photometric in (_PALETTE, _YCBCR) or (not known and not channels):
-            return _for_pil(first)
-        planes = _planes(file, first, page, channels) if channels and first.samplesperpixel == 1 else []
+        single = first.samplesperpixel == 1 and first.photometric != _PALETTE
+        if channels == PAGES and not single:
+            raise DataError("each page has several channels of its own; name them, as --channels 0,1,2")
+        planes = _planes(file, first, page, channels) if channels and single else []
         if planes:
             _ask(first, len(planes), allowance, stored)
+        packed = 1 < first.bitspersample < 8 and first.samplesperpixel == 1
+        if packed or first.photometric in (_PALETTE, _YCBCR) or (not known and not channels):
+            return _for_pil(first, planes)
         try:
             if planes:
                 return _decoded(np.concatenate([_samples(plane) for plane in planes], axis=-1), first)
             samples = _samples(first)
         except (ValueError, NotImplementedError) as error:
             if "imagecodecs" in str(error):  # tifffile's word for what it cannot unpack alone
-                return _for_pil(first)
+                return _for_pil(first, planes)
             raise
         if channels:
             return _decoded(with_channels(samples, channels, gdal_names(_text(first, _GDAL_METADATA))), first)
@@ -175,10 +180,11 @@ def _text(page: Any, code: int) -> str:
     return str(tag.value) if tag is not None else ""
 
 
-def _for_pil(page: Any) -> ForPil:
-    if not isinstance(page.index, int):
+def _for_pil(page: Any, planes: list[Any]) -> ForPil:
+    frames = tuple(plane.index for plane in planes or [page])
+    if not all(isinstance(frame, int) for frame in frames):
         raise DataError("the image behind the thumbnail cannot be decompressed here: pip install 'dinocli[tiff]'")
-    return ForPil(page.index, page.photometric == _WHITE_IS_ZERO, _nodata(page))
+    return ForPil(frames, bool(planes), page.photometric == _WHITE_IS_ZERO, _nodata(page))
 
 
 def _nodata(page: Any) -> tuple[float, ...]:

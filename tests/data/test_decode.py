@@ -280,6 +280,26 @@ def test_pages_as_channels(tmp_path: Path) -> None:
         read_native(save(tmp_path / "a.png", noise(4, 4)), channels=PAGES)
 
 
+def test_pages_as_channels_that_pil_has_to_read(tmp_path: Path) -> None:
+    stack = noise(3, 30, 20)
+    images = [Image.fromarray(plane) for plane in stack]
+    images[0].save(tmp_path / "a.tif", save_all=True, append_images=images[1:], compression="tiff_lzw")
+    assert np.array_equal(read_native(tmp_path / "a.tif", channels=PAGES), stack.transpose(1, 2, 0))
+    assert np.array_equal(read_native(tmp_path / "a.tif", channels=(2, 0)), stack[[2, 0]].transpose(1, 2, 0))
+    with pytest.raises(DataError, match="page 3 of a file with 3"):
+        read_native(tmp_path / "a.tif", channels=(3,))
+
+
+@pytest.mark.parametrize("kind", ["tiff_lzw", "raw", "palette"])
+def test_pages_of_colours_are_no_channels(tmp_path: Path, kind: str) -> None:
+    image = Image.fromarray(noise(30, 20, 3))
+    image = image.quantize(16) if kind == "palette" else image
+    image.save(tmp_path / "a.tif", compression="tiff_lzw" if kind == "tiff_lzw" else None)
+    with pytest.raises(DataError, match=r"each page has several channels .* --channels 0,1,2"):
+        read_native(tmp_path / "a.tif", channels=PAGES)
+    assert read_native(tmp_path / "a.tif", channels=(2, 0, 1)).shape == (30, 20, 3)
+
+
 @pytest.mark.parametrize("axes", ["CZYX", "ZCYX"])
 def test_channels_by_the_names_of_ome(tmp_path: Path, axes: str) -> None:
     planes = noise(3, 4, 6, 5, dtype="uint16")  # c, z, y, x
@@ -356,7 +376,7 @@ def test_16_bit_colour_tiff_through_pil(tmp_path: Path, monkeypatch: pytest.Monk
     """The way that LZW colour goes where tifffile cannot decompress it; PIL itself cannot write such a file."""
     pixels = noise(9, 8, 3, dtype="uint16")
     tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="rgb", compression="zlib")
-    monkeypatch.setattr(decode, "read_tiff", lambda *_: ForPil(0, negative=False, nodata=()))
+    monkeypatch.setattr(decode, "read_tiff", lambda *_: ForPil((0,), planes=False, negative=False, nodata=()))
     assert np.array_equal(read_native(tmp_path / "a.tif"), pixels)
 
 
