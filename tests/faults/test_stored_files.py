@@ -156,7 +156,7 @@ def test_config_of_a_timm_folder(tmp_path: Path) -> None:
     whole = json.loads(path.read_text()) | {"model_args": {"global_pool": "token", "img_size": 64}}
     whole["pretrained_cfg"]["input_size"] = [3, 64, 64]
     text = json.dumps(whole).encode()
-    mutants = [*of_bytes(text, 15 * TIMES, 7), *of_json(text, 60 * TIMES, 8), *WHOLE]
+    mutants = [*of_bytes(text, 15 * TIMES, 7), *of_json(text, 40 * TIMES, 8), *WHOLE]
     _, refused = tried(path, mutants, lambda: load_backbone(str(tmp_path / "b")))
     assert refused > 20
 
@@ -166,9 +166,9 @@ def test_weights_files(suffix: str, tmp_path: Path) -> None:
     tensors = create_backbone("test_vit").model.state_dict()
     path = tmp_path / f"w{suffix}"
     save_file(tensors, path) if suffix == ".safetensors" else torch.save({"teacher": tensors}, path)
-    mutants = [*of_bytes(path.read_bytes(), 40 * TIMES, 9), *WHOLE]
+    mutants = [*of_bytes(path.read_bytes(), 20 * TIMES, 9), *WHOLE]
     _, refused = tried(path, mutants, lambda: load_backbone(str(path), "test_vit"))
-    assert refused > 20
+    assert refused > 10
 
 
 ODD_TENSORS: dict[str, Any] = {
@@ -185,17 +185,14 @@ ODD_TENSORS: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("kind", ODD_TENSORS)
-@pytest.mark.parametrize("name", ["", "test_vit"])
-def test_tensors_of_other_kinds(kind: str, name: str, tmp_path: Path) -> None:
-    tensors = create_backbone("test_vit").model.state_dict()
-    for key in ("pos_embed", "patch_embed.proj.weight", "cls_token", "blocks.0.attn.qkv.weight", "register_tokens"):
-        torch.save(tensors | {key: ODD_TENSORS[kind]}, tmp_path / "w.pth")
-        tried(
-            tmp_path / "w.pth",
-            [(tmp_path / "w.pth").read_bytes()],
-            lambda: load_backbone(str(tmp_path / "w.pth"), name),
-        )
+@pytest.mark.parametrize("key", ["pos_embed", "patch_embed.proj.weight", "cls_token", "register_tokens"])
+def test_tensors_of_other_kinds(key: str, tmp_path: Path) -> None:
+    """Of all of them only weights that are not numbers fit; nothing guesses a model from the rest."""
+    tensors, path = create_backbone("test_vit").model.state_dict(), tmp_path / "w.pth"
+    for number, odd in enumerate(ODD_TENSORS.values()):
+        torch.save(tensors | {key: odd}, path)
+        name = "test_vit" if number % 2 else ""
+        tried(path, [path.read_bytes()], lambda name=name: load_backbone(str(path), name))  # type: ignore[misc]
 
 
 def test_a_checkpoint_that_holds_itself_ends(tmp_path: Path) -> None:

@@ -161,8 +161,8 @@ def _from_features(other: FeatureFile, file: FeatureFile) -> list[Query]:
 
 
 def _identity(value: Any) -> Any:
-    """Weights are the same by their contents, wherever they lie."""
-    return value.get("sha256", value) if isinstance(value, dict) else value
+    """Weights are the same by their contents and by what is pooled of them, wherever they lie."""
+    return (value["sha256"], value.get("pool")) if isinstance(value, dict) and "sha256" in value else value
 
 
 def _from_images(
