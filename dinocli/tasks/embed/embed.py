@@ -190,6 +190,7 @@ def _meta(
         "normalize": options.normalize,
         "normalized": options.normalize or options.tokens in FITTED,
         "whitened": options.tokens in FITTED,
+        "fitted": context.tokens.digest() if isinstance(context.tokens, RareFeatures) else "",
         "rare_share": context.tokens.share if isinstance(context.tokens, RareFeatures) else 0.0,
         "like": options.like,
         "dtype": options.dtype,

@@ -149,8 +149,8 @@ def _row_query(given: str, row: int, file: FeatureFile, reporter: ProgressReport
 
 def _from_features(other: FeatureFile, file: FeatureFile) -> list[Query]:
     """Take every row of another feature file, if it was made in the same way."""
-    keys = ("weights", "preprocess", "tokens", "layers")
-    theirs, ours = ([_identity(one.meta.get(key)) for key in keys] for one in (other, file))
+    keys = ("weights", "preprocess", "tokens", "layers", "fitted")
+    theirs, ours = ([_identity(one.meta.get(key) or None) for key in keys] for one in (other, file))
     for key, a, b in zip(keys, theirs, ours, strict=True):
         if a != b:
             raise WeightsError(

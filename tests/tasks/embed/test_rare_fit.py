@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 
 from dinocli.engine.rare_features import RareFit
-from dinocli.errors import DataError, UsageError
+from dinocli.errors import DataError, UsageError, WeightsError
 from dinocli.models.create import create_backbone
 from dinocli.models.rarity_maps import rarity_maps
 from dinocli.tasks.embed import rare_fit
@@ -203,3 +203,15 @@ def test_features_are_whitened_once(tmp_path: Path, weights: str) -> None:
     queries, file = ("./005.png",), str(tmp_path / "f.npy")
     (plain,), (asked,) = (search(SearchOptions(queries, file, 3, device="cpu", whiten=ask)) for ask in (False, True))
     assert plain[1] == asked[1]
+
+
+def test_features_fitted_to_other_images_are_no_queries(tmp_path: Path, weights: str) -> None:
+    folder = write_images(tmp_path / "images", 9)
+    embed(job(folder, tmp_path / "f.npy", "rare", weights=weights))
+    (folder / "008.png").unlink()
+    embed(job(folder, tmp_path / "other.npy", "rare", weights=weights))
+    embed(job(folder, tmp_path / "like.npy", weights="", model="", size=0, like=str(tmp_path / "f.npy")))
+    with pytest.raises(WeightsError, match="made with different fitted"):
+        search(SearchOptions((str(tmp_path / "other.npy"),), str(tmp_path / "f.npy"), 1, device="cpu"))
+    answers = search(SearchOptions((str(tmp_path / "like.npy"),), str(tmp_path / "f.npy"), 1, device="cpu"))
+    assert [hits[0].name for _, hits in answers] == [f"./{number:03}.png" for number in range(8)]
