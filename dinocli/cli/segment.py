@@ -43,6 +43,15 @@ Query = Annotated[
 Reference = Annotated[
     str, _option("--reference", panel=METHOD, help="anomaly: folder of good images, instead of the folder's own.")
 ]
+Threshold = Annotated[
+    str | None,
+    _option(
+        "--threshold",
+        panel=METHOD,
+        help="anomaly: auto, a value of the soft maps (0 to 1), or quantile:Q of image maxima.",
+        show_default="auto",
+    ),
+]
 Propagate = Annotated[
     str, _option("--propagate", panel=METHOD, help="Label map of the first frame, carried on through the others.")
 ]
@@ -111,6 +120,7 @@ def segment(
     head: Head = None,
     query: Query = "",
     reference: Reference = "",
+    threshold: Threshold = None,
     propagate: Propagate = "",
     sample: Sample = 128,
     seed: Seed = 0,
@@ -139,7 +149,7 @@ def segment(
     from dinocli.tasks.segment.segment import segment as run
     from dinocli.tasks.segment.segment_options import SegmentOptions
 
-    given = {"objects": objects, "segments": segments, "head": head}
+    given = {"objects": objects, "segments": segments, "head": head, "threshold": threshold}
     options = SegmentOptions(
         inputs=tuple(images or ()),
         out=out,

@@ -17,6 +17,9 @@ def show_segmented(terminal: Terminal, outcome: "SegmentResult", *, as_json: boo
             [name, f"{value:.3f}", f"{low:.3f} to {high:.3f}"] for name, (value, low, high) in outcome.scores.items()
         ]
         terminal.table("Against the truth", ["", "value", "95 %"], rows)
+    if outcome.confusion:
+        counts = (f"{count} {name.replace('_', ' ')}" for name, count in outcome.confusion.items())
+        terminal.line(f"images: {', '.join(counts)}")
     terminal.line(
         f"{outcome.regions} regions in {outcome.segmented} images by {outcome.method.name}, "
         f"{outcome.empty_images} of them empty; look at {outcome.folder / 'report.html'}"

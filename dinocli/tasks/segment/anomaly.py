@@ -1,15 +1,15 @@
-"""What is unlike the rest of the folder: the distance of every patch to typical patches of the other images.
+"""Defects on surfaces and parts: patches that are far from the patches of the other images.
 
-For surfaces and textures, where the thing to find is a defect. Three corrections make a distance a score:
+Without a reference every image is compared with each other image (`PatchBank.mutual`), so that the folder may hold
+defects; with a folder of good images, with a coreset of their patches (`PatchBank.nearest`). Three corrections make a
+distance a score:
 
 - *place*: where images show the same part in the same position, some places are always harder to match (edges, glints).
   The median over the folder at each place is subtracted; where images are not aligned it is the same everywhere.
 - *image*: the median of the image is subtracted: another lighting shifts all patches, a defect shifts a few.
-- *chance*: the line is where one image in a hundred would be by chance, if distances fell off as an exponential from
-  where the patches between the median and the upper quartile lie. Nothing beyond it is "nothing here", also where every
-  image of the folder is bad, which a comparison with the other images' maxima cannot say.
-
-Source: the bank is PatchCore's (Roth et al. 2022, arXiv:2106.08265), built to hold for folders with defects in them.
+- *threshold*: with good images, the 0.9 quantile of their own maxima, each compared with the others. Without, where one
+  image in a hundred would be by chance, if distances fell off as an exponential from where the patches between the
+  median and the upper quartile lie. Both say "no defect", also where every image of a folder is bad.
 
 Legend: N patches, M patches of the bank, D width, h w rows and columns of the grid, S images of the sample.
 """
@@ -21,28 +21,32 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, label, map_coordinates, maximum
 
-from dinocli.errors import DataError
-from dinocli.tasks.segment.memory_bank import MemoryBank, build_memory_bank
+from dinocli.errors import DataError, UsageError
+from dinocli.quality.image_scores import image_score
+from dinocli.quality.patch_bank import PatchBank, coreset
 from dinocli.tasks.segment.method import FeatureGrid, FeatureKind, PatchMaps, sample_patches
 
 POOL = 12_000
-"""Patches of the folder that the bank is chosen from."""
+"""Patches of the good images that the coreset is chosen from."""
 
-REMEMBERED = 4096
+BANK = 4096
 """Patches of the bank at most."""
 
-RARE = 0.1
-"""Share of the folder's patches that is taken for rare and not remembered; defects may cover this much of it."""
-
 CHANCE = 0.01
-"""Share of images in which one patch would be seen by chance, if distances fell off as an exponential. They fall off a
-little more slowly: with 0.05, one was seen in 13 of 100 textures without a defect."""
+"""Fraction of images in which one patch would be seen by chance, if distances fell off as an exponential. They fall off
+a little more slowly: with 0.05, one was seen in 13 of 100 textures without a defect."""
+
+GOOD_QUANTILE = 0.9
+"""Of the maxima of good images, each compared with the others: the threshold where there are good images. One of them
+alone can have a defect that nobody saw; at the highest maximum it would hide all others."""
 
 PLACES = 32
 """Rows and columns of the map of places."""
 
 ALIGNED = 8
-"""Images from which on the median at a place says something."""
+"""Images from which on the median at a place, or a quantile of their maxima, says something."""
+
+_CONSTANT = 1e-6  # of the largest standard deviation: a channel below it is constant but for rounding
 
 
 @dataclass(frozen=True)
@@ -50,32 +54,68 @@ class Anomaly:
     """The method.
 
     Args:
-        reference: The sample is of images that are known to be good: nothing of it is trimmed. Their numbers
-            (`FeatureGrid.image`) are negative, each its own.
-        seed: Of the sample and the coreset.
+        reference: The sample is of images that are known to be good. Their numbers (`FeatureGrid.image`) are negative,
+            each its own.
+        seed: Of the sampled patches.
+        threshold: ``auto``; a value of the soft maps, 0 to 1, of which 0.5 is what ``auto`` takes; or ``quantile:Q`` of
+            the maxima of the sample's images.
+
+    Raises:
+        UsageError: A threshold that is none of these.
     """
 
     reference: bool = False
     seed: int = 0
-    feature_kind: FeatureKind = FeatureKind.PATCHES
+    threshold: str = "auto"
+    feature_kind: FeatureKind = FeatureKind.SURFACE
     whole_image_only: bool = False
 
+    def __post_init__(self) -> None:
+        self.settled_threshold()
+
+    def settled_threshold(self) -> tuple[str, float]:
+        """Return ``auto``, ``value`` or ``quantile``, and the number that belongs to it."""
+        if self.threshold == "auto":
+            return "auto", GOOD_QUANTILE
+        kind, _, text = self.threshold.rpartition(":")
+        kind = kind or "value"
+        try:
+            number = float(text)
+        except ValueError:
+            number = -1.0
+        if kind not in ("value", "quantile") or not 0 < number <= 1 or (kind == "value" and number == 1):
+            raise UsageError(
+                f"--threshold {self.threshold!r} is not auto, a value of the soft maps between 0 and 1, "
+                f"or quantile:Q; for example 0.4 or quantile:0.9"
+            )
+        return kind, number
+
     def fit(self, sample: Sequence[FeatureGrid]) -> "FittedAnomaly":
-        """Remember typical patches, and how far patches of the sample are from those of *other* images.
+        """Choose patches to compare with, and learn how far patches of the sample are from those of *other* images.
 
         Raises:
             DataError: Only one image; there is nothing to compare it with.
         """
         if len({grid.image for grid in sample}) < 2:
             raise DataError("one image has no others to be compared with: give more images, or --reference FOLDER")
-        bank = build_memory_bank(
-            sample_patches(sample, POOL, self.seed), REMEMBERED, 0 if self.reference else RARE, self.seed
-        )
-        raw = [_distances(bank, grid) for grid in sample]
+        patches = sample_patches(sample, POOL if self.reference else BANK, self.seed)
+        std_D = patches.features_ND.std(axis=0)
+        scale_D = (1 / np.where(std_D > _CONSTANT * std_D.max(), std_D, 1)).astype(np.float32)
+        features_ND = patches.features_ND * scale_D
+        kept = coreset(features_ND, BANK) if self.reference else np.arange(len(features_ND))
+        bank = PatchBank.of(features_ND[kept], patches.image_N[kept])
+        raw = [_distances(bank, grid, scale_D, self.reference) for grid in sample]
         place = typical_places(raw)
-        residuals = np.concatenate([corrected(map_hw, place).ravel() for map_hw in raw])
-        middle, upper = np.quantile(residuals, [0.5, 0.75])
-        return FittedAnomaly(bank, place, float(middle), float(max(upper - middle, 1e-9) / np.log(2)))
+        maps = [corrected(map_hw, place) for map_hw in raw]
+        level = float(np.median([np.median(without_place(map_hw, place)) for map_hw in raw]))
+        middle, upper = np.quantile(np.concatenate([map_hw.ravel() for map_hw in maps]), [0.5, 0.75])
+        fall = float(max(upper - middle, 1e-9) / np.log(2))
+        kind, number = self.settled_threshold()
+        enough = self.reference and len(maps) >= ALIGNED  # the quantile of fewer maxima says nothing
+        good = kind == "quantile" or (kind == "auto" and enough)
+        fixed = float(np.quantile([map_hw.max() for map_hw in maps], number)) if good else None
+        value = number if kind == "value" else None
+        return FittedAnomaly(bank, scale_D, self.reference, place, level, float(middle), fall, fixed, value)
 
 
 @dataclass(frozen=True)
@@ -83,42 +123,64 @@ class FittedAnomaly:
     """What is typical of a folder.
 
     Args:
-        bank: Its patches.
+        bank: Its patches, scaled.
+        scale_D: One over the standard deviation of each channel.
+        reference: The bank is of good images.
         place_PP: What is subtracted at each place, on a grid over the whole image.
+        level: Distance that is usual in the median image, without what is subtracted at its place.
         middle: Median of the corrected distances.
         fall: Corrected distance over which patches become fewer by a factor e.
+        fixed: Threshold of the corrected distances from the maxima of images; None takes that of chance.
+        value: Cut the soft maps at it; None draws outlines at half of each peak above the threshold.
     """
 
-    bank: MemoryBank
+    bank: PatchBank
+    scale_D: NDArray[np.float32]
+    reference: bool
     place_PP: NDArray[np.float32]
+    level: float
     middle: float
     fall: float
+    fixed: float | None = None
+    value: float | None = None
 
     @property
     def parameters(self) -> Mapping[str, float | str]:
-        """Size of the bank and scale of the distances."""
-        return {"bank": len(self.bank.features_MD), "fall": self.fall}
+        """Size of the bank, scale of the distances, and where the threshold comes from."""
+        rule = "chance" if self.fixed is None else "maxima of good images" if self.reference else "maxima of images"
+        fixed = {} if self.fixed is None else {"threshold_distance": self.fixed}
+        return {"bank": len(self.bank.features_MD), "fall": self.fall, "threshold_rule": rule, **fixed}
 
     def line(self, patches: int) -> float:
-        """Return the distance that the furthest of this number of patches has by chance in one image of a hundred."""
+        """Return the threshold: fixed, or what the furthest of that many patches has by chance in 1 % of images."""
+        if self.fixed is not None:
+            return max(self.fixed, self.middle + self.fall)
         return self.middle + self.fall * float(np.log(patches / 2 / CHANCE))
 
     def apply(self, grid: FeatureGrid) -> PatchMaps:
-        """Map one image: 0.5 is the line in what stands out, half the height of each peak in the mask."""
-        far_hw = corrected(_distances(self.bank, grid), self.place_PP)
+        """Map one image: in the soft map 0.5 is the threshold, and a mask ends at half the height of its peak."""
+        raw_hw = _distances(self.bank, grid, self.scale_D, self.reference)
+        far_hw = corrected(raw_hw, self.place_PP)
+        # Worn and stained images are far from the others as a whole, so their own median counts here.
+        overall = image_score(without_place(raw_hw, self.place_PP)) - self.level
         line = self.line(far_hw.size)
-        saliency_hw = (1 / (1 + np.exp((line - far_hw) * (4 / line)))).astype(np.float32)
+        saliency_hw = _soft(far_hw, line)
         highest = float(far_hw.max())
+        soft_hw, threshold = (outlined(far_hw, line), 0.5) if self.value is None else (saliency_hw, self.value)
+        found = highest > line if self.value is None else float(saliency_hw.max()) > self.value
         return PatchMaps(
-            outlined(far_hw, line)[None],
-            threshold=0.5,
-            score=float(saliency_hw.max()),
-            empty_reason=""
-            if highest > line
-            else f"no patch is further from the others than chance ({highest / line:.2f})",
+            soft_hw[None],
+            threshold=threshold,
+            score=float(_soft(np.array(overall), line)),
+            empty_reason="" if found else f"no patch is above the threshold ({highest / line:.2f} of that of auto)",
             metrics={"furthest": highest / line},
             saliency_hw=saliency_hw,
         )
+
+
+def _soft(far: NDArray[np.floating], line: float) -> NDArray[np.float32]:
+    """Bring distances to 0 to 1: 0.5 at the threshold."""
+    return np.asarray(1 / (1 + np.exp((line - far) * (4 / line))), np.float32)
 
 
 def typical_places(maps: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
@@ -139,8 +201,13 @@ def typical_places(maps: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
 
 def corrected(map_hw: NDArray[np.float32], place_PP: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the distances of one image without what is usual at their place and in their image."""
-    without: NDArray[np.float32] = map_hw - _resampled(place_PP, map_hw.shape)
+    without = without_place(map_hw, place_PP)
     return without - np.float32(np.median(without))
+
+
+def without_place(map_hw: NDArray[np.float32], place_PP: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the distances of one image without what is usual at their place."""
+    return np.asarray(map_hw - _resampled(place_PP, map_hw.shape), np.float32)
 
 
 def outlined(far_hw: NDArray[np.float32], line: float) -> NDArray[np.float32]:
@@ -160,9 +227,12 @@ def outlined(far_hw: NDArray[np.float32], line: float) -> NDArray[np.float32]:
     return capped
 
 
-def _distances(bank: MemoryBank, grid: FeatureGrid) -> NDArray[np.float32]:
+def _distances(
+    bank: PatchBank, grid: FeatureGrid, scale_D: NDArray[np.float32], reference: bool
+) -> NDArray[np.float32]:
     h, w, width = grid.values_hwD.shape
-    return bank.distances(grid.values_hwD.reshape(-1, width), grid.image).reshape(h, w)
+    measure = bank.nearest if reference else bank.mutual
+    return measure(grid.values_hwD.reshape(-1, width) * scale_D, grid.image).reshape(h, w)
 
 
 def _resampled(map_hw: NDArray[np.float32], size: tuple[int, ...]) -> NDArray[np.float32]:

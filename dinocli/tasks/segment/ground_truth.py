@@ -48,7 +48,7 @@ class GroundTruth:
         if not self._masks:
             raise DataError(f"no image has a mask in {folder}: masks need the names of the images, with any suffix")
         rest = [name for name in images.names if name not in self._masks]
-        self._good = {name for name in rest if good_without_mask or _is_good(name)}
+        self._good = {name for name in rest if good_without_mask or is_good(name)}
         self._missing = len(rest) - len(self._good)
         self._listed_masks = len(own & {os.path.realpath(path) for path in self._masks.values()})
         self._notes: Counter[str] = Counter()
@@ -114,5 +114,6 @@ def _mask_of(name: str, by_stem: dict[str, Path], own: set[str], *, beside: bool
     return plain if plain is not None and os.path.realpath(plain) not in own else None
 
 
-def _is_good(name: str) -> bool:
+def is_good(name: str) -> bool:
+    """Whether an image lies in a folder called good."""
     return any(part.lower() == GOOD for part in PurePosixPath(name).parts[:-1])

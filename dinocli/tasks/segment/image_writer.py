@@ -11,7 +11,7 @@ from dinocli.files import write_whole
 from dinocli.tasks.segment.annotation_formats import yolo_lines
 from dinocli.tasks.segment.feature_extraction import SegmentImage
 from dinocli.tasks.segment.gallery import write_thumbnail
-from dinocli.tasks.segment.ground_truth import GroundTruth
+from dinocli.tasks.segment.ground_truth import GroundTruth, is_good
 from dinocli.tasks.segment.mask_folder import MaskFolder
 from dinocli.tasks.segment.mask_images import label_png, map_png, overlay_jpeg, soft_npy, soft_png, write_below
 from dinocli.tasks.segment.mask_scorer import MaskScorer
@@ -43,6 +43,10 @@ class ImageWriter:
     stems: list[str]
     truth: GroundTruth | None
     scorer: MaskScorer
+
+    def __post_init__(self) -> None:
+        # Folder names say which images are good where the method looks for defects and there are no masks.
+        self.has_good = self.options.method == "anomaly" and any(map(is_good, self.images.names))
 
     def finish(self, picture: SegmentImage, maps: PatchMaps, heads_nhw: NDArray[np.bool_] | None = None) -> ImageRecord:
         """Write all files of an image.
@@ -104,6 +108,9 @@ class ImageWriter:
     def _marked(
         self, name: str, picture: SegmentImage, maps: PatchMaps, rendered: Rendered, heads_nhw: NDArray[np.bool_] | None
     ) -> Mapping[str, float]:
+        flagged = bool(rendered.labels_HW.any())
+        if self.truth is None and self.has_good:
+            self.scorer.add_image(maps.score, defective=not is_good(name), flagged=flagged)
         if self.truth is None or name not in self.truth:
             return {}
         heads_AHW = None
@@ -111,6 +118,8 @@ class ImageWriter:
             rows = slice(0, picture.geometry.source[0])
             heads_AHW = picture.geometry.upsampled(heads_nhw.astype(np.float32), rows) > 0.5
         truth_HW = self.truth.read(name, picture.geometry.source)
+        if maps.threshold >= 0:
+            self.scorer.add_image(maps.score, defective=bool(truth_HW.any()), flagged=flagged)
         return self.scorer.add(truth_HW, *rendered, dense=maps.threshold < 0, heads_AHW=heads_AHW)
 
 

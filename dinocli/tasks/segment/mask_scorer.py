@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from dinocli.quality.image_scores import confusion, image_scores
 from dinocli.quality.masks import Overlap, ScoreInterval, head_overlap, mean_estimate, overall, overlap
 from dinocli.quality.pixel_curves import PixelCurves
 
@@ -26,6 +27,7 @@ class MaskScorer:
         self._curves = PixelCurves()
         self._best: list[float] = []
         self._mean: list[float] = []
+        self._images: list[tuple[float, bool, bool]] = []
 
     def add(
         self,
@@ -65,10 +67,27 @@ class MaskScorer:
         self._absent.append(overlap(there_HW, np.zeros_like(there_HW)))
         return {}
 
+    def add_image(self, score: float, *, defective: bool, flagged: bool) -> None:
+        """Note what is known of a whole image, and what was found.
+
+        Args:
+            score: Higher is more defective.
+            defective: What is known.
+            flagged: Its mask is not empty.
+        """
+        self._images.append((score, defective, flagged))
+
+    def confusion(self) -> dict[str, int]:
+        """Return the counts of images found and known to be defective; empty where nothing is known."""
+        if not self._images:
+            return {}
+        _, defective_N, flagged_N = zip(*self._images, strict=True)
+        return confusion(defective_N, flagged_N)._asdict()
+
     def scores(self) -> dict[str, ScoreInterval]:
         """Return all scores with their intervals; those that are not defined are left out."""
         if not self._overlaps:
-            return {}
+            return self._image_scores()
         best = max(self._overlaps.values(), key=lambda overlaps: overall(overlaps, draws=1).value)
         start = "best segment " if self._everywhere else ""
         pixels = self._curves.scores()
@@ -81,5 +100,11 @@ class MaskScorer:
             "AUPRO": pixels.aupro,
             "head Jaccard, best (chosen by the truth)": mean_estimate(self._best),
             "head Jaccard, mean": mean_estimate(self._mean),
+            **self._image_scores(),
         }
         return {name: estimate for name, estimate in scores.items() if estimate.value == estimate.value}
+
+    def _image_scores(self) -> dict[str, ScoreInterval]:
+        if len({defective for _, defective, _ in self._images}) < 2:
+            return {}  # without images of both kinds there is nothing to tell apart
+        return image_scores(*zip(*self._images, strict=True))

@@ -203,6 +203,7 @@ def _outcome(folder: MaskFolder, about: dict[str, Any], begin: float) -> Segment
     return SegmentResult(
         folder=folder.path,
         method=MethodUsed(**about["method"]),
+        confusion=about["confusion"],
         scores={name: (three[0], three[1], three[2]) for name, three in about["scores"].items()},
         seconds=time.monotonic() - begin,
         **{name: about[name] for name in ("images", "segmented", "empty_images", "bad", "regions")},

@@ -141,7 +141,8 @@ class SegmentResult:
         empty_images: Images whose label map is empty.
         bad: Unreadable images.
         regions: Regions found in all images.
-        scores: Against the truth: name -> value, low, high; empty without one.
+        scores: Against the ground truth: name -> value, low, high; empty without one.
+        confusion: Counts of images by what is known and what was found, `true_positive` and so on; empty if unknown.
         seconds: Of the whole command.
     """
 
@@ -153,6 +154,7 @@ class SegmentResult:
     bad: int
     regions: int
     scores: Mapping[str, tuple[float, float, float]]
+    confusion: Mapping[str, int]
     seconds: float
 
     def to_dict(self) -> dict[str, Any]:

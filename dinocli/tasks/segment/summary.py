@@ -94,6 +94,7 @@ def _write(
         **counts,
         "method": method.to_dict(),
         "scores": scores,
+        "confusion": writer.scorer.confusion(),
         "root": str(images.root),
         "weights": context.info.to_dict(),
         "versions": {"dinocli": __version__, "python": platform.python_version()}

@@ -18,7 +18,7 @@ from scipy.sparse.linalg import eigsh
 from dinocli.errors import UsageError
 from dinocli.models.backbone import Backbone
 from dinocli.quality.otsu import otsu
-from dinocli.tasks.segment.memory_bank import squared_distances
+from dinocli.quality.patch_bank import squared_distances
 from dinocli.tasks.segment.method import FeatureGrid, FeatureKind, PatchMaps
 
 AFFINITY_THRESHOLD = 0.2

@@ -2,10 +2,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from dinocli.errors import DataError
+from dinocli.errors import DataError, UsageError
 from dinocli.tasks.segment.anomaly import PLACES, Anomaly, corrected, outlined, typical_places
-from dinocli.tasks.segment.memory_bank import MemoryBank, build_memory_bank, coreset, rarity, squared_distances
-from dinocli.tasks.segment.method import FeatureGrid, Patches
+from dinocli.tasks.segment.method import FeatureGrid
 
 DEFECT = (slice(6, 9), slice(4, 8))
 
@@ -20,48 +19,6 @@ def _surface(rng: np.random.Generator, *, defect: bool = False) -> NDArray[np.fl
 def _folder(count: int, bad: int) -> list[FeatureGrid]:
     rng = np.random.default_rng(0)
     return [FeatureGrid(_surface(rng, defect=image < bad), image) for image in range(count)]
-
-
-def test_distances_are_to_the_nearest_patch_of_another_image() -> None:
-    rng = np.random.default_rng(0)
-    bank = MemoryBank(rng.normal(size=(50, 3)).astype(np.float32), np.repeat(np.arange(5), 10))
-    features = rng.normal(size=(7, 3)).astype(np.float32)
-    expected = [
-        min(
-            np.linalg.norm(feature - other)
-            for other, image in zip(bank.features_MD, bank.image_M, strict=True)
-            if image != 2
-        )
-        for feature in features
-    ]
-    assert np.allclose(bank.distances(features, 2), expected, atol=1e-5)
-    assert bank.distances(bank.features_MD[20:21], 2)[0] > 0
-    assert bank.distances(bank.features_MD[20:21], 1)[0] == pytest.approx(0, abs=2e-3)
-
-
-def test_rarity_counts_other_images_only() -> None:
-    features = np.array([[0.0], [0.1], [0.2], [5.0], [7.0], [9.0]], np.float32)
-    patches = Patches(features, np.array([0, 0, 0, 1, 1, 2]))
-    assert np.allclose(np.sqrt(rarity(patches)[:3]), [9.0, 8.9, 8.8], atol=1e-3)
-
-
-def test_the_coreset_takes_the_furthest_each_time() -> None:
-    features = np.random.default_rng(0).normal(size=(60, 5)).astype(np.float32)
-    chosen = coreset(features, 20, seed=1).tolist()
-    for place in range(1, 20):
-        nearest = squared_distances(features, features[chosen[:place]]).min(axis=1)
-        assert nearest[chosen[place]] == pytest.approx(nearest.max(), rel=1e-4)
-
-
-def test_the_bank_forgets_what_is_rare_unless_all_images_are_good() -> None:
-    rng = np.random.default_rng(0)
-    features = rng.normal(size=(400, 4)).astype(np.float32)
-    features[5:15] += 50
-    patches = Patches(features, np.repeat(np.arange(4), 100))
-    assert build_memory_bank(patches, 100, 0.1, 0).features_MD.max() < 20
-    assert build_memory_bank(patches, 100, 0, 0).features_MD.max() > 20
-    assert len(build_memory_bank(patches, 100, 0.1, 0).features_MD) == 100
-    assert len(build_memory_bank(patches, 1000, 0.1, 0).features_MD) == 360
 
 
 @pytest.mark.parametrize("bad", [1, 3])
@@ -102,7 +59,8 @@ def test_the_line_is_a_half_in_what_stands_out() -> None:
     grids = _folder(10, bad=1)
     fitted = Anomaly().fit(grids)
     maps = fitted.apply(grids[0])
-    far = corrected(fitted.bank.distances(grids[0].values_hwD.reshape(-1, 16), 0).reshape(20, 24), fitted.place_PP)
+    raw = fitted.bank.mutual(grids[0].values_hwD.reshape(-1, 16) * fitted.scale_D, 0)
+    far = corrected(raw.reshape(20, 24), fitted.place_PP)
     assert np.array_equal(maps.saliency() > 0.5, far > fitted.line(far.size))
     assert fitted.line(8000) > fitted.line(100), "more patches, more chances"
 
@@ -137,9 +95,32 @@ def test_one_image_has_nothing_to_be_compared_with() -> None:
         Anomaly().fit(_folder(1, 0))
 
 
-def test_few_patches_that_many_images_share_are_rare() -> None:
-    rng = np.random.default_rng(0)
-    features = rng.normal(size=(1000, 8)).astype(np.float32)
-    features[::125] += 20  # 8 of 1,000, each in another image
-    patches = Patches(features, np.repeat(np.arange(10), 100))
-    assert set(rarity(patches).argsort()[-8:]) == set(range(0, 1000, 125))
+def test_a_threshold_from_good_images_flags_few_of_them() -> None:
+    rng = np.random.default_rng(7)
+    good = [FeatureGrid(_surface(rng), -1 - image) for image in range(12)]
+    fitted = Anomaly(reference=True).fit(good)
+    assert fitted.parameters["threshold_rule"] == "maxima of good images"
+    flagged = [not fitted.apply(grid).empty_reason for grid in good]
+    assert sum(flagged) == 2  # 0.9 of 12 leaves the two highest
+    assert not fitted.apply(_folder(1, bad=1)[0]).empty_reason
+
+
+def test_a_lower_threshold_finds_more_and_the_soft_map_stays() -> None:
+    grids = _folder(10, bad=1)
+    usual, low = (Anomaly(threshold=text).fit(grids).apply(grids[0]) for text in ("auto", "0.02"))
+    assert np.array_equal(usual.saliency(), low.saliency())
+    assert np.array_equal(low.labels() > 0, low.saliency() > 0.02)
+    assert (low.labels() > 0).sum() > (usual.labels() > 0).sum()
+
+
+@pytest.mark.parametrize(("text", "flagged"), [("quantile:0.5", 5), ("quantile:1", 0)])
+def test_a_quantile_of_the_images_is_flagged(text: str, flagged: int) -> None:
+    grids = _folder(10, bad=0)
+    fitted = Anomaly(threshold=text).fit(grids)
+    assert sum(not fitted.apply(grid).empty_reason for grid in grids) == flagged
+
+
+@pytest.mark.parametrize("text", ["high", "1.5", "0", "quantile:", "quantile:2"])
+def test_what_is_no_threshold_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="--threshold"):
+        Anomaly(threshold=text)

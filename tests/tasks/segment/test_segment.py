@@ -285,3 +285,15 @@ def test_a_reference_that_holds_the_tested_images_hides_no_defect(tmp_path: Path
     segment(disc_options(parts, tmp_path / "out", reference=str(parts)), reporter)
     assert iou(mask_of(tmp_path / "out", "0"), disc()) > 0.3
     assert any("8 of 8 images in --reference" in warning for warning in warnings)
+
+
+def test_folder_names_say_which_images_are_good(tmp_path: Path) -> None:
+    for seed in range(8):
+        path = tmp_path / "in" / ("crack" if seed == 0 else "good") / f"{seed}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(draw(disc() if seed == 0 else np.zeros((96, 128), bool), seed)).save(path)
+    outcome = segment(disc_options(tmp_path / "in", tmp_path / "out", method="anomaly"))
+    assert sum(outcome.confusion.values()) == 8
+    assert outcome.confusion["true_positive"] == 1
+    assert outcome.scores["image AUROC"][0] == 1
+    assert json.loads((tmp_path / "out" / "segment.json").read_text())["confusion"] == dict(outcome.confusion)

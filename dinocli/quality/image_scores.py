@@ -1,0 +1,80 @@
+"""Good or defective: how well scores and decisions of whole images fit what is known about them.
+
+Shapes: N images.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import roc_auc_score
+
+from dinocli.quality.masks import ScoreInterval, bootstrap
+
+TOP = 0.01
+"""Fraction of the highest values of a map whose mean is the score of its image."""
+
+_DRAWS = 300
+
+
+class Confusion(NamedTuple):
+    """Counts of images; a positive is an image that was found defective."""
+
+    true_positive: int
+    false_positive: int
+    false_negative: int
+    true_negative: int
+
+
+def image_score(map_hw: NDArray[np.floating], top: float = TOP) -> float:
+    """Return the mean of the highest 1 % of a map, one value at least: one pixel alone can be noise."""
+    flat = map_hw.reshape(-1)
+    count = max(1, round(top * flat.size))
+    return float(np.partition(flat, flat.size - count)[-count:].mean())
+
+
+def confusion(defective_N: Sequence[bool], flagged_N: Sequence[bool]) -> Confusion:
+    """Count images.
+
+    Args:
+        defective_N: What is known.
+        flagged_N: What was found.
+    """
+    pairs = list(zip(defective_N, flagged_N, strict=True))
+    return Confusion(*(pairs.count(pair) for pair in ((True, True), (False, True), (True, False), (False, False))))
+
+
+def image_scores(
+    score_N: Sequence[float], defective_N: Sequence[bool], flagged_N: Sequence[bool]
+) -> dict[str, ScoreInterval]:
+    """Score images against what is known about them.
+
+    Args:
+        score_N: Higher is more defective.
+        defective_N: What is known.
+        flagged_N: What was found.
+
+    Returns:
+        Image AUROC, F1 of the defective images, and the fraction of good images that were left empty, each with a 95 %
+        interval; NaN where there is no image of one kind.
+    """
+    score, defective, flagged = (np.asarray(values) for values in (score_N, defective_N, flagged_N))
+
+    def auroc(weights_N: NDArray[np.float64]) -> float:
+        drawn = weights_N > 0
+        if len(np.unique(defective[drawn])) < 2:
+            return float("nan")
+        return float(roc_auc_score(defective[drawn], score[drawn], sample_weight=weights_N[drawn]))
+
+    def f1(weights_N: NDArray[np.float64]) -> float:
+        both = float(weights_N[defective & flagged].sum())
+        below = float(weights_N[defective].sum() + weights_N[flagged].sum())
+        return 2 * both / below if below else float("nan")
+
+    def empty(weights_N: NDArray[np.float64]) -> float:
+        good = float(weights_N[~defective].sum())
+        return float(weights_N[~defective & ~flagged].sum()) / good if good else float("nan")
+
+    measured = {"image AUROC": auroc, "image F1": f1, "good images empty": empty}
+    return {name: bootstrap(statistic, len(score), draws=_DRAWS) for name, statistic in measured.items()}
