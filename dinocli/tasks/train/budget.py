@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dinocli.config.guard_plan import closing_probes
+from dinocli.config.guard_plan import closing_probes, step_work
 from dinocli.config.load import with_values
 from dinocli.config.recipe import Recipe
 from dinocli.engine.build import build_learner
@@ -89,6 +89,11 @@ def fit_steps(
     return with_steps(fits)
 
 
+def probe_work(recipe: Recipe, costs: Costs) -> float:
+    """Return the work of a probe image by its measured cost, in the pixels that a step counts for (`step_work`)."""
+    return costs.probe_image / costs.step * step_work(recipe)
+
+
 def labels_within(minutes: float, labelled: list[int], costs: Costs) -> list[int]:
     """Cut the labelled images to a fifth of `--minutes`; all of them without a limit."""
     most = int(LABELS_SHARE * 60 * minutes / (2 * costs.forward)) if minutes else len(labelled)
@@ -96,15 +101,16 @@ def labels_within(minutes: float, labelled: list[int], costs: Costs) -> list[int
 
 
 def _fit_into_minutes(context: TrainContext, costs: Costs, labelled: list[int]) -> TrainPlan:
-    minutes, planned = context.options.minutes, context.recipe
+    minutes, work = context.options.minutes, probe_work(context.recipe, costs)
+    planned = context.resolved(context.options.recipe, image_work=work)
     kept = labels_within(minutes, labelled, costs)
     size = RunSize(len(context.store), context.preprocess.size, len(kept))
 
     def with_steps(steps: int) -> Recipe:
-        return context.resolved(with_values(context.options.recipe, {"run.steps": steps}))
+        return context.resolved(with_values(context.options.recipe, {"run.steps": steps}), image_work=work)
 
     recipe = fit_steps(context.seconds_left(), planned, with_steps, size, costs)
-    plan = TrainPlan(recipe, kept, cut=recipe != planned)
+    plan = TrainPlan(recipe, kept, cut=recipe.run.steps != planned.run.steps)
     seconds = run_seconds(recipe, size, costs)
     steps = int(recipe.run.steps)
     speed = f"{costs.step:.2g} s per step, {seconds.guard_share:.0%} for probes and verdict"

@@ -18,7 +18,7 @@ from dinocli.engine.distributed import open_world
 from dinocli.engine.progress import ProgressReporter
 from dinocli.tasks.inputs import describe_weights
 from dinocli.tasks.labels import of_several_kinds, read_labels
-from dinocli.tasks.train.budget import fit_steps, labelled_images, labels_within
+from dinocli.tasks.train.budget import fit_steps, labelled_images, labels_within, probe_work
 from dinocli.tasks.train.costs import Costs, measure_costs
 from dinocli.tasks.train.run_seconds import RunSeconds, RunSize, run_seconds
 from dinocli.tasks.train.setup import TrainContext, list_images, setup
@@ -107,11 +107,15 @@ def forecast(options: TrainOptions, reporter: ProgressReporter, stdin: BinaryIO 
         labelled = labels_within(options.minutes, labelled_images(labels), costs)
         size = RunSize(len(images), context.preprocess.size, len(labelled))
 
+        # Only a run with a limit measures before it plans.
+        work = probe_work(planned, costs) if options.minutes else 0.0
+
         def with_steps(steps: int) -> Recipe:
-            return context.resolved(with_values(options.recipe, {"run.steps": steps}), len(images), distinct)
+            asked = with_values(options.recipe, {"run.steps": steps})
+            return context.resolved(asked, len(images), distinct, work)
 
         limit = 60 * options.minutes or float("inf")
-        recipe = fit_steps(limit, planned, with_steps, size, costs)
+        recipe = fit_steps(limit, with_steps(int(planned.run.steps)), with_steps, size, costs)
         return _forecast_of(context, recipe, size, costs) if world.is_main else None
     finally:
         distributed.leave()

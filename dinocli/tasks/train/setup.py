@@ -72,13 +72,14 @@ class TrainContext:
     recipe: Recipe
     labels: Labels = field(default_factory=dict)
 
-    def resolved(self, asked: Recipe, images: int = 0, distinct: int = 0) -> Recipe:
+    def resolved(self, asked: Recipe, images: int = 0, distinct: int = 0, image_work: float = 0.0) -> Recipe:
         """Resolve a recipe for these weights and this precision, and fit its probes to `guard.max_share`.
 
         Args:
             asked: The recipe.
             images: Number of images; 0 for the number of images in the store.
             distinct: Number of images, near-copies counted once; 0 for that of the store.
+            image_work: Work of a probe image as `fit_guard` counts it, where it was measured; 0 counts pixels.
         """
         images, distinct = images or len(self.store), distinct or self.distinct
         settled: dict[str, object] = {"run.precision": self.precision.name, "run.attention": self.precision.attention}
@@ -86,8 +87,8 @@ class TrainContext:
             settled["guard.weight_interpolation"] = [1.0]  # between random and trained weights lies noise
         facts = facts_of(images, self.backbone, self.info, self.world, distinct)
         recipe = with_values(resolve(asked, facts), settled)
-        image_work = forwards_per_image(self.backbone) * self.preprocess.size**2
-        return with_values(recipe, fit_guard(recipe, images, image_work).settings())
+        pixels = forwards_per_image(self.backbone) * self.preprocess.size**2
+        return with_values(recipe, fit_guard(recipe, images, image_work or pixels).settings())
 
     def loader(self, recipe: Recipe) -> Loader:
         """Build the loader of the run."""

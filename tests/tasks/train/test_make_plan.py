@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from dinocli.config.load import with_values
 from dinocli.tasks.train.budget import TrainPlan, make_plan, seconds_to_train
 from dinocli.tasks.train.costs import Costs
 from dinocli.tasks.train.run_seconds import PAGE_FORWARDS
@@ -68,3 +69,12 @@ def test_the_loop_leaves_time_for_verdict_labels_and_page(context: TrainContext)
     left = limited.seconds_left() - seconds_to_train(limited, plan, 1.0)
     assert left == pytest.approx(3 * 8 * 3 + 2 * 12 + PAGE_FORWARDS, abs=0.5)
     assert seconds_to_train(context, plan, 1.0) == float("inf")
+
+
+def test_probes_that_turn_out_dear_become_fewer(context: TrainContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = with_values(context.options.recipe, {"guard.max_share": 0.2, "guard.every": 0.25, "run.steps": 100})
+    limited = replace(context, options=replace(context.options, recipe=asked))
+    cheap, _ = plan_of(limited, monkeypatch, 60.0, step=1.0, forward=0.01)
+    dear, _ = plan_of(limited, monkeypatch, 600.0, step=1.0, forward=0.3)
+    assert (cheap.recipe.run.steps, cheap.recipe.guard.every, cheap.cut) == (100, 0.25, False)
+    assert (dear.recipe.run.steps, dear.recipe.guard.every, dear.cut) == (100, 1.0, False)
