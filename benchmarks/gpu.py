@@ -34,7 +34,7 @@ from dinocli.config.load import load_recipe
 from dinocli.config.recipe import Recipe
 from dinocli.engine.build import build_precision
 from dinocli.engine.compilation import compile_learner
-from dinocli.engine.device import pick_device
+from dinocli.engine.device import Precision, pick_device
 from dinocli.engine.distributed import World
 from dinocli.models.create import create_backbone
 
@@ -118,7 +118,9 @@ class Bench:
         """Measure one batch size, plain or compiled."""
         recipe, row = self.recipe(batch), Row(batch, compiled)
         backbone = create_backbone(recipe.model.name, drop_path=recipe.model.drop_path).to(self.device)
-        precision = build_precision(recipe, backbone, self.device, World())
+        precision = Precision(self.device, "fp32", "fused")  # on a CPU the choice takes longer than the measurement
+        if self.cuda:
+            precision = build_precision(recipe, backbone, self.device, World())
         row.precision = precision.name
         loop = Loop(recipe, backbone, precision, folder, grey=False)
         if self.cuda:

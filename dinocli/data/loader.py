@@ -21,7 +21,7 @@ from torch import Tensor
 from dinocli.data.bad_images import Unreadable
 from dinocli.data.parallel import in_order
 from dinocli.data.read import Canvas
-from dinocli.data.resident import Resident, fits_on
+from dinocli.data.resident import resident_on
 from dinocli.data.store import Store
 from dinocli.errors import UsageError
 
@@ -100,7 +100,7 @@ class Loader:
             )
         self.store = store
         self.batch_size, self.seed, self.device = batch_size, seed, device
-        self._resident = Resident(store, device) if fits_on(device, store) else None
+        self._resident = resident_on(device, store)
         self.rank, self.slices = rank, slices
         self.slice_size = batch_size // (world * slices)
 
@@ -154,21 +154,19 @@ class Loader:
     def _batch(self, found: list[tuple[int, Canvas | Tensor]], start: int) -> Batch:
         sizes = [tuple(canvas.shape[1:]) for _, canvas in found]
         height, width = max((h for h, _ in sizes), default=0), max((w for _, w in sizes), default=0)
-        dtype = torch.uint16 if self.store.dtype == np.uint16 else torch.uint8
         shape = (len(found), self.store.channels, height, width)
         if self._resident:
-            pixels = torch.zeros(shape, dtype=dtype, device=self.device)
-            into: Any = pixels
+            pixels = self._resident.together([canvas for _, canvas in found if isinstance(canvas, Tensor)])
         else:
             # By numpy, not torch: one parallel call in this thread makes OpenMP see more threads than cores, and from
             # then on it puts torch's to sleep between calls. Views on a CPU took twice as long.
-            into = np.zeros(shape, self.store.dtype)
+            into: Any = np.zeros(shape, self.store.dtype)
             pixels = torch.from_numpy(into)
             if self.device.type == "cuda":
                 pixels = pixels.pin_memory()
                 into = pixels.numpy()
-        for place, (_, canvas) in enumerate(found):
-            into[place, :, : canvas.shape[1], : canvas.shape[2]] = canvas
+            for place, (_, canvas) in enumerate(found):
+                into[place, :, : canvas.shape[1], : canvas.shape[2]] = canvas
         sizes_B2 = torch.tensor(sizes, dtype=torch.int64).reshape(-1, 2)
         return Batch(pixels.to(self.device, non_blocking=True), sizes_B2, start, [image for image, _ in found])
 

@@ -79,6 +79,7 @@ class Packed(Store):
         self.names, self.bad, self.kind = names, bad, kind
         self.dtype, self.channels = canvas_dtype(reader), canvas_channels(reader)
         self.threads = 0
+        self.copies: dict[object, object] = {}  # on devices, by device: see `dinocli.data.resident`
         self._buffer, self._index = buffer, index
         areas = index.places_M3[:, 1] * index.places_M3[:, 2]
         self.nbytes = int(areas.sum()) * self.channels * self.dtype.itemsize

@@ -12,8 +12,9 @@ import torch
 from dinocli.data.cache import open_store
 from dinocli.data.loader import Batch, Loader, sample_order
 from dinocli.data.read import Reader
+from dinocli.data.resident import Resident, resident_on
 from dinocli.data.sources import find_images
-from dinocli.data.store import Store
+from dinocli.data.store import Packed, Store
 from dinocli.errors import UsageError
 from tests.data.files import noise, save, settings
 
@@ -184,7 +185,7 @@ def test_batches_of_resident_canvases_are_the_same(
     store = make_store(tmp_path, strip=True, shared=kind == "disk", preprocess=settings(deep=deep))
     assert store.kind == kind
     copied = [batch for step in make_loader(store).steps(0, 5) for batch in step]
-    monkeypatch.setattr("dinocli.data.loader.fits_on", lambda device, store: True)
+    monkeypatch.setattr("dinocli.data.loader.resident_on", lambda device, store: Resident(store, device))
     loader = make_loader(store)
     resident = [batch for step in loader.steps(0, 5) for batch in step]
     assert loader._resident is not None
@@ -193,3 +194,43 @@ def test_batches_of_resident_canvases_are_the_same(
         assert torch.equal(ours.pixels_BCHW.int(), theirs.pixels_BCHW.int())
         assert torch.equal(ours.sizes_B2, theirs.sizes_B2)
         assert ours.pixels_BCHW.dtype == theirs.pixels_BCHW.dtype
+
+
+@pytest.mark.parametrize("deep", [False, True])
+@pytest.mark.parametrize("mixed", [False, True])
+def test_resident_canvases_go_together_as_they_are(tmp_path: Path, deep: bool, mixed: bool) -> None:
+    store = make_store(tmp_path, strip=mixed, preprocess=settings(deep=deep))
+    assert isinstance(store, Packed)
+    resident = Resident(store, torch.device("cpu"))
+    rows = [3, 0, 3, len(store) - 1]
+    batch = resident.together([resident.canvas(row, 0) for row in rows])
+    assert batch.dtype == (torch.uint16 if deep else torch.uint8)
+    for row, pixels in zip(rows, batch, strict=True):
+        wanted = store.canvas(row, 0)
+        assert np.array_equal(pixels[:, : wanted.shape[1], : wanted.shape[2]].numpy(), wanted)
+        assert int(pixels.int().sum()) == int(wanted.astype(np.int64).sum()), "zeros around it"
+
+
+def test_a_store_goes_to_a_gpu_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a made-up GPU: what torch keeps for itself counts as free."""
+    store, device = make_store(tmp_path), torch.device("cuda", 0)
+    made: list[torch.device] = []
+
+    class Counted(Resident):
+        def __init__(self, store: Packed, device: torch.device) -> None:
+            made.append(device)
+
+    monkeypatch.setattr("dinocli.data.resident.Resident", Counted)
+    free, kept, used = 0, 4 * store.nbytes, 0
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free, 0))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: kept)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _: used)
+    assert resident_on(torch.device("cpu"), store) is None
+    used = 1
+    assert resident_on(device, store) is None, "a byte too few"
+    used = 0
+    first = resident_on(device, store)
+    used = kept
+    assert first is not None
+    assert resident_on(device, store) is first
+    assert made == [device]
