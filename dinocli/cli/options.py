@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import math
 import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -223,7 +224,7 @@ def read_options(
 
     return ReadOptions(
         range=range_ or "",
-        nodata=tuple(nodata) if nodata else None,
+        nodata=tuple(value for value in nodata if math.isfinite(value)) if nodata else None,  # NaN never counts
         channels=channel_list(channels),
         page=page,
         max_bad=max_bad or "",

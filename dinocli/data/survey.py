@@ -121,12 +121,12 @@ def check_stored(images: ImageList, preprocess: Preprocess, sample: int = 16) ->
     Args:
         images: The dataset.
         preprocess: How they will be read.
-        sample: Images to look at.
-
-    Raises:
-        DataError: None of them can be read.
+        sample: Images to look at. That none of them can be read is found later, and counted against ``--max-bad``.
     """
-    looks, _ = _looks(images, preprocess.channels, preprocess.page, preprocess.nodata, sample, seed=0)
+    try:
+        looks, _ = _looks(images, preprocess.channels, preprocess.page, preprocess.nodata, sample, seed=0)
+    except DataError:
+        return []
     return [
         *kind_notes(looks, preprocess.source),
         *float_notes(looks, preprocess.range_policy),

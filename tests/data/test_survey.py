@@ -208,6 +208,9 @@ def test_images_are_checked_against_a_stored_record(tmp_path: Path) -> None:
     assert kinds.startswith("2 of 2 files are uint16, and the range of these weights was measured on 8-bit images")
     assert "--range auto" in kinds
     assert check_stored(images, settings(channels=(0,))) == []
+    for path in tmp_path.iterdir():
+        path.write_bytes(b"")
+    assert check_stored(images, fitting) == []
 
 
 def test_a_flat_deep_folder_has_no_range(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from dinocli.models.create import create_backbone
 from dinocli.models.weights import load_backbone, save_backbone
 from dinocli.tasks.embed.embed import embed
 from dinocli.tasks.run_folder import RunFolder, mark_latest
+from tests.data.hostile import write_bombs
 from tests.tasks.embed.drive import job, write_images
 
 STORED = Preprocess("fixed", 0.0, 40_000.0, True, True, (), 0, (0.4, 0.5, 0.6), (0.2, 0.3, 0.4), 64)
@@ -142,3 +143,13 @@ def test_a_size_that_the_model_does_not_take_is_refused_first(tmp_path: Path) ->
     with pytest.raises(UsageError, match="100x100 px is not a multiple of the 16-px patches"):
         embed(job(folder, tmp_path / "feats.npy", model="vit_tiny_patch16_224", size=100))
     assert [path.name for path in tmp_path.iterdir()] == ["images"]
+
+
+def test_a_folder_of_bombs_costs_no_more_than_its_rows(weights: Path, tmp_path: Path) -> None:
+    bombs = write_bombs(tmp_path / "in")
+    write_images(tmp_path / "in", 2)
+    found = embed(job(tmp_path / "in", tmp_path / "a.npy", weights="none", model="test_convnext", max_bad="100%"))
+    assert found is not None
+    assert (found.images, found.bad) == (len(bombs) + 2, len(bombs) - 2)
+    named = (tmp_path / "a.bad.csv").read_text()
+    assert all(path.name in named for path in bombs if path.name not in ("circle.tif", "tags.tif"))
