@@ -99,7 +99,7 @@ def _train(context: TrainContext, plan: TrainPlan, folder: RunFolder, manifest: 
     first_step, seconds = 0, 0.0
     if context.resumed and checkpointer.last.is_file():
         first_step, seconds = checkpointer.restore(learner, monitor)
-        reporter.line(f"continuing after step {first_step} of {learner.plan.steps}")
+        reporter.line(f"going on after step {first_step} of {learner.plan.steps}")
     else:
         monitor.begin(start)
         initialize(learner, loader, recipe, context.preprocess, reporter)
