@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -147,18 +148,23 @@ FORKS.set_forkserver_preload(
 
 
 def _child(arguments: list[str], cwd: str, stdin: str, out: str, err: str, env: dict[str, str]) -> None:
+    from dinocli import files
     from dinocli.cli.app import main
 
     os.environ.clear()
     os.environ.update(env)
+    tempfile.tempdir = None  # the fork server has asked for it already
     os.chdir(cwd)
-    with ExitStack() as files:
+    with ExitStack() as opened:
         for path, mode, target in ((out, "wb", 1), (err, "wb", 2)):
-            os.dup2(files.enter_context(open(path, mode)).fileno(), target)
+            os.dup2(opened.enter_context(open(path, mode)).fileno(), target)
     sys.stdin = io.TextIOWrapper(open(stdin, "rb"))  # noqa: SIM115
     sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False, buffering=1)  # noqa: SIM115
     sys.argv, sys.executable = ["dinocli", *arguments], env.get("PYTHON", sys.executable)
-    main()
+    try:
+        main()
+    finally:
+        files._until_exit.close()  # a forked child runs no exit handlers
 
 
 def make_images(
