@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test check style faults clean
+.PHONY: demo test check style faults audit clean
 
 # Installs; continues DINO from real ImageNet weights on 2,624 real solar-cell images; says whether it helped.
 demo: $(INSTALLED)
@@ -29,6 +29,11 @@ faults: $(INSTALLED)
 gpu: $(INSTALLED)
 	$(BIN)/python -m pytest -m gpu tests/device
 	$(BIN)/python benchmarks/gpu.py
+
+# Known weaknesses of the installed packages, from the advisories of the package index.
+audit: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet pip-audit
+	$(BIN)/pip-audit --local --skip-editable
 
 style: $(INSTALLED)
 	$(BIN)/ruff check .
