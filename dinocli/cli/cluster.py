@@ -43,6 +43,12 @@ Duplicates = Annotated[
 Checks = Annotated[
     bool, _option("--checks/--no-checks", panel=GROUPS, help="Decode images to find dark, bright, blurred, odd ones.")
 ]
+DriftFile = Annotated[
+    str, _option("--drift", panel=GROUPS, metavar="FEATS", help="Is this other batch like the old one? To drift.csv.")
+]
+IdsFrom = Annotated[
+    str, _option("--ids-from", panel=GROUPS, metavar="CSV", help="Number groups as an earlier clusters.csv did.")
+]
 Select = Annotated[
     int, _option("--select", panel=GROUPS, min=0, help="Number of images that represent all, written to selected.txt.")
 ]
@@ -80,6 +86,8 @@ def cluster(
     min_size: MinSize = 0,
     duplicates: Duplicates = "auto",
     checks: Checks = True,
+    drift: DriftFile = "",
+    ids_from: IdsFrom = "",
     select: Select = 0,
     seed: opt.Seed = None,
     out: Out = "clusters.csv",
@@ -116,6 +124,8 @@ def cluster(
         min_size=min_size,
         duplicates=_cosine(duplicates),
         checks=checks,
+        drift=drift,
+        ids_from=ids_from,
         select=select,
         map=map_,
         report=report,

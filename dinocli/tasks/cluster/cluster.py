@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,7 @@ from dinocli.report.crosstab import count_labels
 from dinocli.tasks.artifacts import FileSet, claimed
 from dinocli.tasks.cluster.cluster_inputs import ClusterInputs, features_named, open_members
 from dinocli.tasks.cluster.cluster_options import (
+    DRIFT,
     DUPLICATE_GROUPS,
     DUPLICATES,
     ISSUES,
@@ -36,18 +37,43 @@ from dinocli.tasks.cluster.cluster_page import thumbnail_folder, write_page, wri
 from dinocli.tasks.cluster.cluster_tables import (
     Known,
     write_clusters,
+    write_drift,
     write_duplicate_groups,
     write_issues,
     write_pairs,
     write_selected,
 )
+from dinocli.tasks.cluster.drifted_batch import DriftedBatch, drift_of
 from dinocli.tasks.cluster.duplicate_pairs import DuplicateGroup, Same, duplicate_groups, find_same
 from dinocli.tasks.cluster.groups import FoundGroups, find_groups
 from dinocli.tasks.cluster.image_checks import check_images
 from dinocli.tasks.cluster.link_folders import check_tree, write_tree
+from dinocli.tasks.cluster.stable_ids import read_ids, stable_ids
 from dinocli.tasks.labels import Labels, read_labels
 
 OUTLIERS = 10
+
+
+class Findings(NamedTuple):
+    """All that is known of the images, to be told and written.
+
+    Args:
+        known: Groups, oddness and places.
+        same: Pairs that are the same.
+        again: Groups of them.
+        issues: Images that look wrong.
+        selected: Rows of the diverse subset.
+        labels: Of the images, by column.
+        drifted: How another batch differs; None where none was named.
+    """
+
+    known: Known
+    same: Same
+    again: Sequence[DuplicateGroup]
+    issues: Sequence[ImageIssue]
+    selected: Sequence[int]
+    labels: Labels
+    drifted: DriftedBatch | None
 
 
 def cluster(
@@ -84,16 +110,28 @@ def _cluster(job: ClusterOptions, reporter: ProgressReporter, stdin: BinaryIO | 
         found = find_groups(rows, job, reporter)
         checked = check_images(members, reporter, job.seed) if job.checks else None
         distances = [feature_distance(rows, seed=job.seed), *([checked.distance_N] if checked else [])]
-        known = Known(found.grouping, joined_oddness(*distances), place(rows, job.map, seed=job.seed))
+        known = Known(
+            found.grouping, joined_oddness(*distances), place(rows, job.map, seed=job.seed), _ids(job, members, found)
+        )
         issues = checked.issues if checked else []
+        drifted = drift_of(Path(job.drift), members, reporter, job.seed) if job.drift else None
         wanted = job.duplicates
         same = find_same(members, found.grouping, wanted, reporter, job.seed) if wanted else Same([], 0, 0)
         again = duplicate_groups(members, same.pairs)
         closest = same.threshold if same.reason else 1.0
         selected = diverse(rows, job.select, closest=closest, seed=job.seed) if job.select else []
-    outcome = _outcome(job, members, found, known, same, again, issues, selected, labels)
-    files = _write(job, members, known, same, again, issues, selected, labels, outcome, reporter)
+    findings = Findings(known, same, again, issues, selected, labels, drifted)
+    outcome = _outcome(job, members, found, findings)
+    files = _write(job, members, findings, outcome, reporter)
     return replace(outcome, files=files, seconds=time.monotonic() - began)
+
+
+def _ids(job: ClusterOptions, members: ClusterInputs, found: FoundGroups) -> list[int]:
+    """Number the groups: by size, or as an earlier table did."""
+    groups = len(found.grouping.sizes_K)
+    if not job.ids_from:
+        return list(range(groups))
+    return stable_ids(read_ids(Path(job.ids_from)), members.names, found.grouping.label_N, groups)
 
 
 def check_outputs(job: ClusterOptions) -> None:
@@ -112,16 +150,17 @@ def _outcome(
     job: ClusterOptions,
     members: ClusterInputs,
     found: FoundGroups,
-    known: Known,
-    same: Same,
-    again: Sequence[DuplicateGroup],
-    issues: Sequence[ImageIssue],
-    selected: Sequence[int],
-    labels: Labels,
+    findings: Findings,
 ) -> ClusterResult:
-    grouping = found.grouping
+    known, same, again, issues, selected, labels, drifted = findings
+    grouping, number_N = found.grouping, known.number_N
     clusters = [
-        Cluster(group, size, members.names[medoid], float(grouping.distance_N[grouping.label_N == group].mean()))
+        Cluster(
+            known.ids_K[group],
+            size,
+            members.names[medoid],
+            float(grouping.distance_N[grouping.label_N == group].mean()),
+        )
         for group, (size, medoid) in enumerate(zip(grouping.sizes_K, grouping.medoids_K, strict=True))
     ]
     oddest = np.argsort(-known.outlier_N, kind="stable")[:OUTLIERS].tolist()
@@ -139,7 +178,7 @@ def _outcome(
         curve=found.curve,
         agreement={column: _agreement(names, grouping.label_N) for column, names in labels.items()},
         label_counts={
-            column: count_labels(zip(grouping.label_N.tolist(), names, strict=True)) for column, names in labels.items()
+            column: count_labels(zip(number_N.tolist(), names, strict=True)) for column, names in labels.items()
         },
         duplicates=same.near,
         duplicate_groups=len(again),
@@ -148,6 +187,7 @@ def _outcome(
         issues=dict(Counter(issue.kind for issue in issues)),
         outliers=[(members.names[row], float(known.outlier_N[row])) for row in oddest],
         selected=len(selected),
+        drift=drifted.result if drifted else None,
         files=[],
         seconds=0.0,
         root=members.root,
@@ -167,16 +207,12 @@ def _agreement(names: Sequence[str], label_N: NDArray[np.intp]) -> dict[str, flo
 def _write(
     job: ClusterOptions,
     members: ClusterInputs,
-    known: Known,
-    same: Same,
-    again: Sequence[DuplicateGroup],
-    issues: Sequence[ImageIssue],
-    selected: Sequence[int],
-    labels: Labels,
+    findings: Findings,
     outcome: ClusterResult,
     reporter: ProgressReporter,
 ) -> list[Path]:
     """Write all files, the page last: it takes longest; then all of them take the place of older ones."""
+    known, same, again, issues, selected, labels, drifted = findings
     table = job.table
     thumbnails = thumbnail_folder(job.page or table)
     with FileSet(table, [thumbnails.name]) as files:
@@ -192,12 +228,15 @@ def _write(
         if job.checks:
             done.append(table.with_name(ISSUES))
             write_issues(files.new(done[-1]), members, issues)
+        if drifted:
+            done.append(table.with_name(DRIFT))
+            write_drift(files.new(done[-1]), drifted.names, drifted.result.score_M)
         if job.select:
             done.append(table.with_name(SELECTED))
             write_selected(files.new(done[-1]), members, selected)
         if job.link_dir and members.root:
             done.append(Path(job.link_dir))
-            labels_N, more = known.grouping.label_N, {"copy": job.copy, "follow_links": job.follow_links}
+            labels_N, more = known.number_N, {"copy": job.copy, "follow_links": job.follow_links}
             failed = write_tree(files.new(_tree(job)), members.root, members.names, labels_N, **more)
             if failed:
                 reporter.warn(f"{len(failed)} images are not in {job.link_dir}: {failed[0][0]}: {failed[0][1]}")

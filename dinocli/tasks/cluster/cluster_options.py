@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 from dinocli.errors import UsageError
 from dinocli.quality.auto_k import KScore
 from dinocli.quality.density import HDBSCAN_WIDTH
+from dinocli.quality.drift import Drift
 from dinocli.quality.layout import Layout, check_layout
 from dinocli.report.crosstab import LabelCounts
 from dinocli.tasks.inputs import ReadOptions
@@ -17,7 +18,7 @@ NO_REPORT = "none"
 AUTO_DUPLICATES = -1.0
 """As a cosine of duplicates: take it from the folder, and look at pixels."""
 DUPLICATES, DUPLICATE_GROUPS, SELECTED = "duplicates.csv", "duplicate_groups.csv", "selected.txt"
-ISSUES = "issues.csv"
+ISSUES, DRIFT = "issues.csv", "drift.csv"
 
 Method = Literal["kmeans", "hdbscan", "agglomerative"]
 
@@ -39,6 +40,8 @@ class ClusterOptions:
         duplicates: Cosine from which two images count as nearly the same; 0 looks for none, `AUTO_DUPLICATES` takes it
             from the folder and compares pixels.
         checks: Decode all images to find dark, bright, blank, blurred and odd ones.
+        drift: Feature file of another batch, compared with this one; empty for none.
+        ids_from: Table of an earlier run: its groups give theirs numbers to those that share most images; or empty.
         select: Size of the diverse subset to choose, 0 for none.
         map: pca, tsne or umap.
         report: The page; "none" for no page, empty for report.html beside the table where the images are at hand.
@@ -69,6 +72,8 @@ class ClusterOptions:
     min_size: int = 0
     duplicates: float = AUTO_DUPLICATES
     checks: bool = True
+    drift: str = ""
+    ids_from: str = ""
     select: int = 0
     map: Layout = "pca"
     report: str = ""
@@ -126,12 +131,15 @@ class ClusterOptions:
     def outputs(self) -> list[Path]:
         """Return the files that will be written."""
         more = [self.page, Path(self.sheet) if self.sheet else None]
-        beside = (
-            [DUPLICATES, DUPLICATE_GROUPS] * (self.duplicates != 0)
-            + [ISSUES] * self.checks
-            + [SELECTED] * (self.select > 0)
-        )
-        return [self.table, *(self.table.with_name(name) for name in beside), *(path for path in more if path)]
+        wanted = {
+            DUPLICATES: self.duplicates != 0,
+            DUPLICATE_GROUPS: self.duplicates != 0,
+            ISSUES: self.checks,
+            DRIFT: bool(self.drift),
+            SELECTED: self.select > 0,
+        }
+        beside = (self.table.with_name(name) for name, asked in wanted.items() if asked)
+        return [self.table, *beside, *(path for path in more if path)]
 
 
 @dataclass(frozen=True)
@@ -174,6 +182,7 @@ class ClusterResult:
         duplicate_reason: Where the threshold of near-duplicates comes from; empty where none were looked for.
         copies: Images whose file is a copy of another one.
         outliers: The oddest images, with their scores: 0 is usual, 2 two standard deviations beyond.
+        drift: How another batch differs from this one; None where none was named.
         issues: How many images are dark, blurred and so on, by the name of the issue.
         selected: Size of the diverse subset.
         files: Everything that was written.
@@ -200,6 +209,7 @@ class ClusterResult:
     copies: int
     outliers: list[tuple[str, float]]
     issues: dict[str, int]
+    drift: Drift | None
     selected: int
     files: list[Path]
     seconds: float
@@ -213,6 +223,7 @@ class ClusterResult:
             "out": str(self.out),
             "features": str(self.features or ""),
             "root": str(self.root) if self.root else None,
+            "drift": self.drift.to_dict() if self.drift else None,
             "files": [str(path) for path in self.files],
         }
         counts = {column: found._asdict() for column, found in self.label_counts.items()}

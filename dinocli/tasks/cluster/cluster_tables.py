@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinocli.files import write_whole
-from dinocli.quality.grouping import Grouping
+from dinocli.quality.grouping import NONE, Grouping
 from dinocli.quality.image_issues import ImageIssue
 from dinocli.tasks.cluster.cluster_inputs import ClusterInputs
 from dinocli.tasks.cluster.duplicate_pairs import DuplicateGroup, SamePair
@@ -30,11 +30,18 @@ class Known(NamedTuple):
         grouping: Their groups.
         outlier_N: Their oddness.
         place_N2: Their places on the map.
+        ids_K: Numbers of the groups.
     """
 
     grouping: Grouping
     outlier_N: NDArray[np.float32]
     place_N2: NDArray[np.float32]
+    ids_K: Sequence[int]
+
+    @property
+    def number_N(self) -> NDArray[np.intp]:
+        """Return the number of each image's group, -1 for none."""
+        return np.array([*self.ids_K, NONE], np.intp)[self.grouping.label_N]
 
 
 def write_clusters(path: Path, members: ClusterInputs, known: Known) -> None:
@@ -46,7 +53,7 @@ def write_clusters(path: Path, members: ClusterInputs, known: Known) -> None:
     boxes: Sequence[Sequence[int]] = members.boxes or [()] * len(members)
     columns = zip(
         members.names,
-        known.grouping.label_N.tolist(),
+        known.number_N.tolist(),
         known.grouping.distance_N.tolist(),
         known.grouping.margin_N.tolist(),
         known.outlier_N.tolist(),
@@ -76,6 +83,12 @@ def write_duplicate_groups(path: Path, members: ClusterInputs, groups: Sequence[
         for place, row in enumerate(group.rows)
     )
     _write(path, GROUPS, lines)
+
+
+def write_drift(path: Path, names: Sequence[str], score_M: NDArray[np.float64]) -> None:
+    """Write one line an image of the other batch, the one that looks newest first."""
+    order = np.argsort(-score_M, kind="stable").tolist()
+    _write(path, ("path", "score"), ((names[row], _short(float(score_M[row]))) for row in order))
 
 
 def write_issues(path: Path, members: ClusterInputs, issues: Sequence[ImageIssue]) -> None:

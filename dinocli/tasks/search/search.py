@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 from torch import Tensor
@@ -25,6 +25,7 @@ from dinocli.tasks.default_features import default_features
 from dinocli.tasks.evaluate.compared_features import is_features
 from dinocli.tasks.feature_file import FeatureFile, open_features
 from dinocli.tasks.feature_model import feature_model_of
+from dinocli.tasks.same_features import check_comparable
 from dinocli.tasks.search.row_names import find_row, is_same_image, missing_row
 from dinocli.tasks.search.search_sheet import Hit, Query, write_sheet
 from dinocli.tasks.square_resize import CANVAS_PER_SIDE, squares
@@ -149,20 +150,8 @@ def _row_query(given: str, row: int, file: FeatureFile, reporter: ProgressReport
 
 def _from_features(other: FeatureFile, file: FeatureFile) -> list[Query]:
     """Take every row of another feature file, if it was made in the same way."""
-    keys = ("weights", "preprocess", "tokens", "layers", "fitted")
-    theirs, ours = ([_identity(one.meta.get(key) or None) for key in keys] for one in (other, file))
-    for key, a, b in zip(keys, theirs, ours, strict=True):
-        if a != b:
-            raise WeightsError(
-                f"{other.path} and {file.path} were made with different {key}, so their cosines mean nothing: "
-                "embed the queries with the weights and settings of the file, or give the images themselves"
-            )
+    check_comparable(other, file)
     return [Query(name, other.image(row), -1, other.flat()[row]) for row, name in enumerate(other.names)]
-
-
-def _identity(value: Any) -> Any:
-    """Weights are the same by their contents and by what is pooled of them, wherever they lie."""
-    return (value["sha256"], value.get("pool")) if isinstance(value, dict) and "sha256" in value else value
 
 
 def _from_images(

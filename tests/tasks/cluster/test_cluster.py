@@ -85,6 +85,28 @@ def test_issues_are_listed_and_odd_looks_count(job: ClusterOptions, tmp_path: Pa
     assert [row["outlier"] for row in read(tmp_path / "plain" / "c.csv")] != with_checks
 
 
+def test_numbers_of_groups_hold_and_another_batch_is_compared(job: ClusterOptions, tmp_path: Path) -> None:
+    cluster(job)
+    rows = read(job.table)
+    other = {"0": "7", "1": "4"}
+    lines = [f"{row['path']},{other[row['cluster']]}\n" for row in rows]
+    (tmp_path / "earlier.csv").write_text("path,cluster\n" + "".join(lines))
+    again = replace(job, ids_from=str(tmp_path / "earlier.csv"), drift=job.inputs[0], force=True)
+    outcome = cluster(again)
+    assert [row["cluster"] for row in read(job.table)] == [other[row["cluster"]] for row in rows]
+    assert sorted(group.cluster for group in outcome.clusters) == [4, 7]
+    assert outcome.drift is not None
+    assert not outcome.drift.differs
+    assert len(read(job.table.with_name("drift.csv"))) == 20
+    shifted = np.load(job.inputs[0])
+    shifted[:, 3] += 9
+    names = [row["path"] for row in rows]
+    feats = write_features(tmp_path / "new.npy", shifted, names, tmp_path / "images")
+    found = cluster(replace(again, drift=str(feats))).drift
+    assert found is not None
+    assert found.differs
+
+
 def test_near_copies_are_found_without_a_threshold_and_grouped(tmp_path: Path) -> None:
     """Thirty scenes of two kinds; two have a turned or brighter copy, one an exact one and a turned one."""
     folder = tmp_path / "images"

@@ -1,0 +1,120 @@
+"""Is a new batch of images like the old one: two tests on features, each with a permutation p-value.
+
+Shapes: N images of both batches, D width, P directions, Q permutations.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dinocli.quality.cosine import unit_rows
+
+LEVEL = 0.05
+"""Of the smaller p-value, doubled because there are two tests."""
+
+_MOST_ROWS, _DIRECTIONS, _PERMUTATIONS, _RIDGE = 1000, 32, 999, 1.0
+
+
+@dataclass(frozen=True)
+class Drift:
+    """What the tests say.
+
+    Args:
+        accuracy: Share of images that a classifier puts into their batch without having learnt from them, mean over
+            the two batches; 0.5 is chance.
+        accuracy_p: Its p-value.
+        mmd: Squared maximum mean discrepancy; 0 for equal distributions.
+        mmd_p: Its p-value.
+        compared: Images of the old and of the new batch that were compared.
+        score_M: How much each image of the new batch looks new, larger is newer; for all of them.
+    """
+
+    accuracy: float
+    accuracy_p: float
+    mmd: float
+    mmd_p: float
+    compared: tuple[int, int]
+    score_M: NDArray[np.float64]
+
+    @property
+    def p(self) -> float:
+        """Return the p-value of both tests together."""
+        return min(1.0, 2 * min(self.accuracy_p, self.mmd_p))
+
+    @property
+    def differs(self) -> bool:
+        return self.p < LEVEL
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-like data, without the images."""
+        tests = {"accuracy": self.accuracy, "accuracy_p": self.accuracy_p, "mmd": self.mmd, "mmd_p": self.mmd_p}
+        return tests | {"p": self.p, "differs": self.differs, "compared": list(self.compared)}
+
+
+def drift(old_ND: NDArray[np.floating], new_MD: NDArray[np.floating], *, seed: int = 0) -> Drift:
+    """Compare two batches in the 32 main directions of both, scaled to the same spread.
+
+    Args:
+        old_ND: Finite features of the old batch, at least 2 rows.
+        new_MD: Of the new batch, by the same weights, at least 2 rows.
+        seed: Of the samples of 1,000 images a batch and of the permutations.
+
+    Sources: Lopez-Paz and Oquab 2017 (classifier two-sample test; here a ridge classifier, whose leave-one-out answers
+    are linear in the labels, so that a permutation costs no fit); Gretton et al. 2012 (MMD, Gaussian kernel of the
+    median distance).
+    """
+    random = np.random.default_rng(seed)
+    old, new = (unit_rows(batch[np.sort(random.permutation(len(batch))[:_MOST_ROWS])]) for batch in (old_ND, new_MD))
+    both_ND = np.concatenate([old, new])
+    mean_D = both_ND.mean(axis=0)
+    _, length_P, axes_PD = np.linalg.svd(both_ND - mean_D, full_matrices=False)
+    kept = max(1, min(_DIRECTIONS, int((length_P > 1e-6 * max(length_P[0], 1e-12)).sum()), len(both_ND) // 4))
+    scale_P = np.maximum(length_P[:kept], 1e-12) / np.sqrt(len(both_ND))
+    white_NP = (both_ND - mean_D) @ axes_PD[:kept].T / scale_P
+    is_new_N = np.arange(len(both_ND)) >= len(old)
+    labels_QN = np.stack([is_new_N, *(random.permutation(is_new_N) for _ in range(_PERMUTATIONS))])
+    accuracy_Q, mmd_Q = _accuracy(white_NP, labels_QN), _mmd(white_NP, labels_QN)
+    weights_P = _ridge(white_NP) @ (np.where(is_new_N, 1 / len(new), -1 / len(old)) * len(both_ND) / 2)
+    score_M = (unit_rows(new_MD) - mean_D) @ axes_PD[:kept].T / scale_P @ weights_P
+    p_values = [float((values_Q >= values_Q[0] - 1e-12).mean()) for values_Q in (accuracy_Q, mmd_Q)]
+    return Drift(float(accuracy_Q[0]), p_values[0], float(mmd_Q[0]), p_values[1], (len(old), len(new)), score_M)
+
+
+def _ridge(white_NP: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the matrix that turns labels into weights, (P, N)."""
+    gram_PP = white_NP.T @ white_NP + _RIDGE * len(white_NP) / 100 * np.eye(white_NP.shape[1])
+    return np.asarray(np.linalg.solve(gram_PP, white_NP.T))
+
+
+def _accuracy(white_NP: NDArray[np.float64], labels_QN: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return the mean share of both batches that is recognised, each image by a classifier without it, (Q,)."""
+    design_NP = np.concatenate([white_NP, np.ones((len(white_NP), 1))], axis=1)
+    hat_NN = design_NP @ _ridge(design_NP)
+    own_N = np.diag(hat_NN)
+    new_Q1 = labels_QN.sum(axis=1, keepdims=True)
+    signs_QN = np.where(labels_QN, 1 / new_Q1, -1 / (labels_QN.shape[1] - new_Q1)) * labels_QN.shape[1] / 2
+    answers_QN = (signs_QN @ hat_NN - own_N * signs_QN) / (1 - own_N)
+    right_QN = (answers_QN > 0) == labels_QN
+    new = (right_QN & labels_QN).sum(axis=1) / labels_QN.sum(axis=1)
+    old = (right_QN & ~labels_QN).sum(axis=1) / (~labels_QN).sum(axis=1)
+    return np.asarray((new + old) / 2)
+
+
+def _mmd(white_NP: NDArray[np.float64], labels_QN: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return the squared maximum mean discrepancy of each labelling, without an image's likeness to itself, (Q,)."""
+    squares_N = (white_NP**2).sum(axis=1)
+    distance_NN = np.maximum(squares_N[:, None] + squares_N - 2 * white_NP @ white_NP.T, 0)
+    kernel_NN = np.exp(-distance_NN / max(float(np.median(distance_NN)), 1e-12))
+    np.fill_diagonal(kernel_NN, 0)
+    new_QN = labels_QN.astype(np.float64)
+    new_Q = new_QN.sum(axis=1)
+    old_Q = labels_QN.shape[1] - new_Q
+    towards_QN = new_QN @ kernel_NN
+    inside_Q = (towards_QN * new_QN).sum(axis=1)
+    across_Q = towards_QN.sum(axis=1) - inside_Q
+    outside_Q = kernel_NN.sum() - inside_Q - 2 * across_Q
+    return np.asarray(
+        inside_Q / (new_Q * (new_Q - 1)) + outside_Q / (old_Q * (old_Q - 1)) - 2 * across_Q / (new_Q * old_Q)
+    )
