@@ -10,10 +10,9 @@ NAMES = [f"./{number}.png" for number in range(8)]
 
 
 def test_groups_keep_the_number_with_which_they_share_most_images(tmp_path: Path) -> None:
-    (tmp_path / "clusters.csv").write_text(
-        "path,cluster\n"
-        + "".join(f"{name},{group}\n" for name, group in zip(NAMES, [0, 0, 0, 3, 3, 5, -1, 5], strict=True))
-    )
+    groups = [0, 0, 0, 3, 3, 5, -1, 5]
+    lines = [f"{name},{group}\n" for name, group in zip(NAMES, groups, strict=True)]
+    (tmp_path / "clusters.csv").write_text("path,cluster\n" + "".join(lines))
     before = read_ids(tmp_path / "clusters.csv")
     assert before["./3.png"] == 3
     assert "./6.png" not in before
