@@ -215,3 +215,15 @@ def test_features_fitted_to_other_images_are_no_queries(tmp_path: Path, weights:
         search(SearchOptions((str(tmp_path / "other.npy"),), str(tmp_path / "f.npy"), 1, device="cpu"))
     answers = search(SearchOptions((str(tmp_path / "like.npy"),), str(tmp_path / "f.npy"), 1, device="cpu"))
     assert [hits[0].name for _, hits in answers] == [f"./{number:03}.png" for number in range(8)]
+
+
+def test_transformers_have_rare_patches_too(tmp_path: Path) -> None:
+    folder = write_images(tmp_path / "images", 6)
+    torch.manual_seed(0)
+    backbone = create_backbone("test_vit")
+    save_file(backbone.model.state_dict(), tmp_path / "vit.safetensors")
+    own: dict[str, Any] = {"weights": str(tmp_path / "vit.safetensors"), "model": "test_vit", "size": 64}
+    embed(job(folder, tmp_path / "f.npy", "pooled+rare", **own))
+    assert open_features(tmp_path / "f.npy").rows.shape == (6, backbone.dim + 2 * backbone.map_dim)
+    embed(job(folder, tmp_path / "g.npy", weights="", model="", size=0, like=str(tmp_path / "f.npy")))
+    np.testing.assert_allclose(rows_of(tmp_path / "g.npy"), rows_of(tmp_path / "f.npy"), atol=1e-5)
