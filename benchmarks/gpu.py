@@ -187,10 +187,16 @@ class Bench:
             line = [sys.executable, "-m", "dinocli", *[word.format(model=self.options.model) for word in words]]
             more = ["--device", self.options.device] if words[0] not in ("doctor", "export") else []
             begin = time.monotonic()
-            done = subprocess.run([*line, *more], cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+            try:
+                done = subprocess.run(
+                    [*line, *more], cwd=folder, capture_output=True, text=True, timeout=60, check=False
+                )
+            except subprocess.TimeoutExpired:
+                ended[name] = "stopped after 60 s"
+                continue
             last = (done.stderr.strip().splitlines() or [""])[-1]
-            words_of = "ok" if done.returncode == 0 else f"EXIT {done.returncode}: {last}"
-            ended[name] = f"{words_of} ({time.monotonic() - begin:.0f} s)"
+            how = "ok" if done.returncode == 0 else f"EXIT {done.returncode}: {last}"
+            ended[name] = f"{how} ({time.monotonic() - begin:.0f} s)"
         return ended
 
     def embed(self, folder: Path) -> float:
