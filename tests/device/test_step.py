@@ -41,7 +41,7 @@ def held(values: Tensor) -> Tensor:
 @pytest.mark.parametrize("clip", ["parameter", "global"])
 def test_a_step_is_that_of_the_cpu(pretend: PretendDevice, clip: str) -> None:
     """Three steps, since AdamW's first one hardly depends on the size of a gradient."""
-    settings = (*EVERYTHING, f"optim.clip_mode={clip}", "optim.clip=0.01", "optim.optimizer=sgd")
+    settings = (*EVERYTHING, f"optim.clip_mode={clip}", "optim.clip_grad=0.01", "optim.optimizer=sgd")
     cpu, there = learner_on(torch.device("cpu"), *settings), learner_on(pretend.device, *settings)
     for one, other in zip(steps(cpu, 3, torch.device("cpu")), steps(there, 3, pretend.device), strict=True):
         torch.testing.assert_close(held(other), one, atol=2e-4, rtol=1e-4)
