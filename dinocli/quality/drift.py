@@ -53,12 +53,15 @@ class Drift:
         return tests | {"p": self.p, "differs": self.differs, "compared": list(self.compared)}
 
 
-def drift(old_ND: NDArray[np.floating], new_MD: NDArray[np.floating], *, seed: int = 0) -> Drift:
+def drift(
+    old_ND: NDArray[np.floating], new_MD: NDArray[np.floating], *, directions_only: bool = True, seed: int = 0
+) -> Drift:
     """Compare two batches in the 32 main directions of both, scaled to the same spread.
 
     Args:
         old_ND: Finite features of the old batch, at least 2 rows.
         new_MD: Of the new batch, by the same weights, at least 2 rows.
+        directions_only: Compare rows scaled to length 1, as features are; else as they are.
         seed: Of the samples of 1,000 images a batch and of the permutations.
 
     Sources: Lopez-Paz and Oquab 2017 (classifier two-sample test; here a ridge classifier, whose leave-one-out answers
@@ -66,7 +69,8 @@ def drift(old_ND: NDArray[np.floating], new_MD: NDArray[np.floating], *, seed: i
     median distance).
     """
     random = np.random.default_rng(seed)
-    old, new = (unit_rows(batch[np.sort(random.permutation(len(batch))[:_MOST_ROWS])]) for batch in (old_ND, new_MD))
+    scaled = unit_rows if directions_only else np.asarray
+    old, new = (scaled(batch[np.sort(random.permutation(len(batch))[:_MOST_ROWS])]) for batch in (old_ND, new_MD))
     both_ND = np.concatenate([old, new])
     mean_D = both_ND.mean(axis=0)
     _, length_P, axes_PD = np.linalg.svd(both_ND - mean_D, full_matrices=False)
@@ -77,7 +81,7 @@ def drift(old_ND: NDArray[np.floating], new_MD: NDArray[np.floating], *, seed: i
     labels_QN = np.stack([is_new_N, *(random.permutation(is_new_N) for _ in range(_PERMUTATIONS))])
     accuracy_Q, mmd_Q = _accuracy(white_NP, labels_QN), _mmd(white_NP, labels_QN)
     weights_P = _ridge(white_NP) @ (np.where(is_new_N, 1 / len(new), -1 / len(old)) * len(both_ND) / 2)
-    score_M = (unit_rows(new_MD) - mean_D) @ axes_PD[:kept].T / scale_P @ weights_P
+    score_M = (scaled(new_MD) - mean_D) @ axes_PD[:kept].T / scale_P @ weights_P
     p_values = [float((values_Q >= values_Q[0] - 1e-12).mean()) for values_Q in (accuracy_Q, mmd_Q)]
     return Drift(float(accuracy_Q[0]), p_values[0], float(mmd_Q[0]), p_values[1], (len(old), len(new)), score_M)
 

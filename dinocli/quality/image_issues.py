@@ -24,6 +24,7 @@ _DARK_END, _BRIGHT_END = 0.25, 0.75  # 99 % of a dark image lies below, 99 % of 
 _FEW_BITS = 3.0
 _TIMES_ASPECT, _TIMES_AREA = 1.5, 4.0
 _SOFTER = 1.0  # logarithm: the variance of the Laplacian is a third of the usual one
+_ALIKE, _RARE = 0.1, 0.02  # two values are of one kind within 10 %; a kind of 2 % of the folder is rare
 _BLURRED = -7.5  # sharpness of a picture without an edge: photographs have -6 to -2
 
 
@@ -95,5 +96,14 @@ def _of_size(measured: list[tuple[int, tuple[int, int]]]) -> Iterator[ImageIssue
     ):
         log_N: NDArray[np.float64] = np.log(value_N)
         unlike_N = (np.abs(robust_scores(log_N)) > UNLIKE) & (np.abs(log_N - np.median(log_N)) > np.log(times))
+        unlike_N &= _alike(log_N) <= max(1, _RARE * len(log_N))  # upright photographs among others are a kind, not odd
         for place in np.flatnonzero(unlike_N):
             yield ImageIssue(measured[place][0], kind, float(value_N[place]), float(np.median(value_N)))  # type: ignore[arg-type]
+
+
+def _alike(log_N: NDArray[np.float64]) -> NDArray[np.intp]:
+    """Count the values near each value, itself included."""
+    sorted_N = np.sort(log_N)
+    ends = (np.searchsorted(sorted_N, log_N + side * _ALIKE, "right" if side > 0 else "left") for side in (1, -1))
+    upper_N, lower_N = ends
+    return np.asarray(upper_N - lower_N, np.intp)

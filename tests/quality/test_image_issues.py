@@ -63,6 +63,12 @@ def test_odd_sizes_and_unreadable_images() -> None:
     assert find_issues([], []) == []
 
 
+def test_upright_images_among_others_are_a_kind() -> None:
+    sizes = [(300, 400)] * 40 + [(400, 300)] * 8 + [(100, 400)]
+    found = find_issues([image_statistics(PHOTOS[0])] * 49, sizes)
+    assert [issue.row for issue in found if issue.kind == "odd_aspect"] == [48]
+
+
 def test_hand_values() -> None:
     half = np.zeros((64, 64, 3), np.uint8)
     half[:, 32:] = 255

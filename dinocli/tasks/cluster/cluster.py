@@ -114,7 +114,8 @@ def _cluster(job: ClusterOptions, reporter: ProgressReporter, stdin: BinaryIO | 
             found.grouping, joined_oddness(*distances), place(rows, job.map, seed=job.seed), _ids(job, members, found)
         )
         issues = checked.issues if checked else []
-        drifted = drift_of(Path(job.drift), members, reporter, job.seed) if job.drift else None
+        seen = checked.statistics if checked else []
+        drifted = drift_of(Path(job.drift), members, seen, reporter, job.seed) if job.drift else None
         wanted = job.duplicates
         same = find_same(members, found.grouping, wanted, reporter, job.seed) if wanted else Same([], 0, 0)
         again = duplicate_groups(members, same.pairs)
@@ -187,7 +188,7 @@ def _outcome(
         issues=dict(Counter(issue.kind for issue in issues)),
         outliers=[(members.names[row], float(known.outlier_N[row])) for row in oddest],
         selected=len(selected),
-        drift=drifted.result if drifted else None,
+        drift=drifted.to_dict() if drifted else None,
         files=[],
         seconds=0.0,
         root=members.root,
@@ -230,7 +231,7 @@ def _write(
             write_issues(files.new(done[-1]), members, issues)
         if drifted:
             done.append(table.with_name(DRIFT))
-            write_drift(files.new(done[-1]), drifted.names, drifted.result.score_M)
+            write_drift(files.new(done[-1]), drifted.names, drifted.features.score_M)
         if job.select:
             done.append(table.with_name(SELECTED))
             write_selected(files.new(done[-1]), members, selected)

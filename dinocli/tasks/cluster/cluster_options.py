@@ -7,7 +7,6 @@ from typing import Any, Literal, get_args
 from dinocli.errors import UsageError
 from dinocli.quality.auto_k import KScore
 from dinocli.quality.density import HDBSCAN_WIDTH
-from dinocli.quality.drift import Drift
 from dinocli.quality.layout import Layout, check_layout
 from dinocli.report.crosstab import LabelCounts
 from dinocli.tasks.inputs import ReadOptions
@@ -209,7 +208,7 @@ class ClusterResult:
     copies: int
     outliers: list[tuple[str, float]]
     issues: dict[str, int]
-    drift: Drift | None
+    drift: dict[str, Any] | None
     selected: int
     files: list[Path]
     seconds: float
@@ -223,7 +222,6 @@ class ClusterResult:
             "out": str(self.out),
             "features": str(self.features or ""),
             "root": str(self.root) if self.root else None,
-            "drift": self.drift.to_dict() if self.drift else None,
             "files": [str(path) for path in self.files],
         }
         counts = {column: found._asdict() for column, found in self.label_counts.items()}

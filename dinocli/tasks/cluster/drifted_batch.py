@@ -1,32 +1,63 @@
-"""Is another batch of images like the one that is grouped?"""
+"""Is another batch of images like the one that is grouped, by its features and by its looks?"""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import DataError
-from dinocli.quality.drift import Drift, drift
+from dinocli.quality.drift import LEVEL, Drift, drift
+from dinocli.quality.image_statistics import APPEARANCE, ImageStatistics
 from dinocli.tasks.cluster.cluster_inputs import ClusterInputs
+from dinocli.tasks.cluster.image_checks import measure_images
 from dinocli.tasks.feature_file import open_features
 from dinocli.tasks.same_features import check_comparable
+
+_FEWEST = 10  # images of a batch whose looks are compared
 
 
 class DriftedBatch(NamedTuple):
     """Another batch, compared with the one that is grouped.
 
     Args:
-        result: Of the tests; its scores are those of the names.
         names: Images of the other batch.
+        features: The tests on features; its scores are those of the names.
+        looks: The tests on light, colour and sharpness; None where images are not at hand.
     """
 
-    result: Drift
     names: list[str]
+    features: Drift
+    looks: Drift | None
+
+    @property
+    def p(self) -> float:
+        """Return the p-value of all tests together."""
+        found = [self.features.p, *([self.looks.p] if self.looks else [])]
+        return min(1.0, len(found) * min(found))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-like data, without the images."""
+        looks = self.looks.to_dict() if self.looks else None
+        return {"p": self.p, "differs": self.p < LEVEL, "features": self.features.to_dict(), "looks": looks}
 
 
-def drift_of(path: Path, members: ClusterInputs, reporter: ProgressReporter, seed: int = 0) -> DriftedBatch:
+def drift_of(
+    path: Path,
+    members: ClusterInputs,
+    statistics: Sequence[ImageStatistics],
+    reporter: ProgressReporter,
+    seed: int = 0,
+) -> DriftedBatch:
     """Compare another feature file with the images, and say whether it differs.
+
+    Args:
+        path: The feature file.
+        members: The images that are grouped.
+        statistics: Of them; empty leaves the looks out.
+        reporter: Hears the answer.
+        seed: Of samples and permutations.
 
     Raises:
         WeightsError: It cannot be read, or was made in another way.
@@ -40,10 +71,25 @@ def drift_of(path: Path, members: ClusterInputs, reporter: ProgressReporter, see
         raise DataError(f"--drift compares at least 2 images with 2; {path} has {len(kept)}, the other {len(members)}")
     if rows_MD.shape[1] != members.features_ND.shape[1]:
         raise DataError(f"{path} has {rows_MD.shape[1]} values a row, the other {members.features_ND.shape[1]}")
-    found = drift(members.features_ND, rows_MD[kept], seed=seed)
-    words = "differs from the old one" if found.differs else "shows no difference from the old one"
-    reporter.line(
-        f"drift: the new batch {words} (p = {found.p:.3f}; a classifier tells them apart in {found.accuracy:.0%}, "
-        f"p = {found.accuracy_p:.3f}; MMD {found.mmd:.4f}, p = {found.mmd_p:.3f})"
-    )
-    return DriftedBatch(found, [other.names[row] for row in kept.tolist()])
+    names = [other.names[row] for row in kept.tolist()]
+    batch = ClusterInputs(other, rows_MD[kept], names, None, len(other) - len(kept))
+    features = drift(members.features_ND, batch.features_ND, seed=seed)
+    found = DriftedBatch(names, features, _looks(batch, statistics, reporter, seed) if other.boxes is None else None)
+    words = "differs from the old one" if found.p < LEVEL else "shows no difference from the old one"
+    looks = f", of looks {found.looks.p:.3f}" if found.looks else ""
+    reporter.line(f"drift: the new batch {words} (p = {found.p:.3f}; of features {features.p:.3f}{looks})")
+    return found
+
+
+def _looks(
+    batch: ClusterInputs, statistics: Sequence[ImageStatistics], reporter: ProgressReporter, seed: int
+) -> Drift | None:
+    """Compare light, colour and sharpness, where both batches are at hand: features hardly see a change of light."""
+    if not statistics or batch.root is None:
+        return None
+    others = [one for one in measure_images(batch, reporter) if one is not None]
+    if min(len(statistics), len(others)) < _FEWEST:
+        return None
+    batches = (statistics, others)
+    old, new = (np.array([[getattr(one, name) for name in APPEARANCE] for one in seen]) for seen in batches)
+    return drift(old, new, directions_only=False, seed=seed)

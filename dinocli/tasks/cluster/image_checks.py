@@ -26,10 +26,12 @@ class CheckedImages(NamedTuple):
     Args:
         issues: In the order of the rows.
         distance_N: How far each image's statistics lie from those of most images.
+        statistics: Of the images that can be read.
     """
 
     issues: list[ImageIssue]
     distance_N: NDArray[np.float64]
+    statistics: list[ImageStatistics]
 
 
 def check_images(members: ClusterInputs, reporter: ProgressReporter, seed: int = 0) -> CheckedImages | None:
@@ -39,18 +41,25 @@ def check_images(members: ClusterInputs, reporter: ProgressReporter, seed: int =
     if len(members) > MOST_IMAGES:
         reporter.line(f"more than {MOST_IMAGES:,} images: they are not decoded to look for dark or blurred ones")
         return None
+    statistics = measure_images(members, reporter)
+    sizes = list(in_order(lambda row: _size(members, row), range(len(members)), thread_count("auto")))
+    read_M = np.array([row for row, one in enumerate(statistics) if one is not None], np.intp)
+    distance_N = np.ones(len(members))
+    readable = [one for one in statistics if one is not None]
+    if readable:
+        distance_M = appearance_distance(readable, seed=seed)
+        distance_N[:] = np.median(distance_M)
+        distance_N[read_M] = distance_M
+    return CheckedImages(find_issues(statistics, sizes), distance_N, readable)
+
+
+def measure_images(members: ClusterInputs, reporter: ProgressReporter) -> list[ImageStatistics | None]:
+    """Measure small pictures of all images; None where one cannot be read."""
     statistics: list[ImageStatistics | None] = []
     for picture in Thumbnails(members, _SIDE).small(range(len(members))):
         statistics.append(image_statistics(picture) if min(picture.shape[:2]) > 1 else None)
         reporter.progress("looking at images", len(statistics), len(members))
-    sizes = list(in_order(lambda row: _size(members, row), range(len(members)), thread_count("auto")))
-    read_M = np.array([row for row, one in enumerate(statistics) if one is not None], np.intp)
-    distance_N = np.ones(len(members))
-    if len(read_M):
-        distance_M = appearance_distance([one for one in statistics if one is not None], seed=seed)
-        distance_N[:] = np.median(distance_M)
-        distance_N[read_M] = distance_M
-    return CheckedImages(find_issues(statistics, sizes), distance_N)
+    return statistics
 
 
 def _size(members: ClusterInputs, row: int) -> tuple[int, int] | None:

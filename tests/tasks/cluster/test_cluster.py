@@ -96,7 +96,8 @@ def test_numbers_of_groups_hold_and_another_batch_is_compared(job: ClusterOption
     assert [row["cluster"] for row in read(job.table)] == [other[row["cluster"]] for row in rows]
     assert sorted(group.cluster for group in outcome.clusters) == [4, 7]
     assert outcome.drift is not None
-    assert not outcome.drift.differs
+    assert not outcome.drift["differs"]
+    assert set(outcome.drift) == {"p", "differs", "features", "looks"}
     assert len(read(job.table.with_name("drift.csv"))) == 20
     shifted = np.load(job.inputs[0])
     shifted[:, 3] += 9
@@ -104,7 +105,7 @@ def test_numbers_of_groups_hold_and_another_batch_is_compared(job: ClusterOption
     feats = write_features(tmp_path / "new.npy", shifted, names, tmp_path / "images")
     found = cluster(replace(again, drift=str(feats))).drift
     assert found is not None
-    assert found.differs
+    assert found["differs"]
 
 
 def test_near_copies_are_found_without_a_threshold_and_grouped(tmp_path: Path) -> None:
