@@ -53,7 +53,7 @@ Select = Annotated[
     int, _option("--select", panel=GROUPS, min=0, help="Number of images that represent all, written to selected.txt.")
 ]
 Labels = Annotated[
-    str, _option("--labels", panel=opt.INPUT, help="`folder` or a CSV with a path column: compared with the groups.")
+    str, _option("--labels", panel=opt.INPUT, help="folder, folder:N or a CSV with a path column, to compare.")
 ]
 Out = Annotated[str, _option("--out", "-o", panel=opt.OUTPUT, help="Table of all images, CSV.")]
 Report = Annotated[

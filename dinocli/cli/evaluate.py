@@ -33,7 +33,7 @@ def evaluate(
     weights: opt.Weights = None,
     model: opt.Model = None,
     labels: Annotated[
-        str, _labelled("--labels", "`folder`, or a CSV with a path column and any number of label columns.")
+        str, _labelled("--labels", "folder, folder:N (0 the outermost), or a CSV with a path column.")
     ] = "",
     groups: Annotated[
         str, _labelled("--groups", "Column of that CSV, or `folder`: a part, lot or patient is never on both sides.")

@@ -1,6 +1,6 @@
-"""Which images are odd, and which few stand for all: both by the distance to neighbours, without a label.
+"""Which few images stand for all: by the distance to the nearest chosen one, without a label.
 
-Shapes: N images, D width, S sampled images, R rows of one block, k neighbours.
+Shapes: N images, D width, S sampled images.
 """
 
 import numpy as np
@@ -8,43 +8,7 @@ from numpy.typing import NDArray
 
 from dinocli.quality.normalized_features import NormalizedFeatures
 
-NEIGHBOURS = 10
-NEIGHBOUR_ROWS = 4096
 SELECT_ROWS = 50_000
-
-
-def oddness(rows: NormalizedFeatures, *, seed: int = 0) -> NDArray[np.float32]:
-    """Say how much farther than usual an image is from its nearest neighbours.
-
-    The neighbours are the 10 nearest of all other images, of a sample of 4,096 where there are more: an image that
-    belongs to a small group of odd ones then still counts as odd.
-
-    Args:
-        rows: Of the images.
-        seed: Of the sample.
-
-    Returns:
-        Mean cosine distance to the neighbours, divided by its median over all images: 1 is usual, 3 is three times as
-        far. 1 for all where most images are copies. Shape (N,).
-
-    Source: Ramaswamy et al. 2000, outliers by the distance to the nearest neighbours.
-    """
-    chosen_S = rows.sample(NEIGHBOUR_ROWS, seed)
-    sampled_SD = rows.take(chosen_S)
-    count = min(NEIGHBOURS, len(chosen_S) - 1)
-    if count < 1:
-        return np.ones(len(rows), np.float32)
-
-    def far(part: slice, rows_RD: NDArray[np.float32]) -> NDArray[np.float32]:
-        cosine_RS = rows_RD @ sampled_SD.T
-        own_S = (chosen_S >= part.start) & (chosen_S < part.stop)
-        cosine_RS[chosen_S[own_S] - part.start, np.flatnonzero(own_S)] = -np.inf
-        cosine_RS.partition(len(chosen_S) - count, axis=1)
-        return np.asarray(1 - cosine_RS[:, len(chosen_S) - count :].mean(axis=1), np.float32)
-
-    far_N = np.maximum(np.concatenate(list(rows.map(far))), 0)
-    usual = np.median(far_N)
-    return np.asarray(far_N / usual if usual > 0 else np.ones(len(rows)), np.float32)
 
 
 def diverse(rows: NormalizedFeatures, count: int, *, closest: float, seed: int = 0) -> list[int]:

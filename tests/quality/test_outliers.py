@@ -3,28 +3,8 @@ import pytest
 
 from dinocli.quality import outliers as module
 from dinocli.quality.normalized_features import NormalizedFeatures
-from dinocli.quality.outliers import diverse, oddness
+from dinocli.quality.outliers import diverse
 from tests.quality.groups import cloud, mixture
-
-
-def test_oddness_is_what_the_slow_loop_says() -> None:
-    points, _ = mixture(3, 60)
-    units = NormalizedFeatures(points).take(slice(None)).astype(np.float64)
-    far = [np.sort(1 - np.delete(units, row, 0) @ units[row])[:10].mean() for row in range(60)]
-    np.testing.assert_allclose(oddness(NormalizedFeatures(points)), far / np.median(far), rtol=1e-4)
-
-
-def test_a_strange_image_is_the_oddest_also_by_a_sample(monkeypatch: pytest.MonkeyPatch) -> None:
-    points = cloud(400)
-    points[123] *= -1
-    assert oddness(NormalizedFeatures(points)).argmax() == 123
-    monkeypatch.setattr(module, "NEIGHBOUR_ROWS", 50)
-    assert oddness(NormalizedFeatures(points)).argmax() == 123
-
-
-def test_copies_are_usual() -> None:
-    assert (oddness(NormalizedFeatures(np.ones((20, 3), np.float32))) == 1).all()
-    assert oddness(NormalizedFeatures(np.ones((1, 3), np.float32))).tolist() == [1]
 
 
 def test_the_farthest_comes_next() -> None:
