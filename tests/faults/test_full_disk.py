@@ -45,10 +45,13 @@ def embed_rows(target: Path, value: float, rows: int) -> None:
     part = PartialFeatures(target, {"value": value}, (64,), "float32", resume=False)
     part.add(np.full((rows, 64), value, np.float32), [(0, 0, 0, 0)] * rows, rows, [])
     names = [f"./{number:09}.png" for number in range(rows)]
-    write_features(part, lambda: names, {"kind": "features", "value": value}, [], tiled=False)
+    write_features(part, lambda: names, {"kind": "of this test", "value": value}, [], tiled=False)
 
 
-@pytest.mark.parametrize("suffix", [".npy", ".csv", ".npz", ".parquet", ".safetensors"])
+@pytest.mark.parametrize(
+    "suffix",
+    [".npy", ".csv", *(pytest.param(name, marks=pytest.mark.slow) for name in (".npz", ".parquet", ".safetensors"))],
+)
 def test_replacing_features_on_a_full_disk_keeps_the_old_ones(suffix: str, tmp_path: Path) -> None:
     target = tmp_path / f"feats{suffix}"
     embed_rows(target, 1.0, 10)

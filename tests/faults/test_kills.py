@@ -165,7 +165,7 @@ def _own_of_masks() -> tuple[str, ...]:
 OWN_OF = {"m/segment.json": _own_of_masks()}
 
 
-@pytest.mark.parametrize("name", ["embed .npy", "segment", "cluster --link-dir"])
+@pytest.mark.parametrize("name", ["embed .npy", "segment"])
 def test_a_few_kills(name: str, quick_path: Path) -> None:
     kill_often(CASES[name], quick_path, 2)
 

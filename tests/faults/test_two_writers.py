@@ -58,6 +58,7 @@ def test_two_segments(images: Path, tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_two_runs(images: Path, tmp_path: Path) -> None:
     command = ("pretrain", images, *TINY_RUN, "--steps", "4", "--out", "run")
     first = stopped_midway(*command, cwd=tmp_path, sign="run/.lock")
