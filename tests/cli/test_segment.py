@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dinocli.tasks.segment.mask_folder import PART
 from tests.cli.commands import Result, make_images, start_warm, warm
 from tests.cli.test_exit_codes import refused
 
@@ -60,13 +61,13 @@ def test_ctrl_c_leaves_whole_files_and_resume_ends_it(tmp_path: Path) -> None:
     make_images(tmp_path / "in", 60)
     command = ("segment", "in", *TINY, "-m", "kmeans", "-k", "2", "--sample", "4", "--out", "out")
     running = start_warm(*command, cwd=tmp_path)
-    running.wait_for(tmp_path / "out" / "masks" / "03.png")
+    running.wait_for(tmp_path / "out" / PART / "masks" / "03.png")
     running.signal(signal.SIGINT)
     stopped = running.wait()
     assert stopped.code == 130, stopped.err
     assert "--resume" in stopped.err
     assert not (tmp_path / "out" / "segment.json").exists()
-    for path in (tmp_path / "out" / "masks").iterdir():
+    for path in (tmp_path / "out" / PART / "masks").iterdir():
         assert np.asarray(Image.open(path)).shape == (40, 48)
     done = warm(*command, "--resume", cwd=tmp_path)
     assert done.code == 0, done.err
@@ -77,7 +78,7 @@ def test_ctrl_c_leaves_whole_files_and_resume_ends_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (("--method", "tokncut"), 2, ("did you mean tokencut?",)),
+        (("--method", "tokncut"), 2, ("--method", "'tokncut' is not one of")),
         (("--method", "attention"), 2, ("has no attention",)),
         (("--method", "kmeans", "--objects", "2"), 2, ("--objects belongs to --method tokencut",)),
         (("--stride", "8"), 2, ("cannot take a smaller stride",)),
@@ -114,4 +115,9 @@ def test_a_dry_run_writes_nothing(images: Path, tmp_path: Path) -> None:
     told = dict(line.split("\t") for line in done.out.splitlines())
     assert (told["images"], told["method"], told["canvas"], told["grid"]) == ("12", "anomaly", "64x64", "8x8")
     assert not (tmp_path / "out").exists()
-    refused(warm("segment", images, *TINY, "--method", "x", "--out", "out", "-n", cwd=tmp_path), 2, "--method 'x'")
+    refused(
+        warm("segment", images, *TINY, "--method", "x", "--out", "out", "-n", cwd=tmp_path),
+        2,
+        "--method",
+        "'x' is not one of",
+    )
