@@ -33,7 +33,7 @@ def test_stdout_is_the_table_and_stderr_all_the_rest(feats: Path, tmp_path: Path
     done = warm("cluster", feats, "-k", "2", "--link-dir", "groups", "--sheet", "s.png", cwd=tmp_path)
     assert (done.code, done.out) == (0, "clusters.csv\n"), done.err
     assert "medoid" in done.err
-    assert "2 files are copies" in done.err
+    assert "2 files are exact copies" in done.err
     assert HOSTILE.replace('"', '""') in (tmp_path / "clusters.csv").read_text()
     assert any(path.name == HOSTILE for path in (tmp_path / "groups").rglob("*"))
     assert "<script>alert(1)" not in (tmp_path / "report.html").read_text()
@@ -116,14 +116,14 @@ def test_labels_are_counted_in_each_group(feats: Path, tmp_path: Path) -> None:
 
 
 def test_without_umap_the_exit_code_is_that_of_a_missing_extra(
-    feats: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    feats: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "umap", None)
     monkeypatch.setattr(sys, "argv", ["dinocli", "cluster", str(feats), "--map", "umap", "--out", str(tmp_path / "c")])
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code == 4
-    assert "pip install 'dinocli[umap]'" in capsys.readouterr().err
+    assert "pip install 'dinocli[umap]'" in capfd.readouterr().err
 
 
 def thumbnails(page: Path) -> list[NDArray[np.uint8]]:
@@ -205,6 +205,8 @@ def test_dry_run_writes_nothing(feats: Path, deep: Path, tmp_path: Path) -> None
 def test_tiles_are_shown_each_for_itself(feats: Path, tmp_path: Path) -> None:
     names = feats.with_name("feats.paths.txt").read_text().splitlines()
     np.save(feats, np.repeat(np.load(feats)[:4], 2, axis=0))
+    about = json.loads(feats.with_suffix(".json").read_text())
+    feats.with_suffix(".json").write_text(json.dumps(about | {"n": 8, "shape": [8, *about["shape"][1:]]}))
     feats.with_name("feats.paths.txt").write_text("".join(f"{name}\n" * 2 for name in names[:4]))
     boxes = "0,0,16,24\n16,0,16,24\n" * 4
     feats.with_name("feats.tiles.csv").write_text("left,top,width,height\n" + boxes)
