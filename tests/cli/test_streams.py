@@ -120,7 +120,7 @@ def test_control_characters_are_escaped_on_a_terminal_only(tmp_path: Path, scree
     arguments = ("pretrain", folder, *TINY, "--dry-run", "--max-bad", "0")
     piped = warm(*arguments, cwd=tmp_path)
     assert "12 images in " in piped.err
-    assert "red\x1b[31m\n" in piped.err
+    assert "red\x1b[31m" in piped.err
     (folder / "bad\x1b]0;title\x07.png").write_bytes(b"nothing")
     shown = warm(*arguments, cwd=tmp_path, stderr=screen.path, env={"TERM": "xterm", "NO_COLOR": "1"})
     assert shown.code == 3
