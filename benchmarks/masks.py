@@ -94,7 +94,7 @@ def features(asked: argparse.Namespace, name: str, folder: Path) -> tuple[ImageL
         read = EmbedOptions((str(folder),), weights=asked.weights, model=asked.model, read=ReadOptions())
         context = prepare(read, ProgressReporter(), None)
         extractor = FeatureExtraction(
-            context.backbone, context.preprocess, FeatureKind.SURFACE, context.device, SIZE, autocast=context.autocast
+            context.backbone, context.preprocess, FeatureKind.PATCHES, context.device, SIZE, autocast=context.autocast
         )
         for picture in extractor.read_images(images, missing, 1):
             assert isinstance(picture, SegmentImage), picture

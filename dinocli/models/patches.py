@@ -44,30 +44,6 @@ def patch_features(backbone: Backbone, x_B3HW: Tensor) -> Tensor:
     return F.avg_pool2d(_map(backbone, x_B3HW, FINE), 3, stride=1, padding=1, count_include_pad=False)
 
 
-def surface_features(backbone: Backbone, x_B3HW: Tensor) -> Tensor:
-    """Return what tells a defect from its surface: for a convnet the maps of stride 8 and 16 together.
-
-    The fine map sees texture and misses what is large or faint, the coarse one the reverse. ViT: patch tokens.
-
-    Args:
-        backbone: In eval mode.
-        x_B3HW: As for `patch_features`.
-
-    Returns:
-        (B, D, h, w); of a convnet the grid of stride 8, both maps averaged over 3x3 places.
-
-    Raises:
-        UsageError: The model has no such feature map.
-
-    Source: Roth et al. 2022 (PatchCore, arXiv:2106.08265).
-    """
-    fine = patch_features(backbone, x_B3HW)
-    if backbone.is_vit:
-        return fine
-    coarse = F.avg_pool2d(_map(backbone, x_B3HW, COARSE), 3, stride=1, padding=1, count_include_pad=False)
-    return torch.cat([fine, F.interpolate(coarse, size=fine.shape[2:], mode="bilinear", align_corners=False)], dim=1)
-
-
 def place_features(backbone: Backbone, x_B3HW: Tensor) -> Tensor:
     """Return what tells the places of one image apart, for anything but a ViT: looks and plain colour, on equal terms.
 

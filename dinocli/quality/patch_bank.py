@@ -1,18 +1,14 @@
-"""How far patches are from those of other images: one bank of patches, two distances.
+"""How far patches are from those of other images: a bank of typical patches, and the distance to its nearest one.
 
-- `nearest`: to the nearest patch of the bank. For images that are known to be good (PatchCore).
-- `mutual`: to each image of the bank on its own, and then the mean over the 30 % of the images that are nearest. For a
-  folder that holds defects: a patch of a normal kind has a neighbour in most images, a patch of a defect in few, also
-  where several images share the defect. One bank for all images cannot say in how many a neighbour was found.
+Images that are known to be good are thinned to a coreset (PatchCore, Roth et al. 2022, arXiv:2106.08265). A folder that
+may hold defects is trimmed first: how far a hundredth of all patches is from a patch, in *other* images, says how rare
+it is, and the rarest patches are left out, however often they recur. What is left is thinned at random; a coreset would
+keep just the defects.
 
 Distances are Euclidean, not cosines as in `dinocli.quality.rarity`: middle feature maps of convnets have patches with
 next to no signal, and scaled to length 1 their noise is as far from everything as a defect.
 
-Sources: Roth et al. 2022 (PatchCore, arXiv:2106.08265); Li et al. 2024 (MuSc, arXiv:2401.16753), section 3.2, equations
-2 to 4. We depart from MuSc in one place: an image is represented by a random part of its patches, so that the work
-grows with the folder and not with its square.
-
-Legend: N patches, D width, M patches of the bank, I images of the bank.
+Legend: N patches, D width, M patches of the bank.
 """
 
 from dataclasses import dataclass
@@ -22,15 +18,18 @@ from numpy.typing import NDArray
 
 from dinocli.quality.outliers import farthest_first
 
-NEAREST_IMAGES = 0.3
-"""Fraction of the other images, the nearest ones, whose distances are averaged."""
+COMMON = 0.01
+"""Fraction of all patches that look alike, from which they are not rare. Defects that images share are."""
+
+FEWEST = 3
+"""Patches of that fraction at least, in a small folder."""
 
 _ROWS = 2048  # patches whose distances are held at a time
 
 
 @dataclass(frozen=True)
 class PatchBank:
-    """Patches to compare with, sorted by the image of each.
+    """Patches to compare with, and the image of each.
 
     Args:
         features_MD: float32.
@@ -40,29 +39,30 @@ class PatchBank:
     features_MD: NDArray[np.float32]
     image_M: NDArray[np.int64]
 
-    @classmethod
-    def of(cls, features_MD: NDArray[np.float32], image_M: NDArray[np.int64]) -> "PatchBank":
-        """Sort patches by their images."""
-        order = image_M.argsort(kind="stable")
-        return cls(features_MD[order], image_M[order])
-
     def nearest(self, features_ND: NDArray[np.float32], image: int) -> NDArray[np.float32]:
         """Return the distance of each patch of an image to the nearest patch of any other image, (N,)."""
         others_MD = self.features_MD[self.image_M != image]
         found = [squared_distances(rows_RD, others_MD).min(axis=1) for rows_RD in _blocks(features_ND)]
         return _root(np.concatenate(found))
 
-    def mutual(self, features_ND: NDArray[np.float32], image: int) -> NDArray[np.float32]:
-        """Return the mean distance of each patch of an image to the nearest 30 % of the other images, (N,)."""
-        kept_M = self.image_M != image
-        others_MD = self.features_MD[kept_M]
-        _, starts_I = np.unique(self.image_M[kept_M], return_index=True)
-        count = max(1, round(NEAREST_IMAGES * len(starts_I)))
-        found = []
-        for rows_RD in _blocks(features_ND):
-            nearest_RI = np.minimum.reduceat(squared_distances(rows_RD, others_MD), starts_I, axis=1)
-            found.append(_root(np.partition(nearest_RI, count - 1, axis=1)[:, :count]).mean(axis=1))
-        return np.concatenate(found)
+
+def without_rare(features_ND: NDArray[np.float32], image_N: NDArray[np.int64], fraction: float) -> NDArray[np.int64]:
+    """Return the numbers of all patches but the rarest ones.
+
+    Args:
+        features_ND: Patches of at least two images.
+        image_N: Number of the image of each.
+        fraction: Of the patches that is left out.
+    """
+    neighbour = max(FEWEST, round(COMMON * len(features_ND)))
+    found = []
+    for start in range(0, len(features_ND), _ROWS):
+        rows = slice(start, start + _ROWS)
+        squared = squared_distances(features_ND[rows], features_ND)
+        squared[image_N[rows, None] == image_N[None]] = np.inf
+        found.append(np.partition(squared, neighbour - 1, axis=1)[:, neighbour - 1])
+    rarity_N = np.concatenate(found)
+    return np.flatnonzero(rarity_N <= np.quantile(rarity_N, 1 - fraction))
 
 
 def coreset(features_ND: NDArray[np.float32], size: int) -> NDArray[np.int64]:

@@ -1,8 +1,7 @@
-"""Defects on surfaces and parts: patches that are far from the patches of the other images.
+"""Defects on surfaces and parts: patches that are far from the typical patches of the other images.
 
-Without a reference every image is compared with each other image (`PatchBank.mutual`), so that the folder may hold
-defects; with a folder of good images, with a coreset of their patches (`PatchBank.nearest`). Three corrections make a
-distance a score:
+Without a reference the bank is of the folder itself, without its rarest patches (`without_rare`), so that the folder
+may hold defects; with a folder of good images it is a coreset of theirs. Three corrections make a distance a score:
 
 - *place*: where images show the same part in the same position, some places are always harder to match (edges, glints).
   The median over the folder at each place is subtracted; where images are not aligned it is the same everywhere.
@@ -23,14 +22,17 @@ from scipy.ndimage import gaussian_filter, label, map_coordinates, maximum
 
 from dinocli.errors import DataError, UsageError
 from dinocli.quality.image_scores import image_score
-from dinocli.quality.patch_bank import PatchBank, coreset
+from dinocli.quality.patch_bank import PatchBank, coreset, without_rare
 from dinocli.tasks.segment.method import FeatureGrid, FeatureKind, PatchMaps, sample_patches
 
 POOL = 12_000
-"""Patches of the good images that the coreset is chosen from."""
+"""Patches of the folder that the bank is chosen from."""
 
 BANK = 4096
 """Patches of the bank at most."""
+
+RARE = 0.1
+"""Fraction of the folder's patches that is taken for rare and left out; defects may cover this much of the folder."""
 
 CHANCE = 0.01
 """Fraction of images in which one patch would be seen by chance, if distances fell off as an exponential. They fall off
@@ -45,8 +47,6 @@ PLACES = 32
 
 ALIGNED = 8
 """Images from which on the median at a place, or a quantile of their maxima, says something."""
-
-_CONSTANT = 1e-6  # of the largest standard deviation: a channel below it is constant but for rounding
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Anomaly:
     reference: bool = False
     seed: int = 0
     threshold: str = "auto"
-    feature_kind: FeatureKind = FeatureKind.SURFACE
+    feature_kind: FeatureKind = FeatureKind.PATCHES
     whole_image_only: bool = False
 
     def __post_init__(self) -> None:
@@ -98,13 +98,14 @@ class Anomaly:
         """
         if len({grid.image for grid in sample}) < 2:
             raise DataError("one image has no others to be compared with: give more images, or --reference FOLDER")
-        patches = sample_patches(sample, POOL if self.reference else BANK, self.seed)
-        std_D = patches.features_ND.std(axis=0)
-        scale_D = (1 / np.where(std_D > _CONSTANT * std_D.max(), std_D, 1)).astype(np.float32)
-        features_ND = patches.features_ND * scale_D
-        kept = coreset(features_ND, BANK) if self.reference else np.arange(len(features_ND))
-        bank = PatchBank.of(features_ND[kept], patches.image_N[kept])
-        raw = [_distances(bank, grid, scale_D, self.reference) for grid in sample]
+        patches = sample_patches(sample, POOL, self.seed)
+        if self.reference:
+            kept = coreset(patches.features_ND, BANK)
+        else:
+            typical = without_rare(patches.features_ND, patches.image_N, RARE)
+            kept = np.random.default_rng(self.seed).permutation(typical)[:BANK]
+        bank = PatchBank(patches.features_ND[kept], patches.image_N[kept])
+        raw = [_distances(bank, grid) for grid in sample]
         place = typical_places(raw)
         maps = [corrected(map_hw, place) for map_hw in raw]
         level = float(np.median([np.median(without_place(map_hw, place)) for map_hw in raw]))
@@ -115,7 +116,7 @@ class Anomaly:
         good = kind == "quantile" or (kind == "auto" and enough)
         fixed = float(np.quantile([map_hw.max() for map_hw in maps], number)) if good else None
         value = number if kind == "value" else None
-        return FittedAnomaly(bank, scale_D, self.reference, place, level, float(middle), fall, fixed, value)
+        return FittedAnomaly(bank, self.reference, place, level, float(middle), fall, fixed, value)
 
 
 @dataclass(frozen=True)
@@ -123,8 +124,7 @@ class FittedAnomaly:
     """What is typical of a folder.
 
     Args:
-        bank: Its patches, scaled.
-        scale_D: One over the standard deviation of each channel.
+        bank: Its patches.
         reference: The bank is of good images.
         place_PP: What is subtracted at each place, on a grid over the whole image.
         level: Distance that is usual in the median image, without what is subtracted at its place.
@@ -135,7 +135,6 @@ class FittedAnomaly:
     """
 
     bank: PatchBank
-    scale_D: NDArray[np.float32]
     reference: bool
     place_PP: NDArray[np.float32]
     level: float
@@ -159,7 +158,7 @@ class FittedAnomaly:
 
     def apply(self, grid: FeatureGrid) -> PatchMaps:
         """Map one image: in the soft map 0.5 is the threshold, and a mask ends at half the height of its peak."""
-        raw_hw = _distances(self.bank, grid, self.scale_D, self.reference)
+        raw_hw = _distances(self.bank, grid)
         far_hw = corrected(raw_hw, self.place_PP)
         # Worn and stained images are far from the others as a whole, so their own median counts here.
         overall = image_score(without_place(raw_hw, self.place_PP)) - self.level
@@ -227,12 +226,9 @@ def outlined(far_hw: NDArray[np.float32], line: float) -> NDArray[np.float32]:
     return capped
 
 
-def _distances(
-    bank: PatchBank, grid: FeatureGrid, scale_D: NDArray[np.float32], reference: bool
-) -> NDArray[np.float32]:
+def _distances(bank: PatchBank, grid: FeatureGrid) -> NDArray[np.float32]:
     h, w, width = grid.values_hwD.shape
-    measure = bank.nearest if reference else bank.mutual
-    return measure(grid.values_hwD.reshape(-1, width) * scale_D, grid.image).reshape(h, w)
+    return bank.nearest(grid.values_hwD.reshape(-1, width), grid.image).reshape(h, w)
 
 
 def _resampled(map_hw: NDArray[np.float32], size: tuple[int, ...]) -> NDArray[np.float32]:

@@ -21,7 +21,7 @@ from dinocli.data.sources import ImageList
 from dinocli.errors import DataError, UsageError
 from dinocli.models.attention import attend
 from dinocli.models.backbone import Backbone
-from dinocli.models.patches import COARSE, FINE, patch_features, place_features, surface_features
+from dinocli.models.patches import COARSE, FINE, patch_features, place_features
 from dinocli.tasks.segment.method import FeatureGrid, FeatureKind
 from dinocli.tasks.segment.patch_geometry import LONGEST, PatchGeometry, Size, canvas_size
 from dinocli.tasks.tiling import Blend, Tiling, parts
@@ -200,8 +200,6 @@ def feature_grids(
             values_BDhw = _attention(backbone, x_B3HW, query)
         elif feature_kind == FeatureKind.PATCHES:
             values_BDhw = patch_features(backbone, x_B3HW)
-        elif feature_kind == FeatureKind.SURFACE:
-            values_BDhw = surface_features(backbone, x_B3HW)
         elif backbone.is_vit:
             values_BDhw = attend(backbone, x_B3HW).patch_keys()
         else:

@@ -28,8 +28,6 @@ class FeatureKind(StrEnum):
 
     PATCHES = "patches"
     """Patch tokens after the last norm of a ViT; the feature map of stride 8 of a convnet."""
-    SURFACE = "surface"
-    """Patch tokens of a ViT; the feature maps of stride 8 and 16 of a convnet, on the grid of stride 8."""
     KEYS = "keys"
     """Keys of the last block of a ViT, all heads side by side; map of stride 16 and colour for a convnet."""
     ATTENTION = "attention"

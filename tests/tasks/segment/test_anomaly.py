@@ -59,7 +59,7 @@ def test_the_line_is_a_half_in_what_stands_out() -> None:
     grids = _folder(10, bad=1)
     fitted = Anomaly().fit(grids)
     maps = fitted.apply(grids[0])
-    raw = fitted.bank.mutual(grids[0].values_hwD.reshape(-1, 16) * fitted.scale_D, 0)
+    raw = fitted.bank.nearest(grids[0].values_hwD.reshape(-1, 16), 0)
     far = corrected(raw.reshape(20, 24), fitted.place_PP)
     assert np.array_equal(maps.saliency() > 0.5, far > fitted.line(far.size))
     assert fitted.line(8000) > fitted.line(100), "more patches, more chances"
