@@ -109,3 +109,10 @@ def test_no_two_modules_outside_the_command_line_share_a_name() -> None:
     assert len(outside) > 100
     assert {name for name in outside if outside.count(name) > 1} == set()
     assert not {"run", "job", "utils", "common", "helpers"} & set(outside)
+
+
+def test_no_two_classes_share_a_name() -> None:
+    trees = (ast.parse(path.read_text(encoding="utf-8")) for path in MODULES.values())
+    names = [node.name for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+    assert len(names) > 100
+    assert {name for name in names if names.count(name) > 1} == set()

@@ -21,7 +21,7 @@ TokenKind = Annotated[
     Literal["pooled", "cls", "mean", "cls+mean", "gem", "patch", "rare", "pooled+rare"],
     typer.Option(
         "--tokens",
-        help="pooled: what the model pools; patch: the whole grid of patch tokens; rare: what departs from the images.",
+        help="pooled: as the model; patch: whole grid; rare: patches unlike other images.",
         rich_help_panel=FEATURES,
     ),
 ]

@@ -36,7 +36,14 @@ def _of_all_runs() -> list[Path]:
         try:
             outputs = RunFolder(manifest.parent).read().get("outputs", [])
             found += [Path(output["path"]) for output in outputs if output["kind"] == KEY]
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):  # somebody else's file, or a torn one
+        except (
+            OSError,
+            ValueError,
+            KeyError,
+            TypeError,
+            AttributeError,
+            WeightsError,
+        ):  # somebody else's file, or a torn one
             continue
     return [path for path in found if path.is_file()]
 

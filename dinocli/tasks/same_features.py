@@ -10,9 +10,9 @@ def check_comparable(other: FeatureFile, file: FeatureFile) -> None:
     """Refuse feature files that were made in different ways.
 
     Raises:
-        WeightsError: Weights, preprocessing, tokens or layers differ.
+        WeightsError: Weights, preprocessing, tokens, layers or what rare patches were fitted to differ.
     """
-    for key in ("weights", "preprocess", "tokens", "layers"):
+    for key in ("weights", "preprocess", "tokens", "layers", "fitted"):
         if _identity(other.meta.get(key)) != _identity(file.meta.get(key)):
             raise WeightsError(
                 f"{other.path} and {file.path} were made with different {key}, so their cosines mean nothing: "
@@ -21,5 +21,5 @@ def check_comparable(other: FeatureFile, file: FeatureFile) -> None:
 
 
 def _identity(value: Any) -> Any:
-    """Weights are the same by their contents, wherever they lie."""
-    return value.get("sha256", value) if isinstance(value, dict) else value
+    """Weights are the same by their contents, wherever they lie; an empty value is that of a file without it."""
+    return value.get("sha256", value) if isinstance(value, dict) else value or None

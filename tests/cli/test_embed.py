@@ -103,7 +103,7 @@ def test_a_signal_ends_it_in_one_line_and_resume_goes_on(tmp_path: Path) -> None
     running.wait_for(tmp_path / ".feats.npy.tiles")
     running.signal(signal.SIGTERM)
     stopped = running.wait()
-    refused(stopped, 143, "stopped by a signal after ", "of 600; run the same command with --resume to go on")
+    refused(stopped, 143, "stopped by a signal after ", "of 600; run the same command with --resume to continue")
     assert not (tmp_path / "feats.npy").exists()
     refused(
         warm("embed", folder, *TINY, "--resume", "--normalize", cwd=tmp_path), 2, "changed: normalize: False -> True"

@@ -88,7 +88,7 @@ def test_ctrl_c_outside_the_training_is_130(monkeypatch: pytest.MonkeyPatch) -> 
         ("pretrain", "images", "--nope"),
         ("pretrain", "images", "--steps", "0"),
         ("pretrain", "images", "--steps", "many"),
-        ("pretrain", "images", "--channels", "red"),
+        ("pretrain", "images", "--channels", "0,,2"),
         ("unknown",),
         ("recipe", "unknown"),
     ],

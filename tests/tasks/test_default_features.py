@@ -48,5 +48,5 @@ def test_the_ways_out_are_those_of_the_command(tmp_path: Path, monkeypatch: pyte
     monkeypatch.chdir(tmp_path)
     with pytest.raises(WeightsError, match=r"no finished run in .*/runs: take --in$"):
         default_features(Ear(), ways="take --in")
-    with pytest.raises(WeightsError, match="name IMAGES and --weights"):
+    with pytest.raises(WeightsError, match="name a feature file"):
         default_features(Ear())
