@@ -39,7 +39,7 @@ class Request(Stored):
     minutes: float = 0.0
 
 
-class Verdict(Stored):
+class VerdictRecord(Stored):
     """The end of a run in words."""
 
     keep: Literal["start", "adapted"]
@@ -58,7 +58,7 @@ class ScoreRecord(Stored):
 class Outcome(Stored):
     """What came out of a run that has ended."""
 
-    verdict: Verdict
+    verdict: VerdictRecord
     scores: list[ScoreRecord] = Field(default_factory=list)
     labelled: list[ScoreRecord] = Field(default_factory=list)
 

@@ -110,7 +110,7 @@ def test_a_signal_ends_it_in_one_line_and_resume_goes_on(tmp_path: Path) -> None
     )
     done = warm("embed", folder, *TINY, "--batch-size", "4", "--resume", cwd=tmp_path)
     assert done.code == 0, done.err
-    assert "going on after " in done.err
+    assert "continuing after " in done.err
     assert (tmp_path / "feats.npy").read_bytes() == (tmp_path / "whole.npy").read_bytes()
     assert not list(tmp_path.glob(".feats*"))
 
