@@ -3,6 +3,9 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+from tests.device.pretend import pretend_device
+
+pretend_device()  # autograd counts the kinds of devices at the first backward pass of a process, and never again
 torch.set_num_threads(1)  # nets this small lose more by waiting for other threads than they gain
 
 
