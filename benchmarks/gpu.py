@@ -29,7 +29,7 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 from train_step import COMMON, Loop, PublicDino, write_images
 
-from dinocli.config.auto import Facts, resolve
+from dinocli.config.auto import RunFacts, resolve
 from dinocli.config.load import load_recipe
 from dinocli.config.recipe import Recipe
 from dinocli.engine.build import build_precision
@@ -112,7 +112,7 @@ class Bench:
 
     def recipe(self, batch: int) -> Recipe:
         own = (f"model.name={self.options.model}", f"run.batch_size={batch}", f"head.out_dim={self.options.prototypes}")
-        return resolve(load_recipe(["natural"], [*COMMON, *own]), Facts(2_624, True, "vit"))
+        return resolve(load_recipe(["natural"], [*COMMON, *own]), RunFacts(2_624, True, "vit"))
 
     def row(self, batch: int, compiled: bool, folder: Path, public: PublicDino | None) -> Row:
         """Measure one batch size, plain or compiled."""

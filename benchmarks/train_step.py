@@ -30,7 +30,7 @@ import torch.distributed as dist
 from PIL import Image
 from torch import Tensor
 
-from dinocli.config.auto import Facts, resolve
+from dinocli.config.auto import RunFacts, resolve
 from dinocli.config.load import load_recipe
 from dinocli.config.preprocess import Preprocess
 from dinocli.config.recipe import Recipe
@@ -76,7 +76,9 @@ def recipe_of(against: str) -> Recipe:
     """Return the resolved recipe of a comparison."""
     name, own = ("natural", VIT) if against == "dino" else ("grey", LITE)
     plain = against == "plain"
-    facts = Facts(2_624, True, "convnet" if plain else "vit", batch_norm=plain, cpu=plain)  # the paper's views for ViT
+    facts = RunFacts(
+        2_624, True, "convnet" if plain else "vit", batch_norm=plain, cpu=plain
+    )  # the paper's views for ViT
     return resolve(load_recipe([name], [*COMMON, *own]), facts)
 
 

@@ -1,7 +1,7 @@
-"""The random crop: which box, which way round. A Kornia augmentation, replayable with `params=`.
+"""Antialiased random resized crop with flips and turns: a Kornia augmentation, replayable with `params=`.
 
-Parameters are raw uniforms, because Kornia draws them before it tells anybody the true size of an image; they become
-boxes when they are applied.
+Parameters are raw uniforms, because Kornia draws them before the true size of an image is known; they become boxes when
+they are applied.
 
 Legend: B images, C channels, H W pixels of the canvas, S pixels of the view's side, N tries.
 """

@@ -1,6 +1,6 @@
-"""What a step looks like is decided on the host: all parameters of its views, drawn there and sent as one tensor.
+"""Draw all augmentation parameters of a step on the host, and send them to the device as one tensor.
 
-Kornia draws on the CPU. Sent one by one its tensors would make the host wait for the device dozens of times a step.
+Kornia draws on the CPU. Its tensors sent one by one would make the host wait for the device dozens of times a step.
 
 Legend: N images of the global batch, V views of a kind, n rows (view-major: all images of view 1, ...), F columns.
 """

@@ -1,7 +1,7 @@
 """Multi-crop: two global views and several local ones of each image, cropped, changed and normalised on the device.
 
-Guarantees: views are view-major; what a view looks like is a function of (seed, step, view, place in the global batch)
-and of nothing else, so that neither ranks nor slices nor a resumed run change it (bit-equal on a CPU).
+Views are view-major. A view is a function of (seed, step, view, place in the global batch) only, so that ranks, slices
+and a resumed run do not change it (bit-equal on a CPU).
 
 Legend: B images of this call, N of the global batch, V views, L local views, C channels, S pixels of a view's side.
 """

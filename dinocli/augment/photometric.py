@@ -57,16 +57,16 @@ _CHANGES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 
 def jitter_round(views_BCSS: Tensor, turn_B: Tensor, factors_B4: Tensor, has_hue: bool) -> Tensor:
-    """Give each image the one change whose turn it is: all of them are computed, one is kept.
+    """Apply one jitter operation to each image, as `turn_B` selects it: all are computed, one is kept.
 
     Brightness, contrast and saturation are the same mixture with black, with the mean of the luminance and with the
     luminance. With a factor of 1 it is the image itself, so that a strength of 0 needs no rule.
 
     Args:
         views_BCSS: In [0, 1].
-        turn_B: Place in `_CHANGES`; -1 for none.
+        turn_B: Index of the operation in `_CHANGES`; -1 for none.
         factors_B4: In the order of `_CHANGES`.
-        has_hue: Whether any image has to turn the colour circle, the dearest of the four.
+        has_hue: Whether hue, the most expensive operation, is on.
 
     Returns:
         Equal to Kornia's functions and `adjust_hue` within rounding.
@@ -206,12 +206,12 @@ def gated(operation: IntensityAugmentationBase2D, views_BCSS: Tensor, params: di
 
 
 def at_once(views: Tensor) -> bool:
-    """Say whether all images are computed and some are kept, rather than some computed: not for a plain CPU."""
+    """Return whether all images are computed and then selected, as on a device, rather than only the selected ones."""
     return views.device.type != "cpu" or torch.compiler.is_compiling()
 
 
 def each(values_B: Tensor) -> Tensor:
-    """Shape one value an image so that it meets its pixels."""
+    """Reshape one value per image to broadcast over its pixels."""
     return values_B.view(-1, 1, 1, 1)
 
 

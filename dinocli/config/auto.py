@@ -28,8 +28,8 @@ SCRATCH_EPOCHS = 100  # the paper's shortest published run
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What "auto" depends on.
+class RunFacts:
+    """The facts that "auto" values depend on.
 
     Args:
         images: Readable images in the folder.
@@ -72,7 +72,7 @@ def asks_for_size(recipe: Recipe) -> bool:
     return any(getattr(getattr(recipe, key.split(".")[0]), key.split(".")[1]) == "auto" for key in SIZED)
 
 
-def resolve(recipe: Recipe, facts: Facts) -> Recipe:
+def resolve(recipe: Recipe, facts: RunFacts) -> Recipe:
     """Replace every "auto" that arithmetic can answer; a recipe without one comes back equal.
 
     Precision, attention kernels and, on a GPU, compilation stay "auto": the engine measures them. So do `data.cache`
@@ -112,7 +112,7 @@ def resolve(recipe: Recipe, facts: Facts) -> Recipe:
     return with_values(recipe, values)
 
 
-def views(facts: Facts) -> tuple[int, int, int]:
+def views(facts: RunFacts) -> tuple[int, int, int]:
     """Give the sides of global and local views, whole patches of them, and the number of local views.
 
     A backbone of one size sees all views at that size; local ones are then as dear as global ones, and as many.
@@ -124,7 +124,7 @@ def views(facts: Facts) -> tuple[int, int, int]:
     return round(large / patch) * patch, round(small / patch) * patch, count
 
 
-def batch_size(facts: Facts, parts: int = 1) -> int:
+def batch_size(facts: RunFacts, parts: int = 1) -> int:
     """Give the images of a step: a multiple of 8 where the folder allows, and not more than half of the folder.
 
     Args:
@@ -135,27 +135,27 @@ def batch_size(facts: Facts, parts: int = 1) -> int:
     return max(2, parts, min(wanted, facts.images // 2) // parts * parts)
 
 
-def default_steps(facts: Facts, batch: int) -> int:
+def default_steps(facts: RunFacts, batch: int) -> int:
     """Give the length of a run that nobody limited."""
     continued = _between(DEFAULTS[facts.architecture if facts.pretrained else "vit"].steps, facts.different)
     scratch = SCRATCH_EPOCHS * facts.images / batch
     return _two_digits(continued if facts.pretrained else max(continued, scratch))
 
 
-def batch_norm(facts: Facts) -> str:
+def batch_norm(facts: RunFacts) -> str:
     """Give the way of batch norm: trained from scratch, else moved to the folder's images once and kept."""
     if not facts.pretrained:
         return "train"
     return "adapted" if facts.batch_norm else "frozen"
 
 
-def trainable(facts: Facts) -> str:
+def trainable(facts: RunFacts) -> str:
     """Give the part of the backbone that learns: less of a transformer where there are few images."""
     few = facts.pretrained and facts.different < LORA_BELOW
     return "lora" if few and facts.lora and DEFAULTS[facts.architecture].lora else "all"
 
 
-def learning_rate(facts: Facts, batch: int, part: str = "all") -> float:
+def learning_rate(facts: RunFacts, batch: int, part: str = "all") -> float:
     """Give the peak learning rate of the backbone: the paper's rule from scratch, far less when continuing."""
     if not facts.pretrained:
         return 5e-4 * batch / 256
@@ -165,7 +165,7 @@ def learning_rate(facts: Facts, batch: int, part: str = "all") -> float:
     return float(f"{_between(table, facts.different):.2g}")
 
 
-def layer_decay(facts: Facts, part: str) -> float:
+def layer_decay(facts: RunFacts, part: str) -> float:
     """Give the decay of the rate towards the first layers: for a whole transformer that continues, else none."""
     if not (facts.pretrained and part == "all"):
         return 1.0
@@ -177,7 +177,7 @@ def teacher_momentum(steps: int) -> float:
     return min(max(1.0 - 50.0 / steps, 0.98), 0.9995)
 
 
-def head_warmup(facts: Facts, steps: int) -> float:
+def head_warmup(facts: RunFacts, steps: int) -> float:
     """Give the share of the run for the fresh head alone: a twelfth, but 100 steps where a third of the run allows."""
     if not facts.pretrained:
         return 0.0

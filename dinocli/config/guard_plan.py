@@ -1,4 +1,4 @@
-"""How much of a run measuring may take: fewer and smaller probes in short runs. Pure arithmetic.
+"""Limit the share of a run that probes and verdict take: fewer and smaller probes in short runs.
 
 Work is counted in pixels that pass forward through the network, so that a plan is the same on every machine.
 """

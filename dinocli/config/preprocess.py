@@ -1,7 +1,6 @@
-"""How the numbers of a file become the numbers a network sees: one frozen record, stored with the weights.
+"""Preprocessing: how values of a file become network input. One frozen record, stored with the weights.
 
-Whatever reads images (training, embedding, segmentation) is given this record and nothing else, so that the weights and
-the pixels can never disagree.
+Training, embedding and segmentation read images by this record alone, so that weights and pixels always match.
 """
 
 import functools

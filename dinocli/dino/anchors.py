@@ -1,4 +1,4 @@
-"""What holds a network near its start: distances between what both make of the same views.
+"""Anchors: distances between the outputs of the network and of its start weights for the same views.
 
 Shapes: N views, D width, h w rows and columns of patches, P patches.
 """
@@ -14,9 +14,9 @@ def feature_distance(student_ND: Tensor, start_ND: Tensor) -> Tensor:
 
 
 def gram_distance(student_NDhw: Tensor, start_NDhw: Tensor) -> Tensor:
-    """Return how differently both networks see which patches of an image are alike.
+    """Return the distance between the patch similarity (Gram) matrices of both networks.
 
-    The patches themselves may move; what stays is their likeness to each other, which segmentation lives on.
+    Patch features may move; their similarities within the image, which segmentation depends on, are held.
 
     Args:
         student_NDhw: Patch features, any float dtype.

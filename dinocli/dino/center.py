@@ -1,4 +1,4 @@
-"""The centre of the teacher's logits. It takes batch sums; who adds them up over processes is not its business.
+"""The centre of the teacher's logits, updated from batch sums that the caller has reduced over processes.
 
 Shapes: G global views, B images, K prototypes.
 """

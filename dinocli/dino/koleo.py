@@ -1,4 +1,4 @@
-"""KoLeo: images of a batch push their nearest neighbour away, so that features keep using the whole sphere.
+"""KoLeo regulariser: repels nearest neighbours within a batch, so that features spread over the sphere.
 
 Shapes: N images, D width.
 """
@@ -16,8 +16,8 @@ def koleo_loss(features_ND: Tensor, sources_N: Tensor) -> Tensor:
 
     Args:
         features_ND: One view of each image, any float dtype.
-        sources_N: Which image of the folder each row shows. A small folder can come twice in a batch; an image is never
-            pushed away from itself.
+        sources_N: Index in the folder of each row's image. A small folder can appear twice in a batch; no image is
+            repelled by itself.
 
     Returns:
         Scalar float32; 0 where no row has a neighbour.

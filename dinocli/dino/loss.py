@@ -1,4 +1,4 @@
-"""The DINO loss and what it says about itself.
+"""The DINO loss, its targets, and their entropies.
 
 Shapes: V all views, G global views (the first G of V), B images, K prototypes.
 """

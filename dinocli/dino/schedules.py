@@ -19,9 +19,9 @@ def linear(step: int, steps: int, start: float, end: float) -> float:
 
 
 def warmup_cosine(step: int, *, begin: int, warmup: int, steps: int, peak: float, end: float) -> float:
-    """Rest at 0 until `begin`, rise to `peak` over `warmup` steps, then fall to `end` at `steps` along a cosine.
+    """Stay at 0 until `begin`, rise to `peak` over `warmup` steps, then decay to `end` at `steps` along a cosine.
 
-    The first step of the rise is already above 0 (peak / warmup), so that no step is spent on nothing.
+    The first step of the warm-up is already above 0 (peak / warmup), so that no step is wasted.
 
     Args:
         step: Now, counted from 0.

@@ -27,8 +27,8 @@ def adapt_batch_norm(learner: Learner, loader: Loader, preprocess: Preprocess, s
         seed: Of the sample.
     """
     count = len(loader.store)
-    # Mixed, not in the folder's order: each batch is normalised by itself on its way through the network, and in a
-    # folder sorted by kind it would lose what tells its kind from the others.
+    # Shuffled: each batch is normalised by its own statistics on its way through the network. In a folder sorted by
+    # class a batch of one class would lose what distinguishes that class.
     chosen = np.random.default_rng((seed, count, 2)).permutation(count)[:MOST].tolist()
 
     def images() -> Iterator[Tensor]:

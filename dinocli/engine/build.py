@@ -1,4 +1,4 @@
-"""The ONE place that turns recipe sections into objects."""
+"""Build views, networks, optimizer and monitor from a resolved recipe; nothing else reads recipe sections."""
 
 import copy
 import warnings
@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from dinocli.augment.multicrop import GLOBAL_VIEWS, MultiCrop, ViewSpec
-from dinocli.config.auto import Facts
+from dinocli.config.auto import RunFacts
 from dinocli.config.preprocess import Preprocess
 from dinocli.config.recipe import Recipe, Views
 from dinocli.data.loader import Loader
@@ -35,9 +35,9 @@ TRIAL_PIXELS, TRIAL_IMAGES = 8 * 224**2, 24
 """Pixels of a trial, and its most images: with fewer, small images measure calls rather than arithmetic."""
 
 
-def facts_of(images: int, backbone: Backbone, info: WeightsInfo, world: World, distinct: int = 0) -> Facts:
+def facts_of(images: int, backbone: Backbone, info: WeightsInfo, world: World, distinct: int = 0) -> RunFacts:
     """Gather what the automatic values depend on; `distinct` images of them differ, 0 for all."""
-    return Facts(
+    return RunFacts(
         images,
         info.pretrained,
         architecture=backbone.architecture,
@@ -147,9 +147,9 @@ def build_learner(
 
 
 def set_stage(learner: Learner, *, backbone_learns: bool) -> None:
-    """Let the backbone learn or stand still, and wrap the student anew.
+    """Freeze or unfreeze the backbone, and wrap the student in DDP again.
 
-    DDP never exchanges gradients of parameters that were frozen when it wrapped them, without an error; hence anew.
+    DDP silently ignores parameters that were frozen when it wrapped the model, so it has to wrap it again.
     """
     learner.student.backbone_learns = backbone_learns
     for name, parameter in learner.student.backbone.named_parameters():
@@ -164,10 +164,10 @@ def set_stage(learner: Learner, *, backbone_learns: bool) -> None:
 
 @torch.no_grad()
 def fill_center(learner: Learner, loader: Loader, batches: int) -> None:
-    """Start the centre at the teacher's mean scores over a few batches.
+    """Initialise the centre with the teacher's mean logits over a few batches.
 
-    From a centre of zero the first targets of a fresh head all lean to the same prototypes. The batches are those that
-    would come after the last step, so that no view is seen twice.
+    With a zero centre the first targets of a new head all favour the same prototypes. The batches are those after the
+    last step, so that no view is used twice.
     """
     if not batches:
         return
@@ -180,7 +180,7 @@ def fill_center(learner: Learner, loader: Loader, batches: int) -> None:
             )
             with learner.precision.autocast():
                 globals_ = views[0][: GLOBAL_VIEWS * len(batch.sizes_B2)]
-                total += batch_sum(learner.teacher([globals_], GLOBAL_VIEWS).scores_VBK)
+                total += batch_sum(learner.teacher([globals_], GLOBAL_VIEWS).logits_VBK)
     learner.center_K = add_up(total) / (GLOBAL_VIEWS * learner.batch_size * batches)
 
 

@@ -1,4 +1,4 @@
-"""Checkpoints: tensors and JSON-like data, written whole or not at all, read without running anyone's code."""
+"""Checkpoints: tensors and JSON-like data, written atomically, read without executing code."""
 
 import time
 from collections.abc import Mapping
@@ -110,7 +110,7 @@ class Checkpointer:
             save_checkpoint(self.best, {"step": step, "backbone": folded_state(learner.teacher.backbone)})
 
     def restore(self, learner: Learner, monitor: Monitor) -> tuple[int, float]:
-        """Put everything back as it was; return the steps done and the seconds they took."""
+        """Restore the learner and the monitor; return the steps done and the seconds they took."""
         payload = load_checkpoint(self.last, learner.precision.device)
         with reading(f"the checkpoint {self.last}", "delete it to start anew", "used"):
             learner.student.load_state_dict(payload["student"])

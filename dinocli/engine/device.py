@@ -1,4 +1,4 @@
-"""What the machine can do: the device, the precision, and which attention kernels are the fastest here."""
+"""Device, precision, and the fastest attention kernels of this machine."""
 
 import contextlib
 import ctypes
@@ -57,7 +57,7 @@ def keep_freed_memory() -> None:
 
 @dataclass(frozen=True)
 class Precision:
-    """In what the networks compute; losses and centres are float32 always.
+    """Precision of the networks; losses and centres are always float32.
 
     Args:
         device: Where.
@@ -88,7 +88,7 @@ class Precision:
 
 
 def feature_precision(device: torch.device, precision: str) -> str:
-    """Choose what features are computed in: half precision where the hardware is made for it, which nothing measures.
+    """Choose what features are computed in: half precision where the hardware supports it; nothing is timed.
 
     A trial could turn out differently on two machines, or twice on one, and parts of one file would disagree.
     """

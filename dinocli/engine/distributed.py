@@ -1,6 +1,6 @@
-"""Several processes, as `torchrun` starts them. With one process every function here is a no-op.
+"""Several processes, as started by `torchrun`. With one process every function here is a no-op.
 
-Stop decisions have to be collective (`any_rank`): a process that leaves alone hangs the others.
+Stop decisions have to be collective (`any_rank`): a process that leaves on its own hangs the others.
 """
 
 import os
@@ -27,12 +27,12 @@ one that dies is noticed by the launcher, not by waiting."""
 
 @dataclass(frozen=True)
 class World:
-    """This process among all.
+    """Rank and size of the process group.
 
     Args:
-        rank: Of this process, 0 is the main one: it alone writes files and speaks.
+        rank: Rank of this process; only rank 0 writes files and reports.
         size: Number of processes.
-        local_rank: Of this process on its machine; also the number of its GPU.
+        local_rank: Rank on this machine; also the index of the GPU.
     """
 
     rank: int = 0
@@ -65,10 +65,10 @@ def environment_number(name: str, usual: int) -> int:
 
     Args:
         name: Of the environment variable.
-        usual: Where it is not set, or empty.
+        usual: Value if the variable is unset or empty.
 
     Raises:
-        UsageError: It is something else than a number from 0.
+        UsageError: The value is not an integer of at least 0.
     """
     text = os.environ.get(name, "").strip() or str(usual)
     if not (text.isascii() and text.isdigit() and len(text) < 10):
@@ -105,8 +105,8 @@ def any_rank(flag: bool) -> bool:
 def from_main(work: Callable[[], T]) -> T:
     """Do some work in the main process alone and return its result in every process.
 
-    An error is raised in every process: one that left alone would take the others down with errors of their own, and
-    which of them the launcher hears first is a matter of luck.
+    An error is raised in every process. Otherwise the others fail with different errors, and the launcher reports any
+    of them.
     """
     if not dist.is_initialized():
         return work()
@@ -152,7 +152,7 @@ def check_gpus(processes: int, device: str) -> None:
 def launch(processes: int, arguments: Sequence[str]) -> int:
     """Run `dinocli ARGUMENTS` in several processes of this machine with torch's own elastic launcher.
 
-    The launcher itself answers 1 whatever its children said; this passes on the main process's exit code.
+    The launcher itself always exits with 1 after a failure; this returns the main process's exit code.
 
     Args:
         processes: One per GPU.
@@ -186,7 +186,7 @@ def launch(processes: int, arguments: Sequence[str]) -> int:
 
 
 def main_first(work: Callable[[], T]) -> T:
-    """Do some work in the main process before the others do it: what it downloads or caches, they find."""
+    """Run work in the main process first, so that the others find what it downloaded or cached."""
     if not dist.is_initialized():
         return work()
     done: list[T] = []

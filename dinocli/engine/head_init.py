@@ -1,9 +1,10 @@
-"""A head that begins where the images are: fitted once, before the first step, to what the start makes of their views.
+"""Initialise the head from the data: fit it once, before the first step, to the start's features of augmented views.
 
-A fresh head says the same of every image: all images of one folder lie in a narrow cone, random directions do not tell
-them apart, and for hundreds of steps the backbone is taught noise. So the bottleneck is set to the whitened principal
-directions of the views, and the prototypes to views themselves: the first targets are neighbourhoods as the start sees
-them. Only the start of the head differs from the paper's; where the backbone has random weights too, nothing is fitted.
+A randomly initialised head gives nearly the same logits for every image: the images of one folder lie in a narrow cone
+of feature space, random directions do not separate them, and the backbone learns noise for hundreds of steps. So the
+bottleneck is set to the whitened principal directions of the views, and the prototypes to projected views: the first
+targets are neighbourhoods in the start's feature space. Only the initialisation of the head differs from the paper; a
+backbone with random weights keeps a random head.
 
 Shapes: V views that are looked at, H width of the hidden layer, C width of the bottleneck, K prototypes.
 """
@@ -62,7 +63,7 @@ def fit_bottleneck(head: DinoHead, hidden_VH: Tensor) -> None:
 def fit_prototypes(head: DinoHead, bottleneck_VC: Tensor, seed: int) -> None:
     """Set the prototypes to views; where there are more prototypes than views, the rest to points between two.
 
-    Their rows have the norm of random ones, `ROW_NORM`, so that they turn as fast.
+    Their rows have the norm of random ones, `ROW_NORM`, so that they rotate at the same speed.
     """
     direction_KC = head.prototypes.direction
     order = torch.Generator().manual_seed(seed)

@@ -16,14 +16,14 @@ def initialize(
 ) -> None:
     """Adapt batch-norm statistics, then initialise the head from the features, then the centre from the head.
 
-    The main process computes and the others take over what it found: on GPUs the same sums need not come out the same.
+    The main process computes and broadcasts: on GPUs the order of sums differs between processes.
 
     Args:
         learner: Before its first step.
         loader: Gives the images.
         recipe: Resolved: no "auto" is left.
         preprocess: Size and normalisation of evaluation.
-        reporter: Is told what takes seconds.
+        reporter: Receives the progress.
     """
     if recipe.model.batch_norm == "adapted":
         reporter.line("adapting batch-norm statistics to the folder's images")

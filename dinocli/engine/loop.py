@@ -24,13 +24,13 @@ class LoopOptions:
     """How the loop runs.
 
     Args:
-        first_step: Steps done before, by the part of the run that was interrupted.
-        seconds_before: Seconds they took.
+        first_step: Steps that an interrupted run has done.
+        seconds_before: Seconds that those steps took.
         probe_every: Steps between two probes.
         log_every: Steps between two reads of the step's figures.
-        patience: Steps without a better probe result after which the run ends.
+        patience: The run ends after this number of steps without a better probe result.
         guard_stops: A collapse ends the run; otherwise it is a warning.
-        max_seconds: The run ends with the first step after so long, whose probe comes on top; infinite for no limit.
+        max_seconds: The run ends with the first step after this time, plus one probe; infinite for no limit.
     """
 
     first_step: int
@@ -44,15 +44,15 @@ class LoopOptions:
 
 @dataclass(frozen=True)
 class Trainer:
-    """What the loop works with.
+    """The objects that the loop calls.
 
     Args:
-        learner: What is trained.
-        loader: Gives the batches.
+        learner: Student, teacher, optimizer and views.
+        loader: Source of the batches.
         probe: Measures the teacher.
-        monitor: Keeps the figures and decides when they mean the end.
-        checkpointer: Saves.
-        reporter: Is told how far the run is.
+        monitor: Writes the metrics and detects collapse.
+        checkpointer: Saves checkpoints.
+        reporter: Receives the progress.
     """
 
     learner: Learner
@@ -69,11 +69,11 @@ class RunResult:
 
     Args:
         steps: Steps done.
-        seconds: Time in the loop, over all its parts if it was resumed.
-        rows: Figures of every step.
-        probe_results: Of the guard's probe; the first is the start.
+        seconds: Time in the loop, including the parts before a resume.
+        rows: Metrics of every step.
+        probe_results: Results of the guard's probe; the first is the start.
         stop_reason: Why the guard stopped the run, or empty.
-        early_end: Why the run ended before its last step, though nothing was wrong; or empty.
+        early_end: Why a healthy run ended before its last step, or empty.
     """
 
     steps: int
@@ -93,8 +93,8 @@ def run(trainer: Trainer, options: LoopOptions) -> RunResult:
     """Train until the schedule ends, or a collapse, patience, the time limit or a signal ends the run.
 
     Args:
-        trainer: Its learner is restored if the run continues another.
-        options: How.
+        trainer: The objects of the run; the learner is already restored if the run is resumed.
+        options: Intervals and limits.
 
     Raises:
         Interrupted: After a signal and a checkpoint.

@@ -43,10 +43,10 @@ class Monitor:
         path: `metrics.jsonl`, or an empty path in processes that write nothing.
         prototypes: K.
         batch_size: Images a step, B.
-        armed_at: First step at which a collapse counts: a fresh head sits at ln K by itself.
+        armed_at: First step at which a collapse counts; before it, a new head is at ln K anyway.
         window: Steps that a collapse has to last.
-        extras: Names of the losses beside DINO's.
-        scales_loss: The last figure of a step is the factor that keeps float16 gradients in range.
+        extras: Names of the additional losses.
+        scales_loss: The last figure of a step is the gradient scaler's factor.
         tensorboard: Folder for TensorBoard events, or None.
 
     Raises:
@@ -174,7 +174,7 @@ class Monitor:
 
     def _watch(self, row: Row) -> None:
         finite = not row["skipped"] and math.isfinite(row["loss"])
-        # A gradient scaler finds its place by overflows: as long as it can fall, they are its work.
+        # A gradient scaler finds its scale by overflows: while the scale can still fall, an overflow is no failure.
         searching = row["skipped"] and math.isfinite(row["loss"]) and row.get("loss_scale", 0.0) >= 1.0
         self._non_finite = 0 if finite or searching else self._non_finite + 1
         if self._non_finite >= NON_FINITE_IN_A_ROW:
@@ -247,7 +247,7 @@ def _lines(path: Path) -> list[str]:
 
 
 def _json_safe(row: Row) -> Row:
-    """Replace what JSON has no word for (not a number, infinite) by null."""
+    """Replace NaN and infinity, which JSON does not have, by null."""
     return {
         key: _json_safe(value)
         if isinstance(value, dict)

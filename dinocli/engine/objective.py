@@ -1,6 +1,6 @@
-"""From the networks' outputs to the loss and what is known about it. Further losses join here.
+"""The training objective: DINO's loss plus optional terms, from the outputs of student and teacher.
 
-Shapes: V all views, G global views, B images, K prototypes, D width, E losses beside DINO's.
+Shapes: V all views, G global views, B images, K prototypes, D width, E additional losses.
 """
 
 import copy
@@ -17,19 +17,19 @@ from dinocli.dino.koleo import koleo_loss
 from dinocli.dino.loss import dino_loss, mean_entropy, teacher_probs
 from dinocli.engine.step_schedule import StepValues
 from dinocli.models.backbone import Backbone
-from dinocli.models.head import Seen
+from dinocli.models.head import NetworkOutput
 
 
 @dataclass(frozen=True)
-class Parts:
-    """What one slice of a batch gives besides its gradient; every value adds up over slices and processes.
+class LossTerms:
+    """Values of one slice of a batch, reduced later over slices and processes.
 
     Args:
-        loss: Scalar, nats, mean over the slice: DINO's alone.
+        loss: DINO's loss alone: scalar, nats, mean over the slice.
         entropy: Mean entropy of the targets, nats.
-        logits_sum_K: Teacher logits added up, for the centre.
-        probs_sum_K: Targets added up, for the entropy of their mean.
-        extras_E: The other losses, before their weights.
+        logits_sum_K: Sum of the teacher's logits, for the centre.
+        probs_sum_K: Sum of the targets, for the entropy of their mean.
+        extras_E: The additional losses, unweighted.
     """
 
     loss: Tensor
@@ -40,19 +40,19 @@ class Parts:
 
 
 @dataclass(frozen=True)
-class Memory:
-    """What the start makes of the global views; None where nobody asks."""
+class AnchorOutput:
+    """Outputs of the frozen start weights for the global views; None where no term uses them."""
 
     features_ND: Tensor | None
     patches_NDhw: Tensor | None
 
 
 class Objective:
-    """DINO's loss and, by weight, what joins it.
+    """DINO's loss plus weighted additional terms.
 
     Args:
-        weights: Of `koleo`, `gram_anchor` and `feature_anchor`; those with 0 are never computed.
-        start: The network that the run began with, on the device. Copied only where an anchor needs it.
+        weights: Weight of `koleo`, `gram_anchor` and `feature_anchor`; a term of weight 0 is not computed.
+        start: Backbone with the start weights, on the device; copied only if an anchor is on.
     """
 
     def __init__(self, weights: Mapping[str, float], start: Backbone) -> None:
@@ -61,45 +61,47 @@ class Objective:
         anchored = self.wants_patches or "feature_anchor" in self.weights
         self.start = copy.deepcopy(start).eval().requires_grad_(False) if anchored else None
 
-    def remember(self, globals_: Tensor) -> Memory:
-        """Let the start look at the global views, (G * B, 3, S, S), where an anchor needs it."""
+    def anchor_output(self, globals_: Tensor) -> AnchorOutput:
+        """Run the start weights on the global views, (G * B, 3, S, S), if an anchor is on."""
         if self.start is None:
-            return Memory(None, None)
+            return AnchorOutput(None, None)
         if not self.wants_patches:
-            return Memory(self.start(globals_), None)
-        return Memory(*self.start.with_patches(globals_))
+            return AnchorOutput(self.start(globals_), None)
+        return AnchorOutput(*self.start.with_patches(globals_))
 
     def __call__(
         self,
-        student: Seen,
+        student: NetworkOutput,
         teacher_GBK: Tensor,
-        memory: Memory,
+        anchor: AnchorOutput,
         center_K: Tensor,
         sources: Sequence[int],
         now: StepValues,
-    ) -> tuple[Tensor, Parts]:
-        """Return the loss to descend and its parts, in float32 whatever the networks computed in.
+    ) -> tuple[Tensor, LossTerms]:
+        """Return the total loss and its terms, in float32 whatever the networks computed in.
 
         Args:
-            student: Its outputs for all views.
-            teacher_GBK: The teacher's scores of the global views.
-            memory: Of `remember`, for the same global views.
-            center_K: The centre from before this batch.
-            sources: Which image of the folder each of the B rows shows.
-            now: Temperatures.
+            student: Outputs for all views.
+            teacher_GBK: The teacher's logits of the global views.
+            anchor: Result of `anchor_output` for the same global views.
+            center_K: The centre before this batch.
+            sources: Index in the folder of each of the B images.
+            now: Schedule values of this step; the temperatures are used.
         """
         probs_GBK = teacher_probs(teacher_GBK, center_K, now.teacher_temp)
-        loss = dino_loss(student.scores_VBK, probs_GBK, now.student_temp)
-        extras = [self._extra(name, student, memory, sources, len(teacher_GBK)) for name in self.weights]
+        loss = dino_loss(student.logits_VBK, probs_GBK, now.student_temp)
+        extras = [self._extra(name, student, anchor, sources, len(teacher_GBK)) for name in self.weights]
         extras_E = torch.stack(extras) if extras else loss.new_empty(0)
-        parts = Parts(
+        parts = LossTerms(
             loss.detach(), mean_entropy(probs_GBK), batch_sum(teacher_GBK), probs_GBK.sum(dim=(0, 1)), extras_E.detach()
         )
         for weight, extra in zip(self.weights.values(), extras, strict=True):
             loss = loss + weight * extra
         return loss, parts
 
-    def _extra(self, name: str, student: Seen, memory: Memory, sources: Sequence[int], globals_: int) -> Tensor:
+    def _extra(
+        self, name: str, student: NetworkOutput, anchor: AnchorOutput, sources: Sequence[int], globals_: int
+    ) -> Tensor:
         seen = globals_ * len(sources)
         features_ND = student.features_ND[:seen]
         if name == "koleo":
@@ -107,8 +109,8 @@ class Objective:
             views = [koleo_loss(view_BD, sources_B) for view_BD in features_ND.chunk(globals_)]
             return torch.stack(views).mean()
         if name == "feature_anchor":
-            assert memory.features_ND is not None
-            return feature_distance(features_ND, memory.features_ND)
+            assert anchor.features_ND is not None
+            return feature_distance(features_ND, anchor.features_ND)
         assert student.patches_NDhw is not None
-        assert memory.patches_NDhw is not None
-        return gram_distance(student.patches_NDhw[:seen], memory.patches_NDhw)
+        assert anchor.patches_NDhw is not None
+        return gram_distance(student.patches_NDhw[:seen], anchor.patches_NDhw)

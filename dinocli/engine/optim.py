@@ -1,4 +1,4 @@
-"""Parameter groups and the one place that changes weights: unscale, clip, step."""
+"""Parameter groups, and the optimizer step: unscale, clip, step."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,7 +12,7 @@ from dinocli.models.head import DinoNetwork
 
 UNDECAYED_NAMES = (
     *("cls_token", "pos_embed", "reg_token", "register_tokens", "dist_token", "prototypes.length"),
-    *("relative_position_bias_table", "attention_biases", "logit_scale"),  # Swin, LeViT and their kin
+    *("relative_position_bias_table", "attention_biases", "logit_scale"),  # Swin, LeViT and similar
 )
 
 
@@ -50,10 +50,10 @@ def make_optimizer(network: DinoNetwork, factors: Mapping[str, float]) -> torch.
 
 
 class Updater:
-    """Turn gradients into a step.
+    """Unscale and clip gradients and step the optimizer.
 
-    A step whose gradient is not finite is skipped *on the device*: nothing waits for the answer, and neither the
-    student nor, through it, the teacher is touched.
+    A step with a non-finite gradient is skipped *on the device*, without a wait of the host: student and teacher stay
+    unchanged.
 
     Args:
         network: The student.
@@ -77,7 +77,7 @@ class Updater:
         self._sent: tuple[list[int], Tensor] = ([], torch.empty(0))
 
     def prepare(self, now: StepValues) -> None:
-        """Set this step's learning rates and decay, and forget the last gradients."""
+        """Set learning rates and weight decay of this step, and zero the gradients."""
         for group in self.optimizer.param_groups:
             group["lr"] = (now.lr if group["part"] == "backbone" else now.head_lr) * group["factor"]
             group["weight_decay"] = now.weight_decay if group["decay"] else 0.0
@@ -120,7 +120,7 @@ class Updater:
         elif grads[0].device.type == "cpu":
             torch._foreach_mul_(grads, [*factors.unbind()])
         else:
-            # A factor of its own for each tensor is a kernel of its own; spread over the elements, a few kernels do.
+            # A factor per tensor would launch a kernel per tensor; spread over the elements, they need a few kernels.
             sizes = [grad.numel() for grad in grads]
             spread = factors.repeat_interleave(self._lengths(sizes, factors.device), output_size=sum(sizes))
             pieces = [piece.view(grad.shape) for piece, grad in zip(torch.split(spread, sizes), grads, strict=True)]

@@ -1,8 +1,8 @@
-"""A fixed set of images on which a run measures its networks: the same images and the same crops every time.
+"""A fixed probe set on which a run measures its networks: always the same images and the same crops.
 
-The start, that is the weights before the first step, is measured first: it is step 0 of every curve. A run has two
-probes. The guard selects the best step by one; the verdict is measured on the other, because the best of ten
-measurements on the same images is too optimistic for these images.
+The start (the weights before the first step) is measured first: it is step 0 of every curve. A run has two probes: the
+guard selects the best step on one, and the verdict is measured on the other, because the best of ten measurements is
+biased upwards on the images that selected it.
 
 Shapes: N images, M quadrants of all of them, B images at once, S side of the square, s of a quadrant, D width.
 """
@@ -65,7 +65,7 @@ class Probe:
         loader: Gives the images.
         indices: The probe images, by their place in the store.
         views: The run's global crop at the size of evaluation.
-        draw: Random draw of the crops; another number gives other crops.
+        draw: Seed of the crops.
         preprocess: Size and normalisation.
     """
 

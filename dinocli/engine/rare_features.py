@@ -1,11 +1,10 @@
-"""A feature that looks at what departs from a folder: fitted to some of its images, then a function of one image.
+"""Rarity-weighted features: fitted to a sample of a folder, then a function of a single image.
 
-It joins the network's patch maps with the memory bank of the folder: its parts are the mean of the rare patches of each
-map, and the pooled feature if asked for, each scaled to length 1, then whitened together. How much the rare patches
-count beside the pooled feature depends on the folder, without a label: where its images are alike (one product, one
-kind of tissue) the class is where an image departs from them, where they are not (photographs of many things) rarity
-says nothing of the class. All that was fitted is the state of `RareFeatures`, so that an image of another day gets the
-feature that it would have had in the folder.
+The parts are the rarity-weighted mean of the patches of each map (weights from the folder's memory bank) and, for
+`pooled+rare`, the pooled feature; each is scaled to length 1, and their concatenation is whitened. The weight of the
+rare part depends on the folder, without labels: where images are alike (one product, one tissue) the class lies where
+an image departs from the others; in photographs of many things rarity says nothing of the class. `RareFeatures` holds
+everything that was fitted, so that an image that arrives later gets the feature it would have had in the folder.
 
 Legend: B images, H W pixels, D width of a map, h w rows and columns of a grid, P width of the feature, S images fitted
 to.
@@ -43,14 +42,14 @@ KEPT_BYTES = 1 << 28
 
 @dataclass(frozen=True)
 class RareFeatures:
-    """What was learnt of a folder.
+    """The fitted state: memory banks and whitening of one folder.
 
     Args:
         kind: One of `dinocli.models.tokens.FITTED`.
-        banks: Of each map, by its name.
-        share: Of the rare patches in what a cosine is made of, 0 to 1; the pooled feature has the rest.
-        axes_PP: Whitening: applied to the joined parts, from the right.
-        images: Number of each image whose patches may be in a bank, by its name.
+        banks: Memory bank of each map, by the name of the map.
+        share: Weight of the rare part in the cosine, 0 to 1; the pooled feature has the rest.
+        axes_PP: Whitening matrix, applied to the concatenated parts from the right.
+        images: Index of each image whose patches may be in a bank, by its name.
     """
 
     kind: str

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, remembered until a loop can end in good order."""
+"""Ctrl-C and SIGTERM, deferred until the loop can stop cleanly."""
 
 import contextlib
 import signal

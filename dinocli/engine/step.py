@@ -1,6 +1,6 @@
-"""THE training step, in the rhythm of the paper.
+"""One training step of DINO, in the order of the paper.
 
-schedules -> views -> teacher -> student -> loss -> backward, clip, step -> teacher's average -> centre
+schedules -> views -> teacher -> student -> loss -> backward, clip, step -> teacher EMA -> centre
 
 Shapes: V all views, G global views, B images, K prototypes.
 """
@@ -21,7 +21,7 @@ from dinocli.dino.loss import marginal_entropy
 from dinocli.dino.teacher import update_teacher
 from dinocli.engine.device import Precision
 from dinocli.engine.distributed import World, add_up
-from dinocli.engine.objective import Objective, Parts
+from dinocli.engine.objective import LossTerms, Objective
 from dinocli.engine.optim import Updater
 from dinocli.engine.step_schedule import StepSchedule
 from dinocli.engine.warmup import HeadWarmup
@@ -30,9 +30,9 @@ from dinocli.models.head import DinoNetwork
 
 @dataclass
 class Learner:
-    """Everything a step changes or needs.
+    """Everything that a step reads or changes.
 
-    `replica` is the student itself, or its DDP wrapper; `trainable` names the backbone's parameters that ever learn.
+    `replica` is the student or its DDP wrapper; `trainable` names the backbone parameters that are trained.
     """
 
     student: DinoNetwork
@@ -53,11 +53,11 @@ class Learner:
 
 @dataclass(frozen=True)
 class StepStats:
-    """What a step tells, still on the device: whoever reads it decides when to wait.
+    """Figures of one step. They stay on the device: only reading them makes the host wait.
 
     Args:
-        values_N: loss, mean entropy of the targets, entropy of the mean target (nats), gradient norm, 1 if finite,
-            the losses beside DINO's, and the scale of the loss where float16 needs one.
+        values_N: Loss, mean entropy of the targets, entropy of the mean target (nats), gradient norm, 1 if finite,
+            the additional losses, and the gradient scaler's factor in float16.
     """
 
     values_N: Tensor
@@ -66,8 +66,8 @@ class StepStats:
 def train_step(learner: Learner, slices: Sequence[Batch], step: int) -> StepStats:
     """Take one optimizer step on one batch.
 
-    The batch comes in slices (gradient accumulation) and, with several processes, each has its part. Centre, average
-    and schedules move once per step, so that neither changes the result.
+    The batch comes in slices (gradient accumulation), and each process has its part of it. Centre, EMA and schedules
+    move once per step, so that slices and processes do not change the result.
     """
     now = learner.plan.at(step)
     learner.updater.prepare(now)
@@ -78,17 +78,17 @@ def train_step(learner: Learner, slices: Sequence[Batch], step: int) -> StepStat
         )
         globals_, last = views[0][: GLOBAL_VIEWS * len(batch.sizes_B2)], number == len(slices) - 1
         with learner.precision.autocast(), torch.no_grad():
-            teacher_GBK = learner.teacher([globals_], GLOBAL_VIEWS).scores_VBK
-            memory = learner.objective.remember(globals_)
-        with _gradients_meet(learner, last):
+            teacher_GBK = learner.teacher([globals_], GLOBAL_VIEWS).logits_VBK
+            anchor = learner.objective.anchor_output(globals_)
+        with _gradient_sync(learner, last):
             with learner.precision.autocast(), _seeded(learner, step, number):
                 student = learner.replica(views, learner.views.count, learner.objective.wants_patches)
-            loss, part = learner.objective(student, teacher_GBK, memory, learner.center_K, batch.rows, now)
+            loss, part = learner.objective(student, teacher_GBK, anchor, learner.center_K, batch.rows, now)
             learner.updater.backward(loss / len(slices))
         parts.append(part)
     grad_norm, finite = learner.updater.step(now)
     update_teacher(learner.teacher.parameters(), learner.student.parameters(), now.momentum)
-    total = _over_all(parts, learner.world)
+    total = _reduced(parts, learner.world)
     center_K = updated_center(
         learner.center_K, total.logits_sum_K, GLOBAL_VIEWS * learner.batch_size, learner.plan.center_momentum
     )
@@ -97,8 +97,8 @@ def train_step(learner: Learner, slices: Sequence[Batch], step: int) -> StepStat
     return StepStats(torch.stack([*values, *total.extras_E, *learner.updater.loss_scale()]))
 
 
-def _over_all(parts: Sequence[Parts], world: World) -> Parts:
-    """Combine slices and processes with a single reduction: means stay means, sums become sums."""
+def _reduced(parts: Sequence[LossTerms], world: World) -> LossTerms:
+    """Combine slices and processes in one all-reduce: average the means, add the sums."""
     share = 1.0 / (len(parts) * world.size)
     packed = torch.cat(
         [
@@ -111,7 +111,7 @@ def _over_all(parts: Sequence[Parts], world: World) -> Parts:
     add_up(packed)
     means, extras = 2, len(parts[0].extras_E)
     logits_sum_K, probs_sum_K = packed[means + extras :].chunk(2)
-    return Parts(packed[0], packed[1], logits_sum_K, probs_sum_K, packed[means : means + extras])
+    return LossTerms(packed[0], packed[1], logits_sum_K, probs_sum_K, packed[means : means + extras])
 
 
 def sum_of(tensors: Iterable[Tensor]) -> Tensor:
@@ -122,8 +122,8 @@ def sum_of(tensors: Iterable[Tensor]) -> Tensor:
     return first
 
 
-def _gradients_meet(learner: Learner, last: bool) -> contextlib.AbstractContextManager[None]:
-    """Let DDP exchange gradients in the last slice only: the others add to them."""
+def _gradient_sync(learner: Learner, last: bool) -> contextlib.AbstractContextManager[None]:
+    """Let DDP reduce gradients in the last slice only; earlier slices accumulate."""
     if isinstance(learner.replica, DistributedDataParallel) and not last:
         return learner.replica.no_sync()
     return contextlib.nullcontext()
@@ -133,11 +133,13 @@ def _gradients_meet(learner: Learner, last: bool) -> contextlib.AbstractContextM
 def _seeded(learner: Learner, step: int, number: int) -> Iterator[None]:
     """Make stochastic depth a function of (seed, step, slice, process), so that a resumed run draws the same."""
     device = learner.precision.device
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):  # by itself it would wake every GPU
+    with torch.random.fork_rng(
+        [device] if device.type == "cuda" else []
+    ):  # without the argument it initialises every GPU
         torch.manual_seed(mixed_seed(learner.seed, step, number, learner.world.rank))
         yield
 
 
 def mixed_seed(*numbers: int) -> int:
-    """Hash numbers into one seed: neighbouring steps get unrelated streams."""
+    """Hash numbers into one seed, so that consecutive steps get independent random streams."""
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)

@@ -1,9 +1,9 @@
-"""Batch-norm statistics of the user's own images: the cheapest adaptation of a convnet there is, without any training.
+"""alpha-BN: mix batch-norm statistics of the user's images into the pretrained ones, without training.
 
-A network that met photographs expects their means and variances in every layer, and grey, sharp or even-lit images have
-others. Clean images at the size of evaluation are what counts: statistics of augmented crops fit no image that is
-embedded later, and made features worse. A small step from the old statistics towards the new is better than either:
-channels that the new images hardly use have a tiny variance, and dividing by it makes noise loud.
+A network trained on photographs expects their means and variances in every layer; grey, sharp or evenly lit images have
+others. Statistics are taken from clean images at the size of evaluation: those of augmented crops do not fit the images
+that are embedded later, and made features worse. A small step from the old towards the new statistics is better than
+either: channels that the new images hardly use have a tiny variance, and dividing by it amplifies noise.
 
 Shapes: B images, H W pixels.
 """
@@ -53,7 +53,7 @@ def adapt_statistics(backbone: Backbone, batches: Iterable[Tensor], distinct: in
 
 
 class _Mixture:
-    """Watches one batch norm: for each batch it mixes what the norm knew with what the batch shows, and keeps the sum.
+    """Hook on one batch norm that mixes its statistics with those of each batch and accumulates the result.
 
     Args:
         norm: In eval mode.

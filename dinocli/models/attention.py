@@ -1,4 +1,4 @@
-"""What the attention of one block of a ViT saw: queries, keys and values of any timm ViT, and its softmax.
+"""Queries, keys and values of one attention block of any timm ViT, and its attention weights.
 
 timm computes attention in one fused call that returns no weights; some models add their biases outside of the `qkv`
 layer (a hook on it never fires), others rotate queries and keys by position after it. So nothing is rebuilt here: the
@@ -106,7 +106,7 @@ def attend(backbone: Backbone, x_B3HW: Tensor, block: int = -1) -> AttentionQKV:
 
 @contextmanager
 def _watching(layer: Any, catch: "_Catch") -> Iterator[None]:
-    """Tell `catch` when a layer of attention is at work, and have it use the fused call meanwhile."""
+    """Notify `catch` while an attention layer runs, and make it use the fused call."""
     if layer is None:
         yield
         return

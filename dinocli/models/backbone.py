@@ -1,4 +1,4 @@
-"""One face for every timm model that can be a DINO backbone.
+"""A common interface to every timm model that can be a DINO backbone.
 
 Legend: B images, H W pixels, D width, h w rows and columns of the feature grid.
 """
@@ -26,29 +26,29 @@ POOL_KINDS = {"token": "cls", "avg": "mean"}
 class Backbone(nn.Module):
     """A timm model without its classifier, at any image size.
 
-    The model itself is left as timm built it (same modules, same names of weights, position embedding on its own grid),
-    so that what is saved loads in timm. What timm lacks is added around it: position embeddings resampled as DINO does
-    it, and batch norm that can be frozen.
+    The timm model is not modified (same modules, same weight names, position embedding on its own grid), so that saved
+    weights load in timm. This class adds what timm lacks: position embeddings resampled as DINO does it, and batch norm
+    that can be frozen.
 
     Args:
         name: timm name, with or without a tag.
         model: The timm model, built with ``num_classes=0``.
-        model_args: Other arguments that it was built with.
+        model_args: Further arguments of `timm.create_model`.
 
     Attributes:
         dim: Width of the pooled feature, found by a dry run: timm's own attribute is wrong for some EfficientNets.
         map_dim: Channels of the last map, or of a ViT's tokens.
-        architecture: Plain ViT, hierarchical transformer or convnet, for what a run of it needs.
+        architecture: Plain ViT, hierarchical transformer or convnet; training defaults depend on it.
         patch: Side of a ViT's patches in pixels, 0 for everything else.
         step: Pixels from one patch to the next: `patch`, unless `set_step` made them overlap.
-        is_vit: Tokens and patches, rather than a pyramid of feature maps.
+        is_vit: Whether the outputs are tokens, rather than a pyramid of feature maps.
         depth: Blocks of a ViT, 0 for everything else.
         has_cls: Has a class token; it is then the first of the tokens.
-        model_args: What timm has to be told beside the name to build this very model, as JSON-like data.
-        has_batch_norm: Holds batch norm, whose statistics have to be frozen or synchronised.
-        resamples: Has a learnt position embedding that is resampled for other sizes than its own.
-        one_size: Takes images of its own size only: `own_size`, the side in pixels that it was built for.
-        memory_format: Order in memory of what goes in: the channels of a pixel side by side, except for ViTs.
+        model_args: Arguments beside the name that timm needs to build this model, JSON-like.
+        has_batch_norm: Whether it contains batch norm, whose statistics have to be frozen or synchronised.
+        resamples: Whether it has a learnt position embedding that is resampled for other image sizes.
+        one_size: Whether it takes images of one size only: `own_size`, in pixels.
+        memory_format: Memory format of the input: channels last, except for ViTs.
     """
 
     def __init__(self, name: str, model: Any, model_args: Mapping[str, Any] | None = None) -> None:
@@ -220,7 +220,7 @@ class Backbone(nn.Module):
 
         Statistics of augmented crops do not fit the clean images that are embedded later. Modules are put into eval
         mode, not replaced: timm's own helper replaces them, which turns weights into buffers and breaks the export.
-        What stands still is then computed by the convolution before it (`dinocli.models.folding`).
+        Frozen batch norm is folded into the convolution before it (`dinocli.models.folding`).
         """
         if not self._batch_norm_frozen and not self.is_vit:
             self._folds = self._find_folds()
@@ -239,7 +239,7 @@ class Backbone(nn.Module):
     def set_step(self, step: int) -> None:
         """Let the patches of a ViT overlap: a finer grid from the same weights, without training.
 
-        The price grows fast: half the step is four times the patches and up to sixteen times the attention.
+        The cost grows fast: half the step gives four times the patches and up to sixteen times the attention.
 
         Args:
             step: Pixels from one patch to the next, a divisor of the patch.
@@ -337,7 +337,7 @@ class Backbone(nn.Module):
 
     @torch.no_grad()
     def _takes(self, side: int) -> bool:
-        """Say whether an image of this side goes through."""
+        """Return whether the model accepts an image of this side."""
         mode = self.training
         self.eval()
         try:

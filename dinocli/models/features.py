@@ -1,4 +1,4 @@
-"""The one extractor of features: training, the guard and every task see the same numbers.
+"""Feature extraction, shared by training, the guard and every task, so that all see the same numbers.
 
 Legend: b images of a batch, N images, H W pixels, D width, h w rows and columns of a feature grid.
 """
@@ -27,7 +27,7 @@ class Extractor(Protocol):
         """Return a number for each image by its name, (N,), on the CPU."""
 
 
-_TINY = np.finfo(np.float32).tiny  # in place of the length of a zero vector, which stays zero
+_TINY = np.finfo(np.float32).tiny  # divisor for a zero vector, which stays zero
 
 
 def extract(

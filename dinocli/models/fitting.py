@@ -1,6 +1,6 @@
-"""Tensors of a file into a backbone: converted by timm's own rules, counted, loaded, or refused in one line.
+"""Load the tensors of a file into a backbone: convert them by timm's own rules, count, load, or refuse in one line.
 
-A loader that accepts anything is how weights end up random without a word.
+A loader that accepts any file leaves weights random without an error.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ def fit(backbone: Backbone, tensors: Mapping[str, Tensor], source: str) -> int:
     """Load the tensors of a file into a backbone.
 
     Args:
-        backbone: Gets them.
+        backbone: Receives the tensors.
         tensors: As `formats.read_tensors` gives them.
         source: The file, for messages.
 

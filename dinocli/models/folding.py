@@ -1,4 +1,4 @@
-"""Batch norm that stands still, computed inside the convolution before it, while both go on learning.
+"""Fold frozen batch norm into the convolution before it, while both keep training.
 
 With frozen statistics a batch norm is one scale and one shift per channel, so the convolution can do it with other
 weights: a map of features is then neither read nor written for it, forward or backward, which was a sixth of an
@@ -23,7 +23,7 @@ _ROUNDING = 1e-3
 
 
 class Folded(TorchFunctionMode):
-    """Inside this block the given convolutions do the work of the batch norm behind them; modules stay as they are.
+    """Context in which the given convolutions also apply the batch norm behind them; modules stay unchanged.
 
     Args:
         pairs: Of `find_pairs`; every batch norm in eval mode.

@@ -1,4 +1,4 @@
-"""Checkpoint files of many makers, read without running anything in them, as one flat dictionary of tensors.
+"""Read checkpoint files of many formats, without executing code in them, as one flat dictionary of tensors.
 
 Official DINO, DINOv2 and DINOv3 files, full training checkpoints, timm and Lightning wrappers, safetensors.
 """

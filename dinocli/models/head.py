@@ -20,14 +20,14 @@ ROW_NORM = 1.0 / math.sqrt(3.0)
 class Prototypes(nn.Module):
     """Score L2-normalised features against K directions: a linear layer with weight normalisation and no bias.
 
-    The direction is normalised in every pass, so its stored norm sets only how fast it turns: Adam moves each element
+    The direction is normalised in every pass, so the stored norm only sets how fast it rotates: Adam moves each element
     by the learning rate, whatever the norm. The public code builds this layer after it has initialised the others, so
     it keeps `nn.Linear`'s own values, U(-1/sqrt(width), 1/sqrt(width)), and rows of norm `ROW_NORM`.
 
     Args:
         width: Length of the incoming features.
         count: Number of prototypes, K.
-        normed: Keep every prototype at length 1; otherwise a length per prototype is learnt, starting at 1.
+        normed: Fix the length of every prototype at 1; otherwise one length per prototype is learnt, starting at 1.
 
     Source: facebookresearch/dino, DINOHead.
     """
@@ -77,16 +77,16 @@ class DinoHead(nn.Module):
         return scores
 
 
-class Seen(NamedTuple):
-    """What the network makes of all views, view-major.
+class NetworkOutput(NamedTuple):
+    """Outputs for all views, view-major.
 
     Args:
-        scores_VBK: Of the prototypes.
-        features_ND: The backbone's, pooled.
-        patches_NDhw: The last feature maps of the first resolution, or None where nobody asked.
+        logits_VBK: Head output, one logit per prototype.
+        features_ND: Pooled backbone features.
+        patches_NDhw: Last feature maps of the first resolution, or None if not requested.
     """
 
-    scores_VBK: Tensor
+    logits_VBK: Tensor
     features_ND: Tensor
     patches_NDhw: Tensor | None
 
@@ -105,13 +105,13 @@ class DinoNetwork(nn.Module):
         self.head = head
         self.backbone_learns = True
 
-    def forward(self, views: Sequence[Tensor], count: int, patches: bool = False) -> Seen:
-        """Look at all views.
+    def forward(self, views: Sequence[Tensor], count: int, patches: bool = False) -> NetworkOutput:
+        """Compute the outputs of all views.
 
         Args:
             views: One tensor per resolution, each view-major: (V_r * B, 3, S_r, S_r).
             count: Number of views in all of them together, V.
-            patches: Also give the feature maps of the first resolution.
+            patches: Also return the feature maps of the first resolution.
         """
         maps: Tensor | None = None
         with torch.set_grad_enabled(self.backbone_learns and torch.is_grad_enabled()):
@@ -122,4 +122,4 @@ class DinoNetwork(nn.Module):
                 pooled = [self.backbone(same_size) for same_size in views]
             features = torch.cat(pooled)
         scores: Tensor = self.head(features)
-        return Seen(scores.view(count, -1, scores.shape[-1]), features, maps)
+        return NetworkOutput(scores.view(count, -1, scores.shape[-1]), features, maps)

@@ -1,4 +1,4 @@
-"""Weights from the local cache, else fetched once, else a quick answer.
+"""Find weights in the local cache, else download them once, else fail fast.
 
 Without a network the hub's own client retries for most of a minute before it says so. Here the cache is looked at
 first, and one probe of the hub decides whether a download is tried at all.

@@ -1,4 +1,4 @@
-"""Low-rank changes of a ViT's attention (LoRA): W + B A with few parameters, folded into W when weights are saved.
+"""LoRA: low-rank updates W + B A of a ViT's attention weights, merged into W when weights are saved.
 
 Shapes: O I outputs and inputs of a linear layer, R rank.
 """
@@ -16,11 +16,11 @@ LINEARS = ("qkv", "q_proj", "k_proj", "v_proj", "proj")
 
 
 class LowRank(nn.Module):
-    """Give a weight plus a low-rank change, which starts at exactly zero.
+    """Parametrization of a weight as itself plus a low-rank update, which is zero at the start.
 
-    It stands before the weight, not around the layer, because some models of timm (those whose names end in `_qkvb`)
-    never call the layer: they take its weight. The gradient is therefore as dear as that of the whole weight; what is
-    small is what moves, and the optimizer's memory.
+    It parametrizes the weight, not the layer, because some timm models (whose names end in `_qkvb`) read the weight and
+    never call the layer. The gradient therefore costs as much as that of the full weight; the number of trained
+    parameters and the optimizer's memory are small.
 
     Args:
         weight_OI: Of the layer.

@@ -21,7 +21,7 @@ MARGIN = 32
 
 
 def patch_features(backbone: Backbone, x_B3HW: Tensor) -> Tensor:
-    """Return what every patch looks like.
+    """Return one feature per patch.
 
     ViT: patch tokens after the last norm. Anything else: the feature map of stride 8, averaged over 3x3 places, so that
     a place is described by its surroundings and not by noise.

@@ -1,4 +1,4 @@
-"""A backbone as a graph that other runtimes can take: both outputs at once, any batch, any image size.
+"""A backbone as a graph for other runtimes: pooled feature and patch grid, any batch size, any image size.
 
 Legend: B images, H W pixels, D width, h w rows and columns of the feature grid, N tokens, g source and n target places.
 """

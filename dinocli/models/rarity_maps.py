@@ -1,6 +1,6 @@
-"""The patch maps in which rare patches are looked for: one that is fine, one that is coarse.
+"""The patch maps that rarity is computed on: a fine one and a coarse one.
 
-What a defect looks like stands in the middle of a network, what the image is of at its end; neither is enough.
+Middle layers describe what a defect looks like, last layers what the image shows; neither alone is enough.
 
 Legend: B images, H W pixels, D width, h w rows and columns of a grid.
 """

@@ -1,4 +1,4 @@
-"""What `config.json` of a timm folder may say: its types, and sizes that a machine survives."""
+"""Schema of `config.json` of a timm folder: types, and limits on sizes."""
 
 from pathlib import Path
 from typing import Annotated, Any

@@ -1,4 +1,4 @@
-"""Which vector stands for an image: the choices that a transformer or a convnet offers.
+"""Kinds of features: which tokens or maps of a backbone represent an image.
 
 Legend: B images, H W pixels, D width, T tokens (prefix + patches), h w rows and columns of the feature grid.
 """
@@ -25,7 +25,7 @@ GEM_POWER, GEM_FLOOR = 3.0, 1e-6
 
 @dataclass(frozen=True)
 class Tokens:
-    """What to take out of a backbone, and out of how many of its last blocks.
+    """Kind of feature, and the number of last blocks that it is taken from.
 
     Args:
         kind: ``pooled`` is what the backbone pools (`Backbone.pool_kind`) and the training optimises. ``cls`` is the

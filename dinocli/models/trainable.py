@@ -1,4 +1,4 @@
-"""Which parameters of a backbone learn, and how fast: by their place in it, for ViTs and convnets alike."""
+"""Which parameters of a backbone are trained, and their learning-rate factors by depth."""
 
 import re
 

@@ -1,6 +1,6 @@
-"""Weights in, from everywhere they may lie, and out, as a folder that timm loads.
+"""Load weights from any source, and save them as a folder that timm loads.
 
-Whatever the source, the tensors take one way: read safely (`formats`), then converted, counted and loaded (`fitting`).
+Tensors of every source are read safely (`formats`), then converted, counted and loaded (`fitting`).
 """
 
 import difflib

@@ -1,6 +1,6 @@
-"""Are two pictures the same but for a crop, a small turn, a scale or light: correlation of their structure, aligned.
+"""Similarity of two pictures up to crop, small rotation, scale and light: correlation of their aligned structure.
 
-Different images of one kind (two x-rays, two plates of steel) have near features and unlike structure; a copy of an
+Different images of one kind (two x-rays, two steel plates) have similar features and different structure; a copy of an
 image has the same structure in another place.
 
 Shapes: H W pixels of a picture, h w pixels of a template.

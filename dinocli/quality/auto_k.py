@@ -1,6 +1,6 @@
-"""How many groups are there: a number, a curve, and the honesty to say that there are none.
+"""Choose the number of groups, or report that there are no clear groups.
 
-Every set of points can be cut into k pieces, and pieces of a long cloud even come out the same each time. So each k is
+Every set of points can be cut into k pieces, and pieces of an elongated cloud are even reproducible. So each k is
 judged against *structureless* points: one Gaussian cloud with the mean and the covariance of the data. Two questions:
 
 - stability: do two halves of the images, clustered apart, put all images into the same groups (adjusted Rand index)?

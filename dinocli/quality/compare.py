@@ -1,4 +1,4 @@
-"""Is a difference more than luck: an interval for paired values.
+"""Confidence interval of a mean paired difference.
 
 Shapes: N pairs, U units that are drawn together (images, or groups of them).
 """

@@ -1,7 +1,7 @@
-"""Scores of predictions that are no mean over images, and how sure their differences are.
+"""Bootstrap of classification scores that are not means over images, such as macro F1.
 
-Images with the same label and the same two predictions are the same to every score here. So the table of how many there
-are of each kind is drawn again instead of the images, and two thousand draws cost as much as one.
+Images with the same label and the same two predictions are interchangeable for every score here. So the bootstrap draws
+their counts instead of the images, and two thousand draws cost as much as one.
 
 Shapes: N images, S draws, K kinds of image, U groups.
 """

@@ -1,4 +1,4 @@
-"""From which cosine two images of a folder are copies of each other: read off the folder's own nearest neighbours.
+"""Threshold of near-duplicates: a cosine estimated from the folder's own nearest neighbours.
 
 In a folder of photographs unrelated images reach a cosine of 0.6, in one of steel plates of 0.97. So the bulk of the
 nearest-neighbour cosines is measured, and a copy has to stand out from it. Above the bulk a pair needs less likeness of

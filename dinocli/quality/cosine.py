@@ -1,4 +1,4 @@
-"""Cosine similarity of everything with everything, a few rows at a time.
+"""All pairwise cosine similarities, in blocks of rows.
 
 Shapes: Q queries, N images, D width, R rows of one block.
 """

@@ -1,4 +1,4 @@
-"""Is a new batch of images like the old one: two tests on features, each with a permutation p-value.
+"""Drift: does a new batch differ from the old one? Two tests on features with permutation p-values.
 
 Shapes: N images of both batches, D width, P directions, Q permutations.
 """

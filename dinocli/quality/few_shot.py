@@ -1,4 +1,4 @@
-"""What a user with a handful of labels gets: the nearest class mean of a few labelled images a class.
+"""Few-shot accuracy: nearest class mean of a few labelled images per class.
 
 Shapes: N images, D width, C classes, S draws.
 """
@@ -22,7 +22,7 @@ def few_shot(
     learn_N: NDArray[np.bool_] | None = None,
     seed: int = 0,
 ) -> NDArray[np.float64]:
-    """Say how often each image is given its class by the nearest mean of a few labelled images a class.
+    """Return how often each image is classified correctly by the nearest mean of a few labelled images per class.
 
     The draws depend on the labels and the seed alone, so that two networks learn from the same images and can be
     compared image by image.

@@ -1,4 +1,4 @@
-"""Parts of a set for cross-validation: every class in every part as far as it goes, no group on both sides.
+"""Stratified folds for cross-validation, with no group in two folds.
 
 Shapes: N images.
 """

@@ -1,4 +1,4 @@
-"""What is to be known of every image once the groups stand: its distance, how close a call it was, who is typical.
+"""Distance, margin and medoids of images in groups.
 
 Shapes: N images, D width, K clusters, R rows of one block.
 """

@@ -1,6 +1,7 @@
-"""Images that look wrong in their folder: dark, bright, blank, blurred, without information, of odd aspect or size.
+"""Image quality issues: dark, bright, blank, blurred, low entropy, odd aspect ratio, odd size.
 
-An image is named only if it is so by itself and unlike the others: in a folder of dark x-rays a dark one is no issue.
+An image is listed only if it crosses an absolute limit and differs from the folder: in a folder of dark x-rays a dark
+image is no issue.
 
 Shapes: N images.
 """

@@ -1,4 +1,4 @@
-"""Good or defective: how well scores and decisions of whole images fit what is known about them.
+"""Image-level scores of anomaly detection: AUROC, F1, and good images left empty.
 
 Shapes: N images.
 """

@@ -1,6 +1,6 @@
-"""What a picture looks like in a few numbers, and which pictures of a folder look wrong.
+"""Simple statistics of a picture: brightness, contrast, colour, entropy and sharpness.
 
-Light, contrast, colour, information and sharpness. An image can be odd in these (a screenshot among photographs) where
+ An image can be odd in these (a screenshot among photographs) where
 a network that was trained on photographs sees nothing special.
 
 Shapes: N images, H W pixels, S statistics.

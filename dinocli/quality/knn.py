@@ -1,4 +1,4 @@
-"""Classification by nearest neighbours: the fastest honest answer to "are these features good", where labels exist.
+"""Weighted k-nearest-neighbour classification, leave-one-out or with a train/test split.
 
 Shapes: N images, G images of the gallery, Q images that ask, D width, C classes, R rows of one block, k neighbours.
 """

@@ -1,4 +1,4 @@
-"""A place on a flat map for every image: near images lie near each other, as far as two dimensions allow.
+"""Two-dimensional projections of features for the map: PCA, t-SNE, UMAP.
 
 Shapes: N images, D width.
 """

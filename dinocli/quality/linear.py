@@ -1,4 +1,4 @@
-"""How much a straight line through the features can tell apart: logistic regression on frozen features.
+"""Linear probe: logistic regression on frozen features.
 
 Shapes: N images, M images to learn from, D width, C classes.
 """

@@ -1,4 +1,4 @@
-"""How well masks fit the truth: overlaps of an image, and the same over a folder with an interval.
+"""IoU and Dice of masks, per image and over a folder, with confidence intervals.
 
 Shapes: H W pixels, N images, A attention heads.
 """

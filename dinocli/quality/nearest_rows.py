@@ -1,4 +1,4 @@
-"""The nearest rows of a large matrix: exact cosine, one pass over the file, a few rows at a time.
+"""Exact nearest rows of a large matrix by cosine, in one pass over the file, in blocks of rows.
 
 Shapes: Q queries, N rows of the gallery, D width, R rows of one block, K results.
 """

@@ -1,4 +1,4 @@
-"""Features as rows of length 1, made block by block from a file that may be larger than the memory.
+"""L2-normalised features, computed in blocks from a file that may be larger than memory.
 
 Every result is the same, bit by bit, whatever the number of threads: the blocks are fixed, one thread works on one
 block, and what they found is put together in the order of the blocks.

@@ -1,4 +1,4 @@
-"""How odd images are: far from their neighbours in the main directions of a folder's features, and odd to look at.
+"""Outlier scores of images: distance to neighbours in whitened features, joined with image statistics.
 
 In hundreds of directions all neighbours are about equally far, and a network maps what it never learnt to the middle of
 all features. So the distance is measured in the few directions in which the folder varies most, each scaled to the same

@@ -1,4 +1,4 @@
-"""The threshold that parts numbers into two groups."""
+"""Otsu's threshold."""
 
 import numpy as np
 from numpy.typing import NDArray

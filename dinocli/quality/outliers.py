@@ -1,4 +1,4 @@
-"""Which few images stand for all: by the distance to the nearest chosen one, without a label.
+"""Select a few images that cover a folder: farthest-first traversal, without labels.
 
 Shapes: N images, D width, S sampled images.
 """

@@ -1,4 +1,4 @@
-"""How far patches are from those of other images: a bank of typical patches, and the distance to its nearest one.
+"""Memory bank of typical patches for anomaly maps, and the distance of a patch to its nearest neighbour in it.
 
 Images that are known to be good are thinned to a coreset (PatchCore, Roth et al. 2022, arXiv:2106.08265). A folder that
 may hold defects is trimmed first: how far a hundredth of all patches is from a patch, in *other* images, says how rare

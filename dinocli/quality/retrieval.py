@@ -1,4 +1,4 @@
-"""Search as a score: of the images that a query brings up, how many are of its class, and how early.
+"""Retrieval scores with labels: average precision and precision at k of each query.
 
 Shapes: N images, G images of the gallery, Q queries, D width, R rows of one block.
 """

@@ -1,4 +1,4 @@
-"""Label-free scores of a set of features. Each says something the others miss, and none of them is the truth.
+"""Label-free scores of a set of features. Each measures another property; none alone proves that features are good.
 
 All are computed in float64 from finite features, and all depend on the number of images: compare only values of the
 same images, which is what a run does with its fixed probe set.

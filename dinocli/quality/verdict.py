@@ -1,4 +1,4 @@
-"""Did the training help, and which weights to keep: measure both ends of a run, then judge, in one sentence.
+"""The verdict of a run: measure start and adapted weights, then judge which to keep, in one sentence.
 
 Shapes: N probe images, D width, 4 quadrants.
 """

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from dinocli.config.auto import Facts, resolve
+from dinocli.config.auto import RunFacts, resolve
 from dinocli.config.load import load_recipe
 from dinocli.config.preprocess import Preprocess
 from dinocli.data.read import Reader
@@ -52,7 +52,7 @@ class MultiCropViews:
     ) -> None:
         layers = (recipe,) if isinstance(recipe, str) else recipe
         loaded = load_recipe(layers, [*settings, f"run.seed={seed}"])
-        resolved = resolve(loaded, Facts(images=1_000, pretrained=True))
+        resolved = resolve(loaded, RunFacts(images=1_000, pretrained=True))
         size = int(resolved.views.global_size)
         reading = Preprocess("full", 0.0, 1.0, False, grey, (), 0, mean, std, size, source="8-bit")
         self.device, self.step = torch.device(device), 0

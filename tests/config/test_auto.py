@@ -6,12 +6,12 @@ import math
 import pytest
 
 from dinocli.config.architecture_defaults import DEFAULTS, Architecture
-from dinocli.config.auto import Facts, batch_size, head_warmup, resolve, teacher_momentum
+from dinocli.config.auto import RunFacts, batch_size, head_warmup, resolve, teacher_momentum
 from dinocli.config.load import load_recipe, with_values
 
 SIZES = [2, 10, 40, 300, 3_000, 1_000_000]
 FACTS = [
-    Facts(images, pretrained, kind, batch_norm=batch_norm)
+    RunFacts(images, pretrained, kind, batch_norm=batch_norm)
     for images, pretrained, kind in itertools.product(SIZES, (True, False), DEFAULTS)
     for batch_norm in (True, False)
 ]
@@ -21,7 +21,7 @@ MEASURED = {"run.precision", "run.attention", "data.cache", "data.workers", "dat
 def test_the_table_of_a_continued_vit() -> None:
     table = []
     for images in (2, 10, 40, 300, 3_000, 30_000, 1_000_000):
-        recipe = resolve(load_recipe(), Facts(images, pretrained=True))
+        recipe = resolve(load_recipe(), RunFacts(images, pretrained=True))
         table.append((images, recipe.run.batch_size, recipe.run.steps, recipe.head.out_dim, recipe.optim.lr))
     assert table == [
         (2, 2, 1_500, 1_024, 2e-5),
@@ -35,7 +35,7 @@ def test_the_table_of_a_continued_vit() -> None:
 
 
 @pytest.mark.parametrize("facts", FACTS, ids=str)
-def test_a_resolved_recipe_is_sound(facts: Facts) -> None:
+def test_a_resolved_recipe_is_sound(facts: RunFacts) -> None:
     recipe = resolve(load_recipe(), facts)
     data = recipe.model_dump(mode="json")
     left = {f"{section}.{key}" for section, keys in data.items() if isinstance(keys, dict) for key in keys}
@@ -68,18 +68,18 @@ def test_a_resolved_recipe_is_sound(facts: Facts) -> None:
 def test_views_are_the_papers_where_there_is_an_accelerator_and_whole_patches_everywhere(
     patch: int, cpu: bool, sizes: tuple[int, int, int]
 ) -> None:
-    views = resolve(load_recipe(), Facts(300, True, "vit" if patch else "convnet", patch=patch, cpu=cpu)).views
+    views = resolve(load_recipe(), RunFacts(300, True, "vit" if patch else "convnet", patch=patch, cpu=cpu)).views
     assert (views.global_size, views.local_size, views.local_count) == sizes
 
 
 def test_a_backbone_of_one_size_sees_all_views_at_it() -> None:
-    views = resolve(load_recipe(), Facts(300, True, patch=16, cpu=True, only_size=224)).views
+    views = resolve(load_recipe(), RunFacts(300, True, patch=16, cpu=True, only_size=224)).views
     assert (views.global_size, views.local_size, views.local_count) == (224, 224, 2)
 
 
 @pytest.mark.parametrize("images", SIZES[2:])
 def test_from_scratch_is_the_papers_rule(images: int) -> None:
-    recipe = resolve(load_recipe(), Facts(images, pretrained=False))
+    recipe = resolve(load_recipe(), RunFacts(images, pretrained=False))
     assert recipe.optim.lr == pytest.approx(5e-4 * int(recipe.run.batch_size) / 256)
     assert recipe.optim.head_lr == recipe.optim.lr
     assert recipe.optim.head_warmup == 0.0
@@ -89,14 +89,14 @@ def test_from_scratch_is_the_papers_rule(images: int) -> None:
 def test_more_images_never_mean_less_of_anything() -> None:
     rows = []
     for images in range(2, 40_000, 397):
-        recipe = resolve(load_recipe(), Facts(images, pretrained=True))
+        recipe = resolve(load_recipe(), RunFacts(images, pretrained=True))
         values = (recipe.run.batch_size, recipe.run.steps, recipe.head.out_dim, recipe.optim.lr)
         rows.append([float(value) for value in values])
     assert all(a <= b for before, after in itertools.pairwise(rows) for a, b in zip(before, after, strict=True))
 
 
 def test_batches_are_multiples_of_8_where_the_folder_allows() -> None:
-    assert all(batch_size(Facts(n, True)) % 8 == 0 for n in range(64, 100_000, 331))
+    assert all(batch_size(RunFacts(n, True)) % 8 == 0 for n in range(64, 100_000, 331))
 
 
 def test_explicit_values_are_left_alone() -> None:
@@ -127,7 +127,7 @@ def test_explicit_values_are_left_alone() -> None:
 
 def test_values_that_follow_from_the_steps_follow_explicit_steps() -> None:
     short, long = (
-        resolve(load_recipe(settings=[f"run.steps={steps}"]), Facts(300, pretrained=True)) for steps in (200, 50_000)
+        resolve(load_recipe(settings=[f"run.steps={steps}"]), RunFacts(300, pretrained=True)) for steps in (200, 50_000)
     )
     assert short.dino.teacher_momentum == 0.98
     assert long.dino.teacher_momentum == pytest.approx(0.999)
@@ -144,13 +144,13 @@ def test_the_teachers_memory_is_a_fiftieth_of_the_run(steps: int, momentum: floa
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 10, 1000])
 def test_the_heads_warm_up_leaves_most_of_the_run(steps: int) -> None:
-    assert 0 <= head_warmup(Facts(300, True), steps) <= 1 / 3
+    assert 0 <= head_warmup(RunFacts(300, True), steps) <= 1 / 3
 
 
 @pytest.mark.parametrize("parts", [1, 2, 3, 8])
 @pytest.mark.parametrize("images", [2, 10, 40, 300, 5000])
 def test_a_batch_can_be_cut_into_its_parts(images: int, parts: int) -> None:
-    facts = Facts(images, pretrained=True, processes=parts)
+    facts = RunFacts(images, pretrained=True, processes=parts)
     for slices in (1, 2):
         recipe = resolve(load_recipe(settings=[f"optim.grad_accum_steps={slices}"]), facts)
         assert int(recipe.run.batch_size) % (parts * slices) == 0
@@ -161,7 +161,7 @@ def test_the_gentle_table_of_transformers(kind: Architecture) -> None:
     """Less of a transformer learns, and slower towards its stem, the fewer different images there are."""
     table = []
     for images in (40, 300, 3_000, 30_000, 300_000):
-        found = resolve(load_recipe(["gentle"]), Facts(images, True, kind))
+        found = resolve(load_recipe(["gentle"]), RunFacts(images, True, kind))
         table.append((images, found.model.trainable, found.optim.lr, found.optim.layer_decay))
     assert table == [
         (40, "lora", 1e-4, 1.0),
@@ -170,15 +170,15 @@ def test_the_gentle_table_of_transformers(kind: Architecture) -> None:
         (30_000, "all", 5e-5, 0.85),
         (300_000, "all", 1e-4, 0.9),
     ]
-    scratch = resolve(load_recipe(["gentle"]), Facts(300, False, kind))
+    scratch = resolve(load_recipe(["gentle"]), RunFacts(300, False, kind))
     assert (scratch.model.trainable, scratch.optim.layer_decay) == ("all", 1.0)
-    unknown = resolve(load_recipe(["gentle"]), Facts(300, True, kind, lora=False))
+    unknown = resolve(load_recipe(["gentle"]), RunFacts(300, True, kind, lora=False))
     assert (unknown.model.trainable, unknown.optim.layer_decay) == ("all", 0.75)
 
 
 @pytest.mark.parametrize("batch_norm", [True, False])
 def test_a_convnet_has_its_rate_and_no_layer_decay_with_and_without_batch_norm(batch_norm: bool) -> None:
-    found = resolve(load_recipe(["gentle"]), Facts(300, True, "convnet", batch_norm=batch_norm))
+    found = resolve(load_recipe(["gentle"]), RunFacts(300, True, "convnet", batch_norm=batch_norm))
     assert (found.model.trainable, found.optim.lr, found.optim.layer_decay) == ("all", 2e-4, 1.0)
     assert found.run.steps == 500
 
@@ -199,8 +199,8 @@ def test_the_gentle_way_and_the_kind_of_image_do_not_touch_each_other() -> None:
 
 
 def test_near_copies_make_a_folder_as_small_as_what_differs_in_it() -> None:
-    copies = resolve(load_recipe(), Facts(3_000, pretrained=True, distinct=300))
-    few = resolve(load_recipe(), Facts(300, pretrained=True))
+    copies = resolve(load_recipe(), RunFacts(3_000, pretrained=True, distinct=300))
+    few = resolve(load_recipe(), RunFacts(300, pretrained=True))
     assert copies == few
-    same = resolve(load_recipe(), Facts(500, pretrained=True, distinct=1))
+    same = resolve(load_recipe(), RunFacts(500, pretrained=True, distinct=1))
     assert same.run.batch_size == 32, "a batch is cut to half of the images that there are"

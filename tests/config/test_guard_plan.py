@@ -2,7 +2,7 @@
 
 import pytest
 
-from dinocli.config.auto import Facts, resolve
+from dinocli.config.auto import RunFacts, resolve
 from dinocli.config.guard_plan import FEWEST_IMAGES, fit_guard, probe_count, probe_every, step_work
 from dinocli.config.load import load_recipe, with_values
 from dinocli.config.recipe import Recipe
@@ -80,6 +80,6 @@ def test_every_default_run_stays_below_a_fifth() -> None:
     for images in (100, 300, 3_000, 100_000):
         for cpu in (False, True):
             for names in ([], ["gentle"]):
-                facts = Facts(images, pretrained=True, cpu=cpu)
+                facts = RunFacts(images, pretrained=True, cpu=cpu)
                 plan = fit_guard(resolve(load_recipe(names), facts), images, IMAGE_WORK)
                 assert plan.share <= 0.2

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dinocli.config.auto import Facts, resolve
+from dinocli.config.auto import RunFacts, resolve
 from dinocli.config.load import (
     RENAMED,
     RETIRED,
@@ -43,7 +43,7 @@ def test_recipes_are_found() -> None:
 def test_every_shipped_recipe_loads_resolves_and_comes_back_from_toml(path: Path, tmp_path: Path) -> None:
     for recipe in (load_recipe([path.stem]), load_recipe([str(path)])):
         assert recipe.description == tomllib.loads(path.read_text())["description"]
-        for facts in (Facts(300, pretrained=True), Facts(10, False, "convnet", batch_norm=True)):
+        for facts in (RunFacts(300, pretrained=True), RunFacts(10, False, "convnet", batch_norm=True)):
             resolved = resolve(recipe, facts)
             copy = tmp_path / "recipe.toml"
             copy.write_text(to_toml(resolved))

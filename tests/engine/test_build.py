@@ -8,7 +8,7 @@ import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from dinocli.augment.multicrop import ViewSpec
-from dinocli.config.auto import Facts, resolve
+from dinocli.config.auto import RunFacts, resolve
 from dinocli.config.load import load_recipe
 from dinocli.data.loader import Loader
 from dinocli.engine import build
@@ -48,7 +48,7 @@ class Batches(Loader):
 def specs_of(*settings: str) -> tuple[ViewSpec, ViewSpec, ViewSpec]:
     """The three kinds of views of a recipe with a few settings, resolved."""
     recipe = load_recipe(settings=[f"views.{setting}" for setting in settings])
-    return view_specs(resolve(recipe, Facts(300, pretrained=True)).views)
+    return view_specs(resolve(recipe, RunFacts(300, pretrained=True)).views)
 
 
 @pytest.mark.parametrize("key", [*VIEW_KEYS, *COLOUR_KEYS])

@@ -7,43 +7,43 @@ import torch
 
 from dinocli.dino.anchors import feature_distance, gram_distance
 from dinocli.dino.koleo import koleo_loss
-from dinocli.engine.objective import Memory, Objective
+from dinocli.engine.objective import AnchorOutput, Objective
 from dinocli.engine.step import train_step
 from dinocli.engine.step_schedule import StepSchedule
-from dinocli.models.head import Seen
+from dinocli.models.head import NetworkOutput
 from tests.engine.learners import batch_of, tiny_learner, tiny_recipe
 
 NAMES = ("koleo", "gram_anchor", "feature_anchor")
 NOW = StepSchedule(tiny_recipe()).at(0)
 
 
-def seen() -> tuple[Seen, torch.Tensor, Memory]:
+def seen() -> tuple[NetworkOutput, torch.Tensor, AnchorOutput]:
     draw = torch.Generator().manual_seed(0)
 
     def random(*shape: int) -> torch.Tensor:
         return torch.randn(*shape, generator=draw)
 
-    student = Seen(random(3, 4, 16), random(12, 6), random(12, 5, 2, 2))
-    return student, random(2, 4, 16), Memory(random(8, 6), random(8, 5, 2, 2))
+    student = NetworkOutput(random(3, 4, 16), random(12, 6), random(12, 5, 2, 2))
+    return student, random(2, 4, 16), AnchorOutput(random(8, 6), random(8, 5, 2, 2))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_weight_adds_its_loss_on_global_views_and_nothing_else(name: str) -> None:
-    student, teacher, memory = seen()
+    student, teacher, anchor = seen()
     assert student.patches_NDhw is not None
-    assert memory.features_ND is not None
-    assert memory.patches_NDhw is not None
+    assert anchor.features_ND is not None
+    assert anchor.patches_NDhw is not None
     sources = [4, 4, 9, 1]
     views = [koleo_loss(student.features_ND[rows], torch.tensor(sources)) for rows in (slice(0, 4), slice(4, 8))]
     expected = {
         "koleo": (views[0] + views[1]) / 2,
-        "gram_anchor": gram_distance(student.patches_NDhw[:8], memory.patches_NDhw),
-        "feature_anchor": feature_distance(student.features_ND[:8], memory.features_ND),
+        "gram_anchor": gram_distance(student.patches_NDhw[:8], anchor.patches_NDhw),
+        "feature_anchor": feature_distance(student.features_ND[:8], anchor.features_ND),
     }[name]
     start = tiny_learner().student.backbone
-    plain, parts = Objective(dict.fromkeys(NAMES, 0.0), start)(student, teacher, memory, torch.zeros(16), sources, NOW)
+    plain, parts = Objective(dict.fromkeys(NAMES, 0.0), start)(student, teacher, anchor, torch.zeros(16), sources, NOW)
     weighed = Objective({**dict.fromkeys(NAMES, 0.0), name: 0.25}, start)
-    loss, more = weighed(student, teacher, memory, torch.zeros(16), sources, NOW)
+    loss, more = weighed(student, teacher, anchor, torch.zeros(16), sources, NOW)
     assert loss.item() == pytest.approx((plain + 0.25 * expected).item(), rel=1e-6)
     assert torch.equal(more.loss, parts.loss), "DINO's loss is reported alone"
     assert more.extras_E.tolist() == pytest.approx([expected.item()])
@@ -53,7 +53,7 @@ def test_a_weight_adds_its_loss_on_global_views_and_nothing_else(name: str) -> N
 def test_off_asks_the_start_nothing() -> None:
     learner = tiny_learner()
     assert learner.objective.start is None
-    assert learner.objective.remember(torch.zeros(2, 3, 32, 32)) == Memory(None, None)
+    assert learner.objective.anchor_output(torch.zeros(2, 3, 32, 32)) == AnchorOutput(None, None)
     assert not learner.objective.wants_patches
     assert len(train_step(learner, batch_of(4), 0).values_N) == 5
 

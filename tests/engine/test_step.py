@@ -10,7 +10,7 @@ from dinocli.data.loader import Batch
 from dinocli.engine.build import set_stage
 from dinocli.engine.distributed import World
 from dinocli.engine.step import Learner, mixed_seed, train_step
-from dinocli.models.head import DinoNetwork, Seen
+from dinocli.models.head import DinoNetwork, NetworkOutput
 from tests.engine.learners import batch_of, tiny_learner
 
 
@@ -27,8 +27,8 @@ def run(learner: Learner, steps: int, slices: int = 1, images: int = 4) -> list[
     return [train_step(learner, batch_of(images, slices, seed=step), step).values_N for step in range(steps)]
 
 
-def spoilt(seen: Seen, value: str) -> Seen:
-    return seen._replace(scores_VBK=seen.scores_VBK * float(value))
+def spoilt(seen: NetworkOutput, value: str) -> NetworkOutput:
+    return seen._replace(logits_VBK=seen.logits_VBK * float(value))
 
 
 def largest_gap(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
@@ -150,7 +150,7 @@ def test_a_non_finite_step_leaves_student_teacher_and_centre(slices: int) -> Non
     run(learner, 1)
     start = state(learner)
     handle = learner.student.register_forward_hook(
-        lambda _, __, seen: seen._replace(scores_VBK=seen.scores_VBK * float("inf"))
+        lambda _, __, seen: seen._replace(logits_VBK=seen.logits_VBK * float("inf"))
     )
     stats = train_step(learner, batch_of(4, slices, seed=9), 1)
     handle.remove()

@@ -2,7 +2,7 @@ from dataclasses import astuple
 
 import pytest
 
-from dinocli.config.auto import Facts, resolve
+from dinocli.config.auto import RunFacts, resolve
 from dinocli.config.load import load_recipe
 from dinocli.engine.step_schedule import StepSchedule, StepValues
 
@@ -10,7 +10,7 @@ LENGTHS = [1, 2, 3, 10, 1000]
 
 
 def plan(*settings: str, pretrained: bool = True) -> StepSchedule:
-    return StepSchedule(resolve(load_recipe(settings=settings), Facts(300, pretrained)))
+    return StepSchedule(resolve(load_recipe(settings=settings), RunFacts(300, pretrained)))
 
 
 def every(of: StepSchedule) -> list[StepValues]:

@@ -96,7 +96,7 @@ def test_network_is_view_major_whatever_the_resolutions() -> None:
     )
     images = 3
     views = [torch.randn(images, 3, size, size) for size in (64, 64, 32, 32)]
-    scores = net([torch.cat(views[:2]), torch.cat(views[2:])], 4).scores_VBK
+    scores = net([torch.cat(views[:2]), torch.cat(views[2:])], 4).logits_VBK
     assert scores.shape == (4, images, 8)
     for view, own in zip(views, scores, strict=True):
         for image, row in zip(view, own, strict=True):
@@ -113,6 +113,6 @@ def test_a_resting_backbone_gives_features_without_gradient() -> None:
     for learns in (False, True):
         net.zero_grad()
         net.backbone_learns = learns
-        net([torch.randn(2, 3, 32, 32)], 1).scores_VBK.square().sum().backward()
+        net([torch.randn(2, 3, 32, 32)], 1).logits_VBK.square().sum().backward()
         assert all((parameter.grad is not None) == learns for parameter in backbone.parameters())
         assert all(parameter.grad is not None for parameter in net.head.parameters())
