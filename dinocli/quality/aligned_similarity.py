@@ -3,10 +3,10 @@
 Different images of one kind (two x-rays, two steel plates) have similar features and different structure; a copy of an
 image has the same structure in another place.
 
-Shapes: H W pixels of a picture, h w pixels of a template.
+Shapes: H W pixels of a picture, T templates of one size, h w pixels of a template.
 """
 
-from itertools import product
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +17,8 @@ SIDE = 96
 """Longest side of the pictures that are compared, pixels."""
 
 _MIDDLE = 0.6  # of each side of the one picture, looked for in the other
-_COARSE = (*product((0.7, 0.83, 1.0, 1.2, 1.43), (-8.0, -4.0, 0.0, 4.0, 8.0)),)
-_FINE = (*product((0.94, 1.0, 1.06), (-1.5, 0.0, 1.5)),)
+_COARSE = ((0.7, 0.83, 1.0, 1.2, 1.43), (-8.0, -4.0, 0.0, 4.0, 8.0))  # scales, and turns in degrees
+_FINE = ((0.94, 1.0, 1.06), (-1.5, 0.0, 1.5))
 _CLEAR = 0.9  # of one direction: the other is not tried
 _FLAT = 1e-3  # standard deviation of a structure that is none: 8-bit rounding has as much
 
@@ -57,9 +57,22 @@ def _found(wanted_HW: NDArray[np.float32], in_HW: NDArray[np.float32]) -> float:
     if min(wanted_HW.std(), in_HW.std()) < _FLAT:
         return 0.0
     half_wanted, half_in = (ndimage.zoom(one, 0.5, order=1) for one in (wanted_HW, in_HW))
-    scores = [_correlation(_template(half_wanted, scale, turn), half_in) for scale, turn in _COARSE]
-    scale, turn = _COARSE[int(np.argmax(scores))]
-    return max(_correlation(_template(wanted_HW, scale * more, turn + further), in_HW) for more, further in _FINE)
+    _, scale, turn = _best(half_wanted, half_in, *_COARSE)
+    scales, turns = _FINE
+    return _best(wanted_HW, in_HW, [scale * more for more in scales], [turn + more for more in turns])[0]
+
+
+def _best(
+    wanted_HW: NDArray[np.float32], in_HW: NDArray[np.float32], scales: Sequence[float], turns: Sequence[float]
+) -> tuple[float, float, float]:
+    """Return the largest correlation over all scales and turns, with its scale and turn."""
+    best = (-np.inf, 1.0, 0.0)
+    for scale in scales:
+        correlation_T = _correlations(np.stack([_template(wanted_HW, scale, turn) for turn in turns]), in_HW)
+        first = int(np.argmax(correlation_T))
+        if correlation_T[first] > best[0]:
+            best = (float(correlation_T[first]), scale, turns[first])
+    return best
 
 
 def _template(picture_HW: NDArray[np.float32], scale: float, turn: float) -> NDArray[np.float32]:
@@ -72,24 +85,22 @@ def _template(picture_HW: NDArray[np.float32], scale: float, turn: float) -> NDA
     return np.asarray(ndimage.affine_transform(picture_HW, matrix, offset, tuple(size), order=1, mode="nearest"))
 
 
-def _correlation(template_hw: NDArray[np.float32], in_HW: NDArray[np.float32]) -> float:
-    """Return the largest normalised correlation of a template over all places where it lies inside."""
-    height, width = template_hw.shape
+def _correlations(template_Thw: NDArray[np.float32], in_HW: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return for each template its largest normalised correlation over all places where it lies inside."""
+    count, height, width = template_Thw.shape
     if height > in_HW.shape[0] or width > in_HW.shape[1]:
-        return -1.0
-    centred_hw = template_hw - template_hw.mean()
-    length = float(np.sqrt((centred_hw**2).sum()))
-    if length < _FLAT * centred_hw.size**0.5:
-        return 0.0
+        return np.full(count, -1.0)
+    flat = _FLAT * (height * width) ** 0.5
+    centred_Thw = template_Thw - template_Thw.mean((1, 2), keepdims=True)
+    length_T = np.sqrt((centred_Thw**2).sum((1, 2)))
     shape = [fft.next_fast_len(side, real=True) for side in in_HW.shape]
-    product_ = fft.rfft2(in_HW, shape) * np.conj(fft.rfft2(centred_hw, shape))
-    inside = (slice(0, in_HW.shape[0] - height + 1), slice(0, in_HW.shape[1] - width + 1))
-    cross = fft.irfft2(product_, shape)[inside]
+    product = fft.rfft2(in_HW, shape) * np.conj(fft.rfft2(centred_Thw, shape))
+    cross_T = fft.irfft2(product, shape)[:, : in_HW.shape[0] - height + 1, : in_HW.shape[1] - width + 1]
     sums = _window_sums(in_HW, height, width)
     squares = _window_sums(in_HW**2, height, width)
-    spread = np.sqrt(np.maximum(squares - sums**2 / centred_hw.size, 1e-12))
-    flat = spread < _FLAT * centred_hw.size**0.5
-    return float(np.where(flat, 0.0, cross / (spread * length)).max())
+    spread = np.sqrt(np.maximum(squares - sums**2 / (height * width), 1e-12))
+    highest_T = np.where(spread < flat, 0.0, cross_T / spread).max((1, 2))
+    return np.where(length_T < flat, 0.0, highest_T / np.maximum(length_T, flat))
 
 
 def _window_sums(picture_HW: NDArray[np.float32], height: int, width: int) -> NDArray[np.float64]:
