@@ -71,13 +71,12 @@ def search(
         exclude=tuple(exclude or ()),
     )
     with terminal:
-        answers = run(options, terminal, sys.stdin.buffer)
+        found = run(options, terminal, sys.stdin.buffer)
     if terminal.as_json:
-        found = [{"query": query.name, "results": [hit.to_dict() for hit in hits]} for query, hits in answers]
-        print_json({"queries": found})
+        print_json(found.to_dict())
         return
     show = visible if sys.stdout.isatty() else str
-    for query, hits in answers:
+    for query, hits in found.answers:
         for rank, hit in enumerate(hits, 1):
             box = f"\t{','.join(map(str, hit.box))}" if hit.box else ""
             sys.stdout.write(f"{show(query.name)}\t{rank}\t{hit.cosine:.6f}\t{show(str(hit.path or hit.name))}{box}\n")

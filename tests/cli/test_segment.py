@@ -33,6 +33,7 @@ def test_json_is_one_object_on_stdout(images: Path, tmp_path: Path) -> None:
     assert done.code == 0
     assert (answer["schema"], answer["method"]["name"], answer["images"], answer["bad"]) == (1, "kmeans", 12, 0)
     assert answer["method"]["parameters"]["segments"] == 3
+    assert answer["root"] == str(images)
     assert done.out.count("\n") == 1
 
 

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from torch import Tensor
@@ -65,9 +65,27 @@ class SearchOptions:
     exclude: tuple[str, ...] = ()
 
 
-def search(
-    job: SearchOptions, reporter: ProgressReporter | None = None, stdin: BinaryIO | None = None
-) -> list[tuple[Query, list[Hit]]]:
+@dataclass(frozen=True)
+class SearchResult:
+    """What was found.
+
+    Args:
+        features: The feature file.
+        root: Folder that the names of its rows are relative to; empty where it is not known.
+        answers: The queries in their order, each with its results, best first.
+    """
+
+    features: Path
+    root: str
+    answers: list[tuple[Query, list[Hit]]]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-like data."""
+        queries = [{"query": query.name, "results": [hit.to_dict() for hit in hits]} for query, hits in self.answers]
+        return {"features": str(self.features), "root": self.root or None, "queries": queries}
+
+
+def search(job: SearchOptions, reporter: ProgressReporter | None = None, stdin: BinaryIO | None = None) -> SearchResult:
     """Find the images of a feature file that are most like each query.
 
     A query image is embedded with the very weights and preprocessing that made the file. A row of the file is not
@@ -77,9 +95,6 @@ def search(
         job: What to do.
         reporter: Hears what was chosen.
         stdin: Where `-` reads names from.
-
-    Returns:
-        The queries in their order, each with its results, best first.
 
     Raises:
         WeightsError: The feature file, its weights, or features of other weights or preprocessing.
@@ -92,7 +107,7 @@ def search(
         return _search(job, reporter or ProgressReporter(), stdin)
 
 
-def _search(job: SearchOptions, reporter: ProgressReporter, stdin: BinaryIO | None) -> list[tuple[Query, list[Hit]]]:
+def _search(job: SearchOptions, reporter: ProgressReporter, stdin: BinaryIO | None) -> SearchResult:
     ways = "name a feature file with --in, or make one with `dinocli embed`"
     file = open_features(Path(job.features) if job.features else default_features(reporter, ways=ways))
     queries = _queries(job, file, stdin, reporter)
@@ -114,7 +129,7 @@ def _search(job: SearchOptions, reporter: ProgressReporter, stdin: BinaryIO | No
         answers.append((query, hits))
     if job.sheet:
         write_sheet(Path(job.sheet), file, answers, reporter)
-    return answers
+    return SearchResult(file.path, file.meta.get("root", ""), answers)
 
 
 def _queries(job: SearchOptions, file: FeatureFile, stdin: BinaryIO | None, reporter: ProgressReporter) -> list[Query]:

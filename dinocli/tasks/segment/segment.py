@@ -117,6 +117,7 @@ def foresee(
     return {
         "out": options.out,
         "images": len(context.images),
+        "root": str(context.images.root),
         "method": chosen.name,
         "reason": chosen.reason,
         "model": context.info.name,
@@ -206,7 +207,7 @@ def _outcome(folder: MaskFolder, about: dict[str, Any], begin: float) -> Segment
         confusion=about["confusion"],
         scores={name: (three[0], three[1], three[2]) for name, three in about["scores"].items()},
         seconds=time.monotonic() - begin,
-        **{name: about[name] for name in ("images", "segmented", "empty_images", "bad", "regions")},
+        **{name: about[name] for name in ("images", "segmented", "empty_images", "bad", "regions", "root")},
     )
 
 

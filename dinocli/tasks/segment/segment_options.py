@@ -144,6 +144,7 @@ class SegmentResult:
         scores: Against the ground truth: name -> value, low, high; empty without one.
         confusion: Counts of images by what is known and what was found, `true_positive` and so on; empty if unknown.
         seconds: Of the whole command.
+        root: Folder that the names of the images are relative to.
     """
 
     folder: Path
@@ -156,6 +157,7 @@ class SegmentResult:
     scores: Mapping[str, tuple[float, float, float]]
     confusion: Mapping[str, int]
     seconds: float
+    root: str
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-like data."""

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -185,7 +186,7 @@ def test_like_serves_pooled_features_too(tmp_path: Path, weights: str) -> None:
 def test_a_query_from_the_folder_finds_itself_by_its_path(tmp_path: Path, weights: str) -> None:
     folder = write_images(tmp_path / "images", 8)
     embed(job(folder, tmp_path / "f.npy", "rare", weights=weights))
-    ((_, hits),) = search(SearchOptions((str(folder / "005.png"),), str(tmp_path / "f.npy"), 1, device="cpu"))
+    ((_, hits),) = search(SearchOptions((str(folder / "005.png"),), str(tmp_path / "f.npy"), 1, device="cpu")).answers
     assert hits[0].name == "./005.png"
     assert hits[0].cosine == pytest.approx(1, abs=1e-4)
 
@@ -201,8 +202,9 @@ def test_features_are_whitened_once(tmp_path: Path, weights: str) -> None:
     assert not open_features(tmp_path / "g.npy").to_whiten(False, heard.append)
     assert not heard
     queries, file = ("./005.png",), str(tmp_path / "f.npy")
-    (plain,), (asked,) = (search(SearchOptions(queries, file, 3, device="cpu", whiten=ask)) for ask in (False, True))
-    assert plain[1] == asked[1]
+    asked = SearchOptions(queries, file, 3, device="cpu")
+    ((_, plain),), ((_, white),) = (search(replace(asked, whiten=ask)).answers for ask in (False, True))
+    assert plain == white
 
 
 def test_features_fitted_to_other_images_are_no_queries(tmp_path: Path, weights: str) -> None:
@@ -213,8 +215,8 @@ def test_features_fitted_to_other_images_are_no_queries(tmp_path: Path, weights:
     embed(job(folder, tmp_path / "like.npy", weights="", model="", size=0, like=str(tmp_path / "f.npy")))
     with pytest.raises(WeightsError, match="made with different fitted"):
         search(SearchOptions((str(tmp_path / "other.npy"),), str(tmp_path / "f.npy"), 1, device="cpu"))
-    answers = search(SearchOptions((str(tmp_path / "like.npy"),), str(tmp_path / "f.npy"), 1, device="cpu"))
-    assert [hits[0].name for _, hits in answers] == [f"./{number:03}.png" for number in range(8)]
+    found = search(SearchOptions((str(tmp_path / "like.npy"),), str(tmp_path / "f.npy"), 1, device="cpu"))
+    assert [hits[0].name for _, hits in found.answers] == [f"./{number:03}.png" for number in range(8)]
 
 
 def test_transformers_have_rare_patches_too(tmp_path: Path) -> None:

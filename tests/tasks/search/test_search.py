@@ -43,7 +43,7 @@ def job(home: Path, out: str) -> EmbedOptions:
 
 def ask(home: Path, *queries: str, file: str = "feats.npy", count: int = 2) -> list[list[str]]:
     found = search(SearchOptions(queries, str(home / file), count, device="cpu"))
-    return [[hit.name for hit in hits] for _, hits in found]
+    return [[hit.name for hit in hits] for _, hits in found.answers]
 
 
 def test_a_row_finds_its_like_and_not_itself(home: Path) -> None:
@@ -55,7 +55,7 @@ def test_a_row_finds_its_like_and_not_itself(home: Path) -> None:
 def test_whitened_search_finds_the_same_kind_with_other_cosines(home: Path) -> None:
     def hits(*, whiten: bool) -> dict[str, float]:
         asked = SearchOptions(("1-0.png", str(home / "images" / "2-1.png")), str(home / "feats.npy"), 2, "", "cpu")
-        (_, row), (query, image) = search(replace(asked, whiten=whiten))
+        (_, row), (query, image) = search(replace(asked, whiten=whiten)).answers
         assert image[0].name == "./2-1.png", "an image on the disk finds itself"
         assert image[0].cosine == pytest.approx(1, abs=1e-4)
         assert len(query.feature_D) == open_features(home / "feats.npy").flat().shape[1]
@@ -68,9 +68,8 @@ def test_whitened_search_finds_the_same_kind_with_other_cosines(home: Path) -> N
 
 def test_an_image_is_embedded_as_the_file_was(home: Path) -> None:
     # in its own range this image would be brighter; in the range of the file it is what it was
-    (query, hits), *none = search(
-        SearchOptions((str(home / "images" / "0-1.png"),), str(home / "feats.npy"), 3, device="cpu")
-    )
+    found = search(SearchOptions((str(home / "images" / "0-1.png"),), str(home / "feats.npy"), 3, device="cpu"))
+    (query, hits), *none = found.answers
     assert not none
     assert hits[0].name == "./0-1.png"
     assert hits[0].cosine == pytest.approx(1, abs=1e-5)
@@ -129,7 +128,9 @@ def test_the_command_prints_lines_json_and_a_sheet(home: Path) -> None:
     assert again.code == 2
     assert "--force" in again.err
     as_json = warm("search", "0-0.png", "--in", "feats.npy", "-n", "1", "--json", cwd=home)
-    (query,) = json.loads(as_json.out)["queries"]
+    answer = json.loads(as_json.out)
+    assert (answer["features"], answer["root"]) == ("feats.npy", str(home / "images"))
+    (query,) = answer["queries"]
     assert query["query"] == "0-0.png"
     assert query["results"][0]["name"] in ("./0-1.png", "./0-2.png")
 
@@ -144,7 +145,7 @@ def test_a_file_is_never_taken_for_another_row_of_its_name(home: Path, monkeypat
         ask(home, "0-0.png")
     assert ask(home, str(other / "0-0.png"), count=1) == [["./2-1.png"]], "the whole path is the file"
     options = SearchOptions(rows=("0-0.png",), features=str(home / "feats.npy"), count=2, device="cpu")
-    ((_, hits),) = search(options)
+    ((_, hits),) = search(options).answers
     assert sorted(hit.name for hit in hits) == ["./0-1.png", "./0-2.png"]
     assert sorted(ask(home, "1-0.png")[0]) == ["./1-1.png", "./1-2.png"], "a copy of the row's image is the row"
     monkeypatch.chdir(home / "images")
