@@ -19,7 +19,7 @@ from scipy.ndimage import uniform_filter
 
 from dinocli.data.decode import read_native
 from dinocli.data.sources import find_images
-from dinocli.quality.masks import ScoreInterval
+from dinocli.quality.bootstrap import ScoreInterval
 from dinocli.quality.otsu import otsu
 from dinocli.tasks.segment.ground_truth import GroundTruth
 from dinocli.tasks.segment.mask_scorer import MaskScorer

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
-from dinocli.quality.masks import ScoreInterval, bootstrap
+from dinocli.quality.bootstrap import ScoreInterval, bootstrap
 
 TOP = 0.01
 """Fraction of the highest values of a map whose mean is the score of its image."""

@@ -3,14 +3,13 @@
 Shapes: H W pixels, N images, A attention heads.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-DRAWS = 1000
-"""Resampled folders behind an interval."""
+from dinocli.quality.bootstrap import ScoreInterval, bootstrap
 
 
 class Overlap(NamedTuple):
@@ -37,20 +36,6 @@ class Overlap(NamedTuple):
     def dice(self) -> float:
         """Twice the intersection over the sum of both, also called F1; 1 where both are empty."""
         return 2 * self.both / (self.mask + self.truth) if self.either else 1.0
-
-
-class ScoreInterval(NamedTuple):
-    """A number and its 95 % interval.
-
-    Args:
-        value: Of all images; NaN where it is not defined.
-        low: Lower end of the interval.
-        high: Upper end of the interval.
-    """
-
-    value: float
-    low: float
-    high: float
 
 
 class HeadOverlap(NamedTuple):
@@ -106,7 +91,7 @@ def mean_estimate(values_N: Sequence[float], *, seed: int = 0) -> ScoreInterval:
     return bootstrap(lambda weights_N: float(weights_N @ defined_N / weights_N.sum()), defined_N.size, seed=seed)
 
 
-def overall(overlaps_N: Sequence[Overlap], *, dice: bool = False, draws: int = DRAWS, seed: int = 0) -> ScoreInterval:
+def overall(overlaps_N: Sequence[Overlap], *, dice: bool = False, seed: int = 0) -> ScoreInterval:
     """Return the IoU (or Dice) of all pixels of all images together: large images and large objects count more."""
     counts_N4 = np.array(overlaps_N, dtype=np.float64).reshape(-1, 4)
 
@@ -115,30 +100,4 @@ def overall(overlaps_N: Sequence[Overlap], *, dice: bool = False, draws: int = D
         above, below = (2 * both, mask + truth) if dice else (both, either)
         return float(above / below) if below else 1.0
 
-    return bootstrap(pooled, len(counts_N4), draws=draws, seed=seed)
-
-
-def bootstrap(
-    statistic: Callable[[NDArray[np.float64]], float], count: int, *, draws: int = DRAWS, seed: int = 0
-) -> ScoreInterval:
-    """ScoreInterval a statistic of a folder and how much it hangs on which images are in it.
-
-    Whole images are drawn, never pixels: those of one image are far from independent. Near-copies (frames of one video)
-    make the interval too narrow.
-
-    Args:
-        statistic: Of the images' weights, (N,): how often each one is in the drawn folder. NaN is left out.
-        count: Images.
-        draws: Resampled folders.
-        seed: Of the drawing; the same seed gives the same interval.
-
-    Source: Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapter 13 (percentile interval).
-    """
-    if not count:
-        return ScoreInterval(float("nan"), float("nan"), float("nan"))
-    random = np.random.default_rng(seed)
-    even = np.full(count, 1 / count)
-    drawn = [statistic(random.multinomial(count, even).astype(np.float64)) for _ in range(draws)]
-    defined = [value for value in drawn if value == value]
-    low, high = np.percentile(defined, [2.5, 97.5]) if defined else (np.nan, np.nan)
-    return ScoreInterval(statistic(np.ones(count)), float(low), float(high))
+    return bootstrap(pooled, len(counts_N4), seed=seed)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from dinocli.quality.masks import ScoreInterval, bootstrap
+from dinocli.quality.bootstrap import ScoreInterval, bootstrap
 
 GROUPS = 256
 """Groups that intervals are drawn from; with more images, every group holds several, and the interval stays valid."""

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from dinocli.quality.compare import Difference, paired_bootstrap
+from dinocli.quality.bootstrap import Difference, paired_bootstrap
 from dinocli.quality.crop_quadrant_retrieval import crop_quadrant_retrieval
 from dinocli.quality.scores import alpha_req, augmentation_retrieval, feature_std, linear_cka, rankme
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from dinocli.quality.compare import paired_bootstrap
+from dinocli.quality.bootstrap import paired_bootstrap
 from dinocli.quality.crop_quadrant_retrieval import crop_quadrant_retrieval
 from dinocli.quality.scores import augmentation_retrieval
 from dinocli.quality.verdict import Scores, Verdict, gain, judge, measure, summarize

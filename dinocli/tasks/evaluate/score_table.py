@@ -10,8 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from dinocli.quality.compare import Difference, paired_bootstrap
-from dinocli.quality.confusion import Statistic, bootstrap_predictions
+from dinocli.quality.bootstrap import Difference, Statistic, bootstrap_predictions, paired_bootstrap
 
 UNCLEAR = "no clear difference"
 FEWEST = 6  # of five images that all improve, chance makes 6 %

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from dinocli.quality.bootstrap import ScoreInterval
 from dinocli.quality.image_scores import confusion, image_scores
-from dinocli.quality.masks import Overlap, ScoreInterval, head_overlap, mean_estimate, overall, overlap
+from dinocli.quality.masks import Overlap, head_overlap, mean_estimate, overall, overlap
 from dinocli.quality.pixel_curves import PixelCurves
 
 
