@@ -56,13 +56,13 @@ class Files(Dataset[Any]):
         return self.transform(Image.open(self.paths[place]).convert("RGB"))
 
 
-def ours(setting: EmbedContext, job: EmbedOptions) -> None:
+def ours(setting: EmbedContext, options: EmbedOptions) -> None:
     """Read, compute and write all images, without loading the weights."""
     threads, on_cpu = thread_count(setting.data.workers), setting.device.type == "cpu"
     pictures = ImageBatches(setting.images, setting.preprocess, None, threads, on_cpu=on_cpu)
-    part = PartialFeatures(Path(job.out), {}, setting.shape, job.dtype, resume=False)
-    stream(setting, pictures, part, job, ProgressReporter())
-    part.sealed().replace(job.out)
+    part = PartialFeatures(Path(options.out), {}, setting.shape, options.dtype, resume=False)
+    stream(setting, pictures, part, options, ProgressReporter())
+    part.sealed().replace(options.out)
     part.close()
     part.remove()
 
@@ -111,10 +111,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("bench-feats.npy"), help="written and removed")
     asked = parser.parse_args()
     listed = [str(path) for path in sorted(Path(asked.images).rglob("*.*g"))[: asked.count]]
-    job = EmbedOptions(
+    options = EmbedOptions(
         tuple(listed), str(asked.out), asked.weights, asked.model, batch_size=asked.batch_size, device=asked.device
     )
-    setting = prepare(job, ProgressReporter(), None)
+    setting = prepare(options, ProgressReporter(), None)
     backbone, _, _ = load_backbone(asked.weights, asked.model)
     model = timm.create_model(setting.info.name, num_classes=0)
     model.load_state_dict(backbone.model.state_dict())
@@ -122,7 +122,7 @@ def main() -> None:
         module.to(setting.device).eval()
     cores = len(os.sched_getaffinity(0))
     works: dict[str, Callable[[], None]] = {
-        "ours": lambda: ours(setting, job),
+        "ours": lambda: ours(setting, options),
         "bare": lambda: bare(setting, backbone, asked.batch_size),
         "plain": lambda: plain(setting, model, asked.batch_size, cores),
     }

@@ -76,11 +76,13 @@ def cache(args: argparse.Namespace, name: str, images: str, labels: str) -> None
     if (folder / "set.json").is_file():
         return
     folder.mkdir(parents=True, exist_ok=True)
-    job = EmbedOptions((images,), str(folder / "unused.npy"), args.weights, args.model, device="cpu", precision="fp32")
-    context = prepare(job, ProgressReporter(), None)
+    options = EmbedOptions(
+        (images,), str(folder / "unused.npy"), args.weights, args.model, device="cpu", precision="fp32"
+    )
+    context = prepare(options, ProgressReporter(), None)
     parts: dict[str, list[NDArray[Any]]] = {}
     begin = time.monotonic()
-    for number, batch in enumerate(count_rows(context, job, ProgressReporter()).batches(0, BATCH)):
+    for number, batch in enumerate(count_rows(context, options, ProgressReporter()).batches(0, BATCH)):
         canvases = [piece.canvas for piece in batch if isinstance(piece.canvas, np.ndarray)]
         x_B3HW = squares(canvases, context.preprocess, context.device)
         pooled_BD, maps = rarity_maps(context.backbone, x_B3HW)

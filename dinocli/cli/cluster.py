@@ -15,66 +15,63 @@ EPILOG = (
 GROUPS = "Groups"
 
 
-def _option(*names: str, panel: str, help: str, **more: Any) -> Any:
-    return typer.Option(*names, help=help, rich_help_panel=panel, **more)
-
-
-Inputs = Annotated[
-    list[str] | None,
-    typer.Argument(
-        help="Feature file of `embed`, or images: folders, files, globs, @list.txt, -.",
-        show_default="the newest feature file of the newest run",
-        metavar="FEATS|IMAGES...",
-    ),
-]
 Method = Annotated[
     Literal["kmeans", "hdbscan", "agglomerative"],
-    _option("--method", "-m", panel=GROUPS, help="hdbscan finds the number of groups itself."),
+    opt.option("--method", "-m", panel=GROUPS, help="hdbscan finds the number of groups itself."),
 ]
 K = Annotated[
-    str, _option("-k", "--clusters", panel=GROUPS, help="Number of groups; auto looks for it, and says if it is clear.")
+    str,
+    opt.option("-k", "--clusters", panel=GROUPS, help="Number of groups; auto looks for it, and says if it is clear."),
 ]
-Pca = Annotated[int, _option("--pca", panel=GROUPS, min=0, help="Directions to keep; 0 all, hdbscan 50.")]
-MinSize = Annotated[int, _option("--min-size", panel=GROUPS, min=0, help="Images of smaller groups are in none.")]
+Pca = Annotated[int, opt.option("--pca", panel=GROUPS, min=0, help="Directions to keep; 0 all, hdbscan 50.")]
+MinSize = Annotated[int, opt.option("--min-size", panel=GROUPS, min=0, help="Images of smaller groups are in none.")]
 Duplicates = Annotated[
     str,
-    _option("--duplicates", panel=GROUPS, metavar="COSINE", help="auto: from the folder; a cosine; 0: none."),
+    opt.option("--duplicates", panel=GROUPS, metavar="COSINE", help="auto: from the folder; a cosine; 0: none."),
 ]
 Checks = Annotated[
-    bool, _option("--checks/--no-checks", panel=GROUPS, help="Decode images to find dark, bright, blurred, odd ones.")
+    bool,
+    opt.option("--checks/--no-checks", panel=GROUPS, help="Decode images to find dark, bright, blurred, odd ones."),
 ]
 DriftFile = Annotated[
-    str, _option("--drift", panel=GROUPS, metavar="FEATS", help="Is this other batch like the old one? To drift.csv.")
+    str,
+    opt.option("--drift", panel=GROUPS, metavar="FEATS", help="Is this other batch like the old one? To drift.csv."),
 ]
 IdsFrom = Annotated[
-    str, _option("--ids-from", panel=GROUPS, metavar="CSV", help="Number groups as an earlier clusters.csv did.")
+    str, opt.option("--ids-from", panel=GROUPS, metavar="CSV", help="Number groups as an earlier clusters.csv did.")
 ]
 Select = Annotated[
-    int, _option("--select", panel=GROUPS, min=0, help="Number of images that represent all, written to selected.txt.")
+    int,
+    opt.option("--select", panel=GROUPS, min=0, help="Number of images that represent all, written to selected.txt."),
 ]
 Labels = Annotated[
-    str, _option("--labels", panel=opt.INPUT, help="folder, folder:N or a CSV with a path column, to compare.")
+    str, opt.option("--labels", panel=opt.INPUT, help="folder, folder:N or a CSV with a path column, to compare.")
 ]
-Out = Annotated[str, _option("--out", "-o", panel=opt.OUTPUT, help="Table of all images, CSV.")]
+Out = Annotated[str, opt.option("--out", "-o", panel=opt.OUTPUT, help="Table of all images, CSV.")]
 Report = Annotated[
-    str, _option("--report", panel=opt.OUTPUT, help="The page; none for no page.", show_default="report.html beside it")
+    str,
+    opt.option("--report", panel=opt.OUTPUT, help="The page; none for no page.", show_default="report.html beside it"),
 ]
 Map = Annotated[
     Literal["pca", "tsne", "umap"],
-    _option("--map", panel=opt.OUTPUT, help="Projection of the page; tsne: to 20,000 images."),
+    opt.option("--map", panel=opt.OUTPUT, help="Projection of the page; tsne: to 20,000 images."),
 ]
-Sheet = Annotated[str, _option("--sheet", panel=opt.OUTPUT, help="PNG with typical and border images of each group.")]
-LinkDir = Annotated[str, _option("--link-dir", panel=opt.OUTPUT, help="Folder for links, one folder a group.")]
-Copy = Annotated[bool, _option("--copy", panel=opt.OUTPUT, help="Copies instead of links.")]
+Sheet = Annotated[
+    str, opt.option("--sheet", panel=opt.OUTPUT, help="PNG with typical and border images of each group.")
+]
+LinkDir = Annotated[str, opt.option("--link-dir", panel=opt.OUTPUT, help="Folder for links, one folder a group.")]
+Copy = Annotated[bool, opt.option("--copy", panel=opt.OUTPUT, help="Copies instead of links.")]
 FollowLinks = Annotated[
     bool,
-    _option("--follow-links", panel=opt.OUTPUT, help="Also copy what links lead to outside the folder of the images."),
+    opt.option(
+        "--follow-links", panel=opt.OUTPUT, help="Also copy what links lead to outside the folder of the images."
+    ),
 ]
 
 
 @opt.grouped(read=opt.read_options, terminal=opt.terminal_options)
 def cluster(
-    inputs: Inputs = None,
+    inputs: opt.FeaturesOrImages = None,
     read: Any = None,
     labels: Labels = "",
     weights: opt.Weights = None,
@@ -114,7 +111,7 @@ def cluster(
     from dinocli.tasks.cluster.cluster_dry_run import foresee
     from dinocli.tasks.cluster.cluster_options import ClusterOptions
 
-    job = ClusterOptions(
+    options = ClusterOptions(
         inputs=tuple(inputs or ()),
         out=out,
         method=method,
@@ -144,9 +141,9 @@ def cluster(
     )
     with terminal:
         if dry_run:
-            show_forecast(foresee(job, terminal, sys.stdin.buffer), as_json=terminal.as_json)
+            show_forecast(foresee(options, terminal, sys.stdin.buffer), as_json=terminal.as_json)
             return
-        outcome = run(job, terminal, sys.stdin.buffer)
+        outcome = run(options, terminal, sys.stdin.buffer)
     show_clusters(terminal, outcome, as_json=terminal.as_json)
 
 

@@ -19,66 +19,56 @@ Out = Annotated[
 ]
 TokenKind = Annotated[
     Literal["pooled", "cls", "mean", "cls+mean", "gem", "patch", "rare", "pooled+rare"],
-    typer.Option(
+    opt.option(
         "--tokens",
         help="pooled: as the model; patch: whole grid; rare: patches unlike other images.",
-        rich_help_panel=FEATURES,
+        panel=FEATURES,
     ),
 ]
 Layers = Annotated[
     int,
-    typer.Option(
-        "--layers", min=1, help="Last blocks of a ViT, or maps of a convnet, to concatenate.", rich_help_panel=FEATURES
-    ),
+    opt.option("--layers", min=1, help="Last blocks of a ViT, or maps of a convnet, to concatenate.", panel=FEATURES),
 ]
 Size = Annotated[
     int | None,
-    typer.Option(
+    opt.option(
         "--size",
         min=16,
         help="Side of the square that images are resized to, pixels.",
         show_default="that of the weights",
-        rich_help_panel=FEATURES,
+        panel=FEATURES,
     ),
 ]
 KeepAspect = Annotated[
     bool,
-    typer.Option(
+    opt.option(
         "--keep-aspect",
         help="Keep the aspect: the shorter side gets --size pixels.",
-        rich_help_panel=FEATURES,
+        panel=FEATURES,
     ),
 ]
-Normalize = Annotated[
-    bool, typer.Option("--normalize", help="Scale every feature to length 1 (L2).", rich_help_panel=FEATURES)
-]
-Dtype = Annotated[
-    Literal["float32", "float16"], typer.Option("--dtype", help="Number type in the file.", rich_help_panel=FEATURES)
-]
+Normalize = Annotated[bool, opt.option("--normalize", help="Scale every feature to length 1 (L2).", panel=FEATURES)]
+Dtype = Annotated[Literal["float32", "float16"], opt.option("--dtype", help="Number type in the file.", panel=FEATURES)]
 Tile = Annotated[
     str,
-    typer.Option(
-        "--tile", help="Cut images into tiles of SIZE[:OVERLAP] pixels, one row per tile.", rich_help_panel=FEATURES
-    ),
+    opt.option("--tile", help="Cut images into tiles of SIZE[:OVERLAP] pixels, one row per tile.", panel=FEATURES),
 ]
-BatchSize = Annotated[
-    int, typer.Option("--batch-size", min=1, help="Images or tiles per batch.", rich_help_panel=opt.OUTPUT)
-]
+BatchSize = Annotated[int, opt.option("--batch-size", min=1, help="Images or tiles per batch.", panel=opt.OUTPUT)]
 ShardOption = Annotated[
     str,
-    typer.Option("--shard", help="Part i/n of the images, i from 0, into feats.IofN.npy.", rich_help_panel=opt.OUTPUT),
+    opt.option("--shard", help="Part i/n of the images, i from 0, into feats.IofN.npy.", panel=opt.OUTPUT),
 ]
 Like = Annotated[
     str,
-    typer.Option(
+    opt.option(
         "--like",
         help="Feature file: its weights, reading and tokens, and what those were fitted to.",
-        rich_help_panel=FEATURES,
+        panel=FEATURES,
     ),
 ]
 Merge = Annotated[
     bool,
-    typer.Option("--merge", help="Join the shards named as IMAGES, or those beside --out.", rich_help_panel=opt.OUTPUT),
+    opt.option("--merge", help="Join the shards named as IMAGES, or those beside --out.", panel=opt.OUTPUT),
 ]
 
 
@@ -131,7 +121,7 @@ def embed(
         if merge:
             show_embedded(terminal, join(out, images or (), force=force, reporter=terminal), as_json=terminal.as_json)
             return
-        job = EmbedOptions(
+        options = EmbedOptions(
             inputs=tuple(images or ()),
             out=out,
             weights=weights or "",
@@ -153,8 +143,10 @@ def embed(
             force=force,
         )
         if dry_run:
-            show_foreseen(plan(job, terminal, sys.stdin.buffer), as_json=terminal.as_json)
+            show_foreseen(plan(options, terminal, sys.stdin.buffer), as_json=terminal.as_json)
         else:
             show_embedded(
-                terminal, embed_together(job, terminal, sys.stdin.buffer, sys.stdout.buffer), as_json=terminal.as_json
+                terminal,
+                embed_together(options, terminal, sys.stdin.buffer, sys.stdout.buffer),
+                as_json=terminal.as_json,
             )

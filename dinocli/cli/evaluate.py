@@ -3,8 +3,6 @@
 import sys
 from typing import Annotated, Any
 
-import typer
-
 from dinocli.cli import options as opt
 
 EPILOG = (
@@ -12,37 +10,41 @@ EPILOG = (
     "dinocli evaluate adapted.npy --baseline start.npy --labels parts.csv --groups part"
 )
 
-Inputs = Annotated[
-    list[str] | None,
-    typer.Argument(
-        help="Feature file of `embed`, or images: folders, files, globs, @list.txt, -.",
-        show_default="the newest feature file of the newest run",
-        metavar="FEATS|IMAGES...",
-    ),
-]
-
-
-def _labelled(name: str, help: str) -> typer.models.OptionInfo:
-    return typer.Option(name, help=help, rich_help_panel="Labels")  # type: ignore[no-any-return]
+LABELS = "Labels"
 
 
 @opt.grouped(read=opt.read_options, terminal=opt.terminal_options)
 def evaluate(
-    inputs: Inputs = None,
+    inputs: opt.FeaturesOrImages = None,
     read: Any = None,
     weights: opt.Weights = None,
     model: opt.Model = None,
     labels: Annotated[
-        str, _labelled("--labels", "folder, folder:N (0 the outermost), or a CSV with a path column.")
+        str,
+        opt.option("--labels", panel=LABELS, help="folder, folder:N (0 the outermost), or a CSV with a path column."),
     ] = "",
     groups: Annotated[
-        str, _labelled("--groups", "Column of that CSV, or `folder`: a part, lot or patient is never on both sides.")
+        str,
+        opt.option(
+            "--groups",
+            panel=LABELS,
+            help="Column of that CSV, or `folder`: a part, lot or patient is never on both sides.",
+        ),
     ] = "",
-    train: Annotated[str, _labelled("--train", "Learn from these names only: a folder or pattern, 'train/*'.")] = "",
-    test: Annotated[str, _labelled("--test", "Test on these names only; the others are learnt from.")] = "",
-    baseline: Annotated[str, _labelled("--baseline", "Compare with this feature file, or with these weights.")] = "",
+    train: Annotated[
+        str, opt.option("--train", panel=LABELS, help="Learn from these names only: a folder or pattern, 'train/*'.")
+    ] = "",
+    test: Annotated[
+        str, opt.option("--test", panel=LABELS, help="Test on these names only; the others are learnt from.")
+    ] = "",
+    baseline: Annotated[
+        str, opt.option("--baseline", panel=LABELS, help="Compare with this feature file, or with these weights.")
+    ] = "",
     views: Annotated[
-        int, _labelled("--views", "Augmented views of 500 images, for LiDAR and retrieval; 0 leaves both out.")
+        int,
+        opt.option(
+            "--views", panel=LABELS, help="Augmented views of 500 images, for LiDAR and retrieval; 0 leaves both out."
+        ),
     ] = 4,
     whiten: opt.Whiten = False,
     seed: opt.Seed = None,
@@ -58,7 +60,7 @@ def evaluate(
     from dinocli.tasks.evaluate.evaluate import evaluate as run
     from dinocli.tasks.evaluate.evaluate_options import EvaluateOptions
 
-    job = EvaluateOptions(
+    options = EvaluateOptions(
         inputs=tuple(inputs or ()),
         labels=labels,
         groups=groups,
@@ -75,5 +77,5 @@ def evaluate(
         seed=seed or 0,
     )
     with terminal:
-        found = run(job, terminal, sys.stdin.buffer)
+        found = run(options, terminal, sys.stdin.buffer)
     show_evaluation(terminal, found, as_json=terminal.as_json)

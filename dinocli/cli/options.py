@@ -24,7 +24,8 @@ def remember_debug(ctx: typer.Context, value: bool) -> bool:
     return value
 
 
-def _option(*names: str, panel: str, help: str, **more: Any) -> Any:
+def option(*names: str, panel: str, help: str, **more: Any) -> Any:
+    """Declare an option of a command, in a panel of its help."""
     return typer.Option(*names, help=help, rich_help_panel=panel, **more)
 
 
@@ -36,22 +37,30 @@ Images = Annotated[
         metavar="IMAGES...",
     ),
 ]
-Null = Annotated[bool, _option("-0", "--null", panel=INPUT, help="Paths on stdin end with NUL (find -print0).")]
+FeaturesOrImages = Annotated[
+    list[str] | None,
+    typer.Argument(
+        help="Feature file of `embed`, or images: folders, files, globs, @list.txt, -.",
+        show_default="the newest feature file of the newest run",
+        metavar="FEATS|IMAGES...",
+    ),
+]
+Null = Annotated[bool, option("-0", "--null", panel=INPUT, help="Paths on stdin end with NUL (find -print0).")]
 Include = Annotated[
     list[str] | None,
-    _option("--include", panel=INPUT, metavar="GLOB", help="Take only names that match; repeatable: '*.png'."),
+    option("--include", panel=INPUT, metavar="GLOB", help="Take only names that match; repeatable: '*.png'."),
 ]
 Exclude = Annotated[
     list[str] | None,
-    _option("--exclude", panel=INPUT, metavar="GLOB", help="Leave out names that match; repeatable: '*_mask.*'."),
+    option("--exclude", panel=INPUT, metavar="GLOB", help="Leave out names that match; repeatable: '*_mask.*'."),
 ]
 Root = Annotated[
     str,
-    _option("--root", panel=INPUT, help="Folder that image names are relative to.", show_default="the input folder"),
+    option("--root", panel=INPUT, help="Folder that image names are relative to.", show_default="the input folder"),
 ]
 Range = Annotated[
     str | None,
-    _option(
+    option(
         "--range",
         panel=INPUT,
         help="auto|full|minmax|percentile:L,H|image:L,H (of each)|window:L,W|fixed:L,H.",
@@ -60,30 +69,30 @@ Range = Annotated[
 ]
 Nodata = Annotated[
     list[float] | None,
-    _option("--nodata", panel=INPUT, help="Source value without a measurement; repeatable. GDAL's tag is read."),
+    option("--nodata", panel=INPUT, help="Source value without a measurement; repeatable. GDAL's tag is read."),
 ]
 Channels = Annotated[
     str | None,
-    _option("--channels", panel=INPUT, help="Channels to read: numbers from 0 (0,2,3), names (C:DAPI), or page."),
+    option("--channels", panel=INPUT, help="Channels to read: numbers from 0 (0,2,3), names (C:DAPI), or page."),
 ]
 Page = Annotated[
-    int | None, _option("--page", panel=INPUT, min=0, help="Page of multi-page files, from 0.", show_default="0")
+    int | None, option("--page", panel=INPUT, min=0, help="Page of multi-page files, from 0.", show_default="0")
 ]
 MaxBad = Annotated[
     str | None,
-    _option(
+    option(
         "--max-bad", panel=INPUT, help="Unreadable images that are accepted: a share or a number.", show_default="10%"
     ),
 ]
 Cache = Annotated[
     str | None,
-    _option(
+    option(
         "--cache", panel=INPUT, help="Memory for decoded images: auto, off, or a size such as 8G.", show_default="auto"
     ),
 ]
 Workers = Annotated[
     int | None,
-    _option(
+    option(
         "--workers",
         panel=INPUT,
         min=0,
@@ -93,11 +102,11 @@ Workers = Annotated[
 ]
 Labels = Annotated[
     str,
-    _option("--labels", panel=INPUT, help="folder, folder:LEVEL or a CSV: measured at the end, never trained on."),
+    option("--labels", panel=INPUT, help="folder, folder:LEVEL or a CSV: measured at the end, never trained on."),
 ]
 Weights = Annotated[
     str | None,
-    _option(
+    option(
         "--weights",
         panel=MODEL,
         autocompletion=completion.weights,
@@ -106,7 +115,7 @@ Weights = Annotated[
 ]
 Model = Annotated[
     str | None,
-    _option(
+    option(
         "--model",
         panel=MODEL,
         autocompletion=completion.models,
@@ -115,7 +124,7 @@ Model = Annotated[
 ]
 Recipes = Annotated[
     list[str] | None,
-    _option(
+    option(
         "--recipe",
         "-r",
         panel=TRAINING,
@@ -125,7 +134,7 @@ Recipes = Annotated[
 ]
 Settings = Annotated[
     list[str] | None,
-    _option(
+    option(
         "--set",
         "-s",
         panel=TRAINING,
@@ -136,32 +145,32 @@ Settings = Annotated[
 ]
 Steps = Annotated[
     int | None,
-    _option("--steps", panel=TRAINING, min=1, help="Optimizer steps.", show_default="by the number of images"),
+    option("--steps", panel=TRAINING, min=1, help="Optimizer steps.", show_default="by the number of images"),
 ]
 Minutes = Annotated[
     float,
-    _option("--minutes", panel=TRAINING, min=0.0, help="Time budget of the whole command, minutes; 0 = none."),
+    option("--minutes", panel=TRAINING, min=0.0, help="Time budget of the whole command, minutes; 0 = none."),
 ]
 Whiten = Annotated[
     bool,
-    _option("--whiten", panel=FEATURES, help="Whiten features before comparing them."),
+    option("--whiten", panel=FEATURES, help="Whiten features before comparing them."),
 ]
 EmbedBatch = Annotated[
     int | None,
-    _option(
+    option(
         "--batch-size", panel=OUTPUT, min=1, help="Images embedded at once, where images are given.", show_default="32"
     ),
 ]
 Precision = Annotated[
     Literal["auto", "fp32", "bf16", "fp16"],
-    _option("--precision", panel=OUTPUT, help="Arithmetic; auto: half precision where the hardware has it."),
+    option("--precision", panel=OUTPUT, help="Arithmetic; auto: half precision where the hardware has it."),
 ]
 BatchSize = Annotated[
     int | None,
-    _option("--batch-size", panel=TRAINING, min=2, help="Images per step, over all processes.", show_default="auto"),
+    option("--batch-size", panel=TRAINING, min=2, help="Images per step, over all processes.", show_default="auto"),
 ]
-Seed = Annotated[int | None, _option("--seed", panel=TRAINING, min=0, help="Random seed.", show_default="0")]
-Out = Annotated[str, _option("--out", "-o", panel=OUTPUT, help="Folder of the run.", show_default="runs/NAME")]
+Seed = Annotated[int | None, option("--seed", panel=TRAINING, min=0, help="Random seed.", show_default="0")]
+Out = Annotated[str, option("--out", "-o", panel=OUTPUT, help="Folder of the run.", show_default="runs/NAME")]
 
 
 def _device(name: str) -> str:
@@ -173,20 +182,18 @@ def _device(name: str) -> str:
 
 Device = Annotated[
     str,
-    _option("--device", panel=OUTPUT, help="Device to compute on: auto, cpu, cuda or cuda:N.", callback=_device),
+    option("--device", panel=OUTPUT, help="Device to compute on: auto, cpu, cuda or cuda:N.", callback=_device),
 ]
-Gpus = Annotated[int, _option("--gpus", panel=OUTPUT, min=1, help="Processes on this machine, one per GPU.")]
-Resume = Annotated[bool, _option("--resume", panel=OUTPUT, help="Continue the interrupted run of the same command.")]
-Force = Annotated[bool, _option("--force", panel=OUTPUT, help="Replace an existing result.")]
-DryRun = Annotated[
-    bool, _option("--dry-run", "-n", panel=OUTPUT, help="Print the plan with time and memory, and stop.")
-]
-Json = Annotated[bool, _option("--json", panel=OUTPUT, help="Print the result as one JSON object on stdout.")]
-Quiet = Annotated[bool, _option("--quiet", "-q", panel=OUTPUT, help="Print warnings and errors only.")]
-Verbose = Annotated[bool, _option("--verbose", "-v", panel=OUTPUT, help="Print the resolved recipe too.")]
+Gpus = Annotated[int, option("--gpus", panel=OUTPUT, min=1, help="Processes on this machine, one per GPU.")]
+Resume = Annotated[bool, option("--resume", panel=OUTPUT, help="Continue the interrupted run of the same command.")]
+Force = Annotated[bool, option("--force", panel=OUTPUT, help="Replace an existing result.")]
+DryRun = Annotated[bool, option("--dry-run", "-n", panel=OUTPUT, help="Print the plan with time and memory, and stop.")]
+Json = Annotated[bool, option("--json", panel=OUTPUT, help="Print the result as one JSON object on stdout.")]
+Quiet = Annotated[bool, option("--quiet", "-q", panel=OUTPUT, help="Print warnings and errors only.")]
+Verbose = Annotated[bool, option("--verbose", "-v", panel=OUTPUT, help="Print the resolved recipe too.")]
 Debug = Annotated[
     bool,
-    _option("--debug", panel=OUTPUT, help="Print a traceback with an error.", callback=remember_debug, is_eager=True),
+    option("--debug", panel=OUTPUT, help="Print a traceback with an error.", callback=remember_debug, is_eager=True),
 ]
 
 

@@ -24,24 +24,24 @@ def search(
     queries: Queries = None,
     rows: Annotated[
         list[str] | None,
-        typer.Option("--row", metavar="NAME", help="Row of the file, by name; repeatable.", rich_help_panel="Search"),
+        opt.option("--row", metavar="NAME", help="Row of the file, by name; repeatable.", panel="Search"),
     ] = None,
     null: opt.Null = False,
     include: opt.Include = None,
     exclude: opt.Exclude = None,
     features: Annotated[
         str,
-        typer.Option(
+        opt.option(
             "--in",
             "-i",
             help="Feature file to search in.",
             show_default="the newest of the newest run",
-            rich_help_panel="Search",
+            panel="Search",
         ),
     ] = "",
-    count: Annotated[int, typer.Option("-n", min=1, help="Results a query.", rich_help_panel="Search")] = 10,
+    count: Annotated[int, opt.option("-n", min=1, help="Results a query.", panel="Search")] = 10,
     sheet: Annotated[
-        str, typer.Option("--sheet", help="PNG with queries and results side by side.", rich_help_panel="Search")
+        str, opt.option("--sheet", help="PNG with queries and results side by side.", panel="Search")
     ] = "",
     whiten: opt.Whiten = False,
     device: opt.Device = "auto",

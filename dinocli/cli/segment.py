@@ -19,33 +19,29 @@ EPILOG = (
 METHOD, RESOLUTION = "Method", "Resolution"
 
 
-def _option(*names: str, panel: str, help: str, **more: Any) -> Any:
-    return typer.Option(*names, help=help, rich_help_panel=panel, **more)
-
-
 MethodName = Annotated[
     Literal["auto", "attention", "tokencut", "kmeans", "pca", "anomaly"],
-    _option("--method", "-m", panel=METHOD, help="How masks are found; auto says why it chose."),
+    opt.option("--method", "-m", panel=METHOD, help="How masks are found; auto says why it chose."),
 ]
 Objects = Annotated[
-    int | None, _option("--objects", panel=METHOD, min=1, help="tokencut: objects to look for.", show_default="1")
+    int | None, opt.option("--objects", panel=METHOD, min=1, help="tokencut: objects to look for.", show_default="1")
 ]
 Segments = Annotated[
     int | None,
-    _option("--segments", "-k", panel=METHOD, min=2, help="kmeans: number of segments.", show_default="chosen"),
+    opt.option("--segments", "-k", panel=METHOD, min=2, help="kmeans: number of segments.", show_default="chosen"),
 ]
 Head = Annotated[
-    str | None, _option("--head", panel=METHOD, help="attention: best, mean or a number.", show_default="best")
+    str | None, opt.option("--head", panel=METHOD, help="attention: best, mean or a number.", show_default="best")
 ]
 Query = Annotated[
-    str, _option("--query", panel=METHOD, help="attention: x,y of the asking patch, shares of width and height.")
+    str, opt.option("--query", panel=METHOD, help="attention: x,y of the asking patch, shares of width and height.")
 ]
 Reference = Annotated[
-    str, _option("--reference", panel=METHOD, help="anomaly: folder of good images, instead of the folder's own.")
+    str, opt.option("--reference", panel=METHOD, help="anomaly: folder of good images, instead of the folder's own.")
 ]
 Threshold = Annotated[
     str | None,
-    _option(
+    opt.option(
         "--threshold",
         panel=METHOD,
         help="anomaly: auto, a value of the soft maps (0 to 1), or quantile:Q of image maxima.",
@@ -53,12 +49,12 @@ Threshold = Annotated[
     ),
 ]
 Propagate = Annotated[
-    str, _option("--propagate", panel=METHOD, help="Label map of the first frame, carried on through the others.")
+    str, opt.option("--propagate", panel=METHOD, help="Label map of the first frame, carried on through the others.")
 ]
-Sample = Annotated[int, _option("--sample", panel=METHOD, min=1, help="Images that the method is fitted on.")]
+Sample = Annotated[int, opt.option("--sample", panel=METHOD, min=1, help="Images that the method is fitted on.")]
 Size = Annotated[
     int | None,
-    _option(
+    opt.option(
         "--size",
         panel=RESOLUTION,
         min=16,
@@ -68,27 +64,29 @@ Size = Annotated[
 ]
 Stride = Annotated[
     int | None,
-    _option(
+    opt.option(
         "--stride", panel=RESOLUTION, min=1, help="Of a ViT's patches; smaller is finer.", show_default="the patch"
     ),
 ]
-Tile = Annotated[str, _option("--tile", panel=RESOLUTION, help="SIZE[:OVERLAP] pixels: large images in blended tiles.")]
-Refine = Annotated[bool, _option("--refine/--no-refine", panel=RESOLUTION, help="Masks follow the image's edges.")]
-Out = Annotated[str, _option("--out", "-o", panel=opt.OUTPUT, help="Folder of the results.", show_default=False)]
-Soft = Annotated[bool, _option("--soft", panel=opt.OUTPUT, help="Also soft maps, 16-bit PNG.")]
-Npy = Annotated[bool, _option("--npy", panel=opt.OUTPUT, help="Soft maps as float32 .npy.")]
+Tile = Annotated[
+    str, opt.option("--tile", panel=RESOLUTION, help="SIZE[:OVERLAP] pixels: large images in blended tiles.")
+]
+Refine = Annotated[bool, opt.option("--refine/--no-refine", panel=RESOLUTION, help="Masks follow the image's edges.")]
+Out = Annotated[str, opt.option("--out", "-o", panel=opt.OUTPUT, help="Folder of the results.", show_default=False)]
+Soft = Annotated[bool, opt.option("--soft", panel=opt.OUTPUT, help="Also soft maps, 16-bit PNG.")]
+Npy = Annotated[bool, opt.option("--npy", panel=opt.OUTPUT, help="Soft maps as float32 .npy.")]
 PatchMaps = Annotated[
-    bool, _option("--maps", "--heads", panel=opt.OUTPUT, help="Also attention heads (attention), colours (pca).")
+    bool, opt.option("--maps", "--heads", panel=opt.OUTPUT, help="Also attention heads (attention), colours (pca).")
 ]
-Overlay = Annotated[bool, _option("--overlay", panel=opt.OUTPUT, help="Also pictures with their masks.")]
-Coco = Annotated[str, _option("--coco", panel=opt.OUTPUT, help="COCO file of all regions, as run lengths.")]
-Polygons = Annotated[bool, _option("--polygons", panel=opt.OUTPUT, help="Polygons in it, without holes.")]
-Yolo = Annotated[bool, _option("--yolo", panel=opt.OUTPUT, help="Also labels for YOLO segmentation.")]
-Truth = Annotated[str, _option("--truth", panel=opt.INPUT, help="Folder of true masks, to score against.")]
+Overlay = Annotated[bool, opt.option("--overlay", panel=opt.OUTPUT, help="Also pictures with their masks.")]
+Coco = Annotated[str, opt.option("--coco", panel=opt.OUTPUT, help="COCO file of all regions, as run lengths.")]
+Polygons = Annotated[bool, opt.option("--polygons", panel=opt.OUTPUT, help="Polygons in it, without holes.")]
+Yolo = Annotated[bool, opt.option("--yolo", panel=opt.OUTPUT, help="Also labels for YOLO segmentation.")]
+Truth = Annotated[str, opt.option("--truth", panel=opt.INPUT, help="Folder of true masks, to score against.")]
 GoodWithoutMask = Annotated[
-    bool, _option("--good-without-mask", panel=opt.INPUT, help="Images without a mask in --truth have no defect.")
+    bool, opt.option("--good-without-mask", panel=opt.INPUT, help="Images without a mask in --truth have no defect.")
 ]
-Seed = Annotated[int, _option("--seed", panel=METHOD, min=0, help="Of the sample and the method.")]
+Seed = Annotated[int, opt.option("--seed", panel=METHOD, min=0, help="Of the sample and the method.")]
 
 
 def mask_outputs(

@@ -77,78 +77,81 @@ class Findings(NamedTuple):
 
 
 def cluster(
-    job: ClusterOptions, reporter: ProgressReporter | None = None, stdin: BinaryIO | None = None
+    options: ClusterOptions, reporter: ProgressReporter | None = None, stdin: BinaryIO | None = None
 ) -> ClusterResult:
     """Group images by their features, and write what is to be known of them.
 
-    The same job gives the same files, whatever the number of threads.
+    The same options give the same files, whatever the number of threads.
 
     Args:
-        job: What is wanted.
+        options: What is wanted.
         reporter: Hears what is done.
         stdin: Where `-` reads names from.
 
     Raises:
         DinocliError: Features that cannot be used, outputs that are there, too many images for a method.
     """
-    outputs = [*job.outputs(), *([_tree(job)] if job.link_dir else [])]
+    outputs = [*options.outputs(), *([_tree(options)] if options.link_dir else [])]
     with claimed(*outputs):
-        check_outputs(job)
-        return _cluster(job, reporter or ProgressReporter(), stdin)
+        check_outputs(options)
+        return _cluster(options, reporter or ProgressReporter(), stdin)
 
 
-def _cluster(job: ClusterOptions, reporter: ProgressReporter, stdin: BinaryIO | None) -> ClusterResult:
+def _cluster(options: ClusterOptions, reporter: ProgressReporter, stdin: BinaryIO | None) -> ClusterResult:
     began = time.monotonic()
-    members = open_members(job, reporter, stdin)
-    if job.link_dir and (members.root is None or members.boxes is not None):
+    members = open_members(options, reporter, stdin)
+    if options.link_dir and (members.root is None or members.boxes is not None):
         raise UsageError("--link-dir needs whole images and their folder, which these features do not name")
-    labels = read_labels(job.labels, members.names, reporter.line) if job.labels else {}
+    labels = read_labels(options.labels, members.names, reporter.line) if options.labels else {}
     reporter.line(f"{len(members):,} images, {members.features_ND.shape[1]} values each")
-    job = replace(job, whiten=members.source.to_whiten(job.whiten, reporter.line))
+    options = replace(options, whiten=members.source.to_whiten(options.whiten, reporter.line))
     rows = NormalizedFeatures(members.features_ND, threads=cores())
     with steady():
-        found = find_groups(rows, job, reporter)
-        checked = check_images(members, reporter, job.seed) if job.checks else None
-        distances = [feature_distance(rows, seed=job.seed), *([checked.distance_N] if checked else [])]
+        found = find_groups(rows, options, reporter)
+        checked = check_images(members, reporter, options.seed) if options.checks else None
+        distances = [feature_distance(rows, seed=options.seed), *([checked.distance_N] if checked else [])]
         known = Known(
-            found.grouping, joined_oddness(*distances), place(rows, job.map, seed=job.seed), _ids(job, members, found)
+            found.grouping,
+            joined_oddness(*distances),
+            place(rows, options.map, seed=options.seed),
+            _ids(options, members, found),
         )
         issues = checked.issues if checked else []
         seen = checked.statistics if checked else []
-        drifted = drift_of(Path(job.drift), members, seen, reporter, job.seed) if job.drift else None
-        wanted = job.duplicates
-        same = find_same(members, found.grouping, wanted, reporter, job.seed) if wanted else Same([], 0, 0)
+        drifted = drift_of(Path(options.drift), members, seen, reporter, options.seed) if options.drift else None
+        wanted = options.duplicates
+        same = find_same(members, found.grouping, wanted, reporter, options.seed) if wanted else Same([], 0, 0)
         again = duplicate_groups(members, same.pairs)
         closest = same.threshold if same.reason else 1.0
-        selected = diverse(rows, job.select, closest=closest, seed=job.seed) if job.select else []
+        selected = diverse(rows, options.select, closest=closest, seed=options.seed) if options.select else []
     findings = Findings(known, same, again, issues, selected, labels, drifted)
-    outcome = _outcome(job, members, found, findings)
-    files = _write(job, members, findings, outcome, reporter)
+    outcome = _outcome(options, members, found, findings)
+    files = _write(options, members, findings, outcome, reporter)
     return replace(outcome, files=files, seconds=time.monotonic() - began)
 
 
-def _ids(job: ClusterOptions, members: ClusterInputs, found: FoundGroups) -> list[int]:
+def _ids(options: ClusterOptions, members: ClusterInputs, found: FoundGroups) -> list[int]:
     """Number the groups: by size, or as an earlier table did."""
     groups = len(found.grouping.sizes_K)
-    if not job.ids_from:
+    if not options.ids_from:
         return list(range(groups))
-    return stable_ids(read_ids(Path(job.ids_from)), members.names, found.grouping.label_N, groups)
+    return stable_ids(read_ids(Path(options.ids_from)), members.names, found.grouping.label_N, groups)
 
 
-def check_outputs(job: ClusterOptions) -> None:
+def check_outputs(options: ClusterOptions) -> None:
     """Raise a `UsageError` where something would be overwritten."""
-    for path in job.outputs():
-        if path.exists() and not job.force:
+    for path in options.outputs():
+        if path.exists() and not options.force:
             raise UsageError(f"{path} is there; --force replaces it, --out and --report name other places")
-    page = job.page
-    if page and thumbnail_folder(page).exists() and not job.force:
+    page = options.page
+    if page and thumbnail_folder(page).exists() and not options.force:
         raise UsageError(f"{thumbnail_folder(page)} is there; --force replaces it, --report names another place")
-    if job.link_dir:
-        check_tree(Path(job.link_dir), force=job.force)
+    if options.link_dir:
+        check_tree(Path(options.link_dir), force=options.force)
 
 
 def _outcome(
-    job: ClusterOptions,
+    options: ClusterOptions,
     members: ClusterInputs,
     found: FoundGroups,
     findings: Findings,
@@ -166,12 +169,12 @@ def _outcome(
     ]
     oddest = np.argsort(-known.outlier_N, kind="stable")[:OUTLIERS].tolist()
     return ClusterResult(
-        out=job.table,
-        features=members.source.path if features_named(job) else None,
+        out=options.table,
+        features=members.source.path if features_named(options) else None,
         weights=members.source.meta.get("weights", {}).get("name", ""),
         images=len(members),
         dropped=members.dropped,
-        method=job.method,
+        method=options.method,
         clear=found.clear,
         reason=found.reason,
         clusters=clusters,
@@ -206,7 +209,7 @@ def _agreement(names: Sequence[str], label_N: NDArray[np.intp]) -> dict[str, flo
 
 
 def _write(
-    job: ClusterOptions,
+    options: ClusterOptions,
     members: ClusterInputs,
     findings: Findings,
     outcome: ClusterResult,
@@ -214,43 +217,43 @@ def _write(
 ) -> list[Path]:
     """Write all files, the page last: it takes longest; then all of them take the place of older ones."""
     known, same, again, issues, selected, labels, drifted = findings
-    table = job.table
-    thumbnails = thumbnail_folder(job.page or table)
+    table = options.table
+    thumbnails = thumbnail_folder(options.page or table)
     with FileSet(table, [thumbnails.name]) as files:
-        if job.page and thumbnails.parent == table.parent:
+        if options.page and thumbnails.parent == table.parent:
             files.drop(thumbnails)  # of an earlier page, if this one needs none
         done = [table]
         write_clusters(files.new(table), members, known)
-        if job.duplicates:
+        if options.duplicates:
             done.append(table.with_name(DUPLICATES))
             write_pairs(files.new(done[-1]), members, same.pairs)
             done.append(table.with_name(DUPLICATE_GROUPS))
             write_duplicate_groups(files.new(done[-1]), members, again)
-        if job.checks:
+        if options.checks:
             done.append(table.with_name(ISSUES))
             write_issues(files.new(done[-1]), members, issues)
         if drifted:
             done.append(table.with_name(DRIFT))
             write_drift(files.new(done[-1]), drifted.names, drifted.features.score_M)
-        if job.select:
+        if options.select:
             done.append(table.with_name(SELECTED))
             write_selected(files.new(done[-1]), members, selected)
-        if job.link_dir and members.root:
-            done.append(Path(job.link_dir))
-            labels_N, more = known.number_N, {"copy": job.copy, "follow_links": job.follow_links}
-            failed = write_tree(files.new(_tree(job)), members.root, members.names, labels_N, **more)
+        if options.link_dir and members.root:
+            done.append(Path(options.link_dir))
+            labels_N, more = known.number_N, {"copy": options.copy, "follow_links": options.follow_links}
+            failed = write_tree(files.new(_tree(options)), members.root, members.names, labels_N, **more)
             if failed:
-                reporter.warn(f"{len(failed)} images are not in {job.link_dir}: {failed[0][0]}: {failed[0][1]}")
-        if job.sheet:
-            done.append(Path(job.sheet))
+                reporter.warn(f"{len(failed)} images are not in {options.link_dir}: {failed[0][0]}: {failed[0][1]}")
+        if options.sheet:
+            done.append(Path(options.sheet))
             write_sheet(files.new(done[-1]), members, known.grouping)
-        if job.page and (job.report or members.root):
-            done.append(job.page)
-            write_page(job.page, files, members, known, same.pairs, labels, outcome, reporter, job.seed)
+        if options.page and (options.report or members.root):
+            done.append(options.page)
+            write_page(options.page, files, members, known, same.pairs, labels, outcome, reporter, options.seed)
         files.swap()
     return done
 
 
-def _tree(job: ClusterOptions) -> Path:
+def _tree(options: ClusterOptions) -> Path:
     """Return where the tree of links really is: behind a link it can be replaced, the link itself stays."""
-    return Path(os.path.realpath(job.link_dir))
+    return Path(os.path.realpath(options.link_dir))

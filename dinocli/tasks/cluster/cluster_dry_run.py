@@ -53,60 +53,62 @@ class Forecast:
         return asdict(self)
 
 
-def foresee(job: ClusterOptions, reporter: ProgressReporter | None = None, stdin: BinaryIO | None = None) -> Forecast:
+def foresee(
+    options: ClusterOptions, reporter: ProgressReporter | None = None, stdin: BinaryIO | None = None
+) -> Forecast:
     """Say what `cluster` would do; nothing is written, but for a trial in a temporary folder where images are given.
 
     Raises:
         DinocliError: What would stop the command at once.
     """
     reporter = reporter or ProgressReporter()
-    check_outputs(job)
-    if features_named(job):
-        members = open_members(job, reporter, stdin)
+    check_outputs(options)
+    if features_named(options):
+        members = open_members(options, reporter, stdin)
         images, width, embedding, network = len(members), members.features_ND.shape[1], 0.0, 0
     else:
-        images, width, speed = _trial(job, reporter, stdin)
+        images, width, speed = _trial(options, reporter, stdin)
         embedding, network = images / speed, _NETWORK_BYTES
-    if job.k > images:
-        raise UsageError(f"-k {job.k} asks for more groups than the {images} images that there are")
+    if options.k > images:
+        raise UsageError(f"-k {options.k} asks for more groups than the {images} images that there are")
     return Forecast(
         images=images,
         width=width,
-        method=job.method,
-        k=job.k,
+        method=options.method,
+        k=options.k,
         seconds_embedding=embedding,
-        seconds_grouping=_seconds(job, images, width),
-        memory_bytes=_BASE_BYTES + network + _bytes(job, images, width),
-        files=[str(path) for path in job.outputs()],
+        seconds_grouping=_seconds(options, images, width),
+        memory_bytes=_BASE_BYTES + network + _bytes(options, images, width),
+        files=[str(path) for path in options.outputs()],
     )
 
 
-def _trial(job: ClusterOptions, reporter: ProgressReporter, stdin: BinaryIO | None) -> tuple[int, int, float]:
+def _trial(options: ClusterOptions, reporter: ProgressReporter, stdin: BinaryIO | None) -> tuple[int, int, float]:
     """Embed a few images from all over the list; return the number of all, the width, and images a second."""
     from dinocli.tasks.embed.features_of import features_of
 
-    manifest = None if job.inputs else latest_run().read()
-    inputs = job.inputs if manifest is None else tuple(manifest["inputs"])
-    images = find_images(inputs, stdin=stdin, null=job.read.null, **job.read.naming(manifest))
+    manifest = None if options.inputs else latest_run().read()
+    inputs = options.inputs if manifest is None else tuple(manifest["inputs"])
+    images = find_images(inputs, stdin=stdin, null=options.read.null, **options.read.naming(manifest))
     few = range(0, len(images), max(1, len(images) // TRIAL_IMAGES))[:TRIAL_IMAGES]
     names = b"\0".join(images.path(number).encode() for number in few)
-    given: dict[str, Any] = {"weights": job.weights, "model": job.model, "device": job.device}
-    read = replace(job.read, null=True, include=(), exclude=(), root=str(images.root))
-    given |= {"read": read, "batch_size": job.batch_size or DEFAULT_BATCH}
+    given: dict[str, Any] = {"weights": options.weights, "model": options.model, "device": options.device}
+    read = replace(options.read, null=True, include=(), exclude=(), root=str(images.root))
+    given |= {"read": read, "batch_size": options.batch_size or DEFAULT_BATCH}
     found = features_of(["-"], reporter=reporter, stdin=io.BytesIO(names), **given)
     return len(images), found.flat().shape[1], max(float(found.meta["images_per_second"]), 0.1)
 
 
-def _seconds(job: ClusterOptions, images: int, width: int) -> float:
-    width = min(width, job.width or width)
-    if job.method == "hdbscan":
+def _seconds(options: ClusterOptions, images: int, width: int) -> float:
+    width = min(width, options.width or width)
+    if options.method == "hdbscan":
         return _SECONDS_FIXED + _SECONDS_PAIRS * min(images, HDBSCAN_ROWS) ** 2
-    search = _SECONDS_AUTO if job.k == AUTO else 0.0
-    if job.method == "agglomerative":
+    search = _SECONDS_AUTO if options.k == AUTO else 0.0
+    if options.method == "agglomerative":
         return _SECONDS_FIXED + search + _SECONDS_PAIRS * images**2
-    return _SECONDS_FIXED + search + _SECONDS_EACH * images * width * (job.k or _USUAL_K)
+    return _SECONDS_FIXED + search + _SECONDS_EACH * images * width * (options.k or _USUAL_K)
 
 
-def _bytes(job: ClusterOptions, images: int, width: int) -> int:
-    pairs = 4 * images**2 if job.method == "agglomerative" else 0
+def _bytes(options: ClusterOptions, images: int, width: int) -> int:
+    pairs = 4 * images**2 if options.method == "agglomerative" else 0
     return 4 * width * (images + _COPIES_OF_SAMPLE * min(images, SAMPLE_ROWS)) + pairs

@@ -78,13 +78,13 @@ class ClusterInputs:
         return [group for group in by_content.values() if len(group) > 1]
 
 
-def open_members(job: ClusterOptions, reporter: ProgressReporter, stdin: BinaryIO | None) -> ClusterInputs:
+def open_members(options: ClusterOptions, reporter: ProgressReporter, stdin: BinaryIO | None) -> ClusterInputs:
     """Open the features that were asked for, or compute them.
 
     Raises:
         DinocliError: There are none, or they cannot be used.
     """
-    source = _open(job, reporter, stdin)
+    source = _open(options, reporter, stdin)
     features_ND = source.flat()
     finite_N = _finite(features_ND)
     kept = np.flatnonzero(finite_N)
@@ -97,33 +97,33 @@ def open_members(job: ClusterOptions, reporter: ProgressReporter, stdin: BinaryI
     return ClusterInputs(source, features_ND[kept], [source.names[row] for row in kept], boxes, len(source) - len(kept))
 
 
-def features_named(job: ClusterOptions) -> bool:
+def features_named(options: ClusterOptions) -> bool:
     """Say whether features that are there are grouped, rather than images that have to be embedded first.
 
     Raises:
         UsageError: Several feature files, or options for images beside one.
     """
-    of_images = [option for option, value in (("--weights", job.weights), ("--model", job.model)) if value]
-    of_images += [*job.read.given(), *(["--batch-size"] if job.batch_size else [])]
-    files = [entry for entry in job.inputs if entry.lower().endswith(FEATURE_SUFFIXES)]
+    of_images = [option for option, value in (("--weights", options.weights), ("--model", options.model)) if value]
+    of_images += [*options.read.given(), *(["--batch-size"] if options.batch_size else [])]
+    files = [entry for entry in options.inputs if entry.lower().endswith(FEATURE_SUFFIXES)]
     if not files:
-        return not job.inputs and not of_images
-    if len(job.inputs) > 1:
-        raise UsageError(f"one feature file, or images, not {', '.join(job.inputs)}")
+        return not options.inputs and not of_images
+    if len(options.inputs) > 1:
+        raise UsageError(f"one feature file, or images, not {', '.join(options.inputs)}")
     if of_images:
         raise UsageError(f"{', '.join(of_images)} cannot change the features in {files[0]}; give the images instead")
     return True
 
 
-def _open(job: ClusterOptions, reporter: ProgressReporter, stdin: BinaryIO | None) -> FeatureFile:
-    if not features_named(job):
+def _open(options: ClusterOptions, reporter: ProgressReporter, stdin: BinaryIO | None) -> FeatureFile:
+    if not features_named(options):
         from dinocli.tasks.embed.features_of import features_of
 
-        given: dict[str, Any] = {"weights": job.weights, "model": job.model, "device": job.device}
-        given |= {"read": job.read, "batch_size": job.batch_size or DEFAULT_BATCH}
-        return features_of(job.inputs, reporter=reporter, stdin=stdin, **given)
-    if job.inputs:
-        return open_features(Path(job.inputs[0]))
+        given: dict[str, Any] = {"weights": options.weights, "model": options.model, "device": options.device}
+        given |= {"read": options.read, "batch_size": options.batch_size or DEFAULT_BATCH}
+        return features_of(options.inputs, reporter=reporter, stdin=stdin, **given)
+    if options.inputs:
+        return open_features(Path(options.inputs[0]))
     return open_features(default_features(reporter))
 
 

@@ -30,36 +30,36 @@ class FoundGroups(NamedTuple):
     curve: list[KScore]
 
 
-def find_groups(rows: NormalizedFeatures, job: ClusterOptions, reporter: ProgressReporter) -> FoundGroups:
-    """Group the rows as the job says.
+def find_groups(rows: NormalizedFeatures, options: ClusterOptions, reporter: ProgressReporter) -> FoundGroups:
+    """Group the rows as the options say.
 
     Raises:
         UsageError: More groups than images, or too many images for the method.
     """
-    if job.k > len(rows):
-        raise UsageError(f"-k {job.k} asks for more groups than the {len(rows)} images that there are")
-    if job.width or job.whiten:
-        fit = fit_whitening if job.whiten else fit_projection
-        rows = NormalizedFeatures(rows.features_ND, fit(rows, job.width, seed=job.seed), rows.threads)
-    if job.method == "hdbscan":
-        least = job.least(len(rows))
-        grouping = group_by_labels(rows, hdbscan(rows, min_size=least, seed=job.seed))
+    if options.k > len(rows):
+        raise UsageError(f"-k {options.k} asks for more groups than the {len(rows)} images that there are")
+    if options.width or options.whiten:
+        fit = fit_whitening if options.whiten else fit_projection
+        rows = NormalizedFeatures(rows.features_ND, fit(rows, options.width, seed=options.seed), rows.threads)
+    if options.method == "hdbscan":
+        least = options.least(len(rows))
+        grouping = group_by_labels(rows, hdbscan(rows, min_size=least, seed=options.seed))
         count = len(grouping.sizes_K)
         return FoundGroups(grouping, count > 0, f"{count} dense groups of at least {least} images", [])
-    if job.k == AUTO:
+    if options.k == AUTO:
         reporter.line(f"looking for the number of groups in {min(len(rows), 2000)} images")
-        choice = choose_k(rows, seed=job.seed)
+        choice = choose_k(rows, seed=options.seed)
         (reporter.line if choice.clear else reporter.warn)(choice.reason)
-        return FoundGroups(_grouped(rows, choice.k, job), choice.clear, choice.reason, choice.curve)
-    return FoundGroups(_grouped(rows, job.k, job), None, f"k = {job.k} was asked for", [])
+        return FoundGroups(_grouped(rows, choice.k, options), choice.clear, choice.reason, choice.curve)
+    return FoundGroups(_grouped(rows, options.k, options), None, f"k = {options.k} was asked for", [])
 
 
-def _grouped(rows: NormalizedFeatures, k: int, job: ClusterOptions) -> Grouping:
-    if job.method == "agglomerative":
+def _grouped(rows: NormalizedFeatures, k: int, options: ClusterOptions) -> Grouping:
+    if options.method == "agglomerative":
         found = group_by_labels(rows, agglomerative(rows, k))
     else:
-        found = group_by_centres(rows, unit_kmeans(rows, k, seed=job.seed).centres_KD)
-    return _without_small(rows, found, job.least(len(rows)))
+        found = group_by_centres(rows, unit_kmeans(rows, k, seed=options.seed).centres_KD)
+    return _without_small(rows, found, options.least(len(rows)))
 
 
 def _without_small(rows: NormalizedFeatures, found: Grouping, least: int) -> Grouping:

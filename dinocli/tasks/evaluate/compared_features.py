@@ -62,7 +62,7 @@ def is_features(text: str) -> bool:
 
 
 def open_sides(
-    job: EvaluateOptions, reporter: ProgressReporter, stdin: BinaryIO | None
+    options: EvaluateOptions, reporter: ProgressReporter, stdin: BinaryIO | None
 ) -> tuple[ComparedFeatures, ComparedFeatures | None, list[str]]:
     """Open or compute the features and those of the baseline.
 
@@ -73,73 +73,75 @@ def open_sides(
     Raises:
         DinocliError: Features, images or weights cannot be used, or the two have no image in common.
     """
-    own = _own(job, reporter, stdin)
+    own = _own(options, reporter, stdin)
     finite_N = _finite(own)
     notes = [f"{len(own) - len(finite_N)} rows are not finite and left out"] if len(finite_N) < len(own) else []
     if len(finite_N) < 2:
         raise DataError(f"{own.path} has {len(finite_N)} usable rows; at least two images are needed")
-    title = _title(job, own)
-    if not job.baseline:
+    title = _title(options, own)
+    if not options.baseline:
         return ComparedFeatures(title, own, finite_N), None, notes
-    base = _baseline(job, own, reporter)
+    base = _baseline(options, own, reporter)
     rows_N, base_N, how = pair_rows(own, finite_N, base, _finite(base))
     if len(rows_N) < 2:
-        raise DataError(f"{title} and {job.baseline} have {len(rows_N)} images in common; embed the same images")
+        raise DataError(f"{title} and {options.baseline} have {len(rows_N)} images in common; embed the same images")
     if len(rows_N) < max(len(own), len(base)):
         notes.append(f"{len(rows_N)} images are in both; {len(own)} and {len(base)} were given")
     notes.append(f"{len(rows_N)} images are paired {how}")
-    return ComparedFeatures(title, own, rows_N), ComparedFeatures(job.baseline, base, base_N), notes
+    return ComparedFeatures(title, own, rows_N), ComparedFeatures(options.baseline, base, base_N), notes
 
 
-def _title(job: EvaluateOptions, own: FeatureFile) -> str:
+def _title(options: EvaluateOptions, own: FeatureFile) -> str:
     """Name the features as the user knows them: their file, or the weights of a file that nobody will see."""
-    if own.meta and not any(map(is_features, job.inputs)) and job.inputs:
-        return job.weights or job.model or own.meta.get("run") or str(own.meta["weights"]["source"])
+    if own.meta and not any(map(is_features, options.inputs)) and options.inputs:
+        return options.weights or options.model or own.meta.get("run") or str(own.meta["weights"]["source"])
     return str(own.path)
 
 
-def _own(job: EvaluateOptions, reporter: ProgressReporter, stdin: BinaryIO | None) -> FeatureFile:
-    given = [*job.read.given(), *(["--batch-size"] if job.batch_size else [])]
-    if not job.inputs and not (job.weights or job.model or given):
+def _own(options: EvaluateOptions, reporter: ProgressReporter, stdin: BinaryIO | None) -> FeatureFile:
+    given = [*options.read.given(), *(["--batch-size"] if options.batch_size else [])]
+    if not options.inputs and not (options.weights or options.model or given):
         return open_features(default_features(reporter))
-    if any(map(is_features, job.inputs)):
-        if len(job.inputs) > 1:
-            raise UsageError(f"give one feature file, or images, not both: {' '.join(job.inputs)}")
+    if any(map(is_features, options.inputs)):
+        if len(options.inputs) > 1:
+            raise UsageError(f"give one feature file, or images, not both: {' '.join(options.inputs)}")
         if given:
             raise UsageError(
-                f"{', '.join(given)} cannot change the features in {job.inputs[0]}; give the images instead"
+                f"{', '.join(given)} cannot change the features in {options.inputs[0]}; give the images instead"
             )
-        return open_features(Path(job.inputs[0]))
+        return open_features(Path(options.inputs[0]))
     from dinocli.tasks.embed.features_of import features_of
 
-    more = {"read": job.read, "device": job.device, "batch_size": job.batch_size or DEFAULT_BATCH}
-    return features_of(job.inputs, weights=job.weights, model=job.model, reporter=reporter, stdin=stdin, **more)
+    more = {"read": options.read, "device": options.device, "batch_size": options.batch_size or DEFAULT_BATCH}
+    return features_of(
+        options.inputs, weights=options.weights, model=options.model, reporter=reporter, stdin=stdin, **more
+    )
 
 
-def _baseline(job: EvaluateOptions, own: FeatureFile, reporter: ProgressReporter) -> FeatureFile:
+def _baseline(options: EvaluateOptions, own: FeatureFile, reporter: ProgressReporter) -> FeatureFile:
     """Open the baseline, or embed the images of the features with its weights, taking the same tokens."""
-    if is_features(job.baseline):
-        return open_features(Path(job.baseline))
+    if is_features(options.baseline):
+        return open_features(Path(options.baseline))
     root = own.meta.get("root")
     if not root or not Path(root).is_dir():
         raise UsageError(
-            f"--baseline {job.baseline} is no feature file, and the images of {own.path} are not there to embed them: "
-            "give a feature file, or the images"
+            f"--baseline {options.baseline} is no feature file, and the images of {own.path} are not there to be "
+            "embedded: give a feature file, or the images"
         )
     from dinocli.tasks.embed.features_of import features_of
 
     # All names at once, as bytes: exactly these images, whatever has been added to the folder since.
     names = b"\0".join(str(Path(root, name)).encode() for name in dict.fromkeys(own.names))
-    options: dict[str, Any] = {
+    taken: dict[str, Any] = {
         "tokens": own.meta.get("tokens", "pooled"),
         "layers": own.meta.get("layers", 1),
         "tile": own.meta.get("tile", ""),
-        "device": job.device,
-        "read": replace(job.read, null=True, include=(), exclude=(), root=root),
-        "batch_size": job.batch_size or DEFAULT_BATCH,
+        "device": options.device,
+        "read": replace(options.read, null=True, include=(), exclude=(), root=root),
+        "batch_size": options.batch_size or DEFAULT_BATCH,
     }
     return features_of(
-        ["-"], weights=job.baseline, model=job.model, reporter=reporter, stdin=io.BytesIO(names), **options
+        ["-"], weights=options.baseline, model=options.model, reporter=reporter, stdin=io.BytesIO(names), **taken
     )
 
 

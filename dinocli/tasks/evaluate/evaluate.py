@@ -18,12 +18,12 @@ from dinocli.tasks.evaluate.score_table import Score, ScoreRow, rows_of, sentenc
 
 
 def evaluate(
-    job: EvaluateOptions, reporter: ProgressReporter | None = None, stdin: BinaryIO | None = None
+    options: EvaluateOptions, reporter: ProgressReporter | None = None, stdin: BinaryIO | None = None
 ) -> EvaluateResult:
     """Say how good features are, with labels and without, and whether they differ from others by more than luck.
 
     Args:
-        job: What to do.
+        options: What to do.
         reporter: Is told the progress.
         stdin: Where `-` reads names from.
 
@@ -31,24 +31,29 @@ def evaluate(
         DinocliError: Features, images, weights or labels cannot be used.
     """
     reporter, begin = reporter or ProgressReporter(), time.monotonic()
-    if not job.labels and (job.groups or job.train or job.test):
+    if not options.labels and (options.groups or options.train or options.test):
         raise UsageError("--groups, --train and --test belong to labels: add --labels folder or --labels FILE.csv")
-    own, base, notes = open_sides(job, reporter, stdin)
-    if own.file.to_whiten(job.whiten, reporter.line):
-        own = own.with_whitening(job.seed)
-    if base and base.file.to_whiten(job.whiten, reporter.line):
-        base = base.with_whitening(job.seed)
+    own, base, notes = open_sides(options, reporter, stdin)
+    if own.file.to_whiten(options.whiten, reporter.line):
+        own = own.with_whitening(options.seed)
+    if base and base.file.to_whiten(options.whiten, reporter.line):
+        base = base.with_whitening(options.seed)
     names = [own.file.names[row] for row in own.rows_N]
     truths: list[LabelSplit] = []
-    if job.labels:
+    if options.labels:
         truths, more = read_truth(
-            names, labels=job.labels, groups=job.groups, train=job.train, test=job.test, seed=job.seed
+            names,
+            labels=options.labels,
+            groups=options.groups,
+            train=options.train,
+            test=options.test,
+            seed=options.seed,
         )
         notes += more
-    table = _free_rows(job, own, base, notes, reporter)
+    table = _free_rows(options, own, base, notes, reporter)
     for truth in truths:
         reporter.line(f"measuring with the labels of {truth.column}, {len(truth.rows_T)} images")
-        table += _label_rows(job, own, base, truth)
+        table += _label_rows(options, own, base, truth)
     headlines = (label_scores.HEADLINE, label_free_scores.HEADLINE)
     sentences = [words for row in table if row.key in headlines and (words := sentence(row))]
     title = base.title if base else ""
@@ -57,38 +62,38 @@ def evaluate(
 
 
 def _free_rows(
-    job: EvaluateOptions,
+    options: EvaluateOptions,
     own: ComparedFeatures,
     base: ComparedFeatures | None,
     notes: list[str],
     reporter: ProgressReporter,
 ) -> list[ScoreRow]:
-    chosen = _sample(len(own.rows_N), MOST, job.seed)
+    chosen = _sample(len(own.rows_N), MOST, options.seed)
     if len(chosen) < len(own.rows_N):
         notes.append(f"scores without labels are of a sample of {len(chosen):,} of {len(own.rows_N):,} images")
     reporter.line(f"measuring without labels, {len(chosen)} images")
     scores, others = (label_free_scores.free_scores(side.features(chosen)) if side else None for side in (own, base))
     assert scores is not None
     rows = rows_of(scores, others)
-    if job.views:
-        rows += _view_rows(job, own, base, notes, reporter)
+    if options.views:
+        rows += _view_rows(options, own, base, notes, reporter)
     return rows
 
 
 def _view_rows(
-    job: EvaluateOptions,
+    options: EvaluateOptions,
     own: ComparedFeatures,
     base: ComparedFeatures | None,
     notes: list[str],
     reporter: ProgressReporter,
 ) -> list[ScoreRow]:
     """Look at the images again, with the weights of each side; where that cannot be done, say why."""
-    chosen = _sample(len(own.rows_N), SAMPLE, job.seed)
+    chosen = _sample(len(own.rows_N), SAMPLE, options.seed)
     seen: list[list[Score]] = []
     for side in (own, base):
         if side is None:
             continue
-        looked = _look(job, side, chosen, notes, reporter)
+        looked = _look(options, side, chosen, notes, reporter)
         if looked is None:
             return []
         seen.append(label_free_scores.view_scores(looked.changed(side.whitened)))
@@ -96,13 +101,19 @@ def _view_rows(
 
 
 def _look(
-    job: EvaluateOptions, side: ComparedFeatures, chosen: NDArray[np.intp], notes: list[str], reporter: ProgressReporter
+    options: EvaluateOptions,
+    side: ComparedFeatures,
+    chosen: NDArray[np.intp],
+    notes: list[str],
+    reporter: ProgressReporter,
 ) -> ViewFeatures | None:
     reason = why_not(side.file)
     if not reason:
         try:
             rows = side.rows_N[chosen].tolist()
-            return look(side.file, rows, job.views, device=pick_device(job.device), reporter=reporter, seed=job.seed)
+            return look(
+                side.file, rows, options.views, device=pick_device(options.device), reporter=reporter, seed=options.seed
+            )
         except DinocliError as error:
             reason = str(error)
     notes.append(f"no LiDAR, alignment and augmentation retrieval for {side.title}: {reason}")
@@ -110,10 +121,10 @@ def _look(
 
 
 def _label_rows(
-    job: EvaluateOptions, own: ComparedFeatures, base: ComparedFeatures | None, truth: LabelSplit
+    options: EvaluateOptions, own: ComparedFeatures, base: ComparedFeatures | None, truth: LabelSplit
 ) -> list[ScoreRow]:
     scores, others = (
-        label_scores.label_scores(side.features(truth.rows_T), truth, seed=job.seed) if side else None
+        label_scores.label_scores(side.features(truth.rows_T), truth, seed=options.seed) if side else None
         for side in (own, base)
     )
     assert scores is not None

@@ -85,14 +85,16 @@ class SearchResult:
         return {"features": str(self.features), "root": self.root or None, "queries": queries}
 
 
-def search(job: SearchOptions, reporter: ProgressReporter | None = None, stdin: BinaryIO | None = None) -> SearchResult:
+def search(
+    options: SearchOptions, reporter: ProgressReporter | None = None, stdin: BinaryIO | None = None
+) -> SearchResult:
     """Find the images of a feature file that are most like each query.
 
     A query image is embedded with the very weights and preprocessing that made the file. A row of the file is not
     embedded again, and does not find itself.
 
     Args:
-        job: What to do.
+        options: What to do.
         reporter: Hears what was chosen.
         stdin: Where `-` reads names from.
 
@@ -101,51 +103,53 @@ def search(job: SearchOptions, reporter: ProgressReporter | None = None, stdin: 
         DataError: A query cannot be read.
         UsageError: The sheet is there already, or a query is a file and the name of another image's row.
     """
-    if job.sheet and Path(job.sheet).exists() and not job.force:
-        raise UsageError(f"{job.sheet} exists; add --force to replace it, or choose another --sheet")
-    with claimed(*[Path(job.sheet)] * bool(job.sheet)):
-        return _search(job, reporter or ProgressReporter(), stdin)
+    if options.sheet and Path(options.sheet).exists() and not options.force:
+        raise UsageError(f"{options.sheet} exists; add --force to replace it, or choose another --sheet")
+    with claimed(*[Path(options.sheet)] * bool(options.sheet)):
+        return _search(options, reporter or ProgressReporter(), stdin)
 
 
-def _search(job: SearchOptions, reporter: ProgressReporter, stdin: BinaryIO | None) -> SearchResult:
+def _search(options: SearchOptions, reporter: ProgressReporter, stdin: BinaryIO | None) -> SearchResult:
     ways = "name a feature file with --in, or make one with `dinocli embed`"
-    file = open_features(Path(job.features) if job.features else default_features(reporter, ways=ways))
-    queries = _queries(job, file, stdin, reporter)
+    file = open_features(Path(options.features) if options.features else default_features(reporter, ways=ways))
+    queries = _queries(options, file, stdin, reporter)
     features_QD = np.stack([query.feature_D for query in queries])
     if features_QD.shape[1] != file.flat().shape[1]:
         raise WeightsError(
             f"the query has {features_QD.shape[1]} values, the rows of {file.path} {file.flat().shape[1]}"
         )
     apart_Q = np.array([query.row for query in queries])
-    whiten = file.to_whiten(job.whiten, reporter.line)
+    whiten = file.to_whiten(options.whiten, reporter.line)
     with steady():
         whitening = fit_whitening(NormalizedFeatures(file.flat())) if whiten else None
         found = nearest_rows(
-            features_QD, file.flat(), job.count, leave_out=apart_Q, projection=whitening, threads=cores()
+            features_QD, file.flat(), options.count, leave_out=apart_Q, projection=whitening, threads=cores()
         )
     answers = []
     for query, rows, cosines in zip(queries, found.rows_QK.tolist(), found.cosine_QK.tolist(), strict=True):
         hits = [_hit(file, row, cosine) for row, cosine in zip(rows, cosines, strict=True) if np.isfinite(cosine)]
         answers.append((query, hits))
-    if job.sheet:
-        write_sheet(Path(job.sheet), file, answers, reporter)
+    if options.sheet:
+        write_sheet(Path(options.sheet), file, answers, reporter)
     return SearchResult(file.path, file.meta.get("root", ""), answers)
 
 
-def _queries(job: SearchOptions, file: FeatureFile, stdin: BinaryIO | None, reporter: ProgressReporter) -> list[Query]:
+def _queries(
+    options: SearchOptions, file: FeatureFile, stdin: BinaryIO | None, reporter: ProgressReporter
+) -> list[Query]:
     """Sort out what each argument is: a feature file, images, or the name of a row where no such file exists."""
-    if not job.queries and not job.rows:
+    if not options.queries and not options.rows:
         raise UsageError("give at least one query: an image, the name of a row, or a feature file")
     queries: list[Query] = []
-    for given in job.queries:
+    for given in options.queries:
         row = find_row(file, given)
         if row is not None and is_same_image(given, row, file):
             queries.append(_row_query(given, row, file, reporter))
         elif is_features(given):
             queries += _from_features(open_features(Path(given)), file)
         else:
-            queries += _from_images(given, job, file, stdin, reporter)
-    for name in job.rows:
+            queries += _from_images(given, options, file, stdin, reporter)
+    for name in options.rows:
         row = find_row(file, name)
         if row is None:
             raise UsageError(missing_row(file, name))
@@ -170,15 +174,15 @@ def _from_features(other: FeatureFile, file: FeatureFile) -> list[Query]:
 
 
 def _from_images(
-    given: str, job: SearchOptions, file: FeatureFile, stdin: BinaryIO | None, reporter: ProgressReporter
+    given: str, options: SearchOptions, file: FeatureFile, stdin: BinaryIO | None, reporter: ProgressReporter
 ) -> list[Query]:
     maker = feature_model_of(file)
     if file.boxes is not None:
         raise UsageError(f"{file.path} holds tiles, so a whole image is no query: give the name of a row, or features")
-    images = find_images([given], stdin=stdin, null=job.null, include=job.include, exclude=job.exclude)
+    images = find_images([given], stdin=stdin, null=options.null, include=options.include, exclude=options.exclude)
     for note in images.notes:
         reporter.line(note)
-    device = pick_device(job.device)
+    device = pick_device(options.device)
     reader = Reader(maker.preprocess, CANVAS_PER_SIDE * maker.preprocess.size)
     paths = [images.path(number) for number in range(len(images))]
 

@@ -169,7 +169,7 @@ def choose(context: EmbedContext, options: SegmentOptions, sample: Sample) -> Ch
 
 
 def extractor_of(context: EmbedContext, options: SegmentOptions, feature_kind: FeatureKind) -> FeatureExtraction:
-    """Return who looks at images as the job asks."""
+    """Return who looks at images as the options ask."""
     tiling = parse_tiling(options.tile) if options.tile else None
     size = options.size or (0 if tiling else SIZE)
     query = options.query_point() if feature_kind == FeatureKind.ATTENTION else None

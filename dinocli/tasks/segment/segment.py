@@ -45,7 +45,7 @@ def segment(
         options: What to do.
         reporter: Is told the progress.
         stdin: Where `-` reads names from.
-        method: A method of one's own in place of `job.method`.
+        method: A method of one's own in place of `options.method`.
 
     Raises:
         DinocliError: Of every kind; no file is then half written.
