@@ -125,8 +125,8 @@ def _baseline(options: EvaluateOptions, own: FeatureFile, reporter: ProgressRepo
     root = own.meta.get("root")
     if not root or not Path(root).is_dir():
         raise UsageError(
-            f"--baseline {options.baseline} is no feature file, and the images of {own.path} are not there to be "
-            "embedded: give a feature file, or the images"
+            f"--baseline {options.baseline} is no feature file, and the images of {own.path} are not there to "
+            "embed them: give a feature file, or the images"
         )
     from dinocli.tasks.embed.features_of import features_of
 
