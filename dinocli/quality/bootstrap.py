@@ -17,6 +17,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Statistic = Literal["balanced accuracy", "macro F1"]
+DRAWS = 1000
+"""Resampled folders of an interval, where nothing else is said."""
 
 
 class ScoreInterval(NamedTuple):
@@ -63,7 +65,7 @@ def resampled_counts(units: int, draws: int, seed: int) -> Iterator[NDArray[np.i
 
 
 def bootstrap(
-    statistic: Callable[[NDArray[np.float64]], float], units: int, *, draws: int = 1000, seed: int = 0
+    statistic: Callable[[NDArray[np.float64]], float], units: int, *, draws: int = DRAWS, seed: int = 0
 ) -> ScoreInterval:
     """Estimate a statistic of a folder and how much it depends on which images are in it.
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dinocli.quality.bootstrap import ScoreInterval, bootstrap
+from dinocli.quality.bootstrap import DRAWS, ScoreInterval, bootstrap
 
 
 class Overlap(NamedTuple):
@@ -91,7 +91,7 @@ def mean_estimate(values_N: Sequence[float], *, seed: int = 0) -> ScoreInterval:
     return bootstrap(lambda weights_N: float(weights_N @ defined_N / weights_N.sum()), defined_N.size, seed=seed)
 
 
-def overall(overlaps_N: Sequence[Overlap], *, dice: bool = False, seed: int = 0) -> ScoreInterval:
+def overall(overlaps_N: Sequence[Overlap], *, dice: bool = False, draws: int = DRAWS, seed: int = 0) -> ScoreInterval:
     """Return the IoU (or Dice) of all pixels of all images together: large images and large objects count more."""
     counts_N4 = np.array(overlaps_N, dtype=np.float64).reshape(-1, 4)
 
@@ -100,4 +100,4 @@ def overall(overlaps_N: Sequence[Overlap], *, dice: bool = False, seed: int = 0)
         above, below = (2 * both, mask + truth) if dice else (both, either)
         return float(above / below) if below else 1.0
 
-    return bootstrap(pooled, len(counts_N4), seed=seed)
+    return bootstrap(pooled, len(counts_N4), draws=draws, seed=seed)
