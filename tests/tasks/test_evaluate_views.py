@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from dinocli.engine.progress import ProgressReporter
-from dinocli.tasks.evaluate.augmented_views import look, why_not
+from dinocli.tasks.evaluate.augmented_views import embed_views
 from dinocli.tasks.evaluate.evaluate import evaluate
 from dinocli.tasks.evaluate.evaluate_options import EvaluateOptions
 from dinocli.tasks.feature_file import open_features
@@ -16,10 +16,9 @@ from tests.tasks.search.test_search import home
 __all__ = ["home"]
 
 
-def test_the_clean_look_gives_the_rows_of_the_file(home: Path) -> None:
+def test_clean_images_give_the_rows_of_the_file(home: Path) -> None:
     file = open_features(home / "feats.npy")
-    assert why_not(file) == ""
-    seen = look(file, [7, 2, 5], 3, device=torch.device("cpu"), reporter=ProgressReporter())
+    seen = embed_views(file, [7, 2, 5], 3, device=torch.device("cpu"), reporter=ProgressReporter())
     assert seen.names == ["./0-2.png", "./1-2.png", "./2-1.png"]
     rows = torch.from_numpy(file.flat()[[2, 5, 7]].copy())
     torch.testing.assert_close(torch.from_numpy(seen.clean_ND), rows, atol=1e-4, rtol=1e-4)

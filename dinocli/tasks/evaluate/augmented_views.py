@@ -1,4 +1,4 @@
-"""Augmented views of a sample of the images: what no feature file can hold, so the images are looked at again.
+"""Features of augmented views of a sample of the images: no feature file holds them, so the images are read again.
 
 Shapes: N images of the sample, Q views of each, D width.
 """
@@ -21,12 +21,13 @@ from dinocli.data.read import Reader
 from dinocli.data.sources import ImageList
 from dinocli.engine.build import view_specs
 from dinocli.engine.progress import ProgressReporter
+from dinocli.errors import DataError
 from dinocli.models.features import extract
 from dinocli.tasks.feature_file import FeatureFile
 from dinocli.tasks.feature_model import feature_model_of
 
 SAMPLE = 500
-"""Images that are looked at again: with four views each, a minute or two on a CPU."""
+"""Images that are embedded again: with four views each, one to two minutes on a CPU."""
 
 _BATCH = 50
 
@@ -52,19 +53,7 @@ class ViewFeatures:
         )
 
 
-def why_not(file: FeatureFile) -> str:
-    """Say why the images of a feature file cannot be looked at again; empty if they can."""
-    if file.boxes is not None:
-        return "its rows are tiles"
-    root = file.meta.get("root")
-    if not root or not file.meta.get("weights"):
-        return "it does not say which images and weights made it"
-    if not Path(root, file.names[0]).is_file():
-        return f"its images are gone from {root}"
-    return ""
-
-
-def look(
+def embed_views(
     file: FeatureFile,
     rows: Sequence[int],
     views: int,
@@ -73,7 +62,7 @@ def look(
     reporter: ProgressReporter,
     seed: int = 0,
 ) -> ViewFeatures:
-    """Compute features of some images and of augmented views of them.
+    """Embed some images and augmented views of them.
 
     The views are those of the recipe `natural` (its first global view), at the size of the weights: the same for every
     network, whatever it was trained with.
@@ -87,8 +76,9 @@ def look(
         seed: Of the views.
 
     Raises:
-        DinocliError: Weights or images cannot be read.
+        DinocliError: Weights or images cannot be read, or the file does not say which they are.
     """
+    _check_images(file)
     maker = feature_model_of(file)
     maker.backbone.to(device)
     images = ImageList(Path(file.meta["root"]), sorted(file.names[row] for row in rows), [])
@@ -101,8 +91,19 @@ def look(
         numbers = (maker.tokens.numbers(names[first : first + _BATCH]) for first in range(0, len(names), _BATCH))
         # In float32 wherever it runs: bfloat16 alone moves a k-NN accuracy by half a point.
         parts.append(extract(maker.backbone, work, autocast=None, tokens=maker.tokens, numbers=numbers))
-        reporter.progress(f"looking at augmented views with {maker.backbone.name}", draw + 2, views + 1)
+        reporter.progress(f"embedding augmented views with {maker.backbone.name}", draw + 2, views + 1)
     return ViewFeatures(loader.store.names, parts[0], np.stack(parts[1:]))
+
+
+def _check_images(file: FeatureFile) -> None:
+    """Raise a `DataError` if the images of a feature file cannot be embedded again."""
+    if file.boxes is not None:
+        raise DataError("its rows are tiles")
+    root = file.meta.get("root")
+    if not root or not file.meta.get("weights"):
+        raise DataError("it does not say which images and weights made it")
+    if not Path(root, file.names[0]).is_file():
+        raise DataError(f"its images are gone from {root}")
 
 
 def _loader(images: ImageList, preprocess: Preprocess, device: torch.device) -> Loader:

@@ -1,6 +1,7 @@
 """Evaluate features: the one library call behind `dinocli evaluate`."""
 
 import time
+from dataclasses import dataclass
 from typing import BinaryIO
 
 import numpy as np
@@ -10,17 +11,50 @@ from dinocli.engine.device import pick_device
 from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import DinocliError, UsageError
 from dinocli.tasks.evaluate import label_free_scores, label_scores
-from dinocli.tasks.evaluate.augmented_views import SAMPLE, ViewFeatures, look, why_not
+from dinocli.tasks.evaluate.augmented_views import SAMPLE, embed_views
 from dinocli.tasks.evaluate.compared_features import ComparedFeatures, open_sides
 from dinocli.tasks.evaluate.evaluate_options import EvaluateOptions, EvaluateResult
 from dinocli.tasks.evaluate.label_split import MOST, LabelSplit, read_truth
 from dinocli.tasks.evaluate.score_table import Score, ScoreRow, rows_of, sentence
 
 
+@dataclass(frozen=True)
+class EvaluateContext:
+    """Options and opened features, shared by all stages.
+
+    Args:
+        options: As asked for.
+        reporter: Is told the progress.
+        own: The features that are evaluated.
+        base: Those they are compared with, of the same images in the same order; None without a baseline.
+    """
+
+    options: EvaluateOptions
+    reporter: ProgressReporter
+    own: ComparedFeatures
+    base: ComparedFeatures | None
+
+    @property
+    def sides(self) -> list[ComparedFeatures]:
+        """Return the features, then those of the baseline where there is one."""
+        return [self.own, *([self.base] if self.base else [])]
+
+    def sample(self, most: int) -> NDArray[np.intp]:
+        """Return the places of at most so many images, drawn at random, in order."""
+        drawn = np.random.default_rng(self.options.seed).permutation(len(self.own.rows_N))
+        return np.sort(drawn[:most])
+
+
 def evaluate(
     options: EvaluateOptions, reporter: ProgressReporter | None = None, stdin: BinaryIO | None = None
 ) -> EvaluateResult:
-    """Say how good features are, with labels and without, and whether they differ from others by more than luck.
+    """Measure features with labels and without, and say whether they differ from a baseline by more than chance.
+
+    Example:
+        ```python
+        result = dinocli.evaluate(dinocli.EvaluateOptions(("feats.npy",), labels="folder"))
+        accuracy = next(row.value for row in result.table if row.key == "knn20_accuracy")
+        ```
 
     Args:
         options: What to do.
@@ -33,105 +67,79 @@ def evaluate(
     reporter, begin = reporter or ProgressReporter(), time.monotonic()
     if not options.labels and (options.groups or options.train or options.test):
         raise UsageError("--groups, --train and --test belong to labels: add --labels folder or --labels FILE.csv")
+    context, notes = _context(options, reporter, stdin)
+    own, base = context.own, context.base
+    truths, left_out = _truths(context)
+    table, missing = _free_rows(context)
+    for truth in truths:
+        reporter.line(f"measuring with the labels of {truth.column}, {len(truth.rows_T)} images")
+        table += _label_rows(context, truth)
+    headlines = (label_scores.HEADLINE, label_free_scores.HEADLINE)
+    return EvaluateResult(
+        features=own.title,
+        baseline=base.title if base else "",
+        images=len(own.rows_N),
+        table=table,
+        sentences=[words for row in table if row.key in headlines and (words := sentence(row))],
+        notes=[*notes, *left_out, *missing],
+        seconds=time.monotonic() - begin,
+        root=own.file.meta.get("root", ""),
+    )
+
+
+def _context(
+    options: EvaluateOptions, reporter: ProgressReporter, stdin: BinaryIO | None
+) -> tuple[EvaluateContext, list[str]]:
+    """Open both sides and whiten each by its own features; return sentences about what was left out too."""
     own, base, notes = open_sides(options, reporter, stdin)
     if own.file.to_whiten(options.whiten, reporter.line):
         own = own.with_whitening(options.seed)
     if base and base.file.to_whiten(options.whiten, reporter.line):
         base = base.with_whitening(options.seed)
+    return EvaluateContext(options, reporter, own, base), notes
+
+
+def _truths(context: EvaluateContext) -> tuple[list[LabelSplit], list[str]]:
+    options, own = context.options, context.own
+    if not options.labels:
+        return [], []
     names = [own.file.names[row] for row in own.rows_N]
-    truths: list[LabelSplit] = []
-    if options.labels:
-        truths, more = read_truth(
-            names,
-            labels=options.labels,
-            groups=options.groups,
-            train=options.train,
-            test=options.test,
-            seed=options.seed,
-        )
-        notes += more
-    table = _free_rows(options, own, base, notes, reporter)
-    for truth in truths:
-        reporter.line(f"measuring with the labels of {truth.column}, {len(truth.rows_T)} images")
-        table += _label_rows(options, own, base, truth)
-    headlines = (label_scores.HEADLINE, label_free_scores.HEADLINE)
-    sentences = [words for row in table if row.key in headlines and (words := sentence(row))]
-    title = base.title if base else ""
-    seconds, root = time.monotonic() - begin, own.file.meta.get("root", "")
-    return EvaluateResult(own.title, title, len(names), table, sentences, notes, seconds, root)
+    sides = {"groups": options.groups, "train": options.train, "test": options.test}
+    return read_truth(names, labels=options.labels, **sides, seed=options.seed)
 
 
-def _free_rows(
-    options: EvaluateOptions,
-    own: ComparedFeatures,
-    base: ComparedFeatures | None,
-    notes: list[str],
-    reporter: ProgressReporter,
-) -> list[ScoreRow]:
-    chosen = _sample(len(own.rows_N), MOST, options.seed)
-    if len(chosen) < len(own.rows_N):
-        notes.append(f"scores without labels are of a sample of {len(chosen):,} of {len(own.rows_N):,} images")
-    reporter.line(f"measuring without labels, {len(chosen)} images")
-    scores, others = (label_free_scores.free_scores(side.features(chosen)) if side else None for side in (own, base))
-    assert scores is not None
-    rows = rows_of(scores, others)
-    if options.views:
-        rows += _view_rows(options, own, base, notes, reporter)
-    return rows
+def _free_rows(context: EvaluateContext) -> tuple[list[ScoreRow], list[str]]:
+    """Measure what needs no labels; return sentences about what is missing too."""
+    chosen, images = context.sample(MOST), len(context.own.rows_N)
+    notes = []
+    if len(chosen) < images:
+        notes.append(f"scores without labels are of a sample of {len(chosen):,} of {images:,} images")
+    context.reporter.line(f"measuring without labels, {len(chosen)} images")
+    rows = rows_of([label_free_scores.free_scores(side.features(chosen)) for side in context.sides])
+    if context.options.views:
+        more, missing = _view_rows(context)
+        rows, notes = rows + more, notes + missing
+    return rows, notes
 
 
-def _view_rows(
-    options: EvaluateOptions,
-    own: ComparedFeatures,
-    base: ComparedFeatures | None,
-    notes: list[str],
-    reporter: ProgressReporter,
-) -> list[ScoreRow]:
-    """Look at the images again, with the weights of each side; where that cannot be done, say why."""
-    chosen = _sample(len(own.rows_N), SAMPLE, options.seed)
-    seen: list[list[Score]] = []
-    for side in (own, base):
-        if side is None:
-            continue
-        looked = _look(options, side, chosen, notes, reporter)
-        if looked is None:
-            return []
-        seen.append(label_free_scores.view_scores(looked.changed(side.whitened)))
-    return rows_of(seen[0], seen[1] if base else None)
-
-
-def _look(
-    options: EvaluateOptions,
-    side: ComparedFeatures,
-    chosen: NDArray[np.intp],
-    notes: list[str],
-    reporter: ProgressReporter,
-) -> ViewFeatures | None:
-    reason = why_not(side.file)
-    if not reason:
+def _view_rows(context: EvaluateContext) -> tuple[list[ScoreRow], list[str]]:
+    """Embed augmented views of the images with the weights of each side; where that cannot be done, say why."""
+    options, chosen, device = context.options, context.sample(SAMPLE), pick_device(context.options.device)
+    scores: list[list[Score]] = []
+    for side in context.sides:
+        rows = side.rows_N[chosen].tolist()
         try:
-            rows = side.rows_N[chosen].tolist()
-            return look(
-                side.file, rows, options.views, device=pick_device(options.device), reporter=reporter, seed=options.seed
+            seen = embed_views(
+                side.file, rows, options.views, device=device, reporter=context.reporter, seed=options.seed
             )
         except DinocliError as error:
-            reason = str(error)
-    notes.append(f"no LiDAR, alignment and augmentation retrieval for {side.title}: {reason}")
-    return None
+            return [], [f"no LiDAR, alignment and augmentation retrieval for {side.title}: {error}"]
+        scores.append(label_free_scores.view_scores(seen.changed(side.whitened)))
+    return rows_of(scores), []
 
 
-def _label_rows(
-    options: EvaluateOptions, own: ComparedFeatures, base: ComparedFeatures | None, truth: LabelSplit
-) -> list[ScoreRow]:
-    scores, others = (
-        label_scores.label_scores(side.features(truth.rows_T), truth, seed=options.seed) if side else None
-        for side in (own, base)
-    )
-    assert scores is not None
-    tested = truth.tested
+def _label_rows(context: EvaluateContext, truth: LabelSplit) -> list[ScoreRow]:
+    seed, tested = context.options.seed, truth.tested
+    scores = [label_scores.label_scores(side.features(truth.rows_T), truth, seed=seed) for side in context.sides]
     groups = None if truth.groups_T is None else truth.groups_T[tested]
-    return rows_of(scores, others, column=truth.column, labels_N=truth.labels_T[tested], groups_N=groups)
-
-
-def _sample(count: int, most: int, seed: int) -> NDArray[np.intp]:
-    return np.sort(np.random.default_rng(seed).permutation(count)[:most])
+    return rows_of(scores, column=truth.column, labels_N=truth.labels_T[tested], groups_N=groups)

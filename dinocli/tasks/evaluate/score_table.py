@@ -75,26 +75,25 @@ class ScoreRow:
 
 
 def rows_of(
-    scores: Sequence[Score],
-    baseline: Sequence[Score] | None,
+    sides: Sequence[Sequence[Score]],
     *,
     column: str = "",
     labels_N: NDArray[Any] | None = None,
     groups_N: NDArray[Any] | None = None,
 ) -> list[ScoreRow]:
-    """Put scores beside those of a baseline.
+    """Put the scores of the features beside those of the baseline, where there is one.
 
     Args:
-        scores: By the features.
-        baseline: The same scores by the baseline, of the same images in the same order; None for none.
+        sides: Scores of the features; then, where there is one, the same scores of the baseline, of the same images in
+            the same order.
         column: Of the labels.
         labels_N: The labels that predictions are held against.
         groups_N: Groups of the images, which are drawn as a whole.
     """
-    if baseline is None:
-        return [ScoreRow(column, score.key, score.name, score.value) for score in scores]
+    if len(sides) == 1:
+        return [ScoreRow(column, score.key, score.name, score.value) for score in sides[0]]
     rows = []
-    for score, other in zip(scores, baseline, strict=True):
+    for score, other in zip(*sides, strict=True):
         change = _difference(score, other, labels_N, groups_N)
         verdict = _verdict(score, change) if change else ""
         rows.append(ScoreRow(column, score.key, score.name, score.value, other.value, change, verdict))
