@@ -25,6 +25,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
+from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import normalize
 
 from dinocli.augment.multicrop import MultiCrop, ViewSpec
@@ -38,7 +39,7 @@ from dinocli.engine.step import Learner, train_step
 from dinocli.models import alpha_bn as statistics
 from dinocli.models.features import extract
 from dinocli.quality.crop_quadrant_retrieval import crop_quadrant_retrieval
-from dinocli.quality.multiview_scores import alignment, lidar, neighbour_overlap
+from dinocli.quality.multiview_scores import alignment, lidar
 from dinocli.quality.scores import alpha_req, augmentation_retrieval, feature_std, linear_cka, rankme, uniformity
 from dinocli.tasks.evaluate.label_scores import label_scores
 from dinocli.tasks.evaluate.label_split import LabelSplit
@@ -209,6 +210,15 @@ def apart(views: Sequence[Features]) -> float:
     units = np.stack([normalize(view) for view in views])
     means = units.mean(axis=0)
     return float(np.square(means - means.mean(axis=0)).sum() / np.square(units - means).sum() * len(views))
+
+
+def neighbour_overlap(one: Features, other: Features, k: int = 10) -> float:
+    """Return the share of an image's k nearest neighbours that two networks, or two views, have in common."""
+    nearest = (
+        NearestNeighbors(n_neighbors=k, metric="cosine").fit(features).kneighbors(return_distance=False)
+        for features in (one, other)
+    )
+    return float(np.mean([len(np.intersect1d(*pair)) / k for pair in zip(*nearest, strict=True)]))
 
 
 def scores(seen: dict[str, Features], start: dict[str, Features]) -> dict[str, float]:

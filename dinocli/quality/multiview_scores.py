@@ -1,8 +1,8 @@
-"""Label-free scores that look at every image more than once: by several augmented views, or by two networks.
+"""Label-free scores of several augmented views of every image.
 
 As in `dinocli.quality.scores`, all features are finite, and values of different numbers of images do not compare.
 
-Shapes: N images, D and E widths, Q views of each image, R rows of one block, k neighbours.
+Shapes: N images, D width, Q views of each image.
 """
 
 import numpy as np
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.linalg import cholesky, solve_triangular, svdvals
 from scipy.special import entr
 
-from dinocli.quality.cosine import similarity_blocks, unit_rows
+from dinocli.quality.cosine import unit_rows
 
 
 def alignment(clean_ND: NDArray[np.floating], augmented_ND: NDArray[np.floating]) -> float:
@@ -72,39 +72,3 @@ def lidar(views_QND: NDArray[np.floating], *, ridge: float = 1e-4) -> float:
     white_DN = solve_triangular(cholesky(within_DD, lower=True), centred_ND.T / np.sqrt(len(mean_ND) - 1), lower=True)
     spectrum = np.square(svdvals(white_DN))
     return float(np.exp(entr(spectrum / spectrum.sum()).sum()))
-
-
-def neighbour_overlap(features_ND: NDArray[np.floating], other_NE: NDArray[np.floating], *, k: int = 10) -> float:
-    """Return the share of an image's nearest neighbours on which two networks, or two views, agree.
-
-    Between a network and its start it says how much of the old order is left; between two views of the same images, how
-    stable the order is. Neither says which order is right.
-
-    Args:
-        features_ND: Finite features of one network or view.
-        other_NE: Finite features of the other, the same images in the same order; the width may differ.
-        k: Neighbours, at most N - 1 of them.
-
-    Returns:
-        0 to 1; k / (N - 1) for two networks that have nothing in common.
-
-    Raises:
-        ValueError: If the numbers of images differ, or there are fewer than two.
-    """
-    count = len(features_ND)
-    if count != len(other_NE) or count < 2:
-        raise ValueError(f"the same images are needed twice, at least 2: {count} and {len(other_NE)}")
-    k = min(k, count - 1)
-    one, other = (_nearest(features, k) for features in (features_ND, other_NE))
-    shared = [np.isin(a, b, assume_unique=True).sum() for a, b in zip(one, other, strict=True)]
-    return float(np.mean(shared) / k)
-
-
-def _nearest(features_ND: NDArray[np.floating], k: int) -> NDArray[np.intp]:
-    """Return the k nearest other images of each, in no particular order."""
-    units_ND = unit_rows(features_ND)
-    nearest_Nk = np.empty((len(units_ND), k), dtype=np.intp)
-    for index_R, cosine_RN in similarity_blocks(units_ND, units_ND):
-        cosine_RN[np.arange(len(index_R)), index_R] = -np.inf
-        nearest_Nk[index_R] = np.argpartition(cosine_RN, -k, axis=1)[:, -k:]
-    return nearest_Nk

@@ -1,6 +1,7 @@
 """A backbone that turns images into the features of `dinocli embed`: of named weights, or of a feature file."""
 
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -23,7 +24,7 @@ from dinocli.models.tokens import FITTED, POOLED, Tokens
 from dinocli.models.weights import WeightsInfo, load_backbone
 from dinocli.tasks.feature_file import FITTED_SUFFIX, FeatureFile, sidecar
 from dinocli.tasks.inputs import plain_preprocess
-from dinocli.tasks.square_resize import CANVAS_PER_SIDE, squares, squashed
+from dinocli.tasks.square_resize import CANVAS_PER_SIDE, CONVNET_CELL, grouped, input_size, squares, squashed
 
 ImageLike = str | Path | Image.Image | NDArray[Any]
 """A path, a PIL image, or an array (h, w) or (h, w, c) with the file's own values: uint8, uint16 or float."""
@@ -45,6 +46,7 @@ class FeatureModel:
         tokens: Which features.
         normalize: Rows get the length 1.
         info: Where the weights come from, if they are those of a feature file.
+        cell: Keep the aspect of an image, both sides multiples of `cell` pixels; 0 squashes it to a square.
     """
 
     backbone: Backbone
@@ -52,18 +54,23 @@ class FeatureModel:
     tokens: Extractor = POOLED
     normalize: bool = False
     info: WeightsInfo | None = None
+    cell: int = 0
 
     @property
     def device(self) -> torch.device:
         """Where it computes."""
         return next(self.backbone.parameters()).device
 
-    def embed(self, images: Iterable[ImageLike], *, batch_size: int = 32) -> NDArray[np.float32]:
+    def embed(
+        self, images: Iterable[ImageLike], *, batch_size: int = 32, names: Sequence[str] | None = None
+    ) -> NDArray[np.float32]:
         """Return the features of images, in their order, in float32: those of `dinocli embed --precision fp32`.
 
         Args:
             images: Paths, PIL images or arrays, mixed as you like. A list of any length is read batch by batch.
             batch_size: Images computed at once.
+            names: Name of each image in the folder that fitted features were fitted to, whose own patches then do not
+                count; None for images from elsewhere.
 
         Returns:
             (N, D), or (N, h, w, D) for patch tokens.
@@ -71,13 +78,28 @@ class FeatureModel:
         Raises:
             DataError: An image that cannot be read; it names the path, or the place in the list.
         """
-        rows = extract(self.backbone, self._batches(images, batch_size), autocast=None, tokens=self.tokens)
+        order, numbers = list[int](), deque[Tensor]()
+
+        def batches() -> Iterator[Tensor]:
+            for places, batch in self._batches(images, batch_size):
+                order.extend(places)
+                if names is not None:
+                    numbers.append(self.tokens.numbers([names[place] for place in places]))
+                yield batch
+
+        known = None if names is None else iter(numbers.popleft, None)
+        rows = extract(self.backbone, batches(), autocast=None, tokens=self.tokens, numbers=known)
+        rows = rows[np.argsort(order)] if order else rows
         return l2_normalized(rows) if self.normalize else rows
 
-    def _batches(self, images: Iterable[ImageLike], size: int) -> Iterator[Tensor]:
+    def _batches(self, images: Iterable[ImageLike], size: int) -> Iterator[tuple[list[int], Tensor]]:
+        """Yield images of one size with their places, at most so many at a time."""
         numbered = enumerate(images)
-        while batch := [self._canvas(place, image) for place, image in islice(numbered, size)]:
-            yield squares(batch, self.preprocess, self.device)
+        while batch := list(islice(numbered, size)):
+            canvases = [self._canvas(place, image) for place, image in batch]
+            for group in grouped(canvases):
+                inputs_BCHW = squares([canvases[member] for member in group], self.preprocess, self.device)
+                yield [batch[member][0] for member in group], inputs_BCHW
 
     def _canvas(self, place: int, image: ImageLike) -> Canvas:
         side = self.preprocess.size
@@ -88,7 +110,8 @@ class FeatureModel:
         except DataError as error:
             name = image if isinstance(image, str | Path) else f"image {place}"
             raise DataError(f"{name} cannot be read: {error}") from error
-        return squashed(canvas, (side, side)) if self.device.type == "cpu" else canvas
+        resizes = self.cell or self.device.type == "cpu"
+        return squashed(canvas, input_size(canvas, side, self.cell)) if resizes else canvas
 
 
 def load(
@@ -117,16 +140,14 @@ def load(
         UsageError: Tokens that have to be fitted to a folder.
         WeightsError: No such weights, or they have no such tokens.
     """
-    chosen, where = Tokens(tokens, layers), pick_device(device)
-    backbone, info, stored = load_backbone(str(weights), model)
     if tokens in FITTED:
         raise UsageError(f"tokens={tokens!r} is fitted to a folder: embed one, and open its feature file")
+    chosen, where = Tokens(tokens, layers), pick_device(device)
+    backbone, info, stored = load_backbone(str(weights), model)
     chosen.check(backbone)
     if preprocess is None:
         preprocess = Preprocess.from_dict(stored) if stored else plain_preprocess(info)
-    backbone = backbone.to(where).eval()
-    backbone.freeze_batch_norm()  # computed inside the convolutions, as `embed` does
-    return FeatureModel(backbone, preprocess, chosen, normalize)
+    return FeatureModel(_ready(backbone, where), preprocess, chosen, normalize)
 
 
 def feature_model_of(file: FeatureFile, device: str = "cpu") -> FeatureModel:
@@ -157,4 +178,11 @@ def feature_model_of(file: FeatureFile, device: str = "cpu") -> FeatureModel:
     kind, where = file.meta.get("tokens", "pooled"), pick_device(device)
     fitted = RareFeatures.load(sidecar(file.path, FITTED_SUFFIX)).to(where) if kind in FITTED else None
     tokens = fitted or Tokens(kind, file.meta.get("layers", 1))
-    return FeatureModel(backbone.to(where), preprocess, tokens, bool(file.meta.get("normalized")), info)
+    cell = (backbone.patch or CONVNET_CELL) if file.meta.get("keep_aspect") else 0
+    return FeatureModel(_ready(backbone, where), preprocess, tokens, bool(file.meta.get("normalized")), info, cell)
+
+
+def _ready(backbone: Backbone, device: torch.device) -> Backbone:
+    backbone = backbone.to(device).eval()
+    backbone.freeze_batch_norm()  # computed inside the convolutions, as `embed` does
+    return backbone

@@ -1,6 +1,6 @@
-"""Canvases of any size -> the normalised square that a backbone is evaluated at, for every command that embeds.
+"""Canvases of any size -> the normalised input that a backbone is evaluated at, for every command that embeds.
 
-A CPU squashes with PIL in the reading threads, a GPU a whole batch at once. Both are the same bicubic.
+A CPU resizes with PIL in the reading threads, a GPU a whole batch at once. Both are the same bicubic.
 
 Shapes: B images, C channels, S pixels of the square's side.
 """
@@ -14,10 +14,13 @@ from torch import Tensor
 from dinocli.augment.draw import send
 from dinocli.augment.resample import normalise, resize_square
 from dinocli.config.preprocess import Preprocess
-from dinocli.data.read import Canvas
+from dinocli.data.read import STRIP, Canvas
 
 CANVAS_PER_SIDE = 2
 """Pixels of a canvas's shorter side for each of the square's: what recipes keep for training (448 for 224)."""
+
+CONVNET_CELL = 32
+"""Pixels of one cell of the last map: those of nearly all convnets."""
 
 
 def squares(canvases: list[Canvas], preprocess: Preprocess, device: torch.device) -> Tensor:
@@ -59,3 +62,27 @@ def squashed(canvas: Canvas, size: tuple[int, int]) -> NDArray[np.float32]:
     square = np.stack([np.asarray(plane.resize(size[::-1], Image.Resampling.BICUBIC)) for plane in planes])
     square *= np.float32(1 / np.iinfo(canvas.dtype).max)
     return np.clip(square, 0, 1, out=square)
+
+
+def grouped(canvases: list[Canvas]) -> list[list[int]]:
+    """Return the places of canvases that can be computed together: threads may have left them at different sizes."""
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for place, canvas in enumerate(canvases):
+        groups.setdefault(canvas.shape if canvas.dtype == np.float32 else (), []).append(place)
+    return list(groups.values())
+
+
+def fitted(height: int, width: int, side: int, cell: int) -> tuple[int, int]:
+    """Return (h, w) with about the aspect of an image: the shorter side is `side`, both are whole cells.
+
+    A strip is not followed beyond 2.5 times its shorter side: what a transformer costs grows with the square of it.
+    """
+    scale = side / min(height, width)
+    most = int(STRIP * side) // cell
+    rows, columns = (min(max(1, round(length * scale / cell)), most) * cell for length in (height, width))
+    return rows, columns
+
+
+def input_size(canvas: Canvas, side: int, cell: int) -> tuple[int, int]:
+    """Return the (h, w) that a canvas is resized to: of about its aspect, or the square where `cell` is 0."""
+    return fitted(*canvas.shape[1:], side, cell) if cell else (side, side)

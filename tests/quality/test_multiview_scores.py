@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from dinocli.quality import cosine
-from dinocli.quality.multiview_scores import alignment, lidar, neighbour_overlap
+from dinocli.quality.multiview_scores import alignment, lidar
 from dinocli.quality.scores import rankme
 
 Features = NDArray[np.float64]
@@ -54,27 +53,3 @@ def test_lidar_of_one_point_is_zero() -> None:
     assert lidar((point + 1e-8 * normal(3, 50, 16)).astype(np.float32)) == 0
     with pytest.raises(ValueError, match="two views"):
         lidar(normal(1, 50, 16))
-
-
-def test_overlap_equals_the_slow_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    one = normal(40, 6)
-    other = one[:, :4] + 0.5 * normal(40, 4, seed=1)
-
-    def nearest(features: Features, i: int) -> set[int]:
-        units = features / np.linalg.norm(features, axis=1, keepdims=True)
-        return set(sorted((j for j in range(40) if j != i), key=lambda j: -float(units[i] @ units[j]))[:5])
-
-    slow = np.mean([len(nearest(one, i) & nearest(other, i)) / 5 for i in range(40)])
-    assert 0.2 < slow < 0.8
-    for values in (1, 7 * 40, 1 << 24):
-        monkeypatch.setattr(cosine, "_BLOCK_VALUES", values)
-        assert neighbour_overlap(one, other, k=5) == pytest.approx(slow)
-
-
-def test_overlap_of_the_same_and_of_strangers() -> None:
-    features = normal(500, 16)
-    assert neighbour_overlap(features, 4 * features) == 1
-    assert neighbour_overlap(features, normal(500, 16, seed=1)) == pytest.approx(10 / 499, abs=0.01)
-    assert neighbour_overlap(features[:4], features[:4]) == 1  # k is cut to 3
-    with pytest.raises(ValueError, match="5 and 4"):
-        neighbour_overlap(features[:5], features[:4])

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 import dinocli
-from dinocli.errors import DataError, WeightsError
+from dinocli.errors import DataError, UsageError, WeightsError
 from dinocli.tasks.embed.embed import embed
 from dinocli.tasks.feature_file import open_features
 from dinocli.tasks.feature_model import FeatureModel, ImageLike, load
@@ -78,3 +78,8 @@ def test_alpha_is_laid_over_white_as_in_files(model: FeatureModel) -> None:
 def test_tokens_that_the_model_lacks_are_refused(weights: Path) -> None:
     with pytest.raises(WeightsError, match="no class token"):
         load(weights, model="test_convnext", tokens="cls", device="cpu")
+
+
+def test_tokens_of_a_folder_are_refused_before_weights_are_loaded() -> None:
+    with pytest.raises(UsageError, match="fitted to a folder"):
+        load("/nowhere/weights.pt", model="test_convnext", tokens="rare", device="cpu")

@@ -11,10 +11,8 @@ from dinocli.tasks.embed.embed_setup import EmbedContext, prepare
 from dinocli.tasks.embed.image_batches import ImageBatches
 from dinocli.tasks.embed.like import following
 from dinocli.tasks.inputs import describe_weights
+from dinocli.tasks.square_resize import CONVNET_CELL
 from dinocli.tasks.tiling import parse_tiling
-
-CONVNET_CELL = 32
-"""Pixels of one cell of the last map: those of nearly all convnets."""
 
 
 def count_rows(context: EmbedContext, options: EmbedOptions, reporter: ProgressReporter) -> ImageBatches:

@@ -21,10 +21,10 @@ from dinocli.errors import Interrupted
 from dinocli.models.features import extract_each, l2_normalized
 from dinocli.tasks.embed.embed_options import EmbedOptions
 from dinocli.tasks.embed.embed_setup import EmbedContext
-from dinocli.tasks.embed.image_batches import NO_BOX, ImageBatches, ImageTile, grouped
+from dinocli.tasks.embed.image_batches import NO_BOX, ImageBatches, ImageTile
 from dinocli.tasks.embed.partial_features import Bad, Rows
 from dinocli.tasks.feature_file import Box
-from dinocli.tasks.square_resize import squares
+from dinocli.tasks.square_resize import grouped, squares
 
 Batch = list[ImageTile]
 """Pieces of one batch, once computed without their pixels."""

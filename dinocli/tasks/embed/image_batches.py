@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from dinocli.config.preprocess import Preprocess
 from dinocli.data.decode import image_size
 from dinocli.data.parallel import in_order
-from dinocli.data.read import STRIP, Canvas, Reader
+from dinocli.data.read import Canvas, Reader
 from dinocli.data.sources import ImageList
 from dinocli.errors import DataError
 from dinocli.tasks.feature_file import Box
-from dinocli.tasks.square_resize import CANVAS_PER_SIDE, squashed
+from dinocli.tasks.square_resize import CANVAS_PER_SIDE, fitted, input_size, squashed
 from dinocli.tasks.tiling import Tiling
 
 NO_BOX = (0, 0, 0, 0)
@@ -129,9 +129,7 @@ class ImageBatches:
             return str(error)
         if not self._squash:
             return canvas
-        side = self.preprocess.size
-        _, height, width = canvas.shape
-        return squashed(canvas, fitted(height, width, side, self._cell) if self._cell else (side, side))
+        return squashed(canvas, input_size(canvas, self.preprocess.size, self._cell))
 
     def sizes(self, progress: Progress | None = None) -> Generator[tuple[int, int], None, None]:
         """Yield the (h, w) that each image is resized to, by its header, before any turn; (0, 0) for a bad one."""
@@ -153,25 +151,6 @@ class ImageBatches:
             if progress:
                 progress(done, len(self.images))
             yield count
-
-
-def grouped(canvases: list[Canvas]) -> list[list[int]]:
-    """Return the places of canvases that can be computed together: threads may have left them at different sizes."""
-    groups: dict[tuple[int, ...], list[int]] = {}
-    for place, canvas in enumerate(canvases):
-        groups.setdefault(canvas.shape if canvas.dtype == np.float32 else (), []).append(place)
-    return list(groups.values())
-
-
-def fitted(height: int, width: int, side: int, cell: int) -> tuple[int, int]:
-    """Return (h, w) with about the aspect of an image: the shorter side is `side`, both are whole cells.
-
-    A strip is not followed beyond 2.5 times its shorter side: what a transformer costs grows with the square of it.
-    """
-    scale = side / min(height, width)
-    most = int(STRIP * side) // cell
-    rows, columns = (min(max(1, round(length * scale / cell)), most) * cell for length in (height, width))
-    return rows, columns
 
 
 def tile_boxes(height: int, width: int, tiling: Tiling) -> list[Box]:

@@ -17,8 +17,8 @@ from dinocli.models.features import evaluating
 from dinocli.models.rarity_maps import rarity_maps
 from dinocli.tasks.embed.embed_options import EmbedOptions
 from dinocli.tasks.embed.embed_setup import EmbedContext
-from dinocli.tasks.embed.image_batches import ImageBatches, grouped
-from dinocli.tasks.square_resize import squares
+from dinocli.tasks.embed.image_batches import ImageBatches
+from dinocli.tasks.square_resize import grouped, squares
 
 FEWEST = 64
 """Images of the sample, however large their maps are."""

@@ -79,8 +79,7 @@ def embed_views(
         DinocliError: Weights or images cannot be read, or the file does not say which they are.
     """
     _check_images(file)
-    maker = feature_model_of(file)
-    maker.backbone.to(device)
+    maker = feature_model_of(file, str(device))
     images = ImageList(Path(file.meta["root"]), sorted(file.names[row] for row in rows), [])
     loader = _loader(images, maker.preprocess, device)
     pipeline = _pipeline(maker.preprocess, seed)

@@ -4,20 +4,15 @@ Shapes: Q queries, D width.
 """
 
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from torch import Tensor
 
-from dinocli.data.read import Canvas, Reader
 from dinocli.data.sources import find_images
-from dinocli.engine.device import pick_device
 from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import DataError, UsageError, WeightsError
-from dinocli.models.features import extract
 from dinocli.quality.nearest_rows import nearest_rows
 from dinocli.quality.normalized_features import NormalizedFeatures, cores, fit_whitening, steady
 from dinocli.tasks.artifacts import claimed
@@ -28,9 +23,8 @@ from dinocli.tasks.feature_model import feature_model_of
 from dinocli.tasks.same_features import check_comparable
 from dinocli.tasks.search.row_names import find_row, is_same_image, missing_row
 from dinocli.tasks.search.search_sheet import Hit, Query, write_sheet
-from dinocli.tasks.square_resize import CANVAS_PER_SIDE, squares
 
-_BATCH = 16
+_UNKNOWN = np.empty(0, np.float32)
 
 
 @dataclass(frozen=True)
@@ -137,7 +131,7 @@ def _search(options: SearchOptions, reporter: ProgressReporter, stdin: BinaryIO 
 def _queries(
     options: SearchOptions, file: FeatureFile, stdin: BinaryIO | None, reporter: ProgressReporter
 ) -> list[Query]:
-    """Sort out what each argument is: a feature file, images, or the name of a row where no such file exists."""
+    """Decide what each argument is: a feature file, images, or the name of a row where no such file exists."""
     if not options.queries and not options.rows:
         raise UsageError("give at least one query: an image, the name of a row, or a feature file")
     queries: list[Query] = []
@@ -148,12 +142,13 @@ def _queries(
         elif is_features(given):
             queries += _from_features(open_features(Path(given)), file)
         else:
-            queries += _from_images(given, options, file, stdin, reporter)
+            queries += _images(given, options, file, stdin, reporter)
     for name in options.rows:
         row = find_row(file, name)
         if row is None:
             raise UsageError(missing_row(file, name))
         queries.append(_row_query(name, row, file, reporter))
+    queries = _embedded(queries, file, options.device)
     broken = next((query.name for query in queries if not np.isfinite(query.feature_D).all()), None)
     if broken:
         raise DataError(f"the feature of {broken} is not finite; choose another query")
@@ -173,38 +168,32 @@ def _from_features(other: FeatureFile, file: FeatureFile) -> list[Query]:
     return [Query(name, other.image(row), -1, other.flat()[row]) for row, name in enumerate(other.names)]
 
 
-def _from_images(
+def _images(
     given: str, options: SearchOptions, file: FeatureFile, stdin: BinaryIO | None, reporter: ProgressReporter
 ) -> list[Query]:
-    maker = feature_model_of(file)
+    """List images as queries, whose features are not known yet."""
     if file.boxes is not None:
         raise UsageError(f"{file.path} holds tiles, so a whole image is no query: give the name of a row, or features")
     images = find_images([given], stdin=stdin, null=options.null, include=options.include, exclude=options.exclude)
     for note in images.notes:
         reporter.line(note)
-    device = pick_device(options.device)
-    reader = Reader(maker.preprocess, CANVAS_PER_SIDE * maker.preprocess.size)
-    paths = [images.path(number) for number in range(len(images))]
+    names = images.names if len(images) > 1 else [given]
+    return [Query(name, Path(images.path(number)), -1, _UNKNOWN) for number, name in enumerate(names)]
 
-    def batches() -> Iterator[Tensor]:
-        for first in range(0, len(paths), _BATCH):
-            canvases = [_canvas(reader, path) for path in paths[first : first + _BATCH]]
-            yield squares(canvases, maker.preprocess, device)
 
+def _embedded(queries: list[Query], file: FeatureFile, device: str) -> list[Query]:
+    """Compute the features that are not known yet, as `embed` computed the rows of the file."""
+    paths = [query.path for query in queries if query.path and query.feature_D is _UNKNOWN]
+    if not paths:
+        return queries
     # An image of the folder itself is known by its name there, wherever it is named from.
     root = Path(file.meta.get("root", "")).absolute()
-    inside = [f"./{os.path.relpath(path, root)}" for path in paths]
-    numbers = (maker.tokens.numbers(inside[first : first + _BATCH]) for first in range(0, len(inside), _BATCH))
-    features = extract(maker.backbone.to(device), batches(), autocast=None, tokens=maker.tokens, numbers=numbers)
-    named = zip(images.names, paths, features, strict=True)
-    return [Query(given if len(paths) == 1 else name, Path(path), -1, row) for name, path, row in named]
-
-
-def _canvas(reader: Reader, path: str) -> Canvas:
+    names = [f"./{os.path.relpath(path, root)}" for path in paths]
     try:
-        return reader.whole(path)
+        rows = iter(feature_model_of(file, device).embed(paths, names=names))
     except DataError as error:
-        raise DataError(f"the query {path} cannot be read: {error}") from error
+        raise DataError(f"the query {error}") from error
+    return [replace(query, feature_D=next(rows)) if query.feature_D is _UNKNOWN else query for query in queries]
 
 
 def _hit(file: FeatureFile, row: int, cosine: float) -> Hit:

@@ -74,7 +74,18 @@ def test_an_image_is_embedded_as_the_file_was(home: Path) -> None:
     assert hits[0].name == "./0-1.png"
     assert hits[0].cosine == pytest.approx(1, abs=1e-5)
     assert hits[0].path == home / "images" / "0-1.png"
-    np.testing.assert_allclose(query.feature_D, open_features(home / "feats.npy").flat()[1], atol=1e-4)
+    np.testing.assert_allclose(query.feature_D, open_features(home / "feats.npy").flat()[1], atol=1e-6)
+
+
+def test_queries_keep_the_aspect_if_the_file_does(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "long").mkdir()
+    random = np.random.default_rng(0)
+    for name, size in (("wide", (40, 90)), ("high", (90, 40)), ("square", (50, 50))):
+        Image.fromarray(random.integers(0, 255, size).astype(np.uint8)).save(tmp_path / "long" / f"{name}.png")
+    embed(replace(job(home, str(tmp_path / "f.npy")), inputs=(str(tmp_path / "long"),), keep_aspect=True))
+    found = search(SearchOptions((str(tmp_path / "long"),), str(tmp_path / "f.npy"), 1, device="cpu"))
+    queries = np.stack([query.feature_D for query, _ in found.answers])
+    np.testing.assert_allclose(queries, open_features(tmp_path / "f.npy").flat(), atol=1e-6)
 
 
 def test_a_folder_and_a_feature_file_are_many_queries(home: Path) -> None:
