@@ -106,9 +106,10 @@ def cluster(
     """
     if k != "auto" and not (k.isdecimal() and int(k)):
         raise typer.BadParameter(f"{k!r}: give a number of groups, or auto", param_hint="-k")
-    from dinocli.cli.show_cluster import show_clusters, show_forecast
+    from dinocli.cli.render import show_plan
+    from dinocli.cli.show_cluster import show_clusters
     from dinocli.tasks.cluster.cluster import cluster as run
-    from dinocli.tasks.cluster.cluster_dry_run import foresee
+    from dinocli.tasks.cluster.cluster_dry_run import dry_run as plan
     from dinocli.tasks.cluster.cluster_options import ClusterOptions
 
     options = ClusterOptions(
@@ -141,7 +142,7 @@ def cluster(
     )
     with terminal:
         if dry_run:
-            show_forecast(foresee(options, terminal, sys.stdin.buffer), as_json=terminal.as_json)
+            show_plan(terminal, plan(options, terminal, sys.stdin.buffer), as_json=terminal.as_json)
             return
         outcome = run(options, terminal, sys.stdin.buffer)
     show_clusters(terminal, outcome, as_json=terminal.as_json)

@@ -102,7 +102,8 @@ def embed(
 
     Without IMAGES or --weights those of the newest run are taken. The path of the file is printed on stdout.
     """
-    from dinocli.cli.show_embed import show_embedded, show_foreseen
+    from dinocli.cli.render import show_plan
+    from dinocli.cli.show_embed import show_embedded
     from dinocli.errors import UsageError
 
     if terminal.as_json and out == "-":
@@ -143,7 +144,7 @@ def embed(
             force=force,
         )
         if dry_run:
-            show_foreseen(plan(options, terminal, sys.stdin.buffer), as_json=terminal.as_json)
+            show_plan(terminal, plan(options, terminal, sys.stdin.buffer), as_json=terminal.as_json)
         else:
             show_embedded(
                 terminal,

@@ -20,7 +20,6 @@ from dinocli.data.decoder_warnings import DecoderWarnings
 from dinocli.engine.progress import ProgressReporter
 
 if TYPE_CHECKING:
-    from dinocli.tasks.train.dry_run import TrainForecast
     from dinocli.tasks.train.run_report import TrainResult
     from dinocli.tasks.train.score_lines import ScoreLine
 
@@ -154,20 +153,14 @@ def _score_table(lines: "Sequence[ScoreLine]", step: str) -> tuple[list[str], li
     return header, rows
 
 
-def show_forecast(terminal: Terminal, forecast: "TrainForecast | None", *, as_json: bool) -> None:
-    """Show what a run would do, on stdout."""
-    if forecast is None:
-        return
-    data = forecast.to_dict()
+def show_plan(terminal: Terminal, plan: Mapping[str, Any], *, as_json: bool) -> None:
+    """Show what a command would do, on stdout: one tab-separated line an entry; a recipe with `--verbose` alone."""
     if as_json:
-        print_json(data)
+        print_json(plan)
         return
-    recipe = data.pop("recipe")
-    for key, value in data.items():
+    recipe = plan.get("recipe", {}) if terminal.verbose else {}
+    for key, value in ({key: value for key, value in plan.items() if key != "recipe"} | recipe).items():
         sys.stdout.write(f"{key}\t{value}\n")
-    if terminal.verbose:
-        for section, values in recipe.items():
-            sys.stdout.write(f"{section}\t{values}\n")
 
 
 def _finite(value: Any) -> Any:

@@ -142,8 +142,9 @@ def segment(
     """
     if not out:
         raise typer.BadParameter("name a folder for the masks", param_hint="--out")
-    from dinocli.cli.show_segment import show_foreseen, show_segmented
-    from dinocli.tasks.segment.segment import foresee
+    from dinocli.cli.render import show_plan
+    from dinocli.cli.show_segment import show_segmented
+    from dinocli.tasks.segment.segment import dry_run as plan
     from dinocli.tasks.segment.segment import segment as run
     from dinocli.tasks.segment.segment_options import SegmentOptions
 
@@ -175,6 +176,6 @@ def segment(
     )
     with terminal:
         if dry_run:
-            show_foreseen(foresee(options, terminal, sys.stdin.buffer), as_json=terminal.as_json)
+            show_plan(terminal, plan(options, terminal, sys.stdin.buffer), as_json=terminal.as_json)
         else:
             show_segmented(terminal, run(options, terminal, sys.stdin.buffer), as_json=terminal.as_json)

@@ -7,7 +7,6 @@ from dinocli.cli.render import Terminal, print_json
 
 if TYPE_CHECKING:
     from dinocli.report.crosstab import LabelCounts
-    from dinocli.tasks.cluster.cluster_dry_run import Forecast
     from dinocli.tasks.cluster.cluster_options import ClusterResult
 
 MOST_LINES = 40
@@ -45,20 +44,6 @@ def show_clusters(terminal: Terminal, outcome: "ClusterResult", *, as_json: bool
         print_json(outcome.to_dict())
     else:
         sys.stdout.write(f"{outcome.out}\n")
-
-
-def show_forecast(forecast: "Forecast", *, as_json: bool) -> None:
-    """Show what would be done, on stdout."""
-    if as_json:
-        print_json(forecast.to_dict())
-        return
-    groups = "" if forecast.method == "hdbscan" else f", k = {forecast.k or 'auto'}"
-    embedding = f"{forecast.seconds_embedding:.0f} s to embed them, " if forecast.seconds_embedding else ""
-    sys.stdout.write(
-        f"{forecast.images:,} images, {forecast.width} values each; {forecast.method}{groups}\n"
-        f"about {embedding}{forecast.seconds_grouping:.0f} s to group them, {forecast.memory_bytes / 1e9:.1f} GB\n"
-        f"would write {', '.join(forecast.files)}\n"
-    )
 
 
 def _show_labels(terminal: Terminal, column: str, found: "LabelCounts") -> None:

@@ -1,8 +1,7 @@
 """What `dinocli embed` shows: the file on stdout, or everything about it as JSON."""
 
 import sys
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dinocli.cli.render import Terminal, print_json
 
@@ -20,12 +19,3 @@ def show_embedded(terminal: Terminal, outcome: "EmbedResult | None", *, as_json:
         print_json(outcome.to_dict())
     elif outcome.path:
         sys.stdout.write(f"{outcome.path}\n")
-
-
-def show_foreseen(facts: Mapping[str, Any], *, as_json: bool) -> None:
-    """Show what would be written, on stdout."""
-    if as_json:
-        print_json(facts)
-        return
-    for key, value in facts.items():
-        sys.stdout.write(f"{key}\t{value}\n")

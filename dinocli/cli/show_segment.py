@@ -1,8 +1,7 @@
 """What `dinocli segment` shows when it is done."""
 
 import sys
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dinocli.cli.render import Terminal, print_json
 
@@ -28,12 +27,3 @@ def show_segmented(terminal: Terminal, outcome: "SegmentResult", *, as_json: boo
         print_json(outcome.to_dict())
     else:
         sys.stdout.write(f"{outcome.folder}\n")
-
-
-def show_foreseen(foreseen: Mapping[str, Any], *, as_json: bool) -> None:
-    """Show what would be done, on stdout; of images of several sizes the canvas and grid are those of the first."""
-    if as_json:
-        print_json(foreseen)
-        return
-    for key, value in foreseen.items():
-        sys.stdout.write(f"{key}\t{value}\n")

@@ -81,7 +81,7 @@ def training(
     command = str(ctx.command.name)
     if not images:
         raise typer.BadParameter("give at least one folder, file or glob", param_hint="IMAGES")
-    from dinocli.cli.render import show_forecast, show_result
+    from dinocli.cli.render import show_plan, show_result
     from dinocli.config.load import load_recipe
 
     plain = {
@@ -121,9 +121,10 @@ def training(
     )
     with terminal:
         if dry_run:
-            from dinocli.tasks.train.dry_run import forecast
+            from dinocli.tasks.train.dry_run import dry_run as forecast
 
-            show_forecast(terminal, forecast(options, terminal, sys.stdin.buffer), as_json=terminal.as_json)
+            if found := forecast(options, terminal, sys.stdin.buffer):
+                show_plan(terminal, found.to_dict(), as_json=terminal.as_json)
         else:
             from dinocli.tasks.train.train import train
 

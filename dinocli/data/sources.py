@@ -9,7 +9,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -45,6 +45,12 @@ class ImageList:
     def path(self, i: int) -> str:
         """Return what `open` takes for image ``i``."""
         return os.path.join(self.root, self.names[i][2:])
+
+    def spread(self, count: int) -> "ImageList":
+        """Return evenly spread images, at most `count`, for a trial."""
+        last, count = len(self) - 1, min(count, len(self))
+        places = [round(number * last / max(1, count - 1)) for number in range(count)]
+        return replace(self, names=[self.names[place] for place in places])
 
     def digest(self) -> str:
         """Hash names, sizes and modification times, but not contents: seconds for a million files, not hours.

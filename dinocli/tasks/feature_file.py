@@ -36,6 +36,7 @@ KEY = "features"
 FITTED_SUFFIX = ".rare.safetensors"
 """Of the file beside a feature file with what its features were fitted to (`dinocli.engine.rare_features`)."""
 
+_BLOCK = 4096
 BOX_KEYS = ("left", "top", "width", "height")
 
 Box = tuple[int, int, int, int]
@@ -92,6 +93,12 @@ class FeatureFile:
         if self.rows.ndim != 2:
             raise WeightsError(f"{self.path} holds patch tokens, {self.rows.shape}; embed again with --tokens pooled")
         return self.rows
+
+    def finite_rows(self) -> NDArray[np.intp]:
+        """Return the numbers of the rows without NaN and infinity; a block of rows is read at a time."""
+        rows_ND = self.flat()
+        parts = [np.isfinite(rows_ND[first : first + _BLOCK]).all(axis=1) for first in range(0, len(rows_ND), _BLOCK)]
+        return np.flatnonzero(np.concatenate(parts)) if parts else np.empty(0, np.intp)
 
     def to_whiten(self, asked: bool, tell: Callable[[str], None]) -> bool:
         """Say whether the rows are to be whitened, which they may be already; `tell` is told."""

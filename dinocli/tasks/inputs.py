@@ -74,8 +74,17 @@ def describe_survey(seen: "Survey") -> str:
     kinds = ", ".join(f"{count} {dtype}" for dtype, count in seen.dtypes.items())
     height, width = seen.median_size
     colour = "grey" if seen.grey else "colour"
-    policy = seen.policy if seen.policy == "full" else f"{seen.policy} ({seen.low:g} to {seen.high:g})"
-    return f"sample of {seen.sampled}: {kinds}, {colour}, median {width}x{height} px, range {policy}"
+    mapped = _range_text(seen.policy, seen.low, seen.high)
+    return f"sample of {seen.sampled}: {kinds}, {colour}, median {width}x{height} px, range {mapped}"
+
+
+def describe_range(preprocess: Preprocess) -> str:
+    """Say which source values become black and white: `minmax (120 to 4095)`."""
+    return _range_text(preprocess.range_policy, preprocess.range_low, preprocess.range_high)
+
+
+def _range_text(policy: str, low: float, high: float) -> str:
+    return policy if policy == "full" else f"{policy} ({low:g} to {high:g})"
 
 
 def tell_survey(seen: "Survey", reporter: "ProgressReporter") -> None:

@@ -170,8 +170,8 @@ def test_images_of_16_bits_are_embedded_grouped_and_shown(deep: Path, tmp_path: 
 
 def test_every_option_of_reading_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[ClusterOptions] = []
-    monkeypatch.setattr("dinocli.tasks.cluster.cluster_dry_run.foresee", lambda job, *rest: seen.append(job))
-    monkeypatch.setattr("dinocli.cli.show_cluster.show_forecast", lambda *told, **more: None)
+    monkeypatch.setattr("dinocli.tasks.cluster.cluster_dry_run.dry_run", lambda job, *rest: seen.append(job))
+    monkeypatch.setattr("dinocli.cli.render.show_plan", lambda *told, **more: None)
     options = "--range minmax --channels 0,2 --page 3 --max-bad 5% --workers 0 --null --batch-size 7"
     monkeypatch.setattr(sys, "argv", ["dinocli", "cluster", "images", "--dry-run", *options.split()])
     with pytest.raises(SystemExit) as ended:
@@ -194,7 +194,7 @@ def test_dry_run_writes_nothing(feats: Path, deep: Path, tmp_path: Path) -> None
     before = sorted(tmp_path.iterdir())
     done = warm("cluster", feats, "--dry-run", cwd=tmp_path)
     assert done.code == 0, done.err
-    assert done.out.startswith("20 images, 8 values each; kmeans, k = auto\nabout ")
+    assert done.out.startswith("images\t20\nwidth\t8\nmethod\tkmeans\nk\tNone\n")
     images = warm("cluster", deep, *RANDOM, "--max-bad", "1", "-n", "--json", cwd=tmp_path)
     data = json.loads(images.out)
     assert (data["images"], data["width"], data["k"]) == (9, 64, 2)

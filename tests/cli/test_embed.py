@@ -140,6 +140,7 @@ def test_a_dry_run_says_the_size_and_writes_nothing(images: Path, tmp_path: Path
     assert done.code == 0, done.err
     found = json.loads(done.out)
     assert (found["images"], found["rows"], found["shape"], found["bytes"]) == (12, 12, [1, 1, 64], 12 * 64 * 2)
+    assert found["seconds"] >= 0
     assert {path.name for path in tmp_path.iterdir()} == {".streams"}
 
 

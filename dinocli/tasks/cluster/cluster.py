@@ -22,7 +22,7 @@ from dinocli.quality.odd_images import feature_distance, joined_oddness
 from dinocli.quality.outliers import diverse
 from dinocli.report.crosstab import count_labels
 from dinocli.tasks.artifacts import FileSet, claimed
-from dinocli.tasks.cluster.cluster_inputs import ClusterInputs, features_named, open_members
+from dinocli.tasks.cluster.cluster_inputs import ClusterInputs, open_members
 from dinocli.tasks.cluster.cluster_options import (
     DRIFT,
     DUPLICATE_GROUPS,
@@ -49,6 +49,7 @@ from dinocli.tasks.cluster.groups import FoundGroups, find_groups
 from dinocli.tasks.cluster.image_checks import check_images
 from dinocli.tasks.cluster.link_folders import check_tree, write_tree
 from dinocli.tasks.cluster.stable_ids import read_ids, stable_ids
+from dinocli.tasks.feature_inputs import takes_features
 from dinocli.tasks.labels import Labels, read_labels
 
 OUTLIERS = 10
@@ -170,7 +171,7 @@ def _outcome(
     oddest = np.argsort(-known.outlier_N, kind="stable")[:OUTLIERS].tolist()
     return ClusterResult(
         out=options.table,
-        features=members.source.path if features_named(options) else None,
+        features=members.source.path if takes_features(options) else None,
         weights=members.source.meta.get("weights", {}).get("name", ""),
         images=len(members),
         dropped=members.dropped,

@@ -9,18 +9,16 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dinocli.engine.progress import ProgressReporter
-from dinocli.errors import DataError, UsageError
-from dinocli.quality.normalized_features import BLOCK
+from dinocli.errors import DataError
 from dinocli.tasks.cluster.cluster_options import ClusterOptions
-from dinocli.tasks.default_features import default_features
-from dinocli.tasks.embed.embed_options import DEFAULT_BATCH
-from dinocli.tasks.feature_file import FEATURE_SUFFIXES, Box, FeatureFile, open_features
+from dinocli.tasks.feature_file import Box, FeatureFile
+from dinocli.tasks.feature_inputs import open_or_embed
 
 _CHUNK = 1 << 20
 
@@ -84,10 +82,8 @@ def open_members(options: ClusterOptions, reporter: ProgressReporter, stdin: Bin
     Raises:
         DinocliError: There are none, or they cannot be used.
     """
-    source = _open(options, reporter, stdin)
-    features_ND = source.flat()
-    finite_N = _finite(features_ND)
-    kept = np.flatnonzero(finite_N)
+    source = open_or_embed(options, reporter, stdin)
+    features_ND, kept = source.flat(), source.finite_rows()
     if not len(kept):
         raise DataError(f"{source.path} has no row of finite numbers; embed again")
     if len(kept) == len(source):
@@ -95,41 +91,6 @@ def open_members(options: ClusterOptions, reporter: ProgressReporter, stdin: Bin
     reporter.warn(f"{len(source) - len(kept)} of {len(source)} rows of {source.path} are not finite and left out")
     boxes = [source.boxes[row] for row in kept] if source.boxes else None
     return ClusterInputs(source, features_ND[kept], [source.names[row] for row in kept], boxes, len(source) - len(kept))
-
-
-def features_named(options: ClusterOptions) -> bool:
-    """Say whether features that are there are grouped, rather than images that have to be embedded first.
-
-    Raises:
-        UsageError: Several feature files, or options for images beside one.
-    """
-    of_images = [option for option, value in (("--weights", options.weights), ("--model", options.model)) if value]
-    of_images += [*options.read.given(), *(["--batch-size"] if options.batch_size else [])]
-    files = [entry for entry in options.inputs if entry.lower().endswith(FEATURE_SUFFIXES)]
-    if not files:
-        return not options.inputs and not of_images
-    if len(options.inputs) > 1:
-        raise UsageError(f"one feature file, or images, not {', '.join(options.inputs)}")
-    if of_images:
-        raise UsageError(f"{', '.join(of_images)} cannot change the features in {files[0]}; give the images instead")
-    return True
-
-
-def _open(options: ClusterOptions, reporter: ProgressReporter, stdin: BinaryIO | None) -> FeatureFile:
-    if not features_named(options):
-        from dinocli.tasks.embed.features_of import features_of
-
-        given: dict[str, Any] = {"weights": options.weights, "model": options.model, "device": options.device}
-        given |= {"read": options.read, "batch_size": options.batch_size or DEFAULT_BATCH}
-        return features_of(options.inputs, reporter=reporter, stdin=stdin, **given)
-    if options.inputs:
-        return open_features(Path(options.inputs[0]))
-    return open_features(default_features(reporter))
-
-
-def _finite(features_ND: NDArray[np.floating]) -> NDArray[np.bool_]:
-    parts = (features_ND[first : first + BLOCK] for first in range(0, len(features_ND), BLOCK))
-    return np.concatenate([np.isfinite(part).all(axis=1) for part in parts] or [np.empty(0, bool)])
 
 
 def _digest(path: Path) -> bytes:

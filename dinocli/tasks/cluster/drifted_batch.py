@@ -65,8 +65,7 @@ def drift_of(
     """
     other = open_features(path)
     check_comparable(other, members.source)
-    rows_MD = np.asarray(other.flat(), np.float32)
-    kept = np.flatnonzero(np.isfinite(rows_MD).all(axis=1))
+    rows_MD, kept = np.asarray(other.flat(), np.float32), other.finite_rows()
     if min(len(kept), len(members)) < 2:
         raise DataError(f"--drift compares at least 2 images with 2; {path} has {len(kept)}, the other {len(members)}")
     if rows_MD.shape[1] != members.features_ND.shape[1]:

@@ -1,18 +1,27 @@
-"""Number and size of the rows of an `embed`, printed before the work, or by `--dry-run` instead of it."""
+"""Number and size of the rows of an `embed`, printed before the work; with the time, by `--dry-run` instead of it."""
 
+import time
+from dataclasses import dataclass, field, replace
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from dinocli.data.parallel import thread_count
 from dinocli.engine.progress import ProgressReporter
+from dinocli.models.tokens import FITTED, Tokens
 from dinocli.tasks.embed.embed_options import EmbedOptions
 from dinocli.tasks.embed.embed_setup import EmbedContext, prepare
+from dinocli.tasks.embed.forward_pass import stream
 from dinocli.tasks.embed.image_batches import ImageBatches
 from dinocli.tasks.embed.like import following
-from dinocli.tasks.inputs import describe_weights
+from dinocli.tasks.embed.partial_features import Bad, Rows
+from dinocli.tasks.embed.rare_fit import fit_rare
+from dinocli.tasks.feature_file import Box
+from dinocli.tasks.inputs import describe_range, describe_weights
 from dinocli.tasks.square_resize import CONVNET_CELL
 from dinocli.tasks.tiling import parse_tiling
+
+TRIAL_IMAGES = 32
 
 
 def count_rows(context: EmbedContext, options: EmbedOptions, reporter: ProgressReporter) -> ImageBatches:
@@ -36,7 +45,11 @@ def count_rows(context: EmbedContext, options: EmbedOptions, reporter: ProgressR
 
 
 def dry_run(options: EmbedOptions, reporter: ProgressReporter, stdin: BinaryIO | None = None) -> dict[str, Any]:
-    """Return what `embed` would do as JSON-like data; nothing is written."""
+    """Return what `embed` would do as JSON-like data; a few images are read and computed, and nothing is written.
+
+    Raises:
+        DinocliError: As `embed`, for all that a few images show.
+    """
     options = following(options)
     context = prepare(options, reporter, stdin)
     image_batches = count_rows(context, options, ProgressReporter())
@@ -46,12 +59,41 @@ def dry_run(options: EmbedOptions, reporter: ProgressReporter, stdin: BinaryIO |
         "rows": len(image_batches),
         "shape": list(context.row_shape(options)),
         "bytes": _bytes(context, image_batches, options),
+        "seconds": round(_seconds_per_row(context, image_batches, options) * len(image_batches), 1),
         "weights": describe_weights(context.info),
         "size": context.preprocess.size,
-        "range": context.preprocess.range_policy,
+        "range": describe_range(context.preprocess),
         "grey": context.preprocess.grey,
         "device": f"{context.device}, {context.precision}",
     }
+
+
+@dataclass
+class Uncollected:
+    """Takes rows and keeps none, for a trial."""
+
+    pieces: int = 0
+    rows: int = 0
+    bad: Bad = field(default_factory=list)
+
+    def add(self, rows_b: Rows, boxes: list[Box], pieces: int, bad: Bad) -> None:
+        """Count the rows."""
+        self.pieces, self.rows, self.bad = self.pieces + pieces, self.rows + len(rows_b), self.bad + bad
+
+    def commit(self) -> None:
+        """Nothing is kept."""
+
+
+def _seconds_per_row(context: EmbedContext, image_batches: ImageBatches, options: EmbedOptions) -> float:
+    """Embed a few images from all over the list; the whole list decides how many unreadable ones are too many."""
+    few, silent = context.images.spread(TRIAL_IMAGES), ProgressReporter()
+    trial = replace(context, images=few, data=context.data.model_copy(update={"max_bad": "100%"}))
+    batches = image_batches.of(few)
+    if isinstance(trial.tokens, Tokens) and options.tokens in FITTED:
+        trial = replace(trial, tokens=fit_rare(trial, batches, options, silent)[0])
+    begin = time.perf_counter()
+    stream(trial, batches, Uncollected(), options, silent)
+    return (time.perf_counter() - begin) / max(1, len(batches))
 
 
 def _bytes(context: EmbedContext, image_batches: ImageBatches, options: EmbedOptions) -> int:

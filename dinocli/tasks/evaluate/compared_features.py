@@ -6,7 +6,7 @@ Shapes: N images that take part, D width.
 import io
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,11 +14,10 @@ from numpy.typing import NDArray
 from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import DataError, UsageError
 from dinocli.quality.normalized_features import NormalizedFeatures, Projection, fit_whitening
-from dinocli.tasks.default_features import default_features
-from dinocli.tasks.embed.embed_options import DEFAULT_BATCH
 from dinocli.tasks.evaluate.evaluate_options import EvaluateOptions
 from dinocli.tasks.evaluate.paired_rows import pair_rows
-from dinocli.tasks.feature_file import FEATURE_SUFFIXES, FeatureFile, open_features, sidecar
+from dinocli.tasks.feature_file import FeatureFile, open_features, sidecar
+from dinocli.tasks.feature_inputs import embed_options, embed_temporarily, is_features, open_or_embed
 
 
 @dataclass(frozen=True)
@@ -53,14 +52,6 @@ class ComparedFeatures:
         return replace(self, title=f"{self.title}, whitened", whitening=whitening)
 
 
-def is_features(text: str) -> bool:
-    """Whether an argument names a feature file; `.safetensors` alone could be weights as well."""
-    path = Path(text)
-    if path.suffix not in FEATURE_SUFFIXES or path.is_dir():
-        return False
-    return path.suffix != ".safetensors" or sidecar(path, ".paths.txt").is_file()
-
-
 def open_sides(
     options: EvaluateOptions, reporter: ProgressReporter, stdin: BinaryIO | None
 ) -> tuple[ComparedFeatures, ComparedFeatures | None, list[str]]:
@@ -73,8 +64,8 @@ def open_sides(
     Raises:
         DinocliError: Features, images or weights cannot be used, or the two have no image in common.
     """
-    own = _own(options, reporter, stdin)
-    finite_N = _finite(own)
+    own = open_or_embed(options, reporter, stdin)
+    finite_N = own.finite_rows()
     notes = [f"{len(own) - len(finite_N)} rows are not finite and left out"] if len(finite_N) < len(own) else []
     if len(finite_N) < 2:
         raise DataError(f"{own.path} has {len(finite_N)} usable rows; at least two images are needed")
@@ -82,7 +73,7 @@ def open_sides(
     if not options.baseline:
         return ComparedFeatures(title, own, finite_N), None, notes
     base = _baseline(options, own, reporter)
-    rows_N, base_N, how = pair_rows(own, finite_N, base, _finite(base))
+    rows_N, base_N, how = pair_rows(own, finite_N, base, base.finite_rows())
     if len(rows_N) < 2:
         raise DataError(f"{title} and {options.baseline} have {len(rows_N)} images in common; embed the same images")
     if len(rows_N) < max(len(own), len(base)):
@@ -98,29 +89,9 @@ def _title(options: EvaluateOptions, own: FeatureFile) -> str:
     return str(own.path)
 
 
-def _own(options: EvaluateOptions, reporter: ProgressReporter, stdin: BinaryIO | None) -> FeatureFile:
-    given = [*options.read.given(), *(["--batch-size"] if options.batch_size else [])]
-    if not options.inputs and not (options.weights or options.model or given):
-        return open_features(default_features(reporter))
-    if any(map(is_features, options.inputs)):
-        if len(options.inputs) > 1:
-            raise UsageError(f"give one feature file, or images, not both: {' '.join(options.inputs)}")
-        if given:
-            raise UsageError(
-                f"{', '.join(given)} cannot change the features in {options.inputs[0]}; give the images instead"
-            )
-        return open_features(Path(options.inputs[0]))
-    from dinocli.tasks.embed.features_of import features_of
-
-    more = {"read": options.read, "device": options.device, "batch_size": options.batch_size or DEFAULT_BATCH}
-    return features_of(
-        options.inputs, weights=options.weights, model=options.model, reporter=reporter, stdin=stdin, **more
-    )
-
-
 def _baseline(options: EvaluateOptions, own: FeatureFile, reporter: ProgressReporter) -> FeatureFile:
     """Open the baseline, or embed the images of the features with its weights, taking the same tokens."""
-    if is_features(options.baseline):
+    if is_features(options.baseline) and not _may_be_weights(options.baseline):
         return open_features(Path(options.baseline))
     root = own.meta.get("root")
     if not root or not Path(root).is_dir():
@@ -128,25 +99,20 @@ def _baseline(options: EvaluateOptions, own: FeatureFile, reporter: ProgressRepo
             f"--baseline {options.baseline} is no feature file, and the images of {own.path} are not there to "
             "embed them: give a feature file, or the images"
         )
-    from dinocli.tasks.embed.features_of import features_of
-
     # All names at once, as bytes: exactly these images, whatever has been added to the folder since.
     names = b"\0".join(str(Path(root, name)).encode() for name in dict.fromkeys(own.names))
-    taken: dict[str, Any] = {
-        "tokens": own.meta.get("tokens", "pooled"),
-        "layers": own.meta.get("layers", 1),
-        "tile": own.meta.get("tile", ""),
-        "device": options.device,
-        "read": replace(options.read, null=True, include=(), exclude=(), root=root),
-        "batch_size": options.batch_size or DEFAULT_BATCH,
-    }
-    return features_of(
-        ["-"], weights=options.baseline, model=options.model, reporter=reporter, stdin=io.BytesIO(names), **taken
+    asked = replace(
+        embed_options(options),
+        inputs=("-",),
+        weights=options.baseline,
+        tokens=own.meta.get("tokens", "pooled"),
+        layers=own.meta.get("layers", 1),
+        tile=own.meta.get("tile", ""),
+        read=replace(options.read, null=True, include=(), exclude=(), root=root),
     )
+    return embed_temporarily(asked, reporter, io.BytesIO(names))
 
 
-def _finite(file: FeatureFile) -> NDArray[np.intp]:
-    """Return the numbers of the rows without a NaN, looking at a few at a time."""
-    rows_ND = file.flat()
-    parts = [np.isfinite(rows_ND[first : first + 4096]).all(axis=1) for first in range(0, len(rows_ND), 4096)]
-    return np.flatnonzero(np.concatenate(parts)) if parts else np.empty(0, np.intp)
+def _may_be_weights(text: str) -> bool:
+    """Say whether a `.safetensors` file has no names of rows beside it, as weights have none."""
+    return Path(text).suffix == ".safetensors" and not sidecar(Path(text), ".paths.txt").is_file()

@@ -17,8 +17,8 @@ from dinocli.quality.nearest_rows import nearest_rows
 from dinocli.quality.normalized_features import NormalizedFeatures, cores, fit_whitening, steady
 from dinocli.tasks.artifacts import claimed
 from dinocli.tasks.default_features import default_features
-from dinocli.tasks.evaluate.compared_features import is_features
 from dinocli.tasks.feature_file import FeatureFile, open_features
+from dinocli.tasks.feature_inputs import is_features
 from dinocli.tasks.feature_model import feature_model_of
 from dinocli.tasks.same_features import check_comparable
 from dinocli.tasks.search.row_names import find_row, is_same_image, missing_row

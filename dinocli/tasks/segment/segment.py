@@ -95,7 +95,7 @@ def _segment(
     return _outcome(folder, about, begin)
 
 
-def foresee(
+def dry_run(
     options: SegmentOptions, reporter: ProgressReporter | None = None, stdin: BinaryIO | None = None
 ) -> dict[str, Any]:
     """Say what `segment` would do, and write nothing.

@@ -5,18 +5,16 @@ import sys
 from dataclasses import asdict, dataclass, replace
 from typing import Any, BinaryIO
 
-import numpy as np
 import torch
 
 from dinocli.config.guard_plan import probe_count
 from dinocli.config.load import with_values
 from dinocli.config.recipe import Recipe
 from dinocli.data.read import shrunk_size
-from dinocli.data.sources import ImageList
 from dinocli.engine import distributed
 from dinocli.engine.distributed import open_world
 from dinocli.engine.progress import ProgressReporter
-from dinocli.tasks.inputs import describe_weights
+from dinocli.tasks.inputs import describe_range, describe_weights
 from dinocli.tasks.labels import of_several_kinds, read_labels
 from dinocli.tasks.train.budget import fit_steps, labelled_images, labels_within, probe_work
 from dinocli.tasks.train.costs import Costs, measure_costs
@@ -79,7 +77,7 @@ class TrainForecast:
         return asdict(self)
 
 
-def forecast(options: TrainOptions, reporter: ProgressReporter, stdin: BinaryIO | None = None) -> TrainForecast | None:
+def dry_run(options: TrainOptions, reporter: ProgressReporter, stdin: BinaryIO | None = None) -> TrainForecast | None:
     """Measure a few steps on a few images of the folder; nothing is written.
 
     Args:
@@ -97,7 +95,7 @@ def forecast(options: TrainOptions, reporter: ProgressReporter, stdin: BinaryIO 
         labels = of_several_kinds(read_labels(options.labels, images.names, reporter.line)) if options.labels else {}
         streams = options.recipe.data.cache == "off" or world.size > 1  # else the few images are decoded into memory
         trial = with_values(options.recipe, {"data.cache": "off" if streams else "auto"})
-        few = _few(images)
+        few = images.spread(TRIAL_IMAGES)
         for line in (f"{len(images)} images in {images.root}; measuring on {len(few)} of them", *images.notes):
             reporter.line(line)
         context = setup(replace(options, recipe=trial, labels=""), few, reporter)
@@ -121,12 +119,6 @@ def forecast(options: TrainOptions, reporter: ProgressReporter, stdin: BinaryIO 
         distributed.leave()
 
 
-def _few(images: ImageList) -> ImageList:
-    """Take evenly spread images."""
-    chosen = np.linspace(0, len(images) - 1, min(TRIAL_IMAGES, len(images))).round().astype(int)
-    return replace(images, names=[images.names[row] for row in chosen])
-
-
 def _forecast_of(context: TrainContext, recipe: Recipe, size: RunSize, costs: Costs) -> TrainForecast:
     seen, about, guard = context.survey, context.preprocess, recipe.guard
     assert seen is not None
@@ -139,7 +131,7 @@ def _forecast_of(context: TrainContext, recipe: Recipe, size: RunSize, costs: Co
         dtypes=dict(seen.dtypes),
         median_size=seen.median_size,
         grey=seen.grey,
-        range="full" if about.range_policy == "full" else f"{about.range_low:g} to {about.range_high:g}",
+        range=describe_range(about),
         start=describe_weights(context.info),
         device=f"{context.precision.device}, {context.precision.name}",
         steps=int(recipe.run.steps),

@@ -11,9 +11,8 @@ from dinocli.augment.resample import normalise, resize_square
 from dinocli.errors import DataError, UsageError
 from dinocli.models.create import create_backbone
 from dinocli.tasks.embed.embed import embed
-from dinocli.tasks.embed.features_of import features_of
 from dinocli.tasks.feature_file import open_features
-from dinocli.tasks.inputs import ReadOptions
+from dinocli.tasks.feature_inputs import embed_temporarily
 from tests.tasks.embed.drive import job, write_images
 
 
@@ -89,12 +88,11 @@ def test_the_record_says_how_the_numbers_were_made(tmp_path: Path) -> None:
     np.testing.assert_allclose(np.linalg.norm(np.load(tmp_path / "feats.npy"), axis=1), 1, rtol=1e-6)
 
 
-def test_features_of_are_those_of_embed(tmp_path: Path) -> None:
+def test_temporary_features_are_those_of_embed(tmp_path: Path) -> None:
     folder = write_images(tmp_path / "images", 3)
     embed(job(folder, tmp_path / "feats.npy", precision="auto"))
-    found = features_of(
-        [str(folder)], weights="none", model="test_convnext", size=32, device="cpu", read=ReadOptions(workers=0)
-    )
+    found = embed_temporarily(job(folder, tmp_path / "unused.npy", precision="auto"))
+    assert not (tmp_path / "unused.npy").exists()
     np.testing.assert_array_equal(found.flat(), np.load(tmp_path / "feats.npy"))
     assert found.names == ["./000.png", "./001.png", "./002.png"]
     assert found.image(1) == folder / "001.png"

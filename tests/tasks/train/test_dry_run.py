@@ -12,7 +12,7 @@ from dinocli.engine.progress import ProgressReporter
 from dinocli.engine.step import StepStats
 from dinocli.errors import DataError
 from dinocli.tasks.train.costs import Costs
-from dinocli.tasks.train.dry_run import TrainForecast, forecast
+from dinocli.tasks.train.dry_run import TrainForecast, dry_run
 from dinocli.tasks.train.run_seconds import PAGE_FORWARDS
 from dinocli.tasks.train.train_options import TrainOptions
 from tests.tasks.drive import Ears, job
@@ -38,7 +38,7 @@ def asked(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Trai
 
 
 def of(asked: TrainOptions, ears: Ears | None = None) -> TrainForecast:
-    found = forecast(asked, ears or ProgressReporter())
+    found = dry_run(asked, ears or ProgressReporter())
     assert found is not None
     return found
 
