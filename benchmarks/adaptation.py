@@ -24,14 +24,13 @@ import torch
 from numpy.typing import NDArray
 
 from dinocli.config.load import load_recipe
+from dinocli.data.labels import read_labels
 from dinocli.engine.probe import whole_features
 from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import TrainingStopped
 from dinocli.models.backbone import Backbone
 from dinocli.models.weight_interpolation import interpolated
-from dinocli.tasks.evaluate.label_scores import label_scores
-from dinocli.tasks.evaluate.label_split import LabelSplit
-from dinocli.tasks.labels import read_labels
+from dinocli.quality.label_scores import LabelSplit, label_scores
 from dinocli.tasks.run_folder import ENDED, RunFolder
 from dinocli.tasks.train.select import adapted_backbone
 from dinocli.tasks.train.setup import TrainContext, list_images, setup

@@ -31,6 +31,7 @@ from sklearn.preprocessing import normalize
 from dinocli.augment.multicrop import MultiCrop, ViewSpec
 from dinocli.augment.resample import normalise, resize_square
 from dinocli.config.load import load_recipe
+from dinocli.data.labels import read_labels
 from dinocli.engine.batch_norm_init import adapt_batch_norm
 from dinocli.engine.build import build_learner, set_stage, view_specs
 from dinocli.engine.initialize import initialize
@@ -39,11 +40,9 @@ from dinocli.engine.step import Learner, train_step
 from dinocli.models import alpha_bn as statistics
 from dinocli.models.features import extract
 from dinocli.quality.crop_quadrant_retrieval import crop_quadrant_retrieval
+from dinocli.quality.label_scores import LabelSplit, label_scores
 from dinocli.quality.multiview_scores import alignment, lidar
 from dinocli.quality.scores import alpha_req, augmentation_retrieval, feature_std, linear_cka, rankme, uniformity
-from dinocli.tasks.evaluate.label_scores import label_scores
-from dinocli.tasks.evaluate.label_split import LabelSplit
-from dinocli.tasks.labels import read_labels
 from dinocli.tasks.train.setup import TrainContext, list_images, setup
 from dinocli.tasks.train.train_options import TrainOptions
 

@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 
 from dinocli.data.sources import ImageList, find_images
 from dinocli.engine.progress import ProgressReporter
+from dinocli.quality.mask_scorer import MaskScorer
 from dinocli.tasks.embed.embed_options import EmbedOptions
 from dinocli.tasks.embed.embed_setup import prepare
 from dinocli.tasks.inputs import ReadOptions
 from dinocli.tasks.segment.anomaly import Anomaly
 from dinocli.tasks.segment.feature_extraction import FeatureExtraction, SegmentImage
 from dinocli.tasks.segment.ground_truth import GroundTruth
-from dinocli.tasks.segment.mask_scorer import MaskScorer
 from dinocli.tasks.segment.method import FeatureGrid, FeatureKind
 from dinocli.tasks.segment.patch_geometry import PatchGeometry
 from dinocli.tasks.segment.segment_options import SIZE

@@ -33,6 +33,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dinocli.data.labels import read_labels
 from dinocli.engine.progress import ProgressReporter
 from dinocli.engine.rare_features import SAMPLE, RareFit, whitening
 from dinocli.models.rarity_maps import MAPS, rarity_maps
@@ -43,7 +44,6 @@ from dinocli.quality.rarity import BankBuilder
 from dinocli.tasks.embed.embed_dry_run import count_rows
 from dinocli.tasks.embed.embed_options import EmbedOptions
 from dinocli.tasks.embed.embed_setup import prepare
-from dinocli.tasks.labels import read_labels
 from dinocli.tasks.square_resize import squares
 
 BATCH = 32

@@ -20,9 +20,9 @@ from scipy.ndimage import uniform_filter
 from dinocli.data.decode import read_native
 from dinocli.data.sources import find_images
 from dinocli.quality.bootstrap import ScoreInterval
+from dinocli.quality.mask_scorer import MaskScorer
 from dinocli.quality.otsu import otsu
 from dinocli.tasks.segment.ground_truth import GroundTruth
-from dinocli.tasks.segment.mask_scorer import MaskScorer
 from dinocli.tasks.segment.segment import segment
 from dinocli.tasks.segment.segment_options import SegmentOptions
 from dinocli.tasks.segment.tokencut import affinity, second_vector

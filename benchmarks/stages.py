@@ -20,10 +20,10 @@ from sklearn.preprocessing import StandardScaler, normalize
 from torch import Tensor, nn
 
 from dinocli.config.load import load_recipe
+from dinocli.data.labels import read_labels
 from dinocli.engine.probe import whole_features
 from dinocli.engine.progress import ProgressReporter
 from dinocli.quality.knn import accuracy, knn_classify
-from dinocli.tasks.labels import read_labels
 from dinocli.tasks.train.setup import TrainContext, list_images, setup
 from dinocli.tasks.train.train_options import TrainOptions
 

@@ -10,7 +10,7 @@ import dinocli
 
 ROOT = Path(dinocli.__file__).parent
 MIDDLE = {"data", "augment", "models", "dino", "quality"}
-BASE = {"cores": 0.0, "errors": 0.0, "files": 0.0, "stored": 0.5}  # stored knows errors
+BASE = {"cores": 0.0, "errors": 0.0, "files": 0.0, "stored": 0.5, "journal": 0.5, "file_set": 0.7}
 RANK = BASE | dict.fromkeys(MIDDLE, 2) | {"config": 1, "report": 2, "engine": 3, "tasks": 4, "cli": 5}
 
 

@@ -8,9 +8,9 @@ from rich.table import Table
 from rich.text import Text
 
 from dinocli.cli.render import Terminal, print_json
+from dinocli.quality.score_table import ScoreRow
 from dinocli.report.text import visible
 from dinocli.tasks.evaluate.evaluate_options import EvaluateResult
-from dinocli.tasks.evaluate.score_table import ScoreRow
 
 
 def show_evaluation(terminal: Terminal, found: EvaluateResult, *, as_json: bool) -> None:

@@ -21,8 +21,8 @@ from safetensors.numpy import load_file
 
 from dinocli.config.preprocess import Preprocess
 from dinocli.errors import WeightsError
+from dinocli.file_set import read_whole
 from dinocli.stored import Anything, Count, Name, Stored, read_json, reading, usable_name
-from dinocli.tasks.artifacts import read_whole
 from dinocli.tasks.run_folder import latest_run
 from dinocli.tasks.run_record import WeightsRecord
 

@@ -11,8 +11,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from dinocli.file_set import FileSet, claimed, read_whole
 from dinocli.files import hidden, write_whole
-from dinocli.tasks.artifacts import FileSet, claimed, read_whole
 
 OPERATIONS = {"open", "os.rename", "os.remove", "os.truncate", "os.mkdir", "os.rmdir", "shutil.rmtree", "os.symlink"}
 

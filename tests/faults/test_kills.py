@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from dinocli.tasks.artifacts import settle
+from dinocli.file_set import settle
 from dinocli.tasks.cluster.link_folders import MARK
 from dinocli.tasks.feature_file import open_features
 from tests.cli.commands import TINY as TINY_RUN

@@ -11,8 +11,10 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from dinocli.data.labels import Labels, read_labels
 from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import UsageError
+from dinocli.file_set import FileSet, claimed
 from dinocli.quality.agreement import ari, hungarian_accuracy, nmi
 from dinocli.quality.grouping import NONE
 from dinocli.quality.image_issues import ImageIssue
@@ -21,7 +23,6 @@ from dinocli.quality.normalized_features import NormalizedFeatures, cores, stead
 from dinocli.quality.odd_images import feature_distance, joined_oddness
 from dinocli.quality.outliers import diverse
 from dinocli.report.crosstab import count_labels
-from dinocli.tasks.artifacts import FileSet, claimed
 from dinocli.tasks.cluster.cluster_inputs import ClusterInputs, open_members
 from dinocli.tasks.cluster.cluster_options import (
     DRIFT,
@@ -50,7 +51,6 @@ from dinocli.tasks.cluster.image_checks import check_images
 from dinocli.tasks.cluster.link_folders import check_tree, write_tree
 from dinocli.tasks.cluster.stable_ids import read_ids, stable_ids
 from dinocli.tasks.feature_inputs import takes_features
-from dinocli.tasks.labels import Labels, read_labels
 
 OUTLIERS = 10
 

@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from dinocli.data.labels import Labels
 from dinocli.engine.progress import ProgressReporter
+from dinocli.file_set import FileSet
 from dinocli.files import naming
 from dinocli.quality.auto_k import KScore
 from dinocli.quality.grouping import NONE, Grouping
@@ -15,13 +17,11 @@ from dinocli.report.chart import Curve
 from dinocli.report.map_page import MapImage, MapPage, Pair, write_map_page
 from dinocli.report.picture import Picture
 from dinocli.report.sheet import contact_sheet
-from dinocli.tasks.artifacts import FileSet
 from dinocli.tasks.cluster.cluster_inputs import ClusterInputs
 from dinocli.tasks.cluster.cluster_options import ClusterResult
 from dinocli.tasks.cluster.cluster_tables import Known
 from dinocli.tasks.cluster.duplicate_pairs import SamePair
 from dinocli.tasks.cluster.thumbnails import MIME, SUFFIX, Thumbnails
-from dinocli.tasks.labels import Labels
 
 THUMBNAIL = 96
 EMBEDDED_BYTES = 24 << 20

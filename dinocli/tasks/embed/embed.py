@@ -11,8 +11,9 @@ from dinocli import __version__
 from dinocli.engine.progress import ProgressReporter
 from dinocli.engine.rare_features import RareFeatures
 from dinocli.errors import Interrupted, UsageError
+from dinocli.file_set import claimed
+from dinocli.journal import check_same
 from dinocli.models.tokens import FITTED
-from dinocli.tasks.artifacts import check_same, claimed
 from dinocli.tasks.embed.embed_dry_run import count_rows
 from dinocli.tasks.embed.embed_options import STDOUT, EmbedOptions, EmbedResult
 from dinocli.tasks.embed.embed_setup import EmbedContext, prepare

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from dinocli.data.bad_images import write_bad
 from dinocli.engine.rare_features import RareFeatures
 from dinocli.errors import UsageError, WeightsError
+from dinocli.file_set import FileSet
 from dinocli.files import whole_file, write_whole
-from dinocli.tasks.artifacts import FileSet
 from dinocli.tasks.embed.partial_features import Bad, PartialFeatures, npy_header
 from dinocli.tasks.embed.patch_folder import PatchFolder
 from dinocli.tasks.feature_file import FEATURE_SUFFIXES, FITTED_SUFFIX, KEY, sidecar

@@ -16,7 +16,7 @@ import numpy as np
 from dinocli.engine.progress import ProgressReporter
 from dinocli.engine.rare_features import RareFeatures
 from dinocli.errors import UsageError, WeightsError
-from dinocli.tasks.artifacts import claimed
+from dinocli.file_set import claimed
 from dinocli.tasks.embed.embed_options import EmbedResult, parse_shard
 from dinocli.tasks.embed.feature_formats import SIDECARS, check_free, feature_outputs, write_features
 from dinocli.tasks.embed.image_batches import NO_BOX

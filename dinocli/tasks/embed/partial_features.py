@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from dinocli.files import hidden, naming
+from dinocli.journal import Journal, Line
 from dinocli.stored import Count, Stored, checked
-from dinocli.tasks.artifacts import Journal, Line
 from dinocli.tasks.feature_file import Box
 
 Bad = list[tuple[str, str]]

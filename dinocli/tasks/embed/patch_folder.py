@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from dinocli.files import hidden, remove_abandoned, write_whole
-from dinocli.tasks.artifacts import Journal
+from dinocli.journal import Journal
 from dinocli.tasks.embed.partial_features import Bad, Rows, npy_header, told
 from dinocli.tasks.feature_file import Box
 

@@ -3,7 +3,7 @@
 Shapes: N images of the sample, Q views of each, D width.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,12 +45,6 @@ class ViewFeatures:
     names: list[str]
     clean_ND: NDArray[np.float32]
     views_QND: NDArray[np.float32]
-
-    def changed(self, change: Callable[[NDArray[np.float32]], NDArray[np.float32]]) -> "ViewFeatures":
-        """Apply what the features of the file were measured after."""
-        return ViewFeatures(
-            self.names, change(self.clean_ND), np.stack([change(view_ND) for view_ND in self.views_QND])
-        )
 
 
 def embed_views(

@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 from dinocli.engine.device import pick_device
 from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import DinocliError, UsageError
-from dinocli.tasks.evaluate import label_free_scores, label_scores
+from dinocli.quality import label_free_scores, label_scores
+from dinocli.quality.label_scores import LabelSplit
+from dinocli.quality.score_table import Score, ScoreRow, rows_of, sentence
 from dinocli.tasks.evaluate.augmented_views import SAMPLE, embed_views
 from dinocli.tasks.evaluate.compared_features import ComparedFeatures, open_sides
 from dinocli.tasks.evaluate.evaluate_options import EvaluateOptions, EvaluateResult
-from dinocli.tasks.evaluate.label_split import MOST, LabelSplit, read_truth
-from dinocli.tasks.evaluate.score_table import Score, ScoreRow, rows_of, sentence
+from dinocli.tasks.evaluate.label_split import MOST, read_truth
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,8 @@ def _view_rows(context: EvaluateContext) -> tuple[list[ScoreRow], list[str]]:
             )
         except DinocliError as error:
             return [], [f"no LiDAR, alignment and augmentation retrieval for {side.title}: {error}"]
-        scores.append(label_free_scores.view_scores(seen.changed(side.whitened)))
+        views_QND = np.stack([side.whitened(view_ND) for view_ND in seen.views_QND])
+        scores.append(label_free_scores.view_scores(side.whitened(seen.clean_ND), views_QND))
     return rows_of(scores), []
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from dinocli.tasks.evaluate.score_table import ScoreRow
+from dinocli.quality.score_table import ScoreRow
 from dinocli.tasks.inputs import ReadOptions
 
 

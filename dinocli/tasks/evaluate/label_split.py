@@ -5,42 +5,18 @@ Shapes: T images that take part.
 
 import posixpath
 from collections.abc import Sequence
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dinocli.data.labels import Labels, folder_labels, is_folder_spec, read_labels
 from dinocli.errors import DataError, UsageError
-from dinocli.tasks.labels import Labels, folder_labels, is_folder_spec, read_labels
+from dinocli.quality.label_scores import LabelSplit
 
 MOST = 10_000
 """Images of one side that take part; more would cost minutes and change no digit that matters."""
-
-
-@dataclass(frozen=True)
-class LabelSplit:
-    """What is known about the images by one label column.
-
-    Args:
-        column: Its name.
-        rows_T: Which rows of the features take part.
-        labels_T: Their labels.
-        groups_T: Their groups, None where every image is its own.
-        learn_T: The side to learn from, None for leave-one-out and folds.
-    """
-
-    column: str
-    rows_T: NDArray[np.intp]
-    labels_T: NDArray[np.str_]
-    groups_T: NDArray[np.str_] | None
-    learn_T: NDArray[np.bool_] | None
-
-    @property
-    def tested(self) -> NDArray[np.bool_]:
-        """Which of them are predicted."""
-        return np.ones(len(self.rows_T), np.bool_) if self.learn_T is None else ~self.learn_T
 
 
 def read_truth(

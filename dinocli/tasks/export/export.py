@@ -11,9 +11,9 @@ from safetensors.torch import load, save
 
 from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import UsageError, WeightsError
+from dinocli.file_set import FileSet, claimed
 from dinocli.files import write_whole
 from dinocli.models.weights import save_backbone
-from dinocli.tasks.artifacts import FileSet, claimed
 from dinocli.tasks.export.card import card_of
 from dinocli.tasks.export.graph import to_onnx, to_torchscript
 from dinocli.tasks.export.source import Source, open_source

@@ -13,9 +13,9 @@ import numpy as np
 from dinocli.data.sources import find_images
 from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import DataError, UsageError, WeightsError
+from dinocli.file_set import claimed
 from dinocli.quality.nearest_rows import nearest_rows
 from dinocli.quality.normalized_features import NormalizedFeatures, cores, fit_whitening, steady
-from dinocli.tasks.artifacts import claimed
 from dinocli.tasks.default_features import default_features
 from dinocli.tasks.feature_file import FeatureFile, open_features
 from dinocli.tasks.feature_inputs import is_features

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from dinocli.data.mask_images import colour_of, jpeg, shown, tint, write_below
 from dinocli.data.read import Canvas, scaled, shrunk_size
 from dinocli.report.gallery_page import GalleryImage, GalleryPage, Segment, write_gallery_page
 from dinocli.report.page import Cell, Table
 from dinocli.report.picture import Picture
 from dinocli.tasks.segment.mask_folder import MaskFolder
-from dinocli.tasks.segment.mask_images import colour_of, jpeg, shown, tint, write_below
 from dinocli.tasks.segment.regions import ImageRecord
 
 SHORT_SIDE = 320

@@ -10,10 +10,10 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
+from dinocli.data.mask_reader import check_size, read_mask
 from dinocli.data.sources import ImageList, find_images
 from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import DataError
-from dinocli.tasks.segment.mask_reader import check_size, read_mask
 
 _WORDS = ("mask", "masks", "cp_masks", "gt", "label", "labels", "seg")
 ENDINGS = tuple(f"{join}{word}" for word in _WORDS for join in "_-")

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from dinocli.data.mask_images import label_png, map_png, overlay_jpeg, soft_npy, soft_png, write_below
 from dinocli.data.sources import ImageList
 from dinocli.files import write_whole
+from dinocli.quality.mask_scorer import MaskScorer
 from dinocli.tasks.segment.annotation_formats import yolo_lines
 from dinocli.tasks.segment.feature_extraction import SegmentImage
 from dinocli.tasks.segment.gallery import write_thumbnail
 from dinocli.tasks.segment.ground_truth import GroundTruth, is_good
 from dinocli.tasks.segment.mask_folder import MaskFolder
-from dinocli.tasks.segment.mask_images import label_png, map_png, overlay_jpeg, soft_npy, soft_png, write_below
-from dinocli.tasks.segment.mask_scorer import MaskScorer
 from dinocli.tasks.segment.method import PatchMaps
 from dinocli.tasks.segment.regions import ImageRecord, find_regions, region_record, without_specks
 from dinocli.tasks.segment.segment_options import SegmentOptions

@@ -14,9 +14,10 @@ from typing import Any
 from pydantic import Field
 
 from dinocli.errors import UsageError
+from dinocli.file_set import LOCK, FileSet
 from dinocli.files import remove_abandoned, remove_path, write_whole
+from dinocli.journal import Journal
 from dinocli.stored import Anything, Count, Stored, checked, reading
-from dinocli.tasks.artifacts import LOCK, FileSet, Journal
 from dinocli.tasks.run_folder import SCHEMA
 from dinocli.tasks.segment.regions import ImageRecord
 

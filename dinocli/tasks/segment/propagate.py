@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dinocli.data.decode import read_native
+from dinocli.data.mask_reader import Mask, check_size, read_mask
 from dinocli.errors import DataError
-from dinocli.tasks.segment.mask_reader import Mask, check_size, read_mask
 from dinocli.tasks.segment.method import FeatureGrid, FeatureKind, PatchMaps
 
 REMEMBERED = 7

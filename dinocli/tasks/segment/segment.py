@@ -14,7 +14,9 @@ from dinocli.data.parallel import thread_count
 from dinocli.engine.progress import ProgressReporter
 from dinocli.engine.signals import Signals
 from dinocli.errors import Interrupted, UsageError
-from dinocli.tasks.artifacts import check_same, claimed
+from dinocli.file_set import claimed
+from dinocli.journal import check_same
+from dinocli.quality.mask_scorer import MaskScorer
 from dinocli.tasks.embed.embed_options import EmbedOptions
 from dinocli.tasks.embed.embed_setup import EmbedContext, prepare
 from dinocli.tasks.run_folder import add_output
@@ -23,7 +25,6 @@ from dinocli.tasks.segment.feature_extraction import SegmentImage, check_tiling
 from dinocli.tasks.segment.ground_truth import GroundTruth
 from dinocli.tasks.segment.image_writer import ImageWriter
 from dinocli.tasks.segment.mask_folder import MaskFolder, SegmentJournal
-from dinocli.tasks.segment.mask_scorer import MaskScorer
 from dinocli.tasks.segment.method import FeatureKind, Method
 from dinocli.tasks.segment.method_fit import Chosen, Sample, SegmentPlan, choose, extractor_of, fitted_plan
 from dinocli.tasks.segment.output_names import natural_order, output_stems

@@ -8,7 +8,7 @@ from typing import Any
 from dinocli import __version__
 from dinocli.data.bad_images import write_bad
 from dinocli.engine.progress import ProgressReporter
-from dinocli.tasks.artifacts import FileSet
+from dinocli.file_set import FileSet
 from dinocli.tasks.embed.embed_setup import EmbedContext
 from dinocli.tasks.segment.annotation_formats import category_names, write_coco, write_segments_csv
 from dinocli.tasks.segment.gallery import INSIDE, GalleryReport, remove_thumbnails, write_report

@@ -9,12 +9,12 @@ import numpy as np
 from dinocli.config.guard_plan import closing_probes, step_work
 from dinocli.config.load import with_values
 from dinocli.config.recipe import Recipe
+from dinocli.data.labels import Labels
 from dinocli.engine.build import build_learner
 from dinocli.engine.compilation import settle_compile
 from dinocli.engine.distributed import from_main
 from dinocli.engine.probe import forwards_per_image
 from dinocli.engine.step import Learner, train_step
-from dinocli.tasks.labels import Labels
 from dinocli.tasks.train.costs import Costs, measure_costs
 from dinocli.tasks.train.run_seconds import PAGE_FORWARDS, RunSize, run_seconds
 from dinocli.tasks.train.setup import TrainContext

@@ -10,12 +10,12 @@ import torch
 from dinocli.config.guard_plan import probe_count
 from dinocli.config.load import with_values
 from dinocli.config.recipe import Recipe
+from dinocli.data.labels import of_several_kinds, read_labels
 from dinocli.data.read import shrunk_size
 from dinocli.engine import distributed
 from dinocli.engine.distributed import open_world
 from dinocli.engine.progress import ProgressReporter
 from dinocli.tasks.inputs import describe_range, describe_weights
-from dinocli.tasks.labels import of_several_kinds, read_labels
 from dinocli.tasks.train.budget import fit_steps, labelled_images, labels_within, probe_work
 from dinocli.tasks.train.costs import Costs, measure_costs
 from dinocli.tasks.train.run_seconds import RunSeconds, RunSize, run_seconds

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dinocli.data.labels import Labels
 from dinocli.engine.probe import Probe, ProbeResult
 from dinocli.models.backbone import Backbone
 from dinocli.quality import crop_quadrant_retrieval
 from dinocli.quality.knn import accuracy, knn_classify, macro_f1
-from dinocli.tasks.labels import Labels
 
 SCORES = {
     "retrieval_top1": "crop finds its image, top-1",

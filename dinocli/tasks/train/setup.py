@@ -15,6 +15,7 @@ from dinocli.config.load import with_values
 from dinocli.config.preprocess import Preprocess
 from dinocli.config.recipe import Recipe
 from dinocli.data.cache import cache_folder, open_store
+from dinocli.data.labels import Labels, of_several_kinds, read_labels
 from dinocli.data.loader import Loader
 from dinocli.data.read import Reader
 from dinocli.data.sources import ImageList, find_images
@@ -30,7 +31,6 @@ from dinocli.models.backbone import Backbone
 from dinocli.models.trainable import check_trainable
 from dinocli.models.weights import WeightsInfo, load_backbone
 from dinocli.tasks.inputs import describe_weights, preprocess_of, tell_survey
-from dinocli.tasks.labels import Labels, of_several_kinds, read_labels
 from dinocli.tasks.train.distinct_images import count_distinct
 from dinocli.tasks.train.resume import check_same, stored_recipe
 from dinocli.tasks.train.train_options import TrainOptions

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dinocli import journal
 from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import UsageError
-from dinocli.tasks import artifacts
 from dinocli.tasks.embed.embed import embed
 from dinocli.tasks.embed.partial_features import PartialFeatures
 from tests.cli.commands import FORKS
@@ -27,7 +27,7 @@ class Killer(ProgressReporter):
 
 
 def _embed_and_die(folder: Path, out: Path, after: int, commit_seconds: float, tile: str) -> None:
-    artifacts.COMMIT_SECONDS = commit_seconds
+    journal.COMMIT_SECONDS = commit_seconds
     embed(job(folder, out, resume=True, max_bad="50%", tile=tile), Killer(after))
 
 

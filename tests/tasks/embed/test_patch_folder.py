@@ -10,11 +10,11 @@ import pytest
 import torch
 from PIL import Image
 
+from dinocli import journal
 from dinocli.augment.resample import normalise
 from dinocli.data.decode import image_size
 from dinocli.errors import UsageError
 from dinocli.models.create import create_backbone
-from dinocli.tasks import artifacts
 from dinocli.tasks.embed.embed import embed
 from dinocli.tasks.embed.embed_dry_run import dry_run
 from tests.cli.commands import FORKS
@@ -84,7 +84,7 @@ def _silent() -> Killer:
 
 
 def _patches_and_die(folder: Path, out: Path, after: int) -> None:
-    artifacts.COMMIT_SECONDS = 0.0
+    journal.COMMIT_SECONDS = 0.0
     embed(job(folder, out, kind="patch", keep_aspect=True, resume=True), Killer(after))
 
 

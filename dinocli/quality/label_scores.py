@@ -3,6 +3,8 @@
 Shapes: T images that take part, D width.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,14 +14,37 @@ from dinocli.quality.knn import accuracy, balanced_accuracy, knn_classify, macro
 from dinocli.quality.linear import linear_probe, linear_transfer
 from dinocli.quality.normalized_features import NormalizedFeatures
 from dinocli.quality.retrieval import rank_classes
+from dinocli.quality.score_table import Score
 from dinocli.quality.spherical_kmeans import nearest, unit_kmeans
-from dinocli.tasks.evaluate.label_split import LabelSplit
-from dinocli.tasks.evaluate.score_table import Score
 
 HEADLINE = "knn20_accuracy"
 """The score whose difference is put into words: no training, nothing chosen, one prediction an image."""
 
 SHOTS, DRAWS, FIRST = (1, 5, 10), 20, 10
+
+
+@dataclass(frozen=True)
+class LabelSplit:
+    """What is known about the images by one label column.
+
+    Args:
+        column: Its name.
+        rows_T: Which rows of the features take part.
+        labels_T: Their labels.
+        groups_T: Their groups, None where every image is its own.
+        learn_T: The side to learn from, None for leave-one-out and folds.
+    """
+
+    column: str
+    rows_T: NDArray[np.intp]
+    labels_T: NDArray[np.str_]
+    groups_T: NDArray[np.str_] | None
+    learn_T: NDArray[np.bool_] | None
+
+    @property
+    def tested(self) -> NDArray[np.bool_]:
+        """Which of them are predicted."""
+        return np.ones(len(self.rows_T), np.bool_) if self.learn_T is None else ~self.learn_T
 
 
 def label_scores(features_TD: NDArray[np.floating], truth: LabelSplit, *, seed: int = 0) -> list[Score]:

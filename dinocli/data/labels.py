@@ -6,10 +6,10 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from dinocli.data.label_paths import SEVERAL, match_paths
 from dinocli.data.path_list import PATH_COLUMNS
 from dinocli.data.text_tables import TableRow, decode_text, is_utf8, parse_table, windows_text
 from dinocli.errors import DataError
-from dinocli.tasks.label_paths import SEVERAL, match_paths
 
 Labels = dict[str, list[str]]
 """One list per label column, in the order of the images; an empty string where an image has no label."""

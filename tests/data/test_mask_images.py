@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dinocli.tasks.segment.mask_images import (
+from dinocli.data.mask_images import (
     colour_of,
     label_png,
     map_png,

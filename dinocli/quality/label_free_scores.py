@@ -9,9 +9,8 @@ from numpy.typing import NDArray
 from dinocli.errors import DataError
 from dinocli.quality.duplicates import SAME, near_duplicates
 from dinocli.quality.multiview_scores import alignment, lidar
+from dinocli.quality.score_table import Score
 from dinocli.quality.scores import alpha_req, augmentation_retrieval, feature_std, rankme, uniformity
-from dinocli.tasks.evaluate.augmented_views import ViewFeatures
-from dinocli.tasks.evaluate.score_table import Score
 
 HEADLINE = "retrieval_mrr"
 """The label-free score whose difference is put into words: the verdict of a training looks at the same."""
@@ -33,17 +32,16 @@ def free_scores(features_ND: NDArray[np.floating]) -> list[Score]:
     ]
 
 
-def view_scores(looked: ViewFeatures) -> list[Score]:
-    """Measure what a network makes of augmented views of the same images."""
-    views_QND = looked.views_QND
-    found = augmentation_retrieval(looked.clean_ND, views_QND[0])
+def view_scores(clean_ND: NDArray[np.floating], views_QND: NDArray[np.floating]) -> list[Score]:
+    """Measure the features of augmented views of images, beside those of the images."""
+    found = augmentation_retrieval(clean_ND, views_QND[0])
     rank, hit = found.reciprocal_rank_N, found.hit_N.astype(np.float64)
     several = lidar(views_QND) if len(views_QND) > 1 else float("nan")
     name = "augmented view finds its image"
     return [
         Score("retrieval_mrr", f"{name}, mean reciprocal rank", float(rank.mean()), "higher", rank),
         Score("retrieval_top1", f"{name}, top-1", float(hit.mean()), "higher", hit),
-        Score("alignment", "alignment (lower is closer)", alignment(looked.clean_ND, views_QND[0])),
+        Score("alignment", "alignment (lower is closer)", alignment(clean_ND, views_QND[0])),
         Score("lidar", "LiDAR, dimensions that tell images apart", several),
     ]
 

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
+from dinocli.data.labels import Labels, read_labels
 from dinocli.errors import DataError
-from dinocli.tasks.labels import Labels, read_labels
 
 NAMES = ["./a/1.png", "./a/2.png", "./b.v1/3.png", "./4.png"]
 

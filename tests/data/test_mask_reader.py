@@ -8,8 +8,8 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
+from dinocli.data.mask_reader import read_mask
 from dinocli.errors import DataError
-from dinocli.tasks.segment.mask_reader import read_mask
 
 PALETTE = [0, 0, 0, 128, 0, 0, 0, 128, 0, 128, 128, 0]
 """The first colours of DAVIS."""
