@@ -240,7 +240,7 @@ def scores(seen: dict[str, Features], start: dict[str, Features]) -> dict[str, f
         "-alpha_req": -alpha_req(seen["labelled"]),
         "evenness": -uniformity(clean),
         "alignment": -alignment(clean, views[0]),
-        "overlap_of_views": neighbour_overlap(*views),
+        "overlap_of_views": neighbour_overlap(views[0], views[1]),
         "overlap_of_parts": neighbour_overlap(quarters[0], quarters[3]),
         "cka_to_start": linear_cka(seen["labelled"], start["labelled"]),
         "overlap_with_start": neighbour_overlap(clean, start["clean"]),

@@ -1,9 +1,12 @@
 """What is installed beside dinocli, by the packages' own metadata: extras, and whether torch and torchvision fit."""
 
+import platform
 from importlib.metadata import PackageNotFoundError, requires, version
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.version import InvalidVersion, Version
+
+from dinocli import __version__
 
 NOT_FOR_USERS = ("dev", "demo")
 """Extras that no command needs."""
@@ -18,6 +21,12 @@ def installed_version(name: str) -> str:
         return version(name)
     except PackageNotFoundError:
         return ""
+
+
+def versions_used(*more: str) -> dict[str, str]:
+    """Return the versions that a result depends on, as its description stores them."""
+    names = ("torch", "timm", *more, "numpy", "pillow")
+    return {"dinocli": __version__, "python": platform.python_version(), **{name: version(name) for name in names}}
 
 
 def extras() -> dict[str, str]:

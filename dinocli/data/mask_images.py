@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from dinocli.data.read import Canvas
+from dinocli.data.read import Canvas, rgb
 from dinocli.files import write_whole
 
 Colour = tuple[int, int, int]
@@ -59,13 +59,6 @@ def map_png(map_HW: NDArray[np.float32]) -> bytes:
     return _png(Image.fromarray(np.rint(map_HW.clip(0, 1) * 255).astype(np.uint8)))
 
 
-def shown(picture_CHW: Canvas) -> NDArray[np.uint8]:
-    """Return a picture as (H, W, 3) bytes for a screen."""
-    bytes_CHW = (picture_CHW >> 8).astype(np.uint8) if picture_CHW.dtype == np.uint16 else picture_CHW
-    three = bytes_CHW if len(bytes_CHW) == 3 else np.repeat(bytes_CHW[:1], 3, axis=0)
-    return np.ascontiguousarray(three.transpose(1, 2, 0))
-
-
 def tint(labels_HW: NDArray[np.uint16]) -> NDArray[np.uint8]:
     """Return the labels as colours, (H, W, 4): transparent where there is nothing, opaque along outlines."""
     table = np.zeros((int(labels_HW.max(initial=0)) + 1, 4), np.uint8)
@@ -79,7 +72,7 @@ def tint(labels_HW: NDArray[np.uint16]) -> NDArray[np.uint8]:
 
 def overlay_jpeg(picture_CHW: Canvas, labels_HW: NDArray[np.uint16]) -> bytes:
     """Return the picture with its labels over it, at full size."""
-    below = Image.fromarray(shown(picture_CHW))
+    below = Image.fromarray(rgb(picture_CHW))
     above = Image.fromarray(tint(labels_HW))
     below.paste(above, mask=above.getchannel("A"))
     return jpeg(below)

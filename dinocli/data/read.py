@@ -85,6 +85,13 @@ class Reader:
         with Allowance() as allowance:
             return self._mapped(path, sys.maxsize, allowance)[0]
 
+    def tile(self, path: str, box: tuple[int, int, int, int] | None) -> Canvas:
+        """Read a tile (left, top, width, height) of an image at its own resolution; without a box as `whole`."""
+        if box is None:
+            return self.whole(path)
+        left, top, width, height = box
+        return self.full(path)[:, top : top + height, left : left + width]
+
     def count(self, path: str) -> int:
         """Return the number of canvases from the file's header alone; errors as `canvases`."""
         stored = image_size(path, page=self.preprocess.page)  # lying or upright, the number is the same
@@ -110,6 +117,13 @@ class Reader:
         check_kind(image.colour.dtype, about)
         mapped = map_range(image.flat(about.alpha), about, image.missing(about.nodata))
         return _with_colours(mapped.transpose(2, 0, 1), grey=about.grey), image.true
+
+
+def rgb(canvas: Canvas) -> NDArray[np.uint8]:
+    """Return a canvas as (h, w, 3) bytes for a screen."""
+    eight = (canvas >> 8).astype(np.uint8) if canvas.dtype == np.uint16 else canvas
+    three = eight if len(eight) == 3 else np.repeat(eight[:1], 3, axis=0)
+    return np.ascontiguousarray(three.transpose(1, 2, 0))
 
 
 def shrunk_size(height: int, width: int, short_side: int) -> tuple[int, int]:

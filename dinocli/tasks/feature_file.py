@@ -23,7 +23,6 @@ from dinocli.config.preprocess import Preprocess
 from dinocli.errors import WeightsError
 from dinocli.file_set import read_whole
 from dinocli.stored import Anything, Count, Name, Stored, read_json, reading, usable_name
-from dinocli.tasks.run_folder import latest_run
 from dinocli.tasks.run_record import WeightsRecord
 
 MOST_UNPACKED, MOST_RATIO = 1 << 28, 100
@@ -121,20 +120,6 @@ class FeatureFile:
 def sidecar(path: Path, suffix: str) -> Path:
     """Return the name of a file beside a feature file: `feats.npy`, `.paths.txt` -> `feats.paths.txt`."""
     return path.with_name(path.stem + suffix)
-
-
-def newest_features() -> Path:
-    """Return the feature file that was made last with the weights of the newest run.
-
-    Raises:
-        WeightsError: There is no run, or no feature file of it is left.
-    """
-    run = latest_run("name a feature file, or run `dinocli pretrain` and `dinocli embed` first")
-    made = [Path(output["path"]) for output in run.read().get("outputs", []) if output["kind"] == KEY]
-    there = [path for path in made if path.is_file()]
-    if not there:
-        raise WeightsError(f"no feature file was made with {run.path} yet: run `dinocli embed`, or name a file")
-    return there[-1]
 
 
 def open_features(path: Path) -> FeatureFile:

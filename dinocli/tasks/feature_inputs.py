@@ -2,15 +2,15 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol
 
 from dinocli.engine.progress import ProgressReporter
-from dinocli.errors import UsageError
+from dinocli.errors import UsageError, WeightsError
 from dinocli.files import folder_until_exit
-from dinocli.tasks.default_features import default_features
 from dinocli.tasks.embed.embed_options import DEFAULT_BATCH, EmbedOptions
-from dinocli.tasks.feature_file import FEATURE_SUFFIXES, FeatureFile, open_features
+from dinocli.tasks.feature_file import FEATURE_SUFFIXES, KEY, FeatureFile, open_features
 from dinocli.tasks.inputs import ReadOptions
+from dinocli.tasks.run_folder import RUNS, RunFolder, latest_run
 
 
 class FeatureInputs(Protocol):
@@ -91,3 +91,80 @@ def embed_temporarily(
     path = folder_until_exit() / "feats.npy"  # it stays open as a map
     embed(replace(options, out=str(path), note=False), reporter, stdin)
     return open_features(path)
+
+
+def newest_features() -> Path:
+    """Return the feature file that was made last with the weights of the newest run.
+
+    Raises:
+        WeightsError: There is no run, or no feature file of it is left.
+    """
+    run = latest_run("name a feature file, or run `dinocli pretrain` and `dinocli embed` first")
+    made = [Path(output["path"]) for output in run.read().get("outputs", []) if output["kind"] == KEY]
+    there = [path for path in made if path.is_file()]
+    if not there:
+        raise WeightsError(f"no feature file was made with {run.path} yet: run `dinocli embed`, or name a file")
+    return there[-1]
+
+
+def default_features(reporter: ProgressReporter, *, ways: str = "") -> Path:
+    """Return the newest feature file of the newest run, and say so; a newer one of another run is named too.
+
+    Args:
+        reporter: Is told which file it is.
+        ways: What the user can do instead, for the message where there is none.
+
+    Raises:
+        WeightsError: There is no run, or no feature file of it is left.
+    """
+    try:
+        path = newest_features()
+    except WeightsError as error:
+        reason, _, usual = str(error).rpartition(": ")
+        raise WeightsError(f"{reason or str(error)}: {ways or usual}") from None
+    reporter.line(f"features: {path}, the newest of the newest run")
+    newer = max(_of_all_runs(), key=_modified, default=path)
+    if _modified(newer) > _modified(path):
+        reporter.line(f"{newer} of another run is newer: name it to take it")
+    return path
+
+
+def _of_all_runs() -> list[Path]:
+    found: list[Path] = []
+    for manifest in RUNS.glob("*/run.json"):
+        try:
+            outputs = RunFolder(manifest.parent).read().get("outputs", [])
+            found += [Path(output["path"]) for output in outputs if output["kind"] == KEY]
+        except (
+            OSError,
+            ValueError,
+            KeyError,
+            TypeError,
+            AttributeError,
+            WeightsError,
+        ):  # somebody else's file, or a torn one
+            continue
+    return [path for path in found if path.is_file()]
+
+
+def _modified(path: Path) -> int:
+    return path.stat().st_mtime_ns
+
+
+def check_comparable(other: FeatureFile, file: FeatureFile) -> None:
+    """Refuse feature files that were made in different ways.
+
+    Raises:
+        WeightsError: Weights, preprocessing, tokens, layers or what rare patches were fitted to differ.
+    """
+    for key in ("weights", "preprocess", "tokens", "layers", "fitted"):
+        if _identity(other.meta.get(key)) != _identity(file.meta.get(key)):
+            raise WeightsError(
+                f"{other.path} and {file.path} were made with different {key}, so their cosines mean nothing: "
+                "embed the one with the weights and settings of the other, or give the images themselves"
+            )
+
+
+def _identity(value: Any) -> Any:
+    """Weights are the same by their contents, wherever they lie; an empty value is that of a file without it."""
+    return value.get("sha256", value) if isinstance(value, dict) else value or None

@@ -85,4 +85,5 @@ def fitted(height: int, width: int, side: int, cell: int) -> tuple[int, int]:
 
 def input_size(canvas: Canvas, side: int, cell: int) -> tuple[int, int]:
     """Return the (h, w) that a canvas is resized to: of about its aspect, or the square where `cell` is 0."""
-    return fitted(*canvas.shape[1:], side, cell) if cell else (side, side)
+    _, height, width = canvas.shape
+    return fitted(height, width, side, cell) if cell else (side, side)

@@ -10,12 +10,12 @@ from dinocli.data.mask_images import (
     label_png,
     map_png,
     overlay_jpeg,
-    shown,
     soft_npy,
     soft_png,
     tint,
     write_below,
 )
+from dinocli.data.read import rgb
 
 
 @pytest.mark.parametrize(("most", "dtype"), [(0, np.uint8), (255, np.uint8), (256, np.uint16), (65535, np.uint16)])
@@ -56,8 +56,8 @@ def test_masks_lie_over_the_picture_where_they_are() -> None:
 
 def test_deep_pictures_are_shown_by_their_high_bytes() -> None:
     deep = np.array([[[0, 256, 65535]]], np.uint16)
-    assert shown(deep)[0, :, 0].tolist() == [0, 1, 255]
-    assert shown(np.zeros((3, 4, 5), np.uint8)).shape == (4, 5, 3)
+    assert rgb(deep)[0, :, 0].tolist() == [0, 1, 255]
+    assert rgb(np.zeros((3, 4, 5), np.uint8)).shape == (4, 5, 3)
 
 
 def test_further_maps_are_grey_or_in_colour() -> None:

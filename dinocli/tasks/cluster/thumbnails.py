@@ -9,7 +9,7 @@ from PIL import Image
 
 from dinocli.config.preprocess import Preprocess
 from dinocli.data.parallel import in_order, thread_count
-from dinocli.data.read import Canvas, Reader
+from dinocli.data.read import Reader, rgb
 from dinocli.data.sources import ImageList
 from dinocli.data.survey import survey
 from dinocli.errors import DataError
@@ -46,17 +46,13 @@ class Thumbnails:
     def _picture(self, row: int) -> NDArray[np.uint8]:
         if self._reader is None or self.members.root is None:
             return _BLANK
-        path = str(self.members.root / self.members.names[row])
+        box = self.members.boxes[row] if self.members.boxes else None
         try:
-            return _shown(self._canvas(self._reader, path, row), self.side)
+            picture = Image.fromarray(rgb(self._reader.tile(str(self.members.root / self.members.names[row]), box)))
         except DataError:
             return _BLANK
-
-    def _canvas(self, reader: Reader, path: str, row: int) -> Canvas:
-        if self.members.boxes is None:
-            return reader.whole(path)
-        left, top, width, height = self.members.boxes[row]
-        return reader.full(path)[:, top : top + height, left : left + width]
+        picture.thumbnail((self.side, self.side), Image.Resampling.BICUBIC)
+        return np.asarray(picture)
 
 
 def _preprocess(members: ClusterInputs) -> Preprocess | None:
@@ -73,15 +69,6 @@ def _preprocess(members: ClusterInputs) -> Preprocess | None:
     return Preprocess(
         seen.policy, seen.low, seen.high, seen.deep, seen.grey, (), 0, half, half, size=224, alpha=seen.alpha
     )
-
-
-def _shown(canvas: Canvas, side: int) -> NDArray[np.uint8]:
-    if canvas.dtype != np.uint8:
-        canvas = (canvas >> 8).astype(np.uint8)
-    pixels = np.repeat(canvas, 3, axis=0) if len(canvas) == 1 else canvas
-    picture = Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)))
-    picture.thumbnail((side, side), Image.Resampling.BICUBIC)
-    return np.asarray(picture)
 
 
 def _webp(picture: NDArray[np.uint8]) -> bytes:

@@ -1,13 +1,11 @@
 """`embed`: images and weights -> a feature file."""
 
-import platform
 import time
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from dinocli import __version__
+from dinocli.config.installed_packages import versions_used
 from dinocli.engine.progress import ProgressReporter
 from dinocli.engine.rare_features import RareFeatures
 from dinocli.errors import Interrupted, UsageError
@@ -206,11 +204,7 @@ def _meta(
         "inputs": [name if name == STDOUT else str(Path(name).absolute()) for name in options.inputs],
         "run": str(context.run.path.resolve()) if context.run else "",
         "request": request,
-        "versions": {
-            "dinocli": __version__,
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("torch", "timm", "numpy", "pillow")},
-        },
+        "versions": versions_used(),
         "seconds": round(outcome.seconds, 2),
         "images_per_second": round(outcome.images_per_second, 1),
     }

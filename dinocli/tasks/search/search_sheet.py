@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dinocli.data.read import Reader
+from dinocli.data.read import Reader, rgb
 from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import DataError, WeightsError
 from dinocli.report.sheet import contact_sheet
@@ -96,11 +96,6 @@ def _picture(reader: Reader, path: Path | None, box: Box | None) -> NDArray[np.u
     if path is None:
         return None
     try:
-        canvas = reader.whole(str(path)) if box is None else reader.full(str(path))
+        return rgb(reader.tile(str(path), box))
     except DataError:
         return None
-    if box is not None:
-        left, top, width, height = box
-        canvas = canvas[:, top : top + height, left : left + width]
-    eight = (canvas >> 8).astype(np.uint8) if canvas.dtype == np.uint16 else canvas.astype(np.uint8)
-    return np.ascontiguousarray(np.broadcast_to(eight, (3, *eight.shape[1:])).transpose(1, 2, 0))

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dinocli.data.mask_images import colour_of, jpeg, shown, tint, write_below
-from dinocli.data.read import Canvas, scaled, shrunk_size
+from dinocli.data.mask_images import colour_of, jpeg, tint, write_below
+from dinocli.data.read import Canvas, rgb, scaled, shrunk_size
 from dinocli.report.gallery_page import GalleryImage, GalleryPage, Segment, write_gallery_page
 from dinocli.report.page import Cell, Table
 from dinocli.report.picture import Picture
@@ -48,7 +48,7 @@ def write_thumbnail(folder: MaskFolder, stem: str, picture_CHW: Canvas, labels_H
     """Keep the small picture of an image, and the small mask if there is one."""
     height, width = labels_HW.shape
     size = shrunk_size(height, width, SHORT_SIDE)
-    write_below(folder.gallery, stem, ".jpg", jpeg(Image.fromarray(shown(scaled(picture_CHW, size)))))
+    write_below(folder.gallery, stem, ".jpg", jpeg(Image.fromarray(rgb(scaled(picture_CHW, size)))))
     if labels_HW.any():
         # nearest: between two labels there is no third
         small = Image.fromarray(labels_HW).resize(size[::-1], Image.Resampling.NEAREST)

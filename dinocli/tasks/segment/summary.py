@@ -1,11 +1,9 @@
 """The end of a segmentation: tables, exchange files, report and `segment.json`, all made of the log."""
 
-import platform
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from dinocli import __version__
+from dinocli.config.installed_packages import versions_used
 from dinocli.data.bad_images import write_bad
 from dinocli.engine.progress import ProgressReporter
 from dinocli.file_set import FileSet
@@ -97,8 +95,7 @@ def _write(
         "confusion": writer.scorer.confusion(),
         "root": str(images.root),
         "weights": context.info.to_dict(),
-        "versions": {"dinocli": __version__, "python": platform.python_version()}
-        | {name: version(name) for name in ("torch", "timm", "numpy", "pillow")},
+        "versions": versions_used(),
         "request": request,
     }
     folder.write_about(about)

@@ -1,15 +1,13 @@
 """What a run writes before its first step: enough to repeat it, to continue it, and to check both."""
 
-import platform
 import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from dinocli import __version__
+from dinocli.config.installed_packages import versions_used
 from dinocli.config.load import to_toml
 from dinocli.data.bad_images import write_bad
 from dinocli.data.loader import Loader
@@ -46,11 +44,7 @@ def make_manifest(context: TrainContext, plan: TrainPlan) -> dict[str, Any]:
         "device": str(context.precision.device),
         "processes": context.world.size,
         "threads": torch.get_num_threads(),
-        "versions": {
-            "dinocli": __version__,
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("torch", "timm", "kornia", "numpy", "pillow")},
-        },
+        "versions": versions_used("kornia"),
     }
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import WeightsError
-from dinocli.tasks.default_features import default_features
+from dinocli.tasks.feature_inputs import default_features
 
 
 class Ear(ProgressReporter):
