@@ -13,11 +13,11 @@ from safetensors.torch import load_file, save_file
 
 from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import UsageError, WeightsError
+from dinocli.models import export_graph as graph
+from dinocli.models.export_graph import to_onnx, to_torchscript
 from dinocli.models.weights import load_backbone
-from dinocli.tasks.export import graph
 from dinocli.tasks.export.card import card_of
 from dinocli.tasks.export.export import ExportOptions, export
-from dinocli.tasks.export.graph import to_onnx, to_torchscript
 from dinocli.tasks.export.source import Source, open_source
 from tests.models.test_portable import CASES, REGISTERS, small
 
@@ -61,7 +61,7 @@ def test_a_timm_folder_and_a_file_of_tensors_give_the_same(weights: str, tmp_pat
 
 def test_onnx_of_a_transformer_with_registers_takes_any_batch_and_size(weights: str) -> None:
     source = tiny(weights, *REGISTERS, size=56)
-    data, difference = to_onnx(source)
+    data, difference = to_onnx(source.backbone, source.preprocess.size, source.facts())
     assert difference < 1e-4
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
     assert [output.name for output in session.get_outputs()] == ["pooled", "patches"]
@@ -78,7 +78,7 @@ def test_onnx_of_a_transformer_with_registers_takes_any_batch_and_size(weights: 
 @pytest.mark.parametrize("case", [CASES[0][:2], REGISTERS, ("test_convnext", {})], ids=lambda case: case[0])
 def test_torchscript_takes_any_batch_and_size(weights: str, case: tuple[str, dict[str, Any]], tmp_path: Path) -> None:
     source = tiny(weights, *case, size=56 if case is REGISTERS else 64)
-    data, difference = to_torchscript(source)
+    data, difference = to_torchscript(source.backbone, source.preprocess.size, source.facts())
     assert difference < 1e-4
     (tmp_path / "m.pt").write_bytes(data)
     about = {"mean": "", "size": "", "licence": ""}
@@ -95,7 +95,7 @@ def test_a_graph_that_gives_other_features_is_not_written(weights: str, tmp_path
     monkeypatch.setattr(graph, "rounding_tolerance", lambda model: -1.0)
     source = tiny(weights, *CASES[0][:2], size=64)
     with pytest.raises(WeightsError, match="differs from ours"):
-        to_torchscript(source)
+        to_torchscript(source.backbone, source.preprocess.size, source.facts())
 
 
 def test_a_missing_package_is_named(weights: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

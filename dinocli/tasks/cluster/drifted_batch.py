@@ -12,7 +12,8 @@ from dinocli.quality.drift import LEVEL, Drift, drift
 from dinocli.quality.image_statistics import APPEARANCE, ImageStatistics
 from dinocli.tasks.cluster.cluster_inputs import ClusterInputs
 from dinocli.tasks.cluster.image_checks import measure_images
-from dinocli.tasks.feature_inputs import check_comparable, open_features
+from dinocli.tasks.feature_file import open_features
+from dinocli.tasks.feature_inputs import check_comparable
 
 _FEWEST = 10  # images of a batch whose looks are compared
 

@@ -3,8 +3,8 @@
 from typing import Any
 
 from dinocli import __version__
+from dinocli.models.export_graph import has_one_size
 from dinocli.report.text import number, visible
-from dinocli.tasks.export.graph import has_one_size
 from dinocli.tasks.export.source import Source
 
 _LOADING = {

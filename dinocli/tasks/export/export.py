@@ -13,11 +13,11 @@ from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import UsageError, WeightsError
 from dinocli.file_set import FileSet, claimed
 from dinocli.files import write_whole
+from dinocli.models.export_graph import to_onnx, to_torchscript
+from dinocli.models.rounding import rounding_tolerance
 from dinocli.models.weights import save_backbone
 from dinocli.tasks.export.card import card_of
-from dinocli.tasks.export.graph import to_onnx, to_torchscript
 from dinocli.tasks.export.source import Source, open_source
-from dinocli.tasks.export.tolerance import rounding_tolerance
 
 FORMATS = {"timm": "", "safetensors": ".safetensors", "onnx": ".onnx", "torchscript": ".pt"}
 """Formats, and the suffix of their file; timm's is a folder."""
@@ -105,8 +105,11 @@ def _export(options: ExportOptions, path: Path, reporter: ProgressReporter) -> E
 def _write(path: Path, kind: str, source: Source) -> float:
     if kind == "timm":
         return _write_timm(path, source)
-    proved = {"safetensors": _to_safetensors, "onnx": to_onnx, "torchscript": to_torchscript}
-    data, difference = proved[kind](source)
+    if kind == "safetensors":
+        data, difference = _to_safetensors(source)
+    else:
+        trace = {"onnx": to_onnx, "torchscript": to_torchscript}[kind]
+        data, difference = trace(source.backbone, source.preprocess.size, source.facts())
     write_whole(path, data)
     return difference
 

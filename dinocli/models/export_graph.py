@@ -17,16 +17,20 @@ from torch import Tensor
 from dinocli.errors import WeightsError
 from dinocli.models.backbone import Backbone
 from dinocli.models.portable import Portable
-from dinocli.tasks.export.source import Source
-from dinocli.tasks.export.tolerance import rounding_tolerance
+from dinocli.models.rounding import rounding_tolerance
 
 INPUT, OUTPUTS = "images", ("pooled", "patches")
 _MOST_PATCHES = 1024  # along a side: 16,384 px of 16-px patches
 _WAYS_OUT = "use --format timm, and tell us which model it was"
 
 
-def to_onnx(source: Source) -> tuple[bytes, float]:
-    """Return an ONNX model with its facts in `metadata_props`, and its largest relative difference.
+def to_onnx(backbone: Backbone, size: int, facts: dict[str, str]) -> tuple[bytes, float]:
+    """Return an ONNX model and its largest relative difference to the backbone.
+
+    Args:
+        backbone: In eval mode, on the CPU.
+        size: Side of the images it was trained for, pixels.
+        facts: Stored in `metadata_props`.
 
     Raises:
         WeightsError: The packages are missing, the model cannot be exported, or gives other features than ours.
@@ -40,33 +44,36 @@ def to_onnx(source: Source) -> tuple[bytes, float]:
     with _quiet():
         try:
             program = torch.onnx.export(
-                Portable(source.backbone).eval(),
-                (_images(source.backbone, source.preprocess.size, 2),),
+                Portable(backbone).eval(),
+                (_images(backbone, size, 2),),
                 dynamo=True,
-                dynamic_shapes={INPUT: _dynamic(source.backbone)},
+                dynamic_shapes={INPUT: _dynamic(backbone)},
                 input_names=[INPUT],
                 output_names=list(OUTPUTS),
                 verbose=False,
             )
             assert program is not None
             proto: Any = program.model_proto
-            onnx.helper.set_model_props(proto, source.facts())
+            onnx.helper.set_model_props(proto, facts)
             data: bytes = proto.SerializeToString()
         except (RuntimeError, ValueError, torch.onnx.OnnxExporterError) as error:
-            raise WeightsError(
-                f"{source.info.name} cannot be exported to ONNX ({_first(error)}); {_WAYS_OUT}"
-            ) from error
+            raise WeightsError(f"{backbone.name} cannot be exported to ONNX ({_first(error)}); {_WAYS_OUT}") from error
         session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
 
     def compute(images: Tensor) -> list[NDArray[np.float32]]:
         found: list[NDArray[np.float32]] = session.run(list(OUTPUTS), {INPUT: images.numpy()})
         return found
 
-    return data, _proved(compute, source)
+    return data, _proved(compute, backbone, size)
 
 
-def to_torchscript(source: Source) -> tuple[bytes, float]:
-    """Return a TorchScript module with its facts as extra files, and its largest relative difference.
+def to_torchscript(backbone: Backbone, size: int, facts: dict[str, str]) -> tuple[bytes, float]:
+    """Return a TorchScript module and its largest relative difference to the backbone.
+
+    Args:
+        backbone: In eval mode, on the CPU.
+        size: Side of the images it was trained for, pixels.
+        facts: Stored as extra files.
 
     Raises:
         WeightsError: The model cannot be traced, or gives other features than ours.
@@ -75,19 +82,19 @@ def to_torchscript(source: Source) -> tuple[bytes, float]:
     reload: Any = torch.jit.load
     with _quiet(), torch.no_grad():
         try:
-            images = _images(source.backbone, source.preprocess.size, 2)
-            script = trace(Portable(source.backbone).eval(), (images,), check_trace=False)
+            images = _images(backbone, size, 2)
+            script = trace(Portable(backbone).eval(), (images,), check_trace=False)
         except (RuntimeError, ValueError, TypeError) as error:
-            raise WeightsError(f"{source.info.name} cannot be traced ({_first(error)}); {_WAYS_OUT}") from error
+            raise WeightsError(f"{backbone.name} cannot be traced ({_first(error)}); {_WAYS_OUT}") from error
         file = io.BytesIO()
-        torch.jit.save(script, file, _extra_files=source.facts())
+        torch.jit.save(script, file, _extra_files=facts)
         data = file.getvalue()
         script = reload(io.BytesIO(data))
 
         def compute(images: Tensor) -> list[NDArray[np.float32]]:
             return [output.numpy() for output in script(images)]
 
-        return data, _proved(compute, source)
+        return data, _proved(compute, backbone, size)
 
 
 def has_one_size(backbone: Backbone) -> bool:
@@ -99,13 +106,12 @@ def has_one_size(backbone: Backbone) -> bool:
     return backbone.one_size or any(type(module).__name__.endswith("Same") for module in backbone.model.modules())
 
 
-def _proved(compute: Any, source: Source) -> float:
+def _proved(compute: Any, backbone: Backbone, side: int) -> float:
     """Compare with our own network, on another number of images and another size than the graph was made with.
 
     Raises:
         WeightsError: They differ by more than rounding.
     """
-    backbone, side = source.backbone, source.preprocess.size
     worst = 0.0
     for height, width, count in _trials(backbone, side):
         images = _images(backbone, (height, width), count)
@@ -117,7 +123,7 @@ def _proved(compute: Any, source: Source) -> float:
     most = rounding_tolerance(backbone)
     if not worst <= most:
         raise WeightsError(
-            f"the exported {source.info.name} differs from ours by {worst:.2g}, where rounding explains {most:.2g}; "
+            f"the exported {backbone.name} differs from ours by {worst:.2g}, where rounding explains {most:.2g}; "
             f"{_WAYS_OUT}"
         )
     return worst

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from dinocli.models.create import create_backbone
-from dinocli.tasks.export.tolerance import rounding_tolerance
+from dinocli.models.rounding import rounding_tolerance
 
 
 def features(model: Any, images: Tensor) -> Tensor:
