@@ -6,14 +6,13 @@ object (`TrainOptions`, `EmbedOptions`, ...). `load` gives a model that embeds a
 `import dinocli` imports no torch.
 
 Example:
-    ```python
-    import dinocli
-
-    recipe = dinocli.load_recipe(["gentle", "grey"])
-    result = dinocli.train(dinocli.TrainOptions(("./images",), recipe, out="runs/mine"))
-    model = dinocli.load("runs/mine")
-    features_ND = model.embed(["a.png", "b.png"])
-    ```
+    >>> import dinocli
+    >>> recipe = dinocli.load_recipe(["gentle", "grey"])
+    >>> result = dinocli.train(dinocli.TrainOptions(("images",), recipe, out="runs/mine", force=True))
+    >>> model = dinocli.load("runs/mine")
+    >>> features_ND = model.embed(["images/a/0.png", "images/b/0.png"])
+    >>> len(features_ND)
+    2
 """
 
 from importlib import import_module

@@ -69,6 +69,11 @@ def recipe_path(name_or_path: str) -> Path:
 def load_recipe(layers: Sequence[str] = (), settings: Sequence[str] = ()) -> Recipe:
     """Merge recipes and single settings into one checked recipe.
 
+    Example:
+        >>> recipe = dinocli.load_recipe(["gentle", "grey"], ["run.steps=500"])
+        >>> recipe.run.steps
+        500
+
     Args:
         layers: Names or paths, later ones win; each file's own `extends` come just before it, `natural` before all.
         settings: `section.key=value` strings, as after `--set`; they win over every layer.

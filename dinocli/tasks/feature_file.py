@@ -122,8 +122,13 @@ def sidecar(path: Path, suffix: str) -> Path:
     return path.with_name(path.stem + suffix)
 
 
-def open_features(path: Path) -> FeatureFile:
+def open_features(path: str | Path) -> FeatureFile:
     """Open a feature file of any of our formats, or anybody's `.npy` matrix.
+
+    Example:
+        >>> file = dinocli.open_features("feats.npy")
+        >>> len(file), file.names[0]
+        (8, './a/0.png')
 
     Args:
         path: Its suffix tells the format.
@@ -131,7 +136,7 @@ def open_features(path: Path) -> FeatureFile:
     Raises:
         WeightsError: It is not there, broken, or its parts do not belong together.
     """
-    return read_whole(path, _open)
+    return read_whole(Path(path), _open)
 
 
 def _open(path: Path) -> FeatureFile:

@@ -35,10 +35,13 @@ class FeatureModel:
     """A backbone with the reading and pooling that belong to it.
 
     Example:
-        ```python
-        model = dinocli.load("runs/mine")
-        features_ND = model.embed(["a.png", PIL.Image.open("b.tif"), array])  # (3, D) float32
-        ```
+        >>> import numpy as np
+        >>> from PIL import Image
+        >>> model = dinocli.load("runs/mine")
+        >>> array = np.zeros((48, 48), np.uint8)
+        >>> features_ND = model.embed(["images/a/0.png", Image.open("images/a/1.png"), array])
+        >>> features_ND.shape == (3, model.backbone.dim)
+        True
 
     Args:
         backbone: On its device.
@@ -125,6 +128,11 @@ def load(
     preprocess: Preprocess | None = None,
 ) -> FeatureModel:
     """Load a backbone that embeds arrays, PIL images and paths.
+
+    Example:
+        >>> model = dinocli.load("runs/mine", tokens="mean", normalize=True)
+        >>> round(float((model.embed(["images/a/0.png"]) ** 2).sum()), 3)
+        1.0
 
     Args:
         weights: A run, a timm name, a checkpoint file, a timm folder or a hub id, as after `--weights`.

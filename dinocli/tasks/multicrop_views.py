@@ -26,6 +26,14 @@ Images = Tensor | Sequence[Image.Image | NDArray[np.uint8] | Tensor]
 class MultiCropViews:
     """Makes the views of a batch: two global ones and the recipe's local ones, cropped, changed and normalised.
 
+    Example:
+        >>> import torch
+        >>> views = dinocli.MultiCropViews("grey", grey=True)
+        >>> batch = torch.zeros(4, 1, 256, 256, dtype=torch.uint8)
+        >>> global_views, local_views = views(batch)
+        >>> global_views.shape  # two views of each image
+        torch.Size([8, 3, 224, 224])
+
     Views depend on the seed, the step and the image's place in the batch alone, so a loop that passes its own `step`
     is repeatable and can be resumed.
 

@@ -84,6 +84,11 @@ def cluster(
 
     The same options give the same files, whatever the number of threads.
 
+    Example:
+        >>> result = dinocli.cluster(dinocli.ClusterOptions(("feats.npy",), k=2, out="clusters.csv"))
+        >>> sum(group.size for group in result.clusters)
+        8
+
     Args:
         options: What is wanted.
         reporter: Hears what is done.

@@ -38,6 +38,11 @@ def embed(
     Features with rare patches are fitted to at most 512 of the images first, which are then not computed again.
     Memory does not grow with the number of images. `resume` continues an interrupted command.
 
+    Example:
+        >>> options = dinocli.EmbedOptions(("images",), out="feats.npy", weights="runs/mine")
+        >>> dinocli.embed(options).rows
+        8
+
     Args:
         options: What to embed, and how.
         reporter: Is told the progress.

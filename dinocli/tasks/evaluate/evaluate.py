@@ -52,10 +52,10 @@ def evaluate(
     """Measure features with labels and without, and say whether they differ from a baseline by more than chance.
 
     Example:
-        ```python
-        result = dinocli.evaluate(dinocli.EvaluateOptions(("feats.npy",), labels="folder"))
-        accuracy = next(row.value for row in result.table if row.key == "knn20_accuracy")
-        ```
+        >>> result = dinocli.evaluate(dinocli.EvaluateOptions(("feats.npy",), labels="folder"))
+        >>> accuracy = {row.key: row.value for row in result.table}["knn20_accuracy"]
+        >>> 0 <= accuracy <= 1
+        True
 
     Args:
         options: What to do.

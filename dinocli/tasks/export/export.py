@@ -35,10 +35,10 @@ class ExportOptions:
         force: Replace what is there.
     """
 
-    weights: str
-    model: str
-    format: str
-    out: str
+    weights: str = ""
+    model: str = ""
+    format: str = "timm"
+    out: str = "exported"
     force: bool = False
 
 
@@ -67,6 +67,11 @@ class ExportResult:
 
 def export(options: ExportOptions, reporter: ProgressReporter | None = None) -> ExportResult:
     """Write a backbone for other programs and a model card, once its features have been compared with ours.
+
+    Example:
+        >>> result = dinocli.export(dinocli.ExportOptions("runs/mine", format="torchscript", out="mine.pt"))
+        >>> result.path.name, result.card.name
+        ('mine.pt', 'mine.pt.md')
 
     Args:
         options: Weights, format and output.

@@ -85,6 +85,12 @@ def search(
     A query image is embedded with the very weights and preprocessing that made the file. A row of the file is not
     embedded again, and does not find itself.
 
+    Example:
+        >>> found = dinocli.search(dinocli.SearchOptions(("images/a/0.png",), "feats.npy", count=3))
+        >>> query, hits = found.answers[0]
+        >>> [hit.name for hit in hits][0]
+        './a/0.png'
+
     Args:
         options: What to do.
         reporter: Hears what was chosen.

@@ -42,6 +42,11 @@ def segment(
 ) -> SegmentResult:
     """Segment images without a label, and leave a folder of masks behind.
 
+    Example:
+        >>> options = dinocli.SegmentOptions(("images",), out="masks", method="kmeans", weights="runs/mine", size=64)
+        >>> dinocli.segment(options).segmented
+        8
+
     Args:
         options: What to do.
         reporter: Is told the progress.
@@ -50,7 +55,7 @@ def segment(
 
     Raises:
         DinocliError: Of every kind; no file is then half written.
-        Interrupted: After a signal; `resume` goes on.
+        Interrupted: After a signal; `resume` continues.
     """
     folder = MaskFolder(Path(options.out))
     with claimed(folder=folder.path):

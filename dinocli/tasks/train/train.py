@@ -35,6 +35,12 @@ def train(
 ) -> TrainResult | None:
     """Continue DINO on a folder of images, judge the result, and leave a run folder behind.
 
+    Example:
+        >>> recipe = dinocli.load_recipe(["gentle", "grey"], ["run.steps=500"])
+        >>> result = dinocli.train(dinocli.TrainOptions(("images",), recipe, out="runs/mine", force=True))
+        >>> (result.folder / "backbone" / "model.safetensors").is_file()
+        True
+
     Args:
         options: What to do.
         reporter: Is told how far the run is.
