@@ -32,7 +32,7 @@ class Interrupted(DinocliError):
     """A signal ended the run, after a checkpoint.
 
     Args:
-        message: What was saved, and how to go on.
+        message: What was saved, and how to continue.
         signal: Number of the signal.
     """
 

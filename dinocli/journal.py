@@ -47,10 +47,10 @@ class Journal:
         self._when = time.monotonic()
 
     def found(self, request: Line, name: str) -> list[Line] | None:
-        """Return the lines after the request, and cut off a torn last one; None where there is nothing to go on with.
+        """Return the lines after the request, and cut off a torn last one; None where nothing can be continued.
 
         Args:
-            request: Of the command that wants to go on.
+            request: Of the command that wants to continue.
             name: Of the output, for the message.
 
         Raises:

@@ -69,7 +69,7 @@ def open_store(
             `find_images` set aside count too.
         shared: Several processes will open it: not in memory but in a file. Open it in one first; the others then
             find the file.
-        folder: Of packed files.
+        folder: Folder of packed files.
         progress: See `Progress`.
 
     Raises:

@@ -33,8 +33,8 @@ def match_paths(paths: Sequence[str], names: Sequence[str]) -> PathMatches:
     """Find the image of each path.
 
     Args:
-        paths: Of the rows of a table.
-        names: Of the images, unique, as `./a/b.png`.
+        paths: Paths of the rows of a table.
+        names: Names of the images, unique, as `./a/b.png`.
     """
     exact = {posixpath.normpath(name): place for place, name in enumerate(names)}
     found = PathMatches([exact.get(posixpath.normpath(path), NO_IMAGE) if path else NO_IMAGE for path in paths])

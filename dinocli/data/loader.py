@@ -53,7 +53,7 @@ def sample_order(n: int, seed: int, position: int) -> tuple[int, int]:
 
     Args:
         n: Images.
-        seed: Of the run.
+        seed: Random seed of the run.
         position: Samples before this one since the start of the run.
     """
     epoch, place = divmod(position, n)
@@ -71,8 +71,8 @@ class Loader:
     Args:
         store: Canvases.
         batch_size: Images of a step over all processes.
-        seed: Of the order.
-        rank: Of this process; it gets the rank-th contiguous part of each step.
+        seed: Random seed of the order.
+        rank: Rank of this process; it gets the rank-th contiguous part of each step.
         world: Number of processes.
         slices: Parts of this process's part, for gradient accumulation.
         device: Where the batches go. What fits a quarter of a GPU's free memory is copied there once and for all;

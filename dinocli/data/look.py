@@ -34,7 +34,7 @@ class Look:
     """One sampled image.
 
     Args:
-        name: Of the image.
+        name: Name of the image.
         dtype: As stored.
         size: (h, w), pixels.
         grey: It has no colour.

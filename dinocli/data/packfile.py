@@ -39,9 +39,9 @@ class Packfile(Packed):
         images: The list that was packed.
         bad: As `Store.bad`.
         mapped: The file.
-        index: Of it.
+        index: Index of it.
         sums_M: `checksum` of each canvas.
-        path: Of the file, which is removed when it turns out to be damaged, so that the next run writes another.
+        path: Path of the file, which is removed when it turns out to be damaged, so that the next run writes another.
     """
 
     def __init__(
@@ -130,7 +130,7 @@ def append_index(file: IO[bytes], index: Index, sums: Sequence[int], unreadable:
 
     Args:
         file: After the last canvas.
-        index: Of the canvases.
+        index: Index of the canvases.
         sums: `checksum` of each.
         unreadable: Rows of the list, with the reason.
     """

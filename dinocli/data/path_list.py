@@ -54,7 +54,7 @@ def listed_paths(content: bytes, source: str, *, null: bool = False) -> Iterator
     """Yield the paths in a text, one a line; empty lines are passed over.
 
     Args:
-        content: Of the list.
+        content: Content of the list.
         source: Name of the list, for messages.
         null: Paths end with NUL, not with a line end, and are taken as they are.
 

@@ -123,7 +123,7 @@ def with_channels(pixels: Pixels, channels: Channels, names: tuple[str, ...] = (
     Args:
         pixels: (h, w, c).
         channels: Numbers, from 0, or names.
-        names: Of the channels, where the file gives them.
+        names: Names of the channels, where the file gives them.
 
     Raises:
         DataError: A channel that is not there.

@@ -38,7 +38,7 @@ class Resident:
     """A packed store, copied to a device once.
 
     Args:
-        store: Of kind ``memory`` or ``disk``.
+        store: Store of kind ``memory`` or ``disk``.
         device: Where to.
     """
 

@@ -20,11 +20,11 @@ class Store(ABC):
     """Canvases by number: 0 to len - 1, in the order of the sorted names.
 
     Args:
-        names: Of the readable images.
+        names: Names of the readable images.
         bad: Names that were left out, with the reason.
         kind: ``memory``, ``disk`` or ``stream``.
-        dtype: Of all canvases.
-        channels: Of all canvases, 1 or 3.
+        dtype: Number type of all canvases.
+        channels: Number of channels of all canvases, 1 or 3.
         nbytes: Size of all canvases together; 0 when streaming.
         threads: For callers that fetch several canvases at once; 0 where fetching is only a copy.
     """
@@ -55,8 +55,8 @@ class Index:
 
     Args:
         starts_N1: Image i has the canvases starts[i] to starts[i + 1] - 1.
-        places_M3: Of each canvas its offset in bytes, height and width.
-        rows_N: Of each image its row in the list that was packed; unreadable ones are left out.
+        places_M3: For each each canvas its offset in bytes, height and width.
+        rows_N: For each each image its row in the list that was packed; unreadable ones are left out.
     """
 
     starts_N1: NDArray[np.int64]

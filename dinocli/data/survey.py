@@ -75,7 +75,7 @@ def survey(
         page: Page of multi-page files, from 0.
         nodata: Values that mean "not measured".
         sample: Images to look at; all of them if there are fewer.
-        seed: Of the choice of the sample.
+        seed: Random seed of the choice of the sample.
 
     Raises:
         UsageError: A range that makes no sense.

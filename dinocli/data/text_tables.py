@@ -71,7 +71,7 @@ def parse_table(text: str, *, wanted: str = "") -> list[TableRow]:
     """Split a table into rows; rows without any text are left out.
 
     Args:
-        text: Of the file. A first line ``sep=;`` names the separator, as spreadsheets understand it.
+        text: Text of the file. A first line ``sep=;`` names the separator, as spreadsheets understand it.
         wanted: Name of a column. Of comma, semicolon, tab and bar that separator is taken with which the first row
             holds it beside others, else the most frequent one of the first row.
 

@@ -69,7 +69,7 @@ def _first_line(error: Exception) -> str:
 
 
 class Checkpointer:
-    """Decides when to save, and saves: `last.pt` to go on from, `best.pt` to keep.
+    """Decides when to save, and saves: `last.pt` to continue from, `best.pt` to keep.
 
     Args:
         folder: The run's `checkpoints`.

@@ -58,7 +58,7 @@ def settle_compile(
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
     if any_rank(bool(reason)):
-        return False, f"torch.compile does not work here, going on without it: {reason or 'another process failed'}"
+        return False, f"torch.compile does not work here, continuing without it: {reason or 'another process failed'}"
     if asked == "auto" and compiled * WORTH_IT > plain:
         return False, f"torch.compile makes no step faster here ({plain:.2g} s, compiled {compiled:.2g} s)"
     return True, f"compiled in {first:.0f} s: {compiled:.2g} s a step" + (f" instead of {plain:.2g} s" if plain else "")

@@ -58,7 +58,7 @@ def read_timm_config(folder: Path, source: str) -> dict[str, Any]:
     path = folder / "config.json"
     if not path.is_file():
         if (folder / "run.json").is_file():
-            raise WeightsError(f"{source}: this run has not ended, it has no weights yet: go on with --resume")
+            raise WeightsError(f"{source}: this run has not ended, it has no weights yet: continue with --resume")
         raise WeightsError(f"{source}: no readable config.json: give a run, a timm folder or a checkpoint file")
     whole = read_json(path, Stored, "give a run, a timm folder or a checkpoint file")
     if "architecture" not in whole:

@@ -67,7 +67,7 @@ class FeatureFile:
     """Features of images, with the names of the images.
 
     Args:
-        path: Of the file with the numbers.
+        path: Path of the file with the numbers.
         rows: (N, D), or (N, h, w, D) for patch tokens; read-only, `.npy` files stay on the disk until they are used.
         names: Image of each row, as `./a/b.png`; a tiled image is named once a tile.
         meta: What `feats.json` says; empty where there is none.

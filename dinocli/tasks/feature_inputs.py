@@ -111,7 +111,7 @@ def default_features(reporter: ProgressReporter, *, ways: str = "") -> Path:
     """Return the newest feature file of the newest run, and say so; a newer one of another run is named too.
 
     Args:
-        reporter: Is told which file it is.
+        reporter: Receives which file it is.
         ways: What the user can do instead, for the message where there is none.
 
     Raises:

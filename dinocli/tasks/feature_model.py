@@ -96,7 +96,7 @@ class FeatureModel:
         return l2_normalized(rows) if self.normalize else rows
 
     def _batches(self, images: Iterable[ImageLike], size: int) -> Iterator[tuple[list[int], Tensor]]:
-        """Yield images of one size with their places, at most so many at a time."""
+        """Yield images of one size with their places, at most `size` at a time."""
         numbered = enumerate(images)
         while batch := list(islice(numbered, size)):
             canvases = [self._canvas(place, image) for place, image in batch]

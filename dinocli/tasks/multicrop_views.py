@@ -40,11 +40,11 @@ class MultiCropViews:
     Args:
         recipe: A recipe's name or path; several as a tuple, later ones win.
         settings: `section.key=value` strings over it, as after `--set`.
-        mean: Of the normalisation, per RGB channel, on the 0 to 1 scale.
-        std: Of the normalisation, per RGB channel.
+        mean: Mean of the normalisation, per RGB channel, on the 0 to 1 scale.
+        std: Standard deviation of the normalisation, per RGB channel.
         grey: Views are grey: images become one channel, which is repeated to three at the very end.
         device: Where the views are made, such as `cuda`.
-        seed: Of all random numbers.
+        seed: Random seed of all random numbers.
     """
 
     def __init__(

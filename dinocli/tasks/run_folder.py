@@ -110,7 +110,7 @@ def open_run(command: str, first_input: str, out: str, *, resume: bool, force: b
             folder = RunFolder(held.enter_context(_new_folder(stem)))
         held.enter_context(claimed(folder=folder.path))
         if not (resume or force) and any(path.name != LOCK for path in folder.path.iterdir()):
-            raise UsageError(f"{out} is not empty; add --resume to go on, --force to replace it, or another --out")
+            raise UsageError(f"{out} is not empty; add --resume to continue, --force to replace it, or another --out")
         remove_abandoned(folder.checkpoints)
         yield folder
 

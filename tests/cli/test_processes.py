@@ -42,7 +42,7 @@ def test_two_processes_are_interrupted_together_and_go_on_together(images: Path,
     both[1].signal(signal.SIGTERM)  # one of them alone: the others have to stop after the same step
     main, other = (running.wait() for running in both)
     assert (main.code, other.code) == (143, 143), main.err + other.err
-    assert main.err.count("run the same command with --resume to go on") == 1
+    assert main.err.count("run the same command with --resume to continue") == 1
     assert json.loads((run / "run.json").read_text())["status"] == "interrupted"
 
     main, other = two(*command, "--resume", cwd=tmp_path)

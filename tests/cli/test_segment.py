@@ -72,7 +72,7 @@ def test_ctrl_c_leaves_whole_files_and_resume_ends_it(tmp_path: Path) -> None:
         assert np.asarray(Image.open(path)).shape == (40, 48)
     done = warm(*command, "--resume", cwd=tmp_path)
     assert done.code == 0, done.err
-    assert "going on after" in done.err
+    assert "continuing after" in done.err
     assert len(list((tmp_path / "out" / "masks").glob("*.png"))) == 60
 
 

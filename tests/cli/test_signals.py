@@ -31,7 +31,7 @@ def test_two_interruptions_and_the_run_is_whole(images: Path, tmp_path: Path) ->
         assert stopped.out == ""
         line = stopped.err.splitlines()[-1]
         assert line.startswith("dinocli: stopped by a signal after step ")
-        assert line.endswith(f"of {STEPS}; saved in run; run the same command with --resume to go on")
+        assert line.endswith(f"of {STEPS}; saved in run; run the same command with --resume to continue")
         assert "Traceback" not in stopped.err
         assert (run / "checkpoints" / "last.pt").is_file()
         assert json.loads((run / "run.json").read_text())["status"] == "interrupted"
@@ -40,7 +40,7 @@ def test_two_interruptions_and_the_run_is_whole(images: Path, tmp_path: Path) ->
     assert 6 <= done_before < STEPS
     finished = warm(*command, "--resume", cwd=tmp_path)
     assert (finished.code, finished.out) == (0, "run\n"), finished.err
-    assert f"going on after step {done_before} of {STEPS}" in finished.err
+    assert f"continuing after step {done_before} of {STEPS}" in finished.err
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows if "loss" in row] == list(range(1, STEPS + 1))
     manifest = json.loads((run / "run.json").read_text())

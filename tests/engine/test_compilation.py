@@ -68,7 +68,7 @@ def test_a_compiler_that_fails_is_answered_by_plain_execution() -> None:
 
     found, said = settle_compile(True, 5, tiny_learner, no_compiler)
     assert not found
-    assert said.endswith("going on without it: No working C++ compiler found")
+    assert said.endswith("continuing without it: No working C++ compiler found")
 
 
 def test_both_backbones_are_compiled_and_on_a_cpu_the_views_are_not() -> None:

@@ -201,7 +201,7 @@ def test_a_folder_that_is_not_timms_says_what_is_missing(config: str | None, mes
 
 def test_a_run_that_has_not_ended_says_how_to_go_on(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text('{"status": "running"}')
-    with pytest.raises(WeightsError, match="this run has not ended, it has no weights yet: go on with --resume"):
+    with pytest.raises(WeightsError, match="this run has not ended, it has no weights yet: continue with --resume"):
         load_backbone(str(tmp_path))
 
 

@@ -74,7 +74,7 @@ def test_a_taken_folder_is_refused_unless_forced(home: Path) -> None:
     (home / "out").mkdir()
     assert opened(out="out").path == Path("out"), "empty is free"
     (home / "out" / "mine.txt").write_text("")
-    with pytest.raises(UsageError, match="out is not empty; add --resume to go on, --force to replace it"):
+    with pytest.raises(UsageError, match="out is not empty; add --resume to continue, --force to replace it"):
         opened(out="out")
     assert opened(out="out", force=True).path == Path("out")
 

@@ -1,4 +1,4 @@
-"""THE order of things: features, groups, what is known of each image, files."""
+"""Cluster images: the one library call behind `dinocli cluster`, from features to files."""
 
 import os
 import time
@@ -56,16 +56,16 @@ OUTLIERS = 10
 
 
 class Findings(NamedTuple):
-    """All that is known of the images, to be told and written.
+    """Results for all images, to be shown and written.
 
     Args:
-        known: Groups, oddness and places.
-        same: Pairs that are the same.
-        again: Groups of them.
-        issues: Images that look wrong.
+        known: Groups, outlier scores and map positions.
+        same: Pairs of copies and near-copies.
+        again: Groups of copies and near-copies.
+        issues: Dark, bright, blank, blurred and odd images.
         selected: Rows of the diverse subset.
-        labels: Of the images, by column.
-        drifted: How another batch differs; None where none was named.
+        labels: Labels of the images, by column.
+        drifted: Difference to another batch; None where none was named.
     """
 
     known: Known
@@ -80,7 +80,7 @@ class Findings(NamedTuple):
 def cluster(
     options: ClusterOptions, reporter: ProgressReporter | None = None, stdin: BinaryIO | None = None
 ) -> ClusterResult:
-    """Group images by their features, and write what is to be known of them.
+    """Group images by their features; write groups, near-duplicates, odd images, issues and the page.
 
     The same options give the same files, whatever the number of threads.
 
@@ -90,12 +90,12 @@ def cluster(
         8
 
     Args:
-        options: What is wanted.
-        reporter: Hears what is done.
+        options: Features or images, method and outputs.
+        reporter: Receives the progress.
         stdin: Where `-` reads names from.
 
     Raises:
-        DinocliError: Features that cannot be used, outputs that are there, too many images for a method.
+        DinocliError: The features cannot be used, an output exists, or there are too many images for the method.
     """
     outputs = [*options.outputs(), *([_tree(options)] if options.link_dir else [])]
     with claimed(*outputs):

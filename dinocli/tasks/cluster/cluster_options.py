@@ -1,4 +1,4 @@
-"""What can be asked of `cluster`, and what it answers."""
+"""Options and result of `cluster`."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,10 +12,10 @@ from dinocli.report.crosstab import LabelCounts
 from dinocli.tasks.inputs import ReadOptions
 
 AUTO = 0
-"""As a number of groups: find it."""
+"""Value of `k` that lets the number of groups be chosen."""
 NO_REPORT = "none"
 AUTO_DUPLICATES = -1.0
-"""As a cosine of duplicates: take it from the folder, and look at pixels."""
+"""Value of `duplicates` that takes the threshold from the folder and compares pixels."""
 DUPLICATES, DUPLICATE_GROUPS, SELECTED = "duplicates.csv", "duplicate_groups.csv", "selected.txt"
 ISSUES, DRIFT = "issues.csv", "drift.csv"
 
@@ -24,14 +24,14 @@ Method = Literal["kmeans", "hdbscan", "agglomerative"]
 
 @dataclass(frozen=True)
 class ClusterOptions:
-    """What a user asked for.
+    """Options of `cluster`.
 
     Args:
         inputs: One feature file, or images (folders, files, globs, `@list.txt`, `-`); empty takes the newest feature
             file of the newest run.
         out: The table of all images, a CSV; duplicates.csv and selected.txt lie beside it.
         method: kmeans, hdbscan or agglomerative.
-        k: Number of groups, 0 to find it; not for hdbscan, which does so itself.
+        k: Number of groups; 0 chooses it. Not for hdbscan, which finds the number itself.
         pca: Directions to keep before grouping; 0 keeps all (hdbscan: 50).
         whiten: Whiten features before grouping (`normalized_features.fit_whitening`).
         min_size: Smallest group. Images of smaller ones are in no group; 0 takes 1, for hdbscan 1 % of the images, at
@@ -49,13 +49,13 @@ class ClusterOptions:
         copy: Copies instead of links.
         follow_links: Also copy images outside the folder of the images, to which links in it lead.
         labels: `folder` or a CSV: compared with the groups, never used to make them.
-        weights: Of the features, where images are given; empty takes those of the newest run.
+        weights: Weights of the features, where images are given; empty takes those of the newest run.
         model: timm name, beside a bare state dict.
         read: How images are found and read, where they are given.
         batch_size: Images embedded at once, 0 for the default.
-        device: To compute features on.
-        seed: Of everything random.
-        force: Replace what is there.
+        device: Device that features are computed on.
+        seed: Random seed.
+        force: Replace existing outputs.
 
     Raises:
         UsageError: Values that make no sense, alone or together.
@@ -149,7 +149,7 @@ class Cluster:
         cluster: Its number; 0 is the largest.
         size: Images.
         medoid: Name of its most typical image.
-        mean_distance: Of its images to its centre.
+        mean_distance: Mean distance of its images to its centre.
     """
 
     cluster: int
@@ -173,7 +173,7 @@ class ClusterResult:
         reason: Why this k.
         clusters: Largest first.
         ungrouped: Images in no group.
-        curve: Of `-k auto`.
+        curve: Scores of each number of groups that `-k auto` tried.
         agreement: For each label column: how well groups and labels agree.
         label_counts: For each label column: how many images of each label are in each group.
         duplicates: Pairs that are nearly the same; None where they were too many.
@@ -185,7 +185,7 @@ class ClusterResult:
         issues: How many images are dark, blurred and so on, by the name of the issue.
         selected: Size of the diverse subset.
         files: Everything that was written.
-        seconds: Of the whole command.
+        seconds: Duration of the whole command.
         root: Folder that the names of the images are relative to; None where it is not known or gone.
     """
 

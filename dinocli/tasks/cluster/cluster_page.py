@@ -1,4 +1,4 @@
-"""The pictures for people: the page with the map of all images, and the contact sheet."""
+"""The HTML page with the map of all images, and the contact sheet."""
 
 import math
 from collections.abc import Sequence
@@ -52,15 +52,15 @@ def write_page(
     """Write the page, and its folder of thumbnails where they are too many to be inside.
 
     Args:
-        path: Of the page.
+        path: Path of the page.
         files: Get the page, and the folder.
         members: The images.
         known: Their groups, oddness and places.
         pairs: Nearly the same, closest first.
         labels: The first column is shown.
         outcome: Numbers of the whole.
-        reporter: Hears how far the thumbnails are.
-        seed: Of the sample, where not all images fit.
+        reporter: Receives the progress of the thumbnails.
+        seed: Random seed of the sample, where not all images fit.
     """
     rows = _shown_rows(len(members), known.grouping.medoids_K, seed)
     images = _images(members, known, labels, rows, _thumbnails(path, files, members, rows, reporter))

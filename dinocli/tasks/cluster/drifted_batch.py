@@ -55,9 +55,9 @@ def drift_of(
     Args:
         path: The feature file.
         members: The images that are grouped.
-        statistics: Of them; empty leaves the looks out.
-        reporter: Hears the answer.
-        seed: Of samples and permutations.
+        statistics: Statistics of them; empty leaves the looks out.
+        reporter: Receives the answer.
+        seed: Random seed of samples and permutations.
 
     Raises:
         WeightsError: It cannot be read, or was made in another way.

@@ -40,7 +40,7 @@ class SamePair(NamedTuple):
     Args:
         first: Row.
         second: Row.
-        cosine: Of their features.
+        cosine: Cosine of their features.
         exact: Whether their files hold the same bytes.
         likeness: Correlation of their aligned pixels; NaN where they were not compared.
     """
@@ -65,7 +65,7 @@ class DuplicateGroup(NamedTuple):
 
 
 class Same(NamedTuple):
-    """What was found.
+    """Pairs of copies and near-copies.
 
     Args:
         pairs: Closest first; of several copies of one file each is paired with the first, and all near ones are.
@@ -94,8 +94,8 @@ def find_same(
         members: The images.
         grouping: Says where to look in a large set.
         threshold: Smallest cosine; `AUTO_DUPLICATES` takes it from the folder and looks at pixels.
-        reporter: Hears of what is left out.
-        seed: Of the pairs that are drawn at random.
+        reporter: Receives what is left out.
+        seed: Random seed of the pairs that are drawn at random.
     """
     copies = members.copies()
     exact = [SamePair(group[0], other, 1.0, True) for group in copies for other in group[1:]]

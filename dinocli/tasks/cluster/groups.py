@@ -15,13 +15,13 @@ from dinocli.tasks.cluster.cluster_options import AUTO, ClusterOptions
 
 
 class FoundGroups(NamedTuple):
-    """Groups, and how their number came about.
+    """Groups, and the reason for their number.
 
     Args:
         grouping: The groups.
         clear: Whether the data show groups; None where nobody asked.
-        reason: Of their number.
-        curve: Of `-k auto`.
+        reason: Reason for their number.
+        curve: Scores of each number of groups that `-k auto` tried.
     """
 
     grouping: Grouping

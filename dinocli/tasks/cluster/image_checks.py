@@ -26,7 +26,7 @@ class CheckedImages(NamedTuple):
     Args:
         issues: In the order of the rows.
         distance_N: How far each image's statistics lie from those of most images.
-        statistics: Of the images that can be read.
+        statistics: Statistics of the images that can be read.
     """
 
     issues: list[ImageIssue]

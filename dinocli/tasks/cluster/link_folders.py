@@ -47,7 +47,7 @@ def write_tree(
     what is copied has to be an image.
 
     Args:
-        folder: Of the tree; it is made, or empty.
+        folder: Folder of the tree; it is made, or empty.
         root: Folder of the images.
         names: Relative to it.
         label_N: Group of each image.

@@ -36,7 +36,7 @@ def stable_ids(before: dict[str, int], names: list[str], label_N: NDArray[np.int
 
     Args:
         before: Earlier group of images, by name.
-        names: Of the images now.
+        names: Names of the images now.
         label_N: Their groups now, -1 for none.
         groups: How many there are.
 

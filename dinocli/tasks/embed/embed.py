@@ -45,12 +45,12 @@ def embed(
 
     Args:
         options: What to embed, and how.
-        reporter: Is told the progress.
+        reporter: Receives the progress.
         stdin: Where `-` reads names from.
         stdout: Where `--out -` writes to.
 
     Raises:
-        DinocliError: Of every kind; no feature file is then written.
+        DinocliError: Every kind; no feature file is then written.
         Interrupted: After a signal; `resume` continues.
     """
     options = following(options)

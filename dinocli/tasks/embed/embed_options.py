@@ -63,7 +63,7 @@ class EmbedOptions:
         size: Side of the square that an image is squashed to, pixels; 0 takes the size of the weights.
         keep_aspect: Give the shorter side of an image that size, instead of squashing it to a square.
         normalize: Give every vector the length 1.
-        dtype: Of the numbers in the file.
+        dtype: Number type of the numbers in the file.
         precision: To compute in.
         tile: `SIZE` or `SIZE:OVERLAP`, pixels: one row a tile instead of one an image.
         batch_size: Images (or tiles) computed at once.
@@ -153,11 +153,11 @@ class EmbedResult:
     Args:
         path: The feature file; None for stdout.
         rows: Rows in it.
-        shape: Of one row; -1 where it differs from image to image.
+        shape: Shape of one row; -1 where it differs from image to image.
         images: Images that were listed.
         bad: How many of them could not be read.
-        seconds: Of the whole command.
-        images_per_second: Of the pass over the images, without loading the weights.
+        seconds: Duration of the whole command.
+        images_per_second: Speed of the pass over the images, without loading the weights.
         root: Folder that the names of the rows are relative to; empty for a stream and joined shards.
     """
 

@@ -89,7 +89,7 @@ def prepare(options: EmbedOptions, reporter: ProgressReporter, stdin: BinaryIO |
     weights without a stored reading the range comes from a sample of the images, mean, std and size from the weights.
 
     Raises:
-        DinocliError: Of every kind, before any image is computed.
+        DinocliError: Every kind, before any image is computed.
     """
     device = pick_device(options.device, environment_number("LOCAL_RANK", 0))
     inputs, weights, run = _chosen(options, reporter)

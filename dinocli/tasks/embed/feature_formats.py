@@ -63,7 +63,7 @@ def write_features(
 
     Args:
         part: All rows. It is gone afterwards.
-        names: Of the rows.
+        names: Names of the rows.
         meta: For `feats.json`.
         bad: Unreadable images; without any there is no such file.
         tiled: Also write the boxes.

@@ -54,7 +54,7 @@ def stream(
         image_batches: Images or tiles to read.
         sink: Takes the rows of each batch, in order.
         options: Batch size, normalisation.
-        reporter: Is told the progress, and of values that are not finite.
+        reporter: Receives the progress, and of values that are not finite.
 
     Raises:
         DataError: More unreadable images than allowed.

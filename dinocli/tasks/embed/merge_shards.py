@@ -36,7 +36,7 @@ def merge(
         out: The feature file to write.
         shards: The files; none takes those that `--shard` made beside `out`.
         force: Replace an existing file.
-        reporter: Is told the progress.
+        reporter: Receives the progress.
 
     Raises:
         UsageError: The file is there already, or there are no shards.

@@ -2,7 +2,7 @@
 
 Rows are written behind each other with `pwrite`: pages of a writable map would count as this process's memory. A line
 of the journal stands only once its rows are on the disk; so whatever ends the process, the last whole line says where
-to go on.
+to continue.
 
 Shapes: N rows, b rows of a batch.
 """
@@ -52,9 +52,9 @@ class PartialFeatures:
 
     Args:
         target: The feature file that they will be.
-        request: What determines the rows, as JSON-like data; only the same request may go on.
-        shape: Of one row.
-        dtype: Of the numbers.
+        request: What determines the rows, as JSON-like data; only the same request may continue.
+        shape: Shape of one row.
+        dtype: Number type of the numbers.
         resume: Go on with what is there.
 
     Attributes:

@@ -18,9 +18,9 @@ class PatchFolder:
 
     Args:
         target: The folder to be; nothing is there yet.
-        names: Of all images.
-        request: What determines the files; only the same request may go on.
-        dtype: Of the numbers.
+        names: Names of all images.
+        request: What determines the files; only the same request may continue.
+        dtype: Number type of the numbers.
         resume: Go on with what is there.
 
     Attributes:

@@ -36,7 +36,7 @@ def fit_rare(
         context: Weights and how to read.
         image_batches: All images, or their tiles.
         options: What was asked for.
-        reporter: Is told the progress.
+        reporter: Receives the progress.
 
     Returns:
         The feature on the device, and the rows of whole images that need not be read again.

@@ -14,8 +14,8 @@ class StdoutWriter:
     Args:
         stream: Where to.
         rows: How many will come.
-        shape: Of one row.
-        dtype: Of the numbers.
+        shape: Shape of one row.
+        dtype: Number type of the numbers.
     """
 
     def __init__(self, stream: BinaryIO, rows: int, shape: tuple[int, ...], dtype: str) -> None:

@@ -37,9 +37,9 @@ class ViewFeatures:
     """Features of the sample.
 
     Args:
-        names: Of its images.
-        clean_ND: Of the images themselves.
-        views_QND: Of augmented views of each.
+        names: Names of its images.
+        clean_ND: Features of the images themselves.
+        views_QND: Features of augmented views of each.
     """
 
     names: list[str]
@@ -66,8 +66,8 @@ def embed_views(
         rows: Which of its images.
         views: How many of each.
         device: Where to compute.
-        reporter: Is told the progress.
-        seed: Of the views.
+        reporter: Receives the progress.
+        seed: Random seed of the views.
 
     Raises:
         DinocliError: Weights or images cannot be read, or the file does not say which they are.

@@ -25,9 +25,9 @@ class ComparedFeatures:
     """One set of features of the images that take part.
 
     Args:
-        title: What it is called in tables.
-        file: All of it.
-        rows_N: Which of its rows take part.
+        title: Name in tables.
+        file: The feature file, with all rows.
+        rows_N: Rows that take part.
         whitening: Applied to its features, fitted to those that take part; None leaves them as they are.
     """
 

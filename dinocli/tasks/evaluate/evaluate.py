@@ -25,7 +25,7 @@ class EvaluateContext:
 
     Args:
         options: As asked for.
-        reporter: Is told the progress.
+        reporter: Receives the progress.
         own: The features that are evaluated.
         base: Those they are compared with, of the same images in the same order; None without a baseline.
     """
@@ -41,7 +41,7 @@ class EvaluateContext:
         return [self.own, *([self.base] if self.base else [])]
 
     def sample(self, most: int) -> NDArray[np.intp]:
-        """Return the places of at most so many images, drawn at random, in order."""
+        """Return the positions of at most `most` images, drawn at random, in order."""
         drawn = np.random.default_rng(self.options.seed).permutation(len(self.own.rows_N))
         return np.sort(drawn[:most])
 
@@ -58,8 +58,8 @@ def evaluate(
         True
 
     Args:
-        options: What to do.
-        reporter: Is told the progress.
+        options: Features or images, labels and baseline.
+        reporter: Receives the progress.
         stdin: Where `-` reads names from.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What can be asked of `evaluate`, and what it answers."""
+"""Options and result of `evaluate`."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,23 +9,23 @@ from dinocli.tasks.inputs import ReadOptions
 
 @dataclass(frozen=True)
 class EvaluateOptions:
-    """What a user asked for.
+    """Options of `evaluate`.
 
     Args:
         inputs: One feature file, or images; empty takes the newest feature file of the newest run.
         labels: `folder`, or a CSV with a `path` column; empty for the label-free scores alone.
         groups: A column of that CSV, or `folder`: images of one group are never on both sides of a split.
         train: Names of the images to learn from, as a pattern or a folder; the others are tested.
-        test: Likewise those to test on.
+        test: Names of the images to test on; the others are learnt from.
         baseline: A feature file, or weights to embed the same images with; empty for none.
-        weights: Where `inputs` are images: as for training.
+        weights: Weights of the features, where `inputs` are images; as for training.
         model: Beside a bare state dict or ``none``.
-        views: Augmented views of each image of a sample, for what needs them; 0 leaves these scores out.
-        whiten: Before measuring, let what most images share count less, for each side by its own features.
+        views: Augmented views of each image of a sample, for LiDAR, alignment and retrieval; 0 leaves them out.
+        whiten: Whiten the features before measuring, each side by its own features.
         read: How images are found and read, where they are given, and those of a baseline.
         batch_size: Images embedded at once, 0 for the default.
         device: auto, cpu, cuda or cuda:N.
-        seed: Of samples, splits and draws.
+        seed: Random seed of samples, splits and draws.
     """
 
     inputs: tuple[str, ...] = ()
@@ -46,7 +46,7 @@ class EvaluateOptions:
 
 @dataclass(frozen=True)
 class EvaluateResult:
-    """What came out.
+    """Result of `evaluate`.
 
     Args:
         features: What was evaluated.
@@ -55,7 +55,7 @@ class EvaluateResult:
         table: All scores.
         sentences: What the differences mean, in words; empty without a baseline.
         notes: What was left out, and why.
-        seconds: Of the whole command.
+        seconds: Duration of the whole command.
         root: Folder that the names of the images are relative to; empty where it is not known.
     """
 

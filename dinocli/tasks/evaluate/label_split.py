@@ -1,4 +1,4 @@
-"""Labels, groups and sides of the images that can be evaluated, one record a label column.
+"""Labels, groups and train/test sides of the images that can be evaluated, one record a label column.
 
 Shapes: T images that take part.
 """
@@ -32,8 +32,8 @@ def read_truth(
         labels: `folder`, `folder:N` or a CSV.
         groups: A column of that CSV, `folder` (the whole path of the folder) or `folder:N`.
         train: Names to learn from, as a pattern or a folder.
-        test: Likewise names to test on; one of the two is enough.
-        seed: Of the sample where there are more than `MOST`.
+        test: Names to test on, as a pattern or a folder; one of the two is enough.
+        seed: Random seed of the sample, where there are more than `MOST` images.
 
     Returns:
         One record a usable column, and sentences about what was left out.

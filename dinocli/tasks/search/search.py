@@ -1,4 +1,4 @@
-"""Search: the images of a feature file that look most like a query.
+"""Search the images of a feature file that are most similar to a query.
 
 Shapes: Q queries, D width.
 """
@@ -27,7 +27,7 @@ _UNKNOWN = np.empty(0, np.float32)
 
 @dataclass(frozen=True)
 class SearchOptions:
-    """What a user asked for.
+    """Options of `search`.
 
     Args:
         queries: Images, feature files, or names of rows; a file that exists is never taken for the name of another
@@ -59,7 +59,7 @@ class SearchOptions:
 
 @dataclass(frozen=True)
 class SearchResult:
-    """What was found.
+    """Result of `search`.
 
     Args:
         features: The feature file.
@@ -92,8 +92,8 @@ def search(
         './a/0.png'
 
     Args:
-        options: What to do.
-        reporter: Hears what was chosen.
+        options: Queries and feature file.
+        reporter: Receives notes on what was chosen.
         stdin: Where `-` reads names from.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What a search found, as records and as a picture.
+"""Queries and results of a search, as records and as a contact sheet.
 
 Shapes: D width.
 """
@@ -26,8 +26,8 @@ class Hit:
 
     Args:
         row: In the feature file, from 0.
-        name: Its image.
-        path: Where that lies, None where the feature file does not say.
+        name: Name of its image.
+        path: File of the image; None where the feature file does not say.
         box: Its tile, None for a whole image.
         cosine: Similarity to the query, -1 to 1.
     """
@@ -46,10 +46,10 @@ class Hit:
 
 @dataclass(frozen=True)
 class Query:
-    """What is looked for.
+    """One query.
 
     Args:
-        name: As it was given.
+        name: Name as it was given.
         path: Its image, where there is one.
         row: Its own row in the feature file, which it does not find; -1 if it has none.
         feature_D: Its vector.
@@ -67,10 +67,10 @@ def write_sheet(
     """Draw one row a query: the query first, then its results, best first.
 
     Args:
-        path: Of the PNG file.
+        path: Path of the PNG file.
         file: Knows how its images are read, and where tiles lie.
         answers: Queries with their results.
-        reporter: Hears of pictures that cannot be shown.
+        reporter: Receives the number of pictures that cannot be shown.
 
     Raises:
         WeightsError: The feature file does not say where its images lie.

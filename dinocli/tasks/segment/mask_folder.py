@@ -1,4 +1,4 @@
-"""The folder of a segmentation: what lies where, and how an interrupted one goes on.
+"""The folder of a segmentation: what lies where, and how an interrupted one is continued.
 
 Each image's files are written whole, into a hidden folder; then one line with its record goes to a hidden journal and
 to the disk. So whatever ends the process, the lines tell which images are done. When all are, the tables are made of
@@ -81,7 +81,7 @@ class MaskFolder:
         if not ours:
             raise UsageError(f"{self.path} is not empty and not made by `dinocli segment`: choose another --out")
         if not (resume or force):
-            raise UsageError(f"{self.path} is there already; add --resume to go on, --force to replace it")
+            raise UsageError(f"{self.path} is there already; add --resume to continue, --force to replace it")
 
     def begin(self) -> None:
         """Make the folder and mark it as ours, before anything that takes long."""
@@ -126,7 +126,7 @@ class SegmentJournal:
 
     Args:
         folder: Of the results.
-        request: What determines them, as JSON-like data; only the same request may go on.
+        request: What determines them, as JSON-like data; only the same request may continue.
         resume: Take over what is there.
 
     Attributes:

@@ -176,7 +176,7 @@ def _pass(
     """Segment every image that is not done yet, in the order of the list."""
     images, total = context.images, len(context.images)
     if journal.done:
-        reporter.line(f"going on after {len(journal.done)} of {total}")
+        reporter.line(f"continuing after {len(journal.done)} of {total}")
     limit = bad_limit(context.data.max_bad, total + len(images.bad))
     limit.check([*images.bad, *journal.bad])
     order = natural_order(images.names) if writer.options.propagate else range(total)

@@ -105,7 +105,7 @@ def _train(context: TrainContext, plan: TrainPlan, folder: RunFolder, manifest: 
     first_step, seconds = 0, 0.0
     if context.resumed and checkpointer.last.is_file():
         first_step, seconds = checkpointer.restore(learner, monitor)
-        reporter.line(f"going on after step {first_step} of {learner.plan.steps}")
+        reporter.line(f"continuing after step {first_step} of {learner.plan.steps}")
     else:
         monitor.begin(start)
         initialize(learner, loader, recipe, context.preprocess, reporter)
@@ -158,5 +158,5 @@ def _interruptions(folder: RunFolder, manifest: dict[str, Any], *, writes: bool)
     except Interrupted as interrupted:
         if writes:
             folder.write({**manifest, "status": "interrupted"})
-        words = f"{interrupted} in {folder.path}; run the same command with --resume to go on"
+        words = f"{interrupted} in {folder.path}; run the same command with --resume to continue"
         raise Interrupted(words, interrupted.signal) from None
