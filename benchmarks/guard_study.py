@@ -28,8 +28,9 @@ from scipy.stats import spearmanr
 from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import normalize
 
-from dinocli.augment.multicrop import MultiCrop, ViewSpec
+from dinocli.augment.multicrop import MultiCrop
 from dinocli.augment.resample import normalise, resize_square
+from dinocli.augment.view_pipeline import ViewSpec
 from dinocli.config.load import load_recipe
 from dinocli.data.labels import read_labels
 from dinocli.engine.batch_norm_init import adapt_batch_norm

@@ -212,9 +212,7 @@ def tensor_cores(allowed: bool) -> Iterator[None]:
 
 @torch.no_grad()
 def resize_square(pixels_BCHW: Tensor, sizes_B2: Tensor, size: int) -> Tensor:
-    """Resize whole images to a square, antialiased; sides that differ are squashed, nothing is cut off.
-
-    What evaluation and embedding see, with the kernel that the training crops have.
+    """Resize whole images to a square for evaluation, with the antialiased kernel of the training crops; none is cut.
 
     Args:
         pixels_BCHW: uint8 or uint16 canvases, padded to the largest image.

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from dinocli.augment.multicrop import GLOBAL_VIEWS, MultiCrop, ViewSpec
+from dinocli.augment.multicrop import GLOBAL_VIEWS, MultiCrop
+from dinocli.augment.view_pipeline import ViewSpec
 from dinocli.config.auto import RunFacts
 from dinocli.config.preprocess import Preprocess
 from dinocli.config.recipe import Recipe, Views

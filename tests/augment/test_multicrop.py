@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from dinocli.augment.multicrop import MultiCrop, ViewSpec
+from dinocli.augment.multicrop import MultiCrop
 from dinocli.augment.resample import resize_square
+from dinocli.augment.view_pipeline import ViewSpec
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
 SIZES = torch.tensor([[60, 50], [40, 70], [64, 64], [33, 45], [70, 30], [50, 50]])

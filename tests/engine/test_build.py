@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from dinocli.augment.multicrop import ViewSpec
+from dinocli.augment.view_pipeline import ViewSpec
 from dinocli.config.auto import RunFacts, resolve
 from dinocli.config.load import load_recipe
 from dinocli.data.loader import Loader
