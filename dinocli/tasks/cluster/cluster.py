@@ -2,27 +2,18 @@
 
 import os
 import time
-from collections import Counter
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import BinaryIO
 
-import numpy as np
-from numpy.typing import NDArray
-
-from dinocli.data.labels import Labels, read_labels
+from dinocli.data.labels import read_labels
 from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import UsageError
 from dinocli.file_set import FileSet, claimed
-from dinocli.quality.agreement import ari, hungarian_accuracy, nmi
-from dinocli.quality.grouping import NONE
-from dinocli.quality.image_issues import ImageIssue
 from dinocli.quality.layout import place
 from dinocli.quality.normalized_features import NormalizedFeatures, cores, steady
 from dinocli.quality.odd_images import feature_distance, joined_oddness
 from dinocli.quality.outliers import diverse
-from dinocli.report.crosstab import count_labels
 from dinocli.tasks.cluster.cluster_inputs import ClusterInputs, open_members
 from dinocli.tasks.cluster.cluster_options import (
     DRIFT,
@@ -30,7 +21,6 @@ from dinocli.tasks.cluster.cluster_options import (
     DUPLICATES,
     ISSUES,
     SELECTED,
-    Cluster,
     ClusterOptions,
     ClusterResult,
 )
@@ -44,37 +34,13 @@ from dinocli.tasks.cluster.cluster_tables import (
     write_pairs,
     write_selected,
 )
-from dinocli.tasks.cluster.drifted_batch import DriftedBatch, drift_of
-from dinocli.tasks.cluster.duplicate_pairs import DuplicateGroup, Same, duplicate_groups, find_same
+from dinocli.tasks.cluster.drifted_batch import drift_of
+from dinocli.tasks.cluster.duplicate_pairs import Same, duplicate_groups, find_same
+from dinocli.tasks.cluster.findings import Findings, result_of
 from dinocli.tasks.cluster.groups import FoundGroups, find_groups
 from dinocli.tasks.cluster.image_checks import check_images
 from dinocli.tasks.cluster.link_folders import check_tree, write_tree
 from dinocli.tasks.cluster.stable_ids import read_ids, stable_ids
-from dinocli.tasks.feature_inputs import takes_features
-
-OUTLIERS = 10
-
-
-class Findings(NamedTuple):
-    """Results for all images, to be shown and written.
-
-    Args:
-        known: Groups, outlier scores and map positions.
-        same: Pairs of copies and near-copies.
-        again: Groups of copies and near-copies.
-        issues: Dark, bright, blank, blurred and odd images.
-        selected: Rows of the diverse subset.
-        labels: Labels of the images, by column.
-        drifted: Difference to another batch; None where none was named.
-    """
-
-    known: Known
-    same: Same
-    again: Sequence[DuplicateGroup]
-    issues: Sequence[ImageIssue]
-    selected: Sequence[int]
-    labels: Labels
-    drifted: DriftedBatch | None
 
 
 def cluster(
@@ -131,7 +97,7 @@ def _cluster(options: ClusterOptions, reporter: ProgressReporter, stdin: BinaryI
         closest = same.threshold if same.reason else 1.0
         selected = diverse(rows, options.select, closest=closest, seed=options.seed) if options.select else []
     findings = Findings(known, same, again, issues, selected, labels, drifted)
-    outcome = _outcome(options, members, found, findings)
+    outcome = result_of(options, members, found, findings)
     files = _write(options, members, findings, outcome, reporter)
     return replace(outcome, files=files, seconds=time.monotonic() - began)
 
@@ -154,64 +120,6 @@ def check_outputs(options: ClusterOptions) -> None:
         raise UsageError(f"{thumbnail_folder(page)} is there; --force replaces it, --report names another place")
     if options.link_dir:
         check_tree(Path(options.link_dir), force=options.force)
-
-
-def _outcome(
-    options: ClusterOptions,
-    members: ClusterInputs,
-    found: FoundGroups,
-    findings: Findings,
-) -> ClusterResult:
-    known, same, again, issues, selected, labels, drifted = findings
-    grouping, number_N = found.grouping, known.number_N
-    clusters = [
-        Cluster(
-            known.ids_K[group],
-            size,
-            members.names[medoid],
-            float(grouping.distance_N[grouping.label_N == group].mean()),
-        )
-        for group, (size, medoid) in enumerate(zip(grouping.sizes_K, grouping.medoids_K, strict=True))
-    ]
-    oddest = np.argsort(-known.outlier_N, kind="stable")[:OUTLIERS].tolist()
-    return ClusterResult(
-        out=options.table,
-        features=members.source.path if takes_features(options) else None,
-        weights=members.source.meta.get("weights", {}).get("name", ""),
-        images=len(members),
-        dropped=members.dropped,
-        method=options.method,
-        clear=found.clear,
-        reason=found.reason,
-        clusters=clusters,
-        ungrouped=int((grouping.label_N == NONE).sum()),
-        curve=found.curve,
-        agreement={column: _agreement(names, grouping.label_N) for column, names in labels.items()},
-        label_counts={
-            column: count_labels(zip(number_N.tolist(), names, strict=True)) for column, names in labels.items()
-        },
-        duplicates=same.near,
-        duplicate_groups=len(again),
-        duplicate_reason=same.reason,
-        copies=same.copies,
-        issues=dict(Counter(issue.kind for issue in issues)),
-        outliers=[(members.names[row], float(known.outlier_N[row])) for row in oddest],
-        selected=len(selected),
-        drift=drifted.to_dict() if drifted else None,
-        files=[],
-        seconds=0.0,
-        root=members.root,
-    )
-
-
-def _agreement(names: Sequence[str], label_N: NDArray[np.intp]) -> dict[str, float]:
-    """Compare groups with labels, over the images that have one; those in no group are one more group."""
-    truth_N = np.array(names)
-    labelled_N = truth_N != ""
-    if not labelled_N.any():
-        return {}
-    both: tuple[NDArray[Any], NDArray[Any]] = truth_N[labelled_N], label_N[labelled_N]
-    return {"NMI": nmi(*both), "ARI": ari(*both), "accuracy": hungarian_accuracy(*both)}
 
 
 def _write(

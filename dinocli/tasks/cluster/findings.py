@@ -1,0 +1,104 @@
+"""What is known of all images once they are clustered, and the result that sums it up."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dinocli.data.labels import Labels
+from dinocli.quality.agreement import ari, hungarian_accuracy, nmi
+from dinocli.quality.grouping import NONE
+from dinocli.quality.image_issues import ImageIssue
+from dinocli.report.crosstab import count_labels
+from dinocli.tasks.cluster.cluster_inputs import ClusterInputs
+from dinocli.tasks.cluster.cluster_options import Cluster, ClusterOptions, ClusterResult
+from dinocli.tasks.cluster.cluster_tables import Known
+from dinocli.tasks.cluster.drifted_batch import DriftedBatch
+from dinocli.tasks.cluster.duplicate_pairs import DuplicateGroup, Same
+from dinocli.tasks.cluster.groups import FoundGroups
+from dinocli.tasks.feature_inputs import takes_features
+
+OUTLIERS = 10
+
+
+class Findings(NamedTuple):
+    """Results for all images, to be shown and written.
+
+    Args:
+        known: Groups, outlier scores and map positions.
+        same: Pairs of copies and near-copies.
+        again: Groups of copies and near-copies.
+        issues: Dark, bright, blank, blurred and odd images.
+        selected: Rows of the diverse subset.
+        labels: Labels of the images, by column.
+        drifted: Difference to another batch; None where none was named.
+    """
+
+    known: Known
+    same: Same
+    again: Sequence[DuplicateGroup]
+    issues: Sequence[ImageIssue]
+    selected: Sequence[int]
+    labels: Labels
+    drifted: DriftedBatch | None
+
+
+def result_of(
+    options: ClusterOptions,
+    members: ClusterInputs,
+    found: FoundGroups,
+    findings: Findings,
+) -> ClusterResult:
+    """Return the result without its files and seconds, which are known once all is written."""
+    known, same, again, issues, selected, labels, drifted = findings
+    grouping, number_N = found.grouping, known.number_N
+    clusters = [
+        Cluster(
+            known.ids_K[group],
+            size,
+            members.names[medoid],
+            float(grouping.distance_N[grouping.label_N == group].mean()),
+        )
+        for group, (size, medoid) in enumerate(zip(grouping.sizes_K, grouping.medoids_K, strict=True))
+    ]
+    oddest = np.argsort(-known.outlier_N, kind="stable")[:OUTLIERS].tolist()
+    return ClusterResult(
+        out=options.table,
+        features=members.source.path if takes_features(options) else None,
+        weights=members.source.meta.get("weights", {}).get("name", ""),
+        images=len(members),
+        dropped=members.dropped,
+        method=options.method,
+        clear=found.clear,
+        reason=found.reason,
+        clusters=clusters,
+        ungrouped=int((grouping.label_N == NONE).sum()),
+        curve=found.curve,
+        agreement={column: _agreement(names, grouping.label_N) for column, names in labels.items()},
+        label_counts={
+            column: count_labels(zip(number_N.tolist(), names, strict=True)) for column, names in labels.items()
+        },
+        duplicates=same.near,
+        duplicate_groups=len(again),
+        duplicate_reason=same.reason,
+        copies=same.copies,
+        issues=dict(Counter(issue.kind for issue in issues)),
+        outliers=[(members.names[row], float(known.outlier_N[row])) for row in oddest],
+        selected=len(selected),
+        drift=drifted.to_dict() if drifted else None,
+        files=[],
+        seconds=0.0,
+        root=members.root,
+    )
+
+
+def _agreement(names: Sequence[str], label_N: NDArray[np.intp]) -> dict[str, float]:
+    """Compare groups with labels, over the images that have one; those in no group are one more group."""
+    truth_N = np.array(names)
+    labelled_N = truth_N != ""
+    if not labelled_N.any():
+        return {}
+    both: tuple[NDArray[Any], NDArray[Any]] = truth_N[labelled_N], label_N[labelled_N]
+    return {"NMI": nmi(*both), "ARI": ari(*both), "accuracy": hungarian_accuracy(*both)}
