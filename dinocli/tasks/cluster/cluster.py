@@ -14,6 +14,7 @@ from dinocli.quality.layout import place
 from dinocli.quality.normalized_features import NormalizedFeatures, cores, steady
 from dinocli.quality.odd_images import feature_distance, joined_oddness
 from dinocli.quality.outliers import diverse
+from dinocli.quality.stable_ids import stable_ids
 from dinocli.tasks.cluster.cluster_inputs import ClusterInputs, open_members
 from dinocli.tasks.cluster.cluster_options import (
     DRIFT,
@@ -27,6 +28,7 @@ from dinocli.tasks.cluster.cluster_options import (
 from dinocli.tasks.cluster.cluster_page import thumbnail_folder, write_page, write_sheet
 from dinocli.tasks.cluster.cluster_tables import (
     Known,
+    read_ids,
     write_clusters,
     write_drift,
     write_duplicate_groups,
@@ -40,7 +42,6 @@ from dinocli.tasks.cluster.findings import Findings, result_of
 from dinocli.tasks.cluster.groups import FoundGroups, find_groups
 from dinocli.tasks.cluster.image_checks import check_images
 from dinocli.tasks.cluster.link_folders import check_tree, write_tree
-from dinocli.tasks.cluster.stable_ids import read_ids, stable_ids
 
 
 def cluster(

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from dinocli.data.text_tables import parse_table
+from dinocli.errors import DataError
 from dinocli.files import write_whole
 from dinocli.quality.grouping import NONE, Grouping
 from dinocli.quality.image_issues import ImageIssue
@@ -66,6 +68,22 @@ def write_clusters(path: Path, members: ClusterInputs, known: Known) -> None:
         for row, (name, label, distance, margin, outlier, (x, y), box) in enumerate(columns)
     )
     _write(path, HEADER + TILE if members.boxes else HEADER, rows)
+
+
+def read_ids(path: Path) -> dict[str, int]:
+    """Read the group of each image from an earlier table of `cluster`; images in no group are left out.
+
+    Raises:
+        DataError: It is no such table.
+    """
+    try:
+        rows = parse_table(path.read_text(encoding="utf-8-sig"), wanted="path")
+        header = rows[0].cells
+        place, cluster = header.index("path"), header.index("cluster")
+        groups = {row.cells[place]: int(row.cells[cluster]) for row in rows[1:]}
+    except (OSError, ValueError, IndexError, csv.Error) as error:
+        raise DataError(f"cannot read groups from {path}: {error}; give the clusters.csv of an earlier run") from error
+    return {name: group for name, group in groups.items() if group != NONE}
 
 
 def write_pairs(path: Path, members: ClusterInputs, pairs: Sequence[SamePair]) -> None:

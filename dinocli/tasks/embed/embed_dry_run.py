@@ -7,6 +7,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from dinocli.data.parallel import thread_count
+from dinocli.data.tiling import parse_tiling
 from dinocli.engine.progress import ProgressReporter
 from dinocli.models.tokens import FITTED, Tokens
 from dinocli.tasks.embed.embed_options import EmbedOptions
@@ -19,7 +20,6 @@ from dinocli.tasks.embed.rare_fit import fit_rare
 from dinocli.tasks.feature_file import Box
 from dinocli.tasks.inputs import describe_range, describe_weights
 from dinocli.tasks.square_resize import CONVNET_CELL
-from dinocli.tasks.tiling import parse_tiling
 
 TRIAL_IMAGES = 32
 

@@ -6,7 +6,6 @@ torch would wait for it between two batches. A GPU does it itself, for a whole b
 Legend: B images or tiles of a batch, C channels, S pixels of the square's side.
 """
 
-import math
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -20,10 +19,10 @@ from dinocli.data.decode import image_size
 from dinocli.data.parallel import in_order
 from dinocli.data.read import Canvas, Reader
 from dinocli.data.sources import ImageList
+from dinocli.data.tiling import Tiling, tile_boxes
 from dinocli.errors import DataError
 from dinocli.tasks.feature_file import Box
 from dinocli.tasks.square_resize import CANVAS_PER_SIDE, fitted, input_size, squashed
-from dinocli.tasks.tiling import Tiling
 
 NO_BOX = (0, 0, 0, 0)
 """Stands for the tile of an image that cannot be read."""
@@ -151,25 +150,6 @@ class ImageBatches:
             if progress:
                 progress(done, len(self.images))
             yield count
-
-
-def tile_boxes(height: int, width: int, tiling: Tiling) -> list[Box]:
-    """Cut an image into tiles, row by row from the top left.
-
-    All tiles have the full size: the last one of a row or column is moved back until it ends with the image, and so
-    overlaps more. A side shorter than a tile is one tile.
-    """
-    size, overlap = tiling.size, tiling.overlap
-    tops, lefts = _starts(height, size, overlap), _starts(width, size, overlap)
-    return [(left, top, min(size, width), min(size, height)) for top in tops for left in lefts]
-
-
-def _starts(length: int, size: int, overlap: int) -> list[int]:
-    if length <= size:
-        return [0]
-    step = size - overlap
-    count = 1 + math.ceil((length - size) / step)
-    return [min(number * step, length - size) for number in range(count)]
 
 
 def _fitted_size(path: str, page: int, side: int, cell: int) -> tuple[int, int]:

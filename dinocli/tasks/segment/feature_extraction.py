@@ -18,13 +18,13 @@ from dinocli.config.preprocess import Preprocess
 from dinocli.data.parallel import in_order
 from dinocli.data.read import Canvas, Reader, scaled
 from dinocli.data.sources import ImageList
+from dinocli.data.tiling import Blend, Tiling, parts
 from dinocli.errors import DataError, UsageError
 from dinocli.models.attention import attend
 from dinocli.models.backbone import Backbone
 from dinocli.models.patches import COARSE, FINE, patch_features, place_features
 from dinocli.tasks.segment.method import FeatureGrid, FeatureKind
 from dinocli.tasks.segment.patch_geometry import LONGEST, PatchGeometry, Size, canvas_size
-from dinocli.tasks.tiling import Blend, Tiling, parts
 
 TILES_AT_ONCE = 8
 THREADS_IF_LARGE = 2

@@ -12,6 +12,7 @@ import numpy as np
 
 from dinocli.data.parallel import thread_count
 from dinocli.data.sources import ImageList, find_images
+from dinocli.data.tiling import parse_tiling
 from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import DataError
 from dinocli.tasks.embed.embed_setup import EmbedContext
@@ -21,7 +22,6 @@ from dinocli.tasks.segment.method_choice import make_method, pick_method
 from dinocli.tasks.segment.output_names import natural_order
 from dinocli.tasks.segment.propagate import Propagation, first_labels
 from dinocli.tasks.segment.segment_options import SIZE, SegmentOptions
-from dinocli.tasks.tiling import parse_tiling
 
 SAMPLE_BYTES = 1 << 30
 """Of the grids that a method is fitted on; large images give fewer of them."""

@@ -3,9 +3,8 @@ import pytest
 import torch
 
 from dinocli.augment.resample import resize_square
-from dinocli.tasks.embed.image_batches import tile_boxes
+from dinocli.data.tiling import Tiling, tile_boxes
 from dinocli.tasks.square_resize import fitted, squares, squashed
-from dinocli.tasks.tiling import Tiling
 from tests.data.files import noise, settings
 
 

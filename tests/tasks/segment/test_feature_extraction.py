@@ -9,11 +9,11 @@ from scipy import ndimage
 
 from dinocli.config.preprocess import Preprocess
 from dinocli.data.sources import find_images
+from dinocli.data.tiling import Tiling
 from dinocli.errors import UsageError
 from dinocli.models.create import create_backbone
 from dinocli.tasks.segment.feature_extraction import FeatureExtraction, SegmentImage, check_tiling
 from dinocli.tasks.segment.method import FeatureKind
-from dinocli.tasks.tiling import Tiling
 
 PLAIN = Preprocess(
     range_policy="full",

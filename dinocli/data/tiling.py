@@ -1,9 +1,10 @@
-"""A large image in overlapping tiles, its features blended on one grid.
+"""A large image in overlapping tiles: each for itself (`tile_boxes`), or blended on one grid of features (`parts`).
 
-Convention: everything here is in cells of the grid, (rows, columns); a tile begins on a cell.
+Convention: tiles that are blended are in cells of the grid, (rows, columns), and begin on a cell.
 Legend: T tiles along one axis, L cells along it, h w cells, D width.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -63,6 +64,28 @@ def parse_tiling(text: str) -> Tiling:
             f"--tile {text}: an overlap of {overlap} px is more than half of {size}; use {size // 2} or less"
         )
     return Tiling(size, overlap)
+
+
+def tile_boxes(height: int, width: int, tiling: Tiling) -> list[tuple[int, int, int, int]]:
+    """Cut an image into tiles, row by row from the top left.
+
+    All tiles have the full size: the last one of a row or column is moved back until it ends with the image, and so
+    overlaps more. A side shorter than a tile is one tile.
+
+    Returns:
+        (left, top, width, height) of each tile, pixels.
+    """
+    size, overlap = tiling.size, tiling.overlap
+    tops, lefts = _starts(height, size, overlap), _starts(width, size, overlap)
+    return [(left, top, min(size, width), min(size, height)) for top in tops for left in lefts]
+
+
+def _starts(length: int, size: int, overlap: int) -> list[int]:
+    if length <= size:
+        return [0]
+    step = size - overlap
+    count = 1 + math.ceil((length - size) / step)
+    return [min(number * step, length - size) for number in range(count)]
 
 
 def parts(grid: tuple[int, int], tile: tuple[int, int], overlap: int, *, align: int = 1) -> Iterator[TilePart]:

@@ -3,32 +3,11 @@
 Shapes: N images, K groups.
 """
 
-import csv
-from pathlib import Path
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from dinocli.data.text_tables import parse_table
-from dinocli.errors import DataError
 from dinocli.quality.grouping import NONE
-
-
-def read_ids(path: Path) -> dict[str, int]:
-    """Read the group of each image from an earlier table of `cluster`; images in no group are left out.
-
-    Raises:
-        DataError: It is no such table.
-    """
-    try:
-        rows = parse_table(path.read_text(encoding="utf-8-sig"), wanted="path")
-        header = rows[0].cells
-        place, cluster = header.index("path"), header.index("cluster")
-        groups = {row.cells[place]: int(row.cells[cluster]) for row in rows[1:]}
-    except (OSError, ValueError, IndexError, csv.Error) as error:
-        raise DataError(f"cannot read groups from {path}: {error}; give the clusters.csv of an earlier run") from error
-    return {name: group for name, group in groups.items() if group != NONE}
 
 
 def stable_ids(before: dict[str, int], names: list[str], label_N: NDArray[np.intp], groups: int) -> list[int]:

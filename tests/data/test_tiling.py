@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from dinocli.data.tiling import Blend, TilePart, Tiling, parse_tiling, parts
 from dinocli.errors import UsageError
-from dinocli.tasks.tiling import Blend, TilePart, Tiling, parse_tiling, parts
 
 SHAPES = [
     *[((1, 1), 4, 1, 1), ((7, 9), 4, 1, 1), ((20, 33), 8, 3, 1), ((20, 5), 8, 4, 1), ((64, 50), 32, 0, 1)],

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from dinocli.errors import DataError
-from dinocli.tasks.cluster.stable_ids import read_ids, stable_ids
+from dinocli.quality.stable_ids import stable_ids
+from dinocli.tasks.cluster.cluster_tables import read_ids
 
 NAMES = [f"./{number}.png" for number in range(8)]
 
