@@ -61,7 +61,7 @@ def ours(setting: EmbedContext, options: EmbedOptions) -> None:
     threads, on_cpu = thread_count(setting.data.workers), setting.device.type == "cpu"
     pictures = ImageBatches(setting.images, setting.preprocess, None, threads, on_cpu=on_cpu)
     part = PartialFeatures(Path(options.out), {}, setting.shape, options.dtype, resume=False)
-    stream(setting, pictures, part, options, ProgressReporter())
+    stream(setting, pictures, part)
     part.sealed().replace(options.out)
     part.close()
     part.remove()

@@ -82,7 +82,7 @@ def cache(args: argparse.Namespace, name: str, images: str, labels: str) -> None
     context = prepare(options, ProgressReporter(), None)
     parts: dict[str, list[NDArray[Any]]] = {}
     begin = time.monotonic()
-    for number, batch in enumerate(count_rows(context, options, ProgressReporter()).batches(0, BATCH)):
+    for number, batch in enumerate(count_rows(context).batches(0, BATCH)):
         canvases = [piece.canvas for piece in batch if isinstance(piece.canvas, np.ndarray)]
         x_B3HW = squares(canvases, context.preprocess, context.device)
         pooled_BD, maps = rarity_maps(context.backbone, x_B3HW)

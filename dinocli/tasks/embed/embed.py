@@ -72,40 +72,34 @@ def _embed(
     begin = time.monotonic()
     context = prepare(options, reporter, stdin)
     if path and path.exists() and not options.force:
-        return _already(path, context.request(options), reporter, begin)
-    image_batches = count_rows(context, options, reporter)
+        return _already(path, context.request(), reporter, begin)
+    image_batches = count_rows(context)
     if path is None:
         assert stdout is not None
-        return _send(context, image_batches, options, reporter, stdout, begin)
-    request = context.request(options)
+        return _send(context, image_batches, stdout, begin)
+    request = context.request()
     part: PartialFeatures | PatchFolder
     if options.to_folder:
         part = PatchFolder(path, context.images.names, request, options.dtype, resume=options.resume)
     else:
         part = PartialFeatures(path, request, context.shape, options.dtype, resume=options.resume)
     try:
-        context = _fitted(context, image_batches, part, options, reporter)
-        return _fill(context, image_batches, part, request, options, reporter, begin)
+        context = _fitted(context, image_batches, part)
+        return _fill(context, image_batches, part, request, begin)
     finally:
         part.close()
 
 
-def _fitted(
-    context: EmbedContext,
-    image_batches: ImageBatches,
-    part: PartialFeatures | PatchFolder,
-    options: EmbedOptions,
-    reporter: ProgressReporter,
-) -> EmbedContext:
+def _fitted(context: EmbedContext, image_batches: ImageBatches, part: PartialFeatures | PatchFolder) -> EmbedContext:
     """Fit the features to the images where they need it, unless an interrupted command had done so."""
-    if options.tokens not in FITTED or isinstance(context.tokens, RareFeatures):
+    if context.options.tokens not in FITTED or isinstance(context.tokens, RareFeatures):
         return context
     path = state_file(part.target)
     if part.pieces and path.is_file():
         return replace(context, tokens=RareFeatures.load(path).to(context.device))
-    features, known = fit_rare(context, image_batches, options, reporter)
+    features, known = fit_rare(context, image_batches)
     if features.share < 1:
-        reporter.line(f"{len(features.images)} images looked at: rare patches count {features.share:.0%}")
+        context.reporter.line(f"{len(features.images)} images looked at: rare patches count {features.share:.0%}")
     features.save(path)
     image_batches.known = known
     return replace(context, tokens=features)
@@ -116,15 +110,14 @@ def _fill(
     image_batches: ImageBatches,
     part: PartialFeatures | PatchFolder,
     request: dict[str, Any],
-    options: EmbedOptions,
-    reporter: ProgressReporter,
     begin: float,
 ) -> EmbedResult:
+    options, reporter = context.options, context.reporter
     if part.pieces:
         reporter.line(f"continuing after {part.pieces} of {len(image_batches)}")
     before, started = part.pieces, time.monotonic()
     try:
-        stream(context, image_batches, part, options, reporter)
+        stream(context, image_batches, part)
     except Interrupted as interrupted:
         ways = "run the same command with --resume to continue" if options.note else "nothing is kept, so start it anew"
         words = f"{interrupted}; {ways}"
@@ -134,11 +127,12 @@ def _fill(
     left_out = () if options.keeps_positions else [name for name, _ in part.bad]
     names = row_names(context.images.names, image_batches.starts_N1, left_out)
     seconds, root = time.monotonic() - begin, str(context.images.root)
-    shape = context.row_shape(options)
-    outcome = EmbedResult(part.target, part.rows, shape, len(context.images), len(bad), seconds, speed, root)
+    outcome = EmbedResult(
+        part.target, part.rows, context.row_shape, len(context.images), len(bad), seconds, speed, root
+    )
     fitted = context.tokens if isinstance(context.tokens, RareFeatures) else None
-    meta = _meta(context, options, request, outcome)
-    write_features(part, names, meta, bad, tiled=image_batches.tiling is not None, fitted=fitted)
+    tiled = image_batches.tiling is not None
+    write_features(part, names, _meta(context, request, outcome), bad, tiled=tiled, fitted=fitted)
     state_file(part.target).unlink(missing_ok=True)
     if bad:
         reporter.warn(f"{len(bad)} images cannot be read; they are named in {sidecar(part.target, '.bad.csv')}")
@@ -147,20 +141,14 @@ def _fill(
     return outcome
 
 
-def _send(
-    context: EmbedContext,
-    image_batches: ImageBatches,
-    options: EmbedOptions,
-    reporter: ProgressReporter,
-    stdout: BinaryIO,
-    begin: float,
-) -> EmbedResult:
-    pipe, started = StdoutWriter(stdout, len(image_batches), context.shape, options.dtype), time.monotonic()
-    stream(context, image_batches, pipe, options, reporter)
+def _send(context: EmbedContext, image_batches: ImageBatches, stdout: BinaryIO, begin: float) -> EmbedResult:
+    pipe = StdoutWriter(stdout, len(image_batches), context.shape, context.options.dtype)
+    started = time.monotonic()
+    stream(context, image_batches, pipe)
     pipe.commit()
     speed = len(image_batches) / (time.monotonic() - started)
     for name, reason in pipe.bad:
-        reporter.warn(f"{name}: {reason}; its row is NaN")
+        context.reporter.warn(f"{name}: {reason}; its row is NaN")
     bad = len(pipe.bad) + len(context.images.bad)
     return EmbedResult(None, pipe.rows, context.shape, len(context.images), bad, time.monotonic() - begin, speed)
 
@@ -177,10 +165,9 @@ def _already(path: Path, request: dict[str, Any], reporter: ProgressReporter, be
     return EmbedResult(path, meta["n"], shape, meta["images"], meta["bad"], seconds, 0.0, root)
 
 
-def _meta(
-    context: EmbedContext, options: EmbedOptions, request: dict[str, Any], outcome: EmbedResult
-) -> dict[str, Any]:
+def _meta(context: EmbedContext, request: dict[str, Any], outcome: EmbedResult) -> dict[str, Any]:
     """Return the data of `feats.json`: what the numbers are and how to compute them again."""
+    options = context.options
     return {
         "schema": SCHEMA,
         "kind": KEY,

@@ -19,26 +19,26 @@ from dinocli.tasks.embed.partial_features import Bad, Rows
 from dinocli.tasks.embed.rare_fit import fit_rare
 from dinocli.tasks.feature_file import Box
 from dinocli.tasks.inputs import describe_range, describe_weights
-from dinocli.tasks.square_resize import CONVNET_CELL
 
 TRIAL_IMAGES = 32
 
 
-def count_rows(context: EmbedContext, options: EmbedOptions, reporter: ProgressReporter) -> ImageBatches:
+def count_rows(context: EmbedContext) -> ImageBatches:
     """Count the rows, and report their number and size."""
+    options, reporter = context.options, context.reporter
     image_batches = ImageBatches(
         context.images,
         context.preprocess,
         parse_tiling(options.tile) if options.tile else None,
         thread_count(context.data.workers),
         on_cpu=context.device.type == "cpu",
-        cell=(context.backbone.patch or CONVNET_CELL) if options.keep_aspect else 0,
+        cell=context.cell,
         progress=lambda done, total: reporter.progress("counting tiles", done, total),
     )
-    shape = "x".join("?" if length < 0 else str(length) for length in context.row_shape(options))
+    shape = "x".join("?" if length < 0 else str(length) for length in context.row_shape)
     reporter.line(
         f"{len(image_batches)} rows of {shape} {options.dtype}: "
-        f"{in_words(_bytes(context, image_batches, options))}; "
+        f"{in_words(_bytes(context, image_batches))}; "
         f"images at {context.preprocess.size} px, {context.precision} on {context.device}"
     )
     return image_batches
@@ -51,15 +51,15 @@ def dry_run(options: EmbedOptions, reporter: ProgressReporter, stdin: BinaryIO |
         DinocliError: As `embed`, for all that a few images show.
     """
     options = following(options)
-    context = prepare(options, reporter, stdin)
-    image_batches = count_rows(context, options, ProgressReporter())
+    context = replace(prepare(options, reporter, stdin), reporter=ProgressReporter())
+    image_batches = count_rows(context)
     return {
         "images": len(context.images),
         "root": str(context.images.root),
         "rows": len(image_batches),
-        "shape": list(context.row_shape(options)),
-        "bytes": _bytes(context, image_batches, options),
-        "seconds": round(_seconds_per_row(context, image_batches, options) * len(image_batches), 1),
+        "shape": list(context.row_shape),
+        "bytes": _bytes(context, image_batches),
+        "seconds": round(_seconds_per_row(context, image_batches) * len(image_batches), 1),
         "weights": describe_weights(context.info),
         "size": context.preprocess.size,
         "range": describe_range(context.preprocess),
@@ -84,25 +84,24 @@ class Uncollected:
         """Nothing is kept."""
 
 
-def _seconds_per_row(context: EmbedContext, image_batches: ImageBatches, options: EmbedOptions) -> float:
+def _seconds_per_row(context: EmbedContext, image_batches: ImageBatches) -> float:
     """Embed a few images from all over the list; the whole list decides how many unreadable ones are too many."""
-    few, silent = context.images.spread(TRIAL_IMAGES), ProgressReporter()
+    few = context.images.spread(TRIAL_IMAGES)
     trial = replace(context, images=few, data=context.data.model_copy(update={"max_bad": "100%"}))
     batches = image_batches.of(few)
-    if isinstance(trial.tokens, Tokens) and options.tokens in FITTED:
-        trial = replace(trial, tokens=fit_rare(trial, batches, options, silent)[0])
+    if isinstance(trial.tokens, Tokens) and context.options.tokens in FITTED:
+        trial = replace(trial, tokens=fit_rare(trial, batches)[0])
     begin = time.perf_counter()
-    stream(trial, batches, Uncollected(), options, silent)
+    stream(trial, batches, Uncollected())
     return (time.perf_counter() - begin) / max(1, len(batches))
 
 
-def _bytes(context: EmbedContext, image_batches: ImageBatches, options: EmbedOptions) -> int:
+def _bytes(context: EmbedContext, image_batches: ImageBatches) -> int:
     """Return the size of all rows; where each image has its own grid, by the headers of the files."""
     numbers = len(image_batches) * int(np.prod(context.shape, dtype=np.int64))
-    if options.to_folder and options.keep_aspect:
-        cell = context.backbone.patch or CONVNET_CELL
+    if context.options.to_folder and (cell := context.cell):
         numbers = sum((height // cell) * (width // cell) for height, width in image_batches.sizes()) * context.shape[-1]
-    return numbers * np.dtype(options.dtype).itemsize
+    return numbers * np.dtype(context.options.dtype).itemsize
 
 
 def in_words(size: float) -> str:

@@ -26,13 +26,16 @@ from dinocli.tasks.feature_file import open_features
 from dinocli.tasks.feature_model import feature_model_of
 from dinocli.tasks.inputs import ReadOptions, describe_weights, preprocess_of, tell_survey
 from dinocli.tasks.run_folder import RunFolder, latest_run
+from dinocli.tasks.square_resize import CONVNET_CELL
 
 
 @dataclass(frozen=True)
 class EmbedContext:
-    """Images, weights and preprocessing of one `embed`, shared by all its stages.
+    """Options, images, weights and preprocessing of one `embed`, shared by all its stages.
 
     Args:
+        options: As asked for.
+        reporter: Receives the progress.
         images: The images of this shard.
         backbone: On the device, in eval mode.
         info: Where its weights come from.
@@ -46,6 +49,8 @@ class EmbedContext:
         run: The run that made the weights; None for other weights.
     """
 
+    options: EmbedOptions
+    reporter: ProgressReporter
     images: ImageList
     backbone: Backbone
     info: WeightsInfo
@@ -63,12 +68,19 @@ class EmbedContext:
         """Return the type to compute in, as the extractor takes it."""
         return DTYPES.get(self.precision)
 
-    def row_shape(self, options: EmbedOptions) -> tuple[int, ...]:
+    @property
+    def row_shape(self) -> tuple[int, ...]:
         """Return the shape of one row, -1 where it differs from image to image."""
-        return (-1, -1, self.shape[-1]) if options.to_folder and options.keep_aspect else self.shape
+        return (-1, -1, self.shape[-1]) if self.options.to_folder and self.options.keep_aspect else self.shape
 
-    def request(self, options: EmbedOptions) -> dict[str, Any]:
+    @property
+    def cell(self) -> int:
+        """Pixels that the sides of an image are multiples of, where its aspect is kept; 0 for squares."""
+        return (self.backbone.patch or CONVNET_CELL) if self.options.keep_aspect else 0
+
+    def request(self) -> dict[str, Any]:
         """Return what determines the rows, as JSON-like data."""
+        options = self.options
         return {
             "model": self.info.name,
             "weights sha256": self.info.sha256,
@@ -117,7 +129,21 @@ def prepare(options: EmbedOptions, reporter: ProgressReporter, stdin: BinaryIO |
     shape = _row_shape(backbone, tokens, preprocess.size, device)
     shard = parse_shard(options.shard)
     own = replace(images, names=images.names[shard.slice(len(images))]) if shard else images
-    return EmbedContext(own, backbone, info, preprocess, data, device, precision, tokens, shape, images.digest(), run)
+    return EmbedContext(
+        options=options,
+        reporter=reporter,
+        images=own,
+        backbone=backbone,
+        info=info,
+        preprocess=preprocess,
+        data=data,
+        device=device,
+        precision=precision,
+        tokens=tokens,
+        shape=shape,
+        digest=images.digest(),
+        run=run,
+    )
 
 
 def _chosen(options: EmbedOptions, reporter: ProgressReporter) -> tuple[tuple[str, ...], str, RunFolder | None]:

@@ -15,11 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dinocli.data.bad_images import bad_limit
-from dinocli.engine.progress import ProgressReporter
 from dinocli.engine.signals import Signals
 from dinocli.errors import Interrupted
 from dinocli.models.features import extract_each, l2_normalized
-from dinocli.tasks.embed.embed_options import EmbedOptions
 from dinocli.tasks.embed.embed_setup import EmbedContext
 from dinocli.tasks.embed.image_batches import NO_BOX, ImageBatches, ImageTile
 from dinocli.tasks.embed.partial_features import Bad, Rows
@@ -44,17 +42,13 @@ class Sink(Protocol):
         """Write what was taken to the disk."""
 
 
-def stream(
-    context: EmbedContext, image_batches: ImageBatches, sink: Sink, options: EmbedOptions, reporter: ProgressReporter
-) -> None:
+def stream(context: EmbedContext, image_batches: ImageBatches, sink: Sink) -> None:
     """Compute the rows of all images or tiles that the sink does not have yet.
 
     Args:
-        context: Weights and how to read.
+        context: Weights, preprocessing, batch size and normalisation.
         image_batches: Images or tiles to read.
         sink: Takes the rows of each batch, in order.
-        options: Batch size, normalisation.
-        reporter: Receives the progress, and of values that are not finite.
 
     Raises:
         DataError: More unreadable images than allowed.
@@ -63,9 +57,9 @@ def stream(
     listed_bad = context.images.bad
     limit = bad_limit(context.data.max_bad, len(context.images) + len(listed_bad))
     limit.check([*listed_bad, *sink.bad])
-    keep_positions = options.keeps_positions
+    reporter, keep_positions = context.reporter, context.options.keeps_positions
     done_before, begin, broken = sink.pieces, time.monotonic(), 0
-    with Signals().caught() as signals, closing(_computed(context, image_batches, sink.pieces, options)) as batches:
+    with Signals().caught() as signals, closing(_computed(context, image_batches, sink.pieces)) as batches:
         for batch, rows_bD in batches:
             broken += sum(not np.isfinite(row).all() for row in rows_bD)
             bad = _new_bad(batch, sink.pieces, image_batches)
@@ -84,9 +78,10 @@ def stream(
 
 
 def _computed(
-    context: EmbedContext, image_batches: ImageBatches, first: int, options: EmbedOptions
+    context: EmbedContext, image_batches: ImageBatches, first: int
 ) -> Generator[tuple[Batch, Rows], None, None]:
     """Yield each batch with the rows of its readable pieces."""
+    options = context.options
     waiting: deque[tuple[Batch, list[list[int]]]] = deque()
     numbers: deque[Tensor] = deque()
 

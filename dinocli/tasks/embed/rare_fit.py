@@ -10,12 +10,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dinocli.engine.progress import ProgressReporter
 from dinocli.engine.rare_features import KEPT_BYTES, SAMPLE, RareFeatures, RareFit
 from dinocli.errors import DataError
 from dinocli.models.features import evaluating
 from dinocli.models.rarity_maps import rarity_maps
-from dinocli.tasks.embed.embed_options import EmbedOptions
 from dinocli.tasks.embed.embed_setup import EmbedContext
 from dinocli.tasks.embed.image_batches import ImageBatches
 from dinocli.tasks.square_resize import grouped, squares
@@ -27,16 +25,12 @@ Known = dict[int, NDArray[np.float32]]
 """Rows that the fit has computed already, by the number of the image."""
 
 
-def fit_rare(
-    context: EmbedContext, image_batches: ImageBatches, options: EmbedOptions, reporter: ProgressReporter
-) -> tuple[RareFeatures, Known]:
+def fit_rare(context: EmbedContext, image_batches: ImageBatches) -> tuple[RareFeatures, Known]:
     """Fit the feature to a random sample of the images.
 
     Args:
         context: Weights and how to read.
         image_batches: All images, or their tiles.
-        options: What was asked for.
-        reporter: Receives the progress.
 
     Returns:
         The feature on the device, and the rows of whole images that need not be read again.
@@ -44,7 +38,7 @@ def fit_rare(
     Raises:
         DataError: Fewer than two images can be read.
     """
-    chosen_S = _sample(context, image_batches)
+    options, chosen_S = context.options, _sample(context, image_batches)
     names = [context.images.names[number] for number in chosen_S]
     sample = image_batches.of(replace(context.images, names=names))
     fit, readable = RareFit(options.tokens), list[int]()
@@ -58,7 +52,7 @@ def fit_rare(
                     pooled_BD, maps = rarity_maps(context.backbone, x_B3HW)
                 fit.add(pooled_BD, maps, [names[images[place]] for place in places])
                 readable += [chosen_S[images[place]] for place in places]
-            reporter.progress("fitting to a sample", min(done * options.batch_size, len(sample)), len(sample))
+            context.reporter.progress("fitting to a sample", min(done * options.batch_size, len(sample)), len(sample))
         try:
             features, rows_SP = fit.finish()
         except DataError:
