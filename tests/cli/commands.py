@@ -5,7 +5,6 @@ forks from a process that has torch loaded already. Both end in the same `main`,
 """
 
 import io
-import multiprocessing
 import os
 import subprocess
 import sys
@@ -20,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.forks import FORKS, environment, start
 
 TINY = (
     *("--weights", "none", "--model", "test_convnext", "--recipe", "grey"),
@@ -39,13 +38,6 @@ class Result:
     code: int
     out: str
     err: str
-
-
-def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return a plain environment: one thread, no network wanted, 80 columns, the package of this checkout."""
-    inherited = {key: os.environ[key] for key in ("PATH", "HOME", "TMPDIR", "XDG_CACHE_HOME") if key in os.environ}
-    ours = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "COLUMNS": "80", "PYTHONPATH": str(ROOT)}
-    return {**inherited, **ours, **(more or {})}
 
 
 def dinocli(
@@ -122,29 +114,8 @@ def start_warm(
     out, err = Path(stdout or streams / f"{number}.out"), Path(stderr or streams / f"{number}.err")
     given = (list(map(str, arguments)), str(cwd), str(streams / f"{number}.in"), str(out), str(err), environment(env))
     process = FORKS.Process(target=_child, args=given)
-    before = dict(os.environ)
-    os.environ.update(environment())  # the fork server starts with the first process, and torch reads its threads there
-    try:
-        process.start()
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
+    start(process)
     return Running(process, out, err)
-
-
-FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(
-    [
-        "dinocli.cli.app",
-        "dinocli.cli.render",
-        "dinocli.tasks.train.train",
-        "dinocli.tasks.train.dry_run",
-        "dinocli.tasks.cluster",
-        "dinocli.tasks.embed",
-        "dinocli.tasks.evaluate.evaluate",
-        "dinocli.tasks.segment.segment",
-    ]
-)
 
 
 def _child(arguments: list[str], cwd: str, stdin: str, out: str, err: str, env: dict[str, str]) -> None:

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.commands import ROOT, TINY, Result, dinocli, make_images
+from tests.cli.commands import TINY, Result, dinocli, make_images
+from tests.forks import ROOT
 
 NO_NETWORK = """
 import socket

@@ -12,7 +12,8 @@ import typer
 
 from dinocli import __version__
 from dinocli.cli.app import app
-from tests.cli.commands import dinocli, environment
+from tests.cli.commands import dinocli
+from tests.forks import environment
 
 HEAVY = ("torch", "timm", "kornia", "sklearn", "scipy", "numpy", "PIL")
 TIMES = 3

@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 
 from dinocli import __version__
-from tests.cli.commands import Result, dinocli, environment
+from tests.cli.commands import Result, dinocli
+from tests.forks import environment
 
 
 def test_the_ban_bans(no_network: dict[str, str]) -> None:

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from dinocli.cli.render import Terminal, print_json
-from tests.cli.commands import TINY, Result, environment, make_images, warm
+from tests.cli.commands import TINY, Result, make_images, warm
+from tests.forks import environment
 
 COLOUR = re.compile(r"\x1b\[(?:\d+;)*(?:3[0-7]|38|4[0-7]|9[0-7])(?:;\d+)*m")
 

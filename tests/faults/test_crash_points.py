@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.commands import environment
 from tests.faults.crash import WORKS
+from tests.forks import environment
 
 
 @pytest.mark.parametrize("work", WORKS)

@@ -18,7 +18,7 @@ from dinocli.tasks.embed.feature_formats import write_features
 from dinocli.tasks.embed.partial_features import PartialFeatures
 from dinocli.tasks.feature_file import open_features
 from dinocli.tasks.segment.segment import segment
-from tests.cli.commands import FORKS
+from tests.forks import FORKS, start
 from tests.tasks.segment.discs import Unlike, disc_options, make_discs
 from tests.tasks.segment.test_segment import contents
 
@@ -27,7 +27,7 @@ def with_limit(size: int, work: Callable[..., object], *given: Any) -> str:
     """Do some work in a process whose files may have so many bytes; return the message of its `OSError`."""
     ours, theirs = FORKS.Pipe()
     child = FORKS.Process(target=_limited, args=(theirs, size, work, given))
-    child.start()
+    start(child)
     child.join(60)
     assert ours.poll(), "it went through, or died"
     return str(ours.recv())

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.commands import environment
+from tests.forks import environment
 
 BASE = f"{sys.executable} -m dinocli"
 

@@ -1,6 +1,5 @@
 """Runs of `train` in processes that may be killed, alone or two at a time."""
 
-import multiprocessing
 import os
 import signal
 import socket
@@ -16,9 +15,8 @@ from dinocli.errors import Interrupted
 from dinocli.tasks.train.train import train
 from dinocli.tasks.train.train_options import TrainOptions
 from tests.engine.learners import tiny_recipe
+from tests.forks import FORKS, start
 
-CONTEXT = multiprocessing.get_context("forkserver")  # imports torch once, then forks a process without threads
-CONTEXT.set_forkserver_preload([__name__])
 PATIENCE = 120.0
 
 
@@ -78,8 +76,8 @@ def processes(what: TrainOptions, *, world: int = 1, shot: tuple[int, int] | Non
         port = probe.getsockname()[1]
     started: list[ForkServerProcess] = []
     for rank in range(world):
-        child = CONTEXT.Process(target=_child, args=(what, rank, world, port, shot))
-        child.start()
+        child = FORKS.Process(target=_child, args=(what, rank, world, port, shot))
+        start(child)
         started.append(child)
     started[0].join(PATIENCE)
     for child in started[1:]:

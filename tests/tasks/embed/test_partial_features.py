@@ -11,7 +11,7 @@ from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import UsageError
 from dinocli.tasks.embed.embed import embed
 from dinocli.tasks.embed.partial_features import PartialFeatures
-from tests.cli.commands import FORKS
+from tests.forks import FORKS, start
 from tests.tasks.embed.drive import job, write_images
 
 
@@ -42,7 +42,7 @@ def test_killed_twice_and_resumed_it_is_as_if_nothing_had_happened(
     embed(job(folder, whole, max_bad="50%", tile=tile))
     for after in (10, 19):
         victim = FORKS.Process(target=_embed_and_die, args=(folder, out, after, commit_seconds, tile))
-        victim.start()
+        start(victim)
         victim.join(60)
         assert victim.exitcode == -signal.SIGKILL
         assert not out.exists()

@@ -17,7 +17,7 @@ from dinocli.errors import UsageError
 from dinocli.models.create import create_backbone
 from dinocli.tasks.embed.embed import embed
 from dinocli.tasks.embed.embed_dry_run import dry_run
-from tests.cli.commands import FORKS
+from tests.forks import FORKS, start
 from tests.tasks.embed.drive import job, write_images
 from tests.tasks.embed.test_partial_features import Killer
 
@@ -91,7 +91,7 @@ def _patches_and_die(folder: Path, out: Path, after: int) -> None:
 def test_a_killed_folder_is_not_there_and_goes_on(folder: Path, tmp_path: Path) -> None:
     embed(job(folder, tmp_path / "whole", kind="patch", keep_aspect=True))
     victim = FORKS.Process(target=_patches_and_die, args=(folder, tmp_path / "patches", 8))
-    victim.start()
+    start(victim)
     victim.join(60)
     assert victim.exitcode == -signal.SIGKILL
     assert not (tmp_path / "patches").exists()

@@ -1,0 +1,51 @@
+"""One process that has torch and the package loaded, from which tests fork theirs: an import takes seconds, a fork not.
+
+There is one such server for each process of pytest; a second list of modules would replace the first.
+"""
+
+import multiprocessing
+import os
+from collections.abc import Mapping
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+LOADED = (
+    "dinocli.cli.app",
+    "dinocli.cli.render",
+    "dinocli.cli.show_cluster",
+    "dinocli.cli.show_embed",
+    "dinocli.cli.show_evaluate",
+    "dinocli.cli.show_segment",
+    "dinocli.tasks.cluster.cluster",
+    "dinocli.tasks.embed.embed",
+    "dinocli.tasks.evaluate.evaluate",
+    "dinocli.tasks.search.search",
+    "dinocli.tasks.segment.segment",
+    "dinocli.tasks.train.dry_run",
+    "dinocli.tasks.train.train",
+    "sklearn.manifold",
+    "torch.distributed",
+)
+
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload([*LOADED])
+
+
+def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return a plain environment: one thread, no network wanted, 80 columns, the package of this checkout."""
+    inherited = {key: os.environ[key] for key in ("PATH", "HOME", "TMPDIR", "XDG_CACHE_HOME") if key in os.environ}
+    ours = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "COLUMNS": "80", "PYTHONPATH": str(ROOT)}
+    return {**inherited, **ours, **(more or {})}
+
+
+def start(process: BaseProcess) -> None:
+    """Start a process of `FORKS`; the first one starts the server, where torch reads its number of threads."""
+    before = dict(os.environ)
+    os.environ.update(environment())
+    try:
+        process.start()
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
