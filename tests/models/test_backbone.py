@@ -30,9 +30,13 @@ CONVNETS = [
 ]
 
 
+TWO = {"depth": 2}
+"""Blocks of a transformer, which are all alike."""
+
+
 @pytest.mark.parametrize(("name", "sides", "dim", "patch", "prefix"), VITS + CONVNETS)
 def test_every_family_at_two_sizes(name: str, sides: tuple[int, int], dim: int, patch: int, prefix: int) -> None:
-    backbone = create_backbone(name).eval()
+    backbone = create_backbone(name, model_args=TWO if patch else None).eval()
     assert (backbone.name, backbone.dim, backbone.patch, backbone.is_vit) == (name, dim, patch, patch > 0)
     with torch.no_grad():
         for side in sides:
@@ -47,7 +51,7 @@ def test_every_family_at_two_sizes(name: str, sides: tuple[int, int], dim: int, 
 
 @pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "vit_small_patch16_dinov3", "resnet10t", "convnext_atto"])
 def test_native_size_is_timm_unchanged(name: str) -> None:
-    backbone = create_backbone(name).eval()
+    backbone = create_backbone(name, model_args=TWO if name.startswith("vit") else None).eval()
     x = torch.randn(1, 3, *backbone.model.pretrained_cfg["input_size"][1:])
     x = x if backbone.is_vit else x.to(memory_format=torch.channels_last)  # another order is rounded differently
     with torch.no_grad():
@@ -59,13 +63,13 @@ def test_native_size_is_timm_unchanged(name: str) -> None:
 
 def _small_twin(backbone: Backbone, side: int, position: Tensor) -> nn.Module:
     """The same network built for another size, with a position embedding given."""
-    twin: nn.Module = timm.create_model(backbone.name, num_classes=0, img_size=side)
+    twin: nn.Module = timm.create_model(backbone.name, num_classes=0, img_size=side, **TWO)
     twin.load_state_dict(backbone.model.state_dict() | {"pos_embed": position})
     return twin.eval()
 
 
 def test_local_views_see_dinos_position_embedding() -> None:
-    backbone = create_backbone("vit_tiny_patch16_224").eval()
+    backbone = create_backbone("vit_tiny_patch16_224", model_args=TWO).eval()
     position = backbone.model.pos_embed.detach()
     patches = position[:, 1:].reshape(1, 14, 14, -1).permute(0, 3, 1, 2)
     patches = F.interpolate(patches, scale_factor=6.1 / 14, mode="bicubic").flatten(2).transpose(1, 2)
@@ -76,7 +80,7 @@ def test_local_views_see_dinos_position_embedding() -> None:
 
 
 def test_dinov2_with_registers_is_antialiased() -> None:
-    backbone = create_backbone("vit_small_patch14_reg4_dinov2").eval()
+    backbone = create_backbone("vit_small_patch14_reg4_dinov2", model_args=TWO).eval()
     assert backbone.antialias
     patches = backbone.model.pos_embed.detach().reshape(1, 37, 37, -1).permute(0, 3, 1, 2)
     patches = F.interpolate(patches, size=(7, 7), mode="bicubic", antialias=True)
@@ -215,7 +219,9 @@ def test_only_convnets_have_batch_norm() -> None:
 
 @pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "resnet10t"])
 def test_checkpointing_changes_no_gradient(name: str) -> None:
-    backbone = create_backbone(name).double()  # folded and plain batch norm round apart in single precision
+    backbone = create_backbone(
+        name, model_args=TWO if name.startswith("vit") else None
+    ).double()  # folded and plain batch norm round apart in single precision
     backbone.freeze_batch_norm()
     x = torch.randn(1, 3, 64, 64, dtype=torch.float64)
     gradients = []

