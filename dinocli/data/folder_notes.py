@@ -34,6 +34,17 @@ def alpha_notes(looks: Sequence[Look], *, ignored: bool) -> list[str]:
     return [f"alpha laid over white in {count}; --channels {colours} ignores it"]
 
 
+def channel_notes(looks: Sequence[Look]) -> list[str]:
+    """Say that files have channels that nobody reads, such as near infrared beside red, green and blue."""
+    several = [look for look in looks if look.unread]
+    if not several:
+        return []
+    return [
+        f"{len(several)} of {len(looks)} files have {3 + several[0].unread} channels; 0,1,2 are read (--channels 3,0,1 "
+        "takes others)"
+    ]
+
+
 def page_notes(looks: Sequence[Look]) -> list[str]:
     """Say that files have more pages than the one that is read, and where another one is larger."""
     several = [look for look in looks if look.pages > 1]
@@ -54,9 +65,14 @@ def nodata_notes(looks: Sequence[Look], policy: str) -> list[str]:
     values = np.concatenate([look.values[:: max(1, len(looks) * look.values.size // _MOST)] for look in looks])
     return [
         f"{value:g} holds {share:.1%} of the pixels, far from the others ({low:g} to {high:g}), and widens the range; "
-        f"if it means no data use --nodata {value:g}, else --range fixed:{low:g},{high:g}"
+        f"if it means no data use --nodata {_exact(value)}, else --range fixed:{low:g},{high:g}"
         for value, share, low, high in _outliers(values)
     ]
+
+
+def _exact(value: float) -> str:
+    """Write a value so that it is the same when it is read again."""
+    return str(int(value)) if value.is_integer() and abs(value) < 2**63 else repr(value)
 
 
 def _outliers(values: NDArray[np.float64]) -> list[tuple[float, float, float, float]]:

@@ -28,7 +28,7 @@ def decoders() -> tuple[str, ...]:
     """Return Pillow's names of the formats that can be read here; register the HEIF plug-in where it is installed."""
     found = [name for name in _SUFFIXES if name != "HEIF" and features.check(_NEEDS.get(name, "zlib"))]
     if find_spec(_HEIF_PLUGIN):
-        from pillow_heif import register_heif_opener  # type: ignore[import-not-found, unused-ignore]
+        from pillow_heif import register_heif_opener
 
         register_heif_opener()
         found.append("HEIF")
@@ -46,4 +46,4 @@ def missing_decoder(suffix: str) -> str:
     name = next((name for name, suffixes in _SUFFIXES.items() if suffix in suffixes), "")
     if not name or name in decoders():
         return ""
-    return "pip install pillow-heif" if name == "HEIF" else f"a Pillow that was built with {name}"
+    return "pip install 'dinocli[heic]'" if name == "HEIF" else f"a Pillow that was built with {name}"

@@ -45,6 +45,7 @@ class Look:
         nodata: Some pixels are nodata by the file's own tag.
         pages: Pages or frames of the file; 1 where nobody wants to know.
         largest: Which of them has the most pixels.
+        unread: Channels that are not read.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Look:
     nodata: bool
     pages: int
     largest: int
+    unread: int
 
 
 def look_at(path: str, name: str, *, page: int, channels: Channels, nodata: tuple[float, ...]) -> Look | str:
@@ -86,12 +88,12 @@ def _look(image: Decoded, name: str, nodata: tuple[float, ...], pages: int, larg
     alpha = _alpha_kind(image.alpha)
     measured = _measured(image, nodata, hides=alpha == "mask")
     if not measured.size:
-        raise DataError("no pixel has a finite value")
+        raise DataError("no pixel has a value: all are nodata, not finite or transparent")
     return Look(
         name=name,
         dtype=image.colour.dtype,
         size=image.true,
-        grey=_is_grey(image.flat()),
+        grey=_is_grey(image.flat("ignore" if alpha == "data" else "white")),
         low=float(measured.min()),
         high=float(measured.max()),
         values=measured[:: max(1, measured.size // _VALUES)].astype(np.float64),
@@ -99,6 +101,7 @@ def _look(image: Decoded, name: str, nodata: tuple[float, ...], pages: int, larg
         nodata=bool(image.nodata) and image.missing() is not None,
         pages=pages,
         largest=largest,
+        unread=image.unread,
     )
 
 

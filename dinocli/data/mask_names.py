@@ -4,7 +4,7 @@ import posixpath
 import re
 from collections.abc import Sequence
 
-_WORDS = "masks?|labels?|seg|segm|segmentations?|annotations?|annot|gt|ground_?truth|truth"
+_WORDS = "masks?|labels?|seg|segm|segmentations?|annotations?|annot|instances?|gt|ground_?truth|truth"
 _MASK_STEM = re.compile(rf"(?P<stem>.+?)[ ._-]+(?:cp[ ._-]?)?(?:{_WORDS})(?:[ ._-]?\d{{1,3}})?", re.IGNORECASE)
 _MASK_FIRST = re.compile(rf"(?:{_WORDS})[ ._-]+(?P<stem>.+)", re.IGNORECASE)
 _MASK_FOLDER = re.compile(

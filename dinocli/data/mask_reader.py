@@ -27,6 +27,9 @@ MANY_VALUES = 16
 MAXIMUM_FRACTION = 0.5
 """Fraction of the non-zero pixels at the highest value, from which the values between are soft edges."""
 
+ALONE_FRACTION = 0.5
+"""Fraction of the non-zero pixels without an equal neighbour, from which values are soft edges: labels are areas."""
+
 MANY_COLOURS = 256
 """Colours from which a colour mask is a picture, not one label a colour."""
 
@@ -146,8 +149,26 @@ def _from_grey(values_HW: NDArray[np.generic], *, lossy: bool) -> Mask:
     inside = numbers_HW[numbers_HW > 0]
     if len(distinct) >= MANY_VALUES and (inside == distinct[-1]).mean() >= MAXIMUM_FRACTION:
         return _cut(numbers_HW, f"{len(distinct)} values, most of them {distinct[-1]:g}")
+    if len(distinct) >= MANY_VALUES and _alone(numbers_HW) >= ALONE_FRACTION:
+        return _cut(numbers_HW, f"{len(distinct)} values, most pixels unlike their neighbours")
     note = f"negative values, down to {distinct[0]:g}, are background" if distinct[0] < 0 else ""
+    if MANY_VALUES <= len(distinct) < distinct[-1] / 2:
+        note = f"{len(distinct)} values from 0 to {distinct[-1]:g} are taken as labels; save soft edges with two values"
     return Mask(np.maximum(numbers_HW, 0).astype(np.int64), note)
+
+
+def _alone(values_HW: NDArray[np.generic]) -> float:
+    """Return the fraction of the non-zero pixels that have no equal pixel beside, above or below them."""
+    alike_HW = np.zeros(values_HW.shape, np.bool_)
+    for one, other in (
+        ((slice(1, None), slice(None)), (slice(-1), slice(None))),
+        ((slice(None), slice(1, None)), (slice(None), slice(-1))),
+    ):
+        same = values_HW[one] == values_HW[other]
+        alike_HW[one] |= same
+        alike_HW[other] |= same
+    inside_HW = values_HW != 0
+    return 1 - float(alike_HW[inside_HW].mean()) if inside_HW.any() else 0.0
 
 
 def _cut(values_HW: NDArray[np.generic], why: str) -> Mask:

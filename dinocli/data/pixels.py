@@ -29,6 +29,7 @@ class Decoded:
         alpha: (h, w, 1), same dtype, 0 is transparent; None where there is none or channels were asked for.
         premultiplied: The colour was already multiplied by alpha ("associated" in TIFF).
         nodata: Sample values that mean "not measured", by the file's own tag.
+        unread: Channels beside colour and alpha.
     """
 
     colour: Pixels
@@ -36,6 +37,7 @@ class Decoded:
     alpha: Pixels | None = None
     premultiplied: bool = False
     nodata: tuple[float, ...] = ()
+    unread: int = 0
 
     def flat(self, alpha: str = "white") -> Pixels:
         """Return (h, w, c) without alpha: laid over ``white``, or with alpha under ``ignore`` left out."""

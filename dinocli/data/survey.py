@@ -7,7 +7,15 @@ from typing import Any
 import numpy as np
 
 from dinocli.config.preprocess import Channels, Preprocess
-from dinocli.data.folder_notes import alpha_notes, float_notes, ignores_alpha, kind_notes, nodata_notes, page_notes
+from dinocli.data.folder_notes import (
+    alpha_notes,
+    channel_notes,
+    float_notes,
+    ignores_alpha,
+    kind_notes,
+    nodata_notes,
+    page_notes,
+)
 from dinocli.data.look import Look, look_at
 from dinocli.data.parallel import in_order, thread_count
 from dinocli.data.pixels import full_range
@@ -108,6 +116,7 @@ def survey(
             *nodata_notes(looks, policy),
             *float_notes(looks, policy),
             *alpha_notes(looks, ignored=ignores_alpha(looks)),
+            *channel_notes(looks),
             *page_notes(looks),
         ],
         alpha="ignore" if ignores_alpha(looks) else "white",
@@ -131,6 +140,7 @@ def check_stored(images: ImageList, preprocess: Preprocess, sample: int = 16) ->
         *kind_notes(looks, preprocess.source),
         *float_notes(looks, preprocess.range_policy),
         *alpha_notes(looks, ignored=preprocess.alpha == "ignore"),
+        *channel_notes(looks),
         *page_notes(looks),
     ]
 
@@ -193,7 +203,7 @@ def _notes(wanted: Range, looks: list[Look], deep: bool, low: float, high: float
         return tags
     first, top = looks[0].dtype, max(look.high for look in looks)
     data = f"{first} data"
-    if first == np.uint16:
+    if first == np.uint16 and top <= 65535:
         data = f"{_bits(top)}-bit data in 16-bit files"
     notes = [*tags, f"{data}: range {low:g} to {high:g}"]
     inner = np.percentile(np.concatenate([look.values for look in looks]), (0.1, 99.9))

@@ -8,7 +8,7 @@ A page is an image of its own: thumbnails, overviews and masks, which stand in t
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -249,5 +249,6 @@ def _apart(pixels: Pixels, page: Any) -> Decoded:
     if count in (1, 3):
         return _decoded(pixels, page)
     if count == 4 and colours == 3:  # RGB and one sample that says it is not alpha, such as near infrared
-        return _decoded(pixels[..., :3], page)
-    raise DataError(f"{count} channels: say which one or three to read, for example --channels 0,1,2")
+        return replace(_decoded(pixels[..., :3], page), unread=1)
+    example = "0" if count < 3 else "0,1,2"
+    raise DataError(f"{count} channels: say which one or three to read, for example --channels {example}")

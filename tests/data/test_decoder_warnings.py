@@ -6,6 +6,7 @@ import sys
 import warnings
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tifffile
 from PIL import Image
@@ -53,6 +54,14 @@ def test_silence_is_no_line_and_others_are_still_heard(tmp_path: Path) -> None:
 
     with pytest.warns(UserWarning, match="of another library"):
         assert work() == ""
+
+
+def test_nodata_as_gdal_writes_it_is_no_complaint(tmp_path: Path) -> None:
+    pixels = np.full((4, 4), -3.4028235e38, np.float32)
+    tifffile.imwrite(tmp_path / "a.tif", pixels, extratags=[(42113, "s", 0, "-3.40282346638529e+38", True)])
+    with DecoderWarnings() as heard:
+        read_native(tmp_path / "a.tif")
+    assert heard.summary() == ""
 
 
 def test_mutants_leave_stderr_alone(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

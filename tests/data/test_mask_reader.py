@@ -1,5 +1,6 @@
 """Masks as tools write them: palettes, colours, alpha, lossy files, large ids."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +97,22 @@ def test_soft_edges_are_cut_and_many_labels_are_not(tmp_path: Path) -> None:
     Image.fromarray(many).save(tmp_path / "many.png")
     assert np.array_equal(read_mask(tmp_path / "many.png").labels_HW, many)
     assert not read_mask(tmp_path / "many.png").note
+
+
+def test_edges_that_may_be_soft_or_labels_are_cut_or_told(tmp_path: Path) -> None:
+    """Thin objects are nearly all edge: soft ones look like a map of many labels."""
+    lines = np.zeros((20, 30), np.uint8)
+    lines[np.arange(20), np.arange(20)] = 255
+    Image.fromarray(lines).resize((61, 41), Image.Resampling.BICUBIC).save(tmp_path / "soft.png")
+    mask = read_mask(tmp_path / "soft.png")
+    assert set(np.unique(mask.labels_HW)) == {0, 1}
+    assert re.fullmatch(r"\d+ values, most pixels unlike their neighbours: cut at half .*", mask.note), mask.note
+    bars = np.zeros((40, 60), np.uint8)
+    bars[:, ::3] = np.arange(20) * 12 + 10  # straight, so each pixel has its like
+    Image.fromarray(bars).save(tmp_path / "bars.png")
+    mask = read_mask(tmp_path / "bars.png")
+    assert np.array_equal(mask.labels_HW, bars)
+    assert mask.note == "21 values from 0 to 238 are taken as labels; save soft edges with two values"
 
 
 @pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.uint32, np.float32])

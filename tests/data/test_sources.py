@@ -2,10 +2,12 @@
 
 import io
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from dinocli.data import image_formats
 from dinocli.data.sources import find_images
 from dinocli.errors import DataError, UsageError
 
@@ -139,10 +141,26 @@ def test_previews_in_a_list_are_noted(tmp_path: Path) -> None:
 
 def test_every_ending_that_can_be_read_is_found(tmp_path: Path) -> None:
     names = [f"{suffix[1:]}{suffix.upper()}" for suffix in (".jfif", ".jpe", ".jp2", ".avif", ".pbm")]
-    touch(tmp_path, *names, "h.heic")
-    found = find_images([str(tmp_path)])
-    assert found.names == sorted(f"./{name}" for name in names)
-    assert found.notes == ("left out: 1 .heic; to read them: pip install pillow-heif",)
+    touch(tmp_path, *names)
+    assert find_images([str(tmp_path)]).names == sorted(f"./{name}" for name in names)
+
+
+@pytest.fixture
+def without_heif(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Nobody has installed the extra `heic`."""
+    monkeypatch.setattr(image_formats, "find_spec", lambda _: None)
+    caches = (image_formats.decoders, image_formats.image_suffixes)
+    for cached in caches:
+        cached.cache_clear()
+    yield
+    for cached in caches:
+        cached.cache_clear()
+
+
+@pytest.mark.usefixtures("without_heif")
+def test_an_ending_whose_plug_in_is_missing_is_named_with_the_extra(tmp_path: Path) -> None:
+    touch(tmp_path, "a.png", "h.heic")
+    assert find_images([str(tmp_path)]).notes == ("left out: 1 .heic; to read them: pip install 'dinocli[heic]'",)
 
 
 def test_include_and_exclude(tmp_path: Path) -> None:
@@ -169,6 +187,7 @@ def test_include_and_exclude(tmp_path: Path) -> None:
         ("img_0_masks.tif", "img_0.png"),
         ("img_0_cp_masks.png", "img_0.tif"),
         ("img_0-label.png", "img_0.jpg"),
+        ("img_0_instances.png", "img_0.jpg"),
         ("img_0.mask.0.png", "img_0.jpg"),
         ("mask_img_0.png", "img_0.png"),
         ("img_0.jpg_seg.png", "img_0.jpg"),

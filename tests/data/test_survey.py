@@ -108,7 +108,13 @@ def test_float_values_that_the_full_range_clips_are_talked_about(tmp_path: Path)
     assert "--range fixed:-3,4000" in look(tmp_path, "full").warnings[0]
 
 
-@pytest.mark.parametrize(("dtype", "value"), [("int16", -9999), ("uint16", 65535), ("float32", -3.4e38), ("uint16", 0)])
+@pytest.mark.parametrize(
+    ("dtype", "value"),
+    [
+        *(("int16", -9999), ("uint16", 65535), ("float32", -3.4e38), ("uint16", 0)),
+        *(("int32", -(2**31)), ("float32", -3.4028234663852886e38), ("float64", 1e20), ("int16", -32768)),
+    ],
+)
 def test_nodata_does_not_enter_the_range(tmp_path: Path, dtype: str, value: float) -> None:
     clean = noise(40, 40, dtype="uint16", top=1000).astype(dtype) + np.dtype(dtype).type(1000)
     holed = clean.copy()
@@ -127,7 +133,9 @@ def test_nodata_does_not_enter_the_range(tmp_path: Path, dtype: str, value: floa
     assert look(tmp_path / "bare", nodata=(value,)).low == tagged.low
     (warning,) = look(tmp_path / "bare").warnings
     assert warning.startswith(f"{value:g} holds 37.5% of the pixels")
-    assert f"--nodata {value:g}, else --range fixed:10" in warning
+    advised = warning.partition("--nodata ")[2].partition(",")[0]
+    assert ", else --range fixed:10" in warning
+    assert look(tmp_path / "bare", nodata=(float(advised),)).low == tagged.low, "the advice helps"
     assert look(tmp_path / "bare", "fixed:0,2000").warnings == []
 
 
@@ -195,6 +203,23 @@ def test_pages_are_talked_about(tmp_path: Path) -> None:
         file.write(noise(80, 80, dtype="uint16"))
     (warning,) = look(tmp_path).warnings
     assert warning.endswith("; in 1 of them another is larger, in ./c.tif page 1")
+
+
+def test_a_channel_that_is_not_read_is_told(tmp_path: Path) -> None:
+    for number in range(2):
+        pixels = noise(8, 8, 4)
+        tifffile.imwrite(tmp_path / f"{number}.tif", pixels, photometric="rgb", extrasamples=["unspecified"])
+    (warning,) = look(tmp_path).warnings
+    assert warning == "2 of 2 files have 4 channels; 0,1,2 are read (--channels 3,0,1 takes others)"
+    assert look(tmp_path, channels=(0, 1, 2)).warnings == []
+
+
+def test_colour_is_seen_under_a_channel_that_is_named_alpha(tmp_path: Path) -> None:
+    """Laid over white by a near infrared of few of its 16 bits, colours would all be nearly white."""
+    pixels = noise(40, 40, 4, dtype="uint16", top=4000)
+    tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="rgb", extrasamples=["unassalpha"])
+    seen = look(tmp_path)
+    assert (seen.alpha, seen.grey) == ("ignore", False)
 
 
 def test_images_are_checked_against_a_stored_record(tmp_path: Path) -> None:
