@@ -108,44 +108,49 @@ def cluster(
         raise typer.BadParameter(f"{k!r}: give a number of groups, or auto", param_hint="-k")
     from dinocli.cli.render import show_plan
     from dinocli.cli.show_cluster import show_clusters
-    from dinocli.tasks.cluster.cluster import cluster as run
-    from dinocli.tasks.cluster.cluster_dry_run import dry_run as plan
-    from dinocli.tasks.cluster.cluster_options import ClusterOptions
 
-    options = ClusterOptions(
-        inputs=tuple(inputs or ()),
-        out=out,
-        method=method,
-        k=0 if k == "auto" else int(k),
-        pca=pca,
-        whiten=whiten,
-        min_size=min_size,
-        duplicates=_cosine(duplicates),
-        checks=checks,
-        drift=drift,
-        ids_from=ids_from,
-        select=select,
-        map=map_,
-        report=report,
-        sheet=sheet,
-        link_dir=link_dir,
-        copy=copy,
-        follow_links=follow_links,
-        labels=labels,
-        weights=weights or "",
-        model=model or "",
-        read=read,
-        batch_size=batch_size or 0,
-        device=device,
-        seed=seed or 0,
-        force=force,
-    )
+    planned, outcome = None, None
     with terminal:
+        from dinocli.tasks.cluster.cluster import cluster as run
+        from dinocli.tasks.cluster.cluster_dry_run import dry_run as plan
+        from dinocli.tasks.cluster.cluster_options import ClusterOptions
+
+        options = ClusterOptions(
+            inputs=tuple(inputs or ()),
+            out=out,
+            method=method,
+            k=0 if k == "auto" else int(k),
+            pca=pca,
+            whiten=whiten,
+            min_size=min_size,
+            duplicates=_cosine(duplicates),
+            checks=checks,
+            drift=drift,
+            ids_from=ids_from,
+            select=select,
+            map=map_,
+            report=report,
+            sheet=sheet,
+            link_dir=link_dir,
+            copy=copy,
+            follow_links=follow_links,
+            labels=labels,
+            weights=weights or "",
+            model=model or "",
+            read=read,
+            batch_size=batch_size or 0,
+            device=device,
+            seed=seed or 0,
+            force=force,
+        )
         if dry_run:
-            show_plan(terminal, plan(options, terminal, sys.stdin.buffer), as_json=terminal.as_json)
-            return
-        outcome = run(options, terminal, sys.stdin.buffer)
-    show_clusters(terminal, outcome, as_json=terminal.as_json)
+            planned = plan(options, terminal, sys.stdin.buffer)
+        else:
+            outcome = run(options, terminal, sys.stdin.buffer)
+    if planned:
+        show_plan(terminal, planned, as_json=terminal.as_json)
+    if outcome:
+        show_clusters(terminal, outcome, as_json=terminal.as_json)
 
 
 def _cosine(text: str) -> float:

@@ -113,41 +113,42 @@ def embed(
 
         check_gpus(gpus, device)
         raise typer.Exit(launch(gpus, opt.without_gpus(sys.argv[1:])))
-    from dinocli.tasks.embed.distributed_embed import embed_together
-    from dinocli.tasks.embed.embed_dry_run import dry_run as plan
-    from dinocli.tasks.embed.embed_options import EmbedOptions
-    from dinocli.tasks.embed.merge_shards import merge as join
-
+    outcome, planned = None, None
     with terminal:
+        from dinocli.tasks.embed.distributed_embed import embed_together
+        from dinocli.tasks.embed.embed_dry_run import dry_run as plan
+        from dinocli.tasks.embed.embed_options import EmbedOptions
+        from dinocli.tasks.embed.merge_shards import merge as join
+
         if merge:
-            show_embedded(terminal, join(out, images or (), force=force, reporter=terminal), as_json=terminal.as_json)
-            return
-        options = EmbedOptions(
-            inputs=tuple(images or ()),
-            out=out,
-            weights=weights or "",
-            model=model or "",
-            tokens=tokens,
-            layers=layers,
-            size=size or 0,
-            keep_aspect=keep_aspect,
-            normalize=normalize,
-            dtype=dtype,
-            precision=precision,
-            tile=tile,
-            batch_size=batch_size,
-            shard=shard,
-            like=like,
-            read=read,
-            device=device,
-            resume=resume,
-            force=force,
-        )
-        if dry_run:
-            show_plan(terminal, plan(options, terminal, sys.stdin.buffer), as_json=terminal.as_json)
+            outcome = join(out, images or (), force=force, reporter=terminal)
         else:
-            show_embedded(
-                terminal,
-                embed_together(options, terminal, sys.stdin.buffer, sys.stdout.buffer),
-                as_json=terminal.as_json,
+            options = EmbedOptions(
+                inputs=tuple(images or ()),
+                out=out,
+                weights=weights or "",
+                model=model or "",
+                tokens=tokens,
+                layers=layers,
+                size=size or 0,
+                keep_aspect=keep_aspect,
+                normalize=normalize,
+                dtype=dtype,
+                precision=precision,
+                tile=tile,
+                batch_size=batch_size,
+                shard=shard,
+                like=like,
+                read=read,
+                device=device,
+                resume=resume,
+                force=force,
             )
+            if dry_run:
+                planned = plan(options, terminal, sys.stdin.buffer)
+            else:
+                outcome = embed_together(options, terminal, sys.stdin.buffer, sys.stdout.buffer)
+    if planned is not None:
+        show_plan(terminal, planned, as_json=terminal.as_json)
+    else:
+        show_embedded(terminal, outcome, as_json=terminal.as_json)

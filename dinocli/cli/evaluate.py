@@ -56,26 +56,26 @@ def evaluate(
 
     The table goes to stdout: tab-separated when piped, --json for one object.
     """
-    from dinocli.cli.show_evaluate import show_evaluation
-    from dinocli.tasks.evaluate.evaluate import evaluate as run
-    from dinocli.tasks.evaluate.evaluate_options import EvaluateOptions
-
-    options = EvaluateOptions(
-        inputs=tuple(inputs or ()),
-        labels=labels,
-        groups=groups,
-        train=train,
-        test=test,
-        baseline=baseline,
-        weights=weights or "",
-        model=model or "",
-        views=views,
-        whiten=whiten,
-        read=read,
-        batch_size=batch_size or 0,
-        device=device,
-        seed=seed or 0,
-    )
     with terminal:
+        from dinocli.cli.show_evaluate import show_evaluation
+        from dinocli.tasks.evaluate.evaluate import evaluate as run
+        from dinocli.tasks.evaluate.evaluate_options import EvaluateOptions
+
+        options = EvaluateOptions(
+            inputs=tuple(inputs or ()),
+            labels=labels,
+            groups=groups,
+            train=train,
+            test=test,
+            baseline=baseline,
+            weights=weights or "",
+            model=model or "",
+            views=views,
+            whiten=whiten,
+            read=read,
+            batch_size=batch_size or 0,
+            device=device,
+            seed=seed or 0,
+        )
         found = run(options, terminal, sys.stdin.buffer)
     show_evaluation(terminal, found, as_json=terminal.as_json)

@@ -35,11 +35,11 @@ def export(
 
     Range, mean, deviation, size and licence travel in the file. Its path is printed on stdout.
     """
-    from dinocli.cli.render import print_json
-    from dinocli.tasks.export.export import ExportOptions
-    from dinocli.tasks.export.export import export as run
-
     with terminal:
+        from dinocli.cli.render import print_json
+        from dinocli.tasks.export.export import ExportOptions
+        from dinocli.tasks.export.export import export as run
+
         done = run(ExportOptions(weights, model or "", format_, out, force), terminal)
     terminal.line(f"largest difference to our own network {done.difference:.1g}; model card: {done.card}")
     if terminal.as_json:

@@ -1,21 +1,22 @@
 """Everything that a user sees, in one file: stdout carries the result alone, stderr all the rest.
 
 Paths are never given to Rich as markup: `[a]/[b].png` is a fine name. On a terminal control characters in names are
-escaped; off a terminal there is no bar, but a plain line now and then.
+escaped; off a terminal there is no live table, but a plain line now and then.
 """
 
 import json
+import os
 import sys
-import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
+from dinocli.cli.stages import StageDisplay
 from dinocli.data.decoder_warnings import DecoderWarnings
 from dinocli.engine.progress import ProgressReporter
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from dinocli.tasks.train.score_lines import ScoreLine
 
 SCHEMA = 1
-HEARTBEAT_SECONDS = 30.0
 
 KEPT = {
     "adapted": "the adapted weights",
@@ -34,7 +34,7 @@ KEPT = {
 
 
 class Terminal(ProgressReporter):
-    """Shows what a command tells: a live bar on a terminal, one plain line every 30 seconds elsewhere.
+    """Shows what a command tells: a live table of its stages on a terminal, a plain line now and then elsewhere.
 
     Args:
         quiet: Only warnings.
@@ -45,31 +45,21 @@ class Terminal(ProgressReporter):
     def __init__(self, *, quiet: bool = False, verbose: bool = False, as_json: bool = False) -> None:
         self.quiet, self.verbose, self.as_json = quiet, verbose, as_json
         self.console = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
-        self._bars: Progress | None = None
-        self._tasks: dict[str, TaskID] = {}
-        self._spoke: dict[str, float] = {}
+        self._stages = None if quiet or not _is_main() else StageDisplay(self.console, self._say_plain, self.safe)
         self._decoders = DecoderWarnings()
 
     def __enter__(self) -> "Terminal":
         self._decoders.__enter__()
-        if self.console.is_terminal and not self.quiet:
-            self._bars = Progress(
-                TextColumn("{task.description}", markup=False),
-                BarColumn(),
-                TextColumn("{task.completed:.0f}/{task.total:.0f}"),
-                TextColumn("{task.fields[detail]}", markup=False),
-                TimeElapsedColumn(),
-                TimeRemainingColumn(),
-                console=self.console,
-            )
-            self._bars.start()
+        if self._stages:
+            self._stages.open()
+        self.stage("loading libraries")
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._bars:
-            self._bars.stop()
+        if self._stages:
+            self._stages.close(whole=kind is None)
         self._decoders.__exit__(kind, error, trace)
         if complaints := self._decoders.summary():
             self.warn(complaints)
@@ -81,13 +71,23 @@ class Terminal(ProgressReporter):
     def warn(self, text: str) -> None:
         self._say(Text(f"warning: {self.safe(text)}", style="yellow"))
 
+    def stage(self, work: str, total: int = 0) -> None:
+        if self._stages:
+            self._stages.begin(work, total)
+
+    def advance(self, units: int = 1) -> None:
+        if self._stages:
+            self._stages.advance(units)
+
     def progress(self, work: str, done: int, total: int, detail: str = "") -> None:
-        if self._bars:
-            if work not in self._tasks:
-                self._tasks[work] = self._bars.add_task(work, total=total, detail=detail)
-            self._bars.update(self._tasks[work], completed=done, detail=detail)
-        elif not self.quiet:
-            self._beat(work, done, total, detail)
+        if self._stages:
+            self._stages.update(work, done, total, detail)
+
+    def ending(self, look: Sequence[Path | str], commands: Sequence[str]) -> None:
+        """Say in the last lines of a command where to look, and what to type next."""
+        for word, lines in (("look:", look), ("next:", commands)):
+            for number, text in enumerate(lines):
+                self.line(f"{'' if number else word:5} {text}")
 
     def safe(self, text: str) -> str:
         """Escape control characters where a terminal would obey them."""
@@ -105,14 +105,16 @@ class Terminal(ProgressReporter):
         if not self.quiet:
             self.console.print(table)
 
-    def _beat(self, work: str, done: int, total: int, detail: str) -> None:
-        now = time.monotonic()
-        if work not in self._spoke or now - self._spoke[work] >= HEARTBEAT_SECONDS or done == total:
-            self._spoke[work] = now
-            self._say(Text(f"{work} {done}/{total} {done / max(total, 1):.0%}  {detail}".rstrip()))
+    def _say_plain(self, text: str) -> None:
+        self._say(Text(text))
 
     def _say(self, text: Text) -> None:
         self.console.print(text)
+
+
+def _is_main() -> bool:
+    """Say whether this is the process that speaks, of those that `torchrun` started."""
+    return not os.environ.get("RANK", "").strip("0").isdecimal()
 
 
 def print_json(data: Mapping[str, Any]) -> None:
@@ -121,7 +123,7 @@ def print_json(data: Mapping[str, Any]) -> None:
     sys.stdout.flush()
 
 
-def show_result(terminal: Terminal, result: "TrainResult | None", *, as_json: bool) -> None:
+def show_result(terminal: Terminal, result: "TrainResult | None", *, hints: Sequence[str] = (), as_json: bool) -> None:
     """Show how a run ended: tables and verdict on stderr, the run's folder on stdout."""
     if result is None:
         return
@@ -133,9 +135,12 @@ def show_result(terminal: Terminal, result: "TrainResult | None", *, as_json: bo
     for sentence in (verdict.summary, f"{verdict.outcome.capitalize()}: {verdict.reason}", verdict.parts):
         if sentence:
             terminal.line(sentence)
-    terminal.line(f"Keep {KEPT[verdict.keep]}: {result.folder / 'backbone'}. Report: {result.folder / 'report.html'}")
+    terminal.line(f"Keep {KEPT[verdict.keep]}: {result.folder / 'backbone'}")
     for advice in result.advice:
         terminal.line(f"Try next: {advice}")
+    for hint in hints:
+        terminal.line(hint)
+    terminal.ending([result.folder / "report.html"], [f"dinocli embed --weights {result.folder} --out feats.npy"])
     if as_json:
         print_json(result.to_dict())
     else:

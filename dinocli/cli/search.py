@@ -52,26 +52,28 @@ def search(
 
     Prints query, rank, cosine and path, tab-separated. A query is embedded as the file was, or refused.
     """
-    from dinocli.cli.render import print_json
-    from dinocli.report.text import visible
-    from dinocli.tasks.search.search import SearchOptions
-    from dinocli.tasks.search.search import search as run
-
-    options = SearchOptions(
-        queries=tuple(queries or ()),
-        features=features,
-        count=count,
-        sheet=sheet,
-        device=device,
-        force=force,
-        null=null,
-        whiten=whiten,
-        rows=tuple(rows or ()),
-        include=tuple(include or ()),
-        exclude=tuple(exclude or ()),
-    )
     with terminal:
+        from dinocli.cli.render import print_json
+        from dinocli.report.text import visible
+        from dinocli.tasks.search.search import SearchOptions
+        from dinocli.tasks.search.search import search as run
+
+        options = SearchOptions(
+            queries=tuple(queries or ()),
+            features=features,
+            count=count,
+            sheet=sheet,
+            device=device,
+            force=force,
+            null=null,
+            whiten=whiten,
+            rows=tuple(rows or ()),
+            include=tuple(include or ()),
+            exclude=tuple(exclude or ()),
+        )
         found = run(options, terminal, sys.stdin.buffer)
+    if sheet:
+        terminal.ending([sheet], [])
     if terminal.as_json:
         print_json(found.to_dict())
         return

@@ -144,38 +144,44 @@ def segment(
         raise typer.BadParameter("name a folder for the masks", param_hint="--out")
     from dinocli.cli.render import show_plan
     from dinocli.cli.show_segment import show_segmented
-    from dinocli.tasks.segment.segment import dry_run as plan
-    from dinocli.tasks.segment.segment import segment as run
-    from dinocli.tasks.segment.segment_options import SegmentOptions
 
-    given = {"objects": objects, "segments": segments, "head": head, "threshold": threshold}
-    options = SegmentOptions(
-        inputs=tuple(images or ()),
-        out=out,
-        method=method,
-        method_options={name: value for name, value in given.items() if value is not None},
-        weights=weights or "",
-        model=model or "",
-        reference=reference,
-        size=size or 0,
-        stride=stride or 0,
-        tile=tile,
-        query=query,
-        propagate=propagate,
-        refine=refine,
-        outputs=outputs,
-        truth=truth,
-        good_without_mask=good_without_mask,
-        sample=sample,
-        seed=seed,
-        read=read,
-        device=device,
-        precision=precision,
-        resume=resume,
-        force=force,
-    )
+    planned, outcome = None, None
     with terminal:
+        from dinocli.tasks.segment.segment import dry_run as plan
+        from dinocli.tasks.segment.segment import segment as run
+        from dinocli.tasks.segment.segment_options import SegmentOptions
+
+        given = {"objects": objects, "segments": segments, "head": head, "threshold": threshold}
+        options = SegmentOptions(
+            inputs=tuple(images or ()),
+            out=out,
+            method=method,
+            method_options={name: value for name, value in given.items() if value is not None},
+            weights=weights or "",
+            model=model or "",
+            reference=reference,
+            size=size or 0,
+            stride=stride or 0,
+            tile=tile,
+            query=query,
+            propagate=propagate,
+            refine=refine,
+            outputs=outputs,
+            truth=truth,
+            good_without_mask=good_without_mask,
+            sample=sample,
+            seed=seed,
+            read=read,
+            device=device,
+            precision=precision,
+            resume=resume,
+            force=force,
+        )
         if dry_run:
-            show_plan(terminal, plan(options, terminal, sys.stdin.buffer), as_json=terminal.as_json)
+            planned = plan(options, terminal, sys.stdin.buffer)
         else:
-            show_segmented(terminal, run(options, terminal, sys.stdin.buffer), as_json=terminal.as_json)
+            outcome = run(options, terminal, sys.stdin.buffer)
+    if planned:
+        show_plan(terminal, planned, as_json=terminal.as_json)
+    if outcome:
+        show_segmented(terminal, outcome, as_json=terminal.as_json)

@@ -40,6 +40,9 @@ def show_clusters(terminal: Terminal, outcome: "ClusterResult", *, as_json: bool
     if outcome.issues:
         terminal.line("issues: " + ", ".join(f"{count:,} {kind}" for kind, count in sorted(outcome.issues.items())))
     terminal.line("written: " + ", ".join(map(str, outcome.files)))
+    pages = [path for path in outcome.files if path.suffix in (".html", ".png")]
+    search = [f"dinocli search IMAGE --in {outcome.features}"] if outcome.features else []
+    terminal.ending(pages, search)
     if as_json:
         print_json(outcome.to_dict())
     else:

@@ -15,6 +15,8 @@ def show_embedded(terminal: Terminal, outcome: "EmbedResult | None", *, as_json:
         return
     speed = f", {outcome.images_per_second:.0f} rows a second" if outcome.images_per_second else ""
     terminal.line(f"{outcome.rows} rows in {outcome.seconds:.1f} s{speed}")
+    if outcome.path:
+        terminal.ending([], [f"dinocli cluster {outcome.path}", f"dinocli search IMAGE --in {outcome.path}"])
     if as_json:
         print_json(outcome.to_dict())
     elif outcome.path:

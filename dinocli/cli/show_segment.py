@@ -21,8 +21,9 @@ def show_segmented(terminal: Terminal, outcome: "SegmentResult", *, as_json: boo
         terminal.line(f"images: {', '.join(counts)}")
     terminal.line(
         f"{outcome.regions} regions in {outcome.segmented} images by {outcome.method.name}, "
-        f"{outcome.empty_images} of them empty; look at {outcome.folder / 'report.html'}"
+        f"{outcome.empty_images} of them empty"
     )
+    terminal.ending([outcome.folder / "report.html"], [])
     if as_json:
         print_json(outcome.to_dict())
     else:

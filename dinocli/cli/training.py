@@ -104,31 +104,30 @@ def training(
 
         check_gpus(gpus, device)
         raise typer.Exit(launch(gpus, opt.without_gpus(sys.argv[1:])))
-    from dinocli.tasks.train.train_options import TrainOptions
-
-    options = TrainOptions(
-        inputs=tuple(images),
-        recipe=chosen,
-        command=command,
-        out=out,
-        device=device,
-        labels=labels,
-        minutes=minutes,
-        resume=resume,
-        force=force,
-        read=read,
-        argv=tuple(sys.argv),
-    )
+    planned, result = None, None
     with terminal:
+        from dinocli.tasks.train.dry_run import dry_run as plan
+        from dinocli.tasks.train.train import train
+        from dinocli.tasks.train.train_options import TrainOptions
+
+        options = TrainOptions(
+            inputs=tuple(images),
+            recipe=chosen,
+            command=command,
+            out=out,
+            device=device,
+            labels=labels,
+            minutes=minutes,
+            resume=resume,
+            force=force,
+            read=read,
+            argv=tuple(sys.argv),
+        )
         if dry_run:
-            from dinocli.tasks.train.dry_run import dry_run as forecast
-
-            if found := forecast(options, terminal, sys.stdin.buffer):
-                show_plan(terminal, found.to_dict(), as_json=terminal.as_json)
+            planned = plan(options, terminal, sys.stdin.buffer)
         else:
-            from dinocli.tasks.train.train import train
-
             result = train(options, terminal, sys.stdin.buffer, started)
-            show_result(terminal, result, as_json=terminal.as_json)
-            if result and not recipe:
-                terminal.line(NO_RECIPE)
+    if planned:
+        show_plan(terminal, planned.to_dict(), as_json=terminal.as_json)
+    if result:
+        show_result(terminal, result, hints=() if recipe else (NO_RECIPE,), as_json=terminal.as_json)

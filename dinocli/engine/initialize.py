@@ -26,12 +26,13 @@ def initialize(
         reporter: Receives the progress.
     """
     if recipe.model.batch_norm == "adapted":
-        reporter.line("adapting batch-norm statistics to the folder's images")
+        reporter.stage("adapting batch-norm statistics")
         from_main(lambda: adapt_batch_norm(learner, loader, preprocess, recipe.run.seed))
     if recipe.head.init == "fitted":
-        reporter.line("initialising the head from views of the images")
+        reporter.stage("initialising the head")
         from_main(lambda: init_head(learner, loader))
     for network in (learner.student, learner.teacher):
         spread(network.state_dict().values())
+    reporter.stage("initialising the centre")
     fill_center(learner, loader, recipe.dino.center_batches)
     spread([learner.center_K])

@@ -106,6 +106,7 @@ def run(trainer: Trainer, options: LoopOptions) -> RunResult:
     last = options.first_step if monitor.stalled(options.patience) else steps
     _continue_stage(learner, options.first_step)
     warned: set[str] = set()
+    reporter.progress("training", options.first_step, steps)
     with Signals().caught() as signals, contextlib.closing(trainer.loader.steps(options.first_step, last)) as batches:
         asked = time.monotonic()
         for step, slices in enumerate(batches, options.first_step):
@@ -126,8 +127,13 @@ def run(trainer: Trainer, options: LoopOptions) -> RunResult:
                 rows = monitor.flush()
                 learner.warmup.update([(row["step"], row["loss"]) for row in rows])
                 _tell(reporter, rows, done, steps)
+            else:
+                reporter.progress("training", done, steps)
             if probe_due and not (monitor.stop_reason and options.guard_stops):
+                reporter.stage("probing", trainer.probe.looks)
                 run_probe(trainer, done)
+                if done < steps:
+                    reporter.progress("training", done, steps)
                 asked = time.monotonic()
             if monitor.stop_reason and options.guard_stops:
                 break

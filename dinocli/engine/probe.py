@@ -7,7 +7,7 @@ biased upwards on the images that selected it.
 Shapes: N images, M quadrants of all of them, B images at once, S side of the square, s of a quadrant, D width.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +27,8 @@ from dinocli.quality.crop_quadrant_retrieval import QUADRANTS
 from dinocli.quality.verdict import Scores, measure
 
 PROBE_BATCH = 64
+LOOKS = 3
+"""A measurement looks at each image whole, at a crop of it, and at its quadrants."""
 
 
 @dataclass(frozen=True)
@@ -67,15 +69,27 @@ class Probe:
         views: The run's global crop at the size of evaluation.
         draw: Seed of the crops.
         preprocess: Size and normalisation.
+        advance: Is told how many more images were looked at; a measurement looks at each `LOOKS` times.
     """
 
     def __init__(
-        self, loader: Loader, indices: Sequence[int], views: MultiCrop, draw: int, preprocess: Preprocess
+        self,
+        loader: Loader,
+        indices: Sequence[int],
+        views: MultiCrop,
+        draw: int,
+        preprocess: Preprocess,
+        advance: Callable[[int], None] = lambda _: None,
     ) -> None:
         self.loader, self.indices, self.views, self.draw = loader, indices, views, draw
-        self.preprocess = preprocess
+        self.preprocess, self.advance = preprocess, advance
         self._start_ND: NDArray[np.float32] | None = None
         self.clean_ND, self.rows = np.empty((0, 0), np.float32), list[int]()
+
+    @property
+    def looks(self) -> int:
+        """Images that a measurement looks at, counted as often as it does."""
+        return LOOKS * len(self.indices)
 
     def measure(self, backbone: Backbone, step: int) -> ProbeResult:
         """Measure a backbone; the first one measured is the start that all others are compared with.
@@ -96,13 +110,14 @@ class Probe:
         Returns:
             (N, D), and the N indices themselves: while streaming, a file may turn out to be broken, and is left out.
         """
-        return whole_features(self.loader, backbone, indices, self.preprocess)
+        return whole_features(self.loader, backbone, indices, self.preprocess, self.advance)
 
     def _quadrants(self, backbone: Backbone) -> Iterator[Tensor]:
         """Yield the quadrants of each whole image, one image after the other; enlarged for a model of one size."""
         side = quadrant_side(self.preprocess.size, backbone)
         first, last = slice(side), slice(-side, None)
         for image_B3SS in _whole(self.loader, self.indices, self.preprocess, []):
+            self.advance(len(image_B3SS))
             corners = [image_B3SS[:, :, rows, columns] for rows in (first, last) for columns in (first, last)]
             quadrants_M3ss = torch.stack(corners, dim=1).flatten(0, 1)
             if backbone.one_size:
@@ -118,6 +133,7 @@ class Probe:
                 start=batch.start,
                 global_batch=len(self.indices),
             )
+            self.advance(len(views_B3SS))
             yield views_B3SS
 
 
@@ -136,12 +152,22 @@ def quadrant_side(size: int, backbone: Backbone) -> int:
 
 
 def whole_features(
-    loader: Loader, backbone: Backbone, indices: Sequence[int], preprocess: Preprocess
+    loader: Loader,
+    backbone: Backbone,
+    indices: Sequence[int],
+    preprocess: Preprocess,
+    advance: Callable[[int], None] = lambda _: None,
 ) -> tuple[NDArray[np.float32], list[int]]:
     """Return the features of whole images, as `Probe.features` does."""
     rows: list[int] = []
+
+    def told() -> Iterator[Tensor]:
+        for image_B3SS in _whole(loader, indices, preprocess, rows):
+            advance(len(image_B3SS))
+            yield image_B3SS
+
     # In float32, whatever the training computes in: bfloat16 alone moved a k-NN accuracy by half a point.
-    return extract(backbone, _whole(loader, indices, preprocess, rows), autocast=None), rows
+    return extract(backbone, told(), autocast=None), rows
 
 
 def _whole(loader: Loader, indices: Sequence[int], preprocess: Preprocess, rows: list[int]) -> Iterator[Tensor]:

@@ -48,7 +48,7 @@ def test_paths_are_printed_as_they_are(odd_run: Result, odd: Path) -> None:
     assert odd_run.code == 0, odd_run.err
     assert odd_run.out == 'out [b] "it\'s"\n'
     assert f"{odd}/[a]\n" in odd_run.err
-    assert 'Report: out [b] "it\'s"/report.html\n' in odd_run.err
+    assert 'look: out [b] "it\'s"/report.html\n' in odd_run.err
     assert (odd / odd_run.out[:-1] / "report.html").is_file()
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from dinocli.cli.render import Terminal, print_json
+from dinocli.cli.render import print_json
 from tests.cli.commands import TINY, Result, make_images, warm
 from tests.forks import environment
 
@@ -58,7 +58,7 @@ def test_stderr_has_plain_lines_and_no_bar(finished: Result) -> None:
     lines = finished.err.splitlines()
     assert "\x1b" not in finished.err
     assert "\r" not in finished.err
-    assert any(re.fullmatch(r"reading images 12/12 100%", line) for line in lines)
+    assert any(re.fullmatch(r"reading images 12/12 100%  \d+\.\d s", line) for line in lines)
     assert any(re.match(r"training 10/10 100%  loss \d+\.\d+  H/lnK \d\.\d+  \d+ img/s", line) for line in lines)
     assert any(line.startswith(("Better: ", "No different: ", "Worse: ")) for line in lines)
     assert f"Keep the {'original' if 'Keep the original' in finished.err else 'adapted'} weights: runs/" in finished.err
@@ -130,18 +130,6 @@ def test_control_characters_are_escaped_on_a_terminal_only(tmp_path: Path, scree
     assert r"bad\x1b]0;title\x07.png" in text
     assert "red\x1b" not in text
     assert "bad\x1b" not in text
-
-
-def test_a_heartbeat_every_30_seconds(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    clock = [0.0]
-    monkeypatch.setattr("dinocli.cli.render.time.monotonic", lambda: clock[0])
-    terminal = Terminal(quiet=False, verbose=False)
-    with terminal:
-        for second in range(0, 100, 10):
-            clock[0] = second
-            terminal.progress("training", second, 90)
-    lines = capsys.readouterr().err.splitlines()
-    assert lines == ["training 0/90 0%", "training 30/90 33%", "training 60/90 67%", "training 90/90 100%"]
 
 
 @pytest.mark.parametrize("reader", ["head -1", "true"])

@@ -80,8 +80,10 @@ def _cluster(options: ClusterOptions, reporter: ProgressReporter, stdin: BinaryI
     options = replace(options, whiten=members.source.to_whiten(options.whiten, reporter.line))
     rows = NormalizedFeatures(members.features_ND, threads=cores())
     with steady():
+        reporter.stage("grouping")
         found = find_groups(rows, options, reporter)
         checked = check_images(members, reporter, options.seed) if options.checks else None
+        reporter.stage("looking for odd images and a map")
         distances = [feature_distance(rows, seed=options.seed), *([checked.distance_N] if checked else [])]
         known = Known(
             found.grouping,
@@ -93,6 +95,7 @@ def _cluster(options: ClusterOptions, reporter: ProgressReporter, stdin: BinaryI
         seen = checked.statistics if checked else []
         drifted = drift_of(Path(options.drift), members, seen, reporter, options.seed) if options.drift else None
         wanted = options.duplicates
+        reporter.stage("looking for duplicates")
         same = find_same(members, found.grouping, wanted, reporter, options.seed) if wanted else Same([], 0, 0)
         again = duplicate_groups(members, same.pairs)
         closest = same.threshold if same.reason else 1.0
@@ -133,6 +136,7 @@ def _write(
     """Write all files, the page last: it takes longest; then all of them take the place of older ones."""
     known, same, again, issues, selected, labels, drifted = findings
     table = options.table
+    reporter.stage("writing tables and page")
     thumbnails = thumbnail_folder(options.page or table)
     with FileSet(table, [thumbnails.name]) as files:
         if options.page and thumbnails.parent == table.parent:

@@ -47,9 +47,10 @@ def find_groups(rows: NormalizedFeatures, options: ClusterOptions, reporter: Pro
         count = len(grouping.sizes_K)
         return FoundGroups(grouping, count > 0, f"{count} dense groups of at least {least} images", [])
     if options.k == AUTO:
-        reporter.line(f"looking for the number of groups in {min(len(rows), 2000)} images")
+        reporter.stage(f"looking for the number of groups in {min(len(rows), 2000)} images")
         choice = choose_k(rows, seed=options.seed)
         (reporter.line if choice.clear else reporter.warn)(choice.reason)
+        reporter.stage("grouping")
         return FoundGroups(_grouped(rows, choice.k, options), choice.clear, choice.reason, choice.curve)
     return FoundGroups(_grouped(rows, options.k, options), None, f"k = {options.k} was asked for", [])
 

@@ -105,11 +105,13 @@ def prepare(options: EmbedOptions, reporter: ProgressReporter, stdin: BinaryIO |
     """
     device = pick_device(options.device, environment_number("LOCAL_RANK", 0))
     inputs, weights, run = _chosen(options, reporter)
+    reporter.stage("listing images")
     naming = options.read.naming(None if options.inputs else latest_run().read())
     images = from_main(lambda: find_images(inputs, stdin=stdin, null=options.read.null, **naming))
     for line in (f"{len(images)} images in {images.root}", *images.notes):
         reporter.line(line)
     data = _data(options.read)
+    reporter.stage("loading weights")
     tokens: Extractor
     if options.like:
         maker = main_first(lambda: feature_model_of(open_features(user_path(options.like))))
@@ -123,6 +125,7 @@ def prepare(options: EmbedOptions, reporter: ProgressReporter, stdin: BinaryIO |
         tokens = Tokens(options.tokens, options.layers)
         tokens.check(backbone)
         preprocess = _preprocess(options, data, images, info, stored, reporter)
+    reporter.stage("preparing the network")
     precision = feature_precision(device, options.precision)
     backbone = backbone.to(device).eval()
     backbone.freeze_batch_norm()  # convolutions then do its work: a sixth less of a convnet's time
@@ -190,6 +193,7 @@ def _preprocess(
         for warning in from_main(lambda: check_stored(images, preprocess)):
             reporter.warn(warning)
     else:
+        reporter.stage("looking at a sample of the images")
         channels, nodata = tuple(data.channels), tuple(data.nodata)
         seen = from_main(
             lambda: survey(images, range_spec=data.range, channels=channels, page=data.page, nodata=nodata)

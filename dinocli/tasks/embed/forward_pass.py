@@ -3,7 +3,6 @@
 Shapes: b rows of a batch, D width.
 """
 
-import time
 from collections import deque
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing
@@ -58,7 +57,9 @@ def stream(context: EmbedContext, image_batches: ImageBatches, sink: Sink) -> No
     limit = bad_limit(context.data.max_bad, len(context.images) + len(listed_bad))
     limit.check([*listed_bad, *sink.bad])
     reporter, keep_positions = context.reporter, context.options.keeps_positions
-    done_before, begin, broken = sink.pieces, time.monotonic(), 0
+    broken = 0
+    reporter.stage("embedding", len(image_batches))
+    reporter.progress("embedding", sink.pieces, len(image_batches))
     with Signals().caught() as signals, closing(_computed(context, image_batches, sink.pieces)) as batches:
         for batch, rows_bD in batches:
             broken += sum(not np.isfinite(row).all() for row in rows_bD)
@@ -68,8 +69,7 @@ def stream(context: EmbedContext, image_batches: ImageBatches, sink: Sink) -> No
             sink.add(placed, boxes, len(batch), bad)
             if bad:
                 limit.check([*listed_bad, *sink.bad])
-            speed = (sink.pieces - done_before) / (time.monotonic() - begin)
-            reporter.progress("embedding", sink.pieces, len(image_batches), f"{speed:.0f} a second")
+            reporter.progress("embedding", sink.pieces, len(image_batches))
             if signals.number:
                 sink.commit()
                 raise Interrupted(f"stopped by a signal after {sink.pieces} of {len(image_batches)}", signals.number)

@@ -64,6 +64,7 @@ def open_sides(
     Raises:
         DinocliError: Features, images or weights cannot be used, or the two have no image in common.
     """
+    reporter.stage("opening features")
     own = open_or_embed(options, reporter, stdin)
     finite_N = own.finite_rows()
     notes = [f"{len(own) - len(finite_N)} rows are not finite and left out"] if len(finite_N) < len(own) else []

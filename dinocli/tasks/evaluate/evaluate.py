@@ -73,7 +73,7 @@ def evaluate(
     truths, left_out = _truths(context)
     table, missing = _free_rows(context)
     for truth in truths:
-        reporter.line(f"measuring with the labels of {truth.column}, {len(truth.rows_T)} images")
+        reporter.stage(f"measuring with the labels of {truth.column}, {len(truth.rows_T)} images")
         table += _label_rows(context, truth)
     headlines = (label_scores.HEADLINE, label_free_scores.HEADLINE)
     return EvaluateResult(
@@ -115,7 +115,7 @@ def _free_rows(context: EvaluateContext) -> tuple[list[ScoreRow], list[str]]:
     notes = []
     if len(chosen) < images:
         notes.append(f"scores without labels are of a sample of {len(chosen):,} of {images:,} images")
-    context.reporter.line(f"measuring without labels, {len(chosen)} images")
+    context.reporter.stage(f"measuring without labels, {len(chosen)} images")
     rows = rows_of([label_free_scores.free_scores(side.features(chosen)) for side in context.sides])
     if context.options.views:
         more, missing = _view_rows(context)

@@ -96,8 +96,9 @@ def _export(options: ExportOptions, path: Path, reporter: ProgressReporter) -> E
             raise UsageError(f"{target} exists; add --force to replace it, or choose another --out")
     if path.is_dir() != (options.format == "timm") and path.exists():
         raise UsageError(f"{path} is {'a folder' if path.is_dir() else 'a file'}; choose another --out")
+    reporter.stage("loading weights")
     source = open_source(options.weights, options.model, reporter)
-    reporter.line(f"exporting to {options.format}, and comparing with our own network")
+    reporter.stage(f"exporting to {options.format}, and comparing with our own network")
     with FileSet(path) as files:
         part = files.new(path)
         difference = _write(part, options.format, source)

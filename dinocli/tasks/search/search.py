@@ -110,6 +110,7 @@ def search(
 def _search(options: SearchOptions, reporter: ProgressReporter, stdin: BinaryIO | None) -> SearchResult:
     ways = "name a feature file with --in, or make one with `dinocli embed`"
     file = open_features(Path(options.features) if options.features else default_features(reporter, ways=ways))
+    reporter.stage("embedding the queries")
     queries = _queries(options, file, stdin, reporter)
     features_QD = np.stack([query.feature_D for query in queries])
     if features_QD.shape[1] != file.flat().shape[1]:
@@ -118,6 +119,7 @@ def _search(options: SearchOptions, reporter: ProgressReporter, stdin: BinaryIO 
         )
     apart_Q = np.array([query.row for query in queries])
     whiten = file.to_whiten(options.whiten, reporter.line)
+    reporter.stage(f"searching {len(file.names):,} rows")
     with steady():
         whitening = fit_whitening(NormalizedFeatures(file.flat())) if whiten else None
         found = nearest_rows(
@@ -128,6 +130,7 @@ def _search(options: SearchOptions, reporter: ProgressReporter, stdin: BinaryIO 
         hits = [_hit(file, row, cosine) for row, cosine in zip(rows, cosines, strict=True) if np.isfinite(cosine)]
         answers.append((query, hits))
     if options.sheet:
+        reporter.stage("drawing the sheet")
         write_sheet(Path(options.sheet), file, answers, reporter)
     return SearchResult(file.path, file.meta.get("root", ""), answers)
 

@@ -198,6 +198,7 @@ def fitted_plan(
     check_tiling(chosen.name, extractor.tiling, whole_image_only=method.whole_image_only)
     if chosen.reason:
         reporter.line(f"method {chosen.name}: {chosen.reason}")
+    reporter.stage("fitting the method")
     fitted = method.fit(sample.grids(method.feature_kind))
     for fact, value in fitted.parameters.items():
         reporter.line(f"{fact}: {value if isinstance(value, str) else format(value, '.4g')}")

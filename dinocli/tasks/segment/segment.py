@@ -181,7 +181,7 @@ def _pass(
     limit.check([*images.bad, *journal.bad])
     order = natural_order(images.names) if writer.options.propagate else range(total)
     rows = [row for row in order if row not in journal.done]
-    begin, before = time.monotonic(), len(journal.done)
+    reporter.progress("segmenting", len(journal.done), total)
     pictures = plan.extractor.read_images(images, rows, thread_count(context.data.workers))
     with Signals().caught() as signals, closing(pictures):
         for picture in pictures:
@@ -191,8 +191,7 @@ def _pass(
                 row, reason = picture
                 journal.add_bad(row, images.names[row], reason)
                 limit.check([*images.bad, *journal.bad])
-            speed = (len(journal.done) - before) / (time.monotonic() - begin)
-            reporter.progress("segmenting", len(journal.done), total, f"{speed:.2g} a second")
+            reporter.progress("segmenting", len(journal.done), total)
             if signals.number:
                 words = f"stopped by a signal after {len(journal.done)} of {total}; run the same command with --resume"
                 raise Interrupted(words, signals.number)

@@ -34,6 +34,7 @@ def finish(
     reporter: ProgressReporter,
 ) -> dict[str, Any]:
     """Make the tables and the report of the journal, and let all files take their places at once."""
+    reporter.stage("writing tables and page")
     with final.file_set() as files:
         about = _write(plan, context, writer, journal, files, request, reporter)
         final.publish(files)

@@ -53,6 +53,7 @@ def make_plan(context: TrainContext) -> TrainPlan:
     plan = TrainPlan(context.recipe, labelled_images(context.labels))
     if context.options.minutes and not context.resumed:
         loader = context.loader(context.recipe)
+        context.reporter.stage("timing a few steps")
         costs = measure_costs(context, context.recipe, loader)
         plan = from_main(lambda: _fit_into_minutes(context, costs, plan.labelled))
     return replace(plan, recipe=_settled_compile(context, plan.recipe))

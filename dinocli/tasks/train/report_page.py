@@ -44,6 +44,7 @@ def write_page(
     advice: Sequence[str],
 ) -> None:
     """Write report.html from what the run knows."""
+    context.reporter.stage("drawing the report")
     result, verdict = trained.result, selection.verdict
     drawn, tables = list[tuple[str, bytes]](), _tables(selection)
     if _is_worth_showing(context, trained, selection):

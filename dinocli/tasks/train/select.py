@@ -87,9 +87,11 @@ def select(context: TrainContext, plan: TrainPlan, trained: Trained) -> Selectio
         adapted, alpha, tried = best_interpolation(context, plan, trained, best, adapted)
     best_step, images = best.step if best else 0, _judged_images(trained)
     context.reporter.line(f"comparing step {best_step} with the start on {images}")
+    staged = bool(best and best_step and plan.recipe.model.batch_norm == "adapted")
+    context.reporter.stage("measuring the verdict", probe.looks * (1 + bool(best) + staged))
     start, start_ND = probe.measure(context.backbone, 0), probe.clean_ND
     statistics = None
-    if best and best_step and plan.recipe.model.batch_norm == "adapted":
+    if staged:
         statistics = probe.measure(with_statistics(context.backbone, adapted), 0)
     after = probe.measure(adapted, best_step) if best else start
     return Selection(
@@ -138,7 +140,7 @@ def best_interpolation(
     if context.seconds_left() < forwards * trained.seconds_per_forward:
         context.reporter.line("no time of --minutes is left for weight interpolation")
         return adapted, 1.0, []
-    context.reporter.line("measuring interpolations of start and adapted weights")
+    context.reporter.stage("trying weight interpolations", probe.looks * sum(alpha < 1 for alpha in alphas))
     tried = [(0.0, trained.result.probe_results[0].selection_score)]
     highest, chosen = float("-inf"), (adapted, 1.0)
     for alpha in alphas:
@@ -200,6 +202,6 @@ def _labelled(context: TrainContext, plan: TrainPlan, trained: Trained, adapted:
         return []
     if allowed < wanted:
         context.reporter.warn(f"the rest of --minutes allows {allowed} of {wanted} labelled images to be measured")
-    context.reporter.line("measuring start and adapted weights with your labels")
     rows = plan.labelled[:allowed]
+    context.reporter.stage("measuring with your labels", 2 * len(rows))
     return label_lines(trained.holdout_probe, context.backbone, adapted, context.labels, rows)

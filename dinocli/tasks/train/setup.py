@@ -112,7 +112,10 @@ class TrainContext:
         crop = replace(view, size=about.size, jitter=0.0, grayscale=0.0, blur=0.0, solarize=0.0)
         views = MultiCrop([crop], mean=about.mean, std=about.std, grey=about.grey, seed=recipe.run.seed)
         guard, verdict = probe_indices(len(self.store), int(recipe.guard.probe_images), recipe.run.seed)
-        return Probe(loader, guard, views, 0, about), Probe(loader, verdict, views, 1, about)
+        return (
+            Probe(loader, guard, views, 0, about, self.reporter.advance),
+            Probe(loader, verdict, views, 1, about, self.reporter.advance),
+        )
 
     @property
     def resumed(self) -> bool:
@@ -169,6 +172,7 @@ def setup(
     backbone = backbone.to(device)
     distinct = manifest.get("distinct", len(store)) if manifest else len(store)
     if not manifest and info.pretrained and asks_for_size(asked):  # to random weights all images look alike
+        reporter.stage("counting distinct images")
         distinct = from_main(lambda: count_distinct(store, backbone, preprocess, device))
         if distinct < len(store):
             reporter.line(f"about {distinct} distinct images of {len(store)} (near-copies counted once)")
@@ -207,6 +211,7 @@ def _weights(
 ) -> tuple[Backbone, WeightsInfo]:
     torch.manual_seed(recipe.run.seed)  # random weights, where the run starts from scratch
     about = recipe.model
+    reporter.stage("loading weights")
     backbone, info, _ = main_first(
         lambda: load_backbone(about.weights, about.name, drop_path=about.drop_path, pool=about.pool)
     )
@@ -224,6 +229,7 @@ def _preprocess(
     if manifest:
         return None, Preprocess.from_dict(manifest["preprocess"])
     data = recipe.data
+    reporter.stage("looking at a sample of the images")
     seen = from_main(
         lambda: survey(
             images,

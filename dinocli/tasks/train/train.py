@@ -60,6 +60,7 @@ def train(
     held = contextlib.ExitStack()
     try:
         folder = from_main(lambda: held.enter_context(_open_folder(options)))
+        reporter.stage("listing images")
         images = list_images(options, stdin)
         for line in (f"{len(images)} images in {images.root}", *images.notes):
             reporter.line(line)
@@ -87,7 +88,8 @@ def _train(context: TrainContext, plan: TrainPlan, folder: RunFolder, manifest: 
     """Build everything, measure the start, initialize or restore, and run the loop."""
     recipe, loader, reporter = plan.recipe, context.loader(plan.recipe), context.reporter
     probe, holdout_probe = context.probes(loader, recipe)
-    reporter.line(f"measuring the start on {len(probe.indices)} probe images")
+    reporter.line(f"the guard probes {len(probe.indices)} images")
+    reporter.stage("measuring the start", probe.looks)
     began = time.monotonic()
     start = from_main(lambda: probe.measure(context.backbone, 0))
     forwards = len(probe.indices) * forwards_per_image(context.backbone)
@@ -110,6 +112,7 @@ def _train(context: TrainContext, plan: TrainPlan, folder: RunFolder, manifest: 
         monitor.begin(start)
         initialize(learner, loader, recipe, context.preprocess, reporter)
         if recipe.model.batch_norm == "adapted":
+            reporter.stage("probing", probe.looks)
             run_probe(trainer, 0)
     limit = seconds_to_train(context, plan, seconds_per_forward)
     result = run(trainer, loop_options(plan, first_step, seconds, limit))
