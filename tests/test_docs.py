@@ -120,7 +120,12 @@ def test_the_readme_shows_what_a_run_leaves() -> None:
     (tree,) = (block for block in blocks(README, "") if block.startswith("runs/"))
     shown = {line.split()[0].rstrip("/") for line in tree.splitlines()[1:]}
     own = {path.name for path in vars(RunFolder(Path("run"))).values() if path.name[0] != "."}
-    assert shown == own - {"run", "images.bad.csv", "tensorboard"}  # the last two only where there is reason
+    assert shown == own - {
+        "run",
+        "images.bad.csv",
+        "tensorboard",
+        "mlflow",
+    }  # the last three only where there is reason
 
 
 def test_the_readme_knows_the_exit_codes() -> None:

@@ -30,6 +30,7 @@ RENAMED = {
     "optim.clip": "optim.clip_grad",
     "optim.accumulate": "optim.grad_accum_steps",
     "guard.blend": "guard.weight_interpolation",
+    "run.tensorboard": "run.track",
 }
 RETIRED = {
     "optim.optimizer": "training uses AdamW",
@@ -138,7 +139,7 @@ def to_toml(recipe: Recipe) -> str:
 
 def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     """List the keys whose values differ between two recipes' data, as `section.key: old -> new`."""
-    old, new = dict(_flat(before)), dict(_flat(after))
+    old, new = dict(flat(before)), dict(flat(after))
     return [f"{key}: {old.get(key)!r} -> {new.get(key)!r}" for key in old | new if old.get(key) != new.get(key)]
 
 
@@ -231,9 +232,10 @@ def _first_problem(error: ValidationError) -> str:
     return f"recipe: {section}{'.' if key else ''}{key}{value}: {', or: '.join(wrong)}{meaning}"
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield a recipe's data as pairs of `section.key` and value."""
     for key, value in values.items():
         if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
+            yield from flat(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", list(value) if isinstance(value, tuple) else value

@@ -204,7 +204,10 @@ class Run(Section):
     save_every: int = Field(ge=1, description="steps between checkpoints")
     save_minutes: Positive = Field(description="minutes between checkpoints, if that comes first")
     log_every: int = Field(ge=1, description="steps between writes of metrics.jsonl")
-    tensorboard: bool = Field(description="also write TensorBoard events (extra `tensorboard`)")
+    track: list[Literal["tensorboard", "mlflow"]] = Field(
+        description="also write the metrics as TensorBoard events or an MLflow run, in the run's folder (extras "
+        "`tensorboard`, `mlflow`)"
+    )
 
 
 class Guard(Section):

@@ -12,6 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 from dinocli.augment.multicrop import GLOBAL_VIEWS, MultiCrop
 from dinocli.augment.view_pipeline import ViewSpec
 from dinocli.config.auto import RunFacts
+from dinocli.config.load import flat
 from dinocli.config.preprocess import Preprocess
 from dinocli.config.recipe import Recipe, Views
 from dinocli.data.loader import Loader
@@ -25,6 +26,7 @@ from dinocli.engine.objective import Objective
 from dinocli.engine.optim import Updater, make_optimizer
 from dinocli.engine.step import Learner
 from dinocli.engine.step_schedule import StepSchedule
+from dinocli.engine.trackers import open_trackers
 from dinocli.engine.warmup import HeadWarmup
 from dinocli.models.backbone import Backbone
 from dinocli.models.head import DinoHead, DinoNetwork
@@ -202,7 +204,9 @@ def build_monitor(recipe: Recipe, folder: Path, world: World) -> Monitor:
         window=window,
         extras=[name for name, weight in recipe.loss.model_dump().items() if weight],
         scales_loss=recipe.run.precision == "fp16",
-        tensorboard=folder / "tensorboard" if recipe.run.tensorboard and world.is_main else None,
+        trackers=open_trackers(recipe.run.track, folder, dict(flat(recipe.model_dump(mode="json"))))
+        if world.is_main
+        else (),
     )
 
 

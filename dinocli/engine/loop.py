@@ -127,6 +127,8 @@ def run(trainer: Trainer, options: LoopOptions) -> RunResult:
                 rows = monitor.flush()
                 learner.warmup.update([(row["step"], row["loss"]) for row in rows])
                 _tell(reporter, rows, done, steps)
+                while monitor.lost:
+                    reporter.warn(monitor.lost.pop())
             else:
                 reporter.progress("training", done, steps)
             if probe_due and not (monitor.stop_reason and options.guard_stops):

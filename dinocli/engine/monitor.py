@@ -15,7 +15,7 @@ import torch
 from dinocli.engine.probe import ProbeResult
 from dinocli.engine.step import StepStats
 from dinocli.engine.step_schedule import StepValues
-from dinocli.errors import WeightsError
+from dinocli.engine.trackers import Tracker, finite
 from dinocli.files import write_whole
 
 UNIFORM_ENTROPY, UNIFORM_KL = 0.98, 0.01
@@ -47,10 +47,7 @@ class Monitor:
         window: Steps that a collapse has to last.
         extras: Names of the additional losses.
         scales_loss: The last figure of a step is the gradient scaler's factor.
-        tensorboard: Folder for TensorBoard events, or None.
-
-    Raises:
-        WeightsError: If TensorBoard is asked for and not installed.
+        trackers: Take the same figures elsewhere. One that fails is let go of, and `lost` says why.
     """
 
     def __init__(
@@ -63,7 +60,7 @@ class Monitor:
         window: int,
         extras: Sequence[str] = (),
         scales_loss: bool = False,
-        tensorboard: Path | None = None,
+        trackers: Sequence[Tracker] = (),
     ) -> None:
         self.path, self.batch_size = path, batch_size
         self.log_k = math.log(prototypes)
@@ -74,7 +71,7 @@ class Monitor:
         self.stop_reason = ""
         self._waiting: list[tuple[int, StepStats, StepValues, Timing]] = []
         self._uniform = self._one_hot = self._non_finite = 0
-        self._events = _event_writer(tensorboard) if tensorboard else None
+        self._trackers, self.lost = list(trackers), list[str]()
 
     def begin(self, start: ProbeResult) -> None:
         """Start a new metrics file with the scores of the start, step 0 of every curve."""
@@ -195,11 +192,14 @@ class Monitor:
         if self.path is not None:
             with self.path.open("a") as file:
                 file.writelines(json.dumps(_json_safe(row)) + "\n" for row in rows)
-        if self._events:
-            for row in rows:
-                for key, value in _flat(row).items():
-                    self._events.add_scalar(key, value, row["step"])
-            self._events.flush()
+        for tracker in self._trackers[:]:
+            try:
+                for row in rows:
+                    tracker.log(row["step"], finite(_flat(row)))
+                tracker.flush()
+            except Exception as error:  # a run of hours does not end because a server does not answer
+                self._trackers.remove(tracker)
+                self.lost.append(f"{type(tracker).__name__} takes no more metrics: {error}; metrics.jsonl has them all")
 
 
 def best_of(results: Sequence[ProbeResult]) -> ProbeResult | None:
@@ -226,14 +226,6 @@ ADVICE = {
 def advice(stop_reason: str) -> str:
     """Return what to try against a stop reason of the monitor."""
     return next(what for word, what in ADVICE.items() if word in stop_reason)
-
-
-def _event_writer(folder: Path) -> Any:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        raise WeightsError("run.tensorboard needs TensorBoard: pip install 'dinocli[tensorboard]'") from None
-    return SummaryWriter(str(folder))
 
 
 def _flat(row: Row) -> Row:

@@ -44,6 +44,7 @@ class RunFolder:
         self.backbone = path / "backbone"
         self.report = path / "report.html"
         self.tensorboard = path / "tensorboard"
+        self.mlflow = path / "mlflow"
         self.bad = path / "images.bad.csv"
         self.previous = path / ".previous"
 
@@ -57,8 +58,8 @@ class RunFolder:
         An earlier run that has ended is kept in a hidden folder until this one has ended too (`write`): a disk may be
         full at the first checkpoint.
         """
-        own = (self.checkpoints, self.backbone, self.tensorboard, self.recipe, self.metrics, self.views, self.report)
-        there = [path for path in (*own, self.bad, self.manifest) if path.exists()]
+        own = (self.checkpoints, self.backbone, self.recipe, self.metrics, self.views, self.report)
+        there = [path for path in (*own, self.tensorboard, self.mlflow, self.bad, self.manifest) if path.exists()]
         keep = self.manifest in there and _has_ended(self)
         if keep:
             shutil.rmtree(self.previous, ignore_errors=True)

@@ -9,7 +9,7 @@ from dinocli.errors import UsageError
 from dinocli.tasks.run_folder import ENDED
 from dinocli.tasks.train.train_options import TrainOptions
 
-CHANGE_NOTHING = ("data.cache", "data.workers", "run.save_every", "run.save_minutes", "run.log_every")
+CHANGE_NOTHING = ("data.cache", "data.workers", "run.save_every", "run.save_minutes", "run.log_every", "run.track")
 """Settings that change no result: a resumed run takes them as they are asked for now."""
 
 

@@ -3,7 +3,6 @@
 import math
 import time
 from dataclasses import dataclass, field, replace
-from importlib.util import find_spec
 from typing import Any, BinaryIO
 
 import torch
@@ -26,7 +25,8 @@ from dinocli.engine.device import Precision
 from dinocli.engine.distributed import World, from_main, main_first, open_world
 from dinocli.engine.probe import Probe, forwards_per_image, probe_indices
 from dinocli.engine.progress import ProgressReporter
-from dinocli.errors import UsageError, WeightsError
+from dinocli.engine.trackers import check_trackers
+from dinocli.errors import UsageError
 from dinocli.models.backbone import Backbone
 from dinocli.models.trainable import check_trainable
 from dinocli.models.weights import WeightsInfo, load_backbone
@@ -202,8 +202,7 @@ def check_extras(recipe: Recipe) -> None:
     Raises:
         WeightsError: With the command that installs it.
     """
-    if recipe.run.tensorboard and find_spec("tensorboard") is None:
-        raise WeightsError("run.tensorboard needs TensorBoard: pip install 'dinocli[tensorboard]'")
+    check_trackers(recipe.run.track)
 
 
 def _weights(

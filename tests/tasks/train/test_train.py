@@ -300,10 +300,11 @@ def test_a_run_that_is_slower_than_planned_ends_when_the_time_is_up(
 def test_a_missing_extra_is_named_before_an_image_is_read(
     few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dinocli.tasks.train.setup.find_spec", lambda _: None)
+    monkeypatch.setattr("dinocli.engine.trackers.find_spec", lambda _: None)
     monkeypatch.setattr("dinocli.tasks.train.setup.survey", lambda *_, **__: pytest.fail("images were read"))
-    with pytest.raises(WeightsError, match=r"pip install 'dinocli\[tensorboard\]'"):
-        train(job(few, tmp_path / "run", [*SHORT, "run.tensorboard=true"]))
+    for name in ("tensorboard", "mlflow"):
+        with pytest.raises(WeightsError, match=rf"pip install 'dinocli\[{name}\]'"):
+            train(job(few, tmp_path / "run", [*SHORT, f'run.track=["{name}"]']))
     assert not (tmp_path / "run").exists(), "the corrected command finds a free folder"
 
 
