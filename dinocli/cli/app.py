@@ -17,7 +17,7 @@ import typer
 from typer.core import TyperGroup
 
 from dinocli import __version__
-from dinocli.cli import cluster, doctor, embed, evaluate, export, recipe, search, segment, training
+from dinocli.cli import cluster, doctor, embed, evaluate, export, recipe, rerun, runs, search, segment, training
 from dinocli.cli.streams import ClosedOutputError, settle_streams
 from dinocli.cores import settle_threads
 from dinocli.errors import (
@@ -191,6 +191,8 @@ app.command("search", epilog=search.EPILOG)(search.search)
 app.command("cluster", epilog=cluster.EPILOG)(cluster.cluster)
 app.command("export", epilog=export.EPILOG)(export.export)
 app.command("segment", epilog=segment.EPILOG)(segment.segment)
+app.command("runs", epilog=runs.EPILOG)(runs.runs)
+app.command("rerun", epilog=rerun.EPILOG)(rerun.rerun)
 app.command("doctor", epilog=doctor.EPILOG)(doctor.doctor)
 app.add_typer(recipe.app, name="recipe")
 

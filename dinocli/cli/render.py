@@ -19,6 +19,7 @@ from rich.text import Text
 from dinocli.cli.stages import StageDisplay
 from dinocli.data.decoder_warnings import DecoderWarnings
 from dinocli.engine.progress import ProgressReporter
+from dinocli.report.text import visible
 
 if TYPE_CHECKING:
     from dinocli.tasks.train.run_report import TrainResult
@@ -115,6 +116,23 @@ class Terminal(ProgressReporter):
 def _is_main() -> bool:
     """Say whether this is the process that speaks, of those that `torchrun` started."""
     return not os.environ.get("RANK", "").strip("0").isdecimal()
+
+
+def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: int) -> None:
+    """Print a table on a stdout that is a terminal.
+
+    Args:
+        header: Names of the columns.
+        rows: Cells, already words.
+        numbers: How many of the last columns are numbers.
+    """
+    table = Table(box=None, pad_edge=False)
+    for place, name in enumerate(header):
+        is_number = place >= len(header) - numbers
+        table.add_column(name, justify="right" if is_number else "left", no_wrap=bool(place), overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(visible(cell)) for cell in row))
+    Console(highlight=False, markup=False, emoji=False).print(table)
 
 
 def print_json(data: Mapping[str, Any]) -> None:

@@ -1,9 +1,12 @@
 """What run.json holds, as far as later commands rely on it."""
 
-from typing import Literal
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
 
 from pydantic import Field
 
+from dinocli.errors import UsageError
 from dinocli.stored import Anything, Count, Name, Stored
 
 
@@ -42,7 +45,7 @@ class Request(Stored):
 class VerdictRecord(Stored):
     """The end of a run in words."""
 
-    keep: Literal["start", "adapted"]
+    keep: Literal["start", "statistics", "adapted"]
     outcome: str
     reason: str
 
@@ -67,6 +70,9 @@ class RunRecord(Stored):
     """run.json."""
 
     status: str = ""
+    argv: list[Name] = Field(default_factory=list)
+    working_folder: Name = ""
+    processes: Count = 1
     inputs: list[Name] = Field(default_factory=list)
     root: Name = ""
     naming: Naming = Naming()
@@ -80,3 +86,28 @@ class RunRecord(Stored):
     weights: WeightsRecord = WeightsRecord()
     outputs: list[Output] = Field(default_factory=list)
     outcome: Outcome | None = None
+
+
+def repeatable(record: Mapping[str, Any]) -> None:
+    """Refuse to repeat a run whose command line is not known, or not enough.
+
+    Raises:
+        UsageError: With the reason.
+    """
+    if not record.get("argv") or not record.get("working_folder"):
+        raise UsageError(
+            "run.json holds no command line and working folder: the run was started from Python, or is old"
+        )
+    if not Path(record["working_folder"]).is_dir():
+        raise UsageError(f"the run was started in {record['working_folder']}, which is gone")
+    if "-" in record["inputs"]:
+        raise UsageError("the run read the names of its images from stdin, which run.json does not hold; start it anew")
+
+
+def differing_sources(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """Name what two runs did not begin with alike: images (names, sizes, times) or weights (SHA-256)."""
+    alike = {
+        "images": one["inputs_hash"] == other["inputs_hash"],
+        "weights": one["weights"]["sha256"] == other["weights"]["sha256"],
+    }
+    return [name for name, same in alike.items() if not same]

@@ -1,5 +1,6 @@
 """What a run writes before its first step: enough to repeat it, to continue it, and to check both."""
 
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -27,9 +28,10 @@ def make_manifest(context: TrainContext, plan: TrainPlan) -> dict[str, Any]:
     return {
         "command": options.command,
         "argv": list(options.argv),
+        "working_folder": os.getcwd(),
         "status": "running",
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "inputs": [name if name == "-" else str(Path(name).absolute()) for name in options.inputs],
+        "inputs": [_from_anywhere(name) for name in options.inputs],
         "root": str(context.images.root),
         "naming": options.read.naming() | {"root": options.read.root and str(Path(options.read.root).absolute())},
         "inputs_hash": context.images.digest(),
@@ -46,6 +48,13 @@ def make_manifest(context: TrainContext, plan: TrainPlan) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "versions": versions_used("kornia"),
     }
+
+
+def _from_anywhere(name: str) -> str:
+    """Make an input absolute, for commands that are started elsewhere; `-` stays."""
+    if name.startswith("@") and not os.path.lexists(name):
+        return f"@{Path(name[1:]).absolute()}"
+    return name if name == "-" else str(Path(name).absolute())
 
 
 def begin_folder(

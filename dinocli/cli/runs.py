@@ -1,0 +1,46 @@
+"""`dinocli runs`: what there is, a line each."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from dinocli.cli import options as opt
+
+EPILOG = (
+    "Example: dinocli runs  |  dinocli runs /data/runs --json | jq -r '.runs[] | select(.keep == \"adapted\").path'"
+)
+
+HEADER = ("run", "started", "status", "verdict", "keep", "images", "steps", "minutes", "MB")
+
+
+def runs(
+    places: Annotated[
+        list[str] | None, typer.Argument(help="Runs, or folders with runs.", show_default="runs", metavar="FOLDER...")
+    ] = None,
+    json: opt.Json = False,
+    debug: opt.Debug = False,
+) -> None:
+    """List the runs of a folder with verdict, date, length and size on disk, oldest first.
+
+    The table goes to stdout: tab-separated when piped, --json for one object.
+    """
+    from dinocli.cli.render import print_json, print_table
+    from dinocli.tasks.run_list import list_runs
+
+    found = list_runs(places or ())
+    if json:
+        print_json({"runs": [run.to_dict() for run in found]})
+        return
+    rows = [
+        (
+            *(str(run.path), run.started[:16].replace("T", " "), run.status, run.outcome, run.keep),
+            *(f"{run.images}", f"{run.steps or ''}", f"{run.seconds / 60:.1f}" if run.seconds else ""),
+            f"{run.bytes / 1e6:.0f}",
+        )
+        for run in found
+    ]
+    if sys.stdout.isatty():
+        print_table(HEADER, rows, numbers=4)
+    else:
+        sys.stdout.write("".join("\t".join(row) + "\n" for row in [HEADER, *rows]))

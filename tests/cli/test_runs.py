@@ -1,0 +1,91 @@
+"""`dinocli runs` and `dinocli rerun`: what is there, and the same once more."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dinocli.cli.rerun import command_of
+from dinocli.tasks.run_folder import RunFolder
+from dinocli.tasks.run_record import differing_sources
+from tests.cli.commands import Result, dinocli, warm
+
+
+@pytest.fixture(scope="module")
+def run(finished: Result, home: Path) -> Path:
+    assert finished.code == 0, finished.err
+    return home / finished.out.rstrip("\n")
+
+
+def losses(folder: Path) -> list[tuple[int, float]]:
+    rows = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
+    return [(row["step"], row["loss"]) for row in rows if "loss" in row]
+
+
+def test_a_rerun_has_the_same_losses_to_the_last_bit(run: Path, home: Path, tmp_path: Path) -> None:
+    done = warm("rerun", run, "--out", tmp_path / "again", cwd=tmp_path)
+    assert done.code == 0, done.err
+    assert done.out == f"{tmp_path / 'again'}\n"
+    assert f"in {home.resolve()}: dinocli pretrain" in done.err
+    assert "cannot be compared" not in done.err
+    assert losses(tmp_path / "again") == losses(run)
+    assert len(losses(run)) == 10
+
+
+def test_a_rerun_says_that_the_images_are_others() -> None:
+    one = {"inputs_hash": "a", "weights": {"sha256": "b"}}
+    assert differing_sources(one, one) == []
+    assert differing_sources(one, {"inputs_hash": "c", "weights": {"sha256": "d"}}) == ["images", "weights"]
+
+
+def test_the_command_line_of_a_rerun() -> None:
+    given = (
+        "pretrain @list.txt -o old --minutes 9 --minutes=9 --steps 40 -s views.hflip=0 --json -q --resume --device cpu"
+    )
+    kept = ["pretrain", "@list.txt", "--steps", "40", "-s", "views.hflip=0", "--device", "cpu"]
+    last = ["--recipe", "/runs/a/recipe.toml", "--set", "guard.max_share=1", "--out", "/new"]
+    words = command_of(["dinocli", *given.split()], Path("/runs/a/recipe.toml"), Path("/new"), minutes=True)
+    assert words == [*kept, *last]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"argv": []}, "holds no command line"),
+        ({"working_folder": "/no/such/folder"}, "which is gone"),
+        ({"inputs": ["-"]}, "from stdin"),
+    ],
+)
+def test_what_cannot_be_run_again(run: Path, tmp_path: Path, changes: dict[str, Any], words: str) -> None:
+    folder = RunFolder(tmp_path / "old")
+    folder.path.mkdir()
+    folder.manifest.write_text(json.dumps({**RunFolder(run).read(), **changes}))
+    done = dinocli("rerun", folder.path, cwd=tmp_path)
+    assert (done.code, done.out) == (2, "")
+    assert words in done.err
+    assert len(done.err.splitlines()) == 1
+
+
+def test_runs_are_listed_for_eyes_and_for_programs(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "torn").mkdir()
+    (tmp_path / "torn" / "run.json").write_text("{")
+    plain = dinocli("runs", run, tmp_path, cwd=tmp_path).out
+    header, torn, whole = (line.split("\t") for line in plain.splitlines())
+    assert header == ["run", "started", "status", "verdict", "keep", "images", "steps", "minutes", "MB"]
+    assert torn[:3] == [str(tmp_path / "torn"), "", "damaged"]
+    verdict = RunFolder(run).read()["outcome"]["verdict"]
+    assert whole[0] == str(run)
+    assert whole[2:7] == ["finished", verdict["outcome"], verdict["keep"], "12", "10"]
+    (_, found) = json.loads(dinocli("runs", run, tmp_path, "--json", cwd=tmp_path).out)["runs"]
+    size = sum(path.stat().st_size for path in run.rglob("*") if path.is_file())
+    assert (found["path"], found["bytes"], found["command"]) == (str(run), size, "pretrain")
+    assert dinocli("runs", "nowhere", cwd=tmp_path).code == 3
+
+
+def test_a_run_that_keeps_the_statistics_can_be_read(run: Path, tmp_path: Path) -> None:
+    record = RunFolder(run).read()
+    record["outcome"]["verdict"]["keep"] = "statistics"
+    folder = RunFolder(tmp_path)
+    folder.manifest.write_text(json.dumps(record))
+    assert folder.read()["outcome"]["verdict"]["keep"] == "statistics"
