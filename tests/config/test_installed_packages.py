@@ -45,7 +45,7 @@ def test_a_pair_that_does_not_fit_is_named_with_what_would(installed: dict[str, 
 
 
 def test_here_every_extra_is_known_and_the_pair_fits() -> None:
-    assert {"mlflow", "onnx", "parquet", "tensorboard", "tiff", "umap", "video"} <= set(extras())
+    assert {"onnx", "parquet", "tensorboard", "tiff", "umap", "video"} <= set(extras())
     assert "dev" not in extras()
     assert all(state == "installed" or re.search(r"pip install 'dinocli\[", state) for state in extras().values())
     assert torch_mismatch() == ""
