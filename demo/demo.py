@@ -25,9 +25,7 @@ WEIGHTS = DATA / "tf_efficientnet_lite0"
 RUN, FEATURES, GROUPS = RESULTS / "run", RESULTS / "feats.npy", RESULTS / "clusters.csv"
 MAP, SHEET, DEFECTS = RESULTS / "map.html", RESULTS / "search.png", RESULTS / "defects"
 
-STEPS, BATCH = 48, 32
-"""About a minute and a half of two shared cores; a real run takes ten times as many (see the README)."""
-
+RECIPE = Path("demo") / "demo.toml"
 QUERIES, NEIGHBOURS = 4, 8
 
 
@@ -57,7 +55,7 @@ def stages() -> list[Stage]:
     run, data = f"{RUN}", f"{IMAGES}"
     new = sorted(NEW.glob("defect/*.png"))[:QUERIES]
     train = ["finetune-ssl", data, "--weights", f"{WEIGHTS}", "--labels", "folder"]
-    train += ["--steps", f"{STEPS}", "--batch-size", f"{BATCH}", "--out", run]
+    train += ["--recipe", f"{RECIPE}", "--out", run]
     segment = ["segment", f"{NEW}", "--weights", run, "--method", "anomaly", "--reference", f"{IMAGES / 'good'}"]
     return [
         Stage("adapt", [*train, "--resume" if (RUN / "run.json").is_file() else "--force"], RUN, run_has_ended),
