@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.commands import TINY, environment, make_images
+from tests.cli.commands import TINY, make_images
+from tests.forks import environment
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
