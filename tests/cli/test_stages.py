@@ -6,7 +6,6 @@ from collections.abc import Iterator
 import pytest
 from rich.console import Console
 
-from dinocli.cli import stages
 from dinocli.cli.stages import HEARTBEAT_SECONDS, StageDisplay, clock
 
 
@@ -22,7 +21,7 @@ class Clock:
 @pytest.fixture
 def time(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(stages.time, "monotonic", clock)
+    monkeypatch.setattr("dinocli.cli.stages.time.monotonic", clock)
     return clock
 
 

@@ -62,10 +62,10 @@ def test_the_script_gives_the_same_bits_and_the_chosen_cells(
     expected = {Path(name).name: float(value) for name, value, _ in (line.split() for line in lines if line.strip())}
     counts = {}
     for kind, probability in (("good", 0.0), ("defect", 1.0)):
-        found = {place: {path.name for path in (tmp_path / place / kind).iterdir()} for place in ("images", "new")}
-        assert {expected[name] for names in found.values() for name in names} == {probability}
-        assert not found["images"] & found["new"]
-        counts[kind] = [len(found["images"]), len(found["new"])]
+        cells = {place: {path.name for path in (tmp_path / place / kind).iterdir()} for place in ("images", "new")}
+        assert {expected[name] for names in cells.values() for name in names} == {probability}
+        assert not cells["images"] & cells["new"]
+        counts[kind] = [len(cells["images"]), len(cells["new"])]
     assert counts == {"good": [400, 8], "defect": [200, 16]}
 
     backbone, info, stored = load_backbone(str(tmp_path / demo.MODEL))
