@@ -43,9 +43,9 @@ def evaluate(
     views: Annotated[
         int,
         opt.option(
-            "--views", panel=LABELS, help="Augmented views of 500 images, for LiDAR and retrieval; 0 leaves both out."
+            "--views", panel=LABELS, help="Augmented views of each of 500 images, for LiDAR; 0: no verdict either."
         ),
-    ] = 4,
+    ] = 2,
     whiten: opt.Whiten = False,
     seed: opt.Seed = None,
     batch_size: opt.EmbedBatch = None,

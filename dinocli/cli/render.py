@@ -149,11 +149,9 @@ def show_result(terminal: Terminal, result: "TrainResult | None", *, hints: Sequ
     for title, lines in (("Without labels", result.lines), ("With your labels", result.labelled)):
         if lines:
             terminal.table(title, *_score_table(lines, step))
-    verdict = result.verdict
-    for sentence in (verdict.summary, f"{verdict.outcome.capitalize()}: {verdict.reason}", verdict.parts):
-        if sentence:
-            terminal.line(sentence)
-    terminal.line(f"Keep {KEPT[verdict.keep]}: {result.folder / 'backbone'}")
+    for sentence in result.verdict.sentences:
+        terminal.line(sentence)
+    terminal.line(f"Keep {KEPT[result.verdict.keep]}: {result.folder / 'backbone'}")
     for advice in result.advice:
         terminal.line(f"Try next: {advice}")
     for hint in hints:

@@ -108,6 +108,17 @@ def build_precision(recipe: Recipe, backbone: Backbone, device: torch.device, wo
     return Precision(device, name, kernel, own)
 
 
+def probe_crop(recipe: Recipe, preprocess: Preprocess) -> MultiCrop:
+    """Build the crop of a probe: the recipe's first global view at the size of evaluation, without changes of colour.
+
+    A network that is trained to ignore changes of colour finds changed crops better whether or not colours mean
+    something.
+    """
+    view = view_specs(recipe.views)[0]
+    crop = replace(view, size=preprocess.size, jitter=0.0, grayscale=0.0, blur=0.0, solarize=0.0)
+    return MultiCrop([crop], mean=preprocess.mean, std=preprocess.std, grey=preprocess.grey, seed=recipe.run.seed)
+
+
 def build_learner(
     recipe: Recipe, backbone: Backbone, preprocess: Preprocess, precision: Precision, world: World
 ) -> Learner:

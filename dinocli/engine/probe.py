@@ -22,13 +22,18 @@ from dinocli.augment.resample import normalise, resize_square
 from dinocli.config.preprocess import Preprocess
 from dinocli.data.loader import Loader
 from dinocli.models.backbone import Backbone
-from dinocli.models.features import extract
+from dinocli.models.features import Extractor, extract
+from dinocli.models.tokens import POOLED
 from dinocli.quality.crop_quadrant_retrieval import QUADRANTS
 from dinocli.quality.verdict import Scores, measure
 
 PROBE_BATCH = 64
 LOOKS = 3
 """A measurement looks at each image whole, at a crop of it, and at its quadrants."""
+
+Features = NDArray[np.float32]
+Batches = Iterator[tuple[Tensor, list[int]]]
+"""Pixels, and which image each of them shows, by its place in the store."""
 
 
 @dataclass(frozen=True)
@@ -60,13 +65,39 @@ class ProbeResult:
         return cls(int(data["step"]), Scores(**data["scores"]), np.array(data["values"]))
 
 
+@dataclass(frozen=True)
+class ProbeFeatures:
+    """What one network makes of the probe images.
+
+    Args:
+        rows: The images, by their place in the store: while streaming, one may turn out to be broken, and is left out.
+        clean_ND: Of the whole images.
+        crop_ND: Of a crop of each.
+        quadrants_4ND: Of the four quadrants of each.
+    """
+
+    rows: list[int]
+    clean_ND: Features
+    crop_ND: Features
+    quadrants_4ND: Features
+
+    def changed(self, change: Callable[[Features], Features]) -> "ProbeFeatures":
+        """Apply what features are read through, such as a whitening."""
+        quadrants_4ND = np.stack([change(quadrant_ND) for quadrant_ND in self.quadrants_4ND])
+        return ProbeFeatures(self.rows, change(self.clean_ND), change(self.crop_ND), quadrants_4ND)
+
+    def measured(self, start_ND: Features) -> tuple[Scores, NDArray[np.float64]]:
+        """Compute the scores, as `dinocli.quality.verdict.measure` does."""
+        return measure(self.clean_ND, self.crop_ND, self.quadrants_4ND, start_ND)
+
+
 class Probe:
     """Measures any backbone on the probe images.
 
     Args:
         loader: Gives the images.
         indices: The probe images, by their place in the store.
-        views: The run's global crop at the size of evaluation.
+        views: Gives one crop at the size of evaluation, without changes of colour.
         draw: Seed of the crops.
         preprocess: Size and normalisation.
         advance: Is told how many more images were looked at; a measurement looks at each `LOOKS` times.
@@ -83,7 +114,7 @@ class Probe:
     ) -> None:
         self.loader, self.indices, self.views, self.draw = loader, indices, views, draw
         self.preprocess, self.advance = preprocess, advance
-        self._start_ND: NDArray[np.float32] | None = None
+        self._start_ND: Features | None = None
         self.clean_ND, self.rows = np.empty((0, 0), np.float32), list[int]()
 
     @property
@@ -96,13 +127,24 @@ class Probe:
 
         The features of the whole images stay in `clean_ND` and `rows` until the next measurement.
         """
-        self.clean_ND, self.rows = clean_ND, _ = self.features(backbone, self.indices)
-        crop_ND = extract(backbone, self._crops(), autocast=None)
-        quadrants_MD = extract(backbone, self._quadrants(backbone), autocast=None)
-        quadrants_4ND = quadrants_MD.reshape(-1, QUADRANTS, quadrants_MD.shape[1]).swapaxes(0, 1)
+        seen = self.look(backbone)
+        self.clean_ND, self.rows = seen.clean_ND, seen.rows
         if self._start_ND is None:
-            self._start_ND = clean_ND
-        return ProbeResult(step, *measure(clean_ND, crop_ND, quadrants_4ND, self._start_ND))
+            self._start_ND = seen.clean_ND
+        return ProbeResult(step, *seen.measured(self._start_ND))
+
+    def look(self, backbone: Backbone, tokens: Extractor = POOLED) -> ProbeFeatures:
+        """Compute the features of the whole images, of a crop and of the quadrants of each.
+
+        Args:
+            backbone: On the device of the loader.
+            tokens: Which features; those that the training optimises, if left out.
+        """
+        clean_ND, rows = self._extract(backbone, self._whole(), tokens)
+        crop_ND, _ = self._extract(backbone, self._crops(), tokens)
+        quadrants_MD, _ = self._extract(backbone, self._quadrants(backbone), tokens)
+        quadrants_4ND = quadrants_MD.reshape(-1, QUADRANTS, quadrants_MD.shape[1]).swapaxes(0, 1)
+        return ProbeFeatures(rows, clean_ND, crop_ND, quadrants_4ND)
 
     def features(self, backbone: Backbone, indices: Sequence[int]) -> tuple[NDArray[np.float32], list[int]]:
         """Return the features of whole images, squashed to the square of evaluation.
@@ -112,19 +154,21 @@ class Probe:
         """
         return whole_features(self.loader, backbone, indices, self.preprocess, self.advance)
 
-    def _quadrants(self, backbone: Backbone) -> Iterator[Tensor]:
+    def _whole(self) -> Batches:
+        return _squares(self.loader, self.indices, self.preprocess)
+
+    def _quadrants(self, backbone: Backbone) -> Batches:
         """Yield the quadrants of each whole image, one image after the other; enlarged for a model of one size."""
         side = quadrant_side(self.preprocess.size, backbone)
         first, last = slice(side), slice(-side, None)
-        for image_B3SS in _whole(self.loader, self.indices, self.preprocess, []):
-            self.advance(len(image_B3SS))
-            corners = [image_B3SS[:, :, rows, columns] for rows in (first, last) for columns in (first, last)]
+        for image_B3SS, rows in self._whole():
+            corners = [image_B3SS[:, :, down, across] for down in (first, last) for across in (first, last)]
             quadrants_M3ss = torch.stack(corners, dim=1).flatten(0, 1)
             if backbone.one_size:
                 quadrants_M3ss = F.interpolate(quadrants_M3ss, image_B3SS.shape[-2:], mode="bicubic")
-            yield quadrants_M3ss
+            yield quadrants_M3ss, [row for row in rows for _ in range(QUADRANTS)]
 
-    def _crops(self) -> Iterator[Tensor]:
+    def _crops(self) -> Batches:
         for batch in self.loader.whole(self.indices, PROBE_BATCH):
             (views_B3SS,) = self.views(
                 batch.pixels_BCHW,
@@ -133,8 +177,10 @@ class Probe:
                 start=batch.start,
                 global_batch=len(self.indices),
             )
-            self.advance(len(views_B3SS))
-            yield views_B3SS
+            yield views_B3SS, batch.rows
+
+    def _extract(self, backbone: Backbone, batches: Batches, tokens: Extractor) -> tuple[Features, list[int]]:
+        return _features(backbone, batches, self.loader.store.names, tokens, self.advance)
 
 
 def forwards_per_image(backbone: Backbone) -> int:
@@ -157,24 +203,36 @@ def whole_features(
     indices: Sequence[int],
     preprocess: Preprocess,
     advance: Callable[[int], None] = lambda _: None,
-) -> tuple[NDArray[np.float32], list[int]]:
+) -> tuple[Features, list[int]]:
     """Return the features of whole images, as `Probe.features` does."""
-    rows: list[int] = []
+    return _features(backbone, _squares(loader, indices, preprocess), loader.store.names, POOLED, advance)
 
-    def told() -> Iterator[Tensor]:
-        for image_B3SS in _whole(loader, indices, preprocess, rows):
-            advance(len(image_B3SS))
-            yield image_B3SS
+
+def _features(
+    backbone: Backbone, batches: Batches, names: Sequence[str], tokens: Extractor, advance: Callable[[int], None]
+) -> tuple[Features, list[int]]:
+    seen: list[list[int]] = []
+
+    def images() -> Iterator[Tensor]:
+        for images_B3SS, rows in batches:
+            seen.append(rows)
+            advance(len(set(rows)))
+            yield images_B3SS
+
+    def numbers() -> Iterator[Tensor]:  # each is asked for after its images
+        while True:
+            yield tokens.numbers([names[row] for row in seen[-1]])
 
     # In float32, whatever the training computes in: bfloat16 alone moved a k-NN accuracy by half a point.
-    return extract(backbone, told(), autocast=None), rows
+    features_ND = extract(backbone, images(), autocast=None, tokens=tokens, numbers=numbers())
+    return features_ND, [row for rows in seen for row in rows]
 
 
-def _whole(loader: Loader, indices: Sequence[int], preprocess: Preprocess, rows: list[int]) -> Iterator[Tensor]:
+def _squares(loader: Loader, indices: Sequence[int], preprocess: Preprocess) -> Batches:
+    """Yield whole images, squashed to the square of evaluation."""
     for batch in loader.whole(indices, PROBE_BATCH):
-        rows += batch.rows
         square_BCSS = resize_square(batch.pixels_BCHW, batch.sizes_B2, preprocess.size)
-        yield normalise(square_BCSS, preprocess.mean, preprocess.std)
+        yield normalise(square_BCSS, preprocess.mean, preprocess.std), batch.rows
 
 
 def probe_indices(images: int, wanted: int, seed: int) -> tuple[list[int], list[int]]:

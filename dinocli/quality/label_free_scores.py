@@ -7,13 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinocli.errors import DataError
+from dinocli.quality import crop_quadrant_retrieval
 from dinocli.quality.duplicates import SAME, near_duplicates
 from dinocli.quality.multiview_scores import alignment, lidar
 from dinocli.quality.score_table import Score
-from dinocli.quality.scores import alpha_req, augmentation_retrieval, feature_std, rankme, uniformity
-
-HEADLINE = "retrieval_mrr"
-"""The label-free score whose difference is put into words: the verdict of a training looks at the same."""
+from dinocli.quality.scores import alpha_req, feature_std, rankme, uniformity
+from dinocli.quality.verdict import SCORE_NAMES, Scores
 
 
 def free_scores(features_ND: NDArray[np.floating]) -> list[Score]:
@@ -32,16 +31,27 @@ def free_scores(features_ND: NDArray[np.floating]) -> list[Score]:
     ]
 
 
+def probe_scores(scores: Scores, values_N: NDArray[np.float64]) -> list[Score]:
+    """List what a network makes of parts of the images.
+
+    Crop/quadrant retrieval alone says better or worse, as in the verdict of a training. Whether an *augmented* view
+    finds its image is not listed at all: a network that has learnt to ignore a change of contrast gets better at that
+    whether or not contrast means something.
+
+    Args:
+        scores: Of `dinocli.quality.verdict.measure`.
+        values_N: Likewise.
+    """
+    key, name = crop_quadrant_retrieval.KEY, crop_quadrant_retrieval.LABEL
+    parts = [Score(key, SCORE_NAMES[key], getattr(scores, key)) for key in ("retrieval_top1", "retrieval_mrr")]
+    return [Score(key, name, float(values_N.mean()), "higher", values_N), *parts]
+
+
 def view_scores(clean_ND: NDArray[np.floating], views_QND: NDArray[np.floating]) -> list[Score]:
     """Measure the features of augmented views of images, beside those of the images."""
-    found = augmentation_retrieval(clean_ND, views_QND[0])
-    rank, hit = found.reciprocal_rank_N, found.hit_N.astype(np.float64)
     several = lidar(views_QND) if len(views_QND) > 1 else float("nan")
-    name = "augmented view finds its image"
     return [
-        Score("retrieval_mrr", f"{name}, mean reciprocal rank", float(rank.mean()), "higher", rank),
-        Score("retrieval_top1", f"{name}, top-1", float(hit.mean()), "higher", hit),
-        Score("alignment", "alignment (lower is closer)", alignment(clean_ND, views_QND[0])),
+        Score("alignment", "alignment of augmented views (lower is closer)", alignment(clean_ND, views_QND[0])),
         Score("lidar", "LiDAR, dimensions that tell images apart", several),
     ]
 

@@ -46,6 +46,17 @@ class Scores:
     finite: bool
 
 
+SCORE_NAMES = {
+    "retrieval_top1": "crop finds its image, top-1",
+    "retrieval_mrr": "crop finds its image, MRR",
+    "feature_std": "feature std (1 is isotropic)",
+    "rankme": "RankMe, effective dimensions",
+    "alpha_req": "alpha-ReQ (about 1 is healthy)",
+    "cka_to_start": "linear CKA with the start",
+}
+"""For people, wherever these scores are shown."""
+
+
 @dataclass(frozen=True)
 class Gain:
     """What one part of a run did to crop/quadrant retrieval.
@@ -76,6 +87,11 @@ class Verdict:
     reason: str
     summary: str = ""
     gains: tuple[Gain, ...] = ()
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """Everything it says: for everyone, the decision with its numbers, and what each part contributed."""
+        return tuple(filter(None, (self.summary, f"{self.outcome.capitalize()}: {self.reason}", self.parts)))
 
     @property
     def parts(self) -> str:
@@ -121,7 +137,7 @@ def measure(
     return scores, crop_quadrant_retrieval(features_ND, crop_ND, quadrants_4ND)
 
 
-def judge(start: Scores, end: Scores, start_N: NDArray[np.float64], end_N: NDArray[np.float64]) -> Verdict:
+def judge(start: Scores, end: Scores, start_N: Values, end_N: Values, *, same_network: bool = True) -> Verdict:
     """Say whether the adapted weights are better than the start, and which to keep.
 
     Worse: features are not finite, feature std or RankMe fell below half of the start, or crop/quadrant retrieval is
@@ -138,12 +154,14 @@ def judge(start: Scores, end: Scores, start_N: NDArray[np.float64], end_N: NDArr
         end: Scores of the adapted weights, on the same images and crops.
         start_N: Crop/quadrant retrieval by the start, from `measure`.
         end_N: The same by the adapted weights, the same images in the same order.
+        same_network: Both have the same architecture. If not, spread and dimensions do not compare, and only values
+            that are not finite are a collapse.
 
     Returns:
         Outcome, weights to keep, reason and summary.
     """
     summary = summarize(start, end)
-    if collapse := _collapse(start, end):
+    if collapse := _collapse(start, end, same_network=same_network):
         return Verdict("worse", "start", collapse, summary)
     if len(start_N) < _FEWEST_PAIRS:
         few = f"{len(start_N)} probe images are too few to tell a difference from chance"
@@ -181,7 +199,7 @@ def summarize(start: Scores, end: Scores) -> str:
     return f"A crop finds its image in {after} of cases instead of {before}."
 
 
-def _collapse(start: Scores, end: Scores) -> str:
+def _collapse(start: Scores, end: Scores, *, same_network: bool) -> str:
     """Return a sentence about values that are not finite or a collapse, empty if there is none."""
     if not end.finite:
         return "The adapted network gives features that are not finite."
@@ -189,6 +207,6 @@ def _collapse(start: Scores, end: Scores) -> str:
         ("Feature std (spread of the features)", start.feature_std, end.feature_std),
         ("RankMe (number of dimensions in use)", start.rankme, end.rankme),
     ):
-        if after < _COLLAPSE * before:
+        if same_network and after < _COLLAPSE * before:
             return f"{name} fell to {after / before:.0%} of the start, from {before:.4g} to {after:.4g}: a collapse."
     return ""

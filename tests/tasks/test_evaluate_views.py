@@ -1,17 +1,22 @@
 """Scores that look at the images again."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from dinocli.engine.progress import ProgressReporter
+from dinocli.quality.crop_quadrant_retrieval import KEY
+from dinocli.quality.verdict import judge
+from dinocli.tasks.embed.embed import embed
 from dinocli.tasks.evaluate.augmented_views import embed_views
 from dinocli.tasks.evaluate.evaluate import evaluate
 from dinocli.tasks.evaluate.evaluate_options import EvaluateOptions
 from dinocli.tasks.feature_file import open_features
-from tests.tasks.search.test_search import home
+from tests.tasks.search.test_search import home, job
 
 __all__ = ["home"]
 
@@ -21,8 +26,9 @@ def test_clean_images_give_the_rows_of_the_file(home: Path) -> None:
     seen = embed_views(file, [7, 2, 5], 3, device=torch.device("cpu"), reporter=ProgressReporter())
     assert seen.names == ["./0-2.png", "./1-2.png", "./2-1.png"]
     rows = torch.from_numpy(file.flat()[[2, 5, 7]].copy())
-    torch.testing.assert_close(torch.from_numpy(seen.clean_ND), rows, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(torch.from_numpy(seen.probe.clean_ND), rows, atol=1e-4, rtol=1e-4)
     assert seen.views_QND.shape[:2] == (3, 3)
+    assert seen.probe.quadrants_4ND.shape[:2] == (4, 3)
     assert abs(seen.views_QND[0] - seen.views_QND[1]).max() > 0
 
 
@@ -31,14 +37,38 @@ def test_they_are_in_the_table_and_compared(home: Path) -> None:
     found = evaluate(EvaluateOptions((path,), baseline=path, views=2, device="cpu"))
     rows = {row.key: row for row in found.table}
     assert 0 < rows["retrieval_mrr"].value <= 1
-    assert rows["retrieval_mrr"].verdict == "no clear difference"
+    assert rows[KEY].value < 0
+    assert rows[KEY].verdict == "no different"
+    assert {row.verdict for row in found.table if not row.labels and row.key != KEY} == {""}, "one score decides"
     assert 1 <= rows["lidar"].value <= 8
     assert rows["alignment"].value > 0
-    assert found.sentences[0].startswith("augmented view finds its image")
     assert math.isnan(
         {row.key: row for row in evaluate(EvaluateOptions((path,), views=1, device="cpu")).table}["lidar"].value
     )
     assert "lidar" not in {row.key for row in evaluate(EvaluateOptions((path,), views=0, device="cpu")).table}
+
+
+def test_the_verdict_has_the_scores_and_the_words_of_a_training(home: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.safetensors"
+    torch.manual_seed(1)
+    save_file(
+        {name: 0.5 * torch.randn_like(tensor) for name, tensor in load_file(home / "weights.safetensors").items()},
+        other,
+    )
+    embed(replace(job(home, "feats.npy"), weights=str(other), out=str(tmp_path / "other.npy")))
+    found = evaluate(EvaluateOptions((str(tmp_path / "other.npy"),), baseline=str(home / "feats.npy"), device="cpu"))
+    device, reporter = torch.device("cpu"), ProgressReporter()
+    after, before = (
+        embed_views(open_features(path), range(9), 1, device=device, reporter=reporter).probe
+        for path in (tmp_path / "other.npy", home / "feats.npy")
+    )
+    (start, start_N), (end, end_N) = (one.measured(before.clean_ND) for one in (before, after))
+    by_hand = judge(start, end, start_N, end_N)
+    assert found.verdict == by_hand
+    assert found.sentences == [*by_hand.sentences]
+    assert found.to_dict()["verdict"]["outcome"] == by_hand.outcome
+    (row,) = [row for row in found.table if row.key == KEY]
+    assert (row.value, row.baseline, row.verdict) == (end_N.mean(), start_N.mean(), by_hand.outcome)
 
 
 def test_they_are_whitened_with_the_rest(home: Path) -> None:
@@ -58,7 +88,8 @@ def test_images_that_are_gone_are_a_note_and_no_error(home: Path, tmp_path: Path
     described.write_text(described.read_text().replace(str(home / "images"), str(tmp_path / "moved")))
     found = evaluate(EvaluateOptions((str(tmp_path / "feats.npy"),), device="cpu"))
     assert any("its images are gone from" in note for note in found.notes)
-    assert "retrieval_mrr" not in {row.key for row in found.table}
+    assert KEY not in {row.key for row in found.table}
+    assert found.verdict is None
 
 
 def test_images_are_embedded_and_so_is_a_baseline_of_weights(home: Path) -> None:

@@ -1,9 +1,9 @@
-"""Features of augmented views of a sample of the images: no feature file holds them, so the images are read again.
+"""Features of parts and augmented views of a sample of images: no feature file holds them, so images are read again.
 
-Shapes: N images of the sample, Q views of each, D width.
+Shapes: N images of the sample, Q augmented views of each, D width.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,14 +12,14 @@ import torch
 from numpy.typing import NDArray
 
 from dinocli.augment.multicrop import MultiCrop
-from dinocli.augment.resample import normalise, resize_square
 from dinocli.config.load import load_recipe
 from dinocli.config.preprocess import Preprocess
 from dinocli.data.cache import cache_folder, open_store
 from dinocli.data.loader import Loader
 from dinocli.data.read import Reader
 from dinocli.data.sources import ImageList
-from dinocli.engine.build import view_specs
+from dinocli.engine.build import probe_crop, view_specs
+from dinocli.engine.probe import PROBE_BATCH, Probe, ProbeFeatures
 from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import DataError
 from dinocli.models.features import extract
@@ -27,9 +27,9 @@ from dinocli.tasks.feature_file import FeatureFile
 from dinocli.tasks.feature_model import feature_model_of
 
 SAMPLE = 500
-"""Images that are embedded again: with four views each, one to two minutes on a CPU."""
+"""Images that are embedded again, some five times each: one to two minutes on a CPU."""
 
-_BATCH = 50
+_VERDICT_DRAW = 1  # the crops are those of a training's verdict
 
 
 @dataclass(frozen=True)
@@ -38,13 +38,18 @@ class ViewFeatures:
 
     Args:
         names: Names of its images.
-        clean_ND: Features of the images themselves.
+        probe: Features of the images, a crop and the quadrants of each, as the verdict of a training takes them.
         views_QND: Features of augmented views of each.
     """
 
     names: list[str]
-    clean_ND: NDArray[np.float32]
+    probe: ProbeFeatures
     views_QND: NDArray[np.float32]
+
+    def changed(self, change: Callable[[NDArray[np.float32]], NDArray[np.float32]]) -> "ViewFeatures":
+        """Apply what the features of the file were measured after."""
+        views_QND = np.stack([change(view_ND) for view_ND in self.views_QND])
+        return ViewFeatures(self.names, self.probe.changed(change), views_QND)
 
 
 def embed_views(
@@ -56,18 +61,18 @@ def embed_views(
     reporter: ProgressReporter,
     seed: int = 0,
 ) -> ViewFeatures:
-    """Embed some images and augmented views of them.
+    """Embed some images, a crop, the quadrants and augmented views of them.
 
-    The views are those of the recipe `natural` (its first global view), at the size of the weights: the same for every
-    network, whatever it was trained with.
+    Crops are those of the recipe `gentle`, augmented views those of `natural` (its first global view), all at the size
+    of the weights: the same for every network, whatever it was trained with.
 
     Args:
         file: Knows images, weights and preprocessing.
         rows: Which of its images.
-        views: How many of each.
+        views: How many augmented views of each, at least 1.
         device: Where to compute.
         reporter: Receives the progress.
-        seed: Random seed of the views.
+        seed: Random seed of crops and views.
 
     Raises:
         DinocliError: Weights or images cannot be read, or the file does not say which they are.
@@ -75,17 +80,24 @@ def embed_views(
     _check_images(file)
     maker = feature_model_of(file, str(device))
     images = ImageList(Path(file.meta["root"]), sorted(file.names[row] for row in rows), [])
-    loader = _loader(images, maker.preprocess, device)
-    pipeline = _pipeline(maker.preprocess, seed)
+    loader, about = _loader(images, maker.preprocess, device), maker.preprocess
+    names, every = loader.store.names, range(len(loader.store))
+    sizes = [f"views.{kind}_size={about.size}" for kind in ("global", "local")]
+    crop = probe_crop(load_recipe(("gentle",), [*sizes, f"run.seed={seed}"]), about)
+    view, *_ = view_specs(load_recipe((), sizes).views)
+    pipeline = MultiCrop([view], mean=about.mean, std=about.std, grey=about.grey, seed=seed)
+    words = f"embedding parts and augmented views with {maker.backbone.name}"
+    reporter.progress(words, 0, views + 1)
+    probe = Probe(loader, every, crop, _VERDICT_DRAW, about).look(maker.backbone, maker.tokens)
     parts = []
-    for draw in range(-1, views):
-        work = _clean(loader, maker.preprocess) if draw < 0 else _augmented(loader, pipeline, draw)
-        names = loader.store.names
-        numbers = (maker.tokens.numbers(names[first : first + _BATCH]) for first in range(0, len(names), _BATCH))
+    for draw in range(views):
+        reporter.progress(words, draw + 1, views + 1)
+        numbers = (maker.tokens.numbers(names[first : first + PROBE_BATCH]) for first in every[::PROBE_BATCH])
         # In float32 wherever it runs: bfloat16 alone moves a k-NN accuracy by half a point.
-        parts.append(extract(maker.backbone, work, autocast=None, tokens=maker.tokens, numbers=numbers))
-        reporter.progress(f"embedding augmented views with {maker.backbone.name}", draw + 2, views + 1)
-    return ViewFeatures(loader.store.names, parts[0], np.stack(parts[1:]))
+        batches = _augmented(loader, pipeline, draw)
+        parts.append(extract(maker.backbone, batches, autocast=None, tokens=maker.tokens, numbers=numbers))
+    reporter.progress(words, views + 1, views + 1)
+    return ViewFeatures([names[row] for row in probe.rows], probe, np.stack(parts))
 
 
 def _check_images(file: FeatureFile) -> None:
@@ -110,23 +122,11 @@ def _loader(images: ImageList, preprocess: Preprocess, device: torch.device) -> 
         shared=False,
         folder=cache_folder(),
     )
-    return Loader(store, batch_size=_BATCH, seed=0, device=device)
-
-
-def _pipeline(preprocess: Preprocess, seed: int) -> MultiCrop:
-    sizes = [f"views.{kind}_size={preprocess.size}" for kind in ("global", "local")]
-    query, *_ = view_specs(load_recipe((), sizes).views)
-    return MultiCrop([query], mean=preprocess.mean, std=preprocess.std, grey=preprocess.grey, seed=seed)
-
-
-def _clean(loader: Loader, preprocess: Preprocess) -> Iterator[torch.Tensor]:
-    for batch in loader.whole(range(len(loader.store)), _BATCH):
-        square_BCSS = resize_square(batch.pixels_BCHW, batch.sizes_B2, preprocess.size)
-        yield normalise(square_BCSS, preprocess.mean, preprocess.std)
+    return Loader(store, batch_size=PROBE_BATCH, seed=0, device=device)
 
 
 def _augmented(loader: Loader, pipeline: MultiCrop, draw: int) -> Iterator[torch.Tensor]:
     count = len(loader.store)
-    for batch in loader.whole(range(count), _BATCH):
+    for batch in loader.whole(range(count), PROBE_BATCH):
         where = {"step": draw, "start": batch.start, "global_batch": count}
         yield pipeline(batch.pixels_BCHW, batch.sizes_B2, **where)[0]

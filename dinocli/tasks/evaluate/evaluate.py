@@ -1,7 +1,7 @@
 """Evaluate features: the one library call behind `dinocli evaluate`."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 import numpy as np
@@ -10,10 +10,13 @@ from numpy.typing import NDArray
 from dinocli.engine.device import pick_device
 from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import DinocliError, UsageError
-from dinocli.quality import label_free_scores, label_scores
+from dinocli.quality import label_scores
+from dinocli.quality.crop_quadrant_retrieval import KEY
+from dinocli.quality.label_free_scores import free_scores, probe_scores, view_scores
 from dinocli.quality.label_scores import LabelSplit
-from dinocli.quality.score_table import Score, ScoreRow, rows_of, sentence
-from dinocli.tasks.evaluate.augmented_views import SAMPLE, embed_views
+from dinocli.quality.score_table import ScoreRow, rows_of, sentence
+from dinocli.quality.verdict import Verdict, judge
+from dinocli.tasks.evaluate.augmented_views import SAMPLE, ViewFeatures, embed_views
 from dinocli.tasks.evaluate.compared_features import ComparedFeatures, open_sides
 from dinocli.tasks.evaluate.evaluate_options import EvaluateOptions, EvaluateResult
 from dinocli.tasks.evaluate.label_split import MOST, read_truth
@@ -72,16 +75,21 @@ def evaluate(
     own, base = context.own, context.base
     truths, left_out = _truths(context)
     table, missing = _free_rows(context)
+    verdict = None
+    if options.views:
+        looked, verdict, more = _view_rows(context)
+        table, missing = table + looked, missing + more
     for truth in truths:
         reporter.stage(f"measuring with the labels of {truth.column}, {len(truth.rows_T)} images")
         table += _label_rows(context, truth)
-    headlines = (label_scores.HEADLINE, label_free_scores.HEADLINE)
+    of_labels = [words for row in table if row.key == label_scores.HEADLINE and (words := sentence(row))]
     return EvaluateResult(
         features=own.title,
         baseline=base.title if base else "",
         images=len(own.rows_N),
         table=table,
-        sentences=[words for row in table if row.key in headlines and (words := sentence(row))],
+        verdict=verdict,
+        sentences=[*(verdict.sentences if verdict else ()), *of_labels],
         notes=[*notes, *left_out, *missing],
         seconds=time.monotonic() - begin,
         root=own.file.meta.get("root", ""),
@@ -116,28 +124,42 @@ def _free_rows(context: EvaluateContext) -> tuple[list[ScoreRow], list[str]]:
     if len(chosen) < images:
         notes.append(f"scores without labels are of a sample of {len(chosen):,} of {images:,} images")
     context.reporter.stage(f"measuring without labels, {len(chosen)} images")
-    rows = rows_of([label_free_scores.free_scores(side.features(chosen)) for side in context.sides])
-    if context.options.views:
-        more, missing = _view_rows(context)
-        rows, notes = rows + more, notes + missing
-    return rows, notes
+    return rows_of([free_scores(side.features(chosen)) for side in context.sides]), notes
 
 
-def _view_rows(context: EvaluateContext) -> tuple[list[ScoreRow], list[str]]:
-    """Embed augmented views of the images with the weights of each side; where that cannot be done, say why."""
+def _view_rows(context: EvaluateContext) -> tuple[list[ScoreRow], Verdict | None, list[str]]:
+    """Embed parts and views of the images with the weights of each side, and judge as a training does.
+
+    Returns:
+        Rows, the verdict where there is a baseline, and sentences about what is missing.
+    """
     options, chosen, device = context.options, context.sample(SAMPLE), pick_device(context.options.device)
-    scores: list[list[Score]] = []
+    seen: list[ViewFeatures] = []
     for side in context.sides:
         rows = side.rows_N[chosen].tolist()
         try:
-            seen = embed_views(
+            found = embed_views(
                 side.file, rows, options.views, device=device, reporter=context.reporter, seed=options.seed
             )
         except DinocliError as error:
-            return [], [f"no LiDAR, alignment and augmentation retrieval for {side.title}: {error}"]
-        views_QND = np.stack([side.whitened(view_ND) for view_ND in seen.views_QND])
-        scores.append(label_free_scores.view_scores(side.whitened(seen.clean_ND), views_QND))
-    return rows_of(scores), []
+            return [], None, [f"no crop/quadrant retrieval, alignment and LiDAR for {side.title}: {error}"]
+        seen.append(found.changed(side.whitened))
+    before_ND = seen[-1].probe.clean_ND
+    if len(seen[0].names) != len(before_ND):
+        return [], None, ["no crop/quadrant retrieval, alignment and LiDAR: an image has become unreadable meanwhile"]
+    measured = [one.probe.measured(before_ND) for one in seen]
+    table = rows_of(
+        [
+            [*probe_scores(*scores), *view_scores(one.probe.clean_ND, one.views_QND)]
+            for scores, one in zip(measured, seen, strict=True)
+        ]
+    )
+    if len(seen) == 1:
+        return table, None, []
+    (after, after_N), (before, before_N) = measured
+    same = seen[0].probe.clean_ND.shape == before_ND.shape
+    verdict = judge(before, after, before_N, after_N, same_network=same)
+    return [replace(row, verdict=verdict.outcome) if row.key == KEY else row for row in table], verdict, []
 
 
 def _label_rows(context: EvaluateContext, truth: LabelSplit) -> list[ScoreRow]:

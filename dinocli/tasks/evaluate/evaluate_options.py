@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dinocli.quality.score_table import ScoreRow
+from dinocli.quality.verdict import Verdict
 from dinocli.tasks.inputs import ReadOptions
 
 
@@ -20,7 +21,7 @@ class EvaluateOptions:
         baseline: A feature file, or weights to embed the same images with; empty for none.
         weights: Weights of the features, where `inputs` are images; as for training.
         model: Beside a bare state dict or ``none``.
-        views: Augmented views of each image of a sample, for LiDAR, alignment and retrieval; 0 leaves them out.
+        views: Augmented views of each image of a sample; 0 looks at no image again and leaves out the verdict.
         whiten: Whiten the features before measuring, each side by its own features.
         read: How images are found and read, where they are given, and those of a baseline.
         batch_size: Images embedded at once, 0 for the default.
@@ -36,7 +37,7 @@ class EvaluateOptions:
     baseline: str = ""
     weights: str = ""
     model: str = ""
-    views: int = 4
+    views: int = 2
     whiten: bool = False
     read: ReadOptions = ReadOptions()
     batch_size: int = 0
@@ -53,6 +54,7 @@ class EvaluateResult:
         baseline: What it was compared with, empty for nothing.
         images: Rows that took part.
         table: All scores.
+        verdict: Against the baseline, by the scores and in the words of a training; None where it cannot be had.
         sentences: What the differences mean, in words; empty without a baseline.
         notes: What was left out, and why.
         seconds: Duration of the whole command.
@@ -63,6 +65,7 @@ class EvaluateResult:
     baseline: str
     images: int
     table: list[ScoreRow]
+    verdict: Verdict | None
     sentences: list[str]
     notes: list[str]
     seconds: float
@@ -76,6 +79,9 @@ class EvaluateResult:
             "images": self.images,
             "root": self.root or None,
             "scores": [row.to_dict() for row in self.table],
+            "verdict": {key: getattr(self.verdict, key) for key in ("outcome", "summary", "reason")}
+            if self.verdict
+            else None,
             "sentences": self.sentences,
             "notes": self.notes,
             "seconds": round(self.seconds, 1),

@@ -10,15 +10,7 @@ from dinocli.engine.probe import Probe, ProbeResult
 from dinocli.models.backbone import Backbone
 from dinocli.quality import crop_quadrant_retrieval
 from dinocli.quality.knn import accuracy, knn_classify, macro_f1
-
-SCORES = {
-    "retrieval_top1": "crop finds its image, top-1",
-    "retrieval_mrr": "crop finds its image, MRR",
-    "feature_std": "feature std (1 is isotropic)",
-    "rankme": "RankMe, effective dimensions",
-    "alpha_req": "alpha-ReQ (about 1 is healthy)",
-    "cka_to_start": "linear CKA with the start",
-}
+from dinocli.quality.verdict import SCORE_NAMES
 
 
 @dataclass(frozen=True)
@@ -57,7 +49,7 @@ def score_lines(start: ProbeResult, statistics: ProbeResult | None, adapted: Pro
             getattr(adapted.scores, key),
             getattr(statistics.scores, key) if statistics else None,
         )
-        for key, name in SCORES.items()
+        for key, name in SCORE_NAMES.items()
     ]
     return [first, *others]
 

@@ -7,7 +7,6 @@ from typing import Any, BinaryIO
 
 import torch
 
-from dinocli.augment.multicrop import MultiCrop
 from dinocli.config.auto import asks_for_size, resolve
 from dinocli.config.guard_plan import fit_guard
 from dinocli.config.load import with_values
@@ -20,7 +19,7 @@ from dinocli.data.read import Reader
 from dinocli.data.sources import ImageList, find_images
 from dinocli.data.store import Store
 from dinocli.data.survey import Survey, survey
-from dinocli.engine.build import build_precision, facts_of, view_specs
+from dinocli.engine.build import build_precision, facts_of, probe_crop
 from dinocli.engine.device import Precision
 from dinocli.engine.distributed import World, from_main, main_first, open_world
 from dinocli.engine.probe import Probe, forwards_per_image, probe_indices
@@ -103,14 +102,8 @@ class TrainContext:
         )
 
     def probes(self, loader: Loader, recipe: Recipe) -> tuple[Probe, Probe]:
-        """Build the guard's probe and the verdict's: other images, where there are enough, and always other crops.
-
-        The crop is the run's global crop at the size of evaluation, without changes of colour: a network that is
-        trained to ignore them finds changed crops better whether or not colours mean something.
-        """
-        view, about = view_specs(recipe.views)[0], self.preprocess
-        crop = replace(view, size=about.size, jitter=0.0, grayscale=0.0, blur=0.0, solarize=0.0)
-        views = MultiCrop([crop], mean=about.mean, std=about.std, grey=about.grey, seed=recipe.run.seed)
+        """Build the guard's probe and the verdict's: other images, where there are enough, and always other crops."""
+        views, about = probe_crop(recipe, self.preprocess), self.preprocess
         guard, verdict = probe_indices(len(self.store), int(recipe.guard.probe_images), recipe.run.seed)
         return (
             Probe(loader, guard, views, 0, about, self.reporter.advance),

@@ -7,10 +7,10 @@ import pytest
 
 from dinocli.engine.loop import RunResult
 from dinocli.engine.probe import ProbeResult
-from dinocli.quality.verdict import Scores, Verdict
+from dinocli.quality.verdict import SCORE_NAMES, Scores, Verdict
 from dinocli.tasks.train.advice import next_steps
 from dinocli.tasks.train.report_page import sentence
-from dinocli.tasks.train.score_lines import SCORES, ScoreLine, score_lines
+from dinocli.tasks.train.score_lines import ScoreLine, score_lines
 from dinocli.tasks.train.select import final_verdict
 from tests.engine.learners import tiny_recipe
 
@@ -129,9 +129,9 @@ def test_every_score_gets_a_line_with_a_key() -> None:
         start.selection_score,
         adapted.selection_score,
     )
-    assert [(line.key, line.name) for line in lines] == [*SCORES.items()]
-    assert lines[0] == ScoreLine("retrieval_top1", SCORES["retrieval_top1"], 0.5, 0.7)
-    assert set(SCORES) == set(vars(probed(0, 0.5).scores)) - {"finite"}
+    assert [(line.key, line.name) for line in lines] == [*SCORE_NAMES.items()]
+    assert lines[0] == ScoreLine("retrieval_top1", SCORE_NAMES["retrieval_top1"], 0.5, 0.7)
+    assert set(SCORE_NAMES) == set(vars(probed(0, 0.5).scores)) - {"finite"}
     staged = score_lines(start, probed(0, 0.6), adapted)
     assert [line.statistics for line in staged[:2]] == [pytest.approx(probed(0, 0.6).selection_score), 0.6]
 
