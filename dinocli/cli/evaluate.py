@@ -21,7 +21,7 @@ def evaluate(
     model: opt.Model = None,
     labels: Annotated[
         str,
-        opt.option("--labels", panel=LABELS, help="folder, folder:N (0 the outermost), or a CSV with a path column."),
+        opt.option("--labels", panel=LABELS, help="folder, folder:N (0 the outermost), CSV, COCO, YOLO or VOC."),
     ] = "",
     groups: Annotated[
         str,

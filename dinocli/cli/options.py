@@ -102,7 +102,7 @@ Workers = Annotated[
 ]
 Labels = Annotated[
     str,
-    option("--labels", panel=INPUT, help="folder, folder:LEVEL or a CSV: measured at the end, never trained on."),
+    option("--labels", panel=INPUT, help="folder, folder:N, CSV, COCO, YOLO or VOC: measured, never trained on."),
 ]
 Weights = Annotated[
     str | None,

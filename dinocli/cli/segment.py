@@ -82,7 +82,9 @@ Overlay = Annotated[bool, opt.option("--overlay", panel=opt.OUTPUT, help="Also p
 Coco = Annotated[str, opt.option("--coco", panel=opt.OUTPUT, help="COCO file of all regions, as run lengths.")]
 Polygons = Annotated[bool, opt.option("--polygons", panel=opt.OUTPUT, help="Polygons in it, without holes.")]
 Yolo = Annotated[bool, opt.option("--yolo", panel=opt.OUTPUT, help="Also labels for YOLO segmentation.")]
-Truth = Annotated[str, opt.option("--truth", panel=opt.INPUT, help="Folder of true masks, to score against.")]
+Truth = Annotated[
+    str, opt.option("--truth", panel=opt.INPUT, help="True masks, to score against: folder, COCO, YOLO or VOC.")
+]
 GoodWithoutMask = Annotated[
     bool, opt.option("--good-without-mask", panel=opt.INPUT, help="Images without a mask in --truth have no defect.")
 ]

@@ -1,21 +1,25 @@
 """Labels that a user has, from folder names or a CSV. Closing tables and evaluation read them, the guard never."""
 
 import csv
+import posixpath
 import re
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from dinocli.data.annotations import annotation_kind, image_categories, read_annotations
 from dinocli.data.label_paths import SEVERAL, match_paths
 from dinocli.data.path_list import PATH_COLUMNS
 from dinocli.data.text_tables import TableRow, decode_text, is_utf8, parse_table, windows_text
-from dinocli.errors import DataError
+from dinocli.errors import DataError, UsageError
 
 Labels = dict[str, list[str]]
 """One list per label column, in the order of the images; an empty string where an image has no label."""
 
 MOST_COLUMNS = 1000
 """A table with more columns holds features, not labels."""
+CATEGORY = "category"
+"""Column of labels that are the classes of annotated objects."""
 _FOLDER = re.compile(r"folder(?::(-?\d+))?")
 
 
@@ -24,8 +28,9 @@ def read_labels(spec: str, names: Sequence[str], note: Callable[[str], object] =
 
     Args:
         spec: `folder` takes the name of each image's folder, `folder:N` that of its Nth folder from the root (0 is the
-            outermost, -1 the innermost); anything else is the path of a CSV with a header, a `path` column and any
-            number of label columns. Its paths are names of images, or mean one image as `match_paths` says.
+            outermost, -1 the innermost); a COCO .json or a folder of YOLO .txt or VOC .xml gives each image the class
+            of its objects; anything else is the path of a CSV with a header, a `path` column and any number of label
+            columns. Its paths are names of images, or mean one image as `match_paths` says.
         names: The images, relative to their folder, as `./a/b.png`; tiles of one image share its name.
         note: Is told in sentences what was not used, or used on an assumption.
 
@@ -34,7 +39,7 @@ def read_labels(spec: str, names: Sequence[str], note: Callable[[str], object] =
     """
     if _FOLDER.fullmatch(spec):
         return {"folder": folder_labels(spec, names, note)}
-    header, rows = _read_csv(Path(spec), note)
+    header, rows = (_read_annotated if annotation_kind(Path(spec)) else _read_csv)(Path(spec), note)
     found = _joined(spec, header, rows, list(dict.fromkeys(names)), note)
     empty: dict[str, str] = {}
     labels = {column: [found.get(name, empty).get(column, "") for name in names] for column in header if column}
@@ -43,6 +48,38 @@ def read_labels(spec: str, names: Sequence[str], note: Callable[[str], object] =
     for column, values in labels.items():
         _note_case(column, values, note)
     return labels
+
+
+def read_groups(columns: Labels, spec: str, names: Sequence[str]) -> list[str] | None:
+    """Return the group of each row, and take its column away from the labels; an image without one is its own group.
+
+    Args:
+        columns: Of the labels.
+        spec: A column of them, `folder` (the whole path of the folder) or `folder:N`; empty for none.
+        names: Image of each row; rows with the same name, which are tiles of one image, are a group.
+
+    Returns:
+        None where every row is its own group.
+
+    Raises:
+        UsageError: There is no such column, or no other one beside it.
+    """
+    if spec == "folder":
+        values = [posixpath.dirname(name) for name in names]
+    elif is_folder_spec(spec):
+        values = folder_labels(spec, names)
+    elif spec:
+        if spec not in columns:
+            raise UsageError(f"--groups {spec}: the labels have the columns {', '.join(columns)}, or say `folder`")
+        values = columns.pop(spec)
+        if not columns:
+            raise UsageError(f"--groups {spec} is the only column of the labels: a label column is needed beside it")
+    elif len(set(names)) < len(names):
+        values = list(names)
+    else:
+        return None
+    # No label begins with a NUL, so an image of its own never meets a group of that name.
+    return [value or f"\0{name}" for value, name in zip(values, names, strict=True)]
 
 
 def of_several_kinds(labels: Labels) -> Labels:
@@ -105,6 +142,18 @@ def _read_csv(path: Path, note: Callable[[str], object]) -> tuple[list[str], lis
     width = len(header)
     padded = [TableRow(row.line, (row.cells + [""] * width)[:width]) for row in rows[1:]]
     return header, [TableRow(row.line, [row.cells[place], *row.cells]) for row in padded]
+
+
+def _read_annotated(path: Path, note: Callable[[str], object]) -> tuple[list[str], list[TableRow]]:
+    """Return annotations of another tool as `_read_csv` does a table: a row an image that has an object."""
+    annotations = read_annotations(path)
+    categories, notes = image_categories(annotations)
+    if not categories:
+        raise DataError(f"{path} names no object in its {len(annotations.images):,} images")
+    for text in notes:
+        note(text)
+    rows = [TableRow(number, [name, name, label]) for number, (name, label) in enumerate(categories.items(), start=1)]
+    return ["", CATEGORY], rows
 
 
 def _joined(

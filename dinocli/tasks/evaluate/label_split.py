@@ -3,7 +3,6 @@
 Shapes: T images that take part.
 """
 
-import posixpath
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dinocli.data.labels import Labels, folder_labels, is_folder_spec, read_labels
+from dinocli.data.labels import read_groups, read_labels
 from dinocli.errors import DataError, UsageError
 from dinocli.quality.label_scores import LabelSplit
 
@@ -44,7 +43,8 @@ def read_truth(
     """
     notes: list[str] = []
     columns = read_labels(labels, names, notes.append)
-    groups_N = _groups(columns, groups, names)
+    grouped = read_groups(columns, groups, names)
+    groups_N = None if grouped is None else np.array(grouped)
     learn_N, part_N = _sides(names, train, test)
     truths = []
     for column, values in columns.items():
@@ -64,26 +64,6 @@ def read_truth(
     if not truths:
         raise DataError(f"no labels to evaluate with in {labels}: {'; '.join(dict.fromkeys(notes))}")
     return truths, list(dict.fromkeys(notes))
-
-
-def _groups(columns: Labels, spec: str, names: Sequence[str]) -> NDArray[np.str_] | None:
-    """Return the group of each row, and take its column away from the labels; an empty group is the image itself."""
-    if spec == "folder":
-        values = [posixpath.dirname(name) for name in names]
-    elif is_folder_spec(spec):
-        values = folder_labels(spec, names)
-    elif spec:
-        if spec not in columns:
-            raise UsageError(f"--groups {spec}: the labels have the columns {', '.join(columns)}, or say `folder`")
-        values = columns.pop(spec)
-        if not columns:
-            raise UsageError(f"--groups {spec} is the only column of the labels: a label column is needed beside it")
-    elif len(set(names)) < len(names):
-        values = list(names)
-    else:
-        return None
-    # No label begins with a NUL, so an image of its own never meets a group of that name.
-    return np.array([value or f"\0{name}" for value, name in zip(values, names, strict=True)])
 
 
 def _sides(names: Sequence[str], train: str, test: str) -> tuple[NDArray[np.bool_] | None, NDArray[np.bool_]]:

@@ -6,6 +6,7 @@ Legend: H W pixels of the source.
 import os
 from collections import Counter
 from pathlib import Path, PurePosixPath
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,22 @@ ENDINGS = tuple(f"{join}{word}" for word in _WORDS for join in "_-")
 
 GOOD = "good"
 """Folder whose images have no defect, and so need no mask."""
+
+
+class TrueMasks(Protocol):
+    """What is known of the masks of the images, wherever it comes from."""
+
+    def __contains__(self, name: str) -> bool:
+        """Whether the mask of an image is known."""
+
+    def read(self, name: str, size: tuple[int, int]) -> NDArray[np.int64]:
+        """Return the labels of an image."""
+
+    def report(self, reporter: ProgressReporter) -> None:
+        """Say what the scores leave out."""
+
+    def report_notes(self, reporter: ProgressReporter) -> None:
+        """Say what was assumed about what was read."""
 
 
 class GroundTruth:

@@ -13,7 +13,7 @@ from dinocli.quality.mask_scorer import MaskScorer
 from dinocli.tasks.segment.annotation_formats import yolo_lines
 from dinocli.tasks.segment.feature_extraction import SegmentImage
 from dinocli.tasks.segment.gallery import write_thumbnail
-from dinocli.tasks.segment.ground_truth import GroundTruth, is_good
+from dinocli.tasks.segment.ground_truth import TrueMasks, is_good
 from dinocli.tasks.segment.mask_folder import MaskFolder
 from dinocli.tasks.segment.method import PatchMaps
 from dinocli.tasks.segment.regions import ImageRecord, find_regions, region_record, without_specks
@@ -41,7 +41,7 @@ class ImageWriter:
     folder: MaskFolder
     images: ImageList
     stems: list[str]
-    truth: GroundTruth | None
+    truth: TrueMasks | None
     scorer: MaskScorer
 
     def __post_init__(self) -> None:

@@ -20,9 +20,9 @@ from dinocli.quality.mask_scorer import MaskScorer
 from dinocli.tasks.embed.embed_options import EmbedOptions
 from dinocli.tasks.embed.embed_setup import EmbedContext, prepare
 from dinocli.tasks.run_folder import add_output
+from dinocli.tasks.segment.annotation_truth import open_truth
 from dinocli.tasks.segment.attention_mask import MASS, mass_below
 from dinocli.tasks.segment.feature_extraction import SegmentImage, check_tiling
-from dinocli.tasks.segment.ground_truth import GroundTruth
 from dinocli.tasks.segment.image_writer import ImageWriter
 from dinocli.tasks.segment.mask_folder import MaskFolder, SegmentJournal
 from dinocli.tasks.segment.method import FeatureKind, Method
@@ -84,7 +84,7 @@ def _segment(
         return _outcome(folder, about, begin)
     truth = None
     if options.truth:
-        truth = GroundTruth(options.truth, context.images, good_without_mask=options.good_without_mask)
+        truth = open_truth(options.truth, context.images, good_without_mask=options.good_without_mask)
         truth.report(reporter)
     sample = Sample(context, options, reporter)
     chosen = Chosen(options.method, method) if method else choose(context, options, sample)
