@@ -1,4 +1,4 @@
-"""Any image file -> its numbers, as stored: tifffile reads TIFF as far as it can, PIL all else."""
+"""Any image file -> its numbers, as stored: tifffile reads TIFF, pydicom DICOM, NumPy arrays, PIL all else."""
 
 import os
 import stat
@@ -11,7 +11,9 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from dinocli.config.preprocess import PAGES, Channels
+from dinocli.data.array_file import array_size, is_array, read_array
 from dinocli.data.decoder_warnings import current
+from dinocli.data.dicom import HEAD, dicom_frames, dicom_size, is_dicom, read_dicom
 from dinocli.data.image_formats import decoders
 from dinocli.data.limits import Allowance, check_pixels
 from dinocli.data.pil_decode import decoded, from_pil, read_with_pil
@@ -91,8 +93,13 @@ def image_size(path: str | Path, *, page: int = 0) -> tuple[int, int]:
     The EXIF turn is left out: in a PNG it may stand behind the pixels, and finding it costs a full decode.
     """
     with _one_line_errors(path):
-        if is_tiff(_head(str(path))[0]):
+        head = _head(str(path))[0]
+        if is_tiff(head[:4]):
             height, width = tiff_size(path, page)
+        elif is_dicom(head):
+            height, width = dicom_size(str(path))
+        elif is_array(str(path), head):
+            height, width = array_size(str(path))
         else:
             with Image.open(path, formats=decoders()) as image:
                 width, height = image.size
@@ -106,8 +113,13 @@ def page_count(path: str | Path) -> tuple[int, int]:
     Of other formats than TIFF more than one counts as 2: the frames of a long animation are not gone through.
     """
     with _one_line_errors(path):
-        if is_tiff(_head(str(path))[0]):
+        head = _head(str(path))[0]
+        if is_tiff(head[:4]):
             return tiff_pages(path)
+        if is_dicom(head):
+            return dicom_frames(str(path)), 0
+        if is_array(str(path), head):
+            return 1, 0
         with Image.open(path, formats=decoders()) as image:
             several = image.format != "MPO" and getattr(image, "is_animated", False)
             return (2 if several else 1), 0
@@ -128,9 +140,16 @@ def _one_line_errors(path: str | Path) -> Iterator[None]:
 
 def _decode(path: str, page: int, channels: Channels, enough: int, allowance: Allowance) -> Decoded:
     head, stored = _head(path)
-    if not is_tiff(head):
+    if not is_tiff(head[:4]):
         if channels == PAGES:
             raise DataError("--channels page is for TIFF files alone")
+        if is_dicom(head):
+            return _with_channels(read_dicom(path, page, allowance, stored), channels)
+        if is_array(path, head):
+            any_channels = bool(channels)
+            return _with_channels(
+                read_array(path, any_channels=any_channels, allowance=allowance, stored=stored), channels
+            )
         return _with_channels(read_with_pil(path, head, page, enough, allowance, stored), channels)
     found = read_tiff(path, page, channels, allowance, stored)
     if isinstance(found, Decoded):
@@ -161,7 +180,8 @@ def _as_tagged(image: Decoded, tags: ForPil) -> Decoded:
 def _with_channels(image: Decoded, channels: Channels) -> Decoded:
     if not channels:
         return image
-    return Decoded(with_channels(joined(image.colour, image.alpha), channels), image.true, nodata=image.nodata)
+    pixels = with_channels(joined(image.colour, image.alpha), channels)
+    return Decoded(pixels, image.true, nodata=image.nodata, window=image.window)
 
 
 def _head(path: str) -> tuple[bytes, int]:
@@ -171,7 +191,7 @@ def _head(path: str) -> tuple[bytes, int]:
         found = os.fstat(file)
         if stat.S_ISFIFO(found.st_mode):
             raise DataError("a named pipe, not a file")
-        head = os.read(file, 4)
+        head = os.read(file, HEAD)
     finally:
         os.close(file)
     if not head:

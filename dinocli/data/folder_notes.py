@@ -1,5 +1,6 @@
 """What a user has to know about a folder: what was assumed where the right reading is not knowable, and the option."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -111,4 +112,17 @@ def float_notes(looks: Sequence[Look], policy: str) -> list[str]:
     return [
         f"float values reach from {low:g} to {high:g}, and --range full clips them to 0 and 1; "
         f"--range fixed:{low:g},{high:g} keeps them"
+    ]
+
+
+def window_notes(looks: Sequence[Look], policy: str) -> list[str]:
+    """Say that files name a window for viewers, where the range is another one."""
+    named = Counter(look.window for look in looks if look.window)
+    if not named or policy in ("window", "fixed"):
+        return []
+    (level, width), count = named.most_common(1)[0]
+    others = f", and {len(named) - 1} others" if len(named) > 1 else ""
+    return [
+        f"{count} of {len(looks)} files name a window of level {level:g}, width {width:g}{others}; "
+        f"--range window:{level:g},{width:g} reads all with it"
     ]

@@ -51,7 +51,7 @@ class FolderWalk:
     def takes(self, path: str) -> bool:
         """Whether a file has the ending of an image; one that has not is counted."""
         name = os.path.basename(path).lower()
-        if name.endswith(image_suffixes()):
+        if name.endswith(image_suffixes()) and not _are_features(path):
             return True
         self.endings[os.path.splitext(name)[1]] += 1
         return False
@@ -87,7 +87,7 @@ class FolderWalk:
                         folders.append(entry.path)
                 elif not entry.is_file(follow_symlinks=False):
                     self.special += 1
-                elif self.takes(entry.name):
+                elif self.takes(entry.path):
                     yield entry.path
 
     def _link(self, entry: os.DirEntry[str], links: list[str]) -> Iterator[str]:
@@ -102,8 +102,14 @@ class FolderWalk:
             self.system[entry.name] += 1
         elif not is_file and not broken:
             self.special += 1
-        elif self.takes(entry.name):
+        elif self.takes(entry.path):
             yield entry.path
+
+
+def _are_features(path: str) -> bool:
+    """Whether an array is a feature file of ours: the names of its rows lie beside it."""
+    stem, ending = os.path.splitext(path)
+    return ending.lower() in (".npy", ".npz") and os.path.exists(f"{stem}.paths.txt")
 
 
 def _entries(folder: str, visited: set[tuple[int, int]]) -> list[os.DirEntry[str]]:

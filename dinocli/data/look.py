@@ -46,6 +46,7 @@ class Look:
         pages: Pages or frames of the file; 1 where nobody wants to know.
         largest: Which of them has the most pixels.
         unread: Channels that are not read.
+        window: Level and width that the file names for viewers, or None.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Look:
     pages: int
     largest: int
     unread: int
+    window: tuple[float, float] | None = None
 
 
 def look_at(path: str, name: str, *, page: int, channels: Channels, nodata: tuple[float, ...]) -> Look | str:
@@ -102,6 +104,7 @@ def _look(image: Decoded, name: str, nodata: tuple[float, ...], pages: int, larg
         pages=pages,
         largest=largest,
         unread=image.unread,
+        window=image.window,
     )
 
 

@@ -30,6 +30,7 @@ class Decoded:
         premultiplied: The colour was already multiplied by alpha ("associated" in TIFF).
         nodata: Sample values that mean "not measured", by the file's own tag.
         unread: Channels beside colour and alpha.
+        window: Level and width that the file names for viewers; None where it names none.
     """
 
     colour: Pixels
@@ -38,6 +39,7 @@ class Decoded:
     premultiplied: bool = False
     nodata: tuple[float, ...] = ()
     unread: int = 0
+    window: tuple[float, float] | None = None
 
     def flat(self, alpha: str = "white") -> Pixels:
         """Return (h, w, c) without alpha: laid over ``white``, or with alpha under ``ignore`` left out."""

@@ -15,6 +15,7 @@ from dinocli.data.folder_notes import (
     kind_notes,
     nodata_notes,
     page_notes,
+    window_notes,
 )
 from dinocli.data.look import Look, look_at
 from dinocli.data.parallel import in_order, thread_count
@@ -118,6 +119,7 @@ def survey(
             *alpha_notes(looks, ignored=ignores_alpha(looks)),
             *channel_notes(looks),
             *page_notes(looks),
+            *window_notes(looks, policy),
         ],
         alpha="ignore" if ignores_alpha(looks) else "white",
         source=next(iter(kinds)) if measured else "",

@@ -1,0 +1,59 @@
+"""NumPy arrays as images."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dinocli.data.decode import image_size, page_count, read_native
+from dinocli.data.sources import find_images
+from dinocli.errors import DataError
+from tests.data.files import noise
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "float32", "float64", "bool"])
+@pytest.mark.parametrize("suffix", [".npy", ".npz"])
+@pytest.mark.parametrize("channels", [0, 1, 3])
+def test_values_are_those_of_the_file(tmp_path: Path, dtype: str, suffix: str, channels: int) -> None:
+    pixels = noise(7, 5, max(1, channels), dtype="uint16").astype(dtype)
+    pixels = pixels if channels else pixels[..., 0]
+    path = tmp_path / f"a{suffix}"
+    (np.save if suffix == ".npy" else np.savez_compressed)(path, pixels)
+    found = read_native(path)
+    assert np.array_equal(found.squeeze(), pixels.squeeze() * (255 if dtype == "bool" else 1))
+    assert found.dtype == ("uint8" if dtype == "bool" else dtype)
+    assert image_size(path) == (7, 5)
+    assert page_count(path) == (1, 0)
+
+
+def test_many_channels_have_to_be_chosen_and_alpha_is_laid_over_white(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", noise(7, 5, 6))
+    with pytest.raises(DataError, match="6 channels are neither grey nor RGB"):
+        read_native(tmp_path / "a.npy")
+    assert np.array_equal(read_native(tmp_path / "a.npy", channels=(5, 0, 2)), noise(7, 5, 6)[..., [5, 0, 2]])
+    pixels = noise(7, 5, 4)
+    pixels[..., 3] = 0
+    np.save(tmp_path / "b.npy", pixels)
+    assert (read_native(tmp_path / "b.npy") == 255).all()
+
+
+def test_what_is_no_image(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.zeros(5))
+    np.save(tmp_path / "b.npy", np.zeros((2, 3, 4, 5)))
+    np.save(tmp_path / "c.npy", np.array([[1j]]))
+    np.save(tmp_path / "d.npy", np.array([[{}]]), allow_pickle=True)
+    np.savez(tmp_path / "e.npz", a=np.zeros((3, 3)), b=np.zeros((3, 3)))
+    (tmp_path / "f.npy").write_bytes(b"\x93NUMPY\x01\0")
+    for name in ("a.npy", "b.npy", "c.npy", "d.npy", "e.npz", "f.npy"):
+        with pytest.raises(DataError) as caught:
+            read_native(tmp_path / name)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_folder_is_searched_for_arrays_but_not_for_features(tmp_path: Path) -> None:
+    for name in ("a.npy", "feats.npy", "b.npz"):
+        (np.savez if name.endswith("z") else np.save)(tmp_path / name, noise(7, 5, 1))
+    (tmp_path / "feats.paths.txt").write_text("./a.png\n")
+    images = find_images([str(tmp_path)])
+    assert images.names == ["./a.npy", "./b.npz"]
+    assert any("1 .npy" in note for note in images.notes)
