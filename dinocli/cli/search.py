@@ -7,7 +7,10 @@ import typer
 
 from dinocli.cli import options as opt
 
-EPILOG = "Example: dinocli search defect.png --in feats.npy -n 20 --sheet found.png | cut -f4"
+EPILOG = (
+    "Example: dinocli search defect.png --in feats.npy -n 20 --sheet found.png | cut -f4  |  "
+    "dinocli search a.png b.png --unlike c.png --in feats.npy"
+)
 
 Queries = Annotated[
     list[str] | None,
@@ -43,6 +46,17 @@ def search(
     sheet: Annotated[
         str, opt.option("--sheet", help="PNG with queries and results side by side.", panel="Search")
     ] = "",
+    box: Annotated[
+        str,
+        opt.option("--box", metavar="X,Y,W,H", help="Look for this part of the query image, pixels.", panel="Search"),
+    ] = "",
+    together: Annotated[
+        bool, opt.option("--together", help="All queries are one: like all of them.", panel="Search")
+    ] = False,
+    unlike: Annotated[
+        list[str] | None,
+        opt.option("--unlike", metavar="QUERY", help="And unlike this; repeatable.", panel="Search"),
+    ] = None,
     whiten: opt.Whiten = False,
     device: opt.Device = "auto",
     force: opt.Force = False,
@@ -70,6 +84,9 @@ def search(
             rows=tuple(rows or ()),
             include=tuple(include or ()),
             exclude=tuple(exclude or ()),
+            box=_box(box) if box else None,
+            together=together,
+            unlike=tuple(unlike or ()),
         )
         found = run(options, terminal, sys.stdin.buffer)
     if sheet:
@@ -80,5 +97,13 @@ def search(
     show = visible if sys.stdout.isatty() else str
     for query, hits in found.answers:
         for rank, hit in enumerate(hits, 1):
-            box = f"\t{','.join(map(str, hit.box))}" if hit.box else ""
-            sys.stdout.write(f"{show(query.name)}\t{rank}\t{hit.cosine:.6f}\t{show(str(hit.path or hit.name))}{box}\n")
+            tile = f"\t{','.join(map(str, hit.box))}" if hit.box else ""
+            sys.stdout.write(f"{show(query.name)}\t{rank}\t{hit.cosine:.6f}\t{show(str(hit.path or hit.name))}{tile}\n")
+
+
+def _box(text: str) -> tuple[int, int, int, int]:
+    parts = text.split(",")
+    if len(parts) != 4 or not all(part.strip().isdecimal() for part in parts):
+        raise typer.BadParameter(f"{text!r}: give left,top,width,height in pixels", param_hint="--box")
+    left, top, width, height = map(int, parts)
+    return left, top, width, height

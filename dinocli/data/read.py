@@ -92,6 +92,14 @@ class Reader:
         left, top, width, height = box
         return self.full(path)[:, top : top + height, left : left + width]
 
+    def part(self, path: str, box: tuple[int, int, int, int]) -> Canvas:
+        """Read a part (left, top, width, height) of an image as `whole` reads an image; errors as `canvases`."""
+        canvas, (left, top, width, height) = self.full(path), box
+        if left + width > canvas.shape[2] or top + height > canvas.shape[1]:
+            raise DataError(f"the box {','.join(map(str, box))} leaves its {canvas.shape[2]}x{canvas.shape[1]} pixels")
+        cut = np.ascontiguousarray(canvas[:, top : top + height, left : left + width])
+        return self._squashable(cut, (height, width))
+
     def count(self, path: str) -> int:
         """Return the number of canvases from the file's header alone; errors as `canvases`."""
         stored = image_size(path, page=self.preprocess.page)  # lying or upright, the number is the same

@@ -22,7 +22,7 @@ from dinocli.models.backbone import Backbone
 from dinocli.models.features import Extractor, extract, l2_normalized
 from dinocli.models.tokens import FITTED, POOLED, Tokens
 from dinocli.models.weights import WeightsInfo, load_backbone
-from dinocli.tasks.feature_file import FITTED_SUFFIX, FeatureFile, sidecar
+from dinocli.tasks.feature_file import FITTED_SUFFIX, Box, FeatureFile, sidecar
 from dinocli.tasks.inputs import plain_preprocess
 from dinocli.tasks.square_resize import CANVAS_PER_SIDE, CONVNET_CELL, grouped, input_size, squares, squashed
 
@@ -65,7 +65,12 @@ class FeatureModel:
         return next(self.backbone.parameters()).device
 
     def embed(
-        self, images: Iterable[ImageLike], *, batch_size: int = 32, names: Sequence[str] | None = None
+        self,
+        images: Iterable[ImageLike],
+        *,
+        batch_size: int = 32,
+        names: Sequence[str] | None = None,
+        box: Box | None = None,
     ) -> NDArray[np.float32]:
         """Return the features of images, in their order, in float32: those of `dinocli embed --precision fp32`.
 
@@ -74,6 +79,8 @@ class FeatureModel:
             batch_size: Images computed at once.
             names: Name of each image in the folder that fitted features were fitted to, whose own patches then do not
                 count; None for images from elsewhere.
+            box: Left, top, width and height, pixels: a part of each image, given as a path, that is read as if it were
+                an image of its own.
 
         Returns:
             (N, D), or (N, h, w, D) for patch tokens.
@@ -84,7 +91,7 @@ class FeatureModel:
         order, numbers = list[int](), deque[Tensor]()
 
         def batches() -> Iterator[Tensor]:
-            for places, batch in self._batches(images, batch_size):
+            for places, batch in self._batches(images, batch_size, box):
                 order.extend(places)
                 if names is not None:
                     numbers.append(self.tokens.numbers([names[place] for place in places]))
@@ -95,21 +102,23 @@ class FeatureModel:
         rows = rows[np.argsort(order)] if order else rows
         return l2_normalized(rows) if self.normalize else rows
 
-    def _batches(self, images: Iterable[ImageLike], size: int) -> Iterator[tuple[list[int], Tensor]]:
+    def _batches(self, images: Iterable[ImageLike], size: int, box: Box | None) -> Iterator[tuple[list[int], Tensor]]:
         """Yield images of one size with their places, at most `size` at a time."""
         numbered = enumerate(images)
         while batch := list(islice(numbered, size)):
-            canvases = [self._canvas(place, image) for place, image in batch]
+            canvases = [self._canvas(place, image, box) for place, image in batch]
             for group in grouped(canvases):
                 inputs_BCHW = squares([canvases[member] for member in group], self.preprocess, self.device)
                 yield [batch[member][0] for member in group], inputs_BCHW
 
-    def _canvas(self, place: int, image: ImageLike) -> Canvas:
+    def _canvas(self, place: int, image: ImageLike, box: Box | None = None) -> Canvas:
         side = self.preprocess.size
         reader = Reader(self.preprocess, CANVAS_PER_SIDE * side)
         try:
-            path = isinstance(image, str | Path)
-            canvas = reader.whole(str(image)) if path else reader.in_memory(image)  # type: ignore[arg-type]
+            if isinstance(image, str | Path):
+                canvas = reader.part(str(image), box) if box else reader.whole(str(image))
+            else:
+                canvas = reader.in_memory(image)
         except DataError as error:
             name = image if isinstance(image, str | Path) else f"image {place}"
             raise DataError(f"{name} cannot be read: {error}") from error

@@ -14,13 +14,17 @@ from dinocli.data.sources import find_images
 from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import DataError, UsageError, WeightsError
 from dinocli.file_set import claimed
+from dinocli.quality.cosine import unit_rows
 from dinocli.quality.nearest_rows import nearest_rows
 from dinocli.quality.normalized_features import NormalizedFeatures, cores, fit_whitening, steady
-from dinocli.tasks.feature_file import FeatureFile, open_features
+from dinocli.tasks.feature_file import Box, FeatureFile, open_features
 from dinocli.tasks.feature_inputs import check_comparable, default_features, is_features
 from dinocli.tasks.feature_model import feature_model_of
 from dinocli.tasks.search.row_names import find_row, is_same_image, missing_row
 from dinocli.tasks.search.search_sheet import Hit, Query, write_sheet
+
+UNLIKE = 0.5
+"""Weight of what results are to be unlike, beside 1 of what they are to be like."""
 
 _UNKNOWN = np.empty(0, np.float32)
 
@@ -42,6 +46,12 @@ class SearchOptions:
         rows: Names of rows of the feature file.
         include: Patterns of names, of queries that are folders or lists.
         exclude: Patterns of names that are left out of them.
+        box: Left, top, width, height in pixels of the upright image: that part of each query image is looked for.
+        together: All queries are one: what is like all of them.
+        unlike: Images, rows or feature files; what is like them goes down. The queries are then one.
+
+    Raises:
+        UsageError: A box without an image, or without an area; nothing to look for.
     """
 
     queries: tuple[str, ...] = ()
@@ -55,6 +65,17 @@ class SearchOptions:
     rows: tuple[str, ...] = ()
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    box: Box | None = None
+    together: bool = False
+    unlike: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.queries and not self.rows:
+            raise UsageError("give at least one query: an image, the name of a row, or a feature file")
+        if self.box and not self.queries:
+            raise UsageError("--box is a part of an image: name the image")
+        if self.box and (min(self.box[:2]) < 0 or min(self.box[2:]) < 1):
+            raise UsageError(f"--box {','.join(map(str, self.box))}: give left,top,width,height in pixels")
 
 
 @dataclass(frozen=True)
@@ -111,42 +132,67 @@ def _search(options: SearchOptions, reporter: ProgressReporter, stdin: BinaryIO 
     ways = "name a feature file with --in, or make one with `dinocli embed`"
     file = open_features(Path(options.features) if options.features else default_features(reporter, ways=ways))
     reporter.stage("embedding the queries")
-    queries = _queries(options, file, stdin, reporter)
+    queries = _asked(options, file, stdin, reporter)
     features_QD = np.stack([query.feature_D for query in queries])
-    if features_QD.shape[1] != file.flat().shape[1]:
-        raise WeightsError(
-            f"the query has {features_QD.shape[1]} values, the rows of {file.path} {file.flat().shape[1]}"
-        )
     apart_Q = np.array([query.row for query in queries])
     whiten = file.to_whiten(options.whiten, reporter.line)
     reporter.stage(f"searching {len(file.names):,} rows")
+    count = options.count + max(len(query.parts) for query in queries)  # which are no results either
     with steady():
         whitening = fit_whitening(NormalizedFeatures(file.flat())) if whiten else None
-        found = nearest_rows(
-            features_QD, file.flat(), options.count, leave_out=apart_Q, projection=whitening, threads=cores()
-        )
+        found = nearest_rows(features_QD, file.flat(), count, leave_out=apart_Q, projection=whitening, threads=cores())
     answers = []
     for query, rows, cosines in zip(queries, found.rows_QK.tolist(), found.cosine_QK.tolist(), strict=True):
-        hits = [_hit(file, row, cosine) for row, cosine in zip(rows, cosines, strict=True) if np.isfinite(cosine)]
-        answers.append((query, hits))
+        pairs = [
+            pair for pair in zip(rows, cosines, strict=True) if pair[0] not in query.parts and np.isfinite(pair[1])
+        ]
+        answers.append((query, [_hit(file, *pair) for pair in pairs[: options.count]]))
     if options.sheet:
         reporter.stage("drawing the sheet")
         write_sheet(Path(options.sheet), file, answers, reporter)
     return SearchResult(file.path, file.meta.get("root", ""), answers)
 
 
+def _asked(
+    options: SearchOptions, file: FeatureFile, stdin: BinaryIO | None, reporter: ProgressReporter
+) -> list[Query]:
+    """Return the queries; one for all of them where they are meant together."""
+    like = _queries(options, file, stdin, reporter)
+    others = replace(options, queries=options.unlike, rows=(), box=None) if options.unlike else None
+    unlike = _queries(others, file, stdin, reporter) if others else []
+    for query in [*like, *unlike]:
+        if len(query.feature_D) != file.flat().shape[1]:
+            words = f"{len(query.feature_D)} values, the rows of {file.path} {file.flat().shape[1]}"
+            raise WeightsError(f"the query {query.name} has {words}")
+    return [_together(like, unlike)] if options.together or unlike else like
+
+
+def _together(like: list[Query], unlike: list[Query]) -> Query:
+    """Return one query for all: the mean direction of those it is to be like, less half of that of the others.
+
+    Source: Rocchio 1971 (relevance feedback), with the weights 1 and 0.5.
+    """
+    direction_D = unit_rows(np.stack([query.feature_D for query in like])).mean(axis=0)
+    if unlike:
+        direction_D = direction_D - UNLIKE * unit_rows(np.stack([query.feature_D for query in unlike])).mean(axis=0)
+    name = " + ".join(query.name for query in like) + "".join(f" - {query.name}" for query in unlike)
+    rows = frozenset(query.row for query in [*like, *unlike] if query.row >= 0)
+    return Query(name, like[0].path, -1, direction_D, like[0].box, rows)
+
+
 def _queries(
     options: SearchOptions, file: FeatureFile, stdin: BinaryIO | None, reporter: ProgressReporter
 ) -> list[Query]:
-    """Decide what each argument is: a feature file, images, or the name of a row where no such file exists."""
-    if not options.queries and not options.rows:
-        raise UsageError("give at least one query: an image, the name of a row, or a feature file")
+    """Decide what each argument is: a feature file, images, or the name of a row where no such file exists.
+
+    With a box only images are meant: the box of an image has no row.
+    """
     queries: list[Query] = []
     for given in options.queries:
-        row = find_row(file, given)
+        row = None if options.box else find_row(file, given)
         if row is not None and is_same_image(given, row, file):
             queries.append(_row_query(given, row, file, reporter))
-        elif is_features(given):
+        elif is_features(given) and not options.box:
             queries += _from_features(open_features(Path(given)), file)
         else:
             queries += _images(given, options, file, stdin, reporter)
@@ -155,7 +201,7 @@ def _queries(
         if row is None:
             raise UsageError(missing_row(file, name))
         queries.append(_row_query(name, row, file, reporter))
-    queries = _embedded(queries, file, options.device)
+    queries = _embedded(queries, file, options)
     broken = next((query.name for query in queries if not np.isfinite(query.feature_D).all()), None)
     if broken:
         raise DataError(f"the feature of {broken} is not finite; choose another query")
@@ -179,16 +225,17 @@ def _images(
     given: str, options: SearchOptions, file: FeatureFile, stdin: BinaryIO | None, reporter: ProgressReporter
 ) -> list[Query]:
     """List images as queries, whose features are not known yet."""
-    if file.boxes is not None:
-        raise UsageError(f"{file.path} holds tiles, so a whole image is no query: give the name of a row, or features")
+    if file.boxes is not None and not options.box:
+        raise UsageError(f"{file.path} holds tiles, so a whole image is no query: give --box, a row, or features")
     images = find_images([given], stdin=stdin, null=options.null, include=options.include, exclude=options.exclude)
     for note in images.notes:
         reporter.line(note)
     names = images.names if len(images) > 1 else [given]
-    return [Query(name, Path(images.path(number)), -1, _UNKNOWN) for number, name in enumerate(names)]
+    paths = [Path(images.path(number)) for number in range(len(images))]
+    return [Query(name, path, -1, _UNKNOWN, options.box) for name, path in zip(names, paths, strict=True)]
 
 
-def _embedded(queries: list[Query], file: FeatureFile, device: str) -> list[Query]:
+def _embedded(queries: list[Query], file: FeatureFile, options: SearchOptions) -> list[Query]:
     """Compute the features that are not known yet, as `embed` computed the rows of the file."""
     paths = [query.path for query in queries if query.path and query.feature_D is _UNKNOWN]
     if not paths:
@@ -197,7 +244,7 @@ def _embedded(queries: list[Query], file: FeatureFile, device: str) -> list[Quer
     root = Path(file.meta.get("root", "")).absolute()
     names = [f"./{os.path.relpath(path, root)}" for path in paths]
     try:
-        rows = iter(feature_model_of(file, device).embed(paths, names=names))
+        rows = iter(feature_model_of(file, options.device).embed(paths, names=names, box=options.box))
     except DataError as error:
         raise DataError(f"the query {error}") from error
     return [replace(query, feature_D=next(rows)) if query.feature_D is _UNKNOWN else query for query in queries]

@@ -53,12 +53,16 @@ class Query:
         path: Its image, where there is one.
         row: Its own row in the feature file, which it does not find; -1 if it has none.
         feature_D: Its vector.
+        box: The part of the image that is looked for; None for all of it.
+        parts: Rows of the feature file that it was made of, which it does not find either.
     """
 
     name: str
     path: Path | None
     row: int
     feature_D: NDArray[np.floating]
+    box: Box | None = None
+    parts: frozenset[int] = frozenset()
 
 
 def write_sheet(
@@ -81,7 +85,7 @@ def write_sheet(
     reader = Reader(preprocess, _SIDE)
     rows, gone = [], 0
     for query, hits in answers:
-        own = file.boxes[query.row] if file.boxes and query.row >= 0 else None
+        own = file.boxes[query.row] if file.boxes and query.row >= 0 else query.box
         pictures = [_picture(reader, *what) for what in [(query.path, own), *((hit.path, hit.box) for hit in hits)]]
         gone += sum(picture is None for picture in pictures)
         rows.append([_BLANK if picture is None else picture for picture in pictures])

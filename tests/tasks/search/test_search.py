@@ -177,3 +177,48 @@ def test_queries_that_cannot_be(home: Path) -> None:
         ask(home)
     with pytest.raises(DataError):
         ask(home, "nowhere.png")
+
+
+def test_a_box_is_found_as_if_it_were_an_image(home: Path, tmp_path: Path) -> None:
+    whole = Image.open(home / "images" / "1-0.png")
+    wide = Image.new(whole.mode, (160, 120))
+    wide.paste(whole, (70, 40))
+    wide.save(tmp_path / "wide.png")
+    asked = SearchOptions((str(tmp_path / "wide.png"),), str(home / "feats.npy"), 3, device="cpu")
+    ((query, hits),) = search(replace(asked, box=(70, 40, 48, 48))).answers
+    assert hits[0].name == "./1-0.png"
+    assert hits[0].cosine == pytest.approx(1, abs=1e-5)
+    assert query.box == (70, 40, 48, 48)
+    assert search(asked).answers[0][1][0].cosine < 0.999
+    with pytest.raises(DataError, match="leaves its 160x120 pixels"):
+        search(replace(asked, box=(120, 40, 48, 48)))
+    with pytest.raises(UsageError, match="left,top,width,height"):
+        replace(asked, box=(1, 1, 0, 5))
+    search(replace(asked, box=(70, 40, 48, 48), sheet=str(tmp_path / "s.png")))
+    assert Image.open(tmp_path / "s.png").width > 100
+
+
+def test_a_box_of_a_large_image_is_shrunk_as_a_file_would_be(home: Path, tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(500, 3500, (40, 50)).astype(np.uint16).repeat(20, 0).repeat(20, 1)
+    Image.fromarray(pixels).save(tmp_path / "large.png")
+    Image.fromarray(pixels[100:500, 200:900]).save(tmp_path / "part.png")
+    asked = SearchOptions((str(tmp_path / "large.png"),), str(home / "feats.npy"), 1, device="cpu")
+    ((part, _),) = search(replace(asked, queries=(str(tmp_path / "part.png"),))).answers
+    ((cut, _),) = search(replace(asked, box=(200, 100, 700, 400))).answers
+    np.testing.assert_allclose(cut.feature_D, part.feature_D, atol=1e-4)
+
+
+def test_queries_together_and_unlike_others(home: Path) -> None:
+    asked = SearchOptions(("1-0.png", "1-1.png"), str(home / "feats.npy"), 8, device="cpu", together=True)
+    ((query, hits),) = search(asked).answers
+    assert query.name == "1-0.png + 1-1.png"
+    assert hits[0].name == "./1-2.png"
+    assert not {"./1-0.png", "./1-1.png"} & {hit.name for hit in hits}, "what was given is not found"
+    rows = open_features(home / "feats.npy").flat().astype(np.float64)
+    units = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    mean = units[[3, 4]].mean(axis=0)
+    assert hits[0].cosine == pytest.approx(float(units[5] @ mean / np.linalg.norm(mean)))
+    ((_, other),) = search(replace(asked, queries=("1-0.png",), together=False, unlike=("2-0.png",))).answers
+    direction = units[3] - 0.5 * units[6]
+    wanted = units @ direction / np.linalg.norm(direction)
+    assert [hit.cosine for hit in other] == pytest.approx(sorted(np.delete(wanted, [3, 6]))[::-1])
