@@ -1,7 +1,7 @@
 """Continue DINO training on your own images, then embed, cluster, search and segment them.
 
-Every command is one call: `train`, `embed`, `cluster`, `segment`, `search`, `evaluate` and `export` take an options
-object (`TrainOptions`, `EmbedOptions`, ...). `load` gives a model that embeds arrays, PIL images and paths.
+Every command is one call: `train`, `embed`, `cluster`, `classify`, `segment`, `search`, `evaluate` and `export` take
+an options object (`TrainOptions`, `EmbedOptions`, ...). `load` gives a model that embeds arrays, PIL images and paths.
 `MultiCropViews` makes the views of a recipe for another training loop. Names load on first use (PEP 562), so that
 `import dinocli` imports no torch.
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from dinocli.config.load import load_recipe
     from dinocli.config.preprocess import Preprocess
     from dinocli.errors import DataError, DinocliError, RecipeError, TrainingStopped, UsageError, WeightsError
+    from dinocli.tasks.classify.classify import classify
+    from dinocli.tasks.classify.classify_options import ClassifyOptions
     from dinocli.tasks.cluster.cluster import cluster
     from dinocli.tasks.cluster.cluster_options import ClusterOptions
     from dinocli.tasks.embed.embed import embed
@@ -45,6 +47,8 @@ _HOMES = {
     "dinocli.config.load": ("load_recipe",),
     "dinocli.config.preprocess": ("Preprocess",),
     "dinocli.errors": ("DataError", "DinocliError", "RecipeError", "TrainingStopped", "UsageError", "WeightsError"),
+    "dinocli.tasks.classify.classify": ("classify",),
+    "dinocli.tasks.classify.classify_options": ("ClassifyOptions",),
     "dinocli.tasks.cluster.cluster": ("cluster",),
     "dinocli.tasks.cluster.cluster_options": ("ClusterOptions",),
     "dinocli.tasks.embed.embed": ("embed",),
@@ -65,6 +69,7 @@ _HOMES = {
 _PUBLIC = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "ClassifyOptions",
     "ClusterOptions",
     "DataError",
     "DinocliError",
@@ -84,6 +89,7 @@ __all__ = [
     "UsageError",
     "WeightsError",
     "__version__",
+    "classify",
     "cluster",
     "embed",
     "evaluate",

@@ -17,7 +17,20 @@ import typer
 from typer.core import TyperGroup
 
 from dinocli import __version__
-from dinocli.cli import cluster, doctor, embed, evaluate, export, recipe, rerun, runs, search, segment, training
+from dinocli.cli import (
+    classify,
+    cluster,
+    doctor,
+    embed,
+    evaluate,
+    export,
+    recipe,
+    rerun,
+    runs,
+    search,
+    segment,
+    training,
+)
 from dinocli.cli.streams import ClosedOutputError, settle_streams
 from dinocli.cores import settle_threads
 from dinocli.errors import (
@@ -189,6 +202,7 @@ app.command("embed", epilog=embed.EPILOG)(embed.embed)
 app.command("evaluate", epilog=evaluate.EPILOG)(evaluate.evaluate)
 app.command("search", epilog=search.EPILOG)(search.search)
 app.command("cluster", epilog=cluster.EPILOG)(cluster.cluster)
+app.command("classify", epilog=classify.EPILOG)(classify.classify)
 app.command("export", epilog=export.EPILOG)(export.export)
 app.command("segment", epilog=segment.EPILOG)(segment.segment)
 app.command("runs", epilog=runs.EPILOG)(runs.runs)

@@ -45,7 +45,7 @@ Select = Annotated[
     opt.option("--select", panel=GROUPS, min=0, help="Number of images that represent all, written to selected.txt."),
 ]
 Labels = Annotated[
-    str, opt.option("--labels", panel=opt.INPUT, help="folder, folder:N or a CSV with a path column, to compare.")
+    str, opt.option("--labels", panel=opt.INPUT, help="folder, folder:N, CSV, COCO, YOLO or VOC, to compare.")
 ]
 Out = Annotated[str, opt.option("--out", "-o", panel=opt.OUTPUT, help="Table of all images, CSV.")]
 Report = Annotated[
@@ -59,6 +59,7 @@ Map = Annotated[
 Sheet = Annotated[
     str, opt.option("--sheet", panel=opt.OUTPUT, help="PNG with typical and border images of each group.")
 ]
+Coco = Annotated[str, opt.option("--coco", panel=opt.OUTPUT, help="Groups, duplicates, selection as a COCO file.")]
 LinkDir = Annotated[str, opt.option("--link-dir", panel=opt.OUTPUT, help="Folder for links, one folder a group.")]
 Copy = Annotated[bool, opt.option("--copy", panel=opt.OUTPUT, help="Copies instead of links.")]
 FollowLinks = Annotated[
@@ -91,6 +92,7 @@ def cluster(
     report: Report = "",
     map_: Map = "pca",
     sheet: Sheet = "",
+    coco: Coco = "",
     link_dir: LinkDir = "",
     copy: Copy = False,
     follow_links: FollowLinks = False,
@@ -131,6 +133,7 @@ def cluster(
             map=map_,
             report=report,
             sheet=sheet,
+            coco=coco,
             link_dir=link_dir,
             copy=copy,
             follow_links=follow_links,

@@ -8,7 +8,10 @@ import typer
 from dinocli.cli import completion
 from dinocli.cli import options as opt
 
-EPILOG = "Example: dinocli export runs/mine --format onnx --out mine.onnx"
+EPILOG = (
+    "Example: dinocli export runs/mine --format onnx --out mine.onnx  |  "
+    "dinocli export --format onnx --with-preprocessing --classifier clf.safetensors --out defects.onnx"
+)
 
 
 @opt.grouped(terminal=opt.terminal_options)
@@ -28,6 +31,12 @@ def export(
         typer.Option("--format", "-f", help="timm is a folder, the others are files."),
     ] = "timm",
     model: opt.Model = None,
+    with_preprocessing: Annotated[
+        bool, typer.Option("--with-preprocessing", help="ONNX: pixels of any size in, range and resize in the graph.")
+    ] = False,
+    classifier: Annotated[
+        str, typer.Option("--classifier", help="ONNX: add the probabilities of `classify --save`.")
+    ] = "",
     force: opt.Force = False,
     terminal: Any = None,
 ) -> None:
@@ -40,7 +49,7 @@ def export(
         from dinocli.tasks.export.export import ExportOptions
         from dinocli.tasks.export.export import export as run
 
-        done = run(ExportOptions(weights, model or "", format_, out, force), terminal)
+        done = run(ExportOptions(weights, model or "", format_, out, force, with_preprocessing, classifier), terminal)
     terminal.line(f"largest difference to our own network {done.difference:.1g}; model card: {done.card}")
     if terminal.as_json:
         print_json(done.to_dict())

@@ -127,6 +127,6 @@ def test_every_command_that_takes_images_takes_patterns_and_a_root() -> None:
     group: Any = typer.main.get_command(app)
     names = {name: {opt for one in command.params for opt in one.opts} for name, command in group.commands.items()}
     takers = [name for name, options in names.items() if "--page" in options]
-    assert sorted(takers) == ["cluster", "embed", "evaluate", "finetune-ssl", "pretrain", "segment"]
+    assert sorted(takers) == ["classify", "cluster", "embed", "evaluate", "finetune-ssl", "pretrain", "segment"]
     for name in takers:
         assert {"--include", "--exclude", "--root"} <= names[name], name

@@ -38,10 +38,11 @@ from dinocli.tasks.cluster.cluster_tables import (
 )
 from dinocli.tasks.cluster.drifted_batch import drift_of
 from dinocli.tasks.cluster.duplicate_pairs import Same, duplicate_groups, find_same
-from dinocli.tasks.cluster.findings import Findings, result_of
+from dinocli.tasks.cluster.findings import Findings, image_tags, result_of
 from dinocli.tasks.cluster.groups import FoundGroups, find_groups
 from dinocli.tasks.cluster.image_checks import check_images
 from dinocli.tasks.cluster.link_folders import check_tree, write_tree
+from dinocli.tasks.image_coco import write_image_coco
 
 
 def cluster(
@@ -163,6 +164,11 @@ def _write(
             failed = write_tree(files.new(_tree(options)), members.root, members.names, labels_N, **more)
             if failed:
                 reporter.warn(f"{len(failed)} images are not in {options.link_dir}: {failed[0][0]}: {failed[0][1]}")
+        if options.coco:
+            done.append(Path(options.coco))
+            root = str(members.root or "")
+            tags = image_tags(findings)
+            write_image_coco(files.new(done[-1]), root, members.names, tags, boxes=members.boxes, reporter=reporter)
         if options.sheet:
             done.append(Path(options.sheet))
             write_sheet(files.new(done[-1]), members, known.grouping)

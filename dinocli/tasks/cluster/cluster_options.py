@@ -45,6 +45,7 @@ class ClusterOptions:
         map: pca, tsne or umap.
         report: The page; "none" for no page, empty for report.html beside the table where the images are at hand.
         sheet: A PNG with the groups, or empty.
+        coco: File for groups, duplicates and the diverse subset as COCO, or empty.
         link_dir: Folder for a tree of links, one folder a group, or empty.
         copy: Copies instead of links.
         follow_links: Also copy images outside the folder of the images, to which links in it lead.
@@ -77,6 +78,7 @@ class ClusterOptions:
     map: Layout = "pca"
     report: str = ""
     sheet: str = ""
+    coco: str = ""
     link_dir: str = ""
     copy: bool = False
     follow_links: bool = False
@@ -129,7 +131,7 @@ class ClusterOptions:
 
     def outputs(self) -> list[Path]:
         """Return the files that will be written."""
-        more = [self.page, Path(self.sheet) if self.sheet else None]
+        more = [self.page, *(Path(name) if name else None for name in (self.coco, self.sheet))]
         wanted = {
             DUPLICATES: self.duplicates != 0,
             DUPLICATE_GROUPS: self.duplicates != 0,

@@ -19,6 +19,7 @@ from dinocli.tasks.cluster.drifted_batch import DriftedBatch
 from dinocli.tasks.cluster.duplicate_pairs import DuplicateGroup, Same
 from dinocli.tasks.cluster.groups import FoundGroups
 from dinocli.tasks.feature_inputs import takes_features
+from dinocli.tasks.image_coco import ImageTag
 
 OUTLIERS = 10
 
@@ -92,6 +93,16 @@ def result_of(
         seconds=0.0,
         root=members.root,
     )
+
+
+def image_tags(findings: Findings) -> list[ImageTag]:
+    """Return what COCO is to say: the group of each image, files that another one replaces, the diverse subset."""
+    groups = [
+        ImageTag(row, "no group" if number == NONE else f"cluster {number}")
+        for row, number in enumerate(findings.known.number_N.tolist())
+    ]
+    copies = [ImageTag(row, "duplicate") for group in findings.again for row in group.rows[1:]]
+    return groups + copies + [ImageTag(row, "selected") for row in findings.selected]
 
 
 def _agreement(names: Sequence[str], label_N: NDArray[np.intp]) -> dict[str, float]:

@@ -1,0 +1,146 @@
+r"""How good is `dinocli classify` with 5, 10 and 20 labels a class, and does it keep a stated precision?
+
+    dinocli embed ./neu --weights W --out neu.npy
+    python benchmarks/few_labels.py run --set neu neu.npy folder --set cells cells.npy labels.csv
+    python benchmarks/few_labels.py table
+
+Each draw splits the images of a set in two halves. Labels are spent in one half, in three ways: the same number of
+every class; at random; and as `--suggest` says, from 5 random ones a class on. The other half is classified by the
+saved classifier: accuracy, mean recall, calibration (mean confidence minus accuracy), and, for `--precision 0.95`,
+which share is accepted and how much of it is right. Every result is a line in the JSON file; what is there is not
+measured again.
+"""
+
+import argparse
+import csv
+import json
+import tempfile
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dinocli.data.labels import read_labels
+from dinocli.engine.progress import ProgressReporter
+from dinocli.files import write_whole
+from dinocli.tasks.classify.classify import classify
+from dinocli.tasks.classify.classify_options import UNSURE, ClassifyOptions
+from dinocli.tasks.feature_file import open_features
+
+RESULTS = Path(__file__).parent / "results" / "few_labels.json"
+SHOTS, WAYS = (5, 10, 20, 50), ("per class", "random", "suggested")
+PRECISION, PROMISED = 0.95, 0.93
+Key = tuple[str, str, int, int]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("verb", choices=["run", "table"])
+    parser.add_argument("--set", nargs=3, action="append", default=[], metavar=("NAME", "FEATS", "LABELS"))
+    parser.add_argument("--draws", type=int, default=10)
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    args = parser.parse_args()
+    lines = json.loads(args.results.read_text()) if args.results.is_file() else []
+    if args.verb == "run":
+        for draw in range(args.draws):
+            for name, features, labels in args.set:
+                run(args.results, lines, name, Path(features), labels, draw)
+    table(lines)
+
+
+def run(path: Path, lines: list[dict[str, Any]], name: str, features: Path, labels: str, draw: int) -> None:
+    """Measure one draw of a set, as far as it is not there yet."""
+    done: set[Key] = {(line["set"], line["way"], line["shots"], line["draw"]) for line in lines}
+    file = open_features(features)
+    truth_N = np.array(next(iter(read_labels(labels, file.names).values())))
+    half_N = np.random.default_rng(draw).permutation(len(truth_N)) < len(truth_N) // 2
+    with tempfile.TemporaryDirectory() as folder:
+        sides = [
+            Side(Path(folder, f"{side}.npy"), file.flat()[rows], truth_N[rows])
+            for side, rows in (("pool", half_N), ("test", ~half_N))
+        ]
+        for way in WAYS:
+            asked: list[int] = []
+            for shots in SHOTS:
+                asked = spend(way, shots, asked, sides[0], draw)
+                if (name, way, shots, draw) in done:
+                    continue
+                found = {"set": name, "way": way, "shots": shots, "draw": draw, "labels": len(asked)}
+                lines.append(found | measure(sides[0], sides[1], asked, draw))
+                write_whole(path, "[\n" + ",\n".join(map(json.dumps, lines)) + "\n]\n")
+                print(json.dumps(lines[-1]), flush=True)
+
+
+class Side:
+    """One half of a set, as a feature file."""
+
+    def __init__(self, path: Path, rows_ND: NDArray[np.floating], truth_N: NDArray[np.str_]) -> None:
+        self.path, self.truth_N = path, truth_N
+        np.save(path, np.asarray(rows_ND, np.float32))
+
+
+def spend(way: str, shots: int, asked: list[int], pool: Side, draw: int) -> list[int]:
+    """Return the rows whose labels are bought, those of a smaller budget among them."""
+    classes = np.unique(pool.truth_N)
+    order = np.random.default_rng(100 + draw).permutation(len(pool.truth_N))
+    if way == "per class":
+        return [int(row) for name in classes for row in order[pool.truth_N[order] == name][:shots]]
+    if way == "random" or not asked:
+        return [int(row) for row in order[: shots * len(classes)]]
+    job = job_of(pool, asked, draw, suggest=shots * len(classes) - len(asked))
+    return asked + [int(name[2:]) for name in classify(job, ProgressReporter()).suggested]
+
+
+def job_of(pool: Side, asked: list[int], draw: int, **more: Any) -> ClassifyOptions:
+    """Write the labels, and return the options."""
+    few = pool.path.with_name("few.csv")
+    few.write_text("path,label\n" + "".join(f"./{row},{pool.truth_N[row]}\n" for row in asked))
+    out = str(pool.path.with_name("predictions.csv"))
+    return ClassifyOptions((str(pool.path),), (str(few),), out=out, seed=draw, force=True, **more)
+
+
+def measure(pool: Side, test: Side, asked: list[int], draw: int) -> dict[str, Any]:
+    """Learn from labels of the pool, and classify the other half."""
+    saved = str(pool.path.with_name("clf.safetensors"))
+    learnt = classify(job_of(pool, asked, draw, save=saved, precision=PRECISION))
+    out = test.path.with_name("test.csv")
+    classify(ClassifyOptions((str(test.path),), classifier=saved, out=str(out), force=True))
+    with out.open(newline="") as file:
+        rows = [*csv.DictReader(file)]
+    right_N = np.array([row["predicted"] for row in rows]) == test.truth_N
+    sure_N = np.array([row["label"] for row in rows]) != UNSURE
+    recalls = [right_N[test.truth_N == name].mean() for name in np.unique(test.truth_N)]
+    confidence = np.mean([float(row["confidence"]) for row in rows])
+    return {
+        "method": learnt.method,
+        "validated": round(learnt.accuracy or 0.0, 4),
+        "accuracy": round(float(right_N.mean()), 4),
+        "balanced": round(float(np.mean(recalls)), 4),
+        "over_confident": round(float(confidence - right_N.mean()), 4),
+        "accepted": round(float(sure_N.mean()), 4),
+        "precision": round(float(right_N[sure_N].mean()), 4) if sure_N.any() else None,
+    }
+
+
+def table(lines: list[dict[str, Any]]) -> None:
+    """Print means over the draws."""
+    grouped: dict[tuple[str, int, str], list[dict[str, Any]]] = defaultdict(list)
+    for line in lines:
+        grouped[line["set"], line["shots"], line["way"]].append(line)
+    print("| set | a class | labels | draws | accuracy | recall | confidence - accuracy | accepted | precision kept |")
+    print("|---|---|---|---|---|---|---|---|---|")
+    for (name, shots, way), found in sorted(grouped.items()):
+        accuracy = [line["accuracy"] for line in found]
+        mean = {key: np.mean([line[key] for line in found]) for key in ("balanced", "over_confident", "accepted")}
+        shown = [line["precision"] for line in found if line["precision"] is not None]
+        kept = f"{sum(value >= PROMISED for value in shown)} of {len(shown)}"
+        print(
+            f"| {name} | {shots} | {way} | {len(found)} | {np.mean(accuracy):.3f} ± {np.std(accuracy):.3f} "
+            f"| {mean['balanced']:.3f} | {mean['over_confident']:+.3f} | {mean['accepted']:.2f} | {kept} |"
+        )
+
+
+if __name__ == "__main__":
+    main()

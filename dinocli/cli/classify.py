@@ -1,0 +1,105 @@
+"""`dinocli classify`: parse, one library call, present."""
+
+import sys
+from typing import Annotated, Any, Literal
+
+from dinocli.cli import options as opt
+
+EPILOG = (
+    "Example: dinocli classify feats.npy --labels few.csv --suggest 20  |  "
+    "dinocli classify ./images --labels few.csv --precision 0.95 --save clf.safetensors  |  "
+    "dinocli classify ./new --classifier clf.safetensors --out new.csv"
+)
+LEARNING = "Labels and classifier"
+
+Labels = Annotated[
+    list[str] | None,
+    opt.option("--labels", panel=LEARNING, help="CSV with path and label, COCO, YOLO, VOC, folder; repeatable."),
+]
+Column = Annotated[str, opt.option("--column", panel=LEARNING, help="Column of the labels, where there are several.")]
+Groups = Annotated[
+    str,
+    opt.option("--groups", panel=LEARNING, help="Column, or `folder`: a part, lot or patient is never on both sides."),
+]
+Classifier = Annotated[
+    str, opt.option("--classifier", panel=LEARNING, help="Use this saved classifier instead of labels.")
+]
+Method = Annotated[
+    Literal["auto", "linear", "knn", "mean"],
+    opt.option("--method", "-m", panel=LEARNING, help="Linear probe, k-NN, nearest mean; auto: cross-validation."),
+]
+Share = Annotated[
+    float | None,
+    opt.option(
+        "--precision",
+        min=0.0,
+        panel=LEARNING,
+        help="Share of accepted labels that are right; the rest is unsure.",
+        show_default="none",
+    ),
+]
+Suggest = Annotated[int, opt.option("--suggest", min=0, panel=LEARNING, help="Images to label next, to suggested.csv.")]
+Out = Annotated[str, opt.option("--out", "-o", panel=opt.OUTPUT, help="Table of all images, CSV.")]
+Coco = Annotated[str, opt.option("--coco", panel=opt.OUTPUT, help="Labels and suggestions as a COCO file.")]
+Save = Annotated[str, opt.option("--save", panel=opt.OUTPUT, help="Keep the classifier: a .safetensors file.")]
+
+
+@opt.grouped(read=opt.read_options, terminal=opt.terminal_options)
+def classify(
+    inputs: opt.FeaturesOrImages = None,
+    read: Any = None,
+    weights: opt.Weights = None,
+    model: opt.Model = None,
+    labels: Labels = None,
+    column: Column = "",
+    groups: Groups = "",
+    classifier: Classifier = "",
+    method: Method = "auto",
+    precision: Share = None,
+    suggest: Suggest = 0,
+    out: Out = "predictions.csv",
+    save: Save = "",
+    coco: Coco = "",
+    seed: opt.Seed = None,
+    batch_size: opt.EmbedBatch = None,
+    device: opt.Device = "auto",
+    force: opt.Force = False,
+    dry_run: opt.DryRun = False,
+    terminal: Any = None,
+) -> None:
+    """Learn from a few labelled images, and give every image a label with a calibrated confidence.
+
+    The path of the table of all images is printed on stdout.
+    """
+    from dinocli.cli.render import show_plan
+    from dinocli.cli.show_classify import show_classification
+    from dinocli.tasks.classify.classify import classify as run
+    from dinocli.tasks.classify.classify_dry_run import dry_run as plan
+    from dinocli.tasks.classify.classify_options import ClassifyOptions
+
+    options = ClassifyOptions(
+        inputs=tuple(inputs or ()),
+        labels=tuple(labels or ()),
+        column=column,
+        groups=groups,
+        classifier=classifier,
+        out=out,
+        save=save,
+        coco=coco,
+        method=method,
+        precision=precision,
+        suggest=suggest,
+        weights=weights or "",
+        model=model or "",
+        read=read,
+        batch_size=batch_size or 0,
+        device=device,
+        seed=seed or 0,
+        force=force,
+    )
+    with terminal:
+        if dry_run:
+            show_plan(terminal, plan(options, terminal, sys.stdin.buffer), as_json=terminal.as_json)
+            return
+        outcome = run(options, terminal, sys.stdin.buffer)
+    show_classification(terminal, outcome, as_json=terminal.as_json)

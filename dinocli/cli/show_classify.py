@@ -1,0 +1,41 @@
+"""How a classification is shown in a terminal."""
+
+import sys
+from typing import TYPE_CHECKING
+
+from dinocli.cli.render import Terminal, print_json
+
+if TYPE_CHECKING:
+    from dinocli.tasks.classify.classify_options import ClassifyResult
+
+MOST_LINES = 40
+
+
+def show_classification(terminal: Terminal, outcome: "ClassifyResult", *, as_json: bool) -> None:
+    """Show a table of the classes on stderr, and the path of the table of all images on stdout."""
+    rows = [
+        [one.name, f"{one.labelled:,}", f"{one.predicted:,}", f"{one.unsure:,}", _share(one.recall)]
+        for one in outcome.classes[:MOST_LINES]
+    ]
+    terminal.table("Classes", ["", "labelled", "predicted", "unsure", "recall"], rows)
+    if len(outcome.classes) > MOST_LINES:
+        terminal.line(f"and {len(outcome.classes) - MOST_LINES} more classes; --json has all")
+    if outcome.accuracy is not None:
+        terminal.line(
+            f"{outcome.method}: accuracy {outcome.accuracy:.3f}, mean recall {_share(outcome.balanced_accuracy)} on "
+            "labelled images that were not learnt from"
+        )
+    if outcome.threshold:
+        terminal.line(
+            f"{outcome.accepted:.0%} of the images without a label are accepted, from confidence "
+            f"{outcome.threshold:.3f}, for a precision of {outcome.precision:g}"
+        )
+    terminal.line("written: " + ", ".join(map(str, outcome.files)))
+    if as_json:
+        print_json(outcome.to_dict())
+    else:
+        sys.stdout.write(f"{outcome.out}\n")
+
+
+def _share(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"

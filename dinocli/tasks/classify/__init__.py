@@ -1,0 +1,1 @@
+"""From a few labels to a label for every image: `classify.classify` is the order of things."""

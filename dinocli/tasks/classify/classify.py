@@ -1,0 +1,230 @@
+"""THE order of things: features, labels, a classifier, a threshold, predictions, suggestions, files.
+
+Shapes: N rows, M labelled rows, D width, C classes.
+"""
+
+import time
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dinocli.engine.progress import ProgressReporter
+from dinocli.errors import UsageError
+from dinocli.file_set import FileSet, claimed
+from dinocli.files import user_path
+from dinocli.quality.classifier_choice import TriedClassifier, can_be_validated, try_classifiers
+from dinocli.quality.classifier_file import SavedClassifier, load_classifier, save_classifier
+from dinocli.quality.classifiers import Candidate, centred, fit_classifier, mean_of
+from dinocli.quality.knn import accuracy, balanced_accuracy
+from dinocli.quality.normalized_features import NormalizedFeatures, cores, steady
+from dinocli.quality.selective import NEVER, class_shares, least_labels, precision_threshold
+from dinocli.quality.suggestions import suggest
+from dinocli.tasks.classify.classified_features import ClassifiedFeatures, open_classified, origin
+from dinocli.tasks.classify.classify_options import (
+    AUTO_METHOD,
+    SUGGESTED,
+    ClassCounts,
+    ClassifyOptions,
+    ClassifyResult,
+)
+from dinocli.tasks.classify.predictions_table import Predictions, write_predictions, write_suggested
+from dinocli.tasks.classify.training_labels import read_training_labels, sampled
+from dinocli.tasks.feature_inputs import takes_features
+from dinocli.tasks.image_coco import ImageTag, write_image_coco
+
+PLAIN_TEMPERATURE = 0.1
+"""Of logits that nothing could be calibrated on."""
+
+
+class Learnt(NamedTuple):
+    """What was learnt from labels, or saved before.
+
+    Args:
+        saved: The classifier.
+        label_N: Label of each row, empty where it has none.
+        rows_M: Rows that were learnt from.
+        tried: What cross-validation says, best first; empty where it was not possible.
+        column: Of the labels.
+    """
+
+    saved: SavedClassifier
+    label_N: NDArray[np.str_]
+    rows_M: NDArray[np.intp]
+    tried: list[TriedClassifier]
+    column: str
+
+
+def classify(
+    options: ClassifyOptions, reporter: ProgressReporter | None = None, stdin: BinaryIO | None = None
+) -> ClassifyResult:
+    """Learn from a few labelled images, and classify all others.
+
+    Args:
+        options: What is wanted.
+        reporter: Hears what is done.
+        stdin: Where `-` reads names from.
+
+    Raises:
+        DinocliError: Features, labels or the saved classifier cannot be used, or outputs are there.
+    """
+    with claimed(*options.outputs()):
+        check_free(options)
+        return _classify(options, reporter or ProgressReporter(), stdin)
+
+
+def check_free(options: ClassifyOptions) -> None:
+    """Raise a `UsageError` where something would be overwritten."""
+    for path in options.outputs():
+        if path.exists() and not options.force:
+            raise UsageError(f"{path} is there; --force replaces it, --out names another place")
+
+
+def _classify(options: ClassifyOptions, reporter: ProgressReporter, stdin: BinaryIO | None) -> ClassifyResult:
+    began = time.monotonic()
+    saved = load_classifier(user_path(options.classifier)) if options.classifier else None
+    features = open_classified(options, saved, reporter, stdin)
+    with steady():
+        learnt = _known(options, saved, features) if saved else _learn(options, features, reporter)
+        probability_NC = learnt.saved.classifier.probabilities(features.features_ND)
+        found = _predictions(learnt, probability_NC, _threshold(learnt, probability_NC, reporter))
+        rows = NormalizedFeatures(features.features_ND, threads=cores())
+        wanted = (
+            suggest(rows, probability_NC, learnt.label_N == "", options.suggest, seed=options.seed)
+            if options.suggest
+            else []
+        )
+    names = features.names
+    suggested = _images_of(names, wanted)
+    _write(options, features, learnt, found, wanted, reporter)
+    outcome = _outcome(options, features, learnt, found, suggested)
+    return replace(outcome, seconds=time.monotonic() - began)
+
+
+def _known(options: ClassifyOptions, saved: SavedClassifier, features: ClassifiedFeatures) -> Learnt:
+    """Take a saved classifier, for another precision if one is asked for."""
+    if options.precision is not None:
+        saved = replace(saved, precision=options.precision)
+    return Learnt(saved, np.full(len(features.kept_N), ""), np.empty(0, np.intp), [], "label")
+
+
+def _learn(options: ClassifyOptions, features: ClassifiedFeatures, reporter: ProgressReporter) -> Learnt:
+    """Choose a classifier by cross-validation, and fit it to all labelled rows."""
+    label_N, groups_N, column = read_training_labels(options, features.names, reporter)
+    rows_M = sampled(label_N, reporter, options.seed)
+    labels_M, groups_M = label_N[rows_M], None if groups_N is None else groups_N[rows_M]
+    mean_D = mean_of(NormalizedFeatures(features.features_ND, threads=cores()))
+    rows_MD = centred(NormalizedFeatures(features.features_ND[rows_M]), mean_D)
+    reporter.line(f"{len(rows_M):,} of {len(label_N):,} images have one of {len(set(labels_M))} labels ({column})")
+    if can_be_validated(labels_M, groups_M):
+        tried = try_classifiers(rows_MD, labels_M, groups_M, method=options.method, seed=options.seed)
+        candidate, temperature = tried[0].candidate, tried[0].temperature
+        shown = tried[0].confidence_M, tried[0].right(labels_M), np.unique(labels_M, return_inverse=True)[1]
+    else:
+        reporter.warn("no class has two labelled images (or groups): confidences are not calibrated")
+        method = "mean" if options.method == AUTO_METHOD else options.method
+        tried, candidate, temperature = [], Candidate(method, 1.0), PLAIN_TEMPERATURE
+        shown = np.empty(0, np.float32), np.empty(0, np.bool_), np.empty(0, np.int64)
+    classifier = fit_classifier(candidate, rows_MD, labels_M, mean_D=mean_D, temperature=temperature)
+    features_of, state = origin(features.source)
+    saved = SavedClassifier(classifier, *shown, options.precision or 0.0, features_of, state)
+    return Learnt(saved, label_N, rows_M, tried, column)
+
+
+def _threshold(learnt: Learnt, probability_NC: NDArray[np.float32], reporter: ProgressReporter) -> float:
+    """Return the confidence from which predictions are accepted, and say what it promises.
+
+    The promise has to hold with the classes as frequent as among the labels, and as they seem to be in the folder:
+    labels may have been drawn class by class.
+    """
+    saved = learnt.saved
+    if not saved.precision:
+        return 0.0
+    threshold, shown = NEVER, (saved.confidence_M, saved.right_M, saved.precision)
+    if len(saved.truth_M):
+        labelled_C = np.bincount(saved.truth_M, minlength=len(saved.classifier.classes)) / len(saved.truth_M)
+        weight_C = class_shares(probability_NC[learnt.label_N == ""], labelled_C) / labelled_C
+        threshold = max(precision_threshold(*shown), precision_threshold(*shown, weight_C[saved.truth_M]))
+    if threshold == NEVER:
+        reporter.warn(
+            f"{len(saved.right_M)} labels, {saved.right_M.sum()} of them predicted rightly, cannot show a precision of "
+            f"{saved.precision:g} (at least {least_labels(saved.precision)} have to be right), so every image is "
+            "unsure: label more images (--suggest), or ask for a lower --precision"
+        )
+    return threshold
+
+
+def _predictions(learnt: Learnt, probability_NC: NDArray[np.float32], threshold: float) -> Predictions:
+    """Take the likeliest class; of rows that were learnt from, that of a classifier that had not seen them."""
+    classes_C = np.array(learnt.saved.classifier.classes)
+    if learnt.tried:
+        probability_NC = probability_NC.copy()
+        probability_NC[learnt.rows_M] = learnt.tried[0].probability_MC
+    confidence_N = probability_NC.max(axis=1)
+    return Predictions(classes_C[probability_NC.argmax(axis=1)], confidence_N, learnt.label_N, threshold)
+
+
+def _images_of(names: list[str], rows: list[int]) -> list[str]:
+    """Return the images of rows; tiles of one image are labelled together."""
+    return list(dict.fromkeys(names[row] for row in rows))
+
+
+def _write(
+    options: ClassifyOptions,
+    features: ClassifiedFeatures,
+    learnt: Learnt,
+    found: Predictions,
+    wanted: list[int],
+    reporter: ProgressReporter,
+) -> None:
+    """Write all files; then all of them take the place of older ones."""
+    with FileSet(options.table) as files:
+        names, boxes = features.names, features.source.boxes
+        kept = None if boxes is None else [boxes[row] for row in features.kept_N.tolist()]
+        write_predictions(files.new(options.table), names, found, kept)
+        if options.suggest:
+            write_suggested(files.new(options.table.with_name(SUGGESTED)), _images_of(names, wanted), learnt.column)
+        if options.coco:
+            tags = found.tags() + [ImageTag(row, "suggested") for row in wanted]
+            root = features.source.meta.get("root", "")
+            write_image_coco(files.new(Path(options.coco)), root, names, tags, boxes=kept, reporter=reporter)
+        if options.save:
+            path = user_path(options.save)
+            save_classifier(files.new(path), learnt.saved)
+        files.swap()
+
+
+def _outcome(
+    options: ClassifyOptions, features: ClassifiedFeatures, learnt: Learnt, found: Predictions, suggested: list[str]
+) -> ClassifyResult:
+    labels_M, tried = learnt.label_N[learnt.rows_M], learnt.tried
+    predicted_M = found.predicted_N[learnt.rows_M]
+    open_N = found.open_N
+    counts = [Counter(part.tolist()) for part in (learnt.label_N, found.predicted_N[open_N & found.sure_N])]
+    unsure = Counter(found.predicted_N[open_N & ~found.sure_N].tolist())
+    classes = []
+    for name in learnt.saved.classifier.classes:
+        own_M = labels_M == name
+        recall = float((predicted_M[own_M] == name).mean()) if tried and own_M.any() else None
+        classes.append(ClassCounts(name, counts[0][name], counts[1][name], unsure[name], recall))
+    return ClassifyResult(
+        out=options.table,
+        features=features.source.path if takes_features(options) else None,
+        images=len(features.kept_N),
+        dropped=features.dropped,
+        method=str(learnt.saved.classifier.candidate),
+        tried={str(one.candidate): one.log_loss for one in tried},
+        accuracy=accuracy(labels_M, predicted_M) if tried else None,
+        balanced_accuracy=balanced_accuracy(labels_M, predicted_M) if tried else None,
+        precision=learnt.saved.precision,
+        threshold=None if found.threshold == NEVER else found.threshold,
+        accepted=float(found.sure_N[open_N].mean()) if open_N.any() else 1.0,
+        classes=classes,
+        suggested=suggested,
+        files=options.outputs(),
+        seconds=0.0,
+        root=features.source.meta.get("root", ""),
+    )

@@ -1,0 +1,48 @@
+"""`classify --dry-run`: the number of images and labels, and how long embedding takes."""
+
+import io
+from collections import Counter
+from typing import Any, BinaryIO
+
+from dinocli.data.sources import find_images
+from dinocli.engine.progress import ProgressReporter
+from dinocli.files import user_path
+from dinocli.quality.classifier_file import load_classifier
+from dinocli.tasks.classify.classified_features import open_classified
+from dinocli.tasks.classify.classify import check_free
+from dinocli.tasks.classify.classify_options import ClassifyOptions
+from dinocli.tasks.classify.training_labels import read_training_labels
+from dinocli.tasks.feature_inputs import embed_options, takes_features
+from dinocli.tasks.run_folder import latest_run
+
+
+def dry_run(
+    options: ClassifyOptions, reporter: ProgressReporter | None = None, stdin: BinaryIO | None = None
+) -> dict[str, Any]:
+    """Return what `classify` would do as JSON-like data; nothing is written.
+
+    The seconds of embedding are measured on a few images; 0 where the features exist.
+
+    Raises:
+        DinocliError: What would stop the command at once.
+    """
+    reporter, seconds = reporter or ProgressReporter(), 0.0
+    check_free(options)
+    saved = load_classifier(user_path(options.classifier)) if options.classifier else None
+    if takes_features(options):
+        names = open_classified(options, saved, reporter, stdin).names
+    else:
+        from dinocli.tasks.embed.embed_dry_run import dry_run as embed_dry_run
+
+        listed = io.BytesIO(stdin.read() if stdin and "-" in options.inputs else b"")  # two read it
+        manifest = None if options.inputs else latest_run().read()
+        inputs = options.inputs or tuple(manifest["inputs"] if manifest else ())
+        names = list(find_images(inputs, stdin=listed, null=options.read.null, **options.read.naming(manifest)).names)
+        listed.seek(0)
+        seconds = embed_dry_run(embed_options(options), reporter, listed)["seconds"]
+    labelled: dict[str, int] = {}
+    if options.labels:
+        label_N, _, _ = read_training_labels(options, names, reporter)
+        labelled = dict(sorted(Counter(label for label in label_N.tolist() if label).items()))
+    files = [str(path) for path in options.outputs()]
+    return {"images": len(names), "labelled": labelled, "seconds_embedding": seconds, "files": files}
