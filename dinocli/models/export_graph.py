@@ -1,12 +1,14 @@
 """ONNX and TorchScript: a graph with two outputs, any batch, mostly any size, which is proved before it is written.
 
+With preprocessing or a classifier (`graph_pipeline`) it is one graph from source values to features or probabilities.
+
 Legend: B images, H W pixels, D width, h w rows and columns of the feature grid.
 """
 
 import contextlib
 import io
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -16,21 +18,36 @@ from torch import Tensor
 
 from dinocli.errors import WeightsError
 from dinocli.models.backbone import Backbone
+from dinocli.models.graph_pipeline import INPUT, GraphPipeline
 from dinocli.models.portable import Portable
 from dinocli.models.rounding import rounding_tolerance
 
-INPUT, OUTPUTS = "images", ("pooled", "patches")
+OPSET = 18
+"""Of ONNX: what runtimes from 2023 on take."""
+
+Compute = Callable[[Tensor], list[NDArray[np.float32]]]
+"""Images to all outputs of a graph."""
+
 _MOST_PATCHES = 1024  # along a side: 16,384 px of 16-px patches
 _WAYS_OUT = "use --format timm, and tell us which model it was"
 
 
-def to_onnx(backbone: Backbone, size: int, facts: dict[str, str]) -> tuple[bytes, float]:
+def to_onnx(
+    backbone: Backbone,
+    size: int,
+    facts: dict[str, str],
+    *,
+    pipeline: GraphPipeline | None = None,
+    prove: Callable[[Compute], float] | None = None,
+) -> tuple[bytes, float]:
     """Return an ONNX model and its largest relative difference to the backbone.
 
     Args:
         backbone: In eval mode, on the CPU.
         size: Side of the images it was trained for, pixels.
         facts: Stored in `metadata_props`.
+        pipeline: The whole graph, with its reading or classifier; None for the backbone alone.
+        prove: Says how far such a graph is off, or raises a `WeightsError`; None compares with the backbone.
 
     Raises:
         WeightsError: The packages are missing, the model cannot be exported, or gives other features than ours.
@@ -41,15 +58,17 @@ def to_onnx(backbone: Backbone, size: int, facts: dict[str, str]) -> tuple[bytes
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise WeightsError(f"--format onnx needs {error.name}: pip install 'dinocli[onnx]'") from None
+    whole = pipeline or GraphPipeline(backbone)
     with _quiet():
         try:
             program = torch.onnx.export(
-                Portable(backbone).eval(),
-                (_images(backbone, size, 2),),
+                whole.eval(),
+                (whole.example() if whole.before else _images(backbone, size, 2),),
                 dynamo=True,
-                dynamic_shapes={INPUT: _dynamic(backbone)},
+                opset_version=OPSET,
+                dynamic_shapes={INPUT: whole.axes() if whole.before else _dynamic(backbone)},
                 input_names=[INPUT],
-                output_names=list(OUTPUTS),
+                output_names=whole.outputs,
                 verbose=False,
             )
             assert program is not None
@@ -61,10 +80,10 @@ def to_onnx(backbone: Backbone, size: int, facts: dict[str, str]) -> tuple[bytes
         session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
 
     def compute(images: Tensor) -> list[NDArray[np.float32]]:
-        found: list[NDArray[np.float32]] = session.run(list(OUTPUTS), {INPUT: images.numpy()})
+        found: list[NDArray[np.float32]] = session.run(whole.outputs, {INPUT: images.numpy()})
         return found
 
-    return data, _proved(compute, backbone, size)
+    return data, prove(compute) if prove else proved(compute, backbone, size)
 
 
 def to_torchscript(backbone: Backbone, size: int, facts: dict[str, str]) -> tuple[bytes, float]:
@@ -94,7 +113,7 @@ def to_torchscript(backbone: Backbone, size: int, facts: dict[str, str]) -> tupl
         def compute(images: Tensor) -> list[NDArray[np.float32]]:
             return [output.numpy() for output in script(images)]
 
-        return data, _proved(compute, backbone, size)
+        return data, proved(compute, backbone, size)
 
 
 def has_one_size(backbone: Backbone) -> bool:
@@ -106,7 +125,7 @@ def has_one_size(backbone: Backbone) -> bool:
     return backbone.one_size or any(type(module).__name__.endswith("Same") for module in backbone.model.modules())
 
 
-def _proved(compute: Any, backbone: Backbone, side: int) -> float:
+def proved(compute: Compute, backbone: Backbone, side: int) -> float:
     """Compare with our own network, on another number of images and another size than the graph was made with.
 
     Raises:
@@ -117,7 +136,7 @@ def _proved(compute: Any, backbone: Backbone, side: int) -> float:
         images = _images(backbone, (height, width), count)
         with torch.no_grad():
             expected = [output.numpy() for output in backbone.with_patches(images)]
-        for found, wanted in zip(compute(images), expected, strict=True):
+        for found, wanted in zip(compute(images)[: len(expected)], expected, strict=True):
             scale = max(1.0, float(np.abs(wanted).max()))
             worst = max(worst, float(np.abs(found - wanted).max()) / scale)
     most = rounding_tolerance(backbone)

@@ -114,6 +114,20 @@ def _matrix(new: Any, count: Tensor, old: int, offset: Tensor, antialias: bool) 
     return weights_ng
 
 
+def resize_matrix(side: int, old: Any) -> Tensor:
+    """Return the weights of one axis of PIL's bicubic resize, antialiased where it shrinks, (side, old).
+
+    Args:
+        side: Pixels wanted.
+        old: Pixels there are, in a graph a symbol.
+    """
+    sources_o = torch.arange(old)
+    scale = sources_o.shape[0] * torch.ones(()) / side
+    places_s1 = torch.arange(side)[:, None] + 0.5
+    weights_so = _cubic((sources_o + 0.5 - places_s1 * scale) / torch.clamp(scale, min=1.0), _ANTIALIASED)
+    return weights_so / weights_so.sum(dim=1, keepdim=True)
+
+
 def _cubic(distance: Tensor, a: float) -> Tensor:
     """Return Keys' cubic kernel, 0 from two places on."""
     x = distance.abs()

@@ -273,6 +273,7 @@ def _config(backbone: Backbone, info: WeightsInfo, preprocess: Preprocess) -> di
         mean=preprocess.mean,
         std=preprocess.std,
         crop_pct=1.0,
+        crop_mode="squash",  # as `embed` does; timm would cut the middle out
         num_classes=0,
         first_conv=cfg.get("first_conv"),
         classifier=cfg.get("classifier"),

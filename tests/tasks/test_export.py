@@ -1,3 +1,5 @@
+import csv
+import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +10,7 @@ import onnxruntime
 import pytest
 import timm
 import torch
+from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
@@ -15,10 +18,15 @@ from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import UsageError, WeightsError
 from dinocli.models import export_graph as graph
 from dinocli.models.export_graph import to_onnx, to_torchscript
-from dinocli.models.weights import load_backbone
+from dinocli.models.weights import load_backbone, save_backbone
+from dinocli.tasks.classify.classify import classify
+from dinocli.tasks.classify.classify_options import ClassifyOptions
 from dinocli.tasks.export.card import card_of
 from dinocli.tasks.export.export import ExportOptions, export
 from dinocli.tasks.export.source import Source, open_source
+from dinocli.tasks.export.whole_graph import WholeGraph
+from dinocli.tasks.feature_model import load
+from dinocli.tasks.inputs import ReadOptions
 from tests.models.test_portable import CASES, REGISTERS, small
 
 
@@ -125,7 +133,7 @@ def test_names_of_others_do_not_format_the_card(weights: str) -> None:
         "root": "<script>",
         "outcome": None,
     }
-    card = card_of(source_of(weights, manifest=manifest), "timm", "x|y", 0.0)
+    card = card_of(WholeGraph(source_of(weights, manifest=manifest)), "timm", "x|y", 0.0)
     assert "<script>" not in card
     assert "\n# boo" not in card
     assert "a\\|b\\](http" in card
@@ -134,3 +142,116 @@ def test_names_of_others_do_not_format_the_card(weights: str) -> None:
 def test_padding_by_size_keeps_one_size() -> None:
     assert graph.has_one_size(small("tf_efficientnet_lite0", {}))
     assert not graph.has_one_size(small("test_efficientnet", {}))
+
+
+def picture(path: Path, size: tuple[int, int], seed: int = 0) -> Path:
+    """Write a smooth colour picture."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (5, 4, 3), dtype=np.uint8)
+    Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC).save(path)
+    return path
+
+
+def trained(weights: str, folder: Path, method: str) -> tuple[Path, list[str]]:
+    """Classify twelve pictures of two kinds, and keep the classifier."""
+    images = folder / "images"
+    images.mkdir()
+    for number in range(12):
+        picture(images / f"{number:02}.png", (90 + 10 * number, 200 - 7 * number), number % 2)
+    rows = [f"./{number:02}.png,{'dark' if number % 2 else 'light'}\n" for number in range(8)]
+    (folder / "few.csv").write_text("path,label\n" + "".join(rows))
+    saved = folder / "clf.safetensors"
+    job = ClassifyOptions((str(images),), (str(folder / "few.csv"),), out=str(folder / "p.csv"), save=str(saved))
+    read = ReadOptions(workers=0)
+    classify(replace(job, method=method, weights=weights, model="test_convnext", device="cpu", read=read))
+    return saved, sorted(str(path) for path in images.iterdir())
+
+
+@pytest.mark.parametrize("method", ["linear", "knn"])
+def test_onnx_with_preprocessing_and_classifier_goes_from_pixels_to_the_table(
+    weights: str, tmp_path: Path, method: str
+) -> None:
+    saved, images = trained(weights, tmp_path, method)
+    out = tmp_path / "m.onnx"
+    done = export(ExportOptions("", "", "onnx", str(out), with_preprocessing=True, classifier=str(saved)))
+    assert done.difference < 1e-3
+    session = onnxruntime.InferenceSession(out, providers=["CPUExecutionProvider"])
+    (taken,) = session.get_inputs()
+    assert (taken.type, taken.shape[3]) == ("tensor(uint8)", 3)
+    about = session.get_modelmeta().custom_metadata_map
+    assert json.loads(about["classes"]) == ["dark", "light"]
+    wanted = load(weights, model="test_convnext").embed(images)
+    with (tmp_path / "p.csv").open() as file:
+        table = {row["path"]: row for row in csv.DictReader(file)}
+    for path, feature in zip(images, wanted, strict=True):
+        pixels = np.asarray(Image.open(path))[None]
+        pooled, _, probabilities = session.run(None, {"images": pixels})
+        cosine = float(pooled[0] @ feature / np.linalg.norm(pooled[0]) / np.linalg.norm(feature))
+        assert cosine > 0.9995, path
+        row = table[f"./{Path(path).name}"]
+        if not row["given"]:
+            assert ["dark", "light"][probabilities[0].argmax()] == row["predicted"]
+            assert float(probabilities.max()) == pytest.approx(float(row["confidence"]), abs=0.02)
+    card = done.card.read_text()
+    assert "ONNX opset 18; batch, height and width are dynamic" in card
+    assert "calibrated, of dark, light" in card
+
+
+def test_preprocessing_and_classifier_need_onnx(weights: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--with-preprocessing makes one graph of all: it needs --format onnx"):
+        export(ExportOptions(weights, "test_convnext", "timm", str(tmp_path / "x"), with_preprocessing=True))
+
+
+@pytest.mark.parametrize(
+    "about",
+    [
+        {"grey": True},
+        {"range_policy": "minmax", "range_low": 20.0, "range_high": 180.0},
+        {"range_policy": "minmax", "range_low": 900.0, "range_high": 3100.0, "deep": True, "source": "deep integer"},
+        {"range_policy": "minmax", "range_low": -1.0, "range_high": 2.5, "deep": True, "source": "float"},
+        {"deep": True},
+    ],
+    ids=["grey", "minmax", "12 bits", "float", "16 bits"],
+)
+def test_every_fixed_range_is_in_the_graph(weights: str, about: dict[str, Any]) -> None:
+    source = source_of(weights)
+    source = replace(source, preprocess=replace(source.preprocess, **{"source": ""} | about))
+    whole = WholeGraph(source, reads=True)
+    pipeline = whole.pipeline().eval()
+
+    def compute(images: torch.Tensor) -> list[Any]:
+        with torch.no_grad():
+            return [output.numpy() for output in pipeline(images)]
+
+    assert whole.proved(compute) < 1e-3
+    image_range = replace(source.preprocess, range_policy="image", range_low=1.0, range_high=99.0)
+    with pytest.raises(UsageError, match="percentiles"):
+        WholeGraph(replace(source, preprocess=image_range), reads=True)
+
+
+def test_a_graph_with_other_features_is_refused(weights: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = WholeGraph(source_of(weights), reads=True)
+    with pytest.raises(WeightsError, match="cosine"):
+        whole.proved(lambda images: [np.ones((1, 64), np.float32) * np.r_[1, -np.ones(63)].astype(np.float32)])
+
+
+@pytest.mark.parametrize("kind", ["timm", "safetensors", "onnx", "torchscript", "onnx with preprocessing"])
+@pytest.mark.parametrize("grey", [False, True])
+@pytest.mark.filterwarnings("ignore:`torch.jit:FutureWarning")
+def test_the_snippet_of_the_card_gives_the_features_of_embed(
+    weights: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, grey: bool
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    about = replace(source_of(weights).preprocess, grey=grey)
+    folder = tmp_path / "start_weights"
+    save_backbone(folder, source_of(weights).backbone, source_of(weights).info, about)
+    format_, _, more = kind.partition(" ")
+    name = "my_model" + {"timm": "", "safetensors": ".safetensors", "onnx": ".onnx", "torchscript": ".pt"}[format_]
+    done = export(ExportOptions(str(folder), "", format_, name, with_preprocessing=bool(more)))
+    path = picture(tmp_path / "a.png", (130, 170))
+    code = done.card.read_text().split("```python\n")[1].split("```")[0]
+    found: dict[str, Any] = {}
+    exec(code, found)
+    pooled = np.asarray(found["pooled"])[0]
+    wanted = load(str(folder)).embed([path])[0]
+    assert pooled @ wanted / np.linalg.norm(pooled) / np.linalg.norm(wanted) > 0.9995
+    assert found["pooled"].shape == (1, 64)

@@ -3,24 +3,13 @@
 from typing import Any
 
 from dinocli import __version__
-from dinocli.models.export_graph import has_one_size
+from dinocli.models.export_graph import OPSET, has_one_size
+from dinocli.quality.classifier_file import SavedClassifier
 from dinocli.report.text import number, visible
+from dinocli.tasks.export.card_snippets import snippet
 from dinocli.tasks.export.source import Source
-
-_LOADING = {
-    "timm": """model = timm.create_model("local-dir:{name}", pretrained=True).eval()   # import timm
-pooled = model(images)                                    # (B, D)
-patches = model.forward_features(images)                  # tokens of a transformer, map of a convnet""",
-    "safetensors": """model = timm.create_model("{architecture}", pretrained=False, num_classes=0{args})   # import timm
-model.load_state_dict(safetensors.torch.load_file("{name}"))
-pooled = model.eval()(images)                             # (B, D)""",
-    "onnx": """session = onnxruntime.InferenceSession("{name}")
-pooled, patches = session.run(None, {{"images": images}})   # (B, D) and (B, D', h, w); {shapes}
-about = session.get_modelmeta().custom_metadata_map""",
-    "torchscript": """about = {{"mean": "", "std": "", "range_policy": ""}}         # and whatever else it knows
-model = torch.jit.load("{name}", _extra_files=about)
-pooled, patches = model(images)                           # (B, D) and (B, D', h, w); {shapes}""",
-}
+from dinocli.tasks.export.whole_graph import LEAST_COSINE, WholeGraph
+from dinocli.tasks.square_resize import CANVAS_PER_SIDE
 
 _LIMITS = [
     "- The features fit images like those they were trained on. On others they may be worse than the start.",
@@ -32,19 +21,19 @@ _UNLABELLED = [
 ]
 
 
-def card_of(source: Source, kind: str, name: str, difference: float) -> str:
+def card_of(whole: WholeGraph, kind: str, name: str, difference: float) -> str:
     """Write the card as Markdown, with the front matter that model hubs read.
 
     Args:
-        source: The weights and what is known about them.
+        whole: The weights, what is known about them, and what is in the graph beside them.
         kind: Format of the export.
         name: Of the exported file or folder.
         difference: To our own network.
     """
-    info, about = source.info, source.preprocess
-    shapes = "any B, at this size" if has_one_size(source.backbone) else "any B, H, W"
-    args = "".join(f", {_plain(key)}={value!r}" for key, value in source.backbone.model_args.items())
-    loading = _LOADING[kind].format(name=_plain(name), architecture=_plain(info.name), shapes=shapes, args=args)
+    source, info = whole.source, whole.source.info
+    compared = "largest difference to the original network"
+    if whole.reads:
+        compared = "cosine to the features of `dinocli embed` at least"
     head = [
         "---",
         f"license: {_plain(info.licence)}",
@@ -59,24 +48,21 @@ def card_of(source: Source, kind: str, name: str, difference: float) -> str:
         f"# {_plain(name)}",
         "",
         f"A {_plain(info.name)} image backbone, {made}. {source.backbone.dim} values an image. Written by dinocli "
-        f"{__version__} as {kind}; largest difference to the original network {difference:.1g}.",
+        f"{__version__} as {kind}; {compared} {_compared(difference, whole.reads)}.",
         "",
         *_origin(source),
         *_verdict(source.manifest),
         "## How to load it",
         "",
         "```python",
-        loading,
+        snippet(whole, kind, name).rstrip(),
         "```",
         "",
         "## What it takes",
         "",
-        f"- `images`: float32, (B, 3, H, W), trained at {about.size} x {about.size} px"
-        + (f", sides in multiples of {source.backbone.patch}" if source.backbone.patch else "")
-        + f"; resized by {about.interpolation}, the whole image squashed to the square.",
-        f"- Source values: {_range(source)}, mapped to 0 to 1"
-        + (", one channel repeated to three." if about.grey else "."),
-        f"- Then minus mean {list(about.mean)}, divided by {list(about.std)}.",
+        *(_takes_pixels(source) if whole.reads else _takes_tensors(source)),
+        *([f"- ONNX opset {OPSET}; {_dynamic(source, reads=whole.reads)}."] if kind == "onnx" else []),
+        *(_classes(whole.saved) if whole.saved else []),
         "",
         "## Limits",
         "",
@@ -85,6 +71,54 @@ def card_of(source: Source, kind: str, name: str, difference: float) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _compared(difference: float, reads: bool) -> str:
+    return f"{1 - difference:.5f}" if reads else f"{difference:.1g}"
+
+
+def _takes_tensors(source: Source) -> list[str]:
+    about = source.preprocess
+    sides = f", sides in multiples of {source.backbone.patch}" if source.backbone.patch else ""
+    return [
+        f"- `images`: float32, (B, 3, H, W), trained at {about.size} x {about.size} px{sides}.",
+        f"- Source values: {_range(source)}, mapped to 0 to 1"
+        + (", one channel repeated to three." if about.grey else "."),
+        f"- The whole image squashed to {about.size} x {about.size} px by PIL's bicubic, which has an antialias; "
+        "OpenCV's, and torch's without it, give other features.",
+        f"- `dinocli embed` first shrinks larger images to a shorter side of {CANVAS_PER_SIDE * about.size} px, by the "
+        "same bicubic.",
+        f"- Then minus mean {list(about.mean)}, divided by {list(about.std)}.",
+    ]
+
+
+def _takes_pixels(source: Source) -> list[str]:
+    about = source.preprocess
+    values = "float32 with the values of the file" if about.deep else "uint8"
+    return [
+        f"- `images`: {values}, (B, H, W, 3), red first, any height and width; a grey image three times.",
+        f"- In the graph: source values {_range(source)}{', made grey' if about.grey else ''}, squashed to "
+        f"{about.size} x {about.size} px by PIL's bicubic with antialias, normalised.",
+        f"- Checked against `dinocli embed` on pictures of several sizes; a cosine below {LEAST_COSINE} is refused.",
+        "- Upright pixels: EXIF turns, palettes, transparency and missing values are left to what reads the file.",
+    ]
+
+
+def _dynamic(source: Source, *, reads: bool) -> str:
+    if reads:
+        return "batch, height and width are dynamic"
+    return "the batch is dynamic" if has_one_size(source.backbone) else "batch, height and width are dynamic"
+
+
+def _classes(saved: SavedClassifier) -> list[str]:
+    names = ", ".join(map(_plain, saved.classifier.classes))
+    precision = saved.precision
+    lines = [f"- `probabilities`: (B, {len(saved.classifier.classes)}), calibrated, of {names}."]
+    if precision:
+        lines.append(
+            f"- From the confidence `threshold` of the metadata on, labels showed a precision of {precision:g}."
+        )
+    return lines
 
 
 def _history(manifest: dict[str, Any]) -> str:

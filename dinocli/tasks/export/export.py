@@ -1,7 +1,7 @@
 """Export: the one library call behind `dinocli export`."""
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,15 +9,18 @@ import timm
 import torch
 from safetensors.torch import load, save
 
+from dinocli.config.preprocess import Preprocess
 from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import UsageError, WeightsError
 from dinocli.file_set import FileSet, claimed
-from dinocli.files import write_whole
+from dinocli.files import user_path, write_whole
 from dinocli.models.export_graph import to_onnx, to_torchscript
 from dinocli.models.rounding import rounding_tolerance
 from dinocli.models.weights import save_backbone
+from dinocli.quality.classifier_file import load_classifier
 from dinocli.tasks.export.card import card_of
 from dinocli.tasks.export.source import Source, open_source
+from dinocli.tasks.export.whole_graph import WholeGraph
 
 FORMATS = {"timm": "", "safetensors": ".safetensors", "onnx": ".onnx", "torchscript": ".pt"}
 """Formats, and the suffix of their file; timm's is a folder."""
@@ -33,6 +36,9 @@ class ExportOptions:
         format: One of `FORMATS`.
         out: The file, or the folder for timm.
         force: Replace what is there.
+        with_preprocessing: Range, resize and normalisation are in the graph; ONNX alone.
+        classifier: File of `classify --save` whose probabilities are in the graph, or empty; ONNX alone. Without
+            weights those of its features are taken.
     """
 
     weights: str = ""
@@ -40,6 +46,8 @@ class ExportOptions:
     format: str = "timm"
     out: str = "exported"
     force: bool = False
+    with_preprocessing: bool = False
+    classifier: str = ""
 
 
 @dataclass(frozen=True)
@@ -50,7 +58,8 @@ class ExportResult:
         path: File or folder.
         card: Model card.
         format: As in the options.
-        difference: Largest difference to our own network, in units of its largest value.
+        difference: Largest difference to our own network, in units of its largest value; with preprocessing, 1 - the
+            smallest cosine to the features of `embed`.
         seconds: Of the whole command.
     """
 
@@ -83,6 +92,9 @@ def export(options: ExportOptions, reporter: ProgressReporter | None = None) -> 
     """
     if options.format not in FORMATS:
         raise UsageError(f"--format {options.format!r} is not known; use one of {', '.join(FORMATS)}")
+    if options.format != "onnx" and (options.with_preprocessing or options.classifier):
+        option = "--with-preprocessing" if options.with_preprocessing else "--classifier"
+        raise UsageError(f"{option} makes one graph of all: it needs --format onnx")
     path = Path(options.out)
     with claimed(path):
         return _export(options, path, reporter or ProgressReporter())
@@ -97,25 +109,45 @@ def _export(options: ExportOptions, path: Path, reporter: ProgressReporter) -> E
     if path.is_dir() != (options.format == "timm") and path.exists():
         raise UsageError(f"{path} is {'a folder' if path.is_dir() else 'a file'}; choose another --out")
     reporter.stage("loading weights")
-    source = open_source(options.weights, options.model, reporter)
+    whole = _opened(options, reporter)
     reporter.stage(f"exporting to {options.format}, and comparing with our own network")
     with FileSet(path) as files:
         part = files.new(path)
-        difference = _write(part, options.format, source)
-        text = card_of(source, options.format, path.name, difference)
+        difference = _write(part, options.format, whole)
+        text = card_of(whole, options.format, path.name, difference)
         write_whole(part / card.name if options.format == "timm" else files.new(card), text)
         files.swap()
     return ExportResult(path, card, options.format, difference, time.monotonic() - begin)
 
 
-def _write(path: Path, kind: str, source: Source) -> float:
+def _opened(options: ExportOptions, reporter: ProgressReporter) -> WholeGraph:
+    """Load the weights, and what goes into one graph with them."""
+    if not options.classifier:
+        return WholeGraph(open_source(options.weights, options.model, reporter), options.with_preprocessing)
+    saved = load_classifier(user_path(options.classifier))
+    about = saved.features.get("weights", {})
+    if not options.weights and not about.get("source"):
+        raise WeightsError(f"{options.classifier} does not say which weights made its features; name them")
+    weights = options.weights or about["source"]
+    model = options.model if options.weights else about.get("name", "")
+    source = open_source(weights, model, reporter, pool=about.get("pool", "auto"))
+    if saved.features.get("preprocess"):
+        source = replace(source, preprocess=Preprocess.from_dict(saved.features["preprocess"]))
+    return WholeGraph(source, options.with_preprocessing, saved)
+
+
+def _write(path: Path, kind: str, whole: WholeGraph) -> float:
+    source = whole.source
     if kind == "timm":
         return _write_timm(path, source)
     if kind == "safetensors":
         data, difference = _to_safetensors(source)
+    elif kind == "torchscript":
+        data, difference = to_torchscript(source.backbone, source.preprocess.size, source.facts())
     else:
-        trace = {"onnx": to_onnx, "torchscript": to_torchscript}[kind]
-        data, difference = trace(source.backbone, source.preprocess.size, source.facts())
+        data, difference = to_onnx(
+            source.backbone, source.preprocess.size, whole.facts(), pipeline=whole.pipeline(), prove=whole.proved
+        )
     write_whole(path, data)
     return difference
 

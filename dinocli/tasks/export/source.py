@@ -42,8 +42,14 @@ class Source:
         }
 
 
-def open_source(weights: str, model: str, reporter: ProgressReporter) -> Source:
+def open_source(weights: str, model: str, reporter: ProgressReporter, *, pool: str = "auto") -> Source:
     """Load weights; an empty name takes those of the newest run.
+
+    Args:
+        weights: As for training, or a run.
+        model: Beside a bare state dict.
+        reporter: Is told what was chosen.
+        pool: As `load_backbone`.
 
     Raises:
         WeightsError: There are none, or they cannot be read.
@@ -51,7 +57,7 @@ def open_source(weights: str, model: str, reporter: ProgressReporter) -> Source:
     if not weights:
         weights = str(latest_run().path)
         reporter.line(f"weights of {weights}")
-    backbone, info, stored = load_backbone(weights, model)
+    backbone, info, stored = load_backbone(weights, model, pool=pool)
     reporter.line(describe_weights(info))
     preprocess = Preprocess.from_dict(stored) if stored else plain_preprocess(info)
     return Source(backbone.eval(), info, preprocess, _manifest(user_path(weights)))

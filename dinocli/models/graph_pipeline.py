@@ -1,0 +1,144 @@
+"""What goes into one graph with a backbone: reading before it, a classifier behind it.
+
+Legend: B images, H W pixels of the source, C source channels, S side of the square.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dinocli.config.preprocess import Preprocess
+from dinocli.models.backbone import Backbone
+from dinocli.models.portable import Portable, resize_matrix
+
+INPUT, OUTPUTS, PROBABILITIES = "images", ("pooled", "patches"), "probabilities"
+
+_LUMA = (0.299, 0.587, 0.114)
+
+
+class GraphPreprocessing(nn.Module):
+    """Range, grey, resize and normalisation, as `embed` does them but for the rounding of one step between.
+
+    `embed` shrinks a large image first to a canvas of twice the side, in whole grey levels, then squashes that to the
+    square; here one antialiased bicubic, PIL's, goes all the way.
+
+    Args:
+        preprocess: Of the weights; its range is fixed or that of 8 bits.
+    """
+
+    mean_311: Tensor
+    std_311: Tensor
+    luma_3: Tensor
+
+    def __init__(self, preprocess: Preprocess) -> None:
+        super().__init__()
+        self.levels = 65535.0 if preprocess.deep else 255.0
+        self.low, self.high = preprocess.range_low, preprocess.range_high
+        if preprocess.range_policy == "full":
+            self.low, self.high = 0.0, 1.0 if preprocess.source == "float" else self.levels
+        self.grey, self.side = preprocess.grey, preprocess.size
+        self.dtype = torch.float32 if preprocess.deep else torch.uint8
+        self.register_buffer("mean_311", torch.tensor(preprocess.mean)[:, None, None])
+        self.register_buffer("std_311", torch.tensor(preprocess.std)[:, None, None])
+        self.register_buffer("luma_3", torch.tensor(_LUMA))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return normalised squares.
+
+        Args:
+            images: (B, H, W, 3) source values, any sides: uint8, or float32 where the sources are deeper.
+
+        Returns:
+            (B, 3, S, S).
+        """
+        mapped = (images.float() - self.low) * (self.levels / (self.high - self.low))
+        mapped_BHW3 = mapped.clamp(0, self.levels).round()
+        if self.grey:
+            mapped_BHW3 = (mapped_BHW3 @ self.luma_3).round()[..., None]
+        pixels_BCHW = mapped_BHW3.permute(0, 3, 1, 2) / self.levels
+        down_SH = resize_matrix(self.side, images.shape[1])
+        across_SW = resize_matrix(self.side, images.shape[2])
+        square_BCSS = (down_SH @ (pixels_BCHW @ across_SW.T)).clamp(0, 1)
+        return (square_BCSS - self.mean_311) / self.std_311
+
+
+class ClassifierHead(nn.Module):
+    """Calibrated probabilities of a saved classifier from the pooled feature (`dinocli.quality.classifiers`).
+
+    Args:
+        tensors: `mean_D`, and `weight_CD` and `bias_C` of a linear one, or `rows_MD` and `class_M` of neighbours.
+        neighbours: That vote, 0 for a linear one.
+        votes_temperature: The weight of a vote is exp(cosine / temperature).
+        temperature: That logits are divided by.
+        classes: How many there are.
+    """
+
+    mean_D: Tensor
+    weight_CD: Tensor
+    bias_C: Tensor
+    rows_MD: Tensor
+    one_hot_MC: Tensor
+
+    def __init__(
+        self,
+        tensors: dict[str, Tensor],
+        *,
+        neighbours: int,
+        votes_temperature: float,
+        temperature: float,
+        classes: int,
+        least: float,
+    ) -> None:
+        super().__init__()
+        for name in ("mean_D", "weight_CD", "bias_C", "rows_MD"):
+            self.register_buffer(name, tensors[name])
+        self.register_buffer("one_hot_MC", nn.functional.one_hot(tensors["class_M"], classes).float())
+        self.neighbours, self.least = neighbours, least
+        self.votes_temperature, self.temperature = votes_temperature, temperature
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        """Return (B, C) from (B, D)."""
+        rows_BD = nn.functional.normalize(nn.functional.normalize(pooled, dim=1) - self.mean_D, dim=1)
+        if not self.neighbours:
+            return ((rows_BD @ self.weight_CD.T + self.bias_C) / self.temperature).softmax(dim=1)
+        cosine_BM = rows_BD @ self.rows_MD.T
+        nearest_Bk, index_Bk = cosine_BM.topk(self.neighbours, dim=1)
+        vote_Bk = (nearest_Bk / self.votes_temperature).softmax(dim=1)
+        share_BC = (vote_Bk[..., None] * self.one_hot_MC[index_Bk]).sum(dim=1)
+        return (share_BC.clamp(min=self.least).log() / self.temperature).softmax(dim=1)
+
+
+class GraphPipeline(nn.Module):
+    """A backbone with what belongs to it.
+
+    Args:
+        backbone: On the CPU, in eval mode; shared, not copied.
+        before: Range, resize and normalisation, so that the graph takes source values of any size; or None.
+        head: A classifier of pooled features, whose probabilities are a third output; or None.
+    """
+
+    def __init__(
+        self, backbone: Backbone, before: GraphPreprocessing | None = None, head: ClassifierHead | None = None
+    ) -> None:
+        super().__init__()
+        self.before, self.backbone, self.head = before, Portable(backbone), head
+        self.outputs = [*OUTPUTS, *([PROBABILITIES] if head else [])]
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Return the pooled feature, the feature map, and probabilities where there is a classifier.
+
+        Args:
+            images: (B, H, W, 3) source values with preprocessing, else (B, 3, H, W) normalised.
+        """
+        pooled, patches = self.backbone(images if self.before is None else self.before(images))
+        return (pooled, patches) if self.head is None else (pooled, patches, self.head(pooled))
+
+    def example(self) -> Tensor:
+        """Return source values to trace with."""
+        return torch.zeros(2, 150, 170, 3, dtype=torch.uint8 if self.before is None else self.before.dtype)
+
+    def axes(self) -> dict[int, Any]:
+        """Name the axes of source values that may change."""
+        dim = torch.export.Dim
+        return {0: dim("batch"), 1: dim("height", min=8), 2: dim("width", min=8)}

@@ -1,0 +1,89 @@
+"""How to load an export: code that runs as it stands, from a file to features."""
+
+import json
+
+from dinocli.models.export_graph import has_one_size
+from dinocli.models.graph_pipeline import OUTPUTS, PROBABILITIES
+from dinocli.report.text import visible
+from dinocli.tasks.export.whole_graph import WholeGraph
+
+_TIMM = """import timm
+import torch
+from PIL import Image
+
+model = timm.create_model({local}, pretrained=True).eval()
+transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model))
+images = transform({image})[None]  # (1, 3, {side}, {side})
+with torch.no_grad():
+    pooled = model(images)  # (B, {dim})
+    patches = model.forward_features(images)  # tokens of a transformer, map of a convnet
+"""
+_READING = """image = {image}.resize(({side}, {side}), Image.Resampling.BICUBIC)
+values = numpy.asarray(image, "float32").transpose(2, 0, 1) / 255
+images = (values - numpy.float32({mean})[:, None, None]) / numpy.float32({std})[:, None, None]
+"""
+_SAFETENSORS = """import numpy
+import safetensors.torch
+import timm
+import torch
+from PIL import Image
+
+model = timm.create_model({architecture}, pretrained=False, num_classes=0{args})
+model.load_state_dict(safetensors.torch.load_file({name}))
+{reading}with torch.no_grad():
+    pooled = model.eval()(torch.from_numpy(images)[None])  # (B, {dim})
+"""
+_ONNX = """import numpy
+import onnxruntime
+from PIL import Image
+
+session = onnxruntime.InferenceSession({name})
+{reading}{outputs} = session.run(None, {{"images": images[None]}})  # (B, {dim}), (B, D', h, w); {shapes}
+about = session.get_modelmeta().custom_metadata_map
+"""
+_TORCHSCRIPT = """import numpy
+import torch
+from PIL import Image
+
+about = {{"mean": "", "std": "", "range_policy": ""}}  # and whatever else it knows
+model = torch.jit.load({name}, _extra_files=about)
+{reading}with torch.no_grad():
+    pooled, patches = model(torch.from_numpy(images)[None])  # (B, {dim}), (B, D', h, w); {shapes}
+"""
+_CLASSES = """classes = json.loads(about["classes"])
+label, confidence = classes[probabilities[0].argmax()], probabilities[0].max()
+"""
+_TEMPLATES = {"timm": _TIMM, "safetensors": _SAFETENSORS, "onnx": _ONNX, "torchscript": _TORCHSCRIPT}
+
+
+def snippet(whole: WholeGraph, kind: str, name: str) -> str:
+    """Return Python that reads an 8-bit image `a.png` and computes its features.
+
+    Args:
+        whole: The weights, and what is in the graph beside them.
+        kind: Format of the export.
+        name: Of the exported file or folder.
+    """
+    source, about = whole.source, whole.source.preprocess
+    image = 'Image.open("a.png").convert("L").convert("RGB")' if about.grey else 'Image.open("a.png").convert("RGB")'
+    words = {"image": image, "side": about.size, "mean": list(about.mean), "std": list(about.std)}
+    reading = _READING.format(**words)
+    if whole.reads:
+        values = "float32" if about.deep else "uint8"
+        reading = f'images = numpy.asarray(Image.open("a.png").convert("RGB"), "{values}")  # any height and width\n'
+        if about.deep:
+            reading = (
+                f'images = numpy.stack([numpy.asarray(Image.open("a.png"), "{values}")] * 3, axis=-1)  # any size\n'
+            )
+    shapes = "any B, at this size" if has_one_size(source.backbone) else "any B, H, W"
+    outputs = ", ".join([*OUTPUTS, *([PROBABILITIES] if whole.saved else [])])
+    args = "".join(f", {key}={value!r}" for key, value in source.backbone.model_args.items())
+    words |= {"reading": reading, "outputs": outputs, "shapes": shapes, "args": args, "dim": source.backbone.dim}
+    words |= {"name": _quoted(name), "local": _quoted(f"local-dir:{name}"), "architecture": _quoted(source.info.name)}
+    text = _TEMPLATES[kind].format(**words)
+    return f"import json\n\n{text}{_CLASSES}" if whole.saved else text
+
+
+def _quoted(text: str) -> str:
+    """Return somebody's name as a string of Python that cannot leave the block of code."""
+    return json.dumps(visible(text)).replace("`", "\\u0060")

@@ -1,0 +1,145 @@
+"""One graph with reading before the backbone and a classifier behind it, built and proved against `embed`.
+
+Legend: B images, H W pixels, C classes.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from dinocli.errors import UsageError, WeightsError
+from dinocli.models.export_graph import Compute, proved
+from dinocli.models.graph_pipeline import ClassifierHead, GraphPipeline, GraphPreprocessing
+from dinocli.quality.classifier_file import SavedClassifier
+from dinocli.quality.classifiers import LEAST, TEMPERATURE
+from dinocli.quality.selective import precision_threshold
+from dinocli.tasks.export.source import Source
+from dinocli.tasks.feature_model import FeatureModel
+
+LEAST_COSINE = 0.999
+"""To the features of `embed`, of every trial image."""
+
+_TRIALS = ((180, 240), (224, 224), (700, 500), (96, 130))
+_MOST_DIFFERENCE = 1e-3  # of probabilities
+
+
+@dataclass(frozen=True)
+class WholeGraph:
+    """What is in a graph beside the backbone.
+
+    Args:
+        source: The weights.
+        reads: Range, resize and normalisation are in the graph: it takes source values of any size.
+        saved: A classifier of pooled features, whose probabilities are a third output; or None.
+
+    Raises:
+        UsageError: A range that each image has for itself.
+        WeightsError: The classifier takes other features.
+    """
+
+    source: Source
+    reads: bool = False
+    saved: SavedClassifier | None = None
+
+    def __post_init__(self) -> None:
+        if self.reads and self.source.preprocess.range_policy == "image":
+            raise UsageError("--with-preprocessing: a range of each image by its percentiles is not for a graph")
+        if self.saved:
+            _check(self.saved, self.source)
+
+    def pipeline(self) -> GraphPipeline:
+        """Build the graph."""
+        before = GraphPreprocessing(self.source.preprocess) if self.reads else None
+        return GraphPipeline(self.source.backbone, before, _head(self.saved) if self.saved else None)
+
+    def facts(self) -> dict[str, str]:
+        """Return what is stored beside the facts of the weights."""
+        facts = self.source.facts() | ({"preprocessing": "in the graph"} if self.reads else {})
+        if self.saved:
+            threshold = _threshold(self.saved)
+            facts |= {"classes": json.dumps(self.saved.classifier.classes), "threshold": f"{threshold:.6g}"}
+        return facts
+
+    def proved(self, compute: Compute) -> float:
+        """Return how far a graph is off: with its own reading 1 - the smallest cosine to the features of `embed`.
+
+        Raises:
+            WeightsError: By too much.
+        """
+
+        def checked(images: torch.Tensor) -> list[NDArray[np.float32]]:
+            found = compute(images)
+            if self.saved:
+                _check_probabilities(self.saved, *found[::2])
+            return found
+
+        if not self.reads:
+            return proved(checked, self.source.backbone, self.source.preprocess.size)
+        model, worst = FeatureModel(self.source.backbone, self.source.preprocess), 1.0
+        for number, size in enumerate(_TRIALS):
+            pixels_HW3 = self._picture(size, number)
+            images = torch.from_numpy(pixels_HW3.astype(np.float32 if self.source.preprocess.deep else np.uint8))[None]
+            pooled, wanted = checked(images)[0][0], model.embed([pixels_HW3])[0]
+            worst = min(worst, float(pooled @ wanted / np.linalg.norm(pooled) / np.linalg.norm(wanted)))
+        if not worst >= LEAST_COSINE:
+            raise WeightsError(
+                f"features with preprocessing in the graph have a cosine of {worst:.4f} to those of embed, not "
+                f"{LEAST_COSINE}; export without it, and tell us which model it was"
+            )
+        return 1 - worst
+
+    def _picture(self, size: tuple[int, int], seed: int) -> NDArray[Any]:
+        """Make a picture whose detail falls with frequency, as that of photographs does, over the sources' range."""
+        about, before = self.source.preprocess, GraphPreprocessing(self.source.preprocess)
+        random = np.random.default_rng(seed)
+        down, across = np.fft.fftfreq(size[0])[:, None, None], np.fft.fftfreq(size[1])[None, :, None]
+        spectrum = np.fft.fft2(random.standard_normal((*size, 3)), axes=(0, 1)) / (
+            np.hypot(down, across) + 1 / max(size)
+        )
+        values = np.fft.ifft2(spectrum, axes=(0, 1)).real
+        share = np.clip(0.5 + 0.2 * values / values.std(), 0, 1)
+        pixels = before.low + share * (before.high - before.low)
+        if about.source == "float":
+            return np.asarray(pixels, np.float32)
+        return np.asarray(np.rint(pixels), np.uint16 if about.deep else np.uint8)
+
+
+def _check(saved: SavedClassifier, source: Source) -> None:
+    about = saved.features
+    if about.get("tokens", "pooled") != "pooled" or about.get("layers", 1) != 1 or about.get("keep_aspect"):
+        kind = f"{about.get('tokens')} of {about.get('layers', 1)} layers"
+        raise WeightsError(f"the classifier takes features of another kind ({kind}); a graph gives pooled ones")
+    if about.get("weights", {}).get("sha256", source.info.sha256) != source.info.sha256:
+        raise WeightsError("the classifier was made with other weights; leave out the weights to take its own")
+
+
+def _head(saved: SavedClassifier) -> ClassifierHead:
+    found = saved.classifier
+    arrays = {name: getattr(found, name) for name in ("mean_D", "weight_CD", "bias_C", "rows_MD", "class_M")}
+    return ClassifierHead(
+        {name: torch.from_numpy(array.copy()) for name, array in arrays.items()},
+        neighbours=int(found.candidate.setting) if found.candidate.method == "knn" else 0,
+        votes_temperature=TEMPERATURE,
+        temperature=found.temperature,
+        classes=len(found.classes),
+        least=LEAST,
+    )
+
+
+def _check_probabilities(
+    saved: SavedClassifier, pooled_BD: NDArray[np.float32], probability_BC: NDArray[np.float32]
+) -> None:
+    """Compare with the classifier itself, on the features that the graph gives."""
+    difference = np.abs(saved.classifier.probabilities(pooled_BD) - probability_BC).max()
+    if not difference <= _MOST_DIFFERENCE:
+        raise WeightsError(f"the exported classifier differs from ours by {difference:.2g}; tell us which it was")
+
+
+def _threshold(saved: SavedClassifier) -> float:
+    if not saved.precision or not len(saved.confidence_M):
+        return 0.0
+    return precision_threshold(saved.confidence_M, saved.right_M, saved.precision)
