@@ -73,33 +73,38 @@ def classify(
     """
     from dinocli.cli.render import show_plan
     from dinocli.cli.show_classify import show_classification
-    from dinocli.tasks.classify.classify import classify as run
-    from dinocli.tasks.classify.classify_dry_run import dry_run as plan
-    from dinocli.tasks.classify.classify_options import ClassifyOptions
 
-    options = ClassifyOptions(
-        inputs=tuple(inputs or ()),
-        labels=tuple(labels or ()),
-        column=column,
-        groups=groups,
-        classifier=classifier,
-        out=out,
-        save=save,
-        coco=coco,
-        method=method,
-        precision=precision,
-        suggest=suggest,
-        weights=weights or "",
-        model=model or "",
-        read=read,
-        batch_size=batch_size or 0,
-        device=device,
-        seed=seed or 0,
-        force=force,
-    )
+    planned, outcome = None, None
     with terminal:
+        from dinocli.tasks.classify.classify import classify as run
+        from dinocli.tasks.classify.classify_dry_run import dry_run as plan
+        from dinocli.tasks.classify.classify_options import ClassifyOptions
+
+        options = ClassifyOptions(
+            inputs=tuple(inputs or ()),
+            labels=tuple(labels or ()),
+            column=column,
+            groups=groups,
+            classifier=classifier,
+            out=out,
+            save=save,
+            coco=coco,
+            method=method,
+            precision=precision,
+            suggest=suggest,
+            weights=weights or "",
+            model=model or "",
+            read=read,
+            batch_size=batch_size or 0,
+            device=device,
+            seed=seed or 0,
+            force=force,
+        )
         if dry_run:
-            show_plan(terminal, plan(options, terminal, sys.stdin.buffer), as_json=terminal.as_json)
-            return
-        outcome = run(options, terminal, sys.stdin.buffer)
-    show_classification(terminal, outcome, as_json=terminal.as_json)
+            planned = plan(options, terminal, sys.stdin.buffer)
+        else:
+            outcome = run(options, terminal, sys.stdin.buffer)
+    if planned:
+        show_plan(terminal, planned, as_json=terminal.as_json)
+    if outcome:
+        show_classification(terminal, outcome, as_json=terminal.as_json)

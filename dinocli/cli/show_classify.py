@@ -30,7 +30,7 @@ def show_classification(terminal: Terminal, outcome: "ClassifyResult", *, as_jso
             f"{outcome.accepted:.0%} of the images without a label are accepted, from confidence "
             f"{outcome.threshold:.3f}, for a precision of {outcome.precision:g}"
         )
-    terminal.line("written: " + ", ".join(map(str, outcome.files)))
+    terminal.ending(outcome.files, outcome.next_commands())
     if as_json:
         print_json(outcome.to_dict())
     else:

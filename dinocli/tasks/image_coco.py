@@ -83,7 +83,7 @@ def write_image_coco(
                 "category_id": categories[tag.category],
                 "bbox": box,
                 "area": box[2] * box[3],
-                "segmentation": [],
+                "segmentation": [_outline(box)],
                 "iscrowd": 0,
                 "score": round(tag.score, 6),
             }
@@ -91,3 +91,9 @@ def write_image_coco(
     named = [{"id": place, "name": name} for name, place in categories.items()]
     data = {"images": images, "categories": named, "annotations": annotations}
     write_whole(path, json.dumps(data, ensure_ascii=False, indent=1) + "\n")
+
+
+def _outline(box: Sequence[float]) -> list[float]:
+    """Return a box as a polygon: many readers skip annotations without one."""
+    left, top, width, height = box
+    return [left, top, left + width, top, left + width, top + height, left, top + height]

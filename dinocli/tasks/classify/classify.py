@@ -87,6 +87,7 @@ def _classify(options: ClassifyOptions, reporter: ProgressReporter, stdin: Binar
     began = time.monotonic()
     saved = load_classifier(user_path(options.classifier)) if options.classifier else None
     features = open_classified(options, saved, reporter, stdin)
+    reporter.stage("classifying")
     with steady():
         learnt = _known(options, saved, features) if saved else _learn(options, features, reporter)
         probability_NC = learnt.saved.classifier.probabilities(features.features_ND)
@@ -119,6 +120,7 @@ def _learn(options: ClassifyOptions, features: ClassifiedFeatures, reporter: Pro
     mean_D = mean_of(NormalizedFeatures(features.features_ND, threads=cores()))
     rows_MD = centred(NormalizedFeatures(features.features_ND[rows_M]), mean_D)
     reporter.line(f"{len(rows_M):,} of {len(label_N):,} images have one of {len(set(labels_M))} labels ({column})")
+    reporter.stage("choosing a classifier")
     if can_be_validated(labels_M, groups_M):
         tried = try_classifiers(rows_MD, labels_M, groups_M, method=options.method, seed=options.seed)
         candidate, temperature = tried[0].candidate, tried[0].temperature

@@ -152,6 +152,13 @@ class ClassifyResult:
     seconds: float
     root: str
 
+    def next_commands(self) -> list[str]:
+        """Return what to type next, where labels are still missing."""
+        if not self.suggested:
+            return []
+        filled = self.out.with_name(SUGGESTED)
+        return [f"fill in {filled}, then the same command with --labels {filled} --force"]
+
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-like data."""
         paths = {"out": str(self.out), "features": str(self.features) if self.features else None}

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pycocotools.coco import COCO
 
 from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import DataError, UsageError, WeightsError
@@ -237,3 +238,21 @@ def test_features_fitted_to_a_folder_travel_with_the_classifier(home: Path) -> N
         assert float(again[name]["confidence"]) == pytest.approx(float(first[name]["confidence"]), abs=1e-3)
     with pytest.raises(WeightsError, match="different"):
         classify(of_images(home, inputs=(str(home / "feats.npy"),), read=ReadOptions(), labels=(), classifier=saved))
+
+
+def test_labels_and_suggestions_are_coco_that_pycocotools_reads(home: Path) -> None:  # noqa: F811
+    coco = home / "labels.json"
+    outcome = classify(
+        of_images(home, inputs=(str(home / "feats.npy"),), read=ReadOptions(), coco=str(coco), suggest=2)
+    )
+    found = COCO(str(coco))
+    assert {found.loadCats(one["category_id"])[0]["name"] for one in found.loadAnns(found.getAnnIds())} == {
+        *KIND.values(),
+        "suggested",
+    }
+    (number,) = [key for key, image in found.imgs.items() if image["file_name"] == "1-0.png"]
+    (one,) = found.loadAnns(found.getAnnIds([number], catIds=found.getCatIds(["dots"])))
+    assert (one["bbox"], one["score"]) == ([0, 0, 48, 48], 1.0), "a given label is sure"
+    suggested = found.getImgIds(catIds=found.getCatIds(["suggested"]))
+    assert sorted(f"./{found.imgs[key]['file_name']}" for key in suggested) == sorted(outcome.suggested)
+    assert found.annToMask(one).all()

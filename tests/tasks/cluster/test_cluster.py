@@ -1,12 +1,14 @@
 import csv
 import json
 import shutil
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
+from pycocotools.coco import COCO
 
 from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import DataError, UsageError
@@ -313,3 +315,20 @@ def test_somebody_elses_matrix_without_names(tmp_path: Path) -> None:
     assert [row["path"] for row in read(tmp_path / "c.csv")][:2] == ["./0", "./1"]
     assert not (tmp_path / "report.html").exists()
     assert outcome.selected == 3
+
+
+def test_groups_duplicates_and_the_selection_are_coco_that_pycocotools_reads(
+    job: ClusterOptions, tmp_path: Path
+) -> None:
+    path = tmp_path / "groups.json"
+    outcome = cluster(replace(job, coco=str(path), select=3))
+    found = COCO(str(path))
+    names = {key: category["name"] for key, category in found.cats.items()}
+    counts = Counter(names[one["category_id"]] for one in found.loadAnns(found.getAnnIds()))
+    assert {f"cluster {group.cluster}": group.size for group in outcome.clusters}.items() <= counts.items()
+    assert counts["selected"] == 3
+    assert counts["duplicate"] == sum(row["keep"] == "0" for row in read(job.table.with_name("duplicate_groups.csv")))
+    assert len(found.imgs) == 20
+    assert path in outcome.files
+    with pytest.raises(UsageError, match="is there"):
+        cluster(replace(job, out=str(tmp_path / "other.csv"), coco=str(path)))
