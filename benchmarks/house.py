@@ -8,16 +8,20 @@ Commands run as processes of their own on eight small images with random weights
 - `stack at train_step`: files of ours on the call stack, in order;
 - `imported by COMMAND`: files of ours in `sys.modules` at the end;
 - `parameters`: the functions with the most parameters (the commands of `cli/`, whose parameters are options, apart);
+- `duplicates`: pairs of functions of which seven statements in ten are equal but for the names of variables;
 - `lines`: of each package.
 """
 
 import argparse
 import ast
+import copy
+import itertools
 import json
 import os
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +63,7 @@ finally:
     files = [m.__file__ for n, m in list(sys.modules.items()) if n.split(".")[0] == "dinocli" and m.__file__]
     Path(out).write_text(json.dumps(files))
 """
+FEWEST_STATEMENTS, ALIKE = 4, 0.7
 NET = ("--weights", "none", "--model", "test_convnext", "--device", "cpu")
 
 
@@ -72,6 +77,7 @@ def main() -> None:
         _write_images(folder / "images")
         _runs(tree, folder)
     _parameters(tree)
+    _duplicates(tree)
     for package in sorted(path for path in (tree / "dinocli").iterdir() if path.is_dir() and path.name[0] not in "._"):
         files = [*package.rglob("*.py")]
         print(f"lines\t{package.name}\t{len(files)} files\t{sum(map(_lines, files))} lines")
@@ -124,6 +130,31 @@ def _parameters(tree: Path) -> None:
                 counts.append((len([name for name in names if name != "self"]), node.name, path))
     for count, name, path in sorted(counts, key=lambda item: -item[0])[:5]:
         print(f"parameters\t{count}\t{path.relative_to(tree / 'dinocli')}::{name}")
+
+
+class _Renamed(ast.NodeTransformer):
+    """Gives variables numbers in the order in which they occur."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, str] = {}
+
+    def visit_Name(self, node: ast.Name) -> ast.Name:
+        return ast.Name(self._numbers.setdefault(node.id, f"v{len(self._numbers)}"), node.ctx)
+
+
+def _duplicates(tree: Path) -> None:
+    functions = []
+    for path in (tree / "dinocli").rglob("*.py"):
+        parsed = ast.parse(path.read_text(encoding="utf-8"))
+        scopes = [parsed, *(node for node in ast.walk(parsed) if isinstance(node, ast.ClassDef))]
+        for node in (node for scope in scopes for node in scope.body if isinstance(node, ast.FunctionDef)):
+            inner = [part for part in ast.walk(node) if isinstance(part, ast.stmt) and part not in (node, node.body[0])]
+            statements = Counter(ast.dump(_Renamed().visit(copy.deepcopy(part))) for part in inner)
+            functions.append((f"{path.relative_to(tree / 'dinocli')}::{node.name}", statements))
+    for (one, first), (other, second) in itertools.combinations(functions, 2):
+        shorter = min(first.total(), second.total())
+        if shorter >= FEWEST_STATEMENTS and (first & second).total() >= ALIKE * shorter:
+            print(f"duplicates\t{one}\t{other}")
 
 
 def _lines(path: Path) -> int:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice, repeat
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,8 @@ from dinocli.data.tiling import Tiling, tile_boxes
 from dinocli.errors import DataError
 from dinocli.tasks.feature_file import Box
 from dinocli.tasks.square_resize import CANVAS_PER_SIDE, fitted, input_size, squashed
+
+T = TypeVar("T")
 
 NO_BOX = (0, 0, 0, 0)
 """Stands for the tile of an image that cannot be read."""
@@ -79,7 +82,11 @@ class ImageBatches:
         self.known: Mapping[int, NDArray[np.float32]] = {}
         self._squash = cell > 0 or (on_cpu and tiling is None)  # tiles of a large image would take many times its room
         self._reader = Reader(preprocess, CANVAS_PER_SIDE * preprocess.size)
-        counts = self._counts(tiling, progress) if tiling else repeat(1, len(images))
+        counts = (
+            self._by_header(partial(_tiles_in, page=preprocess.page, tiling=tiling), progress)
+            if tiling
+            else repeat(1, len(images))
+        )
         self.starts_N1 = np.concatenate([[0], np.cumsum(np.fromiter(counts, np.int64))])
 
     def __len__(self) -> int:
@@ -130,26 +137,22 @@ class ImageBatches:
             return canvas
         return squashed(canvas, input_size(canvas, self.preprocess.size, self._cell))
 
-    def sizes(self, progress: Progress | None = None) -> Generator[tuple[int, int], None, None]:
+    def sizes(self) -> Generator[tuple[int, int], None, None]:
         """Yield the (h, w) that each image is resized to, by its header, before any turn; (0, 0) for a bad one."""
-        look = partial(_fitted_size, page=self.preprocess.page, side=self.preprocess.size, cell=self._cell)
-        paths = map(self.images.path, range(len(self.images)))
-        for done, size in enumerate(in_order(look, paths, self.threads), 1):
-            if progress:
-                progress(done, len(self.images))
-            yield size
+        yield from self._by_header(
+            partial(_fitted_size, page=self.preprocess.page, side=self.preprocess.size, cell=self._cell)
+        )
 
     def _count(self, image: int) -> int:
         return int(self.starts_N1[image + 1] - self.starts_N1[image])
 
-    def _counts(self, tiling: Tiling, progress: Progress | None) -> Iterator[int]:
-        """Count tiles by the headers: lying or upright, the number is the same."""
-        look = partial(_tiles_in, page=self.preprocess.page, tiling=tiling)
+    def _by_header(self, look: Callable[[str], T], progress: Progress | None = None) -> Iterator[T]:
+        """Yield what the header of each image says, read in threads."""
         paths = map(self.images.path, range(len(self.images)))
-        for done, count in enumerate(in_order(look, paths, self.threads), 1):
+        for done, found in enumerate(in_order(look, paths, self.threads), 1):
             if progress:
                 progress(done, len(self.images))
-            yield count
+            yield found
 
 
 def _fitted_size(path: str, page: int, side: int, cell: int) -> tuple[int, int]:
