@@ -18,7 +18,7 @@ class Unreadable(DataError):
 
 @dataclass(frozen=True)
 class BadLimit:
-    """How many unreadable images are accepted.
+    """Limit of unreadable images.
 
     Args:
         spec: As the user wrote it, for the message.

@@ -1,4 +1,4 @@
-"""What image decoders complain about: counted, instead of hundreds of lines on stderr.
+"""Warnings of image decoders: counted, instead of hundreds of lines on stderr.
 
 Damaged and odd files make PIL warn and log, tifffile log, and libtiff, in C, write to stderr. None of them names
 the file.

@@ -49,7 +49,7 @@ class FolderWalk:
             links = later
 
     def takes(self, path: str) -> bool:
-        """Whether a file has the ending of an image; one that has not is counted."""
+        """Return whether a file has the suffix of an image format; other files are counted."""
         name = os.path.basename(path).lower()
         if name.endswith(image_suffixes()) and not _are_features(path):
             return True

@@ -1,4 +1,4 @@
-r"""Which image a path in somebody's table means: written on another machine, with backslashes, or as a bare name.
+r"""Match the paths of a label table with images: written on another machine, with backslashes, or as a bare name.
 
 A path means an image if it is its name, the end of its name (`1.png` of `./a/1.png`), or ends with its name
 (`C:\data\a\1.png`); with or without the ending, and with other case, where that leaves one image.
@@ -18,7 +18,7 @@ NO_IMAGE, SEVERAL = -1, -2
 
 @dataclass(frozen=True)
 class PathMatches:
-    """What the paths of a table mean.
+    """Images that the paths of a table mean.
 
     Args:
         image_R: Place of each row's image among the names, `NO_IMAGE`, or `SEVERAL` where it could be more than one.

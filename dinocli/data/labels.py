@@ -88,7 +88,7 @@ def of_several_kinds(labels: Labels) -> Labels:
 
 
 def is_folder_spec(spec: str) -> bool:
-    """Whether labels or groups come from names of folders."""
+    """Return whether labels or groups come from names of folders."""
     return bool(_FOLDER.fullmatch(spec))
 
 

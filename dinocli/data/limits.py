@@ -1,4 +1,4 @@
-"""What one file may ask for: checked by its header, before anything is decoded.
+"""Limits on the memory that one file may take: checked by its header, before anything is decoded.
 
 A file of a hundred bytes can claim to be gigabytes: a canvas far larger than its frame, samples or tiles without data.
 Real images cannot: no lossless compression in use makes more than about a thousand bytes of one, unless all of them

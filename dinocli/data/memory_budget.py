@@ -1,4 +1,4 @@
-"""How many bytes may be taken: the user's limit, free memory (of the container and the process too) and free disk."""
+"""Memory budget in bytes: the user's limit, free memory (of the container and the process too) and free disk."""
 
 import re
 import resource

@@ -71,7 +71,7 @@ def _ends_with_null(content: bytes) -> bool:
 
 
 def _has_columns(first: str) -> bool:
-    """Whether the first line of a list is a row of a table: several cells, the first one a file or a known header."""
+    """Return whether the first line of a list is a row of a table: several cells, first a file or a known header."""
     if os.path.lexists(first) or not any(mark in first for mark in SEPARATORS):
         return False
     cells = [cell.casefold() for row in parse_table(first, wanted="path")[:1] for cell in row.cells]

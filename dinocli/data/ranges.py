@@ -1,7 +1,7 @@
-"""Which source value becomes black and which white: one decision for a whole dataset.
+"""Intensity range: the source values that become black and white, one decision for a whole dataset.
 
 A range per image would show every image at its best and make a dark image equal to a bright one; a fixed 16-bit range
-would show a 12-bit detector as black. So a fixed sample of the folder is looked at once, and what was decided is
+would show a 12-bit detector as black. So a fixed sample of the folder is measured once, and what was decided is
 stored with the weights. Where exposures differ and brightness means nothing, ``image`` gives each its own range.
 """
 

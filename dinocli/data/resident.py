@@ -1,4 +1,4 @@
-"""All canvases on the GPU, where they fit: a batch is then put together without the CPU touching a pixel.
+"""All canvases in the memory of the GPU, where they fit: batches are then put together on the GPU.
 
 Shapes: C channels, h w pixels of one canvas.
 """

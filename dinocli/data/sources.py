@@ -1,4 +1,4 @@
-"""What the user names -> a sorted list of images.
+"""Inputs as the user names them -> a sorted list of images.
 
 A listed name may still turn out to be unreadable; the reader finds that.
 """
@@ -139,7 +139,7 @@ def _expand(entry: str, stdin: BinaryIO | None, null: bool, walk: FolderWalk) ->
 
 
 def _is_folder(path: str) -> bool:
-    """Whether a path is a folder.
+    """Return whether a path is a folder.
 
     Raises:
         DataError: It is a pipe, a socket or a device, which would be waited for.

@@ -65,7 +65,7 @@ class Index:
 
 
 class Packed(Store):
-    """All canvases in one flat buffer, in memory or mapped from a file: fetching is slicing."""
+    """Canvases in one flat buffer, in memory or mapped from a file; a canvas is a slice of it."""
 
     def __init__(
         self,

@@ -57,7 +57,7 @@ def windows_text(text: str) -> str:
 
 
 def is_utf8(text: str) -> bool:
-    """Whether text holds no byte that was not UTF-8."""
+    """Return whether text holds no byte that was not UTF-8."""
     if text.isascii():
         return True
     try:

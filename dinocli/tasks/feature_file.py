@@ -43,7 +43,7 @@ Box = tuple[int, int, int, int]
 
 
 class FeatureRecord(Stored):
-    """What `feats.json` says, as far as later commands rely on it."""
+    """Fields of `feats.json` that later commands rely on."""
 
     n: Count
     shape: list[Annotated[int, Field(ge=-1, le=2**62)]] = Field(min_length=2, max_length=4)  # -1: images differ

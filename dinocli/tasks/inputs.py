@@ -1,4 +1,4 @@
-"""What commands say and decide about their inputs: how images are read, what was found, which weights were loaded."""
+"""Options of reading, shared by all commands, and lines that describe images and weights."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields

@@ -162,7 +162,7 @@ class Cluster:
 
 @dataclass(frozen=True)
 class ClusterResult:
-    """What came out.
+    """Result of `cluster`.
 
     Args:
         out: The table.

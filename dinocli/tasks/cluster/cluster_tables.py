@@ -26,7 +26,7 @@ ISSUE = ("path", "issue", "value", "usual")
 
 
 class Known(NamedTuple):
-    """What is known of all images.
+    """Groups, outlier scores and map positions of all images.
 
     Args:
         grouping: Their groups.

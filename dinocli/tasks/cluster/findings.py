@@ -1,4 +1,4 @@
-"""What is known of all images once they are clustered, and the result that sums it up."""
+"""Findings for all images once they are clustered, and the result that sums them up."""
 
 from collections import Counter
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""A look at the pixels of all images: what is wrong with them, and how odd they look."""
+"""Statistics of the pixels of all images: issues (dark, bright, blank, blurred ...) and appearance outliers."""
 
 from typing import NamedTuple
 
@@ -21,7 +21,7 @@ _SIDE = 128
 
 
 class CheckedImages(NamedTuple):
-    """What the pixels say.
+    """Issues and statistics of the pixels of all images.
 
     Args:
         issues: In the order of the rows.
@@ -58,7 +58,7 @@ def measure_images(members: ClusterInputs, reporter: ProgressReporter) -> list[I
     statistics: list[ImageStatistics | None] = []
     for picture in Thumbnails(members, _SIDE).small(range(len(members))):
         statistics.append(image_statistics(picture) if min(picture.shape[:2]) > 1 else None)
-        reporter.progress("looking at images", len(statistics), len(members))
+        reporter.progress("measuring images", len(statistics), len(members))
     return statistics
 
 

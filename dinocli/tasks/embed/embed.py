@@ -99,7 +99,9 @@ def _fitted(context: EmbedContext, image_batches: ImageBatches, part: PartialFea
         return replace(context, tokens=RareFeatures.load(path).to(context.device))
     features, known = fit_rare(context, image_batches)
     if features.share < 1:
-        context.reporter.line(f"{len(features.images)} images looked at: rare patches count {features.share:.0%}")
+        context.reporter.line(
+            f"{len(features.images)} images measured: rare patches have a weight of {features.share:.0%}"
+        )
     features.save(path)
     image_batches.known = known
     return replace(context, tokens=features)

@@ -130,12 +130,12 @@ class EmbedOptions:
 
     @property
     def to_folder(self) -> bool:
-        """Whether every image gets a file of its own."""
+        """Return whether every image gets a file of its own."""
         return self.out != STDOUT and not Path(self.out).suffix
 
     @property
     def keeps_positions(self) -> bool:
-        """Whether an unreadable image is a row of NaN rather than no row: others count on the number of rows."""
+        """Return whether an unreadable image is a row of NaN rather than no row: others count on the number of rows."""
         return self.out == STDOUT or bool(self.shard)
 
     def path(self) -> Path | None:

@@ -1,4 +1,4 @@
-"""What `embed` decides before the first image: names, weights, preprocessing, precision, and the shape of a row."""
+"""Setup of `embed`, before the first image: names, weights, preprocessing, precision, and the shape of a row."""
 
 from dataclasses import dataclass, replace
 from typing import Any, BinaryIO

@@ -35,7 +35,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class ImageTile:
-    """What becomes one row.
+    """One image or tile, which becomes one row.
 
     Args:
         image: Its row in the list.
@@ -50,7 +50,7 @@ class ImageTile:
 
 
 class ImageBatches:
-    """All pieces of a list of images, numbered through.
+    """Images or tiles of a list, numbered from 0, in batches.
 
     Args:
         images: The list.

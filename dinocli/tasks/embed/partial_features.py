@@ -40,7 +40,7 @@ def npy_header(rows: int, shape: tuple[int, ...], dtype: str) -> bytes:
 
 
 class EmbedJournalLine(Stored):
-    """What is done so far."""
+    """One line of the journal: rows and pieces that are on the disk."""
 
     pieces: Count
     rows: Count

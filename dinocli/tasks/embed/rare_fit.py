@@ -1,4 +1,4 @@
-"""The pass before the pass: a feature with rare patches is fitted to a sample of the folder.
+"""Fit a feature with rare patches to a sample of the folder, before the pass over all images.
 
 Legend: S images of the sample, P width of the feature.
 """

@@ -1,1 +1,1 @@
-"""How good features are: with labels, without labels, and against a baseline; start at `evaluate.evaluate`."""
+"""Scores of features with labels, without labels, and against a baseline; start at `evaluate.evaluate`."""

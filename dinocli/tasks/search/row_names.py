@@ -15,7 +15,7 @@ def find_row(file: FeatureFile, name: str) -> int | None:
 
 
 def is_same_image(given: str, row: int, file: FeatureFile) -> bool:
-    """Whether a query that is the name of a row means that row: no such file exists, or it is the row's own image.
+    """Return whether a query by the name of a row means that row: no such file exists, or it is the row's image.
 
     Raises:
         UsageError: A file of that name exists, and is another image than the row's or cannot be compared with it.
