@@ -146,7 +146,8 @@ def _duplicates(tree: Path) -> None:
     functions = []
     for path in (tree / "dinocli").rglob("*.py"):
         parsed = ast.parse(path.read_text(encoding="utf-8"))
-        scopes = [parsed, *(node for node in ast.walk(parsed) if isinstance(node, ast.ClassDef))]
+        scopes: list[ast.Module | ast.ClassDef] = [parsed]
+        scopes += [node for node in ast.walk(parsed) if isinstance(node, ast.ClassDef)]
         for node in (node for scope in scopes for node in scope.body if isinstance(node, ast.FunctionDef)):
             inner = [part for part in ast.walk(node) if isinstance(part, ast.stmt) and part not in (node, node.body[0])]
             statements = Counter(ast.dump(_Renamed().visit(copy.deepcopy(part))) for part in inner)
