@@ -6,27 +6,27 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from dinocli.data.look import Look
+from dinocli.data.image_sample import ImageSample
 from dinocli.data.ranges import MEASURED, kind_of
 
 _SHARE = 0.001  # of the pixels that one extreme value holds before it may be nodata; fewer are hot or dead pixels
 _GAP = 0.25  # between that value and the others, as a share of what the others span
 _BETWEEN = 0.1  # pixels on the inner side of the gap, as a share of those that hold the value: saturation has a slope
-_MOST = 2**20  # values that are looked at
+_MOST = 2**20  # values that are read
 
 
-def ignores_alpha(looks: Sequence[Look]) -> bool:
+def ignores_alpha(samples: Sequence[ImageSample]) -> bool:
     """Say whether what is named alpha is a channel of its own, near infrared for example: GIS tools name it so."""
-    named = [look.alpha for look in looks if look.alpha not in ("none", "opaque")]
+    named = [one.alpha for one in samples if one.alpha not in ("none", "opaque")]
     return named.count("data") > len(named) / 2
 
 
-def alpha_notes(looks: Sequence[Look], *, ignored: bool) -> list[str]:
+def alpha_notes(samples: Sequence[ImageSample], *, ignored: bool) -> list[str]:
     """Say what happens to alpha."""
-    found = [look for look in looks if look.alpha not in ("none", "opaque")]
+    found = [one for one in samples if one.alpha not in ("none", "opaque")]
     if not found:
         return []
-    count, colours = f"{len(found)} of {len(looks)} files", "0" if found[0].grey else "0,1,2"
+    count, colours = f"{len(found)} of {len(samples)} files", "0" if found[0].grey else "0,1,2"
     if ignored:
         return [
             f"the sample named alpha in {count} is left out, as one that holds an image's values; "
@@ -35,35 +35,35 @@ def alpha_notes(looks: Sequence[Look], *, ignored: bool) -> list[str]:
     return [f"alpha laid over white in {count}; --channels {colours} ignores it"]
 
 
-def channel_notes(looks: Sequence[Look]) -> list[str]:
+def channel_notes(samples: Sequence[ImageSample]) -> list[str]:
     """Say that files have channels that nobody reads, such as near infrared beside red, green and blue."""
-    several = [look for look in looks if look.unread]
+    several = [one for one in samples if one.unread]
     if not several:
         return []
     return [
-        f"{len(several)} of {len(looks)} files have {3 + several[0].unread} channels; 0,1,2 are read (--channels 3,0,1 "
-        "takes others)"
+        f"{len(several)} of {len(samples)} files have {3 + several[0].unread} channels; 0,1,2 are read (--channels "
+        "3,0,1 takes others)"
     ]
 
 
-def page_notes(looks: Sequence[Look]) -> list[str]:
+def page_notes(samples: Sequence[ImageSample]) -> list[str]:
     """Say that files have more pages than the one that is read, and where another one is larger."""
-    several = [look for look in looks if look.pages > 1]
+    several = [one for one in samples if one.pages > 1]
     if not several:
         return []
-    note = f"{len(several)} of {len(looks)} files have several pages; page 0 is read (--page N, --channels page)"
-    larger = [look for look in several if look.largest]
+    note = f"{len(several)} of {len(samples)} files have several pages; page 0 is read (--page N, --channels page)"
+    larger = [one for one in several if one.largest]
     if larger:
         first = larger[0]
         note += f"; in {len(larger)} of them another is larger, in {first.name} page {first.largest}"
     return [note]
 
 
-def nodata_notes(looks: Sequence[Look], policy: str) -> list[str]:
+def nodata_notes(samples: Sequence[ImageSample], policy: str) -> list[str]:
     """Warn of an extreme value that is probably nodata and stretches a measured range."""
     if policy not in MEASURED:
         return []
-    values = np.concatenate([look.values[:: max(1, len(looks) * look.values.size // _MOST)] for look in looks])
+    values = np.concatenate([one.values[:: max(1, len(samples) * one.values.size // _MOST)] for one in samples])
     return [
         f"{value:g} holds {share:.1%} of the pixels, far from the others ({low:g} to {high:g}), and widens the range; "
         f"if it means no data use --nodata {_exact(value)}, else --range fixed:{low:g},{high:g}"
@@ -92,21 +92,21 @@ def _outliers(values: NDArray[np.float64]) -> list[tuple[float, float, float, fl
     return found
 
 
-def kind_notes(looks: Sequence[Look], source: str) -> list[str]:
+def kind_notes(samples: Sequence[ImageSample], source: str) -> list[str]:
     """Warn of images that do not fit a range that was measured on others."""
-    others = [look for look in looks if source and kind_of(look.dtype) != source]
+    others = [one for one in samples if source and kind_of(one.dtype) != source]
     if not others:
         return []
     return [
-        f"{len(others)} of {len(looks)} files are {others[0].dtype}, and the range of these weights was measured on "
+        f"{len(others)} of {len(samples)} files are {others[0].dtype}, and the range of these weights was measured on "
         f"{source} images: such files cannot be read; --range auto or another one measures a range of their own"
     ]
 
 
-def float_notes(looks: Sequence[Look], policy: str) -> list[str]:
+def float_notes(samples: Sequence[ImageSample], policy: str) -> list[str]:
     """Warn of float values that the full range of floats, 0 to 1, clips."""
-    floats = [look for look in looks if look.dtype.kind == "f"]
-    low, high = min((look.low for look in floats), default=0.0), max((look.high for look in floats), default=1.0)
+    floats = [one for one in samples if one.dtype.kind == "f"]
+    low, high = min((one.low for one in floats), default=0.0), max((one.high for one in floats), default=1.0)
     if policy != "full" or (low >= 0 and high <= 1):
         return []
     return [
@@ -115,14 +115,14 @@ def float_notes(looks: Sequence[Look], policy: str) -> list[str]:
     ]
 
 
-def window_notes(looks: Sequence[Look], policy: str) -> list[str]:
+def window_notes(samples: Sequence[ImageSample], policy: str) -> list[str]:
     """Say that files name a window for viewers, where the range is another one."""
-    named = Counter(look.window for look in looks if look.window)
+    named = Counter(one.window for one in samples if one.window)
     if not named or policy in ("window", "fixed"):
         return []
     (level, width), count = named.most_common(1)[0]
     others = f", and {len(named) - 1} others" if len(named) > 1 else ""
     return [
-        f"{count} of {len(looks)} files name a window of level {level:g}, width {width:g}{others}; "
+        f"{count} of {len(samples)} files name a window of level {level:g}, width {width:g}{others}; "
         f"--range window:{level:g},{width:g} reads all with it"
     ]

@@ -1,4 +1,4 @@
-"""A look at a sample of the dataset: depth, colour, sizes, and the range that follows from them."""
+"""Survey of a sample of the dataset: depth, colour, sizes, and the range that follows from them."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from dinocli.data.folder_notes import (
     page_notes,
     window_notes,
 )
-from dinocli.data.look import Look, look_at
+from dinocli.data.image_sample import ImageSample, sample_image
 from dinocli.data.parallel import in_order, thread_count
 from dinocli.data.pixels import full_range
 from dinocli.data.ranges import MEASURED, PER_IMAGE, Range, kind_of, parse_range
@@ -30,7 +30,7 @@ _HEADROOM = 0.1
 
 @dataclass(frozen=True)
 class Survey:
-    """What a sample of a dataset looks like, and the range that follows.
+    """Facts of a sample of a dataset, and the range that follows from them.
 
     Args:
         policy: As in `Preprocess.range_policy`; ``auto`` on 8-bit images has become ``full``.
@@ -75,7 +75,7 @@ def survey(
     sample: int = 256,
     seed: int = 0,
 ) -> Survey:
-    """Look at a fixed sample of the images and decide on the range.
+    """Read a fixed sample of the images and decide on the range.
 
     Args:
         images: The dataset.
@@ -83,7 +83,7 @@ def survey(
         channels: Source channels, as in `read_native`.
         page: Page of multi-page files, from 0.
         nodata: Values that mean "not measured".
-        sample: Images to look at; all of them if there are fewer.
+        sample: Number of images to read; all of them if there are fewer.
         seed: Random seed of the choice of the sample.
 
     Raises:
@@ -92,36 +92,36 @@ def survey(
             the range is to be measured.
     """
     wanted = parse_range(range_spec)
-    looks, bad = _looks(images, channels, page, nodata, sample, seed)
-    deep = any(look.dtype != np.uint8 for look in looks)
-    kinds = Counter(kind_of(look.dtype) for look in looks)
+    samples, bad = _samples(images, channels, page, nodata, sample, seed)
+    deep = any(one.dtype != np.uint8 for one in samples)
+    kinds = Counter(kind_of(one.dtype) for one in samples)
     measured = wanted.policy in MEASURED
     if measured and len(kinds) > 1:
         mixed = " and ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
         raise DataError(f"{mixed} images are mixed, no measured range fits all; use --range full, or leave some out")
-    policy, low, high = _decide(wanted, looks, deep)
-    heights, widths = np.array([look.size for look in looks]).T
+    policy, low, high = _decide(wanted, samples, deep)
+    heights, widths = np.array([one.size for one in samples]).T
     return Survey(
         policy=policy,
         low=low,
         high=high,
         deep=deep,
-        grey=all(look.grey for look in looks),
-        dtypes=dict(Counter(str(look.dtype) for look in looks)),
+        grey=all(one.grey for one in samples),
+        dtypes=dict(Counter(str(one.dtype) for one in samples)),
         median_size=(int(np.median(heights)), int(np.median(widths))),
         max_size=(int(heights.max()), int(widths.max())),
-        sampled=len(looks),
+        sampled=len(samples),
         bad=bad,
-        notes=_notes(wanted, looks, deep, low, high),
+        notes=_notes(wanted, samples, deep, low, high),
         warnings=[
-            *nodata_notes(looks, policy),
-            *float_notes(looks, policy),
-            *alpha_notes(looks, ignored=ignores_alpha(looks)),
-            *channel_notes(looks),
-            *page_notes(looks),
-            *window_notes(looks, policy),
+            *nodata_notes(samples, policy),
+            *float_notes(samples, policy),
+            *alpha_notes(samples, ignored=ignores_alpha(samples)),
+            *channel_notes(samples),
+            *page_notes(samples),
+            *window_notes(samples, policy),
         ],
-        alpha="ignore" if ignores_alpha(looks) else "white",
+        alpha="ignore" if ignores_alpha(samples) else "white",
         source=next(iter(kinds)) if measured else "",
     )
 
@@ -132,52 +132,52 @@ def check_stored(images: ImageList, preprocess: Preprocess, sample: int = 16) ->
     Args:
         images: The dataset.
         preprocess: How they will be read.
-        sample: Images to look at. That none of them can be read is found later, and counted against ``--max-bad``.
+        sample: Number of images to read. If none can be read, that is found later and counted against ``--max-bad``.
     """
     try:
-        looks, _ = _looks(images, preprocess.channels, preprocess.page, preprocess.nodata, sample, seed=0)
+        samples, _ = _samples(images, preprocess.channels, preprocess.page, preprocess.nodata, sample, seed=0)
     except DataError:
         return []
     return [
-        *kind_notes(looks, preprocess.source),
-        *float_notes(looks, preprocess.range_policy),
-        *alpha_notes(looks, ignored=preprocess.alpha == "ignore"),
-        *channel_notes(looks),
-        *page_notes(looks),
+        *kind_notes(samples, preprocess.source),
+        *float_notes(samples, preprocess.range_policy),
+        *alpha_notes(samples, ignored=preprocess.alpha == "ignore"),
+        *channel_notes(samples),
+        *page_notes(samples),
     ]
 
 
-def _looks(
+def _samples(
     images: ImageList, channels: Channels, page: int, nodata: tuple[float, ...], sample: int, seed: int
-) -> tuple[list[Look], list[tuple[str, str]]]:
+) -> tuple[list[ImageSample], list[tuple[str, str]]]:
     """Return what was seen of a sample, and its unreadable images with the reason."""
     rows = np.random.default_rng(seed).choice(len(images), min(sample, len(images)), replace=False)
 
-    def look(row: int) -> Look | str:
-        return look_at(images.path(row), images.names[row], page=page, channels=channels, nodata=nodata)
+    def read(row: int) -> ImageSample | str:
+        return sample_image(images.path(row), images.names[row], page=page, channels=channels, nodata=nodata)
 
-    results = list(in_order(look, rows, thread_count("auto")))
-    looks = [result for result in results if isinstance(result, Look)]
+    results = list(in_order(read, rows, thread_count("auto")))
+    samples = [result for result in results if isinstance(result, ImageSample)]
     bad = [(images.names[row], result) for row, result in zip(rows, results, strict=True) if isinstance(result, str)]
-    if not looks:
+    if not samples:
         raise DataError(f"none of {len(rows)} sampled images can be read: {bad[0][0]}: {bad[0][1]}")
-    return looks, bad
+    return samples, bad
 
 
-def _decide(wanted: Range, looks: list[Look], deep: bool) -> tuple[str, float, float]:
+def _decide(wanted: Range, samples: list[ImageSample], deep: bool) -> tuple[str, float, float]:
     """Return the policy's name for the record, and the range."""
-    low, high = min(look.low for look in looks), max(look.high for look in looks)
+    low, high = min(one.low for one in samples), max(one.high for one in samples)
     if wanted.policy == "full" or (wanted.policy == "auto" and not deep):
-        return ("full", *full_range(looks[0].dtype))
+        return ("full", *full_range(samples[0].dtype))
     if wanted.policy == "window":
         level, width = wanted.values
         return "window", level - width / 2, level + width / 2
     if wanted.policy in ("fixed", PER_IMAGE):
         return (wanted.policy, wanted.values[0], wanted.values[1])
     if wanted.policy == "percentile":
-        low, high = np.percentile(np.concatenate([look.values for look in looks]), wanted.values).tolist()
+        low, high = np.percentile(np.concatenate([one.values for one in samples]), wanted.values).tolist()
     elif wanted.policy == "auto":
-        low, high = _with_headroom(low, high, looks[0].dtype)
+        low, high = _with_headroom(low, high, samples[0].dtype)
     if high <= low:
         raise DataError(f"all sampled pixels are {low:g}; give the range yourself: --range fixed:LOW,HIGH")
     return wanted.policy, low, high
@@ -196,19 +196,19 @@ def _bits(high: float) -> int:
     return max(1, int(high).bit_length())
 
 
-def _notes(wanted: Range, looks: list[Look], deep: bool, low: float, high: float) -> list[str]:
+def _notes(wanted: Range, samples: list[ImageSample], deep: bool, low: float, high: float) -> list[str]:
     """Say what the range is where it was measured, and where it may disappoint."""
-    tagged = sum(look.nodata for look in looks)
-    tags = [f"{tagged} of {len(looks)} files tag values as nodata: they are black and do not count for the range"]
+    tagged = sum(one.nodata for one in samples)
+    tags = [f"{tagged} of {len(samples)} files tag values as nodata: they are black and do not count for the range"]
     tags = tags if tagged else []
     if not deep or wanted.policy in ("full", PER_IMAGE):
         return tags
-    first, top = looks[0].dtype, max(look.high for look in looks)
+    first, top = samples[0].dtype, max(one.high for one in samples)
     data = f"{first} data"
     if first == np.uint16 and top <= 65535:
         data = f"{_bits(top)}-bit data in 16-bit files"
     notes = [*tags, f"{data}: range {low:g} to {high:g}"]
-    inner = np.percentile(np.concatenate([look.values for look in looks]), (0.1, 99.9))
+    inner = np.percentile(np.concatenate([one.values for one in samples]), (0.1, 99.9))
     if wanted.policy in ("auto", "minmax") and np.ptp(inner) < 0.25 * (high - low):
         notes.append(
             f"99.8 % of the pixels lie between {inner[0]:g} and {inner[1]:g}, a small part of the range; "

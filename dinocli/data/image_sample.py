@@ -1,4 +1,4 @@
-"""A look at one image of the sample: what its pixels and its file say about the dataset."""
+"""Facts of one image of the sample: pixel values, size, colour, alpha and pages, by its pixels and its file."""
 
 import sys
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ _ALPHA_ENDS, _ALPHA_LEVELS = 0.5, 16
 
 
 @dataclass(frozen=True)
-class Look:
+class ImageSample:
     """One sampled image.
 
     Args:
@@ -64,7 +64,9 @@ class Look:
     window: tuple[float, float] | None = None
 
 
-def look_at(path: str, name: str, *, page: int, channels: Channels, nodata: tuple[float, ...]) -> Look | str:
+def sample_image(
+    path: str, name: str, *, page: int, channels: Channels, nodata: tuple[float, ...]
+) -> ImageSample | str:
     """Read an image whole, not shrunk: shrinking would hide the single hot pixels that a range must not clip.
 
     Args:
@@ -75,23 +77,23 @@ def look_at(path: str, name: str, *, page: int, channels: Channels, nodata: tupl
         nodata: Values that mean "not measured", beside the file's own tag.
 
     Returns:
-        What was seen, or the reason why the image cannot be read.
+        The sample, or the reason why the image cannot be read.
     """
     try:
         with Allowance() as allowance:
             image = decode(path, page=page, channels=channels, enough=sys.maxsize, allowance=allowance)
             pages, largest = page_count(path) if not channels and not page else (1, 0)
-            return _look(image, name, nodata, pages, largest)
+            return _described(image, name, nodata, pages, largest)
     except DataError as error:
         return str(error)
 
 
-def _look(image: Decoded, name: str, nodata: tuple[float, ...], pages: int, largest: int) -> Look:
+def _described(image: Decoded, name: str, nodata: tuple[float, ...], pages: int, largest: int) -> ImageSample:
     alpha = _alpha_kind(image.alpha)
     measured = _measured(image, nodata, hides=alpha == "mask")
     if not measured.size:
         raise DataError("no pixel has a value: all are nodata, not finite or transparent")
-    return Look(
+    return ImageSample(
         name=name,
         dtype=image.colour.dtype,
         size=image.true,
