@@ -119,7 +119,7 @@ def untrained(args: argparse.Namespace, folder: Path, share: float) -> None:
         return
     context, learner = context_of(args)
     kept, statistics.SHARE = statistics.SHARE, share
-    adapt_batch_norm(learner, context.loader(context.recipe), context.preprocess, 0)
+    adapt_batch_norm(learner, context.loader(context.recipe), context.preprocess, 0, context.reporter)
     statistics.SHARE = kept
     torch.save(learner.teacher.backbone.state_dict(), path)
 

@@ -199,7 +199,7 @@ class StageDisplay:
         count = f"{stage.done:,}/{stage.total:,}" if stage.total else ""
         if stage.ended:
             return [mark, name, Text(""), Text(count, style="dim"), spent, Text(self._safe(stage.detail), style="dim")]
-        bar = ProgressBar(stage.total or None, stage.done, width=20, pulse=not stage.total)
+        bar = ProgressBar(stage.total or None, stage.done, width=14, pulse=not stage.total)
         rate = f"{stage.rate(now):.3g}/s" if stage.rate(now) else ""
         left = clock(stage.left(now), "{} left")
         words = "  ".join(part for part in (rate, left, self._safe(stage.detail)) if part)

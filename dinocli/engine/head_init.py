@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from dinocli.augment.multicrop import GLOBAL_VIEWS
 from dinocli.data.loader import Loader
+from dinocli.engine.progress import ProgressReporter
 from dinocli.engine.step import Learner
 from dinocli.models.head import ROW_NORM, DinoHead
 
@@ -29,15 +30,16 @@ SPREAD = 0.02
 
 
 @torch.no_grad()
-def init_head(learner: Learner, loader: Loader) -> None:
+def init_head(learner: Learner, loader: Loader, reporter: ProgressReporter) -> None:
     """Fit the last layers of both heads to augmented views of the folder's images.
 
     Args:
         learner: Before its first step.
         loader: Gives the images.
+        reporter: Is told how far it is.
     """
     head = learner.teacher.head
-    hidden_VH = head.mlp[:-1](_features(learner, loader, min(head.prototypes.direction.shape[0], MOST_VIEWS)))
+    hidden_VH = head.mlp[:-1](_features(learner, loader, reporter, min(head.prototypes.direction.shape[0], MOST_VIEWS)))
     fit_bottleneck(head, hidden_VH)
     fit_prototypes(head, F.normalize(head.mlp[-1](hidden_VH), dim=-1), learner.seed)
     learner.student.head.load_state_dict(head.state_dict())
@@ -75,14 +77,17 @@ def fit_prototypes(head: DinoHead, bottleneck_VC: Tensor, seed: int) -> None:
     direction_KC.copy_(found_KC * ROW_NORM)
 
 
-def _features(learner: Learner, loader: Loader, views: int) -> Tensor:
+def _features(learner: Learner, loader: Loader, reporter: ProgressReporter, views: int) -> Tensor:
     """Return the teacher's features of at least `views` global views, of as many different images as possible."""
     count = len(loader.store)
     images = min(count, math.ceil(views / GLOBAL_VIEWS))
     chosen = np.random.default_rng((learner.seed, count, 3)).permutation(count)[:images].tolist()
     found: list[Tensor] = []
-    for turn in range(math.ceil(views / (GLOBAL_VIEWS * images))):
+    turns = math.ceil(views / (GLOBAL_VIEWS * images))
+    reporter.stage("initialising the head", turns * images)
+    for turn in range(turns):
         for batch in loader.whole(chosen, BATCH):
+            reporter.advance(len(batch.rows))
             seen = learner.views(
                 batch.pixels_BCHW,
                 batch.sizes_B2,

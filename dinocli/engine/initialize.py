@@ -26,11 +26,9 @@ def initialize(
         reporter: Receives the progress.
     """
     if recipe.model.batch_norm == "adapted":
-        reporter.stage("adapting batch-norm statistics")
-        from_main(lambda: adapt_batch_norm(learner, loader, preprocess, recipe.run.seed))
+        from_main(lambda: adapt_batch_norm(learner, loader, preprocess, recipe.run.seed, reporter))
     if recipe.head.init == "fitted":
-        reporter.stage("initialising the head")
-        from_main(lambda: init_head(learner, loader))
+        from_main(lambda: init_head(learner, loader, reporter))
     for network in (learner.student, learner.teacher):
         spread(network.state_dict().values())
     reporter.stage("initialising the centre")

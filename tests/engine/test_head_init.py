@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from dinocli.data.loader import Batch, Loader
 from dinocli.engine.head_init import fit_bottleneck, fit_prototypes, init_head
+from dinocli.engine.progress import ProgressReporter
 from dinocli.models.head import DinoHead
 from tests.engine.learners import batch_of, tiny_learner
 
@@ -102,7 +103,7 @@ def test_both_heads_are_fitted_alike_and_the_backbone_stays() -> None:
     learner, loader = tiny_learner(), Folder(6)
     before = [tensor.clone() for tensor in learner.student.backbone.state_dict().values()]
     old = learner.teacher.head.prototypes.direction.clone()
-    init_head(learner, loader)
+    init_head(learner, loader, ProgressReporter())
     student, teacher = learner.student.head.state_dict(), learner.teacher.head.state_dict()
     assert all(torch.equal(student[key], teacher[key]) for key in teacher)
     assert not torch.equal(teacher["prototypes.direction"], old)

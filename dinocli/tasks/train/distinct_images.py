@@ -7,13 +7,16 @@ from dinocli.config.preprocess import Preprocess
 from dinocli.data.loader import Loader
 from dinocli.data.store import Store
 from dinocli.engine.probe import PROBE_BATCH, whole_features
+from dinocli.engine.progress import ProgressReporter
 from dinocli.models.backbone import Backbone
 from dinocli.quality import duplicates
 
 SAMPLE, RUN = 512, 32
 
 
-def count_distinct(store: Store, backbone: Backbone, preprocess: Preprocess, device: torch.device) -> int:
+def count_distinct(
+    store: Store, backbone: Backbone, preprocess: Preprocess, device: torch.device, reporter: ProgressReporter
+) -> int:
     """Estimate the number of different images from the features of the start.
 
     A large folder is sampled: stretches of neighbours in the folder's order, because that is where the
@@ -24,7 +27,8 @@ def count_distinct(store: Store, backbone: Backbone, preprocess: Preprocess, dev
     """
     indices = stretches(len(store))
     loader = Loader(store, batch_size=PROBE_BATCH, seed=0, device=device)
-    features_ND, rows = whole_features(loader, backbone, indices, preprocess)
+    reporter.stage("counting distinct images", len(indices))
+    features_ND, rows = whole_features(loader, backbone, indices, preprocess, reporter.advance)
     in_any_order = np.random.default_rng(0).permutation(len(rows))
     share = duplicates.count_distinct(features_ND[in_any_order], duplicates.SAME) / len(rows) if rows else 1.0
     return max(1, round(share * len(store)))

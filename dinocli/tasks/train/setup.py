@@ -165,8 +165,7 @@ def setup(
     backbone = backbone.to(device)
     distinct = manifest.get("distinct", len(store)) if manifest else len(store)
     if not manifest and info.pretrained and asks_for_size(asked):  # to random weights all images look alike
-        reporter.stage("counting distinct images")
-        distinct = from_main(lambda: count_distinct(store, backbone, preprocess, device))
+        distinct = from_main(lambda: count_distinct(store, backbone, preprocess, device, reporter))
         if distinct < len(store):
             reporter.line(f"about {distinct} distinct images of {len(store)} (near-copies counted once)")
     facts = facts_of(len(store), backbone, info, world, distinct)
