@@ -60,7 +60,9 @@ def stages() -> list[Stage]:
     return [
         Stage("adapt", [*train, "--resume" if (RUN / "run.json").is_file() else "--force"], RUN, run_has_ended),
         Stage("embed", ["embed", data, "--weights", run, "--out", f"{FEATURES}"], FEATURES),
-        Stage("group", ["cluster", f"{FEATURES}", "--out", f"{GROUPS}", "--report", f"{MAP}"], MAP),
+        Stage(
+            "group", ["cluster", f"{FEATURES}", "--labels", "folder", "--out", f"{GROUPS}", "--report", f"{MAP}"], MAP
+        ),
         Stage(
             "search",
             ["search", *map(str, new), "--in", f"{FEATURES}", "-n", f"{NEIGHBOURS}", "--sheet", f"{SHEET}"],
