@@ -108,8 +108,13 @@ def candidates(device: torch.device, precision: str, attention: str, is_vit: boo
     if precision == "auto" and device.type == "cuda":
         names = ["bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"]
     elif precision == "auto":
-        names = ["fp32", "bf16"]
+        names = ["fp32", "bf16"] if _cpu_has_bf16() else ["fp32"]
     return [Precision(device, name, kernel) for name in names for kernel in kernels]
+
+
+def _cpu_has_bf16() -> bool:
+    """Say whether the CPU computes in bfloat16. Without it a trial loses, and takes minutes on a busy machine."""
+    return any(present for name, present in torch.cpu.get_capabilities().items() if "bf16" in name)
 
 
 def fastest(choices: list[Precision], trial: Callable[[Precision], None]) -> Precision:

@@ -25,8 +25,17 @@ def names(device: torch.device, precision: str, attention: str, is_vit: bool) ->
         ("bf16", "fused", False, ["bf16 fused"]),
     ],
 )
-def test_what_is_timed_on_a_cpu(precision: str, attention: str, is_vit: bool, expected: list[str]) -> None:
+def test_what_is_timed_on_a_cpu_with_bfloat16(
+    monkeypatch: pytest.MonkeyPatch, precision: str, attention: str, is_vit: bool, expected: list[str]
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"architecture": "x86_64", "avx512_bf16": True})
     assert names(CPU, precision, attention, is_vit) == expected
+
+
+def test_a_cpu_without_bfloat16_does_not_try_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"architecture": "x86_64", "avx512_bf16": False})
+    assert names(CPU, "auto", "auto", is_vit=True) == ["fp32 fused", "fp32 math"]
+    assert names(CPU, "bf16", "auto", is_vit=False) == ["bf16 fused"]
 
 
 @pytest.mark.parametrize(("has_bf16", "expected"), [(True, "bf16 fused"), (False, "fp16 fused")])
@@ -39,7 +48,7 @@ def test_a_gpu_needs_no_timing(monkeypatch: pytest.MonkeyPatch, has_bf16: bool, 
 def test_a_faster_choice_has_to_win_by_a_tenth(
     monkeypatch: pytest.MonkeyPatch, seconds: tuple[float, float], winner: int
 ) -> None:
-    clock, choices = [0.0], candidates(CPU, "auto", "fused", is_vit=False)
+    clock, choices = [0.0], [Precision(CPU, "fp32", "fused"), Precision(CPU, "bf16", "fused")]
     monkeypatch.setattr("dinocli.engine.device.time.perf_counter", lambda: clock[0])
     calls: list[Precision] = []
 

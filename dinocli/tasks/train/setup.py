@@ -169,6 +169,7 @@ def setup(
         if distinct < len(store):
             reporter.line(f"about {distinct} distinct images of {len(store)} (near-copies counted once)")
     facts = facts_of(len(store), backbone, info, world, distinct)
+    reporter.stage("choosing precision and kernels")
     context = TrainContext(
         options=options,
         reporter=reporter,

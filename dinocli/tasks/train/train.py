@@ -94,6 +94,7 @@ def _train(context: TrainContext, plan: TrainPlan, folder: RunFolder, manifest: 
     start = from_main(lambda: probe.measure(context.backbone, 0))
     forwards = len(probe.indices) * forwards_per_image(context.backbone)
     seconds_per_forward = from_main(lambda: (time.monotonic() - began) / forwards)
+    reporter.stage("building student and teacher")
     learner = build_learner(recipe, context.backbone, context.preprocess, context.precision, context.world)
     if recipe.run.compile:
         compile_learner(learner)
