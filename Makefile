@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test check style faults audit clean
+.PHONY: demo test check style docs faults gpu audit clean
 
 DEMO_WEIGHTS := demo-data/tf_efficientnet_lite0/model.safetensors
 
@@ -24,6 +24,11 @@ test: $(INSTALLED)
 # What a change has to pass: style and types, the tests, then the variants of them that are left out above.
 check: style test
 	$(BIN)/python -m pytest -m slow
+
+# The pages of docs/ as a site in site/, with the references made from the code; every link is checked, no network.
+docs: $(INSTALLED)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "open site/index.html"
 
 # Kills, full disks, two writers, damaged files: all of what the tests above take a sample of. About half an hour.
 faults: $(INSTALLED)
@@ -48,8 +53,8 @@ $(INSTALLED): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("dinocli needs Python 3.11 or newer") if sys.version_info < (3, 11) else None'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable ".[demo,dev]"
+	$(BIN)/python -m pip install --quiet --editable ".[demo,dev,docs]"
 	touch $@
 
 clean:
-	rm -rf $(VENV) demo-data demo-results dist build .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) demo-data demo-results dist build site .pytest_cache .mypy_cache .ruff_cache

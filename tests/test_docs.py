@@ -2,6 +2,7 @@
 
 import ast
 import re
+import runpy
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,10 +20,12 @@ ROOT = Path(__file__).resolve().parents[1]
 if not (ROOT / "CONTRIBUTING.md").is_file():
     pytest.skip("the documents are in the repository alone", allow_module_level=True)
 
+results_page: Any = runpy.run_path(str(ROOT / "benchmarks" / "results_page.py"), run_name="results_page")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 CHANGELOG = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 HOSTS = {"arxiv.org", "github.com", "keepachangelog.com", "semver.org", "www.apache.org", "127.0.0.1", "hub.invalid"}
+HOSTS |= {"www.w3.org"}  # the name of SVG, which nobody fetches
 
 
 def blocks(text: str, language: str) -> list[str]:
@@ -155,6 +158,29 @@ def test_links_lead_somewhere(path: Path) -> None:
     for target in re.findall(r"\]\(([^)]+)\)", path.read_text(encoding="utf-8")):
         if not target.startswith("http"):
             assert (path.parent / target.split("#")[0]).exists(), target
+
+
+def test_the_results_are_what_their_files_give() -> None:
+    files = results_page["read"]()
+    assert len(files) > 6
+    (main,) = (data["adaptation"] for data in files.values() if "adaptation" in data)
+    again = "run python benchmarks/results_page.py"
+    assert (ROOT / "docs" / "results.md").read_text("utf-8") == results_page["page"](files), again
+    assert (ROOT / "docs" / "images" / "results.svg").read_text("utf-8") == results_page["chart"](main), again
+    more = {"section": {"order": 99, "title": "More", "blocks": ["Words.", {"header": ["a"], "rows": [["1"]]}]}}
+    about = {"date": "2026-11-29", "hardware": "two cores", "command": "make", "log": "None"}
+    text = results_page["page"]({**files, "more.json": about | more, "raw.json": about})
+    assert "## More\n\nWords.\n\n| a |\n| --- |\n| 1 |\n\n*more.json, 2026-11-29, two cores: `make`." in text
+    assert "* `benchmarks/results/raw.json`: 2026-11-29, make" in text
+
+
+def test_the_table_of_results_by_hand() -> None:
+    start, better = {"knn": 0.8, "few_shot_5": 0.5}, {"knn": 0.9, "few_shot_5": 0.4}
+    row = {"set": "steel, 6 kinds", "recipe": "default", "steps": 5, "kept": True, "start": start, "adapted": better}
+    cells = "steel, 6 kinds | default, 5 steps | 0.800 | 0.900 | +0.100 | 50% | 0.500 | 0.400 (-0.100) | yes"
+    assert results_page["main_table"]([row])[1] == [cells.split(" | ")]
+    assert results_page["exceptions"]([row]).endswith("wrong on steel: kept, though one of the two scores fell.")
+    assert results_page["exceptions"]([row | {"kept": False}]) == "1 sets. The start was kept on steel."
 
 
 def test_nothing_unfinished_private_or_unexpectedly_remote() -> None:

@@ -21,6 +21,7 @@ from dinocli.augment.draw import Params, pack, rows, send
 from dinocli.augment.photometric import gated, jitter_round
 from dinocli.augment.resample import FULL_SCALE, box_weights, constants, cut, normalise
 from dinocli.augment.view_pipeline import ViewPipeline, ViewSpec
+from dinocli.augment.view_words import view_words
 
 GLOBAL_VIEWS = 2
 
@@ -108,6 +109,15 @@ class MultiCrop:
             kind.views(pixels_BCHW, sizes_B2, own, _picture) for (kind, _), own in zip(self._kinds, drawn, strict=True)
         ]
         return [view.numpy() for kind in made for view in kind.view(-1, count, *kind.shape[1:])]
+
+    def describe(self, sizes_B2: Tensor, *, step: int) -> list[list[str]]:
+        """Say in words what `preview` shows: for each view, for each image, its lines (`view_words`)."""
+        drawn = self._draw(sizes_B2, step, 0, len(sizes_B2))
+        return [
+            view_words(kind.crop, own, view, sizes_B2)
+            for (kind, views), own in zip(self._kinds, drawn, strict=True)
+            for view in range(len(views))
+        ]
 
     def compile(self) -> None:
         """Compile what comes after the crop on a device: a handful of kernels for each size of view.

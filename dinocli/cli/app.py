@@ -20,6 +20,7 @@ from dinocli import __version__
 from dinocli.cli import (
     classify,
     cluster,
+    compare,
     doctor,
     embed,
     evaluate,
@@ -56,7 +57,7 @@ HINTS = {
 }
 
 LEAST_ADDRESS_SPACE = 4 << 30
-WITHOUT_TORCH = ("recipe", "--version", "--install-completion", "--show-completion")
+WITHOUT_TORCH = ("recipe", "compare", "--version", "--install-completion", "--show-completion")
 
 EPILOG = (
     "Exit codes: 0 done, 1 a bug of ours, 2 usage or recipe, 3 data, 4 weights or a missing extra, 5 training stopped, "
@@ -200,6 +201,7 @@ for name, way in training.WAYS.items():
     app.command(name, help=way.help, epilog=way.epilog)(training.training)
 app.command("embed", epilog=embed.EPILOG)(embed.embed)
 app.command("evaluate", epilog=evaluate.EPILOG)(evaluate.evaluate)
+app.command("compare", epilog=compare.EPILOG)(compare.compare)
 app.command("search", epilog=search.EPILOG)(search.search)
 app.command("cluster", epilog=cluster.EPILOG)(cluster.cluster)
 app.command("classify", epilog=classify.EPILOG)(classify.classify)

@@ -47,6 +47,15 @@ def evaluate(
         ),
     ] = 2,
     whiten: opt.Whiten = False,
+    report: Annotated[
+        str,
+        opt.option(
+            "--report",
+            panel=opt.OUTPUT,
+            help="HTML page: confusions and worst images with pictures, classes, reliability.",
+        ),
+    ] = "",
+    force: opt.Force = False,
     seed: opt.Seed = None,
     batch_size: opt.EmbedBatch = None,
     device: opt.Device = "auto",
@@ -54,7 +63,7 @@ def evaluate(
 ) -> None:
     """Say how good features are, by your labels and without any, and whether a difference is more than luck.
 
-    The table goes to stdout: tab-separated when piped, --json for one object.
+    The table goes to stdout: tab-separated when piped, --json for one object. --report shows what is behind it.
     """
     with terminal:
         from dinocli.cli.show_evaluate import show_evaluation
@@ -76,6 +85,9 @@ def evaluate(
             batch_size=batch_size or 0,
             device=device,
             seed=seed or 0,
+            report=report,
+            force=force,
+            argv=tuple(sys.argv),
         )
         found = run(options, terminal, sys.stdin.buffer)
     show_evaluation(terminal, found, as_json=terminal.as_json)

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -19,13 +20,16 @@ from rich.text import Text
 from dinocli.cli.stages import StageDisplay
 from dinocli.data.decoder_warnings import DecoderWarnings
 from dinocli.engine.progress import ProgressReporter
-from dinocli.report.text import visible
+from dinocli.report.text import middle_ellipsis, visible
 
 if TYPE_CHECKING:
     from dinocli.tasks.train.run_report import TrainResult
     from dinocli.tasks.train.score_lines import ScoreLine
 
 SCHEMA = 1
+
+_BETWEEN, _NARROWEST = 2, 8
+"""Cells between two columns, and the width below which none is cut."""
 
 KEPT = {
     "adapted": "the adapted weights",
@@ -98,13 +102,8 @@ class Terminal(ProgressReporter):
 
     def table(self, title: str, header: list[str], rows: list[list[str]]) -> None:
         """Show a table; the first column is text, the others numbers."""
-        table = Table(title=Text(self.safe(title)), title_justify="left", title_style="bold", box=None, pad_edge=False)
-        for number, name in enumerate(header):
-            table.add_column(Text(self.safe(name)), justify="right" if number else "left", no_wrap=bool(number))
-        for row in rows:
-            table.add_row(*(Text(self.safe(cell)) for cell in row))
         if not self.quiet:
-            self.console.print(table)
+            self.console.print(text_table(title, header, rows, self.console.width))
 
     def _say_plain(self, text: str) -> None:
         self._say(Text(text))
@@ -126,13 +125,36 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, numbers
         rows: Cells, already words.
         numbers: How many of the last columns are numbers.
     """
-    table = Table(box=None, pad_edge=False)
-    for place, name in enumerate(header):
-        is_number = place >= len(header) - numbers
-        table.add_column(name, justify="right" if is_number else "left", no_wrap=bool(place), overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(visible(cell)) for cell in row))
-    Console(highlight=False, markup=False, emoji=False).print(table)
+    console = Console(highlight=False, markup=False, emoji=False)
+    console.print(text_table("", header, rows, console.width, numbers=numbers))
+
+
+def text_table(
+    title: str, header: Sequence[str], rows: Sequence[Sequence[str]], width: int, *, numbers: int | None = None
+) -> Table:
+    """Make a table that is no wider than the terminal: the longest cells lose their middle, never the numbers.
+
+    Args:
+        title: Above it.
+        header: One name a column.
+        rows: As many cells each.
+        width: Of the terminal, cells.
+        numbers: How many of the last columns are numbers, set flush right; all but the first, if left out.
+    """
+    shown = [[visible(cell) for cell in row] for row in (header, *rows)]
+    widths = [max(map(cell_len, column)) for column in zip(*shown, strict=True)]
+    while sum(widths) + _BETWEEN * (len(widths) - 1) > width and max(widths) > _NARROWEST:
+        widths[widths.index(max(widths))] -= 1
+    table = Table(title=Text(visible(title)) if title else None, title_justify="left", title_style="bold", box=None)
+    table.pad_edge = False
+    texts = 1 if numbers is None else len(widths) - numbers
+    for place, (name, widest) in enumerate(zip(shown[0], widths, strict=True)):
+        title_cell = Text(middle_ellipsis(name, widest, cell_len))
+        table.add_column(title_cell, justify="left" if place < texts else "right", no_wrap=True)
+    for row in shown[1:]:
+        cells = zip(row, widths, strict=True)
+        table.add_row(*(Text(middle_ellipsis(cell, widest, cell_len)) for cell, widest in cells))
+    return table
 
 
 def print_json(data: Mapping[str, Any]) -> None:

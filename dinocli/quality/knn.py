@@ -3,7 +3,8 @@
 Shapes: N images, G images of the gallery, Q images that ask, D width, C classes, R rows of one block, k neighbours.
 """
 
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +44,69 @@ def knn_classify(
 
     Source: Wu et al. 2018, arXiv:1805.01978, section 3.4, with DINO's k and temperature. Departs: leave-one-out.
     """
+    classes_C = np.unique(labels_N)
+    blocks = _voting(features_ND, labels_N, k, temperature, groups_N, learn_N)
+    return np.asarray(classes_C[np.concatenate([votes_RC.argmax(axis=1) for *_, votes_RC in blocks])])
+
+
+class NeighbourVotes(NamedTuple):
+    """What the neighbours of each image say.
+
+    Args:
+        predicted_Q: Label with the most votes.
+        confidence_Q: Its share of all votes, 0 to 1.
+        own_Q: Share of the votes for the image's own label, 0 to 1.
+        nearest_Qk: The neighbours that vote, most similar first, as rows of the features; -1 where there are fewer.
+    """
+
+    predicted_Q: NDArray[Any]
+    confidence_Q: NDArray[np.float64]
+    own_Q: NDArray[np.float64]
+    nearest_Qk: NDArray[np.intp]
+
+
+def knn_votes(
+    features_ND: NDArray[np.floating],
+    labels_N: NDArray[Any],
+    *,
+    k: int = 20,
+    temperature: float = 0.07,
+    groups_N: NDArray[Any] | None = None,
+    learn_N: NDArray[np.bool_] | None = None,
+) -> NeighbourVotes:
+    """Predict as `knn_classify` does, and say by which neighbours and how surely.
+
+    Args:
+        features_ND: As for `knn_classify`, and so are all others.
+        labels_N: One label per image.
+        k: Neighbours that vote.
+        temperature: Of the weights.
+        groups_N: One group per image.
+        learn_N: The images that vote.
+
+    Raises:
+        DataError: If no image is left to vote.
+    """
+    classes_C, class_N = np.unique(labels_N, return_inverse=True)
+    found = []
+    for query_R, cosine_Rk, nearest_Rk, votes_RC in _voting(features_ND, labels_N, k, temperature, groups_N, learn_N):
+        share_RC = votes_RC / votes_RC.sum(axis=1, keepdims=True)
+        order_Rk = np.argsort(-cosine_Rk, axis=1, kind="stable")
+        sorted_Rk = np.take_along_axis(np.where(np.isfinite(cosine_Rk), nearest_Rk, -1), order_Rk, 1)
+        own_R = np.take_along_axis(share_RC, class_N[query_R, None], 1)[:, 0]
+        found.append((classes_C[share_RC.argmax(axis=1)], share_RC.max(axis=1), own_R, sorted_Rk))
+    return NeighbourVotes(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
+
+
+def _voting(
+    features_ND: NDArray[np.floating],
+    labels_N: NDArray[Any],
+    k: int,
+    temperature: float,
+    groups_N: NDArray[Any] | None,
+    learn_N: NDArray[np.bool_] | None,
+) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float32], NDArray[np.intp], NDArray[np.float64]]]:
+    """Yield for some images at a time their rows, the cosines and rows of their neighbours, and the votes."""
     count = len(features_ND)
     classes_C, class_N = np.unique(labels_N, return_inverse=True)
     group_N = np.arange(count) if groups_N is None else np.unique(groups_N, return_inverse=True)[1]
@@ -51,16 +115,17 @@ def knn_classify(
     gallery_G, query_Q = sides(count, learn_N)
     units_ND = unit_rows(features_ND).astype(np.float32)
     cut = len(gallery_G) - min(k, len(gallery_G) - (learn_N is None))
-    predicted_Q = np.empty(len(query_Q), dtype=np.intp)
     for index_R, cosine_RG in similarity_blocks(units_ND[query_Q], units_ND[gallery_G]):
         # Weight 0; an image is always in its own group.
         cosine_RG[group_N[query_Q[index_R], None] == group_N[gallery_G]] = -np.inf
-        nearest_Rk = np.argpartition(cosine_RG, cut, axis=1)[:, cut:]
-        votes_RC = _votes(
-            np.take_along_axis(cosine_RG, nearest_Rk, 1), class_N[gallery_G[nearest_Rk]], len(classes_C), temperature
+        places_Rk = np.argpartition(cosine_RG, cut, axis=1)[:, cut:]
+        cosine_Rk, nearest_Rk = np.take_along_axis(cosine_RG, places_Rk, 1), gallery_G[places_Rk]
+        yield (
+            query_Q[index_R],
+            cosine_Rk,
+            nearest_Rk,
+            _votes(cosine_Rk, class_N[nearest_Rk], len(classes_C), temperature),
         )
-        predicted_Q[index_R] = votes_RC.argmax(axis=1)
-    return np.asarray(classes_C[predicted_Q])
 
 
 def sides(count: int, learn_N: NDArray[np.bool_] | None) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

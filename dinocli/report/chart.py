@@ -31,6 +31,7 @@ class Curve:
         series: Name -> one value per step, at most four; values that are not finite leave a gap.
         start: Value of the network that the run began with, a dashed line; none is drawn where it is not finite.
         mark: A step that stands out, such as the one that was chosen: an upright line.
+        shows_last: Whether the legend has the last value of each line.
     """
 
     title: str
@@ -40,6 +41,7 @@ class Curve:
     series: Mapping[str, Sequence[float]]
     start: float | None = None
     mark: float | None = None
+    shows_last: bool = True
 
 
 class _Point(NamedTuple):
@@ -147,7 +149,7 @@ def _legend(curve: Curve) -> str:
         '<ul class="legend">'
         + "".join(
             f'<li><svg width="18" height="8"><line class="{style}" x1="0" x2="18" y1="4" y2="4"/></svg>'
-            f"{html_text(name)} <b>{number(value)}</b></li>"
+            f"{html_text(name)}{f' <b>{number(value)}</b>' if curve.shows_last else ''}</li>"
             for style, name, value in entries
         )
         + "</ul>"

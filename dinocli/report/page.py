@@ -1,20 +1,19 @@
-"""The report of a run: one HTML file that opens anywhere, offline, in ten years.
+"""A page to read: one HTML file that opens anywhere, offline, in ten years.
 
 Everything is inside the file: style, charts as SVG, pictures as data. No script runs and nothing is fetched, and the
 page itself forbids both to the browser, so that a hostile file name stays a name even if an escape were forgotten.
 """
 
-import base64
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from importlib.resources import files
 from pathlib import Path
+from typing import Protocol
 
 from dinocli.files import write_whole
 from dinocli.report.chart import Curve, line_chart
-from dinocli.report.text import html_text, number, visible
+from dinocli.report.text import cell_text, html_text, number
 
 Cell = str | int | float
 
@@ -41,30 +40,35 @@ class Table:
     rows: Sequence[Sequence[Cell]]
     note: str = ""
 
+    def html(self) -> str:
+        """Write the section."""
+        return table_html(self)
+
+
+class Part(Protocol):
+    """A section of a page."""
+
+    def html(self) -> str:
+        """Write the section, every string escaped; empty where there is nothing to show."""
+
 
 @dataclass(frozen=True)
 class Report:
-    """All that a page shows, in the order in which it is shown; empty parts are left out.
+    """All that a page shows, in the order in which it is shown.
 
     Args:
         title: Of the page and the browser's tab.
         verdict_outcome: One or two words, such as "better"; empty where there is nothing to judge.
-        verdict_sentence: Why.
-        facts: (name, value) pairs about the run.
-        tables: Scores, clusters and the like.
-        curves: Charts.
-        images: (caption, PNG file as bytes) pairs.
-        notes: Sentences for the careful reader, at the end.
+        verdict_sentence: What to do, for a reader who reads nothing else.
+        verdict_details: The numbers behind it.
+        parts: Sections; those that are empty leave no trace.
     """
 
     title: str
     verdict_outcome: str = ""
     verdict_sentence: str = ""
-    facts: Sequence[tuple[str, Cell]] = ()
-    tables: Sequence[Table] = ()
-    curves: Sequence[Curve] = ()
-    images: Sequence[tuple[str, bytes]] = ()
-    notes: Sequence[str] = ()
+    verdict_details: str = ""
+    parts: Sequence[Part] = ()
 
 
 def write_report(path: Path, report: Report) -> None:
@@ -84,12 +88,7 @@ def write_report(path: Path, report: Report) -> None:
 
 def _page(report: Report) -> str:
     style = files("dinocli.report").joinpath("page.css").read_text("utf-8")
-    sections = [_verdict(report), *map(table_html, report.tables), curves_html(report.curves)]
-    sections += [
-        *(_image(caption, png) for caption, png in report.images),
-        facts_html(report.facts),
-        notes_html(report.notes),
-    ]
+    sections = [_verdict(report), *(part.html() for part in report.parts)]
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
@@ -102,42 +101,48 @@ def _page(report: Report) -> str:
 def _verdict(report: Report) -> str:
     if not report.verdict_outcome:
         return ""
-    outcome = html_text(report.verdict_outcome)
+    outcome, details = html_text(report.verdict_outcome), html_text(report.verdict_details)
     return (
         f'<section class="verdict" data-outcome="{outcome}">\n<p class="outcome">{outcome}</p>\n'
-        f"<p>{html_text(report.verdict_sentence)}</p>\n</section>"
+        f"<p>{html_text(report.verdict_sentence)}</p>\n"
+        + (f'<p class="note">{details}</p>\n' if details else "")
+        + "</section>"
     )
+
+
+def scrollable(html: str, name: str) -> str:
+    """Let what is too wide scroll by itself, also by the arrow keys of a keyboard; `name` is what is read aloud."""
+    return f'<div class="scroll" tabindex="0" role="region" aria-label="{html_text(name)}">{html}</div>'
+
+
+def note_html(note: str) -> str:
+    """Write a sentence below something, or nothing."""
+    return f'\n<p class="note">{html_text(note)}</p>' if note else ""
 
 
 def table_html(table: Table) -> str:
     """Write a table as a section; columns of numbers are set flush right."""
-    shown = [[number(cell) if isinstance(cell, int | float) else visible(cell) for cell in row] for row in table.rows]
+    shown = [[number(cell) if isinstance(cell, int | float) else cell for cell in row] for row in table.rows]
     columns = zip(*shown, strict=True) if shown else [()] * len(table.header)
     classes = [' class="number"' if column and all(map(_NUMERIC.fullmatch, column)) else "" for column in columns]
-    head = "".join(f"<th{c}>{html_text(name)}</th>" for name, c in zip(table.header, classes, strict=True))
+    head = "".join(f'<th scope="col"{c}>{cell_text(n)}</th>' for n, c in zip(table.header, classes, strict=True))
     body = "\n".join(
-        "<tr>" + "".join(f"<td{c}>{escape(cell)}</td>" for cell, c in zip(row, classes, strict=True)) + "</tr>"
+        "<tr>" + "".join(f"<td{c}>{cell_text(cell)}</td>" for cell, c in zip(row, classes, strict=True)) + "</tr>"
         for row in shown
     )
-    note = f'\n<p class="note">{html_text(table.note)}</p>' if table.note else ""
+    whole = f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>"
     return (
-        f'<section>\n<h2>{html_text(table.title)}</h2>\n<div class="scroll"><table>\n<thead><tr>{head}</tr></thead>\n'
-        f"<tbody>\n{body}\n</tbody>\n</table></div>{note}\n</section>"
+        f"<section>\n<h2>{html_text(table.title)}</h2>\n{scrollable(whole, table.title)}{note_html(table.note)}\n"
+        "</section>"
     )
 
 
-def curves_html(curves: Sequence[Curve]) -> str:
+def curves_html(curves: Sequence[Curve], heading: str = "Curves") -> str:
     """Write charts side by side as a section, or nothing."""
     if not curves:
         return ""
     figures = "\n".join(map(line_chart, curves))
-    return f'<section>\n<h2>Curves</h2>\n<div class="charts">\n{figures}\n</div>\n</section>'
-
-
-def _image(caption: str, png: bytes) -> str:
-    source = f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"
-    picture = f'<img alt="{html_text(caption)}" src="{source}">'
-    return f'<section>\n<h2>{html_text(caption)}</h2>\n<div class="scroll">{picture}</div>\n</section>'
+    return f'<section>\n<h2>{html_text(heading)}</h2>\n<div class="charts">\n{figures}\n</div>\n</section>'
 
 
 def facts_html(facts: Sequence[tuple[str, Cell]], heading: str = "This run") -> str:
@@ -151,9 +156,9 @@ def facts_html(facts: Sequence[tuple[str, Cell]], heading: str = "This run") -> 
     return f"<section>\n<h2>{html_text(heading)}</h2>\n<dl>\n{pairs}\n</dl>\n</section>"
 
 
-def notes_html(notes: Sequence[str]) -> str:
+def notes_html(notes: Sequence[str], heading: str = "Notes") -> str:
     """Write sentences as a section, or nothing."""
     if not notes:
         return ""
     items = "\n".join(f"<li>{html_text(note)}</li>" for note in notes)
-    return f'<section>\n<h2>Notes</h2>\n<ul class="notes">\n{items}\n</ul>\n</section>'
+    return f'<section>\n<h2>{html_text(heading)}</h2>\n<ul class="notes">\n{items}\n</ul>\n</section>'

@@ -26,10 +26,15 @@ class Picture:
             raise ValueError(f"a page shows {', '.join(_MIMES)}, not {self.mime!r}")
 
 
+def data_url(picture: Picture) -> str:
+    """Return what an `<img>` of any page has as its source for a picture inside the page."""
+    return f"data:{picture.mime};base64,{base64.b64encode(picture.data).decode('ascii')}"
+
+
 def source(picture: Picture | Path, page: Path) -> str:
     """Return what an `<img>` of the page has as its source: data for bytes, a relative link for a file."""
     if isinstance(picture, Picture):
-        return f"data:{picture.mime};base64,{base64.b64encode(picture.data).decode('ascii')}"
+        return data_url(picture)
     return link(picture, page)
 
 

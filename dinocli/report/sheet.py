@@ -4,7 +4,6 @@ Shapes: h w pixels of one picture, which may differ from picture to picture.
 """
 
 import io
-from bisect import bisect_right
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,10 +12,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from dinocli.files import write_whole
-from dinocli.report.text import visible
+from dinocli.report.text import middle_ellipsis, visible
 
 _PAPER, _INK = (252, 252, 250), (70, 76, 82)
 _GAP, _FONT_SIZE, _WIDEST_LABEL = 4, 13, 180
+_CAPTION_SIZE, _LINE = 11, 14
 
 
 def contact_sheet(
@@ -25,6 +25,7 @@ def contact_sheet(
     *,
     column_labels: Sequence[str],
     row_labels: Sequence[str],
+    captions: Sequence[Sequence[str]] = (),
     cell: int = 128,
 ) -> None:
     """Write the PNG of `sheet_png` to a file, replaced as a whole.
@@ -32,7 +33,8 @@ def contact_sheet(
     Raises:
         OSError: If the file cannot be written.
     """
-    write_whole(path, sheet_png(rows, column_labels=column_labels, row_labels=row_labels, cell=cell))
+    png = sheet_png(rows, column_labels=column_labels, row_labels=row_labels, captions=captions, cell=cell)
+    write_whole(path, png)
 
 
 def sheet_png(
@@ -40,6 +42,7 @@ def sheet_png(
     *,
     column_labels: Sequence[str],
     row_labels: Sequence[str],
+    captions: Sequence[Sequence[str]] = (),
     cell: int = 128,
 ) -> bytes:
     """Draw pictures as a labelled grid, and return it as a PNG file.
@@ -51,6 +54,7 @@ def sheet_png(
         rows: RGB pictures of shape (h, w, 3), 0-255; a row may be shorter than the others.
         column_labels: One for each column; too long ones lose their middle.
         row_labels: One for each row; empty for none.
+        captions: Text below each picture, of any number of lines; empty for none at all.
         cell: Side of a cell, pixels.
 
     Raises:
@@ -60,22 +64,37 @@ def sheet_png(
     if (len(row_labels), len(column_labels)) != (len(rows), columns):
         labels = f"{len(row_labels)} row labels, {len(column_labels)} column labels"
         raise ValueError(f"{labels} for {len(rows)} rows of {columns} pictures")
-    font = ImageFont.load_default(_FONT_SIZE)
-    names = [_shorten(label, font, _WIDEST_LABEL) for label in row_labels]
-    left = _GAP + round(max(map(font.getlength, names), default=0)) + 2 * _GAP
-    top, pitch = _FONT_SIZE + 4 * _GAP, cell + _GAP
-    sheet = Image.new("RGB", (left + columns * pitch, top + len(rows) * pitch), _PAPER)
+    font, small = ImageFont.load_default(_FONT_SIZE), ImageFont.load_default(_CAPTION_SIZE)
+    names = [middle_ellipsis(visible(label), _WIDEST_LABEL, font.getlength) for label in row_labels]
+    left, pitch = _GAP + round(max(map(font.getlength, names), default=0)) + 2 * _GAP, cell + _GAP
+    tops = _row_tops(len(rows), pitch, captions)
+    sheet = Image.new("RGB", (left + columns * pitch, tops[-1]), _PAPER)
     draw = ImageDraw.Draw(sheet)
     for place, label in enumerate(column_labels):
         middle = left + place * pitch + cell // 2
-        draw.text((middle, top // 2), _shorten(label, font, cell), _INK, font, anchor="mm")
-    for line, (name, row) in enumerate(zip(names, rows, strict=True)):
-        draw.text((left - 2 * _GAP, top + line * pitch + cell // 2), name, _INK, font, anchor="rm")
+        title = middle_ellipsis(visible(label), cell, font.getlength)
+        draw.text((middle, tops[0] // 2), title, _INK, font, anchor="mm")
+    for top, name, row in zip(tops, names, rows, strict=False):
+        draw.text((left - 2 * _GAP, top + cell // 2), name, _INK, font, anchor="rm")
         for place, picture in enumerate(row):
-            _paste(sheet, picture, left + place * pitch, top + line * pitch, cell)
+            _paste(sheet, picture, left + place * pitch, top, cell)
+    for top, texts in zip(tops, captions, strict=False):
+        for place, text in enumerate(texts):
+            for number, line in enumerate(text.splitlines()):
+                shown = middle_ellipsis(visible(line), cell, small.getlength)
+                draw.text((left + place * pitch, top + cell + number * _LINE), shown, _INK, small)
     file = io.BytesIO()
     sheet.save(file, "PNG")
     return file.getvalue()
+
+
+def _row_tops(rows: int, pitch: int, captions: Sequence[Sequence[str]]) -> list[int]:
+    """Return where each row begins, and where the last one ends: below the longest caption of its own."""
+    tops = [_FONT_SIZE + 4 * _GAP]
+    for row in range(rows):
+        lines = max((len(text.splitlines()) for text in captions[row]), default=0) if captions else 0
+        tops.append(tops[-1] + pitch + lines * _LINE + bool(lines) * _GAP)
+    return tops
 
 
 def _paste(sheet: Image.Image, picture: NDArray[np.uint8], left: int, top: int, cell: int) -> None:
@@ -85,15 +104,3 @@ def _paste(sheet: Image.Image, picture: NDArray[np.uint8], left: int, top: int, 
     size = max(1, round(width * scale)), max(1, round(height * scale))
     image = Image.fromarray(picture).resize(size, Image.Resampling.LANCZOS)
     sheet.paste(image, (left + (cell - size[0]) // 2, top + (cell - size[1]) // 2))
-
-
-def _shorten(label: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, widest: float) -> str:
-    """Cut the middle out of a label that is too wide: file names differ at their ends."""
-    label = visible(label)
-    if font.getlength(label) <= widest:
-        return label
-
-    def cut(keep: int) -> str:
-        return f"{label[: (keep + 1) // 2]}...{label[len(label) - keep // 2 :]}"
-
-    return cut(max(0, bisect_right(range(len(label)), widest, key=lambda keep: font.getlength(cut(keep))) - 1))

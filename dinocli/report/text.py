@@ -1,8 +1,14 @@
 """How words and numbers are written for people, in pages and pictures alike."""
 
 import math
+import re
 import unicodedata
+from bisect import bisect_right
+from collections.abc import Callable
 from html import escape
+
+LONGEST_WORD = 48
+"""Characters of a word in a table; a longer one, such as the name of a file, would push all else out of sight."""
 
 
 def visible(text: str) -> str:
@@ -24,6 +30,33 @@ def visible(text: str) -> str:
 def html_text(text: str) -> str:
     """Return text that is safe between tags and inside a quoted attribute."""
     return escape(visible(text))
+
+
+def middle_ellipsis(text: str, widest: float, measure: Callable[[str], float] = len) -> str:
+    """Cut the middle out of a text that is too wide: names of files differ at their ends.
+
+    Args:
+        text: Any text.
+        widest: What is allowed, in the unit of `measure`.
+        measure: Width of a text: characters, cells of a terminal or pixels of a font.
+
+    Returns:
+        The text, or its two ends around `…`.
+    """
+    if measure(text) <= widest:
+        return text
+
+    def cut(keep: int) -> str:
+        return f"{text[: (keep + 1) // 2]}…{text[len(text) - keep // 2 :]}"
+
+    return cut(max(0, bisect_right(range(len(text)), widest, key=lambda keep: measure(cut(keep))) - 1))
+
+
+def cell_text(text: str) -> str:
+    """Return safe text for a cell of a table: words beyond `LONGEST_WORD` lose their middle, and are the tooltip."""
+    whole = visible(text)
+    shown = re.sub(r"\S+", lambda word: middle_ellipsis(word[0], LONGEST_WORD), whole)
+    return escape(shown) if shown == whole else f'<span title="{escape(whole)}">{escape(shown)}</span>'
 
 
 def number(value: float) -> str:

@@ -111,6 +111,12 @@ class FeatureFile:
         stored = self.meta.get("preprocess")
         return Preprocess.from_dict(stored) if stored else None
 
+    @property
+    def root(self) -> Path | None:
+        """The folder of the images, where it is known and there."""
+        root = self.meta.get("root")
+        return Path(root) if root and Path(root).is_dir() else None
+
     def image(self, row: int) -> Path | None:
         """Return the image of a row, or None where the folder of the images is not known."""
         root = self.meta.get("root")

@@ -4,7 +4,7 @@ from numpy.typing import NDArray
 
 from dinocli.errors import DataError
 from dinocli.quality import cosine
-from dinocli.quality.knn import accuracy, balanced_accuracy, knn_classify, macro_f1
+from dinocli.quality.knn import accuracy, balanced_accuracy, knn_classify, knn_votes, macro_f1
 
 
 def blobs(per_class: int = 20, spread: float = 1.2, seed: int = 0) -> tuple[NDArray[np.float32], NDArray[np.str_]]:
@@ -48,6 +48,32 @@ def test_groups_equal_the_slow_loop() -> None:
     slow = slow_knn(features, labels, 5, 0.07, groups)
     assert knn_classify(features, labels, k=5, groups_N=np.array(groups)).tolist() == slow
     assert knn_classify(features, labels, k=5).tolist() != slow
+
+
+def test_votes_say_by_whom_and_how_surely() -> None:
+    features, labels = blobs(spread=2.0)
+    units = features / np.linalg.norm(features, axis=1, keepdims=True)
+    groups = np.arange(len(labels)) // 4
+    votes = knn_votes(features, labels, k=5, temperature=0.5, groups_N=groups)
+    assert (votes.predicted_Q == knn_classify(features, labels, k=5, temperature=0.5, groups_N=groups)).all()
+    for query in (0, 17, 59):
+        cosine = np.where(groups == groups[query], -2.0, units @ units[query])
+        nearest = np.argsort(-cosine)[:5]
+        assert votes.nearest_Qk[query].tolist() == nearest.tolist()
+        weights = np.exp(cosine[nearest] / 0.5)
+        share = {label: weights[labels[nearest] == label].sum() / weights.sum() for label in set(labels)}
+        assert votes.confidence_Q[query] == pytest.approx(max(share.values()), rel=1e-5)
+        assert votes.own_Q[query] == pytest.approx(share[labels[query]], rel=1e-5)
+
+
+def test_votes_of_one_side_are_rows_of_the_features() -> None:
+    features, labels = blobs()
+    learn = np.arange(len(labels)) % 2 == 0
+    votes = knn_votes(features, labels, k=500, learn_N=learn)
+    assert votes.nearest_Qk.shape == ((~learn).sum(), learn.sum())
+    assert learn[votes.nearest_Qk].all()
+    lonely = knn_votes(features[:4], labels[:4], k=3, groups_N=np.array([0, 0, 0, 1]))
+    assert lonely.nearest_Qk[0].tolist() == [3, -1, -1]
 
 
 def test_no_copy_of_the_same_part_votes() -> None:

@@ -91,3 +91,19 @@ def test_labels_must_match(tmp_path: Path, columns: list[str], names: list[str])
     with pytest.raises(ValueError, match=r"1 rows of 2 pictures"):
         contact_sheet(tmp_path / "s.png", [row], column_labels=columns, row_labels=names)
     assert not list(tmp_path.iterdir())
+
+
+def test_captions_stand_below_their_own_picture(tmp_path: Path) -> None:
+    rows = [[plain(64, 64, RED), plain(64, 64, GREEN)], [plain(64, 64, BLUE), plain(64, 64, GREEN)]]
+    labels = {"column_labels": ["a", "b"], "row_labels": ["1", "2"]}
+    bare, told = tmp_path / "bare.png", tmp_path / "told.png"
+    contact_sheet(bare, rows, **labels, cell=64)
+    contact_sheet(told, rows, **labels, captions=[["", "x"], ["one\ntwo\nthree", ""]], cell=64)
+    without, sheet = (np.asarray(Image.open(path)) for path in (bare, told))
+    assert sheet.shape[0] - without.shape[0] == (14 + 4) + (3 * 14 + 4)
+    paper, (_, end, left, right) = sheet[0, 0], box(sheet, RED)
+    below = sheet[end + 1 : end + 18]
+    assert (below[:, left : right + 1] == paper).all(), "no caption"
+    assert (below[:, right + 5 :] != paper).any()
+    _, end, left, right = box(sheet, BLUE)
+    assert all((sheet[end + 1 + n * 14 : end + 15 + n * 14, left : right + 1] != paper).any() for n in range(3))

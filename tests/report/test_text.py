@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from dinocli.report.text import html_text, number, visible
+from dinocli.report.text import cell_text, html_text, middle_ellipsis, number, visible
 
 
 @pytest.mark.parametrize(
@@ -46,3 +46,22 @@ def test_html_text_closes_no_tag_and_no_attribute() -> None:
 )
 def test_number(value: float, shown: str) -> None:
     assert number(value) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "widest", "shown"),
+    [("abcdef", 6, "abcdef"), ("abcdefg", 6, "abc…fg"), ("abcdefg", 5, "ab…fg"), ("abc", 1, "…"), ("", 0, "")],
+)
+def test_the_middle_is_cut(text: str, widest: int, shown: str) -> None:
+    assert middle_ellipsis(text, widest) == shown
+
+
+def test_the_middle_is_cut_by_any_measure() -> None:
+    double = middle_ellipsis("温" * 20, 11, lambda text: sum(2 if c == "温" else 1 for c in text))
+    assert double == "温温温…温温"
+
+
+def test_a_cell_keeps_a_long_name_as_its_tooltip() -> None:
+    assert cell_text("a <b> c") == "a &lt;b&gt; c"
+    long = "&quot;" * 49
+    assert cell_text('"' * 49) == f'<span title="{long}">{"&quot;" * 24}…{"&quot;" * 23}</span>'

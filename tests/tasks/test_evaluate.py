@@ -1,11 +1,14 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
+from dinocli.config.preprocess import Preprocess
 from dinocli.errors import DataError, UsageError, WeightsError
 from dinocli.quality.knn import accuracy, knn_classify
 from dinocli.quality.normalized_features import NormalizedFeatures, fit_whitening
@@ -13,6 +16,7 @@ from dinocli.tasks.evaluate import label_split as truth
 from dinocli.tasks.evaluate.evaluate import evaluate
 from dinocli.tasks.evaluate.evaluate_options import EvaluateOptions, EvaluateResult
 from dinocli.tasks.evaluate.label_split import read_truth
+from tests.report.test_page import Page
 
 CLASSES = ("crack", "good", "spot")
 
@@ -223,3 +227,63 @@ def test_options_that_do_not_fit(tmp_path: Path) -> None:
         evaluate(EvaluateOptions((str(tmp_path / "none.npy"),)))
     with pytest.raises(UsageError, match="are not there to embed them"):
         evaluate(EvaluateOptions((path,), baseline="vit_tiny_patch16_224"))
+
+
+def with_images(folder: Path, rows: list[str]) -> None:
+    """Give the rows of `f.npy` and `g.npy` images, and say where they lie."""
+    for row in rows:
+        path = folder / "images" / row
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (8, 8), 30 * CLASSES.index(row.split("/")[1])).save(path)
+    reading = Preprocess("full", 0, 1, False, True, (), 0, (0.5,) * 3, (0.5,) * 3, 32, source="8-bit").to_dict()
+    meta = {"kind": "features", "n": len(rows), "shape": [len(rows), 16], "weights": {}, "preprocess": reading}
+    for name in "fg":
+        (folder / f"{name}.json").write_text(json.dumps(meta | {"root": str(folder / "images")}))
+
+
+def test_the_page_shows_what_is_wrong(tmp_path: Path) -> None:
+    features = write(tmp_path / "f.npy", 0.9, names())
+    write(tmp_path / "g.npy", 2.0, names(), seed=1)
+    with_images(tmp_path, names())
+    job = EvaluateOptions(
+        (str(tmp_path / "f.npy"),),
+        labels="folder",
+        baseline=str(tmp_path / "g.npy"),
+        views=0,
+        report=str(tmp_path / "page.html"),
+        argv=("dinocli", "evaluate", "a b.npy"),
+    )
+    found = evaluate(job)
+    html = (tmp_path / "page.html").read_text()
+    page = Page(html)
+    assert not page.open
+    assert found.to_dict()["report"] == job.report
+    assert "better" in page.text
+    assert "dinocli evaluate 'a b.npy'" in page.text
+    labels = np.array([name.split("/")[1] for name in names()])
+    wrong = int((knn_classify(features, labels) != labels).sum())
+    assert 0 < wrong < 20
+    cells = [attrs["class"] for tag, attrs in page.tags if tag == "td" and "heat" in str(attrs.get("class"))]
+    assert len(cells) == 2 * 9
+    subjects = [attrs for tag, attrs in page.tags if tag == "th" and "rowspan" in attrs]
+    assert len(subjects) == wrong
+    assert all(attrs["rowspan"] == "2" for attrs in subjects)
+    pictures = [str(attrs["src"]) for tag, attrs in page.tags if tag == "img"]
+    assert len(pictures) > wrong * 11
+    assert all(source.startswith("data:image/webp") for source in pictures)
+    assert {"Reliability, folder", "Most frequent confusions", "Worst images", "Classes of folder"} <= set(page.text)
+
+
+def test_a_page_is_not_replaced_and_needs_no_labels(tmp_path: Path) -> None:
+    write(tmp_path / "f.npy", 0.9, names())
+    job = EvaluateOptions((str(tmp_path / "f.npy"),), report=str(tmp_path / "page.html"))
+    evaluate(job)
+    before = (tmp_path / "page.html").read_bytes()
+    with pytest.raises(UsageError, match="--force"):
+        evaluate(replace(job, labels="folder"))
+    assert (tmp_path / "page.html").read_bytes() == before
+    evaluate(replace(job, labels="folder", force=True))
+    html = (tmp_path / "page.html").read_text()
+    assert "Worst images" not in html, "nobody knows where the images lie"
+    assert "Confusion matrix" in html
+    assert "%" in Page(html).text[2]

@@ -14,6 +14,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from dinocli.config.preprocess import Preprocess
 from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import DataError
 from dinocli.tasks.cluster.cluster_options import ClusterOptions
@@ -47,8 +48,11 @@ class ClusterInputs:
     @property
     def root(self) -> Path | None:
         """The folder of the images, where it is known and there."""
-        root = self.source.meta.get("root")
-        return Path(root) if root and Path(root).is_dir() else None
+        return self.source.root
+
+    def preprocess(self) -> Preprocess | None:
+        """Return how the images were read, or None where nobody wrote it down."""
+        return self.source.preprocess()
 
     def copies(self) -> list[list[int]]:
         """Find files with the same bytes: groups of two and more rows, sorted; tiles are not looked at.

@@ -21,7 +21,7 @@ from dinocli.tasks.cluster.cluster_inputs import ClusterInputs
 from dinocli.tasks.cluster.cluster_options import ClusterResult
 from dinocli.tasks.cluster.cluster_tables import Known
 from dinocli.tasks.cluster.duplicate_pairs import SamePair
-from dinocli.tasks.cluster.thumbnails import MIME, SUFFIX, Thumbnails
+from dinocli.tasks.thumbnails import MIME, SUFFIX, Thumbnails
 
 THUMBNAIL = 96
 EMBEDDED_BYTES = 24 << 20

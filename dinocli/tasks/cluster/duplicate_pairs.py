@@ -23,7 +23,7 @@ from dinocli.quality.nearest_rows import nearest_rows
 from dinocli.quality.normalized_features import cores
 from dinocli.tasks.cluster.cluster_inputs import ClusterInputs
 from dinocli.tasks.cluster.cluster_options import AUTO_DUPLICATES
-from dinocli.tasks.cluster.thumbnails import Thumbnails
+from dinocli.tasks.thumbnails import Thumbnails
 
 ALL_PAIRS_ROWS = 50_000
 """Above this many images only those of one group are compared with each other: the time grows with the square."""

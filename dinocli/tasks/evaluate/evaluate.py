@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from dinocli.engine.device import pick_device
 from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import DinocliError, UsageError
+from dinocli.file_set import claimed
 from dinocli.quality import label_scores
 from dinocli.quality.crop_quadrant_retrieval import KEY
 from dinocli.quality.label_free_scores import free_scores, probe_scores, view_scores
@@ -19,6 +21,7 @@ from dinocli.quality.verdict import Verdict, judge
 from dinocli.tasks.evaluate.augmented_views import SAMPLE, ViewFeatures, embed_views
 from dinocli.tasks.evaluate.compared_features import ComparedFeatures, open_sides
 from dinocli.tasks.evaluate.evaluate_options import EvaluateOptions, EvaluateResult
+from dinocli.tasks.evaluate.evaluate_page import write_evaluation_page
 from dinocli.tasks.evaluate.label_split import MOST, read_truth
 
 
@@ -68,7 +71,18 @@ def evaluate(
     Raises:
         DinocliError: Features, images, weights or labels cannot be used.
     """
-    reporter, begin = reporter or ProgressReporter(), time.monotonic()
+    reporter = reporter or ProgressReporter()
+    if not options.report:
+        return _evaluate(options, reporter, stdin)
+    page = Path(options.report)
+    if page.exists() and not options.force:
+        raise UsageError(f"{page} is there; add --force to replace it, or choose another --report")
+    with claimed(page):
+        return _evaluate(options, reporter, stdin)
+
+
+def _evaluate(options: EvaluateOptions, reporter: ProgressReporter, stdin: BinaryIO | None) -> EvaluateResult:
+    begin = time.monotonic()
     if not options.labels and (options.groups or options.train or options.test):
         raise UsageError("--groups, --train and --test belong to labels: add --labels folder or --labels FILE.csv")
     context, notes = _context(options, reporter, stdin)
@@ -83,7 +97,7 @@ def evaluate(
         reporter.stage(f"measuring with the labels of {truth.column}, {len(truth.rows_T)} images")
         table += _label_rows(context, truth)
     of_labels = [words for row in table if row.key == label_scores.HEADLINE and (words := sentence(row))]
-    return EvaluateResult(
+    found = EvaluateResult(
         features=own.title,
         baseline=base.title if base else "",
         images=len(own.rows_N),
@@ -93,7 +107,12 @@ def evaluate(
         notes=[*notes, *left_out, *missing],
         seconds=time.monotonic() - begin,
         root=own.file.meta.get("root", ""),
+        report=options.report,
     )
+    if options.report:
+        reporter.line(f"writing {options.report}")
+        write_evaluation_page(Path(options.report), options, context.sides, truths, found)
+    return found
 
 
 def _context(

@@ -27,6 +27,9 @@ class EvaluateOptions:
         batch_size: Images embedded at once, 0 for the default.
         device: auto, cpu, cuda or cuda:N.
         seed: Random seed of samples, splits and draws.
+        report: Page to write; empty for none.
+        force: A page that is there may be replaced.
+        argv: The command line, for the page.
     """
 
     inputs: tuple[str, ...] = ()
@@ -43,6 +46,9 @@ class EvaluateOptions:
     batch_size: int = 0
     device: str = "auto"
     seed: int = 0
+    report: str = ""
+    force: bool = False
+    argv: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -59,6 +65,7 @@ class EvaluateResult:
         notes: What was left out, and why.
         seconds: Duration of the whole command.
         root: Folder that the names of the images are relative to; empty where it is not known.
+        report: The page; empty for none.
     """
 
     features: str
@@ -70,6 +77,7 @@ class EvaluateResult:
     notes: list[str]
     seconds: float
     root: str = ""
+    report: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-like data."""
@@ -85,4 +93,5 @@ class EvaluateResult:
             "sentences": self.sentences,
             "notes": self.notes,
             "seconds": round(self.seconds, 1),
+            "report": self.report or None,
         }

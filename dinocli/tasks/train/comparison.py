@@ -1,4 +1,4 @@
-"""Start and adapted weights side by side, on the same images: neighbours, patches in colour, attention, groups.
+"""Start and adapted weights side by side, on the same images: patches in colour, attention, groups.
 
 Numbers say whether something changed; these pictures say what.
 
@@ -20,16 +20,22 @@ from dinocli.models.attention import attend
 from dinocli.models.backbone import Backbone
 from dinocli.models.features import evaluating
 from dinocli.quality.agreement import nmi
-from dinocli.quality.cosine import unit_rows
 from dinocli.quality.normalized_features import NormalizedFeatures
 from dinocli.quality.spherical_kmeans import nearest, unit_kmeans
 from dinocli.report.page import Table
+from dinocli.report.page_parts import Sheet
 from dinocli.report.sheet import sheet_png
 
-QUERIES, NEIGHBOURS, SHOWN_PIXELS = 6, 5, 160
+QUERIES, SHOWN_PIXELS = 6, 160
 MOST_GROUPS, IMAGES_A_GROUP = 10, 20
 CUT = (2, 98)
 """Percentiles of a component that become black and white."""
+
+HOW_COLOURS = (
+    "Patches of one colour are alike to the network. Red, green and blue are the three strongest principal components "
+    "of all patches by both networks together, so that a colour means the same in every picture here. A defect that a "
+    "network sees has a colour of its own."
+)
 
 Picture = NDArray[np.uint8]
 
@@ -49,8 +55,8 @@ class Sides:
     adapted_ND: NDArray[np.float32]
 
 
-def pictures(sides: Sides, holdout_probe: Probe, start: Backbone, adapted: Backbone) -> list[tuple[str, bytes]]:
-    """Draw everything as (caption, PNG) pairs for a report.
+def patch_sheet(sides: Sides, holdout_probe: Probe, start: Backbone, adapted: Backbone) -> Sheet:
+    """Draw the patches of some images in colour, by both networks, and where each looks if it has attention.
 
     Args:
         sides: Of at least two images.
@@ -58,17 +64,15 @@ def pictures(sides: Sides, holdout_probe: Probe, start: Backbone, adapted: Backb
         start: The weights that the run began with.
         adapted: The adapted weights.
     """
-    places = np.linspace(0, len(sides.rows) - 1, min(QUERIES, len(sides.rows))).round().astype(int).tolist()
-    return [
-        (
-            "The same images and their nearest neighbours, by start and by adapted weights",
-            _neighbours(sides, holdout_probe, places),
-        ),
-        (
-            "What the patches of the same images have in common, in colour",
-            _patches(sides, holdout_probe, places, start, adapted),
-        ),
-    ]
+    places = shown_places(sides)
+    png = _patches(sides, holdout_probe, places, start, adapted)
+    return Sheet("What the patches of the same images have in common, in colour", png, HOW_COLOURS)
+
+
+def shown_places(sides: Sides) -> list[int]:
+    """Choose images to show: evenly spread over those of the verdict."""
+    places: list[int] = np.linspace(0, len(sides.rows) - 1, min(QUERIES, len(sides.rows))).round().astype(int).tolist()
+    return places
 
 
 def group_table(sides: Sides, seed: int) -> Table:
@@ -91,34 +95,10 @@ def _groups(features_ND: NDArray[np.float32], k: int, seed: int) -> NDArray[np.i
     return nearest(rows.take(slice(None)), unit_kmeans(rows, k, seed=seed).centres_KD)
 
 
-def _neighbours(sides: Sides, holdout_probe: Probe, places: Sequence[int]) -> bytes:
-    wanted = min(NEIGHBOURS, len(sides.rows) - 1)
-    found = [_nearest(side, places, wanted) for side in (sides.start_ND, sides.adapted_ND)]
-    shown = {place for order in found for line in order for place in line} | set(places)
-    drawn = dict(
-        zip(sorted(shown), _squares(holdout_probe, [sides.rows[place] for place in sorted(shown)]), strict=True)
-    )
-    names = holdout_probe.loader.store.names
-    rows, labels = [], []
-    for number, place in enumerate(places):
-        for word, order in zip(("start", "adapted"), found, strict=True):
-            rows.append([drawn[place], *(drawn[other] for other in order[number])])
-            labels.append(f"{word}: {names[sides.rows[place]]}")
-    return sheet_png(rows, column_labels=["image", *(f"{n + 1}." for n in range(wanted))], row_labels=labels, cell=96)
-
-
-def _nearest(features_ND: NDArray[np.float32], places: Sequence[int], wanted: int) -> list[list[int]]:
-    units_ND = unit_rows(features_ND)
-    cosine_nN = units_ND[places] @ units_ND.T
-    cosine_nN[np.arange(len(places)), places] = -np.inf
-    order: list[list[int]] = np.argsort(-cosine_nN, axis=1, kind="stable")[:, :wanted].tolist()
-    return order
-
-
 def _patches(sides: Sides, holdout_probe: Probe, places: Sequence[int], start: Backbone, adapted: Backbone) -> bytes:
     chosen = [sides.rows[place] for place in places]
     columns = [
-        _squares(holdout_probe, chosen),
+        squares(holdout_probe, chosen),
         *_colours(*(_maps(holdout_probe, chosen, backbone) for backbone in (start, adapted))),
     ]
     titles = ["image", "start", "adapted"]
@@ -130,7 +110,7 @@ def _patches(sides: Sides, holdout_probe: Probe, places: Sequence[int], start: B
     return sheet_png([list(row) for row in zip(*columns, strict=True)], column_labels=titles, row_labels=labels)
 
 
-def _squares(holdout_probe: Probe, rows: Sequence[int]) -> list[Picture]:
+def squares(holdout_probe: Probe, rows: Sequence[int]) -> list[Picture]:
     """Return the images as the networks see them, but smaller."""
     found: list[Picture] = []
     for batch in holdout_probe.loader.whole(rows, len(rows)):

@@ -12,6 +12,7 @@ from dinocli.config.installed_packages import versions_used
 from dinocli.config.load import to_toml
 from dinocli.data.bad_images import write_bad
 from dinocli.data.loader import Loader
+from dinocli.data.read import rgb
 from dinocli.engine.step import Learner
 from dinocli.files import write_whole
 from dinocli.report.sheet import contact_sheet
@@ -76,11 +77,16 @@ def begin_folder(
 
 
 def _views_sheet(folder: RunFolder, learner: Learner, loader: Loader) -> None:
-    """Show every view of a few images, evenly spread over the folder."""
+    """Show a few images, evenly spread over the folder, as they are read, then each view of them with its changes."""
     count = len(loader.store)
     chosen = sorted({round(place) for place in np.linspace(0, count - 1, min(SHEET_IMAGES, count))})
     (batch,) = loader.whole(chosen, len(chosen))
-    pictures = learner.views.preview(batch.pixels_BCHW, batch.sizes_B2, step=0)
-    columns = ["global 1", "global 2", *(f"local {number + 1}" for number in range(len(pictures) - 2))]
-    rows = [[view[row] for view in pictures] for row in range(len(batch.rows))]
-    contact_sheet(folder.views, rows, column_labels=columns, row_labels=[loader.store.names[i] for i in batch.rows])
+    views = learner.views.preview(batch.pixels_BCHW, batch.sizes_B2, step=0)
+    words = learner.views.describe(batch.sizes_B2.cpu(), step=0)
+    columns = ["image", "global 1", "global 2", *(f"local {number + 1}" for number in range(len(views) - 2))]
+    canvases = zip(batch.pixels_BCHW.cpu().numpy(), batch.sizes_B2.tolist(), strict=True)
+    whole = [rgb(canvas_CHW[:, :height, :width]) for canvas_CHW, (height, width) in canvases]
+    rows = [[whole[row], *(view[row] for view in views)] for row in range(len(batch.rows))]
+    captions = [["", *(view[row] for view in words)] for row in range(len(batch.rows))]
+    labels = [loader.store.names[image] for image in batch.rows]
+    contact_sheet(folder.views, rows, column_labels=columns, row_labels=labels, captions=captions)

@@ -1,5 +1,6 @@
 """report.html of a run: verdict, tables, curves and pictures."""
 
+import shlex
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -9,11 +10,13 @@ from dinocli.engine.probe import ProbeResult
 from dinocli.quality import crop_quadrant_retrieval
 from dinocli.quality.verdict import Gain, Verdict
 from dinocli.report.chart import Curve
-from dinocli.report.page import Report, Table, write_report
+from dinocli.report.page import Part, Report, Table, write_report
+from dinocli.report.page_parts import Charts, FactList, Listing, NoteList, Sheet
 from dinocli.tasks.inputs import describe_weights
 from dinocli.tasks.run_folder import RunFolder
 from dinocli.tasks.train.budget import TrainPlan
-from dinocli.tasks.train.comparison import group_table, pictures
+from dinocli.tasks.train.comparison import group_table, patch_sheet
+from dinocli.tasks.train.neighbour_pictures import neighbour_table
 from dinocli.tasks.train.run_seconds import PAGE_FORWARDS
 from dinocli.tasks.train.score_lines import ScoreLine
 from dinocli.tasks.train.select import Selection, Trained
@@ -28,10 +31,24 @@ KEEP = {
     "start": "Keep the original weights.",
 }
 
-KNOWN_WEAKNESS = (
+LEAD = {
+    "better": "The features of these images got better, by more than chance.",
+    "no different": "The features of these images did not change by more than chance.",
+    "worse": "The features of these images got worse.",
+}
+
+HOW_TO_READ = (
+    "The verdict is by crop/quadrant retrieval: does a crop of an image find this image among all, and a quadrant the "
+    "opposite quadrant? The 95 % interval is of the paired difference; where it excludes 0, the difference is more "
+    "than chance.",
+    "A dashed line in a chart is the start, an upright line the step that was chosen.",
     "A score without labels rewards what parts of one image share and other images do not. A run can learn to ignore a "
     "small defect together with the noise around it, and score better; it can also win by the light or the camera of "
-    "each image. Where you have labels for a few images, give them with --labels and let them have the last word."
+    "each image. Where you have labels for a few images, give them with --labels and let them have the last word.",
+)
+VIEWS_NOTE = (
+    "One row an image: the whole image first, then each view as the network sees it. Under a view: its share of the "
+    "image's area, and what was changed. What matters to you has to be visible in most views."
 )
 
 
@@ -46,20 +63,27 @@ def write_page(
     """Write report.html from what the run knows."""
     context.reporter.stage("drawing the report")
     result, verdict = trained.result, selection.verdict
-    drawn, tables = list[tuple[str, bytes]](), _tables(selection)
+    shown, tables = list[Part](), _tables(selection)
     if _is_worth_showing(context, trained, selection):
         tables.append(group_table(selection.sides, plan.recipe.run.seed))
-        drawn = pictures(selection.sides, trained.holdout_probe, context.backbone, selection.adapted)
-    views = ("Views: each row is one image, each column one view", folder.views.read_bytes())
+        shown.append(neighbour_table(selection.sides, trained.holdout_probe, context.labels))
+        shown.append(patch_sheet(selection.sides, trained.holdout_probe, context.backbone, selection.adapted))
     page = Report(
         title=f"{context.options.command}: {context.images.root.name}",
         verdict_outcome=verdict.outcome,
-        verdict_sentence=sentence(verdict),
-        facts=run_facts(context, plan, trained, selection),
-        tables=tables,
-        curves=[*_probe_curves(result.probe_results), *_step_curves(result.rows)],
-        images=[*drawn, views],
-        notes=[*advice, KNOWN_WEAKNESS],
+        verdict_sentence=f"{LEAD[verdict.outcome]} {KEEP[verdict.keep]}",
+        verdict_details=details(verdict),
+        parts=[
+            NoteList(advice, "What to try next"),
+            *shown,
+            *tables,
+            Charts([*_probe_curves(result.probe_results), *_step_curves(result.rows)]),
+            Sheet("Views", folder.views.read_bytes(), VIEWS_NOTE),
+            FactList(run_facts(context, plan, trained, selection)),
+            Listing("Command line", shlex.join(["dinocli", *context.options.argv[1:]])),
+            Listing("recipe.toml: every setting, resolved", folder.recipe.read_text("utf-8"), folded=True),
+            NoteList(HOW_TO_READ, "How to read this page"),
+        ],
     )
     write_report(folder.report, page)
 
@@ -75,9 +99,9 @@ def _is_worth_showing(context: TrainContext, trained: Trained, selection: Select
     return True
 
 
-def sentence(verdict: Verdict) -> str:
-    """Join what a verdict says: for everyone, the numbers, what each part contributed, and which weights to keep."""
-    return " ".join(filter(None, (verdict.summary, verdict.reason, verdict.parts, KEEP[verdict.keep])))
+def details(verdict: Verdict) -> str:
+    """Join the numbers behind a verdict, and what each part of the run contributed."""
+    return " ".join(filter(None, (verdict.summary, verdict.reason, verdict.parts)))
 
 
 def run_facts(context: TrainContext, plan: TrainPlan, trained: Trained, selection: Selection) -> list[tuple[str, str]]:

@@ -6,15 +6,25 @@ import numpy as np
 from PIL import Image
 
 from dinocli.report.sheet import sheet_png
-from dinocli.tasks.train.comparison import Sides, _colours, _nearest, group_table
+from dinocli.tasks.train.comparison import Sides, _colours, group_table
+from dinocli.tasks.train.neighbour_pictures import _lead, nearest_places
 
 
 def test_neighbours_are_the_nearest_without_the_image_itself() -> None:
     features = np.random.default_rng(0).standard_normal((40, 8)).astype(np.float32)
     units = features / np.linalg.norm(features, axis=1, keepdims=True)
-    for place, found in zip((3, 17), _nearest(features, [3, 17], 5), strict=True):
+    for place, found in zip((3, 17), nearest_places(features, [3, 17], 5), strict=True):
         by_hand = sorted((i for i in range(40) if i != place), key=lambda i: -float(units[i] @ units[place]))
         assert found == by_hand[:5]
+
+
+def test_the_share_of_right_neighbours_by_hand() -> None:
+    start, adapted = [[1, 2], [0, 2], [1, 0], [0, 1]], [[1, 3], [0, 2], [3, 1], [2, 0]]
+    words = _lead([start, adapted], ["cat", "cat", "dog", ""], 2)
+    assert "2 nearest neighbours of 3 labelled images, 33.3 %".replace(" %", "%") in words
+    assert words.endswith("by the start and 33.3% by the adapted weights.")
+    assert _lead([start, adapted], ["cat", "cat", "", ""], 2) == "", "one label alone says nothing"
+    assert _lead([start, adapted], [""] * 4, 2) == ""
 
 
 def test_colours_are_one_fit_for_both_networks() -> None:

@@ -9,7 +9,7 @@ from dinocli.engine.loop import RunResult
 from dinocli.engine.probe import ProbeResult
 from dinocli.quality.verdict import SCORE_NAMES, Scores, Verdict
 from dinocli.tasks.train.advice import next_steps
-from dinocli.tasks.train.report_page import sentence
+from dinocli.tasks.train.report_page import KEEP, details
 from dinocli.tasks.train.score_lines import ScoreLine, score_lines
 from dinocli.tasks.train.select import final_verdict
 from tests.engine.learners import tiny_recipe
@@ -140,13 +140,13 @@ def test_the_verdict_splits_the_gain_between_statistics_and_training() -> None:
     verdict = final_verdict(result(), probed(0, 0.5), probed(0, 0.7), probed(30, 0.71))
     assert verdict.keep == "adapted"
     assert [gain.change.mean for gain in verdict.gains] == pytest.approx([0.2, 0.01])
-    assert "batch-norm statistics delta +0.2" in sentence(verdict)
-    assert "training delta +0.01" in sentence(verdict)
+    assert "batch-norm statistics delta +0.2" in details(verdict)
+    assert "training delta +0.01" in details(verdict)
 
 
 def test_statistics_alone_are_kept_by_their_name() -> None:
     verdict = final_verdict(result(), probed(0, 0.5), None, probed(0, 0.7))
     assert (verdict.outcome, verdict.keep) == ("better", "statistics")
     assert [gain.part for gain in verdict.gains] == ["batch-norm statistics"]
-    assert "no training step improved on them" in sentence(verdict)
+    assert "no training step improved on them" in KEEP[verdict.keep]
     assert final_verdict(result(), probed(0, 0.5), None, probed(0, 0.5)).keep == "start"

@@ -373,6 +373,10 @@ def test_adapted_batch_norm_has_a_probe_of_its_own_and_is_shared_by_both_network
 
 def test_the_report_puts_both_sides_beside_each_other(learnt: TrainResult) -> None:
     page = (learnt.folder / "report.html").read_text()
-    assert page.count("data:image/png;base64,") == 3, "neighbours, patches, views"
-    for words in ("nearest neighbours, by start", "patches of the same images", "two runs of k-means agree"):
+    assert page.count("data:image/png;base64,") == 2, "patches, views"
+    assert page.count("data:image/webp;base64,") == 6 * (1 + 2 * 5), "six images, their neighbours by both"
+    for words in ("by start and by adapted weights", "patches of the same images", "two runs of k-means agree"):
         assert words in page
+    for words in ("Command line", "recipe.toml", "How to read this page", "What to try next"):
+        assert (words in page) == (words != "What to try next" or bool(learnt.advice)), words
+    assert page.index("Nearest neighbours") < page.index("Without labels") < page.index("<h2>Curves</h2>")

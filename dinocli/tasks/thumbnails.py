@@ -2,6 +2,8 @@
 
 import io
 from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +15,8 @@ from dinocli.data.read import Reader, rgb
 from dinocli.data.sources import ImageList
 from dinocli.data.survey import survey
 from dinocli.errors import DataError
-from dinocli.tasks.cluster.cluster_inputs import ClusterInputs
+from dinocli.report.picture import Picture
+from dinocli.tasks.feature_file import Box
 
 MIME, SUFFIX = "image/webp", ".webp"
 _QUALITY = 72
@@ -22,17 +25,32 @@ _BLANK = np.full((1, 1, 3), 200, np.uint8)
 """Stands for an image that cannot be shown."""
 
 
+class ImageRows(Protocol):
+    """Rows that know their images, such as a feature file."""
+
+    @property
+    def names(self) -> list[str]: ...
+
+    @property
+    def boxes(self) -> list[Box] | None: ...
+
+    @property
+    def root(self) -> Path | None: ...
+
+    def preprocess(self) -> Preprocess | None: ...
+
+
 class Thumbnails:
     """Thumbnails of rows, by number.
 
     Args:
-        members: Whose images; without a folder every picture is blank.
+        images: Whose; without a folder every picture is blank.
         side: Longest side, pixels.
     """
 
-    def __init__(self, members: ClusterInputs, side: int) -> None:
-        self.members, self.side = members, side
-        about = _preprocess(members)
+    def __init__(self, images: ImageRows, side: int) -> None:
+        self.images, self.side = images, side
+        about = _preprocess(images)
         self._reader = Reader(about, side) if about else None
 
     def small(self, rows: Sequence[int]) -> Iterator[NDArray[np.uint8]]:
@@ -44,23 +62,23 @@ class Thumbnails:
         return in_order(lambda row: _webp(self._picture(row)), rows, thread_count("auto"))
 
     def _picture(self, row: int) -> NDArray[np.uint8]:
-        if self._reader is None or self.members.root is None:
+        if self._reader is None or self.images.root is None:
             return _BLANK
-        box = self.members.boxes[row] if self.members.boxes else None
+        box = self.images.boxes[row] if self.images.boxes else None
         try:
-            picture = Image.fromarray(rgb(self._reader.tile(str(self.members.root / self.members.names[row]), box)))
+            picture = Image.fromarray(rgb(self._reader.tile(str(self.images.root / self.images.names[row]), box)))
         except DataError:
             return _BLANK
         picture.thumbnail((self.side, self.side), Image.Resampling.BICUBIC)
         return np.asarray(picture)
 
 
-def _preprocess(members: ClusterInputs) -> Preprocess | None:
+def _preprocess(rows: ImageRows) -> Preprocess | None:
     """Return how the images are to be read: as the features were made, or else by a look at the images."""
-    stored = members.source.preprocess()
-    if stored or members.root is None:
+    stored = rows.preprocess()
+    if stored or rows.root is None:
         return stored
-    images = ImageList(members.root, sorted(set(members.names)), [])
+    images = ImageList(rows.root, sorted(set(rows.names)), [])
     try:
         seen = survey(images, range_spec="auto", channels=(), page=0, sample=32)
     except DataError:  # images of several kinds share no range, and pictures for a look need none
@@ -69,6 +87,11 @@ def _preprocess(members: ClusterInputs) -> Preprocess | None:
     return Preprocess(
         seen.policy, seen.low, seen.high, seen.deep, seen.grey, (), 0, half, half, size=224, alpha=seen.alpha
     )
+
+
+def webp(picture: NDArray[np.uint8]) -> Picture:
+    """Encode an RGB picture, (h, w, 3), for a page."""
+    return Picture(_webp(picture), MIME)
 
 
 def _webp(picture: NDArray[np.uint8]) -> bytes:

@@ -1,0 +1,223 @@
+"""Write docs/results.md and its chart from benchmarks/results/*.json: figures live in files, the page is made.
+
+    python benchmarks/results_page.py            # writes both
+    python benchmarks/results_page.py --check    # exit code 1 where they are not what the files give
+
+A file has `date`, `command`, `hardware` and `log` (the title of its entry in LOG.md). What else it has says where it is
+shown: `adaptation` (rows of the table and the chart) with `limits`; `section` (a title, an order, and blocks: a
+paragraph, or a table as `header` and `rows`) in the appendix. Any other file is listed at the end.
+"""
+
+import argparse
+import json
+import sys
+import textwrap
+from collections.abc import Iterator, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+PAGE, CHART = ROOT / "docs" / "results.md", ROOT / "docs" / "images" / "results.svg"
+WIDTH = 120
+
+Row = dict[str, Any]
+
+SHOWN = ("knn", "few_shot_5")
+"""Scores of the table."""
+
+HEAD = """\
+# What adaptation is worth, measured
+
+<!-- Made by benchmarks/results_page.py from benchmarks/results/*.json: change the files, not this page. -->
+
+`dinocli finetune-ssl`, without a label, from ImageNet weights of EfficientNet-Lite0 (5 million parameters, trained with
+labels; no ViT weights could be had where this was measured). Labels were read when a run had ended.
+
+* k-NN: accuracy, leave-one-out, k = 20. 5-shot: nearest class mean of five labelled images a class, mean of 20 draws.
+* *default*: no option but the weights; *natural*: `--recipe natural`, the default before.
+* *Errors gone*: the share of the start's k-NN errors, of the figures in the table.
+* *Kept*: the verdict kept the adapted weights.
+"""
+
+BELOW = """\
+How the verdict decides: [guard.md](guard.md). Every experiment, also the failed ones: [LOG.md](../LOG.md).
+"""
+
+
+def read(folder: Path = RESULTS) -> dict[str, Row]:
+    """Read all files, by name."""
+    return {path.name: json.loads(path.read_text("utf-8")) for path in sorted(folder.glob("*.json"))}
+
+
+def page(files: dict[str, Row]) -> str:
+    """Write the page.
+
+    Args:
+        files: Content of each, by name.
+    """
+    (main,) = (data for data in files.values() if "adaptation" in data)
+    parts = [HEAD, table(*main_table(main["adaptation"])), "![k-NN accuracy, start and adapted](images/results.svg)\n"]
+    parts += [
+        paragraph(exceptions(main["adaptation"])),
+        BELOW,
+        "## What is not shown here\n",
+        "".join(item(limit) for limit in main["limits"]),
+    ]
+    parts += ["## Appendix\n", paragraph(f"The table: `{main['command']}`; {main['hardware']}; {main['date']}.")]
+    sections = sorted(
+        ((data["section"]["order"], name, data) for name, data in files.items() if "section" in data),
+        key=lambda s: s[:2],
+    )
+    for _, name, data in sections:
+        parts += section(name, data)
+    parts += others({name: data for name, data in files.items() if not {"section", "adaptation"} & set(data)})
+    return "\n".join(parts)
+
+
+def main_table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
+    """Return header and cells of the table: start, adapted and difference, the largest gain first."""
+    header = ["images", "recipe", "k-NN, start", "adapted", "difference", "errors gone", "5-shot, start", "adapted"]
+    lines = []
+    for row in ordered(rows):
+        start, adapted = row["start"], row["adapted"]
+        change, few = adapted["knn"] - start["knn"], adapted["few_shot_5"] - start["few_shot_5"]
+        gone = change / (1 - start["knn"])
+        cells = [row["set"], f"{row['recipe']}, {row['steps']} steps", f"{start['knn']:.3f}", f"{adapted['knn']:.3f}"]
+        cells += [
+            f"{change:+.3f}",
+            f"{gone:.0%}",
+            f"{start['few_shot_5']:.3f}",
+            f"{adapted['few_shot_5']:.3f} ({few:+.3f})",
+        ]
+        lines.append([*cells, "yes" if row["kept"] else "no"])
+    return [*header, "kept"], lines
+
+
+def ordered(rows: Sequence[Row]) -> list[Row]:
+    """Sort by the share of errors that went away."""
+    return sorted(rows, key=lambda row: (row["start"]["knn"] - row["adapted"]["knn"]) / (1 - row["start"]["knn"]))
+
+
+def exceptions(rows: Sequence[Row]) -> str:
+    """Name the sets on which the verdict kept the start, and those on which it was wrong by one of the two scores."""
+    left = [short(row["set"]) for row in rows if not row["kept"]]
+    fell = [
+        short(row["set"]) for row in rows if row["kept"] and any(row["adapted"][k] < row["start"][k] for k in SHOWN)
+    ]
+    found = [f"The start was kept on {', '.join(left)}."] if left else []
+    found += [f"The verdict was wrong on {', '.join(fell)}: kept, though one of the two scores fell."] if fell else []
+    return f"{len(rows)} sets. {' '.join(found)}"
+
+
+def section(name: str, data: Row) -> Iterator[str]:
+    """Write one section of the appendix, with its provenance."""
+    yield f"## {data['section']['title']}\n"
+    for block in data["section"]["blocks"]:
+        yield paragraph(block) if isinstance(block, str) else table(block["header"], block["rows"])
+    yield paragraph(f"*{name}, {data['date']}, {data['hardware']}: `{data['command']}`. Log: {data['log']}.*")
+
+
+def others(files: dict[str, Row]) -> Iterator[str]:
+    """List the files that have no table here."""
+    if files:
+        yield "## Further files\n"
+        yield "".join(item(f"`benchmarks/results/{name}`{what(data)}") for name, data in files.items())
+
+
+def what(data: Row) -> str:
+    """Say what a file without a section is, as far as it says so."""
+    known = [str(data[key]) for key in ("title", "date", "network", "weights", "command") if data.get(key)]
+    return f": {', '.join(known)}" if known else ""
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Write a table in Markdown."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "".join(f"| {' | '.join(line)} |\n".replace("|  |", "| |") for line in lines)
+
+
+def paragraph(text: str) -> str:
+    """Wrap a paragraph."""
+    return textwrap.fill(text, WIDTH, break_long_words=False, break_on_hyphens=False) + "\n"
+
+
+def item(text: str) -> str:
+    """Wrap one entry of a list."""
+    return (
+        textwrap.fill(
+            text, WIDTH, initial_indent="* ", subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+        )
+        + "\n"
+    )
+
+
+STYLE = """\
+text{font:13px system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,sans-serif;fill:#1d2125}
+.muted{fill:#626a72}.grid{stroke:#e3e4e1}.line{stroke:#9aa1a8;stroke-width:2}.start{fill:#fcfcfa;stroke:#626a72;stroke-width:2}
+.adapted{fill:#0a6a8f}.worse{fill:#b3261e}.paper{fill:#fcfcfa}
+@media(prefers-color-scheme:dark){text{fill:#e4e6e8}.muted{fill:#979fa7}.grid{stroke:#2d3237}.start{fill:#15181b;stroke:#979fa7}
+.adapted{fill:#5fb8dc}.worse{fill:#ff8f85}.paper{fill:#15181b}}
+"""
+
+LEFT, RIGHT, TOP, PITCH, ACROSS = 330, 24, 58, 26, 780
+LOW = 0.5
+"""Where the axis begins: all of these sets are above it."""
+
+
+def chart(rows: Sequence[Row]) -> str:
+    """Draw k-NN accuracy of start (ring) and adapted weights (dot), a line a set."""
+    rows = ordered(rows)
+    height = TOP + PITCH * len(rows) + 24
+    inside = [f'<rect class="paper" width="{ACROSS}" height="{height}"/>']
+    inside.append('<text x="16" y="24" font-weight="600">k-NN accuracy without a label in training</text>')
+    inside.append('<circle class="start" cx="346" cy="20" r="5"/><text class="muted" x="358" y="24">start</text>')
+    inside.append('<circle class="adapted" cx="416" cy="20" r="5"/><text class="muted" x="428" y="24">adapted</text>')
+    for tick in range(int(10 * LOW), 11):
+        x = place(tick / 10)
+        inside.append(f'<line class="grid" x1="{x}" x2="{x}" y1="{TOP - 14}" y2="{height - 20}"/>')
+        inside.append(f'<text class="muted" x="{x}" y="{height - 5}" text-anchor="middle">{tick / 10:.1f}</text>')
+    for number, row in enumerate(rows):
+        y, start, adapted = TOP + PITCH * number, row["start"]["knn"], row["adapted"]["knn"]
+        kind = "adapted" if adapted >= start else "worse"
+        inside.append(f'<text x="{LEFT - 14}" y="{y + 4}" text-anchor="end">{escape(short(row["set"]))}</text>')
+        inside.append(f'<line class="line" x1="{place(start)}" x2="{place(adapted)}" y1="{y}" y2="{y}"/>')
+        inside.append(f'<circle class="start" cx="{place(start)}" cy="{y}" r="5"/>')
+        inside.append(f'<circle class="{kind}" cx="{place(adapted)}" cy="{y}" r="5"/>')
+    spoken = "; ".join(f"{row['set']}: {row['start']['knn']:.3f} to {row['adapted']['knn']:.3f}" for row in rows)
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {ACROSS} {height}" role="img">\n'
+        f"<title>k-NN accuracy, start and adapted</title>\n<desc>{escape(spoken)}</desc>\n<style>{STYLE}</style>\n"
+        + "\n".join(inside)
+        + "\n</svg>\n"
+    )
+
+
+def place(value: float) -> float:
+    """Return where an accuracy lies on the axis, pixels."""
+    return round(LEFT + (ACROSS - LEFT - RIGHT) * (value - LOW) / (1 - LOW), 1)
+
+
+def short(name: str) -> str:
+    """Leave out what stands in brackets or after a comma."""
+    return name.split(" (")[0].split(",")[0]
+
+
+def main() -> None:
+    """Write or check."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="write nothing; exit code 1 where a file differs")
+    check = parser.parse_args().check
+    files = read()
+    (main_file,) = (data for data in files.values() if "adaptation" in data)
+    for path, text in ((PAGE, page(files)), (CHART, chart(main_file["adaptation"]))):
+        if check and path.read_text("utf-8") != text:
+            sys.exit(f"{path.relative_to(ROOT)} is not what benchmarks/results/*.json gives: run this without --check")
+        if not check:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,33 @@
+"""`dinocli compare`: parse, one library call, present."""
+
+from typing import Annotated, Any
+
+import typer
+
+from dinocli.cli import options as opt
+
+EPILOG = "Example: dinocli compare runs/*/ --report comparison.html  |  dinocli compare runs/a runs/b --json"
+
+
+@opt.grouped(terminal=opt.terminal_options)
+def compare(
+    runs: Annotated[
+        list[str], typer.Argument(help="Folders of runs that have ended.", show_default=False, metavar="RUN...")
+    ],
+    report: Annotated[
+        str,
+        opt.option("--report", panel=opt.OUTPUT, help="HTML page: scores, settings that differ, curves."),
+    ] = "",
+    force: opt.Force = False,
+    terminal: Any = None,
+) -> None:
+    """Put runs side by side: verdicts, scores of start and adapted weights, settings that differ.
+
+    Reads what the runs left and no image. The table goes to stdout: tab-separated when piped, --json for one object.
+    """
+    from dinocli.cli.show_compare import show_comparison
+    from dinocli.tasks.compare.compare_runs import CompareOptions, compare_runs
+
+    with terminal:
+        found = compare_runs(CompareOptions(tuple(runs), report, force))
+    show_comparison(terminal, found, as_json=terminal.as_json)

@@ -1,0 +1,76 @@
+"""The table of `compare`, for eyes and for pipes."""
+
+import sys
+from collections.abc import Mapping
+
+from rich.console import Console
+
+from dinocli.cli.render import Terminal, print_json, text_table
+from dinocli.tasks.compare.compare_runs import FIRST_SCORE, RunComparison
+from dinocli.tasks.compare.compared_run import ComparedRun, RunScore
+from dinocli.tasks.compare.comparison_page import lead, run_names
+
+
+def show_comparison(terminal: Terminal, found: RunComparison, *, as_json: bool) -> None:
+    """Show the table on stdout, what differs and what to heed on stderr."""
+    if as_json:
+        print_json(found.to_dict())
+    elif sys.stdout.isatty():
+        _show_table(found)
+    else:
+        _write_lines(found)
+    for key, values in found.settings.items():
+        terminal.line(f"{key}: {', '.join('none' if value is None else str(value) for value in values)}")
+    for note in found.notes:
+        terminal.line(f"note: {note}")
+    terminal.line(lead(found))
+    if found.report:
+        terminal.line(f"page: {found.report}")
+
+
+def _show_table(found: RunComparison) -> None:
+    labelled = next((key for run in found.runs for key in run.labelled), "")
+    title = next((run.labelled[labelled].name for run in found.runs if labelled in run.labelled), "")
+    header = ["run", "verdict", "steps", "minutes", "retrieval", *([title] if title else [])]
+    rows = [
+        [
+            name,
+            run.outcome or run.status,
+            f"{run.steps:,}",
+            f"{run.seconds / 60:.1f}",
+            _change(run.scores, FIRST_SCORE),
+            *([_change(run.labelled, labelled)] if title else []),
+        ]
+        for name, run in zip(run_names(found.runs), found.runs, strict=True)
+    ]
+    console = Console(highlight=False, markup=False, emoji=False)
+    console.print(text_table("", header, rows, console.width))
+
+
+def _change(scores: Mapping[str, RunScore], key: str) -> str:
+    score = scores.get(key)
+    return f"{_short(score.start)} -> {_short(score.adapted)}" if score else ""
+
+
+def _write_lines(found: RunComparison) -> None:
+    """Write one line a run, tab-separated, all digits; the first line names the columns."""
+    keys = list(dict.fromkeys(key for run in found.runs for key in (*run.labelled, *run.scores)))
+    columns = [f"{key}_{side}" for key in keys for side in ("start", "adapted")]
+    lines = [["run", "verdict", "keep", "images", "steps", "seconds", *columns]]
+    lines += [_line(run, keys) for run in found.runs]
+    sys.stdout.write("".join("\t".join(line) + "\n" for line in lines))
+
+
+def _line(run: ComparedRun, keys: list[str]) -> list[str]:
+    scores = {**run.scores, **run.labelled}
+    values = [value for key in keys for value in _both(scores.get(key))]
+    facts = [str(run.path), run.outcome or run.status, run.keep, str(run.images), str(run.steps), f"{run.seconds:.1f}"]
+    return [*facts, *("" if value is None else f"{value:.6g}" for value in values)]
+
+
+def _both(score: RunScore | None) -> tuple[float | None, float | None]:
+    return (score.start, score.adapted) if score else (None, None)
+
+
+def _short(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"

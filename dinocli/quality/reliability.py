@@ -1,0 +1,46 @@
+"""Whether a stated confidence can be believed.
+
+Shapes: N predictions, B bins.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+BINS = 10
+
+
+class Reliability(NamedTuple):
+    """Confidence against accuracy, in bins of equal width.
+
+    Args:
+        counts_B: Predictions in each bin.
+        confidence_B: Their mean confidence; NaN for an empty bin.
+        accuracy_B: Their accuracy; NaN for an empty bin.
+        error: Expected calibration error, 0 to 1: the mean distance of the two, weighted by the counts.
+    """
+
+    counts_B: NDArray[np.intp]
+    confidence_B: NDArray[np.float64]
+    accuracy_B: NDArray[np.float64]
+    error: float
+
+
+def reliability(confidence_N: NDArray[np.floating], right_N: NDArray[np.bool_], *, bins: int = BINS) -> Reliability:
+    """Compare confidence with accuracy.
+
+    Args:
+        confidence_N: Of the predicted label, 0 to 1.
+        right_N: Whether it is the true one.
+        bins: How many of equal width.
+
+    Source: Guo et al. 2017, arXiv:1706.04599, section 2, equation 3. Departs: a bin holds its lower edge.
+    """
+    bin_N = np.minimum((confidence_N * bins).astype(np.intp), bins - 1)
+    counts_B = np.bincount(bin_N, minlength=bins)
+    with np.errstate(invalid="ignore"):
+        confidence_B = np.bincount(bin_N, confidence_N, bins) / counts_B
+        accuracy_B = np.bincount(bin_N, right_N, bins) / counts_B
+    error = float(np.nansum(np.abs(confidence_B - accuracy_B) * counts_B) / max(len(bin_N), 1))
+    return Reliability(counts_B, confidence_B, accuracy_B, error)

@@ -1,0 +1,153 @@
+"""The page with several runs side by side."""
+
+import shlex
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from dinocli.report.chart import Curve
+from dinocli.report.page import Cell, Part, Report, Table, write_report
+from dinocli.report.page_parts import Charts, Listing, NoteList
+from dinocli.tasks.compare.compare_runs import FIRST_SCORE, RunComparison
+from dinocli.tasks.compare.compared_run import ComparedRun, RunScore
+
+_LINES = 4
+"""Of one chart: more cannot be told apart."""
+
+HOW_TO_READ = (
+    "start is the score of the weights that a run began with, adapted that of the weights that it trained. A run keeps "
+    "the start where training did not help.",
+    "Crop/quadrant retrieval needs no label and decides the verdict; 0 is best. Where a score by your labels is there, "
+    "it has the last word.",
+    "A difference between two runs of one seed each can be chance: repeat the better one with another seed.",
+)
+
+
+def write_comparison_page(path: Path, found: RunComparison) -> None:
+    """Write the page.
+
+    Args:
+        path: Of the file, replaced as a whole.
+        found: The runs.
+
+    Raises:
+        OSError: If the file cannot be written.
+    """
+    names = run_names(found.runs)
+    parts: list[Part] = [
+        _runs_table(found.runs, names),
+        *_score_tables(found.runs, names),
+        *_settings_table(found, names),
+        Charts([*_curves(found.runs, names)]),
+        *(Listing(f"Command line of {name}", _command(run)) for name, run in zip(names, found.runs, strict=True)),
+        NoteList(HOW_TO_READ, "How to read this page"),
+    ]
+    better = sum(run.outcome == "better" for run in found.runs)
+    count = len(found.runs)
+    page = Report(
+        title=f"Comparison of {count} runs",
+        verdict_outcome=f"{better} of {count} better",
+        verdict_sentence=lead(found),
+        verdict_details=" ".join(f"{note}." for note in found.notes),
+        parts=parts,
+    )
+    write_report(path, page)
+
+
+def run_names(runs: Sequence[ComparedRun]) -> list[str]:
+    """Name runs by the last part of their folders, or by their whole paths where two would have one name."""
+    names = [run.path.resolve().name for run in runs]
+    return names if len(set(names)) == len(names) else [str(run.path) for run in runs]
+
+
+def lead(found: RunComparison) -> str:
+    """Say which run comes first, by labels where all runs have the same, else by the score of the verdict.
+
+    Runs that saw other images, or other samples, have no order.
+    """
+    ended = [run for run in found.runs if run.scores]
+    if len(ended) < 2:
+        return "There are no two runs with scores to compare."
+    if len({(run.inputs_hash, run.seed) for run in ended}) > 1:
+        return "These runs were not measured on the same images, so that no run comes first."
+    columns = ["labelled"] if all(run.labelled for run in ended) else []
+    for kind in [*columns, "scores"]:
+        shared = set.intersection(*(set(getattr(run, kind)) for run in ended))
+        key = FIRST_SCORE if kind == "scores" else next((key for key in ended[0].labelled if key in shared), "")
+        scored = [(run, getattr(run, kind)[key]) for run in ended if key in shared]
+        known = [(score.adapted, run, score) for run, score in scored if score.adapted is not None]
+        if len(known) == len(ended):
+            value, run, score = max(known, key=lambda one: one[0])
+            return f"{run.path.resolve().name} has the highest {score.name}: {value:.3f}."
+    return "These runs have no score in common."
+
+
+def _runs_table(runs: Sequence[ComparedRun], names: Sequence[str]) -> Table:
+    rows: list[list[Cell]] = [
+        [
+            name,
+            run.outcome or run.status,
+            run.keep or "–",
+            run.images,
+            run.start[0],
+            run.steps,
+            f"{run.seconds / 60:.1f}",
+        ]
+        for name, run in zip(names, runs, strict=True)
+    ]
+    header = ["run", "verdict", "weights kept", "images", "start", "steps", "minutes"]
+    return Table("Runs", header, rows, "The verdict is of the adapted weights against the start of the same run.")
+
+
+def _settings_table(found: RunComparison, names: Sequence[str]) -> list[Table]:
+    rows: list[list[Cell]] = [[key, *map(_value, values)] for key, values in found.settings.items()]
+    return [Table("Settings that differ", ["setting", *names], rows)] if rows else []
+
+
+def _score_tables(runs: Sequence[ComparedRun], names: Sequence[str]) -> list[Table]:
+    tables = []
+    for title, kind in (("Scores by your labels", "labelled"), ("Scores without labels", "scores")):
+        keys = {key: score.name for run in runs for key, score in getattr(run, kind).items()}
+        header = ["score", *(f"{name}, {side}" for name in names for side in ("start", "adapted"))]
+        rows: list[list[Cell]] = []
+        for key, name in keys.items():
+            found = [getattr(run, kind).get(key, RunScore(name, None, None)) for run in runs]
+            rows.append([name, *(_number(value) for score in found for value in (score.start, score.adapted))])
+        if rows:
+            tables.append(Table(title, header, rows))
+    return tables
+
+
+def _curves(runs: Sequence[ComparedRun], names: Sequence[str]) -> list[Curve]:
+    drawn = [(name, dict(run.curve)) for name, run in zip(names, runs, strict=True) if run.curve]
+    curves = []
+    for first in range(0, len(drawn), _LINES):
+        some = drawn[first : first + _LINES]
+        steps = sorted({step for _, curve in some for step in curve})
+        series = {name: [_between(curve, step) for step in steps] for name, curve in some}
+        curves.append(Curve("Selection score of the guard", "step", "", steps, series))
+    return curves
+
+
+def _between(curve: dict[float, float], step: float) -> float:
+    """Return the value at a step, on the line between the probes around it; NaN beyond the last."""
+    if step in curve:
+        return curve[step]
+    for before, after in pairwise(sorted(curve)):
+        if before < step < after:
+            share = (step - before) / (after - before)
+            return (1 - share) * curve[before] + share * curve[after]
+    return float("nan")
+
+
+def _command(run: ComparedRun) -> str:
+    return shlex.join(["dinocli", *run.argv[1:]])
+
+
+def _number(value: float | None) -> Cell:
+    return "–" if value is None else float(value)
+
+
+def _value(value: Any) -> str:
+    return "–" if value is None else str(value)

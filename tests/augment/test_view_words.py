@@ -1,0 +1,56 @@
+"""The words below a view are about that view: a change is named where the picture has it, and nowhere else."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.augment.test_multicrop import EVERYTHING, LOCALS, PLAIN, SIZES, build, canvases, small
+
+ON: dict[str, dict[str, Any]] = {
+    "solarize": {"solarize": 0.5},
+    "grayscale": {"grayscale": 0.5},
+    "blur": {"blur": 0.5},
+    "brightness": {"jitter": 0.5},
+    "hue": {"jitter": 0.5},
+    "hflip": {"hflip": 0.5},
+    "rot": {"rot90": 0.5},
+}
+
+
+@pytest.mark.parametrize("word", ON)
+def test_a_change_is_named_where_it_is_seen(word: str) -> None:
+    """Every option keeps its own random numbers, so a picture differs from that without it where it was drawn."""
+    on, without = replace(PLAIN, **ON[word]), build(PLAIN, PLAIN, small(PLAIN))
+    with_it = build(on, on, small(on))
+    seen, words = with_it.preview(canvases(), SIZES, step=3), with_it.describe(SIZES, step=3)
+    plain = without.preview(canvases(), SIZES, step=3)
+    named = np.array([[word in text for text in view] for view in words])
+    changed = np.array(
+        [[bool((a != b).any()) for a, b in zip(*pair, strict=True)] for pair in zip(seen, plain, strict=True)]
+    )
+    assert named.shape == (2 + LOCALS, len(SIZES))
+    assert (named == changed).all()
+    assert 0 < named.mean() < 1
+
+
+def test_the_share_of_the_area() -> None:
+    whole = build(*[replace(PLAIN, scale=(1.0, 1.0), ratio=(1.0, 1.0))] * 3)
+    for view in whole.describe(SIZES, step=0):
+        assert view[2] == "100 % of area", "a square image, a square crop"
+    halves = build(*[replace(PLAIN, scale=(0.5, 0.5), ratio=(1.0, 1.0))] * 3)
+    for view in halves.describe(SIZES, step=0):
+        assert view[5] in ("49 % of area", "50 % of area", "48 % of area"), view[5]
+
+
+def test_nothing_else_is_said_of_a_plain_crop() -> None:
+    for view in build(PLAIN, PLAIN, small(PLAIN)).describe(SIZES, step=0):
+        assert all(text.count("\n") == 0 for text in view)
+
+
+def test_one_channel_has_no_colour_to_change() -> None:
+    grey = build(EVERYTHING, EVERYTHING, small(EVERYTHING), grey=True)
+    text = "".join(text for view in grey.describe(SIZES, step=3) for text in view)
+    assert "brightness" in text
+    assert not any(word in text for word in ("hue", "saturation", "grayscale"))
