@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from rich.console import Console
 
 from dinocli.cli.render import Terminal, print_json, text_table
-from dinocli.tasks.compare.compare_runs import FIRST_SCORE, RunComparison
 from dinocli.tasks.compare.compared_run import ComparedRun, RunScore
 from dinocli.tasks.compare.comparison_page import lead, run_names
+from dinocli.tasks.compare.run_comparison import FIRST_SCORE, RunComparison
 
 
 def show_comparison(terminal: Terminal, found: RunComparison, *, as_json: bool) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 from dinocli.report.chart import Curve
 from dinocli.report.page import Cell, Part, Report, Table, write_report
 from dinocli.report.page_parts import Charts, Listing, NoteList
-from dinocli.tasks.compare.compare_runs import FIRST_SCORE, RunComparison
 from dinocli.tasks.compare.compared_run import ComparedRun, RunScore
+from dinocli.tasks.compare.run_comparison import FIRST_SCORE, RunComparison
 
 _LINES = 4
 """Of one chart: more cannot be told apart."""

@@ -1,0 +1,79 @@
+"""What differs between runs, and what keeps their numbers from being compared."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dinocli.tasks.compare.compared_run import ComparedRun
+
+FIRST_SCORE = "crop_quadrant_retrieval"
+"""The score of the verdict."""
+
+_OF_THE_MACHINE = ("run.seed", "run.threads", "run.save_every", "run.log_every", "description")
+
+
+@dataclass(frozen=True)
+class RunComparison:
+    """What came out.
+
+    Args:
+        runs: In the order in which they were named.
+        settings: Keys of the recipes whose values differ, with one value a run.
+        notes: What has to be known before two numbers are compared.
+        report: The page; empty for none.
+    """
+
+    runs: list[ComparedRun]
+    settings: dict[str, list[Any]]
+    notes: list[str]
+    report: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-like data."""
+        return {
+            "runs": [run.to_dict() for run in self.runs],
+            "settings": self.settings,
+            "notes": self.notes,
+            "report": self.report or None,
+        }
+
+
+def differing_settings(runs: Sequence[ComparedRun]) -> dict[str, list[Any]]:
+    """Return the settings that differ, each with one value a run; None where a run has no such setting."""
+    flat = [dict(_flat(run.settings)) for run in runs]
+    keys = dict.fromkeys(key for settings in flat for key in settings)
+    values = {key: [settings.get(key) for settings in flat] for key in keys if key not in _OF_THE_MACHINE}
+    return {key: row for key, row in values.items() if any(value != row[0] for value in row)}
+
+
+def cautions(runs: Sequence[ComparedRun]) -> list[str]:
+    """Say what keeps the numbers of these runs from being compared."""
+    found = []
+    for same, words in _SAME:
+        groups = {same(run) for run in runs}
+        if len(groups) > 1:
+            found.append(words)
+    found += [f"{run.path} is {run.status}: it has no verdict" for run in runs if not run.outcome]
+    return found
+
+
+_SAME: tuple[tuple[Callable[[ComparedRun], object], str], ...] = (
+    (
+        lambda run: run.inputs_hash,
+        "The runs saw different images: compare each with its own start, not with one another",
+    ),
+    (
+        lambda run: run.start,
+        "The runs began with different weights: compare the adapted scores, not the changes",
+    ),
+    (
+        lambda run: (run.seed, run.settings.get("guard", {}).get("probe_images")),
+        "The runs were measured on different samples of the images (run.seed or guard.probe_images differs)",
+    ),
+)
+
+
+def _flat(nested: Any, prefix: str = "") -> list[tuple[str, Any]]:
+    if not isinstance(nested, dict):
+        return [(prefix, nested)]
+    return [pair for key, value in nested.items() for pair in _flat(value, f"{prefix}.{key}" if prefix else str(key))]
