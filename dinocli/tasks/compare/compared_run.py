@@ -10,7 +10,7 @@ from typing import Any
 from dinocli.stored import reading
 from dinocli.tasks.run_folder import RunFolder
 
-NOT_A_RUN = "name the folders of runs that pretrain or finetune-ssl have left"
+NOT_A_RUN = "name the folders of runs"
 
 
 @dataclass(frozen=True)
