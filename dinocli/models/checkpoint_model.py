@@ -15,6 +15,9 @@ from dinocli.models.formats import position_grid
 SIZES = {(192, 12): "tiny", (384, 12): "small", (768, 12): "base", (1024, 24): "large", (1536, 40): "giant"}
 """Width and depth of the public ViTs, and timm's word for them."""
 
+GATED_DINOV3 = {(384, 12): "small_plus", (1280, 32): "huge_plus"}
+"""Width and depth of the DINOv3 models whose MLP is gated."""
+
 _DINOV2_PATCH, _DINOV2_GRID = 14, 37
 """Pixels of a patch, and patches along a side, of timm's DINOv2 models."""
 
@@ -32,6 +35,9 @@ def guess_name(tensors: Mapping[str, Tensor]) -> str:
     kernel = tensors.get("patch_embed.proj.weight")
     depth = len({key.split(".")[1] for key in tensors if key.startswith("blocks.")})
     gated = "blocks.0.mlp.w12.weight" in tensors
+    if kernel is not None and "storage_tokens" in tensors and "blocks.0.mlp.w1.weight" in tensors:
+        plus = GATED_DINOV3.get((len(kernel), depth), "")
+        return f"vit_{plus}_patch{kernel.shape[-1]}_dinov3" if plus else ""
     if kernel is None or "cls_token" not in tensors or not (gated or "blocks.0.mlp.fc1.weight" in tensors):
         return ""
     size = SIZES.get((len(kernel), depth))
@@ -39,7 +45,11 @@ def guess_name(tensors: Mapping[str, Tensor]) -> str:
         return ""
     patch = kernel.shape[-1]
     if "storage_tokens" in tensors:
-        return f"vit_{size}_patch{patch}_dinov3"
+        bias = tensors.get("blocks.0.attn.qkv.bias")
+        # timm's plain models have none, and most released weights hold zeros; a bias of one's own must not be lost.
+        biased = f"vit_{size}_patch{patch}_dinov3_qkvb"
+        lost = bias is not None and bool(bias.nan_to_num().any()) and timm.is_model(biased)
+        return biased if lost else f"vit_{size}_patch{patch}_dinov3"
     if "blocks.0.ls1.gamma" in tensors:
         return f"vit_{size}_patch14{'_reg4' if 'register_tokens' in tensors else ''}_dinov2"
     named = f"vit_{size}_patch{patch}_224"

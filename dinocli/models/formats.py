@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from dinocli.errors import WeightsError
+from dinocli.models.transformers_names import are_transformers, official_names
 
 # Where the weights lie in a checkpoint that holds more; averaged ones first, because they are the better ones.
 CONTAINERS = ("teacher", "state_dict_ema", "model_ema", "ema", "state_dict", "model", "student")
@@ -65,18 +66,18 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         path: ``.safetensors``, or anything that `torch.save` wrote.
 
     Raises:
-        WeightsError: The file cannot be read so, holds no tensors, or those of the transformers library, whose names
-            and shapes differ throughout.
+        WeightsError: The file cannot be read so, holds no tensors, or those of an architecture of the transformers
+            library that is not known here.
     """
     tensors = load_safetensors(path) if path.suffix == ".safetensors" else _only_tensors(_load_pickle(path))
     if not tensors:
         raise WeightsError(f"{path}: holds no tensors: give a file with a state dict")
-    if any(".attention.attention.query." in key or ".layernorm_before." in key for key in tensors):
-        raise WeightsError(
-            f"{path}: weights of the transformers library (separate query, key and value): "
-            "give the same weights by their timm name, such as --weights vit_small_patch16_224.dino"
-        )
-    return tensors
+    if not are_transformers(tensors):
+        return tensors
+    try:
+        return official_names(tensors)
+    except WeightsError as error:
+        raise WeightsError(f"{path}: weights of the transformers library: {error}") from error
 
 
 def load_safetensors(path: Path) -> dict[str, Tensor]:

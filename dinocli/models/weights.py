@@ -26,6 +26,12 @@ from dinocli.models.fitting import counted, fit
 from dinocli.models.formats import read_tensors, unwrap
 from dinocli.models.hub import FILES, find_file, find_pretrained
 from dinocli.models.timm_config import read_timm_config
+from dinocli.models.transformers_names import (
+    KNOWN,
+    TransformersRecord,
+    read_processor,
+    read_transformers_config,
+)
 from dinocli.stored import reading
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -223,6 +229,8 @@ def _from_folder(
 ) -> tuple[Backbone, WeightsInfo, dict[str, Any] | None]:
     if (folder / "backbone" / "config.json").is_file():
         folder = folder / "backbone"
+    if (about := read_transformers_config(folder)) is not None:
+        return *_from_transformers(folder, about, source, drop_path, pool), None
     config = read_timm_config(folder, source)
     if config["dinocli"] is not None:
         Preprocess.from_dict(config["dinocli"])
@@ -237,6 +245,24 @@ def _from_folder(
     _choose_pool(backbone, pool, classifier=told or bool(config["num_classes"]))
     matched = fit(backbone, read_tensors(path), source)
     return backbone, replace(info, matched=matched, pool=backbone.pool_kind), config["dinocli"]
+
+
+def _from_transformers(
+    folder: Path, about: TransformersRecord, source: str, drop_path: float, pool: str
+) -> tuple[Backbone, WeightsInfo]:
+    """Load a folder of the transformers library; mean, deviation and size are those of its processor."""
+    path = next((folder / name for name in FILES if (folder / name).is_file()), None)
+    if about.model_type not in KNOWN or path is None:
+        what = f"a {about.model_type} of the transformers library" if path else f"no {' or '.join(FILES)}"
+        raise WeightsError(f"{source}: {what}: give {', '.join(KNOWN)}, or the same weights by their timm name")
+    backbone, info = _from_file(path, "", drop_path, pool)
+    heads = {module.num_heads for name, module in backbone.model.named_modules() if name.endswith(".attn")}
+    if heads != {about.num_attention_heads}:
+        raise WeightsError(
+            f"{source}: {about.num_attention_heads} attention heads, {backbone.name} has {max(heads)}: its features "
+            "would be wrong; give the same weights by their timm name"
+        )
+    return backbone, replace(info, source=source, **read_processor(folder))
 
 
 def _describe(backbone: Backbone, source: str, sha256: str, matched: int) -> WeightsInfo:

@@ -221,17 +221,6 @@ def test_no_tensors_no_weights(tmp_path: Path) -> None:
         read_tensors(tmp_path / "empty.pth")
 
 
-@pytest.mark.parametrize("prefix", ["", "vit.", "model."])
-def test_transformers_weights_are_refused(prefix: str, tmp_path: Path) -> None:
-    layer = f"{prefix}encoder.layer.0.attention.attention."
-    tensors = {f"{layer}{part}.weight": torch.ones(192, 192) for part in ("query", "key", "value")}
-    save_file(tensors, tmp_path / "hf.safetensors")
-    with pytest.raises(WeightsError, match=r"hf\.safetensors: .*transformers library"):
-        load_backbone(str(tmp_path / "hf.safetensors"), VIT)
-    with pytest.raises(WeightsError, match=r"hf\.safetensors: .*transformers library"):
-        load_backbone(str(tmp_path / "hf.safetensors"))
-
-
 def _without(tensors: Tensors, part: str) -> Tensors:
     return {key: value for key, value in tensors.items() if part not in key}
 
