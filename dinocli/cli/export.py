@@ -16,7 +16,7 @@ EPILOG = (
 
 @opt.grouped(terminal=opt.terminal_options)
 def export(
-    out: Annotated[str, typer.Option("--out", "-o", help="File to write; a folder for timm.")],
+    out: Annotated[str, typer.Option("--out", "-o", help="File to write; a folder for timm, transformers.")],
     weights: Annotated[
         str,
         typer.Argument(
@@ -27,8 +27,8 @@ def export(
         ),
     ] = "",
     format_: Annotated[
-        Literal["timm", "safetensors", "onnx", "torchscript"],
-        typer.Option("--format", "-f", help="timm is a folder, the others are files."),
+        Literal["timm", "transformers", "safetensors", "onnx", "torchscript"],
+        typer.Option("--format", "-f", help="timm and transformers are folders, the others files."),
     ] = "timm",
     model: opt.Model = None,
     with_preprocessing: Annotated[
@@ -50,7 +50,9 @@ def export(
         from dinocli.tasks.export.export import export as run
 
         done = run(ExportOptions(weights, model or "", format_, out, force, with_preprocessing, classifier), terminal)
-    terminal.line(f"largest difference to our own network {done.difference:.1g}; model card: {done.card}")
+    terminal.line(f"largest difference to our own network {done.difference:.1g}")
+    push = ["hf auth login", f"hf upload USER/{done.path.name} {done.path}"] if done.path.is_dir() else []
+    terminal.ending([done.card], push)
     if terminal.as_json:
         print_json(done.to_dict())
     else:

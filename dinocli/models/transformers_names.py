@@ -112,6 +112,10 @@ def official_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
             f"its {unknown[0]} is no part of a ViT, DINOv2 or DINOv3: give the weights by their timm name"
         )
     found |= {key: _joined(key, three) for key, three in parts.items()}
+    for last in ("weight", "bias"):  # a gated DINOv2 of later versions of the library
+        for key in [key for key in found if "pos_embed" in found and key.endswith(f".mlp.w1.{last}")]:
+            stem = key.removesuffix(f"w1.{last}")
+            found[f"{stem}w12.{last}"] = torch.cat([found.pop(key), found.pop(f"{stem}w2.{last}")])
     if "pos_embed" not in found and "register_tokens" in found:  # DINOv3
         found["storage_tokens"] = found.pop("register_tokens")
     return found

@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 import timm
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from dinocli.errors import WeightsError
 from dinocli.models.weights import load_backbone
+from dinocli.tasks.export.export import ExportOptions, export
 
 VIT_NAMES = {
     "attn.proj": "attention.output.dense",
@@ -133,3 +134,40 @@ def test_what_is_of_another_kind_is_refused(tmp_path: Path) -> None:
         with pytest.raises(WeightsError, match=words) as caught:
             load_backbone(write(tmp_path / name, changed, told, heads))
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("made", [vit, dinov2, registers, dinov3], ids=["vit", "dinov2", "registers", "dinov3"])
+def test_an_exported_folder_is_read_back(made: Any, tmp_path: Path) -> None:
+    model, tensors, kind = made()
+    first = write(tmp_path / "hf", tensors, kind, model.blocks[0].attn.num_heads)
+    done = export(ExportOptions(first, format="transformers", out=str(tmp_path / "again")))
+    again = load_file(done.path / "model.safetensors")
+    assert set(again) == set(tensors) - {"pooler.dense.weight"}
+    about = json.loads((done.path / "preprocessor_config.json").read_text())
+    assert (about["image_mean"], about["size"]) == ([0.4, 0.5, 0.6], {"height": 70, "width": 70})
+    assert "AutoModel.from_pretrained" in done.card.read_text()
+
+
+def test_a_network_that_the_library_has_not_is_refused(tmp_path: Path) -> None:
+    save_file(timm.create_model("test_convnext").state_dict(), str(tmp_path / "w.safetensors"))
+    options = ExportOptions(str(tmp_path / "w.safetensors"), "test_convnext", "transformers", str(tmp_path / "out"))
+    with pytest.raises(WeightsError, match="has no place in the transformers library"):
+        export(options)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("made", [vit, dinov2, registers, dinov3], ids=["vit", "dinov2", "registers", "dinov3"])
+@pytest.mark.filterwarnings("ignore")  # of another library
+def test_features_are_those_of_the_library_both_ways(made: Any, tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    model, tensors, kind = made()
+    first = write(tmp_path / "hf", tensors, kind, model.blocks[0].attn.num_heads)
+    done = export(ExportOptions(first, format="transformers", out=str(tmp_path / "ours")))
+    theirs = transformers.AutoModel.from_pretrained(done.path).eval()
+    images = torch.randn(2, 3, 70, 70) if "dinov2" in kind else torch.randn(2, 3, 64, 64)
+    theirs.save_pretrained(tmp_path / "theirs")
+    backbone, _, _ = load_backbone(str(tmp_path / "theirs"))
+    with torch.no_grad():
+        wanted = theirs(images).last_hidden_state[:, 0]
+        torch.testing.assert_close(model(images), wanted, atol=2e-4, rtol=2e-4)
+        torch.testing.assert_close(backbone.eval()(images), wanted, atol=2e-4, rtol=2e-4)

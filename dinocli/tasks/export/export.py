@@ -16,14 +16,16 @@ from dinocli.file_set import FileSet, claimed
 from dinocli.files import user_path, write_whole
 from dinocli.models.export_graph import to_onnx, to_torchscript
 from dinocli.models.rounding import rounding_tolerance
-from dinocli.models.weights import save_backbone
+from dinocli.models.transformers_folder import write_transformers
+from dinocli.models.weights import load_backbone, save_backbone
 from dinocli.quality.classifier_file import load_classifier
 from dinocli.tasks.export.card import card_of
 from dinocli.tasks.export.source import Source, open_source
 from dinocli.tasks.export.whole_graph import WholeGraph
 
-FORMATS = {"timm": "", "safetensors": ".safetensors", "onnx": ".onnx", "torchscript": ".pt"}
-"""Formats, and the suffix of their file; timm's is a folder."""
+FORMATS = {"timm": "", "transformers": "", "safetensors": ".safetensors", "onnx": ".onnx", "torchscript": ".pt"}
+"""Formats, and the suffix of their file; the first two are folders."""
+_FOLDERS = [name for name, suffix in FORMATS.items() if not suffix]
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class ExportOptions:
         weights: A run, or weights as for training; empty takes the newest run.
         model: Beside a bare state dict.
         format: One of `FORMATS`.
-        out: The file, or the folder for timm.
+        out: The file, or the folder for timm and transformers.
         force: Replace what is there.
         with_preprocessing: Range, resize and normalisation are in the graph; ONNX alone.
         classifier: File of `classify --save` whose probabilities are in the graph, or empty; ONNX alone. Without
@@ -102,11 +104,11 @@ def export(options: ExportOptions, reporter: ProgressReporter | None = None) -> 
 
 def _export(options: ExportOptions, path: Path, reporter: ProgressReporter) -> ExportResult:
     begin = time.monotonic()
-    card = path / "README.md" if options.format == "timm" else path.with_name(f"{path.name}.md")
+    card = path / "README.md" if options.format in _FOLDERS else path.with_name(f"{path.name}.md")
     for target in (path, card):
         if target.exists() and not options.force:
             raise UsageError(f"{target} exists; add --force to replace it, or choose another --out")
-    if path.is_dir() != (options.format == "timm") and path.exists():
+    if path.is_dir() != (options.format in _FOLDERS) and path.exists():
         raise UsageError(f"{path} is {'a folder' if path.is_dir() else 'a file'}; choose another --out")
     reporter.stage("loading weights")
     whole = _opened(options, reporter)
@@ -115,7 +117,7 @@ def _export(options: ExportOptions, path: Path, reporter: ProgressReporter) -> E
         part = files.new(path)
         difference = _write(part, options.format, whole)
         text = card_of(whole, options.format, path.name, difference)
-        write_whole(part / card.name if options.format == "timm" else files.new(card), text)
+        write_whole(part / card.name if options.format in _FOLDERS else files.new(card), text)
         files.swap()
     return ExportResult(path, card, options.format, difference, time.monotonic() - begin)
 
@@ -140,6 +142,8 @@ def _write(path: Path, kind: str, whole: WholeGraph) -> float:
     source = whole.source
     if kind == "timm":
         return _write_timm(path, source)
+    if kind == "transformers":
+        return _write_transformers(path, source)
     if kind == "safetensors":
         data, difference = _to_safetensors(source)
     elif kind == "torchscript":
@@ -156,6 +160,13 @@ def _write_timm(path: Path, source: Source) -> float:
     """Write the folder, and load it with timm as a user will."""
     save_backbone(path, source.backbone, source.info, source.preprocess)
     return _compared(timm.create_model(f"local-dir:{path}", pretrained=True), source)
+
+
+def _write_transformers(path: Path, source: Source) -> float:
+    """Write the folder, and read it back."""
+    write_transformers(path, source.backbone, source.preprocess)
+    backbone, _, _ = load_backbone(str(path), pool=source.backbone.pool_kind)
+    return _compared(backbone.model, source)
 
 
 def _to_safetensors(source: Source) -> tuple[bytes, float]:

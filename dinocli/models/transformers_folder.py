@@ -1,0 +1,158 @@
+"""A backbone as a folder that the transformers library loads: config.json, preprocessor_config.json, model.safetensors.
+
+Tensors get the names that the library's released ViT, DINOv2 and DINOv3 have; its later versions convert them.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from dinocli.config.preprocess import Preprocess
+from dinocli.errors import WeightsError
+from dinocli.files import write_whole
+from dinocli.models.backbone import Backbone
+
+_NO_WAY = "use --format timm, onnx or torchscript"
+_BICUBIC = 3  # Pillow's number
+_APART = ("attention.attention.query", "attention.attention.key", "attention.attention.value")
+_APART_V3 = ("attention.q_proj", "attention.k_proj", "attention.v_proj")
+_VIT = {
+    **{"norm1": "layernorm_before", "norm2": "layernorm_after", "attn.proj": "attention.output.dense"},
+    **{"mlp.fc1": "intermediate.dense", "mlp.fc2": "output.dense"},
+}
+_DINOV2 = {
+    **{"norm1": "norm1", "norm2": "norm2", "attn.proj": "attention.output.dense"},
+    **{"mlp.fc1": "mlp.fc1", "mlp.fc2": "mlp.fc2", "ls1.gamma": "layer_scale1.lambda1"},
+    **{"ls2.gamma": "layer_scale2.lambda1"},
+}
+_DINOV3 = {
+    **{"norm1": "norm1", "norm2": "norm2", "attn.proj": "attention.o_proj", "gamma_1": "layer_scale1.lambda1"},
+    **{"gamma_2": "layer_scale2.lambda1", "mlp.fc1": "mlp.up_proj", "mlp.fc2": "mlp.down_proj"},
+}
+
+
+def write_transformers(folder: Path, backbone: Backbone, preprocess: Preprocess) -> None:
+    """Write the folder.
+
+    Args:
+        folder: To make.
+        backbone: A plain ViT, DINOv2 or DINOv3 of timm.
+        preprocess: Its mean, deviation and size go into `preprocessor_config.json`.
+
+    Raises:
+        WeightsError: The library has no such architecture.
+    """
+    kind = _kind(backbone)
+    tensors = {key: value.detach().cpu().contiguous().clone() for key, value in _tensors(backbone.model, kind).items()}
+    side = preprocess.size
+    processor = {
+        "image_processor_type": "ViTImageProcessor",
+        "do_resize": True,
+        "size": {"height": side, "width": side},
+        "resample": _BICUBIC,
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": list(preprocess.mean),
+        "image_std": list(preprocess.std),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    write_whole(folder / "model.safetensors", save(tensors, metadata={"format": "pt"}))
+    write_whole(folder / "config.json", json.dumps(_config(backbone.model, kind), indent=2) + "\n")
+    write_whole(folder / "preprocessor_config.json", json.dumps(processor, indent=2) + "\n")
+
+
+def _kind(backbone: Backbone) -> str:
+    """Return the library's `model_type`, by the parts of the model."""
+    names = set(backbone.model.state_dict())
+    inner = {key.split(".", 2)[2] for key in names if key.startswith("blocks.")}
+    plain = {"cls_token", "norm.weight", "blocks.0.attn.qkv.weight", "blocks.0.mlp.fc1.weight"} <= names
+    known = {f"{name}.{last}" for name in (*_DINOV2, "attn.qkv") for last in ("weight", "bias")}
+    known |= {"ls1.gamma", "ls2.gamma", "gamma_1", "gamma_2", "attn.q_bias", "attn.v_bias"}
+    if not plain or inner - known or type(backbone.model).__name__ not in ("VisionTransformer", "Eva"):
+        raise WeightsError(f"{backbone.name} has no place in the transformers library: {_NO_WAY}")
+    if "pos_embed" not in names:
+        return "dinov3_vit"
+    if "ls1.gamma" not in inner:
+        if "reg_token" in names:
+            raise WeightsError(
+                f"{backbone.name}, a ViT with registers, has no place in the transformers library: {_NO_WAY}"
+            )
+        return "vit"
+    return "dinov2_with_registers" if "reg_token" in names else "dinov2"
+
+
+def _tensors(model: Any, kind: str) -> dict[str, Tensor]:
+    own = model.state_dict()
+    v3 = kind == "dinov3_vit"
+    names = _VIT if kind == "vit" else _DINOV3 if v3 else _DINOV2
+    found = {"embeddings.cls_token": own["cls_token"]}
+    width = own["cls_token"].shape[-1]
+    patch = "embeddings.patch_embeddings" if v3 else "embeddings.patch_embeddings.projection"
+    norm = "norm" if v3 else "layernorm"
+    for last in ("weight", "bias"):
+        found[f"{patch}.{last}"] = own[f"patch_embed.proj.{last}"]
+        found[f"{norm}.{last}"] = own[f"norm.{last}"]
+    if "reg_token" in own:
+        found["embeddings.register_tokens"] = own["reg_token"]
+    if v3:
+        found["embeddings.mask_token"] = torch.zeros(1, 1, width)
+    else:
+        position = own["pos_embed"]
+        if kind == "dinov2_with_registers" and model.no_embed_class:  # the class token holds its position already
+            position = torch.cat([torch.zeros(1, 1, width), position], dim=1)
+        found["embeddings.position_embeddings"] = position
+        if kind != "vit":
+            found["embeddings.mask_token"] = torch.zeros(1, width)
+    for key in own:
+        if key.startswith("blocks."):
+            found |= _block(key, own, names, kind)
+    return found
+
+
+def _block(key: str, own: dict[str, Tensor], names: dict[str, str], kind: str) -> dict[str, Tensor]:
+    """Return what one tensor of a block becomes."""
+    _, number, inner = key.split(".", 2)
+    layer = f"layer.{number}" if kind == "dinov3_vit" else f"encoder.layer.{number}"
+    stem, _, last = inner.rpartition(".")
+    if stem == "attn.qkv":
+        apart = _APART_V3 if kind == "dinov3_vit" else _APART
+        return {f"{layer}.{part}.{last}": piece for part, piece in zip(apart, own[key].chunk(3), strict=True)}
+    if inner in ("attn.q_bias", "attn.v_bias"):
+        return {f"{layer}.attention.{inner[5]}_proj.bias": own[key]}
+    if inner in names:
+        return {f"{layer}.{names[inner]}": own[key]}
+    return {f"{layer}.{names[stem]}.{last}": own[key]}
+
+
+def _config(model: Any, kind: str) -> dict[str, Any]:
+    own, block = model.state_dict(), model.blocks[0]
+    width, hidden = own["cls_token"].shape[-1], own["blocks.0.mlp.fc1.weight"].shape[0]
+    patch = own["patch_embed.proj.weight"].shape[-1]
+    classes = {"vit": "ViTModel", "dinov2": "Dinov2Model", "dinov3_vit": "DINOv3ViTModel"}
+    config = {
+        "architectures": [classes.get(kind, "Dinov2WithRegistersModel")],
+        "model_type": kind,
+        "hidden_size": width,
+        "num_hidden_layers": len(model.blocks),
+        "num_attention_heads": block.attn.num_heads,
+        "hidden_act": "gelu",
+        "layer_norm_eps": model.norm.eps,
+        "image_size": patch * model.patch_embed.grid_size[0],
+        "patch_size": patch,
+        "num_channels": 3,
+        "torch_dtype": "float32",
+    }
+    if kind == "dinov3_vit":
+        biased = "blocks.0.attn.q_bias" in own
+        config |= {"intermediate_size": hidden, "num_register_tokens": own["reg_token"].shape[1], "rope_theta": 100.0}
+        return config | {"query_bias": biased, "key_bias": False, "value_bias": biased, "use_gated_mlp": False}
+    config["qkv_bias"] = "blocks.0.attn.qkv.bias" in own
+    if kind == "vit":
+        return config | {"intermediate_size": hidden}
+    config |= {"mlp_ratio": hidden / width, "use_swiglu_ffn": False}
+    return config | ({"num_register_tokens": own["reg_token"].shape[1]} if "reg_token" in own else {})
