@@ -166,7 +166,7 @@ def _write_transformers(path: Path, source: Source) -> float:
     """Write the folder, and read it back."""
     write_transformers(path, source.backbone, source.preprocess)
     backbone, _, _ = load_backbone(str(path), pool=source.backbone.pool_kind)
-    return _compared(backbone.model, source)
+    return _compared(backbone, source, backbone.patch * max(1, source.preprocess.size // backbone.patch))
 
 
 def _to_safetensors(source: Source) -> tuple[bytes, float]:
@@ -181,9 +181,9 @@ def _to_safetensors(source: Source) -> tuple[bytes, float]:
     return data, _compared(model, source)
 
 
-def _compared(model: Any, source: Source) -> float:
-    """Compare timm's model with ours, at timm's own size: at others, timm resamples positions in its own way."""
-    side = model.pretrained_cfg["input_size"][-1]
+def _compared(model: Any, source: Source, side: int = 0) -> float:
+    """Compare a model that was read back with ours; timm's at timm's own size: at others, timm resamples its own way."""
+    side = side or model.pretrained_cfg["input_size"][-1]
     images = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         found, wanted = model.eval()(images), source.backbone(images)
@@ -191,7 +191,7 @@ def _compared(model: Any, source: Source) -> float:
     most = rounding_tolerance(model)
     if not difference <= most:
         raise WeightsError(
-            f"timm gives other features than ours: by {difference:.2g}, where rounding explains {most:.2g}; "
+            f"what was written gives other features than ours: by {difference:.2g}, where rounding explains {most:.2g}; "
             "report which model it was"
         )
     return difference
