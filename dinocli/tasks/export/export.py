@@ -182,7 +182,10 @@ def _to_safetensors(source: Source) -> tuple[bytes, float]:
 
 
 def _compared(model: Any, source: Source, side: int = 0) -> float:
-    """Compare a model that was read back with ours; timm's at timm's own size: at others, timm resamples its own way."""
+    """Compare a model that was read back with ours.
+
+    Without a side at the model's own: at others, timm resamples positions in its own way.
+    """
     side = side or model.pretrained_cfg["input_size"][-1]
     images = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
@@ -191,7 +194,7 @@ def _compared(model: Any, source: Source, side: int = 0) -> float:
     most = rounding_tolerance(model)
     if not difference <= most:
         raise WeightsError(
-            f"what was written gives other features than ours: by {difference:.2g}, where rounding explains {most:.2g}; "
-            "report which model it was"
+            f"what was written gives other features than ours: by {difference:.2g}, where rounding explains "
+            f"{most:.2g}; report which model it was"
         )
     return difference
