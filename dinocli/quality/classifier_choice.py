@@ -14,7 +14,7 @@ from dinocli.quality.classifiers import Candidate, candidates, scores_of
 from dinocli.quality.folds import folds
 
 PARTS = 5
-_REPEATED_ROWS = 500  # images times repeats, so that few labels are split in several ways
+_REPEATED_ROWS = 200  # images times repeats, so that few labels are split in several ways
 _MOST_REPEATS = 5
 _LOG_TEMPERATURES = (-8.0, 5.0)
 

@@ -220,7 +220,7 @@ def test_images_are_embedded_and_a_saved_classifier_embeds_others_alike(home: Pa
     wanted = {row["path"]: row["confidence"] for row in first}["./1-2.png"]
     assert float(alone["confidence"]) == pytest.approx(float(wanted), abs=1e-3), "the range of the folder travels"
     with pytest.raises(WeightsError, match="different preprocess"):
-        classify(of_images(home, inputs=(str(home / "feats.npy"),), labels=(), classifier=saved))
+        classify(of_images(home, inputs=(str(home / "feats.npy"),), labels=(), classifier=saved, read=ReadOptions()))
 
 
 def test_features_fitted_to_a_folder_travel_with_the_classifier(home: Path) -> None:  # noqa: F811
