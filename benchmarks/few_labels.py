@@ -40,17 +40,21 @@ def main() -> None:
     parser.add_argument("verb", choices=["run", "table"])
     parser.add_argument("--set", nargs=3, action="append", default=[], metavar=("NAME", "FEATS", "LABELS"))
     parser.add_argument("--draws", type=int, default=10)
+    parser.add_argument("--ways", nargs="*", default=WAYS, choices=WAYS)
+    parser.add_argument("--shots", nargs="*", type=int, default=SHOTS)
     parser.add_argument("--results", type=Path, default=RESULTS)
     args = parser.parse_args()
     lines = json.loads(args.results.read_text()) if args.results.is_file() else []
     if args.verb == "run":
         for draw in range(args.draws):
             for name, features, labels in args.set:
-                run(args.results, lines, name, Path(features), labels, draw)
+                run(args, lines, name, Path(features), labels, draw)
     table(lines)
 
 
-def run(path: Path, lines: list[dict[str, Any]], name: str, features: Path, labels: str, draw: int) -> None:
+def run(
+    args: argparse.Namespace, lines: list[dict[str, Any]], name: str, features: Path, labels: str, draw: int
+) -> None:
     """Measure one draw of a set, as far as it is not there yet."""
     done: set[Key] = {(line["set"], line["way"], line["shots"], line["draw"]) for line in lines}
     file = open_features(features)
@@ -61,15 +65,15 @@ def run(path: Path, lines: list[dict[str, Any]], name: str, features: Path, labe
             Side(Path(folder, f"{side}.npy"), file.flat()[rows], truth_N[rows])
             for side, rows in (("pool", half_N), ("test", ~half_N))
         ]
-        for way in WAYS:
+        for way in args.ways:
             asked: list[int] = []
-            for shots in SHOTS:
+            for shots in args.shots:
                 asked = spend(way, shots, asked, sides[0], draw)
                 if (name, way, shots, draw) in done:
                     continue
                 found = {"set": name, "way": way, "shots": shots, "draw": draw, "labels": len(asked)}
                 lines.append(found | measure(sides[0], sides[1], asked, draw))
-                write_whole(path, "[\n" + ",\n".join(map(json.dumps, lines)) + "\n]\n")
+                write_whole(args.results, "[\n" + ",\n".join(map(json.dumps, lines)) + "\n]\n")
                 print(json.dumps(lines[-1]), flush=True)
 
 

@@ -26,7 +26,7 @@ NEIGHBOURS = (1, 3, 5, 10, 20)
 TEMPERATURE = 0.07
 """Of the votes of neighbours: the weight is exp(cosine / temperature), as in `quality.knn`."""
 
-_ITERATIONS = 1000
+_ITERATIONS = 300
 LEAST = 1e-6
 """Probability of a class that no neighbour has."""
 

@@ -48,7 +48,7 @@ def sklearn_votes(distance: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 ESTIMATORS: dict[Candidate, Any] = {
-    Candidate("linear", 10.0): LogisticRegression(C=10.0, max_iter=1000),
+    Candidate("linear", 10.0): LogisticRegression(C=10.0, max_iter=300),
     Candidate("knn", 5.0): KNeighborsClassifier(5, weights=sklearn_votes),
     Candidate("mean"): NearestCentroid(),
 }
