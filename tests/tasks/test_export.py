@@ -19,6 +19,7 @@ from dinocli.errors import UsageError, WeightsError
 from dinocli.models import export_graph as graph
 from dinocli.models.export_graph import to_onnx, to_torchscript
 from dinocli.models.weights import load_backbone, save_backbone
+from dinocli.quality.classifier_file import load_classifier
 from dinocli.tasks.classify.classify import classify
 from dinocli.tasks.classify.classify_options import ClassifyOptions
 from dinocli.tasks.export.card import card_of
@@ -144,6 +145,9 @@ def test_padding_by_size_keeps_one_size() -> None:
     assert not graph.has_one_size(small("test_efficientnet", {}))
 
 
+SLOW = ("onnx", "onnx with preprocessing")
+
+
 def picture(path: Path, size: tuple[int, int], seed: int = 0) -> Path:
     """Write a smooth colour picture."""
     pixels = np.random.default_rng(seed).integers(0, 256, (5, 4, 3), dtype=np.uint8)
@@ -166,12 +170,28 @@ def trained(weights: str, folder: Path, method: str) -> tuple[Path, list[str]]:
     return saved, sorted(str(path) for path in images.iterdir())
 
 
+def run_snippet(card: Path) -> dict[str, Any]:
+    """Run the code of a card, and return what it defined."""
+    found: dict[str, Any] = {}
+    exec(card.read_text().split("```python\n")[1].split("```")[0], found)
+    return found
+
+
 @pytest.mark.parametrize("method", ["linear", "knn"])
+def test_a_classifier_in_a_graph_gives_its_own_probabilities(weights: str, tmp_path: Path, method: str) -> None:
+    saved = load_classifier(trained(weights, tmp_path, method)[0])
+    pipeline = WholeGraph(source_of(weights), saved=saved).pipeline().eval()
+    with torch.no_grad():
+        pooled, _, probabilities = pipeline(torch.randn(5, 3, 64, 64))
+    np.testing.assert_allclose(probabilities, saved.classifier.probabilities(pooled.numpy()), atol=1e-5)
+
+
 def test_onnx_with_preprocessing_and_classifier_goes_from_pixels_to_the_table(
-    weights: str, tmp_path: Path, method: str
+    weights: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    saved, images = trained(weights, tmp_path, method)
-    out = tmp_path / "m.onnx"
+    saved, images = trained(weights, tmp_path, "linear")
+    monkeypatch.chdir(tmp_path)
+    out = Path("my_model.onnx")
     done = export(ExportOptions("", "", "onnx", str(out), with_preprocessing=True, classifier=str(saved)))
     assert done.difference < 1e-3
     session = onnxruntime.InferenceSession(out, providers=["CPUExecutionProvider"])
@@ -191,6 +211,9 @@ def test_onnx_with_preprocessing_and_classifier_goes_from_pixels_to_the_table(
         if not row["given"]:
             assert ["dark", "light"][probabilities[0].argmax()] == row["predicted"]
             assert float(probabilities.max()) == pytest.approx(float(row["confidence"]), abs=0.02)
+    Path(images[0]).rename("a.png")
+    found = run_snippet(done.card)
+    assert (found["label"], found["pooled"].shape) == (table["./00.png"]["given"], (1, 64))
     card = done.card.read_text()
     assert "ONNX opset 18; batch, height and width are dynamic" in card
     assert "calibrated, of dark, light" in card
@@ -234,7 +257,9 @@ def test_a_graph_with_other_features_is_refused(weights: str, monkeypatch: pytes
         whole.proved(lambda images: [np.ones((1, 64), np.float32) * np.r_[1, -np.ones(63)].astype(np.float32)])
 
 
-@pytest.mark.parametrize("kind", ["timm", "safetensors", "onnx", "torchscript", "onnx with preprocessing"])
+@pytest.mark.parametrize(
+    "kind", ["timm", "safetensors", "torchscript", *(pytest.param(k, marks=pytest.mark.slow) for k in SLOW)]
+)
 @pytest.mark.parametrize("grey", [False, True])
 @pytest.mark.filterwarnings("ignore:`torch.jit:FutureWarning")
 def test_the_snippet_of_the_card_gives_the_features_of_embed(
@@ -248,9 +273,7 @@ def test_the_snippet_of_the_card_gives_the_features_of_embed(
     name = "my_model" + {"timm": "", "safetensors": ".safetensors", "onnx": ".onnx", "torchscript": ".pt"}[format_]
     done = export(ExportOptions(str(folder), "", format_, name, with_preprocessing=bool(more)))
     path = picture(tmp_path / "a.png", (130, 170))
-    code = done.card.read_text().split("```python\n")[1].split("```")[0]
-    found: dict[str, Any] = {}
-    exec(code, found)
+    found = run_snippet(done.card)
     pooled = np.asarray(found["pooled"])[0]
     wanted = load(str(folder)).embed([path])[0]
     assert pooled @ wanted / np.linalg.norm(pooled) / np.linalg.norm(wanted) > 0.9995
