@@ -1,9 +1,12 @@
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 
 from dinocli.errors import UsageError
+from dinocli.quality.verdict import Verdict
 from dinocli.tasks.run_folder import RUNS, RunFolder, mark_latest, open_run
 
 
@@ -113,3 +116,15 @@ def test_latest_is_a_text_file_with_the_absolute_path(home: Path) -> None:
     for name in ("first", "second"):
         mark_latest(RunFolder(Path(name)))
     assert (home / "runs" / "latest").read_text() == f"{home / 'second'}\n"
+
+
+KEPT = get_args(get_type_hints(Verdict)["keep"])
+
+
+@pytest.mark.parametrize("keep", KEPT)
+def test_a_run_that_ended_can_be_read_whatever_it_kept(keep: str) -> None:
+    assert len(KEPT) == 3
+    folder = start(opened())
+    verdict = asdict(Verdict("no different", keep, "."))  # type: ignore[arg-type]
+    folder.write({"status": "finished", "outcome": {"verdict": verdict, "scores": [], "labelled": []}})
+    assert folder.read()["outcome"]["verdict"]["keep"] == keep
