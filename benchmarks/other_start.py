@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import timm
 import torch
+from dinocli.tasks.labels import read_labels
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -24,7 +25,6 @@ import dinocli
 from dinocli.quality.few_shot import few_shot
 from dinocli.quality.knn import accuracy, knn_classify, macro_f1
 from dinocli.quality.retrieval import rank_classes
-from dinocli.tasks.labels import read_labels
 
 LICENCE = "apache-2.0"
 

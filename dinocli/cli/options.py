@@ -122,6 +122,15 @@ Model = Annotated[
         help="timm name, beside a bare state dict or --weights none.",
     ),
 ]
+Teacher = Annotated[
+    str | None,
+    option(
+        "--teacher",
+        panel=MODEL,
+        autocompletion=completion.weights,
+        help="Distil these frozen weights into --model; given as --weights is.",
+    ),
+]
 Recipes = Annotated[
     list[str] | None,
     option(

@@ -171,8 +171,10 @@ def show_result(terminal: Terminal, result: "TrainResult | None", *, hints: Sequ
     for title, lines in (("Without labels", result.lines), ("With your labels", result.labelled)):
         if lines:
             terminal.table(title, *_score_table(lines, step))
-    for sentence in result.verdict.sentences:
-        terminal.line(sentence)
+    data = result.to_dict()
+    for sentence in (*result.verdict.sentences, data["share_of_teacher"]):
+        if sentence:
+            terminal.line(sentence)
     terminal.line(f"Keep {KEPT[result.verdict.keep]}: {result.folder / 'backbone'}")
     for advice in result.advice:
         terminal.line(f"Try next: {advice}")
@@ -180,7 +182,7 @@ def show_result(terminal: Terminal, result: "TrainResult | None", *, hints: Sequ
         terminal.line(hint)
     terminal.ending([result.folder / "report.html"], [f"dinocli embed --weights {result.folder} --out feats.npy"])
     if as_json:
-        print_json(result.to_dict())
+        print_json(data)
     else:
         sys.stdout.write(f"{result.folder}\n")
 
@@ -193,6 +195,11 @@ def _score_table(lines: "Sequence[ScoreLine]", step: str) -> tuple[list[str], li
         rows.append([line.name, *(f"{value:.4g}" for value in values), f"{line.adapted - line.start:+.3g}"])
     if len(rows[0]) > len(header):
         header.insert(2, "statistics")
+    if any(line.teacher is not None for line in lines):
+        header.append("teacher")
+        rows = [
+            [*row, "" if line.teacher is None else f"{line.teacher:.4g}"] for row, line in zip(rows, lines, strict=True)
+        ]
     return header, rows
 
 

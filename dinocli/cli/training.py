@@ -31,6 +31,9 @@ LEAVES = (
     "\n\nLeaves a folder with the weights to keep (backbone/), report.html, and everything needed to repeat the run. "
     "Its path is printed on stdout."
 )
+DISTILLATION = "distill"
+"""The recipe of every run that has a frozen teacher, whatever the command: below that of the images."""
+
 NO_RECIPE = "No --recipe given. A domain recipe may work better; see `dinocli recipe list`."
 WAYS = {
     "pretrain": Way(
@@ -62,6 +65,7 @@ def training(
     labels: opt.Labels = "",
     weights: opt.Weights = None,
     model: opt.Model = None,
+    teacher: opt.Teacher = None,
     recipe: opt.Recipes = None,
     settings: opt.Settings = None,
     steps: opt.Steps = None,
@@ -94,11 +98,13 @@ def training(
         "data.workers": read.workers,
         "model.weights": weights,
         "model.name": model,
+        "model.teacher": teacher,
         "run.steps": steps,
         "run.batch_size": batch_size,
         "run.seed": seed,
     }
-    chosen = load_recipe([*WAYS[command].recipes, *(recipe or WAYS[command].kind)], opt.settings_of(plain, settings))
+    way = WAYS[command].recipes if teacher is None else (DISTILLATION,)
+    chosen = load_recipe([*way, *(recipe or WAYS[command].kind)], opt.settings_of(plain, settings))
     if gpus > 1:
         from dinocli.engine.distributed import check_gpus, launch
 

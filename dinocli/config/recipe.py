@@ -60,6 +60,13 @@ class Model(Section):
         "(random)"
     )
     name: str = Field(description="timm model name; needed only with a bare state dict or `none`, else empty")
+    teacher: str = Field(
+        description="weights of a frozen teacher, as model.weights takes them: the model learns its features "
+        "(distillation); empty: none, the teacher is the average of the model (DINO)"
+    )
+    teacher_name: str = Field(
+        description="timm name of the teacher; needed only where model.teacher is a bare state dict"
+    )
     trainable: Auto | Trainable = Field(
         description="trained part of the backbone: all | last-N (blocks of a ViT, stages of a convnet) | lora "
         "(low-rank update of attention) | attn-proj (output projections of attention) | norms (scales and shifts)"
@@ -125,8 +132,10 @@ class Views(Section):
 
 class Head(Section):
     out_dim: Auto | Annotated[int, Field(ge=2)] = Field(description="number of prototypes (output dimension, K)")
-    hidden_dim: int = Field(ge=1, description="width of the two hidden layers of the head")
-    bottleneck_dim: int = Field(ge=1, description="width of the bottleneck before the prototypes")
+    hidden_dim: int = Field(ge=0, description="width of the two hidden layers of the head; 0: none, a linear head")
+    bottleneck_dim: int = Field(
+        ge=1, description="width of the bottleneck before the prototypes; with a frozen teacher that of its features"
+    )
     init: Literal["auto", "random", "fitted"] = Field(
         description="initialisation of the head: random (the paper), or fitted to views of the images (whitened "
         "bottleneck, views as prototypes); auto: fitted with pretrained weights"
@@ -161,6 +170,12 @@ class Loss(Section):
     gram_anchor: NonNegative = Field(description="weight of the Gram anchor: keep the patch similarities of the start")
     feature_anchor: NonNegative = Field(
         description="weight of the cosine distance between global-view features and those of the start"
+    )
+    teacher_feature: NonNegative = Field(
+        description="weight of the cosine distance between projected global-view features and those of model.teacher"
+    )
+    teacher_patches: NonNegative = Field(
+        description="weight of the cosine distance between projected patches and those of model.teacher"
     )
 
 

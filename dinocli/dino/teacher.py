@@ -33,3 +33,11 @@ def update_teacher(teacher: Iterable[nn.Parameter], student: Iterable[nn.Paramet
     Source: Caron et al. 2021, arXiv:2104.14294, section 3.1.
     """
     torch._foreach_lerp_([*teacher], [parameter.detach() for parameter in student], 1.0 - momentum)
+
+
+@torch.no_grad()
+def copy_buffers(average: nn.Module, student: nn.Module) -> None:
+    """Give the average of a student its batch-norm statistics, where no pass of its own keeps them."""
+    theirs, own = [*student.buffers()], [*average.buffers()]
+    if own:
+        torch._foreach_copy_(own, theirs)

@@ -29,6 +29,7 @@ from dinocli.engine.step_schedule import StepSchedule
 from dinocli.engine.trackers import open_trackers
 from dinocli.engine.warmup import HeadWarmup
 from dinocli.models.backbone import Backbone
+from dinocli.models.frozen_teacher import FrozenTeacher, TeacherWeights
 from dinocli.models.head import DinoHead, DinoNetwork
 from dinocli.models.lora import add_lora, attention_linears
 from dinocli.models.trainable import rate_factors, trainable_names
@@ -120,12 +121,26 @@ def probe_crop(recipe: Recipe, preprocess: Preprocess) -> MultiCrop:
 
 
 def build_learner(
-    recipe: Recipe, backbone: Backbone, preprocess: Preprocess, precision: Precision, world: World
+    recipe: Recipe,
+    backbone: Backbone,
+    preprocess: Preprocess,
+    precision: Precision,
+    world: World,
+    teacher_weights: TeacherWeights | None = None,
 ) -> Learner:
-    """Build student, teacher, optimizer and views of a resolved recipe. The given backbone is copied, not changed."""
+    """Build student, teacher, optimizer and views of a resolved recipe. The given backbone is copied, not changed.
+
+    Args:
+        recipe: Resolved.
+        backbone: The start.
+        preprocess: Normalisation of the views.
+        precision: Device and precision.
+        world: This process among all.
+        teacher_weights: Of a frozen teacher, on the device; None for DINO's own, the average of the student.
+    """
     torch.manual_seed(recipe.run.seed)  # the head's first weights
     device = precision.device
-    student = DinoNetwork(_prepared(copy.deepcopy(backbone), recipe), _head(recipe, backbone.dim))
+    student = DinoNetwork(_prepared(copy.deepcopy(backbone), recipe), _head(recipe, backbone, teacher_weights))
     if world.size > 1 and device.type == "cuda" and recipe.model.batch_norm == "train":
         student = nn.SyncBatchNorm.convert_sync_batchnorm(student)  # type: ignore[no-untyped-call]
     student = student.to(device).train()
@@ -155,6 +170,7 @@ def build_learner(
         world=world,
         batch_size=int(recipe.run.batch_size),
         seed=recipe.run.seed,
+        frozen_teacher=_frozen_teacher(recipe, teacher_weights, preprocess),
     )
     set_stage(learner, backbone_learns=plan.at(0).backbone_learns)
     return learner
@@ -194,7 +210,7 @@ def fill_center(learner: Learner, loader: Loader, batches: int) -> None:
             )
             with learner.precision.autocast():
                 globals_ = views[0][: GLOBAL_VIEWS * len(batch.sizes_B2)]
-                total += batch_sum(learner.teacher([globals_], GLOBAL_VIEWS).logits_VBK)
+                total += batch_sum(learner.targets([globals_], GLOBAL_VIEWS).logits_VBK)
     learner.center_K = add_up(total) / (GLOBAL_VIEWS * learner.batch_size * batches)
 
 
@@ -231,13 +247,24 @@ def _prepared(backbone: Backbone, recipe: Recipe) -> Backbone:
     return backbone
 
 
-def _head(recipe: Recipe, width: int) -> DinoHead:
-    head = recipe.head
-    return DinoHead(
-        width,
+def _head(recipe: Recipe, backbone: Backbone, taught_by: TeacherWeights | None) -> DinoHead:
+    """Build the head; in distillation it projects onto the teacher's features, whose prototypes stand still."""
+    head, teacher = recipe.head, taught_by.backbone if taught_by else None
+    built = DinoHead(
+        backbone.dim,
         out_dim=int(head.out_dim),
         hidden_dim=head.hidden_dim,
-        bottleneck_dim=head.bottleneck_dim,
+        bottleneck_dim=teacher.dim if teacher else head.bottleneck_dim,
         batch_norm=bool(head.batch_norm),
-        norm_last_layer=head.norm_last_layer,
+        norm_last_layer=head.norm_last_layer or teacher is not None,
+        patch_dims=(backbone.map_dim, teacher.map_dim) if teacher and recipe.loss.teacher_patches else None,
     )
+    if teacher:
+        built.prototypes.requires_grad_(False)
+    return built
+
+
+def _frozen_teacher(recipe: Recipe, weights: TeacherWeights | None, preprocess: Preprocess) -> FrozenTeacher | None:
+    if weights is None:
+        return None
+    return FrozenTeacher(weights, int(recipe.head.out_dim), preprocess.mean, preprocess.std)

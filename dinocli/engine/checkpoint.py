@@ -101,6 +101,7 @@ class Checkpointer:
                 "scaler": scaler.state_dict() if scaler else {},
                 "guard": monitor.state(),
                 "warmup": learner.warmup.state(),
+                "frozen_teacher": learner.frozen_teacher.fitted() if learner.frozen_teacher else {},
             }
             save_checkpoint(self.last, payload)
 
@@ -122,4 +123,6 @@ class Checkpointer:
             step, seconds = int(payload["step"]), float(payload["seconds"])
             monitor.restore(payload["guard"], step)
             learner.warmup.restore(payload["warmup"])
+            if learner.frozen_teacher:
+                learner.frozen_teacher.restore(payload["frozen_teacher"])
         return step, seconds

@@ -10,6 +10,7 @@ Shapes: V views that are looked at, H width of the hidden layer, C width of the 
 """
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -78,13 +79,31 @@ def fit_prototypes(head: DinoHead, bottleneck_VC: Tensor, seed: int) -> None:
 
 
 def _features(learner: Learner, loader: Loader, reporter: ProgressReporter, views: int) -> Tensor:
-    """Return the teacher's features of at least `views` global views, of as many different images as possible."""
+    """Return the teacher's features of at least `views` global views."""
+    found: list[Tensor] = []
+    for views_N3SS in global_views(learner, loader, reporter, views, "initialising the head"):
+        with learner.precision.autocast():
+            found.append(learner.teacher.backbone(views_N3SS).float())
+    return torch.cat(found)
+
+
+def global_views(
+    learner: Learner, loader: Loader, reporter: ProgressReporter, views: int, stage: str
+) -> Iterator[Tensor]:
+    """Yield at least `views` global views, of as many different images as possible: (N, 3, S, S).
+
+    Args:
+        learner: Whose views.
+        loader: Gives the images.
+        reporter: Is told how many images were looked at.
+        views: How many.
+        stage: What they are looked at for.
+    """
     count = len(loader.store)
     images = min(count, math.ceil(views / GLOBAL_VIEWS))
     chosen = np.random.default_rng((learner.seed, count, 3)).permutation(count)[:images].tolist()
-    found: list[Tensor] = []
     turns = math.ceil(views / (GLOBAL_VIEWS * images))
-    reporter.stage("initialising the head", turns * images)
+    reporter.stage(stage, turns * images)
     for turn in range(turns):
         for batch in loader.whole(chosen, BATCH):
             reporter.advance(len(batch.rows))
@@ -95,6 +114,4 @@ def _features(learner: Learner, loader: Loader, reporter: ProgressReporter, view
                 start=batch.start,
                 global_batch=images,
             )
-            with learner.precision.autocast():
-                found.append(learner.teacher.backbone(seen[0][: GLOBAL_VIEWS * len(batch.sizes_B2)]).float())
-    return torch.cat(found)
+            yield seen[0][: GLOBAL_VIEWS * len(batch.sizes_B2)]

@@ -9,6 +9,7 @@ from dinocli.engine.distributed import from_main, spread
 from dinocli.engine.head_init import init_head
 from dinocli.engine.progress import ProgressReporter
 from dinocli.engine.step import Learner
+from dinocli.engine.teacher_init import fit_teacher
 
 
 def initialize(
@@ -27,7 +28,10 @@ def initialize(
     """
     if recipe.model.batch_norm == "adapted":
         from_main(lambda: adapt_batch_norm(learner, loader, preprocess, recipe.run.seed, reporter))
-    if recipe.head.init == "fitted":
+    if learner.frozen_teacher:
+        from_main(lambda: fit_teacher(learner, loader, reporter))
+        spread(learner.frozen_teacher.fitted().values())
+    elif recipe.head.init == "fitted":
         from_main(lambda: init_head(learner, loader, reporter))
     for network in (learner.student, learner.teacher):
         spread(network.state_dict().values())

@@ -13,6 +13,7 @@ from torch import Tensor
 from dinocli.augment.draw import send
 from dinocli.dino.anchors import feature_distance, gram_distance
 from dinocli.dino.center import batch_sum
+from dinocli.dino.distillation import patch_distance
 from dinocli.dino.koleo import koleo_loss
 from dinocli.dino.loss import dino_loss, mean_entropy, teacher_probs
 from dinocli.engine.step_schedule import StepValues
@@ -51,28 +52,30 @@ class Objective:
     """DINO's loss plus weighted additional terms.
 
     Args:
-        weights: Weight of `koleo`, `gram_anchor` and `feature_anchor`; a term of weight 0 is not computed.
+        weights: Weight of `koleo`, `gram_anchor`, `feature_anchor`, `teacher_feature` and `teacher_patches`; a term of
+            weight 0 is not computed.
         start: Backbone with the start weights, on the device; copied only if an anchor is on.
     """
 
     def __init__(self, weights: Mapping[str, float], start: Backbone) -> None:
         self.weights = {name: weight for name, weight in weights.items() if weight}
-        self.wants_patches = "gram_anchor" in self.weights
-        anchored = self.wants_patches or "feature_anchor" in self.weights
+        self.wants_teacher_patches = "teacher_patches" in self.weights
+        self.wants_patches = "gram_anchor" in self.weights or self.wants_teacher_patches
+        anchored = "gram_anchor" in self.weights or "feature_anchor" in self.weights
         self.start = copy.deepcopy(start).eval().requires_grad_(False) if anchored else None
 
     def anchor_output(self, globals_: Tensor) -> AnchorOutput:
         """Run the start weights on the global views, (G * B, 3, S, S), if an anchor is on."""
         if self.start is None:
             return AnchorOutput(None, None)
-        if not self.wants_patches:
+        if "gram_anchor" not in self.weights:
             return AnchorOutput(self.start(globals_), None)
         return AnchorOutput(*self.start.with_patches(globals_))
 
     def __call__(
         self,
         student: NetworkOutput,
-        teacher_GBK: Tensor,
+        teacher: NetworkOutput,
         anchor: AnchorOutput,
         center_K: Tensor,
         sources: Sequence[int],
@@ -82,15 +85,16 @@ class Objective:
 
         Args:
             student: Outputs for all views.
-            teacher_GBK: The teacher's logits of the global views.
+            teacher: Outputs for the global views; with patches if `wants_teacher_patches`.
             anchor: Result of `anchor_output` for the same global views.
             center_K: The centre before this batch.
             sources: Index in the folder of each of the B images.
             now: Schedule values of this step; the temperatures are used.
         """
+        teacher_GBK = teacher.logits_VBK
         probs_GBK = teacher_probs(teacher_GBK, center_K, now.teacher_temp)
         loss = dino_loss(student.logits_VBK, probs_GBK, now.student_temp)
-        extras = [self._extra(name, student, anchor, sources, len(teacher_GBK)) for name in self.weights]
+        extras = [self._extra(name, student, teacher, anchor, sources) for name in self.weights]
         extras_E = torch.stack(extras) if extras else loss.new_empty(0)
         parts = LossTerms(
             loss.detach(), mean_entropy(probs_GBK), batch_sum(teacher_GBK), probs_GBK.sum(dim=(0, 1)), extras_E.detach()
@@ -100,8 +104,14 @@ class Objective:
         return loss, parts
 
     def _extra(
-        self, name: str, student: NetworkOutput, anchor: AnchorOutput, sources: Sequence[int], globals_: int
+        self,
+        name: str,
+        student: NetworkOutput,
+        teacher: NetworkOutput,
+        anchor: AnchorOutput,
+        sources: Sequence[int],
     ) -> Tensor:
+        globals_ = len(teacher.logits_VBK)
         seen = globals_ * len(sources)
         features_ND = student.features_ND[:seen]
         if name == "koleo":
@@ -111,6 +121,12 @@ class Objective:
         if name == "feature_anchor":
             assert anchor.features_ND is not None
             return feature_distance(features_ND, anchor.features_ND)
+        if name == "teacher_feature":
+            return feature_distance(student.bottleneck_NC[:seen], teacher.bottleneck_NC)
+        if name == "teacher_patches":
+            assert student.projected_NThw is not None
+            assert teacher.projected_NThw is not None
+            return patch_distance(student.projected_NThw[:seen], teacher.projected_NThw)
         assert student.patches_NDhw is not None
         assert anchor.patches_NDhw is not None
         return gram_distance(student.patches_NDhw[:seen], anchor.patches_NDhw)

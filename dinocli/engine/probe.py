@@ -23,8 +23,11 @@ from dinocli.config.preprocess import Preprocess
 from dinocli.data.loader import Loader
 from dinocli.models.backbone import Backbone
 from dinocli.models.features import Extractor, extract
+from dinocli.models.frozen_teacher import TeacherWeights
 from dinocli.models.tokens import POOLED
 from dinocli.quality.crop_quadrant_retrieval import QUADRANTS
+from dinocli.quality.selection_score import CROP_QUADRANT, TEACHER_NEIGHBOURS, SelectionScore
+from dinocli.quality.shared_neighbours import shared_neighbours
 from dinocli.quality.verdict import Scores, measure
 
 PROBE_BATCH = 64
@@ -43,7 +46,7 @@ class ProbeResult:
     Args:
         step: Steps done.
         scores: The label-free scores.
-        values_N: Crop/quadrant retrieval of each probe image, to compare two networks image by image.
+        values_N: The selection score of each probe image, to compare two networks image by image.
     """
 
     step: int
@@ -52,7 +55,7 @@ class ProbeResult:
 
     @property
     def selection_score(self) -> float:
-        """Mean crop/quadrant retrieval; higher is better, not a number where the features are not finite."""
+        """Mean over the images; higher is better, not a number where the features are not finite."""
         return float(self.values_N.mean())
 
     def to_dict(self) -> dict[str, object]:
@@ -101,6 +104,7 @@ class Probe:
         draw: Seed of the crops.
         preprocess: Size and normalisation.
         advance: Is told how many more images were looked at; a measurement looks at each `LOOKS` times.
+        teacher: A frozen one; the selection score is then what a network shares with it.
     """
 
     def __init__(
@@ -111,10 +115,13 @@ class Probe:
         draw: int,
         preprocess: Preprocess,
         advance: Callable[[int], None] = lambda _: None,
+        teacher: TeacherWeights | None = None,
     ) -> None:
         self.loader, self.indices, self.views, self.draw = loader, indices, views, draw
-        self.preprocess, self.advance = preprocess, advance
+        self.preprocess, self.advance, self.teacher = preprocess, advance, teacher
+        self.score: SelectionScore = TEACHER_NEIGHBOURS if teacher else CROP_QUADRANT
         self._start_ND: Features | None = None
+        self._teacher_ND: Features | None = None
         self.clean_ND, self.rows = np.empty((0, 0), np.float32), list[int]()
 
     @property
@@ -131,7 +138,12 @@ class Probe:
         self.clean_ND, self.rows = seen.clean_ND, seen.rows
         if self._start_ND is None:
             self._start_ND = seen.clean_ND
-        return ProbeResult(step, *seen.measured(self._start_ND))
+        scores, values_N = seen.measured(self._start_ND)
+        if self.teacher and scores.finite:
+            if self._teacher_ND is None:
+                self._teacher_ND = self.teacher_features(self.indices)
+            values_N = shared_neighbours(seen.clean_ND, self._teacher_ND)
+        return ProbeResult(step, scores, values_N)
 
     def look(self, backbone: Backbone, tokens: Extractor = POOLED) -> ProbeFeatures:
         """Compute the features of the whole images, of a crop and of the quadrants of each.
@@ -153,6 +165,12 @@ class Probe:
             (N, D), and the N indices themselves: while streaming, a file may turn out to be broken, and is left out.
         """
         return whole_features(self.loader, backbone, indices, self.preprocess, self.advance)
+
+    def teacher_features(self, indices: Sequence[int]) -> Features:
+        """Return the frozen teacher's features of whole images, at its own size and normalisation: (N, D)."""
+        assert self.teacher is not None
+        own = self.teacher.preprocess(self.preprocess)
+        return whole_features(self.loader, self.teacher.backbone, indices, own)[0]
 
     def _whole(self) -> Batches:
         return _squares(self.loader, self.indices, self.preprocess)

@@ -2,6 +2,8 @@
 
 schedules -> views -> teacher -> student -> loss -> backward, clip, step -> teacher EMA -> centre
 
+In distillation a frozen network gives the targets; the EMA of the student is still what is measured and kept.
+
 Shapes: V all views, G global views, B images, K prototypes.
 """
 
@@ -18,13 +20,14 @@ from dinocli.augment.multicrop import GLOBAL_VIEWS, MultiCrop
 from dinocli.data.loader import Batch
 from dinocli.dino.center import updated_center
 from dinocli.dino.loss import marginal_entropy
-from dinocli.dino.teacher import update_teacher
+from dinocli.dino.teacher import copy_buffers, update_teacher
 from dinocli.engine.device import Precision
 from dinocli.engine.distributed import World, add_up
 from dinocli.engine.objective import LossTerms, Objective
 from dinocli.engine.optim import Updater
 from dinocli.engine.step_schedule import StepSchedule
 from dinocli.engine.warmup import HeadWarmup
+from dinocli.models.frozen_teacher import FrozenTeacher
 from dinocli.models.head import DinoNetwork
 
 
@@ -33,6 +36,7 @@ class Learner:
     """Everything that a step reads or changes.
 
     `replica` is the student or its DDP wrapper; `trainable` names the backbone parameters that are trained.
+    `teacher` is the EMA of the student; in distillation a `frozen_teacher` gives the targets instead.
     """
 
     student: DinoNetwork
@@ -49,6 +53,12 @@ class Learner:
     world: World
     batch_size: int
     seed: int
+    frozen_teacher: FrozenTeacher | None = None
+
+    @property
+    def targets(self) -> DinoNetwork | FrozenTeacher:
+        """The network that gives the targets."""
+        return self.frozen_teacher or self.teacher
 
 
 @dataclass(frozen=True)
@@ -78,16 +88,18 @@ def train_step(learner: Learner, slices: Sequence[Batch], step: int) -> StepStat
         )
         globals_, last = views[0][: GLOBAL_VIEWS * len(batch.sizes_B2)], number == len(slices) - 1
         with learner.precision.autocast(), torch.no_grad():
-            teacher_GBK = learner.teacher([globals_], GLOBAL_VIEWS).logits_VBK
+            teacher = learner.targets([globals_], GLOBAL_VIEWS, learner.objective.wants_teacher_patches)
             anchor = learner.objective.anchor_output(globals_)
         with _gradient_sync(learner, last):
             with learner.precision.autocast(), _seeded(learner, step, number):
                 student = learner.replica(views, learner.views.count, learner.objective.wants_patches)
-            loss, part = learner.objective(student, teacher_GBK, anchor, learner.center_K, batch.rows, now)
+            loss, part = learner.objective(student, teacher, anchor, learner.center_K, batch.rows, now)
             learner.updater.backward(loss / len(slices))
         parts.append(part)
     grad_norm, finite = learner.updater.step(now)
     update_teacher(learner.teacher.parameters(), learner.student.parameters(), now.momentum)
+    if learner.frozen_teacher:
+        copy_buffers(learner.teacher, learner.student)
     total = _reduced(parts, learner.world)
     center_K = updated_center(
         learner.center_K, total.logits_sum_K, GLOBAL_VIEWS * learner.batch_size, learner.plan.center_momentum

@@ -1,6 +1,7 @@
 """The projection head of DINO, and the network that is trained: backbone and head.
 
-Shapes: V views, B images, N = V * B, D width of the backbone, K prototypes, h w patches.
+Shapes: V views, B images, N = V * B, D width of the backbone, C width of the bottleneck, K prototypes, h w patches,
+T width of a teacher's patches.
 """
 
 import math
@@ -49,31 +50,44 @@ class DinoHead(nn.Module):
     Args:
         width: Of the backbone's features, D.
         out_dim: Number of prototypes, K.
-        hidden_dim: Width of the two hidden layers.
-        bottleneck_dim: Width before the prototypes.
+        hidden_dim: Width of the two hidden layers; 0 leaves them out, and the projection is linear.
+        bottleneck_dim: Width before the prototypes, C.
         batch_norm: Batch norm before each GELU; only for convnets trained from scratch.
         norm_last_layer: Prototypes of length 1.
+        patch_dims: Widths of a projection of patch maps, in and out; None for no such projection.
 
     Source: Caron et al. 2021, arXiv:2104.14294, appendix C.
     """
 
     def __init__(
-        self, width: int, *, out_dim: int, hidden_dim: int, bottleneck_dim: int, batch_norm: bool, norm_last_layer: bool
+        self,
+        width: int,
+        *,
+        out_dim: int,
+        hidden_dim: int,
+        bottleneck_dim: int,
+        batch_norm: bool,
+        norm_last_layer: bool,
+        patch_dims: tuple[int, int] | None = None,
     ) -> None:
         super().__init__()
         layers: list[nn.Module] = []
-        for inputs in (width, hidden_dim):
+        for inputs in (width, hidden_dim) if hidden_dim else ():
             layers += [nn.Linear(inputs, hidden_dim), *([nn.BatchNorm1d(hidden_dim)] if batch_norm else []), nn.GELU()]
-        self.mlp = nn.Sequential(*layers, nn.Linear(hidden_dim, bottleneck_dim))
+        self.mlp = nn.Sequential(*layers, nn.Linear(hidden_dim or width, bottleneck_dim))
         for layer in self.mlp:
             if isinstance(layer, nn.Linear):
                 nn.init.trunc_normal_(layer.weight, std=0.02)
                 nn.init.zeros_(layer.bias)
         self.prototypes = Prototypes(bottleneck_dim, out_dim, norm_last_layer)
+        self.patch_projection = nn.Conv2d(*patch_dims, kernel_size=1) if patch_dims else None
+
+    def bottleneck(self, features: Tensor) -> Tensor:
+        """Return the unit vectors that are compared with the prototypes: (N, C)."""
+        return F.normalize(self.mlp(features), dim=-1, eps=1e-6)  # 1e-12 underflows in half precision
 
     def forward(self, features: Tensor) -> Tensor:
-        bottleneck = F.normalize(self.mlp(features), dim=-1, eps=1e-6)  # 1e-12 underflows in half precision
-        scores: Tensor = self.prototypes(bottleneck)
+        scores: Tensor = self.prototypes(self.bottleneck(features))
         return scores
 
 
@@ -84,11 +98,15 @@ class NetworkOutput(NamedTuple):
         logits_VBK: Head output, one logit per prototype.
         features_ND: Pooled backbone features.
         patches_NDhw: Last feature maps of the first resolution, or None if not requested.
+        bottleneck_NC: L2-normalised bottleneck of the head, the input of the prototypes.
+        projected_NThw: Projected feature maps, or None if not requested or the head has no such projection.
     """
 
     logits_VBK: Tensor
     features_ND: Tensor
     patches_NDhw: Tensor | None
+    bottleneck_NC: Tensor
+    projected_NThw: Tensor | None = None
 
 
 class DinoNetwork(nn.Module):
@@ -121,5 +139,8 @@ class DinoNetwork(nn.Module):
             else:
                 pooled = [self.backbone(same_size) for same_size in views]
             features = torch.cat(pooled)
-        scores: Tensor = self.head(features)
-        return NetworkOutput(scores.view(count, -1, scores.shape[-1]), features, maps)
+        bottleneck = self.head.bottleneck(features)
+        logits: Tensor = self.head.prototypes(bottleneck)
+        project = self.head.patch_projection
+        projected = None if maps is None or project is None else project(maps)
+        return NetworkOutput(logits.view(count, -1, logits.shape[-1]), features, maps, bottleneck, projected)

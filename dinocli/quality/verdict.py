@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from dinocli.quality.bootstrap import Difference, paired_bootstrap
 from dinocli.quality.crop_quadrant_retrieval import crop_quadrant_retrieval
 from dinocli.quality.scores import alpha_req, augmentation_retrieval, feature_std, linear_cka, rankme
+from dinocli.quality.selection_score import CROP_QUADRANT, SelectionScore
 
 Part = Literal["batch-norm statistics", "training"]
 Values = NDArray[np.float64]
@@ -59,7 +60,7 @@ SCORE_NAMES = {
 
 @dataclass(frozen=True)
 class Gain:
-    """What one part of a run did to crop/quadrant retrieval.
+    """What one part of a run did to the selection score.
 
     Args:
         part: Of the run.
@@ -137,10 +138,18 @@ def measure(
     return scores, crop_quadrant_retrieval(features_ND, crop_ND, quadrants_4ND)
 
 
-def judge(start: Scores, end: Scores, start_N: Values, end_N: Values, *, same_network: bool = True) -> Verdict:
+def judge(
+    start: Scores,
+    end: Scores,
+    start_N: Values,
+    end_N: Values,
+    *,
+    same_network: bool = True,
+    score: SelectionScore = CROP_QUADRANT,
+) -> Verdict:
     """Say whether the adapted weights are better than the start, and which to keep.
 
-    Worse: features are not finite, feature std or RankMe fell below half of the start, or crop/quadrant retrieval is
+    Worse: features are not finite, feature std or RankMe fell below half of the start, or the selection score is
     significantly lower. Better: significantly higher, and none of these. Otherwise no different, and the start is kept:
     weights that were tested by many beat new ones that show no gain. Significant means that the 95 % interval of the
     paired difference excludes 0.
@@ -152,15 +161,17 @@ def judge(start: Scores, end: Scores, start_N: Values, end_N: Values, *, same_ne
     Args:
         start: Scores of the weights that the run began with.
         end: Scores of the adapted weights, on the same images and crops.
-        start_N: Crop/quadrant retrieval by the start, from `measure`.
+        start_N: The selection score by the start, one value per image.
         end_N: The same by the adapted weights, the same images in the same order.
         same_network: Both have the same architecture. If not, spread and dimensions do not compare, and only values
             that are not finite are a collapse.
+        score: Which score that is: crop/quadrant retrieval of `measure`, or, where a frozen teacher taught, the
+            neighbours shared with it.
 
     Returns:
         Outcome, weights to keep, reason and summary.
     """
-    summary = summarize(start, end)
+    summary = summarize(start, end) if score == CROP_QUADRANT else shared_summary(start_N, end_N)
     if collapse := _collapse(start, end, same_network=same_network):
         return Verdict("worse", "start", collapse, summary)
     if len(start_N) < _FEWEST_PAIRS:
@@ -168,14 +179,14 @@ def judge(start: Scores, end: Scores, start_N: Values, end_N: Values, *, same_ne
         return Verdict("no different", "start", f"{few} ({_FEWEST_PAIRS} are needed).", summary)
     change = paired_bootstrap(start_N, end_N)
     numbers = (
-        f"({change}); mean log reciprocal rank from {start_N.mean():.3f} to {end_N.mean():.3f}, feature std from "
+        f"({change}); {score.mean} from {start_N.mean():.3f} to {end_N.mean():.3f}, feature std from "
         f"{start.feature_std:.3f} to {end.feature_std:.3f}, RankMe from {start.rankme:.1f} to {end.rankme:.1f}"
     )
     if change.high < 0:
-        return Verdict("worse", "start", f"Significant decrease in crop/quadrant retrieval {numbers}.", summary)
+        return Verdict("worse", "start", f"Significant decrease in {score.name} {numbers}.", summary)
     if change.low > 0:
-        return Verdict("better", "adapted", f"Significant increase in crop/quadrant retrieval {numbers}.", summary)
-    return Verdict("no different", "start", f"No significant change in crop/quadrant retrieval {numbers}.", summary)
+        return Verdict("better", "adapted", f"Significant increase in {score.name} {numbers}.", summary)
+    return Verdict("no different", "start", f"No significant change in {score.name} {numbers}.", summary)
 
 
 def gain(part: Part, before_N: Values, after_N: Values) -> Gain:
@@ -183,7 +194,7 @@ def gain(part: Part, before_N: Values, after_N: Values) -> Gain:
 
     Args:
         part: Of the run.
-        before_N: Crop/quadrant retrieval by the weights before it.
+        before_N: The selection score by the weights before it.
         after_N: By the weights after it, the same images in the same order.
     """
     return Gain(part, paired_bootstrap(before_N, after_N))
@@ -197,6 +208,14 @@ def summarize(start: Scores, end: Scores) -> str:
     if before == after:
         return f"A crop finds its image in {after} of cases, as before."
     return f"A crop finds its image in {after} of cases instead of {before}."
+
+
+def shared_summary(start_N: Values, end_N: Values) -> str:
+    """Say in one sentence how much of a frozen teacher a student has taken over."""
+    if not (np.isfinite(start_N).all() and np.isfinite(end_N).all()):
+        return ""
+    before, after = (f"{100 * values_N.mean():.0f} %" for values_N in (start_N, end_N))
+    return f"Of the teacher's ten nearest neighbours of an image the student has {after}; at the start it had {before}."
 
 
 def _collapse(start: Scores, end: Scores, *, same_network: bool) -> str:

@@ -84,6 +84,7 @@ class RunRecord(Stored):
     recipe: Anything = Field(default_factory=dict)
     preprocess: Anything = Field(default_factory=dict)
     weights: WeightsRecord = WeightsRecord()
+    teacher: WeightsRecord | None = None
     outputs: list[Output] = Field(default_factory=list)
     outcome: Outcome | None = None
 

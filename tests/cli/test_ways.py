@@ -10,7 +10,9 @@ import typer
 from dinocli.cli.app import app
 from dinocli.cli.training import NO_RECIPE
 from dinocli.config.load import load_recipe
+from dinocli.models.weights import load_backbone, save_backbone
 from tests.cli.commands import TINY, make_images, warm
+from tests.engine.learners import PREPROCESS
 
 WAYS = {"pretrain": [], "finetune-ssl": ["gentle"]}
 
@@ -62,6 +64,28 @@ def test_each_lays_its_recipe_under_the_users(command: str, tmp_path: Path) -> N
         assert found[section][key] == expected[section][key]
     assert found["optim"]["stem_lr_mult"] == 0.5
     assert found["views"]["blur"] == [0.0, 0.0, 0.0], "the user's recipe"
+
+
+@pytest.mark.parametrize("command", WAYS)
+def test_a_teacher_lays_the_recipe_of_distillation_under_the_users(command: str, tmp_path: Path) -> None:
+    images = make_images(tmp_path / "images")
+    backbone, info, _ = load_backbone("none", "test_resnet")
+    teacher = tmp_path / "teacher"
+    save_backbone(teacher, backbone, info, PREPROCESS)
+    found = recipe_of(images, command, "--teacher", str(teacher), "--set", "head.out_dim=8")
+    expected = load_recipe(["distill", "grey"]).model_dump(mode="json")
+    for section, keys in (("loss", ("teacher_feature", "teacher_patches")), ("dino", ("center_momentum",))):
+        assert all(found[section][key] == expected[section][key] for key in keys)
+    assert found["model"]["teacher"] == str(teacher)
+    assert found["optim"]["head_warmup_loss"] == expected["optim"]["head_warmup_loss"], "not the gentle way"
+    assert found["views"]["blur"] == [0.0, 0.0, 0.0], "the user's recipe"
+
+
+def test_the_recipe_of_distillation_alone_asks_for_a_teacher(tmp_path: Path) -> None:
+    images = make_images(tmp_path / "images")
+    done = warm("pretrain", images, *TINY, "--recipe", "distill", "--dry-run", cwd=tmp_path)
+    assert (done.code, done.out) == (2, "")
+    assert "--teacher" in done.err
 
 
 def test_a_gentle_run_leaves_a_folder_of_its_own_name(tmp_path: Path) -> None:

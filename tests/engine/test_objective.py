@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from dinocli.dino.anchors import feature_distance, gram_distance
+from dinocli.dino.distillation import patch_distance
 from dinocli.dino.koleo import koleo_loss
 from dinocli.engine.objective import AnchorOutput, Objective
 from dinocli.engine.step import train_step
@@ -13,18 +14,20 @@ from dinocli.engine.step_schedule import StepSchedule
 from dinocli.models.head import NetworkOutput
 from tests.engine.learners import batch_of, tiny_learner, tiny_recipe
 
-NAMES = ("koleo", "gram_anchor", "feature_anchor")
+NAMES = ("koleo", "gram_anchor", "feature_anchor", "teacher_feature", "teacher_patches")
+ANCHORS = NAMES[1:3]
 NOW = StepSchedule(tiny_recipe()).at(0)
 
 
-def seen() -> tuple[NetworkOutput, torch.Tensor, AnchorOutput]:
+def seen() -> tuple[NetworkOutput, NetworkOutput, AnchorOutput]:
     draw = torch.Generator().manual_seed(0)
 
     def random(*shape: int) -> torch.Tensor:
         return torch.randn(*shape, generator=draw)
 
-    student = NetworkOutput(random(3, 4, 16), random(12, 6), random(12, 5, 2, 2))
-    return student, random(2, 4, 16), AnchorOutput(random(8, 6), random(8, 5, 2, 2))
+    student = NetworkOutput(random(3, 4, 16), random(12, 6), random(12, 5, 2, 2), random(12, 7), random(8, 9, 2, 2))
+    teacher = NetworkOutput(random(2, 4, 16), random(8, 7), None, random(8, 7), random(8, 9, 4, 3))
+    return student, teacher, AnchorOutput(random(8, 6), random(8, 5, 2, 2))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -33,12 +36,16 @@ def test_a_weight_adds_its_loss_on_global_views_and_nothing_else(name: str) -> N
     assert student.patches_NDhw is not None
     assert anchor.features_ND is not None
     assert anchor.patches_NDhw is not None
+    assert student.projected_NThw is not None
+    assert teacher.projected_NThw is not None
     sources = [4, 4, 9, 1]
     views = [koleo_loss(student.features_ND[rows], torch.tensor(sources)) for rows in (slice(0, 4), slice(4, 8))]
     expected = {
         "koleo": (views[0] + views[1]) / 2,
         "gram_anchor": gram_distance(student.patches_NDhw[:8], anchor.patches_NDhw),
         "feature_anchor": feature_distance(student.features_ND[:8], anchor.features_ND),
+        "teacher_feature": feature_distance(student.bottleneck_NC[:8], teacher.bottleneck_NC),
+        "teacher_patches": patch_distance(student.projected_NThw, teacher.projected_NThw),
     }[name]
     start = tiny_learner().student.backbone
     plain, parts = Objective(dict.fromkeys(NAMES, 0.0), start)(student, teacher, anchor, torch.zeros(16), sources, NOW)
@@ -58,7 +65,7 @@ def test_off_asks_the_start_nothing() -> None:
     assert len(train_step(learner, batch_of(4), 0).values_N) == 5
 
 
-@pytest.mark.parametrize("name", NAMES[1:])
+@pytest.mark.parametrize("name", ANCHORS)
 def test_an_anchor_is_zero_at_the_start_and_holds_a_hot_run_back(name: str) -> None:
     drifts = []
     for weight in (1e-6, 30.0):

@@ -140,6 +140,15 @@ def test_names_of_others_do_not_format_the_card(weights: str) -> None:
     assert "a\\|b\\](http" in card
 
 
+def test_the_card_of_a_student_names_its_teacher(weights: str) -> None:
+    origin = {"source": "none", "sha256": "0"}
+    manifest = {"weights": origin, "teacher": {"source": "runs/large", "sha256": "abcdef0123456789"}, "outcome": None}
+    card = card_of(source_of(weights, manifest=manifest), "timm", "small", 0.0)
+    assert "distilled from a larger network" in card
+    assert "| teacher | runs/large, sha256 abcdef012345 |" in card
+    assert "that of teacher and start weights" in card
+
+
 def test_padding_by_size_keeps_one_size() -> None:
     assert graph.has_one_size(small("tf_efficientnet_lite0", {}))
     assert not graph.has_one_size(small("test_efficientnet", {}))

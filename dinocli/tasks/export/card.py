@@ -127,15 +127,23 @@ def _history(manifest: dict[str, Any]) -> str:
     outcome = manifest.get("outcome")  # none in a run that was cut off
     if outcome and outcome["verdict"]["keep"] == "start":
         return "as it was before a training with DINO on own images, which did not help"
+    if manifest.get("teacher"):
+        return "distilled from a larger network on own images, without labels"
     return "continued with DINO on own images, without labels"
 
 
 def _origin(source: Source) -> list[str]:
     info, manifest = source.info, source.manifest
     start = manifest.get("weights", {}) if manifest else info.to_dict()
+    teacher = manifest.get("teacher") or {}
+    origins = {"start weights": start} | ({"teacher": teacher} if teacher else {})
+    of = "teacher and start weights" if teacher else "the start weights"
     rows = [
-        ("start weights", f"{_plain(str(start.get('source')))}, sha256 {str(start.get('sha256'))[:12]}"),
-        ("licence", f"{_plain(info.licence)} (that of the start weights; it goes on)"),
+        *(
+            (what, f"{_plain(str(about.get('source')))}, sha256 {str(about.get('sha256'))[:12]}")
+            for what, about in origins.items()
+        ),
+        ("licence", f"{_plain(info.licence)} (that of {of}; it goes on)"),
     ]
     if manifest:
         recipe = manifest.get("recipe", {})

@@ -30,6 +30,11 @@ def next_steps(
     """
     if verdict.outcome == "better":
         return []
+    if recipe.model.teacher:
+        return [
+            f"The student has not come nearer to its teacher: train for longer (--steps {3 * int(recipe.run.steps)}), "
+            f"or faster (--set optim.lr={3 * float(recipe.optim.lr):.1g})."
+        ]
     advice = []
     if distinct < FEW_IMAGES:
         advice.append(

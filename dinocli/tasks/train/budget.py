@@ -10,7 +10,6 @@ from dinocli.config.guard_plan import closing_probes, step_work
 from dinocli.config.load import with_values
 from dinocli.config.recipe import Recipe
 from dinocli.data.labels import Labels
-from dinocli.engine.build import build_learner
 from dinocli.engine.compilation import settle_compile
 from dinocli.engine.distributed import from_main
 from dinocli.engine.probe import forwards_per_image
@@ -147,7 +146,7 @@ def _settled_compile(context: TrainContext, recipe: Recipe) -> Recipe:
     loader = context.loader(recipe)
 
     def trial() -> Learner:
-        return build_learner(recipe, context.backbone, context.preprocess, context.precision, context.world)
+        return context.learner(recipe)
 
     def one_step(learner: Learner) -> None:
         train_step(learner, next(loader.steps(0, 1)), 0)

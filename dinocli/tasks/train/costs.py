@@ -3,12 +3,14 @@
 import time
 from dataclasses import dataclass
 
+from dinocli.config.preprocess import Preprocess
 from dinocli.config.recipe import Recipe
 from dinocli.data.loader import Loader
-from dinocli.engine.build import build_learner, set_stage
+from dinocli.engine.build import set_stage
 from dinocli.engine.distributed import from_main
 from dinocli.engine.probe import forwards_per_image, whole_features
 from dinocli.engine.step import train_step
+from dinocli.models.backbone import Backbone
 from dinocli.tasks.train.setup import TrainContext
 
 TIMED_STEPS, TIMED_SECONDS = 3, 2.0
@@ -26,17 +28,19 @@ class Costs:
         step: Of a step in which the whole network learns.
         forward: Of a forward pass of one whole image, as probes and labels need it.
         probe_image: Of a probe image.
+        teacher_forward: Of a forward pass of one whole image by a frozen teacher, 0 without one.
     """
 
     head_step: float
     step: float
     forward: float
     probe_image: float
+    teacher_forward: float = 0.0
 
 
 def measure_costs(context: TrainContext, recipe: Recipe, loader: Loader) -> Costs:
     """Time a few real steps of a learner that is thrown away, and a forward pass of a few images."""
-    learner = build_learner(recipe, context.backbone, context.preprocess, context.precision, context.world)
+    learner = context.learner(recipe)
     stages = [True] if not float(recipe.optim.head_warmup) or recipe.optim.head_warmup_loss else [False, True]
     seconds = []
     for backbone_learns in stages:
@@ -48,15 +52,28 @@ def measure_costs(context: TrainContext, recipe: Recipe, loader: Loader) -> Cost
             if step and from_main(lambda: time.perf_counter() - began) > TIMED_SECONDS:  # noqa: B023
                 break
         seconds.append((time.perf_counter() - began) / step)
-    forward = from_main(lambda: _seconds_per_forward(context, loader))
+    forward = from_main(lambda: _seconds_per_forward(context, loader, context.backbone, context.preprocess))
     head_step, full_step = from_main(lambda: (seconds[0], seconds[-1]))
-    return Costs(head_step, full_step, forward, forwards_per_image(context.backbone) * forward)
+    return Costs(
+        head_step,
+        full_step,
+        forward,
+        forwards_per_image(context.backbone) * forward,
+        from_main(lambda: _seconds_per_teacher_forward(context, loader)),
+    )
 
 
-def _seconds_per_forward(context: TrainContext, loader: Loader) -> float:
+def _seconds_per_teacher_forward(context: TrainContext, loader: Loader) -> float:
+    if context.teacher is None:
+        return 0.0
+    own = context.teacher.preprocess(context.preprocess)
+    return _seconds_per_forward(context, loader, context.teacher.backbone, own)
+
+
+def _seconds_per_forward(context: TrainContext, loader: Loader, backbone: Backbone, preprocess: Preprocess) -> float:
     few = list(range(min(TIMED_IMAGES, len(context.store))))
     began = 0.0
     for _ in range(2):  # the first one warms up
         began = time.perf_counter()
-        whole_features(loader, context.backbone, few, context.preprocess)
+        whole_features(loader, backbone, few, preprocess)
     return (time.perf_counter() - began) / len(few)

@@ -37,6 +37,7 @@ class TrainForecast:
         grey: No image of the sample has colour.
         range: What becomes black and white.
         start: The weights.
+        teacher: What gives the targets.
         device: Device and precision.
         steps: Of the run.
         batch_size: Images per step.
@@ -59,6 +60,7 @@ class TrainForecast:
     grey: bool
     range: str
     start: str
+    teacher: str
     device: str
     steps: int
     batch_size: int
@@ -133,6 +135,7 @@ def _forecast_of(context: TrainContext, recipe: Recipe, size: RunSize, costs: Co
         grey=seen.grey,
         range=describe_range(about),
         start=describe_weights(context.info),
+        teacher=f"{describe_weights(context.teacher.info)}; frozen" if context.teacher else "average of the student",
         device=f"{context.precision.device}, {context.precision.name}",
         steps=int(recipe.run.steps),
         batch_size=int(recipe.run.batch_size),

@@ -44,6 +44,7 @@ def make_manifest(context: TrainContext, plan: TrainPlan) -> dict[str, Any]:
         "recipe": plan.recipe.model_dump(mode="json"),
         "preprocess": context.preprocess.to_dict(),
         "weights": context.info.to_dict(),
+        **({"teacher": context.teacher.info.to_dict()} if context.teacher else {}),
         "device": str(context.precision.device),
         "processes": context.world.size,
         "threads": torch.get_num_threads(),

@@ -7,7 +7,7 @@ from typing import Any
 
 from dinocli import __version__
 from dinocli.engine.probe import ProbeResult
-from dinocli.quality import crop_quadrant_retrieval
+from dinocli.quality.selection_score import SelectionScore
 from dinocli.quality.verdict import Gain, Verdict
 from dinocli.report.chart import Curve
 from dinocli.report.page import Part, Report, Table, write_report
@@ -18,7 +18,7 @@ from dinocli.tasks.train.budget import TrainPlan
 from dinocli.tasks.train.comparison import group_table, patch_sheet
 from dinocli.tasks.train.neighbour_pictures import neighbour_table
 from dinocli.tasks.train.run_seconds import PAGE_FORWARDS
-from dinocli.tasks.train.score_lines import ScoreLine
+from dinocli.tasks.train.score_lines import ScoreLine, share_of_teacher
 from dinocli.tasks.train.select import Selection, Trained
 from dinocli.tasks.train.setup import TrainContext
 
@@ -37,6 +37,12 @@ LEAD = {
     "worse": "The features of these images got worse.",
 }
 
+STUDENT_LEAD = {
+    "better": "The student came nearer to its teacher, by more than chance.",
+    "no different": "The student came no nearer to its teacher than by chance.",
+    "worse": "The student is worse than its start.",
+}
+
 HOW_TO_READ = (
     "The verdict is by crop/quadrant retrieval: does a crop of an image find this image among all, and a quadrant the "
     "opposite quadrant? The 95 % interval is of the paired difference; where it excludes 0, the difference is more "
@@ -45,6 +51,14 @@ HOW_TO_READ = (
     "A score without labels rewards what parts of one image share and other images do not. A run can learn to ignore a "
     "small defect together with the noise around it, and score better; it can also win by the light or the camera of "
     "each image. Where you have labels for a few images, give them with --labels and let them have the last word.",
+)
+STUDENT_HOW_TO_READ = (
+    "The verdict is by the nearest neighbours that student and teacher share: of the ten images that the teacher finds "
+    "most like an image, how many are among the student's ten? The 95 % interval is of the paired difference to the "
+    "start; where it excludes 0, the difference is more than chance.",
+    HOW_TO_READ[1],
+    "Shared neighbours say how well the student copies its teacher, not whether the teacher is right about your "
+    "images: evaluate the teacher first, and give labels with --labels where you have some.",
 )
 VIEWS_NOTE = (
     "One row an image: the whole image first, then each view as the network sees it. Under a view: its share of the "
@@ -63,7 +77,8 @@ def write_page(
     """Write report.html from what the run knows."""
     context.reporter.stage("drawing the report")
     result, verdict = trained.result, selection.verdict
-    shown, tables = list[Part](), _tables(selection)
+    score = trained.holdout_probe.score
+    shown, tables = list[Part](), _tables(selection, score)
     if _is_worth_showing(context, trained, selection):
         tables.append(group_table(selection.sides, plan.recipe.run.seed))
         shown.append(neighbour_table(selection.sides, trained.holdout_probe, context.labels))
@@ -71,18 +86,18 @@ def write_page(
     page = Report(
         title=f"{context.options.command}: {context.images.root.name}",
         verdict_outcome=verdict.outcome,
-        verdict_sentence=f"{LEAD[verdict.outcome]} {KEEP[verdict.keep]}",
-        verdict_details=details(verdict),
+        verdict_sentence=f"{(STUDENT_LEAD if context.teacher else LEAD)[verdict.outcome]} {KEEP[verdict.keep]}",
+        verdict_details=" ".join(filter(None, (details(verdict), share_of_teacher(selection.labelled)))),
         parts=[
             NoteList(advice, "What to try next"),
             *shown,
             *tables,
-            Charts([*_probe_curves(result.probe_results), *_step_curves(result.rows)]),
+            Charts([*_probe_curves(result.probe_results, score), *_step_curves(result.rows)]),
             Sheet("Views", folder.views.read_bytes(), VIEWS_NOTE),
             FactList(run_facts(context, plan, trained, selection)),
             Listing("Command line", shlex.join(["dinocli", *context.options.argv[1:]])),
             Listing("recipe.toml: every setting, resolved", folder.recipe.read_text("utf-8"), folded=True),
-            NoteList(HOW_TO_READ, "How to read this page"),
+            NoteList(STUDENT_HOW_TO_READ if context.teacher else HOW_TO_READ, "How to read this page"),
         ],
     )
     write_report(folder.report, page)
@@ -108,7 +123,7 @@ def run_facts(context: TrainContext, plan: TrainPlan, trained: Trained, selectio
     """List what was trained, on what, and for how long."""
     recipe, result = plan.recipe, trained.result
     if selection.best_step:
-        adapted = f"teacher after step {selection.best_step}"
+        adapted = f"{'average of the student' if context.teacher else 'teacher'} after step {selection.best_step}"
     else:
         adapted = "start with adapted batch-norm statistics, no training step" if result.best else "none"
     if selection.alpha < 1:
@@ -120,6 +135,7 @@ def run_facts(context: TrainContext, plan: TrainPlan, trained: Trained, selectio
         ("distinct images", f"about {context.distinct}, near-copies counted once"),
         ("unreadable images", str(len(context.store.bad))),
         ("start", describe_weights(context.info)),
+        *([("teacher", f"{describe_weights(context.teacher.info)}; frozen")] if context.teacher else []),
         ("steps", f"{result.steps} of {recipe.run.steps}{ended}, {recipe.run.batch_size} images per step"),
         ("adapted weights", adapted),
         ("trained parameters", f"head; of the backbone: {recipe.model.trainable}"),
@@ -131,10 +147,10 @@ def run_facts(context: TrainContext, plan: TrainPlan, trained: Trained, selectio
     ]
 
 
-def _tables(selection: Selection) -> list[Table]:
+def _tables(selection: Selection, score: SelectionScore) -> list[Table]:
     tables = [_score_table("Without labels", selection.lines, selection.judged)]
     if len(selection.verdict.gains) > 1:
-        tables.append(_gain_table(selection.verdict.gains))
+        tables.append(_gain_table(selection.verdict.gains, score))
     if selection.labelled:
         note = "Leave-one-out, k = 20. The guard never saw these labels."
         tables.append(_score_table("With your labels", selection.labelled, note))
@@ -144,11 +160,17 @@ def _tables(selection: Selection) -> list[Table]:
             "Alpha is the share of the adapted weights; 0 is the start. On the images that the guard selects by; the "
             "highest of the others was compared with the start."
         )
-        tables.append(Table("Weight interpolation", ("alpha", crop_quadrant_retrieval.LABEL), rows, note))
+        tables.append(Table("Weight interpolation", ("alpha", score.label), rows, note))
     return tables
 
 
 def _score_table(title: str, lines: Sequence[ScoreLine], note: str) -> Table:
+    if any(line.teacher is not None for line in lines):
+        taught = [
+            (line.name, line.start, line.adapted, "" if line.teacher is None else line.teacher, _change(line))
+            for line in lines
+        ]
+        return Table(title, ("score", "start", "student", "teacher", "change"), taught, note)
     if any(line.statistics is None for line in lines):
         rows = [(line.name, line.start, line.adapted, _change(line)) for line in lines]
         return Table(title, ("score", "start", "adapted", "change"), rows, note)
@@ -160,17 +182,18 @@ def _change(line: ScoreLine) -> str:
     return f"{line.adapted - line.start:+.3g}"
 
 
-def _gain_table(gains: Sequence[Gain]) -> Table:
+def _gain_table(gains: Sequence[Gain], score: SelectionScore) -> Table:
     rows = [(gain.part, gain.change.mean, f"{gain.change.low:+.3g} to {gain.change.high:+.3g}") for gain in gains]
-    note = "Crop/quadrant retrieval, mean difference and 95 % interval: batch-norm statistics alone, then training."
+    name = score.name[0].upper() + score.name[1:]
+    note = f"{name}, mean difference and 95 % interval: batch-norm statistics alone, then training."
     return Table("What each part contributed", ("part", "change", "95 % CI"), rows, note)
 
 
-def _probe_curves(results: Sequence[ProbeResult]) -> list[Curve]:
+def _probe_curves(results: Sequence[ProbeResult], score: SelectionScore) -> list[Curve]:
     steps = [result.step for result in results]
     selected = [result.selection_score for result in results]
     shown = {"retrieval_top1": "Crop finds its image, top-1", "rankme": "RankMe", "feature_std": "Feature std"}
-    label = {crop_quadrant_retrieval.LABEL: selected}
+    label = {score.label: selected}
     curves = [Curve("Selection score of the guard", "step", "", steps, label, start=selected[0])]
     for key, title in shown.items():
         values = [getattr(result.scores, key) for result in results]

@@ -1,18 +1,19 @@
 """The end of a run: the weights that the verdict keeps, report.html, and the result that commands show."""
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from dinocli.engine.loop import LATE
+from dinocli.models.frozen_teacher import licence_of
 from dinocli.models.weights import save_backbone
 from dinocli.quality.verdict import Verdict
 from dinocli.tasks.run_folder import RunFolder
 from dinocli.tasks.train.advice import next_steps
 from dinocli.tasks.train.budget import TrainPlan
 from dinocli.tasks.train.report_page import write_page
-from dinocli.tasks.train.score_lines import ScoreLine
+from dinocli.tasks.train.score_lines import ScoreLine, share_of_teacher
 from dinocli.tasks.train.select import Selection, Trained
 from dinocli.tasks.train.setup import TrainContext
 
@@ -57,6 +58,7 @@ class TrainResult:
             "verdict": asdict(self.verdict),
             "scores": [asdict(line) for line in self.lines],
             "labelled": [asdict(line) for line in self.labelled],
+            "share_of_teacher": share_of_teacher(self.labelled),
             "weight_interpolation": [{"alpha": alpha, "selection_score": score} for alpha, score in self.tried],
             **{key: getattr(self, key) for key in ("best_step", "alpha", "advice", "steps", "images", "bad")},
             "seconds": round(self.seconds, 1),
@@ -75,8 +77,12 @@ def report(
         selection: Which weights to keep.
         folder: Of the run.
     """
-    kept = context.backbone if selection.verdict.keep == "start" else selection.adapted
-    save_backbone(folder.backbone, kept, context.info, context.preprocess)
+    kept, info = context.backbone, context.info
+    if selection.verdict.keep != "start":
+        kept = selection.adapted
+        if context.teacher:
+            info = replace(info, licence=licence_of(info, context.teacher.info))
+    save_backbone(folder.backbone, kept, info, context.preprocess)
     advice = next_steps(
         selection.verdict,
         trained.result,

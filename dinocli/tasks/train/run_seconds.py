@@ -6,6 +6,7 @@ from dinocli.config.guard_plan import closing_probes, probe_count
 from dinocli.config.recipe import Recipe
 from dinocli.engine.batch_norm_init import MOST
 from dinocli.engine.head_init import MOST_VIEWS
+from dinocli.engine.teacher_init import VIEWS_EACH
 from dinocli.tasks.train.costs import Costs
 
 PAGE_FORWARDS = 100
@@ -23,6 +24,7 @@ class RunSeconds:
         verdict: Interpolated weights and the verdict.
         labels: Measuring with labels.
         page: Pictures of the report.
+        teacher: Fitting a frozen teacher to the folder, and its features of probe and labelled images.
     """
 
     initialize: float
@@ -31,11 +33,13 @@ class RunSeconds:
     verdict: float
     labels: float
     page: float
+    teacher: float
 
     @property
     def total(self) -> float:
         """All parts."""
-        return self.initialize + self.steps + self.probes + self.verdict + self.labels + self.page
+        parts = (self.initialize, self.steps, self.probes, self.verdict, self.labels, self.page, self.teacher)
+        return sum(parts)
 
     @property
     def guard_share(self) -> float:
@@ -76,7 +80,15 @@ def run_seconds(recipe: Recipe, size: RunSize, costs: Costs) -> RunSeconds:
         verdict=probe * closing,
         labels=2 * size.labelled * costs.forward,
         page=PAGE_FORWARDS * costs.forward,
+        teacher=costs.teacher_forward * teacher_forwards(recipe, size),
     )
+
+
+def teacher_forwards(recipe: Recipe, size: RunSize) -> float:
+    """Count the forward passes of whole images by a frozen teacher outside of steps."""
+    view = (int(recipe.views.global_size) / size.side) ** 2
+    fitted = VIEWS_EACH * int(recipe.head.out_dim) * view
+    return fitted + 2 * min(int(recipe.guard.probe_images), size.images) + size.labelled
 
 
 def initialize_forwards(recipe: Recipe, size: RunSize) -> float:

@@ -4,13 +4,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dinocli.data.labels import Labels
 from dinocli.engine.probe import Probe, ProbeResult
 from dinocli.models.backbone import Backbone
-from dinocli.quality import crop_quadrant_retrieval
+from dinocli.quality.few_shot import few_shot
 from dinocli.quality.knn import accuracy, knn_classify, macro_f1
+from dinocli.quality.retrieval import rank_classes
+from dinocli.quality.selection_score import CROP_QUADRANT, SelectionScore
 from dinocli.quality.verdict import SCORE_NAMES
+
+SHOTS = 5
+"""Labelled images a class."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +29,7 @@ class ScoreLine:
         start: By the weights that the run began with.
         adapted: By the adapted weights.
         statistics: By the start with the batch-norm statistics of the adapted weights; None where not measured.
+        teacher: By a frozen teacher; None where there is none, or where it has no such score.
     """
 
     key: str
@@ -30,16 +37,20 @@ class ScoreLine:
     start: float
     adapted: float
     statistics: float | None = None
+    teacher: float | None = None
 
 
-def score_lines(start: ProbeResult, statistics: ProbeResult | None, adapted: ProbeResult) -> list[ScoreLine]:
+def score_lines(
+    start: ProbeResult, statistics: ProbeResult | None, adapted: ProbeResult, score: SelectionScore = CROP_QUADRANT
+) -> list[ScoreLine]:
     """List the label-free scores of all stages, the selection score first."""
     first = ScoreLine(
-        crop_quadrant_retrieval.KEY,
-        crop_quadrant_retrieval.LABEL,
+        score.key,
+        score.label,
         start.selection_score,
         adapted.selection_score,
         statistics.selection_score if statistics else None,
+        None if score == CROP_QUADRANT else 1.0,
     )
     others = [
         ScoreLine(
@@ -59,6 +70,8 @@ def label_lines(
 ) -> list[ScoreLine]:
     """Measure both on the user's labels: leave-one-out k-NN as DINO does it, k = 20, temperature 0.07.
 
+    Where a frozen teacher taught, it is measured too, and so are classes from five labelled images each, and search.
+
     Args:
         probe: Turns images into features.
         start: The weights that the run began with.
@@ -67,6 +80,7 @@ def label_lines(
         rows: The images to measure.
     """
     (start_ND, read), (adapted_ND, _) = (probe.features(backbone, sorted(rows)) for backbone in (start, adapted))
+    networks = [start_ND, adapted_ND, *([probe.teacher_features(sorted(rows))] if probe.teacher else [])]
     lines = []
     for column, values in labels.items():
         chosen = np.array([values[row] for row in read])
@@ -74,8 +88,34 @@ def label_lines(
         truth = chosen[known]
         if len(set(truth.tolist())) < 2:
             continue
-        predicted = [knn_classify(features_ND[known], truth) for features_ND in (start_ND, adapted_ND)]
+        predicted = [knn_classify(features_ND[known], truth) for features_ND in networks]
         for key, name, score in (("accuracy", "accuracy", accuracy), ("macro_f1", "macro F1", macro_f1)):
-            found = (score(truth, guess) for guess in predicted)
-            lines.append(ScoreLine(f"knn20_{key}/{column}", f"k-NN {name}, {column}", *found))
+            found = [score(truth, guess) for guess in predicted]
+            lines.append(_line(f"knn20_{key}/{column}", f"k-NN {name}, {column}", found))
+        if probe.teacher:
+            few = [few_shot(features_ND[known], truth, SHOTS) for features_ND in networks]
+            ranked = [rank_classes(features_ND[known], truth).average_precision_Q for features_ND in networks]
+            lines += [
+                _line(f"{SHOTS}_shot/{column}", f"{SHOTS}-shot accuracy, {column}", _means(few)),
+                _line(f"map/{column}", f"retrieval mAP, {column}", _means(ranked)),
+            ]
     return lines
+
+
+def share_of_teacher(lines: Sequence[ScoreLine]) -> str:
+    """Say how much of its teacher's scores a student reaches; empty where no teacher was measured."""
+    shares = [
+        f"{line.adapted / line.teacher:.0%} of its {line.name} ({line.adapted:.3f} of {line.teacher:.3f})"
+        for line in lines
+        if line.teacher
+    ]
+    return f"With your labels the student reaches of the teacher: {'; '.join(shares)}." if shares else ""
+
+
+def _line(key: str, name: str, found: Sequence[float]) -> ScoreLine:
+    start, adapted, *teacher = found
+    return ScoreLine(key, name, start, adapted, teacher=teacher[0] if teacher else None)
+
+
+def _means(values: Sequence[NDArray[np.float64]]) -> list[float]:
+    return [float(np.nanmean(values_N)) for values_N in values]

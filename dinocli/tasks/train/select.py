@@ -10,6 +10,7 @@ from dinocli.engine.loop import RunResult
 from dinocli.engine.probe import Probe, ProbeResult, forwards_per_image
 from dinocli.models.backbone import Backbone
 from dinocli.models.weight_interpolation import interpolated
+from dinocli.quality.selection_score import CROP_QUADRANT, SelectionScore
 from dinocli.quality.verdict import Verdict, gain, judge
 from dinocli.stored import reading
 from dinocli.tasks.train.budget import TrainPlan
@@ -95,12 +96,12 @@ def select(context: TrainContext, plan: TrainPlan, trained: Trained) -> Selectio
         statistics = probe.measure(with_statistics(context.backbone, adapted), 0)
     after = probe.measure(adapted, best_step) if best else start
     return Selection(
-        verdict=final_verdict(result, start, statistics, after),
+        verdict=final_verdict(result, start, statistics, after, probe.score),
         adapted=adapted,
         best_step=best_step,
         alpha=alpha,
         tried=tried,
-        lines=score_lines(start, statistics, after),
+        lines=score_lines(start, statistics, after, probe.score),
         labelled=_labelled(context, plan, trained, adapted),
         after=after,
         sides=Sides(probe.rows, start_ND, probe.clean_ND),
@@ -153,7 +154,11 @@ def best_interpolation(
 
 
 def final_verdict(
-    result: RunResult, start: ProbeResult, statistics: ProbeResult | None, adapted: ProbeResult
+    result: RunResult,
+    start: ProbeResult,
+    statistics: ProbeResult | None,
+    adapted: ProbeResult,
+    score: SelectionScore = CROP_QUADRANT,
 ) -> Verdict:
     """Judge the adapted weights against the start; a run that the guard stopped keeps the start.
 
@@ -163,10 +168,11 @@ def final_verdict(
         statistics: Of the start with the statistics of the adapted weights, on the same images and crops; None where
             the statistics did not change, or nothing else did.
         adapted: Of the adapted weights, on the same images and crops.
+        score: The selection score of the run.
     """
     if result.stop_reason:
         return Verdict("worse", "start", f"The guard stopped the run at step {result.steps}: {result.stop_reason}.")
-    verdict = judge(start.scores, adapted.scores, start.values_N, adapted.values_N)
+    verdict = judge(start.scores, adapted.scores, start.values_N, adapted.values_N, score)
     if not adapted.scores.finite:
         return verdict
     if statistics:

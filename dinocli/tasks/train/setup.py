@@ -19,14 +19,16 @@ from dinocli.data.read import Reader
 from dinocli.data.sources import ImageList, find_images
 from dinocli.data.store import Store
 from dinocli.data.survey import Survey, survey
-from dinocli.engine.build import build_precision, facts_of, probe_crop
+from dinocli.engine.build import build_learner, build_precision, facts_of, probe_crop
 from dinocli.engine.device import Precision
 from dinocli.engine.distributed import World, from_main, main_first, open_world
 from dinocli.engine.probe import Probe, forwards_per_image, probe_indices
 from dinocli.engine.progress import ProgressReporter
+from dinocli.engine.step import Learner
 from dinocli.engine.trackers import check_trackers
-from dinocli.errors import UsageError
+from dinocli.errors import UsageError, WeightsError
 from dinocli.models.backbone import Backbone
+from dinocli.models.frozen_teacher import TeacherWeights
 from dinocli.models.trainable import check_trainable
 from dinocli.models.weights import WeightsInfo, load_backbone
 from dinocli.tasks.inputs import describe_weights, preprocess_of, tell_survey
@@ -54,6 +56,7 @@ class TrainContext:
         distinct: Images, near-copies counted once.
         recipe: Resolved: no "auto" is left that training needs.
         labels: Of the readable images, for the closing table alone.
+        teacher: A frozen one, on the device; None where the average of the student teaches.
     """
 
     options: TrainOptions
@@ -70,6 +73,11 @@ class TrainContext:
     distinct: int
     recipe: Recipe
     labels: Labels = field(default_factory=dict)
+    teacher: TeacherWeights | None = None
+
+    def learner(self, recipe: Recipe) -> Learner:
+        """Build what is trained."""
+        return build_learner(recipe, self.backbone, self.preprocess, self.precision, self.world, self.teacher)
 
     def resolved(self, asked: Recipe, images: int = 0, distinct: int = 0, image_work: float = 0.0) -> Recipe:
         """Resolve a recipe for these weights and this precision, and fit its probes to `guard.max_share`.
@@ -106,8 +114,8 @@ class TrainContext:
         views, about = probe_crop(recipe, self.preprocess), self.preprocess
         guard, verdict = probe_indices(len(self.store), int(recipe.guard.probe_images), recipe.run.seed)
         return (
-            Probe(loader, guard, views, 0, about, self.reporter.advance),
-            Probe(loader, verdict, views, 1, about, self.reporter.advance),
+            Probe(loader, guard, views, 0, about, self.reporter.advance, self.teacher),
+            Probe(loader, verdict, views, 1, about, self.reporter.advance, self.teacher),
         )
 
     @property
@@ -157,12 +165,18 @@ def setup(
     labels = read_labels(options.labels, images.names, reporter.line) if options.labels else {}
     asked = stored_recipe(options, manifest) if manifest else options.recipe
     check_extras(asked)
+    check_distillation(asked)
     backbone, info = _weights(asked, manifest, reporter)
+    teacher, taught_to_read = _teacher(asked, manifest, reporter)
     seen, preprocess = _preprocess(asked, images, info, manifest, reporter)
+    if taught_to_read:
+        _tell_other_reading(taught_to_read, preprocess, reporter)
     store = main_first(lambda: _store(asked, images, preprocess, world, reporter))
     if store.bad and world.is_main:
         reporter.warn(f"{len(store.bad)} images cannot be read; they are left out and named in images.bad.csv")
     backbone = backbone.to(device)
+    if teacher:
+        teacher.backbone.to(device)
     distinct = manifest.get("distinct", len(store)) if manifest else len(store)
     if not manifest and info.pretrained and asks_for_size(asked):  # to random weights all images look alike
         distinct = from_main(lambda: count_distinct(store, backbone, preprocess, device, reporter))
@@ -185,6 +199,7 @@ def setup(
         distinct=distinct,
         recipe=asked,
         labels=_usable(labels, images, store, reporter),
+        teacher=teacher,
     )
     return context if manifest else replace(context, recipe=context.resolved(asked))
 
@@ -196,6 +211,43 @@ def check_extras(recipe: Recipe) -> None:
         WeightsError: With the command that installs it.
     """
     check_trackers(recipe.run.track)
+
+
+def check_distillation(recipe: Recipe) -> None:
+    """Refuse a recipe that weighs the distance to a frozen teacher and names none.
+
+    Raises:
+        UsageError: With the option that names one.
+    """
+    asks = recipe.loss.teacher_feature or recipe.loss.teacher_patches
+    if asks and not recipe.model.teacher:
+        raise UsageError("distillation needs a teacher: name its weights with --teacher (a run, a file or a timm name)")
+
+
+def _teacher(
+    recipe: Recipe, manifest: dict[str, Any] | None, reporter: ProgressReporter
+) -> tuple[TeacherWeights | None, dict[str, Any] | None]:
+    """Load a frozen teacher, and how images are read for it where a run of ours stored that."""
+    about = recipe.model
+    if not about.teacher:
+        return None, None
+    try:
+        backbone, info, stored = main_first(lambda: load_backbone(about.teacher, about.teacher_name))
+    except WeightsError as error:
+        raise WeightsError(str(error).replace("--model TIMM_NAME", "--set model.teacher_name=TIMM_NAME")) from None
+    reporter.line(f"teacher: {describe_weights(info)}; frozen")
+    if manifest and info.sha256 != manifest["teacher"]["sha256"]:
+        raise UsageError(f"--resume needs the same teacher: {info.source} has changed since the run began")
+    return TeacherWeights(backbone.eval(), info), stored
+
+
+def _tell_other_reading(stored: dict[str, Any], preprocess: Preprocess, reporter: ProgressReporter) -> None:
+    """Warn where the teacher was trained on another range than these images are read with."""
+    theirs = Preprocess.from_dict(stored)
+    ranges = [(about.range_policy, about.range_low, about.range_high) for about in (theirs, preprocess)]
+    if ranges[0] != ranges[1]:
+        was, now = (policy if policy == "full" else f"{policy} {low:g} to {high:g}" for policy, low, high in ranges)
+        reporter.warn(f"the teacher was trained with the range {was}, these images are read with {now} (--range)")
 
 
 def _weights(

@@ -9,7 +9,7 @@ import torch
 
 from dinocli.config.guard_plan import probe_every
 from dinocli.engine import distributed
-from dinocli.engine.build import build_checkpointer, build_learner, build_monitor
+from dinocli.engine.build import build_checkpointer, build_monitor
 from dinocli.engine.compilation import compile_learner
 from dinocli.engine.distributed import from_main, open_world
 from dinocli.engine.initialize import initialize
@@ -95,7 +95,7 @@ def _train(context: TrainContext, plan: TrainPlan, folder: RunFolder, manifest: 
     forwards = len(probe.indices) * forwards_per_image(context.backbone)
     seconds_per_forward = from_main(lambda: (time.monotonic() - began) / forwards)
     reporter.stage("building student and teacher")
-    learner = build_learner(recipe, context.backbone, context.preprocess, context.precision, context.world)
+    learner = context.learner(recipe)
     if recipe.run.compile:
         compile_learner(learner)
     if not context.resumed:

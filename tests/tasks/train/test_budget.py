@@ -30,10 +30,19 @@ def test_run_seconds_adds_up_every_part() -> None:
             "verdict": 3 * 3.0,
             "labels": 2 * 40 * 0.1,
             "page": PAGE_FORWARDS * 0.1,
+            "teacher": 0.0,
         }
     )
     assert found.total == pytest.approx(2000 + 33 + 9 + 8 + 10)
     assert found.guard_share == pytest.approx(42 / 2060)
+
+
+def test_a_frozen_teacher_looks_at_views_probes_and_labelled_images() -> None:
+    """64 prototypes of four views each, at a quarter of the pixels; two probes of ten images."""
+    large = recipe("views.global_size=112")
+    found = run_seconds(large, replace(SIZE, labelled=40), replace(COSTS, teacher_forward=0.5))
+    assert found.teacher == pytest.approx((64 * 4 / 4 + 2 * 10 + 40) * 0.5)
+    assert found.total == pytest.approx(run_seconds(large, replace(SIZE, labelled=40), COSTS).total + found.teacher)
 
 
 def test_adapted_statistics_are_probed_once_by_the_guard_and_once_by_the_verdict() -> None:

@@ -1,0 +1,37 @@
+"""How many nearest neighbours of an image two networks agree on: how much of a teacher a student has taken over.
+
+Shapes: N images, D and E widths, k neighbours.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dinocli.quality.nearest_rows import nearest_rows
+
+NEIGHBOURS = 10
+
+
+def shared_neighbours(
+    features_ND: NDArray[np.floating], other_NE: NDArray[np.floating], *, k: int = NEIGHBOURS
+) -> NDArray[np.float64]:
+    """Return for each image the share of its nearest neighbours on which two networks agree.
+
+    It says nothing about which of the two is right.
+
+    Args:
+        features_ND: Finite features of one network.
+        other_NE: Finite features of the other, the same images in the same order; the width may differ.
+        k: Neighbours, at most N - 1 of them.
+
+    Returns:
+        (N,), 0 to 1; on average k / (N - 1) for two networks that have nothing in common.
+
+    Raises:
+        ValueError: If the numbers of images differ, or there are fewer than two.
+    """
+    count = len(features_ND)
+    if count != len(other_NE) or count < 2:
+        raise ValueError(f"the same images are needed twice, at least 2: {count} and {len(other_NE)}")
+    k, itself_N = min(k, count - 1), np.arange(count)
+    one, other = (nearest_rows(rows, rows, k, leave_out=itself_N).rows_QK for rows in (features_ND, other_NE))
+    return np.array([np.isin(a, b, assume_unique=True).sum() / k for a, b in zip(one, other, strict=True)])
