@@ -17,11 +17,11 @@ from pathlib import Path
 import numpy as np
 import timm
 import torch
-from dinocli.tasks.labels import read_labels
 from safetensors.torch import save_file
 from torch import Tensor
 
 import dinocli
+from dinocli.data.labels import read_labels
 from dinocli.quality.few_shot import few_shot
 from dinocli.quality.knn import accuracy, knn_classify, macro_f1
 from dinocli.quality.retrieval import rank_classes

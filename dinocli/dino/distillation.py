@@ -19,6 +19,6 @@ def patch_distance(student_NThw: Tensor, teacher_NThw: Tensor) -> Tensor:
     Returns:
         Scalar float32, 0 to 2.
     """
-    grid = [min(sides) for sides in zip(student_NThw.shape[-2:], teacher_NThw.shape[-2:], strict=True)]
-    cells = [F.adaptive_avg_pool2d(maps.float(), grid) for maps in (student_NThw, teacher_NThw)]
-    return 1.0 - F.cosine_similarity(*cells, dim=1).mean()
+    rows, columns = (min(sides) for sides in zip(student_NThw.shape[-2:], teacher_NThw.shape[-2:], strict=True))
+    student, teacher = (F.adaptive_avg_pool2d(maps.float(), (rows, columns)) for maps in (student_NThw, teacher_NThw))
+    return 1.0 - F.cosine_similarity(student, teacher, dim=1).mean()

@@ -8,6 +8,10 @@ from numpy.typing import NDArray
 
 from dinocli.quality.scores import augmentation_retrieval
 
+KEY = "crop_quadrant_retrieval"
+LABEL = "crop/quadrant retrieval (0 is best)"
+"""Mean over images; a sum of two logs of reciprocal ranks."""
+
 QUADRANTS = 4
 """Quarters of an image: upper left, upper right, lower left, lower right."""
 

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from dinocli.quality.crop_quadrant_retrieval import KEY, LABEL
+
 
 @dataclass(frozen=True)
 class SelectionScore:
@@ -20,12 +22,7 @@ class SelectionScore:
     mean: str
 
 
-CROP_QUADRANT = SelectionScore(
-    "crop_quadrant_retrieval",
-    "crop/quadrant retrieval (0 is best)",
-    "crop/quadrant retrieval",
-    "mean log reciprocal rank",
-)
+CROP_QUADRANT = SelectionScore(KEY, LABEL, "crop/quadrant retrieval", "mean log reciprocal rank")
 """Of `dinocli.quality.crop_quadrant_retrieval`: a sum of two logs of reciprocal ranks."""
 
 TEACHER_NEIGHBOURS = SelectionScore(

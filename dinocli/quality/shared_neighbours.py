@@ -24,14 +24,16 @@ def shared_neighbours(
         k: Neighbours, at most N - 1 of them.
 
     Returns:
-        (N,), 0 to 1; on average k / (N - 1) for two networks that have nothing in common.
+        (N,), 0 to 1; on average k / (N - 1) for two networks that have nothing in common, and 1 for a single image.
 
     Raises:
-        ValueError: If the numbers of images differ, or there are fewer than two.
+        ValueError: If the numbers of images differ.
     """
     count = len(features_ND)
-    if count != len(other_NE) or count < 2:
-        raise ValueError(f"the same images are needed twice, at least 2: {count} and {len(other_NE)}")
+    if count != len(other_NE):
+        raise ValueError(f"the same images are needed twice: {count} and {len(other_NE)}")
+    if count < 2:
+        return np.ones(count)
     k, itself_N = min(k, count - 1), np.arange(count)
     one, other = (nearest_rows(rows, rows, k, leave_out=itself_N).rows_QK for rows in (features_ND, other_NE))
     return np.array([np.isin(a, b, assume_unique=True).sum() / k for a, b in zip(one, other, strict=True)])

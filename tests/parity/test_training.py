@@ -88,7 +88,7 @@ def crops_of(ours: Learner, step: int) -> list[Tensor]:
     """Our views of a step, as the list of crops that the public code takes."""
     (batch,) = batch_of(IMAGES, seed=step % 5)
     resolutions = ours.views(batch.pixels_BCHW, batch.sizes_B2, step=step, start=0, global_batch=IMAGES)
-    return [view for same_size in resolutions for view in same_size.split(IMAGES)]
+    return [view for same_size in resolutions for view in same_size.chunk(len(same_size) // IMAGES)]
 
 
 @pytest.mark.parametrize(("decay_all", "most"), [(False, 1e-3), (True, 1e-2)], ids=["same decay", "public decay"])

@@ -29,5 +29,6 @@ def test_the_scale_does_not_count_and_chance_shares_its_part() -> None:
     assert (shared_neighbours(features, 4 * features) == 1).all()
     assert shared_neighbours(features, normal(500, 16, seed=1)).mean() == pytest.approx(10 / 499, abs=0.01)
     assert (shared_neighbours(features[:4], features[:4]) == 1).all(), "k is cut to 3"
+    assert shared_neighbours(features[:1], features[:1]).tolist() == [1.0]
     with pytest.raises(ValueError, match="5 and 4"):
         shared_neighbours(features[:5], features[:4])

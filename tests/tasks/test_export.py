@@ -143,7 +143,7 @@ def test_names_of_others_do_not_format_the_card(weights: str) -> None:
 def test_the_card_of_a_student_names_its_teacher(weights: str) -> None:
     origin = {"source": "none", "sha256": "0"}
     manifest = {"weights": origin, "teacher": {"source": "runs/large", "sha256": "abcdef0123456789"}, "outcome": None}
-    card = card_of(source_of(weights, manifest=manifest), "timm", "small", 0.0)
+    card = card_of(WholeGraph(source_of(weights, manifest=manifest)), "timm", "small", 0.0)
     assert "distilled from a larger network" in card
     assert "| teacher | runs/large, sha256 abcdef012345 |" in card
     assert "that of teacher and start weights" in card

@@ -105,11 +105,11 @@ def label_lines(
 def share_of_teacher(lines: Sequence[ScoreLine]) -> str:
     """Say how much of its teacher's scores a student reaches; empty where no teacher was measured."""
     shares = [
-        f"{line.adapted / line.teacher:.0%} of its {line.name} ({line.adapted:.3f} of {line.teacher:.3f})"
+        f"{100 * line.adapted / line.teacher:.0f} % of its {line.name} ({line.adapted:.3f} of {line.teacher:.3f})"
         for line in lines
         if line.teacher
     ]
-    return f"With your labels the student reaches of the teacher: {'; '.join(shares)}." if shares else ""
+    return f"By your labels the student reaches, of its teacher: {'; '.join(shares)}." if shares else ""
 
 
 def _line(key: str, name: str, found: Sequence[float]) -> ScoreLine:

@@ -172,7 +172,7 @@ def final_verdict(
     """
     if result.stop_reason:
         return Verdict("worse", "start", f"The guard stopped the run at step {result.steps}: {result.stop_reason}.")
-    verdict = judge(start.scores, adapted.scores, start.values_N, adapted.values_N, score)
+    verdict = judge(start.scores, adapted.scores, start.values_N, adapted.values_N, score=score)
     if not adapted.scores.finite:
         return verdict
     if statistics:
