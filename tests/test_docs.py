@@ -183,6 +183,19 @@ def test_the_table_of_results_by_hand() -> None:
     assert results_page["exceptions"]([row | {"kept": False}]) == "1 sets. The start was kept on steel."
 
 
+def test_the_log_begins_with_an_index_of_all_entries() -> None:
+    text = (ROOT / "LOG.md").read_text("utf-8")
+    entries = re.findall(r"^## (20\S+) · (.*)$", text, re.MULTILINE)
+    index = re.findall(r"^\| (20\S+) \| (.+?) \| \[(.*)\]\(#(.*)\) \|$", text, re.MULTILINE)
+    listed = [(day, title) for day, _, title, _ in index]
+    waiting = {entry for entry in entries if entry[0] == entries[0][0]} - set(listed)  # of the newest day
+    assert listed == [entry for entry in entries if entry not in waiting], "an entry has a line in the index, in order"
+    for day, _, title, anchor in index:
+        assert anchor == re.sub(r"[^\w\- ]", "", f"{day} · {title}".lower()).replace(" ", "-")
+    assert len(entries) > 30
+    assert sum("(negative)" in title for _, title in entries) >= 4
+
+
 def test_nothing_unfinished_private_or_unexpectedly_remote() -> None:
     parts = ("dinocli", "recipes", "tests", "demo", "benchmarks")
     files = [path for part in parts for path in (ROOT / part).rglob("*") if path.suffix in (".py", ".toml", ".css")]
