@@ -31,9 +31,9 @@ class FeatureInputs(Protocol):
 
 
 def is_features(text: str) -> bool:
-    """Say whether an argument names a feature file, by its suffix."""
+    """Say whether an argument names a feature file, by its suffix; `@list.csv` is a list of images."""
     path = Path(text)
-    return path.suffix.lower() in FEATURE_SUFFIXES and not path.is_dir()
+    return path.suffix.lower() in FEATURE_SUFFIXES and not text.startswith("@") and not path.is_dir()
 
 
 def takes_features(options: FeatureInputs) -> bool:
