@@ -11,7 +11,19 @@ from dinocli.config.load import load_recipe
 from tests.engine.learners import TINY
 from tests.tasks.embed.drive import write_images
 
-ORDER = ("train", "load", "load_recipe", "embed", "open_features", "search", "evaluate", "cluster", "segment", "export")
+ORDER = (
+    "train",
+    "load",
+    "load_recipe",
+    "embed",
+    "open_features",
+    "search",
+    "evaluate",
+    "classify",
+    "cluster",
+    "segment",
+    "export",
+)
 """Later examples read what earlier ones wrote."""
 
 SMALL = [*TINY, "model.weights=none", "run.steps=1"]
@@ -23,6 +35,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for kind in "ab":
         for number, path in enumerate(sorted(write_images(home / "images" / kind, 4).iterdir())):
             path.rename(path.with_name(f"{number}.png"))
+    labelled = [f"{kind}/{number}.png,{kind}\n" for kind in "ab" for number in range(3)]
+    (home / "labels.csv").write_text("path,kind\n" + "".join(labelled))
     return home
 
 

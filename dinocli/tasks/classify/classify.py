@@ -63,6 +63,11 @@ def classify(
 ) -> ClassifyResult:
     """Learn from a few labelled images, and classify all others.
 
+    Example:
+        >>> result = dinocli.classify(dinocli.ClassifyOptions(("feats.npy",), labels=("labels.csv",)))
+        >>> [found.name for found in result.classes]
+        ['a', 'b']
+
     Args:
         options: What is wanted.
         reporter: Hears what is done.

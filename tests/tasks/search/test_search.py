@@ -180,9 +180,9 @@ def test_queries_that_cannot_be(home: Path) -> None:
 
 
 def test_a_box_is_found_as_if_it_were_an_image(home: Path, tmp_path: Path) -> None:
-    whole = Image.open(home / "images" / "1-0.png")
-    wide = Image.new(whole.mode, (160, 120))
-    wide.paste(whole, (70, 40))
+    with Image.open(home / "images" / "1-0.png") as whole:
+        wide = Image.new(whole.mode, (160, 120))
+        wide.paste(whole, (70, 40))
     wide.save(tmp_path / "wide.png")
     asked = SearchOptions((str(tmp_path / "wide.png"),), str(home / "feats.npy"), 3, device="cpu")
     ((query, hits),) = search(replace(asked, box=(70, 40, 48, 48))).answers
@@ -195,7 +195,8 @@ def test_a_box_is_found_as_if_it_were_an_image(home: Path, tmp_path: Path) -> No
     with pytest.raises(UsageError, match="left,top,width,height"):
         replace(asked, box=(1, 1, 0, 5))
     search(replace(asked, box=(70, 40, 48, 48), sheet=str(tmp_path / "s.png")))
-    assert Image.open(tmp_path / "s.png").width > 100
+    with Image.open(tmp_path / "s.png") as sheet:
+        assert sheet.width > 100
 
 
 def test_a_box_of_a_large_image_is_shrunk_as_a_file_would_be(home: Path, tmp_path: Path) -> None:
