@@ -2,8 +2,9 @@
 
     python benchmarks/masks.py NAME=FOLDER [NAME=FOLDER ...] --weights PATH --model NAME --cache DIR
 
-FOLDER holds `test/` (images; good ones in `test/good`), `truth/` (masks with the names of the images) and `reference/`
-(good images that are not in `test`). Features of every image are kept in the cache, and every finished row in --out.
+FOLDER holds `test/` (images; good ones in `test/good`), `truth/` (masks with the names of the images) and, where there
+are any, `reference/` (good images that are not in `test`). Features of every image are kept in the cache, and every
+finished row in --out.
 Masks are compared at the resolution of the images, without the filter that lets them follow edges (`--no-refine`).
 """
 
@@ -22,10 +23,11 @@ from dinocli.tasks.embed.embed_options import EmbedOptions
 from dinocli.tasks.embed.embed_setup import prepare
 from dinocli.tasks.inputs import ReadOptions
 from dinocli.tasks.segment.anomaly import Anomaly
-from dinocli.tasks.segment.feature_extraction import FeatureExtraction, SegmentImage
+from dinocli.tasks.segment.feature_extraction import FeatureExtraction
 from dinocli.tasks.segment.ground_truth import GroundTruth
 from dinocli.tasks.segment.method import FeatureGrid, FeatureKind
 from dinocli.tasks.segment.patch_geometry import PatchGeometry
+from dinocli.tasks.segment.segment_images import SegmentImage
 from dinocli.tasks.segment.segment_options import SIZE
 
 Grids = list[tuple[FeatureGrid, PatchGeometry]]
@@ -42,7 +44,7 @@ def main() -> None:
     asked = parser.parse_args()
     rows = json.loads(asked.out.read_text()) if asked.out.is_file() else {}
     for name, _, folder in (text.partition("=") for text in asked.sets):
-        for reference in (False, True):
+        for reference in (False, True) if (Path(folder) / "reference").is_dir() else (False,):
             key = f"{name}, {'good references' if reference else 'no reference'}"
             if key not in rows:
                 rows[key] = measure(asked, name, Path(folder), reference=reference)
@@ -96,7 +98,7 @@ def features(asked: argparse.Namespace, name: str, folder: Path) -> tuple[ImageL
         extractor = FeatureExtraction(
             context.backbone, context.preprocess, FeatureKind.PATCHES, context.device, SIZE, autocast=context.autocast
         )
-        for picture in extractor.read_images(images, missing, 1):
+        for picture in extractor.reader.read_images(images, missing, 1):
             assert isinstance(picture, SegmentImage), picture
             save(files[picture.image], extractor.grid(picture).values_hwD, picture.geometry)
     return images, [load(file, row) for row, file in enumerate(files)]

@@ -72,6 +72,25 @@ Tile = Annotated[
     str, opt.option("--tile", panel=RESOLUTION, help="SIZE[:OVERLAP] pixels: large images in blended tiles.")
 ]
 Refine = Annotated[bool, opt.option("--refine/--no-refine", panel=RESOLUTION, help="Masks follow the image's edges.")]
+MinArea = Annotated[
+    int | None,
+    opt.option(
+        "--min-area",
+        panel=RESOLUTION,
+        min=0,
+        help="Pixels of the smallest region.",
+        show_default="a quarter of a patch",
+    ),
+]
+From = Annotated[
+    str, opt.option("--from", panel=METHOD, help="Masks of --method anomaly: a new threshold, nothing computed again.")
+]
+Detector = Annotated[
+    str, opt.option("--detector", panel=METHOD, help="Folder of --save-detector; without --out: a JSON line per image.")
+]
+SaveDetector = Annotated[
+    str, opt.option("--save-detector", panel=opt.OUTPUT, help="Folder for the fitted anomaly method, to use it again.")
+]
 Out = Annotated[str, opt.option("--out", "-o", panel=opt.OUTPUT, help="Folder of the results.", show_default=False)]
 Soft = Annotated[bool, opt.option("--soft", panel=opt.OUTPUT, help="Also soft maps, 16-bit PNG.")]
 Npy = Annotated[bool, opt.option("--npy", panel=opt.OUTPUT, help="Soft maps as float32 .npy.")]
@@ -87,6 +106,9 @@ Truth = Annotated[
 ]
 GoodWithoutMask = Annotated[
     bool, opt.option("--good-without-mask", panel=opt.INPUT, help="Images without a mask in --truth have no defect.")
+]
+Groups = Annotated[
+    str, opt.option("--groups", panel=opt.INPUT, help="folder, folder:N or CSV: a part is as good as its worst image.")
 ]
 Seed = Annotated[int, opt.option("--seed", panel=METHOD, min=0, help="Of the sample and the method.")]
 
@@ -112,6 +134,7 @@ def segment(
     read: Any = None,
     truth: Truth = "",
     good_without_mask: GoodWithoutMask = False,
+    groups: Groups = "",
     weights: opt.Weights = None,
     model: opt.Model = None,
     method: MethodName = "auto",
@@ -128,6 +151,10 @@ def segment(
     stride: Stride = None,
     tile: Tile = "",
     refine: Refine = True,
+    min_area: MinArea = None,
+    maps_from: From = "",
+    detector: Detector = "",
+    save_detector: SaveDetector = "",
     out: Out = "",
     outputs: Any = None,
     device: opt.Device = "auto",
@@ -141,14 +168,21 @@ def segment(
 
     Writes masks/ (label maps, upright, at the size of each image), segments.csv and report.html into --out. Without
     IMAGES or --weights those of the newest run are taken. The path of the folder is printed on stdout.
+
+    anomaly finds what is unlike the other images: defects on surfaces and parts, if at most half of the images have
+    one. tokencut finds the one thing that is apart from the rest of its image, not several kinds or fine textures.
+    attention is for a ViT: what it looks at, large salient objects. pca finds a foreground that most images share.
+    kmeans gives every pixel a segment, the same in all images. auto takes tokencut where it finds something in most of
+    32 images, else anomaly.
     """
-    if not out:
+    if not out and not detector:
         raise typer.BadParameter("name a folder for the masks", param_hint="--out")
     from dinocli.cli.render import show_plan
-    from dinocli.cli.show_segment import show_segmented
+    from dinocli.cli.show_segment import show_answers, show_segmented
 
     planned, outcome = None, None
     with terminal:
+        from dinocli.tasks.segment.answers import answers
         from dinocli.tasks.segment.segment import dry_run as plan
         from dinocli.tasks.segment.segment import segment as run
         from dinocli.tasks.segment.segment_options import SegmentOptions
@@ -168,9 +202,14 @@ def segment(
             query=query,
             propagate=propagate,
             refine=refine,
+            min_area=min_area,
+            maps_from=maps_from,
+            detector=detector,
+            save_detector=save_detector,
             outputs=outputs,
             truth=truth,
             good_without_mask=good_without_mask,
+            groups=groups,
             sample=sample,
             seed=seed,
             read=read,
@@ -179,7 +218,9 @@ def segment(
             resume=resume,
             force=force,
         )
-        if dry_run:
+        if not out:
+            show_answers(answers(options, terminal, sys.stdin.buffer))
+        elif dry_run:
             planned = plan(options, terminal, sys.stdin.buffer)
         else:
             outcome = run(options, terminal, sys.stdin.buffer)

@@ -1,7 +1,8 @@
 """What `dinocli segment` shows when it is done."""
 
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from dinocli.cli.render import Terminal, print_json
 
@@ -19,6 +20,9 @@ def show_segmented(terminal: Terminal, outcome: "SegmentResult", *, as_json: boo
     if outcome.confusion:
         counts = (f"{count} {name.replace('_', ' ')}" for name, count in outcome.confusion.items())
         terminal.line(f"images: {', '.join(counts)}")
+    if outcome.groups:
+        groups = outcome.groups
+        terminal.line(f"{groups['good']} of {groups['groups']} groups are good: {outcome.folder / 'groups.csv'}")
     terminal.line(
         f"{outcome.regions} regions in {outcome.segmented} images by {outcome.method.name}, "
         f"{outcome.empty_images} of them empty"
@@ -28,3 +32,9 @@ def show_segmented(terminal: Terminal, outcome: "SegmentResult", *, as_json: boo
         print_json(outcome.to_dict())
     else:
         sys.stdout.write(f"{outcome.folder}\n")
+
+
+def show_answers(answers: Iterable[Mapping[str, Any]]) -> None:
+    """Write one JSON object a line, each at once: somebody waits for it."""
+    for answer in answers:
+        print_json(answer)

@@ -70,6 +70,16 @@ def tint(labels_HW: NDArray[np.uint16]) -> NDArray[np.uint8]:
     return tinted
 
 
+def outlined_truth(truth_HW: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Return the outline of a true mask, (H, W, 4): white with a dark rim, transparent elsewhere."""
+    inner = truth_HW & ~ndimage.binary_erosion(truth_HW, np.ones((3, 3)))
+    rim = ndimage.binary_dilation(truth_HW, np.ones((3, 3))) & ~truth_HW
+    outline = np.zeros((*truth_HW.shape, 4), np.uint8)
+    outline[rim] = (0, 0, 0, 200)
+    outline[inner] = (255, 255, 255, 255)
+    return outline
+
+
 def overlay_jpeg(picture_CHW: Canvas, labels_HW: NDArray[np.uint16]) -> bytes:
     """Return the picture with its labels over it, at full size."""
     below = Image.fromarray(rgb(picture_CHW))

@@ -1,9 +1,9 @@
 """Memory bank of typical patches for anomaly maps, and the distance of a patch to its nearest neighbour in it.
 
 Images that are known to be good are thinned to a coreset (PatchCore, Roth et al. 2022, arXiv:2106.08265). A folder that
-may hold defects is trimmed first: how far a hundredth of all patches is from a patch, in *other* images, says how rare
-it is, and the rarest patches are left out, however often they recur. What is left is thinned at random; a coreset would
-keep just the defects.
+may hold defects is trimmed first: how far the nearest patch is in three tenths of the *other* images says how rare a
+patch is (as MuSc scores patches, Li et al. 2024, arXiv:2401.16753), and the rarest ones are left out. What is left is
+thinned at random; a coreset would keep just the defects.
 
 Distances are Euclidean, not cosines as in `dinocli.quality.rarity`: middle feature maps of convnets have patches with
 next to no signal, and scaled to length 1 their noise is as far from everything as a defect.
@@ -18,13 +18,12 @@ from numpy.typing import NDArray
 
 from dinocli.quality.outliers import farthest_first
 
-COMMON = 0.01
-"""Fraction of all patches that look alike, from which they are not rare. Defects that images share are."""
-
-FEWEST = 3
-"""Patches of that fraction at least, in a small folder."""
+COMMON = 0.3
+"""Fraction of the other images that have to hold a like patch, for it not to be rare: a hole or an edge that every part
+has once is usual, however few patches of the folder show it; a defect that many images share is not."""
 
 _ROWS = 2048  # patches whose distances are held at a time
+_NEAR_ROWS = 256  # the same where only the nearest counts: few enough for the processor's cache
 
 
 @dataclass(frozen=True)
@@ -41,9 +40,15 @@ class PatchBank:
 
     def nearest(self, features_ND: NDArray[np.float32], image: int) -> NDArray[np.float32]:
         """Return the distance of each patch of an image to the nearest patch of any other image, (N,)."""
-        others_MD = self.features_MD[self.image_M != image]
-        found = [squared_distances(rows_RD, others_MD).min(axis=1) for rows_RD in _blocks(features_ND)]
-        return _root(np.concatenate(found))
+        others_M = self.image_M != image
+        others_MD = self.features_MD if others_M.all() else self.features_MD[others_M]
+        half_M = (others_MD**2).sum(axis=1) / 2
+        largest = []
+        for start in range(0, len(features_ND), _NEAR_ROWS):
+            closeness_RM = features_ND[start : start + _NEAR_ROWS] @ others_MD.T
+            closeness_RM -= half_M  # half of what a squared distance lacks of the patch's own length
+            largest.append(closeness_RM.max(axis=1))
+        return _root((features_ND**2).sum(axis=1) - 2 * np.concatenate(largest))
 
 
 def without_rare(features_ND: NDArray[np.float32], image_N: NDArray[np.int64], fraction: float) -> NDArray[np.int64]:
@@ -54,14 +59,16 @@ def without_rare(features_ND: NDArray[np.float32], image_N: NDArray[np.int64], f
         image_N: Number of the image of each.
         fraction: Of the patches that is left out.
     """
-    neighbour = max(FEWEST, round(COMMON * len(features_ND)))
-    found = []
-    for start in range(0, len(features_ND), _ROWS):
+    order_N = np.argsort(image_N, kind="stable")
+    images, start_I, place_N = np.unique(image_N[order_N], return_index=True, return_inverse=True)
+    sorted_ND, others = features_ND[order_N], len(images) - 1
+    rank = max(1, round(COMMON * others)) - 1
+    rarity_N = np.empty(len(features_ND), np.float32)
+    for start in range(0, len(sorted_ND), _ROWS):
         rows = slice(start, start + _ROWS)
-        squared = squared_distances(features_ND[rows], features_ND)
-        squared[image_N[rows, None] == image_N[None]] = np.inf
-        found.append(np.partition(squared, neighbour - 1, axis=1)[:, neighbour - 1])
-    rarity_N = np.concatenate(found)
+        nearest_RI = np.minimum.reduceat(squared_distances(sorted_ND[rows], sorted_ND), start_I, axis=1)
+        nearest_RI[np.arange(len(nearest_RI)), place_N[rows]] = np.inf
+        rarity_N[order_N[rows]] = np.partition(nearest_RI, rank, axis=1)[:, rank]
     return np.flatnonzero(rarity_N <= np.quantile(rarity_N, 1 - fraction))
 
 
@@ -76,10 +83,6 @@ def squared_distances(a_ND: NDArray[np.float32], b_MD: NDArray[np.float32]) -> N
     """Return all squared distances, (N, M); rounding can make the smallest ones slightly negative."""
     squared: NDArray[np.float32] = (a_ND**2).sum(axis=1, keepdims=True) + (b_MD**2).sum(axis=1) - 2 * (a_ND @ b_MD.T)
     return squared
-
-
-def _blocks(features_ND: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-    return [features_ND[start : start + _ROWS] for start in range(0, len(features_ND), _ROWS)]
 
 
 def _root(squared: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -13,7 +13,7 @@ from dinocli.report.picture import Picture, link, source
 from dinocli.report.text import html_text, number, visible
 
 _STYLES = ("page.css", "web/app.css", "web/gallery_page.css")
-_SCRIPTS = tuple(f"web/{name}.js" for name in ("dom", "rows", "choices", "viewer", "gallery_page"))
+_SCRIPTS = tuple(f"web/{name}.js" for name in ("dom", "rows", "choices", "viewer", "heat", "gallery_page"))
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,9 @@ class GalleryImage:
         segments: Places in `GalleryPage.segments` that were found here; empty: nothing here.
         facts: (name, value) pairs: area, box, truth and the like.
         mask: The label map at full size, or None.
+        heat: The soft map, grey, 255 for 1, of any size; inside the page, whose scripts read its pixels.
+        truth: The outline of the true mask, transparent elsewhere, of the proportions of the picture.
+        verdict: `good`, `unsure` or `defective`; empty where images are not judged.
     """
 
     name: str
@@ -52,6 +55,9 @@ class GalleryImage:
     segments: Sequence[int] = ()
     facts: Sequence[tuple[str, Cell]] = ()
     mask: Path | None = None
+    heat: Picture | None = None
+    truth: Picture | Path | None = None
+    verdict: str = ""
 
 
 @dataclass(frozen=True)
@@ -67,6 +73,9 @@ class GalleryPage:
         curves: Charts.
         facts: (name, value) pairs about how this was made.
         notes: Sentences for the careful reader.
+        warning: A sentence at the top, for everybody.
+        threshold: Of the soft maps, where the masks were cut; None for masks that no one threshold makes.
+        highest_first: Images are sorted by their score at first.
     """
 
     title: str
@@ -77,6 +86,9 @@ class GalleryPage:
     curves: Sequence[Curve] = ()
     facts: Sequence[tuple[str, Cell]] = ()
     notes: Sequence[str] = ()
+    warning: str = ""
+    threshold: float | None = None
+    highest_first: bool = False
 
 
 def write_gallery_page(path: Path, page: GalleryPage, *, at: Path | None = None) -> None:
@@ -102,6 +114,8 @@ def _data(page: GalleryPage, path: Path) -> dict[str, object]:
     return {
         "segments": [{"name": visible(segment.name), "colour": list(segment.colour)} for segment in page.segments],
         "scoreName": visible(page.score_name),
+        "threshold": page.threshold,
+        "order": "high" if page.highest_first else "given",
         "images": [_image(image, path) for image in page.images],
     }
 
@@ -115,6 +129,9 @@ def _image(image: GalleryImage, path: Path) -> dict[str, object]:
         "mask": None if image.mask is None else link(image.mask, path),
         "score": float(f"{image.score:.4g}") if math.isfinite(image.score) else None,
         "segments": list(image.segments),
+        "heat": None if image.heat is None else source(image.heat, path),
+        "truth": None if image.truth is None else source(image.truth, path),
+        "verdict": image.verdict,
         "facts": [
             [visible(name), visible(value) if isinstance(value, str) else number(value)] for name, value in image.facts
         ],
@@ -127,6 +144,7 @@ def _body(page: GalleryPage) -> str:
         "web/gallery_page.html",
         title=html_text(page.title),
         summary=_summary(page),
+        warning=f'<p class="warning">{html_text(page.warning)}</p>' if page.warning else "",
         numbers="\n".join(filter(None, parts)),
         viewer=template("web/viewer.html", tools=template("web/gallery_tools.html")),
     )

@@ -122,3 +122,19 @@ def test_a_dry_run_writes_nothing(images: Path, tmp_path: Path) -> None:
         "--method",
         "'x' is not one of",
     )
+
+
+def test_a_detector_answers_a_script(images: Path, tmp_path: Path) -> None:
+    fitted = ("segment", images, *TINY, "-m", "anomaly", "--out", "out", "--save-detector", "detector")
+    assert warm(*fitted, cwd=tmp_path).code == 0
+    asked = f"{images / '03.png'}\nnone.png\n".encode()
+    done = warm("segment", "-", "--detector", "detector", "--device", "cpu", cwd=tmp_path, stdin=asked)
+    assert done.code == 0, done.err
+    first, second = map(json.loads, done.out.splitlines())
+    assert (first["schema"], first["image"], first["good"]) == (1, str(images / "03.png"), True)
+    assert 0 <= first["score"] <= 1
+    assert (second["image"], set(second)) == ("none.png", {"schema", "image", "error"})
+    again = warm("segment", "--from", "out", "--out", "again", "--threshold", "0.2", "--json", cwd=tmp_path)
+    assert again.code == 0, again.err
+    assert json.loads(again.out)["method"]["parameters"]["threshold"] == 0.2
+    refused(warm("segment", images, "--from", "out", "--out", "x", cwd=tmp_path), 2, "--from out settles IMAGES")

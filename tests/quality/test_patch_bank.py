@@ -24,6 +24,28 @@ def test_a_defect_that_some_images_share_is_left_out_of_the_bank() -> None:
     assert not set(kept.tolist()) & {50 * image + place for image in range(3) for place in range(2)}
 
 
+def test_what_every_image_has_once_is_kept() -> None:
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(20, 50, 8)).astype(np.float32)
+    features[:, 7] += 10  # one patch of fifty, in every image
+    features[4, 8] -= 10
+    images = np.repeat(np.arange(20), 50)
+    shuffled = rng.permutation(1000)
+    kept = without_rare(features.reshape(-1, 8)[shuffled], images[shuffled], 0.05)
+    assert {50 * image + 7 for image in range(20)} <= set(shuffled[kept].tolist())
+    assert 50 * 4 + 8 not in shuffled[kept]
+
+
+def test_rarity_is_that_of_the_slow_loop() -> None:
+    rng = np.random.default_rng(3)
+    features, images = rng.normal(size=(90, 4)).astype(np.float32), rng.integers(0, 7, 90)
+    rarity = []
+    for own, feature in zip(images, features, strict=True):
+        apart = np.linalg.norm(features - feature, axis=1)
+        rarity.append(sorted(apart[images == other].min() for other in range(7) if other != own)[1])  # 0.3 of 6
+    assert without_rare(features, images, 0.2).tolist() == sorted(np.argsort(rarity)[:72].tolist())
+
+
 def test_the_coreset_takes_the_furthest_each_time() -> None:
     features = np.random.default_rng(0).normal(size=(60, 5)).astype(np.float32)
     chosen = coreset(features, 20).tolist()

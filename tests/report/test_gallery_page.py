@@ -153,3 +153,73 @@ def test_a_segment_that_is_not_in_the_legend_is_refused(tmp_path: Path) -> None:
 def test_no_image_is_no_trouble(tmp_path: Path, visit: Visit) -> None:
     write_gallery_page(tmp_path / "report.html", GalleryPage("None", [], []))
     assert chosen(visit(tmp_path / "report.html")) == []
+
+
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three images whose soft map rises from 0 on the left to 1 on the right; one of each verdict."""
+    folder = tmp_path_factory.mktemp("judged")
+    file = io.BytesIO()
+    Image.linear_gradient("L").rotate(90).resize((20, 10)).save(file, "PNG")
+    images = [
+        GalleryImage(
+            name=f"{verdict}.png",
+            picture=Picture(png("RGB", (90, 90, 90)), "image/png"),
+            overlay=Picture(png("RGBA", (230, 80, 40, 255)), "image/png") if verdict != "good" else None,
+            original=folder / f"{verdict}.png",
+            score=score,
+            segments=[0] if verdict != "good" else [],
+            heat=Picture(file.getvalue(), "image/png"),
+            truth=Picture(png("RGBA", (255, 255, 255, 40)), "image/png") if verdict == "defective" else None,
+            verdict=verdict,
+        )
+        for verdict, score in (("good", 0.1), ("unsure", 0.5), ("defective", 0.9))
+    ]
+    legend = [Segment("anomaly", (230, 80, 40))]
+    page = GalleryPage("Masks", images, legend, "anomaly", threshold=0.5, highest_first=True, warning="Look twice.")
+    write_gallery_page(folder / "report.html", page)
+    return folder / "report.html"
+
+
+SHARE = """canvas => {
+  const {data} = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+  return data.filter((value, i) => i % 4 === 3 && value > 0).length / (data.length / 4);
+}"""
+
+
+def test_another_threshold_redraws_the_masks(judged: Path, visit: Visit) -> None:
+    page = visit(judged)
+    assert chosen(page) == [2, 1, 0]  # the highest score first
+    assert page.inner_text(".warning") == "Look twice."
+    first = page.locator(".tile").first
+    assert first.locator("img.overlay").count() == 1
+    assert first.locator("canvas.heat").count() == 1
+    assert first.locator("img.truth").count() == 1
+    for value, share in (("0.5", 0.5), ("0.2", 0.8)):
+        page.fill("#threshold", value)
+        mask = page.locator(".tile canvas.overlay").first
+        page.wait_for_function("document.querySelector('.tile canvas.overlay')?.width === 80")
+        page.wait_for_timeout(100)
+        assert mask.evaluate(SHARE) == pytest.approx(share, abs=0.08)
+    assert page.locator(".tile img.overlay").count() == 0
+    assert page.inner_text("#threshold-value") == "0.20"
+    first.click()
+    assert page.locator("#viewer-layers canvas").count() == 2
+    assert not page.locator("#viewer-overlay").is_visible()
+    page.keyboard.press("Escape")
+    page.click("#threshold-reset")
+    assert page.locator(".tile img.overlay").count() == 2
+    assert page.inner_text("#threshold-value") == "as written"
+
+
+def test_verdicts_filter(judged: Path, visit: Visit) -> None:
+    page = visit(judged)
+    for name, index in (("Good", 0), ("Unsure", 1), ("Defective", 2)):
+        page.click(f"#facets button:has-text('{name}')")
+        assert chosen(page) == [index]
+
+
+def test_a_page_without_soft_maps_has_no_slider_for_them(report: Path, visit: Visit) -> None:
+    page = visit(report)
+    assert page.locator(".heat-tool:visible").count() == 0
+    assert page.locator("#facets button:has-text('Unsure')").count() == 0

@@ -5,12 +5,19 @@ const NOTHING = -1;
 const LEAST = 184; // pixels of a tile; on a phone there are two in a row all the same
 const lower = IMAGES.map(({ name }) => name.toLowerCase());
 const scored = IMAGES.some(({ score }) => score !== null);
+const judged = IMAGES.some(({ verdict }) => verdict);
+const heated = DATA.threshold !== null && IMAGES.some(({ heat }) => heat);
+const VERDICTS = { defective: "Defective", unsure: "Unsure: near the threshold", good: "Good" };
 
-const state = { value: null, query: "", tab: "gallery", order: "given" };
+// `threshold` is null for the masks as they were written.
+const state = { value: null, query: "", tab: "gallery", order: scored ? DATA.order : "given", threshold: null };
 let chosen = [];
 let tall = 1; // height of a picture by its width
-const has = (i, place) => (place === NOTHING ? !IMAGES[i].segments.length : IMAGES[i].segments.includes(place));
-const nameOf = (place) => (place === NOTHING ? "Nothing here" : DATA.segments[place].name);
+const has = (i, place) => {
+  if (place in VERDICTS) return IMAGES[i].verdict === place;
+  return place === NOTHING ? !IMAGES[i].segments.length : IMAGES[i].segments.includes(place);
+};
+const nameOf = (place) => VERDICTS[place] ?? (place === NOTHING ? "Nothing here" : DATA.segments[place].name);
 
 const collator = new Intl.Collator("en", { numeric: true });
 const byScore = (sign) => (a, b) => {
@@ -36,7 +43,8 @@ const tabs = new Tabs(byId("tabs"), { gallery: "Images", numbers: "Numbers" }, {
 
 function swatch(place) {
   const mark = make("span", { className: "swatch", "aria-hidden": "true" });
-  if (place === NOTHING) mark.classList.add("none");
+  if (place in VERDICTS) mark.classList.add(place);
+  else if (place === NOTHING) mark.classList.add("none");
   else mark.style.backgroundColor = `rgb(${DATA.segments[place].colour.join(" ")})`;
   return mark;
 }
@@ -51,9 +59,11 @@ function update({ keepPlace = false } = {}) {
 }
 
 function showChoices(all) {
-  const sizes = new Map([...DATA.segments.keys(), NOTHING].map((place) => [place, 0]));
+  const verdicts = judged ? Object.keys(VERDICTS) : [];
+  const sizes = new Map([...verdicts, ...DATA.segments.keys(), NOTHING].map((place) => [place, 0]));
   for (const i of all) {
     for (const place of IMAGES[i].segments.length ? IMAGES[i].segments : [NOTHING]) sizes.set(place, sizes.get(place) + 1);
+    if (judged) sizes.set(IMAGES[i].verdict, sizes.get(IMAGES[i].verdict) + 1);
   }
   const entries = [...sizes].map(([place, size]) => ({
     place,
@@ -119,15 +129,26 @@ async function measure() {
   showGallery(true);
 }
 
+// What lies over a picture: heat below, the mask as written or as another threshold cuts it, the outline of the truth.
+const layer = (src, className) => make("img", { alt: "", src, className, decoding: "async", draggable: false });
+
+function maskLayers({ overlay, heat, segments }) {
+  if (state.threshold === null || !heat) return overlay ? [layer(overlay, "overlay")] : [];
+  return [cutLayer(heat, state.threshold, DATA.segments[segments[0] ?? 0]?.colour ?? [230, 30, 60])];
+}
+
+const heatLayers = ({ heat }) => (heat ? [heatLayer(heat)] : []);
+const truthLayers = ({ truth }) => (truth ? [layer(truth, "truth")] : []);
+const layersOf = (image) => [...heatLayers(image), ...maskLayers(image), ...truthLayers(image)];
+
 function tile(index) {
-  const { name, picture, overlay, score, segments } = IMAGES[index];
-  const layer = (src, className) => make("img", { alt: "", src, className, decoding: "async", draggable: false });
+  const { name, picture, score, segments } = IMAGES[index];
   const found = segments.length ? segments.map(nameOf).join(", ") : nameOf(NOTHING);
   const value = score === null ? [] : [make("span", { className: "value" }, figure(score))];
   const button = make(
     "button",
     { type: "button", className: "tile", title: name, "aria-label": `${name}, ${found}` },
-    make("span", { className: "picture" }, layer(picture, ""), ...(overlay ? [layer(overlay, "overlay")] : [])),
+    make("span", { className: "picture" }, layer(picture, ""), ...layersOf(IMAGES[index])),
     make("span", { className: "caption" }, make("span", { className: "name" }, shortened(name, 18)), ...value),
   );
   if (!segments.length) button.classList.add("nothing");
@@ -141,7 +162,15 @@ function describe(index) {
   const list = make("ul", { className: "found" }, ...found.map((place) => make("li", {}, swatch(place), nameOf(place))));
   const actions = mask ? [make("a", { href: mask, target: "_blank", rel: "noopener noreferrer" }, "Open the mask")] : [];
   const scores = score === null ? [] : [[DATA.scoreName, figure(score)]];
-  return { name, thumbnail: picture, original, overlay, facts: [["segments", list], ...scores, ...facts], actions };
+  const image = IMAGES[index];
+  const moved = state.threshold !== null && image.heat;
+  const layers = [...heatLayers(image), ...(moved ? maskLayers(image) : []), ...truthLayers(image)];
+  const verdict = image.verdict ? [["verdict", VERDICTS[image.verdict]]] : [];
+  return {
+    name, thumbnail: picture, original, layers, actions,
+    overlay: moved ? null : overlay,
+    facts: [["segments", list], ...verdict, ...scores, ...facts],
+  };
 }
 
 // How much of the masks is seen: one value, whichever slider sets it; the key m puts them away and back.
@@ -156,8 +185,31 @@ function seeMasks(value) {
   }
 }
 
+// Another threshold: what `dinocli segment --from FOLDER --threshold VALUE` would write.
+function cutAt(value) {
+  state.threshold = value;
+  byId("threshold").value = value ?? DATA.threshold;
+  byId("threshold-value").value = value === null ? "as written" : value.toFixed(2);
+  byId("threshold-reset").hidden = value === null;
+  showGallery(true);
+  if (byId("viewer").open) viewer.show(viewer.index);
+}
+
+function heatTools() {
+  for (const element of document.querySelectorAll(".heat-tool")) element.hidden = !heated;
+  if (!heated) return;
+  const cut = onceAFrame(() => cutAt(Number(byId("threshold").value)));
+  byId("threshold").addEventListener("input", cut);
+  byId("threshold-reset").addEventListener("click", () => cutAt(null));
+  byId("heat").addEventListener("input", ({ target }) => {
+    document.documentElement.style.setProperty("--heat", target.value / 100);
+  });
+  cutAt(null);
+}
+
 function tools() {
   for (const [key, { title }] of Object.entries(ORDERS)) byId("order").append(make("option", { value: key }, title));
+  byId("order").value = state.order;
   byId("order").addEventListener("change", (event) => {
     state.order = event.target.value;
     update();
@@ -184,5 +236,6 @@ tools();
 seeMasks(opacity);
 showTab("gallery");
 update();
+heatTools();
 measure();
 new ResizeObserver(onceAFrame(() => showGallery(true))).observe(byId("gallery"));

@@ -1,7 +1,7 @@
 // One image, large, with what is known of it. A modal dialog of the browser: it keeps the focus and closes on Escape.
 
 class Viewer {
-  // describe(index) -> {name, thumbnail, original, overlay, facts: [[name, value]], more: [elements], actions: [...]}
+  // describe(index) -> {name, thumbnail, original, overlay, layers: [elements], facts: [[name, value]], more: [elements], actions: [...]}
   constructor(describe) {
     this.describe = describe;
     this.list = [];
@@ -27,7 +27,7 @@ class Viewer {
   }
 
   show(index) {
-    const { name, thumbnail, original, overlay = null, facts, more = [], actions = [] } = this.describe(index);
+    const { name, thumbnail, original, overlay = null, layers = [], facts, more = [], actions = [] } = this.describe(index);
     this.index = index;
     byId("viewer-name").textContent = name;
     const image = byId("viewer-image");
@@ -41,6 +41,7 @@ class Viewer {
     whole.src = original;
     byId("viewer-overlay").hidden = !overlay;
     if (overlay) byId("viewer-overlay").src = overlay;
+    byId("viewer-layers").replaceChildren(...layers);
     byId("viewer-facts").replaceChildren(
       ...facts.flatMap(([key, value]) => [make("dt", {}, key), make("dd", {}, ...[value].flat())]),
     );

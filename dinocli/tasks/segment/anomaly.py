@@ -1,28 +1,20 @@
 """Defects on surfaces and parts: patches that are far from the typical patches of the other images.
 
 Without a reference the bank is of the folder itself, without its rarest patches (`without_rare`), so that the folder
-may hold defects; with a folder of good images it is a coreset of theirs. Three corrections make a distance a score:
+may hold defects; with a folder of good images it is a coreset of theirs. `DistanceScale` makes scores of the distances.
 
-- *place*: where images show the same part in the same position, some places are always harder to match (edges, glints).
-  The median over the folder at each place is subtracted; where images are not aligned it is the same everywhere.
-- *image*: the median of the image is subtracted: another lighting shifts all patches, a defect shifts a few.
-- *threshold*: with good images, the 0.9 quantile of their own maxima, each compared with the others. Without, where one
-  image in a hundred would be by chance, if distances fell off as an exponential from where the patches between the
-  median and the upper quartile lie. Both say "no defect", also where every image of a folder is bad.
-
-Legend: N patches, M patches of the bank, D width, h w rows and columns of the grid, S images of the sample.
+Legend: M patches of the bank, D width, h w rows and columns of the grid.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter, label, map_coordinates, maximum
 
-from dinocli.errors import DataError, UsageError
-from dinocli.quality.image_scores import image_score
+from dinocli.errors import DataError
 from dinocli.quality.patch_bank import PatchBank, coreset, without_rare
+from dinocli.tasks.segment.distance_scale import DistanceScale, Threshold, parse_threshold
 from dinocli.tasks.segment.method import FeatureGrid, FeatureKind, PatchMaps, sample_patches
 
 POOL = 12_000
@@ -33,20 +25,6 @@ BANK = 4096
 
 RARE = 0.1
 """Fraction of the folder's patches that is taken for rare and left out; defects may cover this much of the folder."""
-
-CHANCE = 0.01
-"""Fraction of images in which one patch would be seen by chance, if distances fell off as an exponential. They fall off
-a little more slowly: with 0.05, one was seen in 13 of 100 textures without a defect."""
-
-GOOD_QUANTILE = 0.9
-"""Of the maxima of good images, each compared with the others: the threshold where there are good images. One of them
-alone can have a defect that nobody saw; at the highest maximum it would hide all others."""
-
-PLACES = 32
-"""Rows and columns of the map of places."""
-
-ALIGNED = 8
-"""Images from which on the median at a place, or a quantile of their maxima, says something."""
 
 
 @dataclass(frozen=True)
@@ -71,24 +49,7 @@ class Anomaly:
     whole_image_only: bool = False
 
     def __post_init__(self) -> None:
-        self.settled_threshold()
-
-    def settled_threshold(self) -> tuple[str, float]:
-        """Return ``auto``, ``value`` or ``quantile``, and the number that belongs to it."""
-        if self.threshold == "auto":
-            return "auto", GOOD_QUANTILE
-        kind, _, text = self.threshold.rpartition(":")
-        kind = kind or "value"
-        try:
-            number = float(text)
-        except ValueError:
-            number = -1.0
-        if kind not in ("value", "quantile") or not 0 < number <= 1 or (kind == "value" and number == 1):
-            raise UsageError(
-                f"--threshold {self.threshold!r} is not auto, a value of the soft maps between 0 and 1, "
-                f"or quantile:Q; for example 0.4 or quantile:0.9"
-            )
-        return kind, number
+        parse_threshold(self.threshold)
 
     def fit(self, sample: Sequence[FeatureGrid]) -> "FittedAnomaly":
         """Choose patches to compare with, and learn how far patches of the sample are from those of *other* images.
@@ -105,18 +66,10 @@ class Anomaly:
             typical = without_rare(patches.features_ND, patches.image_N, RARE)
             kept = np.random.default_rng(self.seed).permutation(typical)[:BANK]
         bank = PatchBank(patches.features_ND[kept], patches.image_N[kept])
-        raw = [_distances(bank, grid) for grid in sample]
-        place = typical_places(raw)
-        maps = [corrected(map_hw, place) for map_hw in raw]
-        level = float(np.median([np.median(without_place(map_hw, place)) for map_hw in raw]))
-        middle, upper = np.quantile(np.concatenate([map_hw.ravel() for map_hw in maps]), [0.5, 0.75])
-        fall = float(max(upper - middle, 1e-9) / np.log(2))
-        kind, number = self.settled_threshold()
-        enough = self.reference and len(maps) >= ALIGNED  # the quantile of fewer maxima says nothing
-        good = kind == "quantile" or (kind == "auto" and enough)
-        fixed = float(np.quantile([map_hw.max() for map_hw in maps], number)) if good else None
-        value = number if kind == "value" else None
-        return FittedAnomaly(bank, self.reference, place, level, float(middle), fall, fixed, value)
+        measured = {grid.image: distances(bank, grid) for grid in sample}
+        scale = DistanceScale.of(list(measured.values()), good=self.reference)
+        known = {image: distances_hw for image, distances_hw in measured.items() if image >= 0}
+        return FittedAnomaly(bank, scale, parse_threshold(self.threshold), known)
 
 
 @dataclass(frozen=True)
@@ -125,116 +78,32 @@ class FittedAnomaly:
 
     Args:
         bank: Its patches.
-        reference: The bank is of good images.
-        place_PP: What is subtracted at each place, on a grid over the whole image.
-        level: Distance that is usual in the median image, without what is subtracted at its place.
-        middle: Median of the corrected distances.
-        fall: Corrected distance over which patches become fewer by a factor e.
-        fixed: Threshold of the corrected distances from the maxima of images; None takes that of chance.
-        value: Cut the soft maps at it; None draws outlines at half of each peak above the threshold.
+        scale: Which distances from them are usual.
+        threshold: What the user asked for.
+        known: Distances of the images of the folder that were in the sample: they need no second look.
     """
 
     bank: PatchBank
-    reference: bool
-    place_PP: NDArray[np.float32]
-    level: float
-    middle: float
-    fall: float
-    fixed: float | None = None
-    value: float | None = None
+    scale: DistanceScale
+    threshold: Threshold
+    known: Mapping[int, NDArray[np.float32]] = field(default_factory=dict)
 
     @property
     def parameters(self) -> Mapping[str, float | str]:
         """Size of the bank, scale of the distances, and where the threshold comes from."""
-        rule = "chance" if self.fixed is None else "maxima of good images" if self.reference else "maxima of images"
-        fixed = {} if self.fixed is None else {"threshold_distance": self.fixed}
-        return {"bank": len(self.bank.features_MD), "fall": self.fall, "threshold_rule": rule, **fixed}
+        return {"bank": len(self.bank.features_MD), **self.scale.parameters(self.threshold)}
 
-    def line(self, patches: int) -> float:
-        """Return the threshold: fixed, or what the furthest of that many patches has by chance in 1 % of images."""
-        if self.fixed is not None:
-            return max(self.fixed, self.middle + self.fall)
-        return self.middle + self.fall * float(np.log(patches / 2 / CHANCE))
+    def apply_known(self, image: int) -> PatchMaps | None:
+        """Map an image of the sample without its features; None for other images."""
+        distances_hw = self.known.get(image)
+        return None if distances_hw is None else self.scale.judge(distances_hw, self.threshold)
 
     def apply(self, grid: FeatureGrid) -> PatchMaps:
-        """Map one image: in the soft map 0.5 is the threshold, and a mask ends at half the height of its peak."""
-        raw_hw = _distances(self.bank, grid)
-        far_hw = corrected(raw_hw, self.place_PP)
-        # Worn and stained images are far from the others as a whole, so their own median counts here.
-        overall = image_score(without_place(raw_hw, self.place_PP)) - self.level
-        line = self.line(far_hw.size)
-        saliency_hw = _soft(far_hw, line)
-        highest = float(far_hw.max())
-        soft_hw, threshold = (outlined(far_hw, line), 0.5) if self.value is None else (saliency_hw, self.value)
-        found = highest > line if self.value is None else float(saliency_hw.max()) > self.value
-        return PatchMaps(
-            soft_hw[None],
-            threshold=threshold,
-            score=float(_soft(np.array(overall), line)),
-            empty_reason="" if found else f"no patch is above the threshold ({highest / line:.2f} of that of auto)",
-            metrics={"furthest": highest / line},
-            saliency_hw=saliency_hw,
-        )
+        """Map one image."""
+        return self.scale.judge(distances(self.bank, grid), self.threshold)
 
 
-def _soft(far: NDArray[np.floating], line: float) -> NDArray[np.float32]:
-    """Bring distances to 0 to 1: 0.5 at the threshold."""
-    return np.asarray(1 / (1 + np.exp((line - far) * (4 / line))), np.float32)
-
-
-def typical_places(maps: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
-    """Return how much further than elsewhere patches at each place are in the median image, zeros for few images.
-
-    Args:
-        maps: Distances (h, w) each; grids may differ.
-
-    Returns:
-        (PLACES, PLACES) over the whole image.
-    """
-    if len(maps) < ALIGNED:
-        return np.zeros((PLACES, PLACES), np.float32)
-    stacked_SPP = np.stack([_resampled(map_hw - np.median(map_hw), (PLACES, PLACES)) for map_hw in maps])
-    place_PP: NDArray[np.float32] = gaussian_filter(np.median(stacked_SPP, axis=0), 1, mode="nearest")
-    return place_PP
-
-
-def corrected(map_hw: NDArray[np.float32], place_PP: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the distances of one image without what is usual at their place and in their image."""
-    without = without_place(map_hw, place_PP)
-    return without - np.float32(np.median(without))
-
-
-def without_place(map_hw: NDArray[np.float32], place_PP: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the distances of one image without what is usual at their place."""
-    return np.asarray(map_hw - _resampled(place_PP, map_hw.shape), np.float32)
-
-
-def outlined(far_hw: NDArray[np.float32], line: float) -> NDArray[np.float32]:
-    """Scale each peak above the line so that 0.5 is half its height; elsewhere nothing is above 0.5.
-
-    A patch sees some of its surroundings, so that what is odd has a halo; an edge lies where a peak is half as high.
-
-    Args:
-        far_hw: Corrected distances, around 0.
-        line: A part is kept if any of its patches is above it; parts end at half of it at the latest.
-    """
-    parts_hw, count = label(far_hw > line / 2, structure=np.ones((3, 3)))
-    peaks = np.append(0.0, maximum(far_hw, parts_hw, np.arange(1, count + 1)))
-    peak_hw = np.where(peaks > line, peaks, 0)[parts_hw]
-    soft_hw = (far_hw / np.where(peak_hw > 0, peak_hw, line)).clip(0, 1)
-    capped: NDArray[np.float32] = np.where(peak_hw > 0, soft_hw, np.minimum(soft_hw, 0.5)).astype(np.float32)
-    return capped
-
-
-def _distances(bank: PatchBank, grid: FeatureGrid) -> NDArray[np.float32]:
+def distances(bank: PatchBank, grid: FeatureGrid) -> NDArray[np.float32]:
+    """Return how far each patch is from the nearest one of any other image, (h, w)."""
     h, w, width = grid.values_hwD.shape
     return bank.nearest(grid.values_hwD.reshape(-1, width), grid.image).reshape(h, w)
-
-
-def _resampled(map_hw: NDArray[np.float32], size: tuple[int, ...]) -> NDArray[np.float32]:
-    """Bring a map over the whole image to another grid, bilinear between centres of cells."""
-    places = [(np.arange(cells) + 0.5) * old / cells - 0.5 for cells, old in zip(size, map_hw.shape, strict=True)]
-    resampled: NDArray[np.float32] = map_coordinates(
-        map_hw, np.meshgrid(*places, indexing="ij"), order=1, mode="nearest"
-    )
-    return resampled

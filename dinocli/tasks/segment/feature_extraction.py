@@ -3,10 +3,9 @@
 Legend: C channels, H W pixels, h w cells, D width, T tiles.
 """
 
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,47 +14,21 @@ from torch import Tensor
 
 from dinocli.augment.resample import normalise
 from dinocli.config.preprocess import Preprocess
-from dinocli.data.parallel import in_order
-from dinocli.data.read import Canvas, Reader, scaled
-from dinocli.data.sources import ImageList
+from dinocli.data.read import Canvas
 from dinocli.data.tiling import Blend, Tiling, parts
-from dinocli.errors import DataError, UsageError
+from dinocli.errors import UsageError
 from dinocli.models.attention import attend
 from dinocli.models.backbone import Backbone
 from dinocli.models.patches import COARSE, FINE, patch_features, place_features
 from dinocli.tasks.segment.method import FeatureGrid, FeatureKind
-from dinocli.tasks.segment.patch_geometry import LONGEST, PatchGeometry, Size, canvas_size
+from dinocli.tasks.segment.segment_images import GridLayout, SegmentImage, SegmentReader
 
 TILES_AT_ONCE = 8
-THREADS_IF_LARGE = 2
-ENDLESS = 1 << 30
-"""Pixels of a tiled canvas's longer side at most: none, for its memory does not grow with it."""
-
-
-@dataclass(frozen=True)
-class SegmentImage:
-    """One image, read.
-
-    Args:
-        image: Its place in the list.
-        source_CHW: Its own pixels, upright, range mapped.
-        canvas_CHW: The same at the scale that the network sees.
-        geometry: How the grid will lie on it.
-    """
-
-    image: int
-    source_CHW: Canvas
-    canvas_CHW: Canvas
-    geometry: PatchGeometry
-
-
-Read = Generator[SegmentImage | tuple[int, str], None, None]
-"""Images in their order; in place of an unreadable one its place in the list, and the reason."""
 
 
 @dataclass(frozen=True)
 class FeatureExtraction:
-    """Reads images and looks at them with a backbone.
+    """Looks at images with a backbone.
 
     Args:
         backbone: In eval mode, on the device.
@@ -77,29 +50,11 @@ class FeatureExtraction:
     query: tuple[float, float] | None = None
     autocast: torch.dtype | None = None
 
-    def read_images(self, images: ImageList, rows: Sequence[int], threads: int) -> Read:
-        """Yield images in the asked order, read ahead in threads."""
-        reader = Reader(self.preprocess, self.size)
-
-        def read(row: int) -> SegmentImage | tuple[int, str]:
-            try:
-                source = reader.full(images.path(row))
-            except DataError as error:
-                return row, str(error)
-            geometry = self.geometry(source.shape[1:])
-            return SegmentImage(row, source, scaled(source, geometry.canvas), geometry)
-
-        if self.tiling:  # large images: each one that is being read takes several times its pixels
-            threads = min(threads, THREADS_IF_LARGE)
-        return in_order(read, rows, threads, threads)
-
-    def geometry(self, source: Size) -> PatchGeometry:
-        """Return how the grid of an image of that (height, width) lies on it."""
-        patch, step, multiple = grid_layout(self.backbone, self.feature_kind)
-        longest = ENDLESS if self.tiling else LONGEST
-        canvas = canvas_size(source, short_side=self.size, multiple=multiple, longest=longest)
-        rows, columns = ((side - patch) // step + 1 for side in canvas)
-        return PatchGeometry(source, canvas, (rows, columns), patch, step)
+    @property
+    def reader(self) -> SegmentReader:
+        """Who reads the images."""
+        layout = grid_layout(self.backbone, self.feature_kind)
+        return SegmentReader(self.preprocess, self.size, layout, tiled=self.tiling is not None)
 
     def grid(self, picture: SegmentImage) -> FeatureGrid:
         """Look at one image."""
@@ -146,20 +101,6 @@ def check_tiling(name: str, tiling: Tiling | None, *, whole_image_only: bool) ->
 
 DEEPEST = 32
 """Sides of what goes into anything but a ViT are multiples of this, so that no feature map is rounded up."""
-
-
-class GridLayout(NamedTuple):
-    """How a grid lies on the pixels that the network sees.
-
-    Args:
-        patch: Pixels that a cell is made of.
-        step: Pixels from one cell to the next.
-        multiple: Pixels that both sides have to be a multiple of.
-    """
-
-    patch: int
-    step: int
-    multiple: int
 
 
 def grid_layout(backbone: Backbone, feature_kind: FeatureKind) -> GridLayout:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dinocli.data.mask_images import colour_of, jpeg, tint, write_below
+from dinocli.data.mask_images import colour_of, jpeg, outlined_truth, tint, write_below
 from dinocli.data.read import Canvas, rgb, scaled, shrunk_size
 from dinocli.report.gallery_page import GalleryImage, GalleryPage, Segment, write_gallery_page
 from dinocli.report.page import Cell, Table
@@ -20,6 +20,15 @@ from dinocli.tasks.segment.regions import ImageRecord
 
 SHORT_SIDE = 320
 """Pixels of the shorter side of a picture in the report."""
+
+HEAT_SIDE = 96
+"""Cells of the shorter side of a soft map in the report at most; a grid has 60, and the page interpolates."""
+
+HEATS = 2000
+"""Images up to which the page carries their soft maps, a few kilobytes each."""
+
+NEAR = 1.25
+"""An image is unsure where its furthest patch is within this factor of the threshold."""
 
 INSIDE = 300
 """Images up to which the page carries its pictures inside, and can be sent as one file."""
@@ -35,6 +44,9 @@ class GalleryReport:
         facts: How this was made.
         scores: Against the truth: name -> value, low, high.
         notes: Sentences.
+        score_name: What the score of an image is.
+        threshold: Of the soft maps; None where no one threshold makes the masks.
+        warning: At the top of the page.
     """
 
     title: str
@@ -42,19 +54,56 @@ class GalleryReport:
     facts: Mapping[str, Cell]
     scores: Mapping[str, tuple[float, float, float]]
     notes: tuple[str, ...]
+    score_name: str = "score"
+    threshold: float | None = None
+    warning: str = ""
 
 
-def write_thumbnail(folder: MaskFolder, stem: str, picture_CHW: Canvas, labels_HW: NDArray[np.uint16]) -> None:
-    """Keep the small picture of an image, and the small mask if there is one."""
-    height, width = labels_HW.shape
+@dataclass(frozen=True)
+class Thumbnail:
+    """What the report shows of one image.
+
+    Args:
+        picture_CHW: Its pixels.
+        labels_HW: Its mask.
+        heat_hw: Its soft map on the patch grid; None where there is no use for it.
+        truth_HW: Its true mask; None without one.
+    """
+
+    picture_CHW: Canvas
+    labels_HW: NDArray[np.uint16]
+    heat_hw: NDArray[np.float32] | None = None
+    truth_HW: NDArray[np.bool_] | None = None
+
+
+def write_thumbnail(folder: MaskFolder, stem: str, image: Thumbnail) -> None:
+    """Keep the small picture of an image, and what lies over it, if there is any of it."""
+    height, width = image.labels_HW.shape
     size = shrunk_size(height, width, SHORT_SIDE)
-    write_below(folder.gallery, stem, ".jpg", jpeg(Image.fromarray(rgb(scaled(picture_CHW, size)))))
-    if labels_HW.any():
-        # nearest: between two labels there is no third
-        small = Image.fromarray(labels_HW).resize(size[::-1], Image.Resampling.NEAREST)
-        file = io.BytesIO()
-        Image.fromarray(tint(np.asarray(small, np.uint16))).save(file, "png")
-        write_below(folder.gallery, stem, ".png", file.getvalue())
+    small = jpeg(Image.fromarray(rgb(scaled(image.picture_CHW, size))))
+    write_below(folder.gallery / "pictures", stem, ".jpg", small)
+    if image.labels_HW.any():
+        tinted = tint(_nearest(image.labels_HW, size))
+        write_below(folder.gallery / "masks", stem, ".png", _png(Image.fromarray(tinted)))
+    if image.heat_hw is not None:
+        h, w = image.heat_hw.shape
+        heat = Image.fromarray(image.heat_hw).resize(shrunk_size(h, w, HEAT_SIDE)[::-1], Image.Resampling.BOX)
+        grey = np.rint(np.asarray(heat).clip(0, 1) * 255).astype(np.uint8)
+        write_below(folder.gallery / "heat", stem, ".png", _png(Image.fromarray(grey)))
+    if image.truth_HW is not None and image.truth_HW.any():
+        outline = outlined_truth(_nearest(image.truth_HW.astype(np.uint16), size) > 0)
+        write_below(folder.gallery / "truth", stem, ".png", _png(Image.fromarray(outline)))
+
+
+def _nearest(labels_HW: NDArray[np.uint16], size: tuple[int, int]) -> NDArray[np.uint16]:
+    """Shrink labels: between two labels there is no third."""
+    return np.asarray(Image.fromarray(labels_HW).resize(size[::-1], Image.Resampling.NEAREST), np.uint16)
+
+
+def _png(image: Image.Image) -> bytes:
+    file = io.BytesIO()
+    image.save(file, "png")
+    return file.getvalue()
 
 
 def remove_thumbnails(folder: MaskFolder) -> None:
@@ -80,13 +129,18 @@ def write_report(
         inside: The page carries the pictures; otherwise it shows the files beside it.
     """
     places = {label: place for place, label in enumerate(report.names)}
+    heat = sum(1 for _ in records) <= HEATS
     page = GalleryPage(
         title=report.title,
-        images=[_entry(folder, record, original(record.image), places, inside) for record in records],
+        score_name=report.score_name,
+        threshold=report.threshold if heat else None,
+        highest_first=report.threshold is not None,
+        images=[_entry(folder, record, original(record.image), places, inside=inside, heat=heat) for record in records],
         segments=[Segment(name, colour_of(label)) for label, name in report.names.items()],
         tables=[_table(report.scores)] if report.scores else [],
         facts=list(report.facts.items()),
         notes=report.notes,
+        warning=report.warning,
     )
     write_gallery_page(folder.report, page, at=folder.final / folder.report.name)
 
@@ -97,32 +151,45 @@ def _table(scores: Mapping[str, tuple[float, float, float]]) -> Table:
 
 
 def _entry(
-    folder: MaskFolder, record: ImageRecord, original: Path, places: Mapping[int, int], inside: bool
+    folder: MaskFolder, record: ImageRecord, original: Path, places: Mapping[int, int], *, inside: bool, heat: bool
 ) -> GalleryImage:
     stem = record.mask.removeprefix("masks/").removesuffix(".png")
-    picture, overlay = (folder.gallery / f"{stem}{suffix}" for suffix in (".jpg", ".png"))
+
+    def shown_as(kind: str, suffix: str, *, inside: bool) -> Picture | Path | None:
+        path = folder.gallery / kind / f"{stem}{suffix}"
+        if not path.is_file():
+            return None
+        # The page will be beside the files when the folder is complete.
+        mime = "image/jpeg" if suffix == ".jpg" else "image/png"
+        return Picture(path.read_bytes(), mime) if inside else folder.final / path.relative_to(folder.path)
+
     facts: list[tuple[str, Cell]] = [("regions", len(record.regions)), *record.metrics.items()]
     if record.empty_reason:
         facts.insert(0, ("empty", record.empty_reason))
     fraction = sum(found.area for found in record.regions) / (record.height * record.width)
+    picture = shown_as("pictures", ".jpg", inside=inside)
+    warmth = shown_as("heat", ".png", inside=True) if heat else None
+    assert picture is not None
     return GalleryImage(
         name=record.image,
-        picture=Picture(picture.read_bytes(), "image/jpeg") if inside else _moved(picture, folder),
-        overlay=_overlay(overlay, folder, inside),
+        picture=picture,
+        overlay=shown_as("masks", ".png", inside=inside),
         original=original,
         score=record.score,
         segments=sorted({places[found.label] for found in record.regions}),
         facts=[("area fraction", fraction), *facts],
         mask=folder.final / record.mask,
+        heat=warmth if isinstance(warmth, Picture) else None,
+        truth=shown_as("truth", ".png", inside=inside),
+        verdict=_verdict(record),
     )
 
 
-def _overlay(path: Path, folder: MaskFolder, inside: bool) -> Picture | Path | None:
-    if not path.is_file():
-        return None
-    return Picture(path.read_bytes(), "image/png") if inside else _moved(path, folder)
-
-
-def _moved(path: Path, folder: MaskFolder) -> Path:
-    """Return where a file will be when the folder is complete."""
-    return folder.final / path.relative_to(folder.path)
+def _verdict(record: ImageRecord) -> str:
+    """Judge an image whose method measures how far its furthest patch is, 1 at the threshold."""
+    furthest = record.metrics.get("furthest")
+    if furthest is None:
+        return ""
+    if 1 / NEAR < furthest < NEAR:
+        return "unsure"
+    return "defective" if record.regions else "good"

@@ -11,12 +11,13 @@ from dinocli.data.sources import ImageList
 from dinocli.files import write_whole
 from dinocli.quality.mask_scorer import MaskScorer
 from dinocli.tasks.segment.annotation_formats import yolo_lines
-from dinocli.tasks.segment.feature_extraction import SegmentImage
-from dinocli.tasks.segment.gallery import write_thumbnail
+from dinocli.tasks.segment.gallery import Thumbnail, write_thumbnail
 from dinocli.tasks.segment.ground_truth import TrueMasks, is_good
 from dinocli.tasks.segment.mask_folder import MaskFolder
 from dinocli.tasks.segment.method import PatchMaps
+from dinocli.tasks.segment.patch_geometry import PatchGeometry
 from dinocli.tasks.segment.regions import ImageRecord, find_regions, region_record, without_specks
+from dinocli.tasks.segment.segment_images import SegmentImage
 from dinocli.tasks.segment.segment_options import SegmentOptions
 from dinocli.tasks.segment.upsample import Rendered, render
 
@@ -45,8 +46,7 @@ class ImageWriter:
     scorer: MaskScorer
 
     def __post_init__(self) -> None:
-        # Folder names say which images are good where the method looks for defects and there are no masks.
-        self.has_good = self.options.method == "anomaly" and any(map(is_good, self.images.names))
+        self.has_good = any(map(is_good, self.images.names))
 
     def finish(self, picture: SegmentImage, maps: PatchMaps, heads_nhw: NDArray[np.bool_] | None = None) -> ImageRecord:
         """Write all files of an image.
@@ -57,14 +57,19 @@ class ImageWriter:
             heads_nhw: Masks of attention heads on the grid, for the truth alone.
         """
         dense = maps.threshold < 0
-        rendered = render(maps, picture.geometry, picture.source_CHW, refine=self.options.refine)
+        rendered = self._rendered(picture, maps)
         labels_HW, empty_reason = rendered.labels_HW, maps.empty_reason
         if not dense:
-            labels_HW = without_specks(labels_HW, round(SMALLEST * picture.geometry.cell_pixels**2))
+            labels_HW = labels_of(rendered, picture.geometry, self.options.min_area)
             if not empty_reason and not labels_HW.any():
                 empty_reason = "no pixel is left above the threshold"
         name, stem = self.images.names[picture.image], self.stems[picture.image]
-        self._write_maps(stem, picture, labels_HW, rendered.soft_HW, maps)
+        truth_HW = self._truth(picture)
+        rendered = Rendered(labels_HW, rendered.soft_HW)
+        self._write_maps(stem, picture, rendered, maps)
+        heat_hw = maps.saliency() if maps.distances_hw is not None else None
+        known_HW = None if truth_HW is None else truth_HW > 0
+        write_thumbnail(self.folder, stem, Thumbnail(picture.source_CHW, labels_HW, heat_hw, known_HW))
         height, width = picture.geometry.source
         outlines = self.options.outputs.yolo or self.options.outputs.polygons
         record = ImageRecord(
@@ -76,7 +81,7 @@ class ImageWriter:
             empty_reason=empty_reason,
             metrics={
                 **maps.metrics,
-                **self._marked(name, picture, maps, Rendered(labels_HW, rendered.soft_HW), heads_nhw),
+                **self._marked(name, truth_HW, maps, rendered, self._heads(picture, heads_nhw)),
             },
             regions=[
                 region_record(region, (height, width), counts=bool(self.options.outputs.coco), outlines=outlines)
@@ -87,14 +92,15 @@ class ImageWriter:
             write_below(self.folder.labels, stem, ".txt", yolo_lines(record).encode())
         return record
 
-    def _write_maps(
-        self,
-        stem: str,
-        picture: SegmentImage,
-        labels_HW: NDArray[np.uint16],
-        soft_HW: NDArray[np.float32],
-        maps: PatchMaps,
-    ) -> None:
+    def _rendered(self, picture: SegmentImage, maps: PatchMaps) -> Rendered:
+        """Bring the maps to the pixels of the image; of an empty image only where somebody reads the soft map."""
+        outputs, size = self.options.outputs, picture.geometry.source
+        if maps.empty_reason and not (outputs.soft or outputs.npy or self.truth):
+            return Rendered(np.zeros(size, np.uint16), np.zeros(size, np.float32))
+        return render(maps, picture.geometry, picture.source_CHW, refine=self.options.refine)
+
+    def _write_maps(self, stem: str, picture: SegmentImage, rendered: Rendered, maps: PatchMaps) -> None:
+        labels_HW, soft_HW = rendered
         write_below(self.folder.masks, stem, ".png", label_png(labels_HW))
         if self.options.outputs.soft or self.options.outputs.npy:
             suffix, data = (".npy", soft_npy(soft_HW)) if self.options.outputs.npy else (".png", soft_png(soft_HW))
@@ -103,24 +109,51 @@ class ImageWriter:
             write_below(self.folder.overlays, stem, ".jpg", overlay_jpeg(picture.source_CHW, labels_HW))
         for word, further in maps.extra_maps.items() if self.options.outputs.maps else ():
             write_below(self.folder.maps, f"{stem}.{word}", ".png", map_png(further))
-        write_thumbnail(self.folder, stem, picture.source_CHW, labels_HW)
+        if maps.distances_hw is not None:
+            write_below(self.folder.distances, stem, ".npy", soft_npy(maps.distances_hw))
+
+    def _truth(self, picture: SegmentImage) -> NDArray[np.int64] | None:
+        name = self.images.names[picture.image]
+        if self.truth is None or name not in self.truth:
+            return None
+        return self.truth.read(name, picture.geometry.source)
+
+    @staticmethod
+    def _heads(picture: SegmentImage, heads_nhw: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
+        if heads_nhw is None:
+            return None
+        rows = slice(0, picture.geometry.source[0])
+        return picture.geometry.upsampled(heads_nhw.astype(np.float32), rows) > 0.5
 
     def _marked(
-        self, name: str, picture: SegmentImage, maps: PatchMaps, rendered: Rendered, heads_nhw: NDArray[np.bool_] | None
+        self,
+        name: str,
+        truth_HW: NDArray[np.int64] | None,
+        maps: PatchMaps,
+        rendered: Rendered,
+        heads_AHW: NDArray[np.bool_] | None,
     ) -> Mapping[str, float]:
         flagged = bool(rendered.labels_HW.any())
-        if self.truth is None and self.has_good:
+        # Folder names say which images are good where the method looks for defects and there are no masks.
+        if self.truth is None and self.has_good and maps.distances_hw is not None:
             self.scorer.add_image(maps.score, defective=not is_good(name), flagged=flagged)
-        if self.truth is None or name not in self.truth:
+        if truth_HW is None:
             return {}
-        heads_AHW = None
-        if heads_nhw is not None:
-            rows = slice(0, picture.geometry.source[0])
-            heads_AHW = picture.geometry.upsampled(heads_nhw.astype(np.float32), rows) > 0.5
-        truth_HW = self.truth.read(name, picture.geometry.source)
         if maps.threshold >= 0:
             self.scorer.add_image(maps.score, defective=bool(truth_HW.any()), flagged=flagged)
         return self.scorer.add(truth_HW, *rendered, dense=maps.threshold < 0, heads_AHW=heads_AHW)
+
+
+def labels_of(rendered: Rendered, geometry: PatchGeometry, min_area: int | None) -> NDArray[np.uint16]:
+    """Return the label map without what is too small.
+
+    Args:
+        rendered: Of an image in which not every pixel has a label.
+        geometry: Of its grid.
+        min_area: Pixels that a part has at least; None is `SMALLEST` of a patch.
+    """
+    least = round(SMALLEST * geometry.cell_pixels**2) if min_area is None else min_area
+    return without_specks(rendered.labels_HW, least)
 
 
 def write_classes(folder: MaskFolder, names: dict[int, str]) -> None:

@@ -23,8 +23,8 @@ from dinocli.tasks.segment.regions import ImageRecord
 
 PART, LOG = ".part", ".segment.jsonl"
 OWN = (
-    *("masks", "soft", "overlays", "maps", "labels", "gallery"),
-    *("classes.txt", "segments.csv", "images.bad.csv", "report.html"),
+    *("masks", "soft", "distances", "overlays", "maps", "labels", "gallery"),
+    *("anomaly.safetensors", "classes.txt", "segments.csv", "groups.csv", "images.bad.csv", "report.html"),
 )
 """What a result consists of, besides `segment.json`; all else in the folder is the user's."""
 
@@ -41,6 +41,8 @@ class MaskFolder:
         self.path, self.final = path, final or path
         self.masks = path / "masks"
         self.soft = path / "soft"
+        self.distances = path / "distances"
+        self.learnt = path / "anomaly.safetensors"
         self.overlays = path / "overlays"
         self.maps = path / "maps"
         self.labels = path / "labels"
@@ -48,6 +50,7 @@ class MaskFolder:
         self.frames = path / "frames"
         self.classes = path / "classes.txt"
         self.table = path / "segments.csv"
+        self.groups = path / "groups.csv"
         self.bad = path / "images.bad.csv"
         self.report = path / "report.html"
         self.manifest = path / "segment.json"

@@ -62,6 +62,7 @@ class PatchMaps:
         metrics: Numbers for `segments.csv` and `--json`, such as `lambda_2`.
         extra_maps: Further maps by name, (h, w) or (h, w, 3), float32 in [0, 1]: heads, false colours.
         saliency_hw: For segments: how much a patch is what one looks for. Elsewhere `soft_Khw` itself says it.
+        distances_hw: What the maps were made of, where another threshold can be tried on it without features.
     """
 
     soft_Khw: Soft
@@ -71,6 +72,7 @@ class PatchMaps:
     metrics: Mapping[str, float] = field(default_factory=dict)
     extra_maps: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
     saliency_hw: Soft | None = None
+    distances_hw: NDArray[np.float32] | None = None
 
     def saliency(self) -> Soft:
         """Return one map (h, w): how much each patch is part of what the method found."""

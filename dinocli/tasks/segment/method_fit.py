@@ -16,12 +16,17 @@ from dinocli.data.tiling import parse_tiling
 from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import DataError
 from dinocli.tasks.embed.embed_setup import EmbedContext
-from dinocli.tasks.segment.feature_extraction import FeatureExtraction, SegmentImage, check_tiling
+from dinocli.tasks.segment.anomaly import FittedAnomaly
+from dinocli.tasks.segment.attention_mask import MASS, mass_below
+from dinocli.tasks.segment.distance_scale import DistanceScale
+from dinocli.tasks.segment.feature_extraction import FeatureExtraction, check_tiling
 from dinocli.tasks.segment.method import FeatureGrid, FeatureKind, FittedMethod, Method
 from dinocli.tasks.segment.method_choice import make_method, pick_method
 from dinocli.tasks.segment.output_names import natural_order
 from dinocli.tasks.segment.propagate import Propagation, first_labels
-from dinocli.tasks.segment.segment_options import SIZE, SegmentOptions
+from dinocli.tasks.segment.segment_images import SegmentImage, SegmentReader
+from dinocli.tasks.segment.segment_options import SIZE, MethodUsed, SegmentOptions
+from dinocli.tasks.segment.segment_plan import ImageMaps
 
 SAMPLE_BYTES = 1 << 30
 """Of the grids that a method is fitted on; large images give fewer of them."""
@@ -37,12 +42,44 @@ class Chosen:
 
 
 @dataclass(frozen=True)
-class SegmentPlan:
-    """A method that has seen the folder, and who looks at images for it."""
+class FittedPlan:
+    """A method that has seen the folder, and who looks at images for it: a `SegmentPlan`.
+
+    Args:
+        extractor: Reads images and computes their features.
+        chosen: The method.
+        fitted: The same, fitted.
+    """
 
     extractor: FeatureExtraction
     chosen: Chosen
     fitted: FittedMethod
+
+    @property
+    def reader(self) -> SegmentReader:
+        """How images are read."""
+        return self.extractor.reader
+
+    @property
+    def method(self) -> MethodUsed:
+        """For the report."""
+        return MethodUsed(self.chosen.name, self.chosen.reason, self.fitted.parameters)
+
+    @property
+    def scale(self) -> DistanceScale | None:
+        """Of the distances, where the method measures any."""
+        return self.fitted.scale if isinstance(self.fitted, FittedAnomaly) else None
+
+    def maps(self, picture: SegmentImage, *, heads: bool) -> ImageMaps:
+        """Compute the features of an image, and map it; of the anomaly method's sample the distances are known."""
+        seen = self.fitted.apply_known(picture.image) if isinstance(self.fitted, FittedAnomaly) else None
+        if seen is not None:
+            return ImageMaps(seen, None)
+        grid = self.extractor.grid(picture)
+        heads_nhw = None
+        if heads and self.extractor.feature_kind == FeatureKind.ATTENTION:
+            heads_nhw = np.stack([mass_below(head_hw) > 1 - MASS for head_hw in grid.values_hwD.transpose(2, 0, 1)])
+        return ImageMaps(self.fitted.apply(grid), heads_nhw)
 
 
 class Sample:
@@ -86,7 +123,7 @@ class Sample:
     def _extracted(self, feature_kind: FeatureKind) -> Iterator[FeatureGrid]:
         extractor, seen, room = extractor_of(self._context, self._options, feature_kind), 0, SAMPLE_BYTES
         for number, picture in enumerate(
-            extractor.read_images(self._images, self._rows, _threads(self._context)), start=1
+            extractor.reader.read_images(self._images, self._rows, _threads(self._context)), start=1
         ):
             self._reporter.progress("looking at a sample", number, len(self._rows))
             if isinstance(picture, SegmentImage):
@@ -187,7 +224,7 @@ def extractor_of(context: EmbedContext, options: SegmentOptions, feature_kind: F
 
 def fitted_plan(
     context: EmbedContext, options: SegmentOptions, chosen: Chosen, sample: Sample, reporter: ProgressReporter
-) -> SegmentPlan:
+) -> FittedPlan:
     """Let the method see the sample.
 
     Raises:
@@ -202,7 +239,7 @@ def fitted_plan(
     fitted = method.fit(sample.grids(method.feature_kind))
     for fact, value in fitted.parameters.items():
         reporter.line(f"{fact}: {value if isinstance(value, str) else format(value, '.4g')}")
-    return SegmentPlan(extractor, chosen, fitted)
+    return FittedPlan(extractor, chosen, fitted)
 
 
 def _threads(context: EmbedContext) -> int:

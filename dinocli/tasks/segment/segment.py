@@ -6,8 +6,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import numpy as np
-
 from dinocli.data.bad_images import bad_limit
 from dinocli.data.decode import image_size
 from dinocli.data.parallel import thread_count
@@ -17,19 +15,20 @@ from dinocli.errors import Interrupted, UsageError
 from dinocli.file_set import claimed
 from dinocli.journal import check_same
 from dinocli.quality.mask_scorer import MaskScorer
-from dinocli.tasks.embed.embed_options import EmbedOptions
-from dinocli.tasks.embed.embed_setup import EmbedContext, prepare
 from dinocli.tasks.run_folder import add_output
 from dinocli.tasks.segment.annotation_truth import open_truth
-from dinocli.tasks.segment.attention_mask import MASS, mass_below
-from dinocli.tasks.segment.feature_extraction import SegmentImage, check_tiling
+from dinocli.tasks.segment.feature_extraction import check_tiling
+from dinocli.tasks.segment.fresh_maps import FreshMaps
+from dinocli.tasks.segment.group_answers import group_names
 from dinocli.tasks.segment.image_writer import ImageWriter
 from dinocli.tasks.segment.mask_folder import MaskFolder, SegmentJournal
-from dinocli.tasks.segment.method import FeatureKind, Method
-from dinocli.tasks.segment.method_fit import Chosen, Sample, SegmentPlan, choose, extractor_of, fitted_plan
+from dinocli.tasks.segment.method import Method
+from dinocli.tasks.segment.method_fit import extractor_of
 from dinocli.tasks.segment.output_names import natural_order, output_stems
-from dinocli.tasks.segment.regions import ImageRecord
+from dinocli.tasks.segment.segment_images import SegmentImage
 from dinocli.tasks.segment.segment_options import MethodUsed, SegmentOptions, SegmentResult
+from dinocli.tasks.segment.segment_plan import SegmentInputs, SegmentPlan
+from dinocli.tasks.segment.stored_maps import StoredMaps
 from dinocli.tasks.segment.summary import finish
 from dinocli.tasks.segment.video import is_video, unpack
 
@@ -58,7 +57,8 @@ def segment(
         Interrupted: After a signal; `resume` continues.
     """
     folder = MaskFolder(Path(options.out))
-    with claimed(folder=folder.path):
+    files = (Path(options.save_detector),) if options.save_detector else ()
+    with claimed(*files, folder=folder.path):
         folder.file_set()  # finishes what a dead process began
         check_free(folder, options)
         return _segment(options, folder, reporter or ProgressReporter(), stdin, method)
@@ -74,30 +74,29 @@ def _segment(
     begin = time.monotonic()
     if is_video(options.inputs):
         options = _unpacked(options, folder, reporter)
-    context = prepare(_embed_options(options), reporter, stdin)
-    if options.stride:
-        context.backbone.set_step(options.stride)
-    request = _request(options, context)
+    source = StoredMaps(options) if options.maps_from else FreshMaps(options, reporter, stdin, method)
+    options, inputs = source.options, source.inputs
+    request = {**source.request(), **_asked(options)}
     if options.resume and not folder.log.is_file() and (about := folder.about()):
         check_same(about["request"], request, str(folder.path))
         reporter.line(f"{folder.path} is complete already")
         return _outcome(folder, about, begin)
     truth = None
     if options.truth:
-        truth = open_truth(options.truth, context.images, good_without_mask=options.good_without_mask)
+        truth = open_truth(options.truth, inputs.images, good_without_mask=options.good_without_mask)
         truth.report(reporter)
-    sample = Sample(context, options, reporter)
-    chosen = Chosen(options.method, method) if method else choose(context, options, sample)
-    plan = fitted_plan(context, options, chosen, sample, reporter)
+    if options.groups:
+        inputs = replace(inputs, groups=group_names(options.groups, inputs.images.names, reporter))
+    plan = source.plan()
     # The score of a rest is of no use, and a video is followed from its first frame.
     journal = SegmentJournal(folder, request, resume=options.resume and not truth and not options.propagate)
-    writer = ImageWriter(options, folder.part, context.images, output_stems(context.images.names), truth, MaskScorer())
-    _pass(plan, context, writer, journal, reporter)
+    writer = ImageWriter(options, folder.part, inputs.images, output_stems(inputs.images.names), truth, MaskScorer())
+    _pass(plan, inputs, writer, journal, reporter)
     if truth:
         truth.report_notes(reporter)
-    about = finish(plan, context, writer, journal, folder, request, reporter)
-    if context.run:
-        add_output(context.run, "masks", folder.path, reporter)
+    about = finish(plan, inputs, writer, journal, folder, request, reporter)
+    if inputs.run:
+        add_output(inputs.run, "masks", folder.path, reporter)
     return _outcome(folder, about, begin)
 
 
@@ -113,13 +112,14 @@ def dry_run(
     check_free(MaskFolder(Path(options.out)), options)
     if is_video(options.inputs):
         raise UsageError(f"--dry-run does not look into {options.inputs[0]}: leave --dry-run out")
-    context = prepare(_embed_options(options), reporter, stdin)
-    if options.stride:
-        context.backbone.set_step(options.stride)
-    chosen = choose(context, options, Sample(context, options, reporter))
+    if options.maps_from:
+        stored = StoredMaps(options)
+        return {"out": options.out, "images": len(stored.inputs.images), **stored.method.to_dict()}
+    fresh = FreshMaps(options, reporter, stdin)
+    options, context, chosen = fresh.options, fresh.context, fresh.chosen()
     extractor = extractor_of(context, options, chosen.method.feature_kind)
     check_tiling(chosen.name, extractor.tiling, whole_image_only=chosen.method.whole_image_only)
-    geometry = extractor.geometry(image_size(context.images.path(0), page=context.preprocess.page))
+    geometry = extractor.reader.geometry(image_size(context.images.path(0), page=context.preprocess.page))
     return {
         "out": options.out,
         "images": len(context.images),
@@ -142,51 +142,35 @@ def check_free(folder: MaskFolder, options: SegmentOptions) -> None:
         raise UsageError(f"{options.outputs.coco} is there already; add --force to replace it, or name another --coco")
 
 
-def _embed_options(options: SegmentOptions) -> EmbedOptions:
-    """Weights and images are found, read and judged just as `embed` does it."""
-    return EmbedOptions(
-        inputs=options.inputs,
-        weights=options.weights,
-        model=options.model,
-        precision=options.precision,
-        read=options.read,
-        device=options.device,
-    )
-
-
-def _request(options: SegmentOptions, context: EmbedContext) -> dict[str, Any]:
-    """Return what determines the masks, as JSON-like data."""
+def _asked(options: SegmentOptions) -> dict[str, Any]:
+    """Return the options that determine the masks, as JSON-like data."""
     own = ("method", "propagate", "reference", "size", "stride", "tile", "query", "refine", "sample", "seed")
-    scored = ("truth", "good_without_mask")
+    later = ("truth", "good_without_mask", "groups", "min_area")
     return {
-        "model": context.info.name,
-        "weights sha256": context.info.sha256,
-        "images": context.images.digest(),
-        "preprocess": context.preprocess.to_dict(),
-        "precision": context.precision,
         "options": dict(options.method_options),
-        **{name: getattr(options, name) for name in (*own, *scored)},
+        **{name: getattr(options, name) for name in (*own, *later)},
         "outputs": asdict(options.outputs),
     }
 
 
 def _pass(
-    plan: SegmentPlan, context: EmbedContext, writer: ImageWriter, journal: SegmentJournal, reporter: ProgressReporter
+    plan: SegmentPlan, inputs: SegmentInputs, writer: ImageWriter, journal: SegmentJournal, reporter: ProgressReporter
 ) -> None:
     """Segment every image that is not done yet, in the order of the list."""
-    images, total = context.images, len(context.images)
+    images, total = inputs.images, len(inputs.images)
     if journal.done:
         reporter.line(f"continuing after {len(journal.done)} of {total}")
-    limit = bad_limit(context.data.max_bad, total + len(images.bad))
+    limit = bad_limit(inputs.data.max_bad, total + len(images.bad))
     limit.check([*images.bad, *journal.bad])
     order = natural_order(images.names) if writer.options.propagate else range(total)
     rows = [row for row in order if row not in journal.done]
     reporter.progress("segmenting", len(journal.done), total)
-    pictures = plan.extractor.read_images(images, rows, thread_count(context.data.workers))
+    pictures = plan.reader.read_images(images, rows, thread_count(inputs.data.workers))
     with Signals().caught() as signals, closing(pictures):
         for picture in pictures:
             if isinstance(picture, SegmentImage):
-                journal.add(picture.image, _one(plan, writer, picture))
+                maps, heads_nhw = plan.maps(picture, heads=writer.truth is not None)
+                journal.add(picture.image, writer.finish(picture, maps, heads_nhw))
             else:
                 row, reason = picture
                 journal.add_bad(row, images.names[row], reason)
@@ -197,19 +181,12 @@ def _pass(
                 raise Interrupted(words, signals.number)
 
 
-def _one(plan: SegmentPlan, writer: ImageWriter, picture: SegmentImage) -> ImageRecord:
-    grid = plan.extractor.grid(picture)
-    heads = None
-    if writer.truth is not None and plan.extractor.feature_kind == FeatureKind.ATTENTION:
-        heads = np.stack([mass_below(head_hw) > 1 - MASS for head_hw in grid.values_hwD.transpose(2, 0, 1)])
-    return writer.finish(picture, plan.fitted.apply(grid), heads)
-
-
 def _outcome(folder: MaskFolder, about: dict[str, Any], begin: float) -> SegmentResult:
     return SegmentResult(
         folder=folder.path,
         method=MethodUsed(**about["method"]),
         confusion=about["confusion"],
+        groups=about.get("groups"),
         scores={name: (three[0], three[1], three[2]) for name, three in about["scores"].items()},
         seconds=time.monotonic() - begin,
         **{name: about[name] for name in ("images", "segmented", "empty_images", "bad", "regions", "root")},

@@ -53,9 +53,14 @@ class SegmentOptions:
         query: `x,y` of the patch that attention asks about, as shares of width and height.
         propagate: Label map of the first frame, carried on through the others; needs no method.
         refine: Let masks follow the edges of the image.
+        min_area: Pixels that a region has at least; None is a quarter of a patch.
+        maps_from: Folder of an earlier command whose stored distances get another threshold; empty computes maps.
+        detector: Folder that `save_detector` wrote; its method is taken as it was fitted.
+        save_detector: Folder that gets the fitted anomaly method with its weights; empty for none.
         outputs: Files besides the masks.
         truth: Folder of ground-truth masks; empty for none.
         good_without_mask: Images without a mask in it have no object; otherwise only those in a folder `good`.
+        groups: `folder`, `folder:N` or a CSV: images of one part, which get one answer; empty for none.
         sample: Images that a method is fitted on.
         seed: Of the choice of the sample, and of the method.
         read: How images are found and read.
@@ -78,9 +83,14 @@ class SegmentOptions:
     query: str = ""
     propagate: str = ""
     refine: bool = True
+    min_area: int | None = None
+    maps_from: str = ""
+    detector: str = ""
+    save_detector: str = ""
     outputs: MaskOutputs = MaskOutputs()
     truth: str = ""
     good_without_mask: bool = False
+    groups: str = ""
     sample: int = 128
     seed: int = 0
     read: ReadOptions = ReadOptions()
@@ -90,8 +100,10 @@ class SegmentOptions:
     force: bool = False
 
     def __post_init__(self) -> None:
-        if not self.out:
+        if not self.out and not self.detector:
             raise UsageError("--out is missing: name a folder for the masks, such as --out masks")
+        if self.groups and self.method not in ("auto", "anomaly"):
+            raise UsageError("--groups joins the scores of --method anomaly: leave it out, or name that method")
 
     def query_point(self) -> tuple[float, float] | None:
         """Parse the query, None without one.
@@ -143,6 +155,7 @@ class SegmentResult:
         regions: Regions found in all images.
         scores: Against the ground truth: name -> value, low, high; empty without one.
         confusion: Counts of images by what is known and what was found, `true_positive` and so on; empty if unknown.
+        groups: How many groups, and how many of them are good; None where nobody asked.
         seconds: Of the whole command.
         root: Folder that the names of the images are relative to.
     """
@@ -156,6 +169,7 @@ class SegmentResult:
     regions: int
     scores: Mapping[str, tuple[float, float, float]]
     confusion: Mapping[str, int]
+    groups: Mapping[str, int] | None
     seconds: float
     root: str
 

@@ -1,5 +1,6 @@
 """The end of a segmentation: tables, exchange files, report and `segment.json`, all made of the log."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -7,16 +8,30 @@ from dinocli.config.installed_packages import versions_used
 from dinocli.data.bad_images import write_bad
 from dinocli.engine.progress import ProgressReporter
 from dinocli.file_set import FileSet
-from dinocli.tasks.embed.embed_setup import EmbedContext
 from dinocli.tasks.segment.annotation_formats import category_names, write_coco, write_segments_csv
+from dinocli.tasks.segment.anomaly_file import save_anomaly
 from dinocli.tasks.segment.gallery import INSIDE, GalleryReport, remove_thumbnails, write_report
+from dinocli.tasks.segment.group_answers import group_answers, write_groups
 from dinocli.tasks.segment.image_writer import ImageWriter, write_classes
 from dinocli.tasks.segment.mask_folder import MaskFolder, SegmentJournal
-from dinocli.tasks.segment.method_fit import SegmentPlan
-from dinocli.tasks.segment.segment_options import MethodUsed
+from dinocli.tasks.segment.segment_images import SegmentReader
+from dinocli.tasks.segment.segment_plan import SegmentInputs, SegmentPlan
 
 CATEGORIES = {"anomaly": "anomaly", "kmeans": "segment"}
 """What the labels of a method are called; those of all others are objects."""
+
+SCORES = {
+    "anomaly": "anomaly score (0.5: the threshold)",
+    "tokencut": "separation (1 - lambda_2)",
+}
+"""What the score of an image is, where a method has a name for it."""
+
+OTHERS = {
+    "attention": "use --method tokencut for one object an image, or anomaly for surfaces and parts",
+    "tokencut": "no object is apart from the rest; use --method anomaly for surfaces and parts, kmeans to segment all",
+    "pca": "the folder has no foreground in common; use --method tokencut for objects, anomaly for surfaces and parts",
+}
+"""What fits where a method for objects finds nothing."""
 
 NOTES = (
     "Nobody told the method what to look for: a mask says what stands out to the features, not what it is.",
@@ -26,7 +41,7 @@ NOTES = (
 
 def finish(
     plan: SegmentPlan,
-    context: EmbedContext,
+    inputs: SegmentInputs,
     writer: ImageWriter,
     journal: SegmentJournal,
     final: MaskFolder,
@@ -36,29 +51,30 @@ def finish(
     """Make the tables and the report of the journal, and let all files take their places at once."""
     reporter.stage("writing tables and page")
     with final.file_set() as files:
-        about = _write(plan, context, writer, journal, files, request, reporter)
+        about = _write(plan, inputs, writer, journal, files, request, reporter)
         final.publish(files)
     return about
 
 
 def _write(
     plan: SegmentPlan,
-    context: EmbedContext,
+    inputs: SegmentInputs,
     writer: ImageWriter,
     journal: SegmentJournal,
     files: FileSet,
     request: dict[str, Any],
     reporter: ProgressReporter,
 ) -> dict[str, Any]:
-    folder, options, images = writer.folder, writer.options, context.images
+    folder, options, images = writer.folder, writer.options, inputs.images
     found = {region.label for record in journal for region in record.regions}
-    names = category_names(found, CATEGORIES.get(plan.chosen.name, "object"))
+    names = category_names(found, CATEGORIES.get(plan.method.name, "object"))
     write_segments_csv(folder.table, journal, names)
     if options.outputs.coco:
         Path(options.outputs.coco).parent.mkdir(parents=True, exist_ok=True)
         write_coco(files.new(Path(options.outputs.coco)), journal, names, as_polygons=options.outputs.polygons)
     if options.outputs.yolo:
         write_classes(folder, names)
+    groups = None if inputs.groups is None else _write_groups(folder, inputs.groups, journal)
     bad = [*images.bad, *journal.bad]
     if bad:
         write_bad(folder.bad, bad)
@@ -70,8 +86,11 @@ def _write(
         "bad": len(bad),
         "regions": sum(len(record.regions) for record in journal),
     }
-    method = MethodUsed(plan.chosen.name, plan.chosen.reason, plan.fitted.parameters)
+    method = plan.method
     scores = {name: (one.value, one.low, one.high) for name, one in writer.scorer.scores().items()}
+    warning = nothing_found(method.name, counts["empty_images"], counts["segmented"])
+    if warning:
+        reporter.warn(warning)
     report = GalleryReport(
         title=f"Segments of {images.root.name}",
         names=names,
@@ -79,12 +98,15 @@ def _write(
             "method": method.name,
             "reason": method.reason,
             **method.parameters,
-            "weights": context.info.source,
-            "model": context.info.name,
+            "weights": inputs.weights["source"],
+            "model": inputs.weights["name"],
             **counts,
         },
         scores=scores,
         notes=NOTES,
+        warning=warning,
+        score_name=SCORES.get(method.name, "score"),
+        threshold=float(method.parameters.get("threshold", 0.5)) if plan.scale is not None else None,
     )
     inside = counts["segmented"] <= INSIDE
     write_report(folder, journal, lambda name: images.root / name[2:], report, inside=inside)
@@ -94,12 +116,38 @@ def _write(
         "method": method.to_dict(),
         "scores": scores,
         "confusion": writer.scorer.confusion(),
+        "groups": groups,
         "root": str(images.root),
-        "weights": context.info.to_dict(),
+        "weights": dict(inputs.weights),
+        "reading": _reading(plan.reader),
         "versions": versions_used(),
         "request": request,
     }
+    if plan.scale is not None:
+        save_anomaly(folder.learnt, plan.scale)
     folder.write_about(about)
     if inside:
         remove_thumbnails(folder)
     return about
+
+
+def nothing_found(method: str, empty: int, images: int) -> str:
+    """Say that a method for objects is the wrong one, where it finds none in most images."""
+    if method not in OTHERS or 2 * empty <= images:
+        return ""
+    return f"{method} found nothing in {empty} of {images} images: {OTHERS[method]}"
+
+
+def _write_groups(folder: MaskFolder, groups: Mapping[str, str], journal: SegmentJournal) -> dict[str, int]:
+    answers = group_answers(groups, journal)
+    write_groups(folder.groups, answers)
+    return {"groups": len(answers), "good": sum(answer.good for answer in answers)}
+
+
+def _reading(reader: SegmentReader) -> dict[str, Any]:
+    return {
+        "preprocess": reader.preprocess.to_dict(),
+        "size": reader.size,
+        "layout": list(reader.layout),
+        "tiled": reader.tiled,
+    }

@@ -3,7 +3,8 @@ import pytest
 from numpy.typing import NDArray
 
 from dinocli.errors import DataError, UsageError
-from dinocli.tasks.segment.anomaly import PLACES, Anomaly, corrected, outlined, typical_places
+from dinocli.tasks.segment.anomaly import Anomaly, distances
+from dinocli.tasks.segment.distance_scale import GOOD, MIXED, PLACES, corrected, gumbel_line, outlined, typical_places
 from dinocli.tasks.segment.method import FeatureGrid
 
 DEFECT = (slice(6, 9), slice(4, 8))
@@ -59,10 +60,10 @@ def test_the_line_is_a_half_in_what_stands_out() -> None:
     grids = _folder(10, bad=1)
     fitted = Anomaly().fit(grids)
     maps = fitted.apply(grids[0])
-    raw = fitted.bank.nearest(grids[0].values_hwD.reshape(-1, 16), 0)
-    far = corrected(raw.reshape(20, 24), fitted.place_PP)
-    assert np.array_equal(maps.saliency() > 0.5, far > fitted.line(far.size))
-    assert fitted.line(8000) > fitted.line(100), "more patches, more chances"
+    far = corrected(distances(fitted.bank, grids[0]), fitted.scale.place_PP, fitted.scale.spread_PP)
+    assert np.array_equal(maps.saliency() > 0.5, far > fitted.scale.line(far.size, fitted.threshold))
+    few, many = (fitted.scale.line(patches, fitted.threshold) for patches in (100, 8000))
+    assert many > few, "more patches, more chances"
 
 
 def test_a_place_that_is_always_odd_is_not_odd() -> None:
@@ -71,12 +72,28 @@ def test_a_place_that_is_always_odd_is_not_odd() -> None:
     for map_hw in maps:
         map_hw[:, 12:] += 5
     maps[0][2:5, 2:5] += 5
-    place = typical_places(maps)
-    assert place.shape == (PLACES, PLACES)
-    left, right = np.median(corrected(maps[1], place)[:, :10]), np.median(corrected(maps[1], place)[:, 14:])
-    assert abs(left - right) < 0.2
-    assert corrected(maps[0], place)[3, 3] > 4
-    assert not typical_places(maps[:7]).any(), "a median of few images is not to be trusted"
+    places = typical_places(maps)
+    assert places.place_PP.shape == places.spread_PP.shape == (PLACES, PLACES)
+    usual = corrected(maps[1], *places)
+    assert abs(np.median(usual[:, :10]) - np.median(usual[:, 14:])) < 0.2
+    assert corrected(maps[0], *places)[3, 3] > 4
+    few = typical_places(maps[:7])
+    assert not few.place_PP.any(), "a median of few images is not to be trusted"
+    assert (few.spread_PP == 1).all()
+
+
+def test_a_place_that_varies_counts_less_and_rare_defects_there_do_not_change_that() -> None:
+    rng = np.random.default_rng(0)
+    maps = [rng.normal(10, 1, (48, 48)).astype(np.float32) for _ in range(40)]
+    for map_hw in maps:
+        map_hw[:, 36:] = rng.normal(10, 4, (48, 12))
+    for map_hw in maps[:12]:
+        map_hw[4:10, 4:10] += 20
+    spread_PP = typical_places(maps).spread_PP
+    assert np.median(spread_PP[:, 40:]) == pytest.approx(4, rel=0.2)
+    assert spread_PP[6, 6] < 2
+    usual = np.concatenate([corrected(map_hw, *typical_places(maps))[:, 40:].ravel() for map_hw in maps])
+    assert usual.std() == pytest.approx(1, rel=0.15)
 
 
 def test_an_outline_is_at_half_the_height_of_its_own_peak() -> None:
@@ -99,10 +116,27 @@ def test_a_threshold_from_good_images_flags_few_of_them() -> None:
     rng = np.random.default_rng(7)
     good = [FeatureGrid(_surface(rng), -1 - image) for image in range(12)]
     fitted = Anomaly(reference=True).fit(good)
-    assert fitted.parameters["threshold_rule"] == "maxima of good images"
-    flagged = [not fitted.apply(grid).empty_reason for grid in good]
-    assert sum(flagged) == 2  # 0.9 of 12 leaves the two highest
+    assert fitted.parameters["threshold_rule"] == "middle maxima of good images"
+    assert sum(not fitted.apply(FeatureGrid(_surface(rng), image)).empty_reason for image in range(40)) <= 4
     assert not fitted.apply(_folder(1, bad=1)[0]).empty_reason
+
+
+@pytest.mark.parametrize(("bad", "quantiles"), [(0, GOOD), (0, MIXED), (150, MIXED)])
+def test_the_line_leaves_good_maxima_below_also_where_some_images_are_bad(
+    bad: int, quantiles: tuple[float, float]
+) -> None:
+    rng = np.random.default_rng(0)
+    good = rng.gumbel(10, 2, 400)
+    maxima = np.concatenate([good, rng.gumbel(40, 5, bad)]).astype(np.float32)
+    line = gumbel_line(maxima, quantiles)
+    assert 0.005 <= (good > line).mean() <= 0.05
+    assert line < 30
+
+
+def test_few_images_get_a_more_careful_line() -> None:
+    maxima = np.random.default_rng(0).gumbel(10, 2, 4000).astype(np.float32)
+    few = np.quantile(maxima, np.linspace(0.02, 0.98, 16)).astype(np.float32)
+    assert gumbel_line(few, GOOD) > gumbel_line(maxima, GOOD) + 1
 
 
 def test_a_lower_threshold_finds_more_and_the_soft_map_stays() -> None:

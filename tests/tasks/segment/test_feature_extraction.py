@@ -12,8 +12,9 @@ from dinocli.data.sources import find_images
 from dinocli.data.tiling import Tiling
 from dinocli.errors import UsageError
 from dinocli.models.create import create_backbone
-from dinocli.tasks.segment.feature_extraction import FeatureExtraction, SegmentImage, check_tiling
+from dinocli.tasks.segment.feature_extraction import FeatureExtraction, check_tiling
 from dinocli.tasks.segment.method import FeatureKind
+from dinocli.tasks.segment.segment_images import SegmentImage
 
 PLAIN = Preprocess(
     range_policy="full",
@@ -47,7 +48,7 @@ def texture(height: int, width: int) -> NDArray[np.uint8]:
 
 def read(one: FeatureExtraction, folder: Path, pixels: NDArray[np.uint8]) -> SegmentImage:
     Image.fromarray(pixels).save(folder / "a.png")
-    (picture,) = one.read_images(find_images([str(folder)]), [0], 0)
+    (picture,) = one.reader.read_images(find_images([str(folder)]), [0], 0)
     assert isinstance(picture, SegmentImage)
     return picture
 
@@ -115,7 +116,7 @@ def test_an_unreadable_image_is_named_with_its_reason(tmp_path: Path) -> None:
     one = extractor()
     (tmp_path / "a.png").write_bytes(b"no image")
     Image.fromarray(texture(40, 40)).save(tmp_path / "b.png")
-    bad, good = one.read_images(find_images([str(tmp_path)]), [0, 1], 1)
+    bad, good = one.reader.read_images(find_images([str(tmp_path)]), [0, 1], 1)
     assert bad == (0, "not an image in a known format")
     assert isinstance(good, SegmentImage)
 

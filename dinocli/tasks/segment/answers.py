@@ -1,0 +1,132 @@
+"""Is this part good? A detector that answers about one image after the other, for a process that stays."""
+
+import os
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from dinocli.config.preprocess import Preprocess
+from dinocli.data.labels import folder_labels, is_folder_spec
+from dinocli.data.sources import ImageList, find_images
+from dinocli.data.tiling import parse_tiling
+from dinocli.engine.device import DTYPES, feature_precision, pick_device
+from dinocli.engine.progress import ProgressReporter
+from dinocli.errors import UsageError
+from dinocli.models.weights import load_backbone
+from dinocli.tasks.inputs import describe_weights
+from dinocli.tasks.segment.detector import open_detector
+from dinocli.tasks.segment.feature_extraction import FeatureExtraction
+from dinocli.tasks.segment.image_writer import labels_of
+from dinocli.tasks.segment.method import FeatureKind
+from dinocli.tasks.segment.regions import find_regions
+from dinocli.tasks.segment.segment_images import SegmentImage
+from dinocli.tasks.segment.segment_options import SIZE, SegmentOptions
+from dinocli.tasks.segment.upsample import render
+
+Answer = dict[str, Any]
+
+
+class Answers:
+    """A detector in memory.
+
+    Args:
+        options: With `detector`; `groups` can be `folder` or `folder:N`.
+        reporter: Is told what was loaded.
+
+    Raises:
+        UsageError: Options that the detector settles.
+        WeightsError: No such detector, or a damaged one.
+    """
+
+    def __init__(self, options: SegmentOptions, reporter: ProgressReporter) -> None:
+        if options.groups and not is_folder_spec(options.groups):
+            raise UsageError(f"--groups {options.groups}: without --out it is folder or folder:N; a CSV needs --out")
+        detector = open_detector(options)
+        self._options, self._fitted = detector.options, detector.fitted
+        backbone, info, stored = load_backbone(detector.options.weights)
+        reporter.line(f"{describe_weights(info)}, detector {detector.folder}")
+        device = pick_device(options.device)
+        backbone = backbone.to(device).eval()
+        backbone.freeze_batch_norm()
+        if detector.options.stride:
+            backbone.set_step(detector.options.stride)
+        tiling = parse_tiling(detector.options.tile) if detector.options.tile else None
+        self._extractor = FeatureExtraction(
+            backbone,
+            Preprocess.from_dict(stored or {}),
+            FeatureKind.PATCHES,
+            device,
+            detector.options.size or (0 if tiling else SIZE),
+            tiling,
+            autocast=DTYPES.get(feature_precision(device, options.precision)),
+        )
+        self._groups: dict[str, tuple[float, bool]] = {}
+
+    def about(self, path: str) -> Answer:
+        """Say whether an image is good.
+
+        Returns:
+            JSON-like data: `image`; `good`, the `score` (0 to 1), the `regions` that were found, each with box (left,
+            top, width, height in pixels), area in pixels and score; with groups also `group`, and `group_score` and
+            `group_good` over its images so far. Of an unreadable image `error` in their place.
+        """
+        begin = time.monotonic()
+        folder, name = os.path.split(os.path.abspath(path))
+        images = ImageList(Path(folder), [f"./{name}"], [])
+        (picture,) = self._extractor.reader.read_images(images, [0], 0)
+        if not isinstance(picture, SegmentImage):
+            return {"image": path, "error": picture[1]}
+        maps = self._fitted.apply(self._extractor.grid(picture))
+        rendered = render(maps, picture.geometry, picture.source_CHW, refine=self._options.refine)
+        labels_HW = labels_of(rendered, picture.geometry, self._options.min_area)
+        regions = [
+            {"box": list(region.box), "area": region.area, "score": round(region.score, 4)}
+            for region in find_regions(labels_HW, rendered.soft_HW, connected=True)
+        ]
+        answer = {"image": path, "good": not regions, "score": round(float(maps.score), 4)}
+        seconds = round(time.monotonic() - begin, 3)
+        return {**answer, **self._of_group(path, answer), "regions": regions, "seconds": seconds}
+
+    def _of_group(self, path: str, answer: Answer) -> Answer:
+        if not self._options.groups:
+            return {}
+        (group,) = folder_labels(self._options.groups, [f".{os.path.abspath(path)}"])
+        score, good = self._groups.get(group, (0.0, True))
+        self._groups[group] = (max(score, answer["score"]), good and answer["good"])
+        return {"group": group, "group_score": self._groups[group][0], "group_good": self._groups[group][1]}
+
+
+def answers(options: SegmentOptions, reporter: ProgressReporter, stdin: BinaryIO | None) -> Iterator[Answer]:
+    """Answer about the images that the inputs name; of `-`, each path as soon as its line arrives.
+
+    Args:
+        options: With `detector`.
+        reporter: Is told what was loaded.
+        stdin: Where `-` reads paths from, one a line, or ended by NUL as `options.read.null` says.
+
+    Raises:
+        DinocliError: Of every kind, before the first answer; what cannot be read is an answer with an `error`.
+    """
+    detector = Answers(options, reporter)
+    for path in _paths(options, stdin):
+        yield detector.about(path)
+
+
+def _paths(options: SegmentOptions, stdin: BinaryIO | None) -> Iterable[str]:
+    if options.inputs == ("-",) and stdin is not None:
+        return _arriving(stdin, b"\0" if options.read.null else b"\n")
+    if not options.inputs:
+        raise UsageError("--detector needs IMAGES, or - for paths on stdin")
+    images = find_images(options.inputs, **options.read.naming())
+    return (images.path(row) for row in range(len(images)))
+
+
+def _arriving(stdin: BinaryIO, end: bytes) -> Iterator[str]:
+    """Yield paths as they arrive; a reader that waits for a full buffer would answer too late."""
+    left = b""
+    while more := os.read(stdin.fileno(), 1 << 16):
+        *whole, left = (left + more).split(end)
+        yield from (os.fsdecode(path.removesuffix(b"\r")) for path in whole if path.strip())
+    if left.strip():
+        yield os.fsdecode(left)

@@ -1,0 +1,153 @@
+"""A fitted anomaly method with its weights, as one folder: for images that come later.
+
+    detector/
+      backbone/             the weights; timm.create_model("local-dir:detector/backbone", pretrained=True)
+      anomaly.safetensors   the bank, and which distances are usual
+      detector.json         size, stride, tiles and threshold, and the SHA-256 of the files
+
+A detector is one thing: files of two of them together would give wrong answers in silence, so their hashes are checked.
+"""
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from dinocli import __version__
+from dinocli.errors import UsageError, WeightsError
+from dinocli.files import hidden, remove_path, replace_path, user_path, write_whole
+from dinocli.models.weights import save_backbone, sha256_of
+from dinocli.stored import Anything, Count, Name, Stored, read_json
+from dinocli.tasks.embed.embed_setup import EmbedContext
+from dinocli.tasks.run_folder import SCHEMA
+from dinocli.tasks.segment.anomaly import FittedAnomaly
+from dinocli.tasks.segment.anomaly_file import load_anomaly, save_anomaly
+from dinocli.tasks.segment.distance_scale import parse_threshold
+from dinocli.tasks.segment.method_fit import FittedPlan
+from dinocli.tasks.segment.segment_options import SIZE, SegmentOptions
+
+BACKBONE, LEARNT, RECORD = "backbone", "anomaly.safetensors", "detector.json"
+_FILES = (f"{BACKBONE}/config.json", f"{BACKBONE}/model.safetensors", LEARNT)
+
+
+class DetectorRecord(Stored):
+    """`detector.json`."""
+
+    threshold: str
+    size: Count
+    stride: Count
+    tile: str
+    refine: bool
+    min_area: Count | None
+    weights: Anything
+    sha256: dict[str, Name]
+
+
+@dataclass(frozen=True)
+class Detector:
+    """A detector that was read.
+
+    Args:
+        folder: Where it lies.
+        options: The options of a command, with those of the detector in their places.
+        fitted: The method.
+        digest: Of its files.
+    """
+
+    folder: Path
+    options: SegmentOptions
+    fitted: FittedAnomaly
+    digest: str
+
+
+def check_new(options: SegmentOptions) -> None:
+    """Raise a `UsageError` if no detector can be saved there, before anything takes long."""
+    folder = Path(options.save_detector)
+    if options.method not in ("auto", "anomaly") or options.propagate or options.maps_from or options.detector:
+        raise UsageError("--save-detector keeps what --method anomaly has fitted: use it with that method")
+    if not folder.exists():
+        return
+    if not (folder / RECORD).is_file():
+        raise UsageError(f"{folder} is there and no detector: choose another --save-detector")
+    if not (options.force or options.resume):
+        raise UsageError(f"{folder} is there already; add --force to replace it, or choose another --save-detector")
+
+
+def save_detector(options: SegmentOptions, context: EmbedContext, plan: FittedPlan) -> None:
+    """Write the folder, whole or not at all; an older detector of this name is replaced.
+
+    Raises:
+        UsageError: The method is another one than anomaly.
+    """
+    folder, fitted = Path(options.save_detector), plan.fitted
+    if not isinstance(fitted, FittedAnomaly):
+        raise UsageError(f"--save-detector keeps --method anomaly, and this folder got {plan.method.name}: name it")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    part = hidden(folder, "new")
+    remove_path(part)
+    part.mkdir()
+    try:
+        save_backbone(part / BACKBONE, context.backbone, context.info, context.preprocess)
+        save_anomaly(part / LEARNT, fitted.scale, fitted.bank)
+        record = {
+            "schema": SCHEMA,
+            "kind": "detector",
+            "threshold": str(options.method_options.get("threshold", "auto")),
+            "size": options.size or (0 if options.tile else SIZE),
+            **{key: getattr(options, key) for key in ("stride", "tile", "refine", "min_area")},
+            "parameters": dict(fitted.parameters),
+            "weights": context.info.to_dict(),
+            "sha256": {name: sha256_of(part / name) for name in _FILES},
+            "dinocli": __version__,
+        }
+        write_whole(part / RECORD, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+        replace_path(part, folder)
+    finally:
+        remove_path(part)
+
+
+def open_detector(options: SegmentOptions) -> Detector:
+    """Read the detector that the options name.
+
+    Raises:
+        UsageError: An option that the detector settles.
+        WeightsError: The folder is not there, damaged, or mixed of two detectors.
+    """
+    folder = user_path(options.detector)
+    _check_options(options)
+    record = read_json(folder / RECORD, DetectorRecord, "save the detector again with --save-detector")
+    for name in _FILES:
+        path = folder / name
+        if not path.is_file() or sha256_of(path) != record["sha256"].get(name):
+            raise WeightsError(f"{path} is not the file that {RECORD} names: save the detector again")
+    learnt = load_anomaly(folder / LEARNT)
+    if learnt.bank is None:
+        raise WeightsError(f"{folder / LEARNT} holds no bank: save the detector again")
+    threshold = str(options.method_options.get("threshold", record["threshold"]))
+    settled: dict[str, Any] = {key: record[key] for key in ("size", "stride", "tile")}
+    smallest = record["min_area"] if options.min_area is None else options.min_area
+    return Detector(
+        folder,
+        replace(
+            options,
+            **settled,
+            method="anomaly",
+            weights=str(folder / BACKBONE),
+            refine=options.refine and record["refine"],
+            min_area=smallest,
+        ),
+        FittedAnomaly(learnt.bank, learnt.scale, parse_threshold(threshold)),
+        " ".join(record["sha256"][name] for name in _FILES),
+    )
+
+
+def _check_options(options: SegmentOptions) -> None:
+    settled = ("weights", "model", "reference", "size", "stride", "tile", "query", "propagate", "maps_from")
+    given = [f"--{'from' if name == 'maps_from' else name}" for name in settled if getattr(options, name)]
+    read = ("--range", "--channels", "--page", "--nodata")
+    given += [name for name in options.read.given() if name in read]
+    given += [f"--{name}" for name in options.method_options if name != "threshold"]
+    if given:
+        raise UsageError(f"--detector {options.detector} settles {', '.join(given)}: leave it out")
+    if options.method not in ("auto", "anomaly"):
+        raise UsageError(f"a detector has --method anomaly, not {options.method}: leave --method out")

@@ -1,0 +1,94 @@
+"""Masks of images that are looked at now: weights, method and sample, settled one after the other."""
+
+from typing import Any, BinaryIO
+
+from dinocli.engine.progress import ProgressReporter
+from dinocli.tasks.embed.embed_options import EmbedOptions
+from dinocli.tasks.embed.embed_setup import prepare
+from dinocli.tasks.segment.anomaly import Anomaly
+from dinocli.tasks.segment.detector import check_new, open_detector, save_detector
+from dinocli.tasks.segment.method import FeatureKind, Method
+from dinocli.tasks.segment.method_fit import Chosen, FittedPlan, Sample, choose, extractor_of, fitted_plan
+from dinocli.tasks.segment.segment_options import SegmentOptions
+from dinocli.tasks.segment.segment_plan import SegmentInputs
+
+
+class FreshMaps:
+    """Images and weights of a command; the method sees them in `plan`.
+
+    Args:
+        options: What to do.
+        reporter: Is told the progress.
+        stdin: Where `-` reads names from.
+        method: A method of one's own in place of `options.method`.
+
+    Attributes:
+        options: As given, with those of a detector in their places.
+        context: Weights and how to read.
+        inputs: The images.
+
+    Raises:
+        DinocliError: Of every kind, before any image is computed.
+    """
+
+    def __init__(
+        self, options: SegmentOptions, reporter: ProgressReporter, stdin: BinaryIO | None, method: Method | None = None
+    ) -> None:
+        self._detector = open_detector(options) if options.detector else None
+        if options.save_detector:
+            check_new(options)
+        self.options = options = self._detector.options if self._detector else options
+        self._reporter, self._method = reporter, method
+        self.context = prepare(embed_options(options), reporter, stdin)
+        if options.stride:
+            self.context.backbone.set_step(options.stride)
+        context = self.context
+        self.inputs = SegmentInputs(context.images, context.info.to_dict(), context.data, context.run)
+
+    def request(self) -> dict[str, Any]:
+        """Return what determines the masks, besides the options of every pass."""
+        return {
+            "model": self.context.info.name,
+            "weights sha256": self.context.info.sha256,
+            "images": self.context.images.digest(),
+            "preprocess": self.context.preprocess.to_dict(),
+            "precision": self.context.precision,
+            "detector": self._detector.digest if self._detector else "",
+        }
+
+    def chosen(self) -> Chosen:
+        """Choose the method."""
+        if self._detector:
+            return Chosen("anomaly", Anomaly(), f"detector {self._detector.folder}")
+        return choose(self.context, self.options, Sample(self.context, self.options, self._reporter))
+
+    def plan(self) -> FittedPlan:
+        """Let the method see a sample of the images.
+
+        Raises:
+            UsageError: The method does not go with tiles, or with these weights.
+        """
+        if self._detector:
+            extractor = extractor_of(self.context, self.options, FeatureKind.PATCHES)
+            return FittedPlan(extractor, self.chosen(), self._detector.fitted)
+        sample = Sample(self.context, self.options, self._reporter)
+        chosen = (
+            Chosen(self.options.method, self._method) if self._method else choose(self.context, self.options, sample)
+        )
+        plan = fitted_plan(self.context, self.options, chosen, sample, self._reporter)
+        if self.options.save_detector:
+            save_detector(self.options, self.context, plan)
+            self._reporter.line(f"detector {self.options.save_detector}")
+        return plan
+
+
+def embed_options(options: SegmentOptions) -> EmbedOptions:
+    """Weights and images are found, read and judged just as `embed` does it."""
+    return EmbedOptions(
+        inputs=options.inputs,
+        weights=options.weights,
+        model=options.model,
+        precision=options.precision,
+        read=options.read,
+        device=options.device,
+    )

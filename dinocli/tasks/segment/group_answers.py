@@ -1,0 +1,76 @@
+"""The answer about a part that several images show: the largest score of its images."""
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dinocli.data.labels import read_labels
+from dinocli.engine.progress import ProgressReporter
+from dinocli.errors import UsageError
+from dinocli.files import write_whole
+from dinocli.tasks.segment.regions import ImageRecord
+
+COLUMNS = ("group", "images", "score", "good", "image")
+
+
+@dataclass(frozen=True)
+class GroupAnswer:
+    """What is said of one group.
+
+    Args:
+        group: Its name.
+        images: How many it has.
+        score: The largest of them, 0 to 1.
+        good: No image of it has a region.
+        image: The one with the largest score.
+    """
+
+    group: str
+    images: int
+    score: float
+    good: bool
+    image: str
+
+
+def group_names(spec: str, names: Sequence[str], reporter: ProgressReporter) -> dict[str, str]:
+    """Return the group of each image that has one.
+
+    Args:
+        spec: `folder`, `folder:N`, or a CSV with the columns `path` and one other.
+        names: Of the images.
+        reporter: Is told what was assumed.
+
+    Raises:
+        UsageError: A CSV of several columns.
+        DataError: The groups cannot be read.
+    """
+    columns = read_labels(spec, names, reporter.line)
+    if len(columns) > 1:
+        raise UsageError(f"--groups {spec} has the columns {', '.join(columns)}: give a CSV with path and one other")
+    (groups,) = columns.values()
+    return {name: group for name, group in zip(names, groups, strict=True) if group}
+
+
+def group_answers(groups: Mapping[str, str], records: Iterable[ImageRecord]) -> list[GroupAnswer]:
+    """Join the images of each group, the group with the largest score first; images without a group are left out."""
+    of: dict[str, list[ImageRecord]] = {}
+    for record in records:
+        if record.image in groups:
+            of.setdefault(groups[record.image], []).append(record)
+    answers = []
+    for group, images in of.items():
+        highest = max(images, key=lambda record: record.score)
+        good = not any(record.regions for record in images)
+        answers.append(GroupAnswer(group, len(images), highest.score, good, highest.image))
+    return sorted(answers, key=lambda answer: (-answer.score, answer.group))
+
+
+def write_groups(path: Path, answers: Iterable[GroupAnswer]) -> None:
+    """Write one row a group."""
+    text = io.StringIO(newline="")
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(COLUMNS)
+    rows.writerows([one.group, one.images, f"{one.score:.6g}", int(one.good), one.image] for one in answers)
+    write_whole(path, text.getvalue())

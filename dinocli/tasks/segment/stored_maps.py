@@ -1,0 +1,157 @@
+"""Masks of stored distances: another threshold without the network (`segment --from`).
+
+Beside its masks, the anomaly method keeps how far each patch of an image is from the bank, and which distances are
+usual. Images are read again, since masks follow their edges and pages show them; nothing else is computed.
+"""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from dinocli.config.load import load_recipe
+from dinocli.config.preprocess import Preprocess
+from dinocli.data.sources import ImageList
+from dinocli.errors import DataError, UsageError
+from dinocli.stored import Anything, Count, Name, Stored, read_json, reading
+from dinocli.tasks.segment.anomaly_file import load_anomaly
+from dinocli.tasks.segment.distance_scale import DistanceScale, parse_threshold
+from dinocli.tasks.segment.mask_folder import MaskFolder
+from dinocli.tasks.segment.output_names import output_stems
+from dinocli.tasks.segment.segment_images import GridLayout, SegmentImage, SegmentReader
+from dinocli.tasks.segment.segment_options import MethodUsed, SegmentOptions
+from dinocli.tasks.segment.segment_plan import ImageMaps, SegmentInputs
+
+_ADVICE = "segment the images again"
+
+
+class MethodRecord(Stored):
+    """The method of a folder of masks."""
+
+    name: str
+
+
+class ReadingRecord(Stored):
+    """How the images were read."""
+
+    preprocess: Anything
+    size: Count
+    layout: list[Count] = Field(min_length=3, max_length=3)
+    tiled: bool
+
+
+class MasksRecord(Stored):
+    """`segment.json`, as far as stored distances need it."""
+
+    method: MethodRecord
+    root: Name
+    weights: Anything
+    reading: ReadingRecord
+    request: Anything
+
+
+class StoredMaps:
+    """The distances of an earlier command, under the threshold of this one.
+
+    Args:
+        options: With the folder, `maps_from`.
+
+    Attributes:
+        options: As given.
+        inputs: The images of then.
+
+    Raises:
+        UsageError: An option that the earlier command settled, or a folder without distances.
+        WeightsError: A file of it is missing or damaged.
+    """
+
+    def __init__(self, options: SegmentOptions) -> None:
+        _check_options(options)
+        self._folder, self.options = MaskFolder(Path(options.maps_from)), options
+        about = read_json(self._folder.manifest, MasksRecord, _ADVICE)
+        if about["method"]["name"] != "anomaly":
+            raise UsageError(
+                f"--from {options.maps_from} holds masks of {about['method']['name']}; distances that can be "
+                f"thresholded again are kept by --method anomaly alone"
+            )
+        self._about = about
+        self._threshold = parse_threshold(str(options.method_options.get("threshold", "auto")))
+        self.scale: DistanceScale = load_anomaly(self._folder.learnt).scale
+        reading = about["reading"]
+        self.reader = SegmentReader(
+            Preprocess.from_dict(reading["preprocess"]),
+            reading["size"],
+            GridLayout(*reading["layout"]),
+            tiled=reading["tiled"],
+        )
+        images = ImageList(Path(about["root"]), _names(self._folder.table), _bad(self._folder.bad))
+        self._stems = output_stems(images.names)
+        given = {key: value for key, value in _reading(options).items() if value is not None}
+        data = load_recipe(()).data
+        self.inputs = SegmentInputs(images, about["weights"], data.model_validate(data.model_dump() | given), None)
+        self.method = MethodUsed("anomaly", f"distances of {options.maps_from}", self.scale.parameters(self._threshold))
+
+    def request(self) -> dict[str, Any]:
+        """Return what determines the masks, besides the options of every pass."""
+        return {"from": self._about["request"], "images": self.inputs.images.digest()}
+
+    def plan(self) -> "StoredMaps":
+        """Return itself: nothing has to be fitted."""
+        return self
+
+    def maps(self, picture: SegmentImage, *, heads: bool) -> ImageMaps:
+        """Map one image; the method has no heads.
+
+        Raises:
+            DataError: The image is not that of then.
+            WeightsError: Its distances are missing or damaged.
+        """
+        distances_hw = self._distances(self._stems[picture.image])
+        if distances_hw.shape != picture.geometry.grid:
+            raise DataError(
+                f"{self.inputs.images.names[picture.image]} has changed since its distances were stored: a grid of "
+                f"{picture.geometry.grid} where {distances_hw.shape} are; {_ADVICE}"
+            )
+        return ImageMaps(self.scale.judge(distances_hw, self._threshold), None)
+
+    def _distances(self, stem: str) -> NDArray[np.float32]:
+        path = self._folder.distances / f"{stem}.npy"
+        with reading(path, _ADVICE):
+            found = np.load(path, allow_pickle=False)
+            if found.dtype != np.float32 or found.ndim != 2 or not np.isfinite(found).all():
+                raise ValueError(f"an array of {found.dtype} {found.shape} where distances belong")
+        return np.asarray(found, np.float32)
+
+
+def _check_options(options: SegmentOptions) -> None:
+    """Refuse what the earlier command settled."""
+    weights = ("weights", "model", "reference", "detector", "save_detector")
+    settled = (*weights, "size", "stride", "tile", "query", "propagate")
+    given = [f"--{name.replace('_', '-')}" for name in settled if getattr(options, name)]
+    given += [name for name in options.read.given() if name not in ("--max-bad", "--workers")]
+    given += [f"--{name}" for name in options.method_options if name != "threshold"]
+    given += ["IMAGES"] if options.inputs else []
+    if given:
+        raise UsageError(f"--from {options.maps_from} settles {', '.join(given)}: leave it out")
+    if options.method not in ("auto", "anomaly"):
+        raise UsageError(f"--from takes up --method anomaly, not {options.method}: leave --method out")
+
+
+def _reading(options: SegmentOptions) -> dict[str, Any]:
+    return {"max_bad": options.read.max_bad or None, "workers": options.read.workers}
+
+
+def _names(table: Path) -> list[str]:
+    """Return the images of `segments.csv`, each once."""
+    with reading(table, _ADVICE), table.open(encoding="utf-8", newline="") as file:
+        return list(dict.fromkeys(row["image"] for row in csv.DictReader(file)))
+
+
+def _bad(table: Path) -> list[tuple[str, str]]:
+    if not table.is_file():
+        return []
+    with reading(table, _ADVICE), table.open(encoding="utf-8", newline="") as file:
+        return [(row["path"], row["reason"]) for row in csv.DictReader(file)]

@@ -1,0 +1,150 @@
+"""Another threshold on stored distances, a detector for later images, and the answer about a part."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dinocli.data.mask_reader import read_mask
+from dinocli.engine.progress import ProgressReporter
+from dinocli.errors import DataError, UsageError, WeightsError
+from dinocli.tasks.inputs import ReadOptions
+from dinocli.tasks.segment.answers import answers
+from dinocli.tasks.segment.segment import segment
+from dinocli.tasks.segment.segment_options import MaskOutputs, SegmentOptions
+
+NET = {"model": "test_convnext", "weights": "none", "device": "cpu", "precision": "fp32"}
+
+
+def _surface(seed: int, *, spot: bool) -> Image.Image:
+    pixels = np.random.default_rng(seed).integers(100, 120, (96, 96))
+    if spot:
+        pixels[40:64, 40:64] = 10
+    return Image.fromarray(pixels.astype(np.uint8))
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sixteen images in two parts, one of them with a spot; their masks and detector."""
+    folder = tmp_path_factory.mktemp("anomaly")
+    for number in range(16):
+        path = folder / "in" / f"part{number % 2}" / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _surface(number, spot=number == 4).save(path)
+    segment(_options(folder, "masks", inputs=(str(folder / "in"),), save_detector=str(folder / "det"), **NET))
+    return folder
+
+
+def _options(folder: Path, out: str, **more: object) -> SegmentOptions:
+    usual = {"method": "anomaly", "size": 96, "read": ReadOptions(workers=0)}
+    if more.get("maps_from") or more.get("detector"):
+        usual = {"read": ReadOptions(workers=0), "device": "cpu", "precision": "fp32"}
+    return SegmentOptions(out=str(folder / out) if out else "", **{**usual, **more})  # type: ignore[arg-type]
+
+
+def _masks(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted((folder / "masks").rglob("*.png"))}
+
+
+def test_the_same_threshold_gives_the_same_masks(done: Path) -> None:
+    result = segment(_options(done, "again", maps_from=str(done / "masks")))
+    assert _masks(done / "again") == _masks(done / "masks")
+    assert (done / "again" / "segments.csv").read_text() == (done / "masks" / "segments.csv").read_text()
+    assert result.method.name == "anomaly"
+    assert result.images == 16
+    spots = [name for name, data in _masks(done / "masks").items() if read_mask(done / "masks" / name).labels_HW.any()]
+    assert spots == ["masks/part0/4.png"]
+
+
+def test_another_threshold_changes_masks_and_all_outputs_are_made(done: Path) -> None:
+    low = {"method_options": {"threshold": "0.05"}, "min_area": 0}
+    coco = str(done / "low.json")
+    result = segment(
+        _options(done, "low", maps_from=str(done / "masks"), outputs=MaskOutputs(coco=coco, overlay=True), **low)
+    )
+    straight = segment(_options(done, "straight", inputs=(str(done / "in"),), **NET, **low))
+    assert _masks(done / "low") == _masks(done / "straight")
+    assert _masks(done / "low") != _masks(done / "masks")
+    assert result.regions == straight.regions == len(json.loads(Path(coco).read_text())["annotations"])
+    assert len(list((done / "low" / "overlays").rglob("*.jpg"))) == 16
+    again = segment(_options(done, "chain", maps_from=str(done / "low")))  # distances go on
+    assert again.regions == segment(_options(done, "chain", maps_from=str(done / "masks"), force=True)).regions
+
+
+def test_what_the_first_command_settled_is_refused(done: Path) -> None:
+    with pytest.raises(UsageError, match="settles --size, IMAGES"):
+        segment(_options(done, "no", maps_from=str(done / "masks"), size=64, inputs=("x",)))
+    with pytest.raises(UsageError, match="settles --weights, --size"):
+        segment(_options(done, "no", detector=str(done / "det"), size=64, weights="x", inputs=(str(done / "in"),)))
+    with pytest.raises(WeightsError, match=r"segment\.json cannot be read"):
+        segment(_options(done, "no", maps_from=str(done / "nothing")))
+
+
+def test_changed_images_and_damaged_distances_are_found(done: Path, tmp_path: Path) -> None:
+    shutil.copytree(done / "masks", tmp_path / "masks")
+    (tmp_path / "masks" / "distances" / "part0" / "2.npy").write_bytes(b"\x93NUMPY")
+    with pytest.raises(WeightsError, match=r"2\.npy cannot be read"):
+        segment(_options(tmp_path, "out", maps_from=str(tmp_path / "masks")))
+    image = done / "in" / "part0" / "2.png"
+    kept = image.read_bytes()
+    try:
+        Image.new("L", (160, 96)).save(image)
+        with pytest.raises(DataError, match="has changed since"):
+            segment(_options(tmp_path, "new", maps_from=str(done / "masks")))
+    finally:
+        image.write_bytes(kept)
+
+
+def test_a_detector_answers_about_new_images(done: Path, tmp_path: Path) -> None:
+    (tmp_path / "new").mkdir()
+    for name, spot in (("a.png", False), ("b.png", True)):
+        _surface(77, spot=spot).save(tmp_path / "new" / name)
+    (tmp_path / "new" / "c.png").write_bytes(b"no image")
+    options = _options(tmp_path, "", detector=str(done / "det"), inputs=(str(tmp_path / "new"),), groups="folder")
+    good, bad, broken = answers(options, ProgressReporter(), None)
+    assert (good["good"], bad["good"]) == (True, False)
+    assert good["regions"] == []
+    left, top, width, height = bad["regions"][0]["box"]
+    assert left < 52 < left + width
+    assert top < 52 < top + height
+    assert bad["score"] > good["score"]
+    assert (bad["group"], bad["group_good"], bad["group_score"]) == ("new", False, bad["score"])
+    assert "not an image" in broken["error"]
+    result = segment(
+        _options(tmp_path, "out", detector=str(done / "det"), inputs=(str(tmp_path / "new"),), groups="folder")
+    )
+    assert (result.segmented, result.empty_images, result.bad) == (2, 1, 1)
+    assert result.groups == {"groups": 1, "good": 0}
+    assert (tmp_path / "out" / "groups.csv").read_text().splitlines()[1].startswith("new,2,0.")
+
+
+def test_paths_on_stdin_are_answered_as_they_come(done: Path) -> None:
+    paths = [str(done / "in" / "part0" / "4.png"), str(done / "in" / "part1" / "1.png")]
+    end, start = os.pipe()
+    with os.fdopen(end, "rb") as stdin:
+        coming = answers(_options(done, "", detector=str(done / "det"), inputs=("-",)), ProgressReporter(), stdin)
+        os.write(start, f"{paths[0]}\n".encode())
+        first = next(coming)  # nobody has closed the pipe
+        os.write(start, paths[1].encode())
+        os.close(start)
+        assert [(one["image"], one["good"]) for one in (first, *coming)] == [(paths[0], False), (paths[1], True)]
+
+
+def test_a_mixed_or_damaged_detector_is_refused(done: Path, tmp_path: Path) -> None:
+    shutil.copytree(done / "det", tmp_path / "det")
+    (tmp_path / "det" / "anomaly.safetensors").write_bytes(b"other")
+    options = _options(tmp_path, "", detector=str(tmp_path / "det"), inputs=(str(done / "in"),))
+    with pytest.raises(WeightsError, match=r"is not the file that detector\.json names"):
+        next(answers(options, ProgressReporter(), None))
+
+
+def test_groups_take_the_worst_image(done: Path) -> None:
+    result = segment(_options(done, "groups", maps_from=str(done / "masks"), groups="folder"))
+    rows = [line.split(",") for line in (done / "groups" / "groups.csv").read_text().splitlines()[1:]]
+    assert [(row[0], row[1], row[3]) for row in rows] == [("part0", "8", "0"), ("part1", "8", "1")]
+    assert rows[0][4] == "./part0/4.png"
+    assert result.groups == {"groups": 2, "good": 1}
