@@ -3,7 +3,11 @@
 import codecs
 import csv
 import io
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from dinocli.files import write_whole
 
 SEPARATORS = ",;\t|"
 _MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
@@ -99,3 +103,12 @@ def _separator(first: str, wanted: str) -> str:
     found = {mark: next(csv.reader([first], delimiter=mark), []) for mark in SEPARATORS}
     named = [mark for mark, cells in found.items() if wanted in [cell.strip().casefold() for cell in cells]]
     return max(named or SEPARATORS, key=lambda mark: len(found[mark]))
+
+
+def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Write a CSV with commas and a header; the file is complete or not there."""
+    text = io.StringIO(newline="")
+    lines = csv.writer(text, lineterminator="\n")
+    lines.writerow(header)
+    lines.writerows(rows)
+    write_whole(path, text.getvalue())

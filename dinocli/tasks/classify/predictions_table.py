@@ -3,16 +3,14 @@
 Shapes: N rows.
 """
 
-import csv
-import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dinocli.files import write_whole
+from dinocli.data.text_tables import write_table
 from dinocli.tasks.classify.classify_options import UNSURE
 from dinocli.tasks.feature_file import BOX_KEYS, Box
 from dinocli.tasks.image_coco import ImageTag
@@ -73,17 +71,9 @@ def write_predictions(path: Path, names: Sequence[str], found: Predictions, boxe
         strict=True,
     )
     rows = ((name, label, f"{sure:.6g}", best, given, *box) for name, label, sure, best, given, box in columns)
-    _write(path, [*HEADER, *(BOX_KEYS if boxes else ())], rows)
+    write_table(path, [*HEADER, *(BOX_KEYS if boxes else ())], rows)
 
 
 def write_suggested(path: Path, names: Sequence[str], column: str) -> None:
     """Write one line an image, the least sure first, with an empty label to be filled in."""
-    _write(path, ["path", column], ((name, "") for name in names))
-
-
-def _write(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    text = io.StringIO(newline="")
-    lines = csv.writer(text, lineterminator="\n")
-    lines.writerow(header)
-    lines.writerows(rows)
-    write_whole(path, text.getvalue())
+    write_table(path, ["path", column], ((name, "") for name in names))

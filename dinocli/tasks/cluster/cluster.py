@@ -135,7 +135,7 @@ def _write(
     reporter: ProgressReporter,
 ) -> list[Path]:
     """Write all files, the page last: it takes longest; then all of them take the place of older ones."""
-    known, same, again, issues, selected, labels, drifted = findings
+    known, same, again, issues, selected, _, drifted = findings
     table = options.table
     reporter.stage("writing tables and page")
     thumbnails = thumbnail_folder(options.page or table)
@@ -174,7 +174,7 @@ def _write(
             write_sheet(files.new(done[-1]), members, known.grouping)
         if options.page and (options.report or members.root):
             done.append(options.page)
-            write_page(options.page, files, members, known, same.pairs, labels, outcome, reporter, options.seed)
+            write_page(options.page, files, members, findings, outcome, reporter, options.seed)
         files.swap()
     return done
 

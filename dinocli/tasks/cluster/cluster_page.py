@@ -20,7 +20,7 @@ from dinocli.report.sheet import contact_sheet
 from dinocli.tasks.cluster.cluster_inputs import ClusterInputs
 from dinocli.tasks.cluster.cluster_options import ClusterResult
 from dinocli.tasks.cluster.cluster_tables import Known
-from dinocli.tasks.cluster.duplicate_pairs import SamePair
+from dinocli.tasks.cluster.findings import Findings
 from dinocli.tasks.thumbnails import MIME, SUFFIX, Thumbnails
 
 THUMBNAIL = 96
@@ -42,9 +42,7 @@ def write_page(
     path: Path,
     files: FileSet,
     members: ClusterInputs,
-    known: Known,
-    pairs: Sequence[SamePair],
-    labels: Labels,
+    findings: Findings,
     outcome: ClusterResult,
     reporter: ProgressReporter,
     seed: int,
@@ -55,13 +53,12 @@ def write_page(
         path: Path of the page.
         files: Get the page, and the folder.
         members: The images.
-        known: Their groups, oddness and places.
-        pairs: Nearly the same, closest first.
-        labels: The first column is shown.
+        findings: Groups, outlier scores, positions and pairs; of the labels the first column is shown.
         outcome: Numbers of the whole.
         reporter: Receives the progress of the thumbnails.
         seed: Random seed of the sample, where not all images fit.
     """
+    known, labels, pairs = findings.known, findings.labels, findings.same.pairs
     rows = _shown_rows(len(members), known.grouping.medoids_K, seed)
     images = _images(members, known, labels, rows, _thumbnails(path, files, members, rows, reporter))
     place = {row: number for number, row in enumerate(rows)}

@@ -1,16 +1,15 @@
 """The files that scripts read: all images, the pairs that are nearly the same, the diverse subset."""
 
 import csv
-import io
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dinocli.data.text_tables import parse_table
+from dinocli.data.text_tables import parse_table, write_table
 from dinocli.errors import DataError
 from dinocli.files import write_whole
 from dinocli.quality.grouping import NONE, Grouping
@@ -67,7 +66,7 @@ def write_clusters(path: Path, members: ClusterInputs, known: Known) -> None:
         (name, label, *map(_short, (distance, margin)), int(row in medoids), *map(_short, (outlier, x, y)), *box)
         for row, (name, label, distance, margin, outlier, (x, y), box) in enumerate(columns)
     )
-    _write(path, HEADER + TILE if members.boxes else HEADER, rows)
+    write_table(path, HEADER + TILE if members.boxes else HEADER, rows)
 
 
 def read_ids(path: Path) -> dict[str, int]:
@@ -90,7 +89,7 @@ def write_pairs(path: Path, members: ClusterInputs, pairs: Sequence[SamePair]) -
     """Write one line a pair, closest first."""
     names = members.names
     rows = ((names[p.first], names[p.second], f"{p.cosine:.6f}", int(p.exact), _short(p.likeness)) for p in pairs)
-    _write(path, PAIRS, rows)
+    write_table(path, PAIRS, rows)
 
 
 def write_duplicate_groups(path: Path, members: ClusterInputs, groups: Sequence[DuplicateGroup]) -> None:
@@ -100,31 +99,23 @@ def write_duplicate_groups(path: Path, members: ClusterInputs, groups: Sequence[
         for number, group in enumerate(groups)
         for place, row in enumerate(group.rows)
     )
-    _write(path, GROUPS, lines)
+    write_table(path, GROUPS, lines)
 
 
 def write_drift(path: Path, names: Sequence[str], score_M: NDArray[np.float64]) -> None:
     """Write one line an image of the other batch, the one that looks newest first."""
     order = np.argsort(-score_M, kind="stable").tolist()
-    _write(path, ("path", "score"), ((names[row], _short(float(score_M[row]))) for row in order))
+    write_table(path, ("path", "score"), ((names[row], _short(float(score_M[row]))) for row in order))
 
 
 def write_issues(path: Path, members: ClusterInputs, issues: Sequence[ImageIssue]) -> None:
     """Write one line an issue, in the order of the images."""
-    _write(path, ISSUE, ((members.names[i.row], i.kind, _short(i.value), _short(i.usual)) for i in issues))
+    write_table(path, ISSUE, ((members.names[i.row], i.kind, _short(i.value), _short(i.usual)) for i in issues))
 
 
 def write_selected(path: Path, members: ClusterInputs, rows: Sequence[int]) -> None:
     """Write one name a line, in the order of choice: the first lines of the file are a good choice too."""
     write_whole(path, "".join(f"{members.names[row]}\n" for row in rows))
-
-
-def _write(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    text = io.StringIO(newline="")
-    lines = csv.writer(text, lineterminator="\n")
-    lines.writerow(header)
-    lines.writerows(rows)
-    write_whole(path, text.getvalue())
 
 
 def _short(value: float) -> str:

@@ -4,14 +4,13 @@ Records come from a log on the disk and are read once for each part of a file, s
 run lengths of many large images would not.
 """
 
-import csv
-import io
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from dinocli.files import whole_file, write_whole
+from dinocli.data.text_tables import write_table
+from dinocli.files import whole_file
 from dinocli.tasks.segment.regions import ImageRecord
 
 COLUMNS = ("image", "mask", "segment", "category", "score", "area", "area_fraction", "left", "top", "width", "height")
@@ -30,12 +29,8 @@ def write_segments_csv(path: Path, records: Iterable[ImageRecord], names: dict[i
     of the upright image; `area_fraction` is the area of the region divided by that of the image.
     """
     metrics = sorted({key for record in records for key in record.metrics})
-    text = io.StringIO(newline="")
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow([*COLUMNS, "image_score", "empty_reason", *metrics])
-    for record in records:
-        rows.writerows(_rows(record, names, metrics))
-    write_whole(path, text.getvalue())
+    rows = (row for record in records for row in _rows(record, names, metrics))
+    write_table(path, [*COLUMNS, "image_score", "empty_reason", *metrics], rows)
 
 
 def write_coco(path: Path, records: Iterable[ImageRecord], names: dict[int, str], *, as_polygons: bool) -> None:

@@ -1,15 +1,13 @@
 """The answer about a part that several images show: the largest score of its images."""
 
-import csv
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from dinocli.data.labels import read_labels
+from dinocli.data.text_tables import write_table
 from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import UsageError
-from dinocli.files import write_whole
 from dinocli.tasks.segment.regions import ImageRecord
 
 COLUMNS = ("group", "images", "score", "good", "image")
@@ -69,8 +67,5 @@ def group_answers(groups: Mapping[str, str], records: Iterable[ImageRecord]) -> 
 
 def write_groups(path: Path, answers: Iterable[GroupAnswer]) -> None:
     """Write one row a group."""
-    text = io.StringIO(newline="")
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(COLUMNS)
-    rows.writerows([one.group, one.images, f"{one.score:.6g}", int(one.good), one.image] for one in answers)
-    write_whole(path, text.getvalue())
+    rows = ([one.group, one.images, f"{one.score:.6g}", int(one.good), one.image] for one in answers)
+    write_table(path, COLUMNS, rows)
