@@ -100,7 +100,7 @@ def _command(name: str, command: Any) -> str:
 
 def _names(parameter: Any) -> str:
     if parameter.param_type_name == "argument":
-        return f"`{parameter.metavar or parameter.name}`"
+        return f"`{_cell(parameter.metavar or parameter.name)}`"
     return ", ".join(f"`{name}`" for name in (*parameter.opts, *parameter.secondary_opts))
 
 
@@ -109,7 +109,8 @@ def _kind(parameter: Any) -> str:
         return ""
     if parameter.metavar:
         return f"`{_cell(parameter.metavar)}`"
-    return _type_words(parameter.type_descriptor.annotation)
+    words = _type_words(parameter.type_descriptor.annotation)
+    return f"{words.removeprefix('list of ')}, repeatable" if parameter.multiple else words
 
 
 def _default(parameter: Any) -> str:

@@ -8,9 +8,12 @@ from rich.table import Table
 from rich.text import Text
 
 from dinocli.cli.render import Terminal, print_json
-from dinocli.quality.score_table import ScoreRow
+from dinocli.quality.score_table import UNCLEAR, ScoreRow
 from dinocli.report.text import visible
 from dinocli.tasks.evaluate.evaluate_options import EvaluateResult
+
+_WIDE = 130
+"""Cells from which the whole names of scores fit beside a comparison."""
 
 
 def show_evaluation(terminal: Terminal, found: EvaluateResult, *, as_json: bool) -> None:
@@ -42,27 +45,30 @@ def _write_lines(found: EvaluateResult) -> None:
 
 
 def _show_table(found: EvaluateResult) -> None:
+    """Show the table; on a narrow terminal scores have their short names, those of --json, so that a line is a line."""
     console = Console(highlight=False, markup=False, emoji=False)
-    header = ["features", "baseline", "difference", "95 % interval", ""] if found.baseline else [""]
+    narrow = console.width < _WIDE
+    header = ["features", "baseline", "change", "95 % interval", ""] if found.baseline else ["features"]
     for column in dict.fromkeys(row.labels for row in found.table):
         table = Table(box=None, pad_edge=False, title_justify="left", title_style="bold")
         table.title = Text(visible(f"By the labels of {column}" if column else "Without labels"), style="bold")
         for number, name in enumerate(["", *header]):
-            table.add_column(name, justify="right" if 0 < number < 5 else "left")
+            table.add_column(name, justify="right" if 0 < number < 5 else "left", no_wrap=True)
         for row in found.table:
             if row.labels == column:
-                table.add_row(*map(Text, _cells(row)))
+                table.add_row(*map(Text, _cells(row, narrow)))
         console.print(table)
         console.print()
 
 
-def _cells(row: ScoreRow) -> list[str]:
-    cells = [row.name, _short(row.value)]
+def _cells(row: ScoreRow, narrow: bool) -> list[str]:
+    cells = [row.key if narrow else row.name, _short(row.value)]
     if row.baseline is None:
         return cells
     change = row.difference
     interval = f"{change.low:+.3f} to {change.high:+.3f}" if change else ""
-    return [*cells, _short(row.baseline), f"{row.value - row.baseline:+.3g}", interval, row.verdict]
+    verdict = "unclear" if narrow and row.verdict == UNCLEAR else row.verdict
+    return [*cells, _short(row.baseline), f"{row.value - row.baseline:+.3g}", interval, verdict]
 
 
 def _short(value: float) -> str:

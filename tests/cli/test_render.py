@@ -7,6 +7,10 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from dinocli.cli.render import text_table
+from dinocli.cli.show_evaluate import _show_table
+from dinocli.quality.bootstrap import Difference
+from dinocli.quality.score_table import UNCLEAR, ScoreRow
+from dinocli.tasks.evaluate.evaluate_options import EvaluateResult
 
 LONG = "./line3/" + "x" * 190 + "_0815.png"
 
@@ -29,6 +33,29 @@ def test_a_name_of_200_characters_takes_one_line(width: int, name: str) -> None:
     if name == LONG and width < 200:
         assert "…" in lines[2]
         assert lines[2].rstrip().endswith("_0815.png")
+
+
+@pytest.mark.parametrize("width", [80, 100, 160])
+def test_a_score_takes_one_line(
+    width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    change = Difference(-0.0139, -0.03, -0.002)
+    verdicts = ("better", UNCLEAR)
+    table = [
+        ScoreRow("part", "few_shot_10", "10 labelled images a class, accuracy", 0.9, 0.91, change, word)
+        for word in verdicts
+    ]
+    table.append(
+        ScoreRow("", "crop_quadrant_retrieval", "crop/quadrant retrieval (0 is best)", -10.5, -11.5, change, UNCLEAR)
+    )
+    _show_table(EvaluateResult("a.npy", "b.npy", 9, table, None, [], [], 1.0))
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.strip()]
+    assert len(lines) == 2 * 2 + 3, "two titles, two headers, three scores"
+    assert all(len(line) <= width for line in lines)
+    assert ("few_shot_10" in lines[2]) == (width < 130)
+    assert all("-0.030 to -0.002" in line for line in (lines[2], lines[3], lines[6]))
+    assert lines[3].rstrip().endswith("unclear" if width < 130 else UNCLEAR)
 
 
 def test_what_a_terminal_would_obey_is_spelt_out() -> None:
