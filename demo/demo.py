@@ -68,7 +68,9 @@ def stages() -> list[Stage]:
             ["search", *map(str, new), "--in", f"{FEATURES}", "-n", f"{NEIGHBOURS}", "--sheet", f"{SHEET}"],
             SHEET,
         ),
-        Stage("find defects", [*segment, "--sample", "64", "--overlay", "--out", f"{DEFECTS}"], DEFECTS),
+        Stage(
+            "find defects", [*segment, "--sample", "64", "--size", "320", "--overlay", "--out", f"{DEFECTS}"], DEFECTS
+        ),
     ]
 
 
