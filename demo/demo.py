@@ -2,22 +2,30 @@
 
     python demo/demo.py
 
-Each stage is a command of `dinocli` that is printed before it runs; a stage whose result exists is skipped. The end
-names four things to look at and says in two sentences what they show. Inputs are in `demo-data`, results in
+Each stage is a command of `dinocli` that is printed before it runs; a stage whose result exists is skipped. All run in
+one process, so that torch is loaded once. The end names four things to look at and says in two sentences what they
+show. Inputs are in `demo-data`, results in
 `demo-results`; delete them to start anew.
 """
 
 import argparse
+import contextlib
 import csv
+import io
 import json
+import os
 import shlex
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import typer
+
+from dinocli.cli.app import app
+from dinocli.cores import settle_threads
 
 DATA, RESULTS = Path("demo-data"), Path("demo-results")
 IMAGES, NEW = DATA / "images", DATA / "new"
@@ -41,7 +49,7 @@ class Stage:
     """
 
     name: str
-    command: Sequence[str]
+    command: list[str]
     result: Path
     done: Callable[[], bool] | None = None
 
@@ -57,6 +65,7 @@ def stages() -> list[Stage]:
     train = ["finetune-ssl", data, "--weights", f"{WEIGHTS}", "--labels", "folder"]
     train += ["--recipe", f"{RECIPE}", "--out", run]
     segment = ["segment", f"{NEW}", "--weights", run, "--method", "anomaly", "--reference", f"{IMAGES / 'good'}"]
+    segment += ["--sample", "64", "--size", "320", "--overlay", "--out", f"{DEFECTS}"]
     return [
         Stage("adapt", [*train, "--resume" if (RUN / "run.json").is_file() else "--force"], RUN, run_has_ended),
         Stage("embed", ["embed", data, "--weights", run, "--out", f"{FEATURES}"], FEATURES),
@@ -68,9 +77,7 @@ def stages() -> list[Stage]:
             ["search", *map(str, new), "--in", f"{FEATURES}", "-n", f"{NEIGHBOURS}", "--sheet", f"{SHEET}"],
             SHEET,
         ),
-        Stage(
-            "find defects", [*segment, "--sample", "64", "--size", "320", "--overlay", "--out", f"{DEFECTS}"], DEFECTS
-        ),
+        Stage("find defects", segment, DEFECTS),
     ]
 
 
@@ -94,9 +101,13 @@ def run(stage: Stage) -> float:
     sys.stdout.write(f"\n$ dinocli {shlex.join(stage.command)}\n")
     sys.stdout.flush()
     began = time.monotonic()
-    done = subprocess.run([sys.executable, "-m", "dinocli", *stage.command], stdout=subprocess.DEVNULL, check=False)
-    if done.returncode:
-        sys.exit(f"the demo ended: `{stage.name}` returned {done.returncode}")
+    sys.argv = ["dinocli", *stage.command]
+    with contextlib.redirect_stdout(
+        io.TextIOWrapper(io.BytesIO())
+    ):  # the results themselves; what is worth seeing is on stderr
+        code = typer.main.get_command(app).main(stage.command, prog_name="dinocli", standalone_mode=False)
+    if code:
+        sys.exit(code)
     return time.monotonic() - began
 
 
@@ -127,6 +138,7 @@ def defects_sentence(rows: Sequence[dict[str, str]]) -> str:
 def main() -> None:
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     began = time.monotonic()
+    settle_threads(os.environ)
     RESULTS.mkdir(exist_ok=True)
     seconds = {stage.name: run(stage) for stage in stages()}
     with (DEFECTS / "segments.csv").open(encoding="utf-8", newline="") as file:
