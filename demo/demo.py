@@ -102,9 +102,8 @@ def run(stage: Stage) -> float:
     sys.stdout.flush()
     began = time.monotonic()
     sys.argv = ["dinocli", *stage.command]
-    with contextlib.redirect_stdout(
-        io.TextIOWrapper(io.BytesIO())
-    ):  # the results themselves; what is worth seeing is on stderr
+    # Stdout carries the results, which are files here; what is worth seeing is on stderr.
+    with contextlib.redirect_stdout(io.TextIOWrapper(io.BytesIO())):
         code = typer.main.get_command(app).main(stage.command, prog_name="dinocli", standalone_mode=False)
     if code:
         sys.exit(code)
