@@ -171,7 +171,7 @@ def _extends(path: Path) -> list[str]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        values = tomllib.loads(read_limited(path, MOST_BYTES).decode())
+        values = tomllib.loads(read_limited(path, MOST_BYTES).decode("utf-8-sig"))  # as some editors save it
     except OSError as error:
         raise RecipeError(f"{path} cannot be read: {reason(error)}") from None
     except (ValueError, RecursionError) as error:  # also of whole numbers with thousands of digits

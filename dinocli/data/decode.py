@@ -153,6 +153,8 @@ def _decode(path: str, page: int, channels: Channels, enough: int, allowance: Al
         return _with_channels(read_with_pil(path, head, page, enough, allowance, stored), channels)
     found = read_tiff(path, page, channels, allowance, stored)
     if isinstance(found, Decoded):
+        if found.colour.dtype.kind not in "uif":
+            raise DataError(f"pixels are {found.colour.dtype}, no real numbers; save an amplitude or a phase")
         return found
     try:
         frames = [read_with_pil(path, head, frame, enough, allowance, stored) for frame in found.frames]

@@ -141,6 +141,11 @@ def test_wrong_settings_are_explained_in_one_line(setting: str, parts: list[str]
         assert part in text, text
 
 
+def test_a_recipe_saved_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text("[run]\nsteps = 5\n", encoding="utf-8-sig")
+    assert load_recipe([str(tmp_path / "mine.toml")]).run.steps == 5
+
+
 def test_wrong_names_and_files_are_explained_in_one_line(tmp_path: Path) -> None:
     assert "did you mean texture?" in sentence("textur")
     assert "dinocli recipe list" in sentence("zzz")

@@ -498,3 +498,11 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.png")
     with pytest.raises(DataError, match="a named pipe"):
         read_native(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("dtype", ["complex64", "complex128"])
+def test_complex_pixels_are_no_image(tmp_path: Path, dtype: str) -> None:
+    """Radar comes so: half of each number would be lost in silence."""
+    tifffile.imwrite(tmp_path / "a.tif", noise(8, 8).astype(dtype) * 1j)
+    with pytest.raises(DataError, match=f"pixels are {dtype}, no real numbers; save an amplitude or a phase"):
+        read_native(tmp_path / "a.tif")
