@@ -10,7 +10,7 @@ from pathlib import Path
 from dinocli.data.annotations import annotation_kind, image_categories, read_annotations
 from dinocli.data.label_paths import SEVERAL, match_paths
 from dinocli.data.path_list import PATH_COLUMNS
-from dinocli.data.text_tables import TableRow, decode_text, is_utf8, parse_table, windows_text
+from dinocli.data.text_tables import TableRow, decode_text, is_utf8, parse_table, read_content, windows_text
 from dinocli.errors import DataError, UsageError
 
 Labels = dict[str, list[str]]
@@ -119,7 +119,7 @@ def folder_labels(spec: str, names: Sequence[str], note: Callable[[str], object]
 def _read_csv(path: Path, note: Callable[[str], object]) -> tuple[list[str], list[TableRow]]:
     """Return the header, with an empty name for the column of paths and unnamed ones, and the rows, path first."""
     try:
-        text = decode_text(path.read_bytes())
+        text = decode_text(read_content(path))
         if not is_utf8(text):
             text = windows_text(text)
             note(f"{path} is not UTF-8 and was read as Windows-1252; save it as UTF-8 if labels look wrong")

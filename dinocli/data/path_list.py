@@ -3,7 +3,6 @@
 import csv
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 from dinocli.data.text_tables import (
     SEPARATORS,
@@ -11,6 +10,7 @@ from dinocli.data.text_tables import (
     decode_text,
     is_utf8,
     parse_table,
+    read_content,
     text_lines,
     windows_text,
 )
@@ -31,7 +31,7 @@ def read_path_list(path: str) -> Iterator[str]:
         DataError: The file cannot be read as text, or its paths are relative to its own folder.
     """
     try:
-        content = Path(path).read_bytes()
+        content = read_content(path)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise DataError(f"cannot read the list {path!r}: {reason.lower()}") from error

@@ -2,7 +2,10 @@
 
 import codecs
 import csv
+import errno
 import io
+import os
+import stat
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +21,18 @@ class TableRow(NamedTuple):
 
     line: int
     cells: list[str]
+
+
+def read_content(path: str | Path) -> bytes:
+    """Read a list or a table whole, also from a named pipe, as shells make them.
+
+    Raises:
+        OSError: It cannot be read, or is a device, such as one that never ends.
+    """
+    with open(path, "rb") as file:
+        if stat.S_ISCHR(os.fstat(file.fileno()).st_mode) and not file.isatty():
+            raise OSError(errno.EINVAL, "it is a device, not a file")
+        return file.read()
 
 
 def decode_text(content: bytes) -> str:

@@ -95,3 +95,8 @@ def test_paths_relative_to_the_list_are_explained(folder: Path) -> None:
     (folder / "in" / "list.txt").write_text("a b.png\n")
     with pytest.raises(DataError, match="relative to 'in': run the command there"):
         find_images(["@in/list.txt"])
+
+
+def test_a_device_is_no_list() -> None:
+    with pytest.raises(DataError, match="cannot read the list '/dev/zero': it is a device, not a file"):
+        find_images(["@/dev/zero"])
