@@ -1,9 +1,13 @@
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
 
 from tests.device.pretend import pretend_device
+
+FIRST = ("tasks/train", "tasks/test_resume", "cli", "faults", "test_install", "tasks", "report", "device", "models")
+"""Where the long files are, the longest first."""
 
 pretend_device()  # autograd counts the kinds of devices at the first backward pass of a process, and never again
 torch.set_num_threads(1)  # nets this small lose more by waiting for other threads than they gain
@@ -15,3 +19,20 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let pytest-xdist hand out files in our order: its own puts long files, which hold few tests, last."""
+    if hasattr(config.option, "loadscopereorder"):
+        config.option.loadscopereorder = False
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with long files, so that several processes end together."""
+    items.sort(key=lambda item: _place(item.path))
+
+
+def _place(path: Path) -> int:
+    here = Path(__file__).parent
+    name = path.relative_to(here).as_posix() if path.is_relative_to(here) else ""
+    return next((place for place, first in enumerate(FIRST) if name.startswith(first)), len(FIRST))
