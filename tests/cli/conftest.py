@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.commands import TINY, Result, dinocli, make_images
+from tests.cli.commands import TINY, Result, make_images, warm
 from tests.forks import ROOT
 
 NO_NETWORK = """
@@ -40,6 +40,6 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def finished(images: Path, home: Path, no_network: dict[str, str]) -> Result:
-    """A whole run, just as a user starts it, in a fresh interpreter that cannot reach any network."""
-    return dinocli("pretrain", images, *TINY, "--steps", "10", cwd=home, env=no_network)
+def finished(images: Path, home: Path) -> Result:
+    """A whole run."""
+    return warm("pretrain", images, *TINY, "--steps", "10", cwd=home)

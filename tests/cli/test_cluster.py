@@ -21,6 +21,9 @@ from tests.cli.commands import warm
 from tests.tasks.cluster.sets import make_set
 
 QUOTE = '"'
+QUICK = ("--duplicates", "0.99")
+"""With a cosine for duplicates no pixels are compared."""
+
 HOSTILE = '"><script>alert(1)<!--[red].png'
 
 
@@ -41,7 +44,7 @@ def test_stdout_is_the_table_and_stderr_all_the_rest(feats: Path, tmp_path: Path
 
 
 def test_json_is_one_object(feats: Path, tmp_path: Path) -> None:
-    done = warm("cluster", feats, "--json", "-q", "--labels", "folder", "--report", "none", cwd=tmp_path)
+    done = warm("cluster", feats, *QUICK, "--json", "-q", "--labels", "folder", "--report", "none", cwd=tmp_path)
     assert done.code == 0, done.err
     assert all(line.startswith("warning: ") for line in done.err.splitlines())
     data = json.loads(done.out)
@@ -67,7 +70,7 @@ def test_left_out_features_are_those_of_the_newest_run(
     assert nothing.code == 4
     assert "dinocli embed" in nothing.err
     add_output(run, "features", feats)
-    done = warm("cluster", "-k", "2", "--report", "none", cwd=tmp_path)
+    done = warm("cluster", *QUICK, "-k", "2", "--report", "none", cwd=tmp_path)
     assert done.code == 0, done.err
     assert str(feats) in done.err
 
@@ -93,7 +96,7 @@ def test_errors_are_one_line_with_a_code(
 
 
 def test_a_second_time_needs_force(feats: Path, tmp_path: Path) -> None:
-    options = ("cluster", feats, "-k", "2", "--report", "none", "--link-dir", "groups")
+    options = ("cluster", feats, *QUICK, "-k", "2", "--report", "none", "--link-dir", "groups")
     assert warm(*options, cwd=tmp_path).code == 0
     again = warm(*options, cwd=tmp_path)
     assert again.code == 2
@@ -105,7 +108,7 @@ def test_labels_are_counted_in_each_group(feats: Path, tmp_path: Path) -> None:
     names = feats.with_name("feats.paths.txt").read_text().splitlines()
     lines = [f'"{name.replace(QUOTE, QUOTE * 2)}",[b]hot[/b],' for name in names]
     (tmp_path / "l.csv").write_text("\n".join(["path,[i]kind,empty", *lines]))
-    done = warm("cluster", feats, "-k", "14", "--labels", "l.csv", "--report", "none", cwd=tmp_path)
+    done = warm("cluster", feats, *QUICK, "-k", "14", "--labels", "l.csv", "--report", "none", cwd=tmp_path)
     assert done.code == 0, done.err
     header, row = next((a, b) for a, b in pairwise(done.err.splitlines()) if a.startswith("[i]kind  "))
     assert header.split()[1:] == [*"012345678", "others", "images"]
@@ -151,7 +154,7 @@ RANDOM = ("--weights", "none", "--model", "test_convnext", "--device", "cpu", "-
 
 
 def test_images_of_16_bits_are_embedded_grouped_and_shown(deep: Path, tmp_path: Path) -> None:
-    options = (*RANDOM, "--batch-size", "3", "--max-bad", "1", "--json")
+    options = (*RANDOM, *QUICK, "--batch-size", "3", "--max-bad", "1", "--json")
     done = warm("cluster", deep, *options, cwd=tmp_path)
     assert done.code == 0, done.err
     data = json.loads(done.out)

@@ -1,5 +1,6 @@
 """The whole table of exit codes, and that every error is one line on stderr."""
 
+import json
 import pickle
 import shutil
 import subprocess
@@ -94,8 +95,8 @@ def test_ctrl_c_outside_the_training_is_130(monkeypatch: pytest.MonkeyPatch) -> 
     ],
     ids=" ".join,
 )
-def test_a_wrong_command_line_is_2(arguments: tuple[str, ...]) -> None:
-    done = dinocli(*arguments)
+def test_a_wrong_command_line_is_2(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    done = warm(*arguments, cwd=tmp_path)
     assert done.code == 2
     assert done.out == ""
     assert "Traceback" not in done.err
@@ -115,8 +116,10 @@ def test_a_wrong_command_line_is_2(arguments: tuple[str, ...]) -> None:
     ],
     ids=lambda value: value[-1] if value[0].startswith("--") else "",
 )
-def test_a_wrong_recipe_is_2_and_names_the_nearest(arguments: tuple[str, ...], words: tuple[str, ...]) -> None:
-    done = dinocli("pretrain", "images", *arguments)
+def test_a_wrong_recipe_is_2_and_names_the_nearest(
+    arguments: tuple[str, ...], words: tuple[str, ...], tmp_path: Path
+) -> None:
+    done = warm("pretrain", "images", *arguments, cwd=tmp_path)
     refused(done, 2, *words)
     assert len(done.err.splitlines()) == 1
 
@@ -202,33 +205,40 @@ def test_what_cannot_be_written_is_6(images: Path, tmp_path: Path) -> None:
     refused(dinocli("recipe", "copy", "grey", "/dev/full", "--force"), 6, "No space left", "free some space")
 
 
-def test_debug_keeps_the_code_and_adds_the_traceback() -> None:
-    done = dinocli("recipe", "show", "natral", "--debug")
+def test_debug_keeps_the_code_and_adds_the_traceback(tmp_path: Path) -> None:
+    done = warm("recipe", "show", "natral", "--debug", cwd=tmp_path)
     assert done.code == 2
     assert "Traceback" in done.err
     assert done.err.splitlines()[-1].startswith("dinocli: no recipe 'natral'")
 
 
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["segment", "x", "--method", "foo"], "'foo' is not one of 'auto', 'attention', 'tokencut', 'kmeans', 'pca'"),
-        (["cluster", "x", "--map", "mds"], "'mds' is not one of 'pca', 'tsne', 'umap'"),
-        (["embed", "x", "--no-such-option"], "No such option: --no-such-option"),
-        (["embed", "x", "--device", "mps"], "there is auto, cpu, cuda and cuda:NUMBER, not 'mps'"),
-        (["search", "x", "-n", "many"], "not 'many'; see `"),
-        (["no-such-command"], "No such command 'no-such-command'"),
-        (["--no-such-option"], "No such option: --no-such-option"),
-    ],
-)
-def test_a_wrong_command_line_is_one_line_and_loads_no_torch(words: list[str], message: str) -> None:
-    code = "import sys; from dinocli.cli.app import main\n"
-    code += "try:\n    main()\nfinally:\n    assert 'torch' not in sys.modules"
-    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert done.stdout == ""
-    assert message in done.stderr
-    assert done.stderr.count("\n") == 1
+WRONG: list[tuple[list[str], str]] = [
+    (["segment", "x", "--method", "foo"], "'foo' is not one of 'auto', 'attention', 'tokencut', 'kmeans', 'pca'"),
+    (["cluster", "x", "--map", "mds"], "'mds' is not one of 'pca', 'tsne', 'umap'"),
+    (["embed", "x", "--no-such-option"], "No such option: --no-such-option"),
+    (["embed", "x", "--device", "mps"], "there is auto, cpu, cuda and cuda:NUMBER, not 'mps'"),
+    (["search", "x", "-n", "many"], "not 'many'; see `"),
+    (["no-such-command"], "No such command 'no-such-command'"),
+    (["--no-such-option"], "No such option: --no-such-option"),
+]
+ONE_BY_ONE = """
+import json, sys
+from dinocli.cli.app import main
+for words in json.loads(sys.argv[1]):
+    sys.argv = ["dinocli", *words]
+    try:
+        main()
+    except SystemExit as end:
+        assert end.code == 2 and "torch" not in sys.modules, words
+"""
+
+
+def test_a_wrong_command_line_is_one_line_and_loads_no_torch() -> None:
+    command = [sys.executable, "-c", ONE_BY_ONE, json.dumps([words for words, _ in WRONG])]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    for line, (_, message) in zip(done.stderr.splitlines(), WRONG, strict=True):
+        assert message in line
 
 
 def test_an_error_of_torch_and_torchvision_that_do_not_fit_names_them(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from dinocli import __version__
-from tests.cli.commands import Result, dinocli
+from tests.cli.commands import TINY, dinocli
 from tests.forks import environment
 
 
@@ -17,9 +17,11 @@ def test_the_ban_bans(no_network: dict[str, str]) -> None:
         assert "AssertionError: asked the network" in done.stderr
 
 
-def test_a_whole_run_asks_nobody(finished: Result) -> None:
-    assert finished.code == 0, finished.err
-    assert "network" not in finished.err
+def test_a_whole_run_asks_nobody(images: Path, tmp_path: Path, no_network: dict[str, str]) -> None:
+    """Just as a user starts it, in a fresh interpreter."""
+    done = dinocli("pretrain", images, *TINY, "--steps", "2", cwd=tmp_path, env=no_network)
+    assert done.code == 0, done.err
+    assert "network" not in done.err
 
 
 def test_doctor_asks_nobody(no_network: dict[str, str], tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.cli.commands import TINY, Running, start_warm, warm
 
-STEPS = 60
+STEPS = 40
 
 
 def after_some_steps(running: Running, run: Path, steps: int) -> None:

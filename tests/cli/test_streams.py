@@ -132,15 +132,30 @@ def test_control_characters_are_escaped_on_a_terminal_only(tmp_path: Path, scree
     assert "bad\x1b" not in text
 
 
-@pytest.mark.parametrize("reader", ["head -1", "true"])
-@pytest.mark.parametrize("command", ["recipe show natural", "recipe list --json", "pretrain --help"])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    ("command", "reader"),
+    [
+        ("recipe show natural", "head -1"),
+        ("pretrain --help", "true"),
+        pytest.param("recipe show natural", "true", marks=SLOW),
+        pytest.param("recipe list --json", "head -1", marks=SLOW),
+        pytest.param("recipe list --json", "true", marks=SLOW),
+        pytest.param("pretrain --help", "head -1", marks=SLOW),
+    ],
+)
 def test_a_closed_pipe_ends_quietly(command: str, reader: str) -> None:
     line = f"set -o pipefail; {sys.executable} -m dinocli {command} | {reader}"
     done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, env=environment(), timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
 
 
-@pytest.mark.parametrize("command", ["recipe list", "recipe list --json", "recipe show natural"])
+@pytest.mark.parametrize(
+    "command",
+    ["recipe list --json", *(pytest.param(word, marks=SLOW) for word in ("recipe list", "recipe show natural"))],
+)
 def test_a_full_stdout_is_said(command: str) -> None:
     line = f"{sys.executable} -m dinocli {command} > /dev/full"
     done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, env=environment(), timeout=60)

@@ -1,12 +1,13 @@
+import ctypes
 import platform
-import subprocess
-import sys
+from multiprocessing.connection import Connection
 
 import pytest
 import torch
 
 from dinocli.engine.device import Precision, candidates, fastest, pick_device
 from dinocli.errors import UsageError
+from tests.forks import FORKS, start
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
 
@@ -101,30 +102,36 @@ def test_a_missing_gpu_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
             pick_device(name)
 
 
-MEMORY = """
-import ctypes, torch
-from dinocli.engine.device import pick_device
-
 class Info(ctypes.Structure):
-    _fields_ = [(name, ctypes.c_size_t) for name in "arena ordblks smblks hblks hblkhd a b c d e".split()]
+    """What glibc says of its memory, bytes."""
 
-mallinfo = ctypes.CDLL(None).mallinfo2
-mallinfo.restype = Info
+    _fields_ = [
+        (name, ctypes.c_size_t) for name in ["arena", "ordblks", "smblks", "hblks", "hblkhd", "a", "b", "c", "d", "e"]
+    ]
 
-def mapped_and_kept():
-    tensor = torch.ones(64 << 20)  # 256 MiB
-    mapped = mallinfo().hblkhd >= 256 << 20
+
+def _mapped_and_kept() -> tuple[bool, bool]:
+    """Say whether a large tensor is mapped on its own, and whether its memory is kept when it is gone."""
+    mallinfo, size = ctypes.CDLL(None).mallinfo2, 256 << 20
+    mallinfo.restype = Info
+    before = mallinfo()
+    tensor = torch.ones(size // 4)
+    mapped = mallinfo().hblkhd - before.hblkhd >= size
     del tensor
-    return mapped, mallinfo().arena >= 256 << 20
+    return mapped, mallinfo().arena - before.arena >= size
 
-before = mapped_and_kept()
-pick_device("cpu")
-print(before, mapped_and_kept())
-"""
+
+def _before_and_after(pipe: Connection) -> None:
+    before = _mapped_and_kept()
+    pick_device("cpu")
+    pipe.send((before, _mapped_and_kept()))
 
 
 @pytest.mark.skipif(platform.libc_ver() < ("glibc", "2.33"), reason="asks glibc 2.33 or later")
 def test_freed_memory_is_kept() -> None:
     """In a process of its own, since the setting stays."""
-    done = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, check=True, timeout=60)
-    assert done.stdout.strip() == "(True, False) (False, True)"
+    ours, theirs = FORKS.Pipe()
+    child = FORKS.Process(target=_before_and_after, args=(theirs,))
+    start(child)
+    assert ours.recv() == ((True, False), (False, True))
+    child.join()
