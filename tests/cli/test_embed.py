@@ -70,8 +70,9 @@ def test_shards_are_merged_to_the_whole(tmp_path: Path) -> None:
     refused(warm("embed", "--merge", cwd=tmp_path), 4, "these are the shards 0/3, 2/3, and all of one number")
     assert warm("embed", folder, *TINY, "--shard", "1/3", "--max-bad", "50%", cwd=tmp_path).code == 0
     assert np.isnan(np.load(tmp_path / "feats.1of3.npy")).all(1).tolist() == [False, True, False, False]
-    done = warm("embed", "--merge", cwd=tmp_path)
-    assert (done.code, done.out) == (0, "feats.npy\n"), done.err
+    done = warm("embed", "--merge", "--json", cwd=tmp_path)
+    assert done.code == 0, done.err
+    assert (json.loads(done.out)["path"], json.loads(done.out)["root"]) == ("feats.npy", str(folder))
     whole, merged = (open_features(tmp_path / name) for name in ("whole.npy", "feats.npy"))
     np.testing.assert_allclose(merged.rows, whole.rows, rtol=1e-5, atol=1e-5)
     assert merged.names == whole.names

@@ -9,8 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from dinocli.file_set import settle
+from dinocli.models.create import create_backbone
 from dinocli.tasks.cluster.link_folders import MARK
 from dinocli.tasks.feature_file import open_features
 from tests.cli.commands import TINY as TINY_RUN
@@ -32,17 +35,24 @@ class Case:
         command: Without the options that tell the two results apart.
         either: Those options.
         target: The file that says: complete.
-        prepare: A command before it.
+        prepare: Commands before it.
     """
 
     command: tuple[str, ...]
     either: tuple[tuple[str, ...], tuple[str, ...]]
     target: str
-    prepare: tuple[str, ...] = ()
+    prepare: tuple[tuple[str, ...], ...] = ()
 
 
 EMBED = ("embed", "images", *TINY, "--batch-size", "2", "--force", "--out")
 FEATURES = ("embed", "images", *TINY, "--size", "32", "--out", "feats.npy")
+SHARDS = tuple(
+    ("embed", "images", *TINY, "--size", size, "--out", f"feats.{size}.npy", "--shard", shard)
+    for size in ("32", "64")
+    for shard in ("0/2", "1/2")
+)
+EXPORT = ("export", "--model", "test_convnext", "--force", "--format")
+WEIGHTS = (("feats.one.safetensors",), ("feats.other.safetensors",))
 CASES = {
     "embed .npy": Case((*EMBED, "f.npy"), (("--size", "32"), ("--size", "64")), "f.npy"),
     "embed .csv": Case((*EMBED, "f.csv"), (("--size", "32"), ("--size", "64")), "f.csv"),
@@ -61,15 +71,17 @@ CASES = {
             "--link-dir",
             "groups",
             "--copy",
+            "--duplicates",
+            "0.99",
             "--sheet",
             "s.png",
         ),
         (("-k", "2"), ("-k", "3")),
         "groups.csv",
-        FEATURES,
+        (FEATURES,),
     ),
     "cluster IMAGES": Case(
-        ("cluster", "images", *TINY[:-2], "--force", "--out", "groups.csv", "--report", "none"),
+        ("cluster", "images", *TINY[:-2], "--duplicates", "0.99", "--force", "--out", "groups.csv", "--report", "none"),
         (("-k", "2"), ("-k", "3")),
         "groups.csv",
     ),
@@ -77,8 +89,16 @@ CASES = {
         ("search", "--in", "feats.npy", "--sheet", "s.png", "--force", "--row"),
         (("./00.png",), ("./01.png",)),
         "s.png",
-        FEATURES,
+        (FEATURES,),
     ),
+    "embed --merge": Case(
+        ("embed", "--merge", "--force", "--out", "f.npy"),
+        (("feats.32.0of2.npy", "feats.32.1of2.npy"), ("feats.64.0of2.npy", "feats.64.1of2.npy")),
+        "f.npy",
+        SHARDS,
+    ),
+    "export to a file": Case((*EXPORT, "safetensors", "--out", "e.safetensors"), WEIGHTS, "e.safetensors"),
+    "export to a folder": Case((*EXPORT, "timm", "--out", "e"), WEIGHTS, "e"),
 }
 KILLS = {
     "embed .npy": 45,
@@ -87,6 +107,9 @@ KILLS = {
     "cluster --link-dir": 30,
     "cluster IMAGES": 20,
     "search --sheet": 10,
+    "embed --merge": 20,
+    "export to a file": 15,
+    "export to a folder": 15,
 }
 TRAINING_KILLS = 20
 
@@ -130,8 +153,11 @@ def kill_often(case: Case, folder: Path, kills: int) -> int:
     (folder / "tmp").mkdir()
     make_images(folder / "images", 8)
     moment, begin, duration = random.Random(SEED), 0.0, 0.0
-    if case.prepare:
-        assert warm(*case.prepare, cwd=folder).code == 0
+    for number, (name,) in enumerate(WEIGHTS):
+        torch.manual_seed(number)
+        save_file(create_backbone("test_convnext").model.state_dict(), folder / name)
+    for command in case.prepare:
+        assert warm(*command, cwd=folder).code == 0
     whole: list[State] = []
     for options in (*case.either, case.either[0]):
         begin = time.monotonic()
@@ -165,7 +191,7 @@ def _own_of_masks() -> tuple[str, ...]:
 OWN_OF = {"m/segment.json": _own_of_masks()}
 
 
-@pytest.mark.parametrize("name", ["embed .npy", "segment"])
+@pytest.mark.parametrize("name", ["embed .npy", "segment", "export to a folder"])
 def test_a_few_kills(name: str, quick_path: Path) -> None:
     kill_often(CASES[name], quick_path, 2)
 

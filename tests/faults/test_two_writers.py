@@ -58,6 +58,38 @@ def test_two_segments(images: Path, tmp_path: Path) -> None:
     ]
 
 
+def test_two_clusters(images: Path, tmp_path: Path) -> None:
+    command = (
+        "cluster",
+        images,
+        *TINY[:4],
+        *TINY[6:],
+        "-k",
+        "2",
+        "--batch-size",
+        "1",
+        "--duplicates",
+        "1",
+        "--link-dir",
+        "groups",
+    )
+    first = stopped_midway(*command, cwd=tmp_path, sign=".report.html.lock")  # the last one in the order of names
+    others = (("--force",), ("--out", "other.csv"), ("--out", "x/other.csv", "--report", "y.html"))  # tables, tree
+    for more in others:
+        second = warm(*command, *more, cwd=tmp_path)
+        assert second.code == 2, second.err
+        assert len(second.err.splitlines()) == 1
+        assert "is being written by another dinocli (process " in second.err
+    first.signal(signal.SIGCONT)
+    done = first.wait()
+    assert (done.code, done.out) == (0, "clusters.csv\n"), done.err
+    assert len((tmp_path / "clusters.csv").read_text().splitlines()) == 41
+    assert len([path for path in (tmp_path / "groups").rglob("*.png")]) == 40
+    visible = {path.name for path in tmp_path.iterdir()} - {"images", ".streams"}
+    tables = {"clusters.csv", "duplicates.csv", "duplicate_groups.csv", "issues.csv"}
+    assert visible == {*tables, "report.html", "groups"}
+
+
 @pytest.mark.slow
 def test_two_runs(images: Path, tmp_path: Path) -> None:
     command = ("pretrain", images, *TINY_RUN, "--steps", "4", "--out", "run")

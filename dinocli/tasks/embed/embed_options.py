@@ -158,7 +158,7 @@ class EmbedResult:
         bad: How many of them could not be read.
         seconds: Duration of the whole command.
         images_per_second: Speed of the pass over the images, without loading the weights.
-        root: Folder that the names of the rows are relative to; empty for a stream and joined shards.
+        root: Folder that the names of the rows are relative to; empty for a stream.
     """
 
     path: Path | None

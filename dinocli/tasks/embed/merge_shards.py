@@ -64,7 +64,7 @@ def _merged(target: Path, shards: Sequence[str], reporter: ProgressReporter) -> 
             reporter.progress("joining shards", number, len(files))
         images = sum(file.meta["images"] for file in files)
         seconds = time.monotonic() - begin
-        outcome = EmbedResult(target, part.rows, part.shape, images, len(bad), seconds, 0.0)
+        outcome = EmbedResult(target, part.rows, part.shape, images, len(bad), seconds, 0.0, first.meta["root"])
         meta = _meta(first.meta, outcome, request, [str(file.path) for file in files])
 
         def names() -> Iterable[str]:
