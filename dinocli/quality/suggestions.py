@@ -3,9 +3,12 @@
 Shapes: N images, D width, C classes, U unsure images.
 """
 
+import warnings
+
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.cluster import KMeans
+from sklearn.exceptions import ConvergenceWarning
 
 from dinocli.quality.normalized_features import NormalizedFeatures
 
@@ -50,7 +53,9 @@ def suggest(
         return rows_U.tolist()
     units_UD = rows.take(rows_U)
     unsure_U = 1 - margin_N[rows_U] + _LEAST_WEIGHT
-    groups = KMeans(count, n_init=_STARTS, random_state=seed).fit(units_UD, sample_weight=unsure_U)
-    distance_UK = groups.transform(units_UD)
-    chosen = {int(rows_U[nearest]) for nearest in distance_UK.argmin(axis=0)}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # of copies there are fewer groups than asked for
+        groups = KMeans(count, n_init=_STARTS, random_state=seed).fit(units_UD, sample_weight=unsure_U)
+    typical = rows_U[groups.transform(units_UD).argmin(axis=0)].tolist()
+    chosen = list(dict.fromkeys([*typical, *rows_U.tolist()]))[: max(count, len(set(typical)))]
     return sorted(chosen, key=lambda row: float(margin_N[row]))

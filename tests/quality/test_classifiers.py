@@ -19,7 +19,7 @@ from dinocli.quality.classifiers import Candidate, centred, fit_classifier, mean
 from dinocli.quality.folds import folds
 from dinocli.quality.normalized_features import NormalizedFeatures
 from dinocli.quality.selective import NEVER, class_shares, least_labels, precision_threshold
-from dinocli.quality.suggestions import suggest
+from dinocli.quality.suggestions import margins, suggest
 
 Rows = NDArray[np.float32]
 
@@ -194,5 +194,9 @@ def test_suggestions_are_unsure_open_and_unlike_each_other() -> None:
     found = suggest(NormalizedFeatures(rows), probability, open_N, 3)
     assert sorted(kinds[found].tolist()) == [0, 1, 2], "of each unsure kind one, of the sure one none"
     assert open_N[found].all()
-    assert suggest(NormalizedFeatures(rows), probability, open_N, 500) != []
+    copies = NormalizedFeatures(np.repeat(rows[:4], 50, axis=0))
+    assert len(set(suggest(copies, probability, open_N, 7))) == 7, "fewer kinds than wanted"
+    assert suggest(NormalizedFeatures(rows), probability, open_N, 500) == sorted(
+        np.flatnonzero(open_N).tolist(), key=lambda row: margins(probability)[row]
+    )
     assert len(set(suggest(NormalizedFeatures(rows), probability, open_N, 150))) == 150

@@ -153,7 +153,8 @@ def _threshold(learnt: Learnt, probability_NC: NDArray[np.float32], reporter: Pr
     threshold, shown = NEVER, (saved.confidence_M, saved.right_M, saved.precision)
     if len(saved.truth_M):
         labelled_C = np.bincount(saved.truth_M, minlength=len(saved.classifier.classes)) / len(saved.truth_M)
-        weight_C = class_shares(probability_NC[learnt.label_N == ""], labelled_C) / labelled_C
+        open_N = learnt.label_N == ""
+        weight_C = class_shares(probability_NC[open_N] if open_N.any() else probability_NC, labelled_C) / labelled_C
         threshold = max(precision_threshold(*shown), precision_threshold(*shown, weight_C[saved.truth_M]))
     if threshold == NEVER:
         reporter.warn(

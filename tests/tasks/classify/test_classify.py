@@ -93,6 +93,17 @@ def test_a_stated_precision_leaves_the_rest_unsure(folder: Path) -> None:
     assert all(row["predicted"] for row in rows)
 
 
+def test_where_every_image_has_a_label_wrong_ones_are_found(folder: Path) -> None:
+    rows = names(300)
+    given = ["good" if number == 0 else name.split("/")[1] for number, name in enumerate(rows)]
+    outcome = classify(options(folder, labels=(table(folder / "all.csv", path=rows, label=given),), precision=0.9))
+    assert outcome.threshold is not None
+    table_rows = read(folder / "predictions.csv")
+    assert all(row["label"] == row["given"] for row in table_rows)
+    doubtful = max((row for row in table_rows if row["predicted"] != row["given"]), key=lambda row: row["confidence"])
+    assert (doubtful["path"], doubtful["predicted"]) == (rows[0], "crack")
+
+
 def test_a_handful_of_labels_promises_nothing_and_says_so(folder: Path) -> None:
     table(folder / "few.csv", path=names(300)[:9], label=[name.split("/")[1] for name in names(300)[:9]])
     heard = Heard()
