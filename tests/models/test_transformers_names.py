@@ -77,7 +77,7 @@ APART = ("attention.attention.query", "attention.attention.key", "attention.atte
 
 
 def vit(prefix: str = "") -> tuple[Any, dict[str, Tensor], str]:
-    model = scrambled(timm.create_model("vit_tiny_patch16_224", num_classes=0, img_size=64))
+    model = scrambled(timm.create_model("vit_tiny_patch16_224", num_classes=0))
     found = renamed(model, VIT_NAMES, "encoder.layer", APART, "patch_embeddings.projection")
     found |= {"pooler.dense.weight": torch.ones(2, 2)}
     return model, {prefix + key: value for key, value in found.items()}, "vit"
@@ -107,6 +107,12 @@ def dinov3(name: str = "vit_small_patch16_dinov3_qkvb") -> tuple[Any, dict[str, 
     return model, found | {"embeddings.mask_token": torch.zeros(1, 1, 384)}, "dinov3_vit"
 
 
+def images_for(kind: str) -> Tensor:
+    """Return images of the size whose positions the model holds: none has to be resampled."""
+    side = {"vit": 224, "dinov3_vit": 64}.get(kind, 70)
+    return torch.randn(2, 3, side, side)
+
+
 @pytest.mark.parametrize(
     "made",
     [vit, lambda: vit("vit."), dinov2, registers, dinov3],
@@ -116,7 +122,7 @@ def test_a_folder_gives_the_features_of_the_same_weights_in_timm(made: Any, tmp_
     model, tensors, kind = made()
     heads = model.blocks[0].attn.num_heads
     backbone, info, stored = load_backbone(write(tmp_path / "hf", tensors, kind, heads))
-    images = torch.randn(2, 3, 70 if "dinov2" in kind else 64, 70 if "dinov2" in kind else 64)
+    images = images_for(kind)
     with torch.no_grad():
         torch.testing.assert_close(backbone.eval()(images), model(images), atol=1e-4, rtol=1e-4)
     assert (info.mean, info.std, info.size) == ((0.4, 0.5, 0.6), (0.2, 0.3, 0.4), 70)
@@ -164,7 +170,7 @@ def test_features_are_those_of_the_library_both_ways(made: Any, tmp_path: Path) 
     first = write(tmp_path / "hf", tensors, kind, model.blocks[0].attn.num_heads)
     done = export(ExportOptions(first, format="transformers", out=str(tmp_path / "ours")))
     theirs = transformers.AutoModel.from_pretrained(done.path).eval()
-    images = torch.randn(2, 3, 70, 70) if "dinov2" in kind else torch.randn(2, 3, 64, 64)
+    images = images_for(kind)
     theirs.save_pretrained(tmp_path / "theirs")
     backbone, _, _ = load_backbone(str(tmp_path / "theirs"))
     with torch.no_grad():
