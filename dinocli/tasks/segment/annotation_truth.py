@@ -3,6 +3,7 @@
 Legend: H W pixels of the source.
 """
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -121,4 +122,6 @@ def _drawn(shape: dict[str, Any] | list[list[float]], size: tuple[int, int]) -> 
         runs = shape if isinstance(shape["counts"], str | bytes) else coco.frPyObjects(shape, *size)
     else:
         runs = coco.merge(coco.frPyObjects(shape, *size))
-    return np.asarray(coco.decode(runs), np.bool_)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of pycocotools 2.0.11 about itself
+        return np.asarray(coco.decode(runs), np.bool_)

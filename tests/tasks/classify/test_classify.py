@@ -251,6 +251,7 @@ def test_features_fitted_to_a_folder_travel_with_the_classifier(home: Path) -> N
         classify(of_images(home, inputs=(str(home / "feats.npy"),), read=ReadOptions(), labels=(), classifier=saved))
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools 2.0.11 itself
 def test_labels_and_suggestions_are_coco_that_pycocotools_reads(home: Path) -> None:  # noqa: F811
     coco = home / "labels.json"
     outcome = classify(

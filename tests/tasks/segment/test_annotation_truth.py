@@ -61,6 +61,7 @@ def coco(path: Path) -> Path:
     return path
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools 2.0.11 itself
 def test_masks_of_coco_are_those_of_pycocotools(
     images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
