@@ -8,7 +8,7 @@ from rich.console import Console
 from dinocli.cli.render import Terminal, print_json, text_table
 from dinocli.tasks.compare.compared_run import ComparedRun, RunScore
 from dinocli.tasks.compare.comparison_page import lead, run_names
-from dinocli.tasks.compare.run_comparison import FIRST_SCORE, RunComparison
+from dinocli.tasks.compare.run_comparison import RunComparison
 
 
 def show_comparison(terminal: Terminal, found: RunComparison, *, as_json: bool) -> None:
@@ -31,14 +31,14 @@ def show_comparison(terminal: Terminal, found: RunComparison, *, as_json: bool) 
 def _show_table(found: RunComparison) -> None:
     labelled = next((key for run in found.runs for key in run.labelled), "")
     title = next((run.labelled[labelled].name for run in found.runs if labelled in run.labelled), "")
-    header = ["run", "verdict", "steps", "minutes", "retrieval", *([title] if title else [])]
+    header = ["run", "verdict", "steps", "minutes", "selection score", *([title] if title else [])]
     rows = [
         [
             name,
             run.outcome or run.status,
             f"{run.steps:,}",
             f"{run.seconds / 60:.1f}",
-            _change(run.scores, FIRST_SCORE),
+            _change(run.scores, run.selection_score),
             *([_change(run.labelled, labelled)] if title else []),
         ]
         for name, run in zip(run_names(found.runs), found.runs, strict=True)

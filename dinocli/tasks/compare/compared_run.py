@@ -46,7 +46,7 @@ class ComparedRun:
         seed: Of the run.
         steps: Done.
         seconds: Of the whole command.
-        scores: Without labels, by their key.
+        scores: Without labels, by their key; the one that decides the verdict stands first.
         labelled: By the user's labels, by their key.
         curve: (step, selection score) of each probe.
         settings: The recipe, flat.
@@ -69,6 +69,11 @@ class ComparedRun:
     labelled: Mapping[str, RunScore]
     curve: tuple[tuple[float, float], ...]
     settings: Mapping[str, Any]
+
+    @property
+    def selection_score(self) -> str:
+        """Key of the score that decides the verdict, empty without scores."""
+        return next(iter(self.scores), "")
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-like data, without the curve and the settings."""

@@ -10,7 +10,7 @@ from dinocli.report.chart import Curve
 from dinocli.report.page import Cell, Part, Report, Table, write_report
 from dinocli.report.page_parts import Charts, Listing, NoteList
 from dinocli.tasks.compare.compared_run import ComparedRun, RunScore
-from dinocli.tasks.compare.run_comparison import FIRST_SCORE, RunComparison
+from dinocli.tasks.compare.run_comparison import RunComparison
 
 _LINES = 4
 """Of one chart: more cannot be told apart."""
@@ -18,8 +18,7 @@ _LINES = 4
 HOW_TO_READ = (
     "start is the score of the weights that a run began with, adapted that of the weights that it trained. A run keeps "
     "the start where training did not help.",
-    "Crop/quadrant retrieval needs no label and decides the verdict; 0 is best. Where a score by your labels is there, "
-    "it has the last word.",
+    "The first score without labels decides the verdict. Where a score by your labels is there, it has the last word.",
     "A difference between two runs of one seed each can be chance: repeat the better one with another seed.",
 )
 
@@ -74,7 +73,8 @@ def lead(found: RunComparison) -> str:
     columns = ["labelled"] if all(run.labelled for run in ended) else []
     for kind in [*columns, "scores"]:
         shared = set.intersection(*(set(getattr(run, kind)) for run in ended))
-        key = FIRST_SCORE if kind == "scores" else next((key for key in ended[0].labelled if key in shared), "")
+        of_first = [ended[0].selection_score] if kind == "scores" else ended[0].labelled  # other scores choose nothing
+        key = next((key for key in of_first if key in shared), "")
         scored = [(run, getattr(run, kind)[key]) for run in ended if key in shared]
         known = [(score.adapted, run, score) for run, score in scored if score.adapted is not None]
         if len(known) == len(ended):

@@ -6,9 +6,6 @@ from typing import Any
 
 from dinocli.tasks.compare.compared_run import ComparedRun
 
-FIRST_SCORE = "crop_quadrant_retrieval"
-"""The score of the verdict."""
-
 _OF_THE_MACHINE = ("run.seed", "run.threads", "run.save_every", "run.log_every", "description")
 
 
