@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from dinocli.tasks.feature_model import FeatureModel, load
     from dinocli.tasks.inputs import ReadOptions
     from dinocli.tasks.multicrop_views import MultiCropViews
-    from dinocli.tasks.search.search import SearchOptions, search
+    from dinocli.tasks.search.search import search
+    from dinocli.tasks.search.search_options import SearchOptions
     from dinocli.tasks.segment.segment import segment
     from dinocli.tasks.segment.segment_options import SegmentOptions
     from dinocli.tasks.train.train import train
@@ -60,7 +61,8 @@ _HOMES = {
     "dinocli.tasks.feature_model": ("FeatureModel", "load"),
     "dinocli.tasks.inputs": ("ReadOptions",),
     "dinocli.tasks.multicrop_views": ("MultiCropViews",),
-    "dinocli.tasks.search.search": ("SearchOptions", "search"),
+    "dinocli.tasks.search.search": ("search",),
+    "dinocli.tasks.search.search_options": ("SearchOptions",),
     "dinocli.tasks.segment.segment": ("segment",),
     "dinocli.tasks.segment.segment_options": ("SegmentOptions",),
     "dinocli.tasks.train.train": ("train",),

@@ -69,8 +69,8 @@ def search(
     with terminal:
         from dinocli.cli.render import print_json
         from dinocli.report.text import visible
-        from dinocli.tasks.search.search import SearchOptions
         from dinocli.tasks.search.search import search as run
+        from dinocli.tasks.search.search_options import SearchOptions
 
         options = SearchOptions(
             queries=tuple(queries or ()),

@@ -19,7 +19,8 @@ from dinocli.tasks.embed.merge_shards import merge
 from dinocli.tasks.embed.partial_features import PartialFeatures
 from dinocli.tasks.feature_file import open_features
 from dinocli.tasks.feature_model import feature_model_of
-from dinocli.tasks.search.search import SearchOptions, search
+from dinocli.tasks.search.search import search
+from dinocli.tasks.search.search_options import SearchOptions
 from dinocli.tasks.square_resize import squares
 from tests.tasks.embed.drive import job, write_images
 

@@ -14,7 +14,8 @@ from dinocli.tasks.embed.embed import embed
 from dinocli.tasks.embed.embed_options import EmbedOptions
 from dinocli.tasks.feature_file import open_features
 from dinocli.tasks.inputs import ReadOptions
-from dinocli.tasks.search.search import SearchOptions, search
+from dinocli.tasks.search.search import search
+from dinocli.tasks.search.search_options import SearchOptions
 from tests.cli.commands import warm
 
 

@@ -1,0 +1,78 @@
+"""Options and result of `search`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dinocli.errors import UsageError
+from dinocli.tasks.feature_file import Box
+from dinocli.tasks.search.search_sheet import Hit, Query
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """Options of `search`.
+
+    Args:
+        queries: Images, feature files, or names of rows; a file that exists is never taken for the name of another
+            image's row.
+        features: The feature file; empty takes the newest one of the newest run.
+        count: Results a query.
+        sheet: PNG file with queries and results, empty for none.
+        device: Where queries are embedded: auto, cpu, cuda or cuda:N.
+        force: Replace an existing sheet.
+        null: Names on stdin end with NUL.
+        whiten: Whiten the rows of the file and the queries before comparing them.
+        rows: Names of rows of the feature file.
+        include: Patterns of names, of queries that are folders or lists.
+        exclude: Patterns of names that are left out of them.
+        box: Left, top, width, height in pixels of the upright image: that part of each query image is looked for.
+        together: All queries are one: what is like all of them.
+        unlike: Images, rows or feature files; what is like them goes down. The queries are then one.
+
+    Raises:
+        UsageError: A box without an image, or without an area; nothing to look for.
+    """
+
+    queries: tuple[str, ...] = ()
+    features: str = ""
+    count: int = 10
+    sheet: str = ""
+    device: str = "auto"
+    force: bool = False
+    null: bool = False
+    whiten: bool = False
+    rows: tuple[str, ...] = ()
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    box: Box | None = None
+    together: bool = False
+    unlike: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.queries and not self.rows:
+            raise UsageError("give at least one query: an image, the name of a row, or a feature file")
+        if self.box and not self.queries:
+            raise UsageError("--box is a part of an image: name the image")
+        if self.box and (min(self.box[:2]) < 0 or min(self.box[2:]) < 1):
+            raise UsageError(f"--box {','.join(map(str, self.box))}: give left,top,width,height in pixels")
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """Result of `search`.
+
+    Args:
+        features: The feature file.
+        root: Folder that the names of its rows are relative to; empty where it is not known.
+        answers: The queries in their order, each with its results, best first.
+    """
+
+    features: Path
+    root: str
+    answers: list[tuple[Query, list[Hit]]]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-like data."""
+        queries = [{"query": query.name, "results": [hit.to_dict() for hit in hits]} for query, hits in self.answers]
+        return {"features": str(self.features), "root": self.root or None, "queries": queries}
