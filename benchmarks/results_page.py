@@ -5,7 +5,8 @@
 
 A file has `date`, `command`, `hardware` and `log` (the title of its entry in LOG.md). What else it has says where it is
 shown: `adaptation` (rows of the table and the chart) with `limits`; `section` (a title, an order, and blocks: a
-paragraph, or a table as `header` and `rows`) in the appendix. Any other file is listed at the end.
+paragraph, or a table as `header` and `rows`) in the appendix; `ways` (way -> set -> figures, named by `columns`), with
+`title`, `order`, `about` and `shown`, there too. Any other file is listed at the end.
 """
 
 import argparse
@@ -57,6 +58,7 @@ def page(files: dict[str, Row]) -> str:
     Args:
         files: Content of each, by name.
     """
+    files = {name: data | {"section": of_ways(data)} if "shown" in data else data for name, data in files.items()}
     (main,) = (data for data in files.values() if "adaptation" in data)
     parts = [HEAD, table(*main_table(main["adaptation"])), "![k-NN accuracy, start and adapted](images/results.svg)\n"]
     parts += [
@@ -117,6 +119,18 @@ def section(name: str, data: Row) -> Iterator[str]:
     for block in data["section"]["blocks"]:
         yield paragraph(block) if isinstance(block, str) else table(block["header"], block["rows"])
     yield paragraph(f"*{name}, {data['date']}, {data['hardware']}: `{data['command']}`. Log: {data['log']}.*")
+
+
+def of_ways(data: Row) -> Row:
+    """Make the section of a file that compares ways on several sets: a row a set, a column a way."""
+    sets = list(data["ways"][data["shown"][0]])
+    rows = [
+        [name, *(" / ".join(f"{value:.3f}" for value in data["ways"][way][name]) for way in data["shown"])]
+        for name in sets
+    ]
+    words = f"{data['about']} {' / '.join(data['columns'])}; {data['network']}."
+    blocks = [words, {"header": ["set", *data["shown"]], "rows": rows}]
+    return {"order": data["order"], "title": data["title"], "blocks": blocks}
 
 
 def others(files: dict[str, Row]) -> Iterator[str]:
