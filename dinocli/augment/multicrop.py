@@ -15,6 +15,7 @@ import torch
 from kornia.augmentation import IntensityAugmentationBase2D
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.profiler import record_function
 
 from dinocli.augment.crop import swapped
 from dinocli.augment.draw import Params, pack, rows, send
@@ -163,10 +164,12 @@ class MultiCrop:
             done = mine.stop
             geometry, jitter, *others = ({name: value[mine] for name, value in own.items()} for own in params)
             longest = int(boxes[:, 2:].max())
-            crops = cut(pixels_BCHW, table_nF[mine, :6], kind.crop.flags["size"], longest, self._weights)
-            views_nCSS = self._begin(crops, geometry["swap"], FULL_SCALE[pixels_BCHW.dtype])
-            views_nCSS = kind.changes[0].apply_transform(views_nCSS, jitter, kind.changes[0].flags)
-            made.append(self._end(views_nCSS, others, kind.changes[1:], mean_311, std_311))
+            with record_function("crop"):
+                crops = cut(pixels_BCHW, table_nF[mine, :6], kind.crop.flags["size"], longest, self._weights)
+            with record_function("photometric"):
+                views_nCSS = self._begin(crops, geometry["swap"], FULL_SCALE[pixels_BCHW.dtype])
+                views_nCSS = kind.changes[0].apply_transform(views_nCSS, jitter, kind.changes[0].flags)
+                made.append(self._end(views_nCSS, others, kind.changes[1:], mean_311, std_311))
         return made
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from kornia.augmentation import RandomGrayscale
 from torch import Tensor
+from torch.profiler import record_function
 
 from dinocli.augment.crop import AntialiasedCrop
 from dinocli.augment.draw import Params, draw
@@ -97,11 +98,13 @@ class ViewPipeline:
         """
         crop, *changes = drawn
         count = len(crop["turns"])
-        crops_BVCSS = torch.stack([self._crop(pixels_BCHW, sizes_B2, crop, view) for view in range(count)], dim=1)
+        with record_function("crop"):
+            crops_BVCSS = torch.stack([self._crop(pixels_BCHW, sizes_B2, crop, view) for view in range(count)], dim=1)
         finished: Tensor | None = None
         for image, piece in enumerate(crops_BVCSS):
-            for operation, values in zip(self.changes, changes, strict=True):
-                piece = gated(operation, piece, {name: value[:, image] for name, value in values.items()})
+            with record_function("photometric"):
+                for operation, values in zip(self.changes, changes, strict=True):
+                    piece = gated(operation, piece, {name: value[:, image] for name, value in values.items()})
             kept = finish(piece)
             if finished is None:
                 finished = kept.new_empty(count, len(pixels_BCHW), *kept.shape[1:])

@@ -197,6 +197,9 @@ Gpus = Annotated[int, option("--gpus", panel=OUTPUT, min=1, help="Processes on t
 Resume = Annotated[bool, option("--resume", panel=OUTPUT, help="Continue the interrupted run of the same command.")]
 Force = Annotated[bool, option("--force", panel=OUTPUT, help="Replace an existing result.")]
 DryRun = Annotated[bool, option("--dry-run", "-n", panel=OUTPUT, help="Print the plan with time and memory, and stop.")]
+Profile = Annotated[
+    bool, option("--profile", panel=OUTPUT, help="Time the parts of 10 steps; Chrome trace in RUN/profile.json.")
+]
 Json = Annotated[bool, option("--json", panel=OUTPUT, help="Print the result as one JSON object on stdout.")]
 Quiet = Annotated[bool, option("--quiet", "-q", panel=OUTPUT, help="Print warnings and errors only.")]
 Verbose = Annotated[bool, option("--verbose", "-v", panel=OUTPUT, help="Print the resolved recipe too.")]

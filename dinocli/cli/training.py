@@ -78,6 +78,7 @@ def training(
     resume: opt.Resume = False,
     force: opt.Force = False,
     dry_run: opt.DryRun = False,
+    profile: opt.Profile = False,
     terminal: Any = None,
 ) -> None:
     """Train the way that the command's name says."""
@@ -126,6 +127,7 @@ def training(
             minutes=minutes,
             resume=resume,
             force=force,
+            profile=profile,
             read=read,
             argv=tuple(sys.argv),
         )

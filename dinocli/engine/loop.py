@@ -14,6 +14,7 @@ from dinocli.engine.probe import Probe, ProbeResult
 from dinocli.engine.progress import ProgressReporter
 from dinocli.engine.signals import Signals
 from dinocli.engine.step import Learner, train_step
+from dinocli.engine.step_profile import ProfiledLoader
 from dinocli.errors import Interrupted
 
 STALLED, LATE = "the selection score did not improve for `guard.patience` of the run", "the time limit was reached"
@@ -48,7 +49,7 @@ class Trainer:
 
     Args:
         learner: Student, teacher, optimizer and views.
-        loader: Source of the batches.
+        loader: Source of the batches; profiles the steps between them if the user asked for it.
         probe: Measures the teacher.
         monitor: Writes the metrics and detects collapse.
         checkpointer: Saves checkpoints.
@@ -56,7 +57,7 @@ class Trainer:
     """
 
     learner: Learner
-    loader: Loader
+    loader: Loader | ProfiledLoader
     probe: Probe
     monitor: Monitor
     checkpointer: Checkpointer

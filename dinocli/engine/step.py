@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.profiler import record_function
 
 from dinocli.augment.multicrop import GLOBAL_VIEWS, MultiCrop
 from dinocli.data.loader import Batch
@@ -83,21 +84,25 @@ def train_step(learner: Learner, slices: Sequence[Batch], step: int) -> StepStat
     learner.updater.prepare(now)
     parts = []
     for number, batch in enumerate(slices):
-        views = learner.views(
-            batch.pixels_BCHW, batch.sizes_B2, step=step, start=batch.start, global_batch=learner.batch_size
-        )
+        place = {"step": step, "start": batch.start, "global_batch": learner.batch_size}
+        with record_function("multi-crop"):
+            views = learner.views(batch.pixels_BCHW, batch.sizes_B2, **place)
         globals_, last = views[0][: GLOBAL_VIEWS * len(batch.sizes_B2)], number == len(slices) - 1
-        with learner.precision.autocast(), torch.no_grad():
+        with record_function("teacher"), learner.precision.autocast(), torch.no_grad():
             teacher = learner.targets([globals_], GLOBAL_VIEWS, learner.objective.wants_teacher_patches)
             anchor = learner.objective.anchor_output(globals_)
         with _gradient_sync(learner, last):
-            with learner.precision.autocast(), _seeded(learner, step, number):
+            with record_function("student"), learner.precision.autocast(), _seeded(learner, step, number):
                 student = learner.replica(views, learner.views.count, learner.objective.wants_patches)
-            loss, part = learner.objective(student, teacher, anchor, learner.center_K, batch.rows, now)
-            learner.updater.backward(loss / len(slices))
+            with record_function("loss"):
+                loss, part = learner.objective(student, teacher, anchor, learner.center_K, batch.rows, now)
+            with record_function("backward"):
+                learner.updater.backward(loss / len(slices))
         parts.append(part)
-    grad_norm, finite = learner.updater.step(now)
-    update_teacher(learner.teacher.parameters(), learner.student.parameters(), now.momentum)
+    with record_function("optimizer"):
+        grad_norm, finite = learner.updater.step(now)
+    with record_function("average"):
+        update_teacher(learner.teacher.parameters(), learner.student.parameters(), now.momentum)
     if learner.frozen_teacher:
         copy_buffers(learner.teacher, learner.student)
     total = _reduced(parts, learner.world)

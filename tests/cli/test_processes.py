@@ -3,12 +3,17 @@
 import json
 import signal
 import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.cli.commands import TINY, Result, Running, start_warm, warm
+from tests.forks import environment
 
 FAKE_PYTHON = """#!/bin/sh
 echo "$RANK of $WORLD_SIZE: $*" >> "$0.log"
@@ -60,6 +65,31 @@ def test_gpus_starts_them(images: Path, tmp_path: Path) -> None:
     assert (done.code, done.out) == (0, "run\n"), done.err
     assert done.err.count("12 images in ") == 1, "the main process alone speaks"
     assert json.loads((tmp_path / "run" / "run.json").read_text())["processes"] == 2
+
+
+@pytest.mark.slow
+def test_two_nodes_make_one_run_and_one_feature_file(images: Path, tmp_path: Path) -> None:
+    """Each node is started by its own `torchrun`, and they meet at an address; here both are on one machine."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    node = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1", "--rdzv-id", "one"]
+    node += ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"localhost:{port}", "-m", "dinocli"]
+
+    def both(*arguments: str | Path) -> list[str]:
+        streams: Any = {"cwd": tmp_path, "env": environment(), "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        nodes = [subprocess.Popen([*node, *map(str, arguments)], text=True, **streams) for _ in range(2)]
+        told = [one.communicate(timeout=600) for one in nodes]
+        assert [one.returncode for one in nodes] == [0, 0], told
+        return sorted(out for out, _ in told)
+
+    assert both("pretrain", images, *TINY, "--steps", "4", "--out", "run") == ["", "run\n"]
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["processes"] == 2
+    embed = ("embed", images, "--weights", "run", "--device", "cpu", "--workers", "0", "--out")
+    assert both(*embed, "two.npy") == ["", "two.npy\n"]
+    assert warm(*embed, "one.npy", cwd=tmp_path).code == 0
+    one, two = (np.load(tmp_path / f"{name}.npy") for name in ("one", "two"))
+    np.testing.assert_allclose(one, two, rtol=1e-5, atol=1e-5)
 
 
 def test_of_two_processes_one_tells_what_would_happen(images: Path, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from dinocli.engine.loop import LoopOptions, RunResult, Trainer, run, run_probe
 from dinocli.engine.monitor import advice
 from dinocli.engine.probe import forwards_per_image
 from dinocli.engine.progress import ProgressReporter
+from dinocli.engine.step_profile import PROFILE, ProfiledLoader
 from dinocli.errors import Interrupted, TrainingStopped
 from dinocli.tasks.run_folder import RunFolder, mark_latest, open_run
 from dinocli.tasks.train.budget import TrainPlan, make_plan, seconds_to_train
@@ -104,7 +105,8 @@ def _train(context: TrainContext, plan: TrainPlan, folder: RunFolder, manifest: 
             reporter.line(f"the run that was here is kept in {folder.previous} until this one has ended")
     checkpointer = build_checkpointer(recipe, folder.checkpoints, context.world)
     monitor = build_monitor(recipe, folder.path, context.world)
-    trainer = Trainer(learner, loader, probe, monitor, checkpointer, reporter)
+    source = ProfiledLoader(loader, folder.path / PROFILE, reporter) if _profiles(context) else loader
+    trainer = Trainer(learner, source, probe, monitor, checkpointer, reporter)
     first_step, seconds = 0, 0.0
     if context.resumed and checkpointer.last.is_file():
         first_step, seconds = checkpointer.restore(learner, monitor)
@@ -120,6 +122,10 @@ def _train(context: TrainContext, plan: TrainPlan, folder: RunFolder, manifest: 
     if result.early_end:
         reporter.line(f"ended at step {result.steps} of {learner.plan.steps}: {result.early_end}")
     return Trained(result, checkpointer.best, probe, holdout_probe, seconds_per_forward)
+
+
+def _profiles(context: TrainContext) -> bool:
+    return context.options.profile and context.world.is_main
 
 
 def loop_options(plan: TrainPlan, first_step: int, seconds_before: float, max_seconds: float) -> LoopOptions:

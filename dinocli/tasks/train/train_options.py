@@ -22,6 +22,7 @@ class TrainOptions:
             speed, and a run that turns out slower ends early.
         resume: Continue a run that was interrupted.
         force: Replace an existing run.
+        profile: Profile some steps: a table, and a Chrome trace in the run's folder.
         read: How images are found; how they are decoded stands in the recipe.
         argv: The command line, for the record.
     """
@@ -35,6 +36,7 @@ class TrainOptions:
     minutes: float = 0.0
     resume: bool = False
     force: bool = False
+    profile: bool = False
     read: ReadOptions = ReadOptions()
     argv: tuple[str, ...] = ()
 

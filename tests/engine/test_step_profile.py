@@ -1,0 +1,61 @@
+"""The parts of a step, timed: all of them, and nothing else changes."""
+
+import json
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dinocli.data.loader import Batch
+from dinocli.engine.step import train_step
+from dinocli.engine.step_profile import PARTS, ProfiledLoader, step_table
+from tests.engine.learners import batch_of, tiny_learner
+from tests.tasks.drive import Ears
+
+
+class Batches:
+    """A loader of a few batches of noise."""
+
+    def steps(self, first: int, last: int) -> Generator[list[Batch], None, None]:
+        yield from (batch_of(4, seed=step) for step in range(first, last))
+
+
+def losses(loader: Any, steps: int) -> list[float]:
+    learner = tiny_learner()
+    return [float(train_step(learner, slices, step).values_N[0]) for step, slices in enumerate(loader.steps(0, steps))]
+
+
+def test_every_part_is_in_the_table_and_in_the_trace(tmp_path: Path) -> None:
+    ears = Ears()
+    profiled = ProfiledLoader(Batches(), tmp_path / "profile.json", ears)  # type: ignore[arg-type]
+    assert losses(profiled, 6) == losses(Batches(), 6)
+    head, *rows, where = ears.lines
+    assert head.startswith("3 steps of ")
+    assert [row[:17].strip() for row in rows] == [*PARTS, "the rest"]
+    parts = [float(row.split()[-1].rstrip("%")) for row in rows if not row.startswith("  ")]
+    assert sum(parts) == pytest.approx(100, abs=2)
+    assert str(tmp_path / "profile.json") in where
+    events = json.loads((tmp_path / "profile.json").read_text())["traceEvents"]
+    names = [event.get("name") for event in events]
+    assert set(PARTS) <= set(names)
+    assert names.count("teacher") == 3
+    assert [path.name for path in tmp_path.iterdir()] == ["profile.json"]
+
+
+def test_a_run_that_is_too_short_says_so(tmp_path: Path) -> None:
+    ears = Ears()
+    assert len(losses(ProfiledLoader(Batches(), tmp_path / "p.json", ears), 3)) == 3  # type: ignore[arg-type]
+    assert ears.warnings == ["--profile looks at steps after the first 3: there are none"]
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_table_by_hand() -> None:
+    lines = step_table({"ProfilerStep*": 40_000.0, "teacher": 10_000.0, "multi-crop": 20_000.0, "crop": 4_000.0}, 2)
+    assert lines == [
+        "2 steps of 20.0 ms:",
+        "multi-crop            10.00 ms  50.0%",
+        "  crop                 2.00 ms  10.0%",
+        "teacher                5.00 ms  25.0%",
+        "the rest               5.00 ms  25.0%",
+    ]
