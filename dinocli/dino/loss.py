@@ -25,10 +25,10 @@ def teacher_probs(logits_GBK: Tensor, center_K: Tensor, temp: float) -> Tensor:
     return torch.softmax((logits_GBK.detach().float() - center_K.float()) / temp, dim=-1)
 
 
-def dino_loss(student_VBK: Tensor, probs_GBK: Tensor, temp: float, *, own_view: bool = False) -> Tensor:
+def dino_loss(student_VBK: Tensor, probs_GBK: Tensor, temp: float) -> Tensor:
     """Average the cross-entropy of each student view against each *other* teacher view.
 
-    The first G student views are the teacher's own views; a view is not compared with itself, which leaves
+    The first G student views are the teacher's own views; a view is never compared with itself, which leaves
     G * V - G pairs. The log-softmax of all views is never stored: since each target sums to one, the
     cross-entropy is logsumexp(s) - p.s, one small matrix product per image.
 
@@ -36,8 +36,6 @@ def dino_loss(student_VBK: Tensor, probs_GBK: Tensor, temp: float, *, own_view: 
         student_VBK: Student logits, view-major, any float dtype; computed on in float32.
         probs_GBK: Targets of `teacher_probs`.
         temp: Softmax temperature of the student, > 0 (paper: 0.1).
-        own_view: Compare a view with itself too: all G * V pairs. The student's own average would say what it says
-            itself; what another network makes of the same view is the clearest target there is.
 
     Returns:
         Scalar float32, nats, mean over pairs and images.
@@ -48,16 +46,14 @@ def dino_loss(student_VBK: Tensor, probs_GBK: Tensor, temp: float, *, own_view: 
     Source: Caron et al. 2021, arXiv:2104.14294, equation 3. Departs: mean over pairs, not sum (as the authors' code).
     """
     views, globals_ = student_VBK.shape[0], probs_GBK.shape[0]
-    pairs = globals_ * views - (0 if own_view else globals_)
+    pairs = globals_ * views - globals_
     if pairs < 1:
         raise ValueError(f"{views} student and {globals_} teacher views leave no pair of different views")
     scaled_VBK = student_VBK.float() / temp
     dots_BGV = torch.bmm(probs_GBK.transpose(0, 1), scaled_VBK.permute(1, 2, 0))
     entropy_BGV = torch.logsumexp(scaled_VBK, dim=-1).T[:, None, :] - dots_BGV
-    if not own_view:
-        same_view_GV = torch.eye(globals_, views, dtype=torch.bool, device=entropy_BGV.device)
-        entropy_BGV = entropy_BGV.masked_fill(same_view_GV, 0.0)
-    loss: Tensor = entropy_BGV.sum() / (pairs * entropy_BGV.shape[0])
+    same_view_GV = torch.eye(globals_, views, dtype=torch.bool, device=entropy_BGV.device)
+    loss: Tensor = entropy_BGV.masked_fill(same_view_GV, 0.0).sum() / (pairs * entropy_BGV.shape[0])
     return loss
 
 

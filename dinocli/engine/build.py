@@ -161,7 +161,7 @@ def build_learner(
             clip_mode=recipe.optim.clip_mode,
             scaler=precision.scaler(),
         ),
-        objective=Objective(recipe.loss.model_dump(), backbone, frozen_teacher=teacher_weights is not None),
+        objective=Objective(recipe.loss.model_dump(), backbone),
         views=build_views(recipe, preprocess),
         plan=plan,
         warmup=HeadWarmup(plan, int(recipe.head.out_dim), recipe.optim.head_warmup_loss),

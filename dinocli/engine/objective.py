@@ -55,11 +55,9 @@ class Objective:
         weights: Weight of `koleo`, `gram_anchor`, `feature_anchor`, `teacher_feature` and `teacher_patches`; a term of
             weight 0 is not computed.
         start: Backbone with the start weights, on the device; copied only if an anchor is on.
-        frozen_teacher: The targets come from another network, so that a view is compared with itself too.
     """
 
-    def __init__(self, weights: Mapping[str, float], start: Backbone, *, frozen_teacher: bool = False) -> None:
-        self.own_view = frozen_teacher
+    def __init__(self, weights: Mapping[str, float], start: Backbone) -> None:
         self.weights = {name: weight for name, weight in weights.items() if weight}
         self.wants_teacher_patches = "teacher_patches" in self.weights
         self.wants_patches = "gram_anchor" in self.weights or self.wants_teacher_patches
@@ -95,7 +93,7 @@ class Objective:
         """
         teacher_GBK = teacher.logits_VBK
         probs_GBK = teacher_probs(teacher_GBK, center_K, now.teacher_temp)
-        loss = dino_loss(student.logits_VBK, probs_GBK, now.student_temp, own_view=self.own_view)
+        loss = dino_loss(student.logits_VBK, probs_GBK, now.student_temp)
         extras = [self._extra(name, student, teacher, anchor, sources) for name in self.weights]
         extras_E = torch.stack(extras) if extras else loss.new_empty(0)
         parts = LossTerms(

@@ -8,7 +8,6 @@ import torch
 from dinocli.dino.anchors import feature_distance, gram_distance
 from dinocli.dino.distillation import patch_distance
 from dinocli.dino.koleo import koleo_loss
-from dinocli.dino.loss import dino_loss, teacher_probs
 from dinocli.engine.objective import AnchorOutput, Objective
 from dinocli.engine.step import train_step
 from dinocli.engine.step_schedule import StepSchedule
@@ -56,21 +55,6 @@ def test_a_weight_adds_its_loss_on_global_views_and_nothing_else(name: str) -> N
     assert torch.equal(more.loss, parts.loss), "DINO's loss is reported alone"
     assert more.extras_E.tolist() == pytest.approx([expected.item()])
     assert parts.extras_E.shape == (0,)
-
-
-def test_a_frozen_teacher_is_asked_about_the_same_view_too() -> None:
-    student, teacher, anchor = seen()
-    start = tiny_learner().student.backbone
-    plain, own = (
-        Objective(dict.fromkeys(NAMES, 0.0), start, frozen_teacher=frozen)(
-            student, teacher, anchor, torch.zeros(16), [4, 4, 9, 1], NOW
-        )[0]
-        for frozen in (False, True)
-    )
-    probs = teacher_probs(teacher.logits_VBK, torch.zeros(16), NOW.teacher_temp)
-    assert plain.item() == pytest.approx(dino_loss(student.logits_VBK, probs, NOW.student_temp).item())
-    assert own.item() == pytest.approx(dino_loss(student.logits_VBK, probs, NOW.student_temp, own_view=True).item())
-    assert plain.item() != pytest.approx(own.item(), abs=1e-3)
 
 
 def test_off_asks_the_start_nothing() -> None:

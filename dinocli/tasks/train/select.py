@@ -95,8 +95,11 @@ def select(context: TrainContext, plan: TrainPlan, trained: Trained) -> Selectio
     if staged:
         statistics = probe.measure(with_statistics(context.backbone, adapted), 0)
     after = probe.measure(adapted, best_step) if best else start
+    verdict = final_verdict(result, start, statistics, after, probe.score)
+    if context.teacher and not context.info.pretrained:
+        verdict = student_kept(verdict)
     return Selection(
-        verdict=final_verdict(result, start, statistics, after, probe.score),
+        verdict=verdict,
         adapted=adapted,
         best_step=best_step,
         alpha=alpha,
@@ -183,6 +186,11 @@ def final_verdict(
     # No step was better than the statistics before the first one.
     keep: Literal["statistics", "start"] = "statistics" if verdict.keep == "adapted" else "start"
     return replace(verdict, keep=keep, gains=(gain("batch-norm statistics", start.values_N, adapted.values_N),))
+
+
+def student_kept(verdict: Verdict) -> Verdict:
+    """Keep a student that began with random weights where no difference was found: nobody wants those weights."""
+    return replace(verdict, keep="adapted") if verdict.outcome == "no different" else verdict
 
 
 def _judged_images(trained: Trained) -> str:

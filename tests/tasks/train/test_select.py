@@ -7,11 +7,12 @@ import pytest
 
 from dinocli.engine.loop import RunResult
 from dinocli.engine.probe import ProbeResult
+from dinocli.quality.selection_score import TEACHER_NEIGHBOURS
 from dinocli.quality.verdict import SCORE_NAMES, Scores, Verdict
 from dinocli.tasks.train.advice import next_steps
 from dinocli.tasks.train.report_page import KEEP, details
 from dinocli.tasks.train.score_lines import ScoreLine, score_lines
-from dinocli.tasks.train.select import final_verdict
+from dinocli.tasks.train.select import final_verdict, student_kept
 from tests.engine.learners import tiny_recipe
 
 
@@ -60,6 +61,19 @@ def test_a_stopped_run_keeps_the_start_however_good_its_best_probe() -> None:
     verdict = final_verdict(result(stop_reason="the loss went away"), probed(0, 0.5), None, probed(10, 0.9))
     assert (verdict.outcome, verdict.keep) == ("worse", "start")
     assert verdict.reason == "The guard stopped the run at step 30: the loss went away."
+
+
+def test_a_frozen_teacher_gives_the_verdict_its_words() -> None:
+    verdict = final_verdict(result(), probed(0, 0.5), None, probed(30, 0.7), TEACHER_NEIGHBOURS)
+    assert verdict.reason.startswith("Significant increase in nearest neighbours shared with the teacher")
+    assert "mean share of ten from 0.505 to 0.705" in verdict.reason
+    assert "the student has 70 %; at the start it had 50 %" in verdict.summary
+
+
+def test_random_weights_are_not_kept_unless_the_student_is_worse() -> None:
+    assert student_kept(SAME).keep == "adapted"
+    assert student_kept(WORSE) == WORSE
+    assert student_kept(BETTER) == BETTER
 
 
 BETTER, SAME, WORSE = (
