@@ -21,7 +21,7 @@ README = ROOT / "README.md"
 if not README.is_file():
     pytest.skip("the README is in the repository alone", allow_module_level=True)
 
-GIVEN = {"./images", "./good", "./parts", "./photos", "./query.png"}
+GIVEN = {"./images", "./good", "./parts", "./photos", "./query.png", "./few.csv"}
 """What the README assumes that the user has."""
 
 OUTPUTS = ("--out", "-o", "--coco", "--sheet", "--report")
@@ -75,6 +75,8 @@ def test_the_blocks_run_when_pasted_in_order(tmp_path: Path) -> None:
     for name in ("good", "parts", "photos"):
         make_images(tmp_path / name, 6)
     (tmp_path / "query.png").write_bytes((images / "00.png").read_bytes())
+    few = [f"./{kind}/{number:02}.png,{kind}\n" for kind in ("good", "scratched") for number in range(4)]
+    (tmp_path / "few.csv").write_text("path,label\n" + "".join(few))
     program = tmp_path / "bin" / "dinocli"
     program.parent.mkdir()
     tiny = [*TINY, "--steps", "4"]
