@@ -3,18 +3,14 @@
 The fast test follows the files from line to line; the slow one pastes them, with images of two kinds and tiny weights.
 """
 
-import os
 import re
 import shlex
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.cli.commands import TINY, make_images
-from tests.forks import environment
+from tests.cli.commands import TINY, make_images, warm
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
@@ -77,20 +73,11 @@ def test_the_blocks_run_when_pasted_in_order(tmp_path: Path) -> None:
     (tmp_path / "query.png").write_bytes((images / "00.png").read_bytes())
     few = [f"./{kind}/{number:02}.png,{kind}\n" for kind in ("good", "scratched") for number in range(4)]
     (tmp_path / "few.csv").write_text("path,label\n" + "".join(few))
-    program = tmp_path / "bin" / "dinocli"
-    program.parent.mkdir()
-    tiny = [*TINY, "--steps", "4"]
-    program.write_text(
-        f"#!{sys.executable}\n"
-        "import subprocess, sys\n"
-        "words = sys.argv[1:]\n"
-        f"words += {tiny!r} if words[0] in ('finetune-ssl', 'pretrain') else []\n"
-        "sys.exit(subprocess.call([sys.executable, '-m', 'dinocli', *words]))\n"
-    )
-    program.chmod(0o755)
-    env = environment({"PATH": f"{program.parent}{os.pathsep}{os.environ['PATH']}"})
-    pasted = "\n".join(["set -e -x", *lines()])
-    done = subprocess.run(["bash", "-c", pasted], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stderr[-3000:]
+    for line in lines():
+        words = shlex.split(line, comments=True)
+        assert words[0] == "dinocli", f"{line}: another program"
+        tiny = [*TINY, "--steps", "4"] if words[1] in ("finetune-ssl", "pretrain") else []
+        done = warm(*words[1:], *tiny, cwd=tmp_path)
+        assert done.code == 0, f"{line}: {done.err[-2000:]}"
     made = {path.name for path in tmp_path.iterdir()}
     assert {"feats.npy", "mine.npy", "clusters.csv", "found.png", "defects", "objects", "objects.json"} <= made
