@@ -126,7 +126,7 @@ def adaptation_sentence(outcome: dict[str, Any]) -> str:
 
 def defects_sentence(rows: Sequence[dict[str, str]]) -> str:
     """Say how many new cells of each kind have an anomaly mask; nobody told the method which is which."""
-    marked = {row["path"] for row in rows}
+    marked = {row["image"] for row in rows if row["segment"] != "0"}  # a row of segment 0 is an empty image
     counts = []
     for kind in ("defect", "good"):
         names = [f"./{path.relative_to(NEW)}" for path in sorted(NEW.glob(f"{kind}/*.png"))]

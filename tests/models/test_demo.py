@@ -11,19 +11,27 @@ import torch
 from safetensors.torch import load_file
 
 from dinocli.models.weights import load_backbone
+from dinocli.quality.verdict import SCORE_NAMES
+from dinocli.tasks.segment.annotation_formats import COLUMNS
+from dinocli.tasks.train.score_lines import ScoreLine
 
 ROOT = Path(__file__).parents[2]
 REFERENCE = ROOT.parent / "shared" / "data" / "weights" / "tf_efficientnet_lite0_imagenet.safetensors"
 
 
-@pytest.fixture(scope="module")
-def demo() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("prepare", ROOT / "demo" / "prepare.py")
+def script(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, ROOT / "demo" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # a dataclass looks its module up
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def demo() -> ModuleType:
+    return script("prepare")
 
 
 def test_names_by_hand(demo: ModuleType) -> None:
@@ -79,3 +87,27 @@ def test_the_script_gives_the_same_bits_and_the_chosen_cells(
     assert len(found) == 296
     assert all(torch.equal(value, reference[key]) for key, value in found.items())
     assert all(torch.equal(value, reference[key]) for key, value in backbone.model.state_dict().items())
+
+
+def test_the_demo_counts_what_is_marked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the columns that `segment` writes: an empty image has a row too, of segment 0."""
+    demo = script("demo")
+    monkeypatch.chdir(tmp_path)
+    for name in ("defect/a.png", "defect/b.png", "good/c.png"):
+        (demo.NEW / name).parent.mkdir(parents=True, exist_ok=True)
+        (demo.NEW / name).touch()
+    assert COLUMNS[:3] == ("image", "mask", "segment")
+    found = [("./defect/a.png", "1"), ("./defect/a.png", "2"), ("./defect/b.png", "0"), ("./good/c.png", "0")]
+    rows = [{"image": image, "segment": segment} for image, segment in found]
+    assert "1 of 2 new defect cells and in 0 of 1 new good cells" in demo.defects_sentence(rows)
+
+
+def test_the_demo_tells_statistics_and_training_apart() -> None:
+    top1 = ScoreLine("retrieval_top1", SCORE_NAMES["retrieval_top1"], 0.5, 0.75, 0.625)
+    knn = ScoreLine("knn20_accuracy/folder", "", 0.8, 0.825)
+    outcome = {"scores": [vars(top1)], "labelled": [vars(knn)], "verdict": {"keep": "adapted"}}
+    said = script("demo").adaptation_sentence(outcome)
+    assert "50% of crops" in said
+    assert "62% with batch-norm statistics" in said
+    assert "75% after training" in said
+    assert "0.800 -> 0.825; kept: adapted weights" in said
