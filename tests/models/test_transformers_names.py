@@ -25,6 +25,7 @@ DINOV2_NAMES = {"attn.proj": "attention.output.dense", "ls1.gamma": "layer_scale
 DINOV2_NAMES |= {"ls2.gamma": "layer_scale2.lambda1"}
 DINOV3_NAMES = {"attn.proj": "attention.o_proj", "mlp.fc1": "mlp.up_proj", "mlp.fc2": "mlp.down_proj"}
 DINOV3_NAMES |= {"gamma_1": "layer_scale1.lambda1", "gamma_2": "layer_scale2.lambda1"}
+SLOW = pytest.mark.slow
 TOP = {
     "cls_token": "embeddings.cls_token",
     "pos_embed": "embeddings.position_embeddings",
@@ -142,7 +143,11 @@ def test_what_is_of_another_kind_is_refused(tmp_path: Path) -> None:
         assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("made", [vit, dinov2, registers, dinov3], ids=["vit", "dinov2", "registers", "dinov3"])
+@pytest.mark.parametrize(
+    "made",
+    [vit, pytest.param(dinov2, marks=SLOW), pytest.param(registers, marks=SLOW), dinov3],
+    ids=["vit", "dinov2", "registers", "dinov3"],
+)
 def test_an_exported_folder_is_read_back(made: Any, tmp_path: Path) -> None:
     model, tensors, kind = made()
     first = write(tmp_path / "hf", tensors, kind, model.blocks[0].attn.num_heads)
