@@ -154,5 +154,6 @@ def _config(model: Any, kind: str) -> dict[str, Any]:
     config["qkv_bias"] = "blocks.0.attn.qkv.bias" in own
     if kind == "vit":
         return config | {"intermediate_size": hidden}
-    config |= {"mlp_ratio": hidden / width, "use_swiglu_ffn": False}
+    ratio = hidden / width
+    config |= {"mlp_ratio": int(ratio) if ratio.is_integer() else ratio, "use_swiglu_ffn": False}  # it refuses 4.0
     return config | ({"num_register_tokens": own["reg_token"].shape[1]} if "reg_token" in own else {})

@@ -154,6 +154,8 @@ def test_an_exported_folder_is_read_back(made: Any, tmp_path: Path) -> None:
     done = export(ExportOptions(first, format="transformers", out=str(tmp_path / "again")))
     again = load_file(done.path / "model.safetensors")
     assert set(again) == set(tensors) - {"pooler.dense.weight"}
+    config = json.loads((done.path / "config.json").read_text())
+    assert (config["model_type"], type(config.get("mlp_ratio", 4))) == (kind, int), "the library refuses 4.0"
     about = json.loads((done.path / "preprocessor_config.json").read_text())
     assert (about["image_mean"], about["size"]) == ([0.4, 0.5, 0.6], {"height": 70, "width": 70})
     assert "AutoModel.from_pretrained" in done.card.read_text()
