@@ -53,13 +53,13 @@ class GraphPreprocessing(nn.Module):
             (B, 3, S, S).
         """
         mapped = (images.float() - self.low) * (self.levels / (self.high - self.low))
-        mapped_BHW3 = mapped.clamp(0, self.levels).round()
+        mapped_BHW3 = mapped.clamp(0.0, self.levels).round()  # both floats: ONNX's exporter takes no mixture
         if self.grey:
-            mapped_BHW3 = (mapped_BHW3 @ self.luma_3).round()[..., None]
+            mapped_BHW3 = (mapped_BHW3 * self.luma_3).sum(dim=-1, keepdim=True).round()
         pixels_BCHW = mapped_BHW3.permute(0, 3, 1, 2) / self.levels
         down_SH = resize_matrix(self.side, images.shape[1])
         across_SW = resize_matrix(self.side, images.shape[2])
-        square_BCSS = (down_SH @ (pixels_BCHW @ across_SW.T)).clamp(0, 1)
+        square_BCSS = (down_SH @ (pixels_BCHW @ across_SW.T)).clamp(0.0, 1.0)
         return (square_BCSS - self.mean_311) / self.std_311
 
 
