@@ -28,7 +28,7 @@ check: style test
 # The pages of docs/ as a site in site/, with the references made from the code; every link is checked, no network.
 docs: $(INSTALLED)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
-	@echo "open site/index.html"
+	@echo "open site/index.html; its search needs a server: $(BIN)/python -m http.server -d site"
 
 # Kills, full disks, two writers, damaged files: all of what the tests above take a sample of. About half an hour.
 faults: $(INSTALLED)
