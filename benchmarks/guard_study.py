@@ -17,6 +17,7 @@ import csv
 import json
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ from dinocli.augment.resample import normalise, resize_square
 from dinocli.augment.view_pipeline import ViewSpec
 from dinocli.config.load import load_recipe
 from dinocli.data.labels import read_labels
+from dinocli.engine import batch_norm_init
 from dinocli.engine.batch_norm_init import adapt_batch_norm
 from dinocli.engine.build import build_learner, set_stage, view_specs
 from dinocli.engine.initialize import initialize
@@ -56,13 +58,25 @@ TRUTH = {"knn20_accuracy": "k-NN", "few_shot_5": "5-shot", "linear_balanced": "l
 CLEAR = 0.01
 """Mean difference of the three accuracies from which a checkpoint counts as better or worse than the start."""
 
-SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
+STATISTICS_OF = 384
+"""Images that batch-norm statistics are taken of."""
+
+SHARES = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)
 """Of the folder's batch-norm statistics: weights that were not trained at all."""
 
-SMALL = ("views.global_size=128", "views.local_size=64", "run.batch_size=32", "dino.teacher_momentum=0.98")
+SMALL = (
+    *("views.global_size=128", "views.local_size=64", "run.batch_size=32", "dino.teacher_momentum=0.98"),
+    *("run.steps=1", "head.out_dim=1024", "model.trainable='all'", "optim.lr=3e-4", "optim.layer_decay=1.0"),
+    *("run.precision='fp32'", "run.attention='fused'", "run.compile=false"),
+)
+"""Nothing is left to be measured, so that a checkpoint takes minutes."""
+
 CROPS = ("views.local_count=4", "views.global_scale=[0.4,1.0]")
 COLD = ("head.init='random'", "optim.head_warmup=0.2", "dino.teacher_momentum=0.99")
 RUNS: dict[str, tuple[int, tuple[str, ...]]] = {
+    "default": (30, ()),
+    "frozen": (30, ("model.batch_norm='frozen'",)),
+    "quarter": (30, ()),
     "gentle": (150, ("optim.lr=3e-4",)),
     "crops": (150, (*CROPS, "optim.lr=1e-4")),
     "crops-hot": (150, (*CROPS, "optim.lr=1e-3")),
@@ -75,6 +89,9 @@ RUNS: dict[str, tuple[int, tuple[str, ...]]] = {
 }
 """Steps, and the difference from the recipe: good, too hot, and ways to do harm."""
 
+TRAINED_SHARES = {"quarter": 0.25}
+"""Of the folder's batch-norm statistics in a run, where it is not the product's own."""
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -82,11 +99,13 @@ def main() -> None:
     parser.add_argument("images", nargs="?", default="", help="folder of the set")
     parser.add_argument("--name", default="set", help="of the set")
     parser.add_argument("--weights", default="vit_small_patch16_224.dino")
+    parser.add_argument("--model", default="", help="beside a bare state dict")
     parser.add_argument("--labels", default="folder", help="`folder` or a CSV")
     parser.add_argument("--column", default="", help="of the CSV; the first one if empty")
     parser.add_argument("--recipe", nargs="*", default=["gentle"])
     parser.add_argument("--device", default="auto")
     parser.add_argument("--only", nargs="*", default=list(RUNS), help="runs to do")
+    parser.add_argument("--shares", nargs="*", type=float, default=SHARES, help="of batch-norm statistics, untrained")
     parser.add_argument("--out", type=Path, default=Path("study"))
     args = parser.parse_args()
     if args.verb == "table":
@@ -97,31 +116,44 @@ def main() -> None:
     if args.verb == "measure":
         measure(args, folder)
         return
-    for share in SHARES:
-        untrained(args, folder, share)
+    untrained(args, folder)
     for run in args.only:
         train(args, folder, run)
 
 
 def context_of(args: argparse.Namespace, *settings: str) -> tuple[TrainContext, Learner]:
     """Prepare the set, and a learner at its start."""
-    recipe = load_recipe(args.recipe, [*SMALL, f"model.weights={args.weights!r}", *settings])
+    start = (f"model.weights={args.weights!r}", f"model.name={args.model!r}")
+    recipe = load_recipe(args.recipe, [*SMALL, *start, *settings])
     options = TrainOptions(inputs=(args.images,), recipe=recipe, device=args.device)
     context = setup(options, list_images(options, None), ProgressReporter())
     learner = build_learner(context.recipe, context.backbone, context.preprocess, context.precision, context.world)
     return context, learner
 
 
-def untrained(args: argparse.Namespace, folder: Path, share: float) -> None:
-    """Keep the start with so much of the folder's batch-norm statistics."""
-    path = folder / f"bn-{share:.2f}@0.pt"
-    if path.is_file():
+def untrained(args: argparse.Namespace, folder: Path) -> None:
+    """Keep the start with each share of the folder's batch-norm statistics."""
+    paths = {folder / f"bn-{share:.2f}@0.pt": share for share in args.shares}
+    if all(path.is_file() for path in paths):
         return
     context, learner = context_of(args)
-    kept, statistics.SHARE = statistics.SHARE, share
-    adapt_batch_norm(learner, context.loader(context.recipe), context.preprocess, 0, context.reporter)
-    statistics.SHARE = kept
-    torch.save(learner.teacher.backbone.state_dict(), path)
+    start = copy.deepcopy(learner.teacher.backbone.state_dict())
+    for path, share in paths.items():
+        learner.teacher.backbone.load_state_dict(start)
+        with own_share(share):
+            adapt_batch_norm(learner, context.loader(context.recipe), context.preprocess, 0, context.reporter)
+        torch.save(learner.teacher.backbone.state_dict(), path)
+
+
+@contextmanager
+def own_share(share: float) -> Iterator[None]:
+    """Give a share of the folder's statistics in place of the product's own, of fewer images."""
+    kept = statistics.SHARE, batch_norm_init.MOST
+    statistics.SHARE, batch_norm_init.MOST = share, STATISTICS_OF
+    try:
+        yield
+    finally:
+        statistics.SHARE, batch_norm_init.MOST = kept
 
 
 def train(args: argparse.Namespace, folder: Path, run: str) -> None:
@@ -131,7 +163,8 @@ def train(args: argparse.Namespace, folder: Path, run: str) -> None:
         return
     context, learner = context_of(args, f"run.steps={steps}", *settings)
     loader = context.loader(context.recipe)
-    initialize(learner, loader, context.recipe, context.preprocess, ProgressReporter())
+    with own_share(TRAINED_SHARES.get(run, statistics.SHARE)):
+        initialize(learner, loader, context.recipe, context.preprocess, ProgressReporter())
     due = {round(share * steps) for share in PROBED_AT}
     batches = loader.steps(0, steps)
     for step in range(steps):

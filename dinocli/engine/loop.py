@@ -10,7 +10,8 @@ from dinocli.engine.build import set_stage
 from dinocli.engine.checkpoint import Checkpointer
 from dinocli.engine.distributed import any_rank, from_main
 from dinocli.engine.monitor import Monitor, Row, Timing, advice, best_of
-from dinocli.engine.probe import Probe, ProbeResult
+from dinocli.engine.probe import Probe
+from dinocli.engine.probe_result import ProbeResult
 from dinocli.engine.progress import ProgressReporter
 from dinocli.engine.signals import Signals
 from dinocli.engine.step import Learner, train_step

@@ -12,11 +12,12 @@ from typing import Any
 
 import torch
 
-from dinocli.engine.probe import ProbeResult
+from dinocli.engine.probe_result import ProbeResult
 from dinocli.engine.step import StepStats
 from dinocli.engine.step_schedule import StepValues
 from dinocli.engine.trackers import Tracker, finite
 from dinocli.files import write_whole
+from dinocli.quality.defect_few_shot import KEY
 
 UNIFORM_ENTROPY, UNIFORM_KL = 0.98, 0.01
 ONE_HOT_ENTROPY, ONE_HOT_MARGINAL = 0.02, 0.1
@@ -102,7 +103,7 @@ class Monitor:
     def add_probe(self, result: ProbeResult) -> None:
         """Take a probe result; two bad ones in a row are a collapse."""
         self.probe_results.append(result)
-        scores = {**vars(result.scores), "selection_score": result.selection_score}
+        scores = {**vars(result.scores), "selection_score": result.selection_score, KEY: result.defect_score}
         self._write([{"step": result.step, "probe": scores}])
         if result.step < self.armed_at or len(self.probe_results) < 3:
             return

@@ -8,8 +8,7 @@ Shapes: N images, M quadrants of all of them, B images at once, S side of the sq
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -19,8 +18,10 @@ from torch import Tensor
 
 from dinocli.augment.multicrop import MultiCrop
 from dinocli.augment.resample import normalise, resize_square
+from dinocli.augment.synthetic_defects import draw_defects, with_defects
 from dinocli.config.preprocess import Preprocess
 from dinocli.data.loader import Loader
+from dinocli.engine.probe_result import Features, ProbeFeatures, ProbeResult
 from dinocli.models.backbone import Backbone
 from dinocli.models.features import Extractor, extract
 from dinocli.models.frozen_teacher import TeacherWeights
@@ -28,70 +29,13 @@ from dinocli.models.tokens import POOLED
 from dinocli.quality.crop_quadrant_retrieval import QUADRANTS
 from dinocli.quality.selection_score import CROP_QUADRANT, TEACHER_NEIGHBOURS, SelectionScore
 from dinocli.quality.shared_neighbours import shared_neighbours
-from dinocli.quality.verdict import Scores, measure
 
 PROBE_BATCH = 32  # 64 images of 224 px take 1.4 GB more in a small convnet, and are not faster on a CPU
-LOOKS = 3
-"""A measurement looks at each image whole, at a crop of it, and at its quadrants."""
+LOOKS = 4
+"""A measurement looks at each image whole, at a crop of it, at its quadrants, and at it with a synthetic defect."""
 
-Features = NDArray[np.float32]
 Batches = Iterator[tuple[Tensor, list[int]]]
 """Pixels, and which image each of them shows, by its place in the store."""
-
-
-@dataclass(frozen=True)
-class ProbeResult:
-    """The scores of one network on the probe images.
-
-    Args:
-        step: Steps done.
-        scores: The label-free scores.
-        values_N: The selection score of each probe image, to compare two networks image by image.
-    """
-
-    step: int
-    scores: Scores
-    values_N: NDArray[np.float64]
-
-    @property
-    def selection_score(self) -> float:
-        """Mean over the images; higher is better, not a number where the features are not finite."""
-        return float(self.values_N.mean())
-
-    def to_dict(self) -> dict[str, object]:
-        """Return JSON-like data for a checkpoint."""
-        return {"step": self.step, "scores": vars(self.scores).copy(), "values": self.values_N.tolist()}
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> "ProbeResult":
-        """Build a result from `to_dict` data."""
-        return cls(int(data["step"]), Scores(**data["scores"]), np.array(data["values"]))
-
-
-@dataclass(frozen=True)
-class ProbeFeatures:
-    """What one network makes of the probe images.
-
-    Args:
-        rows: The images, by their place in the store: while streaming, one may turn out to be broken, and is left out.
-        clean_ND: Of the whole images.
-        crop_ND: Of a crop of each.
-        quadrants_4ND: Of the four quadrants of each.
-    """
-
-    rows: list[int]
-    clean_ND: Features
-    crop_ND: Features
-    quadrants_4ND: Features
-
-    def changed(self, change: Callable[[Features], Features]) -> "ProbeFeatures":
-        """Apply what features are read through, such as a whitening."""
-        quadrants_4ND = np.stack([change(quadrant_ND) for quadrant_ND in self.quadrants_4ND])
-        return ProbeFeatures(self.rows, change(self.clean_ND), change(self.crop_ND), quadrants_4ND)
-
-    def measured(self, start_ND: Features) -> tuple[Scores, NDArray[np.float64]]:
-        """Compute the scores, as `dinocli.quality.verdict.measure` does."""
-        return measure(self.clean_ND, self.crop_ND, self.quadrants_4ND, start_ND)
 
 
 class Probe:
@@ -101,7 +45,7 @@ class Probe:
         loader: Gives the images.
         indices: The probe images, by their place in the store.
         views: Gives one crop at the size of evaluation, without changes of colour.
-        draw: Seed of the crops.
+        draw: Seed of the crops and of the synthetic defects.
         preprocess: Size and normalisation.
         advance: Is told how many more images were looked at; a measurement looks at each `LOOKS` times.
         teacher: A frozen one; the selection score is then what a network shares with it.
@@ -123,6 +67,8 @@ class Probe:
         self._start_ND: Features | None = None
         self._teacher_ND: Features | None = None
         self.clean_ND, self.rows = np.empty((0, 0), np.float32), list[int]()
+        self._places = {row: place for place, row in enumerate(indices)}
+        self._kind_N, self._drawn_NF = draw_defects(len(indices), draw)
 
     @property
     def looks(self) -> int:
@@ -138,15 +84,15 @@ class Probe:
         self.clean_ND, self.rows = seen.clean_ND, seen.rows
         if self._start_ND is None:
             self._start_ND = seen.clean_ND
-        scores, values_N = seen.measured(self._start_ND)
-        if self.teacher and scores.finite:
+        found = seen.measured(step, self._start_ND)
+        if self.teacher and found.scores.finite:
             if self._teacher_ND is None:
                 self._teacher_ND = self.teacher_features(self.indices)
-            values_N = shared_neighbours(seen.clean_ND, self._teacher_ND)
-        return ProbeResult(step, scores, values_N)
+            found = replace(found, values_N=shared_neighbours(seen.clean_ND, self._teacher_ND))
+        return found
 
     def look(self, backbone: Backbone, tokens: Extractor = POOLED) -> ProbeFeatures:
-        """Compute the features of the whole images, of a crop and of the quadrants of each.
+        """Compute the features of the whole images, of a crop, the quadrants and a flawed copy of each.
 
         Args:
             backbone: On the device of the loader.
@@ -156,7 +102,9 @@ class Probe:
         crop_ND, _ = self._extract(backbone, self._crops(), tokens)
         quadrants_MD, _ = self._extract(backbone, self._quadrants(backbone), tokens)
         quadrants_4ND = quadrants_MD.reshape(-1, QUADRANTS, quadrants_MD.shape[1]).swapaxes(0, 1)
-        return ProbeFeatures(rows, clean_ND, crop_ND, quadrants_4ND)
+        defect_ND, _ = self._extract(backbone, self._defects(), tokens)
+        kind_N = self._kind_N[[self._places[row] for row in rows]].numpy()
+        return ProbeFeatures(rows, clean_ND, crop_ND, quadrants_4ND, defect_ND, kind_N)
 
     def features(self, backbone: Backbone, indices: Sequence[int]) -> tuple[NDArray[np.float32], list[int]]:
         """Return the features of whole images, squashed to the square of evaluation.
@@ -174,6 +122,14 @@ class Probe:
 
     def _whole(self) -> Batches:
         return _squares(self.loader, self.indices, self.preprocess)
+
+    def _defects(self) -> Batches:
+        """Yield each whole image with a synthetic defect."""
+        for batch in self.loader.whole(self.indices, PROBE_BATCH):
+            square_BCSS = resize_square(batch.pixels_BCHW, batch.sizes_B2, self.preprocess.size)
+            places = [self._places[row] for row in batch.rows]
+            flawed_BCSS = with_defects(square_BCSS, self._kind_N[places], self._drawn_NF[places])
+            yield normalise(flawed_BCSS, self.preprocess.mean, self.preprocess.std), batch.rows
 
     def _quadrants(self, backbone: Backbone) -> Batches:
         """Yield the quadrants of each whole image, one image after the other; enlarged for a model of one size."""
@@ -202,11 +158,11 @@ class Probe:
 
 
 def forwards_per_image(backbone: Backbone) -> int:
-    """Return the cost of a probe image in forward passes of whole images: the image, its crop, and its quadrants.
+    """Return the cost of a probe image in forward passes: the image, its crop, its flawed copy, and its quadrants.
 
     Four quadrants have the pixels of one image, or of four where a model of one size needs them enlarged.
     """
-    return 2 + (QUADRANTS if backbone.one_size else 1)
+    return 3 + (QUADRANTS if backbone.one_size else 1)
 
 
 def quadrant_side(size: int, backbone: Backbone) -> int:

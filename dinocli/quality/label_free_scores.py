@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinocli.errors import DataError
-from dinocli.quality import crop_quadrant_retrieval
+from dinocli.quality import crop_quadrant_retrieval, defect_few_shot
+from dinocli.quality.defect_few_shot import mean_accuracy
 from dinocli.quality.duplicates import SAME, near_duplicates
 from dinocli.quality.multiview_scores import alignment, lidar
 from dinocli.quality.score_table import Score
@@ -31,20 +32,22 @@ def free_scores(features_ND: NDArray[np.floating]) -> list[Score]:
     ]
 
 
-def probe_scores(scores: Scores, values_N: NDArray[np.float64]) -> list[Score]:
+def probe_scores(scores: Scores, values_N: NDArray[np.float64], defects_N: NDArray[np.float64]) -> list[Score]:
     """List what a network makes of parts of the images.
 
-    Crop/quadrant retrieval alone says better or worse, as in the verdict of a training. Whether an *augmented* view
-    finds its image is not listed at all: a network that has learnt to ignore a change of contrast gets better at that
-    whether or not contrast means something.
+    Crop/quadrant retrieval alone says better, as in the verdict of a training, and synthetic-defect few-shot may object
+    (`dinocli.quality.verdict.judge`). Whether an *augmented* view finds its image is not listed at all: a network that
+    has learnt to ignore a change of contrast gets better at that whether or not contrast means something.
 
     Args:
         scores: Of `dinocli.quality.verdict.measure`.
         values_N: Likewise.
+        defects_N: Of `dinocli.quality.defect_few_shot`.
     """
     key, name = crop_quadrant_retrieval.KEY, crop_quadrant_retrieval.LABEL
     parts = [Score(key, SCORE_NAMES[key], getattr(scores, key)) for key in ("retrieval_top1", "retrieval_mrr")]
-    return [Score(key, name, float(values_N.mean()), "higher", values_N), *parts]
+    defects = Score(defect_few_shot.KEY, defect_few_shot.LABEL, mean_accuracy(defects_N), "", defects_N)
+    return [Score(key, name, float(values_N.mean()), "higher", values_N), defects, *parts]
 
 
 def view_scores(clean_ND: NDArray[np.floating], views_QND: NDArray[np.floating]) -> list[Score]:

@@ -23,6 +23,14 @@ _COLLAPSE = 0.5
 # Even if all of 5 images improve, chance does that in 2 * 0.5^5 = 6 % of all cases; with 6 it is 3 %.
 _FEWEST_PAIRS = 6
 
+# Of synthetic defects: with fewer, a kind has hardly more images than the five that are learnt from.
+_FEWEST_DEFECTS = 40
+
+# Weights that hardly moved differ by little, and significantly all the same; a point is what labels would notice.
+_DEFECTS_MARGIN = 0.01
+
+LOST = "Significant decrease in synthetic-defect few-shot"
+
 
 @dataclass(frozen=True)
 class Scores:
@@ -144,25 +152,28 @@ def judge(
     start_N: Values,
     end_N: Values,
     *,
+    defects: tuple[Values, Values] | None = None,
     same_network: bool = True,
     score: SelectionScore = CROP_QUADRANT,
 ) -> Verdict:
     """Say whether the adapted weights are better than the start, and which to keep.
 
-    Worse: features are not finite, feature std or RankMe fell below half of the start, or the selection score is
-    significantly lower. Better: significantly higher, and none of these. Otherwise no different, and the start is kept:
-    weights that were tested by many beat new ones that show no gain. Significant means that the 95 % interval of the
-    paired difference excludes 0.
+    Worse: features are not finite, feature std or RankMe fell below half of the start, the selection score is
+    significantly lower, or synthetic-defect few-shot is, by a point or more. Better: the selection score is
+    significantly higher, and none of these. Otherwise no different, and the start is kept: weights that were tested by
+    many beat new ones that show no gain. Significant means that the 95 % interval of the paired difference excludes 0.
 
     Known weakness: every label-free score rewards something else than what the user wants to know. Finding one quadrant
-    of an image by another rewards what the whole image shares, not a defect in one corner. Where labels exist, a score
-    that uses them has the last word (`dinocli.quality.knn`).
+    of an image by another rewards what the whole image shares; synthetic defects are not the user's. Where labels
+    exist, a score that uses them has the last word (`dinocli.quality.knn`).
 
     Args:
         start: Scores of the weights that the run began with.
         end: Scores of the adapted weights, on the same images and crops.
         start_N: The selection score by the start, one value per image.
         end_N: The same by the adapted weights, the same images in the same order.
+        defects: Synthetic-defect few-shot of each image by the start and by the adapted weights, from
+            `dinocli.quality.defect_few_shot`; None where it was not measured.
         same_network: Both have the same architecture. If not, spread and dimensions do not compare, and only values
             that are not finite are a collapse.
         score: Which score that is: crop/quadrant retrieval of `measure`, or, where a frozen teacher taught, the
@@ -178,15 +189,40 @@ def judge(
         few = f"{len(start_N)} probe images are too few to tell a difference from chance"
         return Verdict("no different", "start", f"{few} ({_FEWEST_PAIRS} are needed).", summary)
     change = paired_bootstrap(start_N, end_N)
+    trend = "increase" if change.low > 0 else "decrease" if change.high < 0 else ""
+    what = f"Significant {trend} in" if trend else "No significant change in"
     numbers = (
         f"({change}); {score.mean} from {start_N.mean():.3f} to {end_N.mean():.3f}, feature std from "
         f"{start.feature_std:.3f} to {end.feature_std:.3f}, RankMe from {start.rankme:.1f} to {end.rankme:.1f}"
     )
-    if change.high < 0:
-        return Verdict("worse", "start", f"Significant decrease in {score.name} {numbers}.", summary)
-    if change.low > 0:
-        return Verdict("better", "adapted", f"Significant increase in {score.name} {numbers}.", summary)
-    return Verdict("no different", "start", f"No significant change in {score.name} {numbers}.", summary)
+    reason = f"{what} {score.name} {numbers}."
+    lost = defects_lost(*defects) if defects else ""
+    if lost:
+        return Verdict("worse", "start", f"{lost} {reason}", summary)
+    if trend == "decrease":
+        return Verdict("worse", "start", reason, summary)
+    if trend == "increase":
+        return Verdict("better", "adapted", reason, summary)
+    return Verdict("no different", "start", reason, summary)
+
+
+def defects_lost(start_N: Values, end_N: Values) -> str:
+    """Say in one sentence that synthetic defects are noticed less often, significantly and by a point; empty if not.
+
+    Args:
+        start_N: Synthetic-defect few-shot of each image by the start; not a number where an image was not tested.
+        end_N: The same by the adapted weights, the same images in the same order.
+    """
+    both = np.isfinite(start_N) & np.isfinite(end_N)
+    if both.sum() < _FEWEST_DEFECTS:
+        return ""
+    change = paired_bootstrap(start_N[both], end_N[both])
+    if change.high >= 0 or change.mean > -_DEFECTS_MARGIN:
+        return ""
+    return (
+        f"{LOST} ({change}): from five examples, an image with a defect is "
+        f"told from one without in {end_N[both].mean():.1%} of cases instead of {start_N[both].mean():.1%}."
+    )
 
 
 def gain(part: Part, before_N: Values, after_N: Values) -> Gain:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from dinocli.engine.monitor import NON_FINITE_IN_A_ROW, Monitor, Timing, advice, best_of
-from dinocli.engine.probe import ProbeResult
+from dinocli.engine.probe_result import ProbeResult
 from dinocli.engine.step import StepStats
 from dinocli.engine.step_schedule import StepValues
 from dinocli.quality.verdict import Scores

@@ -3,7 +3,8 @@ import json
 import numpy as np
 import pytest
 
-from dinocli.engine.probe import ProbeResult, probe_indices
+from dinocli.engine.probe import probe_indices
+from dinocli.engine.probe_result import ProbeResult
 from dinocli.quality.verdict import Scores
 
 
@@ -30,7 +31,10 @@ def test_choices_are_sorted_without_repetition_and_a_function_of_the_seed() -> N
 
 
 def test_a_probe_result_comes_back_from_json() -> None:
-    result = ProbeResult(7, Scores(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, finite=True), np.array([1.0, 0.25]))
+    result = ProbeResult(
+        7, Scores(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, finite=True), np.array([1.0, 0.25]), np.array([0.5, 0.75])
+    )
     back = ProbeResult.from_dict(json.loads(json.dumps(result.to_dict())))
     assert (back.step, back.scores) == (result.step, result.scores)
     assert np.array_equal(back.values_N, result.values_N)
+    assert np.array_equal(back.defects_N, result.defects_N)

@@ -19,7 +19,8 @@ from dinocli.data.loader import Loader
 from dinocli.data.read import Reader
 from dinocli.data.sources import ImageList
 from dinocli.engine.build import probe_crop, view_specs
-from dinocli.engine.probe import PROBE_BATCH, Probe, ProbeFeatures
+from dinocli.engine.probe import PROBE_BATCH, Probe
+from dinocli.engine.probe_result import ProbeFeatures
 from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import DataError
 from dinocli.models.features import extract

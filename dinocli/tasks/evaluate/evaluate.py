@@ -13,11 +13,11 @@ from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import DinocliError, UsageError
 from dinocli.file_set import claimed
 from dinocli.quality import label_scores
-from dinocli.quality.crop_quadrant_retrieval import KEY
+from dinocli.quality.defect_few_shot import KEY
 from dinocli.quality.label_free_scores import free_scores, probe_scores, view_scores
 from dinocli.quality.label_scores import LabelSplit
 from dinocli.quality.score_table import ScoreRow, rows_of, sentence
-from dinocli.quality.verdict import Verdict, judge
+from dinocli.quality.verdict import Verdict, defects_lost, judge
 from dinocli.tasks.evaluate.augmented_views import SAMPLE, ViewFeatures, embed_views
 from dinocli.tasks.evaluate.compared_features import ComparedFeatures, open_sides
 from dinocli.tasks.evaluate.evaluate_options import EvaluateOptions, EvaluateResult
@@ -166,19 +166,24 @@ def _view_rows(context: EvaluateContext) -> tuple[list[ScoreRow], Verdict | None
     before_ND = seen[-1].probe.clean_ND
     if len(seen[0].names) != len(before_ND):
         return [], None, ["no crop/quadrant retrieval, alignment and LiDAR: an image has become unreadable meanwhile"]
-    measured = [one.probe.measured(before_ND) for one in seen]
+    measured = [one.probe.measured(0, before_ND) for one in seen]
     table = rows_of(
         [
-            [*probe_scores(*scores), *view_scores(one.probe.clean_ND, one.views_QND)]
-            for scores, one in zip(measured, seen, strict=True)
+            [
+                *probe_scores(one.scores, one.values_N, one.defects_N),
+                *view_scores(views.probe.clean_ND, views.views_QND),
+            ]
+            for one, views in zip(measured, seen, strict=True)
         ]
     )
     if len(seen) == 1:
         return table, None, []
-    (after, after_N), (before, before_N) = measured
+    after, before = measured
+    defects = (before.defects_N, after.defects_N)
     same = seen[0].probe.clean_ND.shape == before_ND.shape
-    verdict = judge(before, after, before_N, after_N, same_network=same)
-    return [replace(row, verdict=verdict.outcome) if row.key == KEY else row for row in table], verdict, []
+    verdict = judge(before.scores, after.scores, before.values_N, after.values_N, defects=defects, same_network=same)
+    lost = bool(defects_lost(*defects))
+    return [replace(row, verdict="worse") if row.key == KEY and lost else row for row in table], verdict, []
 
 
 def _label_rows(context: EvaluateContext, truth: LabelSplit) -> list[ScoreRow]:

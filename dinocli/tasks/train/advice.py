@@ -2,9 +2,14 @@
 
 from dinocli.config.recipe import Recipe
 from dinocli.engine.loop import RunResult
-from dinocli.quality.verdict import Verdict
+from dinocli.quality.verdict import LOST, Verdict
 
 FEW_IMAGES, FOUND_ALREADY, BARELY_MOVED, FAR_AWAY = 100, 0.9, 0.995, 0.7
+
+LOST_DEFECTS = (
+    "Synthetic defects are noticed less often. Of a convnet, train with the batch-norm statistics of the original "
+    "weights (--set model.batch_norm=frozen); if small flaws do not matter to you, let labels judge (--labels)."
+)
 
 
 def next_steps(
@@ -30,12 +35,13 @@ def next_steps(
     """
     if verdict.outcome == "better":
         return []
+    advice = [LOST_DEFECTS] if LOST in verdict.reason else []
     if recipe.model.teacher:
         return [
+            *advice,
             f"The student has not come nearer to its teacher: train for longer (--steps {3 * int(recipe.run.steps)}), "
-            f"or faster (--set optim.lr={3 * float(recipe.optim.lr):.1g})."
+            f"or faster (--set optim.lr={3 * float(recipe.optim.lr):.1g}).",
         ]
-    advice = []
     if distinct < FEW_IMAGES:
         advice.append(
             f"There are {distinct} distinct images: collect some hundreds, or stay with the original weights."

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from dinocli import __version__
-from dinocli.engine.probe import ProbeResult
+from dinocli.engine.probe_result import ProbeResult
 from dinocli.quality.selection_score import SelectionScore
 from dinocli.quality.verdict import Gain, Verdict
 from dinocli.report.chart import Curve
@@ -46,11 +46,12 @@ STUDENT_LEAD = {
 HOW_TO_READ = (
     "The verdict is by crop/quadrant retrieval: does a crop of an image find this image among all, and a quadrant the "
     "opposite quadrant? The 95 % interval is of the paired difference; where it excludes 0, the difference is more "
-    "than chance.",
+    "than chance. It is worse whatever they say where synthetic defects, blended into the images, are noticed less "
+    "often from five examples of each kind.",
     "A dashed line in a chart is the start, an upright line the step that was chosen.",
-    "A score without labels rewards what parts of one image share and other images do not. A run can learn to ignore a "
-    "small defect together with the noise around it, and score better; it can also win by the light or the camera of "
-    "each image. Where you have labels for a few images, give them with --labels and let them have the last word.",
+    "A score without labels rewards what parts of one image share and other images do not, be it the light or the "
+    "camera of each image; and synthetic defects are not yours. Where you have labels for a few images, give them with "
+    "--labels and let them have the last word.",
 )
 STUDENT_HOW_TO_READ = (
     "The verdict is by the nearest neighbours that student and teacher share: of the ten images that the teacher finds "
@@ -195,6 +196,8 @@ def _probe_curves(results: Sequence[ProbeResult], score: SelectionScore) -> list
     shown = {"retrieval_top1": "Crop finds its image, top-1", "rankme": "RankMe", "feature_std": "Feature std"}
     label = {score.label: selected}
     curves = [Curve("Selection score of the guard", "step", "", steps, label, start=selected[0])]
+    defects = [result.defect_score for result in results]
+    curves.append(Curve("Synthetic-defect few-shot", "step", "", steps, {"accuracy": defects}, start=defects[0]))
     for key, title in shown.items():
         values = [getattr(result.scores, key) for result in results]
         curves.append(Curve(title, "step", "", steps, {key.replace("_", " "): values}, start=values[0]))

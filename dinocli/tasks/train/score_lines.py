@@ -7,8 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinocli.data.labels import Labels
-from dinocli.engine.probe import Probe, ProbeResult
+from dinocli.engine.probe import Probe
+from dinocli.engine.probe_result import ProbeResult
 from dinocli.models.backbone import Backbone
+from dinocli.quality import defect_few_shot
 from dinocli.quality.few_shot import few_shot
 from dinocli.quality.knn import accuracy, knn_classify, macro_f1
 from dinocli.quality.retrieval import rank_classes
@@ -43,7 +45,7 @@ class ScoreLine:
 def score_lines(
     start: ProbeResult, statistics: ProbeResult | None, adapted: ProbeResult, score: SelectionScore = CROP_QUADRANT
 ) -> list[ScoreLine]:
-    """List the label-free scores of all stages, the selection score first."""
+    """List the label-free scores of all stages, those that the verdict reads first."""
     first = ScoreLine(
         score.key,
         score.label,
@@ -51,6 +53,13 @@ def score_lines(
         adapted.selection_score,
         statistics.selection_score if statistics else None,
         None if score == CROP_QUADRANT else 1.0,
+    )
+    defects = ScoreLine(
+        defect_few_shot.KEY,
+        defect_few_shot.LABEL,
+        start.defect_score,
+        adapted.defect_score,
+        statistics.defect_score if statistics else None,
     )
     others = [
         ScoreLine(
@@ -62,7 +71,7 @@ def score_lines(
         )
         for key, name in SCORE_NAMES.items()
     ]
-    return [first, *others]
+    return [first, defects, *others]
 
 
 def label_lines(

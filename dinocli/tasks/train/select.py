@@ -7,7 +7,8 @@ from typing import Literal
 
 from dinocli.engine.checkpoint import load_checkpoint
 from dinocli.engine.loop import RunResult
-from dinocli.engine.probe import Probe, ProbeResult, forwards_per_image
+from dinocli.engine.probe import Probe, forwards_per_image
+from dinocli.engine.probe_result import ProbeResult
 from dinocli.models.backbone import Backbone
 from dinocli.models.weight_interpolation import interpolated
 from dinocli.quality.selection_score import CROP_QUADRANT, SelectionScore
@@ -95,7 +96,9 @@ def select(context: TrainContext, plan: TrainPlan, trained: Trained) -> Selectio
     if staged:
         statistics = probe.measure(with_statistics(context.backbone, adapted), 0)
     after = probe.measure(adapted, best_step) if best else start
-    verdict = final_verdict(result, start, statistics, after, probe.score)
+    # Random weights notice every change of pixels, and what a student has is its teacher's: nothing to protect.
+    protects = context.info.pretrained and not context.teacher
+    verdict = final_verdict(result, start, statistics, after, probe.score, protects_defects=protects)
     if context.teacher and not context.info.pretrained:
         verdict = student_kept(verdict)
     return Selection(
@@ -162,6 +165,8 @@ def final_verdict(
     statistics: ProbeResult | None,
     adapted: ProbeResult,
     score: SelectionScore = CROP_QUADRANT,
+    *,
+    protects_defects: bool = True,
 ) -> Verdict:
     """Judge the adapted weights against the start; a run that the guard stopped keeps the start.
 
@@ -172,10 +177,12 @@ def final_verdict(
             the statistics did not change, or nothing else did.
         adapted: Of the adapted weights, on the same images and crops.
         score: The selection score of the run.
+        protects_defects: Lost synthetic defects make the verdict worse.
     """
     if result.stop_reason:
         return Verdict("worse", "start", f"The guard stopped the run at step {result.steps}: {result.stop_reason}.")
-    verdict = judge(start.scores, adapted.scores, start.values_N, adapted.values_N, score=score)
+    defects = (start.defects_N, adapted.defects_N) if protects_defects else None
+    verdict = judge(start.scores, adapted.scores, start.values_N, adapted.values_N, defects=defects, score=score)
     if not adapted.scores.finite:
         return verdict
     if statistics:

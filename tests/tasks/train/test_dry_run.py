@@ -100,4 +100,4 @@ def test_costs_are_measured_after_a_step_and_a_pass_that_warm_up(
     monkeypatch.setattr("dinocli.tasks.train.costs.whole_features", forward)
     found = of(replace(job(images, tmp_path / "run", PLAIN), labels=""))
     assert found.seconds_per_step == 5.0
-    assert found.seconds_per_probe == 8 * 3 * 8.0 / 8, "eight images: the image, its crop, its quadrants"
+    assert found.seconds_per_probe == 8 * 4 * 8.0 / 8, "eight images: the image, a crop, the quadrants, a defect"

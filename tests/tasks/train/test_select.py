@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from dinocli.engine.loop import RunResult
-from dinocli.engine.probe import ProbeResult
+from dinocli.engine.probe_result import ProbeResult
 from dinocli.quality.selection_score import TEACHER_NEIGHBOURS
 from dinocli.quality.verdict import SCORE_NAMES, Scores, Verdict
-from dinocli.tasks.train.advice import next_steps
+from dinocli.tasks.train.advice import LOST_DEFECTS, next_steps
 from dinocli.tasks.train.report_page import KEEP, details
 from dinocli.tasks.train.score_lines import ScoreLine, score_lines
 from dinocli.tasks.train.select import final_verdict, student_kept
@@ -137,7 +137,10 @@ def test_a_yes_comes_without_advice() -> None:
 
 def test_every_score_gets_a_line_with_a_key() -> None:
     start, adapted = probed(0, 0.5), probed(30, 0.7)
-    selected, *lines = score_lines(start, None, adapted)
+    found_defects = replace(adapted, defects_N=np.array([0.5, 1.0, np.nan]))
+    selected, defects, *lines = score_lines(start, None, found_defects)
+    assert (defects.key, defects.adapted) == ("defect_few_shot_5", 0.75)
+    assert np.isnan(defects.start), "not measured"
     assert (selected.key, selected.start, selected.adapted) == (
         "crop_quadrant_retrieval",
         start.selection_score,
@@ -147,7 +150,29 @@ def test_every_score_gets_a_line_with_a_key() -> None:
     assert lines[0] == ScoreLine("retrieval_top1", SCORE_NAMES["retrieval_top1"], 0.5, 0.7)
     assert set(SCORE_NAMES) == set(vars(probed(0, 0.5).scores)) - {"finite"}
     staged = score_lines(start, probed(0, 0.6), adapted)
-    assert [line.statistics for line in staged[:2]] == [pytest.approx(probed(0, 0.6).selection_score), 0.6]
+    assert [line.statistics for line in staged[::2][:2]] == [pytest.approx(probed(0, 0.6).selection_score), 0.6]
+
+
+def test_lost_defects_outweigh_better_retrieval() -> None:
+    start, adapted = probed(0, 0.5), probed(30, 0.7)
+    found, lost = np.linspace(0.5, 0.8, 40), np.linspace(0.4, 0.7, 40)
+    assert final_verdict(result(), start, None, adapted).outcome == "better"
+    kept = final_verdict(result(), replace(start, defects_N=lost), None, replace(adapted, defects_N=found))
+    assert (kept.outcome, kept.keep) == ("better", "adapted"), "a gain says nothing"
+    verdict = final_verdict(result(), replace(start, defects_N=found), None, replace(adapted, defects_N=lost))
+    assert (verdict.outcome, verdict.keep) == ("worse", "start")
+    assert verdict.reason.startswith("Significant decrease in synthetic-defect few-shot (delta -0.1")
+    assert "Significant increase in crop/quadrant retrieval" in verdict.reason
+    known = {"distinct": 500, "best_step": 30, "likeness": 0.9}
+    assert next_steps(verdict, result(), tiny_recipe(), **known)[0] == LOST_DEFECTS  # type: ignore[arg-type]
+    lost_start, lost_end = replace(start, defects_N=found), replace(adapted, defects_N=lost)
+    scratch = final_verdict(result(), lost_start, None, lost_end, protects_defects=False)
+    assert scratch.outcome == "better", "random weights have nothing to protect"
+    slightly = final_verdict(result(), replace(start, defects_N=found), None, replace(adapted, defects_N=found - 0.009))
+    assert slightly.outcome == "better", "less than a point"
+    few = (replace(one, defects_N=values[:20]) for one, values in ((start, found), (adapted, lost)))
+    first, last = few
+    assert final_verdict(result(), first, None, last).outcome == "better", "20 images are too few"
 
 
 def test_the_verdict_splits_the_gain_between_statistics_and_training() -> None:

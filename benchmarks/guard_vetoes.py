@@ -1,0 +1,251 @@
+r"""What does crop/quadrant retrieval overlook? Vetoes beside it, on the checkpoints of `guard_study.py train`.
+
+    python benchmarks/guard_vetoes.py measure ./images --name tiles --weights W --labels tiles.csv --groups tile \
+        --out study
+    python benchmarks/guard_vetoes.py table --out study
+
+`measure` keeps, for each checkpoint of a set, the truth (k-NN, 5-shot, linear; between groups, if there are) and the
+features of a sample: whole, cropped, in quarters, in quarters whose light was changed, and with a synthetic defect of
+each kind. It takes up where it was interrupted. `table` compares start and checkpoints by every candidate: retrieval,
+without other images of the same group as rivals, with changed light; the share of the features' variance that six
+intensity statistics explain; synthetic defects told from each other, and each from none. Labels are read for the truth
+alone.
+"""
+
+import argparse
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from guard_study import BATCH, START, TRUTH, context_of
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dinocli.augment.multicrop import MultiCrop
+from dinocli.augment.resample import normalise, resize_square
+from dinocli.augment.synthetic_defects import KINDS, draw_defects, with_defects
+from dinocli.data.labels import read_labels
+from dinocli.engine.build import probe_crop
+from dinocli.models.features import extract
+from dinocli.quality.bootstrap import paired_bootstrap
+from dinocli.quality.cosine import unit_rows
+from dinocli.quality.crop_quadrant_retrieval import crop_quadrant_retrieval
+from dinocli.quality.defect_few_shot import DRAWS, SHOTS, defect_few_shot
+from dinocli.quality.few_shot import few_shot
+from dinocli.quality.label_scores import LabelSplit, label_scores
+from dinocli.tasks.train.setup import TrainContext
+
+THUMBNAIL, LIKE = 64, 0.9
+"""Side of the thumbnails, and correlation of two of them from which their images count as the same part."""
+
+Seen = dict[str, NDArray[Any]]
+Values = NDArray[np.float64]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("verb", choices=["measure", "table"])
+    parser.add_argument("images", nargs="?", default="", help="folder of the set")
+    parser.add_argument("--name", default="set", help="of the set")
+    parser.add_argument("--weights", default="vit_small_patch16_224.dino")
+    parser.add_argument("--model", default="", help="beside a bare state dict")
+    parser.add_argument("--labels", default="folder", help="`folder`, a CSV, or `none`")
+    parser.add_argument("--column", default="", help="of the CSV; the first one if empty")
+    parser.add_argument("--groups", default="", help="a column of the CSV: images of one part")
+    parser.add_argument("--recipe", nargs="*", default=["gentle", "plain"])
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--probed", type=int, default=150, help="images that the candidates are measured on")
+    parser.add_argument("--out", type=Path, default=Path("study"))
+    args = parser.parse_args()
+    if args.verb == "table":
+        table(args.out)
+    else:
+        measure(args, args.out / args.name)
+
+
+def measure(args: argparse.Namespace, folder: Path) -> None:
+    """Keep features and truth of every checkpoint that has none yet."""
+    waiting = [path for path in sorted(folder.glob("*.pt")) if not path.with_suffix(".veto.npz").is_file()]
+    if not waiting:
+        return
+    context, _ = context_of(args)
+    names = context.store.names
+    columns = {"": [""] * len(names)} if args.labels == "none" else read_labels(args.labels, names)
+    groups = np.array(columns[args.groups]) if args.groups else np.array(names)
+    labels = np.array(columns[args.column or next(iter(columns))])
+    known = np.flatnonzero(labels != "")
+    truth = LabelSplit("labels", known, labels[known], groups[known] if args.groups else None, None)
+    probed = np.sort(np.random.default_rng(1).permutation(len(names))[: args.probed])
+    looks = looks_of(context, probed)
+    np.savez_compressed(folder / "set.npz", thumbnails=thumbnails(context, probed), groups=groups[probed])
+    for path in waiting:
+        backbone = copy.deepcopy(context.backbone)
+        backbone.load_state_dict(torch.load(path, weights_only=True))
+        backbone.freeze_batch_norm()
+        seen: dict[str, Any] = {name: extract(backbone, views(), autocast=None) for name, views in looks.items()}
+        if len(known):
+            features_ND = extract(backbone, whole(context, known), autocast=None)
+            seen |= {score.key: score.value for score in label_scores(features_ND, truth) if score.key in TRUTH}
+        np.savez(path.with_suffix(".veto.npz"), **seen)
+        print(args.name, path.stem, flush=True)
+
+
+def squares(context: TrainContext, rows: Sequence[int] | NDArray[np.intp]) -> Iterator[Tensor]:
+    """Yield images, 0 to 1, squashed to the size of evaluation."""
+    for batch in context.loader(context.recipe).whole(list(map(int, rows)), BATCH):
+        yield resize_square(batch.pixels_BCHW, batch.sizes_B2, context.preprocess.size)
+
+
+def whole(context: TrainContext, rows: Sequence[int] | NDArray[np.intp]) -> Iterator[Tensor]:
+    for images_BCSS in squares(context, rows):
+        yield normalise(images_BCSS, context.preprocess.mean, context.preprocess.std)
+
+
+def thumbnails(context: TrainContext, rows: NDArray[np.intp]) -> NDArray[np.float32]:
+    """Return small grey pictures, 0 to 1."""
+    size = (THUMBNAIL, THUMBNAIL)
+    parts = [F.interpolate(square.mean(1, keepdim=True), size, mode="area") for square in squares(context, rows)]
+    return torch.cat(parts)[:, 0].numpy()
+
+
+def looks_of(context: TrainContext, rows: NDArray[np.intp]) -> dict[str, Callable[[], Iterator[Tensor]]]:
+    """Name every way of looking at the sample."""
+    about, count = context.preprocess, len(rows)
+    _, drawn = draw_defects(count, 0)
+
+    def crops() -> Iterator[Tensor]:
+        views: MultiCrop = probe_crop(context.recipe, about)
+        for batch in context.loader(context.recipe).whole(rows.tolist(), BATCH):
+            where = {"step": 0, "start": batch.start, "global_batch": count}
+            yield views(batch.pixels_BCHW, batch.sizes_B2, **where)[0]
+
+    def quarters(*, lit: bool) -> Iterator[Tensor]:
+        random, half = np.random.default_rng(3), about.size // 2
+        for images_BCSS in squares(context, rows):
+            corners = [images_BCSS[:, :, a : a + half, b : b + half] for a in (0, half) for b in (0, half)]
+            quarters_MCss = torch.stack(corners, 1).flatten(0, 1)
+            yield normalise(relit(quarters_MCss, random) if lit else quarters_MCss, about.mean, about.std)
+
+    def defective(kind: int) -> Iterator[Tensor]:
+        start = 0
+        for images_BCSS in squares(context, rows):
+            stop = start + len(images_BCSS)
+            kinds_B = torch.full((len(images_BCSS),), kind)
+            yield normalise(with_defects(images_BCSS, kinds_B, drawn[start:stop]), about.mean, about.std)
+            start = stop
+
+    return {
+        "clean": lambda: whole(context, rows),
+        "crop": crops,
+        "quarters": lambda: quarters(lit=False),
+        "lit": lambda: quarters(lit=True),
+        **{name: lambda kind=kind: defective(kind) for kind, name in enumerate(KINDS)},  # type: ignore[misc]
+    }
+
+
+def relit(images_BCSS: Tensor, random: np.random.Generator) -> Tensor:
+    """Change gain, gamma and offset of each image."""
+    drawn = torch.from_numpy(random.uniform(-1, 1, (3, len(images_BCSS), 1, 1, 1)).astype(np.float32))
+    gain, gamma, offset = 1.4 ** drawn[0], 1.4 ** drawn[1], 0.1 * drawn[2]
+    return (gain * images_BCSS.clamp(0, 1) ** gamma + offset).clamp(0, 1)
+
+
+def retrieval(seen: Seen, groups_N: NDArray[Any], quarters: str = "quarters") -> Values:
+    """Return crop/quadrant retrieval of each image; other images of its group are no rivals."""
+    parts = seen[quarters].reshape(-1, 4, seen[quarters].shape[1]).swapaxes(0, 1)
+    if len(np.unique(groups_N)) == len(groups_N):
+        return crop_quadrant_retrieval(seen["clean"], seen["crop"], parts)
+    pairs = ((seen["crop"], seen["clean"]), (parts[0], parts[3]), (parts[1], parts[2]))
+    crop, *others = [np.log(reciprocal_rank(one, other, groups_N)) for one, other in pairs]
+    return np.asarray(crop + np.mean(others, axis=0))
+
+
+def reciprocal_rank(queries_ND: NDArray[Any], rows_ND: NDArray[Any], groups_N: NDArray[Any]) -> Values:
+    cosine_NN = unit_rows(queries_ND) @ unit_rows(rows_ND).T
+    rivals_NN = groups_N[:, None] != groups_N
+    return np.asarray(1 / (1 + ((cosine_NN > np.diag(cosine_NN)[:, None]) & rivals_NN).sum(axis=1)))
+
+
+def alike(thumbnails_NSS: NDArray[np.float32]) -> NDArray[np.intp]:
+    """Find images of one part without a label: thumbnails that correlate, whatever their brightness."""
+    rows = thumbnails_NSS.reshape(len(thumbnails_NSS), -1)
+    rows = (rows - rows.mean(axis=1, keepdims=True)) / (rows.std(axis=1, keepdims=True) + 1e-6)
+    groups = np.arange(len(rows))
+    for one, other in np.argwhere(np.triu(rows @ rows.T / rows.shape[1] > LIKE, 1)):
+        groups[groups == groups[other]] = groups[one]
+    return groups
+
+
+def explained(features_ND: NDArray[Any], thumbnails_NSS: NDArray[np.float32]) -> float:
+    """Return adjusted R2 of unit features on six statistics of the brightness."""
+    pixels = thumbnails_NSS.reshape(len(thumbnails_NSS), -1).astype(np.float64)
+    mean, spread = pixels.mean(axis=1), pixels.std(axis=1) + 1e-6
+    z = (pixels - mean[:, None]) / spread[:, None]
+    low, high = np.percentile(pixels, [5, 95], axis=1)
+    known = np.stack([mean, spread, (z**3).mean(axis=1), (z**4).mean(axis=1), low, high], axis=1)
+    axes, _ = np.linalg.qr(known - known.mean(axis=0))
+    units = unit_rows(features_ND)
+    units = units - units.mean(axis=0)
+    share = np.square(axes.T @ units).sum() / np.square(units).sum()
+    return float(1 - (1 - share) * (len(units) - 1) / (len(units) - known.shape[1] - 1))
+
+
+def told_apart(seen: Seen, groups_N: NDArray[Any]) -> Values:
+    """Tell the four kinds from each other, five examples of each; images of one group are never on both sides."""
+    features = np.concatenate([seen[kind] for kind in KINDS])
+    kinds, groups = np.repeat(np.arange(len(KINDS)), len(groups_N)), np.tile(groups_N, len(KINDS))
+    return np.asarray(
+        few_shot(features, kinds, SHOTS, draws=DRAWS, groups_N=groups).reshape(len(KINDS), -1).mean(axis=0)
+    )
+
+
+def noticed(seen: Seen) -> Values:
+    """Tell each kind from none, every image with every kind."""
+    kind_N = np.zeros(len(seen["clean"]), np.intp)
+    return np.asarray(np.mean([defect_few_shot(seen["clean"], seen[kind], kind_N) for kind in KINDS], axis=0))
+
+
+def noticed_once(seen: Seen) -> Values:
+    """Tell each kind from none, every image with one kind: what the guard does."""
+    kind_N = draw_defects(len(seen["clean"]), 0)[0].numpy()
+    flawed_ND = np.stack([seen[kind] for kind in KINDS])[kind_N, np.arange(len(kind_N))]
+    return defect_few_shot(seen["clean"], flawed_ND, kind_N)
+
+
+def table(out: Path) -> None:
+    """Print the difference of every checkpoint to the start by every candidate, with its 95 % interval."""
+    for folder in sorted(path.parent for path in out.glob(f"*/{START}@0.veto.npz")):
+        about = dict(np.load(folder / "set.npz"))
+        groups, alone, found = about["groups"], np.arange(len(about["groups"])), alike(about["thumbnails"])
+        candidates: dict[str, Callable[[Seen], Values]] = {
+            "retrieval": lambda seen, own=alone: retrieval(seen, own),  # type: ignore[misc]
+            "no siblings": lambda seen, own=groups: retrieval(seen, own),  # type: ignore[misc]
+            "none found": lambda seen, own=found: retrieval(seen, own),  # type: ignore[misc]
+            "relit": lambda seen, own=alone: retrieval(seen, own, "lit"),  # type: ignore[misc]
+            "told apart": lambda seen, own=groups: told_apart(seen, own),  # type: ignore[misc]
+            "noticed": noticed,
+            "noticed, one kind": noticed_once,
+        }
+        start = dict(np.load(folder / f"{START}@0.veto.npz"))
+        for path in sorted(folder.glob("*.veto.npz")):
+            seen = dict(np.load(path))
+            truth = [f"{word} {seen[key] - start[key]:+.3f}" for key, word in TRUTH.items() if key in seen]
+            print(
+                folder.name,
+                path.name.split(".veto")[0],
+                *truth,
+                f"R2 {explained(seen['clean'], about['thumbnails']):.3f}",
+            )
+            for name, score in candidates.items():
+                if name != "relit" or "lit" in seen:
+                    before, after = score(start), score(seen)
+                    both = np.isfinite(before) & np.isfinite(after)
+                    print(f"    {name:18} {np.nanmean(after):.3f} {paired_bootstrap(before[both], after[both])}")
+
+
+if __name__ == "__main__":
+    main()
