@@ -21,8 +21,8 @@ CATEGORIES = {"anomaly": "anomaly", "kmeans": "segment"}
 """What the labels of a method are called; those of all others are objects."""
 
 SCORES = {
-    "anomaly": "anomaly score (0.5: the threshold)",
-    "tokencut": "separation (1 - lambda_2)",
+    "anomaly": "anomaly score",
+    "tokencut": "1 - lambda_2",
 }
 """What the score of an image is, where a method has a name for it."""
 
