@@ -23,7 +23,7 @@ NET = {"model": "test_convnext", "weights": "none", "device": "cpu", "precision"
 def _surface(seed: int, *, spot: bool) -> Image.Image:
     pixels = np.random.default_rng(seed).integers(100, 120, (96, 96))
     if spot:
-        pixels[40:64, 40:64] = 10
+        pixels[40:64, 40:64] = 250 * (np.arange(24) // 4 % 2)  # stripes: to random weights, even grey is nothing odd
     return Image.fromarray(pixels.astype(np.uint8))
 
 
