@@ -161,6 +161,8 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("judged")
     file = io.BytesIO()
     Image.linear_gradient("L").rotate(90).resize((20, 10)).save(file, "PNG")
+    for verdict in ("good", "unsure", "defective"):
+        (folder / f"{verdict}.png").write_bytes(png("RGB", (120, 120, 120)))
     images = [
         GalleryImage(
             name=f"{verdict}.png",

@@ -7,7 +7,7 @@ const lower = IMAGES.map(({ name }) => name.toLowerCase());
 const scored = IMAGES.some(({ score }) => score !== null);
 const judged = IMAGES.some(({ verdict }) => verdict);
 const heated = DATA.threshold !== null && IMAGES.some(({ heat }) => heat);
-const VERDICTS = { defective: "Defective", unsure: "Unsure: near the threshold", good: "Good" };
+const VERDICTS = { defective: "Defective", unsure: "Unsure", good: "Good" };
 
 // `threshold` is null for the masks as they were written.
 const state = { value: null, query: "", tab: "gallery", order: scored ? DATA.order : "given", threshold: null };

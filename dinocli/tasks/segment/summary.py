@@ -29,6 +29,7 @@ SCORES = {
 OTHERS = {
     "attention": "use --method tokencut for one object an image, or anomaly for surfaces and parts",
     "tokencut": "no object is apart from the rest; use --method anomaly for surfaces and parts, kmeans to segment all",
+    "kmeans": "the patches have no clear groups; use --segments 6, or --method tokencut for objects",
     "pca": "the folder has no foreground in common; use --method tokencut for objects, anomaly for surfaces and parts",
 }
 """What fits where a method for objects finds nothing."""

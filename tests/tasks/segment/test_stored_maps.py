@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -100,10 +101,10 @@ def test_changed_images_and_damaged_distances_are_found(done: Path, tmp_path: Pa
 
 
 def test_a_detector_answers_about_new_images(done: Path, tmp_path: Path) -> None:
-    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "part7").mkdir(parents=True)
     for name, spot in (("a.png", False), ("b.png", True)):
-        _surface(77, spot=spot).save(tmp_path / "new" / name)
-    (tmp_path / "new" / "c.png").write_bytes(b"no image")
+        _surface(77, spot=spot).save(tmp_path / "new" / "part7" / name)
+    (tmp_path / "new" / "part7" / "c.png").write_bytes(b"no image")
     options = _options(tmp_path, "", detector=str(done / "det"), inputs=(str(tmp_path / "new"),), groups="folder")
     good, bad, broken = answers(options, ProgressReporter(), None)
     assert (good["good"], bad["good"]) == (True, False)
@@ -112,14 +113,13 @@ def test_a_detector_answers_about_new_images(done: Path, tmp_path: Path) -> None
     assert left < 52 < left + width
     assert top < 52 < top + height
     assert bad["score"] > good["score"]
-    assert (bad["group"], bad["group_good"], bad["group_score"]) == ("new", False, bad["score"])
+    assert (bad["group"], bad["group_good"], bad["group_score"]) == ("part7", False, bad["score"])
     assert "not an image" in broken["error"]
-    result = segment(
-        _options(tmp_path, "out", detector=str(done / "det"), inputs=(str(tmp_path / "new"),), groups="folder")
-    )
+    result = segment(replace(options, out=str(tmp_path / "out"), read=ReadOptions(workers=0, max_bad="1")))
     assert (result.segmented, result.empty_images, result.bad) == (2, 1, 1)
     assert result.groups == {"groups": 1, "good": 0}
-    assert (tmp_path / "out" / "groups.csv").read_text().splitlines()[1].startswith("new,2,0.")
+    row = (tmp_path / "out" / "groups.csv").read_text().splitlines()[1].split(",")
+    assert (row[0], row[1], row[3], row[4]) == ("part7", "2", "0", "./part7/b.png")
 
 
 def test_paths_on_stdin_are_answered_as_they_come(done: Path) -> None:
