@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--weights", required=True)
     parser.add_argument("--model", default="")
     parser.add_argument("--cache", type=Path, required=True)
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/masks.json"))
+    parser.add_argument("--out", type=Path, default=Path("masks.json"))
     asked = parser.parse_args()
     rows = json.loads(asked.out.read_text()) if asked.out.is_file() else {}
     for name, _, folder in (text.partition("=") for text in asked.sets):
