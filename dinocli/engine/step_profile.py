@@ -12,7 +12,7 @@ from dinocli.engine.progress import ProgressReporter
 from dinocli.files import whole_file
 
 PROFILE = "profile.json"
-"""Chrome trace in the folder of a run; for chrome://tracing or ui.perfetto.dev."""
+"""Chrome trace in the folder of a run; for Perfetto or chrome://tracing."""
 
 WAIT = "wait for images"
 PARTS = (
@@ -66,7 +66,7 @@ class ProfiledLoader:
             self.reporter.line("time on the device:")
             for line in step_table({name: event.device_time_total for name, event in found.items()}, whole.count):
                 self.reporter.line(line)
-        self.reporter.line(f"trace: {self.trace}; open it in chrome://tracing or https://ui.perfetto.dev")
+        self.reporter.line(f"trace: {self.trace}; open it in Perfetto or chrome://tracing")
 
 
 def step_table(microseconds: dict[str, float], steps: int) -> list[str]:
