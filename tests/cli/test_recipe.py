@@ -22,7 +22,7 @@ KEYS = [
 ]
 VALUES = [
     *("true", "false", "1", "64", "0.5", "[0.25, 0.5]", "[0.1, 0.2, 0.3]", "[0]"),
-    *("full", "mean", "fp32", "math", "train", "global", "none", "25", "last-1", "random"),
+    *("full", "mean", "fp32", "math", "train", "global", "none", "25", "last-1", "random", '["tensorboard"]'),
 ]
 
 

@@ -75,7 +75,7 @@ def test_json_is_one_object_and_quiet_is_silent(images: Path, tmp_path: Path) ->
     assert data["verdict"]["outcome"] in ("better", "no different", "worse")
     assert data["verdict"]["keep"] in ("adapted", "statistics", "start")
     assert (data["steps"], data["images"], data["bad"]) == (2, 12, 0)
-    keys = {"key", "name", "start", "statistics", "adapted"}
+    keys = {"key", "name", "start", "statistics", "adapted", "teacher"}
     assert all(set(line) == keys for line in data["scores"])
     assert len(data["scores"]) >= 4
 

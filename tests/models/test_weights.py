@@ -183,7 +183,8 @@ def test_a_home_that_nobody_knows_is_a_wrong_path() -> None:
     [
         (None, "no readable config.json"),
         ("{", r"config\.json cannot be read"),
-        ('{"model_type": "vit"}', "config.json is not timm's"),
+        ('{"a": 1}', "config.json is not timm's"),
+        ('{"model_type": "bert"}', "a bert of the transformers library: give vit"),
         ('{"architecture": "resnet10t"}', "has no model.safetensors or pytorch_model.bin"),
         ('{"architecture": "resnet1000"}', "no model 'resnet1000'"),
         ('{"architecture": "resnet10t", "pretrained_cfg": {"ours": 1}}', r"of its config\.json cannot be built .*ours"),

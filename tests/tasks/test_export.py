@@ -285,5 +285,6 @@ def test_the_snippet_of_the_card_gives_the_features_of_embed(
     found = run_snippet(done.card)
     pooled = np.asarray(found["pooled"])[0]
     wanted = load(str(folder)).embed([path])[0]
-    assert pooled @ wanted / np.linalg.norm(pooled) / np.linalg.norm(wanted) > 0.9995
+    # The snippet rounds to 8 bits, which alone gives 0.9991 for a grey image; a crop instead of the squash gives 0.85.
+    assert pooled @ wanted / np.linalg.norm(pooled) / np.linalg.norm(wanted) > 0.998
     assert found["pooled"].shape == (1, 64)
