@@ -39,7 +39,7 @@ def claimed(*files: Path, folder: Path | None = None) -> Iterator[None]:
     with contextlib.ExitStack() as held:
         for parent in dict.fromkeys(lock.parent for lock in locks):
             held.enter_context(made(parent))
-        for lock, output in sorted(locks.items()):
+        for lock, output in sorted(locks.items(), key=lambda item: os.path.abspath(item[0])):  # one order for everybody
             try:
                 held.enter_context(locked(lock, output))
             except BlockingIOError as busy:

@@ -116,9 +116,10 @@ def _mapped_and_kept() -> tuple[bool, bool]:
     mallinfo.restype = Info
     before = mallinfo()
     tensor = torch.ones(size // 4)
-    mapped = mallinfo().hblkhd - before.hblkhd >= size
+    full = mallinfo()
+    mapped = full.hblkhd - before.hblkhd >= size
     del tensor
-    return mapped, mallinfo().arena - before.arena >= size
+    return mapped, not mapped and mallinfo().arena >= full.arena >= size
 
 
 def _before_and_after(pipe: Connection) -> None:
