@@ -65,6 +65,20 @@ def made(folder: Path) -> Iterator[None]:
                 path.rmdir()
 
 
+def side_file(table: Path, usual: str, name: str) -> Path:
+    """Return where a file lies that comes with a table: so that a second table beside the first has files of its own.
+
+    Args:
+        table: The table that the user named.
+        usual: Name of the table where the user names none; its neighbours have their plain names.
+        name: Plain name of the file, such as `duplicates.csv`.
+
+    Returns:
+        `duplicates.csv` beside `clusters.csv`, `other.duplicates.csv` beside `other.csv`.
+    """
+    return table.with_name(name if table.stem == Path(usual).stem else f"{table.stem}.{name}")
+
+
 class FileSet:
     """Files and folders of one result, that change together.
 

@@ -47,10 +47,14 @@ Select = Annotated[
 Labels = Annotated[
     str, opt.option("--labels", panel=opt.INPUT, help="folder, folder:N, CSV, COCO, YOLO or VOC, to compare.")
 ]
-Out = Annotated[str, opt.option("--out", "-o", panel=opt.OUTPUT, help="Table of all images, CSV.")]
+Out = Annotated[
+    str, opt.option("--out", "-o", panel=opt.OUTPUT, help="Table of all images, CSV; other tables follow its name.")
+]
 Report = Annotated[
     str,
-    opt.option("--report", panel=opt.OUTPUT, help="The page; none for no page.", show_default="report.html beside it"),
+    opt.option(
+        "--report", panel=opt.OUTPUT, help="The page; none for no page.", show_default="report.html, or --out's name"
+    ),
 ]
 Map = Annotated[
     Literal["pca", "tsne", "umap"],

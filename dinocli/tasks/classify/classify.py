@@ -26,7 +26,6 @@ from dinocli.quality.suggestions import suggest
 from dinocli.tasks.classify.classified_features import ClassifiedFeatures, open_classified, origin
 from dinocli.tasks.classify.classify_options import (
     AUTO_METHOD,
-    SUGGESTED,
     ClassCounts,
     ClassifyOptions,
     ClassifyResult,
@@ -194,7 +193,7 @@ def _write(
         kept = None if boxes is None else [boxes[row] for row in features.kept_N.tolist()]
         write_predictions(files.new(options.table), names, found, kept)
         if options.suggest:
-            write_suggested(files.new(options.table.with_name(SUGGESTED)), _images_of(names, wanted), learnt.column)
+            write_suggested(files.new(options.suggested), _images_of(names, wanted), learnt.column)
         if options.coco:
             tags = found.tags() + [ImageTag(row, "suggested") for row in wanted]
             root = features.source.meta.get("root", "")

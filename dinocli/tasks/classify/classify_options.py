@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import Any
 
 from dinocli.errors import UsageError
+from dinocli.file_set import side_file
 from dinocli.quality.classifiers import METHODS
 from dinocli.tasks.inputs import ReadOptions
 
 AUTO_METHOD = "auto"
 UNSURE = "unsure"
 """Label of an image whose confidence is below the threshold."""
+PREDICTIONS = "predictions.csv"
 SUGGESTED = "suggested.csv"
 
 
@@ -25,7 +27,7 @@ class ClassifyOptions:
         column: Of the tables, where they have several; empty takes the only one.
         groups: A column of the tables, `folder` or `folder:N`: images of one group are never on both sides.
         classifier: A saved classifier to use instead of labels.
-        out: The table of all images, a CSV; suggested.csv lies beside it.
+        out: The table of all images, a CSV; suggested.csv lies beside it, `other.suggested.csv` beside `other.csv`.
         save: File for the classifier, or empty.
         coco: File for the labels and suggestions as COCO, or empty.
         method: `auto` or one of `METHODS`.
@@ -49,7 +51,7 @@ class ClassifyOptions:
     column: str = ""
     groups: str = ""
     classifier: str = ""
-    out: str = "predictions.csv"
+    out: str = PREDICTIONS
     save: str = ""
     coco: str = ""
     method: str = AUTO_METHOD
@@ -86,9 +88,14 @@ class ClassifyOptions:
     def table(self) -> Path:
         return Path(self.out)
 
+    @property
+    def suggested(self) -> Path:
+        """Where the images to label next are listed."""
+        return side_file(self.table, PREDICTIONS, SUGGESTED)
+
     def outputs(self) -> list[Path]:
         """Return the files that will be written."""
-        more = [self.table.with_name(SUGGESTED)] * bool(self.suggest) + [Path(self.save)] * bool(self.save)
+        more = [self.suggested] * bool(self.suggest) + [Path(self.save)] * bool(self.save)
         return [self.table, *more, *[Path(self.coco)] * bool(self.coco)]
 
 
@@ -156,7 +163,7 @@ class ClassifyResult:
         """Return what to type next, where labels are still missing."""
         if not self.suggested:
             return []
-        filled = self.out.with_name(SUGGESTED)
+        filled = side_file(self.out, PREDICTIONS, SUGGESTED)
         return [f"fill in {filled}, then the same command with --labels {filled} --force"]
 
     def to_dict(self) -> dict[str, Any]:

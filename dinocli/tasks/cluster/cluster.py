@@ -145,18 +145,18 @@ def _write(
         done = [table]
         write_clusters(files.new(table), members, known)
         if options.duplicates:
-            done.append(table.with_name(DUPLICATES))
+            done.append(options.beside(DUPLICATES))
             write_pairs(files.new(done[-1]), members, same.pairs)
-            done.append(table.with_name(DUPLICATE_GROUPS))
+            done.append(options.beside(DUPLICATE_GROUPS))
             write_duplicate_groups(files.new(done[-1]), members, again)
         if options.checks:
-            done.append(table.with_name(ISSUES))
+            done.append(options.beside(ISSUES))
             write_issues(files.new(done[-1]), members, issues)
         if drifted:
-            done.append(table.with_name(DRIFT))
+            done.append(options.beside(DRIFT))
             write_drift(files.new(done[-1]), drifted.names, drifted.features.score_M)
         if options.select:
-            done.append(table.with_name(SELECTED))
+            done.append(options.beside(SELECTED))
             write_selected(files.new(done[-1]), members, selected)
         if options.link_dir and members.root:
             done.append(Path(options.link_dir))

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from dinocli.errors import UsageError
+from dinocli.file_set import side_file
 from dinocli.quality.auto_k import KScore
 from dinocli.quality.density import HDBSCAN_WIDTH
 from dinocli.quality.layout import Layout, check_layout
@@ -18,6 +19,7 @@ AUTO_DUPLICATES = -1.0
 """Value of `duplicates` that takes the threshold from the folder and compares pixels."""
 DUPLICATES, DUPLICATE_GROUPS, SELECTED = "duplicates.csv", "duplicate_groups.csv", "selected.txt"
 ISSUES, DRIFT = "issues.csv", "drift.csv"
+CLUSTERS, PAGE = "clusters.csv", "report.html"
 
 Method = Literal["kmeans", "hdbscan", "agglomerative"]
 
@@ -29,7 +31,8 @@ class ClusterOptions:
     Args:
         inputs: One feature file, or images (folders, files, globs, `@list.txt`, `-`); empty takes the newest feature
             file of the newest run.
-        out: The table of all images, a CSV; duplicates.csv and selected.txt lie beside it.
+        out: The table of all images, a CSV; duplicates.csv, issues.csv and report.html lie beside it. Beside a table of
+            another name, `other.csv`, they are `other.duplicates.csv`, `other.issues.csv` and `other.html`.
         method: kmeans, hdbscan or agglomerative.
         k: Number of groups; 0 chooses it. Not for hdbscan, which finds the number itself.
         pca: Directions to keep before grouping; 0 keeps all (hdbscan: 50).
@@ -43,7 +46,7 @@ class ClusterOptions:
         ids_from: Table of an earlier run: its groups give theirs numbers to those that share most images; or empty.
         select: Size of the diverse subset to choose, 0 for none.
         map: pca, tsne or umap.
-        report: The page; "none" for no page, empty for report.html beside the table where the images are at hand.
+        report: The page; "none" for no page, empty for a page beside the table where the images are at hand.
         sheet: A PNG with the groups, or empty.
         coco: File for groups, duplicates and the diverse subset as COCO, or empty.
         link_dir: Folder for a tree of links, one folder a group, or empty.
@@ -64,7 +67,7 @@ class ClusterOptions:
     """
 
     inputs: tuple[str, ...] = ()
-    out: str = "clusters.csv"
+    out: str = CLUSTERS
     method: Method = "kmeans"
     k: int = AUTO
     pca: int = 0
@@ -116,7 +119,14 @@ class ClusterOptions:
         """Where the page goes; None for no page."""
         if self.report == NO_REPORT:
             return None
-        return Path(self.report) if self.report else self.table.with_name("report.html")
+        if self.report:
+            return Path(self.report)
+        usual = self.table.stem == Path(CLUSTERS).stem
+        return self.table.with_name(PAGE) if usual else self.table.with_suffix(".html")
+
+    def beside(self, name: str) -> Path:
+        """Return where a further table or list lies: its name says which table it belongs to."""
+        return side_file(self.table, CLUSTERS, name)
 
     @property
     def width(self) -> int:
@@ -139,7 +149,7 @@ class ClusterOptions:
             DRIFT: bool(self.drift),
             SELECTED: self.select > 0,
         }
-        beside = (self.table.with_name(name) for name, asked in wanted.items() if asked)
+        beside = (self.beside(name) for name, asked in wanted.items() if asked)
         return [self.table, *beside, *(path for path in more if path)]
 
 

@@ -201,6 +201,8 @@ def test_nothing_is_overwritten(folder: Path) -> None:
         classify(options(folder, suggest=3))
     assert not (folder / "predictions.csv").exists()
     assert classify(options(folder)).suggested == []
+    other = options(folder, suggest=3, out=str(folder / "other.csv"))
+    assert [path.name for path in other.outputs()] == ["other.csv", "other.suggested.csv"]
 
 
 def test_a_plan_counts_labels_and_writes_nothing(folder: Path) -> None:

@@ -261,7 +261,7 @@ def test_thumbnails_beyond_the_limit_lie_beside_the_page(job: ClusterOptions, mo
         assert np.asarray(bright).mean() > 150 > 90 > np.asarray(dark).mean()
     assert "report_files/" in job.table.with_name("report.html").read_text()
     with pytest.raises(UsageError, match="report"):
-        cluster(replace(job, report="", out=str(job.table.with_name("other.csv")), duplicates=0))
+        cluster(replace(job, report=str(job.table.with_name("report.html")), out=str(job.table.with_name("other.csv"))))
 
 
 def test_a_page_of_too_many_images_shows_a_sample_with_the_medoids(
@@ -274,6 +274,22 @@ def test_a_page_of_too_many_images_shows_a_sample_with_the_medoids(
     assert 6 <= len(seen[0].images) <= 8
     assert sum(image.medoid for image in seen[0].images) == 2
     assert any("sample of" in note for note in seen[0].notes)
+
+
+def test_a_second_table_in_the_folder_has_files_of_its_own(job: ClusterOptions) -> None:
+    home = job.table.parent
+    home.mkdir()
+    (home / "report.html").write_text("of the first")
+    more = {"drift": job.inputs[0], "select": 2}
+    first = cluster(replace(job, **more))  # type: ignore[arg-type]
+    before = {path.name: path.read_bytes() for path in home.iterdir()}
+    second = cluster(replace(job, out=str(home / "other.csv"), k=3, **more))  # type: ignore[arg-type]
+    plain = [path.name for path in first.files[1:]]
+    assert plain == ["duplicates.csv", "duplicate_groups.csv", "issues.csv", "drift.csv", "selected.txt"]
+    assert [path.name for path in second.files] == ["other.csv", *(f"other.{name}" for name in plain)]
+    assert {path.name: path.read_bytes() for path in home.iterdir() if path.name in before} == before
+    assert replace(job, report="").page == home / "report.html"
+    assert replace(job, out=str(home / "other.csv"), report="").page == home / "other.html"
 
 
 def test_nothing_is_overwritten_and_nothing_computed_before_that_is_known(job: ClusterOptions) -> None:
