@@ -132,11 +132,14 @@ def test_labels_make_a_second_table(images: Path, tmp_path: Path) -> None:
     rows = "".join(f"{name},{'ab'[number % 2]}\n" for number, name in enumerate(names))
     (tmp_path / "labels.csv").write_text("path,kind\n" + rows)
     command = ("pretrain", images, *TINY, "--steps", "1", "--out", "run")
-    done = warm(*command, "--labels", "labels.csv", "--json", cwd=tmp_path)
+    few = ("--set", "guard.probe_images=8")
+    done = warm(*command, *few, "--labels", "labels.csv", "--json", cwd=tmp_path)
     assert done.code == 0, done.err
     assert [line["name"] for line in json.loads(done.out)["labelled"]] == ["k-NN accuracy, kind", "k-NN macro F1, kind"]
     assert "With your labels" in done.err
-    assert "With your labels" in (tmp_path / "run" / "report.html").read_text()
+    report = (tmp_path / "run" / "report.html").read_text()
+    assert "With your labels" in report
+    assert f"5 nearest neighbours of {len(names)} labelled images" in report, "not of the eight of the verdict"
     missing = warm(*command, "--force", "--labels", "nowhere.csv", cwd=tmp_path)
     assert missing.code == 3
     assert "nowhere.csv" in missing.err

@@ -42,7 +42,7 @@ Picture = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Sides:
-    """What both networks make of the images of the verdict.
+    """What both networks make of the same images.
 
     Args:
         rows: The images, by their place in the store.
@@ -53,6 +53,9 @@ class Sides:
     rows: list[int]
     start_ND: NDArray[np.float32]
     adapted_ND: NDArray[np.float32]
+
+
+NOTHING = Sides([], np.empty((0, 0), np.float32), np.empty((0, 0), np.float32))
 
 
 def patch_sheet(sides: Sides, holdout_probe: Probe, start: Backbone, adapted: Backbone) -> Sheet:

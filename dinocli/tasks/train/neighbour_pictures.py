@@ -1,6 +1,6 @@
 """The nearest neighbours of the same images by the start and by the adapted weights, framed by labels where known.
 
-Shapes: N images of the verdict, D width, n images that are shown.
+Shapes: N images, D width, n images that are shown.
 """
 
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinocli.engine.probe import Probe
-from dinocli.quality.cosine import unit_rows
+from dinocli.quality.nearest_rows import nearest_rows
 from dinocli.report.picture_table import FramedPicture, PictureRow, PictureTable
 from dinocli.tasks.thumbnails import webp
 from dinocli.tasks.train.comparison import Sides, shown_places, squares
@@ -60,10 +60,8 @@ def neighbour_table(sides: Sides, holdout_probe: Probe, labels: dict[str, list[s
 
 def nearest_places(features_ND: NDArray[np.float32], places: Sequence[int], wanted: int) -> list[list[int]]:
     """Return for some images the places of their nearest others, most similar first."""
-    units_ND = unit_rows(features_ND)
-    cosine_nN = units_ND[places] @ units_ND.T
-    cosine_nN[np.arange(len(places)), places] = -np.inf
-    order: list[list[int]] = np.argsort(-cosine_nN, axis=1, kind="stable")[:, :wanted].tolist()
+    own_n = np.array(places)
+    order: list[list[int]] = nearest_rows(features_ND[own_n], features_ND, wanted, leave_out=own_n).rows_QK.tolist()
     return order
 
 

@@ -82,7 +82,7 @@ def write_page(
     shown, tables = list[Part](), _tables(selection, score)
     if _is_worth_showing(context, trained, selection):
         tables.append(group_table(selection.sides, plan.recipe.run.seed))
-        shown.append(neighbour_table(selection.sides, trained.holdout_probe, context.labels))
+        shown.append(neighbour_table(selection.neighbours, trained.holdout_probe, context.labels))
         shown.append(patch_sheet(selection.sides, trained.holdout_probe, context.backbone, selection.adapted))
     page = Report(
         title=f"{context.options.command}: {context.images.root.name}",

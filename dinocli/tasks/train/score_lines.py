@@ -16,6 +16,7 @@ from dinocli.quality.knn import accuracy, knn_classify, macro_f1
 from dinocli.quality.retrieval import rank_classes
 from dinocli.quality.selection_score import CROP_QUADRANT, SelectionScore
 from dinocli.quality.verdict import SCORE_NAMES
+from dinocli.tasks.train.comparison import Sides
 
 SHOTS = 5
 """Labelled images a class."""
@@ -76,7 +77,7 @@ def score_lines(
 
 def label_lines(
     probe: Probe, start: Backbone, adapted: Backbone, labels: Labels, rows: Sequence[int]
-) -> list[ScoreLine]:
+) -> tuple[list[ScoreLine], Sides]:
     """Measure both on the user's labels: leave-one-out k-NN as DINO does it, k = 20, temperature 0.07.
 
     Where a frozen teacher taught, it is measured too, and so are classes from five labelled images each, and search.
@@ -87,6 +88,9 @@ def label_lines(
         adapted: The adapted weights.
         labels: One list per label column, in the order of the loader's images.
         rows: The images to measure.
+
+    Returns:
+        The scores, and the features that they are of.
     """
     (start_ND, read), (adapted_ND, _) = (probe.features(backbone, sorted(rows)) for backbone in (start, adapted))
     networks = [start_ND, adapted_ND, *([probe.teacher_features(sorted(rows))] if probe.teacher else [])]
@@ -108,7 +112,7 @@ def label_lines(
                 _line(f"{SHOTS}_shot/{column}", f"{SHOTS}-shot accuracy, {column}", _means(few)),
                 _line(f"map/{column}", f"retrieval mAP, {column}", _means(ranked)),
             ]
-    return lines
+    return lines, Sides(read, start_ND, adapted_ND)
 
 
 def share_of_teacher(lines: Sequence[ScoreLine]) -> str:

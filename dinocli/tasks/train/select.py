@@ -15,7 +15,7 @@ from dinocli.quality.selection_score import CROP_QUADRANT, SelectionScore
 from dinocli.quality.verdict import Verdict, gain, judge
 from dinocli.stored import reading
 from dinocli.tasks.train.budget import TrainPlan
-from dinocli.tasks.train.comparison import Sides
+from dinocli.tasks.train.comparison import NOTHING, Sides
 from dinocli.tasks.train.run_seconds import PAGE_FORWARDS
 from dinocli.tasks.train.score_lines import ScoreLine, label_lines, score_lines
 from dinocli.tasks.train.setup import TrainContext
@@ -56,7 +56,8 @@ class Selection:
         lines: Label-free scores of all stages.
         labelled: Scores by the user's labels; empty without.
         after: Of the adapted weights, on the images of the verdict.
-        sides: Features of both.
+        sides: Features of both on the images of the verdict.
+        neighbours: The same on the labelled images, where more of them were measured: for pictures of neighbours.
         judged: On which images, in words.
     """
 
@@ -69,6 +70,7 @@ class Selection:
     labelled: list[ScoreLine]
     after: ProbeResult
     sides: Sides
+    neighbours: Sides
     judged: str
 
 
@@ -101,6 +103,8 @@ def select(context: TrainContext, plan: TrainPlan, trained: Trained) -> Selectio
     verdict = final_verdict(result, start, statistics, after, probe.score, protects_defects=protects)
     if context.teacher and not context.info.pretrained:
         verdict = student_kept(verdict)
+    sides = Sides(probe.rows, start_ND, probe.clean_ND)
+    labelled, labelled_sides = _labelled(context, plan, trained, adapted)
     return Selection(
         verdict=verdict,
         adapted=adapted,
@@ -108,9 +112,10 @@ def select(context: TrainContext, plan: TrainPlan, trained: Trained) -> Selectio
         alpha=alpha,
         tried=tried,
         lines=score_lines(start, statistics, after, probe.score),
-        labelled=_labelled(context, plan, trained, adapted),
+        labelled=labelled,
         after=after,
-        sides=Sides(probe.rows, start_ND, probe.clean_ND),
+        sides=sides,
+        neighbours=max(sides, labelled_sides, key=lambda some: len(some.rows)),
         judged=f"On {images}.",
     )
 
@@ -209,10 +214,12 @@ def _judged_images(trained: Trained) -> str:
     return f"{len(verdict)} images{also}"
 
 
-def _labelled(context: TrainContext, plan: TrainPlan, trained: Trained, adapted: Backbone) -> list[ScoreLine]:
+def _labelled(
+    context: TrainContext, plan: TrainPlan, trained: Trained, adapted: Backbone
+) -> tuple[list[ScoreLine], Sides]:
     """Measure start and adapted weights by as many labelled images as the rest of `--minutes` allows."""
     if not plan.labelled or trained.result.stop_reason:
-        return []
+        return [], NOTHING
     rest = context.seconds_left() - PAGE_FORWARDS * trained.seconds_per_forward
     wanted = len(plan.labelled)
     allowed = wanted if rest == float("inf") else min(wanted, int(rest / (2 * trained.seconds_per_forward)))
@@ -220,7 +227,7 @@ def _labelled(context: TrainContext, plan: TrainPlan, trained: Trained, adapted:
         context.reporter.warn(
             "no time of --minutes is left to measure labels; `dinocli embed` and `dinocli evaluate --labels` do it"
         )
-        return []
+        return [], NOTHING
     if allowed < wanted:
         context.reporter.warn(f"the rest of --minutes allows {allowed} of {wanted} labelled images to be measured")
     rows = plan.labelled[:allowed]
