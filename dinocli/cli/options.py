@@ -78,6 +78,15 @@ Channels = Annotated[
 Page = Annotated[
     int | None, option("--page", panel=INPUT, min=0, help="Page of multi-page files, from 0.", show_default="0")
 ]
+Roi = Annotated[
+    str | None,
+    option(
+        "--roi",
+        panel=INPUT,
+        help="Region of interest: x,y,w,h in pixels, a mask file, or none.",
+        show_default="stored, else all",
+    ),
+]
 MaxBad = Annotated[
     str | None,
     option(
@@ -235,6 +244,7 @@ def read_options(
     nodata: Nodata = None,
     channels: Channels = None,
     page: Page = None,
+    roi: Roi = None,
     max_bad: MaxBad = None,
     workers: Workers = None,
 ) -> "ReadOptions":
@@ -246,6 +256,7 @@ def read_options(
         nodata=tuple(value for value in nodata if math.isfinite(value)) if nodata else None,  # NaN never counts
         channels=channel_list(channels),
         page=page,
+        roi=roi or "",
         max_bad=max_bad or "",
         workers=workers,
         null=null,

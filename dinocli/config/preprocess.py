@@ -62,6 +62,7 @@ class Preprocess:
         alpha: ``white`` lays images with alpha over white, ``ignore`` leaves alpha out.
         source: What the range was measured on: ``8-bit``, ``integer`` (deeper) or ``float``; other images do not fit it
             and are refused. Empty fits all.
+        roi: Region of interest, as `dinocli.data.region_of_interest` records it; empty: whole images.
     """
 
     range_policy: str
@@ -78,6 +79,7 @@ class Preprocess:
     nodata: tuple[float, ...] = ()
     alpha: str = "white"
     source: str = ""
+    roi: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-like data that `from_dict` takes back."""

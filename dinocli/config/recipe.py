@@ -97,6 +97,9 @@ class Data(Section):
     )
     nodata: list[float] = Field(description="source values that mean no measurement, beside NaN and GDAL's tag")
     page: int = Field(ge=0, description="page of a multi-page file, from 0")
+    roi: str = Field(
+        description="region of interest: `x,y,w,h` (left, top, width, height, pixels) or a mask file; empty: all"
+    )
     max_bad: str = Field(
         coerce_numbers_to_str=True,
         description="largest accepted number of unreadable images: a percentage (`10%`) or a count (`25`)",

@@ -11,6 +11,7 @@ from dinocli.config.preprocess import Channels
 from dinocli.data.decode import decode, page_count
 from dinocli.data.limits import Allowance
 from dinocli.data.pixels import Decoded, Pixels, full_range
+from dinocli.data.region_of_interest import region_of
 from dinocli.errors import DataError
 
 AlphaKind = Literal["none", "opaque", "mask", "data"]
@@ -65,7 +66,7 @@ class ImageSample:
 
 
 def sample_image(
-    path: str, name: str, *, page: int, channels: Channels, nodata: tuple[float, ...]
+    path: str, name: str, *, page: int, channels: Channels, nodata: tuple[float, ...], roi: str = ""
 ) -> ImageSample | str:
     """Read an image whole, not shrunk: shrinking would hide the single hot pixels that a range must not clip.
 
@@ -75,6 +76,7 @@ def sample_image(
         page: As `read_native`.
         channels: Source channels, as `decode`.
         nodata: Values that mean "not measured", beside the file's own tag.
+        roi: Region of interest, as `Preprocess.roi`; nothing else is looked at.
 
     Returns:
         The sample, or the reason why the image cannot be read.
@@ -82,6 +84,8 @@ def sample_image(
     try:
         with Allowance() as allowance:
             image = decode(path, page=page, channels=channels, enough=sys.maxsize, allowance=allowance)
+            region = region_of(roi, image.true)
+            image = image if region is None else image.cut(*region)
             pages, largest = page_count(path) if not channels and not page else (1, 0)
             return _described(image, name, nodata, pages, largest)
     except DataError as error:

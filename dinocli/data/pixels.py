@@ -1,6 +1,6 @@
 """Pixel arithmetic that every file format needs: the EXIF turn, alpha, nodata and channels, in the file's own dtype."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,7 @@ class Decoded:
         nodata: Sample values that mean "not measured", by the file's own tag.
         unread: Channels beside colour and alpha.
         window: Level and width that the file names for viewers; None where it names none.
+        outside: (h, w, 1), pixels outside the region of interest; None where all count.
     """
 
     colour: Pixels
@@ -40,6 +41,19 @@ class Decoded:
     nodata: tuple[float, ...] = ()
     unread: int = 0
     window: tuple[float, float] | None = None
+    outside: Mask | None = None
+
+    def cut(self, box: tuple[int, int, int, int], inside: NDArray[np.bool_] | None = None) -> "Decoded":
+        """Return the part in a box (left, top, width, height), of which `inside`, (h, w), counts; None: all of it."""
+        left, top, width, height = box
+        rows, columns = slice(top, top + height), slice(left, left + width)
+        return replace(
+            self,
+            colour=self.colour[rows, columns],
+            true=(height, width),
+            alpha=None if self.alpha is None else self.alpha[rows, columns],
+            outside=None if inside is None else ~inside[..., None],
+        )
 
     def flat(self, alpha: str = "white") -> Pixels:
         """Return (h, w, c) without alpha: laid over ``white``, or with alpha under ``ignore`` left out."""
@@ -48,19 +62,21 @@ class Decoded:
         return over_white(self.colour, self.alpha, premultiplied=self.premultiplied)
 
     def missing(self, nodata: tuple[float, ...] = ()) -> Mask | None:
-        """Return the samples that are nodata, by the file's tag or by the given values; None where none is.
+        """Return the samples that are nodata, by the file's tag or by the given values, or outside; None where none is.
 
         In 8 bits 0 and 255 are also colours, so there all channels of a pixel have to be nodata.
         """
         values = (*self.nodata, *nodata)
         if not values:
-            return None
+            return None if self.outside is None else np.broadcast_to(self.outside, self.colour.shape)
         found = np.zeros(self.colour.shape, np.bool_)
         with np.errstate(over="ignore"):  # a double that a float32 cannot hold
             for value in values:
                 found |= self.colour == (value if self.colour.dtype.kind != "f" else self.colour.dtype.type(value))
         if self.colour.dtype == np.uint8:
             found[...] = found.all(axis=-1, keepdims=True)
+        if self.outside is not None:
+            found |= self.outside
         return found if found.any() else None
 
 

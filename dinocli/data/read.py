@@ -7,8 +7,8 @@ that no command can see other pixels than the weights were trained on.
 import math
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from dinocli.data.decode import decode, decode_in_memory, image_size
 from dinocli.data.limits import Allowance
 from dinocli.data.pixels import Decoded, Pixels
 from dinocli.data.ranges import PER_IMAGE, check_kind, map_range
+from dinocli.data.region_of_interest import RegionOfInterest, region_box, region_of
 from dinocli.errors import DataError, UsageError
 
 Canvas = NDArray[Any]
@@ -33,12 +34,26 @@ _OVERLAP = 0.25  # share of a window that its neighbour shows too, at least: not
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
+class Framed(NamedTuple):
+    """An image with its region.
+
+    Args:
+        whole_CHW: All of it.
+        own_CHW: The box around its region, filled outside a mask.
+        region: Where that is; None where it is all of the image.
+    """
+
+    whole_CHW: Canvas
+    own_CHW: Canvas
+    region: RegionOfInterest | None
+
+
 @dataclass(frozen=True)
 class Reader:
     """Reads files into canvases. Plain data, so that it can be sent to another process.
 
     Args:
-        preprocess: Range, depth, colour, channels, page. Its size, mean and std are not used here.
+        preprocess: Range, depth, colour, channels, page, region. Its size, mean and std are not used here.
         short_side: Pixels of a canvas's shorter side; smaller images keep their size, they are never enlarged.
     """
 
@@ -78,23 +93,36 @@ class Reader:
     def in_memory(self, image: Image.Image | Pixels) -> Canvas:
         """Turn a PIL image, or an array as `decode_in_memory` takes it, into the canvas that `whole` reads."""
         decoded = decode_in_memory(image, channels=self.preprocess.channels, enough=self._enough(self.short_side))
-        return self._squashable(*self._in_range(decoded))
+        return self._squashable(*self._in_range(decoded, region_of(self.preprocess.roi, decoded.true)))
 
     def full(self, path: str) -> Canvas:
-        """Read an image at its own resolution, range mapped; errors as `canvases`."""
+        """Read an image, or the box around its region, at its own resolution, range mapped; errors as `canvases`."""
         with Allowance() as allowance:
             return self._mapped(path, sys.maxsize, allowance)[0]
 
+    def framed(self, path: str) -> Framed:
+        """Read an image in full, and of it what `full` reads; errors as `canvases`."""
+        about = self.preprocess
+        with Allowance() as allowance:
+            image = decode(path, page=about.page, channels=about.channels, enough=sys.maxsize, allowance=allowance)
+            region = region_of(about.roi, image.true)
+            whole_CHW = self._in_range(image, None)[0]
+            own_CHW = whole_CHW if region is None else self._in_range(image, region)[0]
+        return Framed(whole_CHW, own_CHW, region)
+
     def tile(self, path: str, box: tuple[int, int, int, int] | None) -> Canvas:
-        """Read a tile (left, top, width, height) of an image at its own resolution; without a box as `whole`."""
+        """Read a tile (left, top, width, height) of an image at its own resolution; without a box as `whole`.
+
+        A box is one of the whole image, whatever the region.
+        """
         if box is None:
             return self.whole(path)
         left, top, width, height = box
-        return self.full(path)[:, top : top + height, left : left + width]
+        return self._regardless().full(path)[:, top : top + height, left : left + width]
 
     def part(self, path: str, box: tuple[int, int, int, int]) -> Canvas:
-        """Read a part (left, top, width, height) of an image as `whole` reads an image; errors as `canvases`."""
-        canvas, (left, top, width, height) = self.full(path), box
+        """Read a part (left, top, width, height) of an image, whatever the region, as `whole` reads an image."""
+        canvas, (left, top, width, height) = self._regardless().full(path), box
         if left + width > canvas.shape[2] or top + height > canvas.shape[1]:
             raise DataError(f"the box {','.join(map(str, box))} leaves its {canvas.shape[2]}x{canvas.shape[1]} pixels")
         cut = np.ascontiguousarray(canvas[:, top : top + height, left : left + width])
@@ -102,29 +130,43 @@ class Reader:
 
     def count(self, path: str) -> int:
         """Return the number of canvases from the file's header alone; errors as `canvases`."""
-        stored = image_size(path, page=self.preprocess.page)  # lying or upright, the number is the same
-        return len(list(windows(*shrunk_size(*stored, self.short_side))))
+        return len(list(windows(*shrunk_size(*self.size(path), self.short_side))))  # lying or upright, it is the same
+
+    def size(self, path: str) -> tuple[int, int]:
+        """Return (h, w) of what `full` reads, by the header alone: of a whole image before its turn."""
+        stored, box = image_size(path, page=self.preprocess.page), self.box
+        return stored if box is None else (box[3], box[2])
+
+    @property
+    def box(self) -> tuple[int, int, int, int] | None:
+        """The box (left, top, width, height) that is read of every image; None where that is all of it."""
+        return region_box(self.preprocess.roi)
+
+    def _regardless(self) -> "Reader":
+        """Return the same without a region."""
+        return replace(self, preprocess=replace(self.preprocess, roi=""))
 
     def _mapped(self, path: str, enough: int, allowance: Allowance) -> tuple[Canvas, tuple[int, int]]:
         about, enough = self.preprocess, self._enough(enough)
-        return self._in_range(
-            decode(path, page=about.page, channels=about.channels, enough=enough, allowance=allowance)
-        )
+        image = decode(path, page=about.page, channels=about.channels, enough=enough, allowance=allowance)
+        return self._in_range(image, region_of(about.roi, image.true))
 
     def _enough(self, side: int) -> int:
-        about = self.preprocess  # shrinking would blend nodata with its neighbours, and change percentiles
-        return sys.maxsize if about.nodata or about.range_policy == PER_IMAGE else side
+        about = self.preprocess  # shrinking would blend nodata with its neighbours, move a region, change percentiles
+        return sys.maxsize if about.nodata or about.roi or about.range_policy == PER_IMAGE else side
 
     def _squashable(self, canvas: Canvas, true: tuple[int, int]) -> Canvas:
         most = round(STRIP * self.short_side)
         height, width = shrunk_size(*true, self.short_side)
         return _resized(canvas, true, (min(height, most), min(width, most)))
 
-    def _in_range(self, image: Decoded) -> tuple[Canvas, tuple[int, int]]:
+    def _in_range(self, image: Decoded, region: RegionOfInterest | None) -> tuple[Canvas, tuple[int, int]]:
         about = self.preprocess
         check_kind(image.colour.dtype, about)
+        image = image if region is None else image.cut(*region)
         mapped = map_range(image.flat(about.alpha), about, image.missing(about.nodata))
-        return _with_colours(mapped.transpose(2, 0, 1), grey=about.grey), image.true
+        canvas = _with_colours(mapped.transpose(2, 0, 1), grey=about.grey)
+        return (canvas if region is None else region.filled(canvas)), image.true
 
 
 def rgb(canvas: Canvas) -> NDArray[np.uint8]:

@@ -1,7 +1,9 @@
 """Survey of a sample of the dataset: depth, colour, sizes, and the range that follows from them."""
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,6 +23,7 @@ from dinocli.data.image_sample import ImageSample, sample_image
 from dinocli.data.parallel import in_order, thread_count
 from dinocli.data.pixels import full_range
 from dinocli.data.ranges import MEASURED, PER_IMAGE, Range, kind_of, parse_range
+from dinocli.data.region_of_interest import described_roi
 from dinocli.data.sources import ImageList
 from dinocli.errors import DataError
 
@@ -72,6 +75,7 @@ def survey(
     channels: Channels,
     page: int,
     nodata: tuple[float, ...] = (),
+    roi: str = "",
     sample: int = 256,
     seed: int = 0,
 ) -> Survey:
@@ -83,6 +87,7 @@ def survey(
         channels: Source channels, as in `read_native`.
         page: Page of multi-page files, from 0.
         nodata: Values that mean "not measured".
+        roi: Region of interest, as `Preprocess.roi`: sizes and values are those inside.
         sample: Number of images to read; all of them if there are fewer.
         seed: Random seed of the choice of the sample.
 
@@ -92,7 +97,8 @@ def survey(
             the range is to be measured.
     """
     wanted = parse_range(range_spec)
-    samples, bad = _samples(images, channels, page, nodata, sample, seed)
+    look = partial(sample_image, page=page, channels=channels, nodata=nodata, roi=roi)
+    samples, bad = _samples(images, look, sample, seed)
     deep = any(one.dtype != np.uint8 for one in samples)
     kinds = Counter(kind_of(one.dtype) for one in samples)
     measured = wanted.policy in MEASURED
@@ -112,7 +118,7 @@ def survey(
         max_size=(int(heights.max()), int(widths.max())),
         sampled=len(samples),
         bad=bad,
-        notes=_notes(wanted, samples, deep, low, high),
+        notes=[*filter(None, [described_roi(roi)]), *_notes(wanted, samples, deep, low, high)],
         warnings=[
             *nodata_notes(samples, policy),
             *float_notes(samples, policy),
@@ -135,7 +141,9 @@ def check_stored(images: ImageList, preprocess: Preprocess, sample: int = 16) ->
         sample: Number of images to read. If none can be read, that is found later and counted against ``--max-bad``.
     """
     try:
-        samples, _ = _samples(images, preprocess.channels, preprocess.page, preprocess.nodata, sample, seed=0)
+        about = preprocess
+        look = partial(sample_image, page=about.page, channels=about.channels, nodata=about.nodata, roi=about.roi)
+        samples, _ = _samples(images, look, sample, seed=0)
     except DataError:
         return []
     return [
@@ -148,13 +156,13 @@ def check_stored(images: ImageList, preprocess: Preprocess, sample: int = 16) ->
 
 
 def _samples(
-    images: ImageList, channels: Channels, page: int, nodata: tuple[float, ...], sample: int, seed: int
+    images: ImageList, look: Callable[[str, str], ImageSample | str], sample: int, seed: int
 ) -> tuple[list[ImageSample], list[tuple[str, str]]]:
     """Return what was seen of a sample, and its unreadable images with the reason."""
     rows = np.random.default_rng(seed).choice(len(images), min(sample, len(images)), replace=False)
 
     def read(row: int) -> ImageSample | str:
-        return sample_image(images.path(row), images.names[row], page=page, channels=channels, nodata=nodata)
+        return look(images.path(row), images.names[row])
 
     results = list(in_order(read, rows, thread_count("auto")))
     samples = [result for result in results if isinstance(result, ImageSample)]

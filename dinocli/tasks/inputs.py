@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from dinocli.config.preprocess import Channels, Preprocess
 from dinocli.config.recipe import Data
+from dinocli.data.region_of_interest import recorded_roi
 
 if TYPE_CHECKING:
     from dinocli.data.survey import Survey
@@ -22,6 +23,7 @@ class ReadOptions:
         channels: Source channels to read: numbers from 0, names, or all pages.
         nodata: Source values that mean no measurement.
         page: Page of multi-page files, from 0.
+        roi: Region of interest: `x,y,w,h`, a mask file, or `none` for whole images whatever is stored.
         max_bad: Unreadable images that are accepted, a share ("10%") or a number.
         workers: Threads that decode.
         null: Names on stdin end with NUL.
@@ -34,6 +36,7 @@ class ReadOptions:
     channels: Channels | None = None
     nodata: tuple[float, ...] | None = None
     page: int | None = None
+    roi: str = ""
     max_bad: str = ""
     workers: int | None = None
     null: bool = False
@@ -112,6 +115,7 @@ def preprocess_of(survey: "Survey", data: Data, info: "WeightsInfo") -> Preproce
         nodata=tuple(data.nodata),
         alpha=survey.alpha,
         source=survey.source,
+        roi=recorded_roi(data.roi),
     )
 
 

@@ -8,6 +8,7 @@ import torch
 from dinocli.config.load import load_recipe
 from dinocli.config.preprocess import Preprocess
 from dinocli.config.recipe import Data
+from dinocli.data.region_of_interest import described_roi, recorded_roi
 from dinocli.data.sources import ImageList, find_images
 from dinocli.data.survey import check_stored, survey
 from dinocli.engine.device import DTYPES, feature_precision, pick_device
@@ -187,19 +188,20 @@ def _preprocess(
 ) -> Preprocess:
     read = options.read
     asked_otherwise = bool(read.range) or any(asked is not None for asked in (read.channels, read.page, read.nodata))
+    roi = recorded_roi(read.roi) if read.roi else (stored or {}).get("roi", "")
     if stored and not asked_otherwise:
-        preprocess = Preprocess.from_dict(stored)
-        reporter.line("images are read as these weights were trained")
+        preprocess = replace(Preprocess.from_dict(stored), roi=roi)
+        reporter.line(", ".join(filter(None, ["images are read as these weights were trained", described_roi(roi)])))
         for warning in from_main(lambda: check_stored(images, preprocess)):
             reporter.warn(warning)
     else:
         reporter.stage("looking at a sample of the images")
         channels, nodata = tuple(data.channels), tuple(data.nodata)
         seen = from_main(
-            lambda: survey(images, range_spec=data.range, channels=channels, page=data.page, nodata=nodata)
+            lambda: survey(images, range_spec=data.range, channels=channels, page=data.page, nodata=nodata, roi=roi)
         )
         tell_survey(seen, reporter)
-        preprocess = preprocess_of(seen, data, info)
+        preprocess = replace(preprocess_of(seen, data, info), roi=roi)
     return replace(preprocess, size=options.size) if options.size else preprocess
 
 

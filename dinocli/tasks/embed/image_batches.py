@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinocli.config.preprocess import Preprocess
-from dinocli.data.decode import image_size
 from dinocli.data.parallel import in_order
 from dinocli.data.read import Canvas, Reader
 from dinocli.data.sources import ImageList
@@ -83,7 +82,7 @@ class ImageBatches:
         self._squash = cell > 0 or (on_cpu and tiling is None)  # tiles of a large image would take many times its room
         self._reader = Reader(preprocess, CANVAS_PER_SIDE * preprocess.size)
         counts = (
-            self._by_header(partial(_tiles_in, page=preprocess.page, tiling=tiling), progress)
+            self._by_header(partial(_tiles_in, reader=self._reader, tiling=tiling), progress)
             if tiling
             else repeat(1, len(images))
         )
@@ -122,8 +121,10 @@ class ImageBatches:
             reason = found if isinstance(found, str) else "its header tells another size than its pixels have"
             yield from repeat(ImageTile(image, NO_BOX, reason), self._count(image))
             return
+        corner = self._reader.box or NO_BOX  # tiles are named by pixels of the whole image
         for left, top, width, height in boxes:
-            yield ImageTile(image, (left, top, width, height), found[:, top : top + height, left : left + width])
+            box = (corner[0] + left, corner[1] + top, width, height)
+            yield ImageTile(image, box, found[:, top : top + height, left : left + width])
 
     def _read(self, image: int) -> Canvas | str | None:
         if image in self.known:
@@ -140,7 +141,7 @@ class ImageBatches:
     def sizes(self) -> Generator[tuple[int, int], None, None]:
         """Yield the (h, w) that each image is resized to, by its header, before any turn; (0, 0) for a bad one."""
         yield from self._by_header(
-            partial(_fitted_size, page=self.preprocess.page, side=self.preprocess.size, cell=self._cell)
+            partial(_fitted_size, reader=self._reader, side=self.preprocess.size, cell=self._cell)
         )
 
     def _count(self, image: int) -> int:
@@ -155,15 +156,15 @@ class ImageBatches:
             yield found
 
 
-def _fitted_size(path: str, page: int, side: int, cell: int) -> tuple[int, int]:
+def _fitted_size(path: str, reader: Reader, side: int, cell: int) -> tuple[int, int]:
     try:
-        return fitted(*image_size(path, page=page), side, cell) if cell else (side, side)
+        return fitted(*reader.size(path), side, cell) if cell else (side, side)
     except DataError:
         return 0, 0
 
 
-def _tiles_in(path: str, page: int, tiling: Tiling) -> int:
+def _tiles_in(path: str, reader: Reader, tiling: Tiling) -> int:
     try:
-        return len(tile_boxes(*image_size(path, page=page), tiling))
+        return len(tile_boxes(*reader.size(path), tiling))
     except DataError:
         return 1

@@ -35,7 +35,9 @@ def following(options: EmbedOptions) -> EmbedOptions:
             raise UsageError(f"{option} is not that of {options.like} ({stored[name]}): leave it out, or --like")
     others = [name for name in ("weights", "model", "size") if getattr(options, name)]
     others += [
-        name for name in ("range", "channels", "page") if getattr(options.read, name) != getattr(ReadOptions(), name)
+        name
+        for name in ("range", "channels", "page", "roi")
+        if getattr(options.read, name) != getattr(ReadOptions(), name)
     ]
     if others:
         raise UsageError(f"--{others[0]} and --like both say how images become features: leave one of them out")

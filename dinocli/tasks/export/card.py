@@ -3,6 +3,7 @@
 from typing import Any
 
 from dinocli import __version__
+from dinocli.data.region_of_interest import is_box, region_box
 from dinocli.models.export_graph import OPSET, has_one_size
 from dinocli.quality.classifier_file import SavedClassifier
 from dinocli.report.text import number, visible
@@ -82,6 +83,7 @@ def _takes_tensors(source: Source) -> list[str]:
     sides = f", sides in multiples of {source.backbone.patch}" if source.backbone.patch else ""
     return [
         f"- `images`: float32, (B, 3, H, W), trained at {about.size} x {about.size} px{sides}.",
+        *_region(source),
         f"- Source values: {_range(source)}, mapped to 0 to 1"
         + (", one channel repeated to three." if about.grey else "."),
         f"- The whole image squashed to {about.size} x {about.size} px by PIL's bicubic, which has an antialias; "
@@ -97,6 +99,7 @@ def _takes_pixels(source: Source) -> list[str]:
     values = "float32 with the values of the file" if about.deep else "uint8"
     return [
         f"- `images`: {values}, (B, H, W, 3), red first, any height and width; a grey image three times.",
+        *_region(source),
         f"- In the graph: source values {_range(source)}{', made grey' if about.grey else ''}, squashed to "
         f"{about.size} x {about.size} px by PIL's bicubic with antialias, normalised.",
         f"- Checked against `dinocli embed` on pictures of several sizes; a cosine below {LEAST_COSINE} is refused.",
@@ -172,6 +175,15 @@ def _verdict(manifest: dict[str, Any]) -> list[str]:
         start, adapted = (float("nan") if line[key] is None else line[key] for key in ("start", "adapted"))
         lines.append(f"| {_plain(line['name'])} | {number(start)} | {number(adapted)} |")
     return [*lines, ""]
+
+
+def _region(source: Source) -> list[str]:
+    box = region_box(source.preprocess.roi)
+    if box is None:
+        return []
+    cut = f"- Cut out of each image first: {box[2]} x {box[3]} px at left {box[0]}, top {box[1]}."
+    mask = " Pixels outside the mask of training (`roi`, a PNG) then take the mean colour of those inside."
+    return [cut + ("" if is_box(source.preprocess.roi) else mask)]
 
 
 def _range(source: Source) -> str:

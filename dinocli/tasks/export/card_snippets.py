@@ -2,6 +2,8 @@
 
 import json
 
+from dinocli.config.preprocess import Preprocess
+from dinocli.data.region_of_interest import region_box
 from dinocli.models.export_graph import has_one_size
 from dinocli.models.graph_pipeline import OUTPUTS, PROBABILITIES
 from dinocli.report.text import visible
@@ -81,16 +83,15 @@ def snippet(whole: WholeGraph, kind: str, name: str) -> str:
         name: Of the exported file or folder.
     """
     source, about = whole.source, whole.source.preprocess
-    image = 'Image.open("a.png").convert("L").convert("RGB")' if about.grey else 'Image.open("a.png").convert("RGB")'
+    opened = f'Image.open("a.png"){_crop(about)}'
+    image = f'{opened}.convert("L").convert("RGB")' if about.grey else f'{opened}.convert("RGB")'
     words = {"image": image, "side": about.size, "mean": list(about.mean), "std": list(about.std)}
     reading = _READING.format(**words)
     if whole.reads:
         values = "float32" if about.deep else "uint8"
-        reading = f'images = numpy.asarray(Image.open("a.png").convert("RGB"), "{values}")  # any height and width\n'
+        reading = f'images = numpy.asarray({opened}.convert("RGB"), "{values}")  # any height and width\n'
         if about.deep:
-            reading = (
-                f'images = numpy.stack([numpy.asarray(Image.open("a.png"), "{values}")] * 3, axis=-1)  # any size\n'
-            )
+            reading = f'images = numpy.stack([numpy.asarray({opened}, "{values}")] * 3, axis=-1)  # any size\n'
     shapes = "any B, at this size" if has_one_size(source.backbone) else "any B, H, W"
     outputs = ", ".join([*OUTPUTS, *([PROBABILITIES] if whole.saved else [])])
     args = "".join(f", {key}={value!r}" for key, value in source.backbone.model_args.items())
@@ -98,6 +99,11 @@ def snippet(whole: WholeGraph, kind: str, name: str) -> str:
     words |= {"name": _quoted(name), "local": _quoted(f"local-dir:{name}"), "architecture": _quoted(source.info.name)}
     text = _TEMPLATES[kind].format(**words)
     return f"import json\n\n{text}{_CLASSES}" if whole.saved else text
+
+
+def _crop(about: Preprocess) -> str:
+    box = region_box(about.roi)
+    return f".crop(({box[0]}, {box[1]}, {box[0] + box[2]}, {box[1] + box[3]}))" if box else ""
 
 
 def _quoted(text: str) -> str:

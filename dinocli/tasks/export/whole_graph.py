@@ -4,7 +4,7 @@ Legend: B images, H W pixels, C classes.
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -79,7 +79,8 @@ class WholeGraph:
 
         if not self.reads:
             return proved(checked, self.source.backbone, self.source.preprocess.size)
-        model, worst = FeatureModel(self.source.backbone, self.source.preprocess), 1.0
+        about = replace(self.source.preprocess, roi="")  # the graph takes what was cut out already
+        model, worst = FeatureModel(self.source.backbone, about), 1.0
         for number, size in enumerate(_TRIALS):
             pixels_HW3 = self._picture(size, number)
             images = torch.from_numpy(pixels_HW3.astype(np.float32 if self.source.preprocess.deep else np.uint8))[None]

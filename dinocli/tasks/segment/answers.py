@@ -19,6 +19,7 @@ from dinocli.tasks.segment.detector import open_detector
 from dinocli.tasks.segment.feature_extraction import FeatureExtraction
 from dinocli.tasks.segment.image_writer import labels_of
 from dinocli.tasks.segment.method import FeatureKind
+from dinocli.tasks.segment.placement import inside, on_whole
 from dinocli.tasks.segment.regions import find_regions
 from dinocli.tasks.segment.segment_images import SegmentImage
 from dinocli.tasks.segment.segment_options import SIZE, SegmentOptions
@@ -78,11 +79,13 @@ class Answers:
         if not isinstance(picture, SegmentImage):
             return {"image": path, "error": picture[1]}
         maps = self._fitted.apply(self._extractor.grid(picture))
-        rendered = render(maps, picture.geometry, picture.source_CHW, refine=self._options.refine)
+        rendered = inside(render(maps, picture.geometry, picture.source_CHW, refine=self._options.refine), picture)
         labels_HW = labels_of(rendered, picture.geometry, self._options.min_area)
         regions = [
             {"box": list(region.box), "area": region.area, "score": round(region.score, 4)}
-            for region in find_regions(labels_HW, rendered.soft_HW, connected=True)
+            for region in find_regions(
+                on_whole(labels_HW, picture), on_whole(rendered.soft_HW, picture), connected=True
+            )
         ]
         answer = {"image": path, "good": not regions, "score": round(float(maps.score), 4)}
         seconds = round(time.monotonic() - begin, 3)

@@ -16,6 +16,7 @@ from dinocli.tasks.segment.ground_truth import TrueMasks, is_good
 from dinocli.tasks.segment.mask_folder import MaskFolder
 from dinocli.tasks.segment.method import PatchMaps
 from dinocli.tasks.segment.patch_geometry import PatchGeometry
+from dinocli.tasks.segment.placement import boxed, inside, on_whole, shown, whole_size
 from dinocli.tasks.segment.regions import ImageRecord, find_regions, region_record, without_specks
 from dinocli.tasks.segment.segment_images import SegmentImage
 from dinocli.tasks.segment.segment_options import SegmentOptions
@@ -57,7 +58,7 @@ class ImageWriter:
             heads_nhw: Masks of attention heads on the grid, for the truth alone.
         """
         dense = maps.threshold < 0
-        rendered = self._rendered(picture, maps)
+        rendered = inside(self._rendered(picture, maps), picture)
         labels_HW, empty_reason = rendered.labels_HW, maps.empty_reason
         if not dense:
             labels_HW = labels_of(rendered, picture.geometry, self.options.min_area)
@@ -66,11 +67,12 @@ class ImageWriter:
         name, stem = self.images.names[picture.image], self.stems[picture.image]
         truth_HW = self._truth(picture)
         rendered = Rendered(labels_HW, rendered.soft_HW)
-        self._write_maps(stem, picture, rendered, maps)
-        heat_hw = maps.saliency() if maps.distances_hw is not None else None
-        known_HW = None if truth_HW is None else truth_HW > 0
-        write_thumbnail(self.folder, stem, Thumbnail(picture.source_CHW, labels_HW, heat_hw, known_HW))
-        height, width = picture.geometry.source
+        placed = Rendered(on_whole(labels_HW, picture), on_whole(rendered.soft_HW, picture))
+        self._write_maps(stem, picture, placed, maps)
+        heat_hw = on_whole(maps.saliency(), picture) if maps.distances_hw is not None else None
+        known_HW = None if truth_HW is None else on_whole(truth_HW > 0, picture)
+        write_thumbnail(self.folder, stem, Thumbnail(shown(picture), placed.labels_HW, heat_hw, known_HW))
+        height, width = whole_size(picture)
         outlines = self.options.outputs.yolo or self.options.outputs.polygons
         record = ImageRecord(
             image=name,
@@ -85,7 +87,7 @@ class ImageWriter:
             },
             regions=[
                 region_record(region, (height, width), counts=bool(self.options.outputs.coco), outlines=outlines)
-                for region in find_regions(labels_HW, rendered.soft_HW, connected=not dense)
+                for region in find_regions(*placed, connected=not dense)
             ],
         )
         if self.options.outputs.yolo:
@@ -106,7 +108,7 @@ class ImageWriter:
             suffix, data = (".npy", soft_npy(soft_HW)) if self.options.outputs.npy else (".png", soft_png(soft_HW))
             write_below(self.folder.soft, stem, suffix, data)
         if self.options.outputs.overlay:
-            write_below(self.folder.overlays, stem, ".jpg", overlay_jpeg(picture.source_CHW, labels_HW))
+            write_below(self.folder.overlays, stem, ".jpg", overlay_jpeg(shown(picture), labels_HW))
         for word, further in maps.extra_maps.items() if self.options.outputs.maps else ():
             write_below(self.folder.maps, f"{stem}.{word}", ".png", map_png(further))
         if maps.distances_hw is not None:
@@ -116,7 +118,7 @@ class ImageWriter:
         name = self.images.names[picture.image]
         if self.truth is None or name not in self.truth:
             return None
-        return self.truth.read(name, picture.geometry.source)
+        return boxed(self.truth.read(name, whole_size(picture)), picture)
 
     @staticmethod
     def _heads(picture: SegmentImage, heads_nhw: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:

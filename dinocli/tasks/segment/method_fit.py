@@ -11,6 +11,7 @@ from typing import overload
 import numpy as np
 
 from dinocli.data.parallel import thread_count
+from dinocli.data.region_of_interest import region_box
 from dinocli.data.sources import ImageList, find_images
 from dinocli.data.tiling import parse_tiling
 from dinocli.engine.progress import ProgressReporter
@@ -190,7 +191,8 @@ def choose(context: EmbedContext, options: SegmentOptions, sample: Sample) -> Ch
         images = context.images
         first = images.path(natural_order(images.names)[0])
         mask = first_labels(Path(options.propagate), Path(first))
-        return Chosen("propagate", Propagation(mask.labels_HW), mask.note)
+        left, top, width, height = region_box(context.preprocess.roi) or (0, 0, *mask.labels_HW.shape[::-1])
+        return Chosen("propagate", Propagation(mask.labels_HW[top : top + height, left : left + width]), mask.note)
     name, reason = options.method, ""
     if name == "auto" and (options.reference or options.tile):
         name = "anomaly"

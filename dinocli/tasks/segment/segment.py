@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from dinocli.data.bad_images import bad_limit
-from dinocli.data.decode import image_size
 from dinocli.data.parallel import thread_count
+from dinocli.data.read import Reader
 from dinocli.engine.progress import ProgressReporter
 from dinocli.engine.signals import Signals
 from dinocli.errors import Interrupted, UsageError
@@ -26,7 +26,7 @@ from dinocli.tasks.segment.method import Method
 from dinocli.tasks.segment.method_fit import extractor_of
 from dinocli.tasks.segment.output_names import natural_order, output_stems
 from dinocli.tasks.segment.segment_images import SegmentImage
-from dinocli.tasks.segment.segment_options import MethodUsed, SegmentOptions, SegmentResult
+from dinocli.tasks.segment.segment_options import SIZE, MethodUsed, SegmentOptions, SegmentResult
 from dinocli.tasks.segment.segment_plan import SegmentInputs, SegmentPlan
 from dinocli.tasks.segment.stored_maps import StoredMaps
 from dinocli.tasks.segment.summary import finish
@@ -119,7 +119,7 @@ def dry_run(
     options, context, chosen = fresh.options, fresh.context, fresh.chosen()
     extractor = extractor_of(context, options, chosen.method.feature_kind)
     check_tiling(chosen.name, extractor.tiling, whole_image_only=chosen.method.whole_image_only)
-    geometry = extractor.reader.geometry(image_size(context.images.path(0), page=context.preprocess.page))
+    geometry = extractor.reader.geometry(Reader(context.preprocess, SIZE).size(context.images.path(0)))
     return {
         "out": options.out,
         "images": len(context.images),

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from dinocli.config.preprocess import Preprocess
 from dinocli.data.parallel import in_order
 from dinocli.data.read import Canvas, Reader, scaled
+from dinocli.data.region_of_interest import RegionOfInterest
 from dinocli.data.sources import ImageList
 from dinocli.errors import DataError
 from dinocli.tasks.segment.patch_geometry import LONGEST, PatchGeometry, Size, canvas_size
@@ -39,15 +40,19 @@ class SegmentImage:
 
     Args:
         image: Its place in the list.
-        source_CHW: Its own pixels, upright, range mapped.
+        source_CHW: Its own pixels, upright, range mapped; with a region of interest the box around that.
         canvas_CHW: The same at the scale that the network sees.
         geometry: How the grid will lie on it.
+        whole_CHW: All of the image; None where that is the source.
+        region: Where the source lies in it; None where it is all of it.
     """
 
     image: int
     source_CHW: Canvas
     canvas_CHW: Canvas
     geometry: PatchGeometry
+    whole_CHW: Canvas | None = None
+    region: RegionOfInterest | None = None
 
 
 Read = Generator[SegmentImage | tuple[int, str], None, None]
@@ -76,11 +81,12 @@ class SegmentReader:
 
         def read(row: int) -> SegmentImage | tuple[int, str]:
             try:
-                source = reader.full(images.path(row))
+                whole, source, region = reader.framed(images.path(row))
             except DataError as error:
                 return row, str(error)
             geometry = self.geometry(source.shape[1:])
-            return SegmentImage(row, source, scaled(source, geometry.canvas), geometry)
+            canvas = scaled(source, geometry.canvas)
+            return SegmentImage(row, source, canvas, geometry, None if region is None else whole, region)
 
         if self.tiled:  # large images: each one that is being read takes several times its pixels
             threads = min(threads, THREADS_IF_LARGE)

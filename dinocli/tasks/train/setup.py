@@ -16,6 +16,7 @@ from dinocli.data.cache import cache_folder, open_store
 from dinocli.data.labels import Labels, of_several_kinds, read_labels
 from dinocli.data.loader import Loader
 from dinocli.data.read import Reader
+from dinocli.data.region_of_interest import recorded_roi
 from dinocli.data.sources import ImageList, find_images
 from dinocli.data.store import Store
 from dinocli.data.survey import Survey, survey
@@ -281,6 +282,7 @@ def _preprocess(
             channels=tuple(data.channels),
             page=data.page,
             nodata=tuple(data.nodata),
+            roi=recorded_roi(data.roi),
             seed=recipe.run.seed,
         )
     )
