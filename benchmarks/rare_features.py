@@ -35,8 +35,9 @@ from torch import Tensor
 
 from dinocli.data.labels import read_labels
 from dinocli.engine.progress import ProgressReporter
-from dinocli.engine.rare_features import SAMPLE, RareFit, whitening
+from dinocli.engine.rare_features import SAMPLE, RareFit
 from dinocli.models.rarity_maps import MAPS, rarity_maps
+from dinocli.quality.energy_whitening import EnergyWhitening
 from dinocli.quality.few_shot import few_shot
 from dinocli.quality.knn import accuracy, knn_classify, macro_f1
 from dinocli.quality.normalized_features import FLOOR
@@ -155,7 +156,7 @@ class Set:
 
     def whitened(self, joined_ND: Tensor) -> Tensor:
         """Whiten by the total energy of the sample, as the product does."""
-        return F.normalize(joined_ND @ whitening(joined_ND[self.sample]), dim=1)
+        return EnergyWhitening.fit(joined_ND[self.sample]).whiten(joined_ND)
 
     def within(self, temperature: float) -> Tensor:
         """Whiten by the energy of the mean and the covariance within images: quarters against their image."""

@@ -26,7 +26,7 @@ from torch import Tensor
 from dinocli.errors import WeightsError
 from dinocli.models.backbone import Backbone
 from dinocli.models.rarity_maps import MAPS, rarity_maps
-from dinocli.quality.normalized_features import FLOOR
+from dinocli.quality.energy_whitening import EnergyWhitening
 from dinocli.quality.rarity import UNSEEN, BankBuilder, MemoryBank
 from dinocli.quality.rarity_file import load_banks, save_banks
 
@@ -48,14 +48,14 @@ class RareFeatures:
         kind: One of `dinocli.models.tokens.FITTED`.
         banks: Memory bank of each map, by the name of the map.
         share: Weight of the rare part in the cosine, 0 to 1; the pooled feature has the rest.
-        axes_PP: Whitening matrix, applied to the concatenated parts from the right.
+        whitening: Of the concatenated parts.
         images: Index of each image whose patches may be in a bank, by its name.
     """
 
     kind: str
     banks: Mapping[str, MemoryBank]
     share: float
-    axes_PP: Tensor
+    whitening: EnergyWhitening
     images: Mapping[str, int]
 
     def of(self, backbone: Backbone, x_B3HW: Tensor, image_B: Tensor | None = None) -> Tensor:
@@ -75,9 +75,14 @@ class RareFeatures:
 
     def of_maps(self, pooled_BD: Tensor, maps: Mapping[str, Tensor], image_B: Tensor | None = None) -> Tensor:
         """Compute the feature from `rarity_maps`."""
-        if self.axes_PP.device != pooled_BD.device:
+        if self.whitening.axes_SP.device != pooled_BD.device:
             return self.to(pooled_BD.device).of_maps(pooled_BD, maps, image_B)
-        return F.normalize(joined_parts(self.banks, self.share, pooled_BD, maps, image_B) @ self.axes_PP, dim=1)
+        return self.whitening.whiten(joined_parts(self.banks, self.share, pooled_BD, maps, image_B))
+
+    def pooled_part(self, rows_BP: Tensor) -> Tensor:
+        """Recover the pooled features that rows hold, (B, D) of length 1; of `rare` alone there are none, D = 0."""
+        width = rows_BP.shape[1] - sum(len(bank.mean_D) for bank in self.banks.values())
+        return F.normalize(self.whitening.undo(rows_BP.float())[:, :width], dim=1)
 
     def numbers(self, names: Sequence[str]) -> Tensor:
         """Return the number of each image by its name in the folder, (N,)."""
@@ -86,19 +91,19 @@ class RareFeatures:
     def to(self, device: torch.device) -> "RareFeatures":
         """Return the same on a device."""
         banks = {name: bank.to(device) for name, bank in self.banks.items()}
-        return replace(self, banks=banks, axes_PP=self.axes_PP.to(device))
+        return replace(self, banks=banks, whitening=self.whitening.to(device))
 
     def digest(self) -> str:
         """Return a number that tells it from another one fitted to other images."""
         digest = hashlib.sha256(self.kind.encode())
-        for tensor in (self.axes_PP, *(self.banks[name].patches_MD for name in MAPS)):
+        for tensor in (self.whitening.axes_SP, *(self.banks[name].patches_MD for name in MAPS)):
             digest.update(tensor.cpu().numpy().tobytes())
         return digest.hexdigest()[:16]
 
     def save(self, path: Path) -> None:
         """Write the state as one safetensors file."""
         about = {"kind": self.kind, "share": repr(self.share), "images": json.dumps(dict(self.images))}
-        save_banks(path, self.banks, others={"axes_PP": self.axes_PP}, about=about)
+        save_banks(path, self.banks, others=vars(self.whitening), about=about)
 
     @classmethod
     def load(cls, path: Path) -> "RareFeatures":
@@ -110,8 +115,8 @@ class RareFeatures:
         banks, others, about = load_banks(path)
         try:
             images = {str(name): int(number) for name, number in json.loads(about["images"]).items()}
-            return cls(about["kind"], banks, float(about["share"]), others["axes_PP"], images)
-        except (KeyError, ValueError) as error:
+            return cls(about["kind"], banks, float(about["share"]), EnergyWhitening(**others), images)
+        except (KeyError, ValueError, TypeError) as error:
             raise WeightsError(f"{path} is not of a feature with rare patches ({error}): embed again") from error
 
 
@@ -177,22 +182,8 @@ class RareFit:
         banks = {name: builder.finish() for name, builder in self._builders.items()}
         share = 1.0 if self.kind == "rare" else rare_share(torch.cat([pooled_BD for pooled_BD, _, _ in self._kept]))
         joined_SP = torch.cat([joined_parts(banks, share, *kept) for kept in self._kept])
-        features = RareFeatures(self.kind, banks, share, whitening(joined_SP), self._images)
-        return features, F.normalize(joined_SP @ features.axes_PP, dim=1).numpy()
-
-
-def whitening(joined_SP: Tensor) -> Tensor:
-    """Return what divides each direction by the root of its energy plus `FLOOR`, (P, P), to be applied from the right.
-
-    As `dinocli.quality.normalized_features.fit_whitening`, but symmetric, so that it does not turn with the signs of
-    the directions, and of full width: an image of another day may differ where the sample did not vary.
-    """
-    rows_SP = joined_SP[joined_SP.isfinite().all(dim=1)].double()
-    _, length_S, axes_SP = torch.linalg.svd(rows_SP / math.sqrt(len(rows_SP)), full_matrices=False)
-    outside = 1 / math.sqrt(FLOOR)
-    inside_S = 1 / (length_S.square() + FLOOR).sqrt() - outside
-    whitened_PP: Tensor = outside * torch.eye(rows_SP.shape[1]).double() + (axes_SP.T * inside_S) @ axes_SP
-    return whitened_PP.float()
+        features = RareFeatures(self.kind, banks, share, EnergyWhitening.fit(joined_SP), self._images)
+        return features, features.whitening.whiten(joined_SP).numpy()
 
 
 def width_of(kind: str, pooled_BD: Tensor, maps: Mapping[str, Tensor]) -> int:

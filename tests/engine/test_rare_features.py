@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dinocli.engine import rare_features as module
-from dinocli.engine.rare_features import RareFeatures, RareFit, joined_parts, rare_share, whitening
+from dinocli.engine.rare_features import RareFeatures, RareFit, joined_parts, rare_share
 from dinocli.errors import WeightsError
 from dinocli.models.create import create_backbone
 from dinocli.models.rarity_maps import rarity_maps
@@ -86,13 +86,12 @@ def test_alike_images_make_rare_patches_count() -> None:
     assert 0.99 < shares[-1] < 1
 
 
-def test_whitening_keeps_what_the_sample_did_not_show() -> None:
-    rows = F.normalize(torch.randn(6, 20, generator=torch.Generator().manual_seed(0)), dim=1)
-    turned = whitening(rows)
-    assert turned.shape == (20, 20)
-    torch.testing.assert_close(turned, turned.T)
-    outside = torch.linalg.svd(rows, full_matrices=True).Vh[6:]
-    torch.testing.assert_close(outside @ turned, outside / FLOOR**0.5, rtol=1e-4, atol=1e-4)
+def test_the_pooled_part_of_rows_comes_back() -> None:
+    features, rows = fitted("pooled+rare")
+    pooled, _ = maps()
+    found = features.pooled_part(torch.from_numpy(rows))
+    torch.testing.assert_close(found, F.normalize(pooled, dim=1), rtol=0, atol=1e-5)
+    assert fitted("rare")[0].pooled_part(torch.from_numpy(fitted("rare")[1])).shape == (IMAGES, 0)
 
 
 def test_rows_that_are_not_finite_spoil_nothing() -> None:

@@ -130,8 +130,8 @@ def test_shards_need_a_fit_to_all_images(tmp_path: Path, weights: str) -> None:
     merge(str(tmp_path / "s.npy"))
     np.testing.assert_allclose(rows_of(tmp_path / "s.npy"), rows_of(tmp_path / "f.npy"), atol=1e-5)
     np.testing.assert_allclose(
-        feature_model_of(open_features(tmp_path / "s.npy")).tokens.axes_PP,  # type: ignore[attr-defined]
-        feature_model_of(open_features(tmp_path / "f.npy")).tokens.axes_PP,  # type: ignore[attr-defined]
+        feature_model_of(open_features(tmp_path / "s.npy")).tokens.whitening.axes_SP,  # type: ignore[attr-defined]
+        feature_model_of(open_features(tmp_path / "f.npy")).tokens.whitening.axes_SP,  # type: ignore[attr-defined]
     )
 
 
