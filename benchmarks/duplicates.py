@@ -47,7 +47,8 @@ def measure(folder: Path, options: argparse.Namespace, seed: int) -> dict[str, A
         plant(options.photos, folder / "images", options.foreign, seed)
     features = folder / "feats.npy"
     if not features.is_file():
-        embed(EmbedOptions((str(folder / "images"),), str(features), options.weights, options.model, note=False))
+        made_by = {"weights": options.weights, "model": options.model}
+        embed(EmbedOptions((str(folder / "images"),), str(features), **made_by, note=False))
     began = time.monotonic()
     table = folder / "clusters.csv"
     outcome = cluster(ClusterOptions((str(features),), str(table), report="none", force=True), Lines())

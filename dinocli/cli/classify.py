@@ -1,6 +1,7 @@
 """`dinocli classify`: parse, one library call, present."""
 
 import sys
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from dinocli.cli import options as opt
@@ -44,12 +45,10 @@ Coco = Annotated[str, opt.option("--coco", panel=opt.OUTPUT, help="Labels and su
 Save = Annotated[str, opt.option("--save", panel=opt.OUTPUT, help="Keep the classifier: a .safetensors file.")]
 
 
-@opt.grouped(read=opt.read_options, terminal=opt.terminal_options)
+@opt.grouped(source=opt.feature_options, read=opt.read_options, terminal=opt.terminal_options)
 def classify(
-    inputs: opt.FeaturesOrImages = None,
+    source: Any = None,
     read: Any = None,
-    weights: opt.Weights = None,
-    model: opt.Model = None,
     labels: Labels = None,
     column: Column = "",
     groups: Groups = "",
@@ -60,10 +59,6 @@ def classify(
     out: Out = "predictions.csv",
     save: Save = "",
     coco: Coco = "",
-    seed: opt.Seed = None,
-    batch_size: opt.EmbedBatch = None,
-    device: opt.Device = "auto",
-    force: opt.Force = False,
     dry_run: opt.DryRun = False,
     terminal: Any = None,
 ) -> None:
@@ -74,14 +69,14 @@ def classify(
     from dinocli.cli.render import show_plan
     from dinocli.cli.show_classify import show_classification
 
-    planned, outcome = None, None
     with terminal:
         from dinocli.tasks.classify.classify import classify as run
         from dinocli.tasks.classify.classify_dry_run import dry_run as plan
         from dinocli.tasks.classify.classify_options import ClassifyOptions
 
         options = ClassifyOptions(
-            inputs=tuple(inputs or ()),
+            **source,
+            read=read,
             labels=tuple(labels or ()),
             column=column,
             groups=groups,
@@ -92,19 +87,9 @@ def classify(
             method=method,
             precision=precision,
             suggest=suggest,
-            weights=weights or "",
-            model=model or "",
-            read=read,
-            batch_size=batch_size or 0,
-            device=device,
-            seed=seed or 0,
-            force=force,
         )
         if dry_run:
-            planned = plan(options, terminal, sys.stdin.buffer)
+            show = partial(show_plan, terminal, plan(options, terminal, sys.stdin.buffer))
         else:
-            outcome = run(options, terminal, sys.stdin.buffer)
-    if planned:
-        show_plan(terminal, planned, as_json=terminal.as_json)
-    if outcome:
-        show_classification(terminal, outcome, as_json=terminal.as_json)
+            show = partial(show_classification, terminal, run(options, terminal, sys.stdin.buffer))
+    show()

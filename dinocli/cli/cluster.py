@@ -1,6 +1,7 @@
 """`dinocli cluster`: parse, one library call, present."""
 
 import sys
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import typer
@@ -74,13 +75,11 @@ FollowLinks = Annotated[
 ]
 
 
-@opt.grouped(read=opt.read_options, terminal=opt.terminal_options)
+@opt.grouped(source=opt.feature_options, read=opt.read_options, terminal=opt.terminal_options)
 def cluster(
-    inputs: opt.FeaturesOrImages = None,
+    source: Any = None,
     read: Any = None,
     labels: Labels = "",
-    weights: opt.Weights = None,
-    model: opt.Model = None,
     method: Method = "kmeans",
     k: K = "auto",
     pca: Pca = 0,
@@ -91,7 +90,6 @@ def cluster(
     drift: DriftFile = "",
     ids_from: IdsFrom = "",
     select: Select = 0,
-    seed: opt.Seed = None,
     out: Out = "clusters.csv",
     report: Report = "",
     map_: Map = "pca",
@@ -100,9 +98,6 @@ def cluster(
     link_dir: LinkDir = "",
     copy: Copy = False,
     follow_links: FollowLinks = False,
-    batch_size: opt.EmbedBatch = None,
-    device: opt.Device = "auto",
-    force: opt.Force = False,
     dry_run: opt.DryRun = False,
     terminal: Any = None,
 ) -> None:
@@ -115,14 +110,14 @@ def cluster(
     from dinocli.cli.render import show_plan
     from dinocli.cli.show_cluster import show_clusters
 
-    planned, outcome = None, None
     with terminal:
         from dinocli.tasks.cluster.cluster import cluster as run
         from dinocli.tasks.cluster.cluster_dry_run import dry_run as plan
         from dinocli.tasks.cluster.cluster_options import ClusterOptions
 
         options = ClusterOptions(
-            inputs=tuple(inputs or ()),
+            **source,
+            read=read,
             out=out,
             method=method,
             k=0 if k == "auto" else int(k),
@@ -142,22 +137,12 @@ def cluster(
             copy=copy,
             follow_links=follow_links,
             labels=labels,
-            weights=weights or "",
-            model=model or "",
-            read=read,
-            batch_size=batch_size or 0,
-            device=device,
-            seed=seed or 0,
-            force=force,
         )
         if dry_run:
-            planned = plan(options, terminal, sys.stdin.buffer)
+            show = partial(show_plan, terminal, plan(options, terminal, sys.stdin.buffer))
         else:
-            outcome = run(options, terminal, sys.stdin.buffer)
-    if planned:
-        show_plan(terminal, planned, as_json=terminal.as_json)
-    if outcome:
-        show_clusters(terminal, outcome, as_json=terminal.as_json)
+            show = partial(show_clusters, terminal, run(options, terminal, sys.stdin.buffer))
+    show()
 
 
 def _cosine(text: str) -> float:

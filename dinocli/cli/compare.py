@@ -30,4 +30,4 @@ def compare(
 
     with terminal:
         found = compare_runs(CompareOptions(tuple(runs), report, force))
-    show_comparison(terminal, found, as_json=terminal.as_json)
+    show_comparison(terminal, found)

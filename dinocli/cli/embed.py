@@ -1,6 +1,7 @@
 """`dinocli embed`: parse, one library call, present."""
 
 import sys
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import typer
@@ -113,7 +114,6 @@ def embed(
 
         check_gpus(gpus, device)
         raise typer.Exit(launch(gpus, opt.without_gpus(sys.argv[1:])))
-    outcome, planned = None, None
     with terminal:
         from dinocli.tasks.embed.distributed_embed import embed_together
         from dinocli.tasks.embed.embed_dry_run import dry_run as plan
@@ -121,7 +121,7 @@ def embed(
         from dinocli.tasks.embed.merge_shards import merge as join
 
         if merge:
-            outcome = join(out, images or (), force=force, reporter=terminal)
+            show = partial(show_embedded, terminal, join(out, images or (), force=force, reporter=terminal))
         else:
             options = EmbedOptions(
                 inputs=tuple(images or ()),
@@ -145,10 +145,8 @@ def embed(
                 force=force,
             )
             if dry_run:
-                planned = plan(options, terminal, sys.stdin.buffer)
+                show = partial(show_plan, terminal, plan(options, terminal, sys.stdin.buffer))
             else:
                 outcome = embed_together(options, terminal, sys.stdin.buffer, sys.stdout.buffer)
-    if planned is not None:
-        show_plan(terminal, planned, as_json=terminal.as_json)
-    else:
-        show_embedded(terminal, outcome, as_json=terminal.as_json)
+                show = partial(show_embedded, terminal, outcome)
+    show()

@@ -13,12 +13,10 @@ EPILOG = (
 LABELS = "Labels"
 
 
-@opt.grouped(read=opt.read_options, terminal=opt.terminal_options)
+@opt.grouped(source=opt.feature_options, read=opt.read_options, terminal=opt.terminal_options)
 def evaluate(
-    inputs: opt.FeaturesOrImages = None,
+    source: Any = None,
     read: Any = None,
-    weights: opt.Weights = None,
-    model: opt.Model = None,
     labels: Annotated[
         str,
         opt.option("--labels", panel=LABELS, help="folder, folder:N (0 the outermost), CSV, COCO, YOLO or VOC."),
@@ -55,10 +53,6 @@ def evaluate(
             help="HTML page: confusions and worst images with pictures, classes, reliability.",
         ),
     ] = "",
-    force: opt.Force = False,
-    seed: opt.Seed = None,
-    batch_size: opt.EmbedBatch = None,
-    device: opt.Device = "auto",
     terminal: Any = None,
 ) -> None:
     """Say how good features are, by your labels and without any, and whether a difference is more than luck.
@@ -71,23 +65,17 @@ def evaluate(
         from dinocli.tasks.evaluate.evaluate_options import EvaluateOptions
 
         options = EvaluateOptions(
-            inputs=tuple(inputs or ()),
+            **source,
+            read=read,
             labels=labels,
             groups=groups,
             train=train,
             test=test,
             baseline=baseline,
-            weights=weights or "",
-            model=model or "",
             views=views,
             whiten=whiten,
-            read=read,
-            batch_size=batch_size or 0,
-            device=device,
-            seed=seed or 0,
             report=report,
-            force=force,
             argv=tuple(sys.argv),
         )
         found = run(options, terminal, sys.stdin.buffer)
-    show_evaluation(terminal, found, as_json=terminal.as_json)
+    show_evaluation(terminal, found)

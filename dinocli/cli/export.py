@@ -1,6 +1,5 @@
 """`dinocli export`: parse, one library call, present."""
 
-import sys
 from typing import Annotated, Any, Literal
 
 import typer
@@ -45,7 +44,7 @@ def export(
     Range, mean, deviation, size and licence travel in the file. Its path is printed on stdout.
     """
     with terminal:
-        from dinocli.cli.render import print_json
+        from dinocli.cli.render import print_result
         from dinocli.tasks.export.export import ExportOptions
         from dinocli.tasks.export.export import export as run
 
@@ -53,7 +52,4 @@ def export(
     terminal.line(f"largest difference to our own network {done.difference:.1g}")
     push = ["hf auth login", f"hf upload USER/{done.path.name} {done.path}"] if done.path.is_dir() else []
     terminal.ending([done.card], push)
-    if terminal.as_json:
-        print_json(done.to_dict())
-    else:
-        sys.stdout.write(f"{done.path}\n")
+    print_result(terminal, done.to_dict(), done.path)

@@ -266,6 +266,27 @@ def read_options(
     )
 
 
+def feature_options(
+    inputs: FeaturesOrImages = None,
+    weights: Weights = None,
+    model: Model = None,
+    batch_size: EmbedBatch = None,
+    device: Device = "auto",
+    seed: Annotated[int, option("--seed", panel=OUTPUT, min=0, help="Random seed.")] = 0,
+    force: Force = False,
+) -> dict[str, Any]:
+    """Gather the fields of `FeatureInputs`, but for how images are read."""
+    return {
+        "inputs": tuple(inputs or ()),
+        "weights": weights or "",
+        "model": model or "",
+        "batch_size": batch_size or 0,
+        "device": device,
+        "seed": seed,
+        "force": force,
+    }
+
+
 def terminal_options(
     json: Json = False, quiet: Quiet = False, verbose: Verbose = False, debug: Debug = False
 ) -> "Terminal":
@@ -279,7 +300,8 @@ def grouped(**groups: Callable[..., Any]) -> Callable[[Callable[..., None]], Cal
     """Give a command the options of whole groups.
 
     Typer reads the options of a command from its signature. Here a parameter of the command that is named in `groups`
-    stands for all parameters of the group's function; the command is given what that function returns.
+    stands for all parameters of the group's function; the command is given what that function returns. Help lists the
+    panels in the same order for every command.
 
     Args:
         groups: Name of the command's parameter -> function whose parameters are Typer options.
@@ -296,11 +318,17 @@ def grouped(**groups: Callable[..., Any]) -> Callable[[Callable[..., None]], Cal
 
         nested = ([*members[name].values()] if name in groups else [parameter] for name, parameter in own.items())
         keyword = (p.replace(kind=p.KEYWORD_ONLY) for parameters in nested for p in parameters)
-        parsed.__signature__ = inspect.Signature([*keyword])  # type: ignore[attr-defined]
+        parsed.__signature__ = inspect.Signature(sorted(keyword, key=_place))  # type: ignore[attr-defined]
         parsed.__name__, parsed.__doc__ = command.__name__, command.__doc__
         return parsed
 
     return decorate
+
+
+def _place(parameter: inspect.Parameter) -> int:
+    """Return where help shows an option: images and model first, what is left behind last, a command's own between."""
+    panels = [str(mark.rich_help_panel) for mark in getattr(parameter.annotation, "__metadata__", ())]
+    return {INPUT: 0, MODEL: 1, OUTPUT: 3}.get(panels[0], 2) if panels else 0
 
 
 def channel_list(text: str | None) -> tuple[int | str, ...] | None:

@@ -163,7 +163,15 @@ def print_json(data: Mapping[str, Any]) -> None:
     sys.stdout.flush()
 
 
-def show_result(terminal: Terminal, result: "TrainResult | None", *, hints: Sequence[str] = (), as_json: bool) -> None:
+def print_result(terminal: Terminal, data: Mapping[str, Any], path: Path) -> None:
+    """Print the result of a command on stdout: where it lies, or with `--json` everything about it."""
+    if terminal.as_json:
+        print_json(data)
+    else:
+        sys.stdout.write(f"{path}\n")
+
+
+def show_result(terminal: Terminal, result: "TrainResult | None", *, hints: Sequence[str] = ()) -> None:
     """Show how a run ended: tables and verdict on stderr, the run's folder on stdout."""
     if result is None:
         return
@@ -181,10 +189,7 @@ def show_result(terminal: Terminal, result: "TrainResult | None", *, hints: Sequ
     for hint in hints:
         terminal.line(hint)
     terminal.ending([result.folder / "report.html"], [f"dinocli embed --weights {result.folder} --out feats.npy"])
-    if as_json:
-        print_json(data)
-    else:
-        sys.stdout.write(f"{result.folder}\n")
+    print_result(terminal, data, result.folder)
 
 
 def _score_table(lines: "Sequence[ScoreLine]", step: str) -> tuple[list[str], list[list[str]]]:
@@ -203,9 +208,11 @@ def _score_table(lines: "Sequence[ScoreLine]", step: str) -> tuple[list[str], li
     return header, rows
 
 
-def show_plan(terminal: Terminal, plan: Mapping[str, Any], *, as_json: bool) -> None:
+def show_plan(terminal: Terminal, plan: Mapping[str, Any] | None) -> None:
     """Show what a command would do, on stdout: one tab-separated line an entry; a recipe with `--verbose` alone."""
-    if as_json:
+    if plan is None:
+        return
+    if terminal.as_json:
         print_json(plan)
         return
     recipe = plan.get("recipe", {}) if terminal.verbose else {}

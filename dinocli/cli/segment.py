@@ -1,6 +1,7 @@
 """`dinocli segment`: parse, one library call, present."""
 
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -180,7 +181,6 @@ def segment(
     from dinocli.cli.render import show_plan
     from dinocli.cli.show_segment import show_answers, show_segmented
 
-    planned, outcome = None, None
     with terminal:
         from dinocli.tasks.segment.answers import answers
         from dinocli.tasks.segment.segment import dry_run as plan
@@ -220,11 +220,9 @@ def segment(
         )
         if not out:
             show_answers(answers(options, terminal, sys.stdin.buffer))
-        elif dry_run:
-            planned = plan(options, terminal, sys.stdin.buffer)
+            return
+        if dry_run:
+            show = partial(show_plan, terminal, plan(options, terminal, sys.stdin.buffer))
         else:
-            outcome = run(options, terminal, sys.stdin.buffer)
-    if planned:
-        show_plan(terminal, planned, as_json=terminal.as_json)
-    if outcome:
-        show_segmented(terminal, outcome, as_json=terminal.as_json)
+            show = partial(show_segmented, terminal, run(options, terminal, sys.stdin.buffer))
+    show()

@@ -1,9 +1,8 @@
 """How a classification is shown in a terminal."""
 
-import sys
 from typing import TYPE_CHECKING
 
-from dinocli.cli.render import Terminal, print_json
+from dinocli.cli.render import Terminal, print_result
 
 if TYPE_CHECKING:
     from dinocli.tasks.classify.classify_options import ClassifyResult
@@ -11,7 +10,7 @@ if TYPE_CHECKING:
 MOST_LINES = 40
 
 
-def show_classification(terminal: Terminal, outcome: "ClassifyResult", *, as_json: bool) -> None:
+def show_classification(terminal: Terminal, outcome: "ClassifyResult") -> None:
     """Show a table of the classes on stderr, and the path of the table of all images on stdout."""
     rows = [
         [one.name, f"{one.labelled:,}", f"{one.predicted:,}", f"{one.unsure:,}", _share(one.recall)]
@@ -31,10 +30,7 @@ def show_classification(terminal: Terminal, outcome: "ClassifyResult", *, as_jso
             f"{outcome.threshold:.3f}, for a precision of {outcome.precision:g}"
         )
     terminal.ending(outcome.files, outcome.next_commands())
-    if as_json:
-        print_json(outcome.to_dict())
-    else:
-        sys.stdout.write(f"{outcome.out}\n")
+    print_result(terminal, outcome.to_dict(), outcome.out)
 
 
 def _share(value: float | None) -> str:

@@ -1,9 +1,8 @@
 """How the groups are shown in a terminal."""
 
-import sys
 from typing import TYPE_CHECKING
 
-from dinocli.cli.render import Terminal, print_json
+from dinocli.cli.render import Terminal, print_result
 
 if TYPE_CHECKING:
     from dinocli.report.crosstab import LabelCounts
@@ -14,7 +13,7 @@ MOST_COLUMNS = 10
 """Groups beside each other: with the labels in front they fit into 80 columns."""
 
 
-def show_clusters(terminal: Terminal, outcome: "ClusterResult", *, as_json: bool) -> None:
+def show_clusters(terminal: Terminal, outcome: "ClusterResult") -> None:
     """Show a table of the groups on stderr, and the path of the table of all images on stdout."""
     groups = outcome.clusters[:MOST_LINES]
     rows = [[f"{g.cluster}", f"{g.size:,}", f"{g.mean_distance:.3f}", g.medoid] for g in groups]
@@ -43,10 +42,7 @@ def show_clusters(terminal: Terminal, outcome: "ClusterResult", *, as_json: bool
     pages = [path for path in outcome.files if path.suffix in (".html", ".png")]
     search = [f"dinocli search IMAGE --in {outcome.features}"] if outcome.features else []
     terminal.ending(pages, search)
-    if as_json:
-        print_json(outcome.to_dict())
-    else:
-        sys.stdout.write(f"{outcome.out}\n")
+    print_result(terminal, outcome.to_dict(), outcome.out)
 
 
 def _show_labels(terminal: Terminal, column: str, found: "LabelCounts") -> None:

@@ -11,9 +11,9 @@ from dinocli.tasks.compare.comparison_page import lead, run_names
 from dinocli.tasks.compare.run_comparison import RunComparison
 
 
-def show_comparison(terminal: Terminal, found: RunComparison, *, as_json: bool) -> None:
+def show_comparison(terminal: Terminal, found: RunComparison) -> None:
     """Show the table on stdout, what differs and what to heed on stderr."""
-    if as_json:
+    if terminal.as_json:
         print_json(found.to_dict())
     elif sys.stdout.isatty():
         _show_table(found)

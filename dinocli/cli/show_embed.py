@@ -1,15 +1,14 @@
 """What `dinocli embed` shows: the file on stdout, or everything about it as JSON."""
 
-import sys
 from typing import TYPE_CHECKING
 
-from dinocli.cli.render import Terminal, print_json
+from dinocli.cli.render import Terminal, print_result
 
 if TYPE_CHECKING:
     from dinocli.tasks.embed.embed_options import EmbedResult
 
 
-def show_embedded(terminal: Terminal, outcome: "EmbedResult | None", *, as_json: bool) -> None:
+def show_embedded(terminal: Terminal, outcome: "EmbedResult | None") -> None:
     """Show what was written. With `--out -` stdout is full of it already."""
     if outcome is None:
         return
@@ -17,7 +16,5 @@ def show_embedded(terminal: Terminal, outcome: "EmbedResult | None", *, as_json:
     terminal.line(f"{outcome.rows} rows in {outcome.seconds:.1f} s{speed}")
     if outcome.path:
         terminal.ending([], [f"dinocli cluster {outcome.path}", f"dinocli search IMAGE --in {outcome.path}"])
-    if as_json:
-        print_json(outcome.to_dict())
-    elif outcome.path:
-        sys.stdout.write(f"{outcome.path}\n")
+    if outcome.path:
+        print_result(terminal, outcome.to_dict(), outcome.path)

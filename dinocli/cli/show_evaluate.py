@@ -16,11 +16,11 @@ _WIDE = 130
 """Cells from which the whole names of scores fit beside a comparison."""
 
 
-def show_evaluation(terminal: Terminal, found: EvaluateResult, *, as_json: bool) -> None:
+def show_evaluation(terminal: Terminal, found: EvaluateResult) -> None:
     """Show the table on stdout, notes and sentences on stderr."""
     for note in found.notes:
         terminal.line(f"note: {note}")
-    if as_json:
+    if terminal.as_json:
         print_json(found.to_dict())
     elif sys.stdout.isatty():
         _show_table(found)

@@ -1,16 +1,15 @@
 """What `dinocli segment` shows when it is done."""
 
-import sys
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from dinocli.cli.render import Terminal, print_json
+from dinocli.cli.render import Terminal, print_json, print_result
 
 if TYPE_CHECKING:
     from dinocli.tasks.segment.segment_options import SegmentResult
 
 
-def show_segmented(terminal: Terminal, outcome: "SegmentResult", *, as_json: bool) -> None:
+def show_segmented(terminal: Terminal, outcome: "SegmentResult") -> None:
     """Show counts and scores on stderr, the folder of the results on stdout."""
     if outcome.scores:
         rows = [
@@ -28,10 +27,7 @@ def show_segmented(terminal: Terminal, outcome: "SegmentResult", *, as_json: boo
         f"{outcome.empty_images} of them empty"
     )
     terminal.ending([outcome.folder / "report.html"], [])
-    if as_json:
-        print_json(outcome.to_dict())
-    else:
-        sys.stdout.write(f"{outcome.folder}\n")
+    print_result(terminal, outcome.to_dict(), outcome.folder)
 
 
 def show_answers(answers: Iterable[Mapping[str, Any]]) -> None:

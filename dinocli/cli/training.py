@@ -3,6 +3,7 @@
 import sys
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import typer
@@ -112,7 +113,6 @@ def training(
 
         check_gpus(gpus, device)
         raise typer.Exit(launch(gpus, opt.without_gpus(sys.argv[1:])))
-    planned, result = None, None
     with terminal:
         from dinocli.tasks.train.dry_run import dry_run as plan
         from dinocli.tasks.train.train import train
@@ -133,10 +133,9 @@ def training(
             argv=tuple(sys.argv),
         )
         if dry_run:
-            planned = plan(options, terminal, sys.stdin.buffer)
+            forecast = plan(options, terminal, sys.stdin.buffer)
+            show = partial(show_plan, terminal, forecast.to_dict() if forecast else None)
         else:
             result = train(options, terminal, sys.stdin.buffer, started)
-    if planned:
-        show_plan(terminal, planned.to_dict(), as_json=terminal.as_json)
-    if result:
-        show_result(terminal, result, hints=() if recipe else (NO_RECIPE,), as_json=terminal.as_json)
+            show = partial(show_result, terminal, result, hints=() if recipe else (NO_RECIPE,))
+    show()

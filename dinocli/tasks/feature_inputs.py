@@ -2,32 +2,15 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO
 
 from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import UsageError, WeightsError
 from dinocli.files import folder_until_exit
 from dinocli.tasks.embed.embed_options import DEFAULT_BATCH, EmbedOptions
 from dinocli.tasks.feature_file import FEATURE_SUFFIXES, KEY, FeatureFile, open_features
-from dinocli.tasks.inputs import ReadOptions
+from dinocli.tasks.inputs import FeatureInputs
 from dinocli.tasks.run_folder import RUNS, RunFolder, latest_run
-
-
-class FeatureInputs(Protocol):
-    """Options of a command that takes one feature file, or images, or nothing."""
-
-    @property
-    def inputs(self) -> tuple[str, ...]: ...
-    @property
-    def weights(self) -> str: ...
-    @property
-    def model(self) -> str: ...
-    @property
-    def read(self) -> ReadOptions: ...
-    @property
-    def batch_size(self) -> int: ...
-    @property
-    def device(self) -> str: ...
 
 
 def is_features(text: str) -> bool:
@@ -57,14 +40,7 @@ def takes_features(options: FeatureInputs) -> bool:
 
 def embed_options(options: FeatureInputs) -> EmbedOptions:
     """Return how the images of a command are embedded."""
-    return EmbedOptions(
-        inputs=options.inputs,
-        weights=options.weights,
-        model=options.model,
-        read=options.read,
-        batch_size=options.batch_size or DEFAULT_BATCH,
-        device=options.device,
-    )
+    return EmbedOptions.of(options, batch_size=options.batch_size or DEFAULT_BATCH)
 
 
 def open_or_embed(options: FeatureInputs, reporter: ProgressReporter, stdin: BinaryIO | None) -> FeatureFile:

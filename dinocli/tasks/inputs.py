@@ -1,7 +1,7 @@
-"""Options of reading, shared by all commands, and lines that describe images and weights."""
+"""Options that commands share: how images are found, read and embedded; and lines that describe images and weights."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import KW_ONLY, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from dinocli.config.preprocess import Channels, Preprocess
@@ -58,6 +58,44 @@ class ReadOptions:
         stored = (manifest or {}).get("naming", {})
         given = {"include": self.include, "exclude": self.exclude, "root": self.root}
         return {key: value or stored.get(key, value) for key, value in given.items()}
+
+
+@dataclass(frozen=True)
+class ImageOptions:
+    """Options of every command that looks at images through a network.
+
+    Args:
+        inputs: Folders, files, globs, `@list.txt`, `-`; empty takes those of the newest run.
+        weights: As for training; empty takes those of the newest run.
+        model: timm name, beside a bare state dict or ``none``.
+        read: How images are found and read.
+        device: auto, cpu, cuda or cuda:N.
+        force: Replace an existing result.
+    """
+
+    inputs: tuple[str, ...] = ()
+    _: KW_ONLY
+    weights: str = ""
+    model: str = ""
+    read: ReadOptions = ReadOptions()
+    device: str = "auto"
+    force: bool = False
+
+
+@dataclass(frozen=True)
+class FeatureInputs(ImageOptions):
+    """Options of every command that takes a feature file as its only input, or images that it embeds first.
+
+    Empty `inputs` take the newest feature file of the newest run.
+
+    Args:
+        batch_size: Images embedded at once, 0 for the default.
+        seed: Random seed.
+    """
+
+    _: KW_ONLY
+    batch_size: int = 0
+    seed: int = 0
 
 
 def describe_weights(info: "WeightsInfo") -> str:

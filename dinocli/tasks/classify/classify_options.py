@@ -7,7 +7,7 @@ from typing import Any
 from dinocli.errors import UsageError
 from dinocli.file_set import side_file
 from dinocli.quality.classifiers import METHODS
-from dinocli.tasks.inputs import ReadOptions
+from dinocli.tasks.inputs import FeatureInputs
 
 AUTO_METHOD = "auto"
 UNSURE = "unsure"
@@ -17,12 +17,10 @@ SUGGESTED = "suggested.csv"
 
 
 @dataclass(frozen=True)
-class ClassifyOptions:
-    """What a user asked for.
+class ClassifyOptions(FeatureInputs):
+    """What a user asked for, beside `FeatureInputs`.
 
     Args:
-        inputs: One feature file, or images (folders, files, globs, `@list.txt`, `-`); empty takes the newest feature
-            file of the newest run.
         labels: Tables of labels, or `folder`; joined. Images without a label are classified.
         column: Of the tables, where they have several; empty takes the only one.
         groups: A column of the tables, `folder` or `folder:N`: images of one group are never on both sides.
@@ -34,19 +32,11 @@ class ClassifyOptions:
         precision: Share of right ones among accepted predictions that the threshold is chosen for, 0 for no threshold;
             None takes what the saved classifier was made with.
         suggest: Number of images to suggest for labelling, 0 for none.
-        weights: Of the features, where images are given; empty takes those of the newest run.
-        model: timm name, beside a bare state dict.
-        read: How images are found and read, where they are given.
-        batch_size: Images embedded at once, 0 for the default.
-        device: To compute features on.
-        seed: Of the parts of the cross-validation.
-        force: Replace what is there.
 
     Raises:
         UsageError: Values that make no sense, alone or together.
     """
 
-    inputs: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     column: str = ""
     groups: str = ""
@@ -57,13 +47,6 @@ class ClassifyOptions:
     method: str = AUTO_METHOD
     precision: float | None = None
     suggest: int = 0
-    weights: str = ""
-    model: str = ""
-    read: ReadOptions = ReadOptions()
-    batch_size: int = 0
-    device: str = "auto"
-    seed: int = 0
-    force: bool = False
 
     def __post_init__(self) -> None:
         if bool(self.labels) == bool(self.classifier):

@@ -10,7 +10,7 @@ from dinocli.quality.auto_k import KScore
 from dinocli.quality.density import HDBSCAN_WIDTH
 from dinocli.quality.layout import Layout, check_layout
 from dinocli.report.crosstab import LabelCounts
-from dinocli.tasks.inputs import ReadOptions
+from dinocli.tasks.inputs import FeatureInputs
 
 AUTO = 0
 """Value of `k` that lets the number of groups be chosen."""
@@ -25,12 +25,10 @@ Method = Literal["kmeans", "hdbscan", "agglomerative"]
 
 
 @dataclass(frozen=True)
-class ClusterOptions:
-    """Options of `cluster`.
+class ClusterOptions(FeatureInputs):
+    """Options of `cluster`, beside those of `FeatureInputs`.
 
     Args:
-        inputs: One feature file, or images (folders, files, globs, `@list.txt`, `-`); empty takes the newest feature
-            file of the newest run.
         out: The table of all images, a CSV; duplicates.csv, issues.csv and report.html lie beside it. Beside a table of
             another name, `other.csv`, they are `other.duplicates.csv`, `other.issues.csv` and `other.html`.
         method: kmeans, hdbscan or agglomerative.
@@ -53,20 +51,12 @@ class ClusterOptions:
         copy: Copies instead of links.
         follow_links: Also copy images outside the folder of the images, to which links in it lead.
         labels: `folder` or a CSV: compared with the groups, never used to make them.
-        weights: Weights of the features, where images are given; empty takes those of the newest run.
-        model: timm name, beside a bare state dict.
-        read: How images are found and read, where they are given.
-        batch_size: Images embedded at once, 0 for the default.
-        device: Device that features are computed on.
-        seed: Random seed.
-        force: Replace existing outputs.
 
     Raises:
         UsageError: Values that make no sense, alone or together.
         WeightsError: The map needs a package that is not installed.
     """
 
-    inputs: tuple[str, ...] = ()
     out: str = CLUSTERS
     method: Method = "kmeans"
     k: int = AUTO
@@ -86,13 +76,6 @@ class ClusterOptions:
     copy: bool = False
     follow_links: bool = False
     labels: str = ""
-    weights: str = ""
-    model: str = ""
-    read: ReadOptions = ReadOptions()
-    batch_size: int = 0
-    device: str = "auto"
-    seed: int = 0
-    force: bool = False
 
     def __post_init__(self) -> None:
         for option, value, known in (("--method", self.method, Method), ("--map", self.map, Layout)):

@@ -8,7 +8,7 @@ from typing import Any
 from dinocli.errors import UsageError
 from dinocli.models.tokens import FITTED
 from dinocli.tasks.feature_file import FEATURE_SUFFIXES
-from dinocli.tasks.inputs import ReadOptions
+from dinocli.tasks.inputs import ImageOptions
 
 STDOUT = "-"
 DEFAULT_BATCH = 32
@@ -49,15 +49,14 @@ def parse_shard(text: str) -> Shard | None:
 
 
 @dataclass(frozen=True)
-class EmbedOptions:
+class EmbedOptions(ImageOptions):
     """Options of `embed`. Empty strings and None mean: as stored with the weights, else the default.
 
+    Beside those of `ImageOptions`.
+
     Args:
-        inputs: Folders, files, globs, `@list.txt`, `-`; empty takes those of the newest run.
         out: The feature file, its suffix tells the format; `-` writes `.npy` bytes to stdout. Without a suffix it is a
             folder, for patch tokens as one `.npy` file an image.
-        weights: As for training; empty takes those of the newest run.
-        model: timm name, beside a bare state dict or ``none``.
         tokens: Which features, one of `dinocli.models.tokens.KINDS`.
         layers: Last blocks of a ViT, or last maps of a convnet, that are concatenated.
         size: Side of the square that an image is squashed to, pixels; 0 takes the size of the weights.
@@ -69,20 +68,14 @@ class EmbedOptions:
         batch_size: Images (or tiles) computed at once.
         shard: `i/n`.
         like: Feature file whose weights, reading and tokens are taken, and what its tokens were fitted to.
-        read: How images are found and read.
-        device: auto, cpu, cuda or cuda:N.
         resume: Go on where an interrupted command stopped.
-        force: Replace an existing file.
         note: The file stays: let the run of the weights know of it, so that later commands find it.
 
     Raises:
         UsageError: Values that make no sense, alone or together.
     """
 
-    inputs: tuple[str, ...] = ()
     out: str = "feats.npy"
-    weights: str = ""
-    model: str = ""
     tokens: str = "pooled"
     layers: int = 1
     size: int = 0
@@ -94,10 +87,7 @@ class EmbedOptions:
     batch_size: int = DEFAULT_BATCH
     shard: str = ""
     like: str = ""
-    read: ReadOptions = ReadOptions()
-    device: str = "auto"
     resume: bool = False
-    force: bool = False
     note: bool = True
 
     def __post_init__(self) -> None:
@@ -114,6 +104,17 @@ class EmbedOptions:
                 f"--tokens {self.tokens} {what}, so no {'--out -' if self.out == STDOUT else '--shard'}: embed without "
                 "it, some images if they are many, and then all with --like"
             )
+
+    @classmethod
+    def of(cls, options: ImageOptions, **more: Any) -> "EmbedOptions":
+        """Return how the images of another command are embedded: with its weights, reading and device.
+
+        Args:
+            options: Of that command.
+            more: What differs from the defaults of `embed`.
+        """
+        own = {name: getattr(options, name) for name in ("inputs", "weights", "model", "read", "device")}
+        return cls(**(own | more))
 
     def _check_out(self, suffix: str) -> None:
         patches = self.tokens == "patch"

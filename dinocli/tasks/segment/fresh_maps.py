@@ -39,7 +39,7 @@ class FreshMaps:
             check_new(options)
         self.options = options = self._detector.options if self._detector else options
         self._reporter, self._method = reporter, method
-        self.context = prepare(embed_options(options), reporter, stdin)
+        self.context = prepare(EmbedOptions.of(options, precision=options.precision), reporter, stdin)
         if options.stride:
             self.context.backbone.set_step(options.stride)
         context = self.context
@@ -80,15 +80,3 @@ class FreshMaps:
             save_detector(self.options, self.context, plan)
             self._reporter.line(f"detector {self.options.save_detector}")
         return plan
-
-
-def embed_options(options: SegmentOptions) -> EmbedOptions:
-    """Weights and images are found, read and judged just as `embed` does it."""
-    return EmbedOptions(
-        inputs=options.inputs,
-        weights=options.weights,
-        model=options.model,
-        precision=options.precision,
-        read=options.read,
-        device=options.device,
-    )

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from dinocli.errors import UsageError
-from dinocli.tasks.inputs import ReadOptions
+from dinocli.tasks.inputs import ImageOptions
 
 SIZE = 480
 """Pixels of the canvas's shorter side, as the scripts of DINO have it; a grid of 30 cells with patches of 16 px."""
@@ -36,16 +36,15 @@ class MaskOutputs:
 
 
 @dataclass(frozen=True)
-class SegmentOptions:
+class SegmentOptions(ImageOptions):
     """Options of `segment`. Empty strings and None mean: as stored with the weights, else the default.
 
+    Beside those of `ImageOptions`; `inputs` may also be one video.
+
     Args:
-        inputs: Folders, files, globs, `@list.txt`, `-`, or one video; empty takes the images of the newest run.
         out: The folder of the results.
         method: `auto`, or the name of a method.
         method_options: Options of the method, by name.
-        weights: As for training; empty takes those of the newest run.
-        model: timm name, beside a bare state dict or ``none``.
         reference: Folder of images that are known to be good; empty takes the typical patches of the folder itself.
         size: Pixels of the canvas's shorter side; 0 is `SIZE`, or every image's own scale with tiles.
         stride: Pixels between two patches of a ViT; 0 is the patch itself.
@@ -63,19 +62,13 @@ class SegmentOptions:
         groups: `folder`, `folder:N` or a CSV: images of one part, which get one answer; empty for none.
         sample: Images that a method is fitted on.
         seed: Of the choice of the sample, and of the method.
-        read: How images are found and read.
-        device: auto, cpu, cuda or cuda:N.
         precision: To compute in.
         resume: Go on where an interrupted command stopped.
-        force: Replace an earlier result.
     """
 
-    inputs: tuple[str, ...] = ()
     out: str = ""
     method: str = "auto"
     method_options: Mapping[str, Any] = field(default_factory=dict)
-    weights: str = ""
-    model: str = ""
     reference: str = ""
     size: int = 0
     stride: int = 0
@@ -93,11 +86,8 @@ class SegmentOptions:
     groups: str = ""
     sample: int = 128
     seed: int = 0
-    read: ReadOptions = ReadOptions()
-    device: str = "auto"
     precision: str = "auto"
     resume: bool = False
-    force: bool = False
 
     def __post_init__(self) -> None:
         if not self.out and not self.detector:

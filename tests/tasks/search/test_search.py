@@ -39,7 +39,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def job(home: Path, out: str) -> EmbedOptions:
     weights = str(home / "weights.safetensors")
     more = {"size": 64, "device": "cpu", "precision": "fp32", "note": False, "read": ReadOptions(workers=0)}
-    return EmbedOptions((str(home / "images"),), str(home / out), weights, "test_convnext", **more)  # type: ignore[arg-type]
+    return EmbedOptions((str(home / "images"),), str(home / out), weights=weights, model="test_convnext", **more)  # type: ignore[arg-type]
 
 
 def ask(home: Path, *queries: str, file: str = "feats.npy", count: int = 2) -> list[list[str]]:
