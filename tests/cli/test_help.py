@@ -29,7 +29,7 @@ app()
 """
 
 WITH_MODULES = """
-import json, sys
+import gc, json, sys
 from dinocli.cli.app import main
 loaded = {}
 for words in json.loads(sys.argv[1]):
@@ -39,6 +39,7 @@ for words in json.loads(sys.argv[1]):
     except SystemExit as end:
         assert not end.code
     loaded[" ".join(words)] = sorted({name.partition(".")[0] for name in sys.modules})
+assert gc.get_freeze_count() > 0, "a collection at the end delays it"
 print(json.dumps(loaded), file=sys.stderr)
 """
 
