@@ -28,6 +28,10 @@ class TrainingStopped(DinocliError):
     """The guard ended the run: values that are not finite, or a collapse."""
 
 
+class OutOfMemory(DinocliError):
+    """There was not enough memory for a step; the message names a batch size that would fit."""
+
+
 class Interrupted(DinocliError):
     """A signal ended the run, after a checkpoint.
 
@@ -39,3 +43,13 @@ class Interrupted(DinocliError):
     def __init__(self, message: str, signal: int) -> None:
         super().__init__(message)
         self.signal = signal
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Say whether an error means that memory ran out; torch's allocator of the CPU has no class of its own for that."""
+    words = "can't allocate memory" in str(error) or "not enough memory" in str(error)
+    return (
+        isinstance(error, MemoryError | OutOfMemory)
+        or type(error).__name__ == "OutOfMemoryError"
+        or (isinstance(error, RuntimeError) and words)
+    )

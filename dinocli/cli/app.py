@@ -42,6 +42,7 @@ from dinocli.errors import (
     TrainingStopped,
     UsageError,
     WeightsError,
+    is_out_of_memory,
 )
 from dinocli.report.text import visible
 
@@ -73,7 +74,7 @@ def exit_code(error: BaseException) -> int:
     for kind, code in EXIT_CODES.items():
         if isinstance(error, kind):
             return code
-    if isinstance(error, OSError | MemoryError) or type(error).__name__ == "OutOfMemoryError":
+    if isinstance(error, OSError) or is_out_of_memory(error):
         return CANNOT_WRITE
     return BUG
 
@@ -87,7 +88,7 @@ def sentence(error: BaseException) -> str:
     if isinstance(error, OSError):
         return text if isinstance(error, ClosedOutputError) else f"{text}; {HINTS.get(error.errno or 0, ELSEWHERE)}"
     if code == CANNOT_WRITE:
-        return "out of memory; use a smaller --batch-size, or --set optim.grad_accum_steps=2"
+        return "out of memory; use a smaller --batch-size"
     return f"a bug of ours: {type(error).__name__}: {text}; run it again with --debug and report what it prints"
 
 

@@ -183,9 +183,27 @@ Precision = Annotated[
     Literal["auto", "fp32", "bf16", "fp16"],
     option("--precision", panel=OUTPUT, help="Arithmetic; auto: half precision where the hardware has it."),
 ]
+
+
+def _batch_size(text: str | int) -> str | int:
+    """Read `--batch-size`: a number of at least 2, or a word."""
+    if text in ("auto", "max"):
+        return text
+    if not str(text).isascii() or not str(text).isdigit() or int(text) < 2:
+        raise typer.BadParameter("there is auto, max and a number of at least 2")
+    return int(text)
+
+
 BatchSize = Annotated[
-    int | None,
-    option("--batch-size", panel=TRAINING, min=2, help="Images per step, over all processes.", show_default="auto"),
+    Any,
+    option(
+        "--batch-size",
+        panel=TRAINING,
+        parser=_batch_size,
+        metavar="N",
+        help="Images per step, all processes; auto: what suits and fits; max: what fits.",
+        show_default="auto",
+    ),
 ]
 Seed = Annotated[int | None, option("--seed", panel=TRAINING, min=0, help="Random seed.", show_default="0")]
 Out = Annotated[str, option("--out", "-o", panel=OUTPUT, help="Folder of the run.", show_default="runs/NAME")]

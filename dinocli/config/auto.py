@@ -43,6 +43,7 @@ class RunFacts:
         cpu: There is no accelerator.
         only_size: Pixels of the one side that the backbone takes; 0 for any.
         pool: What the backbone pools: `cls`, `mean`, or `timm` where it has no choice.
+        most_batch: Largest batch that fits into memory; 0 where nothing is near the limit.
     """
 
     images: int
@@ -56,6 +57,7 @@ class RunFacts:
     cpu: bool = False
     only_size: int = 0
     pool: str = "timm"
+    most_batch: int = 0
 
     @property
     def different(self) -> int:
@@ -86,7 +88,8 @@ def resolve(recipe: Recipe, facts: RunFacts) -> Recipe:
             values[key] = answer
 
     parts = facts.processes * recipe.optim.grad_accum_steps
-    batch = batch_size(facts, parts) if recipe.run.batch_size == "auto" else recipe.run.batch_size
+    asked = recipe.run.batch_size
+    batch = asked if isinstance(asked, int) else batch_size(facts, parts, largest=asked == "max")
     steps = default_steps(facts, batch) if recipe.run.steps == "auto" else recipe.run.steps
     part = trainable(facts) if recipe.model.trainable == "auto" else recipe.model.trainable
     lr = learning_rate(facts, batch, part) if recipe.optim.lr == "auto" else recipe.optim.lr
@@ -95,7 +98,7 @@ def resolve(recipe: Recipe, facts: RunFacts) -> Recipe:
     if facts.cpu:
         settle("run.compile", False)
     settle("guard.probe_images", PROBE_IMAGES["cpu" if facts.cpu else "gpu"])
-    settle("run.batch_size", batch)
+    values["run.batch_size"] = batch
     settle("run.steps", steps)
     settle("model.trainable", part)
     settle("model.pool", facts.pool)
@@ -124,14 +127,17 @@ def views(facts: RunFacts) -> tuple[int, int, int]:
     return round(large / patch) * patch, round(small / patch) * patch, count
 
 
-def batch_size(facts: RunFacts, parts: int = 1) -> int:
+def batch_size(facts: RunFacts, parts: int = 1, *, largest: bool = False) -> int:
     """Give the images of a step: a multiple of 8 where the folder allows, and not more than half of the folder.
 
     Args:
-        facts: The folder.
+        facts: The folder, and what fits into memory.
         parts: Equal parts that processes and accumulation cut it into; each gets at least one image.
+        largest: As many as fit, where that is known; else as many as the folder needs, at most.
     """
     wanted = round(_between(BATCH, facts.different) / 8) * 8
+    if facts.most_batch:
+        wanted = facts.most_batch if largest else min(wanted, facts.most_batch)
     return max(2, parts, min(wanted, facts.images // 2) // parts * parts)
 
 

@@ -209,7 +209,10 @@ class Optim(Section):
 
 class Run(Section):
     steps: Auto | Annotated[int, Field(ge=1)] = Field(description="optimizer steps; all schedules scale with it")
-    batch_size: Auto | Annotated[int, Field(ge=2)] = Field(description="images per step, over all processes")
+    batch_size: Auto | Literal["max"] | Annotated[int, Field(ge=2)] = Field(
+        description="images per step, over all processes; auto: by the number of images, at most what fits into "
+        "memory; max: the most that fits, at most half of the images"
+    )
     seed: int = Field(ge=0, description="random seed")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         description="training precision; auto is measured at the start"

@@ -23,12 +23,12 @@ def resident_on(device: torch.device, store: Store) -> "Resident | None":
     if device.type != "cuda" or not isinstance(store, Packed):
         return None
     kept = store.copies.get(device)
-    if kept is None and store.nbytes <= _free_bytes(device) // SHARE:
+    if kept is None and store.nbytes <= free_bytes(device) // SHARE:
         kept = store.copies[device] = Resident(store, device)
     return kept if isinstance(kept, Resident) else None
 
 
-def _free_bytes(device: torch.device) -> int:
+def free_bytes(device: torch.device) -> int:
     """Return the free memory of a GPU, with what torch keeps for itself though no tensor holds it."""
     idle = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return int(torch.cuda.mem_get_info(device)[0]) + idle

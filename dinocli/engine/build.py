@@ -39,8 +39,19 @@ TRIAL_PIXELS, TRIAL_IMAGES = 8 * 224**2, 24
 """Pixels of a trial, and its most images: with fewer, small images measure calls rather than arithmetic."""
 
 
-def facts_of(images: int, backbone: Backbone, info: WeightsInfo, world: World, distinct: int = 0) -> RunFacts:
-    """Gather what the automatic values depend on; `distinct` images of them differ, 0 for all."""
+def facts_of(
+    images: int, backbone: Backbone, info: WeightsInfo, world: World, distinct: int = 0, most_batch: int = 0
+) -> RunFacts:
+    """Gather what the automatic values depend on.
+
+    Args:
+        images: Readable images.
+        backbone: The start, on its device.
+        info: Where it came from.
+        world: This process among all.
+        distinct: Images that differ, 0 for all.
+        most_batch: Largest batch that fits into memory, 0 where it does not matter.
+    """
     return RunFacts(
         images,
         info.pretrained,
@@ -53,6 +64,7 @@ def facts_of(images: int, backbone: Backbone, info: WeightsInfo, world: World, d
         cpu=next(backbone.parameters()).device.type == "cpu",
         only_size=backbone.own_size if backbone.one_size else 0,
         pool=backbone.pool_kind,
+        most_batch=most_batch,
     )
 
 

@@ -11,11 +11,14 @@ from dinocli.config.guard_plan import probe_count
 from dinocli.config.load import with_values
 from dinocli.config.recipe import Recipe
 from dinocli.data.labels import of_several_kinds, read_labels
+from dinocli.data.memory_budget import memory_budget
 from dinocli.data.read import shrunk_size
 from dinocli.engine import distributed
 from dinocli.engine.distributed import open_world
 from dinocli.engine.progress import ProgressReporter
+from dinocli.engine.step_memory import GROWTH, StepMemory
 from dinocli.tasks.inputs import describe_range, describe_weights
+from dinocli.tasks.train.batch_fit import limited_by, measure_memory
 from dinocli.tasks.train.budget import fit_steps, labelled_images, labels_within, probe_work
 from dinocli.tasks.train.costs import Costs, measure_costs
 from dinocli.tasks.train.run_seconds import RunSeconds, RunSize, run_seconds
@@ -48,7 +51,8 @@ class TrainForecast:
         seconds_per_probe: Computed from a forward pass, measured.
         minutes: Of all parts of the run; reading the images comes on top.
         canvas_bytes: Of all decoded images.
-        peak_memory_bytes: Of a step, measured: on the GPU, or of this process.
+        peak_memory_bytes: Of the run, from small steps: of the GPU, or of the process with its decoded images.
+        largest_batch_size: That the free memory allows.
         recipe: Every resolved setting. Near-copies were counted among few images that lie apart: a folder of video
             frames may resolve to smaller sizes.
     """
@@ -72,6 +76,7 @@ class TrainForecast:
     minutes: float
     canvas_bytes: int
     peak_memory_bytes: int
+    largest_batch_size: int
     recipe: dict[str, Any]
 
     def to_dict(self) -> dict[str, Any]:
@@ -102,7 +107,15 @@ def dry_run(options: TrainOptions, reporter: ProgressReporter, stdin: BinaryIO |
             reporter.line(line)
         context = setup(replace(options, recipe=trial, labels=""), few, reporter)
         distinct = round(len(images) * context.distinct / len(context.store))
-        planned = context.resolved(options.recipe, len(images), distinct)
+
+        def resolved(limited: TrainContext) -> Recipe:
+            return limited.resolved(options.recipe, len(images), distinct)
+
+        held = _memory_held(context.precision.device)
+        memory = measure_memory(context, resolved(context))
+        context = limited_by(context, memory, resolved(context), resolved)
+        planned = resolved(context)
+        reporter.stage("timing a few steps")
         costs = measure_costs(context, planned, context.loader(planned))
         labelled = labels_within(options.minutes, labelled_images(labels), costs)
         size = RunSize(len(images), context.preprocess.size, len(labelled))
@@ -116,7 +129,10 @@ def dry_run(options: TrainOptions, reporter: ProgressReporter, stdin: BinaryIO |
 
         limit = 60 * options.minutes or float("inf")
         recipe = fit_steps(limit, with_steps(int(planned.run.steps)), with_steps, size, costs)
-        return _forecast_of(context, recipe, size, costs) if world.is_main else None
+        forecast = _forecast_of(context, recipe, size, costs)
+        need = held + _memory_needed(context, recipe, memory, forecast.canvas_bytes)
+        most = memory.fits(world.size * recipe.optim.grad_accum_steps)
+        return replace(forecast, peak_memory_bytes=need, largest_batch_size=most) if world.is_main else None
     finally:
         distributed.leave()
 
@@ -146,13 +162,24 @@ def _forecast_of(context: TrainContext, recipe: Recipe, size: RunSize, costs: Co
         seconds_per_probe=round(costs.probe_image * probe_images, 4),
         minutes=round(seconds.total / 60, 1),
         canvas_bytes=size.images * (1 if seen.grey else 3) * height * width * (2 if seen.deep else 1),
-        peak_memory_bytes=_peak_memory(context.precision.device),
+        peak_memory_bytes=0,
+        largest_batch_size=0,
         recipe=recipe.model_dump(mode="json"),
     )
 
 
-def _peak_memory(device: torch.device) -> int:
+def _memory_held(device: torch.device) -> int:
+    """Return what is taken before the first step: by tensors on the GPU, or by this process so far."""
     if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
+        return torch.cuda.memory_allocated(device)
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _memory_needed(context: TrainContext, recipe: Recipe, memory: StepMemory, canvas_bytes: int) -> int:
+    """Return the memory of networks, steps and decoded images, in bytes."""
+    kind, parts = context.precision.device.type, context.world.size * recipe.optim.grad_accum_steps
+    kept = canvas_bytes < memory_budget() and recipe.data.cache != "off" and context.world.size == 1
+    networks = 2 * sum(value.nbytes for value in context.backbone.state_dict().values())
+    step = memory.of(int(recipe.run.batch_size) // parts) * GROWTH[kind]
+    return round(networks + step + (canvas_bytes if kept and kind == "cpu" else 0))

@@ -20,6 +20,7 @@ from dinocli.engine.progress import ProgressReporter
 from dinocli.engine.step_profile import PROFILE, ProfiledLoader
 from dinocli.errors import Interrupted, TrainingStopped
 from dinocli.tasks.run_folder import RunFolder, mark_latest, open_run
+from dinocli.tasks.train.batch_fit import naming_a_fit, within_memory
 from dinocli.tasks.train.budget import TrainPlan, make_plan, seconds_to_train
 from dinocli.tasks.train.manifest import begin_folder, make_manifest
 from dinocli.tasks.train.run_report import TrainResult, report
@@ -68,10 +69,11 @@ def train(
         stored = folder.read() if options.resume and folder.has_started else None
         if stored and "threads" in stored:  # sums of other threads differ in their last bit
             torch.set_num_threads(int(stored["threads"]))
-        context = setup(options, images, reporter, manifest=stored, started=started)
-        plan = make_plan(context)
+        context = within_memory(setup(options, images, reporter, manifest=stored, started=started))
+        with naming_a_fit(context, context.recipe):
+            plan = make_plan(context)
         manifest = stored or make_manifest(context, plan)
-        with _interruptions(folder, manifest, writes=world.is_main):
+        with _interruptions(folder, manifest, writes=world.is_main), naming_a_fit(context, plan.recipe):
             trained = _train(context, plan, folder, manifest)
         result = None
         if world.is_main:

@@ -1,0 +1,132 @@
+"""A batch size that memory allows: cut where it was left to us, named where it was asked for."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dinocli.config.load import with_values
+from dinocli.engine.progress import ProgressReporter
+from dinocli.engine.step_memory import StepMemory
+from dinocli.errors import OutOfMemory
+from dinocli.tasks.train import batch_fit
+from dinocli.tasks.train.batch_fit import limited_by, naming_a_fit, ways_out, within_memory
+from dinocli.tasks.train.setup import TrainContext, list_images, setup
+from dinocli.tasks.train.train import train
+from tests.engine.learners import tiny_recipe
+from tests.tasks.drive import Ears, job
+from tests.textures import write_textures
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_textures(tmp_path_factory.mktemp("images"), each=14, side=40)  # 42
+
+
+@pytest.fixture(scope="module")
+def context(images: Path) -> TrainContext:
+    options = job(images, Path("unused"), ["run.batch_size=auto"])
+    return setup(options, list_images(options, None), ProgressReporter())
+
+
+def asking(context: TrainContext, batch: object, ears: Ears | None = None) -> TrainContext:
+    recipe = with_values(context.options.recipe, {"run.batch_size": batch})
+    asked = replace(context, options=replace(context.options, recipe=recipe), reporter=ears or ProgressReporter())
+    return replace(asked, recipe=asked.resolved(recipe))
+
+
+def fit(context: TrainContext, usable: float) -> TrainContext:
+    memory = StepMemory(fixed=100, per_image=10, usable=usable)
+    asked = context.options.recipe
+    return limited_by(context, memory, context.recipe, lambda limited: limited.resolved(asked))
+
+
+def test_a_folder_needs_a_batch_and_memory_cuts_it(context: TrainContext) -> None:
+    ears = Ears()
+    assert asking(context, "auto").recipe.run.batch_size == 21, "half of the folder"
+    assert fit(asking(context, "auto", ears), 1e6).recipe.run.batch_size == 21
+    assert ears.lines == []
+    found = fit(asking(context, "auto", ears), 230)
+    assert found.recipe.run.batch_size == 12
+    assert "batch size 12, the most that fits" in ears.lines[0]
+    assert found.recipe.run.steps == context.recipe.run.steps
+
+
+def test_max_takes_what_fits_up_to_half_of_the_folder(context: TrainContext) -> None:
+    ears = Ears()
+    assert fit(asking(context, "max", ears), 1e6).recipe.run.batch_size == 21
+    assert fit(asking(context, "max", ears), 190).recipe.run.batch_size == 8
+    assert "batch size 8: up to 8 fit" in ears.lines[1]
+
+
+def test_a_batch_that_was_asked_for_stays_and_a_line_says_what_fits(context: TrainContext) -> None:
+    ears = Ears()
+    found = fit(asking(context, 24, ears), 190)
+    assert found.recipe.run.batch_size == 24
+    assert "--batch-size 8 would fit; so would --set optim.grad_accum_steps=3" in ears.warnings[0]
+    assert not fit(asking(context, 8, ears), 190).most_batch
+    assert len(ears.warnings) == 1
+
+
+def test_nothing_is_measured_where_there_is_plenty(context: TrainContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = asking(context, "auto")
+    assert within_memory(asked) is asked
+    monkeypatch.setattr(batch_fit, "usable_bytes", lambda *_: 0.3e9)
+    monkeypatch.setattr(batch_fit, "measure_memory", lambda *_: StepMemory(0, 1e8, 0.3e9))
+    assert within_memory(asked).recipe.run.batch_size == 3
+
+
+def test_real_bytes_decide(context: TrainContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = batch_fit.measure_memory(context, context.recipe)
+    usable = one.of(8)
+    monkeypatch.setattr(batch_fit, "usable_bytes", lambda *_: usable)
+    assert within_memory(asking(context, "max")).recipe.run.batch_size == 8
+
+
+@pytest.mark.parametrize(
+    ("batch", "slices", "most", "words"),
+    [
+        (64, 1, 24, "--batch-size 24 would fit; so would --set optim.grad_accum_steps=4, with the same result"),
+        (64, 2, 32, "--batch-size 32 would fit; so would --set optim.grad_accum_steps=4, with the same result"),
+        (7, 1, 2, "--batch-size 2 would fit; so would --set optim.grad_accum_steps=7, with the same result"),
+    ],
+)
+def test_ways_out(batch: int, slices: int, most: int, words: str) -> None:
+    recipe = tiny_recipe(f"run.batch_size={batch}", f"optim.grad_accum_steps={slices}")
+    assert ways_out(recipe, most, slices) == words
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        type("OutOfMemoryError", (RuntimeError,), {})("CUDA out of memory"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:127] . DefaultCPUAllocator: can't allocate memory: you tried"),
+        MemoryError(),
+    ],
+)
+def test_missing_memory_names_what_fits(
+    context: TrainContext, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch_fit, "measure_memory", lambda *_: StepMemory(100, 10, 190))
+    asked = asking(context, 24)
+    words = "out of memory with 24 images at once: --batch-size 8 would fit"
+    with pytest.raises(OutOfMemory, match=words), naming_a_fit(asked, asked.recipe):
+        raise error
+    with pytest.raises(ValueError, match="another"), naming_a_fit(asked, asked.recipe):
+        raise ValueError("another")
+
+
+def test_a_run_that_runs_out_of_memory_says_so(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def short(*_: Any) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("dinocli.tasks.train.train._train", short)
+    settings = ("run.batch_size=16", "guard.probe_images=8", "head.init=random", "dino.center_batches=0")
+    with pytest.raises(OutOfMemory, match="--batch-size 8 would fit; so would"):
+        train(replace(job(images, tmp_path / "run", settings), labels=""))
+
+
+def test_a_continued_run_keeps_its_batch(context: TrainContext) -> None:
+    resumed = replace(asking(context, "max"), survey=None)
+    assert within_memory(resumed) is resumed
