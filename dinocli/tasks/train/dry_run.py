@@ -171,7 +171,7 @@ def _forecast_of(context: TrainContext, recipe: Recipe, size: RunSize, costs: Co
 def _memory_held(device: torch.device) -> int:
     """Return what is taken before the first step: by tensors on the GPU, or by this process so far."""
     if device.type == "cuda":
-        return torch.cuda.memory_allocated(device)
+        return int(torch.cuda.memory_allocated(device))
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
@@ -182,4 +182,4 @@ def _memory_needed(context: TrainContext, recipe: Recipe, memory: StepMemory, ca
     kept = canvas_bytes < memory_budget() and recipe.data.cache != "off" and context.world.size == 1
     networks = 2 * sum(value.nbytes for value in context.backbone.state_dict().values())
     step = memory.of(int(recipe.run.batch_size) // parts) * GROWTH[kind]
-    return round(networks + step + (canvas_bytes if kept and kind == "cpu" else 0))
+    return int(networks + step + (canvas_bytes if kept and kind == "cpu" else 0))
