@@ -19,15 +19,15 @@ from numpy.typing import NDArray
 from dinocli.data.sources import ImageList, find_images
 from dinocli.engine.progress import ProgressReporter
 from dinocli.quality.mask_scorer import MaskScorer
+from dinocli.segmentation.anomaly import Anomaly
+from dinocli.segmentation.feature_extraction import FeatureExtraction
+from dinocli.segmentation.ground_truth import GroundTruth
+from dinocli.segmentation.method import FeatureGrid, FeatureKind
+from dinocli.segmentation.patch_geometry import PatchGeometry
+from dinocli.segmentation.segment_images import SegmentImage
 from dinocli.tasks.embed.embed_options import EmbedOptions
 from dinocli.tasks.embed.embed_setup import prepare
 from dinocli.tasks.inputs import ReadOptions
-from dinocli.tasks.segment.anomaly import Anomaly
-from dinocli.tasks.segment.feature_extraction import FeatureExtraction
-from dinocli.tasks.segment.ground_truth import GroundTruth
-from dinocli.tasks.segment.method import FeatureGrid, FeatureKind
-from dinocli.tasks.segment.patch_geometry import PatchGeometry
-from dinocli.tasks.segment.segment_images import SegmentImage
 from dinocli.tasks.segment.segment_options import SIZE
 
 Grids = list[tuple[FeatureGrid, PatchGeometry]]

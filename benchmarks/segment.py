@@ -22,10 +22,10 @@ from dinocli.data.sources import find_images
 from dinocli.quality.bootstrap import ScoreInterval
 from dinocli.quality.mask_scorer import MaskScorer
 from dinocli.quality.otsu import otsu
-from dinocli.tasks.segment.ground_truth import GroundTruth
+from dinocli.segmentation.ground_truth import GroundTruth
+from dinocli.segmentation.tokencut import affinity, second_vector
 from dinocli.tasks.segment.segment import segment
 from dinocli.tasks.segment.segment_options import SegmentOptions
-from dinocli.tasks.segment.tokencut import affinity, second_vector
 
 WINDOW = 15
 """Pixels of the window of the local standard deviation."""

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from dinocli.models.weights import load_backbone
 from dinocli.quality.verdict import SCORE_NAMES
-from dinocli.tasks.segment.annotation_formats import COLUMNS
+from dinocli.segmentation.annotation_formats import COLUMNS
 from dinocli.tasks.train.score_lines import ScoreLine
 
 ROOT = Path(__file__).parents[2]

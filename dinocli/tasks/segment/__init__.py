@@ -1,1 +1,1 @@
-"""Masks from features, without a label: one file a method."""
+"""The command `segment`: images, method, one pass, one folder. The methods are in `dinocli.segmentation`."""

@@ -14,16 +14,16 @@ from dinocli.engine.device import DTYPES, feature_precision, pick_device
 from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import UsageError
 from dinocli.models.weights import load_backbone
+from dinocli.segmentation.feature_extraction import FeatureExtraction
+from dinocli.segmentation.method import FeatureKind
+from dinocli.segmentation.placement import inside, on_whole
+from dinocli.segmentation.regions import find_regions
+from dinocli.segmentation.segment_images import SegmentImage
+from dinocli.segmentation.upsample import render
 from dinocli.tasks.inputs import describe_weights
 from dinocli.tasks.segment.detector import open_detector
-from dinocli.tasks.segment.feature_extraction import FeatureExtraction
 from dinocli.tasks.segment.image_writer import labels_of
-from dinocli.tasks.segment.method import FeatureKind
-from dinocli.tasks.segment.placement import inside, on_whole
-from dinocli.tasks.segment.regions import find_regions
-from dinocli.tasks.segment.segment_images import SegmentImage
 from dinocli.tasks.segment.segment_options import SIZE, SegmentOptions
-from dinocli.tasks.segment.upsample import render
 
 Answer = dict[str, Any]
 

@@ -3,11 +3,11 @@
 from typing import Any, BinaryIO
 
 from dinocli.engine.progress import ProgressReporter
+from dinocli.segmentation.anomaly import Anomaly
+from dinocli.segmentation.method import FeatureKind, Method
 from dinocli.tasks.embed.embed_options import EmbedOptions
 from dinocli.tasks.embed.embed_setup import prepare
-from dinocli.tasks.segment.anomaly import Anomaly
 from dinocli.tasks.segment.detector import check_new, open_detector, save_detector
-from dinocli.tasks.segment.method import FeatureKind, Method
 from dinocli.tasks.segment.method_fit import Chosen, FittedPlan, Sample, choose, extractor_of, fitted_plan
 from dinocli.tasks.segment.segment_options import SegmentOptions
 from dinocli.tasks.segment.segment_plan import SegmentInputs

@@ -15,8 +15,8 @@ from dinocli.data.read import Canvas, rgb, scaled, shrunk_size
 from dinocli.report.gallery_page import GalleryImage, GalleryPage, Segment, write_gallery_page
 from dinocli.report.page import Cell, Table
 from dinocli.report.picture import Picture
+from dinocli.segmentation.regions import ImageRecord
 from dinocli.tasks.segment.mask_folder import MaskFolder
-from dinocli.tasks.segment.regions import ImageRecord
 
 SHORT_SIDE = 320
 """Pixels of the shorter side of a picture in the report."""

@@ -8,7 +8,7 @@ from dinocli.data.labels import read_labels
 from dinocli.data.text_tables import write_table
 from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import UsageError
-from dinocli.tasks.segment.regions import ImageRecord
+from dinocli.segmentation.regions import ImageRecord
 
 COLUMNS = ("group", "images", "score", "good", "image")
 

@@ -10,17 +10,17 @@ from dinocli.data.mask_images import label_png, map_png, overlay_jpeg, soft_npy,
 from dinocli.data.sources import ImageList
 from dinocli.files import write_whole
 from dinocli.quality.mask_scorer import MaskScorer
-from dinocli.tasks.segment.annotation_formats import yolo_lines
+from dinocli.segmentation.annotation_formats import yolo_lines
+from dinocli.segmentation.ground_truth import TrueMasks, is_good
+from dinocli.segmentation.method import PatchMaps
+from dinocli.segmentation.patch_geometry import PatchGeometry
+from dinocli.segmentation.placement import boxed, inside, on_whole, shown, whole_size
+from dinocli.segmentation.regions import ImageRecord, find_regions, region_record, without_specks
+from dinocli.segmentation.segment_images import SegmentImage
+from dinocli.segmentation.upsample import Rendered, render
 from dinocli.tasks.segment.gallery import Thumbnail, write_thumbnail
-from dinocli.tasks.segment.ground_truth import TrueMasks, is_good
 from dinocli.tasks.segment.mask_folder import MaskFolder
-from dinocli.tasks.segment.method import PatchMaps
-from dinocli.tasks.segment.patch_geometry import PatchGeometry
-from dinocli.tasks.segment.placement import boxed, inside, on_whole, shown, whole_size
-from dinocli.tasks.segment.regions import ImageRecord, find_regions, region_record, without_specks
-from dinocli.tasks.segment.segment_images import SegmentImage
 from dinocli.tasks.segment.segment_options import SegmentOptions
-from dinocli.tasks.segment.upsample import Rendered, render
 
 SMALLEST = 0.25
 """Part of a patch that a region has at least: what is smaller came from the pixels, not from the network."""

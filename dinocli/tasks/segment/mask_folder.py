@@ -17,9 +17,9 @@ from dinocli.errors import UsageError
 from dinocli.file_set import LOCK, FileSet
 from dinocli.files import remove_abandoned, remove_path, write_whole
 from dinocli.journal import Journal
+from dinocli.segmentation.regions import ImageRecord
 from dinocli.stored import Anything, Count, Stored, checked, reading
 from dinocli.tasks.run_folder import SCHEMA
-from dinocli.tasks.segment.regions import ImageRecord
 
 PART, LOG = ".part", ".segment.jsonl"
 OWN = (

@@ -16,16 +16,16 @@ from dinocli.data.sources import ImageList, find_images
 from dinocli.data.tiling import parse_tiling
 from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import DataError
+from dinocli.segmentation.anomaly import FittedAnomaly
+from dinocli.segmentation.attention_mask import MASS, mass_below
+from dinocli.segmentation.distance_scale import DistanceScale
+from dinocli.segmentation.feature_extraction import FeatureExtraction, check_tiling
+from dinocli.segmentation.method import FeatureGrid, FeatureKind, FittedMethod, Method
+from dinocli.segmentation.method_choice import make_method, pick_method
+from dinocli.segmentation.output_names import natural_order
+from dinocli.segmentation.propagate import Propagation, first_labels
+from dinocli.segmentation.segment_images import SegmentImage, SegmentReader
 from dinocli.tasks.embed.embed_setup import EmbedContext
-from dinocli.tasks.segment.anomaly import FittedAnomaly
-from dinocli.tasks.segment.attention_mask import MASS, mass_below
-from dinocli.tasks.segment.distance_scale import DistanceScale
-from dinocli.tasks.segment.feature_extraction import FeatureExtraction, check_tiling
-from dinocli.tasks.segment.method import FeatureGrid, FeatureKind, FittedMethod, Method
-from dinocli.tasks.segment.method_choice import make_method, pick_method
-from dinocli.tasks.segment.output_names import natural_order
-from dinocli.tasks.segment.propagate import Propagation, first_labels
-from dinocli.tasks.segment.segment_images import SegmentImage, SegmentReader
 from dinocli.tasks.segment.segment_options import SIZE, MethodUsed, SegmentOptions
 from dinocli.tasks.segment.segment_plan import ImageMaps
 

@@ -15,17 +15,17 @@ from dinocli.errors import Interrupted, UsageError
 from dinocli.file_set import claimed
 from dinocli.journal import check_same
 from dinocli.quality.mask_scorer import MaskScorer
+from dinocli.segmentation.annotation_truth import open_truth
+from dinocli.segmentation.feature_extraction import check_tiling
+from dinocli.segmentation.method import Method
+from dinocli.segmentation.output_names import natural_order, output_stems
+from dinocli.segmentation.segment_images import SegmentImage
 from dinocli.tasks.run_folder import add_output
-from dinocli.tasks.segment.annotation_truth import open_truth
-from dinocli.tasks.segment.feature_extraction import check_tiling
 from dinocli.tasks.segment.fresh_maps import FreshMaps
 from dinocli.tasks.segment.group_answers import group_names
 from dinocli.tasks.segment.image_writer import ImageWriter
 from dinocli.tasks.segment.mask_folder import MaskFolder, SegmentJournal
-from dinocli.tasks.segment.method import Method
 from dinocli.tasks.segment.method_fit import extractor_of
-from dinocli.tasks.segment.output_names import natural_order, output_stems
-from dinocli.tasks.segment.segment_images import SegmentImage
 from dinocli.tasks.segment.segment_options import SIZE, MethodUsed, SegmentOptions, SegmentResult
 from dinocli.tasks.segment.segment_plan import SegmentInputs, SegmentPlan
 from dinocli.tasks.segment.stored_maps import StoredMaps

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from dinocli.config.recipe import Data
 from dinocli.data.sources import ImageList
+from dinocli.segmentation.distance_scale import DistanceScale
+from dinocli.segmentation.method import PatchMaps
+from dinocli.segmentation.segment_images import SegmentImage, SegmentReader
 from dinocli.tasks.run_folder import RunFolder
-from dinocli.tasks.segment.distance_scale import DistanceScale
-from dinocli.tasks.segment.method import PatchMaps
-from dinocli.tasks.segment.segment_images import SegmentImage, SegmentReader
 from dinocli.tasks.segment.segment_options import MethodUsed
 
 

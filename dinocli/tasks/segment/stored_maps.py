@@ -16,12 +16,12 @@ from dinocli.config.load import load_recipe
 from dinocli.config.preprocess import Preprocess
 from dinocli.data.sources import ImageList
 from dinocli.errors import DataError, UsageError
+from dinocli.segmentation.anomaly_file import load_anomaly
+from dinocli.segmentation.distance_scale import DistanceScale, parse_threshold
+from dinocli.segmentation.output_names import output_stems
+from dinocli.segmentation.segment_images import GridLayout, SegmentImage, SegmentReader
 from dinocli.stored import Anything, Count, Name, Stored, read_json, reading
-from dinocli.tasks.segment.anomaly_file import load_anomaly
-from dinocli.tasks.segment.distance_scale import DistanceScale, parse_threshold
 from dinocli.tasks.segment.mask_folder import MaskFolder
-from dinocli.tasks.segment.output_names import output_stems
-from dinocli.tasks.segment.segment_images import GridLayout, SegmentImage, SegmentReader
 from dinocli.tasks.segment.segment_options import MethodUsed, SegmentOptions
 from dinocli.tasks.segment.segment_plan import ImageMaps, SegmentInputs
 

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from dinocli.segmentation.method import FeatureGrid, FeatureKind, FittedMethod, PatchMaps
 from dinocli.tasks.inputs import ReadOptions
-from dinocli.tasks.segment.method import FeatureGrid, FeatureKind, FittedMethod, PatchMaps
 from dinocli.tasks.segment.segment_options import MaskOutputs, SegmentOptions
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import DataError, Interrupted, UsageError
-from dinocli.tasks.segment.method import PatchMaps
+from dinocli.segmentation.method import PatchMaps
 from dinocli.tasks.segment.segment import segment
 from tests.tasks.segment.discs import Unlike, disc, disc_options, draw, make_discs
 

@@ -1,6 +1,6 @@
 import pytest
 
-from dinocli.tasks.segment.method_choice import METHODS
+from dinocli.segmentation.method_choice import METHODS
 from dinocli.tasks.segment.summary import OTHERS, nothing_found
 
 

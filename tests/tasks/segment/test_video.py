@@ -10,9 +10,9 @@ from PIL import Image
 
 from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import DataError
-from dinocli.tasks.segment import propagate as module
-from dinocli.tasks.segment.output_names import natural_order
-from dinocli.tasks.segment.propagate import NEIGHBOURS, RADIUS, TEMPERATURE, _Frame, carried, shares
+from dinocli.segmentation import propagate as module
+from dinocli.segmentation.output_names import natural_order
+from dinocli.segmentation.propagate import NEIGHBOURS, RADIUS, TEMPERATURE, _Frame, carried, shares
 from dinocli.tasks.segment.segment import segment
 from dinocli.tasks.segment.video import unpack
 from tests.tasks.segment.discs import Unlike, disc_options

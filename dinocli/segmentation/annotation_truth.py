@@ -1,0 +1,127 @@
+"""Ground truth from annotations of other tools: outlines, run lengths or boxes, drawn as masks.
+
+Legend: H W pixels of the source.
+"""
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dinocli.data.annotations import AnnotatedObject, annotation_kind, read_annotations
+from dinocli.data.label_paths import match_paths
+from dinocli.data.sources import ImageList
+from dinocli.engine.progress import ProgressReporter
+from dinocli.errors import DataError, WeightsError
+from dinocli.segmentation.ground_truth import GroundTruth, TrueMasks, is_good
+
+
+def open_truth(spec: str, images: ImageList, *, good_without_mask: bool) -> TrueMasks:
+    """Open the truth: a folder of masks, a COCO .json, or a folder of YOLO .txt or VOC .xml.
+
+    Raises:
+        DataError: It cannot be used, or belongs to none of the images.
+    """
+    if annotation_kind(Path(spec)):
+        return AnnotationTruth(spec, images, good_without_mask=good_without_mask)
+    return GroundTruth(spec, images, good_without_mask=good_without_mask)
+
+
+class AnnotationTruth:
+    """The objects of each image, drawn as a mask: the number of its class, counted from 1.
+
+    Args:
+        spec: The file or folder.
+        images: The images; their names are matched as those of a table of labels.
+        good_without_mask: An image that the annotations do not name has no object, as if it lay in a folder `good`.
+
+    Raises:
+        DataError: They cannot be read, or name none of the images.
+    """
+
+    def __init__(self, spec: str, images: ImageList, *, good_without_mask: bool = False) -> None:
+        annotations = read_annotations(Path(spec))
+        self.spec, self._shares, names = spec, annotations.shares, list(images.names)
+        self._number = {name: number for number, name in enumerate(annotations.categories, start=1)}
+        matches = match_paths([image.name for image in annotations.images], names)
+        self._objects: dict[str, tuple[AnnotatedObject, ...]] = {}
+        for image, row in zip(annotations.images, matches.image_R, strict=True):
+            if row >= 0:
+                self._objects[names[row]] = self._objects.get(names[row], ()) + image.objects
+        if not self._objects:
+            first = annotations.images[0].name if annotations.images else "none"
+            raise DataError(f"{spec} names no image here; its first image is {first!r}, ours {names[0]}")
+        rest = [name for name in names if name not in self._objects]
+        self._good = {name for name in rest if good_without_mask or is_good(name)}
+        self._missing = len(rest) - len(self._good)
+        self._boxes = 0
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._objects or name in self._good
+
+    def read(self, name: str, size: tuple[int, int]) -> NDArray[np.int64]:
+        """Draw the mask of an image; smaller objects lie over larger ones. As `GroundTruth.read`."""
+        labels_HW = np.zeros(size, np.int64)
+        for one in sorted(self._objects.get(name, ()), key=lambda one: -one.area):
+            if not (one.outlines or one.runs):
+                self._boxes += 1
+            try:
+                labels_HW[_mask(one, size, shares=self._shares)] = self._number[one.category]
+            except (ValueError, TypeError, KeyError) as error:
+                raise DataError(f"{self.spec}: an object of {name} cannot be drawn: {error}") from None
+        return labels_HW
+
+    def report(self, reporter: ProgressReporter) -> None:
+        """Say what the scores leave out."""
+        empty = sum(not objects for objects in self._objects.values()) + len(self._good)
+        if empty:
+            reporter.line(f"{empty} images have no object in {self.spec}, and count as good")
+        if self._missing:
+            reporter.warn(
+                f"{self._missing} images are not named in {self.spec}; the scores leave them out "
+                f"(--good-without-mask counts them as good)"
+            )
+
+    def report_notes(self, reporter: ProgressReporter) -> None:
+        """Say what was assumed about the objects that were drawn."""
+        if self._boxes:
+            reporter.warn(f"{self._boxes} objects have a box and no outline: all of the box counts as the object")
+
+
+def _mask(one: AnnotatedObject, size: tuple[int, int], *, shares: bool) -> NDArray[np.bool_]:
+    """Return the pixels of an object, as pycocotools draws it; of a box, those whose middle it holds."""
+    height, width = size
+    if one.runs or one.outlines:
+        return _drawn(one.runs or [_scaled(line, size, shares) for line in one.outlines], size)
+    mask_HW = np.zeros(size, np.bool_)
+    if one.box:
+        left, top, across, down = _scaled(one.box, size, shares)
+        rows, columns = np.arange(height) + 0.5, np.arange(width) + 0.5
+        mask_HW[np.ix_((rows > top) & (rows < top + down), (columns > left) & (columns < left + across))] = True
+    return mask_HW
+
+
+def _scaled(values: Sequence[float], size: tuple[int, int], shares: bool) -> list[float]:
+    """Turn x and y in turn from shares of the sides into pixels."""
+    return [value * size[1 - place % 2] if shares else value for place, value in enumerate(values)]
+
+
+def _drawn(shape: dict[str, Any] | list[list[float]], size: tuple[int, int]) -> NDArray[np.bool_]:
+    try:
+        from pycocotools import mask as coco
+    except ImportError:
+        raise WeightsError("outlines and run lengths need pycocotools: pip install 'dinocli[coco]'") from None
+    if isinstance(shape, dict):
+        if list(shape["size"]) != list(size):
+            raise ValueError(
+                f"its run lengths are of {shape['size'][1]}x{shape['size'][0]} px, the image {size[1]}x{size[0]}"
+            )
+        runs = shape if isinstance(shape["counts"], str | bytes) else coco.frPyObjects(shape, *size)
+    else:
+        runs = coco.merge(coco.frPyObjects(shape, *size))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of pycocotools 2.0.11 about itself
+        return np.asarray(coco.decode(runs), np.bool_)

@@ -1,0 +1,81 @@
+"""What the anomaly method learnt of a folder, as one safetensors file: beside stored distances, and in a detector."""
+
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load, save
+
+from dinocli.files import write_whole
+from dinocli.quality.patch_bank import PatchBank
+from dinocli.segmentation.distance_scale import PLACES, DistanceScale
+from dinocli.stored import read_limited, reading
+
+K = TypeVar("K", bound=np.generic)
+
+MOST_BYTES = 1 << 30
+"""Of the file; a bank of 4,096 patches of the widest ViT has 100 MB."""
+
+_ADVICE = "segment the images again"
+_NUMBERS = ("level", "middle", "fall")
+
+
+class LearntAnomaly(NamedTuple):
+    """What such a file holds.
+
+    Args:
+        scale: Which distances are usual.
+        bank: What they are measured to; None beside stored distances.
+    """
+
+    scale: DistanceScale
+    bank: PatchBank | None
+
+
+def save_anomaly(path: Path, scale: DistanceScale, bank: PatchBank | None = None) -> None:
+    """Write the file, whole or not at all."""
+    tensors = {
+        "place": scale.place_PP,
+        "spread": scale.spread_PP,
+        "maxima": scale.maxima_S,
+        "numbers": np.array([getattr(scale, name) for name in _NUMBERS], np.float64),
+        "good": np.array([scale.good], np.uint8),
+    }
+    if bank is not None:
+        tensors["bank"] = bank.features_MD
+    write_whole(path, save({name: np.ascontiguousarray(values) for name, values in tensors.items()}))
+
+
+def load_anomaly(path: Path) -> LearntAnomaly:
+    """Read what `save_anomaly` wrote.
+
+    Raises:
+        WeightsError: It is not there, damaged, or holds something else.
+    """
+    with reading(path, _ADVICE):
+        tensors = load(read_limited(path, MOST_BYTES))
+        place_PP = _checked(tensors["place"], np.float32, (PLACES, PLACES))
+        spread_PP = _checked(tensors["spread"], np.float32, (PLACES, PLACES))
+        maxima_S = _checked(tensors["maxima"], np.float32, (None,))
+        numbers = dict(zip(_NUMBERS, _checked(tensors["numbers"], np.float64, (len(_NUMBERS),)).tolist(), strict=True))
+        good = bool(_checked(tensors["good"], np.uint8, (1,))[0])
+        scale = DistanceScale(place_PP, spread_PP, maxima_S=maxima_S, good=good, **numbers)
+        if "bank" not in tensors:
+            return LearntAnomaly(scale, None)
+        features_MD = _checked(tensors["bank"], np.float32, (None, None))
+        # Which images they are of is of no use to images that come later.
+        return LearntAnomaly(scale, PatchBank(features_MD, np.full(len(features_MD), -1)))
+
+
+def _checked(values: NDArray[Any], kind: type[K], shape: tuple[int | None, ...]) -> NDArray[K]:
+    """Return an array of a file if it has the type, the shape (None is any length above 0) and finite values."""
+    fits = len(values.shape) == len(shape) and all(
+        length > 0 if asked is None else length == asked for length, asked in zip(values.shape, shape, strict=True)
+    )
+    if values.dtype != kind or not fits:
+        raise ValueError(f"an array of {values.dtype} {values.shape} where {np.dtype(kind)} {shape} belongs")
+    if not np.isfinite(values).all():
+        raise ValueError("a value that is not finite")
+    checked: NDArray[K] = values
+    return checked

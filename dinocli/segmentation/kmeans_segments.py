@@ -1,0 +1,88 @@
+"""Segments of a whole folder: patches that look alike have the same number and colour in every image.
+
+Patches are compared by direction, as features of whole images are in `dinocli cluster`.
+
+Legend: N patches, K segments, D width, h w rows and columns of the grid.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dinocli.quality.auto_k import choose_k
+from dinocli.quality.normalized_features import NormalizedFeatures
+from dinocli.quality.spherical_kmeans import closeness, nearest, unit_kmeans
+from dinocli.segmentation.method import FeatureGrid, FeatureKind, PatchMaps, sample_patches
+
+PATCHES = 20_000
+"""Patches of the sample that the centres are fitted on."""
+
+
+@dataclass(frozen=True)
+class KMeansMethod:
+    """The method.
+
+    Args:
+        segments: How many; 0 chooses.
+        seed: Of the sample and the starts.
+    """
+
+    segments: int = 0
+    seed: int = 0
+    feature_kind: FeatureKind = FeatureKind.PATCHES
+    whole_image_only: bool = False
+
+    def fit(self, sample: Sequence[FeatureGrid]) -> "FittedKMeans":
+        """Find the centres, the most common segment first; one alone where the patches form no clear groups."""
+        rows = NormalizedFeatures(sample_patches(sample, PATCHES, self.seed).features_ND)
+        patches_ND = rows.take(slice(None))
+        choice = None if self.segments else choose_k(rows, seed=self.seed)
+        count = choice.k if choice and choice.clear else self.segments or 1
+        fit = unit_kmeans(rows, min(count, len(rows)), seed=self.seed)
+        fraction_K = np.bincount(nearest(patches_ND, fit.centres_KD), minlength=len(fit.centres_KD)) / len(rows)
+        order = (-fraction_K).argsort(kind="stable")
+        spread = 1 - 2 * fit.closeness
+        return FittedKMeans(fit.centres_KD[order], fraction_K[order], spread, choice.reason if choice else "")
+
+
+@dataclass(frozen=True)
+class FittedKMeans:
+    """Centres of a folder.
+
+    Args:
+        centres_KD: The most common segment first.
+        fraction_K: Fraction of the sample's patches in each segment.
+        spread: Mean squared distance of a patch to its centre.
+        reason: Why this number of segments; empty if it was given.
+    """
+
+    centres_KD: NDArray[np.float32]
+    fraction_K: NDArray[np.float64]
+    spread: float
+    reason: str
+
+    @property
+    def parameters(self) -> Mapping[str, float | str]:
+        """Number of segments, the reason for it, and the area fraction of each."""
+        fractions = {f"area_fraction_{segment}": float(part) for segment, part in enumerate(self.fraction_K, 1)}
+        return {"segments": len(self.centres_KD), "reason": self.reason, **fractions}
+
+    def apply(self, grid: FeatureGrid) -> PatchMaps:
+        """Give every patch to a segment; what stands out is what belongs to rare ones."""
+        h, w, width = grid.values_hwD.shape
+        units_ND = NormalizedFeatures(grid.values_hwD.reshape(-1, width)).take(slice(None))
+        squared_NK = 1 - 2 * closeness(units_ND, self.centres_KD)
+        member_NK = np.exp(-(squared_NK - squared_NK.min(axis=1, keepdims=True)) / (2 * max(self.spread, 1e-12)))
+        member_NK /= member_NK.sum(axis=1, keepdims=True)
+        rare_hw = (member_NK @ (1 - self.fraction_K)).reshape(h, w).astype(np.float32)
+        counts_K = np.bincount(squared_NK.argmin(axis=1), minlength=len(self.centres_KD))
+        return PatchMaps(
+            member_NK.T.reshape(-1, h, w).astype(np.float32),
+            threshold=-1,
+            score=float(rare_hw.max()),
+            empty_reason="" if (counts_K > 0).sum() > 1 else "the whole image is one segment",
+            metrics={"segments": int((counts_K > 0).sum())},
+            saliency_hw=rare_hw,
+        )

@@ -1,0 +1,160 @@
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from dinocli.errors import DataError, UsageError
+from dinocli.segmentation.anomaly import Anomaly, distances
+from dinocli.segmentation.distance_scale import GOOD, MIXED, PLACES, corrected, gumbel_line, outlined, typical_places
+from dinocli.segmentation.method import FeatureGrid
+
+DEFECT = (slice(6, 9), slice(4, 8))
+
+
+def _surface(rng: np.random.Generator, *, defect: bool = False) -> NDArray[np.float32]:
+    values = rng.normal(size=(20, 24, 16)).astype(np.float32)
+    if defect:
+        values[DEFECT] += 6
+    return values
+
+
+def _folder(count: int, bad: int) -> list[FeatureGrid]:
+    rng = np.random.default_rng(0)
+    return [FeatureGrid(_surface(rng, defect=image < bad), image) for image in range(count)]
+
+
+@pytest.mark.parametrize("bad", [1, 3])
+def test_a_defect_is_found_although_the_folder_holds_it(bad: int) -> None:
+    grids = _folder(10, bad)
+    fitted = Anomaly().fit(grids)
+    for image, grid in enumerate(grids):
+        maps = fitted.apply(grid)
+        assert bool(maps.empty_reason) == (image >= bad), maps.metrics
+        truth = np.zeros((20, 24), bool)
+        truth[DEFECT] = image < bad
+        assert (truth & (maps.labels() > 0)).sum() >= 0.8 * (truth | (maps.labels() > 0)).sum()
+
+
+def test_good_images_can_be_named() -> None:
+    rng = np.random.default_rng(5)
+    reference = [FeatureGrid(_surface(rng), -1 - image) for image in range(6)]
+    fitted = Anomaly(reference=True).fit(reference)
+    for grid in _folder(3, bad=3):
+        assert (fitted.apply(grid).labels()[DEFECT] == 1).all()
+
+
+def test_chance_is_nothing() -> None:
+    fitted = Anomaly().fit(_folder(10, bad=0))
+    rng = np.random.default_rng(9)
+    empty_reason = [bool(fitted.apply(FeatureGrid(_surface(rng), 100 + number)).empty_reason) for number in range(40)]
+    assert np.mean(empty_reason) >= 0.9
+
+
+def test_another_lighting_is_no_defect() -> None:
+    grids = _folder(10, bad=0)
+    fitted = Anomaly().fit(grids)
+    lit = FeatureGrid(grids[0].values_hwD + np.float32(3), 0)
+    assert fitted.apply(lit).empty_reason
+
+
+def test_the_line_is_a_half_in_what_stands_out() -> None:
+    grids = _folder(10, bad=1)
+    fitted = Anomaly().fit(grids)
+    maps = fitted.apply(grids[0])
+    far = corrected(distances(fitted.bank, grids[0]), fitted.scale.place_PP, fitted.scale.spread_PP)
+    assert np.array_equal(maps.saliency() > 0.5, far > fitted.scale.line(far.size, fitted.threshold))
+    few, many = (fitted.scale.line(patches, fitted.threshold) for patches in (100, 8000))
+    assert many > few, "more patches, more chances"
+
+
+def test_a_place_that_is_always_odd_is_not_odd() -> None:
+    rng = np.random.default_rng(0)
+    maps = [rng.random((20, 24)).astype(np.float32) for _ in range(9)]
+    for map_hw in maps:
+        map_hw[:, 12:] += 5
+    maps[0][2:5, 2:5] += 5
+    places = typical_places(maps)
+    assert places.place_PP.shape == places.spread_PP.shape == (PLACES, PLACES)
+    usual = corrected(maps[1], *places)
+    assert abs(np.median(usual[:, :10]) - np.median(usual[:, 14:])) < 0.2
+    assert corrected(maps[0], *places)[3, 3] > 4
+    few = typical_places(maps[:7])
+    assert not few.place_PP.any(), "a median of few images is not to be trusted"
+    assert (few.spread_PP == 1).all()
+
+
+def test_a_place_that_varies_counts_less_and_rare_defects_there_do_not_change_that() -> None:
+    rng = np.random.default_rng(0)
+    maps = [rng.normal(10, 1, (48, 48)).astype(np.float32) for _ in range(40)]
+    for map_hw in maps:
+        map_hw[:, 36:] = rng.normal(10, 4, (48, 12))
+    for map_hw in maps[:12]:
+        map_hw[4:10, 4:10] += 20
+    spread_PP = typical_places(maps).spread_PP
+    assert np.median(spread_PP[:, 40:]) == pytest.approx(4, rel=0.2)
+    assert spread_PP[6, 6] < 2
+    usual = np.concatenate([corrected(map_hw, *typical_places(maps))[:, 40:].ravel() for map_hw in maps])
+    assert usual.std() == pytest.approx(1, rel=0.15)
+
+
+def test_an_outline_is_at_half_the_height_of_its_own_peak() -> None:
+    far = np.zeros((1, 15), np.float32)
+    far[0, 1:6] = [1.2, 3, 10, 6, 1.5]  # a high peak and its halo
+    far[0, 8:11] = [1.5, 3, 1.4]  # a low one
+    far[0, 13] = 1.9  # half of the line, but no peak above it
+    soft = outlined(far, 2.0)
+    assert np.nonzero(soft[0] > 0.5)[0].tolist() == [3, 4, 9]
+    assert soft.min() >= 0
+    assert soft.max() <= 1
+
+
+def test_one_image_has_nothing_to_be_compared_with() -> None:
+    with pytest.raises(DataError, match="one image has no others"):
+        Anomaly().fit(_folder(1, 0))
+
+
+def test_a_threshold_from_good_images_flags_few_of_them() -> None:
+    rng = np.random.default_rng(7)
+    good = [FeatureGrid(_surface(rng), -1 - image) for image in range(12)]
+    fitted = Anomaly(reference=True).fit(good)
+    assert fitted.parameters["threshold_rule"] == "middle maxima of good images"
+    assert sum(not fitted.apply(FeatureGrid(_surface(rng), image)).empty_reason for image in range(40)) <= 4
+    assert not fitted.apply(_folder(1, bad=1)[0]).empty_reason
+
+
+@pytest.mark.parametrize(("bad", "quantiles"), [(0, GOOD), (0, MIXED), (150, MIXED)])
+def test_the_line_leaves_good_maxima_below_also_where_some_images_are_bad(
+    bad: int, quantiles: tuple[float, float]
+) -> None:
+    rng = np.random.default_rng(0)
+    good = rng.gumbel(10, 2, 400)
+    maxima = np.concatenate([good, rng.gumbel(40, 5, bad)]).astype(np.float32)
+    line = gumbel_line(maxima, quantiles)
+    assert 0.005 <= (good > line).mean() <= 0.05
+    assert line < 30
+
+
+def test_few_images_get_a_more_careful_line() -> None:
+    maxima = np.random.default_rng(0).gumbel(10, 2, 4000).astype(np.float32)
+    few = np.quantile(maxima, np.linspace(0.02, 0.98, 16)).astype(np.float32)
+    assert gumbel_line(few, GOOD) > gumbel_line(maxima, GOOD) + 1
+
+
+def test_a_lower_threshold_finds_more_and_the_soft_map_stays() -> None:
+    grids = _folder(10, bad=1)
+    usual, low = (Anomaly(threshold=text).fit(grids).apply(grids[0]) for text in ("auto", "0.02"))
+    assert np.array_equal(usual.saliency(), low.saliency())
+    assert np.array_equal(low.labels() > 0, low.saliency() > 0.02)
+    assert (low.labels() > 0).sum() > (usual.labels() > 0).sum()
+
+
+@pytest.mark.parametrize(("text", "flagged"), [("quantile:0.5", 5), ("quantile:1", 0)])
+def test_a_quantile_of_the_images_is_flagged(text: str, flagged: int) -> None:
+    grids = _folder(10, bad=0)
+    fitted = Anomaly(threshold=text).fit(grids)
+    assert sum(not fitted.apply(grid).empty_reason for grid in grids) == flagged
+
+
+@pytest.mark.parametrize("text", ["high", "1.5", "0", "quantile:", "quantile:2"])
+def test_what_is_no_threshold_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="--threshold"):
+        Anomaly(threshold=text)

@@ -1,0 +1,80 @@
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dinocli.errors import UsageError
+from dinocli.models.backbone import Backbone
+from dinocli.models.create import create_backbone
+from dinocli.segmentation.anomaly import Anomaly
+from dinocli.segmentation.method import FeatureGrid, FeatureKind
+from dinocli.segmentation.method_choice import METHODS, make_method, pick_method
+from dinocli.segmentation.tokencut import AFFINITY_THRESHOLD, TokenCut
+
+
+@pytest.fixture(scope="module")
+def vit() -> Backbone:
+    return create_backbone("vit_tiny_patch16_224").eval()
+
+
+@pytest.fixture(scope="module")
+def convnet() -> Backbone:
+    return create_backbone("resnet10t").eval()
+
+
+def test_every_name_makes_its_method(vit: Backbone) -> None:
+    for name, kind in METHODS.items():
+        assert type(make_method(name, {}, vit)) is kind
+
+
+def test_the_backbone_settles_the_tie(vit: Backbone, convnet: Backbone) -> None:
+    assert make_method("tokencut", {"objects": 3}, vit) == TokenCut(objects=3, affinity_threshold=AFFINITY_THRESHOLD)
+    assert make_method("tokencut", {}, convnet) == TokenCut(affinity_threshold=None)
+    assert make_method("anomaly", {}, vit, reference=True, seed=4) == Anomaly(reference=True, seed=4)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "reference", "said"),
+    [
+        ("tokncut", {}, False, "did you mean tokencut"),
+        ("magic", {}, False, "use one of auto, attention"),
+        ("pca", {"objects": 2}, False, "--objects belongs to --method tokencut, not to pca"),
+        ("kmeans", {}, True, "--reference belongs to --method anomaly"),
+        ("attention", {}, False, "resnet10t has no attention"),
+    ],
+)
+def test_what_does_not_fit_is_said(
+    convnet: Backbone, name: str, options: dict[str, Any], reference: bool, said: str
+) -> None:
+    with pytest.raises(UsageError, match=said):
+        make_method(name, options, convnet, reference=reference)
+
+
+def _grids(count: int, objects: int) -> list[FeatureGrid]:
+    rng = np.random.default_rng(0)
+    grids = []
+    for image in range(count):
+        values = rng.normal(size=(12, 12, 16)) * (0.1 if image < objects else 1)
+        if image < objects:
+            values[..., 0] += 1
+            values[4:8, 4:8, :2] += [-1, 1]
+        grids.append(FeatureGrid(values.astype(np.float32), image))
+    return grids
+
+
+@pytest.mark.parametrize(("objects", "name"), [(7, "tokencut"), (4, "anomaly"), (0, "anomaly")])
+def test_objects_in_most_images_make_a_folder_of_objects(convnet: Backbone, objects: int, name: str) -> None:
+    asked: list[FeatureKind] = []
+
+    def sample(feature_kind: FeatureKind) -> list[FeatureGrid]:
+        asked.append(feature_kind)
+        return _grids(8, objects)
+
+    found, why = pick_method(convnet, sample)
+    assert found == name
+    assert f"in {objects} of 8 images" in why
+    assert asked == [FeatureKind.KEYS]
+
+
+def test_one_image_alone_is_cut(convnet: Backbone) -> None:
+    assert pick_method(convnet, lambda feature_kind: _grids(1, 0))[0] == "tokencut"
