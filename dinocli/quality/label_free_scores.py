@@ -16,11 +16,12 @@ from dinocli.quality.scores import alpha_req, feature_std, rankme, uniformity
 from dinocli.quality.verdict import SCORE_NAMES, Scores
 
 
-def free_scores(features_ND: NDArray[np.floating]) -> list[Score]:
+def free_scores(features_ND: NDArray[np.floating], pooled_ND: NDArray[np.floating] | None = None) -> list[Score]:
     """Measure the features alone. None of these says better or worse by itself, so none claims to.
 
     Args:
         features_ND: Finite features, N >= 2.
+        pooled_ND: Pooled features of the same images, by which near duplicates are counted; None takes the features.
     """
     name = f"share of images with a near duplicate (cosine {SAME:g})"
     return [
@@ -28,7 +29,7 @@ def free_scores(features_ND: NDArray[np.floating]) -> list[Score]:
         Score("rankme", "RankMe, effective dimensions (centred)", rankme(features_ND)),
         Score("alpha_req", "alpha-ReQ, decay of the spectrum (about 1 is healthy)", alpha_req(features_ND)),
         Score("uniformity", "uniformity (lower is more even)", uniformity(features_ND)),
-        Score("near_duplicates", name, _duplicates(features_ND)),
+        Score("near_duplicates", name, _duplicates(features_ND if pooled_ND is None else pooled_ND)),
     ]
 
 

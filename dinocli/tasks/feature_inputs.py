@@ -135,9 +135,10 @@ def check_comparable(other: FeatureFile, file: FeatureFile) -> None:
     """
     for key in ("weights", "preprocess", "tokens", "layers", "fitted"):
         if _identity(other.meta.get(key)) != _identity(file.meta.get(key)):
+            what = {"fitted": "images to fit rare patches to"}.get(key, key)
             raise WeightsError(
-                f"{other.path} and {file.path} were made with different {key}, so their cosines mean nothing: "
-                "embed the one with the weights and settings of the other, or give the images themselves"
+                f"{other.path} and {file.path} were made with different {what}, so their cosines mean nothing: "
+                f"embed the images of the one with `embed IMAGES --like` the other"
             )
 
 

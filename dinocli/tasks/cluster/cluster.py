@@ -79,13 +79,13 @@ def _cluster(options: ClusterOptions, reporter: ProgressReporter, stdin: BinaryI
     labels = read_labels(options.labels, members.names, reporter.line) if options.labels else {}
     reporter.line(f"{len(members):,} images, {members.features_ND.shape[1]} values each")
     options = replace(options, whiten=members.source.to_whiten(options.whiten, reporter.line))
-    rows = NormalizedFeatures(members.features_ND, threads=cores())
+    rows, pooled = (NormalizedFeatures(part, threads=cores()) for part in (members.features_ND, members.pooled_ND))
     with steady():
         reporter.stage("grouping")
         found = find_groups(rows, options, reporter)
         checked = check_images(members, reporter, options.seed) if options.checks else None
         reporter.stage("looking for odd images and a map")
-        distances = [feature_distance(rows, seed=options.seed), *([checked.distance_N] if checked else [])]
+        distances = [feature_distance(pooled, seed=options.seed), *([checked.distance_N] if checked else [])]
         known = Known(
             found.grouping,
             joined_oddness(*distances),
@@ -100,7 +100,7 @@ def _cluster(options: ClusterOptions, reporter: ProgressReporter, stdin: BinaryI
         same = find_same(members, found.grouping, wanted, reporter, options.seed) if wanted else Same([], 0, 0)
         again = duplicate_groups(members, same.pairs)
         closest = same.threshold if same.reason else 1.0
-        selected = diverse(rows, options.select, closest=closest, seed=options.seed) if options.select else []
+        selected = diverse(pooled, options.select, closest=closest, seed=options.seed) if options.select else []
     findings = Findings(known, same, again, issues, selected, labels, drifted)
     outcome = result_of(options, members, found, findings)
     files = _write(options, members, findings, outcome, reporter)

@@ -20,6 +20,7 @@ from dinocli.errors import DataError
 from dinocli.tasks.cluster.cluster_options import ClusterOptions
 from dinocli.tasks.feature_file import Box, FeatureFile
 from dinocli.tasks.feature_inputs import open_or_embed
+from dinocli.tasks.pooled_rows import pooled_rows
 
 _CHUNK = 1 << 20
 
@@ -31,6 +32,7 @@ class ClusterInputs:
     Args:
         source: Where they come from.
         features_ND: Finite; still on the disk where all rows are.
+        pooled_ND: Their pooled part, not whitened, for copies and odd images; the same where there is no other part.
         names: Image of each row.
         boxes: Tile of each row, or None.
         dropped: Rows that were left out.
@@ -38,6 +40,7 @@ class ClusterInputs:
 
     source: FeatureFile
     features_ND: NDArray[np.floating]
+    pooled_ND: NDArray[np.floating]
     names: list[str]
     boxes: list[Box] | None
     dropped: int
@@ -88,13 +91,15 @@ def open_members(options: ClusterOptions, reporter: ProgressReporter, stdin: Bin
     """
     source = open_or_embed(options, reporter, stdin)
     features_ND, kept = source.flat(), source.finite_rows()
+    pooled_ND = pooled_rows(source, reporter.warn)
     if not len(kept):
         raise DataError(f"{source.path} has no row of finite numbers; embed again")
     if len(kept) == len(source):
-        return ClusterInputs(source, features_ND, source.names, source.boxes, 0)
+        return ClusterInputs(source, features_ND, pooled_ND, source.names, source.boxes, 0)
     reporter.warn(f"{len(source) - len(kept)} of {len(source)} rows of {source.path} are not finite and left out")
     boxes = [source.boxes[row] for row in kept] if source.boxes else None
-    return ClusterInputs(source, features_ND[kept], [source.names[row] for row in kept], boxes, len(source) - len(kept))
+    names = [source.names[row] for row in kept]
+    return ClusterInputs(source, features_ND[kept], pooled_ND[kept], names, boxes, len(source) - len(kept))
 
 
 def _digest(path: Path) -> bytes:

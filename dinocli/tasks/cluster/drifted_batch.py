@@ -14,6 +14,7 @@ from dinocli.tasks.cluster.cluster_inputs import ClusterInputs
 from dinocli.tasks.cluster.image_checks import measure_images
 from dinocli.tasks.feature_file import open_features
 from dinocli.tasks.feature_inputs import check_comparable
+from dinocli.tasks.pooled_rows import pooled_rows
 
 _FEWEST = 10  # images of a batch whose looks are compared
 
@@ -65,14 +66,14 @@ def drift_of(
     """
     other = open_features(path)
     check_comparable(other, members.source)
-    rows_MD, kept = np.asarray(other.flat(), np.float32), other.finite_rows()
+    rows_MD, pooled_MD, kept = other.flat(), pooled_rows(other, reporter.warn), other.finite_rows()
     if min(len(kept), len(members)) < 2:
         raise DataError(f"--drift compares at least 2 images with 2; {path} has {len(kept)}, the other {len(members)}")
     if rows_MD.shape[1] != members.features_ND.shape[1]:
         raise DataError(f"{path} has {rows_MD.shape[1]} values a row, the other {members.features_ND.shape[1]}")
     names = [other.names[row] for row in kept.tolist()]
-    batch = ClusterInputs(other, rows_MD[kept], names, None, len(other) - len(kept))
-    features = drift(members.features_ND, batch.features_ND, seed=seed)
+    batch = ClusterInputs(other, rows_MD[kept], pooled_MD[kept], names, None, len(other) - len(kept))
+    features = drift(members.pooled_ND, batch.pooled_ND, seed=seed)  # of pooled ones: nothing is fitted to one batch
     found = DriftedBatch(names, features, _looks(batch, statistics, reporter, seed) if other.boxes is None else None)
     words = "differs from the old one" if found.p < LEVEL else "shows no difference from the old one"
     looks = f", of looks {found.looks.p:.3f}" if found.looks else ""

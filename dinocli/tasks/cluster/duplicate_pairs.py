@@ -151,7 +151,7 @@ def _worth(members: ClusterInputs, row: int) -> tuple[int, int, str]:
 def _bulk(members: ClusterInputs, rows: NDArray[np.intp], seed: int) -> CopyThreshold:
     """Measure how near the nearest neighbours of a sample are."""
     chosen = np.random.default_rng(seed).permutation(len(rows))[:_BULK_ROWS]
-    features_ND = np.asarray(members.features_ND[rows], np.float32)
+    features_ND = np.asarray(members.pooled_ND[rows], np.float32)
     found = nearest_rows(features_ND[chosen], features_ND, 1, leave_out=chosen, threads=cores())
     cosine_QK = found.cosine_QK
     return copy_threshold(cosine_QK[:, 0] if cosine_QK.shape[1] else np.empty(0))
@@ -207,6 +207,6 @@ def _compared(grouping: Grouping, wanted_N: NDArray[np.bool_], reporter: Progres
 
 
 def _near(members: ClusterInputs, rows: NDArray[np.intp], threshold: float) -> list[SamePair]:
-    pairs_P2, cosine_P = near_duplicates(members.features_ND[rows], threshold)
+    pairs_P2, cosine_P = near_duplicates(members.pooled_ND[rows], threshold)
     together = zip(rows[pairs_P2].tolist(), cosine_P.tolist(), strict=True)
     return [SamePair(first, second, cosine, False) for (first, second), cosine in together]

@@ -22,8 +22,10 @@ from dinocli.engine.build import probe_crop, view_specs
 from dinocli.engine.probe import PROBE_BATCH, Probe
 from dinocli.engine.probe_result import ProbeFeatures
 from dinocli.engine.progress import ProgressReporter
+from dinocli.engine.rare_features import RareFeatures
 from dinocli.errors import DataError
 from dinocli.models.features import extract
+from dinocli.models.tokens import POOLED
 from dinocli.tasks.feature_file import FeatureFile
 from dinocli.tasks.feature_model import feature_model_of
 
@@ -65,7 +67,8 @@ def embed_views(
     """Embed some images, a crop, the quadrants and augmented views of them.
 
     Crops are those of the recipe `gentle`, augmented views those of `natural` (its first global view), all at the size
-    of the weights: the same for every network, whatever it was trained with.
+    of the weights: the same for every network, whatever it was trained with. Of features that were fitted to a folder
+    the pooled ones are computed, as in a training: the scores judge weights, and their limits were chosen on these.
 
     Args:
         file: Knows images, weights and preprocessing.
@@ -80,6 +83,7 @@ def embed_views(
     """
     _check_images(file)
     maker = feature_model_of(file, str(device))
+    tokens = POOLED if isinstance(maker.tokens, RareFeatures) else maker.tokens
     images = ImageList(Path(file.meta["root"]), sorted(file.names[row] for row in rows), [])
     loader, about = _loader(images, maker.preprocess, device), maker.preprocess
     names, every = loader.store.names, range(len(loader.store))
@@ -89,14 +93,13 @@ def embed_views(
     pipeline = MultiCrop([view], mean=about.mean, std=about.std, grey=about.grey, seed=seed)
     words = f"embedding parts and augmented views with {maker.backbone.name}"
     reporter.progress(words, 0, views + 1)
-    probe = Probe(loader, every, crop, _VERDICT_DRAW, about).look(maker.backbone, maker.tokens)
+    probe = Probe(loader, every, crop, _VERDICT_DRAW, about).look(maker.backbone, tokens)
     parts = []
     for draw in range(views):
         reporter.progress(words, draw + 1, views + 1)
-        numbers = (maker.tokens.numbers(names[first : first + PROBE_BATCH]) for first in every[::PROBE_BATCH])
         # In float32 wherever it runs: bfloat16 alone moves a k-NN accuracy by half a point.
         batches = _augmented(loader, pipeline, draw)
-        parts.append(extract(maker.backbone, batches, autocast=None, tokens=maker.tokens, numbers=numbers))
+        parts.append(extract(maker.backbone, batches, autocast=None, tokens=tokens))
     reporter.progress(words, views + 1, views + 1)
     return ViewFeatures([names[row] for row in probe.rows], probe, np.stack(parts))
 

@@ -5,6 +5,7 @@ Shapes: N images that take part, D width.
 
 import io
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO
 
@@ -18,6 +19,7 @@ from dinocli.tasks.evaluate.evaluate_options import EvaluateOptions
 from dinocli.tasks.evaluate.paired_rows import pair_rows
 from dinocli.tasks.feature_file import FeatureFile, open_features, sidecar
 from dinocli.tasks.feature_inputs import embed_options, embed_temporarily, is_features, open_or_embed
+from dinocli.tasks.pooled_rows import pooled_rows
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,14 @@ class ComparedFeatures:
     def features(self, chosen: NDArray[np.intp]) -> NDArray[np.float32]:
         """Return the features of some of the images that take part, by their places among them."""
         return self.whitened(np.asarray(self.file.flat()[self.rows_N[chosen]], np.float32))
+
+    def pooled(self, chosen: NDArray[np.intp]) -> NDArray[np.float32]:
+        """Return their pooled part, not whitened: a cosine of `SAME` says of no other features that images are one."""
+        return np.asarray(self._pooled_ND[self.rows_N[chosen]], np.float32)
+
+    @cached_property
+    def _pooled_ND(self) -> NDArray[np.floating]:
+        return pooled_rows(self.file)
 
     def whitened(self, features_ND: NDArray[np.float32]) -> NDArray[np.float32]:
         """Whiten features of these weights, if that was asked for."""
@@ -74,6 +84,10 @@ def open_sides(
     if not options.baseline:
         return ComparedFeatures(title, own, finite_N), None, notes
     base = _baseline(options, own, reporter)
+    if len(kinds := list(dict.fromkeys(file.meta.get("tokens") for file in (own, base) if file.meta))) > 1:
+        reporter.warn(
+            f"--tokens {' and '.join(map(str, kinds))} are compared: not the weights alone make the difference"
+        )
     rows_N, base_N, how = pair_rows(own, finite_N, base, base.finite_rows())
     if len(rows_N) < 2:
         raise DataError(f"{title} and {options.baseline} have {len(rows_N)} images in common; embed the same images")

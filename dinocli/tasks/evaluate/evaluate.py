@@ -143,7 +143,7 @@ def _free_rows(context: EvaluateContext) -> tuple[list[ScoreRow], list[str]]:
     if len(chosen) < images:
         notes.append(f"scores without labels are of a sample of {len(chosen):,} of {images:,} images")
     context.reporter.stage(f"measuring without labels, {len(chosen)} images")
-    return rows_of([free_scores(side.features(chosen)) for side in context.sides]), notes
+    return rows_of([free_scores(side.features(chosen), side.pooled(chosen)) for side in context.sides]), notes
 
 
 def _view_rows(context: EvaluateContext) -> tuple[list[ScoreRow], Verdict | None, list[str]]:

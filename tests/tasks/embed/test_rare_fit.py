@@ -214,7 +214,7 @@ def test_features_fitted_to_other_images_are_no_queries(tmp_path: Path, weights:
     (folder / "008.png").unlink()
     embed(job(folder, tmp_path / "other.npy", "rare", weights=weights))
     embed(job(folder, tmp_path / "like.npy", weights="", model="", size=0, like=str(tmp_path / "f.npy")))
-    with pytest.raises(WeightsError, match="made with different fitted"):
+    with pytest.raises(WeightsError, match="made with different images to fit rare patches to"):
         search(SearchOptions((str(tmp_path / "other.npy"),), str(tmp_path / "f.npy"), 1, device="cpu"))
     found = search(SearchOptions((str(tmp_path / "like.npy"),), str(tmp_path / "f.npy"), 1, device="cpu"))
     assert [hits[0].name for _, hits in found.answers] == [f"./{number:03}.png" for number in range(8)]
