@@ -113,6 +113,11 @@ def region_box(roi: str) -> Box | None:
     return _boxed(roi).box
 
 
+def inside_box(roi: str) -> NDArray[np.bool_] | None:
+    """Return which pixels of the box count, (h, w); None where all do."""
+    return None if not roi or is_box(roi) else _boxed(roi).inside_hw
+
+
 def region_of(roi: str, size: tuple[int, int]) -> RegionOfInterest | None:
     """Return the region of an image; None where there is none.
 
@@ -159,5 +164,5 @@ def _boxed(roi: str) -> RegionOfInterest:
     inside_HW = _decoded(roi)
     rows, columns = np.flatnonzero(inside_HW.any(axis=1)), np.flatnonzero(inside_HW.any(axis=0))
     top, left = int(rows[0]), int(columns[0])
-    inside_hw = inside_HW[top : rows[-1] + 1, left : columns[-1] + 1]
+    inside_hw = inside_HW[top : rows[-1] + 1, left : columns[-1] + 1].copy()  # writable, as torch wants it
     return RegionOfInterest((left, top, inside_hw.shape[1], inside_hw.shape[0]), None if inside_hw.all() else inside_hw)

@@ -50,6 +50,8 @@ class RareFeatures:
         share: Weight of the rare part in the cosine, 0 to 1; the pooled feature has the rest.
         whitening: Of the concatenated parts.
         images: Index of each image whose patches may be in a bank, by its name.
+        inside_HW: Pixels of every image that count, bool, of any size; None: all. It is not saved: how images are read
+            says it.
     """
 
     kind: str
@@ -57,6 +59,7 @@ class RareFeatures:
     share: float
     whitening: EnergyWhitening
     images: Mapping[str, int]
+    inside_HW: Tensor | None = None
 
     def of(self, backbone: Backbone, x_B3HW: Tensor, image_B: Tensor | None = None) -> Tensor:
         """Compute the feature.
@@ -69,7 +72,7 @@ class RareFeatures:
         Returns:
             (B, P) of length 1.
         """
-        pooled_BD, maps = rarity_maps(backbone, x_B3HW)
+        pooled_BD, maps = rarity_maps(backbone, x_B3HW, self.inside_HW)
         with torch.autocast(x_B3HW.device.type, enabled=False):  # small distances, lost in half precision
             return self.of_maps(pooled_BD.float(), {name: map_BDhw.float() for name, map_BDhw in maps.items()}, image_B)
 
@@ -83,6 +86,10 @@ class RareFeatures:
         """Recover the pooled features that rows hold, (B, D) of length 1; of `rare` alone there are none, D = 0."""
         width = rows_BP.shape[1] - sum(len(bank.mean_D) for bank in self.banks.values())
         return F.normalize(self.whitening.undo(rows_BP.float())[:, :width], dim=1)
+
+    def regardless(self) -> "RareFeatures":
+        """Return the same for parts of images, of which all counts."""
+        return replace(self, inside_HW=None)
 
     def numbers(self, names: Sequence[str]) -> Tensor:
         """Return the number of each image by its name in the folder, (N,)."""

@@ -215,6 +215,13 @@ class Backbone(nn.Module):
             return patches.reshape(*patches.shape[:2], *self._grid(x_B3HW))
         return features.permute(0, 3, 1, 2) if getattr(self.model, "output_fmt", "NCHW") == "NHWC" else features
 
+    def with_grid(self, features: Tensor, grid_BDhw: Tensor) -> Tensor:
+        """Put a grid back in the place of that of one of `last_features`."""
+        if self.is_vit:
+            prefix: int = self.model.num_prefix_tokens
+            return torch.cat([features[:, :prefix], grid_BDhw.flatten(2).transpose(1, 2)], dim=1)
+        return grid_BDhw.permute(0, 2, 3, 1) if getattr(self.model, "output_fmt", "NCHW") == "NHWC" else grid_BDhw
+
     def freeze_batch_norm(self) -> None:
         """Keep the running statistics of every batch norm from now on; scale and shift still train.
 

@@ -26,6 +26,9 @@ class Extractor(Protocol):
     def numbers(self, names: Sequence[str]) -> Tensor:
         """Return a number for each image by its name, (N,), on the CPU."""
 
+    def regardless(self) -> "Extractor":
+        """Return the same for parts of images, whatever counts of whole ones."""
+
 
 _TINY = np.finfo(np.float32).tiny  # divisor for a zero vector, which stays zero
 

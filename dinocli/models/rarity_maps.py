@@ -5,16 +5,20 @@ Middle layers describe what a defect looks like, last layers what the image show
 Legend: B images, H W pixels, D width, h w rows and columns of a grid.
 """
 
+import torch
 from torch import Tensor
 
 from dinocli.errors import WeightsError
 from dinocli.models.backbone import Backbone
+from dinocli.models.region_cells import cells_of, pool_inside
 
 MAPS = ("fine", "coarse")
 """Names of the maps, in their order."""
 
 
-def rarity_maps(backbone: Backbone, x_B3HW: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+def rarity_maps(
+    backbone: Backbone, x_B3HW: Tensor, inside_HW: Tensor | None = None
+) -> tuple[Tensor, dict[str, Tensor]]:
     """Return the pooled feature and both patch maps, in one pass.
 
     ViT: patch tokens of the middle block and of the last one, both after the final norm. Anything else: the last map of
@@ -24,9 +28,11 @@ def rarity_maps(backbone: Backbone, x_B3HW: Tensor) -> tuple[Tensor, dict[str, T
     Args:
         backbone: In eval mode.
         x_B3HW: Normalised images.
+        inside_HW: Pixels of every image that count, bool, of any size; None: all.
 
     Returns:
-        (B, D), and (B, D', h, w) by name; D' and the grid differ between the maps of a convnet.
+        (B, D), and (B, D', h, w) by name; D' and the grid differ between the maps of a convnet. What is outside is NaN
+        in the maps, and left out of the pooled feature.
 
     Raises:
         WeightsError: The model has no such maps.
@@ -34,13 +40,21 @@ def rarity_maps(backbone: Backbone, x_B3HW: Tensor) -> tuple[Tensor, dict[str, T
     if backbone.is_vit:
         blocks = backbone.last_features(x_B3HW, 1 + backbone.depth // 2)
         fine, coarse = (backbone.grid(block, x_B3HW) for block in (blocks[0], blocks[-1]))
-        return backbone.pool(blocks[-1]), {"fine": fine, "coarse": coarse}
+        maps = _emptied({"fine": fine, "coarse": coarse}, inside_HW)
+        return pool_inside(backbone, blocks[-1], x_B3HW, inside_HW), maps
     stages = backbone.maps_before_last()
     count = len(stages) - _fine_stage(backbone) + 1
     *before, last = backbone.last_maps(x_B3HW, count)
     widened = len(stages) == len(backbone.model.feature_info)  # the last map is not that of the last stage
     coarse = before[-1] if widened else backbone.grid(last, x_B3HW)
-    return backbone.pool(last), {"fine": before[0], "coarse": coarse}
+    maps = _emptied({"fine": before[0], "coarse": coarse}, inside_HW)
+    return pool_inside(backbone, last, x_B3HW, inside_HW), maps
+
+
+def _emptied(maps: dict[str, Tensor], inside_HW: Tensor | None) -> dict[str, Tensor]:
+    if inside_HW is None:
+        return maps
+    return {name: map_BDhw.where(cells_of(inside_HW, map_BDhw), torch.nan) for name, map_BDhw in maps.items()}
 
 
 def check_rarity_maps(backbone: Backbone) -> None:

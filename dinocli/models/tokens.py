@@ -4,7 +4,7 @@ Legend: B images, H W pixels, D width, T tokens (prefix + patches), h w rows and
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +13,7 @@ from torch import Tensor
 from dinocli.errors import UsageError, WeightsError
 from dinocli.models.backbone import Backbone
 from dinocli.models.rarity_maps import check_rarity_maps
+from dinocli.models.region_cells import cells_of, mean_inside, pool_inside
 
 KINDS = ("pooled", "cls", "mean", "cls+mean", "gem", "patch", "rare", "pooled+rare")
 
@@ -36,6 +37,8 @@ class Tokens:
             norm, as the linear evaluation of DINO does. Of a convnet: its last `layers` maps, the earliest first,
             averaged (or their generalised mean) before the last one, each scaled to length 1, since stages differ in
             scale.
+        inside_HW: Pixels of every image that count, bool, of any size; patches outside are left out of every mean, and
+            are 0 in a grid of patches. None: all count. What a class token saw nobody can take out again.
 
     Raises:
         UsageError: No such kind.
@@ -43,6 +46,7 @@ class Tokens:
 
     kind: str = "pooled"
     layers: int = 1
+    inside_HW: Tensor | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -75,7 +79,7 @@ class Tokens:
             (B, D), or (B, h, w, D) for ``patch``; D grows with the kind and the layers.
         """
         assert self.kind not in FITTED, "the folder is fitted first"
-        if self.kind == "pooled" and self.layers == 1:
+        if self.kind == "pooled" and self.layers == 1 and self.inside_HW is None:
             pooled: Tensor = backbone(x_B3HW)
             return pooled
         if self.layers > 1 and not backbone.is_vit:
@@ -89,14 +93,19 @@ class Tokens:
         """Return a number for each image: the same for all, as none of these features depends on other images."""
         return torch.zeros(len(names), dtype=torch.int64)
 
+    def regardless(self) -> "Tokens":
+        """Return the same for parts of images, of which all counts."""
+        return Tokens(self.kind, self.layers)
+
     def _from_block(self, backbone: Backbone, features: Tensor, x_B3HW: Tensor) -> Tensor:
         if self.kind == "pooled":
-            return backbone.pool(features)
+            return pool_inside(backbone, features, x_B3HW, self.inside_HW)
         if self.kind == "cls":
             return backbone.class_token(features)
         grid_BDhw = backbone.grid(features, x_B3HW)
         if self.kind == "patch":
-            return grid_BDhw.permute(0, 2, 3, 1)
+            counts = 1 if self.inside_HW is None else cells_of(self.inside_HW, grid_BDhw)
+            return (grid_BDhw * counts).permute(0, 2, 3, 1)
         mean = self._from_map(grid_BDhw)
         return torch.cat([backbone.class_token(features), mean], dim=1) if self.kind == "cls+mean" else mean
 
@@ -104,8 +113,8 @@ class Tokens:
         """Average a map, or take its generalised mean."""
         if self.kind == "gem":
             powers = grid_BDhw.float().clamp(min=GEM_FLOOR).pow(GEM_POWER)
-            return powers.mean((2, 3)).pow(1 / GEM_POWER)
-        return grid_BDhw.mean((2, 3))
+            return mean_inside(powers, self.inside_HW).pow(1 / GEM_POWER)
+        return mean_inside(grid_BDhw, self.inside_HW)
 
 
 POOLED = Tokens()

@@ -91,8 +91,8 @@ class MemoryBank:
         return rarity_BP.view(batch, rows, columns)
 
     def weights(self, rarity_Bhw: Tensor, temperature: float = TEMPERATURE) -> Tensor:
-        """Turn a rarity map into weights that sum to 1 over each image, (B, h, w)."""
-        logits_BP = rarity_Bhw.flatten(1) / (temperature * self.spread)
+        """Turn a rarity map into weights that sum to 1 over each image, (B, h, w); patches of NaN weigh nothing."""
+        logits_BP = (rarity_Bhw.flatten(1) / (temperature * self.spread)).nan_to_num(nan=-torch.inf)
         return logits_BP.softmax(dim=1).view_as(rarity_Bhw)
 
     def pool(
@@ -103,9 +103,12 @@ class MemoryBank:
         order: int = ORDER,
         temperature: float = TEMPERATURE,
     ) -> Tensor:
-        """Average the raw patches, rare ones more: (B, D). Arguments as `rarity` and `weights`."""
+        """Average the raw patches, rare ones more: (B, D). Arguments as `rarity` and `weights`.
+
+        Patches of NaN, which are outside a region of interest, are left out; an image of nothing else gives NaN.
+        """
         weight_Bhw = self.weights(self.rarity(maps_BDhw, image_B, order), temperature)
-        return torch.einsum("bdhw,bhw->bd", maps_BDhw.to(weight_Bhw.dtype), weight_Bhw)
+        return torch.einsum("bdhw,bhw->bd", maps_BDhw.to(weight_Bhw.dtype).nan_to_num(nan=0.0), weight_Bhw)
 
     def to(self, device: torch.device) -> "MemoryBank":
         """Return the same bank on a device, but for the numbers of images, which the host reads."""

@@ -73,7 +73,8 @@ class Anomaly:
             kept = np.random.default_rng(self.seed).permutation(typical)[:BANK]
         bank = PatchBank(patches.features_ND[kept], patches.image_N[kept])
         measured = {grid.image: distances(bank, grid) for grid in sample}
-        scale = DistanceScale.of(list(measured.values()), good=self.reference)
+        inside = [grid.counts_hw for grid in {grid.image: grid for grid in sample}.values()]
+        scale = DistanceScale.of(list(measured.values()), good=self.reference, inside=inside)
         known = {image: distances_hw for image, distances_hw in measured.items() if image >= 0}
         return FittedAnomaly(bank, scale, parse_threshold(self.threshold), known)
 
@@ -110,7 +111,18 @@ class FittedAnomaly:
 
 
 def distances(bank: PatchBank, grid: FeatureGrid) -> NDArray[np.float32]:
-    """Return how far each patch is from the nearest one of any other image, smoothed, (h, w)."""
+    """Return how far each patch is from the nearest one of any other image, smoothed, (h, w).
+
+    Outside a region of interest it is the median of those inside, which is nothing unusual anywhere.
+    """
     h, w, width = grid.values_hwD.shape
     nearest_hw = bank.nearest(grid.values_hwD.reshape(-1, width), grid.image).reshape(h, w)
-    return np.asarray(gaussian_filter(nearest_hw, SMOOTHING, mode="nearest"), np.float32)
+    if grid.inside_hw is None:
+        return np.asarray(gaussian_filter(nearest_hw, SMOOTHING, mode="nearest"), np.float32)
+    weights_hw = grid.inside_hw.astype(np.float64)
+    summed_hw, weight_hw = (
+        gaussian_filter(map_hw, SMOOTHING, mode="nearest") for map_hw in (nearest_hw * weights_hw, weights_hw)
+    )
+    smoothed_hw = summed_hw / np.maximum(weight_hw, 1e-9)
+    usual = np.median(smoothed_hw[grid.inside_hw])
+    return np.asarray(np.where(grid.inside_hw, smoothed_hw, usual), np.float32)

@@ -59,7 +59,7 @@ class AttentionMethod:
         Raises:
             UsageError: The model has no head of that number.
         """
-        heads_nhw = grid.values_hwD.transpose(2, 0, 1)
+        heads_nhw = grid.values_hwD.transpose(2, 0, 1) * grid.counts_hw
         mean_hw = heads_nhw.mean(axis=0)
         chosen_hw, number = self._chosen(heads_nhw, mean_hw)
         soft_hw = mass_below(chosen_hw)

@@ -108,12 +108,25 @@ class DistanceScale:
     good: bool
 
     @classmethod
-    def of(cls, distances: Sequence[NDArray[np.float32]], *, good: bool) -> "DistanceScale":
-        """Learn from the distances (h, w) of a sample, each image compared with *others*; grids may differ."""
+    def of(
+        cls,
+        distances: Sequence[NDArray[np.float32]],
+        *,
+        good: bool,
+        inside: Sequence[NDArray[np.bool_]] | None = None,
+    ) -> "DistanceScale":
+        """Learn from the distances (h, w) of a sample, each image compared with *others*; grids may differ.
+
+        Args:
+            distances: Of each image.
+            good: The images are known to be good.
+            inside: Patches of each one that count; None where all do.
+        """
         places = typical_places(distances)
         maps = [corrected(map_hw, *places) for map_hw in distances]
         level = float(np.median([np.median(without_place(map_hw, *places)) for map_hw in distances]))
-        middle, upper = np.quantile(np.concatenate([map_hw.ravel() for map_hw in maps]), [0.5, 0.75])
+        flat = [map_hw.ravel() if inside is None else map_hw[inside[row]] for row, map_hw in enumerate(maps)]
+        middle, upper = np.quantile(np.concatenate(flat), [0.5, 0.75])
         fall = float(max(upper - middle, 1e-9) / np.log(2))
         maxima_S = np.array([map_hw.max() for map_hw in maps], np.float32)
         return cls(*places, level, float(middle), fall, maxima_S, good)
@@ -210,8 +223,10 @@ def typical_places(maps: Sequence[NDArray[np.float32]]) -> Places:
     stacked_SPP = np.stack([_resampled(map_hw - np.median(map_hw), (PLACES, PLACES)) for map_hw in maps])
     middle_PP = np.median(stacked_SPP, axis=0)
     # The median absolute deviation: defects that recur at one place, in up to half of the images, are not usual there.
-    spread_PP = gaussian_filter(np.median(abs(stacked_SPP - middle_PP), axis=0), 1, mode="nearest")
-    usual = max(float(np.median(spread_PP)), 1e-9)
+    deviation_PP = np.median(abs(stacked_SPP - middle_PP), axis=0)
+    spread_PP = gaussian_filter(deviation_PP, 1, mode="nearest")
+    varies_PP = deviation_PP > 0  # outside a region of interest nothing does
+    usual = max(float(np.median(spread_PP[varies_PP])) if varies_PP.any() else 0.0, 1e-9)
     place_PP = gaussian_filter(middle_PP, 1, mode="nearest")
     return Places(place_PP.astype(np.float32), np.maximum(spread_PP / usual, 1).astype(np.float32))
 

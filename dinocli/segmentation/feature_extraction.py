@@ -59,9 +59,8 @@ class FeatureExtraction:
     def grid(self, picture: SegmentImage) -> FeatureGrid:
         """Look at one image."""
         tiling = self.tiling
-        return FeatureGrid(
-            self._blended(picture, tiling) if tiling else self._features([picture.canvas_CHW])[0], picture.image
-        )
+        values_hwD = self._blended(picture, tiling) if tiling else self._features([picture.canvas_CHW])[0]
+        return FeatureGrid(values_hwD, picture.image, picture.inside_hw)
 
     def _blended(self, picture: SegmentImage, tiling: Tiling) -> NDArray[np.float32]:
         patch, step, multiple = grid_layout(self.backbone, self.feature_kind)

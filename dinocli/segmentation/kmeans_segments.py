@@ -77,11 +77,12 @@ class FittedKMeans:
         member_NK = np.exp(-(squared_NK - squared_NK.min(axis=1, keepdims=True)) / (2 * max(self.spread, 1e-12)))
         member_NK /= member_NK.sum(axis=1, keepdims=True)
         rare_hw = (member_NK @ (1 - self.fraction_K)).reshape(h, w).astype(np.float32)
-        counts_K = np.bincount(squared_NK.argmin(axis=1), minlength=len(self.centres_KD))
+        counts_N = grid.counts_hw.ravel()
+        counts_K = np.bincount(squared_NK.argmin(axis=1)[counts_N], minlength=len(self.centres_KD))
         return PatchMaps(
             member_NK.T.reshape(-1, h, w).astype(np.float32),
             threshold=-1,
-            score=float(rare_hw.max()),
+            score=float(rare_hw[grid.counts_hw].max()),
             empty_reason="" if (counts_K > 0).sum() > 1 else "the whole image is one segment",
             metrics={"segments": int((counts_K > 0).sum())},
             saliency_hw=rare_hw,

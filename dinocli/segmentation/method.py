@@ -42,10 +42,17 @@ class FeatureGrid:
         values_hwD: float32, what the method's `FeatureKind` asks for.
         image: Place of the image in the folder, so that it can be left out of what it is compared with; images that are
             not of the folder have numbers below 0, each its own.
+        inside_hw: Patches inside the region of interest; the others count for nothing. None: all are.
     """
 
     values_hwD: NDArray[np.float32]
     image: int = -1
+    inside_hw: NDArray[np.bool_] | None = None
+
+    @property
+    def counts_hw(self) -> NDArray[np.bool_]:
+        """The patches that count."""
+        return np.ones(self.values_hwD.shape[:2], np.bool_) if self.inside_hw is None else self.inside_hw
 
 
 @dataclass(frozen=True)
@@ -136,7 +143,7 @@ class Patches(NamedTuple):
 
 
 def sample_patches(sample: Sequence[FeatureGrid], count: int, seed: int) -> Patches:
-    """Draw the same number of patches from every image, at random, all of an image that has no more.
+    """Draw the same number of patches that count from every image, at random, all of an image that has no more.
 
     Args:
         sample: Grids of one width.
@@ -147,7 +154,7 @@ def sample_patches(sample: Sequence[FeatureGrid], count: int, seed: int) -> Patc
     each = max(1, count // len(sample))
     features, images = [], []
     for grid in sample:
-        patches_ND = grid.values_hwD.reshape(-1, grid.values_hwD.shape[-1])
+        patches_ND = grid.values_hwD[grid.counts_hw]
         drawn = rng.choice(len(patches_ND), min(each, len(patches_ND)), replace=False)
         features.append(patches_ND[drawn])
         images.append(np.full(len(drawn), grid.image))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import binary_erosion
 from sklearn.decomposition import PCA
 
 from dinocli.quality.otsu import otsu, separation
@@ -40,7 +41,7 @@ class PcaMethod:
         axis_D = _components(patches_ND, 1)[0]
         along_N = (patches_ND - mean_D) @ axis_D
         middle = otsu(along_N)
-        at_border_N = np.concatenate([_border(grid.values_hwD) for grid in sample])
+        at_border_N = np.concatenate([_border(grid) for grid in sample])
         if ((at_border_N - mean_D) @ axis_D > middle).mean() > (along_N > middle).mean():
             axis_D, along_N, middle = -axis_D, -along_N, -middle
         front_ND = patches_ND[along_N > middle]
@@ -81,6 +82,7 @@ class FittedPca:
         """Map one image: 0 at the middle of the background, 1 at the middle of the foreground, cut in between."""
         centred_hwD = grid.values_hwD - self.mean_D
         soft_hw = ((centred_hwD @ self.axis_D - self.low) / max(self.high - self.low, 1e-12)).clip(0, 1)
+        soft_hw = soft_hw * grid.counts_hw
         width_3 = np.maximum(self.range_23[1] - self.range_23[0], 1e-12)
         shades_hw3 = (centred_hwD @ self.colours_3D.T - self.range_23[0]) / width_3
         return PatchMaps(
@@ -88,7 +90,7 @@ class FittedPca:
             threshold=0.5,
             score=float(soft_hw.max()),
             empty_reason=self._why_not(soft_hw),
-            metrics={"area_fraction": float((soft_hw > 0.5).mean())},
+            metrics={"area_fraction": float((soft_hw > 0.5).sum() / grid.counts_hw.sum())},
             extra_maps={"colours": shades_hw3.clip(0, 1).astype(np.float32)},
         )
 
@@ -104,9 +106,8 @@ def _components(patches_ND: NDArray[np.float32], count: int) -> NDArray[np.float
     return np.pad(found.components_, ((0, count - len(found.components_)), (0, 0))).astype(np.float32)
 
 
-def _border(values_hwD: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the patches along the four sides of an image, (N, D)."""
-    edge_hw = np.ones(values_hwD.shape[:2], bool)
-    edge_hw[1:-1, 1:-1] = False
-    border_ND: NDArray[np.float32] = values_hwD[edge_hw]
+def _border(grid: FeatureGrid) -> NDArray[np.float32]:
+    """Return the patches along the border of an image, or of its region of interest, (N, D)."""
+    edge_hw = grid.counts_hw & ~binary_erosion(grid.counts_hw, np.ones((3, 3)))
+    border_ND: NDArray[np.float32] = grid.values_hwD[edge_hw]
     return border_ND

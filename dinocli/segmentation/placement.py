@@ -26,6 +26,11 @@ def inside(rendered: Rendered, picture: SegmentImage) -> Rendered:
     return Rendered(labels_hw, soft_hw)
 
 
+def inside_cells(map_hw: NDArray[np.float32], picture: SegmentImage) -> NDArray[np.float32]:
+    """Return a map of the grid with 0 in cells outside the mask."""
+    return map_hw if picture.inside_hw is None else map_hw * picture.inside_hw
+
+
 def whole_size(picture: SegmentImage) -> Size:
     """Return (H, W) of the whole image."""
     if picture.whole_CHW is None:

@@ -7,12 +7,17 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
 from dinocli.config.preprocess import Preprocess
 from dinocli.data.parallel import in_order
 from dinocli.data.read import Canvas, Reader, scaled
 from dinocli.data.region_of_interest import RegionOfInterest
 from dinocli.data.sources import ImageList
 from dinocli.errors import DataError
+from dinocli.models.region_cells import cells_inside
 from dinocli.segmentation.patch_geometry import LONGEST, PatchGeometry, Size, canvas_size
 
 THREADS_IF_LARGE = 2
@@ -53,6 +58,14 @@ class SegmentImage:
     geometry: PatchGeometry
     whole_CHW: Canvas | None = None
     region: RegionOfInterest | None = None
+
+    @property
+    def inside_hw(self) -> NDArray[np.bool_] | None:
+        """The cells of the grid that are at least half inside a mask, the fullest where none is; None without one."""
+        if self.region is None or self.region.inside_hw is None:
+            return None
+        inside_hw: NDArray[np.bool_] = cells_inside(torch.from_numpy(self.region.inside_hw), self.geometry.grid).numpy()
+        return inside_hw
 
 
 Read = Generator[SegmentImage | tuple[int, str], None, None]

@@ -79,7 +79,7 @@ class TokenCut:
         h, w, _ = grid.values_hwD.shape
         if h * w > MOST:
             raise UsageError(f"{h * w} patches are too many to cut ({MOST} at most): use a smaller --size")
-        left_hw = np.ones((h, w), bool)
+        left_hw = grid.counts_hw.copy()
         found: list[Cut] = []
         first: Cut | None = None
         for _ in range(self.objects):

@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from dinocli.models.features import Extractor, extract, l2_normalized
 from dinocli.models.tokens import FITTED, POOLED, Tokens
 from dinocli.models.weights import WeightsInfo, load_backbone
 from dinocli.tasks.feature_file import FITTED_SUFFIX, Box, FeatureFile, sidecar
-from dinocli.tasks.inputs import plain_preprocess
+from dinocli.tasks.inputs import inside_of, plain_preprocess
 from dinocli.tasks.square_resize import CANVAS_PER_SIDE, CONVNET_CELL, grouped, input_size, squares, squashed
 
 ImageLike = str | Path | Image.Image | NDArray[Any]
@@ -98,7 +98,8 @@ class FeatureModel:
                 yield batch
 
         known = None if names is None else iter(numbers.popleft, None)
-        rows = extract(self.backbone, batches(), autocast=None, tokens=self.tokens, numbers=known)
+        tokens = self.tokens.regardless() if box else self.tokens
+        rows = extract(self.backbone, batches(), autocast=None, tokens=tokens, numbers=known)
         rows = rows[np.argsort(order)] if order else rows
         return l2_normalized(rows) if self.normalize else rows
 
@@ -164,6 +165,7 @@ def load(
     chosen.check(backbone)
     if preprocess is None:
         preprocess = Preprocess.from_dict(stored) if stored else plain_preprocess(info)
+    chosen = replace(chosen, inside_HW=inside_of(preprocess))
     return FeatureModel(_ready(backbone, where), preprocess, chosen, normalize)
 
 
@@ -193,8 +195,11 @@ def feature_model_of(file: FeatureFile, device: str = "cpu") -> FeatureModel:
             f"{weights['sha256'][:12]}); embed the images again"
         )
     kind, where = file.meta.get("tokens", "pooled"), pick_device(device)
+    inside_HW = None if file.meta.get("tile") else inside_of(preprocess)
     fitted = RareFeatures.load(sidecar(file.path, FITTED_SUFFIX)).to(where) if kind in FITTED else None
-    tokens = fitted or Tokens(kind, file.meta.get("layers", 1))
+    tokens: Extractor = (
+        replace(fitted, inside_HW=inside_HW) if fitted else Tokens(kind, file.meta.get("layers", 1), inside_HW)
+    )
     cell = (backbone.patch or CONVNET_CELL) if file.meta.get("keep_aspect") else 0
     return FeatureModel(_ready(backbone, where), preprocess, tokens, bool(file.meta.get("normalized")), info, cell)
 

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from dinocli.config.preprocess import Channels, Preprocess
 from dinocli.config.recipe import Data
-from dinocli.data.region_of_interest import recorded_roi
+from dinocli.data.region_of_interest import inside_box, recorded_roi
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from dinocli.data.survey import Survey
     from dinocli.engine.progress import ProgressReporter
     from dinocli.models.weights import WeightsInfo
@@ -155,6 +157,14 @@ def preprocess_of(survey: "Survey", data: Data, info: "WeightsInfo") -> Preproce
         source=survey.source,
         roi=recorded_roi(data.roi),
     )
+
+
+def inside_of(preprocess: Preprocess) -> "Tensor | None":
+    """Return which pixels of the read part of every image count, (h, w) of bool; None where all do."""
+    import torch
+
+    inside_hw = inside_box(preprocess.roi)
+    return None if inside_hw is None else torch.from_numpy(inside_hw)
 
 
 def plain_preprocess(info: "WeightsInfo") -> Preprocess:

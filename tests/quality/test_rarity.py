@@ -156,3 +156,13 @@ def test_one_image_is_refused() -> None:
     builder.add(maps(1), torch.tensor([0]))
     with pytest.raises(DataError, match="no others"):
         builder.finish()
+
+
+def test_patches_of_nan_are_left_out_of_bank_and_mean() -> None:
+    maps_BDhw = maps()
+    part_BDhw = maps_BDhw[:, :, :, : maps_BDhw.shape[3] // 2]
+    holed_BDhw = maps_BDhw.clone()
+    holed_BDhw[:, :, :, maps_BDhw.shape[3] // 2 :] = torch.nan
+    holed, part = built(holed_BDhw), built(part_BDhw)
+    assert len(holed.patches_MD) == len(part.patches_MD)
+    torch.testing.assert_close(holed.pool(holed_BDhw, torch.arange(IMAGES)), part.pool(part_BDhw, torch.arange(IMAGES)))

@@ -24,6 +24,7 @@ from dinocli.tasks.embed.patch_folder import PatchFolder
 from dinocli.tasks.embed.rare_fit import fit_rare, state_file
 from dinocli.tasks.embed.stdout_writer import StdoutWriter
 from dinocli.tasks.feature_file import KEY, read_meta, sidecar
+from dinocli.tasks.inputs import inside_of
 from dinocli.tasks.run_folder import SCHEMA, add_output
 
 
@@ -96,7 +97,8 @@ def _fitted(context: EmbedContext, image_batches: ImageBatches, part: PartialFea
         return context
     path = state_file(part.target)
     if part.pieces and path.is_file():
-        return replace(context, tokens=RareFeatures.load(path).to(context.device))
+        inside_HW = None if context.options.tile else inside_of(context.preprocess)
+        return replace(context, tokens=replace(RareFeatures.load(path).to(context.device), inside_HW=inside_HW))
     features, known = fit_rare(context, image_batches)
     if features.share < 1:
         context.reporter.line(

@@ -25,7 +25,7 @@ from dinocli.models.weights import WeightsInfo, load_backbone
 from dinocli.tasks.embed.embed_options import EmbedOptions, parse_shard
 from dinocli.tasks.feature_file import open_features
 from dinocli.tasks.feature_model import feature_model_of
-from dinocli.tasks.inputs import ReadOptions, describe_weights, preprocess_of, tell_survey
+from dinocli.tasks.inputs import ReadOptions, describe_weights, inside_of, preprocess_of, tell_survey
 from dinocli.tasks.run_folder import RunFolder, latest_run
 from dinocli.tasks.square_resize import CONVNET_CELL
 
@@ -126,6 +126,8 @@ def prepare(options: EmbedOptions, reporter: ProgressReporter, stdin: BinaryIO |
         tokens = Tokens(options.tokens, options.layers)
         tokens.check(backbone)
         preprocess = _preprocess(options, data, images, info, stored, reporter)
+        if not options.tile:
+            tokens = replace(tokens, inside_HW=inside_of(preprocess))
     reporter.stage("preparing the network")
     precision = feature_precision(device, options.precision)
     backbone = backbone.to(device).eval()

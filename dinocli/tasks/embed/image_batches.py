@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from dinocli.config.preprocess import Preprocess
 from dinocli.data.parallel import in_order
 from dinocli.data.read import Canvas, Reader
+from dinocli.data.region_of_interest import inside_box
 from dinocli.data.sources import ImageList
 from dinocli.data.tiling import Tiling, tile_boxes
 from dinocli.errors import DataError
@@ -28,6 +29,9 @@ T = TypeVar("T")
 
 NO_BOX = (0, 0, 0, 0)
 """Stands for the tile of an image that cannot be read."""
+
+INSIDE = 0.25
+"""Share of a tile inside the region of interest from which it is a row."""
 
 Progress = Callable[[int, int], None]
 
@@ -116,7 +120,7 @@ class ImageBatches:
 
     def _tiles(self, image: int, found: Canvas | str | None, tiling: Tiling) -> Iterator[ImageTile]:
         assert found is not None, "only whole images are known"
-        boxes = [] if isinstance(found, str) else tile_boxes(found.shape[1], found.shape[2], tiling)
+        boxes = [] if isinstance(found, str) else _boxes_inside((found.shape[1], found.shape[2]), self._reader, tiling)
         if isinstance(found, str) or len(boxes) != self._count(image):
             reason = found if isinstance(found, str) else "its header tells another size than its pixels have"
             yield from repeat(ImageTile(image, NO_BOX, reason), self._count(image))
@@ -165,6 +169,15 @@ def _fitted_size(path: str, reader: Reader, side: int, cell: int) -> tuple[int, 
 
 def _tiles_in(path: str, reader: Reader, tiling: Tiling) -> int:
     try:
-        return len(tile_boxes(*reader.size(path), tiling))
+        return len(_boxes_inside(reader.size(path), reader, tiling))
     except DataError:
         return 1
+
+
+def _boxes_inside(size: tuple[int, int], reader: Reader, tiling: Tiling) -> list[Box]:
+    """Return the tiles of an image that are inside its region by `INSIDE`; the fullest where none is."""
+    boxes, inside_hw = tile_boxes(*size, tiling), inside_box(reader.preprocess.roi)
+    if inside_hw is None:
+        return boxes
+    shares = [float(inside_hw[top : top + height, left : left + width].mean()) for left, top, width, height in boxes]
+    return [box for box, share in zip(boxes, shares, strict=True) if share >= min(INSIDE, max(shares))]

@@ -16,6 +16,7 @@ from dinocli.models.features import evaluating
 from dinocli.models.rarity_maps import rarity_maps
 from dinocli.tasks.embed.embed_setup import EmbedContext
 from dinocli.tasks.embed.image_batches import ImageBatches
+from dinocli.tasks.inputs import inside_of
 from dinocli.tasks.square_resize import grouped, squares
 
 FEWEST = 64
@@ -40,6 +41,7 @@ def fit_rare(context: EmbedContext, image_batches: ImageBatches) -> tuple[RareFe
     """
     options, chosen_S = context.options, _sample(context, image_batches)
     names = [context.images.names[number] for number in chosen_S]
+    inside_HW = None if options.tile else inside_of(context.preprocess)
     sample = image_batches.of(replace(context.images, names=names))
     fit, readable = RareFit(options.tokens), list[int]()
     with evaluating(context.backbone), torch.inference_mode():
@@ -49,7 +51,7 @@ def fit_rare(context: EmbedContext, image_batches: ImageBatches) -> tuple[RareFe
             for places in grouped(canvases):
                 x_B3HW = squares([canvases[place] for place in places], context.preprocess, context.device)
                 with torch.autocast(context.device.type, dtype=context.autocast, enabled=context.autocast is not None):
-                    pooled_BD, maps = rarity_maps(context.backbone, x_B3HW)
+                    pooled_BD, maps = rarity_maps(context.backbone, x_B3HW, inside_HW)
                 fit.add(pooled_BD, maps, [names[images[place]] for place in places])
                 readable += [chosen_S[images[place]] for place in places]
             context.reporter.progress("fitting to a sample", min(done * options.batch_size, len(sample)), len(sample))
@@ -60,6 +62,7 @@ def fit_rare(context: EmbedContext, image_batches: ImageBatches) -> tuple[RareFe
                 f"--tokens {options.tokens} compares images, and {len(set(readable))} can be read: use --tokens pooled"
             ) from None
     whole = image_batches.tiling is None
+    features = replace(features, inside_HW=inside_HW)
     return features.to(context.device), dict(zip(readable, rows_SP, strict=False)) if whole else {}
 
 

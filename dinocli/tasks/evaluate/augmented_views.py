@@ -83,7 +83,7 @@ def embed_views(
     """
     _check_images(file)
     maker = feature_model_of(file, str(device))
-    tokens = POOLED if isinstance(maker.tokens, RareFeatures) else maker.tokens
+    tokens = POOLED if isinstance(maker.tokens, RareFeatures) else maker.tokens.regardless()
     images = ImageList(Path(file.meta["root"]), sorted(file.names[row] for row in rows), [])
     loader, about = _loader(images, maker.preprocess, device), maker.preprocess
     names, every = loader.store.names, range(len(loader.store))

@@ -14,7 +14,7 @@ from dinocli.segmentation.annotation_formats import yolo_lines
 from dinocli.segmentation.ground_truth import TrueMasks, is_good
 from dinocli.segmentation.method import PatchMaps
 from dinocli.segmentation.patch_geometry import PatchGeometry
-from dinocli.segmentation.placement import boxed, inside, on_whole, shown, whole_size
+from dinocli.segmentation.placement import boxed, inside, inside_cells, on_whole, shown, whole_size
 from dinocli.segmentation.regions import ImageRecord, find_regions, region_record, without_specks
 from dinocli.segmentation.segment_images import SegmentImage
 from dinocli.segmentation.upsample import Rendered, render
@@ -69,7 +69,7 @@ class ImageWriter:
         rendered = Rendered(labels_HW, rendered.soft_HW)
         placed = Rendered(on_whole(labels_HW, picture), on_whole(rendered.soft_HW, picture))
         self._write_maps(stem, picture, placed, maps)
-        heat_hw = on_whole(maps.saliency(), picture) if maps.distances_hw is not None else None
+        heat_hw = on_whole(inside_cells(maps.saliency(), picture), picture) if maps.distances_hw is not None else None
         known_HW = None if truth_HW is None else on_whole(truth_HW > 0, picture)
         write_thumbnail(self.folder, stem, Thumbnail(shown(picture), placed.labels_HW, heat_hw, known_HW))
         height, width = whole_size(picture)

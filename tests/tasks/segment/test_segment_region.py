@@ -9,6 +9,12 @@ import pytest
 from PIL import Image
 
 from dinocli.engine.progress import ProgressReporter
+from dinocli.segmentation.anomaly import Anomaly
+from dinocli.segmentation.attention_mask import AttentionMethod
+from dinocli.segmentation.kmeans_segments import KMeansMethod
+from dinocli.segmentation.method import FeatureGrid, Method
+from dinocli.segmentation.pca_foreground import PcaMethod
+from dinocli.segmentation.tokencut import TokenCut
 from dinocli.tasks.inputs import ReadOptions
 from dinocli.tasks.segment.answers import answers
 from dinocli.tasks.segment.segment import segment
@@ -74,3 +80,45 @@ def test_a_detector_keeps_its_region(tmp_path: Path) -> None:
     left, top, width, height = found["3"]["regions"][0]["box"]
     assert 92 <= left < left + width <= 132
     assert 52 <= top < top + height <= 92
+
+
+METHODS: dict[str, Method] = {
+    "anomaly": Anomaly(),
+    "kmeans": KMeansMethod(segments=2),
+    "pca": PcaMethod(),
+    "tokencut": TokenCut(affinity_threshold=None),
+    "attention": AttentionMethod(),
+}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_what_lies_outside_a_mask_changes_nothing(name: str) -> None:
+    y, x = np.mgrid[:20, :24]
+    inside_hw = (y - 10) ** 2 + (x - 12) ** 2 < 80
+    found = []
+    for seed in (1, 2):
+        random, outside = np.random.default_rng(0), np.random.default_rng(seed)
+        grids = []
+        for image in range(12):
+            values_hwD = 1 + 0.2 * random.random((20, 24, 6), np.float32)
+            values_hwD[8:13, 9:15, :3] += 1 + (image == 3)
+            values_hwD[~inside_hw] = outside.random((int((~inside_hw).sum()), 6), np.float32) * 9
+            grids.append(FeatureGrid(values_hwD, image, inside_hw))
+        maps = METHODS[name].fit(grids).apply(grids[3])
+        found.append((maps.score, maps.empty_reason, maps.saliency()[inside_hw], maps.labels()[inside_hw]))
+    assert found[0][:2] == found[1][:2]
+    for one, other in zip(found[0][2:], found[1][2:], strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+        assert one.any()
+
+
+def test_masks_are_empty_outside_a_mask(framed: Path) -> None:
+    y, x = np.mgrid[:140, :200]
+    Image.fromarray((abs(y - 68) + abs(x - 104) < 45).astype(np.uint8)).save(framed / "diamond.png")
+    inside_HW = np.asarray(Image.open(framed / "diamond.png")) > 0
+    segment(_asked(framed / "in", framed / "out", str(framed / "diamond.png")), method=Unlike())
+    for kind in ("masks", "soft"):
+        placed = np.asarray(Image.open(framed / "out" / kind / "a.png"))
+        assert placed.shape == (140, 200)
+        assert placed[inside_HW].any()
+        assert not placed[~inside_HW].any()
