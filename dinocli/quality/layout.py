@@ -4,7 +4,7 @@ Shapes: N images, D width.
 """
 
 import warnings
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +20,20 @@ _WIDTH = 50  # what t-SNE and UMAP are given: the usual first step, which takes 
 _PERPLEXITY, _NEIGHBOURS = 30, 15
 
 
-def place(rows: NormalizedFeatures, layout: Layout, *, seed: int = 0) -> NDArray[np.float32]:
-    """Return x and y of every image, shape (N, 2); the units mean nothing.
+class Placed(NamedTuple):
+    """A map.
+
+    Args:
+        place_N2: x and y of every image; the units mean nothing.
+        method: How they were found, with parameters, in words.
+    """
+
+    place_N2: NDArray[np.float32]
+    method: str
+
+
+def place(rows: NormalizedFeatures, layout: Layout, *, seed: int = 0) -> Placed:
+    """Return x and y of every image.
 
     Args:
         rows: Of the images, without a projection.
@@ -37,16 +49,19 @@ def place(rows: NormalizedFeatures, layout: Layout, *, seed: int = 0) -> NDArray
     Source: van der Maaten and Hinton 2008 (t-SNE); McInnes et al. 2018 (UMAP).
     """
     if layout == "pca" or len(rows) < 4:
-        return _padded(_projected(rows, 2, seed))
+        return _pca(rows, seed)
     if layout == "tsne" and len(rows) > TSNE_ROWS:
         raise UsageError(f"--map tsne takes at most {TSNE_ROWS:,} images, not {len(rows):,}; use pca or umap")
     projected_NP = _projected(rows, _WIDTH, seed)
     if projected_NP.shape[1] < 2:  # copies of one or two images: a line shows all that there is
-        return _padded(projected_NP)
+        return _pca(rows, seed)
+    of = f"of {projected_NP.shape[1]} PCA directions, seed {seed}"
     if layout == "umap":
-        return _umap(projected_NP, seed)
-    tsne = TSNE(perplexity=min(_PERPLEXITY, (len(rows) - 1) / 3), init="pca", random_state=seed)
-    return np.asarray(tsne.fit_transform(projected_NP), np.float32)
+        neighbours = min(_NEIGHBOURS, len(rows) - 1)
+        return Placed(_umap(projected_NP, neighbours, seed), f"UMAP: {neighbours} neighbours, {of}")
+    perplexity = min(_PERPLEXITY, (len(rows) - 1) / 3)
+    tsne = TSNE(perplexity=perplexity, init="pca", random_state=seed)
+    return Placed(np.asarray(tsne.fit_transform(projected_NP), np.float32), f"t-SNE: perplexity {perplexity:.3g}, {of}")
 
 
 def check_layout(layout: Layout) -> None:
@@ -58,9 +73,8 @@ def check_layout(layout: Layout) -> None:
             raise WeightsError("--map umap needs umap-learn: pip install 'dinocli[umap]'") from None
 
 
-def _umap(rows_NP: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
+def _umap(rows_NP: NDArray[np.float32], neighbours: int, seed: int) -> NDArray[np.float32]:
     check_layout("umap")
-    neighbours = min(_NEIGHBOURS, len(rows_NP) - 1)
     umap = _umap_class()(n_neighbors=neighbours, random_state=seed, n_jobs=1)
     return np.asarray(umap.fit_transform(rows_NP), np.float32)
 
@@ -77,6 +91,12 @@ def _projected(rows: NormalizedFeatures, width: int, seed: int) -> NDArray[np.fl
     return np.concatenate(list(rows.map(lambda part, rows_RD: projection(rows_RD))))
 
 
-def _padded(places: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Give images that differ in one direction alone a second coordinate, 0."""
-    return np.pad(places, ((0, 0), (0, 2 - places.shape[1])))
+def _pca(rows: NormalizedFeatures, seed: int) -> Placed:
+    """Project to two directions; images that differ in one direction alone get a second coordinate, 0."""
+    projection = fit_projection(rows, 2, seed=seed)
+    parts = list(rows.map(lambda _, rows_RD: (projection(rows_RD), np.square(rows_RD - projection.mean_D).sum())))
+    places = np.concatenate([places for places, _ in parts])
+    whole = sum(float(energy) for _, energy in parts)
+    share = float(np.square(places).sum()) / whole if whole > 0 else 1.0
+    padded = np.pad(places, ((0, 0), (0, 2 - places.shape[1])))
+    return Placed(padded, f"PCA: the two directions of largest variance, {share:.0%} of it")

@@ -14,7 +14,7 @@ from dinocli.report.app import app_page, template
 from dinocli.report.chart import Curve
 from dinocli.report.crosstab import crosstab
 from dinocli.report.page import Cell, Table, curves_html, facts_html, notes_html, table_html
-from dinocli.report.picture import Picture, link, source
+from dinocli.report.picture import Picture, is_near, link, source
 from dinocli.report.text import html_text, number, visible
 
 _STYLES = ("page.css", "web/app.css", "web/map_page.css")
@@ -22,8 +22,8 @@ _SCRIPTS = tuple(
     f"web/{name}.js"
     for name in (
         *("dom", "rows", "choices", "viewer"),
-        *("geometry", "stamps", "plot", "plot_input"),
-        *("map_gallery", "map_viewer", "map_page"),
+        *("geometry", "stamps", "plot_labels", "plot", "plot_input"),
+        *("selection", "map_gallery", "map_viewer", "map_page"),
     )
 )
 
@@ -47,6 +47,7 @@ class MapImage:
         original: The image file, relative to the working directory or absolute.
         medoid: Whether it stands for its group.
         label: What is known of it, or empty.
+        neighbours: The most similar images, nearest first: place in `MapPage.images`, and cosine.
     """
 
     name: str
@@ -60,6 +61,7 @@ class MapImage:
     original: Path
     medoid: bool = False
     label: str = ""
+    neighbours: Sequence[tuple[int, float]] = ()
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,9 @@ class MapPage:
         title: Of the page and the browser's tab.
         images: In any order; pairs count in it.
         clusters: Names of the groups, largest first; colours go by the place in this list.
+        root: The folder that the names are relative to; None where it is not known: then no file is linked or listed
+            with its path.
+        method: How the map was made, with its parameters.
         pairs: Near-duplicates, closest first.
         curves: Charts, such as the score of each k, with the chosen one marked.
         agreement: (name, value) pairs: how well groups and labels agree. The table of groups against labels is counted
@@ -99,6 +104,8 @@ class MapPage:
     title: str
     images: Sequence[MapImage]
     clusters: Sequence[str]
+    root: Path | None = None
+    method: str = ""
     pairs: Sequence[Pair] = ()
     curves: Sequence[Curve] = ()
     agreement: Sequence[tuple[str, Cell]] = ()
@@ -131,6 +138,8 @@ def _check(page: MapPage) -> None:
         raise ValueError("an image has no place on the map")
     if any(not 0 <= place < len(page.images) for pair in page.pairs for place in (pair.first, pair.second)):
         raise ValueError(f"a pair is beyond the {len(page.images)} images")
+    if any(not 0 <= place < len(page.images) for image in page.images for place, _ in image.neighbours):
+        raise ValueError(f"a neighbour is beyond the {len(page.images)} images")
 
 
 def _data(page: MapPage, path: Path) -> dict[str, object]:
@@ -143,6 +152,9 @@ def _data(page: MapPage, path: Path) -> dict[str, object]:
         "clusters": [visible(name) for name in page.clusters],
         "labels": [visible(label) for label in labels],
         "name": [visible(image.name) for image in images],
+        "raw": {index: image.name for index, image in enumerate(images) if visible(image.name) != image.name},
+        "root": os.path.abspath(page.root) if page.root else "",
+        "near": bool(page.root) and is_near(page.root, path),
         "x": across,
         "y": up,
         "cluster": [image.cluster for image in images],
@@ -153,6 +165,8 @@ def _data(page: MapPage, path: Path) -> dict[str, object]:
         "medoids": [index for index, image in enumerate(images) if image.medoid],
         "thumbnail": _addresses([source(image.thumbnail, path) for image in images]),
         "original": _addresses([link(image.original, path) for image in images]),
+        "neighbours": [[place for place, _ in image.neighbours] for image in images],
+        "cosines": [_short(cosine for _, cosine in image.neighbours) for image in images],
         "pairs": [[pair.first, pair.second, round(pair.cosine, 5), int(pair.exact)] for pair in page.pairs],
     }
 
@@ -194,6 +208,7 @@ def _body(page: MapPage) -> str:
         "web/map_page.html",
         title=html_text(page.title),
         summary=_summary(page),
+        method=html_text(page.method),
         numbers="\n".join(filter(None, numbers)),
         viewer=template("web/viewer.html", tools=""),
     )

@@ -38,6 +38,18 @@ def source(picture: Picture | Path, page: Path) -> str:
     return link(picture, page)
 
 
+def is_near(folder: Path, page: Path) -> bool:
+    """Return whether a page may link to the files of a folder: both lie below one folder that is not the root.
+
+    Then they are likely to be moved together, and a relative link stays right.
+    """
+    try:
+        shared = Path(os.path.commonpath([os.path.abspath(folder), os.path.abspath(page.parent)]))
+    except ValueError:  # two drives
+        return False
+    return shared != shared.parent
+
+
 def link(target: Path, page: Path) -> str:
     """Return the relative address of a file, as seen from a page.
 

@@ -55,6 +55,7 @@ def images(folder: Path) -> list[MapImage]:
                     original=original,
                     medoid=turn == 0,
                     label="odd" if turn % 2 else "even",
+                    neighbours=[(EACH * cluster + (turn + n) % EACH, 1 - 0.01 * n) for n in (1, 2, 3)],
                 )
             )
     return found
@@ -71,6 +72,8 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
             title="Groups of <b>parts</b>",
             images=images(folder),
             clusters=["round", "<i>bent</i>", "third"],
+            root=folder / "images",
+            method="PCA: the two directions of largest variance, 41% of it",
             pairs=[Pair(0, 1, 1.0, exact=True), Pair(20, 21, 0.98765), Pair(40, 41, 0.97)],
             curves=[Curve("Silhouette", "k", "", [2, 3, 4], {"silhouette": [0.2, 0.4, 0.3]}, mark=3)],
             agreement=[("NMI", 0.798)],
@@ -208,8 +211,99 @@ def test_a_lasso_selects(report: Path, visit: Visit) -> None:
     assert page.locator("#facets .size").all_inner_texts() == ["20", "0", "0", "20"]
     page.click("#lasso")
     assert page.get_attribute("#lasso", "aria-pressed") == "true"
-    page.click(".chip")
+    assert page.locator("#gallery .tile.selected").count() == page.locator("#gallery .tile").count() > 0
+    page.click(".chip")  # all images again, with the selected ones marked
     assert shown(page) == 3 * EACH
+    assert page.inner_text("#selected-count") == "20 selected"
+    page.click("#selected-clear")
+    assert not page.locator("#selection").is_visible()
+
+
+def test_the_selection_is_a_list_of_paths(report: Path, visit: Visit) -> None:
+    page = visit(report, permissions=["clipboard-read", "clipboard-write"])
+    root = report.parent.parent / "images"
+    plain = painted_ring(page, 5)
+    page.fill("#search", "part 0")
+    page.click("#select-shown")
+    page.fill("#search", "")
+    assert page.evaluate("selection.count") == EACH - 2  # two have hostile names
+    assert painted_ring(page, 5) > plain + 10
+    page.click(".above", position=within(page, 25), modifiers=["Control"])
+    page.click(".above", position=within(page, 5), modifiers=["Control"])
+    wanted = [f"part 0/image_{turn:02}.png" for turn in range(2, EACH) if turn != 5] + ["part 1/image_05.png"]
+    with page.expect_download() as download:
+        page.click("#selected-save")
+    assert download.value.suggested_filename == "selected.txt"
+    lines = Path(download.value.path()).read_text().splitlines()
+    assert lines == [str(root / name) for name in wanted]
+    assert all(Path(line).is_file() for line in lines)
+    page.click("#selected-copy")
+    until(page, "byId('selected-copy').innerText === 'Copied'")
+    assert page.evaluate("navigator.clipboard.readText()").splitlines() == lines
+    page.evaluate("navigator.clipboard.writeText = () => Promise.reject(new Error('not here'))")
+    page.click("#selected-only")
+    page.focus("#gallery .tile >> nth=0")
+    page.keyboard.press("x")
+    assert page.evaluate("selection.count") == EACH - 3
+    assert page.evaluate("document.activeElement.classList.contains('tile')")
+    page.click("#selected-copy")
+    until(page, "byId('selected-copy').innerText === 'Copied'")
+    assert len(page.evaluate("navigator.clipboard.readText()").splitlines()) == EACH - 3
+
+
+def within(page: Any, index: int) -> dict[str, float]:
+    x, y = page.evaluate("i => [plot.across(i), plot.down(i)]", index)
+    return {"x": x, "y": y}
+
+
+def painted_ring(page: Any, index: int) -> int:
+    """How many pixels around a point have the colour of ink."""
+    return int(
+        page.evaluate(
+            "async i => { await new Promise(requestAnimationFrame); await new Promise(requestAnimationFrame);"
+            "const one = new OffscreenCanvas(16, 16).getContext('2d', { willReadFrequently: true });"
+            "const at = (v) => 8 - Math.round(v * plot.ratio);"
+            "one.drawImage(plot.points, at(plot.across(i)), at(plot.down(i)));"
+            "const data = new Uint32Array(one.getImageData(0, 0, 16, 16).data.buffer);"
+            "return data.filter((value) => value === pixel(plot.ink)).length; }",
+            index,
+        )
+    )
+
+
+def test_an_image_has_neighbours_and_its_file(report: Path, visit: Visit, tmp_path: Path) -> None:
+    page = visit(report)
+    page.mouse.click(*place(page, 25))
+    near = page.locator("#viewer-more .tile")
+    assert [near.nth(n).get_attribute("title") for n in range(3)] == [f"part 1/image_{n:02}.png" for n in (6, 7, 8)]
+    assert near.locator(".caption").all_inner_texts() == ["0.990", "0.980", "0.970"]
+    assert page.inner_text("#viewer-actions a") == "Open the file"
+    page.click("#viewer-actions >> text=Select it")
+    assert page.inner_text("#viewer-actions >> text=Take it out") == "Take it out of the selection"
+    near.nth(1).click()
+    assert page.inner_text("#viewer-name") == "part 1/image_07.png"
+    assert page.evaluate("selection.indices()") == [25]
+    one = MapImage("a.png", 3.0, 4.0, -1, 0.0, 0.0, 0.0, Picture(png(COLOURS[0]), "image/png"), Path("/far/a.png"))
+    write_map_page(tmp_path / "far.html", MapPage("Far", [one], [], root=Path("/far")))
+    page = visit(tmp_path / "far.html")
+    page.mouse.click(*place(page, 0))
+    assert page.locator("#viewer-actions a").count() == 0
+    assert page.input_value("#viewer-actions input") == "/far/a.png"
+
+
+def test_names_of_groups_stand_beside_the_points(report: Path, visit: Visit) -> None:
+    page = visit(report)
+    until(page, "plot.labelBoxes.length === 3")
+    boxes = page.evaluate("plot.labelBoxes.map(({ box }) => box)")
+    points = page.evaluate("[...Array(SIZE).keys()].map((i) => [plot.across(i), plot.down(i)])")
+    assert not [1 for left, top, right, low in boxes for x, y in points if left < x < right and top < y < low]
+    assert page.inner_text(".method") == "PCA: the two directions of largest variance, 41% of it"
+    page.mouse.move(*place(page, 25))
+    page.mouse.wheel(0, -300)
+    until(page, "plot.settled && plot.scale > 1.5 * plot.whole")
+    tools = page.evaluate("boxOf(document.querySelector('.tools'))")
+    for left, top, right, low in page.evaluate("plot.labelBoxes.map(({ box }) => box)"):
+        assert not (left < tools[2] and right > tools[0] and top < tools[3] and low > tools[1])
 
 
 def test_search_goes_by_words_in_any_order(report: Path, visit: Visit) -> None:
@@ -370,7 +464,10 @@ def test_what_points_at_nothing_is_refused(tmp_path: Path) -> None:
     one = MapImage("a", 0, 0, 1, 0, 0, 0, Path("a"), Path("a"))
     with pytest.raises(ValueError, match="none of the 1 groups"):
         write_map_page(tmp_path / "r.html", MapPage("", [one], ["only"]))
-    with pytest.raises(ValueError, match="beyond the 1 images"):
+    lost = MapImage("a", 0, 0, 0, 0, 0, 0, Path("a"), Path("a"), neighbours=[(1, 0.5)])
+    with pytest.raises(ValueError, match="a neighbour is beyond the 1 images"):
+        write_map_page(tmp_path / "r.html", MapPage("", [lost], ["a"]))
+    with pytest.raises(ValueError, match="a pair is beyond the 1 images"):
         write_map_page(tmp_path / "r.html", MapPage("", [one], ["a", "b"], pairs=[Pair(0, 1, 1.0)]))
     far = MapImage("a", math.nan, 0, 0, 0, 0, 0, Path("a"), Path("a"))
     with pytest.raises(ValueError, match="no place on the map"):

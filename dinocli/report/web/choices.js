@@ -28,7 +28,7 @@ class Choices {
       "button",
       { type: "button", className: size ? "" : "empty", title: name, "aria-pressed": value === place },
       mark ?? make("span", { className: "glyph" }),
-      make("span", { className: "name" }, name),
+      make("span", { className: "name" }, ends(name)),
       make("span", { className: "size" }, size.toLocaleString("en")),
       bar,
     );
@@ -51,7 +51,7 @@ class Choices {
 // A filter that can be taken away again.
 function chip(text, mark, drop) {
   const cross = make("span", { "aria-hidden": "true" }, "×");
-  const button = make("button", { type: "button", className: "chip", title: "Remove this filter" }, make("span", {}, text), cross);
+  const button = make("button", { type: "button", className: "chip", title: "Remove this filter" }, make("span", {}, middleOut(text, 26)), cross);
   if (mark) button.prepend(mark);
   button.addEventListener("click", drop);
   return button;

@@ -62,6 +62,23 @@ function shortened(name, most) {
   return `${letters.slice(0, head).join("")}…${letters.slice(letters.length - (most - 1 - head)).join("")}`;
 }
 
+// The two ends of a text, where it is longer than `most` letters.
+function middleOut(text, most) {
+  const letters = Array.from(text);
+  if (letters.length <= most) return text;
+  const tail = Math.floor((most - 1) / 2);
+  return `${letters.slice(0, most - 1 - tail).join("")}…${letters.slice(letters.length - tail).join("")}`;
+}
+
+// A name in a box of any width: what does not fit goes out of its middle, not off its end.
+function ends(text) {
+  const letters = Array.from(text);
+  if (letters.length < 12) return make("span", { className: "ends" }, text);
+  const from = letters.length - Math.min(10, letters.length >> 1);
+  const part = (className, some) => make("span", { className }, some.join(""));
+  return make("span", { className: "ends" }, part("head", letters.slice(0, from)), part("tail", letters.slice(from)));
+}
+
 function announce(text) {
   byId("live").textContent = text;
 }

@@ -5,11 +5,20 @@ function tileButton(index, caption) {
   const place = facet().of[index];
   const button = make(
     "button",
-    { type: "button", className: "tile", title: DATA.name[index], "aria-label": `${DATA.name[index]}, ${nameOf(place)}` },
-    make("span", { className: "picture" }, image),
+    {
+      type: "button",
+      className: selection.has(index) ? "tile selected" : "tile",
+      title: DATA.name[index],
+      "aria-label": `${DATA.name[index]}, ${nameOf(place)}${selection.has(index) ? ", selected" : ""}`,
+    },
+    make("span", { className: "picture" }, image, make("span", { className: "check" })),
     make("span", { className: "caption" }, glyph(place), caption ?? shortened(DATA.name[index], 14)),
   );
-  button.addEventListener("click", () => open(index));
+  button.dataset.index = index;
+  button.addEventListener("click", (event) => {
+    if (adds(event) || event.target.matches(".check")) select(index);
+    else open(index);
+  });
   button.addEventListener("pointerenter", () => mark(index));
   button.addEventListener("focus", () => mark(index));
   button.addEventListener("pointerleave", () => mark(-1));
@@ -57,7 +66,7 @@ function overview(width, tile) {
     const heading = headingRow(() => {
       const all = make("button", { type: "button", className: "quiet" }, `Show all ${images.length.toLocaleString("en")}`);
       all.addEventListener("click", () => choose(place));
-      return [glyph(place), make("h3", {}, nameOf(place)), all];
+      return [glyph(place), make("h3", {}, ends(nameOf(place))), all];
     });
     const [typical] = tileRows(medoidsFirst(images), width, tile);
     const [border] = tileRows(images.slice().sort(ORDERS.border.compare), width, tile);

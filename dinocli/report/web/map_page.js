@@ -11,10 +11,10 @@ const FACETS = {
   label: { title: "Labels", names: DATA.labels, of: Int32Array.from(DATA.label), none: "No label" },
 };
 
-const state = { facet: "cluster", value: null, lasso: null, query: "", tab: "gallery", order: "typical" };
+const state = { facet: "cluster", value: null, only: false, query: "", tab: "gallery", order: "typical" };
 let chosen = []; // images that pass every filter, in the order in which they are shown
 const facet = () => FACETS[state.facet];
-const filtered = () => state.value !== null || state.lasso !== null || state.query !== "";
+const filtered = () => state.value !== null || state.only || state.query !== "";
 const nameOf = (place, of = facet()) => (place < 0 ? of.none : of.names[place]);
 
 // Sorting: the first is the smallest; what has no value comes last.
@@ -31,6 +31,7 @@ const ORDERS = {
 };
 
 const plot = SIZE ? new Plot(byId("map"), DATA.x, DATA.y) : null;
+const selection = new Selection(SIZE, selectionChanged);
 const gallery = new Rows(byId("gallery"));
 const viewer = new Viewer(describe);
 const choices = new Choices(byId("facets"), choose);
@@ -42,7 +43,7 @@ const tabs = new Tabs(byId("tabs"), tabTitles(), PANELS, (tab) => {
 
 function passes() {
   const found = searcher(state.query);
-  return (i) => (!state.lasso || state.lasso[i]) && found(lower[i]);
+  return (i) => (!state.only || selection.has(i)) && found(lower[i]);
 }
 
 function update({ keepPlace = false } = {}) {
@@ -61,6 +62,7 @@ function update({ keepPlace = false } = {}) {
     plot.shown = mask;
     plot.group = of;
     plot.labels = mapLabels(mask);
+    plot.selected = selection.mask;
     if (plot.current >= 0 && !mask[plot.current]) plot.current = -1;
     plot.draw();
   }
@@ -102,7 +104,7 @@ const hand = {
     if (index < 0) return;
     const group = nameOf(facet().of[index]);
     byId("hover-image").src = thumbnailOf(index);
-    byId("hover-name").textContent = DATA.name[index];
+    byId("hover-name").textContent = middleOut(DATA.name[index], 72);
     byId("hover-group").replaceChildren(glyph(facet().of[index]), group);
     const { offsetWidth, offsetHeight } = card;
     card.style.left = `${clamp(x + 18, 8, plot.wide - offsetWidth - 8)}px`;
@@ -111,13 +113,14 @@ const hand = {
   },
   open: (index) => open(index),
   group: (place) => choose(state.value === place ? null : place),
-  select(mask) {
+  toggle: (index) => select(index),
+  select(mask, more) {
     if (!mask.includes(1)) return announce("No image in the selection");
-    state.lasso = mask;
+    state.only = true;
     lassoMode(false);
     showTab("gallery");
-    update();
-    announce(`${count(chosen.length, "image")} selected`);
+    selection.set(mask, more);
+    announce(`${count(selection.count, "image")} selected`);
   },
   clear: () => clear(),
 };
@@ -157,7 +160,7 @@ function choose(place) {
 }
 
 function clear() {
-  Object.assign(state, { value: null, lasso: null, query: "" });
+  Object.assign(state, { value: null, only: false, query: "" });
   byId("search").value = "";
   update();
   announce(`All ${count(SIZE, "image")}`);
@@ -171,9 +174,19 @@ function showFilters() {
   };
   const chips = [];
   if (state.value !== null) chips.push(chip(nameOf(state.value), glyph(state.value), dropping({ value: null })));
-  if (state.lasso) chips.push(chip("Lasso", null, dropping({ lasso: null })));
+  if (state.only) chips.push(chip("Selected", null, dropping({ only: false })));
   if (state.query) chips.push(chip(`“${state.query}”`, null, dropping({ query: "" })));
   byId("chips").replaceChildren(...chips);
+  byId("select-shown").hidden = !filtered() || state.only || !chosen.length;
+  selectionBar();
+}
+
+// Where the selection is a filter, the list changes with it; the focus stays in the list.
+function selectionChanged() {
+  const inside = byId("gallery").contains(document.activeElement);
+  if (!selection.count) state.only = false;
+  update({ keepPlace: true });
+  if (inside) gallery.focus(gallery.active);
 }
 
 // ---- tabs and tools
@@ -219,6 +232,7 @@ function tools() {
       update();
     });
   }
+  selectionTools();
   byId("facet-choice").hidden = !DATA.labels.length;
   if (!plot) return;
   byId("zoom-in").addEventListener("click", () => plot.zoom(1.5));

@@ -18,19 +18,44 @@ function describe(index) {
   if (DATA.distance[index] !== null) facts.push(["Distance to the centre", figure(DATA.distance[index])]);
   if (DATA.margin[index] !== null) facts.push(["Margin to the next group", figure(DATA.margin[index])]);
   if (DATA.outlier[index] !== null) facts.push(["Outlier score", `${figure(DATA.outlier[index])} · rank ${oddness(index)}`]);
-  const more = (pairsOf.get(index) ?? []).slice(0, 12).map(([a, b, cosine, exact]) => {
+  const copies = (pairsOf.get(index) ?? []).slice(0, 12).map(([a, b, cosine, exact]) => {
     const other = a === index ? b : a;
     return tileButton(other, exact ? "same file" : cosine.toFixed(4));
   });
-  if (more.length) more.unshift(make("h3", {}, "Near-duplicates"));
+  const near = DATA.neighbours[index].map((other, rank) => tileButton(other, DATA.cosines[index][rank].toFixed(3)));
+  const more = [
+    ...(near.length ? [make("h3", {}, "Nearest images, by cosine of their features"), ...near] : []),
+    ...(copies.length ? [make("h3", {}, "Near-duplicates"), ...copies] : []),
+  ];
   return {
     name: DATA.name[index],
     thumbnail: thumbnailOf(index),
     original: originalOf(index),
+    near: DATA.near,
     facts,
     more,
-    actions: [action("Show on the map", () => locate(index)), action("Show its group", () => showGroup(place))],
+    actions: [...pathLine(index), selectButton(index), action("Show on the map", () => locate(index)), action("Show its group", () => showGroup(place))],
   };
+}
+
+// A page has no way to open a file that lies elsewhere on the disk: then its path is there to be copied.
+function pathLine(index) {
+  if (DATA.near || !DATA.root) return [];
+  const field = make("input", { readOnly: true, value: pathOf(index), "aria-label": "Path of the file" });
+  field.addEventListener("focus", () => field.select());
+  const button = make("button", { type: "button", className: "quiet" }, "Copy path");
+  button.addEventListener("click", () => copyBy(button, field.value, "Copied"));
+  return [make("div", { className: "path" }, field, button)];
+}
+
+function selectButton(index) {
+  const words = () => (selection.has(index) ? "Take it out of the selection" : "Select it");
+  const button = make("button", { type: "button", className: "quiet" }, words());
+  button.addEventListener("click", () => {
+    select(index);
+    button.textContent = words();
+  });
+  return button;
 }
 
 function oddness(index) {
@@ -56,7 +81,7 @@ function locate(index) {
 }
 
 function showGroup(place) {
-  Object.assign(state, { facet: "cluster", lasso: null, query: "" });
+  Object.assign(state, { facet: "cluster", only: false, query: "" });
   byId("search").value = "";
   showFacetChoice();
   choose(place);

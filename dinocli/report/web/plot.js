@@ -1,6 +1,8 @@
 // The map: points painted into a pixel buffer, which takes a few milliseconds for 50,000 of them on any machine, with
 // or without a GPU. Names, thumbnails and the lasso lie on a second canvas above it.
 
+const MOST_RINGS = 4000; // of more selected points the points themselves are black, which costs nothing
+
 class Plot {
   // xs, ys: places, y upwards. style(i) -> [tone, shape] place. label: list of {text, place, at}.
   constructor(box, xs, ys) {
@@ -10,11 +12,13 @@ class Plot {
     this.size = xs.length;
     this.extent = bounds(xs.keys(), xs, ys);
     this.shown = new Uint8Array(this.size).fill(1);
+    this.selected = new Uint8Array(this.size);
     this.group = new Int32Array(this.size).fill(-1);
     this.labels = [];
     this.lasso = [];
     this.thumbnails = [];
     this.labelBoxes = [];
+    this.taken = [];
     this.current = -1;
     this.pictures = new Map();
     this.order = shuffled(this.size);
@@ -52,6 +56,7 @@ class Plot {
       canvas.height = Math.round(clientHeight * this.ratio);
     }
     this.buffer = null;
+    this.taken = [...this.box.children].filter((one) => one.matches(".tools, .hint, .method")).map(boxOf);
     if (!this.scale || this.fitted) this.fit();
     else {
       this.left += (this.wide - before[0]) / 2;
@@ -171,7 +176,7 @@ class Plot {
   paintPoints() {
     const context = this.points.getContext("2d", { alpha: false });
     const radius = this.radius * this.ratio;
-    const pad = Math.ceil(radius * 1.5 + this.ratio) + 1;
+    const pad = Math.ceil(radius * 1.5 + 3 * this.ratio) + 1;
     const wide = this.points.width + 2 * pad;
     const high = this.points.height + 2 * pad;
     if (this.buffer?.width !== wide || this.buffer.height !== high) this.buffer = context.createImageData(wide, high);
@@ -187,7 +192,9 @@ class Plot {
     const scale = this.scale * this.ratio;
     const left = this.left * this.ratio;
     const top = this.top * this.ratio;
-    const { xs, ys, shown, group, order } = this;
+    const { xs, ys, shown, group, order, selected } = this;
+    const ink = pixel(this.ink);
+    const many = selected.reduce((sum, one) => sum + one, 0) > MOST_RINGS;
     for (const turn of some ? [0, 1] : [1]) {
       for (let k = 0; k < order.length; k++) {
         const i = order[k];
@@ -196,13 +203,26 @@ class Plot {
         const y = Math.round(top - scale * ys[i]) + pad;
         if (x < pad - radius || y < pad - radius || x > wide - pad + radius || y > high - pad + radius) continue;
         const place = group[i];
-        const colour = turn ? this.pixelTones[place < 0 ? TONES : place % TONES] : dim;
+        const tone = turn ? this.pixelTones[place < 0 ? TONES : place % TONES] : dim;
+        const colour = many && selected[i] ? ink : tone;
         const { core, rim } = stamps[place < 0 ? SHAPES.length : place % SHAPES.length];
         if (rim && turn) stamp(pixels, y * wide + x, rim, paper);
         stamp(pixels, y * wide + x, core, colour);
       }
     }
+    if (!many) this.paintRings(pixels, pad, wide, high);
     context.putImageData(this.buffer, -pad, -pad);
+  }
+
+  paintRings(pixels, pad, wide, high) {
+    const { xs, ys, selected, order } = this;
+    const ink = pixel(this.ink);
+    for (const i of order) {
+      if (!selected[i]) continue;
+      const x = Math.round(this.ratio * (this.left + this.scale * xs[i])) + pad;
+      const y = Math.round(this.ratio * (this.top - this.scale * ys[i])) + pad;
+      if (x >= pad && y >= pad && x < wide - pad && y < high - pad) stamp(pixels, y * wide + x, this.stamps.ring, ink);
+    }
   }
 
   paintAbove() {
@@ -237,7 +257,9 @@ class Plot {
       const [w, h] = [image.naturalWidth * part, image.naturalHeight * part];
       const place = this.group[i];
       context.fillStyle = this.tones[place < 0 ? TONES : place % TONES];
-      context.fillRect(x - w / 2 - 2, y - h / 2 - 2, w + 4, h + 4);
+      const frame = this.selected[i] ? 5 : 2;
+      if (this.selected[i]) context.fillStyle = this.ink;
+      context.fillRect(x - w / 2 - frame, y - h / 2 - frame, w + 2 * frame, h + 2 * frame);
       context.drawImage(image, x - w / 2, y - h / 2, w, h);
     }
   }
@@ -270,26 +292,48 @@ class Plot {
   }
 
   paintLabels(context) {
-    this.labelBoxes = [];
     context.font = this.font;
     context.textAlign = "center";
     context.textBaseline = "middle";
     context.lineJoin = "round";
-    for (const label of this.labels) {
-      const half = (label.width ??= context.measureText(label.text).width) / 2 + 5;
-      const at = [this.across(label.at), this.down(label.at)];
-      if (at[0] < 0 || at[1] < 0 || at[0] > this.wide || at[1] > this.high) continue;
-      const x = clamp(at[0], half, this.wide - half);
-      const y = clamp(at[1], 10, this.high - 10);
-      const box = [x - half, y - 10, x + half, y + 10];
-      if (this.labelBoxes.some((o) => box[0] < o.box[2] && box[2] > o.box[0] && box[1] < o.box[3] && box[3] > o.box[1])) continue;
-      this.labelBoxes.push({ box, place: label.place });
+    for (const label of this.labels) label.width ??= context.measureText(label.text).width;
+    this.labelBoxes = placeLabels(this, this.resting());
+    for (const { from, to } of this.labelBoxes) {
+      for (const [width, colour] of [[4, this.paper], [1, this.ink]]) {
+        context.lineWidth = width;
+        context.strokeStyle = colour;
+        context.beginPath();
+        context.moveTo(...from);
+        context.lineTo(...to);
+        context.stroke();
+      }
+    }
+    for (const { text, from, box } of this.labelBoxes) {
+      const [x, y] = [(box[0] + box[2]) / 2, (box[1] + box[3]) / 2];
+      context.fillStyle = this.ink;
+      context.beginPath();
+      context.arc(...from, 2, 0, 2 * Math.PI);
+      context.fill();
       context.lineWidth = 4;
       context.strokeStyle = this.paper;
-      context.strokeText(label.text, x, y);
-      context.fillStyle = this.ink;
-      context.fillText(label.text, x, y);
+      context.strokeText(text, x, y);
+      context.fillText(text, x, y);
     }
+  }
+
+  // While the map moves, names move with their images; a moment after, better places are looked for.
+  resting() {
+    const view = `${this.scale} ${this.left} ${this.top} ${this.wide} ${this.high}`;
+    if (view === this.view) {
+      const first = !this.settled;
+      this.settled = true;
+      return first;
+    }
+    this.view = view;
+    this.settled = false;
+    clearTimeout(this.rest);
+    this.rest = setTimeout(this.draw, 150);
+    return false;
   }
 
   paintLasso(context) {

@@ -1,7 +1,9 @@
 // Hands on the map: mouse, fingers and keys. What they ask for is answered by the page: `on` has the functions
-// hover(index, x, y), open(index), group(place), select(mask), clear().
+// hover(index, x, y), open(index), toggle(index), group(place), select(mask, more), clear().
 
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+
+const adds = (event) => event.ctrlKey || event.metaKey;
 
 class PlotInput {
   constructor(plot, on) {
@@ -81,20 +83,20 @@ class PlotInput {
     const [x, y] = this.place(event);
     const { lasso } = this.plot;
     this.plot.lasso = [];
-    if (this.drawing && lasso.length > 2) this.on.select(this.plot.inside(lasso));
-    else if (this.travelled < 4) this.click(x, y);
+    if (this.drawing && lasso.length > 2) this.on.select(this.plot.inside(lasso), adds(event));
+    else if (this.travelled < 4) this.click(x, y, adds(event));
     this.drawing = false;
     this.plot.draw();
   }
 
-  click(x, y) {
+  click(x, y, adding) {
     const label = this.plot.labelAt(x, y);
     if (label) {
       this.on.group(label.place);
       return;
     }
     const found = this.find(x, y);
-    if (found >= 0) this.on.open(found);
+    if (found >= 0) this.on[adding ? "toggle" : "open"](found);
   }
 
   cancel(event) {
@@ -121,6 +123,7 @@ class PlotInput {
     else if (event.key === "-") plot.zoom(1 / 1.4);
     else if (event.key === "0") plot.fit();
     else if ((event.key === "Enter" || event.key === " ") && plot.current >= 0) this.on.open(plot.current);
+    else if (isSelectKey(event) && plot.current >= 0) this.on.toggle(plot.current);
     else if (event.key === "Escape") this.on.clear();
     else return;
     event.preventDefault();

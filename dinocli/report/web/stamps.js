@@ -25,32 +25,43 @@ function stamp(pixels, centre, { offsets, covers }, colour) {
 }
 
 // Each shape as pixels: offsets from its centre, and how much of each pixel it covers, 0-256. Large ones get a rim of
-// paper, which keeps neighbours apart.
+// paper, which keeps neighbours apart. `ring` goes around what is selected.
 function makeStamps(radius, ratio, pad, wide) {
-  return [...SHAPES, NO_SHAPE].map((path) => {
-    const side = 2 * pad + 1;
-    const context = make("canvas", { width: side, height: side }).getContext("2d", { willReadFrequently: true });
-    context.translate(pad + 0.5, pad + 0.5);
-    context.scale(radius, radius);
-    const drawn = () => {
-      const { data } = context.getImageData(0, 0, side, side);
-      const offsets = [];
-      const covers = [];
-      for (let p = 0; p < side * side; p++) {
-        const cover = data[4 * p + 3];
-        if (cover < 8) continue;
-        offsets.push((Math.floor(p / side) - pad) * wide + (p % side) - pad);
-        covers.push(cover > 247 ? 256 : cover);
-      }
-      return { offsets: Int32Array.from(offsets), covers: Int32Array.from(covers) };
-    };
+  const found = [...SHAPES, NO_SHAPE].map((path) => {
     const outline = new Path2D(path);
-    context.fill(outline);
-    const core = drawn();
+    const core = drawn(radius, pad, wide, (context) => context.fill(outline));
     if (radius < 2.2 * ratio) return { core };
-    context.lineWidth = (1.2 * ratio) / radius;
-    context.lineJoin = "round";
-    context.stroke(outline);
-    return { core, rim: drawn() };
+    const rim = drawn(radius, pad, wide, (context) => {
+      context.fill(outline);
+      context.lineWidth = (1.2 * ratio) / radius;
+      context.lineJoin = "round";
+      context.stroke(outline);
+    });
+    return { core, rim };
   });
+  found.ring = drawn(1, pad, wide, (context) => {
+    context.lineWidth = 1.25 * ratio;
+    context.beginPath();
+    context.arc(0, 0, radius + 1.25 * ratio, 0, 2 * Math.PI);
+    context.stroke();
+  });
+  return found;
+}
+
+function drawn(scale, pad, wide, draw) {
+  const side = 2 * pad + 1;
+  const context = make("canvas", { width: side, height: side }).getContext("2d", { willReadFrequently: true });
+  context.translate(pad + 0.5, pad + 0.5);
+  context.scale(scale, scale);
+  draw(context);
+  const { data } = context.getImageData(0, 0, side, side);
+  const offsets = [];
+  const covers = [];
+  for (let p = 0; p < side * side; p++) {
+    const cover = data[4 * p + 3];
+    if (cover < 8) continue;
+    offsets.push((Math.floor(p / side) - pad) * wide + (p % side) - pad);
+    covers.push(cover > 247 ? 256 : cover);
+  }
+  return { offsets: Int32Array.from(offsets), covers: Int32Array.from(covers) };
 }

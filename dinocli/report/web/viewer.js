@@ -1,7 +1,7 @@
 // One image, large, with what is known of it. A modal dialog of the browser: it keeps the focus and closes on Escape.
 
 class Viewer {
-  // describe(index) -> {name, thumbnail, original, overlay, layers: [elements], facts: [[name, value]], more: [elements], actions: [...]}
+  // describe(index) -> {name, thumbnail, original, near (whether it is linked), overlay, layers: [elements], facts: [[name, value]], more: [elements], actions: [...]}
   constructor(describe) {
     this.describe = describe;
     this.list = [];
@@ -27,7 +27,7 @@ class Viewer {
   }
 
   show(index) {
-    const { name, thumbnail, original, overlay = null, layers = [], facts, more = [], actions = [] } = this.describe(index);
+    const { name, thumbnail, original, overlay = null, near = true, layers = [], facts, more = [], actions = [] } = this.describe(index);
     this.index = index;
     byId("viewer-name").textContent = name;
     const image = byId("viewer-image");
@@ -47,7 +47,7 @@ class Viewer {
     );
     byId("viewer-more").replaceChildren(...more);
     const link = make("a", { href: original, target: "_blank", rel: "noopener noreferrer" }, "Open the file");
-    byId("viewer-actions").replaceChildren(link, ...actions);
+    byId("viewer-actions").replaceChildren(...(near ? [link] : []), ...actions);
     byId("viewer-place").textContent =
       this.place < 0 ? "" : `${(this.place + 1).toLocaleString("en")} of ${this.list.length.toLocaleString("en")}`;
     byId("viewer-before").disabled = this.place <= 0;

@@ -86,11 +86,9 @@ def _cluster(options: ClusterOptions, reporter: ProgressReporter, stdin: BinaryI
         checked = check_images(members, reporter, options.seed) if options.checks else None
         reporter.stage("looking for odd images and a map")
         distances = [feature_distance(pooled, seed=options.seed), *([checked.distance_N] if checked else [])]
+        placed = place(rows, options.map, seed=options.seed)
         known = Known(
-            found.grouping,
-            joined_oddness(*distances),
-            place(rows, options.map, seed=options.seed),
-            _ids(options, members, found),
+            found.grouping, joined_oddness(*distances), placed.place_N2, placed.method, _ids(options, members, found)
         )
         issues = checked.issues if checked else []
         seen = checked.statistics if checked else []

@@ -164,6 +164,7 @@ class ClusterResult:
         images: Rows that were grouped.
         dropped: Rows that were left out, because they are not finite.
         method: That was used.
+        map: How the map was made, in words.
         clear: Whether the data show groups, by the criterion of `-k auto`; None where k was given.
         reason: Why this k.
         clusters: Largest first.
@@ -190,6 +191,7 @@ class ClusterResult:
     images: int
     dropped: int
     method: str
+    map: str
     clear: bool | None
     reason: str
     clusters: list[Cluster]

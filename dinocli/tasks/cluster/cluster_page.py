@@ -13,6 +13,8 @@ from dinocli.file_set import FileSet
 from dinocli.files import naming
 from dinocli.quality.auto_k import KScore
 from dinocli.quality.grouping import NONE, Grouping
+from dinocli.quality.nearest_rows import nearest_rows
+from dinocli.quality.normalized_features import cores
 from dinocli.report.chart import Curve
 from dinocli.report.map_page import MapImage, MapPage, Pair, write_map_page
 from dinocli.report.picture import Picture
@@ -29,6 +31,10 @@ EMBEDDED_BYTES = 24 << 20
 PAGE_ROWS = 50_000
 """A page of more images would not stay fluid; a sample of them is shown, with all medoids."""
 PAGE_PAIRS = 2000
+NEIGHBOURS = 8
+"""Most similar images that the page shows beside an image."""
+
+_QUERIES = 2000  # images whose neighbours are looked for together: some hundred MiB
 
 _SHEET_GROUPS, _SHEET_TYPICAL, _SHEET_BORDER = 24, 5, 3
 
@@ -60,13 +66,16 @@ def write_page(
     """
     known, labels, pairs = findings.known, findings.labels, findings.same.pairs
     rows = _shown_rows(len(members), known.grouping.medoids_K, seed)
-    images = _images(members, known, labels, rows, _thumbnails(path, files, members, rows, reporter))
+    neighbours = _neighbours(members, rows, reporter)
+    images = _images(members, known, labels, rows, _thumbnails(path, files, members, rows, reporter), neighbours)
     place = {row: number for number, row in enumerate(rows)}
     there = [pair for pair in pairs if pair.first in place and pair.second in place]
     page = MapPage(
         title="Groups of images",
         images=images,
         clusters=[f"cluster {group.cluster}" for group in outcome.clusters],
+        root=members.root,
+        method=known.map_method,
         pairs=[Pair(place[p.first], place[p.second], p.cosine, p.exact) for p in there[:PAGE_PAIRS]],
         curves=_curves(outcome.curve, len(outcome.clusters)),
         agreement=[
@@ -76,6 +85,8 @@ def write_page(
             ("Features", str(outcome.features or "computed for this page")),
             ("Weights", outcome.weights or "not known"),
             ("Method", outcome.method),
+            ("Map", known.map_method),
+            ("Neighbours", f"the {NEIGHBOURS} images of the highest cosine, of the features as they are"),
             ("Images", outcome.images),
             ("In no group", outcome.ungrouped),
             ("Copies of files", outcome.copies),
@@ -140,8 +151,29 @@ def _beside(folder: Path, part: Path, number: int, data: bytes) -> Path:
     return folder / name
 
 
+def _neighbours(
+    members: ClusterInputs, rows: Sequence[int], reporter: ProgressReporter
+) -> list[list[tuple[int, float]]]:
+    """Return places in `rows` and cosines of the images that are most like each one, nearest first."""
+    features_ND = members.features_ND if len(rows) == len(members) else members.features_ND[rows]
+    found: list[list[tuple[int, float]]] = []
+    for first in range(0, len(rows), _QUERIES):
+        queries_QD = features_ND[first : first + _QUERIES]
+        own = np.arange(first, first + len(queries_QD))
+        nearest = nearest_rows(queries_QD, features_ND, NEIGHBOURS, leave_out=own, threads=cores())
+        both = zip(nearest.rows_QK.tolist(), nearest.cosine_QK.tolist(), strict=True)
+        found.extend(list(zip(*one, strict=True)) for one in both)
+        reporter.progress("neighbours", len(found), len(rows))
+    return found
+
+
 def _images(
-    members: ClusterInputs, known: Known, labels: Labels, rows: Sequence[int], thumbnails: Sequence[Picture | Path]
+    members: ClusterInputs,
+    known: Known,
+    labels: Labels,
+    rows: Sequence[int],
+    thumbnails: Sequence[Picture | Path],
+    neighbours: Sequence[Sequence[tuple[int, float]]],
 ) -> list[MapImage]:
     grouping, column = known.grouping, next(iter(labels.values()), [])
     medoids = set(grouping.medoids_K)
@@ -159,8 +191,9 @@ def _images(
             original=(members.root or Path()) / members.names[row],
             medoid=row in medoids,
             label=column[row] if column else "",
+            neighbours=near,
         )
-        for row, thumbnail in zip(rows, thumbnails, strict=True)
+        for row, thumbnail, near in zip(rows, thumbnails, neighbours, strict=True)
     ]
 
 

@@ -31,12 +31,14 @@ class Known(NamedTuple):
         grouping: Their groups.
         outlier_N: Their oddness.
         place_N2: Their places on the map.
+        map_method: How the map was made, in words.
         ids_K: Numbers of the groups.
     """
 
     grouping: Grouping
     outlier_N: NDArray[np.float32]
     place_N2: NDArray[np.float32]
+    map_method: str
     ids_K: Sequence[int]
 
     @property

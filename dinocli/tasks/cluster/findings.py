@@ -69,6 +69,7 @@ def result_of(
         out=options.table,
         features=members.source.path if takes_features(options) else None,
         weights=members.source.meta.get("weights", {}).get("name", ""),
+        map=known.map_method,
         images=len(members),
         dropped=members.dropped,
         method=options.method,

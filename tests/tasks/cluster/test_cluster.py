@@ -247,6 +247,13 @@ def test_page_and_sheet_show_the_images(job: ClusterOptions, tmp_path: Path, mon
     assert {image.label for image in seen[0].images} == {"bright", "dark"}
     assert seen[0].clusters == ["cluster 0", "cluster 1"]
     assert sum(pair.exact for pair in seen[0].pairs) == 2
+    assert seen[0].method.startswith("PCA: the two directions")
+    units = np.load(job.inputs[0]) / np.linalg.norm(np.load(job.inputs[0]), axis=1, keepdims=True)
+    for row, image in enumerate(seen[0].images):
+        cosine = units @ units[row]
+        cosine[row] = -2
+        assert [value for _, value in image.neighbours] == pytest.approx(sorted(cosine)[:-9:-1], abs=1e-6)
+        assert all(cosine[other] == pytest.approx(value, abs=1e-6) for other, value in image.neighbours)
     assert seen[0].images[3].original == tmp_path / "images" / "bright" / "03.png"
     with Image.open(tmp_path / "sheet.png") as sheet:
         assert sheet.width > 8 * 128
