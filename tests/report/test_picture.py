@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from dinocli.report.picture import Picture, link, source
+from dinocli.report.picture import Picture, is_near, link, source
 
 
 @pytest.mark.parametrize(
@@ -28,3 +28,10 @@ def test_bytes_travel_inside_and_only_as_pictures() -> None:
     for mime in ("image/svg+xml", "text/html", 'image/png" onload="'):
         with pytest.raises(ValueError, match="a page shows"):
             Picture(b"abc", mime)
+
+
+def test_only_files_that_move_with_the_page_are_near() -> None:
+    page = Path("/home/me/work/out/report.html")
+    assert is_near(Path("/home/me/work/images"), page)
+    assert is_near(Path("/home/you/images"), page)
+    assert not is_near(Path("/mnt/images"), page)

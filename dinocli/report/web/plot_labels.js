@@ -4,8 +4,8 @@ const CELL = 6;
 const MOST_LABELS = 40; // as many as differ in colour and shape
 const AWAY = [16, 26, 38, 52, 70, 92, 118, 148, 184, 224, 270];
 const TURNS = 24;
-const HIDDEN_POINT = 8; // a point under a name is as bad as a line longer by so many pixels
-const STAY = 40; // what a better place has to gain: names should not jump while the map moves
+const HIDDEN_POINT = 60; // a point under a name is as bad as a line longer by so many pixels
+const STAY = 12; // what a better place has to gain: names should not jump while the map moves
 
 // -> [{text, place, from: [x, y] of the image, to: [x, y] at the name, box: [left, top, right, bottom]}]
 // Names that have a place keep it, unless `search` asks for better ones.
