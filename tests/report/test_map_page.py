@@ -303,8 +303,8 @@ def test_names_of_groups_stand_beside_the_points(report: Path, visit: Visit) -> 
     assert not [1 for left, top, right, low in boxes for x, y in points if left < x < right and top < y < low]
     assert page.inner_text(".method") == "PCA: the two directions of largest variance, 41% of it"
     page.mouse.move(*place(page, 25))
-    page.mouse.wheel(0, -300)
-    until(page, "plot.settled && plot.scale > 1.5 * plot.whole")
+    page.mouse.wheel(0, -100)
+    until(page, "plot.settled && plot.scale > 1.2 * plot.whole")
     tools = page.evaluate("boxOf(document.querySelector('.tools'))")
     for left, top, right, low in page.evaluate("plot.labelBoxes.map(({ box }) => box)"):
         assert not (left < tools[2] and right > tools[0] and top < tools[3] and low > tools[1])
