@@ -154,7 +154,7 @@ def _data(page: MapPage, path: Path) -> dict[str, object]:
         "name": [visible(image.name) for image in images],
         "raw": {index: image.name for index, image in enumerate(images) if visible(image.name) != image.name},
         "root": os.path.abspath(page.root) if page.root else "",
-        "near": bool(page.root) and is_near(page.root, path),
+        "near": page.root is not None and is_near(page.root, path),
         "x": across,
         "y": up,
         "cluster": [image.cluster for image in images],
