@@ -2,8 +2,9 @@
 
     python benchmarks/train_step.py --against plain
     python benchmarks/train_step.py --against dino --dino-checkout dino   # a clone of facebookresearch/dino
+    python benchmarks/train_step.py --against dino --dino-checkout dino --batch 8 --prototypes 1024
 
-`dino`: ViT-Ti/16, 2 x 224 + 8 x 96 pixels, 16 images, 4096 prototypes. Ours is the whole loop: loading from memory,
+`dino`: ViT-Ti/16, 2 x 224 + 8 x 96 pixels, 16 images, 4096 prototypes (`--batch`, `--prototypes`). Ours is the whole loop: loading from memory,
 augmentation, step, with the precision and kernels that a run would choose. Theirs is the public DINO code's step on
 crops that are ready (float32 on a CPU, float16 on a GPU, as it does). `plain`: EfficientNet-Lite0 at the setting of the
 demo, the whole loop in both; the other one is ours in float32, with torch's own order of memory and kernels, and with
@@ -47,8 +48,8 @@ from dinocli.models.create import create_backbone
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 COMMON = ("model.weights=none", "optim.head_warmup=0", "optim.freeze_last_layer=0", "run.steps=10000")
-VIT = ("model.name=vit_tiny_patch16_224", "run.batch_size=16", "head.out_dim=4096")
-LITE = ("model.name=tf_efficientnet_lite0", "model.batch_norm=frozen", "run.batch_size=48")
+VIT = ("model.name=vit_tiny_patch16_224",)
+LITE = ("model.name=tf_efficientnet_lite0", "model.batch_norm=frozen")
 IMAGES, SIDES = 96, {"dino": (480, 640), "plain": (300, 300)}
 
 
@@ -72,10 +73,11 @@ class Result:
         return [other / ours for ours, other in zip(self.ours, self.other, strict=True)]
 
 
-def recipe_of(against: str) -> Recipe:
+def recipe_of(options: argparse.Namespace) -> Recipe:
     """Return the resolved recipe of a comparison."""
-    name, own = ("natural", VIT) if against == "dino" else ("grey", LITE)
-    plain = against == "plain"
+    plain = options.against == "plain"
+    name, own = ("grey", LITE) if plain else ("natural", (*VIT, f"head.out_dim={options.prototypes}"))
+    own = (*own, f"run.batch_size={options.batch or (48 if plain else 16)}")
     facts = RunFacts(
         2_624, True, "convnet" if plain else "vit", batch_norm=plain, cpu=plain
     )  # the paper's views for ViT
@@ -226,7 +228,7 @@ def opponent(
 
 def compare(options: argparse.Namespace, folder: Path) -> Result:
     """Measure in turns: ours, the other one, loading in colour, loading in grey."""
-    recipe, device = recipe_of(options.against), pick_device(options.device)
+    recipe, device = recipe_of(options), pick_device(options.device)
     backbone = create_backbone(recipe.model.name, drop_path=recipe.model.drop_path).to(device)
     precision = build_precision(recipe, backbone, device, World())
     loops = {}
@@ -271,6 +273,8 @@ def main() -> None:
     parser.add_argument("--dino-checkout", type=Path, help="folder of facebookresearch/dino, for --against dino")
     parser.add_argument("--rounds", type=int, default=5, help="pairs of measurements (default: 5)")
     parser.add_argument("--steps", type=int, default=2, help="steps of each measurement (default: 2)")
+    parser.add_argument("--batch", type=int, default=0, help="images of a step (default: 16; of plain 48)")
+    parser.add_argument("--prototypes", type=int, default=4096, help="of --against dino (default: 4096)")
     parser.add_argument("--threads", type=int, default=0, help="of torch (default: 0, its own choice)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:NUMBER (default: auto)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
