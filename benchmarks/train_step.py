@@ -4,11 +4,11 @@
     python benchmarks/train_step.py --against dino --dino-checkout dino   # a clone of facebookresearch/dino
     python benchmarks/train_step.py --against dino --dino-checkout dino --batch 8 --prototypes 1024
 
-`dino`: ViT-Ti/16, 2 x 224 + 8 x 96 pixels, 16 images, 4096 prototypes (`--batch`, `--prototypes`). Ours is the whole loop: loading from memory,
-augmentation, step, with the precision and kernels that a run would choose. Theirs is the public DINO code's step on
-crops that are ready (float32 on a CPU, float16 on a GPU, as it does). `plain`: EfficientNet-Lite0 at the setting of the
-demo, the whole loop in both; the other one is ours in float32, with torch's own order of memory and kernels, and with
-freed memory going back to the system.
+`dino`: ViT-Ti/16, 2 x 224 + 8 x 96 pixels, 16 images, 4096 prototypes (`--batch`, `--prototypes`). Ours is the whole
+loop: loading from memory, augmentation, step, with the precision and kernels that a run would choose. Theirs is the
+public DINO code's step on crops that are ready (float32 on a CPU, float16 on a GPU, as it does). `plain`:
+EfficientNet-Lite0 at the setting of the demo, the whole loop in both; the other one is ours in float32, with torch's
+own order of memory and kernels, and with freed memory going back to the system.
 
 The last two lines are the share of our step that goes into loading and augmentation, in colour and in grey.
 """

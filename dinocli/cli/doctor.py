@@ -1,26 +1,48 @@
-"""`dinocli doctor`: what this machine has, for a user and for whoever helps them."""
+"""`dinocli doctor`: what this machine has, for a user and for whoever helps them; and how fast it is."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
 from dinocli.cli import options as opt
 
-EPILOG = "Example: dinocli doctor --json | jq .torch"
+EPILOG = "Example: dinocli doctor --json | jq .torch  |  dinocli doctor --bench --model vit_tiny_patch16_224"
+
+Bench = Annotated[
+    bool,
+    opt.option("--bench", panel=opt.OUTPUT, help="Measure images per second, about a minute; name the bottleneck."),
+]
+BenchModel = Annotated[
+    str, opt.option("--model", panel=opt.OUTPUT, help="timm name, for --bench.", autocompletion=opt.completion.models)
+]
 
 
-def doctor(json: opt.Json = False, debug: opt.Debug = False) -> None:
-    """Show versions, devices, image formats and caches. Asks no network."""
+@opt.grouped(terminal=opt.terminal_options)
+def doctor(
+    bench: Bench = False, model: BenchModel = "vit_small_patch16_224", device: opt.Device = "auto", terminal: Any = None
+) -> None:
+    """Show versions, devices, image formats and caches; with --bench also the speed. Asks no network."""
     from dinocli.cli.render import print_json
-    from dinocli.tasks.doctor import examine
 
-    found = examine()
-    if json:
+    found: dict[str, Any] = {}
+    with terminal:
+        from dinocli.tasks.doctor import examine
+        from dinocli.tasks.train.machine_speed import measure_speed
+
+        found = examine()
+        if bench:
+            speed = measure_speed(model, device, terminal)
+            found["bench"] = speed.to_dict()
+            for line in speed.table():
+                terminal.line(line)
+    if terminal.as_json:
         print_json(found)
         return
     lines: dict[str, Any] = {}
     for key, value in found.items():
-        lines |= {f"extra {name}": state for name, state in value.items()} if isinstance(value, dict) else {key: value}
+        if key != "bench":
+            nested = isinstance(value, dict)
+            lines |= {f"extra {name}": state for name, state in value.items()} if nested else {key: value}
     width = max(map(len, lines))
     for key, value in lines.items():
         typer.echo(f"{key:{width}}  {', '.join(map(str, value)) if isinstance(value, list) else value}")

@@ -30,12 +30,16 @@ class ProfiledLoader:
 
     Args:
         loader: Source of the batches.
-        trace: Where the Chrome trace is written.
+        trace: Where the Chrome trace is written; None writes none.
         reporter: Is told the table.
+
+    Attributes:
+        seconds: A step of each part, by name, of the device where it is a GPU; empty before the profile has ended.
     """
 
-    def __init__(self, loader: Loader, trace: Path, reporter: ProgressReporter) -> None:
+    def __init__(self, loader: Loader, trace: Path | None, reporter: ProgressReporter) -> None:
         self.loader, self.trace, self.reporter = loader, trace, reporter
+        self.seconds: dict[str, float] = {}
 
     def steps(self, first: int, last: int) -> Generator[list[Batch], None, None]:
         """Yield the slices of steps first to last - 1, as the loader does."""
@@ -55,18 +59,22 @@ class ProfiledLoader:
                 yield slices
 
     def _report(self, profiler: profile) -> None:
-        with whole_file(self.trace) as file:
-            profiler.export_chrome_trace(file.name)
+        if self.trace:
+            with whole_file(self.trace) as file:
+                profiler.export_chrome_trace(file.name)
         found = {event.key: event for event in profiler.key_averages()}
         whole = found["ProfilerStep*"]
         on_device = any(event.device_time_total for event in found.values())
+        times = {name: found[name].device_time_total if on_device else found[name].cpu_time_total for name in PARTS}
+        self.seconds = {name: value / whole.count / 1e6 for name, value in times.items()}
         for line in step_table({name: event.cpu_time_total for name, event in found.items()}, whole.count):
             self.reporter.line(line)
         if on_device:
             self.reporter.line("time on the device:")
             for line in step_table({name: event.device_time_total for name, event in found.items()}, whole.count):
                 self.reporter.line(line)
-        self.reporter.line(f"trace: {self.trace}; open it in Perfetto or chrome://tracing")
+        if self.trace:
+            self.reporter.line(f"trace: {self.trace}; open it in Perfetto or chrome://tracing")
 
 
 def step_table(microseconds: dict[str, float], steps: int) -> list[str]:

@@ -52,7 +52,7 @@ def measure_costs(context: TrainContext, recipe: Recipe, loader: Loader) -> Cost
             if step and from_main(lambda: time.perf_counter() - began) > TIMED_SECONDS:  # noqa: B023
                 break
         seconds.append((time.perf_counter() - began) / step)
-    forward = from_main(lambda: _seconds_per_forward(context, loader, context.backbone, context.preprocess))
+    forward = from_main(lambda: seconds_per_forward(context, loader, context.backbone, context.preprocess))
     head_step, full_step = from_main(lambda: (seconds[0], seconds[-1]))
     return Costs(
         head_step,
@@ -67,11 +67,14 @@ def _seconds_per_teacher_forward(context: TrainContext, loader: Loader) -> float
     if context.teacher is None:
         return 0.0
     own = context.teacher.preprocess(context.preprocess)
-    return _seconds_per_forward(context, loader, context.teacher.backbone, own)
+    return seconds_per_forward(context, loader, context.teacher.backbone, own)
 
 
-def _seconds_per_forward(context: TrainContext, loader: Loader, backbone: Backbone, preprocess: Preprocess) -> float:
-    few = list(range(min(TIMED_IMAGES, len(context.store))))
+def seconds_per_forward(
+    context: TrainContext, loader: Loader, backbone: Backbone, preprocess: Preprocess, images: int = TIMED_IMAGES
+) -> float:
+    """Time the features of whole images, the second time that they are computed; return the seconds of one image."""
+    few = list(range(min(images, len(context.store))))
     began = 0.0
     for _ in range(2):  # the first one warms up
         began = time.perf_counter()
