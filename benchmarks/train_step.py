@@ -76,8 +76,8 @@ class Result:
 def recipe_of(options: argparse.Namespace) -> Recipe:
     """Return the resolved recipe of a comparison."""
     plain = options.against == "plain"
-    name, own = ("grey", LITE) if plain else ("natural", (*VIT, f"head.out_dim={options.prototypes}"))
-    own = (*own, f"run.batch_size={options.batch or (48 if plain else 16)}")
+    name, own = ("grey", [*LITE]) if plain else ("natural", [*VIT, f"head.out_dim={options.prototypes}"])
+    own.append(f"run.batch_size={options.batch or (48 if plain else 16)}")
     facts = RunFacts(
         2_624, True, "convnet" if plain else "vit", batch_norm=plain, cpu=plain
     )  # the paper's views for ViT

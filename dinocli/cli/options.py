@@ -32,7 +32,7 @@ def option(*names: str, panel: str, help: str, **more: Any) -> Any:
 Images = Annotated[
     list[str] | None,
     typer.Argument(
-        help="Folders (recursive), files, globs, @list.txt, or - for paths on stdin.",
+        help="Folders (recursive), files, .tar shards, globs, @list.txt, - for stdin.",
         show_default=False,
         metavar="IMAGES...",
     ),

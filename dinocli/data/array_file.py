@@ -1,7 +1,7 @@
 """NumPy arrays as images: `.npy`, and `.npz` with one array in it."""
 
 import zipfile
-from pathlib import Path
+from io import BytesIO
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from numpy.lib import format as npy
 from dinocli.data.limits import Allowance, check_pixels
 from dinocli.data.pil_decode import decoded
 from dinocli.data.pixels import Decoded
+from dinocli.data.tar_shards import Source, for_decoder
 from dinocli.errors import DataError
 
 _NPY, _ZIP = b"\x93NUM", b"PK\3\4"
@@ -20,18 +21,18 @@ def is_array(path: str, head: bytes) -> bool:
     return head[:4] == _NPY or (head[:4] == _ZIP and path.lower().endswith(".npz"))
 
 
-def array_size(path: str) -> tuple[int, int]:
+def array_size(source: Source) -> tuple[int, int]:
     """Return (h, w) from the header."""
-    shape, _ = _header(path)
+    shape, _ = _header(source)
     check_pixels(*shape[:2])
     return shape[0], shape[1]
 
 
-def read_array(path: str, *, any_channels: bool, allowance: Allowance, stored: int) -> Decoded:
+def read_array(source: Source, *, any_channels: bool, allowance: Allowance, stored: int) -> Decoded:
     """Read an array (h, w) or (h, w, c).
 
     Args:
-        path: Of the file.
+        source: Of the file.
         any_channels: Channels will be chosen, so that there may be any number of them; else 1, 3, or 4 with alpha.
         allowance: Asked before anything is read.
         stored: Size of the file, bytes.
@@ -39,9 +40,9 @@ def read_array(path: str, *, any_channels: bool, allowance: Allowance, stored: i
     Raises:
         DataError: An array of another shape or type, or an archive of several.
     """
-    shape, dtype = _header(path)
+    shape, dtype = _header(source)
     allowance.ask(shape[0], shape[1], int(np.prod(shape, dtype=np.int64)) * dtype.itemsize, stored)
-    pixels: Any = np.load(path, allow_pickle=False)
+    pixels: Any = np.load(for_decoder(source), allow_pickle=False)
     if isinstance(pixels, np.lib.npyio.NpzFile):
         with pixels as archive:
             pixels = archive[archive.files[0]]
@@ -54,15 +55,15 @@ def read_array(path: str, *, any_channels: bool, allowance: Allowance, stored: i
     return decoded(pixels[..., :3], pixels[..., 3:])
 
 
-def _header(path: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    if path.lower().endswith(".npz"):
-        with zipfile.ZipFile(path) as archive:
+def _header(source: Source) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    if zipfile.is_zipfile(for_decoder(source)):
+        with zipfile.ZipFile(for_decoder(source)) as archive:
             names = archive.namelist()
             if len(names) != 1:
                 raise DataError(f"an archive of {len(names)} arrays; an image is one of its own")
             with archive.open(names[0]) as file:
                 return _shape(file)
-    with Path(path).open("rb") as file:
+    with BytesIO(source) if isinstance(source, bytes) else open(source, "rb") as file:
         return _shape(file)
 
 

@@ -18,6 +18,7 @@ from dinocli.data.image_formats import decoders
 from dinocli.data.limits import Allowance, check_pixels
 from dinocli.data.pil_decode import decoded, from_pil, read_with_pil
 from dinocli.data.pixels import Decoded, Pixels, joined, with_channels
+from dinocli.data.tar_shards import Source, for_decoder, image_source
 from dinocli.data.tiff import ForPil, is_tiff, read_tiff, tiff_pages, tiff_size
 from dinocli.errors import DataError
 
@@ -93,15 +94,16 @@ def image_size(path: str | Path, *, page: int = 0) -> tuple[int, int]:
     The EXIF turn is left out: in a PNG it may stand behind the pixels, and finding it costs a full decode.
     """
     with _one_line_errors(path):
-        head = _head(str(path))[0]
+        source = image_source(str(path))
+        head = _head(source)[0]
         if is_tiff(head[:4]):
-            height, width = tiff_size(path, page)
+            height, width = tiff_size(source, page)
         elif is_dicom(head):
-            height, width = dicom_size(str(path))
+            height, width = dicom_size(source)
         elif is_array(str(path), head):
-            height, width = array_size(str(path))
+            height, width = array_size(source)
         else:
-            with Image.open(path, formats=decoders()) as image:
+            with Image.open(for_decoder(source), formats=decoders()) as image:
                 width, height = image.size
         check_pixels(height, width)
         return height, width
@@ -113,14 +115,15 @@ def page_count(path: str | Path) -> tuple[int, int]:
     Of other formats than TIFF more than one counts as 2: the frames of a long animation are not gone through.
     """
     with _one_line_errors(path):
-        head = _head(str(path))[0]
+        source = image_source(str(path))
+        head = _head(source)[0]
         if is_tiff(head[:4]):
-            return tiff_pages(path)
+            return tiff_pages(source)
         if is_dicom(head):
-            return dicom_frames(str(path)), 0
+            return dicom_frames(source), 0
         if is_array(str(path), head):
             return 1, 0
-        with Image.open(path, formats=decoders()) as image:
+        with Image.open(for_decoder(source), formats=decoders()) as image:
             several = image.format != "MPO" and getattr(image, "is_animated", False)
             return (2 if several else 1), 0
 
@@ -139,25 +142,26 @@ def _one_line_errors(path: str | Path) -> Iterator[None]:
 
 
 def _decode(path: str, page: int, channels: Channels, enough: int, allowance: Allowance) -> Decoded:
-    head, stored = _head(path)
+    source = image_source(path)
+    head, stored = _head(source)
     if not is_tiff(head[:4]):
         if channels == PAGES:
             raise DataError("--channels page is for TIFF files alone")
         if is_dicom(head):
-            return _with_channels(read_dicom(path, page, allowance, stored), channels)
+            return _with_channels(read_dicom(source, page, allowance, stored), channels)
         if is_array(path, head):
             any_channels = bool(channels)
             return _with_channels(
-                read_array(path, any_channels=any_channels, allowance=allowance, stored=stored), channels
+                read_array(source, any_channels=any_channels, allowance=allowance, stored=stored), channels
             )
-        return _with_channels(read_with_pil(path, head, page, enough, allowance, stored), channels)
-    found = read_tiff(path, page, channels, allowance, stored)
+        return _with_channels(read_with_pil(source, head, page, enough, allowance, stored), channels)
+    found = read_tiff(source, page, channels, allowance, stored)
     if isinstance(found, Decoded):
         if found.colour.dtype.kind not in "uif":
             raise DataError(f"pixels are {found.colour.dtype}, no real numbers; save an amplitude or a phase")
         return found
     try:
-        frames = [read_with_pil(path, head, frame, enough, allowance, stored) for frame in found.frames]
+        frames = [read_with_pil(source, head, frame, enough, allowance, stored) for frame in found.frames]
     except UnidentifiedImageError:
         raise DataError("this kind of TIFF needs imagecodecs: pip install 'dinocli[tiff]'") from None
     return _joined(frames, found) if found.planes else _with_channels(_as_tagged(frames[0], found), channels)
@@ -186,9 +190,13 @@ def _with_channels(image: Decoded, channels: Channels) -> Decoded:
     return Decoded(pixels, image.true, nodata=image.nodata, window=image.window)
 
 
-def _head(path: str) -> tuple[bytes, int]:
+def _head(source: Source) -> tuple[bytes, int]:
     """Return the first bytes of a file, and its size."""
-    file = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a named pipe would wait for a writer
+    if isinstance(source, bytes):
+        if not source:
+            raise DataError("the file is empty")
+        return source[:HEAD], len(source)
+    file = os.open(source, os.O_RDONLY | os.O_NONBLOCK)  # a named pipe would wait for a writer
     try:
         found = os.fstat(file)
         if stat.S_ISFIFO(found.st_mode):

@@ -10,6 +10,7 @@ import numpy as np
 
 from dinocli.data.limits import Allowance, check_pixels
 from dinocli.data.pixels import Decoded, Pixels
+from dinocli.data.tar_shards import Source, for_decoder
 from dinocli.errors import DataError
 
 HEAD = 132
@@ -23,21 +24,21 @@ def is_dicom(head: bytes) -> bool:
     return head[128:HEAD] == b"DICM"
 
 
-def dicom_size(path: str) -> tuple[int, int]:
+def dicom_size(source: Source) -> tuple[int, int]:
     """Return (h, w) from the header."""
-    return _size(_header(path))
+    return _size(_header(source))
 
 
-def dicom_frames(path: str) -> int:
+def dicom_frames(source: Source) -> int:
     """Return the number of frames from the header."""
-    return _frames(_header(path))
+    return _frames(_header(source))
 
 
-def read_dicom(path: str, frame: int, allowance: Allowance, stored: int) -> Decoded:
+def read_dicom(source: Source, frame: int, allowance: Allowance, stored: int) -> Decoded:
     """Read one frame.
 
     Args:
-        path: A DICOM.
+        source: A DICOM.
         frame: Counted from 0.
         allowance: Asked before anything is decoded.
         stored: Size of the file, bytes.
@@ -50,7 +51,7 @@ def read_dicom(path: str, frame: int, allowance: Allowance, stored: int) -> Deco
         DataError: No such frame, no pixels, a missing package, or the file claims too much.
         Exception: What pydicom raises for damaged files.
     """
-    about = _header(path)
+    about = _header(source)
     height, width = _size(about)
     samples, size = int(about.get("SamplesPerPixel", 1)), int(about.get("BitsAllocated", 8)) // 8 or 1
     allowance.ask(height, width, height * width * samples * size, stored)
@@ -60,7 +61,7 @@ def read_dicom(path: str, frame: int, allowance: Allowance, stored: int) -> Deco
     from pydicom.pixels import apply_color_lut, pixel_array
 
     try:
-        pixels = pixel_array(path, index=frame)
+        pixels = pixel_array(for_decoder(source), index=frame)
     except RuntimeError as error:  # of a compression that no installed package knows
         raise DataError(f"its compression cannot be read here ({_first(error)}): pip install pylibjpeg[all]") from None
     if about.get("PhotometricInterpretation") == "PALETTE COLOR":
@@ -106,12 +107,12 @@ def _window(about: Any) -> tuple[float, float] | None:
     return (level, width) if width > 0 else None
 
 
-def _header(path: str) -> Any:
+def _header(source: Source) -> Any:
     try:
         from pydicom import dcmread
     except ImportError:
         raise DataError(_NEEDED) from None
-    about = dcmread(path, stop_before_pixels=True)
+    about = dcmread(for_decoder(source), stop_before_pixels=True)
     if "Rows" not in about or "Columns" not in about:
         raise DataError("a DICOM without an image")
     return about

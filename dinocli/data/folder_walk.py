@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from dinocli.data.image_formats import image_suffixes, missing_decoder
+from dinocli.data.tar_shards import COMPRESSED, SUFFIX, open_shard
 from dinocli.errors import DataError
 
 SYSTEM_FOLDERS = frozenset(
@@ -22,7 +23,8 @@ _SHOWN = 6
 class FolderWalk:
     """Walks folders; a million files are listed without asking the file system about each of them.
 
-    Hidden entries, `SYSTEM_FOLDERS` and files without the ending of an image are left out and counted.
+    Hidden entries, `SYSTEM_FOLDERS` and files without the ending of an image are left out and counted. Of a folder
+    without any image, the tar shards are taken.
     """
 
     def __init__(self) -> None:
@@ -30,6 +32,9 @@ class FolderWalk:
         self.system: Counter[str] = Counter()
         self.hidden = 0
         self.special = 0
+        self.shards = 0
+        self.bad_members: list[tuple[str, str]] = []
+        self._tars: list[str] = []
 
     def images(self, top: str) -> Iterator[str]:
         """Yield the images below a folder.
@@ -41,19 +46,42 @@ class FolderWalk:
             DataError: A folder cannot be listed.
         """
         visited: set[tuple[int, int]] = set()
-        links = [top]
+        links, found = [top], False
+        self._tars = []
         while links:
             later: list[str] = []
             for link in sorted(links):
-                yield from self._real(link, visited, later)
+                for path in self._real(link, visited, later):
+                    found = True
+                    yield path
             links = later
+        if found:
+            self.endings[SUFFIX] += len(self._tars)
+        else:
+            for path in sorted(self._tars):
+                yield from self.members(path)
+
+    def members(self, path: str) -> Iterator[str]:
+        """Yield the images in a tar shard, and count what else is in it.
+
+        Raises:
+            DataError: It cannot be read.
+        """
+        try:
+            shard = open_shard(path)
+        except OSError as error:
+            raise DataError(f"cannot read {path!r}: {(error.strerror or str(error)).lower()}") from error
+        self.shards += 1
+        self.endings += shard.left_out
+        self.bad_members += [(f"{path}/{name}", reason) for name, reason in shard.bad]
+        yield from (f"{path}/{name}" for name in shard.names)
 
     def takes(self, path: str) -> bool:
         """Return whether a file has the suffix of an image format; other files are counted."""
         name = os.path.basename(path).lower()
         if name.endswith(image_suffixes()) and not _are_features(path):
             return True
-        self.endings[os.path.splitext(name)[1]] += 1
+        self.endings[next(filter(name.endswith, COMPRESSED), os.path.splitext(name)[1])] += 1
         return False
 
     def note(self) -> str:
@@ -66,10 +94,14 @@ class FolderWalk:
         parts += [f"{self.special:,} pipes and devices"] if self.special else []
         if self.system:
             parts.append(f"{self.system.total():,} system folders ({', '.join(sorted(self.system))})")
+        found = f"{self.shards:,} tar shards" if self.shards else ""
         if not parts:
-            return ""
+            return found
         needs = sorted({why for ending in self.endings if (why := missing_decoder(ending))})
-        return f"left out: {', '.join(parts)}" + (f"; to read them: {', '.join(needs)}" if needs else "")
+        needs += ["decompress archives once"] if set(COMPRESSED) & set(self.endings) else []
+        needs += ["name archives that lie beside images"] if self.endings[SUFFIX] else []
+        left = f"left out: {', '.join(parts)}" + (f"; to read them: {', '.join(needs)}" if needs else "")
+        return f"{found}; {left}" if found else left
 
     def _real(self, top: str, visited: set[tuple[int, int]], links: list[str]) -> Iterator[str]:
         folders = [top]
@@ -87,6 +119,8 @@ class FolderWalk:
                         folders.append(entry.path)
                 elif not entry.is_file(follow_symlinks=False):
                     self.special += 1
+                elif entry.name.lower().endswith(SUFFIX):
+                    self._tars.append(entry.path)
                 elif self.takes(entry.path):
                     yield entry.path
 

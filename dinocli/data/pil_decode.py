@@ -14,6 +14,7 @@ from dinocli.data.decoder_warnings import log_libtiff
 from dinocli.data.image_formats import decoders
 from dinocli.data.limits import Allowance
 from dinocli.data.pixels import SWAPPING, Decoded, Pixels, turned
+from dinocli.data.tar_shards import Source, content_of, for_decoder
 from dinocli.errors import DataError
 
 # `Allowance` replaces PIL's own limit, which warns on stderr at a third of ours and knows no way out to name.
@@ -28,11 +29,11 @@ _GAP = rb"(?:\s|#[^\n]*\n)+"
 _PNM_HEADER = re.compile(rb"P([56])" + _GAP + rb"(\d+)" + _GAP + rb"(\d+)" + _GAP + rb"(\d+)\s")
 
 
-def read_with_pil(path: str, head: bytes, page: int, enough: int, allowance: Allowance, stored: int) -> Decoded:
+def read_with_pil(source: Source, head: bytes, page: int, enough: int, allowance: Allowance, stored: int) -> Decoded:
     """Read one frame.
 
     Args:
-        path: A file of one of the formats in `image_formats`.
+        source: A file of one of the formats in `image_formats`.
         head: Its first bytes.
         page: Frame, counted from 0.
         enough: Pixels of the shorter side that the caller needs; a JPEG may come back smaller than it is.
@@ -43,19 +44,19 @@ def read_with_pil(path: str, head: bytes, page: int, enough: int, allowance: All
         DataError: No such frame, or a file that claims too much.
         Exception: What PIL raises for damaged files.
     """
-    with Image.open(path, formats=decoders()) as image:
+    with Image.open(for_decoder(source), formats=decoders()) as image:
         _ask(image, allowance, stored)
-        deep = _deep_pnm(path) if head[:2] in (b"P5", b"P6") else None
+        deep = _deep_pnm(source) if head[:2] in (b"P5", b"P6") else None
         if deep is not None:
             return decoded(deep)
         if page:
             _seek(image, page)
             _ask(image, allowance, stored)  # a frame can be larger than the first
         if "progressive" in image.info:
-            _check_scans(path)
+            _check_scans(source)
         raw = _raw_mode(image)
         if _loses_bits(image, raw):
-            return _deep_colour(path, page, raw)
+            return _deep_colour(source, page, raw)
         return from_pil(image, enough)
 
 
@@ -74,10 +75,9 @@ def _orientation(image: Image.Image) -> int:
     return int(image.getexif().get(274, 1))
 
 
-def _check_scans(path: str) -> None:
+def _check_scans(source: Source) -> None:
     """Refuse a JPEG of endless scans: each of them, of a few bytes, takes as long as a whole image."""
-    with open(path, "rb") as file:
-        scans = file.read().count(b"\xff\xda")
+    scans = content_of(source).count(b"\xff\xda")
     if scans > _MOST_SCANS:
         raise DataError(f"a progressive JPEG of {scans} scans, more than {_MOST_SCANS}: save it anew")
 
@@ -129,7 +129,7 @@ def _loses_bits(image: Image.Image, raw: str) -> bool:
     return ";16" in raw and image.mode not in _DEEP_MODES
 
 
-def _deep_colour(path: str, page: int, raw: str) -> Decoded:
+def _deep_colour(source: Source, page: int, raw: str) -> Decoded:
     """Read 16-bit colour with PIL, which has no mode for it.
 
     PIL unpacks 16-bit samples by keeping one byte of the two: the first for the big-endian layout, the second for the
@@ -137,10 +137,10 @@ def _deep_colour(path: str, page: int, raw: str) -> Decoded:
     """
     colours, _, order = raw.partition(";16")
     if colours == "LA":  # always big-endian, and its four bytes a pixel fit an 8-bit RGBA
-        both = _reread(path, page, "RGBA")
+        both = _reread(source, page, "RGBA")
         first, second = both[..., 0::2], both[..., 1::2]
     elif colours in ("RGB", "RGBA"):
-        first, second = (_reread(path, page, f"{colours};16{byte}") for byte in "BL")
+        first, second = (_reread(source, page, f"{colours};16{byte}") for byte in "BL")
     else:
         raise DataError(f"16-bit {colours} cannot be read whole without imagecodecs: pip install 'dinocli[tiff]'")
     big = order == "B" or (order == "N" and sys.byteorder == "big")
@@ -151,9 +151,9 @@ def _deep_colour(path: str, page: int, raw: str) -> Decoded:
     return decoded(pixels) if colours == "RGB" else decoded(pixels[..., :-1], pixels[..., -1:])
 
 
-def _reread(path: str, page: int, raw: str) -> Pixels:
+def _reread(source: Source, page: int, raw: str) -> Pixels:
     """Decode a file with another layout of the same number of bytes than the one that PIL found."""
-    with Image.open(path, formats=decoders()) as image:
+    with Image.open(for_decoder(source), formats=decoders()) as image:
         if page:
             _seek(image, page)
         assert isinstance(image, ImageFile.ImageFile)
@@ -162,10 +162,9 @@ def _reread(path: str, page: int, raw: str) -> Pixels:
         return turned(np.asarray(image), _orientation(image))
 
 
-def _deep_pnm(path: str) -> Pixels | None:
+def _deep_pnm(source: Source) -> Pixels | None:
     """Read a binary PGM or PPM of more than 8 bits; PIL would stretch the values, or cut colour to 8 bits."""
-    with open(path, "rb") as file:
-        content = file.read()
+    content = content_of(source)
     header = _PNM_HEADER.match(content)
     if header is None or int(header[4]) < 256:
         return None

@@ -18,6 +18,7 @@ from dinocli.data.image_formats import image_suffixes
 from dinocli.data.mask_names import mask_names
 from dinocli.data.name_patterns import select_names
 from dinocli.data.path_list import listed_paths, read_path_list
+from dinocli.data.tar_shards import expand_braces, file_facts, is_shard, refuse_compressed, split_member
 from dinocli.data.text_tables import is_utf8
 from dinocli.errors import DataError, UsageError
 
@@ -61,8 +62,7 @@ class ImageList:
         sha = hashlib.sha256()
         for i, name in enumerate(self.names):
             try:
-                found = os.stat(self.path(i))
-                size, time = found.st_size, found.st_mtime_ns
+                size, time = file_facts(self.path(i))
             except OSError:
                 size, time = -1, 0
             sha.update(f"{name}\0{size}\0{time}\n".encode())
@@ -81,10 +81,10 @@ def find_images(
     """List the images that the inputs name.
 
     Args:
-        inputs: Folders (see `FolderWalk`), files (whatever the ending), globs, ``@list.txt`` or ``@list.csv`` (see
-            `read_path_list`), ``-`` (paths on standard input). Listed paths are relative to the working directory, and
-            with a known ending they are believed to be files, unseen. What exists under exactly the given name is
-            never taken as a glob.
+        inputs: Folders (see `FolderWalk`), files (whatever the ending), tar shards (see `TarShard`; ``{000..012}.tar``
+            names several), globs, ``@list.txt`` or ``@list.csv`` (see `read_path_list`), ``-`` (paths on standard
+            input). Listed paths are relative to the working directory, and with a known ending they are believed to be
+            files, unseen. What exists under exactly the given name is never taken as a glob.
         stdin: Bytes of standard input, for ``-``.
         null: Paths on standard input end with NUL, not with a line feed.
         include: Patterns; an image that matches none of them is left out. Empty takes all.
@@ -106,8 +106,12 @@ def find_images(
     for entry in inputs:
         for path, folder in _expand(entry, stdin, null, walk):
             absolute = os.path.abspath(path)
-            tops.add(absolute if folder else os.path.dirname(absolute))
-            found.update(walk.images(absolute) if folder else [absolute])
+            inside = split_member(absolute)
+            tops.add(absolute if folder else os.path.dirname(inside[0] if inside else absolute))
+            if folder:
+                found.update(walk.images(absolute))
+            else:
+                found.update(walk.members(absolute) if is_shard(absolute) else [absolute])
     named = ", ".join(repr(entry) for entry in inputs)
     if not found:
         left = f"; {walk.note()}" if walk.note() else ""
@@ -115,6 +119,7 @@ def find_images(
         raise DataError(f"no image in {named} (looked for {endings}){left}; other files have to be named one by one")
     top = _root(root, found, tops)
     names, bad = _names(top, found)
+    bad += _names_of_bad(top, walk.bad_members)
     kept, notes = select_names(top, names, include, exclude)
     if not kept:
         why = "; ".join(notes) if names else f"all {len(bad)} are left out, such as {bad[0][0]}: {bad[0][1]}"
@@ -129,9 +134,19 @@ def _expand(entry: str, stdin: BinaryIO | None, null: bool, walk: FolderWalk) ->
     if "\0" in entry:
         raise DataError(f"{entry!r} holds a NUL byte, which no path can")
     if os.path.lexists(entry):
+        refuse_compressed(entry)
         return [(entry, _is_folder(entry))]
+    if split_member(entry):
+        return [(entry, False)]
     if entry.startswith("@"):
         return _listed(read_path_list(entry[1:]))
+    expanded = expand_braces(entry)
+    if len(expanded) > 1:
+        if missing := [path for path in expanded if not os.path.lexists(path)]:
+            raise DataError(
+                f"{len(missing):,} of {len(expanded):,} files of {entry!r} are missing, first {missing[0]!r}"
+            )
+        return [(path, _is_folder(path)) for path in expanded]
     matches = glob.glob(entry, recursive=True) if glob.has_magic(entry) else []
     if not matches:
         raise DataError(_missing(entry))
@@ -166,7 +181,8 @@ def _matched(paths: list[str], pattern: str, walk: FolderWalk) -> Iterator[tuple
             yield path.rstrip(os.sep) or os.sep, True
         elif os.path.exists(path) and not os.path.isfile(path):
             walk.special += 1
-        elif explicit or walk.takes(path):
+        elif explicit or is_shard(path) or walk.takes(path):
+            refuse_compressed(path)
             yield path, False
 
 
@@ -212,6 +228,12 @@ def _names(root: str, paths: set[str]) -> tuple[list[str], list[tuple[str, str]]
         else:
             names.append(name)
     return names, bad
+
+
+def _names_of_bad(root: str, paths: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    cut = len(root.rstrip("/")) + 1
+    named = (("./" + path[cut:].rstrip("/"), reason) for path, reason in paths)
+    return [(os.fsencode(name).decode("utf-8", "backslashreplace"), reason) for name, reason in named]
 
 
 def _doubts(names: list[str]) -> Iterator[str]:

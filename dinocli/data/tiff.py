@@ -10,7 +10,6 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from dinocli.config.preprocess import PAGES, Channels
 from dinocli.data.channel_names import gdal_names, ome_names
 from dinocli.data.limits import Allowance, check_pixels
 from dinocli.data.pixels import Decoded, Pixels, channel_numbers, turned, with_channels
+from dinocli.data.tar_shards import Source, for_decoder
 from dinocli.errors import DataError
 
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _YCBCR = 0, 1, 2, 3, 6
@@ -55,27 +55,27 @@ def is_tiff(head: bytes) -> bool:
     return head in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
-def tiff_size(path: str | Path, page: int) -> tuple[int, int]:
+def tiff_size(source: Source, page: int) -> tuple[int, int]:
     """Return (h, w) of one page as stored, without decoding it."""
-    with tifffile.TiffFile(path) as file:
+    with tifffile.TiffFile(for_decoder(source)) as file:
         return _size(_page(file, page))
 
 
-def tiff_pages(path: str | Path) -> tuple[int, int]:
+def tiff_pages(source: Source) -> tuple[int, int]:
     """Return the number of pages, at most `COUNTED`, and which one has the most pixels, the first of several."""
-    with tifffile.TiffFile(path) as file:
+    with tifffile.TiffFile(for_decoder(source)) as file:
         areas = [math.prod(_size(page)) for page in islice(_pages(file), COUNTED)]
         return len(areas), int(np.argmax(areas)) if areas else 0
 
 
-def read_tiff(path: str | Path, page: int, channels: Channels, allowance: Allowance, stored: int) -> Decoded | ForPil:
+def read_tiff(source: Source, page: int, channels: Channels, allowance: Allowance, stored: int) -> Decoded | ForPil:
     """Read one page, or say that PIL has to.
 
     Microscopes write each channel as a page of its own. Where pages hold a single channel, channel c is therefore page
     ``page + c``.
 
     Args:
-        path: A TIFF.
+        source: A TIFF.
         page: Counted from 0.
         channels: Channels to take; empty takes grey or RGB, with alpha apart.
         allowance: Asked before anything is decoded.
@@ -87,7 +87,7 @@ def read_tiff(path: str | Path, page: int, channels: Channels, allowance: Allowa
     Raises:
         DataError: No such page or channel, the channels have to be chosen, or the file claims to be too large.
     """
-    with tifffile.TiffFile(path) as file:
+    with tifffile.TiffFile(for_decoder(source)) as file:
         first = _page(file, page)
         _ask(first, 1, allowance, stored)
         known = first.photometric in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB)

@@ -4,7 +4,6 @@ Shapes: N images, D width.
 """
 
 import hashlib
-import os
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinocli.config.preprocess import Preprocess
+from dinocli.data.tar_shards import file_facts, for_decoder, image_source
 from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import DataError
 from dinocli.tasks.cluster.cluster_options import ClusterOptions
@@ -67,7 +67,7 @@ class ClusterInputs:
         by_size: dict[int, list[int]] = defaultdict(list)
         for row, name in enumerate(self.names):
             try:
-                by_size[os.stat(self.root / name).st_size].append(row)
+                by_size[file_facts(str(self.root / name))[0]].append(row)
             except OSError:
                 continue
         return sorted(group for rows in by_size.values() if len(rows) > 1 for group in self._same(rows))
@@ -104,7 +104,8 @@ def open_members(options: ClusterOptions, reporter: ProgressReporter, stdin: Bin
 
 def _digest(path: Path) -> bytes:
     found = hashlib.blake2b(digest_size=16)
-    with path.open("rb") as file:
+    source = for_decoder(image_source(str(path)))
+    with open(source, "rb") if isinstance(source, str) else source as file:
         while chunk := file.read(_CHUNK):
             found.update(chunk)
     return found.digest()

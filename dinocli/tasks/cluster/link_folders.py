@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinocli.data.decode import image_size
+from dinocli.data.tar_shards import content_of, image_source, split_member
 from dinocli.errors import DataError, UsageError
 from dinocli.files import naming, write_whole
 from dinocli.quality.grouping import NONE
@@ -111,6 +112,12 @@ def _check_below(root: Path, name: str, *, real: bool) -> None:
 
 
 def _put(image: Path, target: Path, *, copy: bool) -> None:
+    if split_member(str(image)):
+        if not copy:
+            raise DataError("it lies in a tar shard, where no link leads: use --copy")
+        image_size(image)
+        write_whole(target, content_of(image_source(str(image))))
+        return
     if not os.path.lexists(image):
         raise FileNotFoundError(2, "no such file")
     if copy:

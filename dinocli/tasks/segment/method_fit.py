@@ -1,7 +1,6 @@
 """What is settled before the first image is segmented: the method, fitted on a sample of the folder."""
 
 import hashlib
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -13,6 +12,7 @@ import numpy as np
 from dinocli.data.parallel import thread_count
 from dinocli.data.region_of_interest import region_box
 from dinocli.data.sources import ImageList, find_images
+from dinocli.data.tar_shards import file_facts, image_source
 from dinocli.data.tiling import parse_tiling
 from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import DataError
@@ -170,13 +170,16 @@ def equal_files(some: ImageList, others: ImageList) -> dict[int, int]:
 
 
 def _file_hash(path: str) -> bytes:
-    with open(path, "rb") as file:
+    source = image_source(path)
+    if isinstance(source, bytes):
+        return hashlib.sha256(source).digest()
+    with open(source, "rb") as file:
         return hashlib.file_digest(file, "sha256").digest()
 
 
 def _file_size(path: str) -> int:
     try:
-        return os.stat(path).st_size
+        return file_facts(path)[0]
     except OSError:
         return -1
 

@@ -1,4 +1,5 @@
 import json
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,19 @@ def test_rows_are_what_the_model_says_about_each_image_alone(tmp_path: Path) -> 
     assert found.names == [f"./{number:03}.png" for number in range(6)]
     assert (outcome.rows, outcome.shape, outcome.images, outcome.bad) == (6, (64,), 6, 0)
     assert {path.name for path in tmp_path.iterdir()} == {"images", "feats.npy", "feats.json", "feats.paths.txt"}
+
+
+def test_tar_shards_give_the_rows_of_their_folder(tmp_path: Path) -> None:
+    folder = write_images(tmp_path / "images", 5, mixed=True)
+    for shard in (0, 1):
+        with tarfile.open(tmp_path / f"{shard}.tar", "w") as archive:
+            for path in sorted(folder.iterdir())[shard::2]:
+                archive.add(path, path.name)
+    embed(job(folder, tmp_path / "folder.npy"))
+    embed(job(tmp_path / "*.tar", tmp_path / "shards.npy"))
+    found = open_features(tmp_path / "shards.npy")
+    assert found.names == [f"./{n % 2}.tar/{n:03}.png" for n in (0, 2, 4, 1, 3)]
+    np.testing.assert_allclose(found.rows, np.load(tmp_path / "folder.npy")[[0, 2, 4, 1, 3]], rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("changed", [{"batch_size": 1}, {"batch_size": 64}, {"workers": 1}, {"workers": 2}])
