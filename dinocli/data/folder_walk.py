@@ -55,11 +55,10 @@ class FolderWalk:
                     found = True
                     yield path
             links = later
-        if found:
+        if found and self._tars:
             self.endings[SUFFIX] += len(self._tars)
-        else:
-            for path in sorted(self._tars):
-                yield from self.members(path)
+        for path in [] if found else sorted(self._tars):
+            yield from self.members(path)
 
     def members(self, path: str) -> Iterator[str]:
         """Yield the images in a tar shard, and count what else is in it.
