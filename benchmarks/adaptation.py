@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from dinocli.artifacts.run_folder import ENDED, RunFolder
 from dinocli.config.load import load_recipe
 from dinocli.data.labels import read_labels
 from dinocli.engine.probe import whole_features
@@ -31,7 +32,6 @@ from dinocli.errors import TrainingStopped
 from dinocli.models.backbone import Backbone
 from dinocli.models.weight_interpolation import interpolated
 from dinocli.quality.label_scores import LabelSplit, label_scores
-from dinocli.tasks.run_folder import ENDED, RunFolder
 from dinocli.tasks.train.select import adapted_backbone
 from dinocli.tasks.train.setup import TrainContext, list_images, setup
 from dinocli.tasks.train.train import train

@@ -20,12 +20,12 @@ from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 
+from dinocli.artifacts.feature_file import open_features
 from dinocli.data.labels import read_labels
 from dinocli.quality.agreement import ari, hungarian_accuracy, nmi
 from dinocli.quality.grouping import group_by_centres
 from dinocli.quality.normalized_features import NormalizedFeatures, cores, steady
 from dinocli.quality.spherical_kmeans import unit_kmeans
-from dinocli.tasks.feature_file import open_features
 
 SAMPLE = 50_000
 BLOCK = 50_000

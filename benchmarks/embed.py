@@ -20,6 +20,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
+from dinocli.artifacts.partial_features import PartialFeatures
 from dinocli.data.parallel import thread_count
 from dinocli.engine.progress import ProgressReporter
 from dinocli.models.backbone import Backbone
@@ -29,7 +30,6 @@ from dinocli.tasks.embed.embed_options import EmbedOptions
 from dinocli.tasks.embed.embed_setup import EmbedContext, prepare
 from dinocli.tasks.embed.forward_pass import stream
 from dinocli.tasks.embed.image_batches import ImageBatches
-from dinocli.tasks.embed.partial_features import PartialFeatures
 
 READY = 4
 """Batches that the bare loop takes in turns: more would only cost memory."""

@@ -73,8 +73,8 @@ def run(
     args: argparse.Namespace, lines: list[dict[str, Any]], name: str, features: Path, labels: str, draw: int
 ) -> None:
     """Measure one draw of a set, as far as it is not there yet."""
+    from dinocli.artifacts.feature_file import open_features
     from dinocli.data.labels import read_labels
-    from dinocli.tasks.feature_file import open_features
 
     done: set[Key] = {(line["set"], line["way"], line["shots"], line["draw"]) for line in lines}
     file = open_features(features)

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from dinocli.artifacts.feature_file import FeatureFile, open_features
     from dinocli.config.load import load_recipe
     from dinocli.config.preprocess import Preprocess
     from dinocli.errors import DataError, DinocliError, RecipeError, TrainingStopped, UsageError, WeightsError
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from dinocli.tasks.evaluate.evaluate import evaluate
     from dinocli.tasks.evaluate.evaluate_options import EvaluateOptions
     from dinocli.tasks.export.export import ExportOptions, export
-    from dinocli.tasks.feature_file import FeatureFile, open_features
     from dinocli.tasks.feature_model import FeatureModel, load
     from dinocli.tasks.inputs import ReadOptions
     from dinocli.tasks.multicrop_views import MultiCropViews
@@ -57,7 +57,7 @@ _HOMES = {
     "dinocli.tasks.evaluate.evaluate": ("evaluate",),
     "dinocli.tasks.evaluate.evaluate_options": ("EvaluateOptions",),
     "dinocli.tasks.export.export": ("ExportOptions", "export"),
-    "dinocli.tasks.feature_file": ("FeatureFile", "open_features"),
+    "dinocli.artifacts.feature_file": ("FeatureFile", "open_features"),
     "dinocli.tasks.feature_model": ("FeatureModel", "load"),
     "dinocli.tasks.inputs": ("ReadOptions",),
     "dinocli.tasks.multicrop_views": ("MultiCropViews",),

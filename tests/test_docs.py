@@ -12,9 +12,9 @@ import pytest
 import typer
 
 import dinocli
+from dinocli.artifacts.run_folder import RunFolder
 from dinocli.cli.app import EPILOG, app
 from dinocli.config.load import load_recipe, recipe_names
-from dinocli.tasks.run_folder import RunFolder
 
 ROOT = Path(__file__).resolve().parents[1]
 if not (ROOT / "CONTRIBUTING.md").is_file():

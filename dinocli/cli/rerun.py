@@ -35,9 +35,9 @@ def rerun(
 
     With the same versions, threads and CPU the losses are the same to the last bit. A time limit is not kept.
     """
+    from dinocli.artifacts.run_folder import RunFolder
+    from dinocli.artifacts.run_record import differing_sources, repeatable
     from dinocli.cli.render import Terminal
-    from dinocli.tasks.run_folder import RunFolder
-    from dinocli.tasks.run_record import differing_sources, repeatable
 
     folder, target = RunFolder(Path(run).absolute()), Path(out or f"{run.rstrip('/')}-rerun").absolute()
     record = folder.read()

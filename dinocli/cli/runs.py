@@ -25,8 +25,8 @@ def runs(
 
     The table goes to stdout: tab-separated when piped, --json for one object.
     """
+    from dinocli.artifacts.run_list import list_runs
     from dinocli.cli.render import print_json, print_table
-    from dinocli.tasks.run_list import list_runs
 
     found = list_runs(places or ())
     if json:

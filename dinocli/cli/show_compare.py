@@ -5,10 +5,10 @@ from collections.abc import Mapping
 
 from rich.console import Console
 
+from dinocli.artifacts.compared_run import ComparedRun, RunScore
+from dinocli.artifacts.run_comparison import RunComparison
 from dinocli.cli.render import Terminal, print_json, text_table
-from dinocli.tasks.compare.compared_run import ComparedRun, RunScore
 from dinocli.tasks.compare.comparison_page import lead, run_names
-from dinocli.tasks.compare.run_comparison import RunComparison
 
 
 def show_comparison(terminal: Terminal, found: RunComparison) -> None:

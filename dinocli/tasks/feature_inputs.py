@@ -4,13 +4,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from dinocli.artifacts.feature_file import FEATURE_SUFFIXES, KEY, FeatureFile, open_features
+from dinocli.artifacts.run_folder import RUNS, RunFolder, latest_run
 from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import UsageError, WeightsError
 from dinocli.files import folder_until_exit
 from dinocli.tasks.embed.embed_options import DEFAULT_BATCH, EmbedOptions
-from dinocli.tasks.feature_file import FEATURE_SUFFIXES, KEY, FeatureFile, open_features
 from dinocli.tasks.inputs import FeatureInputs
-from dinocli.tasks.run_folder import RUNS, RunFolder, latest_run
 
 
 def is_features(text: str) -> bool:

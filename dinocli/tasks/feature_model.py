@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from dinocli.artifacts.feature_file import FITTED_SUFFIX, Box, FeatureFile, sidecar
 from dinocli.config.preprocess import Preprocess
 from dinocli.data.read import Canvas, Reader
 from dinocli.engine.device import pick_device
@@ -22,7 +23,6 @@ from dinocli.models.backbone import Backbone
 from dinocli.models.features import Extractor, extract, l2_normalized
 from dinocli.models.tokens import FITTED, POOLED, Tokens
 from dinocli.models.weights import WeightsInfo, load_backbone
-from dinocli.tasks.feature_file import FITTED_SUFFIX, Box, FeatureFile, sidecar
 from dinocli.tasks.inputs import inside_of, plain_preprocess
 from dinocli.tasks.square_resize import CANVAS_PER_SIDE, CONVNET_CELL, grouped, input_size, squares, squashed
 

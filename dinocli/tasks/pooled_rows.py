@@ -13,8 +13,8 @@ import numpy as np
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
+from dinocli.artifacts.feature_file import FITTED_SUFFIX, FeatureFile, sidecar
 from dinocli.files import folder_until_exit
-from dinocli.tasks.feature_file import FITTED_SUFFIX, FeatureFile, sidecar
 
 WITH_POOLED = "pooled+rare"
 _BLOCK = 4096

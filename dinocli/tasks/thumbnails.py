@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from dinocli.artifacts.feature_file import Box
 from dinocli.config.preprocess import Preprocess
 from dinocli.data.parallel import in_order, thread_count
 from dinocli.data.read import Reader, rgb
@@ -16,7 +17,6 @@ from dinocli.data.sources import ImageList
 from dinocli.data.survey import survey
 from dinocli.errors import DataError
 from dinocli.report.picture import Picture
-from dinocli.tasks.feature_file import Box
 
 MIME, SUFFIX = "image/webp", ".webp"
 _QUALITY = 72

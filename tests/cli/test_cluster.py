@@ -13,10 +13,10 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from dinocli.artifacts.run_folder import RunFolder, add_output, mark_latest
 from dinocli.cli.app import main
 from dinocli.tasks.cluster.cluster_options import ClusterOptions
 from dinocli.tasks.inputs import ReadOptions
-from dinocli.tasks.run_folder import RunFolder, add_output, mark_latest
 from tests.cli.commands import warm
 from tests.tasks.cluster.sets import make_set
 

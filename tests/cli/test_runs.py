@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from dinocli.artifacts.run_folder import RunFolder
+from dinocli.artifacts.run_record import differing_sources
 from dinocli.cli.rerun import command_of
-from dinocli.tasks.run_folder import RunFolder
-from dinocli.tasks.run_record import differing_sources
 from tests.cli.commands import Result, dinocli, warm
 
 

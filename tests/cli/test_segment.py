@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dinocli.tasks.segment.mask_folder import PART
+from dinocli.artifacts.mask_folder import PART
 from tests.cli.commands import Result, make_images, start_warm, warm
 from tests.cli.test_exit_codes import refused
 

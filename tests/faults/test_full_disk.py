@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 import torch
 
+from dinocli.artifacts.feature_file import open_features
+from dinocli.artifacts.feature_formats import write_features
+from dinocli.artifacts.partial_features import PartialFeatures
 from dinocli.engine.checkpoint import load_checkpoint, save_checkpoint
-from dinocli.tasks.embed.feature_formats import write_features
-from dinocli.tasks.embed.partial_features import PartialFeatures
-from dinocli.tasks.feature_file import open_features
 from dinocli.tasks.segment.segment import segment
 from tests.forks import FORKS, start
 from tests.tasks.segment.discs import Unlike, disc_options, make_discs

@@ -12,10 +12,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from dinocli.artifacts.feature_file import open_features
+from dinocli.artifacts.link_folders import MARK
 from dinocli.file_set import settle
 from dinocli.models.create import create_backbone
-from dinocli.tasks.cluster.link_folders import MARK
-from dinocli.tasks.feature_file import open_features
 from tests.cli.commands import TINY as TINY_RUN
 from tests.cli.commands import make_images, start_warm, warm
 
@@ -183,7 +183,7 @@ def kill_often(case: Case, folder: Path, kills: int) -> int:
 
 
 def _own_of_masks() -> tuple[str, ...]:
-    from dinocli.tasks.segment.mask_folder import LOG, OWN, PART
+    from dinocli.artifacts.mask_folder import LOG, OWN, PART
 
     return (*OWN, LOG, PART)
 

@@ -15,6 +15,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from dinocli.artifacts.feature_file import open_features, sidecar
+from dinocli.artifacts.feature_formats import WRITERS
+from dinocli.artifacts.mask_folder import MaskFolder, SegmentJournal
+from dinocli.artifacts.partial_features import PartialFeatures
+from dinocli.artifacts.run_folder import RunFolder, add_output, latest_run
 from dinocli.config.load import load_recipe
 from dinocli.config.preprocess import Preprocess
 from dinocli.errors import DinocliError, WeightsError
@@ -22,11 +27,6 @@ from dinocli.models.create import create_backbone
 from dinocli.models.formats import read_tensors
 from dinocli.models.weights import load_backbone, save_backbone
 from dinocli.segmentation.regions import ImageRecord, RegionRecord
-from dinocli.tasks.embed.feature_formats import WRITERS
-from dinocli.tasks.embed.partial_features import PartialFeatures
-from dinocli.tasks.feature_file import open_features, sidecar
-from dinocli.tasks.run_folder import RunFolder, add_output, latest_run
-from dinocli.tasks.segment.mask_folder import MaskFolder, SegmentJournal
 from tests.faults.mutants import WHOLE, of_bytes, of_json
 
 TIMES = int(os.environ.get("DINOCLI_MUTANTS", "1"))

@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from dinocli.artifacts.feature_file import open_features
 from dinocli.engine.progress import ProgressReporter
 from dinocli.quality.crop_quadrant_retrieval import KEY
 from dinocli.quality.verdict import judge
@@ -15,7 +16,6 @@ from dinocli.tasks.embed.embed import embed
 from dinocli.tasks.evaluate.augmented_views import embed_views
 from dinocli.tasks.evaluate.evaluate import evaluate
 from dinocli.tasks.evaluate.evaluate_options import EvaluateOptions
-from dinocli.tasks.feature_file import open_features
 from tests.tasks.search.test_search import home, job
 
 __all__ = ["home"]

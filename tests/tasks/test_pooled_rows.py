@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from dinocli.artifacts.feature_file import open_features
 from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import WeightsError
 from dinocli.models.create import create_backbone
@@ -18,7 +19,6 @@ from dinocli.tasks.cluster.drifted_batch import drift_of
 from dinocli.tasks.embed.embed import embed
 from dinocli.tasks.evaluate.evaluate import evaluate
 from dinocli.tasks.evaluate.evaluate_options import EvaluateOptions
-from dinocli.tasks.feature_file import open_features
 from dinocli.tasks.pooled_rows import pooled_rows
 from tests.tasks.embed.drive import job, write_images
 

@@ -11,13 +11,13 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from dinocli.artifacts.feature_file import FITTED_SUFFIX, FeatureFile, sidecar
 from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import DataError, WeightsError
 from dinocli.files import folder_until_exit
 from dinocli.quality.classifier_file import SavedClassifier
 from dinocli.quality.normalized_features import BLOCK
 from dinocli.tasks.classify.classify_options import ClassifyOptions
-from dinocli.tasks.feature_file import FITTED_SUFFIX, FeatureFile, sidecar
 from dinocli.tasks.feature_inputs import (
     check_comparable,
     embed_options,

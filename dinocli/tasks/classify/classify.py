@@ -12,6 +12,7 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from dinocli.artifacts.image_coco import ImageTag, write_image_coco
 from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import UsageError
 from dinocli.file_set import FileSet, claimed
@@ -33,7 +34,6 @@ from dinocli.tasks.classify.classify_options import (
 from dinocli.tasks.classify.predictions_table import Predictions, write_predictions, write_suggested
 from dinocli.tasks.classify.training_labels import read_training_labels, sampled
 from dinocli.tasks.feature_inputs import takes_features
-from dinocli.tasks.image_coco import ImageTag, write_image_coco
 
 PLAIN_TEMPERATURE = 0.1
 """Of logits that nothing could be calibrated on."""

@@ -4,6 +4,7 @@ import io
 from collections import Counter
 from typing import Any, BinaryIO
 
+from dinocli.artifacts.run_folder import latest_run
 from dinocli.data.sources import find_images
 from dinocli.engine.progress import ProgressReporter
 from dinocli.files import user_path
@@ -13,7 +14,6 @@ from dinocli.tasks.classify.classify import check_free
 from dinocli.tasks.classify.classify_options import ClassifyOptions
 from dinocli.tasks.classify.training_labels import read_training_labels
 from dinocli.tasks.feature_inputs import embed_options, takes_features
-from dinocli.tasks.run_folder import latest_run
 
 
 def dry_run(

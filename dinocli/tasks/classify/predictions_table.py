@@ -10,10 +10,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from dinocli.artifacts.feature_file import BOX_KEYS, Box
+from dinocli.artifacts.image_coco import ImageTag
 from dinocli.data.text_tables import write_table
 from dinocli.tasks.classify.classify_options import UNSURE
-from dinocli.tasks.feature_file import BOX_KEYS, Box
-from dinocli.tasks.image_coco import ImageTag
 
 HEADER = ("path", "label", "confidence", "predicted", "given")
 

@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
+from dinocli.artifacts.image_coco import write_image_coco
+from dinocli.artifacts.link_folders import check_tree, write_tree
 from dinocli.data.labels import read_labels
 from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import UsageError
@@ -41,8 +43,6 @@ from dinocli.tasks.cluster.duplicate_pairs import Same, duplicate_groups, find_s
 from dinocli.tasks.cluster.findings import Findings, image_tags, result_of
 from dinocli.tasks.cluster.groups import FoundGroups, find_groups
 from dinocli.tasks.cluster.image_checks import check_images
-from dinocli.tasks.cluster.link_folders import check_tree, write_tree
-from dinocli.tasks.image_coco import write_image_coco
 
 
 def cluster(

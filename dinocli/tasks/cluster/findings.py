@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from dinocli.artifacts.image_coco import ImageTag
 from dinocli.data.labels import Labels
 from dinocli.quality.agreement import ari, hungarian_accuracy, nmi
 from dinocli.quality.grouping import NONE
@@ -19,7 +20,6 @@ from dinocli.tasks.cluster.drifted_batch import DriftedBatch
 from dinocli.tasks.cluster.duplicate_pairs import DuplicateGroup, Same
 from dinocli.tasks.cluster.groups import FoundGroups
 from dinocli.tasks.feature_inputs import takes_features
-from dinocli.tasks.image_coco import ImageTag
 
 OUTLIERS = 10
 

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from dinocli.artifacts.compared_run import read_run
+from dinocli.artifacts.run_comparison import RunComparison, cautions, differing_settings
 from dinocli.errors import UsageError
 from dinocli.file_set import claimed
-from dinocli.tasks.compare.compared_run import read_run
 from dinocli.tasks.compare.comparison_page import write_comparison_page
-from dinocli.tasks.compare.run_comparison import RunComparison, cautions, differing_settings
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from dinocli.artifacts.compared_run import ComparedRun, RunScore
+from dinocli.artifacts.run_comparison import RunComparison
 from dinocli.report.chart import Curve
 from dinocli.report.page import Cell, Part, Report, Table, write_report
 from dinocli.report.page_parts import Charts, Listing, NoteList
-from dinocli.tasks.compare.compared_run import ComparedRun, RunScore
-from dinocli.tasks.compare.run_comparison import RunComparison
 
 _LINES = 4
 """Of one chart: more cannot be told apart."""

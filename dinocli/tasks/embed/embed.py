@@ -5,6 +5,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from dinocli.artifacts.feature_file import KEY, read_meta, sidecar
+from dinocli.artifacts.feature_formats import check_free, feature_outputs, row_names, write_features
+from dinocli.artifacts.partial_features import PartialFeatures
+from dinocli.artifacts.patch_folder import PatchFolder
+from dinocli.artifacts.run_folder import SCHEMA, add_output
+from dinocli.artifacts.stdout_writer import StdoutWriter
 from dinocli.config.installed_packages import versions_used
 from dinocli.engine.progress import ProgressReporter
 from dinocli.engine.rare_features import RareFeatures
@@ -15,17 +21,11 @@ from dinocli.models.tokens import FITTED
 from dinocli.tasks.embed.embed_dry_run import count_rows
 from dinocli.tasks.embed.embed_options import STDOUT, EmbedOptions, EmbedResult
 from dinocli.tasks.embed.embed_setup import EmbedContext, prepare
-from dinocli.tasks.embed.feature_formats import check_free, feature_outputs, row_names, write_features
 from dinocli.tasks.embed.forward_pass import stream
 from dinocli.tasks.embed.image_batches import ImageBatches
 from dinocli.tasks.embed.like import following
-from dinocli.tasks.embed.partial_features import PartialFeatures
-from dinocli.tasks.embed.patch_folder import PatchFolder
 from dinocli.tasks.embed.rare_fit import fit_rare, state_file
-from dinocli.tasks.embed.stdout_writer import StdoutWriter
-from dinocli.tasks.feature_file import KEY, read_meta, sidecar
 from dinocli.tasks.inputs import inside_of
-from dinocli.tasks.run_folder import SCHEMA, add_output
 
 
 def embed(

@@ -6,6 +6,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from dinocli.artifacts.feature_file import Box
+from dinocli.artifacts.partial_features import Bad, Rows
 from dinocli.data.parallel import thread_count
 from dinocli.data.tiling import parse_tiling
 from dinocli.engine.progress import ProgressReporter
@@ -15,9 +17,7 @@ from dinocli.tasks.embed.embed_setup import EmbedContext, prepare
 from dinocli.tasks.embed.forward_pass import stream
 from dinocli.tasks.embed.image_batches import ImageBatches
 from dinocli.tasks.embed.like import following
-from dinocli.tasks.embed.partial_features import Bad, Rows
 from dinocli.tasks.embed.rare_fit import fit_rare
-from dinocli.tasks.feature_file import Box
 from dinocli.tasks.inputs import describe_range, describe_weights
 
 TRIAL_IMAGES = 32

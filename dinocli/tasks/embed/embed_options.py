@@ -5,9 +5,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from dinocli.artifacts.feature_file import FEATURE_SUFFIXES
 from dinocli.errors import UsageError
 from dinocli.models.tokens import FITTED
-from dinocli.tasks.feature_file import FEATURE_SUFFIXES
 from dinocli.tasks.inputs import ImageOptions
 
 STDOUT = "-"

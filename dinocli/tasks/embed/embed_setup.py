@@ -5,6 +5,8 @@ from typing import Any, BinaryIO
 
 import torch
 
+from dinocli.artifacts.feature_file import open_features
+from dinocli.artifacts.run_folder import RunFolder, latest_run
 from dinocli.config.load import load_recipe
 from dinocli.config.preprocess import Preprocess
 from dinocli.config.recipe import Data
@@ -23,10 +25,8 @@ from dinocli.models.rarity_maps import rarity_maps
 from dinocli.models.tokens import FITTED, Tokens
 from dinocli.models.weights import WeightsInfo, load_backbone
 from dinocli.tasks.embed.embed_options import EmbedOptions, parse_shard
-from dinocli.tasks.feature_file import open_features
 from dinocli.tasks.feature_model import feature_model_of
 from dinocli.tasks.inputs import ReadOptions, describe_weights, inside_of, preprocess_of, tell_survey
-from dinocli.tasks.run_folder import RunFolder, latest_run
 from dinocli.tasks.square_resize import CONVNET_CELL
 
 

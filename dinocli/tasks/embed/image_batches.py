@@ -15,6 +15,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from dinocli.artifacts.feature_file import Box
 from dinocli.config.preprocess import Preprocess
 from dinocli.data.parallel import in_order
 from dinocli.data.read import Canvas, Reader
@@ -22,7 +23,6 @@ from dinocli.data.region_of_interest import inside_box
 from dinocli.data.sources import ImageList
 from dinocli.data.tiling import Tiling, tile_boxes
 from dinocli.errors import DataError
-from dinocli.tasks.feature_file import Box
 from dinocli.tasks.square_resize import CANVAS_PER_SIDE, fitted, input_size, squashed
 
 T = TypeVar("T")

@@ -3,10 +3,10 @@
 from dataclasses import fields, replace
 from typing import Any
 
+from dinocli.artifacts.feature_file import open_features
 from dinocli.errors import UsageError, WeightsError
 from dinocli.files import user_path
 from dinocli.tasks.embed.embed_options import EmbedOptions
-from dinocli.tasks.feature_file import open_features
 from dinocli.tasks.inputs import ReadOptions
 
 TAKEN = ("tokens", "layers", "keep_aspect", "normalize", "dtype", "tile")

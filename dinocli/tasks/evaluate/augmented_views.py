@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from dinocli.artifacts.feature_file import FeatureFile
 from dinocli.augment.multicrop import MultiCrop
 from dinocli.config.load import load_recipe
 from dinocli.config.preprocess import Preprocess
@@ -26,7 +27,6 @@ from dinocli.engine.rare_features import RareFeatures
 from dinocli.errors import DataError
 from dinocli.models.features import extract
 from dinocli.models.tokens import POOLED
-from dinocli.tasks.feature_file import FeatureFile
 from dinocli.tasks.feature_model import feature_model_of
 
 SAMPLE = 500

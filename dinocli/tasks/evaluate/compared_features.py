@@ -12,12 +12,12 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from dinocli.artifacts.feature_file import FeatureFile, open_features, sidecar
+from dinocli.artifacts.paired_rows import pair_rows
 from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import DataError, UsageError
 from dinocli.quality.normalized_features import NormalizedFeatures, Projection, fit_whitening
 from dinocli.tasks.evaluate.evaluate_options import EvaluateOptions
-from dinocli.tasks.evaluate.paired_rows import pair_rows
-from dinocli.tasks.feature_file import FeatureFile, open_features, sidecar
 from dinocli.tasks.feature_inputs import embed_options, embed_temporarily, is_features, open_or_embed
 from dinocli.tasks.pooled_rows import pooled_rows
 

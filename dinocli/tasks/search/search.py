@@ -10,6 +10,8 @@ from typing import BinaryIO
 
 import numpy as np
 
+from dinocli.artifacts.feature_file import FeatureFile, open_features
+from dinocli.artifacts.row_names import find_row, is_same_image, missing_row
 from dinocli.data.sources import find_images
 from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import DataError, UsageError, WeightsError
@@ -17,10 +19,8 @@ from dinocli.file_set import claimed
 from dinocli.quality.cosine import unit_rows
 from dinocli.quality.nearest_rows import nearest_rows
 from dinocli.quality.normalized_features import NormalizedFeatures, cores, fit_whitening, steady
-from dinocli.tasks.feature_file import FeatureFile, open_features
 from dinocli.tasks.feature_inputs import check_comparable, default_features, is_features
 from dinocli.tasks.feature_model import feature_model_of
-from dinocli.tasks.search.row_names import find_row, is_same_image, missing_row
 from dinocli.tasks.search.search_options import SearchOptions, SearchResult
 from dinocli.tasks.search.search_sheet import Hit, Query, write_sheet
 

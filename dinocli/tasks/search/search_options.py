@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dinocli.artifacts.feature_file import Box
 from dinocli.errors import UsageError
-from dinocli.tasks.feature_file import Box
 from dinocli.tasks.search.search_sheet import Hit, Query
 
 

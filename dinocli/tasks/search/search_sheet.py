@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dinocli.artifacts.feature_file import Box, FeatureFile
 from dinocli.data.read import Reader, rgb
 from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import DataError, WeightsError
 from dinocli.report.sheet import contact_sheet
-from dinocli.tasks.feature_file import Box, FeatureFile
 
 _SIDE = 256
 _BLANK = np.full((8, 8, 3), 235, np.uint8)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dinocli import __version__
+from dinocli.artifacts.run_folder import SCHEMA
 from dinocli.errors import UsageError, WeightsError
 from dinocli.files import hidden, remove_path, replace_path, user_path, write_whole
 from dinocli.models.weights import save_backbone, sha256_of
@@ -22,7 +23,6 @@ from dinocli.segmentation.anomaly_file import load_anomaly, save_anomaly
 from dinocli.segmentation.distance_scale import parse_threshold
 from dinocli.stored import Anything, Count, Name, Stored, read_json
 from dinocli.tasks.embed.embed_setup import EmbedContext
-from dinocli.tasks.run_folder import SCHEMA
 from dinocli.tasks.segment.method_fit import FittedPlan
 from dinocli.tasks.segment.segment_options import SIZE, SegmentOptions
 

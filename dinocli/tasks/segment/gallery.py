@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from dinocli.artifacts.mask_folder import MaskFolder
 from dinocli.data.mask_images import colour_of, jpeg, outlined_truth, tint, write_below
 from dinocli.data.read import Canvas, rgb, scaled, shrunk_size
 from dinocli.report.gallery_page import GalleryImage, GalleryPage, Segment, write_gallery_page
 from dinocli.report.page import Cell, Table
 from dinocli.report.picture import Picture
 from dinocli.segmentation.regions import ImageRecord
-from dinocli.tasks.segment.mask_folder import MaskFolder
 
 SHORT_SIDE = 320
 """Pixels of the shorter side of a picture in the report."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from dinocli.artifacts.mask_folder import MaskFolder
 from dinocli.data.mask_images import label_png, map_png, overlay_jpeg, soft_npy, soft_png, write_below
 from dinocli.data.sources import ImageList
 from dinocli.files import write_whole
@@ -19,7 +20,6 @@ from dinocli.segmentation.regions import ImageRecord, find_regions, region_recor
 from dinocli.segmentation.segment_images import SegmentImage
 from dinocli.segmentation.upsample import Rendered, render
 from dinocli.tasks.segment.gallery import Thumbnail, write_thumbnail
-from dinocli.tasks.segment.mask_folder import MaskFolder
 from dinocli.tasks.segment.segment_options import SegmentOptions
 
 SMALLEST = 0.25

@@ -6,6 +6,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from dinocli.artifacts.mask_folder import MaskFolder, SegmentJournal
+from dinocli.artifacts.run_folder import add_output
 from dinocli.data.bad_images import bad_limit
 from dinocli.data.parallel import thread_count
 from dinocli.data.read import Reader
@@ -20,11 +22,9 @@ from dinocli.segmentation.feature_extraction import check_tiling
 from dinocli.segmentation.method import Method
 from dinocli.segmentation.output_names import natural_order, output_stems
 from dinocli.segmentation.segment_images import SegmentImage
-from dinocli.tasks.run_folder import add_output
 from dinocli.tasks.segment.fresh_maps import FreshMaps
 from dinocli.tasks.segment.group_answers import group_names
 from dinocli.tasks.segment.image_writer import ImageWriter
-from dinocli.tasks.segment.mask_folder import MaskFolder, SegmentJournal
 from dinocli.tasks.segment.method_fit import extractor_of
 from dinocli.tasks.segment.segment_options import SIZE, MethodUsed, SegmentOptions, SegmentResult
 from dinocli.tasks.segment.segment_plan import SegmentInputs, SegmentPlan

@@ -7,12 +7,12 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from dinocli.artifacts.run_folder import RunFolder
 from dinocli.config.recipe import Data
 from dinocli.data.sources import ImageList
 from dinocli.segmentation.distance_scale import DistanceScale
 from dinocli.segmentation.method import PatchMaps
 from dinocli.segmentation.segment_images import SegmentImage, SegmentReader
-from dinocli.tasks.run_folder import RunFolder
 from dinocli.tasks.segment.segment_options import MethodUsed
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from dinocli.artifacts.mask_folder import MaskFolder
 from dinocli.config.load import load_recipe
 from dinocli.config.preprocess import Preprocess
 from dinocli.data.sources import ImageList
@@ -21,7 +22,6 @@ from dinocli.segmentation.distance_scale import DistanceScale, parse_threshold
 from dinocli.segmentation.output_names import output_stems
 from dinocli.segmentation.segment_images import GridLayout, SegmentImage, SegmentReader
 from dinocli.stored import Anything, Count, Name, Stored, read_json, reading
-from dinocli.tasks.segment.mask_folder import MaskFolder
 from dinocli.tasks.segment.segment_options import MethodUsed, SegmentOptions
 from dinocli.tasks.segment.segment_plan import ImageMaps, SegmentInputs
 

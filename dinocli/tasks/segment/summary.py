@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from dinocli.artifacts.mask_folder import MaskFolder, SegmentJournal
 from dinocli.config.installed_packages import versions_used
 from dinocli.data.bad_images import write_bad
 from dinocli.engine.progress import ProgressReporter
@@ -14,7 +15,6 @@ from dinocli.segmentation.segment_images import SegmentReader
 from dinocli.tasks.segment.gallery import INSIDE, GalleryReport, remove_thumbnails, write_report
 from dinocli.tasks.segment.group_answers import group_answers, write_groups
 from dinocli.tasks.segment.image_writer import ImageWriter, write_classes
-from dinocli.tasks.segment.mask_folder import MaskFolder, SegmentJournal
 from dinocli.tasks.segment.segment_plan import SegmentInputs, SegmentPlan
 
 CATEGORIES = {"anomaly": "anomaly", "kmeans": "segment"}

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from dinocli.artifacts.run_folder import RunFolder
 from dinocli.config.installed_packages import versions_used
 from dinocli.config.load import to_toml
 from dinocli.data.bad_images import write_bad
@@ -16,7 +17,6 @@ from dinocli.data.read import rgb
 from dinocli.engine.step import Learner
 from dinocli.files import write_whole
 from dinocli.report.sheet import contact_sheet
-from dinocli.tasks.run_folder import RunFolder
 from dinocli.tasks.train.budget import TrainPlan
 from dinocli.tasks.train.setup import TrainContext
 

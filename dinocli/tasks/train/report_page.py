@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from dinocli import __version__
+from dinocli.artifacts.run_folder import RunFolder
 from dinocli.engine.probe_result import ProbeResult
 from dinocli.quality.selection_score import SelectionScore
 from dinocli.quality.verdict import Gain, Verdict
@@ -13,7 +14,6 @@ from dinocli.report.chart import Curve
 from dinocli.report.page import Part, Report, Table, write_report
 from dinocli.report.page_parts import Charts, FactList, Listing, NoteList, Sheet
 from dinocli.tasks.inputs import describe_weights
-from dinocli.tasks.run_folder import RunFolder
 from dinocli.tasks.train.budget import TrainPlan
 from dinocli.tasks.train.comparison import group_table, patch_sheet
 from dinocli.tasks.train.neighbour_pictures import neighbour_table

@@ -2,11 +2,11 @@
 
 from typing import Any
 
+from dinocli.artifacts.run_folder import ENDED
 from dinocli.config.load import checked, differences, with_values
 from dinocli.config.recipe import Recipe
 from dinocli.data.sources import ImageList
 from dinocli.errors import UsageError
-from dinocli.tasks.run_folder import ENDED
 from dinocli.tasks.train.train_options import TrainOptions
 
 CHANGE_NOTHING = ("data.cache", "data.workers", "run.save_every", "run.save_minutes", "run.log_every", "run.track")

@@ -5,11 +5,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from dinocli.artifacts.run_folder import RunFolder
 from dinocli.engine.loop import LATE
 from dinocli.models.frozen_teacher import licence_of
 from dinocli.models.weights import save_backbone
 from dinocli.quality.verdict import Verdict
-from dinocli.tasks.run_folder import RunFolder
 from dinocli.tasks.train.advice import next_steps
 from dinocli.tasks.train.budget import TrainPlan
 from dinocli.tasks.train.report_page import write_page

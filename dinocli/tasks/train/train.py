@@ -7,6 +7,7 @@ from typing import Any, BinaryIO
 
 import torch
 
+from dinocli.artifacts.run_folder import RunFolder, mark_latest, open_run
 from dinocli.config.guard_plan import probe_every
 from dinocli.engine import distributed
 from dinocli.engine.build import build_checkpointer, build_monitor
@@ -19,7 +20,6 @@ from dinocli.engine.probe import forwards_per_image
 from dinocli.engine.progress import ProgressReporter
 from dinocli.engine.step_profile import PROFILE, ProfiledLoader
 from dinocli.errors import Interrupted, TrainingStopped
-from dinocli.tasks.run_folder import RunFolder, mark_latest, open_run
 from dinocli.tasks.train.batch_fit import naming_a_fit, within_memory
 from dinocli.tasks.train.budget import TrainPlan, make_plan, seconds_to_train
 from dinocli.tasks.train.manifest import begin_folder, make_manifest

@@ -8,11 +8,11 @@ import pytest
 import torch
 from PIL import Image
 
+from dinocli.artifacts.feature_file import open_features
 from dinocli.augment.resample import normalise, resize_square
 from dinocli.errors import DataError, UsageError
 from dinocli.models.create import create_backbone
 from dinocli.tasks.embed.embed import embed
-from dinocli.tasks.feature_file import open_features
 from dinocli.tasks.feature_inputs import embed_temporarily
 from tests.tasks.embed.drive import job, write_images
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dinocli.artifacts.feature_file import open_features
 from dinocli.errors import DataError, UsageError
 from dinocli.models.weights import load_backbone, save_backbone
 from dinocli.tasks.embed.embed import embed
-from dinocli.tasks.feature_file import open_features
 from dinocli.tasks.feature_model import feature_model_of
 from tests.tasks.embed.drive import job, write_images
 from tests.tasks.embed.test_embed_setup import STORED

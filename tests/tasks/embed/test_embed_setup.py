@@ -10,6 +10,7 @@ import tifffile
 import torch
 from PIL import Image
 
+from dinocli.artifacts.run_folder import RunFolder, mark_latest
 from dinocli.augment.resample import normalise, resize_square
 from dinocli.config.preprocess import Preprocess
 from dinocli.data.read import Reader
@@ -18,7 +19,6 @@ from dinocli.errors import DataError, UsageError
 from dinocli.models.create import create_backbone
 from dinocli.models.weights import load_backbone, save_backbone
 from dinocli.tasks.embed.embed import embed
-from dinocli.tasks.run_folder import RunFolder, mark_latest
 from tests.data.hostile import write_bombs
 from tests.tasks.embed.drive import job, write_images
 

@@ -9,6 +9,8 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 
+from dinocli.artifacts.feature_file import open_features
+from dinocli.artifacts.partial_features import PartialFeatures
 from dinocli.engine.rare_features import RareFit
 from dinocli.errors import DataError, UsageError, WeightsError
 from dinocli.models.create import create_backbone
@@ -16,8 +18,6 @@ from dinocli.models.rarity_maps import rarity_maps
 from dinocli.tasks.embed import rare_fit
 from dinocli.tasks.embed.embed import embed
 from dinocli.tasks.embed.merge_shards import merge
-from dinocli.tasks.embed.partial_features import PartialFeatures
-from dinocli.tasks.feature_file import open_features
 from dinocli.tasks.feature_model import feature_model_of
 from dinocli.tasks.search.search import search
 from dinocli.tasks.search.search_options import SearchOptions

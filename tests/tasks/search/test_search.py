@@ -9,10 +9,10 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from dinocli.artifacts.feature_file import open_features
 from dinocli.errors import DataError, UsageError, WeightsError
 from dinocli.tasks.embed.embed import embed
 from dinocli.tasks.embed.embed_options import EmbedOptions
-from dinocli.tasks.feature_file import open_features
 from dinocli.tasks.inputs import ReadOptions
 from dinocli.tasks.search.search import search
 from dinocli.tasks.search.search_options import SearchOptions

@@ -5,9 +5,9 @@ from typing import get_args, get_type_hints
 
 import pytest
 
+from dinocli.artifacts.run_folder import RUNS, RunFolder, mark_latest, open_run
 from dinocli.errors import UsageError
 from dinocli.quality.verdict import Verdict
-from dinocli.tasks.run_folder import RUNS, RunFolder, mark_latest, open_run
 
 
 @pytest.fixture(autouse=True)

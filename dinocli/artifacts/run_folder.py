@@ -10,12 +10,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from dinocli.artifacts.run_record import RunRecord
 from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import UsageError, WeightsError
 from dinocli.file_set import LOCK, claimed, made
 from dinocli.files import hidden, locked, remove_abandoned, remove_path, write_whole
 from dinocli.stored import read_json, read_limited, reading, usable_name
-from dinocli.tasks.run_record import RunRecord
 
 RUNS = Path("runs")
 SCHEMA = 1

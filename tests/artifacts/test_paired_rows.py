@@ -4,9 +4,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dinocli.artifacts.feature_file import open_features
+from dinocli.artifacts.paired_rows import PairedRows, pair_rows
 from dinocli.errors import DataError
-from dinocli.tasks.evaluate.paired_rows import PairedRows, pair_rows
-from dinocli.tasks.feature_file import open_features
 from tests.tasks.cluster.sets import PLAIN
 
 

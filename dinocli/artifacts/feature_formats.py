@@ -15,14 +15,14 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from dinocli.artifacts.feature_file import FEATURE_SUFFIXES, FITTED_SUFFIX, KEY, sidecar
+from dinocli.artifacts.partial_features import Bad, PartialFeatures, npy_header
+from dinocli.artifacts.patch_folder import PatchFolder
 from dinocli.data.bad_images import write_bad
 from dinocli.engine.rare_features import RareFeatures
 from dinocli.errors import UsageError, WeightsError
 from dinocli.file_set import FileSet
 from dinocli.files import whole_file, write_whole
-from dinocli.tasks.embed.partial_features import Bad, PartialFeatures, npy_header
-from dinocli.tasks.embed.patch_folder import PatchFolder
-from dinocli.tasks.feature_file import FEATURE_SUFFIXES, FITTED_SUFFIX, KEY, sidecar
 
 BLOCK_BYTES = 1 << 24
 SIDECARS = (".paths.txt", ".tiles.csv", ".bad.csv", ".json", FITTED_SUFFIX)

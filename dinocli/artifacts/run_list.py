@@ -5,8 +5,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from dinocli.artifacts.run_folder import RUNS, RunFolder
 from dinocli.errors import DataError, WeightsError
-from dinocli.tasks.run_folder import RUNS, RunFolder
 
 
 @dataclass(frozen=True)

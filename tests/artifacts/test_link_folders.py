@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dinocli.artifacts.link_folders import MARK, check_tree, write_tree
 from dinocli.errors import DataError, UsageError
 from dinocli.files import replace_path
-from dinocli.tasks.cluster.link_folders import MARK, check_tree, write_tree
 
 
 def _png() -> bytes:

@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 from pydantic import Field
 from safetensors.numpy import load_file
 
+from dinocli.artifacts.run_record import WeightsRecord
 from dinocli.config.preprocess import Preprocess
 from dinocli.errors import WeightsError
 from dinocli.file_set import read_whole
 from dinocli.stored import Anything, Count, Name, Stored, read_json, reading, usable_name
-from dinocli.tasks.run_record import WeightsRecord
 
 MOST_UNPACKED, MOST_RATIO = 1 << 28, 100
 """Bytes that any packed file may hold, and how many times its own size a larger one may: features hardly shrink."""

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dinocli.artifacts.run_folder import RunFolder
 from dinocli.stored import reading
-from dinocli.tasks.run_folder import RunFolder
 
 NOT_A_RUN = "name the folders of runs"
 

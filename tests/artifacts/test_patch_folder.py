@@ -17,9 +17,9 @@ from dinocli.errors import UsageError
 from dinocli.models.create import create_backbone
 from dinocli.tasks.embed.embed import embed
 from dinocli.tasks.embed.embed_dry_run import dry_run
+from tests.artifacts.test_partial_features import Killer
 from tests.forks import FORKS, start
 from tests.tasks.embed.drive import job, write_images
-from tests.tasks.embed.test_partial_features import Killer
 
 HALF = (0.5, 0.5, 0.5)  # this model's mean and deviation
 SIZES = [(40, 40), (40, 80), (80, 40), (40, 64)]

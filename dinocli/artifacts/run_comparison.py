@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dinocli.tasks.compare.compared_run import ComparedRun
+from dinocli.artifacts.compared_run import ComparedRun
 
 _OF_THE_MACHINE = ("run.seed", "run.threads", "run.save_every", "run.log_every", "description")
 

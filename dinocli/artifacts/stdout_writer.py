@@ -4,8 +4,8 @@ from typing import BinaryIO
 
 import numpy as np
 
-from dinocli.tasks.embed.partial_features import Bad, Rows, npy_header
-from dinocli.tasks.feature_file import Box
+from dinocli.artifacts.feature_file import Box
+from dinocli.artifacts.partial_features import Bad, Rows, npy_header
 
 
 class StdoutWriter:

@@ -4,8 +4,8 @@ import difflib
 import filecmp
 import os
 
+from dinocli.artifacts.feature_file import FeatureFile
 from dinocli.errors import UsageError
-from dinocli.tasks.feature_file import FeatureFile
 
 
 def find_row(file: FeatureFile, name: str) -> int | None:

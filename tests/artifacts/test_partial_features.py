@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from dinocli import journal
+from dinocli.artifacts.partial_features import PartialFeatures
 from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import UsageError
 from dinocli.tasks.embed.embed import embed
-from dinocli.tasks.embed.partial_features import PartialFeatures
 from tests.forks import FORKS, start
 from tests.tasks.embed.drive import job, write_images
 

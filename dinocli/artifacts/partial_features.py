@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from dinocli.artifacts.feature_file import Box
 from dinocli.files import hidden, naming
 from dinocli.journal import Journal, Line
 from dinocli.stored import Count, Stored, checked
-from dinocli.tasks.feature_file import Box
 
 Bad = list[tuple[str, str]]
 """Names and reasons."""

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from dinocli.artifacts.feature_file import FeatureFile
 from dinocli.errors import DataError
-from dinocli.tasks.feature_file import FeatureFile
 
 _COMPARED = 32
 """Files whose contents are compared where two roots differ: a folder of other images differs at once."""

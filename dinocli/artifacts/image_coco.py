@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dinocli.artifacts.feature_file import Box
 from dinocli.data.decode import image_size
 from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import DataError, UsageError
 from dinocli.files import write_whole
-from dinocli.tasks.feature_file import Box
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from dinocli.artifacts.feature_file import Box
+from dinocli.artifacts.partial_features import Bad, Rows, npy_header, told
 from dinocli.files import hidden, remove_abandoned, write_whole
 from dinocli.journal import Journal
-from dinocli.tasks.embed.partial_features import Bad, Rows, npy_header, told
-from dinocli.tasks.feature_file import Box
 
 
 class PatchFolder:

@@ -8,9 +8,9 @@ import pytest
 from pyarrow import parquet
 from safetensors.numpy import load_file
 
-from dinocli.tasks.embed import feature_formats
+from dinocli.artifacts import feature_formats
+from dinocli.artifacts.feature_file import FEATURE_SUFFIXES, open_features
 from dinocli.tasks.embed.embed import embed
-from dinocli.tasks.feature_file import FEATURE_SUFFIXES, open_features
 from tests.tasks.embed.drive import job, write_images
 
 NAMES = ['a, "b".png', "z=1.png", "ü.png"]

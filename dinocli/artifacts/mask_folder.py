@@ -13,13 +13,13 @@ from typing import Any
 
 from pydantic import Field
 
+from dinocli.artifacts.run_folder import SCHEMA
 from dinocli.errors import UsageError
 from dinocli.file_set import LOCK, FileSet
 from dinocli.files import remove_abandoned, remove_path, write_whole
 from dinocli.journal import Journal
 from dinocli.segmentation.regions import ImageRecord
 from dinocli.stored import Anything, Count, Stored, checked, reading
-from dinocli.tasks.run_folder import SCHEMA
 
 PART, LOG = ".part", ".segment.jsonl"
 OWN = (

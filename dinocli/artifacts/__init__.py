@@ -1,0 +1,1 @@
+"""What commands leave and later ones read: runs, feature files, mask folders, folders of links."""
