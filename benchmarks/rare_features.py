@@ -36,6 +36,7 @@ from torch import Tensor
 from dinocli.data.labels import read_labels
 from dinocli.engine.progress import ProgressReporter
 from dinocli.engine.rare_features import SAMPLE, RareFit
+from dinocli.engine.square_resize import squares
 from dinocli.models.rarity_maps import MAPS, rarity_maps
 from dinocli.quality.energy_whitening import EnergyWhitening
 from dinocli.quality.few_shot import few_shot
@@ -45,7 +46,6 @@ from dinocli.quality.rarity import BankBuilder
 from dinocli.tasks.embed.embed_dry_run import count_rows
 from dinocli.tasks.embed.embed_options import EmbedOptions
 from dinocli.tasks.embed.embed_setup import prepare
-from dinocli.tasks.square_resize import squares
 
 BATCH = 32
 Maps = dict[str, Tensor]

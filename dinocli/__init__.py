@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from dinocli.artifacts.feature_file import FeatureFile, open_features
     from dinocli.config.load import load_recipe
     from dinocli.config.preprocess import Preprocess
+    from dinocli.engine.multicrop_views import MultiCropViews
     from dinocli.errors import DataError, DinocliError, RecipeError, TrainingStopped, UsageError, WeightsError
     from dinocli.tasks.classify.classify import classify
     from dinocli.tasks.classify.classify_options import ClassifyOptions
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from dinocli.tasks.export.export import ExportOptions, export
     from dinocli.tasks.feature_model import FeatureModel, load
     from dinocli.tasks.inputs import ReadOptions
-    from dinocli.tasks.multicrop_views import MultiCropViews
     from dinocli.tasks.search.search import search
     from dinocli.tasks.search.search_options import SearchOptions
     from dinocli.tasks.segment.segment import segment
@@ -60,7 +60,7 @@ _HOMES = {
     "dinocli.artifacts.feature_file": ("FeatureFile", "open_features"),
     "dinocli.tasks.feature_model": ("FeatureModel", "load"),
     "dinocli.tasks.inputs": ("ReadOptions",),
-    "dinocli.tasks.multicrop_views": ("MultiCropViews",),
+    "dinocli.engine.multicrop_views": ("MultiCropViews",),
     "dinocli.tasks.search.search": ("search",),
     "dinocli.tasks.search.search_options": ("SearchOptions",),
     "dinocli.tasks.segment.segment": ("segment",),

@@ -26,7 +26,7 @@ def compare(
     Reads what the runs left and no image. The table goes to stdout: tab-separated when piped, --json for one object.
     """
     from dinocli.cli.show_compare import show_comparison
-    from dinocli.tasks.compare.compare_runs import CompareOptions, compare_runs
+    from dinocli.tasks.compare_runs import CompareOptions, compare_runs
 
     with terminal:
         found = compare_runs(CompareOptions(tuple(runs), report, force))

@@ -8,7 +8,7 @@ from rich.console import Console
 from dinocli.artifacts.compared_run import ComparedRun, RunScore
 from dinocli.artifacts.run_comparison import RunComparison
 from dinocli.cli.render import Terminal, print_json, text_table
-from dinocli.tasks.compare.comparison_page import lead, run_names
+from dinocli.report.comparison_page import lead, run_names
 
 
 def show_comparison(terminal: Terminal, found: RunComparison) -> None:

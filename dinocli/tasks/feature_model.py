@@ -18,13 +18,13 @@ from dinocli.config.preprocess import Preprocess
 from dinocli.data.read import Canvas, Reader
 from dinocli.engine.device import pick_device
 from dinocli.engine.rare_features import RareFeatures
+from dinocli.engine.square_resize import CANVAS_PER_SIDE, CONVNET_CELL, grouped, input_size, squares, squashed
 from dinocli.errors import DataError, UsageError, WeightsError
 from dinocli.models.backbone import Backbone
 from dinocli.models.features import Extractor, extract, l2_normalized
 from dinocli.models.tokens import FITTED, POOLED, Tokens
 from dinocli.models.weights import WeightsInfo, load_backbone
 from dinocli.tasks.inputs import inside_of, plain_preprocess
-from dinocli.tasks.square_resize import CANVAS_PER_SIDE, CONVNET_CELL, grouped, input_size, squares, squashed
 
 ImageLike = str | Path | Image.Image | NDArray[Any]
 """A path, a PIL image, or an array (h, w) or (h, w, c) with the file's own values: uint8, uint16 or float."""

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from tests.cli.commands import warm
-from tests.tasks.compare.test_compare_runs import leave_run
+from tests.tasks.test_compare_runs import leave_run
 
 
 def test_a_piped_table_and_json(tmp_path: Path) -> None:

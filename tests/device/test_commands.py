@@ -9,8 +9,8 @@ import torch
 
 from dinocli.config.preprocess import Preprocess
 from dinocli.data.read import Canvas
+from dinocli.engine.square_resize import squares, squashed
 from dinocli.tasks.embed.embed import embed
-from dinocli.tasks.square_resize import squares, squashed
 from tests.device.pretend import DeviceTensor, PretendDevice
 from tests.tasks.embed.drive import job, write_images
 

@@ -19,11 +19,11 @@ from dinocli.report.chart import Curve
 from dinocli.report.map_page import MapImage, MapPage, Pair, write_map_page
 from dinocli.report.picture import Picture
 from dinocli.report.sheet import contact_sheet
+from dinocli.report.thumbnails import MIME, SUFFIX, Thumbnails
 from dinocli.tasks.cluster.cluster_inputs import ClusterInputs
 from dinocli.tasks.cluster.cluster_options import ClusterResult
 from dinocli.tasks.cluster.cluster_tables import Known
 from dinocli.tasks.cluster.findings import Findings
-from dinocli.tasks.thumbnails import MIME, SUFFIX, Thumbnails
 
 THUMBNAIL = 96
 EMBEDDED_BYTES = 24 << 20

@@ -21,9 +21,9 @@ from dinocli.quality.duplicates import near_duplicates
 from dinocli.quality.grouping import Grouping
 from dinocli.quality.nearest_rows import nearest_rows
 from dinocli.quality.normalized_features import cores
+from dinocli.report.thumbnails import Thumbnails
 from dinocli.tasks.cluster.cluster_inputs import ClusterInputs
 from dinocli.tasks.cluster.cluster_options import AUTO_DUPLICATES
-from dinocli.tasks.thumbnails import Thumbnails
 
 ALL_PAIRS_ROWS = 50_000
 """Above this many images only those of one group are compared with each other: the time grows with the square."""

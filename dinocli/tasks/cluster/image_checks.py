@@ -12,8 +12,8 @@ from dinocli.errors import DataError
 from dinocli.quality.image_issues import ImageIssue, find_issues
 from dinocli.quality.image_statistics import ImageStatistics, image_statistics
 from dinocli.quality.odd_images import appearance_distance
+from dinocli.report.thumbnails import Thumbnails
 from dinocli.tasks.cluster.cluster_inputs import ClusterInputs
-from dinocli.tasks.thumbnails import Thumbnails
 
 MOST_IMAGES = 50_000
 """Above this decoding takes longer than all else; `embed` has named the unreadable ones already."""

@@ -17,6 +17,7 @@ from dinocli.engine.device import DTYPES, feature_precision, pick_device
 from dinocli.engine.distributed import environment_number, from_main, main_first
 from dinocli.engine.progress import ProgressReporter
 from dinocli.engine.rare_features import RareFeatures, width_of
+from dinocli.engine.square_resize import CONVNET_CELL
 from dinocli.errors import DataError
 from dinocli.files import user_path
 from dinocli.models.backbone import Backbone
@@ -27,7 +28,6 @@ from dinocli.models.weights import WeightsInfo, load_backbone
 from dinocli.tasks.embed.embed_options import EmbedOptions, parse_shard
 from dinocli.tasks.feature_model import feature_model_of
 from dinocli.tasks.inputs import ReadOptions, describe_weights, inside_of, preprocess_of, tell_survey
-from dinocli.tasks.square_resize import CONVNET_CELL
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,8 @@ from dinocli.data.read import Canvas, Reader
 from dinocli.data.region_of_interest import inside_box
 from dinocli.data.sources import ImageList
 from dinocli.data.tiling import Tiling, tile_boxes
+from dinocli.engine.square_resize import CANVAS_PER_SIDE, fitted, input_size, squashed
 from dinocli.errors import DataError
-from dinocli.tasks.square_resize import CANVAS_PER_SIDE, fitted, input_size, squashed
 
 T = TypeVar("T")
 

@@ -11,13 +11,13 @@ import torch
 from numpy.typing import NDArray
 
 from dinocli.engine.rare_features import KEPT_BYTES, SAMPLE, RareFeatures, RareFit
+from dinocli.engine.square_resize import grouped, squares
 from dinocli.errors import DataError
 from dinocli.models.features import evaluating
 from dinocli.models.rarity_maps import rarity_maps
 from dinocli.tasks.embed.embed_setup import EmbedContext
 from dinocli.tasks.embed.image_batches import ImageBatches
 from dinocli.tasks.inputs import inside_of
-from dinocli.tasks.square_resize import grouped, squares
 
 FEWEST = 64
 """Images of the sample, however large their maps are."""

@@ -26,9 +26,9 @@ from dinocli.report.page_parts import Charts, FactList, Listing, NoteList
 from dinocli.report.picture import Picture
 from dinocli.report.picture_table import FramedPicture, PictureRow, PictureTable
 from dinocli.report.text import number
+from dinocli.report.thumbnails import MIME, Thumbnails
 from dinocli.tasks.evaluate.compared_features import ComparedFeatures
 from dinocli.tasks.evaluate.evaluate_options import EvaluateOptions, EvaluateResult
-from dinocli.tasks.thumbnails import MIME, Thumbnails
 
 MOST_CLASSES, MOST_LINES = 20, 100
 CONFUSIONS, EXAMPLES, WORST, NEIGHBOURS = 8, 6, 20, 5

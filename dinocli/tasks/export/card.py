@@ -4,13 +4,13 @@ from typing import Any
 
 from dinocli import __version__
 from dinocli.data.region_of_interest import is_box, region_box
+from dinocli.engine.square_resize import CANVAS_PER_SIDE
 from dinocli.models.export_graph import OPSET, has_one_size
 from dinocli.quality.classifier_file import SavedClassifier
 from dinocli.report.text import number, visible
 from dinocli.tasks.export.card_snippets import snippet
 from dinocli.tasks.export.source import Source
 from dinocli.tasks.export.whole_graph import LEAST_COSINE, WholeGraph
-from dinocli.tasks.square_resize import CANVAS_PER_SIDE
 
 _LIMITS = [
     "- The features fit images like those they were trained on. On others they may be worse than the start.",

@@ -19,10 +19,10 @@ from dinocli.file_set import claimed
 from dinocli.quality.cosine import unit_rows
 from dinocli.quality.nearest_rows import nearest_rows
 from dinocli.quality.normalized_features import NormalizedFeatures, cores, fit_whitening, steady
+from dinocli.report.search_sheet import Hit, Query, write_sheet
 from dinocli.tasks.feature_inputs import check_comparable, default_features, is_features
 from dinocli.tasks.feature_model import feature_model_of
 from dinocli.tasks.search.search_options import SearchOptions, SearchResult
-from dinocli.tasks.search.search_sheet import Hit, Query, write_sheet
 
 UNLIKE = 0.5
 """Weight of what results are to be unlike, beside 1 of what they are to be like."""

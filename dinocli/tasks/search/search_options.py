@@ -6,7 +6,7 @@ from typing import Any
 
 from dinocli.artifacts.feature_file import Box
 from dinocli.errors import UsageError
-from dinocli.tasks.search.search_sheet import Hit, Query
+from dinocli.report.search_sheet import Hit, Query
 
 
 @dataclass(frozen=True)

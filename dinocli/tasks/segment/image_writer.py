@@ -11,6 +11,7 @@ from dinocli.data.mask_images import label_png, map_png, overlay_jpeg, soft_npy,
 from dinocli.data.sources import ImageList
 from dinocli.files import write_whole
 from dinocli.quality.mask_scorer import MaskScorer
+from dinocli.report.mask_gallery import Thumbnail, write_thumbnail
 from dinocli.segmentation.annotation_formats import yolo_lines
 from dinocli.segmentation.ground_truth import TrueMasks, is_good
 from dinocli.segmentation.method import PatchMaps
@@ -19,7 +20,6 @@ from dinocli.segmentation.placement import boxed, inside, inside_cells, on_whole
 from dinocli.segmentation.regions import ImageRecord, find_regions, region_record, without_specks
 from dinocli.segmentation.segment_images import SegmentImage
 from dinocli.segmentation.upsample import Rendered, render
-from dinocli.tasks.segment.gallery import Thumbnail, write_thumbnail
 from dinocli.tasks.segment.segment_options import SegmentOptions
 
 SMALLEST = 0.25

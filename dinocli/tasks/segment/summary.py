@@ -9,10 +9,10 @@ from dinocli.config.installed_packages import versions_used
 from dinocli.data.bad_images import write_bad
 from dinocli.engine.progress import ProgressReporter
 from dinocli.file_set import FileSet
+from dinocli.report.mask_gallery import INSIDE, GalleryReport, remove_thumbnails, write_report
 from dinocli.segmentation.annotation_formats import category_names, write_coco, write_segments_csv
 from dinocli.segmentation.anomaly_file import save_anomaly
 from dinocli.segmentation.segment_images import SegmentReader
-from dinocli.tasks.segment.gallery import INSIDE, GalleryReport, remove_thumbnails, write_report
 from dinocli.tasks.segment.group_answers import group_answers, write_groups
 from dinocli.tasks.segment.image_writer import ImageWriter, write_classes
 from dinocli.tasks.segment.segment_plan import SegmentInputs, SegmentPlan

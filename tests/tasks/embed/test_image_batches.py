@@ -4,7 +4,7 @@ import torch
 
 from dinocli.augment.resample import resize_square
 from dinocli.data.tiling import Tiling, tile_boxes
-from dinocli.tasks.square_resize import fitted, squares, squashed
+from dinocli.engine.square_resize import fitted, squares, squashed
 from tests.data.files import noise, settings
 
 

@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from dinocli.artifacts.feature_file import open_features
 from dinocli.artifacts.partial_features import PartialFeatures
 from dinocli.engine.rare_features import RareFit
+from dinocli.engine.square_resize import squares
 from dinocli.errors import DataError, UsageError, WeightsError
 from dinocli.models.create import create_backbone
 from dinocli.models.rarity_maps import rarity_maps
@@ -21,7 +22,6 @@ from dinocli.tasks.embed.merge_shards import merge
 from dinocli.tasks.feature_model import feature_model_of
 from dinocli.tasks.search.search import search
 from dinocli.tasks.search.search_options import SearchOptions
-from dinocli.tasks.square_resize import squares
 from tests.tasks.embed.drive import job, write_images
 
 

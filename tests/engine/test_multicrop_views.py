@@ -3,8 +3,8 @@ import pytest
 import torch
 from PIL import Image
 
+from dinocli.engine.multicrop_views import MultiCropViews
 from dinocli.errors import DataError, RecipeError
-from dinocli.tasks.multicrop_views import MultiCropViews
 
 SMALL = ("views.global_size=32", "views.local_size=16", "views.local_count=3")
 

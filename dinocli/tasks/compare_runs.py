@@ -7,7 +7,7 @@ from dinocli.artifacts.compared_run import read_run
 from dinocli.artifacts.run_comparison import RunComparison, cautions, differing_settings
 from dinocli.errors import UsageError
 from dinocli.file_set import claimed
-from dinocli.tasks.compare.comparison_page import write_comparison_page
+from dinocli.report.comparison_page import write_comparison_page
 
 
 @dataclass(frozen=True)

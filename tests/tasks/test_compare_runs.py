@@ -9,8 +9,8 @@ import pytest
 
 from dinocli.config.load import load_recipe
 from dinocli.errors import UsageError, WeightsError
-from dinocli.tasks.compare.compare_runs import CompareOptions, compare_runs
-from dinocli.tasks.compare.comparison_page import lead
+from dinocli.report.comparison_page import lead
+from dinocli.tasks.compare_runs import CompareOptions, compare_runs
 from tests.report.test_page import Page
 
 
