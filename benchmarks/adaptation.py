@@ -33,8 +33,9 @@ from dinocli.models.backbone import Backbone
 from dinocli.models.weight_interpolation import interpolated
 from dinocli.quality.label_scores import LabelSplit, label_scores
 from dinocli.tasks.train.select import adapted_backbone
-from dinocli.tasks.train.setup import TrainContext, list_images, setup
+from dinocli.tasks.train.setup import list_images, setup
 from dinocli.tasks.train.train import train
+from dinocli.tasks.train.train_context import TrainContext
 from dinocli.tasks.train.train_options import TrainOptions
 
 SHOWN = {

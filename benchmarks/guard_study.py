@@ -46,7 +46,8 @@ from dinocli.quality.crop_quadrant_retrieval import crop_quadrant_retrieval
 from dinocli.quality.label_scores import LabelSplit, label_scores
 from dinocli.quality.multiview_scores import alignment, lidar
 from dinocli.quality.scores import alpha_req, augmentation_retrieval, feature_std, linear_cka, rankme, uniformity
-from dinocli.tasks.train.setup import TrainContext, list_images, setup
+from dinocli.tasks.train.setup import list_images, setup
+from dinocli.tasks.train.train_context import TrainContext
 from dinocli.tasks.train.train_options import TrainOptions
 
 Features = NDArray[np.float32]

@@ -37,7 +37,7 @@ from dinocli.quality.crop_quadrant_retrieval import crop_quadrant_retrieval
 from dinocli.quality.defect_few_shot import DRAWS, SHOTS, defect_few_shot
 from dinocli.quality.few_shot import few_shot
 from dinocli.quality.label_scores import LabelSplit, label_scores
-from dinocli.tasks.train.setup import TrainContext
+from dinocli.tasks.train.train_context import TrainContext
 
 THUMBNAIL, LIKE = 64, 0.9
 """Side of the thumbnails, and correlation of two of them from which their images count as the same part."""

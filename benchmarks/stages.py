@@ -24,7 +24,8 @@ from dinocli.data.labels import read_labels
 from dinocli.engine.probe import whole_features
 from dinocli.engine.progress import ProgressReporter
 from dinocli.quality.knn import accuracy, knn_classify
-from dinocli.tasks.train.setup import TrainContext, list_images, setup
+from dinocli.tasks.train.setup import list_images, setup
+from dinocli.tasks.train.train_context import TrainContext
 from dinocli.tasks.train.train_options import TrainOptions
 
 Features = NDArray[np.floating[Any]]

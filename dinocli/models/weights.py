@@ -1,24 +1,21 @@
-"""Load weights from any source, and save them as a folder that timm loads.
+"""Load weights from any source.
 
 Tensors of every source are read safely (`formats`), then converted, counted and loaded (`fitting`).
 """
 
 import difflib
 import hashlib
-import json
 import re
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import timm
-from safetensors.torch import save
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
-from timm.models import PretrainedCfg
 
 from dinocli.config.preprocess import Preprocess
 from dinocli.errors import WeightsError
-from dinocli.files import hidden, remove_path, replace_path, user_path, write_whole
+from dinocli.files import user_path
 from dinocli.models.backbone import Backbone
 from dinocli.models.checkpoint_model import args_for, guess_name
 from dinocli.models.create import check_name, create_backbone
@@ -26,12 +23,7 @@ from dinocli.models.fitting import counted, fit
 from dinocli.models.formats import read_tensors, unwrap
 from dinocli.models.hub import FILES, find_file, find_pretrained
 from dinocli.models.timm_config import read_timm_config
-from dinocli.models.transformers_names import (
-    KNOWN,
-    TransformersRecord,
-    read_processor,
-    read_transformers_config,
-)
+from dinocli.models.transformers_names import KNOWN, TransformersRecord, read_processor, read_transformers_config
 from dinocli.stored import reading
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -116,35 +108,6 @@ def load_backbone(
         find_file(hub_id, FILES)
         return _from_folder(config.parent, f"hf-hub:{hub_id}", drop_path, pool)
     return *_from_timm(weights, drop_path, pool), None
-
-
-def save_backbone(folder: Path, backbone: Backbone, info: WeightsInfo, preprocess: Preprocess) -> None:
-    """Write ``config.json`` and ``model.safetensors``, whole or not at all.
-
-    ``timm.create_model("local-dir:FOLDER", pretrained=True)`` gives the same network, with mean, deviation, size and
-    licence where timm looks for them. An older folder of this name is replaced.
-
-    Args:
-        folder: To make; its parents are made too.
-        backbone: On any device.
-        info: Of the weights that the training started from: its licence goes on.
-        preprocess: How images have to be read for these weights.
-
-    Raises:
-        OSError: The disk is full or read-only.
-    """
-    tensors = {key: value.detach().cpu().contiguous().clone() for key, value in backbone.model.state_dict().items()}
-    config = json.dumps(_config(backbone, info, preprocess), indent=2)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    fresh = hidden(folder, "new")
-    remove_path(fresh)  # of a process that died
-    fresh.mkdir()
-    try:
-        write_whole(fresh / "model.safetensors", save(tensors, metadata={"format": "pt"}))
-        write_whole(fresh / "config.json", config)
-        replace_path(fresh, folder)
-    finally:
-        remove_path(fresh)
 
 
 def sha256_of(path: Path) -> str:
@@ -267,7 +230,6 @@ def _from_transformers(
 
 def _describe(backbone: Backbone, source: str, sha256: str, matched: int) -> WeightsInfo:
     cfg = backbone.model.pretrained_cfg
-    total = len(counted(backbone.model.state_dict()))
     mean, std = tuple(cfg["mean"]), tuple(cfg["std"])
     if not len(mean) == len(std) == 3:
         raise WeightsError(f"{source}: its normalisation has {len(mean)} channels; only models of RGB images are known")
@@ -277,7 +239,7 @@ def _describe(backbone: Backbone, source: str, sha256: str, matched: int) -> Wei
         sha256=sha256,
         licence=cfg.get("license") or "unknown",
         matched=matched,
-        total=total,
+        total=len(counted(backbone.model.state_dict())),
         mean=mean,
         std=std,
         size=cfg["input_size"][-1],
@@ -285,31 +247,3 @@ def _describe(backbone: Backbone, source: str, sha256: str, matched: int) -> Wei
         pool=backbone.pool_kind,
         model_args=backbone.model_args,
     )
-
-
-def _config(backbone: Backbone, info: WeightsInfo, preprocess: Preprocess) -> dict[str, Any]:
-    """Return timm's config. Our own keys stand beside ``pretrained_cfg``: timm refuses unknown ones inside it."""
-    cfg = backbone.model.pretrained_cfg
-    # A learnt position embedding has a grid: timm would build the model at this size, and resample in its own way.
-    side = cfg["input_size"][-1] if cfg.get("fixed_input_size") else preprocess.size
-    pretrained = PretrainedCfg(
-        input_size=(3, side, side),
-        fixed_input_size=bool(cfg.get("fixed_input_size")),
-        interpolation=preprocess.interpolation,
-        mean=preprocess.mean,
-        std=preprocess.std,
-        crop_pct=1.0,
-        crop_mode="squash",  # as `embed` does; timm would cut the middle out
-        num_classes=0,
-        first_conv=cfg.get("first_conv"),
-        classifier=cfg.get("classifier"),
-        license=info.licence,
-    )
-    return {
-        "architecture": cfg["architecture"],
-        "num_classes": 0,
-        "num_features": backbone.dim,
-        "pretrained_cfg": pretrained.to_dict(remove_source=True),
-        **({"model_args": backbone.model_args} if backbone.model_args else {}),
-        "dinocli": preprocess.to_dict(),
-    }

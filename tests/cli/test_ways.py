@@ -10,7 +10,8 @@ import typer
 from dinocli.cli.app import app
 from dinocli.cli.training import NO_RECIPE
 from dinocli.config.load import load_recipe
-from dinocli.models.weights import load_backbone, save_backbone
+from dinocli.models.timm_folder import save_backbone
+from dinocli.models.weights import load_backbone
 from tests.cli.commands import TINY, make_images, warm
 from tests.engine.learners import PREPROCESS
 

@@ -25,7 +25,8 @@ from dinocli.config.preprocess import Preprocess
 from dinocli.errors import DinocliError, WeightsError
 from dinocli.models.create import create_backbone
 from dinocli.models.formats import read_tensors
-from dinocli.models.weights import load_backbone, save_backbone
+from dinocli.models.timm_folder import save_backbone
+from dinocli.models.weights import load_backbone
 from dinocli.segmentation.regions import ImageRecord, RegionRecord
 from tests.faults.mutants import WHOLE, of_bytes, of_json
 

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from dinocli.errors import WeightsError
 from dinocli.models.checkpoint_model import args_for, guess_name
-from dinocli.models.weights import load_backbone, save_backbone
+from dinocli.models.timm_folder import save_backbone
+from dinocli.models.weights import load_backbone
 from tests.models.test_weights import _preprocess
 
 Tensors = dict[str, Tensor]

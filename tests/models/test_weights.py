@@ -11,8 +11,9 @@ from safetensors.torch import load_file, save_file
 from dinocli.config.preprocess import Preprocess
 from dinocli.errors import UsageError, WeightsError
 from dinocli.models.create import create_backbone
+from dinocli.models.timm_folder import save_backbone
 from dinocli.models.tokens import Tokens
-from dinocli.models.weights import WeightsInfo, load_backbone, save_backbone, sha256_of
+from dinocli.models.weights import WeightsInfo, load_backbone, sha256_of
 
 VIT = "vit_tiny_patch16_224"
 SHARED = Path(__file__).parents[2].parent / "shared"

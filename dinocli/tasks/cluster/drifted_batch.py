@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dinocli.artifacts.feature_file import open_features
+from dinocli.artifacts.pooled_rows import pooled_rows
 from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import DataError
 from dinocli.quality.drift import LEVEL, Drift, drift
@@ -14,7 +15,6 @@ from dinocli.quality.image_statistics import APPEARANCE, ImageStatistics
 from dinocli.tasks.cluster.cluster_inputs import ClusterInputs
 from dinocli.tasks.cluster.image_checks import measure_images
 from dinocli.tasks.feature_inputs import check_comparable
-from dinocli.tasks.pooled_rows import pooled_rows
 
 _FEWEST = 10  # images of a batch whose looks are compared
 

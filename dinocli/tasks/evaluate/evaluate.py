@@ -8,6 +8,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from dinocli.artifacts.compared_features import ComparedFeatures
 from dinocli.engine.device import pick_device
 from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import DinocliError, UsageError
@@ -19,7 +20,7 @@ from dinocli.quality.label_scores import LabelSplit
 from dinocli.quality.score_table import ScoreRow, rows_of, sentence
 from dinocli.quality.verdict import Verdict, defects_lost, judge
 from dinocli.tasks.evaluate.augmented_views import SAMPLE, ViewFeatures, embed_views
-from dinocli.tasks.evaluate.compared_features import ComparedFeatures, open_sides
+from dinocli.tasks.evaluate.evaluate_inputs import open_sides
 from dinocli.tasks.evaluate.evaluate_options import EvaluateOptions, EvaluateResult
 from dinocli.tasks.evaluate.evaluate_page import write_evaluation_page
 from dinocli.tasks.evaluate.label_split import MOST, read_truth

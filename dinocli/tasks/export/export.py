@@ -16,8 +16,9 @@ from dinocli.file_set import FileSet, claimed
 from dinocli.files import user_path, write_whole
 from dinocli.models.export_graph import to_onnx, to_torchscript
 from dinocli.models.rounding import rounding_tolerance
+from dinocli.models.timm_folder import save_backbone
 from dinocli.models.transformers_folder import write_transformers
-from dinocli.models.weights import load_backbone, save_backbone
+from dinocli.models.weights import load_backbone
 from dinocli.quality.classifier_file import load_classifier
 from dinocli.tasks.export.card import card_of
 from dinocli.tasks.export.source import Source, open_source

@@ -17,7 +17,8 @@ from dinocli import __version__
 from dinocli.artifacts.run_folder import SCHEMA
 from dinocli.errors import UsageError, WeightsError
 from dinocli.files import hidden, remove_path, replace_path, user_path, write_whole
-from dinocli.models.weights import save_backbone, sha256_of
+from dinocli.models.timm_folder import save_backbone
+from dinocli.models.weights import sha256_of
 from dinocli.segmentation.anomaly import FittedAnomaly
 from dinocli.segmentation.anomaly_file import load_anomaly, save_anomaly
 from dinocli.segmentation.distance_scale import parse_threshold

@@ -16,7 +16,7 @@ from dinocli.engine.build import build_learner
 from dinocli.engine.distributed import World, environment_number, from_main
 from dinocli.engine.step_memory import FEW, MOST_PER_PIXEL, StepMemory, measure_step_memory, usable_bytes
 from dinocli.errors import OutOfMemory, is_out_of_memory
-from dinocli.tasks.train.setup import TrainContext
+from dinocli.tasks.train.train_context import TrainContext
 
 
 def within_memory(context: TrainContext) -> TrainContext:

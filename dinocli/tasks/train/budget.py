@@ -16,7 +16,7 @@ from dinocli.engine.probe import forwards_per_image
 from dinocli.engine.step import Learner, train_step
 from dinocli.tasks.train.costs import Costs, measure_costs
 from dinocli.tasks.train.run_seconds import PAGE_FORWARDS, RunSize, run_seconds
-from dinocli.tasks.train.setup import TrainContext
+from dinocli.tasks.train.train_context import TrainContext
 
 LABELS_MOST = 10_000
 """Labelled images that are measured; more would take minutes and change no digit that matters."""

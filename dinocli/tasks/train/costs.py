@@ -11,7 +11,7 @@ from dinocli.engine.distributed import from_main
 from dinocli.engine.probe import forwards_per_image, whole_features
 from dinocli.engine.step import train_step
 from dinocli.models.backbone import Backbone
-from dinocli.tasks.train.setup import TrainContext
+from dinocli.tasks.train.train_context import TrainContext
 
 TIMED_STEPS, TIMED_SECONDS = 3, 2.0
 """Steps that are timed, and seconds after which the timing ends early."""

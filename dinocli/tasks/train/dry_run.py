@@ -22,7 +22,8 @@ from dinocli.tasks.train.batch_fit import limited_by, measure_memory
 from dinocli.tasks.train.budget import fit_steps, labelled_images, labels_within, probe_work
 from dinocli.tasks.train.costs import Costs, measure_costs
 from dinocli.tasks.train.run_seconds import RunSeconds, RunSize, run_seconds
-from dinocli.tasks.train.setup import TrainContext, list_images, setup
+from dinocli.tasks.train.setup import list_images, setup
+from dinocli.tasks.train.train_context import TrainContext
 from dinocli.tasks.train.train_options import TrainOptions
 
 TRIAL_IMAGES = 64

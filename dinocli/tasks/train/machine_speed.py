@@ -17,7 +17,8 @@ from dinocli.engine.progress import ProgressReporter
 from dinocli.engine.step import train_step
 from dinocli.engine.step_profile import PARTS, WAIT, ProfiledLoader
 from dinocli.tasks.train.costs import measure_costs, seconds_per_forward
-from dinocli.tasks.train.setup import TrainContext, list_images, setup
+from dinocli.tasks.train.setup import list_images, setup
+from dinocli.tasks.train.train_context import TrainContext
 from dinocli.tasks.train.train_options import TrainOptions
 
 DEFAULT_MODEL = "vit_small_patch16_224"

@@ -18,7 +18,7 @@ from dinocli.engine.step import Learner
 from dinocli.files import write_whole
 from dinocli.report.sheet import contact_sheet
 from dinocli.tasks.train.budget import TrainPlan
-from dinocli.tasks.train.setup import TrainContext
+from dinocli.tasks.train.train_context import TrainContext
 
 SHEET_IMAGES = 8
 

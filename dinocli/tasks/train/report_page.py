@@ -20,7 +20,7 @@ from dinocli.tasks.train.neighbour_pictures import neighbour_table
 from dinocli.tasks.train.run_seconds import PAGE_FORWARDS
 from dinocli.tasks.train.score_lines import ScoreLine, share_of_teacher
 from dinocli.tasks.train.select import Selection, Trained
-from dinocli.tasks.train.setup import TrainContext
+from dinocli.tasks.train.train_context import TrainContext
 
 FEWEST_SHOWN = 4
 """Images below which there is nothing to put side by side."""

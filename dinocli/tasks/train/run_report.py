@@ -8,14 +8,14 @@ from typing import Any
 from dinocli.artifacts.run_folder import RunFolder
 from dinocli.engine.loop import LATE
 from dinocli.models.frozen_teacher import licence_of
-from dinocli.models.weights import save_backbone
+from dinocli.models.timm_folder import save_backbone
 from dinocli.quality.verdict import Verdict
 from dinocli.tasks.train.advice import next_steps
 from dinocli.tasks.train.budget import TrainPlan
 from dinocli.tasks.train.report_page import write_page
 from dinocli.tasks.train.score_lines import ScoreLine, share_of_teacher
 from dinocli.tasks.train.select import Selection, Trained
-from dinocli.tasks.train.setup import TrainContext
+from dinocli.tasks.train.train_context import TrainContext
 
 
 @dataclass(frozen=True)

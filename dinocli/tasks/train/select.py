@@ -18,7 +18,7 @@ from dinocli.tasks.train.budget import TrainPlan
 from dinocli.tasks.train.comparison import NOTHING, Sides
 from dinocli.tasks.train.run_seconds import PAGE_FORWARDS
 from dinocli.tasks.train.score_lines import ScoreLine, label_lines, score_lines
-from dinocli.tasks.train.setup import TrainContext
+from dinocli.tasks.train.train_context import TrainContext
 
 FEWEST_LABELLED = 50
 """Labelled images below which a rest of `--minutes` is not spent on them."""

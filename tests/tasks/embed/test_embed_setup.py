@@ -17,7 +17,8 @@ from dinocli.data.read import Reader
 from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import DataError, UsageError
 from dinocli.models.create import create_backbone
-from dinocli.models.weights import load_backbone, save_backbone
+from dinocli.models.timm_folder import save_backbone
+from dinocli.models.weights import load_backbone
 from dinocli.tasks.embed.embed import embed
 from tests.data.hostile import write_bombs
 from tests.tasks.embed.drive import job, write_images

@@ -12,8 +12,9 @@ from dinocli.engine.step_memory import StepMemory
 from dinocli.errors import OutOfMemory
 from dinocli.tasks.train import batch_fit
 from dinocli.tasks.train.batch_fit import limited_by, naming_a_fit, ways_out, within_memory
-from dinocli.tasks.train.setup import TrainContext, list_images, setup
+from dinocli.tasks.train.setup import list_images, setup
 from dinocli.tasks.train.train import train
+from dinocli.tasks.train.train_context import TrainContext
 from tests.engine.learners import tiny_recipe
 from tests.tasks.drive import Ears, job
 from tests.textures import write_textures

@@ -10,7 +10,8 @@ from dinocli.config.load import with_values
 from dinocli.tasks.train.budget import TrainPlan, make_plan, seconds_to_train
 from dinocli.tasks.train.costs import Costs
 from dinocli.tasks.train.run_seconds import PAGE_FORWARDS
-from dinocli.tasks.train.setup import TrainContext, list_images, setup
+from dinocli.tasks.train.setup import list_images, setup
+from dinocli.tasks.train.train_context import TrainContext
 from tests.tasks.drive import Ears, job
 from tests.textures import write_textures
 

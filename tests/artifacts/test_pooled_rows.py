@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from dinocli.artifacts.feature_file import open_features
+from dinocli.artifacts.pooled_rows import pooled_rows
 from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import WeightsError
 from dinocli.models.create import create_backbone
@@ -19,7 +20,6 @@ from dinocli.tasks.cluster.drifted_batch import drift_of
 from dinocli.tasks.embed.embed import embed
 from dinocli.tasks.evaluate.evaluate import evaluate
 from dinocli.tasks.evaluate.evaluate_options import EvaluateOptions
-from dinocli.tasks.pooled_rows import pooled_rows
 from tests.tasks.embed.drive import job, write_images
 
 KINDS = {"pooled": "pooled", "both": "pooled+rare", "rare": "rare"}
