@@ -112,7 +112,13 @@ def main() -> None:
     asked = parser.parse_args()
     listed = [str(path) for path in sorted(Path(asked.images).rglob("*.*g"))[: asked.count]]
     options = EmbedOptions(
-        tuple(listed), str(asked.out), asked.weights, asked.model, batch_size=asked.batch_size, device=asked.device
+        tuple(listed),
+        out=str(asked.out),
+        tokens="pooled",
+        weights=asked.weights,
+        model=asked.model,
+        batch_size=asked.batch_size,
+        device=asked.device,
     )
     setting = prepare(options, ProgressReporter(), None)
     backbone, _, _ = load_backbone(asked.weights, asked.model)

@@ -204,7 +204,8 @@ class Bench:
         from dinocli.tasks.embed.embed import embed
         from dinocli.tasks.embed.embed_options import EmbedOptions
 
-        own: dict[str, Any] = {"weights": "none", "model": self.options.model, "batch_size": 64, "force": True}
+        own: dict[str, Any] = {"weights": "none", "model": self.options.model, "tokens": "pooled"}
+        own |= {"batch_size": 64, "force": True}
         own["device"] = self.options.device
         files = sorted(str(path) for path in folder.glob("*.png"))
         embed(EmbedOptions(tuple(files[:16]), str(folder / "few.npy"), **own))

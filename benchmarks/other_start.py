@@ -71,7 +71,9 @@ def converted(model: str, file: Path, work: Path) -> Path:
 
 def scores(weights: Path, images: str, labels: str, asked: argparse.Namespace) -> dict[str, float]:
     out = asked.work / "feats.npy"
-    options = dinocli.EmbedOptions(inputs=(images,), out=str(out), weights=str(weights), size=asked.size, force=True)
+    options = dinocli.EmbedOptions(
+        inputs=(images,), out=str(out), weights=str(weights), tokens="pooled", size=asked.size, force=True
+    )
     dinocli.embed(options)
     names = out.with_suffix(".paths.txt").read_text().splitlines()
     (values,) = list(read_labels(labels, names, print).values())[:1]

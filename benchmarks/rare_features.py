@@ -78,7 +78,13 @@ def cache(args: argparse.Namespace, name: str, images: str, labels: str) -> None
         return
     folder.mkdir(parents=True, exist_ok=True)
     options = EmbedOptions(
-        (images,), str(folder / "unused.npy"), args.weights, args.model, device="cpu", precision="fp32"
+        (images,),
+        out=str(folder / "unused.npy"),
+        tokens="pooled",
+        weights=args.weights,
+        model=args.model,
+        device="cpu",
+        precision="fp32",
     )
     context = prepare(options, ProgressReporter(), None)
     parts: dict[str, list[NDArray[Any]]] = {}

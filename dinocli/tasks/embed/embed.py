@@ -87,6 +87,9 @@ def _embed(
     try:
         context = _fitted(context, image_batches, part)
         return _fill(context, image_batches, part, request, begin)
+    except Interrupted as interrupted:
+        ways = "run the same command with --resume to continue" if options.note else "nothing is kept, so start it anew"
+        raise Interrupted(f"{interrupted}; {ways}", interrupted.signal) from None
     finally:
         part.close()
 
@@ -120,12 +123,7 @@ def _fill(
     if part.pieces:
         reporter.line(f"continuing after {part.pieces} of {len(image_batches)}")
     before, started = part.pieces, time.monotonic()
-    try:
-        stream(context, image_batches, part)
-    except Interrupted as interrupted:
-        ways = "run the same command with --resume to continue" if options.note else "nothing is kept, so start it anew"
-        words = f"{interrupted}; {ways}"
-        raise Interrupted(words, interrupted.signal) from None
+    stream(context, image_batches, part)
     speed = (len(image_batches) - before) / (time.monotonic() - started)
     bad = [*context.images.bad, *part.bad]
     left_out = () if options.keeps_positions else [name for name, _ in part.bad]

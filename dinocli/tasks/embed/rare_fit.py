@@ -11,8 +11,9 @@ import torch
 from numpy.typing import NDArray
 
 from dinocli.engine.rare_features import KEPT_BYTES, SAMPLE, RareFeatures, RareFit
+from dinocli.engine.signals import Signals
 from dinocli.engine.square_resize import grouped, squares
-from dinocli.errors import DataError
+from dinocli.errors import DataError, Interrupted
 from dinocli.models.features import evaluating
 from dinocli.models.rarity_maps import rarity_maps
 from dinocli.tasks.embed.embed_setup import EmbedContext
@@ -38,13 +39,14 @@ def fit_rare(context: EmbedContext, image_batches: ImageBatches) -> tuple[RareFe
 
     Raises:
         DataError: Fewer than two images can be read.
+        Interrupted: After a signal; nothing is kept.
     """
     options, chosen_S = context.options, _sample(context, image_batches)
     names = [context.images.names[number] for number in chosen_S]
     inside_HW = None if options.tile else inside_of(context.preprocess)
     sample = image_batches.of(replace(context.images, names=names))
     fit, readable = RareFit(options.tokens), list[int]()
-    with evaluating(context.backbone), torch.inference_mode():
+    with evaluating(context.backbone), torch.inference_mode(), Signals().caught() as signals:
         for done, batch in enumerate(sample.batches(0, options.batch_size), 1):
             images = [piece.image for piece in batch if isinstance(piece.canvas, np.ndarray)]
             canvases = [piece.canvas for piece in batch if isinstance(piece.canvas, np.ndarray)]
@@ -55,6 +57,8 @@ def fit_rare(context: EmbedContext, image_batches: ImageBatches) -> tuple[RareFe
                 fit.add(pooled_BD, maps, [names[images[place]] for place in places])
                 readable += [chosen_S[images[place]] for place in places]
             context.reporter.progress("fitting to a sample", min(done * options.batch_size, len(sample)), len(sample))
+            if signals.number:
+                raise Interrupted(f"stopped by a signal after 0 of {len(image_batches)}", signals.number)
         try:
             features, rows_SP = fit.finish()
         except DataError:

@@ -113,7 +113,10 @@ def _check(saved: SavedClassifier, source: Source) -> None:
     about = saved.features
     if about.get("tokens", "pooled") != "pooled" or about.get("layers", 1) != 1 or about.get("keep_aspect"):
         kind = f"{about.get('tokens')} of {about.get('layers', 1)} layers"
-        raise WeightsError(f"the classifier takes features of another kind ({kind}); a graph gives pooled ones")
+        raise WeightsError(
+            f"the classifier takes features of another kind ({kind}); a graph gives pooled ones: "
+            "`embed --tokens pooled`, classify that file, and export again"
+        )
     if about.get("weights", {}).get("sha256", source.info.sha256) != source.info.sha256:
         raise WeightsError("the classifier was made with other weights; leave out the weights to take its own")
 

@@ -1,4 +1,6 @@
 import json
+import os
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from dinocli.artifacts.feature_file import open_features
 from dinocli.artifacts.partial_features import PartialFeatures
 from dinocli.engine.rare_features import RareFit
 from dinocli.engine.square_resize import squares
-from dinocli.errors import DataError, UsageError, WeightsError
+from dinocli.errors import DataError, Interrupted, UsageError, WeightsError
 from dinocli.models.create import create_backbone
 from dinocli.models.rarity_maps import rarity_maps
 from dinocli.tasks.embed import rare_fit
@@ -157,6 +159,19 @@ def test_resume_goes_on_with_the_fit_of_before(tmp_path: Path, weights: str, mon
     assert len(calls) == 3
     np.testing.assert_allclose(rows_of(tmp_path / "f.npy"), rows_of(tmp_path / "whole.npy"), atol=1e-5)
     assert not (tmp_path / ".f.npy.rare").exists()
+
+
+def test_a_signal_during_the_fit_ends_it(tmp_path: Path, weights: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = write_images(tmp_path / "images", 12)
+    with monkeypatch.context() as patch:
+        patch.setattr(RareFit, "add", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+        with pytest.raises(
+            Interrupted, match="after 0 of 12; run the same command with --resume to continue"
+        ) as stopped:
+            embed(job(folder, tmp_path / "f.npy", "rare", weights=weights))
+    assert stopped.value.signal == signal.SIGTERM
+    embed(job(folder, tmp_path / "f.npy", "rare", weights=weights, resume=True))
+    assert len(open_features(tmp_path / "f.npy")) == 12
 
 
 @pytest.mark.parametrize(
