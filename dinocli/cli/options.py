@@ -78,6 +78,24 @@ Channels = Annotated[
 Page = Annotated[
     int | None, option("--page", panel=INPUT, min=0, help="Page of multi-page files, from 0.", show_default="0")
 ]
+
+
+def _z(text: str | None) -> str | None:
+    from dinocli.config.preprocess import parse_z
+
+    return None if text is None else parse_z(text)
+
+
+Z = Annotated[
+    str | None,
+    option(
+        "--z",
+        panel=INPUT,
+        help="Of TIFF stacks: max or mean along z, or a plane from 0; --page counts time.",
+        show_default="pages, not axes",
+        callback=_z,
+    ),
+]
 Roi = Annotated[
     str | None,
     option(
@@ -262,6 +280,7 @@ def read_options(
     nodata: Nodata = None,
     channels: Channels = None,
     page: Page = None,
+    z: Z = None,
     roi: Roi = None,
     max_bad: MaxBad = None,
     workers: Workers = None,
@@ -274,6 +293,7 @@ def read_options(
         nodata=tuple(value for value in nodata if math.isfinite(value)) if nodata else None,  # NaN never counts
         channels=channel_list(channels),
         page=page,
+        z=z,
         roi=roi or "",
         max_bad=max_bad or "",
         workers=workers,

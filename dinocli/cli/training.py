@@ -95,6 +95,7 @@ def training(
         "data.channels": read.channels,
         "data.nodata": read.nodata,
         "data.page": read.page,
+        "data.z": read.z,
         "data.roi": read.roi or None,
         "data.max_bad": read.max_bad or None,
         "data.cache": cache,

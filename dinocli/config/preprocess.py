@@ -36,6 +36,17 @@ def parse_channels(text: str) -> Channels:
     return tuple(int(part) if part.isascii() and part.isdigit() else part for part in parts)
 
 
+def parse_z(text: str) -> str:
+    """Read ``--z``: ``max``, ``mean``, the number of a plane from 0, or nothing.
+
+    Raises:
+        UsageError: Anything else.
+    """
+    if text in ("", "max", "mean") or (text.isascii() and text.isdigit() and len(text) < 6):
+        return text
+    raise UsageError(f"--z {text!r}: write max, mean, or the number of a plane from 0")
+
+
 MOST_PIXELS = 1 << 16
 """Of a side that a network is evaluated at, and pages of a file: a stored record that says more is damaged."""
 
@@ -53,7 +64,7 @@ class Preprocess:
         deep: The sources have more than 8 bits, so that canvases are uint16 instead of uint8.
         grey: Canvases have one channel, repeated to three before the backbone.
         channels: Source channels to read; empty means all of a 1- or 3-channel image.
-        page: Page of a multi-page file, counted from 0.
+        page: Page of a multi-page file, counted from 0; with `z` along the axes besides channels and z.
         mean: Of the normalisation, per RGB channel, on the 0 to 1 scale.
         std: Standard deviation of the normalisation, per RGB channel.
         size: Side of the square that the backbone is evaluated at, pixels.
@@ -62,6 +73,7 @@ class Preprocess:
         alpha: ``white`` lays images with alpha over white, ``ignore`` leaves alpha out.
         source: What the range was measured on: ``8-bit``, ``integer`` (deeper) or ``float``; other images do not fit it
             and are refused. Empty fits all.
+        z: Of stacks: ``max`` or ``mean`` along z, or the number of a plane; empty: axes are not looked at.
         roi: Region of interest, as `dinocli.data.region_of_interest` records it; empty: whole images.
     """
 
@@ -79,6 +91,7 @@ class Preprocess:
     nodata: tuple[float, ...] = ()
     alpha: str = "white"
     source: str = ""
+    z: str = ""
     roi: str = ""
 
     def to_dict(self) -> dict[str, Any]:
@@ -108,6 +121,7 @@ class Preprocess:
             raise ValueError(f"a range from {self.range_low} to {self.range_high}")
         if not 1 <= self.size <= MOST_PIXELS or not 0 <= self.page <= MOST_PIXELS:
             raise ValueError(f"size {self.size}, page {self.page}")
+        parse_z(self.z)
         if any(isinstance(channel, int) and channel < 0 for channel in self.channels):
             raise ValueError(f"channels {self.channels}")
 

@@ -97,6 +97,10 @@ class Data(Section):
     )
     nodata: list[float] = Field(description="source values that mean no measurement, beside NaN and GDAL's tag")
     page: int = Field(ge=0, description="page of a multi-page file, from 0")
+    z: str = Field(
+        pattern=r"^(max|mean|\d{0,5})$",
+        description="of a TIFF stack: max | mean along z, or the number of a plane from 0; empty: pages, not axes",
+    )
     roi: str = Field(
         description="region of interest: `x,y,w,h` (left, top, width, height, pixels) or a mask file; empty: all"
     )

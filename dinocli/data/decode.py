@@ -46,7 +46,9 @@ def read_native(path: str | Path, *, page: int = 0, channels: Channels = ()) -> 
         return np.ascontiguousarray(found.flat())
 
 
-def decode(path: str | Path, *, page: int, channels: Channels, enough: int, allowance: Allowance) -> Decoded:
+def decode(
+    path: str | Path, *, page: int, channels: Channels, enough: int, allowance: Allowance, z: str = ""
+) -> Decoded:
     """Read one image, possibly smaller than it is, with its alpha and nodata apart.
 
     A JPEG decoder shrinks by 2, 4 or 8 for less than the price of a full decode.
@@ -57,12 +59,13 @@ def decode(path: str | Path, *, page: int, channels: Channels, enough: int, allo
         channels: Source channels; empty for grey or RGB.
         enough: Pixels of the shorter side that the caller needs; the result is never smaller than that.
         allowance: Asked for memory by what the header says.
+        z: As `Preprocess.z`.
 
     Raises:
         DataError: As `read_native`.
     """
     with _one_line_errors(path):
-        return _decode(str(path), page, channels, enough, allowance)
+        return _decode(str(path), page, channels, enough, allowance, z)
 
 
 def decode_in_memory(image: Image.Image | Pixels, *, channels: Channels, enough: int) -> Decoded:
@@ -141,12 +144,14 @@ def _one_line_errors(path: str | Path) -> Iterator[None]:
         raise DataError(_reason(error)) from error
 
 
-def _decode(path: str, page: int, channels: Channels, enough: int, allowance: Allowance) -> Decoded:
+def _decode(path: str, page: int, channels: Channels, enough: int, allowance: Allowance, z: str) -> Decoded:
     source = image_source(path)
     head, stored = _head(source)
     if not is_tiff(head[:4]):
         if channels == PAGES:
             raise DataError("--channels page is for TIFF files alone")
+        if z:
+            raise DataError("--z is for stacks in TIFF files alone")
         if is_dicom(head):
             return _with_channels(read_dicom(source, page, allowance, stored), channels)
         if is_array(path, head):
@@ -155,7 +160,7 @@ def _decode(path: str, page: int, channels: Channels, enough: int, allowance: Al
                 read_array(source, any_channels=any_channels, allowance=allowance, stored=stored), channels
             )
         return _with_channels(read_with_pil(source, head, page, enough, allowance, stored), channels)
-    found = read_tiff(source, page, channels, allowance, stored)
+    found = read_tiff(source, page, channels, z, allowance, stored)
     if isinstance(found, Decoded):
         if found.colour.dtype.kind not in "uif":
             raise DataError(f"pixels are {found.colour.dtype}, no real numbers; save an amplitude or a phase")

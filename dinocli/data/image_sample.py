@@ -66,7 +66,7 @@ class ImageSample:
 
 
 def sample_image(
-    path: str, name: str, *, page: int, channels: Channels, nodata: tuple[float, ...], roi: str = ""
+    path: str, name: str, *, page: int, channels: Channels, nodata: tuple[float, ...], z: str = "", roi: str = ""
 ) -> ImageSample | str:
     """Read an image whole, not shrunk: shrinking would hide the single hot pixels that a range must not clip.
 
@@ -76,6 +76,7 @@ def sample_image(
         page: As `read_native`.
         channels: Source channels, as `decode`.
         nodata: Values that mean "not measured", beside the file's own tag.
+        z: As `Preprocess.z`.
         roi: Region of interest, as `Preprocess.roi`; nothing else is looked at.
 
     Returns:
@@ -83,10 +84,10 @@ def sample_image(
     """
     try:
         with Allowance() as allowance:
-            image = decode(path, page=page, channels=channels, enough=sys.maxsize, allowance=allowance)
+            image = decode(path, page=page, channels=channels, enough=sys.maxsize, allowance=allowance, z=z)
             region = region_of(roi, image.true)
             image = image if region is None else image.cut(*region)
-            pages, largest = page_count(path) if not channels and not page else (1, 0)
+            pages, largest = page_count(path) if not channels and not page and not z else (1, 0)
             return _described(image, name, nodata, pages, largest)
     except DataError as error:
         return str(error)

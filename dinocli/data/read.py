@@ -102,10 +102,9 @@ class Reader:
 
     def framed(self, path: str) -> Framed:
         """Read an image in full, and of it what `full` reads; errors as `canvases`."""
-        about = self.preprocess
         with Allowance() as allowance:
-            image = decode(path, page=about.page, channels=about.channels, enough=sys.maxsize, allowance=allowance)
-            region = region_of(about.roi, image.true)
+            image = self._decoded(path, sys.maxsize, allowance)
+            region = region_of(self.preprocess.roi, image.true)
             whole_CHW = self._in_range(image, None)[0]
             own_CHW = whole_CHW if region is None else self._in_range(image, region)[0]
         return Framed(whole_CHW, own_CHW, region)
@@ -134,7 +133,8 @@ class Reader:
 
     def size(self, path: str) -> tuple[int, int]:
         """Return (h, w) of what `full` reads, by the header alone: of a whole image before its turn."""
-        stored, box = image_size(path, page=self.preprocess.page), self.box
+        page = 0 if self.preprocess.z else self.preprocess.page
+        stored, box = image_size(path, page=page), self.box
         return stored if box is None else (box[3], box[2])
 
     @property
@@ -147,9 +147,12 @@ class Reader:
         return replace(self, preprocess=replace(self.preprocess, roi=""))
 
     def _mapped(self, path: str, enough: int, allowance: Allowance) -> tuple[Canvas, tuple[int, int]]:
-        about, enough = self.preprocess, self._enough(enough)
-        image = decode(path, page=about.page, channels=about.channels, enough=enough, allowance=allowance)
-        return self._in_range(image, region_of(about.roi, image.true))
+        image = self._decoded(path, self._enough(enough), allowance)
+        return self._in_range(image, region_of(self.preprocess.roi, image.true))
+
+    def _decoded(self, path: str, enough: int, allowance: Allowance) -> Decoded:
+        about = self.preprocess
+        return decode(path, page=about.page, channels=about.channels, enough=enough, allowance=allowance, z=about.z)
 
     def _enough(self, side: int) -> int:
         about = self.preprocess  # shrinking would blend nodata with its neighbours, move a region, change percentiles

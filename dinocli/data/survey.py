@@ -75,6 +75,7 @@ def survey(
     channels: Channels,
     page: int,
     nodata: tuple[float, ...] = (),
+    z: str = "",
     roi: str = "",
     sample: int = 256,
     seed: int = 0,
@@ -87,6 +88,7 @@ def survey(
         channels: Source channels, as in `read_native`.
         page: Page of multi-page files, from 0.
         nodata: Values that mean "not measured".
+        z: Of stacks, as `Preprocess.z`.
         roi: Region of interest, as `Preprocess.roi`: sizes and values are those inside.
         sample: Number of images to read; all of them if there are fewer.
         seed: Random seed of the choice of the sample.
@@ -97,7 +99,7 @@ def survey(
             the range is to be measured.
     """
     wanted = parse_range(range_spec)
-    look = partial(sample_image, page=page, channels=channels, nodata=nodata, roi=roi)
+    look = partial(sample_image, page=page, channels=channels, nodata=nodata, z=z, roi=roi)
     samples, bad = _samples(images, look, sample, seed)
     deep = any(one.dtype != np.uint8 for one in samples)
     kinds = Counter(kind_of(one.dtype) for one in samples)
@@ -142,7 +144,8 @@ def check_stored(images: ImageList, preprocess: Preprocess, sample: int = 16) ->
     """
     try:
         about = preprocess
-        look = partial(sample_image, page=about.page, channels=about.channels, nodata=about.nodata, roi=about.roi)
+        of_files = partial(sample_image, page=about.page, channels=about.channels, z=about.z)
+        look = partial(of_files, nodata=about.nodata, roi=about.roi)
         samples, _ = _samples(images, look, sample, seed=0)
     except DataError:
         return []

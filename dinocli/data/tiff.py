@@ -20,6 +20,7 @@ from dinocli.data.channel_names import gdal_names, ome_names
 from dinocli.data.limits import Allowance, check_pixels
 from dinocli.data.pixels import Decoded, Pixels, channel_numbers, turned, with_channels
 from dinocli.data.tar_shards import Source, for_decoder
+from dinocli.data.tiff_stack import projected, stack_pages
 from dinocli.errors import DataError
 
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _YCBCR = 0, 1, 2, 3, 6
@@ -68,7 +69,9 @@ def tiff_pages(source: Source) -> tuple[int, int]:
         return len(areas), int(np.argmax(areas)) if areas else 0
 
 
-def read_tiff(source: Source, page: int, channels: Channels, allowance: Allowance, stored: int) -> Decoded | ForPil:
+def read_tiff(
+    source: Source, page: int, channels: Channels, z: str, allowance: Allowance, stored: int
+) -> Decoded | ForPil:
     """Read one page, or say that PIL has to.
 
     Microscopes write each channel as a page of its own. Where pages hold a single channel, channel c is therefore page
@@ -78,6 +81,7 @@ def read_tiff(source: Source, page: int, channels: Channels, allowance: Allowanc
         source: A TIFF.
         page: Counted from 0.
         channels: Channels to take; empty takes grey or RGB, with alpha apart.
+        z: As `Preprocess.z`.
         allowance: Asked before anything is decoded.
         stored: Size of the file, bytes.
 
@@ -88,6 +92,8 @@ def read_tiff(source: Source, page: int, channels: Channels, allowance: Allowanc
         DataError: No such page or channel, the channels have to be chosen, or the file claims to be too large.
     """
     with tifffile.TiffFile(for_decoder(source)) as file:
+        if z:
+            return _of_stack(file, page, channels, z, allowance, stored)
         first = _page(file, page)
         _ask(first, 1, allowance, stored)
         known = first.photometric in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB)
@@ -111,6 +117,26 @@ def read_tiff(source: Source, page: int, channels: Channels, allowance: Allowanc
         if channels:
             return _decoded(with_channels(samples, channels, gdal_names(_text(first, _GDAL_METADATA))), first)
         return _apart(samples, first)
+
+
+def _of_stack(file: Any, page: int, channels: Channels, z: str, allowance: Allowance, stored: int) -> Decoded:
+    """Read planes of a stack; of pages with several samples those are the channels."""
+    first = file.pages.first
+    _ask(first, 1, allowance, stored)
+    single = first.samplesperpixel == 1
+    along = stack_pages(file, z, channels if single else (), page)
+    if not channels and len(along) not in (1, 3):
+        raise DataError(f"{len(along)} channels: say which one or three to read, for example --channels 0")
+    _ask(first, sum(map(len, along)), allowance, stored)
+    try:
+        samples = np.concatenate([projected([_samples(plane) for plane in planes], z) for planes in along], axis=-1)
+    except (ValueError, NotImplementedError) as error:
+        if "imagecodecs" in str(error):
+            raise DataError("its planes cannot be decompressed here: pip install 'dinocli[tiff]'") from None
+        raise
+    if single:
+        return _decoded(samples, first)
+    return _decoded(with_channels(samples, channels), first) if channels else _apart(samples, first)
 
 
 def _pages(file: Any) -> Iterator[Any]:
@@ -217,6 +243,7 @@ def _ask(page: Any, planes: int, allowance: Allowance, stored: int) -> None:
 def _samples(page: Any) -> Pixels:
     """Decode a page to (h, w, samples), native byte order, black at the low end, fewer than 8 bits spread to 8."""
     axes: str = page.axes
+    about = page.keyframe  # pages of a series know little of themselves
     pixels: Pixels = page.asarray(maxworkers=1)
     if "S" not in axes:
         axes, pixels = axes + "S", pixels[..., None]
@@ -225,11 +252,11 @@ def _samples(page: Any) -> Pixels:
     pixels = np.moveaxis(pixels, axes.index("S"), -1)
     if pixels.dtype == bool:
         pixels = pixels.astype(np.uint8) * 255
-    elif page.bitspersample < 8 and pixels.dtype == np.uint8:
-        pixels = np.rint(pixels * (255 / (2**page.bitspersample - 1))).astype(np.uint8)
+    elif about.bitspersample < 8 and pixels.dtype == np.uint8:
+        pixels = np.rint(pixels * (255 / (2**about.bitspersample - 1))).astype(np.uint8)
     pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
-    if page.photometric == _WHITE_IS_ZERO and pixels.dtype.kind == "u":
-        pixels = pixels.dtype.type(2 ** max(8, page.bitspersample) - 1) - pixels
+    if about.photometric == _WHITE_IS_ZERO and pixels.dtype.kind == "u":
+        pixels = pixels.dtype.type(2 ** max(8, about.bitspersample) - 1) - pixels
     return pixels
 
 

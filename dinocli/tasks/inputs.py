@@ -25,6 +25,7 @@ class ReadOptions:
         channels: Source channels to read: numbers from 0, names, or all pages.
         nodata: Source values that mean no measurement.
         page: Page of multi-page files, from 0.
+        z: Of stacks: `max` or `mean` along z, or the number of a plane.
         roi: Region of interest: `x,y,w,h`, a mask file, or `none` for whole images whatever is stored.
         max_bad: Unreadable images that are accepted, a share ("10%") or a number.
         workers: Threads that decode.
@@ -38,6 +39,7 @@ class ReadOptions:
     channels: Channels | None = None
     nodata: tuple[float, ...] | None = None
     page: int | None = None
+    z: str | None = None
     roi: str = ""
     max_bad: str = ""
     workers: int | None = None
@@ -155,6 +157,7 @@ def preprocess_of(survey: "Survey", data: Data, info: "WeightsInfo") -> Preproce
         nodata=tuple(data.nodata),
         alpha=survey.alpha,
         source=survey.source,
+        z=data.z,
         roi=recorded_roi(data.roi),
     )
 

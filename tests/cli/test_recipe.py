@@ -125,6 +125,7 @@ def test_plain_options_win_over_recipes(images: Path, tmp_path: Path) -> None:
         "data.range": ("--range", "full"),
         "data.channels": ("--channels", "0"),
         "data.page": ("--page", "0"),
+        "data.z": ("--z", "max"),
         "data.roi": ("--roi", "1,2,30,20"),
         "data.max_bad": ("--max-bad", "25"),
         "data.cache": ("--cache", "1M"),

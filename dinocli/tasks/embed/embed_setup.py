@@ -173,7 +173,7 @@ def _data(read: ReadOptions) -> Data:
     usual = load_recipe(()).data
     asked = {"range": read.range, "max_bad": read.max_bad}
     given = {key: value for key, value in asked.items() if value}
-    numbers = {"page": read.page, "workers": read.workers}
+    numbers = {"page": read.page, "workers": read.workers, "z": read.z}
     given |= {key: value for key, value in numbers.items() if value is not None}  # type: ignore[misc]
     lists = {"channels": read.channels, "nodata": read.nodata}
     given |= {key: list(value) for key, value in lists.items() if value is not None}  # type: ignore[misc]
@@ -189,7 +189,8 @@ def _preprocess(
     reporter: ProgressReporter,
 ) -> Preprocess:
     read = options.read
-    asked_otherwise = bool(read.range) or any(asked is not None for asked in (read.channels, read.page, read.nodata))
+    asked = (read.channels, read.page, read.nodata, read.z)
+    asked_otherwise = bool(read.range) or any(option is not None for option in asked)
     roi = recorded_roi(read.roi) if read.roi else (stored or {}).get("roi", "")
     if stored and not asked_otherwise:
         preprocess = replace(Preprocess.from_dict(stored), roi=roi)
@@ -200,7 +201,9 @@ def _preprocess(
         reporter.stage("looking at a sample of the images")
         channels, nodata = tuple(data.channels), tuple(data.nodata)
         seen = from_main(
-            lambda: survey(images, range_spec=data.range, channels=channels, page=data.page, nodata=nodata, roi=roi)
+            lambda: survey(
+                images, range_spec=data.range, channels=channels, page=data.page, nodata=nodata, z=data.z, roi=roi
+            )
         )
         tell_survey(seen, reporter)
         preprocess = replace(preprocess_of(seen, data, info), roi=roi)

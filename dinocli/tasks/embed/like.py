@@ -36,7 +36,7 @@ def following(options: EmbedOptions) -> EmbedOptions:
     others = [name for name in ("weights", "model", "size") if getattr(options, name)]
     others += [
         name
-        for name in ("range", "channels", "page", "roi")
+        for name in ("range", "channels", "page", "z", "roi")
         if getattr(options.read, name) != getattr(ReadOptions(), name)
     ]
     if others:

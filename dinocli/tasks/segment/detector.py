@@ -145,7 +145,7 @@ def open_detector(options: SegmentOptions) -> Detector:
 def _check_options(options: SegmentOptions) -> None:
     settled = ("weights", "model", "reference", "size", "stride", "tile", "query", "propagate", "maps_from")
     given = [f"--{'from' if name == 'maps_from' else name}" for name in settled if getattr(options, name)]
-    read = ("--range", "--channels", "--page", "--nodata", "--roi")
+    read = ("--range", "--channels", "--page", "--nodata", "--z", "--roi")
     given += [name for name in options.read.given() if name in read]
     given += [f"--{name}" for name in options.method_options if name != "threshold"]
     if given:

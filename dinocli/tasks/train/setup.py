@@ -138,6 +138,7 @@ def _preprocess(
             channels=tuple(data.channels),
             page=data.page,
             nodata=tuple(data.nodata),
+            z=data.z,
             roi=recorded_roi(data.roi),
             seed=recipe.run.seed,
         )
