@@ -5,6 +5,7 @@ from functools import partial
 from typing import Annotated, Any, Literal
 
 from dinocli.cli import options as opt
+from dinocli.cli.option_groups import feature_options, grouped, read_options, terminal_options
 
 EPILOG = (
     "Example: dinocli classify feats.npy --labels few.csv --suggest 20  |  "
@@ -45,7 +46,7 @@ Coco = Annotated[str, opt.option("--coco", panel=opt.OUTPUT, help="Labels and su
 Save = Annotated[str, opt.option("--save", panel=opt.OUTPUT, help="Keep the classifier: a .safetensors file.")]
 
 
-@opt.grouped(source=opt.feature_options, read=opt.read_options, terminal=opt.terminal_options)
+@grouped(source=feature_options, read=read_options, terminal=terminal_options)
 def classify(
     source: Any = None,
     read: Any = None,

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from dinocli.cli import options as opt
+from dinocli.cli.option_groups import feature_options, grouped, read_options, terminal_options
 
 EPILOG = (
     "Example: dinocli cluster feats.npy -k auto --report report.html  |  "
@@ -75,7 +76,7 @@ FollowLinks = Annotated[
 ]
 
 
-@opt.grouped(source=opt.feature_options, read=opt.read_options, terminal=opt.terminal_options)
+@grouped(source=feature_options, read=read_options, terminal=terminal_options)
 def cluster(
     source: Any = None,
     read: Any = None,

@@ -5,11 +5,12 @@ from typing import Annotated, Any
 import typer
 
 from dinocli.cli import options as opt
+from dinocli.cli.option_groups import grouped, terminal_options
 
 EPILOG = "Example: dinocli compare runs/*/ --report comparison.html  |  dinocli compare runs/a runs/b --json"
 
 
-@opt.grouped(terminal=opt.terminal_options)
+@grouped(terminal=terminal_options)
 def compare(
     runs: Annotated[
         list[str], typer.Argument(help="Folders of runs that have ended.", show_default=False, metavar="RUN...")

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from dinocli.cli import options as opt
+from dinocli.cli.option_groups import grouped, terminal_options
 
 EPILOG = "Example: dinocli doctor --json | jq .torch  |  dinocli doctor --bench --model vit_tiny_patch16_224"
 
@@ -17,7 +18,7 @@ BenchModel = Annotated[
 ]
 
 
-@opt.grouped(terminal=opt.terminal_options)
+@grouped(terminal=terminal_options)
 def doctor(
     bench: Bench = False, model: BenchModel = "vit_small_patch16_224", device: opt.Device = "auto", terminal: Any = None
 ) -> None:

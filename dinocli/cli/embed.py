@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from dinocli.cli import options as opt
+from dinocli.cli.option_groups import grouped, read_options, terminal_options
 
 EPILOG = (
     "Example: dinocli embed ./images --out feats.npy  |  dinocli embed ./images --tokens cls+mean --out f.parquet  |  "
@@ -73,7 +74,7 @@ Merge = Annotated[
 ]
 
 
-@opt.grouped(read=opt.read_options, terminal=opt.terminal_options)
+@grouped(read=read_options, terminal=terminal_options)
 def embed(
     images: opt.Images = None,
     read: Any = None,

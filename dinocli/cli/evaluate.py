@@ -4,6 +4,7 @@ import sys
 from typing import Annotated, Any
 
 from dinocli.cli import options as opt
+from dinocli.cli.option_groups import feature_options, grouped, read_options, terminal_options
 
 EPILOG = (
     "Example: dinocli evaluate feats.npy --labels folder  |  "
@@ -13,7 +14,7 @@ EPILOG = (
 LABELS = "Labels"
 
 
-@opt.grouped(source=opt.feature_options, read=opt.read_options, terminal=opt.terminal_options)
+@grouped(source=feature_options, read=read_options, terminal=terminal_options)
 def evaluate(
     source: Any = None,
     read: Any = None,

@@ -6,6 +6,7 @@ import typer
 
 from dinocli.cli import completion
 from dinocli.cli import options as opt
+from dinocli.cli.option_groups import grouped, terminal_options
 
 EPILOG = (
     "Example: dinocli export runs/mine --format onnx --out mine.onnx  |  "
@@ -13,7 +14,7 @@ EPILOG = (
 )
 
 
-@opt.grouped(terminal=opt.terminal_options)
+@grouped(terminal=terminal_options)
 def export(
     out: Annotated[str, typer.Option("--out", "-o", help="File to write; a folder for timm, transformers.")],
     weights: Annotated[

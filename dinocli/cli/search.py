@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from dinocli.cli import options as opt
+from dinocli.cli.option_groups import grouped, terminal_options
 
 EPILOG = (
     "Example: dinocli search defect.png --in feats.npy -n 20 --sheet found.png | cut -f4  |  "
@@ -22,7 +23,7 @@ Queries = Annotated[
 ]
 
 
-@opt.grouped(terminal=opt.terminal_options)
+@grouped(terminal=terminal_options)
 def search(
     queries: Queries = None,
     rows: Annotated[

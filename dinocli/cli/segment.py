@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from dinocli.cli import options as opt
+from dinocli.cli.option_groups import grouped, read_options, terminal_options
 
 if TYPE_CHECKING:
     from dinocli.tasks.segment.segment_options import MaskOutputs
@@ -129,7 +130,7 @@ def mask_outputs(
     return MaskOutputs(soft=soft, npy=npy, maps=maps, overlay=overlay, coco=coco, polygons=polygons, yolo=yolo)
 
 
-@opt.grouped(read=opt.read_options, outputs=mask_outputs, terminal=opt.terminal_options)
+@grouped(read=read_options, outputs=mask_outputs, terminal=terminal_options)
 def segment(
     images: opt.Images = None,
     read: Any = None,

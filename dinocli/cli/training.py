@@ -9,6 +9,7 @@ from typing import Any
 import typer
 
 from dinocli.cli import options as opt
+from dinocli.cli.option_groups import grouped, read_options, terminal_options
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ WAYS = {
 }
 
 
-@opt.grouped(read=opt.read_options, terminal=opt.terminal_options)
+@grouped(read=read_options, terminal=terminal_options)
 def training(
     ctx: typer.Context,
     images: opt.Images = None,

@@ -6,7 +6,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from dinocli.cli import options
+from dinocli.cli.option_groups import grouped, read_options
 from dinocli.errors import UsageError
 from dinocli.tasks.inputs import ReadOptions
 
@@ -15,7 +15,7 @@ def parsed(*arguments: str) -> ReadOptions:
     app, found = typer.Typer(), []
 
     @app.command()
-    @options.grouped(read=options.read_options)
+    @grouped(read=read_options)
     def command(read: Any = None) -> None:
         found.append(read)
 
