@@ -1,3 +1,4 @@
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,6 +31,12 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with long files, so that several processes end together."""
     items.sort(key=lambda item: _place(item.path))
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector what stays to the end: the packages and all tests."""
+    gc.collect()
+    gc.freeze()
 
 
 def _place(path: Path) -> int:
