@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+VIEWPORT = {"width": 1440, "height": 900}
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
@@ -21,10 +22,16 @@ def browser() -> Iterator[Any]:
         browser.close()
 
 
+@pytest.fixture(scope="package")
+def window(browser: Any) -> Any:
+    """One window of the usual size: to open one takes longer than most tests."""
+    return browser.new_context(viewport=VIEWPORT).new_page()
+
+
 @pytest.fixture
-def visit(browser: Any) -> Iterator[Callable[..., Any]]:
-    """Open a file in a window of its own; at the end nothing was fetched from elsewhere, and nothing was logged."""
-    contexts: list[Any] = []
+def visit(browser: Any, window: Any) -> Iterator[Callable[..., Any]]:
+    """Open a file, in a window of its own if it has settings; nothing is fetched from elsewhere, and nothing logged."""
+    opened: list[Any] = []
     trouble: list[str] = []
     requests: list[str] = []
 
@@ -32,21 +39,32 @@ def visit(browser: Any) -> Iterator[Callable[..., Any]]:
         trouble.append(f"dialog: {dialog.message}")
         dialog.dismiss()
 
+    ears: dict[str, Callable[[Any], None]] = {
+        "request": lambda request: requests.append(request.url),
+        "console": lambda message: trouble.append(f"console: {message.text}"),
+        "pageerror": lambda error: trouble.append(f"error: {error}"),
+        "dialog": refuse,
+    }
+
     def visit(path: Path, **settings: Any) -> Any:
-        context = browser.new_context(**{"viewport": {"width": 1440, "height": 900}, **settings})
-        context.set_default_timeout(5000)
-        contexts.append(context)
-        context.on("request", lambda request: requests.append(request.url))
-        page = context.new_page()
-        page.on("console", lambda message: trouble.append(f"console: {message.text}"))
-        page.on("pageerror", lambda error: trouble.append(f"error: {error}"))
-        page.on("dialog", refuse)
+        page = browser.new_context(**{"viewport": VIEWPORT, **settings}).new_page() if settings else window
+        page.set_default_timeout(5000)
+        for event, ear in ears.items():
+            page.on(event, ear)
+        opened.append(page)
         page.goto(path.resolve().as_uri())
         return page
 
     yield visit
-    for context in contexts:
-        context.close()
+    for page in opened:
+        if page is not window:
+            page.context.close()
+            continue
+        for event, ear in ears.items():
+            page.remove_listener(event, ear)
+        page.set_viewport_size(VIEWPORT)
+        page.goto("about:blank")
+        page.mouse.move(0, 0)
     assert not trouble
     assert requests
     assert all(url.startswith(("file:", "data:", "blob:")) for url in requests)
