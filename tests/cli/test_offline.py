@@ -19,7 +19,7 @@ def test_the_ban_bans(no_network: dict[str, str]) -> None:
 
 def test_a_whole_run_asks_nobody(images: Path, tmp_path: Path, no_network: dict[str, str]) -> None:
     """Just as a user starts it, in a fresh interpreter."""
-    done = dinocli("pretrain", images, *TINY, "--steps", "2", cwd=tmp_path, env=no_network)
+    done = dinocli("pretrain", images, *TINY, "--steps", "1", cwd=tmp_path, env=no_network)
     assert done.code == 0, done.err
     assert "network" not in done.err
 

@@ -54,7 +54,7 @@ def test_hostile_names_arrive_everywhere(tmp_path: Path) -> None:
 
 def test_two_names_that_differ_by_suffix(tmp_path: Path) -> None:
     make_images(tmp_path / "in", names=["a.png", "a.jpg"])
-    assert warm("segment", "in", *TINY, "-m", "kmeans", "--out", "out", cwd=tmp_path).code == 0
+    assert warm("segment", "in", *TINY, "-m", "kmeans", "-k", "2", "--out", "out", cwd=tmp_path).code == 0
     assert {path.name for path in (tmp_path / "out" / "masks").iterdir()} == {"a.png.png", "a.jpg.png"}
 
 
@@ -97,7 +97,7 @@ def test_what_makes_no_sense_is_refused_in_one_line(
 
 
 def test_a_result_is_not_overwritten(images: Path, tmp_path: Path) -> None:
-    command = ("segment", images, *TINY, "-m", "kmeans", "--out", "out")
+    command = ("segment", images, *TINY, "-m", "kmeans", "-k", "2", "--out", "out")
     assert warm(*command, cwd=tmp_path).code == 0
     refused(warm(*command, cwd=tmp_path), 2, "out is there already", "--resume", "--force")
     assert warm(*command, "--force", cwd=tmp_path).code == 0

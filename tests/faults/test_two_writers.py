@@ -22,7 +22,7 @@ def stopped_midway(*arguments: str | Path, cwd: Path, sign: str) -> Running:
 
 @pytest.fixture
 def images(tmp_path: Path) -> Path:
-    return make_images(tmp_path / "images", 40)
+    return make_images(tmp_path / "images", 16)
 
 
 def test_two_embeds(images: Path, tmp_path: Path) -> None:
@@ -36,8 +36,8 @@ def test_two_embeds(images: Path, tmp_path: Path) -> None:
     first.signal(signal.SIGCONT)
     done = first.wait()
     assert (done.code, done.out) == (0, "feats.npy\n"), done.err
-    assert np.load(tmp_path / "feats.npy").shape == (40, 64)
-    assert len((tmp_path / "feats.paths.txt").read_text().splitlines()) == 40
+    assert np.load(tmp_path / "feats.npy").shape == (16, 64)
+    assert len((tmp_path / "feats.paths.txt").read_text().splitlines()) == 16
     assert not list(tmp_path.glob(".feats*"))
 
 
@@ -52,7 +52,7 @@ def test_two_segments(images: Path, tmp_path: Path) -> None:
     first.signal(signal.SIGCONT)
     done = first.wait()
     assert (done.code, done.out) == (0, "masks\n"), done.err
-    assert len(list((tmp_path / "masks" / "masks").iterdir())) == 40
+    assert len(list((tmp_path / "masks" / "masks").iterdir())) == 16
     assert sorted(path.name for path in (tmp_path / "masks").iterdir()) == [
         *("masks", "report.html", "segment.json", "segments.csv")
     ]
@@ -83,8 +83,8 @@ def test_two_clusters(images: Path, tmp_path: Path) -> None:
     first.signal(signal.SIGCONT)
     done = first.wait()
     assert (done.code, done.out) == (0, "clusters.csv\n"), done.err
-    assert len((tmp_path / "clusters.csv").read_text().splitlines()) == 41
-    assert len([path for path in (tmp_path / "groups").rglob("*.png")]) == 40
+    assert len((tmp_path / "clusters.csv").read_text().splitlines()) == 17
+    assert len([path for path in (tmp_path / "groups").rglob("*.png")]) == 16
     visible = {path.name for path in tmp_path.iterdir()} - {"images", ".streams"}
     tables = {"clusters.csv", "duplicates.csv", "duplicate_groups.csv", "issues.csv"}
     assert visible == {*tables, "report.html", "groups"}
@@ -125,5 +125,5 @@ def test_a_killed_writer_holds_nothing(images: Path, tmp_path: Path) -> None:
     first.signal(signal.SIGKILL)
     first.process.join()
     assert warm(*command, cwd=tmp_path).code == 0
-    assert np.load(tmp_path / "feats.npy").shape == (40, 64)
+    assert np.load(tmp_path / "feats.npy").shape == (16, 64)
     assert not list(tmp_path.glob(".feats*"))

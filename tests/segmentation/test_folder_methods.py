@@ -33,7 +33,7 @@ def test_segments_mean_the_same_in_every_image_the_most_common_first() -> None:
 
 
 def test_the_number_of_segments_is_found() -> None:
-    grids, _ = _images(6)
+    grids, _ = _images(2)
     assert KMeansMethod().fit(grids).parameters["segments"] == 3
 
 
@@ -48,7 +48,7 @@ def test_soft_maps_are_shares_of_one_and_rare_segments_stand_out() -> None:
 
 def test_noise_is_one_segment_and_nothing() -> None:
     rng = np.random.default_rng(0)
-    grids = [FeatureGrid(rng.normal(size=(12, 16, 40)).astype(np.float32), image) for image in range(4)]
+    grids = [FeatureGrid(rng.normal(size=(10, 10, 40)).astype(np.float32), image) for image in range(4)]
     fitted = KMeansMethod().fit(grids)
     assert fitted.parameters["segments"] == 1
     assert fitted.apply(grids[0]).empty_reason == "the whole image is one segment"
