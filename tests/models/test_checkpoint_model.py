@@ -39,8 +39,16 @@ def dinov2_file(folder: Path, *, grid: int = 14, registers: int = 0, mask: bool 
 
 
 PLAIN, REGISTERS = "vit_small_patch14_dinov2", "vit_small_patch14_reg4_dinov2"
-QUICK = [("", 0, True), ("", 8, False), (PLAIN, 4, True), (REGISTERS, 0, True)]
-OTHERS = [("", 4, True), (PLAIN, 0, True), (PLAIN, 8, False), (REGISTERS, 4, True), (REGISTERS, 8, False)]
+QUICK = [("", 8, False), (REGISTERS, 0, True)]
+OTHERS = [
+    ("", 0, True),
+    ("", 4, True),
+    (PLAIN, 4, True),
+    (PLAIN, 0, True),
+    (PLAIN, 8, False),
+    (REGISTERS, 4, True),
+    (REGISTERS, 8, False),
+]
 
 
 @pytest.mark.parametrize(

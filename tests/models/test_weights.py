@@ -18,7 +18,11 @@ from dinocli.models.weights import WeightsInfo, load_backbone, sha256_of
 VIT = "vit_tiny_patch16_224"
 SHARED = Path(__file__).parents[2].parent / "shared"
 # One each: learnt positions (timm takes the native size only), rotary positions, batch norm; and a size for timm.
-NAMES = [(VIT, 224), ("vit_small_patch16_dinov3", 80), ("tf_efficientnet_lite0", 80)]
+NAMES = [
+    (VIT, 224),
+    pytest.param("vit_small_patch16_dinov3", 80, marks=pytest.mark.slow),
+    ("tf_efficientnet_lite0", 80),
+]
 
 
 def _preprocess(size: int = 224) -> Preprocess:
@@ -207,7 +211,10 @@ def test_a_run_that_has_not_ended_says_how_to_go_on(tmp_path: Path) -> None:
         load_backbone(str(tmp_path))
 
 
-POOLED_BY_MEAN = ["vit_small_patch16_dinov3", "eva02_tiny_patch14_224"]  # norm before and after pooling
+POOLED_BY_MEAN = [  # norm before and after pooling
+    "vit_small_patch16_dinov3",
+    pytest.param("eva02_tiny_patch14_224", marks=pytest.mark.slow),
+]
 
 
 @pytest.mark.parametrize("name", POOLED_BY_MEAN)

@@ -69,6 +69,7 @@ def test_a_timm_folder_and_a_file_of_tensors_give_the_same(weights: str, tmp_pat
     assert 'timm.create_model("local-dir:folder"' in folder.card.read_text()
 
 
+@pytest.mark.slow
 def test_onnx_of_a_transformer_with_registers_takes_any_batch_and_size(weights: str) -> None:
     source = tiny(weights, *REGISTERS, size=56)
     data, difference = to_onnx(source.backbone, source.preprocess.size, source.facts())
