@@ -26,7 +26,7 @@ ORDER = (
 )
 """Later examples read what earlier ones wrote."""
 
-SMALL = [*TINY, "model.weights=none", "run.steps=1"]
+SMALL = [*TINY, "model.weights=none", "model.name=test_vit", "run.steps=1"]
 
 
 @pytest.fixture(scope="module")

@@ -45,10 +45,12 @@ class Shooter(ProgressReporter):
             os.kill(os.getpid(), self.number)
 
 
-def job(images: Path, out: Path, settings: Sequence[str] = (), *, resume: bool = False) -> TrainOptions:
-    return TrainOptions(
-        inputs=(str(images),), recipe=tiny_recipe(*settings), out=str(out), device="cpu", labels="folder", resume=resume
-    )
+def job(
+    images: Path, out: Path, settings: Sequence[str] = (), *, labels: str = "", resume: bool = False
+) -> TrainOptions:
+    """Name a run, by default of the network that computes fastest."""
+    recipe = tiny_recipe("model.name=test_vit", *settings)
+    return TrainOptions(inputs=(str(images),), recipe=recipe, out=str(out), device="cpu", labels=labels, resume=resume)
 
 
 def _child(what: TrainOptions, rank: int, world: int, port: int, shot: tuple[int, int] | None) -> None:

@@ -48,9 +48,17 @@ LEARNING = (
     "data.short_side=64",
     "run.steps=80",
     "run.batch_size=12",
-    "guard.every=0.5",
+    "guard.every=1.0",
+    "guard.probe_images=24",
 )
-SHORT = (*WAY, "model.name=test_efficientnet", "run.steps=12", "run.save_every=5", "guard.every=0.5")
+SHORT = (
+    *WAY,
+    "model.name=test_efficientnet",
+    "run.steps=8",
+    "run.save_every=3",
+    "guard.every=0.5",
+    "guard.probe_images=8",
+)
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +96,7 @@ def learnt(teacher: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainResu
     images = write_blocks(home / "images")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(home)
-        result = train(job(images, home / "run", [*LEARNING, f"model.teacher={teacher}"]))
+        result = train(job(images, home / "run", [*LEARNING, f"model.teacher={teacher}"], labels="folder"))
     assert result is not None
     return result
 
@@ -155,7 +163,7 @@ def test_prototypes_are_the_teachers_and_never_move(learnt: TrainResult) -> None
 def test_a_resumed_run_ends_bit_equal(images: Path, teacher: Path, tmp_path: Path) -> None:
     settings = [*SHORT, f"model.teacher={teacher}"]
     assert processes(job(images, tmp_path / "whole", settings)) == [0]
-    assert processes(job(images, tmp_path / "cut", settings), shot=(8, signal.SIGKILL)) == [-signal.SIGKILL]
+    assert processes(job(images, tmp_path / "cut", settings), shot=(5, signal.SIGKILL)) == [-signal.SIGKILL]
     assert processes(job(images, tmp_path / "cut", settings, resume=True)) == [0]
     whole, cut = (
         load_checkpoint(tmp_path / name / "checkpoints" / "last.pt", torch.device("cpu")) for name in ("whole", "cut")
@@ -171,7 +179,7 @@ def _equal(one: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tensor]) -
 
 
 def test_a_dry_run_names_the_teacher(images: Path, teacher: Path, tmp_path: Path) -> None:
-    asked = replace(job(images, tmp_path / "run", [*SHORT, f"model.teacher={teacher}"]), labels="")
+    asked = job(images, tmp_path / "run", [*SHORT, f"model.teacher={teacher}"])
     found = dry_run(asked, ProgressReporter())
     assert found is not None
     assert found.teacher.startswith(f"test_vit from {teacher}")
@@ -187,7 +195,7 @@ PLAIN = {"model.teacher": "", "loss.teacher_feature": 0, "loss.teacher_patches":
 def test_another_range_than_the_teachers_is_told(images: Path, teacher: Path, tmp_path: Path) -> None:
     ears = Ears()
     settings = [*SHORT, f"model.teacher={teacher}", "data.range=fixed:0,200"]
-    dry_run(replace(job(images, tmp_path / "run", settings), labels=""), ears)
+    dry_run(job(images, tmp_path / "run", settings), ears)
     assert any("the teacher was trained with the range full" in warning for warning in ears.warnings)
 
 

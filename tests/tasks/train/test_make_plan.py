@@ -21,7 +21,7 @@ SETTINGS = ("run.steps=8", "guard.every=1.0", "guard.probe_images=8", "dino.cent
 @pytest.fixture(scope="module")
 def context(tmp_path_factory: pytest.TempPathFactory) -> TrainContext:
     images = write_textures(tmp_path_factory.mktemp("images"), each=4, side=40)  # twelve
-    options = job(images, Path("never written"), SETTINGS)
+    options = job(images, Path("never written"), SETTINGS, labels="folder")
     return setup(options, list_images(options, None), Ears())
 
 
