@@ -46,10 +46,10 @@ LEARNING = (
     "model.name=test_resnet",
     "views.global_size=48",
     "data.short_side=64",
-    "run.steps=80",
+    "run.steps=40",
     "run.batch_size=12",
     "guard.every=1.0",
-    "guard.probe_images=24",
+    "guard.probe_images=48",
 )
 SHORT = (
     *WAY,
