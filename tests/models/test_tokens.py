@@ -14,7 +14,7 @@ from dinocli.models.tokens import FITTED, KINDS, Tokens
 # name, side, leading tokens that are not patches
 VITS = [
     ("vit_small_patch16_224.dino", 224, 1),
-    ("vit_small_patch14_reg4_dinov2", 140, 5),
+    ("vit_small_patch14_reg4_dinov2", 518, 5),
     ("vit_small_patch16_dinov3", 96, 5),
 ]
 CONVNETS = ["resnet26", "convnext_atto", "tf_efficientnet_lite0"]
