@@ -125,7 +125,7 @@ def test_a_run_that_runs_out_of_memory_says_so(images: Path, tmp_path: Path, mon
     monkeypatch.setattr("dinocli.tasks.train.train._train", short)
     settings = ("run.batch_size=16", "guard.probe_images=8", "head.init=random", "dino.center_batches=0")
     with pytest.raises(OutOfMemory, match="--batch-size 8 would fit; so would"):
-        train(replace(job(images, tmp_path / "run", settings), labels=""))
+        train(job(images, tmp_path / "run", settings))
 
 
 def test_a_continued_run_keeps_its_batch(context: TrainContext) -> None:
