@@ -168,6 +168,18 @@ class Backbone(nn.Module):
         last, before = self._run("forward_intermediates", x_B3HW, {"indices": stages, "output_fmt": "NCHW"})
         return [*before, last]
 
+    def stage_map(self, x_B3HW: Tensor, stage: int) -> Tensor:
+        """Return the map (B, D, h, w) of one of timm's stages, without what comes after it.
+
+        Args:
+            x_B3HW: Normalised images.
+            stage: Place in timm's `feature_info`.
+        """
+        options = {"indices": [stage], "output_fmt": "NCHW", "intermediates_only": True, "stop_early": True}
+        (found,) = self._run("forward_intermediates", x_B3HW, options)
+        stage_BDhw: Tensor = found
+        return stage_BDhw
+
     def pool(self, features: Tensor) -> Tensor:
         """Pool one of `last_features` as timm does: (B, D)."""
         pooled: Tensor = self.model.forward_head(features)

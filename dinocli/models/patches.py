@@ -74,17 +74,10 @@ def _map(backbone: Backbone, x_B3HW: Tensor, stride: int) -> Tensor:
     if stride not in reductions or not hasattr(backbone.model, "forward_intermediates"):
         raise UsageError(f"{backbone.name} has no feature map of stride {stride}: choose a ViT or another convnet")
     mode = "reflect" if min(x_B3HW.shape[2:]) > MARGIN else "replicate"
-    wide_B3HW = F.pad(x_B3HW, (MARGIN,) * 4, mode=mode).contiguous(memory_format=backbone.memory_format)
-    (found,) = backbone.model.forward_intermediates(
-        wide_B3HW,
-        indices=[len(reductions) - 1 - reductions[::-1].index(stride)],
-        output_fmt="NCHW",
-        intermediates_only=True,
-        stop_early=True,
-    )
+    stage = len(reductions) - 1 - reductions[::-1].index(stride)
+    found_BDhw = backbone.stage_map(F.pad(x_B3HW, (MARGIN,) * 4, mode=mode), stage)
     cut = MARGIN // stride
-    inner: Tensor = found[:, :, cut:-cut, cut:-cut]
-    return inner
+    return found_BDhw[:, :, cut:-cut, cut:-cut]
 
 
 def _unit_variance(x_BDhw: Tensor) -> Tensor:

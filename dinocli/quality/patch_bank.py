@@ -23,7 +23,7 @@ COMMON = 0.3
 has once is usual, however few patches of the folder show it; a defect that many images share is not."""
 
 _ROWS = 2048  # patches whose distances are held at a time
-_NEAR_ROWS = 256  # the same where only the nearest counts: few enough for the processor's cache
+_BLOCK = 128, 2048  # patches and patches of the bank that are compared at a time: few enough for the processor's cache
 
 
 @dataclass(frozen=True)
@@ -42,13 +42,18 @@ class PatchBank:
         """Return the distance of each patch of an image to the nearest patch of any other image, (N,)."""
         others_M = self.image_M != image
         others_MD = self.features_MD if others_M.all() else self.features_MD[others_M]
-        half_M = (others_MD**2).sum(axis=1) / 2
-        largest = []
-        for start in range(0, len(features_ND), _NEAR_ROWS):
-            closeness_RM = features_ND[start : start + _NEAR_ROWS] @ others_MD.T
-            closeness_RM -= half_M  # half of what a squared distance lacks of the patch's own length
-            largest.append(closeness_RM.max(axis=1))
-        return _root((features_ND**2).sum(axis=1) - 2 * np.concatenate(largest))
+        # One more column, so that a product is half of what a squared distance lacks of the patch's own length.
+        half_M1 = (others_MD**2).sum(axis=1, keepdims=True) / -2
+        bank_EM = np.concatenate([others_MD, half_M1], axis=1).T
+        longer_NE = np.concatenate([features_ND, np.ones((len(features_ND), 1), np.float32)], axis=1)
+        closest_N = np.full(len(features_ND), -np.inf, np.float32)
+        rows, columns = _BLOCK
+        for left in range(0, bank_EM.shape[1], columns):
+            block_EC = np.ascontiguousarray(bank_EM[:, left : left + columns])
+            for start in range(0, len(longer_NE), rows):
+                closest_R = closest_N[start : start + rows]
+                np.maximum(closest_R, (longer_NE[start : start + rows] @ block_EC).max(axis=1), out=closest_R)
+        return _root((features_ND**2).sum(axis=1) - 2 * closest_N)
 
 
 def without_rare(features_ND: NDArray[np.float32], image_N: NDArray[np.int64], fraction: float) -> NDArray[np.int64]:

@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 import torch
 
@@ -64,3 +66,22 @@ def test_a_vit_gives_its_patch_tokens() -> None:
 def test_a_model_without_such_maps_says_so() -> None:
     with pytest.raises(UsageError, match=r"no feature map of stride 8"):
         patch_features(create_backbone("mixer_s32_224").eval(), torch.zeros(1, 3, 224, 224))
+
+
+@torch.no_grad()
+def test_frozen_batch_norm_is_folded_and_gives_the_same_maps(monkeypatch: pytest.MonkeyPatch) -> None:
+    backbone, images = _backbone("resnet10t"), torch.randn(1, 3, 64, 96)
+    for name, values in backbone.named_buffers():
+        if "running" in name:
+            values.uniform_(0.5, 2)
+    plain = patch_features(backbone, images)
+    backbone.freeze_batch_norm()
+    normed, calls = torch.batch_norm, list[int]()
+
+    def counted(*given: Any) -> torch.Tensor:
+        calls.append(1)
+        return normed(*given)
+
+    monkeypatch.setattr(torch, "batch_norm", counted)
+    torch.testing.assert_close(patch_features(backbone, images), plain, rtol=1e-4, atol=1e-5)
+    assert not calls

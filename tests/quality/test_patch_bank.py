@@ -14,6 +14,14 @@ def test_distances_are_those_of_the_slow_loop(image: int) -> None:
     assert np.allclose(bank.nearest(features, image), apart.min(axis=1), atol=1e-5)
 
 
+def test_distances_to_a_large_bank_are_those_of_the_slow_loop() -> None:
+    rng = np.random.default_rng(0)
+    bank = PatchBank(rng.normal(size=(4100, 3)).astype(np.float32), np.zeros(4100, np.int64))  # three blocks
+    features = rng.normal(size=(260, 3)).astype(np.float32)
+    apart = np.linalg.norm(features[:, None] - bank.features_MD, axis=-1)
+    assert np.allclose(bank.nearest(features, 1), apart.min(axis=1), atol=1e-3)
+
+
 def test_a_defect_that_some_images_share_is_left_out_of_the_bank() -> None:
     rng = np.random.default_rng(0)
     features = rng.normal(size=(20, 50, 8)).astype(np.float32)
