@@ -74,9 +74,10 @@ def measure_memory(context: TrainContext, recipe: Recipe) -> StepMemory:
     """Measure what a step without slices takes in one process; all processes measure, the main one's answer counts."""
     small = with_values(recipe, {"run.batch_size": FEW, "optim.grad_accum_steps": 1})
     context.reporter.stage("measuring memory")
+    # First the loader: on a GPU it takes its room for the decoded images.
+    loader = Loader(context.store, batch_size=FEW, seed=small.run.seed, device=context.precision.device)
     usable = _usable(context)
     learner = build_learner(small, context.backbone, context.preprocess, context.precision, World(), context.teacher)
-    loader = Loader(context.store, batch_size=FEW, seed=small.run.seed, device=context.precision.device)
     memory = measure_step_memory(learner, loader, usable)
     return from_main(lambda: memory)
 
