@@ -61,7 +61,6 @@ def stage(name: str, folder: Path) -> tuple[float, int]:
             "weights": "none",
             "model": "test_convnext",
             "size": 32,
-            "batch_size": 64,
             "device": "cpu",
         }
         begin = time.perf_counter()
