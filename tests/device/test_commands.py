@@ -6,12 +6,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from dinocli.config.preprocess import Preprocess
 from dinocli.data.read import Canvas
 from dinocli.engine.square_resize import squares, squashed
+from dinocli.models.create import create_backbone
 from dinocli.tasks.embed.embed import embed
+from dinocli.tasks.search.search import search
+from dinocli.tasks.search.search_options import SearchOptions
 from tests.device.pretend import DeviceTensor, PretendDevice
+from tests.engine.learners import MODEL
 from tests.tasks.embed.drive import job, write_images
 
 ABOUT = Preprocess("full", 0.0, 255.0, False, False, (), 0, (0.4, 0.5, 0.6), (0.2, 0.3, 0.4), 16)
@@ -50,3 +55,21 @@ def test_embed_on_a_device_gives_the_rows_of_the_cpu(
     assert found["cpu"]
     for one, other in zip(found["cpu"], found["pretend"], strict=True):
         np.testing.assert_allclose(other, one, atol=1e-4)
+
+
+def test_search_on_a_device_finds_what_it_finds_on_the_cpu(
+    pretend: PretendDevice, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_images(tmp_path / "images", 5, mixed=True)
+    weights = tmp_path / "weights.safetensors"
+    save_file(create_backbone(MODEL).model.state_dict(), str(weights))
+    embed(job(folder, tmp_path / "feats.npy", weights=str(weights)))
+    query = write_images(tmp_path / "new", 6, mixed=True) / "005.png"
+    asked = SearchOptions((str(query),), str(tmp_path / "feats.npy"), 5, device="cpu")
+    ((_, wanted),) = search(asked).answers
+    monkeypatch.setattr("dinocli.tasks.feature_model.pick_device", lambda *_: pretend.device)
+    pretend.forget()
+    ((_, found),) = search(asked).answers
+    assert [hit.name for hit in found] == [hit.name for hit in wanted]
+    assert [hit.cosine for hit in found] == pytest.approx([hit.cosine for hit in wanted], abs=1e-4)
+    assert sum(pretend.kernels.values()) > 20, "the query was embedded there"
