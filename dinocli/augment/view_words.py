@@ -56,6 +56,6 @@ def _orientation(cut: Params, image: int) -> list[str]:
 
 def _jitter(params: Params, image: int) -> list[str]:
     factors = {name: float(params[key][image]) for key, name in _FACTORS.items()}
-    lines = [f"{name} ×{factor:.2f}" for name, factor in factors.items() if abs(factor - 1) > _UNCHANGED]
+    lines = [f"{name} x{factor:.2f}" for name, factor in factors.items() if abs(factor - 1) > _UNCHANGED]
     hue = float(params["hue_factor"][image])
     return [*lines, *([f"hue {hue:+.2f}"] if abs(hue) > _UNCHANGED else [])]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from dinocli.quality.few_shot import few_shot
 
 KEY = "defect_few_shot_5"
-LABEL = "synthetic defect or none, 5-shot"
+LABEL = "synthetic defects noticed, 5-shot (chance 0.5)"
 """Mean over kinds of defects; guessing is right in half of the cases."""
 
 SHOTS, DRAWS = 5, 50

@@ -1,6 +1,5 @@
 """The page with several runs side by side."""
 
-import shlex
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -10,7 +9,7 @@ from dinocli.artifacts.compared_run import ComparedRun, RunScore
 from dinocli.artifacts.run_comparison import RunComparison
 from dinocli.report.chart import Curve
 from dinocli.report.page import Cell, Part, Report, Table, write_report
-from dinocli.report.page_parts import Charts, Listing, NoteList
+from dinocli.report.page_parts import Charts, NoteList, command_line
 
 _LINES = 4
 """Of one chart: more cannot be told apart."""
@@ -39,7 +38,7 @@ def write_comparison_page(path: Path, found: RunComparison) -> None:
         *_score_tables(found.runs, names),
         *_settings_table(found, names),
         Charts([*_curves(found.runs, names)]),
-        *(Listing(f"Command line of {name}", _command(run)) for name, run in zip(names, found.runs, strict=True)),
+        *(command_line(run.argv, name) for name, run in zip(names, found.runs, strict=True)),
         NoteList(HOW_TO_READ, "How to read this page"),
     ]
     better = sum(run.outcome == "better" for run in found.runs)
@@ -139,10 +138,6 @@ def _between(curve: dict[float, float], step: float) -> float:
             share = (step - before) / (after - before)
             return (1 - share) * curve[before] + share * curve[after]
     return float("nan")
-
-
-def _command(run: ComparedRun) -> str:
-    return shlex.join(["dinocli", *run.argv[1:]])
 
 
 def _number(value: float | None) -> Cell:

@@ -41,6 +41,7 @@ class GalleryImage:
         score: What images are sorted by; NaN where there is none.
         segments: Places in `GalleryPage.segments` that were found here; empty: nothing here.
         facts: (name, value) pairs: area, box, truth and the like.
+        nothing: Why nothing was found here, or empty.
         mask: The label map at full size, or None.
         heat: The soft map, grey, 255 for 1, of any size; inside the page, whose scripts read its pixels.
         truth: The outline of the true mask, transparent elsewhere, of the proportions of the picture.
@@ -54,6 +55,7 @@ class GalleryImage:
     score: float
     segments: Sequence[int] = ()
     facts: Sequence[tuple[str, Cell]] = ()
+    nothing: str = ""
     mask: Path | None = None
     heat: Picture | None = None
     truth: Picture | Path | None = None
@@ -74,6 +76,7 @@ class GalleryPage:
         facts: (name, value) pairs about how this was made.
         notes: Sentences for the careful reader.
         warning: A sentence at the top, for everybody.
+        advice: What to try where nothing was found, as a sentence.
         threshold: Of the soft maps, where the masks were cut; None for masks that no one threshold makes.
         highest_first: Images are sorted by their score at first.
     """
@@ -87,6 +90,7 @@ class GalleryPage:
     facts: Sequence[tuple[str, Cell]] = ()
     notes: Sequence[str] = ()
     warning: str = ""
+    advice: str = ""
     threshold: float | None = None
     highest_first: bool = False
 
@@ -114,6 +118,7 @@ def _data(page: GalleryPage, path: Path) -> dict[str, object]:
     return {
         "segments": [{"name": visible(segment.name), "colour": list(segment.colour)} for segment in page.segments],
         "scoreName": visible(page.score_name),
+        "advice": visible(page.advice),
         "threshold": page.threshold,
         "order": "high" if page.highest_first else "given",
         "images": [_image(image, path) for image in page.images],
@@ -132,6 +137,7 @@ def _image(image: GalleryImage, path: Path) -> dict[str, object]:
         "heat": None if image.heat is None else source(image.heat, path),
         "truth": None if image.truth is None else source(image.truth, path),
         "verdict": image.verdict,
+        "nothing": visible(image.nothing),
         "facts": [
             [visible(name), visible(value) if isinstance(value, str) else number(value)] for name, value in image.facts
         ],

@@ -47,6 +47,7 @@ class GalleryReport:
         score_name: What the score of an image is.
         threshold: Of the soft maps; None where no one threshold makes the masks.
         warning: At the top of the page.
+        advice: What to try where nothing was found.
     """
 
     title: str
@@ -57,6 +58,7 @@ class GalleryReport:
     score_name: str = "score"
     threshold: float | None = None
     warning: str = ""
+    advice: str = ""
 
 
 @dataclass(frozen=True)
@@ -141,6 +143,7 @@ def write_report(
         facts=list(report.facts.items()),
         notes=report.notes,
         warning=report.warning,
+        advice=report.advice,
     )
     write_gallery_page(folder.report, page, at=folder.final / folder.report.name)
 
@@ -164,8 +167,6 @@ def _entry(
         return Picture(path.read_bytes(), mime) if inside else folder.final / path.relative_to(folder.path)
 
     facts: list[tuple[str, Cell]] = [("regions", len(record.regions)), *record.metrics.items()]
-    if record.empty_reason:
-        facts.insert(0, ("empty", record.empty_reason))
     fraction = sum(found.area for found in record.regions) / (record.height * record.width)
     picture = shown_as("pictures", ".jpg", inside=inside)
     warmth = shown_as("heat", ".png", inside=True) if heat else None
@@ -178,6 +179,7 @@ def _entry(
         score=record.score,
         segments=sorted({places[found.label] for found in record.regions}),
         facts=[("area fraction", fraction), *facts],
+        nothing=record.empty_reason,
         mask=folder.final / record.mask,
         heat=warmth if isinstance(warmth, Picture) else None,
         truth=shown_as("truth", ".png", inside=inside),

@@ -1,6 +1,7 @@
 """Sections of a page beside its tables: charts, facts, notes, sheets and listings."""
 
 import base64
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -104,3 +105,14 @@ class Listing:
         if self.folded:
             return f"<section>\n<details><summary>{heading}</summary>\n{shown}\n</details>\n</section>"
         return f"<section>\n<h2>{heading}</h2>\n{shown}\n</section>"
+
+
+def command_line(argv: Sequence[str], of: str = "") -> Listing:
+    """Show the command line that made a result; a call from Python has none.
+
+    Args:
+        argv: The words of the process, the program first; empty for a call from Python.
+        of: Name of the result, where a page shows several.
+    """
+    words = shlex.join(["dinocli", *argv[1:]]) if argv else "(called from Python)"
+    return Listing(f"Command line of {of}" if of else "Command line", words)

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import ImageFont
 
 from tests.augment.test_multicrop import EVERYTHING, LOCALS, PLAIN, SIZES, build, canvases, small
 
@@ -54,3 +55,12 @@ def test_one_channel_has_no_colour_to_change() -> None:
     text = "".join(text for view in grey.describe(SIZES, step=3) for text in view)
     assert "brightness" in text
     assert not any(word in text for word in ("hue", "saturation", "grayscale"))
+
+
+def test_the_font_of_the_picture_has_every_letter_of_the_words() -> None:
+    on = replace(PLAIN, **{key: value for options in ON.values() for key, value in options.items()})
+    words = "".join(text for view in build(on, on, small(on)).describe(SIZES, step=3) for text in view)
+    font = ImageFont.load_default(12)
+    missing = bytes(font.getmask("\u2603"))
+    assert "brightness x" in words
+    assert not [letter for letter in set(words) - set(" \n") if bytes(font.getmask(letter)) == missing]

@@ -45,11 +45,13 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 segments=segments,
                 facts=[("box", "1, 2, 3, 4"), ("area", 0.125)],
                 mask=original if segments else None,
+                nothing="" if segments else "all patches look alike",
             )
         )
     legend = [Segment("scratch", (230, 80, 40)), Segment("<b>dent</b>", (40, 80, 230))]
     tables = [Table("Against the truth", ["", "value"], [["IoU", 0.414]])]
-    page = GalleryPage("Masks", images, legend, "anomaly", tables, facts=[("method", "anomaly")], notes=["A remark."])
+    facts, advice = [("method", "anomaly")], "Try another method."
+    page = GalleryPage("Masks", images, legend, "anomaly", tables, facts=facts, notes=["A remark."], advice=advice)
     write_gallery_page(folder / "report.html", page)
     return folder / "report.html"
 
@@ -83,7 +85,10 @@ def test_segments_filter_and_scores_sort(report: Path, visit: Visit) -> None:
     assert colour == "rgb(230, 80, 40)"
     page.click("#facets button:has-text('Nothing here')")
     assert chosen(page) == [2, 5, 8, 11]
+    assert page.inner_text("#advice") == "Nothing was found in these images. Try another method."
+    assert page.inner_text(".tile.nothing .value >> nth=0").startswith("nothing")
     page.click("#facets button:has-text('dent')")
+    assert not page.locator("#advice").is_visible()
     assert chosen(page) == [0, 4, 6, 10]
     assert page.inner_text(".chip span >> nth=1") == "<b>dent</b>"
     page.select_option("#order", "high")
@@ -112,7 +117,8 @@ def test_one_image_with_its_facts(report: Path, visit: Visit) -> None:
     for _ in range(2):
         page.keyboard.press("ArrowRight")
     assert page.inner_text("#viewer-name") == "strip/image_02.png"
-    assert "Nothing here" in page.inner_text("#viewer-facts")
+    for wanted in ("Nothing here", "all patches look alike", "Try another method."):
+        assert wanted in page.inner_text("#viewer-facts")
     assert not page.locator("#viewer-overlay").is_visible()
     page.keyboard.press("Escape")
     page.click("[data-tab=numbers]")

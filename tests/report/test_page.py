@@ -6,7 +6,7 @@ import pytest
 
 from dinocli.report.chart import Curve
 from dinocli.report.page import Cell, Report, Table, write_report
-from dinocli.report.page_parts import Charts, FactList, Listing, NoteList, Sheet
+from dinocli.report.page_parts import Charts, FactList, Listing, NoteList, Sheet, command_line
 from dinocli.report.text import LONGEST_WORD
 
 BAD = "<script src=//evil>\"'&\n\u202e\udcff"
@@ -170,3 +170,9 @@ def test_what_scrolls_can_be_reached_by_keyboard_and_has_a_name(tmp_path: Path) 
 def page_source(page: Page) -> str | None:
     (source,) = (attrs["src"] for tag, attrs in page.tags if tag == "img")
     return source
+
+
+def test_a_result_of_python_has_no_command_line() -> None:
+    assert command_line(("/bin/dinocli", "embed", "a b")).text == "dinocli embed 'a b'"
+    assert command_line((), "first").text == "(called from Python)"
+    assert command_line((), "first").heading == "Command line of first"

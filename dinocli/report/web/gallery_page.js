@@ -110,6 +110,8 @@ function showGallery(keepPlace) {
   byId("count").textContent = all
     ? count(IMAGES.length, "image")
     : `${chosen.length.toLocaleString("en")} of ${count(IMAGES.length, "image")}`;
+  byId("advice").hidden = !DATA.advice || chosen.length === 0 || chosen.some((i) => IMAGES[i].segments.length);
+  byId("advice").textContent = `Nothing was found in ${chosen.length === 1 ? "this image" : "these images"}. ${DATA.advice}`;
   const rows = tileRows(chosen, width, tile, LEAST, tall);
   gallery.set(rows.length ? rows : [headingRow(() => ["No image passes the filters."])], keepPlace);
 }
@@ -144,12 +146,13 @@ const layersOf = (image) => [...heatLayers(image), ...maskLayers(image), ...trut
 function tile(index) {
   const { name, picture, score, segments } = IMAGES[index];
   const found = segments.length ? segments.map(nameOf).join(", ") : nameOf(NOTHING);
-  const value = score === null ? [] : [make("span", { className: "value" }, figure(score))];
+  const words = [...(segments.length || state.threshold !== null ? [] : ["nothing"]), ...(score === null ? [] : [figure(score)])];
+  const value = words.length ? [make("span", { className: "value" }, words.join(" · "))] : [];
   const button = make(
     "button",
     { type: "button", className: "tile", title: name, "aria-label": `${name}, ${found}` },
     make("span", { className: "picture" }, layer(picture, ""), ...layersOf(IMAGES[index])),
-    make("span", { className: "caption" }, make("span", { className: "name" }, shortened(name, 18)), ...value),
+    make("span", { className: "caption" }, make("span", { className: "name" }, ends(name.slice(name.lastIndexOf("/") + 1))), ...value),
   );
   if (!segments.length) button.classList.add("nothing");
   button.addEventListener("click", () => viewer.open(index, chosen));
@@ -157,7 +160,8 @@ function tile(index) {
 }
 
 function describe(index) {
-  const { name, picture, overlay, original, mask, score, segments, facts } = IMAGES[index];
+  const { name, picture, overlay, original, mask, score, segments, facts, nothing } = IMAGES[index];
+  const why = segments.length ? [] : [["why nothing", nothing], ["what to try", DATA.advice]].filter(([, text]) => text);
   const found = segments.length ? segments : [NOTHING];
   const list = make("ul", { className: "found" }, ...found.map((place) => make("li", {}, swatch(place), nameOf(place))));
   const actions = mask ? [make("a", { href: mask, target: "_blank", rel: "noopener noreferrer" }, "Open the mask")] : [];
@@ -169,7 +173,7 @@ function describe(index) {
   return {
     name, thumbnail: picture, original, layers, actions,
     overlay: moved ? null : overlay,
-    facts: [["segments", list], ...verdict, ...scores, ...facts],
+    facts: [["segments", list], ...why, ...verdict, ...scores, ...facts.map(([key, value]) => [key.replaceAll("_", " "), value])],
   };
 }
 

@@ -1,6 +1,5 @@
 """The page of an evaluation: what is predicted wrongly, seen, beside the numbers."""
 
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from dinocli.quality.label_scores import LabelSplit
 from dinocli.quality.score_table import UNCLEAR, ScoreRow
 from dinocli.report.label_parts import label_parts
 from dinocli.report.page import Cell, Part, Report, Table, write_report
-from dinocli.report.page_parts import FactList, Listing, NoteList
+from dinocli.report.page_parts import FactList, NoteList, command_line
 from dinocli.tasks.evaluate.evaluate_options import EvaluateOptions, EvaluateResult
 
 HOW_TO_READ = (
@@ -60,7 +59,7 @@ def write_evaluation_page(
         parts=[
             *parts,
             FactList(facts, "This evaluation"),
-            Listing("Command line", shlex.join(["dinocli", *options.argv[1:]])),
+            command_line(options.argv),
             NoteList([*(HOW_TO_READ if truths else ()), *found.notes], "How to read this page"),
         ],
     )

@@ -34,6 +34,12 @@ OTHERS = {
 }
 """What fits where a method for objects finds nothing."""
 
+SMALLER = (
+    "If you see a defect, move the slider Threshold: what it shows is written by --from FOLDER --threshold VALUE "
+    "--out NEW. --reference GOOD, images without a fault, or a larger --size find smaller defects."
+)
+"""What to try where the method for defects finds none."""
+
 NOTES = (
     "Nobody told the method what to look for: a mask says what stands out to the features, not what it is.",
     "Label maps hold 0 for nothing; segments.csv has a row for each region.",
@@ -106,6 +112,7 @@ def _write(
         scores=scores,
         notes=NOTES,
         warning=warning,
+        advice=advice(method.name),
         score_name=SCORES.get(method.name, "score"),
         threshold=float(method.parameters.get("threshold", 0.5)) if plan.scale is not None else None,
     )
@@ -130,6 +137,14 @@ def _write(
     if inside:
         remove_thumbnails(folder)
     return about
+
+
+def advice(method: str) -> str:
+    """Return what to try for an image in which a method finds nothing."""
+    if method == "anomaly":
+        return SMALLER
+    words = OTHERS.get(method, "")
+    return f"{words[:1].upper()}{words[1:]}." if words else ""
 
 
 def nothing_found(method: str, empty: int, images: int) -> str:

@@ -1,6 +1,5 @@
 """report.html of a run: verdict, tables, curves and pictures."""
 
-import shlex
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +11,7 @@ from dinocli.quality.selection_score import SelectionScore
 from dinocli.quality.verdict import Gain, Verdict
 from dinocli.report.chart import Curve
 from dinocli.report.page import Part, Report, Table, write_report
-from dinocli.report.page_parts import Charts, FactList, Listing, NoteList, Sheet
+from dinocli.report.page_parts import Charts, FactList, Listing, NoteList, Sheet, command_line
 from dinocli.tasks.inputs import describe_weights
 from dinocli.tasks.train.budget import TrainPlan
 from dinocli.tasks.train.comparison import group_table, patch_sheet
@@ -96,7 +95,7 @@ def write_page(
             Charts([*_probe_curves(result.probe_results, score), *_step_curves(result.rows)]),
             Sheet("Views", folder.views.read_bytes(), VIEWS_NOTE),
             FactList(run_facts(context, plan, trained, selection)),
-            Listing("Command line", shlex.join(["dinocli", *context.options.argv[1:]])),
+            command_line(context.options.argv),
             Listing("recipe.toml: every setting, resolved", folder.recipe.read_text("utf-8"), folded=True),
             NoteList(STUDENT_HOW_TO_READ if context.teacher else HOW_TO_READ, "How to read this page"),
         ],
