@@ -20,10 +20,10 @@ Out = Annotated[
     typer.Option("--out", "-o", help="File: .npy, .npz, .csv, .parquet or .safetensors; - for .npy bytes on stdout."),
 ]
 TokenKind = Annotated[
-    Literal["pooled", "cls", "mean", "cls+mean", "gem", "patch", "rare", "pooled+rare"],
+    Literal["auto", "pooled", "cls", "mean", "cls+mean", "gem", "patch", "rare", "pooled+rare"],
     opt.option(
         "--tokens",
-        help="pooled: as the model; patch: whole grid; rare: patches unlike other images.",
+        help="auto: pooled+rare for convnets and 64 images up; rare: unlike other images.",
         panel=FEATURES,
     ),
 ]
@@ -80,7 +80,7 @@ def embed(
     read: Any = None,
     weights: opt.Weights = None,
     model: opt.Model = None,
-    tokens: TokenKind = "pooled",
+    tokens: TokenKind = "auto",
     layers: Layers = 1,
     size: Size = None,
     keep_aspect: KeepAspect = False,

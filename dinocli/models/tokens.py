@@ -20,6 +20,9 @@ KINDS = ("pooled", "cls", "mean", "cls+mean", "gem", "patch", "rare", "pooled+ra
 FITTED = ("rare", "pooled+rare")
 """Kinds that are fitted to a folder first (`dinocli.engine.rare_features`)."""
 
+AUTO = "auto"
+"""No kind, but the wish that one is chosen by the network and the number of images."""
+
 GEM_POWER, GEM_FLOOR = 3.0, 1e-6
 """Power of the generalised mean, and what it takes for smaller values, for which it is not defined."""
 

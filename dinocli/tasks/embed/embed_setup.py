@@ -26,6 +26,7 @@ from dinocli.models.rarity_maps import rarity_maps
 from dinocli.models.tokens import FITTED, Tokens
 from dinocli.models.weights import WeightsInfo, load_backbone
 from dinocli.tasks.embed.embed_options import EmbedOptions, parse_shard
+from dinocli.tasks.embed.token_choice import chosen_tokens
 from dinocli.tasks.feature_model import feature_model_of
 from dinocli.tasks.inputs import ReadOptions, describe_weights, inside_of, preprocess_of, tell_survey
 
@@ -35,7 +36,7 @@ class EmbedContext:
     """Options, images, weights and preprocessing of one `embed`, shared by all its stages.
 
     Args:
-        options: As asked for.
+        options: As asked for, with the tokens that were chosen.
         reporter: Receives the progress.
         images: The images of this shard.
         backbone: On the device, in eval mode.
@@ -123,7 +124,11 @@ def prepare(options: EmbedOptions, reporter: ProgressReporter, stdin: BinaryIO |
         torch.manual_seed(0)  # random weights, where there are no others
         backbone, info, stored = main_first(lambda: load_backbone(weights, options.model))
         reporter.line(describe_weights(info))
-        tokens = Tokens(options.tokens, options.layers)
+        kind, chosen = chosen_tokens(options, backbone, len(images))
+        if chosen:
+            reporter.line(chosen)
+        options = replace(options, tokens=kind)
+        tokens = Tokens(kind, options.layers)
         tokens.check(backbone)
         preprocess = _preprocess(options, data, images, info, stored, reporter)
         if not options.tile:

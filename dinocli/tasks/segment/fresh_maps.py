@@ -39,7 +39,7 @@ class FreshMaps:
             check_new(options)
         self.options = options = self._detector.options if self._detector else options
         self._reporter, self._method = reporter, method
-        self.context = prepare(EmbedOptions.of(options, precision=options.precision), reporter, stdin)
+        self.context = prepare(EmbedOptions.of(options, tokens="pooled", precision=options.precision), reporter, stdin)
         if options.stride:
             self.context.backbone.set_step(options.stride)
         context = self.context

@@ -21,7 +21,7 @@ def write_images(folder: Path, count: int, *, mixed: bool = False) -> Path:
     return folder
 
 
-def job(folder: Path, out: Path, kind: str = "pooled", layers: int = 1, **changed: Any) -> EmbedOptions:
+def job(folder: Path, out: Path, kind: str = "auto", layers: int = 1, **changed: Any) -> EmbedOptions:
     """Return a job with a tiny random convnet on 32 pixels, in float32: CPUs with AMX would choose bf16."""
     net = {"weights": "none", "model": "test_convnext", "size": 32, "device": "cpu", "precision": "fp32"}
     names = {field.name for field in fields(ReadOptions)}
