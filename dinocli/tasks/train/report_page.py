@@ -8,7 +8,7 @@ from dinocli import __version__
 from dinocli.artifacts.run_folder import RunFolder
 from dinocli.engine.probe_result import ProbeResult
 from dinocli.quality.selection_score import SelectionScore
-from dinocli.quality.verdict import Gain, Verdict
+from dinocli.quality.verdict import LOST, Gain, Verdict
 from dinocli.report.chart import Curve
 from dinocli.report.page import Part, Report, Table, write_report
 from dinocli.report.page_parts import Charts, FactList, Listing, NoteList, Sheet, command_line
@@ -35,6 +35,9 @@ LEAD = {
     "no different": "The features of these images did not change by more than chance.",
     "worse": "The features of these images got worse.",
 }
+
+LOST_LEAD = "After training, small synthetic defects in these images are noticed less often than before."
+"""Where nothing else is worse: by labels the features may be better, and the sentence must not say otherwise."""
 
 STUDENT_LEAD = {
     "better": "The student came nearer to its teacher, by more than chance.",
@@ -86,7 +89,7 @@ def write_page(
     page = Report(
         title=f"{context.options.command}: {context.images.root.name}",
         verdict_outcome=verdict.outcome,
-        verdict_sentence=f"{(STUDENT_LEAD if context.teacher else LEAD)[verdict.outcome]} {KEEP[verdict.keep]}",
+        verdict_sentence=f"{_lead(verdict, of_student=bool(context.teacher))} {KEEP[verdict.keep]}",
         verdict_details=" ".join(filter(None, (details(verdict), share_of_teacher(selection.labelled)))),
         parts=[
             NoteList(advice, "What to try next"),
@@ -101,6 +104,14 @@ def write_page(
         ],
     )
     write_report(folder.report, page)
+
+
+def _lead(verdict: Verdict, *, of_student: bool) -> str:
+    """Return the outcome as a sentence for a reader who knows no score."""
+    alone = verdict.reason.startswith(LOST) and verdict.reason.count("Significant decrease") == 1
+    if verdict.outcome == "worse" and alone:
+        return LOST_LEAD
+    return (STUDENT_LEAD if of_student else LEAD)[verdict.outcome]
 
 
 def _is_worth_showing(context: TrainContext, trained: Trained, selection: Selection) -> bool:
