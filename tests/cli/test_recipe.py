@@ -5,7 +5,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import tifffile
 from typer.testing import CliRunner
 
 from dinocli.cli.app import app
@@ -115,10 +117,15 @@ def dry_run(images: Path, cwd: Path, *arguments: str) -> dict[str, Any]:
     return found
 
 
-def test_plain_options_win_over_recipes(images: Path, tmp_path: Path) -> None:
+def test_plain_options_win_over_recipes(tmp_path: Path) -> None:
+    images = tmp_path / "stacks"
+    images.mkdir()
+    for number in range(12):
+        planes = np.random.default_rng(number).integers(0, 255, (3, 40, 48), np.uint8)
+        tifffile.imwrite(images / f"{number}.tif", planes, imagej=True, metadata={"axes": "ZYX"})
     mine = tmp_path / "mine.toml"
     mine.write_text(
-        '[data]\nrange = "minmax"\nchannels = [1]\npage = 3\nmax_bad = "1%"\ncache = "off"\nworkers = 3\n'
+        '[data]\nrange = "minmax"\nchannels = [1]\npage = 3\nz = "mean"\nmax_bad = "1%"\ncache = "off"\nworkers = 3\n'
         '[model]\nweights = "nowhere"\nname = "nothing"\n[run]\nsteps = 5\nbatch_size = 8\nseed = 1\n'
     )
     options = {
