@@ -12,6 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 
 LOADED = (
+    "dinocli.artifacts.run_list",
     "dinocli.cli.app",
     "dinocli.cli.render",
     "dinocli.cli.show_classify",
@@ -24,14 +25,13 @@ LOADED = (
     "dinocli.tasks.classify.classify_dry_run",
     "dinocli.tasks.cluster.cluster",
     "dinocli.tasks.cluster.cluster_dry_run",
-    "dinocli.tasks.compare.compare_runs",
+    "dinocli.tasks.compare_runs",
     "dinocli.tasks.embed.distributed_embed",
     "dinocli.tasks.embed.embed",
     "dinocli.tasks.embed.embed_dry_run",
     "dinocli.tasks.embed.merge_shards",
     "dinocli.tasks.evaluate.evaluate",
     "dinocli.tasks.export.export",
-    "dinocli.tasks.run_list",
     "dinocli.tasks.search.search",
     "dinocli.tasks.segment.answers",
     "dinocli.tasks.segment.segment",

@@ -101,7 +101,9 @@ def to_torchscript(backbone: Backbone, size: int, facts: dict[str, str]) -> tupl
     reload: Any = torch.jit.load
     with _quiet(), torch.no_grad():
         try:
-            images = _images(backbone, size, 2)
+            # Models that resample their positions themselves skip it at their own grid, and so would the trace.
+            own_way = getattr(backbone.model, "dynamic_img_size", False)
+            images = _images(backbone, size + backbone.patch if own_way else size, 2)
             script = trace(Portable(backbone).eval(), (images,), check_trace=False)
         except (RuntimeError, ValueError, TypeError) as error:
             raise WeightsError(f"{backbone.name} cannot be traced ({_first(error)}); {_WAYS_OUT}") from error

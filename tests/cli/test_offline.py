@@ -26,7 +26,8 @@ def test_a_whole_run_asks_nobody(images: Path, tmp_path: Path, no_network: dict[
 
 def test_doctor_asks_nobody(no_network: dict[str, str], tmp_path: Path) -> None:
     done = dinocli("doctor", "--json", cwd=tmp_path, env=no_network)
-    assert (done.code, done.err) == (0, "")
+    said = [line for line in done.err.splitlines() if not line.startswith("loading libraries")]  # of slow machines
+    assert (done.code, said) == (0, [])
     found = json.loads(done.out)
     assert found["schema"] == 1
     assert found["dinocli"] == __version__

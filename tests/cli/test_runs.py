@@ -24,8 +24,12 @@ def losses(folder: Path) -> list[tuple[int, float]]:
 
 
 def test_a_rerun_has_the_same_losses_to_the_last_bit(run: Path, home: Path, tmp_path: Path) -> None:
+    latest = home / "runs" / "latest"
+    before = latest.read_text()
     done = warm("rerun", run, "--out", tmp_path / "again", cwd=tmp_path)
     assert done.code == 0, done.err
+    assert latest.read_text() == f"{tmp_path / 'again'}\n", "the working folder is that of the first run"
+    latest.write_text(before)  # other tests share the folder
     assert done.out == f"{tmp_path / 'again'}\n"
     assert f"in {home.resolve()}: dinocli pretrain" in done.err
     assert "cannot be compared" not in done.err

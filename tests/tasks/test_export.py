@@ -86,6 +86,13 @@ def test_onnx_of_a_transformer_with_registers_takes_any_batch_and_size(weights: 
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit:FutureWarning")
+def test_torchscript_of_a_model_that_resamples_its_positions_itself_takes_any_size() -> None:
+    backbone, _, _ = load_backbone("none", "test_vit")
+    assert backbone.model.patch_embed.grid_size == (10, 10), "at its own grid timm resamples nothing, nor did the trace"
+    assert to_torchscript(backbone.eval(), 160, {})[1] < 1e-5
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit:FutureWarning")
 @pytest.mark.parametrize("case", [CASES[0][:2], REGISTERS, ("test_convnext", {})], ids=lambda case: case[0])
 def test_torchscript_takes_any_batch_and_size(weights: str, case: tuple[str, dict[str, Any]], tmp_path: Path) -> None:
     source = tiny(weights, *case, size=56 if case is REGISTERS else 64)
