@@ -98,7 +98,7 @@ class FittedAnomaly:
     @property
     def parameters(self) -> Mapping[str, float | str]:
         """Size of the bank, scale of the distances, and where the threshold comes from."""
-        return {"bank": len(self.bank.features_MD), **self.scale.parameters(self.threshold)}
+        return {"bank_patches": len(self.bank.features_MD), **self.scale.parameters(self.threshold)}
 
     def apply_known(self, image: int) -> PatchMaps | None:
         """Map an image of the sample without its features; None for other images."""

@@ -155,7 +155,7 @@ class DistanceScale:
         elif len(self.maxima_S) >= (ALIGNED if self.good else ENOUGH):
             rule = f"{'middle' if self.good else 'lower'} maxima of {of}"
         value = {"threshold": threshold.number} if threshold.kind == "value" else {}
-        return {"fall": self.fall, "threshold_rule": rule, **value}
+        return {"distance_decay": self.fall, "threshold_rule": rule, **value}
 
     def judge(self, distances_hw: NDArray[np.float32], threshold: Threshold) -> PatchMaps:
         """Map one image: in the soft map 0.5 is the threshold, and a mask ends at half the height of its peak."""

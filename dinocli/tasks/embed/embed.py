@@ -129,10 +129,12 @@ def _fill(
     left_out = () if options.keeps_positions else [name for name, _ in part.bad]
     names = row_names(context.images.names, image_batches.starts_N1, left_out)
     seconds, root = time.monotonic() - begin, str(context.images.root)
+    fitted = context.tokens if isinstance(context.tokens, RareFeatures) else None
+    if fitted and not options.like:  # what the fit looked at is not looked at again
+        speed = (len(image_batches) - before) / seconds
     outcome = EmbedResult(
         part.target, part.rows, context.row_shape, len(context.images), len(bad), seconds, speed, root
     )
-    fitted = context.tokens if isinstance(context.tokens, RareFeatures) else None
     tiled = image_batches.tiling is not None
     write_features(part, names, _meta(context, request, outcome), bad, tiled=tiled, fitted=fitted)
     state_file(part.target).unlink(missing_ok=True)
