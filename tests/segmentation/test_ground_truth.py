@@ -8,24 +8,10 @@ import pytest
 from PIL import Image
 
 from dinocli.data.sources import ImageList, find_images
-from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import DataError
 from dinocli.segmentation.ground_truth import GroundTruth
 from dinocli.tasks.segment.method_fit import equal_files
-
-
-class Heard(ProgressReporter):
-    """Keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-        self.warnings: list[str] = []
-
-    def line(self, text: str) -> None:
-        self.lines.append(text)
-
-    def warn(self, text: str) -> None:
-        self.warnings.append(text)
+from tests.tasks.drive import Ears
 
 
 def write(folder: Path, names: Sequence[str], value: int = 255) -> ImageList:
@@ -46,7 +32,7 @@ def test_an_image_is_never_its_own_mask(tmp_path: Path) -> None:
 @pytest.mark.parametrize("ending", ["_mask", "_masks", "_cp_masks", "-label"])
 def test_masks_beside_images_are_found_and_said(tmp_path: Path, ending: str) -> None:
     images = write(tmp_path, ("a.png", f"a{ending}.png", "b.png", f"b{ending}.png"))
-    truth, heard = GroundTruth(str(tmp_path), images), Heard()
+    truth, heard = GroundTruth(str(tmp_path), images), Ears()
     assert [name for name in images.names if name in truth] == ["./a.png", "./b.png"]
     truth.report(heard)
     assert any(warning.startswith("2 of the images are masks of others") for warning in heard.warnings)
@@ -55,7 +41,7 @@ def test_masks_beside_images_are_found_and_said(tmp_path: Path, ending: str) -> 
 def test_an_image_of_a_folder_called_good_needs_no_mask(tmp_path: Path) -> None:
     images = write(tmp_path / "test", ("Good/a.png", "crack/b.png", "crack/c.png"))
     write(tmp_path / "truth", ("crack/b_mask.png",))
-    truth, heard = GroundTruth(str(tmp_path / "truth"), images), Heard()
+    truth, heard = GroundTruth(str(tmp_path / "truth"), images), Ears()
     assert [name for name in images.names if name in truth] == ["./Good/a.png", "./crack/b.png"]
     assert not truth.read("./Good/a.png", (8, 10)).any()
     assert truth.read("./crack/b.png", (8, 10)).sum() == 9 * 255
@@ -69,7 +55,7 @@ def test_an_image_of_a_folder_called_good_needs_no_mask(tmp_path: Path) -> None:
 def test_assumptions_about_masks_are_counted(tmp_path: Path) -> None:
     images = write(tmp_path / "in", ("a.png", "b.png"))
     write(tmp_path / "truth", ("a.jpg", "b.jpg"))
-    truth, heard = GroundTruth(str(tmp_path / "truth"), images), Heard()
+    truth, heard = GroundTruth(str(tmp_path / "truth"), images), Ears()
     for name in images.names:
         assert np.count_nonzero(truth.read(name, (8, 10))) == 9
     truth.report_notes(heard)

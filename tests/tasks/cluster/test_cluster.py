@@ -10,7 +10,6 @@ import pytest
 from PIL import Image, ImageEnhance
 from pycocotools.coco import COCO
 
-from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import DataError, UsageError
 from dinocli.report.map_page import MapPage
 from dinocli.tasks.cluster import cluster_page, duplicate_pairs
@@ -19,14 +18,7 @@ from dinocli.tasks.cluster.cluster_options import ClusterOptions
 from tests.quality.groups import mixture
 from tests.quality.test_aligned_similarity import scene
 from tests.tasks.cluster.sets import make_set, write_features
-
-
-class Ear(ProgressReporter):
-    def __init__(self) -> None:
-        self.warnings: list[str] = []
-
-    def warn(self, text: str) -> None:
-        self.warnings.append(text)
+from tests.tasks.drive import Ears
 
 
 def read(path: Path) -> list[dict[str, str]]:
@@ -147,7 +139,7 @@ def test_too_many_pairs_are_a_warning(job: ClusterOptions, monkeypatch: pytest.M
         raise DataError("too many")
 
     monkeypatch.setattr(duplicate_pairs, "near_duplicates", refuse)
-    ear = Ear()
+    ear = Ears()
     outcome = cluster(job, ear)
     assert outcome.duplicates is None
     assert len(read(job.table.with_name("duplicates.csv"))) == 2
@@ -231,7 +223,7 @@ def test_rows_that_are_not_finite_are_left_out(job: ClusterOptions) -> None:
     rows = np.load(feats)
     rows[4] = np.nan
     np.save(feats, rows)
-    ear = Ear()
+    ear = Ears()
     outcome = cluster(job, ear)
     assert (outcome.images, outcome.dropped) == (19, 1)
     assert "./bright/04.png" not in job.table.read_text()

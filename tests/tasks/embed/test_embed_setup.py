@@ -14,24 +14,16 @@ from dinocli.artifacts.run_folder import RunFolder, mark_latest
 from dinocli.augment.resample import normalise, resize_square
 from dinocli.config.preprocess import Preprocess
 from dinocli.data.read import Reader
-from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import DataError, UsageError
 from dinocli.models.create import create_backbone
 from dinocli.models.timm_folder import save_backbone
 from dinocli.models.weights import load_backbone
 from dinocli.tasks.embed.embed import embed
 from tests.data.hostile import write_bombs
+from tests.tasks.drive import Ears
 from tests.tasks.embed.drive import job, write_images
 
 STORED = Preprocess("fixed", 0.0, 40_000.0, True, True, (), 0, (0.4, 0.5, 0.6), (0.2, 0.3, 0.4), 64)
-
-
-class HeardWarnings(ProgressReporter):
-    def __init__(self) -> None:
-        self.warnings: list[str] = []
-
-    def warn(self, text: str) -> None:
-        self.warnings.append(text)
 
 
 @pytest.fixture
@@ -85,16 +77,16 @@ def test_nodata_and_what_was_assumed_reach_the_features_and_the_user(weights: Pa
     holed[:20] = 65535
     (tmp_path / "in").mkdir()
     tifffile.imwrite(tmp_path / "in" / "a.tif", np.stack([holed, holed]), photometric="minisblack")
-    heard = HeardWarnings()
+    heard = Ears()
     embed(job(tmp_path / "in", tmp_path / "a.npy", weights=str(weights), model="", range="auto"), heard)
     assert [warning.split()[0] for warning in heard.warnings] == ["65535", "1"]
-    heard = HeardWarnings()
+    heard = Ears()
     embed(job(tmp_path / "in", tmp_path / "b.npy", weights=str(weights), model="", nodata=(65535.0,), page=1), heard)
     assert heard.warnings == []
     about = json.loads((tmp_path / "b.json").read_text())["preprocess"]
     assert (about["nodata"], about["page"], about["source"]) == ([65535.0], 1, "deep integer")
     assert about["range_high"] < 2048
-    heard = HeardWarnings()
+    heard = Ears()
     embed(job(tmp_path / "in", tmp_path / "c.npy", weights=str(weights), model=""), heard)
     assert [warning.split()[:4] for warning in heard.warnings] == [["1", "of", "1", "files"]], "of stored settings too"
 

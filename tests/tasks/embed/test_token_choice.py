@@ -25,6 +25,7 @@ from dinocli.tasks.evaluate.evaluate_options import EvaluateOptions
 from dinocli.tasks.feature_inputs import embed_temporarily
 from dinocli.tasks.search.search import search
 from dinocli.tasks.search.search_options import SearchOptions
+from tests.tasks.drive import Ears
 from tests.tasks.embed.drive import job, write_images
 
 ASKED = EmbedOptions()
@@ -47,15 +48,6 @@ def test_what_is_chosen_and_said(model: str, options: EmbedOptions, images: int,
     assert found == kind
     assert words in said
     assert bool(words) == bool(said)
-
-
-class Heard(ProgressReporter):
-    def __init__(self) -> None:
-        super().__init__()
-        self.lines: list[str] = []
-
-    def line(self, text: str) -> None:
-        self.lines.append(text)
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +79,7 @@ def test_the_choice_is_recorded(home: Path) -> None:
 
 
 def test_a_small_folder_gets_pooled_features(home: Path, tmp_path: Path) -> None:
-    reporter = Heard()
+    reporter = Ears()
     options = replace(of(home, "old"), out=str(tmp_path / "f.npy"))
     assert dry_run(options, ProgressReporter())["shape"] == [64]
     embed(options, reporter)
@@ -122,7 +114,7 @@ def test_a_new_image_is_searched_with_the_fit_of_the_file(home: Path) -> None:
 
 def test_a_baseline_of_weights_takes_the_same_tokens(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(token_choice, "FEWEST_IMAGES", 8)
-    reporter, weights = Heard(), str(home / "w.safetensors")
+    reporter, weights = Ears(), str(home / "w.safetensors")
     options = EvaluateOptions((str(home / "old"),), weights=weights, model="test_convnext", baseline=weights, views=0)
     table = {row.key: row for row in evaluate(replace(options, device="cpu"), reporter).table}
     assert table["rankme"].value == pytest.approx(table["rankme"].baseline, rel=1e-3)
