@@ -4,6 +4,7 @@ Shapes: h w pixels of one picture, which may differ from picture to picture.
 """
 
 import io
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,11 +13,13 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from dinocli.files import write_whole
-from dinocli.report.text import middle_ellipsis, visible
+from dinocli.report.text import escaped, middle_ellipsis, visible
 
 _PAPER, _INK = (252, 252, 250), (70, 76, 82)
 _GAP, _FONT_SIZE, _WIDEST_LABEL = 4, 13, 180
 _CAPTION_SIZE, _LINE = 11, 14
+_GLYPHS = frozenset("©«°±´·»…")
+"""What Pillow's own font, the only one that is on every machine, can draw beside ASCII."""
 
 
 def contact_sheet(
@@ -65,14 +68,14 @@ def sheet_png(
         labels = f"{len(row_labels)} row labels, {len(column_labels)} column labels"
         raise ValueError(f"{labels} for {len(rows)} rows of {columns} pictures")
     font, small = ImageFont.load_default(_FONT_SIZE), ImageFont.load_default(_CAPTION_SIZE)
-    names = [middle_ellipsis(visible(label), _WIDEST_LABEL, font.getlength) for label in row_labels]
+    names = [middle_ellipsis(_drawable(label), _WIDEST_LABEL, font.getlength) for label in row_labels]
     left, pitch = _GAP + round(max(map(font.getlength, names), default=0)) + 2 * _GAP, cell + _GAP
     tops = _row_tops(len(rows), pitch, captions)
     sheet = Image.new("RGB", (left + columns * pitch, tops[-1]), _PAPER)
     draw = ImageDraw.Draw(sheet)
     for place, label in enumerate(column_labels):
         middle = left + place * pitch + cell // 2
-        title = middle_ellipsis(visible(label), cell, font.getlength)
+        title = middle_ellipsis(_drawable(label), cell, font.getlength)
         draw.text((middle, tops[0] // 2), title, _INK, font, anchor="mm")
     for top, name, row in zip(tops, names, rows, strict=False):
         draw.text((left - 2 * _GAP, top + cell // 2), name, _INK, font, anchor="rm")
@@ -81,11 +84,18 @@ def sheet_png(
     for top, texts in zip(tops, captions, strict=False):
         for place, text in enumerate(texts):
             for number, line in enumerate(text.splitlines()):
-                shown = middle_ellipsis(visible(line), cell, small.getlength)
+                shown = middle_ellipsis(_drawable(line), cell, small.getlength)
                 draw.text((left + place * pitch, top + cell + number * _LINE), shown, _INK, small)
     file = io.BytesIO()
     sheet.save(file, "PNG", compress_level=1)  # three times faster than 6, and as small
     return file.getvalue()
+
+
+def _drawable(text: str) -> str:
+    r"""Write text with the glyphs of the font: letters lose their accents, what is left is spelt out as `\u65e5`."""
+    shown = (c if c in _GLYPHS else unicodedata.normalize("NFKD", c) for c in unicodedata.normalize("NFC", text))
+    plain = "".join(c for c in "".join(shown) if not unicodedata.combining(c))
+    return "".join(c if c.isascii() or c in _GLYPHS else escaped(c) for c in visible(plain))
 
 
 def _row_tops(rows: int, pitch: int, captions: Sequence[Sequence[str]]) -> list[int]:

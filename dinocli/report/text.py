@@ -24,7 +24,7 @@ def visible(text: str) -> str:
     Returns:
         The same with every character that has no glyph of its own spelt out; spaces of all widths stay.
     """
-    return "".join(c if c.isprintable() or unicodedata.category(c) == "Zs" else _escape(c) for c in text)
+    return "".join(c if c.isprintable() or unicodedata.category(c) == "Zs" else escaped(c) for c in text)
 
 
 def html_text(text: str) -> str:
@@ -78,5 +78,6 @@ def number(value: float) -> str:
     return f"{value:,.{2 - power if power < -1 else max(0, min(3, 3 - power))}f}"
 
 
-def _escape(character: str) -> str:
+def escaped(character: str) -> str:
+    r"""Spell a character out: `\n`, `\xdf`, `\u65e5`."""
     return character.encode("unicode_escape").decode("ascii")

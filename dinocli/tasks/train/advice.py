@@ -7,9 +7,11 @@ from dinocli.quality.verdict import LOST, Verdict
 FEW_IMAGES, FOUND_ALREADY, BARELY_MOVED, FAR_AWAY = 100, 0.9, 0.995, 0.7
 
 LOST_DEFECTS = (
-    "Synthetic defects are noticed less often. Of a convnet, train with the batch-norm statistics of the original "
-    "weights (--set model.batch_norm=frozen); if small flaws do not matter to you, let labels judge (--labels)."
+    "Synthetic defects are noticed less often. Train a convnet with the batch-norm statistics of the original weights "
+    "(--set model.batch_norm=frozen)."
 )
+LABEL_SOME = "Label a few images and give the labels with --labels: scores by your labels are the better judge."
+READ_YOURS = "The scores by your labels are the better judge."
 
 
 def next_steps(
@@ -20,6 +22,7 @@ def next_steps(
     distinct: int,
     best_step: int,
     likeness: float,
+    labelled: bool = False,
     minutes: float = 0.0,
 ) -> list[str]:
     """List what may help, the likeliest first; nothing where the run did help.
@@ -31,11 +34,13 @@ def next_steps(
         distinct: Images in the folder, near-copies counted once.
         best_step: Step of the adapted weights.
         likeness: Of their features to the start's (linear CKA), 1 for the same.
+        labelled: Scores by the user's labels were measured.
         minutes: What cut the run short, 0 if nothing did.
     """
     if verdict.outcome == "better":
         return []
-    advice = [LOST_DEFECTS] if LOST in verdict.reason else []
+    judge = READ_YOURS if labelled else LABEL_SOME
+    advice = [f"{LOST_DEFECTS} If small flaws do not matter to you: {judge}"] if LOST in verdict.reason else []
     if recipe.model.teacher:
         return [
             *advice,
@@ -64,10 +69,7 @@ def next_steps(
         advice.append(f"The last probe was the best: train for longer ({longer}).")
     start = result.probe_results[0].scores if result.probe_results else None
     if start and start.finite and start.retrieval_mrr > FOUND_ALREADY:
-        advice.append(
-            "Crops found their image from the start: these scores leave little to gain. If you have labels "
-            "for a few images, let them judge (--labels)."
-        )
+        advice.append(f"Crops found their image from the start: these scores leave little to gain. {judge}")
     advice.append(
         "Look at views.png: if what matters to you is lost in the views, no training brings it back. Choose the recipe "
         "of your kind of images (dinocli recipe list), larger views, or weaker changes."

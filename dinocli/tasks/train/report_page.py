@@ -13,6 +13,7 @@ from dinocli.report.chart import Curve
 from dinocli.report.page import Part, Report, Table, write_report
 from dinocli.report.page_parts import Charts, FactList, Listing, NoteList, Sheet, command_line
 from dinocli.tasks.inputs import describe_weights
+from dinocli.tasks.train.advice import LABEL_SOME, READ_YOURS
 from dinocli.tasks.train.budget import TrainPlan
 from dinocli.tasks.train.comparison import group_table, patch_sheet
 from dinocli.tasks.train.neighbour_pictures import neighbour_table
@@ -48,20 +49,19 @@ STUDENT_LEAD = {
 HOW_TO_READ = (
     "The verdict is by crop/quadrant retrieval: does a crop of an image find this image among all, and a quadrant the "
     "opposite quadrant? The 95 % interval is of the paired difference; where it excludes 0, the difference is more "
-    "than chance. It is worse whatever they say where synthetic defects, blended into the images, are noticed less "
-    "often from five examples of each kind.",
+    "than chance. Where synthetic defects, blended into the images, are noticed less often from five examples of each "
+    "kind, the verdict is worse whatever the retrieval says.",
     "A dashed line in a chart is the start, an upright line the step that was chosen.",
-    "A score without labels rewards what parts of one image share and other images do not, be it the light or the "
-    "camera of each image; and synthetic defects are not yours. Where you have labels for a few images, give them with "
-    "--labels and let them have the last word.",
+    "A score without labels rewards everything that the parts of one image share and other images do not have, also "
+    "the light or the camera of that image. Synthetic defects are not the defects of your process.",
 )
 STUDENT_HOW_TO_READ = (
     "The verdict is by the nearest neighbours that student and teacher share: of the ten images that the teacher finds "
-    "most like an image, how many are among the student's ten? The 95 % interval is of the paired difference to the "
-    "start; where it excludes 0, the difference is more than chance.",
+    "most similar to an image, how many are among the student's ten? The 95 % interval is of the paired difference to "
+    "the start; where it excludes 0, the difference is more than chance.",
     HOW_TO_READ[1],
     "Shared neighbours say how well the student copies its teacher, not whether the teacher is right about your "
-    "images: evaluate the teacher first, and give labels with --labels where you have some.",
+    "images: evaluate the teacher first.",
 )
 VIEWS_NOTE = (
     "One row an image: the whole image first, then each view as the network sees it. Under a view: its share of the "
@@ -100,10 +100,15 @@ def write_page(
             FactList(run_facts(context, plan, trained, selection)),
             command_line(context.options.argv),
             Listing("recipe.toml: every setting, resolved", folder.recipe.read_text("utf-8"), folded=True),
-            NoteList(STUDENT_HOW_TO_READ if context.teacher else HOW_TO_READ, "How to read this page"),
+            NoteList(_how_to_read(context, selection), "How to read this page"),
         ],
     )
     write_report(folder.report, page)
+
+
+def _how_to_read(context: TrainContext, selection: Selection) -> list[str]:
+    notes = STUDENT_HOW_TO_READ if context.teacher else HOW_TO_READ
+    return [*notes, READ_YOURS if selection.labelled else LABEL_SOME]
 
 
 def _lead(verdict: Verdict, *, of_student: bool) -> str:

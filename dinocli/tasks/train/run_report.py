@@ -90,6 +90,7 @@ def report(
         distinct=context.distinct,
         best_step=selection.best_step,
         likeness=selection.after.scores.cka_to_start,
+        labelled=bool(selection.labelled),
         minutes=context.options.minutes if plan.cut or trained.result.early_end == LATE else 0.0,
     )
     write_page(context, plan, trained, selection, folder, advice)
