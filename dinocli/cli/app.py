@@ -194,7 +194,9 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _dinocli(
-    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print it and leave."),
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Print the version and exit."
+    ),
 ) -> None:
     """Continue DINO training on your own images: no labels, no telemetry, works offline."""
 

@@ -18,7 +18,9 @@ Labels = Annotated[
     list[str] | None,
     opt.option("--labels", panel=LEARNING, help="CSV with path and label, COCO, YOLO, VOC, folder; repeatable."),
 ]
-Column = Annotated[str, opt.option("--column", panel=LEARNING, help="Column of the labels, where there are several.")]
+Column = Annotated[
+    str, opt.option("--column", panel=LEARNING, help="Label column to learn; needed if there are several.")
+]
 Groups = Annotated[
     str,
     opt.option("--groups", panel=LEARNING, help="Column, or `folder`: a part, lot or patient is never on both sides."),
@@ -36,14 +38,17 @@ Share = Annotated[
         "--precision",
         min=0.0,
         panel=LEARNING,
-        help="Share of accepted labels that are right; the rest is unsure.",
+        help="Precision that accepted labels must reach; the rest is unsure.",
         show_default="none",
     ),
 ]
-Suggest = Annotated[int, opt.option("--suggest", min=0, panel=LEARNING, help="Images to label next, to suggested.csv.")]
+Suggest = Annotated[
+    int,
+    opt.option("--suggest", min=0, panel=LEARNING, help="Number of images to label next, written to suggested.csv."),
+]
 Out = Annotated[str, opt.option("--out", "-o", panel=opt.OUTPUT, help="Table of all images, CSV.")]
-Coco = Annotated[str, opt.option("--coco", panel=opt.OUTPUT, help="Labels and suggestions as a COCO file.")]
-Save = Annotated[str, opt.option("--save", panel=opt.OUTPUT, help="Keep the classifier: a .safetensors file.")]
+Coco = Annotated[str, opt.option("--coco", panel=opt.OUTPUT, help="Write labels and suggestions to this COCO file.")]
+Save = Annotated[str, opt.option("--save", panel=opt.OUTPUT, help="Save the classifier to this .safetensors file.")]
 
 
 @grouped(source=feature_options, read=read_options, terminal=terminal_options)

@@ -19,35 +19,47 @@ GROUPS = "Groups"
 
 Method = Annotated[
     Literal["kmeans", "hdbscan", "agglomerative"],
-    opt.option("--method", "-m", panel=GROUPS, help="hdbscan finds the number of groups itself."),
+    opt.option("--method", "-m", panel=GROUPS, help="Clustering method; hdbscan finds the number of groups."),
 ]
 K = Annotated[
     str,
-    opt.option("-k", "--clusters", panel=GROUPS, help="Number of groups; auto looks for it, and says if it is clear."),
+    opt.option("-k", "--clusters", panel=GROUPS, help="Number of groups; auto estimates it and reports the evidence."),
 ]
-Pca = Annotated[int, opt.option("--pca", panel=GROUPS, min=0, help="Directions to keep; 0 all, hdbscan 50.")]
-MinSize = Annotated[int, opt.option("--min-size", panel=GROUPS, min=0, help="Images of smaller groups are in none.")]
+Pca = Annotated[int, opt.option("--pca", panel=GROUPS, min=0, help="PCA components to keep; 0: all (hdbscan: 50).")]
+MinSize = Annotated[
+    int, opt.option("--min-size", panel=GROUPS, min=0, help="Smallest group; images of smaller ones are in no group.")
+]
 Duplicates = Annotated[
     str,
-    opt.option("--duplicates", panel=GROUPS, metavar="COSINE", help="auto: from the folder; a cosine; 0: none."),
+    opt.option(
+        "--duplicates",
+        panel=GROUPS,
+        metavar="COSINE",
+        help="Threshold of near-duplicates: auto (from the folder), a cosine, 0: off.",
+    ),
 ]
 Checks = Annotated[
     bool,
-    opt.option("--checks/--no-checks", panel=GROUPS, help="Decode images to find dark, bright, blurred, odd ones."),
+    opt.option(
+        "--checks/--no-checks", panel=GROUPS, help="Decode images to find dark, bright, blank, blurred and odd ones."
+    ),
 ]
 DriftFile = Annotated[
     str,
-    opt.option("--drift", panel=GROUPS, metavar="FEATS", help="Is this other batch like the old one? To drift.csv."),
+    opt.option(
+        "--drift", panel=GROUPS, metavar="FEATS", help="Test whether this other batch has drifted; writes drift.csv."
+    ),
 ]
 IdsFrom = Annotated[
-    str, opt.option("--ids-from", panel=GROUPS, metavar="CSV", help="Number groups as an earlier clusters.csv did.")
+    str,
+    opt.option("--ids-from", panel=GROUPS, metavar="CSV", help="Keep the group numbers of an earlier clusters.csv."),
 ]
 Select = Annotated[
     int,
-    opt.option("--select", panel=GROUPS, min=0, help="Number of images that represent all, written to selected.txt."),
+    opt.option("--select", panel=GROUPS, min=0, help="Number of representative images, written to selected.txt."),
 ]
 Labels = Annotated[
-    str, opt.option("--labels", panel=opt.INPUT, help="folder, folder:N, CSV, COCO, YOLO or VOC, to compare.")
+    str, opt.option("--labels", panel=opt.INPUT, help="Compare groups with: folder, folder:N, CSV, COCO, YOLO or VOC.")
 ]
 Out = Annotated[
     str, opt.option("--out", "-o", panel=opt.OUTPUT, help="Table of all images, CSV; other tables follow its name.")
@@ -55,24 +67,26 @@ Out = Annotated[
 Report = Annotated[
     str,
     opt.option(
-        "--report", panel=opt.OUTPUT, help="The page; none for no page.", show_default="report.html, or --out's name"
+        "--report", panel=opt.OUTPUT, help="HTML page; none: no page.", show_default="report.html, or --out's name"
     ),
 ]
 Map = Annotated[
     Literal["pca", "tsne", "umap"],
-    opt.option("--map", panel=opt.OUTPUT, help="Projection of the page; tsne: to 20,000 images."),
+    opt.option("--map", panel=opt.OUTPUT, help="Projection of the map; tsne takes up to 20,000 images."),
 ]
 Sheet = Annotated[
     str, opt.option("--sheet", panel=opt.OUTPUT, help="PNG with typical and border images of each group.")
 ]
-Coco = Annotated[str, opt.option("--coco", panel=opt.OUTPUT, help="Groups, duplicates, selection as a COCO file.")]
-LinkDir = Annotated[str, opt.option("--link-dir", panel=opt.OUTPUT, help="Folder for links, one folder a group.")]
-Copy = Annotated[bool, opt.option("--copy", panel=opt.OUTPUT, help="Copies instead of links.")]
+Coco = Annotated[
+    str, opt.option("--coco", panel=opt.OUTPUT, help="Write groups, duplicates and selection to this COCO file.")
+]
+LinkDir = Annotated[
+    str, opt.option("--link-dir", panel=opt.OUTPUT, help="Link the images into this folder, one subfolder per group.")
+]
+Copy = Annotated[bool, opt.option("--copy", panel=opt.OUTPUT, help="Copy the images instead of linking them.")]
 FollowLinks = Annotated[
     bool,
-    opt.option(
-        "--follow-links", panel=opt.OUTPUT, help="Also copy what links lead to outside the folder of the images."
-    ),
+    opt.option("--follow-links", panel=opt.OUTPUT, help="Copy links too that lead out of the folder of the images."),
 ]
 
 
@@ -102,7 +116,7 @@ def cluster(
     dry_run: opt.DryRun = False,
     terminal: Any = None,
 ) -> None:
-    """Group images without a label, and show the groups on a page.
+    """Group images without labels, and find duplicates and odd images; writes tables and a page.
 
     Also finds near-duplicates and odd images. The path of the table of all images is printed on stdout.
     """

@@ -22,7 +22,7 @@ def compare(
     force: opt.Force = False,
     terminal: Any = None,
 ) -> None:
-    """Put runs side by side: verdicts, scores of start and adapted weights, settings that differ.
+    """Compare runs: verdicts, scores of start and adapted weights, settings that differ.
 
     Reads what the runs left and no image. The table goes to stdout: tab-separated when piped, --json for one object.
     """

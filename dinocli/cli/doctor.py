@@ -22,7 +22,7 @@ BenchModel = Annotated[
 def doctor(
     bench: Bench = False, model: BenchModel = "vit_small_patch16_224", device: opt.Device = "auto", terminal: Any = None
 ) -> None:
-    """Show versions, devices, image formats and caches; with --bench also the speed. Asks no network."""
+    """Show versions, devices, image formats and caches; with --bench also the speed. No network."""
     from dinocli.cli.render import print_json
 
     found: dict[str, Any] = {}

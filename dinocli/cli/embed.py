@@ -23,7 +23,7 @@ TokenKind = Annotated[
     Literal["auto", "pooled", "cls", "mean", "cls+mean", "gem", "patch", "rare", "pooled+rare"],
     opt.option(
         "--tokens",
-        help="auto: pooled+rare for convnets and 64 images up; rare: unlike other images.",
+        help="auto: pooled+rare for convnets and 64+ images, else pooled.",
         panel=FEATURES,
     ),
 ]
@@ -58,13 +58,13 @@ Tile = Annotated[
 BatchSize = Annotated[int, opt.option("--batch-size", min=1, help="Images or tiles per batch.", panel=opt.OUTPUT)]
 ShardOption = Annotated[
     str,
-    opt.option("--shard", help="Part i/n of the images, i from 0, into feats.IofN.npy.", panel=opt.OUTPUT),
+    opt.option("--shard", help="Embed part i/n of the images, i from 0, into feats.IofN.npy.", panel=opt.OUTPUT),
 ]
 Like = Annotated[
     str,
     opt.option(
         "--like",
-        help="Feature file: its weights, reading and tokens, and what those were fitted to.",
+        help="Feature file whose weights, reading, tokens and fit are used.",
         panel=FEATURES,
     ),
 ]
@@ -100,7 +100,7 @@ def embed(
     dry_run: opt.DryRun = False,
     terminal: Any = None,
 ) -> None:
-    """Turn every image into one row of features; beside the file, the names of the rows and how they were made.
+    """Compute one row of features per image; row names and metadata are written beside the file.
 
     Without IMAGES or --weights those of the newest run are taken. The path of the file is printed on stdout.
     """

@@ -31,18 +31,18 @@ def evaluate(
         ),
     ] = "",
     train: Annotated[
-        str, opt.option("--train", panel=LABELS, help="Learn from these names only: a folder or pattern, 'train/*'.")
+        str, opt.option("--train", panel=LABELS, help="Train on these names only: a folder or a pattern, 'train/*'.")
     ] = "",
     test: Annotated[
-        str, opt.option("--test", panel=LABELS, help="Test on these names only; the others are learnt from.")
+        str, opt.option("--test", panel=LABELS, help="Test on these names only; train on the others.")
     ] = "",
     baseline: Annotated[
-        str, opt.option("--baseline", panel=LABELS, help="Compare with this feature file, or with these weights.")
+        str, opt.option("--baseline", panel=LABELS, help="Compare with this feature file or these weights.")
     ] = "",
     views: Annotated[
         int,
         opt.option(
-            "--views", panel=LABELS, help="Augmented views of each of 500 images, for LiDAR; 0: no verdict either."
+            "--views", panel=LABELS, help="Augmented views per image (500 images) for LiDAR; 0: no views, no verdict."
         ),
     ] = 2,
     whiten: opt.Whiten = False,
@@ -56,7 +56,7 @@ def evaluate(
     ] = "",
     terminal: Any = None,
 ) -> None:
-    """Say how good features are, by your labels and without any, and whether a difference is more than luck.
+    """Measure features with or without labels, and test whether a difference is more than chance.
 
     The table goes to stdout: tab-separated when piped, --json for one object. --report shows what is behind it.
     """

@@ -32,7 +32,7 @@ def export(
     ] = "timm",
     model: opt.Model = None,
     with_preprocessing: Annotated[
-        bool, typer.Option("--with-preprocessing", help="ONNX: pixels of any size in, range and resize in the graph.")
+        bool, typer.Option("--with-preprocessing", help="ONNX: put range, resize and normalisation into the graph.")
     ] = False,
     classifier: Annotated[
         str, typer.Option("--classifier", help="ONNX: add the probabilities of `classify --save`.")
@@ -40,7 +40,7 @@ def export(
     force: opt.Force = False,
     terminal: Any = None,
 ) -> None:
-    """Write a backbone for other programs, proved to give the same features, with a model card beside it.
+    """Export a backbone for other programs, checked to give the same features, with a model card.
 
     Range, mean, deviation, size and licence travel in the file. Its path is printed on stdout.
     """

@@ -66,13 +66,11 @@ def feature_options(
     }
 
 
-def terminal_options(
-    json: opt.Json = False, quiet: opt.Quiet = False, verbose: opt.Verbose = False, debug: opt.Debug = False
-) -> "Terminal":
+def terminal_options(json: opt.Json = False, quiet: opt.Quiet = False, debug: opt.Debug = False) -> "Terminal":
     """Open the terminal; `--debug` is remembered by its callback."""
     from dinocli.cli.render import Terminal
 
-    return Terminal(quiet=quiet, verbose=verbose, as_json=json)
+    return Terminal(quiet=quiet, as_json=json)
 
 
 def grouped(**groups: Callable[..., Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:

@@ -62,7 +62,7 @@ Range = Annotated[
 ]
 Nodata = Annotated[
     list[float] | None,
-    option("--nodata", panel=INPUT, help="Source value without a measurement; repeatable. GDAL's tag is read."),
+    option("--nodata", panel=INPUT, help="Source value that means no data; repeatable. GDAL's tag is honoured."),
 ]
 Channels = Annotated[
     str | None,
@@ -84,7 +84,7 @@ Z = Annotated[
     option(
         "--z",
         panel=INPUT,
-        help="Of TIFF stacks: max or mean along z, or a plane from 0; --page counts time.",
+        help="TIFF stacks: max or mean along z, or a plane from 0; --page is time.",
         show_default="pages, not axes",
         callback=_z,
     ),
@@ -148,7 +148,7 @@ Teacher = Annotated[
         "--teacher",
         panel=MODEL,
         autocompletion=completion.weights,
-        help="Distil these frozen weights into --model; given as --weights is.",
+        help="Distil these frozen weights into --model; same forms as --weights.",
     ),
 ]
 Recipes = Annotated[
@@ -158,7 +158,7 @@ Recipes = Annotated[
         "-r",
         panel=TRAINING,
         autocompletion=completion.recipes,
-        help="Name or path; repeatable, later ones win. See `dinocli recipe list`.",
+        help="Name or path; repeatable, later override. See `dinocli recipe list`.",
     ),
 ]
 Settings = Annotated[
@@ -192,7 +192,7 @@ EmbedBatch = Annotated[
 ]
 Precision = Annotated[
     Literal["auto", "fp32", "bf16", "fp16"],
-    option("--precision", panel=OUTPUT, help="Arithmetic; auto: half precision where the hardware has it."),
+    option("--precision", panel=OUTPUT, help="Floating-point format; auto: half precision where supported."),
 ]
 
 
@@ -212,7 +212,7 @@ BatchSize = Annotated[
         panel=TRAINING,
         parser=_batch_size,
         metavar="N",
-        help="Images per step, all processes; auto: what suits and fits; max: what fits.",
+        help="Images per step, all processes; auto: by image count; max: all that fits.",
         show_default="auto",
     ),
 ]
@@ -240,7 +240,6 @@ Profile = Annotated[
 ]
 Json = Annotated[bool, option("--json", panel=OUTPUT, help="Print the result as one JSON object on stdout.")]
 Quiet = Annotated[bool, option("--quiet", "-q", panel=OUTPUT, help="Print warnings and errors only.")]
-Verbose = Annotated[bool, option("--verbose", "-v", panel=OUTPUT, help="Print the resolved recipe too.")]
 Debug = Annotated[
     bool,
     option("--debug", panel=OUTPUT, help="Print a traceback with an error.", callback=remember_debug, is_eager=True),

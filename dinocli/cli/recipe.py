@@ -14,7 +14,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Names = Annotated[list[str], typer.Argument(help="Names or paths; later ones win.", metavar="NAME...")]
+Names = Annotated[
+    list[str], typer.Argument(help="Names or paths; later ones override earlier ones.", metavar="NAME...")
+]
 
 
 @app.command("list", epilog="Example: dinocli recipe list | cut -f1")

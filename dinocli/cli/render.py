@@ -43,12 +43,11 @@ class Terminal(ProgressReporter):
 
     Args:
         quiet: Only warnings.
-        verbose: Also the resolved recipe.
         as_json: The result is one JSON object on stdout.
     """
 
-    def __init__(self, *, quiet: bool = False, verbose: bool = False, as_json: bool = False) -> None:
-        self.quiet, self.verbose, self.as_json = quiet, verbose, as_json
+    def __init__(self, *, quiet: bool = False, as_json: bool = False) -> None:
+        self.quiet, self.as_json = quiet, as_json
         self.console = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
         self._stages = None if quiet or not _is_main() else StageDisplay(self.console, self._say_plain, self.safe)
         self._decoders = DecoderWarnings()
@@ -209,15 +208,15 @@ def _score_table(lines: "Sequence[ScoreLine]", step: str) -> tuple[list[str], li
 
 
 def show_plan(terminal: Terminal, plan: Mapping[str, Any] | None) -> None:
-    """Show what a command would do, on stdout: one tab-separated line an entry; a recipe with `--verbose` alone."""
+    """Show what a command would do, on stdout: one tab-separated line an entry, or JSON, which has the recipe too."""
     if plan is None:
         return
     if terminal.as_json:
         print_json(plan)
         return
-    recipe = plan.get("recipe", {}) if terminal.verbose else {}
-    for key, value in ({key: value for key, value in plan.items() if key != "recipe"} | recipe).items():
-        sys.stdout.write(f"{key}\t{value}\n")
+    for key, value in plan.items():
+        if key != "recipe":
+            sys.stdout.write(f"{key}\t{value}\n")
 
 
 def _finite(value: Any) -> Any:

@@ -14,7 +14,7 @@ from dinocli.cli import options as opt
 EPILOG = "Example: dinocli rerun runs/mine --out runs/again  |  dinocli rerun runs/mine --dry-run"
 
 VALUED = ("--out", "-o", "--minutes")
-FLAGS = ("--resume", "--force", "--json", "--quiet", "-q", "--verbose", "-v", "--debug")
+FLAGS = ("--resume", "--force", "--json", "--quiet", "-q", "--debug")
 """What belongs to the call and not to the run."""
 
 
@@ -31,7 +31,7 @@ def rerun(
     quiet: opt.Quiet = False,
     debug: opt.Debug = False,
 ) -> None:
-    """Run again what run.json of a run records: same images, start, seed and resolved recipe.
+    """Repeat a run from its run.json: same images, start, seed and resolved recipe.
 
     With the same versions, threads and CPU the losses are the same to the last bit. A time limit is not kept.
     """

@@ -43,27 +43,31 @@ def search(
             panel="Search",
         ),
     ] = "",
-    count: Annotated[int, opt.option("-n", min=1, help="Results a query.", panel="Search")] = 10,
+    count: Annotated[int, opt.option("-n", min=1, help="Results per query.", panel="Search")] = 10,
     sheet: Annotated[
         str, opt.option("--sheet", help="PNG with queries and results side by side.", panel="Search")
     ] = "",
     box: Annotated[
         str,
-        opt.option("--box", metavar="X,Y,W,H", help="Look for this part of the query image, pixels.", panel="Search"),
+        opt.option(
+            "--box", metavar="X,Y,W,H", help="Search with this part of the query image, pixels.", panel="Search"
+        ),
     ] = "",
     together: Annotated[
-        bool, opt.option("--together", help="All queries are one: like all of them.", panel="Search")
+        bool, opt.option("--together", help="Search with the mean of all queries.", panel="Search")
     ] = False,
     unlike: Annotated[
         list[str] | None,
-        opt.option("--unlike", metavar="QUERY", help="And unlike this; repeatable.", panel="Search"),
+        opt.option(
+            "--unlike", metavar="QUERY", help="Image that results should not resemble; repeatable.", panel="Search"
+        ),
     ] = None,
     whiten: opt.Whiten = False,
     device: opt.Device = "auto",
     force: opt.Force = False,
     terminal: Any = None,
 ) -> None:
-    """Find the images of a feature file that look most like each query, by exact cosine.
+    """Find the images of a feature file that are most similar to each query, by exact cosine.
 
     Prints query, rank, cosine and path, tab-separated. A query is embedded as the file was, or refused.
     """

@@ -23,7 +23,7 @@ METHOD, RESOLUTION = "Method", "Resolution"
 
 MethodName = Annotated[
     Literal["auto", "attention", "tokencut", "kmeans", "pca", "anomaly"],
-    opt.option("--method", "-m", panel=METHOD, help="How masks are found; auto says why it chose."),
+    opt.option("--method", "-m", panel=METHOD, help="Segmentation method; auto says which it chose and why."),
 ]
 Objects = Annotated[
     int | None, opt.option("--objects", panel=METHOD, min=1, help="tokencut: objects to look for.", show_default="1")
@@ -36,10 +36,10 @@ Head = Annotated[
     str | None, opt.option("--head", panel=METHOD, help="attention: best, mean or a number.", show_default="best")
 ]
 Query = Annotated[
-    str, opt.option("--query", panel=METHOD, help="attention: x,y of the asking patch, shares of width and height.")
+    str, opt.option("--query", panel=METHOD, help="attention: query patch at x,y, fractions of width and height.")
 ]
 Reference = Annotated[
-    str, opt.option("--reference", panel=METHOD, help="anomaly: folder of good images, instead of the folder's own.")
+    str, opt.option("--reference", panel=METHOD, help="anomaly: folder of good images to compare with.")
 ]
 Threshold = Annotated[
     str | None,
@@ -51,7 +51,7 @@ Threshold = Annotated[
     ),
 ]
 Propagate = Annotated[
-    str, opt.option("--propagate", panel=METHOD, help="Label map of the first frame, carried on through the others.")
+    str, opt.option("--propagate", panel=METHOD, help="Label map of the first frame, propagated through the others.")
 ]
 Sample = Annotated[int, opt.option("--sample", panel=METHOD, min=1, help="Images that the method is fitted on.")]
 Size = Annotated[
@@ -67,44 +67,55 @@ Size = Annotated[
 Stride = Annotated[
     int | None,
     opt.option(
-        "--stride", panel=RESOLUTION, min=1, help="Of a ViT's patches; smaller is finer.", show_default="the patch"
+        "--stride",
+        panel=RESOLUTION,
+        min=1,
+        help="Stride of a ViT's patches, pixels; smaller is finer.",
+        show_default="the patch",
     ),
 ]
 Tile = Annotated[
-    str, opt.option("--tile", panel=RESOLUTION, help="SIZE[:OVERLAP] pixels: large images in blended tiles.")
+    str, opt.option("--tile", panel=RESOLUTION, help="Cut large images into blended tiles of SIZE[:OVERLAP] pixels.")
 ]
-Refine = Annotated[bool, opt.option("--refine/--no-refine", panel=RESOLUTION, help="Masks follow the image's edges.")]
+Refine = Annotated[
+    bool, opt.option("--refine/--no-refine", panel=RESOLUTION, help="Refine masks along the edges of the image.")
+]
 MinArea = Annotated[
     int | None,
     opt.option(
         "--min-area",
         panel=RESOLUTION,
         min=0,
-        help="Pixels of the smallest region.",
+        help="Smallest region, pixels.",
         show_default="a quarter of a patch",
     ),
 ]
 From = Annotated[
-    str, opt.option("--from", panel=METHOD, help="Masks of --method anomaly: a new threshold, nothing computed again.")
+    str, opt.option("--from", panel=METHOD, help="Folder of anomaly masks: apply a new --threshold to them.")
 ]
 Detector = Annotated[
-    str, opt.option("--detector", panel=METHOD, help="Folder of --save-detector; without --out: a JSON line per image.")
+    str, opt.option("--detector", panel=METHOD, help="Saved detector to apply; without --out: one JSON line per image.")
 ]
 SaveDetector = Annotated[
-    str, opt.option("--save-detector", panel=opt.OUTPUT, help="Folder for the fitted anomaly method, to use it again.")
+    str, opt.option("--save-detector", panel=opt.OUTPUT, help="Save the fitted anomaly method to this folder.")
 ]
 Out = Annotated[str, opt.option("--out", "-o", panel=opt.OUTPUT, help="Folder of the results.", show_default=False)]
-Soft = Annotated[bool, opt.option("--soft", panel=opt.OUTPUT, help="Also soft maps, 16-bit PNG.")]
-Npy = Annotated[bool, opt.option("--npy", panel=opt.OUTPUT, help="Soft maps as float32 .npy.")]
+Soft = Annotated[bool, opt.option("--soft", panel=opt.OUTPUT, help="Write soft maps too, as 16-bit PNG.")]
+Npy = Annotated[bool, opt.option("--npy", panel=opt.OUTPUT, help="Write soft maps too, as float32 .npy.")]
 PatchMaps = Annotated[
-    bool, opt.option("--maps", "--heads", panel=opt.OUTPUT, help="Also attention heads (attention), colours (pca).")
+    bool,
+    opt.option(
+        "--maps", "--heads", panel=opt.OUTPUT, help="Write attention heads (attention) or components (pca) too."
+    ),
 ]
-Overlay = Annotated[bool, opt.option("--overlay", panel=opt.OUTPUT, help="Also pictures with their masks.")]
-Coco = Annotated[str, opt.option("--coco", panel=opt.OUTPUT, help="COCO file of all regions, as run lengths.")]
-Polygons = Annotated[bool, opt.option("--polygons", panel=opt.OUTPUT, help="Polygons in it, without holes.")]
-Yolo = Annotated[bool, opt.option("--yolo", panel=opt.OUTPUT, help="Also labels for YOLO segmentation.")]
+Overlay = Annotated[bool, opt.option("--overlay", panel=opt.OUTPUT, help="Write images with their masks drawn in too.")]
+Coco = Annotated[
+    str, opt.option("--coco", panel=opt.OUTPUT, help="Write all regions to this COCO file, as run lengths.")
+]
+Polygons = Annotated[bool, opt.option("--polygons", panel=opt.OUTPUT, help="COCO file with polygons, without holes.")]
+Yolo = Annotated[bool, opt.option("--yolo", panel=opt.OUTPUT, help="Write YOLO segmentation labels too.")]
 Truth = Annotated[
-    str, opt.option("--truth", panel=opt.INPUT, help="True masks, to score against: folder, COCO, YOLO or VOC.")
+    str, opt.option("--truth", panel=opt.INPUT, help="True masks to score against: folder, COCO, YOLO or VOC.")
 ]
 GoodWithoutMask = Annotated[
     bool, opt.option("--good-without-mask", panel=opt.INPUT, help="Images without a mask in --truth have no defect.")
@@ -112,7 +123,7 @@ GoodWithoutMask = Annotated[
 Groups = Annotated[
     str, opt.option("--groups", panel=opt.INPUT, help="folder, folder:N or CSV: a part is as good as its worst image.")
 ]
-Seed = Annotated[int, opt.option("--seed", panel=METHOD, min=0, help="Of the sample and the method.")]
+Seed = Annotated[int, opt.option("--seed", panel=METHOD, min=0, help="Random seed of sample and method.")]
 
 
 def mask_outputs(
@@ -166,16 +177,18 @@ def segment(
     dry_run: opt.DryRun = False,
     terminal: Any = None,
 ) -> None:
-    """Find objects, segments or defects without a label, and write them as masks.
+    """Find objects, segments or defects without labels, and write masks.
 
-    Writes masks/ (label maps, upright, at the size of each image), segments.csv and report.html into --out. Without
-    IMAGES or --weights those of the newest run are taken. The path of the folder is printed on stdout.
+    Writes masks/ (label maps at the size of each image), segments.csv and report.html into --out, and prints its path.
 
-    anomaly finds what is unlike the other images: defects on surfaces and parts, if at most half of the images have
-    one. tokencut finds the one thing that is apart from the rest of its image, not several kinds or fine textures.
-    attention is for a ViT: what it looks at, large salient objects. pca finds a foreground that most images share.
-    kmeans gives every pixel a segment, the same in all images. auto takes tokencut where it finds something in most of
-    32 images, else anomaly.
+    Without IMAGES or --weights those of the newest run are taken.
+
+    anomaly: what is unlike the other images; at most half may be defective.
+    tokencut: the one object that stands out; not several kinds, not fine textures.
+    attention: what a ViT looks at: large salient objects; needs a ViT.
+    pca: a foreground that most images share.
+    kmeans: a segment for every pixel, the same in all images.
+    auto: tokencut if it finds something in most of 32 images, else anomaly.
     """
     if not out and not detector:
         raise typer.BadParameter("name a folder for the masks", param_hint="--out")

@@ -109,8 +109,8 @@ def sentence(row: ScoreRow) -> str:
     numbers = f"{row.baseline:.3f} to {row.value:.3f} ({change.mean:+.3f}, 95 % interval {change.low:+.3f} to "
     numbers += f"{change.high:+.3f})"
     if row.verdict == UNCLEAR:
-        return f"{subject} went from {numbers}: that can be luck."
-    return f"{subject} went from {numbers}: {row.verdict}, and more than luck."
+        return f"{subject} went from {numbers}: no significant difference."
+    return f"{subject} went from {numbers}: significantly {row.verdict}."
 
 
 def _difference(

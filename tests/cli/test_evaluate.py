@@ -41,7 +41,7 @@ def test_json_is_one_object_and_says_whether_the_difference_is_real(two: Path) -
     assert scores["knn20_accuracy"]["verdict"] == "better"
     assert scores["knn20_accuracy"]["interval"][0] > 0
     assert scores["rankme"]["interval"] is None
-    assert "more than luck" in data["sentences"][0]
+    assert "significantly" in data["sentences"][0]
 
 
 def test_errors_have_their_exit_codes(two: Path) -> None:

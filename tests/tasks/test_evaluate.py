@@ -77,11 +77,11 @@ def test_the_difference_to_a_baseline_is_put_into_words(tmp_path: Path) -> None:
     assert headline.value - headline.baseline == pytest.approx(headline.difference.mean)
     assert headline.difference.low > 0
     assert headline.verdict == "better"
-    assert better.sentences[0].endswith("better, and more than luck.")
+    assert better.sentences[0].endswith("significantly better.")
     verdicts = {row.key: row.verdict for row in better.table}
     assert {verdicts[key] for key in ("knn20_macro_f1", "linear_balanced", "few_shot_5", "retrieval_map")} == {"better"}
     assert {verdicts[key] for key in ("kmeans_nmi", "rankme", "largest_class")} == {""}
-    assert against("same.npy").sentences[0].endswith("that can be luck.")
+    assert against("same.npy").sentences[0].endswith("no significant difference.")
 
 
 def test_only_images_of_both_are_compared_whatever_the_order(tmp_path: Path) -> None:
