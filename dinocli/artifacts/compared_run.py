@@ -10,7 +10,7 @@ from typing import Any
 from dinocli.artifacts.run_folder import RunFolder
 from dinocli.stored import reading
 
-NOT_A_RUN = "name the folders of runs"
+NOT_A_RUN = "name folders of runs; `dinocli runs` lists them"
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def read_run(path: Path) -> ComparedRun:
         WeightsError: It is no run, or damaged.
     """
     folder = RunFolder(path)
-    found = folder.read()
+    found = folder.read(NOT_A_RUN)
     outcome: Mapping[str, Any] = found.get("outcome") or {}
     verdict: Mapping[str, Any] = outcome.get("verdict") or {}
     recipe: Mapping[str, Any] = found.get("recipe") or {}

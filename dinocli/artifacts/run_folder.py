@@ -71,13 +71,18 @@ class RunFolder:
                 remove_path(path)
         self.path.mkdir(parents=True, exist_ok=True)
 
-    def read(self) -> dict[str, Any]:
+    def read(self, ways: str = "name IMAGES and --weights, or train again with another --out") -> dict[str, Any]:
         """Read run.json.
 
+        Args:
+            ways: What the user can do where there is none, or a damaged one.
+
         Raises:
-            WeightsError: It is damaged.
+            WeightsError: There is none, or it is damaged.
         """
-        return read_json(self.manifest, RunRecord, "name IMAGES and --weights, or train again with another --out")
+        if not self.manifest.is_file():
+            raise WeightsError(f"{self.path} is no run, it has no {self.manifest.name}; {ways}")
+        return read_json(self.manifest, RunRecord, ways)
 
     def write(self, manifest: Mapping[str, Any]) -> None:
         """Write run.json whole or not at all. Once it says that the run has ended, the one that it replaced goes."""

@@ -40,7 +40,7 @@ def rerun(
     from dinocli.cli.render import Terminal
 
     folder, target = RunFolder(Path(run).absolute()), Path(out or f"{run.rstrip('/')}-rerun").absolute()
-    record = folder.read()
+    record = folder.read("name the folder of a run; `dinocli runs` lists them")
     repeatable(record)
     words = command_of(record["argv"], folder.recipe, target, minutes=bool(record["request"]["minutes"]))
     given = {"--resume": resume, "--force": force, "--dry-run": dry_run, "--json": json, "--quiet": quiet}

@@ -6,7 +6,7 @@ from typing import get_args, get_type_hints
 import pytest
 
 from dinocli.artifacts.run_folder import RUNS, RunFolder, mark_latest, open_run
-from dinocli.errors import UsageError
+from dinocli.errors import UsageError, WeightsError
 from dinocli.quality.verdict import Verdict
 
 
@@ -128,3 +128,8 @@ def test_a_run_that_ended_can_be_read_whatever_it_kept(keep: str) -> None:
     verdict = asdict(Verdict("no different", keep, "."))  # type: ignore[arg-type]
     folder.write({"status": "finished", "outcome": {"verdict": verdict, "scores": [], "labelled": []}})
     assert folder.read()["outcome"]["verdict"]["keep"] == keep
+
+
+def test_a_folder_without_a_run_is_named_with_the_way_out(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match=r"none is no run, it has no run\.json; name another"):
+        RunFolder(tmp_path / "none").read("name another")
