@@ -78,6 +78,11 @@ class Gain:
     part: Part
     change: Difference
 
+    def __str__(self) -> str:
+        """Say what the part did, and where that is no more than chance."""
+        chance = self.change.low <= 0 <= self.change.high
+        return f"{self.part} {self.change}{' (not significant)' if chance else ''}"
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -107,7 +112,7 @@ class Verdict:
         """Say in one sentence what each part contributed; empty unless there are two."""
         if len(self.gains) < 2:
             return ""
-        return f"By part: {'; '.join(f'{gain.part} {gain.change}' for gain in self.gains)}."
+        return f"By part: {'; '.join(map(str, self.gains))}."
 
 
 def measure(

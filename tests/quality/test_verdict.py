@@ -145,6 +145,8 @@ def test_gains_add_up_to_the_whole_change() -> None:
     assert found.parts == (
         "By part: batch-norm statistics delta +0.3, 95 % CI +0.3 to +0.3; training delta +0.01, 95 % CI +0.01 to +0.01."
     )
+    noise = gain("training", LOW, LOW + np.resize([0.01, -0.01], len(LOW)))
+    assert str(noise).endswith(" (not significant)")
     assert Verdict("better", "adapted", "", gains=parts[:1]).parts == "", "one part is the whole change"
 
 
