@@ -6,6 +6,7 @@ are many. So nothing here goes through the reader of images.
 Legend: H W pixels, C channels.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from dinocli.data.decode import read_native
+from dinocli.data.decode import page_count, read_native
+from dinocli.data.image_formats import decoders
+from dinocli.data.limits import Allowance
+from dinocli.data.pil_decode import check_claims
 from dinocli.errors import DataError
 
 Labels = NDArray[np.int64]
@@ -34,6 +38,7 @@ MANY_COLOURS = 256
 """Colours from which a colour mask is a picture, not one label a colour."""
 
 _VISIBLE = 128  # alpha of 8 bits
+_VOID, _VOID_COLOUR = 255, (224, 224, 192)  # of Pascal VOC: the rim of an object, which is nobody's
 
 
 class Mask(NamedTuple):
@@ -51,7 +56,7 @@ class Mask(NamedTuple):
 def read_mask(path: Path) -> Mask:
     """Read a mask, upright.
 
-    - Palette: the index is the label; indices that are black or transparent are background.
+    - Palette: the index is the label; indices that are black or transparent are background, and so is the void of VOC.
     - Grey, of any depth: the value is the label. Lossy files and soft edges are cut at half of the highest value.
     - Colours: every colour is a label, black is background; lossy files are cut at half of the highest value.
     - Alpha: what is transparent is background; where all the rest has one colour, that is the object, black too.
@@ -61,15 +66,26 @@ def read_mask(path: Path) -> Mask:
         DataError: The file cannot be read as an image; the reason in one line.
     """
     picture = _through_pil(path)
-    if isinstance(picture, Mask):
-        return picture
-    return _from_values(picture if picture is not None else read_native(path), lossy=False)
+    mask = picture if isinstance(picture, Mask) else None
+    if mask is None:
+        mask = _from_values(picture if picture is not None else read_native(path), lossy=False)
+    notes = [mask.note, *_doubts(mask.labels_HW, page_count(path)[0])]
+    return Mask(mask.labels_HW, "; ".join(filter(None, notes)))
+
+
+def _doubts(labels_HW: Labels, pages: int) -> Iterator[str]:
+    """Yield notes on what may not be meant."""
+    if pages > 1:
+        yield "the first of several pages is read"
+    if labels_HW.size and labels_HW.min() > 0 and labels_HW.min() < labels_HW.max():
+        yield "no pixel is background (0, black or transparent), so that all of the image is an object"
 
 
 def _through_pil(path: Path) -> "Mask | NDArray[np.generic] | None":
     """Read the kinds of files in which Pillow tells palettes, alpha and formats apart; None for all others."""
     try:
-        with Image.open(path) as opened:
+        with Allowance() as allowance, Image.open(path, formats=decoders()) as opened:
+            check_claims(opened, str(path), allowance, path.stat().st_size)
             kind = str(opened.format)
             image = ImageOps.exif_transpose(opened)
             if image.mode in ("P", "PA"):
@@ -79,19 +95,20 @@ def _through_pil(path: Path) -> "Mask | NDArray[np.generic] | None":
             if kind not in LOSSY:
                 return None
             return _from_values(np.asarray(image.convert("L" if image.mode == "L" else "RGB")), lossy=True)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+    except Exception:  # Pillow meets broken files with nearly every class there is
         return None  # `read_native` knows more formats, and says why a file cannot be read
 
 
 def _from_palette(image: Image.Image) -> Labels:
-    """Return palette indices, 0 where their colour is black or transparent."""
+    """Return palette indices, 0 where their colour is black, transparent or the void of Pascal VOC."""
     index_HW = np.asarray(image.getchannel("P") if image.mode == "PA" else image).astype(np.int64)
     rgba_HW4 = np.asarray(image.convert("RGBA"))
     empty_HW = rgba_HW4[..., 3] < _VISIBLE
     black_HW = ~rgba_HW4[..., :3].any(axis=-1) & ~empty_HW
     if len(np.unique(index_HW[black_HW])) > 1:  # a palette that was never filled says nothing about labels
         black_HW = index_HW == 0
-    background_HW = empty_HW | black_HW
+    void_HW = (index_HW == _VOID) & (rgba_HW4[..., :3] == _VOID_COLOUR).all(axis=-1)
+    background_HW = empty_HW | black_HW | void_HW
     if not background_HW.any():
         background_HW = index_HW == 0
     labels_HW: Labels = np.where(background_HW, 0, index_HW)

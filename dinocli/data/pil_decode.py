@@ -45,15 +45,13 @@ def read_with_pil(source: Source, head: bytes, page: int, enough: int, allowance
         Exception: What PIL raises for damaged files.
     """
     with Image.open(for_decoder(source), formats=decoders()) as image:
-        _ask(image, allowance, stored)
+        check_claims(image, source, allowance, stored)
         deep = _deep_pnm(source) if head[:2] in (b"P5", b"P6") else None
         if deep is not None:
             return decoded(deep)
         if page:
             _seek(image, page)
-            _ask(image, allowance, stored)  # a frame can be larger than the first
-        if "progressive" in image.info:
-            _check_scans(source)
+            check_claims(image, source, allowance, stored)  # a frame can be larger than the first
         raw = _raw_mode(image)
         if _loses_bits(image, raw):
             return _deep_colour(source, page, raw)
@@ -65,10 +63,17 @@ def decoded(colour: Pixels, alpha: Pixels | None = None) -> Decoded:
     return Decoded(np.ascontiguousarray(colour), (colour.shape[0], colour.shape[1]), alpha)
 
 
-def _ask(image: Image.Image, allowance: Allowance, stored: int) -> None:
+def check_claims(image: Image.Image, source: Source, allowance: Allowance, stored: int) -> None:
+    """Refuse an open image whose header claims more memory or work than its file can be worth.
+
+    Raises:
+        DataError: With the number.
+    """
     sample = 2 if ";16" in _raw_mode(image) else _BYTES.get(image.mode, 1)
     nbytes = image.width * image.height * len(image.getbands()) * sample
     allowance.ask(image.height, image.width, nbytes, stored)
+    if "progressive" in image.info:
+        _check_scans(source)
 
 
 def _orientation(image: Image.Image) -> int:

@@ -4,6 +4,7 @@ Legend: H W pixels of the source.
 """
 
 import os
+import re
 from collections import Counter
 from pathlib import Path, PurePosixPath
 from typing import Protocol
@@ -19,6 +20,8 @@ from dinocli.errors import DataError
 _WORDS = ("mask", "masks", "cp_masks", "gt", "label", "labels", "seg")
 ENDINGS = tuple(f"{join}{word}" for word in _WORDS for join in "_-")
 """What may follow the name of an image in the name of its mask."""
+
+_NUMBER = re.compile(r"-?\d[\d.,]*")
 
 GOOD = "good"
 """Folder whose images have no defect, and so need no mask."""
@@ -63,12 +66,17 @@ class GroundTruth:
         beside = bool(own & {os.path.realpath(path) for path in paths})
         self._masks = {name: path for name in images.names if (path := _mask_of(name, by_stem, own, beside=beside))}
         if not self._masks:
-            raise DataError(f"no image has a mask in {folder}: masks need the names of the images, with any suffix")
+            raise DataError(
+                f"no image has a mask in {folder}: the first image is {images.names[0]}, the first mask "
+                f"./{next(iter(by_stem.values())).relative_to(root)}; a mask needs the path and name of its image, below "
+                "--root, with any suffix, or NAME_mask"
+            )
         rest = [name for name in images.names if name not in self._masks]
         self._good = {name for name in rest if good_without_mask or is_good(name)}
         self._missing = len(rest) - len(self._good)
         self._listed_masks = len(own & {os.path.realpath(path) for path in self._masks.values()})
-        self._notes: Counter[str] = Counter()
+        self._noted: Counter[str] = Counter()
+        self._first_noted: dict[str, str] = {}
 
     def __contains__(self, name: str) -> bool:
         return name in self._masks or name in self._good
@@ -95,7 +103,9 @@ class GroundTruth:
             raise DataError(f"the mask {path} cannot be read: {error}") from error
         check_size(mask.labels_HW, path, size, "its image")
         if mask.note:
-            self._notes[mask.note.partition(":")[0]] += 1
+            kind = _NUMBER.sub("", mask.note)
+            self._noted[kind] += 1
+            self._first_noted.setdefault(kind, f"{path}: {mask.note}")
         return mask.labels_HW
 
     def report(self, reporter: ProgressReporter) -> None:
@@ -116,8 +126,8 @@ class GroundTruth:
 
     def report_notes(self, reporter: ProgressReporter) -> None:
         """Say what was assumed about the masks that were read."""
-        for note, count in self._notes.items():
-            reporter.warn(f"{count} masks are {note}: cut at half of their highest value")
+        for kind, count in self._noted.items():
+            reporter.warn(f"{count} of {len(self._masks)} masks, such as {self._first_noted[kind]}")
 
 
 def _mask_of(name: str, by_stem: dict[str, Path], own: set[str], *, beside: bool) -> Path | None:

@@ -11,6 +11,7 @@ from PIL import Image
 
 from dinocli.data.mask_reader import read_mask
 from dinocli.errors import DataError
+from tests.data.hostile import bombs
 
 PALETTE = [0, 0, 0, 128, 0, 0, 0, 128, 0, 128, 128, 0]
 """The first colours of DAVIS."""
@@ -142,5 +143,33 @@ def test_a_mask_is_upright(tmp_path: Path) -> None:
 
 def test_what_is_no_mask_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"no image")
+    with pytest.raises(DataError, match="not an image"):
+        read_mask(tmp_path / "a.png")
+
+
+def test_the_void_of_pascal_voc_is_background(tmp_path: Path) -> None:
+    image = palette_image(np.where(three() == 3, 255, three()), [*PALETTE, *[9] * (3 * 251), 224, 224, 192])
+    image.save(tmp_path / "a.png")
+    assert np.array_equal(read_mask(tmp_path / "a.png").labels_HW, np.where(three() == 3, 0, three()))
+
+
+def test_pages_and_a_missing_background_are_said(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", np.stack([three() == 1, three() == 2]).astype(np.uint8) * 255)
+    mask = read_mask(tmp_path / "a.tif")
+    assert (np.count_nonzero(mask.labels_HW), mask.note) == (150, "the first of several pages is read")
+    Image.fromarray(three() + 1).save(tmp_path / "trimap.png")
+    assert read_mask(tmp_path / "trimap.png").note.startswith("no pixel is background")
+
+
+@pytest.mark.parametrize("name", ["canvas.gif", "claim.jpg", "thin.tif", "wide.tif", "scans.jpg", "colour.png"])
+def test_a_mask_that_claims_too_much_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(bombs()[name])
+    with pytest.raises(DataError):
+        read_mask(tmp_path / name)
+
+
+def test_no_other_program_reads_a_mask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("subprocess.Popen", lambda *a, **k: pytest.fail("a mask started a program"))
+    (tmp_path / "a.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n")
     with pytest.raises(DataError, match="not an image"):
         read_mask(tmp_path / "a.png")
