@@ -1,6 +1,7 @@
 """NumPy arrays as images: `.npy`, and `.npz` with one array in it."""
 
 import zipfile
+from dataclasses import replace
 from io import BytesIO
 from typing import Any
 
@@ -13,6 +14,7 @@ from dinocli.data.pixels import Decoded
 from dinocli.data.tar_shards import Source, for_decoder
 from dinocli.errors import DataError
 
+_FEW_CHANNELS, _MOST_SAMPLES = 16, 4
 _NPY, _ZIP = b"\x93NUM", b"PK\3\4"
 
 
@@ -23,13 +25,22 @@ def is_array(path: str, head: bytes) -> bool:
 
 def array_size(source: Source) -> tuple[int, int]:
     """Return (h, w) from the header."""
-    shape, _ = _header(source)
+    shape = _image_shape(_header(source)[0])
     check_pixels(*shape[:2])
     return shape[0], shape[1]
 
 
+def is_channels_first(shape: tuple[int, ...]) -> bool:
+    """Return whether an array is (c, h, w), as PyTorch and rasterio have it: few channels before a larger image."""
+    return len(shape) == 3 and shape[0] <= _FEW_CHANNELS and shape[0] < min(shape[1:]) and shape[2] > _MOST_SAMPLES
+
+
+def _image_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return (*shape[1:], shape[0]) if is_channels_first(shape) else shape
+
+
 def read_array(source: Source, *, any_channels: bool, allowance: Allowance, stored: int) -> Decoded:
-    """Read an array (h, w) or (h, w, c).
+    """Read an array (h, w) or (h, w, c), or (c, h, w) where `is_channels_first`.
 
     Args:
         source: Of the file.
@@ -41,18 +52,20 @@ def read_array(source: Source, *, any_channels: bool, allowance: Allowance, stor
         DataError: An array of another shape or type, or an archive of several.
     """
     shape, dtype = _header(source)
-    allowance.ask(shape[0], shape[1], int(np.prod(shape, dtype=np.int64)) * dtype.itemsize, stored)
+    allowance.ask(*_image_shape(shape)[:2], int(np.prod(shape, dtype=np.int64)) * dtype.itemsize, stored)
     pixels: Any = np.load(for_decoder(source), allow_pickle=False)
     if isinstance(pixels, np.lib.npyio.NpzFile):
         with pixels as archive:
             pixels = archive[archive.files[0]]
+    pixels = np.moveaxis(pixels, 0, -1) if is_channels_first(shape) else pixels
     pixels = pixels.astype(np.uint8) * 255 if pixels.dtype == np.bool_ else pixels
+    pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
     pixels = pixels[..., None] if pixels.ndim == 2 else pixels
     if any_channels or pixels.shape[2] in (1, 3):
-        return decoded(pixels)
+        return replace(decoded(pixels), channels_first=is_channels_first(shape))
     if pixels.shape[2] != 4:
         raise DataError(f"{pixels.shape[2]} channels are neither grey nor RGB; choose some with --channels")
-    return decoded(pixels[..., :3], pixels[..., 3:])
+    return replace(decoded(pixels[..., :3], pixels[..., 3:]), channels_first=is_channels_first(shape))
 
 
 def _header(source: Source) -> tuple[tuple[int, ...], np.dtype[Any]]:

@@ -5,6 +5,7 @@ import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from PIL import Image, UnidentifiedImageError
 from dinocli.config.preprocess import PAGES, Channels
 from dinocli.data.array_file import array_size, is_array, read_array
 from dinocli.data.decoder_warnings import current
-from dinocli.data.dicom import HEAD, dicom_frames, dicom_size, is_dicom, read_dicom
+from dinocli.data.dicom import HEAD, NO_PREAMBLE, dicom_frames, dicom_size, is_dicom, read_dicom
 from dinocli.data.image_formats import decoders
 from dinocli.data.limits import Allowance, check_pixels
 from dinocli.data.pil_decode import decoded, from_pil, read_with_pil
@@ -112,16 +113,17 @@ def image_size(path: str | Path, *, page: int = 0) -> tuple[int, int]:
         return height, width
 
 
-def page_count(path: str | Path) -> tuple[int, int]:
+def page_count(path: str | Path, *, channels: Channels = (), z: str = "") -> tuple[int, int]:
     """Return how many pages or frames a file has, and which is the largest, by its headers; errors as `read_native`.
 
-    Of other formats than TIFF more than one counts as 2: the frames of a long animation are not gone through.
+    Pages that `channels` by name or `z` take (as in `Preprocess`) do not count. Of other formats than TIFF more than
+    one counts as 2: the frames of a long animation are not gone through.
     """
     with _one_line_errors(path):
         source = image_source(str(path))
         head = _head(source)[0]
         if is_tiff(head[:4]):
-            return tiff_pages(source)
+            return tiff_pages(source, channels, z)
         if is_dicom(head):
             return dicom_frames(source), 0
         if is_array(str(path), head):
@@ -141,7 +143,7 @@ def _one_line_errors(path: str | Path) -> Iterator[None]:
     except MemoryError as error:  # one file that asks for too much must not end the others
         raise DataError("there is not enough memory to decode it") from error
     except Exception as error:  # decoders meet broken files with nearly every class there is
-        raise DataError(_reason(error)) from error
+        raise DataError(_reason(error, path)) from error
 
 
 def _decode(path: str, page: int, channels: Channels, enough: int, allowance: Allowance, z: str) -> Decoded:
@@ -185,14 +187,14 @@ def _as_tagged(image: Decoded, tags: ForPil) -> Decoded:
     colour = image.colour
     if tags.negative and colour.dtype == np.uint16:
         colour = np.iinfo(np.uint16).max - colour
-    return Decoded(colour, image.true, image.alpha, image.premultiplied, tags.nodata)
+    return Decoded(colour, image.true, image.alpha, image.premultiplied, tags.nodata, masked=tags.masked)
 
 
 def _with_channels(image: Decoded, channels: Channels) -> Decoded:
     if not channels:
         return image
     pixels = with_channels(joined(image.colour, image.alpha), channels)
-    return Decoded(pixels, image.true, nodata=image.nodata, window=image.window)
+    return replace(image, colour=pixels, alpha=None, premultiplied=False, unread=0)
 
 
 def _head(source: Source) -> tuple[bytes, int]:
@@ -214,9 +216,10 @@ def _head(source: Source) -> tuple[bytes, int]:
     return head, found.st_size
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Exception, path: str | Path) -> str:
     if isinstance(error, UnidentifiedImageError):
-        return "not an image in a known format"
+        bare = str(path).lower().endswith((".dcm", ".dicom"))
+        return NO_PREAMBLE if bare else "not an image in a known format"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
     return " ".join(str(error).split()) or type(error).__name__

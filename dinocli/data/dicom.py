@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 
 from dinocli.data.limits import Allowance, check_pixels
-from dinocli.data.pixels import Decoded, Pixels
+from dinocli.data.pixels import Decoded, Mask, Pixels
 from dinocli.data.tar_shards import Source, for_decoder
 from dinocli.errors import DataError
 
 HEAD = 132
 """First bytes of a file that tell a DICOM: 128 of anything, then its name."""
+
+NO_PREAMBLE = "not a DICOM file: its preamble is missing; pydicom can write it anew: dcmread(NAME, force=True).save_as"
 
 _NEEDED = "DICOM needs pydicom: pip install 'dinocli[dicom]'"
 
@@ -45,7 +47,7 @@ def read_dicom(source: Source, frame: int, allowance: Allowance, stored: int) ->
 
     Returns:
         Integers where slope and intercept are whole, else float32; colour as RGB. MONOCHROME1, whose smallest value is
-        white, comes out negated within the range of its bits, so that more is brighter.
+        white, comes out negated within the range of its bits, so that more is brighter. Padding is masked.
 
     Raises:
         DataError: No such frame, no pixels, a missing package, or the file claims too much.
@@ -68,12 +70,12 @@ def read_dicom(source: Source, frame: int, allowance: Allowance, stored: int) ->
         pixels = apply_color_lut(pixels, about)
     if pixels.ndim == 3:
         return Decoded(pixels, (height, width))
-    values, window = _modality(pixels, about), _window(about)
+    values, window, masked = _modality(pixels, about), _window(about), _padding(pixels, about)
     if about.get("PhotometricInterpretation") == "MONOCHROME1":
         ends = float(_modality(_stored_ends(pixels, about), about).astype(np.float64).sum())
         values = (ends - values).astype(values.dtype)
         window = (ends - window[0], window[1]) if window else None
-    return Decoded(values[..., None], (height, width), window=window)
+    return Decoded(values[..., None], (height, width), window=window, masked=masked)
 
 
 def _modality(stored: Pixels, about: Any) -> Pixels:
@@ -95,6 +97,17 @@ def _stored_ends(pixels: Pixels, about: Any) -> Pixels:
     bits = int(about.get("BitsStored", 8 * pixels.dtype.itemsize))
     ends = (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if about.get("PixelRepresentation") else (0, (1 << bits) - 1)
     return np.array(ends, pixels.dtype)
+
+
+def _padding(pixels: Pixels, about: Any) -> Mask | None:
+    """Return where a scanner filled a grey image up, by stored value; None where it did not."""
+    first = about.get("PixelPaddingValue")
+    if not isinstance(first, int):
+        return None
+    last = about.get("PixelPaddingRangeLimit", first)
+    low, high = min(first, last), max(first, last)
+    masked = ((pixels >= low) & (pixels <= high))[..., None]
+    return masked if masked.any() else None
 
 
 def _window(about: Any) -> tuple[float, float] | None:

@@ -7,12 +7,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinocli.data.image_sample import ImageSample
-from dinocli.data.ranges import MEASURED, kind_of
+from dinocli.data.pixels import full_range
+from dinocli.data.ranges import MEASURED, PER_IMAGE, kind_of
 
 _SHARE = 0.001  # of the pixels that one extreme value holds before it may be nodata; fewer are hot or dead pixels
 _GAP = 0.25  # between that value and the others, as a share of what the others span
 _BETWEEN = 0.1  # pixels on the inner side of the gap, as a share of those that hold the value: saturation has a slope
 _MOST = 2**20  # values that are read
+_DARK, _NARROW = 1 / 16, 1 / 100  # of the full range, and of a measured one: what uses less is nearly one grey
+_DARK_SHARE = 0.1  # of the images
+_CLIPPED = 0.02  # of the pixels that a stored range may clip without a word
 
 
 def ignores_alpha(samples: Sequence[ImageSample]) -> bool:
@@ -29,21 +33,25 @@ def alpha_notes(samples: Sequence[ImageSample], *, ignored: bool) -> list[str]:
     count, colours = f"{len(found)} of {len(samples)} files", "0" if found[0].grey else "0,1,2"
     if ignored:
         return [
-            f"the sample named alpha in {count} is left out, as one that holds an image's values; "
+            f"the sample named alpha in {count} is left out: it holds an image's values, or would hide all of it; "
             "--channels takes it as a channel, for example --channels 3,0,1"
         ]
     return [f"alpha laid over white in {count}; --channels {colours} ignores it"]
 
 
 def channel_notes(samples: Sequence[ImageSample]) -> list[str]:
-    """Say that files have channels that nobody reads, such as near infrared beside red, green and blue."""
+    """Say that files have channels that nobody reads, such as near infrared, and which axis of an array they are."""
+    notes = []
     several = [one for one in samples if one.unread]
-    if not several:
-        return []
-    return [
-        f"{len(several)} of {len(samples)} files have {3 + several[0].unread} channels; 0,1,2 are read (--channels "
-        "3,0,1 takes others)"
-    ]
+    if several:
+        notes.append(
+            f"{len(several)} of {len(samples)} files have {3 + several[0].unread} channels; 0,1,2 are read (--channels "
+            "3,0,1 takes others)"
+        )
+    first = sum(one.channels_first for one in samples)
+    if first:
+        notes.append(f"{first} of {len(samples)} arrays are read as (channels, height, width), by their shape")
+    return notes
 
 
 def page_notes(samples: Sequence[ImageSample]) -> list[str]:
@@ -51,7 +59,8 @@ def page_notes(samples: Sequence[ImageSample]) -> list[str]:
     several = [one for one in samples if one.pages > 1]
     if not several:
         return []
-    note = f"{len(several)} of {len(samples)} files have several pages; page 0 is read (--page N, --channels page)"
+    note = f"{len(several)} of {len(samples)} files have several pages; page 0 is read "
+    note += "(--page N, --channels page, --z max)"
     larger = [one for one in several if one.largest]
     if larger:
         first = larger[0]
@@ -112,6 +121,41 @@ def float_notes(samples: Sequence[ImageSample], policy: str) -> list[str]:
     return [
         f"float values reach from {low:g} to {high:g}, and --range full clips them to 0 and 1; "
         f"--range fixed:{low:g},{high:g} keeps them"
+    ]
+
+
+def narrow_notes(samples: Sequence[ImageSample], policy: str, low: float, high: float) -> list[str]:
+    """Warn of images that a range makes nearly one grey: others of another scale, or few bits in many."""
+    if policy == PER_IMAGE:
+        return []
+    if policy == "full":
+        narrow = [one for one in samples if one.low >= 0 and one.high < _DARK * full_range(one.dtype)[1]]
+        if len(narrow) < _DARK_SHARE * len(samples):  # a few dark pictures are what they are
+            return []
+        used = "a sixteenth of the full range"
+    else:
+        narrow = [one for one in samples if 0 < one.high - one.low < _NARROW * (high - low)]
+        used = f"a hundredth of the range {low:g} to {high:g}"
+    if not narrow:
+        return []
+    first = narrow[0]
+    return [
+        f"{len(narrow)} of {len(samples)} files use less than {used}, such as {first.name} ({first.low:g} to "
+        f"{first.high:g}), and are nearly one grey; --range image:1,99 gives each its own, fixed:LOW,HIGH all the same"
+    ]
+
+
+def clip_notes(samples: Sequence[ImageSample], policy: str, low: float, high: float) -> list[str]:
+    """Warn of values outside a range that was measured on other images."""
+    if policy not in ("auto", "minmax"):  # percentiles clip on purpose
+        return []
+    outside = sum(np.count_nonzero((one.values < low) | (one.values > high)) for one in samples)
+    share = outside / sum(one.values.size for one in samples)
+    if share < _CLIPPED:
+        return []
+    return [
+        f"{share:.0%} of the pixels lie outside {low:g} to {high:g}, the range of these weights, and become black or "
+        "white; --range auto measures a range of its own"
     ]
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from dinocli.config.preprocess import Channels
 from dinocli.data.decode import decode, page_count
 from dinocli.data.limits import Allowance
-from dinocli.data.pixels import Decoded, Pixels, full_range
+from dinocli.data.pixels import EMPTY, Decoded, Pixels, full_range
 from dinocli.data.region_of_interest import region_of
 from dinocli.errors import DataError
 
@@ -25,6 +25,9 @@ _COLOURED = 0.001
 
 _VALUES = 1 << 16
 """Most pixel values kept of one sampled image, for percentiles."""
+
+_VISIBLE = 1 / 8
+"""Share of full that alpha reaches somewhere, if it is one."""
 
 _ALPHA_ENDS, _ALPHA_LEVELS = 0.5, 16
 """A real alpha is mostly empty or full, or even; less than that share in more levels is a measurement."""
@@ -43,10 +46,11 @@ class ImageSample:
         high: Largest value.
         values: Every k-th value.
         alpha: See `AlphaKind`.
-        nodata: Some pixels are nodata by the file's own tag.
+        nodata: Some pixels are nodata by the file's own tag or mask.
         pages: Pages or frames of the file; 1 where nobody wants to know.
         largest: Which of them has the most pixels.
         unread: Channels that are not read.
+        channels_first: It is an array (c, h, w), as far as its shape says.
         window: Level and width that the file names for viewers, or None.
     """
 
@@ -63,6 +67,7 @@ class ImageSample:
     largest: int
     unread: int
     window: tuple[float, float] | None = None
+    channels_first: bool = False
 
 
 def sample_image(
@@ -87,7 +92,7 @@ def sample_image(
             image = decode(path, page=page, channels=channels, enough=sys.maxsize, allowance=allowance, z=z)
             region = region_of(roi, image.true)
             image = image if region is None else image.cut(*region)
-            pages, largest = page_count(path) if not channels and not page and not z else (1, 0)
+            pages, largest = page_count(path, channels=channels, z=z) if not page else (1, 0)
             return _described(image, name, nodata, pages, largest)
     except DataError as error:
         return str(error)
@@ -97,7 +102,7 @@ def _described(image: Decoded, name: str, nodata: tuple[float, ...], pages: int,
     alpha = _alpha_kind(image.alpha)
     measured = _measured(image, nodata, hides=alpha == "mask")
     if not measured.size:
-        raise DataError("no pixel has a value: all are nodata, not finite or transparent")
+        raise DataError(EMPTY)
     return ImageSample(
         name=name,
         dtype=image.colour.dtype,
@@ -107,11 +112,12 @@ def _described(image: Decoded, name: str, nodata: tuple[float, ...], pages: int,
         high=float(measured.max()),
         values=measured[:: max(1, measured.size // _VALUES)].astype(np.float64),
         alpha=alpha,
-        nodata=bool(image.nodata) and image.missing() is not None,
+        nodata=image.masked is not None or (bool(image.nodata) and image.missing() is not None),
         pages=pages,
         largest=largest,
         unread=image.unread,
         window=image.window,
+        channels_first=image.channels_first,
     )
 
 
@@ -134,6 +140,8 @@ def _alpha_kind(alpha: Pixels | None) -> AlphaKind:
     full = full_range(alpha.dtype)[1]
     if bool((alpha == full).all()):
         return "opaque"
+    if not (alpha > _VISIBLE * full).any():
+        return "data"  # it would hide the whole image: zeros that nobody meant, or another scale
     some = alpha.reshape(-1)[:: max(1, alpha.size // _VALUES)]
     ends = np.count_nonzero((some == 0) | (some == full)) / some.size
     return "data" if ends < _ALPHA_ENDS and np.unique(some).size > _ALPHA_LEVELS else "mask"

@@ -25,8 +25,9 @@ _MOST_SCANS = 200  # of a progressive JPEG; encoders write about ten
 _DEEP_MODES = ("I;16", "I;16L", "I;16B", "I", "F")
 _BYTES = {"I;16": 2, "I;16L": 2, "I;16B": 2, "I": 4, "F": 4}  # of one sample in PIL's modes, else 1
 
+_PNM = (b"P2", b"P3", b"P5", b"P6")  # grey and colour, as text and as bytes
 _GAP = rb"(?:\s|#[^\n]*\n)+"
-_PNM_HEADER = re.compile(rb"P([56])" + _GAP + rb"(\d+)" + _GAP + rb"(\d+)" + _GAP + rb"(\d+)\s")
+_PNM_HEADER = re.compile(rb"P([2356])" + _GAP + rb"(\d+)" + _GAP + rb"(\d+)" + _GAP + rb"(\d+)\s")
 
 
 def read_with_pil(source: Source, head: bytes, page: int, enough: int, allowance: Allowance, stored: int) -> Decoded:
@@ -46,7 +47,7 @@ def read_with_pil(source: Source, head: bytes, page: int, enough: int, allowance
     """
     with Image.open(for_decoder(source), formats=decoders()) as image:
         check_claims(image, source, allowance, stored)
-        deep = _deep_pnm(source) if head[:2] in (b"P5", b"P6") else None
+        deep = _deep_pnm(source) if head[:2] in _PNM else None
         if deep is not None:
             return decoded(deep)
         if page:
@@ -54,7 +55,7 @@ def read_with_pil(source: Source, head: bytes, page: int, enough: int, allowance
             check_claims(image, source, allowance, stored)  # a frame can be larger than the first
         raw = _raw_mode(image)
         if _loses_bits(image, raw):
-            return _deep_colour(source, page, raw)
+            return _deep_colour(source, page, raw, image.info.get("transparency"))
         return from_pil(image, enough)
 
 
@@ -113,12 +114,20 @@ def from_pil(image: Image.Image, enough: int) -> Decoded:
 def _split(image: Image.Image) -> tuple[Pixels, Pixels | None]:
     """Turn any loaded PIL image into (h, w, 1 or 3) and alpha; deep grey modes pass through untouched."""
     if image.mode in _DEEP_MODES:
-        return np.asarray(image)[..., None], None
+        pixels = np.asarray(image)[..., None]
+        return pixels, _alpha_of_colour(pixels, image.info.get("transparency"))
     if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
         rich = np.asarray(image.convert("LA" if image.mode in ("1", "L", "LA", "La") else "RGBA"))
         return rich[..., :-1], rich[..., -1:]
     pixels = np.asarray(image.convert("L" if image.mode in ("1", "L") else "RGB"))
     return pixels if pixels.ndim == 3 else pixels[..., None], None
+
+
+def _alpha_of_colour(pixels: Pixels, transparent: object) -> Pixels | None:
+    """Return alpha where a PNG of 16 bits names one transparent colour, which PIL applies to 8 bits alone."""
+    if pixels.dtype != np.uint16 or not isinstance(transparent, int | tuple):
+        return None
+    return np.where((pixels == transparent).all(axis=-1, keepdims=True), np.uint16(0), np.uint16(65535))
 
 
 def _raw_mode(image: Image.Image) -> str:
@@ -134,7 +143,7 @@ def _loses_bits(image: Image.Image, raw: str) -> bool:
     return ";16" in raw and image.mode not in _DEEP_MODES
 
 
-def _deep_colour(source: Source, page: int, raw: str) -> Decoded:
+def _deep_colour(source: Source, page: int, raw: str, transparent: object) -> Decoded:
     """Read 16-bit colour with PIL, which has no mode for it.
 
     PIL unpacks 16-bit samples by keeping one byte of the two: the first for the big-endian layout, the second for the
@@ -153,7 +162,9 @@ def _deep_colour(source: Source, page: int, raw: str) -> Decoded:
     pixels = high.astype(np.uint16)
     pixels <<= 8
     pixels |= low
-    return decoded(pixels) if colours == "RGB" else decoded(pixels[..., :-1], pixels[..., -1:])
+    if colours == "RGB":
+        return decoded(pixels, _alpha_of_colour(pixels, transparent))
+    return decoded(pixels[..., :-1], pixels[..., -1:])
 
 
 def _reread(source: Source, page: int, raw: str) -> Pixels:
@@ -168,13 +179,19 @@ def _reread(source: Source, page: int, raw: str) -> Pixels:
 
 
 def _deep_pnm(source: Source) -> Pixels | None:
-    """Read a binary PGM or PPM of more than 8 bits; PIL would stretch the values, or cut colour to 8 bits."""
+    """Read a PGM or PPM of more than 8 bits; PIL would stretch the values, or cut colour to 8 bits."""
     content = content_of(source)
     header = _PNM_HEADER.match(content)
-    if header is None or int(header[4]) < 256:
+    if header is None or not 256 <= int(header[4]) <= 65535:
         return None
-    width, height, samples = int(header[2]), int(header[3]), 3 if header[1] == b"6" else 1
-    if len(content) < header.end() + 2 * width * height * samples:
+    width, height, samples = int(header[2]), int(header[3]), 3 if header[1] in b"36" else 1
+    count = width * height * samples
+    if header[1] in b"23":
+        words = re.sub(rb"#[^\n]*", b"", content[header.end() :]).split(maxsplit=count)[:count]
+        values = np.array(words).astype(np.uint16) if words else np.empty(0, np.uint16)
+    else:
+        there = min(count, (len(content) - header.end()) // 2)
+        values = np.frombuffer(content, ">u2", there, header.end())
+    if len(values) < count:
         raise DataError("the file ends before the image does")
-    values = np.frombuffer(content, ">u2", width * height * samples, header.end())
     return values.astype(np.uint16).reshape(height, width, samples)

@@ -15,6 +15,8 @@ Pixels = NDArray[Any]
 Mask = NDArray[np.bool_]
 """(h, w, c): samples without a measurement."""
 
+EMPTY = "no pixel has a value: all are nodata, not finite or transparent"
+
 SWAPPING = (5, 6, 7, 8)
 """EXIF orientations that exchange height and width."""
 
@@ -32,6 +34,8 @@ class Decoded:
         unread: Channels beside colour and alpha.
         window: Level and width that the file names for viewers; None where it names none.
         outside: (h, w, 1), pixels outside the region of interest; None where all count.
+        channels_first: The file holds (c, h, w), as far as its shape says.
+        masked: (h, w, 1), pixels that the file's own mask hides; None where it has none.
     """
 
     colour: Pixels
@@ -42,6 +46,8 @@ class Decoded:
     unread: int = 0
     window: tuple[float, float] | None = None
     outside: Mask | None = None
+    masked: Mask | None = None
+    channels_first: bool = False
 
     def cut(self, box: tuple[int, int, int, int], inside: NDArray[np.bool_] | None = None) -> "Decoded":
         """Return the part in a box (left, top, width, height), of which `inside`, (h, w), counts; None: all of it."""
@@ -53,7 +59,17 @@ class Decoded:
             true=(height, width),
             alpha=None if self.alpha is None else self.alpha[rows, columns],
             outside=None if inside is None else ~inside[..., None],
+            masked=None if self.masked is None else self.masked[rows, columns],
         )
+
+    def is_empty(self, missing: Mask | None, alpha: str = "white") -> bool:
+        """Return whether no pixel has a value: all are nodata (`missing`), not finite, or transparent."""
+        if alpha == "white" and self.alpha is not None and not self.alpha.any():
+            return True
+        if self.colour.dtype.kind != "f":
+            return missing is not None and bool(missing.all())
+        valid = np.isfinite(self.colour)
+        return not bool((valid if missing is None else valid & ~missing).any())
 
     def flat(self, alpha: str = "white") -> Pixels:
         """Return (h, w, c) without alpha: laid over ``white``, or with alpha under ``ignore`` left out."""
@@ -62,21 +78,21 @@ class Decoded:
         return over_white(self.colour, self.alpha, premultiplied=self.premultiplied)
 
     def missing(self, nodata: tuple[float, ...] = ()) -> Mask | None:
-        """Return the samples that are nodata, by the file's tag or by the given values, or outside; None where none is.
+        """Return the samples that are nodata, by the file's tag or mask or the given values, or outside; None: none is.
 
         In 8 bits 0 and 255 are also colours, so there all channels of a pixel have to be nodata.
         """
         values = (*self.nodata, *nodata)
-        if not values:
-            return None if self.outside is None else np.broadcast_to(self.outside, self.colour.shape)
+        if not values and self.outside is None and self.masked is None:
+            return None
         found = np.zeros(self.colour.shape, np.bool_)
         with np.errstate(over="ignore"):  # a double that a float32 cannot hold
             for value in values:
-                found |= self.colour == (value if self.colour.dtype.kind != "f" else self.colour.dtype.type(value))
-        if self.colour.dtype == np.uint8:
-            found[...] = found.all(axis=-1, keepdims=True)
-        if self.outside is not None:
-            found |= self.outside
+                equal = self.colour == (value if self.colour.dtype.kind != "f" else self.colour.dtype.type(value))
+                found |= equal.all(axis=-1, keepdims=True) if self.colour.dtype == np.uint8 else equal
+        for hidden in (self.outside, self.masked):
+            if hidden is not None:
+                found |= hidden
         return found if found.any() else None
 
 

@@ -17,7 +17,7 @@ from PIL import Image
 from dinocli.config.preprocess import PAGES, Preprocess
 from dinocli.data.decode import decode, decode_in_memory, image_size
 from dinocli.data.limits import Allowance
-from dinocli.data.pixels import Decoded, Pixels
+from dinocli.data.pixels import EMPTY, Decoded, Pixels
 from dinocli.data.ranges import PER_IMAGE, check_kind, map_range
 from dinocli.data.region_of_interest import RegionOfInterest, region_box, region_of
 from dinocli.errors import DataError, UsageError
@@ -167,7 +167,10 @@ class Reader:
         about = self.preprocess
         check_kind(image.colour.dtype, about)
         image = image if region is None else image.cut(*region)
-        mapped = map_range(image.flat(about.alpha), about, image.missing(about.nodata))
+        missing = image.missing(about.nodata)
+        if image.is_empty(missing, about.alpha):
+            raise DataError(EMPTY)
+        mapped = map_range(image.flat(about.alpha), about, missing)
         canvas = _with_colours(mapped.transpose(2, 0, 1), grey=about.grey)
         return (canvas if region is None else region.filled(canvas)), image.true
 

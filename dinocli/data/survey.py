@@ -12,9 +12,11 @@ from dinocli.config.preprocess import Channels, Preprocess
 from dinocli.data.folder_notes import (
     alpha_notes,
     channel_notes,
+    clip_notes,
     float_notes,
     ignores_alpha,
     kind_notes,
+    narrow_notes,
     nodata_notes,
     page_notes,
     window_notes,
@@ -105,8 +107,13 @@ def survey(
     kinds = Counter(kind_of(one.dtype) for one in samples)
     measured = wanted.policy in MEASURED
     if measured and len(kinds) > 1:
+        first = {kind_of(one.dtype): one.name for one in reversed(samples)}
         mixed = " and ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
-        raise DataError(f"{mixed} images are mixed, no measured range fits all; use --range full, or leave some out")
+        rarest = min(kinds, key=lambda kind: kinds[kind])
+        raise DataError(
+            f"{mixed} images are mixed ({first[rarest]} is {rarest}), no measured range fits all; use --range full, or "
+            "leave some out with --exclude"
+        )
     policy, low, high = _decide(wanted, samples, deep)
     heights, widths = np.array([one.size for one in samples]).T
     return Survey(
@@ -124,6 +131,7 @@ def survey(
         warnings=[
             *nodata_notes(samples, policy),
             *float_notes(samples, policy),
+            *narrow_notes(samples, policy, low, high),
             *alpha_notes(samples, ignored=ignores_alpha(samples)),
             *channel_notes(samples),
             *page_notes(samples),
@@ -152,6 +160,8 @@ def check_stored(images: ImageList, preprocess: Preprocess, sample: int = 16) ->
     return [
         *kind_notes(samples, preprocess.source),
         *float_notes(samples, preprocess.range_policy),
+        *narrow_notes(samples, about.range_policy, about.range_low, about.range_high),
+        *clip_notes(samples, about.range_policy, about.range_low, about.range_high),
         *alpha_notes(samples, ignored=preprocess.alpha == "ignore"),
         *channel_notes(samples),
         *page_notes(samples),
@@ -210,7 +220,7 @@ def _bits(high: float) -> int:
 def _notes(wanted: Range, samples: list[ImageSample], deep: bool, low: float, high: float) -> list[str]:
     """Say what the range is where it was measured, and where it may disappoint."""
     tagged = sum(one.nodata for one in samples)
-    tags = [f"{tagged} of {len(samples)} files tag values as nodata: they are black and do not count for the range"]
+    tags = [f"{tagged} of {len(samples)} files tag or mask nodata: it is black and does not count for the range"]
     tags = tags if tagged else []
     if not deep or wanted.policy in ("full", PER_IMAGE):
         return tags

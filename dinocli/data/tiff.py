@@ -2,12 +2,9 @@
 
 PIL cuts 16-bit colour to 8 bits and refuses more than four channels; tifffile reads both but cannot decompress LZW and
 some others without an extra package. So tifffile reads what it can, and what is left goes to PIL.
-
-A page is an image of its own: thumbnails, overviews and masks, which stand in the same chain, are not counted.
 """
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
@@ -18,18 +15,18 @@ import tifffile
 from dinocli.config.preprocess import PAGES, Channels
 from dinocli.data.channel_names import gdal_names, ome_names
 from dinocli.data.limits import Allowance, check_pixels
-from dinocli.data.pixels import Decoded, Pixels, channel_numbers, turned, with_channels
+from dinocli.data.pixels import Decoded, Mask, Pixels, channel_numbers, turned, with_channels
 from dinocli.data.tar_shards import Source, for_decoder
-from dinocli.data.tiff_stack import projected, stack_pages
+from dinocli.data.tiff_pages import masked_pixels, orientation, page_of, page_size, pages_of
+from dinocli.data.tiff_stack import projected, stack_pages, stack_shape
 from dinocli.errors import DataError
 
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _YCBCR = 0, 1, 2, 3, 6
 _ASSOCIATED, _UNASSOCIATED = 1, 2
 _SEPARATE = 2
-_REDUCED, _MASK = 1, 4  # bits of NewSubfileType
 _GDAL_METADATA, _GDAL_NODATA = 42112, 42113
+_MOST_NODATA = 16  # values: GDAL writes one, other tools one a band
 _ENTRY = 4  # bytes of the file that each tile or strip needs at least, for its place in the file
-_DIRECTORIES = 10_000  # most pages that are gone through: a chain can be a circle
 COUNTED = 64
 """Pages that are counted at most, where their number is only told."""
 
@@ -43,12 +40,14 @@ class ForPil:
         planes: The pages are single channels, in the asked order; else there is one, whose channels are to be taken.
         negative: White is zero. PIL undoes that for 8 bits and forgets it for 16.
         nodata: As `Decoded.nodata`.
+        masked: As `Decoded.masked`.
     """
 
     frames: tuple[int, ...]
     planes: bool
     negative: bool
     nodata: tuple[float, ...]
+    masked: Mask | None = None
 
 
 def is_tiff(head: bytes) -> bool:
@@ -59,13 +58,21 @@ def is_tiff(head: bytes) -> bool:
 def tiff_size(source: Source, page: int) -> tuple[int, int]:
     """Return (h, w) of one page as stored, without decoding it."""
     with tifffile.TiffFile(for_decoder(source)) as file:
-        return _size(_page(file, page))
+        return page_size(page_of(file, page))
 
 
-def tiff_pages(source: Source) -> tuple[int, int]:
-    """Return the number of pages, at most `COUNTED`, and which one has the most pixels, the first of several."""
+def tiff_pages(source: Source, channels: Channels = (), z: str = "") -> tuple[int, int]:
+    """Return the number of pages, at most `COUNTED`, and which one has the most pixels, the first of several.
+
+    Pages that are asked for, as channels or along z, are not counted.
+    """
     with tifffile.TiffFile(for_decoder(source)) as file:
-        areas = [math.prod(_size(page)) for page in islice(_pages(file), COUNTED)]
+        if z or (channels != PAGES and any(isinstance(channel, str) for channel in channels)):
+            rest, _, depth = stack_shape(file)
+            return rest * (1 if z else depth), 0
+        if channels:
+            return 1, 0
+        areas = [math.prod(page_size(page)) for page in islice(pages_of(file), COUNTED)]
         return len(areas), int(np.argmax(areas)) if areas else 0
 
 
@@ -94,29 +101,38 @@ def read_tiff(
     with tifffile.TiffFile(for_decoder(source)) as file:
         if z:
             return _of_stack(file, page, channels, z, allowance, stored)
-        first = _page(file, page)
-        _ask(first, 1, allowance, stored)
-        known = first.photometric in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB)
-        single = first.samplesperpixel == 1 and first.photometric != _PALETTE
-        if channels == PAGES and not single:
-            raise DataError("each page has several channels of its own; name them, as --channels 0,1,2")
-        planes = _planes(file, first, page, channels) if channels and single else []
+        first = page_of(file, page)
+        found = _read_page(file, first, page, channels, allowance, stored)
+        masked = masked_pixels(file, first)
+        return found if masked is None else replace(found, masked=masked)
+
+
+def _read_page(
+    file: Any, first: Any, page: int, channels: Channels, allowance: Allowance, stored: int
+) -> Decoded | ForPil:
+    """As `read_tiff`, without the mask of the page."""
+    _ask(first, 1, allowance, stored)
+    known = first.photometric in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB)
+    single = first.samplesperpixel == 1 and first.photometric != _PALETTE
+    if channels == PAGES and not single:
+        raise DataError("each page has several channels of its own; name them, as --channels 0,1,2")
+    planes = _planes(file, first, page, channels) if channels and single else []
+    if planes:
+        _ask(first, len(planes), allowance, stored)
+    packed = 1 < first.bitspersample < 8 and first.samplesperpixel == 1
+    if packed or first.photometric in (_PALETTE, _YCBCR) or (not known and not channels):
+        return _for_pil(first, planes)
+    try:
         if planes:
-            _ask(first, len(planes), allowance, stored)
-        packed = 1 < first.bitspersample < 8 and first.samplesperpixel == 1
-        if packed or first.photometric in (_PALETTE, _YCBCR) or (not known and not channels):
+            return _decoded(np.concatenate([_samples(plane) for plane in planes], axis=-1), first)
+        samples = _samples(first)
+    except (ValueError, NotImplementedError) as error:
+        if "imagecodecs" in str(error):  # tifffile's word for what it cannot unpack alone
             return _for_pil(first, planes)
-        try:
-            if planes:
-                return _decoded(np.concatenate([_samples(plane) for plane in planes], axis=-1), first)
-            samples = _samples(first)
-        except (ValueError, NotImplementedError) as error:
-            if "imagecodecs" in str(error):  # tifffile's word for what it cannot unpack alone
-                return _for_pil(first, planes)
-            raise
-        if channels:
-            return _decoded(with_channels(samples, channels, gdal_names(_text(first, _GDAL_METADATA))), first)
-        return _apart(samples, first)
+        raise
+    if channels:
+        return _decoded(with_channels(samples, channels, gdal_names(_text(first, _GDAL_METADATA))), first)
+    return _apart(samples, first)
 
 
 def _of_stack(file: Any, page: int, channels: Channels, z: str, allowance: Allowance, stored: int) -> Decoded:
@@ -139,37 +155,10 @@ def _of_stack(file: Any, page: int, channels: Channels, z: str, allowance: Allow
     return _decoded(with_channels(samples, channels), first) if channels else _apart(samples, first)
 
 
-def _pages(file: Any) -> Iterator[Any]:
-    """Yield the pages that are images of their own.
-
-    Raw formats hold a thumbnail as the first page and the image in a sub-directory of it.
-    """
-    others, found = [], False
-    for page in islice(file.pages, _DIRECTORIES):
-        if page.subfiletype & (_REDUCED | _MASK):
-            others.append(page)
-        else:
-            found = True
-            yield page
-    if found or not others:
-        return
-    nested = [page for page in others[0].pages or () if not page.subfiletype & (_REDUCED | _MASK)]
-    yield from nested or others[:1]  # a file whose only image is marked as reduced
-
-
-def _page(file: Any, page: int) -> Any:
-    count = 0
-    for found in _pages(file):
-        if count == page:
-            return found
-        count += 1
-    raise DataError(f"page {page} of a file with {count} (counted from 0)")
-
-
 def _planes(file: Any, first: Any, page: int, channels: Channels) -> list[Any]:
     """Return the single-channel pages that channels stand for."""
     if channels == PAGES:
-        planes = list(islice(_pages(file), page, page + COUNTED))
+        planes = list(islice(pages_of(file), page, page + COUNTED))
         if len(planes) not in (1, 3):
             count = f"{COUNTED} or more" if len(planes) == COUNTED else str(len(planes))
             example = "0,1,1" if len(planes) == 2 else "0,1,2"
@@ -178,10 +167,12 @@ def _planes(file: Any, first: Any, page: int, channels: Channels) -> list[Any]:
         names, stride = _plane_names(file, channels)
         numbers = channel_numbers(channels, names)
         steps = [n * stride if isinstance(c, str) else n for n, c in zip(numbers, channels, strict=True)]
-        planes = [_page(file, page + step) for step in steps]
-    if any(_size(plane) != _size(first) or plane.samplesperpixel != 1 for plane in planes):
-        sizes = ", ".join("{1}x{0}".format(*_size(plane)) for plane in planes)
-        raise DataError(f"pages of different sizes are not channels of one image: {sizes}")
+        planes = [page_of(file, page + step) for step in steps]
+    if any(page_size(plane) != page_size(first) or plane.samplesperpixel != 1 for plane in planes):
+        kinds = ", ".join(
+            "{2}x{1} with {0} samples".format(plane.samplesperpixel, *page_size(plane)) for plane in planes
+        )
+        raise DataError(f"pages of different sizes or samples are not channels of one image: {kinds}")
     return planes
 
 
@@ -190,15 +181,6 @@ def _plane_names(file: Any, channels: Channels) -> tuple[tuple[str, ...], int]:
     if all(isinstance(channel, int) for channel in channels):
         return (), 1
     return ome_names(file.pages.first.description)
-
-
-def _size(page: Any) -> tuple[int, int]:
-    return int(page.imagelength), int(page.imagewidth)
-
-
-def _orientation(page: Any) -> int:
-    tag = page.tags.get(274)
-    return int(tag.value) if tag is not None else 1
 
 
 def _text(page: Any, code: int) -> str:
@@ -217,19 +199,21 @@ def _nodata(page: Any) -> tuple[float, ...]:
     """Return what GDAL_NODATA says, as the sample will be after decoding: negatives are turned, few bits are spread."""
     if page.photometric not in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB):
         return ()  # of a palette it is an index
-    try:
-        value = float(_text(page, _GDAL_NODATA).strip("\0 \n"))
-    except ValueError:
-        return ()
     bits, integer = page.bitspersample, page.sampleformat == 1
-    if integer and page.photometric == _WHITE_IS_ZERO:
-        value = 2**bits - 1 - value
-    return (value * 255 / (2**bits - 1) if integer and bits < 8 else value,)
+    found = []
+    for word in _text(page, _GDAL_NODATA).replace("\0", " ").replace(",", " ").split()[:_MOST_NODATA]:
+        try:
+            value = float(word)
+        except ValueError:
+            continue
+        value = 2**bits - 1 - value if integer and page.photometric == _WHITE_IS_ZERO else value
+        found.append(value * 255 / (2**bits - 1) if integer and bits < 8 else value)
+    return tuple(found)
 
 
 def _ask(page: Any, planes: int, allowance: Allowance, stored: int) -> None:
     """Ask for the memory of this number of pages, and refuse more tiles or strips than the file has room to list."""
-    height, width = _size(page)
+    height, width = page_size(page)
     check_pixels(height, width)
     rows, columns = (page.tilelength, page.tilewidth) if page.is_tiled else (min(page.rowsperstrip, height), width)
     parts = math.ceil(height / max(1, rows)) * math.ceil(width / max(1, columns))
@@ -261,7 +245,7 @@ def _samples(page: Any) -> Pixels:
 
 
 def _decoded(pixels: Pixels, page: Any) -> Decoded:
-    upright = turned(pixels, _orientation(page))
+    upright = turned(pixels, orientation(page))
     return Decoded(upright, (upright.shape[0], upright.shape[1]), nodata=_nodata(page))
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from dinocli.config.preprocess import Channels
 from dinocli.data.channel_names import ome_names
 from dinocli.data.pixels import Pixels, channel_numbers
+from dinocli.data.tiff_pages import planes_of
 from dinocli.errors import DataError
 
 _OF_A_PAGE, _UNNAMED = "YXS", "IQR"
@@ -30,7 +31,7 @@ def stack_pages(file: Any, z: str, channels: Channels, page: int) -> list[list[A
     Raises:
         DataError: No such plane, channel or page, or planes that lie in other files.
     """
-    places = _places(file.series[0])
+    places = _places(file)
     names = ome_names(file.pages.first.description)[0]
     numbers = channel_numbers(channels, names) if channels else list(range(places.shape[1]))
     planes = [int(z)] if z.isdigit() else list(range(places.shape[2]))
@@ -41,21 +42,28 @@ def stack_pages(file: Any, z: str, channels: Channels, page: int) -> list[list[A
     ):
         if number >= count:
             raise DataError(f"{what} {number} of a stack with {count} (counted from 0)")
-    pages = file.series[0].pages
+    pages = planes_of(file, places.size)
     found = [[pages[place] for place in places[page, number, planes]] for number in numbers]
     if any(one is None or one.parent is not file for along in found for one in along):
         raise DataError("planes of its stack are missing, or lie in other files")
     return found
 
 
-def _places(series: Any) -> NDArray[np.int64]:
-    """Return the number of each page of a series: (rest, channels, z)."""
+def stack_shape(file: Any) -> tuple[int, ...]:
+    """Return how many planes the first series of a file has: (rest, channels, z); errors as `stack_pages`."""
+    return _places(file).shape
+
+
+def _places(file: Any) -> NDArray[np.int64]:
+    """Return the number of each page of the first series: (rest, channels, z)."""
+    series = file.series[0]
     lengths = {axis: n for axis, n in zip(series.axes, series.shape, strict=True) if axis not in _OF_A_PAGE}
     if len(lengths) == 1 and set(lengths) <= set(_UNNAMED):
         lengths = dict(zip("Z", lengths.values(), strict=True))
     count = math.prod(lengths.values())
-    if len(series.pages) != count:
-        raise DataError(f"{len(series.pages)} pages where the axes {series.axes} need {count}")
+    there = len(planes_of(file, count))
+    if there != count:
+        raise DataError(f"{there} pages where the axes {series.axes} need {count}")
     order = [*(axis for axis in lengths if axis not in "CZ"), *(axis for axis in "CZ" if axis in lengths)]
     places = np.arange(count).reshape([*lengths.values()]).transpose([[*lengths].index(axis) for axis in order])
     return places.reshape(-1, lengths.get("C", 1), lengths.get("Z", 1))

@@ -64,7 +64,9 @@ class Anomaly:
             DataError: Only one image; there is nothing to compare it with.
         """
         if len({grid.image for grid in sample}) < 2:
-            raise DataError("one image has no others to be compared with: give at least two, here or with --reference FOLDER")
+            raise DataError(
+                "one image has no others to be compared with: give at least two, here or with --reference FOLDER"
+            )
         patches = sample_patches(sample, POOL, self.seed)
         if self.reference:
             kept = coreset(patches.features_ND, BANK)

@@ -68,8 +68,8 @@ class GroundTruth:
         if not self._masks:
             raise DataError(
                 f"no image has a mask in {folder}: the first image is {images.names[0]}, the first mask "
-                f"./{next(iter(by_stem.values())).relative_to(root)}; a mask needs the path and name of its image, below "
-                "--root, with any suffix, or NAME_mask"
+                f"./{next(iter(by_stem.values())).relative_to(root)}; a mask needs the path (below --root) and name of "
+                "its image, with any suffix, or NAME_mask"
             )
         rest = [name for name in images.names if name not in self._masks]
         self._good = {name for name in rest if good_without_mask or is_good(name)}

@@ -57,3 +57,20 @@ def test_a_folder_is_searched_for_arrays_but_not_for_features(tmp_path: Path) ->
     images = find_images([str(tmp_path)])
     assert images.names == ["./a.npy", "./b.npz"]
     assert any("1 .npy" in note for note in images.notes)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4, 12])
+def test_few_channels_before_a_larger_image_are_channels(tmp_path: Path, channels: int) -> None:
+    """PyTorch and rasterio save (c, h, w): read as (h, w, c) it would be an image of three rows."""
+    pixels = noise(channels, 20, 30).astype(">u2")
+    np.save(tmp_path / "a.npy", pixels)
+    assert image_size(tmp_path / "a.npy") == (20, 30)
+    found = read_native(tmp_path / "a.npy", channels=(channels - 1,))
+    assert found.dtype == np.uint16
+    assert np.array_equal(found[..., 0], pixels[-1])
+
+
+def test_a_spectrum_a_pixel_and_narrow_images_keep_their_axes(tmp_path: Path) -> None:
+    for shape in ((9, 9, 200), (20, 30, 12), (3, 2, 40), (2, 40, 3)):
+        np.save(tmp_path / "a.npy", noise(*shape))
+        assert image_size(tmp_path / "a.npy") == shape[:2]

@@ -2,6 +2,7 @@
 
 import os
 import struct
+import zlib
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -14,10 +15,11 @@ from dinocli.config.preprocess import PAGES
 from dinocli.data import decode
 from dinocli.data.decode import image_size, page_count, read_native
 from dinocli.data.limits import Allowance
-from dinocli.data.pixels import Decoded
+from dinocli.data.pixels import Decoded, turned
+from dinocli.data.read import Reader
 from dinocli.data.tiff import ForPil
 from dinocli.errors import DataError
-from tests.data.files import Array, deep_png, gdal_tiff, noise, packed_tiff, save, tiff_12_bit
+from tests.data.files import Array, deep_png, gdal_tiff, noise, packed_tiff, save, settings, tiff_12_bit
 
 
 @pytest.mark.parametrize("suffix", ["png", "bmp", "tif", "webp", "ppm"])
@@ -506,3 +508,87 @@ def test_complex_pixels_are_no_image(tmp_path: Path, dtype: str) -> None:
     tifffile.imwrite(tmp_path / "a.tif", noise(8, 8).astype(dtype) * 1j)
     with pytest.raises(DataError, match=f"pixels are {dtype}, no real numbers; save an amplitude or a phase"):
         read_native(tmp_path / "a.tif")
+
+
+def test_a_transparent_colour_of_16_bits_becomes_white(tmp_path: Path) -> None:
+    for channels in (1, 3):
+        pixels = noise(6, 8, channels, dtype="uint16")
+        content = deep_png(pixels)
+        value = struct.pack(f">{channels}H", *pixels[2, 3])
+        chunk = struct.pack(">I", len(value)) + b"tRNS" + value + struct.pack(">I", zlib.crc32(b"tRNS" + value))
+        place = content.index(b"IDAT") - 4
+        (tmp_path / "a.png").write_bytes(content[:place] + chunk + content[place:])
+        expected = pixels.copy()
+        expected[(pixels == pixels[2, 3]).all(-1)] = 65535
+        assert np.array_equal(read_native(tmp_path / "a.png"), expected)
+
+
+@pytest.mark.parametrize(("magic", "channels"), [("P2", 1), ("P3", 3)])
+def test_a_pnm_of_text_has_the_values_of_one_of_bytes(tmp_path: Path, magic: str, channels: int) -> None:
+    pixels = noise(4, 5, channels, dtype="uint16", top=4095)
+    numbers = " ".join(map(str, pixels.ravel()))
+    (tmp_path / "a.pnm").write_text(f"{magic}\n5 4\n4095\n# of a camera\n{numbers}\n")
+    assert np.array_equal(read_native(tmp_path / "a.pnm"), pixels)
+    (tmp_path / "a.pnm").write_text(f"{magic}\n5 4\n4095\n1 2 3")
+    with pytest.raises(DataError, match="ends before the image does"):
+        read_native(tmp_path / "a.pnm")
+
+
+def test_several_nodata_values_of_one_tag(tmp_path: Path) -> None:
+    pixels = noise(6, 5, dtype="uint16", top=90)
+    pixels[0], pixels[1, 0] = 0, 65535
+    found = _decoded(gdal_tiff(tmp_path / "a.tif", pixels, "0, 65535"))
+    assert np.array_equal(found.missing(), np.isin(pixels, (0, 65535))[..., None])
+
+
+def test_two_nodata_values_of_8_bits_do_not_make_red_nodata(tmp_path: Path) -> None:
+    pixels = np.array([[[0, 0, 0], [255, 255, 255], [255, 0, 0]]], np.uint8)
+    missing = _decoded(gdal_tiff(tmp_path / "a.tif", pixels, "0 255", photometric="rgb")).missing()
+    assert missing is not None
+    assert missing[0, :, 0].tolist() == [True, True, False]
+
+
+@pytest.mark.parametrize("overview", [False, True])
+def test_pixels_that_the_mask_of_a_page_hides_are_nodata(tmp_path: Path, *, overview: bool) -> None:
+    pixels, shown = noise(6, 5, dtype="uint16"), noise(6, 5, top=1).astype(bool)
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        file.write(pixels, extratags=[(274, "H", 1, 6, True)])
+        if overview:
+            file.write(pixels[::2, ::2].copy(), subfiletype=1)
+        file.write(shown, subfiletype=4, photometric="mask", compression="zlib")
+    found = _decoded(tmp_path / "a.tif")
+    assert np.array_equal(found.missing(), turned(~shown[..., None], 6))
+    assert np.array_equal(found.colour, turned(pixels[..., None], 6))
+
+
+@pytest.mark.parametrize("bad", [np.full((4, 4), np.nan, np.float32), np.zeros((4, 4, 4), np.uint8)])
+def test_an_image_without_a_value_cannot_be_read(tmp_path: Path, bad: Array) -> None:
+    np.save(tmp_path / "a.npy", bad)
+    with pytest.raises(DataError, match="no pixel has a value"):
+        Reader(settings(range_policy="fixed", range_high=1.0), 32).whole(str(tmp_path / "a.npy"))
+
+
+@pytest.mark.parametrize("imagej", [False, True])
+def test_planes_that_have_no_directory(tmp_path: Path, *, imagej: bool) -> None:
+    """ImageJ writes stacks of more than 4 GB so; by its one directory the file is a single image."""
+    stack = noise(5, 6, 7, dtype="uint16").astype(">u2")
+    more = {"imagej": True, "metadata": {"axes": "ZYX"}} if imagej else {}
+    tifffile.imwrite(tmp_path / "a.tif", stack, truncate=True, byteorder=">", **more)
+    assert page_count(tmp_path / "a.tif") == (5, 0)
+    assert np.array_equal(read_native(tmp_path / "a.tif", page=3)[..., 0], stack[3])
+    assert np.array_equal(read_native(tmp_path / "a.tif", channels=(4, 0, 1)), stack[[4, 0, 1]].transpose(1, 2, 0))
+    highest = Reader(settings(z="max", deep=True, grey=True), 32).full(str(tmp_path / "a.tif"))
+    assert np.array_equal(highest[0], stack.max(axis=0))
+    (tmp_path / "a.tif").write_bytes((tmp_path / "a.tif").read_bytes()[:-3])
+    with pytest.raises(DataError, match="ends before the plane does|page 4 of a file with 1"):
+        read_native(tmp_path / "a.tif", page=4)
+
+
+def test_pages_that_nobody_asked_for_are_counted_beside_channels_and_z(tmp_path: Path) -> None:
+    path = tmp_path / "a.ome.tif"
+    names = ["DAPI", "GFP", "Cy5"]
+    tifffile.imwrite(path, noise(2, 3, 4, 6, 7), metadata={"axes": "TCZYX", "Channel": {"Name": names}})
+    assert page_count(path) == (24, 0)
+    assert page_count(path, channels=("GFP",)) == (8, 0)
+    assert page_count(path, channels=("GFP",), z="max") == (2, 0)
+    assert page_count(path, channels=(0, 1, 2)) == (1, 0)

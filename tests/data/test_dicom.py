@@ -10,8 +10,9 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.pixels import apply_modality_lut, pixel_array
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, RLELossless
 
-from dinocli.data.decode import image_size, page_count, read_native
+from dinocli.data.decode import decode, image_size, page_count, read_native
 from dinocli.data.image_formats import image_suffixes
+from dinocli.data.limits import Allowance
 from dinocli.data.sources import find_images
 from dinocli.data.survey import survey
 from dinocli.errors import DataError
@@ -132,3 +133,25 @@ def test_damaged_files_are_one_line(tmp_path: Path) -> None:
     about.save_as(tmp_path / "large.dcm")
     with pytest.raises(DataError, match="pixels"):
         read_native(tmp_path / "large.dcm")
+
+
+@pytest.mark.parametrize("photometric", ["MONOCHROME2", "MONOCHROME1"])
+def test_padding_is_no_value(tmp_path: Path, photometric: str) -> None:
+    pixels = np.array([[-2000, -2000, -1990], [30, 40, 50]], np.int16)
+    more: dict[str, Any] = {"RescaleSlope": 1, "RescaleIntercept": -1024, "PhotometricInterpretation": photometric}
+    for last, masked in ((None, 2), (-1990, 3)):
+        limit = {} if last is None else {"PixelPaddingRangeLimit": last}
+        path = write(tmp_path / "a.dcm", pixels, PixelPaddingValue=-2000, **more, **limit)
+        with Allowance() as allowance:
+            missing = decode(path, page=0, channels=(), enough=9, allowance=allowance).missing()
+        assert missing is not None
+        assert missing.ravel().tolist() == [True] * masked + [False] * (6 - masked)
+    seen = survey(find_images([str(path)]), range_spec="minmax", channels=(), page=0)
+    assert (seen.high - seen.low, seen.notes[0][:31]) == (20, "1 of 1 files tag or mask nodata")
+
+
+def test_a_dicom_without_its_preamble_says_what_helps(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.dcm", noise(20, 30))
+    path.write_bytes(path.read_bytes()[132:])
+    with pytest.raises(DataError, match="force=True"):
+        read_native(path)

@@ -1,5 +1,7 @@
 """What a sample of a folder says about the whole of it."""
 
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +129,7 @@ def test_nodata_does_not_enter_the_range(tmp_path: Path, dtype: str, value: floa
     tagged = look(tmp_path / "tag")
     assert (tagged.low, tagged.high) == pytest.approx((expected.low, expected.high), abs=40)
     assert tagged.warnings == []
-    assert tagged.notes[0].startswith("1 of 1 files tag values as nodata")
+    assert tagged.notes[0].startswith("1 of 1 files tag or mask nodata")
     (tmp_path / "bare").mkdir()
     deep(tmp_path / "bare", holed)
     assert look(tmp_path / "bare", nodata=(value,)).low == tagged.low
@@ -196,7 +198,7 @@ def test_pages_are_talked_about(tmp_path: Path) -> None:
     deep(tmp_path, noise(8, 8, dtype="uint16"))
     tifffile.imwrite(tmp_path / "b.tif", noise(3, 8, 8, dtype="uint16"), photometric="minisblack")
     (warning,) = look(tmp_path).warnings
-    assert warning == "1 of 2 files have several pages; page 0 is read (--page N, --channels page)"
+    assert warning == "1 of 2 files have several pages; page 0 is read (--page N, --channels page, --z max)"
     assert look(tmp_path, channels=("page",)).warnings == []
     with tifffile.TiffWriter(tmp_path / "c.tif") as file:
         file.write(noise(8, 8, dtype="uint16"))
@@ -226,7 +228,7 @@ def test_images_are_checked_against_a_stored_record(tmp_path: Path) -> None:
     deep(tmp_path, noise(8, 8, dtype="uint16"))
     tifffile.imwrite(tmp_path / "b.tif", noise(3, 8, 8, dtype="uint16"), photometric="minisblack")
     images = find_images([str(tmp_path)])
-    fitting, other = settings(source="deep integer", range_policy="auto"), settings(source="8-bit")
+    fitting, other = settings(source="deep integer", range_policy="auto", range_high=65535.0), settings(source="8-bit")
     (pages,) = check_stored(images, fitting)
     assert pages.startswith("1 of 2 files have several pages")
     kinds, pages = check_stored(images, other)
@@ -271,3 +273,52 @@ def test_unreadable_images_are_named_unless_they_are_all(tmp_path: Path) -> None
         look(tmp_path)
     save(tmp_path / "b.png", noise(8, 8))
     assert look(tmp_path).bad == [("./a.png", "the file is empty")]
+
+
+def test_an_alpha_that_hides_everything_is_left_out(tmp_path: Path) -> None:
+    """Of another scale, 12 bits or 0 and 1, it would turn whole images white."""
+    for name, top, dtype in (("zero", 0, "uint8"), ("one", 1, "uint8"), ("twelve", 4095, "uint16")):
+        (tmp_path / name).mkdir()
+        pixels = rgba(np.full((40, 40), 1, np.uint8)).astype(dtype)
+        pixels[..., 3] = top
+        tifffile.imwrite(tmp_path / name / "a.tif", pixels, photometric="rgb", extrasamples=["unassalpha"])
+        assert look(tmp_path / name).alpha == "ignore", name
+
+
+def test_images_that_a_range_makes_one_grey_are_said(tmp_path: Path) -> None:
+    small = np.random.default_rng(0).random((8, 8), np.float32)
+    for name, pixels in (("a", small), ("b", small * 4095)):
+        tifffile.imwrite(tmp_path / f"{name}.tif", pixels)
+    (warning,) = look(tmp_path).warnings
+    assert warning.startswith("1 of 2 files use less than a hundredth of the range -408")
+    assert "such as ./a.tif" in warning
+    assert "--range image:1,99" in warning
+    assert look(tmp_path, "image:1,99").warnings == []
+    (tmp_path / "twelve").mkdir()
+    deep(tmp_path / "twelve", noise(8, 8, dtype="uint16", top=4000))
+    assert look(tmp_path / "twelve").warnings == []
+    (warning,) = look(tmp_path / "twelve", "full").warnings
+    assert warning.startswith("1 of 1 files use less than a sixteenth of the full range")
+
+
+def test_values_outside_a_stored_range_are_said(tmp_path: Path) -> None:
+    deep(tmp_path, noise(8, 8, dtype="uint16", top=4095))
+    about = settings(source="deep integer", range_policy="auto", range_high=1000.0, deep=True)
+    (warning,) = check_stored(find_images([str(tmp_path)]), about)
+    assert re.match(r"\d\d% of the pixels lie outside 0 to 1000, the range of these weights", warning), warning
+    assert check_stored(find_images([str(tmp_path)]), replace(about, range_policy="percentile")) == []
+
+
+def test_mixed_kinds_name_a_file(tmp_path: Path) -> None:
+    for number in range(3):
+        save(tmp_path / f"{number}.png", noise(8, 8))
+    np.save(tmp_path / "stray.npy", np.zeros((8, 8), np.float32))
+    with pytest.raises(DataError, match=r"3 8-bit and 1 float images are mixed \(\./stray\.npy is float\)"):
+        look(tmp_path)
+
+
+def test_channels_that_come_first_are_said(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", noise(3, 8, 9))
+    seen = look(tmp_path)
+    assert (seen.median_size, seen.grey) == ((8, 9), False)
+    assert seen.warnings == ["1 of 1 arrays are read as (channels, height, width), by their shape"]
