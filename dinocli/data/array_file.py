@@ -52,7 +52,8 @@ def read_array(source: Source, *, any_channels: bool, allowance: Allowance, stor
         DataError: An array of another shape or type, or an archive of several.
     """
     shape, dtype = _header(source)
-    allowance.ask(*_image_shape(shape)[:2], int(np.prod(shape, dtype=np.int64)) * dtype.itemsize, stored)
+    height, width = _image_shape(shape)[:2]
+    allowance.ask(height, width, int(np.prod(shape, dtype=np.int64)) * dtype.itemsize, stored)
     pixels: Any = np.load(for_decoder(source), allow_pickle=False)
     if isinstance(pixels, np.lib.npyio.NpzFile):
         with pixels as archive:

@@ -66,8 +66,9 @@ def read_mask(path: Path) -> Mask:
         DataError: The file cannot be read as an image; the reason in one line.
     """
     picture = _through_pil(path)
-    mask = picture if isinstance(picture, Mask) else None
-    if mask is None:
+    if isinstance(picture, Mask):
+        mask = picture
+    else:
         mask = _from_values(picture if picture is not None else read_native(path), lossy=False)
     notes = [mask.note, *_doubts(mask.labels_HW, page_count(path)[0])]
     return Mask(mask.labels_HW, "; ".join(filter(None, notes)))

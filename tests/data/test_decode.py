@@ -537,8 +537,9 @@ def test_a_pnm_of_text_has_the_values_of_one_of_bytes(tmp_path: Path, magic: str
 def test_several_nodata_values_of_one_tag(tmp_path: Path) -> None:
     pixels = noise(6, 5, dtype="uint16", top=90)
     pixels[0], pixels[1, 0] = 0, 65535
-    found = _decoded(gdal_tiff(tmp_path / "a.tif", pixels, "0, 65535"))
-    assert np.array_equal(found.missing(), np.isin(pixels, (0, 65535))[..., None])
+    missing = _decoded(gdal_tiff(tmp_path / "a.tif", pixels, "0, 65535")).missing()
+    assert missing is not None
+    assert np.array_equal(missing[..., 0], np.isin(pixels, (0, 65535)))
 
 
 def test_two_nodata_values_of_8_bits_do_not_make_red_nodata(tmp_path: Path) -> None:
@@ -557,7 +558,9 @@ def test_pixels_that_the_mask_of_a_page_hides_are_nodata(tmp_path: Path, *, over
             file.write(pixels[::2, ::2].copy(), subfiletype=1)
         file.write(shown, subfiletype=4, photometric="mask", compression="zlib")
     found = _decoded(tmp_path / "a.tif")
-    assert np.array_equal(found.missing(), turned(~shown[..., None], 6))
+    missing = found.missing()
+    assert missing is not None
+    assert np.array_equal(missing, turned(~shown[..., None], 6))
     assert np.array_equal(found.colour, turned(pixels[..., None], 6))
 
 

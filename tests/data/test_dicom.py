@@ -140,7 +140,7 @@ def test_padding_is_no_value(tmp_path: Path, photometric: str) -> None:
     pixels = np.array([[-2000, -2000, -1990], [30, 40, 50]], np.int16)
     more: dict[str, Any] = {"RescaleSlope": 1, "RescaleIntercept": -1024, "PhotometricInterpretation": photometric}
     for last, masked in ((None, 2), (-1990, 3)):
-        limit = {} if last is None else {"PixelPaddingRangeLimit": last}
+        limit: dict[str, Any] = {} if last is None else {"PixelPaddingRangeLimit": last}
         path = write(tmp_path / "a.dcm", pixels, PixelPaddingValue=-2000, **more, **limit)
         with Allowance() as allowance:
             missing = decode(path, page=0, channels=(), enough=9, allowance=allowance).missing()

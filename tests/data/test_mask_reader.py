@@ -156,7 +156,8 @@ def test_the_void_of_pascal_voc_is_background(tmp_path: Path) -> None:
 def test_pages_and_a_missing_background_are_said(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "a.tif", np.stack([three() == 1, three() == 2]).astype(np.uint8) * 255)
     mask = read_mask(tmp_path / "a.tif")
-    assert (np.count_nonzero(mask.labels_HW), mask.note) == (150, "the first of several pages is read")
+    assert np.count_nonzero(mask.labels_HW) == 150
+    assert mask.note == "the first of several pages is read"
     Image.fromarray(three() + 1).save(tmp_path / "trimap.png")
     assert read_mask(tmp_path / "trimap.png").note.startswith("no pixel is background")
 
