@@ -1,4 +1,4 @@
-"""How many cores are free, and what numeric libraries are told of it before they are loaded.
+"""How many cores are free, and the settings of numeric libraries that follow, made before they are loaded.
 
 By default each process takes every core, and its idle threads spin: six of ours on 16 cores ran at an image a second.
 """
@@ -26,7 +26,7 @@ def usable_cores() -> int:
 
 
 def free_cores() -> int:
-    """Return how many of them nobody else keeps busy, by the load of the last minute; at least 1."""
+    """Return how many cores are idle, by the load of the last minute; at least 1."""
     usable, all_cores = usable_cores(), os.cpu_count() or 1
     try:
         busy = min(os.getloadavg()[0] / all_cores, 1.0)

@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 _NEW = "new"
 LOCK = ".lock"
-"""Of a folder, inside it: its parent may be somebody else's."""
+"""Of a folder, inside it: its parent may belong to another user."""
 
 
 @contextlib.contextmanager

@@ -1,7 +1,7 @@
 """Whole files or none: the one way in which dinocli writes, locks, and finds what a killed process left.
 
 A temporary file is locked by the process that writes it (`flock`: the lock ends with the process, whatever ends it). So
-a file of our name that nobody holds belongs to no living process, and the next start removes it.
+a file of our name that no process has locked belongs to none, and the next start removes it.
 """
 
 import atexit
@@ -245,7 +245,7 @@ def _remove_abandoned_folders() -> None:
 def home_folder() -> Path:
     """Return the user's home, or a folder of the user's own where there is neither HOME nor an entry in passwd.
 
-    Containers run so under numbers that nobody knows.
+    Containers often run under user ids without an entry.
     """
     try:
         return Path.home()
@@ -254,7 +254,7 @@ def home_folder() -> Path:
 
 
 def user_path(name: str) -> Path:
-    """Return a path that a user wrote, with `~` as the home; a `~name` that nobody knows stays as it is."""
+    """Return a path that a user wrote, with `~` as the home; a `~name` without such a user stays as it is."""
     if name == "~" or name.startswith("~/"):
         return home_folder() / name[2:]
     try:

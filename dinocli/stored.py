@@ -24,7 +24,7 @@ _MOST_PATH, _MOST_PART = 4095, 255
 """Bytes of a path and of each of its parts, on Linux."""
 
 _MOST_WORDS = 160
-"""Letters of somebody else's text in a message."""
+"""Letters of foreign text in a message."""
 
 
 def usable_name(name: str) -> str:
@@ -127,7 +127,7 @@ def checked(data: object, kind: type[Stored]) -> dict[str, Any]:
 
 
 def read_limited(path: Path, most: int) -> bytes:
-    """Read a file of at most so many bytes.
+    """Read a file of at most this many bytes.
 
     Raises:
         ValueError: It is larger.

@@ -107,7 +107,7 @@ class FeatureFile:
         return asked
 
     def preprocess(self) -> Preprocess | None:
-        """Return how the images were read, or None where nobody wrote it down."""
+        """Return how the images were read, or None if the file does not say."""
         stored = self.meta.get("preprocess")
         return Preprocess.from_dict(stored) if stored else None
 

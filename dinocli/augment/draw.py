@@ -33,7 +33,7 @@ def draw(operations: Sequence[AugmentationBase2D], views: int, images: int, key:
     drawn = []
     with torch.random.fork_rng(devices=[]):
         for number, operation in enumerate(operations):
-            # Not torch.manual_seed, which would seed the GPUs too, and nobody would put those back.
+            # Not torch.manual_seed, which would seed the GPUs too, without restoring them.
             torch.default_generator.manual_seed(int(np.random.SeedSequence((*key, number)).generate_state(1)[0]))
             params = operation.forward_parameters((views * images, 1, 1, 1))
             del params["forward_input_shape"]  # the only one without a row per image

@@ -1,7 +1,7 @@
 """Synthetic defects: small changes of four kinds, blended into images, that features are asked to notice.
 
-What a defect is in a folder nobody has said. But features that notice a spot, a line, a patch out of place or a foreign
-texture less than before will hardly notice real ones better.
+What counts as a defect in a folder is not known. But features that notice a spot, a line, a patch out of place or a
+foreign texture less than before will hardly notice real ones better.
 
 Shapes: B images, S pixels of a side, N images of the whole draw, F random numbers of an image.
 """

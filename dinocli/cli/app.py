@@ -138,7 +138,7 @@ class Commands(TyperGroup):
             result = super().invoke(ctx)
             sys.stdout.flush()  # a full disk or a closed pipe shows here, not after the exit code is settled
             return result
-        except BrokenPipeError:  # nobody reads on, and that is no error
+        except BrokenPipeError:  # the reader has closed the pipe, which is no error
             _settle_stdout()
             raise typer.Exit(0) from None
         except Exception as error:
@@ -149,7 +149,7 @@ class Commands(TyperGroup):
             if ctx.meta.get("debug"):
                 traceback.print_exc()
             error = explained(error)
-            words = visible(sentence(error)) if sys.stderr.isatty() else sentence(error)  # names are somebody else's
+            words = visible(sentence(error)) if sys.stderr.isatty() else sentence(error)  # names are foreign input
             if not os.environ.get("RANK", "").strip("0").isdecimal():  # of several processes one speaks
                 typer.echo(f"dinocli: {words}", err=True)
             _settle_stdout()

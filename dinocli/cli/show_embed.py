@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def show_embedded(terminal: Terminal, outcome: "EmbedResult | None") -> None:
-    """Show what was written. With `--out -` stdout is full of it already."""
+    """Show what was written. With `--out -` stdout has the rows already."""
     if outcome is None:
         return
     speed = f", {outcome.images_per_second:.0f} rows a second" if outcome.images_per_second else ""

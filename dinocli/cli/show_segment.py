@@ -31,6 +31,6 @@ def show_segmented(terminal: Terminal, outcome: "SegmentResult") -> None:
 
 
 def show_answers(answers: Iterable[Mapping[str, Any]]) -> None:
-    """Write one JSON object a line, each at once: somebody waits for it."""
+    """Write one JSON object a line, flushed at once."""
     for answer in answers:
         print_json(answer)

@@ -36,7 +36,7 @@ class Stage:
 
     Args:
         work: Its name.
-        total: Units in all; 0 where nobody knows.
+        total: Units in all; 0 if unknown.
         done: Units done.
         detail: Numbers worth watching.
         seconds: Spent in it, without its present turn.
@@ -64,7 +64,7 @@ class Stage:
         return units / seconds if units > 0 and seconds >= WAIT_FOR_RATE else 0.0
 
     def left(self, now: float) -> float:
-        """Return the estimated seconds until it ends; 0 where nobody can tell."""
+        """Return the estimated seconds until it ends; 0 if unknown."""
         rate = self.rate(now)
         return (self.total - self.done) / rate if rate and self.total else 0.0
 
@@ -166,7 +166,7 @@ class StageDisplay:
             self.beat()
 
     def beat(self) -> None:
-        """Print a line if nothing was said for so long."""
+        """Print a line if none was printed for this long."""
         with self._lock:
             now = time.monotonic()
             if self._present and not self._live and now - self._spoke >= HEARTBEAT_SECONDS:

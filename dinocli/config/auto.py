@@ -142,7 +142,7 @@ def batch_size(facts: RunFacts, parts: int = 1, *, largest: bool = False) -> int
 
 
 def default_steps(facts: RunFacts, batch: int) -> int:
-    """Give the length of a run that nobody limited."""
+    """Return the number of steps of a run without --steps."""
     continued = _between(DEFAULTS[facts.architecture if facts.pretrained else "vit"].steps, facts.different)
     scratch = SCRATCH_EPOCHS * facts.images / batch
     return _two_digits(continued if facts.pretrained else max(continued, scratch))

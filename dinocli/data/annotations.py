@@ -193,7 +193,7 @@ def _yolo_object(words: list[str], names: dict[str, str]) -> AnnotatedObject:
 
 
 def _yolo_names(folder: Path) -> dict[str, str]:
-    """Find the names of the classes, in the folder or up to two above it; empty where nobody wrote them down."""
+    """Find the names of the classes, in the folder or up to two above it; empty if there are none."""
     for place in (folder, folder.parent, folder.parent.parent):
         for name in _YOLO_NAMES:
             path = place / name

@@ -74,7 +74,7 @@ def _header(source: Source) -> tuple[tuple[int, ...], np.dtype[Any]]:
         with zipfile.ZipFile(for_decoder(source)) as archive:
             names = archive.namelist()
             if len(names) != 1:
-                raise DataError(f"an archive of {len(names)} arrays; an image is one of its own")
+                raise DataError(f"an archive of {len(names)} arrays; save one array per file")
             with archive.open(names[0]) as file:
                 return _shape(file)
     with BytesIO(source) if isinstance(source, bytes) else open(source, "rb") as file:

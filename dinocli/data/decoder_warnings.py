@@ -56,7 +56,7 @@ class DecoderWarnings(logging.Handler):
         self._add(record.getMessage())
 
     def summary(self) -> str:
-        """Return one line, empty where nobody complained."""
+        """Return one line, empty without warnings."""
         if not self.count:
             return ""
         path, message = next(iter(self.first.items()))

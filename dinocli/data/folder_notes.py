@@ -40,7 +40,7 @@ def alpha_notes(samples: Sequence[ImageSample], *, ignored: bool) -> list[str]:
 
 
 def channel_notes(samples: Sequence[ImageSample]) -> list[str]:
-    """Say that files have channels that nobody reads, such as near infrared, and which axis of an array they are."""
+    """Say that files have channels that are not read, such as near infrared, and which axis of an array they are."""
     notes = []
     several = [one for one in samples if one.unread]
     if several:

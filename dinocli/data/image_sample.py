@@ -47,7 +47,7 @@ class ImageSample:
         values: Every k-th value.
         alpha: See `AlphaKind`.
         nodata: Some pixels are nodata by the file's own tag or mask.
-        pages: Pages or frames of the file; 1 where nobody wants to know.
+        pages: Pages or frames of the file; 1 if they were not counted.
         largest: Which of them has the most pixels.
         unread: Channels that are not read.
         channels_first: It is an array (c, h, w), as far as its shape says.

@@ -50,7 +50,7 @@ class Allowance:
         Args:
             height: Pixels.
             width: Pixels.
-            nbytes: What the decoder will make of the file, all samples of it.
+            nbytes: Size of the decoded file, all samples.
             stored: Size of the file, bytes.
 
         Raises:

@@ -28,7 +28,7 @@ SUFFIX = ".canvases"
 _MAGIC = b"dinocli2"
 _TAIL = 24  # bytes: length of the index, its checksum, then the magic word
 _KEEP = 4  # files of earlier data or settings; each can be as large as the data
-_ABANDONED = 86_400  # seconds without a write, after which a temporary file belongs to nobody
+_ABANDONED = 86_400  # seconds without a write, after which a temporary file counts as abandoned
 
 
 class Packfile(Packed):
@@ -176,7 +176,7 @@ def open_file(path: Path, reader: Reader, images: ImageList) -> Packfile | None:
 
 
 def remove_old(folder: Path) -> None:
-    """Keep the few newest files, and remove temporary ones that nobody writes any more."""
+    """Keep the few newest files, and remove temporary ones that are no longer written."""
     with suppress(FileNotFoundError):  # another run tidies at the same time
         newest_first = sorted(folder.glob(f"*{SUFFIX}"), key=lambda path: path.stat().st_mtime, reverse=True)
         temporary = folder.glob(f"*{SUFFIX}.*.tmp")

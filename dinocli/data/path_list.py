@@ -1,4 +1,4 @@
-"""Paths that somebody listed: `@list.txt`, a table with a path column, or standard input."""
+"""Lists of paths: `@list.txt`, a table with a path column, or standard input."""
 
 import csv
 import os

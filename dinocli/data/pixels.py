@@ -50,7 +50,7 @@ class Decoded:
     channels_first: bool = False
 
     def cut(self, box: tuple[int, int, int, int], inside: NDArray[np.bool_] | None = None) -> "Decoded":
-        """Return the part in a box (left, top, width, height), of which `inside`, (h, w), counts; None: all of it."""
+        """Return the part in a box (left, top, width, height), of which `inside`, (h, w), counts; None: all."""
         left, top, width, height = box
         rows, columns = slice(top, top + height), slice(left, left + width)
         return replace(

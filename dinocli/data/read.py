@@ -38,7 +38,7 @@ class Framed(NamedTuple):
     """An image with its region.
 
     Args:
-        whole_CHW: All of it.
+        whole_CHW: The whole image.
         own_CHW: The box around its region, filled outside a mask.
         region: Where that is; None where it is all of the image.
     """
@@ -139,7 +139,7 @@ class Reader:
 
     @property
     def box(self) -> tuple[int, int, int, int] | None:
-        """The box (left, top, width, height) that is read of every image; None where that is all of it."""
+        """The box (left, top, width, height) that is read of every image; None: the whole image."""
         return region_box(self.preprocess.roi)
 
     def _regardless(self) -> "Reader":

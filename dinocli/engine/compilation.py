@@ -35,7 +35,7 @@ def settle_compile(
         one_step: Takes one step with it.
 
     Returns:
-        The decision, and what to say of it, or an empty string.
+        The decision, and a line about it or an empty string.
     """
     if not asked:
         return False, ""

@@ -1,4 +1,4 @@
-"""Multi-crop for somebody else's training loop: images in, the views of a recipe out.
+"""Multi-crop for another training loop: images in, the views of a recipe out.
 
 Legend: B images, C channels, V views, S pixels of a view's side.
 """

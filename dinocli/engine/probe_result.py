@@ -24,7 +24,7 @@ class ProbeResult:
         step: Steps done.
         scores: The label-free scores.
         values_N: Crop/quadrant retrieval of each probe image, to compare two networks image by image.
-        defects_N: Likewise how often each one is told from itself with a synthetic defect; empty where not measured.
+        defects_N: Share of draws in which each image is told from its copy with a synthetic defect; may be empty.
     """
 
     step: int

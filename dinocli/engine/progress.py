@@ -15,7 +15,7 @@ class ProgressReporter:
 
         Args:
             work: Its name; the same words each time.
-            total: Units in all; 0 where nobody can know.
+            total: Units in all; 0 if unknown.
         """
 
     def advance(self, units: int = 1) -> None:

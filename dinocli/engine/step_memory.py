@@ -87,7 +87,7 @@ class StepMemory:
     usable: float
 
     def of(self, images: int) -> int:
-        """Return what a step with so many images at once takes."""
+        """Return the memory of a step with this many images at once."""
         return int(self.fixed + images * self.per_image)
 
     def fits(self, parts: int = 1) -> int:

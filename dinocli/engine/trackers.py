@@ -123,7 +123,7 @@ def open_trackers(names: Sequence[str], folder: Path, parameters: Mapping[str, A
     for name in names:
         try:
             found.append(makers[name]())
-        except Exception as error:  # of a foreign package, a server or a missing part of it
+        except Exception as error:  # a foreign package, its server or a missing dependency
             raise WeightsError(f"run.track with {name} cannot be opened: {error}; leave it out or mend it") from error
     return found
 

@@ -41,7 +41,7 @@ class Tokens:
             averaged (or their generalised mean) before the last one, each scaled to length 1, since stages differ in
             scale.
         inside_HW: Pixels of every image that count, bool, of any size; patches outside are left out of every mean, and
-            are 0 in a grid of patches. None: all count. What a class token saw nobody can take out again.
+            are 0 in a grid of patches. None: all count. What a class token has seen cannot be removed.
 
     Raises:
         UsageError: No such kind.

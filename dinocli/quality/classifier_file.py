@@ -31,7 +31,7 @@ class SavedClassifier:
         right_M: Whether those predictions were right.
         truth_M: Numbers of their classes.
         precision: That the threshold was chosen for; 0 where every prediction is accepted.
-        features: What `feats.json` said of the features, as far as it determines a row; empty where nobody wrote it.
+        features: What `feats.json` said of the features, as far as it determines a row; empty if unknown.
         fitted_state: Contents of the file that the features were fitted to, empty where they need none.
     """
 

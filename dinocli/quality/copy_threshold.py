@@ -34,7 +34,7 @@ class CopyThreshold:
     spread: float
 
     def cosine(self, deviations: float) -> float:
-        """Return the cosine that lies so many standard deviations above the bulk."""
+        """Return the cosine that lies this many standard deviations above the bulk."""
         return float(np.tanh(self.centre + deviations * self.spread))
 
     def deviations(self, cosine_P: NDArray[np.floating]) -> NDArray[np.float64]:

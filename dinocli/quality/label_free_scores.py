@@ -63,6 +63,6 @@ def view_scores(clean_ND: NDArray[np.floating], views_QND: NDArray[np.floating])
 def _duplicates(features_ND: NDArray[np.floating]) -> float:
     try:
         pairs_P2, _ = near_duplicates(features_ND, SAME)
-    except DataError:  # so many pairs that nobody wants to know exactly
+    except DataError:  # too many pairs to count
         return float("nan")
     return len(np.unique(pairs_P2)) / len(features_ND)

@@ -43,7 +43,7 @@ class HeadOverlap(NamedTuple):
 
     Args:
         best: Mean over objects of the best head's IoU: the heads are chosen by the truth, so this is an upper bound.
-        mean: Mean over objects and heads, which nobody chose.
+        mean: Mean over objects and heads.
     """
 
     best: float

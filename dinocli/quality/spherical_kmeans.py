@@ -63,7 +63,7 @@ def unit_kmeans(
         starts: Of them the one with the highest closeness wins.
         passes: Most passes of one start; it ends when no centre moves any more.
         breath: With many groups every start puts one centre on two groups and two on one. Centres are added where the
-            error is largest and taken away where they are missed least, so many at first, until nothing gets better.
+            error is largest and taken away where they are missed least, several at first, until nothing gets better.
 
     Returns:
         The centres, in no order.

@@ -46,7 +46,7 @@ class MapImage:
         thumbnail: A small picture, inside the page or as a file that lies beside it.
         original: The image file, relative to the working directory or absolute.
         medoid: Whether it stands for its group.
-        label: What is known of it, or empty.
+        label: What is known about it, or empty.
         neighbours: The most similar images, nearest first: place in `MapPage.images`, and cosine.
     """
 

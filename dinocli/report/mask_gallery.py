@@ -79,7 +79,7 @@ class Thumbnail:
 
 
 def write_thumbnail(folder: MaskFolder, stem: str, image: Thumbnail) -> None:
-    """Keep the small picture of an image, and what lies over it, if there is any of it."""
+    """Keep the small picture of an image, and its overlay if there is one."""
     height, width = image.labels_HW.shape
     size = shrunk_size(height, width, SHORT_SIDE)
     small = jpeg(Image.fromarray(rgb(scaled(image.picture_CHW, size))))

@@ -53,7 +53,7 @@ class Query:
         path: Its image, where there is one.
         row: Its own row in the feature file, which it does not find; -1 if it has none.
         feature_D: Its vector.
-        box: The part of the image that is looked for; None for all of it.
+        box: The part of the image that is the query; None: the whole image.
         parts: Rows of the feature file that it was made of, which it does not find either.
     """
 

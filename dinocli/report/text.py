@@ -14,7 +14,7 @@ LONGEST_WORD = 48
 def visible(text: str) -> str:
     r"""Show what a terminal or a browser would hide or obey.
 
-    File names are somebody else's: they may hold newlines, colour codes, marks that turn the reading direction around,
+    File names are foreign input: they may hold newlines, colour codes, marks that turn the reading direction around,
     or bytes that are no UTF-8 (which cannot even be written to a file). All of these become escapes such as `\n` and
     `\u202e`.
 

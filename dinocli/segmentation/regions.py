@@ -91,7 +91,7 @@ class RegionRecord:
         area: Pixels.
         box: Left, top, width, height.
         score: Mean of the soft map over it, 0 to 1.
-        counts: COCO's run lengths; empty where nobody asked.
+        counts: COCO's run lengths; empty if not requested.
         outlines: Its polygons, each as x, y, x, y ...; empty where not asked for.
     """
 

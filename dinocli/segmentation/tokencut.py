@@ -1,4 +1,4 @@
-"""TokenCut: the one thing in an image that the rest of it is not tied to, by a normalised cut of the graph of patches.
+"""TokenCut: the salient object of an image, by a normalised cut of the graph of patches.
 
 Source: Wang et al. 2022 (TokenCut, arXiv:2202.11539); the repetition: Wang et al. 2023 (MaskCut, arXiv:2301.11320).
 We depart in three places. Found patches leave the graph; zeroed, they would be tied to nothing and be the next cheapest

@@ -73,7 +73,7 @@ def newest_features() -> Path:
     """Return the feature file that was made last with the weights of the newest run.
 
     Raises:
-        WeightsError: There is no run, or no feature file of it is left.
+        WeightsError: There is no run, or it has no feature file left.
     """
     run = latest_run("name a feature file, or run `dinocli pretrain` and `dinocli embed` first")
     made = [Path(output["path"]) for output in run.read().get("outputs", []) if output["kind"] == KEY]
@@ -91,7 +91,7 @@ def default_features(reporter: ProgressReporter, *, ways: str = "") -> Path:
         ways: What the user can do instead, for the message where there is none.
 
     Raises:
-        WeightsError: There is no run, or no feature file of it is left.
+        WeightsError: There is no run, or it has no feature file left.
     """
     try:
         path = newest_features()
@@ -118,7 +118,7 @@ def _of_all_runs() -> list[Path]:
             TypeError,
             AttributeError,
             WeightsError,
-        ):  # somebody else's file, or a torn one
+        ):  # a foreign file, or a torn one
             continue
     return [path for path in found if path.is_file()]
 

@@ -114,7 +114,7 @@ class ClassifyResult:
         method: What was chosen, in words.
         tried: Log loss of everything that was tried, in words, smallest first; empty for a saved classifier.
         accuracy: Over the labelled images, by classifiers that had not seen them; None where that is not known.
-        balanced_accuracy: Mean recall of the classes, likewise.
+        balanced_accuracy: Mean recall of the classes, by the same cross-validation.
         precision: That was asked for, 0 where all are accepted.
         threshold: Confidence from which a prediction is accepted; None where none can show that precision.
         accepted: Share of the images without a label.

@@ -54,7 +54,7 @@ class ClusterInputs:
         return self.source.root
 
     def preprocess(self) -> Preprocess | None:
-        """Return how the images were read, or None where nobody wrote it down."""
+        """Return how the images were read, or None if the file does not say."""
         return self.source.preprocess()
 
     def copies(self) -> list[list[int]]:

@@ -19,7 +19,7 @@ class FoundGroups(NamedTuple):
 
     Args:
         grouping: The groups.
-        clear: Whether the data show groups; None where nobody asked.
+        clear: Whether the data show groups; None if not tested.
         reason: Reason for their number.
         curve: Scores of each number of groups that `-k auto` tried.
     """

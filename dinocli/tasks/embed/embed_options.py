@@ -70,7 +70,7 @@ class EmbedOptions(ImageOptions):
         shard: `i/n`.
         like: Feature file whose weights, reading and tokens are taken, and what its tokens were fitted to.
         resume: Go on where an interrupted command stopped.
-        note: The file stays: let the run of the weights know of it, so that later commands find it.
+        note: Record the file in the run of the weights, so that later commands find it.
 
     Raises:
         UsageError: Values that make no sense, alone or together.

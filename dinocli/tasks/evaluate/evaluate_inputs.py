@@ -53,7 +53,7 @@ def open_sides(
 
 
 def _title(options: EvaluateOptions, own: FeatureFile) -> str:
-    """Name the features as the user knows them: their file, or the weights of a file that nobody will see."""
+    """Name the features as the user knows them: their file, or the weights where the file is temporary."""
     if own.meta and not any(map(is_features, options.inputs)) and options.inputs:
         return options.weights or options.model or own.meta.get("run") or str(own.meta["weights"]["source"])
     return str(own.path)

@@ -194,5 +194,5 @@ def _range(source: Source) -> str:
 
 
 def _plain(text: str) -> str:
-    """Keep somebody's file name from becoming a table, a link or HTML."""
+    """Keep a file name from becoming a table, a link or HTML."""
     return "".join(f"\\{c}" if c in "|`<>[]*_#\\" else c for c in visible(text)) if not text.isidentifier() else text

@@ -107,5 +107,5 @@ def _crop(about: Preprocess) -> str:
 
 
 def _quoted(text: str) -> str:
-    """Return somebody's name as a string of Python that cannot leave the block of code."""
+    """Return a foreign name as a Python string that cannot end the block of code."""
     return json.dumps(visible(text)).replace("`", "\\u0060")

@@ -95,7 +95,7 @@ class ImageWriter:
         return record
 
     def _rendered(self, picture: SegmentImage, maps: PatchMaps) -> Rendered:
-        """Bring the maps to the pixels of the image; of an empty image only where somebody reads the soft map."""
+        """Bring the maps to the pixels of the image; of an empty image only where the soft map is written."""
         outputs, size = self.options.outputs, picture.geometry.source
         if maps.empty_reason and not (outputs.soft or outputs.npy or self.truth):
             return Rendered(np.zeros(size, np.uint16), np.zeros(size, np.float32))

@@ -84,7 +84,7 @@ class FittedPlan:
 
 
 class Sample:
-    """Looks at some images of the folder, or of the reference, as often as somebody asks for another look.
+    """Reads some images of the folder, or of the reference, as features of the kind that is asked for.
 
     Args:
         context: Weights and how to read.
@@ -103,7 +103,7 @@ class Sample:
     def grids(self, feature_kind: FeatureKind) -> Sequence[FeatureGrid]:
         """Return the grids of the sample, as many as `SAMPLE_BYTES` hold, one at least.
 
-        Nothing is read before somebody asks for the first of them: some methods never do. Reading raises a `DataError`
+        Images are read on first use: some methods never use them. Reading raises a `DataError`
         if none of the images is readable.
         """
         return _Later(self._extracted(feature_kind))
@@ -138,7 +138,7 @@ class Sample:
 
 
 class _Later(Sequence[FeatureGrid]):
-    """A list that is made as far as somebody looks into it."""
+    """A list whose items are computed on first use."""
 
     def __init__(self, items: Iterator[FeatureGrid]) -> None:
         self._items = items

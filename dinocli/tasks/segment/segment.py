@@ -136,7 +136,7 @@ def dry_run(
 
 
 def check_free(folder: MaskFolder, options: SegmentOptions) -> None:
-    """Raise a `UsageError` if a result is there already and nobody said what to do with it."""
+    """Raise a `UsageError` if a result is there already and neither --resume nor --force was given."""
     folder.check_free(resume=options.resume, force=options.force)
     if options.outputs.coco and Path(options.outputs.coco).exists() and not (options.resume or options.force):
         raise UsageError(f"{options.outputs.coco} is there already; add --force to replace it, or name another --coco")

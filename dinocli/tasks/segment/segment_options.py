@@ -145,7 +145,7 @@ class SegmentResult:
         regions: Regions found in all images.
         scores: Against the ground truth: name -> value, low, high; empty without one.
         confusion: Counts of images by what is known and what was found, `true_positive` and so on; empty if unknown.
-        groups: How many groups, and how many of them are good; None where nobody asked.
+        groups: How many groups, and how many of them are good; None if not requested.
         seconds: Of the whole command.
         root: Folder that the names of the images are relative to.
     """

@@ -25,7 +25,7 @@ class SegmentInputs:
         weights: `WeightsInfo.to_dict` data.
         data: Threads, and the limit of unreadable images.
         run: The run that made the weights; None for other weights.
-        groups: The group of each image that has one; None where nobody asked.
+        groups: The group of each image that has one; None if not requested.
     """
 
     images: ImageList

@@ -65,7 +65,7 @@ class StoredMaps:
 
     Raises:
         UsageError: An option that the earlier command settled, or a folder without distances.
-        WeightsError: A file of it is missing or damaged.
+        WeightsError: One of its files is missing or damaged.
     """
 
     def __init__(self, options: SegmentOptions) -> None:

@@ -28,7 +28,7 @@ def within_memory(context: TrainContext) -> TrainContext:
         context: Of `setup`.
 
     Returns:
-        The context with its recipe resolved anew where memory is the limit; the reporter is told.
+        The context with its recipe resolved anew where memory is the limit; the reporter gets a line.
     """
     asked, recipe = context.options.recipe, context.recipe
     if context.resumed or (asked.run.batch_size != "max" and _has_plenty(context, recipe)):

@@ -47,7 +47,7 @@ def make_plan(context: TrainContext) -> TrainPlan:
         context: Of `setup`.
 
     Returns:
-        The plan; the reporter is told what fits.
+        The plan; the reporter gets a line about what fits.
     """
     plan = TrainPlan(context.recipe, labelled_images(context.labels))
     if context.options.minutes and not context.resumed:
@@ -68,7 +68,7 @@ def labelled_images(labels: Labels, most: int = LABELS_MOST) -> list[int]:
 def fit_steps(
     seconds: float, planned: Recipe, with_steps: Callable[[int], Recipe], size: RunSize, costs: Costs
 ) -> Recipe:
-    """Return the recipe with the most steps, up to the planned ones and at least 1, that a run of so long takes.
+    """Return the recipe with the most steps, up to the planned ones and at least 1, that fit into these seconds.
 
     Args:
         seconds: For all parts of the run.

@@ -1,6 +1,6 @@
 """Start and adapted weights side by side, on the same images: patches in colour, attention, groups.
 
-Numbers say whether something changed; these pictures say what.
+Numbers say whether something changed; these pictures show what.
 
 Shapes: N images of the verdict, D width, n images that are shown, S pixels, h w patches.
 """

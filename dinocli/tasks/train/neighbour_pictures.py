@@ -17,7 +17,7 @@ from dinocli.tasks.train.comparison import Sides, shown_places, squares
 NEIGHBOURS = 5
 NAMES = ("start", "adapted")
 
-NOTE = "The images are spread evenly over the folder; nobody chose them."
+NOTE = "The images are spread evenly over the folder; they were not selected."
 FRAMES = (
     "A solid frame with ✓ is a neighbour with the label of the image, a dashed frame with ✗ one with another label; "
     "the label stands below."

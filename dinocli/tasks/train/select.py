@@ -201,7 +201,7 @@ def final_verdict(
 
 
 def student_kept(verdict: Verdict) -> Verdict:
-    """Keep a student that began with random weights where no difference was found: nobody wants those weights."""
+    """Keep a student that began with random weights where no difference was found: random weights are of no use."""
     return replace(verdict, keep="adapted") if verdict.outcome == "no different" else verdict
 
 
