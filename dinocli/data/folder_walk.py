@@ -139,6 +139,20 @@ class FolderWalk:
             yield entry.path
 
 
+def once_each(paths: list[str]) -> Iterator[str]:
+    """Yield paths, but of those that links to folders make of one file only the first: a link may lead round."""
+    real: dict[str, str] = {}
+    seen: set[str] = set()
+    for path in sorted(paths, key=lambda path: (path.count(os.sep), path)):
+        folder, name = os.path.split(path)
+        if folder not in real:
+            real[folder] = os.path.realpath(folder)
+        place = os.path.join(real[folder], name)
+        if place not in seen:
+            seen.add(place)
+            yield path
+
+
 def _are_features(path: str) -> bool:
     """Whether an array is a feature file of ours: the names of its rows lie beside it."""
     stem, ending = os.path.splitext(path)

@@ -3,19 +3,20 @@
 import csv
 import posixpath
 import re
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from dinocli.data.annotations import annotation_kind, image_categories, read_annotations
 from dinocli.data.label_paths import SEVERAL, match_paths
-from dinocli.data.path_list import PATH_COLUMNS
+from dinocli.data.label_text import label_doubts, plain_label, shown_cell
+from dinocli.data.path_list import PATH_COLUMNS, column_name
 from dinocli.data.text_tables import TableRow, decode_text, is_utf8, parse_table, read_content, windows_text
 from dinocli.errors import DataError, UsageError
 
 Labels = dict[str, list[str]]
 """One list per label column, in the order of the images; an empty string where an image has no label."""
 
+_ZIP = b"PK\x03\x04"
 MOST_COLUMNS = 1000
 """A table with more columns holds features, not labels."""
 CATEGORY = "category"
@@ -46,7 +47,8 @@ def read_labels(spec: str, names: Sequence[str], note: Callable[[str], object] =
     if not any(map(any, labels.values())):
         raise DataError(f"{spec} has an empty label for every image here")
     for column, values in labels.items():
-        _note_case(column, values, note)
+        for doubt in label_doubts(column, values):
+            note(doubt)
     return labels
 
 
@@ -101,7 +103,7 @@ def folder_labels(spec: str, names: Sequence[str], note: Callable[[str], object]
     match = _FOLDER.fullmatch(spec)
     level = int(match[1] or -1) if match else -1
     folders = [name.split("/")[1:-1] for name in names]
-    found = [parts[level] if -len(parts) <= level < len(parts) else "" for parts in folders]
+    found = [plain_label(parts[level]) if -len(parts) <= level < len(parts) else "" for parts in folders]
     if not any(found):
         where = "in a folder of its class" if level == -1 else f"deep enough for {spec}"
         raise DataError(f"no image lies {where}, so there are no labels; give a CSV")
@@ -119,7 +121,10 @@ def folder_labels(spec: str, names: Sequence[str], note: Callable[[str], object]
 def _read_csv(path: Path, note: Callable[[str], object]) -> tuple[list[str], list[TableRow]]:
     """Return the header, with an empty name for the column of paths and unnamed ones, and the rows, path first."""
     try:
-        text = decode_text(read_content(path))
+        content = read_content(path)
+        if content.startswith(_ZIP):
+            raise DataError(f"{path} is a spreadsheet or an archive; save it as CSV")
+        text = decode_text(content)
         if not is_utf8(text):
             text = windows_text(text)
             note(f"{path} is not UTF-8 and was read as Windows-1252; save it as UTF-8 if labels look wrong")
@@ -127,7 +132,7 @@ def _read_csv(path: Path, note: Callable[[str], object]) -> tuple[list[str], lis
     except (OSError, ValueError, csv.Error) as error:
         raise DataError(f"cannot read the labels {path}: {error}; give `folder` or a CSV") from None
     header = rows[0].cells if rows else []
-    folded = [cell.casefold() for cell in header]
+    folded = [column_name(cell) for cell in header]
     named = next((name for name in PATH_COLUMNS if name in folded), None)
     columns = [cell for cell in header if cell]
     if len(rows) < 2 or named is None or len(columns) < 2:
@@ -141,7 +146,7 @@ def _read_csv(path: Path, note: Callable[[str], object]) -> tuple[list[str], lis
     header[place] = ""
     width = len(header)
     padded = [TableRow(row.line, (row.cells + [""] * width)[:width]) for row in rows[1:]]
-    return header, [TableRow(row.line, [row.cells[place], *row.cells]) for row in padded]
+    return header, [TableRow(row.line, [row.cells[place], *map(plain_label, row.cells)]) for row in padded]
 
 
 def _read_annotated(path: Path, note: Callable[[str], object]) -> tuple[list[str], list[TableRow]]:
@@ -167,7 +172,9 @@ def _joined(
     paths = [row.cells[0] for row in rows]
     matches = match_paths(paths, names)
     if not any(image >= 0 for image in matches.image_R):
-        first = f"the first image is {names[0]}, the first path {paths[0]!r}"
+        first = f"the first image is {names[0]}, the first path {shown_cell(paths[0])}"
+        if SEVERAL in matches.image_R:
+            raise DataError(f"every path in {spec} could mean several images; give more of their folders: {first}")
         raise DataError(f"no path in {spec} is the name of an image here; {first}")
     found: dict[str, dict[str, str]] = {}
     lines: dict[tuple[str, str], int] = {}
@@ -199,21 +206,12 @@ def _note_matches(
     """Say which rows and images found no partner, and which rows did by part of their path."""
     if loose:
         row = rows[loose[0]]
-        what = f"line {row.line}, {row.cells[0]!r}, means {names[image_R[loose[0]]]}"
+        what = f"line {row.line}, {shown_cell(row.cells[0])}, means {names[image_R[loose[0]]]}"
         note(f"{len(loose):,} of {len(rows):,} rows of {spec} match by part of their path: {what}")
     for kind, words in ((SEVERAL, "could mean several images"), (-1, "match no image")):
         missed = [row for row, image in zip(rows, image_R, strict=True) if image == kind]
         if missed:
-            where = f"the first is line {missed[0].line}, {missed[0].cells[0]!r}"
+            where = f"the first is line {missed[0].line}, {shown_cell(missed[0].cells[0])}"
             note(f"{len(missed):,} of {len(rows):,} rows of {spec} {words}: {where}")
     if labelled < len(names):
         note(f"{len(names) - labelled:,} of {len(names):,} images have no row in {spec}")
-
-
-def _note_case(column: str, values: Sequence[str], note: Callable[[str], object]) -> None:
-    alike: dict[str, set[str]] = defaultdict(set)
-    for value in set(values):
-        alike[" ".join(value.casefold().split())].add(value)
-    for written in alike.values():
-        if len(written) > 1:
-            note(f"{column} holds {' and '.join(map(repr, sorted(written)))}, which count as different labels")

@@ -2,10 +2,11 @@
 
 import csv
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from dinocli.data.text_tables import (
     SEPARATORS,
+    TableRow,
     bare_utf16,
     decode_text,
     is_utf8,
@@ -21,11 +22,11 @@ _TABLES = (".csv", ".tsv")
 
 
 def read_path_list(path: str) -> Iterator[str]:
-    """Yield the paths in a file: one a line, or a column of a table.
+    """Yield the paths in a file: one a line, or a column of a table; lines that begin with ``#`` are comments.
 
     A table (`.csv`, `.tsv`, or a first line with a separator) gives its column `path` (or `file`, `filename`, `image`
-    ...), without such a header its first column. Paths end with NUL instead of a line end where the last byte of the
-    file is one (`find -print0`).
+    ...), without such a header the first column that names a file. Paths end with NUL instead of a line end where the
+    last byte of the file is one (`find -print0`).
 
     Raises:
         DataError: The file cannot be read as text, or its paths are relative to its own folder.
@@ -38,14 +39,15 @@ def read_path_list(path: str) -> Iterator[str]:
     if _ends_with_null(content):
         return listed_paths(content, path)
     text = _text(content, path)
-    first = next((line for line in text_lines(text) if line.strip()), "").strip()
+    first = next((line for line in text_lines(text) if line.strip() and not _is_comment(line)), "").strip()
     if first and not os.path.lexists(first) and os.path.lexists(os.path.join(os.path.dirname(path), first)):
         folder = os.path.dirname(path)
         raise DataError(
             f"the paths in {path!r} are relative to {folder!r}: run the command there, or write whole paths"
         )
-    if first.casefold().strip('"') in PATH_COLUMNS and not os.path.lexists(first):  # one column: commas are of names
-        return _line_paths(text.lstrip()[len(first) :])
+    if column_name(first.strip('"')) in PATH_COLUMNS and not os.path.lexists(first):  # one column: commas are of names
+        lines = text_lines(text)
+        return _line_paths("\n".join(lines[[line.strip() for line in lines].index(first) + 1 :]))
     is_table = path.lower().endswith(_TABLES) or _has_columns(first)
     return _table_paths(text, path) if is_table else _line_paths(text)
 
@@ -74,7 +76,7 @@ def _has_columns(first: str) -> bool:
     """Return whether the first line of a list is a row of a table: several cells, first a file or a known header."""
     if os.path.lexists(first) or not any(mark in first for mark in SEPARATORS):
         return False
-    cells = [cell.casefold() for row in parse_table(first, wanted="path")[:1] for cell in row.cells]
+    cells = [column_name(cell) for row in parse_table(first, wanted="path")[:1] for cell in row.cells]
     return len(cells) > 1 and (not set(PATH_COLUMNS).isdisjoint(cells) or os.path.lexists(_existing(cells[0])))
 
 
@@ -83,15 +85,34 @@ def _table_paths(text: str, path: str) -> Iterator[str]:
         rows = parse_table(text, wanted="path")
     except csv.Error as error:
         raise DataError(f"cannot read the table {path!r}: {error}; save it as text, one path a line") from error
-    header = [cell.casefold() for cell in rows[0].cells] if rows else []
+    header = [column_name(cell) for cell in rows[0].cells] if rows else []
     named = next((header.index(name) for name in PATH_COLUMNS if name in header), None)
-    column = named or 0
-    cells = (row.cells for row in (rows if named is None else rows[1:]))
+    column = named if named is not None else _file_column(rows)
+    is_header = named is not None or (len(rows) > 1 and _is_file(rows[1], column) and not _is_file(rows[0], column))
+    cells = (row.cells for row in (rows[1:] if is_header else rows))
     return (_existing(row[column]) for row in cells if len(row) > column and row[column])
 
 
+def column_name(cell: str) -> str:
+    """Return the name of a column as it is compared: `File Name` is `file_name`."""
+    return "_".join(cell.casefold().split())
+
+
+def _file_column(rows: Sequence[TableRow]) -> int:
+    """Return the first column that names a file in one of the first two rows, of which one may be a header."""
+    return next((place for row in rows[:2] for place in range(len(row.cells)) if _is_file(row, place)), 0)
+
+
+def _is_file(row: TableRow, column: int) -> bool:
+    return column < len(row.cells) and os.path.lexists(_existing(row.cells[column]))
+
+
 def _line_paths(text: str) -> Iterator[str]:
-    return (_existing(line) for line in text_lines(text) if line.strip())
+    return (_existing(line) for line in text_lines(text) if line.strip() and not _is_comment(line))
+
+
+def _is_comment(line: str) -> bool:
+    return line.startswith("#") and not os.path.lexists(_existing(line))
 
 
 def _text(content: bytes, source: str) -> str:

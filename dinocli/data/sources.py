@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
-from dinocli.data.folder_walk import PREVIEW_FOLDERS, SYSTEM_FOLDERS, FolderWalk
+from dinocli.data.folder_walk import PREVIEW_FOLDERS, SYSTEM_FOLDERS, FolderWalk, once_each
 from dinocli.data.image_formats import image_suffixes
 from dinocli.data.mask_names import mask_names
 from dinocli.data.name_patterns import select_names
@@ -173,7 +173,7 @@ def _matched(paths: list[str], pattern: str, walk: FolderWalk) -> Iterator[tuple
     own = {part.casefold() for part in pattern.split(os.sep)}
     ending = os.path.splitext(pattern)[1]
     explicit = bool(ending) and not glob.has_magic(ending)
-    for path in paths:
+    for path in once_each(paths):
         system = next((part for part in path.split(os.sep) if part.casefold() in SYSTEM_FOLDERS - own), "")
         if system:
             walk.system[system] = 1

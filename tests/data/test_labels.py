@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from dinocli.data.labels import Labels, read_labels
+from dinocli.data.labels import Labels, folder_labels, read_labels
 from dinocli.errors import DataError
 
 NAMES = ["./a/1.png", "./a/2.png", "./b.v1/3.png", "./4.png"]
@@ -193,3 +193,37 @@ def test_labels_that_are_all_empty_are_refused(tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_text("path,kind\na.png,\nb.png,\n")
     with pytest.raises(DataError, match="an empty label for every image"):
         read_labels(str(tmp_path / "labels.csv"), ["./a.png", "./b.png"])
+
+
+def test_equal_text_is_one_label_however_it_is_written(tmp_path: Path) -> None:
+    names = [f"./{number}.png" for number in range(4)]
+    cells = ["gro\u0308\u00dfe", "gr\u00f6\u00dfe", "gr\u00f6\u00dfe\u200b", "\ufeffgr\u00f6\u00dfe\u00a0"]
+    text = "path,label\n" + "".join(f"{name},{cell}\n" for name, cell in zip(names, cells, strict=True))
+    labels, _ = read(tmp_path, text, names)
+    assert set(labels["label"]) == {"gr\u00f6\u00dfe"}
+    assert folder_labels("folder", ["./gro\u0308/1.png", "./gr\u00f6/2.png"]) == ["gr\u00f6"] * 2
+
+
+def test_numbers_written_in_two_ways_and_words_for_nothing_are_noted(tmp_path: Path) -> None:
+    names = [f"./{number}.png" for number in range(4)]
+    labels, notes = read(tmp_path, "path;label\n0.png;1\n1.png;1.0\n2.png;NaN\n3.png;2,5\n", names)
+    assert labels["label"] == ["1", "1.0", "NaN", "2,5"]
+    assert "label holds '1' and '1.0', which count as different labels" in notes
+    assert any(note.startswith("'NaN' of 1 images in label counts as a label") for note in notes)
+
+
+def test_a_header_with_spaces_a_spreadsheet_and_an_open_quote(tmp_path: Path) -> None:
+    names = [f"./{number}.png" for number in range(9)]
+    assert read(tmp_path, "File Name,Class\n0.png,a\n", names)[0]["Class"][0] == "a"
+    (tmp_path / "l.xlsx").write_bytes(b"PK\3\4" + bytes(50))
+    with pytest.raises(DataError, match="is a spreadsheet or an archive; save it as CSV"):
+        read_labels(str(tmp_path / "l.xlsx"), names)
+    rows = "".join(f"{name},{'x' * 30}\n" for name in names[1:])
+    _, notes = read(tmp_path, 'path,label\n./0.png,a\n"' + rows, names)
+    assert max(map(len, notes)) < 400
+    assert any("is a quote open?" in note for note in notes)
+
+
+def test_paths_that_could_mean_several_images_are_refused_as_that(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="could mean several images; give more of their folders"):
+        read(tmp_path, "path,label\n0.png,a\n", ["./a/0.png", "./b/0.png"])

@@ -100,3 +100,18 @@ def test_paths_relative_to_the_list_are_explained(folder: Path) -> None:
 def test_a_device_is_no_list() -> None:
     with pytest.raises(DataError, match="cannot read the list '/dev/zero': it is a device, not a file"):
         find_images(["@/dev/zero"])
+
+
+@pytest.mark.parametrize("text", ["# mine\nin/a b.png\n# more\n#in/no.png\n", "# mine\npath\nin/a b.png\n"])
+def test_comments_are_no_paths(folder: Path, text: str) -> None:
+    (folder / "list.txt").write_text(text)
+    assert find_images(["@list.txt"]).names == ["./a b.png"]
+    (folder / "#1.png").touch()
+    (folder / "list.txt").write_text("#1.png\n# more\n")
+    assert find_images(["@list.txt"]).names == ["./#1.png"]
+
+
+@pytest.mark.parametrize("header", ["nr,bild\n", "Nr,File Name\n", ""])
+def test_the_column_of_files_is_found(folder: Path, header: str) -> None:
+    (folder / "list.csv").write_text(header + "1,in/a b.png\n2,in/é.png\n")
+    assert find_images(["@list.csv"]).names == ["./a b.png", "./é.png"]

@@ -285,3 +285,11 @@ def test_digest_follows_names_sizes_and_times_but_not_the_place(tmp_path: Path) 
     (tmp_path / "y" / "c.png").unlink()
     digests.append(gone.digest())
     assert len(set(digests)) == 5
+
+
+def test_a_glob_finds_a_file_once_though_a_link_leads_round(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(tmp_path, "s/a.png", "s/b/c.png")
+    (tmp_path / "s" / "loop").symlink_to(".")
+    (tmp_path / "s" / "alias.png").symlink_to("a.png")
+    monkeypatch.chdir(tmp_path)
+    assert find_images(["s/**/*.png"]).names == ["./a.png", "./alias.png", "./b/c.png"]
