@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 
 _UNSEEN = dict.fromkeys((0x200B, 0x200C, 0x200D, 0x2060, 0xFEFF))
-_PLACEHOLDERS = frozenset(("nan", "na", "n/a", "#n/a", "none", "null", "?", "-"))
+_PLACEHOLDERS = frozenset(("nan", "NaN", "NAN", "NA", "N/A", "n/a", "#N/A", "None", "null", "NULL", "?", "-"))
 _MOST_SHOWN = 200  # characters of a cell in a message
 
 
@@ -29,12 +29,10 @@ def label_doubts(column: str, values: Sequence[str]) -> Iterator[str]:
     for written in alike.values():
         if len(written) > 1:
             yield f"{column} holds {' and '.join(map(repr, written))}, which count as different labels"
-    empty = [value for value in sorted(counts) if value.casefold() in _PLACEHOLDERS]
+    empty = [value for value in sorted(counts) if value in _PLACEHOLDERS]
     if empty:
         images = sum(counts[value] for value in empty)
-        note(
-            f"{' and '.join(map(repr, empty))} of {images} images in {column} counts as a label; leave cells empty else"
-        )
+        yield f"{' and '.join(map(repr, empty))} of {images} images in {column} counts as a label; else leave it empty"
 
 
 def _key(label: str) -> str | float:
