@@ -185,6 +185,11 @@ def _joined(frames: list[Decoded], tags: ForPil) -> Decoded:
 def _as_tagged(image: Decoded, tags: ForPil) -> Decoded:
     """Put what tifffile has read in the tags upon what PIL has decoded."""
     colour = image.colour
+    if tags.dtype is not None and tags.dtype.kind in "iu" and tags.dtype != colour.dtype:
+        if tags.dtype.itemsize == colour.dtype.itemsize and colour.dtype.kind in "iu":
+            colour = colour.view(tags.dtype)  # the same bytes: PIL has no type for signed 8 and unsigned 32 bits
+        elif tags.dtype == np.int16 and colour.dtype == np.int32:
+            colour = colour.astype(tags.dtype)
     if tags.negative and colour.dtype == np.uint16:
         colour = np.iinfo(np.uint16).max - colour
     return Decoded(colour, image.true, image.alpha, image.premultiplied, tags.nodata, masked=tags.masked)

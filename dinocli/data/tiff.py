@@ -17,15 +17,24 @@ from dinocli.data.channel_names import gdal_names, ome_names
 from dinocli.data.limits import Allowance, check_pixels
 from dinocli.data.pixels import Decoded, Mask, Pixels, channel_numbers, turned, with_channels
 from dinocli.data.tar_shards import Source, for_decoder
-from dinocli.data.tiff_pages import masked_pixels, orientation, page_of, page_size, pages_of
+from dinocli.data.tiff_pages import (
+    RGB,
+    WHITE_IS_ZERO,
+    masked_pixels,
+    nodata_of,
+    orientation,
+    page_of,
+    page_size,
+    pages_of,
+    text_of,
+)
 from dinocli.data.tiff_stack import projected, stack_pages, stack_shape
 from dinocli.errors import DataError
 
-_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _YCBCR = 0, 1, 2, 3, 6
+_BLACK_IS_ZERO, _PALETTE, _YCBCR = 1, 3, 6
 _ASSOCIATED, _UNASSOCIATED = 1, 2
 _SEPARATE = 2
-_GDAL_METADATA, _GDAL_NODATA = 42112, 42113
-_MOST_NODATA = 16  # values: GDAL writes one, other tools one a band
+_GDAL_METADATA = 42112
 _ENTRY = 4  # bytes of the file that each tile or strip needs at least, for its place in the file
 COUNTED = 64
 """Pages that are counted at most, where their number is only told."""
@@ -40,6 +49,7 @@ class ForPil:
         planes: The pages are single channels, in the asked order; else there is one, whose channels are to be taken.
         negative: White is zero. PIL undoes that for 8 bits and forgets it for 16.
         nodata: As `Decoded.nodata`.
+        dtype: Number type of the samples; PIL has none for some of them. None where tifffile has none.
         masked: As `Decoded.masked`.
     """
 
@@ -47,6 +57,7 @@ class ForPil:
     planes: bool
     negative: bool
     nodata: tuple[float, ...]
+    dtype: "np.dtype[Any] | None" = None
     masked: Mask | None = None
 
 
@@ -112,7 +123,7 @@ def _read_page(
 ) -> Decoded | ForPil:
     """As `read_tiff`, without the mask of the page."""
     _ask(first, 1, allowance, stored)
-    known = first.photometric in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB)
+    known = first.photometric in (WHITE_IS_ZERO, _BLACK_IS_ZERO, RGB)
     single = first.samplesperpixel == 1 and first.photometric != _PALETTE
     if channels == PAGES and not single:
         raise DataError("each page has several channels of its own; name them, as --channels 0,1,2")
@@ -126,12 +137,12 @@ def _read_page(
         if planes:
             return _decoded(np.concatenate([_samples(plane) for plane in planes], axis=-1), first)
         samples = _samples(first)
-    except (ValueError, NotImplementedError) as error:
-        if "imagecodecs" in str(error):  # tifffile's word for what it cannot unpack alone
+    except (ValueError, NotImplementedError, ImportError) as error:
+        if _needs_codec(error):
             return _for_pil(first, planes)
         raise
     if channels:
-        return _decoded(with_channels(samples, channels, gdal_names(_text(first, _GDAL_METADATA))), first)
+        return _decoded(with_channels(samples, channels, gdal_names(text_of(first, _GDAL_METADATA))), first)
     return _apart(samples, first)
 
 
@@ -146,8 +157,8 @@ def _of_stack(file: Any, page: int, channels: Channels, z: str, allowance: Allow
     _ask(first, sum(map(len, along)), allowance, stored)
     try:
         samples = np.concatenate([projected([_samples(plane) for plane in planes], z) for planes in along], axis=-1)
-    except (ValueError, NotImplementedError) as error:
-        if "imagecodecs" in str(error):
+    except (ValueError, NotImplementedError, ImportError) as error:
+        if _needs_codec(error):
             raise DataError("its planes cannot be decompressed here: pip install 'dinocli[tiff]'") from None
         raise
     if single:
@@ -183,32 +194,16 @@ def _plane_names(file: Any, channels: Channels) -> tuple[tuple[str, ...], int]:
     return ome_names(file.pages.first.description)
 
 
-def _text(page: Any, code: int) -> str:
-    tag = page.tags.get(code)
-    return str(tag.value) if tag is not None else ""
+def _needs_codec(error: Exception) -> bool:
+    """Return whether tifffile cannot unpack this alone: it says so, or looks for a module of a later Python (zstd)."""
+    return isinstance(error, ImportError) or "imagecodecs" in str(error)
 
 
 def _for_pil(page: Any, planes: list[Any]) -> ForPil:
     frames = tuple(plane.index for plane in planes or [page])
     if not all(isinstance(frame, int) for frame in frames):
         raise DataError("the image behind the thumbnail cannot be decompressed here: pip install 'dinocli[tiff]'")
-    return ForPil(frames, bool(planes), page.photometric == _WHITE_IS_ZERO, _nodata(page))
-
-
-def _nodata(page: Any) -> tuple[float, ...]:
-    """Return what GDAL_NODATA says, as the sample will be after decoding: negatives are turned, few bits are spread."""
-    if page.photometric not in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB):
-        return ()  # of a palette it is an index
-    bits, integer = page.bitspersample, page.sampleformat == 1
-    found = []
-    for word in _text(page, _GDAL_NODATA).replace("\0", " ").replace(",", " ").split()[:_MOST_NODATA]:
-        try:
-            value = float(word)
-        except ValueError:
-            continue
-        value = 2**bits - 1 - value if integer and page.photometric == _WHITE_IS_ZERO else value
-        found.append(value * 255 / (2**bits - 1) if integer and bits < 8 else value)
-    return tuple(found)
+    return ForPil(frames, bool(planes), page.photometric == WHITE_IS_ZERO, nodata_of(page), page.dtype)
 
 
 def _ask(page: Any, planes: int, allowance: Allowance, stored: int) -> None:
@@ -239,20 +234,20 @@ def _samples(page: Any) -> Pixels:
     elif about.bitspersample < 8 and pixels.dtype == np.uint8:
         pixels = np.rint(pixels * (255 / (2**about.bitspersample - 1))).astype(np.uint8)
     pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
-    if about.photometric == _WHITE_IS_ZERO and pixels.dtype.kind == "u":
+    if about.photometric == WHITE_IS_ZERO and pixels.dtype.kind == "u":
         pixels = pixels.dtype.type(2 ** max(8, about.bitspersample) - 1) - pixels
     return pixels
 
 
 def _decoded(pixels: Pixels, page: Any) -> Decoded:
     upright = turned(pixels, orientation(page))
-    return Decoded(upright, (upright.shape[0], upright.shape[1]), nodata=_nodata(page))
+    return Decoded(upright, (upright.shape[0], upright.shape[1]), nodata=nodata_of(page))
 
 
 def _apart(pixels: Pixels, page: Any) -> Decoded:
     """Take grey or RGB of all samples of a page, and alpha where one of them says to be that."""
     count, extra = pixels.shape[-1], tuple(int(kind) for kind in page.extrasamples)
-    colours = 3 if page.photometric == _RGB else 1
+    colours = 3 if page.photometric == RGB else 1
     if count == colours + 1 and extra[:1] in ((_ASSOCIATED,), (_UNASSOCIATED,)):
         found = _decoded(pixels, page)
         colour, alpha = found.colour[..., :-1], found.colour[..., -1:]

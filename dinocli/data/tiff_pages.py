@@ -14,7 +14,12 @@ import numpy as np
 from dinocli.data.pixels import Mask, Pixels, turned
 from dinocli.errors import DataError
 
+WHITE_IS_ZERO, RGB = 0, 2
+"""What the samples of a page mean."""
+
+_BLACK_IS_ZERO = 1
 _REDUCED, _MASK = 1, 4  # bits of NewSubfileType
+_GDAL_NODATA, _MOST_NODATA = 42113, 16  # GDAL writes one value, other tools one a band
 _FOLLOWING = 16  # pages behind an image among which its mask is looked for: overviews come first
 _DIRECTORIES = 10_000  # most pages that are gone through: a chain can be a circle
 
@@ -72,6 +77,28 @@ def masked_pixels(file: Any, page: Any) -> Mask | None:
         if not mask.subfiletype & (_MASK | _REDUCED):
             return None
     return None
+
+
+def text_of(page: Any, code: int) -> str:
+    """Return the text of a tag, empty where there is none."""
+    tag = page.tags.get(code)
+    return str(tag.value) if tag is not None else ""
+
+
+def nodata_of(page: Any) -> tuple[float, ...]:
+    """Return what GDAL_NODATA says, as the sample will be after decoding: negatives are turned, few bits are spread."""
+    if page.photometric not in (WHITE_IS_ZERO, _BLACK_IS_ZERO, RGB):
+        return ()  # of a palette it is an index
+    bits, integer = page.bitspersample, page.sampleformat == 1
+    found = []
+    for word in text_of(page, _GDAL_NODATA).replace("\0", " ").replace(",", " ").split()[:_MOST_NODATA]:
+        try:
+            value = float(word)
+        except ValueError:
+            continue
+        value = 2**bits - 1 - value if integer and page.photometric == WHITE_IS_ZERO else value
+        found.append(value * 255 / (2**bits - 1) if integer and bits < 8 else value)
+    return tuple(found)
 
 
 class PlaneBehind:

@@ -595,3 +595,31 @@ def test_pages_that_nobody_asked_for_are_counted_beside_channels_and_z(tmp_path:
     assert page_count(path, channels=("GFP",)) == (8, 0)
     assert page_count(path, channels=("GFP",), z="max") == (2, 0)
     assert page_count(path, channels=(0, 1, 2)) == (1, 0)
+
+
+def _with_format(path: Path, kind: int) -> None:
+    """Change what a little-endian TIFF says of its samples: 1 unsigned, 2 signed."""
+    content = bytearray(path.read_bytes())
+    place = struct.unpack_from("<I", content, 4)[0]
+    count = struct.unpack_from("<H", content, place)[0]
+    for entry in range(place + 2, place + 2 + 12 * count, 12):
+        if struct.unpack_from("<H", content, entry)[0] == 339:
+            struct.pack_into("<I", content, entry + 8, kind)
+    path.write_bytes(bytes(content))
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int16", "uint32"])
+def test_compressed_samples_that_pil_has_no_type_for(tmp_path: Path, dtype: str) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (9, 7 * np.dtype(dtype).itemsize), np.uint8).view(dtype)
+    other = {"int8": "uint8", "int16": "uint16", "uint32": "int32"}[dtype]
+    Image.fromarray(pixels.view(other)).save(tmp_path / "a.tif", compression="tiff_lzw", tiffinfo={339: 1})
+    _with_format(tmp_path / "a.tif", 1 if dtype == "uint32" else 2)
+    found = read_native(tmp_path / "a.tif")
+    assert found.dtype == dtype
+    assert np.array_equal(found[..., 0], pixels)
+
+
+def test_zstd_needs_no_extra_package(tmp_path: Path) -> None:
+    pixels = noise(9, 7, dtype="uint16")
+    Image.fromarray(pixels).save(tmp_path / "a.tif", compression="zstd")
+    assert np.array_equal(read_native(tmp_path / "a.tif")[..., 0], pixels)
