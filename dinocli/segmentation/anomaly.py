@@ -1,13 +1,15 @@
 """Defects on surfaces and parts: patches that are far from the typical patches of the other images.
 
 Without a reference the bank is of the folder itself, without its rarest patches (`without_rare`), so that the folder
-may hold defects; with a folder of good images it is a coreset of theirs. `DistanceScale` makes scores of the distances.
+may hold defects; with a folder of good images it is a coreset of theirs. The median of each channel over an image is
+subtracted first: light, wear and focus of whole images would be most of a distance. `DistanceScale` makes scores.
 
-Legend: M patches of the bank, D width, h w rows and columns of the grid.
+Legend: M patches of the bank, D width, h w rows and columns of the grid, S images of the sample, F folds.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +17,14 @@ from scipy.ndimage import gaussian_filter
 
 from dinocli.errors import DataError
 from dinocli.quality.patch_bank import PatchBank, coreset, without_rare
-from dinocli.segmentation.distance_scale import DistanceScale, Threshold, parse_threshold
+from dinocli.segmentation.distance_scale import (
+    ALIGNED,
+    DistanceScale,
+    Threshold,
+    corrected,
+    parse_threshold,
+    typical_places,
+)
 from dinocli.segmentation.method import FeatureGrid, FeatureKind, PatchMaps, sample_patches
 
 POOL = 12_000
@@ -27,6 +36,9 @@ BANK = 4096
 RARE = 0.1
 """Fraction of the folder's patches that is taken for rare and left out; defects may cover this much of the folder."""
 
+FOLDS = 5
+"""Parts of the good images. Each is measured by the other four: places that were learnt from the very images whose
+maxima set the threshold made those maxima too low."""
 
 SMOOTHING = 0.7
 """Standard deviation, cells, of the Gaussian over the distances: the furthest of thousands of patches is noise, and so
@@ -63,22 +75,31 @@ class Anomaly:
         Raises:
             DataError: Only one image; there is nothing to compare it with.
         """
-        if len({grid.image for grid in sample}) < 2:
+        grids = list({grid.image: grid for grid in sample}.values())
+        if len(grids) < 2:
             raise DataError(
                 "one image has no others to be compared with: give at least two, here or with --reference FOLDER"
             )
-        patches = sample_patches(sample, POOL, self.seed)
-        if self.reference:
-            kept = coreset(patches.features_ND, BANK)
+        bank = self._bank(grids)
+        inside = [grid.counts_hw for grid in grids]
+        if self.reference and len(grids) >= ALIGNED:
+            measured, maxima_S = held_out(bank, grids, self.seed)
         else:
-            typical = without_rare(patches.features_ND, patches.image_N, RARE)
-            kept = np.random.default_rng(self.seed).permutation(typical)[:BANK]
-        bank = PatchBank(patches.features_ND[kept], patches.image_N[kept])
-        measured = {grid.image: distances(bank, grid) for grid in sample}
-        inside = [grid.counts_hw for grid in {grid.image: grid for grid in sample}.values()]
-        scale = DistanceScale.of(list(measured.values()), good=self.reference, inside=inside)
-        known = {image: distances_hw for image, distances_hw in measured.items() if image >= 0}
+            measured, maxima_S = [distances(bank, grid) for grid in grids], None
+        scale = DistanceScale.of(measured, good=self.reference, inside=inside, maxima_S=maxima_S)
+        known = {grid.image: map_hw for grid, map_hw in zip(grids, measured, strict=True) if grid.image >= 0}
         return FittedAnomaly(bank, scale, parse_threshold(self.threshold), known)
+
+    def _bank(self, grids: Sequence[FeatureGrid]) -> PatchBank:
+        drawn_ND, image_N = sample_patches(grids, POOL, self.seed)
+        centre_of = {grid.image: centre(grid) for grid in grids}
+        features_ND = drawn_ND - np.stack([centre_of[image] for image in image_N.tolist()])
+        if self.reference:
+            kept = coreset(features_ND, BANK)
+        else:
+            typical = without_rare(features_ND, image_N, RARE)
+            kept = np.random.default_rng(self.seed).permutation(typical)[:BANK]
+        return PatchBank(features_ND[kept], image_N[kept])
 
 
 @dataclass(frozen=True)
@@ -112,13 +133,25 @@ class FittedAnomaly:
         return self.scale.judge(distances(self.bank, grid), self.threshold)
 
 
-def distances(bank: PatchBank, grid: FeatureGrid) -> NDArray[np.float32]:
-    """Return how far each patch is from the nearest one of any other image, smoothed, (h, w).
+def centre(grid: FeatureGrid) -> NDArray[np.float32]:
+    """Return the median of each channel over the patches that count, (D,)."""
+    middle_D: NDArray[np.float32] = np.median(grid.values_hwD[grid.counts_hw], axis=0)
+    return middle_D
 
-    Outside a region of interest it is the median of those inside, which is nothing unusual anywhere.
-    """
-    h, w, width = grid.values_hwD.shape
-    nearest_hw = bank.nearest(grid.values_hwD.reshape(-1, width), grid.image).reshape(h, w)
+
+def distances(bank: PatchBank, grid: FeatureGrid) -> NDArray[np.float32]:
+    """Return how far each patch is from the nearest one of any other image, smoothed, (h, w)."""
+    return smoothed(nearest_map(bank, grid.values_hwD - centre(grid), grid.image), grid)
+
+
+def nearest_map(bank: PatchBank, centred_hwD: NDArray[np.float32], image: int) -> NDArray[np.float32]:
+    """Return how far each patch is from the nearest one of any other image, (h, w); infinite where there is none."""
+    h, w, width = centred_hwD.shape
+    return bank.nearest(centred_hwD.reshape(-1, width), image).reshape(h, w)
+
+
+def smoothed(nearest_hw: NDArray[np.float32], grid: FeatureGrid) -> NDArray[np.float32]:
+    """Smooth distances; outside a region of interest they become the median of those inside, nothing unusual."""
     if grid.inside_hw is None:
         return np.asarray(gaussian_filter(nearest_hw, SMOOTHING, mode="nearest"), np.float32)
     weights_hw = grid.inside_hw.astype(np.float64)
@@ -128,3 +161,41 @@ def distances(bank: PatchBank, grid: FeatureGrid) -> NDArray[np.float32]:
     smoothed_hw = summed_hw / np.maximum(weight_hw, 1e-9)
     usual = np.median(smoothed_hw[grid.inside_hw])
     return np.asarray(np.where(grid.inside_hw, smoothed_hw, usual), np.float32)
+
+
+class HeldOut(NamedTuple):
+    """Distances of good images.
+
+    Args:
+        distances: Of each image from the patches of all others, (h, w).
+        maxima_S: Largest corrected distance of each image, by patches and places of images of other folds alone.
+    """
+
+    distances: list[NDArray[np.float32]]
+    maxima_S: NDArray[np.float32]
+
+
+def held_out(bank: PatchBank, grids: Sequence[FeatureGrid], seed: int) -> HeldOut:
+    """Measure good images as new ones will be: the images that set the threshold teach neither bank nor places.
+
+    Args:
+        bank: Of the images.
+        grids: Each image once.
+        seed: Of the folds.
+    """
+    fold_S = np.random.default_rng(seed).permutation(len(grids)) % FOLDS
+    fold_of = {grid.image: fold for grid, fold in zip(grids, fold_S.tolist(), strict=True)}
+    fold_M = np.array([fold_of[image] for image in bank.image_M.tolist()])
+    banks = [PatchBank(bank.features_MD[fold_M == fold], bank.image_M[fold_M == fold]) for fold in range(FOLDS)]
+    seen = []
+    for grid in grids:
+        centred_hwD = grid.values_hwD - centre(grid)
+        near_Fhw = np.stack([nearest_map(part, centred_hwD, grid.image) for part in banks])
+        seen.append((near_Fhw, grid))
+    maxima_S = np.empty(len(grids), np.float32)
+    for fold in range(FOLDS):
+        others = [smoothed(np.delete(near_Fhw, fold, 0).min(axis=0), grid) for near_Fhw, grid in seen]
+        places = typical_places([others[row] for row in np.flatnonzero(fold_S != fold)])
+        for row in np.flatnonzero(fold_S == fold):
+            maxima_S[row] = corrected(others[row], *places).max()
+    return HeldOut([smoothed(near_Fhw.min(axis=0), grid) for near_Fhw, grid in seen], maxima_S)

@@ -17,6 +17,9 @@ K = TypeVar("K", bound=np.generic)
 MOST_BYTES = 1 << 30
 """Of the file; a bank of 4,096 patches of the widest ViT has 100 MB."""
 
+BANK = "centred bank"
+"""Name of the tensor: a bank of patches that were not centred, as older files hold one, would give wrong answers."""
+
 _ADVICE = "segment the images again"
 _NUMBERS = ("level", "middle", "fall")
 
@@ -43,7 +46,7 @@ def save_anomaly(path: Path, scale: DistanceScale, bank: PatchBank | None = None
         "good": np.array([scale.good], np.uint8),
     }
     if bank is not None:
-        tensors["bank"] = bank.features_MD
+        tensors[BANK] = bank.features_MD
     write_whole(path, save({name: np.ascontiguousarray(values) for name, values in tensors.items()}))
 
 
@@ -61,9 +64,9 @@ def load_anomaly(path: Path) -> LearntAnomaly:
         numbers = dict(zip(_NUMBERS, _checked(tensors["numbers"], np.float64, (len(_NUMBERS),)).tolist(), strict=True))
         good = bool(_checked(tensors["good"], np.uint8, (1,))[0])
         scale = DistanceScale(place_PP, spread_PP, maxima_S=maxima_S, good=good, **numbers)
-        if "bank" not in tensors:
+        if BANK not in tensors:
             return LearntAnomaly(scale, None)
-        features_MD = _checked(tensors["bank"], np.float32, (None, None))
+        features_MD = _checked(tensors[BANK], np.float32, (None, None))
         # Which images they are of is of no use to images that come later.
         return LearntAnomaly(scale, PatchBank(features_MD, np.full(len(features_MD), -1)))
 

@@ -122,8 +122,9 @@ def test_a_detector_answers_about_new_images(done: Path, tmp_path: Path) -> None
     assert (row[0], row[1], row[3], row[4]) == ("part7", "2", "0", "./part7/b.png")
 
 
-def test_paths_on_stdin_are_answered_as_they_come(done: Path) -> None:
-    paths = [str(done / "in" / "part0" / "4.png"), str(done / "in" / "part1" / "1.png")]
+def test_paths_on_stdin_are_answered_as_they_come(done: Path, tmp_path: Path) -> None:
+    paths = [str(done / "in" / "part0" / "4.png"), str(tmp_path / "new.png")]
+    _surface(99, spot=False).save(paths[1])
     end, start = os.pipe()
     with os.fdopen(end, "rb") as stdin:
         coming = answers(_options(done, "", detector=str(done / "det"), inputs=("-",)), ProgressReporter(), stdin)
