@@ -42,6 +42,7 @@ LOADED = (
     "torch.utils.serialization",
     "typer._adapters",
     "typer._click.decorators",
+    "tests.networks",
     "tests.warmed",
 )
 

@@ -9,6 +9,7 @@ import pytest
 import dinocli
 from dinocli.config.load import load_recipe
 from tests.engine.learners import TINY
+from tests.networks import TWO_BLOCKS
 from tests.tasks.embed.drive import write_images
 
 ORDER = (
@@ -26,7 +27,7 @@ ORDER = (
 )
 """Later examples read what earlier ones wrote."""
 
-SMALL = [*TINY, "model.weights=none", "model.name=test_vit", "run.steps=1"]
+SMALL = [*TINY, "model.weights=none", f"model.name={TWO_BLOCKS}", "run.steps=1"]
 
 
 @pytest.fixture(scope="module")

@@ -20,9 +20,10 @@ import numpy as np
 from PIL import Image
 
 from tests.forks import FORKS, environment, start
+from tests.networks import TWO_BLOCKS
 
 TINY = (
-    *("--weights", "none", "--model", "test_vit", "--recipe", "grey"),
+    *("--weights", "none", "--model", TWO_BLOCKS, "--recipe", "grey"),
     *("--device", "cpu", "--workers", "0", "--cache", "off", "--batch-size", "4"),
     *("-s", "data.short_side=32", "-s", "views.global_size=32", "-s", "views.local_size=32"),
     *("-s", "views.local_count=1", "-s", "head.out_dim=64", "-s", "head.hidden_dim=32", "-s", "head.bottleneck_dim=16"),

@@ -61,7 +61,8 @@ def test_two_processes_are_interrupted_together_and_go_on_together(images: Path,
 
 @pytest.mark.slow
 def test_gpus_starts_them(images: Path, tmp_path: Path) -> None:
-    done = warm("pretrain", images, *TINY, "--steps", "2", "--gpus", "2", "--out", "run", cwd=tmp_path)
+    fresh = (*TINY, "--model", "test_vit")  # what a fresh interpreter knows
+    done = warm("pretrain", images, *fresh, "--steps", "2", "--gpus", "2", "--out", "run", cwd=tmp_path)
     assert (done.code, done.out) == (0, "run\n"), done.err
     assert done.err.count("12 images in ") == 1, "the main process alone speaks"
     assert json.loads((tmp_path / "run" / "run.json").read_text())["processes"] == 2
@@ -83,7 +84,7 @@ def test_two_nodes_make_one_run_and_one_feature_file(images: Path, tmp_path: Pat
         assert [one.returncode for one in nodes] == [0, 0], told
         return sorted(out for out, _ in told)
 
-    assert both("pretrain", images, *TINY, "--steps", "4", "--out", "run") == ["", "run\n"]
+    assert both("pretrain", images, *TINY, "--model", "test_vit", "--steps", "4", "--out", "run") == ["", "run\n"]
     assert json.loads((tmp_path / "run" / "run.json").read_text())["processes"] == 2
     embed = ("embed", images, "--weights", "run", "--device", "cpu", "--workers", "0", "--out")
     assert both(*embed, "two.npy") == ["", "two.npy\n"]

@@ -9,7 +9,7 @@ import pytest
 from dinocli.artifacts.run_folder import RunFolder
 from dinocli.artifacts.run_record import differing_sources
 from dinocli.cli.rerun import command_of
-from tests.cli.commands import Result, dinocli, warm
+from tests.cli.commands import Result, warm
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def test_what_cannot_be_run_again(run: Path, tmp_path: Path, changes: dict[str, 
     folder = RunFolder(tmp_path / "old")
     folder.path.mkdir()
     folder.manifest.write_text(json.dumps({**RunFolder(run).read(), **changes}))
-    done = dinocli("rerun", folder.path, cwd=tmp_path)
+    done = warm("rerun", folder.path, cwd=tmp_path)
     assert (done.code, done.out) == (2, "")
     assert words in done.err
     assert len(done.err.splitlines()) == 1
@@ -74,17 +74,17 @@ def test_what_cannot_be_run_again(run: Path, tmp_path: Path, changes: dict[str, 
 def test_runs_are_listed_for_eyes_and_for_programs(run: Path, tmp_path: Path) -> None:
     (tmp_path / "torn").mkdir()
     (tmp_path / "torn" / "run.json").write_text("{")
-    plain = dinocli("runs", run, tmp_path, cwd=tmp_path).out
+    plain = warm("runs", run, tmp_path, cwd=tmp_path).out
     header, torn, whole = (line.split("\t") for line in plain.splitlines())
     assert header == ["run", "started", "status", "verdict", "keep", "images", "steps", "minutes", "MB"]
     assert torn[:3] == [str(tmp_path / "torn"), "", "damaged"]
     verdict = RunFolder(run).read()["outcome"]["verdict"]
     assert whole[0] == str(run)
     assert whole[2:7] == ["finished", verdict["outcome"], verdict["keep"], "12", "10"]
-    (_, found) = json.loads(dinocli("runs", run, tmp_path, "--json", cwd=tmp_path).out)["runs"]
+    (_, found) = json.loads(warm("runs", run, tmp_path, "--json", cwd=tmp_path).out)["runs"]
     size = sum(path.stat().st_size for path in run.rglob("*") if path.is_file())
     assert (found["path"], found["bytes"], found["command"]) == (str(run), size, "pretrain")
-    assert dinocli("runs", "nowhere", cwd=tmp_path).code == 3
+    assert warm("runs", "nowhere", cwd=tmp_path).code == 3
 
 
 def test_a_run_that_keeps_the_statistics_can_be_read(run: Path, tmp_path: Path) -> None:

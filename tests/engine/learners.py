@@ -11,8 +11,8 @@ from dinocli.engine.device import Precision
 from dinocli.engine.distributed import World
 from dinocli.engine.step import Learner
 from dinocli.models.create import create_backbone
+from tests.networks import FOUR_BLOCKS
 
-MODEL = "test_convnext"  # 0.2 million parameters, no batch norm
 CPU = Precision(torch.device("cpu"), "fp32", "fused")
 PREPROCESS = Preprocess(
     range_policy="full",
@@ -29,7 +29,7 @@ PREPROCESS = Preprocess(
 
 TINY = (
     "model.weights=none",
-    f"model.name={MODEL}",
+    f"model.name={FOUR_BLOCKS}",
     "model.drop_path=0",
     "model.batch_norm=train",
     "data.short_side=32",

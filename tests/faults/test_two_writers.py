@@ -1,6 +1,7 @@
 """Two processes, one output: the second is refused in one line, and the first one's result is whole."""
 
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,15 @@ def stopped_midway(*arguments: str | Path, cwd: Path, sign: str) -> Running:
     return running
 
 
+def refused(commands: Sequence[Sequence[str | Path]], output: str = "", *, cwd: Path) -> None:
+    """Run commands at the same time, for each one waits two seconds; all are refused in one line."""
+    for running in [start_warm(*command, cwd=cwd) for command in commands]:
+        second = running.wait()
+        assert second.code == 2, second.err
+        assert len(second.err.splitlines()) == 1
+        assert f"{output} is being written by another dinocli (process " in second.err
+
+
 @pytest.fixture
 def images(tmp_path: Path) -> Path:
     return make_images(tmp_path / "images", 16)
@@ -28,11 +38,8 @@ def images(tmp_path: Path) -> Path:
 def test_two_embeds(images: Path, tmp_path: Path) -> None:
     command = ("embed", images, *TINY, "--batch-size", "1", "--out", "feats.npy")
     first = stopped_midway(*command, cwd=tmp_path, sign=".feats.npy.journal")
-    for out in ("feats.npy", "feats.csv"):  # both have the same feats.json
-        second = warm("embed", images, *TINY, "--out", out, "--force", cwd=tmp_path)
-        assert second.code == 2, second.err
-        assert len(second.err.splitlines()) == 1
-        assert "is being written by another dinocli (process " in second.err
+    both = ("feats.npy", "feats.csv")  # they have the same feats.json
+    refused([("embed", images, *TINY, "--out", out, "--force") for out in both], cwd=tmp_path)
     first.signal(signal.SIGCONT)
     done = first.wait()
     assert (done.code, done.out) == (0, "feats.npy\n"), done.err
@@ -44,11 +51,7 @@ def test_two_embeds(images: Path, tmp_path: Path) -> None:
 def test_two_segments(images: Path, tmp_path: Path) -> None:
     command = ("segment", images, *TINY, "-m", "kmeans", "-k", "2", "--out", "masks")
     first = stopped_midway(*command, cwd=tmp_path, sign="masks/.segment.jsonl")
-    for more in ((), ("--force",), ("--resume",)):
-        second = warm(*command, *more, cwd=tmp_path)
-        assert second.code == 2, second.err
-        assert "masks is being written by another dinocli (process " in second.err
-        assert len(second.err.splitlines()) == 1
+    refused([(*command, *more) for more in ((), ("--force",), ("--resume",))], "masks", cwd=tmp_path)
     first.signal(signal.SIGCONT)
     done = first.wait()
     assert (done.code, done.out) == (0, "masks\n"), done.err
@@ -75,11 +78,7 @@ def test_two_clusters(images: Path, tmp_path: Path) -> None:
     )
     first = stopped_midway(*command, cwd=tmp_path, sign=".report.html.lock")  # the last one in the order of names
     others = (("--force",), ("--out", "other.csv"), ("--out", "x/other.csv", "--report", "y.html"))  # tables, tree
-    for more in others:
-        second = warm(*command, *more, cwd=tmp_path)
-        assert second.code == 2, second.err
-        assert len(second.err.splitlines()) == 1
-        assert "is being written by another dinocli (process " in second.err
+    refused([(*command, *more) for more in others], cwd=tmp_path)
     first.signal(signal.SIGCONT)
     done = first.wait()
     assert (done.code, done.out) == (0, "clusters.csv\n"), done.err
@@ -94,10 +93,7 @@ def test_two_clusters(images: Path, tmp_path: Path) -> None:
 def test_two_runs(images: Path, tmp_path: Path) -> None:
     command = ("pretrain", images, *TINY_RUN, "--steps", "4", "--out", "run")
     first = stopped_midway(*command, cwd=tmp_path, sign="run/.lock")
-    for more in ((), ("--force",), ("--resume",)):
-        second = warm(*command, *more, cwd=tmp_path)
-        assert second.code == 2, second.err
-        assert "run is being written by another dinocli (process " in second.err
+    refused([(*command, *more) for more in ((), ("--force",), ("--resume",))], "run", cwd=tmp_path)
     first.signal(signal.SIGCONT)
     assert first.wait().code == 0
     assert (tmp_path / "run" / "report.html").is_file()

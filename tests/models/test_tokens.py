@@ -13,8 +13,8 @@ from dinocli.models.tokens import FITTED, KINDS, Tokens
 
 # name, side, leading tokens that are not patches
 VITS = [
-    ("vit_small_patch16_224.dino", 224, 1),
-    ("vit_small_patch14_reg4_dinov2", 518, 5),
+    ("vit_small_patch16_224.dino", 96, 1),
+    ("vit_small_patch14_reg4_dinov2", 98, 5),
     ("vit_small_patch16_dinov3", 96, 5),
 ]
 CONVNETS = ["resnet26", "convnext_atto", "tf_efficientnet_lite0"]
@@ -22,9 +22,12 @@ CONVNETS = ["resnet26", "convnext_atto", "tf_efficientnet_lite0"]
 
 @cache
 def _model(name: str) -> Backbone:
-    """Build one of each, with four blocks if it is a transformer; tests leave it as it is."""
+    """Build one of each, with four blocks and the side above if it is a transformer; tests leave it as it is."""
     torch.manual_seed(0)
-    return create_backbone(name, model_args={"depth": 4} if name.startswith("vit") else None).eval()
+    args = {"depth": 4} if name.startswith("vit") else {}
+    sides = {known: side for known, side, _ in VITS if "dinov3" not in known}
+    args |= {"img_size": sides[name]} if name in sides else {}
+    return create_backbone(name, model_args=args).eval()
 
 
 def _of(backbone: Backbone, x: Tensor, kind: str, layers: int = 1) -> Tensor:

@@ -1,5 +1,6 @@
 import json
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,14 @@ from dinocli.models.create import create_backbone
 from dinocli.models.timm_folder import save_backbone
 from dinocli.models.tokens import Tokens
 from dinocli.models.weights import WeightsInfo, load_backbone, sha256_of
+from tests import networks  # noqa: F401 - timm has to know them
 
 VIT = "vit_tiny_patch16_224"
 SHARED = Path(__file__).parents[2].parent / "shared"
 # One each: learnt positions (timm takes the native size only), rotary positions, batch norm; and a size for timm.
 NAMES = [
-    (VIT, 224),
-    pytest.param("vit_small_patch16_dinov3", 80, marks=pytest.mark.slow),
+    ("vit_tiny_of_two_blocks", 224),
+    pytest.param("dinov3_of_two_blocks", 80, marks=pytest.mark.slow),
     ("tf_efficientnet_lite0", 80),
 ]
 
@@ -91,7 +93,7 @@ def test_the_size_of_a_convnet_is_the_one_it_was_used_at(tmp_path: Path) -> None
     backbone, info, _ = load_backbone("none", "resnet10t")
     save_backbone(tmp_path / "b", backbone, info, _preprocess(size=320))
     assert load_backbone(str(tmp_path / "b"))[1].size == 320
-    vit, info, _ = load_backbone("none", VIT)
+    vit, info, _ = load_backbone("none", "vit_tiny_of_two_blocks")
     save_backbone(tmp_path / "v", vit, info, _preprocess(size=320))
     twin = timm.create_model(f"local-dir:{tmp_path / 'v'}", pretrained=True)
     assert torch.equal(twin.pos_embed, vit.model.pos_embed)  # not resampled by timm on its way in
@@ -145,12 +147,18 @@ def test_a_file_has_its_own_hash_and_no_licence(tmp_path: Path) -> None:
         load_backbone(str(path))
 
 
+@cache
+def vit_tensors() -> dict[str, torch.Tensor]:
+    tensors: dict[str, torch.Tensor] = create_backbone(VIT).model.state_dict()
+    return tensors
+
+
 @pytest.mark.parametrize(
     ("classifier", "name", "mean"),
     [(False, VIT, 0.485), (True, VIT, 0.5), (False, VIT + ".augreg_in21k_ft_in1k", 0.5), (False, "", 0.485)],
 )
 def test_a_vit_without_classifier_has_imagenets_mean(classifier: bool, name: str, mean: float, tmp_path: Path) -> None:
-    tensors = create_backbone(VIT).model.state_dict()
+    tensors = vit_tensors()
     save_file(tensors | ({"head.weight": torch.ones(9, 192)} if classifier else {}), tmp_path / "w.safetensors")
     assert load_backbone(str(tmp_path / "w.safetensors"), name)[1].mean[0] == mean
 
@@ -212,8 +220,8 @@ def test_a_run_that_has_not_ended_says_how_to_go_on(tmp_path: Path) -> None:
 
 
 POOLED_BY_MEAN = [  # norm before and after pooling
-    "vit_small_patch16_dinov3",
-    pytest.param("eva02_tiny_patch14_224", marks=pytest.mark.slow),
+    "dinov3_of_two_blocks",
+    pytest.param("eva02_of_two_blocks", marks=pytest.mark.slow),
 ]
 
 
@@ -236,12 +244,12 @@ def test_the_class_token_is_pooled_where_timm_pools_the_mean_beside_it(name: str
 
 @torch.no_grad()
 def test_the_other_pooling_can_be_asked_for(tmp_path: Path) -> None:
-    name, x = "vit_small_patch16_dinov3", torch.randn(2, 3, 64, 64)
+    name, x = "dinov3_of_two_blocks", torch.randn(2, 3, 64, 64)
     for pool in ("mean", "timm"):
         backbone, info, _ = load_backbone("none", name, pool=pool)
         assert (info.pool, info.model_args) == ("mean", {})
         torch.testing.assert_close(backbone.eval()(x), Tokens("mean").of(backbone, x))
-    backbone, info, _ = load_backbone("none", VIT, pool="mean")
+    backbone, info, _ = load_backbone("none", "vit_tiny_of_two_blocks", pool="mean")
     backbone.eval()
     torch.testing.assert_close(backbone(x), Tokens("mean").of(backbone, x))
     save_backbone(tmp_path / "b", backbone, info, _preprocess())
@@ -254,7 +262,7 @@ def test_the_other_pooling_can_be_asked_for(tmp_path: Path) -> None:
 
 def test_weights_whose_classifier_read_the_mean_keep_it(tmp_path: Path) -> None:
     """A fine-tuned EVA-02 was trained by its mean; a folder of ours from before says nothing and was trained so too."""
-    name = "eva02_tiny_patch14_224"
+    name = "eva02_of_two_blocks"
     tensors = create_backbone(name).model.state_dict()
     save_file(tensors, tmp_path / "bare.safetensors")
     save_file(tensors | {"head.weight": torch.ones(9, 192)}, tmp_path / "tuned.safetensors")

@@ -16,6 +16,7 @@ from dinocli.tasks.train.train import train
 from dinocli.tasks.train.train_options import TrainOptions
 from tests.engine.learners import tiny_recipe
 from tests.forks import FORKS, start
+from tests.networks import TWO_BLOCKS
 
 PATIENCE = 120.0
 
@@ -49,7 +50,7 @@ def job(
     images: Path, out: Path, settings: Sequence[str] = (), *, labels: str = "", resume: bool = False
 ) -> TrainOptions:
     """Name a run, by default of the network that computes fastest."""
-    recipe = tiny_recipe("model.name=test_vit", *settings)
+    recipe = tiny_recipe(f"model.name={TWO_BLOCKS}", *settings)
     return TrainOptions(inputs=(str(images),), recipe=recipe, out=str(out), device="cpu", labels=labels, resume=resume)
 
 

@@ -30,18 +30,19 @@ from dinocli.tasks.export.whole_graph import WholeGraph
 from dinocli.tasks.feature_model import load
 from dinocli.tasks.inputs import ReadOptions
 from tests.models.test_portable import CASES, REGISTERS, small
+from tests.networks import FOUR_BLOCKS
 
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
     path = tmp_path_factory.mktemp("weights") / "w.safetensors"
     torch.manual_seed(0)
-    save_file(timm.create_model("test_convnext").state_dict(), str(path))
+    save_file(timm.create_model(FOUR_BLOCKS).state_dict(), str(path))
     return str(path)
 
 
 def source_of(weights: str, **more: Any) -> Source:
-    return replace(open_source(weights, "test_convnext", ProgressReporter()), **more)
+    return replace(open_source(weights, FOUR_BLOCKS, ProgressReporter()), **more)
 
 
 def tiny(weights: str, name: str, options: dict[str, Any], size: int) -> Source:
@@ -51,11 +52,11 @@ def tiny(weights: str, name: str, options: dict[str, Any], size: int) -> Source:
 
 
 def test_a_timm_folder_and_a_file_of_tensors_give_the_same(weights: str, tmp_path: Path) -> None:
-    backbone, _, _ = load_backbone(weights, "test_convnext")
+    backbone, _, _ = load_backbone(weights, FOUR_BLOCKS)
     images = torch.randn(2, 3, 96, 96)
-    folder = export(ExportOptions(weights, "test_convnext", "timm", str(tmp_path / "folder")))
-    file = export(ExportOptions(weights, "test_convnext", "safetensors", str(tmp_path / "f.safetensors")))
-    plain = timm.create_model("test_convnext", num_classes=0)
+    folder = export(ExportOptions(weights, FOUR_BLOCKS, "timm", str(tmp_path / "folder")))
+    file = export(ExportOptions(weights, FOUR_BLOCKS, "safetensors", str(tmp_path / "f.safetensors")))
+    plain = timm.create_model(FOUR_BLOCKS, num_classes=0)
     plain.load_state_dict(load_file(tmp_path / "f.safetensors"))
     with torch.no_grad():
         wanted = backbone.eval()(images)
@@ -63,7 +64,7 @@ def test_a_timm_folder_and_a_file_of_tensors_give_the_same(weights: str, tmp_pat
             torch.testing.assert_close(model.eval()(images), wanted, atol=1e-6, rtol=1e-6)
     with safe_open(file.path, "pt") as opened:
         about = opened.metadata()
-    assert (about["architecture"], about["size"], about["range_policy"]) == ("test_convnext", "160", "full")
+    assert (about["architecture"], about["size"], about["range_policy"]) == (FOUR_BLOCKS, "160", "full")
     assert about["mean"].startswith("[0.5")
     assert folder.card == tmp_path / "folder" / "README.md"
     assert 'timm.create_model("local-dir:folder"' in folder.card.read_text()
@@ -93,7 +94,7 @@ def test_torchscript_of_a_model_that_resamples_its_positions_itself_takes_any_si
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit:FutureWarning")
-@pytest.mark.parametrize("case", [CASES[0][:2], REGISTERS, ("test_convnext", {})], ids=lambda case: case[0])
+@pytest.mark.parametrize("case", [CASES[0][:2], REGISTERS, (FOUR_BLOCKS, {})], ids=lambda case: case[0])
 def test_torchscript_takes_any_batch_and_size(weights: str, case: tuple[str, dict[str, Any]], tmp_path: Path) -> None:
     source = tiny(weights, *case, size=56 if case is REGISTERS else 64)
     data, difference = to_torchscript(source.backbone, source.preprocess.size, source.facts())
@@ -120,7 +121,7 @@ def test_a_missing_package_is_named(weights: str, tmp_path: Path, monkeypatch: p
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     out = tmp_path / "m.onnx"
     with pytest.raises(WeightsError, match=r"onnxruntime: pip install 'dinocli\[onnx\]'"):
-        export(ExportOptions(weights, "test_convnext", "onnx", str(out)))
+        export(ExportOptions(weights, FOUR_BLOCKS, "onnx", str(out)))
     assert not out.exists()
 
 
@@ -128,13 +129,13 @@ def test_outputs_that_are_there_and_formats_that_are_not(weights: str, tmp_path:
     out = tmp_path / "f.safetensors"
     out.write_bytes(b"mine")
     with pytest.raises(UsageError, match="--force"):
-        export(ExportOptions(weights, "test_convnext", "safetensors", str(out)))
+        export(ExportOptions(weights, FOUR_BLOCKS, "safetensors", str(out)))
     assert out.read_bytes() == b"mine"
-    export(ExportOptions(weights, "test_convnext", "safetensors", str(out), force=True))
+    export(ExportOptions(weights, FOUR_BLOCKS, "safetensors", str(out), force=True))
     with pytest.raises(UsageError, match="is a file"):
-        export(ExportOptions(weights, "test_convnext", "timm", str(out), force=True))
+        export(ExportOptions(weights, FOUR_BLOCKS, "timm", str(out), force=True))
     with pytest.raises(UsageError, match="'tflite' is not known"):
-        export(ExportOptions(weights, "test_convnext", "tflite", str(tmp_path / "x")))
+        export(ExportOptions(weights, FOUR_BLOCKS, "tflite", str(tmp_path / "x")))
 
 
 def test_names_of_others_do_not_format_the_card(weights: str) -> None:
@@ -184,7 +185,7 @@ def trained(weights: str, folder: Path, method: str) -> tuple[Path, list[str]]:
     saved = folder / "clf.safetensors"
     job = ClassifyOptions((str(images),), (str(folder / "few.csv"),), out=str(folder / "p.csv"), save=str(saved))
     read = ReadOptions(workers=0)
-    classify(replace(job, method=method, weights=weights, model="test_convnext", device="cpu", read=read))
+    classify(replace(job, method=method, weights=weights, model=FOUR_BLOCKS, device="cpu", read=read))
     return saved, sorted(str(path) for path in images.iterdir())
 
 
@@ -217,7 +218,7 @@ def test_onnx_with_preprocessing_and_classifier_goes_from_pixels_to_the_table(
     assert (taken.type, taken.shape[3]) == ("tensor(uint8)", 3)
     about = session.get_modelmeta().custom_metadata_map
     assert json.loads(about["classes"]) == ["dark", "light"]
-    wanted = load(weights, model="test_convnext").embed(images)
+    wanted = load(weights, model=FOUR_BLOCKS).embed(images)
     with (tmp_path / "p.csv").open() as file:
         table = {row["path"]: row for row in csv.DictReader(file)}
     for path, feature in zip(images, wanted, strict=True):
@@ -239,7 +240,7 @@ def test_onnx_with_preprocessing_and_classifier_goes_from_pixels_to_the_table(
 
 def test_preprocessing_and_classifier_need_onnx(weights: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--with-preprocessing makes one graph of all: it needs --format onnx"):
-        export(ExportOptions(weights, "test_convnext", "timm", str(tmp_path / "x"), with_preprocessing=True))
+        export(ExportOptions(weights, FOUR_BLOCKS, "timm", str(tmp_path / "x"), with_preprocessing=True))
 
 
 @pytest.mark.parametrize(

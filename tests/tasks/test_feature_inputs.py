@@ -5,20 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import UsageError, WeightsError
 from dinocli.tasks.cluster.cluster_options import ClusterOptions
 from dinocli.tasks.evaluate.evaluate_options import EvaluateOptions
 from dinocli.tasks.feature_inputs import default_features, is_features, takes_features
 from dinocli.tasks.inputs import ReadOptions
-
-
-class Ear(ProgressReporter):
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def line(self, text: str) -> None:
-        self.lines.append(text)
+from tests.tasks.drive import Ears
 
 
 def make(home: Path, run: str, file: str, time: int) -> Path:
@@ -39,20 +31,20 @@ def test_the_file_of_the_newest_run_is_taken_and_a_newer_one_named(
     (tmp_path / "runs" / "torn").mkdir()
     (tmp_path / "runs" / "torn" / "run.json").write_text("{")
     (tmp_path / "runs" / "latest").write_text(f"{newest}\n")
-    ear = Ear()
-    assert default_features(ear) == tmp_path / "new.npy"
-    assert ear.lines == [f"features: {tmp_path}/new.npy, the newest of the newest run"]
+    ears = Ears()
+    assert default_features(ears) == tmp_path / "new.npy"
+    assert ears.lines == [f"features: {tmp_path}/new.npy, the newest of the newest run"]
     os.utime(tmp_path / "old.npy", (300, 300))
-    assert default_features(ear) == tmp_path / "new.npy"
-    assert ear.lines[-1] == f"{tmp_path}/old.npy of another run is newer: name it to take it"
+    assert default_features(ears) == tmp_path / "new.npy"
+    assert ears.lines[-1] == f"{tmp_path}/old.npy of another run is newer: name it to take it"
 
 
 def test_the_ways_out_are_those_of_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(WeightsError, match=r"no finished run in .*/runs: take --in$"):
-        default_features(Ear(), ways="take --in")
+        default_features(Ears(), ways="take --in")
     with pytest.raises(WeightsError, match="name a feature file"):
-        default_features(Ear())
+        default_features(Ears())
 
 
 def test_feature_files_are_told_from_images_lists_and_folders(tmp_path: Path) -> None:

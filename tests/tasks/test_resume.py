@@ -18,22 +18,23 @@ from tests.tasks.drive import job, processes
 from tests.textures import write_textures
 
 CLOCKS = ("seconds", "data_wait", "images_per_second")
-STEPS = 20
+STEPS = 12
 LONG = (
     f"run.steps={STEPS}",
     "run.log_every=1",
-    "run.save_every=6",
+    "run.save_every=4",
     "guard.every=0.5",
     "guard.probe_images=8",
-    "optim.head_warmup=0.2",
+    "optim.head_warmup=0.25",
     "model.drop_path=0",
     "run.batch_size=4",
 )
 EXTRAS = (
+    "run.steps=16",
     "model.name=",
     "model.trainable=lora",
     "optim.layer_decay=0.8",
-    "optim.head_warmup=0.6",
+    "optim.head_warmup=0.75",
     "optim.head_warmup_loss=0.95",
     "loss.koleo=0.1",
     "loss.gram_anchor=1",
@@ -115,7 +116,7 @@ def assert_same_end(run: Path, expected: Path) -> None:
 
 @pytest.mark.parametrize(
     ("moment", "world"),
-    [(12, 2), *(pytest.param(*rest, marks=SLOW) for rest in [(3, 1), (3, 2), (12, 1), (15, 1), (15, 2)])],
+    [(8, 2), *(pytest.param(*rest, marks=SLOW) for rest in [(2, 1), (2, 2), (8, 1), (10, 1), (10, 2)])],
 )
 def test_killed_and_resumed_is_bit_equal(
     images: Path, whole: dict[int, Path], tmp_path: Path, moment: int, world: int
@@ -144,12 +145,12 @@ def test_a_signal_stops_after_a_checkpoint(
 ) -> None:
     """With two processes only one is told; both stop, at the same step."""
     out = tmp_path / "run"
-    codes = processes(job(images, out, LONG), world=world, shot=(8, number))
+    codes = processes(job(images, out, LONG), world=world, shot=(5, number))
     assert codes[0] == 128 + number
     assert all(code and code > 128 for code in codes)
     assert json.loads((out / "run.json").read_text())["status"] == "interrupted"
     saved = load_checkpoint(out / "checkpoints" / "last.pt", torch.device("cpu"))
-    assert saved["step"] == rows(out)[-1]["step"] == 9, "the step after the signal was seen"
+    assert saved["step"] == rows(out)[-1]["step"] == 6, "the step after the signal was seen"
     assert processes(job(images, out, LONG, resume=True), world=world) == [0] * world
     assert_same_end(out, whole[world])
 
@@ -184,14 +185,14 @@ def test_two_processes_give_the_curve_of_one(whole: dict[int, Path]) -> None:
 
 def test_two_processes_share_the_gradients_of_a_part_that_begins_late(images: Path, tmp_path: Path) -> None:
     """Frozen when the networks were wrapped, and again when most of the backbone stays so."""
-    part = ("guard.every=1.0", "model.trainable=last-1", "optim.head_warmup_loss=1.0", "optim.head_warmup=0.6")
+    part = ("guard.every=1.0", "model.trainable=last-1", "optim.head_warmup_loss=1.0", "optim.head_warmup=0.9")
     runs = {world: tmp_path / f"run{world}" for world in (1, 2)}
     for world, out in runs.items():
         assert processes(job(images, out, [*LONG, *part]), world=world) == [0] * world
     one, two = ([row for row in rows(out) if "loss" in row] for out in runs.values())
     assert [row["loss"] for row in one] == pytest.approx([row["loss"] for row in two], abs=1e-4)
     assert [row["lr"] for row in one] == [row["lr"] for row in two]
-    assert sum(row["lr"] > 0 for row in one) == STEPS - 10
+    assert sum(row["lr"] > 0 for row in one) == 2
 
 
 def test_a_finished_run_is_not_resumed(images: Path, whole: dict[int, Path]) -> None:
@@ -202,7 +203,7 @@ def test_a_finished_run_is_not_resumed(images: Path, whole: dict[int, Path]) -> 
 @pytest.fixture
 def killed(images: Path, tmp_path: Path) -> Path:
     out = tmp_path / "run"
-    processes(job(images, out, LONG), shot=(7, signal.SIGKILL))
+    processes(job(images, out, LONG), shot=(6, signal.SIGKILL))
     return out
 
 

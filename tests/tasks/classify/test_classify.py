@@ -8,27 +8,17 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
-from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import DataError, UsageError, WeightsError
 from dinocli.tasks.classify.classify import classify
 from dinocli.tasks.classify.classify_dry_run import dry_run
 from dinocli.tasks.classify.classify_options import ClassifyOptions
 from dinocli.tasks.embed.embed import embed
 from dinocli.tasks.inputs import ReadOptions
+from tests.tasks.drive import Ears
 from tests.tasks.search.test_search import home, job  # noqa: F401 (a fixture)
 from tests.tasks.test_evaluate import names, table, write
 
 KIND = {"0": "stripes", "1": "dots", "2": "plain"}
-
-
-class Heard(ProgressReporter):
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def line(self, text: str) -> None:
-        self.lines.append(text)
-
-    warn = line
 
 
 def options(folder: Path, **more: object) -> ClassifyOptions:
@@ -106,20 +96,20 @@ def test_where_every_image_has_a_label_wrong_ones_are_found(folder: Path) -> Non
 
 def test_a_handful_of_labels_promises_nothing_and_says_so(folder: Path) -> None:
     table(folder / "few.csv", path=names(300)[:9], label=[name.split("/")[1] for name in names(300)[:9]])
-    heard = Heard()
-    outcome = classify(options(folder, precision=0.95), heard)
+    ears = Ears()
+    outcome = classify(options(folder, precision=0.95), ears)
     assert outcome.threshold is None
     assert outcome.accepted == 0
-    assert any("at least 59 have to be right" in line for line in heard.lines)
+    assert any("at least 59 have to be right" in line for line in ears.warnings)
     assert {row["label"] for row in read(folder / "predictions.csv") if not row["given"]} == {"unsure"}
 
 
 def test_one_label_a_class_still_labels_the_folder(folder: Path) -> None:
     table(folder / "few.csv", path=names(3), label=["crack", "good", "spot"])
-    heard = Heard()
-    outcome = classify(options(folder), heard)
+    ears = Ears()
+    outcome = classify(options(folder), ears)
     assert (outcome.method, outcome.accuracy) == ("nearest class mean", None)
-    assert any("not calibrated" in line for line in heard.lines)
+    assert any("not calibrated" in line for line in ears.warnings)
     right = [row["label"] == row["path"].split("/")[1] for row in read(folder / "predictions.csv")]
     assert np.mean(right) > 0.8
 

@@ -5,7 +5,7 @@ import pytest
 from dinocli.engine.step_profile import WAIT
 from dinocli.tasks.train import machine_speed
 from dinocli.tasks.train.machine_speed import MachineSpeed, bottleneck, measure_speed
-from tests.engine.learners import MODEL
+from tests.networks import FOUR_BLOCKS
 
 
 @pytest.fixture(scope="module")
@@ -14,20 +14,20 @@ def speed() -> MachineSpeed:
         for name, value in (("IMAGES", 4), ("BATCH", 2), ("PROFILED", 4)):
             patch.setattr(machine_speed, name, {"cpu": value})
         patch.setattr(machine_speed, "SIDES", (48, 64))
-        return measure_speed(MODEL, "cpu")
+        return measure_speed(FOUR_BLOCKS, "cpu")
 
 
 def test_every_part_is_timed(speed: MachineSpeed) -> None:
     assert min(speed.decode, speed.multicrop, speed.embed, speed.train) > 0
     assert [*speed.parts] == [WAIT, "multi-crop", "teacher", "student", "loss", "backward", "optimizer", "average"]
     assert speed.train < speed.multicrop, "the multi-crop is a part of a step"
-    assert (speed.model, speed.batch_size) == (MODEL, 2)
+    assert (speed.model, speed.batch_size) == (FOUR_BLOCKS, 2)
     assert speed.bottleneck.startswith(f"the {max(speed.parts, key=lambda name: speed.parts[name])}, ")
 
 
 def test_the_table_has_a_line_for_each(speed: MachineSpeed) -> None:
     first, *lines, last = speed.table()
-    assert first.startswith(MODEL)
+    assert first.startswith(FOUR_BLOCKS)
     assert last == f"bottleneck: {speed.bottleneck}"
     assert [line[:17].strip() for line in lines[:4]] == ["decoding", "multi-crop", "features (embed)", "training"]
     shares = [float(line.split()[-1].rstrip("%")) for line in lines[4:]]
