@@ -3,15 +3,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
-
-from tests.device.pretend import pretend_device
 
 FIRST = ("tasks/train", "tasks/test_resume", "cli", "faults", "test_install", "tasks", "report", "device", "models")
 """Where the long files are, the longest first."""
-
-pretend_device()  # autograd counts the kinds of devices at the first backward pass of a process, and never again
-torch.set_num_threads(1)  # nets this small lose more by waiting for other threads than they gain
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -23,9 +17,14 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let pytest-xdist hand out files in our order: its own puts long files, which hold few tests, last."""
+    """Let pytest-xdist hand out files in our order: its own puts long files, which hold few tests, last.
+
+    Its controller runs no test, and need not spend seconds on loading torch while its workers wait.
+    """
     if hasattr(config.option, "loadscopereorder"):
         config.option.loadscopereorder = False
+    if hasattr(config, "workerinput") or not getattr(config.option, "numprocesses", None):
+        _prepare_torch()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -37,6 +36,15 @@ def pytest_collection_finish() -> None:
     """Spare the garbage collector what stays to the end: the packages and all tests."""
     gc.collect()
     gc.freeze()
+
+
+def _prepare_torch() -> None:
+    import torch
+
+    from tests.device.pretend import pretend_device
+
+    pretend_device()  # autograd counts the kinds of devices at the first backward pass of a process, and never again
+    torch.set_num_threads(1)  # nets this small lose more by waiting for other threads than they gain
 
 
 def _place(path: Path) -> int:

@@ -1,6 +1,7 @@
 """The house rules of imports, read from the syntax tree: who may know whom."""
 
 import ast
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -23,10 +24,17 @@ def module_name(path: Path) -> str:
 MODULES = {module_name(path): path for path in sorted(ROOT.rglob("*.py"))}
 
 
+@cache
+def nodes(path: Path) -> list[ast.AST]:
+    """All nodes of a file's syntax tree that import something or define a class."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom | ast.ClassDef)]
+
+
 def imports(path: Path) -> set[str]:
     """Modules of ours that a file imports, wherever in the file, also for type checking only."""
     found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in nodes(path):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -40,29 +48,34 @@ def layer(module: str) -> str:
     return [*module.split("."), ""][1]
 
 
-EDGES = {name: imports(path) for name, path in MODULES.items()}
-INSIDE = {name: targets for name, targets in EDGES.items() if layer(name) in RANK}
+INSIDE = [name for name in MODULES if layer(name) in RANK]
 
 
-def test_the_walk_saw_the_package() -> None:
-    assert len(INSIDE) > 40
-    assert sum(map(len, INSIDE.values())) > 100
-    assert {layer(name) for name in INSIDE} == set(RANK)
+@pytest.fixture(scope="module")
+def edges() -> dict[str, set[str]]:
+    """What each module inside the layers imports."""
+    return {name: imports(MODULES[name]) for name in INSIDE}
+
+
+def test_the_walk_saw_the_package(edges: dict[str, set[str]]) -> None:
+    assert len(edges) > 40
+    assert sum(map(len, edges.values())) > 100
+    assert {layer(name) for name in edges} == set(RANK)
     assert {layer(name) for name in MODULES} - set(RANK) <= {"", "__main__"}, "a package without a layer"
 
 
 @pytest.mark.parametrize("name", INSIDE)
-def test_imports_go_down_only(name: str) -> None:
-    for target in INSIDE[name]:
+def test_imports_go_down_only(name: str, edges: dict[str, set[str]]) -> None:
+    for target in edges[name]:
         above, below = layer(name), layer(target)
         assert above == below or RANK[above] > RANK.get(below, -1), f"{name} imports {target}"
         assert below or target == "dinocli", target
 
 
 @pytest.mark.parametrize("name", [name for name in INSIDE if layer(name) in MIDDLE])
-def test_middle_packages_know_no_configuration(name: str) -> None:
+def test_middle_packages_know_no_configuration(name: str, edges: dict[str, set[str]]) -> None:
     own = f"dinocli.{layer(name)}"
-    foreign = {target for target in INSIDE[name] if not f"{target}.".startswith(f"{own}.")}
+    foreign = {target for target in edges[name] if not f"{target}.".startswith(f"{own}.")}
     assert foreign <= {
         "dinocli.cores",
         "dinocli.errors",
@@ -72,8 +85,8 @@ def test_middle_packages_know_no_configuration(name: str) -> None:
     }
 
 
-def test_there_are_no_circles() -> None:
-    order = [*TopologicalSorter(INSIDE).static_order()]  # raises CycleError
+def test_there_are_no_circles(edges: dict[str, set[str]]) -> None:
+    order = [*TopologicalSorter(edges).static_order()]  # raises CycleError
     assert order.index("dinocli.errors") < order.index("dinocli.tasks.train.train")
 
 
@@ -82,7 +95,7 @@ def test_config_and_errors_import_no_torch() -> None:
     assert light
     heavy = {"torch", "timm", "kornia", "sklearn", "scipy", "numpy"}
     for path in light:
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in nodes(path):
             if isinstance(node, ast.Import | ast.ImportFrom):
                 names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [str(node.module)]
                 assert not {name.split(".")[0] for name in names} & heavy, path
@@ -94,15 +107,15 @@ def test_only_the_command_line_knows_two_ways_to_train() -> None:
     assert {layer(name) for name in knowing} == {"cli"}
 
 
-def test_only_the_command_line_knows_training() -> None:
+def test_only_the_command_line_knows_training(edges: dict[str, set[str]]) -> None:
     training = {"dinocli.engine.build", "dinocli.engine.loop", "dinocli.engine.monitor", "dinocli.engine.step"}
     others = [n for n in INSIDE if RANK[layer(n)] > RANK["engine"] and layer(n) != "cli"]
     others = [n for n in others if not n.startswith("dinocli.tasks.train")]
     others.remove("dinocli.tasks.evaluate.augmented_views")  # makes the views of a recipe
     assert others
     for name in others:
-        known = {target for target in INSIDE[name] if target.startswith("dinocli.tasks.train")}
-        assert not known | (INSIDE[name] & training), name
+        known = {target for target in edges[name] if target.startswith("dinocli.tasks.train")}
+        assert not known | (edges[name] & training), name
 
 
 def test_no_two_modules_outside_the_command_line_share_a_name() -> None:
@@ -113,7 +126,6 @@ def test_no_two_modules_outside_the_command_line_share_a_name() -> None:
 
 
 def test_no_two_classes_share_a_name() -> None:
-    trees = (ast.parse(path.read_text(encoding="utf-8")) for path in MODULES.values())
-    names = [node.name for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+    names = [node.name for path in MODULES.values() for node in nodes(path) if isinstance(node, ast.ClassDef)]
     assert len(names) > 100
     assert {name for name in names if names.count(name) > 1} == set()
