@@ -1,8 +1,8 @@
-"""Queries, keys and values of one attention block of any timm ViT, and its attention weights.
+"""Queries and keys of one attention block of any timm ViT, and its attention weights.
 
 timm computes attention in one fused call that returns no weights; some models add their biases outside of the `qkv`
 layer (a hook on it never fires), others rotate queries and keys by position after it. So nothing is rebuilt here: the
-three tensors are taken where every family hands them over, at the fused call itself.
+tensors are taken where every family hands them over, at the fused call itself.
 
 Legend: B images, n heads, N tokens (prefix + patches), E width of one head, D = n * E, Q tokens asked about,
 H W pixels, h w rows and columns of patches.
@@ -22,13 +22,12 @@ from dinocli.models.backbone import Backbone
 
 
 @dataclass(frozen=True)
-class AttentionQKV:
+class AttentionQK:
     """The attention of one block, for a batch of images.
 
     Args:
         query_BnNE: As they are multiplied: with bias, norm and rotation by position.
         key_BnNE: Keys.
-        value_BnNE: Values.
         plain_key_BnNE: Keys before the rotation: what a patch shows, not where it is. The same for models without one.
         bias: What is added before the softmax (relative positions), broadcast to (B, n, N, N), or None.
         scale: What the products are multiplied by.
@@ -38,7 +37,6 @@ class AttentionQKV:
 
     query_BnNE: Tensor
     key_BnNE: Tensor
-    value_BnNE: Tensor
     plain_key_BnNE: Tensor
     bias: Tensor | None
     scale: float
@@ -72,17 +70,11 @@ class AttentionQKV:
 
     def patch_keys(self) -> Tensor:
         """Return the keys of the patches before any rotation, heads side by side: (B, D, h, w)."""
-        return self._patches(self.plain_key_BnNE)
-
-    def patch_values(self) -> Tensor:
-        """Return the values of the patches, heads side by side: (B, D, h, w)."""
-        return self._patches(self.value_BnNE)
-
-    def _patches(self, x_BnNE: Tensor) -> Tensor:
-        return x_BnNE[:, :, self.prefix :].transpose(2, 3).reshape(len(x_BnNE), -1, *self.grid)
+        key_BnPE = self.plain_key_BnNE[:, :, self.prefix :]
+        return key_BnPE.transpose(2, 3).reshape(len(key_BnPE), -1, *self.grid)
 
 
-def attend(backbone: Backbone, x_B3HW: Tensor, block: int = -1) -> AttentionQKV:
+def attend(backbone: Backbone, x_B3HW: Tensor, block: int = -1) -> AttentionQK:
     """Run a ViT and return the attention of one of its blocks.
 
     Args:
@@ -131,7 +123,7 @@ class _Catch(TorchFunctionMode):
     def __init__(self) -> None:
         super().__init__()
         self.inside = False
-        self.inputs: tuple[Tensor, Tensor, Tensor] | None = None
+        self.inputs: tuple[Tensor, Tensor] | None = None
         self.options: dict[str, Any] = {}
         self.plain_key: Tensor | None = None
 
@@ -149,14 +141,14 @@ class _Catch(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         if self.inside and func is F.scaled_dot_product_attention:
-            self.inputs, self.options = (args[0], args[1], args[2]), kwargs
+            self.inputs, self.options = (args[0], args[1]), kwargs
         return func(*args, **kwargs)
 
-    def result(self, backbone: Backbone, grid: tuple[int, int]) -> AttentionQKV:
+    def result(self, backbone: Backbone, grid: tuple[int, int]) -> AttentionQK:
         prefix = backbone.model.num_prefix_tokens
         if self.inputs is None or self.inputs[0].shape[2] != prefix + grid[0] * grid[1]:
             raise UsageError(f"the attention of {backbone.name} cannot be read: use --method kmeans, pca or anomaly")
-        query_BnNE, key_BnNE, value_BnNE = self.inputs
+        query_BnNE, key_BnNE = self.inputs
         plain = self.plain_key if self.plain_key is not None else key_BnNE
         scale = self.options.get("scale") or query_BnNE.shape[-1] ** -0.5
-        return AttentionQKV(query_BnNE, key_BnNE, value_BnNE, plain, self.options.get("attn_mask"), scale, prefix, grid)
+        return AttentionQK(query_BnNE, key_BnNE, plain, self.options.get("attn_mask"), scale, prefix, grid)

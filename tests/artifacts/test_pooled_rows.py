@@ -9,7 +9,6 @@ from safetensors.torch import save_file
 
 from dinocli.artifacts.feature_file import open_features
 from dinocli.artifacts.pooled_rows import pooled_rows
-from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import WeightsError
 from dinocli.models.create import create_backbone
 from dinocli.quality.cosine import unit_rows
@@ -20,6 +19,7 @@ from dinocli.tasks.cluster.drifted_batch import drift_of
 from dinocli.tasks.embed.embed import embed
 from dinocli.tasks.evaluate.evaluate import evaluate
 from dinocli.tasks.evaluate.evaluate_options import EvaluateOptions
+from tests.tasks.drive import Ears
 from tests.tasks.embed.drive import job, write_images
 
 KINDS = {"pooled": "pooled", "both": "pooled+rare", "rare": "rare"}
@@ -63,28 +63,17 @@ def test_a_lost_state_is_said(home: Path, tmp_path: Path) -> None:
     assert "both.rare.safetensors is not there" in heard[0]
 
 
-class Heard(ProgressReporter):
-    def __init__(self) -> None:
-        super().__init__()
-        self.lines: list[str] = []
-
-    def line(self, text: str) -> None:
-        self.lines.append(text)
-
-    warn = line
-
-
 def test_copies_odd_images_and_drift_are_judged_on_pooled_features(home: Path, tmp_path: Path) -> None:
     found = []
     for name in ("pooled", "both"):
         out, file = tmp_path / f"{name}.csv", str(home / f"{name}.npy")
         options = ClusterOptions((file,), str(out), k=2, report="none", checks=False, select=4)
-        cluster(options, Heard())
+        cluster(options, Ears())
         with out.open(newline="") as table:
             scores = [float(row["outlier"]) for row in csv.DictReader(table)]
         selected = (tmp_path / f"{name}.selected.txt").read_text()
         pairs = (tmp_path / f"{name}.duplicates.csv").read_text().splitlines()[1:]
-        drift = drift_of(home / f"{name}_new.npy", open_members(options, Heard(), None), [], Heard()).features
+        drift = drift_of(home / f"{name}_new.npy", open_members(options, Ears(), None), [], Ears()).features
         found.append((scores, [drift.accuracy, drift.mmd], [line.split(",")[:2] for line in pairs], selected))
     pooled, both = found
     np.testing.assert_allclose(pooled[0], both[0], atol=1e-2)
@@ -105,10 +94,10 @@ def test_near_duplicates_and_verdict_are_of_pooled_features(home: Path) -> None:
 
 
 def test_a_comparison_of_different_tokens_is_said(home: Path) -> None:
-    reporter = Heard()
+    reporter = Ears()
     options = EvaluateOptions((str(home / "both.npy"),), baseline=str(home / "pooled.npy"), views=0)
     evaluate(options, reporter)
-    assert any("--tokens pooled+rare and pooled are compared" in line for line in reporter.lines)
+    assert any("--tokens pooled+rare and pooled are compared" in line for line in reporter.warnings)
 
 
 def test_a_damaged_state_is_an_error(home: Path, tmp_path: Path) -> None:

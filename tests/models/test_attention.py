@@ -21,7 +21,8 @@ NAMES = [
 
 def _backbone(name: str) -> Backbone:
     torch.manual_seed(0)
-    backbone = create_backbone(name, model_args={"depth": 5}).eval()
+    size = {"img_size": 64} if name.startswith("beit") else {}
+    backbone = create_backbone(name, model_args={"depth": 3} | size).eval()
     with torch.no_grad():  # biases, scales and queries start too small to tell one formula from another
         for parameter in backbone.model.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
@@ -57,30 +58,30 @@ def _turned(x_NE: Tensor, rope: Tensor, prefix: int, half: bool) -> Tensor:
     return turned
 
 
-def _by_hand(backbone: Backbone, x: Tensor, block: int, image: int, head: int) -> tuple[Tensor, Tensor, Tensor]:
-    """softmax(q k / sqrt(E)) of one head, its keys before the rotation, its values."""
+def _by_hand(backbone: Backbone, x: Tensor, block: int, image: int, head: int) -> tuple[Tensor, Tensor]:
+    """softmax(q k / sqrt(E)) of one head, and its keys before the rotation."""
     tokens_BND, options = _seen_by_the_block(backbone, x, block)
     layer = backbone.model.blocks[block].attn
     tokens_ND, width, heads = tokens_BND[image], layer.head_dim, layer.num_heads
-    biases = [getattr(layer, f"{part}_bias", None) for part in "qkv"]
+    biases = [getattr(layer, f"{part}_bias", None) for part in "qk"]
     if layer.qkv.bias is not None:
-        biases = list(layer.qkv.bias.reshape(3, -1))
+        biases = list(layer.qkv.bias.reshape(3, -1)[:2])
     parts = []
-    for part in range(3):
+    for part in range(2):
         rows = slice((part * heads + head) * width, (part * heads + head + 1) * width)
         of_head = tokens_ND @ layer.qkv.weight[rows].T
         bias = biases[part]
         parts.append(of_head if bias is None else of_head + bias[head * width : (head + 1) * width])
-    query, key, value = parts
+    query, key = parts
     plain = key
     if options.get("rope") is not None:
         rope, half = options["rope"].reshape(-1, 2 * width), bool(getattr(layer, "rotate_half", False))
         query = _turned(query, rope, backbone.model.num_prefix_tokens, half)
         key = _turned(key, rope, backbone.model.num_prefix_tokens, half)
-    return torch.softmax(query @ key.T / width**0.5, dim=-1), plain, value
+    return torch.softmax(query @ key.T / width**0.5, dim=-1), plain
 
 
-@pytest.mark.parametrize("block", [-1, 3])
+@pytest.mark.parametrize("block", [-1, 1])
 @pytest.mark.parametrize("name", NAMES)
 @torch.no_grad()
 def test_equals_a_softmax_by_hand(name: str, block: int) -> None:
@@ -90,22 +91,20 @@ def test_equals_a_softmax_by_hand(name: str, block: int) -> None:
     prefix = backbone.model.num_prefix_tokens
     weights = found.weights(range(prefix + 12))
     for image, head in ((0, 0), (1, 5)):
-        expected, key, value = _by_hand(backbone, x, block, image, head)
+        expected, key = _by_hand(backbone, x, block, image, head)
         assert expected.std() > 0.01, "flat attention proves nothing"
         torch.testing.assert_close(weights[image, head], expected, rtol=1e-4, atol=1e-6)
         torch.testing.assert_close(found.to_patches()[image, head], expected[0, prefix:].reshape(3, 4))
         width = key.shape[1]
         channels = slice(head * width, (head + 1) * width)
         torch.testing.assert_close(found.patch_keys()[image, channels].flatten(1).T, key[prefix:])
-        torch.testing.assert_close(found.patch_values()[image, channels].flatten(1).T, value[prefix:])
 
 
 @pytest.mark.parametrize("name", [*NAMES, "beit_base_patch16_224"])
 @torch.no_grad()
 def test_equals_what_timm_multiplies_without_its_fused_call(name: str) -> None:
     backbone = _backbone(name)
-    native = 224 if name.startswith("beit") else 4 * backbone.patch
-    x = torch.randn(1, 3, native, native)
+    x = torch.randn(1, 3, 4 * backbone.patch, 4 * backbone.patch)
     found = attend(backbone, x)
     layer = backbone.model.blocks[-1].attn
     kept: list[Tensor] = []

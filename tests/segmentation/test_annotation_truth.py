@@ -10,24 +10,14 @@ from pycocotools.coco import COCO as Reader
 
 from dinocli.data.labels import read_labels
 from dinocli.data.sources import find_images
-from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import DataError
 from dinocli.segmentation.annotation_truth import AnnotationTruth, open_truth
 from dinocli.segmentation.ground_truth import GroundTruth
 from tests.data.test_annotations import yolo
+from tests.tasks.drive import Ears
 
 SIZE = (40, 60)
 OUTLINE = [10.2, 5.0, 50.7, 8.3, 30.0, 33.3]
-
-
-class Heard(ProgressReporter):
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def line(self, text: str) -> None:
-        self.lines.append(text)
-
-    warn = line
 
 
 @pytest.fixture
@@ -74,10 +64,10 @@ def test_masks_of_coco_are_those_of_pycocotools(
         assert 0 < found.mean() < 1
     assert truth.read("./3.png", SIZE).max() == 0, "looked at, and nothing there"
     assert "./4.png" not in truth
-    heard = Heard()
-    truth.report(heard)
-    assert "1 images have no object" in heard.lines[0]
-    assert "1 images are not named" in heard.lines[1]
+    ears = Ears()
+    truth.report(ears)
+    assert "1 images have no object" in ears.lines[0]
+    assert "1 images are not named" in ears.warnings[0]
     assert "./4.png" in open_truth(str(path), listed, good_without_mask=True)
     with pytest.raises(DataError, match="run lengths are of 60x40 px"):
         truth.read("./2.png", (60, 40))
@@ -90,9 +80,9 @@ def test_boxes_and_outlines_of_yolo(images: Path, tmp_path: Path) -> None:
     assert (found == 2).sum() == 10 * 40
     assert found[20, 50] == 1, "dent: a triangle"
     assert (found == 1).mean() == pytest.approx(0.2 * 0.4 / 2, abs=0.005)
-    heard = Heard()
-    truth.report_notes(heard)
-    assert heard.lines == ["1 objects have a box and no outline: all of the box counts as the object"]
+    ears = Ears()
+    truth.report_notes(ears)
+    assert ears.warnings == ["1 objects have a box and no outline: all of the box counts as the object"]
 
 
 def test_annotations_of_other_images_and_folders_of_masks(images: Path, tmp_path: Path) -> None:
