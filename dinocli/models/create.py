@@ -46,8 +46,10 @@ def create_backbone(
 def check_name(name: str) -> None:
     """Raise a `WeightsError` with the nearest names for a model or tag that timm does not know."""
     architecture, _, tag = name.partition(".")
+    if timm.is_model(architecture) and not tag:
+        return
     tagged = timm.list_models(pretrained=True)
-    if timm.is_model(architecture) and (not tag or name in tagged):
+    if timm.is_model(architecture) and name in tagged:
         return
     known = timm.list_models() + tagged
     near = ", ".join(difflib.get_close_matches(name, known, n=3)) or "none"

@@ -1,6 +1,6 @@
 """Few-shot accuracy: nearest class mean of a few labelled images per class.
 
-Shapes: N images, D width, C classes, S draws.
+Shapes: N images, D width, C classes, G groups, S draws.
 """
 
 from typing import Any
@@ -45,6 +45,7 @@ def few_shot(
     classes_C, class_N = np.unique(labels_N, return_inverse=True)
     group_N = np.arange(len(class_N)) if groups_N is None else np.unique(groups_N, return_inverse=True)[1]
     gallery, query = sides(len(class_N), learn_N)
+    taken_G = np.zeros(int(group_N.max(initial=-1)) + 1, bool)
     units_ND = unit_rows(features_ND)
     random = np.random.default_rng(seed)
     right_SN = np.full((draws, len(class_N)), np.nan, np.float32)
@@ -55,7 +56,9 @@ def few_shot(
         means_CD = unit_rows(
             np.stack([units_ND[rows].mean(axis=0) if len(rows) else 0 * units_ND[0] for rows in drawn])
         )
-        test = query[~np.isin(group_N[query], group_N[np.concatenate(drawn)])]
+        taken_G[:] = False
+        taken_G[group_N[np.concatenate(drawn)]] = True
+        test = query[~taken_G[group_N[query]]]
         right_N[test] = (units_ND[test] @ means_CD.T).argmax(axis=1) == class_N[test]
     tested_N = np.isfinite(right_SN).sum(axis=0)
     share_N = np.nansum(right_SN, axis=0, dtype=np.float64) / np.where(tested_N, tested_N, np.nan)

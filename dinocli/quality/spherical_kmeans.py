@@ -51,6 +51,13 @@ class _Block(NamedTuple):
     far_FD: NDArray[np.float32]
 
 
+class _Held(NormalizedFeatures):
+    """Rows of length 1 in memory, which no pass scales again."""
+
+    def take(self, rows: slice | NDArray[np.intp]) -> NDArray[np.float32]:
+        return np.asarray(self.features_ND[rows], np.float32)
+
+
 def unit_kmeans(
     rows: NormalizedFeatures, k: int, *, seed: int = 0, starts: int = STARTS, passes: int = PASSES, breath: int = BREATH
 ) -> Fit:
@@ -72,9 +79,8 @@ def unit_kmeans(
     for taking away one centre after the other instead of freezing neighbours.
     A cluster that runs empty goes on at the row that is farthest from all centres.
     """
-    sampled = NormalizedFeatures(
-        rows.take(rows.sample(max(SAMPLE_ROWS, SAMPLE_ROWS_EACH * k), seed)), threads=rows.threads
-    )
+    sample_RD = rows.take(rows.sample(max(SAMPLE_ROWS, SAMPLE_ROWS_EACH * k), seed))
+    sampled = _Held(NormalizedFeatures(sample_RD).take(slice(None)), threads=rows.threads)
     seeds = np.random.default_rng(seed).integers(2**31, size=starts).tolist()
     fits = [_improve(sampled, _start(sampled, k, start), passes) for start in seeds]
     best = _breathe(sampled, max(fits, key=lambda fit: fit.closeness), min(breath, k - 1), passes, seed)

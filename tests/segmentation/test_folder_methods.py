@@ -1,8 +1,10 @@
 """K-means and PCA: what is fitted on a folder and means the same in every image of it."""
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
+from dinocli.quality import auto_k
 from dinocli.segmentation.kmeans_segments import KMeansMethod
 from dinocli.segmentation.method import FeatureGrid, sample_patches
 from dinocli.segmentation.pca_foreground import PcaMethod
@@ -32,6 +34,12 @@ def test_segments_mean_the_same_in_every_image_the_most_common_first() -> None:
         assert np.array_equal(fitted.apply(grid).labels(), truth + 1)
 
 
+@pytest.fixture
+def few_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(auto_k, "TRIED", (2, 3, 4, 5))
+
+
+@pytest.mark.usefixtures("few_tried")
 def test_the_number_of_segments_is_found() -> None:
     grids, _ = _images(2)
     assert KMeansMethod().fit(grids).parameters["segments"] == 3
@@ -46,6 +54,7 @@ def test_soft_maps_are_shares_of_one_and_rare_segments_stand_out() -> None:
     assert standing == sorted(standing)
 
 
+@pytest.mark.usefixtures("few_tried")
 def test_noise_is_one_segment_and_nothing() -> None:
     rng = np.random.default_rng(0)
     grids = [FeatureGrid(rng.normal(size=(10, 10, 40)).astype(np.float32), image) for image in range(4)]

@@ -357,8 +357,8 @@ def test_a_run_ends_when_nothing_gets_better(few: Path, tmp_path: Path) -> None:
 
 
 def test_adapted_batch_norm_has_a_probe_of_its_own_and_is_shared_by_both_networks(few: Path, tmp_path: Path) -> None:
-    settings = (*SHORT, "run.steps=4", "model.name=test_resnet", "model.batch_norm=adapted", "guard.every=0.5")
-    settings += ("guard.window=1.0",)
+    sparse = ("run.steps=4", "guard.every=0.5", "guard.window=1.0")
+    settings = (*SHORT, *sparse, "model.name=test_resnet", "model.batch_norm=adapted")
     outcome = train(job(few, tmp_path / "run", settings))
     assert outcome is not None
     rows = [json.loads(line) for line in (outcome.folder / "metrics.jsonl").read_text().splitlines()]
