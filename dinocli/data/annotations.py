@@ -13,11 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dinocli.data.text_tables import decode_text, is_utf8
 from dinocli.errors import DataError
 
 MOST_BYTES = 1 << 30
 """Of a COCO file; one of a hundred thousand images with outlines holds half of that."""
 
+_PAST = 0.1  # of a side: how far boxes of tools may lie past the image
 _YOLO_NAMES = ("data.yaml", "dataset.yaml", "classes.txt", "obj.names", "notes.json")
 _NOT_LABELS = {
     "classes.txt",
@@ -146,7 +148,7 @@ def _read_coco(path: Path) -> Annotations:
         for entry in data.get("annotations", []):
             objects[entry["image_id"]].append(_coco_object(entry, names))
         images = tuple(AnnotatedImage(str(one["file_name"]), tuple(objects[one["id"]])) for one in data["images"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
         raise DataError(f"{path} cannot be read as COCO ({_why(error)}); export it again") from None
     return Annotations("coco", images, tuple(names.values()))
 
@@ -155,8 +157,10 @@ def _coco_object(entry: dict[str, Any], names: dict[Any, str]) -> AnnotatedObjec
     shape = entry.get("segmentation") or []
     outlines = tuple(tuple(map(float, one)) for one in shape if len(one) >= 6) if isinstance(shape, list) else ()
     box = tuple(map(float, entry.get("bbox") or ()))
-    if len(box) not in (0, 4):
-        raise ValueError(f"a box of {len(box)} numbers")
+    if len(box) not in (0, 4) or not all(map(math.isfinite, box)):
+        raise ValueError(f"the box {entry.get('bbox')}"[:80])
+    if not all(math.isfinite(value) for one in outlines for value in one):
+        raise ValueError("an outline that is not finite")
     return AnnotatedObject(names[entry["category_id"]], box, outlines, dict(shape) if isinstance(shape, dict) else {})
 
 
@@ -167,7 +171,7 @@ def _read_yolo(folder: Path) -> Annotations:
         if file.suffix.lower() != ".txt" or file.name.lower() in _NOT_LABELS:
             continue
         try:
-            lines = [line.split() for line in file.read_text(encoding="utf-8").splitlines()]
+            lines = [line.split() for line in _text(file).splitlines()]
             objects = tuple(_yolo_object(line, names) for line in lines if line)
         except (OSError, ValueError) as error:
             raise DataError(f"{file} cannot be read as YOLO ({_why(error)}); export it again") from None
@@ -181,6 +185,8 @@ def _yolo_object(words: list[str], names: dict[str, str]) -> AnnotatedObject:
     number, values = words[0], [float(word) for word in words[1:]]
     if not number.isdecimal() or not all(map(math.isfinite, values)):
         raise ValueError(f"the line {' '.join(words)[:60]!r}")
+    if values and not (min(values) > -_PAST and max(values) < 1 + _PAST):
+        raise ValueError(f"the line {' '.join(words)[:60]!r}: numbers are shares of the sides, from 0 to 1")
     category = names.get(number, number)
     if len(values) in (4, 5):  # five: with a confidence
         x, y, width, height = values[:4]
@@ -206,7 +212,7 @@ def _yolo_names(folder: Path) -> dict[str, str]:
 
 
 def _names_in(path: Path) -> dict[str, str]:
-    text = path.read_text(encoding="utf-8")
+    text = _text(path)
     if path.suffix == ".yaml":
         import yaml
 
@@ -234,8 +240,8 @@ def _read_voc(folder: Path) -> Annotations:
             objects = tuple(_voc_object(one) for one in root.iter("object"))
         except (OSError, ValueError, ElementTree.ParseError) as error:
             raise DataError(f"{file} cannot be read as Pascal VOC ({_why(error)}); export it again") from None
-        own = root.findtext("filename") or file.stem
-        name = file.with_name(os.path.basename(own)).relative_to(folder).as_posix()
+        own = os.path.basename((root.findtext("filename") or "").strip()) or file.stem
+        name = (file.parent / own).relative_to(folder).as_posix()
         images.append(AnnotatedImage(name, objects))
         categories |= {one.category for one in objects}
     return Annotations("voc", tuple(images), tuple(sorted(categories)))
@@ -253,6 +259,14 @@ def _voc_object(one: ElementTree.Element) -> AnnotatedObject:
         raise ValueError(f"a box of {name} without numbers")
     left, top = max(0.0, left - 1), max(0.0, top - 1)
     return AnnotatedObject(name, (left, top, right - left, bottom - top))
+
+
+def _text(path: Path) -> str:
+    """Read a file with or without a byte order mark, which Windows puts before UTF-8."""
+    text = decode_text(path.read_bytes())
+    if not is_utf8(text):
+        raise ValueError("it is not UTF-8")
+    return text
 
 
 def _why(error: BaseException) -> str:

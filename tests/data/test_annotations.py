@@ -87,7 +87,9 @@ def test_damaged_coco_is_one_line(tmp_path: Path, more: dict[str, Any], words: s
         read_annotations(coco(tmp_path / "c.json", **more))
 
 
-@pytest.mark.parametrize("line", ["dent 0.1 0.1 0.1 0.1", "0 0.1 0.1", "0 0.1 0.1 0.1 nan", "0 1 1 1 1 1 1 1"])
+@pytest.mark.parametrize(
+    "line", ["dent 0.1 0.1 0.1 0.1", "0 0.1 0.1", "0 0.1 0.1 0.1 nan", "0 1 1 1 1 1 1 1", "0 9 9 5 5", "0 1 1 -1 1"]
+)
 def test_damaged_yolo_is_one_line(tmp_path: Path, line: str) -> None:
     (tmp_path / "1.txt").write_text(line)
     with pytest.raises(DataError, match="cannot be read as YOLO"):
@@ -113,3 +115,25 @@ def test_other_files_are_none(tmp_path: Path) -> None:
     assert annotation_kind(tmp_path / "a.csv") == annotation_kind(tmp_path) == annotation_kind(tmp_path / "none") == ""
     with pytest.raises(DataError, match="holds no annotations"):
         read_annotations(tmp_path)
+
+
+def test_a_byte_order_mark_is_no_part_of_a_class(tmp_path: Path) -> None:
+    (tmp_path / "classes.txt").write_text("\ufeffdent\r\nscratch\r\n", encoding="utf-8")
+    (tmp_path / "1.txt").write_text("\ufeff0 0.5 0.5 0.2 0.2\r\n", encoding="utf-8")
+    found = read_annotations(tmp_path)
+    assert found.categories == ("dent", "scratch")
+    assert [one.category for image in found.images for one in image.objects] == ["dent"]
+
+
+@pytest.mark.parametrize(("written", "name"), [("x/", "1"), (" ", "1"), ("C:/a/b.png", "b.png"), ("", "1")])
+def test_names_of_voc_that_are_none(tmp_path: Path, written: str, name: str) -> None:
+    (tmp_path / "1.xml").write_text(f"<annotation><filename>{written}</filename></annotation>")
+    assert [image.name for image in read_annotations(tmp_path).images] == [name]
+
+
+@pytest.mark.parametrize("numbers", ["[NaN, 1, 2, 3]", f"[1{'0' * 400}, 1, 2, 3]"])
+def test_numbers_that_are_no_place_are_refused(tmp_path: Path, numbers: str) -> None:
+    path = coco(tmp_path / "a.json")
+    path.write_text(path.read_text().replace("[2, 3, 10, 4]", numbers))
+    with pytest.raises(DataError, match="cannot be read as COCO"):
+        read_annotations(path)
