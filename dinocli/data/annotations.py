@@ -157,8 +157,10 @@ def _coco_object(entry: dict[str, Any], names: dict[Any, str]) -> AnnotatedObjec
     shape = entry.get("segmentation") or []
     outlines = tuple(tuple(map(float, one)) for one in shape if len(one) >= 6) if isinstance(shape, list) else ()
     box = tuple(map(float, entry.get("bbox") or ()))
-    if len(box) not in (0, 4) or not all(map(math.isfinite, box)):
-        raise ValueError(f"the box {entry.get('bbox')}"[:80])
+    if len(box) not in (0, 4):
+        raise ValueError(f"a box of {len(box)} numbers")
+    if not all(map(math.isfinite, box)):
+        raise ValueError(f"a box of {box}")
     if not all(math.isfinite(value) for one in outlines for value in one):
         raise ValueError("an outline that is not finite")
     return AnnotatedObject(names[entry["category_id"]], box, outlines, dict(shape) if isinstance(shape, dict) else {})
