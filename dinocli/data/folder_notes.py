@@ -129,7 +129,7 @@ def narrow_notes(samples: Sequence[ImageSample], policy: str, low: float, high: 
     if policy == PER_IMAGE:
         return []
     if policy == "full":
-        narrow = [one for one in samples if one.low >= 0 and one.high < _DARK * full_range(one.dtype)[1]]
+        narrow = [one for one in samples if 0 <= one.low < one.high < _DARK * full_range(one.dtype)[1]]
         if len(narrow) < _DARK_SHARE * len(samples):  # a few dark pictures are what they are
             return []
         used = "a sixteenth of the full range"

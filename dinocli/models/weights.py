@@ -117,9 +117,9 @@ def sha256_of(path: Path) -> str:
 
 
 def _lies_here(weights: str) -> bool:
-    """Whether the first part of a name with a slash is a folder here, such as `runs`: then no hub is asked for it."""
+    """Whether the first part of a name with a slash is a folder here, or `runs`: then no hub is asked for it."""
     first, slash, _ = weights.partition("/")
-    return bool(slash) and Path(first).is_dir()
+    return bool(slash) and (first == "runs" or Path(first).is_dir())
 
 
 def _beside(path: Path) -> str:

@@ -173,6 +173,8 @@ def test_a_path_that_is_not_there_never_asks_the_network(path: str, monkeypatch:
 def test_a_run_that_is_not_there_names_those_that_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dinocli.models.hub._answers", lambda url: pytest.fail("asked the network"))
     monkeypatch.chdir(tmp_path)
+    with pytest.raises(WeightsError, match="runs/mine; check the path"):
+        load_backbone("runs/mine")
     for name in ("steel-1", "cells", "empty"):
         (tmp_path / "runs" / name).mkdir(parents=True)
     for name in ("steel-1", "cells"):

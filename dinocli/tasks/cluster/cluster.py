@@ -75,7 +75,8 @@ def _cluster(options: ClusterOptions, reporter: ProgressReporter, stdin: BinaryI
     began = time.monotonic()
     members = open_members(options, reporter, stdin)
     if options.link_dir and (members.root is None or members.boxes is not None):
-        raise UsageError("--link-dir needs whole images and their folder, which these features do not name")
+        why = members.missing_root() or "these features do not name whole images and their folder"
+        raise UsageError(f"--link-dir needs the images: {why}")
     labels = read_labels(options.labels, members.names, reporter.line) if options.labels else {}
     reporter.line(f"{len(members):,} images, {members.features_ND.shape[1]} values each")
     options = replace(options, whiten=members.source.to_whiten(options.whiten, reporter.line))
@@ -87,9 +88,8 @@ def _cluster(options: ClusterOptions, reporter: ProgressReporter, stdin: BinaryI
         reporter.stage("looking for odd images and a map")
         distances = [feature_distance(pooled, seed=options.seed), *([checked.distance_N] if checked else [])]
         placed = place(rows, options.map, seed=options.seed)
-        known = Known(
-            found.grouping, joined_oddness(*distances), placed.place_N2, placed.method, _ids(options, members, found)
-        )
+        ids = _ids(options, members, found, reporter)
+        known = Known(found.grouping, joined_oddness(*distances), placed.place_N2, placed.method, ids)
         issues = checked.issues if checked else []
         seen = checked.statistics if checked else []
         drifted = drift_of(Path(options.drift), members, seen, reporter, options.seed) if options.drift else None
@@ -105,12 +105,16 @@ def _cluster(options: ClusterOptions, reporter: ProgressReporter, stdin: BinaryI
     return replace(outcome, files=files, seconds=time.monotonic() - began)
 
 
-def _ids(options: ClusterOptions, members: ClusterInputs, found: FoundGroups) -> list[int]:
+def _ids(options: ClusterOptions, members: ClusterInputs, found: FoundGroups, reporter: ProgressReporter) -> list[int]:
     """Number the groups: by size, or as an earlier table did."""
     groups = len(found.grouping.sizes_K)
     if not options.ids_from:
         return list(range(groups))
-    return stable_ids(read_ids(Path(options.ids_from)), members.names, found.grouping.label_N, groups)
+    before = read_ids(Path(options.ids_from))
+    shared = sum(name in before for name in members.names)
+    text = f"groups are numbered as in {options.ids_from}, by the names of {shared:,} of {len(members):,} images"
+    (reporter.line if shared else reporter.warn)(text)
+    return stable_ids(before, members.names, found.grouping.label_N, groups)
 
 
 def check_outputs(options: ClusterOptions) -> None:

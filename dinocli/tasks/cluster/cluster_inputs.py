@@ -53,6 +53,11 @@ class ClusterInputs:
         """The folder of the images, where it is known and there."""
         return self.source.root
 
+    def missing_root(self) -> str:
+        """Say that the folder of the images is gone; empty where it is there or was never known."""
+        named = self.source.meta.get("root", "")
+        return f"their folder {named} is gone" if named and self.root is None else ""
+
     def preprocess(self) -> Preprocess | None:
         """Return how the images were read, or None if the file does not say."""
         return self.source.preprocess()
@@ -90,13 +95,21 @@ def open_members(options: ClusterOptions, reporter: ProgressReporter, stdin: Bin
         DinocliError: There are none, or they cannot be used.
     """
     source = open_or_embed(options, reporter, stdin)
+    members = _usable(source, pooled_rows(source, reporter.warn))
+    if members.dropped:
+        reporter.warn(f"{members.dropped} of {len(source)} rows of {source.path} are not finite and left out")
+    if gone := members.missing_root():
+        reporter.warn(f"the images cannot be looked at, for copies, issues and pictures: {gone}")
+    return members
+
+
+def _usable(source: FeatureFile, pooled_ND: NDArray[np.floating]) -> ClusterInputs:
+    """Leave out the rows that are not finite."""
     features_ND, kept = source.flat(), source.finite_rows()
-    pooled_ND = pooled_rows(source, reporter.warn)
     if not len(kept):
         raise DataError(f"{source.path} has no row of finite numbers; embed again")
     if len(kept) == len(source):
         return ClusterInputs(source, features_ND, pooled_ND, source.names, source.boxes, 0)
-    reporter.warn(f"{len(source) - len(kept)} of {len(source)} rows of {source.path} are not finite and left out")
     boxes = [source.boxes[row] for row in kept] if source.boxes else None
     names = [source.names[row] for row in kept]
     return ClusterInputs(source, features_ND[kept], pooled_ND[kept], names, boxes, len(source) - len(kept))

@@ -211,6 +211,8 @@ def _preprocess(
             )
         )
         tell_survey(seen, reporter)
+        if seen.bad:
+            reporter.line(f"{len(seen.bad)} images of the sample cannot be read, such as {': '.join(seen.bad[0])}")
         preprocess = replace(preprocess_of(seen, data, info), roi=roi)
     return replace(preprocess, size=options.size) if options.size else preprocess
 

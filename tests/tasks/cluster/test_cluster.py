@@ -86,7 +86,9 @@ def test_numbers_of_groups_hold_and_another_batch_is_compared(job: ClusterOption
     lines = [f"{row['path']},{other[row['cluster']]}\n" for row in rows]
     (tmp_path / "earlier.csv").write_text("path,cluster\n" + "".join(lines))
     again = replace(job, ids_from=str(tmp_path / "earlier.csv"), drift=job.inputs[0], force=True)
-    outcome = cluster(again)
+    heard = Ears()
+    outcome = cluster(again, heard)
+    assert any(line.endswith("earlier.csv, by the names of 20 of 20 images") for line in heard.lines)
     assert [row["cluster"] for row in read(job.table)] == [other[row["cluster"]] for row in rows]
     assert sorted(group.cluster for group in outcome.clusters) == [4, 7]
     assert outcome.drift is not None
@@ -100,6 +102,17 @@ def test_numbers_of_groups_hold_and_another_batch_is_compared(job: ClusterOption
     found = cluster(replace(again, drift=str(feats))).drift
     assert found is not None
     assert found["differs"]
+
+
+def test_images_that_are_gone_are_said(job: ClusterOptions, tmp_path: Path) -> None:
+    """Without them a table of issues is empty because nobody looked."""
+    shutil.move(tmp_path / "images", tmp_path / "elsewhere")
+    heard = Ears()
+    cluster(job, heard)
+    gone = f"their folder {tmp_path / 'images'} is gone"
+    assert heard.warnings == [f"the images cannot be looked at, for copies, issues and pictures: {gone}"]
+    with pytest.raises(UsageError, match="--link-dir needs the images: their folder .*images is gone"):
+        cluster(replace(job, link_dir=str(tmp_path / "links"), force=True))
 
 
 def test_near_copies_are_found_without_a_threshold_and_grouped(tmp_path: Path) -> None:
