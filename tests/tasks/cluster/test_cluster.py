@@ -111,7 +111,7 @@ def test_images_that_are_gone_are_said(job: ClusterOptions, tmp_path: Path) -> N
     cluster(job, heard)
     gone = f"their folder {tmp_path / 'images'} is gone"
     assert heard.warnings == [f"the images cannot be looked at, for copies, issues and pictures: {gone}"]
-    with pytest.raises(UsageError, match="--link-dir needs the images: their folder .*images is gone"):
+    with pytest.raises(UsageError, match=r"--link-dir needs the images: their folder .*images is gone"):
         cluster(replace(job, link_dir=str(tmp_path / "links"), force=True))
 
 
