@@ -89,6 +89,7 @@ class MapPage:
         title: Of the page and the browser's tab.
         images: In any order; pairs count in it.
         clusters: Names of the groups, largest first; colours go by the place in this list.
+        clear: The data show groups; False says so beside their number, None says nothing.
         root: The folder that the names are relative to; None where it is not known: then no file is linked or listed
             with its path.
         method: How the map was made, with its parameters.
@@ -104,6 +105,7 @@ class MapPage:
     title: str
     images: Sequence[MapImage]
     clusters: Sequence[str]
+    clear: bool | None = None
     root: Path | None = None
     method: str = ""
     pairs: Sequence[Pair] = ()
@@ -215,7 +217,8 @@ def _body(page: MapPage) -> str:
 
 
 def _summary(page: MapPage) -> str:
-    parts = [_counted(len(page.images), "image"), _counted(len(page.clusters), "group")]
+    groups = _counted(len(page.clusters), "group")
+    parts = [_counted(len(page.images), "image"), f"{groups}, not clear" if page.clear is False else groups]
     alone = sum(image.cluster < 0 for image in page.images)
     parts += [f"{number(alone)} in no group"] if alone else []
     parts += [_counted(len(page.pairs), "near-duplicate")] if page.pairs else []

@@ -485,3 +485,14 @@ def test_the_same_page_gives_the_same_bytes(report: Path, tmp_path: Path) -> Non
     for name in ("a.html", "b.html"):
         write_map_page(tmp_path / name, MapPage("", images(tmp_path), ["a", "b", "c"]))
     assert (tmp_path / "a.html").read_bytes() == (tmp_path / "b.html").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("clear", "words"), [(False, "3 groups, not clear ·"), (True, "3 groups ·"), (None, "3 groups ·")]
+)
+def test_groups_that_are_not_clear_are_named_so_beside_their_number(
+    tmp_path: Path, clear: bool | None, words: str
+) -> None:
+    page = MapPage("", images(tmp_path), ["a", "b", "c"], clear=clear, pairs=[Pair(0, 1, 0.9)])
+    write_map_page(tmp_path / "r.html", page)
+    assert words in (tmp_path / "r.html").read_text("utf-8")

@@ -74,6 +74,7 @@ def write_page(
         title="Groups of images",
         images=images,
         clusters=[f"cluster {group.cluster}" for group in outcome.clusters],
+        clear=outcome.clear,
         root=members.root,
         method=known.map_method,
         pairs=[Pair(place[p.first], place[p.second], p.cosine, p.exact) for p in there[:PAGE_PAIRS]],
