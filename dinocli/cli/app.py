@@ -131,6 +131,8 @@ class Commands(TyperGroup):
         except Exception as error:
             if _is_usage(error):
                 raise _refused(error) from None
+            if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):  # `--version > /dev/full`
+                raise _ended(error) from None
             raise
 
     def invoke(self, ctx: Any) -> Any:
@@ -148,12 +150,16 @@ class Commands(TyperGroup):
                 raise  # Typer's own ways out
             if ctx.meta.get("debug"):
                 traceback.print_exc()
-            error = explained(error)
-            words = visible(sentence(error)) if sys.stderr.isatty() else sentence(error)  # names are foreign input
-            if not os.environ.get("RANK", "").strip("0").isdecimal():  # of several processes one speaks
-                typer.echo(f"dinocli: {words}", err=True)
-            _settle_stdout()
-            raise typer.Exit(exit_code(error)) from None
+            raise _ended(explained(error)) from None
+
+
+def _ended(error: Exception) -> typer.Exit:
+    """Tell an error, and return the way out with its exit code."""
+    words = visible(sentence(error)) if sys.stderr.isatty() else sentence(error)  # names are foreign input
+    if not os.environ.get("RANK", "").strip("0").isdecimal():  # of several processes one speaks
+        typer.echo(f"dinocli: {words}", err=True)
+    _settle_stdout()
+    return typer.Exit(exit_code(error))
 
 
 def _is_usage(error: Exception) -> bool:

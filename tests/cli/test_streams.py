@@ -154,7 +154,7 @@ def test_a_closed_pipe_ends_quietly(command: str, reader: str) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["recipe list --json", *(pytest.param(word, marks=SLOW) for word in ("recipe list", "recipe show natural"))],
+    ["recipe list --json", "--version", *(pytest.param(word, marks=SLOW) for word in ("recipe list", "--help"))],
 )
 def test_a_full_stdout_is_said(command: str) -> None:
     line = f"{sys.executable} -m dinocli {command} > /dev/full"
