@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from dinocli.config.preprocess import PAGES, Channels
-from dinocli.data.array_file import array_size, is_array, read_array
+from dinocli.data.array_file import array_size, is_array, is_channels_first, read_array
 from dinocli.data.decoder_warnings import current
 from dinocli.data.dicom import HEAD, NO_PREAMBLE, dicom_frames, dicom_size, is_dicom, read_dicom
 from dinocli.data.image_formats import decoders
@@ -73,7 +73,8 @@ def decode_in_memory(image: Image.Image | Pixels, *, channels: Channels, enough:
     """Take an image that is in memory as `decode` takes a file.
 
     Args:
-        image: A PIL image, or an array (h, w) or (h, w, c) of 1 or 3 channels, 4 with alpha, more with `channels`.
+        image: A PIL image, or an array (h, w) or (h, w, c) of 1 or 3 channels, 4 with alpha, more with `channels`; also
+            (c, h, w) where `is_channels_first`.
         channels: Channels to take, empty for grey or RGB.
         enough: As `decode`, for a JPEG that PIL has not decoded yet.
 
@@ -83,6 +84,7 @@ def decode_in_memory(image: Image.Image | Pixels, *, channels: Channels, enough:
     if isinstance(image, Image.Image):
         return _with_channels(from_pil(image, enough), channels)
     pixels = image[..., None] if image.ndim == 2 else image
+    pixels = np.moveaxis(pixels, 0, -1) if is_channels_first(pixels.shape) else pixels
     if pixels.ndim != 3 or not pixels.size or pixels.dtype.kind not in "uif":
         raise DataError(f"an array of shape {image.shape} and type {image.dtype} is no image; give (h, w) or (h, w, c)")
     if channels:

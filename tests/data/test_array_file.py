@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from dinocli.data.decode import image_size, page_count, read_native
+from dinocli.data.read import Reader
 from dinocli.data.sources import find_images
 from dinocli.errors import DataError
-from tests.data.files import noise
+from tests.data.files import noise, settings
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "float32", "float64", "bool"])
@@ -68,6 +69,13 @@ def test_few_channels_before_a_larger_image_are_channels(tmp_path: Path, channel
     found = read_native(tmp_path / "a.npy", channels=(channels - 1,))
     assert found.dtype == np.uint16
     assert np.array_equal(found[..., 0], pixels[-1])
+
+
+def test_an_array_in_memory_is_read_as_one_in_a_file(tmp_path: Path) -> None:
+    for shape in ((3, 20, 30), (20, 30, 3), (1, 20, 30)):
+        np.save(tmp_path / "a.npy", noise(*shape))
+        reader = Reader(settings(), 64)
+        assert np.array_equal(reader.in_memory(noise(*shape)), reader.whole(str(tmp_path / "a.npy")))
 
 
 def test_a_spectrum_a_pixel_and_narrow_images_keep_their_axes(tmp_path: Path) -> None:
