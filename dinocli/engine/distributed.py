@@ -49,12 +49,20 @@ def join(device: str) -> World:
 
     Args:
         device: `cpu` uses gloo, `cuda` NCCL with gloo for what lies on the CPU.
+
+    Raises:
+        UsageError: The environment announces only a part of it, as a batch system or an old shell may.
     """
     size = environment_number("WORLD_SIZE", 1)
     if size == 1:
         return World()
     for name in ("RANK", "MASTER_PORT"):
         environment_number(name, 0)
+    missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if not os.environ.get(name)]
+    if missing and not dist.is_initialized():
+        raise UsageError(
+            f"the environment has WORLD_SIZE={size} and no {', '.join(missing)}: unset it, or let torchrun set them all"
+        )
     if not dist.is_initialized():
         dist.init_process_group("cpu:gloo,cuda:nccl" if device == "cuda" else "gloo", timeout=PATIENCE)
     return World(dist.get_rank(), size, environment_number("LOCAL_RANK", 0))

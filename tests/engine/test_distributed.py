@@ -36,6 +36,15 @@ def test_only_the_first_process_is_the_main_one() -> None:
     assert [World(rank, 3, rank).is_main for rank in range(3)] == [True, False, False]
 
 
+def test_an_environment_of_half_a_launcher_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    monkeypatch.setenv("MASTER_ADDR", "localhost")
+    for name in ("RANK", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(UsageError, match="WORLD_SIZE=4 and no RANK, MASTER_PORT: unset it"):
+        open_world("cpu")
+
+
 @pytest.mark.parametrize(
     ("name", "value"), [("LOCAL_RANK", "abc"), ("WORLD_SIZE", "-1"), ("RANK", "1.5"), ("MASTER_PORT", "9" * 20)]
 )
