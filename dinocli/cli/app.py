@@ -50,7 +50,7 @@ BUG = 1
 EXIT_CODES: dict[type[DinocliError], int] = {UsageError: 2, DataError: 3, WeightsError: 4, TrainingStopped: 5}
 CANNOT_WRITE = 6
 
-ELSEWHERE = "choose another place with --out"
+ELSEWHERE = "choose another place"
 HINTS = {
     errno.ENOSPC: "free some space",
     errno.EDQUOT: "free some space",
@@ -250,6 +250,8 @@ def main() -> None:
     except ClosedOutputError as error:
         typer.echo(f"dinocli: {error}", err=True)
         raise SystemExit(CANNOT_WRITE) from None
+    if not int("0" + "".join(filter(str.isdecimal, os.environ.get("COLUMNS", "80")))):
+        del os.environ["COLUMNS"]  # Rich would print help pages of no width
     _check_address_space(sys.argv[1:])
     # A plain SIGTERM would leave temporary files behind. Commands that can be resumed have handlers of their own.
     signal.signal(signal.SIGTERM, _terminated)
