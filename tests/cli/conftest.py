@@ -1,8 +1,11 @@
 """Runs and folders that several tests look at."""
 
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
+import typer
 
 from tests.cli.commands import TINY, Result, make_images, warm
 from tests.forks import ROOT
@@ -17,6 +20,14 @@ def refuse(self, address, *rest):
 socket.socket.connect = socket.socket.connect_ex = socket.socket.sendto = refuse
 socket.getaddrinfo = lambda *address, **rest: refuse(socket.socket(), address)
 """
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_command_line() -> Iterator[None]:
+    """Build the tree of commands once: every call in this process would take a tenth of a second for it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("typer.testing._get_command", cache(typer.main.get_command))
+        yield
 
 
 @pytest.fixture(scope="session")

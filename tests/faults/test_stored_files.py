@@ -29,6 +29,7 @@ from dinocli.models.timm_folder import save_backbone
 from dinocli.models.weights import load_backbone
 from dinocli.segmentation.regions import ImageRecord, RegionRecord
 from tests.faults.mutants import WHOLE, of_bytes, of_json
+from tests.networks import TWO_BLOCKS
 
 TIMES = int(os.environ.get("DINOCLI_MUTANTS", "1"))
 ABOUT = Preprocess("full", 0.0, 1.0, False, True, (), 0, (0.5,) * 3, (0.2,) * 3, 64)
@@ -151,7 +152,7 @@ def test_run_files(run: RunFolder) -> None:
 
 
 def test_config_of_a_timm_folder(tmp_path: Path) -> None:
-    backbone, info, _ = load_backbone("none", "test_vit")
+    backbone, info, _ = load_backbone("none", TWO_BLOCKS)
     save_backbone(tmp_path / "b", backbone, info, ABOUT)
     path = tmp_path / "b" / "config.json"
     whole = json.loads(path.read_text()) | {"model_args": {"global_pool": "token", "img_size": 64}}
@@ -164,11 +165,11 @@ def test_config_of_a_timm_folder(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
 def test_weights_files(suffix: str, tmp_path: Path) -> None:
-    tensors = create_backbone("test_vit").model.state_dict()
+    tensors = create_backbone(TWO_BLOCKS).model.state_dict()
     path = tmp_path / f"w{suffix}"
     save_file(tensors, path) if suffix == ".safetensors" else torch.save({"teacher": tensors}, path)
     mutants = [*of_bytes(path.read_bytes(), 20 * TIMES, 9), *WHOLE]
-    _, refused = tried(path, mutants, lambda: load_backbone(str(path), "test_vit"))
+    _, refused = tried(path, mutants, lambda: load_backbone(str(path), TWO_BLOCKS))
     assert refused > 10
 
 
@@ -189,10 +190,10 @@ ODD_TENSORS: dict[str, Any] = {
 @pytest.mark.parametrize("key", ["pos_embed", "patch_embed.proj.weight", "cls_token", "register_tokens"])
 def test_tensors_of_other_kinds(key: str, tmp_path: Path) -> None:
     """Of all of them only weights that are not numbers fit; nothing guesses a model from the rest."""
-    tensors, path = create_backbone("test_vit").model.state_dict(), tmp_path / "w.pth"
+    tensors, path = create_backbone(TWO_BLOCKS).model.state_dict(), tmp_path / "w.pth"
     for number, odd in enumerate(ODD_TENSORS.values()):
         torch.save(tensors | {key: odd}, path)
-        name = "test_vit" if number % 2 else ""
+        name = TWO_BLOCKS if number % 2 else ""
         tried(path, [path.read_bytes()], lambda name=name: load_backbone(str(path), name))  # type: ignore[misc]
 
 
