@@ -8,7 +8,7 @@ Legend: h w rows and columns of the grid, D width, K labels (0 is the background
 
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dinocli.data.decode import read_native
 from dinocli.data.mask_reader import Mask, check_size, read_mask
+from dinocli.data.read import Reader
 from dinocli.errors import DataError
 from dinocli.segmentation.method import FeatureGrid, FeatureKind, PatchMaps
 
@@ -107,17 +107,26 @@ def shares(labels_HW: NDArray[np.int64], values: Sequence[int], grid: tuple[int,
     return np.stack([np.asarray(plane.resize(size, Image.Resampling.BOX)) for plane in planes], axis=-1)
 
 
-def first_labels(path: Path, frame: Path) -> Mask:
+def first_labels(path: Path, frame: str, reader: Reader) -> Mask:
     """Read the labels of the first frame.
 
+    Args:
+        path: Of the labels.
+        frame: Path of the frame.
+        reader: Reads frames, in channels and page as the command was told; whole ones, whatever its region.
+
     Raises:
-        DataError: The mask cannot be read, is empty, or of another size than the frame.
+        DataError: The mask or the frame cannot be read, or the mask is empty or of another size.
     """
     try:
         mask = read_mask(path)
     except DataError as error:
         raise DataError(f"the labels of the first frame, {path}, cannot be read: {error}") from error
-    check_size(mask.labels_HW, path, read_native(frame).shape[:2], f"its frame {frame}")
+    try:
+        size = replace(reader, preprocess=replace(reader.preprocess, roi="")).full(frame).shape[1:]
+    except DataError as error:
+        raise DataError(f"the first frame, {frame}, cannot be read: {error}") from error
+    check_size(mask.labels_HW, path, size, f"its frame {frame}")
     if not mask.labels_HW.any():
         raise DataError(f"{path} is empty: it has to label what is to be followed")
     return mask

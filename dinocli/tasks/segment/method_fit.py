@@ -10,6 +10,7 @@ from typing import overload
 import numpy as np
 
 from dinocli.data.parallel import thread_count
+from dinocli.data.read import Reader
 from dinocli.data.region_of_interest import region_box
 from dinocli.data.sources import ImageList, find_images
 from dinocli.data.tar_shards import file_facts, image_source
@@ -193,7 +194,7 @@ def choose(context: EmbedContext, options: SegmentOptions, sample: Sample) -> Ch
     if options.propagate:
         images = context.images
         first = images.path(natural_order(images.names)[0])
-        mask = first_labels(Path(options.propagate), Path(first))
+        mask = first_labels(Path(options.propagate), first, Reader(context.preprocess, SIZE))
         left, top, width, height = region_box(context.preprocess.roi) or (0, 0, *mask.labels_HW.shape[::-1])
         return Chosen("propagate", Propagation(mask.labels_HW[top : top + height, left : left + width]), mask.note)
     name, reason = options.method, ""

@@ -5,16 +5,19 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
+from dinocli.data.read import Reader
 from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import DataError
 from dinocli.segmentation import propagate as module
 from dinocli.segmentation.output_names import natural_order
-from dinocli.segmentation.propagate import NEIGHBOURS, RADIUS, TEMPERATURE, _Frame, carried, shares
+from dinocli.segmentation.propagate import NEIGHBOURS, RADIUS, TEMPERATURE, _Frame, carried, first_labels, shares
 from dinocli.tasks.segment.segment import segment
 from dinocli.tasks.segment.video import unpack
+from tests.data.files import noise, settings
 from tests.tasks.segment.discs import Unlike, disc_options
 
 SIZE = (96, 128)
@@ -161,3 +164,12 @@ def test_a_first_mask_of_any_kind_labels_each_object(tmp_path: Path, kind: str) 
     found = np.asarray(Image.open(tmp_path / "out" / "masks" / "0.png"))
     assert [int(np.median(found[labels == label])) for label in (1, 2, 3)] == [1, 2, 3]
     assert (found[labels == 0] == 0).mean() > 0.9
+
+
+def test_the_first_frame_is_read_in_the_channels_of_the_command(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "0.tif", noise(20, 30, 5), planarconfig="contig", photometric="minisblack")
+    Image.fromarray(np.full((20, 30), 3, np.uint8)).save(tmp_path / "first.png")
+    reader = Reader(settings(channels=(4, 0, 1), roi="2,2,5,5"), 32)
+    assert first_labels(tmp_path / "first.png", str(tmp_path / "0.tif"), reader).labels_HW.shape == (20, 30)
+    with pytest.raises(DataError, match=r"the first frame, .*0\.tif, cannot be read: 5 channels"):
+        first_labels(tmp_path / "first.png", str(tmp_path / "0.tif"), Reader(settings(), 32))
