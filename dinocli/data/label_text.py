@@ -12,6 +12,8 @@ _MOST_SHOWN = 200  # characters of a cell in a message
 
 def plain_label(label: str) -> str:
     """Write equal text equally: composed letters (a Mac decomposes them), nothing that cannot be seen."""
+    if label.isascii():  # a table may have a million rows
+        return label.strip()
     return unicodedata.normalize("NFC", label).translate(_UNSEEN).strip()
 
 
