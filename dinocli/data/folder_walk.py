@@ -17,14 +17,21 @@ SYSTEM_FOLDERS = frozenset(
 """Folders that storage systems and archives put beside a user's own, in lower case; they hold previews and rubbish."""
 PREVIEW_FOLDERS = frozenset(("thumbs", "thumb", "thumbnails", "_thumbs", "_thumbnails", ".thumbnails", ".thumbs"))
 
+RESULTS = (
+    frozenset((".dinocli-cluster",)),
+    frozenset(("segment.json", "segments.csv")),
+    frozenset(("run.json", "recipe.toml")),
+)
+"""Files by which a folder is known that a command of ours wrote: links, masks, a run with pictures of its own."""
+
 _SHOWN = 6
 
 
 class FolderWalk:
     """Walks folders; a million files are listed without asking the file system about each of them.
 
-    Hidden entries, `SYSTEM_FOLDERS` and files without the ending of an image are left out and counted. Of a folder
-    without any image, the tar shards are taken.
+    Hidden entries, `SYSTEM_FOLDERS`, folders of our own results and files without the ending of an image are left out
+    and counted. Of a folder without any image, the tar shards are taken.
     """
 
     def __init__(self) -> None:
@@ -33,6 +40,7 @@ class FolderWalk:
         self.hidden = 0
         self.special = 0
         self.shards = 0
+        self.results: list[str] = []
         self.bad_members: list[tuple[str, str]] = []
         self._tars: list[str] = []
 
@@ -93,6 +101,8 @@ class FolderWalk:
         parts += [f"{self.special:,} pipes and devices"] if self.special else []
         if self.system:
             parts.append(f"{self.system.total():,} system folders ({', '.join(sorted(self.system))})")
+        if self.results:
+            parts.append(f"{len(self.results):,} folders of results of dinocli, such as {min(self.results)}")
         found = f"{self.shards:,} tar shards" if self.shards else ""
         if not parts:
             return found
@@ -106,7 +116,12 @@ class FolderWalk:
         folders = [top]
         while folders:
             folder = folders.pop()
-            for entry in _entries(folder, visited):
+            entries = _entries(folder, visited)
+            names = {entry.name for entry in entries}
+            if folder != top and any(result <= names for result in RESULTS):
+                self.results.append(os.path.relpath(folder, top))
+                continue
+            for entry in entries:
                 if entry.name.startswith("."):
                     self.hidden += entry.name.lower().endswith(image_suffixes()) and not entry.name.startswith("._")
                 elif entry.is_symlink():

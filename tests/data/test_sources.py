@@ -293,3 +293,20 @@ def test_a_glob_finds_a_file_once_though_a_link_leads_round(tmp_path: Path, monk
     (tmp_path / "s" / "alias.png").symlink_to("a.png")
     monkeypatch.chdir(tmp_path)
     assert find_images(["s/**/*.png"]).names == ["./a.png", "./alias.png", "./b/c.png"]
+
+
+def test_results_of_ours_among_the_images_are_no_images(tmp_path: Path) -> None:
+    touch(tmp_path, "a.png", "runs/x/views.png", "runs/x/run.json", "runs/x/recipe.toml", "g/.dinocli-cluster")
+    touch(
+        tmp_path,
+        "g/cluster-0/a.png",
+        "o/segment.json",
+        "o/segments.csv",
+        "o/masks/a.png",
+        "mine/run.json",
+        "mine/b.png",
+    )
+    images = find_images([str(tmp_path)])
+    assert images.names == ["./a.png", "./mine/b.png"]
+    assert any("3 folders of results of dinocli, such as g" in note for note in images.notes)
+    assert find_images([str(tmp_path / "g")]).names == ["./cluster-0/a.png"], "named, it is what is wanted"
