@@ -151,7 +151,11 @@ def nearest_map(bank: PatchBank, centred_hwD: NDArray[np.float32], image: int) -
 
 
 def smoothed(nearest_hw: NDArray[np.float32], grid: FeatureGrid) -> NDArray[np.float32]:
-    """Smooth distances; outside a region of interest they become the median of those inside, nothing unusual."""
+    """Smooth distances; outside a region of interest they become the median of those inside, nothing unusual.
+
+    Where all images are the same the bank is one patch of one of them, which has nothing to be compared with: 0.
+    """
+    nearest_hw = np.where(np.isfinite(nearest_hw), nearest_hw, np.float32(0))
     if grid.inside_hw is None:
         return np.asarray(gaussian_filter(nearest_hw, SMOOTHING, mode="nearest"), np.float32)
     weights_hw = grid.inside_hw.astype(np.float64)

@@ -144,6 +144,15 @@ def test_good_images_that_set_the_threshold_are_measured_as_new_ones_will_be() -
     assert abs(held_out - fresh) < abs(np.median(seen) - fresh), "its own places make it look better than new ones"
 
 
+def test_good_images_that_are_all_the_same_say_what_is_not() -> None:
+    blank = np.ones((20, 24, 16), np.float32)
+    fitted = Anomaly(reference=True).fit([FeatureGrid(blank, -1 - image) for image in range(12)])
+    spot = blank.copy()
+    spot[DEFECT] += 3
+    assert (fitted.apply(FeatureGrid(spot, 0)).labels()[DEFECT] == 1).all()
+    assert fitted.apply(FeatureGrid(blank, 1)).empty_reason
+
+
 @pytest.mark.parametrize("bad", [0, 150])
 def test_the_line_leaves_good_maxima_below_also_where_some_images_are_bad(bad: int) -> None:
     rng = np.random.default_rng(0)
