@@ -184,10 +184,10 @@ def segment(
     Without IMAGES or --weights those of the newest run are taken.
 
     anomaly: what is unlike the other images; at most half may be defective.
-    tokencut: the one object that stands out; not several kinds, not fine textures.
+    tokencut: the one object that stands out in a photograph; marks parts of bare surfaces too.
     attention: what a ViT looks at: large salient objects; needs a ViT.
-    pca: a foreground that most images share.
-    kmeans: a segment for every pixel, the same in all images.
+    pca: a foreground that most images share; with a convnet mostly nothing on photographs.
+    kmeans: a segment for every pixel, the same in all images: materials and textures, not objects.
     auto: tokencut if it finds something in most of 32 images, else anomaly.
     """
     if not out and not detector:

@@ -13,8 +13,8 @@ from torch import Tensor
 from dinocli.errors import UsageError
 from dinocli.models.backbone import Backbone
 
-FINE, COARSE = 8, 16
-"""Strides of the two feature maps that are used of a convnet, pixels."""
+FINE, COARSE, DEEP = 8, 16, 32
+"""Strides of the feature maps that are used of a convnet, pixels."""
 
 MARGIN = 32
 """Pixels that an image is mirrored beyond its border for a convnet; its own zeros there look like an edge."""
@@ -67,10 +67,30 @@ def place_features(backbone: Backbone, x_B3HW: Tensor) -> Tensor:
     return torch.cat([_unit_variance(looks), _unit_variance(F.avg_pool2d(x_B3HW, COARSE))], dim=1)
 
 
+def object_features(backbone: Backbone, x_B3HW: Tensor) -> Tensor | None:
+    """Return what tells things from their background, for anything but a ViT: the deepest map of stride 32.
+
+    Middle maps know textures, not things: in photographs the parts of an animal are as far apart as it is from the
+    meadow.
+
+    Args:
+        backbone: In eval mode.
+        x_B3HW: As for `patch_features`.
+
+    Returns:
+        (B, D, h / 2, w / 2) beside `place_features`; None for a model without such a map.
+    """
+    return _map(backbone, x_B3HW, DEEP) if DEEP in _reductions(backbone) else None
+
+
+def _reductions(backbone: Backbone) -> list[int]:
+    info = getattr(backbone.model, "feature_info", None)
+    return [stage["reduction"] for stage in info] if info else []
+
+
 def _map(backbone: Backbone, x_B3HW: Tensor, stride: int) -> Tensor:
     """Return the deepest feature map of a stride, computed with a mirrored margin that is cut off again."""
-    info = getattr(backbone.model, "feature_info", None)
-    reductions = [stage["reduction"] for stage in info] if info else []
+    reductions = _reductions(backbone)
     if stride not in reductions or not hasattr(backbone.model, "forward_intermediates"):
         raise UsageError(f"{backbone.name} has no feature map of stride {stride}: choose a ViT or another convnet")
     mode = "reflect" if min(x_B3HW.shape[2:]) > MARGIN else "replicate"

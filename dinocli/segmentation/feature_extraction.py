@@ -19,7 +19,7 @@ from dinocli.data.tiling import Blend, Tiling, parts
 from dinocli.errors import UsageError
 from dinocli.models.attention import attend
 from dinocli.models.backbone import Backbone
-from dinocli.models.patches import COARSE, FINE, patch_features, place_features
+from dinocli.models.patches import COARSE, DEEP, FINE, object_features, patch_features, place_features
 from dinocli.segmentation.method import FeatureGrid, FeatureKind
 from dinocli.segmentation.segment_images import GridLayout, SegmentImage, SegmentReader
 
@@ -60,7 +60,13 @@ class FeatureExtraction:
         """Look at one image."""
         tiling = self.tiling
         values_hwD = self._blended(picture, tiling) if tiling else self._features([picture.canvas_CHW])[0]
-        return FeatureGrid(values_hwD, picture.image, picture.inside_hw)
+        return FeatureGrid(values_hwD, picture.image, picture.inside_hw, self._deep(picture))
+
+    def _deep(self, picture: SegmentImage) -> NDArray[np.float32] | None:
+        if self.backbone.is_vit or self.feature_kind != FeatureKind.KEYS:
+            return None
+        x_B3HW = normalise(self._pixels([picture.canvas_CHW]), self.preprocess.mean, self.preprocess.std)
+        return deep_grid(self.backbone, x_B3HW, self.autocast)
 
     def _blended(self, picture: SegmentImage, tiling: Tiling) -> NDArray[np.float32]:
         patch, step, multiple = grid_layout(self.backbone, self.feature_kind)
@@ -98,16 +104,12 @@ def check_tiling(name: str, tiling: Tiling | None, *, whole_image_only: bool) ->
         raise UsageError(f"--method {name} looks across the whole image, which --tile would cut: leave --tile out")
 
 
-DEEPEST = 32
-"""Sides of what goes into anything but a ViT are multiples of this, so that no feature map is rounded up."""
-
-
 def grid_layout(backbone: Backbone, feature_kind: FeatureKind) -> GridLayout:
     """Return how the grids of `feature_grids` will lie on the pixels."""
     if backbone.is_vit:
         return GridLayout(backbone.patch, backbone.step, backbone.patch)
     stride = COARSE if feature_kind == FeatureKind.KEYS else FINE
-    return GridLayout(stride, stride, DEEPEST)
+    return GridLayout(stride, stride, DEEP)  # no feature map is rounded up
 
 
 @torch.inference_mode()
@@ -146,6 +148,17 @@ def feature_grids(
             values_BDhw = place_features(backbone, x_B3HW)
     values: NDArray[np.float32] = values_BDhw.float().permute(0, 2, 3, 1).cpu().contiguous().numpy()
     return values
+
+
+@torch.inference_mode()
+def deep_grid(backbone: Backbone, x_B3HW: Tensor, autocast: torch.dtype | None = None) -> NDArray[np.float32] | None:
+    """Return `object_features` of one image, (h / 2, w / 2, D) beside the grid of its keys; None without such a map."""
+    with torch.autocast(x_B3HW.device.type, dtype=autocast, enabled=autocast is not None):
+        found_BDhw = object_features(backbone, x_B3HW)
+    if found_BDhw is None:
+        return None
+    deep_hwD: NDArray[np.float32] = found_BDhw[0].float().permute(1, 2, 0).cpu().contiguous().numpy()
+    return deep_hwD
 
 
 def _attention(backbone: Backbone, x_B3HW: Tensor, query: tuple[float, float] | None) -> Tensor:

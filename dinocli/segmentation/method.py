@@ -43,11 +43,13 @@ class FeatureGrid:
         image: Place of the image in the folder, so that it can be left out of what it is compared with; images that are
             not of the folder have numbers below 0, each its own.
         inside_hw: Patches inside the region of interest; the others count for nothing. None: all are.
+        deep_hwD: The deepest map beside the keys of a convnet, half as many rows and columns; None elsewhere.
     """
 
     values_hwD: NDArray[np.float32]
     image: int = -1
     inside_hw: NDArray[np.bool_] | None = None
+    deep_hwD: NDArray[np.float32] | None = None
 
     @property
     def counts_hw(self) -> NDArray[np.bool_]:

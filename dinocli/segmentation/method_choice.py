@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 from dinocli.errors import UsageError
@@ -38,7 +38,8 @@ def pick_method(backbone: Backbone, sample: Callable[[FeatureKind], Sequence[Fea
     if len(grids) < 2:
         return "tokencut", "one image has no others to be compared with"
     cut = TokenCut(affinity_threshold=affinity_threshold_of(backbone))
-    found = sum(not cut.apply(grid).empty_reason for grid in grids)
+    # The deepest map of a convnet finds some part of any surface apart: it has no say here.
+    found = sum(not cut.apply(replace(grid, deep_hwD=None)).empty_reason for grid in grids)
     said = f"one thing is apart from the rest in {found} of {len(grids)} images"
     return ("tokencut", f"{said}: objects") if found > OBJECTS * len(grids) else ("anomaly", f"{said}: surfaces")
 

@@ -6,7 +6,7 @@ import torch
 from dinocli.errors import UsageError
 from dinocli.models.backbone import Backbone
 from dinocli.models.create import create_backbone
-from dinocli.models.patches import MARGIN, patch_features, place_features
+from dinocli.models.patches import MARGIN, object_features, patch_features, place_features
 
 NETS = [("resnet10t", 128, 256), ("convnext_atto", 80, 160), ("tf_efficientnet_lite0", 40, 112)]
 
@@ -18,12 +18,16 @@ def _backbone(name: str) -> Backbone:
 
 @pytest.mark.parametrize(("name", "fine", "coarse"), NETS)
 @torch.no_grad()
-def test_convnets_give_maps_of_stride_8_and_16(name: str, fine: int, coarse: int) -> None:
+def test_convnets_give_maps_of_stride_8_16_and_32(name: str, fine: int, coarse: int) -> None:
     backbone = _backbone(name)
     x = torch.randn(2, 3, 64, 96)
     assert patch_features(backbone, x).shape == (2, fine, 8, 12)
     assert place_features(backbone, x).shape == (2, coarse + 3, 4, 6)
     assert patch_features(backbone, x[:, :, :32, :32]).shape == (2, fine, 4, 4)
+    deep = object_features(backbone, x)
+    assert deep is not None
+    assert deep.shape[0::2] == (2, 2)
+    assert deep.shape[3] == 3
 
 
 @torch.no_grad()

@@ -115,3 +115,27 @@ def test_the_seed_is_the_highest_place_inside() -> None:
 def test_too_many_patches_are_refused() -> None:
     with pytest.raises(UsageError, match=f"{MOST} at most"):
         TokenCut().apply(FeatureGrid(np.zeros((81, 80, 1), np.float32)))
+
+
+def test_the_deepest_map_of_a_convnet_is_cut_where_its_keys_have_no_object() -> None:
+    noise = RNG.normal(size=(32, 40, 12)).astype(np.float32)
+    box = (slice(5, 9), slice(3, 10))
+    cut = TokenCut(affinity_threshold=None)
+    maps = cut.apply(FeatureGrid(noise, deep_hwD=_scene(box)))
+    expected = np.zeros((32, 40), bool)
+    expected[10:18, 6:20] = True
+    found = maps.labels() == 1
+    assert (found & expected).sum() >= 0.9 * (found | expected).sum()
+    assert maps.metrics["objects"] == 1
+    assert "no part" in cut.apply(FeatureGrid(noise, deep_hwD=_scene((slice(2, 14), slice(2, 17))))).empty_reason, (
+        "half"
+    )
+    sharp = np.kron(_scene(box), np.ones((2, 2, 1), np.float32))
+    elsewhere = _scene((slice(10, 13), slice(12, 17)))
+    assert np.array_equal(cut.apply(FeatureGrid(sharp, deep_hwD=elsewhere)).labels() == 1, expected)
+
+
+def test_what_reaches_along_the_border_is_ground_or_sky_to_a_convnet() -> None:
+    ground = FeatureGrid(_scene((slice(11, 16), slice(0, 20))))
+    assert "along the border" in TokenCut(affinity_threshold=None).apply(ground).empty_reason
+    assert TokenCut().apply(ground).empty_reason == ""
