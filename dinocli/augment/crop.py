@@ -58,7 +58,8 @@ def choose_boxes(
     """Turn uniforms into boxes: the first of ten tries that fits, else the centre with a clamped ratio.
 
     Args:
-        params: `area` and `ratio` (B, N) and `place` (B, 2), uniform in [0, 1).
+        params: `area` and `ratio` (B, N) and `place` (B, 2), uniform in [0, 1). Where there is a `centre` (B, 2), of
+            `dinocli.augment.focus`, the box is centred there as far as the image allows; NaN leaves it as drawn.
         sizes_B2: True height and width, pixels.
         scale: Smallest and largest share of the image's area.
         ratio: Smallest and largest width / height, drawn evenly in its logarithm.
@@ -79,6 +80,9 @@ def choose_boxes(
     box_B2 = torch.where(found_B1, tries_BN2[torch.arange(len(first_B)), first_B], fallback_B2)
     room_B2 = sizes_B12[:, 0] - box_B2
     corner_B2 = torch.where(found_B1, params["place"].double() * (room_B2 + 1), room_B2 / 2).floor()
+    if "centre" in params:
+        centred_B2 = (params["centre"] * sizes_B12[:, 0] - box_B2 / 2).round().clamp(min=0).minimum(room_B2)
+        corner_B2 = torch.where(centred_B2.isnan(), corner_B2, centred_B2)
     return torch.cat([corner_B2, box_B2], dim=1).long()
 
 

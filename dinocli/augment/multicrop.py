@@ -19,6 +19,7 @@ from torch.profiler import record_function
 
 from dinocli.augment.crop import swapped
 from dinocli.augment.draw import Params, pack, rows, send
+from dinocli.augment.focus import Focus
 from dinocli.augment.photometric import gated, jitter_round
 from dinocli.augment.resample import FULL_SCALE, box_weights, constants, cut, normalise
 from dinocli.augment.view_pipeline import ViewPipeline, ViewSpec
@@ -48,6 +49,8 @@ class MultiCrop:
         seed: int,
     ) -> None:
         self.count = len(specs)
+        self.focus: Focus | None = None
+        """Where crops look; None: anywhere."""
         # Views of one kind are drawn and made together. Each global one is a kind of its own, also where both are
         # alike: an option that tells them apart must not change what else is drawn.
         self._kinds: list[tuple[ViewPipeline, range]] = []
@@ -64,13 +67,22 @@ class MultiCrop:
 
     @torch.no_grad()
     def __call__(
-        self, pixels_BCHW: Tensor, sizes_B2: Tensor, *, step: int, start: int, global_batch: int
+        self,
+        pixels_BCHW: Tensor,
+        sizes_B2: Tensor,
+        images: Sequence[int] = (),
+        /,
+        *,
+        step: int,
+        start: int,
+        global_batch: int,
     ) -> list[Tensor]:
         """Make the views of one slice of the global batch.
 
         Args:
             pixels_BCHW: uint8 or uint16 canvases, padded to the largest image, on the device that does the work.
             sizes_B2: True height and width of each image, pixels, best on the CPU: boxes are worked out there.
+            images: Number of each image in the folder, for `focus`.
             step: Training step.
             start: Place of the first of these images in the global batch.
             global_batch: Images of the step, over all processes and slices.
@@ -82,7 +94,7 @@ class MultiCrop:
         Raises:
             ValueError: If these images reach beyond the global batch.
         """
-        drawn = self._draw(sizes_B2, step, start, global_batch)
+        drawn = self._draw(sizes_B2, step, start, global_batch, images)
         if pixels_BCHW.device.type != "cpu":
             return self._batched(pixels_BCHW, sizes_B2, drawn)
         finish = partial(normalise, mean=self._mean, std=self._std)
@@ -92,28 +104,31 @@ class MultiCrop:
         return [torch.cat(made[first:last]) if last - first > 1 else made[first] for first, last in self._same_size]
 
     @torch.no_grad()
-    def preview(self, pixels_BCHW: Tensor, sizes_B2: Tensor, *, step: int) -> list[NDArray[np.uint8]]:
+    def preview(
+        self, pixels_BCHW: Tensor, sizes_B2: Tensor, *, step: int, images: Sequence[int] = ()
+    ) -> list[NDArray[np.uint8]]:
         """Show what the network sees, before normalisation, for a picture.
 
         Args:
             pixels_BCHW: uint8 or uint16 canvases.
             sizes_B2: True height and width of each image, pixels.
             step: Training step.
+            images: Number of each image in the folder, for `focus`.
 
         Returns:
             One (B, S, S, 3) array for each view: global 1, global 2, locals. These are the views of `step` itself where
             the global batch is these images.
         """
         pixels_BCHW, count = pixels_BCHW.cpu(), len(pixels_BCHW)
-        drawn = self._draw(sizes_B2, step, 0, count)
+        drawn = self._draw(sizes_B2, step, 0, count, images)
         made = [
             kind.views(pixels_BCHW, sizes_B2, own, _picture) for (kind, _), own in zip(self._kinds, drawn, strict=True)
         ]
         return [view.numpy() for kind in made for view in kind.view(-1, count, *kind.shape[1:])]
 
-    def describe(self, sizes_B2: Tensor, *, step: int) -> list[list[str]]:
+    def describe(self, sizes_B2: Tensor, *, step: int, images: Sequence[int] = ()) -> list[list[str]]:
         """Say in words what `preview` shows: for each view, for each image, its lines (`view_words`)."""
-        drawn = self._draw(sizes_B2, step, 0, len(sizes_B2))
+        drawn = self._draw(sizes_B2, step, 0, len(sizes_B2), images)
         return [
             view_words(kind.crop, own, view, sizes_B2)
             for (kind, views), own in zip(self._kinds, drawn, strict=True)
@@ -133,18 +148,27 @@ class MultiCrop:
         for kind, _ in self._kinds:
             kind.changes[0].round = compiled
 
-    def _draw(self, sizes_B2: Tensor, step: int, start: int, global_batch: int) -> list[list[Params]]:
+    def _draw(
+        self, sizes_B2: Tensor, step: int, start: int, global_batch: int, images: Sequence[int] = ()
+    ) -> list[list[Params]]:
         """Draw for the whole global batch and keep the columns of these images: for each kind, (V, B, ...)."""
         end = start + len(sizes_B2)
         if end > global_batch:
             raise ValueError(f"images {start} to {end} of a global batch of {global_batch}")
-        return [
+        drawn = [
             [
                 {name: value[:, start:end] for name, value in params.items()}
                 for params in kind.draw(len(views), global_batch, (self._seed, step, views.start))
             ]
             for kind, views in self._kinds
         ]
+        if self.focus:
+            for (_, views), (crop, *_) in zip(self._kinds, drawn, strict=True):
+                key = (self._seed, step, views.start)
+                crop["centre"] = self.focus.centres(
+                    images, views=len(views), start=start, global_batch=global_batch, key=key
+                )
+        return drawn
 
     def _batched(self, pixels_BCHW: Tensor, sizes_B2: Tensor, drawn: list[list[Params]]) -> list[Tensor]:
         """Make the views of one size together, from one table of parameters for all of them."""

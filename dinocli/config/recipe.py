@@ -119,6 +119,9 @@ class Views(Section):
     global_scale: Scale = Field(description="area of a global view as a fraction of the image, smallest and largest")
     local_scale: Scale = Field(description="area of a local view as a fraction of the image, smallest and largest")
     ratio: Interval = Field(description="aspect ratio (width / height) of the crop, smallest and largest")
+    focus: Fraction = Field(
+        description="share of crops centred where an image departs most from the others of the folder; 0: anywhere"
+    )
     hflip: Fraction = Field(description="probability of a horizontal flip")
     vflip: Fraction = Field(description="probability of a vertical flip")
     rot90: Fraction = Field(description="probability of a rotation by 90, 180 or 270 degrees")

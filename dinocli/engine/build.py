@@ -217,9 +217,8 @@ def fill_center(learner: Learner, loader: Loader, batches: int) -> None:
     first = learner.plan.steps
     for step, slices in enumerate(loader.steps(first, first + batches), first):
         for batch in slices:
-            views = learner.views(
-                batch.pixels_BCHW, batch.sizes_B2, step=step, start=batch.start, global_batch=learner.batch_size
-            )
+            place = {"step": step, "start": batch.start, "global_batch": learner.batch_size}
+            views = learner.views(batch.pixels_BCHW, batch.sizes_B2, batch.rows, **place)
             with learner.precision.autocast():
                 globals_ = views[0][: GLOBAL_VIEWS * len(batch.sizes_B2)]
                 total += batch_sum(learner.targets([globals_], GLOBAL_VIEWS).logits_VBK)

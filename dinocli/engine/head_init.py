@@ -110,6 +110,7 @@ def global_views(
             seen = learner.views(
                 batch.pixels_BCHW,
                 batch.sizes_B2,
+                batch.rows,
                 step=learner.plan.steps + turn,
                 start=batch.start,
                 global_batch=images,

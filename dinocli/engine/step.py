@@ -86,7 +86,7 @@ def train_step(learner: Learner, slices: Sequence[Batch], step: int) -> StepStat
     for number, batch in enumerate(slices):
         place = {"step": step, "start": batch.start, "global_batch": learner.batch_size}
         with record_function("multi-crop"):
-            views = learner.views(batch.pixels_BCHW, batch.sizes_B2, **place)
+            views = learner.views(batch.pixels_BCHW, batch.sizes_B2, batch.rows, **place)
         globals_, last = views[0][: GLOBAL_VIEWS * len(batch.sizes_B2)], number == len(slices) - 1
         with record_function("teacher"), learner.precision.autocast(), torch.no_grad():
             teacher = learner.targets([globals_], GLOBAL_VIEWS, learner.objective.wants_teacher_patches)

@@ -68,5 +68,7 @@ def _fine_stage(backbone: Backbone) -> int:
     stages = backbone.model.feature_info if backbone.maps_before_last() else []
     finer = [number for number, stage in enumerate(stages) if stage["reduction"] < stages[-1]["reduction"]]
     if not finer:
-        raise WeightsError(f"{backbone.name} has no maps of two strides, so no --tokens rare: use --tokens pooled")
+        raise WeightsError(
+            f"{backbone.name} has no maps of two strides, so no rarity: use --tokens pooled, or views.focus=0"
+        )
     return finer[-1]

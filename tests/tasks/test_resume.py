@@ -28,6 +28,7 @@ LONG = (
     "optim.head_warmup=0.25",
     "model.drop_path=0",
     "run.batch_size=4",
+    "views.focus=0.5",
 )
 EXTRAS = (
     "run.steps=16",

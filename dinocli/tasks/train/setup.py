@@ -22,6 +22,7 @@ from dinocli.engine.progress import ProgressReporter
 from dinocli.engine.trackers import check_trackers
 from dinocli.errors import UsageError
 from dinocli.models.backbone import Backbone
+from dinocli.models.rarity_maps import check_rarity_maps
 from dinocli.models.trainable import check_trainable
 from dinocli.models.weights import WeightsInfo, load_backbone
 from dinocli.tasks.inputs import describe_weights, preprocess_of, tell_survey
@@ -118,6 +119,8 @@ def _weights(
     )
     reporter.line(describe_weights(info))
     check_trainable(backbone, about.trainable)
+    if recipe.views.focus:
+        check_rarity_maps(backbone)
     if manifest and info.sha256 != manifest["weights"]["sha256"]:
         raise UsageError(f"--resume needs the same weights: {info.source} has changed since the run began")
     return backbone, info

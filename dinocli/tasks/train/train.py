@@ -13,6 +13,7 @@ from dinocli.engine import distributed
 from dinocli.engine.build import build_checkpointer, build_monitor
 from dinocli.engine.compilation import compile_learner
 from dinocli.engine.distributed import from_main, open_world
+from dinocli.engine.focus_maps import find_focus
 from dinocli.engine.initialize import initialize
 from dinocli.engine.loop import LoopOptions, RunResult, Trainer, run, run_probe
 from dinocli.engine.monitor import advice
@@ -100,6 +101,9 @@ def _train(context: TrainContext, plan: TrainPlan, folder: RunFolder, manifest: 
     seconds_per_forward = from_main(lambda: (time.monotonic() - began) / forwards)
     reporter.stage("building student and teacher")
     learner = context.learner(recipe)
+    learner.views.focus = from_main(
+        lambda: find_focus(context.backbone, loader, recipe.views.focus, context.preprocess, reporter)
+    )
     if recipe.run.compile:
         compile_learner(learner)
     if not context.resumed:
