@@ -37,6 +37,7 @@ from dinocli.data.labels import read_labels
 from dinocli.engine import batch_norm_init
 from dinocli.engine.batch_norm_init import adapt_batch_norm
 from dinocli.engine.build import build_learner, set_stage, view_specs
+from dinocli.engine.focus_maps import find_focus
 from dinocli.engine.initialize import initialize
 from dinocli.engine.progress import ProgressReporter
 from dinocli.engine.step import Learner, train_step
@@ -53,7 +54,7 @@ from dinocli.tasks.train.train_options import TrainOptions
 Features = NDArray[np.float32]
 
 LABELLED, PROBED, BATCH = 1200, 250, 50
-PROBED_AT = (0.5, 1.0)
+PROBED_AT = (1 / 3, 1.0)
 START = "bn-0.00"
 TRUTH = {"knn20_accuracy": "k-NN", "few_shot_5": "5-shot", "linear_balanced": "linear"}
 CLEAR = 0.01
@@ -75,7 +76,10 @@ SMALL = (
 CROPS = ("views.local_count=4", "views.global_scale=[0.4,1.0]")
 COLD = ("head.init='random'", "optim.head_warmup=0.2", "dino.teacher_momentum=0.99")
 RUNS: dict[str, tuple[int, tuple[str, ...]]] = {
-    "default": (30, ()),
+    "default": (60, ()),
+    "focus": (60, ("views.focus=0.5",)),
+    "locals": (60, ("views.local_count=4",)),
+    "locals-focus": (60, ("views.local_count=4", "views.focus=0.5")),
     "frozen": (30, ("model.batch_norm='frozen'",)),
     "quarter": (30, ()),
     "gentle": (150, ("optim.lr=3e-4",)),
@@ -164,6 +168,9 @@ def train(args: argparse.Namespace, folder: Path, run: str) -> None:
         return
     context, learner = context_of(args, f"run.steps={steps}", *settings)
     loader = context.loader(context.recipe)
+    learner.views.focus = find_focus(
+        context.backbone, loader, context.recipe.views.focus, context.preprocess, ProgressReporter()
+    )
     with own_share(TRAINED_SHARES.get(run, statistics.SHARE)):
         initialize(learner, loader, context.recipe, context.preprocess, ProgressReporter())
     due = {round(share * steps) for share in PROBED_AT}

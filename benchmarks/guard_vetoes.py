@@ -34,7 +34,7 @@ from dinocli.models.features import extract
 from dinocli.quality.bootstrap import paired_bootstrap
 from dinocli.quality.cosine import unit_rows
 from dinocli.quality.crop_quadrant_retrieval import crop_quadrant_retrieval
-from dinocli.quality.defect_few_shot import DRAWS, SHOTS, defect_few_shot
+from dinocli.quality.defect_few_shot import SHOTS, defect_few_shot
 from dinocli.quality.few_shot import few_shot
 from dinocli.quality.label_scores import LabelSplit, label_scores
 from dinocli.tasks.train.train_context import TrainContext
@@ -198,19 +198,17 @@ def told_apart(seen: Seen, groups_N: NDArray[Any]) -> Values:
     """Tell the four kinds from each other, five examples of each; images of one group are never on both sides."""
     features = np.concatenate([seen[kind] for kind in KINDS])
     kinds, groups = np.repeat(np.arange(len(KINDS)), len(groups_N)), np.tile(groups_N, len(KINDS))
-    return np.asarray(
-        few_shot(features, kinds, SHOTS, draws=DRAWS, groups_N=groups).reshape(len(KINDS), -1).mean(axis=0)
-    )
+    return np.asarray(few_shot(features, kinds, SHOTS, draws=50, groups_N=groups).reshape(len(KINDS), -1).mean(axis=0))
 
 
-def noticed(seen: Seen) -> Values:
-    """Tell each kind from none, every image with every kind."""
-    kind_N = np.zeros(len(seen["clean"]), np.intp)
-    return np.asarray(np.mean([defect_few_shot(seen["clean"], seen[kind], kind_N) for kind in KINDS], axis=0))
+def noticed(seen: Seen, kinds: Sequence[str] = KINDS) -> Values:
+    """Tell each kind from none, every image with every kind: what the verdict does."""
+    every = [(kind, np.full(len(seen["clean"]), KINDS.index(kind))) for kind in kinds]
+    return np.asarray(np.mean([defect_few_shot(seen["clean"], seen[kind], kind_N) for kind, kind_N in every], axis=0))
 
 
 def noticed_once(seen: Seen) -> Values:
-    """Tell each kind from none, every image with one kind: what the guard does."""
+    """Tell each kind from none, every image with one kind: what the guard does during a run."""
     kind_N = draw_defects(len(seen["clean"]), 0)[0].numpy()
     flawed_ND = np.stack([seen[kind] for kind in KINDS])[kind_N, np.arange(len(kind_N))]
     return defect_few_shot(seen["clean"], flawed_ND, kind_N)
@@ -229,6 +227,7 @@ def table(out: Path) -> None:
             "told apart": lambda seen, own=groups: told_apart(seen, own),  # type: ignore[misc]
             "noticed": noticed,
             "noticed, one kind": noticed_once,
+            **{f"noticed, {kind}": lambda seen, one=kind: noticed(seen, [one]) for kind in KINDS},  # type: ignore[misc]
         }
         start = dict(np.load(folder / f"{START}@0.veto.npz"))
         for path in sorted(folder.glob("*.veto.npz")):

@@ -18,7 +18,9 @@ BACKWARD = 3
 EVERY = (0.1, 0.2, 1 / 3, 0.5, 1.0)
 """Shares of the run between two probes that are tried in turn, from the recipe's own on."""
 
-VERDICT_PROBES = 2
+VERDICT_PROBES, VERDICT_WORK = 2, 7 / 4
+"""Probes of the verdict at least, and what an image of them costs, in those of the guard: it is looked at with four
+kinds of synthetic defects instead of one."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ def fit_guard(recipe: Recipe, images: int, image_work: float) -> GuardPlan:
     allowed = guard.max_share / (1 - guard.max_share) * training if guard.max_share < 1 else math.inf
     most = min(int(guard.probe_images), images)
     for every, alphas in _levels(guard):
-        count = probe_count(recipe, every, alphas)
+        count = probe_work(recipe, every, alphas)
         if count * most * image_work <= allowed:
             break
     least = min(FEWEST_IMAGES, most)
@@ -92,6 +94,11 @@ def probe_count(recipe: Recipe, every: float, alphas: list[float]) -> int:
     return 1 + statistics + training + closing_probes(recipe, alphas)
 
 
+def probe_work(recipe: Recipe, every: float, alphas: list[float]) -> float:
+    """Count the probes of a run by their work, one of the guard as 1."""
+    return probe_count(recipe, every, alphas) - closing_probes(recipe, alphas) + closing_work(recipe, alphas)
+
+
 def probe_every(steps: int, every: float) -> int:
     """Return the steps between two probes; the last step has one in any case, so that thirds are rounded up."""
     return max(1, math.ceil(every * steps - 1e-9))
@@ -101,3 +108,9 @@ def closing_probes(recipe: Recipe, alphas: list[float]) -> int:
     """Count the probes after the last step: interpolated weights, and the stages that the verdict compares."""
     statistics = recipe.model.batch_norm == "adapted"
     return len([alpha for alpha in alphas if alpha < 1]) + VERDICT_PROBES + statistics
+
+
+def closing_work(recipe: Recipe, alphas: list[float]) -> float:
+    """Count the probes after the last step by their work."""
+    compared = VERDICT_PROBES + (recipe.model.batch_norm == "adapted")
+    return closing_probes(recipe, alphas) + (VERDICT_WORK - 1) * compared

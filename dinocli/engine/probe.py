@@ -4,7 +4,8 @@ The start (the weights before the first step) is measured first: it is step 0 of
 guard selects the best step on one, and the verdict is measured on the other, because the best of ten measurements is
 biased upwards on the images that selected it.
 
-Shapes: N images, M quadrants of all of them, B images at once, S side of the square, s of a quadrant, D width.
+Shapes: N images, M quadrants of all of them, B images at once, S side of the square, s of a quadrant, D width, K passes
+with a synthetic defect.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +19,7 @@ from torch import Tensor
 
 from dinocli.augment.multicrop import MultiCrop
 from dinocli.augment.resample import normalise, resize_square
-from dinocli.augment.synthetic_defects import draw_defects, with_defects
+from dinocli.augment.synthetic_defects import KINDS, draw_defects, with_defects
 from dinocli.config.preprocess import Preprocess
 from dinocli.data.loader import Loader
 from dinocli.engine.probe_result import Features, ProbeFeatures, ProbeResult
@@ -31,8 +32,8 @@ from dinocli.quality.selection_score import CROP_QUADRANT, TEACHER_NEIGHBOURS, S
 from dinocli.quality.shared_neighbours import shared_neighbours
 
 PROBE_BATCH = 32  # 64 images of 224 px take 1.4 GB more in a small convnet, and are not faster on a CPU
-LOOKS = 4
-"""A measurement looks at each image whole, at a crop of it, at its quadrants, and at it with a synthetic defect."""
+LOOKS = 3
+"""A measurement looks at each image whole, at a crop of it, at its quadrants, and then at it with synthetic defects."""
 
 Batches = Iterator[tuple[Tensor, list[int]]]
 """Pixels, and which image each of them shows, by its place in the store."""
@@ -47,8 +48,10 @@ class Probe:
         views: Gives one crop at the size of evaluation, without changes of colour.
         draw: Seed of the crops and of the synthetic defects.
         preprocess: Size and normalisation.
-        advance: Is told how many more images were looked at; a measurement looks at each `LOOKS` times.
+        advance: Is told how many more images were looked at.
         teacher: A frozen one; the selection score is then what a network shares with it.
+        every_defect: Each image is looked at with every kind of synthetic defect, as a verdict needs it; with one
+            otherwise.
     """
 
     def __init__(
@@ -60,6 +63,8 @@ class Probe:
         preprocess: Preprocess,
         advance: Callable[[int], None] = lambda _: None,
         teacher: TeacherWeights | None = None,
+        *,
+        every_defect: bool = True,
     ) -> None:
         self.loader, self.indices, self.views, self.draw = loader, indices, views, draw
         self.preprocess, self.advance, self.teacher = preprocess, advance, teacher
@@ -68,12 +73,15 @@ class Probe:
         self._teacher_ND: Features | None = None
         self.clean_ND, self.rows = np.empty((0, 0), np.float32), list[int]()
         self._places = {row: place for place, row in enumerate(indices)}
-        self._kind_N, self._drawn_NF = draw_defects(len(indices), draw)
+        kind_N, drawn_NF = draw_defects(len(indices), draw)
+        self._passes = [(kind_N, drawn_NF)]
+        if every_defect:
+            self._passes = [(torch.full_like(kind_N, kind), drawn_NF) for kind in range(len(KINDS))]
 
     @property
     def looks(self) -> int:
         """Images that a measurement looks at, counted as often as it does."""
-        return LOOKS * len(self.indices)
+        return (LOOKS + len(self._passes)) * len(self.indices)
 
     def measure(self, backbone: Backbone, step: int) -> ProbeResult:
         """Measure a backbone; the first one measured is the start that all others are compared with.
@@ -92,7 +100,7 @@ class Probe:
         return found
 
     def look(self, backbone: Backbone, tokens: Extractor = POOLED) -> ProbeFeatures:
-        """Compute the features of the whole images, of a crop, the quadrants and a flawed copy of each.
+        """Compute the features of the whole images, of a crop, the quadrants and the flawed copies of each.
 
         Args:
             backbone: On the device of the loader.
@@ -102,9 +110,10 @@ class Probe:
         crop_ND, _ = self._extract(backbone, self._crops(), tokens)
         quadrants_MD, _ = self._extract(backbone, self._quadrants(backbone), tokens)
         quadrants_4ND = quadrants_MD.reshape(-1, QUADRANTS, quadrants_MD.shape[1]).swapaxes(0, 1)
-        defect_ND, _ = self._extract(backbone, self._defects(), tokens)
-        kind_N = self._kind_N[[self._places[row] for row in rows]].numpy()
-        return ProbeFeatures(rows, clean_ND, crop_ND, quadrants_4ND, defect_ND, kind_N)
+        defect_KND = np.stack([self._extract(backbone, self._defects(*one), tokens)[0] for one in self._passes])
+        places = [self._places[row] for row in rows]
+        kind_KN = np.stack([kind_N[places].numpy() for kind_N, _ in self._passes])
+        return ProbeFeatures(rows, clean_ND, crop_ND, quadrants_4ND, defect_KND, kind_KN)
 
     def features(self, backbone: Backbone, indices: Sequence[int]) -> tuple[NDArray[np.float32], list[int]]:
         """Return the features of whole images, squashed to the square of evaluation.
@@ -123,12 +132,12 @@ class Probe:
     def _whole(self) -> Batches:
         return _squares(self.loader, self.indices, self.preprocess)
 
-    def _defects(self) -> Batches:
+    def _defects(self, kind_N: Tensor, drawn_NF: Tensor) -> Batches:
         """Yield each whole image with a synthetic defect."""
         for batch in self.loader.whole(self.indices, PROBE_BATCH):
             square_BCSS = resize_square(batch.pixels_BCHW, batch.sizes_B2, self.preprocess.size)
             places = [self._places[row] for row in batch.rows]
-            flawed_BCSS = with_defects(square_BCSS, self._kind_N[places], self._drawn_NF[places])
+            flawed_BCSS = with_defects(square_BCSS, kind_N[places], drawn_NF[places])
             yield normalise(flawed_BCSS, self.preprocess.mean, self.preprocess.std), batch.rows
 
     def _quadrants(self, backbone: Backbone) -> Batches:
@@ -158,7 +167,7 @@ class Probe:
 
 
 def forwards_per_image(backbone: Backbone) -> int:
-    """Return the cost of a probe image in forward passes: the image, its crop, its flawed copy, and its quadrants.
+    """Return the cost of a probe image of the guard in forward passes: image, crop, one flawed copy, and quadrants.
 
     Four quadrants have the pixels of one image, or of four where a model of one size needs them enlarged.
     """

@@ -1,6 +1,6 @@
 """What one network makes of the probe images: features, and the scores that come from them.
 
-Shapes: N images, 4 quadrants, D width.
+Shapes: N images, 4 quadrants, D width, K passes with a synthetic defect.
 """
 
 from collections.abc import Callable
@@ -24,7 +24,7 @@ class ProbeResult:
         step: Steps done.
         scores: The label-free scores.
         values_N: Crop/quadrant retrieval of each probe image, to compare two networks image by image.
-        defects_N: Share of draws in which each image is told from its copy with a synthetic defect; may be empty.
+        defects_N: What each image gives to synthetic-defect few-shot (`dinocli.quality.defect_few_shot`); may be empty.
     """
 
     step: int
@@ -63,22 +63,24 @@ class ProbeFeatures:
         clean_ND: Of the whole images.
         crop_ND: Of a crop of each.
         quadrants_4ND: Of the four quadrants of each.
-        defect_ND: Of the whole images with a synthetic defect each.
-        kind_N: Of the defects.
+        defect_KND: Of the whole images with a synthetic defect each, once or several times.
+        kind_KN: Of the defects.
     """
 
     rows: list[int]
     clean_ND: Features
     crop_ND: Features
     quadrants_4ND: Features
-    defect_ND: Features
-    kind_N: NDArray[np.int64]
+    defect_KND: Features
+    kind_KN: NDArray[np.int64]
 
     def changed(self, change: Callable[[Features], Features]) -> "ProbeFeatures":
         """Apply what features are read through, such as a whitening."""
-        quadrants_4ND = np.stack([change(quadrant_ND) for quadrant_ND in self.quadrants_4ND])
-        clean_ND, crop_ND, defect_ND = map(change, (self.clean_ND, self.crop_ND, self.defect_ND))
-        return ProbeFeatures(self.rows, clean_ND, crop_ND, quadrants_4ND, defect_ND, self.kind_N)
+        quadrants_4ND, defect_KND = (
+            np.stack([change(part_ND) for part_ND in parts]) for parts in (self.quadrants_4ND, self.defect_KND)
+        )
+        clean_ND, crop_ND = map(change, (self.clean_ND, self.crop_ND))
+        return ProbeFeatures(self.rows, clean_ND, crop_ND, quadrants_4ND, defect_KND, self.kind_KN)
 
     def measured(self, step: int, start_ND: Features) -> ProbeResult:
         """Compute the scores.
@@ -89,6 +91,7 @@ class ProbeFeatures:
         """
         scores, values_N = measure(self.clean_ND, self.crop_ND, self.quadrants_4ND, start_ND)
         defects_N = np.full(len(self.rows), np.nan)
-        if scores.finite and np.isfinite(self.defect_ND).all():
-            defects_N = defect_few_shot(self.clean_ND, self.defect_ND, self.kind_N)
+        if scores.finite and np.isfinite(self.defect_KND).all():
+            passes = zip(self.defect_KND, self.kind_KN, strict=True)
+            defects_N = np.mean([defect_few_shot(self.clean_ND, *one) for one in passes], axis=0)
         return ProbeResult(step, scores, values_N, defects_N)

@@ -3,6 +3,7 @@
 Shapes: N probe images, D width, 4 quadrants.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -26,8 +27,9 @@ _FEWEST_PAIRS = 6
 # Of synthetic defects: with fewer, a kind has hardly more images than the five that are learnt from.
 _FEWEST_DEFECTS = 40
 
-# Weights that hardly moved differ by little, and significantly all the same; a point is what labels would notice.
-_DEFECTS_MARGIN = 0.01
+# Of synthetic defects, beyond which the whole interval has to lie. Other statistics have learnt nothing, so that little
+# is too much; a network that learns to tell images apart may lose two points and serve better.
+_STATISTICS_MARGIN, _DEFECTS_MARGIN = 0.01, 0.03
 
 LOST = "Significant decrease in synthetic-defect few-shot"
 
@@ -157,16 +159,16 @@ def judge(
     start_N: Values,
     end_N: Values,
     *,
-    defects: tuple[Values, Values] | None = None,
+    defects: Sequence[Values] = (),
     same_network: bool = True,
     score: SelectionScore = CROP_QUADRANT,
 ) -> Verdict:
     """Say whether the adapted weights are better than the start, and which to keep.
 
     Worse: features are not finite, feature std or RankMe fell below half of the start, the selection score is
-    significantly lower, or synthetic-defect few-shot is, by a point or more. Better: the selection score is
-    significantly higher, and none of these. Otherwise no different, and the start is kept: weights that were tested by
-    many beat new ones that show no gain. Significant means that the 95 % interval of the paired difference excludes 0.
+    significantly lower, or synthetic defects are lost (`defects_lost`). Better: the selection score is significantly
+    higher, and none of these. Otherwise no different, and the start is kept: weights that were tested by many beat new
+    ones that show no gain. Significant means that the 95 % interval of the paired difference excludes 0.
 
     Known weakness: every label-free score rewards something else than what the user wants to know. Finding one quadrant
     of an image by another rewards what the whole image shares; synthetic defects are not the user's. Where labels
@@ -177,8 +179,7 @@ def judge(
         end: Scores of the adapted weights, on the same images and crops.
         start_N: The selection score by the start, one value per image.
         end_N: The same by the adapted weights, the same images in the same order.
-        defects: Synthetic-defect few-shot of each image by the start and by the adapted weights, from
-            `dinocli.quality.defect_few_shot`; None where it was not measured.
+        defects: Synthetic-defect few-shot of each image, as `defects_lost` takes it; empty where it was not measured.
         same_network: Both have the same architecture. If not, spread and dimensions do not compare, and only values
             that are not finite are a collapse.
         score: Which score that is: crop/quadrant retrieval of `measure`, or, where a frozen teacher taught, the
@@ -211,22 +212,33 @@ def judge(
     return Verdict("no different", "start", reason, summary)
 
 
-def defects_lost(start_N: Values, end_N: Values) -> str:
-    """Say in one sentence that synthetic defects are noticed less often, significantly and by a point; empty if not.
+def defects_lost(start_N: Values, end_N: Values, statistics_N: Values | None = None) -> str:
+    """Say in one sentence that synthetic defects are noticed less often than by the start; empty if not.
+
+    So it is where the whole 95 % interval of the difference lies below minus three points; or, by the start with the
+    batch-norm statistics of the adapted weights, below minus one point, if training has not made up for it (the adapted
+    weights' interval lies below 0).
 
     Args:
-        start_N: Synthetic-defect few-shot of each image by the start; not a number where an image was not tested.
-        end_N: The same by the adapted weights, the same images in the same order.
+        start_N: Of each image by the start, from `dinocli.quality.defect_few_shot`; not a number where an image was not
+            tested.
+        end_N: By the adapted weights, the same images in the same order.
+        statistics_N: By the start with the statistics of the adapted weights; None where they did not change, or where
+            it was not measured.
     """
-    both = np.isfinite(start_N) & np.isfinite(end_N)
-    if both.sum() < _FEWEST_DEFECTS:
+    rows = [start_N, end_N, *([] if statistics_N is None else [statistics_N])]
+    tested = np.isfinite(rows).all(axis=0)
+    if tested.sum() < _FEWEST_DEFECTS:
         return ""
-    change = paired_bootstrap(start_N[both], end_N[both])
-    if change.high >= 0 or change.mean > -_DEFECTS_MARGIN:
+    start, end, *statistics = (values_N[tested] for values_N in rows)
+    change, *before = (paired_bootstrap(start, values) for values in (end, *statistics))
+    by_statistics = change.high < 0 and any(part.high < -_STATISTICS_MARGIN for part in before)
+    if change.high >= -_DEFECTS_MARGIN and not by_statistics:
         return ""
+    also = f"; by batch-norm statistics alone {before[0]}" if by_statistics and before[0] != change else ""
     return (
-        f"{LOST} ({change}): from five examples, an image with a defect is "
-        f"told from one without in {end_N[both].mean():.1%} of cases instead of {start_N[both].mean():.1%}."
+        f"{LOST} ({change}{also}): from five examples, an image with a defect is told from one without in "
+        f"{end.mean():.1%} of cases instead of {start.mean():.1%}."
     )
 
 

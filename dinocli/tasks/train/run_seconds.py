@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
-from dinocli.config.guard_plan import closing_probes, probe_count
+from dinocli.config.guard_plan import closing_probes, closing_work, probe_count
 from dinocli.config.recipe import Recipe
 from dinocli.engine.batch_norm_init import MOST
+from dinocli.engine.focus_maps import SAMPLE
 from dinocli.engine.head_init import MOST_VIEWS
 from dinocli.engine.teacher_init import VIEWS_EACH
 from dinocli.tasks.train.costs import Costs
@@ -77,7 +78,7 @@ def run_seconds(recipe: Recipe, size: RunSize, costs: Costs) -> RunSeconds:
         initialize=costs.forward * initialize_forwards(recipe, size),
         steps=int(recipe.run.steps) * mean_step(recipe, costs),
         probes=probe * (probe_count(recipe, guard.every, guard.weight_interpolation) - closing),
-        verdict=probe * closing,
+        verdict=probe * closing_work(recipe, guard.weight_interpolation),
         labels=2 * size.labelled * costs.forward,
         page=PAGE_FORWARDS * costs.forward,
         teacher=costs.teacher_forward * teacher_forwards(recipe, size),
@@ -92,7 +93,7 @@ def teacher_forwards(recipe: Recipe, size: RunSize) -> float:
 
 
 def initialize_forwards(recipe: Recipe, size: RunSize) -> float:
-    """Count the forward passes of whole images before the first step: batch-norm statistics, head and centre.
+    """Count the forward passes of whole images before the first step: focus, batch-norm statistics, head and centre.
 
     Statistics take two passes, of which the second costs twice as much.
     """
@@ -100,6 +101,8 @@ def initialize_forwards(recipe: Recipe, size: RunSize) -> float:
     forwards = 2.0 * recipe.dino.center_batches * int(recipe.run.batch_size) * view
     if recipe.model.batch_norm == "adapted":
         forwards += 3.0 * min(size.images, MOST)
+    if recipe.views.focus:
+        forwards += size.images + min(size.images, SAMPLE)
     if recipe.head.init == "fitted":
         forwards += min(int(recipe.head.out_dim), MOST_VIEWS) * view
     return forwards

@@ -186,7 +186,9 @@ def final_verdict(
     """
     if result.stop_reason:
         return Verdict("worse", "start", f"The guard stopped the run at step {result.steps}: {result.stop_reason}.")
-    defects = (start.defects_N, adapted.defects_N) if protects_defects else None
+    by_statistics = statistics or (None if adapted.step else adapted)
+    measured = filter(None, (start, adapted, by_statistics))
+    defects = [found.defects_N for found in measured] if protects_defects else []
     verdict = judge(start.scores, adapted.scores, start.values_N, adapted.values_N, defects=defects, score=score)
     if not adapted.scores.finite:
         return verdict

@@ -105,7 +105,7 @@ class TrainContext:
         views, about = probe_crop(recipe, self.preprocess), self.preprocess
         guard, verdict = probe_indices(len(self.store), int(recipe.guard.probe_images), recipe.run.seed)
         return (
-            Probe(loader, guard, views, 0, about, self.reporter.advance, self.teacher),
+            Probe(loader, guard, views, 0, about, self.reporter.advance, self.teacher, every_defect=False),
             Probe(loader, verdict, views, 1, about, self.reporter.advance, self.teacher),
         )
 

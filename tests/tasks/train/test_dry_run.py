@@ -24,6 +24,9 @@ COSTS = Costs(head_step=2.0, step=2.0, forward=0.25, probe_image=0.75)
 
 PAGE = PAGE_FORWARDS * 0.25
 
+GUARD = (5 + 2 * 7 / 4) * 6
+"""Of five probes of the guard and two of the verdict, seconds."""
+
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -46,18 +49,18 @@ def of(asked: TrainOptions, ears: Ears | None = None) -> TrainForecast:
 def test_minutes_are_those_of_steps_probes_verdict_and_page(asked: TrainOptions) -> None:
     found = of(asked)
     assert (found.steps, found.probes, found.probe_images, found.seconds_per_probe) == (100, 1 + 4 + 2, 8, 6.0)
-    assert found.minutes == round((100 * 2 + 7 * 6 + PAGE) / 60, 1)
-    assert found.guard_share == pytest.approx(7 * 6 / (100 * 2 + 7 * 6 + PAGE), abs=1e-3)
+    assert found.minutes == round((100 * 2 + GUARD + PAGE) / 60, 1)
+    assert found.guard_share == pytest.approx(GUARD / (100 * 2 + GUARD + PAGE), abs=1e-3)
 
 
 def test_labels_are_measured_at_the_end(asked: TrainOptions) -> None:
     found = of(replace(asked, labels="folder"))
-    assert found.minutes == round((100 * 2 + 7 * 6 + 2 * 12 * 0.25 + PAGE) / 60, 1)
+    assert found.minutes == round((100 * 2 + GUARD + 2 * 12 * 0.25 + PAGE) / 60, 1)
 
 
 def test_a_limit_is_kept(asked: TrainOptions) -> None:
     found = of(replace(asked, minutes=3.0))
-    assert found.steps == (180 - 7 * 6 - PAGE) // 2
+    assert found.steps == (180 - GUARD - PAGE) // 2
     assert found.minutes == 3.0
 
 
