@@ -186,7 +186,7 @@ def segment(
     anomaly: what is unlike the other images; at most half may be defective.
     tokencut: the one object that stands out in a photograph; marks parts of bare surfaces too.
     attention: what a ViT looks at: large salient objects; needs a ViT.
-    pca: a foreground that most images share; with a convnet mostly nothing on photographs.
+    pca: a foreground that most images share; with a convnet, what has texture.
     kmeans: a segment for every pixel, the same in all images: materials and textures, not objects.
     auto: tokencut if it finds something in most of 32 images, else anomaly.
     """
