@@ -22,7 +22,7 @@ COMMON = 0.3
 """Fraction of the other images that have to hold a like patch, for it not to be rare: a hole or an edge that every part
 has once is usual, however few patches of the folder show it; a defect that many images share is not."""
 
-_ROWS = 2048  # patches whose distances are held at a time
+_ROWS = 256  # patches whose distances are held at a time: few enough for the processor's cache
 _BLOCK = 128, 2048  # patches and patches of the bank that are compared at a time: few enough for the processor's cache
 
 
@@ -69,9 +69,12 @@ def without_rare(features_ND: NDArray[np.float32], image_N: NDArray[np.int64], f
     sorted_ND, others = features_ND[order_N], len(images) - 1
     rank = max(1, round(COMMON * others)) - 1
     rarity_N = np.empty(len(features_ND), np.float32)
+    columns_DN, half_N = np.ascontiguousarray(sorted_ND.T), (sorted_ND**2).sum(axis=1) / 2
     for start in range(0, len(sorted_ND), _ROWS):
         rows = slice(start, start + _ROWS)
-        nearest_RI = np.minimum.reduceat(squared_distances(sorted_ND[rows], sorted_ND), start_I, axis=1)
+        closeness_RN = sorted_ND[rows] @ columns_DN
+        closeness_RN -= half_N
+        nearest_RI = half_N[rows, None] - np.maximum.reduceat(closeness_RN, start_I, axis=1)
         nearest_RI[np.arange(len(nearest_RI)), place_N[rows]] = np.inf
         rarity_N[order_N[rows]] = np.partition(nearest_RI, rank, axis=1)[:, rank]
     return np.flatnonzero(rarity_N <= np.quantile(rarity_N, 1 - fraction))
