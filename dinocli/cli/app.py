@@ -10,7 +10,6 @@ import resource
 import signal
 import sys
 import traceback
-from itertools import pairwise
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -34,6 +33,7 @@ from dinocli.cli import (
     training,
 )
 from dinocli.cli.streams import ClosedOutputError, settle_streams
+from dinocli.cli.usage import repeated_option, usage_sentence
 from dinocli.cores import settle_threads
 from dinocli.errors import (
     DataError,
@@ -102,26 +102,6 @@ def explained(error: Exception) -> Exception:
     return WeightsError(mismatch) if mismatch else error
 
 
-def usage_sentence(error: Any) -> str:
-    """Say in one line what was wrong with the command line, and where its help is."""
-    path = error.ctx.command_path if error.ctx else "dinocli"
-    text = error.format_message().replace("Value error, ", "").rstrip(".")
-    value = _value_of(getattr(error, "param", None))
-    if value and value not in text:
-        text += f", not {value!r}"
-    return f"{' '.join(text.split())}; see `{path} --help`"
-
-
-def _value_of(param: Any) -> str:
-    """Return what the command line gave for an option; Typer's numbers are refused without their value."""
-    names = tuple(getattr(param, "opts", ()))
-    for word, following in pairwise([*sys.argv[1:], ""]):
-        name, equals, value = word.partition("=")
-        if name in names:
-            return value if equals else following
-    return ""
-
-
 class Commands(TyperGroup):
     """Turns errors into one line on stderr and an exit code."""
 
@@ -134,6 +114,13 @@ class Commands(TyperGroup):
             if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):  # `--version > /dev/full`
                 raise _ended(error) from None
             raise
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        found = super().resolve_command(ctx, args)
+        if option := repeated_option(found[1], found[2]):
+            typer.echo(f"dinocli: {option} takes one value and is given several times; name one", err=True)
+            raise typer.Exit(EXIT_CODES[UsageError])
+        return found
 
     def invoke(self, ctx: Any) -> Any:
         try:

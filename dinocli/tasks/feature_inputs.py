@@ -80,7 +80,7 @@ def newest_features() -> Path:
     there = [path for path in made if path.is_file()]
     if not there:
         raise WeightsError(f"no feature file was made with {run.path} yet: run `dinocli embed`, or name a file")
-    return there[-1]
+    return max(enumerate(there), key=lambda item: (_modified(item[1]), item[0]))[1]
 
 
 def default_features(reporter: ProgressReporter, *, ways: str = "") -> Path:

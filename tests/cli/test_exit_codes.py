@@ -223,6 +223,8 @@ WRONG: list[tuple[list[str], str]] = [
     (["search", "x", "-n", "many"], "not 'many'; see `"),
     (["no-such-command"], "No such command 'no-such-command'"),
     (["--no-such-option"], "No such option: --no-such-option"),
+    (["evaluate", "feats.npy", "--test", "a", "--test=b"], "--test takes one value and is given several times"),
+    (["segment", "in", "--truth=a", "--truth", "b"], "--truth takes one value and is given several times"),
 ]
 ONE_BY_ONE = """
 import json, sys
