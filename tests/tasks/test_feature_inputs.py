@@ -39,6 +39,22 @@ def test_the_file_of_the_newest_run_is_taken_and_a_newer_one_named(
     assert ears.lines[-1] == f"{tmp_path}/old.npy of another run is newer: name it to take it"
 
 
+def test_of_one_run_the_file_that_was_written_last_is_the_newest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = make(tmp_path, "run", "b.npy", 100)
+    make(tmp_path, "other", "a.npy", 200)
+    outputs = [{"kind": "features", "path": str(tmp_path / name)} for name in ("a.npy", "b.npy")]
+    (run / "run.json").write_text(json.dumps({"outputs": outputs}))
+    (tmp_path / "runs" / "latest").write_text(f"{run}\n")
+    ears = Ears()
+    assert default_features(ears) == tmp_path / "a.npy"
+    assert len(ears.lines) == 1
+    os.utime(tmp_path / "b.npy", (200, 200))
+    assert default_features(ears) == tmp_path / "b.npy", "of equal times the one named last"
+
+
 def test_the_ways_out_are_those_of_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(WeightsError, match=r"no finished run in .*/runs: take --in$"):

@@ -139,7 +139,9 @@ def _fill(
     write_features(part, names, _meta(context, request, outcome), bad, tiled=tiled, fitted=fitted)
     state_file(part.target).unlink(missing_ok=True)
     if bad:
-        reporter.warn(f"{len(bad)} images cannot be read; they are named in {sidecar(part.target, '.bad.csv')}")
+        where = sidecar(part.target, ".bad.csv")  # another command throws its features away, and this table with them
+        named = f"they are named in {where}" if options.note else f"the first is {': '.join(bad[0])}"
+        reporter.warn(f"{len(bad)} images cannot be read; {named}")
     if context.run and options.note and not (options.shard or options.to_folder):
         add_output(context.run, KEY, part.target, reporter)
     return outcome
