@@ -91,6 +91,13 @@ def test_nodata_and_what_was_assumed_reach_the_features_and_the_user(weights: Pa
     assert [warning.split()[:4] for warning in heard.warnings] == [["1", "of", "1", "files"]], "of stored settings too"
 
 
+def test_a_bad_image_is_named_where_the_table_of_all_is_thrown_away(weights: Path, dark: Path, tmp_path: Path) -> None:
+    (dark / "x.png").write_bytes(b"no image")
+    heard = Ears()
+    embed(job(dark, tmp_path / "f.npy", weights=str(weights), model="", note=False, max_bad="50%"), heard)
+    assert heard.warnings == ["1 images cannot be read; the first is ./x.png: not an image in a known format"]
+
+
 def test_weights_of_a_run_hear_of_the_file(weights: Path, dark: Path, tmp_path: Path) -> None:
     run = RunFolder(weights)
     run.write({"inputs": [str(dark)], "status": "finished"})
