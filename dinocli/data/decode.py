@@ -17,7 +17,7 @@ from dinocli.data.decoder_warnings import current
 from dinocli.data.dicom import HEAD, NO_PREAMBLE, dicom_frames, dicom_size, is_dicom, read_dicom
 from dinocli.data.image_formats import decoders
 from dinocli.data.limits import Allowance, check_pixels
-from dinocli.data.pil_decode import decoded, from_pil, read_with_pil
+from dinocli.data.pil_decode import AS_THEY_ARE, decoded, from_pil, read_with_pil
 from dinocli.data.pixels import Decoded, Pixels, joined, with_channels
 from dinocli.data.tar_shards import Source, for_decoder, image_source
 from dinocli.data.tiff import ForPil, is_tiff, read_tiff, tiff_pages, tiff_size
@@ -172,6 +172,8 @@ def _decode(path: str, page: int, channels: Channels, enough: int, allowance: Al
     try:
         frames = [read_with_pil(source, head, frame, enough, allowance, stored) for frame in found.frames]
     except UnidentifiedImageError:
+        if found.colours:
+            raise DataError(f"its colours ({found.colours}) are not known; {AS_THEY_ARE}") from None
         raise DataError("this kind of TIFF needs imagecodecs: pip install 'dinocli[tiff]'") from None
     return _joined(frames, found) if found.planes else _with_channels(_as_tagged(frames[0], found), channels)
 

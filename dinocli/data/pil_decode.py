@@ -21,6 +21,7 @@ from dinocli.errors import DataError
 Image.MAX_IMAGE_PIXELS = None
 log_libtiff()
 
+AS_THEY_ARE = "save it as RGB, or read its samples as they are, as --channels 0 or 0,1,2"
 _MOST_SCANS = 200  # of a progressive JPEG; encoders write about ten
 _DEEP_MODES = ("I;16", "I;16L", "I;16B", "I", "F")
 _BYTES = {"I;16": 2, "I;16L": 2, "I;16B": 2, "I": 4, "F": 4}  # of one sample in PIL's modes, else 1
@@ -156,7 +157,7 @@ def _deep_colour(source: Source, page: int, raw: str, transparent: object) -> De
     elif colours in ("RGB", "RGBA"):
         first, second = (_reread(source, page, f"{colours};16{byte}") for byte in "BL")
     else:
-        raise DataError(f"16-bit {colours} cannot be read whole without imagecodecs: pip install 'dinocli[tiff]'")
+        raise DataError(f"16-bit {colours} is not turned into RGB; {AS_THEY_ARE}")
     big = order == "B" or (order == "N" and sys.byteorder == "big")
     high, low = (first, second) if big else (second, first)
     pixels = high.astype(np.uint16)

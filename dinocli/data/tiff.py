@@ -49,6 +49,7 @@ class ForPil:
         planes: The pages are single channels, in the asked order; else there is one, whose channels are to be taken.
         negative: White is zero. PIL undoes that for 8 bits and forgets it for 16.
         nodata: As `Decoded.nodata`.
+        colours: Name of a colour space that not every decoder knows; empty where it is a common one.
         dtype: Number type of the samples; PIL has none for some of them. None where tifffile has none.
         masked: As `Decoded.masked`.
     """
@@ -58,6 +59,7 @@ class ForPil:
     negative: bool
     nodata: tuple[float, ...]
     dtype: "np.dtype[Any] | None" = None
+    colours: str = ""
     masked: Mask | None = None
 
 
@@ -131,6 +133,9 @@ def _read_page(
     if planes:
         _ask(first, len(planes), allowance, stored)
     packed = 1 < first.bitspersample < 8 and first.samplesperpixel == 1
+    if first.photometric == _PALETTE and first.bitspersample > 8 and first.colormap is not None:
+        colours = _coloured(first)
+        return _decoded(with_channels(colours, channels) if channels else colours, first)
     if packed or first.photometric in (_PALETTE, _YCBCR) or (not known and not channels):
         return _for_pil(first, planes)
     try:
@@ -194,6 +199,12 @@ def _plane_names(file: Any, channels: Channels) -> tuple[tuple[str, ...], int]:
     return ome_names(file.pages.first.description)
 
 
+def _coloured(page: Any) -> Pixels:
+    """Return the colours of a palette of 16 bits, which PIL does not know."""
+    colours: Pixels = np.ascontiguousarray(page.colormap.T)[page.asarray(maxworkers=1)]
+    return colours
+
+
 def _needs_codec(error: Exception) -> bool:
     """Return whether tifffile cannot unpack this alone: it says so, or looks for a module of a later Python (zstd)."""
     return isinstance(error, ImportError) or "imagecodecs" in str(error)
@@ -203,7 +214,9 @@ def _for_pil(page: Any, planes: list[Any]) -> ForPil:
     frames = tuple(plane.index for plane in planes or [page])
     if not all(isinstance(frame, int) for frame in frames):
         raise DataError("the image behind the thumbnail cannot be decompressed here: pip install 'dinocli[tiff]'")
-    return ForPil(frames, bool(planes), page.photometric == WHITE_IS_ZERO, nodata_of(page), page.dtype)
+    common = (WHITE_IS_ZERO, _BLACK_IS_ZERO, RGB, _PALETTE, _YCBCR)
+    colours = "" if page.photometric in common else str(getattr(page.photometric, "name", page.photometric))
+    return ForPil(frames, bool(planes), page.photometric == WHITE_IS_ZERO, nodata_of(page), page.dtype, colours)
 
 
 def _ask(page: Any, planes: int, allowance: Allowance, stored: int) -> None:

@@ -623,3 +623,20 @@ def test_zstd_needs_no_extra_package(tmp_path: Path) -> None:
     pixels = noise(9, 7, dtype="uint16")
     Image.fromarray(pixels).save(tmp_path / "a.tif", compression="zstd")
     assert np.array_equal(read_native(tmp_path / "a.tif")[..., 0], pixels)
+
+
+def test_a_palette_of_16_bits_becomes_rgb(tmp_path: Path) -> None:
+    colours, index = noise(3, 65536, dtype="uint16"), noise(6, 7, dtype="uint16", seed=1)
+    tifffile.imwrite(tmp_path / "a.tif", index, photometric="palette", colormap=colours)
+    assert np.array_equal(read_native(tmp_path / "a.tif"), colours.T[index])
+    assert np.array_equal(read_native(tmp_path / "a.tif", channels=(1,))[..., 0], colours[1][index])
+
+
+@pytest.mark.parametrize(("kind", "samples"), [("cielab", 3), ("separated", 4), ("cfa", 1)])
+def test_colours_that_nobody_turns_into_rgb_can_be_read_as_they_are(tmp_path: Path, kind: str, samples: int) -> None:
+    """No package would help, so none is named."""
+    pixels = noise(6, 7, samples, dtype="uint16")
+    tifffile.imwrite(tmp_path / "a.tif", pixels if samples > 1 else pixels[..., 0], photometric=kind)
+    with pytest.raises(DataError, match=r"save it as RGB, or read its samples as they are, as --channels 0"):
+        read_native(tmp_path / "a.tif")
+    assert np.array_equal(read_native(tmp_path / "a.tif", channels=(0,))[..., 0], pixels[..., 0])
