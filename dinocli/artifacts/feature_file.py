@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
+from numpy.lib import format as npy
 from numpy.typing import NDArray
 from pydantic import Field
 from safetensors.numpy import load_file
@@ -179,6 +180,8 @@ def _read(path: Path) -> tuple[NDArray[Any], list[str]]:
         return _read_csv(path)
     if path.suffix == ".parquet":
         return _read_parquet(path)
+    with path.open("rb") as file:
+        npy.read_magic(file)  # of anything else numpy says that it may be loaded if one trusts it
     return np.load(path, mmap_mode="r", allow_pickle=False), []
 
 
@@ -213,7 +216,8 @@ def _names(path: Path, count: int) -> list[str]:
     listed = sidecar(path, ".paths.txt")
     if not listed.is_file():
         return [f"./{row}" for row in range(count)]
-    return listed.read_text(encoding="utf-8").split("\n")[:-1]
+    text = listed.read_text(encoding="utf-8-sig").removesuffix("\n")
+    return text.split("\n") if text else []
 
 
 def read_meta(path: Path) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from safetensors.numpy import load_file
 
 from dinocli.artifacts import feature_formats
 from dinocli.artifacts.feature_file import FEATURE_SUFFIXES, open_features
+from dinocli.errors import WeightsError
 from dinocli.tasks.embed.embed import embed
 from tests.tasks.embed.drive import job, write_images
 
@@ -66,3 +67,17 @@ def test_patch_tokens_are_one_array(folder: Path, tmp_path: Path, suffix: str) -
     assert found.meta["shape"] == [3, 3, 3, 64]
     embed(job(folder, tmp_path / "mean.npy", kind="mean", size=96))
     np.testing.assert_allclose(found.rows.mean((1, 2)), np.load(tmp_path / "mean.npy"), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("text", ["\ufeff./a.png\r\n./b.png\r\n", "./a.png\n./b.png"])
+def test_names_that_an_editor_has_saved(tmp_path: Path, text: str) -> None:
+    np.save(tmp_path / "f.npy", np.ones((2, 3), np.float32))
+    (tmp_path / "f.paths.txt").write_text(text, encoding="utf-8", newline="")
+    assert open_features(tmp_path / "f.npy").names == ["./a.png", "./b.png"]
+
+
+def test_a_file_that_is_no_array_is_not_said_to_be_loadable_if_one_trusts_it(tmp_path: Path) -> None:
+    (tmp_path / "f.npy").write_text("1 2 3\n")
+    with pytest.raises(WeightsError) as caught:
+        open_features(tmp_path / "f.npy")
+    assert "trust" not in str(caught.value)
