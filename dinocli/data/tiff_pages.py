@@ -1,7 +1,7 @@
 """The pages of a TIFF that are images of their own; thumbnails, overviews and masks stand in the same chain.
 
-Of some stacks only the first plane has a directory: ImageJ, with stacks of more than 4 GB, and tifffile may write the
-other planes right behind it. By the directories alone such a file is a single image.
+Of some stacks only the first plane has a directory: ImageJ, with stacks of more than 4 GB, MetaMorph and tifffile may
+write the other planes right behind it. By the directories alone such a file is a single image.
 """
 
 import math
@@ -132,7 +132,7 @@ class PlaneBehind:
 def planes_behind(file: Any) -> Iterator[PlaneBehind]:
     """Yield the planes behind the first one that have no directory, for most files none."""
     first = file.pages.first
-    if not (first.is_imagej or first.is_shaped):
+    if not (first.is_imagej or first.is_shaped or first.is_stk):
         return
     series = file.series[0]
     if len(series.pages) != 1 or series.dataoffset is None or first.dtype is None:
