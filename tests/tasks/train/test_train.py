@@ -342,18 +342,18 @@ def test_the_best_interpolation_with_the_start_is_kept(learnt: TrainResult, few:
 
 def test_a_run_ends_when_nothing_gets_better(few: Path, tmp_path: Path) -> None:
     """A run so hot that its features only get narrower."""
-    hot = ("run.steps=6", "guard.every=0.16", "guard.patience=0.33", "guard.window=0.16", "guard.stop=false")
-    harm = ("optim.lr=0.05", "optim.head_lr=0.05", "dino.teacher_momentum=0.5")
+    hot = ("run.steps=10", "guard.every=0.1", "guard.patience=0.3", "guard.window=0.1", "guard.stop=false")
+    harm = ("model.name=test_vit", "optim.lr=0.05", "optim.head_lr=0.05", "dino.teacher_momentum=0.5")
     ears = Ears()
     outcome = train(job(few, tmp_path / "run", [*SHORT, *hot, *harm]), ears)
     assert outcome is not None
-    assert outcome.steps < 6
-    assert outcome.best_step <= outcome.steps - 2
-    assert any(line == f"ended at step {outcome.steps} of 6: {STALLED}" for line in ears.lines)
+    assert outcome.steps < 10
+    assert outcome.best_step <= outcome.steps - 3
+    assert any(line == f"ended at step {outcome.steps} of 10: {STALLED}" for line in ears.lines)
     assert run_json(tmp_path / "run")["status"] == "finished"
-    patient = train(job(few, tmp_path / "patient", [*SHORT, *hot, *harm, "guard.patience=1.0"]))
+    patient = train(job(few, tmp_path / "patient", [*SHORT, *hot, *harm, "guard.patience=1.0", "guard.every=0.5"]))
     assert patient is not None
-    assert patient.steps == 6
+    assert patient.steps == 10
 
 
 def test_adapted_batch_norm_has_a_probe_of_its_own_and_is_shared_by_both_networks(few: Path, tmp_path: Path) -> None:
