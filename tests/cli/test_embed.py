@@ -99,14 +99,14 @@ def test_two_processes_share_one_file(images: Path, tmp_path: Path) -> None:
 
 
 def test_a_signal_ends_it_in_one_line_and_resume_goes_on(tmp_path: Path) -> None:
-    folder = make_images(tmp_path / "images", 200)
+    folder = make_images(tmp_path / "images", 100)
     few = (*TINY, "--batch-size", "1", "--tokens", "pooled")
     assert warm("embed", folder, *few, "--out", "whole.npy", cwd=tmp_path).code == 0
     running = start_warm("embed", folder, *few, cwd=tmp_path)
     running.wait_for(tmp_path / ".feats.npy.tiles")
     running.signal(signal.SIGTERM)
     stopped = running.wait()
-    refused(stopped, 143, "stopped by a signal after ", "of 200; run the same command with --resume to continue")
+    refused(stopped, 143, "stopped by a signal after ", "of 100; run the same command with --resume to continue")
     assert not (tmp_path / "feats.npy").exists()
     refused(
         warm("embed", folder, *few, "--resume", "--normalize", cwd=tmp_path), 2, "changed: normalize: False -> True"

@@ -38,7 +38,7 @@ def two(*arguments: str | Path, cwd: Path) -> list[Result]:
 
 def test_two_processes_are_interrupted_together_and_go_on_together(images: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    command = ("pretrain", images, *TINY, "--steps", "20", "-s", "run.log_every=1", "--out", "run")
+    command = ("pretrain", images, *TINY, "--steps", "12", "-s", "run.log_every=1", "--out", "run")
     both = start_two(*command, cwd=tmp_path)
     both[0].wait_for(run / "metrics.jsonl")
     while '"loss"' not in (run / "metrics.jsonl").read_text():
@@ -56,7 +56,7 @@ def test_two_processes_are_interrupted_together_and_go_on_together(images: Path,
     manifest = json.loads((run / "run.json").read_text())
     assert (manifest["status"], manifest["processes"]) == ("finished", 2)
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    assert [row["step"] for row in rows if "loss" in row] == list(range(1, 21))
+    assert [row["step"] for row in rows if "loss" in row] == list(range(1, 13))
 
 
 @pytest.mark.slow
