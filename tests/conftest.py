@@ -1,11 +1,22 @@
 import gc
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 FIRST = ("tasks/train", "tasks/test_resume", "cli", "faults", "test_install", "tasks", "report", "device", "models")
 """Where the long files are, the longest first."""
+FORKING = (
+    "cli/",
+    "faults/",
+    "tasks/test_resume",
+    "tasks/train/test_distill",
+    "artifacts/test_pa",
+    "engine/test_device",
+)
+"""Where tests start processes of `tests.forks`."""
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -25,6 +36,24 @@ def pytest_configure(config: pytest.Config) -> None:
         config.option.loadscopereorder = False
     if hasattr(config, "workerinput") or not getattr(config.option, "numprocesses", None):
         _prepare_torch()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Hand out whole files, and those that fork to one of two workers: its server loads torch for ten seconds."""
+    if config.option.dist != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    servers = max(1, len(config.option.tx) // 2)
+
+    class ServerScheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = super()._split_scope(nodeid)
+            forks = file.partition("tests/")[2].startswith(FORKING)
+            return f"forks {zlib.crc32(file.encode()) % servers}" if forks else file
+
+    return ServerScheduling(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
