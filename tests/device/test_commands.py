@@ -16,7 +16,6 @@ from dinocli.tasks.embed.embed import embed
 from dinocli.tasks.search.search import search
 from dinocli.tasks.search.search_options import SearchOptions
 from tests.device.pretend import DeviceTensor, PretendDevice
-from tests.networks import FOUR_BLOCKS
 from tests.tasks.embed.drive import job, write_images
 
 ABOUT = Preprocess("full", 0.0, 255.0, False, False, (), 0, (0.4, 0.5, 0.6), (0.2, 0.3, 0.4), 16)
@@ -62,7 +61,7 @@ def test_search_on_a_device_finds_what_it_finds_on_the_cpu(
 ) -> None:
     folder = write_images(tmp_path / "images", 5, mixed=True)
     weights = tmp_path / "weights.safetensors"
-    save_file(create_backbone(FOUR_BLOCKS).model.state_dict(), str(weights))
+    save_file(create_backbone("test_convnext").model.state_dict(), str(weights))
     embed(job(folder, tmp_path / "feats.npy", weights=str(weights)))
     query = write_images(tmp_path / "new", 6, mixed=True) / "005.png"
     asked = SearchOptions((str(query),), str(tmp_path / "feats.npy"), 5, device="cpu")

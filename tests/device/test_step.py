@@ -13,8 +13,9 @@ from dinocli.engine.step import Learner, train_step
 from dinocli.models.create import create_backbone
 from tests.device.pretend import DeviceTensor, PretendDevice
 from tests.engine.learners import PREPROCESS, batch_of, tiny_recipe
+from tests.networks import TWO_BLOCKS
 
-SETTINGS = ("model.name=test_vit", "model.drop_path=0", "views.global_size=32", "views.local_size=16")
+SETTINGS = (f"model.name={TWO_BLOCKS}", "model.drop_path=0", "views.global_size=32", "views.local_size=16")
 EVERYTHING = ("loss.koleo=0.1", "loss.gram_anchor=0.1", "loss.feature_anchor=0.1")
 
 
