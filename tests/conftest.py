@@ -47,7 +47,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
     servers = max(1, len(config.option.tx) // 2)
 
-    class ServerScheduling(LoadFileScheduling):
+    class ServerScheduling(LoadFileScheduling):  # type: ignore[misc]
         def _split_scope(self, nodeid: str) -> str:
             file = super()._split_scope(nodeid)
             forks = file.partition("tests/")[2].startswith(FORKING)
