@@ -41,7 +41,9 @@ def pick_method(backbone: Backbone, sample: Callable[[FeatureKind], Sequence[Fea
     # The deepest map of a convnet finds some part of any surface apart: it has no say here.
     found = sum(not cut.apply(replace(grid, deep_hwD=None)).empty_reason for grid in grids)
     said = f"one thing is apart from the rest in {found} of {len(grids)} images"
-    return ("tokencut", f"{said}: objects") if found > OBJECTS * len(grids) else ("anomaly", f"{said}: surfaces")
+    if found > OBJECTS * len(grids):
+        return "tokencut", f"{said}: objects"
+    return "anomaly", f"{said}: surfaces or parts; for photographs of things use --method tokencut"
 
 
 METHODS: dict[str, type[Any]] = {
