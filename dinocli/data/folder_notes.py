@@ -126,7 +126,7 @@ def float_notes(samples: Sequence[ImageSample], policy: str) -> list[str]:
 
 def narrow_notes(samples: Sequence[ImageSample], policy: str, low: float, high: float) -> list[str]:
     """Warn of images that a range makes nearly one grey: others of another scale, or few bits in many."""
-    if policy == PER_IMAGE:
+    if policy == PER_IMAGE or not samples:
         return []
     if policy == "full":
         narrow = [one for one in samples if 0 <= one.low < one.high < _DARK * full_range(one.dtype)[1]]
@@ -147,7 +147,7 @@ def narrow_notes(samples: Sequence[ImageSample], policy: str, low: float, high: 
 
 def clip_notes(samples: Sequence[ImageSample], policy: str, low: float, high: float) -> list[str]:
     """Warn of values outside a range that was measured on other images."""
-    if policy not in ("auto", "minmax"):  # percentiles clip on purpose
+    if policy not in ("auto", "minmax") or not samples:  # percentiles clip on purpose
         return []
     outside = sum(np.count_nonzero((one.values < low) | (one.values > high)) for one in samples)
     share = outside / sum(one.values.size for one in samples)

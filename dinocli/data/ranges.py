@@ -76,7 +76,7 @@ def check_kind(dtype: np.dtype[Any], preprocess: Preprocess) -> None:
     if not source and preprocess.deep and preprocess.range_policy in MEASURED and dtype == np.uint8:
         source = "deeper"  # a record of older versions, which kept no kind
     if source not in ("", kind_of(dtype)):
-        raise DataError(f"{dtype} image among {source} ones; leave it out, or use --range full")
+        raise DataError(f"{dtype} image among {source} ones; leave it out, or read all of them with --range full")
 
 
 def map_range(pixels: Pixels, preprocess: Preprocess, missing: Mask | None = None) -> Pixels:

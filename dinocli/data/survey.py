@@ -157,11 +157,12 @@ def check_stored(images: ImageList, preprocess: Preprocess, sample: int = 16) ->
         samples, _ = _samples(images, look, sample, seed=0)
     except DataError:
         return []
+    fitting = [one for one in samples if preprocess.source in ("", kind_of(one.dtype))]
     return [
         *kind_notes(samples, preprocess.source),
         *float_notes(samples, preprocess.range_policy),
-        *narrow_notes(samples, about.range_policy, about.range_low, about.range_high),
-        *clip_notes(samples, about.range_policy, about.range_low, about.range_high),
+        *narrow_notes(fitting, about.range_policy, about.range_low, about.range_high),
+        *clip_notes(fitting, about.range_policy, about.range_low, about.range_high),
         *alpha_notes(samples, ignored=preprocess.alpha == "ignore"),
         *channel_notes(samples),
         *page_notes(samples),
