@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from shlex import quote
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -187,7 +188,9 @@ def show_result(terminal: Terminal, result: "TrainResult | None", *, hints: Sequ
         terminal.line(f"Try next: {advice}")
     for hint in hints:
         terminal.line(hint)
-    terminal.ending([result.folder / "report.html"], [f"dinocli embed --weights {result.folder} --out feats.npy"])
+    terminal.ending(
+        [result.folder / "report.html"], [f"dinocli embed --weights {quote(str(result.folder))} --out feats.npy"]
+    )
     print_result(terminal, data, result.folder)
 
 

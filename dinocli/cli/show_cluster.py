@@ -1,5 +1,6 @@
 """How the groups are shown in a terminal."""
 
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from dinocli.cli.render import Terminal, print_result
@@ -40,7 +41,7 @@ def show_clusters(terminal: Terminal, outcome: "ClusterResult") -> None:
         terminal.line("issues: " + ", ".join(f"{count:,} {kind}" for kind, count in sorted(outcome.issues.items())))
     terminal.line("written: " + ", ".join(map(str, outcome.files)))
     pages = [path for path in outcome.files if path.suffix in (".html", ".png")]
-    search = [f"dinocli search IMAGE --in {outcome.features}"] if outcome.features else []
+    search = [f"dinocli search IMAGE --in {quote(str(outcome.features))}"] if outcome.features else []
     terminal.ending(pages, search)
     print_result(terminal, outcome.to_dict(), outcome.out)
 
