@@ -181,7 +181,9 @@ def test_weights_that_cannot_be_used_are_4(images: Path, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        (("optim.lr=1e30", "optim.head_lr=1e30"), ("not finite", "lower the learning rate")),
+        pytest.param(
+            ("optim.lr=1e30", "optim.head_lr=1e30"), ("not finite", "lower the learning rate"), marks=pytest.mark.slow
+        ),
         (
             ("dino.warmup_teacher_temp=100", "dino.teacher_temp=100", "dino.student_temp=100"),
             ("uniform collapse", "dino.teacher_temp"),

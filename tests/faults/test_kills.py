@@ -191,7 +191,7 @@ def _own_of_masks() -> tuple[str, ...]:
 OWN_OF = {"m/segment.json": _own_of_masks()}
 
 
-@pytest.mark.parametrize("name", ["embed .npy", "segment", "export to a folder"])
+@pytest.mark.parametrize("name", ["embed .npy", "segment"])
 def test_a_few_kills(name: str, quick_path: Path) -> None:
     kill_often(CASES[name], quick_path, 2)
 
