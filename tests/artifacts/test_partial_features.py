@@ -31,7 +31,9 @@ def _embed_and_die(folder: Path, out: Path, after: int, commit_seconds: float, t
     embed(job(folder, out, resume=True, max_bad="50%", tile=tile), Killer(after))
 
 
-@pytest.mark.parametrize(("commit_seconds", "tile"), [(0.0, ""), (0.0, "30"), (1000.0, "")])
+@pytest.mark.parametrize(
+    ("commit_seconds", "tile"), [pytest.param(0.0, "", marks=pytest.mark.slow), (0.0, "30"), (1000.0, "")]
+)
 def test_killed_twice_and_resumed_it_is_as_if_nothing_had_happened(
     tmp_path: Path, commit_seconds: float, tile: str
 ) -> None:

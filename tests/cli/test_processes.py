@@ -134,9 +134,9 @@ def test_gpus_passes_a_signal_on(number: int, code: int, images: Path, tmp_path:
     ("arguments", "code", "words"),
     [
         (("--out", "taken"), 2, "taken is not empty"),
-        (("--weights", "nowhere.pth"), 4, "nowhere.pth"),
+        pytest.param(("--weights", "nowhere.pth"), 4, "nowhere.pth", marks=pytest.mark.slow),
         (("--batch-size", "3"), 2, "a batch of 3 cannot be cut into 2 processes"),
-        (("--out", "taken/notes.txt/run"), 6, "Not a directory"),
+        pytest.param(("--out", "taken/notes.txt/run"), 6, "Not a directory", marks=pytest.mark.slow),
     ],
     ids=lambda value: value[-1] if isinstance(value, tuple) else "",
 )

@@ -40,7 +40,7 @@ def test_they_have_the_same_options() -> None:
     ("command", "named", "expected"),
     [
         ("finetune-ssl", "", ["gentle", "plain"]),
-        ("finetune-ssl", "microscopy", ["gentle", "microscopy"]),
+        pytest.param("finetune-ssl", "microscopy", ["gentle", "microscopy"], marks=pytest.mark.slow),
         pytest.param("pretrain", "", [], marks=pytest.mark.slow),
         pytest.param("finetune-ssl", "natural", ["gentle"], marks=pytest.mark.slow),
     ],

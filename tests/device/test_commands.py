@@ -36,7 +36,7 @@ def test_squares_of_mixed_sizes_keep_their_order(pretend: PretendDevice, ready: 
         torch.testing.assert_close(squares([canvas], ABOUT, torch.device("cpu"))[0], wanted[place], atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("how", ["plain", "keep_aspect", "tile", "patch"])
+@pytest.mark.parametrize("how", ["plain", pytest.param("keep_aspect", marks=pytest.mark.slow), "tile", "patch"])
 def test_embed_on_a_device_gives_the_rows_of_the_cpu(
     pretend: PretendDevice, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:

@@ -39,7 +39,7 @@ def held(values: Tensor) -> Tensor:
     return values.held if isinstance(values, DeviceTensor) else values
 
 
-@pytest.mark.parametrize("clip", ["parameter", "global"])
+@pytest.mark.parametrize("clip", ["parameter", pytest.param("global", marks=pytest.mark.slow)])
 def test_a_step_is_that_of_the_cpu(pretend: PretendDevice, clip: str) -> None:
     """One step, and its clipped gradients: AdamW hardly depends on their size, and turns noise into steps."""
     settings = (*EVERYTHING, f"optim.clip_mode={clip}", "optim.clip_grad=0.01")

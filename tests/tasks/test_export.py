@@ -205,6 +205,7 @@ def test_a_classifier_in_a_graph_gives_its_own_probabilities(weights: str, tmp_p
     np.testing.assert_allclose(probabilities, saved.classifier.probabilities(pooled.numpy()), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_onnx_with_preprocessing_and_classifier_goes_from_pixels_to_the_table(
     weights: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
