@@ -86,7 +86,9 @@ def sentence(error: BaseException) -> str:
     if isinstance(error, DinocliError):
         return text
     if isinstance(error, OSError):
-        return text if isinstance(error, ClosedOutputError) else f"{text}; {HINTS.get(error.errno or 0, ELSEWHERE)}"
+        given = not {"--out", "-o"}.isdisjoint(word.partition("=")[0] for word in sys.argv)
+        elsewhere = f"{ELSEWHERE} with --out" if given else ELSEWHERE  # not every command has it
+        return text if isinstance(error, ClosedOutputError) else f"{text}; {HINTS.get(error.errno or 0, elsewhere)}"
     if code == CANNOT_WRITE:
         return "out of memory; use a smaller --batch-size"
     return f"a bug of ours: {type(error).__name__}: {text}; run it again with --debug and report what it prints"
