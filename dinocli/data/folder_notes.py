@@ -80,6 +80,12 @@ def nodata_notes(samples: Sequence[ImageSample], policy: str) -> list[str]:
     ]
 
 
+def absent_notes(samples: Sequence[ImageSample]) -> list[str]:
+    """Say which of the values that were named as nodata no pixel has."""
+    absent = set.intersection(*(set(one.absent) for one in samples))
+    return [f"no pixel of {len(samples)} files has the value of --nodata {_exact(value)}" for value in sorted(absent)]
+
+
 def _exact(value: float) -> str:
     """Write a value so that it is the same when it is read again."""
     return str(int(value)) if value.is_integer() and abs(value) < 2**63 else repr(value)

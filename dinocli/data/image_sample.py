@@ -1,7 +1,7 @@
 """Facts of one image of the sample: pixel values, size, colour, alpha and pages, by its pixels and its file."""
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -51,6 +51,7 @@ class ImageSample:
         largest: Which of them has the most pixels.
         unread: Channels that are not read.
         channels_first: It is an array (c, h, w), as far as its shape says.
+        absent: Of the values that were said to be nodata, those that no pixel has.
         window: Level and width that the file names for viewers, or None.
     """
 
@@ -68,6 +69,7 @@ class ImageSample:
     unread: int
     window: tuple[float, float] | None = None
     channels_first: bool = False
+    absent: tuple[float, ...] = ()
 
 
 def sample_image(
@@ -99,7 +101,7 @@ def sample_image(
 
 
 def _described(image: Decoded, name: str, nodata: tuple[float, ...], pages: int, largest: int) -> ImageSample:
-    alpha = _alpha_kind(image.alpha)
+    alpha, bare = _alpha_kind(image.alpha), replace(image, nodata=(), outside=None, masked=None)
     measured = _measured(image, nodata, hides=alpha == "mask")
     if not measured.size:
         raise DataError(EMPTY)
@@ -118,6 +120,7 @@ def _described(image: Decoded, name: str, nodata: tuple[float, ...], pages: int,
         unread=image.unread,
         window=image.window,
         channels_first=image.channels_first,
+        absent=tuple(value for value in nodata if bare.missing((value,)) is None),
     )
 
 

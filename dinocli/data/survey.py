@@ -10,6 +10,7 @@ import numpy as np
 
 from dinocli.config.preprocess import Channels, Preprocess
 from dinocli.data.folder_notes import (
+    absent_notes,
     alpha_notes,
     channel_notes,
     clip_notes,
@@ -130,6 +131,7 @@ def survey(
         notes=[*filter(None, [described_roi(roi)]), *_notes(wanted, samples, deep, low, high)],
         warnings=[
             *nodata_notes(samples, policy),
+            *absent_notes(samples),
             *float_notes(samples, policy),
             *narrow_notes(samples, policy, low, high),
             *alpha_notes(samples, ignored=ignores_alpha(samples)),

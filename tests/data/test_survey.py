@@ -324,3 +324,11 @@ def test_channels_that_come_first_are_said(tmp_path: Path) -> None:
     seen = look(tmp_path)
     assert (seen.median_size, seen.grey) == ((8, 9), False)
     assert seen.warnings == ["1 of 1 arrays are read as (channels, height, width), by their shape"]
+
+
+def test_a_nodata_that_no_pixel_has_is_said(tmp_path: Path) -> None:
+    deep(tmp_path, noise(8, 8, dtype="uint16", top=900))
+    (warning,) = look(tmp_path, nodata=(-9999.0, 0.5)).warnings[:1]
+    assert warning == "no pixel of 1 files has the value of --nodata -9999"
+    deep(tmp_path, np.full((8, 8), 7, np.uint16) * np.arange(8, dtype=np.uint16))
+    assert not any("--nodata 7" in warning for warning in look(tmp_path, nodata=(7.0,)).warnings)
