@@ -33,9 +33,9 @@ class MultiCrop:
 
     Args:
         specs: One for each view, the global ones first; neighbours of one size come out as one tensor.
-        mean: Of the normalisation, per RGB channel, on the 0 to 1 scale.
-        std: Standard deviation of the normalisation, per RGB channel.
-        grey: Canvases have one channel; everything runs on one, repeated to three at the very end.
+        mean: Of the normalisation, per channel, on the 0 to 1 scale. Three channels are RGB; others have no colours.
+        std: Standard deviation of the normalisation, per channel.
+        grey: Canvases have one channel; everything runs on one, repeated to all at the very end.
         seed: Of all random numbers, at least 0.
     """
 
@@ -43,8 +43,8 @@ class MultiCrop:
         self,
         specs: Sequence[ViewSpec],
         *,
-        mean: tuple[float, float, float],
-        std: tuple[float, float, float],
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
         grey: bool,
         seed: int,
     ) -> None:
@@ -56,7 +56,8 @@ class MultiCrop:
         self._kinds: list[tuple[ViewPipeline, range]] = []
         for _, alike in groupby(range(self.count), key=lambda view: (min(view, GLOBAL_VIEWS), specs[view])):
             views = [*alike]
-            self._kinds.append((ViewPipeline(specs[views[0]], grey), range(views[0], views[-1] + 1)))
+            pipeline = ViewPipeline(specs[views[0]], colour=not grey and len(mean) == 3)
+            self._kinds.append((pipeline, range(views[0], views[-1] + 1)))
         places = [place for place, _ in enumerate(self._kinds)]
         same_size = [
             list(same) for _, same in groupby(places, key=lambda place: specs[self._kinds[place][1].start].size)
@@ -88,7 +89,7 @@ class MultiCrop:
             global_batch: Images of the step, over all processes and slices.
 
         Returns:
-            One (V*B, 3, S, S) float32 tensor per resolution, normalised, view-major (all images of view 1, then all of
+            One (V*B, C, S, S) float32 tensor per resolution, normalised, view-major (all images of view 1, then all of
             view 2, ...): [globals (2B), locals (L*B)]. One tensor if they have the same size or there are no locals.
 
         Raises:
@@ -117,12 +118,13 @@ class MultiCrop:
 
         Returns:
             One (B, S, S, 3) array for each view: global 1, global 2, locals. These are the views of `step` itself where
-            the global batch is these images.
+            the global batch is these images, of many channels the first three.
         """
         pixels_BCHW, count = pixels_BCHW.cpu(), len(pixels_BCHW)
         drawn = self._draw(sizes_B2, step, 0, count, images)
         made = [
-            kind.views(pixels_BCHW, sizes_B2, own, _picture) for (kind, _), own in zip(self._kinds, drawn, strict=True)
+            kind.views(pixels_BCHW, sizes_B2, own, as_pictures)
+            for (kind, _), own in zip(self._kinds, drawn, strict=True)
         ]
         return [view.numpy() for kind in made for view in kind.view(-1, count, *kind.shape[1:])]
 
@@ -180,7 +182,7 @@ class MultiCrop:
         packed, layout = pack(flat)
         table_nF = send(packed, pixels_BCHW.device)
         params = layout.unpack(table_nF)
-        mean_311, std_311 = constants(self._mean, self._std, pixels_BCHW.device)
+        mean_C11, std_C11 = constants(self._mean, self._std, pixels_BCHW.device)
         made, done = [], 0
         for first, last in self._same_size:
             kind, boxes = self._kinds[first][0], torch.cat([own[0]["box"] for own in flat[first:last]])
@@ -193,13 +195,16 @@ class MultiCrop:
             with record_function("photometric"):
                 views_nCSS = self._begin(crops, geometry["swap"], FULL_SCALE[pixels_BCHW.dtype])
                 views_nCSS = kind.changes[0].apply_transform(views_nCSS, jitter, kind.changes[0].flags)
-                made.append(self._end(views_nCSS, others, kind.changes[1:], mean_311, std_311))
+                made.append(self._end(views_nCSS, others, kind.changes[1:], mean_C11, std_C11))
         return made
 
 
-def _picture(views_nCSS: Tensor) -> Tensor:
-    """Turn views in [0, 1] into bytes, channels last, as pictures are."""
-    return views_nCSS.expand(-1, 3, -1, -1).mul(255).round().byte().permute(0, 2, 3, 1)
+def as_pictures(views_nCSS: Tensor) -> Tensor:
+    """Turn views in [0, 1] into bytes, (n, S, S, 3), as `dinocli.data.read.rgb` does canvases."""
+    three_n3SS = views_nCSS.expand(-1, 3, -1, -1) if views_nCSS.shape[1] == 1 else views_nCSS[:, :3]
+    if views_nCSS.shape[1] == 2:
+        three_n3SS = torch.cat([views_nCSS, torch.zeros_like(views_nCSS[:, :1])], dim=1)
+    return three_n3SS.mul(255).round().byte().permute(0, 2, 3, 1)
 
 
 def begin_views(crops_BVSCS: Tensor, swap_n: Tensor, full_scale: float) -> Tensor:
@@ -221,8 +226,8 @@ def end_views(
     views_nCSS: Tensor,
     params: Sequence[Params],
     changes: Sequence[IntensityAugmentationBase2D],
-    mean_311: Tensor,
-    std_311: Tensor,
+    mean_C11: Tensor,
+    std_C11: Tensor,
 ) -> Tensor:
     """Do to views on a device what comes after the jitter, and normalise them.
 
@@ -230,12 +235,12 @@ def end_views(
         views_nCSS: In [0, 1].
         params: Of each change, on the device.
         changes: Kornia operations in their order.
-        mean_311: Of the normalisation.
-        std_311: Standard deviation of the normalisation, per RGB channel.
+        mean_C11: Of the normalisation.
+        std_C11: Standard deviation of the normalisation, per channel.
 
     Returns:
-        (n, 3, S, S).
+        (n, C, S, S).
     """
     for operation, values in zip(changes, params, strict=True):
         views_nCSS = gated(operation, views_nCSS, values)
-    return (views_nCSS - mean_311) / std_311
+    return (views_nCSS - mean_C11) / std_C11

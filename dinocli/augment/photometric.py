@@ -48,9 +48,22 @@ def adjust_hue(views_B3SS: Tensor, turn_B: Tensor) -> Tensor:
     return torch.stack(turned, dim=1)
 
 
+def adjust_contrast(views_BCSS: Tensor, factor_B: Tensor) -> Tensor:
+    """Change contrast around the mean of the luminance, or of each channel by itself where they are not RGB.
+
+    Kornia's own takes one mean of all channels, which would pull a dark stain towards a bright one.
+    """
+    if views_BCSS.shape[1] in (1, 3):
+        changed: Tensor = enhance.adjust_contrast_with_mean_subtraction(views_BCSS, factor_B)
+        return changed
+    factor_B111 = each(factor_B.to(views_BCSS))
+    mean_BC11 = views_BCSS.mean((2, 3), keepdim=True)
+    return (views_BCSS * factor_B111 + mean_BC11 * (1 - factor_B111)).clamp(0, 1)
+
+
 _CHANGES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "brightness_factor": enhance.adjust_brightness_accumulative,
-    "contrast_factor": enhance.adjust_contrast_with_mean_subtraction,
+    "contrast_factor": adjust_contrast,
     "saturation_factor": enhance.adjust_saturation_with_gray_subtraction,
     "hue_factor": adjust_hue,
 }
@@ -60,7 +73,8 @@ def jitter_round(views_BCSS: Tensor, turn_B: Tensor, factors_B4: Tensor, has_hue
     """Apply one jitter operation to each image, as `turn_B` selects it: all are computed, one is kept.
 
     Brightness, contrast and saturation are the same mixture with black, with the mean of the luminance and with the
-    luminance. With a factor of 1 it is the image itself, so that a strength of 0 needs no rule.
+    luminance. With a factor of 1 it is the image itself, so that a strength of 0 needs no rule. Channels other than RGB
+    are each their own luminance.
 
     Args:
         views_BCSS: In [0, 1].
@@ -95,11 +109,12 @@ class JitterGenerator(ColorJitterGenerator):  # type: ignore[misc]
 class PerImageJitter(IntensityAugmentationBase2D):  # type: ignore[misc]
     """Change brightness, contrast, saturation and hue, in an order of its own for each image, as torchvision does.
 
-    A strength of 0 leaves its change out; with saturation and hue at 0 one channel is enough.
+    A strength of 0 leaves its change out; with saturation and hue at 0 any number of channels will do. All channels of
+    an image share one factor: their ratios are what bands and stains are measured for.
 
     Args:
         brightness: Factor from 1-x to 1+x.
-        contrast: Factor from 1-x to 1+x around the mean of the image's luminance.
+        contrast: Factor from 1-x to 1+x around the mean of the image's luminance, else of each channel.
         saturation: Factor from 1-x to 1+x around the pixel's luminance.
         hue: Turns from -x to x, at most 0.5.
         p: Probability.

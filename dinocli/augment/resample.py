@@ -227,24 +227,24 @@ def resize_square(pixels_BCHW: Tensor, sizes_B2: Tensor, size: int) -> Tensor:
     return resample(pixels_BCHW, boxes_B4, size, torch.zeros_like(sizes_B2, dtype=torch.bool))
 
 
-def normalise(views_BCSS: Tensor, mean: tuple[float, float, float], std: tuple[float, float, float]) -> Tensor:
-    """Subtract the mean and divide by the standard deviation of each RGB channel; one channel becomes three.
+def normalise(views_BCSS: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+    """Subtract the mean and divide by the standard deviation of each channel; one channel becomes all of them.
 
     Args:
-        views_BCSS: In [0, 1], with one or three channels.
-        mean: Per RGB channel, on the 0 to 1 scale.
-        std: Standard deviation of the normalisation, per RGB channel.
+        views_BCSS: In [0, 1], with one channel or as many as the mean has.
+        mean: Per channel, on the 0 to 1 scale.
+        std: Standard deviation of the normalisation, per channel.
 
     Returns:
-        (B, 3, S, S).
+        (B, C, S, S), C as the mean has it: 3 for grey and RGB.
     """
-    mean_311, std_311 = constants(mean, std, views_BCSS.device)
-    return (views_BCSS - mean_311).div_(std_311)
+    mean_C11, std_C11 = constants(mean, std, views_BCSS.device)
+    return (views_BCSS - mean_C11).div_(std_C11)
 
 
 @lru_cache
 def constants(mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Keep mean and deviation on a device, (3, 1, 1) each: sending them makes the host wait."""
+    """Keep mean and deviation on a device, (C, 1, 1) each: sending them makes the host wait."""
     with torch.inference_mode(False):
-        mean_3, std_3 = (torch.tensor(values, device=device) for values in (mean, std))
-    return mean_3.view(3, 1, 1), std_3.view(3, 1, 1)
+        mean_C, std_C = (torch.tensor(values, device=device) for values in (mean, std))
+    return mean_C.view(-1, 1, 1), std_C.view(-1, 1, 1)

@@ -63,11 +63,11 @@ class ViewPipeline:
 
     Args:
         spec: How the view is made.
-        grey: Images have one channel: no saturation, no hue, no grayscale.
+        colour: Images are RGB; all others have no saturation, no hue and no grayscale.
     """
 
-    def __init__(self, spec: ViewSpec, grey: bool) -> None:
-        saturation, hue, grayscale = (0.0, 0.0, 0.0) if grey else (spec.saturation, spec.hue, spec.grayscale)
+    def __init__(self, spec: ViewSpec, *, colour: bool) -> None:
+        saturation, hue, grayscale = (spec.saturation, spec.hue, spec.grayscale) if colour else (0.0, 0.0, 0.0)
         self.crop = AntialiasedCrop(spec.size, spec.scale, spec.ratio, spec.hflip, spec.vflip, spec.rot90)
         self.changes = [
             PerImageJitter(spec.brightness, spec.contrast, saturation, hue, p=spec.jitter),

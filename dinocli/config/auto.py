@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from dinocli.config.architecture_defaults import DEFAULTS, IMAGES, LORA_BELOW, Architecture
 from dinocli.config.load import with_values
+from dinocli.config.preprocess import USUAL
 from dinocli.config.recipe import Recipe
 
 BATCH = (32, 64, 128, 256, 256)
@@ -44,6 +45,7 @@ class RunFacts:
         only_size: Pixels of the one side that the backbone takes; 0 for any.
         pool: What the backbone pools: `cls`, `mean`, or `timm` where it has no choice.
         most_batch: Largest batch that fits into memory; 0 where nothing is near the limit.
+        in_chans: Channels of the network's input.
     """
 
     images: int
@@ -58,6 +60,7 @@ class RunFacts:
     only_size: int = 0
     pool: str = "timm"
     most_batch: int = 0
+    in_chans: int = 3
 
     @property
     def different(self) -> int:
@@ -102,6 +105,9 @@ def resolve(recipe: Recipe, facts: RunFacts) -> Recipe:
     settle("run.steps", steps)
     settle("model.trainable", part)
     settle("model.pool", facts.pool)
+    settle("model.in_chans", facts.in_chans)
+    if facts.in_chans not in USUAL:  # changes of colour that channels without colours do not have
+        values |= {"views.saturation": 0.0, "views.hue": 0.0, "views.grayscale": 0.0}
     settle("model.batch_norm", batch_norm(facts))
     settle("head.batch_norm", facts.architecture == "convnet" and facts.batch_norm and not facts.pretrained)
     settle("head.init", "fitted" if facts.pretrained else "random")

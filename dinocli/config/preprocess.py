@@ -21,6 +21,12 @@ Channels = tuple[int | str, ...]
 PAGES: Channels = ("page",)
 """Each page of the file is one channel."""
 
+USUAL = (1, 3)
+"""Numbers of channels that an image of grey or of colours has; all others are measurements side by side."""
+
+MOST_CHANNELS = 512
+"""Of an image; more is a hyperspectral cube that wants a principal component analysis first."""
+
 
 def parse_channels(text: str) -> Channels:
     """Read ``--channels``: ``0,2,3``, ``page``, or names such as ``C:DAPI,C:GFP``; numbers and names may be mixed.
@@ -62,11 +68,12 @@ class Preprocess:
         range_low: Source value that becomes 0.
         range_high: Source value that becomes 1; values outside are clipped.
         deep: The sources have more than 8 bits, so that canvases are uint16 instead of uint8.
-        grey: Canvases have one channel, repeated to three before the backbone.
+        grey: Canvases have one channel, repeated to those of the backbone.
         channels: Source channels to read; empty means all of a 1- or 3-channel image.
         page: Page of a multi-page file, counted from 0; with `z` along the axes besides channels and z.
-        mean: Of the normalisation, per RGB channel, on the 0 to 1 scale.
-        std: Standard deviation of the normalisation, per RGB channel.
+        mean: Of the normalisation, on the 0 to 1 scale, one for each channel of the backbone's input: their number is
+            what says how many channels that has.
+        std: Standard deviation of the normalisation, likewise.
         size: Side of the square that the backbone is evaluated at, pixels.
         interpolation: Of the resize to that square.
         nodata: Source values that mean "not measured", beside NaN and each file's own GDAL_NODATA tag; they become 0.
@@ -84,8 +91,8 @@ class Preprocess:
     grey: bool
     channels: Channels
     page: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
     size: int
     interpolation: str = "bicubic"
     nodata: tuple[float, ...] = ()
@@ -93,6 +100,16 @@ class Preprocess:
     source: str = ""
     z: str = ""
     roi: str = ""
+
+    @property
+    def in_chans(self) -> int:
+        """Channels of the backbone's input: 3, unless it takes others than grey or RGB."""
+        return len(self.mean)
+
+    @property
+    def canvas_channels(self) -> int:
+        """Channels of a canvas, C: 1 of a grey dataset, else as many as the backbone takes."""
+        return 1 if self.grey else self.in_chans
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-like data that `from_dict` takes back."""
@@ -117,6 +134,8 @@ class Preprocess:
         numbers = (*self.mean, *self.std, self.range_low, self.range_high)
         if not all(map(math.isfinite, numbers)) or min(self.std) <= 0:
             raise ValueError(f"mean {self.mean}, std {self.std}, range {self.range_low} to {self.range_high}")
+        if not len(self.mean) == len(self.std) <= MOST_CHANNELS:
+            raise ValueError(f"a mean of {len(self.mean)} channels and a standard deviation of {len(self.std)}")
         if self.range_low > self.range_high:
             raise ValueError(f"a range from {self.range_low} to {self.range_high}")
         if not 1 <= self.size <= MOST_PIXELS or not 0 <= self.page <= MOST_PIXELS:
@@ -124,6 +143,22 @@ class Preprocess:
         parse_z(self.z)
         if any(isinstance(channel, int) and channel < 0 for channel in self.channels):
             raise ValueError(f"channels {self.channels}")
+
+
+def first_channels(count: int) -> Channels:
+    """Return the selection that reads so many channels of a file: none is named where grey or RGB is meant."""
+    return () if count in USUAL else tuple(range(count))
+
+
+def for_channels(values: tuple[float, ...], count: int) -> tuple[float, ...]:
+    """Return a mean or a deviation of RGB for another number of channels.
+
+    The first three are RGB's own; each further channel, and one alone, gets the mean of the three.
+    """
+    if len(values) != len("RGB") or count == len(values):
+        return values
+    between = sum(values) / len(values)
+    return (between,) if count == 1 else (*values, *[between] * count)[:count]
 
 
 @functools.cache

@@ -8,6 +8,7 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
+from dinocli.config.preprocess import MOST_CHANNELS
 from dinocli.stored import usable_name
 
 
@@ -60,6 +61,10 @@ class Model(Section):
         "(random)"
     )
     name: str = Field(description="timm model name; needed only with a bare state dict or `none`, else empty")
+    in_chans: Auto | Annotated[int, Field(ge=1, le=MOST_CHANNELS)] = Field(
+        description="channels of the network's input; auto: those that data.channels reads, 3 for grey and RGB; "
+        "weights of RGB are adapted as timm does"
+    )
     teacher: str = Field(
         description="weights of a frozen teacher, as model.weights takes them: the model learns its features "
         "(distillation); empty: none, the teacher is the average of the model (DINO)"
@@ -130,11 +135,11 @@ class Views(Section):
     )
     brightness: NonNegative = Field(description="brightness factor from 1-x to 1+x")
     contrast: NonNegative = Field(description="contrast factor from 1-x to 1+x")
-    saturation: NonNegative = Field(description="saturation factor from 1-x to 1+x; off for grey images")
+    saturation: NonNegative = Field(description="saturation factor from 1-x to 1+x; off for all but RGB images")
     hue: Annotated[float, Field(ge=0, le=0.5)] = Field(
-        description="largest hue shift, fraction of the colour circle; off for grey images"
+        description="largest hue shift, fraction of the colour circle; off for all but RGB images"
     )
-    grayscale: Fraction = Field(description="probability of conversion to grey; off for grey images")
+    grayscale: Fraction = Field(description="probability of conversion to grey; off for all but RGB images")
     blur: PerView = Field(description="probability of a Gaussian blur in global view 1, global view 2, local views")
     blur_sigma: Interval = Field(description="standard deviation of the blur, pixels of the view")
     solarize: PerView = Field(description="probability of solarization in global view 1, global view 2, local views")

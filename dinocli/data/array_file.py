@@ -10,7 +10,7 @@ from numpy.lib import format as npy
 
 from dinocli.data.limits import Allowance, check_pixels
 from dinocli.data.pil_decode import decoded
-from dinocli.data.pixels import Decoded
+from dinocli.data.pixels import Decoded, unnamed_channels
 from dinocli.data.tar_shards import Source, for_decoder
 from dinocli.errors import DataError
 
@@ -65,7 +65,7 @@ def read_array(source: Source, *, any_channels: bool, allowance: Allowance, stor
     if any_channels or pixels.shape[2] in (1, 3):
         return replace(decoded(pixels), channels_first=is_channels_first(shape))
     if pixels.shape[2] != 4:
-        raise DataError(f"{pixels.shape[2]} channels are neither grey nor RGB; choose some with --channels")
+        raise DataError(unnamed_channels(pixels.shape[2]))
     return replace(decoded(pixels[..., :3], pixels[..., 3:]), channels_first=is_channels_first(shape))
 
 

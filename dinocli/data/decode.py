@@ -75,7 +75,7 @@ def decode_in_memory(image: Image.Image | Pixels, *, channels: Channels, enough:
     Args:
         image: A PIL image, or an array (h, w) or (h, w, c) of 1 or 3 channels, 4 with alpha, more with `channels`; also
             (c, h, w) where `is_channels_first`.
-        channels: Channels to take, empty for grey or RGB.
+        channels: Channels to take, empty for grey or RGB; of an array all, where they are the pages of files.
         enough: As `decode`, for a JPEG that PIL has not decoded yet.
 
     Raises:
@@ -88,7 +88,7 @@ def decode_in_memory(image: Image.Image | Pixels, *, channels: Channels, enough:
     if pixels.ndim != 3 or not pixels.size or pixels.dtype.kind not in "uif":
         raise DataError(f"an array of shape {image.shape} and type {image.dtype} is no image; give (h, w) or (h, w, c)")
     if channels:
-        return _with_channels(decoded(pixels), channels)
+        return decoded(pixels) if channels == PAGES else _with_channels(decoded(pixels), channels)
     if pixels.shape[2] not in (1, 3, 4):
         raise DataError(f"an array of {pixels.shape[2]} channels is neither grey nor RGB; choose channels")
     return decoded(pixels[..., :3], pixels[..., 3:]) if pixels.shape[2] == 4 else decoded(pixels)

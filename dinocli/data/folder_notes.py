@@ -34,7 +34,7 @@ def alpha_notes(samples: Sequence[ImageSample], *, ignored: bool) -> list[str]:
     if ignored:
         return [
             f"the sample named alpha in {count} is left out: it holds an image's values, or would hide all of it; "
-            "--channels takes it as a channel, for example --channels 3,0,1"
+            f"--channels takes it as a channel, for example --channels {colours},{1 if found[0].grey else 3}"
         ]
     return [f"alpha laid over white in {count}; --channels {colours} ignores it"]
 
@@ -46,7 +46,7 @@ def channel_notes(samples: Sequence[ImageSample]) -> list[str]:
     if several:
         notes.append(
             f"{len(several)} of {len(samples)} files have {3 + several[0].unread} channels; 0,1,2 are read (--channels "
-            "3,0,1 takes others)"
+            "0,1,2,3 reads all)"
         )
     first = sum(one.channels_first for one in samples)
     if first:

@@ -41,6 +41,7 @@ class ImageSample:
         name: Name of the image.
         dtype: As stored.
         size: (h, w), pixels.
+        channels: That are read of it.
         grey: It has no colour.
         low: Smallest value; finite, measured and not transparent, like the next two.
         high: Largest value.
@@ -58,6 +59,7 @@ class ImageSample:
     name: str
     dtype: np.dtype[Any]
     size: tuple[int, int]
+    channels: int
     grey: bool
     low: float
     high: float
@@ -109,6 +111,7 @@ def _described(image: Decoded, name: str, nodata: tuple[float, ...], pages: int,
         name=name,
         dtype=image.colour.dtype,
         size=image.true,
+        channels=image.colour.shape[-1],
         grey=_is_grey(image.flat("ignore" if alpha == "data" else "white")),
         low=float(measured.min()),
         high=float(measured.max()),

@@ -17,6 +17,9 @@ Mask = NDArray[np.bool_]
 
 EMPTY = "no pixel has a value: all are nodata, not finite or transparent"
 
+_NAMED = 16
+"""Channels that an example names at most."""
+
 SWAPPING = (5, 6, 7, 8)
 """EXIF orientations that exchange height and width."""
 
@@ -170,6 +173,12 @@ def with_channels(pixels: Pixels, channels: Channels, names: tuple[str, ...] = (
         raise DataError(f"channel {missing[0]} of an image with {pixels.shape[-1]} (counted from 0)")
     taken: Pixels = pixels[..., numbers]
     return taken
+
+
+def unnamed_channels(count: int) -> str:
+    """Say that nobody knows which of so many channels to read, and name the option."""
+    example = ",".join(map(str, range(min(count, _NAMED))))
+    return f"{count} channels: say which to read, for example --channels {example}"
 
 
 def channel_numbers(channels: Channels, names: tuple[str, ...]) -> list[int]:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dinocli.config.preprocess import PAGES, Preprocess
+from dinocli.config.preprocess import PAGES, USUAL, Preprocess
 from dinocli.data.decode import decode, decode_in_memory, image_size
 from dinocli.data.limits import Allowance
 from dinocli.data.pixels import EMPTY, Decoded, Pixels
@@ -23,7 +23,7 @@ from dinocli.data.region_of_interest import RegionOfInterest, region_box, region
 from dinocli.errors import DataError, UsageError
 
 Canvas = NDArray[Any]
-"""An image ready to be cropped: (C, h, w), uint8 or uint16; C is 1 for grey datasets, else 3 (RGB)."""
+"""An image ready to be cropped: (C, h, w), uint8 or uint16; C is that of `Preprocess.canvas_channels`."""
 
 STRIP = 2.5
 """Longer side / shorter side from which an image is cut into windows: a crop of common shape would miss most of it."""
@@ -61,9 +61,10 @@ class Reader:
     short_side: int
 
     def __post_init__(self) -> None:
-        count = len(self.preprocess.channels)
-        if count not in (0, 1, 3) and self.preprocess.channels != PAGES:
-            raise UsageError(f"--channels names {count} channels; name one (grey) or three (red, green, blue)")
+        named, wanted = len(self.preprocess.channels), self.preprocess.canvas_channels
+        convertible = named in USUAL and wanted in USUAL
+        if named not in (0, wanted) and self.preprocess.channels != PAGES and not convertible:
+            raise UsageError(f"--channels names {named}, and the weights take {self.preprocess.in_chans}: name so many")
 
     def canvases(self, path: str) -> list[Canvas]:
         """Read an image at canvas size.
@@ -171,14 +172,16 @@ class Reader:
         if image.is_empty(missing, about.alpha):
             raise DataError(EMPTY)
         mapped = map_range(image.flat(about.alpha), about, missing)
-        canvas = _with_colours(mapped.transpose(2, 0, 1), grey=about.grey)
+        canvas = _with_channels(mapped.transpose(2, 0, 1), about.canvas_channels)
         return (canvas if region is None else region.filled(canvas)), image.true
 
 
 def rgb(canvas: Canvas) -> NDArray[np.uint8]:
-    """Return a canvas as (h, w, 3) bytes for a screen."""
+    """Return a canvas as (h, w, 3) bytes for a screen: of many channels the first three, of two no blue."""
     eight = (canvas >> 8).astype(np.uint8) if canvas.dtype == np.uint16 else canvas
-    three = eight if len(eight) == 3 else np.repeat(eight[:1], 3, axis=0)
+    three = np.repeat(eight, 3, axis=0) if len(eight) == 1 else eight[:3]
+    if len(three) == 2:
+        three = np.concatenate([three, np.zeros_like(three[:1])])
     return np.ascontiguousarray(three.transpose(1, 2, 0))
 
 
@@ -214,16 +217,21 @@ def windows(height: int, width: int) -> Iterator[tuple[slice, slice]]:
         yield (part, slice(0, width)) if height > width else (slice(0, height), part)
 
 
-def _with_colours(canvas: Canvas, *, grey: bool) -> Canvas:
-    """Make one channel of three, or three of one, as the dataset has it."""
-    if grey and canvas.shape[0] == 3:
+def _with_channels(canvas: Canvas, wanted: int) -> Canvas:
+    """Make one channel of RGB, or RGB of one, as the dataset has it; any other number has to be right."""
+    count = len(canvas)
+    if count == wanted:
+        return canvas
+    if (count, wanted) == (3, 1):
         luma: Canvas = np.rint(np.tensordot(_LUMA, canvas.astype(np.float32), axes=1)).astype(canvas.dtype)
         return luma[None]
-    return canvas if grey or canvas.shape[0] == 3 else np.repeat(canvas, 3, axis=0)
+    if (count, wanted) == (1, 3):
+        return np.repeat(canvas, 3, axis=0)
+    raise DataError(f"{count} channel{'s' * (count > 1)}, and {wanted} are to be read: name them with --channels")
 
 
 def _resized(canvas: Canvas, true: tuple[int, int], size: tuple[int, int]) -> Canvas:
-    """Down-scale with antialias (bicubic over the whole footprint of a pixel); deep canvases in float.
+    """Down-scale with antialias (bicubic over the whole footprint of a pixel); what PIL has no mode for in float.
 
     Args:
         canvas: (C, h, w), of the true size, or an 8th, a 4th or a half of it as the JPEG decoder shrinks, rounded up.
@@ -235,11 +243,11 @@ def _resized(canvas: Canvas, true: tuple[int, int], size: tuple[int, int]) -> Ca
         return canvas
     shrunk = round(max(true) / max(canvas.shape[1:]))
     box = (0.0, 0.0, true[1] / shrunk, true[0] / shrunk)
-    if canvas.dtype == np.uint8:
+    if canvas.dtype == np.uint8 and len(canvas) in USUAL:
         image = Image.fromarray(canvas[0] if len(canvas) == 1 else np.ascontiguousarray(canvas.transpose(1, 2, 0)))
         small: Canvas = np.asarray(image.resize(size[::-1], Image.Resampling.BICUBIC, box))
         return small[None] if small.ndim == 2 else small.transpose(2, 0, 1)
     planes = [Image.fromarray(plane.astype(np.float32)) for plane in canvas]
     small = np.stack([np.asarray(plane.resize(size[::-1], Image.Resampling.BICUBIC, box)) for plane in planes])
-    deep: Canvas = np.rint(small.clip(0, np.iinfo(canvas.dtype).max)).astype(canvas.dtype)
-    return deep
+    rounded: Canvas = np.rint(small.clip(0, np.iinfo(canvas.dtype).max)).astype(canvas.dtype)
+    return rounded

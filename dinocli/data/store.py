@@ -24,7 +24,7 @@ class Store(ABC):
         bad: Names that were left out, with the reason.
         kind: ``memory``, ``disk`` or ``stream``.
         dtype: Number type of all canvases.
-        channels: Number of channels of all canvases, 1 or 3.
+        channels: Number of channels of all canvases.
         nbytes: Size of all canvases together; 0 when streaming.
         threads: For callers that fetch several canvases at once; 0 where fetching is only a copy.
     """
@@ -77,7 +77,7 @@ class Packed(Store):
         kind: Kind,
     ) -> None:
         self.names, self.bad, self.kind = names, bad, kind
-        self.dtype, self.channels = canvas_dtype(reader), canvas_channels(reader)
+        self.dtype, self.channels = canvas_dtype(reader), reader.preprocess.canvas_channels
         self.threads = 0
         self.copies: dict[object, object] = {}  # on devices, by device: see `dinocli.data.resident`
         self._buffer, self._index = buffer, index
@@ -124,7 +124,7 @@ class Stream(Store):
     ) -> None:
         self.names = [images.names[row] for row, _ in counts]
         self.bad, self.kind, self.nbytes, self.threads = bad, "stream", 0, threads
-        self.dtype, self.channels = canvas_dtype(reader), canvas_channels(reader)
+        self.dtype, self.channels = canvas_dtype(reader), reader.preprocess.canvas_channels
         self._reader, self._images, self._counts, self._limit = reader, images, counts, limit
 
     def windows(self, i: int) -> int:
@@ -144,8 +144,3 @@ class Stream(Store):
 def canvas_dtype(reader: Reader) -> np.dtype[Any]:
     """Return the dtype of a reader's canvases."""
     return np.dtype(np.uint16 if reader.preprocess.deep else np.uint8)
-
-
-def canvas_channels(reader: Reader) -> int:
-    """Return the number of channels of a reader's canvases."""
-    return 1 if reader.preprocess.grey else 3

@@ -23,6 +23,7 @@ from dinocli.data.folder_notes import (
     window_notes,
 )
 from dinocli.data.image_sample import ImageSample, sample_image
+from dinocli.data.input_channels import described_channels
 from dinocli.data.parallel import in_order, thread_count
 from dinocli.data.pixels import full_range
 from dinocli.data.ranges import MEASURED, PER_IMAGE, Range, kind_of, parse_range
@@ -43,6 +44,7 @@ class Survey:
         low: Source value that becomes 0; of ``image`` a percentile.
         high: Source value that becomes 1.
         deep: Some image has more than 8 bits.
+        channels: That are read of most images.
         grey: No image has colour.
         dtypes: Number of sampled images of each dtype.
         median_size: (h, w), pixels, each the median by itself.
@@ -59,6 +61,7 @@ class Survey:
     low: float
     high: float
     deep: bool
+    channels: int
     grey: bool
     dtypes: dict[str, int]
     median_size: tuple[int, int]
@@ -116,19 +119,24 @@ def survey(
             "leave some out with --exclude"
         )
     policy, low, high = _decide(wanted, samples, deep)
+    read = Counter(one.channels for one in samples).most_common(1)[0][0]
     heights, widths = np.array([one.size for one in samples]).T
     return Survey(
         policy=policy,
         low=low,
         high=high,
         deep=deep,
+        channels=read,
         grey=all(one.grey for one in samples),
         dtypes=dict(Counter(str(one.dtype) for one in samples)),
         median_size=(int(np.median(heights)), int(np.median(widths))),
         max_size=(int(heights.max()), int(widths.max())),
         sampled=len(samples),
         bad=bad,
-        notes=[*filter(None, [described_roi(roi)]), *_notes(wanted, samples, deep, low, high)],
+        notes=[
+            *filter(None, [described_roi(roi), described_channels(read)]),
+            *_notes(wanted, samples, deep, low, high),
+        ],
         warnings=[
             *nodata_notes(samples, policy),
             *absent_notes(samples),

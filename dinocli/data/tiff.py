@@ -15,7 +15,7 @@ import tifffile
 from dinocli.config.preprocess import PAGES, Channels
 from dinocli.data.channel_names import gdal_names, ome_names
 from dinocli.data.limits import Allowance, check_pixels
-from dinocli.data.pixels import Decoded, Mask, Pixels, channel_numbers, turned, with_channels
+from dinocli.data.pixels import Decoded, Mask, Pixels, channel_numbers, turned, unnamed_channels, with_channels
 from dinocli.data.tar_shards import Source, for_decoder
 from dinocli.data.tiff_pages import (
     RGB,
@@ -158,7 +158,7 @@ def _of_stack(file: Any, page: int, channels: Channels, z: str, allowance: Allow
     single = first.samplesperpixel == 1
     along = stack_pages(file, z, channels if single else (), page)
     if not channels and len(along) not in (1, 3):
-        raise DataError(f"{len(along)} channels: say which one or three to read, for example --channels 0")
+        raise DataError(unnamed_channels(len(along)))
     _ask(first, sum(map(len, along)), allowance, stored)
     try:
         samples = np.concatenate([projected([_samples(plane) for plane in planes], z) for planes in along], axis=-1)
@@ -175,10 +175,8 @@ def _planes(file: Any, first: Any, page: int, channels: Channels) -> list[Any]:
     """Return the single-channel pages that channels stand for."""
     if channels == PAGES:
         planes = list(islice(pages_of(file), page, page + COUNTED))
-        if len(planes) not in (1, 3):
-            count = f"{COUNTED} or more" if len(planes) == COUNTED else str(len(planes))
-            example = "0,1,1" if len(planes) == 2 else "0,1,2"
-            raise DataError(f"{count} pages, and one or three make an image: name them, as --channels {example}")
+        if len(planes) == COUNTED:
+            raise DataError(f"{COUNTED} or more pages are hardly channels: name them, as --channels 0,1,2")
     else:
         names, stride = _plane_names(file, channels)
         numbers = channel_numbers(channels, names)
@@ -269,5 +267,4 @@ def _apart(pixels: Pixels, page: Any) -> Decoded:
         return _decoded(pixels, page)
     if count == 4 and colours == 3:  # RGB and one sample that says it is not alpha, such as near infrared
         return replace(_decoded(pixels[..., :3], page), unread=1)
-    example = "0" if count < 3 else "0,1,2"
-    raise DataError(f"{count} channels: say which one or three to read, for example --channels {example}")
+    raise DataError(unnamed_channels(count))

@@ -65,6 +65,7 @@ def facts_of(
         only_size=backbone.own_size if backbone.one_size else 0,
         pool=backbone.pool_kind,
         most_batch=most_batch,
+        in_chans=backbone.in_chans,
     )
 
 
@@ -109,7 +110,8 @@ def build_precision(recipe: Recipe, backbone: Backbone, device: torch.device, wo
     model = copy.deepcopy(backbone).to(device).train()
     size = int(recipe.views.global_size)
     count = max(1, min(TRIAL_PIXELS // size**2, TRIAL_IMAGES))
-    images = torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(0)).to(device)
+    random = torch.Generator().manual_seed(0)
+    images = torch.randn(count, backbone.in_chans, size, size, generator=random).to(device)
 
     def trial(choice: Precision) -> None:
         with choice.autocast():

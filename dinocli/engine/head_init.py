@@ -6,7 +6,8 @@ bottleneck is set to the whitened principal directions of the views, and the pro
 targets are neighbourhoods in the start's feature space. Only the initialisation of the head differs from the paper; a
 backbone with random weights keeps a random head.
 
-Shapes: V views that are looked at, H width of the hidden layer, C width of the bottleneck, K prototypes.
+Shapes: V views that are looked at, H width of the hidden layer, C width of the bottleneck, I channels of the
+input, K prototypes.
 """
 
 import math
@@ -90,7 +91,7 @@ def _features(learner: Learner, loader: Loader, reporter: ProgressReporter, view
 def global_views(
     learner: Learner, loader: Loader, reporter: ProgressReporter, views: int, stage: str
 ) -> Iterator[Tensor]:
-    """Yield at least `views` global views, of as many different images as possible: (N, 3, S, S).
+    """Yield at least `views` global views, of as many different images as possible: (N, I, S, S).
 
     Args:
         learner: Whose views.

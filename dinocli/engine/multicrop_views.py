@@ -14,7 +14,7 @@ from torch import Tensor
 
 from dinocli.config.auto import RunFacts, resolve
 from dinocli.config.load import load_recipe
-from dinocli.config.preprocess import Preprocess
+from dinocli.config.preprocess import Preprocess, first_channels
 from dinocli.data.read import Reader
 from dinocli.engine.build import build_views
 
@@ -40,8 +40,8 @@ class MultiCropViews:
     Args:
         recipe: A recipe's name or path; several as a tuple, later ones win.
         settings: `section.key=value` strings over it, as after `--set`.
-        mean: Mean of the normalisation, per RGB channel, on the 0 to 1 scale.
-        std: Standard deviation of the normalisation, per RGB channel.
+        mean: Mean of the normalisation, per channel, on the 0 to 1 scale: as many as the images have, three for grey.
+        std: Standard deviation of the normalisation, per channel.
         grey: Views are grey: images become one channel, which is repeated to three at the very end.
         device: Where the views are made, such as `cuda`.
         seed: Random seed of all random numbers.
@@ -52,8 +52,8 @@ class MultiCropViews:
         recipe: str | tuple[str, ...] = "natural",
         settings: Sequence[str] = (),
         *,
-        mean: tuple[float, float, float] = IMAGENET_MEAN,
-        std: tuple[float, float, float] = IMAGENET_STD,
+        mean: tuple[float, ...] = IMAGENET_MEAN,
+        std: tuple[float, ...] = IMAGENET_STD,
         grey: bool = False,
         device: str = "cpu",
         seed: int = 0,
@@ -62,7 +62,8 @@ class MultiCropViews:
         loaded = load_recipe(layers, [*settings, f"run.seed={seed}"])
         resolved = resolve(loaded, RunFacts(images=1_000, pretrained=True))
         size = int(resolved.views.global_size)
-        reading = Preprocess("full", 0.0, 1.0, False, grey, (), 0, mean, std, size, source="8-bit")
+        channels = first_channels(len(mean))
+        reading = Preprocess("full", 0.0, 1.0, False, grey, channels, 0, mean, std, size, source="8-bit")
         self.device, self.step = torch.device(device), 0
         self._reader, self._make = Reader(reading, sys.maxsize), build_views(resolved, reading)
 
@@ -75,11 +76,12 @@ class MultiCropViews:
             step: Training step; None counts the calls.
 
         Returns:
-            One (V*B, 3, S, S) float32 tensor for each size, normalised, view-major (all images of view 1, then of view
+            One (V*B, C, S, S) float32 tensor for each size, normalised, view-major (all images of view 1, then of view
             2, ...): the global views first, then the local ones.
 
         Raises:
-            DataError: Values that are not uint8, or a number of channels other than 1, 3 and 4 (with alpha).
+            DataError: Values that are not uint8, or another number of channels than the mean has; of three also 1 and 4
+                (with alpha).
         """
         canvases = [self._canvas(image) for image in images]
         sizes_B2 = torch.tensor([canvas.shape[1:] for canvas in canvases])

@@ -65,7 +65,7 @@ class Objective:
         self.start = copy.deepcopy(start).eval().requires_grad_(False) if anchored else None
 
     def anchor_output(self, globals_: Tensor) -> AnchorOutput:
-        """Run the start weights on the global views, (G * B, 3, S, S), if an anchor is on."""
+        """Run the start weights on the global views, (G * B, channels, S, S), if an anchor is on."""
         if self.start is None:
             return AnchorOutput(None, None)
         if "gram_anchor" not in self.weights:

@@ -61,19 +61,19 @@ class RareFeatures:
     images: Mapping[str, int]
     inside_HW: Tensor | None = None
 
-    def of(self, backbone: Backbone, x_B3HW: Tensor, image_B: Tensor | None = None) -> Tensor:
+    def of(self, backbone: Backbone, x_BCHW: Tensor, image_B: Tensor | None = None) -> Tensor:
         """Compute the feature.
 
         Args:
             backbone: In eval mode; its weights are those that the banks were fitted to.
-            x_B3HW: Normalised images.
+            x_BCHW: Normalised images.
             image_B: Number of each image, by `numbers`; None where no patch of them is in the banks.
 
         Returns:
             (B, P) of length 1.
         """
-        pooled_BD, maps = rarity_maps(backbone, x_B3HW, self.inside_HW)
-        with torch.autocast(x_B3HW.device.type, enabled=False):  # small distances, lost in half precision
+        pooled_BD, maps = rarity_maps(backbone, x_BCHW, self.inside_HW)
+        with torch.autocast(x_BCHW.device.type, enabled=False):  # small distances, lost in half precision
             return self.of_maps(pooled_BD.float(), {name: map_BDhw.float() for name, map_BDhw in maps.items()}, image_B)
 
     def of_maps(self, pooled_BD: Tensor, maps: Mapping[str, Tensor], image_B: Tensor | None = None) -> Tensor:

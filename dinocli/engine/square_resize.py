@@ -29,7 +29,7 @@ def squares(canvases: list[Canvas], preprocess: Preprocess, device: torch.device
     Canvases of the same size go together and nothing is padded: one large image costs nothing but itself.
 
     Returns:
-        (B, 3, S, S) float32 on the device.
+        (B, C, S, S) float32 on the device.
     """
     side = preprocess.size
     if canvases[0].dtype == np.float32:

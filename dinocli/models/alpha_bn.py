@@ -5,7 +5,7 @@ others. Statistics are taken from clean images at the size of evaluation: those 
 that are embedded later, and made features worse. A small step from the old towards the new statistics is better than
 either: channels that the new images hardly use have a tiny variance, and dividing by it amplifies noise.
 
-Shapes: B images, H W pixels.
+Shapes: B images, C channels, H W pixels.
 """
 
 import copy
@@ -33,7 +33,7 @@ def adapt_statistics(backbone: Backbone, batches: Iterable[Tensor], distinct: in
 
     Args:
         backbone: Changed in place. A network without batch norm is left as it is.
-        batches: (B, 3, H, W) each, normalised clean images of one size, mixed: no batch of one kind alone. All but the
+        batches: (B, C, H, W) each, normalised clean images of one size, mixed: no batch of one kind alone. All but the
             last should be equally large.
         distinct: Images among them that are no copies of each other.
 
@@ -45,8 +45,8 @@ def adapt_statistics(backbone: Backbone, batches: Iterable[Tensor], distinct: in
         return
     observer = copy.deepcopy(backbone.model).eval()  # the bare model: nothing is folded away before it can be seen
     mixtures = [_Mixture(norm, SHARE * distinct / (distinct + PRIOR)) for norm in _norms(observer)]
-    for images_B3HW in batches:
-        observer(images_B3HW.contiguous(memory_format=backbone.memory_format))
+    for images_BCHW in batches:
+        observer(images_BCHW.contiguous(memory_format=backbone.memory_format))
     for norm, mixture in zip(norms, mixtures, strict=True):
         for own, (old, seen) in zip(_statistics(norm), mixture.ends, strict=True):
             own.copy_(old.lerp(seen / max(mixture.batches, 1), mixture.share))

@@ -4,8 +4,8 @@ timm computes attention in one fused call that returns no weights; some models a
 layer (a hook on it never fires), others rotate queries and keys by position after it. So nothing is rebuilt here: the
 tensors are taken where every family hands them over, at the fused call itself.
 
-Legend: B images, n heads, N tokens (prefix + patches), E width of one head, D = n * E, Q tokens asked about,
-H W pixels, h w rows and columns of patches.
+Legend: B images, C channels, n heads, N tokens (prefix + patches), E width of one head, D = n * E, Q tokens asked
+about, H W pixels, h w rows and columns of patches.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -74,12 +74,12 @@ class AttentionQK:
         return key_BnPE.transpose(2, 3).reshape(len(key_BnPE), -1, *self.grid)
 
 
-def attend(backbone: Backbone, x_B3HW: Tensor, block: int = -1) -> AttentionQK:
+def attend(backbone: Backbone, x_BCHW: Tensor, block: int = -1) -> AttentionQK:
     """Run a ViT and return the attention of one of its blocks.
 
     Args:
         backbone: A ViT, in eval mode.
-        x_B3HW: Normalised images.
+        x_BCHW: Normalised images.
         block: Which, counted from 0, or from the end if negative.
 
     Raises:
@@ -92,7 +92,7 @@ def attend(backbone: Backbone, x_B3HW: Tensor, block: int = -1) -> AttentionQK:
         raise UsageError(f"{backbone.name} has {len(blocks)} blocks, not a block {block}")
     catch = _Catch()
     with _watching(getattr(blocks[block], "attn", None), catch), catch:
-        features = backbone.patch_tokens(x_B3HW)
+        features = backbone.patch_tokens(x_BCHW)
     return catch.result(backbone, (features.shape[2], features.shape[3]))
 
 

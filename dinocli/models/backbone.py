@@ -1,6 +1,6 @@
 """A common interface to every timm model that can be a DINO backbone.
 
-Legend: B images, H W pixels, D width, h w rows and columns of the feature grid.
+Legend: B images, C channels, H W pixels, D width, h w rows and columns of the feature grid.
 """
 
 import inspect
@@ -36,6 +36,7 @@ class Backbone(nn.Module):
         model_args: Further arguments of `timm.create_model`.
 
     Attributes:
+        in_chans: Channels of the input.
         dim: Width of the pooled feature, found by a dry run: timm's own attribute is wrong for some EfficientNets.
         map_dim: Channels of the last map, or of a ViT's tokens.
         architecture: Plain ViT, hierarchical transformer or convnet; training defaults depend on it.
@@ -56,6 +57,7 @@ class Backbone(nn.Module):
         self.name = name
         self.model = model
         self.model_args: dict[str, Any] = dict(model_args or {})
+        self.in_chans: int = self.model_args.get("in_chans", 3)
         self.architecture = architecture_of(model)
         self.is_vit = hasattr(model, "num_prefix_tokens") and hasattr(model, "blocks")
         self.patch: int = to_2tuple(model.patch_embed.patch_size)[0] if self.is_vit else 0
@@ -94,11 +96,11 @@ class Backbone(nn.Module):
         """
         return getattr(self.model, "reg_token", None) is not None and "img_size" not in self.model_args
 
-    def forward(self, x_B3HW: Tensor) -> Tensor:
+    def forward(self, x_BCHW: Tensor) -> Tensor:
         """Return the pooled feature that timm gives without a classifier: by `pool_kind`, for convnets the average.
 
         Args:
-            x_B3HW: Normalised images.
+            x_BCHW: Normalised images.
 
         Returns:
             (B, D).
@@ -106,40 +108,40 @@ class Backbone(nn.Module):
         Raises:
             UsageError: H or W is not a multiple of the patch.
         """
-        return self.pool(self._features(x_B3HW))
+        return self.pool(self._features(x_BCHW))
 
-    def patch_tokens(self, x_B3HW: Tensor) -> Tensor:
+    def patch_tokens(self, x_BCHW: Tensor) -> Tensor:
         """Return the last feature map: patch tokens after the final norm for ViTs, without class token and registers.
 
         Args:
-            x_B3HW: Normalised images.
+            x_BCHW: Normalised images.
 
         Returns:
             (B, D', h, w). D' is `dim` for ViTs; some convnets widen only when they pool (MobileNetV3).
         """
-        return self.grid(self._features(x_B3HW), x_B3HW)
+        return self.grid(self._features(x_BCHW), x_BCHW)
 
-    def with_patches(self, x_B3HW: Tensor) -> tuple[Tensor, Tensor]:
+    def with_patches(self, x_BCHW: Tensor) -> tuple[Tensor, Tensor]:
         """Return the pooled feature of `forward` and the map of `patch_tokens` in one pass; never compiled."""
-        features = self._features(x_B3HW)
-        return self.pool(features), self.grid(features, x_B3HW)
+        features = self._features(x_BCHW)
+        return self.pool(features), self.grid(features, x_BCHW)
 
-    def last_features(self, x_B3HW: Tensor, blocks: int) -> list[Tensor]:
+    def last_features(self, x_BCHW: Tensor, blocks: int) -> list[Tensor]:
         """Return what the last blocks of a ViT give, the earliest first, each after the final norm.
 
         Args:
-            x_B3HW: Normalised images.
+            x_BCHW: Normalised images.
             blocks: How many, at most `depth`; 1 is also what everything else has: its last feature map.
 
         Returns:
             Each (B, T, D) for ViTs, class token and registers first; else as timm lays out the map of this model.
         """
         if blocks == 1:
-            return [self._features(x_B3HW)]
+            return [self._features(x_BCHW)]
         prefix: int = self.model.num_prefix_tokens
         found = self._run(
             "forward_intermediates",
-            x_B3HW,
+            x_BCHW,
             {
                 **{"indices": blocks, "norm": True, "intermediates_only": True, "output_fmt": "NLC"},
                 "return_prefix_tokens": prefix > 0,
@@ -157,26 +159,26 @@ class Backbone(nn.Module):
         same = len(stages) > 0 and stages[-1]["num_chs"] == self.map_dim
         return list(range(len(stages) - same))
 
-    def last_maps(self, x_B3HW: Tensor, maps: int) -> list[Tensor]:
+    def last_maps(self, x_BCHW: Tensor, maps: int) -> list[Tensor]:
         """Return the last maps of a convnet, the earliest first: (B, D', h, w) each, the last as timm lays it out.
 
         Args:
-            x_B3HW: Normalised images.
+            x_BCHW: Normalised images.
             maps: How many, 2 or more, at most one more than there are `maps_before_last`.
         """
         stages = self.maps_before_last()[1 - maps :]
-        last, before = self._run("forward_intermediates", x_B3HW, {"indices": stages, "output_fmt": "NCHW"})
+        last, before = self._run("forward_intermediates", x_BCHW, {"indices": stages, "output_fmt": "NCHW"})
         return [*before, last]
 
-    def stage_map(self, x_B3HW: Tensor, stage: int) -> Tensor:
+    def stage_map(self, x_BCHW: Tensor, stage: int) -> Tensor:
         """Return the map (B, D, h, w) of one of timm's stages, without what comes after it.
 
         Args:
-            x_B3HW: Normalised images.
+            x_BCHW: Normalised images.
             stage: Place in timm's `feature_info`.
         """
         options = {"indices": [stage], "output_fmt": "NCHW", "intermediates_only": True, "stop_early": True}
-        (found,) = self._run("forward_intermediates", x_B3HW, options)
+        (found,) = self._run("forward_intermediates", x_BCHW, options)
         stage_BDhw: Tensor = found
         return stage_BDhw
 
@@ -220,11 +222,11 @@ class Backbone(nn.Module):
         norm = getattr(self.model, "fc_norm", None)
         return norm if isinstance(norm, nn.Module) and not isinstance(norm, nn.Identity) else None
 
-    def grid(self, features: Tensor, x_B3HW: Tensor) -> Tensor:
+    def grid(self, features: Tensor, x_BCHW: Tensor) -> Tensor:
         """Lay one of `last_features` of these images out as (B, D', h, w), without class token and registers."""
         if self.is_vit:
             patches = features[:, self.model.num_prefix_tokens :].transpose(1, 2)
-            return patches.reshape(*patches.shape[:2], *self._grid(x_B3HW))
+            return patches.reshape(*patches.shape[:2], *self._grid(x_BCHW))
         return features.permute(0, 3, 1, 2) if getattr(self.model, "output_fmt", "NCHW") == "NHWC" else features
 
     def with_grid(self, features: Tensor, grid_BDhw: Tensor) -> Tensor:
@@ -292,35 +294,35 @@ class Backbone(nn.Module):
                 f"{self.name} has no gradient checkpointing: set model.grad_checkpointing=false"
             ) from error
 
-    def _features(self, x_B3HW: Tensor) -> Tensor:
+    def _features(self, x_BCHW: Tensor) -> Tensor:
         """Run the model up to its pooling."""
-        features: Tensor = self._run("forward_features", x_B3HW, {})
+        features: Tensor = self._run("forward_features", x_BCHW, {})
         return features
 
-    def _run(self, method: str, x_B3HW: Tensor, options: dict[str, Any]) -> Any:
+    def _run(self, method: str, x_BCHW: Tensor, options: dict[str, Any]) -> Any:
         """Call a method of the model with a position embedding of the right size."""
-        self._check_size(x_B3HW.shape[2], x_B3HW.shape[3])
+        self._check_size(x_BCHW.shape[2], x_BCHW.shape[3])
         # Convolutions are 1.5 times as fast with the channels of a pixel side by side; what follows keeps that order
         # of the input. Weights keep torch's: fused optimizers and safetensors take for granted that all agree on one.
-        x_B3HW = x_B3HW.contiguous(memory_format=self.memory_format)
+        x_BCHW = x_BCHW.contiguous(memory_format=self.memory_format)
         trunk = _Trunk(self.model, method)
-        if not self.resamples or self._grid(x_B3HW) == self.model.patch_embed.grid_size:
+        if not self.resamples or self._grid(x_BCHW) == self.model.patch_embed.grid_size:
             with Folded(self._folds) if self._may_fold else nullcontext():
-                return trunk(x_B3HW, **options)
+                return trunk(x_BCHW, **options)
         position = resample_position(
             self.model.pos_embed,
             self.model.patch_embed.grid_size,
-            self._grid(x_B3HW),
+            self._grid(x_BCHW),
             prefix=0 if self.model.no_embed_class else self.model.num_prefix_tokens,
             antialias=self.antialias,
         )
         # For this call only, the model sees the resampled tensor in place of its parameter, and the gradient flows back
         # through the resampling. Nothing is changed in the model, so copies, DDP and exports never notice.
-        return functional_call(trunk, {"model.pos_embed": position}, (x_B3HW,), options, tie_weights=False)
+        return functional_call(trunk, {"model.pos_embed": position}, (x_BCHW,), options, tie_weights=False)
 
-    def _grid(self, x_B3HW: Tensor) -> tuple[int, int]:
+    def _grid(self, x_BCHW: Tensor) -> tuple[int, int]:
         """Return rows and columns of patches, as plain numbers even while a tracer looks on."""
-        rows, columns = ((int(side) - self.patch) // self.step + 1 for side in x_B3HW.shape[2:])
+        rows, columns = ((int(side) - self.patch) // self.step + 1 for side in x_BCHW.shape[2:])
         return rows, columns
 
     @property
@@ -336,7 +338,7 @@ class Backbone(nn.Module):
         self.eval()
         weight = next(self.model.parameters())
         side = self._smallest_side()
-        image = torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(0)).to(weight)
+        image = torch.randn(1, self.in_chans, side, side, generator=torch.Generator().manual_seed(0)).to(weight)
         found = find_pairs(self.model, self._features, image)
         self.train(mode)
         return found
@@ -360,7 +362,7 @@ class Backbone(nn.Module):
         mode = self.training
         self.eval()
         try:
-            self(torch.zeros(1, 3, side, side))
+            self(torch.zeros(1, self.in_chans, side, side))
         except (AssertionError, RuntimeError, ValueError):
             return False
         finally:
@@ -373,7 +375,7 @@ class Backbone(nn.Module):
         side = self._smallest_side()
         self.eval()
         try:
-            pooled, last = self.with_patches(torch.zeros(1, 3, side, side))
+            pooled, last = self.with_patches(torch.zeros(1, self.in_chans, side, side))
             widths: tuple[int, int] = pooled.flatten(1).shape[1], last.shape[1]
         except (AttributeError, RuntimeError, TypeError) as error:
             raise WeightsError(f"{self.name} gives no pooled feature ({error}): choose another model") from error
@@ -393,5 +395,5 @@ class _Trunk(nn.Module):
         super().__init__()
         self.model, self.method = model, method
 
-    def forward(self, x_B3HW: Tensor, **options: Any) -> Any:
-        return getattr(self.model, self.method)(x_B3HW, **options)
+    def forward(self, x_BCHW: Tensor, **options: Any) -> Any:
+        return getattr(self.model, self.method)(x_BCHW, **options)

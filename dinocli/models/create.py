@@ -12,7 +12,12 @@ from dinocli.models.backbone import Backbone
 
 
 def create_backbone(
-    name: str, *, drop_path: float = 0.0, folder: Path | None = None, model_args: Mapping[str, Any] | None = None
+    name: str,
+    *,
+    drop_path: float = 0.0,
+    folder: Path | None = None,
+    model_args: Mapping[str, Any] | None = None,
+    in_chans: int = 0,
 ) -> Backbone:
     """Build a backbone with random weights.
 
@@ -21,26 +26,30 @@ def create_backbone(
         drop_path: Stochastic depth, 0 to 1; not used by models that have none.
         folder: timm folder whose ``config.json`` describes this model more closely, down to its normalisation.
         model_args: What timm has to be told beside the name; with a folder, what its ``config.json`` says already.
+        in_chans: Channels of the input; 0 for what the name or the folder says.
 
     Raises:
         WeightsError: timm has no such model, or it gives no pooled feature.
     """
     check_name(name)
+    args = dict(model_args or {})
     options: dict[str, Any] = {"pretrained": False, "num_classes": 0}
     if name.startswith("swin"):
         options["strict_img_size"] = False  # else local views of another size are refused
     described = f"local-dir:{folder}" if folder else name
-    if model_args and not folder:
-        options |= model_args
-        if "img_size" in model_args:  # else the size of timm's own weights stays written down
-            side = model_args["img_size"]
+    if in_chans and in_chans != args.get("in_chans", 3):
+        args["in_chans"] = options["in_chans"] = in_chans
+    if args and not folder:
+        options |= args
+        if "img_size" in args:  # else the size of timm's own weights stays written down
+            side = args["img_size"]
             options["pretrained_cfg_overlay"] = {"input_size": (3, side, side)}
     try:
-        return Backbone(name, timm.create_model(described, drop_path_rate=drop_path, **options), model_args)
+        return Backbone(name, timm.create_model(described, drop_path_rate=drop_path, **options), args)
     except TypeError as error:
         if "drop_path_rate" not in str(error):
             raise
-        return Backbone(name, timm.create_model(described, **options), model_args)
+        return Backbone(name, timm.create_model(described, **options), args)
 
 
 def check_name(name: str) -> None:

@@ -173,7 +173,7 @@ def _dynamic(backbone: Backbone) -> dict[int, Any]:
 def _images(backbone: Backbone, size: int | tuple[int, int], count: int) -> Tensor:
     height, width = (size, size) if isinstance(size, int) else size
     random = torch.Generator().manual_seed(0)
-    return torch.randn(count, 3, height, width, generator=random)
+    return torch.randn(count, backbone.in_chans, height, width, generator=random)
 
 
 @contextlib.contextmanager

@@ -1,6 +1,6 @@
 """Feature extraction, shared by training, the guard and every task, so that all see the same numbers.
 
-Legend: b images of a batch, N images, H W pixels, D width, h w rows and columns of a feature grid.
+Legend: b images of a batch, N images, C channels, H W pixels, D width, h w rows and columns of a feature grid.
 """
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
@@ -20,7 +20,7 @@ from dinocli.models.tokens import POOLED
 class Extractor(Protocol):
     """What takes features out of a backbone: `Tokens`, or what was fitted to a folder."""
 
-    def of(self, backbone: Backbone, x_B3HW: Tensor, image_B: Tensor | None = None) -> Tensor:
+    def of(self, backbone: Backbone, x_BCHW: Tensor, image_B: Tensor | None = None) -> Tensor:
         """Compute the features of images, (B, ...); `image_B` tells which they are, by `numbers`."""
 
     def numbers(self, names: Sequence[str]) -> Tensor:
@@ -45,7 +45,7 @@ def extract(
 
     Args:
         backbone: On the device of the batches. Every mode of its modules is as before when this returns.
-        batches: (b, 3, H, W) each, normalised floats; H and W may differ between batches.
+        batches: (b, C, H, W) each, normalised floats; H and W may differ between batches.
         autocast: Type to compute in, or None for that of the weights.
         tokens: Which features.
         numbers: Number of each image of a batch, (b,), by the extractor's `numbers`; asked for after the batch itself.

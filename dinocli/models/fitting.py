@@ -8,6 +8,7 @@ import io
 import sys
 from collections.abc import Mapping
 
+from timm.models import adapt_input_conv
 from torch import Tensor, nn
 
 from dinocli.errors import WeightsError
@@ -45,6 +46,7 @@ def fit(backbone: Backbone, tensors: Mapping[str, Tensor], source: str) -> int:
             found = _convert(backbone, unwrap(tensors, own))
     except WeightsError as error:
         raise WeightsError(f"{source}: {error}") from error
+    found = _for_input(backbone, found, source)
     expected, given = counted(own), counted(found)
     missing = [key for key in expected if key not in given]
     # Parts of the file that the backbone has not (a classifier, a decoder) are left behind; tensors that belong to its
@@ -64,6 +66,42 @@ def fit(backbone: Backbone, tensors: Mapping[str, Tensor], source: str) -> int:
     with reading(source, "give the right model with --model TIMM_NAME"):
         backbone.model.load_state_dict({key: found[key] for key in own if key in found}, strict=False)
     return len(expected) - len(missing)
+
+
+def _for_input(backbone: Backbone, tensors: dict[str, Tensor], source: str) -> dict[str, Tensor]:
+    """Adapt the first convolution of weights of RGB to the channels of the backbone, as timm does.
+
+    Source: `timm.models.adapt_input_conv`: kernels repeated in their order, times 3 / channels, so that the sum of what
+    they see stays what it was; for one channel their sum.
+
+    Raises:
+        WeightsError: The file takes yet another number of channels, or timm cannot adapt its first layer.
+    """
+    first = backbone.model.pretrained_cfg.get("first_conv") or ()
+    adapted = dict(tensors)
+    if not first and backbone.in_chans != len("RGB"):
+        raise WeightsError(f"timm does not say which layer of {backbone.name} takes the channels: choose another model")
+    for name in (first,) if isinstance(first, str) else first:
+        key, layer = f"{name}.weight", backbone.model.get_submodule(name)
+        kernel = tensors.get(key)
+        if kernel is None or kernel.ndim != 4 or kernel.shape[1] == layer.weight.shape[1]:
+            continue
+        if kernel.shape[1] != len("RGB"):
+            raise WeightsError(channels_differ(source, kernel.shape[1], backbone.in_chans))
+        try:
+            adapted[key] = adapt_input_conv(backbone.in_chans, kernel)
+        except NotImplementedError as error:
+            why = f"its first layer does not adapt to {backbone.in_chans} channels ({error})"
+            raise WeightsError(
+                f"{backbone.name}: {why}: choose another model, or --channels with one or three"
+            ) from error
+    return adapted
+
+
+def channels_differ(source: str, theirs: int, read: int) -> str:
+    """Say that weights take another number of channels than is read, and what to do."""
+    example = ",".join(map(str, range(theirs)))
+    return f"{source}: takes {theirs} channels, and {read} are read: name {theirs}, such as --channels {example}"
 
 
 def _alike(wanted: Tensor, given: Tensor) -> bool:

@@ -3,7 +3,8 @@
 Its features are taken without their mean over the folder: all images of one kind lie in a narrow cone, and what the
 student has to learn is what tells them apart.
 
-Shapes: N views of B images, S pixels, D width of its features, C of its patches, K prototypes, h w patches.
+Shapes: N views of B images, I channels of the input, S pixels, D width of its features, C of its patches, K prototypes,
+h w patches.
 """
 
 from collections.abc import Sequence
@@ -49,7 +50,7 @@ class FrozenTeacher(nn.Module):
     Args:
         weights: Of the teacher.
         prototypes: Number of them, K. They are random until they are fitted.
-        mean: Of the normalisation that the views come with, per RGB channel.
+        mean: Of the normalisation that the views come with, per channel.
         std: Its standard deviation.
     """
 
@@ -66,8 +67,8 @@ class FrozenTeacher(nn.Module):
         self.register_buffer("patch_mean", torch.zeros(self.backbone.map_dim))
         given, own = torch.tensor([mean, std]), torch.tensor([weights.info.mean, weights.info.std])
         self.same_colours = bool(torch.equal(given, own))
-        self._scale_311 = (given[1] / own[1]).view(3, 1, 1).to(device)
-        self._shift_311 = ((given[0] - own[0]) / own[1]).view(3, 1, 1).to(device)
+        self._scale_I11 = (given[1] / own[1]).view(-1, 1, 1).to(device)
+        self._shift_I11 = ((given[0] - own[0]) / own[1]).view(-1, 1, 1).to(device)
         self.to(device)
         self.eval()
 
@@ -79,7 +80,7 @@ class FrozenTeacher(nn.Module):
         """Look at the global views.
 
         Args:
-            views: One view-major tensor, (count * B, 3, S, S), normalised for the student.
+            views: One view-major tensor, (count * B, I, S, S), normalised for the student.
             count: Number of views.
             patches: Also give the feature maps.
 
@@ -94,10 +95,10 @@ class FrozenTeacher(nn.Module):
             maps_NChw = maps_NChw.float() - self.patch_mean[:, None, None]
         return NetworkOutput(scores_NK.view(count, -1, scores_NK.shape[-1]), features_ND, maps_NChw, unit_ND, maps_NChw)
 
-    def raw(self, views_N3SS: Tensor, patches: bool) -> tuple[Tensor, Tensor | None]:
+    def raw(self, views_NISS: Tensor, patches: bool) -> tuple[Tensor, Tensor | None]:
         """Return the backbone's own features and, if asked for, maps of views that are normalised for the student."""
-        own_N3SS = self._own(views_N3SS)
-        return self.backbone.with_patches(own_N3SS) if patches else (self.backbone(own_N3SS), None)
+        own_NISS = self._own(views_NISS)
+        return self.backbone.with_patches(own_NISS) if patches else (self.backbone(own_NISS), None)
 
     def fitted(self) -> dict[str, Tensor]:
         """Return what was fitted to the folder, for a checkpoint: all but the backbone."""
@@ -111,11 +112,11 @@ class FrozenTeacher(nn.Module):
         for name, value in own.items():
             value.copy_(fitted[name])
 
-    def _own(self, views_N3SS: Tensor) -> Tensor:
+    def _own(self, views_NISS: Tensor) -> Tensor:
         """Give views the teacher's normalisation, and a size that it takes: the nearest whole number of patches."""
-        own_N3SS = views_N3SS if self.same_colours else views_N3SS * self._scale_311 + self._shift_311
-        side, patch = views_N3SS.shape[-1], self.backbone.patch or 1
+        own_NISS = views_NISS if self.same_colours else views_NISS * self._scale_I11 + self._shift_I11
+        side, patch = views_NISS.shape[-1], self.backbone.patch or 1
         wanted = self.backbone.own_size if self.backbone.one_size else max(1, round(side / patch)) * patch
         if wanted == side:
-            return own_N3SS
-        return F.interpolate(own_N3SS.float(), (wanted, wanted), mode="bicubic", antialias=True)
+            return own_NISS
+        return F.interpolate(own_NISS.float(), (wanted, wanted), mode="bicubic", antialias=True)

@@ -1,6 +1,7 @@
 """What goes into one graph with a backbone: reading before it, a classifier behind it.
 
-Legend: B images, H W pixels of the source, C source channels, S side of the square.
+Legend: B images, H W pixels of the source, C source channels (3 of grey), I channels of the backbone, S side of the
+square.
 """
 
 from typing import Any
@@ -25,10 +26,13 @@ class GraphPreprocessing(nn.Module):
 
     Args:
         preprocess: Of the weights; its range is fixed or that of 8 bits.
+
+    Attributes:
+        channels: C.
     """
 
-    mean_311: Tensor
-    std_311: Tensor
+    mean_I11: Tensor
+    std_I11: Tensor
     luma_3: Tensor
 
     def __init__(self, preprocess: Preprocess) -> None:
@@ -38,29 +42,30 @@ class GraphPreprocessing(nn.Module):
         if preprocess.range_policy == "full":
             self.low, self.high = 0.0, 1.0 if preprocess.source == "float" else self.levels
         self.grey, self.side = preprocess.grey, preprocess.size
+        self.channels = len("RGB") if preprocess.grey else preprocess.in_chans
         self.dtype = torch.float32 if preprocess.deep else torch.uint8
-        self.register_buffer("mean_311", torch.tensor(preprocess.mean)[:, None, None])
-        self.register_buffer("std_311", torch.tensor(preprocess.std)[:, None, None])
+        self.register_buffer("mean_I11", torch.tensor(preprocess.mean)[:, None, None])
+        self.register_buffer("std_I11", torch.tensor(preprocess.std)[:, None, None])
         self.register_buffer("luma_3", torch.tensor(_LUMA))
 
     def forward(self, images: Tensor) -> Tensor:
         """Return normalised squares.
 
         Args:
-            images: (B, H, W, 3) source values, any sides: uint8, or float32 where the sources are deeper.
+            images: (B, H, W, C) source values, any sides: uint8, or float32 where the sources are deeper.
 
         Returns:
-            (B, 3, S, S).
+            (B, I, S, S).
         """
         mapped = (images.float() - self.low) * (self.levels / (self.high - self.low))
-        mapped_BHW3 = mapped.clamp(0.0, self.levels).round()  # both floats: ONNX's exporter takes no mixture
+        mapped_BHWC = mapped.clamp(0.0, self.levels).round()  # both floats: ONNX's exporter takes no mixture
         if self.grey:
-            mapped_BHW3 = (mapped_BHW3 * self.luma_3).sum(dim=-1, keepdim=True).round()
-        pixels_BCHW = mapped_BHW3.permute(0, 3, 1, 2) / self.levels
+            mapped_BHWC = (mapped_BHWC * self.luma_3).sum(dim=-1, keepdim=True).round()
+        pixels_BCHW = mapped_BHWC.permute(0, 3, 1, 2) / self.levels
         down_SH = resize_matrix(self.side, images.shape[1])
         across_SW = resize_matrix(self.side, images.shape[2])
         square_BCSS = (down_SH @ (pixels_BCHW @ across_SW.T)).clamp(0.0, 1.0)
-        return (square_BCSS - self.mean_311) / self.std_311
+        return (square_BCSS - self.mean_I11) / self.std_I11
 
 
 class ClassifierHead(nn.Module):
@@ -129,14 +134,15 @@ class GraphPipeline(nn.Module):
         """Return the pooled feature, the feature map, and probabilities where there is a classifier.
 
         Args:
-            images: (B, H, W, 3) source values with preprocessing, else (B, 3, H, W) normalised.
+            images: (B, H, W, C) source values with preprocessing, else (B, I, H, W) normalised.
         """
         pooled, patches = self.backbone(images if self.before is None else self.before(images))
         return (pooled, patches) if self.head is None else (pooled, patches, self.head(pooled))
 
     def example(self) -> Tensor:
         """Return source values to trace with."""
-        return torch.zeros(2, 150, 170, 3, dtype=torch.uint8 if self.before is None else self.before.dtype)
+        assert self.before is not None, "only source values have a shape of their own"
+        return torch.zeros(2, 150, 170, self.before.channels, dtype=self.before.dtype)
 
     def axes(self) -> dict[int, Any]:
         """Name the axes of source values that may change."""

@@ -1,7 +1,7 @@
 """The projection head of DINO, and the network that is trained: backbone and head.
 
-Shapes: V views, B images, N = V * B, D width of the backbone, C width of the bottleneck, K prototypes, h w patches,
-T width of a teacher's patches.
+Shapes: V views, B images, N = V * B, D width of the backbone, C width of the bottleneck, I channels of the
+input, K prototypes, h w patches, T width of a teacher's patches.
 """
 
 import math
@@ -113,7 +113,7 @@ class DinoNetwork(nn.Module):
     """A backbone and a head: one backbone pass per resolution, one head pass for all views.
 
     Args:
-        backbone: Gives (n, D) features for (n, 3, H, W) images.
+        backbone: Gives (n, D) features for (n, I, H, W) images.
         head: Gives (n, K) scores for (n, D) features.
     """
 
@@ -127,7 +127,7 @@ class DinoNetwork(nn.Module):
         """Compute the outputs of all views.
 
         Args:
-            views: One tensor per resolution, each view-major: (V_r * B, 3, S_r, S_r).
+            views: One tensor per resolution, each view-major: (V_r * B, I, S_r, S_r).
             count: Number of views in all of them together, V.
             patches: Also return the feature maps of the first resolution.
         """

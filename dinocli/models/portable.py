@@ -1,6 +1,7 @@
 """A backbone as a graph for other runtimes: pooled feature and patch grid, any batch size, any image size.
 
-Legend: B images, H W pixels, D width, h w rows and columns of the feature grid, N tokens, g source and n target places.
+Legend: B images, C channels, H W pixels, D width, h w rows and columns of the feature grid, N tokens, g source
+and n target places.
 """
 
 from collections.abc import Iterator
@@ -39,7 +40,7 @@ class Portable(nn.Module):
         """Return the pooled feature and the last feature map.
 
         Args:
-            images: (B, 3, H, W), normalised.
+            images: (B, C, H, W), normalised.
 
         Returns:
             (B, D), and (B, D', h, w), as `Backbone.forward` and `Backbone.patch_tokens` give them.

@@ -2,7 +2,7 @@
 
 Middle layers describe what a defect looks like, last layers what the image shows; neither alone is enough.
 
-Legend: B images, H W pixels, D width, h w rows and columns of a grid.
+Legend: B images, C channels, H W pixels, D width, h w rows and columns of a grid.
 """
 
 import torch
@@ -17,7 +17,7 @@ MAPS = ("fine", "coarse")
 
 
 def rarity_maps(
-    backbone: Backbone, x_B3HW: Tensor, inside_HW: Tensor | None = None
+    backbone: Backbone, x_BCHW: Tensor, inside_HW: Tensor | None = None
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Return the pooled feature and both patch maps, in one pass.
 
@@ -27,7 +27,7 @@ def rarity_maps(
 
     Args:
         backbone: In eval mode.
-        x_B3HW: Normalised images.
+        x_BCHW: Normalised images.
         inside_HW: Pixels of every image that count, bool, of any size; None: all.
 
     Returns:
@@ -38,17 +38,17 @@ def rarity_maps(
         WeightsError: The model has no such maps.
     """
     if backbone.is_vit:
-        blocks = backbone.last_features(x_B3HW, 1 + backbone.depth // 2)
-        fine, coarse = (backbone.grid(block, x_B3HW) for block in (blocks[0], blocks[-1]))
+        blocks = backbone.last_features(x_BCHW, 1 + backbone.depth // 2)
+        fine, coarse = (backbone.grid(block, x_BCHW) for block in (blocks[0], blocks[-1]))
         maps = _emptied({"fine": fine, "coarse": coarse}, inside_HW)
-        return pool_inside(backbone, blocks[-1], x_B3HW, inside_HW), maps
+        return pool_inside(backbone, blocks[-1], x_BCHW, inside_HW), maps
     stages = backbone.maps_before_last()
     count = len(stages) - _fine_stage(backbone) + 1
-    *before, last = backbone.last_maps(x_B3HW, count)
+    *before, last = backbone.last_maps(x_BCHW, count)
     widened = len(stages) == len(backbone.model.feature_info)  # the last map is not that of the last stage
-    coarse = before[-1] if widened else backbone.grid(last, x_B3HW)
+    coarse = before[-1] if widened else backbone.grid(last, x_BCHW)
     maps = _emptied({"fine": before[0], "coarse": coarse}, inside_HW)
-    return pool_inside(backbone, last, x_B3HW, inside_HW), maps
+    return pool_inside(backbone, last, x_BCHW, inside_HW), maps
 
 
 def _emptied(maps: dict[str, Tensor], inside_HW: Tensor | None) -> dict[str, Tensor]:

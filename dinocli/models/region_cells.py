@@ -1,6 +1,6 @@
 """Cells of a feature grid that lie inside a region of interest, and means over them.
 
-Legend: B images, D width, H W pixels of the image, h w cells.
+Legend: B images, C channels, D width, H W pixels of the image, h w cells.
 """
 
 import torch
@@ -31,14 +31,14 @@ def mean_inside(grid_BDhw: Tensor, inside_HW: Tensor | None) -> Tensor:
     return grid_BDhw[:, :, cells_of(inside_HW, grid_BDhw)].mean(2)
 
 
-def pool_inside(backbone: Backbone, features: Tensor, x_B3HW: Tensor, inside_HW: Tensor | None) -> Tensor:
+def pool_inside(backbone: Backbone, features: Tensor, x_BCHW: Tensor, inside_HW: Tensor | None) -> Tensor:
     """Pool one of `last_features` as the backbone does, cells outside a region left out: (B, D).
 
     A mean does not change where values are replaced by the mean of the others, whatever pools them.
     """
     if inside_HW is None or backbone.pool_kind == "cls":
         return backbone.pool(features)
-    grid_BDhw = backbone.grid(features, x_B3HW)
+    grid_BDhw = backbone.grid(features, x_BCHW)
     mean_BD11 = mean_inside(grid_BDhw, inside_HW)[..., None, None]
     grid_BDhw = torch.where(cells_of(inside_HW, grid_BDhw), grid_BDhw, mean_BD11)
     return backbone.pool(backbone.with_grid(features, grid_BDhw))

@@ -48,7 +48,7 @@ def _config(backbone: Backbone, info: WeightsInfo, preprocess: Preprocess) -> di
     # A learnt position embedding has a grid: timm would build the model at this size, and resample in its own way.
     side = cfg["input_size"][-1] if cfg.get("fixed_input_size") else preprocess.size
     pretrained = PretrainedCfg(
-        input_size=(3, side, side),
+        input_size=(backbone.in_chans, side, side),
         fixed_input_size=bool(cfg.get("fixed_input_size")),
         interpolation=preprocess.interpolation,
         mean=preprocess.mean,

@@ -1,6 +1,7 @@
 """Kinds of features: which tokens or maps of a backbone represent an image.
 
-Legend: B images, H W pixels, D width, T tokens (prefix + patches), h w rows and columns of the feature grid.
+Legend: B images, C channels, H W pixels, D width, T tokens (prefix + patches), h w rows and columns of the feature
+grid.
 """
 
 from collections.abc import Sequence
@@ -70,12 +71,12 @@ class Tokens:
         if self.layers > most:
             raise WeightsError(f"{name} has {most} {what}, fewer than --layers {self.layers}")
 
-    def of(self, backbone: Backbone, x_B3HW: Tensor, image_B: Tensor | None = None) -> Tensor:
+    def of(self, backbone: Backbone, x_BCHW: Tensor, image_B: Tensor | None = None) -> Tensor:
         """Compute them.
 
         Args:
             backbone: In eval mode.
-            x_B3HW: Normalised images.
+            x_BCHW: Normalised images.
             image_B: Number of each image, which none of these features depends on.
 
         Returns:
@@ -83,14 +84,14 @@ class Tokens:
         """
         assert self.kind not in FITTED, "the folder is fitted first"
         if self.kind == "pooled" and self.layers == 1 and self.inside_HW is None:
-            pooled: Tensor = backbone(x_B3HW)
+            pooled: Tensor = backbone(x_BCHW)
             return pooled
         if self.layers > 1 and not backbone.is_vit:
-            *before, last = backbone.last_maps(x_B3HW, self.layers)
-            parts = [*map(self._from_map, before), self._from_block(backbone, last, x_B3HW)]
+            *before, last = backbone.last_maps(x_BCHW, self.layers)
+            parts = [*map(self._from_map, before), self._from_block(backbone, last, x_BCHW)]
             return torch.cat([F.normalize(part.float(), dim=-1) for part in parts], dim=-1)
-        blocks = backbone.last_features(x_B3HW, self.layers)
-        return torch.cat([self._from_block(backbone, block, x_B3HW) for block in blocks], dim=-1)
+        blocks = backbone.last_features(x_BCHW, self.layers)
+        return torch.cat([self._from_block(backbone, block, x_BCHW) for block in blocks], dim=-1)
 
     def numbers(self, names: Sequence[str]) -> Tensor:
         """Return a number for each image: the same for all, as none of these features depends on other images."""
@@ -100,12 +101,12 @@ class Tokens:
         """Return the same for parts of images, of which all counts."""
         return Tokens(self.kind, self.layers)
 
-    def _from_block(self, backbone: Backbone, features: Tensor, x_B3HW: Tensor) -> Tensor:
+    def _from_block(self, backbone: Backbone, features: Tensor, x_BCHW: Tensor) -> Tensor:
         if self.kind == "pooled":
-            return pool_inside(backbone, features, x_B3HW, self.inside_HW)
+            return pool_inside(backbone, features, x_BCHW, self.inside_HW)
         if self.kind == "cls":
             return backbone.class_token(features)
-        grid_BDhw = backbone.grid(features, x_B3HW)
+        grid_BDhw = backbone.grid(features, x_BCHW)
         if self.kind == "patch":
             counts = 1 if self.inside_HW is None else cells_of(self.inside_HW, grid_BDhw)
             return (grid_BDhw * counts).permute(0, 2, 3, 1)

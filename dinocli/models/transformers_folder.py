@@ -44,8 +44,10 @@ def write_transformers(folder: Path, backbone: Backbone, preprocess: Preprocess)
         preprocess: Its mean, deviation and size go into `preprocessor_config.json`.
 
     Raises:
-        WeightsError: The library has no such architecture.
+        WeightsError: The library has no such architecture, or its processor reads no such images.
     """
+    if backbone.in_chans != len("RGB"):
+        raise WeightsError(f"transformers' processors read RGB, these weights {backbone.in_chans} channels: {_NO_WAY}")
     kind = _kind(backbone)
     tensors = {key: value.detach().cpu().contiguous().clone() for key, value in _tensors(backbone.model, kind).items()}
     side = preprocess.size

@@ -8,18 +8,18 @@ import hashlib
 import re
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import timm
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
-from dinocli.config.preprocess import Preprocess
+from dinocli.config.preprocess import Preprocess, for_channels
 from dinocli.errors import WeightsError
 from dinocli.files import user_path
 from dinocli.models.backbone import Backbone
 from dinocli.models.checkpoint_model import args_for, guess_name
 from dinocli.models.create import check_name, create_backbone
-from dinocli.models.fitting import counted, fit
+from dinocli.models.fitting import channels_differ, counted, fit
 from dinocli.models.formats import read_tensors, unwrap
 from dinocli.models.hub import FILES, find_file, find_pretrained
 from dinocli.models.timm_config import read_timm_config
@@ -44,8 +44,9 @@ class WeightsInfo:
         licence: As timm or the folder's config states it, else ``unknown``.
         matched: Tensors of the backbone that the file brought.
         total: Tensors of the backbone.
-        mean: Of the normalisation the weights were trained with, per RGB channel, on the 0 to 1 scale.
-        std: Standard deviation of the normalisation, per RGB channel.
+        mean: Of the normalisation the weights were trained with, per channel, on the 0 to 1 scale. Where weights of RGB
+            were adapted, further channels have the mean of RGB's (`dinocli.config.preprocess.for_channels`).
+        std: Standard deviation of the normalisation, likewise.
         size: Side of the images the weights were trained on, pixels.
         pretrained: Not random.
         pool: What the backbone pools, as `Backbone.pool_kind`.
@@ -58,8 +59,8 @@ class WeightsInfo:
     licence: str
     matched: int
     total: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
     size: int
     pretrained: bool
     pool: str
@@ -70,9 +71,20 @@ class WeightsInfo:
         return asdict(self) | {"mean": list(self.mean), "std": list(self.std)}
 
 
+class Build(NamedTuple):
+    """How a backbone is built, beside its name; see `load_backbone`."""
+
+    drop_path: float
+    pool: str
+    in_chans: int
+
+
+Loaded = tuple[Backbone, WeightsInfo, dict[str, Any] | None]
+
+
 def load_backbone(
-    weights: str, name: str = "", *, drop_path: float = 0.0, pool: str = "auto"
-) -> tuple[Backbone, WeightsInfo, dict[str, Any] | None]:
+    weights: str, name: str = "", *, drop_path: float = 0.0, pool: str = "auto", in_chans: int = 0
+) -> Loaded:
     """Build a backbone with the weights that a user names.
 
     Args:
@@ -84,21 +96,30 @@ def load_backbone(
         pool: What the backbone pools: `cls`, `mean`, `timm`, or `auto`. Where timm pools the mean of the patches beside
             a class token (DINOv3, BEiT), auto takes the class token, as the weights were trained; where a classifier
             read the mean, or a folder says how, it changes nothing.
+        in_chans: Channels of the input; 0 takes those of the weights. Weights of RGB are adapted to any number.
 
     Returns:
         The backbone in train mode, where its weights come from, and the preprocessing stored with them when they are
         ours (`Preprocess.to_dict` data), else None.
 
     Raises:
-        WeightsError: There are no such weights, they cannot be read, or they do not fit the model.
+        WeightsError: There are no such weights, they cannot be read, or they do not fit the model or the channels.
     """
+    backbone, info, stored = _load(weights, name, Build(drop_path, pool, in_chans))
+    mean, std = (for_channels(values, backbone.in_chans) for values in (info.mean, info.std))
+    if not len(mean) == len(std) == backbone.in_chans:
+        raise WeightsError(f"{weights}: normalises {len(mean)} channels, and its network takes {backbone.in_chans}")
+    return backbone, replace(info, mean=mean, std=std), stored
+
+
+def _load(weights: str, name: str, build: Build) -> Loaded:
     path = user_path(weights)
     if weights == "none":
-        return _random(name, drop_path, pool)
+        return _random(name, build)
     if path.is_dir():
-        return _from_folder(path, str(path.resolve()), drop_path, pool)
+        return _from_folder(path, str(path.resolve()), build)
     if path.is_file():
-        return *_from_file(path, name, drop_path, pool), None
+        return *_from_file(path, name, build), None
     hub_id = weights.removeprefix("hf-hub:")
     looks_like_a_path = path.suffix in SUFFIXES or weights.startswith((".", "/", "~")) or _lies_here(weights)
     if looks_like_a_path or ("/" in weights and not HUB_ID.fullmatch(hub_id)):
@@ -106,8 +127,8 @@ def load_backbone(
     if "/" in hub_id:
         config = find_file(hub_id, ["config.json"])
         find_file(hub_id, FILES)
-        return _from_folder(config.parent, f"hf-hub:{hub_id}", drop_path, pool)
-    return *_from_timm(weights, drop_path, pool), None
+        return _from_folder(config.parent, f"hf-hub:{hub_id}", build)
+    return *_from_timm(weights, build), None
 
 
 def sha256_of(path: Path) -> str:
@@ -145,11 +166,11 @@ def _choose_pool(backbone: Backbone, pool: str, *, classifier: bool) -> None:
     backbone.set_pool(pool)
 
 
-def _random(name: str, drop_path: float, pool: str) -> tuple[Backbone, WeightsInfo, None]:
+def _random(name: str, build: Build) -> tuple[Backbone, WeightsInfo, None]:
     if not name:
         raise WeightsError("--weights none starts from random weights: name the architecture with --model TIMM_NAME")
-    backbone = create_backbone(name, drop_path=drop_path)
-    _choose_pool(backbone, pool, classifier=False)
+    backbone = create_backbone(name, drop_path=build.drop_path, in_chans=build.in_chans)
+    _choose_pool(backbone, build.pool, classifier=False)
     digest = hashlib.sha256()
     for key, value in backbone.model.state_dict().items():
         digest.update(key.encode() + value.detach().cpu().numpy().tobytes())
@@ -157,17 +178,17 @@ def _random(name: str, drop_path: float, pool: str) -> tuple[Backbone, WeightsIn
     return backbone, replace(info, licence="unknown", pretrained=False), None
 
 
-def _from_timm(name: str, drop_path: float, pool: str) -> tuple[Backbone, WeightsInfo]:
+def _from_timm(name: str, build: Build) -> tuple[Backbone, WeightsInfo]:
     check_name(name)
     cfg = timm.models.get_pretrained_cfg(name)
     path = find_pretrained(name, cfg)
-    backbone = create_backbone(name, drop_path=drop_path)
-    _choose_pool(backbone, pool, classifier=bool(cfg.num_classes))
+    backbone = create_backbone(name, drop_path=build.drop_path, in_chans=build.in_chans)
+    _choose_pool(backbone, build.pool, classifier=bool(cfg.num_classes))
     matched = fit(backbone, read_tensors(path), name)
     return backbone, _describe(backbone, name, sha256_of(path), matched)
 
 
-def _from_file(path: Path, name: str, drop_path: float, pool: str) -> tuple[Backbone, WeightsInfo]:
+def _from_file(path: Path, name: str, build: Build) -> tuple[Backbone, WeightsInfo]:
     tensors = read_tensors(path)
     with reading(path, "give the right model with --model TIMM_NAME"):
         inner = unwrap(tensors)
@@ -175,9 +196,9 @@ def _from_file(path: Path, name: str, drop_path: float, pool: str) -> tuple[Back
         args = args_for(named, inner, guessed=not name) if named else {}
     if not named:
         raise WeightsError(f"{path}: the shapes do not tell which model it is: give it with --model TIMM_NAME")
-    backbone = create_backbone(named, drop_path=drop_path, model_args=args)
+    backbone = create_backbone(named, drop_path=build.drop_path, model_args=args, in_chans=build.in_chans)
     classifier = any(f".{key}".endswith(".head.weight") for key in tensors)
-    _choose_pool(backbone, pool, classifier=classifier)
+    _choose_pool(backbone, build.pool, classifier=classifier)
     matched = fit(backbone, tensors, str(path))
     info = replace(_describe(backbone, str(path.resolve()), sha256_of(path), matched), licence="unknown")
     # timm's untagged ViTs stand for supervised weights with a mean of 0.5. A ViT without a classifier is another one:
@@ -187,13 +208,11 @@ def _from_file(path: Path, name: str, drop_path: float, pool: str) -> tuple[Back
     return backbone, info
 
 
-def _from_folder(
-    folder: Path, source: str, drop_path: float, pool: str
-) -> tuple[Backbone, WeightsInfo, dict[str, Any] | None]:
+def _from_folder(folder: Path, source: str, build: Build) -> Loaded:
     if (folder / "backbone" / "config.json").is_file():
         folder = folder / "backbone"
     if (about := read_transformers_config(folder)) is not None:
-        return *_from_transformers(folder, about, source, drop_path, pool), None
+        return *_from_transformers(folder, about, source, build), None
     config = read_timm_config(folder, source)
     if config["dinocli"] is not None:
         Preprocess.from_dict(config["dinocli"])
@@ -201,24 +220,29 @@ def _from_folder(
     if path is None:
         raise WeightsError(f"{source}: has no {' or '.join(FILES)}: give a run, a timm folder or a checkpoint file")
     args = config["model_args"]
+    own, wanted = args.get("in_chans", 3), build.in_chans
+    if wanted not in (0, own) and own != 3:
+        raise WeightsError(channels_differ(source, own, wanted))
     with reading(f"{source}: the model of its config.json", "give the same weights by their timm name", "built"):
-        backbone = create_backbone(config["architecture"], drop_path=drop_path, folder=folder, model_args=args)
+        backbone = create_backbone(
+            config["architecture"], drop_path=build.drop_path, folder=folder, model_args=args, in_chans=wanted
+        )
         info = _describe(backbone, source, sha256_of(path), matched=0)
     told = "global_pool" in args or config["dinocli"] is not None  # a run of ours trained what it was built with
-    _choose_pool(backbone, pool, classifier=told or bool(config["num_classes"]))
+    _choose_pool(backbone, build.pool, classifier=told or bool(config["num_classes"]))
     matched = fit(backbone, read_tensors(path), source)
     return backbone, replace(info, matched=matched, pool=backbone.pool_kind), config["dinocli"]
 
 
 def _from_transformers(
-    folder: Path, about: TransformersRecord, source: str, drop_path: float, pool: str
+    folder: Path, about: TransformersRecord, source: str, build: Build
 ) -> tuple[Backbone, WeightsInfo]:
     """Load a folder of the transformers library; mean, deviation and size are those of its processor."""
     path = next((folder / name for name in FILES if (folder / name).is_file()), None)
     if about.model_type not in KNOWN or path is None:
         what = f"a {about.model_type} of the transformers library" if path else f"no {' or '.join(FILES)}"
         raise WeightsError(f"{source}: {what}: give {', '.join(KNOWN)}, or the same weights by their timm name")
-    backbone, info = _from_file(path, "", drop_path, pool)
+    backbone, info = _from_file(path, "", build)
     heads = {module.num_heads for name, module in backbone.model.named_modules() if name.endswith(".attn")}
     if heads != {about.num_attention_heads}:
         raise WeightsError(
@@ -230,9 +254,6 @@ def _from_transformers(
 
 def _describe(backbone: Backbone, source: str, sha256: str, matched: int) -> WeightsInfo:
     cfg = backbone.model.pretrained_cfg
-    mean, std = tuple(cfg["mean"]), tuple(cfg["std"])
-    if not len(mean) == len(std) == 3:
-        raise WeightsError(f"{source}: its normalisation has {len(mean)} channels; only models of RGB images are known")
     return WeightsInfo(
         name=backbone.name,
         source=source,
@@ -240,8 +261,8 @@ def _describe(backbone: Backbone, source: str, sha256: str, matched: int) -> Wei
         licence=cfg.get("license") or "unknown",
         matched=matched,
         total=len(counted(backbone.model.state_dict())),
-        mean=mean,
-        std=std,
+        mean=tuple(cfg["mean"]),
+        std=tuple(cfg["std"]),
         size=cfg["input_size"][-1],
         pretrained=True,
         pool=backbone.pool_kind,

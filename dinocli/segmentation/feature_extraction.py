@@ -65,8 +65,8 @@ class FeatureExtraction:
     def _deep(self, picture: SegmentImage) -> NDArray[np.float32] | None:
         if self.backbone.is_vit or self.feature_kind != FeatureKind.KEYS:
             return None
-        x_B3HW = normalise(self._pixels([picture.canvas_CHW]), self.preprocess.mean, self.preprocess.std)
-        return deep_grid(self.backbone, x_B3HW, self.autocast)
+        x_BCHW = normalise(self._pixels([picture.canvas_CHW]), self.preprocess.mean, self.preprocess.std)
+        return deep_grid(self.backbone, x_BCHW, self.autocast)
 
     def _blended(self, picture: SegmentImage, tiling: Tiling) -> NDArray[np.float32]:
         patch, step, multiple = grid_layout(self.backbone, self.feature_kind)
@@ -88,8 +88,8 @@ class FeatureExtraction:
         return blend.result()
 
     def _features(self, canvases: Sequence[Canvas]) -> NDArray[np.float32]:
-        x_B3HW = normalise(self._pixels(canvases), self.preprocess.mean, self.preprocess.std)
-        return feature_grids(self.backbone, x_B3HW, self.feature_kind, query=self.query, autocast=self.autocast)
+        x_BCHW = normalise(self._pixels(canvases), self.preprocess.mean, self.preprocess.std)
+        return feature_grids(self.backbone, x_BCHW, self.feature_kind, query=self.query, autocast=self.autocast)
 
     def _pixels(self, canvases: Sequence[Canvas]) -> Tensor:
         """Return canvases of one size as (B, C, H, W) floats in [0, 1] on the device."""
@@ -115,7 +115,7 @@ def grid_layout(backbone: Backbone, feature_kind: FeatureKind) -> GridLayout:
 @torch.inference_mode()
 def feature_grids(
     backbone: Backbone,
-    x_B3HW: Tensor,
+    x_BCHW: Tensor,
     feature_kind: FeatureKind,
     *,
     query: tuple[float, float] | None = None,
@@ -125,7 +125,7 @@ def feature_grids(
 
     Args:
         backbone: In eval mode, on the device of the images.
-        x_B3HW: Normalised; sides as `lattice` says.
+        x_BCHW: Normalised; sides as `lattice` says.
         feature_kind: What the method asks for.
         query: For attention: (x, y) of the patch that asks, as shares of width and height. None for the class token, or
             for the average over all patches where a model has none.
@@ -137,32 +137,32 @@ def feature_grids(
     Raises:
         UsageError: The model has no such thing.
     """
-    with torch.autocast(x_B3HW.device.type, dtype=autocast, enabled=autocast is not None):
+    with torch.autocast(x_BCHW.device.type, dtype=autocast, enabled=autocast is not None):
         if feature_kind == FeatureKind.ATTENTION:
-            values_BDhw = _attention(backbone, x_B3HW, query)
+            values_BDhw = _attention(backbone, x_BCHW, query)
         elif feature_kind == FeatureKind.PATCHES:
-            values_BDhw = patch_features(backbone, x_B3HW)
+            values_BDhw = patch_features(backbone, x_BCHW)
         elif backbone.is_vit:
-            values_BDhw = attend(backbone, x_B3HW).patch_keys()
+            values_BDhw = attend(backbone, x_BCHW).patch_keys()
         else:
-            values_BDhw = place_features(backbone, x_B3HW)
+            values_BDhw = place_features(backbone, x_BCHW)
     values: NDArray[np.float32] = values_BDhw.float().permute(0, 2, 3, 1).cpu().contiguous().numpy()
     return values
 
 
 @torch.inference_mode()
-def deep_grid(backbone: Backbone, x_B3HW: Tensor, autocast: torch.dtype | None = None) -> NDArray[np.float32] | None:
+def deep_grid(backbone: Backbone, x_BCHW: Tensor, autocast: torch.dtype | None = None) -> NDArray[np.float32] | None:
     """Return `object_features` of one image, (h / 2, w / 2, D) beside the grid of its keys; None without such a map."""
-    with torch.autocast(x_B3HW.device.type, dtype=autocast, enabled=autocast is not None):
-        found_BDhw = object_features(backbone, x_B3HW)
+    with torch.autocast(x_BCHW.device.type, dtype=autocast, enabled=autocast is not None):
+        found_BDhw = object_features(backbone, x_BCHW)
     if found_BDhw is None:
         return None
     deep_hwD: NDArray[np.float32] = found_BDhw[0].float().permute(1, 2, 0).cpu().contiguous().numpy()
     return deep_hwD
 
 
-def _attention(backbone: Backbone, x_B3HW: Tensor, query: tuple[float, float] | None) -> Tensor:
-    seen = attend(backbone, x_B3HW)
+def _attention(backbone: Backbone, x_BCHW: Tensor, query: tuple[float, float] | None) -> Tensor:
+    seen = attend(backbone, x_BCHW)
     if query is not None:
         column, row = (min(int(share * cells), cells - 1) for share, cells in zip(query, seen.grid[::-1], strict=True))
         return seen.to_patches(seen.patch_token(row, column))

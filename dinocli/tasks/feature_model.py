@@ -186,7 +186,9 @@ def feature_model_of(file: FeatureFile, device: str = "cpu") -> FeatureModel:
     if weights["source"] == "none":
         raise WeightsError(f"{file.path} was made with random weights, which were not kept; embed again")
     try:
-        backbone, info, _ = load_backbone(weights["source"], weights["name"], pool=weights.get("pool", "timm"))
+        backbone, info, _ = load_backbone(
+            weights["source"], weights["name"], pool=weights.get("pool", "timm"), in_chans=preprocess.in_chans
+        )
     except WeightsError as error:
         raise WeightsError(f"the weights that made {file.path} cannot be loaded: {error}") from error
     if info.sha256 != weights["sha256"]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from dinocli.config.preprocess import Channels, Preprocess
+from dinocli.config.preprocess import USUAL, Channels, Preprocess, first_channels
 from dinocli.config.recipe import Data
 from dinocli.data.region_of_interest import inside_box, recorded_roi
 
@@ -118,7 +118,7 @@ def describe_survey(seen: "Survey") -> str:
     """Say in one line what the images look like."""
     kinds = ", ".join(f"{count} {dtype}" for dtype, count in seen.dtypes.items())
     height, width = seen.median_size
-    colour = "grey" if seen.grey else "colour"
+    colour = "grey" if seen.grey else "colour" if seen.channels in USUAL else f"{seen.channels} channels"
     mapped = _range_text(seen.policy, seen.low, seen.high)
     return f"sample of {seen.sampled}: {kinds}, {colour}, median {width}x{height} px, range {mapped}"
 
@@ -148,7 +148,7 @@ def preprocess_of(survey: "Survey", data: Data, info: "WeightsInfo") -> Preproce
         range_low=survey.low,
         range_high=survey.high,
         deep=survey.deep,
-        grey=survey.grey,
+        grey=survey.grey and len(info.mean) in USUAL,
         channels=tuple(data.channels),
         page=data.page,
         mean=info.mean,
@@ -171,14 +171,17 @@ def inside_of(preprocess: Preprocess) -> "Tensor | None":
 
 
 def plain_preprocess(info: "WeightsInfo") -> Preprocess:
-    """Return the reading of 8-bit images by their full range, for weights that no reading is stored with."""
+    """Return the reading of 8-bit images by their full range, for weights that no reading is stored with.
+
+    Weights of others than grey and RGB read the first channels of a file.
+    """
     return Preprocess(
         range_policy="full",
         range_low=0.0,
         range_high=1.0,
         deep=False,
         grey=False,
-        channels=(),
+        channels=first_channels(len(info.mean)),
         page=0,
         mean=info.mean,
         std=info.std,

@@ -101,6 +101,7 @@ def test_batches_are_multiples_of_8_where_the_folder_allows() -> None:
 
 def test_explicit_values_are_left_alone() -> None:
     explicit = {
+        "model.in_chans": 3,
         "guard.probe_images": 77,
         "views.global_size": 160,
         "views.local_size": 32,

@@ -10,6 +10,7 @@ from dinocli.artifacts.run_folder import RunFolder, latest_run
 from dinocli.config.load import load_recipe
 from dinocli.config.preprocess import Preprocess
 from dinocli.config.recipe import Data
+from dinocli.data.input_channels import input_channels
 from dinocli.data.region_of_interest import described_roi, recorded_roi
 from dinocli.data.sources import ImageList, find_images
 from dinocli.data.survey import check_stored, survey
@@ -112,9 +113,9 @@ def prepare(options: EmbedOptions, reporter: ProgressReporter, stdin: BinaryIO |
     images = from_main(lambda: find_images(inputs, stdin=stdin, null=options.read.null, **naming))
     for line in (f"{len(images)} images in {images.root}", *images.notes):
         reporter.line(line)
-    data = _data(options.read)
     reporter.stage("loading weights")
     tokens: Extractor
+    stored: dict[str, Any] | None = None
     if options.like:
         maker = main_first(lambda: feature_model_of(open_features(user_path(options.like))))
         assert maker.info is not None
@@ -122,7 +123,8 @@ def prepare(options: EmbedOptions, reporter: ProgressReporter, stdin: BinaryIO |
         reporter.line(f"{describe_weights(info)}, tokens and reading of {options.like}")
     else:
         torch.manual_seed(0)  # random weights, where there are no others
-        backbone, info, stored = main_first(lambda: load_backbone(weights, options.model))
+        in_chans = from_main(lambda: _asked_channels(options.read, images))
+        backbone, info, stored = main_first(lambda: load_backbone(weights, options.model, in_chans=in_chans))
         reporter.line(describe_weights(info))
         kind, chosen = chosen_tokens(options, backbone, len(images))
         if chosen:
@@ -130,7 +132,7 @@ def prepare(options: EmbedOptions, reporter: ProgressReporter, stdin: BinaryIO |
         options = replace(options, tokens=kind)
         tokens = Tokens(kind, options.layers)
         tokens.check(backbone)
-        preprocess = _preprocess(options, data, images, info, stored, reporter)
+        preprocess = _preprocess(options, images, info, stored, reporter)
         if not options.tile:
             tokens = replace(tokens, inside_HW=inside_of(preprocess))
     reporter.stage("preparing the network")
@@ -147,7 +149,7 @@ def prepare(options: EmbedOptions, reporter: ProgressReporter, stdin: BinaryIO |
         backbone=backbone,
         info=info,
         preprocess=preprocess,
-        data=data,
+        data=_data(options.read, stored),
         device=device,
         precision=precision,
         tokens=tokens,
@@ -173,27 +175,32 @@ def _chosen(options: EmbedOptions, reporter: ProgressReporter) -> tuple[tuple[st
     return inputs, weights, run if run.manifest.is_file() else None
 
 
-def _data(read: ReadOptions) -> Data:
-    """Return the defaults of reading with the user's own values in their place."""
-    usual = load_recipe(()).data
+def _asked_channels(read: ReadOptions, images: ImageList) -> int:
+    """Return the channels of the input that `--channels` asks for; 0 where the weights decide."""
+    return 0 if read.channels is None else input_channels(images, read.channels, read.page or 0)
+
+
+def _data(read: ReadOptions, stored: dict[str, Any] | None) -> Data:
+    """Return the user's own values of reading, else those stored with the weights, else the defaults."""
+    usual = load_recipe(()).data.model_dump()
+    usual |= {key: stored[key] for key in ("channels", "nodata", "page", "z") if stored and key in stored}
     asked = {"range": read.range, "max_bad": read.max_bad}
     given = {key: value for key, value in asked.items() if value}
     numbers = {"page": read.page, "workers": read.workers, "z": read.z}
     given |= {key: value for key, value in numbers.items() if value is not None}  # type: ignore[misc]
     lists = {"channels": read.channels, "nodata": read.nodata}
     given |= {key: list(value) for key, value in lists.items() if value is not None}  # type: ignore[misc]
-    return Data.model_validate(usual.model_dump() | given)
+    return Data.model_validate(usual | given)
 
 
 def _preprocess(
     options: EmbedOptions,
-    data: Data,
     images: ImageList,
     info: WeightsInfo,
     stored: dict[str, Any] | None,
     reporter: ProgressReporter,
 ) -> Preprocess:
-    read = options.read
+    read, data = options.read, _data(options.read, stored)
     asked = (read.channels, read.page, read.nodata, read.z)
     asked_otherwise = bool(read.range) or any(option is not None for option in asked)
     roi = recorded_roi(read.roi) if read.roi else (stored or {}).get("roi", "")
@@ -219,7 +226,7 @@ def _preprocess(
 
 def _row_shape(backbone: Backbone, tokens: Extractor, side: int, device: torch.device) -> tuple[int, ...]:
     """Compute one black image: a size that the model does not take is refused before anything is read."""
-    blank = torch.zeros(1, 3, side, side, device=device)
+    blank = torch.zeros(1, backbone.in_chans, side, side, device=device)
     if isinstance(tokens, Tokens) and tokens.kind in FITTED:
         with torch.inference_mode():
             return (width_of(tokens.kind, *rarity_maps(backbone, blank)),)

@@ -51,9 +51,9 @@ def fit_rare(context: EmbedContext, image_batches: ImageBatches) -> tuple[RareFe
             images = [piece.image for piece in batch if isinstance(piece.canvas, np.ndarray)]
             canvases = [piece.canvas for piece in batch if isinstance(piece.canvas, np.ndarray)]
             for places in grouped(canvases):
-                x_B3HW = squares([canvases[place] for place in places], context.preprocess, context.device)
+                x_BCHW = squares([canvases[place] for place in places], context.preprocess, context.device)
                 with torch.autocast(context.device.type, dtype=context.autocast, enabled=context.autocast is not None):
-                    pooled_BD, maps = rarity_maps(context.backbone, x_B3HW, inside_HW)
+                    pooled_BD, maps = rarity_maps(context.backbone, x_BCHW, inside_HW)
                 fit.add(pooled_BD, maps, [names[images[place]] for place in places])
                 readable += [chosen_S[images[place]] for place in places]
             context.reporter.progress("fitting to a sample", min(done * options.batch_size, len(sample)), len(sample))
@@ -78,8 +78,9 @@ def state_file(target: Path) -> Path:
 def _sample(context: EmbedContext, image_batches: ImageBatches) -> list[int]:
     """Choose images at random, fewer where an image has many tiles or its maps are large."""
     side = context.preprocess.size
+    blank = torch.zeros(1, context.backbone.in_chans, side, side, device=context.device)
     with torch.inference_mode():
-        _, maps = rarity_maps(context.backbone, torch.zeros(1, 3, side, side, device=context.device))
+        _, maps = rarity_maps(context.backbone, blank)
     room = KEPT_BYTES // sum(map_BDhw.numel() * 4 for map_BDhw in maps.values())
     tiles = len(image_batches) / max(1, len(context.images))
     count = max(FEWEST, round(min(SAMPLE, room) / max(1.0, tiles)))

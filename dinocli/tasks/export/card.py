@@ -8,7 +8,7 @@ from dinocli.engine.square_resize import CANVAS_PER_SIDE
 from dinocli.models.export_graph import OPSET, has_one_size
 from dinocli.quality.classifier_file import SavedClassifier
 from dinocli.report.text import number, visible
-from dinocli.tasks.export.card_snippets import snippet
+from dinocli.tasks.export.card_snippets import channel_words, has_colours, snippet
 from dinocli.tasks.export.source import Source
 from dinocli.tasks.export.whole_graph import LEAST_COSINE, WholeGraph
 
@@ -82,10 +82,10 @@ def _takes_tensors(source: Source) -> list[str]:
     about = source.preprocess
     sides = f", sides in multiples of {source.backbone.patch}" if source.backbone.patch else ""
     return [
-        f"- `images`: float32, (B, 3, H, W), trained at {about.size} x {about.size} px{sides}.",
+        f"- `images`: float32, (B, {about.in_chans}, H, W), trained at {about.size} x {about.size} px{sides}.",
+        *_channels(source),
         *_region(source),
-        f"- Source values: {_range(source)}, mapped to 0 to 1"
-        + (", one channel repeated to three." if about.grey else "."),
+        f"- Source values: {_range(source)}, mapped to 0 to 1{_repeated(source)}.",
         f"- The whole image squashed to {about.size} x {about.size} px by PIL's bicubic, which has an antialias; "
         "OpenCV's, and torch's without it, give other features.",
         f"- `dinocli embed` first shrinks larger images to a shorter side of {CANVAS_PER_SIDE * about.size} px, by the "
@@ -97,8 +97,12 @@ def _takes_tensors(source: Source) -> list[str]:
 def _takes_pixels(source: Source) -> list[str]:
     about = source.preprocess
     values = "float32 with the values of the file" if about.deep else "uint8"
+    colours = "red first, any height and width; a grey image three times"
+    if not has_colours(about):
+        colours = "any height and width"
     return [
-        f"- `images`: {values}, (B, H, W, 3), red first, any height and width; a grey image three times.",
+        f"- `images`: {values}, (B, H, W, {3 if about.grey else about.in_chans}), {colours}.",
+        *_channels(source),
         *_region(source),
         f"- In the graph: source values {_range(source)}{', made grey' if about.grey else ''}, squashed to "
         f"{about.size} x {about.size} px by PIL's bicubic with antialias, normalised.",
@@ -184,6 +188,18 @@ def _region(source: Source) -> list[str]:
     cut = f"- Cut out of each image first: {box[2]} x {box[3]} px at left {box[0]}, top {box[1]}."
     mask = " Pixels outside the mask of training (`roi`, a PNG) then take the mean colour of those inside."
     return [cut + ("" if is_box(source.preprocess.roi) else mask)]
+
+
+def _channels(source: Source) -> list[str]:
+    about = source.preprocess
+    return [] if has_colours(about) else [f"- Channels: {channel_words(about)} of each file, in this order."]
+
+
+def _repeated(source: Source) -> str:
+    about = source.preprocess
+    if not about.grey:
+        return ""
+    return ", one channel repeated to three" if about.in_chans == len("RGB") else ", one channel"
 
 
 def _range(source: Source) -> str:

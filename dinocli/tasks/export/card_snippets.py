@@ -2,7 +2,7 @@
 
 import json
 
-from dinocli.config.preprocess import Preprocess
+from dinocli.config.preprocess import PAGES, Preprocess
 from dinocli.data.region_of_interest import region_box
 from dinocli.models.export_graph import has_one_size
 from dinocli.models.graph_pipeline import OUTPUTS, PROBABILITIES
@@ -32,6 +32,20 @@ pooled = found.last_hidden_state[:, 0]  # (B, {dim}): the class token
 """
 _READING = """image = {image}.resize(({side}, {side}), Image.Resampling.BICUBIC)
 values = numpy.asarray(image, "float32").transpose(2, 0, 1) / 255
+images = (values - numpy.float32({mean})[:, None, None]) / numpy.float32({std})[:, None, None]
+"""
+_TIMM_OF_CHANNELS = """import numpy
+import timm
+import torch
+from PIL import Image
+
+model = timm.create_model({local}, pretrained=True).eval()
+{reading}with torch.no_grad():
+    pooled = model(torch.from_numpy(images)[None])  # (B, {dim})
+"""
+_READING_OF_CHANNELS = """pixels = {array}.astype("float32").transpose(2, 0, 1)
+planes = [Image.fromarray(plane).resize(({side}, {side}), Image.Resampling.BICUBIC) for plane in pixels]
+values = numpy.stack(planes).clip(0, 255) / 255
 images = (values - numpy.float32({mean})[:, None, None]) / numpy.float32({std})[:, None, None]
 """
 _SAFETENSORS = """import numpy
@@ -75,7 +89,7 @@ _TEMPLATES = {
 
 
 def snippet(whole: WholeGraph, kind: str, name: str) -> str:
-    """Return Python that reads an 8-bit image `a.png` and computes its features.
+    """Return Python that reads an 8-bit image `a.png`, or channels `a.npy`, and computes its features.
 
     Args:
         whole: The weights, and what is in the graph beside them.
@@ -86,8 +100,15 @@ def snippet(whole: WholeGraph, kind: str, name: str) -> str:
     opened = f'Image.open("a.png"){_crop(about)}'
     image = f'{opened}.convert("L").convert("RGB")' if about.grey else f'{opened}.convert("RGB")'
     words = {"image": image, "side": about.size, "mean": list(about.mean), "std": list(about.std)}
-    reading = _READING.format(**words)
-    if whole.reads:
+    coloured, template = has_colours(about), _TEMPLATES[kind]
+    if not coloured:
+        template = _TIMM_OF_CHANNELS if kind == "timm" else template
+        words["array"] = f'numpy.load("a.npy"){_cut(about)}'
+    reading = (_READING if coloured else _READING_OF_CHANNELS).format(**words)
+    if whole.reads and not coloured:
+        values = "float32" if about.deep else "uint8"
+        reading = f'images = {words["array"]}.astype("{values}")  # (h, w, {about.in_chans})\n'
+    elif whole.reads:
         values = "float32" if about.deep else "uint8"
         reading = f'images = numpy.asarray({opened}.convert("RGB"), "{values}")  # any height and width\n'
         if about.deep:
@@ -97,8 +118,25 @@ def snippet(whole: WholeGraph, kind: str, name: str) -> str:
     args = "".join(f", {key}={value!r}" for key, value in source.backbone.model_args.items())
     words |= {"reading": reading, "outputs": outputs, "shapes": shapes, "args": args, "dim": source.backbone.dim}
     words |= {"name": _quoted(name), "local": _quoted(f"local-dir:{name}"), "architecture": _quoted(source.info.name)}
-    text = _TEMPLATES[kind].format(**words)
+    text = template.format(**words)
     return f"import json\n\n{text}{_CLASSES}" if whole.saved else text
+
+
+def has_colours(about: Preprocess) -> bool:
+    """Say whether images are pictures, grey or RGB; else they are channels without colours."""
+    return about.grey or about.in_chans == len("RGB")
+
+
+def channel_words(about: Preprocess) -> str:
+    """Name the channels that are read of a file, in their order."""
+    if about.channels == PAGES:
+        return f"the {about.in_chans} pages"
+    return ", ".join(visible(str(channel)) for channel in about.channels)
+
+
+def _cut(about: Preprocess) -> str:
+    box = region_box(about.roi)
+    return f"[{box[1]}:{box[1] + box[3]}, {box[0]}:{box[0] + box[2]}]" if box else ""
 
 
 def _crop(about: Preprocess) -> str:

@@ -188,7 +188,7 @@ def _compared(model: Any, source: Source, side: int = 0) -> float:
     Without a side at the model's own: at others, timm resamples positions in its own way.
     """
     side = side or model.pretrained_cfg["input_size"][-1]
-    images = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(0))
+    images = torch.randn(2, source.backbone.in_chans, side, side, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         found, wanted = model.eval()(images), source.backbone(images)
     difference = float((found - wanted).abs().max() / wanted.abs().max().clamp(min=1.0))

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from dinocli.config.preprocess import first_channels
 from dinocli.errors import UsageError, WeightsError
 from dinocli.models.export_graph import Compute, proved
 from dinocli.models.graph_pipeline import ClassifierHead, GraphPipeline, GraphPreprocessing
@@ -79,12 +80,13 @@ class WholeGraph:
 
         if not self.reads:
             return proved(checked, self.source.backbone, self.source.preprocess.size)
-        about = replace(self.source.preprocess, roi="")  # the graph takes what was cut out already
+        about = self.source.preprocess  # the graph takes what was cut out and chosen already
+        about = replace(about, roi="", channels=first_channels(about.canvas_channels))
         model, worst = FeatureModel(self.source.backbone, about), 1.0
         for number, size in enumerate(_TRIALS):
-            pixels_HW3 = self._picture(size, number)
-            images = torch.from_numpy(pixels_HW3.astype(np.float32 if self.source.preprocess.deep else np.uint8))[None]
-            pooled, wanted = checked(images)[0][0], model.embed([pixels_HW3])[0]
+            pixels_HWC = self._picture(size, number)
+            images = torch.from_numpy(pixels_HWC.astype(np.float32 if about.deep else np.uint8))[None]
+            pooled, wanted = checked(images)[0][0], model.embed([pixels_HWC])[0]
             worst = min(worst, float(pooled @ wanted / np.linalg.norm(pooled) / np.linalg.norm(wanted)))
         if not worst >= LEAST_COSINE:
             raise WeightsError(
@@ -98,7 +100,7 @@ class WholeGraph:
         about, before = self.source.preprocess, GraphPreprocessing(self.source.preprocess)
         random = np.random.default_rng(seed)
         down, across = np.fft.fftfreq(size[0])[:, None, None], np.fft.fftfreq(size[1])[None, :, None]
-        spectrum = np.fft.fft2(random.standard_normal((*size, 3)), axes=(0, 1)) / (
+        spectrum = np.fft.fft2(random.standard_normal((*size, before.channels)), axes=(0, 1)) / (
             np.hypot(down, across) + 1 / max(size)
         )
         values = np.fft.ifft2(spectrum, axes=(0, 1)).real

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dinocli.augment.multicrop import as_pictures
 from dinocli.augment.resample import normalise, resize_square
 from dinocli.engine.probe import Probe
 from dinocli.errors import UsageError
@@ -117,8 +118,8 @@ def squares(holdout_probe: Probe, rows: Sequence[int]) -> list[Picture]:
     """Return the images as the networks see them, but smaller."""
     found: list[Picture] = []
     for batch in holdout_probe.loader.whole(rows, len(rows)):
-        square_nCSS = resize_square(batch.pixels_BCHW, batch.sizes_B2, SHOWN_PIXELS).expand(-1, 3, -1, -1)
-        found += [*square_nCSS.mul(255).round().byte().permute(0, 2, 3, 1).cpu().numpy()]
+        square_nCSS = resize_square(batch.pixels_BCHW, batch.sizes_B2, SHOWN_PIXELS)
+        found += [*as_pictures(square_nCSS).cpu().numpy()]
     return found
 
 

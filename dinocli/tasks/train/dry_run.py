@@ -163,7 +163,7 @@ def _forecast_of(context: TrainContext, recipe: Recipe, size: RunSize, costs: Co
         seconds_per_step=round(costs.step, 4),
         seconds_per_probe=round(costs.probe_image * probe_images, 4),
         minutes=round(seconds.total / 60, 1),
-        canvas_bytes=size.images * (1 if seen.grey else 3) * height * width * (2 if seen.deep else 1),
+        canvas_bytes=size.images * about.canvas_channels * height * width * (2 if seen.deep else 1),
         peak_memory_bytes=0,
         largest_batch_size=0,
         recipe=recipe.model_dump(mode="json"),

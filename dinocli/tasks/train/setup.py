@@ -7,9 +7,10 @@ from typing import Any, BinaryIO
 import torch
 
 from dinocli.config.auto import asks_for_size, resolve
-from dinocli.config.preprocess import Preprocess
+from dinocli.config.preprocess import USUAL, Preprocess
 from dinocli.config.recipe import Recipe
 from dinocli.data.cache import cache_folder, open_store
+from dinocli.data.input_channels import input_channels
 from dinocli.data.labels import Labels, of_several_kinds, read_labels
 from dinocli.data.read import Reader
 from dinocli.data.region_of_interest import recorded_roi
@@ -70,8 +71,9 @@ def setup(
     asked = stored_recipe(options, manifest) if manifest else options.recipe
     check_trackers(asked.run.track)
     check_distillation(asked)
-    backbone, info = _weights(asked, manifest, reporter)
-    teacher, taught_to_read = load_teacher(asked, manifest, reporter)
+    in_chans = from_main(lambda: _input_channels(asked, images))
+    backbone, info = _weights(asked, in_chans, manifest, reporter)
+    teacher, taught_to_read = load_teacher(asked, in_chans, manifest, reporter)
     seen, preprocess = _preprocess(asked, images, info, manifest, reporter)
     if taught_to_read:
         tell_other_reading(taught_to_read, preprocess, reporter)
@@ -108,16 +110,32 @@ def setup(
     return context if manifest else replace(context, recipe=context.resolved(asked))
 
 
+def _input_channels(recipe: Recipe, images: ImageList) -> int:
+    """Return the channels of the network's input: as many as are read, and as many as were asked for."""
+    data, asked = recipe.data, recipe.model.in_chans
+    read = input_channels(images, tuple(data.channels), data.page)
+    if asked in ("auto", read):
+        return read
+    if asked == 1 and read == len("RGB"):  # of grey images: whether they are, the survey tells
+        return 1
+    example = ",".join(map(str, range(int(asked))))
+    raise UsageError(
+        f"model.in_chans={asked}, and {read} channels are read: name so many, such as --channels {example}"
+    )
+
+
 def _weights(
-    recipe: Recipe, manifest: dict[str, Any] | None, reporter: ProgressReporter
+    recipe: Recipe, in_chans: int, manifest: dict[str, Any] | None, reporter: ProgressReporter
 ) -> tuple[Backbone, WeightsInfo]:
     torch.manual_seed(recipe.run.seed)  # random weights, where the run starts from scratch
     about = recipe.model
     reporter.stage("loading weights")
     backbone, info, _ = main_first(
-        lambda: load_backbone(about.weights, about.name, drop_path=about.drop_path, pool=about.pool)
+        lambda: load_backbone(about.weights, about.name, drop_path=about.drop_path, pool=about.pool, in_chans=in_chans)
     )
     reporter.line(describe_weights(info))
+    if in_chans not in USUAL:
+        reporter.line(f"{in_chans} channels are no colours: saturation, hue and grayscale are off")
     check_trainable(backbone, about.trainable)
     if recipe.views.focus:
         check_rarity_maps(backbone)
@@ -147,6 +165,8 @@ def _preprocess(
         )
     )
     tell_survey(seen, reporter)
+    if len(info.mean) == 1 and not seen.grey:
+        raise UsageError("model.in_chans=1, and the images have colour: read one channel, such as --channels 0")
     return seen, preprocess_of(seen, data, info)
 
 

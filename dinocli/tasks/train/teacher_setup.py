@@ -24,9 +24,15 @@ def check_distillation(recipe: Recipe) -> None:
 
 
 def load_teacher(
-    recipe: Recipe, manifest: dict[str, Any] | None, reporter: ProgressReporter
+    recipe: Recipe, in_chans: int, manifest: dict[str, Any] | None, reporter: ProgressReporter
 ) -> tuple[TeacherWeights | None, dict[str, Any] | None]:
     """Load a frozen teacher, and how images are read for it where a run of ours stored that.
+
+    Args:
+        recipe: Names it.
+        in_chans: Channels of the student's input, which are the teacher's too.
+        manifest: run.json of the run to continue.
+        reporter: Is told what was loaded.
 
     Raises:
         UsageError: The run that is continued had another teacher.
@@ -36,7 +42,7 @@ def load_teacher(
     if not about.teacher:
         return None, None
     try:
-        backbone, info, stored = main_first(lambda: load_backbone(about.teacher, about.teacher_name))
+        backbone, info, stored = main_first(lambda: load_backbone(about.teacher, about.teacher_name, in_chans=in_chans))
     except WeightsError as error:
         raise WeightsError(str(error).replace("--model TIMM_NAME", "--set model.teacher_name=TIMM_NAME")) from None
     reporter.line(f"teacher: {describe_weights(info)}; frozen")
