@@ -66,7 +66,7 @@ Nodata = Annotated[
 ]
 Channels = Annotated[
     str | None,
-    option("--channels", panel=INPUT, help="Channels to read: numbers from 0 (0,2,3), names (C:DAPI), or page."),
+    option("--channels", panel=INPUT, help="Channels to read, any number: from 0 (0,1,2,3), names (C:DAPI), or page."),
 ]
 Page = Annotated[
     int | None, option("--page", panel=INPUT, min=0, help="Page of multi-page files, from 0.", show_default="0")

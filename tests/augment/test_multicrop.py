@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from dinocli.augment.multicrop import MultiCrop
+from dinocli.augment.photometric import PerImageJitter
 from dinocli.augment.resample import resize_square
 from dinocli.augment.view_pipeline import ViewSpec
 
@@ -179,6 +180,30 @@ def test_grey_canvases_give_what_grey_colours_give() -> None:
     ours = make(build(EVERYTHING, EVERYTHING, small(EVERYTHING), grey=True), grey)
     for mine, wanted in zip(ours, colour, strict=True):
         torch.testing.assert_close(mine, wanted, atol=1e-4, rtol=0)
+
+
+def test_each_channel_without_colours_is_changed_as_a_grey_image_is() -> None:
+    half = (0.5,) * 5
+    pixels, loud = canvases(channels=5), replace(EVERYTHING, jitter=1.0)
+    crop = MultiCrop([loud, loud, small(loud)], mean=half, std=half, grey=False, seed=7)
+    alone = MultiCrop([loud, loud, small(loud)], mean=half[:1], std=half[:1], grey=True, seed=7)
+    for channel in range(5):  # hue, saturation and grayscale are still set, and one factor is drawn for all channels
+        for view, grey in zip(make(crop, pixels), make(alone, pixels[:, channel : channel + 1]), strict=True):
+            torch.testing.assert_close(view[:, channel : channel + 1], grey, atol=1e-5, rtol=0)
+    pictures = crop.preview(pixels, SIZES, step=3)
+    shown = make(crop, pixels)[0][:, :3].permute(0, 2, 3, 1).numpy() * 0.5 + 0.5
+    assert np.abs(pictures[0] - shown * 255).max() < 0.51
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_a_jitter_on_a_device_is_that_of_a_cpu(channels: int) -> None:
+    views = torch.rand(6, channels, 12, 12, generator=torch.Generator().manual_seed(0))
+    colour = channels == 3
+    jitter = PerImageJitter(0.4, 0.4, 0.2 * colour, 0.1 * colour, p=1.0)
+    params = jitter.forward_parameters(views.shape)
+    on_cpu = jitter.apply_transform(views.clone(), params, {})
+    on_device = jitter.apply_transform(views.clone(), jitter.turns(params), {})
+    torch.testing.assert_close(on_device, on_cpu, atol=1e-5, rtol=0)
 
 
 def test_deep_canvases_keep_their_levels() -> None:

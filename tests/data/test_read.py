@@ -9,7 +9,8 @@ import pytest
 import tifffile
 from PIL import Image
 
-from dinocli.data.read import Reader, scaled, shrunk_size, windows
+from dinocli.config.preprocess import PAGES
+from dinocli.data.read import Reader, rgb, scaled, shrunk_size, windows
 from dinocli.errors import DataError, UsageError
 from tests.data.files import gdal_tiff, noise, save, settings
 
@@ -157,8 +158,42 @@ def test_chosen_channels_and_page_are_read(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "a.tif", stack, photometric="minisblack", planarconfig="contig")
     reader = Reader(settings(channels=(4, 2, 0), page=1), 50)
     assert np.array_equal(reader.full(str(tmp_path / "a.tif")), stack[1][..., [4, 2, 0]].transpose(2, 0, 1))
-    with pytest.raises(UsageError, match="names 2 channels"):
+    with pytest.raises(UsageError, match="--channels names 2, and the weights take 3: name so many"):
         Reader(settings(channels=(0, 1)), 50)
+    with pytest.raises(UsageError, match="--channels names 3, and the weights take 4: name so many"):
+        Reader(settings(channels=(0, 1, 2), mean=(0.5,) * 4, std=(0.5,) * 4), 50)
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_every_channel_of_many_is_resized_as_an_image_of_its_own(tmp_path: Path, deep: bool) -> None:
+    pixels = noise(90, 70, 6, dtype="uint16" if deep else "uint8")
+    tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="minisblack", planarconfig="contig")
+    order, half = (5, 0, 3, 2), (0.5,) * 4
+    reader = Reader(settings(channels=order, mean=half, std=half, deep=deep), 32)
+    (canvas,) = reader.canvases(str(tmp_path / "a.tif"))
+    assert canvas.shape == (4, 41, 32)
+    for place, channel in enumerate(order):
+        alone = Reader(settings(channels=(channel,), grey=True, deep=deep), 32)
+        (plane,) = alone.canvases(str(tmp_path / "a.tif"))
+        assert np.abs(canvas[place].astype(int) - plane[0]).max() <= (0 if deep else 1)
+
+
+def test_an_image_of_another_number_of_channels_is_refused_never_cut_or_filled(tmp_path: Path) -> None:
+    half = (0.5,) * 4
+    reader = Reader(settings(channels=PAGES, mean=half, std=half), 32)
+    for pages in (1, 3, 5):
+        tifffile.imwrite(tmp_path / "a.tif", noise(pages, 9, 8), photometric="minisblack")
+        with pytest.raises(DataError, match=f"^{pages} channels?, and 4 are to be read: name them with --channels"):
+            reader.canvases(str(tmp_path / "a.tif"))
+
+
+@pytest.mark.parametrize("count", [2, 4, 7])
+def test_a_picture_shows_the_first_three_channels(count: int) -> None:
+    canvas = noise(count, 5, 6)
+    picture = rgb(canvas)
+    assert picture.shape == (5, 6, 3)
+    for channel in range(3):
+        assert np.array_equal(picture[..., channel], canvas[channel] if channel < count else np.zeros((5, 6)))
 
 
 def test_a_reader_travels_between_processes() -> None:

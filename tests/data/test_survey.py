@@ -212,7 +212,7 @@ def test_a_channel_that_is_not_read_is_told(tmp_path: Path) -> None:
         pixels = noise(8, 8, 4)
         tifffile.imwrite(tmp_path / f"{number}.tif", pixels, photometric="rgb", extrasamples=["unspecified"])
     (warning,) = look(tmp_path).warnings
-    assert warning == "2 of 2 files have 4 channels; 0,1,2 are read (--channels 3,0,1 takes others)"
+    assert warning == "2 of 2 files have 4 channels; 0,1,2 are read (--channels 0,1,2,3 reads all)"
     assert look(tmp_path, channels=(0, 1, 2)).warnings == []
 
 

@@ -1,0 +1,50 @@
+"""How many channels a network has to take for what is read."""
+
+from pathlib import Path
+
+import pytest
+import tifffile
+
+from dinocli.config.preprocess import PAGES, Channels, Preprocess, first_channels, for_channels
+from dinocli.data.input_channels import described_channels, input_channels
+from dinocli.data.sources import ImageList
+from dinocli.data.survey import survey
+from tests.data.files import noise, settings
+
+
+@pytest.mark.parametrize(
+    ("channels", "expected"), [((), 3), ((4,), 3), ((2, 0, 1), 3), ((0, 1), 2), ((0, 1, 2, 3), 4), (("C:DAPI", 3), 2)]
+)
+def test_named_channels_are_counted_and_grey_and_rgb_are_three(channels: Channels, expected: int) -> None:
+    nothing = ImageList(Path("nowhere"), ["./a.png"], [])
+    assert input_channels(nothing, channels, 0) == expected
+
+
+def test_pages_are_counted_by_the_headers_of_most_files(tmp_path: Path) -> None:
+    for number, pages in enumerate((5, 5, 1, 5)):
+        tifffile.imwrite(tmp_path / f"{number}.tif", noise(pages, 6, 5), photometric="minisblack")
+    (tmp_path / "4.tif").write_bytes(b"II*\0 torn")
+    images = ImageList(tmp_path, [f"./{number}.tif" for number in range(5)], [])
+    assert input_channels(images, PAGES, 0) == 5
+    assert input_channels(images, PAGES, 1) == 4
+    seen = survey(images, range_spec="auto", channels=PAGES, page=0)
+    assert (seen.channels, seen.grey) == (5, False)
+    assert "5 channels; pictures show the first three as red, green and blue" in seen.notes
+
+
+def test_what_pictures_show_is_said_of_channels_without_colours_alone() -> None:
+    assert [described_channels(count) for count in (1, 3)] == ["", ""]
+    assert described_channels(2) == "2 channels; pictures show the first two as red and green"
+
+
+def test_the_mean_says_how_many_channels_there_are() -> None:
+    rgb = (0.1, 0.2, 0.6)
+    assert for_channels(rgb, 3) is rgb
+    assert for_channels(rgb, 1) == pytest.approx((0.3,))
+    assert for_channels(rgb, 2) == (0.1, 0.2)
+    assert for_channels(rgb, 5) == pytest.approx((0.1, 0.2, 0.6, 0.3, 0.3))
+    about = settings(mean=for_channels(rgb, 5), std=for_channels(rgb, 5), channels=first_channels(5))
+    assert (about.in_chans, about.canvas_channels, about.channels) == (5, 5, (0, 1, 2, 3, 4))
+    assert Preprocess.from_dict(about.to_dict()) == about
+    assert (settings(grey=True).in_chans, settings(grey=True).canvas_channels) == (3, 1)
+    assert [first_channels(count) for count in (1, 3)] == [(), ()]
