@@ -7,12 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 
 from dinocli.artifacts.feature_file import open_features
 from dinocli.config.load import load_recipe
 from dinocli.errors import DataError, UsageError, WeightsError
+from dinocli.models.timm_folder import save_backbone
+from dinocli.models.weights import load_backbone
 from dinocli.quality.knn import knn_classify
 from dinocli.tasks.cluster.cluster import cluster
 from dinocli.tasks.cluster.cluster_options import ClusterOptions
@@ -21,6 +24,7 @@ from dinocli.tasks.evaluate.evaluate import evaluate
 from dinocli.tasks.evaluate.evaluate_options import EvaluateOptions
 from dinocli.tasks.export.export import ExportOptions, export
 from dinocli.tasks.feature_model import load
+from dinocli.tasks.inputs import plain_preprocess
 from dinocli.tasks.search.search import search
 from dinocli.tasks.search.search_options import SearchOptions
 from dinocli.tasks.segment.segment import segment
@@ -108,7 +112,13 @@ def test_every_command_reads_the_channels_of_the_weights(folder: Path, features:
     asked = SearchOptions((str(folder / "crop" / "1.tif"),), str(features), count=3, sheet=str(tmp_path / "s.png"))
     ((_, hits),) = search(asked).answers
     assert all(hit.name.startswith("./crop/") for hit in hits)
-    assert evaluate(EvaluateOptions((str(features),), labels="folder", device="cpu")).table[0].value > 0.7
+    torch.manual_seed(0)
+    backbone, info, _ = load_backbone("none", "test_vit")
+    save_backbone(features.parent / "rgb", backbone, info, plain_preprocess(info))
+    baseline = str(features.parent / "rgb")  # is adapted to the channels of the features
+    found = evaluate(EvaluateOptions((str(features),), labels="folder", baseline=baseline, views=0, device="cpu"))
+    assert found.table[0].baseline is not None
+    assert min(found.table[0].value, found.table[0].baseline) > 0.7
     cluster(ClusterOptions((str(features),), out=str(tmp_path / "clusters.csv"), report=str(tmp_path / "report.html")))
     assert (tmp_path / "report.html").stat().st_size > 10_000
 

@@ -201,7 +201,8 @@ def _preprocess(
     reporter: ProgressReporter,
 ) -> Preprocess:
     read, data = options.read, _data(options.read, stored)
-    asked = (read.channels, read.page, read.nodata, read.z)
+    own_channels = tuple(stored["channels"]) if stored else None
+    asked = (read.channels if read.channels != own_channels else None, read.page, read.nodata, read.z)
     asked_otherwise = bool(read.range) or any(option is not None for option in asked)
     roi = recorded_roi(read.roi) if read.roi else (stored or {}).get("roi", "")
     if stored and not asked_otherwise:

@@ -11,6 +11,7 @@ from typing import BinaryIO
 from dinocli.artifacts.compared_features import ComparedFeatures
 from dinocli.artifacts.feature_file import FeatureFile, open_features, sidecar
 from dinocli.artifacts.paired_rows import pair_rows
+from dinocli.config.preprocess import USUAL, Channels
 from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import DataError, UsageError
 from dinocli.tasks.evaluate.evaluate_options import EvaluateOptions
@@ -78,9 +79,17 @@ def _baseline(options: EvaluateOptions, own: FeatureFile, reporter: ProgressRepo
         tokens=own.meta.get("tokens", "pooled"),
         layers=own.meta.get("layers", 1),
         tile=own.meta.get("tile", ""),
-        read=replace(options.read, null=True, include=(), exclude=(), root=root),
+        read=replace(options.read, null=True, include=(), exclude=(), root=root, channels=_channels(options, own)),
     )
     return embed_temporarily(asked, reporter, io.BytesIO(names))
+
+
+def _channels(options: EvaluateOptions, own: FeatureFile) -> Channels | None:
+    """Return what a baseline reads: what was asked for, else the channels of the features where these are no colours."""
+    about = own.preprocess()
+    if options.read.channels is not None or about is None or about.in_chans in USUAL:
+        return options.read.channels
+    return about.channels
 
 
 def _may_be_weights(text: str) -> bool:
