@@ -85,7 +85,7 @@ def _baseline(options: EvaluateOptions, own: FeatureFile, reporter: ProgressRepo
 
 
 def _channels(options: EvaluateOptions, own: FeatureFile) -> Channels | None:
-    """Return what a baseline reads: what was asked for, else the channels of the features where these are no colours."""
+    """Return what a baseline reads: what was asked for, else the channels of the features if these are no colours."""
     about = own.preprocess()
     if options.read.channels is not None or about is None or about.in_chans in USUAL:
         return options.read.channels
