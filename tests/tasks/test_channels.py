@@ -41,12 +41,10 @@ SETTINGS = ("model.name=test_vit", "run.steps=2", "guard.probe_images=8", "data.
 
 
 def bands(kind: int, seed: int, side: int = 40) -> NDArray[np.uint8]:
-    """Red, green and blue are noise; the fourth band has broad stripes, or none."""
+    """Red, green and blue are noise around a colour by chance; the fourth band is dark, or bright."""
     random = np.random.default_rng((kind, seed))
-    pixels = random.integers(60, 196, (side, side, 4))
-    stripes = 90 * np.sign(np.sin(np.arange(side) * 0.8 + random.uniform(0, 6)))
-    pixels[..., 3] = 128 + (stripes[:, None] if kind else 0) + random.integers(-20, 21, (side, side))
-    return pixels.astype(np.uint8)
+    level = np.append(random.integers(70, 186, 3), (40, 215)[kind])
+    return (level + random.integers(-40, 41, (side, side, 4))).astype(np.uint8)
 
 
 def write_bands(folder: Path, each: int = 8) -> Path:
@@ -95,7 +93,8 @@ def test_a_run_says_what_its_network_takes(run: TrainResult) -> None:
     assert config["dinocli"]["channels"] == [0, 1, 2, 3]
     assert len(config["pretrained_cfg"]["mean"]) == len(config["dinocli"]["std"]) == 4
     assert (run.folder / "report.html").is_file()
-    assert Image.open(run.folder / "views.png").mode == "RGB"
+    with Image.open(run.folder / "views.png") as views:
+        assert views.mode == "RGB"
 
 
 def test_the_fourth_band_decides(folder: Path, run: TrainResult, features: Path, tmp_path: Path) -> None:
@@ -117,8 +116,9 @@ def test_every_command_reads_the_channels_of_the_weights(folder: Path, features:
     save_backbone(features.parent / "rgb", backbone, info, plain_preprocess(info))
     baseline = str(features.parent / "rgb")  # is adapted to the channels of the features
     found = evaluate(EvaluateOptions((str(features),), labels="folder", baseline=baseline, views=0, device="cpu"))
-    assert found.table[0].baseline is not None
-    assert min(found.table[0].value, found.table[0].baseline) > 0.7
+    (row,) = (row for row in found.table if row.key == "knn10_accuracy")
+    assert row.baseline is not None
+    assert min(row.value, row.baseline) > 0.9
     cluster(ClusterOptions((str(features),), out=str(tmp_path / "clusters.csv"), report=str(tmp_path / "report.html")))
     assert (tmp_path / "report.html").stat().st_size > 10_000
 
@@ -149,7 +149,9 @@ def test_arrays_pages_and_names_give_what_bands_give(features: Path, tmp_path: P
         np.testing.assert_allclose(np.load(tmp_path / "o.npy"), wanted, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["timm", "onnx", "onnx whole"])
+@pytest.mark.parametrize(
+    "kind", ["timm", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("onnx", "onnx whole"))]
+)
 def test_exports_take_four_channels_and_their_card_runs(
     folder: Path, run: TrainResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
