@@ -4,7 +4,7 @@ What is read of an image is the bounding box of its region; pixels of the box th
 colour of those inside. So crops, features, banks and scores see nothing of what lies outside, in every command.
 
 The region is recorded as text in `Preprocess.roi`, and so travels with weights, features and detectors: a box as
-`x,y,w,h`, a mask as the PNG itself (a data URI), which needs no file to be there later, a folder of masks by its path.
+`x,y,w,h`, a mask as the PNG itself (a data URI), which needs no file to be there later.
 
 Convention: boxes are (left, top, width, height) in pixels of the upright image. Legend: h w pixels of the box.
 """
