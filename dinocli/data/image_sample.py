@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from dinocli.config.preprocess import Channels
+from dinocli.config.preprocess import USUAL, Channels
 from dinocli.data.decode import decode, page_count
 from dinocli.data.limits import Allowance
 from dinocli.data.pixels import EMPTY, Decoded, Pixels, full_range
@@ -42,6 +42,7 @@ class ImageSample:
         dtype: As stored.
         size: (h, w), pixels.
         channels: That are read of it.
+        spans: Smallest and largest value of each channel; empty for grey and RGB, whose channels are alike.
         grey: It has no colour.
         low: Smallest value; finite, measured and not transparent, like the next two.
         high: Largest value.
@@ -72,6 +73,7 @@ class ImageSample:
     window: tuple[float, float] | None = None
     channels_first: bool = False
     absent: tuple[float, ...] = ()
+    spans: tuple[tuple[float, float], ...] = ()
 
 
 def sample_image(
@@ -124,7 +126,15 @@ def _described(image: Decoded, name: str, nodata: tuple[float, ...], pages: int,
         window=image.window,
         channels_first=image.channels_first,
         absent=tuple(value for value in nodata if bare.missing((value,)) is None),
+        spans=_spans(image, nodata) if image.colour.shape[-1] not in USUAL else (),
     )
+
+
+def _spans(image: Decoded, nodata: tuple[float, ...]) -> tuple[tuple[float, float], ...]:
+    missing = image.missing(nodata)
+    valid = np.isfinite(image.colour) if missing is None else np.isfinite(image.colour) & ~missing
+    measured = (image.colour[..., part][valid[..., part]] for part in range(image.colour.shape[-1]))
+    return tuple((float(one.min()), float(one.max())) if one.size else (0.0, 0.0) for one in measured)
 
 
 def _measured(image: Decoded, nodata: tuple[float, ...], *, hides: bool) -> Pixels:

@@ -5,16 +5,23 @@ side: bands of a satellite, stains of a microscope, detectors.
 """
 
 from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 
 from dinocli.config.preprocess import PAGES, USUAL, Channels
 from dinocli.data.decode import page_count
+from dinocli.data.image_sample import ImageSample
+from dinocli.data.pixels import full_range
+from dinocli.data.ranges import PER_IMAGE
 from dinocli.data.sources import ImageList
 from dinocli.errors import DataError
 
 _HEADERS = 16
 """Files whose pages are counted."""
+
+_NARROW = 1 / 16
+"""Share of the range below which a channel has hardly any contrast left: four bits of eight."""
 
 
 def input_channels(images: ImageList, channels: Channels, page: int) -> int:
@@ -41,6 +48,26 @@ def described_channels(count: int) -> str:
         return ""
     shown = "two as red and green" if count == 2 else "three as red, green and blue"
     return f"{count} channels; pictures show the first {shown}"
+
+
+def uneven_notes(samples: Sequence[ImageSample], policy: str, low: float, high: float) -> list[str]:
+    """Warn of channels that the one range of all channels makes nearly one grey."""
+    spans = [one.spans for one in samples if one.spans]
+    if policy == PER_IMAGE or not spans:
+        return []
+    if policy == "full":
+        low, high = full_range(samples[0].dtype)
+    found = []
+    for channel, own in enumerate(zip(*spans, strict=False)):
+        least, most = min(low for low, _ in own), max(high for _, high in own)
+        if 0 < most - least < _NARROW * (high - low):
+            found.append(f"{channel} ({least:g} to {most:g})")
+    if not found:
+        return []
+    return [
+        f"of the {len(spans[0])} channels, counted from 0, {', '.join(found)} use less than a sixteenth of the range "
+        f"{low:g} to {high:g} that all share, and are nearly one grey; --range image:1,99 gives each one its own"
+    ]
 
 
 def _pages(path: str) -> int:

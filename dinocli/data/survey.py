@@ -23,7 +23,7 @@ from dinocli.data.folder_notes import (
     window_notes,
 )
 from dinocli.data.image_sample import ImageSample, sample_image
-from dinocli.data.input_channels import described_channels
+from dinocli.data.input_channels import described_channels, uneven_notes
 from dinocli.data.parallel import in_order, thread_count
 from dinocli.data.pixels import full_range
 from dinocli.data.ranges import MEASURED, PER_IMAGE, Range, kind_of, parse_range
@@ -142,6 +142,7 @@ def survey(
             *absent_notes(samples),
             *float_notes(samples, policy),
             *narrow_notes(samples, policy, low, high),
+            *uneven_notes(samples, policy, low, high),
             *alpha_notes(samples, ignored=ignores_alpha(samples)),
             *channel_notes(samples),
             *page_notes(samples),

@@ -1,12 +1,14 @@
 """How many channels a network has to take for what is read."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tifffile
 
 from dinocli.config.preprocess import PAGES, Channels, Preprocess, first_channels, for_channels
 from dinocli.data.input_channels import described_channels, input_channels
+from dinocli.data.read import Reader
 from dinocli.data.sources import ImageList
 from dinocli.data.survey import survey
 from tests.data.files import noise, settings
@@ -35,6 +37,22 @@ def test_pages_are_counted_by_the_headers_of_most_files(tmp_path: Path) -> None:
 def test_what_pictures_show_is_said_of_channels_without_colours_alone() -> None:
     assert [described_channels(count) for count in (1, 3)] == ["", ""]
     assert described_channels(2) == "2 channels; pictures show the first two as red and green"
+
+
+def test_a_channel_that_the_common_range_leaves_grey_is_told_with_the_option(tmp_path: Path) -> None:
+    pixels = noise(8, 7, 4, dtype="uint16", top=4000)
+    pixels[..., 2] = 100 + pixels[..., 2] // 40
+    tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="minisblack", planarconfig="contig")
+    images = ImageList(tmp_path, ["./a.tif"], [])
+    asked: dict[str, Any] = {"channels": (0, 1, 2, 3), "page": 0}
+    (warning,) = survey(images, range_spec="auto", **asked).warnings
+    assert warning.startswith("of the 4 channels, counted from 0, 2 (1")
+    assert warning.endswith("that all share, and are nearly one grey; --range image:1,99 gives each one its own")
+    assert survey(images, range_spec="image:1,99", **asked).warnings == []
+    assert survey(images, range_spec="auto", channels=(0, 1, 3), page=0).warnings == []
+    (canvas,) = Reader(settings(channels=(2, 0, 1, 3), range_policy="image", range_low=1, range_high=99, deep=True,
+                                mean=(0.5,) * 4, std=(0.5,) * 4), 32).canvases(str(tmp_path / "a.tif"))  # fmt: skip
+    assert canvas[0].max() == 65535  # its own range, whatever the others have
 
 
 def test_the_mean_says_how_many_channels_there_are() -> None:
