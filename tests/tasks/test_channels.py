@@ -119,6 +119,10 @@ def test_every_command_reads_the_channels_of_the_weights(folder: Path, features:
     (row,) = (row for row in found.table if row.key == "knn10_accuracy")
     assert row.baseline is not None
     assert min(row.value, row.baseline) > 0.9
+
+
+@pytest.mark.slow
+def test_a_page_shows_images_of_many_channels(features: Path, tmp_path: Path) -> None:
     cluster(ClusterOptions((str(features),), out=str(tmp_path / "clusters.csv"), report=str(tmp_path / "report.html")))
     assert (tmp_path / "report.html").stat().st_size > 10_000
 
