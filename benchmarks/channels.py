@@ -49,7 +49,8 @@ def main() -> None:
                 "cpu",
                 "-q",
             ]
-            subprocess.run([sys.executable, "-m", "dinocli", "pretrain", *words], check=True)
+            command = [sys.executable, "-m", "dinocli", "pretrain", *words]
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
             before, after = accuracies(run)
             print(f"channels {channels:8} start {before:.3f}, after {args.steps} steps {after:.3f}", flush=True)
 
