@@ -86,7 +86,8 @@ def stripes(random: np.random.Generator) -> NDArray[np.uint8]:
 def levels(values: NDArray[np.floating], random: np.random.Generator) -> NDArray[np.uint8]:
     """Bring any pattern to one mean and deviation, with a little noise."""
     units = (values - values.mean()) / values.std() + 0.2 * random.standard_normal(values.shape)
-    return np.clip(128 + 45 * units, 0, 255).astype(np.uint8)
+    pixels: NDArray[np.uint8] = np.clip(128 + 45 * units, 0, 255).astype(np.uint8)
+    return pixels
 
 
 def accuracies(run: Path) -> tuple[float, float]:

@@ -147,7 +147,7 @@ def test_arrays_pages_and_names_give_what_bands_give(features: Path, tmp_path: P
     names = {"axes": "CYX", "Channel": {"Name": ["DAPI", "GFP", "Cy3", "Cy5"]}}
     (tmp_path / "ome").mkdir()
     tifffile.imwrite(tmp_path / "ome" / "a.ome.tif", planes, metadata=names, photometric="minisblack")
-    own = {"weights": str(features.parent / "run"), "model": "", "size": 0, "force": True}
+    own: dict[str, Any] = {"weights": str(features.parent / "run"), "model": "", "size": 0, "force": True}
     for channels in (("C:DAPI", "C:GFP", "C:Cy3", "C:Cy5"), ("page",)):
         embed(job(tmp_path / "ome", tmp_path / "o.npy", channels=channels, **own))
         np.testing.assert_allclose(np.load(tmp_path / "o.npy"), wanted, atol=1e-5)
@@ -171,7 +171,7 @@ def test_exports_take_four_channels_and_their_card_runs(
 
 
 def test_what_does_not_fit_is_refused_with_the_option(folder: Path, run: TrainResult, tmp_path: Path) -> None:
-    own = {"weights": str(run.folder), "model": "", "size": 0}
+    own: dict[str, Any] = {"weights": str(run.folder), "model": "", "size": 0}
     with pytest.raises(WeightsError, match="takes 4 channels, and 3 are read: name 4, such as --channels 0,1,2,3"):
         embed(job(folder, tmp_path / "a.npy", channels=(0, 1, 2), **own))
     grey = tmp_path / "grey"
