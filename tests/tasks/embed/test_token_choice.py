@@ -34,7 +34,7 @@ ASKED = EmbedOptions()
 @pytest.mark.parametrize(
     ("model", "options", "images", "kind", "words"),
     [
-        ("test_convnext", ASKED, 64, "pooled+rare", "`embed --tokens pooled` fits nothing"),
+        ("test_convnext", ASKED, 64, "pooled+rare", "embed other images with --like FILE"),
         ("test_convnext", ASKED, 63, "pooled", "63 images are few to fit rare patches to, 64 needed"),
         ("test_vit", ASKED, 1000, "pooled", "measured for convnets only"),
         ("test_convnext", replace(ASKED, layers=2), 64, "pooled", "with --layers 2"),
