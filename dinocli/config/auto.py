@@ -23,6 +23,9 @@ VIEWS = {"gpu": (224, 96, 8), "cpu": (128, 64, 4)}
 PROBE_IMAGES = {"gpu": 1_000, "cpu": 300}
 """On a CPU a look at a thousand images costs as much as twenty steps."""
 
+SLICE = (8, 16)
+"""Images of a slice on a CPU, from and to: fewer keep its cores less busy, more take memory and gain no speed."""
+
 HEAD_LR = 5e-4
 HEAD_WARMUP_STEPS = 100
 SCRATCH_EPOCHS = 100  # the paper's shortest published run
@@ -90,7 +93,8 @@ def resolve(recipe: Recipe, facts: RunFacts) -> Recipe:
         if getattr(getattr(recipe, section), name) == "auto":
             values[key] = answer
 
-    parts = facts.processes * recipe.optim.grad_accum_steps
+    asked_slices = recipe.optim.grad_accum_steps
+    parts = facts.processes * (1 if asked_slices == "auto" else asked_slices)
     asked = recipe.run.batch_size
     batch = asked if isinstance(asked, int) else batch_size(facts, parts, largest=asked == "max")
     steps = default_steps(facts, batch) if recipe.run.steps == "auto" else recipe.run.steps
@@ -118,7 +122,10 @@ def resolve(recipe: Recipe, facts: RunFacts) -> Recipe:
     settle("optim.head_lr", HEAD_LR if facts.pretrained else lr)
     settle("optim.head_warmup", head_warmup(facts, steps))
     settle("optim.weight_decay_end", recipe.optim.weight_decay if facts.pretrained else 0.4)
-    return with_values(recipe, values)
+    resolved = with_values(recipe, values)
+    if asked_slices != "auto":
+        return resolved
+    return with_values(resolved, {"optim.grad_accum_steps": slices(facts, resolved)})
 
 
 def views(facts: RunFacts) -> tuple[int, int, int]:
@@ -145,6 +152,31 @@ def batch_size(facts: RunFacts, parts: int = 1, *, largest: bool = False) -> int
     if facts.most_batch:
         wanted = facts.most_batch if largest else min(wanted, facts.most_batch)
     return max(2, parts, min(wanted, facts.images // 2) // parts * parts)
+
+
+def slices(facts: RunFacts, recipe: Recipe) -> int:
+    """Give the slices of a batch: on a CPU several where that saves memory and keeps the gradient, else one.
+
+    Args:
+        facts: The processes that share the batch.
+        recipe: Resolved but for this.
+    """
+    images = int(recipe.run.batch_size) // facts.processes
+    if not facts.cpu or not slices_are_exact(recipe):
+        return 1
+    few, most = SLICE
+    return next((count for count in range(1, images + 1) if images % count == 0 and few <= images // count <= most), 1)
+
+
+def slices_are_exact(recipe: Recipe) -> bool:
+    """Say whether the slices of a batch give the gradient of the whole batch, but for rounding and stochastic depth.
+
+    Stochastic depth draws for each slice anew. Batch norm that trains and KoLeo would see one slice at a time.
+
+    Args:
+        recipe: Resolved.
+    """
+    return recipe.model.batch_norm != "train" and not recipe.head.batch_norm and not recipe.loss.koleo
 
 
 def default_steps(facts: RunFacts, batch: int) -> int:

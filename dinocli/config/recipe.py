@@ -216,7 +216,10 @@ class Optim(Section):
         description="clip the norm of each parameter (the paper) or the global norm"
     )
     freeze_last_layer: Fraction = Field(description="fraction of the run in which the prototypes are frozen")
-    grad_accum_steps: int = Field(ge=1, description="gradient accumulation: slices per batch; less memory, same result")
+    grad_accum_steps: Auto | Annotated[int, Field(ge=1)] = Field(
+        description="gradient accumulation: slices per batch, for less memory; training batch norm, KoLeo and "
+        "stochastic depth see one slice at a time"
+    )
 
 
 class Run(Section):

@@ -2,6 +2,8 @@
 
 import itertools
 import math
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -119,6 +121,7 @@ def test_explicit_values_are_left_alone() -> None:
         "optim.lr": 0.125,
         "optim.head_lr": 0.25,
         "optim.head_warmup": 0.75,
+        "optim.grad_accum_steps": 2,
         "optim.weight_decay_end": 0.01,
     }
     asked = with_values(load_recipe(), explicit)
@@ -155,6 +158,29 @@ def test_a_batch_can_be_cut_into_its_parts(images: int, parts: int) -> None:
     for slices in (1, 2):
         recipe = resolve(load_recipe(settings=[f"optim.grad_accum_steps={slices}"]), facts)
         assert int(recipe.run.batch_size) % (parts * slices) == 0
+
+
+@pytest.mark.parametrize(
+    ("batch", "facts", "settings", "slices"),
+    [
+        (48, {}, (), 3),
+        (64, {}, (), 4),
+        (16, {}, (), 1),
+        (37, {}, (), 1),
+        (48, {"processes": 2}, (), 2),
+        (48, {"cpu": False}, (), 1),
+        (48, {"pretrained": False}, (), 1),
+        (48, {}, ("loss.koleo=0.1",), 1),
+        (48, {}, ("model.batch_norm=train",), 1),
+        (48, {}, ("optim.grad_accum_steps=6",), 6),
+    ],
+)
+def test_a_batch_is_cut_on_a_cpu_where_slices_are_exact(
+    batch: int, facts: dict[str, Any], settings: tuple[str, ...], slices: int
+) -> None:
+    known = replace(RunFacts(1_000, True, "convnet", batch_norm=True, cpu=True), **facts)
+    recipe = resolve(load_recipe(settings=[f"run.batch_size={batch}", *settings]), known)
+    assert recipe.optim.grad_accum_steps == slices
 
 
 @pytest.mark.parametrize("kind", ["vit", "hierarchical"])

@@ -9,6 +9,7 @@ from dataclasses import replace
 import torch
 
 from dinocli.augment.multicrop import GLOBAL_VIEWS
+from dinocli.config.auto import slices_are_exact
 from dinocli.config.load import with_values
 from dinocli.config.recipe import Recipe, Views
 from dinocli.data.loader import Loader
@@ -111,10 +112,13 @@ def ways_out(recipe: Recipe, most: int, parts: int) -> str:
         most: What fits.
         parts: Processes and slices that the batch is cut into.
     """
-    batch, now = int(recipe.run.batch_size), recipe.optim.grad_accum_steps
+    batch, now = int(recipe.run.batch_size), int(recipe.optim.grad_accum_steps)
     times = next((n for n in range(2, batch // parts + 1) if batch % (n * parts) == 0 and batch // n <= most), 0)
     words = f"--batch-size {most} would fit"
-    return f"{words}; so would --set optim.grad_accum_steps={times * now}, with the same result" if times else words
+    if not times:
+        return words
+    same = ", with the same batch" if slices_are_exact(recipe) else ", with batch norm and KoLeo by slices"
+    return f"{words}; so would --set optim.grad_accum_steps={times * now}{same}"
 
 
 def _after_the_fact(context: TrainContext, recipe: Recipe) -> str:
@@ -147,7 +151,7 @@ def _usable(context: TrainContext) -> float:
 
 
 def _parts(world: World, recipe: Recipe) -> int:
-    return world.size * recipe.optim.grad_accum_steps
+    return world.size * int(recipe.optim.grad_accum_steps)
 
 
 def _gb(size: float) -> str:

@@ -133,7 +133,7 @@ def dry_run(options: TrainOptions, reporter: ProgressReporter, stdin: BinaryIO |
         recipe = fit_steps(limit, with_steps(int(planned.run.steps)), with_steps, size, costs)
         forecast = _forecast_of(context, recipe, size, costs)
         need = held + _memory_needed(context, recipe, memory, forecast.canvas_bytes)
-        most = memory.fits(world.size * recipe.optim.grad_accum_steps)
+        most = memory.fits(world.size * int(recipe.optim.grad_accum_steps))
         return replace(forecast, peak_memory_bytes=need, largest_batch_size=most) if world.is_main else None
     finally:
         distributed.leave()
@@ -180,7 +180,7 @@ def _memory_held(device: torch.device) -> int:
 
 def _memory_needed(context: TrainContext, recipe: Recipe, memory: StepMemory, canvas_bytes: int) -> int:
     """Return the memory of networks, steps and decoded images, in bytes."""
-    kind, parts = context.precision.device.type, context.world.size * recipe.optim.grad_accum_steps
+    kind, parts = context.precision.device.type, context.world.size * int(recipe.optim.grad_accum_steps)
     most = free_bytes(context.precision.device) // SHARE if kind == "cuda" else memory_budget()
     kept = canvas_bytes <= most and recipe.data.cache != "off" and (kind == "cuda" or context.world.size == 1)
     networks = 2 * sum(value.nbytes for value in context.backbone.state_dict().values())

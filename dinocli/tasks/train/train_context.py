@@ -96,7 +96,7 @@ class TrainContext:
             seed=recipe.run.seed,
             rank=self.world.rank,
             world=self.world.size,
-            slices=recipe.optim.grad_accum_steps,
+            slices=int(recipe.optim.grad_accum_steps),
             device=self.precision.device,
         )
 

@@ -86,16 +86,18 @@ def test_real_bytes_decide(context: TrainContext, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize(
-    ("batch", "slices", "most", "words"),
-    [
-        (64, 1, 24, "--batch-size 24 would fit; so would --set optim.grad_accum_steps=4, with the same result"),
-        (64, 2, 32, "--batch-size 32 would fit; so would --set optim.grad_accum_steps=4, with the same result"),
-        (7, 1, 2, "--batch-size 2 would fit; so would --set optim.grad_accum_steps=7, with the same result"),
-    ],
+    ("batch", "slices", "most", "fits", "others"),
+    [(64, 1, 24, 24, 4), (64, 2, 32, 32, 4), (7, 1, 2, 2, 7)],
 )
-def test_ways_out(batch: int, slices: int, most: int, words: str) -> None:
-    recipe = tiny_recipe(f"run.batch_size={batch}", f"optim.grad_accum_steps={slices}")
-    assert ways_out(recipe, most, slices) == words
+@pytest.mark.parametrize(
+    ("batch_norm", "words"),
+    [("frozen", "with the same batch"), ("train", "with batch norm and KoLeo by slices")],
+)
+def test_ways_out(batch: int, slices: int, most: int, fits: int, others: int, batch_norm: str, words: str) -> None:
+    own = (f"run.batch_size={batch}", f"optim.grad_accum_steps={slices}", "head.batch_norm=false")
+    recipe = tiny_recipe(*own, f"model.batch_norm={batch_norm}")
+    found = f"--batch-size {fits} would fit; so would --set optim.grad_accum_steps={others}, {words}"
+    assert ways_out(recipe, most, slices) == found
 
 
 @pytest.mark.parametrize(
