@@ -71,7 +71,9 @@ def test_an_image_that_cannot_be_read_is_named(model: FeatureModel, tmp_path: Pa
 
 def test_alpha_is_laid_over_white_as_in_files(model: FeatureModel) -> None:
     clear = np.zeros((9, 9, 4), np.uint8)
+    clear[:4, :, 3] = 255  # an alpha that hides all is no alpha
     white = np.full((9, 9, 3), 255, np.uint8)
+    white[:4] = 0
     np.testing.assert_array_equal(model.embed([clear]), model.embed([white]))
 
 
