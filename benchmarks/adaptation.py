@@ -27,10 +27,10 @@ from dinocli.artifacts.run_folder import ENDED, RunFolder
 from dinocli.config.load import load_recipe
 from dinocli.data.labels import read_labels
 from dinocli.engine.probe import whole_features
-from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import TrainingStopped
 from dinocli.models.backbone import Backbone
 from dinocli.models.weight_interpolation import interpolated
+from dinocli.progress import ProgressReporter
 from dinocli.quality.label_scores import LabelSplit, label_scores
 from dinocli.tasks.train.select import adapted_backbone
 from dinocli.tasks.train.setup import list_images, setup

@@ -17,7 +17,7 @@ from typing import Any
 
 from planted import NEAR, plant
 
-from dinocli.engine.progress import ProgressReporter
+from dinocli.progress import ProgressReporter
 from dinocli.tasks.cluster.cluster import cluster
 from dinocli.tasks.cluster.cluster_options import DUPLICATES, ISSUES, ClusterOptions
 from dinocli.tasks.embed.embed import embed

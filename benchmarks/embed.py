@@ -22,10 +22,10 @@ from torchvision import transforms
 
 from dinocli.artifacts.partial_features import PartialFeatures
 from dinocli.data.parallel import thread_count
-from dinocli.engine.progress import ProgressReporter
 from dinocli.models.backbone import Backbone
 from dinocli.models.features import extract_each
 from dinocli.models.weights import load_backbone
+from dinocli.progress import ProgressReporter
 from dinocli.tasks.embed.embed_options import EmbedOptions
 from dinocli.tasks.embed.embed_setup import EmbedContext, prepare
 from dinocli.tasks.embed.forward_pass import stream

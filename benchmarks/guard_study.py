@@ -39,10 +39,10 @@ from dinocli.engine.batch_norm_init import adapt_batch_norm
 from dinocli.engine.build import build_learner, set_stage, view_specs
 from dinocli.engine.focus_maps import find_focus
 from dinocli.engine.initialize import initialize
-from dinocli.engine.progress import ProgressReporter
 from dinocli.engine.step import Learner, train_step
 from dinocli.models import alpha_bn as statistics
 from dinocli.models.features import extract
+from dinocli.progress import ProgressReporter
 from dinocli.quality.crop_quadrant_retrieval import crop_quadrant_retrieval
 from dinocli.quality.label_scores import LabelSplit, label_scores
 from dinocli.quality.multiview_scores import alignment, lidar

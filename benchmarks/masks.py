@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinocli.data.sources import ImageList, find_images
-from dinocli.engine.progress import ProgressReporter
+from dinocli.progress import ProgressReporter
 from dinocli.quality.mask_scorer import MaskScorer
 from dinocli.segmentation.anomaly import Anomaly
 from dinocli.segmentation.feature_extraction import FeatureExtraction

@@ -34,10 +34,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dinocli.data.labels import read_labels
-from dinocli.engine.progress import ProgressReporter
 from dinocli.engine.rare_features import SAMPLE, RareFit
 from dinocli.engine.square_resize import squares
 from dinocli.models.rarity_maps import MAPS, rarity_maps
+from dinocli.progress import ProgressReporter
 from dinocli.quality.energy_whitening import EnergyWhitening
 from dinocli.quality.few_shot import few_shot
 from dinocli.quality.knn import accuracy, knn_classify, macro_f1

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from dinocli.config.load import load_recipe
 from dinocli.data.labels import read_labels
 from dinocli.engine.probe import whole_features
-from dinocli.engine.progress import ProgressReporter
+from dinocli.progress import ProgressReporter
 from dinocli.quality.knn import accuracy, knn_classify
 from dinocli.tasks.train.setup import list_images, setup
 from dinocli.tasks.train.train_context import TrainContext

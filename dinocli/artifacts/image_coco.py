@@ -8,9 +8,9 @@ from typing import Any
 
 from dinocli.artifacts.feature_file import Box
 from dinocli.data.decode import image_size
-from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import DataError, UsageError
 from dinocli.files import write_whole
+from dinocli.progress import ProgressReporter
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from dinocli.artifacts.run_record import RunRecord
-from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import UsageError, WeightsError
 from dinocli.file_set import LOCK, claimed, made
 from dinocli.files import hidden, locked, remove_abandoned, remove_path, write_whole
+from dinocli.progress import ProgressReporter
 from dinocli.stored import read_json, read_limited, reading, usable_name
 
 RUNS = Path("runs")

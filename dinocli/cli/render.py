@@ -20,7 +20,7 @@ from rich.text import Text
 
 from dinocli.cli.stages import StageDisplay
 from dinocli.data.decoder_warnings import DecoderWarnings
-from dinocli.engine.progress import ProgressReporter
+from dinocli.progress import ProgressReporter
 from dinocli.report.text import middle_ellipsis, visible
 
 if TYPE_CHECKING:

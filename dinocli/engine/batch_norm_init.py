@@ -8,10 +8,10 @@ from torch import Tensor
 from dinocli.augment.resample import normalise, resize_square
 from dinocli.config.preprocess import Preprocess
 from dinocli.data.loader import Loader
-from dinocli.engine.progress import ProgressReporter
 from dinocli.engine.step import Learner
 from dinocli.models.alpha_bn import adapt_statistics
 from dinocli.models.features import extract
+from dinocli.progress import ProgressReporter
 from dinocli.quality.duplicates import SAME, count_distinct
 
 MOST, BATCH = 1024, 32

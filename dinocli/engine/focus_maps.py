@@ -19,10 +19,10 @@ from dinocli.augment.resample import normalise, resize_square
 from dinocli.config.preprocess import Preprocess
 from dinocli.data.loader import Loader
 from dinocli.data.region_of_interest import inside_box
-from dinocli.engine.progress import ProgressReporter
 from dinocli.models.backbone import Backbone
 from dinocli.models.features import evaluating
 from dinocli.models.rarity_maps import MAPS, rarity_maps
+from dinocli.progress import ProgressReporter
 from dinocli.quality.rarity import BankBuilder, MemoryBank
 
 SAMPLE, BATCH = 512, 32

@@ -20,9 +20,9 @@ from torch import Tensor, nn
 
 from dinocli.augment.multicrop import GLOBAL_VIEWS
 from dinocli.data.loader import Loader
-from dinocli.engine.progress import ProgressReporter
 from dinocli.engine.step import Learner
 from dinocli.models.head import ROW_NORM, DinoHead
+from dinocli.progress import ProgressReporter
 
 MOST_VIEWS, BATCH = 4096, 32
 """Global views that are looked at, and images at once."""

@@ -7,9 +7,9 @@ from dinocli.engine.batch_norm_init import adapt_batch_norm
 from dinocli.engine.build import fill_center
 from dinocli.engine.distributed import from_main, spread
 from dinocli.engine.head_init import init_head
-from dinocli.engine.progress import ProgressReporter
 from dinocli.engine.step import Learner
 from dinocli.engine.teacher_init import fit_teacher
+from dinocli.progress import ProgressReporter
 
 
 def initialize(

@@ -12,11 +12,11 @@ from dinocli.engine.distributed import any_rank, from_main
 from dinocli.engine.monitor import Monitor, Row, Timing, advice, best_of
 from dinocli.engine.probe import Probe
 from dinocli.engine.probe_result import ProbeResult
-from dinocli.engine.progress import ProgressReporter
 from dinocli.engine.signals import Signals
 from dinocli.engine.step import Learner, train_step
 from dinocli.engine.step_profile import ProfiledLoader
 from dinocli.errors import Interrupted
+from dinocli.progress import ProgressReporter
 
 STALLED, LATE = "the selection score did not improve for `guard.patience` of the run", "the time limit was reached"
 

@@ -8,8 +8,8 @@ import torch
 from torch.profiler import ProfilerActivity, profile, record_function, schedule
 
 from dinocli.data.loader import Batch, Loader
-from dinocli.engine.progress import ProgressReporter
 from dinocli.files import whole_file
+from dinocli.progress import ProgressReporter
 
 PROFILE = "profile.json"
 """Chrome trace in the folder of a run; for Perfetto or chrome://tracing."""

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 
 from dinocli.data.loader import Loader
 from dinocli.engine.head_init import global_views
-from dinocli.engine.progress import ProgressReporter
 from dinocli.engine.step import Learner
+from dinocli.progress import ProgressReporter
 from dinocli.quality.normalized_features import NormalizedFeatures
 from dinocli.quality.spherical_kmeans import unit_kmeans
 

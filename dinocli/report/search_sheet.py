@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from dinocli.artifacts.feature_file import Box, FeatureFile
 from dinocli.data.read import Reader, rgb
-from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import DataError, WeightsError
+from dinocli.progress import ProgressReporter
 from dinocli.report.sheet import contact_sheet
 
 _SIDE = 256

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from dinocli.data.annotations import AnnotatedObject, annotation_kind, read_annotations
 from dinocli.data.label_paths import match_paths
 from dinocli.data.sources import ImageList
-from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import DataError, WeightsError
+from dinocli.progress import ProgressReporter
 from dinocli.segmentation.ground_truth import GroundTruth, TrueMasks, is_good
 
 

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from dinocli.data.mask_reader import check_size, read_mask
 from dinocli.data.sources import ImageList, find_images
-from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import DataError
+from dinocli.progress import ProgressReporter
 
 _WORDS = ("mask", "masks", "cp_masks", "gt", "label", "labels", "seg")
 ENDINGS = tuple(f"{join}{word}" for word in _WORDS for join in "_-")

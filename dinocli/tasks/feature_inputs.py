@@ -6,9 +6,9 @@ from typing import Any, BinaryIO
 
 from dinocli.artifacts.feature_file import FEATURE_SUFFIXES, KEY, FeatureFile, open_features
 from dinocli.artifacts.run_folder import RUNS, RunFolder, latest_run
-from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import UsageError, WeightsError
 from dinocli.files import folder_until_exit
+from dinocli.progress import ProgressReporter
 from dinocli.tasks.embed.embed_options import DEFAULT_BATCH, EmbedOptions
 from dinocli.tasks.inputs import FeatureInputs
 

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from dinocli.data.survey import Survey
-    from dinocli.engine.progress import ProgressReporter
     from dinocli.models.weights import WeightsInfo
+    from dinocli.progress import ProgressReporter
 
 
 @dataclass(frozen=True)

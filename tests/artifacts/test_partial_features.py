@@ -8,8 +8,8 @@ import pytest
 
 from dinocli import journal
 from dinocli.artifacts.partial_features import PartialFeatures
-from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import UsageError
+from dinocli.progress import ProgressReporter
 from dinocli.tasks.embed.embed import embed
 from tests.forks import FORKS, start
 from tests.tasks.embed.drive import job, write_images

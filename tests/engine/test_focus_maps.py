@@ -15,9 +15,9 @@ from dinocli.data.read import Reader
 from dinocli.data.region_of_interest import recorded_roi
 from dinocli.data.sources import find_images
 from dinocli.engine.focus_maps import find_focus
-from dinocli.engine.progress import ProgressReporter
 from dinocli.models.backbone import Backbone
 from dinocli.models.create import create_backbone
+from dinocli.progress import ProgressReporter
 from tests.engine.learners import PREPROCESS
 
 ABOUT = replace(PREPROCESS, size=128)

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from dinocli.data.loader import Batch, Loader
 from dinocli.engine.head_init import fit_bottleneck, fit_prototypes, init_head
-from dinocli.engine.progress import ProgressReporter
 from dinocli.models.head import DinoHead
+from dinocli.progress import ProgressReporter
 from tests.engine.learners import batch_of, tiny_learner
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from dinocli.engine import initialize as module
-from dinocli.engine.progress import ProgressReporter
+from dinocli.progress import ProgressReporter
 from tests.engine.learners import PREPROCESS, tiny_learner, tiny_recipe
 
 

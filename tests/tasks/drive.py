@@ -10,8 +10,8 @@ from pathlib import Path
 
 import torch
 
-from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import Interrupted
+from dinocli.progress import ProgressReporter
 from dinocli.tasks.train.train import train
 from dinocli.tasks.train.train_options import TrainOptions
 from tests.engine.learners import tiny_recipe

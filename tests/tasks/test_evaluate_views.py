@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from dinocli.artifacts.feature_file import open_features
-from dinocli.engine.progress import ProgressReporter
+from dinocli.progress import ProgressReporter
 from dinocli.quality.crop_quadrant_retrieval import KEY
 from dinocli.quality.verdict import judge
 from dinocli.tasks.embed.embed import embed

@@ -14,12 +14,12 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import UsageError, WeightsError
 from dinocli.models import export_graph as graph
 from dinocli.models.export_graph import to_onnx, to_torchscript
 from dinocli.models.timm_folder import save_backbone
 from dinocli.models.weights import load_backbone
+from dinocli.progress import ProgressReporter
 from dinocli.quality.classifier_file import load_classifier
 from dinocli.tasks.classify.classify import classify
 from dinocli.tasks.classify.classify_options import ClassifyOptions

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinocli.artifacts.feature_file import FITTED_SUFFIX, FeatureFile, sidecar
-from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import DataError, WeightsError
 from dinocli.files import folder_until_exit
+from dinocli.progress import ProgressReporter
 from dinocli.quality.classifier_file import SavedClassifier
 from dinocli.quality.normalized_features import BLOCK
 from dinocli.tasks.classify.classify_options import ClassifyOptions

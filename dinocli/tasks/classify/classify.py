@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinocli.artifacts.image_coco import ImageTag, write_image_coco
-from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import UsageError
 from dinocli.file_set import FileSet, claimed
 from dinocli.files import user_path
+from dinocli.progress import ProgressReporter
 from dinocli.quality.classifier_choice import TriedClassifier, can_be_validated, try_classifiers
 from dinocli.quality.classifier_file import SavedClassifier, load_classifier, save_classifier
 from dinocli.quality.classifiers import Candidate, centred, fit_classifier, mean_of

@@ -6,8 +6,8 @@ from typing import Any, BinaryIO
 
 from dinocli.artifacts.run_folder import latest_run
 from dinocli.data.sources import find_images
-from dinocli.engine.progress import ProgressReporter
 from dinocli.files import user_path
+from dinocli.progress import ProgressReporter
 from dinocli.quality.classifier_file import load_classifier
 from dinocli.tasks.classify.classified_features import open_classified
 from dinocli.tasks.classify.classify import check_free

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinocli.data.labels import Labels, read_groups, read_labels
-from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import DataError, UsageError
+from dinocli.progress import ProgressReporter
 from dinocli.tasks.classify.classify_options import UNSURE, ClassifyOptions
 
 MOST_LABELS = 10_000

@@ -9,9 +9,9 @@ from typing import BinaryIO
 from dinocli.artifacts.image_coco import write_image_coco
 from dinocli.artifacts.link_folders import check_tree, write_tree
 from dinocli.data.labels import read_labels
-from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import UsageError
 from dinocli.file_set import FileSet, claimed
+from dinocli.progress import ProgressReporter
 from dinocli.quality.layout import place
 from dinocli.quality.normalized_features import NormalizedFeatures, cores, steady
 from dinocli.quality.odd_images import feature_distance, joined_oddness

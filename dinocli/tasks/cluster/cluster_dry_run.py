@@ -2,8 +2,8 @@
 
 from typing import Any, BinaryIO
 
-from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import UsageError
+from dinocli.progress import ProgressReporter
 from dinocli.quality.density import HDBSCAN_ROWS
 from dinocli.quality.spherical_kmeans import SAMPLE_ROWS
 from dinocli.tasks.cluster.cluster import check_outputs

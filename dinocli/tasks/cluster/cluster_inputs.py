@@ -17,8 +17,8 @@ from dinocli.artifacts.feature_file import Box, FeatureFile
 from dinocli.artifacts.pooled_rows import pooled_rows
 from dinocli.config.preprocess import Preprocess
 from dinocli.data.tar_shards import file_facts, for_decoder, image_source
-from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import DataError
+from dinocli.progress import ProgressReporter
 from dinocli.tasks.cluster.cluster_options import ClusterOptions
 from dinocli.tasks.feature_inputs import open_or_embed
 

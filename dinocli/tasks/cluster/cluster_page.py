@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinocli.data.labels import Labels
-from dinocli.engine.progress import ProgressReporter
 from dinocli.file_set import FileSet
 from dinocli.files import naming
+from dinocli.progress import ProgressReporter
 from dinocli.quality.auto_k import KScore
 from dinocli.quality.grouping import NONE, Grouping
 from dinocli.quality.nearest_rows import nearest_rows

@@ -8,8 +8,8 @@ import numpy as np
 
 from dinocli.artifacts.feature_file import open_features
 from dinocli.artifacts.pooled_rows import pooled_rows
-from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import DataError
+from dinocli.progress import ProgressReporter
 from dinocli.quality.drift import LEVEL, Drift, drift
 from dinocli.quality.image_statistics import APPEARANCE, ImageStatistics
 from dinocli.tasks.cluster.cluster_inputs import ClusterInputs

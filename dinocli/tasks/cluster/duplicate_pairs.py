@@ -13,8 +13,8 @@ from scipy.sparse.csgraph import connected_components
 
 from dinocli.data.decode import image_size
 from dinocli.data.parallel import in_order, thread_count
-from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import DataError
+from dinocli.progress import ProgressReporter
 from dinocli.quality.aligned_similarity import aligned_similarity, structure
 from dinocli.quality.copy_threshold import BORDERLINE, CLEAR, CopyThreshold, copy_threshold
 from dinocli.quality.duplicates import near_duplicates

@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import UsageError
+from dinocli.progress import ProgressReporter
 from dinocli.quality.auto_k import KScore, choose_k
 from dinocli.quality.density import agglomerative, hdbscan
 from dinocli.quality.grouping import NONE, Grouping, group_by_centres, group_by_labels

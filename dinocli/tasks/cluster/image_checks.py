@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from dinocli.data.decode import image_size
 from dinocli.data.parallel import in_order, thread_count
-from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import DataError
+from dinocli.progress import ProgressReporter
 from dinocli.quality.image_issues import ImageIssue, find_issues
 from dinocli.quality.image_statistics import ImageStatistics, image_statistics
 from dinocli.quality.odd_images import appearance_distance

@@ -7,8 +7,8 @@ from typing import BinaryIO
 
 from dinocli.engine import distributed
 from dinocli.engine.distributed import any_rank, open_world
-from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import UsageError
+from dinocli.progress import ProgressReporter
 from dinocli.tasks.embed.embed import embed
 from dinocli.tasks.embed.embed_options import STDOUT, EmbedOptions, EmbedResult
 from dinocli.tasks.embed.merge_shards import merge, remove_shards

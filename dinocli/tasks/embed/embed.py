@@ -12,12 +12,12 @@ from dinocli.artifacts.patch_folder import PatchFolder
 from dinocli.artifacts.run_folder import SCHEMA, add_output
 from dinocli.artifacts.stdout_writer import StdoutWriter
 from dinocli.config.installed_packages import versions_used
-from dinocli.engine.progress import ProgressReporter
 from dinocli.engine.rare_features import RareFeatures
 from dinocli.errors import Interrupted, UsageError
 from dinocli.file_set import claimed
 from dinocli.journal import check_same
 from dinocli.models.tokens import FITTED
+from dinocli.progress import ProgressReporter
 from dinocli.tasks.embed.embed_dry_run import count_rows
 from dinocli.tasks.embed.embed_options import STDOUT, EmbedOptions, EmbedResult
 from dinocli.tasks.embed.embed_setup import EmbedContext, prepare

@@ -10,8 +10,8 @@ from dinocli.artifacts.feature_file import Box
 from dinocli.artifacts.partial_features import Bad, Rows
 from dinocli.data.parallel import thread_count
 from dinocli.data.tiling import parse_tiling
-from dinocli.engine.progress import ProgressReporter
 from dinocli.models.tokens import FITTED, Tokens
+from dinocli.progress import ProgressReporter
 from dinocli.tasks.embed.embed_options import EmbedOptions
 from dinocli.tasks.embed.embed_setup import EmbedContext, prepare
 from dinocli.tasks.embed.forward_pass import stream

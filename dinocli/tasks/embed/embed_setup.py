@@ -16,7 +16,6 @@ from dinocli.data.sources import ImageList, find_images
 from dinocli.data.survey import check_stored, survey
 from dinocli.engine.device import DTYPES, feature_precision, pick_device
 from dinocli.engine.distributed import environment_number, from_main, main_first
-from dinocli.engine.progress import ProgressReporter
 from dinocli.engine.rare_features import RareFeatures, width_of
 from dinocli.engine.square_resize import CONVNET_CELL
 from dinocli.errors import DataError
@@ -26,6 +25,7 @@ from dinocli.models.features import Extractor, extract
 from dinocli.models.rarity_maps import rarity_maps
 from dinocli.models.tokens import FITTED, Tokens
 from dinocli.models.weights import WeightsInfo, load_backbone
+from dinocli.progress import ProgressReporter
 from dinocli.tasks.embed.embed_options import EmbedOptions, parse_shard
 from dinocli.tasks.embed.token_choice import chosen_tokens
 from dinocli.tasks.feature_model import feature_model_of

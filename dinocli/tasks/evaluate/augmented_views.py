@@ -22,11 +22,11 @@ from dinocli.data.sources import ImageList
 from dinocli.engine.build import probe_crop, view_specs
 from dinocli.engine.probe import PROBE_BATCH, Probe
 from dinocli.engine.probe_result import ProbeFeatures
-from dinocli.engine.progress import ProgressReporter
 from dinocli.engine.rare_features import RareFeatures
 from dinocli.errors import DataError
 from dinocli.models.features import extract
 from dinocli.models.tokens import POOLED
+from dinocli.progress import ProgressReporter
 from dinocli.tasks.feature_model import feature_model_of
 
 SAMPLE = 500

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from dinocli.artifacts.compared_features import ComparedFeatures
 from dinocli.engine.device import pick_device
-from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import DinocliError, UsageError
 from dinocli.file_set import claimed
+from dinocli.progress import ProgressReporter
 from dinocli.quality import label_scores
 from dinocli.quality.defect_few_shot import KEY
 from dinocli.quality.label_free_scores import free_scores, probe_scores, view_scores

@@ -12,8 +12,8 @@ from dinocli.artifacts.compared_features import ComparedFeatures
 from dinocli.artifacts.feature_file import FeatureFile, open_features, sidecar
 from dinocli.artifacts.paired_rows import pair_rows
 from dinocli.config.preprocess import USUAL, Channels
-from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import DataError, UsageError
+from dinocli.progress import ProgressReporter
 from dinocli.tasks.evaluate.evaluate_options import EvaluateOptions
 from dinocli.tasks.feature_inputs import embed_options, embed_temporarily, is_features, open_or_embed
 

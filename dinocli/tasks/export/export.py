@@ -10,7 +10,6 @@ import torch
 from safetensors.torch import load, save
 
 from dinocli.config.preprocess import Preprocess
-from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import UsageError, WeightsError
 from dinocli.file_set import FileSet, claimed
 from dinocli.files import user_path, write_whole
@@ -19,6 +18,7 @@ from dinocli.models.rounding import rounding_tolerance
 from dinocli.models.timm_folder import save_backbone
 from dinocli.models.transformers_folder import write_transformers
 from dinocli.models.weights import load_backbone
+from dinocli.progress import ProgressReporter
 from dinocli.quality.classifier_file import load_classifier
 from dinocli.tasks.export.card import card_of
 from dinocli.tasks.export.source import Source, open_source

@@ -7,10 +7,10 @@ from typing import Any
 from dinocli import __version__
 from dinocli.artifacts.run_folder import RunFolder, latest_run
 from dinocli.config.preprocess import Preprocess
-from dinocli.engine.progress import ProgressReporter
 from dinocli.files import user_path
 from dinocli.models.backbone import Backbone
 from dinocli.models.weights import WeightsInfo, load_backbone
+from dinocli.progress import ProgressReporter
 from dinocli.tasks.inputs import describe_weights, plain_preprocess
 
 

@@ -13,9 +13,9 @@ import numpy as np
 from dinocli.artifacts.feature_file import FeatureFile, open_features
 from dinocli.artifacts.row_names import find_row, is_same_image, missing_row
 from dinocli.data.sources import find_images
-from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import DataError, UsageError, WeightsError
 from dinocli.file_set import claimed
+from dinocli.progress import ProgressReporter
 from dinocli.quality.cosine import unit_rows
 from dinocli.quality.nearest_rows import nearest_rows
 from dinocli.quality.normalized_features import NormalizedFeatures, cores, fit_whitening, steady

@@ -11,9 +11,9 @@ from dinocli.data.labels import folder_labels, is_folder_spec
 from dinocli.data.sources import ImageList, find_images
 from dinocli.data.tiling import parse_tiling
 from dinocli.engine.device import DTYPES, feature_precision, pick_device
-from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import UsageError
 from dinocli.models.weights import load_backbone
+from dinocli.progress import ProgressReporter
 from dinocli.segmentation.feature_extraction import FeatureExtraction
 from dinocli.segmentation.method import FeatureKind
 from dinocli.segmentation.placement import inside, on_whole

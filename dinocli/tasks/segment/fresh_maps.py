@@ -2,7 +2,7 @@
 
 from typing import Any, BinaryIO
 
-from dinocli.engine.progress import ProgressReporter
+from dinocli.progress import ProgressReporter
 from dinocli.segmentation.anomaly import Anomaly
 from dinocli.segmentation.method import FeatureKind, Method
 from dinocli.tasks.embed.embed_options import EmbedOptions

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from dinocli.data.labels import read_labels
 from dinocli.data.text_tables import write_table
-from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import UsageError
+from dinocli.progress import ProgressReporter
 from dinocli.segmentation.regions import ImageRecord
 
 COLUMNS = ("group", "images", "score", "good", "image")

@@ -15,8 +15,8 @@ from dinocli.data.region_of_interest import region_box
 from dinocli.data.sources import ImageList, find_images
 from dinocli.data.tar_shards import file_facts, image_source
 from dinocli.data.tiling import parse_tiling
-from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import DataError
+from dinocli.progress import ProgressReporter
 from dinocli.segmentation.anomaly import FittedAnomaly
 from dinocli.segmentation.attention_mask import MASS, mass_below
 from dinocli.segmentation.distance_scale import DistanceScale

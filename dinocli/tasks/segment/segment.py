@@ -11,11 +11,11 @@ from dinocli.artifacts.run_folder import add_output
 from dinocli.data.bad_images import bad_limit
 from dinocli.data.parallel import thread_count
 from dinocli.data.read import Reader
-from dinocli.engine.progress import ProgressReporter
 from dinocli.engine.signals import Signals
 from dinocli.errors import Interrupted, UsageError
 from dinocli.file_set import claimed
 from dinocli.journal import check_same
+from dinocli.progress import ProgressReporter
 from dinocli.quality.mask_scorer import MaskScorer
 from dinocli.segmentation.annotation_truth import open_truth
 from dinocli.segmentation.feature_extraction import check_tiling

@@ -7,8 +7,8 @@ from typing import Any
 from dinocli.artifacts.mask_folder import MaskFolder, SegmentJournal
 from dinocli.config.installed_packages import versions_used
 from dinocli.data.bad_images import write_bad
-from dinocli.engine.progress import ProgressReporter
 from dinocli.file_set import FileSet
+from dinocli.progress import ProgressReporter
 from dinocli.report.mask_gallery import INSIDE, GalleryReport, remove_thumbnails, write_report
 from dinocli.segmentation.annotation_formats import category_names, write_coco, write_segments_csv
 from dinocli.segmentation.anomaly_file import save_anomaly

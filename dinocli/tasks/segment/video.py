@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import DataError, WeightsError
 from dinocli.files import write_whole
+from dinocli.progress import ProgressReporter
 
 SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg")
 

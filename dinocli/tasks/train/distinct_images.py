@@ -7,8 +7,8 @@ from dinocli.config.preprocess import Preprocess
 from dinocli.data.loader import Loader
 from dinocli.data.store import Store
 from dinocli.engine.probe import PROBE_BATCH, whole_features
-from dinocli.engine.progress import ProgressReporter
 from dinocli.models.backbone import Backbone
+from dinocli.progress import ProgressReporter
 from dinocli.quality import duplicates
 
 SAMPLE, RUN = 512, 32

@@ -16,8 +16,8 @@ from dinocli.data.read import shrunk_size
 from dinocli.data.resident import SHARE, free_bytes
 from dinocli.engine import distributed
 from dinocli.engine.distributed import open_world
-from dinocli.engine.progress import ProgressReporter
 from dinocli.engine.step_memory import GROWTH, StepMemory
+from dinocli.progress import ProgressReporter
 from dinocli.tasks.inputs import describe_range, describe_weights
 from dinocli.tasks.train.batch_fit import limited_by, measure_memory
 from dinocli.tasks.train.budget import fit_steps, labelled_images, labels_within, probe_work

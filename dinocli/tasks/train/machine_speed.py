@@ -13,9 +13,9 @@ from dinocli.config.load import load_recipe
 from dinocli.data.parallel import in_order, thread_count
 from dinocli.data.read import Canvas, Reader
 from dinocli.engine.device import pick_device
-from dinocli.engine.progress import ProgressReporter
 from dinocli.engine.step import train_step
 from dinocli.engine.step_profile import PARTS, WAIT, ProfiledLoader
+from dinocli.progress import ProgressReporter
 from dinocli.tasks.train.costs import measure_costs, seconds_per_forward
 from dinocli.tasks.train.setup import list_images, setup
 from dinocli.tasks.train.train_context import TrainContext

@@ -19,13 +19,13 @@ from dinocli.data.store import Store
 from dinocli.data.survey import Survey, survey
 from dinocli.engine.build import build_precision, facts_of
 from dinocli.engine.distributed import World, from_main, main_first, open_world
-from dinocli.engine.progress import ProgressReporter
 from dinocli.engine.trackers import check_trackers
 from dinocli.errors import UsageError
 from dinocli.models.backbone import Backbone
 from dinocli.models.rarity_maps import check_rarity_maps
 from dinocli.models.trainable import check_trainable
 from dinocli.models.weights import WeightsInfo, load_backbone
+from dinocli.progress import ProgressReporter
 from dinocli.tasks.inputs import describe_weights, preprocess_of, tell_survey
 from dinocli.tasks.train.distinct_images import count_distinct
 from dinocli.tasks.train.resume import check_same, stored_recipe

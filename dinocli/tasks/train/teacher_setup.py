@@ -5,10 +5,10 @@ from typing import Any
 from dinocli.config.preprocess import Preprocess
 from dinocli.config.recipe import Recipe
 from dinocli.engine.distributed import main_first
-from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import UsageError, WeightsError
 from dinocli.models.frozen_teacher import TeacherWeights
 from dinocli.models.weights import load_backbone
+from dinocli.progress import ProgressReporter
 from dinocli.tasks.inputs import describe_weights
 
 

@@ -18,9 +18,9 @@ from dinocli.engine.initialize import initialize
 from dinocli.engine.loop import LoopOptions, RunResult, Trainer, run, run_probe
 from dinocli.engine.monitor import advice
 from dinocli.engine.probe import forwards_per_image
-from dinocli.engine.progress import ProgressReporter
 from dinocli.engine.step_profile import PROFILE, ProfiledLoader
 from dinocli.errors import Interrupted, TrainingStopped
+from dinocli.progress import ProgressReporter
 from dinocli.tasks.train.batch_fit import naming_a_fit, within_memory
 from dinocli.tasks.train.budget import TrainPlan, make_plan, seconds_to_train
 from dinocli.tasks.train.manifest import begin_folder, make_manifest

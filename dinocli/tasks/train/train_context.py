@@ -18,11 +18,11 @@ from dinocli.engine.build import build_learner, facts_of, probe_crop
 from dinocli.engine.device import Precision
 from dinocli.engine.distributed import World
 from dinocli.engine.probe import Probe, forwards_per_image, probe_indices
-from dinocli.engine.progress import ProgressReporter
 from dinocli.engine.step import Learner
 from dinocli.models.backbone import Backbone
 from dinocli.models.frozen_teacher import TeacherWeights
 from dinocli.models.weights import WeightsInfo
+from dinocli.progress import ProgressReporter
 from dinocli.tasks.train.train_options import TrainOptions
 
 

@@ -9,9 +9,9 @@ import torch
 from safetensors.torch import save_file
 
 from dinocli.artifacts.feature_file import open_features
-from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import WeightsError
 from dinocli.models.create import create_backbone
+from dinocli.progress import ProgressReporter
 from dinocli.tasks.cluster.cluster_inputs import open_members
 from dinocli.tasks.cluster.cluster_options import ClusterOptions
 from dinocli.tasks.cluster.drifted_batch import drift_of

@@ -12,8 +12,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import DataError, Interrupted, UsageError
+from dinocli.progress import ProgressReporter
 from dinocli.segmentation.method import PatchMaps
 from dinocli.tasks.segment.segment import segment
 from tests.tasks.segment.discs import Unlike, disc, disc_options, draw, make_discs

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dinocli.engine.progress import ProgressReporter
+from dinocli.progress import ProgressReporter
 from dinocli.segmentation.anomaly import Anomaly
 from dinocli.segmentation.attention_mask import AttentionMethod
 from dinocli.segmentation.kmeans_segments import KMeansMethod

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from dinocli.data.mask_reader import read_mask
-from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import DataError, UsageError, WeightsError
+from dinocli.progress import ProgressReporter
 from dinocli.tasks.inputs import ReadOptions
 from dinocli.tasks.segment.answers import answers
 from dinocli.tasks.segment.segment import segment

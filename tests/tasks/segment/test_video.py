@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dinocli.data.read import Reader
-from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import DataError
+from dinocli.progress import ProgressReporter
 from dinocli.segmentation import propagate as module
 from dinocli.segmentation.output_names import natural_order
 from dinocli.segmentation.propagate import NEIGHBOURS, RADIUS, TEMPERATURE, _Frame, carried, first_labels, shares

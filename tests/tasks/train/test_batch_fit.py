@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from dinocli.config.load import with_values
-from dinocli.engine.progress import ProgressReporter
 from dinocli.engine.step_memory import StepMemory
 from dinocli.errors import OutOfMemory
+from dinocli.progress import ProgressReporter
 from dinocli.tasks.train import batch_fit
 from dinocli.tasks.train.batch_fit import limited_by, naming_a_fit, ways_out, within_memory
 from dinocli.tasks.train.setup import list_images, setup

@@ -15,10 +15,10 @@ from PIL import Image
 
 from dinocli.config.load import load_recipe, with_values
 from dinocli.engine.checkpoint import load_checkpoint
-from dinocli.engine.progress import ProgressReporter
 from dinocli.errors import UsageError, WeightsError
 from dinocli.models.timm_folder import save_backbone
 from dinocli.models.weights import load_backbone
+from dinocli.progress import ProgressReporter
 from dinocli.tasks.train.dry_run import dry_run
 from dinocli.tasks.train.run_report import TrainResult
 from dinocli.tasks.train.score_lines import ScoreLine, share_of_teacher

@@ -1,4 +1,4 @@
-"""Progress reports. The engine and the tasks call a `ProgressReporter`; the command line shows what it gets."""
+"""Progress reports: every layer calls a `ProgressReporter`, and the command line shows what it gets."""
 
 
 class ProgressReporter:
