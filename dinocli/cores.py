@@ -4,15 +4,21 @@ By default each process takes every core, and its idle threads spin: six of ours
 """
 
 import os
+import time
 from collections.abc import MutableMapping
 from pathlib import Path
 
 CGROUPS = Path("/sys/fs/cgroup")
+LOAD = Path("/proc/loadavg")
 OURS = "DINOCLI_THREADS"
 """Notes that the number of threads was not the user's choice."""
 
 BUSY = 0.25
 """Share of the machine that others have to use before its threads are left to them: below, it may be our own start."""
+
+
+MOMENTS, MOMENT = 8, 0.01
+"""Looks at the running tasks, and seconds between them."""
 
 
 def usable_cores() -> int:
@@ -26,12 +32,18 @@ def usable_cores() -> int:
 
 
 def free_cores() -> int:
-    """Return how many cores are idle, by the load of the last minute; at least 1."""
+    """Return how many cores are idle, by the load of the last minute and of this moment; at least 1.
+
+    The load of the last minute alone would be that of the command before this one in a script.
+    """
     usable, all_cores = usable_cores(), os.cpu_count() or 1
     try:
-        busy = min(os.getloadavg()[0] / all_cores, 1.0)
+        load = os.getloadavg()[0]
     except OSError:
         return usable
+    if load >= BUSY * all_cores:
+        load = min(load, _running_now(load))
+    busy = min(load / all_cores, 1.0)
     return usable if busy < BUSY else max(1, round(usable * (1.0 - busy)))
 
 
@@ -57,6 +69,18 @@ def share_threads(environment: MutableMapping[str, str], processes: int) -> None
     """Cut what `settle_threads` found into equal parts for several processes of this machine."""
     if OURS in environment:
         environment["OMP_NUM_THREADS"] = str(max(1, int(environment[OURS]) // processes))
+
+
+def _running_now(unknown: float) -> float:
+    """Return how many other tasks run or wait for a core, the most of some moments; `unknown` where Linux is not."""
+    most = 0
+    for _ in range(MOMENTS):
+        try:
+            most = max(most, int(LOAD.read_text().split()[3].split("/")[0]) - 1)  # one is this process
+        except (OSError, ValueError, IndexError):
+            return unknown
+        time.sleep(MOMENT)
+    return float(most)
 
 
 def _quota(folder: Path) -> float:

@@ -10,9 +10,19 @@ from dinocli import cores
 
 
 def machine(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *, own: int, load: float, quota: str = "", every: int = 16
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    *,
+    own: int,
+    load: float,
+    quota: str = "",
+    every: int = 16,
+    running: str = "99/200",
 ) -> None:
-    """A machine of 16 cores, of which the process may use its own."""
+    """A machine of 16 cores, of which the process may use its own; many tasks run at this moment."""
+    monkeypatch.setattr(cores, "MOMENT", 0.0)
+    monkeypatch.setattr(cores, "LOAD", tmp_path / "loadavg")
+    (tmp_path / "loadavg").write_text(f"{load} 99.0 99.0 {running} 4711\n")
     monkeypatch.setattr("os.cpu_count", lambda: every)
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(own)), raising=False)
     monkeypatch.setattr("os.getloadavg", lambda: (load, 99.0, 99.0))
@@ -39,6 +49,16 @@ def test_affinity_quota_and_load_all_count(
 ) -> None:
     machine(monkeypatch, tmp_path, own=own, load=load, quota=quota)
     assert (cores.usable_cores(), cores.free_cores()) == (usable, free)
+
+
+@pytest.mark.parametrize(
+    ("running", "free"), [("1/200", 16), ("3/200", 16), ("9/200", 8), ("99/200", 1), ("nonsense", 1), ("", 1)]
+)
+def test_the_load_of_the_command_before_does_not_count(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, running: str, free: int
+) -> None:
+    machine(monkeypatch, tmp_path, own=16, load=16.0, running=running)
+    assert cores.free_cores() == free
 
 
 def test_the_older_control_groups_and_systems_without_affinity(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -80,6 +100,7 @@ def test_every_command_settles_it_before_torch_is_loaded() -> None:
     code = (
         "import os, sys; os.environ.pop('OMP_NUM_THREADS', None); os.cpu_count = lambda: 64\n"
         "os.getloadavg = lambda: (63.0, 0, 0); os.sched_getaffinity = lambda _: set(range(64))\n"
+        "from pathlib import Path; import dinocli.cores; dinocli.cores.LOAD = Path('/none')\n"
         "from dinocli.cli.app import main\n"
         "try:\n    main()\nexcept SystemExit:\n    pass\n"
         "assert 'torch' not in sys.modules; print(os.environ['OMP_NUM_THREADS'], os.environ['OMP_WAIT_POLICY'])"
