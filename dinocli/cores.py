@@ -17,7 +17,7 @@ BUSY = 0.25
 """Share of the machine that others have to use before its threads are left to them: below, it may be our own start."""
 
 
-MOMENTS, MOMENT = 8, 0.01
+MOMENTS, MOMENT = 15, 0.005
 """Looks at the running tasks, and seconds between them."""
 
 
@@ -72,15 +72,15 @@ def share_threads(environment: MutableMapping[str, str], processes: int) -> None
 
 
 def _running_now(unknown: float) -> float:
-    """Return how many other tasks run or wait for a core, the most of some moments; `unknown` where Linux is not."""
-    most = 0
+    """Return how many other tasks run or wait for a core, the median of some moments; `unknown` where Linux is not."""
+    running = []
     for _ in range(MOMENTS):
         try:
-            most = max(most, int(LOAD.read_text().split()[3].split("/")[0]) - 1)  # one is this process
+            running.append(int(LOAD.read_text().split()[3].split("/")[0]) - 1)  # one is this process
         except (OSError, ValueError, IndexError):
             return unknown
         time.sleep(MOMENT)
-    return float(most)
+    return float(sorted(running)[MOMENTS // 2])
 
 
 def _quota(folder: Path) -> float:
