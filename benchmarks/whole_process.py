@@ -1,6 +1,6 @@
 """Seconds of a whole training process beside LightlyTrain's: start of Python to the end, the same network and views.
 
-    python -m venv peer && peer/bin/pip install lightly-train
+    python -m venv peer && peer/bin/pip install lightly-train timm
     python benchmarks/whole_process.py IMAGES --peer-python peer/bin/python
 
 Both train a ViT-Ti/16 from random weights with DINO: 2 x 224 + 6 x 96 pixels, 1,024 prototypes, float32, 32 images a
