@@ -15,10 +15,8 @@ OURS = "DINOCLI_THREADS"
 
 BUSY = 0.25
 """Share of the machine that others have to use before its threads are left to them: below, it may be our own start."""
-
-
-MOMENTS, MOMENT = 15, 0.005
-"""Looks at the running tasks, and seconds between them."""
+MOMENTS, MOMENT = 7, 0.002
+"""Looks at the running tasks, and seconds between them: every command waits for them on a busy machine, help too."""
 
 
 def usable_cores() -> int:
