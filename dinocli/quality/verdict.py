@@ -29,7 +29,7 @@ _FEWEST_DEFECTS = 40
 
 # Of synthetic defects, beyond which the whole interval has to lie. Other statistics have learnt nothing, so that little
 # is too much; a network that learns to tell images apart may lose two points and serve better.
-_STATISTICS_MARGIN, _DEFECTS_MARGIN = 0.01, 0.03
+STATISTICS_MARGIN, DEFECTS_MARGIN = 0.01, 0.03
 
 LOST = "Significant decrease in synthetic-defect few-shot"
 
@@ -232,12 +232,14 @@ def defects_lost(start_N: Values, end_N: Values, statistics_N: Values | None = N
         return ""
     start, end, *statistics = (values_N[tested] for values_N in rows)
     change, *before = (paired_bootstrap(start, values) for values in (end, *statistics))
-    by_statistics = change.high < 0 and any(part.high < -_STATISTICS_MARGIN for part in before)
-    if change.high >= -_DEFECTS_MARGIN and not by_statistics:
+    by_statistics = change.high < 0 and any(part.high < -STATISTICS_MARGIN for part in before)
+    if change.high >= -DEFECTS_MARGIN and not by_statistics:
         return ""
     also = f"; by batch-norm statistics alone {before[0]}" if by_statistics and before[0] != change else ""
+    by_all = change.high < -DEFECTS_MARGIN
+    limit = f"limit {-DEFECTS_MARGIN}" if by_all else f"limit for batch-norm statistics {-STATISTICS_MARGIN}"
     return (
-        f"{LOST} ({change}{also}): from five examples, an image with a defect is told from one without in "
+        f"{LOST} ({change}{also}; {limit}): from five examples, an image with a defect is told from one without in "
         f"{end.mean():.1%} of cases instead of {start.mean():.1%}."
     )
 

@@ -8,7 +8,7 @@ from dinocli import __version__
 from dinocli.artifacts.run_folder import RunFolder
 from dinocli.engine.probe_result import ProbeResult
 from dinocli.quality.selection_score import SelectionScore
-from dinocli.quality.verdict import LOST, Gain, Verdict
+from dinocli.quality.verdict import DEFECTS_MARGIN, LOST, STATISTICS_MARGIN, Gain, Verdict
 from dinocli.report.chart import Curve
 from dinocli.report.page import Part, Report, Table, write_report
 from dinocli.report.page_parts import Charts, FactList, Listing, NoteList, Sheet, command_line
@@ -37,7 +37,7 @@ LEAD = {
     "worse": "The features of these images got worse.",
 }
 
-LOST_LEAD = "After training, small synthetic defects in these images are noticed less often than before."
+LOST_LEAD = "With the adapted weights, small synthetic defects in these images are noticed less often than before."
 """Where nothing else is worse: by labels the features may be better, and the sentence must not say otherwise."""
 
 STUDENT_LEAD = {
@@ -49,8 +49,12 @@ STUDENT_LEAD = {
 HOW_TO_READ = (
     "The verdict is by crop/quadrant retrieval: does a crop of an image find this image among all, and a quadrant the "
     "opposite quadrant? The 95 % interval is of the paired difference; where it excludes 0, the difference is more "
-    "than chance. Where synthetic defects, blended into the images, are noticed less often from five examples of each "
-    "kind, the verdict is worse whatever the retrieval says.",
+    "than chance.",
+    "A second score may object. Synthetic defects are blended into the images; from five examples, an image with a "
+    "defect is told from one without (synthetic-defect few-shot). The verdict is worse, whatever the retrieval says, "
+    "if the whole 95 % interval of the difference to the start lies "
+    f"below {-100 * DEFECTS_MARGIN:g} points; or, by batch-norm statistics alone, below {-100 * STATISTICS_MARGIN:g} "
+    "point, unless training has made up for it.",
     "A dashed line in a chart is the start, an upright line the step that was chosen.",
     "A score without labels rewards everything that the parts of one image share and other images do not have, also "
     "the light or the camera of that image. Synthetic defects are not the defects of your process.",
@@ -59,7 +63,7 @@ STUDENT_HOW_TO_READ = (
     "The verdict is by the nearest neighbours that student and teacher share: of the ten images that the teacher finds "
     "most similar to an image, how many are among the student's ten? The 95 % interval is of the paired difference to "
     "the start; where it excludes 0, the difference is more than chance.",
-    HOW_TO_READ[1],
+    HOW_TO_READ[2],
     "Shared neighbours say how well the student copies its teacher, not whether the teacher is right about your "
     "images: evaluate the teacher first.",
 )

@@ -1,5 +1,5 @@
 from dinocli.quality.verdict import LOST, Verdict
-from dinocli.tasks.train.report_page import LEAD, LOST_LEAD, STUDENT_LEAD, _lead
+from dinocli.tasks.train.report_page import HOW_TO_READ, LEAD, LOST_LEAD, STUDENT_LEAD, _lead
 
 
 def test_the_first_sentence_names_what_is_worse() -> None:
@@ -10,3 +10,9 @@ def test_the_first_sentence_names_what_is_worse() -> None:
     assert _lead(lost, of_student=False) == LOST_LEAD
     assert _lead(fell, of_student=False) == LEAD["worse"]
     assert _lead(fell, of_student=True) == STUDENT_LEAD["worse"]
+
+
+def test_the_page_names_the_margins_of_the_verdict() -> None:
+    (margins,) = (note for note in HOW_TO_READ if "synthetic-defect few-shot" in note)
+    assert "below -3 points" in margins
+    assert "statistics alone, below -1 point, unless" in margins

@@ -174,6 +174,7 @@ def test_lost_defects_outweigh_better_retrieval() -> None:
     verdict = final_verdict(result(), replace(start, defects_N=found), None, replace(adapted, defects_N=lost))
     assert (verdict.outcome, verdict.keep) == ("worse", "start")
     assert verdict.reason.startswith("Significant decrease in synthetic-defect few-shot (delta -0.1")
+    assert "; limit -0.03): from five examples" in verdict.reason
     assert "Significant increase in crop/quadrant retrieval" in verdict.reason
     known = {"distinct": 500, "best_step": 30, "likeness": 0.9}
     assert next_steps(verdict, result(), tiny_recipe(), **known)[0].startswith(LOST_DEFECTS)  # type: ignore[arg-type]
@@ -200,7 +201,10 @@ def test_what_statistics_lost_counts_until_training_has_made_up_for_it() -> None
 
     worse = verdict(0.02, 0.005)
     assert (worse.outcome, worse.keep) == ("worse", "start")
-    assert "; by batch-norm statistics alone delta -0.02, 95 % CI -0.02 to -0.02)" in worse.reason
+    assert (
+        "; by batch-norm statistics alone delta -0.02, 95 % CI -0.02 to -0.02; limit for batch-norm statistics -0.01)"
+        in worse.reason
+    )
     assert verdict(0.02, -0.005).outcome == "better", "made up for"
     assert verdict(0.009, 0.02).outcome == "better", "less than a point by statistics, less than three by all"
     alone = replace(adapted, step=0, defects_N=found - 0.02)
