@@ -72,7 +72,7 @@ def classify(
 
     The path of the table of all images is printed on stdout.
     """
-    from dinocli.cli.render import show_plan
+    from dinocli.cli.facts import show_plan
     from dinocli.cli.show_classify import show_classification
 
     with terminal:

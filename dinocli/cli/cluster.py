@@ -122,7 +122,7 @@ def cluster(
     """
     if k != "auto" and not (k.isdecimal() and int(k)):
         raise typer.BadParameter(f"{k!r}: give a number of groups, or auto", param_hint="-k")
-    from dinocli.cli.render import show_plan
+    from dinocli.cli.facts import show_plan
     from dinocli.cli.show_cluster import show_clusters
 
     with terminal:

@@ -2,8 +2,6 @@
 
 from typing import Annotated, Any
 
-import typer
-
 from dinocli.cli import options as opt
 from dinocli.cli.option_groups import grouped, terminal_options
 
@@ -23,6 +21,7 @@ def doctor(
     bench: Bench = False, model: BenchModel = "vit_small_patch16_224", device: opt.Device = "auto", terminal: Any = None
 ) -> None:
     """Show versions, devices, image formats and caches; with --bench also the speed. No network."""
+    from dinocli.cli.facts import print_facts
     from dinocli.cli.render import print_json
 
     found: dict[str, Any] = {}
@@ -40,10 +39,7 @@ def doctor(
         print_json(found)
         return
     lines: dict[str, Any] = {}
-    for key, value in found.items():
-        if key != "bench":
-            nested = isinstance(value, dict)
-            lines |= {f"extra {name}": state for name, state in value.items()} if nested else {key: value}
-    width = max(map(len, lines))
-    for key, value in lines.items():
-        typer.echo(f"{key:{width}}  {', '.join(map(str, value)) if isinstance(value, list) else value}")
+    for name, value in found.items():
+        if name != "bench":
+            lines |= {f"extra {extra}": state for extra, state in value.items()} if name == "extras" else {name: value}
+    print_facts(lines)

@@ -104,7 +104,7 @@ def embed(
 
     Without IMAGES or --weights those of the newest run are taken. The path of the file is printed on stdout.
     """
-    from dinocli.cli.render import show_plan
+    from dinocli.cli.facts import show_plan
     from dinocli.cli.show_embed import show_embedded
     from dinocli.errors import UsageError
 

@@ -21,7 +21,8 @@ Names = Annotated[
 
 @app.command("list", epilog="Example: dinocli recipe list | cut -f1")
 def list_recipes(json: opt.Json = False, debug: opt.Debug = False) -> None:
-    """List the shipped recipes: name, a tab, whom it is for."""
+    """List the shipped recipes and whom they are for; tab-separated when piped."""
+    from dinocli.cli.facts import print_facts
     from dinocli.cli.render import print_json
     from dinocli.config.load import load_recipe, recipe_names
 
@@ -29,8 +30,7 @@ def list_recipes(json: opt.Json = False, debug: opt.Debug = False) -> None:
     if json:
         print_json({"recipes": found})
         return
-    for name, description in found.items():
-        typer.echo(f"{name}\t{description}")
+    print_facts(found)
 
 
 @app.command("show", epilog="Example: dinocli recipe show industrial --set run.steps=500 > mine.toml")

@@ -210,18 +210,6 @@ def _score_table(lines: "Sequence[ScoreLine]", step: str) -> tuple[list[str], li
     return header, rows
 
 
-def show_plan(terminal: Terminal, plan: Mapping[str, Any] | None) -> None:
-    """Show what a command would do, on stdout: one tab-separated line an entry, or JSON, which has the recipe too."""
-    if plan is None:
-        return
-    if terminal.as_json:
-        print_json(plan)
-        return
-    for key, value in plan.items():
-        if key != "recipe":
-            sys.stdout.write(f"{key}\t{value}\n")
-
-
 def _finite(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _finite(inner) for key, inner in value.items()}

@@ -192,7 +192,7 @@ def segment(
     """
     if not out and not detector:
         raise typer.BadParameter("name a folder for the masks", param_hint="--out")
-    from dinocli.cli.render import show_plan
+    from dinocli.cli.facts import show_plan
     from dinocli.cli.show_segment import show_answers, show_segmented
 
     with terminal:

@@ -88,7 +88,8 @@ def training(
     command = str(ctx.command.name)
     if not images:
         raise typer.BadParameter("give at least one folder, file or glob", param_hint="IMAGES")
-    from dinocli.cli.render import show_plan, show_result
+    from dinocli.cli.facts import show_plan
+    from dinocli.cli.render import show_result
     from dinocli.config.load import load_recipe
 
     plain = {

@@ -6,6 +6,7 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
+from dinocli.cli.facts import print_facts
 from dinocli.cli.render import text_table
 from dinocli.cli.show_evaluate import _show_table
 from dinocli.quality.bootstrap import Difference
@@ -60,3 +61,20 @@ def test_a_score_takes_one_line(
 
 def test_what_a_terminal_would_obey_is_spelt_out() -> None:
     assert "\\x1b[31m" in printed([["0", "1", "\x1b[31mred"]], 80)[2]
+
+
+@pytest.mark.parametrize("width", [40, 80])
+def test_facts_are_words_on_a_terminal_and_tabs_in_a_pipe(
+    width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    facts = {"peak_memory_bytes": 2_518_305_701, "grey": True, "dtypes": {"uint8": 64}, "gpus": [], "why": "a b " * 40}
+    print_facts(facts)
+    assert capsys.readouterr().out.splitlines()[:2] == ["peak_memory_bytes\t2518305701", "grey\tTrue"]
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    print_facts(facts)
+    lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    assert [line.split("  ")[-1].strip() for line in lines[:4]] == ["2.52 GB", "yes", "uint8: 64", "none"]
+    assert all(len(line) <= width for line in lines)
+    assert len(lines) > 5
+    assert {line[:13].strip() for line in lines[5:]} == {""}, "what follows stands below its beginning"

@@ -1,0 +1,80 @@
+"""fastdup on the folders that `duplicates.py` planted: copies found, false pairs, odd images.
+
+    SENTRY_OPT_OUT=1 peer/bin/python benchmarks/duplicates_peer.py --work runs/planted --seeds 0 2 3
+
+Runs in an environment that has fastdup (`pip install fastdup`), which needs no torch, and imports nothing of ours.
+Pairs are counted from fastdup's own default cosine for similar images, 0.9, and from 0.96, its default for groups;
+*best* is the most copies that any cosine finds without a false pair.
+"""
+
+import argparse
+import csv
+import json
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+LISTED, SIMILAR, GROUPED = 0.5, 0.9, 0.96
+FIRST = 15
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    """Read a table."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def measure(folder: Path, work: Path, seed: int) -> dict[str, Any]:
+    """Let fastdup analyse a folder with its defaults, and count what it found."""
+    import fastdup
+
+    planted = read(folder / "planted.csv")
+    wanted = {frozenset((row["name"], row["of"])): row["kind"] for row in planted if row["of"]}
+    odd = {row["name"] for row in planted if row["kind"] == "odd"}
+    began = time.monotonic()
+    found = fastdup.create(work_dir=str(work), input_dir=str(folder / "images"))
+    found.run(overwrite=True, print_summary=False, threshold=LISTED)
+    seconds = time.monotonic() - began
+    pairs: dict[frozenset[str], float] = {}
+    for row in found.similarity().itertuples():
+        pair = frozenset(Path(name).name for name in (row.filename_from, row.filename_to))
+        pairs[pair] = max(pairs.get(pair, 0.0), row.distance)
+    false = max((cosine for pair, cosine in pairs.items() if pair not in wanted), default=0.0)
+    outliers = found.outliers().sort_values("distance")
+    ranked = list(dict.fromkeys(Path(name).name for name in outliers["filename_outlier"]))
+    return {
+        "seed": seed,
+        **{f"at {least}": counts(pairs, wanted, least) for least in (SIMILAR, GROUPED)},
+        "best": counts(pairs, wanted, false + 1e-6),
+        "highest_false_cosine": round(false, 3),
+        "odd_ranks": sorted(ranked.index(name) + 1 for name in odd if name in ranked),
+        "odd_in_first_15": sum(name in odd for name in ranked[:FIRST]),
+        "outliers": len(ranked),
+        "seconds": round(seconds, 1),
+    }
+
+
+def counts(pairs: dict[frozenset[str], float], wanted: dict[frozenset[str], str], least: float) -> dict[str, int]:
+    """Count near and exact copies and false pairs from a cosine on."""
+    there = [wanted.get(pair, "false") for pair, cosine in pairs.items() if cosine >= least]
+    exact, false = there.count("exact"), there.count("false")
+    return {"near": len(there) - exact - false, "exact": exact, "false": false}
+
+
+def main() -> None:
+    """Parse, measure each seed, write the results."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, required=True, help="what `duplicates.py` was given")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="one planted folder each")
+    parser.add_argument("--scratch", type=Path, required=True, help="folder for what fastdup writes")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/duplicates_fastdup.json"))
+    options = parser.parse_args()
+    runs = [measure(options.work / f"seed{seed}", options.scratch / f"seed{seed}", seed) for seed in options.seeds]
+    found = {"fastdup": version("fastdup"), "runs": runs}
+    options.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    print(json.dumps(found, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,290 @@
+"""Record what each command shows on a terminal of 80 columns, and write docs/terminal.md.
+
+    python demo/prepare.py --out demo-data
+    python benchmarks/recordings.py --data demo-data --work runs/recordings
+
+Commands run on a pseudo-terminal, an emulator (pyte) keeps the screen, and a screen that stays the same is a silence;
+where `piped` says so, the command runs once more with stderr in a pipe, and the longest time between two lines counts.
+What was recorded lies in the work folder, so an interrupted session goes on; delete a recording to make it anew.
+"""
+
+import argparse
+import fcntl
+import json
+import os
+import pty
+import select
+import shlex
+import struct
+import subprocess
+import sys
+import termios
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyte
+
+from dinocli import __version__
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs" / "terminal.md"
+COLUMNS, LINES, KEPT_LINES = 80, 50, 400
+PIECE = 65536
+
+HEAD = """\
+# What a terminal shows
+
+<!-- Made by benchmarks/recordings.py: run it again after a change, and look at the screens. -->
+
+Each command as a terminal of 80 columns shows it, on the 400 solar cells of `make demo`: dinocli {version}, two cores,
+{load}. *Silence* is the longest time in which nothing on the screen changes; *without a terminal*, the longest time
+between two lines on stderr, with stderr in a pipe.
+
+"""
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command that is recorded.
+
+    Args:
+        name: Of its recording.
+        about: What it is for, a heading.
+        line: As it is typed.
+        during: Shares of its time at which the screen is shown, beside its end.
+        piped: Run once more without a terminal.
+    """
+
+    name: str
+    about: str
+    line: str
+    during: tuple[float, ...] = ()
+    piped: tuple[str, str] | None = None
+
+
+@dataclass
+class Recording:
+    """What a command showed.
+
+    Args:
+        seconds: From its start to its end.
+        code: Its exit code.
+        silence: Longest time in which the screen stayed the same, seconds.
+        screens: (seconds, text), each time that the screen changed.
+        piped_silence: Longest time between two lines without a terminal, seconds; None where it was not tried.
+        piped: What it wrote without a terminal.
+    """
+
+    seconds: float = 0.0
+    code: int = 0
+    silence: float = 0.0
+    screens: list[tuple[float, str]] = field(default_factory=list)
+    piped_silence: float | None = None
+    piped: str = ""
+
+
+TRAIN = "dinocli finetune-ssl ./images --weights ./weights --recipe grey --minutes 3"
+COMMANDS = (
+    Command("doctor", "Is the machine ready?", "dinocli doctor"),
+    Command("recipes", "Which recipes are there?", "dinocli recipe list"),
+    Command("plan", "What would happen?", f"{TRAIN} --dry-run"),
+    Command(
+        "train",
+        "Adapt",
+        f"{TRAIN} --labels folder --out runs/mine",
+        during=(0.1, 0.45, 0.8),
+        piped=("runs/mine", "runs/piped"),
+    ),
+    Command(
+        "pretrain", "From scratch: the plan", "dinocli pretrain ./images --weights none --model resnet18 --dry-run"
+    ),
+    Command(
+        "embed",
+        "Features",
+        "dinocli embed ./images --weights runs/mine --out mine.npy",
+        during=(0.7,),
+        piped=("mine.npy", "piped.npy"),
+    ),
+    Command("start", "Features of the start", "dinocli embed ./images --weights ./weights --out start.npy"),
+    Command(
+        "cluster",
+        "Groups, duplicates, odd images",
+        "dinocli cluster mine.npy --out clusters.csv",
+        during=(0.7,),
+        piped=("clusters.csv", "piped.csv"),
+    ),
+    Command("search", "The most similar images", "dinocli search ./new/defect --in mine.npy -n 3 --sheet found.png"),
+    Command(
+        "classify",
+        "Labels for all from a few",
+        "dinocli classify mine.npy --labels few.csv --suggest 20 --out predictions.csv",
+    ),
+    Command(
+        "evaluate",
+        "Better by labels?",
+        "dinocli evaluate mine.npy --baseline start.npy --labels folder --report labels.html",
+        during=(0.7,),
+        piped=("labels.html", "piped.html"),
+    ),
+    Command(
+        "segment",
+        "Find defects",
+        "dinocli segment ./new --weights runs/mine --method anomaly --reference ./images/good --overlay --out defects",
+        during=(0.5,),
+        piped=("--out defects", "--out piped"),
+    ),
+    Command("rerun", "The same run once more", "dinocli rerun runs/mine --out runs/again", during=(0.5,)),
+    Command("compare", "Two runs side by side", "dinocli compare runs/mine runs/again --report compare.html"),
+    Command("runs", "All runs", "dinocli runs"),
+    Command("export", "For other programs", "dinocli export runs/mine --format onnx --out mine.onnx"),
+    Command("no_folder", "A folder that is not there", "dinocli embed ./imagse --weights ./weights"),
+    Command("no_setting", "A setting that is not there", "dinocli finetune-ssl ./images --set optim.learning_rate=1"),
+    Command("no_overwriting", "A result that is there already", "dinocli embed ./images --out mine.npy"),
+)
+
+
+def on_terminal(line: str, folder: Path, environment: dict[str, str]) -> Recording:
+    """Run a command on a pseudo-terminal, and record its screen."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", LINES, COLUMNS, 0, 0))
+    screen = pyte.Screen(COLUMNS, KEPT_LINES)
+    stream = pyte.ByteStream(screen)
+    began = changed = time.monotonic()
+    process = subprocess.Popen(
+        shlex.split(line), cwd=folder, env=environment, stdin=theirs, stdout=theirs, stderr=theirs, close_fds=True
+    )
+    os.close(theirs)
+    found, last = Recording(), ""
+    while data := next_piece(ours):
+        stream.feed(data)
+        text = "\n".join(row.rstrip() for row in screen.display).rstrip()
+        now = time.monotonic()
+        if text != last:
+            found.screens.append((round(now - began, 2), text))
+            found.silence, changed, last = max(found.silence, now - changed), now, text
+    os.close(ours)
+    found.code = process.wait()
+    ended = time.monotonic()
+    found.silence, found.seconds = round(max(found.silence, ended - changed), 2), round(ended - began, 1)
+    return found
+
+
+def next_piece(handle: int) -> bytes:
+    """Read what there is; empty at the end."""
+    select.select([handle], [], [])
+    try:
+        return os.read(handle, PIECE)
+    except OSError:  # Linux says so when the last writer has closed a pseudo-terminal
+        return b""
+
+
+def in_pipe(line: str, folder: Path, environment: dict[str, str]) -> tuple[float, str]:
+    """Run a command without a terminal; return the longest time between two lines of stderr, and all of them."""
+    last, longest, lines = time.monotonic(), 0.0, []
+    process = subprocess.Popen(
+        shlex.split(line), cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    for text in process.stderr:
+        now = time.monotonic()
+        longest, last = max(longest, now - last), now
+        lines.append(text)
+    if code := process.wait():
+        sys.exit(f"{line} ended with exit code {code} without a terminal:\n{''.join(lines)}")
+    return round(max(longest, time.monotonic() - last), 1), "".join(lines)
+
+
+def prepare(work: Path, data: Path) -> dict[str, str]:
+    """Lay out the folder that the commands run in, and return their environment."""
+    tools = work / "bin"
+    tools.mkdir(parents=True, exist_ok=True)
+    (tools / "dinocli").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m dinocli "$@"\n')
+    (tools / "dinocli").chmod(0o755)
+    for name, there in (("images", "images"), ("new", "new"), ("weights", "tf_efficientnet_lite0")):
+        if not (work / name).exists():
+            (work / name).symlink_to((data / there).resolve())
+    named = sorted((work / "images").glob("*/*.png"))[::20]
+    few = [f"./{path.relative_to(work / 'images')},{path.parent.name}\n" for path in named]
+    (work / "few.csv").write_text("path,label\n" + "".join(few))
+    kept = ("HOME", "LANG", "OMP_NUM_THREADS", "PYTHONPATH", "TMPDIR")
+    inherited = {key: os.environ[key] for key in kept if key in os.environ}
+    path = f"{tools}{os.pathsep}{os.environ['PATH']}"
+    return {**inherited, "PATH": path, "TERM": "xterm-256color", "LC_ALL": "C.UTF-8", "HF_HUB_OFFLINE": "1"}
+
+
+def recorded(command: Command, work: Path, environment: dict[str, str]) -> Recording:
+    """Return the recording of a command, made now if there is none."""
+    path = work / f"{command.name}.json"
+    if path.is_file():
+        return Recording(**json.loads(path.read_text("utf-8")))
+    print(f"$ {command.line}", flush=True)
+    found = on_terminal(command.line, work, environment)
+    if command.piped:
+        line = command.line.replace(*command.piped)
+        found.piped_silence, found.piped = in_pipe(line, work, environment)
+    print(
+        f"  {found.seconds} s, exit code {found.code}, silence {found.silence} s, piped {found.piped_silence}",
+        flush=True,
+    )
+    path.write_text(json.dumps(asdict(found)), encoding="utf-8")
+    return found
+
+
+def part(command: Command, found: Recording) -> str:
+    """Write the part of the page about a command."""
+    shown = [f"```text\n$ {command.line}\n```\n"] if command.during else []
+    for share in command.during:
+        at = share * found.seconds
+        seconds, text = max((screen for screen in found.screens if screen[0] <= at), default=found.screens[0])
+        shown.append(f"After {seconds:.0f} s:\n\n```text\n{text}\n```\n")
+    line = "" if command.during else f"$ {command.line}\n"
+    end = found.screens[-1][1] if found.screens else ""
+    code = f", exit code {found.code}" if found.code else ""
+    words = f"At the end, after {found.seconds:.0f} s{code}:" if command.during else f"{found.seconds:.1f} s{code}:"
+    shown.append(f"{words}\n\n```text\n{line}{end}\n```\n")
+    if found.piped:
+        shown.append(f"Without a terminal:\n\n```text\n{found.piped.rstrip()}\n```\n")
+    return f"## {command.about}\n\n" + "\n".join(shown)
+
+
+def page(recordings: dict[str, Recording], load: str) -> str:
+    """Write the page: a table of silences, then the screens.
+
+    Args:
+        recordings: By name.
+        load: What else the machine did.
+    """
+    rows = ["| command | seconds | silence | without a terminal |", "|---|---|---|---|"]
+    for command in COMMANDS:
+        found = recordings[command.name]
+        piped = "" if found.piped_silence is None else f"{found.piped_silence:.1f} s"
+        words = " ".join(command.line.split()[:2])
+        rows.append(
+            f"| `{words}` ({command.about.rstrip('?')}) | {found.seconds:.1f} | {found.silence:.1f} s | {piped} |"
+        )
+    parts = [part(command, recordings[command.name]) for command in COMMANDS]
+    return HEAD.format(version=__version__, load=load) + "\n".join(rows) + "\n\n" + "\n".join(parts)
+
+
+def main() -> None:
+    """Parse, record what is missing, write the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="what demo/prepare.py wrote")
+    parser.add_argument("--work", type=Path, required=True, help="folder to run in")
+    parser.add_argument("--load", default="nothing else running", help="what else the machine did, for the page")
+    parser.add_argument("--out", type=Path, default=PAGE)
+    parser.add_argument("--only", nargs="+", help="record these, by name, and write no page")
+    options: Any = parser.parse_args()
+    work = options.work.resolve()
+    environment = prepare(work, options.data)
+    chosen = [command for command in COMMANDS if command.name in (options.only or command.name)]
+    recordings = {command.name: recorded(command, work, environment) for command in chosen}
+    if not options.only:
+        text = page(recordings, options.load).replace(str(work), ".").replace(str(Path.home()), "~")
+        options.out.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,56 @@
+"""Facts in two columns on stdout: in words for a terminal, tab-separated for a pipe, one object for `--json`."""
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from dinocli.cli.render import Terminal, print_json
+from dinocli.report.text import visible
+
+_BYTES = "_bytes"
+_UNITS = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
+
+
+def print_facts(facts: Mapping[str, Any]) -> None:
+    """Print one fact a line; on a terminal long values go on below their beginning, between words.
+
+    Args:
+        facts: Name -> value; a name that ends in `_bytes` has bytes.
+    """
+    if not sys.stdout.isatty():
+        sys.stdout.write("".join(f"{name}\t{value}\n" for name, value in facts.items()))
+        return
+    table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in facts.items():
+        table.add_row(Text(name.removesuffix(_BYTES).replace("_", " ")), Text(visible(in_words(name, value))))
+    Console(highlight=False, markup=False, emoji=False).print(table)
+
+
+def show_plan(terminal: Terminal, plan: Mapping[str, Any] | None) -> None:
+    """Show what a command would do; JSON has the recipe too."""
+    if plan is None:
+        return
+    if terminal.as_json:
+        print_json(plan)
+    else:
+        print_facts({name: value for name, value in plan.items() if name != "recipe"})
+
+
+def in_words(name: str, value: Any) -> str:
+    """Write a value for people."""
+    if name.endswith(_BYTES) and isinstance(value, int):
+        size, unit = next(((size, unit) for size, unit in _UNITS if value >= size), (1, "bytes"))
+        return f"{value / size:.3g} {unit}"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}: {inner}" for key, inner in value.items()) or "none"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value)) or "none"
+    return f"{value:.4g}" if isinstance(value, float) else str(value) or "none"
