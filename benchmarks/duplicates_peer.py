@@ -1,10 +1,11 @@
 """fastdup on the folders that `duplicates.py` planted: copies found, false pairs, odd images.
 
-    SENTRY_OPT_OUT=1 peer/bin/python benchmarks/duplicates_peer.py --work runs/planted --seeds 0 2 3
+    SENTRY_OPT_OUT=1 peer/bin/python benchmarks/duplicates_peer.py --work runs/planted --scratch D --seeds 0 2 3
 
-Runs in an environment that has fastdup (`pip install fastdup`), which needs no torch, and imports nothing of ours.
-Pairs are counted from fastdup's own default cosine for similar images, 0.9, and from 0.96, its default for groups;
-*best* is the most copies that any cosine finds without a false pair.
+Runs in an environment that has fastdup (`pip install fastdup`), which needs no torch, and imports nothing of ours; the
+table of docs/results.md has the figures of `duplicates.json` beside it. Pairs are counted from fastdup's own default
+cosine for similar images, 0.9, and from 0.96, its default for groups; *best* is the most copies that any cosine finds
+without a false pair.
 """
 
 import argparse
@@ -17,6 +18,7 @@ from typing import Any
 
 LISTED, SIMILAR, GROUPED = 0.5, 0.9, 0.96
 FIRST = 15
+OURS = Path("benchmarks/results/duplicates.json")
 
 
 def read(path: Path) -> list[dict[str, str]]:
@@ -62,6 +64,28 @@ def counts(pairs: dict[frozenset[str], float], wanted: dict[frozenset[str], str]
     return {"near": len(there) - exact - false, "exact": exact, "false": false}
 
 
+def section(ours: list[dict[str, Any]], theirs: list[dict[str, Any]], peer: str) -> dict[str, Any]:
+    """Make the section of docs/results.md."""
+    about = (
+        "260 photographs with 24 near-copies, five exact ones and seven odd images, planted anew for each seed; "
+        f"`dinocli cluster` (its statistics were chosen on seed 0) and fastdup {peer}, defaults of both. fastdup lists "
+        f"pairs from a cosine of {SIMILAR} and makes groups from {GROUPED}; dinocli takes the cosine from the folder. "
+        "*Odd*: of the seven, how many are among the 15 that the tool calls the oddest."
+    )
+    header = ["seed", "tool", "near-copies of 24", "exact of 5", "wrong pairs", "odd of 7"]
+    rows = []
+    for one, other in zip(ours, theirs, strict=True):
+        near, exact, wrong = one["near_found"], one["exact_found"], len(one["false_pairs"])
+        rows.append([f"{one['seed']}", "dinocli", f"{near}", f"{exact}", f"{wrong}", f"{one['odd_in_first_15']}"])
+        for least in (SIMILAR, GROUPED):
+            found = other[f"at {least}"]
+            counted = [f"{found[kind]}" for kind in ("near", "exact", "false")]
+            odd = f"{other['odd_in_first_15']}" if least == SIMILAR else ""
+            rows.append(["", f"fastdup, from {least}", *counted, odd])
+    blocks = [about, {"header": header, "rows": rows}]
+    return {"title": "Copies and odd images, beside fastdup", "order": 55, "blocks": blocks}
+
+
 def main() -> None:
     """Parse, measure each seed, write the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -71,7 +95,15 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/duplicates_fastdup.json"))
     options = parser.parse_args()
     runs = [measure(options.work / f"seed{seed}", options.scratch / f"seed{seed}", seed) for seed in options.seeds]
-    found = {"fastdup": version("fastdup"), "runs": runs}
+    ours = json.loads(OURS.read_text("utf-8"))["runs"]
+    found = {
+        "date": time.strftime("%Y-%m-%d"),
+        "hardware": "two shared CPU cores",
+        "command": "python benchmarks/duplicates_peer.py --work runs/planted --scratch D --seeds 0 2 3",
+        "log": "fastdup on the planted copies and odd images",
+        "section": section(ours, runs, version("fastdup")),
+        "runs": runs,
+    }
     options.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(found, indent=1))
 
