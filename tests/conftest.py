@@ -12,9 +12,12 @@ FORKING = (
     "cli/",
     "faults/",
     "tasks/test_resume",
+    "tasks/search/",
     "tasks/train/test_distill",
     "artifacts/test_pa",
     "engine/test_device",
+    "test_forks",
+    "test_readme",
 )
 """Where tests start processes of `tests.forks`."""
 

@@ -46,16 +46,16 @@ LEARNING = (
     "model.name=test_resnet",
     "views.global_size=48",
     "data.short_side=64",
-    "run.steps=40",
+    "run.steps=24",
     "run.batch_size=12",
     "guard.every=1.0",
-    "guard.probe_images=48",
+    "guard.probe_images=32",
 )
 SHORT = (
     *WAY,
     "model.name=test_resnet",
-    "run.steps=12",
-    "run.save_every=5",
+    "run.steps=6",
+    "run.save_every=2",
     "guard.every=0.5",
     "guard.probe_images=8",
     "guard.stop=false",  # so short a run may well collapse, and has to be resumed all the same
@@ -113,7 +113,7 @@ def test_the_student_comes_nearer_to_its_teacher(learnt: TrainResult) -> None:
     assert first.adapted > first.start
     lines = (learnt.folder / "metrics.jsonl").read_text().splitlines()
     distances = [row["teacher_feature"] for row in map(json.loads, lines) if "loss" in row]
-    assert np.mean(distances[-5:]) < 0.7 * np.mean(distances[:5])
+    assert np.mean(distances[-5:]) < 0.8 * np.mean(distances[:5])
     assert (learnt.verdict.outcome, learnt.verdict.keep) == ("better", "adapted")
     assert "nearest neighbours shared with the teacher" in learnt.verdict.reason
     assert "the student has" in learnt.verdict.summary
@@ -164,7 +164,7 @@ def test_prototypes_are_the_teachers_and_never_move(learnt: TrainResult) -> None
 def test_a_resumed_run_ends_bit_equal(images: Path, teacher: Path, tmp_path: Path) -> None:
     settings = [*SHORT, f"model.teacher={teacher}"]
     assert train(job(images, tmp_path / "whole", settings))
-    assert processes(job(images, tmp_path / "cut", settings), shot=(8, signal.SIGKILL)) == [-signal.SIGKILL]
+    assert processes(job(images, tmp_path / "cut", settings), shot=(4, signal.SIGKILL)) == [-signal.SIGKILL]
     assert train(job(images, tmp_path / "cut", settings, resume=True))
     whole, cut = (
         load_checkpoint(tmp_path / name / "checkpoints" / "last.pt", torch.device("cpu")) for name in ("whole", "cut")

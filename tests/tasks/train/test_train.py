@@ -343,7 +343,7 @@ def test_the_best_interpolation_with_the_start_is_kept(learnt: TrainResult, few:
 def test_a_run_ends_when_nothing_gets_better(few: Path, tmp_path: Path) -> None:
     """A run so hot that its features only get narrower."""
     hot = ("run.steps=10", "guard.every=0.1", "guard.patience=0.3", "guard.window=0.1", "guard.stop=false")
-    harm = ("model.name=test_vit", "optim.lr=0.05", "optim.head_lr=0.05", "dino.teacher_momentum=0.5")
+    harm = ("optim.lr=0.05", "optim.head_lr=0.05", "dino.teacher_momentum=0.5")
     ears = Ears()
     outcome = train(job(few, tmp_path / "run", [*SHORT, *hot, *harm]), ears)
     assert outcome is not None
