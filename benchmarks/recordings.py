@@ -85,7 +85,7 @@ class Recording:
     piped: str = ""
 
 
-TRAIN = "dinocli finetune-ssl ./images --weights ./weights --recipe grey --minutes 3"
+TRAIN = "dinocli finetune-ssl ./images --weights ./weights --recipe grey --steps 20 --batch-size 16"
 COMMANDS = (
     Command("doctor", "Is the machine ready?", "dinocli doctor"),
     Command("recipes", "Which recipes are there?", "dinocli recipe list"),

@@ -83,7 +83,7 @@ def _commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, A
 
 def _command(name: str, command: Any) -> str:
     arguments = " ".join(str(p.metavar or p.name).upper() for p in command.params if p.param_type_name == "argument")
-    text = [f"## {name}\n", f"```text\ndinocli {name} {arguments} [OPTIONS]\n```\n", f"{command.help}\n"]
+    text = [f"## {name}\n", f"```text\ndinocli {name} {arguments} [OPTIONS]\n```\n", f"{_plain(command.help)}\n"]
     if command.epilog:
         examples = command.epilog.removeprefix("Example: ").split("  |  ")
         text.append("```sh\n" + "\n".join(examples) + "\n```\n")
@@ -93,7 +93,7 @@ def _command(name: str, command: Any) -> str:
             panels.setdefault(parameter.rich_help_panel or "Arguments and options", []).append(parameter)
     for panel, parameters in panels.items():
         lines = [f"| {panel} | value | default | |\n|---|---|---|---|"]
-        lines += [f"| {_names(p)} | {_kind(p)} | {_default(p)} | {_cell(p.help or '')} |" for p in parameters]
+        lines += [f"| {_names(p)} | {_kind(p)} | {_default(p)} | {_plain(_cell(p.help or ''))} |" for p in parameters]
         text.append("\n".join(lines) + "\n")
     return "\n".join(text)
 
@@ -115,7 +115,7 @@ def _kind(parameter: Any) -> str:
 
 def _default(parameter: Any) -> str:
     if isinstance(parameter.show_default, str):
-        return _cell(parameter.show_default)
+        return _plain(_cell(parameter.show_default))
     if parameter.default in (None, "", False) or not parameter.show_default:
         return ""
     return f"`{_cell(str(parameter.default))}`"
@@ -130,7 +130,7 @@ def recipe_reference() -> str:
         "of several, later ones win. `--set section.key=value` changes one setting. `dinocli recipe show NAME` prints "
         "all settings, `dinocli recipe copy NAME mine.toml` makes a file to edit.\n",
         "| recipe | for |\n|---|---|\n"
-        + "\n".join(f"| [`{name}`](#{name}) | {_cell(load_recipe([name]).description)} |" for name in names)
+        + "\n".join(f"| [`{name}`](#{name}) | {_plain(_cell(load_recipe([name]).description))} |" for name in names)
         + "\n",
         "## Settings\n\nThe value is that of `natural`. `auto` is resolved when a run starts, printed and saved.\n",
     ]
@@ -148,10 +148,8 @@ def recipe_reference() -> str:
 def _section(name: str, model: type[BaseModel], values: BaseModel) -> str:
     lines = [f"### [{name}]\n\n| setting | type | `natural` | meaning |\n|---|---|---|---|"]
     for key, field in model.model_fields.items():
-        words = _type_words(field.annotation)
-        lines.append(
-            f"| `{name}.{key}` | {words} | `{_cell(_toml(getattr(values, key)))}` | {_cell(field.description or '')} |"
-        )
+        words, meaning = _type_words(field.annotation), _plain(_cell(field.description or ""))
+        lines.append(f"| `{name}.{key}` | {words} | `{_cell(_toml(getattr(values, key)))}` | {meaning} |")
     return "\n".join(lines) + "\n"
 
 
@@ -179,3 +177,8 @@ def _toml(value: Any) -> str:
 
 def _cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")
+
+
+def _plain(text: str) -> str:
+    """Keep Markdown from reading `'*_mask.*'` as emphasis and `<name>` as a tag; what stands in backticks is code."""
+    return re.sub(r"(`[^`]*`)|([*_\[])|(<)", lambda found: found[1] or (f"\\{found[2]}" if found[2] else "&lt;"), text)

@@ -1,23 +1,18 @@
 """The ten jobs of docs/jobs.md, run as a user types them, on real images."""
 
 import csv
-import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.forks import environment
+from tests.workplace import make_workplace, type_in
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "jobs.md"
 if not PAGE.is_file():
     pytest.skip("the documents are in the repository alone", allow_module_level=True)
-DATA = next((path for parent in ROOT.parents if (path := parent / "shared" / "data").is_dir()), None)
 JOBS = dict(re.findall(r"^## \d+\. (.*?)\n(.*?)(?=^## |\Z)", PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL))
 SHORTER = {"--minutes 20": "--steps 3 --batch-size 8"}
 
@@ -36,34 +31,7 @@ def test_there_are_ten_jobs_of_at_most_three_commands() -> None:
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the images and weights that the page speaks of."""
-    if DATA is None:
-        pytest.skip("no real images: the jobs run where ../shared/data is")
-    folder = tmp_path_factory.mktemp("jobs")
-    for number, group in enumerate(sorted(path for path in (DATA / "neu").iterdir() if path.is_dir())):
-        images = sorted(group.iterdir())
-        link(images[:20], folder / "steel" / group.name)
-        link(images[20 + number : 22 + number], folder / "week2")
-    few = [path for path in sorted((folder / "steel").rglob("*.jpg")) if int(path.stem.split("_")[-1]) % 5 == 0]
-    lines = [f"./{path.relative_to(folder / 'steel')},{path.parent.name}\n" for path in few]
-    (folder / "few.csv").write_text("path,label\n" + "".join(lines))
-    drives = sorted((DATA / "bsdata" / "images").iterdir())
-    link(drives[:4], folder / "parts")
-    link(drives[100:112], folder / "good")
-    (folder / "weights").mkdir()
-    (folder / "weights" / "config.json").write_text(json.dumps({"architecture": "tf_efficientnet_lite0"}))
-    tensors = DATA / "weights" / "tf_efficientnet_lite0_imagenet.safetensors"
-    (folder / "weights" / "model.safetensors").symlink_to(tensors)
-    tools = folder / "bin"
-    tools.mkdir()
-    (tools / "dinocli").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m dinocli "$@"\n')
-    (tools / "dinocli").chmod(0o755)
-    return folder
-
-
-def link(images: list[Path], folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    for image in images:
-        (folder / image.name).symlink_to(image)
+    return make_workplace(tmp_path_factory.mktemp("jobs"))
 
 
 @pytest.mark.slow
@@ -75,9 +43,7 @@ def test_a_job_gives_what_the_page_says(job: str, workplace: Path) -> None:
     for line in commands(job):
         for long, short in SHORTER.items():
             line = line.replace(long, short)
-        env = environment({"PATH": f"{workplace / 'bin'}{os.pathsep}{os.environ['PATH']}"})
-        done = subprocess.run(["bash", "-c", line], cwd=workplace, env=env, capture_output=True, text=True, timeout=600)
-        assert done.returncode == 0, f"{line}\n{done.stderr}"
+        type_in(line, workplace)
     promised = re.findall(r"`([\w./]+[./]\w*)`", JOBS[job].split("\nGives ")[1])
     assert promised
     for name in promised:

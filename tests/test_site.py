@@ -75,6 +75,11 @@ def test_links_to_the_repository_become_links_of_the_site(
     assert hooks.rewritten(link, page) == rewritten
 
 
+def test_what_the_help_says_is_not_read_as_markdown(hooks: ModuleType) -> None:
+    assert hooks._plain("leave out '*_mask.*' of `a_*b`, <name>") == "leave out '\\*\\_mask.\\*' of `a_*b`, &lt;name>"
+    assert "\\*\\_mask.\\*" in hooks.cli_reference()
+
+
 class Fetched(HTMLParser):
     """What a browser fetches for a page: not the links that somebody may click."""
 

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from shlex import quote
+from textwrap import wrap
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -92,7 +93,8 @@ class Terminal(ProgressReporter):
         """Say in the last lines of a command where to look, and what to type next."""
         for word, lines in (("look:", look), ("next:", commands)):
             for number, text in enumerate(lines):
-                self.line(f"{'' if number else word:5} {text}")
+                if not self.quiet:  # never broken: a command is copied whole
+                    self.console.print(Text(self.safe(f"{'' if number else word:5} {text}")))
 
     def safe(self, text: str) -> str:
         """Escape control characters where a terminal would obey them."""
@@ -109,7 +111,17 @@ class Terminal(ProgressReporter):
         self._say(Text(text))
 
     def _say(self, text: Text) -> None:
+        if self.console.is_terminal:
+            text = Text(between_words(text.plain, self.console.width), style=text.style)
         self.console.print(text)
+
+
+def between_words(text: str, width: int) -> str:
+    """Break lines between words; a word that is wider than the terminal stays whole, so that a path can be copied."""
+    return "\n".join(
+        "\n".join(wrap(line, width, break_long_words=False, break_on_hyphens=False)) if len(line) > width else line
+        for line in text.split("\n")
+    )
 
 
 def _is_main() -> bool:

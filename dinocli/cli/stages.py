@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -25,6 +26,9 @@ REFRESHES = 4
 
 WORTH_A_LINE = 1.0
 """Seconds of a stage without units below which it has no line of its own where no terminal is."""
+
+WIDE, WIDEST_NAME = 100, 34
+"""Of a terminal, from which there is room for a long bar; of the names of stages. Cells."""
 
 WAIT_FOR_RATE = 1.0
 """Seconds of a stage before its rate is shown: the first units wait for caches and compilers."""
@@ -185,6 +189,10 @@ class StageDisplay:
         with self._lock:
             now = time.monotonic()
             table = Table.grid(padding=(0, 1))
+            table.add_column()
+            # Names and numbers stay whole at 80 columns: what is watched beside them gives way.
+            widest = max((cell_len(self._safe(stage.work)) for stage in self._stages.values()), default=0)
+            table.add_column(min_width=min(widest, WIDEST_NAME))
             for stage in self._stages.values():
                 table.add_row(*self._row(stage, now))
             return table
@@ -199,10 +207,11 @@ class StageDisplay:
         count = f"{stage.done:,}/{stage.total:,}" if stage.total else ""
         if stage.ended:
             return [mark, name, Text(""), Text(count, style="dim"), spent, Text(self._safe(stage.detail), style="dim")]
-        bar = ProgressBar(stage.total or None, stage.done, width=14, pulse=not stage.total)
-        rate = f"{stage.rate(now):.3g}/s" if stage.rate(now) else ""
+        narrow = self._console.width < WIDE
+        bar = ProgressBar(stage.total or None, stage.done, width=6 if narrow else 14, pulse=not stage.total)
+        rate = f"{stage.rate(now):.{2 if narrow else 3}g}/s" if stage.rate(now) else ""
         left = clock(stage.left(now), "{} left")
-        words = "  ".join(part for part in (rate, left, self._safe(stage.detail)) if part)
+        words = "  ".join(part for part in (left, rate, self._safe(stage.detail)) if part)
         return [mark, name, bar, Text(count), spent, Text(words, no_wrap=True, overflow="ellipsis")]
 
 

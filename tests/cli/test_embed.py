@@ -36,8 +36,9 @@ def test_left_out_arguments_are_those_of_the_newest_run(
     assert newest_features() == home / "feats.npy"
 
 
-def test_without_a_run_it_says_what_to_name(tmp_path: Path) -> None:
+def test_without_a_run_it_says_what_to_name(images: Path, tmp_path: Path) -> None:
     refused(warm("embed", "--out", "feats.npy", cwd=tmp_path), 4, "no finished run in", "name IMAGES and --weights")
+    refused(warm("embed", images, cwd=tmp_path), 4, "no finished run in", "name weights with --weights (a path or a")
 
 
 def test_the_result_as_json(images: Path, tmp_path: Path) -> None:

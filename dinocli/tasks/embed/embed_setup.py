@@ -161,7 +161,11 @@ def prepare(options: EmbedOptions, reporter: ProgressReporter, stdin: BinaryIO |
 
 def _chosen(options: EmbedOptions, reporter: ProgressReporter) -> tuple[tuple[str, ...], str, RunFolder | None]:
     """Return inputs and weights; those of the newest run where none were named."""
-    newest = latest_run() if not options.inputs or not (options.weights or options.model) else None
+    newest = None
+    if not options.inputs:
+        newest = latest_run()
+    elif not (options.weights or options.model):
+        newest = latest_run("name weights with --weights (a path or a timm name), or run `dinocli pretrain` first")
     inputs, weights = options.inputs, options.weights or ("none" if options.model else "")
     if newest and not inputs:
         inputs = tuple(newest.read()["inputs"])
