@@ -24,7 +24,7 @@ from dinocli.artifacts.feature_file import open_features
 from dinocli.data.labels import read_labels
 from dinocli.quality.agreement import ari, hungarian_accuracy, nmi
 from dinocli.quality.grouping import group_by_centres
-from dinocli.quality.normalized_features import NormalizedFeatures, cores, steady
+from dinocli.quality.normalized_features import NormalizedFeatures, cores, single_threaded
 from dinocli.quality.spherical_kmeans import unit_kmeans
 
 SAMPLE = 50_000
@@ -113,7 +113,7 @@ def command(path: Path, k: int) -> tuple[NDArray[np.intp], float, float]:
 
 
 def _ours(rows: NormalizedFeatures, k: int, seed: int) -> NDArray[np.intp]:
-    with steady():
+    with single_threaded():
         return group_by_centres(rows, unit_kmeans(rows, k, seed=seed).centres_KD).label_N
 
 

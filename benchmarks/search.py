@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinocli.quality.nearest_rows import nearest_rows
-from dinocli.quality.normalized_features import cores, steady
+from dinocli.quality.normalized_features import cores, single_threaded
 
 
 def main() -> None:
@@ -33,7 +33,7 @@ def main() -> None:
         gallery_ND = np.load(path, mmap_mode="r")
         query_1D = np.random.default_rng(1).standard_normal((1, args.width)).astype(np.float32)
         expected = obvious(path, query_1D)
-        with steady():
+        with single_threaded():
             found = nearest_rows(query_1D, gallery_ND, 10, threads=cores())
             assert found.rows_QK[0].tolist() == expected.tolist()
             one = median(lambda: nearest_rows(query_1D, gallery_ND, 10, threads=1), args.repeats)

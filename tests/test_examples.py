@@ -51,7 +51,7 @@ def examples(name: str) -> list[doctest.DocTest]:
 def run(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     tests, told = examples(name), list[str]()
     with monkeypatch.context() as patch:
-        patch.setattr("dinocli.quality.auto_k.TRIED", (2, 3))
+        patch.setattr("dinocli.quality.auto_k.K_CANDIDATES", (2, 3))
         if name != "load_recipe":  # whatever an example trains is tiny
             patch.setattr(dinocli, "load_recipe", lambda layers=(), more=(): load_recipe(["grey"], [*more, *SMALL]))
         for test in tests:

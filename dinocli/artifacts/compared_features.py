@@ -35,7 +35,7 @@ class ComparedFeatures:
         return self.whitened(np.asarray(self.file.flat()[self.rows_N[chosen]], np.float32))
 
     def pooled(self, chosen: NDArray[np.intp]) -> NDArray[np.float32]:
-        """Return their pooled part, not whitened: a cosine of `SAME` says of no other features that images are one."""
+        """Return their pooled part, not whitened: `SAME_COSINE` holds for pooled features only."""
         return np.asarray(self._pooled_ND[self.rows_N[chosen]], np.float32)
 
     @cached_property

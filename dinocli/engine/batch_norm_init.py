@@ -12,7 +12,7 @@ from dinocli.engine.step import Learner
 from dinocli.models.alpha_bn import adapt_statistics
 from dinocli.models.features import extract
 from dinocli.progress import ProgressReporter
-from dinocli.quality.duplicates import SAME, count_distinct
+from dinocli.quality.duplicates import SAME_COSINE, count_distinct
 
 MOST, BATCH = 1024, 32
 """Images that are looked at, and at once. Each counts at every place of a feature map: more change nothing."""
@@ -44,7 +44,7 @@ def adapt_batch_norm(
             yield normalise(square_BCSS, preprocess.mean, preprocess.std)
 
     teacher = learner.teacher.backbone
-    distinct = count_distinct(extract(teacher, images(), autocast=None), SAME)
+    distinct = count_distinct(extract(teacher, images(), autocast=None), SAME_COSINE)
     adapt_statistics(teacher, images(), distinct)
     theirs = dict(teacher.named_buffers())
     for name, buffer in learner.student.backbone.named_buffers():

@@ -1,1 +1,1 @@
-"""How good features are: arrays in, numbers out."""
+"""Scores, classifiers and clustering of features: arrays in, numbers out."""

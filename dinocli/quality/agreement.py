@@ -13,34 +13,34 @@ from sklearn.metrics.cluster import contingency_matrix
 
 
 def nmi(truth_N: NDArray[Any], clusters_N: NDArray[Any]) -> float:
-    """Return the mutual information of classes and clusters, relative to the mean of their entropies.
+    """Return the normalised mutual information of classes and clusters.
 
-    Rises with the number of clusters even where they are random: compare only partitions with as many clusters, or read
-    the adjusted Rand index beside it.
+    It grows with the number of clusters, even of random ones: compare partitions with equal numbers of clusters, or
+    read the adjusted Rand index too.
 
     Args:
         truth_N: One class per image, of any sortable type.
         clusters_N: One cluster per image.
 
     Returns:
-        0 (nothing in common) to 1 (the same partition, whatever the names).
+        0 (independent) to 1 (the same partition, names ignored).
 
-    Source: Vinh, Epps and Bailey 2010, Journal of Machine Learning Research 11, with the arithmetic mean.
+    Source: Vinh, Epps and Bailey 2010, Journal of Machine Learning Research 11; divided by the mean of both entropies.
     """
     return float(normalized_mutual_info_score(truth_N, clusters_N))
 
 
 def ari(truth_N: NDArray[Any], clusters_N: NDArray[Any]) -> float:
-    """Return the adjusted Rand index: the share of pairs of images on which both agree, beyond chance.
+    """Return the adjusted Rand index: the chance-corrected share of image pairs on which both partitions agree.
 
-    Random clusters get 0 however many there are. Large classes count most: pairs grow with the square.
+    Random clusters score 0 for any number of clusters. Large classes dominate: pairs grow with the square of the size.
 
     Args:
         truth_N: One class per image, of any sortable type.
         clusters_N: One cluster per image.
 
     Returns:
-        About 0 for chance to 1 for the same partition; below 0 for less than chance.
+        1 for the same partition, about 0 for chance, below 0 for less agreement than chance.
 
     Source: Hubert and Arabie 1985, Journal of Classification 2.
     """
@@ -48,19 +48,18 @@ def ari(truth_N: NDArray[Any], clusters_N: NDArray[Any]) -> float:
 
 
 def hungarian_accuracy(truth_N: NDArray[Any], clusters_N: NDArray[Any]) -> float:
-    """Return the accuracy after every cluster was given the class that makes the total best, each class once.
+    """Return the accuracy under the best one-to-one assignment of clusters to classes.
 
-    What a user gets who looks at each cluster and writes a name on it, no name twice: with more clusters than classes,
-    those that are left over count as wrong.
+    With more clusters than classes, all images in the unassigned clusters count as errors.
 
     Args:
         truth_N: One class per image, of any sortable type.
         clusters_N: One cluster per image.
 
     Returns:
-        Share of images in a cluster of their class, 0 to 1.
+        Share of images whose cluster is assigned to their class, 0 to 1.
 
-    Source: Kuhn 1955, the Hungarian method; Yang et al. 2010 for its use as a score of clusters.
+    Source: Kuhn 1955 (Hungarian method); Yang et al. 2010 (as a clustering score).
     """
     counts_CG = contingency_matrix(truth_N, clusters_N)
     return float(counts_CG[linear_sum_assignment(counts_CG, maximize=True)].sum() / len(np.asarray(truth_N)))

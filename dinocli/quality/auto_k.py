@@ -1,15 +1,15 @@
-"""Choose the number of groups, or report that there are no clear groups.
+"""Choose the number of clusters, or report that there are no clear clusters.
 
-Every set of points can be cut into k pieces, and pieces of an elongated cloud are even reproducible. So each k is
-judged against *structureless* points: one Gaussian cloud with the mean and the covariance of the data. Two questions:
+k-means partitions any set of points, and partitions of an elongated cloud are even reproducible. So each k is
+compared with a *structureless* reference, a Gaussian cloud with the mean and covariance of the data. Two criteria:
 
-- stability: do two halves of the images, clustered apart, put all images into the same groups (adjusted Rand index)?
-- silhouette: are images nearer to their own group than to the next, more than in the structureless cloud?
+- stability: two halves of the images, clustered separately, assign all images alike (adjusted Rand index).
+- silhouette: images are nearer to their own cluster than to the next one, compared with the cloud.
 
-The k with the largest stability x (silhouette - silhouette of the cloud) is taken. Its groups are called clear if the
-halves agree (0.6) and go beyond the cloud, by 0.1 in silhouette or by 0.4 in agreement.
+Selected is the k with the largest stability x (silhouette - silhouette of the cloud). Its clusters are called clear if
+the stability is at least 0.6 and exceeds the cloud by 0.1 in silhouette or by 0.4 in stability.
 
-Shapes: N sampled images, P directions, K clusters.
+Shapes: N sampled images, P principal directions, K clusters.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,27 +21,28 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import adjusted_rand_score
 
-from dinocli.quality.normalized_features import NormalizedFeatures, steady
+from dinocli.quality.normalized_features import NormalizedFeatures, single_threaded
 from dinocli.quality.spherical_kmeans import nearest, unit_kmeans
 
-TRIED = (*range(2, 11), 12, 15, 20, 25, 30)
-AGREE, BEYOND_SILHOUETTE, BEYOND_AGREEMENT = 0.6, 0.1, 0.4
+K_CANDIDATES = (*range(2, 11), 12, 15, 20, 25, 30)
+MIN_STABILITY, MIN_SILHOUETTE_GAIN, MIN_STABILITY_GAIN = 0.6, 0.1, 0.4
+"""Thresholds for clear clusters; the gains are relative to the structureless cloud."""
 
-_MOST_ROWS, _DIRECTIONS = 2000, 50
-_IMAGES_PER_CLUSTER = 4
-_SPLITS, _STARTS, _STARTS_OF_HALVES, _PASSES = 4, 3, 2, 30
+_MAX_ROWS, _DIRECTIONS = 2000, 50
+_MIN_IMAGES_PER_CLUSTER = 4
+_SPLITS, _STARTS, _HALF_STARTS, _PASSES = 4, 3, 2, 30
 
 
 @dataclass(frozen=True)
 class KScore:
-    """One k on the curve.
+    """Criteria for one number of clusters.
 
     Args:
-        k: Clusters.
-        stability: Mean adjusted Rand index of the clusterings of two halves, about 0 to 1.
-        silhouette: Mean silhouette by cosine, -1 to 1.
-        cloud_stability: The same of the structureless cloud.
-        cloud_silhouette: Silhouette of the same groups of the structureless cloud.
+        k: Number of clusters.
+        stability: Mean adjusted Rand index between the clusterings of two halves, about 0 to 1.
+        silhouette: Mean silhouette with cosine distance, -1 to 1.
+        cloud_stability: Stability of the structureless cloud.
+        cloud_silhouette: Silhouette of the structureless cloud.
     """
 
     k: int
@@ -56,21 +57,21 @@ class KScore:
 
     @property
     def clear(self) -> bool:
-        beyond = self.silhouette - self.cloud_silhouette, self.stability - self.cloud_stability
-        return self.stability >= AGREE and (
-            beyond[0] >= BEYOND_SILHOUETTE or (beyond[0] > 0 and beyond[1] >= BEYOND_AGREEMENT)
+        silhouette_gain, stability_gain = self.silhouette - self.cloud_silhouette, self.stability - self.cloud_stability
+        return self.stability >= MIN_STABILITY and (
+            silhouette_gain >= MIN_SILHOUETTE_GAIN or (silhouette_gain > 0 and stability_gain >= MIN_STABILITY_GAIN)
         )
 
 
 @dataclass(frozen=True)
 class KChoice:
-    """The number of groups.
+    """The chosen number of clusters.
 
     Args:
-        k: The best of those that were tried.
-        clear: Whether the data show groups at all.
+        k: Best of `K_CANDIDATES`.
+        clear: Whether the data have clear clusters.
         reason: One sentence with the numbers.
-        curve: What was measured, by k; empty with too few images.
+        curve: Criteria of each candidate; empty with too few images.
     """
 
     k: int
@@ -80,33 +81,36 @@ class KChoice:
 
 
 class _Points(NamedTuple):
-    """Unit rows and the (N, N) matrix of their cosine distances."""
+    """Rows of length 1 and their cosine distances."""
 
     rows_NP: NDArray[np.float32]
     distance_NN: NDArray[np.float32]
 
 
 def choose_k(rows: NormalizedFeatures, *, seed: int = 0) -> KChoice:
-    """Choose the number of groups.
-
-    It looks at no more than 2,000 images, in their 50 leading directions.
+    """Choose the number of clusters, from at most 2,000 images in their 50 leading principal directions.
 
     Args:
-        rows: Of the images.
-        seed: Of the sample, the halves and the cloud.
+        rows: Features of the images.
+        seed: Seed of the sample, the halves and the cloud.
     """
-    tried = [k for k in TRIED if k * _IMAGES_PER_CLUSTER <= len(rows)]
+    tried = [k for k in K_CANDIDATES if k * _MIN_IMAGES_PER_CLUSTER <= len(rows)]
     if not tried:
         return KChoice(1, False, f"{len(rows)} images are too few to look for groups", [])
     data, cloud = _data_and_cloud(rows, seed)
-    with steady(), ThreadPoolExecutor(rows.threads) as pool:
+    with single_threaded(), ThreadPoolExecutor(rows.threads) as pool:
         curve = list(pool.map(lambda k: _score(k, data, cloud, seed), tried))
-    best = max(curve, key=lambda one: one.score)
+    best = max(curve, key=lambda candidate: candidate.score)
     return KChoice(best.k, best.clear, _reason(best, tried), curve)
 
 
 def silhouette(distance_NN: NDArray[np.floating], label_N: NDArray[np.intp], k: int) -> float:
-    """Return the mean silhouette; an image alone in its cluster counts 0.
+    """Return the mean silhouette coefficient; an image alone in its cluster counts 0.
+
+    Args:
+        distance_NN: Pairwise distances.
+        label_N: Cluster of each image, 0 to k - 1.
+        k: Number of clusters.
 
     Source: Rousseeuw 1987.
     """
@@ -118,15 +122,15 @@ def silhouette(distance_NN: NDArray[np.floating], label_N: NDArray[np.intp], k: 
     mean_NK = np.where(size_K > 0, total_NK / np.maximum(size_K, 1), np.inf)
     mean_NK[image_N, label_N] = np.inf
     other_N = mean_NK.min(axis=1)
-    wider_N = np.maximum(own_N, other_N)
-    good_N = (size_K[label_N] > 1) & np.isfinite(wider_N) & (wider_N > 0)
-    return float(np.where(good_N, (other_N - own_N) / np.where(good_N, wider_N, 1), 0).mean())
+    larger_N = np.maximum(own_N, other_N)
+    defined_N = (size_K[label_N] > 1) & np.isfinite(larger_N) & (larger_N > 0)
+    return float(np.where(defined_N, (other_N - own_N) / np.where(defined_N, larger_N, 1), 0).mean())
 
 
 def _data_and_cloud(rows: NormalizedFeatures, seed: int) -> tuple[_Points, _Points]:
-    sample_ND = rows.take(rows.sample(_MOST_ROWS, seed)).astype(np.float64)
+    sample_ND = rows.take(rows.sample(_MAX_ROWS, seed)).astype(np.float64)
     _, _, axes_PD = np.linalg.svd(sample_ND, full_matrices=False)
-    rows_NP = sample_ND @ axes_PD[:_DIRECTIONS].T  # not centred: the angles between images stay what they are
+    rows_NP = sample_ND @ axes_PD[:_DIRECTIONS].T  # not centred: keeps the angles between images
     values_P, axes_PP = np.linalg.eigh(np.atleast_2d(np.cov(rows_NP.T)))
     noise_NP = np.random.default_rng(seed).normal(size=rows_NP.shape) * np.sqrt(np.maximum(values_P, 0))
     return _points(rows_NP), _points(rows_NP.mean(axis=0) + noise_NP @ axes_PP.T)
@@ -138,11 +142,11 @@ def _points(rows_NP: NDArray[np.float64]) -> _Points:
 
 
 def _score(k: int, data: _Points, cloud: _Points, seed: int) -> KScore:
-    scores = [(_stability(points, k, seed), _own_silhouette(points, k, seed)) for points in (data, cloud)]
+    scores = [(_stability(points, k, seed), _silhouette(points, k, seed)) for points in (data, cloud)]
     return KScore(k, *scores[0], *scores[1])
 
 
-def _own_silhouette(points: _Points, k: int, seed: int) -> float:
+def _silhouette(points: _Points, k: int, seed: int) -> float:
     centres_KP = _fit(points.rows_NP, k, seed=seed, starts=_STARTS)
     return silhouette(points.distance_NN, nearest(points.rows_NP, centres_KP), k)
 
@@ -159,10 +163,9 @@ def _halves(count: int, seed: int) -> Iterator[tuple[NDArray[np.intp], NDArray[n
 
 
 def _agreement(rows_NP: NDArray[np.float32], k: int, halves: Sequence[NDArray[np.intp]]) -> float:
-    """Cluster two halves apart, and compare how they group everything."""
+    """Return the adjusted Rand index of two clusterings of all rows, each fitted to one half."""
     labels = [
-        nearest(rows_NP, _fit(rows_NP[half], k, seed=side, starts=_STARTS_OF_HALVES))
-        for side, half in enumerate(halves)
+        nearest(rows_NP, _fit(rows_NP[half], k, seed=side, starts=_HALF_STARTS)) for side, half in enumerate(halves)
     ]
     return float(adjusted_rand_score(*labels))
 

@@ -1,4 +1,4 @@
-"""How well each class is predicted, and which classes are taken for which.
+"""Precision, recall and F1 per class, and the confusion matrix.
 
 Shapes: N images, C classes.
 """
@@ -11,13 +11,13 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 
 class ClassScores(NamedTuple):
-    """One row a class.
+    """Scores per class.
 
     Args:
-        precision_C: Share of the images predicted as it that are it; 0 where none is predicted as it.
-        recall_C: Share of its images that are predicted as it.
-        f1_C: Harmonic mean of the two.
-        confusion_CC: Images of each true class (rows) that are predicted as each class (columns).
+        precision_C: True positives / predictions of the class; 0 where it is never predicted.
+        recall_C: True positives / images of the class.
+        f1_C: Harmonic mean of precision and recall.
+        confusion_CC: Number of images by true class (rows) and predicted class (columns).
     """
 
     precision_C: NDArray[np.float64]
@@ -27,11 +27,11 @@ class ClassScores(NamedTuple):
 
 
 def class_scores(labels_N: NDArray[Any], predicted_N: NDArray[Any], classes_C: NDArray[Any]) -> ClassScores:
-    """Score each class by scikit-learn.
+    """Score each class with scikit-learn.
 
     Args:
         labels_N: True labels.
-        predicted_N: Predicted ones.
+        predicted_N: Predicted labels.
         classes_C: Order of the classes.
     """
     precision_C, recall_C, f1_C, _ = precision_recall_fscore_support(
@@ -41,7 +41,7 @@ def class_scores(labels_N: NDArray[Any], predicted_N: NDArray[Any], classes_C: N
 
 
 def most_confused(confusion_CC: NDArray[np.intp], most: int) -> list[tuple[int, int]]:
-    """Return (true, predicted) places of the largest numbers beside the diagonal, largest first; never a zero."""
+    """Return (true, predicted) indices of the largest off-diagonal counts, largest first, zeros left out."""
     off_CC = np.where(np.eye(len(confusion_CC), dtype=bool), 0, confusion_CC)
     order = np.argsort(-off_CC, axis=None, kind="stable")[:most]
     pairs = zip(*np.unravel_index(order, off_CC.shape), strict=True)

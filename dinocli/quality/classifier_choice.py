@@ -1,4 +1,4 @@
-"""Which classifier, and how sure it is: cross-validation over the labelled images.
+"""Select and calibrate a classifier by cross-validation over the labelled images.
 
 Shapes: M labelled images, D width, C classes, R repeats.
 """
@@ -13,21 +13,22 @@ from scipy.special import log_softmax
 from dinocli.quality.classifiers import Candidate, candidates, scores_of
 from dinocli.quality.folds import folds
 
-PARTS = 5
-_REPEATED_ROWS = 200  # images times repeats, so that few labels are split in several ways
-_MOST_REPEATS = 5
-_LOG_TEMPERATURES = (-8.0, 5.0)
+FOLDS = 5
+_MIN_PREDICTIONS = 200  # images x repeats: with few labels, cross-validation is repeated with other folds
+_MAX_REPEATS = 5
+_LOG_TEMPERATURE_BOUNDS = (-8.0, 5.0)
 
 
 @dataclass(frozen=True)
 class TriedClassifier:
-    """What cross-validation says of one candidate.
+    """Cross-validation result of one candidate.
 
     Args:
-        candidate: Which one.
-        probability_MC: Calibrated, by classifiers that have seen neither the image nor its group; mean of all repeats.
-        loss_M: Log loss of each image, nats; mean of all repeats.
-        temperature: That calibrates its logits.
+        candidate: Method and hyperparameter.
+        probability_MC: Calibrated out-of-fold probabilities (neither the image nor its group was in the training
+            folds); mean over repeats.
+        loss_M: Log loss of each image, nats; mean over repeats.
+        temperature: Temperature by which its logits are divided.
     """
 
     candidate: Candidate
@@ -37,21 +38,21 @@ class TriedClassifier:
 
     @property
     def log_loss(self) -> float:
-        """Mean over the images, nats."""
+        """Mean log loss over the images, nats."""
         return float(self.loss_M.mean())
 
     @property
     def confidence_M(self) -> NDArray[np.float32]:
-        """Probability of the likeliest class."""
+        """Probability of the most probable class."""
         return np.asarray(self.probability_MC.max(axis=1), np.float32)
 
     def right(self, labels_M: NDArray[np.str_]) -> NDArray[np.bool_]:
-        """Say whether that class is the right one, (M,)."""
+        """Return whether the most probable class is the true one, (M,)."""
         return np.asarray(np.unique(labels_M)[self.probability_MC.argmax(axis=1)] == labels_M)
 
 
 def can_be_validated(labels_M: NDArray[np.str_], groups_M: NDArray[np.str_] | None) -> bool:
-    """Say whether a class has two images, or groups: one to learn from and one to test on."""
+    """Return whether a class has two images, or groups: one to train on and one to test on."""
     units = labels_M if groups_M is None else np.unique(np.stack([labels_M, groups_M]), axis=1)[0]
     return bool(np.unique(units, return_counts=True)[1].max() > 1)
 
@@ -64,29 +65,29 @@ def try_classifiers(
     method: str = "auto",
     seed: int = 0,
 ) -> list[TriedClassifier]:
-    """Cross-validate every candidate, and sort them, the best first.
+    """Cross-validate every candidate and sort them, best first.
 
-    Five parts, every class in every part as far as it goes, no group on both sides; a few labels are split in up to
-    five ways. Logits are divided by one temperature, fitted to the predictions of images that were not learnt from.
-    The linear probe is taken unless another method has a smaller log loss by more than one standard error.
+    Five stratified folds, no group on both sides; with few labels, up to five repeats with other folds. Logits are
+    divided by one temperature, fitted to the out-of-fold predictions. The linear probe is preferred unless another
+    method has a smaller log loss by more than one standard error.
 
     Args:
-        rows_MD: Centred, of length 1.
-        labels_M: At least two classes.
+        rows_MD: Centred rows of length 1.
+        labels_M: Labels of at least two classes.
         groups_M: Group of each image (a part, a slide, a patient).
         method: One of `METHODS`, or `auto`.
-        seed: Of the parts.
+        seed: Seed of the folds.
 
-    Source: Guo et al. 2017, arXiv:1706.04599 (temperature scaling); Platt 1999 (targets short of 1 where few images
-        stand for a class, so that a handful of right answers is not taken for certainty).
+    Source: Guo et al. 2017, arXiv:1706.04599 (temperature scaling); Platt 1999 (targets below 1 for classes of few
+        images, so that a few correct predictions do not give a probability of 1).
     """
     class_M = np.unique(labels_M, return_inverse=True)[1]
-    rows_MD = in_own_span(rows_MD)
-    repeats = max(1, min(_MOST_REPEATS, _REPEATED_ROWS // len(labels_M)))
-    splits = [[*folds(labels_M, groups_M, PARTS, seed=seed + repeat)] for repeat in range(repeats)]
-    least = min(len(learn) for parts in splits for learn, _ in parts)
+    rows_MD = in_row_span(rows_MD)
+    repeats = max(1, min(_MAX_REPEATS, _MIN_PREDICTIONS // len(labels_M)))
+    splits = [[*folds(labels_M, groups_M, FOLDS, seed=seed + repeat)] for repeat in range(repeats)]
+    smallest = min(len(learn) for parts in splits for learn, _ in parts)
     found = []
-    for candidate in candidates(method, least):
+    for candidate in candidates(method, smallest):
         scores_RMC = np.stack([out_of_fold(candidate, rows_MD, class_M, parts) for parts in splits])
         temperature = fit_temperature(scores_RMC, class_M)
         logs_RMC = log_softmax(scores_RMC / temperature, axis=-1)
@@ -96,7 +97,7 @@ def try_classifiers(
 
 
 def _ranked(found: list[TriedClassifier]) -> list[TriedClassifier]:
-    """Sort by log loss; a linear probe goes first unless another method beats it by more than one standard error."""
+    """Sort by log loss; the best linear probe comes first unless beaten by more than one standard error."""
     ranked = sorted(found, key=lambda tried: tried.log_loss)
     linear = next((tried for tried in ranked if tried.candidate.method == "linear"), ranked[0])
     gain_M = linear.loss_M - ranked[0].loss_M
@@ -105,8 +106,8 @@ def _ranked(found: list[TriedClassifier]) -> list[TriedClassifier]:
     return ranked
 
 
-def in_own_span(rows_MD: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Turn few long rows so that they need no more values than there are rows: all products stay, so all results do."""
+def in_row_span(rows_MD: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Rotate rows into their own span if M < D: the width becomes M, and all dot products stay the same."""
     if len(rows_MD) >= rows_MD.shape[1]:
         return rows_MD
     axes_DM, _ = np.linalg.qr(rows_MD.T.astype(np.float64))
@@ -119,9 +120,15 @@ def out_of_fold(
     class_M: NDArray[np.intp],
     parts: list[tuple[NDArray[np.intp], NDArray[np.intp]]],
 ) -> NDArray[np.float64]:
-    """Return the logits of each image by a classifier that has not seen it, (M, C).
+    """Return the out-of-fold logits of each image, (M, C).
 
-    A class that a part has nothing to learn from gets the smallest logit of the image.
+    A class without a training image in a fold gets the smallest logit of the image.
+
+    Args:
+        candidate: Classifier to fit.
+        rows_MD: Rows as `try_classifiers` takes them.
+        class_M: Class index of each row.
+        parts: (training, test) row indices of each fold.
     """
     scores_MC = np.full((len(class_M), int(class_M.max()) + 1), -np.inf)
     for learn, test in parts:
@@ -130,16 +137,17 @@ def out_of_fold(
             scores_MC[test, known[0]] = 0.0
         else:
             scores_MC[np.ix_(test, known)] = scores_of(candidate.fitted(rows_MD[learn], class_M[learn]), rows_MD[test])
-    least_M1 = np.min(scores_MC, axis=1, where=np.isfinite(scores_MC), initial=np.inf, keepdims=True)
-    return np.where(np.isfinite(scores_MC), scores_MC, least_M1)
+    lowest_M1 = np.min(scores_MC, axis=1, where=np.isfinite(scores_MC), initial=np.inf, keepdims=True)
+    return np.where(np.isfinite(scores_MC), scores_MC, lowest_M1)
 
 
 def fit_temperature(scores_RMC: NDArray[np.float64], class_M: NDArray[np.intp]) -> float:
-    """Return the number to divide logits by, which makes the log loss of smoothed targets smallest.
+    """Return the temperature that minimises the log loss of smoothed targets.
 
     Args:
-        scores_RMC: Logits of images that were not learnt from, once a repeat.
-        class_M: Their classes. Of n images, the target of a class is (n + 1) / (n + 2), the others share the rest.
+        scores_RMC: Out-of-fold logits of each repeat.
+        class_M: Class index of each image. For a class of n images the target is (n + 1) / (n + 2); the other classes
+            share the rest.
     """
     classes = scores_RMC.shape[-1]
     count_M = np.bincount(class_M)[class_M]
@@ -149,4 +157,4 @@ def fit_temperature(scores_RMC: NDArray[np.float64], class_M: NDArray[np.intp]) 
     def loss(log_temperature: float) -> float:
         return -float((target_MC * log_softmax(scores_RMC / np.exp(log_temperature), axis=-1)).sum())
 
-    return float(np.exp(minimize_scalar(loss, bounds=_LOG_TEMPERATURES, method="bounded").x))
+    return float(np.exp(minimize_scalar(loss, bounds=_LOG_TEMPERATURE_BOUNDS, method="bounded").x))

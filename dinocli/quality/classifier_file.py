@@ -1,4 +1,4 @@
-"""A classifier on the disk, with all that a later image has to go through before it: one safetensors file.
+"""Save and load a classifier with the description of its features: one safetensors file.
 
 Shapes: M labelled images, D width, C classes.
 """
@@ -17,22 +17,22 @@ from dinocli.quality.classifiers import METHODS, Candidate, Classifier
 from dinocli.stored import Stored, parse_json, reading
 
 KIND = "dinocli classifier"
-_AGAIN = "make it again with `dinocli classify --save`"
+_REMEDY = "make it again with `dinocli classify --save`"
 
 
 @dataclass(frozen=True)
 class SavedClassifier:
-    """A classifier, and how its features are made.
+    """A classifier, its out-of-fold predictions, and how its features are computed.
 
     Args:
         classifier: Fitted and calibrated.
-        confidence_M: Of the labelled images, by classifiers that had not seen them; from it a threshold for any
-            precision can be chosen later. Empty where nothing could be cross-validated.
-        right_M: Whether those predictions were right.
-        truth_M: Numbers of their classes.
-        precision: That the threshold was chosen for; 0 where every prediction is accepted.
-        features: What `feats.json` said of the features, as far as it determines a row; empty if unknown.
-        fitted_state: Contents of the file that the features were fitted to, empty where they need none.
+        confidence_M: Out-of-fold confidence of the labelled images, from which a threshold for any precision can be
+            computed later. Empty without cross-validation.
+        right_M: Whether those predictions were correct.
+        truth_M: Class indices of the labelled images.
+        precision: Requested precision of the threshold; 0 accepts every prediction.
+        features: Entries of `feats.json` that determine a row; empty if unknown.
+        fitted_state: Contents of the file with the fitted state of the features; empty where they need none.
     """
 
     classifier: Classifier
@@ -44,22 +44,22 @@ class SavedClassifier:
     fitted_state: bytes = b""
 
     def check(self) -> None:
-        """Raise a `ValueError` if the tensors do not belong together."""
-        found = self.classifier
-        width, classes, rows = len(found.mean_D), len(found.classes), len(found.class_M)
-        if found.candidate.method == "knn":
-            whole = found.rows_MD.shape == (rows, width) and rows >= found.candidate.setting
-            whole = whole and bool(np.isin(found.class_M, range(classes)).all())
+        """Raise `ValueError` if shapes or class indices of the tensors are inconsistent."""
+        model = self.classifier
+        width, classes, rows = len(model.mean_D), len(model.classes), len(model.class_M)
+        if model.candidate.method == "knn":
+            consistent = model.rows_MD.shape == (rows, width) and rows >= model.candidate.setting
+            consistent = consistent and bool(np.isin(model.class_M, range(classes)).all())
         else:
-            whole = found.weight_CD.shape == (classes, width) and found.bias_C.shape == (classes,)
-        if not whole or not len(self.confidence_M) == len(self.right_M) == len(self.truth_M):
+            consistent = model.weight_CD.shape == (classes, width) and model.bias_C.shape == (classes,)
+        if not consistent or not len(self.confidence_M) == len(self.right_M) == len(self.truth_M):
             raise ValueError("its tensors do not belong together")
         if not np.isin(self.truth_M, range(classes)).all():
-            raise ValueError("it counts classes that it has no names for")
+            raise ValueError("it has class numbers without a class name")
 
 
-class _Head(Stored):
-    """The texts of the file."""
+class _Metadata(Stored):
+    """Metadata of the file, as JSON."""
 
     kind: str
     method: str
@@ -71,26 +71,26 @@ class _Head(Stored):
 
 
 def save_classifier(path: Path, saved: SavedClassifier) -> None:
-    """Write the file."""
-    found = saved.classifier
+    """Write a classifier to a safetensors file."""
+    model = saved.classifier
     tensors: dict[str, NDArray[Any]] = {
-        "mean_D": found.mean_D,
-        "weight_CD": found.weight_CD,
-        "bias_C": found.bias_C,
-        "rows_MD": found.rows_MD,
-        "class_M": found.class_M,
+        "mean_D": model.mean_D,
+        "weight_CD": model.weight_CD,
+        "bias_C": model.bias_C,
+        "rows_MD": model.rows_MD,
+        "class_M": model.class_M,
         "confidence_M": saved.confidence_M.astype(np.float32),
         "right_M": saved.right_M.astype(np.uint8),
         "truth_M": saved.truth_M,
         "fitted_state": np.frombuffer(saved.fitted_state, np.uint8),
     }
-    head = _Head(
+    head = _Metadata(
         kind=KIND,
-        method=found.candidate.method,
-        setting=found.candidate.setting,
-        temperature=found.temperature,
+        method=model.candidate.method,
+        setting=model.candidate.setting,
+        temperature=model.temperature,
         precision=saved.precision,
-        classes=found.classes,
+        classes=model.classes,
         features=saved.features,
     )
     data = save(
@@ -104,24 +104,24 @@ def load_classifier(path: Path) -> SavedClassifier:
     """Read what `save_classifier` wrote.
 
     Raises:
-        WeightsError: It is not there, damaged, or something else.
+        WeightsError: The file is missing, damaged or of another kind.
     """
-    with reading(f"{path} as a classifier", _AGAIN):
+    with reading(f"{path} as a classifier", _REMEDY):
         with safe_open(path, "np") as file:
             about = dict(file.metadata() or {}).get("about", "{}")
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
-        head = _Head.model_validate(parse_json(about, _Head))
+        head = _Metadata.model_validate(parse_json(about, _Metadata))
         if head.kind != KIND or head.method not in METHODS or len(head.classes) < 2 or not head.temperature > 0:
             raise ValueError("it is of another kind")
-        bare = {"confidence_M": np.float32, "right_M": np.uint8, "truth_M": np.int64, "fitted_state": np.uint8}
-        more = {key: tensors.pop(key, np.empty(0, kind)) for key, kind in bare.items()}
-        fitted_state = more.pop("fitted_state").tobytes()
-        more["right_M"] = more["right_M"].astype(np.bool_)
+        dtypes = {"confidence_M": np.float32, "right_M": np.uint8, "truth_M": np.int64, "fitted_state": np.uint8}
+        extras = {key: tensors.pop(key, np.empty(0, dtype)) for key, dtype in dtypes.items()}
+        fitted_state = extras.pop("fitted_state").tobytes()
+        extras["right_M"] = extras["right_M"].astype(np.bool_)
         classifier = Classifier(
             Candidate(head.method, head.setting), head.classes, temperature=head.temperature, **tensors
         )
         saved = SavedClassifier(
-            classifier, **more, precision=head.precision, features=head.features, fitted_state=fitted_state
+            classifier, **extras, precision=head.precision, features=head.features, fitted_state=fitted_state
         )
         saved.check()
     return saved

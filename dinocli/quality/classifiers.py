@@ -1,7 +1,7 @@
-"""Classifiers for a handful of labels, fitted by scikit-learn: linear probe, nearest neighbours, nearest class mean.
+"""Few-shot classifiers, fitted with scikit-learn: linear probe, k-nearest neighbours, nearest class mean.
 
-All of them take rows of length 1 that were centred by the mean of the whole folder, labelled or not, and scaled to
-length 1 again: what all images share says nothing of the class. Source: Wang et al. 2019, arXiv:1911.04623.
+Input rows are L2-normalised, centred by the mean of the whole folder (labelled or not) and L2-normalised again: what
+all images share carries no class information. Source: Wang et al. 2019, arXiv:1911.04623.
 
 Shapes: N images, M labelled images, D width, C classes, k neighbours, R rows of one block.
 """
@@ -21,23 +21,24 @@ from dinocli.quality.normalized_features import NormalizedFeatures, unit_rows32
 
 METHODS = ("linear", "knn", "mean")
 STRENGTHS = (0.1, 1.0, 10.0, 100.0, 1000.0)
-"""Values of C of the linear probe, the inverse of its penalty, for rows of length 1."""
+"""Candidates for C of the linear probe (inverse L2 penalty), for rows of length 1."""
 NEIGHBOURS = (1, 3, 5, 10, 20)
+"""Candidates for k."""
 TEMPERATURE = 0.07
-"""Of the votes of neighbours: the weight is exp(cosine / temperature), as in `quality.knn`."""
+"""A neighbour votes with the weight exp(cosine / temperature), as in `quality.knn`."""
 
-_ITERATIONS = 300
-LEAST = 1e-6
-"""Probability of a class that no neighbour has."""
+_MAX_ITERATIONS = 300
+MIN_PROBABILITY = 1e-6
+"""Probability of a class without any neighbour."""
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A classifier to try.
+    """A classifier and its hyperparameter.
 
     Args:
         method: One of `METHODS`.
-        setting: C of the linear probe, k of the neighbours; 0 for the mean.
+        setting: C of the linear probe, or k of k-NN; 0 for the class mean.
     """
 
     method: str
@@ -49,39 +50,39 @@ class Candidate:
         )
 
     def fitted(self, rows_MD: NDArray[np.floating], class_M: NDArray[np.integer]) -> Any:
-        """Return scikit-learn's estimator, fitted."""
+        """Return the fitted scikit-learn estimator."""
         if self.method == "linear":
-            estimator = LogisticRegression(C=self.setting, max_iter=_ITERATIONS)
+            estimator = LogisticRegression(C=self.setting, max_iter=_MAX_ITERATIONS)
         elif self.method == "knn":
             estimator = KNeighborsClassifier(int(self.setting), weights=_votes, algorithm="brute")
         else:
             estimator = NearestCentroid()
         with warnings.catch_warnings():
-            # A weak penalty may need more passes: the log loss judges what it came to. Deviations within a class, which
-            # one image a class has none of, are not used.
+            # A weak penalty may need more iterations: the log loss judges the result. The within-class deviation, which
+            # is undefined for one image a class, is not used.
             warnings.simplefilter("ignore", ConvergenceWarning)
             warnings.simplefilter("ignore", RuntimeWarning)
             warnings.filterwarnings("ignore", "self.within_class_std_dev_", UserWarning)
             return estimator.fit(rows_MD, class_M)
 
 
-def candidates(method: str, least: int) -> list[Candidate]:
-    """Return what is tried.
+def candidates(method: str, training_rows: int) -> list[Candidate]:
+    """Return the candidates of a method.
 
     Args:
         method: One of `METHODS`, or `auto` for all.
-        least: Images that any part of the cross-validation learns from; k is not larger.
+        training_rows: Size of the smallest training set of the cross-validation, the upper limit of k.
     """
-    known = {
+    by_method = {
         "linear": [Candidate("linear", strength) for strength in STRENGTHS],
-        "knn": [Candidate("knn", float(k)) for k in NEIGHBOURS if k <= least],
+        "knn": [Candidate("knn", float(k)) for k in NEIGHBOURS if k <= training_rows],
         "mean": [Candidate("mean")],
     }
-    return [one for name in METHODS if method in ("auto", name) for one in known[name]]
+    return [candidate for name in METHODS if method in ("auto", name) for candidate in by_method[name]]
 
 
 def _votes(distance_Nk: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Weigh neighbours by exp(cosine / temperature), up to a factor; of unit rows the squared distance is 2 - 2 cos."""
+    """Return exp(cosine / temperature) up to a factor; for unit rows the squared distance is 2 - 2 cosine."""
     squared_Nk = np.square(distance_Nk)
     nearest_N1 = squared_Nk.min(axis=1, keepdims=True)
     return np.asarray(np.exp((nearest_N1 - squared_Nk) / (2 * TEMPERATURE)))
@@ -92,19 +93,19 @@ def scores_of(estimator: Any, rows_ND: NDArray[np.floating]) -> NDArray[np.float
     if isinstance(estimator, LogisticRegression):
         found = estimator.decision_function(rows_ND)
         return np.stack([-found / 2, found / 2], axis=1) if found.ndim == 1 else found
-    if isinstance(estimator, NearestCentroid):  # half the squared distance, without what all classes share
+    if isinstance(estimator, NearestCentroid):  # minus half the squared distance, up to a constant
         centres_CD = estimator.centroids_
         return np.asarray(rows_ND @ centres_CD.T - np.square(centres_CD).sum(axis=1) / 2)
-    return np.asarray(np.log(np.maximum(estimator.predict_proba(rows_ND), LEAST)))
+    return np.asarray(np.log(np.maximum(estimator.predict_proba(rows_ND), MIN_PROBABILITY)))
 
 
 def centred(rows: NormalizedFeatures, mean_D: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return all rows as the classifiers take them."""
+    """Return all rows centred and L2-normalised again: the input of the classifiers, (N, D)."""
     return np.concatenate([*rows.map(lambda _, part_RD: unit_rows32(part_RD - mean_D))])
 
 
 def mean_of(rows: NormalizedFeatures) -> NDArray[np.float32]:
-    """Return the mean of all rows of length 1."""
+    """Return the mean of all L2-normalised rows, (D,)."""
     sums = [*rows.map(lambda _, part_RD: part_RD.sum(axis=0, dtype=np.float64))]
     return np.asarray(np.sum(sums, axis=0) / len(rows), np.float32)
 
@@ -114,14 +115,14 @@ class Classifier:
     """A fitted classifier with calibrated probabilities.
 
     Args:
-        candidate: What was fitted.
-        classes: Names, sorted.
-        mean_D: Of all rows, taken off before.
-        temperature: That logits are divided by.
-        weight_CD: Of a linear classifier (probe or class means); empty for neighbours.
-        bias_C: Of a linear classifier.
-        rows_MD: Labelled rows, for neighbours; empty otherwise.
-        class_M: Their classes.
+        candidate: Method and hyperparameter.
+        classes: Sorted class names.
+        mean_D: Mean that is subtracted from each row.
+        temperature: Temperature by which logits are divided.
+        weight_CD: Weights of the linear probe or the class means; empty for k-NN.
+        bias_C: Biases of the linear probe or the class means; empty for k-NN.
+        rows_MD: Labelled rows for k-NN; empty otherwise.
+        class_M: Class index of each labelled row for k-NN.
     """
 
     candidate: Candidate
@@ -134,7 +135,7 @@ class Classifier:
     class_M: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
 
     def probabilities(self, features_ND: NDArray[np.floating]) -> NDArray[np.float32]:
-        """Return calibrated probabilities, (N, C); block by block, so that features may lie on the disk."""
+        """Return calibrated probabilities, (N, C); computed in blocks, so that features may be memory-mapped."""
         rows = NormalizedFeatures(features_ND)
         parts = rows.map(lambda _, part_RD: self._block(unit_rows32(part_RD - self.mean_D)))
         return np.concatenate([*parts] or [np.empty((0, len(self.classes)), np.float32)])
@@ -156,7 +157,15 @@ def fit_classifier(
     mean_D: NDArray[np.float32],
     temperature: float,
 ) -> Classifier:
-    """Fit one candidate to all labelled rows, which are centred already."""
+    """Fit one candidate to all labelled rows.
+
+    Args:
+        candidate: Method and hyperparameter.
+        rows_MD: Rows of `centred`.
+        labels_M: Class names.
+        mean_D: Mean that the rows were centred by.
+        temperature: Temperature by which logits are divided.
+    """
     classes_C, class_M = np.unique(labels_M, return_inverse=True)
     names = [str(name) for name in classes_C]
     if candidate.method == "knn":
@@ -167,7 +176,7 @@ def fit_classifier(
         bias_C = -np.square(weight_CD).sum(axis=1) / 2
     else:
         weight_CD, bias_C = estimator.coef_, estimator.intercept_
-        if len(weight_CD) == 1:  # of two classes scikit-learn keeps the difference alone
+        if len(weight_CD) == 1:  # for two classes scikit-learn stores only the difference
             weight_CD, bias_C = np.stack([-weight_CD[0], weight_CD[0]]) / 2, np.array([-bias_C[0], bias_C[0]]) / 2
     return Classifier(
         candidate,

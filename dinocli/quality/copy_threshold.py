@@ -1,8 +1,8 @@
-"""Threshold of near-duplicates: a cosine estimated from the folder's own nearest neighbours.
+"""Cosine threshold for near-duplicates, estimated from the nearest-neighbour cosines of the folder.
 
-In a folder of photographs unrelated images reach a cosine of 0.6, in one of steel plates of 0.97. So the bulk of the
-nearest-neighbour cosines is measured, and a copy has to stand out from it. Above the bulk a pair needs less likeness of
-its pixels to count as a copy, the farther out it lies.
+Unrelated images reach a cosine of 0.6 in a folder of photographs, and 0.97 in a folder of steel plates. So the
+threshold is relative to the distribution of the nearest-neighbour cosines (the bulk). The farther a pair lies above the
+bulk, the less pixel similarity it needs to count as a copy.
 
 Shapes: N images, P pairs, R pairs of unrelated images.
 """
@@ -13,56 +13,58 @@ import numpy as np
 from numpy.typing import NDArray
 
 BORDERLINE, CLEAR, FAR = 2.5, 5.0, 10.0
-"""Standard deviations above the bulk: from where pixels may decide, where features do without them, where all fits."""
+"""Standard deviations above the bulk of cosines: lower limit of a candidate pair, of a clear one, of a certain one."""
 
-_NEEDED = ((BORDERLINE, 0.9), (CLEAR, 0.6), (FAR, 0.4))
-_UNRELATED_QUANTILE, _BEYOND = 0.95, 0.25
-_SAME = 1 - 1e-6  # equal features: the same file, or one that was saved again without loss
-_LEAST_SPREAD = 0.02
+_MIN_PIXEL_SIMILARITY = ((BORDERLINE, 0.9), (CLEAR, 0.6), (FAR, 0.4))  # deviations above the bulk -> similarity
+_UNRELATED_QUANTILE, _UNRELATED_MARGIN = 0.95, 0.25
+_IDENTICAL = 1 - 1e-6  # cosine of equal features: the same file, or a lossless copy
+_MIN_SPREAD = 0.02
 
 
 @dataclass(frozen=True)
 class CopyThreshold:
-    """The bulk of nearest-neighbour cosines on the scale of `arctanh`, where it is about symmetric.
+    """Location and scale of the nearest-neighbour cosines after `arctanh`, which makes them about symmetric.
 
     Args:
         centre: Median.
-        spread: Standard deviation, from the half below the median: copies lie above.
+        spread: Robust standard deviation of the half below the median; copies lie above.
     """
 
     centre: float
     spread: float
 
     def cosine(self, deviations: float) -> float:
-        """Return the cosine that lies this many standard deviations above the bulk."""
+        """Return the cosine at a number of standard deviations above the centre."""
         return float(np.tanh(self.centre + deviations * self.spread))
 
     def deviations(self, cosine_P: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Return how many standard deviations above the bulk cosines lie."""
-        return np.asarray((np.arctanh(np.clip(cosine_P, -_SAME, _SAME)) - self.centre) / self.spread, np.float64)
+        """Return the distance of each cosine above the centre in standard deviations, (P,)."""
+        return np.asarray(
+            (np.arctanh(np.clip(cosine_P, -_IDENTICAL, _IDENTICAL)) - self.centre) / self.spread, np.float64
+        )
 
     def needed(self, cosine_P: NDArray[np.floating], unrelated_R: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Return the likeness of pixels that makes a pair a copy.
+        """Return the pixel similarity from which each pair counts as a copy, (P,).
 
         Args:
-            cosine_P: Of the pairs.
-            unrelated_R: Likeness of pixels of pairs drawn at random: parts from one mould are alike without being
-                copies, so a copy has to go a quarter of the way from them to 1.
+            cosine_P: Cosine of each pair.
+            unrelated_R: Pixel similarity of random pairs. Parts from one mould are similar without being copies, so a
+                copy needs at least a quarter of the distance from their 95 % quantile to 1.
         """
-        at, values = zip(*_NEEDED, strict=True)
+        at, values = zip(*_MIN_PIXEL_SIMILARITY, strict=True)
         usual = float(np.quantile(unrelated_R, _UNRELATED_QUANTILE)) if len(unrelated_R) else 0.0
-        return np.maximum(np.interp(self.deviations(cosine_P), at, values), usual + _BEYOND * (1 - usual))
+        return np.maximum(np.interp(self.deviations(cosine_P), at, values), usual + _UNRELATED_MARGIN * (1 - usual))
 
 
 def copy_threshold(nearest_N: NDArray[np.floating]) -> CopyThreshold:
-    """Measure the bulk.
+    """Estimate the threshold; pairs of identical features are left out.
 
     Args:
-        nearest_N: Cosine of each image to its nearest other one.
+        nearest_N: Cosine of each image to its nearest neighbour.
     """
-    scale_N = np.arctanh(np.clip(nearest_N[nearest_N < _SAME], -_SAME, _SAME))
+    scale_N = np.arctanh(np.clip(nearest_N[nearest_N < _IDENTICAL], -_IDENTICAL, _IDENTICAL))
     if not len(scale_N):
         return CopyThreshold(0.0, 1.0)
     centre = float(np.median(scale_N))
     below = centre - scale_N[scale_N <= centre]
-    return CopyThreshold(centre, max(1.4826 * float(np.median(below)), _LEAST_SPREAD))
+    return CopyThreshold(centre, max(1.4826 * float(np.median(below)), _MIN_SPREAD))

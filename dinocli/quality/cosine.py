@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 
 T = TypeVar("T", bound=np.floating)
 
-# 64 MiB in float32: large enough for the matrix product to run at full speed, small beside the features themselves.
+# 64 MiB in float32: the matrix product runs at full speed, and a block is small compared with the features.
 _BLOCK_VALUES = 1 << 24
 
 
 def unit_rows(features_ND: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Scale every row to length 1, in float64.
+    """L2-normalise rows in float64.
 
-    A row of zeros stays zero, so that a dead image is similar to nothing instead of not a number.
+    A row of zeros stays zero: its cosine to any row is 0 instead of NaN.
 
     Args:
         features_ND: Finite features.
@@ -32,16 +32,16 @@ def unit_rows(features_ND: NDArray[np.floating]) -> NDArray[np.float64]:
 
 
 def similarity_blocks(queries_QD: NDArray[T], gallery_ND: NDArray[T]) -> Iterator[tuple[NDArray[np.intp], NDArray[T]]]:
-    """Yield the similarities of consecutive queries to the whole gallery.
+    """Yield the cosines of consecutive queries to the whole gallery.
 
-    The full (Q, N) matrix of 50,000 images would take 10 GB; a block never takes more than 16.8 million values.
+    The full (Q, N) matrix of 50,000 images would take 10 GB; a block has at most 16.8 million values.
 
     Args:
         queries_QD: Rows of length 1.
-        gallery_ND: Rows of length 1, of the same type.
+        gallery_ND: Rows of length 1, same dtype.
 
     Yields:
-        The numbers of the block's queries, shape (R,), and their cosines, shape (R, N), which the caller may overwrite.
+        Query indices (R,) and cosines (R, N), which the caller may overwrite.
     """
     rows = max(1, _BLOCK_VALUES // len(gallery_ND))
     for first in range(0, len(queries_QD), rows):

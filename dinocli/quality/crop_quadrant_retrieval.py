@@ -1,4 +1,4 @@
-"""Crop/quadrant retrieval: the label-free score that selects the weights of a run and decides its verdict.
+"""Crop/quadrant retrieval: the label-free selection score of a run, on which the verdict is based.
 
 Shapes: N images, D width, 4 quadrants.
 """
@@ -10,7 +10,7 @@ from dinocli.quality.scores import augmentation_retrieval
 
 KEY = "crop_quadrant_retrieval"
 LABEL = "crop/quadrant retrieval (0 is best)"
-"""Mean over images; a sum of two logs of reciprocal ranks."""
+"""Label of the mean over images: a sum of two log reciprocal ranks."""
 
 QUADRANTS = 4
 """Quarters of an image: upper left, upper right, lower left, lower right."""
@@ -19,12 +19,12 @@ QUADRANTS = 4
 def crop_quadrant_retrieval(
     clean_ND: NDArray[np.floating], crop_ND: NDArray[np.floating], quadrants_4ND: NDArray[np.floating]
 ) -> NDArray[np.float64]:
-    """Return the log reciprocal rank at which a crop and the quadrants of each image find that image.
+    """Return the log reciprocal rank of each image among the results of its crop and its quadrants.
 
-    A crop searches the clean images. A quadrant searches the quadrants of the opposite corner, with which it shares no
-    pixel. No colour is changed, so a network that has learnt to ignore the colour changes of the training gains
-    nothing. The mean of logs ranks networks like the log of the mean, with half of the noise where most quadrants are
-    not found.
+    The query of the first term is a crop, its gallery the clean images. The query of the second is a quadrant, its
+    gallery the quadrants of the opposite corner, with which it shares no pixel. No colour is changed, so that a network
+    trained to ignore colour jitter gains nothing. The mean of logs ranks networks like the log of the mean, with half
+    the noise where most quadrants are not found.
 
     Args:
         clean_ND: Finite features of whole images.
@@ -35,7 +35,7 @@ def crop_quadrant_retrieval(
         (N,): log reciprocal rank of the crop plus the mean log reciprocal rank of the two pairs of quadrants; at most
         0. One value per image, so that two networks can be compared image by image.
 
-    Source: docs/guard.md has the comparison with other scores.
+    Source: docs/guard.md compares it with other scores.
     """
     crop_N = augmentation_retrieval(clean_ND, crop_ND).reciprocal_rank_N
     upper_left, upper_right, lower_left, lower_right = quadrants_4ND

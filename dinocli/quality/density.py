@@ -1,6 +1,6 @@
-"""Groups without a centre: HDBSCAN, which leaves images out, and agglomerative clustering, which merges bottom-up.
+"""Clustering without centres: HDBSCAN and agglomerative clustering.
 
-Both look at pairs of images, so they are for small sets, or for a sample that the others then follow.
+Both compare pairs of images, so they run on small sets, or on a sample to whose clusters the other images are assigned.
 
 Shapes: N images, D width, S sampled images.
 """
@@ -14,35 +14,35 @@ from dinocli.quality.grouping import NONE
 from dinocli.quality.normalized_features import NormalizedFeatures
 
 HDBSCAN_ROWS = 20_000
-"""The time grows with the square: 12 s for 20,000 rows of 50 values."""
+"""Size of the sample. The time grows with its square: 12 s for 20,000 rows of 50 values."""
 HDBSCAN_WIDTH = 50
-"""In hundreds of dimensions all neighbours are about equally far, and it is ten times as slow."""
+"""Width of its input. In hundreds of dimensions all neighbours are about equally far, and it is ten times slower."""
 AGGLOMERATIVE_ROWS = 10_000
-"""The matrix of distances is 400 MB then, and grows with the square."""
+"""Maximum number of rows. The distance matrix then takes 400 MB, and grows with the square."""
 
 
 def hdbscan(rows: NormalizedFeatures, *, min_size: int, seed: int = 0) -> NDArray[np.intp]:
-    """Find dense groups of any shape; what lies between them is in no group.
+    """Find dense clusters of any shape; images between them are noise.
 
-    Above 20,000 rows a sample is clustered, with `min_size` scaled down, and every other row joins the nearest sampled
-    row, be it in a group or in none.
+    Above 20,000 rows a sample is clustered, with `min_size` scaled down, and every other row takes the label of the
+    nearest sampled row, noise included.
 
     Args:
-        rows: Of moderate width, see `HDBSCAN_WIDTH`.
-        min_size: Fewest images that are a group, 2 or more.
-        seed: Of the sample.
+        rows: Features, at most `HDBSCAN_WIDTH` wide for speed.
+        min_size: Smallest cluster, images, 2 or more.
+        seed: Seed of the sample.
 
     Returns:
-        Labels, shape (N,); -1 for no group.
+        Labels, shape (N,); -1 for noise.
 
     Source: Campello et al. 2013; scikit-learn's implementation.
     """
     if len(rows) == 1:
-        return np.full(1, NONE, np.intp)  # one image is no dense group, and scikit-learn takes two at least
+        return np.full(1, NONE, np.intp)  # scikit-learn needs two rows
     chosen_S = rows.sample(HDBSCAN_ROWS, seed)
     sampled_SD = rows.take(chosen_S)
-    least = max(2, round(min_size * len(chosen_S) / len(rows)))
-    label_S = HDBSCAN(min_cluster_size=min(least, len(chosen_S)), copy=True).fit_predict(sampled_SD)
+    scaled_size = max(2, round(min_size * len(chosen_S) / len(rows)))
+    label_S = HDBSCAN(min_cluster_size=min(scaled_size, len(chosen_S)), copy=True).fit_predict(sampled_SD)
     if len(chosen_S) == len(rows):
         return np.asarray(label_S, np.intp)
     nearest = rows.map(lambda part, rows_RD: (rows_RD @ sampled_SD.T).argmax(axis=1))
@@ -50,17 +50,17 @@ def hdbscan(rows: NormalizedFeatures, *, min_size: int, seed: int = 0) -> NDArra
 
 
 def agglomerative(rows: NormalizedFeatures, k: int) -> NDArray[np.intp]:
-    """Merge the two nearest groups until k are left, by Ward's criterion.
+    """Merge the two nearest clusters by Ward's criterion until k are left.
 
     Args:
-        rows: At most 10,000.
-        k: Clusters, at most N.
+        rows: Features of at most 10,000 images.
+        k: Number of clusters, at most N.
 
     Returns:
         Labels, shape (N,).
 
     Raises:
-        UsageError: There are too many rows.
+        UsageError: More than 10,000 rows.
     """
     if len(rows) > AGGLOMERATIVE_ROWS:
         raise UsageError(

@@ -1,4 +1,4 @@
-"""Drift: does a new batch differ from the old one? Two tests on features with permutation p-values.
+"""Drift of a new batch: two two-sample tests on features with permutation p-values.
 
 Shapes: N images of both batches, D width, P directions, Q permutations.
 """
@@ -12,23 +12,22 @@ from numpy.typing import NDArray
 from dinocli.quality.cosine import unit_rows
 
 LEVEL = 0.05
-"""Of the smaller p-value, doubled because there are two tests."""
+"""Significance level of the smaller p-value, doubled because there are two tests (Bonferroni)."""
 
-_MOST_ROWS, _DIRECTIONS, _PERMUTATIONS, _RIDGE = 1000, 32, 999, 1.0
+_MAX_ROWS, _DIRECTIONS, _PERMUTATIONS, _RIDGE = 1000, 32, 999, 1.0
 
 
 @dataclass(frozen=True)
 class Drift:
-    """What the tests say.
+    """Results of both tests.
 
     Args:
-        accuracy: Share of images that a classifier puts into their batch without having learnt from them, mean over
-            the two batches; 0.5 is chance.
-        accuracy_p: Its p-value.
+        accuracy: Balanced leave-one-out accuracy of a classifier between the two batches; 0.5 is chance.
+        accuracy_p: p-value of the accuracy.
         mmd: Squared maximum mean discrepancy; 0 for equal distributions.
-        mmd_p: Its p-value.
-        compared: Images of the old and of the new batch that were compared.
-        score_M: How much each image of the new batch looks new, larger is newer; for all of them.
+        mmd_p: p-value of the MMD.
+        compared: Number of compared images of the old and of the new batch.
+        score_M: Classifier score of each image of the new batch; larger is less like the old batch.
     """
 
     accuracy: float
@@ -40,7 +39,7 @@ class Drift:
 
     @property
     def p(self) -> float:
-        """Return the p-value of both tests together."""
+        """Bonferroni-corrected p-value of both tests."""
         return min(1.0, 2 * min(self.accuracy_p, self.mmd_p))
 
     @property
@@ -48,7 +47,7 @@ class Drift:
         return self.p < LEVEL
 
     def to_dict(self) -> dict[str, Any]:
-        """Return JSON-like data, without the images."""
+        """Return JSON-like data without the scores of single images."""
         tests = {"accuracy": self.accuracy, "accuracy_p": self.accuracy_p, "mmd": self.mmd, "mmd_p": self.mmd_p}
         return tests | {"p": self.p, "differs": self.differs, "compared": list(self.compared)}
 
@@ -56,21 +55,21 @@ class Drift:
 def drift(
     old_ND: NDArray[np.floating], new_MD: NDArray[np.floating], *, directions_only: bool = True, seed: int = 0
 ) -> Drift:
-    """Compare two batches in the 32 main directions of both, scaled to the same spread.
+    """Compare two batches in their 32 leading principal directions, whitened.
 
     Args:
         old_ND: Finite features of the old batch, at least 2 rows.
-        new_MD: Of the new batch, by the same weights, at least 2 rows.
-        directions_only: Compare rows scaled to length 1, as features are; else as they are.
-        seed: Of the samples of 1,000 images a batch and of the permutations.
+        new_MD: Finite features of the new batch by the same weights, at least 2 rows.
+        directions_only: L2-normalise the rows first.
+        seed: Seed of the samples (1,000 images a batch) and of the permutations.
 
-    Sources: Lopez-Paz and Oquab 2017 (classifier two-sample test; here a ridge classifier, whose leave-one-out answers
-    are linear in the labels, so that a permutation costs no fit); Gretton et al. 2012 (MMD, Gaussian kernel of the
-    median distance).
+    Sources: Lopez-Paz and Oquab 2017 (classifier two-sample test; here ridge regression, whose leave-one-out
+    predictions are linear in the labels, so that a permutation needs no refit); Gretton et al. 2012 (MMD, Gaussian
+    kernel of the median distance).
     """
     random = np.random.default_rng(seed)
     scaled = unit_rows if directions_only else np.asarray
-    old, new = (scaled(batch[np.sort(random.permutation(len(batch))[:_MOST_ROWS])]) for batch in (old_ND, new_MD))
+    old, new = (scaled(batch[np.sort(random.permutation(len(batch))[:_MAX_ROWS])]) for batch in (old_ND, new_MD))
     both_ND = np.concatenate([old, new])
     mean_D = both_ND.mean(axis=0)
     _, length_P, axes_PD = np.linalg.svd(both_ND - mean_D, full_matrices=False)
@@ -87,27 +86,27 @@ def drift(
 
 
 def _ridge(white_NP: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the matrix that turns labels into weights, (P, N)."""
+    """Return the ridge-regression operator from labels to weights, (P, N)."""
     gram_PP = white_NP.T @ white_NP + _RIDGE * len(white_NP) / 100 * np.eye(white_NP.shape[1])
     return np.asarray(np.linalg.solve(gram_PP, white_NP.T))
 
 
 def _accuracy(white_NP: NDArray[np.float64], labels_QN: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Return the mean share of both batches that is recognised, each image by a classifier without it, (Q,)."""
+    """Return the balanced leave-one-out accuracy of each labelling, (Q,)."""
     design_NP = np.concatenate([white_NP, np.ones((len(white_NP), 1))], axis=1)
     hat_NN = design_NP @ _ridge(design_NP)
     own_N = np.diag(hat_NN)
     new_Q1 = labels_QN.sum(axis=1, keepdims=True)
     signs_QN = np.where(labels_QN, 1 / new_Q1, -1 / (labels_QN.shape[1] - new_Q1)) * labels_QN.shape[1] / 2
-    answers_QN = (signs_QN @ hat_NN - own_N * signs_QN) / (1 - own_N)
-    right_QN = (answers_QN > 0) == labels_QN
+    predicted_QN = (signs_QN @ hat_NN - own_N * signs_QN) / (1 - own_N)
+    right_QN = (predicted_QN > 0) == labels_QN
     new = (right_QN & labels_QN).sum(axis=1) / labels_QN.sum(axis=1)
     old = (right_QN & ~labels_QN).sum(axis=1) / (~labels_QN).sum(axis=1)
     return np.asarray((new + old) / 2)
 
 
 def _mmd(white_NP: NDArray[np.float64], labels_QN: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Return the squared maximum mean discrepancy of each labelling, without an image's likeness to itself, (Q,)."""
+    """Return the unbiased squared maximum mean discrepancy of each labelling, (Q,)."""
     squares_N = (white_NP**2).sum(axis=1)
     distance_NN = np.maximum(squares_N[:, None] + squares_N - 2 * white_NP @ white_NP.T, 0)
     kernel_NN = np.exp(-distance_NN / max(float(np.median(distance_NN)), 1e-12))

@@ -1,4 +1,4 @@
-"""Pictures that are almost the same: every pair above a cosine, found exactly and in bounded memory.
+"""Near-duplicates: every pair of images above a cosine threshold, exact, in bounded memory.
 
 Shapes: N images, D width, P pairs, A B rows of two blocks.
 """
@@ -11,34 +11,34 @@ from numpy.typing import NDArray
 from dinocli.errors import DataError
 from dinocli.quality.cosine import unit_rows
 
-MOST_PAIRS = 1_000_000
+MAX_PAIRS = 1_000_000
 
-SAME = 0.99
-"""Cosine from which two images count as one: frames of a video, parts from one mould. It is one pair of 1,124 chest
-x-rays, and 125 pairs of 2,624 solar cells."""
+SAME_COSINE = 0.99
+"""Cosine from which two images count as one: frames of a video, parts from one mould. Reached by 1 pair of 1,124 chest
+x-rays, and by 125 pairs of 2,624 solar cells."""
 
-_ROWS = 2048  # 16 MiB of cosines a block: it stays near the processor while it is searched
-_SLACK = 1e-5  # ten times what float32 loses in a product of 384 values; what lies closer is decided in float64
-_ROUNDING = 1e-12  # of float64: a copy has to count at a threshold of exactly 1
-_REFINED = 4096  # pairs that are computed again at once
+_BLOCK_ROWS = 2048  # 16 MiB of cosines a block, which fit into the processor's cache
+_SLACK = 1e-5  # ten times the float32 error of a dot product of 384 values; such pairs are decided in float64
+_ROUNDING = 1e-12  # float64 error: copies must count at a threshold of exactly 1
+_REFINED_PAIRS = 4096  # pairs whose cosine is computed in float64 at once
 
 
 def near_duplicates(
-    features_ND: NDArray[np.floating], threshold: float, *, most: int = MOST_PAIRS
+    features_ND: NDArray[np.floating], threshold: float, *, most: int = MAX_PAIRS
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Find every pair of images whose features point in almost the same direction.
+    """Find every pair of images with a cosine of at least the threshold.
 
-    All pairs are looked at, so the time grows with the square of N: 20,000 images take seconds, a million take hours
-    (give it one cluster at a time). Memory does not grow with N, and a memory-mapped file is never loaded as a whole.
+    All pairs are compared, so the time grows with the square of N: 20,000 images take seconds, a million take hours
+    (pass one cluster at a time). Memory does not grow with N, and a memory-mapped file is never loaded as a whole.
 
     Args:
-        features_ND: Finite features. A row of zeros is like nothing, not even like another one.
+        features_ND: Finite features. A row of zeros has cosine 0 to every row.
         threshold: Smallest cosine that counts, above 0 and up to 1.
-        most: Pairs after which it gives up: a thousand copies of one picture already make half a million.
+        most: Maximum number of pairs: a thousand copies of one image already make half a million.
 
     Returns:
-        Pairs (i, j) with i < j, sorted, shape (P, 2), and their cosines, shape (P,), computed in float64 and therefore
-        the same whatever the number of threads.
+        Sorted pairs (i, j) with i < j, shape (P, 2), and their float64 cosines, shape (P,), independent of the number
+        of threads.
 
     Raises:
         DataError: There are more pairs than `most`.
@@ -60,46 +60,45 @@ def near_duplicates(
 
 
 def count_distinct(features_ND: NDArray[np.floating], threshold: float) -> int:
-    """Count images, near-copies once: those that are not within the threshold of an earlier one.
+    """Count images without near-duplicates: those that are not within the threshold of an earlier one.
 
     Args:
-        features_ND: As `near_duplicates` takes them, in an order of chance: of a slow film every frame but the first is
-            near an earlier one.
+        features_ND: Finite features in random order: in a slow video every frame but the first is near an earlier one.
         threshold: Smallest cosine of two images that count as one.
 
     Returns:
-        1 to N; 0 for no image.
+        1 to N; 0 without images.
 
     Raises:
-        DataError: As `near_duplicates`.
+        DataError: There are more than `MAX_PAIRS` pairs.
     """
     pairs_P2, _ = near_duplicates(features_ND, threshold)
     return len(features_ND) - len(np.unique(pairs_P2[:, 1]))
 
 
 def _candidates(features_ND: NDArray[np.floating], threshold: float, most: int) -> Iterator[NDArray[np.int64]]:
-    """Yield the pairs above a cosine, as float32 sees them, block by block of the upper triangle."""
-    starts = range(0, len(features_ND), _ROWS)
+    """Yield the pairs above a cosine in float32, block by block of the upper triangle."""
+    starts = range(0, len(features_ND), _BLOCK_ROWS)
     for first in starts:
         rows_AD = _block(features_ND, first)
-        for second in starts[first // _ROWS :]:
+        for second in starts[first // _BLOCK_ROWS :]:
             near_AB = rows_AD @ _block(features_ND, second).T >= threshold
             if first == second:
                 near_AB = np.triu(near_AB, 1)
-            if np.count_nonzero(near_AB) > 2 * most:  # the slack of the threshold cannot explain that many
+            if np.count_nonzero(near_AB) > 2 * most:  # more than the slack of the threshold explains
                 _give_up(threshold + _SLACK, most)
             yield np.argwhere(near_AB) + np.array([first, second])
 
 
 def _block(features_ND: NDArray[np.floating], first: int) -> NDArray[np.float32]:
-    return unit_rows(features_ND[first : first + _ROWS]).astype(np.float32)
+    return unit_rows(features_ND[first : first + _BLOCK_ROWS]).astype(np.float32)
 
 
 def _cosines(features_ND: NDArray[np.floating], pairs_P2: NDArray[np.int64]) -> NDArray[np.float64]:
     """Return the cosines of pairs, in float64."""
     cosine_P = np.empty(len(pairs_P2))
-    for first in range(0, len(pairs_P2), _REFINED):
-        part = slice(first, first + _REFINED)
+    for first in range(0, len(pairs_P2), _REFINED_PAIRS):
+        part = slice(first, first + _REFINED_PAIRS)
         left_PD, right_PD = (unit_rows(features_ND[pairs_P2[part, side]]) for side in (0, 1))
         cosine_P[part] = np.einsum("pd,pd->p", left_PD, right_PD)
     return np.minimum(cosine_P, 1.0)

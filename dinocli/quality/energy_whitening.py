@@ -1,7 +1,7 @@
-"""Whitening that can be undone: directions of much energy are tamed, all others keep their place.
+"""Invertible (ZCA) whitening with a floor: directions of high energy are scaled down, the basis stays.
 
-As `dinocli.quality.normalized_features.fit_whitening`, but symmetric, so that it does not turn with the signs of the
-directions, and of full width: an image of another day may differ where the sample did not vary.
+Like `dinocli.quality.normalized_features.fit_whitening`, but symmetric, so that the signs of the directions do not
+matter, and of full width: a later image may differ in directions in which the sample did not vary.
 
 Legend: N B rows, S rows fitted to and directions they span, P width.
 """
@@ -18,11 +18,11 @@ from dinocli.quality.normalized_features import FLOOR
 
 @dataclass(frozen=True)
 class EnergyWhitening:
-    """The directions of a sample, and how much each is scaled; what they do not span is divided by sqrt(`FLOOR`).
+    """Directions of a sample and their scales; components outside their span are divided by sqrt(`FLOOR`).
 
     Args:
         axes_SP: Orthonormal directions, float32.
-        scale_S: What they are multiplied by: 1 / sqrt(energy + `FLOOR`).
+        scale_S: Factor of each direction: 1 / sqrt(energy + `FLOOR`).
     """
 
     axes_SP: Tensor
@@ -30,22 +30,22 @@ class EnergyWhitening:
 
     @classmethod
     def fit(cls, rows_NP: Tensor) -> "EnergyWhitening":
-        """Fit it to rows; those that are not finite do not count."""
+        """Fit the whitening to rows; non-finite ones are ignored."""
         finite_SP = rows_NP[rows_NP.isfinite().all(dim=1)].double()
         _, length_S, axes_SP = torch.linalg.svd(finite_SP / math.sqrt(len(finite_SP)), full_matrices=False)
         return cls(axes_SP.float(), (length_S.square() + FLOOR).rsqrt().float())
 
     def whiten(self, rows_BP: Tensor) -> Tensor:
-        """Return the rows whitened and scaled to length 1."""
+        """Return the whitened rows, L2-normalised."""
         return F.normalize(self._scaled(rows_BP, self.scale_S, 1 / math.sqrt(FLOOR)), dim=1)
 
     def undo(self, rows_BP: Tensor) -> Tensor:
-        """Return what `whiten` made the rows of, scaled to length 1."""
+        """Invert `whiten`: return the original rows, L2-normalised."""
         return F.normalize(self._scaled(rows_BP, 1 / self.scale_S, math.sqrt(FLOOR)), dim=1)
 
     def _scaled(self, rows_BP: Tensor, scale_S: Tensor, outside: float) -> Tensor:
         return outside * rows_BP + ((rows_BP @ self.axes_SP.T) * (scale_S - outside)) @ self.axes_SP
 
     def to(self, device: torch.device) -> "EnergyWhitening":
-        """Return the same on a device."""
+        """Return a copy on a device."""
         return EnergyWhitening(self.axes_SP.to(device), self.scale_S.to(device))

@@ -22,23 +22,23 @@ def few_shot(
     learn_N: NDArray[np.bool_] | None = None,
     seed: int = 0,
 ) -> NDArray[np.float64]:
-    """Return how often each image is classified correctly by the nearest mean of a few labelled images per class.
+    """Return the accuracy of each image over random few-shot draws, classified by the nearest class mean.
 
-    The draws depend on the labels and the seed alone, so that two networks learn from the same images and can be
+    The draws depend only on the labels and the seed, so that two networks get the same labelled images and can be
     compared image by image.
 
     Args:
         features_ND: Finite features.
         labels_N: One label per image, of any sortable type.
-        shots: Labelled images a class. A class of fewer gives all but one of its images.
-        draws: Times that labelled images are drawn.
-        groups_N: One group per image (a part, a slide, a patient): of a group that was drawn, nothing is tested.
-        learn_N: The images that may be drawn, and only the others are tested; without it every image may be both.
-        seed: Of the draws.
+        shots: Labelled images a class. A smaller class gives all but one of its images.
+        draws: Number of draws of labelled images.
+        groups_N: One group per image (a part, a slide, a patient): images in the group of a labelled one are not
+            tested.
+        learn_N: Images to draw from; only the others are tested. Without it every image can be either.
+        seed: Seed of the draws.
 
     Returns:
-        Share of the draws in which an image was classified rightly, for the images that are tested, in their order. Not
-        a number for an image that was labelled in all draws.
+        Accuracy over the draws of each tested image, in their order; NaN for an image that was never tested.
 
     Source: Snell et al. 2017, arXiv:1703.05175 (nearest class mean); cosine instead of squared distance.
     """
@@ -66,5 +66,5 @@ def few_shot(
 
 
 def _draw(rows: NDArray[np.intp], shots: int, random: np.random.Generator, *, spare: bool) -> NDArray[np.intp]:
-    """Choose some images of a class; `spare` leaves at least one of them to be tested."""
+    """Choose labelled images of a class; `spare` leaves at least one for the test."""
     return random.permutation(rows)[: min(shots, max(1, len(rows) - spare))]

@@ -15,23 +15,23 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 def folds(
     labels_N: NDArray[Any], groups_N: NDArray[Any] | None, count: int, *, seed: int = 0
 ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
-    """Yield the numbers of the images to learn from and of those to test on; every image is tested once.
+    """Yield the training and test indices of each fold; every image is tested once.
 
     Args:
         labels_N: One class per image.
         groups_N: One group per image (a part, a slide, a patient); without it every image is its own.
-        count: Parts, at least 2; fewer where there are fewer groups.
-        seed: Of the shuffling.
+        count: Number of folds, at least 2; fewer where there are fewer groups.
+        seed: Seed of the shuffling.
 
     Yields:
-        Two arrays of numbers, which together hold every image once.
+        Two index arrays, which together hold every image once.
     """
     units = len(labels_N) if groups_N is None else len(np.unique(groups_N))
     count = max(2, min(count, units))
-    # sklearn takes no more parts than the largest class has images.
+    # scikit-learn allows at most as many folds as the largest class has images.
     count = min(count, int(np.unique(labels_N, return_counts=True)[1].max()))
     kind = StratifiedKFold if groups_N is None else StratifiedGroupKFold
     split = kind(count, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The least populated class", UserWarning)  # then it is not in every part
+        warnings.filterwarnings("ignore", "The least populated class", UserWarning)  # absent from some folds
         yield from split.split(np.zeros(len(labels_N)), labels_N, groups_N)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from dinocli.errors import DataError
 from dinocli.quality import crop_quadrant_retrieval, defect_few_shot
 from dinocli.quality.defect_few_shot import mean_accuracy
-from dinocli.quality.duplicates import SAME, near_duplicates
+from dinocli.quality.duplicates import SAME_COSINE, near_duplicates
 from dinocli.quality.multiview_scores import alignment, lidar
 from dinocli.quality.score_table import Score
 from dinocli.quality.scores import alpha_req, feature_std, rankme, uniformity
@@ -23,7 +23,7 @@ def free_scores(features_ND: NDArray[np.floating], pooled_ND: NDArray[np.floatin
         features_ND: Finite features, N >= 2.
         pooled_ND: Pooled features of the same images, by which near duplicates are counted; None takes the features.
     """
-    name = f"share of images with a near duplicate (cosine {SAME:g})"
+    name = f"share of images with a near duplicate (cosine {SAME_COSINE:g})"
     return [
         Score("feature_std", "spread of the features (1 is isotropic)", feature_std(features_ND)),
         Score("rankme", "RankMe, effective dimensions (centred)", rankme(features_ND)),
@@ -62,7 +62,7 @@ def view_scores(clean_ND: NDArray[np.floating], views_QND: NDArray[np.floating])
 
 def _duplicates(features_ND: NDArray[np.floating]) -> float:
     try:
-        pairs_P2, _ = near_duplicates(features_ND, SAME)
+        pairs_P2, _ = near_duplicates(features_ND, SAME_COSINE)
     except DataError:  # too many pairs to count
         return float("nan")
     return len(np.unique(pairs_P2)) / len(features_ND)

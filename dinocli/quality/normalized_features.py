@@ -93,7 +93,7 @@ class NormalizedFeatures:
                 yield waiting.popleft().result()
 
 
-def steady() -> Any:
+def single_threaded() -> Any:
     """Return a context in which numeric libraries compute with one thread, so that sums have one order."""
     return threadpool_limits(limits=1)
 

@@ -10,7 +10,7 @@ from tests.quality.groups import cloud, mixture
 
 @pytest.fixture(autouse=True)
 def few_tried(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(auto_k, "TRIED", (2, 3, 4, 5, 6))
+    monkeypatch.setattr(auto_k, "K_CANDIDATES", (2, 3, 4, 5, 6))
 
 
 def test_silhouette_is_that_of_scikit_learn() -> None:

@@ -45,8 +45,8 @@ def test_it_finds_what_the_slow_loop_finds(crowd: NDArray[np.float32], threshold
 @pytest.mark.parametrize("rows", [1, 7, 59, 60, 61])
 def test_blocks_change_nothing(crowd: NDArray[np.float32], rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = near_duplicates(crowd, 0.8)
-    monkeypatch.setattr(duplicates, "_ROWS", rows)
-    monkeypatch.setattr(duplicates, "_REFINED", 5)
+    monkeypatch.setattr(duplicates, "_BLOCK_ROWS", rows)
+    monkeypatch.setattr(duplicates, "_REFINED_PAIRS", 5)
     for one, other in zip(near_duplicates(crowd, 0.8), whole, strict=True):
         np.testing.assert_array_equal(one, other)
 
@@ -73,7 +73,7 @@ def test_few_rows_have_no_pairs() -> None:
 
 @pytest.mark.parametrize("rows", [16, 2048])
 def test_too_many_pairs_are_refused_with_the_number(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(duplicates, "_ROWS", rows)
+    monkeypatch.setattr(duplicates, "_BLOCK_ROWS", rows)
     same = np.ones((100, 4), np.float32)
     assert len(near_duplicates(same, 0.9, most=4950)[0]) == 4950
     with pytest.raises(DataError, match=r"more than 4,949 pairs .* cosine of 0\.9"):

@@ -3,7 +3,7 @@ import pytest
 from sklearn.metrics import adjusted_rand_score
 
 from dinocli.quality import normalized_features, spherical_kmeans
-from dinocli.quality.normalized_features import NormalizedFeatures, steady
+from dinocli.quality.normalized_features import NormalizedFeatures, single_threaded
 from dinocli.quality.spherical_kmeans import nearest, unit_kmeans
 from tests.quality.groups import mixture
 
@@ -50,7 +50,7 @@ def test_breathing_repairs_what_starts_get_wrong() -> None:
 def test_threads_and_seeds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(normalized_features, "BLOCK", 64)
     points, _ = mixture(6, 250, noise=2.5)
-    with steady():
+    with single_threaded():
         one, two, again = (unit_kmeans(NormalizedFeatures(points, threads=threads), 6) for threads in (1, 2, 2))
     np.testing.assert_array_equal(one.centres_KD, two.centres_KD)
     np.testing.assert_array_equal(two.centres_KD, again.centres_KD)

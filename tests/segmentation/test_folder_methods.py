@@ -36,7 +36,7 @@ def test_segments_mean_the_same_in_every_image_the_most_common_first() -> None:
 
 @pytest.fixture
 def few_tried(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(auto_k, "TRIED", (2, 3, 4, 5))
+    monkeypatch.setattr(auto_k, "K_CANDIDATES", (2, 3, 4, 5))
 
 
 @pytest.mark.usefixtures("few_tried")

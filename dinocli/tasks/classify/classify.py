@@ -21,7 +21,7 @@ from dinocli.quality.classifier_choice import TriedClassifier, can_be_validated,
 from dinocli.quality.classifier_file import SavedClassifier, load_classifier, save_classifier
 from dinocli.quality.classifiers import Candidate, centred, fit_classifier, mean_of
 from dinocli.quality.knn import accuracy, balanced_accuracy
-from dinocli.quality.normalized_features import NormalizedFeatures, cores, steady
+from dinocli.quality.normalized_features import NormalizedFeatures, cores, single_threaded
 from dinocli.quality.selective import NEVER, class_shares, least_labels, precision_threshold
 from dinocli.quality.suggestions import suggest
 from dinocli.tasks.classify.classified_features import ClassifiedFeatures, open_classified, origin
@@ -92,7 +92,7 @@ def _classify(options: ClassifyOptions, reporter: ProgressReporter, stdin: Binar
     saved = load_classifier(user_path(options.classifier)) if options.classifier else None
     features = open_classified(options, saved, reporter, stdin)
     reporter.stage("classifying")
-    with steady():
+    with single_threaded():
         learnt = _known(options, saved, features) if saved else _learn(options, features, reporter)
         probability_NC = learnt.saved.classifier.probabilities(features.features_ND)
         found = _predictions(learnt, probability_NC, _threshold(learnt, probability_NC, reporter))

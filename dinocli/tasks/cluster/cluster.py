@@ -13,7 +13,7 @@ from dinocli.errors import UsageError
 from dinocli.file_set import FileSet, claimed
 from dinocli.progress import ProgressReporter
 from dinocli.quality.layout import place
-from dinocli.quality.normalized_features import NormalizedFeatures, cores, steady
+from dinocli.quality.normalized_features import NormalizedFeatures, cores, single_threaded
 from dinocli.quality.odd_images import feature_distance, joined_oddness
 from dinocli.quality.outliers import diverse
 from dinocli.quality.stable_ids import stable_ids
@@ -81,7 +81,7 @@ def _cluster(options: ClusterOptions, reporter: ProgressReporter, stdin: BinaryI
     reporter.line(f"{len(members):,} images, {members.features_ND.shape[1]} values each")
     options = replace(options, whiten=members.source.to_whiten(options.whiten, reporter.line))
     rows, pooled = (NormalizedFeatures(part, threads=cores()) for part in (members.features_ND, members.pooled_ND))
-    with steady():
+    with single_threaded():
         reporter.stage("grouping")
         found = find_groups(rows, options, reporter)
         checked = check_images(members, reporter, options.seed) if options.checks else None

@@ -16,7 +16,7 @@ from dinocli.errors import UsageError, WeightsError
 from dinocli.models.export_graph import Compute, proved
 from dinocli.models.graph_pipeline import ClassifierHead, GraphPipeline, GraphPreprocessing
 from dinocli.quality.classifier_file import SavedClassifier
-from dinocli.quality.classifiers import LEAST, TEMPERATURE
+from dinocli.quality.classifiers import MIN_PROBABILITY, TEMPERATURE
 from dinocli.quality.selective import precision_threshold
 from dinocli.tasks.export.source import Source
 from dinocli.tasks.feature_model import FeatureModel
@@ -132,7 +132,7 @@ def _head(saved: SavedClassifier) -> ClassifierHead:
         votes_temperature=TEMPERATURE,
         temperature=found.temperature,
         classes=len(found.classes),
-        least=LEAST,
+        least=MIN_PROBABILITY,
     )
 
 

@@ -18,7 +18,7 @@ from dinocli.file_set import claimed
 from dinocli.progress import ProgressReporter
 from dinocli.quality.cosine import unit_rows
 from dinocli.quality.nearest_rows import nearest_rows
-from dinocli.quality.normalized_features import NormalizedFeatures, cores, fit_whitening, steady
+from dinocli.quality.normalized_features import NormalizedFeatures, cores, fit_whitening, single_threaded
 from dinocli.report.search_sheet import Hit, Query, write_sheet
 from dinocli.tasks.feature_inputs import check_comparable, default_features, is_features
 from dinocli.tasks.feature_model import feature_model_of
@@ -70,7 +70,7 @@ def _search(options: SearchOptions, reporter: ProgressReporter, stdin: BinaryIO 
     whiten = file.to_whiten(options.whiten, reporter.line)
     reporter.stage(f"searching {len(file.names):,} rows")
     count = options.count + max(len(query.parts) for query in queries)  # which are no results either
-    with steady():
+    with single_threaded():
         whitening = fit_whitening(NormalizedFeatures(file.flat())) if whiten else None
         found = nearest_rows(features_QD, file.flat(), count, leave_out=apart_Q, projection=whitening, threads=cores())
     answers = []

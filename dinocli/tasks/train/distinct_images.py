@@ -30,7 +30,7 @@ def count_distinct(
     reporter.stage("counting distinct images", len(indices))
     features_ND, rows = whole_features(loader, backbone, indices, preprocess, reporter.advance)
     in_any_order = np.random.default_rng(0).permutation(len(rows))
-    share = duplicates.count_distinct(features_ND[in_any_order], duplicates.SAME) / len(rows) if rows else 1.0
+    share = duplicates.count_distinct(features_ND[in_any_order], duplicates.SAME_COSINE) / len(rows) if rows else 1.0
     return max(1, round(share * len(store)))
 
 
