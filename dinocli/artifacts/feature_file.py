@@ -8,31 +8,23 @@ Shapes: N rows, D width, h w rows and columns of a patch grid.
 """
 
 import csv
-import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from numpy.lib import format as npy
 from numpy.typing import NDArray
 from pydantic import Field
-from safetensors.numpy import load_file
 
+from dinocli.artifacts.feature_arrays import KEY, read_arrays
 from dinocli.artifacts.run_record import WeightsRecord
 from dinocli.config.preprocess import Preprocess
-from dinocli.errors import WeightsError
+from dinocli.errors import DataError, WeightsError
 from dinocli.file_set import read_whole
 from dinocli.stored import Anything, Count, Name, Stored, read_json, reading, usable_name
 
-MOST_UNPACKED, MOST_RATIO = 1 << 28, 100
-"""Bytes that any packed file may hold, and how many times its own size a larger one may: features hardly shrink."""
-
 FEATURE_SUFFIXES = (".npy", ".npz", ".csv", ".parquet", ".safetensors")
-KEY = "features"
-"""Name of the array in formats that name their arrays, and of the vector's column in Parquet."""
-
 FITTED_SUFFIX = ".rare.safetensors"
 """Of the file beside a feature file with what its features were fitted to (`dinocli.engine.rare_features`)."""
 
@@ -100,6 +92,21 @@ class FeatureFile:
         parts = [np.isfinite(rows_ND[first : first + _BLOCK]).all(axis=1) for first in range(0, len(rows_ND), _BLOCK)]
         return np.flatnonzero(np.concatenate(parts)) if parts else np.empty(0, np.intp)
 
+    def finite(self) -> "FeatureFile":
+        """Return the rows of finite numbers: the file itself where all rows are, else a copy of them.
+
+        Raises:
+            DataError: There is none.
+        """
+        kept_N = self.finite_rows()
+        if not len(kept_N):
+            raise DataError(f"{self.path} has no row of finite numbers; embed again")
+        if len(kept_N) == len(self):
+            return self
+        kept = kept_N.tolist()
+        boxes = [self.boxes[row] for row in kept] if self.boxes else None
+        return replace(self, rows=self.rows[kept_N], names=[self.names[row] for row in kept], boxes=boxes)
+
     def to_whiten(self, asked: bool, tell: Callable[[str], None]) -> bool:
         """Say whether the rows are to be whitened, which they may be already; `tell` is told."""
         if asked and self.meta.get("whitened"):
@@ -150,7 +157,7 @@ def _open(path: Path) -> FeatureFile:
     if not path.is_file():
         raise WeightsError(f"no such feature file: {path}; `dinocli embed IMAGES --out {path.name}` makes one")
     with reading(f"{path} as features", "embed again"):
-        rows, names = _read(path)
+        rows, names = read_arrays(path)
     if rows.ndim not in (2, 4) or not np.issubdtype(rows.dtype, np.floating):
         raise WeightsError(f"{path} holds {rows.dtype} of shape {rows.shape}; features are floats, one row an image")
     if not rows.shape[-1]:
@@ -163,53 +170,6 @@ def _open(path: Path) -> FeatureFile:
     if meta and meta["n"] != len(rows):
         raise WeightsError(f"{path} has {len(rows)} rows, its .json says {meta['n']}; they do not belong together")
     return FeatureFile(path, rows, names, meta, _boxes(path, len(rows)))
-
-
-def _read(path: Path) -> tuple[NDArray[Any], list[str]]:
-    """Return the numbers, and the names where the file itself holds them."""
-    if path.suffix == ".npz":
-        with zipfile.ZipFile(path) as members:
-            inside = sum(member.file_size for member in members.infolist())
-        if inside > max(MOST_UNPACKED, MOST_RATIO * path.stat().st_size):
-            raise ValueError(f"{inside:,} bytes in {path.stat().st_size:,}")
-        with np.load(path, allow_pickle=False) as arrays:
-            return arrays[KEY], [str(name) for name in arrays["paths"]] if "paths" in arrays else []
-    if path.suffix == ".safetensors":
-        return load_file(path)[KEY], []
-    if path.suffix == ".csv":
-        return _read_csv(path)
-    if path.suffix == ".parquet":
-        return _read_parquet(path)
-    with path.open("rb") as file:
-        npy.read_magic(file)  # of anything else numpy says that it may be loaded if one trusts it
-    return np.load(path, mmap_mode="r", allow_pickle=False), []
-
-
-def _read_csv(path: Path) -> tuple[NDArray[Any], list[str]]:
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        lines = csv.reader(file)
-        header = next(lines, [])
-        if header[:1] != ["path"]:
-            raise ValueError("its first column is not `path`")
-        names, values = [], []
-        for line in filter(None, lines):  # a blank line is no row
-            names.append(line[0])
-            values.append(np.array(line[1:], np.float32))
-    return np.stack(values), names
-
-
-def _read_parquet(path: Path) -> tuple[NDArray[Any], list[str]]:
-    try:
-        from pyarrow import parquet
-    except ImportError:
-        raise WeightsError("reading .parquet needs pyarrow: pip install 'dinocli[parquet]'") from None
-    table = parquet.read_table(path, columns=["path", KEY])
-    vectors = table.column(KEY).combine_chunks()
-    widths = set(vectors.value_lengths().to_pylist())  # of fixed-size lists, as we write them, or of plain ones
-    if len(widths) != 1 or None in widths:
-        raise ValueError("its vectors are missing, or differ in length")
-    rows = vectors.flatten().to_numpy(zero_copy_only=False).reshape(len(table), *widths)
-    return rows, [str(name) for name in table.column("path").to_pylist()]
 
 
 def _names(path: Path, count: int) -> list[str]:

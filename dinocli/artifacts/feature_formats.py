@@ -15,7 +15,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from dinocli.artifacts.feature_file import FEATURE_SUFFIXES, FITTED_SUFFIX, KEY, sidecar
+from dinocli.artifacts.feature_arrays import KEY
+from dinocli.artifacts.feature_file import FEATURE_SUFFIXES, FITTED_SUFFIX, sidecar
 from dinocli.artifacts.partial_features import Bad, PartialFeatures, npy_header
 from dinocli.artifacts.patch_folder import PatchFolder
 from dinocli.data.bad_images import write_bad

@@ -4,7 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from dinocli.artifacts.feature_file import FEATURE_SUFFIXES, KEY, FeatureFile, open_features
+from dinocli.artifacts.feature_arrays import KEY
+from dinocli.artifacts.feature_file import FEATURE_SUFFIXES, FeatureFile, open_features
 from dinocli.artifacts.run_folder import RUNS, RunFolder, latest_run
 from dinocli.errors import UsageError, WeightsError
 from dinocli.files import folder_until_exit
@@ -52,6 +53,18 @@ def open_or_embed(options: FeatureInputs, reporter: ProgressReporter, stdin: Bin
     if not takes_features(options):
         return embed_temporarily(embed_options(options), reporter, stdin)
     return open_features(Path(options.inputs[0]) if options.inputs else default_features(reporter))
+
+
+def usable_rows(file: FeatureFile, reporter: ProgressReporter) -> FeatureFile:
+    """Leave out the rows that are not finite, and say so.
+
+    Raises:
+        DataError: No row is finite.
+    """
+    finite = file.finite()
+    if len(finite) < len(file):
+        reporter.warn(f"{len(file) - len(finite)} of {len(file)} rows of {file.path} are not finite and left out")
+    return finite
 
 
 def embed_temporarily(

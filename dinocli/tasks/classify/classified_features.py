@@ -1,22 +1,17 @@
-"""The features that are classified: of a file, or computed from images; of a saved classifier in its own way.
-
-Shapes: N rows that can be classified, D width.
-"""
+"""The features that are classified: of a file, or computed from images; of a saved classifier in its own way."""
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dinocli.artifacts.feature_file import FITTED_SUFFIX, FeatureFile, sidecar
-from dinocli.errors import DataError, WeightsError
+from dinocli.errors import WeightsError
 from dinocli.files import folder_until_exit
 from dinocli.progress import ProgressReporter
 from dinocli.quality.classifier_file import SavedClassifier
-from dinocli.quality.normalized_features import BLOCK
 from dinocli.tasks.classify.classify_options import ClassifyOptions
 from dinocli.tasks.feature_inputs import (
     check_comparable,
@@ -24,6 +19,7 @@ from dinocli.tasks.feature_inputs import (
     embed_temporarily,
     open_or_embed,
     takes_features,
+    usable_rows,
 )
 
 KEPT = (
@@ -33,35 +29,13 @@ KEPT = (
 """Of `feats.json`: what determines a row."""
 
 
-@dataclass(frozen=True)
-class ClassifiedFeatures:
-    """The rows of a feature file that can be classified.
-
-    Args:
-        source: Where they come from.
-        kept_N: Their numbers in it.
-        features_ND: Finite; still on the disk where all rows are.
-    """
-
-    source: FeatureFile
-    kept_N: NDArray[np.intp]
-    features_ND: NDArray[np.floating]
-
-    @property
-    def names(self) -> list[str]:
-        """Return the image of each row."""
-        return [self.source.names[row] for row in self.kept_N.tolist()]
-
-    @property
-    def dropped(self) -> int:
-        """Return how many rows are left out."""
-        return len(self.source) - len(self.kept_N)
-
-
 def open_classified(
     options: ClassifyOptions, saved: SavedClassifier | None, reporter: ProgressReporter, stdin: BinaryIO | None
-) -> ClassifiedFeatures:
+) -> tuple[FeatureFile, int]:
     """Open the features that were asked for, or compute them, as those of a saved classifier were.
+
+    Returns:
+        The finite rows, and how many others there are.
 
     Raises:
         DinocliError: There are none, they cannot be used, or they are not those of the classifier.
@@ -69,15 +43,8 @@ def open_classified(
     source = _open(options, saved, reporter, stdin)
     if saved:
         _check(options, saved, source)
-    features_ND = source.flat()
-    parts = [features_ND[first : first + BLOCK] for first in range(0, len(features_ND), BLOCK)]
-    kept_N = np.flatnonzero(np.concatenate([np.isfinite(part).all(axis=1) for part in parts] or [np.empty(0, bool)]))
-    if not len(kept_N):
-        raise DataError(f"{source.path} has no row of finite numbers; embed again")
-    if len(kept_N) < len(source):
-        reporter.warn(f"{len(source) - len(kept_N)} of {len(source)} rows of {source.path} are not finite and left out")
-        features_ND = features_ND[kept_N]
-    return ClassifiedFeatures(source, kept_N, features_ND)
+    usable = usable_rows(source, reporter)
+    return usable, len(source) - len(usable)
 
 
 def _open(

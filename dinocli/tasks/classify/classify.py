@@ -12,6 +12,7 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from dinocli.artifacts.feature_file import FeatureFile
 from dinocli.artifacts.image_coco import ImageTag, write_image_coco
 from dinocli.errors import UsageError
 from dinocli.file_set import FileSet, claimed
@@ -24,7 +25,7 @@ from dinocli.quality.knn import accuracy, balanced_accuracy
 from dinocli.quality.normalized_features import NormalizedFeatures, cores, single_threaded
 from dinocli.quality.selective import NEVER, class_shares, least_labels, precision_threshold
 from dinocli.quality.suggestions import suggest
-from dinocli.tasks.classify.classified_features import ClassifiedFeatures, open_classified, origin
+from dinocli.tasks.classify.classified_features import open_classified, origin
 from dinocli.tasks.classify.classify_options import (
     AUTO_METHOD,
     ClassCounts,
@@ -90,13 +91,13 @@ def check_free(options: ClassifyOptions) -> None:
 def _classify(options: ClassifyOptions, reporter: ProgressReporter, stdin: BinaryIO | None) -> ClassifyResult:
     began = time.monotonic()
     saved = load_classifier(user_path(options.classifier)) if options.classifier else None
-    features = open_classified(options, saved, reporter, stdin)
+    features, dropped = open_classified(options, saved, reporter, stdin)
     reporter.stage("classifying")
     with single_threaded():
         learnt = _known(options, saved, features) if saved else _learn(options, features, reporter)
-        probability_NC = learnt.saved.classifier.probabilities(features.features_ND)
+        probability_NC = learnt.saved.classifier.probabilities(features.flat())
         found = _predictions(learnt, probability_NC, _threshold(learnt, probability_NC, reporter))
-        rows = NormalizedFeatures(features.features_ND, threads=cores())
+        rows = NormalizedFeatures(features.flat(), threads=cores())
         wanted = (
             suggest(rows, probability_NC, learnt.label_N == "", options.suggest, seed=options.seed)
             if options.suggest
@@ -106,23 +107,23 @@ def _classify(options: ClassifyOptions, reporter: ProgressReporter, stdin: Binar
     suggested = _images_of(names, wanted)
     _write(options, features, learnt, found, wanted, reporter)
     outcome = _outcome(options, features, learnt, found, suggested)
-    return replace(outcome, seconds=time.monotonic() - began)
+    return replace(outcome, dropped=dropped, seconds=time.monotonic() - began)
 
 
-def _known(options: ClassifyOptions, saved: SavedClassifier, features: ClassifiedFeatures) -> Learnt:
+def _known(options: ClassifyOptions, saved: SavedClassifier, features: FeatureFile) -> Learnt:
     """Take a saved classifier, for another precision if one is asked for."""
     if options.precision is not None:
         saved = replace(saved, precision=options.precision)
-    return Learnt(saved, np.full(len(features.kept_N), ""), np.empty(0, np.intp), [], "label")
+    return Learnt(saved, np.full(len(features), ""), np.empty(0, np.intp), [], "label")
 
 
-def _learn(options: ClassifyOptions, features: ClassifiedFeatures, reporter: ProgressReporter) -> Learnt:
+def _learn(options: ClassifyOptions, features: FeatureFile, reporter: ProgressReporter) -> Learnt:
     """Choose a classifier by cross-validation, and fit it to all labelled rows."""
     label_N, groups_N, column = read_training_labels(options, features.names, reporter)
     rows_M = sampled(label_N, reporter, options.seed)
     labels_M, groups_M = label_N[rows_M], None if groups_N is None else groups_N[rows_M]
-    mean_D = mean_of(NormalizedFeatures(features.features_ND, threads=cores()))
-    rows_MD = centred(NormalizedFeatures(features.features_ND[rows_M]), mean_D)
+    mean_D = mean_of(NormalizedFeatures(features.flat(), threads=cores()))
+    rows_MD = centred(NormalizedFeatures(features.flat()[rows_M]), mean_D)
     reporter.line(f"{len(rows_M):,} of {len(label_N):,} images have one of {len(set(labels_M))} labels ({column})")
     reporter.stage("choosing a classifier")
     if can_be_validated(labels_M, groups_M):
@@ -135,7 +136,7 @@ def _learn(options: ClassifyOptions, features: ClassifiedFeatures, reporter: Pro
         tried, candidate, temperature = [], Candidate(method, 1.0), PLAIN_TEMPERATURE
         shown = np.empty(0, np.float32), np.empty(0, np.bool_), np.empty(0, np.int64)
     classifier = fit_classifier(candidate, rows_MD, labels_M, mean_D=mean_D, temperature=temperature)
-    features_of, state = origin(features.source)
+    features_of, state = origin(features)
     saved = SavedClassifier(classifier, *shown, options.precision or 0.0, features_of, state)
     return Learnt(saved, label_N, rows_M, tried, column)
 
@@ -181,7 +182,7 @@ def _images_of(names: list[str], rows: list[int]) -> list[str]:
 
 def _write(
     options: ClassifyOptions,
-    features: ClassifiedFeatures,
+    features: FeatureFile,
     learnt: Learnt,
     found: Predictions,
     wanted: list[int],
@@ -189,15 +190,14 @@ def _write(
 ) -> None:
     """Write all files; then all of them take the place of older ones."""
     with FileSet(options.table) as files:
-        names, boxes = features.names, features.source.boxes
-        kept = None if boxes is None else [boxes[row] for row in features.kept_N.tolist()]
-        write_predictions(files.new(options.table), names, found, kept)
+        names, boxes = features.names, features.boxes
+        write_predictions(files.new(options.table), names, found, boxes)
         if options.suggest:
             write_suggested(files.new(options.suggested), _images_of(names, wanted), learnt.column)
         if options.coco:
             tags = found.tags() + [ImageTag(row, "suggested") for row in wanted]
-            root = features.source.meta.get("root", "")
-            write_image_coco(files.new(Path(options.coco)), root, names, tags, boxes=kept, reporter=reporter)
+            root = features.meta.get("root", "")
+            write_image_coco(files.new(Path(options.coco)), root, names, tags, boxes=boxes, reporter=reporter)
         if options.save:
             path = user_path(options.save)
             save_classifier(files.new(path), learnt.saved)
@@ -205,7 +205,7 @@ def _write(
 
 
 def _outcome(
-    options: ClassifyOptions, features: ClassifiedFeatures, learnt: Learnt, found: Predictions, suggested: list[str]
+    options: ClassifyOptions, features: FeatureFile, learnt: Learnt, found: Predictions, suggested: list[str]
 ) -> ClassifyResult:
     labels_M, tried = learnt.label_N[learnt.rows_M], learnt.tried
     predicted_M = found.predicted_N[learnt.rows_M]
@@ -219,9 +219,9 @@ def _outcome(
         classes.append(ClassCounts(name, counts[0][name], counts[1][name], unsure[name], recall))
     return ClassifyResult(
         out=options.table,
-        features=features.source.path if takes_features(options) else None,
-        images=len(features.kept_N),
-        dropped=features.dropped,
+        features=features.path if takes_features(options) else None,
+        images=len(features),
+        dropped=0,
         method=str(learnt.saved.classifier.candidate),
         tried={str(one.candidate): one.log_loss for one in tried},
         accuracy=accuracy(labels_M, predicted_M) if tried else None,
@@ -233,5 +233,5 @@ def _outcome(
         suggested=suggested,
         files=options.outputs(),
         seconds=0.0,
-        root=features.source.meta.get("root", ""),
+        root=features.meta.get("root", ""),
     )

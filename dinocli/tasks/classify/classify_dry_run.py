@@ -30,7 +30,7 @@ def dry_run(
     check_free(options)
     saved = load_classifier(user_path(options.classifier)) if options.classifier else None
     if takes_features(options):
-        names = open_classified(options, saved, reporter, stdin).names
+        names = open_classified(options, saved, reporter, stdin)[0].names
     else:
         from dinocli.tasks.embed.embed_dry_run import dry_run as embed_dry_run
 

@@ -78,9 +78,9 @@ def _cluster(options: ClusterOptions, reporter: ProgressReporter, stdin: BinaryI
         why = members.missing_root() or "these features do not name whole images and their folder"
         raise UsageError(f"--link-dir needs the images: {why}")
     labels = read_labels(options.labels, members.names, reporter.line) if options.labels else {}
-    reporter.line(f"{len(members):,} images, {members.features_ND.shape[1]} values each")
-    options = replace(options, whiten=members.source.to_whiten(options.whiten, reporter.line))
-    rows, pooled = (NormalizedFeatures(part, threads=cores()) for part in (members.features_ND, members.pooled_ND))
+    reporter.line(f"{len(members):,} images, {members.flat().shape[1]} values each")
+    options = replace(options, whiten=members.to_whiten(options.whiten, reporter.line))
+    rows, pooled = (NormalizedFeatures(part, threads=cores()) for part in (members.flat(), members.pooled_ND))
     with single_threaded():
         reporter.stage("grouping")
         found = find_groups(rows, options, reporter)

@@ -34,7 +34,7 @@ def dry_run(
     check_outputs(options)
     if takes_features(options):
         members = open_members(options, reporter, stdin)
-        images, width, embedding, network = len(members), members.features_ND.shape[1], 0.0, 0
+        images, width, embedding, network = len(members), members.flat().shape[1], 0.0, 0
     else:
         from dinocli.tasks.embed.embed_dry_run import dry_run as embed_dry_run
 

@@ -156,7 +156,7 @@ def _neighbours(
     members: ClusterInputs, rows: Sequence[int], reporter: ProgressReporter
 ) -> list[list[tuple[int, float]]]:
     """Return places in `rows` and cosines of the images that are most like each one, nearest first."""
-    features_ND = members.features_ND if len(rows) == len(members) else members.features_ND[rows]
+    features_ND = members.flat() if len(rows) == len(members) else members.flat()[rows]
     found: list[list[tuple[int, float]]] = []
     for first in range(0, len(rows), _QUERIES):
         queries_QD = features_ND[first : first + _QUERIES]

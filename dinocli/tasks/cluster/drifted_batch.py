@@ -7,12 +7,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dinocli.artifacts.feature_file import open_features
-from dinocli.artifacts.pooled_rows import pooled_rows
 from dinocli.errors import DataError
 from dinocli.progress import ProgressReporter
 from dinocli.quality.drift import LEVEL, Drift, drift
 from dinocli.quality.image_statistics import APPEARANCE, ImageStatistics
-from dinocli.tasks.cluster.cluster_inputs import ClusterInputs
+from dinocli.tasks.cluster.cluster_inputs import ClusterInputs, members_of
 from dinocli.tasks.cluster.image_checks import measure_images
 from dinocli.tasks.feature_inputs import check_comparable
 
@@ -65,16 +64,14 @@ def drift_of(
         DataError: One of the two has fewer than two usable rows.
     """
     other = open_features(path)
-    check_comparable(other, members.source)
-    rows_MD, pooled_MD, kept = other.flat(), pooled_rows(other, reporter.warn), other.finite_rows()
-    if min(len(kept), len(members)) < 2:
-        raise DataError(f"--drift compares at least 2 images with 2; {path} has {len(kept)}, the other {len(members)}")
-    if rows_MD.shape[1] != members.features_ND.shape[1]:
-        raise DataError(f"{path} has {rows_MD.shape[1]} values a row, the other {members.features_ND.shape[1]}")
-    names = [other.names[row] for row in kept.tolist()]
-    batch = ClusterInputs(other, rows_MD[kept], pooled_MD[kept], names, None, len(other) - len(kept))
+    check_comparable(other, members)
+    batch = members_of(other, reporter)
+    if min(len(batch), len(members)) < 2:
+        raise DataError(f"--drift compares at least 2 images with 2; {path} has {len(batch)}, the other {len(members)}")
+    if batch.flat().shape[1] != members.flat().shape[1]:
+        raise DataError(f"{path} has {batch.flat().shape[1]} values a row, the other {members.flat().shape[1]}")
     features = drift(members.pooled_ND, batch.pooled_ND, seed=seed)  # of pooled ones: nothing is fitted to one batch
-    found = DriftedBatch(names, features, _looks(batch, statistics, reporter, seed) if other.boxes is None else None)
+    found = DriftedBatch(batch.names, features, _looks(batch, statistics, reporter, seed))
     words = "differs from the old one" if found.p < LEVEL else "shows no difference from the old one"
     looks = f", of looks {found.looks.p:.3f}" if found.looks else ""
     reporter.line(f"drift: the new batch {words} (p = {found.p:.3f}; of features {features.p:.3f}{looks})")
@@ -85,7 +82,7 @@ def _looks(
     batch: ClusterInputs, statistics: Sequence[ImageStatistics], reporter: ProgressReporter, seed: int
 ) -> Drift | None:
     """Compare light, colour and sharpness, where both batches are at hand: features hardly see a change of light."""
-    if not statistics or batch.root is None:
+    if not statistics or batch.root is None or batch.boxes is not None:
         return None
     others = [one for one in measure_images(batch, reporter) if one is not None]
     if min(len(statistics), len(others)) < _FEWEST:

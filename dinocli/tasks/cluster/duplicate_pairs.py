@@ -12,6 +12,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from dinocli.data.decode import image_size
+from dinocli.data.file_copies import same_files
 from dinocli.data.parallel import in_order, thread_count
 from dinocli.errors import DataError
 from dinocli.progress import ProgressReporter
@@ -97,7 +98,8 @@ def find_same(
         reporter: Receives what is left out.
         seed: Random seed of the pairs that are drawn at random.
     """
-    copies = members.copies()
+    root, boxes = members.root, members.boxes
+    copies = same_files([str(root / name) for name in members.names]) if root and boxes is None else []
     exact = [SamePair(group[0], other, 1.0, True) for group in copies for other in group[1:]]
     again = np.zeros(len(members), bool)
     again[[pair.second for pair in exact]] = True

@@ -67,8 +67,8 @@ def result_of(
     oddest = np.argsort(-known.outlier_N, kind="stable")[:OUTLIERS].tolist()
     return ClusterResult(
         out=options.table,
-        features=members.source.path if takes_features(options) else None,
-        weights=members.source.meta.get("weights", {}).get("name", ""),
+        features=members.path if takes_features(options) else None,
+        weights=members.meta.get("weights", {}).get("name", ""),
         map=known.map_method,
         images=len(members),
         dropped=members.dropped,

@@ -5,7 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from dinocli.artifacts.feature_file import KEY, read_meta, sidecar
+from dinocli.artifacts.feature_arrays import KEY
+from dinocli.artifacts.feature_file import read_meta, sidecar
 from dinocli.artifacts.feature_formats import check_free, feature_outputs, row_names, write_features
 from dinocli.artifacts.partial_features import PartialFeatures
 from dinocli.artifacts.patch_folder import PatchFolder

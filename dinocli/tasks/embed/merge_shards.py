@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from dinocli.artifacts.feature_file import FITTED_SUFFIX, KEY, FeatureFile, open_features, sidecar
+from dinocli.artifacts.feature_arrays import KEY
+from dinocli.artifacts.feature_file import FITTED_SUFFIX, FeatureFile, open_features, sidecar
 from dinocli.artifacts.feature_formats import SIDECARS, check_free, feature_outputs, write_features
 from dinocli.artifacts.partial_features import Bad, PartialFeatures
 from dinocli.artifacts.run_folder import RunFolder, add_output
