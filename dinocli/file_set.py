@@ -6,7 +6,7 @@ changes several files together; `read_whole` reads them while another process ch
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -50,6 +50,22 @@ def claimed(*files: Path, folder: Path | None = None) -> Iterator[None]:
         for parent in dict.fromkeys(lock.parent for lock in locks):
             remove_abandoned(parent)
         yield
+
+
+def check_free(paths: Iterable[Path], *, force: bool, options: str = "--out") -> None:
+    """Refuse to replace what nobody said may be replaced.
+
+    Args:
+        paths: Outputs of a command.
+        force: They may be replaced.
+        options: That name another place.
+
+    Raises:
+        UsageError: One of them is there.
+    """
+    there = next((path for path in paths if path.exists()), None)
+    if there and not force:
+        raise UsageError(f"{there} is there already; add --force to replace it, or choose another {options}")
 
 
 @contextlib.contextmanager

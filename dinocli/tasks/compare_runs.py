@@ -6,7 +6,7 @@ from pathlib import Path
 from dinocli.artifacts.compared_run import read_run
 from dinocli.artifacts.run_comparison import RunComparison, cautions, differing_settings
 from dinocli.errors import UsageError
-from dinocli.file_set import claimed
+from dinocli.file_set import check_free, claimed
 from dinocli.report.comparison_page import write_comparison_page
 
 
@@ -42,8 +42,7 @@ def compare_runs(options: CompareOptions) -> RunComparison:
     found = RunComparison(runs, differing_settings(runs), cautions(runs), options.report)
     if options.report:
         page = Path(options.report)
-        if page.exists() and not options.force:
-            raise UsageError(f"{page} is there; add --force to replace it, or choose another --report")
+        check_free([page], force=options.force, options="--report")
         with claimed(page):
             write_comparison_page(page, found)
     return found

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 
 from dinocli.artifacts.feature_file import FeatureFile
 from dinocli.artifacts.image_coco import ImageTag, write_image_coco
-from dinocli.errors import UsageError
-from dinocli.file_set import FileSet, claimed
+from dinocli.file_set import FileSet, check_free, claimed
 from dinocli.files import user_path
 from dinocli.progress import ProgressReporter
 from dinocli.quality.classifier_choice import TriedClassifier, can_be_validated, try_classifiers
@@ -77,15 +76,8 @@ def classify(
         DinocliError: Features, labels or the saved classifier cannot be used, or outputs are there.
     """
     with claimed(*options.outputs()):
-        check_free(options)
+        check_free(options.outputs(), force=options.force)
         return _classify(options, reporter or ProgressReporter(), stdin)
-
-
-def check_free(options: ClassifyOptions) -> None:
-    """Raise a `UsageError` where something would be overwritten."""
-    for path in options.outputs():
-        if path.exists() and not options.force:
-            raise UsageError(f"{path} is there; --force replaces it, --out names another place")
 
 
 def _classify(options: ClassifyOptions, reporter: ProgressReporter, stdin: BinaryIO | None) -> ClassifyResult:

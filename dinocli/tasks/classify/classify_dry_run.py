@@ -6,11 +6,11 @@ from typing import Any, BinaryIO
 
 from dinocli.artifacts.run_folder import latest_run
 from dinocli.data.sources import find_images
+from dinocli.file_set import check_free
 from dinocli.files import user_path
 from dinocli.progress import ProgressReporter
 from dinocli.quality.classifier_file import load_classifier
 from dinocli.tasks.classify.classified_features import open_classified
-from dinocli.tasks.classify.classify import check_free
 from dinocli.tasks.classify.classify_options import ClassifyOptions
 from dinocli.tasks.classify.training_labels import read_training_labels
 from dinocli.tasks.feature_inputs import embed_options, takes_features
@@ -27,7 +27,7 @@ def dry_run(
         DinocliError: What would stop the command at once.
     """
     reporter, seconds = reporter or ProgressReporter(), 0.0
-    check_free(options)
+    check_free(options.outputs(), force=options.force)
     saved = load_classifier(user_path(options.classifier)) if options.classifier else None
     if takes_features(options):
         names = open_classified(options, saved, reporter, stdin)[0].names

@@ -10,7 +10,7 @@ from dinocli.artifacts.image_coco import write_image_coco
 from dinocli.artifacts.link_folders import check_tree, write_tree
 from dinocli.data.labels import read_labels
 from dinocli.errors import UsageError
-from dinocli.file_set import FileSet, claimed
+from dinocli.file_set import FileSet, check_free, claimed
 from dinocli.progress import ProgressReporter
 from dinocli.quality.layout import place
 from dinocli.quality.normalized_features import NormalizedFeatures, cores, single_threaded
@@ -119,12 +119,8 @@ def _ids(options: ClusterOptions, members: ClusterInputs, found: FoundGroups, re
 
 def check_outputs(options: ClusterOptions) -> None:
     """Raise a `UsageError` where something would be overwritten."""
-    for path in options.outputs():
-        if path.exists() and not options.force:
-            raise UsageError(f"{path} is there; --force replaces it, --out and --report name other places")
-    page = options.page
-    if page and thumbnail_folder(page).exists() and not options.force:
-        raise UsageError(f"{thumbnail_folder(page)} is there; --force replaces it, --report names another place")
+    thumbnails = [thumbnail_folder(options.page)] if options.page else []
+    check_free([*options.outputs(), *thumbnails], force=options.force, options="--out or --report")
     if options.link_dir:
         check_tree(Path(options.link_dir), force=options.force)
 

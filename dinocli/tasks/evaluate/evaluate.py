@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from dinocli.artifacts.compared_features import ComparedFeatures
 from dinocli.engine.device import pick_device
 from dinocli.errors import DinocliError, UsageError
-from dinocli.file_set import claimed
+from dinocli.file_set import check_free, claimed
 from dinocli.progress import ProgressReporter
 from dinocli.quality import label_scores
 from dinocli.quality.defect_few_shot import KEY
@@ -76,8 +76,7 @@ def evaluate(
     if not options.report:
         return _evaluate(options, reporter, stdin)
     page = Path(options.report)
-    if page.exists() and not options.force:
-        raise UsageError(f"{page} is there; add --force to replace it, or choose another --report")
+    check_free([page], force=options.force, options="--report")
     with claimed(page):
         return _evaluate(options, reporter, stdin)
 

@@ -11,7 +11,7 @@ from safetensors.torch import load, save
 
 from dinocli.config.preprocess import Preprocess
 from dinocli.errors import UsageError, WeightsError
-from dinocli.file_set import FileSet, claimed
+from dinocli.file_set import FileSet, check_free, claimed
 from dinocli.files import user_path, write_whole
 from dinocli.models.export_graph import to_onnx, to_torchscript
 from dinocli.models.rounding import rounding_tolerance
@@ -106,9 +106,7 @@ def export(options: ExportOptions, reporter: ProgressReporter | None = None) -> 
 def _export(options: ExportOptions, path: Path, reporter: ProgressReporter) -> ExportResult:
     begin = time.monotonic()
     card = path / "README.md" if options.format in _FOLDERS else path.with_name(f"{path.name}.md")
-    for target in (path, card):
-        if target.exists() and not options.force:
-            raise UsageError(f"{target} exists; add --force to replace it, or choose another --out")
+    check_free([path, card], force=options.force)
     if path.is_dir() != (options.format in _FOLDERS) and path.exists():
         raise UsageError(f"{path} is {'a folder' if path.is_dir() else 'a file'}; choose another --out")
     reporter.stage("loading weights")

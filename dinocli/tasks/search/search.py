@@ -14,7 +14,7 @@ from dinocli.artifacts.feature_file import FeatureFile, open_features
 from dinocli.artifacts.row_names import find_row, is_same_image, missing_row
 from dinocli.data.sources import find_images
 from dinocli.errors import DataError, UsageError, WeightsError
-from dinocli.file_set import claimed
+from dinocli.file_set import check_free, claimed
 from dinocli.progress import ProgressReporter
 from dinocli.quality.cosine import unit_rows
 from dinocli.quality.nearest_rows import nearest_rows
@@ -54,9 +54,9 @@ def search(
         DataError: A query cannot be read.
         UsageError: The sheet is there already, or a query is a file and the name of another image's row.
     """
-    if options.sheet and Path(options.sheet).exists() and not options.force:
-        raise UsageError(f"{options.sheet} exists; add --force to replace it, or choose another --sheet")
-    with claimed(*[Path(options.sheet)] * bool(options.sheet)):
+    sheets = [Path(options.sheet)] if options.sheet else []
+    check_free(sheets, force=options.force, options="--sheet")
+    with claimed(*sheets):
         return _search(options, reporter or ProgressReporter(), stdin)
 
 

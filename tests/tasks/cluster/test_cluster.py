@@ -306,7 +306,7 @@ def test_a_second_table_in_the_folder_has_files_of_its_own(job: ClusterOptions) 
 
 def test_nothing_is_overwritten_and_nothing_computed_before_that_is_known(job: ClusterOptions) -> None:
     cluster(job)
-    with pytest.raises(UsageError, match=r"clusters\.csv is there; --force"):
+    with pytest.raises(UsageError, match=r"clusters\.csv is there already; add --force"):
         cluster(replace(job, inputs=("nowhere.npy",)))
 
 
