@@ -49,6 +49,7 @@ class MultiCrop:
         seed: int,
     ) -> None:
         self.count = len(specs)
+        self._specs, self._grey = specs, grey
         self.focus: Focus | None = None
         """Where crops look; None: anywhere."""
         # Views of one kind are drawn and made together. Each global one is a kind of its own, also where both are
@@ -103,6 +104,12 @@ class MultiCrop:
             kind.views(pixels_BCHW, sizes_B2, own, finish) for (kind, _), own in zip(self._kinds, drawn, strict=True)
         ]
         return [torch.cat(made[first:last]) if last - first > 1 else made[first] for first, last in self._same_size]
+
+    def only_global(self) -> "MultiCrop":
+        """Return the multi-crop of the global views alone: the views that this one makes, without the local ones."""
+        views = MultiCrop(self._specs[:GLOBAL_VIEWS], mean=self._mean, std=self._std, grey=self._grey, seed=self._seed)
+        views.focus = self.focus
+        return views
 
     @torch.no_grad()
     def preview(

@@ -35,7 +35,7 @@ from dinocli.models.lora import add_lora, attention_linears
 from dinocli.models.trainable import rate_factors, trainable_names
 from dinocli.models.weights import WeightsInfo
 
-TRIAL_PIXELS, TRIAL_IMAGES = 8 * 224**2, 24
+TRIAL_PIXELS, TRIAL_IMAGES = 4 * 224**2, 12
 """Pixels of a trial, and its most images: with fewer, small images measure calls rather than arithmetic."""
 
 
@@ -215,15 +215,14 @@ def fill_center(learner: Learner, loader: Loader, batches: int) -> None:
     """
     if not batches:
         return
-    total = torch.zeros_like(learner.center_K)
+    total, crop = torch.zeros_like(learner.center_K), learner.views.only_global()
     first = learner.plan.steps
     for step, slices in enumerate(loader.steps(first, first + batches), first):
         for batch in slices:
             place = {"step": step, "start": batch.start, "global_batch": learner.batch_size}
-            views = learner.views(batch.pixels_BCHW, batch.sizes_B2, batch.rows, **place)
+            globals_ = crop(batch.pixels_BCHW, batch.sizes_B2, batch.rows, **place)
             with learner.precision.autocast():
-                globals_ = views[0][: GLOBAL_VIEWS * len(batch.sizes_B2)]
-                total += batch_sum(learner.targets([globals_], GLOBAL_VIEWS).logits_VBK)
+                total += batch_sum(learner.targets(globals_, GLOBAL_VIEWS).logits_VBK)
     learner.center_K = add_up(total) / (GLOBAL_VIEWS * learner.batch_size * batches)
 
 

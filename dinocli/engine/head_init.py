@@ -104,16 +104,11 @@ def global_views(
     images = min(count, math.ceil(views / GLOBAL_VIEWS))
     chosen = np.random.default_rng((learner.seed, count, 3)).permutation(count)[:images].tolist()
     turns = math.ceil(views / (GLOBAL_VIEWS * images))
+    crop = learner.views.only_global()
     reporter.stage(stage, turns * images)
     for turn in range(turns):
         for batch in loader.whole(chosen, BATCH):
             reporter.advance(len(batch.rows))
-            seen = learner.views(
-                batch.pixels_BCHW,
-                batch.sizes_B2,
-                batch.rows,
-                step=learner.plan.steps + turn,
-                start=batch.start,
-                global_batch=images,
-            )
-            yield seen[0][: GLOBAL_VIEWS * len(batch.sizes_B2)]
+            place = {"step": learner.plan.steps + turn, "start": batch.start, "global_batch": images}
+            (views_N3SS,) = crop(batch.pixels_BCHW, batch.sizes_B2, batch.rows, **place)
+            yield views_N3SS

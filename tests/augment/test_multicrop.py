@@ -148,6 +148,13 @@ def test_slices_are_bit_equal_to_the_whole_batch() -> None:
         assert all(torch.equal(part, view[cut]) for part, view in zip(views, whole, strict=True))
 
 
+@pytest.mark.parametrize("local", [None, PLAIN, small(EVERYTHING)], ids=["none", "same size", "smaller"])
+def test_global_views_alone_are_bit_equal_to_those_beside_local_ones(local: ViewSpec | None) -> None:
+    crop = build(EVERYTHING, replace(EVERYTHING, solarize=0.0), local)
+    (alone,) = crop.only_global()(canvases(), SIZES, step=3, start=0, global_batch=6)
+    assert torch.equal(alone, torch.cat(make(crop)[:2]))
+
+
 def test_random_numbers_are_a_function_of_seed_and_step_alone() -> None:
     def same(a: list[Tensor], b: list[Tensor]) -> list[bool]:
         return [torch.equal(x, y) for x, y in zip(a, b, strict=True)]
