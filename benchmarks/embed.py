@@ -62,7 +62,7 @@ def ours(setting: EmbedContext, options: EmbedOptions) -> None:
     pictures = ImageBatches(setting.images, setting.preprocess, None, threads, on_cpu=on_cpu)
     part = PartialFeatures(Path(options.out), {}, setting.shape, options.dtype, resume=False)
     stream(setting, pictures, part)
-    part.sealed().replace(options.out)
+    part.finalize().replace(options.out)
     part.close()
     part.remove()
 

@@ -1,1 +1,1 @@
-"""What commands leave and later ones read: runs, feature files, mask folders, folders of links."""
+"""Output files of commands, as later commands read them: runs, feature files, mask folders, folders of links."""

@@ -1,6 +1,6 @@
-"""Features of images that take part in a comparison.
+"""Features of the images that a comparison of two feature files uses.
 
-Shapes: N images that take part, D width.
+Shapes: N images, M a subset of them, D width.
 """
 
 from dataclasses import dataclass, replace
@@ -16,13 +16,13 @@ from dinocli.quality.normalized_features import NormalizedFeatures, Projection, 
 
 @dataclass(frozen=True)
 class ComparedFeatures:
-    """One set of features of the images that take part.
+    """Features of N images, as one side of a comparison.
 
     Args:
         title: Name in tables.
         file: The feature file, with all rows.
-        rows_N: Rows that take part.
-        whitening: Applied to its features, fitted to those that take part; None leaves them as they are.
+        rows_N: Rows of the file that are compared.
+        whitening: Applied to the features, fitted to `rows_N`; None: no whitening.
     """
 
     title: str
@@ -30,25 +30,25 @@ class ComparedFeatures:
     rows_N: NDArray[np.intp]
     whitening: Projection | None = None
 
-    def features(self, chosen: NDArray[np.intp]) -> NDArray[np.float32]:
-        """Return the features of some of the images that take part, by their places among them."""
-        return self.whitened(np.asarray(self.file.flat()[self.rows_N[chosen]], np.float32))
+    def features(self, index_M: NDArray[np.intp]) -> NDArray[np.float32]:
+        """Return features, (M, D), whitened if there is a whitening; `index_M` indexes `rows_N`."""
+        return self.whitened(np.asarray(self.file.flat()[self.rows_N[index_M]], np.float32))
 
-    def pooled(self, chosen: NDArray[np.intp]) -> NDArray[np.float32]:
-        """Return their pooled part, not whitened: `SAME_COSINE` holds for pooled features only."""
-        return np.asarray(self._pooled_ND[self.rows_N[chosen]], np.float32)
+    def pooled(self, index_M: NDArray[np.intp]) -> NDArray[np.float32]:
+        """Return pooled features, (M, D), not whitened: `SAME_COSINE` holds for pooled features only."""
+        return np.asarray(self._pooled_ND[self.rows_N[index_M]], np.float32)
 
     @cached_property
     def _pooled_ND(self) -> NDArray[np.floating]:
         return pooled_rows(self.file)
 
     def whitened(self, features_ND: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Whiten features of these weights, if that was asked for."""
+        """Whiten features of the same weights; without a whitening return them unchanged."""
         return (
             features_ND if self.whitening is None else NormalizedFeatures(features_ND, self.whitening).take(slice(None))
         )
 
     def with_whitening(self, seed: int) -> "ComparedFeatures":
-        """Fit a whitening to the images that take part."""
+        """Return a copy with a whitening fitted to `rows_N`."""
         whitening = fit_whitening(NormalizedFeatures(self.file.flat()), among_M=self.rows_N, seed=seed)
         return replace(self, title=f"{self.title}, whitened", whitening=whitening)

@@ -1,4 +1,4 @@
-"""One run, as far as it is compared with others."""
+"""A run folder as `dinocli compare` reads it: verdict, scores, probes and settings."""
 
 import contextlib
 import json
@@ -10,17 +10,17 @@ from typing import Any
 from dinocli.artifacts.run_folder import RunFolder
 from dinocli.stored import reading
 
-NOT_A_RUN = "name folders of runs; `dinocli runs` lists them"
+_ADVICE = "name folders of runs; `dinocli runs` lists them"
 
 
 @dataclass(frozen=True)
 class RunScore:
-    """One score of a run.
+    """A score before and after training.
 
     Args:
-        name: For people.
-        start: By the weights that the run began with; None where it is not a number.
-        adapted: By the adapted weights.
+        name: Label in tables.
+        start: Score of the start weights; None if not finite.
+        adapted: Score of the adapted weights; None if not finite.
     """
 
     name: str
@@ -30,26 +30,26 @@ class RunScore:
 
 @dataclass(frozen=True)
 class ComparedRun:
-    """What a run's folder says.
+    """Contents of a run folder that comparisons use.
 
     Args:
-        path: The folder.
-        command: That made it.
-        argv: Its command line.
+        path: Run folder.
+        command: `pretrain` or `finetune-ssl`.
+        argv: Command line.
         status: `finished`, `stopped`, `interrupted` or `running`.
         outcome: `better`, `no different` or `worse`; empty without a verdict.
-        keep: Which weights `backbone/` holds; empty without a verdict.
-        reason: The numbers of the verdict.
-        images: Readable images.
-        inputs_hash: Of the names, sizes and times of the images.
-        start: Name and sha256 of the weights that it began with.
-        seed: Of the run.
-        steps: Done.
-        seconds: Of the whole command.
-        scores: Without labels, by their key; the one that decides the verdict stands first.
-        labelled: By the user's labels, by their key.
+        keep: Weights in `backbone/`: `start`, `statistics` or `adapted`; empty without a verdict.
+        reason: The verdict's sentence, with its numbers.
+        images: Number of readable images.
+        inputs_hash: Hash of names, sizes and modification times of the images.
+        start: Name and SHA-256 of the start weights.
+        seed: Random seed.
+        steps: Completed steps.
+        seconds: Duration of the command.
+        scores: Label-free scores by key; the one that decides the verdict comes first.
+        labelled: Scores by the user's labels, by key.
         curve: (step, selection score) of each probe.
-        settings: The recipe, flat.
+        settings: The resolved recipe, as nested sections.
     """
 
     path: Path
@@ -72,15 +72,15 @@ class ComparedRun:
 
     @property
     def selection_score(self) -> str:
-        """Key of the score that decides the verdict, empty without scores."""
+        """Key of the score that decides the verdict; empty without scores."""
         return next(iter(self.scores), "")
 
     def to_dict(self) -> dict[str, Any]:
-        """Return JSON-like data, without the curve and the settings."""
-        plain = ("command", "status", "outcome", "keep", "reason", "images", "inputs_hash", "seed", "steps", "seconds")
+        """Return JSON-like data, without curve and settings."""
+        keys = ("command", "status", "outcome", "keep", "reason", "images", "inputs_hash", "seed", "steps", "seconds")
         return {
             "run": str(self.path),
-            **{key: getattr(self, key) for key in plain},
+            **{key: getattr(self, key) for key in keys},
             "weights": {"name": self.start[0], "sha256": self.start[1]},
             "scores": {key: vars(score) for key, score in self.scores.items()},
             "labelled": {key: vars(score) for key, score in self.labelled.items()},
@@ -88,34 +88,31 @@ class ComparedRun:
 
 
 def read_run(path: Path) -> ComparedRun:
-    """Read a run's folder, whether or not it has ended.
-
-    Args:
-        path: The folder.
+    """Read a run folder, also of a run that has not ended.
 
     Raises:
-        WeightsError: It is no run, or damaged.
+        WeightsError: The folder is no run, or is damaged.
     """
     folder = RunFolder(path)
-    found = folder.read(NOT_A_RUN)
-    outcome: Mapping[str, Any] = found.get("outcome") or {}
+    record = folder.read(_ADVICE)
+    outcome: Mapping[str, Any] = record.get("outcome") or {}
     verdict: Mapping[str, Any] = outcome.get("verdict") or {}
-    recipe: Mapping[str, Any] = found.get("recipe") or {}
-    with reading(folder.manifest, NOT_A_RUN):
+    recipe: Mapping[str, Any] = record.get("recipe") or {}
+    with reading(folder.manifest, _ADVICE):
         return ComparedRun(
             path=path,
-            command=str(found.get("command", "")),
-            argv=tuple(map(str, found.get("argv", ()))),
-            status=str(found.get("status", "")),
+            command=str(record.get("command", "")),
+            argv=tuple(map(str, record.get("argv", ()))),
+            status=str(record.get("status", "")),
             outcome=str(verdict.get("outcome", "")),
             keep=str(verdict.get("keep", "")),
             reason=str(verdict.get("reason", "")),
-            images=int(found["images"]),
-            inputs_hash=str(found["inputs_hash"]),
-            start=(str(found["weights"]["name"] or found["weights"]["source"]), str(found["weights"]["sha256"])),
+            images=int(record["images"]),
+            inputs_hash=str(record["inputs_hash"]),
+            start=(str(record["weights"]["name"] or record["weights"]["source"]), str(record["weights"]["sha256"])),
             seed=int(recipe.get("run", {}).get("seed", 0)),
             steps=int(outcome.get("steps", 0)),
-            seconds=float(found.get("seconds", 0.0)),
+            seconds=float(record.get("seconds", 0.0)),
             scores=dict(_scores(outcome.get("scores", ()))),
             labelled=dict(_scores(outcome.get("labelled", ()))),
             curve=tuple(_probes(folder.metrics)),
@@ -123,13 +120,13 @@ def read_run(path: Path) -> ComparedRun:
         )
 
 
-def _scores(lines: Any) -> Iterator[tuple[str, RunScore]]:
-    for line in lines:
-        yield str(line.get("key", line["name"])), RunScore(str(line["name"]), line["start"], line["adapted"])
+def _scores(records: Any) -> Iterator[tuple[str, RunScore]]:
+    for score in records:
+        yield str(score.get("key", score["name"])), RunScore(str(score["name"]), score["start"], score["adapted"])
 
 
 def _probes(path: Path) -> Iterator[tuple[float, float]]:
-    """Yield step and selection score of each probe; a torn last line and a file that is not there are no probe."""
+    """Yield step and selection score of each probe in metrics.jsonl; skip incomplete lines and a missing file."""
     with contextlib.suppress(FileNotFoundError), path.open(encoding="utf-8", errors="replace") as file:
         for text in file:
             with contextlib.suppress(ValueError, KeyError, TypeError):

@@ -1,7 +1,4 @@
-"""The numbers of a feature file, read from each format.
-
-No format may run code, or unpack to more than it promises.
-"""
+"""Readers of feature files, one per format. No format may run code, or unpack to more than a size limit."""
 
 import csv
 import zipfile
@@ -16,27 +13,27 @@ from safetensors.numpy import load_file
 from dinocli.errors import WeightsError
 
 KEY = "features"
-"""Name of the array in formats that name their arrays, and of the vector's column in Parquet."""
+"""Array name in `.npz` and `.safetensors`, and column of the vectors in Parquet."""
 
-MOST_UNPACKED, MOST_RATIO = 1 << 28, 100
-"""Bytes that any packed file may hold, and how many times its own size a larger one may: features hardly shrink."""
+MAX_UNPACKED_BYTES, MAX_COMPRESSION_RATIO = 1 << 28, 100
+"""An `.npz` file may unpack to the larger of both limits; real features hardly compress."""
 
 
 def read_arrays(path: Path) -> tuple[NDArray[Any], list[str]]:
-    """Return the numbers of a feature file, by its suffix, and the names of the rows where the file itself holds them.
+    """Return the features, and the names of the rows if the format holds them (else none).
 
     Args:
-        path: Of a `.npz`, `.safetensors`, `.csv`, `.parquet` or `.npy` file; the last stays on the disk.
+        path: `.npz`, `.safetensors`, `.csv`, `.parquet` or `.npy` file; the last is memory-mapped.
 
     Raises:
-        ValueError: It is damaged, or no such file; other errors of numpy and of the system too.
+        ValueError: The file is damaged; NumPy and the system may raise other errors.
         WeightsError: A package is missing.
     """
     if path.suffix == ".npz":
         with zipfile.ZipFile(path) as members:
-            inside = sum(member.file_size for member in members.infolist())
-        if inside > max(MOST_UNPACKED, MOST_RATIO * path.stat().st_size):
-            raise ValueError(f"{inside:,} bytes in {path.stat().st_size:,}")
+            unpacked = sum(member.file_size for member in members.infolist())
+        if unpacked > max(MAX_UNPACKED_BYTES, MAX_COMPRESSION_RATIO * path.stat().st_size):
+            raise ValueError(f"{unpacked:,} bytes in {path.stat().st_size:,}")
         with np.load(path, allow_pickle=False) as arrays:
             return arrays[KEY], [str(name) for name in arrays["paths"]] if "paths" in arrays else []
     if path.suffix == ".safetensors":
@@ -46,7 +43,7 @@ def read_arrays(path: Path) -> tuple[NDArray[Any], list[str]]:
     if path.suffix == ".parquet":
         return _read_parquet(path)
     with path.open("rb") as file:
-        npy.read_magic(file)  # of anything else numpy says that it may be loaded if one trusts it
+        npy.read_magic(file)  # for other files np.load would suggest allow_pickle=True
     return np.load(path, mmap_mode="r", allow_pickle=False), []
 
 
@@ -57,7 +54,7 @@ def _read_csv(path: Path) -> tuple[NDArray[Any], list[str]]:
         if header[:1] != ["path"]:
             raise ValueError("its first column is not `path`")
         names, values = [], []
-        for line in filter(None, lines):  # a blank line is no row
+        for line in filter(None, lines):  # skip blank lines
             names.append(line[0])
             values.append(np.array(line[1:], np.float32))
     return np.stack(values), names
@@ -70,7 +67,7 @@ def _read_parquet(path: Path) -> tuple[NDArray[Any], list[str]]:
         raise WeightsError("reading .parquet needs pyarrow: pip install 'dinocli[parquet]'") from None
     table = parquet.read_table(path, columns=["path", KEY])
     vectors = table.column(KEY).combine_chunks()
-    widths = set(vectors.value_lengths().to_pylist())  # of fixed-size lists, as we write them, or of plain ones
+    widths = set(vectors.value_lengths().to_pylist())  # fixed-size lists, as dinocli writes them, or plain lists
     if len(widths) != 1 or None in widths:
         raise ValueError("its vectors are missing, or differ in length")
     rows = vectors.flatten().to_numpy(zero_copy_only=False).reshape(len(table), *widths)

@@ -1,8 +1,11 @@
-"""Feature files: what `embed` writes and every later command reads.
+"""Feature files: the output of `embed` and the input of every later command.
 
-`feats.npy` holds the numbers; beside it, by stem, `feats.paths.txt` names the image of every row, `feats.json` says how
-the numbers were made, `feats.tiles.csv` which part of the image a row is, where images were cut into tiles, and
-`feats.rare.safetensors` holds what was fitted to the images, where the features needed it.
+`feats.npy` holds the features. Files beside it, with the same stem:
+
+- `feats.paths.txt`: image of each row
+- `feats.json`: weights, preprocessing and request
+- `feats.tiles.csv`: tile of each row, with --tile
+- `feats.rare.safetensors`: state fitted to the images, with `rare` tokens
 
 Shapes: N rows, D width, h w rows and columns of a patch grid.
 """
@@ -26,20 +29,20 @@ from dinocli.stored import Anything, Count, Name, Stored, read_json, reading, us
 
 FEATURE_SUFFIXES = (".npy", ".npz", ".csv", ".parquet", ".safetensors")
 FITTED_SUFFIX = ".rare.safetensors"
-"""Of the file beside a feature file with what its features were fitted to (`dinocli.engine.rare_features`)."""
+"""Suffix of the state that rare features were fitted with (`dinocli.engine.rare_features`)."""
 
-_BLOCK = 4096
+_BLOCK_ROWS = 4096
 BOX_KEYS = ("left", "top", "width", "height")
 
 Box = tuple[int, int, int, int]
-"""Left, top, width, height of a tile, pixels of the upright image."""
+"""Left, top, width, height of a tile: pixels of the upright image."""
 
 
 class FeatureRecord(Stored):
-    """Fields of `feats.json` that later commands rely on."""
+    """Fields of `feats.json` that later commands read."""
 
     n: Count
-    shape: list[Annotated[int, Field(ge=-1, le=2**62)]] = Field(min_length=2, max_length=4)  # -1: images differ
+    shape: list[Annotated[int, Field(ge=-1, le=2**62)]] = Field(min_length=2, max_length=4)  # -1: differs by image
     images: Count = 0
     bad: Count = 0
     tokens: Name = "pooled"
@@ -60,11 +63,11 @@ class FeatureFile:
     """Features of images, with the names of the images.
 
     Args:
-        path: Path of the file with the numbers.
-        rows: (N, D), or (N, h, w, D) for patch tokens; read-only, `.npy` files stay on the disk until they are used.
-        names: Image of each row, as `./a/b.png`; a tiled image is named once a tile.
-        meta: What `feats.json` says; empty where there is none.
-        boxes: Tile of each row, or None where a row is a whole image.
+        path: Path of the file that holds the features.
+        rows: (N, D), or (N, h, w, D) for patch tokens; read-only; `.npy` files are memory-mapped.
+        names: Image of each row, as `./a/b.png`; repeated for each tile of a tiled image.
+        meta: Contents of `feats.json`; empty without that file.
+        boxes: Tile of each row; None if rows are whole images.
     """
 
     path: Path
@@ -77,7 +80,7 @@ class FeatureFile:
         return len(self.names)
 
     def flat(self) -> NDArray[np.floating]:
-        """Return the rows as (N, D).
+        """Return the rows, (N, D).
 
         Raises:
             WeightsError: The file holds patch tokens.
@@ -87,57 +90,58 @@ class FeatureFile:
         return self.rows
 
     def finite_rows(self) -> NDArray[np.intp]:
-        """Return the numbers of the rows without NaN and infinity; a block of rows is read at a time."""
+        """Return the indices of rows without NaN and infinity, read block by block."""
         rows_ND = self.flat()
-        parts = [np.isfinite(rows_ND[first : first + _BLOCK]).all(axis=1) for first in range(0, len(rows_ND), _BLOCK)]
+        starts = range(0, len(rows_ND), _BLOCK_ROWS)
+        parts = [np.isfinite(rows_ND[start : start + _BLOCK_ROWS]).all(axis=1) for start in starts]
         return np.flatnonzero(np.concatenate(parts)) if parts else np.empty(0, np.intp)
 
     def finite(self) -> "FeatureFile":
-        """Return the rows of finite numbers: the file itself where all rows are, else a copy of them.
+        """Return the file with finite rows alone: itself if all rows are finite, else a copy of them.
 
         Raises:
-            DataError: There is none.
+            DataError: No row is finite.
         """
-        kept_N = self.finite_rows()
-        if not len(kept_N):
+        rows_N = self.finite_rows()
+        if not len(rows_N):
             raise DataError(f"{self.path} has no row of finite numbers; embed again")
-        if len(kept_N) == len(self):
+        if len(rows_N) == len(self):
             return self
-        kept = kept_N.tolist()
-        boxes = [self.boxes[row] for row in kept] if self.boxes else None
-        return replace(self, rows=self.rows[kept_N], names=[self.names[row] for row in kept], boxes=boxes)
+        rows = rows_N.tolist()
+        boxes = [self.boxes[row] for row in rows] if self.boxes else None
+        return replace(self, rows=self.rows[rows_N], names=[self.names[row] for row in rows], boxes=boxes)
 
-    def to_whiten(self, asked: bool, tell: Callable[[str], None]) -> bool:
-        """Say whether the rows are to be whitened, which they may be already; `tell` is told."""
-        if asked and self.meta.get("whitened"):
-            tell(f"{self.path} is whitened already (--tokens {self.meta.get('tokens')}), so --whiten changes nothing")
+    def needs_whitening(self, requested: bool, notify: Callable[[str], None]) -> bool:
+        """Return `requested`, or False with a notice if the rows are whitened already."""
+        if requested and self.meta.get("whitened"):
+            notify(f"{self.path} is whitened already (--tokens {self.meta.get('tokens')}), so --whiten changes nothing")
             return False
-        return asked
+        return requested
 
     def preprocess(self) -> Preprocess | None:
-        """Return how the images were read, or None if the file does not say."""
+        """Return the preprocessing of the images; None without `feats.json`."""
         stored = self.meta.get("preprocess")
         return Preprocess.from_dict(stored) if stored else None
 
     @property
     def root(self) -> Path | None:
-        """The folder of the images, where it is known and there."""
+        """Folder of the images; None if unknown or missing."""
         root = self.meta.get("root")
         return Path(root) if root and Path(root).is_dir() else None
 
     def image(self, row: int) -> Path | None:
-        """Return the image of a row, or None where the folder of the images is not known."""
+        """Return the path of a row's image; None if the folder of the images is unknown."""
         root = self.meta.get("root")
         return Path(root, self.names[row]) if root else None
 
 
 def sidecar(path: Path, suffix: str) -> Path:
-    """Return the name of a file beside a feature file: `feats.npy`, `.paths.txt` -> `feats.paths.txt`."""
+    """Return the path of a file beside a feature file: `feats.npy`, `.paths.txt` -> `feats.paths.txt`."""
     return path.with_name(path.stem + suffix)
 
 
 def open_features(path: str | Path) -> FeatureFile:
-    """Open a feature file of any of our formats, or anybody's `.npy` matrix.
+    """Open a feature file: a format of `FEATURE_SUFFIXES`, or a plain `.npy` matrix from another tool.
 
     Example:
         >>> file = dinocli.open_features("feats.npy")
@@ -145,10 +149,10 @@ def open_features(path: str | Path) -> FeatureFile:
         (8, './a/0.png')
 
     Args:
-        path: Its suffix tells the format.
+        path: Feature file; the suffix selects the format.
 
     Raises:
-        WeightsError: It is not there, broken, or its parts do not belong together.
+        WeightsError: The file is missing or damaged, or files beside it do not match it.
     """
     return read_whole(Path(path), _open)
 
@@ -181,17 +185,17 @@ def _names(path: Path, count: int) -> list[str]:
 
 
 def read_meta(path: Path) -> dict[str, Any]:
-    """Read what stands beside a feature file, checked; empty where there is nothing, or something of somebody else's.
+    """Read and check the `.json` file beside a feature file; empty if it is missing or not from `embed`.
 
     Raises:
-        WeightsError: It is damaged.
+        WeightsError: The file is damaged.
     """
-    described = sidecar(path, ".json")
-    if not described.is_file():
+    meta_path = sidecar(path, ".json")
+    if not meta_path.is_file():
         return {}
-    if read_json(described, Stored, "embed again").get("kind") != KEY:
+    if read_json(meta_path, Stored, "embed again").get("kind") != KEY:
         return {}
-    meta = read_json(described, FeatureRecord, "embed again")
+    meta = read_json(meta_path, FeatureRecord, "embed again")
     Preprocess.from_dict(meta["preprocess"])
     return meta
 
@@ -205,7 +209,7 @@ def _boxes(path: Path, count: int) -> list[Box] | None:
             rows = [tuple(int(row[key]) for key in BOX_KEYS) for row in csv.DictReader(file)]
         boxes = [(left, top, width, height) for left, top, width, height in rows]
         if any(min(left, top) < 0 or min(width, height) < 1 for left, top, width, height in boxes):
-            raise ValueError("a tile without area, or beyond the image")
+            raise ValueError("a tile has no area or a negative position")
     if len(boxes) != count:
         raise WeightsError(f"{tiles} has {len(boxes)} tiles, {path.name} {count} rows; they do not belong together")
     return boxes

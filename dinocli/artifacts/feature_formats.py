@@ -1,7 +1,4 @@
-"""A finished part becomes a feature file of the asked format, with its neighbours, block by block.
-
-Legend: N rows, D width.
-"""
+"""Feature file writers: completed rows to `.npy`, `.npz`, `.csv`, `.parquet` or `.safetensors`, block by block."""
 
 import csv
 import io
@@ -16,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinocli.artifacts.feature_arrays import KEY
-from dinocli.artifacts.feature_file import FEATURE_SUFFIXES, FITTED_SUFFIX, sidecar
+from dinocli.artifacts.feature_file import BOX_KEYS, FEATURE_SUFFIXES, FITTED_SUFFIX, sidecar
 from dinocli.artifacts.partial_features import Bad, PartialFeatures, npy_header
 from dinocli.artifacts.patch_folder import PatchFolder
 from dinocli.data.bad_images import write_bad
@@ -30,16 +27,16 @@ SIDECARS = (".paths.txt", ".tiles.csv", ".bad.csv", ".json", FITTED_SUFFIX)
 
 Rows = NDArray[np.floating]
 Names = Callable[[], Iterable[str]]
-"""Gives the names of all rows anew each time: a million tiles have the same thousand names."""
+"""Returns an iterator over the names of all rows; no list, since a million tiles share a thousand names."""
 
 
 def feature_outputs(target: Path) -> tuple[Path, Path]:
-    """Return what one process alone may write: the file, and the description that files of one stem share."""
+    """Return the paths to lock for one process: the feature file, and the `.json` that files of one stem share."""
     return target, sidecar(target, ".json")
 
 
 def check_free(target: Path, *, force: bool, resume: bool = False) -> None:
-    """Raise a `UsageError` if the file, or what stands beside it, is there already and nobody said what to do."""
+    """Raise `UsageError` if the output, or another file of its stem, exists and neither flag allows it."""
     if force:
         return
     if target.exists() and not resume:
@@ -52,7 +49,7 @@ def check_free(target: Path, *, force: bool, resume: bool = False) -> None:
 
 
 def write_features(
-    part: PartialFeatures | PatchFolder,
+    partial: PartialFeatures | PatchFolder,
     names: Names,
     meta: dict[str, Any],
     bad: Bad,
@@ -60,42 +57,42 @@ def write_features(
     tiled: bool,
     fitted: RareFeatures | None = None,
 ) -> None:
-    """Write the feature file and what stands beside it; all of them change together, the one with the numbers last.
+    """Write a feature file and the files beside it; all are replaced together, the features last.
 
     Args:
-        part: All rows. It is gone afterwards.
-        names: Names of the rows.
-        meta: For `feats.json`.
-        bad: Unreadable images; without any there is no such file.
-        tiled: Also write the boxes.
-        fitted: What the features were computed with, where they were fitted to a folder.
+        partial: All rows; removed afterwards.
+        names: Name of each row.
+        meta: Contents of `feats.json`.
+        bad: Unreadable images, for `feats.bad.csv`; no file if empty.
+        tiled: Also write `feats.tiles.csv`.
+        fitted: State that rare features were fitted with, for `feats.rare.safetensors`.
 
     Raises:
-        OSError: The disk is full. The part is kept, and `--resume` needs only to write again; so are the older files.
+        OSError: The disk is full. Computed rows and older files stay, so that `--resume` only writes again.
         WeightsError: The format needs a package that is not installed.
     """
-    target = part.target
-    part.commit()
+    target = partial.target
+    partial.commit()
     with FileSet(target) as files:
         for suffix in SIDECARS:
             files.drop(sidecar(target, suffix))
         _write_lines(files.new(sidecar(target, ".paths.txt")), names())
-        if tiled and isinstance(part, PartialFeatures):
-            _write_tiles(files.new(sidecar(target, ".tiles.csv")), names(), part)
+        if tiled and isinstance(partial, PartialFeatures):
+            _write_tiles(files.new(sidecar(target, ".tiles.csv")), names(), partial)
         if fitted:
             fitted.save(files.new(sidecar(target, FITTED_SUFFIX)))
         if bad:
             write_bad(files.new(sidecar(target, ".bad.csv")), bad)
-        described = json.dumps(meta, indent=2, ensure_ascii=False) + "\n"
-        write_whole(files.new(sidecar(target, ".json")), described)
-        if target.suffix in WRITERS and isinstance(part, PartialFeatures):
+        text = json.dumps(meta, indent=2, ensure_ascii=False) + "\n"
+        write_whole(files.new(sidecar(target, ".json")), text)
+        if target.suffix in WRITERS and isinstance(partial, PartialFeatures):
             with whole_file(files.new(target)) as file:
-                WRITERS[target.suffix](file, part.array(), names)
+                WRITERS[target.suffix](file, partial.array(), names)
         else:
-            files.take(target, part.sealed())
+            files.take(target, partial.finalize())
         files.swap()
-    part.close()
-    part.remove()
+    partial.close()
+    partial.remove()
 
 
 def _write_lines(path: Path, lines: Iterable[str]) -> None:
@@ -103,11 +100,11 @@ def _write_lines(path: Path, lines: Iterable[str]) -> None:
         file.writelines(line.encode() + b"\n" for line in lines)
 
 
-def _write_tiles(path: Path, names: Iterable[str], part: PartialFeatures) -> None:
-    with whole_file(path) as file, _text(file) as text:
+def _write_tiles(path: Path, names: Iterable[str], partial: PartialFeatures) -> None:
+    with whole_file(path) as file, _TextWriter(file) as text:
         lines = csv.writer(text, lineterminator="\n")
-        lines.writerow(("path", "left", "top", "width", "height"))
-        lines.writerows([name, *box] for name, box in zip(names, part.boxes().tolist(), strict=True))
+        lines.writerow(("path", *BOX_KEYS))
+        lines.writerows([name, *box] for name, box in zip(names, partial.boxes().tolist(), strict=True))
 
 
 def _write_npz(file: BinaryIO, rows: Rows, names: Names) -> None:
@@ -121,25 +118,25 @@ def _write_npz(file: BinaryIO, rows: Rows, names: Names) -> None:
 
 
 def _write_safetensors(file: BinaryIO, rows: Rows, names: Names) -> None:
-    """Write the format by hand, which is a JSON head and the bytes: its library wants all of them at once."""
-    kinds = {"float32": "F32", "float16": "F16"}
-    about = {"dtype": kinds[rows.dtype.name], "shape": list(rows.shape), "data_offsets": [0, rows.nbytes]}
-    head = json.dumps({KEY: about}).encode()
-    head += b" " * (-len(head) % 8)
-    file.write(len(head).to_bytes(8, "little") + head)
+    """Write the format by hand, a JSON header and the bytes: the library needs all rows in memory."""
+    dtypes = {"float32": "F32", "float16": "F16"}
+    tensor = {"dtype": dtypes[rows.dtype.name], "shape": list(rows.shape), "data_offsets": [0, rows.nbytes]}
+    header = json.dumps({KEY: tensor}).encode()
+    header += b" " * (-len(header) % 8)
+    file.write(len(header).to_bytes(8, "little") + header)
     for block in _blocks(rows):
         file.write(block.tobytes())
 
 
 def _write_csv(file: BinaryIO, rows: Rows, names: Names) -> None:
-    digits = {"float32": 9, "float16": 5}[rows.dtype.name]  # enough to give the same number back
+    digits = {"float32": 9, "float16": 5}[rows.dtype.name]  # enough to read the same value back
     width = rows.shape[1]
-    numbers = ",".join([f"%.{digits}g"] * width)
-    file.write((",".join(["path", *(f"f{number}" for number in range(width))]) + "\n").encode())
-    listed = iter(names())
+    line_format = ",".join([f"%.{digits}g"] * width)
+    file.write((",".join(["path", *(f"f{column}" for column in range(width))]) + "\n").encode())
+    remaining = iter(names())
     for block in _blocks(rows):
-        for name, row in zip(islice(listed, len(block)), block.tolist(), strict=True):
-            file.write(f"{_quoted(name)},{numbers % tuple(row)}\n".encode())
+        for name, row in zip(islice(remaining, len(block)), block.tolist(), strict=True):
+            file.write(f"{_quoted(name)},{line_format % tuple(row)}\n".encode())
 
 
 def _quoted(name: str) -> str:
@@ -147,19 +144,19 @@ def _quoted(name: str) -> str:
 
 
 def _write_parquet(file: BinaryIO, rows: Rows, names: Names) -> None:
-    """One column `path`, one column of vectors of fixed length."""
+    """Write a column `path` and a column `features` of fixed-size lists."""
     try:
         import pyarrow
         from pyarrow import parquet
     except ImportError:
         raise WeightsError("writing .parquet needs pyarrow: pip install 'dinocli[parquet]'") from None
-    number = pyarrow.from_numpy_dtype(rows.dtype)
-    schema = pyarrow.schema([("path", pyarrow.string()), (KEY, pyarrow.list_(number, rows.shape[1]))])
-    listed = iter(names())
+    value_type = pyarrow.from_numpy_dtype(rows.dtype)
+    schema = pyarrow.schema([("path", pyarrow.string()), (KEY, pyarrow.list_(value_type, rows.shape[1]))])
+    remaining = iter(names())
     with parquet.ParquetWriter(file, schema, compression="zstd") as writer:
         for block in _blocks(rows):
             vectors = pyarrow.FixedSizeListArray.from_arrays(pyarrow.array(block.reshape(-1)), rows.shape[1])
-            paths = pyarrow.array(list(islice(listed, len(block))), pyarrow.string())
+            paths = pyarrow.array(list(islice(remaining, len(block))), pyarrow.string())
             writer.write_table(pyarrow.Table.from_arrays([paths, vectors], schema=schema))
 
 
@@ -169,18 +166,18 @@ WRITERS: dict[str, Callable[[BinaryIO, Rows, Names], None]] = {
     ".parquet": _write_parquet,
     ".safetensors": _write_safetensors,
 }
-"""Formats that are not simply the part itself."""
+"""Writer of each format but `.npy`, which is the file of `PartialFeatures` under its final name."""
 
 
 def _blocks(rows: Rows) -> Iterator[Rows]:
-    """Cut rows into blocks, copied out of the map so that its pages can be given back."""
+    """Yield rows in blocks of `BLOCK_BYTES`, copied so that the pages of the memory map can be freed."""
     step = max(1, BLOCK_BYTES // max(1, rows[:1].nbytes))
     for start in range(0, len(rows), step):
         yield np.array(rows[start : start + step])
 
 
-class _text(io.TextIOWrapper):
-    """A text face of a binary file that leaves the file open."""
+class _TextWriter(io.TextIOWrapper):
+    """Text writer over a binary file that stays open at the end."""
 
     def __init__(self, file: BinaryIO) -> None:
         super().__init__(file, encoding="utf-8", newline="")
@@ -190,14 +187,20 @@ class _text(io.TextIOWrapper):
         self.detach()
 
 
-def row_names(names: Sequence[str], starts_N1: NDArray[np.int64], left_out: Iterable[str]) -> Names:
-    """Return what gives the name of every row: that of its image, once a tile, without the images left out."""
-    out = set(left_out)
+def row_names(names: Sequence[str], starts_N1: NDArray[np.int64], excluded: Iterable[str]) -> Names:
+    """Return the names of all rows: each image's name, repeated for its tiles.
+
+    Args:
+        names: N images.
+        starts_N1: First tile of each image, and the number of all tiles.
+        excluded: Images without rows.
+    """
+    skip = set(excluded)
 
     def each() -> Iterator[str]:
         counts = np.diff(starts_N1)
         for name, count in zip(names, counts, strict=True):
-            if name not in out:
+            if name not in skip:
                 yield from (name for _ in range(count))
 
     return each

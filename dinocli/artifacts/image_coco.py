@@ -1,4 +1,4 @@
-"""What is said of whole images, as a COCO file: for FiftyOne, CVAT, Label Studio and whatever else reads COCO."""
+"""Image-level labels as a COCO file, for FiftyOne, CVAT, Label Studio and other tools that read COCO."""
 
 import json
 from collections.abc import Sequence
@@ -15,12 +15,12 @@ from dinocli.progress import ProgressReporter
 
 @dataclass(frozen=True)
 class ImageTag:
-    """One thing that is said of an image.
+    """A label of an image or a tile.
 
     Args:
-        row: Of the image, or the tile.
-        category: What it is: a class, a group, `duplicate`, `suggested`.
-        score: How sure that is, 0 to 1.
+        row: Index of the image or tile.
+        category: COCO category: a class, a cluster, `duplicate` or `suggested`.
+        score: Confidence, 0 to 1.
     """
 
     row: int
@@ -37,20 +37,20 @@ def write_image_coco(
     boxes: Sequence[Box] | None = None,
     reporter: ProgressReporter,
 ) -> None:
-    """Write a COCO file whose annotations are boxes around whole images, or around tiles.
+    """Write a COCO file with one box annotation for each tag: the whole image, or its tile.
 
-    COCO has no classes of images, and every tool reads boxes.
+    COCO has no image-level classes, and every tool reads boxes.
 
     Args:
-        path: Of the file.
-        root: Folder of the images, whose headers are read for their sizes.
-        names: Image of each row; rows of one name are tiles of it.
-        tags: What is said of them.
-        boxes: Tile of each row, or None.
-        reporter: Hears of images that cannot be read; they are left out.
+        path: Output file.
+        root: Folder of the images; their headers are read for the sizes.
+        names: Image of each row.
+        tags: Labels to write.
+        boxes: Tile of each row; None if rows are whole images.
+        reporter: Receives a warning about unreadable images, which are left out.
 
     Raises:
-        UsageError: The folder of the images is not known, or not there.
+        UsageError: The folder of the images is unknown or missing.
     """
     if not root or not Path(root).is_dir():
         raise UsageError("--coco needs the sizes of the images, and these features do not say where the images lie")
@@ -63,10 +63,10 @@ def write_image_coco(
             bad.append(f"{name}: {error}")
     if bad:
         reporter.warn(f"{len(bad)} images are not in {path}: {bad[0]}")
-    number = {name: place for place, name in enumerate(sizes, start=1)}
-    categories = {name: place for place, name in enumerate(sorted({tag.category for tag in tags}), start=1)}
+    image_ids = {name: image_id for image_id, name in enumerate(sizes, start=1)}
+    category_ids = {name: category_id for category_id, name in enumerate(sorted({tag.category for tag in tags}), 1)}
     images = [
-        {"id": number[name], "file_name": name.removeprefix("./"), "height": height, "width": width}
+        {"id": image_ids[name], "file_name": name.removeprefix("./"), "height": height, "width": width}
         for name, (height, width) in sizes.items()
     ]
     annotations: list[dict[str, Any]] = []
@@ -79,8 +79,8 @@ def write_image_coco(
         annotations.append(
             {
                 "id": len(annotations) + 1,
-                "image_id": number[name],
-                "category_id": categories[tag.category],
+                "image_id": image_ids[name],
+                "category_id": category_ids[tag.category],
                 "bbox": box,
                 "area": box[2] * box[3],
                 "segmentation": [_outline(box)],
@@ -88,12 +88,12 @@ def write_image_coco(
                 "score": round(tag.score, 6),
             }
         )
-    named = [{"id": place, "name": name} for name, place in categories.items()]
-    data = {"images": images, "categories": named, "annotations": annotations}
+    categories = [{"id": category_id, "name": name} for name, category_id in category_ids.items()]
+    data = {"images": images, "categories": categories, "annotations": annotations}
     write_whole(path, json.dumps(data, ensure_ascii=False, indent=1) + "\n")
 
 
 def _outline(box: Sequence[float]) -> list[float]:
-    """Return a box as a polygon: many readers skip annotations without one."""
+    """Return a box as a polygon; many readers skip annotations without a segmentation."""
     left, top, width, height = box
     return [left, top, left + width, top, left + width, top + height, left, top + height]

@@ -1,4 +1,4 @@
-"""A folder a group, with links to its images: for file managers, and for everything that reads folders as classes."""
+"""Cluster folders: links to or copies of images, one folder per cluster, as in an image-folder dataset."""
 
 import os
 import shutil
@@ -14,17 +14,17 @@ from dinocli.errors import DataError, UsageError
 from dinocli.files import naming, write_whole
 from dinocli.quality.grouping import NONE
 
-MARK = ".dinocli-cluster"
-"""A file that says who made a tree: `--force` removes no other."""
+MARKER_FILE = ".dinocli-cluster"
+"""Marks a folder that dinocli wrote: `--force` replaces no other."""
 
-_LONGEST = 255  # bytes of a file's name, on every usual file system
+_MAX_NAME_BYTES = 255  # on all usual file systems
 
 
 def check_tree(folder: Path, *, force: bool) -> None:
-    """Raise a `UsageError` if the folder holds anything, unless it is a tree of ours and may be replaced."""
+    """Raise `UsageError` unless the folder is empty, missing, or written by dinocli and `force` is set."""
     if not os.path.lexists(folder) or (folder.is_dir() and not any(folder.iterdir())):
         return
-    if not (folder / MARK).is_file():
+    if not (folder / MARKER_FILE).is_file():
         raise UsageError(f"--link-dir {folder} is there and was not made by `dinocli cluster`; name another folder")
     if not force:
         raise UsageError(f"--link-dir {folder} is there; --force replaces it")
@@ -39,41 +39,41 @@ def write_tree(
     copy: bool,
     follow_links: bool = False,
 ) -> list[tuple[str, str]]:
-    """Make `cluster-0/`, `cluster-1/`, ... and `none/`, with a link or a copy of every image.
+    """Write `cluster-0/`, `cluster-1/`, ... and `none/`, with a link to or a copy of each image.
 
-    A file keeps its own name; where two of a group have the same, whatever the case of their letters, the later ones
-    become `name~2.png`, `name~3.png`. Links are relative, so that images and tree may move together.
+    Files keep their names. Equal names in a cluster, ignoring case, become `name~2.png`, `name~3.png`. Links are
+    relative, so that images and links can move together.
 
-    A feature file may be anybody's: a name that leads out of the folder of the images is neither linked nor copied, and
-    what is copied has to be an image.
+    Feature files may come from strangers: names that lead out of `root` are neither linked nor copied, and only images
+    are copied.
 
     Args:
-        folder: Folder of the tree; it is made, or empty.
+        folder: Output folder; missing or empty.
         root: Folder of the images.
-        names: Relative to it.
-        label_N: Group of each image.
-        copy: Copies instead of links.
-        follow_links: Also copy images outside the folder, to which links in it lead.
+        names: Paths relative to `root`.
+        label_N: Cluster of each image.
+        copy: Copy files instead of linking them.
+        follow_links: Also copy images outside `root` that links in it lead to.
 
     Returns:
         Names that could not be linked or copied, with the reason.
 
     Raises:
-        DataError: That is all of them.
+        DataError: No image could be linked or copied.
         OSError: The folder cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    write_whole(folder / MARK, "made by dinocli cluster\n")
-    groups = {label: folder / _folder_name(label, label_N) for label in sorted(set(label_N.tolist()))}
-    for group in groups.values():
-        group.mkdir()
-    taken: set[tuple[int, str]] = set()
+    write_whole(folder / MARKER_FILE, "made by dinocli cluster\n")
+    clusters = {label: folder / _folder_name(label, label_N) for label in sorted(set(label_N.tolist()))}
+    for cluster in clusters.values():
+        cluster.mkdir()
+    used: set[tuple[int, str]] = set()
     failed = []
     for name, label in zip(names, label_N.tolist(), strict=True):
-        target = groups[label] / _free_name(PurePosixPath(name).name, label, taken)
+        target = clusters[label] / _unused_name(PurePosixPath(name).name, label, used)
         try:
-            _check_below(root, name, real=copy and not follow_links)
-            _put(root / name, target, copy=copy)
+            _check_below(root, name, resolve=copy and not follow_links)
+            _link_or_copy(root / name, target, copy=copy)
         except FileNotFoundError as error:
             failed.append((name, error.strerror or str(error)))
         except DataError as error:
@@ -84,34 +84,34 @@ def write_tree(
 
 
 def _folder_name(label: int, label_N: NDArray[np.intp]) -> str:
-    digits = len(str(label_N.max(initial=0)))  # so that folders sort as numbers do
+    digits = len(str(label_N.max(initial=0)))  # zero-padded: names sort as numbers
     return "none" if label == NONE else f"cluster-{label:0{digits}}"
 
 
-def _free_name(name: str, label: int, taken: set[tuple[int, str]]) -> str:
+def _unused_name(name: str, label: int, used: set[tuple[int, str]]) -> str:
     stem, suffix = os.path.splitext(name)
-    number, free = 1, name
-    while (label, free.casefold()) in taken:
+    number, unused = 1, name
+    while (label, unused.casefold()) in used:
         number += 1
-        free = f"{_shortened(stem, f'~{number}{suffix}')}~{number}{suffix}"
-    taken.add((label, free.casefold()))
-    return free
+        unused = f"{_shortened(stem, f'~{number}{suffix}')}~{number}{suffix}"
+    used.add((label, unused.casefold()))
+    return unused
 
 
 def _shortened(stem: str, tail: str) -> str:
-    room = _LONGEST - len(os.fsencode(tail))
-    return os.fsencode(stem)[:room].decode("utf-8", "ignore")
+    max_bytes = _MAX_NAME_BYTES - len(os.fsencode(tail))
+    return os.fsencode(stem)[:max_bytes].decode("utf-8", "ignore")
 
 
-def _check_below(root: Path, name: str, *, real: bool) -> None:
-    """Raise a `DataError` if a name, or with `real` the file behind its links, lies outside the folder."""
+def _check_below(root: Path, name: str, *, resolve: bool) -> None:
+    """Raise `DataError` if a name, or with `resolve` the target of its links, lies outside `root`."""
     if os.path.isabs(name) or os.path.normpath(name).startswith(".."):
         raise DataError(f"the name leads out of {root}")
-    if real and not Path(os.path.realpath(root / name)).is_relative_to(os.path.realpath(root)):
+    if resolve and not Path(os.path.realpath(root / name)).is_relative_to(os.path.realpath(root)):
         raise DataError(f"the link leads out of {root}; --follow-links copies what it leads to")
 
 
-def _put(image: Path, target: Path, *, copy: bool) -> None:
+def _link_or_copy(image: Path, target: Path, *, copy: bool) -> None:
     if split_member(str(image)):
         if not copy:
             raise DataError("it lies in a tar shard, where no link leads: use --copy")
@@ -125,6 +125,6 @@ def _put(image: Path, target: Path, *, copy: bool) -> None:
         with naming(target):
             shutil.copy2(image, target)
         return
-    # A relative link is read from where its folder really is, behind all other links.
+    # A relative link resolves from the real path of its folder.
     real = Path(os.path.realpath(image.parent), image.name)
     target.symlink_to(os.path.relpath(real, os.path.realpath(target.parent)))

@@ -1,8 +1,8 @@
-"""The folder of a segmentation: what lies where, and how an interrupted one is continued.
+"""Output folder of `segment`: file layout, journal and resume.
 
-Each image's files are written whole, into a hidden folder; then one line with its record goes to a hidden journal and
-to the disk. So whatever ends the process, the lines tell which images are done. When all are, the tables are made of
-the journal, and everything takes the place of an older result at once.
+The files of an image are written atomically into a hidden folder; then its record is appended to a hidden journal and
+synced to disk. After a crash the journal says which images are complete. When all are, the tables are written from the
+journal, and the new result replaces the old one as a whole.
 """
 
 import json
@@ -21,20 +21,20 @@ from dinocli.journal import Journal
 from dinocli.segmentation.regions import ImageRecord
 from dinocli.stored import Anything, Count, Stored, checked, reading
 
-PART, LOG = ".part", ".segment.jsonl"
-OWN = (
+PARTIAL_FOLDER, JOURNAL_FILE = ".part", ".segment.jsonl"
+RESULT_FILES = (
     *("masks", "soft", "distances", "overlays", "maps", "labels", "gallery"),
     *("anomaly.safetensors", "classes.txt", "segments.csv", "groups.csv", "images.bad.csv", "report.html"),
 )
-"""What a result consists of, besides `segment.json`; all else in the folder is the user's."""
+"""Files and folders of a result besides `segment.json`; all others belong to the user."""
 
 
 class MaskFolder:
-    """Names of what is in it.
+    """Paths of the files in a `segment` output folder.
 
     Args:
-        path: Of the folder.
-        final: Where it will be when it is complete, if that is another place.
+        path: The folder.
+        final: Folder of the complete result, if `path` is the hidden folder.
     """
 
     def __init__(self, path: Path, final: Path | None = None) -> None:
@@ -42,7 +42,7 @@ class MaskFolder:
         self.masks = path / "masks"
         self.soft = path / "soft"
         self.distances = path / "distances"
-        self.learnt = path / "anomaly.safetensors"
+        self.anomaly = path / "anomaly.safetensors"
         self.overlays = path / "overlays"
         self.maps = path / "maps"
         self.labels = path / "labels"
@@ -54,70 +54,69 @@ class MaskFolder:
         self.bad = path / "images.bad.csv"
         self.report = path / "report.html"
         self.manifest = path / "segment.json"
-        self.log = path / LOG
+        self.journal = path / JOURNAL_FILE
 
     @property
-    def part(self) -> "MaskFolder":
-        """The hidden folder that a result grows in."""
-        return MaskFolder(self.path / PART, self.path)
+    def partial(self) -> "MaskFolder":
+        """The hidden folder of an incomplete result."""
+        return MaskFolder(self.path / PARTIAL_FOLDER, self.path)
 
-    def about(self) -> dict[str, Any]:
-        """Read `segment.json`; empty if it is not there."""
+    def read_manifest(self) -> dict[str, Any]:
+        """Read `segment.json`; empty if it is missing or damaged."""
         try:
             data = json.loads(self.manifest.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
         return data if isinstance(data, dict) else {}
 
-    def write_about(self, about: dict[str, Any]) -> None:
-        """Write `segment.json`, which says: complete."""
-        write_whole(self.manifest, json.dumps({"schema": SCHEMA, **about}, indent=2, ensure_ascii=False) + "\n")
+    def write_manifest(self, manifest: dict[str, Any]) -> None:
+        """Write `segment.json`, which marks the result as complete."""
+        write_whole(self.manifest, json.dumps({"schema": SCHEMA, **manifest}, indent=2, ensure_ascii=False) + "\n")
 
     def check_free(self, *, resume: bool, force: bool) -> None:
-        """Raise a `UsageError` if something is there and nobody said what to do with it.
+        """Raise `UsageError` if the output exists and neither --force nor --resume was given.
 
-        Only what this command made is ever replaced: a folder `masks` may as well hold somebody's truth.
+        Only output of this command is replaced: a folder `masks` may hold a user's true masks.
         """
         if not self.path.exists() or all(path.name == LOCK for path in self.path.iterdir()):
             return
-        ours = self.manifest.is_file() or self.log.is_file()
-        if not ours:
+        if not (self.manifest.is_file() or self.journal.is_file()):
             raise UsageError(f"{self.path} is not empty and not made by `dinocli segment`: choose another --out")
         if not (resume or force):
             raise UsageError(f"{self.path} is there already; add --resume to continue, --force to replace it")
 
     def begin(self) -> None:
-        """Make the folder and mark it as ours, before anything that takes long."""
-        if not self.manifest.is_file() and not self.log.is_file():
+        """Create the folder and mark it as output of `segment`, before any long work."""
+        if not self.manifest.is_file() and not self.journal.is_file():
             self.path.mkdir(parents=True, exist_ok=True)
-            self.log.touch()
+            self.journal.touch()
 
     def file_set(self) -> FileSet:
-        """Return the files that change together; the change that a dead process began is finished first."""
-        return FileSet(self.manifest, (*OWN, PART, LOG))
+        """Return the set of files to replace together; this completes a replacement that a crash interrupted."""
+        return FileSet(self.manifest, (*RESULT_FILES, PARTIAL_FOLDER, JOURNAL_FILE))
 
     def clear(self) -> None:
-        """Make an empty hidden folder for a new result; a complete older one stays."""
+        """Create an empty hidden folder for a new result; a complete older result stays."""
         self.file_set()
-        remove_path(self.part.path)
-        self.part.path.mkdir(parents=True)
+        remove_path(self.partial.path)
+        self.partial.path.mkdir(parents=True)
 
     def publish(self, files: FileSet) -> None:
-        """Let what is in the hidden folder, and the set, take the place of an older result."""
-        part = self.part.path
-        for name in OWN:
-            if (part / name).exists():
-                files.take(self.path / name, part / name)
+        """Replace an older result by the files of the hidden folder and of the set."""
+        partial = self.partial.path
+        for name in RESULT_FILES:
+            if (partial / name).exists():
+                files.take(self.path / name, partial / name)
             else:
                 files.drop(self.path / name)
-        files.take(self.manifest, self.part.manifest)
-        files.drop(self.log)
-        files.drop(part)
+        files.take(self.manifest, self.partial.manifest)
+        files.drop(self.journal)
+        files.drop(partial)
         files.swap()
 
 
 class SegmentJournalLine(Stored):
-    """An image that is done: its record, or why it cannot be read."""
+    """A processed image: its record, or the name and the reason why it cannot be read."""
 
     image: Count
     record: Anything | None = None
@@ -125,50 +124,50 @@ class SegmentJournalLine(Stored):
 
 
 class SegmentJournal:
-    """Records of the images that are done.
+    """Journal of `segment`: the record of each processed image.
 
     Args:
-        folder: Of the results.
-        request: What determines them, as JSON-like data; only the same request may continue.
-        resume: Take over what is there.
+        folder: Output folder.
+        request: Options and inputs that determine the result, as JSON-like data; a resume needs the same ones.
+        resume: Continue an interrupted result.
 
     Attributes:
-        done: Places in the list of the images that need no second look.
-        bad: Names and reasons of unreadable ones among them.
+        done: Indices of the processed images.
+        bad: Names and reasons of the unreadable images among them.
 
     Raises:
-        UsageError: What is there was made for another request.
+        UsageError: The interrupted result belongs to another request.
     """
 
     def __init__(self, folder: MaskFolder, request: dict[str, Any], *, resume: bool) -> None:
-        self._journal = Journal(folder.log)
+        self._journal = Journal(folder.journal)
         self.done: set[int] = set()
         self.bad: list[tuple[str, str]] = []
-        if not (resume and self._found(folder, request)):
+        if not (resume and self._resume(folder, request)):
             folder.clear()
             self._journal.begin(request)
 
     def add(self, image: int, record: ImageRecord) -> None:
-        """Note that an image is done; its files are written already."""
+        """Append the record of an image whose files are written."""
         self.done.add(image)
         self._journal.append({"image": image, "record": record.to_dict()})
 
     def add_bad(self, image: int, name: str, reason: str) -> None:
-        """Note that an image cannot be read."""
+        """Append the name of an unreadable image, with the reason."""
         self.done.add(image)
         self.bad.append((name, reason))
         self._journal.append({"image": image, "bad": [name, reason]})
 
     def __iter__(self) -> Iterator[ImageRecord]:
-        """Read the records from the disk, in the order in which they were made: that of the images."""
+        """Read the records from disk, in the order of the images."""
         for line in self._journal:
             if line.get("record") is not None:
                 yield ImageRecord.from_dict(line["record"])
 
-    def _found(self, folder: MaskFolder, request: dict[str, Any]) -> bool:
-        """Take over what an earlier process left, if it left anything of use."""
+    def _resume(self, folder: MaskFolder, request: dict[str, Any]) -> bool:
+        """Load the journal of an interrupted result; False if there is none to continue."""
         lines = self._journal.found(request, str(folder.path))
-        if lines is None or not folder.part.path.is_dir():
+        if lines is None or not folder.partial.path.is_dir():
             return False
         with reading(self._journal.path, "add --force to begin anew"):
             for line in (checked(line, SegmentJournalLine) for line in lines):
@@ -177,6 +176,6 @@ class SegmentJournal:
                     self.bad.append((line["bad"][0], line["bad"][1]))
                 if line["record"] is not None:
                     ImageRecord.check(line["record"])
-        for inner, _, _ in os.walk(folder.part.path):
-            remove_abandoned(Path(inner))
+        for subfolder, _, _ in os.walk(folder.partial.path):
+            remove_abandoned(Path(subfolder))
         return True

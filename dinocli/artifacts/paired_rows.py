@@ -1,4 +1,4 @@
-"""The rows of two feature files that belong to the same image.
+"""Matching rows of two feature files: rows of the same image or tile.
 
 Shapes: N rows.
 """
@@ -13,72 +13,72 @@ from numpy.typing import NDArray
 from dinocli.artifacts.feature_file import FeatureFile
 from dinocli.errors import DataError
 
-_COMPARED = 32
-"""Files whose contents are compared where two roots differ: a folder of other images differs at once."""
+_MAX_COMPARED_FILES = 32
+"""Files to compare byte by byte if the folders differ; other images differ in the first one."""
 
 
 class PairedRows(NamedTuple):
     """Rows of two files, pair by pair.
 
     Args:
-        own_N: Rows of the one file.
-        base_N: Rows of the other.
-        reason: How they were paired, as the end of a sentence.
+        left_N: Rows of the first file.
+        right_N: Rows of the second file.
+        reason: How they were matched, as the end of a sentence.
     """
 
-    own_N: NDArray[np.intp]
-    base_N: NDArray[np.intp]
+    left_N: NDArray[np.intp]
+    right_N: NDArray[np.intp]
     reason: str
 
 
-def pair_rows(own: FeatureFile, own_N: NDArray[np.intp], base: FeatureFile, base_N: NDArray[np.intp]) -> PairedRows:
-    """Pair rows by where their images lie, or by name where that says which image it is.
+def pair_rows(left: FeatureFile, left_N: NDArray[np.intp], right: FeatureFile, right_N: NDArray[np.intp]) -> PairedRows:
+    """Match rows by the absolute path of the image, else by name if the images are the same.
 
     Args:
-        own: The one file.
-        own_N: Rows of it that can be used.
-        base: The other file.
-        base_N: Rows of it that can be used.
+        left: First file.
+        left_N: Its usable rows.
+        right: Second file.
+        right_N: Its usable rows.
 
     Returns:
-        No pair where the two have no image in common.
+        The pairs; none if the files share no image.
 
     Raises:
-        DataError: Equal names belong to different images, or there are no names and other numbers of rows.
+        DataError: Equal names belong to different images, or neither file has names and their lengths differ.
     """
-    if _nameless(own) and _nameless(base):
-        if len(own) != len(base):
+    if _nameless(left) and _nameless(right):
+        if len(left) != len(right):
             raise DataError(
-                f"{own.path} has {len(own)} rows and {base.path} {len(base)}, both without names: nothing says which "
-                "belong together"
+                f"{left.path} has {len(left)} rows and {right.path} {len(right)}, both without names: nothing says "
+                "which belong together"
             )
-        return _paired(own, own_N, base, base_N, "by row number, for want of names")
-    silent = next((file.path for file in (own, base) if not file.meta.get("root")), None)
-    if silent:
-        return _paired(own, own_N, base, base_N, f"by name alone: {silent} does not say where its images lie")
-    first, second = (Path(file.meta["root"]).resolve() for file in (own, base))
-    if first == second:
-        changed = own.names == base.names and _digest(own) != _digest(base)
-        more = "; the images have changed between the two files" if changed else ""
-        return _paired(own, own_N, base, base_N, f"by name, both in {first}{more}")
-    by_place = _paired(own, own_N, base, base_N, "by the place of the image", absolute=True)
-    if len(by_place.own_N):
-        return by_place
-    by_name = _paired(own, own_N, base, base_N, "")
-    return by_name._replace(reason=_same_contents(own, base, by_name))
+        return _inner_join(left, left_N, right, right_N, "by row number, for want of names")
+    rootless = next((file.path for file in (left, right) if not file.meta.get("root")), None)
+    if rootless:
+        return _inner_join(left, left_N, right, right_N, f"by name alone: {rootless} does not say where its images lie")
+    left_root, right_root = (Path(file.meta["root"]).resolve() for file in (left, right))
+    if left_root == right_root:
+        changed = left.names == right.names and _images_hash(left) != _images_hash(right)
+        note = "; the images have changed between the two files" if changed else ""
+        return _inner_join(left, left_N, right, right_N, f"by name, both in {left_root}{note}")
+    by_path = _inner_join(left, left_N, right, right_N, "by the path of the image", absolute=True)
+    if len(by_path.left_N):
+        return by_path
+    by_name = _inner_join(left, left_N, right, right_N, "")
+    return by_name._replace(reason=_compare_contents(left, right, by_name))
 
 
-def _paired(
-    own: FeatureFile,
-    own_N: NDArray[np.intp],
-    base: FeatureFile,
-    base_N: NDArray[np.intp],
+def _inner_join(
+    left: FeatureFile,
+    left_N: NDArray[np.intp],
+    right: FeatureFile,
+    right_N: NDArray[np.intp],
     reason: str,
     *,
     absolute: bool = False,
 ) -> PairedRows:
-    places = dict(_keys(base, base_N, absolute=absolute))
-    pairs = [(row, places[key]) for key, row in _keys(own, own_N, absolute=absolute) if key in places]
+    right_rows = dict(_keys(right, right_N, absolute=absolute))
+    pairs = [(row, right_rows[key]) for key, row in _keys(left, left_N, absolute=absolute) if key in right_rows]
     rows_N2 = np.array(pairs, np.intp).reshape(-1, 2)
     return PairedRows(rows_N2[:, 0], rows_N2[:, 1], reason)
 
@@ -92,22 +92,23 @@ def _keys(file: FeatureFile, rows: NDArray[np.intp], *, absolute: bool) -> list[
     return keys
 
 
-def _same_contents(own: FeatureFile, base: FeatureFile, pairs: PairedRows) -> str:
-    """Say that images of the same name in two roots are the same, as far as can be seen.
+def _compare_contents(left: FeatureFile, right: FeatureFile, pairs: PairedRows) -> str:
+    """Compare a sample of the paired image files, and return the reason for matching them by name.
 
     Raises:
-        DataError: Two of them differ.
+        DataError: Two files differ.
     """
-    chosen = np.unique(np.linspace(0, max(len(pairs.own_N) - 1, 0), _COMPARED).astype(int))[: len(pairs.own_N)]
+    count = len(pairs.left_N)
+    sample = np.unique(np.linspace(0, max(count - 1, 0), _MAX_COMPARED_FILES).astype(int))[:count]
     compared = 0
-    for place in chosen.tolist():
-        one, other = own.image(int(pairs.own_N[place])), base.image(int(pairs.base_N[place]))
+    for pair in sample.tolist():
+        one, other = left.image(int(pairs.left_N[pair])), right.image(int(pairs.right_N[pair]))
         if not (one and other and one.is_file() and other.is_file()):
             continue
         if not filecmp.cmp(one, other, shallow=False):
             raise DataError(f"{one} and {other} have the same name and are different images: embed the same images")
         compared += 1
-    where = f"in {own.meta['root']} and {base.meta['root']}"
+    where = f"in {left.meta['root']} and {right.meta['root']}"
     return f"by name {where}: " + (f"{compared} compared files are equal" if compared else "no file could be compared")
 
 
@@ -115,5 +116,5 @@ def _nameless(file: FeatureFile) -> bool:
     return all(name == f"./{row}" for row, name in enumerate(file.names))
 
 
-def _digest(file: FeatureFile) -> Any:
+def _images_hash(file: FeatureFile) -> Any:
     return file.meta.get("request", {}).get("images")

@@ -1,8 +1,8 @@
-"""Rows on their way to a feature file: a hidden neighbour of it, and a journal of what it holds.
+"""Incomplete feature file: a hidden file of rows and a journal, from which `embed --resume` continues.
 
-Rows are written behind each other with `pwrite`: pages of a writable map would count as this process's memory. A line
-of the journal stands only once its rows are on the disk; so whatever ends the process, the last whole line says where
-to continue.
+Rows are appended with `pwrite`; pages of a writable memory map would count as memory of the process. The rows are
+synced to disk before the journal line that counts them, so that after a crash the last complete line says where to
+continue.
 
 Shapes: N rows, b rows of a batch.
 """
@@ -22,25 +22,25 @@ from dinocli.journal import Journal, Line
 from dinocli.stored import Count, Stored, checked
 
 Bad = list[tuple[str, str]]
-"""Names and reasons."""
+"""Name of each unreadable image, with the reason."""
 
 Rows = NDArray[np.floating] | list[NDArray[np.float32]]
-"""Rows of a batch; a list where grids of patches have different shapes."""
+"""Rows of a batch; a list if patch grids differ in shape."""
 
-BOX = np.dtype(np.int32)
-"""Of the four numbers of a tile."""
+_BOX_DTYPE = np.dtype(np.int32)
+_BOX_BYTES = 4 * _BOX_DTYPE.itemsize
 
 
 def npy_header(rows: int, shape: tuple[int, ...], dtype: str) -> bytes:
-    """Return the head of an `.npy` file; numpy leaves room for any number of rows, so its length does not change."""
-    head = io.BytesIO()
-    about = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": (rows, *shape)}
-    np.lib.format.write_array_header_1_0(head, about)
-    return head.getvalue()
+    """Return the header of an `.npy` file; numpy pads it, so that its length is the same for any number of rows."""
+    file = io.BytesIO()
+    header = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": (rows, *shape)}
+    np.lib.format.write_array_header_1_0(file, header)
+    return file.getvalue()
 
 
 class EmbedJournalLine(Stored):
-    """One line of the journal: rows and pieces that are on the disk."""
+    """A journal line: pieces and rows on disk so far, and images found unreadable since the last line."""
 
     pieces: Count
     rows: Count
@@ -48,22 +48,22 @@ class EmbedJournalLine(Stored):
 
 
 class PartialFeatures:
-    """The rows so far, and what they are of.
+    """Rows, tiles and journal of an incomplete feature file.
 
     Args:
-        target: The feature file that they will be.
-        request: What determines the rows, as JSON-like data; only the same request may continue.
+        target: The complete feature file.
+        request: Options and inputs that determine the rows, as JSON-like data; a resume needs the same ones.
         shape: Shape of one row.
-        dtype: Number type of the numbers.
-        resume: Go on with what is there.
+        dtype: NumPy data type of the rows.
+        resume: Continue an interrupted file.
 
     Attributes:
-        pieces: Images or tiles done.
-        rows: Rows written.
-        bad: Unreadable images among them.
+        pieces: Processed images or tiles.
+        rows: Written rows.
+        bad: Unreadable images among the pieces.
 
     Raises:
-        UsageError: What is there was made for another request.
+        UsageError: The interrupted file belongs to another request.
         OSError: The folder cannot be written.
     """
 
@@ -74,9 +74,9 @@ class PartialFeatures:
         self.path, self.tiles, journal = (hidden(target, word) for word in ("part", "tiles", "journal"))
         self.journal = Journal(journal)
         self.pieces, self.rows, self.bad = 0, 0, Bad()
-        self._told = 0
-        self._head = len(npy_header(0, shape, dtype))
-        if not (resume and self._found(request)):
+        self._journaled_bad = 0
+        self._header_bytes = len(npy_header(0, shape, dtype))
+        if not (resume and self._resume(request)):
             self.remove()
             with naming(target):
                 self.path.write_bytes(npy_header(0, shape, dtype))
@@ -85,56 +85,56 @@ class PartialFeatures:
         self._file, self._boxes = os.open(self.path, os.O_RDWR), os.open(self.tiles, os.O_RDWR)
 
     def add(self, rows_b: Rows, boxes: list[Box], pieces: int, bad: Bad) -> None:
-        """Write the rows of some more pieces, of which some may be bad; say so in the journal now and then.
+        """Append rows, and a journal line if one is due.
 
         Args:
             rows_b: (b, ...).
             boxes: Tile of each row.
-            pieces: Images or tiles that these are the rows of.
-            bad: Unreadable images among them.
+            pieces: Processed images or tiles, also those without rows.
+            bad: Unreadable images among the pieces.
         """
         with naming(self.target):
-            _write(self._file, np.asarray(rows_b, self.dtype), self._head + self.rows * self._row_bytes)
-            _write(self._boxes, np.array(boxes, BOX), self.rows * BOX.itemsize * 4)
+            _write(self._file, np.asarray(rows_b, self.dtype), self._header_bytes + self.rows * self._row_bytes)
+            _write(self._boxes, np.array(boxes, _BOX_DTYPE), self.rows * _BOX_BYTES)
         self.pieces, self.rows = self.pieces + pieces, self.rows + len(rows_b)
         self.bad += bad
         if self.journal.is_due:
             self.commit()
 
     def commit(self) -> None:
-        """Bring the rows to the disk, then the line that tells of them."""
+        """Sync the rows to disk, then append the journal line that counts them."""
         with naming(self.target):
             os.fsync(self._file)
             os.fsync(self._boxes)
-        self.journal.append({"pieces": self.pieces, "rows": self.rows, "bad": self.bad[self._told :]})
-        self._told = len(self.bad)
+        self.journal.append({"pieces": self.pieces, "rows": self.rows, "bad": self.bad[self._journaled_bad :]})
+        self._journaled_bad = len(self.bad)
 
     def array(self) -> NDArray[np.floating]:
-        """Return all rows as (N, ...), mapped read-only."""
+        """Return all rows, (N, ...), as a read-only memory map."""
         if not self.rows:
             return np.empty((0, *self.shape), self.dtype)
-        return np.memmap(self.path, self.dtype, "r", self._head, (self.rows, *self.shape))
+        return np.memmap(self.path, self.dtype, "r", self._header_bytes, (self.rows, *self.shape))
 
     def boxes(self) -> NDArray[np.int32]:
-        """Return the tile of each row as (N, 4)."""
-        return np.fromfile(self.tiles, BOX, 4 * self.rows).reshape(-1, 4)
+        """Return the tile of each row, (N, 4)."""
+        return np.fromfile(self.tiles, _BOX_DTYPE, 4 * self.rows).reshape(-1, 4)
 
-    def sealed(self) -> Path:
-        """Make the hidden file a whole `.npy` file, and return its path; more rows may still follow."""
+    def finalize(self) -> Path:
+        """Make the hidden file a valid `.npy` file of the rows so far, and return its path; more rows may follow."""
         with naming(self.target):
-            os.ftruncate(self._file, self._head + self.rows * self._row_bytes)
+            os.ftruncate(self._file, self._header_bytes + self.rows * self._row_bytes)
             os.pwrite(self._file, npy_header(self.rows, self.shape, self.dtype.str), 0)
             os.fsync(self._file)
         return self.path
 
     def close(self) -> None:
-        """Let go of the file; what was not committed is lost."""
-        for number in {self._file, self._boxes} - {-1}:
-            os.close(number)
+        """Close the files; rows that were not committed are lost."""
+        for descriptor in {self._file, self._boxes} - {-1}:
+            os.close(descriptor)
         self._file = self._boxes = -1
 
     def remove(self) -> None:
-        """Leave nothing behind."""
+        """Remove all hidden files."""
         for path in (self.path, self.tiles, self.journal.path):
             path.unlink(missing_ok=True)
 
@@ -142,31 +142,31 @@ class PartialFeatures:
     def _row_bytes(self) -> int:
         return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
 
-    def _found(self, request: dict[str, Any]) -> bool:
-        """Take over what an earlier process left, if it left anything of use."""
+    def _resume(self, request: dict[str, Any]) -> bool:
+        """Load the state of an interrupted file; False if there is none to continue."""
         lines = self.journal.found(request, str(self.target))
         if lines is None or not self.path.is_file() or not self.tiles.is_file():
             return False
         try:
-            pieces, rows, bad = told(lines)
+            pieces, rows, bad = journal_state(lines)
         except ValueError:
-            return False  # damaged: nothing of use
-        there = self.path.stat().st_size - self._head, self.tiles.stat().st_size
-        if there[0] < rows * self._row_bytes or there[1] < rows * BOX.itemsize * 4:
+            return False  # a damaged journal: start anew
+        row_bytes, box_bytes = self.path.stat().st_size - self._header_bytes, self.tiles.stat().st_size
+        if row_bytes < rows * self._row_bytes or box_bytes < rows * _BOX_BYTES:
             return False
-        self.pieces, self.rows, self.bad, self._told = pieces, rows, bad, len(bad)
+        self.pieces, self.rows, self.bad, self._journaled_bad = pieces, rows, bad, len(bad)
         return True
 
 
-def told(lines: list[Line]) -> tuple[int, int, Bad]:
-    """Return what the lines of a journal tell of: pieces and rows that are done, and the unreadable images."""
-    known = [checked(line, EmbedJournalLine) for line in lines]
-    bad = [(name, reason) for line in known for name, reason in line["bad"]]
-    return (known[-1]["pieces"], known[-1]["rows"], bad) if known else (0, 0, bad)
+def journal_state(lines: list[Line]) -> tuple[int, int, Bad]:
+    """Return the numbers of pieces and rows on disk, and the unreadable images, from the lines of a journal."""
+    records = [checked(line, EmbedJournalLine) for line in lines]
+    bad = [(name, reason) for record in records for name, reason in record["bad"]]
+    return (records[-1]["pieces"], records[-1]["rows"], bad) if records else (0, 0, bad)
 
 
-def _write(file: int, values: NDArray[Any], place: int) -> None:
+def _write(file: int, values: NDArray[Any], offset: int) -> None:
     data = np.ascontiguousarray(values).reshape(-1).view(np.uint8).data
     while data:
-        written = os.pwrite(file, data, place)
-        data, place = data[written:], place + written
+        written = os.pwrite(file, data, offset)
+        data, offset = data[written:], offset + written

@@ -1,4 +1,4 @@
-"""Patch tokens as one file an image, for grids of different shapes: `patches/a/b.png.npy` is that of `./a/b.png`."""
+"""Patch tokens as one `.npy` file per image, for grids of different shapes: `patches/a/b.png.npy` for `./a/b.png`."""
 
 import os
 import shutil
@@ -8,25 +8,25 @@ from typing import Any
 import numpy as np
 
 from dinocli.artifacts.feature_file import Box
-from dinocli.artifacts.partial_features import Bad, Rows, npy_header, told
+from dinocli.artifacts.partial_features import Bad, Rows, journal_state, npy_header
 from dinocli.files import hidden, remove_abandoned, write_whole
 from dinocli.journal import Journal
 
 
 class PatchFolder:
-    """A hidden folder beside the one that it will be, and the journal of what it holds.
+    """Hidden folder and journal of an incomplete patch folder; same interface as `PartialFeatures`.
 
     Args:
-        target: The folder to be; nothing is there yet.
+        target: The complete folder; it must not exist.
         names: Names of all images.
-        request: What determines the files; only the same request may continue.
-        dtype: Number type of the numbers.
-        resume: Go on with what is there.
+        request: Options and inputs that determine the files, as JSON-like data; a resume needs the same ones.
+        dtype: NumPy data type of the tokens.
+        resume: Continue an interrupted folder.
 
     Attributes:
-        pieces: Images done.
-        rows: Files written.
-        bad: Unreadable images among them.
+        pieces: Processed images.
+        rows: Written files.
+        bad: Unreadable images among the pieces.
     """
 
     def __init__(self, target: Path, names: list[str], request: dict[str, Any], dtype: str, *, resume: bool) -> None:
@@ -38,39 +38,39 @@ class PatchFolder:
             self.remove()
             self.journal.begin(request)
         else:
-            self.pieces, self.rows, self.bad = told(lines)
-        self._told = len(self.bad)
+            self.pieces, self.rows, self.bad = journal_state(lines)
+        self._journaled_bad = len(self.bad)
         self.path.mkdir(exist_ok=True)
         for folder, _, _ in os.walk(self.path):
             remove_abandoned(Path(folder))
 
     def add(self, rows_b: Rows, boxes: list[Box], pieces: int, bad: Bad) -> None:
-        """Write the grids of some more images, of which some may be bad."""
+        """Write one file for each readable image of the next `pieces` images, and a journal line if one is due."""
         unreadable = {name for name, _ in bad}
         names = [name for name in self._names[self.pieces : self.pieces + pieces] if name not in unreadable]
         for name, row in zip(names, rows_b, strict=True):
             path = self.path / f"{name[2:]}.npy"
             path.parent.mkdir(parents=True, exist_ok=True)
-            head = npy_header(row.shape[0], row.shape[1:], self._dtype.str)
-            write_whole(path, head + np.asarray(row, self._dtype).tobytes())
+            header = npy_header(row.shape[0], row.shape[1:], self._dtype.str)
+            write_whole(path, header + np.asarray(row, self._dtype).tobytes())
         self.pieces, self.rows = self.pieces + pieces, self.rows + len(names)
         self.bad += bad
         if self.journal.is_due:
             self.commit()
 
     def commit(self) -> None:
-        """Say in the journal what is there; each file is on the disk already."""
-        self.journal.append({"pieces": self.pieces, "rows": self.rows, "bad": self.bad[self._told :]})
-        self._told = len(self.bad)
+        """Append a journal line; the files are on disk already."""
+        self.journal.append({"pieces": self.pieces, "rows": self.rows, "bad": self.bad[self._journaled_bad :]})
+        self._journaled_bad = len(self.bad)
 
-    def sealed(self) -> Path:
-        """Return the hidden folder; each file is whole already."""
+    def finalize(self) -> Path:
+        """Return the hidden folder; its files are complete already."""
         return self.path
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: no file stays open."""
 
     def remove(self) -> None:
-        """Leave nothing behind."""
+        """Remove the hidden folder and the journal."""
         shutil.rmtree(self.path, ignore_errors=True)
         self.journal.remove()

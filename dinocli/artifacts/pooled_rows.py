@@ -1,9 +1,9 @@
-"""The pooled features of a feature file, also where its rows hold rare patches beside them and are whitened.
+"""Pooled features of a feature file, also of a `pooled+rare` file, whose rows are whitened and hold rare patches too.
 
-Copies, odd images and the diverse subset are judged on these: their limits belong to features whose cosines are those
-of the network, and a rare patch is no reason to call an image a copy or odd.
+Duplicates, odd images and the diverse subset use pooled features: their limits hold for cosines of the network's own
+features, and a rare patch makes an image neither a duplicate nor odd.
 
-Shapes: N rows, D width.
+Shapes: N rows, P width of the rows, D width of the pooled features.
 """
 
 from collections.abc import Callable
@@ -16,28 +16,28 @@ from numpy.typing import NDArray
 from dinocli.artifacts.feature_file import FITTED_SUFFIX, FeatureFile, sidecar
 from dinocli.files import folder_until_exit
 
-WITH_POOLED = "pooled+rare"
-_BLOCK = 4096
+POOLED_RARE = "pooled+rare"
+_BLOCK_ROWS = 4096
 
 
-def pooled_rows(file: FeatureFile, tell: Callable[[str], Any] = lambda _: None) -> NDArray[np.floating]:
-    """Return the pooled features, (N, D): the rows themselves where nothing was joined to them.
+def pooled_rows(file: FeatureFile, notify: Callable[[str], Any] = lambda _: None) -> NDArray[np.floating]:
+    """Return the pooled features, (N, D): the rows themselves unless the file holds `pooled+rare` tokens.
 
-    They are computed block by block into a file that lives as long as this process.
+    The pooled part of `pooled+rare` rows is computed block by block into a temporary file of this process.
 
     Args:
-        file: The feature file, of one vector a row.
-        tell: Is told where they cannot be recovered, and the rows are taken as they are.
+        file: Feature file with one vector per row.
+        notify: Receives a line if the fitted state is missing; the rows are then returned unchanged.
 
     Raises:
-        WeightsError: What the features were fitted to is damaged.
+        WeightsError: The fitted state is damaged.
     """
     rows_NP = file.flat()
-    if file.meta.get("tokens") != WITH_POOLED:
+    if file.meta.get("tokens") != POOLED_RARE:
         return rows_NP
     state = sidecar(file.path, FITTED_SUFFIX)
     if not state.is_file():
-        tell(f"{state} is not there: copies and odd images are judged on whitened features with rare patches")
+        notify(f"{state} is missing: copies and odd images are judged on whitened features with rare patches")
         return rows_NP
     import torch
 
@@ -46,7 +46,7 @@ def pooled_rows(file: FeatureFile, tell: Callable[[str], Any] = lambda _: None) 
     features = RareFeatures.load(state)
     width = features.pooled_part(torch.zeros(1, rows_NP.shape[1])).shape[1]
     pooled_ND = open_memmap(folder_until_exit() / "pooled.npy", "w+", np.float32, (len(rows_NP), width))
-    for first in range(0, len(rows_NP), _BLOCK):
-        block = torch.from_numpy(np.array(rows_NP[first : first + _BLOCK], np.float32))
-        pooled_ND[first : first + _BLOCK] = features.pooled_part(block).numpy()
+    for start in range(0, len(rows_NP), _BLOCK_ROWS):
+        block_bP = torch.from_numpy(np.array(rows_NP[start : start + _BLOCK_ROWS], np.float32))
+        pooled_ND[start : start + _BLOCK_ROWS] = features.pooled_part(block_bP).numpy()
     return pooled_ND

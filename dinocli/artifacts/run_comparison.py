@@ -1,4 +1,4 @@
-"""What differs between runs, and what keeps their numbers from being compared."""
+"""Comparison of runs: differing settings, and reasons why scores are not comparable."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -6,18 +6,19 @@ from typing import Any
 
 from dinocli.artifacts.compared_run import ComparedRun
 
-_OF_THE_MACHINE = ("run.seed", "run.threads", "run.save_every", "run.log_every", "description")
+_IGNORED_SETTINGS = ("run.seed", "run.threads", "run.save_every", "run.log_every", "description")
+"""Settings that `differing_settings` leaves out; `cautions` covers the seed."""
 
 
 @dataclass(frozen=True)
 class RunComparison:
-    """What came out.
+    """Result of `dinocli compare`.
 
     Args:
-        runs: In the order in which they were named.
-        settings: Keys of the recipes whose values differ, with one value a run.
-        notes: What has to be known before two numbers are compared.
-        report: The page; empty for none.
+        runs: In the order given.
+        settings: Recipe keys whose values differ, with one value per run.
+        notes: Reasons why scores are not comparable.
+        report: Path of the HTML page; empty for none.
     """
 
     runs: list[ComparedRun]
@@ -36,25 +37,20 @@ class RunComparison:
 
 
 def differing_settings(runs: Sequence[ComparedRun]) -> dict[str, list[Any]]:
-    """Return the settings that differ, each with one value a run; None where a run has no such setting."""
+    """Return the settings that differ, each with one value per run; None for a run without that setting."""
     flat = [dict(_flat(run.settings)) for run in runs]
     keys = dict.fromkeys(key for settings in flat for key in settings)
-    values = {key: [settings.get(key) for settings in flat] for key in keys if key not in _OF_THE_MACHINE}
+    values = {key: [settings.get(key) for settings in flat] for key in keys if key not in _IGNORED_SETTINGS}
     return {key: row for key, row in values.items() if any(value != row[0] for value in row)}
 
 
 def cautions(runs: Sequence[ComparedRun]) -> list[str]:
-    """Say what keeps the numbers of these runs from being compared."""
-    found = []
-    for same, words in _SAME:
-        groups = {same(run) for run in runs}
-        if len(groups) > 1:
-            found.append(words)
-    found += [f"{run.path} is {run.status}: it has no verdict" for run in runs if not run.outcome]
-    return found
+    """Return one sentence for each reason why the scores of these runs are not comparable."""
+    notes = [caution for value, caution in _CAUTIONS if len({value(run) for run in runs}) > 1]
+    return notes + [f"{run.path} is {run.status}: it has no verdict" for run in runs if not run.outcome]
 
 
-_SAME: tuple[tuple[Callable[[ComparedRun], object], str], ...] = (
+_CAUTIONS: tuple[tuple[Callable[[ComparedRun], object], str], ...] = (
     (
         lambda run: run.inputs_hash,
         "The runs saw different images: compare each with its own start, not with one another",

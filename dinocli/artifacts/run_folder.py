@@ -1,4 +1,4 @@
-"""The folder that a run leaves behind, and how later commands find it."""
+"""Run folders: file layout, creation, run.json, and `runs/latest`."""
 
 import contextlib
 import datetime
@@ -21,14 +21,14 @@ RUNS = Path("runs")
 SCHEMA = 1
 ENDED = ("finished", "stopped")
 
-_MOST_PATH = 1 << 16
-"""Bytes of `runs/latest`, which holds a path."""
+_MAX_LATEST_BYTES = 1 << 16
+"""Largest accepted size of `runs/latest`, which holds a path."""
 
-_PATIENCE = 30.0  # seconds for another command to note its output
+_LOCK_TIMEOUT = 30.0  # seconds to wait for another command that writes run.json
 
 
 class RunFolder:
-    """Names of what is in a run's folder.
+    """Paths of the files in a run folder.
 
     Args:
         path: The folder.
@@ -53,39 +53,41 @@ class RunFolder:
         return self.manifest.is_file() and self.recipe.is_file()
 
     def clear(self) -> None:
-        """Make the folder, without what an earlier run of ours left in it; other files stay.
+        """Create the folder and remove the files of an earlier run; other files stay.
 
-        An earlier run that has ended is kept in a hidden folder until this one has ended too (`write`): a disk may be
+        An earlier run that has ended moves to a hidden folder until this one has ended too (`write`): the disk may be
         full at the first checkpoint.
         """
-        own = (self.checkpoints, self.backbone, self.recipe, self.metrics, self.views, self.report)
-        there = [path for path in (*own, self.tensorboard, self.mlflow, self.bad, self.manifest) if path.exists()]
-        keep = self.manifest in there and _has_ended(self)
+        results = (self.checkpoints, self.backbone, self.recipe, self.metrics, self.views, self.report)
+        existing = [
+            path for path in (*results, self.tensorboard, self.mlflow, self.bad, self.manifest) if path.exists()
+        ]
+        keep = self.manifest in existing and _has_ended(self)
         if keep:
             shutil.rmtree(self.previous, ignore_errors=True)
             self.previous.mkdir()
-        for path in there:
+        for path in existing:
             if keep:
                 path.rename(self.previous / path.name)
             else:
                 remove_path(path)
         self.path.mkdir(parents=True, exist_ok=True)
 
-    def read(self, ways: str = "name IMAGES and --weights, or train again with another --out") -> dict[str, Any]:
+    def read(self, advice: str = "name IMAGES and --weights, or train again with another --out") -> dict[str, Any]:
         """Read run.json.
 
         Args:
-            ways: What the user can do where there is none, or a damaged one.
+            advice: End of the error message: what the user can do.
 
         Raises:
-            WeightsError: There is none, or it is damaged.
+            WeightsError: The file is missing or damaged.
         """
         if not self.manifest.is_file():
-            raise WeightsError(f"{self.path} is no run, it has no {self.manifest.name}; {ways}")
-        return read_json(self.manifest, RunRecord, ways)
+            raise WeightsError(f"{self.path} is no run, it has no {self.manifest.name}; {advice}")
+        return read_json(self.manifest, RunRecord, advice)
 
     def write(self, manifest: Mapping[str, Any]) -> None:
-        """Write run.json whole or not at all. Once it says that the run has ended, the one that it replaced goes."""
+        """Write run.json atomically; if the run has ended, remove the run that it replaced."""
         write_whole(self.manifest, json.dumps({"schema": SCHEMA, **manifest}, indent=2, ensure_ascii=False) + "\n")
         if manifest.get("status") in ENDED:
             shutil.rmtree(self.previous, ignore_errors=True)
@@ -93,28 +95,28 @@ class RunFolder:
 
 @contextlib.contextmanager
 def open_run(command: str, first_input: str, out: str, *, resume: bool, force: bool) -> Iterator[RunFolder]:
-    """Choose the folder of a run, and hold it for this process; at the end it is gone again if nothing was written.
+    """Choose the folder of a run and lock it for this process; an empty folder is removed at the end.
 
     Args:
-        command: Part of the name if `out` is empty.
-        first_input: First input; its last part names the folder.
-        out: The user's choice.
-        resume: Take the run that is there; without `out` the newest unfinished one of this command and input.
-        force: An existing run may be replaced.
+        command: First part of the folder's name, if `out` is empty.
+        first_input: First input; its last component is the second part of the name.
+        out: Folder that the user chose; empty: `runs/COMMAND-INPUT-TIME`.
+        resume: Continue the run in `out`, or the newest unfinished run of this command and input.
+        force: Replace an existing run.
 
     Raises:
-        UsageError: If the folder is taken, another process writes it, or there is nothing to resume.
-        OSError: It cannot be written.
+        UsageError: The folder is not empty, another process writes it, or there is no run to resume.
+        OSError: The folder cannot be written.
     """
     stem = f"{command}-{_slug(first_input)}"
-    with contextlib.ExitStack() as held:
+    with contextlib.ExitStack() as stack:
         if out:
             folder = RunFolder(Path(out))
         elif resume:
             folder = _unfinished(stem)
         else:
-            folder = RunFolder(held.enter_context(_new_folder(stem)))
-        held.enter_context(claimed(folder=folder.path))
+            folder = RunFolder(stack.enter_context(_new_folder(stem)))
+        stack.enter_context(claimed(folder=folder.path))
         if not (resume or force) and any(path.name != LOCK for path in folder.path.iterdir()):
             raise UsageError(f"{out} is not empty; add --resume to continue, --force to replace it, or another --out")
         remove_abandoned(folder.checkpoints)
@@ -123,7 +125,7 @@ def open_run(command: str, first_input: str, out: str, *, resume: bool, force: b
 
 @contextlib.contextmanager
 def _new_folder(stem: str) -> Iterator[Path]:
-    """Make a folder of this second that no other process has."""
+    """Create a folder named after the current second, numbered if another process has taken that name."""
     now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     with made(RUNS):
         for number in itertools.count(1):
@@ -139,44 +141,44 @@ def _new_folder(stem: str) -> Iterator[Path]:
 
 
 def mark_latest(folder: RunFolder) -> None:
-    """Let left-out arguments of later commands mean this run: `runs/latest` holds its path."""
+    """Write the path of this run to `runs/latest`, the default run of later commands."""
     RUNS.mkdir(exist_ok=True)
     write_whole(RUNS / "latest", f"{folder.path.resolve()}\n")
 
 
-def latest_run(ways: str = "name IMAGES and --weights, or run `dinocli pretrain` first") -> RunFolder:
-    """Return the newest finished run, which is what left-out arguments mean.
+def latest_run(advice: str = "name IMAGES and --weights, or run `dinocli pretrain` first") -> RunFolder:
+    """Return the run that `runs/latest` names: the newest finished one.
 
     Args:
-        ways: What to do where there is none, by what the command takes.
+        advice: End of the error message: what the user can do.
 
     Raises:
-        WeightsError: There is none here, or its folder is gone.
+        WeightsError: There is no finished run, or its folder is gone.
     """
     latest = RUNS / "latest"
     if not latest.is_file():
-        raise WeightsError(f"no finished run in {RUNS.resolve()}: {ways}")
-    with reading(latest, ways):
-        folder = RunFolder(Path(usable_name(read_limited(latest, _MOST_PATH).decode().strip())))
+        raise WeightsError(f"no finished run in {RUNS.resolve()}: {advice}")
+    with reading(latest, advice):
+        folder = RunFolder(Path(usable_name(read_limited(latest, _MAX_LATEST_BYTES).decode().strip())))
     if not folder.manifest.is_file():
-        raise WeightsError(f"{RUNS / 'latest'} names {folder.path}, which is gone: {ways}")
+        raise WeightsError(f"{RUNS / 'latest'} names {folder.path}, which is gone: {advice}")
     return folder
 
 
 def add_output(folder: RunFolder, kind: str, path: Path, reporter: ProgressReporter | None = None) -> None:
-    """Note in run.json that a later command made something with this run's weights; the newest stands last.
+    """Append an output made with this run's weights to run.json; the newest comes last.
 
-    Several commands may do so at once. The run may also be somebody else's: then the user hears that it is not noted.
+    Safe for several commands at once. If run.json cannot be written (a read-only run), the user gets a warning.
     """
-    made = {"kind": kind, "path": str(path.resolve())}
+    added = {"kind": kind, "path": str(path.resolve())}
     try:
-        with locked(hidden(folder.manifest, "lock"), folder.manifest, seconds=_PATIENCE):
+        with locked(hidden(folder.manifest, "lock"), folder.manifest, seconds=_LOCK_TIMEOUT):
             manifest = folder.read()
-            outputs = [output for output in manifest.get("outputs", []) if output != made]
-            folder.write({**manifest, "outputs": [*outputs, made]})
+            outputs = [output for output in manifest.get("outputs", []) if output != added]
+            folder.write({**manifest, "outputs": [*outputs, added]})
     except OSError as error:
-        words = f"{path} cannot be noted in {folder.manifest} ({error.strerror}): name it to later commands"
-        (reporter or ProgressReporter()).warn(words)
+        message = f"{path} cannot be noted in {folder.manifest} ({error.strerror}): name it to later commands"
+        (reporter or ProgressReporter()).warn(message)
 
 
 def _unfinished(stem: str) -> RunFolder:

@@ -1,4 +1,4 @@
-"""The runs of a folder, one summary each, for `dinocli runs`."""
+"""Summaries of runs, for `dinocli runs`."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -11,20 +11,20 @@ from dinocli.errors import DataError, WeightsError
 
 @dataclass(frozen=True)
 class RunSummary:
-    """What is to be said of a run in a line.
+    """A run in one line.
 
     Args:
-        path: Its folder.
-        command: That made it.
+        path: Run folder.
+        command: `pretrain` or `finetune-ssl`.
         status: running, interrupted, stopped, finished or damaged (run.json cannot be read).
-        started: Local time, ISO 8601; empty where it is not known.
-        images: That could be read.
-        steps: Done; 0 before the end.
-        seconds: Of the whole command; 0 before the end.
+        started: Local time, ISO 8601; empty if unknown.
+        images: Number of readable images.
+        steps: Completed steps; 0 before the end.
+        seconds: Duration of the command; 0 before the end.
         outcome: better, no different or worse; empty before the end.
         keep: Weights to keep: adapted, statistics or start; empty before the end.
-        weights: That it started from.
-        bytes: Of all its files.
+        weights: Name of the start weights.
+        bytes: Size of the folder.
     """
 
     path: Path
@@ -44,28 +44,28 @@ class RunSummary:
         return asdict(self) | {"path": str(self.path)}
 
 
-def list_runs(places: Sequence[str] = ()) -> list[RunSummary]:
-    """Summarize the runs of some folders, oldest first.
+def list_runs(paths: Sequence[str] = ()) -> list[RunSummary]:
+    """Summarize runs, oldest first.
 
     Args:
-        places: Runs, or folders with runs in them; empty takes `runs`.
+        paths: Run folders, or folders that contain runs; empty: `runs`.
 
     Raises:
-        DataError: A place that is not there.
+        DataError: A path is no folder.
     """
     folders: dict[Path, RunFolder] = {}
-    for place in map(Path, places or [str(RUNS)]):
-        if places and not place.is_dir():
-            raise DataError(f"{place} is no folder: name a run, or a folder with runs")
-        folders |= {folder.path.resolve(): folder for folder in _runs_in(place)}
+    for path in map(Path, paths or [str(RUNS)]):
+        if paths and not path.is_dir():
+            raise DataError(f"{path} is no folder: name a run, or a folder with runs")
+        folders |= {folder.path.resolve(): folder for folder in _runs_in(path)}
     return sorted(map(_summary, folders.values()), key=lambda run: (run.started, str(run.path)))
 
 
-def _runs_in(place: Path) -> Iterator[RunFolder]:
-    if RunFolder(place).manifest.is_file():
-        yield RunFolder(place)
-    elif place.is_dir():
-        yield from (RunFolder(path) for path in sorted(place.iterdir()) if RunFolder(path).manifest.is_file())
+def _runs_in(path: Path) -> Iterator[RunFolder]:
+    if RunFolder(path).manifest.is_file():
+        yield RunFolder(path)
+    elif path.is_dir():
+        yield from (RunFolder(child) for child in sorted(path.iterdir()) if RunFolder(child).manifest.is_file())
 
 
 def _summary(folder: RunFolder) -> RunSummary:

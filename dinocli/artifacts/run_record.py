@@ -1,4 +1,4 @@
-"""What run.json holds, as far as later commands rely on it."""
+"""Schema of run.json: the fields that later commands read."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +11,7 @@ from dinocli.stored import Anything, Count, Name, Stored
 
 
 class WeightsRecord(Stored):
-    """Weights that something was made with, as `WeightsInfo.to_dict` writes them; older files have no `pool`."""
+    """Weights of an output, as `WeightsInfo.to_dict` writes them; older files have no `pool`."""
 
     source: Name = ""
     name: Name = ""
@@ -21,14 +21,14 @@ class WeightsRecord(Stored):
 
 
 class Output(Stored):
-    """Something that a later command made with the weights of a run."""
+    """An output that a later command made with the weights of a run."""
 
     kind: str
     path: Name
 
 
 class Naming(Stored):
-    """Which names count, as `ReadOptions.naming` gives it."""
+    """Filters of image names, as `ReadOptions.naming` returns them."""
 
     include: list[Name] = Field(default_factory=list)
     exclude: list[Name] = Field(default_factory=list)
@@ -36,14 +36,14 @@ class Naming(Stored):
 
 
 class Request(Stored):
-    """What a resumed run has to ask for again."""
+    """Settings that a resumed run must repeat."""
 
     recipe: Anything = Field(default_factory=dict)
     minutes: float = 0.0
 
 
 class VerdictRecord(Stored):
-    """The end of a run in words."""
+    """The verdict of a run."""
 
     keep: Literal["start", "statistics", "adapted"]
     outcome: str
@@ -51,7 +51,7 @@ class VerdictRecord(Stored):
 
 
 class ScoreRecord(Stored):
-    """A score of the start and of the adapted weights."""
+    """A score of the start weights and of the adapted weights."""
 
     name: str
     start: float | None
@@ -59,7 +59,7 @@ class ScoreRecord(Stored):
 
 
 class Outcome(Stored):
-    """What came out of a run that has ended."""
+    """Result of a run that has ended."""
 
     verdict: VerdictRecord
     scores: list[ScoreRecord] = Field(default_factory=list)
@@ -89,12 +89,8 @@ class RunRecord(Stored):
     outcome: Outcome | None = None
 
 
-def repeatable(record: Mapping[str, Any]) -> None:
-    """Refuse to repeat a run whose command line is not known, or not enough.
-
-    Raises:
-        UsageError: With the reason.
-    """
+def check_repeatable(record: Mapping[str, Any]) -> None:
+    """Raise `UsageError` if run.json does not hold everything that repeats the run."""
     if not record.get("argv") or not record.get("working_folder"):
         raise UsageError(
             "run.json holds no command line and working folder: the run was started from Python, or is old"
@@ -105,10 +101,10 @@ def repeatable(record: Mapping[str, Any]) -> None:
         raise UsageError("the run read the names of its images from stdin, which run.json does not hold; start it anew")
 
 
-def differing_sources(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
-    """Name what two runs did not begin with alike: images (names, sizes, times) or weights (SHA-256)."""
-    alike = {
-        "images": one["inputs_hash"] == other["inputs_hash"],
-        "weights": one["weights"]["sha256"] == other["weights"]["sha256"],
+def differing_sources(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:
+    """Return which inputs of two runs differ: `images` (names, sizes, times), `weights` (SHA-256)."""
+    same = {
+        "images": first["inputs_hash"] == second["inputs_hash"],
+        "weights": first["weights"]["sha256"] == second["weights"]["sha256"],
     }
-    return [name for name, same in alike.items() if not same]
+    return [name for name, equal in same.items() if not equal]

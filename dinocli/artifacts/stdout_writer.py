@@ -1,4 +1,4 @@
-"""Rows to standard output, as the bytes of an `.npy` file."""
+"""Features on standard output, as the bytes of an `.npy` file."""
 
 from typing import BinaryIO
 
@@ -9,13 +9,13 @@ from dinocli.artifacts.partial_features import Bad, Rows, npy_header
 
 
 class StdoutWriter:
-    """Sends rows on as they come. The head names their number first, so every piece has to be a row.
+    """Writes rows as they come. The `.npy` header states their number, so that unreadable images need a row too.
 
     Args:
-        stream: Where to.
-        rows: How many will come.
+        stream: Output stream.
+        rows: Number of all rows.
         shape: Shape of one row.
-        dtype: Number type of the numbers.
+        dtype: NumPy data type of the rows.
     """
 
     def __init__(self, stream: BinaryIO, rows: int, shape: tuple[int, ...], dtype: str) -> None:
@@ -24,11 +24,11 @@ class StdoutWriter:
         stream.write(npy_header(rows, shape, self._dtype.str))
 
     def add(self, rows_b: Rows, boxes: list[Box], pieces: int, bad: Bad) -> None:
-        """Send the rows of some more pieces."""
+        """Write the rows of the next `pieces` images or tiles."""
         self._stream.write(np.asarray(rows_b, self._dtype).tobytes())
         self.pieces, self.rows = self.pieces + pieces, self.rows + len(rows_b)
         self.bad += bad
 
     def commit(self) -> None:
-        """Let the reader have what was written."""
+        """Flush the stream."""
         self._stream.flush()

@@ -36,12 +36,12 @@ def rerun(
     With the same versions, threads and CPU the losses are the same to the last bit. A time limit is not kept.
     """
     from dinocli.artifacts.run_folder import RunFolder
-    from dinocli.artifacts.run_record import differing_sources, repeatable
+    from dinocli.artifacts.run_record import check_repeatable, differing_sources
     from dinocli.cli.render import Terminal
 
     folder, target = RunFolder(Path(run).absolute()), Path(out or f"{run.rstrip('/')}-rerun").absolute()
     record = folder.read("name the folder of a run; `dinocli runs` lists them")
-    repeatable(record)
+    check_repeatable(record)
     words = command_of(record["argv"], folder.recipe, target, minutes=bool(record["request"]["minutes"]))
     given = {"--resume": resume, "--force": force, "--dry-run": dry_run, "--json": json, "--quiet": quiet}
     words += [word for word, wanted in given.items() if wanted]

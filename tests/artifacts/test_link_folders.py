@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dinocli.artifacts.link_folders import MARK, check_tree, write_tree
+from dinocli.artifacts.link_folders import MARKER_FILE, check_tree, write_tree
 from dinocli.errors import DataError, UsageError
 from dinocli.files import replace_path
 
@@ -33,7 +33,7 @@ NAMES = ["./a/1.png", "./b/1.png", "./b/1~2.png", "./c/-r.png", "./c/1.PNG", "./
 
 
 def contents(folder: Path) -> dict[str, str]:
-    files = (path for path in folder.rglob("*") if path.name != MARK and not path.is_dir())
+    files = (path for path in folder.rglob("*") if path.name != MARKER_FILE and not path.is_dir())
     return {str(path.relative_to(folder)): path.read_bytes()[len(PNG) :].decode() for path in files}
 
 

@@ -44,7 +44,7 @@ def test_one_root_pairs_by_name_whatever_the_order(tmp_path: Path) -> None:
     root = images(tmp_path / "set", a="1", b="2")
     one = write(tmp_path / "one.npy", ["./a.png", "./b.png"], root)
     found = paired(one, write(tmp_path / "other.npy", ["./b.png", "./c.png", "./a.png"], root))
-    assert (found.own_N.tolist(), found.base_N.tolist()) == ([0, 1], [2, 0])
+    assert (found.left_N.tolist(), found.right_N.tolist()) == ([0, 1], [2, 0])
     assert found.reason == f"by name, both in {root}"
     later = paired(one, write(tmp_path / "later.npy", ["./a.png", "./b.png"], root, digest="y"))
     assert later.reason.endswith("the images have changed between the two files")
@@ -54,7 +54,7 @@ def test_nested_roots_pair_by_place(tmp_path: Path) -> None:
     root = images(tmp_path / "set" / "a", a="1", b="2")
     one = write(tmp_path / "one.npy", ["./a/b.png", "./b.png"], tmp_path / "set")
     found = paired(one, write(tmp_path / "other.npy", ["./a.png", "./b.png"], root))
-    assert (found.own_N.tolist(), found.base_N.tolist()) == ([0], [1]), "not the b.png above"
+    assert (found.left_N.tolist(), found.right_N.tolist()) == ([0], [1]), "not the b.png above"
 
 
 def test_other_images_of_the_same_names_are_refused_and_copies_are_paired(tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ def test_other_images_of_the_same_names_are_refused_and_copies_are_paired(tmp_pa
     with pytest.raises(DataError, match=r"one/b.png and .*other/b.png have the same name and are different images"):
         paired(one, other)
     found = paired(one, write(tmp_path / "copy.npy", names, images(tmp_path / "copy", a="1", b="2")))
-    assert found.own_N.tolist() == [0, 1]
+    assert found.left_N.tolist() == [0, 1]
     assert found.reason.endswith("2 compared files are equal")
     gone = paired(one, write(tmp_path / "gone.npy", names, tmp_path / "gone"))
     assert gone.reason.endswith("no file could be compared")

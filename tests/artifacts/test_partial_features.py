@@ -71,7 +71,7 @@ def test_rows_that_no_journal_tells_of_are_written_again(tmp_path: Path) -> None
     assert (again.pieces, again.rows, again.bad) == (4, 3, [("./x", "broken")])
     again.add(rows[3:], [(0, 0, 0, 0)] * 3, 3, [])
     np.testing.assert_array_equal(again.array(), rows)
-    np.testing.assert_array_equal(np.load(again.sealed(), mmap_mode="r"), rows)
+    np.testing.assert_array_equal(np.load(again.finalize(), mmap_mode="r"), rows)
     again.close()
 
 

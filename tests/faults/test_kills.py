@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 
 from dinocli.artifacts.feature_file import open_features
-from dinocli.artifacts.link_folders import MARK
+from dinocli.artifacts.link_folders import MARKER_FILE
 from dinocli.file_set import settle
 from dinocli.models.create import create_backbone
 from tests.cli.commands import TINY as TINY_RUN
@@ -135,7 +135,7 @@ def _timeless(data: object) -> object:
 
 
 def left_overs(folder: Path) -> list[str]:
-    hidden = [path for path in folder.rglob(".*") if ".streams" not in path.parts and path.name != MARK]
+    hidden = [path for path in folder.rglob(".*") if ".streams" not in path.parts and path.name != MARKER_FILE]
     return [str(path.relative_to(folder)) for path in (*hidden, *(folder / "tmp").iterdir())]
 
 
@@ -183,9 +183,9 @@ def kill_often(case: Case, folder: Path, kills: int) -> int:
 
 
 def _own_of_masks() -> tuple[str, ...]:
-    from dinocli.artifacts.mask_folder import LOG, OWN, PART
+    from dinocli.artifacts.mask_folder import JOURNAL_FILE, PARTIAL_FOLDER, RESULT_FILES
 
-    return (*OWN, LOG, PART)
+    return (*RESULT_FILES, JOURNAL_FILE, PARTIAL_FOLDER)
 
 
 OWN_OF = {"m/segment.json": _own_of_masks()}

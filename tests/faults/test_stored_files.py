@@ -251,11 +251,11 @@ def test_journals(tmp_path: Path) -> None:
     log = SegmentJournal(folder, request, resume=False)
     log.add(0, record)
     log.add_bad(1, "./b.png", "broken")
-    whole = folder.log.read_bytes()
+    whole = folder.journal.read_bytes()
     head, line, _ = whole.splitlines()
     mutants = [
         *of_bytes(whole, 60 * TIMES, 13),
         *(head + b"\n" + bad + b"\n" for bad in of_json(line, 60 * TIMES, 14)),
         *WHOLE,
     ]
-    tried(folder.log, mutants, lambda: [*SegmentJournal(folder, request, resume=True)])
+    tried(folder.journal, mutants, lambda: [*SegmentJournal(folder, request, resume=True)])

@@ -79,7 +79,7 @@ def _cluster(options: ClusterOptions, reporter: ProgressReporter, stdin: BinaryI
         raise UsageError(f"--link-dir needs the images: {why}")
     labels = read_labels(options.labels, members.names, reporter.line) if options.labels else {}
     reporter.line(f"{len(members):,} images, {members.flat().shape[1]} values each")
-    options = replace(options, whiten=members.to_whiten(options.whiten, reporter.line))
+    options = replace(options, whiten=members.needs_whitening(options.whiten, reporter.line))
     rows, pooled = (NormalizedFeatures(part, threads=cores()) for part in (members.flat(), members.pooled_ND))
     with single_threaded():
         reporter.stage("grouping")

@@ -1,6 +1,6 @@
 """`--tokens auto`: which features suit the network and the number of images."""
 
-from dinocli.artifacts.pooled_rows import WITH_POOLED
+from dinocli.artifacts.pooled_rows import POOLED_RARE
 from dinocli.errors import WeightsError
 from dinocli.models.backbone import Backbone
 from dinocli.models.rarity_maps import check_rarity_maps
@@ -27,8 +27,8 @@ def chosen_tokens(options: EmbedOptions, backbone: Backbone, images: int) -> tup
     reason = _why_pooled(options, backbone, images)
     if reason:
         return "pooled", f"features: pooled ({reason})"
-    return WITH_POOLED, (
-        f"features: {WITH_POOLED}, fitted to these images; embed other images with --like FILE of these, or all with "
+    return POOLED_RARE, (
+        f"features: {POOLED_RARE}, fitted to these images; embed other images with --like FILE of these, or all with "
         "--tokens pooled"
     )
 

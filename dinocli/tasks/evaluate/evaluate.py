@@ -120,9 +120,9 @@ def _context(
 ) -> tuple[EvaluateContext, list[str]]:
     """Open both sides and whiten each by its own features; return sentences about what was left out too."""
     own, base, notes = open_sides(options, reporter, stdin)
-    if own.file.to_whiten(options.whiten, reporter.line):
+    if own.file.needs_whitening(options.whiten, reporter.line):
         own = own.with_whitening(options.seed)
-    if base and base.file.to_whiten(options.whiten, reporter.line):
+    if base and base.file.needs_whitening(options.whiten, reporter.line):
         base = base.with_whitening(options.seed)
     return EvaluateContext(options, reporter, own, base), notes
 

@@ -67,7 +67,7 @@ def _search(options: SearchOptions, reporter: ProgressReporter, stdin: BinaryIO 
     queries = _asked(options, file, stdin, reporter)
     features_QD = np.stack([query.feature_D for query in queries])
     apart_Q = np.array([query.row for query in queries])
-    whiten = file.to_whiten(options.whiten, reporter.line)
+    whiten = file.needs_whitening(options.whiten, reporter.line)
     reporter.stage(f"searching {len(file.names):,} rows")
     count = options.count + max(len(query.parts) for query in queries)  # which are no results either
     with single_threaded():

@@ -77,7 +77,7 @@ def _segment(
     source = StoredMaps(options) if options.maps_from else FreshMaps(options, reporter, stdin, method)
     options, inputs = source.options, source.inputs
     request = {**source.request(), **_asked(options)}
-    if options.resume and not folder.log.is_file() and (about := folder.about()):
+    if options.resume and not folder.journal.is_file() and (about := folder.read_manifest()):
         check_same(about["request"], request, str(folder.path))
         reporter.line(f"{folder.path} is complete already")
         return _outcome(folder, about, begin)
@@ -90,7 +90,7 @@ def _segment(
     plan = source.plan()
     # The score of a rest is of no use, and a video is followed from its first frame.
     journal = SegmentJournal(folder, request, resume=options.resume and not truth and not options.propagate)
-    writer = ImageWriter(options, folder.part, inputs.images, output_stems(inputs.images.names), truth, MaskScorer())
+    writer = ImageWriter(options, folder.partial, inputs.images, output_stems(inputs.images.names), truth, MaskScorer())
     _pass(plan, inputs, writer, journal, reporter)
     if truth:
         truth.report_notes(reporter)

@@ -79,7 +79,7 @@ class StoredMaps:
             )
         self._about = about
         self._threshold = parse_threshold(str(options.method_options.get("threshold", "auto")))
-        self.scale: DistanceScale = load_anomaly(self._folder.learnt).scale
+        self.scale: DistanceScale = load_anomaly(self._folder.anomaly).scale
         reading = about["reading"]
         self.reader = SegmentReader(
             Preprocess.from_dict(reading["preprocess"]),

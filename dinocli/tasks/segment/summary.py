@@ -132,8 +132,8 @@ def _write(
         "request": request,
     }
     if plan.scale is not None:
-        save_anomaly(folder.learnt, plan.scale)
-    folder.write_about(about)
+        save_anomaly(folder.anomaly, plan.scale)
+    folder.write_manifest(about)
     if inside:
         remove_thumbnails(folder)
     return about

@@ -212,10 +212,10 @@ def test_features_are_whitened_once(tmp_path: Path, weights: str) -> None:
     embed(job(folder, tmp_path / "f.npy", "rare", weights=weights))
     embed(job(folder, tmp_path / "g.npy", "mean", weights=weights))
     heard: list[str] = []
-    assert not open_features(tmp_path / "f.npy").to_whiten(True, heard.append)
+    assert not open_features(tmp_path / "f.npy").needs_whitening(True, heard.append)
     assert "whitened already" in heard.pop()
-    assert open_features(tmp_path / "g.npy").to_whiten(True, heard.append)
-    assert not open_features(tmp_path / "g.npy").to_whiten(False, heard.append)
+    assert open_features(tmp_path / "g.npy").needs_whitening(True, heard.append)
+    assert not open_features(tmp_path / "g.npy").needs_whitening(False, heard.append)
     assert not heard
     queries, file = ("./005.png",), str(tmp_path / "f.npy")
     asked = SearchOptions(queries, file, 3, device="cpu")
