@@ -1,6 +1,6 @@
-"""The app, and the one table from errors to exit codes.
+"""The Typer app, and the table of exit codes.
 
-Nothing here imports torch: `--help` has to answer at once, and the shell's completion runs this on every TAB.
+Nothing here imports torch: `--help` must be fast, and shell completion runs this module on every TAB.
 """
 
 import errno
@@ -33,7 +33,7 @@ from dinocli.cli import (
     training,
 )
 from dinocli.cli.streams import ClosedOutputError, settle_streams
-from dinocli.cli.usage import repeated_option, usage_sentence
+from dinocli.cli.usage import repeated_option, usage_message
 from dinocli.cores import settle_threads
 from dinocli.errors import (
     DataError,
@@ -46,20 +46,18 @@ from dinocli.errors import (
 )
 from dinocli.report.text import visible
 
-BUG = 1
+EXIT_BUG, EXIT_CANNOT_WRITE = 1, 6
 EXIT_CODES: dict[type[DinocliError], int] = {UsageError: 2, DataError: 3, WeightsError: 4, TrainingStopped: 5}
-CANNOT_WRITE = 6
 
-ELSEWHERE = "choose another place"
-HINTS = {
+OS_ERROR_ADVICE = {
     errno.ENOSPC: "free some space",
     errno.EDQUOT: "free some space",
     errno.EFBIG: "raise the limit of file sizes (ulimit -f)",
     errno.EMFILE: "raise the limit of open files (ulimit -n)",
 }
 
-LEAST_ADDRESS_SPACE = 4 << 30
-WITHOUT_TORCH = ("recipe", "compare", "--version", "--install-completion", "--show-completion")
+MIN_ADDRESS_SPACE_BYTES = 4 << 30
+TORCH_FREE_COMMANDS = ("recipe", "compare", "--version", "--install-completion", "--show-completion")
 
 EPILOG = (
     "Exit codes: 0 done, 1 a bug of ours, 2 usage or recipe, 3 data, 4 weights or a missing extra, 5 training stopped, "
@@ -68,35 +66,34 @@ EPILOG = (
 
 
 def exit_code(error: BaseException) -> int:
-    """Look an error up in the table."""
+    """Return the exit code of an error."""
     if isinstance(error, Interrupted):
         return 128 + error.signal
     for kind, code in EXIT_CODES.items():
         if isinstance(error, kind):
             return code
     if isinstance(error, OSError) or is_out_of_memory(error):
-        return CANNOT_WRITE
-    return BUG
+        return EXIT_CANNOT_WRITE
+    return EXIT_BUG
 
 
-def sentence(error: BaseException) -> str:
-    """Say in one line what happened and what to do."""
+def error_message(error: BaseException) -> str:
+    """Return one line: what happened and what to do."""
     text = " ".join(str(error).split())
-    code = exit_code(error)
-    if isinstance(error, DinocliError):
+    if isinstance(error, DinocliError | ClosedOutputError):
         return text
     if isinstance(error, OSError):
-        given = not {"--out", "-o"}.isdisjoint(word.partition("=")[0] for word in sys.argv)
-        elsewhere = f"{ELSEWHERE} with --out" if given else ELSEWHERE  # not every command has it
-        return text if isinstance(error, ClosedOutputError) else f"{text}; {HINTS.get(error.errno or 0, elsewhere)}"
-    if code == CANNOT_WRITE:
+        has_out = not {"--out", "-o"}.isdisjoint(word.partition("=")[0] for word in sys.argv)
+        elsewhere = "choose another place with --out" if has_out else "choose another place"
+        return f"{text}; {OS_ERROR_ADVICE.get(error.errno or 0, elsewhere)}"
+    if exit_code(error) == EXIT_CANNOT_WRITE:
         return "out of memory; use a smaller --batch-size"
     return f"a bug of ours: {type(error).__name__}: {text}; run it again with --debug and report what it prints"
 
 
-def explained(error: Exception) -> Exception:
-    """Return the cause of what looks like a bug: torch and torchvision that do not fit fail in many places."""
-    if exit_code(error) != BUG:
+def with_torch_mismatch(error: Exception) -> Exception:
+    """Replace an apparent bug by a mismatch of torch and torchvision, if there is one: it fails in many places."""
+    if exit_code(error) != EXIT_BUG:
         return error
     from dinocli.config.installed_packages import torch_mismatch
 
@@ -105,64 +102,65 @@ def explained(error: Exception) -> Exception:
 
 
 class Commands(TyperGroup):
-    """Turns errors into one line on stderr and an exit code."""
+    """Command group that turns errors into one line on stderr and an exit code."""
 
     def make_context(self, *arguments: Any, **more: Any) -> Any:
         try:
             return super().make_context(*arguments, **more)
         except Exception as error:
-            if _is_usage(error):
-                raise _refused(error) from None
+            if _is_usage_error(error):
+                raise _usage_exit(error) from None
             if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):  # `--version > /dev/full`
-                raise _ended(error) from None
+                raise _error_exit(error) from None
             raise
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        found = super().resolve_command(ctx, args)
-        if option := repeated_option(found[1], found[2]):
+        resolved = super().resolve_command(ctx, args)
+        if option := repeated_option(resolved[1], resolved[2]):
             typer.echo(f"dinocli: {option} takes one value and is given several times; name one", err=True)
             raise typer.Exit(EXIT_CODES[UsageError])
-        return found
+        return resolved
 
     def invoke(self, ctx: Any) -> Any:
         try:
             result = super().invoke(ctx)
-            sys.stdout.flush()  # a full disk or a closed pipe shows here, not after the exit code is settled
+            sys.stdout.flush()  # a full disk or a closed pipe must fail here, before the exit code is final
             return result
-        except BrokenPipeError:  # the reader has closed the pipe, which is no error
-            _settle_stdout()
+        except BrokenPipeError:  # the reader closed the pipe: no error
+            _discard_stdout()
             raise typer.Exit(0) from None
         except Exception as error:
-            if _is_usage(error):
-                raise _refused(error) from None
+            if _is_usage_error(error):
+                raise _usage_exit(error) from None
             if isinstance(error, typer.Abort) or hasattr(error, "exit_code"):
-                raise  # Typer's own ways out
+                raise  # Typer's own exits
             if ctx.meta.get("debug"):
                 traceback.print_exc()
-            raise _ended(explained(error)) from None
+            raise _error_exit(with_torch_mismatch(error)) from None
 
 
-def _ended(error: Exception) -> typer.Exit:
-    """Tell an error, and return the way out with its exit code."""
-    words = visible(sentence(error)) if sys.stderr.isatty() else sentence(error)  # names are foreign input
-    if not os.environ.get("RANK", "").strip("0").isdecimal():  # of several processes one speaks
-        typer.echo(f"dinocli: {words}", err=True)
-    _settle_stdout()
+def _error_exit(error: Exception) -> typer.Exit:
+    """Print an error, and return the exception that exits with its code."""
+    message = error_message(error)
+    if not os.environ.get("RANK", "").strip("0").isdecimal():  # rank 0 or a single process
+        # On a terminal control characters of file names are escaped.
+        typer.echo(f"dinocli: {visible(message) if sys.stderr.isatty() else message}", err=True)
+    _discard_stdout()
     return typer.Exit(exit_code(error))
 
 
-def _is_usage(error: Exception) -> bool:
-    """Whether Typer refused the command line; its exceptions are private, and a bare `dinocli` shows its help."""
+def _is_usage_error(error: Exception) -> bool:
+    """Return whether Typer rejected the command line; its exceptions are private, and a bare `dinocli` shows help."""
     return hasattr(error, "format_message") and type(error).__name__ != "NoArgsIsHelpError"
 
 
-def _refused(error: Any) -> typer.Exit:
-    typer.echo(f"dinocli: {usage_sentence(error)}", err=True)
+def _usage_exit(error: Any) -> typer.Exit:
+    typer.echo(f"dinocli: {usage_message(error)}", err=True)
     return typer.Exit(EXIT_CODES[UsageError])
 
 
-def _settle_stdout() -> None:
-    """Drop what stdout did not take: Python would try again at exit, fail again, and end with a code of its own."""
+def _discard_stdout() -> None:
+    """Discard unwritten output: Python would flush it at exit, fail again, and change the exit code."""
     try:
         sys.stdout.flush()
     except OSError:
@@ -181,8 +179,8 @@ app = typer.Typer(
 )
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _version(requested: bool) -> None:
+    if requested:
         typer.echo(f"dinocli {__version__}")
         raise typer.Exit
 
@@ -196,8 +194,8 @@ def _dinocli(
     """Continue DINO training on your own images: no labels, no telemetry, works offline."""
 
 
-for name, way in training.WAYS.items():
-    app.command(name, help=way.help, epilog=way.epilog)(training.training)
+for name, mode in training.TRAINING_COMMANDS.items():
+    app.command(name, help=mode.help, epilog=mode.epilog)(training.training)
 app.command("embed", epilog=embed.EPILOG)(embed.embed)
 app.command("evaluate", epilog=evaluate.EPILOG)(evaluate.evaluate)
 app.command("compare", epilog=compare.EPILOG)(compare.compare)
@@ -213,17 +211,17 @@ app.add_typer(recipe.app, name="recipe")
 
 
 def _check_address_space(arguments: list[str]) -> None:
-    """End with one line where torch would end in an abort of its C++ library, which nothing can catch.
+    """Exit with one line if the address space is too small for torch, whose C++ library would abort uncatchably.
 
     Measured with torch 2.14 on a CPU: `embed` of a tiny network runs in 4 GiB and not in 3.
     """
     limit = resource.getrlimit(resource.RLIMIT_AS)[0]
-    light = not arguments or arguments[0] in WITHOUT_TORCH or not {"-h", "--help"}.isdisjoint(arguments)
-    if light or limit in (resource.RLIM_INFINITY, -1) or limit >= LEAST_ADDRESS_SPACE:
+    torch_free = not arguments or arguments[0] in TORCH_FREE_COMMANDS or not {"-h", "--help"}.isdisjoint(arguments)
+    if torch_free or limit in (resource.RLIM_INFINITY, -1) or limit >= MIN_ADDRESS_SPACE_BYTES:
         return
-    words = f"the address space is limited to {limit / 2**30:.1f} GiB and torch needs 4; raise the limit (ulimit -v)"
-    typer.echo(f"dinocli: {words}", err=True)
-    raise SystemExit(CANNOT_WRITE)
+    message = f"the address space is limited to {limit / 2**30:.1f} GiB and torch needs 4; raise the limit (ulimit -v)"
+    typer.echo(f"dinocli: {message}", err=True)
+    raise SystemExit(EXIT_CANNOT_WRITE)
 
 
 def _terminated(number: int, _: FrameType | None) -> NoReturn:
@@ -238,17 +236,17 @@ def main() -> None:
         settle_streams()
     except ClosedOutputError as error:
         typer.echo(f"dinocli: {error}", err=True)
-        raise SystemExit(CANNOT_WRITE) from None
+        raise SystemExit(EXIT_CANNOT_WRITE) from None
     if not int("0" + "".join(filter(str.isdecimal, os.environ.get("COLUMNS", "80")))):
-        del os.environ["COLUMNS"]  # Rich would print help pages of no width
+        del os.environ["COLUMNS"]  # Rich would print help pages of width 0
     _check_address_space(sys.argv[1:])
-    # A plain SIGTERM would leave temporary files behind. Commands that can be resumed have handlers of their own.
+    # Without a handler SIGTERM leaves temporary files behind. Resumable commands install their own handlers.
     signal.signal(signal.SIGTERM, _terminated)
     try:
         app()
     except SystemExit as end:
-        if isinstance(end.__context__, BrokenPipeError):  # Rich answers 1 when the reader of a help page has left
+        if isinstance(end.__context__, BrokenPipeError):  # Rich exits with 1 if the reader of a help page has quit
             raise SystemExit(0) from None
         raise
     finally:
-        gc.freeze()  # Python would visit the million objects of torch once more: a second, silent, after the result
+        gc.freeze()  # skip the final collection over a million objects of torch, which takes a second

@@ -118,7 +118,7 @@ def cluster(
 ) -> None:
     """Group images without labels, and find duplicates and odd images; writes tables and a page.
 
-    Also finds near-duplicates and odd images. The path of the table of all images is printed on stdout.
+    The path of the table of all images is printed on stdout.
     """
     if k != "auto" and not (k.isdecimal() and int(k)):
         raise typer.BadParameter(f"{k!r}: give a number of groups, or auto", param_hint="-k")

@@ -1,4 +1,4 @@
-"""What the shell offers on TAB: recipes, settings, runs and names of common backbones. Nothing here imports torch."""
+"""Shell completion: recipes, settings, runs and common backbones. Nothing here imports torch."""
 
 from pathlib import Path
 
@@ -30,34 +30,34 @@ BACKBONES = (
     "resnet18.a1_in1k",
     "resnet50.a1_in1k",
 )
-"""timm names with weights, most useful first; any other name of timm works too."""
+"""timm names with weights, most useful first; all other timm names work too."""
 
 
 def models(incomplete: str) -> list[str]:
-    """Offer names of backbones, without the tag of their weights."""
+    """Return names of backbones, without the weights tag."""
     return sorted({name.partition(".")[0] for name in BACKBONES if name.startswith(incomplete)})
 
 
 def weights(incomplete: str) -> list[str]:
-    """Offer runs, newest first, then names of backbones with weights."""
+    """Return runs, newest first, then names of backbones with weights tag."""
     return [*runs(incomplete), *(name for name in BACKBONES if name.startswith(incomplete))]
 
 
 def runs(incomplete: str) -> list[str]:
-    """Offer the runs of this folder, newest first."""
-    found = sorted(Path("runs").glob("*/run.json"), key=lambda path: path.stat().st_mtime, reverse=True)
-    return [name for path in found if (name := str(path.parent)).startswith(incomplete)]
+    """Return the runs in `runs/`, newest first."""
+    manifests = sorted(Path("runs").glob("*/run.json"), key=lambda path: path.stat().st_mtime, reverse=True)
+    return [name for path in manifests if (name := str(path.parent)).startswith(incomplete)]
 
 
 def recipes(incomplete: str) -> list[str]:
-    """Offer the shipped recipes."""
+    """Return the shipped recipes."""
     from dinocli.config.load import recipe_names
 
     return [name for name in recipe_names() if name.startswith(incomplete)]
 
 
 def settings(incomplete: str) -> list[str]:
-    """Offer `section.key=` for every setting of a recipe."""
+    """Return `section.key=` for every setting of a recipe."""
     from dinocli.config.load import load_recipe
 
     values = load_recipe().model_dump()

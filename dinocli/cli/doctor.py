@@ -1,4 +1,4 @@
-"""`dinocli doctor`: what this machine has, for a user and for whoever helps them; and how fast it is."""
+"""`dinocli doctor`: versions, devices, formats and speed of this machine, also for bug reports."""
 
 from typing import Annotated, Any
 

@@ -1,4 +1,4 @@
-"""Facts in two columns on stdout: in words for a terminal, tab-separated for a pipe, one object for `--json`."""
+"""Facts as two columns on stdout: formatted for a terminal, tab-separated for a pipe, JSON for `--json`."""
 
 import sys
 from collections.abc import Mapping
@@ -11,15 +11,15 @@ from rich.text import Text
 from dinocli.cli.render import Terminal, print_json
 from dinocli.report.text import visible
 
-_BYTES = "_bytes"
-_UNITS = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
+_BYTES_SUFFIX = "_bytes"
+_BYTE_UNITS = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 
 
 def print_facts(facts: Mapping[str, Any]) -> None:
-    """Print one fact a line; on a terminal long values go on below their beginning, between words.
+    """Print one fact per line; on a terminal long values wrap within their column.
 
     Args:
-        facts: Name -> value; a name that ends in `_bytes` has bytes.
+        facts: Name -> value; values of names that end in `_bytes` are bytes.
     """
     if not sys.stdout.isatty():
         sys.stdout.write("".join(f"{name}\t{value}\n" for name, value in facts.items()))
@@ -28,12 +28,13 @@ def print_facts(facts: Mapping[str, Any]) -> None:
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in facts.items():
-        table.add_row(Text(name.removesuffix(_BYTES).replace("_", " ")), Text(visible(in_words(name, value))))
+        label = name.removesuffix(_BYTES_SUFFIX).replace("_", " ")
+        table.add_row(Text(label), Text(visible(_formatted(name, value))))
     Console(highlight=False, markup=False, emoji=False).print(table)
 
 
 def show_plan(terminal: Terminal, plan: Mapping[str, Any] | None) -> None:
-    """Show what a command would do; JSON has the recipe too."""
+    """Show the plan of a dry run; JSON includes the recipe."""
     if plan is None:
         return
     if terminal.as_json:
@@ -42,10 +43,9 @@ def show_plan(terminal: Terminal, plan: Mapping[str, Any] | None) -> None:
         print_facts({name: value for name, value in plan.items() if name != "recipe"})
 
 
-def in_words(name: str, value: Any) -> str:
-    """Write a value for people."""
-    if name.endswith(_BYTES) and isinstance(value, int):
-        size, unit = next(((size, unit) for size, unit in _UNITS if value >= size), (1, "bytes"))
+def _formatted(name: str, value: Any) -> str:
+    if name.endswith(_BYTES_SUFFIX) and isinstance(value, int):
+        size, unit = next(((size, unit) for size, unit in _BYTE_UNITS if value >= size), (1, "bytes"))
         return f"{value / size:.3g} {unit}"
     if isinstance(value, bool):
         return "yes" if value else "no"

@@ -1,4 +1,4 @@
-"""Groups of options that commands share, each gathered into one value."""
+"""Groups of options that commands share; each group is parsed into one value."""
 
 import inspect
 import math
@@ -26,12 +26,12 @@ def read_options(
     max_bad: opt.MaxBad = None,
     workers: opt.Workers = None,
 ) -> "ReadOptions":
-    """Gather how images are found and read."""
+    """Return the options of finding and reading images as `ReadOptions`."""
     from dinocli.tasks.inputs import ReadOptions
 
     return ReadOptions(
         range=range_ or "",
-        nodata=tuple(value for value in nodata if math.isfinite(value)) if nodata else None,  # NaN never counts
+        nodata=tuple(value for value in nodata if math.isfinite(value)) if nodata else None,  # NaN is always nodata
         channels=channel_list(channels),
         page=page,
         z=z,
@@ -54,7 +54,7 @@ def feature_options(
     seed: Annotated[int, opt.option("--seed", panel=opt.OUTPUT, min=0, help="Random seed.")] = 0,
     force: opt.Force = False,
 ) -> dict[str, Any]:
-    """Gather the fields of `FeatureInputs`, but for how images are read."""
+    """Return the fields of `FeatureInputs` without `read`."""
     return {
         "inputs": tuple(inputs or ()),
         "weights": weights or "",
@@ -67,25 +67,25 @@ def feature_options(
 
 
 def terminal_options(json: opt.Json = False, quiet: opt.Quiet = False, debug: opt.Debug = False) -> "Terminal":
-    """Open the terminal; `--debug` is remembered by its callback."""
+    """Return the terminal; the callback of `--debug` stores its value."""
     from dinocli.cli.render import Terminal
 
     return Terminal(quiet=quiet, as_json=json)
 
 
 def grouped(**groups: Callable[..., Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command the options of whole groups.
+    """Replace parameters of a command by groups of options.
 
-    Typer reads the options of a command from its signature. Here a parameter of the command that is named in `groups`
-    stands for all parameters of the group's function; the command is given what that function returns. Help lists the
-    panels in the same order for every command.
+    Typer reads the options of a command from its signature. This decorator replaces each parameter named in `groups` by
+    all parameters of the group's function, and passes that function's return value to the command. All commands list
+    their help panels in the same order.
 
     Args:
         groups: Name of the command's parameter -> function whose parameters are Typer options.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        own = inspect.signature(command).parameters
+        declared = inspect.signature(command).parameters
         members = {name: inspect.signature(group).parameters for name, group in groups.items()}
 
         def parsed(**values: Any) -> None:
@@ -93,23 +93,23 @@ def grouped(**groups: Callable[..., Any]) -> Callable[[Callable[..., None]], Cal
                 values[name] = group(**{member: values.pop(member) for member in members[name]})
             command(**values)
 
-        nested = ([*members[name].values()] if name in groups else [parameter] for name, parameter in own.items())
+        nested = ([*members[name].values()] if name in groups else [parameter] for name, parameter in declared.items())
         keyword = (p.replace(kind=p.KEYWORD_ONLY) for parameters in nested for p in parameters)
-        parsed.__signature__ = inspect.Signature(sorted(keyword, key=_place))  # type: ignore[attr-defined]
+        parsed.__signature__ = inspect.Signature(sorted(keyword, key=_panel_order))  # type: ignore[attr-defined]
         parsed.__name__, parsed.__doc__ = command.__name__, command.__doc__
         return parsed
 
     return decorate
 
 
-def _place(parameter: inspect.Parameter) -> int:
-    """Return where help shows an option: images and model first, what is left behind last, a command's own between."""
+def _panel_order(parameter: inspect.Parameter) -> int:
+    """Return the sort key of an option in help: images, model, the command's own panels, output."""
     panels = [str(mark.rich_help_panel) for mark in getattr(parameter.annotation, "__metadata__", ())]
     return {opt.INPUT: 0, opt.MODEL: 1, opt.OUTPUT: 3}.get(panels[0], 2) if panels else 0
 
 
 def channel_list(text: str | None) -> tuple[int | str, ...] | None:
-    """Read `--channels`; what was not given stays None."""
+    """Parse `--channels`; None if it was not given."""
     from dinocli.config.preprocess import parse_channels
 
     return None if text is None else parse_channels(text)

@@ -1,4 +1,4 @@
-"""Options that commands share, each written once: its name, its help, its type."""
+"""Declarations of shared options: name, type and help."""
 
 import json
 import re
@@ -12,13 +12,13 @@ INPUT, MODEL, FEATURES, TRAINING, OUTPUT = "Images", "Model", "Features", "Train
 
 
 def remember_debug(ctx: typer.Context, value: bool) -> bool:
-    """Let the error table know that a traceback is wanted."""
+    """Store `--debug` in the root context, where error handling reads it."""
     ctx.find_root().meta["debug"] = value
     return value
 
 
 def option(*names: str, panel: str, help: str, **more: Any) -> Any:
-    """Declare an option of a command, in a panel of its help."""
+    """Declare an option in a help panel."""
     return typer.Option(*names, help=help, rich_help_panel=panel, **more)
 
 
@@ -197,7 +197,7 @@ Precision = Annotated[
 
 
 def _batch_size(text: str | int) -> str | int:
-    """Read `--batch-size`: a number of at least 2, or a word."""
+    """Parse `--batch-size`: auto, max or an integer of at least 2."""
     if text in ("auto", "max"):
         return text
     if not str(text).isascii() or not str(text).isdigit() or int(text) < 2:
@@ -221,7 +221,7 @@ Out = Annotated[str, option("--out", "-o", panel=OUTPUT, help="Folder of the run
 
 
 def _device(name: str) -> str:
-    """Refuse a device by its name, before anything is read; whether a GPU is there, only torch knows."""
+    """Check the name of a device before anything is read; torch checks later whether it exists."""
     if not re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", name):
         raise typer.BadParameter("there is auto, cpu, cuda and cuda:NUMBER")
     return name
@@ -247,21 +247,21 @@ Debug = Annotated[
 
 
 def settings_of(pairs: dict[str, Any], settings: list[str] | None) -> list[str]:
-    """Turn plain options into `--set` strings in front of the user's own, leaving out those that were not given."""
-    given = [f"{key}={_toml(value)}" for key, value in pairs.items() if value is not None]
-    return [*given, *(settings or [])]
+    """Return options that are not None as `--set` strings, followed by the user's `--set` strings, which win."""
+    options = [f"{key}={_toml(value)}" for key, value in pairs.items() if value is not None]
+    return [*options, *(settings or [])]
 
 
 def without_gpus(arguments: list[str]) -> list[str]:
-    """Drop `--gpus N` or `--gpus=N` from a command line."""
-    kept, skip = [], False
+    """Remove `--gpus N` or `--gpus=N` from a command line."""
+    remaining, skip = [], False
     for argument in arguments:
         if skip or argument == "--gpus":
             skip = argument == "--gpus"
         elif not argument.startswith("--gpus="):
-            kept.append(argument)
-    return kept
+            remaining.append(argument)
+    return remaining
 
 
 def _toml(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)  # strings, numbers and lists of them read the same in TOML
+    return json.dumps(value, ensure_ascii=False)  # strings, numbers and lists are the same in JSON and TOML

@@ -1,4 +1,4 @@
-"""`dinocli recipe list|show|copy|check`: see, take and verify settings."""
+"""`dinocli recipe list|show|copy|check`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -21,16 +21,16 @@ Names = Annotated[
 
 @app.command("list", epilog="Example: dinocli recipe list | cut -f1")
 def list_recipes(json: opt.Json = False, debug: opt.Debug = False) -> None:
-    """List the shipped recipes and whom they are for; tab-separated when piped."""
+    """List the shipped recipes with the images they are for; tab-separated when piped."""
     from dinocli.cli.facts import print_facts
     from dinocli.cli.render import print_json
     from dinocli.config.load import load_recipe, recipe_names
 
-    found = {name: load_recipe([name]).description for name in recipe_names()}
+    descriptions = {name: load_recipe([name]).description for name in recipe_names()}
     if json:
-        print_json({"recipes": found})
+        print_json({"recipes": descriptions})
         return
-    print_facts(found)
+    print_facts(descriptions)
 
 
 @app.command("show", epilog="Example: dinocli recipe show industrial --set run.steps=500 > mine.toml")
@@ -39,11 +39,11 @@ def show(names: Names, settings: opt.Settings = None, json: opt.Json = False, de
     from dinocli.cli.render import print_json
     from dinocli.config.load import load_recipe, to_toml
 
-    found = load_recipe(names, settings or ())
+    merged = load_recipe(names, settings or ())
     if json:
-        print_json({"recipe": found.model_dump(mode="json")})
+        print_json({"recipe": merged.model_dump(mode="json")})
     else:
-        typer.echo(to_toml(found), nl=False)
+        typer.echo(to_toml(merged), nl=False)
 
 
 @app.command("copy", epilog="Example: dinocli recipe copy grey mine.toml && dinocli pretrain ./images -r mine.toml")
@@ -66,14 +66,14 @@ def copy(
 
 @app.command("check", epilog="Example: dinocli recipe check mine.toml && echo fine")
 def check(names: Names, settings: opt.Settings = None, json: opt.Json = False, debug: opt.Debug = False) -> None:
-    """Check that recipes can be read and believed, and list how they differ from `natural`."""
+    """Check that recipes are valid, and list their differences from `natural`."""
     from dinocli.cli.render import print_json
     from dinocli.config.load import differences, load_recipe
 
-    base, found = load_recipe(), load_recipe(names, settings or ())
-    changed = differences(base.model_dump(mode="json"), found.model_dump(mode="json"))
+    base, merged = load_recipe(), load_recipe(names, settings or ())
+    changes = differences(base.model_dump(mode="json"), merged.model_dump(mode="json"))
     if json:
-        print_json({"ok": True, "differences": changed})
+        print_json({"ok": True, "differences": changes})
         return
-    for line in changed:
-        typer.echo(line)
+    for change in changes:
+        typer.echo(change)

@@ -1,7 +1,7 @@
-"""Everything that a user sees, in one file: stdout carries the result alone, stderr all the rest.
+"""Output of commands: the result on stdout, everything else on stderr.
 
-Paths are never given to Rich as markup: `[a]/[b].png` is a fine name. On a terminal control characters in names are
-escaped; off a terminal there is no live table, but a plain line now and then.
+Paths are never Rich markup: `[a]/[b].png` is a valid name. On a terminal control characters in names are escaped.
+Elsewhere plain lines replace the live table.
 """
 
 import json
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 
-_BETWEEN, _NARROWEST = 2, 8
-"""Cells between two columns, and the width below which none is cut."""
+_COLUMN_GAP, _MIN_COLUMN_WIDTH = 2, 8
+"""Terminal cells between columns, and the width that cutting leaves at least."""
 
-KEPT = {
+KEEP_TEXT = {
     "adapted": "the adapted weights",
     "statistics": "the original weights with adapted batch-norm statistics (no training step improved on them)",
     "start": "the original weights",
@@ -41,11 +41,11 @@ KEPT = {
 
 
 class Terminal(ProgressReporter):
-    """Shows what a command tells: a live table of its stages on a terminal, a plain line now and then elsewhere.
+    """Reports progress on stderr: a live table of stages on a terminal, a plain line every 30 s elsewhere.
 
     Args:
-        quiet: Only warnings.
-        as_json: The result is one JSON object on stdout.
+        quiet: Print warnings only.
+        as_json: Print the result as one JSON object on stdout.
     """
 
     def __init__(self, *, quiet: bool = False, as_json: bool = False) -> None:
@@ -67,8 +67,8 @@ class Terminal(ProgressReporter):
         if self._stages:
             self._stages.close(whole=kind is None)
         self._decoders.__exit__(kind, error, trace)
-        if complaints := self._decoders.summary():
-            self.warn(complaints)
+        if warnings := self._decoders.summary():
+            self.warn(warnings)
 
     def line(self, text: str) -> None:
         if not self.quiet:
@@ -90,20 +90,20 @@ class Terminal(ProgressReporter):
             self._stages.update(work, done, total, detail)
 
     def ending(self, look: Sequence[Path | str], commands: Sequence[str]) -> None:
-        """Say in the last lines of a command where to look, and what to type next."""
+        """Print the last lines of a command: files to look at, and commands to run next."""
         for word, lines in (("look:", look), ("next:", commands)):
             for number, text in enumerate(lines):
-                if not self.quiet:  # never broken: a command is copied whole
+                if not self.quiet:  # no line breaks: users copy commands
                     self.console.print(Text(self.safe(f"{'' if number else word:5} {text}")))
 
     def safe(self, text: str) -> str:
-        """Escape control characters where a terminal would obey them."""
+        """Escape control characters if stderr is a terminal."""
         if not self.console.is_terminal:
             return text
         return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
 
     def table(self, title: str, header: list[str], rows: list[list[str]]) -> None:
-        """Show a table; the first column is text, the others numbers."""
+        """Print a table on stderr; the first column is text, the others are numbers."""
         if not self.quiet:
             self.console.print(text_table(title, header, rows, self.console.width))
 
@@ -112,12 +112,12 @@ class Terminal(ProgressReporter):
 
     def _say(self, text: Text) -> None:
         if self.console.is_terminal:
-            text = Text(between_words(text.plain, self.console.width), style=text.style)
+            text = Text(wrap_words(text.plain, self.console.width), style=text.style)
         self.console.print(text)
 
 
-def between_words(text: str, width: int) -> str:
-    """Break lines between words; a word that is wider than the terminal stays whole, so that a path can be copied."""
+def wrap_words(text: str, width: int) -> str:
+    """Break lines between words; longer words stay whole, so that paths can be copied."""
     return "\n".join(
         "\n".join(wrap(line, width, break_long_words=False, break_on_hyphens=False)) if len(line) > width else line
         for line in text.split("\n")
@@ -125,17 +125,17 @@ def between_words(text: str, width: int) -> str:
 
 
 def _is_main() -> bool:
-    """Say whether this is the process that speaks, of those that `torchrun` started."""
+    """Return whether this is rank 0 of `torchrun`, or a single process."""
     return not os.environ.get("RANK", "").strip("0").isdecimal()
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: int) -> None:
-    """Print a table on a stdout that is a terminal.
+    """Print a table on stdout, for a terminal.
 
     Args:
         header: Names of the columns.
-        rows: Cells, already words.
-        numbers: How many of the last columns are numbers.
+        rows: Cells as text.
+        numbers: Number of last columns that hold numbers.
     """
     console = Console(highlight=False, markup=False, emoji=False)
     console.print(text_table("", header, rows, console.width, numbers=numbers))
@@ -144,39 +144,39 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, numbers
 def text_table(
     title: str, header: Sequence[str], rows: Sequence[Sequence[str]], width: int, *, numbers: int | None = None
 ) -> Table:
-    """Make a table that is no wider than the terminal: the longest cells lose their middle, never the numbers.
+    """Build a table that fits the terminal: the widest cells are shortened in the middle.
 
     Args:
-        title: Above it.
-        header: One name a column.
-        rows: As many cells each.
-        width: Of the terminal, cells.
-        numbers: How many of the last columns are numbers, set flush right; all but the first, if left out.
+        title: Title above the table; empty for none.
+        header: Name of each column.
+        rows: Cells of each row.
+        width: Width of the terminal, cells.
+        numbers: Number of last columns that hold numbers, aligned right; None: all but the first.
     """
-    shown = [[visible(cell) for cell in row] for row in (header, *rows)]
-    widths = [max(map(cell_len, column)) for column in zip(*shown, strict=True)]
-    while sum(widths) + _BETWEEN * (len(widths) - 1) > width and max(widths) > _NARROWEST:
+    lines = [[visible(cell) for cell in row] for row in (header, *rows)]
+    widths = [max(map(cell_len, column)) for column in zip(*lines, strict=True)]
+    while sum(widths) + _COLUMN_GAP * (len(widths) - 1) > width and max(widths) > _MIN_COLUMN_WIDTH:
         widths[widths.index(max(widths))] -= 1
     table = Table(title=Text(visible(title)) if title else None, title_justify="left", title_style="bold", box=None)
     table.pad_edge = False
-    texts = 1 if numbers is None else len(widths) - numbers
-    for place, (name, widest) in enumerate(zip(shown[0], widths, strict=True)):
-        title_cell = Text(middle_ellipsis(name, widest, cell_len))
-        table.add_column(title_cell, justify="left" if place < texts else "right", no_wrap=True)
-    for row in shown[1:]:
+    text_columns = 1 if numbers is None else len(widths) - numbers
+    for column, (name, max_width) in enumerate(zip(lines[0], widths, strict=True)):
+        title_cell = Text(middle_ellipsis(name, max_width, cell_len))
+        table.add_column(title_cell, justify="left" if column < text_columns else "right", no_wrap=True)
+    for row in lines[1:]:
         cells = zip(row, widths, strict=True)
-        table.add_row(*(Text(middle_ellipsis(cell, widest, cell_len)) for cell, widest in cells))
+        table.add_row(*(Text(middle_ellipsis(cell, max_width, cell_len)) for cell, max_width in cells))
     return table
 
 
 def print_json(data: Mapping[str, Any]) -> None:
-    """Print one JSON object with a schema number on stdout; what is not a number becomes null."""
+    """Print one JSON object with a schema number on stdout; NaN and infinity become null."""
     sys.stdout.write(json.dumps(_finite({"schema": SCHEMA, **data}), ensure_ascii=False) + "\n")
     sys.stdout.flush()
 
 
 def print_result(terminal: Terminal, data: Mapping[str, Any], path: Path) -> None:
-    """Print the result of a command on stdout: where it lies, or with `--json` everything about it."""
+    """Print the result of a command on stdout: its path, or with `--json` all its data."""
     if terminal.as_json:
         print_json(data)
     else:
@@ -184,7 +184,7 @@ def print_result(terminal: Terminal, data: Mapping[str, Any], path: Path) -> Non
 
 
 def show_result(terminal: Terminal, result: "TrainResult | None", *, hints: Sequence[str] = ()) -> None:
-    """Show how a run ended: tables and verdict on stderr, the run's folder on stdout."""
+    """Show the result of a run: tables and verdict on stderr, the run folder on stdout."""
     if result is None:
         return
     step = f"step {result.best_step}" + (f", alpha {result.alpha:g}" if result.alpha < 1 else "")
@@ -195,7 +195,7 @@ def show_result(terminal: Terminal, result: "TrainResult | None", *, hints: Sequ
     for sentence in (*result.verdict.sentences, data["share_of_teacher"]):
         if sentence:
             terminal.line(sentence)
-    terminal.line(f"Keep {KEPT[result.verdict.keep]}: {result.folder / 'backbone'}")
+    terminal.line(f"Keep {KEEP_TEXT[result.verdict.keep]}: {result.folder / 'backbone'}")
     for advice in result.advice:
         terminal.line(f"Try next: {advice}")
     for hint in hints:
@@ -207,7 +207,7 @@ def show_result(terminal: Terminal, result: "TrainResult | None", *, hints: Sequ
 
 
 def _score_table(lines: "Sequence[ScoreLine]", step: str) -> tuple[list[str], list[list[str]]]:
-    """Return header and rows; the batch-norm statistics get a column where they were measured."""
+    """Return header and rows; columns `statistics` (adapted batch norm) and `teacher` only if measured."""
     header, rows = ["", "start", step, "change"], []
     for line in lines:
         values = [line.start, line.adapted] if line.statistics is None else [line.start, line.statistics, line.adapted]

@@ -1,11 +1,11 @@
-"""`dinocli rerun`: the command line of a run once more, with the recipe as it was resolved."""
+"""`dinocli rerun`: run the command line of an earlier run again, with its resolved recipe."""
 
 import os
 import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -13,9 +13,9 @@ from dinocli.cli import options as opt
 
 EPILOG = "Example: dinocli rerun runs/mine --out runs/again  |  dinocli rerun runs/mine --dry-run"
 
-VALUED = ("--out", "-o", "--minutes")
-FLAGS = ("--resume", "--force", "--json", "--quiet", "-q", "--debug")
-"""What belongs to the call and not to the run."""
+DROPPED_OPTIONS = ("--out", "-o", "--minutes")
+DROPPED_FLAGS = ("--resume", "--force", "--json", "--quiet", "-q", "--debug")
+"""Parts of the recorded command line that a rerun does not repeat."""
 
 
 def rerun(
@@ -42,16 +42,16 @@ def rerun(
     folder, target = RunFolder(Path(run).absolute()), Path(out or f"{run.rstrip('/')}-rerun").absolute()
     record = folder.read("name the folder of a run; `dinocli runs` lists them")
     check_repeatable(record)
-    words = command_of(record["argv"], folder.recipe, target, minutes=bool(record["request"]["minutes"]))
-    given = {"--resume": resume, "--force": force, "--dry-run": dry_run, "--json": json, "--quiet": quiet}
-    words += [word for word, wanted in given.items() if wanted]
+    arguments = command_of(record["argv"], folder.recipe, target, minutes=bool(record["request"]["minutes"]))
+    flags = {"--resume": resume, "--force": force, "--dry-run": dry_run, "--json": json, "--quiet": quiet}
+    arguments += [flag for flag, is_set in flags.items() if is_set]
     terminal = Terminal(quiet=quiet)
-    terminal.line(f"in {record['working_folder']}: dinocli {shlex.join(words)}")
+    terminal.line(f"in {record['working_folder']}: dinocli {shlex.join(arguments)}")
     if record["processes"] > 1:
         terminal.warn(f"the run had {record['processes']} processes; this one has the processes that you start")
     os.chdir(record["working_folder"])
-    sys.argv = [sys.argv[0], *words]
-    code = ctx.find_root().command.main(words, prog_name="dinocli", standalone_mode=False)
+    sys.argv = [sys.argv[0], *arguments]
+    code = ctx.find_root().command.main(arguments, prog_name="dinocli", standalone_mode=False)
     if code:
         raise typer.Exit(code)
     if not dry_run:
@@ -60,26 +60,28 @@ def rerun(
 
 
 def command_of(argv: Sequence[str], recipe: Path, out: Path, *, minutes: bool) -> list[str]:
-    """Turn a recorded command line into that of its repetition.
+    """Return the arguments that repeat a recorded command line.
 
     Args:
-        argv: As recorded, the program first.
+        argv: The recorded command line, the program first.
         recipe: The resolved recipe.
         out: Folder of the new run.
-        minutes: The run had a time limit, by which its probes were cut: they are kept as they were.
+        minutes: The run had a time budget. Its recipe holds the reduced probes, which must not be reduced again.
     """
-    whole: list[str] = ["--set", "guard.max_share=1"] if minutes else []
-    return [*_own(argv[1:]), "--recipe", str(recipe), *whole, "--out", str(out)]
+    probes: list[str] = ["--set", "guard.max_share=1"] if minutes else []
+    return [*_repeated(argv[1:]), "--recipe", str(recipe), *probes, "--out", str(out)]
 
 
-def _own(words: Sequence[str]) -> list[str]:
-    kept: list[Any] = []
+def _repeated(arguments: Sequence[str]) -> list[str]:
+    """Leave out `DROPPED_OPTIONS`, with their values, and `DROPPED_FLAGS`."""
+    with_equals = tuple(f"{name}=" for name in DROPPED_OPTIONS if name.startswith("--"))
+    repeated: list[str] = []
     skip = False
-    for word in words:
+    for argument in arguments:
         if skip:
             skip = False
-        elif word in VALUED:
+        elif argument in DROPPED_OPTIONS:
             skip = True
-        elif word not in FLAGS and not word.startswith(tuple(f"{name}=" for name in VALUED if name[1] == "-")):
-            kept.append(word)
-    return kept
+        elif argument not in DROPPED_FLAGS and not argument.startswith(with_equals):
+            repeated.append(argument)
+    return repeated

@@ -1,4 +1,4 @@
-"""`dinocli runs`: what there is, a line each."""
+"""`dinocli runs`: one line per run."""
 
 import sys
 from typing import Annotated
@@ -15,7 +15,7 @@ HEADER = ("run", "started", "status", "verdict", "keep", "images", "steps", "min
 
 
 def runs(
-    places: Annotated[
+    paths: Annotated[
         list[str] | None, typer.Argument(help="Runs, or folders with runs.", show_default="runs", metavar="FOLDER...")
     ] = None,
     json: opt.Json = False,
@@ -28,9 +28,9 @@ def runs(
     from dinocli.artifacts.run_list import list_runs
     from dinocli.cli.render import print_json, print_table
 
-    found = list_runs(places or ())
+    summaries = list_runs(paths or ())
     if json:
-        print_json({"runs": [run.to_dict() for run in found]})
+        print_json({"runs": [run.to_dict() for run in summaries]})
         return
     rows = [
         (
@@ -38,7 +38,7 @@ def runs(
             *(f"{run.images}", f"{run.steps or ''}", f"{run.seconds / 60:.1f}" if run.seconds else ""),
             f"{run.bytes / 1e6:.0f}",
         )
-        for run in found
+        for run in summaries
     ]
     if sys.stdout.isatty():
         print_table(HEADER, rows, numbers=4)

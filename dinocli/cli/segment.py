@@ -135,7 +135,7 @@ def mask_outputs(
     polygons: Polygons = False,
     yolo: Yolo = False,
 ) -> "MaskOutputs":
-    """Gather what is written besides the masks."""
+    """Return the options of outputs besides the masks as `MaskOutputs`."""
     from dinocli.tasks.segment.segment_options import MaskOutputs
 
     return MaskOutputs(soft=soft, npy=npy, maps=maps, overlay=overlay, coco=coco, polygons=polygons, yolo=yolo)
@@ -201,12 +201,12 @@ def segment(
         from dinocli.tasks.segment.segment import segment as run
         from dinocli.tasks.segment.segment_options import SegmentOptions
 
-        given = {"objects": objects, "segments": segments, "head": head, "threshold": threshold}
+        method_options = {"objects": objects, "segments": segments, "head": head, "threshold": threshold}
         options = SegmentOptions(
             inputs=tuple(images or ()),
             out=out,
             method=method,
-            method_options={name: value for name, value in given.items() if value is not None},
+            method_options={name: value for name, value in method_options.items() if value is not None},
             weights=weights or "",
             model=model or "",
             reference=reference,

@@ -1,4 +1,4 @@
-"""How a classification is shown in a terminal."""
+"""Output of `dinocli classify`."""
 
 from typing import TYPE_CHECKING
 
@@ -7,18 +7,18 @@ from dinocli.cli.render import Terminal, print_result
 if TYPE_CHECKING:
     from dinocli.tasks.classify.classify_options import ClassifyResult
 
-MOST_LINES = 40
+MAX_ROWS = 40
 
 
 def show_classification(terminal: Terminal, outcome: "ClassifyResult") -> None:
     """Show a table of the classes on stderr, and the path of the table of all images on stdout."""
     rows = [
         [one.name, f"{one.labelled:,}", f"{one.predicted:,}", f"{one.unsure:,}", _share(one.recall)]
-        for one in outcome.classes[:MOST_LINES]
+        for one in outcome.classes[:MAX_ROWS]
     ]
     terminal.table("Classes", ["", "labelled", "predicted", "unsure", "recall"], rows)
-    if len(outcome.classes) > MOST_LINES:
-        terminal.line(f"and {len(outcome.classes) - MOST_LINES} more classes; --json has all")
+    if len(outcome.classes) > MAX_ROWS:
+        terminal.line(f"and {len(outcome.classes) - MAX_ROWS} more classes; --json has all")
     if outcome.accuracy is not None:
         terminal.line(
             f"{outcome.method}: accuracy {outcome.accuracy:.3f}, mean recall {_share(outcome.balanced_accuracy)} on "

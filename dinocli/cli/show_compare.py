@@ -1,4 +1,4 @@
-"""The table of `compare`, for eyes and for pipes."""
+"""Output of `dinocli compare`: a table on a terminal, tab-separated lines in a pipe."""
 
 import sys
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from dinocli.report.comparison_page import lead, run_names
 
 
 def show_comparison(terminal: Terminal, found: RunComparison) -> None:
-    """Show the table on stdout, what differs and what to heed on stderr."""
+    """Show the scores on stdout, differing settings and notes on stderr."""
     if terminal.as_json:
         print_json(found.to_dict())
     elif sys.stdout.isatty():
@@ -53,7 +53,7 @@ def _change(scores: Mapping[str, RunScore], key: str) -> str:
 
 
 def _write_lines(found: RunComparison) -> None:
-    """Write one line a run, tab-separated, all digits; the first line names the columns."""
+    """Write a header line and one tab-separated line per run, with 6 significant digits."""
     keys = list(dict.fromkeys(key for run in found.runs for key in (*run.labelled, *run.scores)))
     columns = [f"{key}_{side}" for key in keys for side in ("start", "adapted")]
     lines = [["run", "verdict", "keep", "images", "steps", "seconds", *columns]]

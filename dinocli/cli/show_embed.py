@@ -1,4 +1,4 @@
-"""What `dinocli embed` shows: the file on stdout, or everything about it as JSON."""
+"""Output of `dinocli embed`."""
 
 from shlex import quote
 from typing import TYPE_CHECKING
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def show_embedded(terminal: Terminal, outcome: "EmbedResult | None") -> None:
-    """Show what was written. With `--out -` stdout has the rows already."""
+    """Show the speed on stderr and the path on stdout; with `--out -` stdout holds the rows already."""
     if outcome is None:
         return
     speed = f", {outcome.images_per_second:.0f} rows a second" if outcome.images_per_second else ""

@@ -1,4 +1,4 @@
-"""The table of `evaluate`, for eyes and for pipes."""
+"""Output of `dinocli evaluate`: tables on a terminal, tab-separated lines in a pipe."""
 
 import math
 import sys
@@ -12,8 +12,8 @@ from dinocli.quality.score_table import UNCLEAR, ScoreRow
 from dinocli.report.text import visible
 from dinocli.tasks.evaluate.evaluate_options import EvaluateResult
 
-_WIDE = 130
-"""Cells from which the whole names of scores fit beside a comparison."""
+_MIN_WIDTH_FOR_NAMES = 130
+"""Terminal cells that a comparison with full names of scores needs."""
 
 
 def show_evaluation(terminal: Terminal, found: EvaluateResult) -> None:
@@ -26,12 +26,12 @@ def show_evaluation(terminal: Terminal, found: EvaluateResult) -> None:
         _show_table(found)
     else:
         _write_lines(found)
-    for words in found.sentences:
-        terminal.line(words)
+    for sentence in found.sentences:
+        terminal.line(sentence)
 
 
 def _write_lines(found: EvaluateResult) -> None:
-    """Write one line a score, tab-separated, all digits; the first line names the columns."""
+    """Write a header line and one tab-separated line per score, with 6 significant digits."""
     compared = ["baseline", "difference", "low", "high", "verdict"] if found.baseline else []
     lines = [["labels", "score", "value", *compared]]
     for row in found.table:
@@ -45,9 +45,9 @@ def _write_lines(found: EvaluateResult) -> None:
 
 
 def _show_table(found: EvaluateResult) -> None:
-    """Show the table; on a narrow terminal scores have their short names, those of --json, so that a line is a line."""
+    """Show one table for each label column; a narrow terminal shows the short score names of --json."""
     console = Console(highlight=False, markup=False, emoji=False)
-    narrow = console.width < _WIDE
+    narrow = console.width < _MIN_WIDTH_FOR_NAMES
     header = ["features", "baseline", "change", "95 % interval", ""] if found.baseline else ["features"]
     for column in dict.fromkeys(row.labels for row in found.table):
         table = Table(box=None, pad_edge=False, title_justify="left", title_style="bold")

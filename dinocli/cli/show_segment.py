@@ -1,4 +1,4 @@
-"""What `dinocli segment` shows when it is done."""
+"""Output of `dinocli segment`."""
 
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def show_segmented(terminal: Terminal, outcome: "SegmentResult") -> None:
-    """Show counts and scores on stderr, the folder of the results on stdout."""
+    """Show counts and scores on stderr, the output folder on stdout."""
     if outcome.scores:
         rows = [
             [name, f"{value:.3f}", f"{low:.3f} to {high:.3f}"] for name, (value, low, high) in outcome.scores.items()
@@ -31,6 +31,6 @@ def show_segmented(terminal: Terminal, outcome: "SegmentResult") -> None:
 
 
 def show_answers(answers: Iterable[Mapping[str, Any]]) -> None:
-    """Write one JSON object a line, flushed at once."""
+    """Write one JSON object per line, flushed at once."""
     for answer in answers:
         print_json(answer)

@@ -1,4 +1,4 @@
-"""Standard streams that are closed, full, or of another encoding than the names they have to carry."""
+"""Setup of the standard streams: closed descriptors, full disks, encodings that cannot carry file names."""
 
 import io
 import os
@@ -7,25 +7,25 @@ from typing import Any, TextIO
 
 
 class ClosedOutputError(OSError):
-    """Standard output is closed: the result has nowhere to go."""
+    """Standard output is closed, so that the result cannot be written."""
 
 
 def settle_streams() -> None:
-    """Make the three streams usable, before anything is opened.
+    """Make stdin, stdout and stderr usable; call it before any file is opened.
 
-    A closed descriptor would be given to the next file that is opened, and what a C library tells on it would go into
-    that file. So the null device takes the place of each closed one. Standard error never fails: what it cannot take
-    is lost, and the work goes on. Standard output in a pipe or file carries names byte for byte.
+    The next opened file would get a closed descriptor 0, 1 or 2, and messages of C libraries would go into that file;
+    so each closed descriptor becomes the null device. Writing to stderr never fails: text that cannot be written is
+    lost, and the command goes on. Stdout in a pipe or file carries file names byte for byte.
 
     Raises:
         ClosedOutputError: Standard output is closed.
     """
-    closed = [number for number in range(3) if not _is_open(number)]
-    for number in closed:
-        handle = os.open(os.devnull, os.O_RDWR)
-        if handle != number:
-            os.dup2(handle, number)
-            os.close(handle)
+    closed = [descriptor for descriptor in range(3) if not _is_open(descriptor)]
+    for descriptor in closed:
+        null = os.open(os.devnull, os.O_RDWR)
+        if null != descriptor:
+            os.dup2(null, descriptor)
+            os.close(null)
     if sys.stdin is None:
         sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
     if sys.stdout is None:
@@ -40,9 +40,9 @@ def settle_streams() -> None:
         raise ClosedOutputError("standard output is closed; send it somewhere, for example > /dev/null")
 
 
-def _is_open(number: int) -> bool:
+def _is_open(descriptor: int) -> bool:
     try:
-        os.fstat(number)
+        os.fstat(descriptor)
     except OSError:
         return False
     return True
@@ -55,27 +55,27 @@ def _lossy(stream: TextIO | None) -> TextIO:
 
 
 class _Lossy(io.RawIOBase):
-    """A descriptor that takes everything, and loses what the system does not take."""
+    """Raw stream over a descriptor; writes never fail, bytes that cannot be written are lost."""
 
-    def __init__(self, handle: int) -> None:
+    def __init__(self, descriptor: int) -> None:
         super().__init__()
-        self._handle = handle
+        self._descriptor = descriptor
 
     def writable(self) -> bool:
         return True
 
     def isatty(self) -> bool:
-        return os.isatty(self._handle)
+        return os.isatty(self._descriptor)
 
     def fileno(self) -> int:
-        return self._handle
+        return self._descriptor
 
     def write(self, data: Any) -> int:
-        left = memoryview(data).cast("B")
-        size = len(left)
+        remaining = memoryview(data).cast("B")
+        size = len(remaining)
         try:
-            while left:
-                left = left[os.write(self._handle, left) :]
+            while remaining:
+                remaining = remaining[os.write(self._descriptor, remaining) :]
         except OSError:
             pass
         return size

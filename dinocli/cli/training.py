@@ -13,45 +13,45 @@ from dinocli.cli.option_groups import grouped, read_options, terminal_options
 
 
 @dataclass(frozen=True)
-class Way:
-    """A way to train.
+class TrainingCommand:
+    """A training command.
 
     Args:
-        recipes: Its own, under those that the user names.
-        kind: On top of its own where the user names none.
-        help: Its first line, and what it leaves.
+        base_recipes: Recipes below those of the user.
+        default_recipes: Recipes of a user who names none.
+        help: Help text.
         epilog: Examples.
     """
 
-    recipes: tuple[str, ...]
-    kind: tuple[str, ...]
+    base_recipes: tuple[str, ...]
+    default_recipes: tuple[str, ...]
     help: str
     epilog: str
 
 
-LEAVES = (
+_OUTPUT_HELP = (
     "\n\nLeaves a folder with the weights to keep (backbone/), report.html, and everything needed to repeat the run. "
     "Its path is printed on stdout."
 )
-DISTILLATION = "distill"
-"""The recipe of every run that has a frozen teacher, whatever the command: below that of the images."""
+DISTILLATION_RECIPE = "distill"
+"""Base recipe of every run with a frozen teacher, of both commands."""
 
 NO_RECIPE = "No --recipe given. A domain recipe may work better; see `dinocli recipe list`."
-WAYS = {
-    "pretrain": Way(
+TRAINING_COMMANDS = {
+    "pretrain": TrainingCommand(
         (),
         (),
         "Continue DINO training of all parameters on your images, from ImageNet weights; then report whether it helped."
-        + LEAVES,
+        + _OUTPUT_HELP,
         "Example: dinocli pretrain ./images --recipe industrial --minutes 20  |  "
         "find . -name '*.tif' -print0 | dinocli pretrain - -0 --weights none --model vit_tiny_patch16_224",
     ),
-    "finetune-ssl": Way(
+    "finetune-ssl": TrainingCommand(
         ("gentle",),
         ("plain",),
         "Continue DINO with small steps, for hundreds to tens of thousands of images: `pretrain` with the recipe "
         "`gentle` below that of your images (default: `plain`). The head trains first, then the backbone; "
-        "the run ends when the selection score stops improving." + LEAVES,
+        "the run ends when the selection score stops improving." + _OUTPUT_HELP,
         "Example: dinocli finetune-ssl ./images --recipe grey --minutes 20  |  "
         "dinocli finetune-ssl ./images --set model.trainable=last-2",
     ),
@@ -83,7 +83,7 @@ def training(
     profile: opt.Profile = False,
     terminal: Any = None,
 ) -> None:
-    """Train the way that the command's name says."""
+    """Train with the recipes of the command; help comes from `TRAINING_COMMANDS`."""
     started = time.monotonic()
     command = str(ctx.command.name)
     if not images:
@@ -92,7 +92,7 @@ def training(
     from dinocli.cli.render import show_result
     from dinocli.config.load import load_recipe
 
-    plain = {
+    recipe_options = {
         "data.range": read.range or None,
         "data.channels": read.channels,
         "data.nodata": read.nodata,
@@ -109,8 +109,10 @@ def training(
         "run.batch_size": batch_size,
         "run.seed": seed,
     }
-    way = WAYS[command].recipes if teacher is None else (DISTILLATION,)
-    chosen = load_recipe([*way, *(recipe or WAYS[command].kind)], opt.settings_of(plain, settings))
+    mode = TRAINING_COMMANDS[command]
+    base_recipes = mode.base_recipes if teacher is None else (DISTILLATION_RECIPE,)
+    layers = [*base_recipes, *(recipe or mode.default_recipes)]
+    merged = load_recipe(layers, opt.settings_of(recipe_options, settings))
     if gpus > 1:
         from dinocli.engine.distributed import check_gpus, launch
 
@@ -123,7 +125,7 @@ def training(
 
         options = TrainOptions(
             inputs=tuple(images),
-            recipe=chosen,
+            recipe=merged,
             command=command,
             out=out,
             device=device,

@@ -1,16 +1,16 @@
-"""What is wrong with a command line, in one line."""
+"""Messages for wrong command lines."""
 
 import sys
 from collections import Counter
 from itertools import pairwise
 from typing import Any
 
-NAMED_ONCE = ("--train", "--test", "--labels", "--reference", "--truth", "--baseline", "--roi")
-"""Options that name inputs: of several values the last would count, as of every option, where all of them are meant."""
+SINGLE_INPUT_OPTIONS = ("--train", "--test", "--labels", "--reference", "--truth", "--baseline", "--roi")
+"""Options that name inputs and take one value: Typer would use the last of several without a word."""
 
 
-def usage_sentence(error: Any) -> str:
-    """Say in one line what was wrong with the command line, and where its help is."""
+def usage_message(error: Any) -> str:
+    """Return one line: what is wrong with the command line, and the command that prints its help."""
     path = error.ctx.command_path if error.ctx else "dinocli"
     text = error.format_message().replace("Value error, ", "").rstrip(".")
     value = _value_of(getattr(error, "param", None))
@@ -20,14 +20,14 @@ def usage_sentence(error: Any) -> str:
 
 
 def repeated_option(command: Any, words: list[str]) -> str:
-    """Return an option of `NAMED_ONCE` that takes one value here and is given more; empty for none."""
-    given = Counter(word.partition("=")[0] for word in words)
-    single = {name for one in command.params for name in one.opts if not getattr(one, "multiple", True)}
-    return next((name for name in NAMED_ONCE if name in single and given[name] > 1), "")
+    """Return the first of `SINGLE_INPUT_OPTIONS` that is given several times but takes one value; empty: none."""
+    counts = Counter(word.partition("=")[0] for word in words)
+    single = {name for param in command.params for name in param.opts if not getattr(param, "multiple", True)}
+    return next((name for name in SINGLE_INPUT_OPTIONS if name in single and counts[name] > 1), "")
 
 
 def _value_of(param: Any) -> str:
-    """Return what the command line gave for an option; Typer's numbers are refused without their value."""
+    """Return an option's value on the command line; Typer's messages about numbers leave it out."""
     names = tuple(getattr(param, "opts", ()))
     for word, following in pairwise([*sys.argv[1:], ""]):
         name, equals, value = word.partition("=")
