@@ -60,7 +60,7 @@ def test_a_lost_state_is_said(home: Path, tmp_path: Path) -> None:
     heard: list[str] = []
     file = open_features(tmp_path / "both.npy")
     assert pooled_rows(file, heard.append) is file.rows
-    assert "both.rare.safetensors is not there" in heard[0]
+    assert "both.rare.safetensors is missing" in heard[0]
 
 
 def test_copies_odd_images_and_drift_are_judged_on_pooled_features(home: Path, tmp_path: Path) -> None:

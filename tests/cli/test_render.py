@@ -7,7 +7,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from dinocli.cli.facts import print_facts
-from dinocli.cli.render import wrap_words, text_table
+from dinocli.cli.render import text_table, wrap_words
 from dinocli.cli.show_evaluate import _show_table
 from dinocli.quality.bootstrap import Difference
 from dinocli.quality.score_table import UNCLEAR, ScoreRow
@@ -80,11 +80,9 @@ def test_facts_are_words_on_a_terminal_and_tabs_in_a_pipe(
     assert {line[:13].strip() for line in lines[5:]} == {""}, "what follows stands below its beginning"
 
 
-def test_lines_of_a_terminal_break_wrap_words_and_never_in_a_path() -> None:
+def test_lines_of_a_terminal_break_between_words_and_never_in_a_path() -> None:
     path = "runs/" + "a" * 90
-    lines = wrap_words(f"keep the adapted weights of this run: {path} and look at its report\nsecond", 40).split(
-        "\n"
-    )
+    lines = wrap_words(f"keep the adapted weights of this run: {path} and look at its report\nsecond", 40).split("\n")
     assert lines[0] == "keep the adapted weights of this run:"
     assert lines[1] == path
     assert lines[2:] == ["and look at its report", "second"]

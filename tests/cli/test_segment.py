@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dinocli.artifacts.mask_folder import PART
+from dinocli.artifacts.mask_folder import PARTIAL_FOLDER
 from tests.cli.commands import Result, make_images, start_warm, warm
 from tests.cli.test_exit_codes import refused
 
@@ -62,13 +62,13 @@ def test_ctrl_c_leaves_whole_files_and_resume_ends_it(tmp_path: Path) -> None:
     make_images(tmp_path / "in", 60)
     command = ("segment", "in", *TINY, "-m", "kmeans", "-k", "2", "--sample", "4", "--out", "out")
     running = start_warm(*command, cwd=tmp_path)
-    running.wait_for(tmp_path / "out" / PART / "masks" / "03.png")
+    running.wait_for(tmp_path / "out" / PARTIAL_FOLDER / "masks" / "03.png")
     running.signal(signal.SIGINT)
     stopped = running.wait()
     assert stopped.code == 130, stopped.err
     assert "--resume" in stopped.err
     assert not (tmp_path / "out" / "segment.json").exists()
-    for path in (tmp_path / "out" / PART / "masks").iterdir():
+    for path in (tmp_path / "out" / PARTIAL_FOLDER / "masks").iterdir():
         assert np.asarray(Image.open(path)).shape == (40, 48)
     done = warm(*command, "--resume", cwd=tmp_path)
     assert done.code == 0, done.err
