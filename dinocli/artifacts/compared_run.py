@@ -34,7 +34,7 @@ class ComparedRun:
 
     Args:
         path: Run folder.
-        command: `pretrain` or `finetune-ssl`.
+        command: Training command.
         argv: Command line.
         status: `finished`, `stopped`, `interrupted` or `running`.
         outcome: `better`, `no different` or `worse`; empty without a verdict.

@@ -15,7 +15,7 @@ class RunSummary:
 
     Args:
         path: Run folder.
-        command: `pretrain` or `finetune-ssl`.
+        command: Training command.
         status: running, interrupted, stopped, finished or damaged (run.json cannot be read).
         started: Local time, ISO 8601; empty if unknown.
         images: Number of readable images.
