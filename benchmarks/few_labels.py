@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dinocli.files import write_whole
+from dinocli.files import write_atomic
 
 RESULTS = Path(__file__).parent / "results" / "few_labels.json"
 SHOTS, WAYS = (5, 10, 20, 50), ("per class", "random", "suggested")
@@ -66,7 +66,7 @@ def save(path: Path, lines: list[dict[str, Any]]) -> None:
         "section": {"title": "A handful of labels", "order": 45, "blocks": blocks},
     }
     body = ",\n".join(map(json.dumps, lines))
-    write_whole(path, f'{json.dumps(about, indent=1)[:-2]},\n "draws": [\n{body}\n]}}\n')
+    write_atomic(path, f'{json.dumps(about, indent=1)[:-2]},\n "draws": [\n{body}\n]}}\n')
 
 
 def run(

@@ -25,7 +25,7 @@ from typing import Any
 import typer
 
 from dinocli.cli.app import app
-from dinocli.cores import settle_threads
+from dinocli.cores import limit_threads
 
 DATA, RESULTS = Path("demo-data"), Path("demo-results")
 IMAGES, NEW = DATA / "images", DATA / "new"
@@ -137,7 +137,7 @@ def defects_sentence(rows: Sequence[dict[str, str]]) -> str:
 def main() -> None:
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     began = time.monotonic()
-    settle_threads(os.environ)
+    limit_threads(os.environ)
     RESULTS.mkdir(exist_ok=True)
     seconds = {stage.name: run(stage) for stage in stages()}
     with (DEFECTS / "segments.csv").open(encoding="utf-8", newline="") as file:

@@ -1,9 +1,9 @@
 """Continue DINO training on your own images, then embed, cluster, search and segment them.
 
-Every command is one call: `train`, `embed`, `cluster`, `classify`, `segment`, `search`, `evaluate` and `export` take
-an options object (`TrainOptions`, `EmbedOptions`, ...). `load` gives a model that embeds arrays, PIL images and paths.
-`MultiCropViews` makes the views of a recipe for another training loop. Names load on first use (PEP 562), so that
-`import dinocli` imports no torch.
+Each command is one function: `train`, `embed`, `cluster`, `classify`, `segment`, `search`, `evaluate` and `export` take
+an options object (`TrainOptions`, `EmbedOptions`, ...). `load` returns a model that embeds arrays, images and paths.
+`MultiCropViews` creates the augmented views of a recipe for another training loop. Names are imported on first use
+(PEP 562), so `import dinocli` does not import torch.
 
 Example:
     >>> import dinocli
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from dinocli.tasks.train.train import train
     from dinocli.tasks.train.train_options import TrainOptions
 
-_HOMES = {
+_EXPORTS = {
     "dinocli.config.load": ("load_recipe",),
     "dinocli.config.preprocess": ("Preprocess",),
     "dinocli.errors": ("DataError", "DinocliError", "RecipeError", "TrainingStopped", "UsageError", "WeightsError"),
@@ -68,7 +68,7 @@ _HOMES = {
     "dinocli.tasks.train.train": ("train",),
     "dinocli.tasks.train.train_options": ("TrainOptions",),
 }
-_PUBLIC = {name: home for home, names in _HOMES.items() for name in names}
+_MODULE_OF = {name: module for module, names in _EXPORTS.items() for name in names}
 
 __all__ = [
     "ClassifyOptions",
@@ -106,9 +106,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _PUBLIC:
+    if name not in _MODULE_OF:
         raise AttributeError(f"module 'dinocli' has no attribute {name!r}")
-    return getattr(import_module(_PUBLIC[name]), name)
+    return getattr(import_module(_MODULE_OF[name]), name)
 
 
 def __dir__() -> list[str]:

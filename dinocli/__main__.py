@@ -1,4 +1,4 @@
-"""`python -m dinocli`, which is also how `torchrun -m dinocli` starts a process."""
+"""Entry point of `python -m dinocli` and of `torchrun -m dinocli`."""
 
 from dinocli.cli.app import main
 

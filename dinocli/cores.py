@@ -1,6 +1,7 @@
-"""How many cores are free, and the settings of numeric libraries that follow, made before they are loaded.
+"""Usable and idle CPU cores, and the OpenMP settings that follow from them.
 
-By default each process takes every core, and its idle threads spin: six of ours on 16 cores ran at an image a second.
+By default every process starts one thread per core, and idle threads spin: six dinocli processes on 16 cores processed
+one image per second.
 """
 
 import os
@@ -9,47 +10,47 @@ from collections.abc import MutableMapping
 from pathlib import Path
 
 CGROUPS = Path("/sys/fs/cgroup")
-LOAD = Path("/proc/loadavg")
-OURS = "DINOCLI_THREADS"
-"""Notes that the number of threads was not the user's choice."""
+LOADAVG = Path("/proc/loadavg")
+AUTO_THREADS = "DINOCLI_THREADS"
+"""Environment variable: the number of threads that `limit_threads` chose; unset if the user chose it."""
 
-BUSY = 0.25
-"""Share of the machine that others have to use before its threads are left to them: below, it may be our own start."""
-MOMENTS, MOMENT = 7, 0.002
-"""Looks at the running tasks, and seconds between them: every command waits for them on a busy machine, help too."""
+BUSY_FRACTION = 0.25
+"""Fraction of all cores in use from which `free_cores` subtracts them: a lower load may be this process starting."""
+LOAD_SAMPLES, LOAD_INTERVAL_SECONDS = 7, 0.002
+"""Samples of the number of running tasks: on a busy machine every command waits for all of them, `--help` too."""
 
 
 def usable_cores() -> int:
-    """Return the cores that this process may use: its affinity, within the quota of its container."""
+    """Return the number of cores that this process may use: its CPU affinity, capped by the quota of its container."""
     try:
-        own = len(os.sched_getaffinity(0))
-    except AttributeError:  # macOS and Windows have none
-        own = os.cpu_count() or 1
+        affinity = len(os.sched_getaffinity(0))
+    except AttributeError:  # not available on macOS and Windows
+        affinity = os.cpu_count() or 1
     quota = _quota(CGROUPS)
-    return max(1, min(own, round(quota))) if quota else own
+    return max(1, min(affinity, round(quota))) if quota else affinity
 
 
 def free_cores() -> int:
-    """Return how many cores are idle, by the load of the last minute and of this moment; at least 1.
+    """Return the number of idle cores, at least 1, by the 1-minute load average and the tasks that run now.
 
-    The load of the last minute alone would be that of the command before this one in a script.
+    The 1-minute average alone would still count the previous command of a script.
     """
     usable, all_cores = usable_cores(), os.cpu_count() or 1
     try:
         load = os.getloadavg()[0]
     except OSError:
         return usable
-    if load >= BUSY * all_cores:
+    if load >= BUSY_FRACTION * all_cores:
         load = min(load, _running_now(load))
     busy = min(load / all_cores, 1.0)
-    return usable if busy < BUSY else max(1, round(usable * (1.0 - busy)))
+    return usable if busy < BUSY_FRACTION else max(1, round(usable * (1.0 - busy)))
 
 
-def settle_threads(environment: MutableMapping[str, str]) -> None:
-    """Tell OpenMP how many threads to take, unless the user has: call it before torch is loaded.
+def limit_threads(environment: MutableMapping[str, str]) -> None:
+    """Set OMP_NUM_THREADS to the free cores, unless the user has set it; call it before torch is imported.
 
-    OMP_NUM_THREADS is the one option. On a busy machine threads also wait asleep; on a free one spinning is faster,
-    since views are made of many small operations.
+    On a busy machine idle threads also sleep (OMP_WAIT_POLICY=PASSIVE). On a free one they spin, which is faster:
+    augmentation consists of many small operations.
 
     Args:
         environment: `os.environ`.
@@ -58,31 +59,31 @@ def settle_threads(environment: MutableMapping[str, str]) -> None:
         return
     free = free_cores()
     if free < (os.cpu_count() or 1):
-        environment["OMP_NUM_THREADS"] = environment[OURS] = str(free)
+        environment["OMP_NUM_THREADS"] = environment[AUTO_THREADS] = str(free)
     if free < usable_cores():
         environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
-def share_threads(environment: MutableMapping[str, str], processes: int) -> None:
-    """Cut what `settle_threads` found into equal parts for several processes of this machine."""
-    if OURS in environment:
-        environment["OMP_NUM_THREADS"] = str(max(1, int(environment[OURS]) // processes))
+def split_threads(environment: MutableMapping[str, str], processes: int) -> None:
+    """Divide the threads that `limit_threads` chose evenly between several processes on this machine."""
+    if AUTO_THREADS in environment:
+        environment["OMP_NUM_THREADS"] = str(max(1, int(environment[AUTO_THREADS]) // processes))
 
 
-def _running_now(unknown: float) -> float:
-    """Return how many other tasks run or wait for a core, the median of some moments; `unknown` where Linux is not."""
+def _running_now(default: float) -> float:
+    """Return the number of other runnable tasks, the median of `LOAD_SAMPLES`; `default` without /proc/loadavg."""
     running = []
-    for _ in range(MOMENTS):
+    for _ in range(LOAD_SAMPLES):
         try:
-            running.append(int(LOAD.read_text().split()[3].split("/")[0]) - 1)  # one is this process
+            running.append(int(LOADAVG.read_text().split()[3].split("/")[0]) - 1)  # one is this process
         except (OSError, ValueError, IndexError):
-            return unknown
-        time.sleep(MOMENT)
-    return float(sorted(running)[MOMENTS // 2])
+            return default
+        time.sleep(LOAD_INTERVAL_SECONDS)
+    return float(sorted(running)[LOAD_SAMPLES // 2])
 
 
 def _quota(folder: Path) -> float:
-    """Return the cores that a control group allows, version 2 or 1; 0 for no limit."""
+    """Return the CPU quota of the control group (v2 or v1) in cores; 0 for no limit."""
     try:
         if (folder / "cpu.max").is_file():
             quota, period = (folder / "cpu.max").read_text().split()

@@ -1,43 +1,43 @@
-"""The errors a user can meet. Each message is one line: what happened, with the value, then what to do.
+"""Exceptions of dinocli. Each message is one line: what happened, with the value, then what to do.
 
-Exit codes are the command line's business (`dinocli.cli.app`); a library user catches `DinocliError`.
+`dinocli.cli.app` maps them to exit codes; a library user catches `DinocliError`.
 """
 
 
 class DinocliError(Exception):
-    """Anything that dinocli stops for on purpose."""
+    """Base class of the errors that dinocli raises on purpose."""
 
 
 class UsageError(DinocliError):
-    """Options that contradict each other, or an output that is already there."""
+    """Options contradict each other, or the output already exists."""
 
 
 class RecipeError(UsageError):
-    """A recipe that cannot be found, read or believed."""
+    """A recipe is missing, unreadable or invalid."""
 
 
 class DataError(DinocliError):
-    """No image, or more unreadable ones than allowed."""
+    """No image, an unreadable image, or more unreadable images than `--max-bad` allows."""
 
 
 class WeightsError(DinocliError):
-    """Weights, a checkpoint or a feature file that cannot be used, or an optional package that is not installed."""
+    """Weights, a checkpoint or a feature file cannot be used, or an optional package is not installed."""
 
 
 class TrainingStopped(DinocliError):
-    """The guard ended the run: values that are not finite, or a collapse."""
+    """The guard stopped the run: non-finite values or collapse."""
 
 
 class OutOfMemory(DinocliError):
-    """There was not enough memory for a step; the message names a batch size that would fit."""
+    """Memory ran out in a training step; the message names a batch size that fits."""
 
 
 class Interrupted(DinocliError):
-    """A signal ended the run, after a checkpoint.
+    """A signal stopped the run after a checkpoint was saved.
 
     Args:
-        message: What was saved, and how to continue.
-        signal: Number of the signal.
+        message: What was saved, and how to resume.
+        signal: Signal number.
     """
 
     def __init__(self, message: str, signal: int) -> None:
@@ -46,7 +46,7 @@ class Interrupted(DinocliError):
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Say whether an error means that memory ran out; torch's allocator of the CPU has no class of its own for that."""
+    """Return whether an error means out of memory; torch's CPU allocator raises a plain `RuntimeError` for it."""
     words = "can't allocate memory" in str(error) or "not enough memory" in str(error)
     return (
         isinstance(error, MemoryError | OutOfMemory)

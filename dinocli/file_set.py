@@ -1,7 +1,7 @@
-"""Results of a command: claimed for one process, and changed as a whole.
+"""Outputs of a command: locked for one process, and replaced together.
 
-`claimed` keeps two processes from one output, and proves that it can be written before any work is done; a `FileSet`
-changes several files together; `read_whole` reads them while another process changes them.
+`claimed` locks an output and proves that it can be written before any work is done; `FileSet` replaces several files
+as one transaction; `read_consistent` reads them while another process replaces them.
 """
 
 import contextlib
@@ -11,42 +11,41 @@ from pathlib import Path
 from typing import TypeVar
 
 from dinocli.errors import UsageError, WeightsError
-from dinocli.files import hidden, locked, remove_abandoned, remove_path, replace_path, sync_folder
+from dinocli.files import hidden_sibling, locked, remove_abandoned, remove_path, replace_path, sync_folder
 from dinocli.journal import Journal
 
 T = TypeVar("T")
 
-_NEW = "new"
-LOCK = ".lock"
-"""Of a folder, inside it: its parent may belong to another user."""
+_NEW_SUFFIX = "new"
+LOCK_NAME = ".lock"
+"""Lock file of an output folder. It lies inside: the parent folder may belong to another user."""
 
 
 @contextlib.contextmanager
 def claimed(*files: Path, folder: Path | None = None) -> Iterator[None]:
-    """Hold outputs for this process, and make the folders that they lie in.
+    """Lock outputs for this process, create their parent folders, and recover what a dead process left.
 
-    Folders that were made for them and are still empty at the end are removed again.
+    Created folders that are still empty at the end are removed.
 
     Args:
-        files: Outputs that are files, or folders beside which a lock may lie.
-        folder: An output folder that may be there already.
+        files: Output files, or folders whose lock file may lie beside them.
+        folder: Output folder that may already exist; its lock file lies inside.
 
     Raises:
-        UsageError: Another process writes one of them.
-        OSError: One of them cannot be written.
+        UsageError: Another process writes one of the outputs.
+        OSError: An output cannot be written.
     """
-    locks = {hidden(file, "lock"): file for file in files} | ({folder / LOCK: folder} if folder else {})
+    locks = {hidden_sibling(file, "lock"): file for file in files} | ({folder / LOCK_NAME: folder} if folder else {})
     with contextlib.ExitStack() as held:
         for parent in dict.fromkeys(lock.parent for lock in locks):
-            held.enter_context(made(parent))
-        for lock, output in sorted(locks.items(), key=lambda item: os.path.abspath(item[0])):  # one order for everybody
+            held.enter_context(created_folder(parent))
+        for lock, output in sorted(locks.items(), key=lambda item: os.path.abspath(item[0])):  # no deadlock
             try:
                 held.enter_context(locked(lock, output))
             except BlockingIOError as busy:
-                words = f"{output} {busy.strerror}; wait for it, or choose another --out"
-                raise UsageError(words) from None
+                raise UsageError(f"{output} {busy.strerror}; wait for it, or choose another --out") from None
         for file in files:
-            settle(file)
+            recover(file)
         for parent in dict.fromkeys(lock.parent for lock in locks):
             remove_abandoned(parent)
         yield
@@ -69,8 +68,8 @@ def check_free(paths: Iterable[Path], *, force: bool, options: str = "--out") ->
 
 
 @contextlib.contextmanager
-def made(folder: Path) -> Iterator[None]:
-    """Make a folder and its parents; those that are empty at the end are removed again."""
+def created_folder(folder: Path) -> Iterator[None]:
+    """Create a folder and its parents for the block; those still empty at the end are removed."""
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     try:
@@ -81,130 +80,130 @@ def made(folder: Path) -> Iterator[None]:
                 path.rmdir()
 
 
-def side_file(table: Path, usual: str, name: str) -> Path:
-    """Return where a file lies that comes with a table: so that a second table beside the first has files of its own.
+def side_file(table: Path, default: str, name: str) -> Path:
+    """Return the path of a file that accompanies a table, so that two tables in one folder do not share it.
 
     Args:
-        table: The table that the user named.
-        usual: Name of the table where the user names none; its neighbours have their plain names.
+        table: Path of the table.
+        default: Default name of the table, with which the file has its plain name.
         name: Plain name of the file, such as `duplicates.csv`.
 
     Returns:
         `duplicates.csv` beside `clusters.csv`, `other.duplicates.csv` beside `other.csv`.
     """
-    return table.with_name(name if table.stem == Path(usual).stem else f"{table.stem}.{name}")
+    return table.with_name(name if table.stem == Path(default).stem else f"{table.stem}.{name}")
 
 
 class FileSet:
-    """Files and folders of one result, that change together.
+    """Files and folders of one result, replaced in one transaction.
 
-    All are written under hidden names first; the old result stays until the new one is complete. Then a journal beside
-    the target says what takes which name, and the names change, that of the target last. If the process dies in
-    between, the next start finishes the change (`settle`); if it dies earlier, the next start removes what it wrote.
+    All are written under hidden names, while the old result stays. `commit` then writes all renames to a journal beside
+    the target and renames, the target last. If the process dies during the renames, the next start finishes them
+    (`recover`); if it dies before, the next start deletes the hidden files.
 
     Args:
-        target: The file that says: complete. It is claimed by this process.
-        own: Names of its neighbours that may be dropped, besides those with its stem.
+        target: File whose presence marks the result as complete. This process has to hold its lock (`claimed`).
+        droppable: Names beside the target that `drop` may delete, besides those that begin with its stem.
     """
 
-    def __init__(self, target: Path, own: Sequence[str] = ()) -> None:
-        self.target, self.own = target, own
+    def __init__(self, target: Path, droppable: Sequence[str] = ()) -> None:
+        self.target, self.droppable = target, droppable
         self._journal = Journal(_journal_of(target))
-        self._pairs: dict[Path, Path] = {}
-        self._gone: list[str] = []
-        settle(target, own)
+        self._renames: dict[Path, Path] = {}
+        self._dropped: list[str] = []
+        recover(target, droppable)
 
     def new(self, path: Path) -> Path:
-        """Return the hidden name under which a file or folder of the set is to be written."""
-        part = hidden(path, _NEW)
-        self._journal.append({"new": self._name(part)})
-        self._pairs[path] = part
-        return part
+        """Add a file or folder to the set; return the hidden path to write it to."""
+        temporary = hidden_sibling(path, _NEW_SUFFIX)
+        self._journal.append({"new": self._name(temporary)})
+        self._renames[path] = temporary
+        return temporary
 
-    def take(self, path: Path, part: Path) -> None:
-        """Let what is written already, under a hidden name in its folder, become one of the set."""
-        self._pairs[path] = part
+    def adopt(self, path: Path, written: Path) -> None:
+        """Add a file or folder that is already written, under a hidden name in the same folder."""
+        self._renames[path] = written
 
     def drop(self, path: Path) -> None:
-        """Let a neighbour of the target go when the others change."""
-        self._gone.append(path.name)
+        """Delete an old file or folder beside the target at the commit."""
+        self._dropped.append(path.name)
 
-    def swap(self) -> None:
-        """Change all names, that of the target last."""
-        pairs = [(path, part) for path, part in self._pairs.items() if path != self.target]
-        pairs.append((self.target, self._pairs[self.target]))
+    def commit(self) -> None:
+        """Rename all files and folders of the set, the target last."""
+        pairs = [(path, part) for path, part in self._renames.items() if path != self.target]
+        pairs.append((self.target, self._renames[self.target]))
         for folder in {part.parent for _, part in pairs}:
             sync_folder(folder)
         names = [[self._name(part), self._name(path)] for path, part in pairs]
-        kept = {path.name for path in self._pairs if path.parent == self.target.parent}
-        self._journal.append({"swap": names, "gone": [name for name in self._gone if name not in kept]})
-        settle(self.target, self.own)
+        renewed = {path.name for path in self._renames if path.parent == self.target.parent}
+        self._journal.append({"swap": names, "gone": [name for name in self._dropped if name not in renewed]})
+        recover(self.target, self.droppable)
 
     def __enter__(self) -> "FileSet":
         return self
 
     def __exit__(self, *_: object) -> None:
-        settle(self.target, self.own)  # without a swap this removes what was written
+        recover(self.target, self.droppable)  # without a commit this deletes what was written
 
     def _name(self, path: Path) -> str:
         home = self.target.parent
         return str(path.relative_to(home)) if path.is_relative_to(home) else os.path.abspath(path)
 
 
-def read_whole(target: Path, read: Callable[[Path], T]) -> T:
-    """Read the files of one result, all of them old or all of them new, also while another process changes them.
+def read_consistent(target: Path, read: Callable[[Path], T]) -> T:
+    """Read the files of one result, all old or all new, while another process may replace them.
 
     Args:
-        target: The file that says: complete.
-        read: Reads it and its neighbours.
+        target: File whose presence marks the result as complete.
+        read: Function that reads the target and the files beside it.
 
     Raises:
-        WeightsError: A process died while it changed them, and they cannot be repaired.
+        WeightsError: A process died while it replaced them, and they cannot be repaired.
     """
     while True:
         _repair(target)
         before = _identity(target)
         try:
-            found = read(target)
+            result = read(target)
         except WeightsError:
-            if _identity(target) == before and not _is_changing(target):
+            if _identity(target) == before and not _is_committing(target):
                 raise
         else:
-            if _identity(target) == before and not _is_changing(target):
-                return found
+            if _identity(target) == before and not _is_committing(target):
+                return result
 
 
 def _identity(target: Path) -> tuple[int, int, int]:
     try:
-        about = target.stat()
+        status = target.stat()
     except OSError:
         return 0, 0, 0
-    return about.st_dev, about.st_ino, about.st_mtime_ns
+    return status.st_dev, status.st_ino, status.st_mtime_ns
 
 
-def _is_changing(target: Path) -> bool:
+def _is_committing(target: Path) -> bool:
     return any("swap" in line for line in Journal(_journal_of(target)))
 
 
 def _repair(target: Path) -> None:
-    if not _is_changing(target):
+    if not _is_committing(target):
         return
     try:
-        with locked(hidden(target, "lock"), target):
-            settle(target)
+        with locked(hidden_sibling(target, "lock"), target):
+            recover(target)
     except OSError as error:
         raise WeightsError(f"{target} was left half replaced and cannot be repaired ({error}); make it again") from None
 
 
-def settle(target: Path, own: Sequence[str] = ()) -> None:
-    """Finish the change of a file set that a dead process began, or remove what it wrote for it.
+def recover(target: Path, droppable: Sequence[str] = ()) -> None:
+    """Finish the commit that a dead process began, or delete what it wrote before the commit.
 
-    The journal may be anybody's. So it can only give a name to what is hidden in the folder of that name, and remove
-    only hidden files of a set, and neighbours of the target with its stem or a name of its own.
+    The journal is not trusted: anybody may have written it. It can rename only hidden files to names in the same
+    folder, and delete only hidden files of a set, names beside the target that begin with its stem, and `droppable`.
 
     Args:
         target: As in `FileSet`.
-        own: As in `FileSet`.
+        droppable: As in `FileSet`.
 
     Raises:
         OSError: The folder cannot be written.
@@ -214,11 +213,11 @@ def settle(target: Path, own: Sequence[str] = ()) -> None:
         return
     home = target.parent
     for line in journal:
-        for part, path in _pairs_of(home, line.get("swap")):
+        for part, path in _renames(home, line.get("swap")):
             replace_path(part, path)
             sync_folder(path.parent)
         for name in _strings(line.get("gone")):
-            if "/" not in name and (name in own or name.startswith(f"{target.stem}.")):
+            if "/" not in name and (name in droppable or name.startswith(f"{target.stem}.")):
                 remove_path(home / name)
     for line in journal:
         for name in _strings([line.get("new")]):
@@ -228,16 +227,16 @@ def settle(target: Path, own: Sequence[str] = ()) -> None:
 
 
 def _journal_of(target: Path) -> Path:
-    return hidden(target, "set")
+    return hidden_sibling(target, "set")
 
 
-def _strings(found: object) -> list[str]:
-    return [name for name in found if isinstance(name, str)] if isinstance(found, list) else []
+def _strings(value: object) -> list[str]:
+    return [name for name in value if isinstance(name, str)] if isinstance(value, list) else []
 
 
-def _pairs_of(home: Path, found: object) -> Iterator[tuple[Path, Path]]:
-    """Yield hidden file and final name of each line of a swap that is one of ours."""
-    for names in found if isinstance(found, list) else []:
+def _renames(home: Path, value: object) -> Iterator[tuple[Path, Path]]:
+    """Yield (hidden path, final path) of each valid rename in a journal line."""
+    for names in value if isinstance(value, list) else []:
         if len(pair := _strings(names)) == 2:
             part, path = (Path(os.path.normpath(home / name)) for name in pair)
             if part.is_relative_to(path.parent) and part.relative_to(path.parent).parts[0].startswith("."):
@@ -246,4 +245,4 @@ def _pairs_of(home: Path, found: object) -> Iterator[tuple[Path, Path]]:
 
 def _is_hidden_name(name: str) -> bool:
     last = Path(name).name
-    return last.startswith(".") and last.endswith(f".{_NEW}")
+    return last.startswith(".") and last.endswith(f".{_NEW_SUFFIX}")

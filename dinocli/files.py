@@ -1,7 +1,7 @@
-"""Whole files or none: the one way in which dinocli writes, locks, and finds what a killed process left.
+"""Atomic file writes, file locks, and removal of the temporary files of killed processes.
 
-A temporary file is locked by the process that writes it (`flock`: the lock ends with the process, whatever ends it). So
-a file of our name that no process has locked belongs to none, and the next start removes it.
+The writing process holds a `flock` on each temporary file, and the kernel releases it when the process ends, however it
+ends. So a temporary file without a lock is abandoned, and the next start removes it.
 """
 
 import atexit
@@ -19,35 +19,35 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-_TEMPORARY = re.compile(r"\..*\.[0-9a-f]{8}\.dinocli", re.DOTALL)
-_FOLDER = "dinocli-"
-_LOCK = ".lock"
-_NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}  # of file systems that cannot lock
-_SHORT_WAIT = 2.0  # seconds: a reader that repairs a file set holds its lock for a moment
+_TEMPORARY_FILE = re.compile(r"\..*\.[0-9a-f]{8}\.dinocli", re.DOTALL)
+_FOLDER_PREFIX = "dinocli-"
+_LOCK_NAME = ".lock"
+_LOCKS_UNSUPPORTED = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
+_WAIT_SECONDS = 2.0  # a reader that repairs a file set holds the lock only briefly
 
-_held: set[int] = set()
+_held_locks: set[int] = set()
 
 
-def _let_go() -> None:
-    """Close inherited locks in a forked child: a lock has to end with the process that took it."""
-    for handle in _held:
+def _close_inherited_locks() -> None:
+    """Close the locks in a forked child: a lock has to end with the process that acquired it."""
+    for handle in _held_locks:
         os.close(handle)
-    _held.clear()
+    _held_locks.clear()
 
 
-os.register_at_fork(after_in_child=_let_go)
+os.register_at_fork(after_in_child=_close_inherited_locks)
 
 
-def hidden(path: Path, word: str) -> Path:
-    """Return the name of a hidden neighbour: `feats.npy`, `part` -> `.feats.npy.part`."""
-    # A name may be 255 bytes long, and its neighbour's no longer.
+def hidden_sibling(path: Path, suffix: str) -> Path:
+    """Return a hidden path in the same folder: `feats.npy`, `part` -> `.feats.npy.part`."""
+    # File names have at most 255 bytes: 200 leave room for the suffix.
     start = os.fsdecode(os.fsencode(path.name)[:200])
-    return path.with_name(f".{start}.{word}")
+    return path.with_name(f".{start}.{suffix}")
 
 
 @contextlib.contextmanager
-def naming(path: Path) -> Iterator[None]:
-    """Give the name of a file to an `OSError` inside the block that has none: a full disk says only that it is full."""
+def named_errors(path: Path) -> Iterator[None]:
+    """Add a file name to any `OSError` in the block that has none; "disk full" alone does not say which file."""
     try:
         yield
     except OSError as error:
@@ -57,65 +57,65 @@ def naming(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """Open a file to write it so that a reader sees the old one or the new one, never half of it.
+def atomic_file(path: Path) -> Iterator[BinaryIO]:
+    """Write a file atomically: readers see the old or the new content, never a part.
 
-    The bytes go to a neighbour in the same folder, to the disk, and then take the name. The price is one flush.
+    Writes a temporary file in the same folder, flushes it to the disk (one fsync) and renames it.
 
     Args:
-        path: In a folder that exists; a file of that name is replaced when the block ends without an error.
+        path: Output file in an existing folder; replaced when the block ends without an error.
 
     Raises:
-        OSError: If the folder cannot be written or the disk is full; nothing is left behind.
+        OSError: The folder cannot be written or the disk is full; the temporary file is removed.
     """
-    with naming(path):
-        neighbour, file = _temporary(path)
+    with named_errors(path):
+        temporary, file = _open_temporary(path)
         try:
             with file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-                neighbour.replace(path)
+                temporary.replace(path)
         except BaseException:
-            neighbour.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
             raise
 
 
-def _temporary(path: Path) -> tuple[Path, BinaryIO]:
-    """Make a locked file beside a path."""
+def _open_temporary(path: Path) -> tuple[Path, BinaryIO]:
+    """Create a locked temporary file in the folder of a path."""
     while True:
-        neighbour = hidden(path, f"{secrets.token_hex(4)}.dinocli")
-        file = neighbour.open("xb")
+        temporary = hidden_sibling(path, f"{secrets.token_hex(4)}.dinocli")
+        file = temporary.open("xb")
         _lock(file.fileno(), wait=True)
         if os.fstat(file.fileno()).st_nlink:
-            return neighbour, file
-        file.close()  # taken for a left-over in the moment before it was locked
+            return temporary, file
+        file.close()  # another process removed it as abandoned before it was locked
 
 
-def write_whole(path: Path, data: bytes | str) -> None:
-    """Write a whole file; text is UTF-8. Arguments and errors as `whole_file`."""
-    with whole_file(path) as file:
+def write_atomic(path: Path, data: bytes | str) -> None:
+    """Write bytes, or text as UTF-8, atomically; errors as `atomic_file`."""
+    with atomic_file(path) as file:
         file.write(data.encode() if isinstance(data, str) else data)
 
 
-def replace_path(part: Path, path: Path) -> None:
-    """Give a file or folder its final name, also if a process died while it did so before.
+def replace_path(source: Path, target: Path) -> None:
+    """Rename a file or folder over an existing one; safe to repeat after a process died half-way.
 
     Args:
-        part: On the same file system; nothing happens where it has its name already.
-        path: A file or a folder that is there is removed, once the new one is in its place.
+        source: Path on the same file system; if it is missing, it counts as already renamed.
+        target: Final path; an existing file or folder is removed once the new one is in place.
     """
-    old = hidden(path, "old")
-    if os.path.lexists(part):
-        if path.is_dir() and not path.is_symlink():
+    old = hidden_sibling(target, "old")
+    if os.path.lexists(source):
+        if target.is_dir() and not target.is_symlink():
             remove_path(old)
-            path.rename(old)  # a folder that holds something cannot be replaced in one go
-        part.replace(path)
+            target.rename(old)  # rename cannot replace a folder that is not empty
+        source.replace(target)
     remove_path(old)
 
 
 def remove_path(path: Path) -> None:
-    """Remove a file, a link, or a folder with all that is in it; nothing happens where there is none."""
+    """Remove a file, a link, or a folder with its content, if it exists."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -123,24 +123,24 @@ def remove_path(path: Path) -> None:
 
 
 def sync_folder(path: Path) -> None:
-    """Bring the names in a folder to the disk."""
+    """Flush the entries of a folder to the disk."""
     handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        with contextlib.suppress(OSError):  # not every file system can
+        with contextlib.suppress(OSError):  # some file systems do not support it
             os.fsync(handle)
     finally:
         os.close(handle)
 
 
 def remove_abandoned(folder: Path) -> None:
-    """Remove temporary files of dead processes from a folder, not from those in it."""
+    """Remove the temporary files of dead processes from a folder, not from its subfolders."""
     with contextlib.suppress(OSError):
         for name in os.listdir(folder):
-            if _TEMPORARY.fullmatch(name):
-                _remove_unheld(folder / name)
+            if _TEMPORARY_FILE.fullmatch(name):
+                _remove_unlocked(folder / name)
 
 
-def _remove_unheld(path: Path) -> None:
+def _remove_unlocked(path: Path) -> None:
     with contextlib.suppress(OSError):
         handle = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
         try:
@@ -151,69 +151,69 @@ def _remove_unheld(path: Path) -> None:
 
 
 def _lock(handle: int, *, wait: bool) -> bool | None:
-    """Lock an open file; False if another process holds it, None where the file system knows no locks."""
+    """Lock an open file; False if another process holds the lock, None if the file system does not support locks."""
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
         return False
     except OSError as error:
-        if error.errno in _NO_LOCKS:
+        if error.errno in _LOCKS_UNSUPPORTED:
             return None
         raise
     return True
 
 
 @contextlib.contextmanager
-def locked(path: Path, what: Path, *, seconds: float = _SHORT_WAIT) -> Iterator[None]:
-    """Hold a lock that ends with this process, however that ends.
+def locked(path: Path, protected: Path, *, seconds: float = _WAIT_SECONDS) -> Iterator[None]:
+    """Hold a lock file for the block; the kernel releases the lock if this process dies.
 
     Args:
-        path: The lock file. It is removed at the end.
-        what: What the lock protects, for messages.
-        seconds: To wait for another process.
+        path: Lock file; removed at the end.
+        protected: Path that the lock protects, for messages.
+        seconds: Time to wait for another process.
 
     Raises:
-        BlockingIOError: Another process still holds it.
+        BlockingIOError: Another process still holds the lock.
         OSError: The folder cannot be written.
     """
-    handle = _acquire(path, what, time.monotonic() + seconds)
-    _held.add(handle)
+    handle = _acquire(path, protected, time.monotonic() + seconds)
+    _held_locks.add(handle)
     try:
         yield
     finally:
-        if handle in _held:  # not in a forked child
-            _held.discard(handle)
+        if handle in _held_locks:  # not in a forked child
+            _held_locks.discard(handle)
             with contextlib.suppress(OSError):
                 path.unlink()
             os.close(handle)
 
 
-def _acquire(path: Path, what: Path, until: float) -> int:
+def _acquire(path: Path, protected: Path, deadline: float) -> int:
     while True:
         try:
             handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
         except OSError as error:
-            raise OSError(error.errno, error.strerror, str(what)) from None
+            raise OSError(error.errno, error.strerror, str(protected)) from None
         state = _lock(handle, wait=False)
         if state is None or (state and os.fstat(handle).st_nlink):
-            with contextlib.suppress(OSError):  # on a full disk the lock alone has to do
+            with contextlib.suppress(OSError):  # on a full disk the lock works without the name of its holder
                 os.truncate(handle, 0)
                 os.write(handle, f"process {os.getpid()} on {socket.gethostname()}".encode())
             return handle
         holder = os.pread(handle, 200, 0).decode("utf-8", "replace")
         os.close(handle)
-        if state is False and time.monotonic() > until:
-            raise BlockingIOError(errno.EAGAIN, f"is being written by another dinocli ({holder})", str(what))
+        if state is False and time.monotonic() > deadline:
+            raise BlockingIOError(errno.EAGAIN, f"is being written by another dinocli ({holder})", str(protected))
         time.sleep(0.01)
 
 
 @contextlib.contextmanager
 def temporary_folder() -> Iterator[Path]:
-    """Make a folder for the time of the block; first remove those that dead processes left."""
+    """Create a temporary folder for the block, after removing those of dead processes."""
     _remove_abandoned_folders()
-    folder = Path(tempfile.mkdtemp(prefix=_FOLDER))
+    folder = Path(tempfile.mkdtemp(prefix=_FOLDER_PREFIX))
     try:
-        with locked(folder / _LOCK, folder):
+        with locked(folder / _LOCK_NAME, folder):
             yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -224,17 +224,16 @@ atexit.register(_until_exit.close)
 
 
 def folder_until_exit() -> Path:
-    """Make a temporary folder that lives as long as this process."""
+    """Create a temporary folder that is removed when this process exits."""
     return _until_exit.enter_context(temporary_folder())
 
 
 def _remove_abandoned_folders() -> None:
-    for folder in Path(tempfile.gettempdir()).glob(f"{_FOLDER}*"):
+    for folder in Path(tempfile.gettempdir()).glob(f"{_FOLDER_PREFIX}*"):
         with contextlib.suppress(OSError):
-            about = folder.lstat()
-            if about.st_uid != os.getuid() or not folder.is_dir() or folder.is_symlink():
+            if folder.lstat().st_uid != os.getuid() or not folder.is_dir() or folder.is_symlink():
                 continue
-            handle = os.open(folder / _LOCK, os.O_RDWR | os.O_NOFOLLOW)  # without a lock it is not one of these
+            handle = os.open(folder / _LOCK_NAME, os.O_RDWR | os.O_NOFOLLOW)  # no lock file: not created by dinocli
             try:
                 if _lock(handle, wait=False) is True:
                     shutil.rmtree(folder, ignore_errors=True)
@@ -243,9 +242,9 @@ def _remove_abandoned_folders() -> None:
 
 
 def home_folder() -> Path:
-    """Return the user's home, or a folder of the user's own where there is neither HOME nor an entry in passwd.
+    """Return the user's home folder, or `TMPDIR/home-UID` without HOME and without a passwd entry.
 
-    Containers often run under user ids without an entry.
+    Containers often run under user ids without a passwd entry.
     """
     try:
         return Path.home()
@@ -254,7 +253,7 @@ def home_folder() -> Path:
 
 
 def user_path(name: str) -> Path:
-    """Return a path that a user wrote, with `~` as the home; a `~name` without such a user stays as it is."""
+    """Expand `~` and `~user` in a path; an unknown `~user` stays unchanged."""
     if name == "~" or name.startswith("~/"):
         return home_folder() / name[2:]
     try:

@@ -1,4 +1,4 @@
-"""What a command has done so far, one JSON object a line, so that a resumed one knows where to continue."""
+"""Journal of an interrupted command: finished work, one JSON object per line, from which `--resume` continues."""
 
 import contextlib
 import json
@@ -9,84 +9,84 @@ from pathlib import Path
 from typing import Any
 
 from dinocli.errors import UsageError
-from dinocli.files import naming
+from dinocli.files import named_errors
 
 Line = dict[str, Any]
 
 COMMIT_SECONDS = 1.0
-"""At most this much work is lost by a kill."""
+"""Time between two lines: the work that a kill can lose."""
 
 
 class Journal:
-    """What is done so far, one JSON object a line, the request first; a line stands once it is on the disk.
+    """A JSON Lines file: first the request of the command, then one line per unit of finished work.
 
     Args:
-        path: The file.
+        path: Journal file.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._when = time.monotonic()
+        self._last_append = time.monotonic()
 
     @property
     def is_due(self) -> bool:
-        """Whether the last line is old enough for another one."""
-        return time.monotonic() - self._when >= COMMIT_SECONDS
+        """Whether `COMMIT_SECONDS` have passed since the last line."""
+        return time.monotonic() - self._last_append >= COMMIT_SECONDS
 
     def begin(self, request: Line) -> None:
-        """Start anew."""
+        """Start a new journal with the request as its first line."""
         self.remove()
         self.append({"request": request})
 
     def append(self, line: Line) -> None:
-        """Add a line, to the disk."""
-        with naming(self.path), self.path.open("ab") as file:
+        """Append a line and flush it to the disk."""
+        with named_errors(self.path), self.path.open("ab") as file:
             file.write(json.dumps(line, separators=(",", ":")).encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
-        self._when = time.monotonic()
+        self._last_append = time.monotonic()
 
-    def found(self, request: Line, name: str) -> list[Line] | None:
-        """Return the lines after the request, and cut off a torn last one; None where nothing can be continued.
+    def resume(self, request: Line, name: str) -> list[Line] | None:
+        """Return the lines after the request and truncate an incomplete last line; None if there is nothing to resume.
 
         Args:
-            request: Of the command that wants to continue.
-            name: Of the output, for the message.
+            request: Request of the resuming command.
+            name: Name of the output, for the message.
 
         Raises:
-            UsageError: The journal is of another request.
+            UsageError: The journal belongs to a different request.
         """
         lines = list(self)
         if not lines or not isinstance(lines[0].get("request"), dict):
             return None
         check_same(lines[0]["request"], request, name)
-        os.truncate(self.path, self._whole_bytes())
+        os.truncate(self.path, self._valid_bytes())
         return lines[1:]
 
     def __iter__(self) -> Iterator[Line]:
-        """Read the lines from the disk, up to the first that is torn or no JSON object."""
+        """Read the lines from the disk, up to the first that is incomplete or not a JSON object."""
         with contextlib.suppress(FileNotFoundError), self.path.open("rb") as file:
             for line in file:
-                data = _line(line)
+                data = _parsed(line)
                 if data is None:
                     return
                 yield data
 
     def remove(self) -> None:
-        """Let go of the file."""
+        """Delete the file."""
         self.path.unlink(missing_ok=True)
 
-    def _whole_bytes(self) -> int:
+    def _valid_bytes(self) -> int:
         with self.path.open("rb") as file:
             total = 0
             for line in file:
-                if _line(line) is None:
+                if _parsed(line) is None:
                     break
                 total += len(line)
         return total
 
 
-def _line(line: bytes) -> Line | None:
+def _parsed(line: bytes) -> Line | None:
     if not line.endswith(b"\n"):
         return None
     try:
@@ -96,10 +96,12 @@ def _line(line: bytes) -> Line | None:
     return data if isinstance(data, dict) else None
 
 
-def check_same(kept: Line, request: Line, name: str) -> None:
-    """Raise a `UsageError` with the differences, if the results of one request are none of the other."""
-    asked = json.loads(json.dumps(request))
-    changed = [key for key in asked if kept.get(key) != asked[key]]
+def check_same(before: Line, request: Line, name: str) -> None:
+    """Raise `UsageError` with the differences if a request is not the one that the output was started with."""
+    now = json.loads(json.dumps(request))
+    changed = [key for key in now if before.get(key) != now[key]]
     if changed:
-        shown = "; ".join(f"{key}: {kept.get(key)} -> {asked[key]}" for key in changed)
-        raise UsageError(f"--resume needs the same command as before; of {name} changed: {shown}; or use --force")
+        changes = "; ".join(f"{key}: {before.get(key)} -> {now[key]}" for key in changed)
+        raise UsageError(
+            f"--resume needs the same command as before; for {name} these settings changed: {changes}; or use --force"
+        )

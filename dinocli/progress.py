@@ -1,32 +1,32 @@
-"""Progress reports: every layer calls a `ProgressReporter`, and the command line shows what it gets."""
+"""Progress reports: every layer calls a `ProgressReporter`; the command line subclasses it to print them."""
 
 
 class ProgressReporter:
     """Discards every report: the default of library calls."""
 
     def line(self, text: str) -> None:
-        """Report what was found or decided, one sentence."""
+        """Report a finding or a decision, one sentence."""
 
     def warn(self, text: str) -> None:
         """Report something that the user may want to change."""
 
     def stage(self, work: str, total: int = 0) -> None:
-        """Report that a stage of the command begins, or begins anew; it lasts until another one is reported.
+        """Report the start or restart of a stage, which lasts until the next one starts.
 
         Args:
-            work: Its name; the same words each time.
-            total: Units in all; 0 if unknown.
+            work: Name of the stage, constant over calls.
+            total: Total units; 0 if unknown.
         """
 
     def advance(self, units: int = 1) -> None:
-        """Report that more units of the present stage are done."""
+        """Report finished units of the current stage."""
 
     def progress(self, work: str, done: int, total: int, detail: str = "") -> None:
-        """Report how far some work is; it becomes the present stage.
+        """Report the progress of a stage, which becomes the current one.
 
         Args:
-            work: Its name; the same words each time.
+            work: Name of the stage, constant over calls.
             done: Units done so far.
-            total: Units in all.
-            detail: Numbers worth watching, already words; empty for those of before.
+            total: Total units.
+            detail: Metrics as text; empty keeps the previous ones.
         """

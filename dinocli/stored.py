@@ -1,7 +1,7 @@
-"""Files that a command wrote, as checked data: the one place where they are believed.
+"""Validated reading of the JSON files that commands write, by pydantic models.
 
-Somebody may have changed such a file, a disk may have damaged it, or it may be a stranger's. So whatever it holds, the
-reader of it gets data of the declared types and sizes, or the user gets one line; nothing in a file is a bug of ours.
+Such a file may be edited, damaged or malicious. Whatever it holds, callers get data of the declared types and sizes,
+or the user gets one line; no content of a file may raise anything else.
 """
 
 import contextlib
@@ -14,64 +14,64 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from dinocli.errors import DinocliError, WeightsError
 
-MOST_BYTES = 64 << 20
-"""Of a JSON file; the largest that we write holds a few megabytes."""
+MAX_BYTES = 64 << 20
+"""Maximum size of a JSON file; the largest that dinocli writes holds a few megabytes."""
 
-MOST_DEPTH = 32
-"""Objects and lists inside each other; ours have six."""
+MAX_DEPTH = 32
+"""Maximum nesting of objects and lists; files of dinocli reach 6."""
 
-_MOST_PATH, _MOST_PART = 4095, 255
-"""Bytes of a path and of each of its parts, on Linux."""
+_MAX_PATH_BYTES, _MAX_NAME_BYTES = 4095, 255
+"""Limits of Linux for a path and for each of its parts."""
 
-_MOST_WORDS = 160
-"""Letters of foreign text in a message."""
+_MAX_MESSAGE_CHARACTERS = 160
+"""Characters of file content that a message quotes."""
 
 
 def usable_name(name: str) -> str:
-    """Return a name that the system takes, or raise a `ValueError`."""
+    """Return a path that the file system accepts, or raise `ValueError`."""
     if "\0" in name:
         raise ValueError("a name with a NUL character")
     try:
         raw = name.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
         raise ValueError("a name that no file can have") from None
-    if len(raw) > _MOST_PATH or any(len(part) > _MOST_PART for part in raw.split(b"/")):
+    if len(raw) > _MAX_PATH_BYTES or any(len(part) > _MAX_NAME_BYTES for part in raw.split(b"/")):
         raise ValueError("a name that is longer than any file's")
     return name
 
 
 Name = Annotated[str, AfterValidator(usable_name)]
-"""A path or another word, which the system takes."""
+"""A path, or a word, that the file system accepts."""
 
 Count = Annotated[int, Field(ge=0, le=2**62)]
-"""How many of something there are."""
+"""A number of items."""
 
-Anything = dict[str, Any]
-"""An object that is only compared or shown."""
+AnyJson = dict[str, Any]
+"""A JSON object of any content, which is only compared or displayed."""
 
 T = TypeVar("T")
 
 
 class Stored(BaseModel):
-    """An object in a file of ours: declared keys have their type, other keys (of later versions) stay as they are."""
+    """Base model of stored objects: declared keys are type-checked, others (of later versions) are kept."""
 
     model_config = ConfigDict(extra="allow", strict=True, frozen=True)
 
 
 @contextlib.contextmanager
 def reading(where: object, advice: str, verb: str = "read") -> Iterator[None]:
-    """Turn whatever a library raises on a file into one line.
+    """Convert any exception that reading a file raises into a `WeightsError` of one line.
 
-    Damaged files make readers raise nearly anything, from `IndexError` to errors that are no part of a library's public
-    names; listing them has been incomplete each time.
+    Damaged files make libraries raise nearly any class, from `IndexError` to private ones; every list of them has been
+    incomplete.
 
     Args:
-        where: The file, for the message.
-        advice: What to do about it.
-        verb: What was tried.
+        where: File, for the message.
+        advice: What the user can do.
+        verb: Past participle of the operation.
 
     Raises:
-        WeightsError: In place of every error that is not ours already; out of memory stays what it is.
+        WeightsError: Instead of every exception but `DinocliError` and `MemoryError`.
     """
     try:
         yield
@@ -81,93 +81,93 @@ def reading(where: object, advice: str, verb: str = "read") -> Iterator[None]:
         raise WeightsError(f"{where} cannot be {verb} ({reason(error)}); {advice}") from error
 
 
-def read_json(path: Path, kind: type[Stored], advice: str) -> dict[str, Any]:
-    """Read a JSON object.
+def read_json(path: Path, model: type[Stored], advice: str) -> dict[str, Any]:
+    """Read and validate a JSON file.
 
     Args:
-        path: The file.
-        kind: What it has to be.
-        advice: What to do where it is not.
+        path: JSON file.
+        model: Pydantic model of its object.
+        advice: What the user can do if the file is invalid.
 
     Returns:
-        The object, with the defaults of `kind` for keys that are missing.
+        The object, with the model's defaults for missing keys.
 
     Raises:
-        WeightsError: It is not there, too large, no JSON, or something else than declared.
+        WeightsError: The file is missing, larger than `MAX_BYTES`, not JSON, or does not fit the model.
     """
     with reading(path, advice):
-        return parse_json(read_limited(path, MOST_BYTES), kind)
+        return parse_json(read_limited(path, MAX_BYTES), model)
 
 
-def parse_json(text: bytes | str, kind: type[Stored]) -> dict[str, Any]:
-    """Parse a JSON object as `read_json`.
+def parse_json(text: bytes | str, model: type[Stored]) -> dict[str, Any]:
+    """Parse and validate a JSON object.
 
     Raises:
-        ValueError: It is no JSON, nested too deeply, or something else than declared; in one line.
+        ValueError: The text is not JSON, nested deeper than `MAX_DEPTH`, or does not fit the model; in one line.
     """
     try:
         data = json.loads(text)
     except RecursionError:
         raise ValueError("nested too deeply") from None
-    if depth(data) > MOST_DEPTH:
+    if depth(data) > MAX_DEPTH:
         raise ValueError("nested too deeply")
-    return checked(data, kind)
+    return checked(data, model)
 
 
-def checked(data: object, kind: type[Stored]) -> dict[str, Any]:
-    """Check data of a file against its declaration; defaults are filled in.
+def checked(data: object, model: type[Stored]) -> dict[str, Any]:
+    """Validate data by a pydantic model and fill in defaults.
 
     Raises:
-        ValueError: With the first key that is wrong, and why.
+        ValueError: With the first invalid key and the reason.
     """
     try:
-        return kind.model_validate(data).model_dump()
+        return model.model_validate(data).model_dump()
     except ValidationError as error:
         raise ValueError(reason(error)) from None
 
 
-def read_limited(path: Path, most: int) -> bytes:
-    """Read a file of at most this many bytes.
+def read_limited(path: Path, max_bytes: int) -> bytes:
+    """Read a file of limited size.
 
     Raises:
-        ValueError: It is larger.
-        OSError: It cannot be read.
+        ValueError: The file is larger than `max_bytes`.
+        OSError: The file cannot be read.
     """
     with path.open("rb") as file:
-        data = file.read(most + 1)
-    if len(data) > most:
-        raise ValueError(f"it is larger than {most:,} bytes")
+        data = file.read(max_bytes + 1)
+    if len(data) > max_bytes:
+        raise ValueError(f"it is larger than {max_bytes:,} bytes")
     return data
 
 
 def depth(data: object) -> int:
-    """Count the objects and lists inside each other, up to one more than `MOST_DEPTH`."""
+    """Return the nesting depth of objects and lists; at most `MAX_DEPTH` + 1."""
     level = [data]
-    for count in range(MOST_DEPTH + 1):
+    for count in range(MAX_DEPTH + 1):
         inside = [part for part in level if isinstance(part, Mapping | list | tuple)]
         if not inside:
             return count
         level = [value for part in inside for value in (part.values() if isinstance(part, Mapping) else part)]
-    return MOST_DEPTH + 1
+    return MAX_DEPTH + 1
 
 
-def shown(value: object) -> str:
-    """Write a value of a file for a message: short, on one line, and without failing."""
+def short_repr(value: object) -> str:
+    """Return the repr of a file's value for a message, at most 160 characters; never raises."""
     try:
         return _short(repr(value))
-    except (ValueError, RecursionError):  # whole numbers of thousands of digits cannot be written
+    except (ValueError, RecursionError):  # integers of more than 4300 digits have no repr
         return f"a {type(value).__name__} that cannot be written"
 
 
 def reason(error: BaseException) -> str:
-    """Say in one short line why something failed."""
+    """Return the reason of an exception in one short line."""
     if isinstance(error, ValidationError):
         problem = error.errors(include_url=False, include_context=False)[0]
         where = ".".join(map(str, problem["loc"])) or "the whole"
-        return f"{_short(where)}: {problem['msg'].removeprefix('Value error, ')}, not {shown(problem['input'])}"
+        return f"{_short(where)}: {problem['msg'].removeprefix('Value error, ')}, not {short_repr(problem['input'])}"
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return _short(" ".join(text.split()) or type(error).__name__)
 
 
 def _short(text: str) -> str:
-    return text if len(text) <= _MOST_WORDS else f"{text[:_MOST_WORDS]}..."
+    return text if len(text) <= _MAX_MESSAGE_CHARACTERS else f"{text[:_MAX_MESSAGE_CHARACTERS]}..."

@@ -20,8 +20,8 @@ def machine(
     running: str = "99/200",
 ) -> None:
     """A machine of 16 cores, of which the process may use its own; many tasks run at this moment."""
-    monkeypatch.setattr(cores, "MOMENT", 0.0)
-    monkeypatch.setattr(cores, "LOAD", tmp_path / "loadavg")
+    monkeypatch.setattr(cores, "LOAD_INTERVAL_SECONDS", 0.0)
+    monkeypatch.setattr(cores, "LOADAVG", tmp_path / "loadavg")
     (tmp_path / "loadavg").write_text(f"{load} 99.0 99.0 {running} 4711\n")
     monkeypatch.setattr("os.cpu_count", lambda: every)
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(own)), raising=False)
@@ -86,13 +86,13 @@ def test_what_openmp_is_told(
 ) -> None:
     machine(monkeypatch, tmp_path, own=own, load=load)
     told: dict[str, str] = {}
-    cores.settle_threads(told)
-    assert {name: value for name, value in told.items() if name != cores.OURS} == wanted
-    cores.share_threads(told, 2)
+    cores.limit_threads(told)
+    assert {name: value for name, value in told.items() if name != cores.AUTO_THREADS} == wanted
+    cores.split_threads(told, 2)
     assert told.get("OMP_NUM_THREADS") == (str(int(wanted["OMP_NUM_THREADS"]) // 2) if wanted else None)
     asked = {"OMP_NUM_THREADS": "3"}
-    cores.settle_threads(asked)
-    cores.share_threads(asked, 3)
+    cores.limit_threads(asked)
+    cores.split_threads(asked, 3)
     assert asked == {"OMP_NUM_THREADS": "3"}, "the user's own word counts"
 
 
@@ -100,7 +100,7 @@ def test_every_command_settles_it_before_torch_is_loaded() -> None:
     code = (
         "import os, sys; os.environ.pop('OMP_NUM_THREADS', None); os.cpu_count = lambda: 64\n"
         "os.getloadavg = lambda: (63.0, 0, 0); os.sched_getaffinity = lambda _: set(range(64))\n"
-        "from pathlib import Path; import dinocli.cores; dinocli.cores.LOAD = Path('/none')\n"
+        "from pathlib import Path; import dinocli.cores; dinocli.cores.LOADAVG = Path('/none')\n"
         "from dinocli.cli.app import main\n"
         "try:\n    main()\nexcept SystemExit:\n    pass\n"
         "assert 'torch' not in sys.modules; print(os.environ['OMP_NUM_THREADS'], os.environ['OMP_WAIT_POLICY'])"

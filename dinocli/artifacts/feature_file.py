@@ -24,8 +24,8 @@ from dinocli.artifacts.feature_arrays import KEY, read_arrays
 from dinocli.artifacts.run_record import WeightsRecord
 from dinocli.config.preprocess import Preprocess
 from dinocli.errors import DataError, WeightsError
-from dinocli.file_set import read_whole
-from dinocli.stored import Anything, Count, Name, Stored, read_json, reading, usable_name
+from dinocli.file_set import read_consistent
+from dinocli.stored import AnyJson, Count, Name, Stored, read_json, reading, usable_name
 
 FEATURE_SUFFIXES = (".npy", ".npz", ".csv", ".parquet", ".safetensors")
 FITTED_SUFFIX = ".rare.safetensors"
@@ -51,10 +51,10 @@ class FeatureRecord(Stored):
     tile: str = ""
     shard: str = ""
     weights: WeightsRecord
-    preprocess: Anything
+    preprocess: AnyJson
     root: Name
     run: Name = ""
-    request: Anything = Field(default_factory=dict)
+    request: AnyJson = Field(default_factory=dict)
     images_per_second: float = Field(0.0, ge=0, allow_inf_nan=False)
 
 
@@ -154,7 +154,7 @@ def open_features(path: str | Path) -> FeatureFile:
     Raises:
         WeightsError: The file is missing or damaged, or files beside it do not match it.
     """
-    return read_whole(Path(path), _open)
+    return read_consistent(Path(path), _open)
 
 
 def _open(path: Path) -> FeatureFile:

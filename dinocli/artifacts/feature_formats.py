@@ -20,7 +20,7 @@ from dinocli.data.bad_images import write_bad
 from dinocli.engine.rare_features import RareFeatures
 from dinocli.errors import UsageError, WeightsError
 from dinocli.file_set import FileSet
-from dinocli.files import whole_file, write_whole
+from dinocli.files import atomic_file, write_atomic
 
 BLOCK_BYTES = 1 << 24
 SIDECARS = (".paths.txt", ".tiles.csv", ".bad.csv", ".json", FITTED_SUFFIX)
@@ -84,24 +84,24 @@ def write_features(
         if bad:
             write_bad(files.new(sidecar(target, ".bad.csv")), bad)
         text = json.dumps(meta, indent=2, ensure_ascii=False) + "\n"
-        write_whole(files.new(sidecar(target, ".json")), text)
+        write_atomic(files.new(sidecar(target, ".json")), text)
         if target.suffix in WRITERS and isinstance(partial, PartialFeatures):
-            with whole_file(files.new(target)) as file:
+            with atomic_file(files.new(target)) as file:
                 WRITERS[target.suffix](file, partial.array(), names)
         else:
-            files.take(target, partial.finalize())
-        files.swap()
+            files.adopt(target, partial.finalize())
+        files.commit()
     partial.close()
     partial.remove()
 
 
 def _write_lines(path: Path, lines: Iterable[str]) -> None:
-    with whole_file(path) as file:
+    with atomic_file(path) as file:
         file.writelines(line.encode() + b"\n" for line in lines)
 
 
 def _write_tiles(path: Path, names: Iterable[str], partial: PartialFeatures) -> None:
-    with whole_file(path) as file, _TextWriter(file) as text:
+    with atomic_file(path) as file, _TextWriter(file) as text:
         lines = csv.writer(text, lineterminator="\n")
         lines.writerow(("path", *BOX_KEYS))
         lines.writerows([name, *box] for name, box in zip(names, partial.boxes().tolist(), strict=True))

@@ -9,7 +9,7 @@ from typing import Any
 from dinocli.artifacts.feature_file import Box
 from dinocli.data.decode import image_size
 from dinocli.errors import DataError, UsageError
-from dinocli.files import write_whole
+from dinocli.files import write_atomic
 from dinocli.progress import ProgressReporter
 
 
@@ -90,7 +90,7 @@ def write_image_coco(
         )
     categories = [{"id": category_id, "name": name} for name, category_id in category_ids.items()]
     data = {"images": images, "categories": categories, "annotations": annotations}
-    write_whole(path, json.dumps(data, ensure_ascii=False, indent=1) + "\n")
+    write_atomic(path, json.dumps(data, ensure_ascii=False, indent=1) + "\n")
 
 
 def _outline(box: Sequence[float]) -> list[float]:

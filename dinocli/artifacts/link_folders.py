@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from dinocli.data.decode import image_size
 from dinocli.data.tar_shards import content_of, image_source, split_member
 from dinocli.errors import DataError, UsageError
-from dinocli.files import naming, write_whole
+from dinocli.files import named_errors, write_atomic
 from dinocli.quality.grouping import NONE
 
 MARKER_FILE = ".dinocli-cluster"
@@ -63,7 +63,7 @@ def write_tree(
         OSError: The folder cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    write_whole(folder / MARKER_FILE, "made by dinocli cluster\n")
+    write_atomic(folder / MARKER_FILE, "made by dinocli cluster\n")
     clusters = {label: folder / _folder_name(label, label_N) for label in sorted(set(label_N.tolist()))}
     for cluster in clusters.values():
         cluster.mkdir()
@@ -116,13 +116,13 @@ def _link_or_copy(image: Path, target: Path, *, copy: bool) -> None:
         if not copy:
             raise DataError("it lies in a tar shard, where no link leads: use --copy")
         image_size(image)
-        write_whole(target, content_of(image_source(str(image))))
+        write_atomic(target, content_of(image_source(str(image))))
         return
     if not os.path.lexists(image):
         raise FileNotFoundError(2, "no such file")
     if copy:
         image_size(image)
-        with naming(target):
+        with named_errors(target):
             shutil.copy2(image, target)
         return
     # A relative link resolves from the real path of its folder.

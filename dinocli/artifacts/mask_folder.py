@@ -15,11 +15,11 @@ from pydantic import Field
 
 from dinocli.artifacts.run_folder import SCHEMA
 from dinocli.errors import UsageError
-from dinocli.file_set import LOCK, FileSet
-from dinocli.files import remove_abandoned, remove_path, write_whole
+from dinocli.file_set import LOCK_NAME, FileSet
+from dinocli.files import remove_abandoned, remove_path, write_atomic
 from dinocli.journal import Journal
 from dinocli.segmentation.regions import ImageRecord
-from dinocli.stored import Anything, Count, Stored, checked, reading
+from dinocli.stored import AnyJson, Count, Stored, checked, reading
 
 PARTIAL_FOLDER, JOURNAL_FILE = ".part", ".segment.jsonl"
 RESULT_FILES = (
@@ -71,14 +71,14 @@ class MaskFolder:
 
     def write_manifest(self, manifest: dict[str, Any]) -> None:
         """Write `segment.json`, which marks the result as complete."""
-        write_whole(self.manifest, json.dumps({"schema": SCHEMA, **manifest}, indent=2, ensure_ascii=False) + "\n")
+        write_atomic(self.manifest, json.dumps({"schema": SCHEMA, **manifest}, indent=2, ensure_ascii=False) + "\n")
 
     def check_free(self, *, resume: bool, force: bool) -> None:
         """Raise `UsageError` if the output exists and neither --force nor --resume was given.
 
         Only output of this command is replaced: a folder `masks` may hold a user's true masks.
         """
-        if not self.path.exists() or all(path.name == LOCK for path in self.path.iterdir()):
+        if not self.path.exists() or all(path.name == LOCK_NAME for path in self.path.iterdir()):
             return
         if not (self.manifest.is_file() or self.journal.is_file()):
             raise UsageError(f"{self.path} is not empty and not made by `dinocli segment`: choose another --out")
@@ -106,20 +106,20 @@ class MaskFolder:
         partial = self.partial.path
         for name in RESULT_FILES:
             if (partial / name).exists():
-                files.take(self.path / name, partial / name)
+                files.adopt(self.path / name, partial / name)
             else:
                 files.drop(self.path / name)
-        files.take(self.manifest, self.partial.manifest)
+        files.adopt(self.manifest, self.partial.manifest)
         files.drop(self.journal)
         files.drop(partial)
-        files.swap()
+        files.commit()
 
 
 class SegmentJournalLine(Stored):
     """A processed image: its record, or the name and the reason why it cannot be read."""
 
     image: Count
-    record: Anything | None = None
+    record: AnyJson | None = None
     bad: list[str] = Field(default_factory=list, max_length=2)
 
 
@@ -166,7 +166,7 @@ class SegmentJournal:
 
     def _resume(self, folder: MaskFolder, request: dict[str, Any]) -> bool:
         """Load the journal of an interrupted result; False if there is none to continue."""
-        lines = self._journal.found(request, str(folder.path))
+        lines = self._journal.resume(request, str(folder.path))
         if lines is None or not folder.partial.path.is_dir():
             return False
         with reading(self._journal.path, "add --force to begin anew"):

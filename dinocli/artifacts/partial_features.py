@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from dinocli.artifacts.feature_file import Box
-from dinocli.files import hidden, naming
+from dinocli.files import hidden_sibling, named_errors
 from dinocli.journal import Journal, Line
 from dinocli.stored import Count, Stored, checked
 
@@ -71,14 +71,14 @@ class PartialFeatures:
         self, target: Path, request: dict[str, Any], shape: tuple[int, ...], dtype: str, *, resume: bool
     ) -> None:
         self.target, self.shape, self.dtype = target, shape, np.dtype(dtype)
-        self.path, self.tiles, journal = (hidden(target, word) for word in ("part", "tiles", "journal"))
+        self.path, self.tiles, journal = (hidden_sibling(target, word) for word in ("part", "tiles", "journal"))
         self.journal = Journal(journal)
         self.pieces, self.rows, self.bad = 0, 0, Bad()
         self._journaled_bad = 0
         self._header_bytes = len(npy_header(0, shape, dtype))
         if not (resume and self._resume(request)):
             self.remove()
-            with naming(target):
+            with named_errors(target):
                 self.path.write_bytes(npy_header(0, shape, dtype))
                 self.tiles.write_bytes(b"")
             self.journal.begin(request)
@@ -93,7 +93,7 @@ class PartialFeatures:
             pieces: Processed images or tiles, also those without rows.
             bad: Unreadable images among the pieces.
         """
-        with naming(self.target):
+        with named_errors(self.target):
             _write(self._file, np.asarray(rows_b, self.dtype), self._header_bytes + self.rows * self._row_bytes)
             _write(self._boxes, np.array(boxes, _BOX_DTYPE), self.rows * _BOX_BYTES)
         self.pieces, self.rows = self.pieces + pieces, self.rows + len(rows_b)
@@ -103,7 +103,7 @@ class PartialFeatures:
 
     def commit(self) -> None:
         """Sync the rows to disk, then append the journal line that counts them."""
-        with naming(self.target):
+        with named_errors(self.target):
             os.fsync(self._file)
             os.fsync(self._boxes)
         self.journal.append({"pieces": self.pieces, "rows": self.rows, "bad": self.bad[self._journaled_bad :]})
@@ -121,7 +121,7 @@ class PartialFeatures:
 
     def finalize(self) -> Path:
         """Make the hidden file a valid `.npy` file of the rows so far, and return its path; more rows may follow."""
-        with naming(self.target):
+        with named_errors(self.target):
             os.ftruncate(self._file, self._header_bytes + self.rows * self._row_bytes)
             os.pwrite(self._file, npy_header(self.rows, self.shape, self.dtype.str), 0)
             os.fsync(self._file)
@@ -144,7 +144,7 @@ class PartialFeatures:
 
     def _resume(self, request: dict[str, Any]) -> bool:
         """Load the state of an interrupted file; False if there is none to continue."""
-        lines = self.journal.found(request, str(self.target))
+        lines = self.journal.resume(request, str(self.target))
         if lines is None or not self.path.is_file() or not self.tiles.is_file():
             return False
         try:

@@ -9,7 +9,7 @@ import numpy as np
 
 from dinocli.artifacts.feature_file import Box
 from dinocli.artifacts.partial_features import Bad, Rows, journal_state, npy_header
-from dinocli.files import hidden, remove_abandoned, write_whole
+from dinocli.files import hidden_sibling, remove_abandoned, write_atomic
 from dinocli.journal import Journal
 
 
@@ -30,10 +30,11 @@ class PatchFolder:
     """
 
     def __init__(self, target: Path, names: list[str], request: dict[str, Any], dtype: str, *, resume: bool) -> None:
-        self.target, self.path, self.journal = target, hidden(target, "part"), Journal(hidden(target, "journal"))
+        self.target, self.path = target, hidden_sibling(target, "part")
+        self.journal = Journal(hidden_sibling(target, "journal"))
         self.pieces, self.rows, self.bad = 0, 0, Bad()
         self._names, self._dtype = names, np.dtype(dtype)
-        lines = self.journal.found(request, str(target)) if resume and self.path.is_dir() else None
+        lines = self.journal.resume(request, str(target)) if resume and self.path.is_dir() else None
         if lines is None:
             self.remove()
             self.journal.begin(request)
@@ -52,7 +53,7 @@ class PatchFolder:
             path = self.path / f"{name[2:]}.npy"
             path.parent.mkdir(parents=True, exist_ok=True)
             header = npy_header(row.shape[0], row.shape[1:], self._dtype.str)
-            write_whole(path, header + np.asarray(row, self._dtype).tobytes())
+            write_atomic(path, header + np.asarray(row, self._dtype).tobytes())
         self.pieces, self.rows = self.pieces + pieces, self.rows + len(names)
         self.bad += bad
         if self.journal.is_due:

@@ -12,8 +12,8 @@ from typing import Any
 
 from dinocli.artifacts.run_record import RunRecord
 from dinocli.errors import UsageError, WeightsError
-from dinocli.file_set import LOCK, claimed, made
-from dinocli.files import hidden, locked, remove_abandoned, remove_path, write_whole
+from dinocli.file_set import LOCK_NAME, claimed, created_folder
+from dinocli.files import hidden_sibling, locked, remove_abandoned, remove_path, write_atomic
 from dinocli.progress import ProgressReporter
 from dinocli.stored import read_json, read_limited, reading, usable_name
 
@@ -88,7 +88,7 @@ class RunFolder:
 
     def write(self, manifest: Mapping[str, Any]) -> None:
         """Write run.json atomically; if the run has ended, remove the run that it replaced."""
-        write_whole(self.manifest, json.dumps({"schema": SCHEMA, **manifest}, indent=2, ensure_ascii=False) + "\n")
+        write_atomic(self.manifest, json.dumps({"schema": SCHEMA, **manifest}, indent=2, ensure_ascii=False) + "\n")
         if manifest.get("status") in ENDED:
             shutil.rmtree(self.previous, ignore_errors=True)
 
@@ -117,7 +117,7 @@ def open_run(command: str, first_input: str, out: str, *, resume: bool, force: b
         else:
             folder = RunFolder(stack.enter_context(_new_folder(stem)))
         stack.enter_context(claimed(folder=folder.path))
-        if not (resume or force) and any(path.name != LOCK for path in folder.path.iterdir()):
+        if not (resume or force) and any(path.name != LOCK_NAME for path in folder.path.iterdir()):
             raise UsageError(f"{out} is not empty; add --resume to continue, --force to replace it, or another --out")
         remove_abandoned(folder.checkpoints)
         yield folder
@@ -127,7 +127,7 @@ def open_run(command: str, first_input: str, out: str, *, resume: bool, force: b
 def _new_folder(stem: str) -> Iterator[Path]:
     """Create a folder named after the current second, numbered if another process has taken that name."""
     now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    with made(RUNS):
+    with created_folder(RUNS):
         for number in itertools.count(1):
             path = RUNS / (f"{stem}-{now}" if number == 1 else f"{stem}-{now}-{number}")
             with contextlib.suppress(FileExistsError):
@@ -143,7 +143,7 @@ def _new_folder(stem: str) -> Iterator[Path]:
 def mark_latest(folder: RunFolder) -> None:
     """Write the path of this run to `runs/latest`, the default run of later commands."""
     RUNS.mkdir(exist_ok=True)
-    write_whole(RUNS / "latest", f"{folder.path.resolve()}\n")
+    write_atomic(RUNS / "latest", f"{folder.path.resolve()}\n")
 
 
 def latest_run(advice: str = "name IMAGES and --weights, or run `dinocli pretrain` first") -> RunFolder:
@@ -172,7 +172,7 @@ def add_output(folder: RunFolder, kind: str, path: Path, reporter: ProgressRepor
     """
     added = {"kind": kind, "path": str(path.resolve())}
     try:
-        with locked(hidden(folder.manifest, "lock"), folder.manifest, seconds=_LOCK_TIMEOUT):
+        with locked(hidden_sibling(folder.manifest, "lock"), folder.manifest, seconds=_LOCK_TIMEOUT):
             manifest = folder.read()
             outputs = [output for output in manifest.get("outputs", []) if output != added]
             folder.write({**manifest, "outputs": [*outputs, added]})

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from dinocli.errors import UsageError
-from dinocli.stored import Anything, Count, Name, Stored
+from dinocli.stored import AnyJson, Count, Name, Stored
 
 
 class WeightsRecord(Stored):
@@ -38,7 +38,7 @@ class Naming(Stored):
 class Request(Stored):
     """Settings that a resumed run must repeat."""
 
-    recipe: Anything = Field(default_factory=dict)
+    recipe: AnyJson = Field(default_factory=dict)
     minutes: float = 0.0
 
 
@@ -81,8 +81,8 @@ class RunRecord(Stored):
     images: Count = 0
     bad: Count = 0
     request: Request = Request()
-    recipe: Anything = Field(default_factory=dict)
-    preprocess: Anything = Field(default_factory=dict)
+    recipe: AnyJson = Field(default_factory=dict)
+    preprocess: AnyJson = Field(default_factory=dict)
     weights: WeightsRecord = WeightsRecord()
     teacher: WeightsRecord | None = None
     outputs: list[Output] = Field(default_factory=list)

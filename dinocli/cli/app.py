@@ -34,7 +34,7 @@ from dinocli.cli import (
 )
 from dinocli.cli.streams import ClosedOutputError, settle_streams
 from dinocli.cli.usage import repeated_option, usage_message
-from dinocli.cores import settle_threads
+from dinocli.cores import limit_threads
 from dinocli.errors import (
     DataError,
     DinocliError,
@@ -231,7 +231,7 @@ def _terminated(number: int, _: FrameType | None) -> NoReturn:
 
 def main() -> None:
     """Run the command line."""
-    settle_threads(os.environ)
+    limit_threads(os.environ)
     try:
         settle_streams()
     except ClosedOutputError as error:

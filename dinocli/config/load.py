@@ -17,11 +17,11 @@ from pydantic import ValidationError
 from dinocli.config.recipe import Recipe
 from dinocli.errors import RecipeError
 from dinocli.files import user_path
-from dinocli.stored import MOST_DEPTH, depth, read_limited, reason, shown
+from dinocli.stored import MAX_DEPTH, depth, read_limited, reason, short_repr
 
 BASE = "natural"
 
-MOST_BYTES = 1 << 20
+MAX_BYTES = 1 << 20
 """Of a recipe file; the largest of ours has six thousand."""
 
 RENAMED = {
@@ -125,8 +125,8 @@ def parse_setting(setting: str) -> dict[str, Any]:
         value: Any = tomllib.loads(f"value = {text}")["value"]
     except (ValueError, RecursionError):
         value = text
-    if dotted.count(".") >= MOST_DEPTH or depth(value) > MOST_DEPTH:
-        raise RecipeError(f"--set {shown(setting)} is nested too deeply; write section.key=value")
+    if dotted.count(".") >= MAX_DEPTH or depth(value) > MAX_DEPTH:
+        raise RecipeError(f"--set {short_repr(setting)} is nested too deeply; write section.key=value")
     for key in reversed(dotted.strip().split(".")):
         value = {key: value}
     return dict(value)
@@ -171,12 +171,12 @@ def _extends(path: Path) -> list[str]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        values = tomllib.loads(read_limited(path, MOST_BYTES).decode("utf-8-sig"))  # as some editors save it
+        values = tomllib.loads(read_limited(path, MAX_BYTES).decode("utf-8-sig"))  # as some editors save it
     except OSError as error:
         raise RecipeError(f"{path} cannot be read: {reason(error)}") from None
     except (ValueError, RecursionError) as error:  # also of whole numbers with thousands of digits
         raise RecipeError(f"{path} is not valid TOML: {reason(error)}") from None
-    if depth(values) > MOST_DEPTH:
+    if depth(values) > MAX_DEPTH:
         raise RecipeError(f"{path} is nested too deeply; a recipe has sections, and a section has settings")
     return values
 
@@ -228,7 +228,7 @@ def _first_problem(error: ValidationError) -> str:
     field = Recipe.model_fields.get(section)
     known = getattr(field.annotation, "model_fields", {}) if field else {}
     meaning = f" ({known[key].description})" if key in known else ""
-    value = "" if problems[0]["type"] == "missing" else f" = {shown(problems[0]['input'])}"
+    value = "" if problems[0]["type"] == "missing" else f" = {short_repr(problems[0]['input'])}"
     return f"recipe: {section}{'.' if key else ''}{key}{value}: {', or: '.join(wrong)}{meaning}"
 
 

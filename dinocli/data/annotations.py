@@ -16,7 +16,7 @@ from typing import Any
 from dinocli.data.text_tables import decode_text, is_utf8
 from dinocli.errors import DataError
 
-MOST_BYTES = 1 << 30
+MAX_BYTES = 1 << 30
 """Of a COCO file; one of a hundred thousand images with outlines holds half of that."""
 
 _PAST = 0.1  # of a side: how far boxes of tools may lie past the image
@@ -140,8 +140,8 @@ def _files(folder: Path) -> Iterator[Path]:
 
 def _read_coco(path: Path) -> Annotations:
     try:
-        if path.stat().st_size > MOST_BYTES:
-            raise ValueError(f"it is larger than {MOST_BYTES:,} bytes")
+        if path.stat().st_size > MAX_BYTES:
+            raise ValueError(f"it is larger than {MAX_BYTES:,} bytes")
         data = json.loads(path.read_bytes())
         names = {entry["id"]: str(entry["name"]) for entry in data["categories"]}
         objects: dict[Any, list[AnnotatedObject]] = {entry["id"]: [] for entry in data["images"]}

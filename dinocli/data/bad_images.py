@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dinocli.errors import DataError, UsageError
-from dinocli.files import write_whole
+from dinocli.files import write_atomic
 
 
 class Unreadable(DataError):
@@ -55,4 +55,4 @@ def write_bad(path: Path, bad: Sequence[tuple[str, str]]) -> None:
     """Write unreadable images as CSV with the columns path, reason; the file is complete or not there."""
     text = io.StringIO()
     csv.writer(text).writerows([("path", "reason"), *bad])
-    write_whole(path, text.getvalue())
+    write_atomic(path, text.getvalue())

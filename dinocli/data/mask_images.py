@@ -15,7 +15,7 @@ from PIL import Image
 from scipy import ndimage
 
 from dinocli.data.read import Canvas, rgb
-from dinocli.files import write_whole
+from dinocli.files import write_atomic
 
 Colour = tuple[int, int, int]
 
@@ -99,7 +99,7 @@ def write_below(folder: Path, stem: str, suffix: str, data: bytes) -> Path:
     """Write one file of an image, whole or not at all, in the same folders as the image; return its path."""
     path = folder / f"{stem}{suffix}"
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, data)
+    write_atomic(path, data)
     return path
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dinocli.files import write_whole
+from dinocli.files import write_atomic
 
 SEPARATORS = ",;\t|"
 _MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
@@ -126,4 +126,4 @@ def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]
     lines = csv.writer(text, lineterminator="\n")
     lines.writerow(header)
     lines.writerows(rows)
-    write_whole(path, text.getvalue())
+    write_atomic(path, text.getvalue())

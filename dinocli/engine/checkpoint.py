@@ -10,7 +10,7 @@ import torch
 from dinocli.engine.monitor import Monitor
 from dinocli.engine.step import Learner
 from dinocli.errors import WeightsError
-from dinocli.files import whole_file
+from dinocli.files import atomic_file
 from dinocli.models.lora import folded_state
 from dinocli.stored import reading
 
@@ -21,7 +21,7 @@ def save_checkpoint(path: Path, payload: Mapping[str, Any]) -> None:
     Raises:
         OSError: The disk is full; torch alone would raise a `RuntimeError` about positions in a file.
     """
-    with whole_file(path) as file:
+    with atomic_file(path) as file:
         writer = _CauseKeeper(file)
         try:
             torch.save(dict(payload), cast(IO[bytes], writer))

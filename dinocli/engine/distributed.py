@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from dinocli.cores import share_threads
+from dinocli.cores import split_threads
 from dinocli.engine.device import pick_device
 from dinocli.errors import UsageError
 
@@ -182,7 +182,7 @@ def launch(processes: int, arguments: Sequence[str]) -> int:
         rdzv_backend="c10d",
         rdzv_endpoint="localhost:0",
     )
-    share_threads(os.environ, processes)
+    split_threads(os.environ, processes)
     try:
         elastic_launch(config, sys.executable)("-m", "dinocli", *arguments)
     except ChildFailedError as error:

@@ -16,7 +16,7 @@ from dinocli.engine.probe_result import ProbeResult
 from dinocli.engine.step import StepStats
 from dinocli.engine.step_schedule import StepValues
 from dinocli.engine.trackers import Tracker, finite
-from dinocli.files import write_whole
+from dinocli.files import write_atomic
 from dinocli.quality.defect_few_shot import KEY
 
 UNIFORM_ENTROPY, UNIFORM_KL = 0.98, 0.01
@@ -147,7 +147,7 @@ class Monitor:
         if self.path is not None:
             kept = [line for line in _lines(self.path) if json.loads(line)["step"] <= step]
             self.rows = [row for row in map(json.loads, kept) if "loss" in row]
-            write_whole(self.path, "".join(f"{line}\n" for line in kept))
+            write_atomic(self.path, "".join(f"{line}\n" for line in kept))
 
     def _row(self, step: int, values: list[float], now: StepValues, timing: Timing) -> Row:
         loss, entropy, marginal, grad_norm, finite, *extras = values

@@ -8,7 +8,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile, record_function, schedule
 
 from dinocli.data.loader import Batch, Loader
-from dinocli.files import whole_file
+from dinocli.files import atomic_file
 from dinocli.progress import ProgressReporter
 
 PROFILE = "profile.json"
@@ -60,7 +60,7 @@ class ProfiledLoader:
 
     def _report(self, profiler: profile) -> None:
         if self.trace:
-            with whole_file(self.trace) as file:
+            with atomic_file(self.trace) as file:
                 profiler.export_chrome_trace(file.name)
         found = {event.key: event for event in profiler.key_averages()}
         whole = found["ProfilerStep*"]

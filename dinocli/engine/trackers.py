@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from dinocli.errors import WeightsError
-from dinocli.files import write_whole
+from dinocli.files import write_atomic
 
 EXPERIMENT = "dinocli"
 _MOST_VALUE = 500
@@ -76,7 +76,7 @@ class MlflowTracker:
         self._run = self._client.create_run(experiment, run_name=name).info.run_id
         settings = [Param(key, str(value)[:_MOST_VALUE]) for key, value in parameters.items()]
         self._client.log_batch(self._run, params=settings)
-        write_whole(known, f"{self._run}\n")
+        write_atomic(known, f"{self._run}\n")
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         now = int(time.time() * 1000)

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field
 
 from dinocli.errors import WeightsError
-from dinocli.stored import Anything, Name, Stored, read_json
+from dinocli.stored import AnyJson, Name, Stored, read_json
 
 MOST = {"depth": 256, "depths": 256, "num_heads": 1024, "embed_dim": 16_384, "img_size": 16_384}
 """Of single arguments; all others stop at `MOST_ARGUMENT`."""
@@ -40,9 +40,9 @@ class TimmRecord(Stored):
 
     architecture: Name
     num_classes: int | None = None
-    model_args: Annotated[Anything, AfterValidator(_small)] = Field(default_factory=dict)
+    model_args: Annotated[AnyJson, AfterValidator(_small)] = Field(default_factory=dict)
     pretrained_cfg: PretrainedRecord | None = None
-    dinocli: Anything | None = None
+    dinocli: AnyJson | None = None
 
 
 def read_timm_config(folder: Path, source: str) -> dict[str, Any]:

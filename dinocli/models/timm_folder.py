@@ -8,7 +8,7 @@ from safetensors.torch import save
 from timm.models import PretrainedCfg
 
 from dinocli.config.preprocess import Preprocess
-from dinocli.files import hidden, remove_path, replace_path, write_whole
+from dinocli.files import hidden_sibling, remove_path, replace_path, write_atomic
 from dinocli.models.backbone import Backbone
 from dinocli.models.weights import WeightsInfo
 
@@ -31,12 +31,12 @@ def save_backbone(folder: Path, backbone: Backbone, info: WeightsInfo, preproces
     tensors = {key: value.detach().cpu().contiguous().clone() for key, value in backbone.model.state_dict().items()}
     config = json.dumps(_config(backbone, info, preprocess), indent=2)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    fresh = hidden(folder, "new")
+    fresh = hidden_sibling(folder, "new")
     remove_path(fresh)  # of a process that died
     fresh.mkdir()
     try:
-        write_whole(fresh / "model.safetensors", save(tensors, metadata={"format": "pt"}))
-        write_whole(fresh / "config.json", config)
+        write_atomic(fresh / "model.safetensors", save(tensors, metadata={"format": "pt"}))
+        write_atomic(fresh / "config.json", config)
         replace_path(fresh, folder)
     finally:
         remove_path(fresh)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dinocli.config.preprocess import Preprocess
 from dinocli.errors import WeightsError
-from dinocli.files import write_whole
+from dinocli.files import write_atomic
 from dinocli.models.backbone import Backbone
 
 _NO_WAY = "use --format timm, onnx or torchscript"
@@ -63,9 +63,9 @@ def write_transformers(folder: Path, backbone: Backbone, preprocess: Preprocess)
         "image_std": list(preprocess.std),
     }
     folder.mkdir(parents=True, exist_ok=True)
-    write_whole(folder / "model.safetensors", save(tensors, metadata={"format": "pt"}))
-    write_whole(folder / "config.json", json.dumps(_config(backbone.model, kind), indent=2) + "\n")
-    write_whole(folder / "preprocessor_config.json", json.dumps(processor, indent=2) + "\n")
+    write_atomic(folder / "model.safetensors", save(tensors, metadata={"format": "pt"}))
+    write_atomic(folder / "config.json", json.dumps(_config(backbone.model, kind), indent=2) + "\n")
+    write_atomic(folder / "preprocessor_config.json", json.dumps(processor, indent=2) + "\n")
 
 
 def _kind(backbone: Backbone) -> str:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.numpy import save
 
-from dinocli.files import write_whole
+from dinocli.files import write_atomic
 from dinocli.quality.classifiers import METHODS, Candidate, Classifier
 from dinocli.stored import Stored, parse_json, reading
 
@@ -97,7 +97,7 @@ def save_classifier(path: Path, saved: SavedClassifier) -> None:
         {key: np.ascontiguousarray(value) for key, value in tensors.items() if value.size},
         {"about": head.model_dump_json()},
     )
-    write_whole(path, data)
+    write_atomic(path, data)
 
 
 def load_classifier(path: Path) -> SavedClassifier:

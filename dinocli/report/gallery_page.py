@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dinocli.files import write_whole
+from dinocli.files import write_atomic
 from dinocli.report.app import app_page, template
 from dinocli.report.chart import Curve
 from dinocli.report.page import Cell, Table, curves_html, facts_html, notes_html, table_html
@@ -111,7 +111,7 @@ def write_gallery_page(path: Path, page: GalleryPage, *, at: Path | None = None)
     """
     if any(not 0 <= place < len(page.segments) for image in page.images for place in image.segments):
         raise ValueError(f"an image names none of the {len(page.segments)} segments")
-    write_whole(path, app_page(page.title, _body(page), _data(page, at or path), styles=_STYLES, scripts=_SCRIPTS))
+    write_atomic(path, app_page(page.title, _body(page), _data(page, at or path), styles=_STYLES, scripts=_SCRIPTS))
 
 
 def _data(page: GalleryPage, path: Path) -> dict[str, object]:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dinocli.files import write_whole
+from dinocli.files import write_atomic
 from dinocli.report.app import app_page, template
 from dinocli.report.chart import Curve
 from dinocli.report.crosstab import crosstab
@@ -130,7 +130,7 @@ def write_map_page(path: Path, page: MapPage) -> None:
         OSError: If the file cannot be written.
     """
     _check(page)
-    write_whole(path, app_page(page.title, _body(page), _data(page, path), styles=_STYLES, scripts=_SCRIPTS))
+    write_atomic(path, app_page(page.title, _body(page), _data(page, path), styles=_STYLES, scripts=_SCRIPTS))
 
 
 def _check(page: MapPage) -> None:

@@ -11,7 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Protocol
 
-from dinocli.files import write_whole
+from dinocli.files import write_atomic
 from dinocli.report.chart import Curve, line_chart
 from dinocli.report.text import cell_text, html_text, number
 
@@ -83,7 +83,7 @@ def write_report(path: Path, report: Report) -> None:
     Raises:
         OSError: If the file cannot be written.
     """
-    write_whole(path, _page(report).encode("utf-8"))
+    write_atomic(path, _page(report).encode("utf-8"))
 
 
 def _page(report: Report) -> str:

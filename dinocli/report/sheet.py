@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from dinocli.files import write_whole
+from dinocli.files import write_atomic
 from dinocli.report.text import escaped, middle_ellipsis, visible
 
 _PAPER, _INK = (252, 252, 250), (70, 76, 82)
@@ -37,7 +37,7 @@ def contact_sheet(
         OSError: If the file cannot be written.
     """
     png = sheet_png(rows, column_labels=column_labels, row_labels=row_labels, captions=captions, cell=cell)
-    write_whole(path, png)
+    write_atomic(path, png)
 
 
 def sheet_png(

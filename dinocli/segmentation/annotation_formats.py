@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dinocli.data.text_tables import write_table
-from dinocli.files import whole_file
+from dinocli.files import atomic_file
 from dinocli.segmentation.regions import ImageRecord
 
 COLUMNS = ("image", "mask", "segment", "category", "score", "area", "area_fraction", "left", "top", "width", "height")
@@ -48,7 +48,7 @@ def write_coco(path: Path, records: Iterable[ImageRecord], names: dict[int, str]
     )
     annotations = ({"id": number, **one} for number, one in enumerate(_annotations(records, as_polygons), start=1))
     categories = ({"id": label, "name": name} for label, name in names.items())
-    with whole_file(path) as file:
+    with atomic_file(path) as file:
         parts = (("{", "images", images), (",", "categories", categories), (",", "annotations", annotations))
         for opening, key, entries in parts:
             file.write(f'{opening}"{key}":['.encode())

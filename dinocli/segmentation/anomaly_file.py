@@ -7,14 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load, save
 
-from dinocli.files import write_whole
+from dinocli.files import write_atomic
 from dinocli.quality.patch_bank import PatchBank
 from dinocli.segmentation.distance_scale import PLACES, DistanceScale
 from dinocli.stored import read_limited, reading
 
 K = TypeVar("K", bound=np.generic)
 
-MOST_BYTES = 1 << 30
+MAX_BYTES = 1 << 30
 """Of the file; a bank of 4,096 patches of the widest ViT has 100 MB."""
 
 BANK = "centred bank"
@@ -47,7 +47,7 @@ def save_anomaly(path: Path, scale: DistanceScale, bank: PatchBank | None = None
     }
     if bank is not None:
         tensors[BANK] = bank.features_MD
-    write_whole(path, save({name: np.ascontiguousarray(values) for name, values in tensors.items()}))
+    write_atomic(path, save({name: np.ascontiguousarray(values) for name, values in tensors.items()}))
 
 
 def load_anomaly(path: Path) -> LearntAnomaly:
@@ -57,7 +57,7 @@ def load_anomaly(path: Path) -> LearntAnomaly:
         WeightsError: It is not there, damaged, or holds something else.
     """
     with reading(path, _ADVICE):
-        tensors = load(read_limited(path, MOST_BYTES))
+        tensors = load(read_limited(path, MAX_BYTES))
         place_PP = _checked(tensors["place"], np.float32, (PLACES, PLACES))
         spread_PP = _checked(tensors["spread"], np.float32, (PLACES, PLACES))
         maxima_S = _checked(tensors["maxima"], np.float32, (None,))

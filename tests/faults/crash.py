@@ -11,8 +11,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from dinocli.file_set import FileSet, claimed, read_whole
-from dinocli.files import hidden, write_whole
+from dinocli.file_set import FileSet, claimed, read_consistent
+from dinocli.files import hidden_sibling, write_atomic
 
 OPERATIONS = {"open", "os.rename", "os.remove", "os.truncate", "os.mkdir", "os.rmdir", "shutil.rmtree", "os.symlink"}
 
@@ -56,19 +56,19 @@ def write_set(folder: Path, word: str, *, tree: bool = False, bad: bool = False)
     with claimed(target), FileSet(target) as files:
         files.drop(folder / "feats.bad.csv")
         for name in ("feats.json", *(["feats.bad.csv"] if bad else [])):
-            write_whole(files.new(folder / name), word)
+            write_atomic(files.new(folder / name), word)
         if tree:
             part = files.new(folder / "groups")
             (part / "0").mkdir(parents=True)
             (part / "0" / "a.txt").write_text(word)
-        write_whole(files.new(target), word)
-        files.swap()
+        write_atomic(files.new(target), word)
+        files.commit()
 
 
 def seen(folder: Path) -> State:
     """Read the set as a command does."""
     target = folder / "feats.npy"
-    return read_whole(target, lambda _: {name: text for name, text in state(folder).items() if name[0] != "."})
+    return read_consistent(target, lambda _: {name: text for name, text in state(folder).items() if name[0] != "."})
 
 
 def whole_sets(folder: Path, *, tree: bool) -> int:
@@ -91,15 +91,15 @@ def whole_sets(folder: Path, *, tree: bool) -> int:
 def whole_files(folder: Path) -> int:
     """Replace one file, killed at each operation."""
     path, kills = folder / "a.txt", 0
-    write_whole(path, "old")
-    while killed_at(kills, lambda: write_whole(path, "new")):
+    write_atomic(path, "old")
+    while killed_at(kills, lambda: write_atomic(path, "new")):
         assert path.read_text() in ("old", "new")
         with claimed(folder / "another"):
             pass
         assert os.listdir(folder) == ["a.txt"], os.listdir(folder)
-        write_whole(path, "old")
+        write_atomic(path, "old")
         kills += 1
-    assert not hidden(path, "lock").exists()
+    assert not hidden_sibling(path, "lock").exists()
     return kills
 
 

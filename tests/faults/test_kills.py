@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from dinocli.artifacts.feature_file import open_features
 from dinocli.artifacts.link_folders import MARKER_FILE
-from dinocli.file_set import settle
+from dinocli.file_set import recover
 from dinocli.models.create import create_backbone
 from tests.cli.commands import TINY as TINY_RUN
 from tests.cli.commands import make_images, start_warm, warm
@@ -169,7 +169,7 @@ def kill_often(case: Case, folder: Path, kills: int) -> int:
     old, hit = 0, 0
     while hit < kills:
         hit += killed((*case.command, *case.either[1 - old]), folder, moment.uniform(0, duration))
-        settle(folder / case.target, OWN_OF.get(case.target, ()))
+        recover(folder / case.target, OWN_OF.get(case.target, ()))
         found = state(folder)
         assert found in whole[:2], f"after {hit} kills: {sorted(found)}"
         if case.target.startswith("f."):

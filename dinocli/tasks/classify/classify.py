@@ -193,7 +193,7 @@ def _write(
         if options.save:
             path = user_path(options.save)
             save_classifier(files.new(path), learnt.saved)
-        files.swap()
+        files.commit()
 
 
 def _outcome(

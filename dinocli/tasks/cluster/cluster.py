@@ -173,7 +173,7 @@ def _write(
         if options.page and (options.report or members.root):
             done.append(options.page)
             write_page(options.page, files, members, findings, outcome, reporter, options.seed)
-        files.swap()
+        files.commit()
     return done
 
 

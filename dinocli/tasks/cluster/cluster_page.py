@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from dinocli.data.labels import Labels
 from dinocli.file_set import FileSet
-from dinocli.files import naming
+from dinocli.files import named_errors
 from dinocli.progress import ProgressReporter
 from dinocli.quality.auto_k import KScore
 from dinocli.quality.grouping import NONE, Grouping
@@ -147,7 +147,7 @@ def _thumbnails(
 def _beside(folder: Path, part: Path, number: int, data: bytes) -> Path:
     """Write a thumbnail into the hidden folder; return the name that it will have."""
     name = f"{number}{SUFFIX}"
-    with naming(part / name):
+    with named_errors(part / name):
         (part / name).write_bytes(data)
     return folder / name
 

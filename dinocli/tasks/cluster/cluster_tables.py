@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from dinocli.data.text_tables import parse_table, write_table
 from dinocli.errors import DataError
-from dinocli.files import write_whole
+from dinocli.files import write_atomic
 from dinocli.quality.grouping import NONE, Grouping
 from dinocli.quality.image_issues import ImageIssue
 from dinocli.tasks.cluster.cluster_inputs import ClusterInputs
@@ -117,7 +117,7 @@ def write_issues(path: Path, members: ClusterInputs, issues: Sequence[ImageIssue
 
 def write_selected(path: Path, members: ClusterInputs, rows: Sequence[int]) -> None:
     """Write one name a line, in the order of choice: the first lines of the file are a good choice too."""
-    write_whole(path, "".join(f"{members.names[row]}\n" for row in rows))
+    write_atomic(path, "".join(f"{members.names[row]}\n" for row in rows))
 
 
 def _short(value: float) -> str:

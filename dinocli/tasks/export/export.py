@@ -12,7 +12,7 @@ from safetensors.torch import load, save
 from dinocli.config.preprocess import Preprocess
 from dinocli.errors import UsageError, WeightsError
 from dinocli.file_set import FileSet, check_free, claimed
-from dinocli.files import user_path, write_whole
+from dinocli.files import user_path, write_atomic
 from dinocli.models.export_graph import to_onnx, to_torchscript
 from dinocli.models.rounding import rounding_tolerance
 from dinocli.models.timm_folder import save_backbone
@@ -116,8 +116,8 @@ def _export(options: ExportOptions, path: Path, reporter: ProgressReporter) -> E
         part = files.new(path)
         difference = _write(part, options.format, whole)
         text = card_of(whole, options.format, path.name, difference)
-        write_whole(part / card.name if options.format in _FOLDERS else files.new(card), text)
-        files.swap()
+        write_atomic(part / card.name if options.format in _FOLDERS else files.new(card), text)
+        files.commit()
     return ExportResult(path, card, options.format, difference, time.monotonic() - begin)
 
 
@@ -151,7 +151,7 @@ def _write(path: Path, kind: str, whole: WholeGraph) -> float:
         data, difference = to_onnx(
             source.backbone, source.preprocess.size, whole.facts(), pipeline=whole.pipeline(), prove=whole.proved
         )
-    write_whole(path, data)
+    write_atomic(path, data)
     return difference
 
 

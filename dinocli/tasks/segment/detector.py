@@ -16,13 +16,13 @@ from typing import Any
 from dinocli import __version__
 from dinocli.artifacts.run_folder import SCHEMA
 from dinocli.errors import UsageError, WeightsError
-from dinocli.files import hidden, remove_path, replace_path, user_path, write_whole
+from dinocli.files import hidden_sibling, remove_path, replace_path, user_path, write_atomic
 from dinocli.models.timm_folder import save_backbone
 from dinocli.models.weights import sha256_of
 from dinocli.segmentation.anomaly import FittedAnomaly
 from dinocli.segmentation.anomaly_file import load_anomaly, save_anomaly
 from dinocli.segmentation.distance_scale import parse_threshold
-from dinocli.stored import Anything, Count, Name, Stored, read_json
+from dinocli.stored import AnyJson, Count, Name, Stored, read_json
 from dinocli.tasks.embed.embed_setup import EmbedContext
 from dinocli.tasks.segment.method_fit import FittedPlan
 from dinocli.tasks.segment.segment_options import SIZE, SegmentOptions
@@ -40,7 +40,7 @@ class DetectorRecord(Stored):
     tile: str
     refine: bool
     min_area: Count | None
-    weights: Anything
+    weights: AnyJson
     sha256: dict[str, Name]
 
 
@@ -84,7 +84,7 @@ def save_detector(options: SegmentOptions, context: EmbedContext, plan: FittedPl
     if not isinstance(fitted, FittedAnomaly):
         raise UsageError(f"--save-detector keeps --method anomaly, and this folder got {plan.method.name}: name it")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    part = hidden(folder, "new")
+    part = hidden_sibling(folder, "new")
     remove_path(part)
     part.mkdir()
     try:
@@ -101,7 +101,7 @@ def save_detector(options: SegmentOptions, context: EmbedContext, plan: FittedPl
             "sha256": {name: sha256_of(part / name) for name in _FILES},
             "dinocli": __version__,
         }
-        write_whole(part / RECORD, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+        write_atomic(part / RECORD, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
         replace_path(part, folder)
     finally:
         remove_path(part)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from dinocli.artifacts.mask_folder import MaskFolder
 from dinocli.data.mask_images import label_png, map_png, overlay_jpeg, soft_npy, soft_png, write_below
 from dinocli.data.sources import ImageList
-from dinocli.files import write_whole
+from dinocli.files import write_atomic
 from dinocli.quality.mask_scorer import MaskScorer
 from dinocli.report.mask_gallery import Thumbnail, write_thumbnail
 from dinocli.segmentation.annotation_formats import yolo_lines
@@ -161,4 +161,4 @@ def labels_of(rendered: Rendered, geometry: PatchGeometry, min_area: int | None)
 def write_classes(folder: MaskFolder, names: dict[int, str]) -> None:
     """Name the classes of the YOLO labels, class 0 on the first line."""
     most = max(names, default=0)
-    write_whole(folder.classes, "".join(f"{names.get(label, f'unused {label}')}\n" for label in range(1, most + 1)))
+    write_atomic(folder.classes, "".join(f"{names.get(label, f'unused {label}')}\n" for label in range(1, most + 1)))

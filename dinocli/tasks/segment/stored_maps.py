@@ -21,7 +21,7 @@ from dinocli.segmentation.anomaly_file import load_anomaly
 from dinocli.segmentation.distance_scale import DistanceScale, parse_threshold
 from dinocli.segmentation.output_names import output_stems
 from dinocli.segmentation.segment_images import GridLayout, SegmentImage, SegmentReader
-from dinocli.stored import Anything, Count, Name, Stored, read_json, reading
+from dinocli.stored import AnyJson, Count, Name, Stored, read_json, reading
 from dinocli.tasks.segment.segment_options import MethodUsed, SegmentOptions
 from dinocli.tasks.segment.segment_plan import ImageMaps, SegmentInputs
 
@@ -37,7 +37,7 @@ class MethodRecord(Stored):
 class ReadingRecord(Stored):
     """How the images were read."""
 
-    preprocess: Anything
+    preprocess: AnyJson
     size: Count
     layout: list[Count] = Field(min_length=3, max_length=3)
     tiled: bool
@@ -48,9 +48,9 @@ class MasksRecord(Stored):
 
     method: MethodRecord
     root: Name
-    weights: Anything
+    weights: AnyJson
     reading: ReadingRecord
-    request: Anything
+    request: AnyJson
 
 
 class StoredMaps:

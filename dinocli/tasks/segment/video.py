@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from dinocli.errors import DataError, WeightsError
-from dinocli.files import write_whole
+from dinocli.files import write_atomic
 from dinocli.progress import ProgressReporter
 
 SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg")
@@ -49,7 +49,7 @@ def unpack(video: Path, folder: Path, *, again: bool, reporter: ProgressReporter
         if not path.is_file():
             file = io.BytesIO()
             image.save(file, "png", compress_level=1)
-            write_whole(path, file.getvalue())
+            write_atomic(path, file.getvalue())
     if not count:
         raise DataError(f"{video} holds no frame; check it in a player")
     reporter.line(f"{count} frames of {video} in {frames}")

@@ -15,7 +15,7 @@ from dinocli.data.bad_images import write_bad
 from dinocli.data.loader import Loader
 from dinocli.data.read import rgb
 from dinocli.engine.step import Learner
-from dinocli.files import write_whole
+from dinocli.files import write_atomic
 from dinocli.report.sheet import contact_sheet
 from dinocli.tasks.train.budget import TrainPlan
 from dinocli.tasks.train.train_context import TrainContext
@@ -73,7 +73,7 @@ def begin_folder(
     _views_sheet(folder, learner, loader)
     if context.store.bad:
         write_bad(folder.bad, context.store.bad)
-    write_whole(folder.recipe, to_toml(plan.recipe))
+    write_atomic(folder.recipe, to_toml(plan.recipe))
     folder.write(manifest)
 
 
