@@ -219,12 +219,12 @@ def views_of(context: TrainContext, known: Sequence[int], probed: Sequence[int])
     crop = replace(view, jitter=0.0, grayscale=0.0, blur=0.0, solarize=0.0)
 
     def whole(images: Sequence[int]) -> Iterator[torch.Tensor]:
-        for batch in loader.whole(images, BATCH):
+        for batch in loader.batches(images, BATCH):
             yield normalise(resize_square(batch.pixels_BCHW, batch.sizes_B2, about.size), about.mean, about.std)
 
     def drawn(spec: ViewSpec, draw: int) -> Iterator[torch.Tensor]:
         views = MultiCrop([spec], mean=about.mean, std=about.std, grey=about.grey, seed=1)
-        for batch in loader.whole(probed, BATCH):
+        for batch in loader.batches(probed, BATCH):
             pixels, sizes = batch.pixels_BCHW, batch.sizes_B2
             yield views(pixels, sizes, step=draw, start=batch.start, global_batch=len(probed))[0]
 

@@ -96,7 +96,7 @@ def measure(args: argparse.Namespace, folder: Path) -> None:
 
 def squares(context: TrainContext, rows: Sequence[int] | NDArray[np.intp]) -> Iterator[Tensor]:
     """Yield images, 0 to 1, squashed to the size of evaluation."""
-    for batch in context.loader(context.recipe).whole(list(map(int, rows)), BATCH):
+    for batch in context.loader(context.recipe).batches(list(map(int, rows)), BATCH):
         yield resize_square(batch.pixels_BCHW, batch.sizes_B2, context.preprocess.size)
 
 
@@ -119,7 +119,7 @@ def looks_of(context: TrainContext, rows: NDArray[np.intp]) -> dict[str, Callabl
 
     def crops() -> Iterator[Tensor]:
         views: MultiCrop = probe_crop(context.recipe, about)
-        for batch in context.loader(context.recipe).whole(rows.tolist(), BATCH):
+        for batch in context.loader(context.recipe).batches(rows.tolist(), BATCH):
             where = {"step": 0, "start": batch.start, "global_batch": count}
             yield views(batch.pixels_BCHW, batch.sizes_B2, **where)[0]
 

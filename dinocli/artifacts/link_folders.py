@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinocli.data.decode import image_size
-from dinocli.data.tar_shards import content_of, image_source, split_member
+from dinocli.data.tar_shards import image_source, read_source, split_member
 from dinocli.errors import DataError, UsageError
 from dinocli.files import named_errors, write_atomic
 from dinocli.quality.grouping import NONE
@@ -116,7 +116,7 @@ def _link_or_copy(image: Path, target: Path, *, copy: bool) -> None:
         if not copy:
             raise DataError("it lies in a tar shard, where no link leads: use --copy")
         image_size(image)
-        write_atomic(target, content_of(image_source(str(image))))
+        write_atomic(target, read_source(image_source(str(image))))
         return
     if not os.path.lexists(image):
         raise FileNotFoundError(2, "no such file")

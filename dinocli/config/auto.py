@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from dinocli.config.architecture_defaults import DEFAULTS, IMAGES, LORA_BELOW, Architecture
 from dinocli.config.load import with_values
-from dinocli.config.preprocess import USUAL
+from dinocli.config.preprocess import GREY_OR_RGB
 from dinocli.config.recipe import Recipe
 
 BATCH = (32, 64, 128, 256, 256)
@@ -110,7 +110,7 @@ def resolve(recipe: Recipe, facts: RunFacts) -> Recipe:
     settle("model.trainable", part)
     settle("model.pool", facts.pool)
     settle("model.in_chans", facts.in_chans)
-    if facts.in_chans not in USUAL:  # changes of colour that channels without colours do not have
+    if facts.in_chans not in GREY_OR_RGB:  # changes of colour that channels without colours do not have
         values |= {"views.saturation": 0.0, "views.hue": 0.0, "views.grayscale": 0.0}
     settle("model.batch_norm", batch_norm(facts))
     settle("head.batch_norm", facts.architecture == "convnet" and facts.batch_norm and not facts.pretrained)

@@ -21,7 +21,7 @@ Channels = tuple[int | str, ...]
 PAGES: Channels = ("page",)
 """Each page of the file is one channel."""
 
-USUAL = (1, 3)
+GREY_OR_RGB = (1, 3)
 """Numbers of channels that an image of grey or of colours has; all others are measurements side by side."""
 
 MOST_CHANNELS = 512
@@ -147,7 +147,7 @@ class Preprocess:
 
 def first_channels(count: int) -> Channels:
     """Return the selection that reads so many channels of a file: none is named where grey or RGB is meant."""
-    return () if count in USUAL else tuple(range(count))
+    return () if count in GREY_OR_RGB else tuple(range(count))
 
 
 def for_channels(values: tuple[float, ...], count: int) -> tuple[float, ...]:

@@ -11,7 +11,7 @@ from numpy.lib import format as npy
 from dinocli.data.limits import Allowance, check_pixels
 from dinocli.data.pil_decode import decoded
 from dinocli.data.pixels import Decoded, unnamed_channels
-from dinocli.data.tar_shards import Source, for_decoder
+from dinocli.data.tar_shards import Source, decoder_input
 from dinocli.errors import DataError
 
 _FEW_CHANNELS, _MOST_SAMPLES = 16, 4
@@ -53,8 +53,8 @@ def read_array(source: Source, *, any_channels: bool, allowance: Allowance, stor
     """
     shape, dtype = _header(source)
     height, width = _image_shape(shape)[:2]
-    allowance.ask(height, width, int(np.prod(shape, dtype=np.int64)) * dtype.itemsize, stored)
-    pixels: Any = np.load(for_decoder(source), allow_pickle=False)
+    allowance.reserve(height, width, int(np.prod(shape, dtype=np.int64)) * dtype.itemsize, stored)
+    pixels: Any = np.load(decoder_input(source), allow_pickle=False)
     if isinstance(pixels, np.lib.npyio.NpzFile):
         with pixels as archive:
             pixels = archive[archive.files[0]]
@@ -70,8 +70,8 @@ def read_array(source: Source, *, any_channels: bool, allowance: Allowance, stor
 
 
 def _header(source: Source) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    if zipfile.is_zipfile(for_decoder(source)):
-        with zipfile.ZipFile(for_decoder(source)) as archive:
+    if zipfile.is_zipfile(decoder_input(source)):
+        with zipfile.ZipFile(decoder_input(source)) as archive:
             names = archive.namelist()
             if len(names) != 1:
                 raise DataError(f"an archive of {len(names)} arrays; save one array per file")

@@ -12,7 +12,7 @@ from dinocli.errors import DataError, UsageError
 from dinocli.files import write_atomic
 
 
-class Unreadable(DataError):
+class UnreadableImage(DataError):
     """One image that cannot be read; others can."""
 
 

@@ -40,7 +40,7 @@ _UNWRITABLE = {
 }
 
 
-class _Full(Exception):
+class _CacheFull(Exception):
     """The guess was too small: the canvases do not fit."""
 
 
@@ -85,7 +85,7 @@ def open_store(
     if (found := open_file(file, reader, images)) is not None:
         limit.check(found.bad)
         return found
-    need = _guess(images, reader)
+    need = _estimated_bytes(images, reader)
     fill = partial(_fill, images, reader, threads, limit, progress)
     memory, disk = (room if cap is None else min(room, cap) for room in (memory_budget(), disk_budget(folder)))
     try:
@@ -93,7 +93,7 @@ def open_store(
             return _in_memory(images, reader, memory, fill)
         if need <= disk:
             return _on_disk(images, reader, file, disk, fill)
-    except (_Full, MemoryError):
+    except (_CacheFull, MemoryError):
         pass  # the guess was wrong; streaming always works
     return _stream(images, reader, threads, limit, progress)
 
@@ -104,7 +104,7 @@ def _key(images: ImageList, reader: Reader) -> str:
     return hashlib.sha256(f"{images.digest()} {settings} {reader.short_side}".encode()).hexdigest()[:32]
 
 
-def _guess(images: ImageList, reader: Reader) -> int:
+def _estimated_bytes(images: ImageList, reader: Reader) -> int:
     """Guess the bytes of all canvases from a few, evenly spread over the list."""
     rows = np.linspace(0, len(images) - 1, min(_PROBES, len(images))).astype(int).tolist()
     sizes = [
@@ -160,7 +160,7 @@ def _in_memory(images: ImageList, reader: Reader, room: int, fill: _Fill) -> Pac
         nonlocal used
         start, used = used, used + canvas.nbytes
         if used > room:
-            raise _Full
+            raise _CacheFull
         buffer[start:used] = canvas.reshape(-1).view(np.uint8)
         return start
 
@@ -178,7 +178,7 @@ def _on_disk(images: ImageList, reader: Reader, path: Path, room: int, fill: _Fi
                 nonlocal used
                 start, used = used, used + canvas.nbytes
                 if used > room:
-                    raise _Full
+                    raise _CacheFull
                 file.write(canvas.data)
                 sums.append(checksum(canvas))
                 return start
@@ -187,7 +187,7 @@ def _on_disk(images: ImageList, reader: Reader, path: Path, room: int, fill: _Fi
             append_index(file, index, sums, unreadable)
     except OSError as error:
         if error.errno in _UNWRITABLE:
-            raise _Full from error
+            raise _CacheFull from error
         raise
     remove_old(path.parent)
     store = open_file(path, reader, images)

@@ -17,9 +17,9 @@ from dinocli.data.decoder_warnings import current
 from dinocli.data.dicom import HEAD, NO_PREAMBLE, dicom_frames, dicom_size, is_dicom, read_dicom
 from dinocli.data.image_formats import decoders
 from dinocli.data.limits import Allowance, check_pixels
-from dinocli.data.pil_decode import AS_THEY_ARE, decoded, from_pil, read_with_pil
-from dinocli.data.pixels import Decoded, Pixels, joined, with_channels
-from dinocli.data.tar_shards import Source, for_decoder, image_source
+from dinocli.data.pil_decode import RAW_CHANNELS_ADVICE, decoded, from_pil, read_with_pil
+from dinocli.data.pixels import Decoded, Pixels, append_alpha, select_channels
+from dinocli.data.tar_shards import Source, decoder_input, image_source
 from dinocli.data.tiff import ForPil, is_tiff, read_tiff, tiff_pages, tiff_size
 from dinocli.errors import DataError
 
@@ -43,12 +43,12 @@ def read_native(path: str | Path, *, page: int = 0, channels: Channels = ()) -> 
         DataError: The reason alone, in one line; the caller knows and adds the name.
     """
     with Allowance() as allowance:
-        found = decode(path, page=page, channels=channels, enough=sys.maxsize, allowance=allowance)
-        return np.ascontiguousarray(found.flat())
+        found = decode(path, page=page, channels=channels, min_side=sys.maxsize, allowance=allowance)
+        return np.ascontiguousarray(found.without_alpha())
 
 
 def decode(
-    path: str | Path, *, page: int, channels: Channels, enough: int, allowance: Allowance, z: str = ""
+    path: str | Path, *, page: int, channels: Channels, min_side: int, allowance: Allowance, z: str = ""
 ) -> Decoded:
     """Read one image, possibly smaller than it is, with its alpha and nodata apart.
 
@@ -58,7 +58,7 @@ def decode(
         path: As `read_native`, like the next two.
         page: Page of a multi-page file, from 0.
         channels: Source channels; empty for grey or RGB.
-        enough: Pixels of the shorter side that the caller needs; the result is never smaller than that.
+        min_side: Pixels of the shorter side that the caller needs; the result is never smaller than that.
         allowance: Asked for memory by what the header says.
         z: As `Preprocess.z`.
 
@@ -66,29 +66,29 @@ def decode(
         DataError: As `read_native`.
     """
     with _one_line_errors(path):
-        return _decode(str(path), page, channels, enough, allowance, z)
+        return _decode(str(path), page, channels, min_side, allowance, z)
 
 
-def decode_in_memory(image: Image.Image | Pixels, *, channels: Channels, enough: int) -> Decoded:
+def decode_in_memory(image: Image.Image | Pixels, *, channels: Channels, min_side: int) -> Decoded:
     """Take an image that is in memory as `decode` takes a file.
 
     Args:
         image: A PIL image, or an array (h, w) or (h, w, c) of 1 or 3 channels, 4 with alpha, more with `channels`; also
             (c, h, w) where `is_channels_first`.
         channels: Channels to take, empty for grey or RGB; of an array all, where they are the pages of files.
-        enough: As `decode`, for a JPEG that PIL has not decoded yet.
+        min_side: As `decode`, for a JPEG that PIL has not decoded yet.
 
     Raises:
         DataError: An array of another shape, or a number of channels that is neither grey nor RGB.
     """
     if isinstance(image, Image.Image):
-        return _with_channels(from_pil(image, enough), channels)
+        return _select_channels(from_pil(image, min_side), channels)
     pixels = image[..., None] if image.ndim == 2 else image
     pixels = np.moveaxis(pixels, 0, -1) if is_channels_first(pixels.shape) else pixels
     if pixels.ndim != 3 or not pixels.size or pixels.dtype.kind not in "uif":
         raise DataError(f"an array of shape {image.shape} and type {image.dtype} is no image; give (h, w) or (h, w, c)")
     if channels:
-        return decoded(pixels) if channels == PAGES else _with_channels(decoded(pixels), channels)
+        return decoded(pixels) if channels == PAGES else _select_channels(decoded(pixels), channels)
     if pixels.shape[2] not in (1, 3, 4):
         raise DataError(f"an array of {pixels.shape[2]} channels is neither grey nor RGB; choose channels")
     return decoded(pixels[..., :3], pixels[..., 3:]) if pixels.shape[2] == 4 else decoded(pixels)
@@ -109,7 +109,7 @@ def image_size(path: str | Path, *, page: int = 0) -> tuple[int, int]:
         elif is_array(str(path), head):
             height, width = array_size(source)
         else:
-            with Image.open(for_decoder(source), formats=decoders()) as image:
+            with Image.open(decoder_input(source), formats=decoders()) as image:
                 width, height = image.size
         check_pixels(height, width)
         return height, width
@@ -130,7 +130,7 @@ def page_count(path: str | Path, *, channels: Channels = (), z: str = "") -> tup
             return dicom_frames(source), 0
         if is_array(str(path), head):
             return 1, 0
-        with Image.open(for_decoder(source), formats=decoders()) as image:
+        with Image.open(decoder_input(source), formats=decoders()) as image:
             several = image.format != "MPO" and getattr(image, "is_animated", False)
             return (2 if several else 1), 0
 
@@ -148,7 +148,7 @@ def _one_line_errors(path: str | Path) -> Iterator[None]:
         raise DataError(_reason(error, path)) from error
 
 
-def _decode(path: str, page: int, channels: Channels, enough: int, allowance: Allowance, z: str) -> Decoded:
+def _decode(path: str, page: int, channels: Channels, min_side: int, allowance: Allowance, z: str) -> Decoded:
     source = image_source(path)
     head, stored = _head(source)
     if not is_tiff(head[:4]):
@@ -157,25 +157,25 @@ def _decode(path: str, page: int, channels: Channels, enough: int, allowance: Al
         if z:
             raise DataError("--z is for stacks in TIFF files alone")
         if is_dicom(head):
-            return _with_channels(read_dicom(source, page, allowance, stored), channels)
+            return _select_channels(read_dicom(source, page, allowance, stored), channels)
         if is_array(path, head):
             any_channels = bool(channels)
-            return _with_channels(
+            return _select_channels(
                 read_array(source, any_channels=any_channels, allowance=allowance, stored=stored), channels
             )
-        return _with_channels(read_with_pil(source, head, page, enough, allowance, stored), channels)
+        return _select_channels(read_with_pil(source, head, page, min_side, allowance, stored), channels)
     found = read_tiff(source, page, channels, z, allowance, stored)
     if isinstance(found, Decoded):
         if found.colour.dtype.kind not in "uif":
             raise DataError(f"pixels are {found.colour.dtype}, no real numbers; save an amplitude or a phase")
         return found
     try:
-        frames = [read_with_pil(source, head, frame, enough, allowance, stored) for frame in found.frames]
+        frames = [read_with_pil(source, head, frame, min_side, allowance, stored) for frame in found.frames]
     except UnidentifiedImageError:
         if found.colours:
-            raise DataError(f"its colours ({found.colours}) are not known; {AS_THEY_ARE}") from None
+            raise DataError(f"its colours ({found.colours}) are not known; {RAW_CHANNELS_ADVICE}") from None
         raise DataError("this kind of TIFF needs imagecodecs: pip install 'dinocli[tiff]'") from None
-    return _joined(frames, found) if found.planes else _with_channels(_as_tagged(frames[0], found), channels)
+    return _joined(frames, found) if found.planes else _select_channels(_as_tagged(frames[0], found), channels)
 
 
 def _joined(frames: list[Decoded], tags: ForPil) -> Decoded:
@@ -183,7 +183,7 @@ def _joined(frames: list[Decoded], tags: ForPil) -> Decoded:
     if any(frame.colour.shape != frames[0].colour.shape for frame in frames):
         raise DataError("its pages differ in size or type")
     colour = np.concatenate([frame.colour[..., :1] for frame in frames], axis=-1)
-    return _as_tagged(Decoded(colour, frames[0].true), tags)
+    return _as_tagged(Decoded(colour, frames[0].original_size), tags)
 
 
 def _as_tagged(image: Decoded, tags: ForPil) -> Decoded:
@@ -196,14 +196,14 @@ def _as_tagged(image: Decoded, tags: ForPil) -> Decoded:
             colour = colour.astype(tags.dtype)
     if tags.negative and colour.dtype == np.uint16:
         colour = np.iinfo(np.uint16).max - colour
-    return Decoded(colour, image.true, image.alpha, image.premultiplied, tags.nodata, masked=tags.masked)
+    return Decoded(colour, image.original_size, image.alpha, image.premultiplied, tags.nodata, masked=tags.masked)
 
 
-def _with_channels(image: Decoded, channels: Channels) -> Decoded:
+def _select_channels(image: Decoded, channels: Channels) -> Decoded:
     if not channels:
         return image
-    pixels = with_channels(joined(image.colour, image.alpha), channels)
-    return replace(image, colour=pixels, alpha=None, premultiplied=False, unread=0)
+    pixels = select_channels(append_alpha(image.colour, image.alpha), channels)
+    return replace(image, colour=pixels, alpha=None, premultiplied=False, unread_channels=0)
 
 
 def _head(source: Source) -> tuple[bytes, int]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from dinocli.data.limits import Allowance, check_pixels
 from dinocli.data.pixels import Decoded, Mask, Pixels
-from dinocli.data.tar_shards import Source, for_decoder
+from dinocli.data.tar_shards import Source, decoder_input
 from dinocli.errors import DataError
 
 HEAD = 132
@@ -56,14 +56,14 @@ def read_dicom(source: Source, frame: int, allowance: Allowance, stored: int) ->
     about = _header(source)
     height, width = _size(about)
     samples, size = int(about.get("SamplesPerPixel", 1)), int(about.get("BitsAllocated", 8)) // 8 or 1
-    allowance.ask(height, width, height * width * samples * size, stored)
+    allowance.reserve(height, width, height * width * samples * size, stored)
     count = _frames(about)
     if frame >= count:
         raise DataError(f"page {frame} of a file with {count} (counted from 0)")
     from pydicom.pixels import apply_color_lut, pixel_array
 
     try:
-        pixels = pixel_array(for_decoder(source), index=frame)
+        pixels = pixel_array(decoder_input(source), index=frame)
     except RuntimeError as error:  # of a compression that no installed package knows
         raise DataError(f"its compression cannot be read here ({_first(error)}): pip install pylibjpeg[all]") from None
     if about.get("PhotometricInterpretation") == "PALETTE COLOR":
@@ -125,7 +125,7 @@ def _header(source: Source) -> Any:
         from pydicom import dcmread
     except ImportError:
         raise DataError(_NEEDED) from None
-    about = dcmread(for_decoder(source), stop_before_pixels=True)
+    about = dcmread(decoder_input(source), stop_before_pixels=True)
     if "Rows" not in about or "Columns" not in about:
         raise DataError("a DICOM without an image")
     return about

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 
-from dinocli.data.tar_shards import file_facts, for_decoder, image_source
+from dinocli.data.tar_shards import size_and_mtime, decoder_input, image_source
 
 
 def same_files(paths: Sequence[str]) -> list[list[int]]:
@@ -21,7 +21,7 @@ def same_files(paths: Sequence[str]) -> list[list[int]]:
     by_size: dict[int, list[int]] = defaultdict(list)
     for place, path in enumerate(paths):
         with suppress(OSError):
-            by_size[file_facts(path)[0]].append(place)
+            by_size[size_and_mtime(path)[0]].append(place)
     by_content: dict[tuple[int, bytes], list[int]] = defaultdict(list)
     for size, places in by_size.items():
         for place in places if len(places) > 1 else []:
@@ -31,6 +31,6 @@ def same_files(paths: Sequence[str]) -> list[list[int]]:
 
 
 def _digest(path: str) -> bytes:
-    source = for_decoder(image_source(path))
+    source = decoder_input(image_source(path))
     with open(source, "rb") if isinstance(source, str) else source as file:
         return hashlib.file_digest(file, partial(hashlib.blake2b, digest_size=16)).digest()

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from dinocli.data.image_sample import ImageSample
 from dinocli.data.pixels import full_range
-from dinocli.data.ranges import MEASURED, PER_IMAGE, kind_of
+from dinocli.data.ranges import MEASURED, PER_IMAGE, depth_kind
 
 _SHARE = 0.001  # of the pixels that one extreme value holds before it may be nodata; fewer are hot or dead pixels
 _GAP = 0.25  # between that value and the others, as a share of what the others span
@@ -42,11 +42,11 @@ def alpha_notes(samples: Sequence[ImageSample], *, ignored: bool) -> list[str]:
 def channel_notes(samples: Sequence[ImageSample]) -> list[str]:
     """Say that files have channels that are not read, such as near infrared, and which axis of an array they are."""
     notes = []
-    several = [one for one in samples if one.unread]
+    several = [one for one in samples if one.unread_channels]
     if several:
         notes.append(
-            f"{len(several)} of {len(samples)} files have {3 + several[0].unread} channels; 0,1,2 are read (--channels "
-            "0,1,2,3 reads all)"
+            f"{len(several)} of {len(samples)} files have {3 + several[0].unread_channels} channels; 0,1,2 are read "
+            "(--channels 0,1,2,3 reads all)"
         )
     first = sum(one.channels_first for one in samples)
     if first:
@@ -109,7 +109,7 @@ def _outliers(values: NDArray[np.float64]) -> list[tuple[float, float, float, fl
 
 def kind_notes(samples: Sequence[ImageSample], source: str) -> list[str]:
     """Warn of images that do not fit a range that was measured on others."""
-    others = [one for one in samples if source and kind_of(one.dtype) != source]
+    others = [one for one in samples if source and depth_kind(one.dtype) != source]
     if not others:
         return []
     return [

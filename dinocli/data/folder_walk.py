@@ -17,7 +17,7 @@ SYSTEM_FOLDERS = frozenset(
 """Folders that storage systems and archives put beside a user's own, in lower case; they hold previews and rubbish."""
 PREVIEW_FOLDERS = frozenset(("thumbs", "thumb", "thumbnails", "_thumbs", "_thumbnails", ".thumbnails", ".thumbs"))
 
-RESULTS = (
+RESULT_FILES = (
     frozenset((".dinocli-cluster",)),
     frozenset(("segment.json", "segments.csv")),
     frozenset(("run.json", "recipe.toml")),
@@ -83,7 +83,7 @@ class FolderWalk:
         self.bad_members += [(f"{path}/{name}", reason) for name, reason in shard.bad]
         yield from (f"{path}/{name}" for name in shard.names)
 
-    def takes(self, path: str) -> bool:
+    def accepts(self, path: str) -> bool:
         """Return whether a file has the suffix of an image format; other files are counted."""
         name = os.path.basename(path).lower()
         if name.endswith(image_suffixes()) and not _are_features(path):
@@ -118,7 +118,7 @@ class FolderWalk:
             folder = folders.pop()
             entries = _entries(folder, visited)
             names = {entry.name for entry in entries}
-            if folder != top and any(result <= names for result in RESULTS):
+            if folder != top and any(result <= names for result in RESULT_FILES):
                 self.results.append(os.path.relpath(folder, top))
                 continue
             for entry in entries:
@@ -135,7 +135,7 @@ class FolderWalk:
                     self.special += 1
                 elif entry.name.lower().endswith(SUFFIX):
                     self._tars.append(entry.path)
-                elif self.takes(entry.path):
+                elif self.accepts(entry.path):
                     yield entry.path
 
     def _link(self, entry: os.DirEntry[str], links: list[str]) -> Iterator[str]:
@@ -150,11 +150,11 @@ class FolderWalk:
             self.system[entry.name] += 1
         elif not is_file and not broken:
             self.special += 1
-        elif self.takes(entry.path):
+        elif self.accepts(entry.path):
             yield entry.path
 
 
-def once_each(paths: list[str]) -> Iterator[str]:
+def unique_real_paths(paths: list[str]) -> Iterator[str]:
     """Yield paths, but of those that links to folders make of one file only the first: a link may lead round."""
     real: dict[str, str] = {}
     seen: set[str] = set()

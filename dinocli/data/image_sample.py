@@ -7,10 +7,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from dinocli.config.preprocess import USUAL, Channels
+from dinocli.config.preprocess import GREY_OR_RGB, Channels
 from dinocli.data.decode import decode, page_count
 from dinocli.data.limits import Allowance
-from dinocli.data.pixels import EMPTY, Decoded, Pixels, full_range
+from dinocli.data.pixels import NO_VALID_PIXEL, Decoded, Pixels, full_range
 from dinocli.data.region_of_interest import region_of
 from dinocli.errors import DataError
 
@@ -51,7 +51,7 @@ class ImageSample:
         nodata: Some pixels are nodata by the file's own tag or mask.
         pages: Pages or frames of the file; 1 if they were not counted.
         largest: Which of them has the most pixels.
-        unread: Channels that are not read.
+        unread_channels: Channels that are not read.
         channels_first: It is an array (c, h, w), as far as its shape says.
         absent: Of the values that were said to be nodata, those that no pixel has.
         window: Level and width that the file names for viewers, or None.
@@ -69,7 +69,7 @@ class ImageSample:
     nodata: bool
     pages: int
     largest: int
-    unread: int
+    unread_channels: int
     window: tuple[float, float] | None = None
     channels_first: bool = False
     absent: tuple[float, ...] = ()
@@ -95,9 +95,9 @@ def sample_image(
     """
     try:
         with Allowance() as allowance:
-            image = decode(path, page=page, channels=channels, enough=sys.maxsize, allowance=allowance, z=z)
-            region = region_of(roi, image.true)
-            image = image if region is None else image.cut(*region)
+            image = decode(path, page=page, channels=channels, min_side=sys.maxsize, allowance=allowance, z=z)
+            region = region_of(roi, image.original_size)
+            image = image if region is None else image.crop(*region)
             pages, largest = page_count(path, channels=channels, z=z) if not page else (1, 0)
             return _described(image, name, nodata, pages, largest)
     except DataError as error:
@@ -108,30 +108,30 @@ def _described(image: Decoded, name: str, nodata: tuple[float, ...], pages: int,
     alpha, bare = _alpha_kind(image.alpha), replace(image, nodata=(), outside=None, masked=None)
     measured = _measured(image, nodata, hides=alpha == "mask")
     if not measured.size:
-        raise DataError(EMPTY)
+        raise DataError(NO_VALID_PIXEL)
     return ImageSample(
         name=name,
         dtype=image.colour.dtype,
-        size=image.true,
+        size=image.original_size,
         channels=image.colour.shape[-1],
-        grey=_is_grey(image.flat("ignore" if alpha == "data" else "white")),
+        grey=_is_grey(image.without_alpha("ignore" if alpha == "data" else "white")),
         low=float(measured.min()),
         high=float(measured.max()),
         values=measured[:: max(1, measured.size // _VALUES)].astype(np.float64),
         alpha=alpha,
-        nodata=image.masked is not None or (bool(image.nodata) and image.missing() is not None),
+        nodata=image.masked is not None or (bool(image.nodata) and image.nodata_mask() is not None),
         pages=pages,
         largest=largest,
-        unread=image.unread,
+        unread_channels=image.unread_channels,
         window=image.window,
         channels_first=image.channels_first,
-        absent=tuple(value for value in nodata if bare.missing((value,)) is None),
-        spans=_spans(image, nodata) if image.colour.shape[-1] not in USUAL else (),
+        absent=tuple(value for value in nodata if bare.nodata_mask((value,)) is None),
+        spans=_spans(image, nodata) if image.colour.shape[-1] not in GREY_OR_RGB else (),
     )
 
 
 def _spans(image: Decoded, nodata: tuple[float, ...]) -> tuple[tuple[float, float], ...]:
-    missing = image.missing(nodata)
+    missing = image.nodata_mask(nodata)
     valid = np.isfinite(image.colour) if missing is None else np.isfinite(image.colour) & ~missing
     measured = (image.colour[..., part][valid[..., part]] for part in range(image.colour.shape[-1]))
     return tuple((float(one.min()), float(one.max())) if one.size else (0.0, 0.0) for one in measured)
@@ -139,7 +139,7 @@ def _spans(image: Decoded, nodata: tuple[float, ...]) -> tuple[tuple[float, floa
 
 def _measured(image: Decoded, nodata: tuple[float, ...], *, hides: bool) -> Pixels:
     """Return all values that are finite, measured and not transparent, flat."""
-    colour, missing = image.colour, image.missing(nodata)
+    colour, missing = image.colour, image.nodata_mask(nodata)
     if colour.dtype.kind != "f" and missing is None and not hides:
         return colour.reshape(-1)
     valid = np.isfinite(colour)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dinocli.config.preprocess import PAGES, USUAL, Channels
+from dinocli.config.preprocess import GREY_OR_RGB, PAGES, Channels
 from dinocli.data.decode import page_count
 from dinocli.data.image_sample import ImageSample
 from dinocli.data.pixels import full_range
@@ -39,12 +39,12 @@ def input_channels(images: ImageList, channels: Channels, page: int) -> int:
     if channels == PAGES:
         rows = np.linspace(0, len(images) - 1, min(_HEADERS, len(images))).astype(int).tolist()
         count = Counter(_pages(images.path(row)) - page for row in rows).most_common(1)[0][0]
-    return 3 if count in (0, *USUAL) else count
+    return 3 if count in (0, *GREY_OR_RGB) else count
 
 
 def described_channels(count: int) -> str:
     """Say how pictures show images of so many channels; nothing for grey and RGB."""
-    if count in USUAL:
+    if count in GREY_OR_RGB:
         return ""
     shown = "two as red and green" if count == 2 else "three as red, green and blue"
     return f"{count} channels; pictures show the first {shown}"

@@ -17,9 +17,9 @@ Labels = dict[str, list[str]]
 """One list per label column, in the order of the images; an empty string where an image has no label."""
 
 _ZIP = b"PK\x03\x04"
-MOST_COLUMNS = 1000
+MAX_COLUMNS = 1000
 """A table with more columns holds features, not labels."""
-CATEGORY = "category"
+CATEGORY_COLUMN = "category"
 """Column of labels that are the classes of annotated objects."""
 _FOLDER = re.compile(r"folder(?::(-?\d+))?")
 
@@ -84,7 +84,7 @@ def read_groups(columns: Labels, spec: str, names: Sequence[str]) -> list[str] |
     return [value or f"\0{name}" for value, name in zip(values, names, strict=True)]
 
 
-def of_several_kinds(labels: Labels) -> Labels:
+def multiclass_columns(labels: Labels) -> Labels:
     """Leave out the columns by which nothing can be measured, because they hold fewer than two labels."""
     return {column: values for column, values in labels.items() if len(set(values) - {""}) > 1}
 
@@ -137,8 +137,8 @@ def _read_csv(path: Path, note: Callable[[str], object]) -> tuple[list[str], lis
     columns = [cell for cell in header if cell]
     if len(rows) < 2 or named is None or len(columns) < 2:
         raise DataError(f"{path} needs a header with `path` and at least one label column")
-    if len(columns) > MOST_COLUMNS:
-        raise DataError(f"{path} has {len(columns):,} columns, more than {MOST_COLUMNS:,}: it is no table of labels")
+    if len(columns) > MAX_COLUMNS:
+        raise DataError(f"{path} has {len(columns):,} columns, more than {MAX_COLUMNS:,}: it is no table of labels")
     twice = next((name for name in columns if columns.count(name) > 1), "")
     if twice:
         raise DataError(f"{path} has the column {twice!r} twice; rename one of them")
@@ -158,7 +158,7 @@ def _read_annotated(path: Path, note: Callable[[str], object]) -> tuple[list[str
     for text in notes:
         note(text)
     rows = [TableRow(number, [name, name, label]) for number, (name, label) in enumerate(categories.items(), start=1)]
-    return ["", CATEGORY], rows
+    return ["", CATEGORY_COLUMN], rows
 
 
 def _joined(

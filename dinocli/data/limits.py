@@ -14,10 +14,10 @@ from dinocli.errors import DataError
 MAX_PIXELS = 2**29
 """Most pixels of one image, about 23,000 x 23,000."""
 
-_SMALL = 2**26  # bytes that any file may claim: a blank image of common size can be tiny
-_RATIO = 2**12  # bytes decoded for each one stored: deflate ends at 1032, LZW at about 2600
-_LARGE = 2**28  # bytes from which images are decoded one after another, and only where they fit into memory
-_COPIES = 4  # of the decoded bytes that exist at the same time: the decoder's, ours, in float, mapped
+_ALWAYS_ALLOWED_BYTES = 2**26  # bytes that any file may claim: a blank image of common size can be tiny
+_MAX_COMPRESSION_RATIO = 2**12  # bytes decoded for each one stored: deflate ends at 1032, LZW at about 2600
+_SERIAL_BYTES = 2**28  # bytes from which images are decoded one after another, and only where they fit into memory
+_PEAK_COPIES = 4  # of the decoded bytes that exist at the same time: the decoder's, ours, in float, mapped
 
 _one_large = Lock()
 
@@ -44,7 +44,7 @@ class Allowance:
         if isinstance(error, MemoryError):  # one image that needs too much must not end the others
             raise DataError("there is not enough memory to decode it") from error
 
-    def ask(self, height: int, width: int, nbytes: int, stored: int) -> None:
+    def reserve(self, height: int, width: int, nbytes: int, stored: int) -> None:
         """Refuse what cannot be, or does not fit.
 
         Args:
@@ -57,17 +57,17 @@ class Allowance:
             DataError: With the number.
         """
         check_pixels(height, width)
-        if nbytes > max(_SMALL, _RATIO * stored):
+        if nbytes > max(_ALWAYS_ALLOWED_BYTES, _MAX_COMPRESSION_RATIO * stored):
             raise DataError(f"a file of {stored:,} bytes claims {nbytes:,} bytes of pixels: it is damaged, or blank")
-        if nbytes <= _LARGE:
+        if nbytes <= _SERIAL_BYTES:
             return
         if not self._held:
             _one_large.acquire()
             self._held = True
         room = free_memory()
-        if room and nbytes * _COPIES > room:
+        if room and nbytes * _PEAK_COPIES > room:
             raise DataError(
-                f"decoding needs about {nbytes * _COPIES / 1e9:.1f} GB of memory, {room / 1e9:.1f} are free; "
+                f"decoding needs about {nbytes * _PEAK_COPIES / 1e9:.1f} GB of memory, {room / 1e9:.1f} are free; "
                 "cut the image into tiles first"
             )
 

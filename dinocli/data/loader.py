@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dinocli.data.bad_images import Unreadable
+from dinocli.data.bad_images import UnreadableImage
 from dinocli.data.parallel import in_order
 from dinocli.data.read import Canvas
 from dinocli.data.resident import resident_on
@@ -35,7 +35,7 @@ class Batch:
     Args:
         pixels_BCHW: uint8 or uint16 on the loader's device; zeros below and to the right of the smaller ones.
         sizes_B2: int64, true height and width, on the CPU.
-        start: Place of the first one in the global batch; of `Loader.whole`, in the asked images.
+        start: Place of the first one in the global batch; of `Loader.batches`, in the asked images.
         rows: Number of each one in the store.
     """
 
@@ -112,7 +112,7 @@ class Loader:
         """
         return _ahead(self._step(step) for step in range(first, last))
 
-    def whole(self, images: Sequence[int], batch_size: int) -> Generator[Batch, None, None]:
+    def batches(self, images: Sequence[int], batch_size: int) -> Generator[Batch, None, None]:
         """Yield the given images in order, the middle window of a strip; for looking, not for learning.
 
         An image that turns out to be broken while streaming is missing: see `Batch.rows`.
@@ -138,7 +138,7 @@ class Loader:
         while True:  # ends: the store raises another error when too many, or all, are unreadable
             try:
                 return image, self._canvas(image, epoch % self.store.windows(image))
-            except Unreadable:
+            except UnreadableImage:
                 image = (image + 1) % len(self.store)
 
     def _look(self, images: Sequence[int], start: int) -> Batch:
@@ -148,7 +148,7 @@ class Loader:
     def _middle(self, image: int) -> tuple[int, Canvas | Tensor] | None:
         try:
             return image, self._canvas(image, self.store.windows(image) // 2)
-        except Unreadable:
+        except UnreadableImage:
             return None
 
     def _batch(self, found: list[tuple[int, Canvas | Tensor]], start: int) -> Batch:
@@ -156,7 +156,7 @@ class Loader:
         height, width = max((h for h, _ in sizes), default=0), max((w for _, w in sizes), default=0)
         shape = (len(found), self.store.channels, height, width)
         if self._resident:
-            pixels = self._resident.together([canvas for _, canvas in found if isinstance(canvas, Tensor)])
+            pixels = self._resident.collate([canvas for _, canvas in found if isinstance(canvas, Tensor)])
         else:
             # By numpy, not torch: one parallel call in this thread makes OpenMP see more threads than cores, and from
             # then on it puts torch's to sleep between calls. Views on a CPU took twice as long.

@@ -19,14 +19,14 @@ from dinocli.files import write_atomic
 
 Colour = tuple[int, int, int]
 
-OPACITY = 0.45
+MASK_OPACITY = 0.45
 """Of a mask over its picture; its outline is opaque."""
 
 _GOLDEN = 0.618033988749895  # steps of this share of the circle keep any number of hues apart
 _FIRST_HUE = 0.97
 
 
-def colour_of(label: int) -> Colour:
+def label_colour(label: int) -> Colour:
     """Return the colour of a label, the same in every picture and report: reds first, then far apart."""
     hue = (_FIRST_HUE + (label - 1) * _GOLDEN) % 1
     red, green, blue = (round(255 * part) for part in colorsys.hsv_to_rgb(hue, 0.85, 1.0))
@@ -59,18 +59,18 @@ def map_png(map_HW: NDArray[np.float32]) -> bytes:
     return _png(Image.fromarray(np.rint(map_HW.clip(0, 1) * 255).astype(np.uint8)))
 
 
-def tint(labels_HW: NDArray[np.uint16]) -> NDArray[np.uint8]:
+def label_overlay(labels_HW: NDArray[np.uint16]) -> NDArray[np.uint8]:
     """Return the labels as colours, (H, W, 4): transparent where there is nothing, opaque along outlines."""
     table = np.zeros((int(labels_HW.max(initial=0)) + 1, 4), np.uint8)
     for label in range(1, len(table)):
-        table[label] = (*colour_of(label), round(255 * OPACITY))
+        table[label] = (*label_colour(label), round(255 * MASK_OPACITY))
     tinted: NDArray[np.uint8] = table[labels_HW]
     edge = ndimage.grey_dilation(labels_HW, 3) != ndimage.grey_erosion(labels_HW, 3)
     tinted[edge & (labels_HW > 0), 3] = 255
     return tinted
 
 
-def outlined_truth(truth_HW: NDArray[np.bool_]) -> NDArray[np.uint8]:
+def truth_outline(truth_HW: NDArray[np.bool_]) -> NDArray[np.uint8]:
     """Return the outline of a true mask, (H, W, 4): white with a dark rim, transparent elsewhere."""
     inner = truth_HW & ~ndimage.binary_erosion(truth_HW, np.ones((3, 3)))
     rim = ndimage.binary_dilation(truth_HW, np.ones((3, 3))) & ~truth_HW
@@ -83,7 +83,7 @@ def outlined_truth(truth_HW: NDArray[np.bool_]) -> NDArray[np.uint8]:
 def overlay_jpeg(picture_CHW: Canvas, labels_HW: NDArray[np.uint16]) -> bytes:
     """Return the picture with its labels over it, at full size."""
     below = Image.fromarray(rgb(picture_CHW))
-    above = Image.fromarray(tint(labels_HW))
+    above = Image.fromarray(label_overlay(labels_HW))
     below.paste(above, mask=above.getchannel("A"))
     return jpeg(below)
 
@@ -95,7 +95,7 @@ def jpeg(image: Image.Image) -> bytes:
     return file.getvalue()
 
 
-def write_below(folder: Path, stem: str, suffix: str, data: bytes) -> Path:
+def write_image_file(folder: Path, stem: str, suffix: str, data: bytes) -> Path:
     """Write one file of an image, whole or not at all, in the same folders as the image; return its path."""
     path = folder / f"{stem}{suffix}"
     path.parent.mkdir(parents=True, exist_ok=True)

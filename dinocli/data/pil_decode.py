@@ -13,15 +13,15 @@ from PIL import Image, ImageFile
 from dinocli.data.decoder_warnings import log_libtiff
 from dinocli.data.image_formats import decoders
 from dinocli.data.limits import Allowance
-from dinocli.data.pixels import SWAPPING, Decoded, Pixels, turned
-from dinocli.data.tar_shards import Source, content_of, for_decoder
+from dinocli.data.pixels import TRANSPOSING_ORIENTATIONS, Decoded, Pixels, apply_orientation
+from dinocli.data.tar_shards import Source, decoder_input, read_source
 from dinocli.errors import DataError
 
 # `Allowance` replaces PIL's own limit, which warns on stderr at a third of ours and knows no way out to name.
 Image.MAX_IMAGE_PIXELS = None
 log_libtiff()
 
-AS_THEY_ARE = "save it as RGB, or read its samples as they are, as --channels 0 or 0,1,2"
+RAW_CHANNELS_ADVICE = "save it as RGB, or read its samples as they are, as --channels 0 or 0,1,2"
 _MOST_SCANS = 200  # of a progressive JPEG; encoders write about ten
 _DEEP_MODES = ("I;16", "I;16L", "I;16B", "I", "F")
 _BYTES = {"I;16": 2, "I;16L": 2, "I;16B": 2, "I": 4, "F": 4}  # of one sample in PIL's modes, else 1
@@ -31,14 +31,14 @@ _GAP = rb"(?:\s|#[^\n]*\n)+"
 _PNM_HEADER = re.compile(rb"P([2356])" + _GAP + rb"(\d+)" + _GAP + rb"(\d+)" + _GAP + rb"(\d+)\s")
 
 
-def read_with_pil(source: Source, head: bytes, page: int, enough: int, allowance: Allowance, stored: int) -> Decoded:
+def read_with_pil(source: Source, head: bytes, page: int, min_side: int, allowance: Allowance, stored: int) -> Decoded:
     """Read one frame.
 
     Args:
         source: A file of one of the formats in `image_formats`.
         head: Its first bytes.
         page: Frame, counted from 0.
-        enough: Pixels of the shorter side that the caller needs; a JPEG may come back smaller than it is.
+        min_side: Pixels of the shorter side that the caller needs; a JPEG may come back smaller than it is.
         allowance: Asked before anything is decoded.
         stored: Size of the file, bytes.
 
@@ -46,7 +46,7 @@ def read_with_pil(source: Source, head: bytes, page: int, enough: int, allowance
         DataError: No such frame, or a file that claims too much.
         Exception: What PIL raises for damaged files.
     """
-    with Image.open(for_decoder(source), formats=decoders()) as image:
+    with Image.open(decoder_input(source), formats=decoders()) as image:
         check_claims(image, source, allowance, stored)
         deep = _deep_pnm(source) if head[:2] in _PNM else None
         if deep is not None:
@@ -57,7 +57,7 @@ def read_with_pil(source: Source, head: bytes, page: int, enough: int, allowance
         raw = _raw_mode(image)
         if _loses_bits(image, raw):
             return _deep_colour(source, page, raw, image.info.get("transparency"))
-        return from_pil(image, enough)
+        return from_pil(image, min_side)
 
 
 def decoded(colour: Pixels, alpha: Pixels | None = None) -> Decoded:
@@ -73,7 +73,7 @@ def check_claims(image: Image.Image, source: Source, allowance: Allowance, store
     """
     sample = 2 if ";16" in _raw_mode(image) else _BYTES.get(image.mode, 1)
     nbytes = image.width * image.height * len(image.getbands()) * sample
-    allowance.ask(image.height, image.width, nbytes, stored)
+    allowance.reserve(image.height, image.width, nbytes, stored)
     if "progressive" in image.info:
         _check_scans(source)
 
@@ -84,7 +84,7 @@ def _orientation(image: Image.Image) -> int:
 
 def _check_scans(source: Source) -> None:
     """Refuse a JPEG of endless scans: each of them, of a few bytes, takes as long as a whole image."""
-    scans = content_of(source).count(b"\xff\xda")
+    scans = read_source(source).count(b"\xff\xda")
     if scans > _MOST_SCANS:
         raise DataError(f"a progressive JPEG of {scans} scans, more than {_MOST_SCANS}: save it anew")
 
@@ -97,18 +97,18 @@ def _seek(image: Image.Image, page: int) -> None:
         raise DataError(f"page {page} of a file with {getattr(image, 'n_frames', 1)} (counted from 0)") from None
 
 
-def from_pil(image: Image.Image, enough: int) -> Decoded:
+def from_pil(image: Image.Image, min_side: int) -> Decoded:
     """Load an open image of at most 8 bits or one deep channel; a JPEG may come back smaller, as in `read_with_pil`."""
-    stored, scale = image.size, enough / min(image.size)
+    stored, scale = image.size, min_side / min(image.size)
     if scale < 1:
         image.draft(None, (int(image.width * scale) + 1, int(image.height * scale) + 1))
     drafted = image.size != stored
     image.load()
     orientation = _orientation(image)  # after loading: PIL itself turns TIFF while it loads, and drops the tag
     colour, alpha = _split(image)
-    colour = np.ascontiguousarray(turned(colour, orientation))
-    alpha = None if alpha is None else turned(alpha, orientation)
-    true = colour.shape[:2] if not drafted else stored if orientation in SWAPPING else stored[::-1]
+    colour = np.ascontiguousarray(apply_orientation(colour, orientation))
+    alpha = None if alpha is None else apply_orientation(alpha, orientation)
+    true = colour.shape[:2] if not drafted else stored if orientation in TRANSPOSING_ORIENTATIONS else stored[::-1]
     return Decoded(colour, (true[0], true[1]), alpha)
 
 
@@ -157,7 +157,7 @@ def _deep_colour(source: Source, page: int, raw: str, transparent: object) -> De
     elif colours in ("RGB", "RGBA"):
         first, second = (_reread(source, page, f"{colours};16{byte}") for byte in "BL")
     else:
-        raise DataError(f"16-bit {colours} is not turned into RGB; {AS_THEY_ARE}")
+        raise DataError(f"16-bit {colours} is not turned into RGB; {RAW_CHANNELS_ADVICE}")
     big = order == "B" or (order == "N" and sys.byteorder == "big")
     high, low = (first, second) if big else (second, first)
     pixels = high.astype(np.uint16)
@@ -170,18 +170,18 @@ def _deep_colour(source: Source, page: int, raw: str, transparent: object) -> De
 
 def _reread(source: Source, page: int, raw: str) -> Pixels:
     """Decode a file with another layout of the same number of bytes than the one that PIL found."""
-    with Image.open(for_decoder(source), formats=decoders()) as image:
+    with Image.open(decoder_input(source), formats=decoders()) as image:
         if page:
             _seek(image, page)
         assert isinstance(image, ImageFile.ImageFile)
         image.tile = [t._replace(args=(raw, *t.args[1:]) if isinstance(t.args, tuple) else raw) for t in image.tile]
         image.load()
-        return turned(np.asarray(image), _orientation(image))
+        return apply_orientation(np.asarray(image), _orientation(image))
 
 
 def _deep_pnm(source: Source) -> Pixels | None:
     """Read a PGM or PPM of more than 8 bits; PIL would stretch the values, or cut colour to 8 bits."""
-    content = content_of(source)
+    content = read_source(source)
     header = _PNM_HEADER.match(content)
     if header is None or not 256 <= int(header[4]) <= 65535:
         return None

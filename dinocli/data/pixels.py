@@ -15,12 +15,12 @@ Pixels = NDArray[Any]
 Mask = NDArray[np.bool_]
 """(h, w, c): samples without a measurement."""
 
-EMPTY = "no pixel has a value: all are nodata, not finite or transparent"
+NO_VALID_PIXEL = "no pixel has a value: all are nodata, not finite or transparent"
 
-_NAMED = 16
+_MAX_EXAMPLE_CHANNELS = 16
 """Channels that an example names at most."""
 
-SWAPPING = (5, 6, 7, 8)
+TRANSPOSING_ORIENTATIONS = (5, 6, 7, 8)
 """EXIF orientations that exchange height and width."""
 
 
@@ -30,11 +30,11 @@ class Decoded:
 
     Args:
         colour: (h, w, c), native dtype; c is 1 or 3, or the number of channels that were asked for.
-        true: (h, w) of the file, upright; a JPEG may have been decoded smaller.
+        original_size: (h, w) of the file, upright; a JPEG may have been decoded smaller.
         alpha: (h, w, 1), same dtype, 0 is transparent; None where there is none or channels were asked for.
         premultiplied: The colour was already multiplied by alpha ("associated" in TIFF).
         nodata: Sample values that mean "not measured", by the file's own tag.
-        unread: Channels beside colour and alpha.
+        unread_channels: Channels beside colour and alpha.
         window: Level and width that the file names for viewers; None where it names none.
         outside: (h, w, 1), pixels outside the region of interest; None where all count.
         channels_first: The file holds (c, h, w), as far as its shape says.
@@ -42,24 +42,24 @@ class Decoded:
     """
 
     colour: Pixels
-    true: tuple[int, int]
+    original_size: tuple[int, int]
     alpha: Pixels | None = None
     premultiplied: bool = False
     nodata: tuple[float, ...] = ()
-    unread: int = 0
+    unread_channels: int = 0
     window: tuple[float, float] | None = None
     outside: Mask | None = None
     masked: Mask | None = None
     channels_first: bool = False
 
-    def cut(self, box: tuple[int, int, int, int], inside: NDArray[np.bool_] | None = None) -> "Decoded":
+    def crop(self, box: tuple[int, int, int, int], inside: NDArray[np.bool_] | None = None) -> "Decoded":
         """Return the part in a box (left, top, width, height), of which `inside`, (h, w), counts; None: all."""
         left, top, width, height = box
         rows, columns = slice(top, top + height), slice(left, left + width)
         return replace(
             self,
             colour=self.colour[rows, columns],
-            true=(height, width),
+            original_size=(height, width),
             alpha=None if self.alpha is None else self.alpha[rows, columns],
             outside=None if inside is None else ~inside[..., None],
             masked=None if self.masked is None else self.masked[rows, columns],
@@ -74,13 +74,13 @@ class Decoded:
         valid = np.isfinite(self.colour)
         return not bool((valid if missing is None else valid & ~missing).any())
 
-    def flat(self, alpha: str = "white") -> Pixels:
+    def without_alpha(self, alpha: str = "white") -> Pixels:
         """Return (h, w, c) without alpha: laid over ``white``, or with alpha under ``ignore`` left out."""
         if self.alpha is None or alpha == "ignore":
             return self.colour
         return over_white(self.colour, self.alpha, premultiplied=self.premultiplied)
 
-    def missing(self, nodata: tuple[float, ...] = ()) -> Mask | None:
+    def nodata_mask(self, nodata: tuple[float, ...] = ()) -> Mask | None:
         """Return the samples that are nodata, by the file's tag or mask or the given values, or outside; None: none is.
 
         In 8 bits 0 and 255 are also colours, so there all channels of a pixel have to be nodata.
@@ -99,7 +99,7 @@ class Decoded:
         return found if found.any() else None
 
 
-def joined(colour: Pixels, alpha: Pixels | None) -> Pixels:
+def append_alpha(colour: Pixels, alpha: Pixels | None) -> Pixels:
     """Return all samples of an image side by side."""
     return colour if alpha is None else np.concatenate([colour, alpha], axis=-1)
 
@@ -111,7 +111,7 @@ def full_range(dtype: np.dtype[Any]) -> tuple[float, float]:
     return 0.0, 1.0
 
 
-def turned(pixels: Pixels, orientation: int) -> Pixels:
+def apply_orientation(pixels: Pixels, orientation: int) -> Pixels:
     """Put an image upright.
 
     Cameras and scanners store the turn as a tag and leave the pixels as they came. Done on arrays, because PIL cannot
@@ -124,7 +124,7 @@ def turned(pixels: Pixels, orientation: int) -> Pixels:
     Returns:
         (h, w, c), or (w, h, c) for orientations 5 to 8.
     """
-    if orientation in SWAPPING:
+    if orientation in TRANSPOSING_ORIENTATIONS:
         pixels = pixels.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):
         pixels = pixels[::-1]
@@ -156,7 +156,7 @@ def over_white(colour: Pixels, alpha: Pixels, *, premultiplied: bool = False) ->
     return flat
 
 
-def with_channels(pixels: Pixels, channels: Channels, names: tuple[str, ...] = ()) -> Pixels:
+def select_channels(pixels: Pixels, channels: Channels, names: tuple[str, ...] = ()) -> Pixels:
     """Take the asked channels, in the asked order.
 
     Args:
@@ -177,7 +177,7 @@ def with_channels(pixels: Pixels, channels: Channels, names: tuple[str, ...] = (
 
 def unnamed_channels(count: int) -> str:
     """Say that nobody knows which of so many channels to read, and name the option."""
-    example = ",".join(map(str, range(min(count, _NAMED))))
+    example = ",".join(map(str, range(min(count, _MAX_EXAMPLE_CHANNELS))))
     return f"{count} channels: say which to read, for example --channels {example}"
 
 

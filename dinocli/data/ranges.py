@@ -65,17 +65,17 @@ def parse_range(spec: str) -> Range:
     return Range(policy, (first, second))
 
 
-def kind_of(dtype: np.dtype[Any]) -> str:
+def depth_kind(dtype: np.dtype[Any]) -> str:
     """Return what images must share to share a measured range: ``8-bit``, ``deep integer`` or ``float``."""
     return "8-bit" if dtype == np.uint8 else "deep integer" if dtype.kind in "iu" else "float"
 
 
-def check_kind(dtype: np.dtype[Any], preprocess: Preprocess) -> None:
+def check_depth_kind(dtype: np.dtype[Any], preprocess: Preprocess) -> None:
     """Raise a `DataError` for an image that a measured range does not fit: its values have another scale."""
     source = preprocess.source
     if not source and preprocess.deep and preprocess.range_policy in MEASURED and dtype == np.uint8:
         source = "deeper"  # a record of older versions, which kept no kind
-    if source not in ("", kind_of(dtype)):
+    if source not in ("", depth_kind(dtype)):
         raise DataError(f"{dtype} image among {source} ones; leave it out, or read all of them with --range full")
 
 

@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dinocli.config.preprocess import PAGES, USUAL, Preprocess
+from dinocli.config.preprocess import GREY_OR_RGB, PAGES, Preprocess
 from dinocli.data.decode import decode, decode_in_memory, image_size
 from dinocli.data.limits import Allowance
-from dinocli.data.pixels import EMPTY, Decoded, Pixels
-from dinocli.data.ranges import PER_IMAGE, check_kind, map_range
+from dinocli.data.pixels import NO_VALID_PIXEL, Decoded, Pixels
+from dinocli.data.ranges import PER_IMAGE, check_depth_kind, map_range
 from dinocli.data.region_of_interest import RegionOfInterest, region_box, region_of
 from dinocli.errors import DataError, UsageError
 
@@ -34,17 +34,17 @@ _OVERLAP = 0.25  # share of a window that its neighbour shows too, at least: not
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
-class Framed(NamedTuple):
+class WholeAndRegion(NamedTuple):
     """An image with its region.
 
     Args:
         whole_CHW: The whole image.
-        own_CHW: The box around its region, filled outside a mask.
+        region_CHW: The box around its region, filled outside a mask.
         region: Where that is; None where it is all of the image.
     """
 
     whole_CHW: Canvas
-    own_CHW: Canvas
+    region_CHW: Canvas
     region: RegionOfInterest | None
 
 
@@ -62,7 +62,7 @@ class Reader:
 
     def __post_init__(self) -> None:
         named, wanted = len(self.preprocess.channels), self.preprocess.canvas_channels
-        convertible = named in USUAL and wanted in USUAL
+        convertible = named in GREY_OR_RGB and wanted in GREY_OR_RGB
         if named not in (0, wanted) and self.preprocess.channels != PAGES and not convertible:
             raise UsageError(f"--channels names {named}, and the weights take {self.preprocess.in_chans}: name so many")
 
@@ -93,22 +93,22 @@ class Reader:
 
     def in_memory(self, image: Image.Image | Pixels) -> Canvas:
         """Turn a PIL image, or an array as `decode_in_memory` takes it, into the canvas that `whole` reads."""
-        decoded = decode_in_memory(image, channels=self.preprocess.channels, enough=self._enough(self.short_side))
-        return self._squashable(*self._in_range(decoded, region_of(self.preprocess.roi, decoded.true)))
+        decoded = decode_in_memory(image, channels=self.preprocess.channels, min_side=self._enough(self.short_side))
+        return self._squashable(*self._in_range(decoded, region_of(self.preprocess.roi, decoded.original_size)))
 
     def full(self, path: str) -> Canvas:
         """Read an image, or the box around its region, at its own resolution, range mapped; errors as `canvases`."""
         with Allowance() as allowance:
             return self._mapped(path, sys.maxsize, allowance)[0]
 
-    def framed(self, path: str) -> Framed:
+    def whole_and_region(self, path: str) -> WholeAndRegion:
         """Read an image in full, and of it what `full` reads; errors as `canvases`."""
         with Allowance() as allowance:
             image = self._decoded(path, sys.maxsize, allowance)
-            region = region_of(self.preprocess.roi, image.true)
+            region = region_of(self.preprocess.roi, image.original_size)
             whole_CHW = self._in_range(image, None)[0]
-            own_CHW = whole_CHW if region is None else self._in_range(image, region)[0]
-        return Framed(whole_CHW, own_CHW, region)
+            region_CHW = whole_CHW if region is None else self._in_range(image, region)[0]
+        return WholeAndRegion(whole_CHW, region_CHW, region)
 
     def tile(self, path: str, box: tuple[int, int, int, int] | None) -> Canvas:
         """Read a tile (left, top, width, height) of an image at its own resolution; without a box as `whole`.
@@ -147,13 +147,13 @@ class Reader:
         """Return the same without a region."""
         return replace(self, preprocess=replace(self.preprocess, roi=""))
 
-    def _mapped(self, path: str, enough: int, allowance: Allowance) -> tuple[Canvas, tuple[int, int]]:
-        image = self._decoded(path, self._enough(enough), allowance)
-        return self._in_range(image, region_of(self.preprocess.roi, image.true))
+    def _mapped(self, path: str, min_side: int, allowance: Allowance) -> tuple[Canvas, tuple[int, int]]:
+        image = self._decoded(path, self._enough(min_side), allowance)
+        return self._in_range(image, region_of(self.preprocess.roi, image.original_size))
 
-    def _decoded(self, path: str, enough: int, allowance: Allowance) -> Decoded:
+    def _decoded(self, path: str, min_side: int, allowance: Allowance) -> Decoded:
         about = self.preprocess
-        return decode(path, page=about.page, channels=about.channels, enough=enough, allowance=allowance, z=about.z)
+        return decode(path, page=about.page, channels=about.channels, min_side=min_side, allowance=allowance, z=about.z)
 
     def _enough(self, side: int) -> int:
         about = self.preprocess  # shrinking would blend nodata with its neighbours, move a region, change percentiles
@@ -166,14 +166,14 @@ class Reader:
 
     def _in_range(self, image: Decoded, region: RegionOfInterest | None) -> tuple[Canvas, tuple[int, int]]:
         about = self.preprocess
-        check_kind(image.colour.dtype, about)
-        image = image if region is None else image.cut(*region)
-        missing = image.missing(about.nodata)
+        check_depth_kind(image.colour.dtype, about)
+        image = image if region is None else image.crop(*region)
+        missing = image.nodata_mask(about.nodata)
         if image.is_empty(missing, about.alpha):
-            raise DataError(EMPTY)
-        mapped = map_range(image.flat(about.alpha), about, missing)
-        canvas = _with_channels(mapped.transpose(2, 0, 1), about.canvas_channels)
-        return (canvas if region is None else region.filled(canvas)), image.true
+            raise DataError(NO_VALID_PIXEL)
+        mapped = map_range(image.without_alpha(about.alpha), about, missing)
+        canvas = _convert_channels(mapped.transpose(2, 0, 1), about.canvas_channels)
+        return (canvas if region is None else region.filled(canvas)), image.original_size
 
 
 def rgb(canvas: Canvas) -> NDArray[np.uint8]:
@@ -217,7 +217,7 @@ def windows(height: int, width: int) -> Iterator[tuple[slice, slice]]:
         yield (part, slice(0, width)) if height > width else (slice(0, height), part)
 
 
-def _with_channels(canvas: Canvas, wanted: int) -> Canvas:
+def _convert_channels(canvas: Canvas, wanted: int) -> Canvas:
     """Make one channel of RGB, or RGB of one, as the dataset has it; any other number has to be right."""
     count = len(canvas)
     if count == wanted:
@@ -243,7 +243,7 @@ def _resized(canvas: Canvas, true: tuple[int, int], size: tuple[int, int]) -> Ca
         return canvas
     shrunk = round(max(true) / max(canvas.shape[1:]))
     box = (0.0, 0.0, true[1] / shrunk, true[0] / shrunk)
-    if canvas.dtype == np.uint8 and len(canvas) in USUAL:
+    if canvas.dtype == np.uint8 and len(canvas) in GREY_OR_RGB:
         image = Image.fromarray(canvas[0] if len(canvas) == 1 else np.ascontiguousarray(canvas.transpose(1, 2, 0)))
         small: Canvas = np.asarray(image.resize(size[::-1], Image.Resampling.BICUBIC, box))
         return small[None] if small.ndim == 2 else small.transpose(2, 0, 1)

@@ -55,7 +55,7 @@ class RegionOfInterest(NamedTuple):
         return np.where(self.inside_hw, canvas, mean_C[:, None, None])
 
 
-def recorded_roi(text: str) -> str:
+def parse_roi(text: str) -> str:
     """Turn what stands after `--roi` into the record of it.
 
     Args:
@@ -113,7 +113,7 @@ def region_box(roi: str) -> Box | None:
     return _boxed(roi).box
 
 
-def inside_box(roi: str) -> NDArray[np.bool_] | None:
+def region_mask(roi: str) -> NDArray[np.bool_] | None:
     """Return which pixels of the box count, (h, w); None where all do."""
     return None if not roi or is_box(roi) else _boxed(roi).inside_hw
 

@@ -54,7 +54,7 @@ class Resident:
         size = self._channels * height * width
         return self._flat[start : start + size].view(self._channels, height, width)
 
-    def together(self, canvases: Sequence[Tensor]) -> Tensor:
+    def collate(self, canvases: Sequence[Tensor]) -> Tensor:
         """Put canvases of `canvas` into one batch, zeros below and to the right of the smaller ones.
 
         Where all images of a folder have one size this is a single kernel, else one an image.

@@ -13,12 +13,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
-from dinocli.data.folder_walk import PREVIEW_FOLDERS, SYSTEM_FOLDERS, FolderWalk, once_each
+from dinocli.data.folder_walk import PREVIEW_FOLDERS, SYSTEM_FOLDERS, FolderWalk, unique_real_paths
 from dinocli.data.image_formats import image_suffixes
 from dinocli.data.mask_names import mask_names
 from dinocli.data.name_patterns import select_names
 from dinocli.data.path_list import listed_paths, read_path_list
-from dinocli.data.tar_shards import expand_braces, file_facts, is_shard, refuse_compressed, split_member
+from dinocli.data.tar_shards import expand_braces, is_shard, refuse_compressed, size_and_mtime, split_member
 from dinocli.data.text_tables import is_utf8
 from dinocli.errors import DataError, UsageError
 
@@ -62,7 +62,7 @@ class ImageList:
         sha = hashlib.sha256()
         for i, name in enumerate(self.names):
             try:
-                size, time = file_facts(self.path(i))
+                size, time = size_and_mtime(self.path(i))
             except OSError:
                 size, time = -1, 0
             sha.update(f"{name}\0{size}\0{time}\n".encode())
@@ -173,7 +173,7 @@ def _matched(paths: list[str], pattern: str, walk: FolderWalk) -> Iterator[tuple
     own = {part.casefold() for part in pattern.split(os.sep)}
     ending = os.path.splitext(pattern)[1]
     explicit = bool(ending) and not glob.has_magic(ending)
-    for path in once_each(paths):
+    for path in unique_real_paths(paths):
         system = next((part for part in path.split(os.sep) if part.casefold() in SYSTEM_FOLDERS - own), "")
         if system:
             walk.system[system] = 1
@@ -181,7 +181,7 @@ def _matched(paths: list[str], pattern: str, walk: FolderWalk) -> Iterator[tuple
             yield path.rstrip(os.sep) or os.sep, True
         elif os.path.exists(path) and not os.path.isfile(path):
             walk.special += 1
-        elif explicit or is_shard(path) or walk.takes(path):
+        elif explicit or is_shard(path) or walk.accepts(path):
             refuse_compressed(path)
             yield path, False
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from dinocli.data.bad_images import BadLimit, Unreadable
+from dinocli.data.bad_images import BadLimit, UnreadableImage
 from dinocli.data.read import Canvas, Reader
 from dinocli.data.sources import ImageList
 from dinocli.errors import DataError
@@ -46,7 +46,7 @@ class Store(ABC):
 
     @abstractmethod
     def canvas(self, i: int, window: int) -> Canvas:
-        """Return one canvas, (C, h, w), read-only; `Unreadable` if the file turns out to be broken (streaming)."""
+        """Return one canvas, (C, h, w), read-only; `UnreadableImage` if the file turns out to be broken (streaming)."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ class Stream(Store):
             if found not in self.bad:
                 self.bad.append(found)
             self._limit.check(self.bad)
-            raise Unreadable(f"{found[0]}: {found[1]}") from error
+            raise UnreadableImage(f"{found[0]}: {found[1]}") from error
 
 
 def canvas_dtype(reader: Reader) -> np.dtype[Any]:

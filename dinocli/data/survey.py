@@ -26,7 +26,7 @@ from dinocli.data.image_sample import ImageSample, sample_image
 from dinocli.data.input_channels import described_channels, uneven_notes
 from dinocli.data.parallel import in_order, thread_count
 from dinocli.data.pixels import full_range
-from dinocli.data.ranges import MEASURED, PER_IMAGE, Range, kind_of, parse_range
+from dinocli.data.ranges import MEASURED, PER_IMAGE, Range, depth_kind, parse_range
 from dinocli.data.region_of_interest import described_roi
 from dinocli.data.sources import ImageList
 from dinocli.errors import DataError
@@ -108,10 +108,10 @@ def survey(
     look = partial(sample_image, page=page, channels=channels, nodata=nodata, z=z, roi=roi)
     samples, bad = _samples(images, look, sample, seed)
     deep = any(one.dtype != np.uint8 for one in samples)
-    kinds = Counter(kind_of(one.dtype) for one in samples)
+    kinds = Counter(depth_kind(one.dtype) for one in samples)
     measured = wanted.policy in MEASURED
     if measured and len(kinds) > 1:
-        first = {kind_of(one.dtype): one.name for one in reversed(samples)}
+        first = {depth_kind(one.dtype): one.name for one in reversed(samples)}
         mixed = " and ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
         rarest = min(kinds, key=lambda kind: kinds[kind])
         raise DataError(
@@ -168,7 +168,7 @@ def check_stored(images: ImageList, preprocess: Preprocess, sample: int = 16) ->
         samples, _ = _samples(images, look, sample, seed=0)
     except DataError:
         return []
-    fitting = [one for one in samples if preprocess.source in ("", kind_of(one.dtype))]
+    fitting = [one for one in samples if preprocess.source in ("", depth_kind(one.dtype))]
     return [
         *kind_notes(samples, preprocess.source),
         *float_notes(samples, preprocess.range_policy),

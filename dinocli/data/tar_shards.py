@@ -119,12 +119,12 @@ def image_source(path: str) -> Source:
     return content
 
 
-def for_decoder(source: Source) -> str | BytesIO:
+def decoder_input(source: Source) -> str | BytesIO:
     """Return what decoders take: a path, or a file in memory at its beginning."""
     return source if isinstance(source, str) else BytesIO(source)
 
 
-def content_of(source: Source) -> bytes:
+def read_source(source: Source) -> bytes:
     """Return all bytes of an image."""
     if isinstance(source, bytes):
         return source
@@ -132,7 +132,7 @@ def content_of(source: Source) -> bytes:
         return file.read()
 
 
-def file_facts(path: str) -> tuple[int, int]:
+def size_and_mtime(path: str) -> tuple[int, int]:
     """Return size in bytes and modification time in ns; of an image in an archive the archive's time and its own place.
 
     Raises:

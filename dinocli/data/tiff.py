@@ -15,8 +15,16 @@ import tifffile
 from dinocli.config.preprocess import PAGES, Channels
 from dinocli.data.channel_names import gdal_names, ome_names
 from dinocli.data.limits import Allowance, check_pixels
-from dinocli.data.pixels import Decoded, Mask, Pixels, channel_numbers, turned, unnamed_channels, with_channels
-from dinocli.data.tar_shards import Source, for_decoder
+from dinocli.data.pixels import (
+    Decoded,
+    Mask,
+    Pixels,
+    apply_orientation,
+    channel_numbers,
+    select_channels,
+    unnamed_channels,
+)
+from dinocli.data.tar_shards import Source, decoder_input
 from dinocli.data.tiff_pages import (
     RGB,
     WHITE_IS_ZERO,
@@ -36,7 +44,7 @@ _ASSOCIATED, _UNASSOCIATED = 1, 2
 _SEPARATE = 2
 _GDAL_METADATA = 42112
 _ENTRY = 4  # bytes of the file that each tile or strip needs at least, for its place in the file
-COUNTED = 64
+MAX_COUNTED_PAGES = 64
 """Pages that are counted at most, where their number is only told."""
 
 
@@ -70,22 +78,22 @@ def is_tiff(head: bytes) -> bool:
 
 def tiff_size(source: Source, page: int) -> tuple[int, int]:
     """Return (h, w) of one page as stored, without decoding it."""
-    with tifffile.TiffFile(for_decoder(source)) as file:
+    with tifffile.TiffFile(decoder_input(source)) as file:
         return page_size(page_of(file, page))
 
 
 def tiff_pages(source: Source, channels: Channels = (), z: str = "") -> tuple[int, int]:
-    """Return the number of pages, at most `COUNTED`, and which one has the most pixels, the first of several.
+    """Return the number of pages, at most `MAX_COUNTED_PAGES`, and which one has the most pixels, the first of several.
 
     Pages that are asked for, as channels or along z, are not counted.
     """
-    with tifffile.TiffFile(for_decoder(source)) as file:
+    with tifffile.TiffFile(decoder_input(source)) as file:
         if z or (channels != PAGES and any(isinstance(channel, str) for channel in channels)):
             rest, _, depth = stack_shape(file)
             return rest * (1 if z else depth), 0
         if channels:
             return 1, 0
-        areas = [math.prod(page_size(page)) for page in islice(pages_of(file), COUNTED)]
+        areas = [math.prod(page_size(page)) for page in islice(pages_of(file), MAX_COUNTED_PAGES)]
         return len(areas), int(np.argmax(areas)) if areas else 0
 
 
@@ -111,7 +119,7 @@ def read_tiff(
     Raises:
         DataError: No such page or channel, the channels have to be chosen, or the file claims to be too large.
     """
-    with tifffile.TiffFile(for_decoder(source)) as file:
+    with tifffile.TiffFile(decoder_input(source)) as file:
         if z:
             return _of_stack(file, page, channels, z, allowance, stored)
         first = page_of(file, page)
@@ -135,7 +143,7 @@ def _read_page(
     packed = 1 < first.bitspersample < 8 and first.samplesperpixel == 1
     if first.photometric == _PALETTE and first.bitspersample > 8 and first.colormap is not None:
         colours = _coloured(first)
-        return _decoded(with_channels(colours, channels) if channels else colours, first)
+        return _decoded(select_channels(colours, channels) if channels else colours, first)
     if packed or first.photometric in (_PALETTE, _YCBCR) or (not known and not channels):
         return _for_pil(first, planes)
     try:
@@ -147,7 +155,7 @@ def _read_page(
             return _for_pil(first, planes)
         raise
     if channels:
-        return _decoded(with_channels(samples, channels, gdal_names(text_of(first, _GDAL_METADATA))), first)
+        return _decoded(select_channels(samples, channels, gdal_names(text_of(first, _GDAL_METADATA))), first)
     return _apart(samples, first)
 
 
@@ -168,15 +176,15 @@ def _of_stack(file: Any, page: int, channels: Channels, z: str, allowance: Allow
         raise
     if single:
         return _decoded(samples, first)
-    return _decoded(with_channels(samples, channels), first) if channels else _apart(samples, first)
+    return _decoded(select_channels(samples, channels), first) if channels else _apart(samples, first)
 
 
 def _planes(file: Any, first: Any, page: int, channels: Channels) -> list[Any]:
     """Return the single-channel pages that channels stand for."""
     if channels == PAGES:
-        planes = list(islice(pages_of(file), page, page + COUNTED))
-        if len(planes) == COUNTED:
-            raise DataError(f"{COUNTED} or more pages are hardly channels: name them, as --channels 0,1,2")
+        planes = list(islice(pages_of(file), page, page + MAX_COUNTED_PAGES))
+        if len(planes) == MAX_COUNTED_PAGES:
+            raise DataError(f"{MAX_COUNTED_PAGES} or more pages are hardly channels: name them, as --channels 0,1,2")
     else:
         names, stride = _plane_names(file, channels)
         numbers = channel_numbers(channels, names)
@@ -227,7 +235,7 @@ def _ask(page: Any, planes: int, allowance: Allowance, stored: int) -> None:
     if parts > 1 and _ENTRY * parts > stored:
         raise DataError(f"a file of {stored:,} bytes claims {parts:,} tiles: it is damaged")
     samples = planes * page.samplesperpixel * max(height * width, rows * columns)
-    allowance.ask(height, width, samples * max(8, page.bitspersample) // 8, stored)
+    allowance.reserve(height, width, samples * max(8, page.bitspersample) // 8, stored)
 
 
 def _samples(page: Any) -> Pixels:
@@ -251,7 +259,7 @@ def _samples(page: Any) -> Pixels:
 
 
 def _decoded(pixels: Pixels, page: Any) -> Decoded:
-    upright = turned(pixels, orientation(page))
+    upright = apply_orientation(pixels, orientation(page))
     return Decoded(upright, (upright.shape[0], upright.shape[1]), nodata=nodata_of(page))
 
 
@@ -262,9 +270,9 @@ def _apart(pixels: Pixels, page: Any) -> Decoded:
     if count == colours + 1 and extra[:1] in ((_ASSOCIATED,), (_UNASSOCIATED,)):
         found = _decoded(pixels, page)
         colour, alpha = found.colour[..., :-1], found.colour[..., -1:]
-        return Decoded(colour, found.true, alpha, extra[0] == _ASSOCIATED, found.nodata)
+        return Decoded(colour, found.original_size, alpha, extra[0] == _ASSOCIATED, found.nodata)
     if count in (1, 3):
         return _decoded(pixels, page)
     if count == 4 and colours == 3:  # RGB and one sample that says it is not alpha, such as near infrared
-        return replace(_decoded(pixels[..., :3], page), unread=1)
+        return replace(_decoded(pixels[..., :3], page), unread_channels=1)
     raise DataError(unnamed_channels(count))

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from dinocli.data.pixels import Mask, Pixels, turned
+from dinocli.data.pixels import Mask, Pixels, apply_orientation
 from dinocli.errors import DataError
 
 WHITE_IS_ZERO, RGB = 0, 2
@@ -60,7 +60,7 @@ def page_size(page: Any) -> tuple[int, int]:
 
 
 def orientation(page: Any) -> int:
-    """Return the turn that viewers make, as `turned` takes it."""
+    """Return the turn that viewers make, as `apply_orientation` takes it."""
     tag = page.tags.get(274)
     return int(tag.value) if tag is not None else 1
 
@@ -73,7 +73,7 @@ def masked_pixels(file: Any, page: Any) -> Mask | None:
         alike = page_size(mask) == page_size(page) and mask.samplesperpixel == 1
         if mask.subfiletype & _MASK and not mask.subfiletype & _REDUCED and alike:
             hidden = mask.asarray(maxworkers=1).reshape(*page_size(page), 1) == 0
-            return turned(hidden, orientation(page))
+            return apply_orientation(hidden, orientation(page))
         if not mask.subfiletype & (_MASK | _REDUCED):
             return None
     return None

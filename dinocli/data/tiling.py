@@ -1,4 +1,4 @@
-"""A large image in overlapping tiles: each for itself (`tile_boxes`), or blended on one grid of features (`parts`).
+"""Overlapping tiles of a large image: separate images (`tile_boxes`), or blended into one feature grid (`grid_tiles`).
 
 Convention: tiles that are blended are in cells of the grid, (rows, columns), and begin on a cell.
 Legend: T tiles along one axis, L cells along it, h w cells, D width.
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from dinocli.errors import UsageError
 
-DROPPED = 0.25
+DROPPED_FRACTION = 0.25
 """Share of an overlap, at a tile's edge, that is not used: there the network saw its own padding, not the image."""
 
 
@@ -31,7 +31,7 @@ class Tiling:
     overlap: int
 
 
-class TilePart(NamedTuple):
+class GridTile(NamedTuple):
     """One tile.
 
     Args:
@@ -88,7 +88,7 @@ def _starts(length: int, size: int, overlap: int) -> list[int]:
     return [min(number * step, length - size) for number in range(count)]
 
 
-def parts(grid: tuple[int, int], tile: tuple[int, int], overlap: int, *, align: int = 1) -> Iterator[TilePart]:
+def grid_tiles(grid: tuple[int, int], tile: tuple[int, int], overlap: int, *, align: int = 1) -> Iterator[GridTile]:
     """Yield the tiles of a grid, row by row, evenly spread.
 
     Args:
@@ -102,7 +102,7 @@ def parts(grid: tuple[int, int], tile: tuple[int, int], overlap: int, *, align: 
     rows, columns = (list(_along(*sizes, overlap, align)) for sizes in zip(grid, tile, strict=True))
     for row, weights_h in rows:
         for column, weights_w in columns:
-            yield TilePart(row, column, np.outer(weights_h, weights_w).astype(np.float32))
+            yield GridTile(row, column, np.outer(weights_h, weights_w).astype(np.float32))
 
 
 class Blend:
@@ -116,7 +116,7 @@ class Blend:
         self._grid = grid
         self._sum_hwD: NDArray[np.float32] | None = None
 
-    def add(self, part: TilePart, values_hwD: NDArray[np.float32]) -> None:
+    def add(self, part: GridTile, values_hwD: NDArray[np.float32]) -> None:
         """Add the features of one tile."""
         if self._sum_hwD is None:
             self._sum_hwD = np.zeros((*self._grid, values_hwD.shape[-1]), np.float32)
@@ -153,7 +153,7 @@ def _along(length: int, tile: int, overlap: int, align: int) -> Iterator[tuple[i
 
 def _ramp(shared: int) -> NDArray[np.float64]:
     """Return the rising weights of shared cells: 0 at the edge, 1 where the neighbour's edge is near."""
-    dropped = int(DROPPED * shared)
+    dropped = int(DROPPED_FRACTION * shared)
     inner = shared - 2 * dropped
     rising = (np.arange(inner) + 1) / (inner + 1)
     return np.concatenate([np.zeros(dropped), rising, np.ones(dropped)])

@@ -38,7 +38,7 @@ def adapt_batch_norm(
     reporter.stage("adapting batch-norm statistics", 2 * len(chosen))  # each image is looked at twice
 
     def images() -> Iterator[Tensor]:
-        for batch in loader.whole(chosen, BATCH):
+        for batch in loader.batches(chosen, BATCH):
             reporter.advance(len(batch.rows))
             square_BCSS = resize_square(batch.pixels_BCHW, batch.sizes_B2, preprocess.size)
             yield normalise(square_BCSS, preprocess.mean, preprocess.std)

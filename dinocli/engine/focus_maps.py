@@ -18,7 +18,7 @@ from dinocli.augment.focus import Focus
 from dinocli.augment.resample import normalise, resize_square
 from dinocli.config.preprocess import Preprocess
 from dinocli.data.loader import Loader
-from dinocli.data.region_of_interest import inside_box
+from dinocli.data.region_of_interest import region_mask
 from dinocli.models.backbone import Backbone
 from dinocli.models.features import evaluating
 from dinocli.models.rarity_maps import MAPS, rarity_maps
@@ -47,7 +47,7 @@ def find_focus(
     Returns:
         None where crops look anywhere.
     """
-    inside_hw = inside_box(preprocess.roi)
+    inside_hw = region_mask(preprocess.roi)
     inside_HW = None if inside_hw is None or _cut(loader, 0) else torch.from_numpy(inside_hw)
     region_gg = None if inside_HW is None else _bytes(F.adaptive_avg_pool2d(inside_HW[None, None].float(), CELLS)[0])[0]
     if share:
@@ -64,7 +64,7 @@ def _rarity(
     reporter.stage("looking for rare places", len(sample) + count)
 
     def maps(images: Sequence[int]) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
-        for batch in loader.whole(images, BATCH):
+        for batch in loader.batches(images, BATCH):
             square_BCSS = resize_square(batch.pixels_BCHW, batch.sizes_B2, preprocess.size)
             _, found = rarity_maps(backbone, normalise(square_BCSS, preprocess.mean, preprocess.std), inside_HW)
             yield found, torch.tensor(batch.rows)

@@ -107,7 +107,7 @@ def global_views(
     crop = learner.views.only_global()
     reporter.stage(stage, turns * images)
     for turn in range(turns):
-        for batch in loader.whole(chosen, BATCH):
+        for batch in loader.batches(chosen, BATCH):
             reporter.advance(len(batch.rows))
             place = {"step": learner.plan.steps + turn, "start": batch.start, "global_batch": images}
             (views_N3SS,) = crop(batch.pixels_BCHW, batch.sizes_B2, batch.rows, **place)

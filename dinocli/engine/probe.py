@@ -134,7 +134,7 @@ class Probe:
 
     def _defects(self, kind_N: Tensor, drawn_NF: Tensor) -> Batches:
         """Yield each whole image with a synthetic defect."""
-        for batch in self.loader.whole(self.indices, PROBE_BATCH):
+        for batch in self.loader.batches(self.indices, PROBE_BATCH):
             square_BCSS = resize_square(batch.pixels_BCHW, batch.sizes_B2, self.preprocess.size)
             places = [self._places[row] for row in batch.rows]
             flawed_BCSS = with_defects(square_BCSS, kind_N[places], drawn_NF[places])
@@ -152,7 +152,7 @@ class Probe:
             yield quadrants_M3ss, [row for row in rows for _ in range(QUADRANTS)]
 
     def _crops(self) -> Batches:
-        for batch in self.loader.whole(self.indices, PROBE_BATCH):
+        for batch in self.loader.batches(self.indices, PROBE_BATCH):
             (views_B3SS,) = self.views(
                 batch.pixels_BCHW,
                 batch.sizes_B2,
@@ -213,7 +213,7 @@ def _features(
 
 def _squares(loader: Loader, indices: Sequence[int], preprocess: Preprocess) -> Batches:
     """Yield whole images, squashed to the square of evaluation."""
-    for batch in loader.whole(indices, PROBE_BATCH):
+    for batch in loader.batches(indices, PROBE_BATCH):
         square_BCSS = resize_square(batch.pixels_BCHW, batch.sizes_B2, preprocess.size)
         yield normalise(square_BCSS, preprocess.mean, preprocess.std), batch.rows
 

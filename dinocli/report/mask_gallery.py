@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dinocli.artifacts.mask_folder import MaskFolder
-from dinocli.data.mask_images import colour_of, jpeg, outlined_truth, tint, write_below
+from dinocli.data.mask_images import jpeg, label_colour, label_overlay, truth_outline, write_image_file
 from dinocli.data.read import Canvas, rgb, scaled, shrunk_size
 from dinocli.report.gallery_page import GalleryImage, GalleryPage, Segment, write_gallery_page
 from dinocli.report.page import Cell, Table
@@ -83,18 +83,18 @@ def write_thumbnail(folder: MaskFolder, stem: str, image: Thumbnail) -> None:
     height, width = image.labels_HW.shape
     size = shrunk_size(height, width, SHORT_SIDE)
     small = jpeg(Image.fromarray(rgb(scaled(image.picture_CHW, size))))
-    write_below(folder.gallery / "pictures", stem, ".jpg", small)
+    write_image_file(folder.gallery / "pictures", stem, ".jpg", small)
     if image.labels_HW.any():
-        tinted = tint(_nearest(image.labels_HW, size))
-        write_below(folder.gallery / "masks", stem, ".png", _png(Image.fromarray(tinted)))
+        tinted = label_overlay(_nearest(image.labels_HW, size))
+        write_image_file(folder.gallery / "masks", stem, ".png", _png(Image.fromarray(tinted)))
     if image.heat_hw is not None:
         h, w = image.heat_hw.shape
         heat = Image.fromarray(image.heat_hw).resize(shrunk_size(h, w, HEAT_SIDE)[::-1], Image.Resampling.BOX)
         grey = np.rint(np.asarray(heat).clip(0, 1) * 255).astype(np.uint8)
-        write_below(folder.gallery / "heat", stem, ".png", _png(Image.fromarray(grey)))
+        write_image_file(folder.gallery / "heat", stem, ".png", _png(Image.fromarray(grey)))
     if image.truth_HW is not None and image.truth_HW.any():
-        outline = outlined_truth(_nearest(image.truth_HW.astype(np.uint16), size) > 0)
-        write_below(folder.gallery / "truth", stem, ".png", _png(Image.fromarray(outline)))
+        outline = truth_outline(_nearest(image.truth_HW.astype(np.uint16), size) > 0)
+        write_image_file(folder.gallery / "truth", stem, ".png", _png(Image.fromarray(outline)))
 
 
 def _nearest(labels_HW: NDArray[np.uint16], size: tuple[int, int]) -> NDArray[np.uint16]:
@@ -138,7 +138,7 @@ def write_report(
         threshold=report.threshold if heat else None,
         highest_first=report.threshold is not None,
         images=[_entry(folder, record, original(record.image), places, inside=inside, heat=heat) for record in records],
-        segments=[Segment(name, colour_of(label)) for label, name in report.names.items()],
+        segments=[Segment(name, label_colour(label)) for label, name in report.names.items()],
         tables=[_table(report.scores)] if report.scores else [],
         facts=list(report.facts.items()),
         notes=report.notes,

@@ -15,7 +15,7 @@ from torch import Tensor
 from dinocli.augment.resample import normalise
 from dinocli.config.preprocess import Preprocess
 from dinocli.data.read import Canvas
-from dinocli.data.tiling import Blend, Tiling, parts
+from dinocli.data.tiling import Blend, Tiling, grid_tiles
 from dinocli.errors import UsageError
 from dinocli.models.attention import attend
 from dinocli.models.backbone import Backbone
@@ -79,7 +79,7 @@ class FeatureExtraction:
         rows, columns = ((length - patch) // step + 1 for length in pixels)
         overlap = min(-(-tiling.overlap // step), min(rows, columns) // 2)
         blend = Blend(picture.geometry.grid)
-        cut = parts(picture.geometry.grid, (rows, columns), overlap, align=multiple // step)
+        cut = grid_tiles(picture.geometry.grid, (rows, columns), overlap, align=multiple // step)
         while some := list(islice(cut, TILES_AT_ONCE)):
             corners = [(part.row * step, part.column * step) for part in some]
             tiles = [picture.canvas_CHW[:, y : y + pixels[0], x : x + pixels[1]] for y, x in corners]

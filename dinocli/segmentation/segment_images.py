@@ -94,7 +94,7 @@ class SegmentReader:
 
         def read(row: int) -> SegmentImage | tuple[int, str]:
             try:
-                whole, source, region = reader.framed(images.path(row))
+                whole, source, region = reader.whole_and_region(images.path(row))
             except DataError as error:
                 return row, str(error)
             geometry = self.geometry(source.shape[1:])

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from dinocli.config.preprocess import USUAL, Channels, Preprocess, first_channels
+from dinocli.config.preprocess import GREY_OR_RGB, Channels, Preprocess, first_channels
 from dinocli.config.recipe import Data
-from dinocli.data.region_of_interest import inside_box, recorded_roi
+from dinocli.data.region_of_interest import parse_roi, region_mask
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -118,7 +118,7 @@ def describe_survey(seen: "Survey") -> str:
     """Say in one line what the images look like."""
     kinds = ", ".join(f"{count} {dtype}" for dtype, count in seen.dtypes.items())
     height, width = seen.median_size
-    colour = "grey" if seen.grey else "colour" if seen.channels in USUAL else f"{seen.channels} channels"
+    colour = "grey" if seen.grey else "colour" if seen.channels in GREY_OR_RGB else f"{seen.channels} channels"
     mapped = _range_text(seen.policy, seen.low, seen.high)
     return f"sample of {seen.sampled}: {kinds}, {colour}, median {width}x{height} px, range {mapped}"
 
@@ -148,7 +148,7 @@ def preprocess_of(survey: "Survey", data: Data, info: "WeightsInfo") -> Preproce
         range_low=survey.low,
         range_high=survey.high,
         deep=survey.deep,
-        grey=survey.grey and len(info.mean) in USUAL,
+        grey=survey.grey and len(info.mean) in GREY_OR_RGB,
         channels=tuple(data.channels),
         page=data.page,
         mean=info.mean,
@@ -158,7 +158,7 @@ def preprocess_of(survey: "Survey", data: Data, info: "WeightsInfo") -> Preproce
         alpha=survey.alpha,
         source=survey.source,
         z=data.z,
-        roi=recorded_roi(data.roi),
+        roi=parse_roi(data.roi),
     )
 
 
@@ -166,7 +166,7 @@ def inside_of(preprocess: Preprocess) -> "Tensor | None":
     """Return which pixels of the read part of every image count, (h, w) of bool; None where all do."""
     import torch
 
-    inside_hw = inside_box(preprocess.roi)
+    inside_hw = region_mask(preprocess.roi)
     return None if inside_hw is None else torch.from_numpy(inside_hw)
 
 

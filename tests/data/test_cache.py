@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from dinocli.data import cache, packfile
-from dinocli.data.bad_images import Unreadable, write_bad
+from dinocli.data.bad_images import UnreadableImage, write_bad
 from dinocli.data.cache import cache_folder, open_store
 from dinocli.data.read import Reader
 from dinocli.data.sources import ImageList, find_images
@@ -211,7 +211,7 @@ def test_room_decides_where_canvases_go(images: ImageList, monkeypatch: pytest.M
 
 
 def test_a_wrong_guess_falls_back(images: ImageList, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache, "_guess", lambda *_: 0)
+    monkeypatch.setattr(cache, "_estimated_bytes", lambda *_: 0)
     for shared in (False, True):
         store = opened(images, cache="1K", shared=shared)
         assert store.kind == "stream"
@@ -250,14 +250,14 @@ def test_streaming_reports_what_breaks_later(images: ImageList) -> None:
     for i in (0, 0, 1):
         content = Path(images.path(i)).read_bytes()
         Path(images.path(i)).write_bytes(content[: len(content) // 2])
-    with pytest.raises(Unreadable, match=r"\./0\.png"):
+    with pytest.raises(UnreadableImage, match=r"\./0\.png"):
         store.canvas(0, 0)
-    with pytest.raises(Unreadable):
+    with pytest.raises(UnreadableImage):
         store.canvas(0, 0)
     assert [name for name, _ in store.bad] == ["./5b.png", "./0.png"]
     with pytest.raises(DataError, match="3 of 10 images") as caught:
         store.canvas(1, 0)
-    assert not isinstance(caught.value, Unreadable)
+    assert not isinstance(caught.value, UnreadableImage)
 
 
 @pytest.mark.parametrize(("option", "value"), [("cache", "8X"), ("cache", ""), ("max_bad", "101%"), ("max_bad", "few")])

@@ -15,7 +15,7 @@ from dinocli.config.preprocess import PAGES
 from dinocli.data import decode
 from dinocli.data.decode import image_size, page_count, read_native
 from dinocli.data.limits import Allowance
-from dinocli.data.pixels import Decoded, turned
+from dinocli.data.pixels import Decoded, apply_orientation
 from dinocli.data.read import Reader
 from dinocli.data.tiff import ForPil
 from dinocli.errors import DataError
@@ -224,7 +224,7 @@ def test_grey_of_12_bits_needs_no_extra_package_and_colour_names_it(tmp_path: Pa
 
 def _decoded(path: Path | str) -> Decoded:
     with Allowance() as allowance:
-        return decode.decode(path, page=0, channels=(), enough=9, allowance=allowance)
+        return decode.decode(path, page=0, channels=(), min_side=9, allowance=allowance)
 
 
 @pytest.mark.parametrize(("dtype", "tag"), [("int16", "-9999"), ("uint16", "65535 "), ("float32", "-3.4028235e+38")])
@@ -232,7 +232,7 @@ def test_nodata_of_the_file_is_known(tmp_path: Path, dtype: str, tag: str) -> No
     pixels = np.arange(12).reshape(3, 4).astype(dtype)
     with np.errstate(over="ignore"):
         pixels[1, 2] = np.float64(tag)
-    missing = _decoded(gdal_tiff(tmp_path / "a.tif", pixels, tag)).missing()
+    missing = _decoded(gdal_tiff(tmp_path / "a.tif", pixels, tag)).nodata_mask()
     assert missing is not None
     assert np.argwhere(missing).tolist() == [[1, 2, 0]]
 
@@ -240,20 +240,20 @@ def test_nodata_of_the_file_is_known(tmp_path: Path, dtype: str, tag: str) -> No
 @pytest.mark.parametrize("tag", ["nan", "none", "", "-9999", "1e999"])
 def test_a_nodata_that_no_sample_has_changes_nothing(tmp_path: Path, tag: str) -> None:
     path = gdal_tiff(tmp_path / "a.tif", noise(3, 4), tag)
-    assert _decoded(path).missing() is None
+    assert _decoded(path).nodata_mask() is None
     assert np.array_equal(read_native(path)[..., 0], noise(3, 4))
 
 
 def test_nodata_of_negatives_and_few_bits_follows_the_samples(tmp_path: Path) -> None:
     pixels = np.array([[0, 7, 65535]], np.uint16)
-    missing = _decoded(gdal_tiff(tmp_path / "a.tif", pixels, "7", photometric="miniswhite")).missing()
+    missing = _decoded(gdal_tiff(tmp_path / "a.tif", pixels, "7", photometric="miniswhite")).nodata_mask()
     assert missing is not None
     assert missing[0, :, 0].tolist() == [False, True, False]
 
 
 def test_in_8_bits_a_saturated_channel_is_no_nodata(tmp_path: Path) -> None:
     pixels = np.array([[[255, 10, 20], [255, 255, 255]]], np.uint8)
-    missing = _decoded(gdal_tiff(tmp_path / "a.tif", pixels, "255", photometric="rgb")).missing()
+    missing = _decoded(gdal_tiff(tmp_path / "a.tif", pixels, "255", photometric="rgb")).nodata_mask()
     assert missing is not None
     assert missing[0].tolist() == [[False] * 3, [True] * 3]
 
@@ -401,17 +401,17 @@ def test_the_content_decides_not_the_suffix(tmp_path: Path) -> None:
     assert np.array_equal(read_native(tmp_path / "a.tif"), pixels)
 
 
-def read_enough(path: Path, enough: int) -> tuple[tuple[int, ...], tuple[int, int]]:
+def read_enough(path: Path, min_side: int) -> tuple[tuple[int, ...], tuple[int, int]]:
     with Allowance() as allowance:
-        found = decode.decode(path, page=0, channels=(), enough=enough, allowance=allowance)
-    return found.colour.shape, found.true
+        found = decode.decode(path, page=0, channels=(), min_side=min_side, allowance=allowance)
+    return found.colour.shape, found.original_size
 
 
 def test_jpeg_is_not_shrunk_below_what_is_enough(tmp_path: Path) -> None:
     Image.fromarray(noise(600, 800, 3)).save(tmp_path / "a.jpg")
     assert read_native(tmp_path / "a.jpg").shape == (600, 800, 3)
-    for enough, expected in ((140, (150, 200, 3)), (160, (300, 400, 3))):
-        assert read_enough(tmp_path / "a.jpg", enough) == (expected, (600, 800))
+    for min_side, expected in ((140, (150, 200, 3)), (160, (300, 400, 3))):
+        assert read_enough(tmp_path / "a.jpg", min_side) == (expected, (600, 800))
     exif = Image.Exif()
     exif[274] = 6
     Image.fromarray(noise(600, 800, 3)).save(tmp_path / "b.jpg", exif=exif)
@@ -540,14 +540,14 @@ def test_a_pnm_of_text_has_the_values_of_one_of_bytes(tmp_path: Path, magic: str
 def test_several_nodata_values_of_one_tag(tmp_path: Path) -> None:
     pixels = noise(6, 5, dtype="uint16", top=90)
     pixels[0], pixels[1, 0] = 0, 65535
-    missing = _decoded(gdal_tiff(tmp_path / "a.tif", pixels, "0, 65535")).missing()
+    missing = _decoded(gdal_tiff(tmp_path / "a.tif", pixels, "0, 65535")).nodata_mask()
     assert missing is not None
     assert np.array_equal(missing[..., 0], np.isin(pixels, (0, 65535)))
 
 
 def test_two_nodata_values_of_8_bits_do_not_make_red_nodata(tmp_path: Path) -> None:
     pixels = np.array([[[0, 0, 0], [255, 255, 255], [255, 0, 0]]], np.uint8)
-    missing = _decoded(gdal_tiff(tmp_path / "a.tif", pixels, "0 255", photometric="rgb")).missing()
+    missing = _decoded(gdal_tiff(tmp_path / "a.tif", pixels, "0 255", photometric="rgb")).nodata_mask()
     assert missing is not None
     assert missing[0, :, 0].tolist() == [True, True, False]
 
@@ -561,10 +561,10 @@ def test_pixels_that_the_mask_of_a_page_hides_are_nodata(tmp_path: Path, *, over
             file.write(pixels[::2, ::2].copy(), subfiletype=1)
         file.write(shown, subfiletype=4, photometric="mask", compression="zlib")
     found = _decoded(tmp_path / "a.tif")
-    missing = found.missing()
+    missing = found.nodata_mask()
     assert missing is not None
-    assert np.array_equal(missing, turned(~shown[..., None], 6))
-    assert np.array_equal(found.colour, turned(pixels[..., None], 6))
+    assert np.array_equal(missing, apply_orientation(~shown[..., None], 6))
+    assert np.array_equal(found.colour, apply_orientation(pixels[..., None], 6))
 
 
 @pytest.mark.parametrize("bad", [np.full((4, 4), np.nan, np.float32), np.zeros((4, 4, 4), np.uint8)])

@@ -143,7 +143,7 @@ def test_padding_is_no_value(tmp_path: Path, photometric: str) -> None:
         limit: dict[str, Any] = {} if last is None else {"PixelPaddingRangeLimit": last}
         path = write(tmp_path / "a.dcm", pixels, PixelPaddingValue=-2000, **more, **limit)
         with Allowance() as allowance:
-            missing = decode(path, page=0, channels=(), enough=9, allowance=allowance).missing()
+            missing = decode(path, page=0, channels=(), min_side=9, allowance=allowance).nodata_mask()
         assert missing is not None
         assert missing.ravel().tolist() == [True] * masked + [False] * (6 - masked)
     seen = survey(find_images([str(path)]), range_spec="minmax", channels=(), page=0)

@@ -91,7 +91,7 @@ def test_blank_images_of_common_size_are_no_bombs(tmp_path: Path, kind: str) -> 
 
 
 def test_what_does_not_fit_into_memory_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "_LARGE", 1000)
+    monkeypatch.setattr(limits, "_SERIAL_BYTES", 1000)
     monkeypatch.setattr(limits, "free_memory", lambda: 10_000)
     with pytest.raises(DataError, match=r"decoding needs about 0\.0 GB of memory, 0\.0 are free; cut"):
         read_native(save(tmp_path / "a.png", noise(100, 100, 3)))
@@ -113,13 +113,13 @@ def test_running_out_of_memory_makes_one_image_unreadable(tmp_path: Path, monkey
 
 
 def test_large_images_are_decoded_one_after_another(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "_LARGE", 10)
+    monkeypatch.setattr(limits, "_SERIAL_BYTES", 10)
     at_once, most = [0], [0]
 
     def work() -> None:
         with Allowance() as allowance:
-            allowance.ask(10, 10, 100, 100)
-            allowance.ask(10, 10, 100, 100)  # of the same file: it waits for no one
+            allowance.reserve(10, 10, 100, 100)
+            allowance.reserve(10, 10, 100, 100)  # of the same file: it waits for no one
             at_once[0] += 1
             most[0] = max(most[0], at_once[0])
             threading.Event().wait(0.01)

@@ -116,7 +116,7 @@ def test_windows_of_a_strip_are_taken_in_turn(tmp_path: Path) -> None:
 
 def test_whole_keeps_order_and_takes_the_middle_of_a_strip(tmp_path: Path) -> None:
     store = make_store(tmp_path, strip=True)
-    batches = list(make_loader(store).whole([7, 2, 5, 0, 1], 2))
+    batches = list(make_loader(store).batches([7, 2, 5, 0, 1], 2))
     assert [batch.rows for batch in batches] == [[7, 2], [5, 0], [1]]
     assert [batch.start for batch in batches] == [0, 2, 4]
     height, width = batches[0].sizes_B2[0].tolist()
@@ -138,7 +138,7 @@ def test_an_image_that_breaks_while_streaming_is_replaced_by_the_next(tmp_path: 
     loader = make_loader(store, batch_size=7)
     ((batch,),) = loader.steps(0, 1)
     assert batch.rows == [0 if row == 6 else row for row in (sample_order(7, 3, place)[0] for place in range(7))]
-    assert [batch.rows for batch in loader.whole([6, 1, 6], 1)] == [[1]]
+    assert [batch.rows for batch in loader.batches([6, 1, 6], 1)] == [[1]]
     assert [name for name, _ in store.bad] == ["./6.png"]
 
 
@@ -203,7 +203,7 @@ def test_resident_canvases_go_together_as_they_are(tmp_path: Path, deep: bool, m
     assert isinstance(store, Packed)
     resident = Resident(store, torch.device("cpu"))
     rows = [3, 0, 3, len(store) - 1]
-    batch = resident.together([resident.canvas(row, 0) for row in rows])
+    batch = resident.collate([resident.canvas(row, 0) for row in rows])
     assert batch.dtype == (torch.uint16 if deep else torch.uint8)
     for row, pixels in zip(rows, batch, strict=True):
         wanted = store.canvas(row, 0)

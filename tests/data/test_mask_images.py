@@ -6,14 +6,14 @@ import pytest
 from PIL import Image
 
 from dinocli.data.mask_images import (
-    colour_of,
+    label_colour,
+    label_overlay,
     label_png,
     map_png,
     overlay_jpeg,
     soft_npy,
     soft_png,
-    tint,
-    write_below,
+    write_image_file,
 )
 from dinocli.data.read import rgb
 
@@ -36,11 +36,11 @@ def test_soft_maps_keep_16_bits_or_everything() -> None:
 
 
 def test_labels_have_colours_of_their_own() -> None:
-    colours = np.array([colour_of(label) for label in range(1, 13)])
+    colours = np.array([label_colour(label) for label in range(1, 13)])
     apart = np.abs(colours[:, None] - colours[None]).sum(axis=-1) + 999 * np.eye(12, dtype=int)
     assert apart.min() > 40
-    assert colour_of(1)[0] == 255
-    assert max(colour_of(1)[1:]) < 100
+    assert label_colour(1)[0] == 255
+    assert max(label_colour(1)[1:]) < 100
 
 
 def test_masks_lie_over_the_picture_where_they_are() -> None:
@@ -50,8 +50,8 @@ def test_masks_lie_over_the_picture_where_they_are() -> None:
     drawn = np.asarray(Image.open(io.BytesIO(overlay_jpeg(grey, labels)))).astype(int)
     assert np.abs(drawn[5, 5] - 128).max() < 4
     assert drawn[30, 45, 0] > 170
-    assert tint(labels)[30, 45, 3] < tint(labels)[20, 45, 3] == 255
-    assert tint(labels)[5, 5, 3] == 0
+    assert label_overlay(labels)[30, 45, 3] < label_overlay(labels)[20, 45, 3] == 255
+    assert label_overlay(labels)[5, 5, 3] == 0
 
 
 def test_deep_pictures_are_shown_by_their_high_bytes() -> None:
@@ -66,6 +66,6 @@ def test_further_maps_are_grey_or_in_colour() -> None:
 
 
 def test_files_lie_in_the_folders_of_their_images(tmp_path: Path) -> None:
-    path = write_below(tmp_path / "masks", "a/b.c", ".png", b"x")
+    path = write_image_file(tmp_path / "masks", "a/b.c", ".png", b"x")
     assert path == tmp_path / "masks" / "a" / "b.c.png"
     assert path.read_bytes() == b"x"

@@ -10,7 +10,7 @@ from PIL import Image
 
 from dinocli.data.image_sample import ImageSample, sample_image
 from dinocli.data.read import Reader
-from dinocli.data.region_of_interest import described_roi, recorded_roi, region_box, region_of
+from dinocli.data.region_of_interest import described_roi, parse_roi, region_box, region_of
 from dinocli.errors import DataError, UsageError
 from tests.data.files import noise, save, settings
 
@@ -50,7 +50,7 @@ def test_a_box_is_one_of_the_upright_image_and_of_all_pixels_of_a_jpeg(tmp_path:
 
 
 def test_outside_a_mask_nothing_of_the_image_is_left(tmp_path: Path, disc: Path) -> None:
-    roi = recorded_roi(str(disc))
+    roi = parse_roi(str(disc))
     inside = np.asarray(Image.open(disc))[10:51, 20:61] > 0
     pixels = noise(60, 80, 3)
     other = np.where(np.asarray(Image.open(disc))[..., None] > 0, pixels, 255 - pixels)
@@ -69,7 +69,7 @@ def test_outside_a_mask_nothing_of_the_image_is_left(tmp_path: Path, disc: Path)
 @pytest.mark.parametrize("range_policy", ["fixed", "image"])
 def test_ranges_are_measured_inside(tmp_path: Path, disc: Path, range_policy: str) -> None:
     pixels = np.where(np.asarray(Image.open(disc)) > 0, noise(60, 80) // 4, 60_000).astype(np.uint16)
-    path, roi = save(tmp_path / "a.png", pixels), recorded_roi(str(disc))
+    path, roi = save(tmp_path / "a.png", pixels), parse_roi(str(disc))
     seen = sample_image(path, "a", page=0, channels=(), nodata=(), roi=roi)
     assert isinstance(seen, ImageSample)
     assert (seen.size, seen.high < 64) == ((41, 41), True)
@@ -78,19 +78,19 @@ def test_ranges_are_measured_inside(tmp_path: Path, disc: Path, range_policy: st
 
 
 def test_what_is_no_region_is_refused_in_one_line(tmp_path: Path, disc: Path) -> None:
-    assert recorded_roi("none") == recorded_roi("") == ""
+    assert parse_roi("none") == parse_roi("") == ""
     assert region_of("", (5, 5)) is None
     for text, words in (("1,2,0,4", "no area"), ("1,2,3", "no such mask"), ("gone.png", "no such mask")):
         with pytest.raises(UsageError, match=words):
-            recorded_roi(text)
+            parse_roi(text)
     Image.new("L", (4, 4)).save(tmp_path / "empty.png")
     (tmp_path / "text.png").write_text("no mask")
     for name, words in (("empty.png", "is empty"), ("text.png", "cannot be read")):
         with pytest.raises(DataError, match=words):
-            recorded_roi(str(tmp_path / name))
+            parse_roi(str(tmp_path / name))
     with pytest.raises(DataError, match=r"the box --roi 70,0,20,20 leaves its 80x60 px"):
         region_of("70,0,20,20", (60, 80))
     with pytest.raises(DataError, match=r"the mask of --roi has 80x60 px, the image 60x80"):
-        region_of(recorded_roi(str(disc)), (80, 60))
+        region_of(parse_roi(str(disc)), (80, 60))
     with pytest.raises(DataError, match="damaged"):
         region_of("data:image/png;base64,AAAA", (60, 80))

@@ -16,7 +16,7 @@ from dinocli.data.decode import image_size, page_count, read_native
 from dinocli.data.read import Reader
 from dinocli.data.sources import ImageList, find_images
 from dinocli.data.store import Store
-from dinocli.data.tar_shards import expand_braces, file_facts, open_shard, split_member
+from dinocli.data.tar_shards import expand_braces, open_shard, size_and_mtime, split_member
 from dinocli.errors import DataError
 from tests.engine.learners import PREPROCESS
 
@@ -249,9 +249,9 @@ def test_an_archive_that_changed_is_gone_through_again(tmp_path: Path) -> None:
         np.testing.assert_array_equal(
             read_native(f"{path}/a.png"), np.asarray(Image.open(io.BytesIO(encoded(number, "png"))))[..., None]
         )
-    assert file_facts(f"{path}/a.png")[0] == len(encoded(1, "png"))
+    assert size_and_mtime(f"{path}/a.png")[0] == len(encoded(1, "png"))
     with pytest.raises(FileNotFoundError):
-        file_facts(f"{path}/b.png")
+        size_and_mtime(f"{path}/b.png")
     with pytest.raises(DataError, match="no such image"):
         read_native(f"{path}/b.png")
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from dinocli.data.tiling import Blend, TilePart, Tiling, parse_tiling, parts
+from dinocli.data.tiling import Blend, GridTile, Tiling, grid_tiles, parse_tiling
 from dinocli.errors import UsageError
 
 SHAPES = [
@@ -10,8 +10,8 @@ SHAPES = [
 ]
 
 
-def cut(grid: tuple[int, int], tile: int, overlap: int, align: int = 1) -> list[TilePart]:
-    return list(parts(grid, (min(tile, grid[0]), min(tile, grid[1])), overlap, align=align))
+def cut(grid: tuple[int, int], tile: int, overlap: int, align: int = 1) -> list[GridTile]:
+    return list(grid_tiles(grid, (min(tile, grid[0]), min(tile, grid[1])), overlap, align=align))
 
 
 @pytest.mark.parametrize(("grid", "tile", "overlap", "align"), SHAPES)

@@ -12,7 +12,7 @@ from dinocli.config.preprocess import Preprocess
 from dinocli.data.cache import open_store
 from dinocli.data.loader import Loader
 from dinocli.data.read import Reader
-from dinocli.data.region_of_interest import recorded_roi
+from dinocli.data.region_of_interest import parse_roi
 from dinocli.data.sources import find_images
 from dinocli.engine.focus_maps import find_focus
 from dinocli.models.backbone import Backbone
@@ -78,7 +78,7 @@ def test_a_mask_draws_all_crops_inside(folder: Path, backbone: Backbone, tmp_pat
     mask[:, :8], mask[64:, :64] = 255, 255
     Image.fromarray(mask).save(tmp_path / "mask.png")
     (folder / "strip.png").unlink()
-    about = replace(ABOUT, roi=recorded_roi(str(tmp_path / "mask.png")))
+    about = replace(ABOUT, roi=parse_roi(str(tmp_path / "mask.png")))
     source = loader(folder, about)
     focus = find_focus(backbone, source, 0.0, about, ProgressReporter())
     assert focus is not None

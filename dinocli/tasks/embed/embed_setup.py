@@ -11,7 +11,7 @@ from dinocli.config.load import load_recipe
 from dinocli.config.preprocess import Preprocess
 from dinocli.config.recipe import Data
 from dinocli.data.input_channels import input_channels
-from dinocli.data.region_of_interest import described_roi, recorded_roi
+from dinocli.data.region_of_interest import described_roi, parse_roi
 from dinocli.data.sources import ImageList, find_images
 from dinocli.data.survey import check_stored, survey
 from dinocli.engine.device import DTYPES, feature_precision, pick_device
@@ -208,7 +208,7 @@ def _preprocess(
     own_channels = tuple(stored["channels"]) if stored else None
     asked = (read.channels if read.channels != own_channels else None, read.page, read.nodata, read.z)
     asked_otherwise = bool(read.range) or any(option is not None for option in asked)
-    roi = recorded_roi(read.roi) if read.roi else (stored or {}).get("roi", "")
+    roi = parse_roi(read.roi) if read.roi else (stored or {}).get("roi", "")
     if stored and not asked_otherwise:
         preprocess = replace(Preprocess.from_dict(stored), roi=roi)
         reporter.line(", ".join(filter(None, ["images are read as these weights were trained", described_roi(roi)])))

@@ -19,7 +19,7 @@ from dinocli.artifacts.feature_file import Box
 from dinocli.config.preprocess import Preprocess
 from dinocli.data.parallel import in_order
 from dinocli.data.read import Canvas, Reader
-from dinocli.data.region_of_interest import inside_box
+from dinocli.data.region_of_interest import region_mask
 from dinocli.data.sources import ImageList
 from dinocli.data.tiling import Tiling, tile_boxes
 from dinocli.engine.square_resize import CANVAS_PER_SIDE, fitted, input_size, squashed
@@ -176,7 +176,7 @@ def _tiles_in(path: str, reader: Reader, tiling: Tiling) -> int:
 
 def _boxes_inside(size: tuple[int, int], reader: Reader, tiling: Tiling) -> list[Box]:
     """Return the tiles of an image that are inside its region by `INSIDE`; the fullest where none is."""
-    boxes, inside_hw = tile_boxes(*size, tiling), inside_box(reader.preprocess.roi)
+    boxes, inside_hw = tile_boxes(*size, tiling), region_mask(reader.preprocess.roi)
     if inside_hw is None:
         return boxes
     shares = [float(inside_hw[top : top + height, left : left + width].mean()) for left, top, width, height in boxes]

@@ -130,7 +130,7 @@ def _loader(images: ImageList, preprocess: Preprocess, device: torch.device) -> 
 
 def _augmented(loader: Loader, pipeline: MultiCrop, draw: int, reporter: ProgressReporter) -> Iterator[torch.Tensor]:
     count = len(loader.store)
-    for batch in loader.whole(range(count), PROBE_BATCH):
+    for batch in loader.batches(range(count), PROBE_BATCH):
         where = {"step": draw, "start": batch.start, "global_batch": count}
         yield pipeline(batch.pixels_BCHW, batch.sizes_B2, **where)[0]
         reporter.advance(len(batch.rows))

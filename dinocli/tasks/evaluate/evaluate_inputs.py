@@ -11,7 +11,7 @@ from typing import BinaryIO
 from dinocli.artifacts.compared_features import ComparedFeatures
 from dinocli.artifacts.feature_file import FeatureFile, open_features, sidecar
 from dinocli.artifacts.paired_rows import pair_rows
-from dinocli.config.preprocess import USUAL, Channels
+from dinocli.config.preprocess import GREY_OR_RGB, Channels
 from dinocli.errors import DataError, UsageError
 from dinocli.progress import ProgressReporter
 from dinocli.tasks.evaluate.evaluate_options import EvaluateOptions
@@ -87,7 +87,7 @@ def _baseline(options: EvaluateOptions, own: FeatureFile, reporter: ProgressRepo
 def _channels(options: EvaluateOptions, own: FeatureFile) -> Channels | None:
     """Return what a baseline reads: what was asked for, else the channels of the features if these are no colours."""
     about = own.preprocess()
-    if options.read.channels is not None or about is None or about.in_chans in USUAL:
+    if options.read.channels is not None or about is None or about.in_chans in GREY_OR_RGB:
         return options.read.channels
     return about.channels
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinocli.artifacts.mask_folder import MaskFolder
-from dinocli.data.mask_images import label_png, map_png, overlay_jpeg, soft_npy, soft_png, write_below
+from dinocli.data.mask_images import label_png, map_png, overlay_jpeg, soft_npy, soft_png, write_image_file
 from dinocli.data.sources import ImageList
 from dinocli.files import write_atomic
 from dinocli.quality.mask_scorer import MaskScorer
@@ -91,7 +91,7 @@ class ImageWriter:
             ],
         )
         if self.options.outputs.yolo:
-            write_below(self.folder.labels, stem, ".txt", yolo_lines(record).encode())
+            write_image_file(self.folder.labels, stem, ".txt", yolo_lines(record).encode())
         return record
 
     def _rendered(self, picture: SegmentImage, maps: PatchMaps) -> Rendered:
@@ -103,16 +103,16 @@ class ImageWriter:
 
     def _write_maps(self, stem: str, picture: SegmentImage, rendered: Rendered, maps: PatchMaps) -> None:
         labels_HW, soft_HW = rendered
-        write_below(self.folder.masks, stem, ".png", label_png(labels_HW))
+        write_image_file(self.folder.masks, stem, ".png", label_png(labels_HW))
         if self.options.outputs.soft or self.options.outputs.npy:
             suffix, data = (".npy", soft_npy(soft_HW)) if self.options.outputs.npy else (".png", soft_png(soft_HW))
-            write_below(self.folder.soft, stem, suffix, data)
+            write_image_file(self.folder.soft, stem, suffix, data)
         if self.options.outputs.overlay:
-            write_below(self.folder.overlays, stem, ".jpg", overlay_jpeg(shown(picture), labels_HW))
+            write_image_file(self.folder.overlays, stem, ".jpg", overlay_jpeg(shown(picture), labels_HW))
         for word, further in maps.extra_maps.items() if self.options.outputs.maps else ():
-            write_below(self.folder.maps, f"{stem}.{word}", ".png", map_png(further))
+            write_image_file(self.folder.maps, f"{stem}.{word}", ".png", map_png(further))
         if maps.distances_hw is not None:
-            write_below(self.folder.distances, stem, ".npy", soft_npy(maps.distances_hw))
+            write_image_file(self.folder.distances, stem, ".npy", soft_npy(maps.distances_hw))
 
     def _truth(self, picture: SegmentImage) -> NDArray[np.int64] | None:
         name = self.images.names[picture.image]

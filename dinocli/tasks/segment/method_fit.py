@@ -13,7 +13,7 @@ from dinocli.data.parallel import thread_count
 from dinocli.data.read import Reader
 from dinocli.data.region_of_interest import region_box
 from dinocli.data.sources import ImageList, find_images
-from dinocli.data.tar_shards import file_facts, image_source
+from dinocli.data.tar_shards import image_source, size_and_mtime
 from dinocli.data.tiling import parse_tiling
 from dinocli.errors import DataError
 from dinocli.progress import ProgressReporter
@@ -180,7 +180,7 @@ def _file_hash(path: str) -> bytes:
 
 def _file_size(path: str) -> int:
     try:
-        return file_facts(path)[0]
+        return size_and_mtime(path)[0]
     except OSError:
         return -1
 

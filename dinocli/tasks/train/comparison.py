@@ -117,7 +117,7 @@ def _patches(sides: Sides, holdout_probe: Probe, places: Sequence[int], start: B
 def squares(holdout_probe: Probe, rows: Sequence[int]) -> list[Picture]:
     """Return the images as the networks see them, but smaller."""
     found: list[Picture] = []
-    for batch in holdout_probe.loader.whole(rows, len(rows)):
+    for batch in holdout_probe.loader.batches(rows, len(rows)):
         square_nCSS = resize_square(batch.pixels_BCHW, batch.sizes_B2, SHOWN_PIXELS)
         found += [*as_pictures(square_nCSS).cpu().numpy()]
     return found
@@ -127,7 +127,7 @@ def _input(holdout_probe: Probe, rows: Sequence[int], backbone: Backbone) -> Ten
     """Return the images at twice the size of evaluation, for finer maps, where the model takes it."""
     about = holdout_probe.preprocess
     size = about.size * (1 if backbone.one_size else 2)
-    (batch,) = holdout_probe.loader.whole(rows, len(rows))
+    (batch,) = holdout_probe.loader.batches(rows, len(rows))
     return normalise(resize_square(batch.pixels_BCHW, batch.sizes_B2, size), about.mean, about.std)
 
 

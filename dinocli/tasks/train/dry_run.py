@@ -10,7 +10,7 @@ import torch
 from dinocli.config.guard_plan import probe_count
 from dinocli.config.load import with_values
 from dinocli.config.recipe import Recipe
-from dinocli.data.labels import of_several_kinds, read_labels
+from dinocli.data.labels import multiclass_columns, read_labels
 from dinocli.data.memory_budget import memory_budget
 from dinocli.data.read import shrunk_size
 from dinocli.data.resident import SHARE, free_bytes
@@ -101,7 +101,7 @@ def dry_run(options: TrainOptions, reporter: ProgressReporter, stdin: BinaryIO |
     reporter = reporter if world.is_main else ProgressReporter()
     try:
         images = list_images(options, stdin)
-        labels = of_several_kinds(read_labels(options.labels, images.names, reporter.line)) if options.labels else {}
+        labels = multiclass_columns(read_labels(options.labels, images.names, reporter.line)) if options.labels else {}
         streams = options.recipe.data.cache == "off" or world.size > 1  # else the few images are decoded into memory
         trial = with_values(options.recipe, {"data.cache": "off" if streams else "auto"})
         few = images.spread(TRIAL_IMAGES)

@@ -81,7 +81,7 @@ def _views_sheet(folder: RunFolder, learner: Learner, loader: Loader) -> None:
     """Show a few images, evenly spread over the folder, as they are read, then each view of them with its changes."""
     count = len(loader.store)
     chosen = sorted({round(place) for place in np.linspace(0, count - 1, min(SHEET_IMAGES, count))})
-    (batch,) = loader.whole(chosen, len(chosen))
+    (batch,) = loader.batches(chosen, len(chosen))
     views = learner.views.preview(batch.pixels_BCHW, batch.sizes_B2, step=0, images=batch.rows)
     words = learner.views.describe(batch.sizes_B2.cpu(), step=0, images=batch.rows)
     columns = ["image", "global 1", "global 2", *(f"local {number + 1}" for number in range(len(views) - 2))]

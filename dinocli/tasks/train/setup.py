@@ -7,13 +7,13 @@ from typing import Any, BinaryIO
 import torch
 
 from dinocli.config.auto import asks_for_size, resolve
-from dinocli.config.preprocess import USUAL, Preprocess
+from dinocli.config.preprocess import GREY_OR_RGB, Preprocess
 from dinocli.config.recipe import Recipe
 from dinocli.data.cache import cache_folder, open_store
 from dinocli.data.input_channels import input_channels
-from dinocli.data.labels import Labels, of_several_kinds, read_labels
+from dinocli.data.labels import Labels, multiclass_columns, read_labels
 from dinocli.data.read import Reader
-from dinocli.data.region_of_interest import recorded_roi
+from dinocli.data.region_of_interest import parse_roi
 from dinocli.data.sources import ImageList, find_images
 from dinocli.data.store import Store
 from dinocli.data.survey import Survey, survey
@@ -134,7 +134,7 @@ def _weights(
         lambda: load_backbone(about.weights, about.name, drop_path=about.drop_path, pool=about.pool, in_chans=in_chans)
     )
     reporter.line(describe_weights(info))
-    if in_chans not in USUAL:
+    if in_chans not in GREY_OR_RGB:
         reporter.line(f"{in_chans} channels are no colours: saturation, hue and grayscale are off")
     check_trainable(backbone, about.trainable)
     if recipe.views.focus:
@@ -160,7 +160,7 @@ def _preprocess(
             page=data.page,
             nodata=tuple(data.nodata),
             z=data.z,
-            roi=recorded_roi(data.roi),
+            roi=parse_roi(data.roi),
             seed=recipe.run.seed,
         )
     )
@@ -190,7 +190,7 @@ def _usable(labels: Labels, images: ImageList, store: Store, reporter: ProgressR
     """Take the labels of the readable images, and the columns that hold at least two classes."""
     place = {name: row for row, name in enumerate(images.names)}
     rows = [place[name] for name in store.names]
-    usable = of_several_kinds({column: [values[row] for row in rows] for column, values in labels.items()})
+    usable = multiclass_columns({column: [values[row] for row in rows] for column, values in labels.items()})
     for column in labels:
         if column not in usable:
             reporter.warn(f"label column {column} has fewer than two classes: nothing can be measured by it")
