@@ -1,4 +1,4 @@
-"""NumPy arrays as images: `.npy`, and `.npz` with one array in it."""
+"""NumPy arrays as images: `.npy`, and `.npz` with one array."""
 
 import zipfile
 from dataclasses import replace
@@ -14,13 +14,14 @@ from dinocli.data.pixels import Decoded, unnamed_channels
 from dinocli.data.tar_shards import Source, decoder_input
 from dinocli.errors import DataError
 
-_FEW_CHANNELS, _MOST_SAMPLES = 16, 4
-_NPY, _ZIP = b"\x93NUM", b"PK\3\4"
+_MAX_CHANNELS_FIRST = 16  # a first axis of at most this length may be channels
+_MAX_CHANNELS_LAST = 4  # a last axis of at most this length is channels
+_NPY_MAGIC, _ZIP_MAGIC = b"\x93NUM", b"PK\3\4"
 
 
 def is_array(path: str, head: bytes) -> bool:
-    """Tell from a file's name and first bytes whether it is an array; a zip of another name is something else."""
-    return head[:4] == _NPY or (head[:4] == _ZIP and path.lower().endswith(".npz"))
+    """Return whether a file is a NumPy array, by its first bytes; a zip file also needs the suffix `.npz`."""
+    return head[:4] == _NPY_MAGIC or (head[:4] == _ZIP_MAGIC and path.lower().endswith(".npz"))
 
 
 def array_size(source: Source) -> tuple[int, int]:
@@ -31,29 +32,31 @@ def array_size(source: Source) -> tuple[int, int]:
 
 
 def is_channels_first(shape: tuple[int, ...]) -> bool:
-    """Return whether an array is (c, h, w), as PyTorch and rasterio have it: few channels before a larger image."""
-    return len(shape) == 3 and shape[0] <= _FEW_CHANNELS and shape[0] < min(shape[1:]) and shape[2] > _MOST_SAMPLES
+    """Return whether an array is (c, h, w), as in PyTorch and rasterio: at most 16 channels, more than 4 columns."""
+    if len(shape) != 3:
+        return False
+    return shape[0] <= _MAX_CHANNELS_FIRST and shape[0] < min(shape[1:]) and shape[2] > _MAX_CHANNELS_LAST
 
 
 def _image_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
     return (*shape[1:], shape[0]) if is_channels_first(shape) else shape
 
 
-def read_array(source: Source, *, any_channels: bool, allowance: Allowance, stored: int) -> Decoded:
-    """Read an array (h, w) or (h, w, c), or (c, h, w) where `is_channels_first`.
+def read_array(source: Source, *, any_channels: bool, allowance: Allowance, file_bytes: int) -> Decoded:
+    """Read an array (h, w) or (h, w, c), or (c, h, w) if `is_channels_first`.
 
     Args:
-        source: Of the file.
-        any_channels: Channels will be chosen, so that there may be any number of them; else 1, 3, or 4 with alpha.
-        allowance: Asked before anything is read.
-        stored: Size of the file, bytes.
+        source: Path or content of the file.
+        any_channels: Accept any number of channels, because the caller selects some; else 1, 3, or 4 with alpha.
+        allowance: Memory limit, checked before the array is read.
+        file_bytes: Size of the file, bytes.
 
     Raises:
-        DataError: An array of another shape or type, or an archive of several.
+        DataError: Another shape or type, or an archive of several arrays.
     """
     shape, dtype = _header(source)
     height, width = _image_shape(shape)[:2]
-    allowance.reserve(height, width, int(np.prod(shape, dtype=np.int64)) * dtype.itemsize, stored)
+    allowance.reserve(height, width, int(np.prod(shape, dtype=np.int64)) * dtype.itemsize, file_bytes)
     pixels: Any = np.load(decoder_input(source), allow_pickle=False)
     if isinstance(pixels, np.lib.npyio.NpzFile):
         with pixels as archive:

@@ -1,4 +1,4 @@
-"""Images that cannot be read: how many are accepted, and the file that names them."""
+"""Unreadable images: the limit `--max-bad` and the CSV file that lists them."""
 
 import csv
 import io
@@ -13,26 +13,26 @@ from dinocli.files import write_atomic
 
 
 class UnreadableImage(DataError):
-    """One image that cannot be read; others can."""
+    """One image cannot be read; the run continues without it."""
 
 
 @dataclass(frozen=True)
 class BadLimit:
-    """Limit of unreadable images.
+    """Limit on the number of unreadable images.
 
     Args:
-        spec: As the user wrote it, for the message.
-        most: The same as a number of images.
-        total: All images, the unreadable ones too.
+        spec: Value of `--max-bad`, for the message.
+        max_bad: The limit as a number of images.
+        total: Number of images, including unreadable ones.
     """
 
     spec: str
-    most: int
+    max_bad: int
     total: int
 
     def check(self, bad: Sequence[tuple[str, str]]) -> None:
-        """Raise a `DataError` that names the first three when there are too many, or when all are."""
-        if len(bad) <= self.most and len(bad) < self.total:
+        """Raise `DataError` with the first three (name, reason) if more than the limit, or all, are unreadable."""
+        if len(bad) <= self.max_bad and len(bad) < self.total:
             return
         first = "; ".join(f"{name}: {reason}" for name, reason in bad[:3])
         if len(bad) >= self.total:
@@ -44,15 +44,15 @@ class BadLimit:
 
 
 def bad_limit(spec: str, total: int) -> BadLimit:
-    """Parse ``--max-bad``: a share (``10%``) or a number (``25``) of all images; `UsageError` otherwise."""
+    """Parse ``--max-bad``: a percentage (``10%``) or a number (``25``) of images; `UsageError` otherwise."""
     match = re.fullmatch(r"(?:(\d+(?:\.\d+)?)%|(\d+))", spec.strip())
     if match is None or (match[1] and float(match[1]) > 100):
-        raise UsageError(f"--max-bad {spec!r} is not known; use a share, such as 10%, or a number, such as 25")
+        raise UsageError(f"--max-bad {spec!r} is not known; use a percentage, such as 10%, or a number, such as 25")
     return BadLimit(spec, math.floor(float(match[1]) / 100 * total) if match[1] else int(match[2]), total)
 
 
 def write_bad(path: Path, bad: Sequence[tuple[str, str]]) -> None:
-    """Write unreadable images as CSV with the columns path, reason; the file is complete or not there."""
+    """Write unreadable images as CSV with the columns path, reason; atomic."""
     text = io.StringIO()
     csv.writer(text).writerows([("path", "reason"), *bad])
     write_atomic(path, text.getvalue())

@@ -1,8 +1,8 @@
-"""Decode once: the first pass packs all canvases; every later epoch, and the next run, only copy them.
+"""Cache of decoded images: the first epoch decodes all canvases; later epochs and runs copy them.
 
-Guarantees: order and content do not depend on the number of threads; a file is complete or not there; a run that is
-killed leaves one temporary file at most, which a later one removes; what was damaged on the disk is decoded anew. The
-price: a change of any image, of the range or of the short side decodes everything anew.
+Guarantees: order and content do not depend on the number of threads; files are written atomically; a killed run leaves
+at most one temporary file, which a later run removes; canvases damaged on the disk are decoded again. Cost: a change of
+any image, of the range or of the short side decodes all images again.
 """
 
 import errno
@@ -27,21 +27,21 @@ from dinocli.errors import DataError
 from dinocli.files import home_folder
 
 Progress = Callable[[int, int], None]
-"""Called with images done and images in all."""
+"""Called with the number of finished images and the total."""
 
-_OF_THE_MODEL = ("mean", "std", "size", "interpolation")  # preprocessing that canvases do not depend on
-_PROBES = 32  # images decoded to guess the size of all
-_MARGIN = 1.1  # on that guess
+_MODEL_SETTINGS = ("mean", "std", "size", "interpolation")  # preprocessing that canvases do not depend on
+_SIZE_SAMPLE = 32  # images decoded to estimate the size of all canvases
+_SIZE_MARGIN = 1.1  # factor on the estimate
 
-# Full, over quota, read-only, not ours, no folder: all mean that the canvases cannot be kept there.
-_UNWRITABLE = {
+# Disk full, over quota, read-only, no permission, no folder.
+_UNWRITABLE_ERRORS = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EROFS),
     *(errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST),
 }
 
 
 class _CacheFull(Exception):
-    """The guess was too small: the canvases do not fit."""
+    """The canvases do not fit: the estimated size was too small."""
 
 
 def open_store(
@@ -55,26 +55,26 @@ def open_store(
     folder: Path,
     progress: Progress | None = None,
 ) -> Store:
-    """Decode the images into a store, or find what an earlier run has decoded.
+    """Decode the images into a store, or open the store that an earlier run has written.
 
-    A packed file of the same images and settings is used wherever there is one. Else memory is taken if all fits into
-    half of what is free, else a file if that fits into half of the free disk, else the store streams.
+    An existing file of the same images and settings is always used. Otherwise canvases go to memory if they fit into
+    half of the free memory, else to a file if they fit into half of the free disk, else they are decoded on demand.
 
     Args:
         images: The dataset.
-        reader: How to read it.
-        cache: ``auto``, ``off`` (stream), or the most bytes to keep (``8G``).
-        workers: Threads that decode; 0 decodes in the caller's.
-        max_bad: Unreadable images that are accepted, as a share (``10%``) or a number (``25``). Names that
-            `find_images` set aside count too.
-        shared: Several processes will open it: not in memory but in a file. Open it in one first; the others then
-            find the file.
-        folder: Folder of packed files.
+        reader: Reader of the dataset.
+        cache: ``auto``, ``off`` (decode on demand), or the maximum size of the canvases (``8G``).
+        workers: Decoding threads; 0 decodes in the calling thread.
+        max_bad: Maximum number of unreadable images, as a percentage (``10%``) or a number (``25``). The bad names of
+            `find_images` count too.
+        shared: Several processes will open the store: write a file, not memory. Open the store in one process first;
+            the others then find the file.
+        folder: Cache folder.
         progress: See `Progress`.
 
     Raises:
-        UsageError: A ``cache`` or ``max_bad`` that makes no sense.
-        DataError: Too many images are unreadable, or all.
+        UsageError: Invalid ``cache`` or ``max_bad``.
+        DataError: Too many images, or all, are unreadable.
     """
     cap = None if cache in ("auto", "off") else parse_bytes(cache)
     limit = bad_limit(max_bad, len(images) + len(images.bad))
@@ -82,41 +82,41 @@ def open_store(
     if cache == "off":
         return _stream(images, reader, threads, limit, progress)
     file = folder / (_key(images, reader) + SUFFIX)
-    if (found := open_file(file, reader, images)) is not None:
-        limit.check(found.bad)
-        return found
-    need = _estimated_bytes(images, reader)
+    if (store := open_file(file, reader, images)) is not None:
+        limit.check(store.bad)
+        return store
+    needed = _estimated_bytes(images, reader)
     fill = partial(_fill, images, reader, threads, limit, progress)
-    memory, disk = (room if cap is None else min(room, cap) for room in (memory_budget(), disk_budget(folder)))
+    memory, disk = (free if cap is None else min(free, cap) for free in (memory_budget(), disk_budget(folder)))
     try:
-        if need <= memory and not shared:
+        if needed <= memory and not shared:
             return _in_memory(images, reader, memory, fill)
-        if need <= disk:
+        if needed <= disk:
             return _on_disk(images, reader, file, disk, fill)
     except (_CacheFull, MemoryError):
-        pass  # the guess was wrong; streaming always works
+        pass  # the estimate was wrong; streaming always works
     return _stream(images, reader, threads, limit, progress)
 
 
 def _key(images: ImageList, reader: Reader) -> str:
-    """Name what the canvases depend on, and nothing else: models with another mean or size share a file."""
-    settings = {key: value for key, value in reader.preprocess.to_dict().items() if key not in _OF_THE_MODEL}
+    """Return a hash of what the canvases depend on; models that differ in mean, std or size share a file."""
+    settings = {key: value for key, value in reader.preprocess.to_dict().items() if key not in _MODEL_SETTINGS}
     return hashlib.sha256(f"{images.digest()} {settings} {reader.short_side}".encode()).hexdigest()[:32]
 
 
 def _estimated_bytes(images: ImageList, reader: Reader) -> int:
-    """Guess the bytes of all canvases from a few, evenly spread over the list."""
-    rows = np.linspace(0, len(images) - 1, min(_PROBES, len(images))).astype(int).tolist()
+    """Estimate the size of all canvases from 32 images, evenly spread over the list."""
+    rows = np.linspace(0, len(images) - 1, min(_SIZE_SAMPLE, len(images))).astype(int).tolist()
     sizes = [
-        sum(canvas.nbytes for canvas in found)
+        sum(canvas.nbytes for canvas in canvases)
         for row in rows
-        if not isinstance(found := _read(images, reader, row), str)
+        if not isinstance(canvases := _read(images, reader, row), str)
     ]
-    return int(np.mean(sizes) * len(images) * _MARGIN) if sizes else 0
+    return int(np.mean(sizes) * len(images) * _SIZE_MARGIN) if sizes else 0
 
 
 def _read(images: ImageList, reader: Reader, row: int) -> list[Canvas] | str:
-    """Return canvases, or why there are none."""
+    """Return the canvases of an image, or the reason why it is unreadable."""
     try:
         return reader.canvases(images.path(row))
     except DataError as error:
@@ -131,15 +131,15 @@ def _fill(
     progress: Progress | None,
     add: Callable[[Canvas], int],
 ) -> tuple[Index, list[tuple[int, str]]]:
-    """Decode all images and hand each canvas to ``add``, which returns its offset."""
+    """Decode all images and pass each canvas to ``add``, which returns its offset."""
     starts, rows, places = [0], [], []
     unreadable: list[tuple[int, str]] = []
-    for row, found in enumerate(in_order(partial(_read, images, reader), range(len(images)), threads)):
-        if isinstance(found, str):
-            unreadable.append((row, found))
+    for row, canvases in enumerate(in_order(partial(_read, images, reader), range(len(images)), threads)):
+        if isinstance(canvases, str):
+            unreadable.append((row, canvases))
             limit.check([*images.bad, *((images.names[bad], reason) for bad, reason in unreadable)])
         else:
-            places += [(add(canvas), *canvas.shape[1:]) for canvas in found]
+            places += [(add(canvas), *canvas.shape[1:]) for canvas in canvases]
             starts.append(len(places))
             rows.append(row)
         if progress is not None:
@@ -151,15 +151,15 @@ def _fill(
 _Fill = Callable[[Callable[[Canvas], int]], tuple[Index, list[tuple[int, str]]]]
 
 
-def _in_memory(images: ImageList, reader: Reader, room: int, fill: _Fill) -> Packed:
-    # Reserving costs nothing: the system hands out pages when they are first written. What stays unused is cut off.
-    buffer: NDArray[np.uint8] = np.empty(room, np.uint8)
+def _in_memory(images: ImageList, reader: Reader, budget: int, fill: _Fill) -> Packed:
+    # Reserving the whole budget costs nothing: the system allocates pages at the first write. The rest is cut off.
+    buffer: NDArray[np.uint8] = np.empty(budget, np.uint8)
     used = 0
 
     def add(canvas: Canvas) -> int:
         nonlocal used
         start, used = used, used + canvas.nbytes
-        if used > room:
+        if used > budget:
             raise _CacheFull
         buffer[start:used] = canvas.reshape(-1).view(np.uint8)
         return start
@@ -169,7 +169,7 @@ def _in_memory(images: ImageList, reader: Reader, room: int, fill: _Fill) -> Pac
     return Packed(reader, *_names(images, index, unreadable), buffer, index, "memory")
 
 
-def _on_disk(images: ImageList, reader: Reader, path: Path, room: int, fill: _Fill) -> Packed:
+def _on_disk(images: ImageList, reader: Reader, path: Path, budget: int, fill: _Fill) -> Packed:
     used, sums = 0, []
     try:
         with new_file(path) as file:
@@ -177,7 +177,7 @@ def _on_disk(images: ImageList, reader: Reader, path: Path, room: int, fill: _Fi
             def add(canvas: Canvas) -> int:
                 nonlocal used
                 start, used = used, used + canvas.nbytes
-                if used > room:
+                if used > budget:
                     raise _CacheFull
                 file.write(canvas.data)
                 sums.append(checksum(canvas))
@@ -186,7 +186,7 @@ def _on_disk(images: ImageList, reader: Reader, path: Path, room: int, fill: _Fi
             index, unreadable = fill(add)
             append_index(file, index, sums, unreadable)
     except OSError as error:
-        if error.errno in _UNWRITABLE:
+        if error.errno in _UNWRITABLE_ERRORS:
             raise _CacheFull from error
         raise
     remove_old(path.parent)
@@ -203,15 +203,15 @@ def _names(
 
 
 def _stream(images: ImageList, reader: Reader, threads: int, limit: BadLimit, progress: Progress | None) -> Stream:
-    """Look at all headers: that tells the windows, and finds most of what is unreadable without decoding."""
+    """Read all headers: they give the number of windows, and show most unreadable images without decoding."""
     counts: list[tuple[int, int]] = []
     bad = list(images.bad)
-    for row, found in enumerate(in_order(partial(_count, images, reader), range(len(images)), threads)):
-        if isinstance(found, str):
-            bad.append((images.names[row], found))
+    for row, count in enumerate(in_order(partial(_count, images, reader), range(len(images)), threads)):
+        if isinstance(count, str):
+            bad.append((images.names[row], count))
             limit.check(bad)
         else:
-            counts.append((row, found))
+            counts.append((row, count))
         if progress is not None:
             progress(row + 1, len(images))
     return Stream(reader, images, bad, counts, limit, threads)
@@ -225,6 +225,6 @@ def _count(images: ImageList, reader: Reader, row: int) -> int | str:
 
 
 def cache_folder() -> Path:
-    """Return where decoded images are kept for later runs."""
+    """Return the folder of decoded images: `dinocli/canvases` in XDG_CACHE_HOME or ~/.cache."""
     base = os.environ.get("XDG_CACHE_HOME") or home_folder() / ".cache"
     return Path(base) / "dinocli" / "canvases"

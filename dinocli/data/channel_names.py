@@ -1,19 +1,19 @@
-"""Names that a file gives its channels: OME-XML of microscopes, band descriptions of GDAL."""
+"""Channel names stored in image files: OME-XML (microscopy) and GDAL band descriptions."""
 
 from xml.etree import ElementTree
 
-_MOST = 2**24  # characters of XML that are looked at
+_MAX_XML_CHARACTERS = 2**24  # longer XML is ignored
 
 
 def ome_names(description: str) -> tuple[tuple[str, ...], int]:
-    """Read the channels of the first image of an OME-TIFF.
+    """Read the channel names of the first image of an OME-TIFF.
 
     Args:
-        description: Text of the first page.
+        description: Image description of the first page.
 
     Returns:
-        The names, and how many pages lie between one channel and the next: planes are counted in the file's own order
-        of z, c and t. No names and 1 where it is no OME-XML.
+        Channel names, and the number of pages from one channel to the next, by the DimensionOrder of the file. Without
+        OME-XML, no names and 1.
     """
     root = _parsed(description)
     pixels = root.find(".//{*}Pixels") if root is not None else None
@@ -28,18 +28,18 @@ def ome_names(description: str) -> tuple[tuple[str, ...], int]:
 
 
 def gdal_names(metadata: str) -> tuple[str, ...]:
-    """Read the descriptions of bands from a GDAL_METADATA tag; a band without one has an empty name."""
+    """Read the band descriptions of a GDAL_METADATA tag; a band without a description has an empty name."""
     root = _parsed(metadata)
-    found: dict[int, str] = {}
+    descriptions: dict[int, str] = {}
     for item in root.iter("Item") if root is not None else ():
         sample = item.get("sample", "")
         if item.get("role") == "description" and sample.isdigit() and len(sample) < 6:
-            found[int(sample)] = item.text or ""
-    return tuple(found.get(band, "") for band in range(max(found, default=-1) + 1))
+            descriptions[int(sample)] = item.text or ""
+    return tuple(descriptions.get(band, "") for band in range(max(descriptions, default=-1) + 1))
 
 
 def _parsed(text: str) -> ElementTree.Element | None:
-    if "<" not in text or len(text) > _MOST:
+    if "<" not in text or len(text) > _MAX_XML_CHARACTERS:
         return None
     try:
         return ElementTree.fromstring(text)

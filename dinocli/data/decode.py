@@ -1,4 +1,4 @@
-"""Any image file -> its numbers, as stored: tifffile reads TIFF, pydicom DICOM, NumPy arrays, PIL all else."""
+"""Decode an image file to an array in its native dtype: tifffile for TIFF, pydicom, NumPy, and PIL for the rest."""
 
 import os
 import stat
@@ -14,7 +14,7 @@ from PIL import Image, UnidentifiedImageError
 from dinocli.config.preprocess import PAGES, Channels
 from dinocli.data.array_file import array_size, is_array, is_channels_first, read_array
 from dinocli.data.decoder_warnings import current
-from dinocli.data.dicom import HEAD, NO_PREAMBLE, dicom_frames, dicom_size, is_dicom, read_dicom
+from dinocli.data.dicom import HEAD_BYTES, NO_PREAMBLE, dicom_frames, dicom_size, is_dicom, read_dicom
 from dinocli.data.image_formats import decoders
 from dinocli.data.limits import Allowance, check_pixels
 from dinocli.data.pil_decode import RAW_CHANNELS_ADVICE, decoded, from_pil, read_with_pil
@@ -25,41 +25,41 @@ from dinocli.errors import DataError
 
 
 def read_native(path: str | Path, *, page: int = 0, channels: Channels = ()) -> Pixels:
-    """Read one image in the dtype of the file.
+    """Read one image in its native dtype.
 
-    Nothing is scaled here, so that one range can be chosen for a whole dataset afterwards. Upright (EXIF turn);
-    palettes, CMYK, YCbCr as RGB; alpha of 8 and 16 bits laid over white; fewer than 8 bits as uint8 0 to 255; TIFF
-    negatives (white is zero) as positives; the asked page or frame of TIFF and GIF; truncated files are errors.
+    Values are not scaled, so that one range can be chosen for a whole dataset. EXIF orientation is applied; palettes,
+    CMYK and YCbCr become RGB; alpha is composited over white; fewer than 8 bits become uint8 from 0 to 255; TIFF
+    with WhiteIsZero is inverted; truncated files are errors.
 
     Args:
-        path: A file; the content decides on the format, not the suffix.
-        page: Page or frame, counted from 0.
-        channels: Channels to take, in this order, alpha being the last one; empty takes all of grey or RGB.
+        path: Image file; its content determines the format, not its suffix.
+        page: Page or frame, from 0.
+        channels: Channels to select, in this order; alpha is the last one. Empty reads grey or RGB.
 
     Returns:
-        (h, w, c), native dtype, c is 1 or 3, or the number of ``channels``.
+        (h, w, c), native dtype; c is 1 or 3, or the number of ``channels``.
 
     Raises:
-        DataError: The reason alone, in one line; the caller knows and adds the name.
+        DataError: The reason alone, in one line; the caller adds the file name.
     """
     with Allowance() as allowance:
-        found = decode(path, page=page, channels=channels, min_side=sys.maxsize, allowance=allowance)
-        return np.ascontiguousarray(found.without_alpha())
+        image = decode(path, page=page, channels=channels, min_side=sys.maxsize, allowance=allowance)
+        return np.ascontiguousarray(image.without_alpha())
 
 
 def decode(
     path: str | Path, *, page: int, channels: Channels, min_side: int, allowance: Allowance, z: str = ""
 ) -> Decoded:
-    """Read one image, possibly smaller than it is, with its alpha and nodata apart.
+    """Read one image, possibly downscaled, with alpha and nodata kept separate.
 
-    A JPEG decoder shrinks by 2, 4 or 8 for less than the price of a full decode.
+    The JPEG decoder downscales by 2, 4 or 8 in less time than a full decode takes.
 
     Args:
-        path: As `read_native`, like the next two.
+        path: As `read_native`.
         page: Page of a multi-page file, from 0.
         channels: Source channels; empty for grey or RGB.
-        min_side: Pixels of the shorter side that the caller needs; the result is never smaller than that.
-        allowance: Asked for memory by what the header says.
+        min_side: Minimum length of the shorter side, pixels, if the image has as many.
+        allowance: Memory limit, checked by the header.
         z: As `Preprocess.z`.
 
     Raises:
@@ -70,16 +70,16 @@ def decode(
 
 
 def decode_in_memory(image: Image.Image | Pixels, *, channels: Channels, min_side: int) -> Decoded:
-    """Take an image that is in memory as `decode` takes a file.
+    """Convert an image in memory as `decode` converts a file.
 
     Args:
-        image: A PIL image, or an array (h, w) or (h, w, c) of 1 or 3 channels, 4 with alpha, more with `channels`; also
-            (c, h, w) where `is_channels_first`.
-        channels: Channels to take, empty for grey or RGB; of an array all, where they are the pages of files.
+        image: PIL image, or array (h, w) or (h, w, c) with 1 or 3 channels, 4 with alpha, more with `channels`; also
+            (c, h, w) if `is_channels_first`.
+        channels: Channels to select; empty for grey or RGB. `PAGES` selects all channels of an array.
         min_side: As `decode`, for a JPEG that PIL has not decoded yet.
 
     Raises:
-        DataError: An array of another shape, or a number of channels that is neither grey nor RGB.
+        DataError: An array of another shape or number of channels.
     """
     if isinstance(image, Image.Image):
         return _select_channels(from_pil(image, min_side), channels)
@@ -95,9 +95,9 @@ def decode_in_memory(image: Image.Image | Pixels, *, channels: Channels, min_sid
 
 
 def image_size(path: str | Path, *, page: int = 0) -> tuple[int, int]:
-    """Return (h, w) as stored, from the header alone; errors as `read_native`.
+    """Return (h, w) as stored, from the header; errors as `read_native`.
 
-    The EXIF turn is left out: in a PNG it may stand behind the pixels, and finding it costs a full decode.
+    EXIF orientation is not applied: a PNG may store it behind the pixels, where finding it costs a full decode.
     """
     with _one_line_errors(path):
         source = image_source(str(path))
@@ -116,10 +116,10 @@ def image_size(path: str | Path, *, page: int = 0) -> tuple[int, int]:
 
 
 def page_count(path: str | Path, *, channels: Channels = (), z: str = "") -> tuple[int, int]:
-    """Return how many pages or frames a file has, and which is the largest, by its headers; errors as `read_native`.
+    """Return the number of pages or frames and the index of the largest, from the headers; errors as `read_native`.
 
-    Pages that `channels` by name or `z` take (as in `Preprocess`) do not count. Of other formats than TIFF more than
-    one counts as 2: the frames of a long animation are not gone through.
+    Pages that named `channels` or `z` select (as in `Preprocess`) are not counted. Of formats that PIL reads, several
+    frames count as 2: counting the frames of a long animation is slow.
     """
     with _one_line_errors(path):
         source = image_source(str(path))
@@ -142,44 +142,46 @@ def _one_line_errors(path: str | Path) -> Iterator[None]:
         yield
     except DataError:
         raise
-    except MemoryError as error:  # one file that asks for too much must not end the others
+    except MemoryError as error:  # one file that is too large must not stop the run
         raise DataError("there is not enough memory to decode it") from error
-    except Exception as error:  # decoders meet broken files with nearly every class there is
+    except Exception as error:  # decoders raise nearly every exception class on broken files
         raise DataError(_reason(error, path)) from error
 
 
 def _decode(path: str, page: int, channels: Channels, min_side: int, allowance: Allowance, z: str) -> Decoded:
     source = image_source(path)
-    head, stored = _head(source)
+    head, file_bytes = _head(source)
     if not is_tiff(head[:4]):
         if channels == PAGES:
             raise DataError("--channels page is for TIFF files alone")
         if z:
             raise DataError("--z is for stacks in TIFF files alone")
         if is_dicom(head):
-            return _select_channels(read_dicom(source, page, allowance, stored), channels)
+            return _select_channels(read_dicom(source, page, allowance, file_bytes), channels)
         if is_array(path, head):
             any_channels = bool(channels)
             return _select_channels(
-                read_array(source, any_channels=any_channels, allowance=allowance, stored=stored), channels
+                read_array(source, any_channels=any_channels, allowance=allowance, file_bytes=file_bytes), channels
             )
-        return _select_channels(read_with_pil(source, head, page, min_side, allowance, stored), channels)
-    found = read_tiff(source, page, channels, z, allowance, stored)
-    if isinstance(found, Decoded):
-        if found.colour.dtype.kind not in "uif":
-            raise DataError(f"pixels are {found.colour.dtype}, no real numbers; save an amplitude or a phase")
-        return found
+        return _select_channels(read_with_pil(source, head, page, min_side, allowance, file_bytes), channels)
+    page_or_tags = read_tiff(source, page, channels, z, allowance, file_bytes)
+    if isinstance(page_or_tags, Decoded):
+        dtype = page_or_tags.colour.dtype
+        if dtype.kind not in "uif":
+            raise DataError(f"pixels are {dtype}, no real numbers; save an amplitude or a phase")
+        return page_or_tags
+    tags = page_or_tags
     try:
-        frames = [read_with_pil(source, head, frame, min_side, allowance, stored) for frame in found.frames]
+        frames = [read_with_pil(source, head, frame, min_side, allowance, file_bytes) for frame in tags.frames]
     except UnidentifiedImageError:
-        if found.colours:
-            raise DataError(f"its colours ({found.colours}) are not known; {RAW_CHANNELS_ADVICE}") from None
+        if tags.colours:
+            raise DataError(f"its colours ({tags.colours}) are not known; {RAW_CHANNELS_ADVICE}") from None
         raise DataError("this kind of TIFF needs imagecodecs: pip install 'dinocli[tiff]'") from None
-    return _joined(frames, found) if found.planes else _select_channels(_as_tagged(frames[0], found), channels)
+    return _concatenated(frames, tags) if tags.planes else _select_channels(_as_tagged(frames[0], tags), channels)
 
 
-def _joined(frames: list[Decoded], tags: ForPil) -> Decoded:
-    """Put single-channel frames side by side."""
+def _concatenated(frames: list[Decoded], tags: ForPil) -> Decoded:
+    """Concatenate single-channel frames along the channel axis."""
     if any(frame.colour.shape != frames[0].colour.shape for frame in frames):
         raise DataError("its pages differ in size or type")
     colour = np.concatenate([frame.colour[..., :1] for frame in frames], axis=-1)
@@ -187,11 +189,11 @@ def _joined(frames: list[Decoded], tags: ForPil) -> Decoded:
 
 
 def _as_tagged(image: Decoded, tags: ForPil) -> Decoded:
-    """Put what tifffile has read in the tags upon what PIL has decoded."""
+    """Apply the TIFF tags that tifffile has read to an image that PIL has decoded."""
     colour = image.colour
     if tags.dtype is not None and tags.dtype.kind in "iu" and tags.dtype != colour.dtype:
         if tags.dtype.itemsize == colour.dtype.itemsize and colour.dtype.kind in "iu":
-            colour = colour.view(tags.dtype)  # the same bytes: PIL has no type for signed 8 and unsigned 32 bits
+            colour = colour.view(tags.dtype)  # same bytes: PIL has no mode for int8 and uint32
         elif tags.dtype == np.int16 and colour.dtype == np.int32:
             colour = colour.astype(tags.dtype)
     if tags.negative and colour.dtype == np.uint16:
@@ -207,28 +209,28 @@ def _select_channels(image: Decoded, channels: Channels) -> Decoded:
 
 
 def _head(source: Source) -> tuple[bytes, int]:
-    """Return the first bytes of a file, and its size."""
+    """Return the first bytes of a file and its size in bytes."""
     if isinstance(source, bytes):
         if not source:
             raise DataError("the file is empty")
-        return source[:HEAD], len(source)
-    file = os.open(source, os.O_RDONLY | os.O_NONBLOCK)  # a named pipe would wait for a writer
+        return source[:HEAD_BYTES], len(source)
+    file = os.open(source, os.O_RDONLY | os.O_NONBLOCK)  # opening a named pipe would wait for a writer
     try:
-        found = os.fstat(file)
-        if stat.S_ISFIFO(found.st_mode):
+        status = os.fstat(file)
+        if stat.S_ISFIFO(status.st_mode):
             raise DataError("a named pipe, not a file")
-        head = os.read(file, HEAD)
+        head = os.read(file, HEAD_BYTES)
     finally:
         os.close(file)
     if not head:
         raise DataError("the file is empty")
-    return head, found.st_size
+    return head, status.st_size
 
 
 def _reason(error: Exception, path: str | Path) -> str:
     if isinstance(error, UnidentifiedImageError):
-        bare = str(path).lower().endswith((".dcm", ".dicom"))
-        return NO_PREAMBLE if bare else "not an image in a known format"
+        named_dicom = str(path).lower().endswith((".dcm", ".dicom"))
+        return NO_PREAMBLE if named_dicom else "not an image in a known format"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
     return " ".join(str(error).split()) or type(error).__name__

@@ -1,6 +1,6 @@
-"""Warnings of image decoders: counted, instead of hundreds of lines on stderr.
+"""Warnings of image decoders, counted instead of printed to stderr one by one.
 
-Damaged and odd files make PIL warn and log, tifffile log, and libtiff, in C, write to stderr. None of them names
+On damaged and unusual files PIL warns and logs, tifffile logs, and libtiff writes to stderr from C. None of them names
 the file.
 """
 
@@ -15,17 +15,17 @@ from types import TracebackType
 from typing import Any, TextIO
 
 current = threading.local()
-"""``current.path`` is the file that this thread decodes."""
+"""Thread-local state: ``current.path`` is the file that this thread decodes."""
 
 _LIBTIFF = logging.getLogger("dinocli.libtiff")
 _LOGGERS = (logging.getLogger("tifffile"), logging.getLogger("PIL"), _LIBTIFF)
 _MODULES = r"(PIL|tifffile)\b"
 _NODATA = "GDAL_NODATA"
-_handlers: list[Any] = []  # callbacks that C holds must not be collected
+_handlers: list[Any] = []  # keeps the callbacks alive that C code refers to
 
 
 class DecoderWarnings(logging.Handler):
-    """Counts complaints while its block runs. Others' warnings go where they went before."""
+    """Counts decoder warnings within its block; other warnings are shown as before."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -56,7 +56,7 @@ class DecoderWarnings(logging.Handler):
         self._add(record.getMessage())
 
     def summary(self) -> str:
-        """Return one line, empty without warnings."""
+        """Return the number of warnings and the first one, in one line; empty without warnings."""
         if not self.count:
             return ""
         path, message = next(iter(self.first.items()))
@@ -80,16 +80,16 @@ class DecoderWarnings(logging.Handler):
             self._show(message, category, filename, lineno, file, line)
 
     def _add(self, message: str) -> None:
-        if _NODATA in message:  # a number as GDAL writes it; `dinocli.data.tiff` reads it
+        if _NODATA in message:  # tifffile cannot parse some GDAL numbers; `dinocli.data.tiff_pages` can
             return
         self.count += 1
         self.first.setdefault(str(getattr(current, "path", "?")), " ".join(message.split())[:200])
 
 
 def log_libtiff() -> None:
-    """Let the libtiff that PIL has loaded log its complaints, where it is a library of its own.
+    """Redirect errors and warnings of PIL's libtiff to the logger, if libtiff is a separate shared library.
 
-    Its functions take (module, format, arguments); the arguments are C's and stay unread, so numbers are left out.
+    Its handlers get (module, format, va_list). The va_list is not read, so numbers are missing from the messages.
     """
     with suppress(OSError, AttributeError):
         mapped = re.search(r"\S*/libtiff[-.]\S*", Path("/proc/self/maps").read_text())

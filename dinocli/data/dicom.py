@@ -1,7 +1,7 @@
-"""DICOM: what radiology and much of non-destructive testing stores, read by pydicom (extra `dicom`).
+"""DICOM, the format of radiology and non-destructive testing, read by pydicom (extra `dicom`).
 
-Values are those of the modality (rescale slope and intercept, or its table), not of a screen: a window is for viewers,
-and belongs to a folder rather than to an image, as `--range window:LEVEL,WIDTH`.
+Values are modality values (rescale slope and intercept, or modality LUT). The window (VOI) of a file is not applied: it
+is meant for viewers, and one window has to hold for the whole dataset: `--range window:LEVEL,WIDTH`.
 """
 
 from typing import Any
@@ -13,8 +13,8 @@ from dinocli.data.pixels import Decoded, Mask, Pixels
 from dinocli.data.tar_shards import Source, decoder_input
 from dinocli.errors import DataError
 
-HEAD = 132
-"""First bytes of a file that tell a DICOM: 128 of anything, then its name."""
+HEAD_BYTES = 132
+"""First bytes that identify a DICOM file: a preamble of 128 bytes, then `DICM`."""
 
 NO_PREAMBLE = "not a DICOM file: its preamble is missing; pydicom can write it anew: dcmread(NAME, force=True).save_as"
 
@@ -22,8 +22,8 @@ _NEEDED = "DICOM needs pydicom: pip install 'dinocli[dicom]'"
 
 
 def is_dicom(head: bytes) -> bool:
-    """Tell from a file's first `HEAD` bytes whether it is a DICOM."""
-    return head[128:HEAD] == b"DICM"
+    """Return whether a file is DICOM, by its first `HEAD_BYTES` bytes."""
+    return head[128:HEAD_BYTES] == b"DICM"
 
 
 def dicom_size(source: Source) -> tuple[int, int]:
@@ -36,86 +36,88 @@ def dicom_frames(source: Source) -> int:
     return _frames(_header(source))
 
 
-def read_dicom(source: Source, frame: int, allowance: Allowance, stored: int) -> Decoded:
+def read_dicom(source: Source, frame: int, allowance: Allowance, file_bytes: int) -> Decoded:
     """Read one frame.
 
     Args:
-        source: A DICOM.
-        frame: Counted from 0.
-        allowance: Asked before anything is decoded.
-        stored: Size of the file, bytes.
+        source: Path or content of a DICOM file.
+        frame: Frame, from 0.
+        allowance: Memory limit, checked before the frame is decoded.
+        file_bytes: Size of the file, bytes.
 
     Returns:
-        Integers where slope and intercept are whole, else float32; colour as RGB. MONOCHROME1, whose smallest value is
-        white, comes out negated within the range of its bits, so that more is brighter. Padding is masked.
+        Integers if slope and intercept are integers, else float32; colour as RGB. MONOCHROME1, whose smallest value is
+        white, is inverted within the range of its stored bits, so that larger values are brighter. Padding is masked.
 
     Raises:
-        DataError: No such frame, no pixels, a missing package, or the file claims too much.
-        Exception: What pydicom raises for damaged files.
+        DataError: No such frame, no pixels, a missing package, or more pixels than the file can hold.
+        Exception: As raised by pydicom on damaged files.
     """
-    about = _header(source)
-    height, width = _size(about)
-    samples, size = int(about.get("SamplesPerPixel", 1)), int(about.get("BitsAllocated", 8)) // 8 or 1
-    allowance.reserve(height, width, height * width * samples * size, stored)
-    count = _frames(about)
+    header = _header(source)
+    height, width = _size(header)
+    samples, size = int(header.get("SamplesPerPixel", 1)), int(header.get("BitsAllocated", 8)) // 8 or 1
+    allowance.reserve(height, width, height * width * samples * size, file_bytes)
+    count = _frames(header)
     if frame >= count:
         raise DataError(f"page {frame} of a file with {count} (counted from 0)")
     from pydicom.pixels import apply_color_lut, pixel_array
 
     try:
         pixels = pixel_array(decoder_input(source), index=frame)
-    except RuntimeError as error:  # of a compression that no installed package knows
-        raise DataError(f"its compression cannot be read here ({_first(error)}): pip install pylibjpeg[all]") from None
-    if about.get("PhotometricInterpretation") == "PALETTE COLOR":
-        pixels = apply_color_lut(pixels, about)
+    except RuntimeError as error:  # a compression that no installed package decodes
+        reason = _first_line(error)
+        raise DataError(f"its compression cannot be read here ({reason}): pip install pylibjpeg[all]") from None
+    if header.get("PhotometricInterpretation") == "PALETTE COLOR":
+        pixels = apply_color_lut(pixels, header)
     if pixels.ndim == 3:
         return Decoded(pixels, (height, width))
-    values, window, masked = _modality(pixels, about), _window(about), _padding(pixels, about)
-    if about.get("PhotometricInterpretation") == "MONOCHROME1":
-        ends = float(_modality(_stored_ends(pixels, about), about).astype(np.float64).sum())
-        values = (ends - values).astype(values.dtype)
-        window = (ends - window[0], window[1]) if window else None
+    values, window, masked = _modality_values(pixels, header), _window(header), _padding(pixels, header)
+    if header.get("PhotometricInterpretation") == "MONOCHROME1":
+        low_plus_high = float(_modality_values(_stored_range(pixels, header), header).astype(np.float64).sum())
+        values = (low_plus_high - values).astype(values.dtype)
+        window = (low_plus_high - window[0], window[1]) if window else None
     return Decoded(values[..., None], (height, width), window=window, masked=masked)
 
 
-def _modality(stored: Pixels, about: Any) -> Pixels:
-    """Turn stored values into those of the modality, integers where they are whole."""
+def _modality_values(stored: Pixels, header: Any) -> Pixels:
+    """Convert stored values to modality values; int32 if slope and intercept are integers."""
     from pydicom.pixels import apply_modality_lut
 
-    slope, intercept = float(about.get("RescaleSlope", 1)), float(about.get("RescaleIntercept", 0))
-    if (slope, intercept) == (1, 0) and "ModalityLUTSequence" not in about:
+    slope, intercept = float(header.get("RescaleSlope", 1)), float(header.get("RescaleIntercept", 0))
+    if (slope, intercept) == (1, 0) and "ModalityLUTSequence" not in header:
         return stored
-    values: Pixels = apply_modality_lut(stored, about)
+    values: Pixels = apply_modality_lut(stored, header)
     if values.dtype.kind != "f":
         return values
     whole = slope.is_integer() and intercept.is_integer()
     return np.rint(values).astype(np.int32) if whole else values.astype(np.float32)
 
 
-def _stored_ends(pixels: Pixels, about: Any) -> Pixels:
+def _stored_range(pixels: Pixels, header: Any) -> Pixels:
     """Return the smallest and largest value that the stored bits can hold."""
-    bits = int(about.get("BitsStored", 8 * pixels.dtype.itemsize))
-    ends = (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if about.get("PixelRepresentation") else (0, (1 << bits) - 1)
+    bits = int(header.get("BitsStored", 8 * pixels.dtype.itemsize))
+    signed = header.get("PixelRepresentation")
+    ends = (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if signed else (0, (1 << bits) - 1)
     return np.array(ends, pixels.dtype)
 
 
-def _padding(pixels: Pixels, about: Any) -> Mask | None:
-    """Return where a scanner filled a grey image up, by stored value; None where it did not."""
-    first = about.get("PixelPaddingValue")
+def _padding(pixels: Pixels, header: Any) -> Mask | None:
+    """Return the padding pixels of a grey image, by their stored value; None if there are none."""
+    first = header.get("PixelPaddingValue")
     if not isinstance(first, int):
         return None
-    last = about.get("PixelPaddingRangeLimit", first)
+    last = header.get("PixelPaddingRangeLimit", first)
     low, high = min(first, last), max(first, last)
     masked = ((pixels >= low) & (pixels <= high))[..., None]
     return masked if masked.any() else None
 
 
-def _window(about: Any) -> tuple[float, float] | None:
-    """Return the first window that the file names, level and width."""
-    level, width = (about.get(key) for key in ("WindowCenter", "WindowWidth"))
+def _window(header: Any) -> tuple[float, float] | None:
+    """Return level and width of the first window of the file; None without one."""
+    level, width = (header.get(key) for key in ("WindowCenter", "WindowWidth"))
     if level is None or width is None:
         return None
-    # Several windows are a sequence, one is a number.
+    # Several windows are a sequence, a single one is a number.
     level, width = (float(value[0] if hasattr(value, "__getitem__") else value) for value in (level, width))
     return (level, width) if width > 0 else None
 
@@ -125,21 +127,21 @@ def _header(source: Source) -> Any:
         from pydicom import dcmread
     except ImportError:
         raise DataError(_NEEDED) from None
-    about = dcmread(decoder_input(source), stop_before_pixels=True)
-    if "Rows" not in about or "Columns" not in about:
+    header = dcmread(decoder_input(source), stop_before_pixels=True)
+    if "Rows" not in header or "Columns" not in header:
         raise DataError("a DICOM without an image")
-    return about
+    return header
 
 
-def _size(about: Any) -> tuple[int, int]:
-    height, width = int(about.Rows), int(about.Columns)
+def _size(header: Any) -> tuple[int, int]:
+    height, width = int(header.Rows), int(header.Columns)
     check_pixels(height, width)
     return height, width
 
 
-def _frames(about: Any) -> int:
-    return int(about.get("NumberOfFrames") or 1)
+def _frames(header: Any) -> int:
+    return int(header.get("NumberOfFrames") or 1)
 
 
-def _first(error: BaseException) -> str:
+def _first_line(error: BaseException) -> str:
     return " ".join((str(error).strip().splitlines() or [""])[0].split())[:120]

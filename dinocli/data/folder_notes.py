@@ -1,4 +1,4 @@
-"""What a user has to know about a folder: what was assumed where the right reading is not knowable, and the option."""
+"""Notes on assumptions about a dataset (nodata, alpha, pages, range), each with the option that changes it."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -10,37 +10,40 @@ from dinocli.data.image_sample import ImageSample
 from dinocli.data.pixels import full_range
 from dinocli.data.ranges import MEASURED, PER_IMAGE, depth_kind
 
-_SHARE = 0.001  # of the pixels that one extreme value holds before it may be nodata; fewer are hot or dead pixels
-_GAP = 0.25  # between that value and the others, as a share of what the others span
-_BETWEEN = 0.1  # pixels on the inner side of the gap, as a share of those that hold the value: saturation has a slope
-_MOST = 2**20  # values that are read
-_DARK, _NARROW = 1 / 16, 1 / 100  # of the full range, and of a measured one: what uses less is nearly one grey
-_DARK_SHARE = 0.1  # of the images
-_CLIPPED = 0.02  # of the pixels that a stored range may clip without a word
+# An extreme value is suspected to be nodata if all three hold:
+_MIN_NODATA_FRACTION = 0.001  # of all pixels have it; fewer are hot or dead pixels
+_MIN_GAP = 0.25  # distance to the 1st or 99th percentile of the other pixels, as a fraction of that percentile range
+_MAX_GAP_PIXELS = 0.1  # pixels in the near half of the gap, per pixel with the value: saturation has a slope there
+
+_MAX_VALUES = 2**20  # pixel values searched for nodata, over all samples
+_LOW_CONTRAST_FULL, _LOW_CONTRAST_MEASURED = 1 / 16, 1 / 100  # fraction of the full, or measured, range
+_MIN_DARK_FRACTION = 0.1  # of the images: a few dark images are normal
+_MAX_CLIPPED_FRACTION = 0.02  # of the pixels that a stored range may clip without a warning
 
 
 def ignores_alpha(samples: Sequence[ImageSample]) -> bool:
-    """Say whether what is named alpha is a channel of its own, near infrared for example: GIS tools name it so."""
-    named = [one.alpha for one in samples if one.alpha not in ("none", "opaque")]
-    return named.count("data") > len(named) / 2
+    """Return whether the alpha channel holds data in most files: GIS tools label near infrared so."""
+    kinds = [one.alpha for one in samples if one.alpha not in ("none", "opaque")]
+    return kinds.count("data") > len(kinds) / 2
 
 
 def alpha_notes(samples: Sequence[ImageSample], *, ignored: bool) -> list[str]:
-    """Say what happens to alpha."""
-    found = [one for one in samples if one.alpha not in ("none", "opaque")]
-    if not found:
+    """Note that alpha is composited over white, or ignored."""
+    transparent = [one for one in samples if one.alpha not in ("none", "opaque")]
+    if not transparent:
         return []
-    count, colours = f"{len(found)} of {len(samples)} files", "0" if found[0].grey else "0,1,2"
+    grey = transparent[0].grey
+    count, colours = f"{len(transparent)} of {len(samples)} files", "0" if grey else "0,1,2"
     if ignored:
         return [
             f"the sample named alpha in {count} is left out: it holds an image's values, or would hide all of it; "
-            f"--channels takes it as a channel, for example --channels {colours},{1 if found[0].grey else 3}"
+            f"--channels takes it as a channel, for example --channels {colours},{1 if grey else 3}"
         ]
     return [f"alpha laid over white in {count}; --channels {colours} ignores it"]
 
 
 def channel_notes(samples: Sequence[ImageSample]) -> list[str]:
-    """Say that files have channels that are not read, such as near infrared, and which axis of an array they are."""
+    """Note channels that are not read, such as near infrared, and arrays read as (c, h, w)."""
     notes = []
     several = [one for one in samples if one.unread_channels]
     if several:
@@ -55,7 +58,7 @@ def channel_notes(samples: Sequence[ImageSample]) -> list[str]:
 
 
 def page_notes(samples: Sequence[ImageSample]) -> list[str]:
-    """Say that files have more pages than the one that is read, and where another one is larger."""
+    """Note files with several pages, of which one is read, and files in which another page is larger."""
     several = [one for one in samples if one.pages > 1]
     if not several:
         return []
@@ -69,10 +72,10 @@ def page_notes(samples: Sequence[ImageSample]) -> list[str]:
 
 
 def nodata_notes(samples: Sequence[ImageSample], policy: str) -> list[str]:
-    """Warn of an extreme value that is probably nodata and stretches a measured range."""
+    """Warn about an extreme value that is probably nodata and widens a measured range."""
     if policy not in MEASURED:
         return []
-    values = np.concatenate([one.values[:: max(1, len(samples) * one.values.size // _MOST)] for one in samples])
+    values = np.concatenate([one.values[:: max(1, len(samples) * one.values.size // _MAX_VALUES)] for one in samples])
     return [
         f"{value:g} holds {share:.1%} of the pixels, far from the others ({low:g} to {high:g}), and widens the range; "
         f"if it means no data use --nodata {_exact(value)}, else --range fixed:{low:g},{high:g}"
@@ -81,34 +84,35 @@ def nodata_notes(samples: Sequence[ImageSample], policy: str) -> list[str]:
 
 
 def absent_notes(samples: Sequence[ImageSample]) -> list[str]:
-    """Say which of the values that were named as nodata no pixel has."""
+    """Note the values of `--nodata` that no pixel has."""
     absent = set.intersection(*(set(one.absent) for one in samples))
     return [f"no pixel of {len(samples)} files has the value of --nodata {_exact(value)}" for value in sorted(absent)]
 
 
 def _exact(value: float) -> str:
-    """Write a value so that it is the same when it is read again."""
+    """Format a value so that parsing it gives the same number."""
     return str(int(value)) if value.is_integer() and abs(value) < 2**63 else repr(value)
 
 
 def _outliers(values: NDArray[np.float64]) -> list[tuple[float, float, float, float]]:
-    """Return extreme values that many pixels hold, with their share and the range of the other pixels."""
+    """Return (value, fraction of pixels, 1st and 99th percentile of the others) of suspected nodata values."""
     low, high = float(values.min()), float(values.max())
     others = values[(values > low) & (values < high)]
     if not others.size:
         return []
-    inner_low, inner_high = np.percentile(others, (1, 99)).tolist()
-    found: list[tuple[float, float, float, float]] = []
-    for value, near in ((low, inner_low), (high, inner_high)):
-        share = float(np.count_nonzero(values == value) / values.size)
-        between = float(np.count_nonzero(np.abs(others - value) < abs(near - value) / 2) / values.size)
-        if share >= _SHARE and abs(near - value) > _GAP * (inner_high - inner_low) and between < _BETWEEN * share:
-            found.append((value, share, inner_low, inner_high))
-    return found
+    p1, p99 = np.percentile(others, (1, 99)).tolist()
+    suspects: list[tuple[float, float, float, float]] = []
+    for value, near in ((low, p1), (high, p99)):
+        fraction = float(np.count_nonzero(values == value) / values.size)
+        gap_fraction = float(np.count_nonzero(np.abs(others - value) < abs(near - value) / 2) / values.size)
+        is_far = abs(near - value) > _MIN_GAP * (p99 - p1)
+        if fraction >= _MIN_NODATA_FRACTION and is_far and gap_fraction < _MAX_GAP_PIXELS * fraction:
+            suspects.append((value, fraction, p1, p99))
+    return suspects
 
 
 def kind_notes(samples: Sequence[ImageSample], source: str) -> list[str]:
-    """Warn of images that do not fit a range that was measured on others."""
+    """Warn about images of another depth than those that a stored range was measured on."""
     others = [one for one in samples if source and depth_kind(one.dtype) != source]
     if not others:
         return []
@@ -119,7 +123,7 @@ def kind_notes(samples: Sequence[ImageSample], source: str) -> list[str]:
 
 
 def float_notes(samples: Sequence[ImageSample], policy: str) -> list[str]:
-    """Warn of float values that the full range of floats, 0 to 1, clips."""
+    """Warn about float values outside 0 to 1, which policy `full` clips."""
     floats = [one for one in samples if one.dtype.kind == "f"]
     low, high = min((one.low for one in floats), default=0.0), max((one.high for one in floats), default=1.0)
     if policy != "full" or (low >= 0 and high <= 1):
@@ -131,16 +135,16 @@ def float_notes(samples: Sequence[ImageSample], policy: str) -> list[str]:
 
 
 def narrow_notes(samples: Sequence[ImageSample], policy: str, low: float, high: float) -> list[str]:
-    """Warn of images that a range makes nearly one grey: others of another scale, or few bits in many."""
+    """Warn about images with hardly any contrast in the range: another scale, or few bits in a deep dtype."""
     if policy == PER_IMAGE or not samples:
         return []
     if policy == "full":
-        narrow = [one for one in samples if 0 <= one.low < one.high < _DARK * full_range(one.dtype)[1]]
-        if len(narrow) < _DARK_SHARE * len(samples):  # a few dark pictures are what they are
+        narrow = [one for one in samples if 0 <= one.low < one.high < _LOW_CONTRAST_FULL * full_range(one.dtype)[1]]
+        if len(narrow) < _MIN_DARK_FRACTION * len(samples):
             return []
         used = "a sixteenth of the full range"
     else:
-        narrow = [one for one in samples if 0 < one.high - one.low < _NARROW * (high - low)]
+        narrow = [one for one in samples if 0 < one.high - one.low < _LOW_CONTRAST_MEASURED * (high - low)]
         used = f"a hundredth of the range {low:g} to {high:g}"
     if not narrow:
         return []
@@ -152,26 +156,26 @@ def narrow_notes(samples: Sequence[ImageSample], policy: str, low: float, high: 
 
 
 def clip_notes(samples: Sequence[ImageSample], policy: str, low: float, high: float) -> list[str]:
-    """Warn of values outside a range that was measured on other images."""
+    """Warn about values outside a range that was measured on other images."""
     if policy not in ("auto", "minmax") or not samples:  # percentiles clip on purpose
         return []
     outside = sum(np.count_nonzero((one.values < low) | (one.values > high)) for one in samples)
-    share = outside / sum(one.values.size for one in samples)
-    if share < _CLIPPED:
+    fraction = outside / sum(one.values.size for one in samples)
+    if fraction < _MAX_CLIPPED_FRACTION:
         return []
     return [
-        f"{share:.0%} of the pixels lie outside {low:g} to {high:g}, the range of these weights, and become black or "
-        "white; --range auto measures a range of its own"
+        f"{fraction:.0%} of the pixels lie outside {low:g} to {high:g}, the range of these weights, and become black "
+        "or white; --range auto measures a range of its own"
     ]
 
 
 def window_notes(samples: Sequence[ImageSample], policy: str) -> list[str]:
-    """Say that files name a window for viewers, where the range is another one."""
-    named = Counter(one.window for one in samples if one.window)
-    if not named or policy in ("window", "fixed"):
+    """Note that files store a display window, if the range is another one."""
+    windows = Counter(one.window for one in samples if one.window)
+    if not windows or policy in ("window", "fixed"):
         return []
-    (level, width), count = named.most_common(1)[0]
-    others = f", and {len(named) - 1} others" if len(named) > 1 else ""
+    (level, width), count = windows.most_common(1)[0]
+    others = f", and {len(windows) - 1} others" if len(windows) > 1 else ""
     return [
         f"{count} of {len(samples)} files name a window of level {level:g}, width {width:g}{others}; "
         f"--range window:{level:g},{width:g} reads all with it"

@@ -44,7 +44,7 @@ class AnnotationTruth:
 
     def __init__(self, spec: str, images: ImageList, *, good_without_mask: bool = False) -> None:
         annotations = read_annotations(Path(spec))
-        self.spec, self._shares, names = spec, annotations.shares, list(images.names)
+        self.spec, self._shares, names = spec, annotations.relative, list(images.names)
         self._number = {name: number for number, name in enumerate(annotations.categories, start=1)}
         matches = match_paths([image.name for image in annotations.images], names)
         self._objects: dict[str, tuple[AnnotatedObject, ...]] = {}
@@ -66,7 +66,7 @@ class AnnotationTruth:
         """Draw the mask of an image; smaller objects lie over larger ones. As `GroundTruth.read`."""
         labels_HW = np.zeros(size, np.int64)
         for one in sorted(self._objects.get(name, ()), key=lambda one: -one.area):
-            if not (one.outlines or one.runs):
+            if not (one.polygons or one.rle):
                 self._boxes += 1
             try:
                 labels_HW[_mask(one, size, shares=self._shares)] = self._number[one.category]
@@ -94,8 +94,8 @@ class AnnotationTruth:
 def _mask(one: AnnotatedObject, size: tuple[int, int], *, shares: bool) -> NDArray[np.bool_]:
     """Return the pixels of an object, as pycocotools draws it; of a box, those whose middle it holds."""
     height, width = size
-    if one.runs or one.outlines:
-        return _drawn(one.runs or [_scaled(line, size, shares) for line in one.outlines], size)
+    if one.rle or one.polygons:
+        return _drawn(one.rle or [_scaled(line, size, shares) for line in one.polygons], size)
     mask_HW = np.zeros(size, np.bool_)
     if one.box:
         left, top, across, down = _scaled(one.box, size, shares)

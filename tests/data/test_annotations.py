@@ -39,11 +39,11 @@ def yolo(folder: Path) -> Path:
 
 def test_coco(tmp_path: Path) -> None:
     found = read_annotations(coco(tmp_path / "c.json"))
-    assert (found.kind, found.categories, found.shares) == ("coco", ("scratch", "dent"), False)
+    assert (found.kind, found.categories, found.relative) == ("coco", ("scratch", "dent"), False)
     first, second, third = found.images
     assert first.name == "a/1.png"
     assert first.objects[0] == AnnotatedObject("scratch", (2, 3, 10, 4), ((2, 3, 12, 3, 12, 7),))
-    assert second.objects[0].runs["counts"] == [3, 2, 15]
+    assert second.objects[0].rle["counts"] == [3, 2, 15]
     assert third.objects == ()
     categories, notes = image_categories(found)
     assert categories == {"a/1.png": "dent", "2.png": "scratch"}, "the class that covers most"
@@ -53,13 +53,13 @@ def test_coco(tmp_path: Path) -> None:
 
 def test_yolo(tmp_path: Path) -> None:
     found = read_annotations(yolo(tmp_path))
-    assert (found.kind, found.categories, found.shares) == ("yolo", ("dent", "scratch"), True)
+    assert (found.kind, found.categories, found.relative) == ("yolo", ("dent", "scratch"), True)
     assert [image.name for image in found.images] == ["1", "2"]
     box, outline = found.images[0].objects
     assert box.category == "scratch"
     assert box.box == pytest.approx((0.4, 0.2, 0.2, 0.1))
     assert outline.box == pytest.approx((0.1, 0.1, 0.2, 0.4))
-    assert outline.outlines == ((0.1, 0.1, 0.3, 0.1, 0.3, 0.5),)
+    assert outline.polygons == ((0.1, 0.1, 0.3, 0.1, 0.3, 0.5),)
     (tmp_path / "data.yaml").unlink()
     assert read_annotations(tmp_path / "labels").categories == ("0", "1"), "numbers, where nobody wrote names down"
 
