@@ -64,10 +64,10 @@ def page_notes(samples: Sequence[ImageSample]) -> list[str]:
         return []
     note = f"{len(several)} of {len(samples)} files have several pages; page 0 is read "
     note += "(--page N, --channels page, --z max)"
-    larger = [one for one in several if one.largest]
+    larger = [one for one in several if one.largest_page]
     if larger:
         first = larger[0]
-        note += f"; in {len(larger)} of them another is larger, in {first.name} page {first.largest}"
+        note += f"; in {len(larger)} of them another is larger, in {first.name} page {first.largest_page}"
     return [note]
 
 
@@ -85,7 +85,7 @@ def nodata_notes(samples: Sequence[ImageSample], policy: str) -> list[str]:
 
 def absent_notes(samples: Sequence[ImageSample]) -> list[str]:
     """Note the values of `--nodata` that no pixel has."""
-    absent = set.intersection(*(set(one.absent) for one in samples))
+    absent = set.intersection(*(set(one.absent_nodata) for one in samples))
     return [f"no pixel of {len(samples)} files has the value of --nodata {_exact(value)}" for value in sorted(absent)]
 
 

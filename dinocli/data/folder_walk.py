@@ -1,4 +1,4 @@
-"""The images below a folder, and what was left out on the way."""
+"""Recursive listing of the images in a folder, with counts of what was left out."""
 
 import os
 from collections import Counter
@@ -14,7 +14,7 @@ SYSTEM_FOLDERS = frozenset(
         *("$recycle.bin", "recycler", "system volume information", "thumbs.db", "__macosx", "lost+found"),
     )
 )
-"""Folders that storage systems and archives put beside a user's own, in lower case; they hold previews and rubbish."""
+"""Folders that NAS and operating systems create, in lower case; they hold previews and deleted files."""
 PREVIEW_FOLDERS = frozenset(("thumbs", "thumb", "thumbnails", "_thumbs", "_thumbnails", ".thumbnails", ".thumbs"))
 
 RESULT_FILES = (
@@ -22,20 +22,20 @@ RESULT_FILES = (
     frozenset(("segment.json", "segments.csv")),
     frozenset(("run.json", "recipe.toml")),
 )
-"""Files by which a folder is known that a command of ours wrote: links, masks, a run with pictures of its own."""
+"""Sets of files that identify an output folder of `cluster` (links), `segment` and training; it may hold pictures."""
 
-_SHOWN = 6
+_MAX_NOTED_SUFFIXES = 6
 
 
 class FolderWalk:
-    """Walks folders; a million files are listed without asking the file system about each of them.
+    """Lists images recursively, without a `stat` per file.
 
-    Hidden entries, `SYSTEM_FOLDERS`, folders of our own results and files without the ending of an image are left out
-    and counted. Of a folder without any image, the tar shards are taken.
+    Hidden entries, `SYSTEM_FOLDERS`, output folders of dinocli and files without an image suffix are left out and
+    counted. If a folder holds no image, its tar shards are listed.
     """
 
     def __init__(self) -> None:
-        self.endings: Counter[str] = Counter()
+        self.suffixes: Counter[str] = Counter()
         self.system: Counter[str] = Counter()
         self.hidden = 0
         self.special = 0
@@ -45,80 +45,81 @@ class FolderWalk:
         self._tars: list[str] = []
 
     def images(self, top: str) -> Iterator[str]:
-        """Yield the images below a folder.
+        """Yield the paths of the images in a folder and its subfolders.
 
-        Symbolic links to folders are followed after all real folders, in sorted order: what lies inside twice is then
-        found under its real name, and a loop ends at a folder that was already visited.
+        Symbolic links to folders are followed after all real folders, in sorted order: an image that is reached twice
+        is listed under its real name, and a loop ends at a folder that was already visited.
 
         Raises:
             DataError: A folder cannot be listed.
         """
         visited: set[tuple[int, int]] = set()
-        links, found = [top], False
+        links, any_image = [top], False
         self._tars = []
         while links:
-            later: list[str] = []
+            next_links: list[str] = []
             for link in sorted(links):
-                for path in self._real(link, visited, later):
-                    found = True
+                for path in self._without_links(link, visited, next_links):
+                    any_image = True
                     yield path
-            links = later
-        if found and self._tars:
-            self.endings[SUFFIX] += len(self._tars)
-        for path in [] if found else sorted(self._tars):
+            links = next_links
+        if any_image and self._tars:
+            self.suffixes[SUFFIX] += len(self._tars)
+        for path in [] if any_image else sorted(self._tars):
             yield from self.members(path)
 
     def members(self, path: str) -> Iterator[str]:
-        """Yield the images in a tar shard, and count what else is in it.
+        """Yield the images in a tar shard, and count its other members.
 
         Raises:
-            DataError: It cannot be read.
+            DataError: The shard cannot be read.
         """
         try:
             shard = open_shard(path)
         except OSError as error:
             raise DataError(f"cannot read {path!r}: {(error.strerror or str(error)).lower()}") from error
         self.shards += 1
-        self.endings += shard.left_out
+        self.suffixes += shard.left_out
         self.bad_members += [(f"{path}/{name}", reason) for name, reason in shard.bad]
         yield from (f"{path}/{name}" for name in shard.names)
 
     def accepts(self, path: str) -> bool:
-        """Return whether a file has the suffix of an image format; other files are counted."""
+        """Return whether a file has an image suffix; other files are counted by suffix."""
         name = os.path.basename(path).lower()
-        if name.endswith(image_suffixes()) and not _are_features(path):
+        if name.endswith(image_suffixes()) and not _is_feature_file(path):
             return True
-        self.endings[next(filter(name.endswith, COMPRESSED), os.path.splitext(name)[1])] += 1
+        self.suffixes[next(filter(name.endswith, COMPRESSED), os.path.splitext(name)[1])] += 1
         return False
 
     def note(self) -> str:
-        """Say in one line what was left out; empty where it was nothing."""
-        commonest = sorted(self.endings.items(), key=lambda item: (-item[1], item[0]))[:_SHOWN]
-        parts = [f"{count:,} {ending or 'without ending'}" for ending, count in commonest]
-        others = self.endings.total() - sum(count for _, count in commonest)
-        parts += [f"{others:,} of other endings"] if others else []
+        """Return one line on what was left out; empty if nothing was."""
+        commonest = sorted(self.suffixes.items(), key=lambda item: (-item[1], item[0]))[:_MAX_NOTED_SUFFIXES]
+        parts = [f"{count:,} {suffix or 'without suffix'}" for suffix, count in commonest]
+        others = self.suffixes.total() - sum(count for _, count in commonest)
+        parts += [f"{others:,} with other suffixes"] if others else []
         parts += [f"{self.hidden:,} hidden images"] if self.hidden else []
         parts += [f"{self.special:,} pipes and devices"] if self.special else []
         if self.system:
             parts.append(f"{self.system.total():,} system folders ({', '.join(sorted(self.system))})")
         if self.results:
-            parts.append(f"{len(self.results):,} folders of results of dinocli, such as {min(self.results)}")
-        found = f"{self.shards:,} tar shards" if self.shards else ""
+            parts.append(f"{len(self.results):,} output folders of dinocli, such as {min(self.results)}")
+        shards = f"{self.shards:,} tar shards" if self.shards else ""
         if not parts:
-            return found
-        needs = sorted({why for ending in self.endings if (why := missing_decoder(ending))})
-        needs += ["decompress archives once"] if set(COMPRESSED) & set(self.endings) else []
-        needs += ["name archives that lie beside images"] if self.endings[SUFFIX] else []
+            return shards
+        needs = sorted({need for suffix in self.suffixes if (need := missing_decoder(suffix))})
+        needs += ["decompress archives once"] if set(COMPRESSED) & set(self.suffixes) else []
+        needs += ["name archives that lie beside images"] if self.suffixes[SUFFIX] else []
         left = f"left out: {', '.join(parts)}" + (f"; to read them: {', '.join(needs)}" if needs else "")
-        return f"{found}; {left}" if found else left
+        return f"{shards}; {left}" if shards else left
 
-    def _real(self, top: str, visited: set[tuple[int, int]], links: list[str]) -> Iterator[str]:
+    def _without_links(self, top: str, visited: set[tuple[int, int]], links: list[str]) -> Iterator[str]:
+        """Yield the images below a folder; collect links to folders in `links`."""
         folders = [top]
         while folders:
             folder = folders.pop()
             entries = _entries(folder, visited)
             names = {entry.name for entry in entries}
-            if folder != top and any(result <= names for result in RESULT_FILES):
+            if folder != top and any(files <= names for files in RESULT_FILES):
                 self.results.append(os.path.relpath(folder, top))
                 continue
             for entry in entries:
@@ -139,7 +140,7 @@ class FolderWalk:
                     yield entry.path
 
     def _link(self, entry: os.DirEntry[str], links: list[str]) -> Iterator[str]:
-        """Sort out a link: a broken one with the ending of an image is yielded, and later reported as unreadable."""
+        """Yield a link to an image, or collect a link to a folder; a broken link is yielded and fails later."""
         try:
             is_folder, is_file, broken = entry.is_dir(), entry.is_file(), not os.path.exists(entry.path)
         except OSError:  # a link to itself
@@ -155,7 +156,7 @@ class FolderWalk:
 
 
 def unique_real_paths(paths: list[str]) -> Iterator[str]:
-    """Yield paths, but of those that links to folders make of one file only the first: a link may lead round."""
+    """Yield paths without duplicates by links to folders; the shortest path of a file comes first."""
     real: dict[str, str] = {}
     seen: set[str] = set()
     for path in sorted(paths, key=lambda path: (path.count(os.sep), path)):
@@ -168,14 +169,14 @@ def unique_real_paths(paths: list[str]) -> Iterator[str]:
             yield path
 
 
-def _are_features(path: str) -> bool:
-    """Whether an array is a feature file of ours: the names of its rows lie beside it."""
-    stem, ending = os.path.splitext(path)
-    return ending.lower() in (".npy", ".npz") and os.path.exists(f"{stem}.paths.txt")
+def _is_feature_file(path: str) -> bool:
+    """Return whether an array is a feature file of `embed`: its row names lie beside it."""
+    stem, suffix = os.path.splitext(path)
+    return suffix.lower() in (".npy", ".npz") and os.path.exists(f"{stem}.paths.txt")
 
 
 def _entries(folder: str, visited: set[tuple[int, int]]) -> list[os.DirEntry[str]]:
-    """List a folder, once."""
+    """List a folder; empty if it was already visited."""
     try:
         stat = os.stat(folder)
         if (stat.st_dev, stat.st_ino) in visited:

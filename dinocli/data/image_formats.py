@@ -1,4 +1,4 @@
-"""Image formats: the endings that a folder is searched for, and the Pillow decoders that may open a file."""
+"""Image formats: the suffixes that a folder is searched for, and the Pillow decoders that may open a file."""
 
 from functools import cache
 from importlib.util import find_spec
@@ -19,34 +19,35 @@ _SUFFIXES = {
     "NumPy": (".npy", ".npz"),
     "DICOM": (".dcm", ".dicom"),
 }
-# A closed list: Pillow also knows formats that start other programs (EPS) or read further files.
+# Pillow also supports formats that start other programs (EPS) or read further files; they stay out.
 
-_NEEDS = {"WEBP": "webp", "JPEG2000": "jpg_2000", "AVIF": "avif"}
+_PILLOW_FEATURES = {"WEBP": "webp", "JPEG2000": "jpg_2000", "AVIF": "avif"}
 _HEIF_PLUGIN, _DICOM_PACKAGE = "pillow_heif", "pydicom"
 _NOT_PILLOW = ("HEIF", "NumPy", "DICOM")
 
 
 @cache
 def decoders() -> tuple[str, ...]:
-    """Return Pillow's names of the formats that can be read here; register the HEIF plug-in where it is installed."""
-    found = [name for name in _SUFFIXES if name not in _NOT_PILLOW and features.check(_NEEDS.get(name, "zlib"))]
+    """Return Pillow's names of the readable formats; register the HEIF plug-in if it is installed."""
+    candidates = [name for name in _SUFFIXES if name not in _NOT_PILLOW]
+    names = [name for name in candidates if features.check(_PILLOW_FEATURES.get(name, "zlib"))]
     if find_spec(_HEIF_PLUGIN):
         from pillow_heif import register_heif_opener
 
         register_heif_opener()
-        found.append("HEIF")
-    return tuple(found)
+        names.append("HEIF")
+    return tuple(names)
 
 
 @cache
 def image_suffixes() -> tuple[str, ...]:
-    """Return the endings, in lower case, of files that a folder is searched for."""
+    """Return the suffixes of readable image files, in lower case."""
     names = (*decoders(), "NumPy", *(["DICOM"] if find_spec(_DICOM_PACKAGE) else []))
     return tuple(suffix for name in names for suffix in _SUFFIXES[name])
 
 
 def missing_decoder(suffix: str) -> str:
-    """Say what would make files of an ending readable; empty for endings that are no image format."""
+    """Return what to install to read files of a suffix; empty if it is readable or not an image suffix."""
     name = next((name for name, suffixes in _SUFFIXES.items() if suffix in suffixes), "")
     if not name or suffix in image_suffixes():
         return ""

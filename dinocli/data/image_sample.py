@@ -1,4 +1,4 @@
-"""Facts of one image of the sample: pixel values, size, colour, alpha and pages, by its pixels and its file."""
+"""Properties of one sampled image: pixel values, size, colour, alpha and pages."""
 
 import sys
 from dataclasses import dataclass, replace
@@ -15,22 +15,22 @@ from dinocli.data.region_of_interest import region_of
 from dinocli.errors import DataError
 
 AlphaKind = Literal["none", "opaque", "mask", "data"]
-"""No alpha; full everywhere; one that hides something; a channel of its own that is only named alpha."""
+"""No alpha; opaque everywhere; transparency; measured data in a channel that is only labelled alpha."""
 
-_CHROMA = 2
-"""Largest difference of the channels, in levels of 255, that JPEG leaves in a grey image."""
+_MAX_GREY_CHROMA = 2
+"""Maximum difference between channels, in levels of 255, that JPEG leaves in a grey image."""
 
-_COLOURED = 0.001
-"""Share of the pixels that may still differ more: at sharp edges compression leaves more colour."""
+_MAX_COLOURED_FRACTION = 0.001
+"""Maximum fraction of pixels beyond that: at sharp edges compression leaves more colour."""
 
-_VALUES = 1 << 16
-"""Most pixel values kept of one sampled image, for percentiles."""
+_MAX_VALUES = 1 << 16
+"""Maximum number of pixel values kept per sampled image, for percentiles."""
 
-_VISIBLE = 1 / 8
-"""Share of full that alpha reaches somewhere, if it is one."""
+_MIN_PEAK_ALPHA = 1 / 8
+"""Fraction of the full range that the largest value of a real alpha channel exceeds."""
 
-_ALPHA_ENDS, _ALPHA_LEVELS = 0.5, 16
-"""A real alpha is mostly empty or full, or even; less than that share in more levels is a measurement."""
+_MIN_EXTREME_FRACTION, _MAX_LEVELS = 0.5, 16
+"""A channel with fewer pixels at 0 or full range, and more distinct levels, holds measured data."""
 
 
 @dataclass(frozen=True)
@@ -39,22 +39,22 @@ class ImageSample:
 
     Args:
         name: Name of the image.
-        dtype: As stored.
+        dtype: Native dtype.
         size: (h, w), pixels.
-        channels: That are read of it.
-        spans: Smallest and largest value of each channel; empty for grey and RGB, whose channels are alike.
-        grey: It has no colour.
-        low: Smallest value; finite, measured and not transparent, like the next two.
-        high: Largest value.
-        values: Every k-th value.
+        channels: Number of channels that are read.
+        channel_ranges: Minimum and maximum of each channel; empty for grey and RGB, which share one range.
+        grey: The image has no colour.
+        low: Minimum value; only finite, valid and visible pixels count, also for `high` and `values`.
+        high: Maximum value.
+        values: Every k-th value, at most about 65,536.
         alpha: See `AlphaKind`.
-        nodata: Some pixels are nodata by the file's own tag or mask.
-        pages: Pages or frames of the file; 1 if they were not counted.
-        largest: Which of them has the most pixels.
-        unread_channels: Channels that are not read.
-        channels_first: It is an array (c, h, w), as far as its shape says.
-        absent: Of the values that were said to be nodata, those that no pixel has.
-        window: Level and width that the file names for viewers, or None.
+        nodata: Some pixels are nodata by a tag or mask in the file.
+        pages: Number of pages or frames; 1 if they were not counted.
+        largest_page: Index of the page with the most pixels.
+        unread_channels: Number of channels that are not read.
+        channels_first: The file is an array (c, h, w), judged by its shape.
+        absent_nodata: Values of `--nodata` that no pixel has.
+        window: Level and width of the display window in the file, or None.
     """
 
     name: str
@@ -68,27 +68,27 @@ class ImageSample:
     alpha: AlphaKind
     nodata: bool
     pages: int
-    largest: int
+    largest_page: int
     unread_channels: int
     window: tuple[float, float] | None = None
     channels_first: bool = False
-    absent: tuple[float, ...] = ()
-    spans: tuple[tuple[float, float], ...] = ()
+    absent_nodata: tuple[float, ...] = ()
+    channel_ranges: tuple[tuple[float, float], ...] = ()
 
 
 def sample_image(
     path: str, name: str, *, page: int, channels: Channels, nodata: tuple[float, ...], z: str = "", roi: str = ""
 ) -> ImageSample | str:
-    """Read an image whole, not shrunk: shrinking would hide the single hot pixels that a range must not clip.
+    """Sample an image at full resolution: downscaling would hide single hot pixels, which a range must not clip.
 
     Args:
-        path: The file.
-        name: How messages name it.
+        path: Image file.
+        name: Name of the image, for messages.
         page: As `read_native`.
         channels: Source channels, as `decode`.
-        nodata: Values that mean "not measured", beside the file's own tag.
+        nodata: Nodata values, besides the nodata tag of the file.
         z: As `Preprocess.z`.
-        roi: Region of interest, as `Preprocess.roi`; nothing else is looked at.
+        roi: Region of interest, as `Preprocess.roi`; only pixels inside count.
 
     Returns:
         The sample, or the reason why the image cannot be read.
@@ -98,16 +98,16 @@ def sample_image(
             image = decode(path, page=page, channels=channels, min_side=sys.maxsize, allowance=allowance, z=z)
             region = region_of(roi, image.original_size)
             image = image if region is None else image.crop(*region)
-            pages, largest = page_count(path, channels=channels, z=z) if not page else (1, 0)
-            return _described(image, name, nodata, pages, largest)
+            pages, largest_page = page_count(path, channels=channels, z=z) if not page else (1, 0)
+            return _sample_of(image, name, nodata, pages, largest_page)
     except DataError as error:
         return str(error)
 
 
-def _described(image: Decoded, name: str, nodata: tuple[float, ...], pages: int, largest: int) -> ImageSample:
-    alpha, bare = _alpha_kind(image.alpha), replace(image, nodata=(), outside=None, masked=None)
-    measured = _measured(image, nodata, hides=alpha == "mask")
-    if not measured.size:
+def _sample_of(image: Decoded, name: str, nodata: tuple[float, ...], pages: int, largest_page: int) -> ImageSample:
+    alpha, untagged = _alpha_kind(image.alpha), replace(image, nodata=(), outside=None, masked=None)
+    valid = _valid_values(image, nodata, use_alpha=alpha == "mask")
+    if not valid.size:
         raise DataError(NO_VALID_PIXEL)
     return ImageSample(
         name=name,
@@ -115,37 +115,37 @@ def _described(image: Decoded, name: str, nodata: tuple[float, ...], pages: int,
         size=image.original_size,
         channels=image.colour.shape[-1],
         grey=_is_grey(image.without_alpha("ignore" if alpha == "data" else "white")),
-        low=float(measured.min()),
-        high=float(measured.max()),
-        values=measured[:: max(1, measured.size // _VALUES)].astype(np.float64),
+        low=float(valid.min()),
+        high=float(valid.max()),
+        values=valid[:: max(1, valid.size // _MAX_VALUES)].astype(np.float64),
         alpha=alpha,
         nodata=image.masked is not None or (bool(image.nodata) and image.nodata_mask() is not None),
         pages=pages,
-        largest=largest,
+        largest_page=largest_page,
         unread_channels=image.unread_channels,
         window=image.window,
         channels_first=image.channels_first,
-        absent=tuple(value for value in nodata if bare.nodata_mask((value,)) is None),
-        spans=_spans(image, nodata) if image.colour.shape[-1] not in GREY_OR_RGB else (),
+        absent_nodata=tuple(value for value in nodata if untagged.nodata_mask((value,)) is None),
+        channel_ranges=_channel_ranges(image, nodata) if image.colour.shape[-1] not in GREY_OR_RGB else (),
     )
 
 
-def _spans(image: Decoded, nodata: tuple[float, ...]) -> tuple[tuple[float, float], ...]:
+def _channel_ranges(image: Decoded, nodata: tuple[float, ...]) -> tuple[tuple[float, float], ...]:
     missing = image.nodata_mask(nodata)
     valid = np.isfinite(image.colour) if missing is None else np.isfinite(image.colour) & ~missing
-    measured = (image.colour[..., part][valid[..., part]] for part in range(image.colour.shape[-1]))
-    return tuple((float(one.min()), float(one.max())) if one.size else (0.0, 0.0) for one in measured)
+    channels = (image.colour[..., channel][valid[..., channel]] for channel in range(image.colour.shape[-1]))
+    return tuple((float(values.min()), float(values.max())) if values.size else (0.0, 0.0) for values in channels)
 
 
-def _measured(image: Decoded, nodata: tuple[float, ...], *, hides: bool) -> Pixels:
-    """Return all values that are finite, measured and not transparent, flat."""
+def _valid_values(image: Decoded, nodata: tuple[float, ...], *, use_alpha: bool) -> Pixels:
+    """Return the finite values that are neither nodata nor, with `use_alpha`, transparent; 1-D."""
     colour, missing = image.colour, image.nodata_mask(nodata)
-    if colour.dtype.kind != "f" and missing is None and not hides:
+    if colour.dtype.kind != "f" and missing is None and not use_alpha:
         return colour.reshape(-1)
     valid = np.isfinite(colour)
     if missing is not None:
         valid &= ~missing
-    if hides and image.alpha is not None:
+    if use_alpha and image.alpha is not None:
         valid &= image.alpha > 0
     return colour[valid]
 
@@ -156,11 +156,11 @@ def _alpha_kind(alpha: Pixels | None) -> AlphaKind:
     full = full_range(alpha.dtype)[1]
     if bool((alpha == full).all()):
         return "opaque"
-    if not (alpha > _VISIBLE * full).any():
-        return "data"  # it would hide the whole image: zeros that nobody meant, or another scale
-    some = alpha.reshape(-1)[:: max(1, alpha.size // _VALUES)]
-    ends = np.count_nonzero((some == 0) | (some == full)) / some.size
-    return "data" if ends < _ALPHA_ENDS and np.unique(some).size > _ALPHA_LEVELS else "mask"
+    if not (alpha > _MIN_PEAK_ALPHA * full).any():
+        return "data"  # as alpha it would hide the whole image: unused zeros, or values of another scale
+    some = alpha.reshape(-1)[:: max(1, alpha.size // _MAX_VALUES)]
+    extreme_fraction = np.count_nonzero((some == 0) | (some == full)) / some.size
+    return "data" if extreme_fraction < _MIN_EXTREME_FRACTION and np.unique(some).size > _MAX_LEVELS else "mask"
 
 
 def _is_grey(pixels: Pixels) -> bool:
@@ -169,5 +169,5 @@ def _is_grey(pixels: Pixels) -> bool:
     red, green, blue = (pixels[..., channel] for channel in range(3))
     with np.errstate(invalid="ignore", over="ignore"):  # differences of infinities
         spread = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
-    coloured = np.count_nonzero(spread > _CHROMA / 255 * full_range(pixels.dtype)[1])
-    return int(coloured) <= _COLOURED * spread.size
+    coloured = np.count_nonzero(spread > _MAX_GREY_CHROMA / 255 * full_range(pixels.dtype)[1])
+    return int(coloured) <= _MAX_COLOURED_FRACTION * spread.size

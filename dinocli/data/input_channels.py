@@ -1,7 +1,7 @@
-"""How many channels a network has to take for the channels that are read, and what is said of them.
+"""Number of input channels of the network, by the image channels that are read, and notes on them.
 
-A network of photographs takes three, and grey is repeated to three. Any other number is one of measurements side by
-side: bands of a satellite, stains of a microscope, detectors.
+Grey and RGB images need three (grey is repeated). Any other number is that of measured channels: satellite bands,
+microscope stains, detectors.
 """
 
 from collections import Counter
@@ -17,33 +17,33 @@ from dinocli.data.ranges import PER_IMAGE
 from dinocli.data.sources import ImageList
 from dinocli.errors import DataError
 
-_HEADERS = 16
+_SAMPLE_FILES = 16
 """Files whose pages are counted."""
 
-_NARROW = 1 / 16
-"""Share of the range below which a channel has hardly any contrast left: four bits of eight."""
+_LOW_CONTRAST = 1 / 16
+"""Fraction of the range below which a channel has hardly any contrast: 4 bits of 8."""
 
 
 def input_channels(images: ImageList, channels: Channels, page: int) -> int:
-    """Return how many channels a network has to take; where pages are channels, by the headers of a few images.
+    """Return the number of input channels; if pages are channels, the most common page count of 16 images.
 
     Args:
         images: The dataset.
         channels: Source channels to read.
-        page: Of the first page.
+        page: Index of the first page.
 
     Returns:
         3 for grey and RGB.
     """
     count = len(channels)
     if channels == PAGES:
-        rows = np.linspace(0, len(images) - 1, min(_HEADERS, len(images))).astype(int).tolist()
+        rows = np.linspace(0, len(images) - 1, min(_SAMPLE_FILES, len(images))).astype(int).tolist()
         count = Counter(_pages(images.path(row)) - page for row in rows).most_common(1)[0][0]
     return 3 if count in (0, *GREY_OR_RGB) else count
 
 
 def described_channels(count: int) -> str:
-    """Say how pictures show images of so many channels; nothing for grey and RGB."""
+    """Note how pictures show images of another number of channels than 1 and 3; empty for those."""
     if count in GREY_OR_RGB:
         return ""
     shown = "two as red and green" if count == 2 else "three as red, green and blue"
@@ -51,27 +51,28 @@ def described_channels(count: int) -> str:
 
 
 def uneven_notes(samples: Sequence[ImageSample], policy: str, low: float, high: float) -> list[str]:
-    """Warn of channels that the one range of all channels makes nearly one grey."""
-    spans = [one.spans for one in samples if one.spans]
-    if policy == PER_IMAGE or not spans:
+    """Warn about channels with hardly any contrast in the range that all channels share."""
+    channel_ranges = [one.channel_ranges for one in samples if one.channel_ranges]
+    if policy == PER_IMAGE or not channel_ranges:
         return []
     if policy == "full":
         low, high = full_range(samples[0].dtype)
-    found = []
-    for channel, own in enumerate(zip(*spans, strict=False)):
-        least, most = min(low for low, _ in own), max(high for _, high in own)
-        if 0 < most - least < _NARROW * (high - low):
-            found.append(f"{channel} ({least:g} to {most:g})")
-    if not found:
+    narrow = []
+    for channel, ranges in enumerate(zip(*channel_ranges, strict=False)):
+        least, most = min(low for low, _ in ranges), max(high for _, high in ranges)
+        if 0 < most - least < _LOW_CONTRAST * (high - low):
+            narrow.append(f"{channel} ({least:g} to {most:g})")
+    if not narrow:
         return []
+    count = len(channel_ranges[0])
     return [
-        f"of the {len(spans[0])} channels, counted from 0, {', '.join(found)} use less than a sixteenth of the range "
+        f"of the {count} channels, counted from 0, {', '.join(narrow)} use less than a sixteenth of the range "
         f"{low:g} to {high:g} that all share, and are nearly one grey; --range image:1,99 gives each one its own"
     ]
 
 
 def _pages(path: str) -> int:
-    """Return the pages of a file; 3 where it cannot be read, which is told when it is read in whole."""
+    """Return the number of pages of a file; 3 if it cannot be read, which is reported when it is decoded."""
     try:
         return page_count(path)[0]
     except DataError:

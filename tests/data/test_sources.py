@@ -116,7 +116,7 @@ def test_system_folders_are_left_out_and_said(tmp_path: Path) -> None:
     found = find_images([str(tmp_path)])
     assert found.names == ["./a.png"]
     assert found.notes == (
-        "left out: 2 .txt, 1 without ending, 1 .csv, 1 hidden images, "
+        "left out: 2 .txt, 1 without suffix, 1 .csv, 1 hidden images, "
         "4 system folders ($RECYCLE.BIN, @eaDir, Thumbs.db, __MACOSX)",
     )
     assert find_images([str(tmp_path / "**" / "*")]).names == ["./a.png"]
@@ -308,5 +308,5 @@ def test_results_of_ours_among_the_images_are_no_images(tmp_path: Path) -> None:
     )
     images = find_images([str(tmp_path)])
     assert images.names == ["./a.png", "./mine/b.png"]
-    assert any("3 folders of results of dinocli, such as g" in note for note in images.notes)
+    assert any("3 output folders of dinocli, such as g" in note for note in images.notes)
     assert find_images([str(tmp_path / "g")]).names == ["./cluster-0/a.png"], "named, it is what is wanted"
