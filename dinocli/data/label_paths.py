@@ -1,7 +1,7 @@
-r"""Match the paths of a label table with images: written on another machine, with backslashes, or as a bare name.
+r"""Match the paths of a label table to images: absolute paths of another machine, backslashes, bare file names.
 
-A path means an image if it is its name, the end of its name (`1.png` of `./a/1.png`), or ends with its name
-(`C:\data\a\1.png`); with or without the ending, and with other case, where that leaves one image.
+A path matches an image if it equals its name, is the end of its name (`1.png` of `./a/1.png`), or ends with its name
+(`C:\data\a\1.png`). Then it is compared without suffix, and last without case. The match has to be unique.
 """
 
 import posixpath
@@ -13,16 +13,16 @@ from dataclasses import dataclass, field
 
 from dinocli.data.image_formats import image_suffixes
 
-NO_IMAGE, SEVERAL = -1, -2
+NO_IMAGE, AMBIGUOUS = -1, -2
 
 
 @dataclass(frozen=True)
 class PathMatches:
-    """Images that the paths of a table mean.
+    """Matches between the R rows of a table and images.
 
     Args:
-        image_R: Place of each row's image among the names, `NO_IMAGE`, or `SEVERAL` where it could be more than one.
-        loose: Rows whose path is not the name of their image.
+        image_R: Index of each row's image among the names, `NO_IMAGE`, or `AMBIGUOUS` if several match.
+        loose: Rows whose path does not equal the name of their image.
     """
 
     image_R: list[int]
@@ -33,48 +33,48 @@ def match_paths(paths: Sequence[str], names: Sequence[str]) -> PathMatches:
     """Find the image of each path.
 
     Args:
-        paths: Paths of the rows of a table.
-        names: Names of the images, unique, as `./a/b.png`.
+        paths: Path of each row of a table.
+        names: Image names, unique, written `./a/b.png`.
     """
-    exact = {posixpath.normpath(name): place for place, name in enumerate(names)}
-    found = PathMatches([exact.get(posixpath.normpath(path), NO_IMAGE) if path else NO_IMAGE for path in paths])
-    for key in (_plain, _stem, _folded):
-        rows = [row for row, image in enumerate(found.image_R) if image == NO_IMAGE and paths[row]]
+    exact = {posixpath.normpath(name): image for image, name in enumerate(names)}
+    matches = PathMatches([exact.get(posixpath.normpath(path), NO_IMAGE) if path else NO_IMAGE for path in paths])
+    for key in (_normalized, _without_suffix, _without_case):
+        rows = [row for row, image in enumerate(matches.image_R) if image == NO_IMAGE and paths[row]]
         if not rows:
             break
-        index = _Index([key(name) for name in names])
+        index = _NameIndex([key(name) for name in names])
         for row, image in zip(rows, index.find([key(paths[row]) for row in rows]), strict=True):
-            found.image_R[row] = image
+            matches.image_R[row] = image
             if image >= 0:
-                found.loose.append(row)
-    found.loose.sort()
-    return found
+                matches.loose.append(row)
+    matches.loose.sort()
+    return matches
 
 
-class _Index:
-    """Names by themselves and by every end of them."""
+class _NameIndex:
+    """Image indices by name, and by each proper end of a name."""
 
     def __init__(self, names: Sequence[str]) -> None:
-        self.whole: dict[str, int] = {}
-        self.ends: dict[str, int] = {}
-        for place, name in enumerate(names):
-            self.whole[name] = SEVERAL if name in self.whole else place
+        self.by_name: dict[str, int] = {}
+        self.by_end: dict[str, int] = {}
+        for image, name in enumerate(names):
+            self.by_name[name] = AMBIGUOUS if name in self.by_name else image
             for end in _ends(name):
-                self.ends[end] = SEVERAL if self.ends.get(end, place) != place else place
+                self.by_end[end] = AMBIGUOUS if self.by_end.get(end, image) != image else image
 
     def find(self, paths: Sequence[str]) -> Iterator[int]:
-        found = [self._of(path) for path in paths]
-        # `b/1.png` and `a/1.png` both end with the name `1.png`: then nothing says whose row it is
-        whose = Counter(image for image, _ in set(zip(found, paths, strict=True)) if image >= 0)
-        for path, image in zip(paths, found, strict=True):
-            crowded = image >= 0 and whose[image] > 1 and path not in self.ends
-            yield SEVERAL if crowded else image
+        images = [self._find_one(path) for path in paths]
+        # `b/1.png` and `a/1.png` both end with the name `1.png`: the row of the image is then ambiguous.
+        paths_of_image = Counter(image for image, _ in set(zip(images, paths, strict=True)) if image >= 0)
+        for path, image in zip(paths, images, strict=True):
+            is_ambiguous = image >= 0 and paths_of_image[image] > 1 and path not in self.by_end
+            yield AMBIGUOUS if is_ambiguous else image
 
-    def _of(self, path: str) -> int:
-        image = self.whole.get(path, self.ends.get(path, NO_IMAGE))
+    def _find_one(self, path: str) -> int:
+        image = self.by_name.get(path, self.by_end.get(path, NO_IMAGE))
         if image != NO_IMAGE:
             return image
-        return next((self.whole[end] for end in _ends(path) if end in self.whole), NO_IMAGE)
+        return next((self.by_name[end] for end in _ends(path) if end in self.by_name), NO_IMAGE)
 
 
 def _ends(path: str) -> list[str]:
@@ -82,17 +82,17 @@ def _ends(path: str) -> list[str]:
     return ["/".join(parts[first:]) for first in range(1, len(parts))]
 
 
-def _plain(path: str) -> str:
+def _normalized(path: str) -> str:
     path = unicodedata.normalize("NFC", path).strip().strip('"').replace("\\", "/")
     path = re.sub(r"^(file://|[A-Za-z]:)", "", path)
     return posixpath.normpath(path).lstrip("/").removeprefix("./")
 
 
-def _stem(path: str) -> str:
-    plain = _plain(path)
-    stem, ending = posixpath.splitext(plain)
-    return stem if ending.lower() in image_suffixes() else plain
+def _without_suffix(path: str) -> str:
+    normalized = _normalized(path)
+    stem, suffix = posixpath.splitext(normalized)
+    return stem if suffix.lower() in image_suffixes() else normalized
 
 
-def _folded(path: str) -> str:
-    return _stem(path).casefold()
+def _without_case(path: str) -> str:
+    return _without_suffix(path).casefold()

@@ -1,36 +1,38 @@
-"""The text of labels: what counts as equal, what may be meant to be, and how a cell is shown in a message."""
+"""Normalisation of label text, notes on labels that may be typing variants, and table cells in messages."""
 
 import math
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 
-_UNSEEN = dict.fromkeys((0x200B, 0x200C, 0x200D, 0x2060, 0xFEFF))
+_ZERO_WIDTH = dict.fromkeys((0x200B, 0x200C, 0x200D, 0x2060, 0xFEFF))
 _PLACEHOLDERS = frozenset(("nan", "NaN", "NAN", "NA", "N/A", "n/a", "#N/A", "None", "null", "NULL", "?", "-"))
-_MOST_SHOWN = 200  # characters of a cell in a message
+_MAX_CELL_CHARACTERS = 200  # in a message
 
 
 def plain_label(label: str) -> str:
-    """Write equal text equally: composed letters (a Mac decomposes them), nothing that cannot be seen."""
-    if label.isascii():  # a table may have a million rows
+    """Normalise a label: Unicode NFC (macOS writes NFD), no zero-width characters, no outer spaces."""
+    if label.isascii():  # fast path: a table may have a million rows
         return label.strip()
-    return unicodedata.normalize("NFC", label).translate(_UNSEEN).strip()
+    return unicodedata.normalize("NFC", label).translate(_ZERO_WIDTH).strip()
 
 
-def shown_cell(path: str) -> str:
-    """Return a cell for a message; a quote that is never closed makes a cell of many rows."""
-    return repr(path) if len(path) <= _MOST_SHOWN else f"{path[:_MOST_SHOWN]!r} ... (is a quote open?)"
+def shown_cell(cell: str) -> str:
+    """Return a cell for a message, at most 200 characters; an unclosed quote makes a cell of many rows."""
+    if len(cell) <= _MAX_CELL_CHARACTERS:
+        return repr(cell)
+    return f"{cell[:_MAX_CELL_CHARACTERS]!r} ... (is a quote open?)"
 
 
-def label_doubts(column: str, values: Sequence[str]) -> Iterator[str]:
-    """Yield notes on which labels may be the same one, and which may mean that there is none."""
+def label_notes(column: str, values: Sequence[str]) -> Iterator[str]:
+    """Yield notes on labels that may be variants of one label, and on labels that may mean "no label"."""
     counts = Counter(values)
-    alike: dict[str | float, list[str]] = defaultdict(list)
+    variants_of: dict[str | float, list[str]] = defaultdict(list)
     for value in sorted(counts):
-        alike[_key(value)].append(value)
-    for written in alike.values():
-        if len(written) > 1:
-            yield f"{column} holds {' and '.join(map(repr, written))}, which count as different labels"
+        variants_of[_key(value)].append(value)
+    for variants in variants_of.values():
+        if len(variants) > 1:
+            yield f"{column} holds {' and '.join(map(repr, variants))}, which count as different labels"
     empty = [value for value in sorted(counts) if value in _PLACEHOLDERS]
     if empty:
         images = sum(counts[value] for value in empty)
@@ -38,7 +40,7 @@ def label_doubts(column: str, values: Sequence[str]) -> Iterator[str]:
 
 
 def _key(label: str) -> str | float:
-    """Return what labels share that differ only in case, spaces or the way a number is written."""
+    """Return a key that is equal for labels that differ only in case, spaces or number format."""
     try:
         number = float(label.replace(",", "."))
     except ValueError:

@@ -1,4 +1,4 @@
-"""Labels that a user has, from folder names or a CSV. Closing tables and evaluation read them, the guard never."""
+"""Image labels from folder names, a CSV or annotations; only evaluation uses them, never the guard."""
 
 import csv
 import posixpath
@@ -7,64 +7,66 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from dinocli.data.annotations import annotation_kind, image_categories, read_annotations
-from dinocli.data.label_paths import SEVERAL, match_paths
-from dinocli.data.label_text import label_doubts, plain_label, shown_cell
+from dinocli.data.label_paths import AMBIGUOUS, NO_IMAGE, match_paths
+from dinocli.data.label_text import label_notes, plain_label, shown_cell
 from dinocli.data.path_list import PATH_COLUMNS, column_name
 from dinocli.data.text_tables import TableRow, decode_text, is_utf8, parse_table, read_content, windows_text
 from dinocli.errors import DataError, UsageError
 
 Labels = dict[str, list[str]]
-"""One list per label column, in the order of the images; an empty string where an image has no label."""
+"""Label column -> one label per image; an empty string means no label."""
 
-_ZIP = b"PK\x03\x04"
+_ZIP_MAGIC = b"PK\x03\x04"
 MAX_COLUMNS = 1000
 """A table with more columns holds features, not labels."""
 CATEGORY_COLUMN = "category"
-"""Column of labels that are the classes of annotated objects."""
-_FOLDER = re.compile(r"folder(?::(-?\d+))?")
+"""Name of the label column that annotations give."""
+_FOLDER_SPEC = re.compile(r"folder(?::(-?\d+))?")
 
 
 def read_labels(spec: str, names: Sequence[str], note: Callable[[str], object] = lambda text: None) -> Labels:
     """Read the labels of images.
 
     Args:
-        spec: `folder` takes the name of each image's folder, `folder:N` that of its Nth folder from the root (0 is the
-            outermost, -1 the innermost); a COCO .json or a folder of YOLO .txt or VOC .xml gives each image the class
-            of its objects; anything else is the path of a CSV with a header, a `path` column and any number of label
-            columns. Its paths are names of images, or mean one image as `match_paths` says.
-        names: The images, relative to their folder, as `./a/b.png`; tiles of one image share its name.
-        note: Is told in sentences what was not used, or used on an assumption.
+        spec: `folder`: the name of each image's folder. `folder:N`: the name of its Nth folder from the root (0 is the
+            outermost, -1 the innermost). A COCO .json, or a folder of YOLO .txt or VOC .xml: the class of the image's
+            objects. Anything else: path of a CSV with a header, a `path` column and label columns; its paths are
+            matched to images by `match_paths`.
+        names: Image names, written `./a/b.png`; tiles of one image share its name.
+        note: Called with sentences on what was not used, or used on an assumption.
 
     Raises:
-        DataError: If the file cannot be used, contradicts itself, or no image has a label.
+        DataError: The file cannot be used, contradicts itself, or gives no image a label.
     """
-    if _FOLDER.fullmatch(spec):
+    if _FOLDER_SPEC.fullmatch(spec):
         return {"folder": folder_labels(spec, names, note)}
     header, rows = (_read_annotated if annotation_kind(Path(spec)) else _read_csv)(Path(spec), note)
-    found = _joined(spec, header, rows, list(dict.fromkeys(names)), note)
+    cells_of = _joined(spec, header, rows, list(dict.fromkeys(names)), note)
     empty: dict[str, str] = {}
-    labels = {column: [found.get(name, empty).get(column, "") for name in names] for column in header if column}
+    labels = {column: [cells_of.get(name, empty).get(column, "") for name in names] for column in header if column}
     if not any(map(any, labels.values())):
         raise DataError(f"{spec} has an empty label for every image here")
     for column, values in labels.items():
-        for doubt in label_doubts(column, values):
-            note(doubt)
+        for sentence in label_notes(column, values):
+            note(sentence)
     return labels
 
 
 def read_groups(columns: Labels, spec: str, names: Sequence[str]) -> list[str] | None:
-    """Return the group of each row, and take its column away from the labels; an image without one is its own group.
+    """Return the group of each row, and remove the group column from the labels.
+
+    An image without a group is a group of its own.
 
     Args:
-        columns: Of the labels.
-        spec: A column of them, `folder` (the whole path of the folder) or `folder:N`; empty for none.
-        names: Image of each row; rows with the same name, which are tiles of one image, are a group.
+        columns: Label columns; the group column is removed.
+        spec: Name of a column, `folder` (the whole folder path) or `folder:N`; empty for none.
+        names: Image name of each row; rows of the same name (tiles of one image) form a group.
 
     Returns:
-        None where every row is its own group.
+        None if every row is its own group.
 
     Raises:
-        UsageError: There is no such column, or no other one beside it.
+        UsageError: No such column, or no label column left.
     """
     if spec == "folder":
         values = [posixpath.dirname(name) for name in names]
@@ -80,31 +82,31 @@ def read_groups(columns: Labels, spec: str, names: Sequence[str]) -> list[str] |
         values = list(names)
     else:
         return None
-    # No label begins with a NUL, so an image of its own never meets a group of that name.
+    # No label begins with NUL, so the group of a single image cannot equal a named one.
     return [value or f"\0{name}" for value, name in zip(values, names, strict=True)]
 
 
 def multiclass_columns(labels: Labels) -> Labels:
-    """Leave out the columns by which nothing can be measured, because they hold fewer than two labels."""
+    """Return the columns with at least two classes; no score can be computed on others."""
     return {column: values for column, values in labels.items() if len(set(values) - {""}) > 1}
 
 
 def is_folder_spec(spec: str) -> bool:
-    """Return whether labels or groups come from names of folders."""
-    return bool(_FOLDER.fullmatch(spec))
+    """Return whether labels or groups come from folder names."""
+    return bool(_FOLDER_SPEC.fullmatch(spec))
 
 
 def folder_labels(spec: str, names: Sequence[str], note: Callable[[str], object] = lambda text: None) -> list[str]:
-    """Return the name of one folder of each image, empty where it does not lie that deep.
+    """Return one folder name of each image; empty if the image is not nested that deep.
 
     Raises:
-        DataError: No image lies that deep.
+        DataError: No image is nested that deep.
     """
-    match = _FOLDER.fullmatch(spec)
+    match = _FOLDER_SPEC.fullmatch(spec)
     level = int(match[1] or -1) if match else -1
     folders = [name.split("/")[1:-1] for name in names]
-    found = [plain_label(parts[level]) if -len(parts) <= level < len(parts) else "" for parts in folders]
-    if not any(found):
+    labels = [plain_label(parts[level]) if -len(parts) <= level < len(parts) else "" for parts in folders]
+    if not any(labels):
         where = "in a folder of its class" if level == -1 else f"deep enough for {spec}"
         raise DataError(f"no image lies {where}, so there are no labels; give a CSV")
     deepest = max(map(len, folders))
@@ -112,17 +114,17 @@ def folder_labels(spec: str, names: Sequence[str], note: Callable[[str], object]
         outer = sorted({parts[0] for parts in folders if parts})
         few = ", ".join(outer[:5]) + (" ..." if len(outer) > 5 else "")
         note(
-            f"images lie up to {deepest} folders deep: the label is the innermost one ({len(set(found))} names); "
+            f"images lie up to {deepest} folders deep: the label is the innermost one ({len(set(labels))} names); "
             f"--labels folder:0 takes the outermost ({len(outer)} names: {few})"
         )
-    return found
+    return labels
 
 
 def _read_csv(path: Path, note: Callable[[str], object]) -> tuple[list[str], list[TableRow]]:
-    """Return the header, with an empty name for the column of paths and unnamed ones, and the rows, path first."""
+    """Return the header, with an empty name for the path column, and the rows, with the path as first cell."""
     try:
         content = read_content(path)
-        if content.startswith(_ZIP):
+        if content.startswith(_ZIP_MAGIC):
             raise DataError(f"{path} is a spreadsheet or an archive; save it as CSV")
         text = decode_text(content)
         if not is_utf8(text):
@@ -142,15 +144,15 @@ def _read_csv(path: Path, note: Callable[[str], object]) -> tuple[list[str], lis
     twice = next((name for name in columns if columns.count(name) > 1), "")
     if twice:
         raise DataError(f"{path} has the column {twice!r} twice; rename one of them")
-    place = folded.index(named)
-    header[place] = ""
+    path_index = folded.index(named)
+    header[path_index] = ""
     width = len(header)
     padded = [TableRow(row.line, (row.cells + [""] * width)[:width]) for row in rows[1:]]
-    return header, [TableRow(row.line, [row.cells[place], *map(plain_label, row.cells)]) for row in padded]
+    return header, [TableRow(row.line, [row.cells[path_index], *map(plain_label, row.cells)]) for row in padded]
 
 
 def _read_annotated(path: Path, note: Callable[[str], object]) -> tuple[list[str], list[TableRow]]:
-    """Return annotations of another tool as `_read_csv` does a table: a row an image that has an object."""
+    """Return annotations in the form of `_read_csv`: one row per image with an object."""
     annotations = read_annotations(path)
     categories, notes = image_categories(annotations)
     if not categories:
@@ -164,24 +166,24 @@ def _read_annotated(path: Path, note: Callable[[str], object]) -> tuple[list[str
 def _joined(
     spec: str, header: list[str], rows: list[TableRow], names: list[str], note: Callable[[str], object]
 ) -> dict[str, dict[str, str]]:
-    """Return the cells of each image by column, joined from all rows that mean it.
+    """Return image name -> column -> label, merged over all rows that match the image.
 
     Raises:
-        DataError: No row means an image, or two rows contradict each other.
+        DataError: No row matches an image, or two rows contradict each other.
     """
     paths = [row.cells[0] for row in rows]
     matches = match_paths(paths, names)
     if not any(image >= 0 for image in matches.image_R):
         first = f"the first image is {names[0]}, the first path {shown_cell(paths[0])}"
-        if SEVERAL in matches.image_R:
+        if AMBIGUOUS in matches.image_R:
             raise DataError(f"every path in {spec} could mean several images; give more of their folders: {first}")
         raise DataError(f"no path in {spec} is the name of an image here; {first}")
-    found: dict[str, dict[str, str]] = {}
+    cells_of: dict[str, dict[str, str]] = {}
     lines: dict[tuple[str, str], int] = {}
     for row, image in zip(rows, matches.image_R, strict=True):
         if image < 0:
             continue
-        cells = found.setdefault(names[image], {})
+        cells = cells_of.setdefault(names[image], {})
         for column, value in zip(header, row.cells[1:], strict=True):
             if column and value and cells.setdefault(column, value) != value:
                 before = lines[names[image], column]
@@ -190,8 +192,8 @@ def _joined(
                     f"line {row.line} ({column}); keep one"
                 )
             lines.setdefault((names[image], column), row.line)
-    _note_matches(spec, rows, matches.image_R, matches.loose, names, len(found), note)
-    return found
+    _note_matches(spec, rows, matches.image_R, matches.loose, names, len(cells_of), note)
+    return cells_of
 
 
 def _note_matches(
@@ -203,15 +205,15 @@ def _note_matches(
     labelled: int,
     note: Callable[[str], object],
 ) -> None:
-    """Say which rows and images found no partner, and which rows did by part of their path."""
+    """Note rows that match by part of their path, unmatched rows and unmatched images."""
     if loose:
         row = rows[loose[0]]
-        what = f"line {row.line}, {shown_cell(row.cells[0])}, means {names[image_R[loose[0]]]}"
-        note(f"{len(loose):,} of {len(rows):,} rows of {spec} match by part of their path: {what}")
-    for kind, words in ((SEVERAL, "could mean several images"), (-1, "match no image")):
-        missed = [row for row, image in zip(rows, image_R, strict=True) if image == kind]
-        if missed:
-            where = f"the first is line {missed[0].line}, {shown_cell(missed[0].cells[0])}"
-            note(f"{len(missed):,} of {len(rows):,} rows of {spec} {words}: {where}")
+        example = f"line {row.line}, {shown_cell(row.cells[0])}, means {names[image_R[loose[0]]]}"
+        note(f"{len(loose):,} of {len(rows):,} rows of {spec} match by part of their path: {example}")
+    for kind, reason in ((AMBIGUOUS, "could mean several images"), (NO_IMAGE, "match no image")):
+        unmatched = [row for row, image in zip(rows, image_R, strict=True) if image == kind]
+        if unmatched:
+            first = f"the first is line {unmatched[0].line}, {shown_cell(unmatched[0].cells[0])}"
+            note(f"{len(unmatched):,} of {len(rows):,} rows of {spec} {reason}: {first}")
     if labelled < len(names):
         note(f"{len(names) - labelled:,} of {len(names):,} images have no row in {spec}")

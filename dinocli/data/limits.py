@@ -1,8 +1,7 @@
-"""Limits on the memory that one file may take: checked by its header, before anything is decoded.
+"""Limits on the memory that decoding one file may take, checked by its header before it is decoded.
 
-A file of a hundred bytes can claim to be gigabytes: a canvas far larger than its frame, samples or tiles without data.
-Real images cannot: no lossless compression in use makes more than about a thousand bytes of one, unless all of them
-are the same.
+A damaged or malicious file of 100 bytes can claim gigabytes of pixels: a canvas far larger than its frame, samples or
+tiles without data. Valid files cannot: lossless compression reaches a ratio of about 1,000, more only on constant data.
 """
 
 from threading import Lock
@@ -12,21 +11,21 @@ from dinocli.data.memory_budget import free_memory
 from dinocli.errors import DataError
 
 MAX_PIXELS = 2**29
-"""Most pixels of one image, about 23,000 x 23,000."""
+"""Maximum pixels of one image, about 23,000 x 23,000."""
 
-_ALWAYS_ALLOWED_BYTES = 2**26  # bytes that any file may claim: a blank image of common size can be tiny
-_MAX_COMPRESSION_RATIO = 2**12  # bytes decoded for each one stored: deflate ends at 1032, LZW at about 2600
-_SERIAL_BYTES = 2**28  # bytes from which images are decoded one after another, and only where they fit into memory
-_PEAK_COPIES = 4  # of the decoded bytes that exist at the same time: the decoder's, ours, in float, mapped
+_ALWAYS_ALLOWED_BYTES = 2**26  # decoded size that any file may have: a blank image of common size can be a tiny file
+_MAX_COMPRESSION_RATIO = 2**12  # decoded bytes per file byte: deflate reaches at most 1032, LZW about 2600
+_SERIAL_BYTES = 2**28  # larger images are decoded one at a time, and only if they fit into free memory
+_PEAK_COPIES = 4  # copies of the decoded image at the same time: of the decoder, as array, in float, range-mapped
 
-_one_large = Lock()
+_one_large_image = Lock()
 
 
 class Allowance:
-    """The memory that one file may take while it is decoded and shrunk.
+    """Memory limit for decoding and downscaling one file; a context manager.
 
-    Threads that decode large images at the same time would need the memory of all of them. Such an image waits for the
-    one before until the block ends.
+    Threads that decode large images at the same time would need the memory of all of them. So a large image waits until
+    the block of the previous one ends.
     """
 
     def __init__(self) -> None:
@@ -40,40 +39,42 @@ class Allowance:
     ) -> None:
         if self._held:
             self._held = False
-            _one_large.release()
-        if isinstance(error, MemoryError):  # one image that needs too much must not end the others
+            _one_large_image.release()
+        if isinstance(error, MemoryError):  # one image that is too large must not stop the run
             raise DataError("there is not enough memory to decode it") from error
 
-    def reserve(self, height: int, width: int, nbytes: int, stored: int) -> None:
-        """Refuse what cannot be, or does not fit.
+    def reserve(self, height: int, width: int, nbytes: int, file_bytes: int) -> None:
+        """Check the claimed size of an image; a large image waits for its turn.
 
         Args:
             height: Pixels.
             width: Pixels.
-            nbytes: Size of the decoded file, all samples.
-            stored: Size of the file, bytes.
+            nbytes: Size of the decoded image with all samples, bytes.
+            file_bytes: Size of the file, bytes.
 
         Raises:
-            DataError: With the number.
+            DataError: The size is implausible for the file, or larger than the free memory.
         """
         check_pixels(height, width)
-        if nbytes > max(_ALWAYS_ALLOWED_BYTES, _MAX_COMPRESSION_RATIO * stored):
-            raise DataError(f"a file of {stored:,} bytes claims {nbytes:,} bytes of pixels: it is damaged, or blank")
+        if nbytes > max(_ALWAYS_ALLOWED_BYTES, _MAX_COMPRESSION_RATIO * file_bytes):
+            raise DataError(
+                f"a file of {file_bytes:,} bytes claims {nbytes:,} bytes of pixels: it is damaged, or blank"
+            )
         if nbytes <= _SERIAL_BYTES:
             return
         if not self._held:
-            _one_large.acquire()
+            _one_large_image.acquire()
             self._held = True
-        room = free_memory()
-        if room and nbytes * _PEAK_COPIES > room:
+        needed, free = nbytes * _PEAK_COPIES, free_memory()
+        if free and needed > free:
             raise DataError(
-                f"decoding needs about {nbytes * _PEAK_COPIES / 1e9:.1f} GB of memory, {room / 1e9:.1f} are free; "
+                f"decoding needs about {needed / 1e9:.1f} GB of memory, {free / 1e9:.1f} are free; "
                 "cut the image into tiles first"
             )
 
 
 def check_pixels(height: int, width: int) -> None:
-    """Raise a `DataError` for a size that is none, or too large."""
+    """Raise `DataError` for an empty image, or one of more than `MAX_PIXELS`."""
     if height * width > MAX_PIXELS:
         raise DataError(f"{width} x {height} pixels are more than {MAX_PIXELS:,}; cut the image into tiles first")
     if height < 1 or width < 1:
