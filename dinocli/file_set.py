@@ -52,15 +52,15 @@ def claimed(*files: Path, folder: Path | None = None) -> Iterator[None]:
 
 
 def check_free(paths: Iterable[Path], *, force: bool, options: str = "--out") -> None:
-    """Refuse to replace what nobody said may be replaced.
+    """Refuse to replace existing outputs without `--force`.
 
     Args:
         paths: Outputs of a command.
-        force: They may be replaced.
-        options: That name another place.
+        force: Existing outputs may be replaced.
+        options: Options that choose another output path, for the message.
 
     Raises:
-        UsageError: One of them is there.
+        UsageError: An output exists and `force` is false.
     """
     there = next((path for path in paths if path.exists()), None)
     if there and not force:

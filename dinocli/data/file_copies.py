@@ -1,4 +1,4 @@
-"""Files that hold the same bytes."""
+"""Byte-identical files."""
 
 import hashlib
 from collections import defaultdict
@@ -6,27 +6,27 @@ from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 
-from dinocli.data.tar_shards import size_and_mtime, decoder_input, image_source
+from dinocli.data.tar_shards import decoder_input, image_source, size_and_mtime
 
 
 def same_files(paths: Sequence[str]) -> list[list[int]]:
-    """Group files by their bytes; only those of the same size are read, and what cannot be read is in no group.
+    """Group byte-identical files; only files of equal size are read, and unreadable ones are in no group.
 
     Args:
-        paths: Files, or images in archives.
+        paths: Files, or images in tar shards.
 
     Returns:
-        Places in `paths`: groups of two and more, sorted.
+        Sorted groups of at least two indices into `paths`.
     """
     by_size: dict[int, list[int]] = defaultdict(list)
-    for place, path in enumerate(paths):
+    for index, path in enumerate(paths):
         with suppress(OSError):
-            by_size[size_and_mtime(path)[0]].append(place)
+            by_size[size_and_mtime(path)[0]].append(index)
     by_content: dict[tuple[int, bytes], list[int]] = defaultdict(list)
-    for size, places in by_size.items():
-        for place in places if len(places) > 1 else []:
+    for size, indices in by_size.items():
+        for index in indices if len(indices) > 1 else []:
             with suppress(OSError):
-                by_content[size, _digest(paths[place])].append(place)
+                by_content[size, _digest(paths[index])].append(index)
     return sorted(group for group in by_content.values() if len(group) > 1)
 
 
