@@ -1,7 +1,7 @@
-"""Batches of canvases: what is in step s is a function of (seed, s) alone.
+"""Batches of canvases; the content of step s depends on (seed, s) alone.
 
-Neither history, rank nor thread enters, so a resumed run sees what an uninterrupted one would have seen, and two
-processes of half a batch see what one process of a whole batch sees. Nothing random happens to pixels here.
+It does not depend on earlier steps, rank or threads: a resumed run sees the same batches as an uninterrupted one, two
+processes with half a batch each see those of one process. Augmentation happens elsewhere.
 
 Shape suffixes: B images of one batch, C channels, H W pixels of the largest canvas in it.
 """
@@ -30,13 +30,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Batch:
-    """Canvases of one slice of a step.
+    """Canvases of one gradient-accumulation slice of a step.
 
     Args:
-        pixels_BCHW: uint8 or uint16 on the loader's device; zeros below and to the right of the smaller ones.
-        sizes_B2: int64, true height and width, on the CPU.
-        start: Place of the first one in the global batch; of `Loader.batches`, in the asked images.
-        rows: Number of each one in the store.
+        pixels_BCHW: uint8 or uint16, on the loader's device; padded with zeros at the bottom and right.
+        sizes_B2: int64, height and width without padding, on the CPU.
+        start: Index of the first canvas in the global batch; of `Loader.batches`, in its `images`.
+        rows: Index of each image in the store.
     """
 
     pixels_BCHW: Tensor
@@ -46,18 +46,18 @@ class Batch:
 
 
 def sample_order(n: int, seed: int, position: int) -> tuple[int, int]:
-    """Return (image, epoch) at one place of the endless stream of samples.
+    """Return (image, epoch) at a position of the infinite stream of samples.
 
-    Each epoch is a permutation of its own; epochs follow each other without a gap, also inside a batch, so a folder
-    smaller than a batch needs no rule of its own.
+    Each epoch is another permutation. Epochs follow each other without a gap, also within a batch, so a dataset smaller
+    than a batch is no special case.
 
     Args:
-        n: Images.
+        n: Number of images.
         seed: Random seed of the run.
-        position: Samples before this one since the start of the run.
+        position: Number of samples since the start of the run.
     """
-    epoch, place = divmod(position, n)
-    return int(_permutation(n, seed, epoch)[place]), epoch
+    epoch, index = divmod(position, n)
+    return int(_permutation(n, seed, epoch)[index]), epoch
 
 
 @lru_cache(maxsize=4)
@@ -66,20 +66,20 @@ def _permutation(n: int, seed: int, epoch: int) -> NDArray[np.int64]:
 
 
 class Loader:
-    """Cuts the stream of samples into steps, and a step into this process's slices.
+    """Divides the stream of samples into steps, and each step into the slices of this process.
 
     Args:
-        store: Canvases.
-        batch_size: Images of a step over all processes.
+        store: Canvases of the dataset.
+        batch_size: Images per step over all processes.
         seed: Random seed of the order.
         rank: Rank of this process; it gets the rank-th contiguous part of each step.
-        world: Number of processes.
-        slices: Parts of this process's part, for gradient accumulation.
-        device: Where the batches go. What fits a quarter of a GPU's free memory is copied there once and for all;
-            otherwise batches go by way of page-locked memory, so that the copy does not wait.
+        world_size: Number of processes.
+        slices: Gradient-accumulation slices per process.
+        device: Device of the batches. A dataset that fits into a quarter of a GPU's free memory is copied there once;
+            otherwise batches are copied from page-locked memory without blocking.
 
     Raises:
-        UsageError: The batch cannot be cut evenly.
+        UsageError: The batch cannot be divided evenly.
     """
 
     def __init__(
@@ -90,85 +90,85 @@ class Loader:
         seed: int,
         device: torch.device,
         rank: int = 0,
-        world: int = 1,
+        world_size: int = 1,
         slices: int = 1,
     ) -> None:
-        if batch_size % (world * slices):
+        if batch_size % (world_size * slices):
             raise UsageError(
-                f"a batch of {batch_size} cannot be cut into {world} processes x {slices} slices; "
-                f"use a multiple of {world * slices}"
+                f"a batch of {batch_size} cannot be cut into {world_size} processes x {slices} slices; "
+                f"use a multiple of {world_size * slices}"
             )
         self.store = store
         self.batch_size, self.seed, self.device = batch_size, seed, device
         self._resident = resident_on(device, store)
         self.rank, self.slices = rank, slices
-        self.slice_size = batch_size // (world * slices)
+        self.slice_size = batch_size // (world_size * slices)
 
     def steps(self, first: int, last: int) -> Generator[list[Batch], None, None]:
-        """Yield the slices of steps first to last - 1; the next step is made while the caller works on this one.
+        """Yield the slices of steps first to last - 1; the next step is prefetched.
 
-        The strips of a dataset show another window each epoch. A file that turns out to be broken while streaming is
-        replaced by the next readable image.
+        A strip shows another window each epoch. A file that fails to decode while streaming is replaced by the next
+        readable image.
         """
-        return _ahead(self._step(step) for step in range(first, last))
+        return _prefetched(self._step(step) for step in range(first, last))
 
     def batches(self, images: Sequence[int], batch_size: int) -> Generator[Batch, None, None]:
-        """Yield the given images in order, the middle window of a strip; for looking, not for learning.
+        """Yield the given images in order, of a strip its middle window; for evaluation, not for training.
 
-        An image that turns out to be broken while streaming is missing: see `Batch.rows`.
+        An image that fails to decode while streaming is left out: see `Batch.rows`.
         """
         starts = range(0, len(images), batch_size)
-        looks = (self._look(images[start : start + batch_size], start) for start in starts)
-        return _ahead(batch for batch in looks if batch.rows)
+        batches = (self._middle_windows(images[start : start + batch_size], start) for start in starts)
+        return _prefetched(batch for batch in batches if batch.rows)
 
     def _step(self, step: int) -> list[Batch]:
-        own = self.slice_size * self.slices
-        start = self.rank * own
-        positions = range(step * self.batch_size + start, step * self.batch_size + start + own)
-        picks = [sample_order(len(self.store), self.seed, position) for position in positions]
-        found = list(in_order(self._readable, picks, self.store.threads))
-        cuts = range(0, own, self.slice_size)
-        return [self._batch(found[cut : cut + self.slice_size], start + cut) for cut in cuts]
+        count = self.slice_size * self.slices
+        start = self.rank * count
+        positions = range(step * self.batch_size + start, step * self.batch_size + start + count)
+        samples = [sample_order(len(self.store), self.seed, position) for position in positions]
+        canvases = list(in_order(self._readable, samples, self.store.threads))
+        offsets = range(0, count, self.slice_size)
+        return [self._batch(canvases[offset : offset + self.slice_size], start + offset) for offset in offsets]
 
     def _canvas(self, image: int, window: int) -> Canvas | Tensor:
         return self._resident.canvas(image, window) if self._resident else self.store.canvas(image, window)
 
-    def _readable(self, pick: tuple[int, int]) -> tuple[int, Canvas | Tensor]:
-        image, epoch = pick
-        while True:  # ends: the store raises another error when too many, or all, are unreadable
+    def _readable(self, sample: tuple[int, int]) -> tuple[int, Canvas | Tensor]:
+        image, epoch = sample
+        while True:  # terminates: the store raises `DataError` when too many, or all, images are unreadable
             try:
                 return image, self._canvas(image, epoch % self.store.windows(image))
             except UnreadableImage:
                 image = (image + 1) % len(self.store)
 
-    def _look(self, images: Sequence[int], start: int) -> Batch:
-        found = [pair for pair in in_order(self._middle, images, self.store.threads) if pair is not None]
-        return self._batch(found, start)
+    def _middle_windows(self, images: Sequence[int], start: int) -> Batch:
+        canvases = [pair for pair in in_order(self._middle_window, images, self.store.threads) if pair is not None]
+        return self._batch(canvases, start)
 
-    def _middle(self, image: int) -> tuple[int, Canvas | Tensor] | None:
+    def _middle_window(self, image: int) -> tuple[int, Canvas | Tensor] | None:
         try:
             return image, self._canvas(image, self.store.windows(image) // 2)
         except UnreadableImage:
             return None
 
-    def _batch(self, found: list[tuple[int, Canvas | Tensor]], start: int) -> Batch:
-        sizes = [tuple(canvas.shape[1:]) for _, canvas in found]
+    def _batch(self, canvases: list[tuple[int, Canvas | Tensor]], start: int) -> Batch:
+        sizes = [tuple(canvas.shape[1:]) for _, canvas in canvases]
         height, width = max((h for h, _ in sizes), default=0), max((w for _, w in sizes), default=0)
-        shape = (len(found), self.store.channels, height, width)
+        shape = (len(canvases), self.store.channels, height, width)
         if self._resident:
-            pixels = self._resident.collate([canvas for _, canvas in found if isinstance(canvas, Tensor)])
+            pixels = self._resident.collate([canvas for _, canvas in canvases if isinstance(canvas, Tensor)])
         else:
-            # By numpy, not torch: one parallel call in this thread makes OpenMP see more threads than cores, and from
-            # then on it puts torch's to sleep between calls. Views on a CPU took twice as long.
-            into: Any = np.zeros(shape, self.store.dtype)
-            pixels = torch.from_numpy(into)
+            # NumPy, not torch: one parallel torch call in this thread makes OpenMP see more threads than cores, and
+            # from then on torch's threads sleep between calls. Augmentation on a CPU took twice as long.
+            array: Any = np.zeros(shape, self.store.dtype)
+            pixels = torch.from_numpy(array)
             if self.device.type == "cuda":
                 pixels = pixels.pin_memory()
-                into = pixels.numpy()
-            for place, (_, canvas) in enumerate(found):
-                into[place, :, : canvas.shape[1], : canvas.shape[2]] = canvas
+                array = pixels.numpy()
+            for row, (_, canvas) in enumerate(canvases):
+                array[row, :, : canvas.shape[1], : canvas.shape[2]] = canvas
         sizes_B2 = torch.tensor(sizes, dtype=torch.int64).reshape(-1, 2)
-        return Batch(pixels.to(self.device, non_blocking=True), sizes_B2, start, [image for image, _ in found])
+        return Batch(pixels.to(self.device, non_blocking=True), sizes_B2, start, [image for image, _ in canvases])
 
 
 class _Failed:
@@ -180,11 +180,11 @@ class _End:
     pass
 
 
-def _ahead(items: Iterator[T]) -> Generator[T, None, None]:
-    """Make the next items in a thread, one waiting and one in work; errors are raised here, in their turn.
+def _prefetched(items: Iterator[T]) -> Generator[T, None, None]:
+    """Compute items ahead in a thread, one queued and one in progress; errors are raised in order.
 
-    The thread ends with this iterator, also when the caller leaves early: the one free place in the queue, after it was
-    emptied, lets the thread finish its last item and see that it should stop.
+    The thread ends with this iterator, also if the caller stops early: emptying the queue frees its one slot, so the
+    thread can put its last item and see the stop event.
     """
     ready: Queue[T | _Failed | _End] = Queue(maxsize=1)
     stop = Event()

@@ -83,7 +83,7 @@ def test_ranks_and_slices_cut_the_same_batch(tmp_path: Path, world: int, slices:
     whole = [rows(step) for step in make_loader(store, batch_size=12).steps(2, 5)]
     parts: list[list[int]] = [[], [], []]
     for rank in range(world):
-        loader = make_loader(store, batch_size=12, rank=rank, world=world, slices=slices)
+        loader = make_loader(store, batch_size=12, rank=rank, world_size=world, slices=slices)
         for number, step in enumerate(loader.steps(2, 5)):
             assert [len(batch.rows) for batch in step] == [12 // world // slices] * slices
             assert [batch.start for batch in step] == [
@@ -174,7 +174,7 @@ def test_a_batch_that_cannot_be_cut_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
         UsageError, match="a batch of 10 cannot be cut into 2 processes x 2 slices; use a multiple of 4"
     ):
-        make_loader(make_store(tmp_path), batch_size=10, world=2, slices=2)
+        make_loader(make_store(tmp_path), batch_size=10, world_size=2, slices=2)
 
 
 @pytest.mark.parametrize("kind", ["memory", "disk"])

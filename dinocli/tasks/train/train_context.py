@@ -95,7 +95,7 @@ class TrainContext:
             batch_size=int(recipe.run.batch_size),
             seed=recipe.run.seed,
             rank=self.world.rank,
-            world=self.world.size,
+            world_size=self.world.size,
             slices=int(recipe.optim.grad_accum_steps),
             device=self.precision.device,
         )
