@@ -1,4 +1,4 @@
-"""Memory budget in bytes: the user's limit, free memory (of the container and the process too) and free disk."""
+"""Memory and disk budgets in bytes, within the limits of the container and of the process."""
 
 import re
 import resource
@@ -8,15 +8,15 @@ from pathlib import Path
 from dinocli.errors import UsageError
 
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
-_SHARE = 2  # never more than a half: the rest of the machine, and the training itself, need room too
+_DIVISOR = 2  # use half of the free bytes: training and other processes need the rest
 
-_PROC = Path("/proc/meminfo")
-_OWN = Path("/proc/self/status")
-_GROUP = Path("/sys/fs/cgroup")
+_MEMINFO = Path("/proc/meminfo")
+_PROCESS_STATUS = Path("/proc/self/status")
+_CGROUP = Path("/sys/fs/cgroup")
 
 
 def parse_bytes(spec: str) -> int:
-    """Turn ``8G``, ``500M`` or ``1.5T`` (powers of 1024) into bytes; `UsageError` otherwise."""
+    """Parse ``8G``, ``500M`` or ``1.5T`` (powers of 1024) as bytes; `UsageError` otherwise."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([KMGT]?)(?:I?B)?", spec.strip().upper())
     if match is None:
         raise UsageError(f"--cache {spec!r} is not known; use auto, off or the most bytes, such as 8G")
@@ -24,53 +24,53 @@ def parse_bytes(spec: str) -> int:
 
 
 def free_memory() -> int:
-    """Return the memory that can still be taken, in bytes; 0 where it cannot be known.
+    """Return the available memory in bytes; 0 if it is unknown.
 
-    Inside a container the machine's free memory is not ours to take: the container's own limit ends the process. So
-    does a limit of the address space (``ulimit -v``), in libraries that know no way out.
+    The minimum of the machine's available memory, the memory limit of the container, beyond which the process is
+    killed, and the address-space limit (``ulimit -v``), beyond which some libraries crash.
     """
-    free = re.search(r"MemAvailable:\s+(\d+) kB", _PROC.read_text()) if _PROC.exists() else None
-    if free is None:
+    available = re.search(r"MemAvailable:\s+(\d+) kB", _MEMINFO.read_text()) if _MEMINFO.exists() else None
+    if available is None:
         return 0
-    return max(0, min([int(free[1]) * 1024, *_container_limits(), *_own_limit()]))
+    return max(0, min([int(available[1]) * 1024, *_container_limits(), *_address_space_limit()]))
 
 
 def memory_budget() -> int:
     """Return half of `free_memory`."""
-    return free_memory() // _SHARE
+    return free_memory() // _DIVISOR
 
 
 def disk_budget(folder: Path) -> int:
-    """Return half the bytes that are free where a folder is, or will be."""
+    """Return half of the free bytes on the disk of a folder, which need not exist yet."""
     while not folder.exists():
         folder = folder.parent
-    return shutil.disk_usage(folder).free // _SHARE
+    return shutil.disk_usage(folder).free // _DIVISOR
 
 
-def _own_limit() -> list[int]:
-    """Return what the limit of this process's address space leaves, if there is one."""
+def _address_space_limit() -> list[int]:
+    """Return the bytes left of this process's address-space limit; empty without a limit."""
     limit = resource.getrlimit(resource.RLIMIT_AS)[0]
-    taken = re.search(r"VmSize:\s+(\d+) kB", _OWN.read_text()) if _OWN.exists() else None
-    return [] if limit == resource.RLIM_INFINITY or taken is None else [limit - int(taken[1]) * 1024]
+    used = re.search(r"VmSize:\s+(\d+) kB", _PROCESS_STATUS.read_text()) if _PROCESS_STATUS.exists() else None
+    return [] if limit == resource.RLIM_INFINITY or used is None else [limit - int(used[1]) * 1024]
 
 
 def _container_limits() -> list[int]:
-    """Return what the memory controller leaves, for its first and second version, where there is one.
+    """Return the bytes left of the control group's memory limit (v2, v1); empty without a limit.
 
-    Pages of files count as used there, but are given back when needed.
+    Inactive file pages count as free: the kernel reclaims them when memory is needed.
     """
     layouts = (
         ("memory.max", "memory.current", "inactive_file"),
         ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "total_inactive_file"),
     )
-    rooms = []
-    for most, used, files in layouts:
+    free = []
+    for limit_file, usage_file, reclaimable_key in layouts:
         try:
-            stat = (_GROUP / used).with_name("memory.stat").read_text()
-            limit, taken = (_GROUP / most).read_text().strip(), int((_GROUP / used).read_text())
+            stat = (_CGROUP / usage_file).with_name("memory.stat").read_text()
+            limit, used = (_CGROUP / limit_file).read_text().strip(), int((_CGROUP / usage_file).read_text())
         except (OSError, ValueError):
             continue
-        given_back = re.search(rf"^{files} (\d+)$", stat, re.MULTILINE)
+        reclaimable = re.search(rf"^{reclaimable_key} (\d+)$", stat, re.MULTILINE)
         if limit.isdigit():
-            rooms.append(int(limit) - taken + (int(given_back[1]) if given_back else 0))
-    return rooms
+            free.append(int(limit) - used + (int(reclaimable[1]) if reclaimable else 0))
+    return free

@@ -1,6 +1,6 @@
-"""`--include` and `--exclude`: shell patterns for names of images.
+"""Select images by shell patterns on their names (`--include`, `--exclude`).
 
-A pattern without a slash is compared with each folder and file name, one with a slash with the path or the end of it.
+A pattern without a slash is matched with each folder and file name, one with a slash with the path and its ends.
 """
 
 import os
@@ -14,36 +14,36 @@ def select_names(
     """Select names by patterns.
 
     Args:
-        root: Folder of the names: a pattern with a slash that fits no name is compared with whole paths.
-        names: As `./a/b.png`.
-        include: Patterns; empty takes all names.
-        exclude: Patterns of names to leave out.
+        root: Folder of the names; a pattern with a slash that matches no name is matched with absolute paths.
+        names: Image names, written `./a/b.png`.
+        include: Patterns of names to keep; empty keeps all.
+        exclude: Patterns of names to remove.
 
     Returns:
-        The names that are left, and what the patterns did.
+        The selected names, and sentences on the effect of each pattern.
     """
     notes: list[str] = []
     for option, patterns in (("--include", include), ("--exclude", exclude)):
         if not patterns:
             continue
-        hits = {pattern: _matching(root, names, pattern) for pattern in patterns}
-        notes += [f"{option} {pattern!r} matches no image" for pattern, hit in hits.items() if not hit]
-        matched = set().union(*hits.values())
-        kept = [name for name in names if (name in matched) == (option == "--include")]
-        notes.append(f"{option} leaves {len(kept):,} of {len(names):,} images")
-        names = kept
+        matches = {pattern: _matching(root, names, pattern) for pattern in patterns}
+        notes += [f"{option} {pattern!r} matches no image" for pattern, matched in matches.items() if not matched]
+        matched = set().union(*matches.values())
+        selected = [name for name in names if (name in matched) == (option == "--include")]
+        notes.append(f"{option} leaves {len(selected):,} of {len(names):,} images")
+        names = selected
     return names, notes
 
 
 def _matching(root: str, names: list[str], pattern: str) -> set[str]:
-    """Return the names that fit a pattern, or else those whose whole path does."""
-    fitting = {name for name in names if _fits(name[2:], pattern)}
-    if fitting or "/" not in pattern:
-        return fitting
-    return {name for name in names if _fits(os.path.join(root, name[2:]).lstrip("/"), pattern)}
+    """Return the names that match a pattern; if there are none, those whose absolute path matches."""
+    matching = {name for name in names if _matches(name[2:], pattern)}
+    if matching or "/" not in pattern:
+        return matching
+    return {name for name in names if _matches(os.path.join(root, name[2:]).lstrip("/"), pattern)}
 
 
-def _fits(path: str, pattern: str) -> bool:
+def _matches(path: str, pattern: str) -> bool:
     pattern = pattern.removeprefix("./").strip("/")
     parts = path.split("/")
     if "/" not in pattern:

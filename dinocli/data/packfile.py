@@ -1,8 +1,7 @@
-"""The file of a packed store: canvases one after another, then the index, then length and checksum of the index.
+"""File format of a packed store: all canvases, then the index, then length and checksum of the index.
 
-Written under a temporary name, flushed and renamed, so that a file under its final name is complete. Mapped read-only
-when opened: its pages are shared between processes, and given back when memory is short. What a disk has damaged since
-is found by checksums and decoded anew.
+The file is written under a temporary name, flushed and renamed, and memory-mapped read-only: processes share its pages,
+and the kernel drops them when memory is short. Canvases damaged on the disk are found by checksums and decoded again.
 """
 
 import io
@@ -26,22 +25,22 @@ from dinocli.errors import DataError
 
 SUFFIX = ".canvases"
 _MAGIC = b"dinocli2"
-_TAIL = 24  # bytes: length of the index, its checksum, then the magic word
-_KEEP = 4  # files of earlier data or settings; each can be as large as the data
-_ABANDONED = 86_400  # seconds without a write, after which a temporary file counts as abandoned
+_TAIL_BYTES = 24  # length of the index, its checksum, magic number
+_MAX_FILES = 4  # including those of earlier data or settings; each can be as large as the dataset
+_ABANDONED_SECONDS = 86_400  # age of its last write from which a temporary file is deleted
 
 
 class Packfile(Packed):
-    """A store mapped from a file. Each canvas is checked when it is first used: a start reads nothing but the index.
+    """A store mapped from a file. Each canvas is verified at its first use: opening reads only the index.
 
     Args:
-        reader: How canvases are made.
-        images: The list that was packed.
+        reader: Reader that made the canvases.
+        images: Packed images.
         bad: As `Store.bad`.
-        mapped: The file.
-        index: Index of it.
+        mapped: The mapped file.
+        index: Index of the canvases.
         sums_M: `checksum` of each canvas.
-        path: Path of the file, which is removed when it turns out to be damaged, so that the next run writes another.
+        path: Path of the file; deleted when a canvas is damaged, so that the next run writes a new one.
     """
 
     def __init__(
@@ -56,37 +55,37 @@ class Packfile(Packed):
     ) -> None:
         super().__init__(reader, [images.names[row] for row in index.rows_N.tolist()], bad, mapped, index, "disk")
         self._reader, self._images, self._sums_M, self._path = reader, images, sums_M, path
-        self._checked_M = np.zeros(len(sums_M), np.bool_)
-        self._anew: dict[int, Canvas] = {}
+        self._verified_M = np.zeros(len(sums_M), np.bool_)
+        self._repaired: dict[int, Canvas] = {}
 
     def canvas(self, i: int, window: int) -> Canvas:
         number = self.number(i, window)
-        if not self._checked_M[number]:
-            self._check(i, window)
-        return self._anew[number] if number in self._anew else super().canvas(i, window)
+        if not self._verified_M[number]:
+            self._verify(i, window)
+        return self._repaired[number] if number in self._repaired else super().canvas(i, window)
 
     def flat(self) -> Canvas:
-        """Return all canvases behind each other, read-only, all of them checked."""
-        places = [(i, window) for i in range(len(self)) for window in range(self.windows(i))]
-        for _ in in_order(lambda place: self.canvas(*place), places, thread_count("auto")):
+        """Return all canvases as one read-only 1-D array, after verifying them."""
+        keys = [(i, window) for i in range(len(self)) for window in range(self.windows(i))]
+        for _ in in_order(lambda key: self.canvas(*key), keys, thread_count("auto")):
             pass
-        if not self._anew:
+        if not self._repaired:
             return super().flat()
-        whole = super().flat().copy()
-        for place in places:
-            if (canvas := self._anew.get(self.number(*place))) is not None:
-                start = self.place(*place)[0]
-                whole[start : start + canvas.size] = canvas.reshape(-1)
-        whole.flags.writeable = False
-        return whole
+        flat = super().flat().copy()
+        for key in keys:
+            if (canvas := self._repaired.get(self.number(*key))) is not None:
+                start = self.place(*key)[0]
+                flat[start : start + canvas.size] = canvas.reshape(-1)
+        flat.flags.writeable = False
+        return flat
 
-    def _check(self, i: int, window: int) -> None:
-        number, found = self.number(i, window), super().canvas(i, window)
-        if checksum(found) != int(self._sums_M[number]):
-            self._anew[number] = self._decoded(i, window, found.shape)
-        self._checked_M[number] = True
+    def _verify(self, i: int, window: int) -> None:
+        number, canvas = self.number(i, window), super().canvas(i, window)
+        if checksum(canvas) != int(self._sums_M[number]):
+            self._repaired[number] = self._decoded_again(i, window, canvas.shape)
+        self._verified_M[number] = True
 
-    def _decoded(self, i: int, window: int, shape: tuple[int, ...]) -> Canvas:
+    def _decoded_again(self, i: int, window: int, shape: tuple[int, ...]) -> Canvas:
         with suppress(OSError):
             self._path.unlink(missing_ok=True)
         try:
@@ -100,19 +99,19 @@ class Packfile(Packed):
 
 
 def checksum(canvas: Canvas) -> int:
-    """Add up the bytes of a canvas as words of 64 bits, modulo 2**64.
+    """Return the sum of a canvas's bytes as 64-bit words, modulo 2**64.
 
-    Any changed bit changes the sum. It costs 0.1 ms for a canvas of 448 pixels, a fifth of a CRC.
+    Any single changed bit changes the sum. A canvas of 448 pixels takes 0.1 ms, a fifth of the time of a CRC.
     """
     content = canvas.reshape(-1).view(np.uint8)
-    whole = content.size // 8 * 8
-    total = int(np.add.reduce(content[:whole].view(np.uint64), dtype=np.uint64))
-    return (total + int.from_bytes(content[whole:].tobytes(), "little")) % 2**64
+    words_end = content.size // 8 * 8
+    total = int(np.add.reduce(content[:words_end].view(np.uint64), dtype=np.uint64))
+    return (total + int.from_bytes(content[words_end:].tobytes(), "little")) % 2**64
 
 
 @contextmanager
 def new_file(path: Path) -> Iterator[IO[bytes]]:
-    """Open a temporary file that gets its name when the block ends, or is removed when it fails."""
+    """Open a temporary file that is renamed to `path` when the block ends, or deleted when it fails."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
@@ -126,17 +125,17 @@ def new_file(path: Path) -> Iterator[IO[bytes]]:
 
 
 def append_index(file: IO[bytes], index: Index, sums: Sequence[int], unreadable: list[tuple[int, str]]) -> None:
-    """Finish a file of canvases.
+    """Write the index and the tail, which complete the file.
 
     Args:
-        file: After the last canvas.
+        file: Open file, positioned after the last canvas.
         index: Index of the canvases.
-        sums: `checksum` of each.
-        unreadable: Rows of the list, with the reason.
+        sums: `checksum` of each canvas.
+        unreadable: (row in the image list, reason) of each unreadable image.
     """
-    held = io.BytesIO()
+    buffer = io.BytesIO()
     np.savez(
-        held,
+        buffer,
         starts=index.starts_N1,
         places=index.places_M3,
         rows=index.rows_N,
@@ -144,42 +143,43 @@ def append_index(file: IO[bytes], index: Index, sums: Sequence[int], unreadable:
         bad_rows=np.array([row for row, _ in unreadable], dtype=np.int64),
         bad_reasons=np.array([reason for _, reason in unreadable], dtype=np.str_),
     )
-    content = held.getvalue()
+    content = buffer.getvalue()
     file.write(content)
     file.write(len(content).to_bytes(8, "little") + zlib.crc32(content).to_bytes(8, "little") + _MAGIC)
 
 
 def open_file(path: Path, reader: Reader, images: ImageList) -> Packfile | None:
-    """Map a file that an earlier run, or another process, has written for the same images; None if it is not one.
+    """Map the file that an earlier run or another process has written for the same images.
 
-    A damaged index is no index: the caller decodes all images anew, and the file is replaced.
+    Returns:
+        None if the file is missing, or its index damaged; the caller then decodes all images and replaces the file.
     """
     try:
         with open(path, "rb") as file:
             mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    except (OSError, ValueError):  # not there, not ours to read, or empty
+    except (OSError, ValueError):  # missing, no permission, or empty
         return None
-    size = int.from_bytes(mapped[-_TAIL:-16], "little")
-    if mapped[-8:] != _MAGIC or size > len(mapped) - _TAIL:
+    size = int.from_bytes(mapped[-_TAIL_BYTES:-16], "little")
+    if mapped[-8:] != _MAGIC or size > len(mapped) - _TAIL_BYTES:
         return None
-    content = mapped[-_TAIL - size : -_TAIL]
+    content = mapped[-_TAIL_BYTES - size : -_TAIL_BYTES]
     if zlib.crc32(content) != int.from_bytes(mapped[-16:-8], "little"):
         return None
-    with np.load(io.BytesIO(content)) as held:
-        index = Index(held["starts"], held["places"], held["rows"])
-        unreadable = zip(held["bad_rows"].tolist(), held["bad_reasons"].tolist(), strict=True)
-        sums_M = held["sums"]
-    with suppress(OSError):  # a folder that others filled for us
-        os.utime(path)  # the newest are kept
+    with np.load(io.BytesIO(content)) as arrays:
+        index = Index(arrays["starts"], arrays["places"], arrays["rows"])
+        unreadable = zip(arrays["bad_rows"].tolist(), arrays["bad_reasons"].tolist(), strict=True)
+        sums_M = arrays["sums"]
+    with suppress(OSError):  # a read-only cache that others filled
+        os.utime(path)  # `remove_old` keeps the newest
     bad = [*images.bad, *((images.names[row], reason) for row, reason in unreadable)]
     return Packfile(reader, images, bad, mapped, index, sums_M, path)
 
 
 def remove_old(folder: Path) -> None:
-    """Keep the few newest files, and remove temporary ones that are no longer written."""
-    with suppress(FileNotFoundError):  # another run tidies at the same time
+    """Delete all but the 4 newest files, and abandoned temporary files."""
+    with suppress(FileNotFoundError):  # another run deletes at the same time
         newest_first = sorted(folder.glob(f"*{SUFFIX}"), key=lambda path: path.stat().st_mtime, reverse=True)
         temporary = folder.glob(f"*{SUFFIX}.*.tmp")
-        abandoned = [path for path in temporary if path.stat().st_mtime < time.time() - _ABANDONED]
-        for path in (*newest_first[_KEEP:], *abandoned):
+        abandoned = [path for path in temporary if path.stat().st_mtime < time.time() - _ABANDONED_SECONDS]
+        for path in (*newest_first[_MAX_FILES:], *abandoned):
             path.unlink()

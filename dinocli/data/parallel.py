@@ -1,9 +1,9 @@
-"""Work spread over threads, results in order.
+"""Ordered parallel map in threads.
 
-Threads, not processes: PIL, zlib and numpy let go of the interpreter while they decode and shrink, and two threads
-fill a cache 1.75 to 2.2 times as fast as one. Processes would import the user's own script anew, which breaks it where
-it has no main guard, and could outlive the run. The price: of the 1 ms that a small PNG takes, 0.3 ms cannot overlap,
-so that a handful of threads is the most that helps there; large images scale on.
+Threads, not processes: PIL, zlib and NumPy release the GIL while they decode and resize, and two threads fill a cache
+1.75 to 2.2 times as fast as one. Processes would import the user's script again, which breaks scripts without a main
+guard, and could outlive the run. Cost: of the 1 ms that a small PNG takes, 0.3 ms hold the GIL, so more than a few
+threads do not help there; large images scale further.
 """
 
 from collections import deque
@@ -16,40 +16,40 @@ from dinocli.cores import usable_cores
 T = TypeVar("T")
 R = TypeVar("R")
 
-_MOST = 16  # each holds a few whole images at a time, and those can be large
+_MAX_THREADS = 16  # each holds a few images at full resolution
 
 
 def thread_count(workers: int | Literal["auto"]) -> int:
-    """Return the number of threads; ``auto`` is the cores this process may use, at most 16."""
-    return min(usable_cores(), _MOST) if workers == "auto" else workers
+    """Return the number of threads; ``auto`` is the number of usable cores, at most 16."""
+    return min(usable_cores(), _MAX_THREADS) if workers == "auto" else workers
 
 
 def in_order(
     function: Callable[[T], R], items: Iterable[T], threads: int, ahead: int | None = None
 ) -> Generator[R, None, None]:
-    """Apply a function to each item, like `map`, in threads.
+    """Apply a function to each item in threads; yield the results in the order of the items.
 
-    Only a few results wait at a time, so that memory stays flat however long the list is. When the iterator ends, is
-    closed or fails, running calls are waited for and the rest is dropped: no thread is left.
+    The number of pending results is limited, so memory use does not grow with the number of items. When the iterator
+    ends, is closed or fails, running calls finish and pending ones are cancelled; no thread remains.
 
     Args:
-        function: Must be safe to call from several threads.
-        items: May be endless.
-        threads: 0 calls the function here.
-        ahead: Results that may wait, beyond the one that is taken next; by default four a thread.
+        function: Thread-safe function.
+        items: Items; may be infinite.
+        threads: Number of threads; 0 calls the function in this thread.
+        ahead: Maximum number of results computed ahead; by default 4 per thread.
     """
     if threads == 0:
         yield from map(function, items)
         return
-    most = 4 * threads if ahead is None else ahead
+    max_pending = 4 * threads if ahead is None else ahead
     pool = ThreadPoolExecutor(threads, thread_name_prefix="dinocli-decode")
-    waiting: deque[Future[R]] = deque()
+    pending: deque[Future[R]] = deque()
     try:
         for item in items:
-            waiting.append(pool.submit(function, item))
-            if len(waiting) > most:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+            pending.append(pool.submit(function, item))
+            if len(pending) > max_pending:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)

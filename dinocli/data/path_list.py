@@ -22,11 +22,11 @@ _TABLES = (".csv", ".tsv")
 
 
 def read_path_list(path: str) -> Iterator[str]:
-    """Yield the paths in a file: one a line, or a column of a table; lines that begin with ``#`` are comments.
+    """Yield the paths in a file: one per line, or one column of a table; lines that begin with ``#`` are comments.
 
-    A table (`.csv`, `.tsv`, or a first line with a separator) gives its column `path` (or `file`, `filename`, `image`
-    ...), without such a header the first column that names a file. Paths end with NUL instead of a line end where the
-    last byte of the file is one (`find -print0`).
+    Of a table (`.csv`, `.tsv`, or a first line with a separator), the column `path` (or `file`, `filename`, `image`
+    ...) is read; without such a header, the first column that holds an existing file. If the last byte of the file is
+    NUL, paths are separated by NUL (`find -print0`).
 
     Raises:
         DataError: The file cannot be read as text, or its paths are relative to its own folder.
@@ -45,7 +45,7 @@ def read_path_list(path: str) -> Iterator[str]:
         raise DataError(
             f"the paths in {path!r} are relative to {folder!r}: run the command there, or write whole paths"
         )
-    if column_name(first.strip('"')) in PATH_COLUMNS and not os.path.lexists(first):  # one column: commas are of names
+    if column_name(first.strip('"')) in PATH_COLUMNS and not os.path.lexists(first):  # one column: names hold commas
         lines = text_lines(text)
         return _line_paths("\n".join(lines[[line.strip() for line in lines].index(first) + 1 :]))
     is_table = path.lower().endswith(_TABLES) or _has_columns(first)
@@ -53,15 +53,15 @@ def read_path_list(path: str) -> Iterator[str]:
 
 
 def listed_paths(content: bytes, source: str, *, null: bool = False) -> Iterator[str]:
-    """Yield the paths in a text, one a line; empty lines are passed over.
+    """Yield the paths in a text, one per line; empty lines are skipped.
 
     Args:
         content: Content of the list.
         source: Name of the list, for messages.
-        null: Paths end with NUL, not with a line end, and are taken as they are.
+        null: Paths are separated by NUL and taken verbatim.
 
     Raises:
-        DataError: There is a NUL in a list of lines.
+        DataError: A list of lines holds a NUL byte.
     """
     if null or _ends_with_null(content):
         return (os.fsdecode(path) for path in content.split(b"\0") if path)
@@ -73,7 +73,7 @@ def _ends_with_null(content: bytes) -> bool:
 
 
 def _has_columns(first: str) -> bool:
-    """Return whether the first line of a list is a row of a table: several cells, first a file or a known header."""
+    """Return whether the first line of a list is a table row: several cells, with a path column or an existing file."""
     if os.path.lexists(first) or not any(mark in first for mark in SEPARATORS):
         return False
     cells = [column_name(cell) for row in parse_table(first, wanted="path")[:1] for cell in row.cells]
@@ -94,13 +94,13 @@ def _table_paths(text: str, path: str) -> Iterator[str]:
 
 
 def column_name(cell: str) -> str:
-    """Return the name of a column as it is compared: `File Name` is `file_name`."""
+    """Normalise a column name: `File Name` becomes `file_name`."""
     return "_".join(cell.casefold().split())
 
 
 def _file_column(rows: Sequence[TableRow]) -> int:
-    """Return the first column that names a file in one of the first two rows, of which one may be a header."""
-    return next((place for row in rows[:2] for place in range(len(row.cells)) if _is_file(row, place)), 0)
+    """Return the first column that holds an existing file in one of the first two rows; the first may be a header."""
+    return next((column for row in rows[:2] for column in range(len(row.cells)) if _is_file(row, column)), 0)
 
 
 def _is_file(row: TableRow, column: int) -> bool:
@@ -127,8 +127,8 @@ def _text(content: bytes, source: str) -> str:
 
 
 def _existing(path: str) -> str:
-    """Return a path as the file system knows it: without quotes, with slashes, in the encoding of its name."""
-    if is_utf8(path) and path.isprintable() and not _odd(path):
+    """Return the variant of a path that exists: without quotes, with slashes, in Windows-1252; else the path."""
+    if is_utf8(path) and path.isprintable() and not _has_variants(path):
         return path
     candidates = [path, path.strip(), path.strip().strip('"').replace('""', '"')]
     candidates += [one.replace("\\", "/") for one in candidates]
@@ -136,5 +136,5 @@ def _existing(path: str) -> str:
     return next((one for one in candidates if os.path.lexists(one)), path)
 
 
-def _odd(path: str) -> bool:
+def _has_variants(path: str) -> bool:
     return "\\" in path or path.startswith('"') or path != path.strip()

@@ -24,8 +24,8 @@ def write(root: Path, **files: str) -> None:
 
 
 def test_half_of_what_is_free_here_or_in_the_container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_PROC", tmp_path / "meminfo")
-    monkeypatch.setattr(module, "_GROUP", tmp_path / "group")
+    monkeypatch.setattr(module, "_MEMINFO", tmp_path / "meminfo")
+    monkeypatch.setattr(module, "_CGROUP", tmp_path / "group")
     assert memory_budget() == 0
     (tmp_path / "meminfo").write_text("MemTotal: 9 kB\nMemAvailable:    1000 kB\n")
     assert memory_budget() == 512_000
