@@ -22,6 +22,7 @@ from torchvision import transforms
 
 from dinocli.artifacts.partial_features import PartialFeatures
 from dinocli.data.parallel import thread_count
+from dinocli.engine.image_batches import ImageBatches
 from dinocli.models.backbone import Backbone
 from dinocli.models.features import extract_each
 from dinocli.models.weights import load_backbone
@@ -29,7 +30,6 @@ from dinocli.progress import ProgressReporter
 from dinocli.tasks.embed.embed_options import EmbedOptions
 from dinocli.tasks.embed.embed_setup import EmbedContext, prepare
 from dinocli.tasks.embed.forward_pass import stream
-from dinocli.tasks.embed.image_batches import ImageBatches
 
 READY = 4
 """Batches that the bare loop takes in turns: more would only cost memory."""

@@ -72,7 +72,7 @@ def stage(name: str, folder: Path) -> tuple[float, int]:
     images = find_images([str(folder / ("shards" if name == "shards" else "images"))])
     if name == "survey":
         begin = time.perf_counter()
-        survey(images, range_spec="auto", channels=(), page=0)
+        survey(images, "auto")
     if name == "cache":
         about = Preprocess("full", 0.0, 255.0, False, True, (), 0, (0.5,) * 3, (0.5,) * 3, 32)
         begin = time.perf_counter()

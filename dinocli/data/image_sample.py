@@ -34,6 +34,25 @@ _MIN_EXTREME_FRACTION, _MAX_LEVELS = 0.5, 16
 
 
 @dataclass(frozen=True)
+class SourceReading:
+    """What of each file is read.
+
+    Args:
+        channels: Source channels, as `decode`.
+        page: As `read_native`.
+        nodata: Values that mean "not measured", beside the file's own tag.
+        z: Of stacks, as `Preprocess.z`.
+        roi: Region of interest, as `Preprocess.roi`: sizes and values are those inside.
+    """
+
+    channels: Channels = ()
+    page: int = 0
+    nodata: tuple[float, ...] = ()
+    z: str = ""
+    roi: str = ""
+
+
+@dataclass(frozen=True)
 class ImageSample:
     """One sampled image.
 
@@ -76,30 +95,25 @@ class ImageSample:
     channel_ranges: tuple[tuple[float, float], ...] = ()
 
 
-def sample_image(
-    path: str, name: str, *, page: int, channels: Channels, nodata: tuple[float, ...], z: str = "", roi: str = ""
-) -> ImageSample | str:
+def sample_image(path: str, name: str, reading: SourceReading) -> ImageSample | str:
     """Sample an image at full resolution: downscaling would hide single hot pixels, which a range must not clip.
 
     Args:
         path: Image file.
         name: Name of the image, for messages.
-        page: As `read_native`.
-        channels: Source channels, as `decode`.
-        nodata: Nodata values, besides the nodata tag of the file.
-        z: As `Preprocess.z`.
-        roi: Region of interest, as `Preprocess.roi`; only pixels inside count.
+        reading: What of it is looked at.
 
     Returns:
         The sample, or the reason why the image cannot be read.
     """
     try:
         with Allowance() as allowance:
+            page, channels, z = reading.page, reading.channels, reading.z
             image = decode(path, page=page, channels=channels, min_side=sys.maxsize, allowance=allowance, z=z)
-            region = region_of(roi, image.original_size)
+            region = region_of(reading.roi, image.original_size)
             image = image if region is None else image.crop(*region)
             pages, largest_page = page_count(path, channels=channels, z=z) if not page else (1, 0)
-            return _sample_of(image, name, nodata, pages, largest_page)
+            return _sample_of(image, name, reading.nodata, pages, largest_page)
     except DataError as error:
         return str(error)
 

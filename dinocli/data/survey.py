@@ -1,14 +1,12 @@
 """Survey of a sample of the dataset: depth, colour, sizes, and the range that follows from them."""
 
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
 
-from dinocli.config.preprocess import Channels, Preprocess
+from dinocli.config.preprocess import Preprocess
 from dinocli.data.folder_notes import (
     absent_notes,
     alpha_notes,
@@ -22,7 +20,7 @@ from dinocli.data.folder_notes import (
     page_notes,
     window_notes,
 )
-from dinocli.data.image_sample import ImageSample, sample_image
+from dinocli.data.image_sample import ImageSample, SourceReading, sample_image
 from dinocli.data.input_channels import described_channels, uneven_notes
 from dinocli.data.parallel import in_order, thread_count
 from dinocli.data.pixels import full_range
@@ -76,13 +74,9 @@ class Survey:
 
 def survey(
     images: ImageList,
-    *,
     range_spec: str,
-    channels: Channels,
-    page: int,
-    nodata: tuple[float, ...] = (),
-    z: str = "",
-    roi: str = "",
+    reading: SourceReading = SourceReading(),
+    *,
     sample: int = 256,
     seed: int = 0,
 ) -> Survey:
@@ -91,11 +85,7 @@ def survey(
     Args:
         images: The dataset.
         range_spec: See `parse_range`.
-        channels: Source channels, as in `read_native`.
-        page: Page of multi-page files, from 0.
-        nodata: Values that mean "not measured".
-        z: Of stacks, as `Preprocess.z`.
-        roi: Region of interest, as `Preprocess.roi`: sizes and values are those inside.
+        reading: What of each file is read.
         sample: Number of images to read; all of them if there are fewer.
         seed: Random seed of the choice of the sample.
 
@@ -105,8 +95,7 @@ def survey(
             the range is to be measured.
     """
     wanted = parse_range(range_spec)
-    look = partial(sample_image, page=page, channels=channels, nodata=nodata, z=z, roi=roi)
-    samples, bad = _samples(images, look, sample, seed)
+    samples, bad = _samples(images, reading, sample, seed)
     deep = any(one.dtype != np.uint8 for one in samples)
     kinds = Counter(depth_kind(one.dtype) for one in samples)
     measured = wanted.policy in MEASURED
@@ -134,7 +123,7 @@ def survey(
         sampled=len(samples),
         bad=bad,
         notes=[
-            *filter(None, [described_roi(roi), described_channels(read)]),
+            *filter(None, [described_roi(reading.roi), described_channels(read)]),
             *_notes(wanted, samples, deep, low, high),
         ],
         warnings=[
@@ -161,11 +150,10 @@ def check_stored(images: ImageList, preprocess: Preprocess, sample: int = 16) ->
         preprocess: How they will be read.
         sample: Number of images to read. If none can be read, that is found later and counted against ``--max-bad``.
     """
+    about = preprocess
+    reading = SourceReading(about.channels, about.page, about.nodata, about.z, about.roi)
     try:
-        about = preprocess
-        of_files = partial(sample_image, page=about.page, channels=about.channels, z=about.z)
-        look = partial(of_files, nodata=about.nodata, roi=about.roi)
-        samples, _ = _samples(images, look, sample, seed=0)
+        samples, _ = _samples(images, reading, sample, seed=0)
     except DataError:
         return []
     fitting = [one for one in samples if preprocess.source in ("", depth_kind(one.dtype))]
@@ -181,13 +169,13 @@ def check_stored(images: ImageList, preprocess: Preprocess, sample: int = 16) ->
 
 
 def _samples(
-    images: ImageList, look: Callable[[str, str], ImageSample | str], sample: int, seed: int
+    images: ImageList, reading: SourceReading, sample: int, seed: int
 ) -> tuple[list[ImageSample], list[tuple[str, str]]]:
     """Return what was seen of a sample, and its unreadable images with the reason."""
     rows = np.random.default_rng(seed).choice(len(images), min(sample, len(images)), replace=False)
 
     def read(row: int) -> ImageSample | str:
-        return look(images.path(row), images.names[row])
+        return sample_image(images.path(row), images.names[row], reading)
 
     results = list(in_order(read, rows, thread_count("auto")))
     samples = [result for result in results if isinstance(result, ImageSample)]

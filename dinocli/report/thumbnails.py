@@ -80,9 +80,9 @@ def _preprocess(rows: ImageRows) -> Preprocess | None:
         return stored
     images = ImageList(rows.root, sorted(set(rows.names)), [])
     try:
-        seen = survey(images, range_spec="auto", channels=(), page=0, sample=32)
+        seen = survey(images, "auto", sample=32)
     except DataError:  # images of several kinds share no range, and pictures for a look need none
-        seen = survey(images, range_spec="image:1,99", channels=(), page=0, sample=32)
+        seen = survey(images, "image:1,99", sample=32)
     half = (0.5, 0.5, 0.5)
     return Preprocess(
         seen.policy, seen.low, seen.high, seen.deep, seen.grey, (), 0, half, half, size=224, alpha=seen.alpha

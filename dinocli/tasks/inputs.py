@@ -11,6 +11,7 @@ from dinocli.data.region_of_interest import parse_roi, region_mask
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from dinocli.data.sources import ImageList
     from dinocli.data.survey import Survey
     from dinocli.models.weights import WeightsInfo
     from dinocli.progress import ProgressReporter
@@ -139,6 +140,32 @@ def tell_survey(seen: "Survey", reporter: "ProgressReporter") -> None:
         reporter.line(note)
     for warning in seen.warnings:
         reporter.warn(warning)
+
+
+def survey_images(
+    images: "ImageList", data: Data, reporter: "ProgressReporter", *, roi: str, seed: int = 0
+) -> "Survey":
+    """Look at a sample of the images, once for all processes, and tell what was seen.
+
+    Args:
+        images: The dataset.
+        data: Range, channels, page, nodata and z.
+        reporter: Is told.
+        roi: Region of interest, as `Preprocess.roi`.
+        seed: Random seed of the choice of the sample.
+
+    Raises:
+        DinocliError: As `survey`.
+    """
+    from dinocli.data.image_sample import SourceReading
+    from dinocli.data.survey import survey
+    from dinocli.engine.distributed import from_main
+
+    reporter.stage("looking at a sample of the images")
+    reading = SourceReading(tuple(data.channels), data.page, tuple(data.nodata), data.z, roi)
+    seen = from_main(lambda: survey(images, data.range, reading, seed=seed))
+    tell_survey(seen, reporter)
+    return seen
 
 
 def preprocess_of(survey: "Survey", data: Data, info: "WeightsInfo") -> Preprocess:

@@ -111,11 +111,11 @@ def test_a_folder_says_which_window_its_files_name(tmp_path: Path) -> None:
     assert ".dcm" in image_suffixes()
     images = find_images([str(tmp_path)])
     assert len(images) == 3
-    found = survey(images, range_spec="auto", channels=(), page=0)
+    found = survey(images, "auto")
     assert found.deep
     assert found.grey
     assert any("--range window:40,400" in text for text in found.warnings)
-    asked = survey(images, range_spec="window:40,400", channels=(), page=0)
+    asked = survey(images, "window:40,400")
     assert (asked.low, asked.high) == (-160, 240)
     assert not any("window" in text for text in asked.warnings)
 
@@ -146,7 +146,7 @@ def test_padding_is_no_value(tmp_path: Path, photometric: str) -> None:
             missing = decode(path, page=0, channels=(), min_side=9, allowance=allowance).nodata_mask()
         assert missing is not None
         assert missing.ravel().tolist() == [True] * masked + [False] * (6 - masked)
-    seen = survey(find_images([str(path)]), range_spec="minmax", channels=(), page=0)
+    seen = survey(find_images([str(path)]), "minmax")
     assert (seen.high - seen.low, seen.notes[0][:31]) == (20, "1 of 1 files tag or mask nodata")
 
 

@@ -1,12 +1,12 @@
 """How many channels a network has to take for what is read."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import tifffile
 
 from dinocli.config.preprocess import PAGES, Channels, Preprocess, first_channels, for_channels
+from dinocli.data.image_sample import SourceReading
 from dinocli.data.input_channels import described_channels, input_channels
 from dinocli.data.read import Reader
 from dinocli.data.sources import ImageList
@@ -29,7 +29,7 @@ def test_pages_are_counted_by_the_headers_of_most_files(tmp_path: Path) -> None:
     images = ImageList(tmp_path, [f"./{number}.tif" for number in range(5)], [])
     assert input_channels(images, PAGES, 0) == 5
     assert input_channels(images, PAGES, 1) == 4
-    seen = survey(images, range_spec="auto", channels=PAGES, page=0)
+    seen = survey(images, "auto", SourceReading(PAGES))
     assert (seen.channels, seen.grey) == (5, False)
     assert "5 channels; pictures show the first three as red, green and blue" in seen.notes
 
@@ -44,12 +44,12 @@ def test_a_channel_that_the_common_range_leaves_grey_is_told_with_the_option(tmp
     pixels[..., 2] = 100 + pixels[..., 2] // 40
     tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="minisblack", planarconfig="contig")
     images = ImageList(tmp_path, ["./a.tif"], [])
-    asked: dict[str, Any] = {"channels": (0, 1, 2, 3), "page": 0}
-    (warning,) = survey(images, range_spec="auto", **asked).warnings
+    asked = SourceReading((0, 1, 2, 3))
+    (warning,) = survey(images, "auto", asked).warnings
     assert warning.startswith("of the 4 channels, counted from 0, 2 (1")
     assert warning.endswith("that all share, and are nearly one grey; --range image:1,99 gives each one its own")
-    assert survey(images, range_spec="image:1,99", **asked).warnings == []
-    assert survey(images, range_spec="auto", channels=(0, 1, 3), page=0).warnings == []
+    assert survey(images, "image:1,99", asked).warnings == []
+    assert survey(images, "auto", SourceReading((0, 1, 3))).warnings == []
     (canvas,) = Reader(settings(channels=(2, 0, 1, 3), range_policy="image", range_low=1, range_high=99, deep=True,
                                 mean=(0.5,) * 4, std=(0.5,) * 4), 32).canvases(str(tmp_path / "a.tif"))  # fmt: skip
     assert canvas[0].max() == 65535  # its own range, whatever the others have

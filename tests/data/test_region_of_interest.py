@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dinocli.data.image_sample import ImageSample, sample_image
+from dinocli.data.image_sample import ImageSample, SourceReading, sample_image
 from dinocli.data.read import Reader
 from dinocli.data.region_of_interest import described_roi, parse_roi, region_box, region_of
 from dinocli.errors import DataError, UsageError
@@ -70,7 +70,7 @@ def test_outside_a_mask_nothing_of_the_image_is_left(tmp_path: Path, disc: Path)
 def test_ranges_are_measured_inside(tmp_path: Path, disc: Path, range_policy: str) -> None:
     pixels = np.where(np.asarray(Image.open(disc)) > 0, noise(60, 80) // 4, 60_000).astype(np.uint16)
     path, roi = save(tmp_path / "a.png", pixels), parse_roi(str(disc))
-    seen = sample_image(path, "a", page=0, channels=(), nodata=(), roi=roi)
+    seen = sample_image(path, "a", SourceReading(roi=roi))
     assert isinstance(seen, ImageSample)
     assert (seen.size, seen.high < 64) == ((41, 41), True)
     about = replace(settings(), range_policy=range_policy, range_low=0.0, range_high=100.0, deep=True, grey=True)

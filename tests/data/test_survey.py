@@ -10,6 +10,7 @@ import pytest
 import tifffile
 from PIL import Image
 
+from dinocli.data.image_sample import SourceReading
 from dinocli.data.read import Reader
 from dinocli.data.sources import find_images
 from dinocli.data.survey import Survey, check_stored, survey
@@ -18,8 +19,7 @@ from tests.data.files import Array, gdal_tiff, noise, save, settings
 
 
 def look(root: Path, range_spec: str = "auto", sample: int = 256, seed: int = 0, **asked: Any) -> Survey:
-    given: dict[str, Any] = {"channels": (), "page": 0, **asked}
-    return survey(find_images([str(root)]), range_spec=range_spec, sample=sample, seed=seed, **given)
+    return survey(find_images([str(root)]), range_spec, SourceReading(**asked), sample=sample, seed=seed)
 
 
 def deep(root: Path, *arrays: Array) -> Path:

@@ -29,7 +29,6 @@ from dinocli.tasks.cluster.cluster_options import (
 )
 from dinocli.tasks.cluster.cluster_page import thumbnail_folder, write_page, write_sheet
 from dinocli.tasks.cluster.cluster_tables import (
-    Known,
     read_ids,
     write_clusters,
     write_drift,
@@ -89,7 +88,6 @@ def _cluster(options: ClusterOptions, reporter: ProgressReporter, stdin: BinaryI
         distances = [feature_distance(pooled, seed=options.seed), *([checked.distance_N] if checked else [])]
         placed = place(rows, options.map, seed=options.seed)
         ids = _ids(options, members, found, reporter)
-        known = Known(found.grouping, joined_oddness(*distances), placed.place_N2, placed.method, ids)
         issues = checked.issues if checked else []
         seen = checked.statistics if checked else []
         drifted = drift_of(Path(options.drift), members, seen, reporter, options.seed) if options.drift else None
@@ -99,8 +97,11 @@ def _cluster(options: ClusterOptions, reporter: ProgressReporter, stdin: BinaryI
         again = duplicate_groups(members, same.pairs)
         closest = same.threshold if same.reason else 1.0
         selected = diverse(pooled, options.select, closest=closest, seed=options.seed) if options.select else []
-    findings = Findings(known, same, again, issues, selected, labels, drifted)
-    outcome = result_of(options, members, found, findings)
+    oddness = joined_oddness(*distances)
+    findings = Findings(
+        found, ids, oddness, placed.place_N2, placed.method, same, again, issues, selected, labels, drifted
+    )
+    outcome = result_of(options, members, findings)
     files = _write(options, members, findings, outcome, reporter)
     return replace(outcome, files=files, seconds=time.monotonic() - began)
 
@@ -133,32 +134,31 @@ def _write(
     reporter: ProgressReporter,
 ) -> list[Path]:
     """Write all files, the page last: it takes longest; then all of them take the place of older ones."""
-    known, same, again, issues, selected, _, drifted = findings
-    table = options.table
+    table, drifted = options.table, findings.drifted
     reporter.stage("writing tables and page")
     thumbnails = thumbnail_folder(options.page or table)
     with FileSet(table, [thumbnails.name]) as files:
         if options.page and thumbnails.parent == table.parent:
             files.drop(thumbnails)  # of an earlier page, if this one needs none
         done = [table]
-        write_clusters(files.new(table), members, known)
+        write_clusters(files.new(table), members, findings)
         if options.duplicates:
             done.append(options.beside(DUPLICATES))
-            write_pairs(files.new(done[-1]), members, same.pairs)
+            write_pairs(files.new(done[-1]), members, findings.same.pairs)
             done.append(options.beside(DUPLICATE_GROUPS))
-            write_duplicate_groups(files.new(done[-1]), members, again)
+            write_duplicate_groups(files.new(done[-1]), members, findings.again)
         if options.checks:
             done.append(options.beside(ISSUES))
-            write_issues(files.new(done[-1]), members, issues)
+            write_issues(files.new(done[-1]), members, findings.issues)
         if drifted:
             done.append(options.beside(DRIFT))
             write_drift(files.new(done[-1]), drifted.names, drifted.features.score_M)
         if options.select:
             done.append(options.beside(SELECTED))
-            write_selected(files.new(done[-1]), members, selected)
+            write_selected(files.new(done[-1]), members, findings.selected)
         if options.link_dir and members.root:
             done.append(Path(options.link_dir))
-            labels_N, more = known.number_N, {"copy": options.copy, "follow_links": options.follow_links}
+            labels_N, more = findings.number_N, {"copy": options.copy, "follow_links": options.follow_links}
             failed = write_tree(files.new(_tree(options)), members.root, members.names, labels_N, **more)
             if failed:
                 reporter.warn(f"{len(failed)} images are not in {options.link_dir}: {failed[0][0]}: {failed[0][1]}")
@@ -169,7 +169,7 @@ def _write(
             write_image_coco(files.new(done[-1]), root, members.names, tags, boxes=members.boxes, reporter=reporter)
         if options.sheet:
             done.append(Path(options.sheet))
-            write_sheet(files.new(done[-1]), members, known.grouping)
+            write_sheet(files.new(done[-1]), members, findings.groups.grouping)
         if options.page and (options.report or members.root):
             done.append(options.page)
             write_page(options.page, files, members, findings, outcome, reporter, options.seed)

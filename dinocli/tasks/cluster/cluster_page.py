@@ -5,9 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from dinocli.data.labels import Labels
 from dinocli.file_set import FileSet
 from dinocli.files import named_errors
 from dinocli.progress import ProgressReporter
@@ -22,7 +20,6 @@ from dinocli.report.sheet import contact_sheet
 from dinocli.report.thumbnails import MIME, SUFFIX, Thumbnails
 from dinocli.tasks.cluster.cluster_inputs import ClusterInputs
 from dinocli.tasks.cluster.cluster_options import ClusterResult
-from dinocli.tasks.cluster.cluster_tables import Known
 from dinocli.tasks.cluster.findings import Findings
 
 THUMBNAIL = 96
@@ -64,19 +61,18 @@ def write_page(
         reporter: Receives the progress of the thumbnails.
         seed: Random seed of the sample, where not all images fit.
     """
-    known, labels, pairs = findings.known, findings.labels, findings.same.pairs
-    rows = _shown_rows(len(members), known.grouping.medoids_K, seed)
+    rows = _shown_rows(len(members), findings.groups.grouping.medoids_K, seed)
     neighbours = _neighbours(members, rows, reporter)
-    images = _images(members, known, labels, rows, _thumbnails(path, files, members, rows, reporter), neighbours)
+    images = _images(members, findings, rows, _thumbnails(path, files, members, rows, reporter), neighbours)
     place = {row: number for number, row in enumerate(rows)}
-    there = [pair for pair in pairs if pair.first in place and pair.second in place]
+    there = [pair for pair in findings.same.pairs if pair.first in place and pair.second in place]
     page = MapPage(
         title="Groups of images",
         images=images,
         clusters=[f"cluster {group.cluster}" for group in outcome.clusters],
         clear=outcome.clear,
         root=members.root,
-        method=known.map_method,
+        method=findings.map_method,
         pairs=[Pair(place[p.first], place[p.second], p.cosine, p.exact) for p in there[:PAGE_PAIRS]],
         curves=_curves(outcome.curve, len(outcome.clusters)),
         agreement=[
@@ -86,7 +82,7 @@ def write_page(
             ("Features", str(outcome.features or "computed for this page")),
             ("Weights", outcome.weights or "not known"),
             ("Method", outcome.method),
-            ("Map", known.map_method),
+            ("Map", findings.map_method),
             ("Neighbours", f"the {NEIGHBOURS} images of the highest cosine, of the features as they are"),
             ("Images", outcome.images),
             ("In no group", outcome.ungrouped),
@@ -170,15 +166,13 @@ def _neighbours(
 
 def _images(
     members: ClusterInputs,
-    known: Known,
-    labels: Labels,
+    findings: Findings,
     rows: Sequence[int],
     thumbnails: Sequence[Picture | Path],
     neighbours: Sequence[Sequence[tuple[int, float]]],
 ) -> list[MapImage]:
-    grouping, column = known.grouping, next(iter(labels.values()), [])
-    medoids = set(grouping.medoids_K)
-    places_N2: NDArray[np.float32] = known.place_N2
+    grouping, column = findings.groups.grouping, next(iter(findings.labels.values()), [])
+    medoids, places_N2 = set(grouping.medoids_K), findings.place_N2
     return [
         MapImage(
             name=members.names[row],
@@ -187,7 +181,7 @@ def _images(
             cluster=int(grouping.label_N[row]),
             distance=float(grouping.distance_N[row]),
             margin=float(grouping.margin_N[row]),
-            outlier=float(known.outlier_N[row]),
+            outlier=float(findings.outlier_N[row]),
             thumbnail=thumbnail,
             original=(members.root or Path()) / members.names[row],
             medoid=row in medoids,

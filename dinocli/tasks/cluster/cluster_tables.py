@@ -4,7 +4,6 @@ import csv
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,10 +11,11 @@ from numpy.typing import NDArray
 from dinocli.data.text_tables import parse_table, write_table
 from dinocli.errors import DataError
 from dinocli.files import write_atomic
-from dinocli.quality.grouping import NONE, Grouping
+from dinocli.quality.grouping import NONE
 from dinocli.quality.image_issues import ImageIssue
 from dinocli.tasks.cluster.cluster_inputs import ClusterInputs
 from dinocli.tasks.cluster.duplicate_pairs import DuplicateGroup, SamePair
+from dinocli.tasks.cluster.findings import Findings
 
 HEADER = ("path", "cluster", "distance", "margin", "medoid", "outlier", "x", "y")
 TILE = ("left", "top", "width", "height")
@@ -24,43 +24,21 @@ GROUPS = ("group", "path", "keep", "exact")
 ISSUE = ("path", "issue", "value", "usual")
 
 
-class Known(NamedTuple):
-    """Groups, outlier scores and map positions of all images.
-
-    Args:
-        grouping: Their groups.
-        outlier_N: Their oddness.
-        place_N2: Their places on the map.
-        map_method: How the map was made, in words.
-        ids_K: Numbers of the groups.
-    """
-
-    grouping: Grouping
-    outlier_N: NDArray[np.float32]
-    place_N2: NDArray[np.float32]
-    map_method: str
-    ids_K: Sequence[int]
-
-    @property
-    def number_N(self) -> NDArray[np.intp]:
-        """Return the number of each image's group, -1 for none."""
-        return np.array([*self.ids_K, NONE], np.intp)[self.grouping.label_N]
-
-
-def write_clusters(path: Path, members: ClusterInputs, known: Known) -> None:
+def write_clusters(path: Path, members: ClusterInputs, findings: Findings) -> None:
     """Write one line an image, in the order of the feature file; a cell is empty where there is no number.
 
     `cluster` counts from 0, the largest; -1 is in no group. `medoid` is 1 for the image that stands for its group.
     """
-    medoids = set(known.grouping.medoids_K)
+    grouping = findings.groups.grouping
+    medoids = set(grouping.medoids_K)
     boxes: Sequence[Sequence[int]] = members.boxes or [()] * len(members)
     columns = zip(
         members.names,
-        known.number_N.tolist(),
-        known.grouping.distance_N.tolist(),
-        known.grouping.margin_N.tolist(),
-        known.outlier_N.tolist(),
-        known.place_N2.tolist(),
+        findings.number_N.tolist(),
+        grouping.distance_N.tolist(),
+        grouping.margin_N.tolist(),
+        findings.outlier_N.tolist(),
+        findings.place_N2.tolist(),
         boxes,
         strict=True,
     )

@@ -15,7 +15,6 @@ from dinocli.quality.image_issues import ImageIssue
 from dinocli.report.crosstab import count_labels
 from dinocli.tasks.cluster.cluster_inputs import ClusterInputs
 from dinocli.tasks.cluster.cluster_options import Cluster, ClusterOptions, ClusterResult
-from dinocli.tasks.cluster.cluster_tables import Known
 from dinocli.tasks.cluster.drifted_batch import DriftedBatch
 from dinocli.tasks.cluster.duplicate_pairs import DuplicateGroup, Same
 from dinocli.tasks.cluster.groups import FoundGroups
@@ -28,7 +27,11 @@ class Findings(NamedTuple):
     """Results for all images, to be shown and written.
 
     Args:
-        known: Groups, outlier scores and map positions.
+        groups: Their groups.
+        ids_K: Numbers of the groups.
+        outlier_N: Their oddness.
+        place_N2: Their places on the map.
+        map_method: How the map was made, in words.
         same: Pairs of copies and near-copies.
         again: Groups of copies and near-copies.
         issues: Dark, bright, blank, blurred and odd images.
@@ -37,7 +40,11 @@ class Findings(NamedTuple):
         drifted: Difference to another batch; None where none was named.
     """
 
-    known: Known
+    groups: FoundGroups
+    ids_K: Sequence[int]
+    outlier_N: NDArray[np.float32]
+    place_N2: NDArray[np.float32]
+    map_method: str
     same: Same
     again: Sequence[DuplicateGroup]
     issues: Sequence[ImageIssue]
@@ -45,31 +52,31 @@ class Findings(NamedTuple):
     labels: Labels
     drifted: DriftedBatch | None
 
+    @property
+    def number_N(self) -> NDArray[np.intp]:
+        """Return the number of each image's group, -1 for none."""
+        return np.array([*self.ids_K, NONE], np.intp)[self.groups.grouping.label_N]
 
-def result_of(
-    options: ClusterOptions,
-    members: ClusterInputs,
-    found: FoundGroups,
-    findings: Findings,
-) -> ClusterResult:
+
+def result_of(options: ClusterOptions, members: ClusterInputs, findings: Findings) -> ClusterResult:
     """Return the result without its files and seconds, which are known once all is written."""
-    known, same, again, issues, selected, labels, drifted = findings
-    grouping, number_N = found.grouping, known.number_N
+    found, same, labels = findings.groups, findings.same, findings.labels
+    grouping, number_N = found.grouping, findings.number_N
     clusters = [
         Cluster(
-            known.ids_K[group],
+            findings.ids_K[group],
             size,
             members.names[medoid],
             float(grouping.distance_N[grouping.label_N == group].mean()),
         )
         for group, (size, medoid) in enumerate(zip(grouping.sizes_K, grouping.medoids_K, strict=True))
     ]
-    oddest = np.argsort(-known.outlier_N, kind="stable")[:OUTLIERS].tolist()
+    oddest = np.argsort(-findings.outlier_N, kind="stable")[:OUTLIERS].tolist()
     return ClusterResult(
         out=options.table,
         features=members.path if takes_features(options) else None,
         weights=members.meta.get("weights", {}).get("name", ""),
-        map=known.map_method,
+        map=findings.map_method,
         images=len(members),
         dropped=members.dropped,
         method=options.method,
@@ -83,13 +90,13 @@ def result_of(
             column: count_labels(zip(number_N.tolist(), names, strict=True)) for column, names in labels.items()
         },
         duplicates=same.near,
-        duplicate_groups=len(again),
+        duplicate_groups=len(findings.again),
         duplicate_reason=same.reason,
         copies=same.copies,
-        issues=dict(Counter(issue.kind for issue in issues)),
-        outliers=[(members.names[row], float(known.outlier_N[row])) for row in oddest],
-        selected=len(selected),
-        drift=drifted.to_dict() if drifted else None,
+        issues=dict(Counter(issue.kind for issue in findings.issues)),
+        outliers=[(members.names[row], float(findings.outlier_N[row])) for row in oddest],
+        selected=len(findings.selected),
+        drift=findings.drifted.to_dict() if findings.drifted else None,
         files=[],
         seconds=0.0,
         root=members.root,
@@ -100,7 +107,7 @@ def image_tags(findings: Findings) -> list[ImageTag]:
     """Return what COCO is to say: the group of each image, files that another one replaces, the diverse subset."""
     groups = [
         ImageTag(row, "no group" if number == NONE else f"cluster {number}")
-        for row, number in enumerate(findings.known.number_N.tolist())
+        for row, number in enumerate(findings.number_N.tolist())
     ]
     copies = [ImageTag(row, "duplicate") for group in findings.again for row in group.rows[1:]]
     return groups + copies + [ImageTag(row, "selected") for row in findings.selected]

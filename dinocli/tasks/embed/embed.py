@@ -13,6 +13,7 @@ from dinocli.artifacts.patch_folder import PatchFolder
 from dinocli.artifacts.run_folder import SCHEMA, add_output
 from dinocli.artifacts.stdout_writer import StdoutWriter
 from dinocli.config.installed_packages import versions_used
+from dinocli.engine.image_batches import ImageBatches
 from dinocli.engine.rare_features import RareFeatures
 from dinocli.errors import Interrupted, UsageError
 from dinocli.file_set import claimed
@@ -23,7 +24,6 @@ from dinocli.tasks.embed.embed_dry_run import count_rows
 from dinocli.tasks.embed.embed_options import STDOUT, EmbedOptions, EmbedResult
 from dinocli.tasks.embed.embed_setup import EmbedContext, prepare
 from dinocli.tasks.embed.forward_pass import stream
-from dinocli.tasks.embed.image_batches import ImageBatches
 from dinocli.tasks.embed.like import following
 from dinocli.tasks.embed.rare_fit import fit_rare, state_file
 from dinocli.tasks.inputs import inside_of

@@ -10,12 +10,12 @@ from dinocli.artifacts.feature_file import Box
 from dinocli.artifacts.partial_features import Bad, Rows
 from dinocli.data.parallel import thread_count
 from dinocli.data.tiling import parse_tiling
+from dinocli.engine.image_batches import ImageBatches
 from dinocli.models.tokens import FITTED, Tokens
 from dinocli.progress import ProgressReporter
 from dinocli.tasks.embed.embed_options import EmbedOptions
 from dinocli.tasks.embed.embed_setup import EmbedContext, prepare
 from dinocli.tasks.embed.forward_pass import stream
-from dinocli.tasks.embed.image_batches import ImageBatches
 from dinocli.tasks.embed.like import following
 from dinocli.tasks.embed.rare_fit import fit_rare
 from dinocli.tasks.inputs import describe_range, describe_weights

@@ -13,7 +13,7 @@ from dinocli.config.recipe import Data
 from dinocli.data.input_channels import input_channels
 from dinocli.data.region_of_interest import described_roi, parse_roi
 from dinocli.data.sources import ImageList, find_images
-from dinocli.data.survey import check_stored, survey
+from dinocli.data.survey import check_stored
 from dinocli.engine.device import DTYPES, feature_precision, pick_device
 from dinocli.engine.distributed import environment_number, from_main, main_first
 from dinocli.engine.rare_features import RareFeatures, width_of
@@ -29,7 +29,7 @@ from dinocli.progress import ProgressReporter
 from dinocli.tasks.embed.embed_options import EmbedOptions, parse_shard
 from dinocli.tasks.embed.token_choice import chosen_tokens
 from dinocli.tasks.feature_model import feature_model_of
-from dinocli.tasks.inputs import ReadOptions, describe_weights, inside_of, preprocess_of, tell_survey
+from dinocli.tasks.inputs import ReadOptions, describe_weights, inside_of, preprocess_of, survey_images
 
 
 @dataclass(frozen=True)
@@ -215,14 +215,7 @@ def _preprocess(
         for warning in from_main(lambda: check_stored(images, preprocess)):
             reporter.warn(warning)
     else:
-        reporter.stage("looking at a sample of the images")
-        channels, nodata = tuple(data.channels), tuple(data.nodata)
-        seen = from_main(
-            lambda: survey(
-                images, range_spec=data.range, channels=channels, page=data.page, nodata=nodata, z=data.z, roi=roi
-            )
-        )
-        tell_survey(seen, reporter)
+        seen = survey_images(images, data, reporter, roi=roi)
         if seen.bad:
             reporter.line(f"{len(seen.bad)} images of the sample cannot be read, such as {': '.join(seen.bad[0])}")
         preprocess = replace(preprocess_of(seen, data, info), roi=roi)

@@ -16,12 +16,12 @@ from torch import Tensor
 from dinocli.artifacts.feature_file import Box
 from dinocli.artifacts.partial_features import Bad, Rows
 from dinocli.data.bad_images import bad_limit
+from dinocli.engine.image_batches import NO_BOX, ImageBatches, ImageTile
 from dinocli.engine.signals import Signals
 from dinocli.engine.square_resize import grouped, squares
 from dinocli.errors import Interrupted
 from dinocli.models.features import extract_each, l2_normalized
 from dinocli.tasks.embed.embed_setup import EmbedContext
-from dinocli.tasks.embed.image_batches import NO_BOX, ImageBatches, ImageTile
 
 Batch = list[ImageTile]
 """Pieces of one batch, once computed without their pixels."""

@@ -18,12 +18,12 @@ from dinocli.artifacts.feature_file import FITTED_SUFFIX, FeatureFile, open_feat
 from dinocli.artifacts.feature_formats import SIDECARS, check_free, feature_outputs, write_features
 from dinocli.artifacts.partial_features import Bad, PartialFeatures
 from dinocli.artifacts.run_folder import RunFolder, add_output
+from dinocli.engine.image_batches import NO_BOX
 from dinocli.engine.rare_features import RareFeatures
 from dinocli.errors import UsageError, WeightsError
 from dinocli.file_set import claimed
 from dinocli.progress import ProgressReporter
 from dinocli.tasks.embed.embed_options import EmbedResult, parse_shard
-from dinocli.tasks.embed.image_batches import NO_BOX
 
 BLOCK_ROWS = 4096
 

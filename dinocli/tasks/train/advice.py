@@ -2,6 +2,7 @@
 
 from dinocli.config.recipe import Recipe
 from dinocli.engine.loop import RunResult
+from dinocli.engine.probe_result import ProbeResult
 from dinocli.quality.verdict import LOST, Verdict
 
 FEW_IMAGES, FOUND_ALREADY, BARELY_MOVED, FAR_AWAY = 100, 0.9, 0.995, 0.7
@@ -20,8 +21,7 @@ def next_steps(
     recipe: Recipe,
     *,
     distinct: int,
-    best_step: int,
-    likeness: float,
+    after: ProbeResult,
     labelled: bool = False,
     minutes: float = 0.0,
 ) -> list[str]:
@@ -32,8 +32,7 @@ def next_steps(
         result: How the run ended.
         recipe: Resolved.
         distinct: Images in the folder, near-copies counted once.
-        best_step: Step of the adapted weights.
-        likeness: Of their features to the start's (linear CKA), 1 for the same.
+        after: Of the adapted weights, on the images of the verdict.
         labelled: Scores by the user's labels were measured.
         minutes: What cut the run short, 0 if nothing did.
     """
@@ -52,8 +51,9 @@ def next_steps(
             f"There are {distinct} distinct images: collect some hundreds, or stay with the original weights."
         )
     longer = f"--minutes {3 * minutes:g}" if minutes else f"--steps {3 * int(recipe.run.steps)}"
+    likeness = after.scores.cka_to_start
     barely = likeness > BARELY_MOVED
-    later = (probed for probed in result.probe_results if probed.step > best_step)
+    later = (probed for probed in result.probe_results if probed.step > after.step)
     left_behind = barely and not all(probed.scores.cka_to_start > BARELY_MOVED for probed in later)
     if result.stop_reason or verdict.outcome == "worse" or likeness < FAR_AWAY or left_behind:
         advice.append(
@@ -65,7 +65,7 @@ def next_steps(
             f"The weights have hardly moved: train for longer ({longer}), or faster "
             f"(--set optim.lr={3 * float(recipe.optim.lr):.1g})."
         )
-    elif best_step == result.steps:
+    elif after.step == result.steps:
         advice.append(f"The last probe was the best: train for longer ({longer}).")
     start = result.probe_results[0].scores if result.probe_results else None
     if start and start.finite and start.retrieval_mrr > FOUND_ALREADY:

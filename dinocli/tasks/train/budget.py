@@ -13,9 +13,9 @@ from dinocli.data.labels import Labels
 from dinocli.engine.compilation import settle_compile
 from dinocli.engine.distributed import from_main
 from dinocli.engine.probe import forwards_per_image
+from dinocli.engine.run_seconds import PAGE_FORWARDS, Costs, RunSize, run_seconds
 from dinocli.engine.step import Learner, train_step
-from dinocli.tasks.train.costs import Costs, measure_costs
-from dinocli.tasks.train.run_seconds import PAGE_FORWARDS, RunSize, run_seconds
+from dinocli.tasks.train.costs import measure_costs
 from dinocli.tasks.train.train_context import TrainContext
 
 LABELS_MOST = 10_000

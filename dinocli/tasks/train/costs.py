@@ -1,7 +1,6 @@
 """What a step and a forward pass cost on this machine, measured on a few real images."""
 
 import time
-from dataclasses import dataclass
 
 from dinocli.config.preprocess import Preprocess
 from dinocli.config.recipe import Recipe
@@ -9,6 +8,7 @@ from dinocli.data.loader import Loader
 from dinocli.engine.build import set_stage
 from dinocli.engine.distributed import from_main
 from dinocli.engine.probe import forwards_per_image, whole_features
+from dinocli.engine.run_seconds import Costs
 from dinocli.engine.step import train_step
 from dinocli.models.backbone import Backbone
 from dinocli.tasks.train.train_context import TrainContext
@@ -17,25 +17,6 @@ TIMED_STEPS, TIMED_SECONDS = 3, 2.0
 """Steps that are timed, and seconds after which the timing ends early."""
 
 TIMED_IMAGES = 8
-
-
-@dataclass(frozen=True)
-class Costs:
-    """Measured seconds.
-
-    Args:
-        head_step: Of a step in which only the head learns.
-        step: Of a step in which the whole network learns.
-        forward: Of a forward pass of one whole image, as probes and labels need it.
-        probe_image: Of a probe image.
-        teacher_forward: Of a forward pass of one whole image by a frozen teacher, 0 without one.
-    """
-
-    head_step: float
-    step: float
-    forward: float
-    probe_image: float
-    teacher_forward: float = 0.0
 
 
 def measure_costs(context: TrainContext, recipe: Recipe, loader: Loader) -> Costs:

@@ -16,13 +16,13 @@ from dinocli.data.read import shrunk_size
 from dinocli.data.resident import SHARE, free_bytes
 from dinocli.engine import distributed
 from dinocli.engine.distributed import open_world
+from dinocli.engine.run_seconds import Costs, RunSeconds, RunSize, run_seconds
 from dinocli.engine.step_memory import GROWTH, StepMemory
 from dinocli.progress import ProgressReporter
 from dinocli.tasks.inputs import describe_range, describe_weights
 from dinocli.tasks.train.batch_fit import limited_by, measure_memory
 from dinocli.tasks.train.budget import fit_steps, labelled_images, labels_within, probe_work
-from dinocli.tasks.train.costs import Costs, measure_costs
-from dinocli.tasks.train.run_seconds import RunSeconds, RunSize, run_seconds
+from dinocli.tasks.train.costs import measure_costs
 from dinocli.tasks.train.setup import list_images, setup
 from dinocli.tasks.train.train_context import TrainContext
 from dinocli.tasks.train.train_options import TrainOptions

@@ -7,17 +7,17 @@ from typing import Any
 from dinocli import __version__
 from dinocli.artifacts.run_folder import RunFolder
 from dinocli.engine.probe_result import ProbeResult
+from dinocli.engine.run_seconds import PAGE_FORWARDS
 from dinocli.quality.selection_score import SelectionScore
 from dinocli.quality.verdict import DEFECTS_MARGIN, LOST, STATISTICS_MARGIN, Gain, Verdict
+from dinocli.report.adapted_comparison import group_table, patch_sheet
 from dinocli.report.chart import Curve
+from dinocli.report.neighbour_pictures import neighbour_table
 from dinocli.report.page import Part, Report, Table, write_report
 from dinocli.report.page_parts import Charts, FactList, Listing, NoteList, Sheet, command_line
 from dinocli.tasks.inputs import describe_weights
 from dinocli.tasks.train.advice import LABEL_SOME, READ_YOURS
 from dinocli.tasks.train.budget import TrainPlan
-from dinocli.tasks.train.comparison import group_table, patch_sheet
-from dinocli.tasks.train.neighbour_pictures import neighbour_table
-from dinocli.tasks.train.run_seconds import PAGE_FORWARDS
 from dinocli.tasks.train.score_lines import ScoreLine, share_of_teacher
 from dinocli.tasks.train.select import Selection, Trained
 from dinocli.tasks.train.train_context import TrainContext

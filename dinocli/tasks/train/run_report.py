@@ -88,8 +88,7 @@ def report(
         trained.result,
         plan.recipe,
         distinct=context.distinct,
-        best_step=selection.best_step,
-        likeness=selection.after.scores.cka_to_start,
+        after=selection.after,
         labelled=bool(selection.labelled),
         minutes=context.options.minutes if plan.cut or trained.result.early_end == LATE else 0.0,
     )

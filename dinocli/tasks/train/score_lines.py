@@ -1,7 +1,8 @@
 """The tables at the end of a run: every score of start and adapted weights, without and with the user's labels."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from dinocli.quality.knn import accuracy, knn_classify, macro_f1
 from dinocli.quality.retrieval import rank_classes
 from dinocli.quality.selection_score import CROP_QUADRANT, SelectionScore
 from dinocli.quality.verdict import SCORE_NAMES
-from dinocli.tasks.train.comparison import Sides
+from dinocli.report.adapted_comparison import Sides
 
 SHOTS = 5
 """Labelled images a class."""
@@ -47,32 +48,16 @@ def score_lines(
     start: ProbeResult, statistics: ProbeResult | None, adapted: ProbeResult, score: SelectionScore = CROP_QUADRANT
 ) -> list[ScoreLine]:
     """List the label-free scores of all stages, those that the verdict reads first."""
-    first = ScoreLine(
-        score.key,
-        score.label,
-        start.selection_score,
-        adapted.selection_score,
-        statistics.selection_score if statistics else None,
-        None if score == CROP_QUADRANT else 1.0,
-    )
-    defects = ScoreLine(
-        defect_few_shot.KEY,
-        defect_few_shot.LABEL,
-        start.defect_score,
-        adapted.defect_score,
-        statistics.defect_score if statistics else None,
-    )
-    others = [
-        ScoreLine(
-            key,
-            name,
-            getattr(start.scores, key),
-            getattr(adapted.scores, key),
-            getattr(statistics.scores, key) if statistics else None,
-        )
-        for key, name in SCORE_NAMES.items()
+
+    def line(key: str, name: str, value: Callable[[ProbeResult], float], teacher: float | None = None) -> ScoreLine:
+        by_statistics = value(statistics) if statistics else None
+        return ScoreLine(key, name, value(start), value(adapted), by_statistics, teacher)
+
+    return [
+        line(score.key, score.label, attrgetter("selection_score"), None if score == CROP_QUADRANT else 1.0),
+        line(defect_few_shot.KEY, defect_few_shot.LABEL, attrgetter("defect_score")),
+        *(line(key, name, attrgetter(f"scores.{key}")) for key, name in SCORE_NAMES.items()),
     ]
-    return [first, defects, *others]
 
 
 def label_lines(

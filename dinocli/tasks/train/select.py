@@ -9,14 +9,14 @@ from dinocli.engine.checkpoint import load_checkpoint
 from dinocli.engine.loop import RunResult
 from dinocli.engine.probe import Probe, forwards_per_image
 from dinocli.engine.probe_result import ProbeResult
+from dinocli.engine.run_seconds import PAGE_FORWARDS
 from dinocli.models.backbone import Backbone
 from dinocli.models.weight_interpolation import interpolated
 from dinocli.quality.selection_score import CROP_QUADRANT, SelectionScore
 from dinocli.quality.verdict import Verdict, gain, judge
+from dinocli.report.adapted_comparison import NOTHING, Sides
 from dinocli.stored import reading
 from dinocli.tasks.train.budget import TrainPlan
-from dinocli.tasks.train.comparison import NOTHING, Sides
-from dinocli.tasks.train.run_seconds import PAGE_FORWARDS
 from dinocli.tasks.train.score_lines import ScoreLine, label_lines, score_lines
 from dinocli.tasks.train.train_context import TrainContext
 

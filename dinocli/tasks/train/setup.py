@@ -16,7 +16,7 @@ from dinocli.data.read import Reader
 from dinocli.data.region_of_interest import parse_roi
 from dinocli.data.sources import ImageList, find_images
 from dinocli.data.store import Store
-from dinocli.data.survey import Survey, survey
+from dinocli.data.survey import Survey
 from dinocli.engine.build import build_precision, facts_of
 from dinocli.engine.distributed import World, from_main, main_first, open_world
 from dinocli.engine.trackers import check_trackers
@@ -26,7 +26,7 @@ from dinocli.models.rarity_maps import check_rarity_maps
 from dinocli.models.trainable import check_trainable
 from dinocli.models.weights import WeightsInfo, load_backbone
 from dinocli.progress import ProgressReporter
-from dinocli.tasks.inputs import describe_weights, preprocess_of, tell_survey
+from dinocli.tasks.inputs import describe_weights, preprocess_of, survey_images
 from dinocli.tasks.train.distinct_images import count_distinct
 from dinocli.tasks.train.resume import check_same, stored_recipe
 from dinocli.tasks.train.teacher_setup import check_distillation, load_teacher, tell_other_reading
@@ -151,20 +151,7 @@ def _preprocess(
     if manifest:
         return None, Preprocess.from_dict(manifest["preprocess"])
     data = recipe.data
-    reporter.stage("looking at a sample of the images")
-    seen = from_main(
-        lambda: survey(
-            images,
-            range_spec=data.range,
-            channels=tuple(data.channels),
-            page=data.page,
-            nodata=tuple(data.nodata),
-            z=data.z,
-            roi=parse_roi(data.roi),
-            seed=recipe.run.seed,
-        )
-    )
-    tell_survey(seen, reporter)
+    seen = survey_images(images, data, reporter, roi=parse_roi(data.roi), seed=recipe.run.seed)
     if len(info.mean) == 1 and not seen.grey:
         raise UsageError("model.in_chans=1, and the images have colour: read one channel, such as --channels 0")
     return seen, preprocess_of(seen, data, info)

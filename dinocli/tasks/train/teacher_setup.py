@@ -9,7 +9,7 @@ from dinocli.errors import UsageError, WeightsError
 from dinocli.models.frozen_teacher import TeacherWeights
 from dinocli.models.weights import load_backbone
 from dinocli.progress import ProgressReporter
-from dinocli.tasks.inputs import describe_weights
+from dinocli.tasks.inputs import describe_range, describe_weights
 
 
 def check_distillation(recipe: Recipe) -> None:
@@ -53,8 +53,6 @@ def load_teacher(
 
 def tell_other_reading(stored: dict[str, Any], preprocess: Preprocess, reporter: ProgressReporter) -> None:
     """Warn where the teacher was trained on another range than these images are read with."""
-    theirs = Preprocess.from_dict(stored)
-    ranges = [(about.range_policy, about.range_low, about.range_high) for about in (theirs, preprocess)]
-    if ranges[0] != ranges[1]:
-        was, now = (policy if policy == "full" else f"{policy} {low:g} to {high:g}" for policy, low, high in ranges)
+    was, now = describe_range(Preprocess.from_dict(stored)), describe_range(preprocess)
+    if was != now:
         reporter.warn(f"the teacher was trained with the range {was}, these images are read with {now} (--range)")

@@ -8,12 +8,11 @@ import pytest
 import torch
 
 from dinocli.config.load import with_values
+from dinocli.engine.run_seconds import PAGE_FORWARDS, Costs
 from dinocli.engine.step import StepStats
 from dinocli.errors import DataError
 from dinocli.progress import ProgressReporter
-from dinocli.tasks.train.costs import Costs
 from dinocli.tasks.train.dry_run import TrainForecast, dry_run
-from dinocli.tasks.train.run_seconds import PAGE_FORWARDS
 from dinocli.tasks.train.train_options import TrainOptions
 from tests.tasks.drive import Ears, job
 from tests.textures import write_textures

@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 from dinocli.config.load import with_values
+from dinocli.engine.run_seconds import PAGE_FORWARDS, Costs
 from dinocli.tasks.train.budget import TrainPlan, make_plan, seconds_to_train
-from dinocli.tasks.train.costs import Costs
-from dinocli.tasks.train.run_seconds import PAGE_FORWARDS
 from dinocli.tasks.train.setup import list_images, setup
 from dinocli.tasks.train.train_context import TrainContext
 from tests.tasks.drive import Ears, job

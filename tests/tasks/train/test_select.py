@@ -20,6 +20,11 @@ def probed(step: int, mrr: float, *, finite: bool = True, rank: float = 20.0) ->
     return ProbeResult(step, Scores(0.8, rank, 1.0, mrr, mrr, 1.0, finite), np.full(40, mrr) + np.linspace(0, 0.01, 40))
 
 
+def moved(step: int, likeness: float) -> ProbeResult:
+    found = probed(step, 0.5)
+    return replace(found, scores=replace(found.scores, cka_to_start=likeness))
+
+
 def result(*results: ProbeResult, stop_reason: str = "") -> RunResult:
     return RunResult(30, 1.0, [], list(results), stop_reason)
 
@@ -99,7 +104,7 @@ def test_a_no_comes_with_what_to_try_next(
     verdict: Verdict, distinct: int, best: int, likeness: float, mrr: float, words: str
 ) -> None:
     recipe = tiny_recipe("run.steps=30")
-    found = next_steps(verdict, result(probed(0, mrr)), recipe, distinct=distinct, best_step=best, likeness=likeness)
+    found = next_steps(verdict, result(probed(0, mrr)), recipe, distinct=distinct, after=moved(best, likeness))
     assert any(words in sentence for sentence in found)
     assert "views.png" in found[-1]
     assert len(found) <= 3
@@ -107,7 +112,7 @@ def test_a_no_comes_with_what_to_try_next(
 
 def test_labels_that_were_given_are_not_asked_for() -> None:
     found_result = result(probed(0, 0.95))
-    known = {"distinct": 500, "best_step": 20, "likeness": 0.9}
+    known = {"distinct": 500, "after": moved(20, 0.9)}
     asked, given = (
         " ".join(next_steps(SAME, found_result, tiny_recipe(), **known, labelled=labelled))  # type: ignore[arg-type]
         for labelled in (False, True)
@@ -121,7 +126,7 @@ def test_more_training_is_asked_for_in_the_words_that_cut_it_short() -> None:
     def words(minutes: float) -> str:
         recipe = tiny_recipe("run.steps=30")
         found_result = result(probed(0, 0.5))
-        return next_steps(SAME, found_result, recipe, distinct=500, best_step=30, likeness=0.9, minutes=minutes)[0]
+        return next_steps(SAME, found_result, recipe, distinct=500, after=moved(30, 0.9), minutes=minutes)[0]
 
     assert "(--steps 90)" in words(0)
     assert "(--minutes 6)" in words(2)
@@ -129,21 +134,19 @@ def test_more_training_is_asked_for_in_the_words_that_cut_it_short() -> None:
 
 def test_a_best_probe_before_the_weights_moved_away_does_not_ask_for_more() -> None:
     """The head's warm-up leaves the backbone as it was; what came after it was worse."""
-    moved = replace(probed(20, 0.4), scores=replace(probed(20, 0.4).scores, cka_to_start=0.8))
-    found_result = result(probed(0, 0.5), probed(10, 0.5), moved)
-    found = next_steps(SAME, found_result, tiny_recipe(), distinct=500, best_step=10, likeness=1.0)
+    found_result = result(probed(0, 0.5), probed(10, 0.5), moved(20, 0.8))
+    found = next_steps(SAME, found_result, tiny_recipe(), distinct=500, after=moved(10, 1.0))
     assert found[0].startswith("The weights went too far")
 
 
 def test_batch_norm_that_moved_before_the_first_step_is_no_sign_of_going_too_far() -> None:
-    statistics = replace(probed(0, 0.5), scores=replace(probed(0, 0.5).scores, cka_to_start=0.8))
-    found_result = result(probed(0, 0.5), statistics, probed(10, 0.5))
-    found = next_steps(SAME, found_result, tiny_recipe(), distinct=500, best_step=10, likeness=0.999)
+    found_result = result(probed(0, 0.5), moved(0, 0.8), probed(10, 0.5))
+    found = next_steps(SAME, found_result, tiny_recipe(), distinct=500, after=moved(10, 0.999))
     assert found[0].startswith("The weights have hardly moved")
 
 
 def test_a_yes_comes_without_advice() -> None:
-    found = next_steps(BETTER, result(probed(0, 0.5)), tiny_recipe(), distinct=9, best_step=30, likeness=1.0)
+    found = next_steps(BETTER, result(probed(0, 0.5)), tiny_recipe(), distinct=9, after=moved(30, 1.0))
     assert found == []
 
 
@@ -176,7 +179,7 @@ def test_lost_defects_outweigh_better_retrieval() -> None:
     assert verdict.reason.startswith("Significant decrease in synthetic-defect few-shot (delta -0.1")
     assert "; limit -0.03): from five examples" in verdict.reason
     assert "Significant increase in crop/quadrant retrieval" in verdict.reason
-    known = {"distinct": 500, "best_step": 30, "likeness": 0.9}
+    known = {"distinct": 500, "after": moved(30, 0.9)}
     assert next_steps(verdict, result(), tiny_recipe(), **known)[0].startswith(LOST_DEFECTS)  # type: ignore[arg-type]
     lost_start, lost_end = replace(start, defects_N=found), replace(adapted, defects_N=lost)
     scratch = final_verdict(result(), lost_start, None, lost_end, protects_defects=False)

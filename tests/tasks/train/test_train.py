@@ -17,9 +17,9 @@ from dinocli.config.load import load_recipe
 from dinocli.config.preprocess import Preprocess
 from dinocli.engine.checkpoint import load_checkpoint
 from dinocli.engine.loop import STALLED, run_probe
+from dinocli.engine.run_seconds import Costs
 from dinocli.errors import DinocliError, Interrupted, TrainingStopped, WeightsError
 from dinocli.models.weights import load_backbone
-from dinocli.tasks.train.costs import Costs
 from dinocli.tasks.train.run_report import TrainResult
 from dinocli.tasks.train.train import train
 from tests.tasks.drive import Ears, job

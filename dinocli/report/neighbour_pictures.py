@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from dinocli.engine.probe import Probe
 from dinocli.quality.nearest_rows import nearest_rows
+from dinocli.report.adapted_comparison import Sides, shown_places, squares
 from dinocli.report.picture_table import FramedPicture, PictureRow, PictureTable
 from dinocli.report.thumbnails import webp
-from dinocli.tasks.train.comparison import Sides, shown_places, squares
 
 NEIGHBOURS = 5
 NAMES = ("start", "adapted")

@@ -8,10 +8,28 @@ from dinocli.engine.batch_norm_init import MOST
 from dinocli.engine.focus_maps import SAMPLE
 from dinocli.engine.head_init import MOST_VIEWS
 from dinocli.engine.teacher_init import VIEWS_EACH
-from dinocli.tasks.train.costs import Costs
 
 PAGE_FORWARDS = 100
 """Forward passes for the pictures of the report."""
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Measured seconds.
+
+    Args:
+        head_step: Of a step in which only the head learns.
+        step: Of a step in which the whole network learns.
+        forward: Of a forward pass of one whole image, as probes and labels need it.
+        probe_image: Of a probe image.
+        teacher_forward: Of a forward pass of one whole image by a frozen teacher, 0 without one.
+    """
+
+    head_step: float
+    step: float
+    forward: float
+    probe_image: float
+    teacher_forward: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,10 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from dinocli.artifacts.feature_file import Box
 from dinocli.config.preprocess import Preprocess
 from dinocli.data.parallel import in_order
 from dinocli.data.read import Canvas, Reader
-from dinocli.data.region_of_interest import region_mask
+from dinocli.data.region_of_interest import Box, region_mask
 from dinocli.data.sources import ImageList
 from dinocli.data.tiling import Tiling, tile_boxes
 from dinocli.engine.square_resize import CANVAS_PER_SIDE, fitted, input_size, squashed

@@ -5,9 +5,9 @@ import io
 import numpy as np
 from PIL import Image
 
+from dinocli.report.adapted_comparison import Sides, _colours, group_table
+from dinocli.report.neighbour_pictures import _lead, nearest_places
 from dinocli.report.sheet import sheet_png
-from dinocli.tasks.train.comparison import Sides, _colours, group_table
-from dinocli.tasks.train.neighbour_pictures import _lead, nearest_places
 
 
 def test_neighbours_are_the_nearest_without_the_image_itself() -> None:
