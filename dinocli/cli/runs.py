@@ -1,11 +1,14 @@
 """`dinocli runs`: one line per run."""
 
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dinocli.cli import options as opt
+
+if TYPE_CHECKING:
+    from dinocli.artifacts.run_list import RunSummary
 
 EPILOG = (
     "Example: dinocli runs  |  dinocli runs /data/runs --json | jq -r '.runs[] | select(.keep == \"adapted\").path'"
@@ -32,15 +35,15 @@ def runs(
     if json:
         print_json({"runs": [run.to_dict() for run in summaries]})
         return
-    rows = [
-        (
-            *(str(run.path), run.started[:16].replace("T", " "), run.status, run.outcome, run.keep),
-            *(f"{run.images}", f"{run.steps or ''}", f"{run.seconds / 60:.1f}" if run.seconds else ""),
-            f"{run.bytes / 1e6:.0f}",
-        )
-        for run in summaries
-    ]
-    if sys.stdout.isatty():
-        print_table(HEADER, rows, numbers=4)
+    rows = [_cells(run) for run in summaries]
+    if sys.stdout.isatty():  # 80 columns hold what matters: the day, and a status where there is no verdict
+        short = [(path, started[:10], outcome or status, *rest) for path, started, status, outcome, *rest in rows]
+        print_table([name for name in HEADER if name != "status"], short, numbers=4)
     else:
         sys.stdout.write("".join("\t".join(row) + "\n" for row in [HEADER, *rows]))
+
+
+def _cells(run: "RunSummary") -> tuple[str, ...]:
+    minutes = f"{run.seconds / 60:.1f}" if run.seconds else ""
+    numbers = (f"{run.images}", f"{run.steps or ''}", minutes, f"{run.bytes / 1e6:.0f}")
+    return (str(run.path), run.started[:16].replace("T", " "), run.status, run.outcome, run.keep, *numbers)

@@ -19,8 +19,11 @@ def show_comparison(terminal: Terminal, found: RunComparison) -> None:
         _show_table(found)
     else:
         _write_lines(found)
+    names = run_names(found.runs)
     for key, values in found.settings.items():
-        terminal.line(f"{key}: {', '.join('none' if value is None else str(value) for value in values)}")
+        words = ("none" if value is None else str(value) for value in values)
+        pairs = zip(names, words, strict=True)
+        terminal.line(f"{key}: {', '.join(f'{value} ({name})' for name, value in pairs)}")
     for note in found.notes:
         terminal.line(f"note: {note}")
     terminal.line(lead(found))

@@ -77,8 +77,11 @@ def lead(found: RunComparison) -> str:
         scored = [(run, getattr(run, kind)[key]) for run in ended if key in shared]
         known = [(score.adapted, run, score) for run, score in scored if score.adapted is not None]
         if len(known) == len(ended):
-            value, run, score = max(known, key=lambda one: one[0])
-            return f"{run.path.resolve().name} has the highest {score.name}: {value:.3f}."
+            value, _, score = max(known, key=lambda one: one[0])
+            first = [one.path.resolve().name for other, one, _ in known if other == value]
+            if len(first) > 1:
+                return f"{' and '.join(first)} have the same {score.name}: {value:.3f}."
+            return f"{first[0]} has the highest {score.name}: {value:.3f}."
     return "These runs have no score in common."
 
 

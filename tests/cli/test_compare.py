@@ -14,7 +14,7 @@ def test_a_piped_table_and_json(tmp_path: Path) -> None:
     assert done.code == 0, done.err
     head, *rows = [line.split("\t") for line in done.out.splitlines()]
     assert [dict(zip(head, row, strict=True))["crop_quadrant_retrieval_adapted"] for row in rows] == ["-2.5", "-2"]
-    assert "optim.lr: 0.0001, 0.001" in done.err
+    assert "optim.lr: 0.0001 (one), 0.001 (two)" in done.err
     assert (tmp_path / "page.html").is_file()
     data = json.loads(warm("compare", "one", "two", "--json", "-q", cwd=tmp_path).out)
     assert data["schema"] == 1

@@ -69,6 +69,8 @@ def test_what_differs_and_who_is_first(tmp_path: Path) -> None:
     json.dumps(found.to_dict())
     without = replace(found, runs=[replace(run, labelled={}) for run in found.runs])
     assert lead(without) == "other has the highest retrieval (0 is best): -2.000."
+    equal = replace(without, runs=[replace(run, scores=without.runs[0].scores) for run in without.runs])
+    assert lead(equal) == "one and other have the same retrieval (0 is best): -2.500."
     taught = replace(without.runs[0], scores={"teacher_neighbours": found.runs[0].scores["crop_quadrant_retrieval"]})
     assert lead(replace(without, runs=[taught, without.runs[1]])) == "These runs have no score in common."
 
