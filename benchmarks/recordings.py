@@ -98,9 +98,6 @@ COMMANDS = (
         piped=("runs/mine", "runs/piped"),
     ),
     Command(
-        "pretrain", "From scratch: the plan", "dinocli pretrain ./images --weights none --model resnet18 --dry-run"
-    ),
-    Command(
         "embed",
         "Features",
         "dinocli embed ./images --weights runs/mine --out mine.npy",
@@ -113,7 +110,6 @@ COMMANDS = (
         "Groups, duplicates, odd images",
         "dinocli cluster mine.npy --out clusters.csv",
         during=(0.7,),
-        piped=("clusters.csv", "piped.csv"),
     ),
     Command("search", "The most similar images", "dinocli search ./new/defect --in mine.npy -n 3 --sheet found.png"),
     Command(
@@ -126,17 +122,14 @@ COMMANDS = (
         "Better by labels?",
         "dinocli evaluate mine.npy --baseline start.npy --labels folder --report labels.html",
         during=(0.7,),
-        piped=("labels.html", "piped.html"),
     ),
     Command(
         "segment",
         "Find defects",
         "dinocli segment ./new --weights runs/mine --method anomaly --reference ./images/good --overlay --out defects",
         during=(0.5,),
-        piped=("--out defects", "--out piped"),
     ),
-    Command("rerun", "The same run once more", "dinocli rerun runs/mine --out runs/again", during=(0.5,)),
-    Command("compare", "Two runs side by side", "dinocli compare runs/mine runs/again --report compare.html"),
+    Command("compare", "Two runs side by side", "dinocli compare runs/mine runs/piped --report compare.html"),
     Command("runs", "All runs", "dinocli runs"),
     Command("export", "For other programs", "dinocli export runs/mine --format onnx --out mine.onnx"),
     Command("no_folder", "A folder that is not there", "dinocli embed ./imagse --weights ./weights"),
