@@ -22,6 +22,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from dinocli.artifacts.feature_file import FeatureFile, open_features
+    from dinocli.artifacts.feature_model import FeatureModel, load
     from dinocli.config.load import load_recipe
     from dinocli.config.preprocess import Preprocess
     from dinocli.engine.multicrop_views import MultiCropViews
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from dinocli.tasks.evaluate.evaluate import evaluate
     from dinocli.tasks.evaluate.evaluate_options import EvaluateOptions
     from dinocli.tasks.export.export import ExportOptions, export
-    from dinocli.tasks.feature_model import FeatureModel, load
     from dinocli.tasks.inputs import ReadOptions
     from dinocli.tasks.search.search import search
     from dinocli.tasks.search.search_options import SearchOptions
@@ -58,7 +58,7 @@ _EXPORTS = {
     "dinocli.tasks.evaluate.evaluate_options": ("EvaluateOptions",),
     "dinocli.tasks.export.export": ("ExportOptions", "export"),
     "dinocli.artifacts.feature_file": ("FeatureFile", "open_features"),
-    "dinocli.tasks.feature_model": ("FeatureModel", "load"),
+    "dinocli.artifacts.feature_model": ("FeatureModel", "load"),
     "dinocli.tasks.inputs": ("ReadOptions",),
     "dinocli.engine.multicrop_views": ("MultiCropViews",),
     "dinocli.tasks.search.search": ("search",),

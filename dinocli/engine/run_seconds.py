@@ -1,6 +1,7 @@
 """How long a run takes, part by part: one sum for `--minutes` and for `--dry-run`."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from dinocli.config.guard_plan import closing_probes, closing_work, probe_count
 from dinocli.config.recipe import Recipe
@@ -32,8 +33,7 @@ class Costs:
     teacher_forward: float = 0.0
 
 
-@dataclass(frozen=True)
-class RunSeconds:
+class RunSeconds(NamedTuple):
     """Seconds of each part of a run, after the images are read.
 
     Args:
@@ -57,8 +57,7 @@ class RunSeconds:
     @property
     def total(self) -> float:
         """All parts."""
-        parts = (self.initialize, self.steps, self.probes, self.verdict, self.labels, self.page, self.teacher)
-        return sum(parts)
+        return sum(self)
 
     @property
     def guard_share(self) -> float:

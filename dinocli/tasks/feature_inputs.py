@@ -4,9 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from dinocli.artifacts.feature_arrays import KEY
+from dinocli.artifacts.default_features import default_features
 from dinocli.artifacts.feature_file import FEATURE_SUFFIXES, FeatureFile, open_features
-from dinocli.artifacts.run_folder import RUNS, RunFolder, latest_run
 from dinocli.errors import UsageError, WeightsError
 from dinocli.files import folder_until_exit
 from dinocli.progress import ProgressReporter
@@ -80,64 +79,6 @@ def embed_temporarily(
     path = folder_until_exit() / "feats.npy"  # it stays open as a map
     embed(replace(options, out=str(path), note=False), reporter, stdin)
     return open_features(path)
-
-
-def newest_features() -> Path:
-    """Return the feature file that was made last with the weights of the newest run.
-
-    Raises:
-        WeightsError: There is no run, or it has no feature file left.
-    """
-    run = latest_run("name a feature file, or run `dinocli pretrain` and `dinocli embed` first")
-    made = [Path(output["path"]) for output in run.read().get("outputs", []) if output["kind"] == KEY]
-    there = [path for path in made if path.is_file()]
-    if not there:
-        raise WeightsError(f"no feature file was made with {run.path} yet: run `dinocli embed`, or name a file")
-    return max(enumerate(there), key=lambda item: (_modified(item[1]), item[0]))[1]
-
-
-def default_features(reporter: ProgressReporter, *, ways: str = "") -> Path:
-    """Return the newest feature file of the newest run, and say so; a newer one of another run is named too.
-
-    Args:
-        reporter: Receives which file it is.
-        ways: What the user can do instead, for the message where there is none.
-
-    Raises:
-        WeightsError: There is no run, or it has no feature file left.
-    """
-    try:
-        path = newest_features()
-    except WeightsError as error:
-        reason, _, usual = str(error).rpartition(": ")
-        raise WeightsError(f"{reason or str(error)}: {ways or usual}") from None
-    reporter.line(f"features: {path}, the newest of the newest run")
-    newer = max(_of_all_runs(), key=_modified, default=path)
-    if _modified(newer) > _modified(path):
-        reporter.line(f"{newer} of another run is newer: name it to take it")
-    return path
-
-
-def _of_all_runs() -> list[Path]:
-    found: list[Path] = []
-    for manifest in RUNS.glob("*/run.json"):
-        try:
-            outputs = RunFolder(manifest.parent).read().get("outputs", [])
-            found += [Path(output["path"]) for output in outputs if output["kind"] == KEY]
-        except (
-            OSError,
-            ValueError,
-            KeyError,
-            TypeError,
-            AttributeError,
-            WeightsError,
-        ):  # a foreign file, or a torn one
-            continue
-    return [path for path in found if path.is_file()]
-
-
-def _modified(path: Path) -> int:
-    return path.stat().st_mtime_ns
 
 
 def check_comparable(other: FeatureFile, file: FeatureFile) -> None:

@@ -4,13 +4,11 @@ from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from dinocli.config.preprocess import GREY_OR_RGB, Channels, Preprocess, first_channels
+from dinocli.config.preprocess import GREY_OR_RGB, Channels, Preprocess
 from dinocli.config.recipe import Data
-from dinocli.data.region_of_interest import parse_roi, region_mask
+from dinocli.data.region_of_interest import parse_roi
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from dinocli.data.sources import ImageList
     from dinocli.data.survey import Survey
     from dinocli.models.weights import WeightsInfo
@@ -186,32 +184,4 @@ def preprocess_of(survey: "Survey", data: Data, info: "WeightsInfo") -> Preproce
         source=survey.source,
         z=data.z,
         roi=parse_roi(data.roi),
-    )
-
-
-def inside_of(preprocess: Preprocess) -> "Tensor | None":
-    """Return which pixels of the read part of every image count, (h, w) of bool; None where all do."""
-    import torch
-
-    inside_hw = region_mask(preprocess.roi)
-    return None if inside_hw is None else torch.from_numpy(inside_hw)
-
-
-def plain_preprocess(info: "WeightsInfo") -> Preprocess:
-    """Return the reading of 8-bit images by their full range, for weights that no reading is stored with.
-
-    Weights of others than grey and RGB read the first channels of a file.
-    """
-    return Preprocess(
-        range_policy="full",
-        range_low=0.0,
-        range_high=1.0,
-        deep=False,
-        grey=False,
-        channels=first_channels(len(info.mean)),
-        page=0,
-        mean=info.mean,
-        std=info.std,
-        size=info.size,
-        source="8-bit",
     )

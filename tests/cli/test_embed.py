@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dinocli.artifacts.default_features import newest_features
 from dinocli.artifacts.feature_file import open_features
-from dinocli.tasks.feature_inputs import newest_features
 from tests.cli.commands import Result, make_images, start_warm, warm
 from tests.cli.test_exit_codes import refused
 from tests.cli.test_processes import two

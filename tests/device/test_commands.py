@@ -66,7 +66,7 @@ def test_search_on_a_device_finds_what_it_finds_on_the_cpu(
     query = write_images(tmp_path / "new", 6, mixed=True) / "005.png"
     asked = SearchOptions((str(query),), str(tmp_path / "feats.npy"), 5, device="cpu")
     ((_, wanted),) = search(asked).answers
-    monkeypatch.setattr("dinocli.tasks.feature_model.pick_device", lambda *_: pretend.device)
+    monkeypatch.setattr("dinocli.artifacts.feature_model.pick_device", lambda *_: pretend.device)
     pretend.forget()
     ((_, found),) = search(asked).answers
     assert [hit.name for hit in found] == [hit.name for hit in wanted]

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dinocli.artifacts.feature_file import open_features
+from dinocli.artifacts.feature_model import load, plain_preprocess
 from dinocli.config.load import load_recipe
 from dinocli.errors import DataError, UsageError, WeightsError
 from dinocli.models.timm_folder import save_backbone
@@ -23,8 +24,6 @@ from dinocli.tasks.embed.embed import embed
 from dinocli.tasks.evaluate.evaluate import evaluate
 from dinocli.tasks.evaluate.evaluate_options import EvaluateOptions
 from dinocli.tasks.export.export import ExportOptions, export
-from dinocli.tasks.feature_model import load
-from dinocli.tasks.inputs import plain_preprocess
 from dinocli.tasks.search.search import search
 from dinocli.tasks.search.search_options import SearchOptions
 from dinocli.tasks.segment.segment import segment

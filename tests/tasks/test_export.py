@@ -14,6 +14,7 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from dinocli.artifacts.feature_model import load
 from dinocli.errors import UsageError, WeightsError
 from dinocli.models import export_graph as graph
 from dinocli.models.export_graph import to_onnx, to_torchscript
@@ -27,7 +28,6 @@ from dinocli.tasks.export.card import card_of
 from dinocli.tasks.export.export import ExportOptions, export
 from dinocli.tasks.export.source import Source, open_source
 from dinocli.tasks.export.whole_graph import WholeGraph
-from dinocli.tasks.feature_model import load
 from dinocli.tasks.inputs import ReadOptions
 from tests.models.test_portable import CASES, REGISTERS, small
 from tests.networks import FOUR_BLOCKS

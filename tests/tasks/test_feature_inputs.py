@@ -5,10 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dinocli.artifacts.default_features import default_features
 from dinocli.errors import UsageError, WeightsError
 from dinocli.tasks.cluster.cluster_options import ClusterOptions
 from dinocli.tasks.evaluate.evaluate_options import EvaluateOptions
-from dinocli.tasks.feature_inputs import default_features, is_features, takes_features
+from dinocli.tasks.feature_inputs import is_features, takes_features
 from dinocli.tasks.inputs import ReadOptions
 from tests.tasks.drive import Ears
 

@@ -8,6 +8,7 @@ from typing import Any, BinaryIO
 from dinocli.artifacts.feature_arrays import KEY
 from dinocli.artifacts.feature_file import read_meta, sidecar
 from dinocli.artifacts.feature_formats import check_free, feature_outputs, row_names, write_features
+from dinocli.artifacts.feature_model import inside_of
 from dinocli.artifacts.partial_features import PartialFeatures
 from dinocli.artifacts.patch_folder import PatchFolder
 from dinocli.artifacts.run_folder import SCHEMA, add_output
@@ -26,7 +27,6 @@ from dinocli.tasks.embed.embed_setup import EmbedContext, prepare
 from dinocli.tasks.embed.forward_pass import stream
 from dinocli.tasks.embed.like import following
 from dinocli.tasks.embed.rare_fit import fit_rare, state_file
-from dinocli.tasks.inputs import inside_of
 
 
 def embed(

@@ -6,6 +6,7 @@ from typing import Any, BinaryIO
 import torch
 
 from dinocli.artifacts.feature_file import open_features
+from dinocli.artifacts.feature_model import feature_model_of, inside_of
 from dinocli.artifacts.run_folder import RunFolder, latest_run
 from dinocli.config.load import load_recipe
 from dinocli.config.preprocess import Preprocess
@@ -28,8 +29,7 @@ from dinocli.models.weights import WeightsInfo, load_backbone
 from dinocli.progress import ProgressReporter
 from dinocli.tasks.embed.embed_options import EmbedOptions, parse_shard
 from dinocli.tasks.embed.token_choice import chosen_tokens
-from dinocli.tasks.feature_model import feature_model_of
-from dinocli.tasks.inputs import ReadOptions, describe_weights, inside_of, preprocess_of, survey_images
+from dinocli.tasks.inputs import ReadOptions, describe_weights, preprocess_of, survey_images
 
 
 @dataclass(frozen=True)

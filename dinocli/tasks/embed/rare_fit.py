@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from dinocli.artifacts.feature_model import inside_of
 from dinocli.engine.image_batches import ImageBatches
 from dinocli.engine.rare_features import KEPT_BYTES, SAMPLE, RareFeatures, RareFit
 from dinocli.engine.signals import Signals
@@ -18,7 +19,6 @@ from dinocli.errors import DataError, Interrupted
 from dinocli.models.features import evaluating
 from dinocli.models.rarity_maps import rarity_maps
 from dinocli.tasks.embed.embed_setup import EmbedContext
-from dinocli.tasks.inputs import inside_of
 
 FEWEST = 64
 """Images of the sample, however large their maps are."""

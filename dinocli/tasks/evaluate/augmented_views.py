@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from dinocli.artifacts.feature_file import FeatureFile
+from dinocli.artifacts.feature_model import feature_model_of
 from dinocli.augment.multicrop import MultiCrop
 from dinocli.config.load import load_recipe
 from dinocli.config.preprocess import Preprocess
@@ -27,7 +28,6 @@ from dinocli.errors import DataError
 from dinocli.models.features import extract
 from dinocli.models.tokens import POOLED
 from dinocli.progress import ProgressReporter
-from dinocli.tasks.feature_model import feature_model_of
 
 SAMPLE = 500
 """Images that are embedded again, some five times each: one to two minutes on a CPU."""

@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import Any
 
 from dinocli import __version__
+from dinocli.artifacts.feature_model import plain_preprocess
 from dinocli.artifacts.run_folder import RunFolder, latest_run
 from dinocli.config.preprocess import Preprocess
 from dinocli.files import user_path
 from dinocli.models.backbone import Backbone
 from dinocli.models.weights import WeightsInfo, load_backbone
 from dinocli.progress import ProgressReporter
-from dinocli.tasks.inputs import describe_weights, plain_preprocess
+from dinocli.tasks.inputs import describe_weights
 
 
 @dataclass(frozen=True)

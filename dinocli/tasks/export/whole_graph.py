@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from dinocli.artifacts.feature_model import FeatureModel
 from dinocli.config.preprocess import first_channels
 from dinocli.errors import UsageError, WeightsError
 from dinocli.models.export_graph import Compute, proved
@@ -19,7 +20,6 @@ from dinocli.quality.classifier_file import SavedClassifier
 from dinocli.quality.classifiers import MIN_PROBABILITY, TEMPERATURE
 from dinocli.quality.selective import precision_threshold
 from dinocli.tasks.export.source import Source
-from dinocli.tasks.feature_model import FeatureModel
 
 LEAST_COSINE = 0.999
 """To the features of `embed`, of every trial image."""

@@ -10,7 +10,9 @@ from typing import BinaryIO
 
 import numpy as np
 
+from dinocli.artifacts.default_features import default_features
 from dinocli.artifacts.feature_file import FeatureFile, open_features
+from dinocli.artifacts.feature_model import feature_model_of
 from dinocli.artifacts.row_names import find_row, is_same_image, missing_row
 from dinocli.data.sources import find_images
 from dinocli.errors import DataError, UsageError, WeightsError
@@ -20,8 +22,7 @@ from dinocli.quality.cosine import unit_rows
 from dinocli.quality.nearest_rows import nearest_rows
 from dinocli.quality.normalized_features import NormalizedFeatures, cores, fit_whitening, single_threaded
 from dinocli.report.search_sheet import Hit, Query, write_sheet
-from dinocli.tasks.feature_inputs import check_comparable, default_features, is_features
-from dinocli.tasks.feature_model import feature_model_of
+from dinocli.tasks.feature_inputs import check_comparable, is_features
 from dinocli.tasks.search.search_options import SearchOptions, SearchResult
 
 UNLIKE = 0.5

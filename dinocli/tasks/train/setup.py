@@ -18,6 +18,7 @@ from dinocli.data.sources import ImageList, find_images
 from dinocli.data.store import Store
 from dinocli.data.survey import Survey
 from dinocli.engine.build import build_precision, facts_of
+from dinocli.engine.distinct_images import count_distinct
 from dinocli.engine.distributed import World, from_main, main_first, open_world
 from dinocli.engine.trackers import check_trackers
 from dinocli.errors import UsageError
@@ -27,7 +28,6 @@ from dinocli.models.trainable import check_trainable
 from dinocli.models.weights import WeightsInfo, load_backbone
 from dinocli.progress import ProgressReporter
 from dinocli.tasks.inputs import describe_weights, preprocess_of, survey_images
-from dinocli.tasks.train.distinct_images import count_distinct
 from dinocli.tasks.train.resume import check_same, stored_recipe
 from dinocli.tasks.train.teacher_setup import check_distillation, load_teacher, tell_other_reading
 from dinocli.tasks.train.train_context import TrainContext

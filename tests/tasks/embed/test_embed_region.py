@@ -11,11 +11,11 @@ import pytest
 from PIL import Image
 
 from dinocli.artifacts.feature_file import open_features
+from dinocli.artifacts.feature_model import feature_model_of
 from dinocli.errors import DataError, UsageError
 from dinocli.models.timm_folder import save_backbone
 from dinocli.models.weights import load_backbone
 from dinocli.tasks.embed.embed import embed
-from dinocli.tasks.feature_model import feature_model_of
 from tests.tasks.embed.drive import job, write_images
 from tests.tasks.embed.test_embed_setup import STORED
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 
 from dinocli.artifacts.feature_file import open_features
+from dinocli.artifacts.feature_model import feature_model_of
 from dinocli.artifacts.partial_features import PartialFeatures
 from dinocli.engine.rare_features import RareFit
 from dinocli.engine.square_resize import squares
@@ -21,7 +22,6 @@ from dinocli.models.rarity_maps import rarity_maps
 from dinocli.tasks.embed import rare_fit
 from dinocli.tasks.embed.embed import embed
 from dinocli.tasks.embed.merge_shards import merge
-from dinocli.tasks.feature_model import feature_model_of
 from dinocli.tasks.search.search import search
 from dinocli.tasks.search.search_options import SearchOptions
 from tests.tasks.embed.drive import job, write_images

@@ -14,8 +14,9 @@ from PIL import Image
 from torch import Tensor
 
 from dinocli.artifacts.feature_file import FITTED_SUFFIX, Box, FeatureFile, sidecar
-from dinocli.config.preprocess import Preprocess
+from dinocli.config.preprocess import Preprocess, first_channels
 from dinocli.data.read import Canvas, Reader
+from dinocli.data.region_of_interest import region_mask
 from dinocli.engine.device import pick_device
 from dinocli.engine.rare_features import RareFeatures
 from dinocli.engine.square_resize import CANVAS_PER_SIDE, CONVNET_CELL, grouped, input_size, squares, squashed
@@ -24,7 +25,6 @@ from dinocli.models.backbone import Backbone
 from dinocli.models.features import Extractor, extract, l2_normalized
 from dinocli.models.tokens import FITTED, POOLED, Tokens
 from dinocli.models.weights import WeightsInfo, load_backbone
-from dinocli.tasks.inputs import inside_of, plain_preprocess
 
 ImageLike = str | Path | Image.Image | NDArray[Any]
 """A path, a PIL image, or an array (h, w) or (h, w, c) with the file's own values: uint8, uint16 or float."""
@@ -210,3 +210,29 @@ def _ready(backbone: Backbone, device: torch.device) -> Backbone:
     backbone = backbone.to(device).eval()
     backbone.freeze_batch_norm()  # computed inside the convolutions, as `embed` does
     return backbone
+
+
+def inside_of(preprocess: Preprocess) -> Tensor | None:
+    """Return which pixels of the read part of every image count, (h, w) of bool; None where all do."""
+    inside_hw = region_mask(preprocess.roi)
+    return None if inside_hw is None else torch.from_numpy(inside_hw)
+
+
+def plain_preprocess(info: WeightsInfo) -> Preprocess:
+    """Return the reading of 8-bit images by their full range, for weights that no reading is stored with.
+
+    Weights of others than grey and RGB read the first channels of a file.
+    """
+    return Preprocess(
+        range_policy="full",
+        range_low=0.0,
+        range_high=1.0,
+        deep=False,
+        grey=False,
+        channels=first_channels(len(info.mean)),
+        page=0,
+        mean=info.mean,
+        std=info.std,
+        size=info.size,
+        source="8-bit",
+    )

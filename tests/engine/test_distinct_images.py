@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dinocli.tasks.train.distinct_images import RUN, SAMPLE, stretches
+from dinocli.engine.distinct_images import RUN, SAMPLE, stretches
 from dinocli.tasks.train.setup import list_images, setup
 from dinocli.tasks.train.train import train
 from tests.tasks.drive import Ears, job

@@ -6,9 +6,9 @@ from PIL import Image
 
 import dinocli
 from dinocli.artifacts.feature_file import open_features
+from dinocli.artifacts.feature_model import FeatureModel, ImageLike, load
 from dinocli.errors import DataError, UsageError, WeightsError
 from dinocli.tasks.embed.embed import embed
-from dinocli.tasks.feature_model import FeatureModel, ImageLike, load
 from tests.tasks.embed.drive import job, write_images
 
 
