@@ -10,12 +10,13 @@ from PIL import Image
 
 from dinocli.config.preprocess import Preprocess
 from dinocli.errors import DataError, UsageError, WeightsError
+from dinocli.quality import label_split as truth
 from dinocli.quality.knn import accuracy, knn_classify
+from dinocli.quality.label_scores import LabelSplit
 from dinocli.quality.normalized_features import NormalizedFeatures, fit_whitening
-from dinocli.tasks.evaluate import label_split as truth
 from dinocli.tasks.evaluate.evaluate import evaluate
+from dinocli.tasks.evaluate.evaluate_inputs import read_truth
 from dinocli.tasks.evaluate.evaluate_options import EvaluateOptions, EvaluateResult
-from dinocli.tasks.evaluate.label_split import read_truth
 from tests.report.test_page import Page
 
 CLASSES = ("crack", "good", "spot")
@@ -126,6 +127,10 @@ def test_whitened_features_are_measured_side_by_side(tmp_path: Path) -> None:
     assert {row.key: row.baseline for row in white.table}["knn20_accuracy"] == values(white)["knn20_accuracy"]
 
 
+def splits(listed: list[str], **asked: str) -> tuple[list[LabelSplit], list[str]]:
+    return read_truth(EvaluateOptions(**asked), listed)  # type: ignore[arg-type]
+
+
 def test_label_columns_and_groups_of_a_csv(tmp_path: Path) -> None:
     listed = names()
     spec = table(
@@ -135,16 +140,16 @@ def test_label_columns_and_groups_of_a_csv(tmp_path: Path) -> None:
         number=list(range(60)),
         part=[i // 4 if i < 56 else "" for i in range(60)],
     )
-    truths, notes = read_truth(listed, labels=spec, groups="part")
+    truths, notes = splits(listed, labels=spec, groups="part")
     assert [one.column for one in truths] == ["kind"]
     assert any(note.startswith("number is left out: 0 classes") for note in notes)
     groups = truths[0].groups_T
     assert groups is not None
     assert len(set(groups)) == 14 + 4  # an image without a part is its own
     with pytest.raises(UsageError, match="columns kind, number, part"):
-        read_truth(listed, labels=spec, groups="lot")
+        splits(listed, labels=spec, groups="lot")
     with pytest.raises(DataError, match="no labels to evaluate with"):
-        read_truth(listed, labels="folder", groups="folder")  # every class is one group
+        splits(listed, labels="folder", groups="folder")  # every class is one group
 
 
 def test_classes_that_only_the_test_side_has_are_left_out_and_named(tmp_path: Path) -> None:
@@ -160,23 +165,23 @@ def test_classes_that_only_the_test_side_has_are_left_out_and_named(tmp_path: Pa
 
 def test_tiles_of_one_image_are_a_group() -> None:
     tiles = [name for name in names(12) for _ in range(3)]
-    (found,), _ = read_truth(tiles, labels="folder")
+    (found,), _ = splits(tiles, labels="folder")
     assert found.groups_T is not None
     assert found.groups_T.tolist() == tiles
-    assert read_truth(names(12), labels="folder")[0][0].groups_T is None
+    assert splits(names(12), labels="folder")[0][0].groups_T is None
 
 
 def test_sides_share_no_group(tmp_path: Path) -> None:
     listed = [f"./{side}/{CLASSES[i % 3]}/{i:02}.png" for side in ("train", "test") for i in range(30)]
     lots = [i % 25 if side == "train" else 20 + i for side in ("train", "test") for i in range(30)]
     spec = table(tmp_path / "t.csv", path=listed, kind=[n.split("/")[2] for n in listed], lot=lots)
-    (found,), notes = read_truth(listed, labels=spec, groups="lot", train="train")
+    (found,), notes = splits(listed, labels=spec, groups="lot", train="train")
     assert found.learn_T is not None
     assert found.groups_T is not None
     assert not set(found.groups_T[found.learn_T]) & set(found.groups_T[~found.learn_T])
     assert (~found.learn_T).sum() == 30
     assert notes == ["5 images to learn from are left out: their groups are tested too"]
-    (other,), _ = read_truth(listed, labels=spec, groups="lot", test="./test/*")
+    (other,), _ = splits(listed, labels=spec, groups="lot", test="./test/*")
     assert (found.rows_T == other.rows_T).all()
 
 
@@ -190,7 +195,7 @@ def test_sides_share_no_group(tmp_path: Path) -> None:
 )
 def test_sides_that_make_no_sense(train: str, test: str, error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
-        read_truth(names(), labels="folder", train=train, test=test)
+        splits(names(), labels="folder", train=train, test=test)
 
 
 def test_a_split_is_learnt_on_one_side_only(tmp_path: Path) -> None:
@@ -207,11 +212,11 @@ def test_a_split_is_learnt_on_one_side_only(tmp_path: Path) -> None:
 
 def test_classes_of_one_image_are_left_out_and_large_sets_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
     listed = [*names(), "./alone/1.png"]
-    (found,), notes = read_truth(listed, labels="folder")
+    (found,), notes = splits(listed, labels="folder")
     assert len(found.rows_T) == 60
     assert notes == ["folder: 1 classes of one image are left out (1 images)"]
     monkeypatch.setattr(truth, "MOST", 40)
-    (found,), notes = read_truth(listed, labels="folder")
+    (found,), notes = splits(listed, labels="folder")
     assert len(found.rows_T) == 40
     assert "folder: a sample of 40 of 60 labelled images" in notes
 

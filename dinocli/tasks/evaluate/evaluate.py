@@ -17,13 +17,13 @@ from dinocli.quality import label_scores
 from dinocli.quality.defect_few_shot import KEY
 from dinocli.quality.label_free_scores import free_scores, probe_scores, view_scores
 from dinocli.quality.label_scores import LabelSplit
+from dinocli.quality.label_split import MOST
 from dinocli.quality.score_table import ScoreRow, rows_of, sentence
 from dinocli.quality.verdict import Verdict, defects_lost, judge
 from dinocli.tasks.evaluate.augmented_views import SAMPLE, ViewFeatures, embed_views
-from dinocli.tasks.evaluate.evaluate_inputs import open_sides
+from dinocli.tasks.evaluate.evaluate_inputs import open_sides, read_truth
 from dinocli.tasks.evaluate.evaluate_options import EvaluateOptions, EvaluateResult
 from dinocli.tasks.evaluate.evaluate_page import write_evaluation_page
-from dinocli.tasks.evaluate.label_split import MOST, read_truth
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def _evaluate(options: EvaluateOptions, reporter: ProgressReporter, stdin: Binar
         raise UsageError("--groups, --train and --test belong to labels: add --labels folder or --labels FILE.csv")
     context, notes = _context(options, reporter, stdin)
     own, base = context.own, context.base
-    truths, left_out = _truths(context)
+    truths, left_out = read_truth(options, [own.file.names[row] for row in own.rows_N])
     table, missing = _free_rows(context)
     verdict = None
     if options.views:
@@ -125,15 +125,6 @@ def _context(
     if base and base.file.needs_whitening(options.whiten, reporter.line):
         base = base.with_whitening(options.seed)
     return EvaluateContext(options, reporter, own, base), notes
-
-
-def _truths(context: EvaluateContext) -> tuple[list[LabelSplit], list[str]]:
-    options, own = context.options, context.own
-    if not options.labels:
-        return [], []
-    names = [own.file.names[row] for row in own.rows_N]
-    sides = {"groups": options.groups, "train": options.train, "test": options.test}
-    return read_truth(names, labels=options.labels, **sides, seed=options.seed)
 
 
 def _free_rows(context: EvaluateContext) -> tuple[list[ScoreRow], list[str]]:

@@ -4,6 +4,7 @@ Shapes: N images that take part, D width.
 """
 
 import io
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
@@ -12,8 +13,11 @@ from dinocli.artifacts.compared_features import ComparedFeatures
 from dinocli.artifacts.feature_file import FeatureFile, open_features, sidecar
 from dinocli.artifacts.paired_rows import pair_rows
 from dinocli.config.preprocess import GREY_OR_RGB, Channels
+from dinocli.data.labels import read_groups, read_labels
 from dinocli.errors import DataError, UsageError
 from dinocli.progress import ProgressReporter
+from dinocli.quality.label_scores import LabelSplit
+from dinocli.quality.label_split import split_labels
 from dinocli.tasks.evaluate.evaluate_options import EvaluateOptions
 from dinocli.tasks.feature_inputs import embed_options, embed_temporarily, is_features, open_or_embed
 
@@ -51,6 +55,32 @@ def open_sides(
         notes.append(f"{len(rows_N)} images are in both; {len(own)} and {len(base)} were given")
     notes.append(f"{len(rows_N)} images are paired {how}")
     return ComparedFeatures(title, own, rows_N), ComparedFeatures(options.baseline, base, base_N), notes
+
+
+def read_truth(options: EvaluateOptions, names: Sequence[str]) -> tuple[list[LabelSplit], list[str]]:
+    """Join labels, groups and sides with the images; tiles of one image, which have one name, are a group.
+
+    Args:
+        options: Labels, groups, train and test.
+        names: Image of each row that takes part.
+
+    Returns:
+        One record a usable column, none without labels; and sentences about what was left out.
+
+    Raises:
+        DataError: No column can be used.
+        UsageError: The options do not fit together.
+    """
+    if not options.labels:
+        return [], []
+    told: list[str] = []
+    columns = read_labels(options.labels, names, told.append)
+    groups = read_groups(columns, options.groups, names)
+    truths, notes = split_labels(columns, groups, names, train=options.train, test=options.test, seed=options.seed)
+    notes = list(dict.fromkeys([*told, *notes]))
+    if not truths:
+        raise DataError(f"no labels to evaluate with in {options.labels}: {'; '.join(notes)}")
+    return truths, notes
 
 
 def _title(options: EvaluateOptions, own: FeatureFile) -> str:
