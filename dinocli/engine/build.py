@@ -9,18 +9,16 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from dinocli.augment.multicrop import GLOBAL_VIEWS, MultiCrop
+from dinocli.augment.multicrop import MultiCrop
 from dinocli.augment.view_pipeline import ViewSpec
 from dinocli.config.auto import RunFacts
 from dinocli.config.load import flat
 from dinocli.config.preprocess import Preprocess
 from dinocli.config.recipe import Recipe, Views
-from dinocli.data.loader import Loader
-from dinocli.dino.center import batch_sum
 from dinocli.dino.teacher import make_teacher
 from dinocli.engine.checkpoint import Checkpointer
 from dinocli.engine.device import Precision, candidates, fastest
-from dinocli.engine.distributed import World, add_up, from_main
+from dinocli.engine.distributed import World, from_main
 from dinocli.engine.monitor import Monitor
 from dinocli.engine.objective import Objective
 from dinocli.engine.optim import Updater, make_optimizer
@@ -71,13 +69,8 @@ def facts_of(
 
 def view_specs(views: Views) -> tuple[ViewSpec, ViewSpec, ViewSpec]:
     """Split the view section into global view 1, global view 2 and local views."""
-    shared = {
-        key: getattr(views, key)
-        for key in (
-            *("ratio", "hflip", "vflip", "rot90", "jitter", "brightness", "contrast"),
-            *("saturation", "hue", "grayscale", "blur_sigma"),
-        )
-    }
+    keys = ("ratio", "hflip", "vflip", "rot90", "jitter", "brightness", "contrast", "saturation", "hue", "grayscale")
+    shared = {key: getattr(views, key) for key in (*keys, "blur_sigma")}
     specs = []
     for number, kind in enumerate(("global", "global", "local")):
         own = {"size": int(getattr(views, f"{kind}_size")), "scale": getattr(views, f"{kind}_scale")}
@@ -88,23 +81,19 @@ def view_specs(views: Views) -> tuple[ViewSpec, ViewSpec, ViewSpec]:
 def build_views(recipe: Recipe, preprocess: Preprocess) -> MultiCrop:
     """Build the augmentation of a run."""
     global_1, global_2, local = view_specs(recipe.views)
-    return MultiCrop(
-        [global_1, global_2, *[local] * int(recipe.views.local_count)],
-        mean=preprocess.mean,
-        std=preprocess.std,
-        grey=preprocess.grey,
-        seed=recipe.run.seed,
-    )
+    return _multicrop([global_1, global_2, *[local] * int(recipe.views.local_count)], recipe, preprocess)
+
+
+def _multicrop(views: list[ViewSpec], recipe: Recipe, preprocess: Preprocess) -> MultiCrop:
+    return MultiCrop(views, mean=preprocess.mean, std=preprocess.std, grey=preprocess.grey, seed=recipe.run.seed)
 
 
 def build_precision(recipe: Recipe, backbone: Backbone, device: torch.device, world: World) -> Precision:
     """Choose precision and attention kernels: what the recipe says, or the fastest of a short trial on this machine."""
     own = not recipe.model.grad_checkpointing
     attention = recipe.run.attention if own else "fused"
-    choices = [
-        replace(choice, own_kernels=own)
-        for choice in candidates(device, recipe.run.precision, attention, backbone.is_vit)
-    ]
+    found = candidates(device, recipe.run.precision, attention, backbone.is_vit)
+    choices = [replace(choice, own_kernels=own) for choice in found]
     if len(choices) == 1:
         return choices[0]
     model = copy.deepcopy(backbone).to(device).train()
@@ -131,7 +120,7 @@ def probe_crop(recipe: Recipe, preprocess: Preprocess) -> MultiCrop:
     """
     view = view_specs(recipe.views)[0]
     crop = replace(view, size=preprocess.size, jitter=0.0, grayscale=0.0, blur=0.0, solarize=0.0)
-    return MultiCrop([crop], mean=preprocess.mean, std=preprocess.std, grey=preprocess.grey, seed=recipe.run.seed)
+    return _multicrop([crop], recipe, preprocess)
 
 
 def build_learner(
@@ -153,7 +142,7 @@ def build_learner(
         teacher_weights: Of a frozen teacher, on the device; None for DINO's own, the average of the student.
     """
     torch.manual_seed(recipe.run.seed)  # the head's first weights
-    device = precision.device
+    device, prototypes = precision.device, int(recipe.head.out_dim)
     student = DinoNetwork(_prepared(copy.deepcopy(backbone), recipe), _head(recipe, backbone, teacher_weights))
     if world.size > 1 and device.type == "cuda" and recipe.model.batch_norm == "train":
         student = nn.SyncBatchNorm.convert_sync_batchnorm(student)  # type: ignore[no-untyped-call]
@@ -167,7 +156,7 @@ def build_learner(
         student=student,
         teacher=teacher,
         replica=student,
-        center_K=torch.zeros(int(recipe.head.out_dim), device=device),
+        center_K=torch.zeros(prototypes, device=device),
         updater=Updater(
             student,
             make_optimizer(student, factors),
@@ -178,13 +167,15 @@ def build_learner(
         objective=Objective(recipe.loss.model_dump(), backbone),
         views=build_views(recipe, preprocess),
         plan=plan,
-        warmup=HeadWarmup(plan, int(recipe.head.out_dim), recipe.optim.head_warmup_loss),
+        warmup=HeadWarmup(plan, prototypes, recipe.optim.head_warmup_loss),
         trainable=frozenset(trainable),
         precision=precision,
         world=world,
         batch_size=int(recipe.run.batch_size),
         seed=recipe.run.seed,
-        frozen_teacher=_frozen_teacher(recipe, teacher_weights, preprocess),
+        frozen_teacher=FrozenTeacher(teacher_weights, prototypes, preprocess.mean, preprocess.std)
+        if teacher_weights
+        else None,
     )
     set_stage(learner, backbone_learns=plan.at(0).backbone_learns)
     return learner
@@ -204,26 +195,6 @@ def set_stage(learner: Learner, *, backbone_learns: bool) -> None:
         # A convnet's gradients come channels-last and are copied into DDP's buckets, which torch warns of.
         warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
         learner.replica = DistributedDataParallel(learner.student, device_ids=ids, gradient_as_bucket_view=True)
-
-
-@torch.no_grad()
-def fill_center(learner: Learner, loader: Loader, batches: int) -> None:
-    """Initialise the centre with the teacher's mean logits over a few batches.
-
-    With a zero centre the first targets of a new head all favour the same prototypes. The batches are those after the
-    last step, so that no view is used twice.
-    """
-    if not batches:
-        return
-    total, crop = torch.zeros_like(learner.center_K), learner.views.only_global()
-    first = learner.plan.steps
-    for step, slices in enumerate(loader.steps(first, first + batches), first):
-        for batch in slices:
-            place = {"step": step, "start": batch.start, "global_batch": learner.batch_size}
-            globals_ = crop(batch.pixels_BCHW, batch.sizes_B2, batch.rows, **place)
-            with learner.precision.autocast():
-                total += batch_sum(learner.targets(globals_, GLOBAL_VIEWS).logits_VBK)
-    learner.center_K = add_up(total) / (GLOBAL_VIEWS * learner.batch_size * batches)
 
 
 def build_checkpointer(recipe: Recipe, folder: Path, world: World) -> Checkpointer:
@@ -274,9 +245,3 @@ def _head(recipe: Recipe, backbone: Backbone, taught_by: TeacherWeights | None) 
     if teacher:
         built.prototypes.requires_grad_(False)
     return built
-
-
-def _frozen_teacher(recipe: Recipe, weights: TeacherWeights | None, preprocess: Preprocess) -> FrozenTeacher | None:
-    if weights is None:
-        return None
-    return FrozenTeacher(weights, int(recipe.head.out_dim), preprocess.mean, preprocess.std)

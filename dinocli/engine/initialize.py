@@ -1,11 +1,14 @@
 """Initialisation before the first step: batch-norm statistics, head and centre, each as the recipe says."""
 
+import torch
+
+from dinocli.augment.multicrop import GLOBAL_VIEWS
 from dinocli.config.preprocess import Preprocess
 from dinocli.config.recipe import Recipe
 from dinocli.data.loader import Loader
+from dinocli.dino.center import batch_sum
 from dinocli.engine.batch_norm_init import adapt_batch_norm
-from dinocli.engine.build import fill_center
-from dinocli.engine.distributed import from_main, spread
+from dinocli.engine.distributed import add_up, from_main, spread
 from dinocli.engine.head_init import init_head
 from dinocli.engine.step import Learner
 from dinocli.engine.teacher_init import fit_teacher
@@ -38,3 +41,23 @@ def initialize(
     reporter.stage("initialising the centre")
     fill_center(learner, loader, recipe.dino.center_batches)
     spread([learner.center_K])
+
+
+@torch.no_grad()
+def fill_center(learner: Learner, loader: Loader, batches: int) -> None:
+    """Initialise the centre with the teacher's mean logits over a few batches.
+
+    With a zero centre the first targets of a new head all favour the same prototypes. The batches are those after the
+    last step, so that no view is used twice.
+    """
+    if not batches:
+        return
+    total, crop = torch.zeros_like(learner.center_K), learner.views.only_global()
+    first = learner.plan.steps
+    for step, slices in enumerate(loader.steps(first, first + batches), first):
+        for batch in slices:
+            place = {"step": step, "start": batch.start, "global_batch": learner.batch_size}
+            globals_ = crop(batch.pixels_BCHW, batch.sizes_B2, batch.rows, **place)
+            with learner.precision.autocast():
+                total += batch_sum(learner.targets(globals_, GLOBAL_VIEWS).logits_VBK)
+    learner.center_K = add_up(total) / (GLOBAL_VIEWS * learner.batch_size * batches)

@@ -17,12 +17,12 @@ from dinocli.engine.build import (
     build_monitor,
     build_precision,
     facts_of,
-    fill_center,
     set_stage,
     view_specs,
 )
 from dinocli.engine.device import Precision
 from dinocli.engine.distributed import World
+from dinocli.engine.initialize import fill_center
 from dinocli.engine.step import train_step
 from dinocli.models.create import create_backbone
 from dinocli.models.trainable import trainable_names
