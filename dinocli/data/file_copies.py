@@ -1,7 +1,7 @@
-"""Byte-identical files."""
+"""Byte-identical files, in one list or in two."""
 
 import hashlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
@@ -18,16 +18,38 @@ def same_files(paths: Sequence[str]) -> list[list[int]]:
     Returns:
         Sorted groups of at least two indices into `paths`.
     """
-    by_size: dict[int, list[int]] = defaultdict(list)
-    for index, path in enumerate(paths):
-        with suppress(OSError):
-            by_size[size_and_mtime(path)[0]].append(index)
-    by_content: dict[tuple[int, bytes], list[int]] = defaultdict(list)
-    for size, indices in by_size.items():
-        for index in indices if len(indices) > 1 else []:
+    sizes = _sizes(paths)
+    counts = Counter(sizes)
+    by_content: dict[bytes, list[int]] = defaultdict(list)
+    for index, size in enumerate(sizes):
+        if size >= 0 and counts[size] > 1:
             with suppress(OSError):
-                by_content[size, _digest(paths[index])].append(index)
+                by_content[_digest(paths[index])].append(index)
     return sorted(group for group in by_content.values() if len(group) > 1)
+
+
+def equal_files(paths: Sequence[str], others: Sequence[str]) -> dict[int, int]:
+    """Find files among others by their bytes; only files of a size that both lists have are read.
+
+    Returns:
+        Index into `others` by index into `paths`, for files that are there; of several equal ones the last.
+    """
+    sizes, other_sizes = _sizes(paths), _sizes(others)
+    shared = set(sizes) & set(other_sizes) - {-1}
+    by_content = {_digest(others[index]): index for index, size in enumerate(other_sizes) if size in shared}
+    found = {index: by_content.get(_digest(paths[index])) for index, size in enumerate(sizes) if size in shared}
+    return {index: other for index, other in found.items() if other is not None}
+
+
+def _sizes(paths: Sequence[str]) -> list[int]:
+    """Return the sizes in bytes, -1 where there is no file."""
+    sizes = []
+    for path in paths:
+        try:
+            sizes.append(size_and_mtime(path)[0])
+        except OSError:
+            sizes.append(-1)
+    return sizes
 
 
 def _digest(path: str) -> bytes:

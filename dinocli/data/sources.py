@@ -47,6 +47,10 @@ class ImageList:
         """Return what `open` takes for image ``i``."""
         return os.path.join(self.root, self.names[i][2:])
 
+    def paths(self) -> list[str]:
+        """Return what `open` takes for each image."""
+        return [self.path(i) for i in range(len(self))]
+
     def spread(self, count: int) -> "ImageList":
         """Return evenly spread images, at most `count`, for a trial."""
         last, count = len(self) - 1, min(count, len(self))

@@ -152,8 +152,7 @@ class ImageBatches:
 
     def _by_header(self, look: Callable[[str], T], progress: Progress | None = None) -> Iterator[T]:
         """Yield what the header of each image says, read in threads."""
-        paths = map(self.images.path, range(len(self.images)))
-        for done, found in enumerate(in_order(look, paths, self.threads), 1):
+        for done, found in enumerate(in_order(look, self.images.paths(), self.threads), 1):
             if progress:
                 progress(done, len(self.images))
             yield found

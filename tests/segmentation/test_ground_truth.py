@@ -10,7 +10,6 @@ from PIL import Image
 from dinocli.data.sources import ImageList, find_images
 from dinocli.errors import DataError
 from dinocli.segmentation.ground_truth import GroundTruth
-from dinocli.tasks.segment.method_fit import equal_files
 from tests.tasks.drive import Ears
 
 
@@ -61,12 +60,3 @@ def test_assumptions_about_masks_are_counted(tmp_path: Path) -> None:
     truth.report_notes(heard)
     (warning,) = heard.warnings
     assert warning.startswith(f"2 of 2 masks, such as {tmp_path / 'truth' / 'a.jpg'}: a lossy file: cut at half")
-
-
-def test_equal_files_are_found_by_content(tmp_path: Path) -> None:
-    tested = write(tmp_path / "in", ("a.png", "b.png"), 100)
-    good = write(tmp_path / "good", ("x.png",), 100)
-    write(tmp_path / "good", ("y.png",), 101)
-    good = find_images([str(tmp_path / "good")])
-    assert set(equal_files(good, tested)) == {0}
-    assert equal_files(tested, tested).keys() == {0, 1}

@@ -163,7 +163,7 @@ def _images(
     images = find_images([given], stdin=stdin, null=options.null, include=options.include, exclude=options.exclude)
     for note in images.notes:
         reporter.line(note)
-    paths = [Path(images.path(number)) for number in range(len(images))]
+    paths = list(map(Path, images.paths()))
     alone = len(paths) == 1 and str(paths[0]) == os.path.abspath(given)
     names = [given] if alone else [os.path.relpath(path) for path in paths]
     return [Query(name, path, -1, _UNKNOWN, options.box) for name, path in zip(names, paths, strict=True)]

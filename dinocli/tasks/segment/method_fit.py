@@ -1,6 +1,5 @@
 """What is settled before the first image is segmented: the method, fitted on a sample of the folder."""
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -9,11 +8,11 @@ from typing import overload
 
 import numpy as np
 
+from dinocli.data.file_copies import equal_files
 from dinocli.data.parallel import thread_count
 from dinocli.data.read import Reader
 from dinocli.data.region_of_interest import region_box
 from dinocli.data.sources import ImageList, find_images
-from dinocli.data.tar_shards import image_source, size_and_mtime
 from dinocli.data.tiling import parse_tiling
 from dinocli.errors import DataError
 from dinocli.progress import ProgressReporter
@@ -114,7 +113,7 @@ class Sample:
 
         An image is never compared with patches of its own number, so a copy of itself does not hide its defect.
         """
-        equal = equal_files(self._images, self._context.images)
+        equal = equal_files(self._images.paths(), self._context.images.paths())
         if equal:
             self._reporter.warn(
                 f"{len(equal)} of {len(self._images)} images in --reference {self._options.reference} are among the "
@@ -159,30 +158,6 @@ class _Later(Sequence[FeatureGrid]):
             return self._made[place] if len(self) else self._made
         self._made.extend(islice(self._items, max(0, stop - len(self._made))))
         return self._made[place]
-
-
-def equal_files(some: ImageList, others: ImageList) -> dict[int, int]:
-    """Return for each image that is among the others, by path or by content, its place there."""
-    sizes, other_sizes = (list(map(_file_size, map(images.path, range(len(images))))) for images in (some, others))
-    shared = set(sizes) & set(other_sizes) - {-1}  # only files of one size can be equal; the others are not read
-    by_hash = {_file_hash(others.path(row)): row for row, size in enumerate(other_sizes) if size in shared}
-    hashes = {row: _file_hash(some.path(row)) for row, size in enumerate(sizes) if size in shared}
-    return {row: by_hash[digest] for row, digest in hashes.items() if digest in by_hash}
-
-
-def _file_hash(path: str) -> bytes:
-    source = image_source(path)
-    if isinstance(source, bytes):
-        return hashlib.sha256(source).digest()
-    with open(source, "rb") as file:
-        return hashlib.file_digest(file, "sha256").digest()
-
-
-def _file_size(path: str) -> int:
-    try:
-        return size_and_mtime(path)[0]
-    except OSError:
-        return -1
 
 
 def choose(context: EmbedContext, options: SegmentOptions, sample: Sample) -> Chosen:
