@@ -206,14 +206,14 @@ def build_monitor(recipe: Recipe, folder: Path, world: World) -> Monitor:
     """Build what writes metrics.jsonl and watches for collapse; it is armed once the head's warm-up is over."""
     steps = int(recipe.run.steps)
     window = max(1, round(recipe.guard.window * steps))
+    losses = [name for name, weight in recipe.loss.model_dump().items() if weight]
     return Monitor(
         folder / "metrics.jsonl" if world.is_main else None,
         prototypes=int(recipe.head.out_dim),
         batch_size=int(recipe.run.batch_size),
         armed_at=round(float(recipe.optim.head_warmup) * steps) + window,
         window=window,
-        extras=[name for name, weight in recipe.loss.model_dump().items() if weight],
-        scales_loss=recipe.run.precision == "fp16",
+        extras=[*losses, *(["loss_scale"] if recipe.run.precision == "fp16" else [])],
         trackers=open_trackers(recipe.run.track, folder, dict(flat(recipe.model_dump(mode="json"))))
         if world.is_main
         else (),

@@ -46,8 +46,7 @@ class Monitor:
         batch_size: Images a step, B.
         armed_at: First step at which a collapse counts; before it, a new head is at ln K anyway.
         window: Steps that a collapse has to last.
-        extras: Names of the additional losses.
-        scales_loss: The last figure of a step is the gradient scaler's factor.
+        extras: Names of the further figures of a step: additional losses, the gradient scaler's factor.
         trackers: Take the same figures elsewhere. One that fails is let go of, and `lost` says why.
     """
 
@@ -60,13 +59,12 @@ class Monitor:
         armed_at: int,
         window: int,
         extras: Sequence[str] = (),
-        scales_loss: bool = False,
         trackers: Sequence[Tracker] = (),
     ) -> None:
         self.path, self.batch_size = path, batch_size
         self.log_k = math.log(prototypes)
         self.armed_at, self.window = armed_at, max(window, 1)
-        self.extras = (*extras, *(["loss_scale"] if scales_loss else []))
+        self.extras = tuple(extras)
         self.rows: list[Row] = []
         self.probe_results: list[ProbeResult] = []
         self.stop_reason = ""

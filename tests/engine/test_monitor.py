@@ -83,7 +83,7 @@ def test_a_gradient_scaler_may_search_for_its_place() -> None:
         return (loss, *SKIPPED[1:], scale)
 
     def young() -> Monitor:
-        return Monitor(None, prototypes=64, batch_size=8, armed_at=99, window=3, scales_loss=True)
+        return Monitor(None, prototypes=64, batch_size=8, armed_at=99, window=3, extras=["loss_scale"])
 
     falling = [scaled(3.0, 2.0**power) for power in range(11, 0, -1)]
     assert feed(young(), *falling) == ""
