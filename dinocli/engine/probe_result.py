@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinocli.quality.defect_few_shot import defect_few_shot, mean_accuracy
-from dinocli.quality.verdict import Scores, measure
+from dinocli.quality.probe_scores import Scores, measure
 
 Features = NDArray[np.float32]
 

@@ -11,9 +11,9 @@ from dinocli.quality import crop_quadrant_retrieval, defect_few_shot
 from dinocli.quality.defect_few_shot import mean_accuracy
 from dinocli.quality.duplicates import SAME_COSINE, near_duplicates
 from dinocli.quality.multiview_scores import alignment, lidar
+from dinocli.quality.probe_scores import SCORE_NAMES, Scores
 from dinocli.quality.score_table import Score
 from dinocli.quality.scores import alpha_req, feature_std, rankme, uniformity
-from dinocli.quality.verdict import SCORE_NAMES, Scores
 
 
 def free_scores(features_ND: NDArray[np.floating], pooled_ND: NDArray[np.floating] | None = None) -> list[Score]:
@@ -41,7 +41,7 @@ def probe_scores(scores: Scores, values_N: NDArray[np.float64], defects_N: NDArr
     has learnt to ignore a change of contrast gets better at that whether or not contrast means something.
 
     Args:
-        scores: Of `dinocli.quality.verdict.measure`.
+        scores: Of `dinocli.quality.probe_scores.measure`.
         values_N: Likewise.
         defects_N: Of `dinocli.quality.defect_few_shot`.
     """

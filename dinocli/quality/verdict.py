@@ -1,6 +1,6 @@
-"""The verdict of a run: measure start and adapted weights, then judge which to keep, in one sentence.
+"""The verdict of a run: whether the adapted weights are better than the start, and which to keep, in one sentence.
 
-Shapes: N probe images, D width, 4 quadrants.
+Shapes: N probe images.
 """
 
 from collections.abc import Sequence
@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinocli.quality.bootstrap import Difference, paired_bootstrap
-from dinocli.quality.crop_quadrant_retrieval import crop_quadrant_retrieval
-from dinocli.quality.scores import alpha_req, augmentation_retrieval, feature_std, linear_cka, rankme
+from dinocli.quality.probe_scores import Scores
 from dinocli.quality.selection_score import CROP_QUADRANT, SelectionScore
 
 Part = Literal["batch-norm statistics", "training"]
@@ -32,40 +31,6 @@ _FEWEST_DEFECTS = 40
 STATISTICS_MARGIN, DEFECTS_MARGIN = 0.01, 0.03
 
 LOST = "Significant decrease in synthetic-defect few-shot"
-
-
-@dataclass(frozen=True)
-class Scores:
-    """The label-free scores of one network on the probe images; see `dinocli.quality.scores`.
-
-    Args:
-        feature_std: Spread of the features, 0 to 1.
-        rankme: Effective number of dimensions.
-        alpha_req: Decay of the spectrum; not a number with very few images.
-        retrieval_top1: Share of crops whose nearest image is their own.
-        retrieval_mrr: Mean reciprocal rank of the own image.
-        cka_to_start: Likeness to the start, 1 for the start itself: how far the training went.
-        finite: All features are finite. If not, every other score is not a number.
-    """
-
-    feature_std: float
-    rankme: float
-    alpha_req: float
-    retrieval_top1: float
-    retrieval_mrr: float
-    cka_to_start: float
-    finite: bool
-
-
-SCORE_NAMES = {
-    "retrieval_top1": "crop finds its image, top-1",
-    "retrieval_mrr": "crop finds its image, MRR",
-    "feature_std": "feature std (1 is isotropic)",
-    "rankme": "RankMe, effective dimensions",
-    "alpha_req": "alpha-ReQ (about 1 is healthy)",
-    "cka_to_start": "linear CKA with the start",
-}
-"""For people, wherever these scores are shown."""
 
 
 @dataclass(frozen=True)
@@ -115,42 +80,6 @@ class Verdict:
         if len(self.gains) < 2:
             return ""
         return f"By part: {'; '.join(map(str, self.gains))}."
-
-
-def measure(
-    features_ND: NDArray[np.floating],
-    crop_ND: NDArray[np.floating],
-    quadrants_4ND: NDArray[np.floating],
-    start_ND: NDArray[np.floating],
-) -> tuple[Scores, NDArray[np.float64]]:
-    """Compute all scores of one network on the probe images.
-
-    Features that are not finite are a result, not an error: this is where a broken run is noticed.
-
-    Args:
-        features_ND: Features of the clean images.
-        crop_ND: Features of one crop of each image, same order; the same crops for every network of a run.
-        quadrants_4ND: Features of the four quadrants of each image, same order.
-        start_ND: Features of the clean images by the network that the run began with.
-
-    Returns:
-        The scores, and crop/quadrant retrieval of each image, shape (N,), which `judge` pairs with those of another
-        network.
-    """
-    if not all(np.isfinite(given).all() for given in (features_ND, crop_ND, quadrants_4ND)):
-        nan = float("nan")
-        return Scores(nan, nan, nan, nan, nan, nan, finite=False), np.full(len(features_ND), nan)
-    retrieval = augmentation_retrieval(features_ND, crop_ND)
-    scores = Scores(
-        feature_std=feature_std(features_ND),
-        rankme=rankme(features_ND),
-        alpha_req=alpha_req(features_ND),
-        retrieval_top1=float(retrieval.hit_N.mean()),
-        retrieval_mrr=float(retrieval.reciprocal_rank_N.mean()),
-        cka_to_start=linear_cka(features_ND, start_ND),
-        finite=True,
-    )
-    return scores, crop_quadrant_retrieval(features_ND, crop_ND, quadrants_4ND)
 
 
 def judge(

@@ -13,7 +13,7 @@ from dinocli.engine.monitor import NON_FINITE_IN_A_ROW, Monitor, Timing, advice,
 from dinocli.engine.probe_result import ProbeResult
 from dinocli.engine.step import StepStats
 from dinocli.engine.step_schedule import StepValues
-from dinocli.quality.verdict import Scores
+from dinocli.quality.probe_scores import Scores
 
 LN_K = math.log(64)
 NOW = StepValues(1e-3, 2e-3, 0.04, 0.1, 0.04, 0.9, backbone_learns=True, prototypes_learn=True)

@@ -5,7 +5,7 @@ import pytest
 
 from dinocli.engine.probe import probe_indices
 from dinocli.engine.probe_result import ProbeResult
-from dinocli.quality.verdict import Scores
+from dinocli.quality.probe_scores import Scores
 
 
 @pytest.mark.parametrize(("images", "wanted"), [(100, 30), (60, 30), (5_000, 1_000)])

@@ -5,8 +5,9 @@ import pytest
 from numpy.typing import NDArray
 
 from dinocli.quality.crop_quadrant_retrieval import crop_quadrant_retrieval
+from dinocli.quality.probe_scores import measure
 from dinocli.quality.scores import augmentation_retrieval
-from dinocli.quality.verdict import judge, measure
+from dinocli.quality.verdict import judge
 
 Features = NDArray[np.float64]
 

@@ -6,8 +6,9 @@ from numpy.typing import NDArray
 
 from dinocli.quality.bootstrap import paired_bootstrap
 from dinocli.quality.crop_quadrant_retrieval import crop_quadrant_retrieval
+from dinocli.quality.probe_scores import Scores, measure
 from dinocli.quality.scores import augmentation_retrieval
-from dinocli.quality.verdict import Scores, Verdict, gain, judge, measure, summarize
+from dinocli.quality.verdict import Verdict, gain, judge, summarize
 
 Features = NDArray[np.float32]
 

@@ -14,9 +14,9 @@ from dinocli.models.backbone import Backbone
 from dinocli.quality import defect_few_shot
 from dinocli.quality.few_shot import few_shot
 from dinocli.quality.knn import accuracy, knn_classify, macro_f1
+from dinocli.quality.probe_scores import SCORE_NAMES
 from dinocli.quality.retrieval import rank_classes
 from dinocli.quality.selection_score import CROP_QUADRANT, SelectionScore
-from dinocli.quality.verdict import SCORE_NAMES
 from dinocli.report.adapted_comparison import Sides
 
 SHOTS = 5

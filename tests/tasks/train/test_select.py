@@ -7,8 +7,9 @@ import pytest
 
 from dinocli.engine.loop import RunResult
 from dinocli.engine.probe_result import ProbeResult
+from dinocli.quality.probe_scores import SCORE_NAMES, Scores
 from dinocli.quality.selection_score import TEACHER_NEIGHBOURS
-from dinocli.quality.verdict import SCORE_NAMES, Scores, Verdict
+from dinocli.quality.verdict import Verdict
 from dinocli.tasks.train.advice import LOST_DEFECTS, next_steps
 from dinocli.tasks.train.report_page import KEEP, details
 from dinocli.tasks.train.score_lines import ScoreLine, score_lines
