@@ -5,6 +5,7 @@ from functools import partial
 from typing import Annotated, Any, Literal
 
 from dinocli.cli import options as opt
+from dinocli.cli import paths
 from dinocli.cli.option_groups import feature_options, grouped, read_options, terminal_options
 
 EPILOG = (
@@ -16,7 +17,12 @@ LEARNING = "Labels and classifier"
 
 Labels = Annotated[
     list[str] | None,
-    opt.option("--labels", panel=LEARNING, help="CSV with path and label, COCO, YOLO, VOC, folder; repeatable."),
+    opt.option(
+        "--labels",
+        panel=LEARNING,
+        help="CSV with path and label, COCO, YOLO, VOC, folder; repeatable.",
+        callback=paths.labels,
+    ),
 ]
 Column = Annotated[
     str, opt.option("--column", panel=LEARNING, help="Label column to learn; needed if there are several.")

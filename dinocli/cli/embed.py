@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from dinocli.cli import options as opt
+from dinocli.cli import paths
 from dinocli.cli.option_groups import grouped, read_options, terminal_options
 
 EPILOG = (
@@ -65,6 +66,7 @@ Like = Annotated[
     opt.option(
         "--like",
         help="Feature file whose weights, reading, tokens and fit are used.",
+        callback=paths.features,
         panel=FEATURES,
     ),
 ]

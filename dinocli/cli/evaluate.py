@@ -4,6 +4,7 @@ import sys
 from typing import Annotated, Any
 
 from dinocli.cli import options as opt
+from dinocli.cli import paths
 from dinocli.cli.option_groups import feature_options, grouped, read_options, terminal_options
 
 EPILOG = (
@@ -20,7 +21,12 @@ def evaluate(
     read: Any = None,
     labels: Annotated[
         str,
-        opt.option("--labels", panel=LABELS, help="folder, folder:N (0 the outermost), CSV, COCO, YOLO or VOC."),
+        opt.option(
+            "--labels",
+            panel=LABELS,
+            help="folder, folder:N (0 the outermost), CSV, COCO, YOLO or VOC.",
+            callback=paths.labels,
+        ),
     ] = "",
     groups: Annotated[
         str,
@@ -37,7 +43,13 @@ def evaluate(
         str, opt.option("--test", panel=LABELS, help="Test on these names only; train on the others.")
     ] = "",
     baseline: Annotated[
-        str, opt.option("--baseline", panel=LABELS, help="Compare with this feature file or these weights.")
+        str,
+        opt.option(
+            "--baseline",
+            panel=LABELS,
+            help="Compare with this feature file or these weights.",
+            callback=paths.features_or_weights,
+        ),
     ] = "",
     views: Annotated[
         int,

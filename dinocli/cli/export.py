@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from dinocli.cli import completion
+from dinocli.cli import completion, paths
 from dinocli.cli import options as opt
 from dinocli.cli.option_groups import grouped, terminal_options
 
@@ -22,6 +22,7 @@ def export(
         typer.Argument(
             help="Run, timm name, hub id, file or folder.",
             autocompletion=completion.weights,
+            callback=paths.weights,
             metavar="RUN|WEIGHTS",
             show_default="the newest run",
         ),

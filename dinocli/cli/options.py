@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from dinocli.cli import completion
+from dinocli.cli import completion, paths
 
 INPUT, MODEL, FEATURES, TRAINING, OUTPUT = "Images", "Model", "Features", "Training", "Output and machine"
 
@@ -28,6 +28,7 @@ Images = Annotated[
         help="Folders (recursive), files, .tar shards, globs, @list.txt, - for stdin.",
         show_default=False,
         metavar="IMAGES...",
+        callback=paths.images,
     ),
 ]
 FeaturesOrImages = Annotated[
@@ -36,6 +37,7 @@ FeaturesOrImages = Annotated[
         help="Feature file of `embed`, or images: folders, files, globs, @list.txt, -.",
         show_default="the newest feature file of the newest run",
         metavar="FEATS|IMAGES...",
+        callback=paths.features_or_images,
     ),
 ]
 Null = Annotated[bool, option("-0", "--null", panel=INPUT, help="Paths on stdin end with NUL (find -print0).")]
@@ -122,7 +124,12 @@ Workers = Annotated[
 ]
 Labels = Annotated[
     str,
-    option("--labels", panel=INPUT, help="folder, folder:N, CSV, COCO, YOLO or VOC: measured, never trained on."),
+    option(
+        "--labels",
+        panel=INPUT,
+        help="folder, folder:N, CSV, COCO, YOLO or VOC: measured, never trained on.",
+        callback=paths.labels,
+    ),
 ]
 Weights = Annotated[
     str | None,
@@ -130,6 +137,7 @@ Weights = Annotated[
         "--weights",
         panel=MODEL,
         autocompletion=completion.weights,
+        callback=paths.weights,
         help="Run, timm name, hub id, file, folder, or none (random weights).",
     ),
 ]
@@ -148,6 +156,7 @@ Teacher = Annotated[
         "--teacher",
         panel=MODEL,
         autocompletion=completion.weights,
+        callback=paths.weights,
         help="Distil these frozen weights into --model; same forms as --weights.",
     ),
 ]

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from dinocli.cli import options as opt
+from dinocli.cli import paths
 from dinocli.cli.option_groups import grouped, terminal_options
 
 EPILOG = (
@@ -39,6 +40,7 @@ def search(
             "--in",
             "-i",
             help="Feature file to search in.",
+            callback=paths.features,
             show_default="the newest of the newest run",
             panel="Search",
         ),

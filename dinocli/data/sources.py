@@ -131,6 +131,14 @@ def find_images(
     return ImageList(Path(top), kept, bad, tuple(filter(None, [walk.note(), *notes, *_doubts(kept)])))
 
 
+def check_input(entry: str) -> None:
+    """Raise a `DataError` for an input that cannot exist; nothing is listed, and patterns are not looked into."""
+    listed = entry.startswith("@")
+    there = os.path.lexists(entry) or (listed and os.path.lexists(entry[1:])) or split_member(entry)
+    if not (entry == "-" or "\0" in entry or there or glob.has_magic(entry) or len(expand_braces(entry)) > 1):
+        _ = read_path_list(entry[1:]) if listed else _expand(entry, None, False, FolderWalk())
+
+
 def _expand(entry: str, stdin: BinaryIO | None, null: bool, walk: FolderWalk) -> Iterable[tuple[str, bool]]:
     """Yield the paths behind one input, each with whether it is a folder."""
     if entry == "-":

@@ -10,6 +10,9 @@ import timm
 from dinocli.errors import WeightsError
 from dinocli.models.backbone import Backbone
 
+DINOV2_POSITIONS, DINOV2_EVALUATION = 518, 224
+"""Pixels of the released DINOv2 weights: of their grid of positions, and of their evaluation."""
+
 
 def create_backbone(
     name: str,
@@ -63,3 +66,14 @@ def check_name(name: str) -> None:
     known = timm.list_models() + tagged
     near = ", ".join(difflib.get_close_matches(name, known, n=3)) or "none"
     raise WeightsError(f"timm has no model {name!r}; the nearest names are: {near}")
+
+
+def usual_size(name: str, side: int) -> int:
+    """Return the pixels that images get where nothing else is said.
+
+    Args:
+        name: timm name.
+        side: What timm says. For DINOv2 that is the grid of its position embedding, 518: the size of a last, short
+            phase of its training. It learnt at 224 and is evaluated there, at an eighth of the time.
+    """
+    return DINOV2_EVALUATION if "dinov2" in name and side == DINOV2_POSITIONS else side

@@ -3,9 +3,7 @@
 Tensors of every source are read safely (`formats`), then converted, counted and loaded (`fitting`).
 """
 
-import difflib
 import hashlib
-import re
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,19 +16,14 @@ from dinocli.errors import WeightsError
 from dinocli.files import user_path
 from dinocli.models.backbone import Backbone
 from dinocli.models.checkpoint_model import args_for, guess_name
-from dinocli.models.create import check_name, create_backbone
+from dinocli.models.create import check_name, create_backbone, usual_size
 from dinocli.models.fitting import channels_differ, counted, fit
 from dinocli.models.formats import read_tensors, unwrap
 from dinocli.models.hub import FILES, find_file, find_pretrained
 from dinocli.models.timm_config import read_timm_config
 from dinocli.models.transformers_names import KNOWN, TransformersRecord, read_processor, read_transformers_config
+from dinocli.models.weights_path import refuse_missing_weights
 from dinocli.stored import reading
-
-HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-SUFFIXES = (".pth", ".pt", ".bin", ".safetensors", ".ckpt", ".tar")
-
-_SHOWN = 5
-"""Names that a message lists."""
 
 
 @dataclass(frozen=True)
@@ -121,9 +114,7 @@ def _load(weights: str, name: str, build: Build) -> Loaded:
     if path.is_file():
         return *_from_file(path, name, build), None
     hub_id = weights.removeprefix("hf-hub:")
-    looks_like_a_path = path.suffix in SUFFIXES or weights.startswith((".", "/", "~")) or _lies_here(weights)
-    if looks_like_a_path or ("/" in weights and not HUB_ID.fullmatch(hub_id)):
-        raise WeightsError(f"no such weights file or folder: {weights}; {_beside(path)}")
+    refuse_missing_weights(weights)
     if "/" in hub_id:
         config = find_file(hub_id, ["config.json"])
         find_file(hub_id, FILES)
@@ -135,28 +126,6 @@ def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _lies_here(weights: str) -> bool:
-    """Whether the first part of a name with a slash is a folder here, or `runs`: then no hub is asked for it."""
-    first, slash, _ = weights.partition("/")
-    return bool(slash) and (first == "runs" or Path(first).is_dir())
-
-
-def _beside(path: Path) -> str:
-    """Name the runs and weights that lie where a path points, the nearest names first."""
-    try:
-        names = [
-            entry.name
-            for entry in sorted(path.parent.iterdir())
-            if entry.suffix in SUFFIXES or any((entry / known).is_file() for known in ("run.json", "config.json"))
-        ]
-    except OSError:
-        return "check the path"
-    near = difflib.get_close_matches(path.name, names, n=max(1, len(names)), cutoff=0.3)
-    shown = [str(path.parent / name) for name in dict.fromkeys([*near, *names])]
-    more = f" and {len(shown) - _SHOWN} more" if len(shown) > _SHOWN else ""
-    return f"there are {', '.join(shown[:_SHOWN])}{more}" if shown else "check the path"
 
 
 def _choose_pool(backbone: Backbone, pool: str, *, classifier: bool) -> None:
@@ -263,7 +232,7 @@ def _describe(backbone: Backbone, source: str, sha256: str, matched: int) -> Wei
         total=len(counted(backbone.model.state_dict())),
         mean=tuple(cfg["mean"]),
         std=tuple(cfg["std"]),
-        size=cfg["input_size"][-1],
+        size=usual_size(backbone.name, cfg["input_size"][-1]),
         pretrained=True,
         pool=backbone.pool_kind,
         model_args=backbone.model_args,

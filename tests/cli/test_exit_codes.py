@@ -99,6 +99,7 @@ def test_ctrl_c_outside_the_training_is_130(monkeypatch: pytest.MonkeyPatch) -> 
     ids=" ".join,
 )
 def test_a_wrong_command_line_is_2(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
     done = warm(*arguments, cwd=tmp_path)
     assert done.code == 2
     assert done.out == ""

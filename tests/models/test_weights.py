@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from dinocli.config.preprocess import Preprocess
 from dinocli.errors import UsageError, WeightsError
-from dinocli.models.create import create_backbone
+from dinocli.models.create import create_backbone, usual_size
 from dinocli.models.timm_folder import save_backbone
 from dinocli.models.tokens import Tokens
 from dinocli.models.weights import WeightsInfo, load_backbone, sha256_of
@@ -87,6 +87,19 @@ def test_a_swin_from_a_folder_still_takes_any_size(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"architecture": name, "pretrained_cfg": {}}))
     with torch.no_grad():
         assert create_backbone(name, folder=tmp_path)(torch.zeros(1, 3, 64, 64)).shape == (1, 768)
+
+
+@pytest.mark.parametrize(
+    ("name", "side", "usual"),
+    [
+        ("vit_small_patch14_dinov2", 518, 224),
+        ("vit_base_patch14_reg4_dinov2.lvd142m", 518, 224),
+        ("vit_small_patch14_dinov2", 98, 98),
+        ("vit_so400m_patch14_siglip_378", 378, 378),
+    ],
+)
+def test_dinov2_is_used_at_the_size_of_its_evaluation(name: str, side: int, usual: int) -> None:
+    assert usual_size(name, side) == usual
 
 
 def test_the_size_of_a_convnet_is_the_one_it_was_used_at(tmp_path: Path) -> None:

@@ -1,0 +1,77 @@
+"""Paths of a command line that lead nowhere are refused here, before a command loads libraries for seconds.
+
+Every function is a callback of Typer. What exists, and what may be something else than a path, is passed on unseen:
+the command looks closer, and its messages are the ones given here.
+"""
+
+import os
+from pathlib import Path
+
+import typer
+
+
+def images(ctx: typer.Context, values: list[str] | None) -> list[str] | None:
+    """Refuse images that do not exist."""
+    if not ctx.resilient_parsing:
+        for value in filter(_missing, values or ()):
+            from dinocli.data.sources import check_input
+
+            check_input(value)
+    return values
+
+
+def features_or_images(ctx: typer.Context, values: list[str] | None) -> list[str] | None:
+    """Refuse a feature file, or images, that do not exist."""
+    if values and len(values) == 1 and _named_as_features(values[0]):
+        features(ctx, values[0])
+        return values
+    return images(ctx, values)
+
+
+def features(ctx: typer.Context, value: str) -> str:
+    """Refuse a feature file that does not exist."""
+    if value and not ctx.resilient_parsing and _missing(value):
+        from dinocli.artifacts.feature_file import check_there
+
+        check_there(Path(value))
+    return value
+
+
+def weights(ctx: typer.Context, value: str | None) -> str | None:
+    """Refuse a path of weights where nothing is; names of timm and of the hub pass."""
+    if value and not ctx.resilient_parsing and _missing(value):
+        from dinocli.models.weights_path import refuse_missing_weights
+
+        refuse_missing_weights(value)
+    return value
+
+
+def features_or_weights(ctx: typer.Context, value: str) -> str:
+    """Refuse a baseline that does not exist."""
+    if _named_as_features(value):
+        return features(ctx, value)
+    weights(ctx, value)
+    return value
+
+
+def labels(ctx: typer.Context, value: str | list[str] | None) -> str | list[str] | None:
+    """Refuse tables and folders of labels that do not exist."""
+    for spec in [value] if isinstance(value, str) else value or ():
+        if spec and not ctx.resilient_parsing and _missing(spec):
+            from dinocli.data.labels import is_folder_spec, read_labels
+
+            if not is_folder_spec(spec):
+                read_labels(spec, [])
+    return value
+
+
+def _missing(value: str) -> bool:
+    return value != "-" and not os.path.lexists(os.path.expanduser(value))
+
+
+def _named_as_features(value: str) -> bool:
+    if not _missing(value) or value.startswith("@"):
+        return False
+    from dinocli.artifacts.feature_file import FEATURE_SUFFIXES
+
+    return Path(value).suffix.lower() in FEATURE_SUFFIXES
