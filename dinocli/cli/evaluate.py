@@ -54,7 +54,9 @@ def evaluate(
     views: Annotated[
         int,
         opt.option(
-            "--views", panel=LABELS, help="Augmented views per image (500 images) for LiDAR; 0: no views, no verdict."
+            "--views",
+            panel=LABELS,
+            help="Augmented views per image (300 images; GPU: 500) for LiDAR; 0: no views, no verdict.",
         ),
     ] = 2,
     whiten: opt.Whiten = False,

@@ -13,9 +13,10 @@ from dinocli.progress import ProgressReporter
 from dinocli.quality.crop_quadrant_retrieval import KEY
 from dinocli.quality.verdict import judge
 from dinocli.tasks.embed.embed import embed
-from dinocli.tasks.evaluate.augmented_views import embed_views
+from dinocli.tasks.evaluate.augmented_views import SAMPLE, embed_views
 from dinocli.tasks.evaluate.evaluate import evaluate
 from dinocli.tasks.evaluate.evaluate_options import EvaluateOptions
+from tests.tasks.drive import Ears
 from tests.tasks.search.test_search import home, job
 
 __all__ = ["home"]
@@ -79,6 +80,17 @@ def test_they_are_whitened_with_the_rest(home: Path) -> None:
     )
     for key in ("feature_std", "alignment", "lidar"):
         assert white[key] != pytest.approx(plain[key], rel=1e-4), key
+
+
+def test_what_is_embedded_again_is_said_before_and_a_sample_beside_the_table(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(SAMPLE, "cpu", 5)
+    ears = Ears()
+    found = evaluate(EvaluateOptions((str(home / "feats.npy"),), views=1, device="cpu"), ears)
+    (said,) = [line for line in ears.lines if "--views 0" in line]
+    assert said.startswith("5 images are embedded again, 7 times each at ")
+    assert "scores of crops and views are of a sample of 5 of 9 images" in found.notes
 
 
 def test_images_that_are_gone_are_a_note_and_no_error(home: Path, tmp_path: Path) -> None:

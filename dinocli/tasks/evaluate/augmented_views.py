@@ -29,8 +29,10 @@ from dinocli.models.features import extract
 from dinocli.models.tokens import POOLED
 from dinocli.progress import ProgressReporter
 
-SAMPLE = 500
-"""Images that are embedded again, some five times each: one to two minutes on a CPU."""
+SAMPLE = {"cpu": 300}
+"""Images that are embedded again, some eight times each, by device: as many as the guard of a training looks at."""
+
+SAMPLE_ELSEWHERE = 500
 
 _VERDICT_DRAW = 1  # the crops are those of a training's verdict
 
@@ -92,8 +94,12 @@ def embed_views(
     view, *_ = view_specs(load_recipe((), sizes).views)
     pipeline = MultiCrop([view], mean=about.mean, std=about.std, grey=about.grey, seed=seed)
     probe = Probe(loader, every, crop, _VERDICT_DRAW, about, reporter.advance)
-    work = f"embedding parts and augmented views with {maker.backbone.name}"
-    reporter.stage(work, probe.looks + views * len(every))
+    looks = probe.looks + views * len(every)
+    reporter.line(
+        f"{len(every):,} images are embedded again, {looks // len(every)} times each at {about.size} px, for scores of "
+        "crops and views; --views 0 leaves these out"
+    )
+    reporter.stage(f"embedding parts and augmented views with {maker.backbone.name}", looks)
     found = probe.look(maker.backbone, tokens)
     # In float32 wherever it runs: bfloat16 alone moves a k-NN accuracy by half a point.
     parts = [

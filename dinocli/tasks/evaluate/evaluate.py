@@ -20,7 +20,7 @@ from dinocli.quality.label_scores import LabelSplit
 from dinocli.quality.label_split import MOST
 from dinocli.quality.score_table import ScoreRow, rows_of, sentence
 from dinocli.quality.verdict import Verdict, defects_lost, judge
-from dinocli.tasks.evaluate.augmented_views import SAMPLE, ViewFeatures, embed_views
+from dinocli.tasks.evaluate.augmented_views import SAMPLE, SAMPLE_ELSEWHERE, ViewFeatures, embed_views
 from dinocli.tasks.evaluate.evaluate_inputs import open_sides, read_truth
 from dinocli.tasks.evaluate.evaluate_options import EvaluateOptions, EvaluateResult
 from dinocli.tasks.evaluate.evaluate_page import write_evaluation_page
@@ -143,7 +143,11 @@ def _view_rows(context: EvaluateContext) -> tuple[list[ScoreRow], Verdict | None
     Returns:
         Rows, the verdict where there is a baseline, and sentences about what is missing.
     """
-    options, chosen, device = context.options, context.sample(SAMPLE), pick_device(context.options.device)
+    options, device = context.options, pick_device(context.options.device)
+    chosen = context.sample(SAMPLE.get(device.type, SAMPLE_ELSEWHERE))
+    images = len(context.own.rows_N)
+    notes = [f"scores of crops and views are of a sample of {len(chosen):,} of {images:,} images"]
+    notes = notes if len(chosen) < images else []
     seen: list[ViewFeatures] = []
     for side in context.sides:
         rows = side.rows_N[chosen].tolist()
@@ -168,13 +172,13 @@ def _view_rows(context: EvaluateContext) -> tuple[list[ScoreRow], Verdict | None
         ]
     )
     if len(seen) == 1:
-        return table, None, []
+        return table, None, notes
     after, before = measured
     defects = (before.defects_N, after.defects_N)
     same = seen[0].probe.clean_ND.shape == before_ND.shape
     verdict = judge(before.scores, after.scores, before.values_N, after.values_N, defects=defects, same_network=same)
     lost = bool(defects_lost(*defects))
-    return [replace(row, verdict="worse") if row.key == KEY and lost else row for row in table], verdict, []
+    return [replace(row, verdict="worse") if row.key == KEY and lost else row for row in table], verdict, notes
 
 
 def _label_rows(context: EvaluateContext, truth: LabelSplit) -> list[ScoreRow]:
