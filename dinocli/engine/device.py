@@ -19,6 +19,9 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # the numbers of two settings of glib
 WORTH_IT = 1.1
 """A faster choice has to win by this factor; otherwise noise would choose, and float32 is the safer one."""
 
+TRIAL_SECONDS = 1.0
+"""Of a candidate's trials, after which none more begins: a large ViT on a CPU takes seconds for one."""
+
 
 def pick_device(name: str, local_rank: int = 0) -> torch.device:
     """Turn `auto`, `cpu`, `cuda` or `cuda:1` into a device.
@@ -118,7 +121,7 @@ def _cpu_has_bf16() -> bool:
 
 
 def fastest(choices: list[Precision], trial: Callable[[Precision], None]) -> Precision:
-    """Run each candidate three times and return the first that none beats by more than 10 %.
+    """Run each candidate up to three times and return the first that none beats by more than 10 %.
 
     Args:
         choices: Of `candidates`.
@@ -135,9 +138,10 @@ def fastest(choices: list[Precision], trial: Callable[[Precision], None]) -> Pre
 
 
 def _best_of(times: int, work: Callable[[], None]) -> float:
+    """Time some work after one run that warms up; work that takes seconds is timed once."""
     work()
-    seconds = []
-    for _ in range(times):
+    seconds: list[float] = []
+    while len(seconds) < times and sum(seconds) < TRIAL_SECONDS:
         begin = time.perf_counter()
         work()
         seconds.append(time.perf_counter() - begin)

@@ -176,7 +176,7 @@ def test_every_option_of_reading_arrives(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr("dinocli.tasks.cluster.cluster_dry_run.dry_run", lambda job, *rest: seen.append(job))
     monkeypatch.setattr("dinocli.cli.facts.show_plan", lambda *told, **more: None)
     options = "--range minmax --channels 0,2 --page 3 --z max --roi 1,2,3,4 --max-bad 5% --workers 0 -0 --batch-size 7"
-    monkeypatch.setattr(sys, "argv", ["dinocli", "cluster", "images", "--dry-run", *options.split()])
+    monkeypatch.setattr(sys, "argv", ["dinocli", "cluster", ".", "--dry-run", *options.split()])
     with pytest.raises(SystemExit) as ended:
         main()
     assert not ended.value.code

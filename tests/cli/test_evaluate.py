@@ -58,7 +58,7 @@ def test_every_option_of_reading_arrives(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr("dinocli.tasks.evaluate.evaluate.evaluate", lambda job, *rest: seen.append(job))
     monkeypatch.setattr("dinocli.cli.show_evaluate.show_evaluation", lambda *told, **more: None)
     options = "--range minmax --channels 0,2 --page 3 --z max --roi 1,2,3,4 --max-bad 5% --workers 0 -0 --batch-size 7"
-    monkeypatch.setattr(sys, "argv", ["dinocli", "evaluate", "images", *options.split()])
+    monkeypatch.setattr(sys, "argv", ["dinocli", "evaluate", ".", *options.split()])
     with pytest.raises(SystemExit) as ended:
         main()
     assert not ended.value.code

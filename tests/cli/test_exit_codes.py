@@ -123,15 +123,15 @@ def test_a_wrong_command_line_is_2(arguments: tuple[str, ...], tmp_path: Path) -
 def test_a_wrong_recipe_is_2_and_names_the_nearest(
     arguments: tuple[str, ...], words: tuple[str, ...], tmp_path: Path
 ) -> None:
-    done = warm("pretrain", "images", *arguments, cwd=tmp_path)
+    done = warm("pretrain", tmp_path, *arguments, cwd=tmp_path)
     refused(done, 2, *words)
     assert len(done.err.splitlines()) == 1
 
 
 def test_a_gpu_that_is_not_there_is_2(images: Path, tmp_path: Path) -> None:
     refused(warm("pretrain", images, *TINY, "--device", "cuda:99", cwd=tmp_path), 2, "cuda:99", "--device cpu")
-    refused(warm("pretrain", "nowhere", "--gpus", "4", cwd=tmp_path), 2, "--gpus 4: torch sees 0 GPUs")
-    refused(warm("embed", "nowhere", "--gpus", "4", cwd=tmp_path), 2, "--gpus 4: torch sees 0 GPUs")
+    refused(warm("pretrain", images, "--gpus", "4", cwd=tmp_path), 2, "--gpus 4: torch sees 0 GPUs")
+    refused(warm("embed", images, "--gpus", "4", cwd=tmp_path), 2, "--gpus 4: torch sees 0 GPUs")
 
 
 def test_no_image_is_3(tmp_path: Path) -> None:

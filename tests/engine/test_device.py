@@ -46,8 +46,9 @@ def test_a_gpu_needs_no_timing(monkeypatch: pytest.MonkeyPatch, has_bf16: bool, 
 
 
 @pytest.mark.parametrize(("seconds", "winner"), [((1.0, 0.95), 0), ((1.0, 0.5), 1), ((0.5, 1.0), 0), ((1.0, 0.92), 0)])
+@pytest.mark.parametrize(("pace", "trials"), [(0.1, 4), (10.0, 2)], ids=["quick", "slow"])
 def test_a_faster_choice_has_to_win_by_a_tenth(
-    monkeypatch: pytest.MonkeyPatch, seconds: tuple[float, float], winner: int
+    monkeypatch: pytest.MonkeyPatch, seconds: tuple[float, float], winner: int, pace: float, trials: int
 ) -> None:
     clock, choices = [0.0], [Precision(CPU, "fp32", "fused"), Precision(CPU, "bf16", "fused")]
     monkeypatch.setattr("dinocli.engine.device.time.perf_counter", lambda: clock[0])
@@ -56,10 +57,10 @@ def test_a_faster_choice_has_to_win_by_a_tenth(
     def trial(choice: Precision) -> None:
         calls.append(choice)
         slow_first = 10.0 if calls.count(choice) == 1 else 0.0
-        clock[0] += seconds[choices.index(choice)] + slow_first
+        clock[0] += pace * seconds[choices.index(choice)] + slow_first
 
     assert fastest(choices, trial) == choices[winner]
-    assert all(calls.count(choice) == 4 for choice in choices), "the first one warms up"
+    assert all(calls.count(choice) == trials for choice in choices), "the first one warms up"
 
 
 def test_a_single_choice_is_not_timed() -> None:

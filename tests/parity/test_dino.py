@@ -60,6 +60,8 @@ KINDS: dict[str, Callable[[dict[str, Tensor]], Any]] = {
     "backbone": dict,
     "training checkpoint": full,
     "student alone": lambda tensors: {"student": prefixed("module.backbone.", tensors)},
+    "distributed, compiled": lambda tensors: prefixed("module._orig_mod.", tensors),
+    "Lightning": lambda tensors: {"state_dict": prefixed("teacher_backbone.", tensors), "epoch": 3},
 }
 
 

@@ -1,6 +1,7 @@
 """facebookresearch/dinov2 beside ours on the same tensors: backbones of each kind, head, loss, KoLeo, schedules."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,8 +13,11 @@ from torch import Tensor
 from dinocli.dino.koleo import koleo_loss
 from dinocli.dino.loss import dino_loss
 from dinocli.dino.schedules import cosine, warmup_cosine
+from dinocli.models.attention import attend
 from dinocli.models.head import DinoHead
+from dinocli.models.transformers_folder import write_transformers
 from dinocli.models.weights import load_backbone
+from dinocli.tasks.inputs import plain_preprocess
 from tests.parity.test_dino import draw, head_state, prefixed, shaken
 
 pytestmark = [
@@ -47,6 +51,36 @@ def test_features(dinov2: SimpleNamespace, near: Near, tmp_path: Path, kind: str
             near(seen["x_norm_clstoken"], ours(x), 1e-4, "class token")
             grid = seen["x_norm_patchtokens"].transpose(1, 2).reshape(1, -1, rows, columns)
             near(grid, ours.patch_tokens(x), 1e-4, "patches")
+
+
+@pytest.mark.parametrize("kind", ["released", "released with registers"])
+def test_a_folder_of_the_transformers_library(dinov2: SimpleNamespace, near: Near, tmp_path: Path, kind: str) -> None:
+    """As `export` writes it, under the library's names, and with the size that its processor names."""
+    theirs = shaken(dinov2.vits.vit_small(**KINDS[kind][0]))
+    torch.save(theirs.state_dict(), tmp_path / "a.pth")
+    backbone, info, _ = load_backbone(str(tmp_path / "a.pth"))
+    write_transformers(tmp_path / "folder", backbone, replace(plain_preprocess(info), size=98))
+    ours, info, _ = load_backbone(str(tmp_path / "folder"))
+    assert (info.matched, info.size) == (info.total, 98)
+    x = draw(1, 3, 98, 98)
+    with torch.no_grad():
+        near(theirs.forward_features(x)["x_norm_clstoken"], ours.eval()(x), 1e-4)
+
+
+@pytest.mark.parametrize("kind", ["released", "released with registers"])
+def test_attention(dinov2: SimpleNamespace, near: Near, tmp_path: Path, kind: str) -> None:
+    """The public code returns none: its queries and keys are taken where they come out of the last block's layer."""
+    theirs = shaken(dinov2.vits.vit_small(**KINDS[kind][0]))
+    torch.save(theirs.state_dict(), tmp_path / "a.pth")
+    ours = load_backbone(str(tmp_path / "a.pth"))[0].eval()
+    last, seen = theirs.blocks[-1].attn, []
+    last.qkv.register_forward_hook(lambda layer, given, made: seen.append(made))
+    x = draw(1, 3, 98, 70)
+    with torch.no_grad():
+        theirs.forward_features(x)
+        query, key, _ = seen[0].reshape(1, -1, 3, last.num_heads, 64).permute(2, 0, 3, 1, 4)
+        attention = (query @ key.mT * last.scale).softmax(-1)
+        near(attention, attend(ours, x).weights(range(attention.shape[-1])), 1e-5)
 
 
 def test_head(dinov2: SimpleNamespace, near: Near) -> None:

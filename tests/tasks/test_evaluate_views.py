@@ -89,7 +89,7 @@ def test_what_is_embedded_again_is_said_before_and_a_sample_beside_the_table(
     ears = Ears()
     found = evaluate(EvaluateOptions((str(home / "feats.npy"),), views=1, device="cpu"), ears)
     (said,) = [line for line in ears.lines if "--views 0" in line]
-    assert said.startswith("5 images are embedded again, 7 times each at ")
+    assert said.startswith("5 images are embedded again, 8 times each at 64 px")
     assert "scores of crops and views are of a sample of 5 of 9 images" in found.notes
 
 

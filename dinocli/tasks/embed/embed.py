@@ -73,6 +73,7 @@ def _embed(
 ) -> EmbedResult:
     begin = time.monotonic()
     context = prepare(options, reporter, stdin)
+    _tell_size(context)
     if path and path.exists() and not options.force:
         return _already(path, context.request(), reporter, begin)
     image_batches = count_rows(context)
@@ -93,6 +94,15 @@ def _embed(
         raise Interrupted(f"{interrupted}; {ways}", interrupted.signal) from None
     finally:
         part.close()
+
+
+def _tell_size(context: EmbedContext) -> None:
+    """Say so where a ViT sees images at another size than its positions were stored for, and nobody asked for it."""
+    own, seen = context.backbone.own_size, context.preprocess.size
+    if context.backbone.resamples and seen != own and not context.options.size:
+        context.reporter.line(
+            f"images are resized to {seen} px, the position embedding is of {own} px: --size changes it"
+        )
 
 
 def _fitted(context: EmbedContext, image_batches: ImageBatches, part: PartialFeatures | PatchFolder) -> EmbedContext:

@@ -133,13 +133,6 @@ def prepare(options: EmbedOptions, reporter: ProgressReporter, stdin: BinaryIO |
         tokens = Tokens(kind, options.layers)
         tokens.check(backbone)
         preprocess = _preprocess(options, images, info, stored, reporter)
-        if options.size:
-            preprocess = replace(preprocess, size=options.size)
-        elif not stored and backbone.resamples and preprocess.size != backbone.own_size:
-            reporter.line(
-                f"images are resized to {preprocess.size} px, not the {backbone.own_size} px of the position "
-                "embedding: --size changes it"
-            )
         if not options.tile:
             tokens = replace(tokens, inside_HW=inside_of(preprocess))
     reporter.stage("preparing the network")
@@ -226,7 +219,7 @@ def _preprocess(
         if seen.bad:
             reporter.line(f"{len(seen.bad)} images of the sample cannot be read, such as {': '.join(seen.bad[0])}")
         preprocess = replace(preprocess_of(seen, data, info), roi=roi)
-    return preprocess
+    return replace(preprocess, size=options.size) if options.size else preprocess
 
 
 def _row_shape(backbone: Backbone, tokens: Extractor, side: int, device: torch.device) -> tuple[int, ...]:

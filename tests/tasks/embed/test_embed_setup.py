@@ -19,6 +19,7 @@ from dinocli.models.create import create_backbone
 from dinocli.models.timm_folder import save_backbone
 from dinocli.models.weights import load_backbone
 from dinocli.tasks.embed.embed import embed
+from tests import networks  # noqa: F401 - timm has to know them
 from tests.data.hostile import write_bombs
 from tests.tasks.drive import Ears
 from tests.tasks.embed.drive import job, write_images
@@ -153,3 +154,18 @@ def test_a_folder_of_bombs_costs_no_more_than_its_rows(weights: Path, tmp_path: 
     assert (found.images, found.bad) == (len(bombs) + 2, len(bombs) - 2)
     named = (tmp_path / "a.bad.csv").read_text()
     assert all(path.name in named for path in bombs if path.name not in ("circle.tif", "tags.tif"))
+
+
+def test_a_size_that_nobody_asked_for_is_said(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    backbone, info, _ = load_backbone("none", "vit_tiny_of_two_blocks")
+    save_backbone(tmp_path / "weights", backbone, info, replace(STORED, size=64))
+    images = write_images(tmp_path / "images", 2)
+    for size, said in (
+        (0, "images are resized to 64 px, the position embedding is of 224 px: --size changes it"),
+        (32, ""),
+    ):
+        heard = Ears()
+        out = tmp_path / f"{size}.npy"
+        embed(job(images, out, "pooled", weights=str(tmp_path / "weights"), model="", size=size), heard)
+        assert [line for line in heard.lines if "position" in line] == ([said] if said else [])
