@@ -1,1 +1,1 @@
-"""What a run is told: recipes, their automatic values, and how an image becomes numbers. Imports no torch."""
+"""Configuration: recipes, automatic values and preprocessing. Imports no torch."""

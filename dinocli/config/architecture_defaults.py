@@ -1,7 +1,7 @@
-"""What differs between the three kinds of network that a run can start from: one table.
+"""Training defaults of the three backbone architectures, as tables over the number of distinct images.
 
-The rows are read at the number of different images, between the columns `IMAGES`. The convnet's row was measured with
-EfficientNet-Lite0 (LOG.md); those of the transformers are reasoned from published continuations, not measured here.
+Values of convnets were measured with EfficientNet-Lite0 (LOG.md). Values of transformers follow published continued
+training and were not measured here.
 """
 
 from dataclasses import dataclass
@@ -12,20 +12,20 @@ Architecture = Literal["vit", "hierarchical", "convnet"]
 of falling resolution (Swin, Hiera, PVT, MaxViT). `convnet`: mostly convolutions (ResNet, EfficientNet, ConvNeXt)."""
 
 IMAGES = (300, 3_000, 30_000, 300_000, 3_000_000)
-"""The columns of all tables; between them values go along a straight line on log-log axes."""
+"""Distinct images, the columns of all tables; values between them are interpolated on log-log axes."""
 
 Row = tuple[float, float, float, float, float]
 
 
 @dataclass(frozen=True)
 class ArchitectureDefaults:
-    """How a network of one kind continues from pretrained weights.
+    """Defaults of continued training from pretrained weights.
 
     Args:
         steps: Optimizer steps.
-        lr: Peak learning rate of all weights.
-        layer_decay: Factor on the rate from each layer to the one before it, where all layers learn.
-        lora: With fewer than `LORA_BELOW` different images only a low-rank change of attention learns.
+        lr: Peak learning rate, if all weights are trained.
+        layer_decay: Layer-wise learning rate decay: factor from each layer to the one before, if all are trained.
+        lora: Train LoRA only, below `LORA_MAX_IMAGES` distinct images.
     """
 
     steps: Row
@@ -42,13 +42,14 @@ DEFAULTS: dict[Architecture, ArchitectureDefaults] = {
     "vit": ArchitectureDefaults(_STEPS, _LR, _DECAY, lora=True),
     "hierarchical": ArchitectureDefaults(_STEPS, _LR, _DECAY, lora=True),
     "convnet": ArchitectureDefaults(
-        # With 200 steps the guard's score still rose on sets of 280 to 2,600 images, 1,100 gave x-rays no more.
+        # After 200 steps the selection score still rose on sets of 280 to 2,600 images; 1,100 steps did not improve
+        # chest x-rays further.
         steps=(500, 500, 1_000, 5_000, 25_000),
-        lr=(2e-4, 2e-4, 2e-4, 2e-4, 2e-4),  # 1e-4 and 3e-4 helped on 1,000 and 2,600 images, 1e-3 hurt on one set
+        lr=(2e-4, 2e-4, 2e-4, 2e-4, 2e-4),  # 1e-4 and 3e-4 improved sets of 1,000 and 2,600 images; 1e-3 harmed one
         layer_decay=(1.0, 1.0, 1.0, 1.0, 1.0),
         lora=False,
     ),
 }
 
-LORA_BELOW = 1_000
-"""Different images below which attention gets a low-rank change only."""
+LORA_MAX_IMAGES = 1_000
+"""Number of distinct images below which transformers train LoRA only."""

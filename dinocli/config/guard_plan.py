@@ -1,6 +1,6 @@
-"""Limit the share of a run that probes and verdict take: fewer and smaller probes in short runs.
+"""Number and size of probes: fewer and smaller ones in short runs, so that they take a limited share of the work.
 
-Work is counted in pixels that pass forward through the network, so that a plan is the same on every machine.
+Work is counted in pixels of forward passes, so that a plan is the same on every machine.
 """
 
 import math
@@ -9,29 +9,31 @@ from dataclasses import dataclass
 
 from dinocli.config.recipe import Guard, Recipe
 
-FEWEST_IMAGES = 64
-"""Probe images below which chance hides every difference."""
+MIN_PROBE_IMAGES = 64
+"""With fewer probe images chance hides every difference."""
 
-BACKWARD = 3
-"""Forward passes that a forward and a backward pass cost together."""
+TRAINING_PASS_COST = 3
+"""Cost of a forward and a backward pass, in forward passes."""
 
-EVERY = (0.1, 0.2, 1 / 3, 0.5, 1.0)
-"""Shares of the run between two probes that are tried in turn, from the recipe's own on."""
+PROBE_INTERVALS = (0.1, 0.2, 1 / 3, 0.5, 1.0)
+"""Fractions of the run between two probes, tried in turn from the recipe's value on."""
 
-VERDICT_PROBES, VERDICT_WORK = 2, 7 / 4
-"""Probes of the verdict at least, and what an image of them costs, in those of the guard: it is looked at with four
-kinds of synthetic defects instead of one."""
+MIN_VERDICT_PROBES = 2
+"""The verdict probes at least the start weights and the adapted weights."""
+
+VERDICT_IMAGE_COST = 7 / 4
+"""Cost of an image in a probe of the verdict, relative to the guard's: four kinds of synthetic defects, not one."""
 
 
 @dataclass(frozen=True)
 class GuardPlan:
-    """What the guard and the verdict measure.
+    """Probes of the guard and of the verdict.
 
     Args:
-        every: Share of the run between two probes.
-        probe_images: Images of a probe, at most as many as the folder has.
-        weight_interpolation: Shares (alpha) of the adapted weights that are tried at the end.
-        share: Of the run's work that probes and verdict take.
+        every: Fraction of the run between two probes.
+        probe_images: Images per probe, before the limit by the number of images.
+        weight_interpolation: Alphas (share of the adapted weights) that are tried at the end.
+        share: Fraction of the run's work that probes and verdict take.
     """
 
     every: float
@@ -40,77 +42,80 @@ class GuardPlan:
     share: float
 
     def settings(self) -> dict[str, object]:
-        """Return it as settings of a recipe."""
+        """Return the plan as recipe settings."""
         names = ("every", "probe_images", "weight_interpolation")
         return {f"guard.{name}": getattr(self, name) for name in names}
 
 
 def fit_guard(recipe: Recipe, images: int, image_work: float) -> GuardPlan:
-    """Cut the probes of a resolved recipe down to `guard.max_share` of the run's work.
+    """Reduce the probes of a resolved recipe to `guard.max_share` of the run's work.
 
-    First the probes become fewer, then weight interpolation is left out, then the probe sets become smaller. What the
-    recipe says is the most; two probes of the guard and two of the verdict always remain.
+    Fewer probes come first, then no weight interpolation, then fewer images per probe. The recipe's values are upper
+    limits. Two probes of the guard and two of the verdict always remain.
 
     Args:
-        recipe: Resolved.
-        images: Readable images of the folder.
+        recipe: Resolved recipe.
+        images: Number of readable images.
         image_work: Work of one probe image, pixels.
     """
     guard, training = recipe.guard, int(recipe.run.steps) * step_work(recipe)
-    allowed = guard.max_share / (1 - guard.max_share) * training if guard.max_share < 1 else math.inf
-    most = min(int(guard.probe_images), images)
-    for every, alphas in _levels(guard):
-        count = probe_work(recipe, every, alphas)
-        if count * most * image_work <= allowed:
+    max_work = guard.max_share / (1 - guard.max_share) * training if guard.max_share < 1 else math.inf
+    max_images = min(int(guard.probe_images), images)
+    for every, alphas in _candidates(guard):
+        probes = probe_work(recipe, every, alphas)
+        if probes * max_images * image_work <= max_work:
+            probe_images = max_images
             break
-    least = min(FEWEST_IMAGES, most)
-    kept = most if count * most * image_work <= allowed else max(least, int(allowed / (count * image_work)))
-    work = count * kept * image_work
-    return GuardPlan(every, kept if kept < most else int(guard.probe_images), alphas, work / (work + training))
+    else:
+        probe_images = max(min(MIN_PROBE_IMAGES, max_images), int(max_work / (probes * image_work)))
+    work = probes * probe_images * image_work
+    limited_by_work = probe_images < max_images
+    images_setting = probe_images if limited_by_work else int(guard.probe_images)
+    return GuardPlan(every, images_setting, alphas, work / (work + training))
 
 
-def _levels(guard: Guard) -> Iterator[tuple[float, list[float]]]:
+def _candidates(guard: Guard) -> Iterator[tuple[float, list[float]]]:
+    """Yield probe intervals and alphas, from the most work to the least."""
     alphas = [*guard.weight_interpolation]
-    sparser = [every for every in EVERY if every > guard.every]
-    for every in (guard.every, *(every for every in sparser if every < 0.5)):
-        yield every, alphas
+    yield guard.every, alphas
+    yield from ((every, alphas) for every in PROBE_INTERVALS if guard.every < every < 0.5)
     for every in (0.5, 1.0):
         yield max(every, guard.every), [1.0]
 
 
 def step_work(recipe: Recipe) -> float:
-    """Return the work of one step: the student forward and backward on all views, the teacher on the global views."""
+    """Return the work of a step, pixels: student forward and backward on all views, teacher on the global views."""
     views, batch = recipe.views, int(recipe.run.batch_size)
     global_pixels = 2 * int(views.global_size) ** 2
     local_pixels = int(views.local_count) * int(views.local_size) ** 2
-    return float(batch * (BACKWARD * (global_pixels + local_pixels) + global_pixels))
+    return float(batch * (TRAINING_PASS_COST * (global_pixels + local_pixels) + global_pixels))
 
 
 def probe_count(recipe: Recipe, every: float, alphas: list[float]) -> int:
-    """Count the probes of a run: start, batch-norm statistics, training, interpolated weights, and the verdict."""
+    """Return the number of probes: start, batch-norm statistics, training, interpolated weights and verdict."""
     statistics = recipe.model.batch_norm == "adapted"
     steps = int(recipe.run.steps)
     training = math.ceil(steps / probe_every(steps, every))
-    return 1 + statistics + training + closing_probes(recipe, alphas)
+    return 1 + statistics + training + final_probes(recipe, alphas)
 
 
 def probe_work(recipe: Recipe, every: float, alphas: list[float]) -> float:
-    """Count the probes of a run by their work, one of the guard as 1."""
-    return probe_count(recipe, every, alphas) - closing_probes(recipe, alphas) + closing_work(recipe, alphas)
+    """Return the work of all probes, in probes of the guard."""
+    return probe_count(recipe, every, alphas) - final_probes(recipe, alphas) + final_work(recipe, alphas)
 
 
 def probe_every(steps: int, every: float) -> int:
-    """Return the steps between two probes; the last step has one in any case, so that thirds are rounded up."""
+    """Return the steps between two probes, rounded up: the last step is always probed."""
     return max(1, math.ceil(every * steps - 1e-9))
 
 
-def closing_probes(recipe: Recipe, alphas: list[float]) -> int:
-    """Count the probes after the last step: interpolated weights, and the stages that the verdict compares."""
+def final_probes(recipe: Recipe, alphas: list[float]) -> int:
+    """Return the number of probes after the last step: interpolated weights, and weights that the verdict compares."""
     statistics = recipe.model.batch_norm == "adapted"
-    return len([alpha for alpha in alphas if alpha < 1]) + VERDICT_PROBES + statistics
+    return len([alpha for alpha in alphas if alpha < 1]) + MIN_VERDICT_PROBES + statistics
 
 
-def closing_work(recipe: Recipe, alphas: list[float]) -> float:
-    """Count the probes after the last step by their work."""
-    compared = VERDICT_PROBES + (recipe.model.batch_norm == "adapted")
-    return closing_probes(recipe, alphas) + (VERDICT_WORK - 1) * compared
+def final_work(recipe: Recipe, alphas: list[float]) -> float:
+    """Return the work of the probes after the last step, in probes of the guard."""
+    verdict_probes = MIN_VERDICT_PROBES + (recipe.model.batch_norm == "adapted")
+    return final_probes(recipe, alphas) + (VERDICT_IMAGE_COST - 1) * verdict_probes

@@ -1,4 +1,4 @@
-"""What is installed beside dinocli, by the packages' own metadata: extras, and whether torch and torchvision fit."""
+"""Installed packages, from their metadata: versions, extras, and compatibility of torch and torchvision."""
 
 import platform
 from importlib.metadata import PackageNotFoundError, requires, version
@@ -8,15 +8,15 @@ from packaging.version import InvalidVersion, Version
 
 from dinocli import __version__
 
-NOT_FOR_USERS = ("dev", "demo")
+DEVELOPER_EXTRAS = ("dev", "demo")
 """Extras that no command needs."""
 
-_TORCHVISION_AHEAD = 15
-"""torch 2.0 came with torchvision 0.15, and both count on by one: torch 2.14 and torchvision 0.29."""
+_TORCHVISION_MINOR_OFFSET = 15
+"""torchvision 0.15 belongs to torch 2.0, and minor versions advance together: torch 2.14, torchvision 0.29."""
 
 
 def installed_version(name: str) -> str:
-    """Return the version of a distribution, or an empty string."""
+    """Return the version of a distribution; empty if it is not installed."""
     try:
         return version(name)
     except PackageNotFoundError:
@@ -24,66 +24,66 @@ def installed_version(name: str) -> str:
 
 
 def versions_used(*more: str) -> dict[str, str]:
-    """Return the versions that a result depends on, as its description stores them."""
+    """Return the versions that a result depends on, for its JSON record."""
     names = ("torch", "timm", *more, "numpy", "pillow")
     return {"dinocli": __version__, "python": platform.python_version(), **{name: version(name) for name in names}}
 
 
 def extras() -> dict[str, str]:
-    """Return each extra of dinocli with its state: `installed`, or what is missing and the command that helps."""
-    found: dict[str, list[str]] = {}
+    """Return the state of each extra: `installed`, or the missing packages and the pip command."""
+    problems: dict[str, list[str]] = {}
     for requirement in _requirements("dinocli"):
         marker = str(requirement.marker or "")
         name = marker.rpartition("extra ==")[2].strip(" \"'") if "extra ==" in marker else ""
-        if name and name not in NOT_FOR_USERS:
-            found.setdefault(name, []).extend(_problem(requirement))
+        if name and name not in DEVELOPER_EXTRAS:
+            problems.setdefault(name, []).extend(_problem(requirement))
     return {
         name: f"{', '.join(missing)}: pip install 'dinocli[{name}]'" if missing else "installed"
-        for name, missing in sorted(found.items())
+        for name, missing in sorted(problems.items())
     }
 
 
 def torch_mismatch() -> str:
-    """Say which torch and torchvision are installed and what would fit; nothing where they fit.
+    """Return a message with compatible versions if torch and torchvision do not fit, else an empty string.
 
-    A torchvision that was built for another torch fails with an error about operators that names neither.
+    A torchvision built for another torch fails with an error about operators that names neither package.
     """
     torch, torchvision = installed_version("torch"), installed_version("torchvision")
-    needed = next((wanted for wanted in _requirements("torchvision") if wanted.name == "torch"), None)
+    needed = next((requirement for requirement in _requirements("torchvision") if requirement.name == "torch"), None)
     if not (torch and torchvision and needed) or needed.specifier.contains(torch, prereleases=True):
         return ""
     return (
         f"torchvision {torchvision} does not fit torch {torch} (it needs torch{needed.specifier}): "
-        f"pip install '{_fitting(torch)}', or 'torch{needed.specifier}'"
+        f"pip install '{_compatible_torchvision(torch)}', or 'torch{needed.specifier}'"
     )
 
 
-def _fitting(torch: str) -> str:
+def _compatible_torchvision(torch: str) -> str:
     try:
-        found = Version(torch)
+        version = Version(torch)
     except InvalidVersion:
         return "torchvision"
-    return f"torchvision==0.{found.minor + _TORCHVISION_AHEAD}.*" if found.major == 2 else "torchvision"
+    return f"torchvision==0.{version.minor + _TORCHVISION_MINOR_OFFSET}.*" if version.major == 2 else "torchvision"
 
 
 def _problem(requirement: Requirement) -> list[str]:
-    """Return nothing where a requirement is met, else what is wrong."""
-    found = installed_version(requirement.name)
-    if not found:
+    """Return why a requirement is not met; empty if it is."""
+    installed = installed_version(requirement.name)
+    if not installed:
         return [f"{requirement.name} is missing"]
-    fits = requirement.specifier.contains(found, prereleases=True)
-    return [] if fits else [f"{requirement.name} {found} is installed, {requirement.specifier} is needed"]
+    fits = requirement.specifier.contains(installed, prereleases=True)
+    return [] if fits else [f"{requirement.name} {installed} is installed, {requirement.specifier} is needed"]
 
 
 def _requirements(name: str) -> list[Requirement]:
-    found: list[Requirement] = []
+    requirements: list[Requirement] = []
     try:
         texts = requires(name) or []
     except PackageNotFoundError:
-        return found
+        return requirements
     for text in texts:
         try:
-            found.append(Requirement(text))
+            requirements.append(Requirement(text))
         except InvalidRequirement:
-            continue  # other people's metadata
-    return found
+            continue  # invalid metadata of other packages
+    return requirements

@@ -1,6 +1,6 @@
-"""Recipes from names and files: layers of TOML over `natural`, then `--set a.b=v`, then one strict check.
+"""Recipe loading: TOML layers over `natural`, then `--set section.key=value`, then validation.
 
-Every layer is a list of differences. A key that `natural` does not have is a mistake; the answer names the nearest one.
+Each layer holds differences. A key that `natural` does not have is an error, whose message names the nearest key.
 """
 
 import difflib
@@ -21,8 +21,8 @@ from dinocli.stored import MAX_DEPTH, depth, read_limited, reason, short_repr
 
 BASE = "natural"
 
-MAX_BYTES = 1 << 20
-"""Of a recipe file; the largest of ours has six thousand."""
+MAX_RECIPE_BYTES = 1 << 20
+"""Largest accepted recipe file; the shipped ones have up to 6,000 bytes."""
 
 RENAMED = {
     "head.start": "head.init",
@@ -36,11 +36,11 @@ RETIRED = {
     "optim.optimizer": "training uses AdamW",
     "guard.score": "the guard selects by crop/quadrant retrieval",
 }
-"""Keys of older recipes. None is read as an alias: the answer names the new key, or why there is none."""
+"""Keys of older recipes. They are no aliases: the error message names the new key, or why there is none."""
 
 
 def recipe_folder() -> Path:
-    """Return the folder of the shipped recipes: in the wheel, or beside the package in a checkout."""
+    """Return the folder of the shipped recipes: inside the wheel, or beside the package in a checkout."""
     packaged = Path(str(resources.files("dinocli"))) / "_recipes"
     return packaged if packaged.is_dir() else Path(__file__).resolve().parents[2] / "recipes"
 
@@ -51,10 +51,10 @@ def recipe_names() -> list[str]:
 
 
 def recipe_path(name_or_path: str) -> Path:
-    """Find a shipped recipe by name, or a file by path.
+    """Return the path of a shipped recipe by name, or of a file by path.
 
     Raises:
-        RecipeError: If there is neither; it names the nearest recipe.
+        RecipeError: Neither exists; the message names the nearest recipe.
     """
     shipped = recipe_folder() / f"{name_or_path}.toml"
     if os.sep not in name_or_path and shipped.is_file():
@@ -68,7 +68,7 @@ def recipe_path(name_or_path: str) -> Path:
 
 
 def load_recipe(layers: Sequence[str] = (), settings: Sequence[str] = ()) -> Recipe:
-    """Merge recipes and single settings into one checked recipe.
+    """Merge recipes and settings into one validated recipe.
 
     Example:
         >>> recipe = dinocli.load_recipe(["gentle", "grey"], ["run.steps=500"])
@@ -76,14 +76,14 @@ def load_recipe(layers: Sequence[str] = (), settings: Sequence[str] = ()) -> Rec
         500
 
     Args:
-        layers: Names or paths, later ones win; each file's own `extends` come just before it, `natural` before all.
-        settings: `section.key=value` strings, as after `--set`; they win over every layer.
+        layers: Names or paths; later ones override earlier ones, each overrides its `extends`, all override `natural`.
+        settings: `section.key=value` strings, as for `--set`; they override all layers.
 
     Raises:
-        RecipeError: An unknown recipe, key or value, with the place and what would be right.
+        RecipeError: A recipe, key or value is unknown; the message says where, and what is valid.
     """
     values: dict[str, Any] = {}
-    for path in _in_order([BASE, *layers]):
+    for path in _resolve_extends([BASE, *layers]):
         values = _merged(values, _read(path), str(path)) if values else _read(path)
     for setting in settings:
         values = _merged(values, parse_setting(setting), "--set")
@@ -91,10 +91,10 @@ def load_recipe(layers: Sequence[str] = (), settings: Sequence[str] = ()) -> Rec
 
 
 def checked(values: Mapping[str, Any]) -> Recipe:
-    """Turn merged values into a `Recipe`.
+    """Validate merged values and return them as a `Recipe`.
 
     Raises:
-        RecipeError: One line for the first wrong value: its key, what was wrong, and what the key means.
+        RecipeError: A value is invalid; one line with the key, the problem and the meaning of the key.
     """
     try:
         return Recipe.model_validate(values)
@@ -103,11 +103,11 @@ def checked(values: Mapping[str, Any]) -> Recipe:
 
 
 def with_values(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
-    """Return a recipe with some values changed, checked again.
+    """Return a validated copy of a recipe with new values.
 
     Args:
-        recipe: The one to start from.
-        values: `section.key` to new value.
+        recipe: Original recipe.
+        values: `section.key` -> new value.
     """
     data = recipe.model_dump(mode="json")
     for dotted, value in values.items():
@@ -117,7 +117,7 @@ def with_values(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
 
 
 def parse_setting(setting: str) -> dict[str, Any]:
-    """Read `a.b=value`; the value is TOML where it is valid TOML, else plain text (`model.weights=none`)."""
+    """Parse `section.key=value`; the value is TOML if valid, else plain text (`model.weights=none`)."""
     dotted, equals, text = setting.partition("=")
     if not equals or not dotted.strip():
         raise RecipeError(f"--set {setting}: write it as section.key=value, for example --set run.steps=500")
@@ -133,26 +133,27 @@ def parse_setting(setting: str) -> dict[str, Any]:
 
 
 def to_toml(recipe: Recipe) -> str:
-    """Write a recipe as TOML that `load_recipe` reads back to the same recipe."""
+    """Return a recipe as TOML, from which `load_recipe` reads the same recipe."""
     return tomli_w.dumps(recipe.model_dump(mode="json"))
 
 
 def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    """List the keys whose values differ between two recipes' data, as `section.key: old -> new`."""
+    """Return the differences between two recipes' data, as `section.key: old -> new`."""
     old, new = dict(flat(before)), dict(flat(after))
     return [f"{key}: {old.get(key)!r} -> {new.get(key)!r}" for key in old | new if old.get(key) != new.get(key)]
 
 
-def _in_order(names: Sequence[str]) -> list[Path]:
+def _resolve_extends(names: Sequence[str]) -> list[Path]:
+    """Return the files of all layers, each after the files that it extends."""
     ordered: list[Path] = []
 
-    def visit(name: str, trail: tuple[Path, ...]) -> None:
+    def visit(name: str, parents: tuple[Path, ...]) -> None:
         path = recipe_path(name).resolve()
-        if path in trail:
-            raise RecipeError(f"{path} extends itself by way of {trail[-1]}; take one of the two `extends` out")
-        for other in _extends(path):
-            beside = path.parent / other
-            visit(str(beside) if beside.is_file() else other, (*trail, path))
+        if path in parents:
+            raise RecipeError(f"{path} extends itself by way of {parents[-1]}; take one of the two `extends` out")
+        for base in _extends(path):
+            sibling = path.parent / base
+            visit(str(sibling) if sibling.is_file() else base, (*parents, path))
         if path not in ordered:
             ordered.append(path)
 
@@ -171,10 +172,10 @@ def _extends(path: Path) -> list[str]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        values = tomllib.loads(read_limited(path, MAX_BYTES).decode("utf-8-sig"))  # as some editors save it
+        values = tomllib.loads(read_limited(path, MAX_RECIPE_BYTES).decode("utf-8-sig"))  # some editors write a BOM
     except OSError as error:
         raise RecipeError(f"{path} cannot be read: {reason(error)}") from None
-    except (ValueError, RecursionError) as error:  # also of whole numbers with thousands of digits
+    except (ValueError, RecursionError) as error:  # ValueError also for integers of thousands of digits
         raise RecipeError(f"{path} is not valid TOML: {reason(error)}") from None
     if depth(values) > MAX_DEPTH:
         raise RecipeError(f"{path} is nested too deeply; a recipe has sections, and a section has settings")
@@ -196,7 +197,7 @@ def _merged(base: dict[str, Any], layer: Mapping[str, Any], origin: str, prefix:
 
 
 def _unknown(key: str, known: Sequence[str]) -> str:
-    """Say what to write instead of a key that no recipe has."""
+    """Return the message about an unknown key, with the key to use instead."""
     if key in RENAMED:
         return f"{key} is now called {RENAMED[key]}: write {RENAMED[key]}"
     if key in RETIRED:
@@ -211,29 +212,29 @@ def _near_keys(base: Mapping[str, Any], prefix: str) -> list[str]:
 
 def _nearest(word: str, known: Sequence[str]) -> str:
     by_last_part = {name.rpartition(".")[2]: name for name in reversed(known)}
-    found = difflib.get_close_matches(word, [*by_last_part], n=1, cutoff=0.6)
-    return f"; did you mean {by_last_part[found[0]]}?" if found else f"; there are {', '.join(known[:12])}"
+    close = difflib.get_close_matches(word, [*by_last_part], n=1, cutoff=0.6)
+    return f"; did you mean {by_last_part[close[0]]}?" if close else f"; there are {', '.join(known[:12])}"
 
 
 def _first_problem(error: ValidationError) -> str:
-    """Say what is wrong with the first wrong key; the branches of a union ("auto" or a number) are joined by "or"."""
+    """Return the message about the first invalid key; messages of a union ("auto" or a number) are joined by "or"."""
     problems = error.errors()
     unknown = (".".join(map(str, problem["loc"])) for problem in problems if problem["type"] == "extra_forbidden")
     for name in unknown:
         if name in RENAMED | RETIRED:
             return f"recipe: {_unknown(name, ())}"
     section, key, *_ = (*map(str, problems[0]["loc"]), "", "")
-    same = [problem for problem in problems if tuple(map(str, problem["loc"]))[:2] == (section, key)]
-    wrong = dict.fromkeys(problem["msg"].removeprefix("Value error, ") for problem in same)
+    of_key = [problem for problem in problems if tuple(map(str, problem["loc"]))[:2] == (section, key)]
+    messages = dict.fromkeys(problem["msg"].removeprefix("Value error, ") for problem in of_key)
     field = Recipe.model_fields.get(section)
-    known = getattr(field.annotation, "model_fields", {}) if field else {}
-    meaning = f" ({known[key].description})" if key in known else ""
+    keys = getattr(field.annotation, "model_fields", {}) if field else {}
+    meaning = f" ({keys[key].description})" if key in keys else ""
     value = "" if problems[0]["type"] == "missing" else f" = {short_repr(problems[0]['input'])}"
-    return f"recipe: {section}{'.' if key else ''}{key}{value}: {', or: '.join(wrong)}{meaning}"
+    return f"recipe: {section}{'.' if key else ''}{key}{value}: {', or: '.join(messages)}{meaning}"
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield a recipe's data as pairs of `section.key` and value."""
+    """Yield `section.key` and value of each setting."""
     for key, value in values.items():
         if isinstance(value, Mapping):
             yield from flat(value, f"{prefix}{key}.")

@@ -1,14 +1,13 @@
-"""The recipe: every setting of a run, with its unit, in nine sections.
+"""The recipe: all settings of a run with their units, in nine sections.
 
-Types and meaning stand here, values in `recipes/natural.toml` and the files that differ from it: no default has two
-homes. "auto" is resolved once, by `dinocli.config.auto`, and a resolved recipe holds none.
+Types and descriptions stand here, default values in `recipes/*.toml` alone. `dinocli.config.auto` resolves "auto" once.
 """
 
 from typing import Annotated, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
-from dinocli.config.preprocess import MOST_CHANNELS
+from dinocli.config.preprocess import MAX_CHANNELS
 from dinocli.stored import usable_name
 
 
@@ -18,8 +17,8 @@ def _ordered(pair: tuple[float, float]) -> tuple[float, float]:
     return pair
 
 
-MOST_NUMBER = 2**31 - 1
-"""Of whole numbers: steps, images, pixels, seeds."""
+MAX_INTEGER = 2**31 - 1
+"""Largest integer setting: steps, images, pixels, seeds."""
 
 Auto = Literal["auto"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -39,18 +38,18 @@ class Section(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _plausible(cls, value: object, info: ValidationInfo) -> object:
-        """Refuse what the types alone let through: `run.steps=true` would be one step, and a number fits no machine."""
-        for part in value if isinstance(value, list | tuple) else [value]:
-            if isinstance(part, bool) and not _takes_bool(cls, str(info.field_name)):
+        """Reject values that the types accept: `run.steps=true` would be 1 step, and huge integers overflow."""
+        for item in value if isinstance(value, list | tuple) else [value]:
+            if isinstance(item, bool) and not _accepts_bool(cls, str(info.field_name)):
                 raise ValueError("write a number or a word, not true or false")
-            if isinstance(part, int) and abs(part) > MOST_NUMBER:
-                raise ValueError(f"a whole number has to lie within {MOST_NUMBER}")
-            if isinstance(part, str):
-                usable_name(part)
+            if isinstance(item, int) and abs(item) > MAX_INTEGER:
+                raise ValueError(f"a whole number has to lie within {MAX_INTEGER}")
+            if isinstance(item, str):
+                usable_name(item)
         return value
 
 
-def _takes_bool(section: type[BaseModel], key: str) -> bool:
+def _accepts_bool(section: type[BaseModel], key: str) -> bool:
     annotation = section.model_fields[key].annotation
     return annotation is bool or bool in get_args(annotation)
 
@@ -61,7 +60,7 @@ class Model(Section):
         "(random)"
     )
     name: str = Field(description="timm model name; needed only with a bare state dict or `none`, else empty")
-    in_chans: Auto | Annotated[int, Field(ge=1, le=MOST_CHANNELS)] = Field(
+    in_chans: Auto | Annotated[int, Field(ge=1, le=MAX_CHANNELS)] = Field(
         description="channels of the network's input; auto: those that data.channels reads, 3 for grey and RGB; "
         "weights of RGB are adapted as timm does"
     )
@@ -69,9 +68,7 @@ class Model(Section):
         description="weights of a frozen teacher, as model.weights takes them: the model learns its features "
         "(distillation); empty: none, the teacher is the average of the model (DINO)"
     )
-    teacher_name: str = Field(
-        description="timm name of the teacher; needed only where model.teacher is a bare state dict"
-    )
+    teacher_name: str = Field(description="timm name of the teacher; needed only if model.teacher is a bare state dict")
     trainable: Auto | Trainable = Field(
         description="trained part of the backbone: all | last-N (blocks of a ViT, stages of a convnet) | lora "
         "(low-rank update of attention) | attn-proj (output projections of attention) | norms (scales and shifts)"
@@ -125,7 +122,7 @@ class Views(Section):
     local_scale: Scale = Field(description="area of a local view as a fraction of the image, smallest and largest")
     ratio: Interval = Field(description="aspect ratio (width / height) of the crop, smallest and largest")
     focus: Fraction = Field(
-        description="share of crops centred where an image departs most from the others of the folder; 0: anywhere"
+        description="fraction of crops centred on patches that are unlike the other images; 0: anywhere"
     )
     hflip: Fraction = Field(description="probability of a horizontal flip")
     vflip: Fraction = Field(description="probability of a vertical flip")
@@ -177,7 +174,7 @@ class Dino(Section):
 
 
 class Loss(Section):
-    """Weights of the terms beside the DINO loss; 0 is off and costs nothing."""
+    """Weights of the terms added to the DINO loss; a term of weight 0 is not computed."""
 
     koleo: NonNegative = Field(
         description="weight of KoLeo: nearest neighbours in a batch (or slice of it) repel each other"
@@ -263,9 +260,9 @@ class Guard(Section):
 
 
 class Recipe(Section):
-    """Every setting of a run. Frozen; `model_copy(update=...)` and `load.with_values` make changed ones."""
+    """All settings of a run, immutable; `load.with_values` returns a changed copy."""
 
-    description: str = Field(description="whom this recipe is for, in one line")
+    description: str = Field(description="images that this recipe is for, in one line")
     model: Model
     data: Data
     views: Views

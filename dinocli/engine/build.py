@@ -38,7 +38,7 @@ TRIAL_PIXELS, TRIAL_IMAGES = 4 * 224**2, 12
 
 
 def facts_of(
-    images: int, backbone: Backbone, info: WeightsInfo, world: World, distinct: int = 0, most_batch: int = 0
+    images: int, backbone: Backbone, info: WeightsInfo, world: World, distinct: int = 0, max_batch: int = 0
 ) -> RunFacts:
     """Gather what the automatic values depend on.
 
@@ -48,7 +48,7 @@ def facts_of(
         info: Where it came from.
         world: This process among all.
         distinct: Images that differ, 0 for all.
-        most_batch: Largest batch that fits into memory, 0 where it does not matter.
+        max_batch: Largest batch that fits into memory, 0 where it does not matter.
     """
     return RunFacts(
         images,
@@ -60,9 +60,9 @@ def facts_of(
         distinct=distinct,
         patch=backbone.patch,
         cpu=next(backbone.parameters()).device.type == "cpu",
-        only_size=backbone.own_size if backbone.one_size else 0,
+        fixed_size=backbone.own_size if backbone.one_size else 0,
         pool=backbone.pool_kind,
-        most_batch=most_batch,
+        max_batch=max_batch,
         in_chans=backbone.in_chans,
     )
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from dinocli.config.guard_plan import closing_probes, closing_work, probe_count
+from dinocli.config.guard_plan import final_probes, final_work, probe_count
 from dinocli.config.recipe import Recipe
 from dinocli.engine.batch_norm_init import MOST
 from dinocli.engine.focus_maps import SAMPLE
@@ -90,12 +90,12 @@ def run_seconds(recipe: Recipe, size: RunSize, costs: Costs) -> RunSeconds:
     """
     guard = recipe.guard
     probe = costs.probe_image * min(int(guard.probe_images), size.images)
-    closing = closing_probes(recipe, guard.weight_interpolation)
+    closing = final_probes(recipe, guard.weight_interpolation)
     return RunSeconds(
         initialize=costs.forward * initialize_forwards(recipe, size),
         steps=int(recipe.run.steps) * mean_step(recipe, costs),
         probes=probe * (probe_count(recipe, guard.every, guard.weight_interpolation) - closing),
-        verdict=probe * closing_work(recipe, guard.weight_interpolation),
+        verdict=probe * final_work(recipe, guard.weight_interpolation),
         labels=2 * size.labelled * costs.forward,
         page=PAGE_FORWARDS * costs.forward,
         teacher=costs.teacher_forward * teacher_forwards(recipe, size),

@@ -75,7 +75,7 @@ def test_views_are_the_papers_where_there_is_an_accelerator_and_whole_patches_ev
 
 
 def test_a_backbone_of_one_size_sees_all_views_at_it() -> None:
-    views = resolve(load_recipe(), RunFacts(300, True, patch=16, cpu=True, only_size=224)).views
+    views = resolve(load_recipe(), RunFacts(300, True, patch=16, cpu=True, fixed_size=224)).views
     assert (views.global_size, views.local_size, views.local_count) == (224, 224, 2)
 
 

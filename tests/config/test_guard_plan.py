@@ -3,7 +3,7 @@
 import pytest
 
 from dinocli.config.auto import RunFacts, resolve
-from dinocli.config.guard_plan import FEWEST_IMAGES, fit_guard, probe_count, probe_every, step_work
+from dinocli.config.guard_plan import MIN_PROBE_IMAGES, fit_guard, probe_count, probe_every, step_work
 from dinocli.config.load import load_recipe, with_values
 from dinocli.config.recipe import Recipe
 
@@ -38,7 +38,7 @@ def test_a_long_run_keeps_what_the_recipe_says() -> None:
         (60, 0.5, [1.0], 300),  # 5
         (50, 1.0, [1.0], 300),  # 4: start, end, and two of the verdict
         (16, 1.0, [1.0], 87),
-        (4, 1.0, [1.0], FEWEST_IMAGES),
+        (4, 1.0, [1.0], MIN_PROBE_IMAGES),
     ],
 )
 def test_short_runs_get_fewer_probes_then_no_interpolation_then_smaller_ones(
@@ -47,7 +47,7 @@ def test_short_runs_get_fewer_probes_then_no_interpolation_then_smaller_ones(
     plan = fit_guard(recipe(steps), CELLS, IMAGE_WORK)
     assert (plan.every, plan.weight_interpolation) == (every, alphas)
     assert plan.probe_images == pytest.approx(images, abs=1)
-    assert plan.share <= 0.2001 or images == FEWEST_IMAGES
+    assert plan.share <= 0.2001 or images == MIN_PROBE_IMAGES
 
 
 @pytest.mark.parametrize("steps", [1, 3, 16, 40, 100, 700])

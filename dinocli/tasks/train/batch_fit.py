@@ -59,7 +59,7 @@ def limited_by(
                 f"a step of {at_once} images at once needs about {sizes}: {ways_out(planned, most, parts)}"
             )
         return context
-    context = replace(context, most_batch=most)
+    context = replace(context, max_batch=most)
     recipe = resolved(context)
     found = int(recipe.run.batch_size)
     if asked == "max":

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dinocli.config.guard_plan import closing_work, step_work
+from dinocli.config.guard_plan import final_work, step_work
 from dinocli.config.load import with_values
 from dinocli.config.recipe import Recipe
 from dinocli.data.labels import Labels
@@ -136,7 +136,7 @@ def seconds_to_train(context: TrainContext, plan: TrainPlan, seconds_per_forward
     """
     recipe = plan.recipe
     images = min(int(recipe.guard.probe_images), len(context.store)) * forwards_per_image(context.backbone)
-    last = 1 + closing_work(recipe, recipe.guard.weight_interpolation)  # a probe when the time is up, and the verdict
+    last = 1 + final_work(recipe, recipe.guard.weight_interpolation)  # a probe when the time is up, and the verdict
     forwards = last * images + 2 * len(plan.labelled) + PAGE_FORWARDS
     return context.seconds_left() - forwards * seconds_per_forward if context.options.minutes else math.inf
 

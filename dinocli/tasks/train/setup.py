@@ -6,7 +6,7 @@ from typing import Any, BinaryIO
 
 import torch
 
-from dinocli.config.auto import asks_for_size, resolve
+from dinocli.config.auto import needs_image_count, resolve
 from dinocli.config.preprocess import GREY_OR_RGB, Preprocess
 from dinocli.config.recipe import Recipe
 from dinocli.data.cache import cache_folder, open_store
@@ -84,7 +84,7 @@ def setup(
     if teacher:
         teacher.backbone.to(device)
     distinct = manifest.get("distinct", len(store)) if manifest else len(store)
-    if not manifest and info.pretrained and asks_for_size(asked):  # to random weights all images look alike
+    if not manifest and info.pretrained and needs_image_count(asked):  # to random weights all images look alike
         distinct = from_main(lambda: count_distinct(store, backbone, preprocess, device, reporter))
         if distinct < len(store):
             reporter.line(f"about {distinct} distinct images of {len(store)} (near-copies counted once)")

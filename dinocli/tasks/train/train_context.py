@@ -46,7 +46,7 @@ class TrainContext:
         recipe: Resolved: no "auto" is left that training needs.
         labels: Of the readable images, for the closing table alone.
         teacher: A frozen one, on the device; None where the average of the student teaches.
-        most_batch: Largest batch that fits into memory; 0 where nothing is near the limit, or not known yet.
+        max_batch: Largest batch that fits into memory; 0 where nothing is near the limit, or not known yet.
     """
 
     options: TrainOptions
@@ -64,7 +64,7 @@ class TrainContext:
     recipe: Recipe
     labels: Labels = field(default_factory=dict)
     teacher: TeacherWeights | None = None
-    most_batch: int = 0
+    max_batch: int = 0
 
     def learner(self, recipe: Recipe) -> Learner:
         """Build what is trained."""
@@ -83,7 +83,7 @@ class TrainContext:
         settled: dict[str, object] = {"run.precision": self.precision.name, "run.attention": self.precision.attention}
         if not self.info.pretrained:
             settled["guard.weight_interpolation"] = [1.0]  # between random and trained weights lies noise
-        facts = facts_of(images, self.backbone, self.info, self.world, distinct, self.most_batch)
+        facts = facts_of(images, self.backbone, self.info, self.world, distinct, self.max_batch)
         recipe = with_values(resolve(asked, facts), settled)
         pixels = forwards_per_image(self.backbone) * self.preprocess.size**2
         return with_values(recipe, fit_guard(recipe, images, image_work or pixels).settings())

@@ -66,7 +66,7 @@ def test_a_batch_that_was_asked_for_stays_and_a_line_says_what_fits(context: Tra
     found = fit(asking(context, 24, ears), 190)
     assert found.recipe.run.batch_size == 24
     assert "--batch-size 8 would fit; so would --set optim.grad_accum_steps=3" in ears.warnings[0]
-    assert not fit(asking(context, 8, ears), 190).most_batch
+    assert not fit(asking(context, 8, ears), 190).max_batch
     assert len(ears.warnings) == 1
 
 
