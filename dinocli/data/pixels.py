@@ -1,4 +1,4 @@
-"""Pixel arithmetic that every file format needs: the EXIF turn, alpha, nodata and channels, in the file's own dtype."""
+"""Pixel operations common to all file formats, in the native dtype: EXIF orientation, alpha, nodata, channels."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,35 +10,35 @@ from dinocli.config.preprocess import Channels
 from dinocli.errors import DataError
 
 Pixels = NDArray[Any]
-"""An image as stored: (h, w, c), rows from the top, any real dtype."""
+"""Image in its native dtype: (h, w, c), rows from the top, any real dtype."""
 
 Mask = NDArray[np.bool_]
-"""(h, w, c): samples without a measurement."""
+"""(h, w, c): samples without a valid value."""
 
 NO_VALID_PIXEL = "no pixel has a value: all are nodata, not finite or transparent"
 
 _MAX_EXAMPLE_CHANNELS = 16
-"""Channels that an example names at most."""
+"""Maximum number of channels in the example of a message."""
 
 TRANSPOSING_ORIENTATIONS = (5, 6, 7, 8)
-"""EXIF orientations that exchange height and width."""
+"""EXIF orientations that swap height and width."""
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """One image as its file holds it, upright, with colour and alpha apart.
+    """One decoded image, upright, in its native dtype, with colour and alpha separate.
 
     Args:
-        colour: (h, w, c), native dtype; c is 1 or 3, or the number of channels that were asked for.
-        original_size: (h, w) of the file, upright; a JPEG may have been decoded smaller.
-        alpha: (h, w, 1), same dtype, 0 is transparent; None where there is none or channels were asked for.
-        premultiplied: The colour was already multiplied by alpha ("associated" in TIFF).
-        nodata: Sample values that mean "not measured", by the file's own tag.
-        unread_channels: Channels beside colour and alpha.
-        window: Level and width that the file names for viewers; None where it names none.
-        outside: (h, w, 1), pixels outside the region of interest; None where all count.
-        channels_first: The file holds (c, h, w), as far as its shape says.
-        masked: (h, w, 1), pixels that the file's own mask hides; None where it has none.
+        colour: (h, w, c); c is 1 or 3, or the number of selected channels.
+        original_size: (h, w) of the file, upright; larger than `colour` if a JPEG was downscaled.
+        alpha: (h, w, 1), same dtype, 0 is transparent; None without alpha, or if channels were selected.
+        premultiplied: The colour is already multiplied by alpha ("associated" in TIFF).
+        nodata: Nodata values by the tag of the file.
+        unread_channels: Number of channels besides colour and alpha.
+        window: Level and width of the display window in the file; None without one.
+        outside: (h, w, 1), pixels outside the region of interest; None without a region.
+        channels_first: The file holds (c, h, w), judged by its shape.
+        masked: (h, w, 1), pixels that a mask in the file hides; None without one.
     """
 
     colour: Pixels
@@ -53,7 +53,7 @@ class Decoded:
     channels_first: bool = False
 
     def crop(self, box: tuple[int, int, int, int], inside: NDArray[np.bool_] | None = None) -> "Decoded":
-        """Return the part in a box (left, top, width, height), of which `inside`, (h, w), counts; None: all."""
+        """Crop to a box (left, top, width, height); pixels where `inside`, (h, w), is false are marked as outside."""
         left, top, width, height = box
         rows, columns = slice(top, top + height), slice(left, left + width)
         return replace(
@@ -66,7 +66,7 @@ class Decoded:
         )
 
     def is_empty(self, missing: Mask | None, alpha: str = "white") -> bool:
-        """Return whether no pixel has a value: all are nodata (`missing`), not finite, or transparent."""
+        """Return whether all pixels are nodata (`missing`), not finite, or transparent."""
         if alpha == "white" and self.alpha is not None and not self.alpha.any():
             return True
         if self.colour.dtype.kind != "f":
@@ -75,51 +75,50 @@ class Decoded:
         return not bool((valid if missing is None else valid & ~missing).any())
 
     def without_alpha(self, alpha: str = "white") -> Pixels:
-        """Return (h, w, c) without alpha: laid over ``white``, or with alpha under ``ignore`` left out."""
+        """Return (h, w, c) without alpha: composited over ``white``, or with ``ignore`` the colour alone."""
         if self.alpha is None or alpha == "ignore":
             return self.colour
         return over_white(self.colour, self.alpha, premultiplied=self.premultiplied)
 
     def nodata_mask(self, nodata: tuple[float, ...] = ()) -> Mask | None:
-        """Return the samples that are nodata, by the file's tag or mask or the given values, or outside; None: none is.
+        """Return the samples that are nodata (by the file or the given values), masked or outside; None if none are.
 
-        In 8 bits 0 and 255 are also colours, so there all channels of a pixel have to be nodata.
+        In 8-bit images 0 and 255 are also colours, so a pixel is nodata only if all its channels are.
         """
         values = (*self.nodata, *nodata)
         if not values and self.outside is None and self.masked is None:
             return None
-        found = np.zeros(self.colour.shape, np.bool_)
-        with np.errstate(over="ignore"):  # a double that a float32 cannot hold
+        missing = np.zeros(self.colour.shape, np.bool_)
+        with np.errstate(over="ignore"):  # a float64 value that float32 cannot represent
             for value in values:
                 equal = self.colour == (value if self.colour.dtype.kind != "f" else self.colour.dtype.type(value))
-                found |= equal.all(axis=-1, keepdims=True) if self.colour.dtype == np.uint8 else equal
+                missing |= equal.all(axis=-1, keepdims=True) if self.colour.dtype == np.uint8 else equal
         for hidden in (self.outside, self.masked):
             if hidden is not None:
-                found |= hidden
-        return found if found.any() else None
+                missing |= hidden
+        return missing if missing.any() else None
 
 
 def append_alpha(colour: Pixels, alpha: Pixels | None) -> Pixels:
-    """Return all samples of an image side by side."""
+    """Return colour with alpha as its last channel."""
     return colour if alpha is None else np.concatenate([colour, alpha], axis=-1)
 
 
 def full_range(dtype: np.dtype[Any]) -> tuple[float, float]:
-    """Return black and white of a dtype: the limits of an integer one, 0 and 1 of a float one."""
+    """Return black and white of a dtype: its limits for integers, 0 and 1 for floats."""
     if dtype.kind in "iu":
         return float(np.iinfo(dtype).min), float(np.iinfo(dtype).max)
     return 0.0, 1.0
 
 
 def apply_orientation(pixels: Pixels, orientation: int) -> Pixels:
-    """Put an image upright.
+    """Rotate and flip an image upright by its EXIF orientation.
 
-    Cameras and scanners store the turn as a tag and leave the pixels as they came. Done on arrays, because PIL cannot
-    hold every dtype that has to be turned.
+    Works on arrays, because PIL has no mode for some dtypes.
 
     Args:
         pixels: (h, w, c).
-        orientation: EXIF tag 274, 1 to 8; anything else counts as 1 (upright).
+        orientation: EXIF tag 274, 1 to 8; other values count as 1 (upright).
 
     Returns:
         (h, w, c), or (w, h, c) for orientations 5 to 8.
@@ -134,65 +133,65 @@ def apply_orientation(pixels: Pixels, orientation: int) -> Pixels:
 
 
 def over_white(colour: Pixels, alpha: Pixels, *, premultiplied: bool = False) -> Pixels:
-    """Lay an image over white.
+    """Composite an image over white.
 
-    Transparent pixels hold arbitrary colour, often black; white is what viewers show.
+    Transparent pixels hold arbitrary colours, often black; viewers show them white.
 
     Args:
         colour: (h, w, c).
-        alpha: (h, w, 1), same dtype; 0 is transparent, white of the dtype is opaque.
-        premultiplied: The colour was already multiplied by alpha ("associated" in TIFF).
+        alpha: (h, w, 1), same dtype; 0 is transparent, the maximum of `full_range` is opaque.
+        premultiplied: The colour is already multiplied by alpha ("associated" in TIFF).
 
     Returns:
         (h, w, c), dtype of ``colour``.
     """
     white = full_range(colour.dtype)[1]
-    share = alpha.astype(np.float32) / white
-    front = colour.astype(np.float32) * (1 if premultiplied else share)
-    mixed = np.clip(front + (1 - share) * white, 0, white)
+    opacity = alpha.astype(np.float32) / white
+    foreground = colour.astype(np.float32) * (1 if premultiplied else opacity)
+    composite = np.clip(foreground + (1 - opacity) * white, 0, white)
     if colour.dtype.kind in "iu":
-        mixed = np.rint(mixed)
-    flat: Pixels = mixed.astype(colour.dtype)
-    return flat
+        composite = np.rint(composite)
+    opaque: Pixels = composite.astype(colour.dtype)
+    return opaque
 
 
 def select_channels(pixels: Pixels, channels: Channels, names: tuple[str, ...] = ()) -> Pixels:
-    """Take the asked channels, in the asked order.
+    """Select channels, in the given order.
 
     Args:
         pixels: (h, w, c).
-        channels: Numbers, from 0, or names.
-        names: Names of the channels, where the file gives them.
+        channels: Channel numbers, from 0, or names.
+        names: Channel names in the file; empty if it has none.
 
     Raises:
-        DataError: A channel that is not there.
+        DataError: No such channel.
     """
     numbers = channel_numbers(channels, names)
     missing = [number for number in numbers if number >= pixels.shape[-1]]
     if missing:
         raise DataError(f"channel {missing[0]} of an image with {pixels.shape[-1]} (counted from 0)")
-    taken: Pixels = pixels[..., numbers]
-    return taken
+    selected: Pixels = pixels[..., numbers]
+    return selected
 
 
 def unnamed_channels(count: int) -> str:
-    """Say that nobody knows which of so many channels to read, and name the option."""
+    """Return the message for an image of neither 1 nor 3 channels without `--channels`."""
     example = ",".join(map(str, range(min(count, _MAX_EXAMPLE_CHANNELS))))
     return f"{count} channels: say which to read, for example --channels {example}"
 
 
 def channel_numbers(channels: Channels, names: tuple[str, ...]) -> list[int]:
-    """Turn names of channels into their numbers; ``C:DAPI`` and ``DAPI`` are the same, as are upper and lower case.
+    """Convert channel names to numbers; case is ignored, and ``C:DAPI`` equals ``DAPI``.
 
     Raises:
-        DataError: No such name, or the file names no channels.
+        DataError: No such name, or the file has no channel names.
     """
-    known = {name.casefold(): number for number, name in reversed(list(enumerate(names)))}
+    number_of = {name.casefold(): number for number, name in reversed(list(enumerate(names)))}
     numbers = []
     for channel in channels:
-        number = channel if isinstance(channel, int) else known.get(channel.removeprefix("C:").casefold())
+        number = channel if isinstance(channel, int) else number_of.get(channel.removeprefix("C:").casefold())
         if number is None:
-            there = f"it has {', '.join(names[:20])}" if names else "the file gives its channels no names"
-            raise DataError(f"no channel {channel!r}: {there}")
+            available = f"it has {', '.join(names[:20])}" if names else "the file gives its channels no names"
+            raise DataError(f"no channel {channel!r}: {available}")
         numbers.append(number)
     return numbers
