@@ -1,10 +1,10 @@
-"""The region of interest (`--roi`): the part of each image that counts, as a box or as a mask.
+"""Region of interest (`--roi`): the part of each image that is read, as a box or a mask.
 
-What is read of an image is the bounding box of its region; pixels of the box that are outside a mask take the mean
-colour of those inside. So crops, features, banks and scores see nothing of what lies outside, in every command.
+Every command reads the bounding box of the region; pixels in the box but outside the mask get the mean colour of those
+inside. So crops, features, memory banks and scores do not depend on anything outside.
 
-The region is recorded as text in `Preprocess.roi`, and so travels with weights, features and detectors: a box as
-`x,y,w,h`, a mask as the PNG itself (a data URI), which needs no file to be there later.
+`Preprocess.roi` stores the region as text beside weights, features and detectors: a box as `x,y,w,h`, a mask as PNG
+data URI, which needs no file later.
 
 Convention: boxes are (left, top, width, height) in pixels of the upright image. Legend: h w pixels of the box.
 """
@@ -25,26 +25,26 @@ from dinocli.errors import DataError, UsageError
 
 Box = tuple[int, int, int, int]
 
-NONE = "none"
-"""After `--roi`: whole images, whatever is stored."""
+NO_REGION = "none"
+"""Value of `--roi` for whole images, whatever region is stored."""
 
-_PNG = "data:image/png;base64,"
-_BOX = re.compile(r"\d{1,9}(?:,\d{1,9}){3}")
+_PNG_URI = "data:image/png;base64,"
+_BOX_PATTERN = re.compile(r"\d{1,9}(?:,\d{1,9}){3}")
 
 
 class RegionOfInterest(NamedTuple):
     """The region of one image.
 
     Args:
-        box: Around it.
-        inside_hw: Pixels of the box that belong to it; None where all do.
+        box: Bounding box.
+        inside_hw: Pixels of the box that belong to the region; None if all do.
     """
 
     box: Box
     inside_hw: NDArray[np.bool_] | None = None
 
     def filled(self, canvas: NDArray[Any]) -> NDArray[Any]:
-        """Give pixels of the box that are outside the region the mean colour of those inside.
+        """Fill pixels of the box outside the region with the mean colour of those inside.
 
         Args:
             canvas: (C, h, w).
@@ -56,22 +56,22 @@ class RegionOfInterest(NamedTuple):
 
 
 def parse_roi(text: str) -> str:
-    """Turn what stands after `--roi` into the record of it.
+    """Convert the value of `--roi` to the text that `Preprocess.roi` stores.
 
     Args:
-        text: `x,y,w,h`, a mask file, `none` or nothing; or a record, which stays as it is.
+        text: `x,y,w,h`, a mask file, `none` or empty; stored text is returned unchanged.
 
     Raises:
-        UsageError: A box without area, no such file.
-        DataError: A mask that cannot be read, or is empty.
+        UsageError: A box without area, or no such file.
+        DataError: The mask cannot be read, or is empty.
     """
-    if text in ("", NONE):
+    if text in ("", NO_REGION):
         return ""
-    if _BOX.fullmatch(text):
+    if _BOX_PATTERN.fullmatch(text):
         if 0 in _numbers(text)[2:]:
             raise UsageError(f"--roi {text} has no area; write left,top,width,height in pixels")
         return text
-    if text.startswith(_PNG):
+    if text.startswith(_PNG_URI):
         return text
     path = Path(text)
     if not path.is_file():
@@ -84,11 +84,11 @@ def parse_roi(text: str) -> str:
         raise DataError(f"--roi {text} is empty: it has to be above 0 where the image counts")
     file = io.BytesIO()
     Image.fromarray(inside_HW).save(file, "png", optimize=True)
-    return _PNG + base64.b64encode(file.getvalue()).decode()
+    return _PNG_URI + base64.b64encode(file.getvalue()).decode()
 
 
 def described_roi(roi: str) -> str:
-    """Say in a few words which region a record means; empty where there is none."""
+    """Describe a stored region by its size in pixels; empty without a region."""
     if not roi:
         return ""
     if is_box(roi):
@@ -99,34 +99,34 @@ def described_roi(roi: str) -> str:
 
 
 def is_box(roi: str) -> bool:
-    """Return whether a record is a box, not a mask."""
-    return bool(_BOX.fullmatch(roi))
+    """Return whether a stored region is a box, not a mask."""
+    return bool(_BOX_PATTERN.fullmatch(roi))
 
 
 def region_box(roi: str) -> Box | None:
-    """Return the bounding box of a region; None where there is none. Nothing is known yet of the image."""
+    """Return the bounding box of a stored region; None without a region. It may exceed the image."""
     if not roi:
         return None
     if is_box(roi):
         left, top, width, height = _numbers(roi)
         return left, top, width, height
-    return _boxed(roi).box
+    return _mask_region(roi).box
 
 
 def region_mask(roi: str) -> NDArray[np.bool_] | None:
-    """Return which pixels of the box count, (h, w); None where all do."""
-    return None if not roi or is_box(roi) else _boxed(roi).inside_hw
+    """Return the pixels of the bounding box that belong to the region, (h, w); None if all do."""
+    return None if not roi or is_box(roi) else _mask_region(roi).inside_hw
 
 
 def region_of(roi: str, size: tuple[int, int]) -> RegionOfInterest | None:
-    """Return the region of an image; None where there is none.
+    """Return the region of an image; None without a region.
 
     Args:
-        roi: The record.
+        roi: Stored region, as `Preprocess.roi`.
         size: (H, W) of the upright image.
 
     Raises:
-        DataError: A box that leaves the image, or a mask of another size.
+        DataError: The box exceeds the image, or the mask has another size.
     """
     if not roi:
         return None
@@ -135,7 +135,7 @@ def region_of(roi: str, size: tuple[int, int]) -> RegionOfInterest | None:
         mask_height, mask_width = _decoded(roi).shape
         if (mask_height, mask_width) != size:
             raise DataError(f"the mask of --roi has {mask_width}x{mask_height} px, the image {width}x{height}")
-        return _boxed(roi)
+        return _mask_region(roi)
     left, top, across, down = _numbers(roi)
     if left + across > width or top + down > height:
         raise DataError(f"the box --roi {roi} leaves its {width}x{height} px")
@@ -148,9 +148,10 @@ def _numbers(text: str) -> list[int]:
 
 @lru_cache(maxsize=2)
 def _decoded(roi: str) -> NDArray[np.bool_]:
-    """Return the mask of a record, (H, W)."""
+    """Decode a stored mask, (H, W)."""
     try:
-        with Image.open(io.BytesIO(base64.b64decode(roi.removeprefix(_PNG), validate=True)), formats=["PNG"]) as image:
+        png = base64.b64decode(roi.removeprefix(_PNG_URI), validate=True)
+        with Image.open(io.BytesIO(png), formats=["PNG"]) as image:
             inside_HW = np.asarray(image.convert("1"))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise DataError("the stored region of interest is damaged; name it again with --roi, or --roi none") from error
@@ -160,9 +161,9 @@ def _decoded(roi: str) -> NDArray[np.bool_]:
 
 
 @lru_cache(maxsize=2)
-def _boxed(roi: str) -> RegionOfInterest:
+def _mask_region(roi: str) -> RegionOfInterest:
     inside_HW = _decoded(roi)
     rows, columns = np.flatnonzero(inside_HW.any(axis=1)), np.flatnonzero(inside_HW.any(axis=0))
     top, left = int(rows[0]), int(columns[0])
-    inside_hw = inside_HW[top : rows[-1] + 1, left : columns[-1] + 1].copy()  # writable, as torch wants it
+    inside_hw = inside_HW[top : rows[-1] + 1, left : columns[-1] + 1].copy()  # torch warns of read-only arrays
     return RegionOfInterest((left, top, inside_hw.shape[1], inside_hw.shape[0]), None if inside_hw.all() else inside_hw)

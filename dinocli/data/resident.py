@@ -1,4 +1,4 @@
-"""All canvases in the memory of the GPU, where they fit: batches are then put together on the GPU.
+"""Dataset in GPU memory, if it fits; batches are then collated on the GPU.
 
 Shapes: C channels, h w pixels of one canvas.
 """
@@ -11,41 +11,45 @@ from torch import Tensor
 
 from dinocli.data.store import Packed, Store
 
-SHARE = 4
-"""A quarter of the free memory of the GPU at most: the training itself needs the rest."""
+_BUDGET_DIVISOR = 4  # a quarter of the free GPU memory: training needs the rest
 
 
 def resident_on(device: torch.device, store: Store) -> "Resident | None":
-    """Return the canvases on a GPU, if there is room to keep them all; a CPU has them already.
+    """Return the canvases of a packed store in GPU memory; None if they do not fit, or on a CPU.
 
-    A store is copied once: whoever asks again gets the same copy.
+    A store is copied once per device; later calls return the same copy.
     """
     if device.type != "cuda" or not isinstance(store, Packed):
         return None
-    kept = store.copies.get(device)
-    if kept is None and store.nbytes <= free_bytes(device) // SHARE:
-        kept = store.copies[device] = Resident(store, device)
-    return kept if isinstance(kept, Resident) else None
+    copy = store.copies.get(device)
+    if copy is None and store.nbytes <= resident_budget(device):
+        copy = store.copies[device] = Resident(store, device)
+    return copy if isinstance(copy, Resident) else None
+
+
+def resident_budget(device: torch.device) -> int:
+    """Return the maximum size of a dataset in GPU memory, bytes: a quarter of the free memory."""
+    return free_bytes(device) // _BUDGET_DIVISOR
 
 
 def free_bytes(device: torch.device) -> int:
-    """Return the free memory of a GPU, with what torch keeps for itself though no tensor holds it."""
-    idle = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return int(torch.cuda.mem_get_info(device)[0]) + idle
+    """Return the free memory of a GPU, bytes, including unused blocks of torch's caching allocator."""
+    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return int(torch.cuda.mem_get_info(device)[0]) + unused
 
 
 class Resident:
-    """A packed store, copied to a device once.
+    """A packed store on a device.
 
     Args:
         store: Store of kind ``memory`` or ``disk``.
-        device: Where to.
+        device: Target device.
     """
 
     def __init__(self, store: Packed, device: torch.device) -> None:
         self._place, self._channels = store.place, store.channels
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # torch warns of read-only arrays; this one is only copied
+            warnings.simplefilter("ignore", UserWarning)  # torch warns about read-only arrays; this one is copied
             self._flat = torch.from_numpy(store.flat()).to(device, copy=True)
 
     def canvas(self, i: int, window: int) -> Tensor:
@@ -55,27 +59,30 @@ class Resident:
         return self._flat[start : start + size].view(self._channels, height, width)
 
     def collate(self, canvases: Sequence[Tensor]) -> Tensor:
-        """Put canvases of `canvas` into one batch, zeros below and to the right of the smaller ones.
+        """Collate canvases into one batch, padded with zeros at the bottom and right.
 
-        Where all images of a folder have one size this is a single kernel, else one an image.
+        Launches one kernel if all canvases have the same size and alignment, else one per canvas.
+
+        Args:
+            canvases: Views from `canvas`.
 
         Returns:
-            (B, C, H, W), of the store's dtype.
+            (B, C, H, W), dtype of the store.
         """
         height, width = (max(canvas.shape[axis] for canvas in canvases) for axis in (1, 2))
         size = self._channels * height * width
         starts = [canvas.storage_offset() for canvas in canvases]
         if all(canvas.numel() == size for canvas in canvases) and not any(start % size for start in starts):
-            whole = self._flat[: len(self._flat) // size * size].view(-1, size)
-            deep = whole.dtype == torch.uint16  # of which a GPU knows little more than how to copy it
+            table = self._flat[: len(self._flat) // size * size].view(-1, size)
+            is_uint16 = table.dtype == torch.uint16  # torch supports hardly any uint16 operation on a GPU
             rows = torch.tensor([start // size for start in starts])
             if self._flat.device.type == "cuda":
                 rows = rows.pin_memory().to(self._flat.device, non_blocking=True)
-            batch = (whole.view(torch.int16) if deep else whole).index_select(0, rows.to(self._flat.device))
-            return batch.view(whole.dtype).view(-1, self._channels, height, width)
+            batch = (table.view(torch.int16) if is_uint16 else table).index_select(0, rows.to(self._flat.device))
+            return batch.view(table.dtype).view(-1, self._channels, height, width)
         batch = torch.zeros(
             len(canvases), self._channels, height, width, dtype=self._flat.dtype, device=self._flat.device
         )
-        for place, canvas in enumerate(canvases):
-            batch[place, :, : canvas.shape[1], : canvas.shape[2]] = canvas
+        for row, canvas in enumerate(canvases):
+            batch[row, :, : canvas.shape[1], : canvas.shape[2]] = canvas
         return batch

@@ -1,6 +1,6 @@
-"""Inputs as the user names them -> a sorted list of images.
+"""Resolve the inputs of a command (folders, files, globs, lists, stdin) to a sorted list of images.
 
-A listed name may still turn out to be unreadable; the reader finds that.
+Files are not opened: a listed image may still be unreadable.
 """
 
 import difflib
@@ -25,14 +25,14 @@ from dinocli.errors import DataError, UsageError
 
 @dataclass(frozen=True)
 class ImageList:
-    """Images under one folder.
+    """Images below one root folder.
 
     Args:
-        root: The folder that all names are relative to, absolute: as named, else the input folder, of several
-            inputs the deepest one above all.
-        names: Sorted, unique, written ``./a/b.png``: a name can then never look like an option or a formula.
-        bad: Names that cannot be written on a line of their own, escaped, each with the reason.
-        notes: Sentences for the user: what was left out, and what may be no image.
+        root: Absolute folder that all names are relative to: `--root`, else the input folder, or the deepest common
+            parent of several inputs.
+        names: Sorted, unique, written ``./a/b.png``, so that no name can be taken for an option or a formula.
+        bad: Names that do not fit on one line of UTF-8, escaped, each with the reason.
+        notes: Sentences on what was left out, and on files that may not be images.
     """
 
     root: Path
@@ -44,7 +44,7 @@ class ImageList:
         return len(self.names)
 
     def path(self, i: int) -> str:
-        """Return what `open` takes for image ``i``."""
+        """Return the path of image ``i``."""
         return os.path.join(self.root, self.names[i][2:])
 
     def paths(self) -> list[str]:
@@ -52,16 +52,16 @@ class ImageList:
         return [self.path(i) for i in range(len(self))]
 
     def spread(self, count: int) -> "ImageList":
-        """Return evenly spread images, at most `count`, for a trial."""
+        """Return at most `count` evenly spread images, for a trial."""
         last, count = len(self) - 1, min(count, len(self))
-        places = [round(number * last / max(1, count - 1)) for number in range(count)]
-        return replace(self, names=[self.names[place] for place in places])
+        indices = [round(number * last / max(1, count - 1)) for number in range(count)]
+        return replace(self, names=[self.names[index] for index in indices])
 
     def digest(self) -> str:
-        """Hash names, sizes and modification times, but not contents: seconds for a million files, not hours.
+        """Hash names, sizes and modification times, not contents: seconds for a million files, not hours.
 
         Returns:
-            SHA-256 in hexadecimal. It does not depend on where the folder lies. A file that is gone counts as size -1.
+            SHA-256 in hexadecimal. It does not depend on the root folder. A missing file counts as size -1.
         """
         sha = hashlib.sha256()
         for i, name in enumerate(self.names):
@@ -82,53 +82,53 @@ def find_images(
     exclude: Sequence[str] = (),
     root: str = "",
 ) -> ImageList:
-    """List the images that the inputs name.
+    """List the images of the inputs.
 
     Args:
-        inputs: Folders (see `FolderWalk`), files (whatever the ending), tar shards (see `TarShard`; ``{000..012}.tar``
-            names several), globs, ``@list.txt`` or ``@list.csv`` (see `read_path_list`), ``-`` (paths on standard
-            input). Listed paths are relative to the working directory, and with a known ending they are believed to be
-            files, unseen. What exists under exactly the given name is never taken as a glob.
-        stdin: Bytes of standard input, for ``-``.
-        null: Paths on standard input end with NUL, not with a line feed.
-        include: Patterns; an image that matches none of them is left out. Empty takes all.
-        exclude: Patterns; an image that matches one of them is left out. A pattern without a slash is compared with
-            each folder and file name of an image (``masks``, ``*_mask.png``), one with a slash with its path or the
-            end of it (``b/masks``).
-        root: Folder that names are relative to; empty takes the input folder, of several the deepest one above all.
+        inputs: Folders (see `FolderWalk`), files (any suffix), tar shards (see `TarShard`; ``{000..012}.tar`` for
+            several), globs, ``@list.txt`` or ``@list.csv`` (see `read_path_list`), ``-`` (paths on standard input).
+            Listed paths are relative to the working directory; those with an image suffix are not checked to be files.
+            An input that exists verbatim is not expanded as a glob.
+        stdin: Standard input, for ``-``.
+        null: Paths on standard input are separated by NUL, not by line feeds.
+        include: Patterns; only images that match one of them are listed. Empty lists all.
+        exclude: Patterns; images that match one of them are left out. A pattern without a slash is matched with each
+            folder and file name of an image (``masks``, ``*_mask.png``), one with a slash with its path and the ends of
+            it (``b/masks``).
+        root: Folder that names are relative to; empty for the input folder, or the deepest common parent of several.
 
     Returns:
-        The same list whatever the order of the inputs; an image named twice is there once.
+        The same list for any order of the inputs; an image named twice is listed once.
 
     Raises:
-        DataError: An input does not exist, or there is no image in any.
-        UsageError: An image does not lie below the root.
+        DataError: An input does not exist, or no input holds an image.
+        UsageError: An image is not below the root.
     """
     walk = FolderWalk()
-    found: set[str] = set()
+    paths: set[str] = set()
     tops: set[str] = set()
     for entry in inputs:
-        for path, folder in _expand(entry, stdin, null, walk):
+        for path, is_folder in _expand(entry, stdin, null, walk):
             absolute = os.path.abspath(path)
-            inside = split_member(absolute)
-            tops.add(absolute if folder else os.path.dirname(inside[0] if inside else absolute))
-            if folder:
-                found.update(walk.images(absolute))
+            member = split_member(absolute)
+            tops.add(absolute if is_folder else os.path.dirname(member[0] if member else absolute))
+            if is_folder:
+                paths.update(walk.images(absolute))
             else:
-                found.update(walk.members(absolute) if is_shard(absolute) else [absolute])
+                paths.update(walk.members(absolute) if is_shard(absolute) else [absolute])
     named = ", ".join(repr(entry) for entry in inputs)
-    if not found:
-        left = f"; {walk.note()}" if walk.note() else ""
-        endings = " ".join(image_suffixes())
-        raise DataError(f"no image in {named} (looked for {endings}){left}; other files have to be named one by one")
-    top = _root(root, found, tops)
-    names, bad = _names(top, found)
+    if not paths:
+        note = f"; {walk.note()}" if walk.note() else ""
+        suffixes = " ".join(image_suffixes())
+        raise DataError(f"no image in {named} (looked for {suffixes}){note}; other files have to be named one by one")
+    top = _root(root, paths, tops)
+    names, bad = _names(top, paths)
     bad += _names_of_bad(top, walk.bad_members)
-    kept, notes = select_names(top, names, include, exclude)
-    if not kept:
-        why = "; ".join(notes) if names else f"all {len(bad)} are left out, such as {bad[0][0]}: {bad[0][1]}"
-        raise DataError(f"no usable image in {named}: {why}")
-    return ImageList(Path(top), kept, bad, tuple(filter(None, [walk.note(), *notes, *_doubts(kept)])))
+    selected, notes = select_names(top, names, include, exclude)
+    if not selected:
+        reason = "; ".join(notes) if names else f"all {len(bad)} are left out, such as {bad[0][0]}: {bad[0][1]}"
+        raise DataError(f"no usable image in {named}: {reason}")
+    return ImageList(Path(top), selected, bad, tuple(filter(None, [walk.note(), *notes, *_suspect_notes(selected)])))
 
 
 def check_input(entry: str) -> None:
@@ -140,7 +140,7 @@ def check_input(entry: str) -> None:
 
 
 def _expand(entry: str, stdin: BinaryIO | None, null: bool, walk: FolderWalk) -> Iterable[tuple[str, bool]]:
-    """Yield the paths behind one input, each with whether it is a folder."""
+    """Yield (path, is folder) for each path of one input."""
     if entry == "-":
         return _listed(listed_paths(stdin.read() if stdin is not None else b"", "-", null=null))
     if "\0" in entry:
@@ -169,7 +169,7 @@ def _is_folder(path: str) -> bool:
     """Return whether a path is a folder.
 
     Raises:
-        DataError: It is a pipe, a socket or a device, which would be waited for.
+        DataError: It is a pipe, a socket or a device, on which reading could block.
     """
     try:
         mode = os.stat(path).st_mode
@@ -181,25 +181,25 @@ def _is_folder(path: str) -> bool:
 
 
 def _matched(paths: list[str], pattern: str, walk: FolderWalk) -> Iterator[tuple[str, bool]]:
-    """Yield what a glob matched: as in a folder, other endings are left out unless the pattern names its own."""
-    own = {part.casefold() for part in pattern.split(os.sep)}
-    ending = os.path.splitext(pattern)[1]
-    explicit = bool(ending) and not glob.has_magic(ending)
+    """Yield (path, is folder) of glob matches; files without an image suffix only if the pattern has a suffix."""
+    pattern_parts = {part.casefold() for part in pattern.split(os.sep)}
+    suffix = os.path.splitext(pattern)[1]
+    has_suffix = bool(suffix) and not glob.has_magic(suffix)
     for path in unique_real_paths(paths):
-        system = next((part for part in path.split(os.sep) if part.casefold() in SYSTEM_FOLDERS - own), "")
+        system = next((part for part in path.split(os.sep) if part.casefold() in SYSTEM_FOLDERS - pattern_parts), "")
         if system:
             walk.system[system] = 1
         elif os.path.isdir(path):
             yield path.rstrip(os.sep) or os.sep, True
         elif os.path.exists(path) and not os.path.isfile(path):
             walk.special += 1
-        elif explicit or is_shard(path) or walk.accepts(path):
+        elif has_suffix or is_shard(path) or walk.accepts(path):
             refuse_compressed(path)
             yield path, False
 
 
 def _listed(paths: Iterator[str]) -> Iterator[tuple[str, bool]]:
-    for path in paths:  # a known ending saves the system call: lists can be as long as a million
+    for path in paths:  # an image suffix saves the system call: a list can hold a million paths
         yield path, not path.lower().endswith(image_suffixes()) and _is_folder(path)
 
 
@@ -212,14 +212,14 @@ def _missing(entry: str) -> str:
     return f"{what} {entry!r}; {hint}"
 
 
-def _root(asked: str, found: set[str], tops: set[str]) -> str:
+def _root(requested: str, paths: set[str], tops: set[str]) -> str:
     """Return the folder that names are relative to."""
-    root = os.path.abspath(asked) if asked else os.path.commonpath(tops)
-    if asked and not os.path.isdir(root):
-        raise UsageError(f"--root {asked}: no such folder; name one above all images")
-    outside = min((path for path in found if not path.startswith(root.rstrip("/") + "/")), default="")
+    root = os.path.abspath(requested) if requested else os.path.commonpath(tops)
+    if requested and not os.path.isdir(root):
+        raise UsageError(f"--root {requested}: no such folder; name one above all images")
+    outside = min((path for path in paths if not path.startswith(root.rstrip("/") + "/")), default="")
     if outside:
-        raise UsageError(f"--root {asked} is not above {outside}; name a folder above all images")
+        raise UsageError(f"--root {requested} is not above {outside}; name a folder above all images")
     if not is_utf8(root):
         readable = os.fsencode(root).decode("utf-8", "backslashreplace")
         raise DataError(f"the name of the folder {readable} is not UTF-8, so no result can name it; rename it")
@@ -227,12 +227,12 @@ def _root(asked: str, found: set[str], tops: set[str]) -> str:
 
 
 def _names(root: str, paths: set[str]) -> tuple[list[str], list[tuple[str, str]]]:
-    """Make names relative to the root, and set aside those that would break a list of one name a line."""
-    cut = len(root.rstrip("/")) + 1
+    """Return names relative to the root, and (escaped name, reason) of those that do not fit on one line of UTF-8."""
+    prefix = len(root.rstrip("/")) + 1
     names: list[str] = []
     bad: list[tuple[str, str]] = []
     for path in sorted(paths):
-        name = "./" + path[cut:]
+        name = "./" + path[prefix:]
         if "\n" in name or "\r" in name:
             bad.append((name.encode("unicode_escape", "surrogateescape").decode(), "a line break in the name"))
         elif not is_utf8(name):
@@ -243,13 +243,13 @@ def _names(root: str, paths: set[str]) -> tuple[list[str], list[tuple[str, str]]
 
 
 def _names_of_bad(root: str, paths: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    cut = len(root.rstrip("/")) + 1
-    named = (("./" + path[cut:].rstrip("/"), reason) for path, reason in paths)
+    prefix = len(root.rstrip("/")) + 1
+    named = (("./" + path[prefix:].rstrip("/"), reason) for path, reason in paths)
     return [(os.fsencode(name).decode("utf-8", "backslashreplace"), reason) for name, reason in named]
 
 
-def _doubts(names: list[str]) -> Iterator[str]:
-    """Yield notes on images that are likely to be something else."""
+def _suspect_notes(names: list[str]) -> Iterator[str]:
+    """Yield notes on files that are probably masks, previews or second versions."""
     masks = mask_names(names)
     if masks:
         mask, image = next(iter(masks.items()))
@@ -257,10 +257,10 @@ def _doubts(names: list[str]) -> Iterator[str]:
             f"{len(masks):,} of {len(names):,} images are named like masks of others ({mask} of {image}); "
             "--exclude GLOB leaves files or folders out"
         )
-    odd = PREVIEW_FOLDERS | SYSTEM_FOLDERS
-    previews = [name for name in names if not odd.isdisjoint(name.casefold().split("/")[:-1])]
+    preview_folders = PREVIEW_FOLDERS | SYSTEM_FOLDERS
+    previews = [name for name in names if not preview_folders.isdisjoint(name.casefold().split("/")[:-1])]
     if previews:
         yield f"{len(previews):,} images lie in folders of previews, such as {previews[0]}; --exclude leaves them out"
     twins = len(names) - len({os.path.splitext(name)[0] for name in names})
     if twins:
-        yield f"{twins:,} images have the name of another one with another ending; --exclude GLOB leaves one kind out"
+        yield f"{twins:,} images have the name of another one with another suffix; --exclude GLOB leaves one kind out"

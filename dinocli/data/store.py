@@ -1,4 +1,4 @@
-"""Where canvases come from during a run: packed once into one buffer, or decoded again each time."""
+"""Stores of canvases: packed into one buffer, or decoded on demand."""
 
 import mmap
 from abc import ABC, abstractmethod
@@ -17,16 +17,16 @@ Kind = Literal["memory", "disk", "stream"]
 
 
 class Store(ABC):
-    """Canvases by number: 0 to len - 1, in the order of the sorted names.
+    """Canvases by image index: 0 to len - 1, in the order of the sorted names.
 
     Args:
         names: Names of the readable images.
-        bad: Names that were left out, with the reason.
+        bad: (name, reason) of the unreadable images.
         kind: ``memory``, ``disk`` or ``stream``.
-        dtype: Number type of all canvases.
-        channels: Number of channels of all canvases.
-        nbytes: Size of all canvases together; 0 when streaming.
-        threads: For callers that fetch several canvases at once; 0 where fetching is only a copy.
+        dtype: uint8 or uint16.
+        channels: Number of channels.
+        nbytes: Total size of all canvases; 0 when streaming.
+        threads: Threads that callers should use to fetch several canvases; 0 if fetching is only a copy.
     """
 
     names: list[str]
@@ -46,17 +46,17 @@ class Store(ABC):
 
     @abstractmethod
     def canvas(self, i: int, window: int) -> Canvas:
-        """Return one canvas, (C, h, w), read-only; `UnreadableImage` if the file turns out to be broken (streaming)."""
+        """Return one canvas, (C, h, w), read-only; `UnreadableImage` if decoding fails while streaming."""
 
 
 @dataclass(frozen=True)
 class Index:
-    """Where the canvases of a packed store lie.
+    """Positions of the M canvases of N images in a packed store.
 
     Args:
-        starts_N1: Image i has the canvases starts[i] to starts[i + 1] - 1.
-        places_M3: For each each canvas its offset in bytes, height and width.
-        rows_N: For each each image its row in the list that was packed; unreadable ones are left out.
+        starts_N1: Image i has the canvases starts[i] to starts[i + 1] - 1; N + 1 entries.
+        places_M3: Offset in bytes, height and width of each canvas.
+        rows_N: Row of each image in the packed image list; unreadable images are left out.
     """
 
     starts_N1: NDArray[np.int64]
@@ -79,7 +79,7 @@ class Packed(Store):
         self.names, self.bad, self.kind = names, bad, kind
         self.dtype, self.channels = canvas_dtype(reader), reader.preprocess.canvas_channels
         self.threads = 0
-        self.copies: dict[object, object] = {}  # on devices, by device: see `dinocli.data.resident`
+        self.copies: dict[object, object] = {}  # copies by device: see `dinocli.data.resident`
         self._buffer, self._index = buffer, index
         areas = index.places_M3[:, 1] * index.places_M3[:, 2]
         self.nbytes = int(areas.sum()) * self.channels * self.dtype.itemsize
@@ -89,29 +89,29 @@ class Packed(Store):
 
     def canvas(self, i: int, window: int) -> Canvas:
         start, height, width = self.place(i, window)
-        return self._everything()[start : start + self.channels * height * width].reshape(self.channels, height, width)
+        return self._array()[start : start + self.channels * height * width].reshape(self.channels, height, width)
 
     def place(self, i: int, window: int) -> tuple[int, int, int]:
-        """Return where a canvas begins in `flat`, in pixels of one channel, and its height and width."""
+        """Return the index of a canvas's first sample in `flat`, and its height and width."""
         offset, height, width = self._index.places_M3[self.number(i, window)].tolist()
         return offset // self.dtype.itemsize, height, width
 
     def number(self, i: int, window: int) -> int:
-        """Return the place of a canvas among all, counted from 0."""
+        """Return the index of a canvas among all M."""
         return int(self._index.starts_N1[i]) + window
 
     def flat(self) -> Canvas:
-        """Return all canvases behind each other, read-only."""
-        return self._everything()
+        """Return all canvases as one read-only 1-D array."""
+        return self._array()
 
-    def _everything(self) -> Canvas:
-        everything = np.frombuffer(self._buffer, self.dtype, self.nbytes // self.dtype.itemsize)
-        everything.flags.writeable = False
-        return everything
+    def _array(self) -> Canvas:
+        array = np.frombuffer(self._buffer, self.dtype, self.nbytes // self.dtype.itemsize)
+        array.flags.writeable = False
+        return array
 
 
 class Stream(Store):
-    """Decodes on demand: no memory, no disk, the price of a decode for every look at an image."""
+    """Decodes each canvas on demand; needs no memory and no disk, but decodes an image at every access."""
 
     def __init__(
         self,
@@ -134,11 +134,11 @@ class Stream(Store):
         try:
             return self._reader.canvases(self._images.path(self._counts[i][0]))[window]
         except DataError as error:
-            found = (self.names[i], str(error))
-            if found not in self.bad:
-                self.bad.append(found)
+            name, reason = self.names[i], str(error)
+            if (name, reason) not in self.bad:
+                self.bad.append((name, reason))
             self._limit.check(self.bad)
-            raise UnreadableImage(f"{found[0]}: {found[1]}") from error
+            raise UnreadableImage(f"{name}: {reason}") from error
 
 
 def canvas_dtype(reader: Reader) -> np.dtype[Any]:

@@ -1,4 +1,4 @@
-"""Survey of a sample of the dataset: depth, colour, sizes, and the range that follows from them."""
+"""Survey of a sample of the dataset: depth, colour, sizes, and the intensity range."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -30,29 +30,29 @@ from dinocli.data.sources import ImageList
 from dinocli.errors import DataError
 
 _HEADROOM = 0.1
-"""Share of the measured span added at both ends under ``auto``: defects may be hotter or darker than any sample."""
+"""Fraction of the measured range added at both ends by ``auto``: defects may be brighter or darker than any sample."""
 
 
 @dataclass(frozen=True)
 class Survey:
-    """Facts of a sample of a dataset, and the range that follows from them.
+    """Properties of a sample of a dataset, and the intensity range.
 
     Args:
-        policy: As in `Preprocess.range_policy`; ``auto`` on 8-bit images has become ``full``.
-        low: Source value that becomes 0; of ``image`` a percentile.
-        high: Source value that becomes 1.
+        policy: As `Preprocess.range_policy`; ``auto`` on 8-bit images becomes ``full``.
+        low: Source value that is mapped to 0; for ``image`` a percentile.
+        high: Source value that is mapped to the maximum; for ``image`` a percentile.
         deep: Some image has more than 8 bits.
-        channels: That are read of most images.
+        channels: Most common number of channels that are read.
         grey: No image has colour.
-        dtypes: Number of sampled images of each dtype.
-        median_size: (h, w), pixels, each the median by itself.
-        max_size: (h, w), pixels, of the largest image of the sample.
-        sampled: Images that were read.
-        bad: Names of sampled images that could not be read, with the reason.
+        dtypes: Number of sampled images per dtype.
+        median_size: (median h, median w), pixels.
+        max_size: (maximum h, maximum w), pixels.
+        sampled: Number of sampled images that were readable.
+        bad: (name, reason) of unreadable sampled images.
         notes: Sentences for the user.
-        warnings: Sentences about what was assumed and may be wrong, each with the option that says otherwise.
-        alpha: As in `Preprocess`.
-        source: See `Preprocess`.
+        warnings: Sentences on assumptions that may be wrong, each with the option that changes it.
+        alpha: As `Preprocess.alpha`.
+        source: As `Preprocess.source`.
     """
 
     policy: str
@@ -80,26 +80,26 @@ def survey(
     sample: int = 256,
     seed: int = 0,
 ) -> Survey:
-    """Read a fixed sample of the images and decide on the range.
+    """Read a fixed random sample of the images and determine the intensity range.
 
     Args:
         images: The dataset.
         range_spec: See `parse_range`.
-        reading: What of each file is read.
-        sample: Number of images to read; all of them if there are fewer.
-        seed: Random seed of the choice of the sample.
+        reading: Channels, page, nodata, z and region of interest; sizes and values are those inside the region.
+        sample: Number of images to read; all if there are fewer.
+        seed: Random seed of the sample.
 
     Raises:
-        UsageError: A range that makes no sense.
-        DataError: No sampled image can be read, or images of several kinds (8-bit, deep integer, float) are mixed and
-            the range is to be measured.
+        UsageError: Invalid range.
+        DataError: No sampled image is readable, or the range is measured on images of several kinds (8-bit, deep
+            integer, float).
     """
-    wanted = parse_range(range_spec)
+    parsed = parse_range(range_spec)
     samples, bad = _samples(images, reading, sample, seed)
     deep = any(one.dtype != np.uint8 for one in samples)
     kinds = Counter(depth_kind(one.dtype) for one in samples)
-    measured = wanted.policy in MEASURED
-    if measured and len(kinds) > 1:
+    is_measured = parsed.policy in MEASURED
+    if is_measured and len(kinds) > 1:
         first = {depth_kind(one.dtype): one.name for one in reversed(samples)}
         mixed = " and ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
         rarest = min(kinds, key=lambda kind: kinds[kind])
@@ -107,15 +107,15 @@ def survey(
             f"{mixed} images are mixed ({first[rarest]} is {rarest}), no measured range fits all; use --range full, or "
             "leave some out with --exclude"
         )
-    policy, low, high = _decide(wanted, samples, deep)
-    read = Counter(one.channels for one in samples).most_common(1)[0][0]
+    policy, low, high = _chosen_range(parsed, samples, deep)
+    channel_count = Counter(one.channels for one in samples).most_common(1)[0][0]
     heights, widths = np.array([one.size for one in samples]).T
     return Survey(
         policy=policy,
         low=low,
         high=high,
         deep=deep,
-        channels=read,
+        channels=channel_count,
         grey=all(one.grey for one in samples),
         dtypes=dict(Counter(str(one.dtype) for one in samples)),
         median_size=(int(np.median(heights)), int(np.median(widths))),
@@ -123,8 +123,8 @@ def survey(
         sampled=len(samples),
         bad=bad,
         notes=[
-            *filter(None, [described_roi(reading.roi), described_channels(read)]),
-            *_notes(wanted, samples, deep, low, high),
+            *filter(None, [described_roi(reading.roi), described_channels(channel_count)]),
+            *_notes(parsed, samples, deep, low, high),
         ],
         warnings=[
             *nodata_notes(samples, policy),
@@ -138,31 +138,31 @@ def survey(
             *window_notes(samples, policy),
         ],
         alpha="ignore" if ignores_alpha(samples) else "white",
-        source=next(iter(kinds)) if measured else "",
+        source=next(iter(kinds)) if is_measured else "",
     )
 
 
 def check_stored(images: ImageList, preprocess: Preprocess, sample: int = 16) -> list[str]:
-    """Return what has to be said about images that are read with a stored record: they may not be what it was made for.
+    """Return notes on images that may not fit the stored preprocessing they are read with.
 
     Args:
         images: The dataset.
-        preprocess: How they will be read.
-        sample: Number of images to read. If none can be read, that is found later and counted against ``--max-bad``.
+        preprocess: Stored preprocessing.
+        sample: Number of images to read. If none is readable, there are no notes: reading the dataset reports that.
     """
-    about = preprocess
-    reading = SourceReading(about.channels, about.page, about.nodata, about.z, about.roi)
+    p = preprocess
+    reading = SourceReading(p.channels, p.page, p.nodata, p.z, p.roi)
     try:
         samples, _ = _samples(images, reading, sample, seed=0)
     except DataError:
         return []
-    fitting = [one for one in samples if preprocess.source in ("", depth_kind(one.dtype))]
+    same_kind = [one for one in samples if p.source in ("", depth_kind(one.dtype))]
     return [
-        *kind_notes(samples, preprocess.source),
-        *float_notes(samples, preprocess.range_policy),
-        *narrow_notes(fitting, about.range_policy, about.range_low, about.range_high),
-        *clip_notes(fitting, about.range_policy, about.range_low, about.range_high),
-        *alpha_notes(samples, ignored=preprocess.alpha == "ignore"),
+        *kind_notes(samples, p.source),
+        *float_notes(samples, p.range_policy),
+        *narrow_notes(same_kind, p.range_policy, p.range_low, p.range_high),
+        *clip_notes(same_kind, p.range_policy, p.range_low, p.range_high),
+        *alpha_notes(samples, ignored=p.alpha == "ignore"),
         *channel_notes(samples),
         *page_notes(samples),
     ]
@@ -171,7 +171,7 @@ def check_stored(images: ImageList, preprocess: Preprocess, sample: int = 16) ->
 def _samples(
     images: ImageList, reading: SourceReading, sample: int, seed: int
 ) -> tuple[list[ImageSample], list[tuple[str, str]]]:
-    """Return what was seen of a sample, and its unreadable images with the reason."""
+    """Return the readable images of a random sample, and (name, reason) of the unreadable ones."""
     rows = np.random.default_rng(seed).choice(len(images), min(sample, len(images)), replace=False)
 
     def read(row: int) -> ImageSample | str:
@@ -185,44 +185,44 @@ def _samples(
     return samples, bad
 
 
-def _decide(wanted: Range, samples: list[ImageSample], deep: bool) -> tuple[str, float, float]:
-    """Return the policy's name for the record, and the range."""
+def _chosen_range(parsed: Range, samples: list[ImageSample], deep: bool) -> tuple[str, float, float]:
+    """Return the policy as stored, low and high."""
     low, high = min(one.low for one in samples), max(one.high for one in samples)
-    if wanted.policy == "full" or (wanted.policy == "auto" and not deep):
+    if parsed.policy == "full" or (parsed.policy == "auto" and not deep):
         return ("full", *full_range(samples[0].dtype))
-    if wanted.policy == "window":
-        level, width = wanted.values
+    if parsed.policy == "window":
+        level, width = parsed.values
         return "window", level - width / 2, level + width / 2
-    if wanted.policy in ("fixed", PER_IMAGE):
-        return (wanted.policy, wanted.values[0], wanted.values[1])
-    if wanted.policy == "percentile":
-        low, high = np.percentile(np.concatenate([one.values for one in samples]), wanted.values).tolist()
-    elif wanted.policy == "auto":
+    if parsed.policy in ("fixed", PER_IMAGE):
+        return (parsed.policy, parsed.values[0], parsed.values[1])
+    if parsed.policy == "percentile":
+        low, high = np.percentile(np.concatenate([one.values for one in samples]), parsed.values).tolist()
+    elif parsed.policy == "auto":
         low, high = _with_headroom(low, high, samples[0].dtype)
     if high <= low:
         raise DataError(f"all sampled pixels are {low:g}; give the range yourself: --range fixed:LOW,HIGH")
-    return wanted.policy, low, high
+    return parsed.policy, low, high
 
 
 def _with_headroom(low: float, high: float, dtype: np.dtype[Any]) -> tuple[float, float]:
-    """Widen a measured range, for integers within the bits that the detector seems to have."""
-    room = _HEADROOM * (high - low)
+    """Widen a measured range; for unsigned integers at most to the bit depth of the largest value."""
+    headroom = _HEADROOM * (high - low)
     if dtype.kind != "u":
-        most = float(np.finfo(np.float64).max)
-        return max(low - room, -most), min(high + room, most)
-    return max(0.0, float(np.floor(low - room))), min(2.0 ** _bits(high) - 1, float(np.ceil(high + room)))
+        limit = float(np.finfo(np.float64).max)
+        return max(low - headroom, -limit), min(high + headroom, limit)
+    return max(0.0, float(np.floor(low - headroom))), min(2.0 ** _bits(high) - 1, float(np.ceil(high + headroom)))
 
 
 def _bits(high: float) -> int:
     return max(1, int(high).bit_length())
 
 
-def _notes(wanted: Range, samples: list[ImageSample], deep: bool, low: float, high: float) -> list[str]:
-    """Say what the range is where it was measured, and where it may disappoint."""
+def _notes(parsed: Range, samples: list[ImageSample], deep: bool, low: float, high: float) -> list[str]:
+    """Note nodata tags, the measured range of deep images, and a range that gives low contrast."""
     tagged = sum(one.nodata for one in samples)
     tags = [f"{tagged} of {len(samples)} files tag or mask nodata: it is black and does not count for the range"]
     tags = tags if tagged else []
-    if not deep or wanted.policy in ("full", PER_IMAGE):
+    if not deep or parsed.policy in ("full", PER_IMAGE):
         return tags
     first, top = samples[0].dtype, max(one.high for one in samples)
     data = f"{first} data"
@@ -230,7 +230,7 @@ def _notes(wanted: Range, samples: list[ImageSample], deep: bool, low: float, hi
         data = f"{_bits(top)}-bit data in 16-bit files"
     notes = [*tags, f"{data}: range {low:g} to {high:g}"]
     inner = np.percentile(np.concatenate([one.values for one in samples]), (0.1, 99.9))
-    if wanted.policy in ("auto", "minmax") and np.ptp(inner) < 0.25 * (high - low):
+    if parsed.policy in ("auto", "minmax") and np.ptp(inner) < 0.25 * (high - low):
         notes.append(
             f"99.8 % of the pixels lie between {inner[0]:g} and {inner[1]:g}, a small part of the range; "
             "--range percentile:0.1,99.9 gives more contrast and clips the rest"

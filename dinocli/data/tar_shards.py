@@ -1,7 +1,7 @@
-"""Images in tar shards as WebDataset writes them: read where they lie, by their place in the archive, never unpacked.
+"""Images in tar shards (WebDataset), read by their offset in the archive without unpacking it.
 
-The path of such an image is that of its archive and its name inside: `shards/0001.tar/cat/12.jpg`. An archive is gone
-through once, header by header; afterwards each image is one read.
+The path of such an image is the path of the archive, then its name inside: `shards/0001.tar/cat/12.jpg`. The headers of
+an archive are read once; then each image takes one read.
 """
 
 import bisect
@@ -23,27 +23,27 @@ from dinocli.errors import DataError
 
 SUFFIX = ".tar"
 COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".tar.lz4")
-_MAGIC = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
-_MOST_HEADER = 1 << 20  # bytes read at a time while listing: a header can claim to be gigabytes
+_COMPRESSION_MAGIC = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
+_MAX_HEADER_BYTES = 1 << 20  # read at once while listing: a header can claim gigabytes
 _BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}")
-_MOST_BRACES = 1_000_000
-_TYPES = {tarfile.LNKTYPE: "a hard link", tarfile.SYMTYPE: "a link"}
+_MAX_BRACE_NAMES = 1_000_000
+_LINK_TYPES = {tarfile.LNKTYPE: "a hard link", tarfile.SYMTYPE: "a link"}
 
 Source = str | bytes
-"""A file by its path, or an image of an archive by its content."""
+"""Path of a file, or content of an image in an archive."""
 
 
 @dataclass(frozen=True)
 class TarShard:
-    """Where the images of one archive lie.
+    """Positions of the images in one archive.
 
     Args:
-        names: Sorted; a name that the archive holds twice counts once, as the later one.
-        offsets: Of each, bytes.
-        sizes: Of each, bytes.
-        stamp: Size and modification time (ns) of the archive when it was gone through.
-        bad: Names with the reason: links, sparse files, names that lead out of the archive, and a damaged end.
-        left_out: Number of other members, by ending.
+        names: Sorted names; of duplicate names the last member counts.
+        offsets: Offset of each image, bytes.
+        sizes: Size of each image, bytes.
+        stamp: Size and modification time (ns) of the archive when it was listed.
+        bad: (name, reason) of links, sparse files, names that lead out of the archive, and a damaged end.
+        left_out: Number of other members by suffix.
     """
 
     names: list[str]
@@ -54,7 +54,7 @@ class TarShard:
     left_out: Counter[str]
 
     def place(self, name: str) -> tuple[int, int]:
-        """Return offset and size of a member; `KeyError` where there is none."""
+        """Return offset and size of a member, bytes; `KeyError` if there is none."""
         row = bisect.bisect_left(self.names, name)
         if row == len(self.names) or self.names[row] != name:
             raise KeyError(name)
@@ -62,16 +62,16 @@ class TarShard:
 
 
 _shards: dict[str, TarShard] = {}
-_one_at_a_time = Lock()
+_listing_lock = Lock()
 
 
 def is_shard(path: str) -> bool:
-    """Say whether a path names an uncompressed tar file that is there."""
+    """Return whether a path is an existing uncompressed tar file."""
     return path.lower().endswith(SUFFIX) and os.path.isfile(path)
 
 
 def split_member(path: str) -> tuple[str, str] | None:
-    """Split the path of an image in an archive into both; None for every other path."""
+    """Split the path of an image in an archive into (archive, name); None for other paths."""
     lower, start = path.lower(), 0
     while (end := lower.find(SUFFIX + "/", start)) >= 0:
         start = end + len(SUFFIX)
@@ -81,30 +81,30 @@ def split_member(path: str) -> tuple[str, str] | None:
 
 
 def open_shard(path: str) -> TarShard:
-    """Return the images of an archive, gone through at the first call, and again after it has changed.
+    """List the images of an archive; the list is cached until the archive changes.
 
     Raises:
-        DataError: It is compressed, or no archive.
-        OSError: It cannot be read.
+        DataError: The file is compressed, or not a tar archive.
+        OSError: The file cannot be read.
     """
-    with _one_at_a_time, open(path, "rb") as file:
+    with _listing_lock, open(path, "rb") as file:
         stamp = _stamp(file)
-        known = _shards.get(path)
-        if known is None or known.stamp != stamp:
-            known = _shards[path] = _go_through(file, path, stamp)
-        return known
+        shard = _shards.get(path)
+        if shard is None or shard.stamp != stamp:
+            shard = _shards[path] = _listed(file, path, stamp)
+        return shard
 
 
 def image_source(path: str) -> Source:
-    """Return the content of an image in an archive, and the path of every other file as it is.
+    """Return the content of an image in an archive; other paths are returned unchanged.
 
     Raises:
-        DataError: The archive has no such image, or has changed meanwhile.
+        DataError: The archive has no such image, or ends before it.
     """
-    found = split_member(path)
-    if found is None:
+    member = split_member(path)
+    if member is None:
         return path
-    archive, name = found
+    archive, name = member
     shard = _shards.get(archive) or open_shard(archive)
     with open(archive, "rb") as file:
         if _stamp(file) != shard.stamp:
@@ -120,12 +120,12 @@ def image_source(path: str) -> Source:
 
 
 def decoder_input(source: Source) -> str | BytesIO:
-    """Return what decoders take: a path, or a file in memory at its beginning."""
+    """Return the argument for a decoder: the path, or the content as a file object."""
     return source if isinstance(source, str) else BytesIO(source)
 
 
 def read_source(source: Source) -> bytes:
-    """Return all bytes of an image."""
+    """Return the bytes of an image file."""
     if isinstance(source, bytes):
         return source
     with open(source, "rb") as file:
@@ -133,24 +133,24 @@ def read_source(source: Source) -> bytes:
 
 
 def size_and_mtime(path: str) -> tuple[int, int]:
-    """Return size in bytes and modification time in ns; of an image in an archive the archive's time and its own place.
+    """Return size in bytes and modification time in ns; for an image in an archive, the archive's time plus its offset.
 
     Raises:
         OSError: There is no such file.
     """
-    if found := split_member(path):
-        shard = open_shard(found[0])
+    if member := split_member(path):
+        shard = open_shard(member[0])
         try:
-            offset, size = shard.place(found[1])
+            offset, size = shard.place(member[1])
         except KeyError:
             raise FileNotFoundError(2, "no such image in the archive", path) from None
         return size, shard.stamp[1] + offset
-    about = os.stat(path)
-    return about.st_size, about.st_mtime_ns
+    status = os.stat(path)
+    return status.st_size, status.st_mtime_ns
 
 
 def expand_braces(pattern: str) -> list[str]:
-    """Expand `{000..012}` as a shell does; a pattern without braces stays alone.
+    """Expand `{000..012}` as a shell does; a pattern without braces gives itself.
 
     Raises:
         DataError: More than a million names.
@@ -159,32 +159,32 @@ def expand_braces(pattern: str) -> list[str]:
     if match is None:
         return [pattern]
     first, last, width = int(match[1]), int(match[2]), len(match[1])
-    if abs(last - first) >= _MOST_BRACES:
-        raise DataError(f"{pattern!r} are more than {_MOST_BRACES:,} names; give a folder or a glob")
+    if abs(last - first) >= _MAX_BRACE_NAMES:
+        raise DataError(f"{pattern!r} are more than {_MAX_BRACE_NAMES:,} names; give a folder or a glob")
     numbers = range(first, last + 1) if first <= last else range(first, last - 1, -1)
     heads = (f"{pattern[: match.start()]}{number:0{width}}" for number in numbers)
     return [head + rest for head in heads for rest in expand_braces(pattern[match.end() :])]
 
 
 def refuse_compressed(path: str) -> None:
-    """Raise a `DataError` for a compressed archive: no image in it can be read without all before it."""
+    """Raise `DataError` for a compressed archive, which has no random access."""
     if path.lower().endswith(COMPRESSED):
         raise DataError(f"{path!r} is compressed, so that its images cannot be read one by one: decompress it once")
 
 
 def _stamp(file: BinaryIO) -> tuple[int, int]:
-    about = os.fstat(file.fileno())
-    return about.st_size, about.st_mtime_ns
+    status = os.fstat(file.fileno())
+    return status.st_size, status.st_mtime_ns
 
 
-class _Headers:
-    """A file that gives no more than a header may need."""
+class _HeaderReader:
+    """File object that refuses reads of more than `_MAX_HEADER_BYTES`."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.file = file
 
     def read(self, size: int = -1) -> bytes:
-        if not 0 <= size <= _MOST_HEADER:
+        if not 0 <= size <= _MAX_HEADER_BYTES:
             raise tarfile.ReadError(f"a header of {size:,} bytes")
         return self.file.read(size)
 
@@ -195,16 +195,16 @@ class _Headers:
         return self.file.tell()
 
 
-def _go_through(file: BinaryIO, path: str, stamp: tuple[int, int]) -> TarShard:
+def _listed(file: BinaryIO, path: str, stamp: tuple[int, int]) -> TarShard:
     places: dict[str, tuple[int, int]] = {}
     bad: list[tuple[str, str]] = []
     left_out: Counter[str] = Counter()
     try:
         for member in _members(file, stamp[0]):
-            _sort_in(member, places, bad, left_out)
+            _add_member(member, places, bad, left_out)
     except (tarfile.TarError, RecursionError, OverflowError, ValueError) as error:
         if not places:
-            raise DataError(f"{path!r} {_no_archive(file, error)}") from None
+            raise DataError(f"{path!r} {_unreadable_reason(file, error)}") from None
         bad.append(("", f"the archive is damaged after its first {len(places):,} images ({error})"))
     names = sorted(places)
     offsets, sizes = (array("q", (places[name][axis] for name in names)) for axis in (0, 1))
@@ -212,12 +212,12 @@ def _go_through(file: BinaryIO, path: str, stamp: tuple[int, int]) -> TarShard:
 
 
 def _members(file: BinaryIO, size: int) -> Iterator[tarfile.TarInfo]:
-    """Yield the members; `tarfile` itself takes a damaged header in the middle for the end."""
-    opened: Any = _Headers(file)
-    with tarfile.open(fileobj=opened, mode="r:") as archive:
-        kept = getattr(archive, "members", [])  # it would keep all of them
+    """Yield the members; raise for a damaged header in the middle, which `tarfile` takes for the end."""
+    header_reader: Any = _HeaderReader(file)
+    with tarfile.open(fileobj=header_reader, mode="r:") as archive:
+        cached_members = getattr(archive, "members", [])  # `tarfile` keeps every member in memory
         while (member := archive.next()) is not None:
-            kept.clear()
+            cached_members.clear()
             if member.isreg() and not member.issparse() and member.offset_data + member.size > size:
                 raise tarfile.ReadError("it ends early")
             yield member
@@ -226,30 +226,30 @@ def _members(file: BinaryIO, size: int) -> Iterator[tarfile.TarInfo]:
             raise tarfile.ReadError("no header where one should be")
 
 
-def _sort_in(
+def _add_member(
     member: tarfile.TarInfo, places: dict[str, tuple[int, int]], bad: list[tuple[str, str]], left_out: Counter[str]
 ) -> None:
-    """Take an image, name what looks like one and is none, and count the rest."""
+    """Add an image to `places`, an unusable one to `bad`, any other member to the count by suffix."""
     if member.isdir():
         return
-    name, ending = member.name, posixpath.splitext(member.name)[1].lower()
+    name, suffix = member.name, posixpath.splitext(member.name)[1].lower()
     parts = name.split("/")
     if not name.lower().endswith(image_suffixes()) or parts[-1].startswith("."):
-        left_out[ending] += 1
+        left_out[suffix] += 1
     elif name.startswith("/") or ".." in parts:
         bad.append((name, "the name leads out of the archive"))
     elif member.issparse():
         bad.append((name, "a sparse member of an archive"))
     elif not member.isreg():
-        bad.append((name, f"{_TYPES.get(member.type, 'a device')} in an archive, not an image"))
+        bad.append((name, f"{_LINK_TYPES.get(member.type, 'a device')} in an archive, not an image"))
     else:
         places[posixpath.normpath(name)] = (member.offset_data, member.size)
 
 
-def _no_archive(file: BinaryIO, error: Exception) -> str:
+def _unreadable_reason(file: BinaryIO, error: Exception) -> str:
     file.seek(0)
     head = file.read(8)
-    packed = next((name for magic, name in _MAGIC.items() if head.startswith(magic)), "")
-    if packed:
-        return f"is compressed ({packed}), so that its images cannot be read one by one: decompress it once"
+    compression = next((name for magic, name in _COMPRESSION_MAGIC.items() if head.startswith(magic)), "")
+    if compression:
+        return f"is compressed ({compression}), so that its images cannot be read one by one: decompress it once"
     return f"is no tar archive that can be read: {error}" if is_utf8(str(error)) else "is no tar archive"

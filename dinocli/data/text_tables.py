@@ -1,4 +1,4 @@
-"""Lists and tables as editors, `find` and spreadsheets save them, with any mark, line end and separator."""
+"""Read lists and CSV tables of editors, `find` and spreadsheets, with any byte order mark, line end and separator."""
 
 import codecs
 import csv
@@ -13,21 +13,21 @@ from typing import Any, NamedTuple
 from dinocli.files import write_atomic
 
 SEPARATORS = ",;\t|"
-_MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
+_BYTE_ORDER_MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 
 
 class TableRow(NamedTuple):
-    """One row: the number of its first line in the file, from 1, and its cells without outer spaces."""
+    """One row: its first line number in the file, from 1, and its cells, stripped."""
 
     line: int
     cells: list[str]
 
 
 def read_content(path: str | Path) -> bytes:
-    """Read a list or a table whole, also from a named pipe, as shells make them.
+    """Read a file, or a named pipe, such as a shell's process substitution.
 
     Raises:
-        OSError: It cannot be read, or is a device, such as one that never ends.
+        OSError: The file cannot be read, or is a device, which may never end.
     """
     with open(path, "rb") as file:
         if stat.S_ISCHR(os.fstat(file.fileno()).st_mode) and not file.isatty():
@@ -36,12 +36,12 @@ def read_content(path: str | Path) -> bytes:
 
 
 def decode_text(content: bytes) -> str:
-    """Decode text by its byte order mark, else as UTF-8; bytes that are not UTF-8 become surrogates, as in file names.
+    """Decode text by its byte order mark, else as UTF-8; invalid bytes become surrogates (`surrogateescape`).
 
     Raises:
-        UnicodeDecodeError: UTF-16 with half a character.
+        UnicodeDecodeError: UTF-16 with an incomplete character.
     """
-    for mark, encoding in _MARKS:
+    for mark, encoding in _BYTE_ORDER_MARKS:
         if content.startswith(mark):
             return content[len(mark) :].decode(encoding, "strict" if encoding != "utf-8" else "surrogateescape")
     if encoding := bare_utf16(content):
@@ -50,9 +50,9 @@ def decode_text(content: bytes) -> str:
 
 
 def bare_utf16(content: bytes) -> str:
-    """Name the encoding of UTF-16 without a mark, or return an empty text.
+    """Return the encoding of UTF-16 without a byte order mark; empty for other content.
 
-    It is recognised by zero bytes: text in a Latin script has one in every pair.
+    It is recognised by zero bytes: in Latin text, one byte of each pair is zero.
     """
     head = content[:64]
     if len(head) < 8 or len(content) % 2:
@@ -64,19 +64,19 @@ def bare_utf16(content: bytes) -> str:
 
 
 def text_lines(text: str) -> list[str]:
-    r"""Split at ``\n``, ``\r\n`` or, where there is no line feed, at ``\r``; nothing else in a name ends a line."""
+    r"""Split at ``\n``, ``\r\n`` or, without any line feed, at ``\r``; not at the other characters of `splitlines`."""
     if "\n" not in text:
         return text.split("\r")
     return [line.removesuffix("\r") for line in text.split("\n")]
 
 
 def windows_text(text: str) -> str:
-    """Decode as Windows-1252 what `decode_text` could not decode as UTF-8: how spreadsheets save on Windows."""
+    """Decode as Windows-1252, the encoding of spreadsheets on Windows, what `decode_text` could not decode as UTF-8."""
     return text.encode("utf-8", "surrogateescape").decode("cp1252", "replace")
 
 
 def is_utf8(text: str) -> bool:
-    """Return whether text holds no byte that was not UTF-8."""
+    """Return whether text holds no surrogates, so that it can be encoded as UTF-8."""
     if text.isascii():
         return True
     try:
@@ -87,15 +87,15 @@ def is_utf8(text: str) -> bool:
 
 
 def parse_table(text: str, *, wanted: str = "") -> list[TableRow]:
-    """Split a table into rows; rows without any text are left out.
+    """Split a table into rows; empty rows are left out.
 
     Args:
-        text: Text of the file. A first line ``sep=;`` names the separator, as spreadsheets understand it.
-        wanted: Name of a column. Of comma, semicolon, tab and bar that separator is taken with which the first row
-            holds it beside others, else the most frequent one of the first row.
+        text: Text of the file. A first line ``sep=;`` defines the separator, as in spreadsheets.
+        wanted: Name of a column. Of comma, semicolon, tab and bar, the separator is the one with which the first row
+            has this column, else the one that gives the most cells.
 
     Raises:
-        csv.Error: The quotes do not fit together.
+        csv.Error: Unbalanced quotes.
     """
     lines = text_lines(text)
     skipped = 0
@@ -115,15 +115,15 @@ def parse_table(text: str, *, wanted: str = "") -> list[TableRow]:
 
 
 def _separator(first: str, wanted: str) -> str:
-    found = {mark: next(csv.reader([first], delimiter=mark), []) for mark in SEPARATORS}
-    named = [mark for mark, cells in found.items() if wanted in [cell.strip().casefold() for cell in cells]]
-    return max(named or SEPARATORS, key=lambda mark: len(found[mark]))
+    cells_by = {separator: next(csv.reader([first], delimiter=separator), []) for separator in SEPARATORS}
+    with_column = [s for s, cells in cells_by.items() if wanted in [cell.strip().casefold() for cell in cells]]
+    return max(with_column or SEPARATORS, key=lambda separator: len(cells_by[separator]))
 
 
 def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Write a CSV with commas and a header; the file is complete or not there."""
+    """Write a CSV file with a header, atomically."""
     text = io.StringIO(newline="")
-    lines = csv.writer(text, lineterminator="\n")
-    lines.writerow(header)
-    lines.writerows(rows)
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
     write_atomic(path, text.getvalue())

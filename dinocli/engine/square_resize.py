@@ -14,7 +14,7 @@ from torch import Tensor
 from dinocli.augment.draw import send
 from dinocli.augment.resample import normalise, resize_square
 from dinocli.config.preprocess import Preprocess
-from dinocli.data.read import STRIP, Canvas
+from dinocli.data.read import STRIP_RATIO, Canvas
 
 CANVAS_PER_SIDE = 2
 """Pixels of a canvas's shorter side for each of the square's: what recipes keep for training (448 for 224)."""
@@ -78,7 +78,7 @@ def fitted(height: int, width: int, side: int, cell: int) -> tuple[int, int]:
     A strip is not followed beyond 2.5 times its shorter side: what a transformer costs grows with the square of it.
     """
     scale = side / min(height, width)
-    most = int(STRIP * side) // cell
+    most = int(STRIP_RATIO * side) // cell
     rows, columns = (min(max(1, round(length * scale / cell)), most) * cell for length in (height, width))
     return rows, columns
 

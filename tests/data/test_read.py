@@ -158,9 +158,9 @@ def test_chosen_channels_and_page_are_read(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "a.tif", stack, photometric="minisblack", planarconfig="contig")
     reader = Reader(settings(channels=(4, 2, 0), page=1), 50)
     assert np.array_equal(reader.full(str(tmp_path / "a.tif")), stack[1][..., [4, 2, 0]].transpose(2, 0, 1))
-    with pytest.raises(UsageError, match="--channels names 2, and the weights take 3: name so many"):
+    with pytest.raises(UsageError, match="--channels names 2 channels, and the weights take 3; name 3"):
         Reader(settings(channels=(0, 1)), 50)
-    with pytest.raises(UsageError, match="--channels names 3, and the weights take 4: name so many"):
+    with pytest.raises(UsageError, match="--channels names 3 channels, and the weights take 4; name 4"):
         Reader(settings(channels=(0, 1, 2), mean=(0.5,) * 4, std=(0.5,) * 4), 50)
 
 

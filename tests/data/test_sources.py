@@ -210,7 +210,7 @@ def test_names_that_only_sound_like_masks_are_no_masks(tmp_path: Path) -> None:
 def test_twins_of_another_ending_are_noted(tmp_path: Path) -> None:
     touch(tmp_path, "a.jpg", "a.png", "b.jpg")
     assert find_images([str(tmp_path)]).notes == (
-        "1 images have the name of another one with another ending; --exclude GLOB leaves one kind out",
+        "1 images have the name of another one with another suffix; --exclude GLOB leaves one kind out",
     )
 
 

@@ -13,7 +13,7 @@ from dinocli.config.recipe import Recipe
 from dinocli.data.labels import multiclass_columns, read_labels
 from dinocli.data.memory_budget import memory_budget
 from dinocli.data.read import shrunk_size
-from dinocli.data.resident import SHARE, free_bytes
+from dinocli.data.resident import resident_budget
 from dinocli.engine import distributed
 from dinocli.engine.distributed import open_world
 from dinocli.engine.run_seconds import Costs, RunSeconds, RunSize, run_seconds
@@ -181,7 +181,7 @@ def _memory_held(device: torch.device) -> int:
 def _memory_needed(context: TrainContext, recipe: Recipe, memory: StepMemory, canvas_bytes: int) -> int:
     """Return the memory of networks, steps and decoded images, in bytes."""
     kind, parts = context.precision.device.type, context.world.size * int(recipe.optim.grad_accum_steps)
-    most = free_bytes(context.precision.device) // SHARE if kind == "cuda" else memory_budget()
+    most = resident_budget(context.precision.device) if kind == "cuda" else memory_budget()
     kept = canvas_bytes <= most and recipe.data.cache != "off" and (kind == "cuda" or context.world.size == 1)
     networks = 2 * sum(value.nbytes for value in context.backbone.state_dict().values())
     step = memory.of(int(recipe.run.batch_size) // parts) * GROWTH[kind]
