@@ -1,7 +1,7 @@
-"""TIFF, the format of microscopes, detectors and satellites, read without losing a bit.
+"""Read TIFF losslessly, by tifffile where it can and else by PIL.
 
-PIL cuts 16-bit colour to 8 bits and refuses more than four channels; tifffile reads both but cannot decompress LZW and
-some others without an extra package. So tifffile reads what it can, and what is left goes to PIL.
+PIL truncates 16-bit colour to 8 bits and refuses more than 4 channels; tifffile reads both, but needs imagecodecs to
+decompress LZW and other codecs.
 """
 
 import math
@@ -39,26 +39,26 @@ from dinocli.data.tiff_pages import (
 from dinocli.data.tiff_stack import projected, stack_pages, stack_shape
 from dinocli.errors import DataError
 
-_BLACK_IS_ZERO, _PALETTE, _YCBCR = 1, 3, 6
-_ASSOCIATED, _UNASSOCIATED = 1, 2
-_SEPARATE = 2
-_GDAL_METADATA = 42112
-_ENTRY = 4  # bytes of the file that each tile or strip needs at least, for its place in the file
+_BLACK_IS_ZERO, _PALETTE, _YCBCR = 1, 3, 6  # PhotometricInterpretation
+_ASSOCIATED, _UNASSOCIATED = 1, 2  # ExtraSamples
+_SEPARATE = 2  # PlanarConfiguration
+_GDAL_METADATA = 42112  # tag
+_OFFSET_BYTES = 4  # minimum size of the offset that the file stores for each tile or strip
 MAX_COUNTED_PAGES = 64
-"""Pages that are counted at most, where their number is only told."""
+"""Pages after which counting stops."""
 
 
 @dataclass(frozen=True)
 class ForPil:
-    """What tifffile cannot decode here.
+    """Tags of a page that PIL has to decode, because tifffile cannot.
 
     Args:
-        frames: Place of each page among all, thumbnails too, as PIL counts.
-        planes: The pages are single channels, in the asked order; else there is one, whose channels are to be taken.
-        negative: White is zero. PIL undoes that for 8 bits and forgets it for 16.
+        frames: Index of each page as PIL counts, including thumbnails.
+        planes: Each page is one channel, in the selected order; else there is one page, whose channels are selected.
+        negative: WhiteIsZero. PIL inverts it for 8 bits but not for 16.
         nodata: As `Decoded.nodata`.
-        colours: Name of a colour space that not every decoder knows; empty where it is a common one.
-        dtype: Number type of the samples; PIL has none for some of them. None where tifffile has none.
+        colours: Name of an uncommon colour space; empty for common ones.
+        dtype: dtype of the samples, for which PIL may have no mode; None if tifffile has none.
         masked: As `Decoded.masked`.
     """
 
@@ -72,20 +72,20 @@ class ForPil:
 
 
 def is_tiff(head: bytes) -> bool:
-    """Tell from a file's first four bytes whether it is a TIFF or a BigTIFF of either byte order."""
+    """Return whether a file is TIFF or BigTIFF of either byte order, by its first 4 bytes."""
     return head in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
 def tiff_size(source: Source, page: int) -> tuple[int, int]:
-    """Return (h, w) of one page as stored, without decoding it."""
+    """Return (h, w) of one page as stored, from the header."""
     with tifffile.TiffFile(decoder_input(source)) as file:
         return page_size(page_of(file, page))
 
 
 def tiff_pages(source: Source, channels: Channels = (), z: str = "") -> tuple[int, int]:
-    """Return the number of pages, at most `MAX_COUNTED_PAGES`, and which one has the most pixels, the first of several.
+    """Return the number of pages, at most `MAX_COUNTED_PAGES`, and the index of the first with the most pixels.
 
-    Pages that are asked for, as channels or along z, are not counted.
+    Pages that are read as channels or along z are not counted.
     """
     with tifffile.TiffFile(decoder_input(source)) as file:
         if z or (channels != PAGES and any(isinstance(channel, str) for channel in channels)):
@@ -98,51 +98,51 @@ def tiff_pages(source: Source, channels: Channels = (), z: str = "") -> tuple[in
 
 
 def read_tiff(
-    source: Source, page: int, channels: Channels, z: str, allowance: Allowance, stored: int
+    source: Source, page: int, channels: Channels, z: str, allowance: Allowance, file_bytes: int
 ) -> Decoded | ForPil:
-    """Read one page, or say that PIL has to.
+    """Read one page, or return its tags if PIL has to decode it.
 
-    Microscopes write each channel as a page of its own. Where pages hold a single channel, channel c is therefore page
-    ``page + c``.
+    Microscopes write each channel as a page. If pages hold a single channel, channel c is therefore page ``page + c``.
 
     Args:
-        source: A TIFF.
-        page: Counted from 0.
-        channels: Channels to take; empty takes grey or RGB, with alpha apart.
+        source: Path or content of a TIFF file.
+        page: Page, from 0.
+        channels: Channels to select; empty for grey or RGB, with alpha separate.
         z: As `Preprocess.z`.
-        allowance: Asked before anything is decoded.
-        stored: Size of the file, bytes.
+        allowance: Memory limit, checked before the page is decoded.
+        file_bytes: Size of the file, bytes.
 
     Returns:
-        The stored dtype, upright; `ForPil` for palettes, CMYK, YCbCr, grey of 2 and 4 bits and missing decompressors.
+        The upright image in its native dtype; `ForPil` for palettes, CMYK, YCbCr, grey of 2 and 4 bits and missing
+        codecs.
 
     Raises:
-        DataError: No such page or channel, the channels have to be chosen, or the file claims to be too large.
+        DataError: No such page or channel, channels have to be selected, or more pixels than the file can hold.
     """
     with tifffile.TiffFile(decoder_input(source)) as file:
         if z:
-            return _of_stack(file, page, channels, z, allowance, stored)
+            return _read_stack(file, page, channels, z, allowance, file_bytes)
         first = page_of(file, page)
-        found = _read_page(file, first, page, channels, allowance, stored)
+        image = _read_page(file, first, page, channels, allowance, file_bytes)
         masked = masked_pixels(file, first)
-        return found if masked is None else replace(found, masked=masked)
+        return image if masked is None else replace(image, masked=masked)
 
 
 def _read_page(
-    file: Any, first: Any, page: int, channels: Channels, allowance: Allowance, stored: int
+    file: Any, first: Any, page: int, channels: Channels, allowance: Allowance, file_bytes: int
 ) -> Decoded | ForPil:
-    """As `read_tiff`, without the mask of the page."""
-    _ask(first, 1, allowance, stored)
+    """Read a page as `read_tiff`, without its mask."""
+    _reserve(first, 1, allowance, file_bytes)
     known = first.photometric in (WHITE_IS_ZERO, _BLACK_IS_ZERO, RGB)
     single = first.samplesperpixel == 1 and first.photometric != _PALETTE
     if channels == PAGES and not single:
         raise DataError("each page has several channels of its own; name them, as --channels 0,1,2")
     planes = _planes(file, first, page, channels) if channels and single else []
     if planes:
-        _ask(first, len(planes), allowance, stored)
+        _reserve(first, len(planes), allowance, file_bytes)
     packed = 1 < first.bitspersample < 8 and first.samplesperpixel == 1
     if first.photometric == _PALETTE and first.bitspersample > 8 and first.colormap is not None:
-        colours = _coloured(first)
+        colours = _palette_colours(first)
         return _decoded(select_channels(colours, channels) if channels else colours, first)
     if packed or first.photometric in (_PALETTE, _YCBCR) or (not known and not channels):
         return _for_pil(first, planes)
@@ -156,31 +156,32 @@ def _read_page(
         raise
     if channels:
         return _decoded(select_channels(samples, channels, gdal_names(text_of(first, _GDAL_METADATA))), first)
-    return _apart(samples, first)
+    return _split_alpha(samples, first)
 
 
-def _of_stack(file: Any, page: int, channels: Channels, z: str, allowance: Allowance, stored: int) -> Decoded:
-    """Read planes of a stack; of pages with several samples those are the channels."""
+def _read_stack(file: Any, page: int, channels: Channels, z: str, allowance: Allowance, file_bytes: int) -> Decoded:
+    """Read and project planes of a stack; if a page has several samples, those are the channels."""
     first = file.pages.first
-    _ask(first, 1, allowance, stored)
+    _reserve(first, 1, allowance, file_bytes)
     single = first.samplesperpixel == 1
-    along = stack_pages(file, z, channels if single else (), page)
-    if not channels and len(along) not in (1, 3):
-        raise DataError(unnamed_channels(len(along)))
-    _ask(first, sum(map(len, along)), allowance, stored)
+    by_channel = stack_pages(file, z, channels if single else (), page)
+    if not channels and len(by_channel) not in (1, 3):
+        raise DataError(unnamed_channels(len(by_channel)))
+    _reserve(first, sum(map(len, by_channel)), allowance, file_bytes)
     try:
-        samples = np.concatenate([projected([_samples(plane) for plane in planes], z) for planes in along], axis=-1)
+        projections = [projected([_samples(plane) for plane in planes], z) for planes in by_channel]
+        samples = np.concatenate(projections, axis=-1)
     except (ValueError, NotImplementedError, ImportError) as error:
         if _needs_codec(error):
             raise DataError("its planes cannot be decompressed here: pip install 'dinocli[tiff]'") from None
         raise
     if single:
         return _decoded(samples, first)
-    return _decoded(select_channels(samples, channels), first) if channels else _apart(samples, first)
+    return _decoded(select_channels(samples, channels), first) if channels else _split_alpha(samples, first)
 
 
 def _planes(file: Any, first: Any, page: int, channels: Channels) -> list[Any]:
-    """Return the single-channel pages that channels stand for."""
+    """Return the single-channel page of each selected channel."""
     if channels == PAGES:
         planes = list(islice(pages_of(file), page, page + MAX_COUNTED_PAGES))
         if len(planes) == MAX_COUNTED_PAGES:
@@ -199,20 +200,20 @@ def _planes(file: Any, first: Any, page: int, channels: Channels) -> list[Any]:
 
 
 def _plane_names(file: Any, channels: Channels) -> tuple[tuple[str, ...], int]:
-    """Return the names of the channels and the pages from one to the next, where a channel is asked for by its name."""
+    """Return `ome_names` if a channel is selected by name; else no names and 1."""
     if all(isinstance(channel, int) for channel in channels):
         return (), 1
     return ome_names(file.pages.first.description)
 
 
-def _coloured(page: Any) -> Pixels:
-    """Return the colours of a palette of 16 bits, which PIL does not know."""
+def _palette_colours(page: Any) -> Pixels:
+    """Return the RGB colours of a page with 16-bit palette indices, which PIL does not support."""
     colours: Pixels = np.ascontiguousarray(page.colormap.T)[page.asarray(maxworkers=1)]
     return colours
 
 
 def _needs_codec(error: Exception) -> bool:
-    """Return whether tifffile cannot unpack this alone: it says so, or looks for a module of a later Python (zstd)."""
+    """Return whether tifffile lacks a codec: it names imagecodecs, or imports a module of a later Python (zstd)."""
     return isinstance(error, ImportError) or "imagecodecs" in str(error)
 
 
@@ -225,23 +226,23 @@ def _for_pil(page: Any, planes: list[Any]) -> ForPil:
     return ForPil(frames, bool(planes), page.photometric == WHITE_IS_ZERO, nodata_of(page), page.dtype, colours)
 
 
-def _ask(page: Any, planes: int, allowance: Allowance, stored: int) -> None:
-    """Ask for the memory of this number of pages, and refuse more tiles or strips than the file has room to list."""
+def _reserve(page: Any, planes: int, allowance: Allowance, file_bytes: int) -> None:
+    """Check the memory for a number of pages, and refuse more tiles or strips than the file can list."""
     height, width = page_size(page)
     check_pixels(height, width)
     rows, columns = (page.tilelength, page.tilewidth) if page.is_tiled else (min(page.rowsperstrip, height), width)
-    parts = math.ceil(height / max(1, rows)) * math.ceil(width / max(1, columns))
-    parts *= page.samplesperpixel if page.planarconfig == _SEPARATE else 1
-    if parts > 1 and _ENTRY * parts > stored:
-        raise DataError(f"a file of {stored:,} bytes claims {parts:,} tiles: it is damaged")
+    tiles = math.ceil(height / max(1, rows)) * math.ceil(width / max(1, columns))
+    tiles *= page.samplesperpixel if page.planarconfig == _SEPARATE else 1
+    if tiles > 1 and _OFFSET_BYTES * tiles > file_bytes:
+        raise DataError(f"a file of {file_bytes:,} bytes claims {tiles:,} tiles: it is damaged")
     samples = planes * page.samplesperpixel * max(height * width, rows * columns)
-    allowance.reserve(height, width, samples * max(8, page.bitspersample) // 8, stored)
+    allowance.reserve(height, width, samples * max(8, page.bitspersample) // 8, file_bytes)
 
 
 def _samples(page: Any) -> Pixels:
-    """Decode a page to (h, w, samples), native byte order, black at the low end, fewer than 8 bits spread to 8."""
+    """Decode a page to (h, w, samples), native byte order, BlackIsZero, fewer than 8 bits scaled to 0 to 255."""
     axes: str = page.axes
-    about = page.keyframe  # pages of a series know little of themselves
+    keyframe = page.keyframe  # other pages of a series lack most tags
     pixels: Pixels = page.asarray(maxworkers=1)
     if "S" not in axes:
         axes, pixels = axes + "S", pixels[..., None]
@@ -250,11 +251,11 @@ def _samples(page: Any) -> Pixels:
     pixels = np.moveaxis(pixels, axes.index("S"), -1)
     if pixels.dtype == bool:
         pixels = pixels.astype(np.uint8) * 255
-    elif about.bitspersample < 8 and pixels.dtype == np.uint8:
-        pixels = np.rint(pixels * (255 / (2**about.bitspersample - 1))).astype(np.uint8)
+    elif keyframe.bitspersample < 8 and pixels.dtype == np.uint8:
+        pixels = np.rint(pixels * (255 / (2**keyframe.bitspersample - 1))).astype(np.uint8)
     pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
-    if about.photometric == WHITE_IS_ZERO and pixels.dtype.kind == "u":
-        pixels = pixels.dtype.type(2 ** max(8, about.bitspersample) - 1) - pixels
+    if keyframe.photometric == WHITE_IS_ZERO and pixels.dtype.kind == "u":
+        pixels = pixels.dtype.type(2 ** max(8, keyframe.bitspersample) - 1) - pixels
     return pixels
 
 
@@ -263,16 +264,16 @@ def _decoded(pixels: Pixels, page: Any) -> Decoded:
     return Decoded(upright, (upright.shape[0], upright.shape[1]), nodata=nodata_of(page))
 
 
-def _apart(pixels: Pixels, page: Any) -> Decoded:
-    """Take grey or RGB of all samples of a page, and alpha where one of them says to be that."""
+def _split_alpha(pixels: Pixels, page: Any) -> Decoded:
+    """Split the samples of a page into grey or RGB, and alpha if ExtraSamples says so."""
     count, extra = pixels.shape[-1], tuple(int(kind) for kind in page.extrasamples)
     colours = 3 if page.photometric == RGB else 1
     if count == colours + 1 and extra[:1] in ((_ASSOCIATED,), (_UNASSOCIATED,)):
-        found = _decoded(pixels, page)
-        colour, alpha = found.colour[..., :-1], found.colour[..., -1:]
-        return Decoded(colour, found.original_size, alpha, extra[0] == _ASSOCIATED, found.nodata)
+        image = _decoded(pixels, page)
+        colour, alpha = image.colour[..., :-1], image.colour[..., -1:]
+        return Decoded(colour, image.original_size, alpha, extra[0] == _ASSOCIATED, image.nodata)
     if count in (1, 3):
         return _decoded(pixels, page)
-    if count == 4 and colours == 3:  # RGB and one sample that says it is not alpha, such as near infrared
+    if count == 4 and colours == 3:  # RGB and a sample that is not alpha, such as near infrared
         return replace(_decoded(pixels[..., :3], page), unread_channels=1)
     raise DataError(unnamed_channels(count))

@@ -1,7 +1,7 @@
-"""The pages of a TIFF that are images of their own; thumbnails, overviews and masks stand in the same chain.
+"""Image pages of a TIFF, without the thumbnails, overviews and masks in the same chain of directories.
 
-Of some stacks only the first plane has a directory: ImageJ, with stacks of more than 4 GB, MetaMorph and tifffile may
-write the other planes right behind it. By the directories alone such a file is a single image.
+In some stacks only the first plane has a directory (IFD): ImageJ (stacks above 4 GB), MetaMorph and tifffile may write
+the other planes directly behind it.
 """
 
 import math
@@ -15,41 +15,42 @@ from dinocli.data.pixels import Mask, Pixels, apply_orientation
 from dinocli.errors import DataError
 
 WHITE_IS_ZERO, RGB = 0, 2
-"""What the samples of a page mean."""
+"""Values of PhotometricInterpretation."""
 
 _BLACK_IS_ZERO = 1
 _REDUCED, _MASK = 1, 4  # bits of NewSubfileType
-_GDAL_NODATA, _MOST_NODATA = 42113, 16  # GDAL writes one value, other tools one a band
-_FOLLOWING = 16  # pages behind an image among which its mask is looked for: overviews come first
-_DIRECTORIES = 10_000  # most pages that are gone through: a chain can be a circle
+_GDAL_NODATA = 42113  # tag
+_MAX_NODATA_VALUES = 16  # GDAL writes one value, other tools one per band
+_MAX_MASK_DISTANCE = 16  # pages after an image among which its mask is searched: overviews come first
+_MAX_DIRECTORIES = 10_000  # a damaged chain of directories can be a circle
 
 
 def pages_of(file: Any) -> Iterator[Any]:
-    """Yield the pages that are images of their own.
+    """Yield the image pages of a file.
 
-    Raw formats hold a thumbnail as the first page and the image in a sub-directory of it.
+    Camera raw formats hold a thumbnail as first page, and the image in a sub-IFD of it.
     """
-    others, found = [], 0
-    for page in islice(file.pages, _DIRECTORIES):
+    others, count = [], 0
+    for page in islice(file.pages, _MAX_DIRECTORIES):
         if page.subfiletype & (_REDUCED | _MASK):
             others.append(page)
         else:
-            found += 1
+            count += 1
             yield page
-    if found == 1 and not others:
-        yield from islice(planes_behind(file), _DIRECTORIES)
-    if found or not others:
+    if count == 1 and not others:
+        yield from islice(planes_behind(file), _MAX_DIRECTORIES)
+    if count or not others:
         return
     nested = [page for page in others[0].pages or () if not page.subfiletype & (_REDUCED | _MASK)]
     yield from nested or others[:1]  # a file whose only image is marked as reduced
 
 
 def page_of(file: Any, page: int) -> Any:
-    """Return one page, counted from 0; a `DataError` if there is none."""
+    """Return one image page, from 0; `DataError` if there is none."""
     count = 0
-    for found in pages_of(file):
+    for candidate in pages_of(file):
         if count == page:
-            return found
+            return candidate
         count += 1
     raise DataError(f"page {page} of a file with {count} (counted from 0)")
 
@@ -60,18 +61,18 @@ def page_size(page: Any) -> tuple[int, int]:
 
 
 def orientation(page: Any) -> int:
-    """Return the turn that viewers make, as `apply_orientation` takes it."""
+    """Return the Orientation tag, as `apply_orientation` takes it; 1 without one."""
     tag = page.tags.get(274)
     return int(tag.value) if tag is not None else 1
 
 
 def masked_pixels(file: Any, page: Any) -> Mask | None:
-    """Return the pixels that a mask hides, which GIS tools write as a page behind their image; None without one."""
+    """Return the pixels that a mask page hides; GIS tools write it after its image. None without one."""
     if not isinstance(page.index, int):
         return None
-    for mask in islice(file.pages, page.index + 1, page.index + 1 + _FOLLOWING):
-        alike = page_size(mask) == page_size(page) and mask.samplesperpixel == 1
-        if mask.subfiletype & _MASK and not mask.subfiletype & _REDUCED and alike:
+    for mask in islice(file.pages, page.index + 1, page.index + 1 + _MAX_MASK_DISTANCE):
+        fits = page_size(mask) == page_size(page) and mask.samplesperpixel == 1
+        if mask.subfiletype & _MASK and not mask.subfiletype & _REDUCED and fits:
             hidden = mask.asarray(maxworkers=1).reshape(*page_size(page), 1) == 0
             return apply_orientation(hidden, orientation(page))
         if not mask.subfiletype & (_MASK | _REDUCED):
@@ -80,33 +81,33 @@ def masked_pixels(file: Any, page: Any) -> Mask | None:
 
 
 def text_of(page: Any, code: int) -> str:
-    """Return the text of a tag, empty where there is none."""
+    """Return the text of a tag; empty without it."""
     tag = page.tags.get(code)
     return str(tag.value) if tag is not None else ""
 
 
 def nodata_of(page: Any) -> tuple[float, ...]:
-    """Return what GDAL_NODATA says, as the sample will be after decoding: negatives are turned, few bits are spread."""
+    """Return the values of GDAL_NODATA as they are after decoding: inverted if WhiteIsZero, scaled if below 8 bits."""
     if page.photometric not in (WHITE_IS_ZERO, _BLACK_IS_ZERO, RGB):
-        return ()  # of a palette it is an index
+        return ()  # a palette index
     bits, integer = page.bitspersample, page.sampleformat == 1
-    found = []
-    for word in text_of(page, _GDAL_NODATA).replace("\0", " ").replace(",", " ").split()[:_MOST_NODATA]:
+    values = []
+    for word in text_of(page, _GDAL_NODATA).replace("\0", " ").replace(",", " ").split()[:_MAX_NODATA_VALUES]:
         try:
             value = float(word)
         except ValueError:
             continue
         value = 2**bits - 1 - value if integer and page.photometric == WHITE_IS_ZERO else value
-        found.append(value * 255 / (2**bits - 1) if integer and bits < 8 else value)
-    return tuple(found)
+        values.append(value * 255 / (2**bits - 1) if integer and bits < 8 else value)
+    return tuple(values)
 
 
 class PlaneBehind:
-    """A plane without a directory; it has all facts of the first one but the place of its pixels.
+    """A plane without a directory; it has the tags of the first plane, and its own offset.
 
     Args:
-        first: The `tifffile.TiffPage` of the first plane.
-        offset: Bytes before the pixels.
+        first: `tifffile.TiffPage` of the first plane.
+        offset: Offset of the pixels in the file, bytes.
     """
 
     index = None
@@ -130,7 +131,7 @@ class PlaneBehind:
 
 
 def planes_behind(file: Any) -> Iterator[PlaneBehind]:
-    """Yield the planes behind the first one that have no directory, for most files none."""
+    """Yield the planes behind the first one that have no directory; most files have none."""
     first = file.pages.first
     if not (first.is_imagej or first.is_shaped or first.is_stk):
         return
@@ -142,6 +143,6 @@ def planes_behind(file: Any) -> Iterator[PlaneBehind]:
         yield PlaneBehind(first, series.dataoffset + number * nbytes)
 
 
-def planes_of(file: Any, most: int) -> list[Any]:
-    """Return the planes of the first series of a file, at most so many, with and without a directory."""
-    return [*islice(file.series[0].pages, most), *islice(planes_behind(file), most)][:most]
+def planes_of(file: Any, limit: int) -> list[Any]:
+    """Return at most `limit` planes of the first series of a file, with and without a directory."""
+    return [*islice(file.series[0].pages, limit), *islice(planes_behind(file), limit)][:limit]

@@ -1,7 +1,7 @@
-"""Planes of a stack along its axis z (`--z`), by the axes that OME-XML, ImageJ or tifffile name.
+"""Planes of a stack along z (`--z`), by the axes of OME-XML, ImageJ or tifffile metadata.
 
-What is left besides z, channels and the plane itself, such as time, is counted by `--page`. The pages of a file that
-names no axes are the planes of one stack.
+`--page` counts all axes besides z, channels and the plane itself, such as time. Without axis metadata, the pages of a
+file are the planes of one stack.
 """
 
 import math
@@ -16,61 +16,61 @@ from dinocli.data.pixels import Pixels, channel_numbers
 from dinocli.data.tiff_pages import planes_of
 from dinocli.errors import DataError
 
-_OF_A_PAGE, _UNNAMED = "YXS", "IQR"
+_PAGE_AXES, _UNNAMED_AXES = "YXS", "IQR"
 
 
 def stack_pages(file: Any, z: str, channels: Channels, page: int) -> list[list[Any]]:
-    """Return for each channel the pages along z, in their order: all of them, or the one that `z` numbers.
+    """Return the pages of each channel along z: all in order for a projection, or the one with index `z`.
 
     Args:
-        file: A `tifffile.TiffFile`.
-        z: ``max``, ``mean`` or a number from 0.
-        channels: Channels to take; empty takes all.
-        page: Place along all other axes, from 0.
+        file: `tifffile.TiffFile`.
+        z: ``max``, ``mean`` or an index from 0.
+        channels: Channels to select; empty selects all.
+        page: Index along all other axes, from 0.
 
     Raises:
-        DataError: No such plane, channel or page, or planes that lie in other files.
+        DataError: No such plane, channel or page, or planes in other files.
     """
-    places = _places(file)
+    indices = _page_indices(file)
     names = ome_names(file.pages.first.description)[0]
-    numbers = channel_numbers(channels, names) if channels else list(range(places.shape[1]))
-    planes = [int(z)] if z.isdigit() else list(range(places.shape[2]))
-    for what, number, count in (
-        ("page", page, len(places)),
-        ("channel", max(numbers), places.shape[1]),
-        ("plane z", planes[-1], places.shape[2]),
+    numbers = channel_numbers(channels, names) if channels else list(range(indices.shape[1]))
+    planes = [int(z)] if z.isdigit() else list(range(indices.shape[2]))
+    for axis, number, count in (
+        ("page", page, len(indices)),
+        ("channel", max(numbers), indices.shape[1]),
+        ("plane z", planes[-1], indices.shape[2]),
     ):
         if number >= count:
-            raise DataError(f"{what} {number} of a stack with {count} (counted from 0)")
-    pages = planes_of(file, places.size)
-    found = [[pages[place] for place in places[page, number, planes]] for number in numbers]
-    if any(one is None or one.parent is not file for along in found for one in along):
+            raise DataError(f"{axis} {number} of a stack with {count} (counted from 0)")
+    pages = planes_of(file, indices.size)
+    by_channel = [[pages[index] for index in indices[page, number, planes]] for number in numbers]
+    if any(plane is None or plane.parent is not file for channel_planes in by_channel for plane in channel_planes):
         raise DataError("planes of its stack are missing, or lie in other files")
-    return found
+    return by_channel
 
 
 def stack_shape(file: Any) -> tuple[int, ...]:
-    """Return how many planes the first series of a file has: (rest, channels, z); errors as `stack_pages`."""
-    return _places(file).shape
+    """Return the shape of the first series of a file, (other axes, channels, z); errors as `stack_pages`."""
+    return _page_indices(file).shape
 
 
-def _places(file: Any) -> NDArray[np.int64]:
-    """Return the number of each page of the first series: (rest, channels, z)."""
+def _page_indices(file: Any) -> NDArray[np.int64]:
+    """Return the index of each page of the first series, (other axes, channels, z)."""
     series = file.series[0]
-    lengths = {axis: n for axis, n in zip(series.axes, series.shape, strict=True) if axis not in _OF_A_PAGE}
-    if len(lengths) == 1 and set(lengths) <= set(_UNNAMED):
+    lengths = {axis: n for axis, n in zip(series.axes, series.shape, strict=True) if axis not in _PAGE_AXES}
+    if len(lengths) == 1 and set(lengths) <= set(_UNNAMED_AXES):
         lengths = dict(zip("Z", lengths.values(), strict=True))
-    count = math.prod(lengths.values())
-    there = len(planes_of(file, count))
-    if there != count:
-        raise DataError(f"{there} pages where the axes {series.axes} need {count}")
+    needed = math.prod(lengths.values())
+    available = len(planes_of(file, needed))
+    if available != needed:
+        raise DataError(f"{available} pages where the axes {series.axes} need {needed}")
     order = [*(axis for axis in lengths if axis not in "CZ"), *(axis for axis in "CZ" if axis in lengths)]
-    places = np.arange(count).reshape([*lengths.values()]).transpose([[*lengths].index(axis) for axis in order])
-    return places.reshape(-1, lengths.get("C", 1), lengths.get("Z", 1))
+    indices = np.arange(needed).reshape([*lengths.values()]).transpose([[*lengths].index(axis) for axis in order])
+    return indices.reshape(-1, lengths.get("C", 1), lengths.get("Z", 1))
 
 
 def projected(planes: list[Pixels], z: str) -> Pixels:
-    """Project planes along z, in their own dtype: a mean of integers is rounded."""
+    """Project planes along z (maximum or mean) in their native dtype; a mean of integers is rounded."""
     if z == "max":
         highest: Pixels = np.maximum.reduce(planes)
         return highest

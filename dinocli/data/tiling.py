@@ -1,7 +1,7 @@
 """Overlapping tiles of a large image: separate images (`tile_boxes`), or blended into one feature grid (`grid_tiles`).
 
-Convention: tiles that are blended are in cells of the grid, (rows, columns), and begin on a cell.
-Legend: T tiles along one axis, L cells along it, h w cells, D width.
+Convention: blended tiles are in cells of the feature grid, (rows, columns).
+Legend: T tiles along one axis, L cells along it, h w cells, D feature width.
 """
 
 import math
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from dinocli.errors import UsageError
 
 DROPPED_FRACTION = 0.25
-"""Share of an overlap, at a tile's edge, that is not used: there the network saw its own padding, not the image."""
+"""Fraction of an overlap, at the edge of a tile, that is discarded: padding of the network affects its features."""
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,8 @@ class Tiling:
     """A parsed ``--tile``.
 
     Args:
-        size: Pixels of a tile's sides.
-        overlap: Pixels that neighbours share at least.
+        size: Side of a tile, pixels.
+        overlap: Minimum overlap of neighbouring tiles, pixels.
     """
 
     size: int
@@ -32,12 +32,12 @@ class Tiling:
 
 
 class GridTile(NamedTuple):
-    """One tile.
+    """One tile of a feature grid.
 
     Args:
-        row: First cell.
-        column: First column of its cells.
-        weights_hw: Share of each of its cells in the blend, (rows, columns) of the tile.
+        row: First row of cells.
+        column: First column of cells.
+        weights_hw: Blending weight of each cell of the tile.
     """
 
     row: int
@@ -46,10 +46,10 @@ class GridTile(NamedTuple):
 
 
 def parse_tiling(text: str) -> Tiling:
-    """Parse ``SIZE`` or ``SIZE:OVERLAP``, pixels; without an overlap an eighth of the size.
+    """Parse ``SIZE`` or ``SIZE:OVERLAP`` in pixels; the default overlap is an eighth of the size.
 
     Raises:
-        UsageError: Not that, or more overlap than half a tile.
+        UsageError: Invalid numbers, or an overlap of more than half a tile.
     """
     size_text, colon, overlap_text = text.partition(":")
     try:
@@ -67,10 +67,10 @@ def parse_tiling(text: str) -> Tiling:
 
 
 def tile_boxes(height: int, width: int, tiling: Tiling) -> list[tuple[int, int, int, int]]:
-    """Cut an image into tiles, row by row from the top left.
+    """Divide an image into tiles, row by row from the top left.
 
-    All tiles have the full size: the last one of a row or column is moved back until it ends with the image, and so
-    overlaps more. A side shorter than a tile is one tile.
+    All tiles have the full size: the last tile of a row or column ends at the image border, and so overlaps more. An
+    image side shorter than a tile gives one tile of that length.
 
     Returns:
         (left, top, width, height) of each tile, pixels.
@@ -89,15 +89,14 @@ def _starts(length: int, size: int, overlap: int) -> list[int]:
 
 
 def grid_tiles(grid: tuple[int, int], tile: tuple[int, int], overlap: int, *, align: int = 1) -> Iterator[GridTile]:
-    """Yield the tiles of a grid, row by row, evenly spread.
+    """Yield the tiles of a feature grid, row by row, evenly spaced.
 
     Args:
-        grid: Cells of the whole image.
-        tile: Cells of a tile, at most those of the image.
-        overlap: Cells that neighbours share at least, at most half a tile.
-        align: Every tile begins on a multiple of `align` cells: a convnet gives shifted pixels the same features only
-            when the shift is a multiple of its largest stride. The rest of the image beside a tile has to be such a
-            multiple.
+        grid: (rows, columns) of the whole image, cells.
+        tile: (rows, columns) of a tile, cells; at most `grid`.
+        overlap: Minimum overlap of neighbouring tiles, cells; at most half a tile.
+        align: Tiles start at multiples of `align` cells, since a convnet gives shifted pixels the same features only if
+            the shift is a multiple of its largest stride. `grid` - `tile` has to be a multiple of `align`.
     """
     rows, columns = (list(_along(*sizes, overlap, align)) for sizes in zip(grid, tile, strict=True))
     for row, weights_h in rows:
@@ -106,35 +105,35 @@ def grid_tiles(grid: tuple[int, int], tile: tuple[int, int], overlap: int, *, al
 
 
 class Blend:
-    """Adds up the tiles of an image.
+    """Weighted sum of the tiles of an image.
 
     Args:
-        grid: Cells of the whole image.
+        grid: (rows, columns) of the whole image, cells.
     """
 
     def __init__(self, grid: tuple[int, int]) -> None:
         self._grid = grid
         self._sum_hwD: NDArray[np.float32] | None = None
 
-    def add(self, part: GridTile, values_hwD: NDArray[np.float32]) -> None:
+    def add(self, tile: GridTile, values_hwD: NDArray[np.float32]) -> None:
         """Add the features of one tile."""
         if self._sum_hwD is None:
             self._sum_hwD = np.zeros((*self._grid, values_hwD.shape[-1]), np.float32)
-        rows, columns = part.weights_hw.shape
-        self._sum_hwD[part.row : part.row + rows, part.column : part.column + columns] += (
-            part.weights_hw[..., None] * values_hwD
+        rows, columns = tile.weights_hw.shape
+        self._sum_hwD[tile.row : tile.row + rows, tile.column : tile.column + columns] += (
+            tile.weights_hw[..., None] * values_hwD
         )
 
     def result(self) -> NDArray[np.float32]:
-        """Return the grid of the whole image, once every tile was added."""
+        """Return the features of the whole image, (rows, columns, D), after all tiles were added."""
         assert self._sum_hwD is not None
         return self._sum_hwD
 
 
 def _along(length: int, tile: int, overlap: int, align: int) -> Iterator[tuple[int, NDArray[np.float64]]]:
-    """Yield where each tile begins along an axis, and its weights, which add up to 1 over all tiles."""
-    widest = max(align, (tile - overlap) // align * align)
-    count = 1 + -(-(length - tile) // widest)
+    """Yield start and weights of each tile along one axis; the weights of all tiles sum to 1 in each cell."""
+    max_step = max(align, (tile - overlap) // align * align)
+    count = 1 + -(-(length - tile) // max_step)
     starts = [int(start) * align for start in np.linspace(0, (length - tile) // align, count).round()]
     windows_TL = np.zeros((count, length))
     for number, start in enumerate(starts):
@@ -146,13 +145,13 @@ def _along(length: int, tile: int, overlap: int, align: int) -> Iterator[tuple[i
         if number + 1 < count:
             shared = start + tile - starts[number + 1]
             window[tile - shared :] *= _ramp(shared)[::-1]
-    windows_TL /= windows_TL.sum(axis=0)  # where three tiles meet, ramps alone add up to less
+    windows_TL /= windows_TL.sum(axis=0)  # where three tiles overlap, the ramps alone sum to less than 1
     for start, window in zip(starts, windows_TL, strict=True):
         yield start, window[start : start + tile]
 
 
 def _ramp(shared: int) -> NDArray[np.float64]:
-    """Return the rising weights of shared cells: 0 at the edge, 1 where the neighbour's edge is near."""
+    """Return the rising weights of the shared cells: 0 at this tile's edge, 1 at the edge of its neighbour."""
     dropped = int(DROPPED_FRACTION * shared)
     inner = shared - 2 * dropped
     rising = (np.arange(inner) + 1) / (inner + 1)
