@@ -1,4 +1,4 @@
-"""Image files and settings that several tests of this package need."""
+"""Image files and preprocessing shared by the tests of data."""
 
 import struct
 import zlib
@@ -16,12 +16,12 @@ Array = NDArray[Any]
 
 
 def noise(*shape: int, dtype: str = "uint8", top: int | None = None, seed: int = 0) -> Array:
-    """Return random integers from 0 to top (the dtype's largest)."""
+    """Return random integers from 0 to top (default: the maximum of the dtype)."""
     return np.random.default_rng(seed).integers(0, (top or np.iinfo(dtype).max) + 1, shape, dtype=np.dtype(dtype).type)
 
 
 def settings(**changed: Any) -> Preprocess:
-    """Return 8-bit, full range, colour, with changes."""
+    """Return 8-bit, full-range, colour preprocessing with changes."""
     base = settings_base()
     return Preprocess(**{**base, **changed})
 
@@ -50,7 +50,7 @@ def save(path: Path, pixels: Array) -> str:
 
 
 def deep_png(pixels: Array) -> bytes:
-    """Encode (h, w, 1 to 4) uint16 as PNG by hand, every row with the "up" filter; PIL cannot write 16-bit colour."""
+    """Encode (h, w, 1 to 4) uint16 as PNG with the "up" filter in each row; PIL cannot write 16-bit colour."""
     height, width, count = pixels.shape
     kind = {1: 0, 2: 4, 3: 2, 4: 6}[count]
     rows = np.frombuffer(pixels.astype(">u2").tobytes(), np.uint8).reshape(height, -1)
@@ -64,7 +64,7 @@ def deep_png(pixels: Array) -> bytes:
 
 
 def packed_tiff(pixels: Array, bits: int, *, white_is_zero: bool = False) -> bytes:
-    """Encode (h, w) of values below 2 ** bits as an uncompressed grey TIFF of 1, 2, 4 or 8 bits a sample."""
+    """Encode (h, w) of values below 2 ** bits as an uncompressed grey TIFF of 1, 2, 4 or 8 bits per sample."""
     height, width = pixels.shape
     per_byte = 8 // bits
     padded = np.zeros((height, -(-width // per_byte) * per_byte), np.uint8)
@@ -78,7 +78,7 @@ def packed_tiff(pixels: Array, bits: int, *, white_is_zero: bool = False) -> byt
 
 
 def tiff_12_bit(pixels: Array, *, samples: int = 1) -> bytes:
-    """Encode (h, w) of values below 4096, an even number a row, as a TIFF of 12 bits a sample."""
+    """Encode (h, w) of values below 4096, w even, as a TIFF of 12 bits per sample."""
     first, second = pixels[:, 0::2].astype(np.uint16), pixels[:, 1::2].astype(np.uint16)
     data = np.stack([first >> 4, (first & 15) << 4 | second >> 8, second & 255], axis=-1).astype(np.uint8).tobytes()
     height, width = pixels.shape
@@ -95,6 +95,6 @@ def tiff_12_bit(pixels: Array, *, samples: int = 1) -> bytes:
 
 
 def gdal_tiff(path: Path, pixels: Array, nodata: str, **more: Any) -> str:
-    """Save a TIFF with the tag in which GIS tools name their nodata value."""
+    """Save a TIFF with the GDAL_NODATA tag."""
     tifffile.imwrite(path, pixels, extratags=[(42113, "s", 0, nodata, True)], **more)
     return str(path)

@@ -1,4 +1,4 @@
-"""Small files that claim to be large, and damaged ones: made by hand, for every test that feeds them to a command."""
+"""Decompression bombs and damaged files, built byte by byte."""
 
 import io
 import struct
@@ -11,7 +11,7 @@ from PIL import Image
 from tests.data.files import deep_png, noise
 
 SIDE = 23_000
-"""Pixels: a square of that side is still under the limit of one image."""
+"""Side, pixels, of a square just below the limit of one image."""
 
 _SIZES = {3: 2, 4: 4, 16: 8}
 
@@ -32,20 +32,20 @@ def tiff_page(width: int, height: int, bits: int = 8, samples: int = 1) -> list[
 
 
 def tiff_tiles(width: int, height: int, tile: int, bits: int = 8, photometric: int = 1) -> bytes:
-    """Build a TIFF that claims to be cut into square tiles and lists one."""
+    """Build a TIFF that claims square tiles and lists one."""
     plain = [entry for entry in tiff_page(width, height, bits) if entry[0] not in (262, 273, 278, 279)]
     return tiff(*plain, (262, 3, 1, photometric), (322, 3, 1, tile), (323, 3, 1, tile), (324, 4, 1, 8), (325, 4, 1, 1))
 
 
 def gif(width: int, height: int, frame: tuple[int, int], frames: int = 1) -> bytes:
-    """Build a GIF whose frames fill a part of its canvas."""
+    """Build a GIF whose frames have another size than its canvas."""
     head = b"GIF89a" + struct.pack("<HHBBB", width, height, 0x80, 0, 0) + b"\0\0\0\xff\xff\xff"
     picture = b"," + struct.pack("<HHHHB", 0, 0, *frame, 0) + b"\x02\x02\x4c\x01\x00"
     return head + picture * frames + b";"
 
 
 def png(width: int, height: int, kind: int = 2, bits: int = 16, data: bytes = b"", end: bool = True) -> bytes:
-    """Build a PNG whose header claims a size, around any compressed data."""
+    """Build a PNG whose header claims a size, with any compressed data."""
     header = struct.pack(">IIBBBBB", width, height, bits, kind, 0, 0, 0)
     parts = [(b"IHDR", header), (b"IDAT", data), *([(b"IEND", b"")] if end else [])]
     return b"\x89PNG\r\n\x1a\n" + b"".join(
@@ -54,7 +54,7 @@ def png(width: int, height: int, kind: int = 2, bits: int = 16, data: bytes = b"
 
 
 def bmp(width: int, height: int) -> bytes:
-    """Build a BMP that claims a size, with four bytes of pixels."""
+    """Build a BMP whose header claims a size, with 4 bytes of pixels."""
     header = struct.pack("<IiiHHIIiiII", 40, width, height, 1, 24, 0, 0, 1, 1, 0, 0)
     return b"BM" + struct.pack("<IHHI", 58, 0, 0, 54) + header + bytes(4)
 
@@ -71,7 +71,7 @@ def jpeg(width: int, height: int) -> bytes:
 
 
 def progressive_jpeg(scans: int) -> bytes:
-    """Build a progressive JPEG whose last scan is there so many times more."""
+    """Build a progressive JPEG with `scans` more copies of its last scan."""
     file = io.BytesIO()
     Image.fromarray(noise(64, 64)).save(file, "JPEG", progressive=True)
     content = file.getvalue()
@@ -80,7 +80,7 @@ def progressive_jpeg(scans: int) -> bytes:
 
 
 def bombs() -> dict[str, bytes]:
-    """Return small files that claim more than there is, by name."""
+    """Return small files that claim more data than they hold, by name."""
     circle = tiff(*tiff_page(4, 4), following=8)
     truncated = deep_png(noise(300, 300, 3, dtype="uint16"))
     return {
@@ -109,7 +109,7 @@ def bombs() -> dict[str, bytes]:
 
 
 def write_bombs(folder: Path) -> list[Path]:
-    """Write all of `bombs` into a folder that is made, and return the paths."""
+    """Write all `bombs` to a new folder and return their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for name, content in bombs().items():
@@ -119,7 +119,7 @@ def write_bombs(folder: Path) -> list[Path]:
 
 
 def mutants(content: bytes, count: int, seed: int = 0) -> list[bytes]:
-    """Return copies of a file with a few bytes changed, cut off or repeated, the same ones for the same seed."""
+    """Return copies of a file with a few bytes changed, truncated or repeated; deterministic by seed."""
     rng = np.random.default_rng(seed)
     made = []
     for _ in range(count):

@@ -1,4 +1,4 @@
-"""Annotations of other tools: what each format means, by hand."""
+"""COCO, YOLO and Pascal VOC annotations, against values by hand."""
 
 import json
 from pathlib import Path
@@ -37,7 +37,7 @@ def yolo(folder: Path) -> Path:
     return labels
 
 
-def test_coco(tmp_path: Path) -> None:
+def test_coco_boxes_polygons_and_rle_are_read(tmp_path: Path) -> None:
     found = read_annotations(coco(tmp_path / "c.json"))
     assert (found.kind, found.categories, found.relative) == ("coco", ("scratch", "dent"), False)
     first, second, third = found.images
@@ -51,7 +51,7 @@ def test_coco(tmp_path: Path) -> None:
     assert notes[1].startswith("1 images have no object")
 
 
-def test_yolo(tmp_path: Path) -> None:
+def test_yolo_boxes_and_polygons_are_read_as_fractions(tmp_path: Path) -> None:
     found = read_annotations(yolo(tmp_path))
     assert (found.kind, found.categories, found.relative) == ("yolo", ("dent", "scratch"), True)
     assert [image.name for image in found.images] == ["1", "2"]
@@ -64,7 +64,7 @@ def test_yolo(tmp_path: Path) -> None:
     assert read_annotations(tmp_path / "labels").categories == ("0", "1"), "numbers, where nobody wrote names down"
 
 
-def test_voc(tmp_path: Path) -> None:
+def test_voc_boxes_are_read_as_zero_based_pixels(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "1.xml").write_text(VOC.format(name="1.jpg"))
     found = read_annotations(tmp_path)
@@ -82,7 +82,7 @@ def test_voc(tmp_path: Path) -> None:
         ({"annotations": [{"image_id": 7, "category_id": 3, "bbox": [1, 2]}]}, "box of 2 numbers"),
     ],
 )
-def test_damaged_coco_is_one_line(tmp_path: Path, more: dict[str, Any], words: str) -> None:
+def test_damaged_coco_raises_a_one_line_error(tmp_path: Path, more: dict[str, Any], words: str) -> None:
     with pytest.raises(DataError, match=words):
         read_annotations(coco(tmp_path / "c.json", **more))
 
@@ -90,7 +90,7 @@ def test_damaged_coco_is_one_line(tmp_path: Path, more: dict[str, Any], words: s
 @pytest.mark.parametrize(
     "line", ["dent 0.1 0.1 0.1 0.1", "0 0.1 0.1", "0 0.1 0.1 0.1 nan", "0 1 1 1 1 1 1 1", "0 9 9 5 5", "0 1 1 -1 1"]
 )
-def test_damaged_yolo_is_one_line(tmp_path: Path, line: str) -> None:
+def test_damaged_yolo_raises_a_one_line_error(tmp_path: Path, line: str) -> None:
     (tmp_path / "1.txt").write_text(line)
     with pytest.raises(DataError, match="cannot be read as YOLO"):
         read_annotations(tmp_path)
@@ -104,20 +104,20 @@ def test_damaged_yolo_is_one_line(tmp_path: Path, line: str) -> None:
         "<annotation><object><name>a</name><bndbox/></object></annotation>",
     ],
 )
-def test_damaged_voc_is_one_line(tmp_path: Path, text: str) -> None:
+def test_damaged_voc_raises_a_one_line_error(tmp_path: Path, text: str) -> None:
     (tmp_path / "1.xml").write_text(text)
     with pytest.raises(DataError, match="cannot be read as Pascal VOC"):
         read_annotations(tmp_path)
 
 
-def test_other_files_are_none(tmp_path: Path) -> None:
+def test_other_files_are_not_annotations(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("path,label\n")
     assert annotation_kind(tmp_path / "a.csv") == annotation_kind(tmp_path) == annotation_kind(tmp_path / "none") == ""
     with pytest.raises(DataError, match="holds no annotations"):
         read_annotations(tmp_path)
 
 
-def test_a_byte_order_mark_is_no_part_of_a_class(tmp_path: Path) -> None:
+def test_byte_order_mark_is_not_part_of_a_class_name(tmp_path: Path) -> None:
     (tmp_path / "classes.txt").write_text("\ufeffdent\r\nscratch\r\n", encoding="utf-8")
     (tmp_path / "1.txt").write_text("\ufeff0 0.5 0.5 0.2 0.2\r\n", encoding="utf-8")
     found = read_annotations(tmp_path)
@@ -126,13 +126,13 @@ def test_a_byte_order_mark_is_no_part_of_a_class(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("written", "name"), [("x/", "1"), (" ", "1"), ("C:/a/b.png", "b.png"), ("", "1")])
-def test_names_of_voc_that_are_none(tmp_path: Path, written: str, name: str) -> None:
+def test_voc_image_name_is_a_base_name_or_that_of_the_xml_file(tmp_path: Path, written: str, name: str) -> None:
     (tmp_path / "1.xml").write_text(f"<annotation><filename>{written}</filename></annotation>")
     assert [image.name for image in read_annotations(tmp_path).images] == [name]
 
 
 @pytest.mark.parametrize("numbers", ["[NaN, 1, 2, 3]", f"[1{'0' * 400}, 1, 2, 3]"])
-def test_numbers_that_are_no_place_are_refused(tmp_path: Path, numbers: str) -> None:
+def test_non_finite_coordinates_are_refused(tmp_path: Path, numbers: str) -> None:
     path = coco(tmp_path / "a.json")
     path.write_text(path.read_text().replace("[2, 3, 10, 4]", numbers))
     with pytest.raises(DataError, match="cannot be read as COCO"):

@@ -15,7 +15,7 @@ from tests.data.files import noise, settings
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "float32", "float64", "bool"])
 @pytest.mark.parametrize("suffix", [".npy", ".npz"])
 @pytest.mark.parametrize("channels", [0, 1, 3])
-def test_values_are_those_of_the_file(tmp_path: Path, dtype: str, suffix: str, channels: int) -> None:
+def test_array_values_and_dtype_are_preserved(tmp_path: Path, dtype: str, suffix: str, channels: int) -> None:
     pixels = noise(7, 5, max(1, channels), dtype="uint16").astype(dtype)
     pixels = pixels if channels else pixels[..., 0]
     path = tmp_path / f"a{suffix}"
@@ -27,7 +27,7 @@ def test_values_are_those_of_the_file(tmp_path: Path, dtype: str, suffix: str, c
     assert page_count(path) == (1, 0)
 
 
-def test_many_channels_have_to_be_chosen_and_alpha_is_laid_over_white(tmp_path: Path) -> None:
+def test_many_channels_need_a_selection_and_alpha_is_composited_over_white(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", noise(7, 5, 6))
     with pytest.raises(DataError, match=r"6 channels: say which to read, .* --channels 0,1,2,3,4,5"):
         read_native(tmp_path / "a.npy")
@@ -38,7 +38,7 @@ def test_many_channels_have_to_be_chosen_and_alpha_is_laid_over_white(tmp_path: 
     assert (read_native(tmp_path / "b.npy") == 255).all()
 
 
-def test_what_is_no_image(tmp_path: Path) -> None:
+def test_arrays_of_other_shapes_and_dtypes_are_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.zeros(5))
     np.save(tmp_path / "b.npy", np.zeros((2, 3, 4, 5)))
     np.save(tmp_path / "c.npy", np.array([[1j]]))
@@ -51,7 +51,7 @@ def test_what_is_no_image(tmp_path: Path) -> None:
         assert "\n" not in str(caught.value)
 
 
-def test_a_folder_is_searched_for_arrays_but_not_for_features(tmp_path: Path) -> None:
+def test_folder_listing_includes_arrays_but_not_feature_files(tmp_path: Path) -> None:
     for name in ("a.npy", "feats.npy", "b.npz"):
         (np.savez if name.endswith("z") else np.save)(tmp_path / name, noise(7, 5, 1))
     (tmp_path / "feats.paths.txt").write_text("./a.png\n")
@@ -61,8 +61,8 @@ def test_a_folder_is_searched_for_arrays_but_not_for_features(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4, 12])
-def test_few_channels_before_a_larger_image_are_channels(tmp_path: Path, channels: int) -> None:
-    """PyTorch and rasterio save (c, h, w): read as (h, w, c) it would be an image of three rows."""
+def test_channels_first_arrays_are_recognised_by_shape(tmp_path: Path, channels: int) -> None:
+    """PyTorch and rasterio save (c, h, w); read as (h, w, c), it would be an image of three rows."""
     pixels = noise(channels, 20, 30).astype(">u2")
     np.save(tmp_path / "a.npy", pixels)
     assert image_size(tmp_path / "a.npy") == (20, 30)
@@ -71,14 +71,14 @@ def test_few_channels_before_a_larger_image_are_channels(tmp_path: Path, channel
     assert np.array_equal(found[..., 0], pixels[-1])
 
 
-def test_an_array_in_memory_is_read_as_one_in_a_file(tmp_path: Path) -> None:
+def test_array_in_memory_gives_the_canvas_of_its_file(tmp_path: Path) -> None:
     for shape in ((3, 20, 30), (20, 30, 3), (1, 20, 30)):
         np.save(tmp_path / "a.npy", noise(*shape))
         reader = Reader(settings(), 64)
         assert np.array_equal(reader.in_memory(noise(*shape)), reader.whole(str(tmp_path / "a.npy")))
 
 
-def test_a_spectrum_a_pixel_and_narrow_images_keep_their_axes(tmp_path: Path) -> None:
+def test_channels_last_arrays_of_unusual_shape_keep_their_axes(tmp_path: Path) -> None:
     for shape in ((9, 9, 200), (20, 30, 12), (3, 2, 40), (2, 40, 3)):
         np.save(tmp_path / "a.npy", noise(*shape))
         assert image_size(tmp_path / "a.npy") == shape[:2]

@@ -1,4 +1,4 @@
-"""Stores: same content in memory, on disk and streamed; files, limits, and what is left behind."""
+"""Stores in memory, on disk and streaming: equal content, cache files, limits, clean-up."""
 
 import csv
 import os
@@ -22,7 +22,7 @@ from tests.data.files import noise, save, settings
 
 @pytest.fixture
 def images(tmp_path: Path) -> ImageList:
-    """Nine images of several sizes, a strip among them, and one that is empty."""
+    """Nine images of several sizes, including a strip and an empty file."""
     for i in range(8):
         save(tmp_path / "in" / f"{i}.png", noise(30 + 5 * i, 40, 3, seed=i))
     save(tmp_path / "in" / "strip.png", noise(20, 200, 3))
@@ -44,7 +44,7 @@ KINDS = [("memory", {}), ("disk", {"shared": True}), ("stream", {"cache": "off"}
 @pytest.mark.parametrize("grey", [False, True])
 @pytest.mark.parametrize("workers", [0, 3])
 @pytest.mark.parametrize(("kind", "asked"), KINDS)
-def test_every_store_holds_what_the_reader_reads(
+def test_all_stores_hold_the_canvases_of_the_reader(
     images: ImageList, kind: str, asked: dict[str, Any], workers: int, *, grey: bool, deep: bool
 ) -> None:
     reader = Reader(settings(grey=grey, deep=deep), 32)
@@ -66,7 +66,7 @@ def test_every_store_holds_what_the_reader_reads(
 
 
 @pytest.mark.parametrize("shared", [False, True])
-def test_packed_canvases_cannot_be_changed(images: ImageList, shared: bool) -> None:
+def test_packed_canvases_are_read_only(images: ImageList, shared: bool) -> None:
     with pytest.raises(ValueError, match="read-only"):
         opened(images, shared=shared).canvas(0, 0)[:] = 0
 
@@ -75,7 +75,7 @@ def _files(images: ImageList) -> list[str]:
     return sorted(path.name for path in (images.root.parent / "cache").iterdir())
 
 
-def test_a_file_is_used_again_and_follows_the_data(images: ImageList, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cache_file_is_reused_until_the_data_change(images: ImageList, monkeypatch: pytest.MonkeyPatch) -> None:
     first = opened(images, shared=True)
     (name,) = _files(images)
     with monkeypatch.context() as patch:
@@ -102,7 +102,7 @@ def test_a_file_is_used_again_and_follows_the_data(images: ImageList, monkeypatc
     assert _files(images) == [name]
 
 
-def test_a_damaged_file_is_written_anew(images: ImageList) -> None:
+def test_damaged_cache_file_is_replaced(images: ImageList) -> None:
     opened(images, shared=True)
     file = images.root.parent / "cache" / _files(images)[0]
     file.write_bytes(file.read_bytes()[:-1])
@@ -117,7 +117,7 @@ def _flip(file: Path, place: int) -> None:
 
 
 @pytest.mark.parametrize("back", [1, 9, 17, 25, 200, 900])
-def test_a_flipped_bit_of_the_index_is_found_and_the_file_replaced(images: ImageList, back: int) -> None:
+def test_flipped_bit_in_the_index_is_detected_and_the_file_replaced(images: ImageList, back: int) -> None:
     opened(images, shared=True)
     (name,) = _files(images)
     file = images.root.parent / "cache" / name
@@ -128,7 +128,7 @@ def test_a_flipped_bit_of_the_index_is_found_and_the_file_replaced(images: Image
     assert len(file.read_bytes()) == len(sound)
 
 
-def test_a_flipped_pixel_is_decoded_anew(images: ImageList) -> None:
+def test_canvas_with_a_flipped_bit_is_decoded_again(images: ImageList) -> None:
     opened(images, shared=True)
     (name,) = _files(images)
     file = images.root.parent / "cache" / name
@@ -149,7 +149,7 @@ def _path(images: ImageList, name: str) -> str:
     return images.path(images.names.index(name))
 
 
-def test_all_canvases_are_checked_before_they_are_copied_to_a_device(images: ImageList) -> None:
+def test_flat_verifies_all_canvases(images: ImageList) -> None:
     opened(images, shared=True)
     (name,) = _files(images)
     _flip(images.root.parent / "cache" / name, 5001)
@@ -161,7 +161,7 @@ def test_all_canvases_are_checked_before_they_are_copied_to_a_device(images: Ima
     assert np.array_equal(whole[start : start + 3 * height * width], expected.reshape(-1))
 
 
-def test_a_damaged_copy_of_an_image_that_is_gone_is_an_error(images: ImageList) -> None:
+def test_damaged_canvas_of_a_missing_image_raises(images: ImageList) -> None:
     opened(images, shared=True)
     (name,) = _files(images)
     _flip(images.root.parent / "cache" / name, 0)
@@ -172,7 +172,7 @@ def test_a_damaged_copy_of_an_image_that_is_gone_is_an_error(images: ImageList) 
 
 
 @pytest.mark.parametrize("size", [1, 7, 8, 9, 4001])
-def test_every_bit_counts_for_the_checksum(size: int) -> None:
+def test_checksum_changes_with_every_bit(size: int) -> None:
     canvas = noise(1, size, 1)
     sound = packfile.checksum(canvas)
     for place in (0, size // 2, size - 1):
@@ -182,7 +182,7 @@ def test_every_bit_counts_for_the_checksum(size: int) -> None:
             assert packfile.checksum(changed) != sound
 
 
-def test_few_files_are_kept_and_forgotten_ones_removed(images: ImageList) -> None:
+def test_newest_cache_files_are_kept_and_abandoned_ones_deleted(images: ImageList) -> None:
     opened(images, shared=True)
     folder = images.root.parent / "cache"
     for age, name in enumerate(
@@ -196,13 +196,13 @@ def test_few_files_are_kept_and_forgotten_ones_removed(images: ImageList) -> Non
     assert _files(images) == sorted([newest, "a.canvases", "b.canvases", "c.canvases", "f.canvases.8.tmp", "mine.txt"])
 
 
-def test_a_failed_fill_leaves_no_file(images: ImageList) -> None:
+def test_failed_decoding_leaves_no_file(images: ImageList) -> None:
     with pytest.raises(DataError):
         opened(images, shared=True, max_bad="0")
     assert _files(images) == []
 
 
-def test_room_decides_where_canvases_go(images: ImageList, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_and_disk_budgets_select_the_store(images: ImageList, monkeypatch: pytest.MonkeyPatch) -> None:
     need = opened(images).nbytes
     assert opened(images, cache="1G").kind == "memory"
     assert opened(images, cache="1K").kind == "stream"
@@ -210,7 +210,7 @@ def test_room_decides_where_canvases_go(images: ImageList, monkeypatch: pytest.M
     assert opened(images, cache=str(2 * need)).kind == "disk"
 
 
-def test_a_wrong_guess_falls_back(images: ImageList, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_small_size_estimate_falls_back_to_streaming(images: ImageList, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cache, "_estimated_bytes", lambda *_: 0)
     for shared in (False, True):
         store = opened(images, cache="1K", shared=shared)
@@ -219,14 +219,14 @@ def test_a_wrong_guess_falls_back(images: ImageList, monkeypatch: pytest.MonkeyP
     assert _files(images) == []
 
 
-def test_a_folder_that_cannot_be_written_means_streaming(images: ImageList) -> None:
+def test_unwritable_cache_folder_falls_back_to_streaming(images: ImageList) -> None:
     (images.root.parent / "cache").write_bytes(b"a file, not a folder")
     assert opened(images, cache="auto").kind == "memory"
     assert opened(images, shared=True).kind == "stream"
 
 
 @pytest.mark.parametrize("asked", [{}, {"shared": True}, {"cache": "off"}])
-def test_too_many_unreadable_images_stop(images: ImageList, asked: dict[str, Any]) -> None:
+def test_more_unreadable_images_than_the_limit_raise(images: ImageList, asked: dict[str, Any]) -> None:
     with pytest.raises(
         DataError, match=r"1 of 10 images cannot be read, more than --max-bad 5% \(\./5b\.png: the file is"
     ):
@@ -235,7 +235,7 @@ def test_too_many_unreadable_images_stop(images: ImageList, asked: dict[str, Any
 
 
 @pytest.mark.parametrize("asked", [{}, {"cache": "off"}])
-def test_nothing_readable_is_an_error_whatever_is_allowed(tmp_path: Path, asked: dict[str, Any]) -> None:
+def test_no_readable_image_raises_at_any_limit(tmp_path: Path, asked: dict[str, Any]) -> None:
     for i in range(5):
         (tmp_path / "in").mkdir(exist_ok=True)
         (tmp_path / "in" / f"{i}.png").write_bytes(b"")
@@ -245,7 +245,7 @@ def test_nothing_readable_is_an_error_whatever_is_allowed(tmp_path: Path, asked:
         opened(find_images([str(tmp_path / "in")]), max_bad="100%", **asked)
 
 
-def test_streaming_reports_what_breaks_later(images: ImageList) -> None:
+def test_streaming_reports_images_that_break_later(images: ImageList) -> None:
     store = opened(images, cache="off", max_bad="2")
     for i in (0, 0, 1):
         content = Path(images.path(i)).read_bytes()
@@ -261,20 +261,20 @@ def test_streaming_reports_what_breaks_later(images: ImageList) -> None:
 
 
 @pytest.mark.parametrize(("option", "value"), [("cache", "8X"), ("cache", ""), ("max_bad", "101%"), ("max_bad", "few")])
-def test_nonsense_is_refused(images: ImageList, option: str, value: str) -> None:
+def test_invalid_cache_and_max_bad_are_refused(images: ImageList, option: str, value: str) -> None:
     with pytest.raises(UsageError, match=rf"--{option.replace('_', '-')} '{value}' is not known; use"):
         opened(images, **{option: value})
 
 
 @pytest.mark.parametrize(("kind", "asked"), KINDS)
-def test_progress_counts_every_image_and_no_thread_stays(images: ImageList, kind: str, asked: dict[str, Any]) -> None:
+def test_progress_counts_every_image_and_no_thread_remains(images: ImageList, kind: str, asked: dict[str, Any]) -> None:
     seen: list[tuple[int, int]] = []
     opened(images, progress=lambda done, total: seen.append((done, total)), **asked)
     assert seen == [(i, 10) for i in range(1, 11)], kind
     assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("dinocli")]
 
 
-def test_an_interrupted_fill_leaves_neither_threads_nor_files(images: ImageList) -> None:
+def test_interrupted_decoding_leaves_neither_threads_nor_files(images: ImageList) -> None:
     def interrupt(done: int, total: int) -> None:
         raise KeyboardInterrupt
 
@@ -284,7 +284,7 @@ def test_an_interrupted_fill_leaves_neither_threads_nor_files(images: ImageList)
     assert _files(images) == []
 
 
-def test_write_bad_quotes_what_needs_it(tmp_path: Path) -> None:
+def test_write_bad_quotes_csv_cells(tmp_path: Path) -> None:
     rows = [("./a,b.png", 'the "file" is empty'), ("./é.png", "x")]
     write_bad(tmp_path / "feats.bad.csv", rows)
     with open(tmp_path / "feats.bad.csv", newline="", encoding="utf-8") as file:
@@ -292,7 +292,7 @@ def test_write_bad_quotes_what_needs_it(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["feats.bad.csv"]
 
 
-def test_the_cache_lies_where_the_system_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_cache_folder_follows_xdg_cache_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert cache_folder() == tmp_path / "dinocli" / "canvases"
     monkeypatch.setenv("XDG_CACHE_HOME", "")

@@ -1,4 +1,4 @@
-"""Every kind of file against the numbers that were written."""
+"""Decoded pixels of each file format against the values that were written."""
 
 import os
 import struct
@@ -23,7 +23,7 @@ from tests.data.files import Array, deep_png, gdal_tiff, noise, packed_tiff, sav
 
 
 @pytest.mark.parametrize("suffix", ["png", "bmp", "tif", "webp", "ppm"])
-def test_8_bit_colour_is_exact(tmp_path: Path, suffix: str) -> None:
+def test_8_bit_colour_is_preserved(tmp_path: Path, suffix: str) -> None:
     pixels = noise(7, 5, 3)
     path = tmp_path / f"a.{suffix}"
     Image.fromarray(pixels).save(path, lossless=True)  # read by WebP alone
@@ -31,7 +31,7 @@ def test_8_bit_colour_is_exact(tmp_path: Path, suffix: str) -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_16_bit_png_keeps_every_value(tmp_path: Path, channels: int) -> None:
+def test_16_bit_png_values_are_preserved(tmp_path: Path, channels: int) -> None:
     pixels = noise(40, 50, channels, dtype="uint16")
     (tmp_path / "a.png").write_bytes(deep_png(pixels))
     read = read_native(tmp_path / "a.png")
@@ -40,7 +40,7 @@ def test_16_bit_png_keeps_every_value(tmp_path: Path, channels: int) -> None:
 
 
 @pytest.mark.parametrize("channels", [2, 4])
-def test_16_bit_alpha_is_laid_over_white(tmp_path: Path, channels: int) -> None:
+def test_16_bit_alpha_is_composited_over_white(tmp_path: Path, channels: int) -> None:
     pixels = noise(6, 5, channels, dtype="uint16")
     pixels[0, :, -1], pixels[1, :, -1] = 0, 65535
     (tmp_path / "a.png").write_bytes(deep_png(pixels))
@@ -52,7 +52,7 @@ def test_16_bit_alpha_is_laid_over_white(tmp_path: Path, channels: int) -> None:
 
 
 @pytest.mark.parametrize("mode", ["LA", "RGBA"])
-def test_8_bit_alpha_is_laid_over_white(tmp_path: Path, mode: str) -> None:
+def test_8_bit_alpha_is_composited_over_white(tmp_path: Path, mode: str) -> None:
     Image.new(mode, (2, 2), (100, 51) if mode == "LA" else (100, 0, 200, 51)).save(tmp_path / "a.png")
     expected = [224] if mode == "LA" else [224, 204, 244]  # 51 of 255 is a fifth
     assert read_native(tmp_path / "a.png")[0, 0].tolist() == expected
@@ -103,7 +103,7 @@ TURNS = {
 
 @pytest.mark.parametrize("orientation", TURNS)
 @pytest.mark.parametrize("suffix", ["jpg", "png", "tiff", "webp"])
-def test_exif_turn(tmp_path: Path, suffix: str, orientation: int) -> None:
+def test_exif_orientation_is_applied(tmp_path: Path, suffix: str, orientation: int) -> None:
     pixels = np.zeros((16, 32, 3), np.uint8)
     pixels[:8, :8], pixels[8:, :8] = 255, 120
     exif = Image.Exif()
@@ -117,7 +117,7 @@ def test_exif_turn(tmp_path: Path, suffix: str, orientation: int) -> None:
 
 
 @pytest.mark.parametrize("orientation", [3, 6])
-def test_turn_of_a_deep_tiff(tmp_path: Path, orientation: int) -> None:
+def test_orientation_of_a_16_bit_tiff_is_applied(tmp_path: Path, orientation: int) -> None:
     pixels = noise(4, 6, 3, dtype="uint16")
     tag = [(274, "H", 1, orientation, True)]
     tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="rgb", extratags=tag)
@@ -127,7 +127,7 @@ def test_turn_of_a_deep_tiff(tmp_path: Path, orientation: int) -> None:
 
 @pytest.mark.parametrize("dtype", ["uint16", "int16", "uint32", "float16", "float32", "float64"])
 @pytest.mark.parametrize("order", ["<", ">"])
-def test_tiff_keeps_dtype_and_values(tmp_path: Path, dtype: str, order: str) -> None:
+def test_tiff_dtype_and_values_are_preserved(tmp_path: Path, dtype: str, order: str) -> None:
     values = np.array([[0, 1, 1000, 4095], [30000, 5, 6, 7]]).astype(dtype)
     tifffile.imwrite(tmp_path / "a.tif", values, byteorder=order)
     read = read_native(tmp_path / "a.tif")
@@ -137,7 +137,7 @@ def test_tiff_keeps_dtype_and_values(tmp_path: Path, dtype: str, order: str) -> 
 
 @pytest.mark.parametrize("planar", ["contig", "separate"])
 @pytest.mark.parametrize("compression", [None, "zlib"])
-def test_16_bit_rgb_tiff(tmp_path: Path, planar: str, compression: str | None) -> None:
+def test_16_bit_rgb_tiff_is_preserved(tmp_path: Path, planar: str, compression: str | None) -> None:
     pixels = noise(9, 8, 3, dtype="uint16")
     stored = pixels if planar == "contig" else pixels.transpose(2, 0, 1)
     tifffile.imwrite(tmp_path / "a.tif", stored, photometric="rgb", planarconfig=planar, compression=compression)
@@ -145,7 +145,7 @@ def test_16_bit_rgb_tiff(tmp_path: Path, planar: str, compression: str | None) -
 
 
 @pytest.mark.parametrize("planar", ["contig", "separate"])
-def test_chosen_channels_of_many(tmp_path: Path, planar: str) -> None:
+def test_selected_channels_of_many_are_read(tmp_path: Path, planar: str) -> None:
     pixels = noise(9, 8, 7, dtype="uint16")
     stored = pixels if planar == "contig" else pixels.transpose(2, 0, 1)
     tifffile.imwrite(tmp_path / "a.tif", stored, photometric="minisblack", planarconfig=planar)
@@ -156,7 +156,7 @@ def test_chosen_channels_of_many(tmp_path: Path, planar: str) -> None:
         read_native(tmp_path / "a.tif", channels=(7,))
 
 
-def test_channels_of_an_ordinary_image(tmp_path: Path) -> None:
+def test_selected_channels_of_an_rgb_image_are_read(tmp_path: Path) -> None:
     pixels = noise(4, 4, 3)
     path = save(tmp_path / "a.png", pixels)
     assert np.array_equal(read_native(path, channels=(2,)), pixels[..., 2:])
@@ -164,7 +164,7 @@ def test_channels_of_an_ordinary_image(tmp_path: Path) -> None:
         read_native(path, channels=(3,))
 
 
-def test_pages_and_channels_stored_as_pages(tmp_path: Path) -> None:
+def test_pages_and_channels_stored_as_pages_are_read(tmp_path: Path) -> None:
     pages = noise(4, 6, 5, dtype="uint16")
     tifffile.imwrite(tmp_path / "a.tif", pages, photometric="minisblack")
     assert np.array_equal(read_native(tmp_path / "a.tif", page=2)[..., 0], pages[2])
@@ -173,7 +173,7 @@ def test_pages_and_channels_stored_as_pages(tmp_path: Path) -> None:
         read_native(tmp_path / "a.tif", page=4)
 
 
-def test_gif_frames(tmp_path: Path) -> None:
+def test_gif_frames_are_read_as_pages(tmp_path: Path) -> None:
     frames = [Image.new("L", (4, 4), value) for value in (0, 255)]
     frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
     assert read_native(tmp_path / "a.gif").max() == 0
@@ -183,7 +183,7 @@ def test_gif_frames(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("dtype", "white"), [("uint8", 255), ("uint16", 65535)])
-def test_tiff_negative_is_read_as_positive(tmp_path: Path, dtype: str, white: int) -> None:
+def test_white_is_zero_tiff_is_inverted(tmp_path: Path, dtype: str, white: int) -> None:
     pixels = noise(4, 5, dtype=dtype)
     tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="miniswhite")
     assert np.array_equal(read_native(tmp_path / "a.tif")[..., 0], white - pixels)
@@ -191,7 +191,7 @@ def test_tiff_negative_is_read_as_positive(tmp_path: Path, dtype: str, white: in
 
 @pytest.mark.parametrize(("dtype", "white"), [("uint8", 255), ("uint16", 65535)])
 @pytest.mark.parametrize("kind", ["unassalpha", "assocalpha", "unspecified"])
-def test_fourth_sample_of_a_tiff(tmp_path: Path, kind: str, dtype: str, white: int) -> None:
+def test_fourth_tiff_sample_is_alpha_only_if_tagged(tmp_path: Path, kind: str, dtype: str, white: int) -> None:
     pixels = np.full((2, 2, 4), white // 5, dtype)
     tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="rgb", extrasamples=[kind])
     over = {"unassalpha": 0.2 * 0.2 + 0.8, "assocalpha": 1.0, "unspecified": 0.2}[kind]
@@ -200,7 +200,7 @@ def test_fourth_sample_of_a_tiff(tmp_path: Path, kind: str, dtype: str, white: i
 
 @pytest.mark.parametrize("negative", [False, True])
 @pytest.mark.parametrize("bits", [2, 4])
-def test_grey_of_few_bits_fills_the_range_of_8(tmp_path: Path, bits: int, *, negative: bool) -> None:
+def test_grey_below_8_bits_is_scaled_to_255(tmp_path: Path, bits: int, *, negative: bool) -> None:
     levels = noise(5, 7, top=2**bits - 1)
     (tmp_path / "a.tif").write_bytes(packed_tiff(levels, bits, white_is_zero=negative))
     expected = levels * (255 // (2**bits - 1))
@@ -210,7 +210,7 @@ def test_grey_of_few_bits_fills_the_range_of_8(tmp_path: Path, bits: int, *, neg
     assert np.array_equal(read_native(tmp_path / "a.tif", channels=(0,)), read)
 
 
-def test_grey_of_12_bits_needs_no_extra_package_and_colour_names_it(tmp_path: Path) -> None:
+def test_12_bit_grey_needs_no_extra_and_12_bit_colour_names_it(tmp_path: Path) -> None:
     values = noise(5, 6, dtype="uint16", top=4095)
     (tmp_path / "a.tif").write_bytes(tiff_12_bit(values))
     assert np.array_equal(read_native(tmp_path / "a.tif")[..., 0], values)
@@ -228,7 +228,7 @@ def _decoded(path: Path | str) -> Decoded:
 
 
 @pytest.mark.parametrize(("dtype", "tag"), [("int16", "-9999"), ("uint16", "65535 "), ("float32", "-3.4028235e+38")])
-def test_nodata_of_the_file_is_known(tmp_path: Path, dtype: str, tag: str) -> None:
+def test_gdal_nodata_tag_is_read(tmp_path: Path, dtype: str, tag: str) -> None:
     pixels = np.arange(12).reshape(3, 4).astype(dtype)
     with np.errstate(over="ignore"):
         pixels[1, 2] = np.float64(tag)
@@ -238,20 +238,20 @@ def test_nodata_of_the_file_is_known(tmp_path: Path, dtype: str, tag: str) -> No
 
 
 @pytest.mark.parametrize("tag", ["nan", "none", "", "-9999", "1e999"])
-def test_a_nodata_that_no_sample_has_changes_nothing(tmp_path: Path, tag: str) -> None:
+def test_nodata_value_that_no_sample_has_gives_no_mask(tmp_path: Path, tag: str) -> None:
     path = gdal_tiff(tmp_path / "a.tif", noise(3, 4), tag)
     assert _decoded(path).nodata_mask() is None
     assert np.array_equal(read_native(path)[..., 0], noise(3, 4))
 
 
-def test_nodata_of_negatives_and_few_bits_follows_the_samples(tmp_path: Path) -> None:
+def test_nodata_follows_inversion_and_scaling_of_samples(tmp_path: Path) -> None:
     pixels = np.array([[0, 7, 65535]], np.uint16)
     missing = _decoded(gdal_tiff(tmp_path / "a.tif", pixels, "7", photometric="miniswhite")).nodata_mask()
     assert missing is not None
     assert missing[0, :, 0].tolist() == [False, True, False]
 
 
-def test_in_8_bits_a_saturated_channel_is_no_nodata(tmp_path: Path) -> None:
+def test_8_bit_pixel_is_nodata_only_if_all_channels_are(tmp_path: Path) -> None:
     pixels = np.array([[[255, 10, 20], [255, 255, 255]]], np.uint8)
     missing = _decoded(gdal_tiff(tmp_path / "a.tif", pixels, "255", photometric="rgb")).nodata_mask()
     assert missing is not None
@@ -259,7 +259,7 @@ def test_in_8_bits_a_saturated_channel_is_no_nodata(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif", "deep.png"])
-def test_channels_take_colours_without_their_alpha_and_alpha_itself(tmp_path: Path, suffix: str) -> None:
+def test_channels_select_colours_and_alpha_separately(tmp_path: Path, suffix: str) -> None:
     pixels = noise(4, 5, 4, dtype="uint16" if suffix == "deep.png" else "uint8")
     path = tmp_path / f"a.{suffix}"
     if suffix == "deep.png":
@@ -270,7 +270,7 @@ def test_channels_take_colours_without_their_alpha_and_alpha_itself(tmp_path: Pa
     assert np.array_equal(read_native(path, channels=(3, 0, 1)), pixels[..., [3, 0, 1]])
 
 
-def test_pages_as_channels(tmp_path: Path) -> None:
+def test_pages_are_read_as_channels(tmp_path: Path) -> None:
     stack = noise(3, 6, 5, dtype="uint16")
     tifffile.imwrite(tmp_path / "a.tif", stack, photometric="minisblack")
     assert np.array_equal(read_native(tmp_path / "a.tif", channels=PAGES), stack.transpose(1, 2, 0))
@@ -285,7 +285,7 @@ def test_pages_as_channels(tmp_path: Path) -> None:
         read_native(save(tmp_path / "a.png", noise(4, 4)), channels=PAGES)
 
 
-def test_pages_as_channels_that_pil_has_to_read(tmp_path: Path) -> None:
+def test_pages_decoded_by_pil_are_read_as_channels(tmp_path: Path) -> None:
     stack = noise(3, 30, 20)
     images = [Image.fromarray(plane) for plane in stack]
     images[0].save(tmp_path / "a.tif", save_all=True, append_images=images[1:], compression="tiff_lzw")
@@ -296,7 +296,7 @@ def test_pages_as_channels_that_pil_has_to_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["tiff_lzw", "raw", "palette"])
-def test_pages_of_colours_are_no_channels(tmp_path: Path, kind: str) -> None:
+def test_rgb_pages_are_refused_as_channels(tmp_path: Path, kind: str) -> None:
     image = Image.fromarray(noise(30, 20, 3))
     image = image.quantize(16) if kind == "palette" else image
     image.save(tmp_path / "a.tif", compression="tiff_lzw" if kind == "tiff_lzw" else None)
@@ -306,7 +306,7 @@ def test_pages_of_colours_are_no_channels(tmp_path: Path, kind: str) -> None:
 
 
 @pytest.mark.parametrize("axes", ["CZYX", "ZCYX"])
-def test_channels_by_the_names_of_ome(tmp_path: Path, axes: str) -> None:
+def test_channels_are_selected_by_ome_names(tmp_path: Path, axes: str) -> None:
     planes = noise(3, 4, 6, 5, dtype="uint16")  # c, z, y, x
     stored = planes if axes == "CZYX" else planes.swapaxes(0, 1)
     names = {"Channel": {"Name": ["DAPI", "GFP", "Cy5"]}}
@@ -317,7 +317,7 @@ def test_channels_by_the_names_of_ome(tmp_path: Path, axes: str) -> None:
         read_native(tmp_path / "a.ome.tif", channels=("RFP",))
 
 
-def test_channels_by_the_names_of_bands(tmp_path: Path) -> None:
+def test_channels_are_selected_by_gdal_band_names(tmp_path: Path) -> None:
     items = "".join(
         f'<Item name="DESCRIPTION" sample="{band}" role="description">{name}</Item>'
         for band, name in enumerate(("blue", "green", "red", "nir"))
@@ -330,7 +330,7 @@ def test_channels_by_the_names_of_bands(tmp_path: Path) -> None:
         read_native(save(tmp_path / "a.png", noise(4, 4)), channels=("red",))
 
 
-def test_a_thumbnail_is_never_taken_for_the_image(tmp_path: Path) -> None:
+def test_thumbnail_pages_are_skipped(tmp_path: Path) -> None:
     small, image, other = noise(8, 8), noise(80, 80, seed=1), noise(80, 80, seed=2)
     with tifffile.TiffWriter(tmp_path / "a.tif") as file:
         file.write(small, subfiletype=1)
@@ -345,7 +345,7 @@ def test_a_thumbnail_is_never_taken_for_the_image(tmp_path: Path) -> None:
         read_native(tmp_path / "a.tif", page=2)
 
 
-def test_a_thumbnail_before_an_image_that_pil_has_to_read(tmp_path: Path) -> None:
+def test_thumbnail_before_an_image_decoded_by_pil_is_skipped(tmp_path: Path) -> None:
     first, second = (Image.fromarray(noise(size, size, seed=size)) for size in (8, 60))
     first.save(tmp_path / "a.tif", save_all=True, append_images=[second], compression="tiff_lzw", tiffinfo={254: 1})
     content = (tmp_path / "a.tif").read_bytes()
@@ -355,7 +355,7 @@ def test_a_thumbnail_before_an_image_that_pil_has_to_read(tmp_path: Path) -> Non
     assert np.array_equal(read_native(tmp_path / "a.tif")[..., 0], np.asarray(second))
 
 
-def test_an_image_behind_its_thumbnail_in_a_sub_directory(tmp_path: Path) -> None:
+def test_image_in_a_sub_ifd_of_its_thumbnail_is_read(tmp_path: Path) -> None:
     image = noise(80, 80, seed=1)
     with tifffile.TiffWriter(tmp_path / "a.tif") as file:
         file.write(noise(8, 8), subfiletype=1, subifds=1)
@@ -363,13 +363,13 @@ def test_an_image_behind_its_thumbnail_in_a_sub_directory(tmp_path: Path) -> Non
     assert np.array_equal(read_native(tmp_path / "a.tif")[..., 0], image)
 
 
-def test_the_only_image_is_read_whatever_it_is_marked_as(tmp_path: Path) -> None:
+def test_only_page_is_read_even_if_marked_as_reduced(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "a.tif", noise(8, 8), subfiletype=1)
     assert np.array_equal(read_native(tmp_path / "a.tif")[..., 0], noise(8, 8))
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
-def test_lzw_tiff_needs_no_extra_package(tmp_path: Path, dtype: str) -> None:
+def test_lzw_tiff_is_read_without_imagecodecs(tmp_path: Path, dtype: str) -> None:
     pixels = noise(30, 20, dtype=dtype)
     Image.fromarray(pixels).save(tmp_path / "a.tif", compression="tiff_lzw")
     read = read_native(tmp_path / "a.tif")
@@ -377,8 +377,8 @@ def test_lzw_tiff_needs_no_extra_package(tmp_path: Path, dtype: str) -> None:
     assert np.array_equal(read[..., 0], pixels)
 
 
-def test_16_bit_colour_tiff_through_pil(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The way that LZW colour goes where tifffile cannot decompress it; PIL itself cannot write such a file."""
+def test_16_bit_colour_tiff_is_read_with_pil(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The path of LZW colour without imagecodecs; PIL cannot write such a file, so `read_tiff` is replaced."""
     pixels = noise(9, 8, 3, dtype="uint16")
     tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="rgb", compression="zlib")
     monkeypatch.setattr(decode, "read_tiff", lambda *_: ForPil((0,), planes=False, negative=False, nodata=()))
@@ -387,14 +387,14 @@ def test_16_bit_colour_tiff_through_pil(tmp_path: Path, monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize("top", [4095, 65535])
 @pytest.mark.parametrize(("magic", "channels"), [("P5", 1), ("P6", 3)])
-def test_16_bit_pnm_is_not_stretched(tmp_path: Path, magic: str, channels: int, top: int) -> None:
+def test_16_bit_pnm_is_not_rescaled(tmp_path: Path, magic: str, channels: int, top: int) -> None:
     pixels = noise(3, 4, channels, dtype="uint16", top=4095)
     header = f"{magic}\n# from a detector\n4 3\n{top}\n".encode()
     (tmp_path / "a.pgm").write_bytes(header + pixels.astype(">u2").tobytes())
     assert np.array_equal(read_native(tmp_path / "a.pgm"), pixels)
 
 
-def test_the_content_decides_not_the_suffix(tmp_path: Path) -> None:
+def test_format_is_determined_by_content_not_suffix(tmp_path: Path) -> None:
     pixels = noise(4, 4, 3)
     Image.fromarray(pixels).save(tmp_path / "a.png")
     (tmp_path / "a.png").rename(tmp_path / "a.tif")
@@ -407,7 +407,7 @@ def read_enough(path: Path, min_side: int) -> tuple[tuple[int, ...], tuple[int, 
     return found.colour.shape, found.original_size
 
 
-def test_jpeg_is_not_shrunk_below_what_is_enough(tmp_path: Path) -> None:
+def test_jpeg_is_not_downscaled_below_min_side(tmp_path: Path) -> None:
     Image.fromarray(noise(600, 800, 3)).save(tmp_path / "a.jpg")
     assert read_native(tmp_path / "a.jpg").shape == (600, 800, 3)
     for min_side, expected in ((140, (150, 200, 3)), (160, (300, 400, 3))):
@@ -418,7 +418,7 @@ def test_jpeg_is_not_shrunk_below_what_is_enough(tmp_path: Path) -> None:
     assert read_enough(tmp_path / "b.jpg", 140) == ((200, 150, 3), (800, 600))
 
 
-def test_the_size_of_a_png_is_read_without_decoding(tmp_path: Path) -> None:
+def test_png_size_is_read_without_decoding(tmp_path: Path) -> None:
     content = deep_png(noise(9, 7, 3, dtype="uint16"))
     (tmp_path / "a.png").write_bytes(content[:60])
     assert image_size(tmp_path / "a.png") == (9, 7)
@@ -429,7 +429,7 @@ def _half(content: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp", "bmp", "gif", "ppm"])
-def test_truncated_files_are_errors(tmp_path: Path, suffix: str) -> None:
+def test_truncated_files_raise(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"a.{suffix}"
     Image.fromarray(noise(64, 64, 3)).save(path)
     path.write_bytes(_half(path.read_bytes()))
@@ -437,7 +437,7 @@ def test_truncated_files_are_errors(tmp_path: Path, suffix: str) -> None:
         read_native(path)
 
 
-def test_truncated_deep_files_are_errors(tmp_path: Path) -> None:
+def test_truncated_16_bit_files_raise(tmp_path: Path) -> None:
     pixels = noise(64, 64, 3, dtype="uint16")
     tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="rgb")
     tifffile.imwrite(tmp_path / "b.tif", pixels, photometric="rgb", compression="zlib")
@@ -454,7 +454,7 @@ def test_truncated_deep_files_are_errors(tmp_path: Path) -> None:
     ("content", "reason"),
     [(b"", "empty"), (b"no image at all", "not an image"), (b"%!PS-Adobe-3.0 EPSF-3.0\n", "not an image")],
 )
-def test_what_is_no_image_says_so(tmp_path: Path, content: bytes, reason: str) -> None:
+def test_files_that_are_not_images_raise_with_the_reason(tmp_path: Path, content: bytes, reason: str) -> None:
     (tmp_path / "a.png").write_bytes(content)
     with pytest.raises(DataError, match=reason):
         read_native(tmp_path / "a.png")
@@ -462,7 +462,7 @@ def test_what_is_no_image_says_so(tmp_path: Path, content: bytes, reason: str) -
         image_size(tmp_path / "a.png")
 
 
-def test_missing_file_and_folder(tmp_path: Path) -> None:
+def test_missing_file_and_folder_raise(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such file"):
         read_native(tmp_path / "a.png")
     with pytest.raises(DataError, match="directory"):
@@ -470,20 +470,20 @@ def test_missing_file_and_folder(tmp_path: Path) -> None:
 
 
 def _claim(pixels: Array, width: int, height: int) -> bytes:
-    """Let a BMP of a few bytes claim a size of its own."""
+    """Write a BMP of a few bytes whose header claims another size."""
     content = bytearray(b"BM" + bytes(12) + struct.pack("<IiiHHIIiiII", 40, width, height, 1, 24, 0, 0, 1, 1, 0, 0))
     content[10:14] = struct.pack("<I", 54)
     return bytes(content) + pixels.tobytes()
 
 
-def test_a_file_that_claims_too_many_pixels_is_refused(tmp_path: Path) -> None:
+def test_file_that_claims_too_many_pixels_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.bmp").write_bytes(_claim(noise(4), 30_000, 30_000))
     with pytest.raises(DataError, match=r"30000 x 30000 pixels are more than 536,870,912; cut"):
         read_native(tmp_path / "a.bmp")
 
 
 @pytest.mark.parametrize("suffix", [".jfif", ".jpe", ".jp2", ".avif", ".webp"])
-def test_every_listed_format_is_read(tmp_path: Path, suffix: str) -> None:
+def test_every_listed_format_is_decoded(tmp_path: Path, suffix: str) -> None:
     shape = (24, 32, 3)
     path = tmp_path / f"a{suffix}"
     kind = {".jfif": "JPEG", ".jpe": "JPEG"}.get(suffix)
@@ -493,27 +493,27 @@ def test_every_listed_format_is_read(tmp_path: Path, suffix: str) -> None:
     assert np.abs(pixels.reshape(-1, 3).mean(axis=0) - (200, 90, 30)).max() < 3
 
 
-def test_deep_jpeg_2000_keeps_its_values(tmp_path: Path) -> None:
+def test_16_bit_jpeg_2000_values_are_preserved(tmp_path: Path) -> None:
     deep = (np.arange(64 * 64).reshape(64, 64) * 15).astype(np.uint16)
     Image.fromarray(deep).save(tmp_path / "a.jp2", irreversible=False)
     np.testing.assert_array_equal(read_native(tmp_path / "a.jp2")[..., 0], deep)
 
 
-def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+def test_named_pipe_is_refused_without_blocking(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.png")
     with pytest.raises(DataError, match="a named pipe"):
         read_native(tmp_path / "a.png")
 
 
 @pytest.mark.parametrize("dtype", ["complex64", "complex128"])
-def test_complex_pixels_are_no_image(tmp_path: Path, dtype: str) -> None:
-    """Radar comes so: half of each number would be lost in silence."""
+def test_complex_pixels_are_refused(tmp_path: Path, dtype: str) -> None:
+    """Radar images are complex; reading the real part alone would silently lose half of the data."""
     tifffile.imwrite(tmp_path / "a.tif", noise(8, 8).astype(dtype) * 1j)
     with pytest.raises(DataError, match=f"pixels are {dtype}, no real numbers; save an amplitude or a phase"):
         read_native(tmp_path / "a.tif")
 
 
-def test_a_transparent_colour_of_16_bits_becomes_white(tmp_path: Path) -> None:
+def test_transparent_16_bit_colour_becomes_white(tmp_path: Path) -> None:
     for channels in (1, 3):
         pixels = noise(6, 8, channels, dtype="uint16")
         content = deep_png(pixels)
@@ -527,7 +527,7 @@ def test_a_transparent_colour_of_16_bits_becomes_white(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("magic", "channels"), [("P2", 1), ("P3", 3)])
-def test_a_pnm_of_text_has_the_values_of_one_of_bytes(tmp_path: Path, magic: str, channels: int) -> None:
+def test_ascii_pnm_equals_binary_pnm(tmp_path: Path, magic: str, channels: int) -> None:
     pixels = noise(4, 5, channels, dtype="uint16", top=4095)
     numbers = " ".join(map(str, pixels.ravel()))
     (tmp_path / "a.pnm").write_text(f"{magic}\n5 4\n4095\n# of a camera\n{numbers}\n")
@@ -537,7 +537,7 @@ def test_a_pnm_of_text_has_the_values_of_one_of_bytes(tmp_path: Path, magic: str
         read_native(tmp_path / "a.pnm")
 
 
-def test_several_nodata_values_of_one_tag(tmp_path: Path) -> None:
+def test_several_values_in_one_nodata_tag_are_read(tmp_path: Path) -> None:
     pixels = noise(6, 5, dtype="uint16", top=90)
     pixels[0], pixels[1, 0] = 0, 65535
     missing = _decoded(gdal_tiff(tmp_path / "a.tif", pixels, "0, 65535")).nodata_mask()
@@ -545,7 +545,7 @@ def test_several_nodata_values_of_one_tag(tmp_path: Path) -> None:
     assert np.array_equal(missing[..., 0], np.isin(pixels, (0, 65535)))
 
 
-def test_two_nodata_values_of_8_bits_do_not_make_red_nodata(tmp_path: Path) -> None:
+def test_two_8_bit_nodata_values_do_not_mask_red(tmp_path: Path) -> None:
     pixels = np.array([[[0, 0, 0], [255, 255, 255], [255, 0, 0]]], np.uint8)
     missing = _decoded(gdal_tiff(tmp_path / "a.tif", pixels, "0 255", photometric="rgb")).nodata_mask()
     assert missing is not None
@@ -553,7 +553,7 @@ def test_two_nodata_values_of_8_bits_do_not_make_red_nodata(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("overview", [False, True])
-def test_pixels_that_the_mask_of_a_page_hides_are_nodata(tmp_path: Path, *, overview: bool) -> None:
+def test_pixels_hidden_by_a_mask_page_are_nodata(tmp_path: Path, *, overview: bool) -> None:
     pixels, shown = noise(6, 5, dtype="uint16"), noise(6, 5, top=1).astype(bool)
     with tifffile.TiffWriter(tmp_path / "a.tif") as file:
         file.write(pixels, extratags=[(274, "H", 1, 6, True)])
@@ -568,15 +568,15 @@ def test_pixels_that_the_mask_of_a_page_hides_are_nodata(tmp_path: Path, *, over
 
 
 @pytest.mark.parametrize("bad", [np.full((4, 4), np.nan, np.float32), np.zeros((4, 4, 4), np.uint8)])
-def test_an_image_without_a_value_cannot_be_read(tmp_path: Path, bad: Array) -> None:
+def test_image_without_a_valid_pixel_is_refused(tmp_path: Path, bad: Array) -> None:
     np.save(tmp_path / "a.npy", bad)
     with pytest.raises(DataError, match="no pixel has a value"):
         Reader(settings(range_policy="fixed", range_high=1.0), 32).whole(str(tmp_path / "a.npy"))
 
 
 @pytest.mark.parametrize("imagej", [False, True])
-def test_planes_that_have_no_directory(tmp_path: Path, *, imagej: bool) -> None:
-    """ImageJ writes stacks of more than 4 GB so; by its one directory the file is a single image."""
+def test_stack_planes_without_a_directory_are_read(tmp_path: Path, *, imagej: bool) -> None:
+    """ImageJ writes stacks of more than 4 GB with one directory."""
     stack = noise(5, 6, 7, dtype="uint16").astype(">u2")
     more = {"imagej": True, "metadata": {"axes": "ZYX"}} if imagej else {}
     tifffile.imwrite(tmp_path / "a.tif", stack, truncate=True, byteorder=">", **more)
@@ -590,7 +590,7 @@ def test_planes_that_have_no_directory(tmp_path: Path, *, imagej: bool) -> None:
         read_native(tmp_path / "a.tif", page=4)
 
 
-def test_pages_that_nobody_asked_for_are_counted_beside_channels_and_z(tmp_path: Path) -> None:
+def test_page_count_excludes_pages_read_as_channels_or_z(tmp_path: Path) -> None:
     path = tmp_path / "a.ome.tif"
     names = ["DAPI", "GFP", "Cy5"]
     tifffile.imwrite(path, noise(2, 3, 4, 6, 7), metadata={"axes": "TCZYX", "Channel": {"Name": names}})
@@ -601,7 +601,7 @@ def test_pages_that_nobody_asked_for_are_counted_beside_channels_and_z(tmp_path:
 
 
 def _with_format(path: Path, kind: int) -> None:
-    """Change what a little-endian TIFF says of its samples: 1 unsigned, 2 signed."""
+    """Change the SampleFormat tag of a little-endian TIFF: 1 unsigned, 2 signed."""
     content = bytearray(path.read_bytes())
     place = struct.unpack_from("<I", content, 4)[0]
     count = struct.unpack_from("<H", content, place)[0]
@@ -612,7 +612,7 @@ def _with_format(path: Path, kind: int) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["int8", "int16", "uint32"])
-def test_compressed_samples_that_pil_has_no_type_for(tmp_path: Path, dtype: str) -> None:
+def test_compressed_dtypes_without_a_pil_mode_are_read(tmp_path: Path, dtype: str) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (9, 7 * np.dtype(dtype).itemsize), np.uint8).view(dtype)
     other = {"int8": "uint8", "int16": "uint16", "uint32": "int32"}[dtype]
     Image.fromarray(pixels.view(other)).save(tmp_path / "a.tif", compression="tiff_lzw", tiffinfo={339: 1})
@@ -622,13 +622,13 @@ def test_compressed_samples_that_pil_has_no_type_for(tmp_path: Path, dtype: str)
     assert np.array_equal(found[..., 0], pixels)
 
 
-def test_zstd_needs_no_extra_package(tmp_path: Path) -> None:
+def test_zstd_tiff_is_read_without_imagecodecs(tmp_path: Path) -> None:
     pixels = noise(9, 7, dtype="uint16")
     Image.fromarray(pixels).save(tmp_path / "a.tif", compression="zstd")
     assert np.array_equal(read_native(tmp_path / "a.tif")[..., 0], pixels)
 
 
-def test_a_palette_of_16_bits_becomes_rgb(tmp_path: Path) -> None:
+def test_16_bit_palette_becomes_rgb(tmp_path: Path) -> None:
     colours, index = noise(3, 65536, dtype="uint16"), noise(6, 7, dtype="uint16", seed=1)
     tifffile.imwrite(tmp_path / "a.tif", index, photometric="palette", colormap=colours)
     assert np.array_equal(read_native(tmp_path / "a.tif"), colours.T[index])
@@ -636,8 +636,8 @@ def test_a_palette_of_16_bits_becomes_rgb(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("kind", "samples"), [("cielab", 3), ("separated", 4), ("cfa", 1)])
-def test_colours_that_nobody_turns_into_rgb_can_be_read_as_they_are(tmp_path: Path, kind: str, samples: int) -> None:
-    """No package would help, so none is named."""
+def test_unsupported_colour_space_is_readable_by_channels(tmp_path: Path, kind: str, samples: int) -> None:
+    """No package reads it, so the message names none."""
     pixels = noise(6, 7, samples, dtype="uint16")
     tifffile.imwrite(tmp_path / "a.tif", pixels if samples > 1 else pixels[..., 0], photometric=kind)
     with pytest.raises(DataError, match=r"save it as RGB, or read its samples as they are, as --channels 0"):

@@ -1,4 +1,4 @@
-"""Complaints of decoders: one line, whoever complains, and nothing else on stderr."""
+"""Warnings of all decoders: one summary line, and nothing else on stderr."""
 
 import os
 import subprocess
@@ -19,7 +19,7 @@ from tests.data.hostile import mutants, tiff, tiff_page
 
 
 def odd_files(folder: Path) -> list[Path]:
-    """Write files that PIL warns of, tifffile logs, and libtiff prints messages about."""
+    """Write files for which PIL warns, tifffile logs and libtiff prints messages."""
     Image.fromarray(noise(64, 64, 3)).save(folder / "lzw.tif", compression="tiff_lzw")
     content = bytearray((folder / "lzw.tif").read_bytes())
     content[60:80] = bytes(20)
@@ -29,7 +29,7 @@ def odd_files(folder: Path) -> list[Path]:
     return sorted(folder.iterdir())
 
 
-def test_all_complaints_make_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_decoder_warnings_are_summarised_in_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     with DecoderWarnings() as heard:
         for path in odd_files(tmp_path):
             try:
@@ -43,7 +43,7 @@ def test_all_complaints_make_one_line(tmp_path: Path, capfd: pytest.CaptureFixtu
     assert capfd.readouterr().err == ""
 
 
-def test_silence_is_no_line_and_others_are_still_heard(tmp_path: Path) -> None:
+def test_no_warning_gives_no_line_and_other_warnings_are_shown(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "a.tif", noise(4, 4))
 
     def work() -> str:
@@ -56,7 +56,7 @@ def test_silence_is_no_line_and_others_are_still_heard(tmp_path: Path) -> None:
         assert work() == ""
 
 
-def test_nodata_as_gdal_writes_it_is_no_complaint(tmp_path: Path) -> None:
+def test_gdal_nodata_warning_is_not_counted(tmp_path: Path) -> None:
     pixels = np.full((4, 4), -3.4028235e38, np.float32)
     tifffile.imwrite(tmp_path / "a.tif", pixels, extratags=[(42113, "s", 0, "-3.40282346638529e+38", True)])
     with DecoderWarnings() as heard:
@@ -64,7 +64,7 @@ def test_nodata_as_gdal_writes_it_is_no_complaint(tmp_path: Path) -> None:
     assert heard.summary() == ""
 
 
-def test_mutants_leave_stderr_alone(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_damaged_files_write_nothing_to_stderr(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "a.tif"
     with DecoderWarnings() as heard:
         for kind in ("tiff_lzw", "jpeg", "packbits"):
@@ -79,7 +79,7 @@ def test_mutants_leave_stderr_alone(tmp_path: Path, capfd: pytest.CaptureFixture
     assert capfd.readouterr().err == ""
 
 
-def test_a_command_prints_one_line_for_all(tmp_path: Path) -> None:
+def test_command_prints_one_line_for_all_warnings(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     odd_files(tmp_path / "in")
     code = (

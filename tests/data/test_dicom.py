@@ -1,4 +1,4 @@
-"""DICOM against pydicom's own values."""
+"""DICOM pixels against those of pydicom."""
 
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from tests.data.files import Array, noise
 
 
 def write(path: Path, pixels: Array, *, frames: int = 0, packed: bool = False, **more: Any) -> Path:
-    """Write (h, w), (h, w, 3) or frames of them."""
+    """Write a DICOM file of (h, w), (h, w, 3) or frames of them."""
     about = Dataset()
     about.file_meta = FileMetaDataset()
     about.file_meta.MediaStorageSOPClassUID = CTImageStorage
@@ -51,7 +51,7 @@ def own(path: Path, **more: Any) -> Array:
 
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16"])
-def test_stored_values(tmp_path: Path, dtype: str, packed: bool) -> None:
+def test_stored_values_are_those_of_pydicom(tmp_path: Path, dtype: str, packed: bool) -> None:
     pixels = noise(20, 30, 1, dtype="uint16")[..., 0].astype(dtype)
     path = write(tmp_path / "a.dcm", pixels, packed=packed)
     found = read_native(path)
@@ -64,7 +64,7 @@ def test_stored_values(tmp_path: Path, dtype: str, packed: bool) -> None:
 @pytest.mark.parametrize(
     ("slope", "intercept", "dtype"), [(1, -1024, "int32"), (2, 5, "int32"), (0.25, -3.5, "float32")]
 )
-def test_rescale(tmp_path: Path, slope: float, intercept: float, dtype: str) -> None:
+def test_rescale_slope_and_intercept_are_applied(tmp_path: Path, slope: float, intercept: float, dtype: str) -> None:
     pixels = noise(20, 30, 1, dtype="uint16")[..., 0] % 4096
     path = write(tmp_path / "a.dcm", pixels, RescaleSlope=slope, RescaleIntercept=intercept, BitsStored=12, HighBit=11)
     found = read_native(path)
@@ -72,7 +72,7 @@ def test_rescale(tmp_path: Path, slope: float, intercept: float, dtype: str) -> 
     np.testing.assert_allclose(found[..., 0], own(path), rtol=1e-6)
 
 
-def test_white_that_is_small_becomes_bright(tmp_path: Path) -> None:
+def test_monochrome1_is_inverted(tmp_path: Path) -> None:
     pixels = np.array([[0, 100], [4000, 4095]], np.uint16)
     more: dict[str, Any] = {"PhotometricInterpretation": "MONOCHROME1", "BitsStored": 12, "HighBit": 11}
     plain = read_native(write(tmp_path / "a.dcm", pixels, **more))
@@ -81,7 +81,7 @@ def test_white_that_is_small_becomes_bright(tmp_path: Path) -> None:
     assert scaled[..., 0].tolist() == [[3095, 2995], [-905, -1000]]
 
 
-def test_frames_are_pages(tmp_path: Path) -> None:
+def test_dicom_frames_are_read_as_pages(tmp_path: Path) -> None:
     pixels = noise(8, 6, 3).transpose(2, 0, 1).copy()
     path = write(tmp_path / "a.dcm", pixels, frames=3)
     assert page_count(path) == (3, 0)
@@ -91,13 +91,13 @@ def test_frames_are_pages(tmp_path: Path) -> None:
         read_native(path, page=3)
 
 
-def test_colour(tmp_path: Path) -> None:
+def test_dicom_colour_becomes_rgb(tmp_path: Path) -> None:
     pixels = noise(8, 6, 3)
     assert np.array_equal(read_native(write(tmp_path / "a", pixels)), pixels), "the content decides, not the name"
     assert np.array_equal(read_native(tmp_path / "a", channels=(2, 0, 1)), pixels[..., [2, 0, 1]])
 
 
-def test_a_folder_says_which_window_its_files_name(tmp_path: Path) -> None:
+def test_display_window_of_the_files_is_noted(tmp_path: Path) -> None:
     for number in range(3):
         pixels = (noise(20, 30, 1, dtype="uint16")[..., 0] % 4096).astype(np.uint16)
         write(
@@ -120,7 +120,7 @@ def test_a_folder_says_which_window_its_files_name(tmp_path: Path) -> None:
     assert not any("window" in text for text in asked.warnings)
 
 
-def test_damaged_files_are_one_line(tmp_path: Path) -> None:
+def test_damaged_dicom_raises_a_one_line_error(tmp_path: Path) -> None:
     path = write(tmp_path / "a.dcm", noise(20, 30, 1)[..., 0])
     raw = path.read_bytes()
     for number, damage in enumerate((raw[:140], raw[:300], raw[:-200], raw[:132] + b"\0" * 500)):
@@ -136,7 +136,7 @@ def test_damaged_files_are_one_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("photometric", ["MONOCHROME2", "MONOCHROME1"])
-def test_padding_is_no_value(tmp_path: Path, photometric: str) -> None:
+def test_padding_pixels_are_nodata(tmp_path: Path, photometric: str) -> None:
     pixels = np.array([[-2000, -2000, -1990], [30, 40, 50]], np.int16)
     more: dict[str, Any] = {"RescaleSlope": 1, "RescaleIntercept": -1024, "PhotometricInterpretation": photometric}
     for last, masked in ((None, 2), (-1990, 3)):
@@ -150,7 +150,7 @@ def test_padding_is_no_value(tmp_path: Path, photometric: str) -> None:
     assert (seen.high - seen.low, seen.notes[0][:31]) == (20, "1 of 1 files tag or mask nodata")
 
 
-def test_a_dicom_without_its_preamble_says_what_helps(tmp_path: Path) -> None:
+def test_dicom_without_preamble_names_the_fix(tmp_path: Path) -> None:
     path = write(tmp_path / "a.dcm", noise(20, 30))
     path.write_bytes(path.read_bytes()[132:])
     with pytest.raises(DataError, match="force=True"):

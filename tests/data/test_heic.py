@@ -1,4 +1,4 @@
-"""Photographs of telephones, where the extra `heic` is installed."""
+"""HEIC photographs; needs the extra `heic`."""
 
 import io
 from pathlib import Path
@@ -21,13 +21,13 @@ def _registered() -> None:
 
 
 def smooth(*bands: int) -> np.ndarray:
-    """Pixels that a lossy format keeps to within a few values."""
+    """Return smooth gradients, which lossy compression changes by a few levels only."""
     small = noise(4, 6, *bands)
     return np.asarray(Image.fromarray(small).resize((96, 64), Image.Resampling.BICUBIC))
 
 
 @pytest.mark.parametrize(("bands", "suffix"), [((), ".heic"), ((3,), ".HEIF")])
-def test_pixels_are_those_that_were_saved(bands: tuple[int, ...], suffix: str, tmp_path: Path) -> None:
+def test_heic_pixels_equal_those_saved(bands: tuple[int, ...], suffix: str, tmp_path: Path) -> None:
     wanted = smooth(*bands)
     Image.fromarray(wanted).save(tmp_path / f"a{suffix}", format="HEIF", quality=95)
     assert find_images([str(tmp_path)]).names == [f"./a{suffix}"]
@@ -36,7 +36,7 @@ def test_pixels_are_those_that_were_saved(bands: tuple[int, ...], suffix: str, t
     assert np.abs(found.squeeze().astype(int) - wanted).mean() < 4
 
 
-def test_a_sequence_is_read_by_its_main_picture_and_pages(tmp_path: Path) -> None:
+def test_heic_sequence_is_read_by_primary_image_and_pages(tmp_path: Path) -> None:
     first, second = (Image.fromarray(np.full((64, 96), value, np.uint8)) for value in (40, 200))
     path = tmp_path / "burst.heic"
     first.save(path, format="HEIF", save_all=True, append_images=[second])
@@ -46,7 +46,7 @@ def test_a_sequence_is_read_by_its_main_picture_and_pages(tmp_path: Path) -> Non
         read_native(str(path), page=2)
 
 
-def test_a_damaged_file_is_one_line(tmp_path: Path) -> None:
+def test_damaged_heic_raises_a_one_line_error(tmp_path: Path) -> None:
     held = io.BytesIO()
     Image.fromarray(smooth(3)).save(held, "HEIF")
     for number, content in enumerate((held.getvalue()[:300], held.getvalue()[:-200], b"\0\0\0\x18ftypheic")):

@@ -1,4 +1,4 @@
-"""How many channels a network has to take for what is read."""
+"""Number of input channels of the network."""
 
 from pathlib import Path
 
@@ -17,12 +17,12 @@ from tests.data.files import noise, settings
 @pytest.mark.parametrize(
     ("channels", "expected"), [((), 3), ((4,), 3), ((2, 0, 1), 3), ((0, 1), 2), ((0, 1, 2, 3), 4), (("C:DAPI", 3), 2)]
 )
-def test_named_channels_are_counted_and_grey_and_rgb_are_three(channels: Channels, expected: int) -> None:
+def test_selected_channels_are_counted_and_grey_and_rgb_give_three(channels: Channels, expected: int) -> None:
     nothing = ImageList(Path("nowhere"), ["./a.png"], [])
     assert input_channels(nothing, channels, 0) == expected
 
 
-def test_pages_are_counted_by_the_headers_of_most_files(tmp_path: Path) -> None:
+def test_pages_as_channels_use_the_most_common_page_count(tmp_path: Path) -> None:
     for number, pages in enumerate((5, 5, 1, 5)):
         tifffile.imwrite(tmp_path / f"{number}.tif", noise(pages, 6, 5), photometric="minisblack")
     (tmp_path / "4.tif").write_bytes(b"II*\0 torn")
@@ -34,12 +34,12 @@ def test_pages_are_counted_by_the_headers_of_most_files(tmp_path: Path) -> None:
     assert "5 channels; pictures show the first three as red, green and blue" in seen.notes
 
 
-def test_what_pictures_show_is_said_of_channels_without_colours_alone() -> None:
+def test_displayed_channels_are_described_for_non_rgb_only() -> None:
     assert [described_channels(count) for count in (1, 3)] == ["", ""]
     assert described_channels(2) == "2 channels; pictures show the first two as red and green"
 
 
-def test_a_channel_that_the_common_range_leaves_grey_is_told_with_the_option(tmp_path: Path) -> None:
+def test_low_contrast_channel_is_noted_with_the_option(tmp_path: Path) -> None:
     pixels = noise(8, 7, 4, dtype="uint16", top=4000)
     pixels[..., 2] = 100 + pixels[..., 2] // 40
     tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="minisblack", planarconfig="contig")
@@ -55,7 +55,7 @@ def test_a_channel_that_the_common_range_leaves_grey_is_told_with_the_option(tmp
     assert canvas[0].max() == 65535  # its own range, whatever the others have
 
 
-def test_the_mean_says_how_many_channels_there_are() -> None:
+def test_for_channels_extends_the_mean_to_any_number_of_channels() -> None:
     rgb = (0.1, 0.2, 0.6)
     assert for_channels(rgb, 3) is rgb
     assert for_channels(rgb, 1) == pytest.approx((0.3,))

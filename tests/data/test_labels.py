@@ -8,7 +8,7 @@ from dinocli.errors import DataError
 NAMES = ["./a/1.png", "./a/2.png", "./b.v1/3.png", "./4.png"]
 
 
-def test_folder_names_are_labels_and_the_top_has_none() -> None:
+def test_folder_names_are_labels_and_root_images_have_none() -> None:
     assert read_labels("folder", NAMES) == {"folder": ["a", "a", "b.v1", ""]}
 
 
@@ -18,7 +18,7 @@ def write(folder: Path, text: str) -> str:
     return str(path)
 
 
-def test_a_csv_gives_its_columns_in_the_order_of_the_images(tmp_path: Path) -> None:
+def test_csv_columns_follow_the_order_of_the_images(tmp_path: Path) -> None:
     spec = write(
         tmp_path, "\ufeffpath,defect,line\n4.png,crack,2\n./a/1.png,none,1\nnot/here.png,crack,9\na//2.png, ok,\n"
     )
@@ -31,7 +31,7 @@ def read(tmp_path: Path, text: str, names: list[str] = NAMES, encoding: str = "u
     return read_labels(str(tmp_path / "labels.csv"), names, notes.append), notes
 
 
-def test_outer_spaces_make_no_classes(tmp_path: Path) -> None:
+def test_outer_spaces_are_stripped_from_labels(tmp_path: Path) -> None:
     labels, notes = read(
         tmp_path, "path , defect\n a/1.png,crack\na/2.png , crack \n4.png,\xa0crack\nb.v1/3.png,crack\n"
     )
@@ -40,14 +40,14 @@ def test_outer_spaces_make_no_classes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("other", ["a/1.png", "./a//1.png", "a\\1.png", "C:\\set\\a\\1.png"])
-def test_rows_that_contradict_each_other_are_refused_by_line(tmp_path: Path, other: str) -> None:
+def test_contradicting_rows_are_refused_with_line_numbers(tmp_path: Path, other: str) -> None:
     with pytest.raises(DataError, match=r"./a/1.png is 'crack' in line 2 and 'none' in line 4 \(defect\); keep one"):
         read(tmp_path, f"path,defect\na/1.png,crack\na/2.png,x\n{other},none\n")
     labels, _ = read(tmp_path, f"path,defect,line\na/1.png,crack,\n{other},crack,1\n")
     assert labels == {"defect": ["crack", "", "", ""], "line": ["1", "", "", ""]}, "rows that agree are joined"
 
 
-def test_rows_and_images_without_a_partner_are_counted(tmp_path: Path) -> None:
+def test_unmatched_rows_and_images_are_counted(tmp_path: Path) -> None:
     _, notes = read(tmp_path, "path,defect\na/1.png,crack\nc/7.png,none\nc/8.png,none\n")
     assert notes == [
         f"2 of 3 rows of {tmp_path}/labels.csv match no image: the first is line 3, 'c/7.png'",
@@ -68,14 +68,14 @@ def test_rows_and_images_without_a_partner_are_counted(tmp_path: Path) -> None:
         ("a/1.tif", "a/2.tif", "b.v1/3.tif", "4.tif"),
     ],
 )
-def test_paths_of_other_machines_mean_the_images_they_end_like(tmp_path: Path, paths: tuple[str, ...]) -> None:
+def test_paths_of_other_machines_match_by_their_end(tmp_path: Path, paths: tuple[str, ...]) -> None:
     rows = "".join(f"{path},{label}\n" for path, label in zip(paths, "wxyz", strict=True))
     labels, notes = read(tmp_path, "path,defect\n" + rows)
     assert labels == {"defect": ["w", "x", "y", "z"]}
     assert "match by part of their path: line 2" in notes[0]
 
 
-def test_a_bare_name_of_several_images_means_none(tmp_path: Path) -> None:
+def test_file_name_of_several_images_is_ambiguous(tmp_path: Path) -> None:
     names = ["./a/1.png", "./b/1.png", "./b/2.png"]
     labels, notes = read(tmp_path, "path,defect\n1.png,crack\n2.png,none\n", names)
     assert labels == {"defect": ["", "", "none"]}
@@ -85,14 +85,14 @@ def test_a_bare_name_of_several_images_means_none(tmp_path: Path) -> None:
     assert any("2 of 3 rows" in note and "could mean several" in note for note in notes)
 
 
-def test_names_of_a_mac_are_the_same(tmp_path: Path) -> None:
+def test_decomposed_unicode_names_match(tmp_path: Path) -> None:
     labels, _ = read(tmp_path, "path,defect\nü.png,crack\n", ["./u\u0308.png"])
     assert labels == {"defect": ["crack"]}
 
 
 @pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "cp1252"])
-def test_tables_as_spreadsheets_save_them(tmp_path: Path, separator: str, encoding: str) -> None:
+def test_spreadsheet_csv_variants_are_read(tmp_path: Path, separator: str, encoding: str) -> None:
     lines = ["Path,défaut,note", '"a/1.png",rayé,"say ""x"", y"', "a/2.png,bon,", ",,", "b.v1/3.png,bon,", "4.png,bon,"]
     plain = lines[1] if separator == "," else lines[1].replace('"say ""x"", y"', '"say ""x"" y"')
     text = "\r\n".join([lines[0], plain, *lines[2:]]).replace(",", separator)
@@ -103,7 +103,7 @@ def test_tables_as_spreadsheets_save_them(tmp_path: Path, separator: str, encodi
     assert labels["note"][0].startswith('say "x"')
 
 
-def test_a_table_that_is_not_utf8_is_noted(tmp_path: Path) -> None:
+def test_non_utf8_table_is_noted(tmp_path: Path) -> None:
     _, notes = read(tmp_path, "path,defect\na/1.png,rayé\n", encoding="cp1252")
     assert "is not UTF-8 and was read as Windows-1252" in notes[0]
 
@@ -126,7 +126,7 @@ NESTED = ["./good/p1/1.png", "./good/p2/1.png", "./bad/p1/1.png", "./bad/2.png",
         ("folder:-2", ["good", "good", "bad", "", ""]),
     ],
 )
-def test_the_level_of_the_folder_can_be_chosen(spec: str, labels: list[str]) -> None:
+def test_folder_level_is_selected_by_number(spec: str, labels: list[str]) -> None:
     assert read_labels(spec, NESTED) == {"folder": labels}
 
 
@@ -144,7 +144,7 @@ def test_nested_folders_are_noted() -> None:
         read_labels("folder:2", NESTED)
 
 
-def test_a_column_twice_and_a_table_of_features_are_refused(tmp_path: Path) -> None:
+def test_duplicate_columns_and_feature_tables_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="column 'defect' twice"):
         read(tmp_path, "path,defect,defect\na/1.png,x,y\n")
     wide = ",".join(f"c{number}" for number in range(1001))
@@ -152,7 +152,7 @@ def test_a_column_twice_and_a_table_of_features_are_refused(tmp_path: Path) -> N
         read(tmp_path, f"path,{wide}\na/1.png{',1' * 1000}\n")
 
 
-def test_short_and_long_rows_do_no_harm(tmp_path: Path) -> None:
+def test_short_and_long_rows_are_accepted(tmp_path: Path) -> None:
     spec = write(tmp_path, "path,defect,line\na/1.png,crack,1,more,and more\na/2.png\n")
     assert read_labels(spec, NAMES) == {"defect": ["crack", "", "", ""], "line": ["1", "", "", ""]}
 
@@ -170,13 +170,13 @@ def test_short_and_long_rows_do_no_harm(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_table_that_cannot_be_used_is_explained(tmp_path: Path, text: str, words: str) -> None:
+def test_unusable_table_raises_with_the_reason(tmp_path: Path, text: str, words: str) -> None:
     with pytest.raises(DataError, match=words) as caught:
         read_labels(write(tmp_path, text), NAMES)
     assert "\n" not in str(caught.value)
 
 
-def test_a_missing_file_or_a_binary_one_is_named(tmp_path: Path) -> None:
+def test_missing_or_binary_label_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "binary.csv").write_bytes(b"\xff\xfe\x00")
     for name in ("missing.csv", "binary.csv"):
         with pytest.raises(DataError, match=f"cannot read the labels .*{name}"):
@@ -184,18 +184,18 @@ def test_a_missing_file_or_a_binary_one_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("names", [["./a.png", "./b.png"], ["a.png"]])
-def test_a_flat_folder_has_no_labels(names: list[str]) -> None:
+def test_flat_folder_has_no_labels(names: list[str]) -> None:
     with pytest.raises(DataError, match="no image lies in a folder of its class"):
         read_labels("folder", names)
 
 
-def test_labels_that_are_all_empty_are_refused(tmp_path: Path) -> None:
+def test_empty_labels_are_refused(tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_text("path,kind\na.png,\nb.png,\n")
     with pytest.raises(DataError, match="an empty label for every image"):
         read_labels(str(tmp_path / "labels.csv"), ["./a.png", "./b.png"])
 
 
-def test_equal_text_is_one_label_however_it_is_written(tmp_path: Path) -> None:
+def test_unicode_variants_of_a_label_are_equal(tmp_path: Path) -> None:
     names = [f"./{number}.png" for number in range(4)]
     cells = ["gro\u0308\u00dfe", "gr\u00f6\u00dfe", "gr\u00f6\u00dfe\u200b", "\ufeffgr\u00f6\u00dfe\u00a0"]
     text = "path,label\n" + "".join(f"{name},{cell}\n" for name, cell in zip(names, cells, strict=True))
@@ -204,7 +204,7 @@ def test_equal_text_is_one_label_however_it_is_written(tmp_path: Path) -> None:
     assert folder_labels("folder", ["./gro\u0308/1.png", "./gr\u00f6/2.png"]) == ["gr\u00f6"] * 2
 
 
-def test_numbers_written_in_two_ways_and_words_for_nothing_are_noted(tmp_path: Path) -> None:
+def test_number_variants_and_placeholders_are_noted(tmp_path: Path) -> None:
     names = [f"./{number}.png" for number in range(4)]
     labels, notes = read(tmp_path, "path;label\n0.png;1\n1.png;1.0\n2.png;NaN\n3.png;2,5\n", names)
     assert labels["label"] == ["1", "1.0", "NaN", "2,5"]
@@ -212,7 +212,7 @@ def test_numbers_written_in_two_ways_and_words_for_nothing_are_noted(tmp_path: P
     assert any(note.startswith("'NaN' of 1 images in label counts as a label") for note in notes)
 
 
-def test_a_header_with_spaces_a_spreadsheet_and_an_open_quote(tmp_path: Path) -> None:
+def test_header_spaces_spreadsheets_and_open_quotes(tmp_path: Path) -> None:
     names = [f"./{number}.png" for number in range(9)]
     assert read(tmp_path, "File Name,Class\n0.png,a\n", names)[0]["Class"][0] == "a"
     (tmp_path / "l.xlsx").write_bytes(b"PK\3\4" + bytes(50))
@@ -224,6 +224,6 @@ def test_a_header_with_spaces_a_spreadsheet_and_an_open_quote(tmp_path: Path) ->
     assert any("is a quote open?" in note for note in notes)
 
 
-def test_paths_that_could_mean_several_images_are_refused_as_that(tmp_path: Path) -> None:
+def test_only_ambiguous_paths_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="could mean several images; give more of their folders"):
         read(tmp_path, "path,label\n0.png,a\n", ["./a/0.png", "./b/0.png"])

@@ -1,4 +1,4 @@
-"""Files of a few bytes that ask for gigabytes: each is one unreadable image, at once, and the folder goes on."""
+"""Decompression bombs: each is refused at once as one unreadable image, and the other images are read."""
 
 import threading
 import tracemalloc
@@ -26,7 +26,7 @@ READABLE = ("circle.tif", "tags.tif")
 
 
 @pytest.mark.parametrize("name", bombs())
-def test_a_bomb_is_refused_before_it_takes_memory(tmp_path: Path, name: str) -> None:
+def test_decompression_bomb_is_refused_before_allocating(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(bombs()[name])
     tracemalloc.start()
     if name in READABLE:
@@ -43,7 +43,7 @@ def test_a_bomb_is_refused_before_it_takes_memory(tmp_path: Path, name: str) -> 
     tracemalloc.stop()
 
 
-def test_a_folder_survives_them_all(tmp_path: Path) -> None:
+def test_folder_of_bombs_is_read_without_them(tmp_path: Path) -> None:
     paths = write_bombs(tmp_path)
     save(tmp_path / "good.png", noise(40, 50, 3))
     images = find_images([str(tmp_path)])
@@ -63,7 +63,7 @@ def store_reads(store: object, i: int) -> bool:
         return False
 
 
-def test_frames_of_an_animation_are_not_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_animation_frames_are_not_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     frames = [Image.new("L", (4, 4), value) for value in range(0, 250, 10)]
     frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
     sought: list[int] = []
@@ -79,18 +79,18 @@ def test_frames_of_an_animation_are_not_counted(tmp_path: Path, monkeypatch: pyt
     assert max(sought) == 1
 
 
-def test_a_strip_of_endless_windows_is_refused() -> None:
+def test_strip_of_too_many_windows_is_refused() -> None:
     with pytest.raises(DataError, match=r"would be 2,666,667 windows; cut it"):
         list(windows(1, 4_000_000))
 
 
 @pytest.mark.parametrize("kind", ["png", "webp"])
-def test_blank_images_of_common_size_are_no_bombs(tmp_path: Path, kind: str) -> None:
+def test_blank_images_of_common_size_are_accepted(tmp_path: Path, kind: str) -> None:
     Image.new("RGB", (1000, 1500)).save(tmp_path / f"a.{kind}")
     assert read_native(tmp_path / f"a.{kind}").shape == (1500, 1000, 3)
 
 
-def test_what_does_not_fit_into_memory_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_image_larger_than_free_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "_SERIAL_BYTES", 1000)
     monkeypatch.setattr(limits, "free_memory", lambda: 10_000)
     with pytest.raises(DataError, match=r"decoding needs about 0\.0 GB of memory, 0\.0 are free; cut"):
@@ -134,8 +134,8 @@ def test_large_images_are_decoded_one_after_another(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("kind", ["png", "jpg", "tif", "gif", "webp", "bmp", "ppm", "deep.tif", "lzw.tif"])
-def test_mutants_are_read_or_refused(tmp_path: Path, kind: str) -> None:
-    """A damaged file has no right answer; it is an image or a `DataError`, never another error."""
+def test_damaged_files_are_decoded_or_raise_data_error(tmp_path: Path, kind: str) -> None:
+    """A damaged file gives an image or a `DataError`, never another exception."""
     path = tmp_path / f"a.{kind}"
     if kind == "deep.tif":
         tifffile.imwrite(path, noise(20, 20, 3, dtype="uint16"), photometric="rgb", compression="zlib")

@@ -1,4 +1,4 @@
-"""Batches: the stream of samples, its cuts over ranks and slices, padding, and the thread behind."""
+"""Batches: sample order, division over ranks and slices, padding, prefetch thread."""
 
 import threading
 from collections import Counter
@@ -53,7 +53,7 @@ def test_each_epoch_is_another_permutation() -> None:
     assert sample_order(50, 1, 137) == order[137]
 
 
-def test_batches_hold_the_canvases_padded_with_zeros(tmp_path: Path) -> None:
+def test_batches_are_canvases_padded_with_zeros(tmp_path: Path) -> None:
     store = make_store(tmp_path)
     seen = Counter[int]()
     for step, (batch,) in enumerate(make_loader(store).steps(0, 7)):
@@ -78,7 +78,7 @@ def test_deep_canvases_stay_uint16(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("world", "slices"), [(1, 1), (1, 3), (2, 1), (2, 3), (6, 2)])
-def test_ranks_and_slices_cut_the_same_batch(tmp_path: Path, world: int, slices: int) -> None:
+def test_ranks_and_slices_divide_the_same_batch(tmp_path: Path, world: int, slices: int) -> None:
     store = make_store(tmp_path)
     whole = [rows(step) for step in make_loader(store, batch_size=12).steps(2, 5)]
     parts: list[list[int]] = [[], [], []]
@@ -93,7 +93,7 @@ def test_ranks_and_slices_cut_the_same_batch(tmp_path: Path, world: int, slices:
     assert parts == whole
 
 
-def test_a_resumed_stream_is_the_same_stream(tmp_path: Path) -> None:
+def test_resumed_loader_gives_the_same_batches(tmp_path: Path) -> None:
     loader = make_loader(make_store(tmp_path))
     straight = list(loader.steps(0, 6))
     for expected, (batch,) in zip(straight[4:], loader.steps(4, 6), strict=True):
@@ -101,7 +101,7 @@ def test_a_resumed_stream_is_the_same_stream(tmp_path: Path) -> None:
         assert torch.equal(batch.pixels_BCHW, expected[0].pixels_BCHW)
 
 
-def test_fewer_images_than_a_batch(tmp_path: Path) -> None:
+def test_batch_larger_than_the_dataset_repeats_images(tmp_path: Path) -> None:
     ((batch,),) = make_loader(make_store(tmp_path, images=2), batch_size=8).steps(0, 1)
     assert Counter(batch.rows) == {0: 4, 1: 4}
 
@@ -114,7 +114,7 @@ def test_windows_of_a_strip_are_taken_in_turn(tmp_path: Path) -> None:
     assert all(np.array_equal(shown[epoch], store.canvas(0, epoch % count)) for epoch in range(count + 1))
 
 
-def test_whole_keeps_order_and_takes_the_middle_of_a_strip(tmp_path: Path) -> None:
+def test_batches_keep_order_and_take_the_middle_window(tmp_path: Path) -> None:
     store = make_store(tmp_path, strip=True)
     batches = list(make_loader(store).batches([7, 2, 5, 0, 1], 2))
     assert [batch.rows for batch in batches] == [[7, 2], [5, 0], [1]]
@@ -124,14 +124,14 @@ def test_whole_keeps_order_and_takes_the_middle_of_a_strip(tmp_path: Path) -> No
     assert np.array_equal(batches[0].pixels_BCHW[0, :, :height, :width].numpy(), middle)
 
 
-def test_streaming_gives_the_same_batches(tmp_path: Path) -> None:
+def test_streaming_gives_the_batches_of_the_packed_store(tmp_path: Path) -> None:
     packed, streamed = make_store(tmp_path, strip=True), make_store(tmp_path, strip=True, cache="off", workers=3)
     assert (packed.kind, streamed.kind) == ("memory", "stream")
     pairs = zip(make_loader(packed).steps(0, 5), make_loader(streamed).steps(0, 5), strict=True)
     assert all(torch.equal(a[0].pixels_BCHW, b[0].pixels_BCHW) for a, b in pairs)
 
 
-def test_an_image_that_breaks_while_streaming_is_replaced_by_the_next(tmp_path: Path) -> None:
+def test_image_that_fails_while_streaming_is_replaced_by_the_next(tmp_path: Path) -> None:
     store = make_store(tmp_path, cache="off")
     path = tmp_path / "in" / "6.png"
     path.write_bytes(path.read_bytes()[:200])
@@ -142,7 +142,7 @@ def test_an_image_that_breaks_while_streaming_is_replaced_by_the_next(tmp_path: 
     assert [name for name, _ in store.bad] == ["./6.png"]
 
 
-def test_an_error_reaches_the_caller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_error_in_the_thread_is_raised_in_the_caller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = make_store(tmp_path)
     steps = make_loader(store).steps(0, 9)
     next(steps)
@@ -157,7 +157,7 @@ def test_an_error_reaches_the_caller(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("cache", ["auto", "off"])
-def test_the_thread_ends_with_the_iterator(tmp_path: Path, cache: str) -> None:
+def test_prefetch_thread_ends_with_the_iterator(tmp_path: Path, cache: str) -> None:
     loader = make_loader(make_store(tmp_path, cache=cache))
     for taken in (0, 1, 3):
         steps = loader.steps(0, 1000)
@@ -170,7 +170,7 @@ def test_the_thread_ends_with_the_iterator(tmp_path: Path, cache: str) -> None:
     assert not own_threads()
 
 
-def test_a_batch_that_cannot_be_cut_is_refused(tmp_path: Path) -> None:
+def test_indivisible_batch_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
         UsageError, match="a batch of 10 cannot be cut into 2 processes x 2 slices; use a multiple of 4"
     ):
@@ -179,7 +179,7 @@ def test_a_batch_that_cannot_be_cut_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["memory", "disk"])
 @pytest.mark.parametrize("deep", [False, True])
-def test_batches_of_resident_canvases_are_the_same(
+def test_resident_batches_equal_copied_batches(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, deep: bool
 ) -> None:
     store = make_store(tmp_path, strip=True, shared=kind == "disk", preprocess=settings(deep=deep))
@@ -198,7 +198,7 @@ def test_batches_of_resident_canvases_are_the_same(
 
 @pytest.mark.parametrize("deep", [False, True])
 @pytest.mark.parametrize("mixed", [False, True])
-def test_resident_canvases_go_together_as_they_are(tmp_path: Path, deep: bool, mixed: bool) -> None:
+def test_resident_collate_pads_and_keeps_values(tmp_path: Path, deep: bool, mixed: bool) -> None:
     store = make_store(tmp_path, strip=mixed, preprocess=settings(deep=deep))
     assert isinstance(store, Packed)
     resident = Resident(store, torch.device("cpu"))
@@ -211,8 +211,8 @@ def test_resident_canvases_go_together_as_they_are(tmp_path: Path, deep: bool, m
         assert int(pixels.int().sum()) == int(wanted.astype(np.int64).sum()), "zeros around it"
 
 
-def test_a_store_goes_to_a_gpu_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a made-up GPU: what torch keeps for itself counts as free."""
+def test_store_is_copied_to_a_gpu_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a simulated GPU; unused blocks of torch's caching allocator count as free."""
     store, device = make_store(tmp_path), torch.device("cuda", 0)
     made: list[torch.device] = []
 

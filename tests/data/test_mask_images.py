@@ -19,7 +19,7 @@ from dinocli.data.read import rgb
 
 
 @pytest.mark.parametrize(("most", "dtype"), [(0, np.uint8), (255, np.uint8), (256, np.uint16), (65535, np.uint16)])
-def test_label_maps_hold_their_labels(most: int, dtype: type) -> None:
+def test_label_png_values_are_the_labels(most: int, dtype: type) -> None:
     labels = np.linspace(0, most, 35).round().astype(np.uint16).reshape(5, 7)
     image = Image.open(io.BytesIO(label_png(labels)))
     assert image.mode == ("L" if dtype is np.uint8 else "I;16")
@@ -27,7 +27,7 @@ def test_label_maps_hold_their_labels(most: int, dtype: type) -> None:
     np.testing.assert_array_equal(np.asarray(image), labels)
 
 
-def test_soft_maps_keep_16_bits_or_everything() -> None:
+def test_soft_map_png_keeps_16_bits_and_npy_all() -> None:
     soft = np.random.default_rng(0).random((9, 1), dtype=np.float32)
     png = np.asarray(Image.open(io.BytesIO(soft_png(soft))))
     assert png.dtype == np.uint16
@@ -35,7 +35,7 @@ def test_soft_maps_keep_16_bits_or_everything() -> None:
     np.testing.assert_array_equal(np.load(io.BytesIO(soft_npy(soft))), soft)
 
 
-def test_labels_have_colours_of_their_own() -> None:
+def test_label_colours_are_distinct() -> None:
     colours = np.array([label_colour(label) for label in range(1, 13)])
     apart = np.abs(colours[:, None] - colours[None]).sum(axis=-1) + 999 * np.eye(12, dtype=int)
     assert apart.min() > 40
@@ -43,7 +43,7 @@ def test_labels_have_colours_of_their_own() -> None:
     assert max(label_colour(1)[1:]) < 100
 
 
-def test_masks_lie_over_the_picture_where_they_are() -> None:
+def test_overlay_covers_the_masked_pixels() -> None:
     labels = np.zeros((60, 80), np.uint16)
     labels[20:40, 30:60] = 1
     grey = np.full((1, 60, 80), 128, np.uint8)
@@ -54,18 +54,18 @@ def test_masks_lie_over_the_picture_where_they_are() -> None:
     assert label_overlay(labels)[5, 5, 3] == 0
 
 
-def test_deep_pictures_are_shown_by_their_high_bytes() -> None:
+def test_16_bit_canvases_are_shown_by_their_high_byte() -> None:
     deep = np.array([[[0, 256, 65535]]], np.uint16)
     assert rgb(deep)[0, :, 0].tolist() == [0, 1, 255]
     assert rgb(np.zeros((3, 4, 5), np.uint8)).shape == (4, 5, 3)
 
 
-def test_further_maps_are_grey_or_in_colour() -> None:
+def test_additional_maps_are_grey_or_rgb() -> None:
     for shape, mode in (((4, 5), "L"), ((4, 5, 3), "RGB")):
         assert Image.open(io.BytesIO(map_png(np.zeros(shape, np.float32)))).mode == mode
 
 
-def test_files_lie_in_the_folders_of_their_images(tmp_path: Path) -> None:
+def test_output_files_keep_the_subfolders_of_their_images(tmp_path: Path) -> None:
     path = write_image_file(tmp_path / "masks", "a/b.c", ".png", b"x")
     assert path == tmp_path / "masks" / "a" / "b.c.png"
     assert path.read_bytes() == b"x"

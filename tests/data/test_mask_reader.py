@@ -1,4 +1,4 @@
-"""Masks as tools write them: palettes, colours, alpha, lossy files, large ids."""
+"""Masks as annotation tools write them: palettes, colours, alpha, lossy files, 16-bit labels."""
 
 import re
 from pathlib import Path
@@ -31,13 +31,13 @@ def palette_image(labels: NDArray[np.uint8], palette: list[int]) -> Image.Image:
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".bmp"])
-def test_a_palette_holds_labels(tmp_path: Path, suffix: str) -> None:
+def test_palette_indices_are_labels(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"a{suffix}"
     palette_image(three(), PALETTE).save(path)
     assert np.array_equal(read_mask(path).labels_HW, three())
 
 
-def test_an_unfilled_palette_still_holds_labels(tmp_path: Path) -> None:
+def test_unfilled_palette_indices_are_labels(tmp_path: Path) -> None:
     palette_image(three(), [0] * 12).save(tmp_path / "a.png")
     assert np.array_equal(read_mask(tmp_path / "a.png").labels_HW, three())
 
@@ -55,7 +55,7 @@ def test_a_transparent_index_is_background(tmp_path: Path) -> None:
     assert np.array_equal(read_mask(tmp_path / "a.png").labels_HW, three())
 
 
-def test_every_colour_is_a_label_and_black_is_background(tmp_path: Path) -> None:
+def test_each_colour_is_a_label_and_black_is_background(tmp_path: Path) -> None:
     colours = np.array([[0, 0, 0], [255, 0, 0], [0, 255, 0], [0, 0, 255]], np.uint8)[three()]
     Image.fromarray(colours).save(tmp_path / "a.png")
     labels = read_mask(tmp_path / "a.png").labels_HW
@@ -64,9 +64,7 @@ def test_every_colour_is_a_label_and_black_is_background(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("colour", [(255, 0, 0), (0, 0, 0), (255, 255, 255)])
-def test_a_transparent_background_is_background_whatever_the_colours(
-    tmp_path: Path, colour: tuple[int, int, int]
-) -> None:
+def test_transparent_pixels_are_background_at_any_colour(tmp_path: Path, colour: tuple[int, int, int]) -> None:
     rgba = np.zeros((40, 60, 4), np.uint8)
     rgba[..., :3] = colour
     rgba[..., 3] = np.where(three() == 1, 255, 0)
@@ -74,21 +72,21 @@ def test_a_transparent_background_is_background_whatever_the_colours(
     assert np.array_equal(read_mask(tmp_path / "a.png").labels_HW > 0, three() == 1)
 
 
-def test_opaque_alpha_says_nothing(tmp_path: Path) -> None:
+def test_opaque_alpha_is_ignored(tmp_path: Path) -> None:
     grey = np.where(three() > 0, 255, 0).astype(np.uint8)
     Image.fromarray(np.dstack([grey, grey, grey, np.full_like(grey, 255)])).save(tmp_path / "a.png")
     assert np.array_equal(read_mask(tmp_path / "a.png").labels_HW > 0, three() > 0)
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB"])
-def test_a_lossy_mask_is_one_object_and_says_so(tmp_path: Path, mode: str) -> None:
+def test_lossy_mask_is_thresholded_and_noted(tmp_path: Path, mode: str) -> None:
     Image.fromarray(np.where(three() > 0, 255, 0).astype(np.uint8)).convert(mode).save(tmp_path / "a.jpg", quality=40)
     mask = read_mask(tmp_path / "a.jpg")
     assert np.array_equal(mask.labels_HW, three() > 0)
     assert mask.note.startswith("a lossy file: cut at half")
 
 
-def test_soft_edges_are_cut_and_many_labels_are_not(tmp_path: Path) -> None:
+def test_soft_edges_are_thresholded_and_many_labels_are_not(tmp_path: Path) -> None:
     wide = Image.fromarray(np.where(three() > 0, 255, 0).astype(np.uint8)).resize((600, 400), Image.Resampling.BICUBIC)
     wide.save(tmp_path / "soft.png")
     soft = read_mask(tmp_path / "soft.png")
@@ -100,8 +98,8 @@ def test_soft_edges_are_cut_and_many_labels_are_not(tmp_path: Path) -> None:
     assert not read_mask(tmp_path / "many.png").note
 
 
-def test_edges_that_may_be_soft_or_labels_are_cut_or_told(tmp_path: Path) -> None:
-    """Thin objects are nearly all edge: soft ones look like a map of many labels."""
+def test_ambiguous_soft_edges_are_thresholded_or_noted(tmp_path: Path) -> None:
+    """The soft edges of thin objects look like many labels."""
     lines = np.zeros((20, 30), np.uint8)
     lines[np.arange(20), np.arange(20)] = 255
     Image.fromarray(lines).resize((61, 41), Image.Resampling.BICUBIC).save(tmp_path / "soft.png")
@@ -117,7 +115,7 @@ def test_edges_that_may_be_soft_or_labels_are_cut_or_told(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.uint32, np.float32])
-def test_labels_of_any_depth(tmp_path: Path, dtype: type) -> None:
+def test_labels_of_any_depth_are_read(tmp_path: Path, dtype: type) -> None:
     largest = 60_000 if dtype == np.uint16 else 4_000_000
     labels: NDArray[np.generic] = three().astype(dtype)
     labels[labels == 3] = largest
@@ -134,14 +132,14 @@ def test_negative_values_and_nan_are_background(tmp_path: Path) -> None:
     assert "negative values, down to -1" in mask.note
 
 
-def test_a_mask_is_upright(tmp_path: Path) -> None:
+def test_mask_orientation_is_applied(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[274] = 6
     palette_image(np.rot90(three(), 1).copy(), PALETTE).save(tmp_path / "a.png", exif=exif)
     assert np.array_equal(read_mask(tmp_path / "a.png").labels_HW, three())
 
 
-def test_what_is_no_mask_is_an_error(tmp_path: Path) -> None:
+def test_file_that_is_not_an_image_raises(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"no image")
     with pytest.raises(DataError, match="not an image"):
         read_mask(tmp_path / "a.png")
@@ -153,7 +151,7 @@ def test_the_void_of_pascal_voc_is_background(tmp_path: Path) -> None:
     assert np.array_equal(read_mask(tmp_path / "a.png").labels_HW, np.where(three() == 3, 0, three()))
 
 
-def test_pages_and_a_missing_background_are_said(tmp_path: Path) -> None:
+def test_pages_and_missing_background_are_noted(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "a.tif", np.stack([three() == 1, three() == 2]).astype(np.uint8) * 255)
     mask = read_mask(tmp_path / "a.tif")
     assert np.count_nonzero(mask.labels_HW) == 150
@@ -163,13 +161,13 @@ def test_pages_and_a_missing_background_are_said(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["canvas.gif", "claim.jpg", "thin.tif", "wide.tif", "scans.jpg", "colour.png"])
-def test_a_mask_that_claims_too_much_is_refused(tmp_path: Path, name: str) -> None:
+def test_mask_that_claims_too_many_pixels_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(bombs()[name])
     with pytest.raises(DataError):
         read_mask(tmp_path / name)
 
 
-def test_no_other_program_reads_a_mask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_postscript_masks_start_no_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("subprocess.Popen", lambda *a, **k: pytest.fail("a mask started a program"))
     (tmp_path / "a.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n")
     with pytest.raises(DataError, match="not an image"):

@@ -1,4 +1,4 @@
-"""How much memory may be taken, on a bare machine and in a container."""
+"""Memory budgets on a machine and in a container."""
 
 import resource
 from pathlib import Path
@@ -13,7 +13,7 @@ from dinocli.data.memory_budget import disk_budget, free_memory, memory_budget, 
     ("spec", "expected"),
     [("0", 0), ("123", 123), ("2K", 2048), ("1.5m", 1_572_864), ("8G", 8 * 2**30), ("8GiB", 8 * 2**30), ("1TB", 2**40)],
 )
-def test_sizes(spec: str, expected: int) -> None:
+def test_byte_sizes_are_parsed(spec: str, expected: int) -> None:
     assert parse_bytes(spec) == expected
 
 
@@ -23,7 +23,9 @@ def write(root: Path, **files: str) -> None:
         (root / name.replace("__", ".")).write_text(text)
 
 
-def test_half_of_what_is_free_here_or_in_the_container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_budget_is_half_of_the_free_memory_of_machine_or_container(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "_MEMINFO", tmp_path / "meminfo")
     monkeypatch.setattr(module, "_CGROUP", tmp_path / "group")
     assert memory_budget() == 0
@@ -41,11 +43,11 @@ def test_half_of_what_is_free_here_or_in_the_container(tmp_path: Path, monkeypat
     assert memory_budget() == 0
 
 
-def test_budget_on_the_disk_of_a_folder_that_is_not_there_yet(tmp_path: Path) -> None:
+def test_disk_budget_of_a_missing_folder(tmp_path: Path) -> None:
     assert disk_budget(tmp_path / "a" / "b") > 0
 
 
-def test_what_the_limit_of_the_address_space_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_address_space_limit_caps_free_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     assert free_memory() > 10**8
     taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     monkeypatch.setattr(resource, "getrlimit", lambda _: (taken + 10**8, taken + 10**8))

@@ -1,4 +1,4 @@
-"""Threads that keep the order, keep memory flat and go away."""
+"""Parallel map: order, bounded memory, clean-up of threads."""
 
 import threading
 import time
@@ -10,7 +10,7 @@ from dinocli.data.parallel import in_order, thread_count
 
 
 @pytest.mark.parametrize("threads", [0, 1, 4])
-def test_order_is_kept_whatever_takes_longer(threads: int) -> None:
+def test_results_keep_the_order_of_the_items(threads: int) -> None:
     def slow(item: int) -> int:
         time.sleep(0.002 * (item % 3))
         return item * item
@@ -18,7 +18,7 @@ def test_order_is_kept_whatever_takes_longer(threads: int) -> None:
     assert list(in_order(slow, range(40), threads)) == [item * item for item in range(40)]
 
 
-def test_items_are_taken_only_as_needed() -> None:
+def test_items_are_consumed_lazily() -> None:
     taken: list[int] = []
 
     def endless() -> Iterator[int]:
@@ -34,7 +34,7 @@ def test_items_are_taken_only_as_needed() -> None:
     assert len(taken) < 20
 
 
-def test_an_error_comes_in_its_turn_and_ends_the_threads() -> None:
+def test_error_is_raised_in_order_and_ends_the_threads() -> None:
     def work(item: int) -> int:
         return 6 // (3 - item)
 
@@ -45,7 +45,7 @@ def test_an_error_comes_in_its_turn_and_ends_the_threads() -> None:
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("dinocli")]
 
 
-def test_auto_is_the_cores_of_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_thread_count_is_the_usable_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(3)))
     assert (thread_count("auto"), thread_count(0), thread_count(7)) == (3, 0, 7)
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(128)))

@@ -1,4 +1,4 @@
-"""Lists of paths as people and programs save them."""
+"""Path lists and tables in the formats of editors, shells and spreadsheets."""
 
 import io
 from pathlib import Path
@@ -58,7 +58,7 @@ TABLE = 'in/a b.png,crack\n"in/c,d.png",none\nin/é.png,\n'
     ],
 )
 @pytest.mark.parametrize("name", ["list.txt", "list"])
-def test_a_list_is_read_whatever_wrote_it(folder: Path, content: bytes, name: str) -> None:
+def test_lists_of_all_encodings_and_line_ends_are_read(folder: Path, content: bytes, name: str) -> None:
     (folder / name).write_bytes(content)
     assert find_images([f"@{name}"]).names == NAMES
 
@@ -76,12 +76,12 @@ def test_a_list_is_read_whatever_wrote_it(folder: Path, content: bytes, name: st
     ids=["comma", "semicolon", "sep", "one", "bare", "tab"],
 )
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
-def test_a_table_gives_its_paths(folder: Path, text: str, encoding: str) -> None:
+def test_path_column_of_a_table_is_read(folder: Path, text: str, encoding: str) -> None:
     (folder / "list.csv").write_bytes(text.replace("\n", "\r\n").encode(encoding))
     assert find_images(["@list.csv"]).names == NAMES
 
 
-def test_a_list_that_is_no_text_is_refused(folder: Path) -> None:
+def test_binary_list_is_refused(folder: Path) -> None:
     (folder / "list.txt").write_bytes(b"in/a b.png\nin/\0c.png\n")
     with pytest.raises(DataError, match=r"line 2 of the list 'list.txt' holds a NUL byte"):
         find_images(["@list.txt"])
@@ -91,19 +91,19 @@ def test_a_list_that_is_no_text_is_refused(folder: Path) -> None:
         find_images(["a\0b"])
 
 
-def test_paths_relative_to_the_list_are_explained(folder: Path) -> None:
+def test_paths_relative_to_the_list_are_refused_with_the_reason(folder: Path) -> None:
     (folder / "in" / "list.txt").write_text("a b.png\n")
     with pytest.raises(DataError, match="relative to 'in': run the command there"):
         find_images(["@in/list.txt"])
 
 
-def test_a_device_is_no_list() -> None:
+def test_device_is_refused_as_list() -> None:
     with pytest.raises(DataError, match="cannot read the list '/dev/zero': it is a device, not a file"):
         find_images(["@/dev/zero"])
 
 
 @pytest.mark.parametrize("text", ["# mine\nin/a b.png\n# more\n#in/no.png\n", "# mine\npath\nin/a b.png\n"])
-def test_comments_are_no_paths(folder: Path, text: str) -> None:
+def test_comment_lines_are_skipped(folder: Path, text: str) -> None:
     (folder / "list.txt").write_text(text)
     assert find_images(["@list.txt"]).names == ["./a b.png"]
     (folder / "#1.png").touch()
@@ -112,6 +112,6 @@ def test_comments_are_no_paths(folder: Path, text: str) -> None:
 
 
 @pytest.mark.parametrize("header", ["nr,bild\n", "Nr,File Name\n", ""])
-def test_the_column_of_files_is_found(folder: Path, header: str) -> None:
+def test_first_column_of_existing_files_is_read(folder: Path, header: str) -> None:
     (folder / "list.csv").write_text(header + "1,in/a b.png\n2,in/é.png\n")
     assert find_images(["@list.csv"]).names == ["./a b.png", "./é.png"]

@@ -1,4 +1,4 @@
-"""The Reader: size, aspect, windows, colour and depth of canvases."""
+"""`Reader`: size, aspect ratio, windows, colour and depth of canvases."""
 
 import pickle
 from dataclasses import replace
@@ -25,7 +25,7 @@ def test_short_side_aspect_and_no_enlargement(tmp_path: Path) -> None:
     assert shrunk_size(10_000, 3, 2) == (6667, 2)
 
 
-def test_shrinking_averages_instead_of_dropping_pixels(tmp_path: Path) -> None:
+def test_downscaling_averages_pixels(tmp_path: Path) -> None:
     (canvas,) = Reader(settings(), 32).canvases(save(tmp_path / "a.png", noise(512, 512, 3)))
     assert canvas.std() < 8  # 74 before; 256 pixels are averaged into one, dropping would leave 74
 
@@ -40,7 +40,7 @@ def test_jpeg_draft_gives_the_same_canvas_as_a_full_decode(tmp_path: Path, size:
     assert max(np.abs(a.astype(int) - b).mean() for a, b in zip(drafted, whole, strict=True)) < 1.5
 
 
-def test_deep_canvases_match_8_bit_ones_and_stay_finer(tmp_path: Path) -> None:
+def test_deep_canvases_match_8_bit_ones_with_more_levels(tmp_path: Path) -> None:
     pixels = noise(200, 150)
     tifffile.imwrite(tmp_path / "a.tif", pixels.astype(np.uint16) * 257)
     (deep,) = Reader(settings(deep=True, grey=True), 50).canvases(str(tmp_path / "a.tif"))
@@ -51,7 +51,7 @@ def test_deep_canvases_match_8_bit_ones_and_stay_finer(tmp_path: Path) -> None:
     assert np.unique(deep).size > 1000
 
 
-def test_8_bit_data_keeps_its_place_in_a_deep_full_range(tmp_path: Path) -> None:
+def test_8_bit_data_is_scaled_in_a_deep_full_range(tmp_path: Path) -> None:
     (canvas,) = Reader(settings(deep=True, grey=True), 50).canvases(save(tmp_path / "a.png", noise(9, 9)))
     assert np.array_equal(canvas[0], noise(9, 9).astype(np.uint16) * 257)
 
@@ -65,7 +65,7 @@ def test_an_8_bit_image_under_a_measured_deep_range_is_refused(tmp_path: Path) -
 
 @pytest.mark.parametrize("source", ["8-bit", "deep integer", "float"])
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "float32"])
-def test_a_measured_range_takes_images_of_its_kind_alone(tmp_path: Path, dtype: str, source: str) -> None:
+def test_measured_range_refuses_other_depth_kinds(tmp_path: Path, dtype: str, source: str) -> None:
     tifffile.imwrite(tmp_path / "a.tif", np.ones((4, 4), dtype))
     reader = Reader(settings(range_policy="auto", source=source), 50)
     if {"uint8": "8-bit", "float32": "float"}.get(dtype, "deep integer") == source:
@@ -83,14 +83,14 @@ def test_nodata_of_tag_and_option_is_black(tmp_path: Path) -> None:
     assert Reader(replace(about, nodata=(200.0, 7.0)), 9).full(path).tolist() == [[[0, 100, 0, 0]]]
 
 
-def test_nodata_of_a_jpeg_is_found_before_it_is_shrunk(tmp_path: Path) -> None:
+def test_jpeg_nodata_is_masked_before_downscaling(tmp_path: Path) -> None:
     pixels = np.tile(np.array([[0, 200]], np.uint8).repeat(8, 1), (128, 8))
     Image.fromarray(pixels).save(tmp_path / "a.jpg", quality=100)
     (canvas,) = Reader(settings(grey=True, nodata=(200.0,)), 16).canvases(str(tmp_path / "a.jpg"))
     assert canvas.max() == 0
 
 
-def test_alpha_is_laid_over_white_or_left_out(tmp_path: Path) -> None:
+def test_alpha_is_composited_over_white_or_ignored(tmp_path: Path) -> None:
     path = str(tmp_path / "a.tif")
     pixel = np.array([[[60, 61, 65, 46]]], np.uint8)
     tifffile.imwrite(path, pixel, photometric="rgb", extrasamples=["unassalpha"])
@@ -99,7 +99,7 @@ def test_alpha_is_laid_over_white_or_left_out(tmp_path: Path) -> None:
     assert Reader(settings(channels=(0, 1, 2)), 9).full(path)[:, 0, 0].tolist() == [60, 61, 65]
 
 
-def test_an_own_range_is_the_same_at_every_size(tmp_path: Path) -> None:
+def test_per_image_range_does_not_depend_on_canvas_size(tmp_path: Path) -> None:
     smooth = Image.fromarray(noise(12, 12)).resize((800, 600), Image.Resampling.BICUBIC)
     smooth.save(tmp_path / "a.jpg", quality=95)
     reader = Reader(settings(range_policy="image", range_low=1.0, range_high=99.0, grey=True), 64)
@@ -107,7 +107,7 @@ def test_an_own_range_is_the_same_at_every_size(tmp_path: Path) -> None:
     assert np.abs(canvas[0].astype(int) - scaled(full, (64, 85))[0]).max() <= 1
 
 
-def test_grey_and_colour_follow_the_dataset(tmp_path: Path) -> None:
+def test_canvas_channels_follow_the_dataset(tmp_path: Path) -> None:
     colour = save(tmp_path / "a.png", np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255]]], np.uint8))
     grey = save(tmp_path / "b.png", np.array([[1, 2, 3]], np.uint8))
     as_grey, as_colour = Reader(settings(grey=True), 9), Reader(settings(), 9)
@@ -117,7 +117,7 @@ def test_grey_and_colour_follow_the_dataset(tmp_path: Path) -> None:
     assert as_colour.full(colour)[:, 0, 0].tolist() == [255, 0, 0]
 
 
-def test_full_keeps_the_resolution_and_maps_the_range(tmp_path: Path) -> None:
+def test_full_keeps_resolution_and_maps_the_range(tmp_path: Path) -> None:
     path = save(tmp_path / "a.png", noise(300, 200, 3))
     about = settings(range_policy="fixed", range_low=0.0, range_high=127.5)
     full = Reader(about, 32).full(path)
@@ -126,7 +126,7 @@ def test_full_keeps_the_resolution_and_maps_the_range(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [(100, 250), (100, 251), (1000, 30), (7, 5000), (1, 9)])
-def test_windows_show_every_pixel_of_a_strip(size: tuple[int, int]) -> None:
+def test_windows_cover_every_pixel_of_a_strip(size: tuple[int, int]) -> None:
     seen = np.zeros(size, int)
     found = list(windows(*size))
     for rows, columns in found:
@@ -145,7 +145,7 @@ def test_neighbouring_windows_overlap_by_a_quarter() -> None:
     assert max(np.diff(starts)) <= 0.75 * 150
 
 
-def test_strips_become_windows_at_the_short_side(tmp_path: Path) -> None:
+def test_strips_are_read_as_windows(tmp_path: Path) -> None:
     reader = Reader(settings(grey=True), 50)
     path = save(tmp_path / "a.png", noise(100, 1000))
     found = reader.canvases(path)
@@ -153,7 +153,7 @@ def test_strips_become_windows_at_the_short_side(tmp_path: Path) -> None:
     assert {canvas.shape for canvas in found} == {(1, 50, 75)}
 
 
-def test_chosen_channels_and_page_are_read(tmp_path: Path) -> None:
+def test_selected_channels_and_page_are_read(tmp_path: Path) -> None:
     stack = noise(2, 9, 8, 5)
     tifffile.imwrite(tmp_path / "a.tif", stack, photometric="minisblack", planarconfig="contig")
     reader = Reader(settings(channels=(4, 2, 0), page=1), 50)
@@ -165,7 +165,7 @@ def test_chosen_channels_and_page_are_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("deep", [False, True])
-def test_every_channel_of_many_is_resized_as_an_image_of_its_own(tmp_path: Path, deep: bool) -> None:
+def test_each_of_many_channels_is_resized_independently(tmp_path: Path, deep: bool) -> None:
     pixels = noise(90, 70, 6, dtype="uint16" if deep else "uint8")
     tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="minisblack", planarconfig="contig")
     order, half = (5, 0, 3, 2), (0.5,) * 4
@@ -178,7 +178,7 @@ def test_every_channel_of_many_is_resized_as_an_image_of_its_own(tmp_path: Path,
         assert np.abs(canvas[place].astype(int) - plane[0]).max() <= (0 if deep else 1)
 
 
-def test_an_image_of_another_number_of_channels_is_refused_never_cut_or_filled(tmp_path: Path) -> None:
+def test_image_with_another_number_of_channels_is_refused(tmp_path: Path) -> None:
     half = (0.5,) * 4
     reader = Reader(settings(channels=PAGES, mean=half, std=half), 32)
     for pages in (1, 3, 5):
@@ -188,7 +188,7 @@ def test_an_image_of_another_number_of_channels_is_refused_never_cut_or_filled(t
 
 
 @pytest.mark.parametrize("count", [2, 4, 7])
-def test_a_picture_shows_the_first_three_channels(count: int) -> None:
+def test_rgb_shows_the_first_three_channels(count: int) -> None:
     canvas = noise(count, 5, 6)
     picture = rgb(canvas)
     assert picture.shape == (5, 6, 3)
@@ -196,6 +196,6 @@ def test_a_picture_shows_the_first_three_channels(count: int) -> None:
         assert np.array_equal(picture[..., channel], canvas[channel] if channel < count else np.zeros((5, 6)))
 
 
-def test_a_reader_travels_between_processes() -> None:
+def test_reader_can_be_pickled() -> None:
     reader = Reader(settings(grey=True), 77)
     assert pickle.loads(pickle.dumps(reader)) == reader

@@ -1,4 +1,4 @@
-"""The region of interest: what is read of an image, and what is refused."""
+"""Region of interest: the pixels that are read, and refused values of --roi."""
 
 import pickle
 from dataclasses import replace
@@ -17,13 +17,13 @@ from tests.data.files import noise, save, settings
 
 @pytest.fixture
 def disc(tmp_path: Path) -> Path:
-    """A mask of 80x60 px, a disc of radius 20 around (30, 40)."""
+    """A mask file of 80x60 px: a disc of radius 20 around (30, 40)."""
     y, x = np.mgrid[:60, :80]
     Image.fromarray((((y - 30) ** 2 + (x - 40) ** 2) <= 400).astype(np.uint8) * 7).save(tmp_path / "disc.png")
     return tmp_path / "disc.png"
 
 
-def test_a_box_is_read_as_an_image_of_its_own(tmp_path: Path) -> None:
+def test_box_region_reads_like_the_cropped_image(tmp_path: Path) -> None:
     pixels = noise(60, 200, 3)
     whole, part = save(tmp_path / "a.png", pixels), save(tmp_path / "b.png", pixels[10:40, 20:170])
     reader = Reader(replace(settings(), roi="20,10,150,30"), 24)
@@ -39,7 +39,7 @@ def test_a_box_is_read_as_an_image_of_its_own(tmp_path: Path) -> None:
     np.testing.assert_array_equal(reader.part(whole, (0, 0, 9, 9)), own.part(whole, (0, 0, 9, 9)))
 
 
-def test_a_box_is_one_of_the_upright_image_and_of_all_pixels_of_a_jpeg(tmp_path: Path) -> None:
+def test_box_is_in_pixels_of_the_upright_full_resolution_image(tmp_path: Path) -> None:
     picture = Image.fromarray(noise(12, 12, 3)).resize((640, 480), Image.Resampling.BICUBIC)
     exif = Image.Exif()
     exif[274] = 6
@@ -49,7 +49,7 @@ def test_a_box_is_one_of_the_upright_image_and_of_all_pixels_of_a_jpeg(tmp_path:
     np.testing.assert_array_equal(found.transpose(1, 2, 0), upright[200:264, 100:164])
 
 
-def test_outside_a_mask_nothing_of_the_image_is_left(tmp_path: Path, disc: Path) -> None:
+def test_pixels_outside_the_mask_do_not_affect_the_canvas(tmp_path: Path, disc: Path) -> None:
     roi = parse_roi(str(disc))
     inside = np.asarray(Image.open(disc))[10:51, 20:61] > 0
     pixels = noise(60, 80, 3)
@@ -67,7 +67,7 @@ def test_outside_a_mask_nothing_of_the_image_is_left(tmp_path: Path, disc: Path)
 
 
 @pytest.mark.parametrize("range_policy", ["fixed", "image"])
-def test_ranges_are_measured_inside(tmp_path: Path, disc: Path, range_policy: str) -> None:
+def test_range_is_measured_inside_the_region(tmp_path: Path, disc: Path, range_policy: str) -> None:
     pixels = np.where(np.asarray(Image.open(disc)) > 0, noise(60, 80) // 4, 60_000).astype(np.uint16)
     path, roi = save(tmp_path / "a.png", pixels), parse_roi(str(disc))
     seen = sample_image(path, "a", SourceReading(roi=roi))
@@ -77,7 +77,7 @@ def test_ranges_are_measured_inside(tmp_path: Path, disc: Path, range_policy: st
     assert Reader(replace(about, roi=roi), 64).full(path).std() > 1000
 
 
-def test_what_is_no_region_is_refused_in_one_line(tmp_path: Path, disc: Path) -> None:
+def test_invalid_regions_are_refused_in_one_line(tmp_path: Path, disc: Path) -> None:
     assert parse_roi("none") == parse_roi("") == ""
     assert region_of("", (5, 5)) is None
     for text, words in (("1,2,0,4", "no area"), ("1,2,3", "no such mask"), ("gone.png", "no such mask")):

@@ -1,4 +1,4 @@
-"""Inputs of every form, and names that break scripts."""
+"""Inputs of all forms, and file names that break scripts."""
 
 import io
 import os
@@ -19,7 +19,7 @@ def touch(root: Path, *names: str) -> None:
         path.write_bytes(b"x")
 
 
-def test_a_folder_is_searched_sorted_and_relative(tmp_path: Path) -> None:
+def test_folder_listing_is_recursive_sorted_and_relative(tmp_path: Path) -> None:
     touch(tmp_path, "b.png", "a/z.JPEG", "a/10.tif", "a/b/c d.webp", "é.bmp", "notes.txt", ".hidden.png", ".git/x.png")
     found = find_images([str(tmp_path)])
     assert found.names == ["./a/10.tif", "./a/b/c d.webp", "./a/z.JPEG", "./b.png", "./é.bmp"]
@@ -28,13 +28,13 @@ def test_a_folder_is_searched_sorted_and_relative(tmp_path: Path) -> None:
     assert all(Path(found.path(i)).is_file() for i in range(5))
 
 
-def test_a_folder_may_have_an_image_suffix(tmp_path: Path) -> None:
+def test_folder_with_an_image_suffix_is_listed(tmp_path: Path) -> None:
     touch(tmp_path, "set.png/a.png")
     assert find_images([str(tmp_path / "set.png")]).names == ["./a.png"]
     assert find_images([str(tmp_path)]).names == ["./set.png/a.png"]
 
 
-def test_several_inputs_share_a_root_and_count_once(tmp_path: Path) -> None:
+def test_several_inputs_share_a_root_without_duplicates(tmp_path: Path) -> None:
     touch(tmp_path, "x/a.png", "x/b.png", "y/c.dat")
     one = [str(tmp_path / "x"), str(tmp_path / "x" / "a.png"), str(tmp_path / "y" / "c.dat")]
     found = find_images(one)
@@ -43,14 +43,14 @@ def test_several_inputs_share_a_root_and_count_once(tmp_path: Path) -> None:
     assert find_images(one[::-1]) == found
 
 
-def test_globs_and_files_that_look_like_globs(tmp_path: Path) -> None:
+def test_globs_are_expanded_unless_the_file_exists(tmp_path: Path) -> None:
     touch(tmp_path, "[a]/[b].png", "a/b.png", "a/c.png", "a/deep/d.png")
     assert find_images([str(tmp_path / "[a]" / "[b].png")]).names == ["./[b].png"]
     assert find_images([str(tmp_path / "a" / "?.png")]).names == ["./b.png", "./c.png"]
     assert find_images([str(tmp_path / "a" / "**" / "*.png")]).names == ["./b.png", "./c.png", "./deep/d.png"]
 
 
-def test_lists_and_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lists_and_standard_input_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     touch(tmp_path, "in/a b.png", "in/é.png", "in/c.xyz", "more/d.png")
     (tmp_path / "list.txt").write_text("in/a b.png\r\nin/é.png\n\nin/c.xyz\nmore\n", encoding="utf-8")
@@ -64,7 +64,7 @@ def test_lists_and_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert found.bad == [(r"./two\nlines.png", "a line break in the name")]
 
 
-def test_a_name_that_is_not_utf8_is_set_aside(tmp_path: Path) -> None:
+def test_non_utf8_name_is_listed_as_bad(tmp_path: Path) -> None:
     (Path(os.fsdecode(bytes(tmp_path) + b"/\xff.png"))).write_bytes(b"x")
     touch(tmp_path, "a.png")
     found = find_images([str(tmp_path)])
@@ -72,7 +72,7 @@ def test_a_name_that_is_not_utf8_is_set_aside(tmp_path: Path) -> None:
     assert found.bad == [(r"./\xff.png", "the name is not UTF-8")]
 
 
-def test_links_are_followed_once(tmp_path: Path) -> None:
+def test_symbolic_links_are_followed_once(tmp_path: Path) -> None:
     touch(tmp_path, "set/z/a.png", "elsewhere/b.png", "elsewhere/sub/c.png", "single.png")
     root = tmp_path / "set"
     (root / "a_loop").symlink_to(root)
@@ -89,7 +89,7 @@ def test_pipes_are_not_opened(tmp_path: Path) -> None:
     assert find_images([str(tmp_path)]).names == ["./a.png"]
 
 
-def test_listing_asks_nothing_about_single_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_listing_makes_no_stat_call_per_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     touch(tmp_path, *(f"{i}.png" for i in range(50)))
     asked: list[object] = []
     real = os.stat
@@ -103,7 +103,7 @@ def test_listing_asks_nothing_about_single_files(tmp_path: Path, monkeypatch: py
     assert 0 < len(asked) < 5
 
 
-def test_system_folders_are_left_out_and_said(tmp_path: Path) -> None:
+def test_system_folders_are_left_out_and_noted(tmp_path: Path) -> None:
     touch(
         tmp_path,
         "a.png",
@@ -123,7 +123,7 @@ def test_system_folders_are_left_out_and_said(tmp_path: Path) -> None:
     assert find_images([str(tmp_path / "@eaDir")]).names == ["./a.png/SYNO_THUMB.jpg"], "what is named is taken"
 
 
-def test_a_glob_takes_other_endings_only_where_it_names_them(tmp_path: Path) -> None:
+def test_glob_lists_other_suffixes_only_if_named(tmp_path: Path) -> None:
     touch(tmp_path, "a.png", "b.txt", "c.dat")
     found = find_images([str(tmp_path / "*")])
     assert found.names == ["./a.png"]
@@ -139,7 +139,7 @@ def test_previews_in_a_list_are_noted(tmp_path: Path) -> None:
     assert "2 images lie in folders of previews, such as ./.thumbnails/a.png" in found.notes[0]
 
 
-def test_every_ending_that_can_be_read_is_found(tmp_path: Path) -> None:
+def test_all_readable_suffixes_are_listed(tmp_path: Path) -> None:
     names = [f"{suffix[1:]}{suffix.upper()}" for suffix in (".jfif", ".jpe", ".jp2", ".avif", ".pbm")]
     touch(tmp_path, *names)
     assert find_images([str(tmp_path)]).names == sorted(f"./{name}" for name in names)
@@ -147,7 +147,7 @@ def test_every_ending_that_can_be_read_is_found(tmp_path: Path) -> None:
 
 @pytest.fixture
 def without_heif(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Nobody has installed the extra `heic`."""
+    """Simulate an installation without the extra `heic`."""
     monkeypatch.setattr(image_formats, "find_spec", lambda _: None)
     caches = (image_formats.decoders, image_formats.image_suffixes)
     for cached in caches:
@@ -158,12 +158,12 @@ def without_heif(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("without_heif")
-def test_an_ending_whose_plug_in_is_missing_is_named_with_the_extra(tmp_path: Path) -> None:
+def test_suffix_with_a_missing_decoder_is_noted_with_the_extra(tmp_path: Path) -> None:
     touch(tmp_path, "a.png", "h.heic")
     assert find_images([str(tmp_path)]).notes == ("left out: 1 .heic; to read them: pip install 'dinocli[heic]'",)
 
 
-def test_include_and_exclude(tmp_path: Path) -> None:
+def test_include_and_exclude_select_names(tmp_path: Path) -> None:
     touch(tmp_path, "set/a.png", "set/a_mask.png", "set/x/masks/b.png", "set/x/b.jpg", "set/masks/c.png")
 
     def names(**more: list[str]) -> list[str]:
@@ -202,19 +202,19 @@ def test_masks_beside_their_images_are_noted(tmp_path: Path, mask: str, image: s
     assert f"1 of 3 images are named like masks of others (./{mask} of ./{image}); --exclude" in note
 
 
-def test_names_that_only_sound_like_masks_are_no_masks(tmp_path: Path) -> None:
+def test_mask_like_names_without_an_image_are_images(tmp_path: Path) -> None:
     touch(tmp_path, "face_mask.png", "label.png", "mask/a.png", "unmasked/b.png", "seg_7.png")
     assert find_images([str(tmp_path)]).notes == ()
 
 
-def test_twins_of_another_ending_are_noted(tmp_path: Path) -> None:
+def test_same_names_with_other_suffixes_are_noted(tmp_path: Path) -> None:
     touch(tmp_path, "a.jpg", "a.png", "b.jpg")
     assert find_images([str(tmp_path)]).notes == (
         "1 images have the name of another one with another suffix; --exclude GLOB leaves one kind out",
     )
 
 
-def test_a_named_root_keeps_names_whatever_the_subset(tmp_path: Path) -> None:
+def test_root_option_keeps_names_for_any_subset(tmp_path: Path) -> None:
     touch(tmp_path, "set/a/1.png", "set/b/1.png")
     whole = find_images([str(tmp_path / "set")], root=str(tmp_path / "set"))
     part = find_images([str(tmp_path / "set" / "b")], root=str(tmp_path / "set"))
@@ -226,7 +226,7 @@ def test_a_named_root_keeps_names_whatever_the_subset(tmp_path: Path) -> None:
         find_images([str(tmp_path / "set")], root=str(tmp_path / "none"))
 
 
-def test_links_to_themselves_and_pipes_end_nothing(tmp_path: Path) -> None:
+def test_circular_links_and_pipes_do_not_stop_the_listing(tmp_path: Path) -> None:
     touch(tmp_path, "set/a.png")
     root = tmp_path / "set"
     (root / "self").symlink_to(root / "self")
@@ -242,7 +242,7 @@ def test_links_to_themselves_and_pipes_end_nothing(tmp_path: Path) -> None:
     assert find_images([str(root / "p*"), str(root)]).names == found.names
 
 
-def test_a_folder_of_names_that_are_not_utf8_is_explained(tmp_path: Path) -> None:
+def test_folder_of_non_utf8_names_raises_with_the_reason(tmp_path: Path) -> None:
     (Path(os.fsdecode(bytes(tmp_path) + b"/\xff.png"))).write_bytes(b"x")
     with pytest.raises(DataError, match=r"all 1 are left out, such as ./\\xff.png: the name is not UTF-8"):
         find_images([str(tmp_path)])
@@ -252,7 +252,7 @@ def test_a_folder_of_names_that_are_not_utf8_is_explained(tmp_path: Path) -> Non
         find_images([str(folder)])
 
 
-def test_errors_name_the_input_and_a_way_out(tmp_path: Path) -> None:
+def test_errors_name_the_input_and_the_fix(tmp_path: Path) -> None:
     touch(tmp_path, "images/a.txt", "images/.b.png")
     with pytest.raises(DataError, match=r"no such file or folder: '.*imagse'; did you mean '.*images'\?"):
         find_images([str(tmp_path / "imagse")])
@@ -266,7 +266,7 @@ def test_errors_name_the_input_and_a_way_out(tmp_path: Path) -> None:
         find_images(["-"], stdin=io.BytesIO(b"\n"))
 
 
-def test_digest_follows_names_sizes_and_times_but_not_the_place(tmp_path: Path) -> None:
+def test_digest_depends_on_names_sizes_and_times_not_on_the_root(tmp_path: Path) -> None:
     digests = []
     for place in ("x", "y"):
         touch(tmp_path / place, "a.png", "b.png")
@@ -287,7 +287,7 @@ def test_digest_follows_names_sizes_and_times_but_not_the_place(tmp_path: Path) 
     assert len(set(digests)) == 5
 
 
-def test_a_glob_finds_a_file_once_though_a_link_leads_round(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_glob_lists_a_file_once_despite_circular_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     touch(tmp_path, "s/a.png", "s/b/c.png")
     (tmp_path / "s" / "loop").symlink_to(".")
     (tmp_path / "s" / "alias.png").symlink_to("a.png")
@@ -295,7 +295,7 @@ def test_a_glob_finds_a_file_once_though_a_link_leads_round(tmp_path: Path, monk
     assert find_images(["s/**/*.png"]).names == ["./a.png", "./alias.png", "./b/c.png"]
 
 
-def test_results_of_ours_among_the_images_are_no_images(tmp_path: Path) -> None:
+def test_output_folders_of_dinocli_are_left_out(tmp_path: Path) -> None:
     touch(tmp_path, "a.png", "runs/x/views.png", "runs/x/run.json", "runs/x/recipe.toml", "g/.dinocli-cluster")
     touch(
         tmp_path,

@@ -1,4 +1,4 @@
-"""What a sample of a folder says about the whole of it."""
+"""Survey: properties and intensity range of a dataset from a sample."""
 
 import re
 from dataclasses import replace
@@ -37,7 +37,7 @@ def test_8_bit_colour(tmp_path: Path) -> None:
     assert (seen.dtypes, seen.bad, seen.notes) == ({"uint8": 3}, [], [])
 
 
-def test_12_bit_in_16_bit_files_is_not_black(tmp_path: Path) -> None:
+def test_12_bit_data_in_16_bit_files_use_their_bit_depth(tmp_path: Path) -> None:
     seen = look(deep(tmp_path, noise(50, 50, dtype="uint16", top=4095)))
     assert (seen.policy, seen.low, seen.high, seen.deep, seen.grey) == ("auto", 0, 4095, True, True)
     assert seen.notes == ["12-bit data in 16-bit files: range 0 to 4095"]
@@ -56,7 +56,7 @@ def test_headroom_of_float_and_signed_data(tmp_path: Path) -> None:
     assert (look(tmp_path).low, look(tmp_path).high) == pytest.approx((-1.2, 1.2))
 
 
-def test_a_few_hot_pixels_are_kept_and_talked_about(tmp_path: Path) -> None:
+def test_few_hot_pixels_are_kept_and_noted(tmp_path: Path) -> None:
     pixels = noise(200, 200, dtype="uint16", top=1000)
     pixels[7, 7] = 65535
     seen = look(deep(tmp_path, pixels))
@@ -64,7 +64,7 @@ def test_a_few_hot_pixels_are_kept_and_talked_about(tmp_path: Path) -> None:
     assert "--range percentile:0.1,99.9" in seen.notes[1]
 
 
-def test_ranges_on_request(tmp_path: Path) -> None:
+def test_range_policies_give_their_range(tmp_path: Path) -> None:
     deep(tmp_path, np.arange(1001, dtype=np.uint16)[None])
     for spec, expected in (
         ("full", (0, 65535)),
@@ -78,7 +78,7 @@ def test_ranges_on_request(tmp_path: Path) -> None:
         look(tmp_path, "sunny")
 
 
-def test_mixed_depths_need_a_word(tmp_path: Path) -> None:
+def test_mixed_depths_are_refused_by_a_measured_range(tmp_path: Path) -> None:
     deep(tmp_path, noise(8, 8, dtype="uint16"))
     save(tmp_path / "a.png", noise(8, 8))
     with pytest.raises(DataError, match="--range full"):
@@ -88,22 +88,20 @@ def test_mixed_depths_need_a_word(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("first", "second"), [("uint16", "float32"), ("uint8", "float32"), ("int16", "uint8")])
 @pytest.mark.parametrize("range_spec", ["auto", "minmax", "percentile:1,99"])
-def test_images_of_several_kinds_share_no_measured_range(
-    tmp_path: Path, first: str, second: str, range_spec: str
-) -> None:
+def test_depth_kinds_share_no_measured_range(tmp_path: Path, first: str, second: str, range_spec: str) -> None:
     deep(tmp_path, noise(8, 8).astype(first), noise(8, 8).astype(first), (noise(8, 8) / 255).astype(second))
     with pytest.raises(DataError, match=r"1 .* and 2 .* images are mixed|2 .* and 1 .* images are mixed"):
         look(tmp_path, range_spec)
     assert look(tmp_path, "image:1,99").source == look(tmp_path, "full").source == ""
 
 
-def test_the_kind_of_images_is_kept_with_a_measured_range(tmp_path: Path) -> None:
+def test_depth_kind_is_stored_with_a_measured_range(tmp_path: Path) -> None:
     deep(tmp_path, noise(8, 8, dtype="uint16"))
     assert look(tmp_path).source == "deep integer"
     assert look(tmp_path, "fixed:0,9").source == ""
 
 
-def test_float_values_that_the_full_range_clips_are_talked_about(tmp_path: Path) -> None:
+def test_float_values_clipped_by_the_full_range_are_noted(tmp_path: Path) -> None:
     deep(tmp_path, np.array([[0.0, 0.5, 1.0]], np.float32))
     assert look(tmp_path, "full").warnings == []
     deep(tmp_path, np.array([[-3.0, 0.5, 4000.0]], np.float32))
@@ -117,7 +115,7 @@ def test_float_values_that_the_full_range_clips_are_talked_about(tmp_path: Path)
         *(("int32", -(2**31)), ("float32", -3.4028234663852886e38), ("float64", 1e20), ("int16", -32768)),
     ],
 )
-def test_nodata_does_not_enter_the_range(tmp_path: Path, dtype: str, value: float) -> None:
+def test_nodata_is_excluded_from_the_range(tmp_path: Path, dtype: str, value: float) -> None:
     clean = noise(40, 40, dtype="uint16", top=1000).astype(dtype) + np.dtype(dtype).type(1000)
     holed = clean.copy()
     holed[:20, :30] = value
@@ -141,7 +139,7 @@ def test_nodata_does_not_enter_the_range(tmp_path: Path, dtype: str, value: floa
     assert look(tmp_path / "bare", "fixed:0,2000").warnings == []
 
 
-def test_saturation_and_hot_pixels_are_no_nodata(tmp_path: Path) -> None:
+def test_saturation_and_hot_pixels_are_not_noted_as_nodata(tmp_path: Path) -> None:
     exposed = np.clip(noise(100, 100, dtype="uint16", top=5000) * 1.0, 0, 4095).astype(np.uint16)
     hot = noise(100, 100, dtype="uint16", top=1000)
     hot[7, 7] = 65535
@@ -150,7 +148,7 @@ def test_saturation_and_hot_pixels_are_no_nodata(tmp_path: Path) -> None:
         assert look(deep(tmp_path / str(number), pixels)).warnings == []
 
 
-def test_no_warning_of_numpy_leaks(tmp_path: Path) -> None:
+def test_survey_raises_no_numpy_warning(tmp_path: Path) -> None:
     """Warnings are errors in these tests."""
     odd = np.array([[np.nan, np.inf, -np.inf, 1.0, -3.4e38, 3.4e38]] * 3, np.float32)
     for pixels in (odd, odd.astype(np.float64) * 1e269, np.repeat(odd[..., None], 3, -1)):
@@ -165,7 +163,7 @@ def rgba(alpha: Array) -> Array:
     return np.concatenate([noise(*alpha.shape, 3), alpha[..., None]], axis=-1)
 
 
-def test_alpha_that_is_a_channel_is_left_out_and_a_real_one_is_not(tmp_path: Path) -> None:
+def test_alpha_that_holds_data_is_ignored_and_real_alpha_is_not(tmp_path: Path) -> None:
     mask = np.full((40, 40), 255, np.uint8)
     opaque = rgba(mask)
     mask = mask.copy()
@@ -186,7 +184,7 @@ def test_alpha_that_is_a_channel_is_left_out_and_a_real_one_is_not(tmp_path: Pat
     assert look(tmp_path / "mask", channels=(0, 1, 2)).warnings == []
 
 
-def test_what_is_transparent_does_not_enter_the_range(tmp_path: Path) -> None:
+def test_transparent_pixels_are_excluded_from_the_range(tmp_path: Path) -> None:
     pixels = noise(40, 40, 4, dtype="uint16", top=900)
     pixels[..., 3] = 65535
     pixels[:20, :, :3], pixels[:20, :, 3] = 40_000, 0
@@ -194,7 +192,7 @@ def test_what_is_transparent_does_not_enter_the_range(tmp_path: Path) -> None:
     assert look(tmp_path).high < 1024
 
 
-def test_pages_are_talked_about(tmp_path: Path) -> None:
+def test_several_pages_are_noted(tmp_path: Path) -> None:
     deep(tmp_path, noise(8, 8, dtype="uint16"))
     tifffile.imwrite(tmp_path / "b.tif", noise(3, 8, 8, dtype="uint16"), photometric="minisblack")
     (warning,) = look(tmp_path).warnings
@@ -207,7 +205,7 @@ def test_pages_are_talked_about(tmp_path: Path) -> None:
     assert warning.endswith("; in 1 of them another is larger, in ./c.tif page 1")
 
 
-def test_a_channel_that_is_not_read_is_told(tmp_path: Path) -> None:
+def test_unread_channels_are_noted(tmp_path: Path) -> None:
     for number in range(2):
         pixels = noise(8, 8, 4)
         tifffile.imwrite(tmp_path / f"{number}.tif", pixels, photometric="rgb", extrasamples=["unspecified"])
@@ -216,15 +214,15 @@ def test_a_channel_that_is_not_read_is_told(tmp_path: Path) -> None:
     assert look(tmp_path, channels=(0, 1, 2)).warnings == []
 
 
-def test_colour_is_seen_under_a_channel_that_is_named_alpha(tmp_path: Path) -> None:
-    """Laid over white by a near infrared of few of its 16 bits, colours would all be nearly white."""
+def test_colour_is_recognised_under_a_data_alpha(tmp_path: Path) -> None:
+    """Composited over white by a low near-infrared channel, all colours would be nearly white."""
     pixels = noise(40, 40, 4, dtype="uint16", top=4000)
     tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="rgb", extrasamples=["unassalpha"])
     seen = look(tmp_path)
     assert (seen.alpha, seen.grey) == ("ignore", False)
 
 
-def test_images_are_checked_against_a_stored_record(tmp_path: Path) -> None:
+def test_images_are_checked_against_stored_preprocessing(tmp_path: Path) -> None:
     deep(tmp_path, noise(8, 8, dtype="uint16"))
     tifffile.imwrite(tmp_path / "b.tif", noise(3, 8, 8, dtype="uint16"), photometric="minisblack")
     images = find_images([str(tmp_path)])
@@ -240,13 +238,13 @@ def test_images_are_checked_against_a_stored_record(tmp_path: Path) -> None:
     assert check_stored(images, fitting) == []
 
 
-def test_a_flat_deep_folder_has_no_range(tmp_path: Path) -> None:
+def test_constant_16_bit_images_have_no_range(tmp_path: Path) -> None:
     deep(tmp_path, np.full((4, 4), 7, np.uint16))
     with pytest.raises(DataError, match=r"all sampled pixels are 7; .*--range fixed"):
         look(tmp_path, "minmax")
 
 
-def test_grey_stored_as_colour_is_grey_and_one_coloured_image_ends_that(tmp_path: Path) -> None:
+def test_rgb_images_without_colour_are_grey_unless_one_has_colour(tmp_path: Path) -> None:
     grey = np.array(Image.fromarray(noise(8, 8)).resize((160, 160), Image.Resampling.BICUBIC))
     Image.fromarray(np.repeat(grey[..., None], 3, -1)).save(tmp_path / "a.jpg")
     save(tmp_path / "b.png", np.repeat(grey[..., None], 3, -1))
@@ -258,7 +256,7 @@ def test_grey_stored_as_colour_is_grey_and_one_coloured_image_ends_that(tmp_path
     assert not look(tmp_path).grey
 
 
-def test_the_sample_is_fixed_by_the_seed(tmp_path: Path) -> None:
+def test_sample_depends_on_the_seed(tmp_path: Path) -> None:
     for i in range(30):
         save(tmp_path / f"{i}.png", noise(10 + i, 10))
     first = look(tmp_path, sample=5)
@@ -267,7 +265,7 @@ def test_the_sample_is_fixed_by_the_seed(tmp_path: Path) -> None:
     assert look(tmp_path, sample=5, seed=1) != first
 
 
-def test_unreadable_images_are_named_unless_they_are_all(tmp_path: Path) -> None:
+def test_unreadable_images_are_listed_and_raise_if_all_are(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"")
     with pytest.raises(DataError, match=r"none of 1 sampled images can be read: \./a\.png: the file is empty"):
         look(tmp_path)
@@ -275,8 +273,8 @@ def test_unreadable_images_are_named_unless_they_are_all(tmp_path: Path) -> None
     assert look(tmp_path).bad == [("./a.png", "the file is empty")]
 
 
-def test_an_alpha_that_hides_everything_is_left_out(tmp_path: Path) -> None:
-    """Of another scale, 12 bits or 0 and 1, it would turn whole images white."""
+def test_alpha_that_hides_everything_is_ignored(tmp_path: Path) -> None:
+    """An alpha channel of another scale (12 bits, or 0 and 1) would turn whole images white."""
     for name, top, dtype in (("zero", 0, "uint8"), ("one", 1, "uint8"), ("twelve", 4095, "uint16")):
         (tmp_path / name).mkdir()
         pixels = rgba(np.full((40, 40), 1, np.uint8)).astype(dtype)
@@ -285,7 +283,7 @@ def test_an_alpha_that_hides_everything_is_left_out(tmp_path: Path) -> None:
         assert look(tmp_path / name).alpha == "ignore", name
 
 
-def test_images_that_a_range_makes_one_grey_are_said(tmp_path: Path) -> None:
+def test_low_contrast_images_are_noted(tmp_path: Path) -> None:
     small = np.random.default_rng(0).random((8, 8), np.float32)
     for name, pixels in (("a", small), ("b", small * 4095)):
         tifffile.imwrite(tmp_path / f"{name}.tif", pixels)
@@ -301,7 +299,7 @@ def test_images_that_a_range_makes_one_grey_are_said(tmp_path: Path) -> None:
     assert warning.startswith("1 of 1 files use less than a sixteenth of the full range")
 
 
-def test_values_outside_a_stored_range_are_said(tmp_path: Path) -> None:
+def test_values_outside_a_stored_range_are_noted(tmp_path: Path) -> None:
     deep(tmp_path, noise(8, 8, dtype="uint16", top=4095))
     about = settings(source="deep integer", range_policy="auto", range_high=1000.0, deep=True)
     (warning,) = check_stored(find_images([str(tmp_path)]), about)
@@ -311,7 +309,7 @@ def test_values_outside_a_stored_range_are_said(tmp_path: Path) -> None:
     assert kinds.startswith("1 of 1 files are uint16"), "what cannot be read at all is said once"
 
 
-def test_mixed_kinds_name_a_file(tmp_path: Path) -> None:
+def test_mixed_depth_kinds_error_names_a_file(tmp_path: Path) -> None:
     for number in range(3):
         save(tmp_path / f"{number}.png", noise(8, 8))
     np.save(tmp_path / "stray.npy", np.zeros((8, 8), np.float32))
@@ -319,14 +317,14 @@ def test_mixed_kinds_name_a_file(tmp_path: Path) -> None:
         look(tmp_path)
 
 
-def test_channels_that_come_first_are_said(tmp_path: Path) -> None:
+def test_channels_first_arrays_are_noted(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", noise(3, 8, 9))
     seen = look(tmp_path)
     assert (seen.median_size, seen.grey) == ((8, 9), False)
     assert seen.warnings == ["1 of 1 arrays are read as (channels, height, width), by their shape"]
 
 
-def test_a_nodata_that_no_pixel_has_is_said(tmp_path: Path) -> None:
+def test_nodata_value_that_no_pixel_has_is_noted(tmp_path: Path) -> None:
     deep(tmp_path, noise(8, 8, dtype="uint16", top=900))
     (warning,) = look(tmp_path, nodata=(-9999.0, 0.5)).warnings[:1]
     assert warning == "no pixel of 1 files has the value of --nodata -9999"

@@ -1,4 +1,4 @@
-"""Images in tar shards: listed and read as those of folders, and nothing that an archive says is believed."""
+"""Images in tar shards: listed and read like those of folders; headers of an archive are not trusted."""
 
 import io
 import os
@@ -48,7 +48,7 @@ def contents() -> dict[str, bytes]:
 
 
 def write_shards(folder: Path, contents: dict[str, bytes], shards: int = 2) -> Path:
-    """Write the images into shards in turn, each with a label beside it as WebDataset has them."""
+    """Write the images to shards in turn, each with a `.cls` label beside it, as WebDataset does."""
     folder.mkdir()
     for shard in range(shards):
         with tarfile.open(folder / f"{shard:03}.tar", "w") as archive:
@@ -63,7 +63,9 @@ def shards(tmp_path_factory: pytest.TempPathFactory, contents: dict[str, bytes])
     return write_shards(tmp_path_factory.mktemp("tar") / "shards", contents)
 
 
-def test_a_folder_of_shards_is_a_folder_of_images(shards: Path, contents: dict[str, bytes], tmp_path: Path) -> None:
+def test_folder_of_shards_reads_like_a_folder_of_images(
+    shards: Path, contents: dict[str, bytes], tmp_path: Path
+) -> None:
     found = find_images([str(shards)])
     assert found.names == sorted(f"./{place % 2:03}.tar/{name}" for place, name in enumerate(contents))
     assert found.root == shards
@@ -86,11 +88,11 @@ def test_a_folder_of_shards_is_a_folder_of_images(shards: Path, contents: dict[s
         lambda top: [f"{top}/000.tar/cat/0.png", str(top)],
     ],
 )
-def test_shards_are_named_in_many_ways(shards: Path, named: Callable[[Path], list[str]]) -> None:
+def test_different_inputs_list_the_same_shards(shards: Path, named: Callable[[Path], list[str]]) -> None:
     assert find_images(named(shards)).names == find_images([str(shards)]).names
 
 
-def test_one_shard_and_one_image_of_it(shards: Path) -> None:
+def test_shard_and_single_member_are_inputs(shards: Path) -> None:
     whole = find_images([str(shards / "000.tar")])
     assert (whole.root, len(whole)) == (shards, 3)
     one = find_images([str(shards / "000.tar" / "cat" / "0.png")])
@@ -102,14 +104,14 @@ def test_one_shard_and_one_image_of_it(shards: Path) -> None:
     ]
 
 
-def test_braces() -> None:
+def test_brace_ranges_are_expanded() -> None:
     assert expand_braces("a{08..11}.tar") == ["a08.tar", "a09.tar", "a10.tar", "a11.tar"]
     assert expand_braces("{1..0}{0..1}") == ["10", "11", "00", "01"]
     with pytest.raises(DataError, match="more than"):
         expand_braces("{0..99999999}.tar")
 
 
-def test_a_missing_shard_is_named(shards: Path) -> None:
+def test_missing_shard_is_named(shards: Path) -> None:
     with pytest.raises(DataError, match=r"1 of 3 files of .* are missing, first '.*002.tar'"):
         find_images([f"{shards}/{{000..002}}.tar"])
 
@@ -119,9 +121,7 @@ def store_of(images: ImageList, folder: Path, preprocess: Preprocess = PREPROCES
     return open_store(images, reader, cache="auto", workers=0, max_bad="100%", shared=True, folder=folder)
 
 
-def test_the_cache_is_found_again_and_made_anew_where_an_archive_changed(
-    contents: dict[str, bytes], tmp_path: Path
-) -> None:
+def test_cache_is_reused_until_an_archive_changes(contents: dict[str, bytes], tmp_path: Path) -> None:
     top = write_shards(tmp_path / "shards", contents)
     images = find_images([str(top)])
     before = store_of(images, tmp_path / "cache")
@@ -137,7 +137,7 @@ def test_the_cache_is_found_again_and_made_anew_where_an_archive_changed(
     assert [name for name, _ in gone.bad] == ["./000.tar/4.npy", "./000.tar/dog/2.tif"]
 
 
-def test_an_archive_beside_images_is_left_out_and_said(shards: Path, tmp_path: Path) -> None:
+def test_archive_beside_images_is_left_out_and_noted(shards: Path, tmp_path: Path) -> None:
     (tmp_path / "backup.tar").write_bytes((shards / "000.tar").read_bytes())
     (tmp_path / "a.png").write_bytes(encoded(0, "png"))
     found = find_images([str(tmp_path)])
@@ -146,7 +146,7 @@ def test_an_archive_beside_images_is_left_out_and_said(shards: Path, tmp_path: P
     assert len(find_images([str(tmp_path), str(tmp_path / "backup.tar")])) == 4
 
 
-def test_what_is_no_image_is_named_with_its_reason(tmp_path: Path) -> None:
+def test_unusable_members_are_listed_with_the_reason(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "a.tar", "w") as archive:
         add(archive, "good.png", encoded(0, "png"))
         add(archive, "./also.png", encoded(1, "png"))
@@ -180,7 +180,7 @@ def test_a_sparse_member_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("cut", [1500, 2100, -1024])
-def test_a_truncated_archive_says_so_and_keeps_what_is_whole(tmp_path: Path, cut: int) -> None:
+def test_truncated_archive_is_noted_and_keeps_complete_members(tmp_path: Path, cut: int) -> None:
     with tarfile.open(tmp_path / "a.tar", "w") as archive:
         for number in range(3):
             add(archive, f"{number}.pgm", encoded(number, "pgm"))  # 783 bytes: blocks of 512 + 1024
@@ -194,7 +194,7 @@ def test_a_truncated_archive_says_so_and_keeps_what_is_whole(tmp_path: Path, cut
     assert "the archive is damaged after its first" in reason
 
 
-def test_a_damaged_header_in_the_middle_is_no_end(tmp_path: Path) -> None:
+def test_damaged_header_in_the_middle_is_reported(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "a.tar", "w") as archive:
         for number in range(3):
             add(archive, f"{number}.pgm", encoded(number, "pgm"))
@@ -206,7 +206,7 @@ def test_a_damaged_header_in_the_middle_is_no_end(tmp_path: Path) -> None:
     assert found.bad[0][1] == "the archive is damaged after its first 1 images (no header where one should be)"
 
 
-def test_compressed_archives_are_refused_with_a_word(shards: Path, tmp_path: Path) -> None:
+def test_compressed_archives_are_refused_with_the_reason(shards: Path, tmp_path: Path) -> None:
     for name in ("a.tar.gz", "b.tgz"):
         (tmp_path / name).write_bytes(b"\x1f\x8b")
         with pytest.raises(DataError, match=r"is compressed, so that .* decompress it once"):
@@ -220,7 +220,7 @@ def test_compressed_archives_are_refused_with_a_word(shards: Path, tmp_path: Pat
 
 
 @pytest.mark.parametrize("content", [b"", b"rubbish" * 500, b"\0" * 10240])
-def test_what_is_no_archive_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_file_that_is_not_an_archive_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.tar").write_bytes(content)
     with pytest.raises(DataError):
         find_images([str(tmp_path)])
@@ -239,7 +239,7 @@ def test_a_header_that_claims_gigabytes_is_not_read(tmp_path: Path) -> None:
     assert "a header of 5,368,709,120 bytes" in found.bad[0][1]
 
 
-def test_an_archive_that_changed_is_gone_through_again(tmp_path: Path) -> None:
+def test_changed_archive_is_listed_again(tmp_path: Path) -> None:
     path = tmp_path / "a.tar"
     for number in (0, 1):
         with tarfile.open(path, "w") as archive:
@@ -256,14 +256,14 @@ def test_an_archive_that_changed_is_gone_through_again(tmp_path: Path) -> None:
         read_native(f"{path}/b.png")
 
 
-def test_a_folder_whose_name_ends_like_an_archive_is_a_folder(tmp_path: Path) -> None:
+def test_folder_with_a_tar_suffix_is_a_folder(tmp_path: Path) -> None:
     (tmp_path / "a.tar").mkdir()
     (tmp_path / "a.tar" / "b.png").write_bytes(encoded(0, "png"))
     assert split_member(str(tmp_path / "a.tar" / "b.png")) is None
     assert find_images([str(tmp_path)]).names == ["./a.tar/b.png"]
 
 
-def test_a_listing_keeps_numbers_and_names_alone(shards: Path) -> None:
+def test_listing_keeps_sorted_names_and_sizes(shards: Path) -> None:
     shard = open_shard(str(shards / "000.tar"))
     assert shard.names == ["4.npy", "cat/0.png", "dog/2.tif"]
     assert [shard.place(name)[1] for name in shard.names] == [*shard.sizes]

@@ -1,4 +1,4 @@
-"""Stacks along z, by the axes of the file: the values that tifffile itself reads."""
+"""TIFF stacks along z, by the axes of the file, against tifffile."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -29,7 +29,7 @@ def _read(path: str, z: str, channels: tuple[int | str, ...] = (), page: int = 0
 
 
 @pytest.mark.parametrize("axes", ["TZCYX", "TCZYX", "CZTYX"])
-def test_projections_are_tifffiles_own_values_in_any_order_of_axes(tmp_path: Path, axes: str) -> None:
+def test_projections_equal_tifffile_for_any_axis_order(tmp_path: Path, axes: str) -> None:
     pixels = TZCYX.transpose(["TZCYX".index(axis) for axis in axes])
     path = str(tmp_path / "a.ome.tif")
     tifffile.imwrite(path, np.ascontiguousarray(pixels), metadata={"axes": axes, "Channel": {"Name": NAMES}})
@@ -44,7 +44,7 @@ def test_projections_are_tifffiles_own_values_in_any_order_of_axes(tmp_path: Pat
             np.testing.assert_array_equal(_read(path, z, (), page), expected)
 
 
-def test_imagej_stacks_pages_without_axes_and_single_planes(tmp_path: Path) -> None:
+def test_imagej_stacks_and_pages_without_axes_are_read(tmp_path: Path) -> None:
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, TZCYX, imagej=True, metadata={"axes": "TZCYX"})
     np.testing.assert_array_equal(_read(str(path), "max", (1,), 1)[0], TZCYX[1, :, 1].max(axis=0))
@@ -56,7 +56,7 @@ def test_imagej_stacks_pages_without_axes_and_single_planes(tmp_path: Path) -> N
     np.testing.assert_array_equal(_read(str(path), "max", (0,))[0], TZCYX[0, 0, 0])
 
 
-def test_planes_of_colour_and_floats(tmp_path: Path) -> None:
+def test_rgb_and_float_planes_are_projected(tmp_path: Path) -> None:
     path, colour = str(tmp_path / "a.ome.tif"), noise(4, 20, 30, 3)
     tifffile.imwrite(path, colour, photometric="rgb", metadata={"axes": "ZYXS"})
     found = Reader(replace(settings(), z="mean"), 64).full(path)
@@ -76,7 +76,7 @@ def test_planes_of_colour_and_floats(tmp_path: Path) -> None:
         ("max", ("RFP",), 0, "no channel 'RFP': it has DAPI, GFP, Cy5"),
     ],
 )
-def test_what_is_not_there_is_one_line(
+def test_missing_planes_raise_a_one_line_error(
     ome: str, z: str, channels: tuple[int | str, ...], page: int, words: str
 ) -> None:
     with pytest.raises(DataError, match=words):

@@ -28,7 +28,7 @@ def test_weights_sum_to_one_and_tiles_stay_inside(grid: tuple[int, int], tile: i
 
 
 @pytest.mark.parametrize(("grid", "tile", "overlap", "align"), SHAPES)
-def test_neighbours_share_what_was_asked(grid: tuple[int, int], tile: int, overlap: int, align: int) -> None:
+def test_neighbouring_tiles_overlap_as_requested(grid: tuple[int, int], tile: int, overlap: int, align: int) -> None:
     starts = sorted({part.column for part in cut(grid, tile, overlap, align)})
     assert (np.diff(starts) <= max(align, tile - overlap)).all()
     assert all(start % align == 0 for start in starts)
@@ -36,9 +36,7 @@ def test_neighbours_share_what_was_asked(grid: tuple[int, int], tile: int, overl
 
 
 @pytest.mark.parametrize(("grid", "tile", "overlap", "align"), SHAPES)
-def test_tiles_that_agree_blend_to_what_they_agree_on(
-    grid: tuple[int, int], tile: int, overlap: int, align: int
-) -> None:
+def test_equal_tiles_blend_to_their_values(grid: tuple[int, int], tile: int, overlap: int, align: int) -> None:
     whole = np.random.default_rng(0).standard_normal((*grid, 3)).astype(np.float32)
     blend = Blend(grid)
     for part in cut(grid, tile, overlap, align):
@@ -47,7 +45,7 @@ def test_tiles_that_agree_blend_to_what_they_agree_on(
     np.testing.assert_allclose(blend.result(), whole, rtol=1e-5, atol=1e-6)
 
 
-def test_a_step_between_tiles_becomes_a_slope() -> None:
+def test_step_between_tiles_is_blended_to_a_slope() -> None:
     # every tile says something else: without blending neighbours would differ by whole steps
     grid, tile, overlap = (4, 60), 16, 8
     blend = Blend(grid)
@@ -57,21 +55,21 @@ def test_a_step_between_tiles_becomes_a_slope() -> None:
     assert 0.1 < steps.max() < 0.35
 
 
-def test_the_edge_of_a_tile_counts_for_nothing() -> None:
+def test_edge_cells_of_a_tile_have_weight_zero() -> None:
     first, second = cut((4, 24), 16, 8)
     assert (first.weights_hw[0, -2:] == 0).all()
     assert (second.weights_hw[0, :2] == 0).all()
     assert first.weights_hw[0, 0] == 1  # at the border of the image there is no neighbour to take over
 
 
-def test_tilings_are_parsed() -> None:
+def test_tile_option_is_parsed() -> None:
     assert parse_tiling("512:64") == Tiling(512, 64)
     assert parse_tiling("512") == Tiling(512, 64)
     assert parse_tiling("64:0") == Tiling(64, 0)
 
 
 @pytest.mark.parametrize("text", ["", "big", "512:", "512x64", "-1", "0", "512:-1", "512:300", "1:2:3"])
-def test_other_tilings_are_refused_in_one_line(text: str) -> None:
+def test_invalid_tile_option_is_refused_in_one_line(text: str) -> None:
     with pytest.raises(UsageError, match="--tile") as refused:
         parse_tiling(text)
     assert "\n" not in str(refused.value)
