@@ -35,14 +35,14 @@ _MIN_EXTREME_FRACTION, _MAX_LEVELS = 0.5, 16
 
 @dataclass(frozen=True)
 class SourceReading:
-    """What of each file is read.
+    """The part of each file that is read.
 
     Args:
         channels: Source channels, as `decode`.
-        page: As `read_native`.
-        nodata: Values that mean "not measured", beside the file's own tag.
-        z: Of stacks, as `Preprocess.z`.
-        roi: Region of interest, as `Preprocess.roi`: sizes and values are those inside.
+        page: Page of multi-page files, from 0.
+        nodata: Nodata values, besides the nodata tag of the file.
+        z: Planes of stacks, as `Preprocess.z`.
+        roi: Region of interest, as `Preprocess.roi`; sizes and values are those inside.
     """
 
     channels: Channels = ()
