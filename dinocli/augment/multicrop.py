@@ -124,13 +124,13 @@ class MultiCrop:
             images: Number of each image in the folder, for `focus`.
 
         Returns:
-            One (B, S, S, 3) array for each view: global 1, global 2, locals. These are the views of `step` itself where
-            the global batch is these images, of many channels the first three.
+            One (B, C, S, S) array for each view: global 1, global 2, locals. These are the views of `step` itself where
+            the global batch is these images; `dinocli.data.read.rgb` shows them.
         """
         pixels_BCHW, count = pixels_BCHW.cpu(), len(pixels_BCHW)
         drawn = self._draw(sizes_B2, step, 0, count, images)
         made = [
-            kind.views(pixels_BCHW, sizes_B2, own, as_pictures)
+            kind.views(pixels_BCHW, sizes_B2, own, lambda views_nCSS: views_nCSS.mul(255).round().byte())
             for (kind, _), own in zip(self._kinds, drawn, strict=True)
         ]
         return [view.numpy() for kind in made for view in kind.view(-1, count, *kind.shape[1:])]
@@ -204,14 +204,6 @@ class MultiCrop:
                 views_nCSS = kind.changes[0].apply_transform(views_nCSS, jitter, kind.changes[0].flags)
                 made.append(self._end(views_nCSS, others, kind.changes[1:], mean_C11, std_C11))
         return made
-
-
-def as_pictures(views_nCSS: Tensor) -> Tensor:
-    """Turn views in [0, 1] into bytes, (n, S, S, 3), as `dinocli.data.read.rgb` does canvases."""
-    three_n3SS = views_nCSS.expand(-1, 3, -1, -1) if views_nCSS.shape[1] == 1 else views_nCSS[:, :3]
-    if views_nCSS.shape[1] == 2:
-        three_n3SS = torch.cat([views_nCSS, torch.zeros_like(views_nCSS[:, :1])], dim=1)
-    return three_n3SS.mul(255).round().byte().permute(0, 2, 3, 1)
 
 
 def begin_views(crops_BVSCS: Tensor, swap_n: Tensor, full_scale: float) -> Tensor:

@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dinocli.augment.multicrop import as_pictures
 from dinocli.augment.resample import normalise, resize_square
+from dinocli.data.read import rgb
 from dinocli.engine.probe import Probe
 from dinocli.errors import UsageError
 from dinocli.models.attention import attend
@@ -119,7 +119,7 @@ def squares(holdout_probe: Probe, rows: Sequence[int]) -> list[Picture]:
     found: list[Picture] = []
     for batch in holdout_probe.loader.batches(rows, len(rows)):
         square_nCSS = resize_square(batch.pixels_BCHW, batch.sizes_B2, SHOWN_PIXELS)
-        found += [*as_pictures(square_nCSS).cpu().numpy()]
+        found += map(rgb, square_nCSS.mul(255).round().byte().cpu().numpy())
     return found
 
 

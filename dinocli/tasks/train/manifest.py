@@ -87,7 +87,7 @@ def _views_sheet(folder: RunFolder, learner: Learner, loader: Loader) -> None:
     columns = ["image", "global 1", "global 2", *(f"local {number + 1}" for number in range(len(views) - 2))]
     canvases = zip(batch.pixels_BCHW.cpu().numpy(), batch.sizes_B2.tolist(), strict=True)
     whole = [rgb(canvas_CHW[:, :height, :width]) for canvas_CHW, (height, width) in canvases]
-    rows = [[whole[row], *(view[row] for view in views)] for row in range(len(batch.rows))]
+    rows = [[whole[row], *(rgb(view[row]) for view in views)] for row in range(len(batch.rows))]
     captions = [["", *(view[row] for view in words)] for row in range(len(batch.rows))]
     labels = [loader.store.names[image] for image in batch.rows]
     contact_sheet(folder.views, rows, column_labels=columns, row_labels=labels, captions=captions)
