@@ -103,8 +103,7 @@ def _matrix(new: Any, count: Tensor, old: int, offset: Tensor, antialias: bool) 
     sources_g = torch.arange(old)
     scale = old / (count + offset)
     if antialias:
-        weights_ng = _cubic((sources_g + 0.5 - places_n1 * scale) / torch.clamp(scale, min=1.0), _ANTIALIASED)
-        return weights_ng / weights_ng.sum(dim=1, keepdim=True)
+        return _antialiased(places_n1, sources_g, scale)
     exact_n1 = places_n1 * scale - 0.5
     first_n1 = torch.floor(exact_n1)
     weights_ng = torch.zeros(())
@@ -124,9 +123,13 @@ def resize_matrix(side: int, old: Any) -> Tensor:
     """
     sources_o = torch.arange(old)
     scale = sources_o.shape[0] * torch.ones(()) / side
-    places_s1 = torch.arange(side)[:, None] + 0.5
-    weights_so = _cubic((sources_o + 0.5 - places_s1 * scale) / torch.clamp(scale, min=1.0), _ANTIALIASED)
-    return weights_so / weights_so.sum(dim=1, keepdim=True)
+    return _antialiased(torch.arange(side)[:, None] + 0.5, sources_o, scale)
+
+
+def _antialiased(places_n1: Tensor, sources_g: Tensor, scale: Tensor) -> Tensor:
+    """Return the weights of a cubic that is widened where it shrinks, (n, g)."""
+    weights_ng = _cubic((sources_g + 0.5 - places_n1 * scale) / torch.clamp(scale, min=1.0), _ANTIALIASED)
+    return weights_ng / weights_ng.sum(dim=1, keepdim=True)
 
 
 def _cubic(distance: Tensor, a: float) -> Tensor:
