@@ -9,10 +9,9 @@ from rich.table import Table
 from rich.text import Text
 
 from dinocli.cli.render import Terminal, print_json
-from dinocli.report.text import visible
+from dinocli.report.text import byte_size, visible
 
 _BYTES_SUFFIX = "_bytes"
-_BYTE_UNITS = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 
 
 def print_facts(facts: Mapping[str, Any]) -> None:
@@ -45,8 +44,7 @@ def show_plan(terminal: Terminal, plan: Mapping[str, Any] | None) -> None:
 
 def _formatted(name: str, value: Any) -> str:
     if name.endswith(_BYTES_SUFFIX) and isinstance(value, int):
-        size, unit = next(((size, unit) for size, unit in _BYTE_UNITS if value >= size), (1, "bytes"))
-        return f"{value / size:.3g} {unit}"
+        return byte_size(value)
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, Mapping):

@@ -78,6 +78,15 @@ def number(value: float) -> str:
     return f"{value:,.{2 - power if power < -1 else max(0, min(3, 3 - power))}f}"
 
 
+def byte_size(size: float) -> str:
+    """Write bytes with a unit, in powers of 1000 as disks are sold: `13.4 MB`."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} TB"
+
+
 def escaped(character: str) -> str:
     r"""Spell a character out: `\n`, `\xdf`, `\u65e5`."""
     return character.encode("unicode_escape").decode("ascii")

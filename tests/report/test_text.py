@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from dinocli.report.text import cell_text, html_text, middle_ellipsis, number, visible
+from dinocli.report.text import byte_size, cell_text, html_text, middle_ellipsis, number, visible
 
 
 @pytest.mark.parametrize(
@@ -65,3 +65,11 @@ def test_a_cell_keeps_a_long_name_as_its_tooltip() -> None:
     assert cell_text("a <b> c") == "a &lt;b&gt; c"
     long = "&quot;" * 49
     assert cell_text('"' * 49) == f'<span title="{long}">{"&quot;" * 24}…{"&quot;" * 23}</span>'
+
+
+@pytest.mark.parametrize(
+    ("size", "shown"),
+    [(0, "0 bytes"), (999, "999 bytes"), (1000, "1 kB"), (13_420_000, "13.4 MB"), (5e9, "5 GB"), (2e12, "2 TB")],
+)
+def test_byte_size(size: float, shown: str) -> None:
+    assert byte_size(size) == shown

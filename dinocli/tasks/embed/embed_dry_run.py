@@ -13,6 +13,7 @@ from dinocli.data.tiling import parse_tiling
 from dinocli.engine.image_batches import ImageBatches
 from dinocli.models.tokens import FITTED, Tokens
 from dinocli.progress import ProgressReporter
+from dinocli.report.text import byte_size
 from dinocli.tasks.embed.embed_options import EmbedOptions
 from dinocli.tasks.embed.embed_setup import EmbedContext, prepare
 from dinocli.tasks.embed.forward_pass import stream
@@ -38,7 +39,7 @@ def count_rows(context: EmbedContext) -> ImageBatches:
     shape = "x".join("?" if length < 0 else str(length) for length in context.row_shape)
     reporter.line(
         f"{len(image_batches)} rows of {shape} {options.dtype}: "
-        f"{in_words(_bytes(context, image_batches))}; "
+        f"{byte_size(_bytes(context, image_batches))}; "
         f"images at {context.preprocess.size} px, {context.precision} on {context.device}"
     )
     return image_batches
@@ -102,12 +103,3 @@ def _bytes(context: EmbedContext, image_batches: ImageBatches) -> int:
     if context.options.to_folder and (cell := context.cell):
         numbers = sum((height // cell) * (width // cell) for height, width in image_batches.sizes()) * context.shape[-1]
     return numbers * np.dtype(context.options.dtype).itemsize
-
-
-def in_words(size: float) -> str:
-    """Return bytes with a unit, in powers of 1000 as disks are sold: `13.4 MB`."""
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.3g} {unit}"
-        size /= 1000
-    return f"{size:.3g} TB"
