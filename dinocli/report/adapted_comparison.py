@@ -1,8 +1,6 @@
-"""Start and adapted weights side by side, on the same images: patches in colour, attention, groups.
+"""Start and adapted weights side by side on the same images: patches in colour, attention, groups.
 
-Numbers say whether something changed; these pictures show what.
-
-Shapes: N images of the verdict, D width, n images that are shown, S pixels, h w patches.
+Shapes: N images of the verdict, D width, n displayed images, S pixels, h w patches.
 """
 
 from collections.abc import Sequence
@@ -27,15 +25,15 @@ from dinocli.report.page import Table
 from dinocli.report.page_parts import Sheet
 from dinocli.report.sheet import sheet_png
 
-QUERIES, SHOWN_PIXELS = 6, 160
-MOST_GROUPS, IMAGES_A_GROUP = 10, 20
-CUT = (2, 98)
+MAX_DISPLAYED_IMAGES, DISPLAY_PIXELS = 6, 160
+MAX_CLUSTERS, IMAGES_PER_CLUSTER = 10, 20
+COLOUR_PERCENTILES = (2, 98)
 """Percentiles of a component that become black and white."""
 
-HOW_COLOURS = (
-    "Patches of one colour are alike to the network. Red, green and blue are the three strongest principal components "
-    "of all patches by both networks together, so that a colour means the same in every picture here. A defect that a "
-    "network sees has a colour of its own."
+COLOUR_NOTE = (
+    "Patches of equal colour have similar features. Red, green and blue are the first three principal components of "
+    "the patches of both networks together, so that a colour means the same in all pictures. A defect that a network "
+    "sees differs in colour from its surroundings."
 )
 
 Picture = NDArray[np.uint8]
@@ -43,12 +41,12 @@ Picture = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Sides:
-    """What both networks make of the same images.
+    """Features of the same images by both networks.
 
     Args:
-        rows: The images, by their place in the store.
-        start_ND: Features by the start.
-        adapted_ND: Features by the adapted weights.
+        rows: Indices of the images in the store.
+        start_ND: Features of the start weights.
+        adapted_ND: Features of the adapted weights.
     """
 
     rows: list[int]
@@ -60,28 +58,29 @@ NOTHING = Sides([], np.empty((0, 0), np.float32), np.empty((0, 0), np.float32))
 
 
 def patch_sheet(sides: Sides, holdout_probe: Probe, start: Backbone, adapted: Backbone) -> Sheet:
-    """Draw the patches of some images in colour, by both networks, and where each looks if it has attention.
+    """Draw principal components of the patches of some images by both networks, and attention maps of ViTs.
 
     Args:
-        sides: Of at least two images.
-        holdout_probe: Knows the images.
-        start: The weights that the run began with.
-        adapted: The adapted weights.
+        sides: Features of at least two images.
+        holdout_probe: Probe that holds the images.
+        start: Start weights.
+        adapted: Adapted weights.
     """
     places = shown_places(sides)
     png = _patches(sides, holdout_probe, places, start, adapted)
-    return Sheet("What the patches of the same images have in common, in colour", png, HOW_COLOURS)
+    return Sheet("Patch features of the same images, as colours", png, COLOUR_NOTE)
 
 
 def shown_places(sides: Sides) -> list[int]:
-    """Choose images to show: evenly spread over those of the verdict."""
-    places: list[int] = np.linspace(0, len(sides.rows) - 1, min(QUERIES, len(sides.rows))).round().astype(int).tolist()
+    """Return the indices of the displayed images, evenly spaced among those of the verdict."""
+    count = min(MAX_DISPLAYED_IMAGES, len(sides.rows))
+    places: list[int] = np.linspace(0, len(sides.rows) - 1, count).round().astype(int).tolist()
     return places
 
 
 def group_table(sides: Sides, seed: int) -> Table:
-    """Group both sides by k-means, twice each, and say how much the groupings agree."""
-    k = max(2, min(MOST_GROUPS, len(sides.rows) // IMAGES_A_GROUP))
+    """Cluster both sides by k-means with two seeds each, and return the agreement of the clusterings."""
+    k = max(2, min(MAX_CLUSTERS, len(sides.rows) // IMAGES_PER_CLUSTER))
     start, adapted = ([_groups(side, k, seed + run) for run in range(2)] for side in (sides.start_ND, sides.adapted_ND))
     largest = [float(np.bincount(runs[0]).max() / len(sides.rows)) for runs in (start, adapted)]
     agree = nmi(start[0], adapted[0])
@@ -90,7 +89,10 @@ def group_table(sides: Sides, seed: int) -> Table:
         ("fraction of images in the largest group", largest[0], largest[1]),
         ("start and adapted agree (NMI)", agree, agree),
     ]
-    note = f"k = {k}. Groups that two runs agree on are there; that start and adapted disagree means that they moved."
+    note = (
+        f"k = {k}. High agreement of two runs: the groups are stable. Low agreement of start and adapted: training "
+        "changed the groups."
+    )
     return Table("Groups", ("", "start", "adapted"), rows, note)
 
 
@@ -115,20 +117,20 @@ def _patches(sides: Sides, holdout_probe: Probe, places: Sequence[int], start: B
 
 
 def squares(holdout_probe: Probe, rows: Sequence[int]) -> list[Picture]:
-    """Return the images as the networks see them, but smaller."""
+    """Return the images as the networks see them, resized to `DISPLAY_PIXELS`."""
     found: list[Picture] = []
     for batch in holdout_probe.loader.batches(rows, len(rows)):
-        square_nCSS = resize_square(batch.pixels_BCHW, batch.sizes_B2, SHOWN_PIXELS)
+        square_nCSS = resize_square(batch.pixels_BCHW, batch.sizes_B2, DISPLAY_PIXELS)
         found += map(rgb, square_nCSS.mul(255).round().byte().cpu().numpy())
     return found
 
 
 def _input(holdout_probe: Probe, rows: Sequence[int], backbone: Backbone) -> Tensor:
-    """Return the images at twice the size of evaluation, for finer maps, where the model takes it."""
-    about = holdout_probe.preprocess
-    size = about.size * (1 if backbone.one_size else 2)
+    """Return the images at twice the evaluation size, for finer maps, unless the input size is fixed."""
+    preprocess = holdout_probe.preprocess
+    size = preprocess.size * (1 if backbone.one_size else 2)
     (batch,) = holdout_probe.loader.batches(rows, len(rows))
-    return normalise(resize_square(batch.pixels_BCHW, batch.sizes_B2, size), about.mean, about.std)
+    return normalise(resize_square(batch.pixels_BCHW, batch.sizes_B2, size), preprocess.mean, preprocess.std)
 
 
 def _maps(holdout_probe: Probe, rows: Sequence[int], backbone: Backbone) -> NDArray[np.float32]:
@@ -138,26 +140,26 @@ def _maps(holdout_probe: Probe, rows: Sequence[int], backbone: Backbone) -> NDAr
 
 
 def _colours(*maps: NDArray[np.float32]) -> list[list[Picture]]:
-    """Show the three strongest components of all patches of both networks together as red, green and blue."""
+    """Return pictures of the first three principal components of all patches as red, green and blue."""
     shape = maps[0].shape[:3]
     rows = np.concatenate([map_nhwD.reshape(-1, map_nhwD.shape[-1]) for map_nhwD in maps]).astype(np.float64)
     rows -= rows.mean(axis=0)
     _, directions = np.linalg.eigh(rows.T @ rows)
     strongest = rows @ directions[:, :-4:-1]
-    low, high = np.percentile(strongest, CUT, axis=0)
+    low, high = np.percentile(strongest, COLOUR_PERCENTILES, axis=0)
     scaled = ((strongest - low) / np.where(high > low, high - low, 1.0)).clip(0, 1)
     halves = np.split((scaled * 255).round().astype(np.uint8), len(maps))
     return [_enlarged(half.reshape(*shape, 3)) for half in halves]
 
 
 def _attention(holdout_probe: Probe, rows: Sequence[int], backbone: Backbone) -> list[Picture]:
-    """Return the attention of the class token, mean over the heads of the last block; empty without one."""
+    """Return the attention of the class token, mean of all heads of the last block; empty without a class token."""
     if not backbone.is_vit or not getattr(backbone.model, "num_prefix_tokens", 0):
         return []
     try:
         with evaluating(backbone), torch.inference_mode():
             map_nhw = attend(backbone, _input(holdout_probe, rows, backbone)).to_patches().mean(dim=1).cpu().numpy()
-    except UsageError:  # attention of another kind
+    except UsageError:  # unsupported attention
         return []
     low, high = (map_nhw.min(axis=(1, 2), keepdims=True), map_nhw.max(axis=(1, 2), keepdims=True))
     grey = ((map_nhw - low) / np.where(high > low, high - low, 1.0) * 255).round().astype(np.uint8)
@@ -165,6 +167,6 @@ def _attention(holdout_probe: Probe, rows: Sequence[int], backbone: Backbone) ->
 
 
 def _enlarged(maps_nhw3: Picture) -> list[Picture]:
-    """Show patches as squares: a smooth picture would promise a resolution that is not there."""
-    times = max(1, SHOWN_PIXELS // max(maps_nhw3.shape[1:3]))
-    return [*maps_nhw3.repeat(times, axis=1).repeat(times, axis=2)]
+    """Enlarge patches to squares; interpolation would suggest a higher resolution."""
+    factor = max(1, DISPLAY_PIXELS // max(maps_nhw3.shape[1:3]))
+    return [*maps_nhw3.repeat(factor, axis=1).repeat(factor, axis=2)]

@@ -1,8 +1,7 @@
-"""The frame of an interactive page: one HTML file with its style, its script and its data inside.
+"""Frame of the interactive pages: one HTML file that contains its style, scripts and data.
 
-The page tells the browser to run this script alone (by its hash), to take this style alone, and to fetch nothing but
-pictures that it carries or that lie beside it. What comes from the user's files crosses as JSON in a block that no
-browser executes, and the scripts set it as text, never as HTML.
+A Content-Security-Policy allows this script and style alone (by hash), and pictures inside the page or beside it. User
+data is passed as JSON in a block that browsers do not execute, and the scripts insert it as text, never as HTML.
 """
 
 import base64
@@ -19,17 +18,17 @@ _ESCAPES = {ord(c): f"\\u{ord(c):04x}" for c in "<>&"}
 def app_page(
     title: str, body: str, data: Mapping[str, object], *, styles: Sequence[str], scripts: Sequence[str]
 ) -> str:
-    """Put an interactive page together.
+    """Build an interactive page.
 
     Args:
-        title: Of the browser's tab.
-        body: HTML, every string in it escaped.
-        data: What the scripts find in the element `data`; JSON without NaN.
-        styles: Style sheets of this package, joined in this order.
-        scripts: Names of scripts of this package; they see each other's names.
+        title: Title of the browser tab.
+        body: HTML with escaped strings.
+        data: JSON-like data without NaN, which the scripts read from the element `data`.
+        styles: Style sheets of this package, in order.
+        scripts: Scripts of this package, in order; they share one scope.
 
     Returns:
-        A whole HTML document.
+        A complete HTML document.
     """
     style, script = _joined(styles), f'"use strict";\n{_joined(scripts)}'
     policy = (
@@ -47,12 +46,12 @@ def app_page(
 
 
 def json_block(data: Mapping[str, object]) -> str:
-    """Write data as JSON that cannot end the block it stands in, whatever the strings hold; ASCII alone."""
+    """Return data as ASCII JSON in which no string can end the surrounding `<script>` block."""
     return json.dumps(data, separators=(",", ":"), allow_nan=False).translate(_ESCAPES)
 
 
 def template(name: str, **parts: str) -> str:
-    """Fill the gaps of an HTML file of this package; the parts are HTML, every string in them escaped."""
+    """Fill the placeholders of an HTML file of this package with HTML whose strings are escaped."""
     return _file(name).format(**parts)
 
 

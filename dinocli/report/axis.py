@@ -1,4 +1,4 @@
-"""Axes of a chart: where a value lies, and which round numbers to write beside it."""
+"""Axes of a chart: position of a value, and round tick values."""
 
 import math
 from collections.abc import Sequence
@@ -9,13 +9,13 @@ from dinocli.report.text import number
 
 @dataclass(frozen=True)
 class Axis:
-    """A straight map from values to lengths on the page.
+    """A linear map from values to coordinates.
 
     Args:
         low: Value at `first`.
         high: Value at `last`, larger than `low`.
-        first: Length at the low end.
-        last: Length at the high end; smaller than `first` where the page counts downwards.
+        first: Coordinate of `low`, SVG units.
+        last: Coordinate of `high`; smaller than `first` on a vertical axis, where coordinates count downwards.
         ticks: Round values from low to high, in equal steps.
     """
 
@@ -26,12 +26,12 @@ class Axis:
     ticks: Sequence[float]
 
     def place(self, value: float) -> float:
-        """Return the length of a value, to a tenth of a unit."""
-        share = (value - self.low) / (self.high - self.low)
-        return round(self.first + share * (self.last - self.first), 1)
+        """Return the coordinate of a value, rounded to 0.1."""
+        fraction = (value - self.low) / (self.high - self.low)
+        return round(self.first + fraction * (self.last - self.first), 1)
 
     def labels(self) -> list[str]:
-        """Return the ticks as text, all with the decimals that tell them apart."""
+        """Return the ticks as text, with as many decimals as the step needs."""
         step = self.ticks[1] - self.ticks[0] if len(self.ticks) > 1 else self.ticks[0]
         if step and abs(step) < 1e-4:
             return [number(tick) for tick in self.ticks]
@@ -44,12 +44,11 @@ def make_axis(low: float, high: float, first: float, last: float, *, whole_ticks
 
     Args:
         low: Smallest value, finite.
-        high: Largest value, finite; a range without width is given some.
-        first: Length at the low end.
-        last: Length at the high end.
-        whole_ticks: Widen the range to the next tick on both sides, so that the highest value is below a written
-        number;
-            else the ticks lie inside the range (steps end where the training ended).
+        high: Largest value, finite; if equal to `low`, the range is widened.
+        first: Coordinate of the low end.
+        last: Coordinate of the high end.
+        whole_ticks: Widen the range to the next tick on both sides; else ticks lie inside the range, as for steps,
+            which end with the training.
 
     Returns:
         An axis of two to seven ticks.
@@ -58,16 +57,15 @@ def make_axis(low: float, high: float, first: float, last: float, *, whole_ticks
         margin = abs(low) / 10 or 1.0
         low, high = low - margin, high + margin
     step = _round_step((high - low) / (4 if whole_ticks else 5))
-    # The hair forgives rounding: 0.3 / 0.1 is a little less than 3.
-    hair = 1e-9
+    tolerance = 1e-9  # for rounding: 0.3 / 0.1 < 3
     if whole_ticks:
-        ticks = [step * n for n in range(math.floor(low / step + hair), math.ceil(high / step - hair) + 1)]
+        ticks = [step * n for n in range(math.floor(low / step + tolerance), math.ceil(high / step - tolerance) + 1)]
         return Axis(ticks[0], ticks[-1], first, last, ticks)
-    ticks = [step * n for n in range(math.ceil(low / step - hair), math.floor(high / step + hair) + 1)]
+    ticks = [step * n for n in range(math.ceil(low / step - tolerance), math.floor(high / step + tolerance) + 1)]
     return Axis(low, high, first, last, ticks)
 
 
-def _round_step(rough: float) -> float:
-    """Return the 1, 2 or 5 times a power of ten that is next above a rough step."""
-    power = 10.0 ** math.floor(math.log10(rough))
-    return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * (1 - 1e-9))
+def _round_step(min_step: float) -> float:
+    """Return the smallest 1, 2 or 5 times a power of ten that is not below `min_step`."""
+    power = 10.0 ** math.floor(math.log10(min_step))
+    return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= min_step * (1 - 1e-9))

@@ -1,7 +1,6 @@
-"""Line charts as inline SVG: no script, no file beside the page, colours from the page's own style sheet.
+"""Line charts as inline SVG without scripts; colours come from the page's style sheet.
 
-Lengths are SVG units. The page shows a chart at about 360 pixels, so that a unit is a pixel and text has the size of
-text.
+Lengths are SVG units. A page shows a chart about 360 pixels wide, so that a unit is about a pixel.
 """
 
 import math
@@ -15,23 +14,23 @@ from dinocli.report.text import html_text, number
 _WIDTH, _HEIGHT = 360, 190
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 14, 8, 36
 
-# More points than this are not seen on 300 pixels, they only make the page heavy.
-_MOST_POINTS = 150
+_MAX_POINTS = 150
+"""Points per series; more cannot be seen on 300 pixels."""
 
 
 @dataclass(frozen=True)
 class Curve:
-    """One chart: values over training steps.
+    """A line chart of values over training steps.
 
     Args:
-        title: What is shown, in a few words.
-        x_label: What the steps count.
-        unit: Of the values; empty for a plain number.
-        steps: Rising.
-        series: Name -> one value per step, at most four; values that are not finite leave a gap.
-        start: Value of the network that the run began with, a dashed line; none is drawn where it is not finite.
-        mark: A step that stands out, such as the one that was chosen: an upright line.
-        shows_last: Whether the legend has the last value of each line.
+        title: Title of a few words.
+        x_label: Label of the horizontal axis.
+        unit: Unit of the values; empty for none.
+        steps: Horizontal positions, rising.
+        series: Name -> one value per step, at most four series; non-finite values leave a gap.
+        start: Value of the start weights, drawn as a dashed line; not drawn if not finite.
+        mark: Step to mark with a vertical line, such as the selected one.
+        shows_last: Show the last value of each series in the legend.
     """
 
     title: str
@@ -45,7 +44,7 @@ class Curve:
 
 
 class _Point(NamedTuple):
-    """Neighbouring values of a series as one."""
+    """Neighbouring values of a series, summarized."""
 
     step: float
     low: float
@@ -54,17 +53,16 @@ class _Point(NamedTuple):
 
 
 def line_chart(curve: Curve) -> str:
-    """Draw one chart as an HTML figure.
+    """Draw a chart as an HTML figure.
 
-    Long series are shown as the mean of neighbouring points in front of a band from their smallest to their largest
-    value: noise stays visible and does not hide the trend. The legend carries the last value of each line, which is the
-    number most readers look for.
+    Long series are drawn as the mean of neighbouring points over a band from their minimum to their maximum, so that
+    noise is visible and does not hide the trend.
 
     Args:
-        curve: What to draw; without any finite value the figure says so.
+        curve: Data of the chart; a text replaces it if no value is finite.
 
     Returns:
-        HTML, every string escaped.
+        HTML with escaped strings.
     """
     runs = [_runs(curve.steps, values) for values in curve.series.values()]
     points = [point for series in runs for run in series for point in run]
@@ -84,8 +82,8 @@ def line_chart(curve: Curve) -> str:
 
 
 def _runs(steps: Sequence[float], values: Sequence[float]) -> list[list[_Point]]:
-    """Thin a series and split it where no value is finite."""
-    size = math.ceil(len(values) / _MOST_POINTS)
+    """Summarize a series to `_MAX_POINTS` points, and split it at gaps."""
+    size = math.ceil(len(values) / _MAX_POINTS)
     runs: list[list[_Point]] = [[]]
     for first in range(0, len(values), max(1, size)):
         bucket = slice(first, first + size)
@@ -100,7 +98,7 @@ def _runs(steps: Sequence[float], values: Sequence[float]) -> list[list[_Point]]
 
 
 def _line(run: Sequence[_Point], x: Axis, y: Axis, place: int) -> str:
-    """Draw one unbroken stretch; a lone point would be an invisible line, so it is a dot."""
+    """Draw a series without gaps; a single point becomes a dot, since its line would be invisible."""
     across = [x.place(point.step) for point in run]
     if len(run) == 1:
         return f'<circle class="dot s{place}" cx="{across[0]}" cy="{y.place(run[0].mean)}" r="2.5"/>'
@@ -138,7 +136,7 @@ def _mark(across: float) -> str:
 
 
 def _legend(curve: Curve) -> str:
-    """Name the lines, each with its last finite value."""
+    """Write the names of the series, each with its last finite value."""
     entries = []
     for place, (name, values) in enumerate(curve.series.items()):
         last = next((value for value in reversed(values) if math.isfinite(value)), math.nan)

@@ -1,4 +1,4 @@
-"""The page with several runs side by side."""
+"""HTML page of `dinocli compare`."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -11,14 +11,14 @@ from dinocli.report.chart import Curve
 from dinocli.report.page import Cell, Part, Report, Table, write_report
 from dinocli.report.page_parts import Charts, NoteList, command_line
 
-_LINES = 4
-"""Of one chart: more cannot be told apart."""
+_MAX_SERIES = 4
+"""Series per chart; more cannot be distinguished."""
 
 HOW_TO_READ = (
-    "start is the score of the weights that a run began with, adapted that of the weights that it trained. A run keeps "
-    "the start where training did not help.",
-    "The first score without labels decides the verdict. Where a score by your labels is there, it has the last word.",
-    "A difference between two runs of one seed each can be chance: repeat the better one with another seed.",
+    "start: score of the weights before training; adapted: score of the trained weights. A run keeps the start weights "
+    "if training did not help.",
+    "The first score without labels decides the verdict. If there is a score by your labels, trust that one.",
+    "A difference between two runs of one seed each can be chance: repeat the better run with another seed.",
 )
 
 
@@ -26,11 +26,11 @@ def write_comparison_page(path: Path, found: RunComparison) -> None:
     """Write the page.
 
     Args:
-        path: Of the file, replaced as a whole.
-        found: The runs.
+        path: Output file, replaced atomically.
+        found: The compared runs.
 
     Raises:
-        OSError: If the file cannot be written.
+        OSError: The file cannot be written.
     """
     names = run_names(found.runs)
     parts: list[Part] = [
@@ -54,15 +54,15 @@ def write_comparison_page(path: Path, found: RunComparison) -> None:
 
 
 def run_names(runs: Sequence[ComparedRun]) -> list[str]:
-    """Name runs by the last part of their folders, or by their whole paths where two would have one name."""
+    """Return the folder names of the runs, or their paths if two names are equal."""
     names = [run.path.resolve().name for run in runs]
     return names if len(set(names)) == len(names) else [str(run.path) for run in runs]
 
 
 def lead(found: RunComparison) -> str:
-    """Say which run comes first, by labels where all runs have the same, else by the score of the verdict.
+    """Return a sentence about the best run: by labels if all runs have the same labels, else by the verdict's score.
 
-    Runs that saw other images, or other samples, have no order.
+    Runs on different images, or on different samples of them, are not ranked.
     """
     ended = [run for run in found.runs if run.scores]
     if len(ended) < 2:
@@ -124,22 +124,22 @@ def _score_tables(runs: Sequence[ComparedRun], names: Sequence[str]) -> list[Tab
 def _curves(runs: Sequence[ComparedRun], names: Sequence[str]) -> list[Curve]:
     drawn = [(name, dict(run.curve)) for name, run in zip(names, runs, strict=True) if run.curve]
     curves = []
-    for first in range(0, len(drawn), _LINES):
-        some = drawn[first : first + _LINES]
-        steps = sorted({step for _, curve in some for step in curve})
-        series = {name: [_between(curve, step) for step in steps] for name, curve in some}
+    for first in range(0, len(drawn), _MAX_SERIES):
+        together = drawn[first : first + _MAX_SERIES]
+        steps = sorted({step for _, curve in together for step in curve})
+        series = {name: [_interpolate(curve, step) for step in steps] for name, curve in together}
         curves.append(Curve("Selection score of the guard", "step", "", steps, series))
     return curves
 
 
-def _between(curve: dict[float, float], step: float) -> float:
-    """Return the value at a step, on the line between the probes around it; NaN beyond the last."""
+def _interpolate(curve: dict[float, float], step: float) -> float:
+    """Interpolate linearly between the probes around a step; NaN beyond them."""
     if step in curve:
         return curve[step]
     for before, after in pairwise(sorted(curve)):
         if before < step < after:
-            share = (step - before) / (after - before)
-            return (1 - share) * curve[before] + share * curve[after]
+            weight = (step - before) / (after - before)
+            return (1 - weight) * curve[before] + weight * curve[after]
     return float("nan")
 
 

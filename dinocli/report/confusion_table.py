@@ -1,4 +1,4 @@
-"""Confusion matrices side by side: full cells are seen before they are read."""
+"""Confusion matrices as HTML tables, side by side; the shade of a cell is its share of the row."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,17 +6,17 @@ from dataclasses import dataclass
 from dinocli.report.page import note_html, scrollable
 from dinocli.report.text import cell_text, html_text, number
 
-_STEPS = 6
+_SHADES = 6
 
 
 @dataclass(frozen=True)
 class ConfusionMatrix:
-    """How many images of each class were predicted as each class.
+    """Number of images of each class by predicted class.
 
     Args:
-        title: Whose predictions.
-        classes: Names of rows and columns, in order.
-        counts: A row for each true class, a number for each predicted one.
+        title: Features that the predictions come from.
+        classes: Names of rows and columns.
+        counts: One row per true class, one column per predicted class.
     """
 
     title: str
@@ -26,12 +26,12 @@ class ConfusionMatrix:
 
 @dataclass(frozen=True)
 class ConfusionTables:
-    """Some confusion matrices of the same images.
+    """Confusion matrices of the same images.
 
     Args:
-        title: Heading above them.
-        matrices: Side by side where the screen is wide enough.
-        note: A sentence below them, or empty.
+        title: Heading of the section.
+        matrices: Shown side by side if the screen is wide enough.
+        note: Sentence below the matrices; empty for none.
     """
 
     title: str
@@ -39,14 +39,14 @@ class ConfusionTables:
     note: str = ""
 
     def html(self) -> str:
-        """Write the section."""
+        """Return the section as HTML."""
         tables = "\n".join(scrollable(_table(matrix), f"{self.title}: {matrix.title}") for matrix in self.matrices)
         heading = f"<h2>{html_text(self.title)}</h2>"
         return f'<section>\n{heading}\n<div class="matrices">\n{tables}\n</div>{note_html(self.note)}\n</section>'
 
 
 def _table(matrix: ConfusionMatrix) -> str:
-    """Number the columns, so that a table is no wider than its numbers; the rows name the numbers."""
+    """Build a table whose columns have numbers instead of names, to save width; the rows show number and name."""
     places = range(1, len(matrix.classes) + 1)
     head = "".join(
         f'<th scope="col" class="number" title="{html_text(name)}">{place}</th>'
@@ -67,7 +67,7 @@ def _table(matrix: ConfusionMatrix) -> str:
 
 
 def _cell(row: int, column: int, counts: Sequence[int]) -> str:
-    """Shade a cell by its share of the row: 0 for none, 1 for few, up to `_STEPS` for all."""
-    heat = -(-counts[column] * _STEPS // max(sum(counts), 1))
+    """Build a cell; its shade is its share of the row, 0 for none up to `_SHADES` for all."""
+    heat = -(-counts[column] * _SHADES // max(sum(counts), 1))
     kind = "right" if row == column else "wrong"
     return f'<td class="number heat{heat} {kind}">{number(counts[column])}</td>'

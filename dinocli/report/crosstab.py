@@ -1,4 +1,4 @@
-"""Groups against labels, counted, as an HTML table in which full cells are seen before they are read."""
+"""Contingency table of groups and labels, as HTML; the shade of a cell is its share of the group."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -6,16 +6,16 @@ from typing import NamedTuple
 
 from dinocli.report.text import html_text, number
 
-_STEPS = 6
+_SHADES = 6
 
 
 class LabelCounts(NamedTuple):
-    """How many images of each label are in each group.
+    """Number of images by group and label.
 
     Args:
-        labels: Sorted, without the empty one.
-        groups: Numbers of the groups that hold a labelled image, -1 (no group) last.
-        counts: A row a group, a number a label.
+        labels: Labels, sorted, without the empty one.
+        groups: Numbers of the groups with a labelled image; -1 (no group) comes last.
+        counts: One row per group, one column per label.
     """
 
     labels: list[str]
@@ -24,40 +24,37 @@ class LabelCounts(NamedTuple):
 
 
 def count_labels(pairs: Iterable[tuple[int, str]]) -> LabelCounts:
-    """Count the labels of each group.
+    """Count images by group and label.
 
     Args:
-        pairs: (group, label) of each image; -1 for no group, an empty label is not counted.
+        pairs: (group, label) of each image; -1 for no group; images with an empty label are not counted.
     """
-    found = Counter((group, label) for group, label in pairs if label)
-    labels = sorted({label for _, label in found})
-    groups = sorted({group for group, _ in found}, key=lambda group: (group < 0, group))
-    return LabelCounts(labels, groups, [[found[group, label] for label in labels] for group in groups])
+    counter = Counter((group, label) for group, label in pairs if label)
+    labels = sorted({label for _, label in counter})
+    groups = sorted({group for group, _ in counter}, key=lambda group: (group < 0, group))
+    return LabelCounts(labels, groups, [[counter[group, label] for label in labels] for group in groups])
 
 
 def crosstab(pairs: Sequence[tuple[int, str]], groups: Sequence[str]) -> str:
-    """Count the labels of each group, and show them.
+    """Return a section with the contingency table; empty without labels.
 
     Args:
-        pairs: As `count_labels` takes them.
+        pairs: As for `count_labels`.
         groups: Names of the groups.
-
-    Returns:
-        A section, or nothing without any label. The shade of a cell is its share of the group.
     """
-    found = count_labels(pairs)
-    if not found.labels:
+    table = count_labels(pairs)
+    if not table.labels:
         return ""
-    head = "".join(f'<th class="number">{html_text(label)}</th>' for label in found.labels)
+    head = "".join(f'<th class="number">{html_text(label)}</th>' for label in table.labels)
     rows = "\n".join(
         _row(group, "No group" if group < 0 else groups[group], counts)
-        for group, counts in zip(found.groups, found.counts, strict=True)
+        for group, counts in zip(table.groups, table.counts, strict=True)
     )
     return (
         '<section>\n<h2>Groups against labels</h2>\n<div class="scroll"><table class="cross">\n'
         f'<thead><tr><th>Group</th>{head}<th class="number">Images</th></tr></thead>\n<tbody>\n{rows}\n</tbody>\n'
-        '</table></div>\n<p class="note">Images of each label in each group. '
-        "The darker a cell, the larger its share of the group.</p>\n</section>"
+        '</table></div>\n<p class="note">Number of images of each label in each group. '
+        "Darker cells hold a larger share of the group.</p>\n</section>"
     )
 
 
@@ -68,5 +65,5 @@ def _row(group: int, name: str, counts: Sequence[int]) -> str:
 
 
 def _heat(count: int, total: int) -> int:
-    """Return 0 for none, 1 for few, up to `_STEPS` for all."""
-    return -(-count * _STEPS // total)
+    """Return the shade of a cell: 0 for none up to `_SHADES` for all."""
+    return -(-count * _SHADES // total)

@@ -1,4 +1,4 @@
-"""The gallery of segmented images: pictures under their masks, and a slider for how much of the mask is seen."""
+"""Interactive gallery of segmented images: pictures with masks, heat maps, filters and a threshold slider."""
 
 import math
 from collections.abc import Sequence
@@ -18,11 +18,11 @@ _SCRIPTS = tuple(f"web/{name}.js" for name in ("dom", "rows", "choices", "viewer
 
 @dataclass(frozen=True)
 class Segment:
-    """One entry of the legend.
+    """A legend entry.
 
     Args:
-        name: Of the segment, as it is shown.
-        colour: Red, green and blue, 0-255: how the overlays draw it.
+        name: Displayed name of the segment.
+        colour: Colour in the overlays: red, green and blue, 0-255.
     """
 
     name: str
@@ -31,21 +31,21 @@ class Segment:
 
 @dataclass(frozen=True)
 class GalleryImage:
-    """One image of the gallery.
+    """An image of the gallery.
 
     Args:
-        name: As it is shown and searched for: the relative path.
-        picture: The image, small enough for a page.
-        overlay: The mask over it, transparent where there is nothing, of the same proportions; None for nothing here.
+        name: Relative path, displayed and searched.
+        picture: The image as a thumbnail.
+        overlay: Mask with transparent background, same aspect ratio as `picture`; None if the mask is empty.
         original: The image file, relative to the working directory or absolute.
-        score: What images are sorted by; NaN where there is none.
-        segments: Places in `GalleryPage.segments` that were found here; empty: nothing here.
-        facts: (name, value) pairs: area, box, truth and the like.
-        nothing: Why nothing was found here, or empty.
-        mask: The label map at full size, or None.
-        heat: The soft map, grey, 255 for 1, of any size; inside the page, whose scripts read its pixels.
-        truth: The outline of the true mask, transparent elsewhere, of the proportions of the picture.
-        verdict: `good`, `unsure` or `defective`; empty where images are not judged.
+        score: Sort key; NaN for none.
+        segments: Indices into `GalleryPage.segments` of the segments in the mask; empty if the mask is empty.
+        facts: (name, value) pairs, such as area, box and scores against the truth.
+        nothing: Reason for an empty mask; empty for none.
+        mask: File of the label map at full size, or None.
+        heat: Soft map as a grey image, 255 for 1, of any size; always inside the page, whose scripts read its pixels.
+        truth: Outline of the true mask with transparent background, same aspect ratio as `picture`.
+        verdict: `good`, `unsure` or `defective`; empty if the method does not judge images.
     """
 
     name: str
@@ -64,21 +64,21 @@ class GalleryImage:
 
 @dataclass(frozen=True)
 class GalleryPage:
-    """All that the page shows; empty parts are left out.
+    """Content of a gallery page; empty parts are left out.
 
     Args:
-        title: Of the page and the browser's tab.
-        images: In the order in which they are shown first.
+        title: Title of the page and of the browser tab.
+        images: The images, in their initial order.
         segments: The legend.
-        score_name: What the score of an image is called, such as "anomaly".
-        tables: Scores against the truth and the like.
+        score_name: Name of the image score, such as "anomaly".
+        tables: Tables, such as scores against the truth.
         curves: Charts.
-        facts: (name, value) pairs about how this was made.
-        notes: Sentences for the careful reader.
-        warning: A sentence at the top, for everybody.
-        advice: What to try where nothing was found, as a sentence.
-        threshold: Of the soft maps, where the masks were cut; None for masks that no one threshold makes.
-        highest_first: Images are sorted by their score at first.
+        facts: (name, value) pairs about method and settings.
+        notes: Explanatory sentences.
+        warning: Sentence at the top of the page.
+        advice: Sentence about what to try if masks are empty.
+        threshold: Threshold of the soft maps that gave the masks; None if the method has no single threshold.
+        highest_first: Sort images by descending score at first.
     """
 
     title: str
@@ -96,18 +96,18 @@ class GalleryPage:
 
 
 def write_gallery_page(path: Path, page: GalleryPage, *, at: Path | None = None) -> None:
-    """Write the gallery as one HTML file that needs nothing but the pictures that were given as files.
+    """Write the gallery as an HTML file; only pictures that are given as files stay outside.
 
-    The same page gives the same bytes.
+    Equal pages give equal bytes.
 
     Args:
-        path: Of the file, replaced as a whole; links to originals and pictures are relative to its folder.
-        page: Plain data; all text is escaped here and nowhere before.
-        at: Where the file will be read, if that is another place.
+        path: Output file, replaced atomically; links to originals and pictures are relative to its folder.
+        page: Content with unescaped text.
+        at: Final path of the file, for links, if it differs from `path`.
 
     Raises:
-        ValueError: If an image names a segment that is not in the legend.
-        OSError: If the file cannot be written.
+        ValueError: An image has a segment that is not in the legend.
+        OSError: The file cannot be written.
     """
     if any(not 0 <= place < len(page.segments) for image in page.images for place in image.segments):
         raise ValueError(f"an image names none of the {len(page.segments)} segments")

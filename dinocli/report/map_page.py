@@ -1,6 +1,6 @@
-"""The map of all images: a page to look around in, with the groups, the odd ones out and the near-duplicates.
+"""Interactive map of all images, with groups, outliers and near-duplicates.
 
-Hundreds of thousands of numbers go in as columns, which is a third of the size of one object an image.
+The page's data is stored as columns, which takes a third of the size of one object per image.
 """
 
 import math
@@ -27,27 +27,27 @@ _SCRIPTS = tuple(
     )
 )
 
-# Places on the map are whole numbers up to this: finer than any screen at any zoom that helps.
 _RESOLUTION = 100_000
+"""Coordinates are integers up to this, finer than a screen at the largest zoom."""
 
 
 @dataclass(frozen=True)
 class MapImage:
-    """One image on the map.
+    """An image on the map.
 
     Args:
-        name: As it is shown and searched for: the relative path.
-        x: Place on the map; any unit, the page keeps the proportions of x and y.
-        y: Place on the map, upwards.
-        cluster: Place in `MapPage.clusters`, or -1 for an image of no group.
-        distance: To the centre of its group; NaN where there is none.
-        margin: How much farther the next group is; small at a border; NaN where there is none.
-        outlier: Larger is odder; NaN where there is none.
-        thumbnail: A small picture, inside the page or as a file that lies beside it.
+        name: Relative path, displayed and searched.
+        x: Horizontal coordinate in any unit; the page keeps the aspect ratio of x and y.
+        y: Vertical coordinate, upwards.
+        cluster: Index into `MapPage.clusters`; -1 for no group.
+        distance: Distance to the centre of its group; NaN for no group.
+        margin: Distance to the next group's centre minus `distance`, small at a border; NaN for no group.
+        outlier: Outlier score, larger is odder; NaN for none.
+        thumbnail: Thumbnail, inside the page or as a file.
         original: The image file, relative to the working directory or absolute.
-        medoid: Whether it stands for its group.
-        label: What is known about it, or empty.
-        neighbours: The most similar images, nearest first: place in `MapPage.images`, and cosine.
+        medoid: The image is the medoid of its group.
+        label: Label; empty for none.
+        neighbours: Most similar images, nearest first: index into `MapPage.images`, and cosine.
     """
 
     name: str
@@ -66,13 +66,13 @@ class MapImage:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two images that are nearly the same.
+    """A pair of near-duplicates.
 
     Args:
-        first: Place in `MapPage.images`.
-        second: Place of the other image in the list.
-        cosine: Of their features.
-        exact: Whether the files hold the same bytes.
+        first: Index into `MapPage.images`.
+        second: Index of the other image.
+        cosine: Cosine of the features.
+        exact: The files have equal bytes.
     """
 
     first: int
@@ -83,23 +83,22 @@ class Pair:
 
 @dataclass(frozen=True)
 class MapPage:
-    """All that the page shows; empty parts are left out.
+    """Content of a map page; empty parts are left out.
 
     Args:
-        title: Of the page and the browser's tab.
-        images: In any order; pairs count in it.
-        clusters: Names of the groups, largest first; colours go by the place in this list.
-        clear: The data show groups; False says so beside their number, None says nothing.
-        root: The folder that the names are relative to; None where it is not known: then no file is linked or listed
-            with its path.
-        method: How the map was made, with its parameters.
-        pairs: Near-duplicates, closest first.
-        curves: Charts, such as the score of each k, with the chosen one marked.
-        agreement: (name, value) pairs: how well groups and labels agree. The table of groups against labels is counted
-            from the images.
-        tables: Whatever else is worth a table.
-        facts: (name, value) pairs about how this was made.
-        notes: Sentences for the careful reader.
+        title: Title of the page and of the browser tab.
+        images: The images; pairs and neighbours index this list.
+        clusters: Names of the groups, largest first; the index selects the colour.
+        clear: Whether the data has clear groups, shown beside their number if False; None: unknown.
+        root: Folder that names are relative to; None if unknown: then no file is linked or listed by path.
+        method: Method and parameters of the projection.
+        pairs: Near-duplicates, highest cosine first.
+        curves: Charts, such as the score of each k.
+        agreement: (name, value) pairs of the agreement between groups and labels; the contingency table is counted from
+            the images.
+        tables: Other tables.
+        facts: (name, value) pairs about method and settings.
+        notes: Explanatory sentences.
     """
 
     title: str
@@ -117,17 +116,17 @@ class MapPage:
 
 
 def write_map_page(path: Path, page: MapPage) -> None:
-    """Write the map as one HTML file that needs nothing but the pictures that were given as files.
+    """Write the map as an HTML file; only pictures that are given as files stay outside.
 
-    The same page gives the same bytes.
+    Equal pages give equal bytes.
 
     Args:
-        path: Of the file, replaced as a whole; links to originals and thumbnails are relative to its folder.
-        page: Plain data; all text is escaped here and nowhere before.
+        path: Output file, replaced atomically; links to originals and thumbnails are relative to its folder.
+        page: Content with unescaped text.
 
     Raises:
-        ValueError: If a cluster or a pair points at nothing.
-        OSError: If the file cannot be written.
+        ValueError: An index of a cluster, pair or neighbour is out of range, or a coordinate is not finite.
+        OSError: The file cannot be written.
     """
     _check(page)
     write_atomic(path, app_page(page.title, _body(page), _data(page, path), styles=_STYLES, scripts=_SCRIPTS))
@@ -145,7 +144,7 @@ def _check(page: MapPage) -> None:
 
 
 def _data(page: MapPage, path: Path) -> dict[str, object]:
-    """Return what the scripts read: columns of the images, and everything that is counted in them."""
+    """Return the data of the scripts: one column per property of the images, and the pairs."""
     images = page.images
     labels = sorted({image.label for image in images} - {""})
     place = {label: index for index, label in enumerate(labels)} | {"": -1}
@@ -174,7 +173,7 @@ def _data(page: MapPage, path: Path) -> dict[str, object]:
 
 
 def _places(images: Sequence[MapImage]) -> tuple[list[int], list[int]]:
-    """Return whole numbers with the proportions of the places, counted from the left and from the bottom."""
+    """Return integer coordinates with the aspect ratio kept, from the left and from the bottom."""
     if not images:
         return [], []
     left, bottom = min(image.x for image in images), min(image.y for image in images)
@@ -186,13 +185,13 @@ def _places(images: Sequence[MapImage]) -> tuple[list[int], list[int]]:
 
 
 def _short(values: Iterable[float]) -> list[float | None]:
-    """Keep four digits, which is all that is shown; JSON knows no NaN."""
+    """Round to four digits, as displayed; NaN becomes None, since JSON has no NaN."""
     return [float(f"{value:.4g}") if math.isfinite(value) else None for value in values]
 
 
 def _addresses(addresses: Sequence[str]) -> dict[str, object]:
-    """Say once what all addresses begin with."""
-    shared = os.path.commonprefix(addresses)  # noqa: RUF071 - characters are what is wanted
+    """Split off the common prefix of all addresses."""
+    shared = os.path.commonprefix(addresses)  # noqa: RUF071 - by characters on purpose
     return {"prefix": shared, "rest": [address[len(shared) :] for address in addresses]}
 
 

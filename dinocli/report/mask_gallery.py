@@ -1,4 +1,4 @@
-"""The report: small pictures with their masks, kept as files while the work goes on, then put into one page."""
+"""HTML report of `segment`: thumbnails with masks, written per image, then collected in one page."""
 
 import io
 import shutil
@@ -18,36 +18,36 @@ from dinocli.report.page import Cell, Table
 from dinocli.report.picture import Picture
 from dinocli.segmentation.regions import ImageRecord
 
-SHORT_SIDE = 320
-"""Pixels of the shorter side of a picture in the report."""
+THUMBNAIL_SHORT_SIDE = 320
+"""Shorter side of a thumbnail, pixels."""
 
-HEAT_SIDE = 96
-"""Cells of the shorter side of a soft map in the report at most; a grid has 60, and the page interpolates."""
+HEAT_SHORT_SIDE = 96
+"""Largest shorter side of a soft map in the page, cells; a default grid has 60, and the page interpolates."""
 
-HEATS = 2000
-"""Images up to which the page carries their soft maps, a few kilobytes each."""
+MAX_HEAT_IMAGES = 2000
+"""Number of images up to which the page holds soft maps, of a few kilobytes each."""
 
-NEAR = 1.25
-"""An image is unsure where its furthest patch is within this factor of the threshold."""
+UNSURE_FACTOR = 1.25
+"""An image is unsure if its furthest patch is within this factor of the threshold."""
 
-INSIDE = 300
-"""Images up to which the page carries its pictures inside, and can be sent as one file."""
+MAX_EMBEDDED_IMAGES = 300
+"""Number of images up to which the page holds its pictures, and can be sent as one file."""
 
 
 @dataclass(frozen=True)
 class GalleryReport:
-    """What the page says besides its images.
+    """Content of the page besides its images.
 
     Args:
-        title: Of the page.
+        title: Title of the page.
         names: Category of each label.
-        facts: How this was made.
-        scores: Against the truth: name -> value, low, high.
-        notes: Sentences.
-        score_name: What the score of an image is.
-        threshold: Of the soft maps; None where no one threshold makes the masks.
-        warning: At the top of the page.
-        advice: What to try where nothing was found.
+        facts: Method and settings.
+        scores: Scores against the truth: name -> value and bounds of the 95 % interval.
+        notes: Explanatory sentences.
+        score_name: Name of the image score.
+        threshold: Threshold of the soft maps; None if the method has no single threshold.
+        warning: Sentence at the top of the page.
+        advice: Sentence about what to try if masks are empty.
     """
 
     title: str
@@ -63,13 +63,13 @@ class GalleryReport:
 
 @dataclass(frozen=True)
 class Thumbnail:
-    """What the report shows of one image.
+    """Data of an image in the report.
 
     Args:
-        picture_CHW: Its pixels.
+        picture_CHW: The image.
         labels_HW: Its mask.
-        heat_hw: Its soft map on the patch grid; None where there is no use for it.
-        truth_HW: Its true mask; None without one.
+        heat_hw: Its soft map on the patch grid; None if the page shows none.
+        truth_HW: Its true mask; None if unknown.
     """
 
     picture_CHW: Canvas
@@ -79,9 +79,9 @@ class Thumbnail:
 
 
 def write_thumbnail(folder: MaskFolder, stem: str, image: Thumbnail) -> None:
-    """Keep the small picture of an image, and its overlay if there is one."""
+    """Write the thumbnail of an image, and its overlay, soft map and truth outline if there are any."""
     height, width = image.labels_HW.shape
-    size = shrunk_size(height, width, SHORT_SIDE)
+    size = shrunk_size(height, width, THUMBNAIL_SHORT_SIDE)
     small = jpeg(Image.fromarray(rgb(scaled(image.picture_CHW, size))))
     write_image_file(folder.gallery / "pictures", stem, ".jpg", small)
     if image.labels_HW.any():
@@ -89,7 +89,7 @@ def write_thumbnail(folder: MaskFolder, stem: str, image: Thumbnail) -> None:
         write_image_file(folder.gallery / "masks", stem, ".png", _png(Image.fromarray(tinted)))
     if image.heat_hw is not None:
         h, w = image.heat_hw.shape
-        heat = Image.fromarray(image.heat_hw).resize(shrunk_size(h, w, HEAT_SIDE)[::-1], Image.Resampling.BOX)
+        heat = Image.fromarray(image.heat_hw).resize(shrunk_size(h, w, HEAT_SHORT_SIDE)[::-1], Image.Resampling.BOX)
         grey = np.rint(np.asarray(heat).clip(0, 1) * 255).astype(np.uint8)
         write_image_file(folder.gallery / "heat", stem, ".png", _png(Image.fromarray(grey)))
     if image.truth_HW is not None and image.truth_HW.any():
@@ -98,7 +98,7 @@ def write_thumbnail(folder: MaskFolder, stem: str, image: Thumbnail) -> None:
 
 
 def _nearest(labels_HW: NDArray[np.uint16], size: tuple[int, int]) -> NDArray[np.uint16]:
-    """Shrink labels: between two labels there is no third."""
+    """Resize a label map without interpolating labels."""
     return np.asarray(Image.fromarray(labels_HW).resize(size[::-1], Image.Resampling.NEAREST), np.uint16)
 
 
@@ -109,7 +109,7 @@ def _png(image: Image.Image) -> bytes:
 
 
 def remove_thumbnails(folder: MaskFolder) -> None:
-    """Let go of the small pictures, once a page carries them."""
+    """Remove the thumbnail files, once a page holds the pictures."""
     shutil.rmtree(folder.gallery, ignore_errors=True)
 
 
@@ -124,14 +124,14 @@ def write_report(
     """Write the page.
 
     Args:
-        folder: With the small pictures.
-        records: Of all images.
-        original: File of an image, by its name.
-        report: The rest.
-        inside: The page carries the pictures; otherwise it shows the files beside it.
+        folder: Output folder with the thumbnails.
+        records: Records of all images.
+        original: Returns the file of an image by its name.
+        report: Content besides the images.
+        inside: Store the pictures in the page; otherwise it links to their files.
     """
-    places = {label: place for place, label in enumerate(report.names)}
-    heat = sum(1 for _ in records) <= HEATS
+    places = {label: index for index, label in enumerate(report.names)}
+    heat = sum(1 for _ in records) <= MAX_HEAT_IMAGES
     page = GalleryPage(
         title=report.title,
         score_name=report.score_name,
@@ -162,14 +162,14 @@ def _entry(
         path = folder.gallery / kind / f"{stem}{suffix}"
         if not path.is_file():
             return None
-        # The page will be beside the files when the folder is complete.
+        # The link is valid once the complete folder has replaced the old one.
         mime = "image/jpeg" if suffix == ".jpg" else "image/png"
         return Picture(path.read_bytes(), mime) if inside else folder.final / path.relative_to(folder.path)
 
     facts: list[tuple[str, Cell]] = [("regions", len(record.regions)), *record.metrics.items()]
     fraction = sum(found.area for found in record.regions) / (record.height * record.width)
     picture = shown_as("pictures", ".jpg", inside=inside)
-    warmth = shown_as("heat", ".png", inside=True) if heat else None
+    heat_map = shown_as("heat", ".png", inside=True) if heat else None
     assert picture is not None
     return GalleryImage(
         name=record.image,
@@ -181,17 +181,17 @@ def _entry(
         facts=[("area fraction", fraction), *facts],
         nothing=record.empty_reason,
         mask=folder.final / record.mask,
-        heat=warmth if isinstance(warmth, Picture) else None,
+        heat=heat_map if isinstance(heat_map, Picture) else None,
         truth=shown_as("truth", ".png", inside=inside),
         verdict=_verdict(record),
     )
 
 
 def _verdict(record: ImageRecord) -> str:
-    """Judge an image whose method measures how far its furthest patch is, 1 at the threshold."""
+    """Judge an image by the distance of its furthest patch, 1 at the threshold; empty for methods without distance."""
     furthest = record.metrics.get("furthest")
     if furthest is None:
         return ""
-    if 1 / NEAR < furthest < NEAR:
+    if 1 / UNSURE_FACTOR < furthest < UNSURE_FACTOR:
         return "unsure"
     return "defective" if record.regions else "good"

@@ -1,6 +1,6 @@
-"""The nearest neighbours of the same images by the start and by the adapted weights, framed by labels where known.
+"""Nearest neighbours of the same images by start and adapted weights, with frames for right and wrong labels.
 
-Shapes: N images, D width, n images that are shown.
+Shapes: N images, D width, n displayed images.
 """
 
 from collections.abc import Sequence
@@ -17,20 +17,20 @@ from dinocli.report.thumbnails import webp
 NEIGHBOURS = 5
 NAMES = ("start", "adapted")
 
-NOTE = "The images are spread evenly over the folder; they were not selected."
-FRAMES = (
-    "A solid frame with ✓ is a neighbour with the label of the image, a dashed frame with ✗ one with another label; "
-    "the label stands below."
+NOTE = "The images are evenly spaced in the folder, not selected by their results."
+FRAME_NOTE = (
+    "Solid frame with ✓: the neighbour has the label of the image. Dashed frame with ✗: another label. Labels "
+    "are below the pictures."
 )
 
 
 def neighbour_table(sides: Sides, holdout_probe: Probe, labels: dict[str, list[str]]) -> PictureTable:
-    """Put the neighbours by both networks below each other.
+    """Return a table with the neighbours by both networks below each other.
 
     Args:
-        sides: Of at least two images.
-        holdout_probe: Knows the images.
-        labels: The first column frames the neighbours; the values are in the order of the loader's images.
+        sides: Features of at least two images.
+        holdout_probe: Probe that holds the images.
+        labels: Label columns; the first one sets the frames. Values are in the order of the loader's images.
     """
     values = next(iter(labels.values()), [])
     label_N = [values[row] if values else "" for row in sides.rows]
@@ -54,19 +54,19 @@ def neighbour_table(sides: Sides, holdout_probe: Probe, labels: dict[str, list[s
         for line, (name, order) in enumerate(zip(NAMES, found, strict=True))
     ]
     title = "Nearest neighbours of the same images, by start and by adapted weights"
-    note = f"{NOTE} {FRAMES}" if values else NOTE
+    note = f"{NOTE} {FRAME_NOTE}" if values else NOTE
     return PictureTable(title, ("image", "by", "nearest neighbours"), rows, note, _lead(found, label_N, wanted))
 
 
 def nearest_places(features_ND: NDArray[np.float32], places: Sequence[int], wanted: int) -> list[list[int]]:
-    """Return for some images the places of their nearest others, most similar first."""
-    own_n = np.array(places)
-    order: list[list[int]] = nearest_rows(features_ND[own_n], features_ND, wanted, leave_out=own_n).rows_QK.tolist()
+    """Return the indices of the nearest neighbours of some images, most similar first."""
+    query_n = np.array(places)
+    order: list[list[int]] = nearest_rows(features_ND[query_n], features_ND, wanted, leave_out=query_n).rows_QK.tolist()
     return order
 
 
 def _lead(found: Sequence[list[list[int]]], label_N: list[str], wanted: int) -> str:
-    """Say how many neighbours of all images have the label of the image; nothing without labels."""
+    """Return a sentence with the share of neighbours that have the label of their image; empty without labels."""
     known = [place for place, label in enumerate(label_N) if label]
     if len({label_N[place] for place in known}) < 2:
         return ""
@@ -76,5 +76,5 @@ def _lead(found: Sequence[list[list[int]]], label_N: list[str], wanted: int) -> 
     )
     return (
         f"Of the {wanted} nearest neighbours of {len(known):,} labelled images, {start:.1%} have the label of the "
-        f"image by the start and {adapted:.1%} by the adapted weights."
+        f"image by the start weights, {adapted:.1%} by the adapted weights."
     )

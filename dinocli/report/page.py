@@ -1,7 +1,7 @@
-"""A page to read: one HTML file that opens anywhere, offline, in ten years.
+"""Static report pages: self-contained HTML files without scripts.
 
-Everything is inside the file: style, charts as SVG, pictures as data. No script runs and nothing is fetched, and the
-page itself forbids both to the browser, so that a hostile file name stays a name even if an escape were forgotten.
+Style, charts (SVG) and pictures (data URLs) are inside the file. A Content-Security-Policy forbids scripts and network
+access, so that a hostile file name does no harm even if an escape were missing.
 """
 
 import re
@@ -19,7 +19,7 @@ Cell = str | int | float
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
-# What may stand in a column that is set flush right: 12, -0.5, +3.1 %, 2.0x, 14 s, +0.1 to +0.3, –.
+# Cells of a column that is aligned right: 12, -0.5, +3.1 %, 2.0x, 14 s, +0.1 to +0.3, –.
 _NUMBER = r"[+\-~]?[\d.,]+(e-?\d+)?( ?(%|×|[a-zA-Z]{1,3}))?"
 _NUMERIC = re.compile(rf"{_NUMBER}( to {_NUMBER})?|–|-?∞")
 
@@ -29,10 +29,10 @@ class Table:
     """A table of a report.
 
     Args:
-        title: Heading above it.
-        header: One name per column.
-        rows: As many cells as the header each; floats are shown with four digits.
-        note: A sentence below it, or empty.
+        title: Heading of the section.
+        header: Name of each column.
+        rows: Cells of each row; floats are shown with four digits.
+        note: Sentence below the table; empty for none.
     """
 
     title: str
@@ -41,7 +41,7 @@ class Table:
     note: str = ""
 
     def html(self) -> str:
-        """Write the section."""
+        """Return the section as HTML."""
         return table_html(self)
 
 
@@ -49,19 +49,19 @@ class Part(Protocol):
     """A section of a page."""
 
     def html(self) -> str:
-        """Write the section, every string escaped; empty where there is nothing to show."""
+        """Return the section as HTML with escaped strings; empty if there is nothing to show."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """All that a page shows, in the order in which it is shown.
+    """Content of a page, in displayed order.
 
     Args:
-        title: Of the page and the browser's tab.
-        verdict_outcome: One or two words, such as "better"; empty where there is nothing to judge.
-        verdict_sentence: What to do, for a reader who reads nothing else.
-        verdict_details: The numbers behind it.
-        parts: Sections; those that are empty leave no trace.
+        title: Title of the page and of the browser tab.
+        verdict_outcome: One or two words, such as "better"; empty for no verdict.
+        verdict_sentence: Recommendation in one sentence.
+        verdict_details: Numbers behind the verdict.
+        parts: Sections; empty ones are left out.
     """
 
     title: str
@@ -74,14 +74,14 @@ class Report:
 def write_report(path: Path, report: Report) -> None:
     """Write a report as one self-contained HTML file.
 
-    The same report gives the same bytes: the date, where wanted, is one of the facts.
+    Equal reports give equal bytes: no date is added.
 
     Args:
-        path: Of the file, replaced as a whole.
-        report: Plain data; all text is escaped here and nowhere before.
+        path: Output file, replaced atomically.
+        report: Content with unescaped text.
 
     Raises:
-        OSError: If the file cannot be written.
+        OSError: The file cannot be written.
     """
     write_atomic(path, _page(report).encode("utf-8"))
 
@@ -111,17 +111,17 @@ def _verdict(report: Report) -> str:
 
 
 def scrollable(html: str, name: str) -> str:
-    """Let what is too wide scroll by itself, also by the arrow keys of a keyboard; `name` is what is read aloud."""
+    """Wrap HTML in a horizontally scrollable region, also by keyboard; `name` is its label for screen readers."""
     return f'<div class="scroll" tabindex="0" role="region" aria-label="{html_text(name)}">{html}</div>'
 
 
 def note_html(note: str) -> str:
-    """Write a sentence below something, or nothing."""
+    """Return a note as a paragraph; empty for an empty note."""
     return f'\n<p class="note">{html_text(note)}</p>' if note else ""
 
 
 def table_html(table: Table) -> str:
-    """Write a table as a section; columns of numbers are set flush right."""
+    """Return a table as a section; columns of numbers are aligned right."""
     shown = [[number(cell) if isinstance(cell, int | float) else cell for cell in row] for row in table.rows]
     columns = zip(*shown, strict=True) if shown else [()] * len(table.header)
     classes = [' class="number"' if column and all(map(_NUMERIC.fullmatch, column)) else "" for column in columns]
@@ -138,7 +138,7 @@ def table_html(table: Table) -> str:
 
 
 def curves_html(curves: Sequence[Curve], heading: str = "Curves") -> str:
-    """Write charts side by side as a section, or nothing."""
+    """Return charts side by side as a section; empty without charts."""
     if not curves:
         return ""
     figures = "\n".join(map(line_chart, curves))
@@ -146,7 +146,7 @@ def curves_html(curves: Sequence[Curve], heading: str = "Curves") -> str:
 
 
 def facts_html(facts: Sequence[tuple[str, Cell]], heading: str = "This run") -> str:
-    """Write names with their values as a section, or nothing."""
+    """Return (name, value) pairs as a section; empty without pairs."""
     if not facts:
         return ""
     pairs = "\n".join(
@@ -157,7 +157,7 @@ def facts_html(facts: Sequence[tuple[str, Cell]], heading: str = "This run") -> 
 
 
 def notes_html(notes: Sequence[str], heading: str = "Notes") -> str:
-    """Write sentences as a section, or nothing."""
+    """Return sentences as a section; empty without sentences."""
     if not notes:
         return ""
     items = "\n".join(f"<li>{html_text(note)}</li>" for note in notes)

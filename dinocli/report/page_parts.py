@@ -1,4 +1,4 @@
-"""Sections of a page beside its tables: charts, facts, notes, sheets and listings."""
+"""Sections of a page besides tables: charts, facts, notes, sheets and listings."""
 
 import base64
 import shlex
@@ -15,49 +15,49 @@ class Charts:
     """Charts side by side.
 
     Args:
-        curves: At least one is shown, or there is no section.
-        heading: Above them.
+        curves: The charts; without any there is no section.
+        heading: Heading of the section.
     """
 
     curves: Sequence[Curve]
     heading: str = "Curves"
 
     def html(self) -> str:
-        """Write the section."""
+        """Return the section as HTML."""
         return curves_html(self.curves, self.heading)
 
 
 @dataclass(frozen=True)
 class FactList:
-    """Names with their values.
+    """Names with values.
 
     Args:
         facts: (name, value) pairs.
-        heading: Above them.
+        heading: Heading of the section.
     """
 
     facts: Sequence[tuple[str, Cell]]
     heading: str = "This run"
 
     def html(self) -> str:
-        """Write the section."""
+        """Return the section as HTML."""
         return facts_html(self.facts, self.heading)
 
 
 @dataclass(frozen=True)
 class NoteList:
-    """Sentences for the careful reader.
+    """Explanatory sentences.
 
     Args:
         notes: The sentences.
-        heading: Above them.
+        heading: Heading of the section.
     """
 
     notes: Sequence[str]
     heading: str = "Notes"
 
     def html(self) -> str:
-        """Write the section."""
+        """Return the section as HTML."""
         return notes_html(self.notes, self.heading)
 
 
@@ -66,9 +66,9 @@ class Sheet:
     """One large picture.
 
     Args:
-        caption: Heading above it, and what a screen reader says.
-        png: A PNG file.
-        note: Sentences below it, or empty.
+        caption: Heading of the section, and text for screen readers.
+        png: Bytes of a PNG file.
+        note: Sentences below the picture; empty for none.
     """
 
     caption: str
@@ -76,7 +76,7 @@ class Sheet:
     note: str = ""
 
     def html(self) -> str:
-        """Write the section."""
+        """Return the section as HTML."""
         source = f"data:image/png;base64,{base64.b64encode(self.png).decode('ascii')}"
         caption = html_text(self.caption)
         picture = scrollable(f'<img alt="{caption}" src="{source}">', self.caption)
@@ -85,12 +85,12 @@ class Sheet:
 
 @dataclass(frozen=True)
 class Listing:
-    """A text that is shown as it is, such as a command line.
+    """Preformatted text, such as a command line.
 
     Args:
-        heading: Above it.
-        text: Of any number of lines.
-        folded: Shown once the heading is opened.
+        heading: Heading of the section.
+        text: One or more lines.
+        folded: Hide the text until the user opens the heading.
     """
 
     heading: str
@@ -98,7 +98,7 @@ class Listing:
     folded: bool = False
 
     def html(self) -> str:
-        """Write the section."""
+        """Return the section as HTML."""
         heading = html_text(self.heading)
         text = "\n".join(map(html_text, self.text.splitlines()))
         shown = scrollable(f"<pre>{text}</pre>", self.heading)
@@ -108,11 +108,11 @@ class Listing:
 
 
 def command_line(argv: Sequence[str], of: str = "") -> Listing:
-    """Show the command line that made a result; a call from Python has none.
+    """Return the command line of a result as a listing.
 
     Args:
-        argv: The words of the process, the program first; empty for a call from Python.
-        of: Name of the result, where a page shows several.
+        argv: Command line, the program first; empty for a call from Python.
+        of: Name of the result, if a page shows several.
     """
     words = shlex.join(["dinocli", *argv[1:]]) if argv else "(called from Python)"
     return Listing(f"Command line of {of}" if of else "Command line", words)

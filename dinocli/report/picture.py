@@ -1,4 +1,4 @@
-"""Pictures and links of a page: bytes inside it, or files beside it, and never an address from elsewhere."""
+"""Pictures and links of a page: bytes inside it, or relative links to files; never a remote address."""
 
 import base64
 import os
@@ -11,10 +11,10 @@ _MIMES = ("image/png", "image/jpeg", "image/webp")
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture that a page carries inside.
+    """A picture inside a page.
 
     Args:
-        data: The bytes of a PNG, JPEG or WebP file.
+        data: Bytes of a PNG, JPEG or WebP file.
         mime: `image/png`, `image/jpeg` or `image/webp`.
     """
 
@@ -27,43 +27,42 @@ class Picture:
 
 
 def data_url(picture: Picture) -> str:
-    """Return what an `<img>` of any page has as its source for a picture inside the page."""
+    """Return a picture as a data URL."""
     return f"data:{picture.mime};base64,{base64.b64encode(picture.data).decode('ascii')}"
 
 
 def source(picture: Picture | Path, page: Path) -> str:
-    """Return what an `<img>` of the page has as its source: data for bytes, a relative link for a file."""
+    """Return the source of an `<img>`: a data URL for a `Picture`, a relative link for a file."""
     if isinstance(picture, Picture):
         return data_url(picture)
     return link(picture, page)
 
 
 def is_near(folder: Path, page: Path) -> bool:
-    """Return whether a page may link to the files of a folder: both lie below one folder that is not the root.
+    """Return whether a page should link to the files of a folder: both have a common parent other than the root.
 
-    Then they are likely to be moved together, and a relative link stays right.
+    They are then likely to be moved together, so that relative links stay valid.
     """
     try:
         shared = Path(os.path.commonpath([os.path.abspath(folder), os.path.abspath(page.parent)]))
-    except ValueError:  # two drives
+    except ValueError:  # different drives
         return False
     return shared != shared.parent
 
 
 def link(target: Path, page: Path) -> str:
-    """Return the relative address of a file, as seen from a page.
+    """Return the URL of a file relative to a page.
 
-    It begins with `./` or `../` and every byte that means something in an address is spelt out, so that a file called
-    `javascript:alert(1)` or `//host/a.png` stays a file. Page and files may move together. Symbolic links are left
-    alone.
+    It begins with `./` or `../`, and reserved bytes are percent-encoded, so that a file named `javascript:alert(1)` or
+    `//host/a.png` stays a file. Page and files can move together. Symbolic links are not resolved.
 
     Args:
-        target: Of any name, also one that is not UTF-8; relative to the working directory, or absolute.
-        page: The HTML file that links to it.
+        target: File, relative to the working directory or absolute; its name may not be UTF-8.
+        page: HTML file that links to it.
 
     Returns:
         ASCII text.
     """
-    way = os.path.relpath(target, page.parent)
-    prefix = "" if way.startswith("../") else "./"
-    return prefix + quote(os.fsencode(way))
+    relative = os.path.relpath(target, page.parent)
+    prefix = "" if relative.startswith("../") else "./"
+    return prefix + quote(os.fsencode(relative))

@@ -1,6 +1,6 @@
-"""A table of small pictures with frames: what is right and what is wrong is seen before it is read.
+"""Table of small pictures with frames for right and wrong.
 
-Right and wrong differ by colour, by the line of the frame and by a sign with a word for a screen reader.
+Right and wrong differ by colour, by line style and by a sign, with a word for screen readers.
 """
 
 from collections.abc import Sequence
@@ -14,18 +14,18 @@ from dinocli.report.text import cell_text, html_text, middle_ellipsis, visible
 Frame = Literal["", "right", "wrong"]
 
 _SIGN = {"right": "✓ ", "wrong": "✗ "}
-_CAPTION = 18
+_MAX_CAPTION_LENGTH = 18
 
 
 @dataclass(frozen=True)
 class FramedPicture:
-    """One picture of a table.
+    """A picture of a table.
 
     Args:
-        picture: Small.
-        name: Of its file: the tooltip, and what a screen reader says.
-        caption: Below it, such as its label.
-        frame: Whether it is right; empty where nothing says so.
+        picture: Thumbnail.
+        name: File name, as tooltip and for screen readers.
+        caption: Text below the picture, such as its label.
+        frame: Right or wrong; empty if unknown.
     """
 
     picture: Picture
@@ -36,12 +36,12 @@ class FramedPicture:
 
 @dataclass(frozen=True)
 class PictureRow:
-    """One line of a table.
+    """A row of a table.
 
     Args:
-        heading: Cells in front, as text.
-        pictures: In their order.
-        subject: What the line is about, in front of all; the next lines may be about it too.
+        heading: Text cells before the pictures.
+        pictures: The pictures, in order.
+        subject: Picture that the row is about, in the first column; None: that of the row above, if there is one.
     """
 
     heading: Sequence[str]
@@ -51,14 +51,14 @@ class PictureRow:
 
 @dataclass(frozen=True)
 class PictureTable:
-    """Pictures in rows, such as the nearest neighbours of some images.
+    """Rows of pictures, such as nearest neighbours of images.
 
     Args:
-        title: Heading above it.
-        header: One name for each heading cell of a row, then one for all pictures. With subjects, one for them first.
-        rows: A row without a subject is about that of the row above.
-        note: A sentence below it, or empty.
-        lead: A sentence above it, or empty.
+        title: Heading of the section.
+        header: Name of the subject column, if there is one, of each heading cell, and of the pictures.
+        rows: The rows; without any there is no section.
+        note: Sentence below the table; empty for none.
+        lead: Sentence above the table; empty for none.
     """
 
     title: str
@@ -68,11 +68,11 @@ class PictureTable:
     lead: str = ""
 
     def html(self) -> str:
-        """Write the section; nothing without a row."""
+        """Return the section as HTML; empty without rows."""
         if not self.rows:
             return ""
-        widest = max(len(row.pictures) for row in self.rows)
-        spans = ["" for _ in self.header[:-1]] + [f' colspan="{widest}"']
+        columns = max(len(row.pictures) for row in self.rows)
+        spans = ["" for _ in self.header[:-1]] + [f' colspan="{columns}"']
         head = "".join(
             f'<th scope="col"{span}>{html_text(name)}</th>' for name, span in zip(self.header, spans, strict=True)
         )
@@ -96,8 +96,8 @@ class PictureTable:
 
 def _figure(shown: FramedPicture) -> str:
     name, sign = html_text(shown.name), _SIGN.get(shown.frame, "")
-    caption = html_text(middle_ellipsis(visible(shown.caption), _CAPTION))
-    spoken = f"{name}, {shown.frame}" if shown.frame else name
-    image = f'<img alt="{spoken}" title="{name}" src="{data_url(shown.picture)}">'
+    caption = html_text(middle_ellipsis(visible(shown.caption), _MAX_CAPTION_LENGTH))
+    alt = f"{name}, {shown.frame}" if shown.frame else name
+    image = f'<img alt="{alt}" title="{name}" src="{data_url(shown.picture)}">'
     below = f'<figcaption><span aria-hidden="true">{sign}</span>{caption}</figcaption>' if caption or sign else ""
     return f'<figure class="small {shown.frame}">{image}{below}</figure>'

@@ -1,4 +1,4 @@
-"""Queries and results of a search, as records and as a contact sheet.
+"""Queries and results of a search, and their contact sheet.
 
 Shapes: D width.
 """
@@ -22,14 +22,14 @@ _BLANK = np.full((8, 8, 3), 235, np.uint8)
 
 @dataclass(frozen=True)
 class Hit:
-    """One result.
+    """A search result.
 
     Args:
-        row: In the feature file, from 0.
-        name: Name of its image.
-        path: File of the image; None where the feature file does not say.
-        box: Its tile, None for a whole image.
-        cosine: Similarity to the query, -1 to 1.
+        row: Row in the feature file, from 0.
+        name: Name of the image.
+        path: File of the image; None if unknown.
+        box: Tile; None for a whole image.
+        cosine: Cosine similarity to the query, -1 to 1.
     """
 
     row: int
@@ -46,15 +46,15 @@ class Hit:
 
 @dataclass(frozen=True)
 class Query:
-    """One query.
+    """A search query.
 
     Args:
-        name: Name as it was given.
-        path: Its image, where there is one.
-        row: Its own row in the feature file, which it does not find; -1 if it has none.
-        feature_D: Its vector.
-        box: The part of the image that is the query; None: the whole image.
-        parts: Rows of the feature file that it was made of, which it does not find either.
+        name: Name as the user gave it.
+        path: File of the image; None if there is none.
+        row: Row of the query in the feature file, excluded from its results; -1 if it has none.
+        feature_D: Feature vector.
+        box: Part of the image that is the query; None: the whole image.
+        parts: Rows that a combined query was made of, also excluded from its results.
     """
 
     name: str
@@ -68,35 +68,36 @@ class Query:
 def write_sheet(
     path: Path, file: FeatureFile, answers: list[tuple[Query, list[Hit]]], reporter: ProgressReporter
 ) -> None:
-    """Draw one row a query: the query first, then its results, best first.
+    """Draw one row per query: the query, then its results, best first.
 
     Args:
-        path: Path of the PNG file.
-        file: Knows how its images are read, and where tiles lie.
+        path: Output PNG file.
+        file: Feature file, with preprocessing and tiles.
         answers: Queries with their results.
-        reporter: Receives the number of pictures that cannot be shown.
+        reporter: Receives a warning with the number of pictures that cannot be read.
 
     Raises:
-        WeightsError: The feature file does not say where its images lie.
+        WeightsError: The feature file does not name the folder of its images.
     """
     preprocess = file.preprocess()
     if preprocess is None or not file.meta.get("root"):
         raise WeightsError(f"{file.path} does not say where its images lie: no --sheet without them")
     reader = Reader(preprocess, _SIDE)
-    rows, gone = [], 0
+    rows, unreadable = [], 0
     for query, hits in answers:
-        own = file.boxes[query.row] if file.boxes and query.row >= 0 else query.box
-        pictures = [_picture(reader, *what) for what in [(query.path, own), *((hit.path, hit.box) for hit in hits)]]
-        gone += sum(picture is None for picture in pictures)
+        query_box = file.boxes[query.row] if file.boxes and query.row >= 0 else query.box
+        parts = [(query.path, query_box), *((hit.path, hit.box) for hit in hits)]
+        pictures = [_picture(reader, image, box) for image, box in parts]
+        unreadable += sum(picture is None for picture in pictures)
         rows.append([_BLANK if picture is None else picture for picture in pictures])
-    if gone:
-        reporter.warn(f"{gone} pictures of the sheet cannot be read and are blank; have the images moved?")
+    if unreadable:
+        reporter.warn(f"{unreadable} pictures of the sheet cannot be read and are blank; have the images moved?")
     titles = ["query", *map(str, range(1, max(map(len, rows), default=1)))]
     contact_sheet(path, rows, column_labels=titles, row_labels=[query.name for query, _ in answers])
 
 
 def _picture(reader: Reader, path: Path | None, box: Box | None) -> NDArray[np.uint8] | None:
-    """Read one picture as the network sees it: in the range of the file, 8 bits, three channels."""
+    """Read a picture with the preprocessing of the feature file, as 8-bit RGB; None if it cannot be read."""
     if path is None:
         return None
     try:

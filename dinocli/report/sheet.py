@@ -1,6 +1,6 @@
-"""Contact sheets: many small pictures on one, with names at the edges.
+"""Contact sheets: labelled grids of small pictures.
 
-Shapes: h w pixels of one picture, which may differ from picture to picture.
+Shapes: h w pixels of a picture, which may differ between pictures.
 """
 
 import io
@@ -16,10 +16,10 @@ from dinocli.files import write_atomic
 from dinocli.report.text import escaped, middle_ellipsis, visible
 
 _PAPER, _INK = (252, 252, 250), (70, 76, 82)
-_GAP, _FONT_SIZE, _WIDEST_LABEL = 4, 13, 180
-_CAPTION_SIZE, _LINE = 11, 14
+_GAP, _FONT_SIZE, _MAX_LABEL_WIDTH = 4, 13, 180
+_CAPTION_FONT_SIZE, _LINE_HEIGHT = 11, 14
 _GLYPHS = frozenset("©«°±´·»…")
-"""What Pillow's own font, the only one that is on every machine, can draw beside ASCII."""
+"""Non-ASCII characters of Pillow's built-in font, the only font that exists on every machine."""
 
 
 def contact_sheet(
@@ -31,10 +31,10 @@ def contact_sheet(
     captions: Sequence[Sequence[str]] = (),
     cell: int = 128,
 ) -> None:
-    """Write the PNG of `sheet_png` to a file, replaced as a whole.
+    """Write the PNG of `sheet_png` to a file, replaced atomically.
 
     Raises:
-        OSError: If the file cannot be written.
+        OSError: The file cannot be written.
     """
     png = sheet_png(rows, column_labels=column_labels, row_labels=row_labels, captions=captions, cell=cell)
     write_atomic(path, png)
@@ -48,67 +48,67 @@ def sheet_png(
     captions: Sequence[Sequence[str]] = (),
     cell: int = 128,
 ) -> bytes:
-    """Draw pictures as a labelled grid, and return it as a PNG file.
+    """Draw a labelled grid of pictures, and return it as PNG bytes.
 
-    Every picture is scaled to fit its square cell with its proportions kept, up as well as down, and centred. A sheet
-    is to be looked at, so do not measure on it.
+    Each picture is scaled up or down to fit its square cell, aspect ratio kept, and centred. Sheets are for viewing,
+    not for measuring.
 
     Args:
-        rows: RGB pictures of shape (h, w, 3), 0-255; a row may be shorter than the others.
-        column_labels: One for each column; too long ones lose their middle.
-        row_labels: One for each row; empty for none.
-        captions: Text below each picture, of any number of lines; empty for none at all.
+        rows: RGB pictures, (h, w, 3), 0-255; rows may differ in length.
+        column_labels: Label of each column; long ones are shortened in the middle.
+        row_labels: Label of each row; an empty label for none.
+        captions: Text below each picture, one or more lines; empty for no captions.
         cell: Side of a cell, pixels.
 
     Raises:
-        ValueError: If labels and pictures do not match in number.
+        ValueError: The numbers of labels and pictures do not match.
     """
     columns = max(map(len, rows), default=0)
     if (len(row_labels), len(column_labels)) != (len(rows), columns):
         labels = f"{len(row_labels)} row labels, {len(column_labels)} column labels"
         raise ValueError(f"{labels} for {len(rows)} rows of {columns} pictures")
-    font, small = ImageFont.load_default(_FONT_SIZE), ImageFont.load_default(_CAPTION_SIZE)
-    names = [middle_ellipsis(_drawable(label), _WIDEST_LABEL, font.getlength) for label in row_labels]
+    font, small = ImageFont.load_default(_FONT_SIZE), ImageFont.load_default(_CAPTION_FONT_SIZE)
+    names = [middle_ellipsis(_drawable(label), _MAX_LABEL_WIDTH, font.getlength) for label in row_labels]
     left, pitch = _GAP + round(max(map(font.getlength, names), default=0)) + 2 * _GAP, cell + _GAP
     tops = _row_tops(len(rows), pitch, captions)
     sheet = Image.new("RGB", (left + columns * pitch, tops[-1]), _PAPER)
     draw = ImageDraw.Draw(sheet)
-    for place, label in enumerate(column_labels):
-        middle = left + place * pitch + cell // 2
+    for column, label in enumerate(column_labels):
+        middle = left + column * pitch + cell // 2
         title = middle_ellipsis(_drawable(label), cell, font.getlength)
         draw.text((middle, tops[0] // 2), title, _INK, font, anchor="mm")
     for top, name, row in zip(tops, names, rows, strict=False):
         draw.text((left - 2 * _GAP, top + cell // 2), name, _INK, font, anchor="rm")
-        for place, picture in enumerate(row):
-            _paste(sheet, picture, left + place * pitch, top, cell)
+        for column, picture in enumerate(row):
+            _paste(sheet, picture, left + column * pitch, top, cell)
     for top, texts in zip(tops, captions, strict=False):
-        for place, text in enumerate(texts):
+        for column, text in enumerate(texts):
             for number, line in enumerate(text.splitlines()):
                 shown = middle_ellipsis(_drawable(line), cell, small.getlength)
-                draw.text((left + place * pitch, top + cell + number * _LINE), shown, _INK, small)
+                draw.text((left + column * pitch, top + cell + number * _LINE_HEIGHT), shown, _INK, small)
     file = io.BytesIO()
-    sheet.save(file, "PNG", compress_level=1)  # three times faster than 6, and as small
+    sheet.save(file, "PNG", compress_level=1)  # 3 times faster than level 6, same size
     return file.getvalue()
 
 
 def _drawable(text: str) -> str:
-    r"""Write text with the glyphs of the font: letters lose their accents, what is left is spelt out as `\u65e5`."""
+    r"""Reduce text to the characters of the font: accents are dropped, other characters escaped as `\u65e5`."""
     shown = (c if c in _GLYPHS else unicodedata.normalize("NFKD", c) for c in unicodedata.normalize("NFC", text))
     plain = "".join(c for c in "".join(shown) if not unicodedata.combining(c))
     return "".join(c if c.isascii() or c in _GLYPHS else escaped(c) for c in visible(plain))
 
 
 def _row_tops(rows: int, pitch: int, captions: Sequence[Sequence[str]]) -> list[int]:
-    """Return where each row begins, and where the last one ends: below the longest caption of its own."""
+    """Return the top of each row and the bottom of the last, pixels; each row has room for its longest caption."""
     tops = [_FONT_SIZE + 4 * _GAP]
     for row in range(rows):
         lines = max((len(text.splitlines()) for text in captions[row]), default=0) if captions else 0
-        tops.append(tops[-1] + pitch + lines * _LINE + bool(lines) * _GAP)
+        tops.append(tops[-1] + pitch + lines * _LINE_HEIGHT + bool(lines) * _GAP)
     return tops
 
 
 def _paste(sheet: Image.Image, picture: NDArray[np.uint8], left: int, top: int, cell: int) -> None:
-    """Scale a picture into its cell; a very thin one keeps at least one pixel."""
+    """Scale a picture into its cell; each side keeps at least one pixel."""
     height, width = picture.shape[:2]
     scale = cell / max(height, width)
     size = max(1, round(width * scale)), max(1, round(height * scale))

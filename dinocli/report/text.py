@@ -1,4 +1,4 @@
-"""How words and numbers are written for people, in pages and pictures alike."""
+"""Text and numbers for display, in pages, pictures and terminals."""
 
 import math
 import re
@@ -7,66 +7,55 @@ from bisect import bisect_right
 from collections.abc import Callable
 from html import escape
 
-LONGEST_WORD = 48
-"""Characters of a word in a table; a longer one, such as the name of a file, would push all else out of sight."""
+MAX_WORD_LENGTH = 48
+"""Characters of a word in a table cell; longer words, such as file names, would push other columns out of sight."""
 
 
 def visible(text: str) -> str:
-    r"""Show what a terminal or a browser would hide or obey.
+    r"""Escape characters that a terminal or a browser would hide or interpret.
 
-    File names are foreign input: they may hold newlines, colour codes, marks that turn the reading direction around,
-    or bytes that are no UTF-8 (which cannot even be written to a file). All of these become escapes such as `\n` and
-    `\u202e`.
-
-    Args:
-        text: Any string.
-
-    Returns:
-        The same with every character that has no glyph of its own spelt out; spaces of all widths stay.
+    File names are untrusted: they may hold newlines, colour codes, bidirectional control characters, or bytes that are
+    not UTF-8. These become escapes such as `\n` and `\u202e`. Spaces of all widths stay.
     """
     return "".join(c if c.isprintable() or unicodedata.category(c) == "Zs" else escaped(c) for c in text)
 
 
 def html_text(text: str) -> str:
-    """Return text that is safe between tags and inside a quoted attribute."""
+    """Escape text for HTML elements and quoted attributes."""
     return escape(visible(text))
 
 
-def middle_ellipsis(text: str, widest: float, measure: Callable[[str], float] = len) -> str:
-    """Cut the middle out of a text that is too wide: names of files differ at their ends.
+def middle_ellipsis(text: str, max_width: float, measure: Callable[[str], float] = len) -> str:
+    """Shorten a text in the middle, since file names differ at their ends.
 
     Args:
         text: Any text.
-        widest: What is allowed, in the unit of `measure`.
-        measure: Width of a text: characters, cells of a terminal or pixels of a font.
+        max_width: Largest width, in the unit of `measure`.
+        measure: Returns the width of a text: characters, terminal cells or pixels of a font.
 
     Returns:
         The text, or its two ends around `…`.
     """
-    if measure(text) <= widest:
+    if measure(text) <= max_width:
         return text
 
     def cut(keep: int) -> str:
         return f"{text[: (keep + 1) // 2]}…{text[len(text) - keep // 2 :]}"
 
-    return cut(max(0, bisect_right(range(len(text)), widest, key=lambda keep: measure(cut(keep))) - 1))
+    return cut(max(0, bisect_right(range(len(text)), max_width, key=lambda keep: measure(cut(keep))) - 1))
 
 
 def cell_text(text: str) -> str:
-    """Return safe text for a cell of a table: words beyond `LONGEST_WORD` lose their middle, and are the tooltip."""
+    """Escape text for a table cell; words over `MAX_WORD_LENGTH` are shortened, with the whole text as tooltip."""
     whole = visible(text)
-    shown = re.sub(r"\S+", lambda word: middle_ellipsis(word[0], LONGEST_WORD), whole)
+    shown = re.sub(r"\S+", lambda word: middle_ellipsis(word[0], MAX_WORD_LENGTH), whole)
     return escape(shown) if shown == whole else f'<span title="{escape(whole)}">{escape(shown)}</span>'
 
 
 def number(value: float) -> str:
-    """Write a number for reading, not for computing: `12,345`, `143.2`, `0.612`, `0.0812`, `2.5e-5`, `–` for none.
+    """Format a number for display: `12,345`, `143.2`, `0.612`, `0.0812`, `2.5e-5`, `–` for NaN.
 
-    Args:
-        value: Any number. An integer keeps all digits, any other about three or four.
-
-    Returns:
-        Short text with a thousands separator.
+    Integers keep all digits, other numbers three or four.
     """
     if isinstance(value, int) or value == 0:
         return f"{int(value):,}"
@@ -88,5 +77,5 @@ def byte_size(size: float) -> str:
 
 
 def escaped(character: str) -> str:
-    r"""Spell a character out: `\n`, `\xdf`, `\u65e5`."""
+    r"""Return the escape of a character: `\n`, `\xdf`, `\u65e5`."""
     return character.encode("unicode_escape").decode("ascii")

@@ -1,4 +1,4 @@
-"""Small pictures of images, read by the same Reader that the network's images went through."""
+"""Thumbnails of images, read with the preprocessing of the network's input."""
 
 import io
 from collections.abc import Iterator, Sequence
@@ -22,11 +22,11 @@ MIME, SUFFIX = "image/webp", ".webp"
 _QUALITY = 72
 
 _BLANK = np.full((1, 1, 3), 200, np.uint8)
-"""Stands for an image that cannot be shown."""
+"""Replaces images that cannot be read."""
 
 
 class ImageRows(Protocol):
-    """Rows that know their images, such as a feature file."""
+    """Rows with image files, such as a feature file."""
 
     @property
     def names(self) -> list[str]: ...
@@ -41,24 +41,24 @@ class ImageRows(Protocol):
 
 
 class Thumbnails:
-    """Thumbnails of rows, by number.
+    """Thumbnails of rows.
 
     Args:
-        images: Whose; without a folder every picture is blank.
-        side: Longest side, pixels.
+        images: Rows with image files; without a folder all thumbnails are blank.
+        side: Longer side, pixels.
     """
 
     def __init__(self, images: ImageRows, side: int) -> None:
         self.images, self.side = images, side
-        about = _preprocess(images)
-        self._reader = Reader(about, side) if about else None
+        preprocess = _preprocess(images)
+        self._reader = Reader(preprocess, side) if preprocess else None
 
     def small(self, rows: Sequence[int]) -> Iterator[NDArray[np.uint8]]:
-        """Yield RGB pictures, (h, w, 3), 8 bits, in the order of the rows; blank where the file cannot be read."""
+        """Yield 8-bit RGB pictures, (h, w, 3), in the order of the rows; blank for unreadable images."""
         return in_order(self._picture, rows, thread_count("auto"))
 
     def encoded(self, rows: Sequence[int]) -> Iterator[bytes]:
-        """Yield the same as WebP files."""
+        """Yield the thumbnails as bytes of WebP files."""
         return in_order(lambda row: _webp(self._picture(row)), rows, thread_count("auto"))
 
     def _picture(self, row: int) -> NDArray[np.uint8]:
@@ -74,14 +74,14 @@ class Thumbnails:
 
 
 def _preprocess(rows: ImageRows) -> Preprocess | None:
-    """Return how the images are to be read: as the features were made, or else by a look at the images."""
+    """Return the stored preprocessing, or one measured on a sample of the images; None without image files."""
     stored = rows.preprocess()
     if stored or rows.root is None:
         return stored
     images = ImageList(rows.root, sorted(set(rows.names)), [])
     try:
         seen = survey(images, "auto", sample=32)
-    except DataError:  # images of several kinds share no range, and pictures for a look need none
+    except DataError:  # images of different kinds have no common range; thumbnails need none
         seen = survey(images, "image:1,99", sample=32)
     half = (0.5, 0.5, 0.5)
     return Preprocess(
@@ -90,7 +90,7 @@ def _preprocess(rows: ImageRows) -> Preprocess | None:
 
 
 def webp(picture: NDArray[np.uint8]) -> Picture:
-    """Encode an RGB picture, (h, w, 3), for a page."""
+    """Encode an RGB picture, (h, w, 3), as WebP for a page."""
     return Picture(_webp(picture), MIME)
 
 

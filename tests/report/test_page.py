@@ -7,7 +7,7 @@ import pytest
 from dinocli.report.chart import Curve
 from dinocli.report.page import Cell, Report, Table, write_report
 from dinocli.report.page_parts import Charts, FactList, Listing, NoteList, Sheet, command_line
-from dinocli.report.text import LONGEST_WORD
+from dinocli.report.text import MAX_WORD_LENGTH
 
 BAD = "<script src=//evil>\"'&\n\u202e\udcff"
 SHOWN = "<script src=//evil>\"'&\\n\\u202e\\udcff"
@@ -151,7 +151,7 @@ def test_a_long_name_does_not_destroy_a_table(tmp_path: Path) -> None:
         written(tmp_path, Report("t", parts=[Table("t", ["image", "score"], [[name, 0.5], ["a b " * 60, 1.0]])]))
     )
     (shown,) = [text for text in page.text if "…" in text]
-    assert len(shown) == LONGEST_WORD
+    assert len(shown) == MAX_WORD_LENGTH
     assert shown.startswith("./xxx")
     assert shown.endswith("_0815.png")
     assert ("span", {"title": name}) in page.tags

@@ -9,7 +9,7 @@ from dinocli.config.installed_packages import versions_used
 from dinocli.data.bad_images import write_bad
 from dinocli.file_set import FileSet
 from dinocli.progress import ProgressReporter
-from dinocli.report.mask_gallery import INSIDE, GalleryReport, remove_thumbnails, write_report
+from dinocli.report.mask_gallery import MAX_EMBEDDED_IMAGES, GalleryReport, remove_thumbnails, write_report
 from dinocli.segmentation.annotation_formats import category_names, write_coco, write_segments_csv
 from dinocli.segmentation.anomaly_file import save_anomaly
 from dinocli.segmentation.segment_images import SegmentReader
@@ -116,7 +116,7 @@ def _write(
         score_name=SCORES.get(method.name, "score"),
         threshold=float(method.parameters.get("threshold", 0.5)) if plan.scale is not None else None,
     )
-    inside = counts["segmented"] <= INSIDE
+    inside = counts["segmented"] <= MAX_EMBEDDED_IMAGES
     write_report(folder, journal, lambda name: images.root / name[2:], report, inside=inside)
     about = {
         "kind": "masks",
