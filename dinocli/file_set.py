@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from dinocli.errors import UsageError, WeightsError
-from dinocli.files import hidden_sibling, locked, remove_abandoned, remove_path, replace_path, sync_folder
+from dinocli.file_locks import locked
+from dinocli.files import hidden_sibling, remove_abandoned, remove_path, replace_path, sync_folder
 from dinocli.journal import Journal
 
 T = TypeVar("T")

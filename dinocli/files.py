@@ -1,4 +1,4 @@
-"""Atomic file writes, file locks, and removal of the temporary files of killed processes.
+"""Atomic file writes, and removal of the temporary files of killed processes.
 
 The writing process holds a `flock` on each temporary file, and the kernel releases it when the process ends, however it
 ends. So a temporary file without a lock is abandoned, and the next start removes it.
@@ -6,36 +6,20 @@ ends. So a temporary file without a lock is abandoned, and the next start remove
 
 import atexit
 import contextlib
-import errno
-import fcntl
 import os
 import re
 import secrets
 import shutil
-import socket
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from dinocli.file_locks import lock_open_file, locked
+
 _TEMPORARY_FILE = re.compile(r"\..*\.[0-9a-f]{8}\.dinocli", re.DOTALL)
 _FOLDER_PREFIX = "dinocli-"
 _LOCK_NAME = ".lock"
-_LOCKS_UNSUPPORTED = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
-_WAIT_SECONDS = 2.0  # a reader that repairs a file set holds the lock only briefly
-
-_held_locks: set[int] = set()
-
-
-def _close_inherited_locks() -> None:
-    """Close the locks in a forked child: a lock has to end with the process that acquired it."""
-    for handle in _held_locks:
-        os.close(handle)
-    _held_locks.clear()
-
-
-os.register_at_fork(after_in_child=_close_inherited_locks)
 
 
 def hidden_sibling(path: Path, suffix: str) -> Path:
@@ -86,7 +70,7 @@ def _open_temporary(path: Path) -> tuple[Path, BinaryIO]:
     while True:
         temporary = hidden_sibling(path, f"{secrets.token_hex(4)}.dinocli")
         file = temporary.open("xb")
-        _lock(file.fileno(), wait=True)
+        lock_open_file(file.fileno(), wait=True)
         if os.fstat(file.fileno()).st_nlink:
             return temporary, file
         file.close()  # another process removed it as abandoned before it was locked
@@ -144,67 +128,10 @@ def _remove_unlocked(path: Path) -> None:
     with contextlib.suppress(OSError):
         handle = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
         try:
-            if _lock(handle, wait=False) is True:
+            if lock_open_file(handle, wait=False) is True:
                 path.unlink()
         finally:
             os.close(handle)
-
-
-def _lock(handle: int, *, wait: bool) -> bool | None:
-    """Lock an open file; False if another process holds the lock, None if the file system does not support locks."""
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except BlockingIOError:
-        return False
-    except OSError as error:
-        if error.errno in _LOCKS_UNSUPPORTED:
-            return None
-        raise
-    return True
-
-
-@contextlib.contextmanager
-def locked(path: Path, protected: Path, *, seconds: float = _WAIT_SECONDS) -> Iterator[None]:
-    """Hold a lock file for the block; the kernel releases the lock if this process dies.
-
-    Args:
-        path: Lock file; removed at the end.
-        protected: Path that the lock protects, for messages.
-        seconds: Time to wait for another process.
-
-    Raises:
-        BlockingIOError: Another process still holds the lock.
-        OSError: The folder cannot be written.
-    """
-    handle = _acquire(path, protected, time.monotonic() + seconds)
-    _held_locks.add(handle)
-    try:
-        yield
-    finally:
-        if handle in _held_locks:  # not in a forked child
-            _held_locks.discard(handle)
-            with contextlib.suppress(OSError):
-                path.unlink()
-            os.close(handle)
-
-
-def _acquire(path: Path, protected: Path, deadline: float) -> int:
-    while True:
-        try:
-            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
-        except OSError as error:
-            raise OSError(error.errno, error.strerror, str(protected)) from None
-        state = _lock(handle, wait=False)
-        if state is None or (state and os.fstat(handle).st_nlink):
-            with contextlib.suppress(OSError):  # on a full disk the lock works without the name of its holder
-                os.truncate(handle, 0)
-                os.write(handle, f"process {os.getpid()} on {socket.gethostname()}".encode())
-            return handle
-        holder = os.pread(handle, 200, 0).decode("utf-8", "replace")
-        os.close(handle)
-        if state is False and time.monotonic() > deadline:
-            raise BlockingIOError(errno.EAGAIN, f"is being written by another dinocli ({holder})", str(protected))
-        time.sleep(0.01)
 
 
 @contextlib.contextmanager
@@ -235,7 +162,7 @@ def _remove_abandoned_folders() -> None:
                 continue
             handle = os.open(folder / _LOCK_NAME, os.O_RDWR | os.O_NOFOLLOW)  # no lock file: not created by dinocli
             try:
-                if _lock(handle, wait=False) is True:
+                if lock_open_file(handle, wait=False) is True:
                     shutil.rmtree(folder, ignore_errors=True)
             finally:
                 os.close(handle)

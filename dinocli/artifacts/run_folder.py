@@ -12,8 +12,9 @@ from typing import Any
 
 from dinocli.artifacts.run_record import RunRecord
 from dinocli.errors import UsageError, WeightsError
+from dinocli.file_locks import locked
 from dinocli.file_set import LOCK_NAME, claimed, created_folder
-from dinocli.files import hidden_sibling, locked, remove_abandoned, remove_path, write_atomic
+from dinocli.files import hidden_sibling, remove_abandoned, remove_path, write_atomic
 from dinocli.progress import ProgressReporter
 from dinocli.stored import read_json, read_limited, reading, usable_name
 

@@ -14,12 +14,10 @@ import tifffile
 
 from dinocli.config.preprocess import PAGES, Channels
 from dinocli.data.channel_names import gdal_names, ome_names
-from dinocli.data.limits import Allowance, check_pixels
+from dinocli.data.limits import Allowance
 from dinocli.data.pixels import (
     Decoded,
     Mask,
-    Pixels,
-    apply_orientation,
     channel_numbers,
     select_channels,
     unnamed_channels,
@@ -30,20 +28,17 @@ from dinocli.data.tiff_pages import (
     WHITE_IS_ZERO,
     masked_pixels,
     nodata_of,
-    orientation,
     page_of,
     page_size,
     pages_of,
     text_of,
 )
+from dinocli.data.tiff_samples import page_samples, palette_colours, reserve_page, split_alpha, upright_page
 from dinocli.data.tiff_stack import projected, stack_pages, stack_shape
 from dinocli.errors import DataError
 
 _BLACK_IS_ZERO, _PALETTE, _YCBCR = 1, 3, 6  # PhotometricInterpretation
-_ASSOCIATED, _UNASSOCIATED = 1, 2  # ExtraSamples
-_SEPARATE = 2  # PlanarConfiguration
 _GDAL_METADATA = 42112  # tag
-_OFFSET_BYTES = 4  # minimum size of the offset that the file stores for each tile or strip
 MAX_COUNTED_PAGES = 64
 """Pages after which counting stops."""
 
@@ -132,52 +127,52 @@ def _read_page(
     file: Any, first: Any, page: int, channels: Channels, allowance: Allowance, file_bytes: int
 ) -> Decoded | ForPil:
     """Read a page as `read_tiff`, without its mask."""
-    _reserve(first, 1, allowance, file_bytes)
+    reserve_page(first, 1, allowance, file_bytes)
     known = first.photometric in (WHITE_IS_ZERO, _BLACK_IS_ZERO, RGB)
     single = first.samplesperpixel == 1 and first.photometric != _PALETTE
     if channels == PAGES and not single:
         raise DataError("each page has several channels of its own; name them, as --channels 0,1,2")
     planes = _planes(file, first, page, channels) if channels and single else []
     if planes:
-        _reserve(first, len(planes), allowance, file_bytes)
+        reserve_page(first, len(planes), allowance, file_bytes)
     packed = 1 < first.bitspersample < 8 and first.samplesperpixel == 1
     if first.photometric == _PALETTE and first.bitspersample > 8 and first.colormap is not None:
-        colours = _palette_colours(first)
-        return _decoded(select_channels(colours, channels) if channels else colours, first)
+        colours = palette_colours(first)
+        return upright_page(select_channels(colours, channels) if channels else colours, first)
     if packed or first.photometric in (_PALETTE, _YCBCR) or (not known and not channels):
         return _for_pil(first, planes)
     try:
         if planes:
-            return _decoded(np.concatenate([_samples(plane) for plane in planes], axis=-1), first)
-        samples = _samples(first)
+            return upright_page(np.concatenate([page_samples(plane) for plane in planes], axis=-1), first)
+        samples = page_samples(first)
     except (ValueError, NotImplementedError, ImportError) as error:
         if _needs_codec(error):
             return _for_pil(first, planes)
         raise
     if channels:
-        return _decoded(select_channels(samples, channels, gdal_names(text_of(first, _GDAL_METADATA))), first)
-    return _split_alpha(samples, first)
+        return upright_page(select_channels(samples, channels, gdal_names(text_of(first, _GDAL_METADATA))), first)
+    return split_alpha(samples, first)
 
 
 def _read_stack(file: Any, page: int, channels: Channels, z: str, allowance: Allowance, file_bytes: int) -> Decoded:
     """Read and project planes of a stack; if a page has several samples, those are the channels."""
     first = file.pages.first
-    _reserve(first, 1, allowance, file_bytes)
+    reserve_page(first, 1, allowance, file_bytes)
     single = first.samplesperpixel == 1
     by_channel = stack_pages(file, z, channels if single else (), page)
     if not channels and len(by_channel) not in (1, 3):
         raise DataError(unnamed_channels(len(by_channel)))
-    _reserve(first, sum(map(len, by_channel)), allowance, file_bytes)
+    reserve_page(first, sum(map(len, by_channel)), allowance, file_bytes)
     try:
-        projections = [projected([_samples(plane) for plane in planes], z) for planes in by_channel]
+        projections = [projected([page_samples(plane) for plane in planes], z) for planes in by_channel]
         samples = np.concatenate(projections, axis=-1)
     except (ValueError, NotImplementedError, ImportError) as error:
         if _needs_codec(error):
             raise DataError("its planes cannot be decompressed here: pip install 'dinocli[tiff]'") from None
         raise
     if single:
-        return _decoded(samples, first)
-    return _decoded(select_channels(samples, channels), first) if channels else _split_alpha(samples, first)
+        return upright_page(samples, first)
+    return upright_page(select_channels(samples, channels), first) if channels else split_alpha(samples, first)
 
 
 def _planes(file: Any, first: Any, page: int, channels: Channels) -> list[Any]:
@@ -206,12 +201,6 @@ def _plane_names(file: Any, channels: Channels) -> tuple[tuple[str, ...], int]:
     return ome_names(file.pages.first.description)
 
 
-def _palette_colours(page: Any) -> Pixels:
-    """Return the RGB colours of a page with 16-bit palette indices, which PIL does not support."""
-    colours: Pixels = np.ascontiguousarray(page.colormap.T)[page.asarray(maxworkers=1)]
-    return colours
-
-
 def _needs_codec(error: Exception) -> bool:
     """Return whether tifffile lacks a codec: it names imagecodecs, or imports a module of a later Python (zstd)."""
     return isinstance(error, ImportError) or "imagecodecs" in str(error)
@@ -224,56 +213,3 @@ def _for_pil(page: Any, planes: list[Any]) -> ForPil:
     common = (WHITE_IS_ZERO, _BLACK_IS_ZERO, RGB, _PALETTE, _YCBCR)
     colours = "" if page.photometric in common else str(getattr(page.photometric, "name", page.photometric))
     return ForPil(frames, bool(planes), page.photometric == WHITE_IS_ZERO, nodata_of(page), page.dtype, colours)
-
-
-def _reserve(page: Any, planes: int, allowance: Allowance, file_bytes: int) -> None:
-    """Check the memory for a number of pages, and refuse more tiles or strips than the file can list."""
-    height, width = page_size(page)
-    check_pixels(height, width)
-    rows, columns = (page.tilelength, page.tilewidth) if page.is_tiled else (min(page.rowsperstrip, height), width)
-    tiles = math.ceil(height / max(1, rows)) * math.ceil(width / max(1, columns))
-    tiles *= page.samplesperpixel if page.planarconfig == _SEPARATE else 1
-    if tiles > 1 and _OFFSET_BYTES * tiles > file_bytes:
-        raise DataError(f"a file of {file_bytes:,} bytes claims {tiles:,} tiles: it is damaged")
-    samples = planes * page.samplesperpixel * max(height * width, rows * columns)
-    allowance.reserve(height, width, samples * max(8, page.bitspersample) // 8, file_bytes)
-
-
-def _samples(page: Any) -> Pixels:
-    """Decode a page to (h, w, samples), native byte order, BlackIsZero, fewer than 8 bits scaled to 0 to 255."""
-    axes: str = page.axes
-    keyframe = page.keyframe  # other pages of a series lack most tags
-    pixels: Pixels = page.asarray(maxworkers=1)
-    if "S" not in axes:
-        axes, pixels = axes + "S", pixels[..., None]
-    if sorted(axes) != ["S", "X", "Y"]:
-        raise DataError(f"a page with axes {page.axes} is not a flat image")
-    pixels = np.moveaxis(pixels, axes.index("S"), -1)
-    if pixels.dtype == bool:
-        pixels = pixels.astype(np.uint8) * 255
-    elif keyframe.bitspersample < 8 and pixels.dtype == np.uint8:
-        pixels = np.rint(pixels * (255 / (2**keyframe.bitspersample - 1))).astype(np.uint8)
-    pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
-    if keyframe.photometric == WHITE_IS_ZERO and pixels.dtype.kind == "u":
-        pixels = pixels.dtype.type(2 ** max(8, keyframe.bitspersample) - 1) - pixels
-    return pixels
-
-
-def _decoded(pixels: Pixels, page: Any) -> Decoded:
-    upright = apply_orientation(pixels, orientation(page))
-    return Decoded(upright, (upright.shape[0], upright.shape[1]), nodata=nodata_of(page))
-
-
-def _split_alpha(pixels: Pixels, page: Any) -> Decoded:
-    """Split the samples of a page into grey or RGB, and alpha if ExtraSamples says so."""
-    count, extra = pixels.shape[-1], tuple(int(kind) for kind in page.extrasamples)
-    colours = 3 if page.photometric == RGB else 1
-    if count == colours + 1 and extra[:1] in ((_ASSOCIATED,), (_UNASSOCIATED,)):
-        image = _decoded(pixels, page)
-        colour, alpha = image.colour[..., :-1], image.colour[..., -1:]
-        return Decoded(colour, image.original_size, alpha, extra[0] == _ASSOCIATED, image.nodata)
-    if count in (1, 3):
-        return _decoded(pixels, page)
-    if count == 4 and colours == 3:  # RGB and a sample that is not alpha, such as near infrared
-        return replace(_decoded(pixels[..., :3], page), unread_channels=1)
-    raise DataError(unnamed_channels(count))

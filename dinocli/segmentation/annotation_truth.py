@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dinocli.data.annotations import AnnotatedObject, annotation_kind, read_annotations
+from dinocli.data.annotated_images import AnnotatedObject
+from dinocli.data.annotations import annotation_kind, read_annotations
 from dinocli.data.label_paths import match_paths
 from dinocli.data.sources import ImageList
 from dinocli.errors import DataError, WeightsError

@@ -5,7 +5,7 @@ from typing import get_args, get_type_hints
 
 import pytest
 
-from dinocli import files
+from dinocli import file_locks
 from dinocli.artifacts.run_folder import RUNS, RunFolder, mark_latest, open_run
 from dinocli.errors import UsageError, WeightsError
 from dinocli.quality.verdict import Verdict
@@ -55,8 +55,8 @@ def test_two_runs_of_one_second_get_two_folders() -> None:
 
 
 def test_a_folder_is_of_one_process(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    acquire = files._acquire
-    monkeypatch.setattr(files, "_acquire", lambda path, what, until: acquire(path, what, 0.0))  # two seconds otherwise
+    acquire = file_locks._acquire  # waits for two seconds
+    monkeypatch.setattr(file_locks, "_acquire", lambda path, what, until: acquire(path, what, 0.0))
     with open_run("pretrain", "x", "out", resume=False, force=False) as folder:
         with pytest.raises(UsageError, match=r"out is being written by another dinocli \(process \d+ on .*\); wait"):
             opened(out="out", force=True)

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from dinocli.data.annotations import AnnotatedObject, annotation_kind, image_categories, read_annotations
+from dinocli.data.annotated_images import AnnotatedObject
+from dinocli.data.annotations import annotation_kind, image_categories, read_annotations
 from dinocli.errors import DataError
 
 COCO = {
