@@ -24,7 +24,7 @@ from dinocli.artifacts.feature_file import open_features
 from dinocli.data.labels import read_labels
 from dinocli.quality.agreement import ari, hungarian_accuracy, nmi
 from dinocli.quality.grouping import group_by_centres
-from dinocli.quality.normalized_features import NormalizedFeatures, cores, single_threaded
+from dinocli.quality.normalized_features import NormalizedFeatures, block_threads, single_threaded
 from dinocli.quality.spherical_kmeans import unit_kmeans
 
 SAMPLE = 50_000
@@ -38,7 +38,7 @@ def seeds(path: Path, labels: str, k: int, count: int) -> None:
     units_ND = NormalizedFeatures(rows_ND).take(slice(None))
     truth_N = np.array(next(iter(read_labels(labels, features.names).values())))
     ways: dict[str, Callable[[int], NDArray[np.intp]]] = {
-        "ours": lambda seed: _ours(NormalizedFeatures(rows_ND, threads=cores()), k, seed),
+        "ours": lambda seed: _ours(NormalizedFeatures(rows_ND, threads=block_threads()), k, seed),
         "KMeans, unit rows": lambda seed: KMeans(k, n_init=10, random_state=seed).fit_predict(units_ND),
         "KMeans, raw rows": lambda seed: KMeans(k, n_init=10, random_state=seed).fit_predict(rows_ND),
     }

@@ -37,7 +37,7 @@ from dinocli.data.labels import read_labels
 from dinocli.engine import batch_norm_init
 from dinocli.engine.batch_norm_init import adapt_batch_norm
 from dinocli.engine.build import build_learner, set_stage, view_specs
-from dinocli.engine.focus_maps import find_focus
+from dinocli.engine.focus_maps import build_focus
 from dinocli.engine.initialize import initialize
 from dinocli.engine.step import Learner, train_step
 from dinocli.models import alpha_bn as statistics
@@ -153,25 +153,25 @@ def untrained(args: argparse.Namespace, folder: Path) -> None:
 @contextmanager
 def own_share(share: float) -> Iterator[None]:
     """Give a share of the folder's statistics in place of the product's own, of fewer images."""
-    kept = statistics.SHARE, batch_norm_init.MOST
-    statistics.SHARE, batch_norm_init.MOST = share, STATISTICS_OF
+    kept = statistics.ALPHA, batch_norm_init.MAX_IMAGES
+    statistics.ALPHA, batch_norm_init.MAX_IMAGES = share, STATISTICS_OF
     try:
         yield
     finally:
-        statistics.SHARE, batch_norm_init.MOST = kept
+        statistics.ALPHA, batch_norm_init.MAX_IMAGES = kept
 
 
 def train(args: argparse.Namespace, folder: Path, run: str) -> None:
-    """Do one run and keep the teacher's weights at every look; a run whose last look is there is done."""
+    """Do one run and keep the teacher's weights at every probe; a run whose last probe is there is done."""
     steps, settings = RUNS[run]
     if (folder / f"{run}@{steps}.pt").is_file():
         return
     context, learner = context_of(args, f"run.steps={steps}", *settings)
     loader = context.loader(context.recipe)
-    learner.views.focus = find_focus(
+    learner.views.focus = build_focus(
         context.backbone, loader, context.recipe.views.focus, context.preprocess, ProgressReporter()
     )
-    with own_share(TRAINED_SHARES.get(run, statistics.SHARE)):
+    with own_share(TRAINED_SHARES.get(run, statistics.ALPHA)):
         initialize(learner, loader, context.recipe, context.preprocess, ProgressReporter())
     due = {round(share * steps) for share in PROBED_AT}
     batches = loader.steps(0, steps)

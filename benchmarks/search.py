@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinocli.quality.nearest_rows import nearest_rows
-from dinocli.quality.normalized_features import cores, single_threaded
+from dinocli.quality.normalized_features import block_threads, single_threaded
 
 
 def main() -> None:
@@ -34,14 +34,14 @@ def main() -> None:
         query_1D = np.random.default_rng(1).standard_normal((1, args.width)).astype(np.float32)
         expected = obvious(path, query_1D)
         with single_threaded():
-            found = nearest_rows(query_1D, gallery_ND, 10, threads=cores())
+            found = nearest_rows(query_1D, gallery_ND, 10, threads=block_threads())
             assert found.rows_QK[0].tolist() == expected.tolist()
             one = median(lambda: nearest_rows(query_1D, gallery_ND, 10, threads=1), args.repeats)
-            all_cores = median(lambda: nearest_rows(query_1D, gallery_ND, 10, threads=cores()), args.repeats)
+            all_cores = median(lambda: nearest_rows(query_1D, gallery_ND, 10, threads=block_threads()), args.repeats)
             many_QD = np.random.default_rng(2).standard_normal((16, args.width)).astype(np.float32)
-            many = median(lambda: nearest_rows(many_QD, gallery_ND, 10, threads=cores()), args.repeats)
+            many = median(lambda: nearest_rows(many_QD, gallery_ND, 10, threads=block_threads()), args.repeats)
         plain = median(lambda: obvious(path, query_1D), min(args.repeats, 3))
-    print(f"{args.rows:,} rows x {args.width}, float32, {cores()} cores; seconds, median of {args.repeats}")
+    print(f"{args.rows:,} rows x {args.width}, float32, {block_threads()} cores; seconds, median of {args.repeats}")
     print(f"one query, one thread     {one:.3f}")
     print(f"one query, all cores      {all_cores:.3f}")
     print(f"16 queries, all cores     {many:.3f}   {many / 16:.3f} a query")

@@ -98,7 +98,7 @@ class FeatureModel:
                 yield batch
 
         known = None if names is None else iter(numbers.popleft, None)
-        tokens = self.tokens.regardless() if box else self.tokens
+        tokens = self.tokens.without_region() if box else self.tokens
         rows = extract(self.backbone, batches(), autocast=None, tokens=tokens, numbers=known)
         rows = rows[np.argsort(order)] if order else rows
         return l2_normalized(rows) if self.normalize else rows

@@ -12,7 +12,7 @@ from dinocli.data.decode import image_size
 from dinocli.data.tar_shards import image_source, read_source, split_member
 from dinocli.errors import DataError, UsageError
 from dinocli.files import named_errors, write_atomic
-from dinocli.quality.grouping import NONE
+from dinocli.quality.grouping import NO_CLUSTER
 
 MARKER_FILE = ".dinocli-cluster"
 """Marks a folder that dinocli wrote: `--force` replaces no other."""
@@ -85,7 +85,7 @@ def write_tree(
 
 def _folder_name(label: int, label_N: NDArray[np.intp]) -> str:
     digits = len(str(label_N.max(initial=0)))  # zero-padded: names sort as numbers
-    return "none" if label == NONE else f"cluster-{label:0{digits}}"
+    return "none" if label == NO_CLUSTER else f"cluster-{label:0{digits}}"
 
 
 def _unused_name(name: str, label: int, used: set[tuple[int, str]]) -> str:

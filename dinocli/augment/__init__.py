@@ -1,1 +1,1 @@
-"""Views: the antialiased crop and the Kornia pipelines, on the device."""
+"""Augmentation on the device: antialiased crop, Kornia pipelines, multi-crop."""

@@ -1,9 +1,9 @@
-"""Antialiased random resized crop with flips and turns: a Kornia augmentation, replayable with `params=`.
+"""Antialiased random resized crop with flips and right-angle rotations: a Kornia augmentation, replayable by `params=`.
 
-Parameters are raw uniforms, because Kornia draws them before the true size of an image is known; they become boxes when
-they are applied.
+Parameters are uniform random numbers, because Kornia draws them before the true size of an image is known; they are
+converted to boxes when applied.
 
-Legend: B images, C channels, H W pixels of the canvas, S pixels of the view's side, N tries.
+Legend: B images, C channels, H W pixels of the canvas, S pixels of the view's side, N attempts.
 """
 
 from typing import Any
@@ -16,16 +16,16 @@ from torch import Tensor
 from dinocli.augment.draw import Params, send
 from dinocli.augment.resample import FULL_SCALE, resample
 
-_TRIES = 10
+_ATTEMPTS = 10
 
 
 class CropGenerator(RandomGeneratorBase):  # type: ignore[misc]
-    """Draws what a crop needs, without knowing any size.
+    """Generator of the random numbers of a crop, independent of the image size.
 
     Args:
         hflip: Probability of a left-right flip.
         vflip: Probability of an up-down flip.
-        rot90: Probability of a turn by 90, 180 or 270 degrees, each as likely.
+        rot90: Probability of a rotation by 90, 180 or 270 degrees, with equal shares.
     """
 
     def __init__(self, hflip: float, vflip: float, rot90: float) -> None:
@@ -36,15 +36,15 @@ class CropGenerator(RandomGeneratorBase):  # type: ignore[misc]
         return f"hflip={self.hflip}, vflip={self.vflip}, rot90={self.rot90}"
 
     def make_samplers(self, device: torch.device, dtype: torch.dtype) -> None:
-        """Keep nothing: every draw is a plain uniform on the CPU, whatever device the images are on."""
+        """Do nothing: all draws are uniform numbers on the CPU."""
 
     def forward(self, batch_shape: tuple[int, ...], same_on_batch: bool = False) -> dict[str, Tensor]:
-        """Draw for each image by itself; `same_on_batch` is Kornia's, and a crop of ours never sets it."""
+        """Draw for each image independently; Kornia's `same_on_batch` is ignored."""
         count = batch_shape[0]
         hflip, vflip, turned = torch.rand(3, count)
         return {
-            "area": torch.rand(count, _TRIES),
-            "ratio": torch.rand(count, _TRIES),
+            "area": torch.rand(count, _ATTEMPTS),
+            "ratio": torch.rand(count, _ATTEMPTS),
             "place": torch.rand(count, 2),
             "hflip": hflip < self.hflip,
             "vflip": vflip < self.vflip,
@@ -55,18 +55,19 @@ class CropGenerator(RandomGeneratorBase):  # type: ignore[misc]
 def choose_boxes(
     params: dict[str, Tensor], sizes_B2: Tensor, scale: tuple[float, float], ratio: tuple[float, float]
 ) -> Tensor:
-    """Turn uniforms into boxes: the first of ten tries that fits, else the centre with a clamped ratio.
+    """Convert uniform numbers to boxes: the first of ten attempts that fits, else a central box with a clamped ratio.
 
     Args:
-        params: `area` and `ratio` (B, N) and `place` (B, 2), uniform in [0, 1). Where there is a `centre` (B, 2), of
-            `dinocli.augment.focus`, the box is centred there as far as the image allows; NaN leaves it as drawn.
+        params: `area` and `ratio` (B, N) and `place` (B, 2), uniform in [0, 1). With a `centre` (B, 2) from
+            `dinocli.augment.focus`, the box is centred there as far as the image allows; NaN keeps `place`.
         sizes_B2: True height and width, pixels.
         scale: Smallest and largest share of the image's area.
-        ratio: Smallest and largest width / height, drawn evenly in its logarithm.
+        ratio: Smallest and largest width / height, log-uniform.
 
     Returns:
         (B, 4) int64: top, left, height, width.
-    Source: torchvision's `RandomResizedCrop.get_params`, for a whole batch at once.
+
+    Source: torchvision's `RandomResizedCrop.get_params`, vectorised over a batch.
     """
     sizes_B12 = sizes_B2.double()[:, None]
     area_BN = sizes_B12.prod(2) * (scale[0] + (scale[1] - scale[0]) * params["area"].double())
@@ -87,10 +88,10 @@ def choose_boxes(
 
 
 class AntialiasedCrop(AugmentationBase2D):  # type: ignore[misc]
-    """Random resized crop with PIL's bicubic, flips and right-angle turns, each image by itself.
+    """Random resized crop with PIL's bicubic kernel, flips and right-angle rotations, independent for each image.
 
-    Call it with `sizes_B2=`, the true height and width of each image on its padded canvas (pixels, on the CPU);
-    without, every image fills the canvas. Takes uint8 or uint16, gives float32 in [0, 1].
+    Call it with `sizes_B2=`, the true height and width of each image on its padded canvas (pixels, on the CPU); without
+    it, every image fills the canvas. Input uint8 or uint16, output float32 in [0, 1].
 
     Args:
         size: Side of the square view, pixels.
@@ -98,7 +99,7 @@ class AntialiasedCrop(AugmentationBase2D):  # type: ignore[misc]
         ratio: Smallest and largest width / height of the box.
         hflip: Probability of a left-right flip.
         vflip: Probability of an up-down flip.
-        rot90: Probability of a turn by 90, 180 or 270 degrees.
+        rot90: Probability of a rotation by 90, 180 or 270 degrees.
     """
 
     def __init__(
@@ -115,18 +116,18 @@ class AntialiasedCrop(AugmentationBase2D):  # type: ignore[misc]
         self._param_generator = CropGenerator(hflip, vflip, rot90)
 
     def transform_tensor(self, input: Tensor, **_: Any) -> Tensor:
-        """Leave the canvas as it is: Kornia's own would refuse integers, and a copy to float is made per box."""
+        """Return the canvas unchanged: Kornia would refuse integers, and each box is converted to float by itself."""
         return input
 
     def validate_tensor(self, input: Tensor) -> None:
-        """Refuse what is not a batch of canvases."""
+        """Raise `TypeError` unless the input is a batch of canvases."""
         if input.ndim != 4 or input.dtype not in FULL_SCALE:
             raise TypeError(f"a batch of canvases is (B, C, H, W), uint8 or uint16; got {input.dtype}, {input.shape}")
 
     def apply_transform(
         self, input: Tensor, params: dict[str, Tensor], flags: dict[str, Any], transform: Tensor | None = None
     ) -> Tensor:
-        """Cut, resize and orient; the canvas is the image where no sizes were given."""
+        """Crop, resize and orient; without sizes, images fill the canvas."""
         canvas_B2 = torch.tensor(input.shape[-2:]).expand(len(input), 2)
         geometry = self.geometry(params, params.get("sizes_B2", canvas_B2).cpu())
         views = resample(input, geometry["box"], flags["size"], geometry["mirror"])
@@ -134,17 +135,18 @@ class AntialiasedCrop(AugmentationBase2D):  # type: ignore[misc]
         return swapped(views, swap_B) if bool(geometry["swap"].any()) else views
 
     def geometry(self, params: Params, sizes_B2: Tensor) -> Params:
-        """Turn what was drawn into boxes, mirrors and swaps, where the true sizes are known: on the host.
+        """Convert the drawn numbers to boxes, mirrors and transpositions, on the host.
 
         Args:
-            params: Of the generator, (B, ...).
+            params: Parameters of the generator, (B, ...).
             sizes_B2: True height and width, pixels, on the CPU.
 
         Returns:
             `box` (B, 4) int64: top, left, height, width; `mirror` (B, 2) bool: up-down, left-right; `swap` (B,) bool:
-            rows and columns change places, last.
+            transpose rows and columns, applied last.
         """
-        # A turn is one or two mirrors and, if it is odd, a swap of the axes; the mirrors cost nothing in the weights.
+        # A rotation by 90-degree turns is one or two mirrors, which are free in the weights, and for odd numbers of
+        # turns a transposition.
         turns_B = params["turns"]
         up_down_B = params["vflip"] ^ (turns_B >= 2)
         left_right_B = params["hflip"] ^ ((turns_B == 1) | (turns_B == 2))
@@ -156,5 +158,5 @@ class AntialiasedCrop(AugmentationBase2D):  # type: ignore[misc]
 
 
 def swapped(views_BCSS: Tensor, swap_B: Tensor) -> Tensor:
-    """Swap rows and columns of the chosen views."""
+    """Transpose rows and columns of the selected views."""
     return torch.where(swap_B.view(-1, 1, 1, 1), views_BCSS.mT, views_BCSS)

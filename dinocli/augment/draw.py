@@ -1,6 +1,6 @@
 """Draw all augmentation parameters of a step on the host, and send them to the device as one tensor.
 
-Kornia draws on the CPU. Its tensors sent one by one would make the host wait for the device dozens of times a step.
+Kornia draws on the CPU; sending its tensors one by one would synchronise host and device dozens of times a step.
 
 Legend: N images of the global batch, V views of a kind, n rows (view-major: all images of view 1, ...), F columns.
 """
@@ -17,18 +17,18 @@ Params = dict[str, Tensor]
 
 
 def draw(operations: Sequence[AugmentationBase2D], views: int, images: int, key: tuple[int, ...]) -> list[Params]:
-    """Draw the parameters of each operation, from a random stream of its own.
+    """Draw the parameters of each operation from its own random stream.
 
-    Kornia draws from torch's global generator and takes no other, so that one is seeded and put back.
+    Kornia draws from torch's global generator only, so that generator is seeded and restored.
 
     Args:
         operations: Kornia augmentations, in a fixed order.
-        views: V, of one kind.
-        images: N.
-        key: Numbers that the streams are a function of.
+        views: Number of views of the kind, V.
+        images: Number of images, N.
+        key: Integers that determine the streams.
 
     Returns:
-        For each operation its tensors, (V, N, ...), on the CPU.
+        Parameters of each operation, (V, N, ...), on the CPU.
     """
     drawn = []
     with torch.random.fork_rng(devices=[]):
@@ -36,20 +36,20 @@ def draw(operations: Sequence[AugmentationBase2D], views: int, images: int, key:
             # Not torch.manual_seed, which would seed the GPUs too, without restoring them.
             torch.default_generator.manual_seed(int(np.random.SeedSequence((*key, number)).generate_state(1)[0]))
             params = operation.forward_parameters((views * images, 1, 1, 1))
-            del params["forward_input_shape"]  # the only one without a row per image
+            del params["forward_input_shape"]  # has no row per image
             drawn.append({name: value.view(views, images, *value.shape[1:]) for name, value in params.items()})
     return drawn
 
 
 def rows(params: Params) -> Params:
-    """Turn (V, N, ...) into view-major rows, (n, ...)."""
+    """Reshape (V, N, ...) to view-major rows, (n, ...)."""
     return {name: value.flatten(0, 1) for name, value in params.items()}
 
 
 def send(tensor: Tensor, device: torch.device) -> Tensor:
-    """Copy a tensor of the host to a device; the host does not wait for a GPU.
+    """Copy a host tensor to a device, asynchronously on CUDA.
 
-    On others than CUDA the copy may be taken from memory that is already in use again, so they wait.
+    On MPS and XPU the copy is synchronous, since the source memory might be reused before it ends.
     """
     if device.type != "cuda":
         return tensor.to(device, non_blocking=device.type not in ("mps", "xpu"))
@@ -58,38 +58,38 @@ def send(tensor: Tensor, device: torch.device) -> Tensor:
 
 @dataclass(frozen=True)
 class Layout:
-    """Which columns of a table hold what: for each operation name, first and last column, and whether it is a yes."""
+    """Columns of a packed table: (name, first column, end column, whether bool) of each parameter of each operation."""
 
     columns: tuple[tuple[tuple[str, int, int, bool], ...], ...]
 
     def unpack(self, table_nF: Tensor) -> list[Params]:
-        """Give each operation its columns: float32, (n,) or (n, width); bool where it was so on the host."""
-        yes_nF = table_nF > 0.5
+        """Return the parameters of each operation: float32 or bool, (n,) or (n, width)."""
+        bool_nF = table_nF > 0.5
         return [
-            {name: _columns(yes_nF if is_bool else table_nF, first, last) for name, first, last, is_bool in operation}
+            {name: _columns(bool_nF if is_bool else table_nF, first, last) for name, first, last, is_bool in operation}
             for operation in self.columns
         ]
 
 
 def pack(kinds: Sequence[Sequence[Params]]) -> tuple[Tensor, Layout]:
-    """Put the parameters of several kinds of views, one below the other, into one table.
+    """Pack the parameters of several kinds of views into one table, one kind below the other.
 
     Args:
-        kinds: For each kind the `rows` of each operation; all kinds have the same operations. Whole numbers have to be
-            below 2**24, where float32 still knows them.
+        kinds: For each kind the `rows` of each operation; all kinds have the same operations. Integers must be below
+            2**24, to be exact in float32.
 
     Returns:
-        (n, F) float32 on the CPU, and what its columns are.
+        Table (n, F) float32 on the CPU, and its columns.
     """
     tables = [torch.cat([column for params in kind for column in _flat(params)], dim=1) for kind in kinds]
     place, columns = 0, []
     for params in kinds[0]:
-        own = []
+        of_operation = []
         for name, value in params.items():
             width = value[0].numel() if value.ndim > 1 else 0
-            own.append((name, place, place + width, value.dtype == torch.bool or name == "batch_prob"))
+            of_operation.append((name, place, place + width, value.dtype == torch.bool or name == "batch_prob"))
             place += max(width, 1)
-        columns.append(tuple(own))
+        columns.append(tuple(of_operation))
     return torch.cat(tables), Layout(tuple(columns))
 
 

@@ -1,7 +1,7 @@
-"""Multi-crop: two global views and several local ones of each image, cropped, changed and normalised on the device.
+"""Multi-crop: two global and several local views of each image, cropped, augmented and normalised on the device.
 
-Views are view-major. A view is a function of (seed, step, view, place in the global batch) only, so that ranks, slices
-and a resumed run do not change it (bit-equal on a CPU).
+Views are view-major. A view is a function of (seed, step, view, position in the global batch) only, so that ranks,
+slices and resuming do not change it (bit-equal on a CPU).
 
 Legend: B images of this call, N of the global batch, V views, L local views, C channels, S pixels of a view's side.
 """
@@ -29,14 +29,15 @@ GLOBAL_VIEWS = 2
 
 
 class MultiCrop:
-    """Make all views of a batch.
+    """Multi-crop augmentation of a batch.
 
     Args:
-        specs: One for each view, the global ones first; neighbours of one size come out as one tensor.
-        mean: Of the normalisation, per channel, on the 0 to 1 scale. Three channels are RGB; others have no colours.
+        specs: One for each view, the global views first; consecutive views of one size are returned as one tensor.
+        mean: Mean of the normalisation, per channel, on the 0 to 1 scale. Three channels are RGB; other numbers have no
+            colour augmentation.
         std: Standard deviation of the normalisation, per channel.
-        grey: Canvases have one channel; everything runs on one, repeated to all at the very end.
-        seed: Of all random numbers, at least 0.
+        grey: Canvases have one channel; it is repeated to all channels in the normalisation.
+        seed: Seed of all random numbers, at least 0.
     """
 
     def __init__(
@@ -51,12 +52,12 @@ class MultiCrop:
         self.count = len(specs)
         self._specs, self._grey = specs, grey
         self.focus: Focus | None = None
-        """Where crops look; None: anywhere."""
-        # Views of one kind are drawn and made together. Each global one is a kind of its own, also where both are
-        # alike: an option that tells them apart must not change what else is drawn.
+        """Sampler of crop centres; None for uniform crops."""
+        # Views of one kind are drawn and computed together. Each global view is a kind of its own, even with equal
+        # specs: an option that makes them differ must not change other draws.
         self._kinds: list[tuple[ViewPipeline, range]] = []
-        for _, alike in groupby(range(self.count), key=lambda view: (min(view, GLOBAL_VIEWS), specs[view])):
-            views = [*alike]
+        for _, group in groupby(range(self.count), key=lambda view: (min(view, GLOBAL_VIEWS), specs[view])):
+            views = [*group]
             pipeline = ViewPipeline(specs[views[0]], colour=not grey and len(mean) == 3)
             self._kinds.append((pipeline, range(views[0], views[-1] + 1)))
         places = [place for place, _ in enumerate(self._kinds)]
@@ -79,34 +80,38 @@ class MultiCrop:
         start: int,
         global_batch: int,
     ) -> list[Tensor]:
-        """Make the views of one slice of the global batch.
+        """Return the views of one slice of the global batch.
 
         Args:
-            pixels_BCHW: uint8 or uint16 canvases, padded to the largest image, on the device that does the work.
-            sizes_B2: True height and width of each image, pixels, best on the CPU: boxes are worked out there.
-            images: Number of each image in the folder, for `focus`.
+            pixels_BCHW: uint8 or uint16 canvases, padded to the largest image, on the device for the computation.
+            sizes_B2: True height and width of each image, pixels, preferably on the CPU, where boxes are computed.
+            images: Index of each image in the folder, for `focus`.
             step: Training step.
-            start: Place of the first of these images in the global batch.
-            global_batch: Images of the step, over all processes and slices.
+            start: Position of the first of these images in the global batch.
+            global_batch: Number of images of the step, over all processes and slices.
 
         Returns:
             One (V*B, C, S, S) float32 tensor per resolution, normalised, view-major (all images of view 1, then all of
-            view 2, ...): [globals (2B), locals (L*B)]. One tensor if they have the same size or there are no locals.
+            view 2, ...): [global views (2B), local views (L*B)]; one tensor if sizes are equal or there are no local
+            views.
 
         Raises:
-            ValueError: If these images reach beyond the global batch.
+            ValueError: The slice extends beyond the global batch.
         """
         drawn = self._draw(sizes_B2, step, start, global_batch, images)
         if pixels_BCHW.device.type != "cpu":
             return self._batched(pixels_BCHW, sizes_B2, drawn)
         finish = partial(normalise, mean=self._mean, std=self._std)
-        made = [
+        views_of_sizes = [
             kind.views(pixels_BCHW, sizes_B2, own, finish) for (kind, _), own in zip(self._kinds, drawn, strict=True)
         ]
-        return [torch.cat(made[first:last]) if last - first > 1 else made[first] for first, last in self._same_size]
+        return [
+            torch.cat(views_of_sizes[first:last]) if last - first > 1 else views_of_sizes[first]
+            for first, last in self._same_size
+        ]
 
     def only_global(self) -> "MultiCrop":
-        """Return the multi-crop of the global views alone: the views that this one makes, without the local ones."""
+        """Return a multi-crop of the global views only, which gives the same global views as this one."""
         views = MultiCrop(self._specs[:GLOBAL_VIEWS], mean=self._mean, std=self._std, grey=self._grey, seed=self._seed)
         views.focus = self.focus
         return views
@@ -115,7 +120,7 @@ class MultiCrop:
     def preview(
         self, pixels_BCHW: Tensor, sizes_B2: Tensor, *, step: int, images: Sequence[int] = ()
     ) -> list[NDArray[np.uint8]]:
-        """Show what the network sees, before normalisation, for a picture.
+        """Return the views as 8-bit images, before normalisation, for display.
 
         Args:
             pixels_BCHW: uint8 or uint16 canvases.
@@ -124,19 +129,19 @@ class MultiCrop:
             images: Number of each image in the folder, for `focus`.
 
         Returns:
-            One (B, C, S, S) array for each view: global 1, global 2, locals. These are the views of `step` itself where
-            the global batch is these images; `dinocli.data.read.rgb` shows them.
+            One (B, C, S, S) array for each view: global 1, global 2, local views. They are those of training step
+            `step` if these images are the global batch; `dinocli.data.read.rgb` converts them for display.
         """
         pixels_BCHW, count = pixels_BCHW.cpu(), len(pixels_BCHW)
         drawn = self._draw(sizes_B2, step, 0, count, images)
-        made = [
+        views_of_sizes = [
             kind.views(pixels_BCHW, sizes_B2, own, lambda views_nCSS: views_nCSS.mul(255).round().byte())
             for (kind, _), own in zip(self._kinds, drawn, strict=True)
         ]
-        return [view.numpy() for kind in made for view in kind.view(-1, count, *kind.shape[1:])]
+        return [view.numpy() for kind in views_of_sizes for view in kind.view(-1, count, *kind.shape[1:])]
 
     def describe(self, sizes_B2: Tensor, *, step: int, images: Sequence[int] = ()) -> list[list[str]]:
-        """Say in words what `preview` shows: for each view, for each image, its lines (`view_words`)."""
+        """Return captions of the images of `preview`: for each view and each image the lines of `view_words`."""
         drawn = self._draw(sizes_B2, step, 0, len(sizes_B2), images)
         return [
             view_words(kind.crop, own, view, sizes_B2)
@@ -145,10 +150,9 @@ class MultiCrop:
         ]
 
     def compile(self) -> None:
-        """Compile what comes after the crop on a device: a handful of kernels for each size of view.
+        """Compile the operations on a device with torch.compile.
 
-        In four functions, not in one: the four rounds of the jitter are one graph, compiled once, and all sizes share
-        what is compiled.
+        Four functions instead of one: the four rounds of the jitter share one graph, and so do all view sizes.
         """
         compiled = torch.compile(jitter_round, dynamic=True)
         self._weights = torch.compile(box_weights, dynamic=True)
@@ -160,7 +164,7 @@ class MultiCrop:
     def _draw(
         self, sizes_B2: Tensor, step: int, start: int, global_batch: int, images: Sequence[int] = ()
     ) -> list[list[Params]]:
-        """Draw for the whole global batch and keep the columns of these images: for each kind, (V, B, ...)."""
+        """Draw for the whole global batch and return the parameters of this slice: for each kind, (V, B, ...)."""
         end = start + len(sizes_B2)
         if end > global_batch:
             raise ValueError(f"images {start} to {end} of a global batch of {global_batch}")
@@ -180,7 +184,7 @@ class MultiCrop:
         return drawn
 
     def _batched(self, pixels_BCHW: Tensor, sizes_B2: Tensor, drawn: list[list[Params]]) -> list[Tensor]:
-        """Make the views of one size together, from one table of parameters for all of them."""
+        """Compute the views on a device, all of one size at once, from one packed table of parameters."""
         flat = []
         for (kind, views), (crop, *changes) in zip(self._kinds, drawn, strict=True):
             sizes_n2 = sizes_B2.cpu().repeat(len(views), 1)
@@ -190,28 +194,28 @@ class MultiCrop:
         table_nF = send(packed, pixels_BCHW.device)
         params = layout.unpack(table_nF)
         mean_C11, std_C11 = constants(self._mean, self._std, pixels_BCHW.device)
-        made, done = [], 0
+        views_of_sizes, done = [], 0
         for first, last in self._same_size:
             kind, boxes = self._kinds[first][0], torch.cat([own[0]["box"] for own in flat[first:last]])
-            mine = slice(done, done + len(boxes))
-            done = mine.stop
-            geometry, jitter, *others = ({name: value[mine] for name, value in own.items()} for own in params)
+            part = slice(done, done + len(boxes))
+            done = part.stop
+            geometry, jitter, *others = ({name: value[part] for name, value in own.items()} for own in params)
             longest = int(boxes[:, 2:].max())
             with record_function("crop"):
-                crops = cut(pixels_BCHW, table_nF[mine, :6], kind.crop.flags["size"], longest, self._weights)
+                crops = cut(pixels_BCHW, table_nF[part, :6], kind.crop.flags["size"], longest, self._weights)
             with record_function("photometric"):
                 views_nCSS = self._begin(crops, geometry["swap"], FULL_SCALE[pixels_BCHW.dtype])
                 views_nCSS = kind.changes[0].apply_transform(views_nCSS, jitter, kind.changes[0].flags)
-                made.append(self._end(views_nCSS, others, kind.changes[1:], mean_C11, std_C11))
-        return made
+                views_of_sizes.append(self._end(views_nCSS, others, kind.changes[1:], mean_C11, std_C11))
+        return views_of_sizes
 
 
 def begin_views(crops_BVSCS: Tensor, swap_n: Tensor, full_scale: float) -> Tensor:
-    """Lay out the crops of a device view-major and bring them to [0, 1].
+    """Rearrange crops on a device to view-major order and scale them to [0, 1].
 
     Args:
-        crops_BVSCS: Of `cut`: columns before channels and rows.
-        swap_n: Whether rows and columns change places.
+        crops_BVSCS: Crops from `cut`: columns before channels and rows.
+        swap_n: Whether to transpose rows and columns.
         full_scale: Value of the canvas that becomes 1.
 
     Returns:
@@ -228,13 +232,13 @@ def end_views(
     mean_C11: Tensor,
     std_C11: Tensor,
 ) -> Tensor:
-    """Do to views on a device what comes after the jitter, and normalise them.
+    """Apply the operations after the jitter to views on a device, and normalise them.
 
     Args:
-        views_nCSS: In [0, 1].
-        params: Of each change, on the device.
-        changes: Kornia operations in their order.
-        mean_C11: Of the normalisation.
+        views_nCSS: Views in [0, 1].
+        params: Parameters of each operation, on the device.
+        changes: Kornia operations in order.
+        mean_C11: Mean of the normalisation, per channel.
         std_C11: Standard deviation of the normalisation, per channel.
 
     Returns:

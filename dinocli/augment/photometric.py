@@ -1,7 +1,7 @@
-"""Changes of colour and sharpness: Kornia augmentations where Kornia's own is slow or coarser than the paper.
+"""Photometric augmentations: replacements for Kornia operations that are slow or differ from the paper.
 
-Kornia draws the order of a colour jitter once a call, and its hue (through HSV) and its blur cost two to six times what
-these do. Grayscale is Kornia's as it is.
+Kornia draws the order of a colour jitter once per call instead of per image, and its hue (through HSV) and its blur
+take two to six times as long as these. Grayscale is Kornia's.
 
 Legend: B images, C channels, S pixels of the view's side, T taps of the blur. Views are float32 in [0, 1].
 """
@@ -21,14 +21,14 @@ from dinocli.augment.resample import dense, separable
 
 
 def adjust_hue(views_B3SS: Tensor, turn_B: Tensor) -> Tensor:
-    """Turn the colour circle, as HSV does, without leaving RGB.
+    """Shift the hue as in HSV, computed in RGB.
 
-    Hue is a place on a hexagon, and a channel falls off with the distance from its corner. Measured in units of the
-    chroma (largest minus smallest channel) neither direction needs a division, and a grey pixel stays as it is.
+    Hue is a position on a hexagon, and a channel decreases with the distance from its corner. In units of the chroma
+    (largest minus smallest channel) no division is needed, and grey pixels do not change.
 
     Args:
         views_B3SS: RGB.
-        turn_B: In turns, -0.5 to 0.5.
+        turn_B: Hue shift in turns of the colour circle, -0.5 to 0.5.
 
     Returns:
         (B, 3, S, S), equal to `kornia.enhance.adjust_hue` (which takes radians) within rounding.
@@ -42,16 +42,16 @@ def adjust_hue(views_B3SS: Tensor, turn_B: Tensor) -> Tensor:
     turned = []
     for corner in (0, 2, 4):
         apart = torch.addcmul(hue, chroma, sextants - corner).abs_()
-        apart = torch.minimum(apart, torch.sub(apart, chroma, alpha=6).abs_())  # the short way round
+        apart = torch.minimum(apart, torch.sub(apart, chroma, alpha=6).abs_())  # the shorter arc
         share = torch.mul(chroma, 2).sub_(apart).clamp_(min=0)
         turned.append(torch.minimum(share, chroma).add_(low))
     return torch.stack(turned, dim=1)
 
 
 def adjust_contrast(views_BCSS: Tensor, factor_B: Tensor) -> Tensor:
-    """Change contrast around the mean of the luminance, or of each channel by itself where they are not RGB.
+    """Change the contrast around the mean luminance, or around the mean of each channel for images that are not RGB.
 
-    Kornia's own takes one mean of all channels, which would pull a dark stain towards a bright one.
+    Kornia uses one mean over all channels, which would shift a dark stain towards a bright one.
     """
     if views_BCSS.shape[1] in (1, 3):
         changed: Tensor = enhance.adjust_contrast_with_mean_subtraction(views_BCSS, factor_B)
@@ -70,16 +70,16 @@ _CHANGES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 
 def jitter_round(views_BCSS: Tensor, turn_B: Tensor, factors_B4: Tensor, has_hue: bool) -> Tensor:
-    """Apply one jitter operation to each image, as `turn_B` selects it: all are computed, one is kept.
+    """Apply one jitter operation to each image, selected by `turn_B`: all are computed, one is kept.
 
-    Brightness, contrast and saturation are the same mixture with black, with the mean of the luminance and with the
-    luminance. With a factor of 1 it is the image itself, so that a strength of 0 needs no rule. Channels other than RGB
-    are each their own luminance.
+    Brightness, contrast and saturation are mixtures of the image with black, with the mean luminance and with the
+    luminance. A factor of 1 returns the image, so a strength of 0 needs no special case. For images that are not RGB,
+    each channel is its own luminance.
 
     Args:
-        views_BCSS: In [0, 1].
+        views_BCSS: Views in [0, 1].
         turn_B: Index of the operation in `_CHANGES`; -1 for none.
-        factors_B4: In the order of `_CHANGES`.
+        factors_B4: Factors in the order of `_CHANGES`.
         has_hue: Whether hue, the most expensive operation, is on.
 
     Returns:
@@ -98,7 +98,7 @@ def jitter_round(views_BCSS: Tensor, turn_B: Tensor, factors_B4: Tensor, has_hue
 
 
 class JitterGenerator(ColorJitterGenerator):  # type: ignore[misc]
-    """Kornia's factors, with an order for each image: `order` is (B, 4) instead of (4,)."""
+    """Kornia's generator with an order per image: `order` is (B, 4) instead of (4,)."""
 
     def forward(self, batch_shape: tuple[int, ...], same_on_batch: bool = False) -> dict[str, Tensor]:
         """Draw factors and orders."""
@@ -107,16 +107,16 @@ class JitterGenerator(ColorJitterGenerator):  # type: ignore[misc]
 
 
 class PerImageJitter(IntensityAugmentationBase2D):  # type: ignore[misc]
-    """Change brightness, contrast, saturation and hue, in an order of its own for each image, as torchvision does.
+    """Colour jitter (brightness, contrast, saturation, hue) in a random order per image, as in torchvision.
 
-    A strength of 0 leaves its change out; with saturation and hue at 0 any number of channels will do. All channels of
-    an image share one factor: their ratios are what bands and stains are measured for.
+    A strength of 0 disables the operation; with saturation and hue at 0 any number of channels is possible. All
+    channels of an image share one factor: ratios of bands and stains carry information.
 
     Args:
         brightness: Factor from 1-x to 1+x.
-        contrast: Factor from 1-x to 1+x around the mean of the image's luminance, else of each channel.
+        contrast: Factor from 1-x to 1+x around the mean luminance, or the mean of each channel if not RGB.
         saturation: Factor from 1-x to 1+x around the pixel's luminance.
-        hue: Turns from -x to x, at most 0.5.
+        hue: Shift in turns of the colour circle from -x to x, at most 0.5.
         p: Probability.
     """
 
@@ -130,10 +130,10 @@ class PerImageJitter(IntensityAugmentationBase2D):  # type: ignore[misc]
     def apply_transform(
         self, input: Tensor, params: dict[str, Tensor], flags: dict[str, Any], transform: Tensor | None = None
     ) -> Tensor:
-        """Work in four rounds; in each, a change takes the images whose turn it is.
+        """Apply the jitter in four rounds; in each round every image gets the operation of its order.
 
-        On a CPU nothing is computed for the others. Elsewhere `jitter_round` computes all and keeps what is asked for:
-        to pick images the host would have to wait for the device.
+        On a CPU an operation is computed only for its images. On a device `jitter_round` computes all operations and
+        selects: selecting images first would synchronise host and device.
         """
         if "turns" in params or at_once(input):
             params = params if "turns" in params else self.turns(params)
@@ -149,10 +149,10 @@ class PerImageJitter(IntensityAugmentationBase2D):  # type: ignore[misc]
         return views
 
     def turns(self, params: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Say for `jitter_round` what each image gets in each round, with the probability worked in.
+        """Return the operation of each image in each round for `jitter_round`, with the probability applied.
 
         Returns:
-            `turns` (B, 4), -1 where an image is left alone, and `factors` (B, 4).
+            `turns` (B, 4), -1 where an image is not changed, and `factors` (B, 4).
         """
         chosen_B1 = params["batch_prob"].view(-1, 1) > 0.5
         return {
@@ -162,9 +162,9 @@ class PerImageJitter(IntensityAugmentationBase2D):  # type: ignore[misc]
 
 
 class GaussianBlur(IntensityAugmentationBase2D):  # type: ignore[misc]
-    """Blur with a standard deviation of its own for each image; the border is continued by its last pixel.
+    """Gaussian blur with a random standard deviation per image and replicated border.
 
-    The kernel reaches four standard deviations: nothing is cut off, at no price, since it is one matrix per axis.
+    The kernel extends to four standard deviations, at no extra cost, since it is one matrix per axis.
 
     Args:
         sigma: Smallest and largest standard deviation, pixels of the view.
@@ -191,7 +191,7 @@ class GaussianBlur(IntensityAugmentationBase2D):  # type: ignore[misc]
 
 
 class Solarize(RandomSolarize):  # type: ignore[misc]
-    """Invert the pixels from one half up: Kornia's, whose defaults would also move the threshold and the brightness.
+    """Invert the pixels of at least 0.5. Kornia's defaults would also vary the threshold and the brightness.
 
     Args:
         p: Probability.
@@ -203,12 +203,12 @@ class Solarize(RandomSolarize):  # type: ignore[misc]
     def apply_transform(
         self, input: Tensor, params: dict[str, Tensor], flags: dict[str, Any], transform: Tensor | None = None
     ) -> Tensor:
-        """Do what Kornia does, without its look at the values that were drawn, for which the host would wait."""
+        """Solarize like Kornia, without its check of the drawn values, which would synchronise host and device."""
         return torch.where(input < each(params["thresholds"]), input, 1.0 - input)
 
 
 def gated(operation: IntensityAugmentationBase2D, views_BCSS: Tensor, params: dict[str, Tensor]) -> Tensor:
-    """Apply a Kornia operation to the images that its probability has chosen."""
+    """Apply a Kornia operation to the images selected by its probability."""
     if at_once(views_BCSS):
         changed: Tensor = operation.apply_transform(views_BCSS, params, operation.flags)
         return torch.where(each(params["batch_prob"]), changed, views_BCSS)
@@ -221,7 +221,7 @@ def gated(operation: IntensityAugmentationBase2D, views_BCSS: Tensor, params: di
 
 
 def at_once(views: Tensor) -> bool:
-    """Return whether all images are computed and then selected, as on a device, rather than only the selected ones."""
+    """Return whether to compute all images and select afterwards (on a device), instead of the selected ones only."""
     return views.device.type != "cpu" or torch.compiler.is_compiling()
 
 
@@ -231,14 +231,12 @@ def each(values_B: Tensor) -> Tensor:
 
 
 def change_rows(views_BCSS: Tensor, rows: list[int], change: Callable[..., Tensor], *values: Tensor) -> Tensor:
-    """Apply a change to some images of a batch on the CPU, so that nothing is computed for the others.
-
-    Kornia computes it for all and picks afterwards, which is what a CPU pays for.
+    """Apply an operation to some images of a batch on the CPU, computing only those.
 
     Args:
-        views_BCSS: The batch; written to.
-        rows: Which images.
-        change: Takes the chosen images and their rows of `values`.
+        views_BCSS: The batch; changed in place.
+        rows: Indices of the images.
+        change: Function of the selected images and their rows of `values`.
         values: Tensors with one row per image of the batch.
     """
     if len(rows) == len(views_BCSS):

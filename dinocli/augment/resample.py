@@ -1,13 +1,13 @@
-"""Antialiased resampling as two matrix products per image, each image with its own box, in one batch.
+"""Antialiased crop-and-resize as two matrix products per image, with a box per image, in one batch.
 
-PIL's bicubic, to the rounding of its 8 bits: 58 dB, where a warp without antialias reaches 22 to 25 dB and lets fine
-texture fold into patterns that the resize of an evaluation never shows. Price of the dense product, against torch's
-antialiased resize of one box (one core, colour): 1.8 and 1.2 ms for 375 -> 224 pixels, 0.2 and 0.3 ms for 200 -> 96.
-In return a GPU does all boxes of a batch at once.
+Equals PIL's bicubic up to its 8-bit rounding (58 dB); a warp without antialiasing reaches 22 to 25 dB and aliases fine
+texture into patterns that the evaluation resize never shows. Time of the dense product and of torch's antialiased
+resize of one box (one core, colour): 1.8 and 1.2 ms for 375 -> 224 pixels, 0.2 and 0.3 ms for 200 -> 96. In return a
+GPU processes all boxes of a batch at once.
 
 Legend: B images, V views of each, n = V * B boxes, C channels, H W pixels of the canvas (padded to the largest image),
-S pixels of the output side, T taps (source pixels that one output pixel looks at). Boxes are (top, left, height, width)
-in whole pixels.
+S pixels of the output side, T taps (source pixels per output pixel). Boxes are (top, left, height, width) in whole
+pixels.
 """
 
 import contextlib
@@ -20,23 +20,23 @@ from torch import Tensor
 
 from dinocli.augment.draw import send
 
-FULL_SCALE = {torch.uint8: 255.0, torch.uint16: 65535.0}  # the dtypes of a canvas, and the value that becomes 1.0
-_SUPPORT = 2.0  # pixels on either side that a bicubic looks at, before it is stretched
+FULL_SCALE = {torch.uint8: 255.0, torch.uint16: 65535.0}  # dtype of a canvas -> value that becomes 1.0
+_SUPPORT = 2.0  # radius of the bicubic kernel in source pixels, before antialiasing widens it
 
-MOST_BYTES = 4 << 30
-"""Memory that the crops of one kind of views take on a device, before they are worked on in pieces."""
+MAX_CROP_BYTES = 4 << 30
+"""Device memory for the crops of one kind of views; larger batches are processed in pieces."""
 
 
 def dense(index_BST: Tensor, weight_BST: Tensor, width: int) -> Tensor:
-    """Spread taps into rows of a matrix; taps with the same index add up.
+    """Scatter taps into a dense matrix; taps with the same index are summed.
 
     Args:
         index_BST: Source pixel of each tap, in [0, width).
-        weight_BST: Its weight.
+        weight_BST: Weight of each tap.
         width: Source pixels.
 
     Returns:
-        (B, S, width), as `separable` takes it.
+        (B, S, width), for `separable`.
     """
     matrix = torch.zeros(*index_BST.shape[:2], width, device=weight_BST.device)
     return matrix.scatter_add_(2, index_BST, weight_BST)
@@ -45,20 +45,20 @@ def dense(index_BST: Tensor, weight_BST: Tensor, width: int) -> Tensor:
 def separable(pixels_BCHW: Tensor, rows_BSH: Tensor, columns_BSW: Tensor) -> Tensor:
     """Apply one matrix along the height and one along the width of each image.
 
-    Outside autocast whatever the caller does: 16 bits would cost up to one grey level on smooth surfaces.
+    Autocast is disabled: half precision would cause errors of up to one grey level on smooth surfaces.
 
     Returns:
         (B, C, S, S) float32.
     """
     channels, height = pixels_BCHW.shape[1:3]
     with torch.autocast(pixels_BCHW.device.type, enabled=False):
-        # All channels and rows of an image in one product: the width first, since it is the contiguous axis.
+        # Width first, since it is the contiguous axis: all channels and rows of an image in one product.
         narrow = torch.bmm(pixels_BCHW.flatten(1, 2), columns_BSW.mT)
         return torch.matmul(rows_BSH[:, None], narrow.view(-1, channels, height, narrow.shape[2]))
 
 
 def _bicubic(distance: Tensor) -> Tensor:
-    """Keys' kernel with a = -0.5 (PIL, and torch with antialias); torch without antialias has -0.75."""
+    """Return Keys' cubic kernel with a = -0.5 (PIL, and torch with antialias; torch without has -0.75)."""
     x = distance.abs()
     near = (1.5 * x - 2.5) * x * x + 1
     far = ((-0.5 * x + 2.5) * x - 4) * x + 2
@@ -66,42 +66,42 @@ def _bicubic(distance: Tensor) -> Tensor:
 
 
 def _taps(start: Tensor, length: Tensor, mirror: Tensor, size: int, count: int) -> tuple[Tensor, Tensor]:
-    """Source pixels and weights along axes.
+    """Return source pixels and weights along one axis of each box.
 
     Args:
         start: First pixel of each box, (..., 1, 1).
         length: Pixels of each box, (..., 1, 1).
-        mirror: Whether the axis is reversed, (..., 1, 1): an output pixel then takes the taps of its mirror image.
+        mirror: Whether the axis is reversed, (..., 1, 1).
         size: Output pixels.
         count: Of `_tap_count`.
 
     Returns:
-        Index (..., S, T) into the canvas and weight (..., S, T), whose rows still have to be made to add up to 1.
+        Index (..., S, T) into the canvas and weight (..., S, T), not yet normalised to a sum of 1.
     """
     scale = length / size
-    stretch = scale.clamp(min=1.0)  # antialias: a shrinking kernel covers the pixels it replaces
+    stretch = scale.clamp(min=1.0)  # antialiasing: widen the kernel when downscaling
     place = torch.arange(size, device=start.device).view(-1, 1)
     centre = (torch.where(mirror, size - 1 - place, place) + 0.5) * scale
     tap = torch.floor(centre - _SUPPORT * stretch) + torch.arange(count, device=start.device)
-    inside = (tap >= 0) & (tap < length)  # the box ends there, as if it had been cut out first
+    inside = (tap >= 0) & (tap < length)  # no pixels outside the box, as if it had been cropped first
     weight = torch.where(inside, _bicubic((tap + 0.5 - centre) / stretch), 0.0)
     return (start + torch.minimum(tap.clamp(min=0), length - 1)).long(), weight
 
 
 def _tap_count(length: float, size: int) -> int:
-    """Return how many source pixels one output pixel looks at, where boxes are at most this number of pixels long."""
+    """Return the number of taps per output pixel for boxes of at most `length` pixels."""
     return math.ceil(2 * _SUPPORT * max(1.0, length / size)) + 1
 
 
 def resample(pixels_BCHW: Tensor, boxes_B4: Tensor, size: int, mirror_B2: Tensor) -> Tensor:
-    """Cut a box out of each image and resize it to a square, antialiased.
+    """Crop a box out of each image and resize it to a square, antialiased.
 
-    On a CPU one image at a time: it stays in the cache, only its own box is read, and its bits cannot depend on its
-    neighbours in the batch. Elsewhere all at once.
+    On a CPU one image at a time: it stays in the cache, only its box is read, and its result does not depend on other
+    images of the batch. On other devices all at once.
 
     Args:
-        pixels_BCHW: uint8 or uint16 canvases; what lies outside a box is never looked at.
-        boxes_B4: Top, left, height, width, whole pixels, on the CPU: their extent decides what is read.
+        pixels_BCHW: uint8 or uint16 canvases; pixels outside a box are not read.
+        boxes_B4: Top, left, height, width, whole pixels, on the CPU.
         size: Output side, pixels.
         mirror_B2: Whether to reverse the rows (up-down) and the columns (left-right), bool, on the CPU.
 
@@ -118,7 +118,7 @@ def resample(pixels_BCHW: Tensor, boxes_B4: Tensor, size: int, mirror_B2: Tensor
     for axis in (0, 1):
         start_B, length_B, mirror_B = boxes_B4[:, axis], boxes_B4[:, 2 + axis], mirror_B2[:, axis]
         index, weight = _taps(start_B.view(-1, 1, 1), length_B.view(-1, 1, 1), mirror_B.view(-1, 1, 1), size, count)
-        # Summed strictly in order: trailing zeros, which depend on the largest box of the batch, then change no bit.
+        # Summed in order, so that trailing zeros, whose number depends on the largest box of the batch, change no bit.
         axes.append((index, weight / weight.cumsum(-1)[..., -1:]))
     for number, (low_2, size_2) in enumerate(boxes_B4.view(-1, 2, 2).tolist()):
         high_2 = [low + length for low, length in zip(low_2, size_2, strict=True)]
@@ -132,19 +132,19 @@ def resample(pixels_BCHW: Tensor, boxes_B4: Tensor, size: int, mirror_B2: Tensor
 
 
 def to_unit(views_BCSS: Tensor, dtype: torch.dtype) -> Tensor:
-    """Bring values of a canvas's dtype to [0, 1], in place; a bicubic overshoots at edges."""
+    """Scale values of a canvas dtype to [0, 1], in place; clamps the overshoot of the bicubic kernel at edges."""
     return views_BCSS.div_(FULL_SCALE[dtype]).clamp_(0, 1)
 
 
 def box_weights(geometry_n6: Tensor, size: int, count: int, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """Turn boxes into the matrices that resize them, on their device; a function that can be compiled.
+    """Return the resize matrices of boxes, on their device; can be compiled.
 
     Args:
         geometry_n6: Top, left, height, width, up-down, left-right; float32.
         size: Output side, pixels.
-        count: Of `_tap_count`.
-        height: Of the canvas, pixels.
-        width: Of the canvas, pixels.
+        count: Number of taps, from `_tap_count`.
+        height: Height of the canvas, pixels.
+        width: Width of the canvas, pixels.
 
     Returns:
         Rows (n, S, H) and columns (n, S, W).
@@ -162,17 +162,17 @@ def cut(
     longest: int,
     weights: Callable[[Tensor, int, int, int, int], tuple[Tensor, Tensor]] = box_weights,
 ) -> Tensor:
-    """Cut several boxes out of each image and resize them, without the host waiting for the device.
+    """Crop several boxes out of each image and resize them, without synchronising host and device.
 
-    All boxes of an image share one product along the width, and what that gives is laid out as the product along the
-    height takes it: nothing is copied in between.
+    All boxes of an image share one product along the width, whose result has the layout that the product along the
+    height needs, so that nothing is copied in between.
 
     Args:
         pixels_BCHW: uint8 or uint16 canvases.
         geometry_n6: Top, left, height, width, up-down, left-right; float32, on the device, view-major.
         size: Output side, pixels.
-        longest: Pixels of the longest side of a box.
-        weights: `box_weights` or what it was compiled to.
+        longest: Longest side of a box, pixels.
+        weights: `box_weights`, or its compiled version.
 
     Returns:
         (B, V, size, C, size) float32 on the scale of the canvas: columns of the view before its channels and rows.
@@ -180,7 +180,7 @@ def cut(
     (images, channels, height, width), count = pixels_BCHW.shape, _tap_count(longest, size)
     views = len(geometry_n6) // images
     each = 4 * (channels * height * width + views * size * (width + channels * height + height + channels * size))
-    step = max(1, MOST_BYTES // each)
+    step = max(1, MAX_CROP_BYTES // each)
     geometry_BV6 = geometry_n6.view(views, images, 6).transpose(0, 1)
     pieces = []
     for first in range(0, images, step):
@@ -196,10 +196,10 @@ def cut(
 
 @contextlib.contextmanager
 def tensor_cores(allowed: bool) -> Iterator[None]:
-    """Let float32 products of a GPU take TF32: ten bits of every factor.
+    """Allow TF32 for float32 products on a GPU (10 bits of mantissa).
 
-    Pixels of 8 bits are exact in it and the weights nearly: a crop stays within PIL's own rounding. Deeper pixels are
-    not, and keep float32.
+    8-bit pixels are exact in TF32 and weights nearly so: the error stays within PIL's rounding. Deeper pixels need
+    float32.
     """
     matmul = torch.backends.cuda.matmul
     before = matmul.fp32_precision
@@ -212,7 +212,7 @@ def tensor_cores(allowed: bool) -> Iterator[None]:
 
 @torch.no_grad()
 def resize_square(pixels_BCHW: Tensor, sizes_B2: Tensor, size: int) -> Tensor:
-    """Resize whole images to a square for evaluation, with the antialiased kernel of the training crops; none is cut.
+    """Resize whole images to a square for evaluation, without cropping, with the kernel of the training crops.
 
     Args:
         pixels_BCHW: uint8 or uint16 canvases, padded to the largest image.
@@ -228,15 +228,15 @@ def resize_square(pixels_BCHW: Tensor, sizes_B2: Tensor, size: int) -> Tensor:
 
 
 def normalise(views_BCSS: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
-    """Subtract the mean and divide by the standard deviation of each channel; one channel becomes all of them.
+    """Subtract the mean and divide by the standard deviation of each channel; one channel is repeated to all.
 
     Args:
-        views_BCSS: In [0, 1], with one channel or as many as the mean has.
-        mean: Per channel, on the 0 to 1 scale.
+        views_BCSS: Views in [0, 1], with one channel or as many as the mean has.
+        mean: Mean of the normalisation, per channel, on the 0 to 1 scale.
         std: Standard deviation of the normalisation, per channel.
 
     Returns:
-        (B, C, S, S), C as the mean has it: 3 for grey and RGB.
+        (B, C, S, S), with the channels of the mean: 3 for grey and RGB.
     """
     mean_C11, std_C11 = constants(mean, std, views_BCSS.device)
     return (views_BCSS - mean_C11).div_(std_C11)
@@ -244,7 +244,7 @@ def normalise(views_BCSS: Tensor, mean: tuple[float, ...], std: tuple[float, ...
 
 @lru_cache
 def constants(mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Keep mean and deviation on a device, (C, 1, 1) each: sending them makes the host wait."""
+    """Return mean and standard deviation on a device, (C, 1, 1) each; cached, as the transfer synchronises."""
     with torch.inference_mode(False):
         mean_C, std_C = (torch.tensor(values, device=device) for values in (mean, std))
     return mean_C.view(-1, 1, 1), std_C.view(-1, 1, 1)

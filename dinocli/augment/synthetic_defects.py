@@ -1,9 +1,9 @@
-"""Synthetic defects: small changes of four kinds, blended into images, that features are asked to notice.
+"""Synthetic defects: small anomalies of four kinds, blended into images to test the sensitivity of features.
 
-What counts as a defect in a folder is not known. But features that notice a spot, a line, a patch out of place or a
-foreign texture less than before will hardly notice real ones better.
+The real defects of a folder are not known. But features that are less sensitive to a spot, a line, a displaced patch or
+a foreign texture than before are unlikely to be more sensitive to real ones.
 
-Shapes: B images, S pixels of a side, N images of the whole draw, F random numbers of an image.
+Shapes: B images, S pixels of a side, N images of the whole draw, F random numbers per image.
 """
 
 import math
@@ -14,38 +14,38 @@ from torch import Tensor
 
 KINDS = ("spot", "line", "scar", "texture")
 
-_NUMBERS = 11
+_RANDOM_NUMBERS = 11
 
 
 def draw_defects(images: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Draw the kind, place, size, direction and strength of one defect for each image.
+    """Draw the kind, position, size, direction and strength of one defect for each image.
 
     Args:
-        images: N.
-        seed: Another number gives other defects.
+        images: Number of images, N.
+        seed: Seed of the draw.
 
     Returns:
-        Kinds, (N,), places in `KINDS`, each about equally often; random numbers, (N, F), 0 to 1; both on the CPU.
+        Kinds (N,), indices into `KINDS`, about equally frequent; random numbers (N, F), 0 to 1; both on the CPU.
     """
     random = np.random.default_rng((seed, images, 7))
     kind_N = random.permutation(np.arange(images) % len(KINDS))
-    return torch.from_numpy(kind_N), torch.from_numpy(random.random((images, _NUMBERS), np.float32))
+    return torch.from_numpy(kind_N), torch.from_numpy(random.random((images, _RANDOM_NUMBERS), np.float32))
 
 
 def with_defects(images_BCSS: Tensor, kind_B: Tensor, drawn_BF: Tensor) -> Tensor:
     """Blend one defect into each image.
 
-    Spots and lines are brighter or darker than what they cover, by one to three standard deviations of the image; a
-    scar is a patch from elsewhere in the image; a texture comes from another image of the batch, with the mean and the
-    standard deviation of this one. So neither light nor contrast decides how easily a defect is noticed.
+    Spots and lines are brighter or darker than the background by one to three standard deviations of the image; a scar
+    is a patch from another position in the image; a texture comes from another image of the batch, normalised to the
+    mean and standard deviation of this one. So the visibility of a defect does not depend on brightness and contrast.
 
     Args:
-        images_BCSS: 0 to 1. The other half of the batch gives the foreign textures.
-        kind_B: Kinds of `draw_defects`.
-        drawn_BF: Random numbers of `draw_defects`.
+        images_BCSS: Images in [0, 1]. Foreign textures come from the other half of the batch.
+        kind_B: Kinds from `draw_defects`.
+        drawn_BF: Random numbers from `draw_defects`.
 
-    Source: CutPaste and its scars, Li et al. 2021, arXiv:2104.04015; foreign textures, Zavrtanik et al. 2021 (DRAEM),
-    arXiv:2108.07610. Departs: small, and with the contrast of the image.
+    Source: scars: CutPaste, Li et al. 2021, arXiv:2104.04015; foreign textures: DRAEM, Zavrtanik et al. 2021,
+    arXiv:2108.07610. Departs: small, and scaled to the contrast of the image.
     """
     kind_B = kind_B.to(images_BCSS.device)
     drawn_B = iter(drawn_BF.to(images_BCSS.device).unbind(1))
@@ -61,11 +61,11 @@ def with_defects(images_BCSS: Tensor, kind_B: Tensor, drawn_BF: Tensor) -> Tenso
     chosen_BSS = distance_4BSS[kind_B, torch.arange(len(kind_B), device=kind_B.device)]
     mask_B1SS = (0.5 - chosen_BSS * images_BCSS.shape[-1]).clamp(0, 1)[:, None]  # an edge of one pixel
     content_BCSS = _content(images_BCSS, kind_B, (sign_B, strength_B, next(drawn_B), next(drawn_B)))
-    return torch.lerp(images_BCSS, content_BCSS.clamp(0, 1), mask_B1SS)  # not a bit changes elsewhere
+    return torch.lerp(images_BCSS, content_BCSS.clamp(0, 1), mask_B1SS)  # bit-equal outside the mask
 
 
 def _axes(side: int, x_B: Tensor, y_B: Tensor, turn_B: Tensor) -> tuple[Tensor, Tensor]:
-    """Return coordinates along and across each defect, in sides of the image, 0 at its centre."""
+    """Return coordinates along and across each defect, relative to its centre, in units of the image side."""
     place_S = (torch.arange(side, device=x_B.device) + 0.5) / side
     x_BSS = place_S[None, None, :] - (0.15 + 0.7 * x_B)[:, None, None]
     y_BSS = place_S[None, :, None] - (0.15 + 0.7 * y_B)[:, None, None]
@@ -73,6 +73,7 @@ def _axes(side: int, x_B: Tensor, y_B: Tensor, turn_B: Tensor) -> tuple[Tensor, 
     return x_BSS * cos_B + y_BSS * sin_B, y_BSS * cos_B - x_BSS * sin_B
 
 
+# The following functions return signed distances to the outline, negative inside, in units of the image side.
 def _ellipse(along_BSS: Tensor, across_BSS: Tensor, radius_B: Tensor, flat_B: Tensor) -> Tensor:
     return torch.hypot(along_BSS, across_BSS / flat_B[:, None, None]) - radius_B[:, None, None]
 
@@ -82,13 +83,14 @@ def _bar(along_BSS: Tensor, across_BSS: Tensor, half_length_B: Tensor, half_widt
 
 
 def _blob(along_BSS: Tensor, across_BSS: Tensor, radius_B: Tensor, phase_B: Tensor) -> Tensor:
-    """Return the distance to a wavy outline."""
+    """Return the signed distance to an irregular outline."""
     angle_BSS = torch.atan2(across_BSS, along_BSS)
     wave_BSS = torch.sin(3 * angle_BSS) + 0.6 * torch.sin(5 * angle_BSS + 2 * math.pi * phase_B[:, None, None])
     return torch.hypot(along_BSS, across_BSS) - radius_B[:, None, None] * (1 + 0.25 * wave_BSS)
 
 
 def _content(images_BCSS: Tensor, kind_B: Tensor, drawn: tuple[Tensor, Tensor, Tensor, Tensor]) -> Tensor:
+    """Return the content of each defect, (B, C, S, S): shifted brightness, a displaced patch or a foreign texture."""
     sign_B, strength_B, down_B, right_B = drawn
     mean_BC11, std_BC11 = images_BCSS.mean((2, 3), keepdim=True), images_BCSS.std((2, 3), keepdim=True)
     shift_B = torch.where(sign_B < 0.5, -1.0, 1.0) * (1 + 2 * strength_B)

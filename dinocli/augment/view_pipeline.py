@@ -1,4 +1,4 @@
-"""One kind of view: how it is cropped and changed.
+"""Augmentation pipeline of one kind of view.
 
 Legend: B images of this call, N of the global batch, V views, C channels, S pixels of a view's side.
 """
@@ -18,24 +18,24 @@ from dinocli.augment.photometric import GaussianBlur, PerImageJitter, Solarize, 
 
 @dataclass(frozen=True)
 class ViewSpec:
-    """How one view is made.
+    """Parameters of one view.
 
     Args:
-        size: Side of the square, pixels.
+        size: Side of the view, pixels.
         scale: Smallest and largest share of the image's area.
         ratio: Smallest and largest width / height of the box.
         hflip: Probability of a left-right flip.
         vflip: Probability of an up-down flip.
-        rot90: Probability of a turn by 90, 180 or 270 degrees.
-        jitter: Probability of the four changes below, in random order.
+        rot90: Probability of a rotation by 90, 180 or 270 degrees.
+        jitter: Probability of the colour jitter: the four operations below, in random order.
         brightness: Factor from 1-x to 1+x.
         contrast: Factor from 1-x to 1+x.
         saturation: Factor from 1-x to 1+x.
-        hue: Turns of the colour circle, from -x to x, at most 0.5.
-        grayscale: Probability of losing all colour.
+        hue: Shift in turns of the colour circle from -x to x, at most 0.5.
+        grayscale: Probability of conversion to grey.
         blur: Probability of a Gaussian blur.
-        blur_sigma: Its smallest and largest standard deviation, pixels of the view.
-        solarize: Probability of inverting the pixels from one half up.
+        blur_sigma: Smallest and largest standard deviation of the blur, pixels of the view.
+        solarize: Probability of solarization (inverts pixels of at least 0.5).
     """
 
     size: int
@@ -56,14 +56,14 @@ class ViewSpec:
 
 
 class ViewPipeline:
-    """The operations of one kind of view, in the paper's order: crop and flip, jitter, grayscale, blur, solarize.
+    """Operations of one kind of view, in the paper's order: crop and flip, jitter, grayscale, blur, solarize.
 
-    All of them are always there, with probability 0 where they are off, so that each keeps its own random numbers: an
-    option changes what it names and leaves every other draw as it was.
+    All operations are always present, with probability 0 if they are off, so that each has its own random numbers and
+    an option changes no draw of another operation.
 
     Args:
-        spec: How the view is made.
-        colour: Images are RGB; all others have no saturation, no hue and no grayscale.
+        spec: Parameters of the view.
+        colour: Images are RGB; others get no saturation, hue and grayscale.
     """
 
     def __init__(self, spec: ViewSpec, *, colour: bool) -> None:
@@ -77,21 +77,21 @@ class ViewPipeline:
         ]
 
     def draw(self, views: int, images: int, key: tuple[int, ...]) -> list[Params]:
-        """Draw what several views of this kind need for N images, (V, N, ...); see `dinocli.augment.draw`."""
+        """Draw the parameters of several views of this kind for N images, (V, N, ...); see `dinocli.augment.draw`."""
         return draw([self.crop, *self.changes], views, images, key)
 
     def views(
         self, pixels_BCHW: Tensor, sizes_B2: Tensor, drawn: list[Params], finish: Callable[[Tensor], Tensor]
     ) -> Tensor:
-        """Make several views of this kind of each image on the CPU.
+        """Compute several views of this kind of each image on the CPU.
 
-        All views of one image go through together: fewer calls than view by view, and still in the cache.
+        All views of one image are processed together: fewer calls than view by view, and they fit into the cache.
 
         Args:
             pixels_BCHW: Canvases, uint8 or uint16.
             sizes_B2: True height and width, pixels.
-            drawn: From `draw`, cut to these images: (V, B, ...).
-            finish: Takes the (n, C, S, S) views of some images in [0, 1], and returns what is kept of them.
+            drawn: Parameters from `draw` for these images, (V, B, ...).
+            finish: Function of the views (n, C, S, S) in [0, 1] of one image, such as the normalisation.
 
         Returns:
             View-major: (V * B, ...).
@@ -101,15 +101,15 @@ class ViewPipeline:
         with record_function("crop"):
             crops_BVCSS = torch.stack([self._crop(pixels_BCHW, sizes_B2, crop, view) for view in range(count)], dim=1)
         finished: Tensor | None = None
-        for image, piece in enumerate(crops_BVCSS):
+        for image, views_VCSS in enumerate(crops_BVCSS):
             with record_function("photometric"):
                 for operation, values in zip(self.changes, changes, strict=True):
-                    piece = gated(operation, piece, {name: value[:, image] for name, value in values.items()})
-            kept = finish(piece)
+                    views_VCSS = gated(operation, views_VCSS, {name: value[:, image] for name, value in values.items()})
+            of_image = finish(views_VCSS)
             if finished is None:
-                finished = kept.new_empty(count, len(pixels_BCHW), *kept.shape[1:])
-            finished[:, image] = kept
-        assert finished is not None, "a batch of no image"
+                finished = of_image.new_empty(count, len(pixels_BCHW), *of_image.shape[1:])
+            finished[:, image] = of_image
+        assert finished is not None, "an empty batch"
         return finished.flatten(0, 1)
 
     def _crop(self, pixels_BCHW: Tensor, sizes_B2: Tensor, drawn: Params, view: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""What was drawn for a view, in words: for the picture that shows what the network sees.
+"""Captions of views: the drawn augmentation parameters in words, for `views.png`.
 
 Legend: B images, V views of one kind.
 """
@@ -10,21 +10,21 @@ from torch import Tensor
 from dinocli.augment.crop import AntialiasedCrop
 from dinocli.augment.draw import Params
 
-_UNCHANGED = 0.005
+_MIN_CHANGE = 0.005  # factors closer to 1, and hue shifts closer to 0, are not mentioned
 _FACTORS = {"brightness_factor": "brightness", "contrast_factor": "contrast", "saturation_factor": "saturation"}
 
 
 def view_words(crop: AntialiasedCrop, drawn: Sequence[Params], view: int, sizes_B2: Tensor) -> list[str]:
-    """Describe one view of each image: one line for the crop, one for each change.
+    """Return the caption of one view of each image: one line for the crop, one for each operation.
 
     Args:
-        crop: Knows how draws become boxes.
-        drawn: Of crop, jitter, grayscale, blur and solarize, (V, B, ...) each.
-        view: Place in V.
+        crop: Crop of the pipeline, which converts draws to boxes.
+        drawn: Parameters of crop, jitter, grayscale, blur and solarize, (V, B, ...) each.
+        view: Index of the view in V.
         sizes_B2: True height and width, pixels, on the CPU.
 
     Returns:
-        For each image its lines, joined by newlines.
+        One caption per image, lines joined by newlines.
     """
     cut, jitter, grey, blur, solarize = ({name: value[view] for name, value in params.items()} for params in drawn)
     boxes_B4 = crop.geometry(cut, sizes_B2)["box"]
@@ -56,6 +56,6 @@ def _orientation(cut: Params, image: int) -> list[str]:
 
 def _jitter(params: Params, image: int) -> list[str]:
     factors = {name: float(params[key][image]) for key, name in _FACTORS.items()}
-    lines = [f"{name} x{factor:.2f}" for name, factor in factors.items() if abs(factor - 1) > _UNCHANGED]
+    lines = [f"{name} x{factor:.2f}" for name, factor in factors.items() if abs(factor - 1) > _MIN_CHANGE]
     hue = float(params["hue_factor"][image])
-    return [*lines, *([f"hue {hue:+.2f}"] if abs(hue) > _UNCHANGED else [])]
+    return [*lines, *([f"hue {hue:+.2f}"] if abs(hue) > _MIN_CHANGE else [])]

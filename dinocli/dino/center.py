@@ -1,4 +1,4 @@
-"""The centre of the teacher's logits, updated from batch sums that the caller has reduced over processes.
+"""Centre of the teacher's logits, updated from batch sums that the caller has all-reduced.
 
 Shapes: G global views, B images, K prototypes.
 """
@@ -7,20 +7,20 @@ from torch import Tensor
 
 
 def batch_sum(logits_GBK: Tensor) -> Tensor:
-    """Add the teacher's logits up over views and images: (K,), float32."""
+    """Return the sum of the teacher's logits over views and images: (K,), float32."""
     return logits_GBK.detach().float().sum(dim=(0, 1))
 
 
 def updated_center(center_K: Tensor, sum_K: Tensor, count: int, momentum: float) -> Tensor:
-    """Move the centre towards the mean logits of this batch.
+    """Return the centre after the EMA update with the mean logits of a batch.
 
-    Call it after the loss: targets are centred with what was known before the batch.
+    Call it after the loss: targets are centred with the centre before the batch.
 
     Args:
-        center_K: The centre so far.
+        center_K: Centre before the batch.
         sum_K: `batch_sum` over all slices of the batch and all processes.
-        count: How many logit vectors that sum holds (views times images).
-        momentum: Share of the old centre that stays (paper: 0.9; 0.999 collapses).
+        count: Number of logit vectors in the sum (views x images).
+        momentum: EMA momentum (paper: 0.9; 0.999 collapses).
 
     Returns:
         The new centre, shape (K,), float32.

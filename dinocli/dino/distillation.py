@@ -1,4 +1,4 @@
-"""How far a student's view of an image is from a frozen teacher's.
+"""Distillation loss: distance between patch features of a student and a frozen teacher.
 
 Shapes: N views, T width of the teacher, h w patches.
 """
@@ -8,13 +8,13 @@ from torch import Tensor
 
 
 def patch_distance(student_NThw: Tensor, teacher_NThw: Tensor) -> Tensor:
-    """Return the mean of 1 - cosine between projected patches and the teacher's, over places of the coarser grid.
+    """Return the mean cosine distance between projected student patches and teacher patches.
 
-    The finer map is averaged over the cells of the coarser one: interpolating the other way would invent detail.
+    The finer map is average-pooled to the coarser grid; interpolating the coarser one would invent detail.
 
     Args:
         student_NThw: Patch maps of the student, projected to the teacher's width.
-        teacher_NThw: Those of the teacher for the same views; its grid may be another.
+        teacher_NThw: Patch maps of the teacher for the same views; the grid may differ.
 
     Returns:
         Scalar float32, 0 to 2.

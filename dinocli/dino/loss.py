@@ -8,13 +8,13 @@ from torch import Tensor
 
 
 def teacher_probs(logits_GBK: Tensor, center_K: Tensor, temp: float) -> Tensor:
-    """Turn the teacher's logits into targets: centred, sharpened, float32, without gradient.
+    """Return the targets: softmax of the centred, sharpened teacher logits, float32, without gradient.
 
-    Centring alone leads to the uniform output, sharpening alone to a single prototype; together they balance.
+    Centring alone collapses to uniform outputs, sharpening alone to one prototype; together they prevent both.
 
     Args:
         logits_GBK: Teacher logits of the global views, any float dtype.
-        center_K: The centre from before this batch.
+        center_K: Centre before this batch.
         temp: Softmax temperature, > 0 (paper: 0.04 to 0.07).
 
     Returns:
@@ -26,24 +26,25 @@ def teacher_probs(logits_GBK: Tensor, center_K: Tensor, temp: float) -> Tensor:
 
 
 def dino_loss(student_VBK: Tensor, probs_GBK: Tensor, temp: float) -> Tensor:
-    """Average the cross-entropy of each student view against each *other* teacher view.
+    """Return the mean cross-entropy between each student view and each *other* teacher view.
 
-    The first G student views are the teacher's own views; a view is never compared with itself, which leaves
-    G * V - G pairs. The log-softmax of all views is never stored: since each target sums to one, the
-    cross-entropy is logsumexp(s) - p.s, one small matrix product per image.
+    The first G student views are the teacher's views; a view is not compared with itself, which leaves G * V - G pairs.
+    The log-softmax of all views is not stored: since targets sum to one, the cross-entropy is logsumexp(s) - p.s, one
+    small matrix product per image.
 
     Args:
-        student_VBK: Student logits, view-major, any float dtype; computed on in float32.
-        probs_GBK: Targets of `teacher_probs`.
+        student_VBK: Student logits, view-major, any float dtype; the loss is computed in float32.
+        probs_GBK: Targets from `teacher_probs`.
         temp: Softmax temperature of the student, > 0 (paper: 0.1).
 
     Returns:
-        Scalar float32, nats, mean over pairs and images.
+        Scalar float32 in nats, mean over pairs and images.
 
     Raises:
-        ValueError: If no pair is left (fewer than two student views).
+        ValueError: There is no pair of different views (fewer than two student views).
 
-    Source: Caron et al. 2021, arXiv:2104.14294, equation 3. Departs: mean over pairs, not sum (as the authors' code).
+    Source: Caron et al. 2021, arXiv:2104.14294, equation 3. Departs: mean over pairs instead of the sum, as in the
+    authors' code.
     """
     views, globals_ = student_VBK.shape[0], probs_GBK.shape[0]
     pairs = globals_ * views - globals_
@@ -58,19 +59,19 @@ def dino_loss(student_VBK: Tensor, probs_GBK: Tensor, temp: float) -> Tensor:
 
 
 def mean_entropy(probs_GBK: Tensor) -> Tensor:
-    """Return the mean entropy of the targets, nats: ln K when uniform, 0 when one-hot.
+    """Return the mean entropy of the targets in nats: ln K if uniform, 0 if one-hot.
 
-    The loss minus this is the mean KL divergence from teacher to student, the part that learning can remove.
+    The loss minus this entropy is the mean KL divergence between teacher and student, which training can reduce to 0.
     """
     entropy: Tensor = torch.special.entr(probs_GBK).sum(dim=-1).mean()
     return entropy
 
 
 def marginal_entropy(probs_sum_K: Tensor) -> Tensor:
-    """Return the entropy of the average target, nats: near 0 when all images share one prototype.
+    """Return the entropy of the mean target in nats: near 0 if all images share one prototype.
 
     Args:
-        probs_sum_K: Sum of target probabilities over views, images and processes; the scale does not matter.
+        probs_sum_K: Sum of the targets over views, images and processes, up to a factor.
     """
     entropy: Tensor = torch.special.entr(probs_sum_K / probs_sum_K.sum()).sum()
     return entropy

@@ -11,16 +11,16 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 def make_teacher(student: Network) -> Network:
-    """Copy the student, head included, into a network without gradients and without dropout.
+    """Return a copy of the student, head included, without gradients and without dropout.
 
-    The copy matters: a teacher head of its own would give targets from an unrelated projection for hundreds of steps.
+    The head must be copied: one of its own would give targets from an unrelated projection for hundreds of steps.
     """
     teacher = copy.deepcopy(student).requires_grad_(False)
     for module in teacher.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
         elif hasattr(module, "drop_prob"):  # timm's stochastic depth
-            setattr(module, "drop_prob", 0.0)  # noqa: B010 - mypy takes every module attribute for a tensor
+            setattr(module, "drop_prob", 0.0)  # noqa: B010 - mypy types module attributes as tensors
     return teacher
 
 
@@ -28,7 +28,7 @@ def make_teacher(student: Network) -> Network:
 def update_teacher(teacher: Iterable[nn.Parameter], student: Iterable[nn.Parameter], momentum: float) -> None:
     """Move the teacher's parameters towards the student's, in place: t = m * t + (1 - m) * s.
 
-    A *higher* momentum is a slower teacher. Buffers (batch-norm statistics) are not averaged.
+    A higher momentum m gives a slower teacher. Buffers (batch-norm statistics) are not averaged.
 
     Source: Caron et al. 2021, arXiv:2104.14294, section 3.1.
     """
@@ -37,7 +37,7 @@ def update_teacher(teacher: Iterable[nn.Parameter], student: Iterable[nn.Paramet
 
 @torch.no_grad()
 def copy_buffers(average: nn.Module, student: nn.Module) -> None:
-    """Give the average of a student its batch-norm statistics, where no pass of its own keeps them."""
-    theirs, own = [*student.buffers()], [*average.buffers()]
-    if own:
-        torch._foreach_copy_(own, theirs)
+    """Copy the buffers (batch-norm statistics) of the student to its EMA, which has no forward passes of its own."""
+    source, target = [*student.buffers()], [*average.buffers()]
+    if target:
+        torch._foreach_copy_(target, source)

@@ -1,1 +1,1 @@
-"""The training engine: builds the objects, runs the loop, watches it, and survives being killed."""
+"""The training engine: objects of a run, training step and loop, monitoring, checkpoints."""

@@ -1,4 +1,4 @@
-"""Batch norm of a run: its statistics adapted once, to clean images of the folder, before the first step."""
+"""Adapt batch-norm statistics once before the first step, to clean images of the folder."""
 
 from collections.abc import Iterator
 
@@ -14,28 +14,28 @@ from dinocli.models.features import extract
 from dinocli.progress import ProgressReporter
 from dinocli.quality.duplicates import SAME_COSINE, count_distinct
 
-MOST, BATCH = 1024, 32
-"""Images that are looked at, and at once. Each counts at every place of a feature map: more change nothing."""
+MAX_IMAGES, BATCH = 1024, 32
+"""Images that are used, and batch size. Each image counts at every position of a feature map: more change nothing."""
 
 
 def adapt_batch_norm(
     learner: Learner, loader: Loader, preprocess: Preprocess, seed: int, reporter: ProgressReporter
 ) -> None:
-    """Give student and teacher the statistics of the folder's own images at the size of evaluation.
+    """Adapt the batch-norm statistics of student and teacher to images of the folder at the evaluation size.
 
     Args:
         learner: Before its first step.
-        loader: Gives the images.
+        loader: Source of the images.
         preprocess: Size and normalisation of evaluation.
-        seed: Of the sample.
-        reporter: Is told how far it is.
+        seed: Seed of the sample.
+        reporter: Receives the progress.
     """
     count = len(loader.store)
-    # Shuffled: each batch is normalised by its own statistics on its way through the network. In a folder sorted by
-    # class a batch of one class would lose what distinguishes that class.
-    chosen = np.random.default_rng((seed, count, 2)).permutation(count)[:MOST].tolist()
+    # Shuffled: each batch is normalised partly by its own statistics. In a folder sorted by class, a batch of one class
+    # would lose the features that distinguish this class.
+    chosen = np.random.default_rng((seed, count, 2)).permutation(count)[:MAX_IMAGES].tolist()
 
-    reporter.stage("adapting batch-norm statistics", 2 * len(chosen))  # each image is looked at twice
+    reporter.stage("adapting batch-norm statistics", 2 * len(chosen))  # two passes
 
     def images() -> Iterator[Tensor]:
         for batch in loader.batches(chosen, BATCH):
@@ -46,6 +46,6 @@ def adapt_batch_norm(
     teacher = learner.teacher.backbone
     distinct = count_distinct(extract(teacher, images(), autocast=None), SAME_COSINE)
     adapt_statistics(teacher, images(), distinct)
-    theirs = dict(teacher.named_buffers())
+    adapted = dict(teacher.named_buffers())
     for name, buffer in learner.student.backbone.named_buffers():
-        buffer.copy_(theirs[name])
+        buffer.copy_(adapted[name])

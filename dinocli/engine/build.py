@@ -1,4 +1,4 @@
-"""Build views, networks, optimizer and monitor from a resolved recipe; nothing else reads recipe sections."""
+"""Build views, networks, optimizer and monitor from a resolved recipe; no other module reads recipe sections."""
 
 import copy
 import warnings
@@ -30,25 +30,25 @@ from dinocli.models.backbone import Backbone
 from dinocli.models.frozen_teacher import FrozenTeacher, TeacherWeights
 from dinocli.models.head import DinoHead, DinoNetwork
 from dinocli.models.lora import add_lora, attention_linears
-from dinocli.models.trainable import rate_factors, trainable_names
+from dinocli.models.trainable import lr_scales, trainable_names
 from dinocli.models.weights import WeightsInfo
 
 TRIAL_PIXELS, TRIAL_IMAGES = 4 * 224**2, 12
-"""Pixels of a trial, and its most images: with fewer, small images measure calls rather than arithmetic."""
+"""Pixels and maximum number of images of a timing trial; with fewer, call overhead would dominate for small images."""
 
 
 def facts_of(
     images: int, backbone: Backbone, info: WeightsInfo, world: World, distinct: int = 0, max_batch: int = 0
 ) -> RunFacts:
-    """Gather what the automatic values depend on.
+    """Return the facts on which automatic recipe values depend.
 
     Args:
-        images: Readable images.
-        backbone: The start, on its device.
-        info: Where it came from.
-        world: This process among all.
-        distinct: Images that differ, 0 for all.
-        max_batch: Largest batch that fits into memory, 0 where it does not matter.
+        images: Number of readable images.
+        backbone: Backbone with the start weights, on its device.
+        info: Source of the weights.
+        world: The process group.
+        distinct: Number of images without near-duplicates; 0 for all.
+        max_batch: Largest batch that fits into memory; 0 for no limit.
     """
     return RunFacts(
         images,
@@ -60,7 +60,7 @@ def facts_of(
         distinct=distinct,
         patch=backbone.patch,
         cpu=next(backbone.parameters()).device.type == "cpu",
-        fixed_size=backbone.own_size if backbone.one_size else 0,
+        fixed_size=backbone.native_size if backbone.fixed_size else 0,
         pool=backbone.pool_kind,
         max_batch=max_batch,
         in_chans=backbone.in_chans,
@@ -68,18 +68,18 @@ def facts_of(
 
 
 def view_specs(views: Views) -> tuple[ViewSpec, ViewSpec, ViewSpec]:
-    """Split the view section into global view 1, global view 2 and local views."""
+    """Return the parameters of global view 1, global view 2 and local views."""
     keys = ("ratio", "hflip", "vflip", "rot90", "jitter", "brightness", "contrast", "saturation", "hue", "grayscale")
     shared = {key: getattr(views, key) for key in (*keys, "blur_sigma")}
     specs = []
     for number, kind in enumerate(("global", "global", "local")):
-        own = {"size": int(getattr(views, f"{kind}_size")), "scale": getattr(views, f"{kind}_scale")}
-        specs.append(ViewSpec(**own, **shared, blur=views.blur[number], solarize=views.solarize[number]))
+        crop = {"size": int(getattr(views, f"{kind}_size")), "scale": getattr(views, f"{kind}_scale")}
+        specs.append(ViewSpec(**crop, **shared, blur=views.blur[number], solarize=views.solarize[number]))
     return specs[0], specs[1], specs[2]
 
 
 def build_views(recipe: Recipe, preprocess: Preprocess) -> MultiCrop:
-    """Build the augmentation of a run."""
+    """Build the multi-crop augmentation of a run."""
     global_1, global_2, local = view_specs(recipe.views)
     return _multicrop([global_1, global_2, *[local] * int(recipe.views.local_count)], recipe, preprocess)
 
@@ -89,11 +89,11 @@ def _multicrop(views: list[ViewSpec], recipe: Recipe, preprocess: Preprocess) ->
 
 
 def build_precision(recipe: Recipe, backbone: Backbone, device: torch.device, world: World) -> Precision:
-    """Choose precision and attention kernels: what the recipe says, or the fastest of a short trial on this machine."""
-    own = not recipe.model.grad_checkpointing
-    attention = recipe.run.attention if own else "fused"
-    found = candidates(device, recipe.run.precision, attention, backbone.is_vit)
-    choices = [replace(choice, own_kernels=own) for choice in found]
+    """Choose precision and attention kernels: those of the recipe, or the fastest of a short trial on this machine."""
+    own_kernels = not recipe.model.grad_checkpointing
+    attention = recipe.run.attention if own_kernels else "fused"
+    allowed = candidates(device, recipe.run.precision, attention, backbone.is_vit)
+    choices = [replace(choice, own_kernels=own_kernels) for choice in allowed]
     if len(choices) == 1:
         return choices[0]
     model = copy.deepcopy(backbone).to(device).train()
@@ -109,14 +109,13 @@ def build_precision(recipe: Recipe, backbone: Backbone, device: torch.device, wo
 
     chosen = fastest(choices, trial)
     name, kernel = from_main(lambda: (chosen.name, chosen.attention))
-    return Precision(device, name, kernel, own)
+    return Precision(device, name, kernel, own_kernels)
 
 
 def probe_crop(recipe: Recipe, preprocess: Preprocess) -> MultiCrop:
-    """Build the crop of a probe: the recipe's first global view at the size of evaluation, without changes of colour.
+    """Build the crop of a probe: the recipe's first global view at the evaluation size, without photometric operations.
 
-    A network that is trained to ignore changes of colour finds changed crops better whether or not colours mean
-    something.
+    Training for invariance to colour improves retrieval of recoloured crops, even where colour is informative.
     """
     view = view_specs(recipe.views)[0]
     crop = replace(view, size=preprocess.size, jitter=0.0, grayscale=0.0, blur=0.0, solarize=0.0)
@@ -131,17 +130,17 @@ def build_learner(
     world: World,
     teacher_weights: TeacherWeights | None = None,
 ) -> Learner:
-    """Build student, teacher, optimizer and views of a resolved recipe. The given backbone is copied, not changed.
+    """Build student, teacher, optimizer and views of a resolved recipe. The given backbone is copied.
 
     Args:
-        recipe: Resolved.
-        backbone: The start.
+        recipe: Resolved recipe.
+        backbone: Backbone with the start weights.
         preprocess: Normalisation of the views.
         precision: Device and precision.
-        world: This process among all.
-        teacher_weights: Of a frozen teacher, on the device; None for DINO's own, the average of the student.
+        world: The process group.
+        teacher_weights: Weights of a frozen teacher, on the device; None for DINO's teacher, the EMA of the student.
     """
-    torch.manual_seed(recipe.run.seed)  # the head's first weights
+    torch.manual_seed(recipe.run.seed)  # for the initial weights of the head
     device, prototypes = precision.device, int(recipe.head.out_dim)
     student = DinoNetwork(_prepared(copy.deepcopy(backbone), recipe), _head(recipe, backbone, teacher_weights))
     if world.size > 1 and device.type == "cuda" and recipe.model.batch_norm == "train":
@@ -149,7 +148,7 @@ def build_learner(
     student = student.to(device).train()
     teacher = make_teacher(student)
     plan = StepSchedule(recipe)
-    factors = rate_factors(student.backbone, float(recipe.optim.layer_decay), recipe.optim.stem_lr_mult)
+    factors = lr_scales(student.backbone, float(recipe.optim.layer_decay), recipe.optim.stem_lr_mult)
     trainable = trainable_names(student.backbone, recipe.model.trainable)
     factors = {name: factor for name, factor in factors.items() if name in trainable}
     learner = Learner(
@@ -184,7 +183,7 @@ def build_learner(
 def set_stage(learner: Learner, *, backbone_learns: bool) -> None:
     """Freeze or unfreeze the backbone, and wrap the student in DDP again.
 
-    DDP silently ignores parameters that were frozen when it wrapped the model, so it has to wrap it again.
+    DDP ignores parameters that were frozen when it wrapped the model.
     """
     learner.student.backbone_learns = backbone_learns
     for name, parameter in learner.student.backbone.named_parameters():
@@ -192,18 +191,18 @@ def set_stage(learner: Learner, *, backbone_learns: bool) -> None:
     learner.replica = learner.student
     if learner.world.size > 1:
         ids = [learner.precision.device.index] if learner.precision.device.type == "cuda" else None
-        # A convnet's gradients come channels-last and are copied into DDP's buckets, which torch warns of.
+        # Gradients of a convnet are channels-last and are copied into DDP's buckets, about which torch warns.
         warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
         learner.replica = DistributedDataParallel(learner.student, device_ids=ids, gradient_as_bucket_view=True)
 
 
 def build_checkpointer(recipe: Recipe, folder: Path, world: World) -> Checkpointer:
-    """Build what saves the checkpoints."""
+    """Build the checkpointer of a run."""
     return Checkpointer(folder, every=recipe.run.save_every, minutes=recipe.run.save_minutes, writes=world.is_main)
 
 
 def build_monitor(recipe: Recipe, folder: Path, world: World) -> Monitor:
-    """Build what writes metrics.jsonl and watches for collapse; it is armed once the head's warm-up is over."""
+    """Build the monitor, which writes metrics.jsonl and detects collapse after the head warm-up."""
     steps = int(recipe.run.steps)
     window = max(1, round(recipe.guard.window * steps))
     losses = [name for name, weight in recipe.loss.model_dump().items() if weight]
@@ -221,6 +220,7 @@ def build_monitor(recipe: Recipe, folder: Path, world: World) -> Monitor:
 
 
 def _prepared(backbone: Backbone, recipe: Recipe) -> Backbone:
+    """Apply gradient checkpointing, batch-norm mode and LoRA of the recipe."""
     if recipe.model.grad_checkpointing:
         backbone.set_grad_checkpointing(True)
     if recipe.model.batch_norm in ("frozen", "adapted"):
@@ -230,9 +230,9 @@ def _prepared(backbone: Backbone, recipe: Recipe) -> Backbone:
     return backbone
 
 
-def _head(recipe: Recipe, backbone: Backbone, taught_by: TeacherWeights | None) -> DinoHead:
-    """Build the head; in distillation it projects onto the teacher's features, whose prototypes stand still."""
-    head, teacher = recipe.head, taught_by.backbone if taught_by else None
+def _head(recipe: Recipe, backbone: Backbone, teacher_weights: TeacherWeights | None) -> DinoHead:
+    """Build the head; in distillation its bottleneck has the teacher's width, and its prototypes are frozen."""
+    head, teacher = recipe.head, teacher_weights.backbone if teacher_weights else None
     built = DinoHead(
         backbone.dim,
         out_dim=int(head.out_dim),

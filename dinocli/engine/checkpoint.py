@@ -1,4 +1,4 @@
-"""Checkpoints: tensors and JSON-like data, written atomically, read without executing code."""
+"""Checkpoints: tensors and JSON-like data, written atomically and read without executing code."""
 
 import time
 from collections.abc import Mapping
@@ -16,10 +16,10 @@ from dinocli.stored import reading
 
 
 def save_checkpoint(path: Path, payload: Mapping[str, Any]) -> None:
-    """Write a checkpoint; a kill at any moment leaves either the old or the new file.
+    """Write a checkpoint atomically: after a kill, the file is either the old or the new one.
 
     Raises:
-        OSError: The disk is full; torch alone would raise a `RuntimeError` about positions in a file.
+        OSError: Writing failed, such as a full disk; torch would raise a `RuntimeError` without the cause.
     """
     with atomic_file(path) as file:
         writer = _CauseKeeper(file)
@@ -32,7 +32,7 @@ def save_checkpoint(path: Path, payload: Mapping[str, Any]) -> None:
 
 
 class _CauseKeeper:
-    """Writes to a file, and keeps the error that torch's own writer hides."""
+    """File wrapper that stores the `OSError` which torch's writer hides."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -50,10 +50,10 @@ class _CauseKeeper:
 
 
 def load_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
-    """Read a checkpoint of ours with `weights_only=True`.
+    """Read a checkpoint of dinocli with `weights_only=True`.
 
     Raises:
-        WeightsError: If it cannot be read.
+        WeightsError: The file cannot be read.
     """
     try:
         payload: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
@@ -69,13 +69,13 @@ def _first_line(error: Exception) -> str:
 
 
 class Checkpointer:
-    """Decides when to save, and saves: `last.pt` to continue from, `best.pt` to keep.
+    """Saves `last.pt`, to resume from, and `best.pt`, the best weights so far.
 
     Args:
-        folder: The run's `checkpoints`.
+        folder: Folder `checkpoints` of the run.
         every: Steps between two saves.
-        minutes: Minutes between two saves, whichever comes first.
-        writes: Only one process writes.
+        minutes: Minutes between two saves; whichever comes first.
+        writes: Whether this process writes; only the main process does.
     """
 
     def __init__(self, folder: Path, *, every: int, minutes: float, writes: bool) -> None:
@@ -84,10 +84,11 @@ class Checkpointer:
         self._saved_at = time.monotonic()
 
     def due(self, step: int) -> bool:
+        """Return whether to save after a step."""
         return step % self.every == 0 or time.monotonic() - self._saved_at > self.seconds
 
     def save(self, learner: Learner, monitor: Monitor, step: int, seconds: float) -> None:
-        """Save everything that a bit-equal continuation needs."""
+        """Save `last.pt`: all state that a bit-equal resume needs."""
         self._saved_at = time.monotonic()
         if self.writes:
             scaler = learner.updater.scaler
@@ -106,7 +107,7 @@ class Checkpointer:
             save_checkpoint(self.last, payload)
 
     def save_best(self, learner: Learner, step: int) -> None:
-        """Keep this teacher's backbone, as timm knows it: without what only training adds."""
+        """Save `best.pt`: the backbone of the teacher under timm's names, with LoRA merged."""
         if self.writes:
             save_checkpoint(self.best, {"step": step, "backbone": folded_state(learner.teacher.backbone)})
 

@@ -1,20 +1,20 @@
-"""torch.compile: what of a run is compiled, and whether that pays within the run."""
+"""torch.compile of the training step, and the decision whether it saves time within a run."""
 
 import time
 from collections.abc import Callable
 
 import torch
 
-from dinocli.engine.device import WORTH_IT
+from dinocli.engine.device import MIN_SPEEDUP
 from dinocli.engine.distributed import any_rank, from_main
 from dinocli.engine.step import Learner
 
-COSTS, SAVES = 90.0, 0.3
-"""Seconds that compiling a ViT takes, and the share of a step that it may save: below that it is not even tried."""
+COMPILE_SECONDS, MAX_SAVING = 90.0, 0.3
+"""Time to compile a ViT, and maximum share of a step that it saves: below break-even it is not tried."""
 
 
 def compile_learner(learner: Learner) -> None:
-    """Compile both backbones, each resolution a graph of its own, and on a GPU the views."""
+    """Compile both backbones, with one graph per resolution, and on a GPU the augmentation."""
     for network in (learner.student, learner.teacher):
         network.backbone.compile(dynamic=False)
     if learner.precision.device.type != "cpu":
@@ -22,29 +22,29 @@ def compile_learner(learner: Learner) -> None:
 
 
 def settle_compile(
-    asked: bool | str, steps: int, make_trial: Callable[[], Learner], one_step: Callable[[Learner], None]
+    setting: bool | str, steps: int, make_trial: Callable[[], Learner], one_step: Callable[[Learner], None]
 ) -> tuple[bool, str]:
-    """Decide whether to compile; several processes decide the same.
+    """Decide whether to compile, collectively over all processes.
 
-    Where it was asked for and fails (on a CPU it needs a C++ compiler on the user's machine), plain execution goes on.
+    If compilation fails (on a CPU it needs a C++ compiler), the run continues without it.
 
     Args:
-        asked: Of the recipe: true, false or auto, which is for GPUs.
-        steps: Of the run.
-        make_trial: Builds a learner to try it with.
-        one_step: Takes one step with it.
+        setting: `run.compile` of the recipe: true, false or auto, which compiles on GPUs only.
+        steps: Steps of the run.
+        make_trial: Builds a learner for the trial.
+        one_step: Takes one training step with a learner.
 
     Returns:
         The decision, and a line about it or an empty string.
     """
-    if not asked:
+    if not setting:
         return False, ""
     trial = make_trial()
     device = trial.precision.device
-    if asked == "auto" and device.type != "cuda":
+    if setting == "auto" and device.type != "cuda":
         return False, ""
-    plain = _seconds(trial, one_step, device) if asked == "auto" else 0.0
-    if asked == "auto" and plain * steps * SAVES < COSTS:
+    plain = _seconds(trial, one_step, device) if setting == "auto" else 0.0
+    if setting == "auto" and plain * steps * MAX_SAVING < COMPILE_SECONDS:
         return (
             False,
             f"{steps} steps of {plain:.2g} s are too few to compile for; run.compile=true does it anyway",
@@ -59,21 +59,21 @@ def settle_compile(
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
     if any_rank(bool(reason)):
         return False, f"torch.compile does not work here, continuing without it: {reason or 'another process failed'}"
-    if asked == "auto" and compiled * WORTH_IT > plain:
+    if setting == "auto" and compiled * MIN_SPEEDUP > plain:
         return False, f"torch.compile makes no step faster here ({plain:.2g} s, compiled {compiled:.2g} s)"
     return True, f"compiled in {first:.0f} s: {compiled:.2g} s a step" + (f" instead of {plain:.2g} s" if plain else "")
 
 
 def _seconds(trial: Learner, one_step: Callable[[Learner], None], device: torch.device) -> float:
-    """Time a step after another one, as the main process sees it."""
+    """Return the time of the second of two steps, measured in the main process."""
     one_step(trial)
-    _wait(device)
+    _synchronize(device)
     begin = time.monotonic()
     one_step(trial)
-    _wait(device)
+    _synchronize(device)
     return from_main(lambda: time.monotonic() - begin)
 
 
-def _wait(device: torch.device) -> None:
+def _synchronize(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)

@@ -1,4 +1,4 @@
-"""Device, precision, and the fastest attention kernels of this machine."""
+"""Choice of device, precision and attention kernels."""
 
 import contextlib
 import ctypes
@@ -15,19 +15,19 @@ from dinocli.errors import UsageError
 
 DEVICE = re.compile(r"cpu|cuda(:\d{1,3})?")
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # the numbers of two settings of glibc's mallopt, from malloc.h
-WORTH_IT = 1.1
-"""A faster choice has to win by this factor; otherwise noise would choose, and float32 is the safer one."""
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # parameters of glibc's mallopt, from malloc.h
+MIN_SPEEDUP = 1.1
+"""Factor by which an alternative must be faster to be chosen: otherwise noise would decide, and float32 is safer."""
 
 TRIAL_SECONDS = 1.0
 """Of a candidate's trials, after which none more begins: a large ViT on a CPU takes seconds for one."""
 
 
 def pick_device(name: str, local_rank: int = 0) -> torch.device:
-    """Turn `auto`, `cpu`, `cuda` or `cuda:1` into a device.
+    """Return the device of `auto`, `cpu`, `cuda` or `cuda:1`.
 
     Raises:
-        UsageError: If a GPU is asked for and torch sees none, or another kind of device: nothing here was tried on one.
+        UsageError: The GPU does not exist, or the kind of device is not supported.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -47,10 +47,10 @@ def pick_device(name: str, local_rank: int = 0) -> torch.device:
 
 
 def keep_freed_memory() -> None:
-    """Let glibc keep what is freed for the next tensor of that size, for the rest of this process.
+    """Make glibc keep freed memory for later tensors, for the rest of this process.
 
-    By default each large tensor comes from the system and goes back to it, and the system clears every page anew: a
-    fifth of a convnet's step. Other C libraries are left alone, and so is glibc where it does not know the setting.
+    By default large tensors are allocated from the system and returned to it, and the kernel clears every page anew: a
+    fifth of a convnet's step. No effect with other C libraries.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
@@ -63,11 +63,11 @@ class Precision:
     """Precision of the networks; losses and centres are always float32.
 
     Args:
-        device: Where.
+        device: Device of the networks.
         name: fp32, bf16 or fp16.
-        attention: `fused` leaves the choice of the kernel to torch; `math` takes plain matrix products, faster on
-            some CPUs.
-        own_kernels: Use `Kernels` where they help; off with gradient checkpointing, which cannot have them.
+        attention: `fused` leaves the choice of the kernel to torch; `math` uses plain matrix products, faster on some
+            CPUs.
+        own_kernels: Use `Kernels` where they are faster; not possible with gradient checkpointing.
     """
 
     device: torch.device
@@ -77,7 +77,7 @@ class Precision:
 
     @contextlib.contextmanager
     def autocast(self) -> Iterator[None]:
-        """Compute in this precision, with these kernels."""
+        """Return a context with this precision and these kernels."""
         half, plain = self.name in DTYPES, self.attention == "math"
         kernels: contextlib.AbstractContextManager[object] = contextlib.nullcontext()
         if self.own_kernels and (plain or (half and self.device.type == "cpu")):
@@ -86,14 +86,14 @@ class Precision:
             yield
 
     def scaler(self) -> torch.amp.GradScaler | None:
-        """Return a gradient scaler where the precision needs one; torch's own 2**16 overflows at first."""
+        """Return a gradient scaler for fp16, else None; the default scale of 2**16 overflows in the first steps."""
         return torch.amp.GradScaler(self.device.type, init_scale=2.0**12) if self.name == "fp16" else None
 
 
 def feature_precision(device: torch.device, precision: str) -> str:
-    """Choose what features are computed in: half precision where the hardware supports it; nothing is timed.
+    """Choose the precision of feature extraction: half precision where the hardware supports it, without timing.
 
-    A trial could turn out differently on two machines, or twice on one, and parts of one file would disagree.
+    The result of a timing trial could differ between machines or calls, and parts of one file would be inconsistent.
     """
     if precision != "auto":
         return precision
@@ -103,7 +103,7 @@ def feature_precision(device: torch.device, precision: str) -> str:
 
 
 def candidates(device: torch.device, precision: str, attention: str, is_vit: bool) -> list[Precision]:
-    """List what is worth timing, the safest first. A GPU needs no timing: bf16 where it has it, else fp16."""
+    """Return the candidates to time, the safest first. A GPU has one: bf16 if supported, else fp16."""
     kernels = [attention]
     if attention == "auto":
         kernels = ["fused", "math"] if is_vit and device.type == "cpu" else ["fused"]
@@ -116,23 +116,23 @@ def candidates(device: torch.device, precision: str, attention: str, is_vit: boo
 
 
 def _cpu_has_bf16() -> bool:
-    """Say whether the CPU computes in bfloat16. Without it a trial loses, and takes minutes on a busy machine."""
+    """Return whether the CPU has bfloat16 instructions; without them a trial is slow and cannot win."""
     return any(present for name, present in torch.cpu.get_capabilities().items() if "bf16" in name)
 
 
 def fastest(choices: list[Precision], trial: Callable[[Precision], None]) -> Precision:
-    """Run each candidate up to three times and return the first that none beats by more than 10 %.
+    """Time each candidate up to three times and return the first that no other beats by more than 10 %.
 
     Args:
-        choices: Of `candidates`.
-        trial: A small forward and backward pass in a precision.
+        choices: Candidates from `candidates`.
+        trial: Runs a small forward and backward pass in a precision.
     """
     if len(choices) == 1:
         return choices[0]
     seconds = [_best_of(3, lambda choice=choice: trial(choice)) for choice in choices]  # type: ignore[misc]
     best = 0
-    for number, time_of in enumerate(seconds):
-        if time_of * WORTH_IT < seconds[best]:
+    for number, seconds_of in enumerate(seconds):
+        if seconds_of * MIN_SPEEDUP < seconds[best]:
             best = number
     return choices[best]
 

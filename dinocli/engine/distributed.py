@@ -1,6 +1,6 @@
-"""Several processes, as started by `torchrun`. With one process every function here is a no-op.
+"""Process group of `torchrun`: collective operations, which are no-ops with one process.
 
-Stop decisions have to be collective (`any_rank`): a process that leaves on its own hangs the others.
+Decisions to stop must be collective (`any_rank`): if one process leaves alone, the others hang.
 """
 
 import os
@@ -20,9 +20,9 @@ from dinocli.errors import UsageError
 
 T = TypeVar("T")
 
-PATIENCE = timedelta(hours=24)
-"""How long processes wait for the main one while it decodes a large folder. torch's own ten minutes would end the run;
-one that dies is noticed by the launcher, not by waiting."""
+TIMEOUT = timedelta(hours=24)
+"""Timeout of collectives: processes wait while the main one decodes a large folder, for which torch's default of ten
+minutes is too short. A process that dies is detected by the launcher."""
 
 
 @dataclass(frozen=True)
@@ -45,13 +45,13 @@ class World:
 
 
 def join(device: str) -> World:
-    """Join the process group that `torchrun` announced in the environment, if it did.
+    """Join the process group of `torchrun`, if the environment defines one.
 
     Args:
-        device: `cpu` uses gloo, `cuda` NCCL with gloo for what lies on the CPU.
+        device: `cpu` uses gloo; `cuda` NCCL, with gloo for CPU tensors.
 
     Raises:
-        UsageError: The environment announces only a part of it, as a batch system or an old shell may.
+        UsageError: The environment defines it only partly.
     """
     size = environment_number("WORLD_SIZE", 1)
     if size == 1:
@@ -64,39 +64,39 @@ def join(device: str) -> World:
             f"the environment has WORLD_SIZE={size} and no {', '.join(missing)}: unset it, or let torchrun set them all"
         )
     if not dist.is_initialized():
-        dist.init_process_group("cpu:gloo,cuda:nccl" if device == "cuda" else "gloo", timeout=PATIENCE)
+        dist.init_process_group("cpu:gloo,cuda:nccl" if device == "cuda" else "gloo", timeout=TIMEOUT)
     return World(dist.get_rank(), size, environment_number("LOCAL_RANK", 0))
 
 
-def environment_number(name: str, usual: int) -> int:
-    """Read one of the numbers that `torchrun` hands over.
+def environment_number(name: str, default: int) -> int:
+    """Read an integer of `torchrun` from the environment.
 
     Args:
-        name: Of the environment variable.
-        usual: Value if the variable is unset or empty.
+        name: Name of the environment variable.
+        default: Value if the variable is unset or empty.
 
     Raises:
         UsageError: The value is not an integer of at least 0.
     """
-    text = os.environ.get(name, "").strip() or str(usual)
+    text = os.environ.get(name, "").strip() or str(default)
     if not (text.isascii() and text.isdigit() and len(text) < 10):
         raise UsageError(f"the environment has {name}={text!r}, which is no number: unset it, or let torchrun set it")
     return int(text)
 
 
 def open_world(device: str) -> tuple[World, torch.device]:
-    """Pick the device of this process and join the other processes."""
+    """Choose the device of this process and join the process group."""
     chosen = pick_device(device, environment_number("LOCAL_RANK", 0))
     return join(chosen.type), chosen
 
 
 def leave() -> None:
-    """Leave the process group; harmless where there is none."""
+    """Leave the process group, if there is one."""
     if dist.is_initialized():
         dist.destroy_process_group()
 
 
-def add_up(tensor: Tensor) -> Tensor:
+def all_reduce_sum(tensor: Tensor) -> Tensor:
     """Sum a tensor over all processes, in place, and return it."""
     if dist.is_initialized():
         dist.all_reduce(tensor)
@@ -104,49 +104,49 @@ def add_up(tensor: Tensor) -> Tensor:
 
 
 def any_rank(flag: bool) -> bool:
-    """Say whether the flag is set in any process."""
+    """Return whether the flag is set in any process."""
     if not dist.is_initialized():
         return flag
-    return bool(add_up(torch.tensor(float(flag))).item() > 0)
+    return bool(all_reduce_sum(torch.tensor(float(flag))).item() > 0)
 
 
 def from_main(work: Callable[[], T]) -> T:
-    """Do some work in the main process alone and return its result in every process.
+    """Run a function in the main process only and return its result in every process.
 
-    An error is raised in every process. Otherwise the others fail with different errors, and the launcher reports any
-    of them.
+    An exception is raised in every process; otherwise the others would fail with other errors, and the launcher would
+    report any of them.
     """
     if not dist.is_initialized():
         return work()
-    box: list[Any] = [None, None]
+    result_and_error: list[Any] = [None, None]
     if dist.get_rank() == 0:
         try:
-            box[0] = work()
+            result_and_error[0] = work()
         except Exception as error:
-            box[1] = error
-    dist.broadcast_object_list(box, src=0)
-    result, failure = box
+            result_and_error[1] = error
+    dist.broadcast_object_list(result_and_error, src=0)
+    result, failure = result_and_error
     if failure is not None:
         raise failure
     return cast(T, result)
 
 
-def spread(tensors: Iterable[Tensor]) -> None:
-    """Give tensors the main process's values in every process, in place."""
+def broadcast(tensors: Iterable[Tensor]) -> None:
+    """Broadcast tensors from the main process to all processes, in place."""
     if dist.is_initialized():
         for tensor in tensors:
             dist.broadcast(tensor, src=0)
 
 
 def check_gpus(processes: int, device: str) -> None:
-    """Refuse more processes than there are GPUs, before any of them starts.
+    """Raise `UsageError` if there are fewer GPUs than processes, before any process starts.
 
     Args:
-        processes: Of `--gpus`.
-        device: Of `--device`; `cpu` takes any number of them.
+        processes: Value of `--gpus`.
+        device: Value of `--device`; `cpu` allows any number of processes.
 
     Raises:
-        UsageError: There are fewer, or one of them is named for all processes.
+        UsageError: There are fewer GPUs, or `--device` names a single one.
     """
     if device == "cpu":
         return
@@ -158,16 +158,16 @@ def check_gpus(processes: int, device: str) -> None:
 
 
 def launch(processes: int, arguments: Sequence[str]) -> int:
-    """Run `dinocli ARGUMENTS` in several processes of this machine with torch's own elastic launcher.
+    """Run `dinocli ARGUMENTS` in several processes on this machine with torch's elastic launcher.
 
-    The launcher itself always exits with 1 after a failure; this returns the main process's exit code.
+    The launcher itself exits with 1 after any failure; this returns the exit code of the main process.
 
     Args:
-        processes: One per GPU.
-        arguments: The command line without the program's name and without `--gpus`.
+        processes: Number of processes, one per GPU.
+        arguments: Command line without the program name and without `--gpus`.
 
     Returns:
-        Exit code of rank 0, or of the first that failed; 128 and its number after a signal, which all have got.
+        Exit code of rank 0, or else of the first process that failed; 128 + number after a signal.
     """
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -194,7 +194,7 @@ def launch(processes: int, arguments: Sequence[str]) -> int:
 
 
 def main_first(work: Callable[[], T]) -> T:
-    """Run work in the main process first, so that the others find what it downloaded or cached."""
+    """Run a function in the main process first, then in the others, which find its downloads and caches."""
     if not dist.is_initialized():
         return work()
     done: list[T] = []

@@ -1,7 +1,7 @@
-"""Where the crops of a run look: rarity maps of the start, one for each image of the folder.
+"""Maps for the sampling of crop centres: rarity by the start weights, one map for each image of the folder.
 
-The maps are those of `embed --tokens rare`, of the weights that the run began with: a memory bank of each of two patch
-maps, from a sample of the folder. They are computed once a run, and again when it is resumed: the start is the same.
+Rarity is that of `embed --tokens rare`: two feature maps, with a memory bank each from a sample of the folder. The maps
+are computed once per run, and again after a resume, with the same start weights.
 
 Legend: B images, H W pixels, h w cells of a grid, g cells of a side, M images of the folder.
 """
@@ -20,32 +20,32 @@ from dinocli.config.preprocess import Preprocess
 from dinocli.data.loader import Loader
 from dinocli.data.region_of_interest import region_mask
 from dinocli.models.backbone import Backbone
-from dinocli.models.features import evaluating
+from dinocli.models.features import eval_mode
 from dinocli.models.rarity_maps import MAPS, rarity_maps
 from dinocli.progress import ProgressReporter
 from dinocli.quality.rarity import BankBuilder, MemoryBank
 
 SAMPLE, BATCH = 512, 32
-"""Images that the banks are of, at most, and images at once."""
+"""Maximum number of images for the memory banks, and batch size."""
 
 CELLS = 16
-"""Of a side of the map of a region."""
+"""Cells per side of the map of a region of interest."""
 
 
-def find_focus(
+def build_focus(
     backbone: Backbone, loader: Loader, share: float, preprocess: Preprocess, reporter: ProgressReporter
 ) -> Focus | None:
-    """Say where crops look.
+    """Build the sampler of crop centres of a run.
 
     Args:
-        backbone: The start.
-        loader: Gives the images.
-        share: `views.focus`: of the crops that are centred by a rarity map.
-        preprocess: Size and normalisation of evaluation, and the region of interest: crops are centred inside a mask.
-        reporter: Is told how far it is.
+        backbone: Backbone with the start weights.
+        loader: Source of the images.
+        share: `views.focus`: share of the crops that are centred by a rarity map.
+        preprocess: Size and normalisation of evaluation, and the region of interest, inside which crops are centred.
+        reporter: Receives the progress.
 
     Returns:
-        None where crops look anywhere.
+        None for uniform crops.
     """
     inside_hw = region_mask(preprocess.roi)
     inside_HW = None if inside_hw is None or _cut(loader, 0) else torch.from_numpy(inside_hw)
@@ -58,7 +58,7 @@ def find_focus(
 def _rarity(
     backbone: Backbone, loader: Loader, preprocess: Preprocess, inside_HW: Tensor | None, reporter: ProgressReporter
 ) -> NDArray[np.uint8]:
-    """Map how much each place of each image departs from the folder, (M, g, g); 0 for images that are read in parts."""
+    """Return the rarity weights of each image, (M, g, g); 0 for images that are read as several windows."""
     count = len(loader.store)
     sample = np.sort(np.random.default_rng((loader.seed, count, 4)).permutation(count)[:SAMPLE]).tolist()
     reporter.stage("looking for rare places", len(sample) + count)
@@ -70,7 +70,7 @@ def _rarity(
             yield found, torch.tensor(batch.rows)
             reporter.advance(len(batch.rows))
 
-    with evaluating(backbone), torch.inference_mode():
+    with eval_mode(backbone), torch.inference_mode():
         builders = {name: BankBuilder() for name in MAPS}
         for found, image_B in maps(sample):
             for name, builder in builders.items():
@@ -86,17 +86,17 @@ def _rarity(
 
 
 def _weights(banks: Mapping[str, MemoryBank], maps: Mapping[str, Tensor], image_B: Tensor) -> Tensor:
-    """Add up the weights that both maps give to each cell of the fine one, (B, g, g)."""
+    """Return the sum of the weights of both maps on the grid of the fine one, (B, g, g)."""
     fine_Bgg, coarse_Bhw = (banks[name].weights(banks[name].rarity(maps[name], image_B)) for name in MAPS)
     coarse_Bgg = F.interpolate(coarse_Bhw[:, None], fine_Bgg.shape[1:], mode="nearest")[:, 0]
     return fine_Bgg + coarse_Bgg / coarse_Bgg.sum((1, 2), keepdim=True)
 
 
 def _cut(loader: Loader, image: int) -> bool:
-    """Whether an image is cut into windows, of which a map of the whole does not hold."""
+    """Return whether an image is read as several windows, to which a map of the whole image does not apply."""
     return loader.store.windows(image) > 1
 
 
 def _bytes(weight_Bgg: Tensor) -> NDArray[np.uint8]:
-    """Scale maps to 0 to 255, the largest value of each one."""
+    """Scale each map to uint8, with a maximum of 255."""
     return np.asarray((255 * weight_Bgg / weight_Bgg.amax((1, 2), keepdim=True)).round().byte().cpu().numpy())

@@ -1,4 +1,4 @@
-"""Initialisation before the first step: batch-norm statistics, head and centre, each as the recipe says."""
+"""Initialisation before the first step: batch-norm statistics, head and centre, as set by the recipe."""
 
 import torch
 
@@ -8,7 +8,7 @@ from dinocli.config.recipe import Recipe
 from dinocli.data.loader import Loader
 from dinocli.dino.center import batch_sum
 from dinocli.engine.batch_norm_init import adapt_batch_norm
-from dinocli.engine.distributed import add_up, from_main, spread
+from dinocli.engine.distributed import all_reduce_sum, broadcast, from_main
 from dinocli.engine.head_init import init_head
 from dinocli.engine.step import Learner
 from dinocli.engine.teacher_init import fit_teacher
@@ -20,12 +20,12 @@ def initialize(
 ) -> None:
     """Adapt batch-norm statistics, then initialise the head from the features, then the centre from the head.
 
-    The main process computes and broadcasts: on GPUs the order of sums differs between processes.
+    The main process computes and broadcasts, since on GPUs the order of sums differs between processes.
 
     Args:
         learner: Before its first step.
-        loader: Gives the images.
-        recipe: Resolved: no "auto" is left.
+        loader: Source of the images.
+        recipe: Resolved recipe, without "auto".
         preprocess: Size and normalisation of evaluation.
         reporter: Receives the progress.
     """
@@ -33,14 +33,14 @@ def initialize(
         from_main(lambda: adapt_batch_norm(learner, loader, preprocess, recipe.run.seed, reporter))
     if learner.frozen_teacher:
         from_main(lambda: fit_teacher(learner, loader, reporter))
-        spread(learner.frozen_teacher.fitted().values())
+        broadcast(learner.frozen_teacher.fitted().values())
     elif recipe.head.init == "fitted":
         from_main(lambda: init_head(learner, loader, reporter))
     for network in (learner.student, learner.teacher):
-        spread(network.state_dict().values())
+        broadcast(network.state_dict().values())
     reporter.stage("initialising the centre")
     fill_center(learner, loader, recipe.dino.center_batches)
-    spread([learner.center_K])
+    broadcast([learner.center_K])
 
 
 @torch.no_grad()
@@ -60,4 +60,4 @@ def fill_center(learner: Learner, loader: Loader, batches: int) -> None:
             globals_ = crop(batch.pixels_BCHW, batch.sizes_B2, batch.rows, **place)
             with learner.precision.autocast():
                 total += batch_sum(learner.targets(globals_, GLOBAL_VIEWS).logits_VBK)
-    learner.center_K = add_up(total) / (GLOBAL_VIEWS * learner.batch_size * batches)
+    learner.center_K = all_reduce_sum(total) / (GLOBAL_VIEWS * learner.batch_size * batches)

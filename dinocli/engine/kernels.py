@@ -1,7 +1,7 @@
-"""Two replacements for what torch computes slowly on a CPU, in force inside a `with` block. Models stay as they are.
+"""Faster replacements for two torch operations on a CPU, active within a context. Models are not changed.
 
-Measured on two cores with AMX (Sapphire Rapids, torch 2.15): a bfloat16 step of an EfficientNet takes half of its time
-and becomes faster than float32 for the first time; one of a ViT-Ti takes a quarter less than with torch's own kernels.
+Measured on two cores with AMX (Sapphire Rapids, torch 2.15): a bfloat16 step of an EfficientNet takes half the time,
+and only so less than a float32 step; a bfloat16 step of a ViT-Ti takes a quarter less.
 
 Shapes: B images, H heads, T tokens, D width of one head.
 """
@@ -16,15 +16,16 @@ from torch.overrides import TorchFunctionMode
 
 
 class Kernels(TorchFunctionMode):
-    """Replace calls of two functions in the forward pass, and with them what the backward pass does.
+    """Mode that replaces two functions in the forward pass, including their backward pass.
 
-    Not for gradient checkpointing: it repeats the forward pass inside the backward one, where no mode is in force.
+    Not for gradient checkpointing, which repeats the forward pass within the backward pass, outside of the mode.
 
     Args:
-        plain_attention: Compute attention as softmax(q k / sqrt(D)) v in the dtype that it is given. torch's own
-            fallback turns half precision into float32 and looks for rows that are masked as a whole.
-        depthwise_float32: Under autocast, compute the gradients of depthwise convolutions in float32. Forward, half
-            precision is faster; backward it is up to 30 times slower, where no vector code exists for it (stride 2).
+        plain_attention: Compute attention as softmax(q k / sqrt(D)) v in the input dtype. torch's fallback converts
+            half precision to float32 and checks for fully masked rows.
+        depthwise_float32: Under autocast, compute the gradients of depthwise convolutions in float32. Half precision is
+            faster in the forward pass, but up to 30 times slower in the backward pass with stride 2, which is not
+            vectorised.
     """
 
     def __init__(self, *, plain_attention: bool, depthwise_float32: bool) -> None:
@@ -44,21 +45,21 @@ class Kernels(TorchFunctionMode):
 
 
 def plain_attention(q_BHTD: Tensor, k_BHTD: Tensor, v_BHTD: Tensor) -> Tensor:
-    """Return attention without mask and dropout; q is scaled first, so that the products stay small."""
+    """Return attention without mask and dropout; q is scaled first, to keep the products small."""
     scaled_BHTD = q_BHTD * q_BHTD.shape[-1] ** -0.5
     weights_BHTT: Tensor = (scaled_BHTD @ k_BHTD.mT).softmax(dim=-1)
     return weights_BHTT @ v_BHTD
 
 
 def _is_plain(args: Sequence[Any], options: dict[str, Any]) -> bool:
-    """Say whether attention has no mask, no dropout and no scale of its own."""
+    """Return whether a call has no mask, dropout, causal flag or scale."""
     return len(args) == 3 and all(
         value is None or (not isinstance(value, Tensor) and not value) for value in options.values()
     )
 
 
 def _is_depthwise(x: Tensor, weight: Tensor, *rest: Any, **options: Any) -> bool:
-    """Say so for calls as `nn.Conv2d` makes them: all seven values in order. Padding by name is left to torch."""
+    """Return whether a call of `nn.Conv2d` (seven positional arguments) is a depthwise convolution under autocast."""
     if options or len(rest) != 5 or isinstance(rest[2], str) or not torch.is_autocast_enabled("cpu"):
         return False
     return weight.shape[1] == 1 and rest[4] == x.shape[1] > 1
@@ -84,8 +85,8 @@ class _Depthwise(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         (grad,), (x, weight) = grads, ctx.saved_tensors
-        asked = list(ctx.needs_input_grad[:3])
-        found = torch.ops.aten.convolution_backward(
-            grad.float(), x.float(), weight, ctx.bias_sizes, *ctx.geometry, asked
+        output_mask = list(ctx.needs_input_grad[:3])
+        grads_xwb = torch.ops.aten.convolution_backward(
+            grad.float(), x.float(), weight, ctx.bias_sizes, *ctx.geometry, output_mask
         )
-        return (found[0].to(x.dtype) if asked[0] else None, *found[1:], None, None, None, None)
+        return (grads_xwb[0].to(x.dtype) if output_mask[0] else None, *grads_xwb[1:], None, None, None, None)

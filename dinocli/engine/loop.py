@@ -1,4 +1,4 @@
-"""The loop around `train_step`: stages, probes, checkpoints, signals. Returns a plain `RunResult`."""
+"""The training loop around `train_step`: stages, probes, checkpoints, signals."""
 
 import contextlib
 import math
@@ -23,16 +23,16 @@ STALLED, LATE = "the selection score did not improve for `guard.patience` of the
 
 @dataclass(frozen=True)
 class LoopOptions:
-    """How the loop runs.
+    """Intervals and limits of the loop.
 
     Args:
-        first_step: Steps that an interrupted run has done.
-        seconds_before: Seconds that those steps took.
+        first_step: Steps done before a resume.
+        seconds_before: Seconds that these steps took.
         probe_every: Steps between two probes.
-        log_every: Steps between two reads of the step's figures.
-        patience: The run ends after this number of steps without a better probe result.
-        guard_stops: A collapse ends the run; otherwise it is a warning.
-        max_seconds: The run ends with the first step after this time, plus one probe; infinite for no limit.
+        log_every: Steps between two reads of the metrics from the device.
+        patience: Steps without a better probe result after which the run ends.
+        guard_stops: Whether a collapse ends the run; otherwise it is a warning.
+        max_seconds: Time limit: the run ends with the first step after it, plus one probe; infinite for none.
     """
 
     first_step: int
@@ -50,7 +50,7 @@ class Trainer:
 
     Args:
         learner: Student, teacher, optimizer and views.
-        loader: Source of the batches; profiles the steps between them if the user asked for it.
+        loader: Source of the batches; `ProfiledLoader` with --profile.
         probe: Measures the teacher.
         monitor: Writes the metrics and detects collapse.
         checkpointer: Saves checkpoints.
@@ -67,15 +67,15 @@ class Trainer:
 
 @dataclass(frozen=True)
 class RunResult:
-    """How a run ended.
+    """Result of the training loop.
 
     Args:
         steps: Steps done.
-        seconds: Time in the loop, including the parts before a resume.
+        seconds: Time in the loop, including the time before a resume.
         rows: Metrics of every step.
         probe_results: Results of the guard's probe; the first is the start.
-        stop_reason: Why the guard stopped the run, or empty.
-        early_end: Why a healthy run ended before its last step, or empty.
+        stop_reason: Why the guard stopped the run; empty if it did not.
+        early_end: Why a healthy run ended before its last step; empty if it did not.
     """
 
     steps: int
@@ -87,15 +87,15 @@ class RunResult:
 
     @property
     def best(self) -> ProbeResult | None:
-        """The adapted probe result with the highest selection score; None where none was finite."""
+        """The adapted probe result with the highest selection score; None if none is finite."""
         return best_of(self.probe_results)
 
 
 def run(trainer: Trainer, options: LoopOptions) -> RunResult:
-    """Train until the schedule ends, or a collapse, patience, the time limit or a signal ends the run.
+    """Train until the end of the schedule, a collapse, the end of patience, the time limit or a signal.
 
     Args:
-        trainer: The objects of the run; the learner is already restored if the run is resumed.
+        trainer: Objects of the run; the learner is already restored if the run is resumed.
         options: Intervals and limits.
 
     Raises:
@@ -104,41 +104,42 @@ def run(trainer: Trainer, options: LoopOptions) -> RunResult:
     learner, monitor, checkpointer, reporter = trainer.learner, trainer.monitor, trainer.checkpointer, trainer.reporter
     steps = learner.plan.steps
     began = time.monotonic() - options.seconds_before
-    # A run that had ended, and was killed before it was judged, has no step left.
+    # A run that ended early and was killed before its verdict has no steps left.
     last = options.first_step if monitor.stalled(options.patience) else steps
-    _continue_stage(learner, options.first_step)
+    _resume_stage(learner, options.first_step)
     warned: set[str] = set()
     reporter.progress("training", options.first_step, steps)
     with Signals().caught() as signals, contextlib.closing(trainer.loader.steps(options.first_step, last)) as batches:
-        asked = time.monotonic()
+        requested = time.monotonic()
         for step, slices in enumerate(batches, options.first_step):
-            now, got = learner.plan.at(step), time.monotonic()
+            now, received = learner.plan.at(step), time.monotonic()
             if now.backbone_learns != learner.student.backbone_learns:
                 set_stage(learner, backbone_learns=now.backbone_learns)
                 reporter.line(f"step {step}: head warm-up is over, the backbone trains from here on")
             stats = train_step(learner, slices, step)
             done, ended = step + 1, time.monotonic()
-            monitor.add(done, stats, now, Timing(ended - asked, got - asked))
-            asked = ended
+            monitor.add(done, stats, now, Timing(ended - requested, received - requested))
+            requested = ended
             stopping = any_rank(signals.number > 0)
             late = options.max_seconds < math.inf and any_rank(time.monotonic() - began > options.max_seconds)
             probe_due = done % options.probe_every == 0 or done == steps or late
-            # Clocks differ between processes, and a save reads the device.
+            # Collective, since clocks differ between processes. A save reads the device, so the metrics are flushed
+            # before it.
             save_due = stopping or probe_due or any_rank(checkpointer.due(done))
             if save_due or done % options.log_every == 0 or learner.warmup.due(done):
                 rows = monitor.flush()
                 learner.warmup.update([(row["step"], row["loss"]) for row in rows])
-                _tell(reporter, rows, done, steps)
-                while monitor.lost:
-                    reporter.warn(monitor.lost.pop())
+                _report(reporter, rows, done, steps)
+                while monitor.tracker_errors:
+                    reporter.warn(monitor.tracker_errors.pop())
             else:
                 reporter.progress("training", done, steps)
             if probe_due and not (monitor.stop_reason and options.guard_stops):
-                reporter.stage("probing", trainer.probe.looks)
+                reporter.stage("probing", trainer.probe.images_per_measurement)
                 run_probe(trainer, done)
                 if done < steps:
                     reporter.progress("training", done, steps)
-                asked = time.monotonic()
+                requested = time.monotonic()
             if monitor.stop_reason and options.guard_stops:
                 break
             if monitor.stop_reason:
@@ -146,8 +147,8 @@ def run(trainer: Trainer, options: LoopOptions) -> RunResult:
                 monitor.stop_reason = ""
             if save_due:
                 checkpointer.save(learner, monitor, done, time.monotonic() - began)
-                asked = time.monotonic()
-                stopping = any_rank(signals.number > 0)  # a probe takes long, and ends in a save
+                requested = time.monotonic()
+                stopping = any_rank(signals.number > 0)  # a signal may have come during a probe or a save
             if stopping:
                 raise Interrupted(f"stopped by a signal after step {done} of {steps}; saved", signals.number or 15)
             if late or (probe_due and monitor.stalled(options.patience)):
@@ -160,15 +161,15 @@ def run(trainer: Trainer, options: LoopOptions) -> RunResult:
 
 
 def run_probe(trainer: Trainer, step: int) -> None:
-    """Measure the teacher in the main process and tell all processes, so that all decide the same."""
+    """Measure the teacher in the main process and share the result, so that all processes decide alike."""
     result = from_main(lambda: trainer.probe.measure(trainer.learner.teacher.backbone, step))
     trainer.monitor.add_probe(result)
     if trainer.monitor.best is result:
         trainer.checkpointer.save_best(trainer.learner, step)
 
 
-def _continue_stage(learner: Learner, first_step: int) -> None:
-    """Enter the stage in which an interrupted run was; a switch that is due at the first step is left to the loop."""
+def _resume_stage(learner: Learner, first_step: int) -> None:
+    """Enter the stage of a resumed run; a switch that is due at its first step is left to the loop."""
     if first_step > learner.plan.head_warmup and not learner.student.backbone_learns:
         set_stage(learner, backbone_learns=True)
 
@@ -180,7 +181,7 @@ def _warn_once(reporter: ProgressReporter, warned: set[str], step: int, stop_rea
     warned.add(what)
 
 
-def _tell(reporter: ProgressReporter, rows: list[Row], step: int, steps: int) -> None:
+def _report(reporter: ProgressReporter, rows: list[Row], step: int, steps: int) -> None:
     if rows:
         mean = {key: sum(row[key] for row in rows) / len(rows) for key in ("loss", "entropy", "seconds", "data_wait")}
         speed = rows[-1]["images_per_second"] * rows[-1]["seconds"] / mean["seconds"] if mean["seconds"] else 0.0

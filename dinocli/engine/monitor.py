@@ -1,6 +1,6 @@
-"""The metrics of every step, and the rules by which they stop a run.
+"""Metrics of every step, and the collapse rules that stop a run.
 
-The device is read late and in bulk: rows wait as tensors until `flush`, so that a log line never makes the device wait.
+The device is read rarely and in bulk: metrics stay on the device until `flush`, so that logging never synchronises.
 """
 
 import json
@@ -21,33 +21,38 @@ from dinocli.quality.defect_few_shot import KEY
 
 UNIFORM_ENTROPY, UNIFORM_KL = 0.98, 0.01
 ONE_HOT_ENTROPY, ONE_HOT_MARGINAL = 0.02, 0.1
-FEATURES_LEFT = {"feature_std": 0.25, "rankme": 0.5}
+"""Shares of ln K: a uniform output has a higher entropy and a lower KL, a one-hot output lower entropies."""
+
+MIN_SCORE_SHARE = {"feature_std": 0.25, "rankme": 0.5}
+"""Share of the largest earlier probe score below which the features have collapsed."""
+
 NON_FINITE_IN_A_ROW = 3
+"""Consecutive non-finite steps that stop a run."""
 
 Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds of one step: in total, and waiting for images."""
+    """Seconds of one step in total, and of it waiting for images."""
 
     seconds: float
     data_wait: float
 
 
 class Monitor:
-    """Keeps the metrics file and watches for collapse.
+    """Writes the metrics file and detects collapse.
 
-    Entropies are written as shares of ln K, so that runs with other numbers of prototypes can be compared.
+    Entropies are stored as shares of ln K, to be comparable between numbers of prototypes.
 
     Args:
-        path: `metrics.jsonl`, or an empty path in processes that write nothing.
-        prototypes: K.
-        batch_size: Images a step, B.
+        path: `metrics.jsonl`, or None in processes that do not write.
+        prototypes: Number of prototypes, K.
+        batch_size: Images per step, B.
         armed_at: First step at which a collapse counts; before it, a new head is at ln K anyway.
-        window: Steps that a collapse has to last.
-        extras: Names of the further figures of a step: additional losses, the gradient scaler's factor.
-        trackers: Take the same figures elsewhere. One that fails is let go of, and `lost` says why.
+        window: Steps that a collapse must last.
+        extras: Names of the additional metrics of a step: additional losses, factor of the gradient scaler.
+        trackers: Receive the same metrics. A tracker that fails is removed, with a message in `tracker_errors`.
     """
 
     def __init__(
@@ -68,30 +73,30 @@ class Monitor:
         self.rows: list[Row] = []
         self.probe_results: list[ProbeResult] = []
         self.stop_reason = ""
-        self._waiting: list[tuple[int, StepStats, StepValues, Timing]] = []
+        self._pending: list[tuple[int, StepStats, StepValues, Timing]] = []
         self._uniform = self._one_hot = self._non_finite = 0
-        self._trackers, self.lost = list(trackers), list[str]()
+        self._trackers, self.tracker_errors = list(trackers), list[str]()
 
     def begin(self, start: ProbeResult) -> None:
-        """Start a new metrics file with the scores of the start, step 0 of every curve."""
+        """Start a new metrics file with the scores of the start weights, step 0 of every curve."""
         if self.path is not None:
             self.path.write_text("")
         self.add_probe(start)
 
     def add(self, step: int, stats: StepStats, now: StepValues, timing: Timing) -> None:
-        """Take the figures of a step, still on the device. `step` counts the steps done."""
-        self._waiting.append((step, stats, now, timing))
+        """Add the metrics of a step, which stay on the device. `step` is the number of steps done."""
+        self._pending.append((step, stats, now, timing))
 
     def flush(self) -> list[Row]:
-        """Read all waiting steps from the device at once, write them, and check them for a reason to stop."""
-        if not self._waiting:
+        """Read all pending steps from the device at once, write them, and check them for a collapse."""
+        if not self._pending:
             return []
-        table = torch.stack([stats.values_N for _, stats, _, _ in self._waiting]).cpu().tolist()
+        table = torch.stack([stats.values_N for _, stats, _, _ in self._pending]).cpu().tolist()
         rows = [
             self._row(step, values, now, timing)
-            for (step, _, now, timing), values in zip(self._waiting, table, strict=True)
+            for (step, _, now, timing), values in zip(self._pending, table, strict=True)
         ]
-        self._waiting.clear()
+        self._pending.clear()
         self.rows += rows
         for row in rows:
             self._watch(row)
@@ -99,7 +104,7 @@ class Monitor:
         return rows
 
     def add_probe(self, result: ProbeResult) -> None:
-        """Take a probe result; two bad ones in a row are a collapse."""
+        """Add a probe result; two consecutive results below the limits are a collapse."""
         self.probe_results.append(result)
         scores = {**vars(result.scores), "selection_score": result.selection_score, KEY: result.defect_score}
         self._write([{"step": result.step, "probe": scores}])
@@ -108,11 +113,11 @@ class Monitor:
         *earlier, before, last = self.probe_results
         if not last.scores.finite:
             self.stop_reason = "the teacher gives features that are not finite"
-        for name, left in FEATURES_LEFT.items():
-            most = max(getattr(result.scores, name) for result in earlier)
-            if getattr(before.scores, name) < left * most > getattr(last.scores, name):
+        for name, share in MIN_SCORE_SHARE.items():
+            highest = max(getattr(result.scores, name) for result in earlier)
+            if getattr(before.scores, name) < share * highest > getattr(last.scores, name):
                 self.stop_reason = (
-                    f"the features collapsed: {name} fell from {most:.3g} to {getattr(last.scores, name):.3g}"
+                    f"the features collapsed: {name} fell from {highest:.3g} to {getattr(last.scores, name):.3g}"
                 )
 
     @property
@@ -121,25 +126,25 @@ class Monitor:
         return best_of(self.probe_results)
 
     def stalled(self, patience: int) -> bool:
-        """Say whether the selection score has not improved for `patience` steps since the guard was armed."""
+        """Return whether the selection score has not improved for `patience` steps since the guard was armed."""
         if not self.probe_results or self.best is None:
             return False
         return self.probe_results[-1].step - max(self.best.step, self.armed_at) >= patience
 
     @property
     def last_step(self) -> int:
-        """Steps done and read."""
+        """Number of steps done and flushed."""
         return int(self.rows[-1]["step"]) if self.rows else 0
 
     def state(self) -> dict[str, Any]:
-        """Return JSON-like data for a checkpoint; waiting steps have to be flushed before."""
+        """Return JSON-like data for a checkpoint; flush pending steps first."""
         return {
             "probe_results": [result.to_dict() for result in self.probe_results],
             "counts": [self._uniform, self._one_hot, self._non_finite],
         }
 
     def restore(self, state: dict[str, Any], step: int) -> None:
-        """Go back to a checkpoint: cut the metrics file to its step, and take the guard's memory from it."""
+        """Restore from a checkpoint: truncate the metrics file to its step, and restore the state of the guard."""
         self.probe_results = [ProbeResult.from_dict(result) for result in state["probe_results"]]
         self._uniform, self._one_hot, self._non_finite = state["counts"]
         if self.path is not None:
@@ -170,7 +175,7 @@ class Monitor:
 
     def _watch(self, row: Row) -> None:
         finite = not row["skipped"] and math.isfinite(row["loss"])
-        # A gradient scaler finds its scale by overflows: while the scale can still fall, an overflow is no failure.
+        # A gradient scaler adapts by overflows: while its scale can still decrease, an overflow is no failure.
         searching = row["skipped"] and math.isfinite(row["loss"]) and row.get("loss_scale", 0.0) >= 1.0
         self._non_finite = 0 if finite or searching else self._non_finite + 1
         if self._non_finite >= NON_FINITE_IN_A_ROW:
@@ -196,20 +201,22 @@ class Monitor:
                 for row in rows:
                     tracker.log(row["step"], finite(_flat(row)))
                 tracker.flush()
-            except Exception as error:  # a run of hours does not end because a server does not answer
+            except Exception as error:  # a tracking server that does not answer must not end the run
                 self._trackers.remove(tracker)
-                self.lost.append(f"{type(tracker).__name__} takes no more metrics: {error}; metrics.jsonl has them all")
+                self.tracker_errors.append(
+                    f"{type(tracker).__name__} takes no more metrics: {error}; metrics.jsonl has them all"
+                )
 
 
 def best_of(results: Sequence[ProbeResult]) -> ProbeResult | None:
-    """Return the adapted probe result with the highest selection score, the latest of equals; the first is the start.
+    """Return the adapted probe result with the highest selection score, the latest of equals.
 
-    A result with less than half of the dimensions (RankMe) in use before it is no candidate, however high its score.
+    The first result is the start and no candidate, nor is a result whose RankMe is below half of an earlier one.
     """
     candidates: list[ProbeResult] = []
     for number, result in enumerate(results):
-        most = max((earlier.scores.rankme for earlier in results[:number] if earlier.scores.finite), default=0.0)
-        if number and result.scores.finite and result.scores.rankme >= FEATURES_LEFT["rankme"] * most:
+        highest = max((earlier.scores.rankme for earlier in results[:number] if earlier.scores.finite), default=0.0)
+        if number and result.scores.finite and result.scores.rankme >= MIN_SCORE_SHARE["rankme"] * highest:
             candidates.append(result)
     return max(reversed(candidates), key=lambda result: result.selection_score, default=None)
 
@@ -223,7 +230,7 @@ ADVICE = {
 
 
 def advice(stop_reason: str) -> str:
-    """Return what to try against a stop reason of the monitor."""
+    """Return the advice for a stop reason of the monitor."""
     return next(what for word, what in ADVICE.items() if word in stop_reason)
 
 
@@ -233,12 +240,12 @@ def _flat(row: Row) -> Row:
 
 
 def _lines(path: Path) -> list[str]:
-    """Read whole lines; a kill can leave half of the last one, which is dropped."""
+    """Return the complete lines; a partial last line, left by a kill, is dropped."""
     return [line for line in path.read_text().split("\n")[:-1] if line] if path.exists() else []
 
 
 def _json_safe(row: Row) -> Row:
-    """Replace NaN and infinity, which JSON does not have, by null."""
+    """Replace NaN and infinity, which JSON does not support, by null."""
     return {
         key: _json_safe(value)
         if isinstance(value, dict)

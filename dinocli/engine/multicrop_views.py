@@ -1,4 +1,4 @@
-"""Multi-crop for another training loop: images in, the views of a recipe out.
+"""Multi-crop of a recipe for other training loops.
 
 Legend: B images, C channels, V views, S pixels of a view's side.
 """
@@ -24,7 +24,7 @@ Images = Tensor | Sequence[Image.Image | NDArray[np.uint8] | Tensor]
 
 
 class MultiCropViews:
-    """Makes the views of a batch: two global ones and the recipe's local ones, cropped, changed and normalised.
+    """Multi-crop augmentation: two global views and the recipe's local views, cropped, augmented and normalised.
 
     Example:
         >>> import torch
@@ -34,16 +34,16 @@ class MultiCropViews:
         >>> global_views.shape  # two views of each image
         torch.Size([8, 3, 224, 224])
 
-    Views depend on the seed, the step and the image's place in the batch alone, so a loop that passes its own `step`
-    is repeatable and can be resumed.
+    Views depend only on the seed, the step and the position of the image in the batch, so a loop that passes its own
+    `step` is reproducible and can be resumed.
 
     Args:
-        recipe: A recipe's name or path; several as a tuple, later ones win.
-        settings: `section.key=value` strings over it, as after `--set`.
-        mean: Mean of the normalisation, per channel, on the 0 to 1 scale: as many as the images have, three for grey.
+        recipe: Name or path of a recipe; with a tuple of several, later ones take precedence.
+        settings: `section.key=value` strings that override the recipe, as with `--set`.
+        mean: Mean of the normalisation, per channel of the images, on the 0 to 1 scale; three values for grey images.
         std: Standard deviation of the normalisation, per channel.
-        grey: Views are grey: images become one channel, which is repeated to three at the very end.
-        device: Where the views are made, such as `cuda`.
+        grey: Convert images to grey; the channel is repeated to three in the normalisation.
+        device: Device of the computation, such as `cuda`.
         seed: Random seed of all random numbers.
     """
 
@@ -68,7 +68,7 @@ class MultiCropViews:
         self._reader, self._make = Reader(reading, sys.maxsize), build_views(resolved, reading)
 
     def __call__(self, images: Images, step: int | None = None) -> list[Tensor]:
-        """Make the views of one batch.
+        """Return the views of one batch.
 
         Args:
             images: A uint8 tensor (B, C, H, W), or a sequence of PIL images, uint8 arrays (h, w) or (h, w, C) and uint8
@@ -80,8 +80,8 @@ class MultiCropViews:
             2, ...): the global views first, then the local ones.
 
         Raises:
-            DataError: Values that are not uint8, or another number of channels than the mean has; of three also 1 and 4
-                (with alpha).
+            DataError: Values are not uint8, or the number of channels differs from that of the mean; with a mean of
+                three channels, 1 and 4 channels (with alpha) are converted.
         """
         canvases = [self._canvas(image) for image in images]
         sizes_B2 = torch.tensor([canvas.shape[1:] for canvas in canvases])

@@ -1,4 +1,4 @@
-"""The training objective: DINO's loss plus optional terms, from the outputs of student and teacher.
+"""Training objective: DINO loss plus optional terms.
 
 Shapes: V all views, G global views, B images, K prototypes, D width, E additional losses.
 """
@@ -23,14 +23,14 @@ from dinocli.models.head import NetworkOutput
 
 @dataclass(frozen=True)
 class LossTerms:
-    """Values of one slice of a batch, reduced later over slices and processes.
+    """Loss terms of one slice of a batch, to be reduced over slices and processes.
 
     Args:
-        loss: DINO's loss alone: scalar, nats, mean over the slice.
+        loss: DINO loss without additional terms: scalar, nats, mean over the slice.
         entropy: Mean entropy of the targets, nats.
         logits_sum_K: Sum of the teacher's logits, for the centre.
-        probs_sum_K: Sum of the targets, for the entropy of their mean.
-        extras_E: The additional losses, unweighted.
+        probs_sum_K: Sum of the targets, for the entropy of the mean target.
+        extras_E: Additional losses, unweighted.
     """
 
     loss: Tensor
@@ -42,19 +42,19 @@ class LossTerms:
 
 @dataclass(frozen=True)
 class AnchorOutput:
-    """Outputs of the frozen start weights for the global views; None where no term uses them."""
+    """Outputs of the frozen start weights for the global views; None if no term uses them."""
 
     features_ND: Tensor | None
     patches_NDhw: Tensor | None
 
 
 class Objective:
-    """DINO's loss plus weighted additional terms.
+    """DINO loss plus weighted additional terms.
 
     Args:
         weights: Weight of `koleo`, `gram_anchor`, `feature_anchor`, `teacher_feature` and `teacher_patches`; a term of
             weight 0 is not computed.
-        start: Backbone with the start weights, on the device; copied only if an anchor is on.
+        start: Backbone with the start weights, on the device; copied if an anchor is on.
     """
 
     def __init__(self, weights: Mapping[str, float], start: Backbone) -> None:
@@ -81,14 +81,14 @@ class Objective:
         sources: Sequence[int],
         now: StepValues,
     ) -> tuple[Tensor, LossTerms]:
-        """Return the total loss and its terms, in float32 whatever the networks computed in.
+        """Return the total loss and its terms, in float32 for any precision of the networks.
 
         Args:
             student: Outputs for all views.
             teacher: Outputs for the global views; with patches if `wants_teacher_patches`.
             anchor: Result of `anchor_output` for the same global views.
-            center_K: The centre before this batch.
-            sources: Index in the folder of each of the B images.
+            center_K: Centre before this batch.
+            sources: Index of each of the B images in the folder.
             now: Schedule values of this step; the temperatures are used.
         """
         teacher_GBK = teacher.logits_VBK
@@ -112,8 +112,8 @@ class Objective:
         sources: Sequence[int],
     ) -> Tensor:
         globals_ = len(teacher.logits_VBK)
-        seen = globals_ * len(sources)
-        features_ND = student.features_ND[:seen]
+        global_rows = globals_ * len(sources)
+        features_ND = student.features_ND[:global_rows]
         if name == "koleo":
             sources_B = send(torch.tensor(sources), features_ND.device)
             views = [koleo_loss(view_BD, sources_B) for view_BD in features_ND.chunk(globals_)]
@@ -122,11 +122,11 @@ class Objective:
             assert anchor.features_ND is not None
             return feature_distance(features_ND, anchor.features_ND)
         if name == "teacher_feature":
-            return feature_distance(student.bottleneck_NC[:seen], teacher.bottleneck_NC)
+            return feature_distance(student.bottleneck_NC[:global_rows], teacher.bottleneck_NC)
         if name == "teacher_patches":
             assert student.projected_NThw is not None
             assert teacher.projected_NThw is not None
-            return patch_distance(student.projected_NThw[:seen], teacher.projected_NThw)
+            return patch_distance(student.projected_NThw[:global_rows], teacher.projected_NThw)
         assert student.patches_NDhw is not None
         assert anchor.patches_NDhw is not None
-        return gram_distance(student.patches_NDhw[:seen], anchor.patches_NDhw)
+        return gram_distance(student.patches_NDhw[:global_rows], anchor.patches_NDhw)

@@ -17,17 +17,18 @@ UNDECAYED_NAMES = (
 
 
 def decays(name: str, parameter: nn.Parameter) -> bool:
-    """Say whether weight decay applies: not to biases, norms, tokens, positions and prototype lengths."""
+    """Return whether weight decay applies: not to biases, norms, tokens, positions and prototype norms."""
     return parameter.ndim > 1 and not name.endswith((".bias", *UNDECAYED_NAMES))
 
 
 def parameter_groups(network: DinoNetwork, factors: Mapping[str, float]) -> list[dict[str, Any]]:
-    """Sort the parameters into backbone or head, by rate, decaying or not. The order is fixed: checkpoints rely on it.
+    """Return parameter groups by part (backbone, head), learning-rate factor and weight decay.
+
+    The order is fixed: optimizer states in checkpoints depend on it.
 
     Args:
         network: The student.
-        factors: Name of each parameter of the backbone that ever learns to its factor on the learning rate; the others
-            are in no group.
+        factors: Learning-rate factor of each trainable parameter of the backbone; others are in no group.
     """
     groups: list[dict[str, Any]] = []
     for part in ("backbone", "head"):
@@ -38,29 +39,31 @@ def parameter_groups(network: DinoNetwork, factors: Mapping[str, float]) -> list
         ]
         for factor in sorted({factor for _, _, factor in named}):
             for decay in (True, False):
-                params = [p for name, p, own in named if own == factor and decays(f"{part}.{name}", p) == decay]
+                params = [
+                    p for name, p, own_factor in named if own_factor == factor and decays(f"{part}.{name}", p) == decay
+                ]
                 fixed = {"part": part, "factor": factor, "decay": decay}
                 groups.append({"params": params, **fixed, "lr": 0.0, "weight_decay": 0.0})
     return [group for group in groups if group["params"]]
 
 
 def make_optimizer(network: DinoNetwork, factors: Mapping[str, float]) -> torch.optim.AdamW:
-    """Build fused AdamW with the groups of `parameter_groups`, whose rates and decay `Updater` sets."""
+    """Build fused AdamW with `parameter_groups`; `Updater` sets learning rates and weight decay."""
     return torch.optim.AdamW(parameter_groups(network, factors), lr=0.0, fused=True)
 
 
 class Updater:
-    """Unscale and clip gradients and step the optimizer.
+    """Unscales and clips gradients and steps the optimizer.
 
-    A step with a non-finite gradient is skipped *on the device*, without a wait of the host: student and teacher stay
-    unchanged.
+    A step with a non-finite gradient is skipped *on the device*, without synchronisation.
 
     Args:
         network: The student.
-        optimizer: Of `make_optimizer`.
-        clip: Largest gradient norm, 0 is off.
-        clip_mode: `parameter` clips each tensor by its own norm, as the paper's code does; `global` all by one norm.
-        scaler: For float16 only.
+        optimizer: Optimizer of `make_optimizer`.
+        clip: Maximum gradient norm; 0 for no clipping.
+        clip_mode: `parameter` clips each tensor by its own norm, as in the authors' code; `global` all by their joint
+            norm.
+        scaler: Gradient scaler, for float16 only.
     """
 
     def __init__(
@@ -77,26 +80,26 @@ class Updater:
         self._sent: tuple[list[int], Tensor] = ([], torch.empty(0))
 
     def prepare(self, now: StepValues) -> None:
-        """Set learning rates and weight decay of this step, and zero the gradients."""
+        """Set learning rates and weight decay of the step, and clear the gradients."""
         for group in self.optimizer.param_groups:
             group["lr"] = (now.lr if group["part"] == "backbone" else now.head_lr) * group["factor"]
             group["weight_decay"] = now.weight_decay if group["decay"] else 0.0
         self.optimizer.zero_grad(set_to_none=True)
 
     def backward(self, loss: Tensor) -> None:
-        """Add the gradient of a slice's share of the loss."""
+        """Accumulate the gradient of the loss of a slice."""
         (self.scaler.scale(loss) if self.scaler else loss).backward()  # type: ignore[no-untyped-call]
 
     def loss_scale(self) -> list[Tensor]:
-        """Return the scaler's factor, (), on the device, where there is a scaler that has begun."""
-        scale = None if self.scaler is None else self.scaler._scale  # what it gives to callers makes the host wait
+        """Return the factor of the gradient scaler, (), on the device; an empty list without an initialised scaler."""
+        scale = None if self.scaler is None else self.scaler._scale  # its public method synchronises
         return [] if scale is None else [scale.view(())]
 
     def step(self, now: StepValues) -> tuple[Tensor, Tensor]:
-        """Clip and step.
+        """Clip the gradients and step the optimizer.
 
         Returns:
-            The global gradient norm before clipping, and whether it was finite; both stay on the device.
+            Global gradient norm before clipping, and whether it is finite; both on the device.
         """
         if self.scaler:
             self.scaler.unscale_(self.optimizer)
@@ -120,14 +123,14 @@ class Updater:
         elif grads[0].device.type == "cpu":
             torch._foreach_mul_(grads, [*factors.unbind()])
         else:
-            # A factor per tensor would launch a kernel per tensor; spread over the elements, they need a few kernels.
+            # A factor per tensor would launch a kernel per tensor; expanded to elements, a few kernels suffice.
             sizes = [grad.numel() for grad in grads]
-            spread = factors.repeat_interleave(self._lengths(sizes, factors.device), output_size=sum(sizes))
-            pieces = [piece.view(grad.shape) for piece, grad in zip(torch.split(spread, sizes), grads, strict=True)]
+            expanded = factors.repeat_interleave(self._lengths(sizes, factors.device), output_size=sum(sizes))
+            pieces = [piece.view(grad.shape) for piece, grad in zip(torch.split(expanded, sizes), grads, strict=True)]
             torch._foreach_mul_(grads, pieces)
 
     def _lengths(self, sizes: list[int], device: torch.device) -> Tensor:
-        """Keep the sizes of the gradients on the device; they change when the backbone begins to learn."""
+        """Return the sizes of the gradients on the device; cached until they change with the stage."""
         if self._sent[0] != sizes:
             self._sent = (sizes, send(torch.tensor(sizes), device))
         return self._sent[1]

@@ -1,10 +1,10 @@
-"""A fixed probe set on which a run measures its networks: always the same images and the same crops.
+"""Probe: label-free scores of a network on a fixed set of images, with fixed crops and synthetic defects.
 
-The start (the weights before the first step) is measured first: it is step 0 of every curve. A run has two probes: the
-guard selects the best step on one, and the verdict is measured on the other, because the best of ten measurements is
-biased upwards on the images that selected it.
+The start weights are measured first, as step 0 of every curve. A run has two probes: the guard selects the best step on
+one, and the verdict is measured on the other, because the maximum of several measurements is biased upwards on the
+images that selected it.
 
-Shapes: N images, M quadrants of all of them, B images at once, S side of the square, s of a quadrant, D width, K passes
+Shapes: N images, M = 4 N quadrants, B images of a batch, S side of the square, s side of a quadrant, D width, K passes
 with a synthetic defect.
 """
 
@@ -32,26 +32,25 @@ from dinocli.quality.selection_score import CROP_QUADRANT, TEACHER_NEIGHBOURS, S
 from dinocli.quality.shared_neighbours import shared_neighbours
 
 PROBE_BATCH = 32  # 64 images of 224 px take 1.4 GB more in a small convnet, and are not faster on a CPU
-LOOKS = 3
-"""A measurement looks at each image whole, at a crop of it, at its quadrants, and then at it with synthetic defects."""
+PASSES_WITHOUT_DEFECTS = 3
+"""Passes over the images per measurement: whole images, crops, quadrants; those with synthetic defects follow."""
 
 Batches = Iterator[tuple[Tensor, list[int]]]
-"""Pixels, and which image each of them shows, by its place in the store."""
+"""Normalised pixels, and the index in the store of the image of each row."""
 
 
 class Probe:
-    """Measures any backbone on the probe images.
+    """Measures backbones on the probe images.
 
     Args:
-        loader: Gives the images.
-        indices: The probe images, by their place in the store.
-        views: Gives one crop at the size of evaluation, without changes of colour.
+        loader: Source of the images.
+        indices: Indices of the probe images in the store.
+        views: Augmentation with one crop at the evaluation size, without photometric operations.
         draw: Seed of the crops and of the synthetic defects.
         preprocess: Size and normalisation.
-        advance: Is told how many more images were looked at.
-        teacher: A frozen one; the selection score is then what a network shares with it.
-        every_defect: Each image is looked at with every kind of synthetic defect, as a verdict needs it; with one
-            otherwise.
+        advance: Receives the number of processed images.
+        teacher: Frozen teacher; the selection score is then the share of nearest neighbours in common with it.
+        every_defect: Use every kind of synthetic defect on each image, as for a verdict; otherwise one kind.
     """
 
     def __init__(
@@ -79,55 +78,55 @@ class Probe:
             self._passes = [(torch.full_like(kind_N, kind), drawn_NF) for kind in range(len(KINDS))]
 
     @property
-    def looks(self) -> int:
-        """Images that a measurement looks at, counted as often as it does."""
-        return (LOOKS + len(self._passes)) * len(self.indices)
+    def images_per_measurement(self) -> int:
+        """Number of images over all passes of a measurement."""
+        return (PASSES_WITHOUT_DEFECTS + len(self._passes)) * len(self.indices)
 
     def measure(self, backbone: Backbone, step: int) -> ProbeResult:
-        """Measure a backbone; the first one measured is the start that all others are compared with.
+        """Measure a backbone; the first one measured is the start, with which the others are compared.
 
         The features of the whole images stay in `clean_ND` and `rows` until the next measurement.
         """
-        seen = self.look(backbone)
-        self.clean_ND, self.rows = seen.clean_ND, seen.rows
+        features = self.extract(backbone)
+        self.clean_ND, self.rows = features.clean_ND, features.rows
         if self._start_ND is None:
-            self._start_ND = seen.clean_ND
-        found = seen.measured(step, self._start_ND)
-        if self.teacher and found.scores.finite:
+            self._start_ND = features.clean_ND
+        result = features.measured(step, self._start_ND)
+        if self.teacher and result.scores.finite:
             if self._teacher_ND is None:
                 self._teacher_ND = self.teacher_features(self.indices)
-            found = replace(found, values_N=shared_neighbours(seen.clean_ND, self._teacher_ND))
-        return found
+            result = replace(result, values_N=shared_neighbours(features.clean_ND, self._teacher_ND))
+        return result
 
-    def look(self, backbone: Backbone, tokens: Extractor = POOLED) -> ProbeFeatures:
-        """Compute the features of the whole images, of a crop, the quadrants and the flawed copies of each.
+    def extract(self, backbone: Backbone, tokens: Extractor = POOLED) -> ProbeFeatures:
+        """Compute the features of the whole images, a crop, the quadrants and copies with synthetic defects.
 
         Args:
             backbone: On the device of the loader.
-            tokens: Which features; those that the training optimises, if left out.
+            tokens: Kind of features; by default the pooled feature, which training optimises.
         """
         clean_ND, rows = self._extract(backbone, self._whole(), tokens)
         crop_ND, _ = self._extract(backbone, self._crops(), tokens)
         quadrants_MD, _ = self._extract(backbone, self._quadrants(backbone), tokens)
         quadrants_4ND = quadrants_MD.reshape(-1, QUADRANTS, quadrants_MD.shape[1]).swapaxes(0, 1)
-        defect_KND = np.stack([self._extract(backbone, self._defects(*one), tokens)[0] for one in self._passes])
+        defect_KND = np.stack([self._extract(backbone, self._defects(*defects), tokens)[0] for defects in self._passes])
         places = [self._places[row] for row in rows]
         kind_KN = np.stack([kind_N[places].numpy() for kind_N, _ in self._passes])
         return ProbeFeatures(rows, clean_ND, crop_ND, quadrants_4ND, defect_KND, kind_KN)
 
     def features(self, backbone: Backbone, indices: Sequence[int]) -> tuple[NDArray[np.float32], list[int]]:
-        """Return the features of whole images, squashed to the square of evaluation.
+        """Return the features of whole images, resized to the evaluation square.
 
         Returns:
-            (N, D), and the N indices themselves: while streaming, a file may turn out to be broken, and is left out.
+            (N, D), and the N indices: while streaming, unreadable files are left out.
         """
         return whole_features(self.loader, backbone, indices, self.preprocess, self.advance)
 
     def teacher_features(self, indices: Sequence[int]) -> Features:
-        """Return the frozen teacher's features of whole images, at its own size and normalisation: (N, D)."""
+        """Return the frozen teacher's features of whole images, with its size and normalisation: (N, D)."""
         assert self.teacher is not None
-        own = self.teacher.preprocess(self.preprocess)
-        return whole_features(self.loader, self.teacher.backbone, indices, own)[0]
+        of_teacher = self.teacher.preprocess(self.preprocess)
+        return whole_features(self.loader, self.teacher.backbone, indices, of_teacher)[0]
 
     def _whole(self) -> Batches:
         return _squares(self.loader, self.indices, self.preprocess)
@@ -137,17 +136,17 @@ class Probe:
         for batch in self.loader.batches(self.indices, PROBE_BATCH):
             square_BCSS = resize_square(batch.pixels_BCHW, batch.sizes_B2, self.preprocess.size)
             places = [self._places[row] for row in batch.rows]
-            flawed_BCSS = with_defects(square_BCSS, kind_N[places], drawn_NF[places])
-            yield normalise(flawed_BCSS, self.preprocess.mean, self.preprocess.std), batch.rows
+            defect_BCSS = with_defects(square_BCSS, kind_N[places], drawn_NF[places])
+            yield normalise(defect_BCSS, self.preprocess.mean, self.preprocess.std), batch.rows
 
     def _quadrants(self, backbone: Backbone) -> Batches:
-        """Yield the quadrants of each whole image, one image after the other; enlarged for a model of one size."""
+        """Yield the quadrants of each whole image, image-major; upscaled for a model of fixed input size."""
         side = quadrant_side(self.preprocess.size, backbone)
         first, last = slice(side), slice(-side, None)
         for image_B3SS, rows in self._whole():
             corners = [image_B3SS[:, :, down, across] for down in (first, last) for across in (first, last)]
             quadrants_M3ss = torch.stack(corners, dim=1).flatten(0, 1)
-            if backbone.one_size:
+            if backbone.fixed_size:
                 quadrants_M3ss = F.interpolate(quadrants_M3ss, image_B3SS.shape[-2:], mode="bicubic")
             yield quadrants_M3ss, [row for row in rows for _ in range(QUADRANTS)]
 
@@ -167,11 +166,11 @@ class Probe:
 
 
 def forwards_per_image(backbone: Backbone) -> int:
-    """Return the cost of a probe image of the guard in forward passes: image, crop, one flawed copy, and quadrants.
+    """Return the cost of a probe image in forward passes: image, crop, a copy with a synthetic defect, and quadrants.
 
-    Four quadrants have the pixels of one image, or of four where a model of one size needs them enlarged.
+    Four quadrants cost as much as one image, or four if a model of fixed input size needs them upscaled.
     """
-    return 3 + (QUADRANTS if backbone.one_size else 1)
+    return 3 + (QUADRANTS if backbone.fixed_size else 1)
 
 
 def quadrant_side(size: int, backbone: Backbone) -> int:
@@ -187,41 +186,41 @@ def whole_features(
     preprocess: Preprocess,
     advance: Callable[[int], None] = lambda _: None,
 ) -> tuple[Features, list[int]]:
-    """Return the features of whole images, as `Probe.features` does."""
+    """Return the features of whole images; see `Probe.features`."""
     return _features(backbone, _squares(loader, indices, preprocess), loader.store.names, POOLED, advance)
 
 
 def _features(
     backbone: Backbone, batches: Batches, names: Sequence[str], tokens: Extractor, advance: Callable[[int], None]
 ) -> tuple[Features, list[int]]:
-    seen: list[list[int]] = []
+    rows_of_batches: list[list[int]] = []
 
     def images() -> Iterator[Tensor]:
         for images_B3SS, rows in batches:
-            seen.append(rows)
+            rows_of_batches.append(rows)
             advance(len(set(rows)))
             yield images_B3SS
 
-    def numbers() -> Iterator[Tensor]:  # each is asked for after its images
+    def numbers() -> Iterator[Tensor]:  # consumed after the images of the batch
         while True:
-            yield tokens.numbers([names[row] for row in seen[-1]])
+            yield tokens.numbers([names[row] for row in rows_of_batches[-1]])
 
-    # In float32, whatever the training computes in: bfloat16 alone moved a k-NN accuracy by half a point.
+    # In float32 for any training precision: bfloat16 changed a k-NN accuracy by half a point.
     features_ND = extract(backbone, images(), autocast=None, tokens=tokens, numbers=numbers())
-    return features_ND, [row for rows in seen for row in rows]
+    return features_ND, [row for rows in rows_of_batches for row in rows]
 
 
 def _squares(loader: Loader, indices: Sequence[int], preprocess: Preprocess) -> Batches:
-    """Yield whole images, squashed to the square of evaluation."""
+    """Yield whole images, resized to the evaluation square."""
     for batch in loader.batches(indices, PROBE_BATCH):
         square_BCSS = resize_square(batch.pixels_BCHW, batch.sizes_B2, preprocess.size)
         yield normalise(square_BCSS, preprocess.mean, preprocess.std), batch.rows
 
 
 def probe_indices(images: int, wanted: int, seed: int) -> tuple[list[int], list[int]]:
-    """Choose the images of the guard and those of the verdict: seeded samples in the folder's order.
+    """Return the images of the guard and those of the verdict: seeded random samples, sorted.
 
-    They share no image where the folder has enough; a small folder gives all of its images to both.
+    They are disjoint if the folder has enough images; in a small folder both are all images.
     """
     order = np.random.default_rng((seed, images)).permutation(images)
     verdict = order[wanted : 2 * wanted] if images >= 2 * wanted else order[-wanted:]

@@ -1,4 +1,4 @@
-"""What one network makes of the probe images: features, and the scores that come from them.
+"""Features and scores of one network on the probe images.
 
 Shapes: N images, 4 quadrants, D width, K passes with a synthetic defect.
 """
@@ -18,13 +18,13 @@ Features = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """The scores of one network on the probe images.
+    """Scores of one network on the probe images.
 
     Args:
         step: Steps done.
-        scores: The label-free scores.
-        values_N: Crop/quadrant retrieval of each probe image, to compare two networks image by image.
-        defects_N: What each image gives to synthetic-defect few-shot (`dinocli.quality.defect_few_shot`); may be empty.
+        scores: Label-free scores.
+        values_N: Selection score of each probe image, for paired comparisons.
+        defects_N: Synthetic-defect few-shot of each image (`dinocli.quality.defect_few_shot`); may be empty.
     """
 
     step: int
@@ -34,12 +34,12 @@ class ProbeResult:
 
     @property
     def selection_score(self) -> float:
-        """Mean crop/quadrant retrieval; higher is better, not a number where the features are not finite."""
+        """Mean selection score; higher is better, NaN for non-finite features."""
         return float(self.values_N.mean())
 
     @property
     def defect_score(self) -> float:
-        """Mean synthetic-defect few-shot accuracy; not a number where it was not measured."""
+        """Mean synthetic-defect few-shot accuracy; NaN if it was not measured."""
         return mean_accuracy(self.defects_N)
 
     def to_dict(self) -> dict[str, object]:
@@ -56,15 +56,15 @@ class ProbeResult:
 
 @dataclass(frozen=True)
 class ProbeFeatures:
-    """What one network makes of the probe images.
+    """Features of one network on the probe images.
 
     Args:
-        rows: The images, by their place in the store: while streaming, one may turn out to be broken, and is left out.
-        clean_ND: Of the whole images.
-        crop_ND: Of a crop of each.
-        quadrants_4ND: Of the four quadrants of each.
-        defect_KND: Of the whole images with a synthetic defect each, once or several times.
-        kind_KN: Of the defects.
+        rows: Indices of the images in the store; while streaming, unreadable files are left out.
+        clean_ND: Features of the whole images.
+        crop_ND: Features of a crop of each image.
+        quadrants_4ND: Features of the four quadrants of each image.
+        defect_KND: Features of the whole images with a synthetic defect, in K passes.
+        kind_KN: Kind of each defect.
     """
 
     rows: list[int]
@@ -74,24 +74,26 @@ class ProbeFeatures:
     defect_KND: Features
     kind_KN: NDArray[np.int64]
 
-    def changed(self, change: Callable[[Features], Features]) -> "ProbeFeatures":
-        """Apply what features are read through, such as a whitening."""
+    def transformed(self, transform: Callable[[Features], Features]) -> "ProbeFeatures":
+        """Return the features after a transformation, such as a whitening."""
         quadrants_4ND, defect_KND = (
-            np.stack([change(part_ND) for part_ND in parts]) for parts in (self.quadrants_4ND, self.defect_KND)
+            np.stack([transform(part_ND) for part_ND in parts]) for parts in (self.quadrants_4ND, self.defect_KND)
         )
-        clean_ND, crop_ND = map(change, (self.clean_ND, self.crop_ND))
+        clean_ND, crop_ND = map(transform, (self.clean_ND, self.crop_ND))
         return ProbeFeatures(self.rows, clean_ND, crop_ND, quadrants_4ND, defect_KND, self.kind_KN)
 
     def measured(self, step: int, start_ND: Features) -> ProbeResult:
-        """Compute the scores.
+        """Compute the scores of the features.
 
         Args:
             step: Steps done.
-            start_ND: Features of the whole images by the network that others are compared with.
+            start_ND: Features of the whole images by the start weights.
         """
         scores, values_N = measure(self.clean_ND, self.crop_ND, self.quadrants_4ND, start_ND)
         defects_N = np.full(len(self.rows), np.nan)
         if scores.finite and np.isfinite(self.defect_KND).all():
             passes = zip(self.defect_KND, self.kind_KN, strict=True)
-            defects_N = np.mean([defect_few_shot(self.clean_ND, *one) for one in passes], axis=0)
+            defects_N = np.mean(
+                [defect_few_shot(self.clean_ND, defect_ND, kind_N) for defect_ND, kind_N in passes], axis=0
+            )
         return ProbeResult(step, scores, values_N, defects_N)

@@ -5,10 +5,10 @@ from typing import NamedTuple
 
 from dinocli.config.guard_plan import final_probes, final_work, probe_count
 from dinocli.config.recipe import Recipe
-from dinocli.engine.batch_norm_init import MOST
+from dinocli.engine.batch_norm_init import MAX_IMAGES
 from dinocli.engine.focus_maps import SAMPLE
-from dinocli.engine.head_init import MOST_VIEWS
-from dinocli.engine.teacher_init import VIEWS_EACH
+from dinocli.engine.head_init import MAX_VIEWS
+from dinocli.engine.teacher_init import VIEWS_PER_PROTOTYPE
 
 PAGE_FORWARDS = 100
 """Forward passes for the pictures of the report."""
@@ -105,7 +105,7 @@ def run_seconds(recipe: Recipe, size: RunSize, costs: Costs) -> RunSeconds:
 def teacher_forwards(recipe: Recipe, size: RunSize) -> float:
     """Count the forward passes of whole images by a frozen teacher outside of steps."""
     view = (int(recipe.views.global_size) / size.side) ** 2
-    fitted = VIEWS_EACH * int(recipe.head.out_dim) * view
+    fitted = VIEWS_PER_PROTOTYPE * int(recipe.head.out_dim) * view
     return fitted + 2 * min(int(recipe.guard.probe_images), size.images) + size.labelled
 
 
@@ -117,11 +117,11 @@ def initialize_forwards(recipe: Recipe, size: RunSize) -> float:
     view = (int(recipe.views.global_size) / size.side) ** 2
     forwards = 2.0 * recipe.dino.center_batches * int(recipe.run.batch_size) * view
     if recipe.model.batch_norm == "adapted":
-        forwards += 3.0 * min(size.images, MOST)
+        forwards += 3.0 * min(size.images, MAX_IMAGES)
     if recipe.views.focus:
         forwards += size.images + min(size.images, SAMPLE)
     if recipe.head.init == "fitted":
-        forwards += min(int(recipe.head.out_dim), MOST_VIEWS) * view
+        forwards += min(int(recipe.head.out_dim), MAX_VIEWS) * view
     return forwards
 
 

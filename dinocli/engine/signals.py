@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, deferred until the loop can stop cleanly."""
+"""Deferred handling of Ctrl-C and SIGTERM."""
 
 import contextlib
 import signal
@@ -7,7 +7,7 @@ from types import FrameType
 
 
 class Signals:
-    """Remembers the first Ctrl-C or SIGTERM for the loop to see; a second Ctrl-C ends at once."""
+    """Stores the first Ctrl-C or SIGTERM for the loop to check; a second Ctrl-C interrupts at once."""
 
     def __init__(self) -> None:
         self.number = 0
@@ -19,7 +19,7 @@ class Signals:
 
     @contextlib.contextmanager
     def caught(self) -> Iterator["Signals"]:
-        """Catch both signals inside the block. Outside the main thread Python allows no handlers: nothing is caught."""
+        """Catch both signals within the context; outside the main thread, where Python allows no handlers, neither."""
         try:
             before = {number: signal.signal(number, self._remember) for number in (signal.SIGINT, signal.SIGTERM)}
         except ValueError:

@@ -1,6 +1,7 @@
-"""Canvases of any size -> the normalised input that a backbone is evaluated at, for every command that embeds.
+"""Resize canvases to the normalised input of a backbone, for every command that extracts features.
 
-A CPU resizes with PIL in the reading threads, a GPU a whole batch at once. Both are the same bicubic.
+On a CPU PIL resizes in the reading threads, on a GPU a whole batch is resized at once. Both use the same bicubic
+kernel.
 
 Shapes: B images, C channels, S pixels of the square's side.
 """
@@ -17,16 +18,16 @@ from dinocli.config.preprocess import Preprocess
 from dinocli.data.read import STRIP_RATIO, Canvas
 
 CANVAS_PER_SIDE = 2
-"""Pixels of a canvas's shorter side for each of the square's: what recipes keep for training (448 for 224)."""
+"""Shorter side of a canvas relative to the side of the square, as in the recipes for training (448 for 224)."""
 
 CONVNET_CELL = 32
-"""Pixels of one cell of the last map: those of nearly all convnets."""
+"""Stride of the last feature map of nearly all convnets, pixels."""
 
 
 def squares(canvases: list[Canvas], preprocess: Preprocess, device: torch.device) -> Tensor:
-    """Squash canvases of any sizes to the square of evaluation and normalise them, as the guard of a run does.
+    """Resize canvases of any sizes to the evaluation square and normalise them, as in the guard of a run.
 
-    Canvases of the same size go together and nothing is padded: one large image costs nothing but itself.
+    Canvases of equal size are batched, without padding, so that one large image does not slow down the others.
 
     Returns:
         (B, C, S, S) float32 on the device.
@@ -45,17 +46,17 @@ def squares(canvases: list[Canvas], preprocess: Preprocess, device: torch.device
 
 
 def _resized(canvases: list[Canvas], side: int, device: torch.device) -> Tensor:
-    """Resize canvases of one size."""
+    """Resize canvases of equal size."""
     pixels_BCHW = send(torch.from_numpy(np.stack(canvases)), device)
     sizes_B2 = torch.tensor([canvases[0].shape[1:]]).expand(len(canvases), 2)
     return resize_square(pixels_BCHW, sizes_B2, side)
 
 
 def squashed(canvas: Canvas, size: tuple[int, int]) -> NDArray[np.float32]:
-    """Do to one canvas what `resize_square` does, by PIL, in float32 and so without its 8-bit rounding.
+    """Resize one canvas like `resize_square`, with PIL in float32, which avoids its 8-bit rounding.
 
     Args:
-        canvas: uint8 or uint16.
+        canvas: Canvas, uint8 or uint16.
         size: (h, w) of the result.
     """
     planes = [Image.fromarray(plane.astype(np.float32)) for plane in canvas]
@@ -65,7 +66,7 @@ def squashed(canvas: Canvas, size: tuple[int, int]) -> NDArray[np.float32]:
 
 
 def grouped(canvases: list[Canvas]) -> list[list[int]]:
-    """Return the places of canvases that can be computed together: threads may have left them at different sizes."""
+    """Return groups of indices of canvases that can be batched: resized ones by shape, all others together."""
     groups: dict[tuple[int, ...], list[int]] = {}
     for place, canvas in enumerate(canvases):
         groups.setdefault(canvas.shape if canvas.dtype == np.float32 else (), []).append(place)
@@ -73,17 +74,17 @@ def grouped(canvases: list[Canvas]) -> list[list[int]]:
 
 
 def fitted(height: int, width: int, side: int, cell: int) -> tuple[int, int]:
-    """Return (h, w) with about the aspect of an image: the shorter side is `side`, both are whole cells.
+    """Return (h, w) with about the aspect ratio of an image: the shorter side is `side`, both are multiples of `cell`.
 
-    A strip is not followed beyond 2.5 times its shorter side: what a transformer costs grows with the square of it.
+    The longer side is at most 2.5 times the shorter one, since the cost of a transformer grows with its square.
     """
     scale = side / min(height, width)
-    most = int(STRIP_RATIO * side) // cell
-    rows, columns = (min(max(1, round(length * scale / cell)), most) * cell for length in (height, width))
+    max_cells = int(STRIP_RATIO * side) // cell
+    rows, columns = (min(max(1, round(length * scale / cell)), max_cells) * cell for length in (height, width))
     return rows, columns
 
 
 def input_size(canvas: Canvas, side: int, cell: int) -> tuple[int, int]:
-    """Return the (h, w) that a canvas is resized to: of about its aspect, or the square where `cell` is 0."""
+    """Return the (h, w) to which a canvas is resized: about its aspect ratio, or the square if `cell` is 0."""
     _, height, width = canvas.shape
     return fitted(height, width, side, cell) if cell else (side, side)

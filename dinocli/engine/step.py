@@ -2,7 +2,7 @@
 
 schedules -> views -> teacher -> student -> loss -> backward, clip, step -> teacher EMA -> centre
 
-In distillation a frozen network gives the targets; the EMA of the student is still what is measured and kept.
+In distillation a frozen teacher provides the targets; the EMA of the student is still measured and saved.
 
 Shapes: V all views, G global views, B images, K prototypes.
 """
@@ -23,7 +23,7 @@ from dinocli.dino.center import updated_center
 from dinocli.dino.loss import marginal_entropy
 from dinocli.dino.teacher import copy_buffers, update_teacher
 from dinocli.engine.device import Precision
-from dinocli.engine.distributed import World, add_up
+from dinocli.engine.distributed import World, all_reduce_sum
 from dinocli.engine.objective import LossTerms, Objective
 from dinocli.engine.optim import Updater
 from dinocli.engine.step_schedule import StepSchedule
@@ -34,10 +34,10 @@ from dinocli.models.head import DinoNetwork
 
 @dataclass
 class Learner:
-    """Everything that a step reads or changes.
+    """State of the training: everything that a step reads or changes.
 
-    `replica` is the student or its DDP wrapper; `trainable` names the backbone parameters that are trained.
-    `teacher` is the EMA of the student; in distillation a `frozen_teacher` gives the targets instead.
+    `replica` is the student or its DDP wrapper; `trainable` are the names of the trained backbone parameters.
+    `teacher` is the EMA of the student; in distillation `frozen_teacher` provides the targets instead.
     """
 
     student: DinoNetwork
@@ -58,17 +58,17 @@ class Learner:
 
     @property
     def targets(self) -> DinoNetwork | FrozenTeacher:
-        """The network that gives the targets."""
+        """The network that provides the targets."""
         return self.frozen_teacher or self.teacher
 
 
 @dataclass(frozen=True)
 class StepStats:
-    """Figures of one step. They stay on the device: only reading them makes the host wait.
+    """Metrics of one step, on the device: reading them synchronises.
 
     Args:
-        values_N: Loss, mean entropy of the targets, entropy of the mean target (nats), gradient norm, 1 if finite,
-            the additional losses, and the gradient scaler's factor in float16.
+        values_N: Loss, mean entropy of the targets, entropy of the mean target (nats), gradient norm, 1 if finite, the
+            additional losses, and in float16 the factor of the gradient scaler.
     """
 
     values_N: Tensor
@@ -77,8 +77,8 @@ class StepStats:
 def train_step(learner: Learner, slices: Sequence[Batch], step: int) -> StepStats:
     """Take one optimizer step on one batch.
 
-    The batch comes in slices (gradient accumulation), and each process has its part of it. Centre, EMA and schedules
-    move once per step, so that slices and processes do not change the result.
+    The batch comes in slices (gradient accumulation), and each process has a part of it. Centre, EMA and schedules are
+    updated once per step, so that slices and processes do not change the result.
     """
     now = learner.plan.at(step)
     learner.updater.prepare(now)
@@ -115,7 +115,7 @@ def train_step(learner: Learner, slices: Sequence[Batch], step: int) -> StepStat
 
 
 def _reduced(parts: Sequence[LossTerms], world: World) -> LossTerms:
-    """Combine slices and processes in one all-reduce: average the means, add the sums."""
+    """Reduce the terms over slices and processes in one all-reduce: average means, add sums."""
     share = 1.0 / (len(parts) * world.size)
     packed = torch.cat(
         [
@@ -125,14 +125,14 @@ def _reduced(parts: Sequence[LossTerms], world: World) -> LossTerms:
             sum_of(p.probs_sum_K for p in parts),
         ]
     )
-    add_up(packed)
+    all_reduce_sum(packed)
     means, extras = 2, len(parts[0].extras_E)
     logits_sum_K, probs_sum_K = packed[means + extras :].chunk(2)
     return LossTerms(packed[0], packed[1], logits_sum_K, probs_sum_K, packed[means : means + extras])
 
 
 def sum_of(tensors: Iterable[Tensor]) -> Tensor:
-    """Add tensors up in order."""
+    """Return the sum of tensors, added in order."""
     first, *rest = tensors
     for tensor in rest:
         first = first + tensor
@@ -140,7 +140,7 @@ def sum_of(tensors: Iterable[Tensor]) -> Tensor:
 
 
 def _gradient_sync(learner: Learner, last: bool) -> contextlib.AbstractContextManager[None]:
-    """Let DDP reduce gradients in the last slice only; earlier slices accumulate."""
+    """Let DDP reduce gradients in the last slice only; earlier slices accumulate locally."""
     if isinstance(learner.replica, DistributedDataParallel) and not last:
         return learner.replica.no_sync()
     return contextlib.nullcontext()
@@ -148,15 +148,13 @@ def _gradient_sync(learner: Learner, last: bool) -> contextlib.AbstractContextMa
 
 @contextlib.contextmanager
 def _seeded(learner: Learner, step: int, number: int) -> Iterator[None]:
-    """Make stochastic depth a function of (seed, step, slice, process), so that a resumed run draws the same."""
+    """Seed stochastic depth by (seed, step, slice, process), so that a resumed run draws the same."""
     device = learner.precision.device
-    with torch.random.fork_rng(
-        [device] if device.type == "cuda" else []
-    ):  # without the argument it initialises every GPU
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):  # by default it initialises every GPU
         torch.manual_seed(mixed_seed(learner.seed, step, number, learner.world.rank))
         yield
 
 
 def mixed_seed(*numbers: int) -> int:
-    """Hash numbers into one seed, so that consecutive steps get independent random streams."""
+    """Return one seed from several numbers, such that consecutive steps get independent random streams."""
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)

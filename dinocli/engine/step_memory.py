@@ -1,5 +1,5 @@
 # mypy: disable-error-code="no-untyped-call"
-"""How much memory a training step takes: measured in three small steps, a straight line for every other batch size."""
+"""Memory of a training step, measured in three small steps and extrapolated linearly to other batch sizes."""
 
 import math
 import weakref
@@ -18,29 +18,29 @@ from dinocli.data.resident import free_bytes
 from dinocli.engine.build import set_stage
 from dinocli.engine.step import Learner, train_step
 
-FEW, MORE = 2, 6
-"""Images of the measured steps: what they differ by grows with the batch, the rest does not."""
+SMALL_BATCH, LARGE_BATCH = 2, 6
+"""Images of the measured steps: their difference gives the memory per image."""
 
-GROWTH = {"cuda": 1.15, "cpu": 1.4}
-"""What a process grows by for each byte in tensors: gaps of the allocator, memory of the kernels. Measured on a CPU,
-where freed memory is kept: 1.2 to 1.45; on a GPU it is reasoned."""
+PROCESS_OVERHEAD = {"cuda": 1.15, "cpu": 1.4}
+"""Memory of the process per byte of tensors: fragmentation of the allocator and workspaces of kernels. Measured on a
+CPU, where freed memory is kept: 1.2 to 1.45; estimated on a GPU."""
 
-HEADROOM = 0.85
-"""Share of the free memory that a run may plan with."""
+USABLE_SHARE = 0.85
+"""Share of the free memory that a run may use."""
 
-MOST_PER_PIXEL = 32 << 10
-"""Bytes that a step takes for each pixel of its views, rounded far up. Measured: 1.1 kB for an EfficientNet-Lite0, 0.5
-kB for a ViT-Ti; 34 values a token, width and block (Korthikanti et al. 2022) make 30 kB for a ViT-g."""
+MAX_BYTES_PER_PIXEL = 32 << 10
+"""Upper bound of the memory of a step per pixel of its views. Measured: 1.1 kB for an EfficientNet-Lite0, 0.5 kB for a
+ViT-Ti; 34 values per token, width and block (Korthikanti et al. 2022) give 30 kB for a ViT-g."""
 
 
 class LiveBytes(TorchDispatchMode):
-    """Counts, inside a `with` block, the bytes of tensors that were made there and are still held.
+    """Counts the live bytes of the tensors created within a `with` block.
 
-    The counts are those of the computation, the same on every run: what a process grows by depends on its past.
+    The counts are deterministic, unlike the memory of the process, which depends on its history.
 
     Attributes:
-        now: Bytes held.
-        peak: Most bytes held at a time.
+        now: Live bytes.
+        peak: Maximum of the live bytes.
     """
 
     def __init__(self) -> None:
@@ -51,88 +51,89 @@ class LiveBytes(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        found = func(*args, **(kwargs or {}))
-        if not func.is_view and not func._schema.is_mutable:  # else it is memory that was there already
-            for value in (found,) if isinstance(found, Tensor) else tree_leaves(found):
+        output = func(*args, **(kwargs or {}))
+        if not func.is_view and not func._schema.is_mutable:  # views and in-place operations allocate nothing
+            for value in (output,) if isinstance(output, Tensor) else tree_leaves(output):
                 if isinstance(value, Tensor):
                     self._add(value.untyped_storage())
-        return found
+        return output
 
     def _add(self, storage: torch.UntypedStorage) -> None:
         key, size = storage._cdata, storage.nbytes()
         if key in self._storages:
             return
 
-        def gone(_: Any) -> None:
+        def freed(_: Any) -> None:
             self.now -= size
             del self._storages[key]
 
-        self._storages[key] = weakref.ref(storage, gone)
+        self._storages[key] = weakref.ref(storage, freed)
         self.now += size
         self.peak = max(self.peak, self.now)
 
 
 @dataclass(frozen=True)
 class StepMemory:
-    """Memory of a step beside the networks, bytes.
+    """Memory of a step in addition to the networks, bytes.
 
     Args:
-        fixed: Of gradients and the optimizer's state, whatever the batch is.
-        per_image: Of the activations and views of an image.
-        usable: Of the device, for tensors.
+        fixed: Memory of gradients and optimizer state, independent of the batch size.
+        per_image: Memory of the activations and views of an image.
+        usable: Memory that tensors may take on the device.
     """
 
     fixed: float
     per_image: float
     usable: float
 
-    def of(self, images: int) -> int:
-        """Return the memory of a step with this many images at once."""
+    def bytes_for(self, images: int) -> int:
+        """Return the memory of a step with a number of images at once."""
         return int(self.fixed + images * self.per_image)
 
     def fits(self, parts: int = 1) -> int:
-        """Return the largest batch that fits, 0 for none.
+        """Return the largest batch size that fits; 0 if none does.
 
         Args:
-            parts: Processes and slices that a batch is cut into; each has to fit.
+            parts: Number of parts (processes x slices) of a batch, each of which must fit.
 
         Returns:
-            `parts` times a power of two, or one and a half times it: a little more or less free memory rarely makes
-            another batch.
+            `parts` times a power of two, or 1.5 times that: small changes of the free memory rarely change it.
         """
         images: float = (self.usable - self.fixed) / self.per_image
         if images < 1:
             return 0
         power: int = 2 ** math.floor(math.log2(images))
-        return parts * (3 * power // 2 if power >= FEW and 3 * power <= 2 * images else power)
+        return parts * (3 * power // 2 if power >= SMALL_BATCH and 3 * power <= 2 * images else power)
 
 
 def usable_bytes(device: torch.device, processes: int = 1) -> float:
-    """Return what tensors may take of a device's free memory; infinite where that cannot be known.
+    """Return the memory that tensors may take on a device; infinite if the free memory is unknown.
 
     Args:
-        device: Where.
-        processes: Of this machine; on a CPU they share its memory.
+        device: Device of the run.
+        processes: Number of processes on this machine, which share the memory of a CPU.
     """
     free = free_bytes(device) if device.type == "cuda" else (free_memory() or math.inf) / processes
-    return free * HEADROOM / GROWTH[device.type]
+    return free * USABLE_SHARE / PROCESS_OVERHEAD[device.type]
 
 
 def measure_step_memory(learner: Learner, loader: Loader, usable: float) -> StepMemory:
-    """Take small steps with a learner that is thrown away.
+    """Measure the memory of a step with a temporary learner.
 
     Args:
-        learner: Before its first step, of one process and one slice a step.
-        loader: Gives the images; its batch size is `FEW`.
-        usable: Of `usable_bytes`, before the learner was built.
+        learner: Before its first step, for one process and one slice per step.
+        loader: Source of the images, with a batch size of `SMALL_BATCH`.
+        usable: Result of `usable_bytes` before the learner was built.
     """
     set_stage(learner, backbone_learns=True)
-    ((few,),) = loader.steps(0, 1)
-    many = _repeated(few, MORE // FEW)
-    first, _ = _peak(learner, few, 0)  # the optimizer's state comes into being, and stays
-    (gradients, small), (_, large) = (_peak(learner, batch, step) for step, batch in enumerate((few, many), 1))
-    per_image = max(1.0, (large - small) / (MORE - FEW))
-    return StepMemory(max(0.0, first - gradients + small - FEW * per_image), per_image, usable)
+    ((small_batch,),) = loader.steps(0, 1)
+    large_batch = _repeated(small_batch, LARGE_BATCH // SMALL_BATCH)
+    first, _ = _peak(learner, small_batch, 0)  # allocates the optimizer state, which stays
+    (gradients, small), (_, large) = (
+        _peak(learner, batch, step) for step, batch in enumerate((small_batch, large_batch), 1)
+    )
+    per_image = max(1.0, (large - small) / (LARGE_BATCH - SMALL_BATCH))
+    return StepMemory(max(0.0, first - gradients + small - SMALL_BATCH * per_image), per_image, usable)
 
 
 def _repeated(batch: Batch, times: int) -> Batch:
@@ -141,7 +142,7 @@ def _repeated(batch: Batch, times: int) -> Batch:
 
 
 def _peak(learner: Learner, batch: Batch, step: int) -> tuple[int, int]:
-    """Return the bytes that a step leaves behind, and the most that it held."""
+    """Return the bytes that a step leaves allocated, and its peak."""
     device, learner.batch_size = learner.precision.device, len(batch.rows)
     if device.type != "cuda":
         with LiveBytes() as live:

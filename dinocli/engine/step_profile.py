@@ -1,4 +1,4 @@
-"""Where the time of a training step goes: named ranges of torch's profiler, as a table and a Chrome trace."""
+"""Profile of the training step: named ranges of torch's profiler, as a table and a Chrome trace."""
 
 from collections.abc import Generator
 from contextlib import closing
@@ -12,29 +12,30 @@ from dinocli.files import atomic_file
 from dinocli.progress import ProgressReporter
 
 PROFILE = "profile.json"
-"""Chrome trace in the folder of a run; for Perfetto or chrome://tracing."""
+"""File name of the Chrome trace in the folder of a run, for Perfetto or chrome://tracing."""
 
 WAIT = "wait for images"
 PARTS = (
     *(WAIT, "multi-crop", "crop", "photometric", "teacher", "student", "loss", "backward"),
     *("optimizer", "average"),
 )
-"""Ranges of a step, in its order; crop and photometric are parts of the multi-crop."""
+"""Ranges of a step in order; crop and photometric are parts of the multi-crop."""
 
 _INNER = ("crop", "photometric")
-_WAITED, _WARM, STEPS = 2, 1, 10  # the first steps allocate and choose kernels
+_SKIPPED_STEPS, _WARMUP_STEPS, PROFILED_STEPS = 2, 1, 10  # the first steps allocate memory and choose kernels
 
 
 class ProfiledLoader:
-    """Gives the batches of a loader, and profiles ten of the steps between them, after the third.
+    """Loader that profiles ten of the steps between its batches, after the third.
 
     Args:
         loader: Source of the batches.
-        trace: Where the Chrome trace is written; None writes none.
-        reporter: Is told the table.
+        trace: Path of the Chrome trace; None for no trace.
+        reporter: Receives the table.
 
     Attributes:
-        seconds: A step of each part, by name, of the device where it is a GPU; empty before the profile has ended.
+        seconds: Seconds per step of each range by name, on the device if it is a GPU; empty before the profile is
+            complete.
     """
 
     def __init__(self, loader: Loader, trace: Path | None, reporter: ProgressReporter) -> None:
@@ -42,11 +43,13 @@ class ProfiledLoader:
         self.seconds: dict[str, float] = {}
 
     def steps(self, first: int, last: int) -> Generator[list[Batch], None, None]:
-        """Yield the slices of steps first to last - 1, as the loader does."""
+        """Yield the slices of steps first to last - 1."""
         activities = [ProfilerActivity.CPU, *[ProfilerActivity.CUDA] * torch.cuda.is_available()]
-        plan = schedule(wait=_WAITED, warmup=_WARM, active=STEPS, repeat=1)
-        if last - first <= _WAITED + _WARM:
-            self.reporter.warn(f"--profile looks at steps after the first {_WAITED + _WARM}: there are none")
+        plan = schedule(wait=_SKIPPED_STEPS, warmup=_WARMUP_STEPS, active=PROFILED_STEPS, repeat=1)
+        if last - first <= _SKIPPED_STEPS + _WARMUP_STEPS:
+            self.reporter.warn(
+                f"--profile looks at steps after the first {_SKIPPED_STEPS + _WARMUP_STEPS}: there are none"
+            )
         with (
             profile(activities=activities, schedule=plan, on_trace_ready=self._report) as profiler,
             closing(self.loader.steps(first, last)) as batches,
@@ -62,27 +65,27 @@ class ProfiledLoader:
         if self.trace:
             with atomic_file(self.trace) as file:
                 profiler.export_chrome_trace(file.name)
-        found = {event.key: event for event in profiler.key_averages()}
-        whole = found["ProfilerStep*"]
-        on_device = any(event.device_time_total for event in found.values())
-        times = {name: found[name].device_time_total if on_device else found[name].cpu_time_total for name in PARTS}
+        events = {event.key: event for event in profiler.key_averages()}
+        whole = events["ProfilerStep*"]
+        on_device = any(event.device_time_total for event in events.values())
+        times = {name: events[name].device_time_total if on_device else events[name].cpu_time_total for name in PARTS}
         self.seconds = {name: value / whole.count / 1e6 for name, value in times.items()}
-        for line in step_table({name: event.cpu_time_total for name, event in found.items()}, whole.count):
+        for line in step_table({name: event.cpu_time_total for name, event in events.items()}, whole.count):
             self.reporter.line(line)
         if on_device:
             self.reporter.line("time on the device:")
-            for line in step_table({name: event.device_time_total for name, event in found.items()}, whole.count):
+            for line in step_table({name: event.device_time_total for name, event in events.items()}, whole.count):
                 self.reporter.line(line)
         if self.trace:
             self.reporter.line(f"trace: {self.trace}; open it in Perfetto or chrome://tracing")
 
 
 def step_table(microseconds: dict[str, float], steps: int) -> list[str]:
-    """Return lines with the milliseconds a step of each part, and its share.
+    """Return a table of milliseconds per step and share of each range, as lines.
 
     Args:
-        microseconds: Of all profiled steps together, by range; `ProfilerStep*` is the whole.
-        steps: Steps profiled.
+        microseconds: Total time of all profiled steps by range; `ProfilerStep*` is the whole step.
+        steps: Number of profiled steps.
     """
     whole = microseconds["ProfilerStep*"]
     named = sum(microseconds.get(name, 0.0) for name in PARTS if name not in _INNER)

@@ -1,4 +1,4 @@
-"""Schedules of a run: learning rates, weight decay, temperatures, momentum, and what is trained at each step."""
+"""Schedules of a run: learning rates, weight decay, temperatures, momentum, trained parts."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -9,17 +9,17 @@ from dinocli.dino.schedules import cosine, linear, warmup_cosine
 
 @dataclass(frozen=True)
 class StepValues:
-    """The values of one step.
+    """Values of the schedules at one step.
 
     Args:
-        lr: Learning rate of the backbone; 0 while only the head learns.
+        lr: Learning rate of the backbone; 0 during the head warm-up.
         head_lr: Learning rate of the head.
-        weight_decay: Of the parameters that decay at all.
+        weight_decay: Weight decay of the parameters to which it applies.
         student_temp: Softmax temperature of the student.
         teacher_temp: Softmax temperature of the teacher.
-        momentum: EMA of the teacher after this step.
-        backbone_learns: False during the head's warm-up.
-        prototypes_learn: False at the very start, while the last layer stands still.
+        momentum: EMA momentum of the teacher after this step.
+        backbone_learns: False during the head warm-up.
+        prototypes_learn: False while the last layer is frozen at the start.
     """
 
     lr: float
@@ -35,11 +35,11 @@ class StepValues:
 class StepSchedule:
     """All schedules of a resolved recipe as one pure function of the step.
 
-    Every length is a fraction of the run and leaves at least one step, so that none can outlast it. Only `head_warmup`
-    may change, once: `HeadWarmup` moves it forward.
+    Every length is a fraction of the run and leaves at least one step. Only `head_warmup` can change: `HeadWarmup` may
+    shorten it once.
 
     Args:
-        recipe: Resolved: it holds no "auto" that a schedule needs.
+        recipe: Resolved recipe, without "auto" in the used settings.
     """
 
     def __init__(self, recipe: Recipe) -> None:
@@ -56,12 +56,12 @@ class StepSchedule:
         return min(round(fraction * self.steps), self.steps - 1)
 
     def at(self, step: int) -> StepValues:
-        """Return the values of a step, counted from 0."""
+        """Return the values at a step, from 0."""
         optim, dino, steps = self._optim, self._dino, self.steps
-        rising = partial(warmup_cosine, step, warmup=self.lr_warmup, steps=steps, end=optim.min_lr)
+        lr_schedule = partial(warmup_cosine, step, warmup=self.lr_warmup, steps=steps, end=optim.min_lr)
         return StepValues(
-            lr=rising(begin=self.head_warmup, peak=float(optim.lr)),
-            head_lr=rising(begin=0, peak=float(optim.head_lr)),
+            lr=lr_schedule(begin=self.head_warmup, peak=float(optim.lr)),
+            head_lr=lr_schedule(begin=0, peak=float(optim.head_lr)),
             weight_decay=cosine(step, steps, optim.weight_decay, float(optim.weight_decay_end)),
             student_temp=dino.student_temp,
             teacher_temp=linear(step, self.temp_warmup, dino.warmup_teacher_temp, dino.teacher_temp),

@@ -1,6 +1,6 @@
-"""A frozen teacher fitted to the folder once, before the first step: its means, and prototypes by k-means.
+"""Fit a frozen teacher to the folder before the first step: feature means, and prototypes by k-means.
 
-Shapes: V views that are looked at, D width of the teacher, K prototypes.
+Shapes: V views, D width of the teacher, K prototypes.
 """
 
 import torch
@@ -14,24 +14,24 @@ from dinocli.quality.normalized_features import NormalizedFeatures
 from dinocli.quality.spherical_kmeans import unit_kmeans
 
 STAGE = "clustering the teacher's features into prototypes"
-VIEWS_EACH, KMEANS_PASSES = 4, 25
-"""Global views for each prototype, and passes of k-means: what a prototype is good for needs no optimum."""
+VIEWS_PER_PROTOTYPE, KMEANS_PASSES = 4, 25
+"""Global views per prototype, and iterations of k-means: prototypes need no optimal clustering."""
 
 
 @torch.no_grad()
 def fit_teacher(learner: Learner, loader: Loader, reporter: ProgressReporter) -> None:
-    """Take the means of the teacher's features over views of the folder, and cluster what is left into prototypes.
+    """Set the means of the teacher's features over views of the folder, and cluster the centred features.
 
     Args:
-        learner: Before its first step, with a frozen teacher. Student and average get the same prototypes.
-        loader: Gives the images.
-        reporter: Is told how many images were looked at.
+        learner: Before its first step, with a frozen teacher. Student and EMA get the same prototypes.
+        loader: Source of the images.
+        reporter: Receives the progress.
     """
     teacher = learner.frozen_teacher
     assert teacher is not None
     count = len(teacher.prototypes.direction)
     features, patches = [], torch.zeros_like(teacher.patch_mean)
-    for views_N3SS in global_views(learner, loader, reporter, VIEWS_EACH * count, STAGE):
+    for views_N3SS in global_views(learner, loader, reporter, VIEWS_PER_PROTOTYPE * count, STAGE):
         with learner.precision.autocast():
             features_ND, maps_NChw = teacher.raw(views_N3SS, patches=True)
         assert maps_NChw is not None
@@ -41,7 +41,7 @@ def fit_teacher(learner: Learner, loader: Loader, reporter: ProgressReporter) ->
     teacher.feature_mean.copy_(features_VD.mean(dim=0))
     teacher.patch_mean.copy_(patches / len(features_VD))
     rows = NormalizedFeatures((features_VD - teacher.feature_mean).cpu().numpy())
-    found = unit_kmeans(rows, count, seed=learner.seed, starts=1, passes=KMEANS_PASSES, breath=0)
-    teacher.prototypes.direction.copy_(F.normalize(torch.from_numpy(found.centres_KD), dim=-1))
+    clusters = unit_kmeans(rows, count, seed=learner.seed, starts=1, passes=KMEANS_PASSES, breath=0)
+    teacher.prototypes.direction.copy_(F.normalize(torch.from_numpy(clusters.centres_KD), dim=-1))
     for network in (learner.student, learner.teacher):
         network.head.prototypes.load_state_dict(teacher.prototypes.state_dict())

@@ -1,7 +1,7 @@
-"""Watching a run elsewhere: its metrics also as TensorBoard events or as an MLflow run.
+"""Experiment trackers: metrics of a run as TensorBoard events or as an MLflow run.
 
-Both are files in the run's folder, so that nothing leaves the machine. MLflow follows `MLFLOW_TRACKING_URI` where the
-user has set it; its own usage statistics are off.
+Both write files in the run's folder, so that nothing leaves the machine. MLflow uses `MLFLOW_TRACKING_URI` if it is
+set; its usage statistics are off.
 """
 
 import math
@@ -16,25 +16,25 @@ from dinocli.errors import WeightsError
 from dinocli.files import write_atomic
 
 EXPERIMENT = "dinocli"
-_MOST_VALUE = 500
-"""Characters of a parameter that MLflow takes."""
+_MAX_PARAM_CHARS = 500
+"""Maximum length of a parameter value in MLflow."""
 
 
 class Tracker(Protocol):
-    """Takes metrics of a run."""
+    """Receives the metrics of a run."""
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
-        """Take the finite metrics of a step."""
+        """Log the finite metrics of a step."""
 
     def flush(self) -> None:
-        """Write what was taken."""
+        """Write the logged metrics."""
 
 
 class TensorBoardTracker:
-    """Writes event files.
+    """Writes TensorBoard event files.
 
     Args:
-        folder: Of the event files.
+        folder: Folder of the event files.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -51,11 +51,11 @@ class TensorBoardTracker:
 
 
 class MlflowTracker:
-    """Logs to one MLflow run, which a resumed run of ours continues.
+    """Logs to one MLflow run; a resumed training continues it.
 
     Args:
-        folder: Of the database and of the number of the MLflow run.
-        name: Of the run.
+        folder: Folder of the database and of the id of the MLflow run.
+        name: Name of the run.
         parameters: Settings of the recipe.
     """
 
@@ -67,16 +67,16 @@ class MlflowTracker:
         folder.mkdir(parents=True, exist_ok=True)
         self._metric, self._waiting = Metric, list[Any]()
         self._client: Any = MlflowClient(os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{folder / 'mlflow.db'}")
-        known = folder / "run_id"
-        if known.is_file():
-            self._run: str = known.read_text().strip()
+        id_file = folder / "run_id"
+        if id_file.is_file():
+            self._run: str = id_file.read_text().strip()
             return
-        found = self._client.get_experiment_by_name(EXPERIMENT)
-        experiment = found.experiment_id if found else self._client.create_experiment(EXPERIMENT)
+        existing = self._client.get_experiment_by_name(EXPERIMENT)
+        experiment = existing.experiment_id if existing else self._client.create_experiment(EXPERIMENT)
         self._run = self._client.create_run(experiment, run_name=name).info.run_id
-        settings = [Param(key, str(value)[:_MOST_VALUE]) for key, value in parameters.items()]
+        settings = [Param(key, str(value)[:_MAX_PARAM_CHARS]) for key, value in parameters.items()]
         self._client.log_batch(self._run, params=settings)
-        write_atomic(known, f"{self._run}\n")
+        write_atomic(id_file, f"{self._run}\n")
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         now = int(time.time() * 1000)
@@ -84,19 +84,19 @@ class MlflowTracker:
 
     def flush(self) -> None:
         waiting, self._waiting = self._waiting, []
-        for first in range(0, len(waiting), 1000):  # as many as MLflow takes at once
+        for first in range(0, len(waiting), 1000):  # the maximum of MLflow per call
             self._client.log_batch(self._run, metrics=waiting[first : first + 1000])
 
 
 MODULES = {"tensorboard": "tensorboard", "mlflow": "mlflow"}
-"""Name in `run.track`, which is also that of the extra -> the module that it needs."""
+"""Name in `run.track` and of the extra -> required module."""
 
 
 def check_trackers(names: Sequence[str]) -> None:
-    """Refuse trackers whose package is not installed.
+    """Raise `WeightsError` if the package of a tracker is not installed.
 
     Raises:
-        WeightsError: With the command that installs it.
+        WeightsError: A package is missing; names the command to install it.
     """
     for name in names:
         if find_spec(MODULES[name]) is None:
@@ -107,7 +107,7 @@ def open_trackers(names: Sequence[str], folder: Path, parameters: Mapping[str, A
     """Open the trackers of a run.
 
     Args:
-        names: Of `run.track`.
+        names: Names in `run.track`.
         folder: The run's folder.
         parameters: Settings of the recipe.
 
@@ -119,16 +119,16 @@ def open_trackers(names: Sequence[str], folder: Path, parameters: Mapping[str, A
         "tensorboard": lambda: TensorBoardTracker(folder / "tensorboard"),
         "mlflow": lambda: MlflowTracker(folder / "mlflow", folder.name, parameters),
     }
-    found = []
+    trackers = []
     for name in names:
         try:
-            found.append(makers[name]())
-        except Exception as error:  # a foreign package, its server or a missing dependency
+            trackers.append(makers[name]())
+        except Exception as error:  # any error of the package, its server or a missing dependency
             raise WeightsError(f"run.track with {name} cannot be opened: {error}; leave it out or mend it") from error
-    return found
+    return trackers
 
 
 def finite(values: Mapping[str, Any]) -> dict[str, float]:
-    """Keep the finite numbers: trackers have no common word for the others."""
+    """Return the finite numbers; trackers differ in how they store NaN and infinity."""
     numbers = {key: float(value) for key, value in values.items() if isinstance(value, int | float)}
     return {key: value for key, value in numbers.items() if math.isfinite(value)}

@@ -1,4 +1,4 @@
-"""End of the head warm-up: when the loss is low enough, and at the latest when the recipe says."""
+"""Early end of the head warm-up, once the loss is low enough."""
 
 import math
 from collections.abc import Sequence
@@ -6,19 +6,19 @@ from typing import Any
 
 from dinocli.engine.step_schedule import StepSchedule
 
-EVERY = 10
-"""Steps between two decisions. Fixed, because the step of the switch must not depend on how often figures are read."""
+DECISION_INTERVAL = 10
+"""Steps between two decisions; fixed, because the step of the switch must not depend on `log_every`."""
 
 
 class HeadWarmup:
-    """Ends the head warm-up early when the mean loss of the last ten steps is low enough.
+    """Ends the head warm-up early when the mean loss of ten steps falls below a limit.
 
-    It depends on the losses alone, which are the same in every process and in a resumed run.
+    It depends only on the losses, which are the same in every process and in a resumed run.
 
     Args:
-        plan: Whose `head_warmup` is moved.
-        prototypes: K; the loss of an untrained head is ln K.
-        fraction: Of ln K; a mean loss below it ends the warm-up; 0 is off.
+        plan: Schedule whose `head_warmup` is shortened.
+        prototypes: Number of prototypes, K; the loss of an untrained head is ln K.
+        fraction: Limit as a fraction of ln K; 0 for no early end.
     """
 
     def __init__(self, plan: StepSchedule, prototypes: int, fraction: float) -> None:
@@ -27,16 +27,16 @@ class HeadWarmup:
         self._losses: list[float] = []
 
     def due(self, done: int) -> bool:
-        """Say whether losses have to be read now: after `done` steps."""
-        return self.limit > 0 and done < self.plan.head_warmup and done % EVERY == 0
+        """Return whether losses must be read after `done` steps."""
+        return self.limit > 0 and done < self.plan.head_warmup and done % DECISION_INTERVAL == 0
 
     def update(self, losses: Sequence[tuple[int, float]]) -> None:
-        """Take (steps done, loss) pairs in order; a decision counts from the next step on."""
+        """Add (steps done, loss) pairs in order; a decision applies from the next step on."""
         for done, loss in losses:
             if done >= self.plan.head_warmup or self.limit == 0:
                 return
             self._losses.append(loss)
-            if done % EVERY == 0:
+            if done % DECISION_INTERVAL == 0:
                 mean = sum(self._losses) / len(self._losses)
                 self._losses.clear()
                 if mean < self.limit:
@@ -47,5 +47,5 @@ class HeadWarmup:
         return {"head_warmup": self.plan.head_warmup, "losses": [*self._losses]}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go back to a checkpoint."""
+        """Restore from a checkpoint."""
         self.plan.head_warmup, self._losses = state["head_warmup"], [*state["losses"]]

@@ -1,1 +1,1 @@
-"""Backbones from timm, weights from anywhere, the DINO head, and the one feature extractor."""
+"""timm backbones, weight loading, the DINO head and feature extraction."""

@@ -1,9 +1,9 @@
 """alpha-BN: mix batch-norm statistics of the user's images into the pretrained ones, without training.
 
-A network trained on photographs expects their means and variances in every layer; grey, sharp or evenly lit images have
-others. Statistics are taken from clean images at the size of evaluation: those of augmented crops do not fit the images
-that are embedded later, and made features worse. A small step from the old towards the new statistics is better than
-either: channels that the new images hardly use have a tiny variance, and dividing by it amplifies noise.
+Batch norm of a network trained on photographs expects their means and variances; other domains differ. New statistics
+are measured on clean images at the evaluation size: those of augmented crops do not fit the images that are embedded
+later, and made features worse. A small step towards the new statistics is better than replacing the old ones: channels
+with a tiny variance on the new images would amplify noise.
 
 Shapes: B images, C channels, H W pixels.
 """
@@ -18,24 +18,24 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from dinocli.models.backbone import Backbone
 
-SHARE = 0.1
-"""Of the new statistics, however many images they come from. Larger shares help some folders more, and harm others."""
+ALPHA = 0.1
+"""Weight of the new statistics in the limit of many images. Larger values help some folders more, and harm others."""
 
-PRIOR = 16
-"""The old statistics count as this number of images, so that a few new ones, or copies of one, move them little."""
+PRIOR_IMAGES = 16
+"""Images as which the old statistics count, so that a few new images, or copies of one, change them little."""
 
 
 @torch.no_grad()
 def adapt_statistics(backbone: Backbone, batches: Iterable[Tensor], distinct: int) -> None:
-    """Move the running statistics of every batch norm towards those of the given images; weights and modes stay.
+    """Move the running statistics of every batch norm towards those of the given images, layer by layer.
 
-    Each layer sees what the layers before it give with their new statistics.
+    The input of each layer is computed with the mixed statistics of the layers before it. Weights and modes stay.
 
     Args:
-        backbone: Changed in place. A network without batch norm is left as it is.
-        batches: (B, C, H, W) each, normalised clean images of one size, mixed: no batch of one kind alone. All but the
-            last should be equally large.
-        distinct: Images among them that are no copies of each other.
+        backbone: Changed in place; unchanged if it has no batch norm.
+        batches: Normalised clean images, (B, C, H, W) each, of one size and shuffled: no batch of one class. All but
+            the last should be equally large.
+        distinct: Number of images without near-duplicates.
 
     Source: You et al. 2021 (alpha-BN), arXiv:2110.04065, after Li et al. 2016 (AdaBN), arXiv:1603.04779; the weight of
     the old statistics where images are few: Schneider et al. 2020, arXiv:2006.16971, equation 2.
@@ -43,38 +43,39 @@ def adapt_statistics(backbone: Backbone, batches: Iterable[Tensor], distinct: in
     norms = _norms(backbone)
     if not norms or distinct == 0:
         return
-    observer = copy.deepcopy(backbone.model).eval()  # the bare model: nothing is folded away before it can be seen
-    mixtures = [_Mixture(norm, SHARE * distinct / (distinct + PRIOR)) for norm in _norms(observer)]
+    observer = copy.deepcopy(backbone.model).eval()  # the timm model: batch norm must not be folded
+    alpha = ALPHA * distinct / (distinct + PRIOR_IMAGES)
+    mixtures = [_Mixture(norm, alpha) for norm in _norms(observer)]
     for images_BCHW in batches:
         observer(images_BCHW.contiguous(memory_format=backbone.memory_format))
     for norm, mixture in zip(norms, mixtures, strict=True):
-        for own, (old, seen) in zip(_statistics(norm), mixture.ends, strict=True):
-            own.copy_(old.lerp(seen / max(mixture.batches, 1), mixture.share))
+        for running, (old, total) in zip(_statistics(norm), mixture.old_and_total, strict=True):
+            running.copy_(old.lerp(total / max(mixture.batches, 1), mixture.alpha))
 
 
 class _Mixture:
-    """Hook on one batch norm that mixes its statistics with those of each batch and accumulates the result.
+    """Pre-hook on a batch norm that mixes its old statistics with those of each batch, and sums the latter.
 
     Args:
         norm: In eval mode.
-        share: Of the batch.
+        alpha: Weight of the statistics of the batch.
     """
 
-    def __init__(self, norm: _BatchNorm, share: float) -> None:
-        self.share, self.batches = share, 0
-        self.ends = [(known.clone(), torch.zeros_like(known)) for known in _statistics(norm)]
+    def __init__(self, norm: _BatchNorm, alpha: float) -> None:
+        self.alpha, self.batches = alpha, 0
+        self.old_and_total = [(running.clone(), torch.zeros_like(running)) for running in _statistics(norm)]
         norm.register_forward_pre_hook(self._mix)
 
     def _mix(self, norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         assert isinstance(norm, _BatchNorm)
         x = inputs[0].float()
         if x.numel() == x.shape[1]:
-            return  # one value a channel has no variance
-        mean, var = (torch.zeros_like(known) for known in _statistics(norm))
-        # In training it measures both, five times as fast as torch.var_mean where channels lie side by side.
+            return  # one value per channel has no variance
+        mean, var = (torch.zeros_like(running) for running in _statistics(norm))
+        # Batch norm in training mode computes both, five times faster than torch.var_mean in channels-last format.
         F.batch_norm(x, mean, var, training=True, momentum=1.0)
-        for known, (old, total), new in zip(_statistics(norm), self.ends, (mean, var), strict=True):
-            known.copy_(old.lerp(new, self.share))
+        for running, (old, total), new in zip(_statistics(norm), self.old_and_total, (mean, var), strict=True):
+            running.copy_(old.lerp(new, self.alpha))
             total += new
         self.batches += 1
 

@@ -1,28 +1,29 @@
-"""What a network is: a plain ViT, a hierarchical transformer or a convnet. Read off its layers, not off its name."""
+"""Architecture class of a network (plain ViT, hierarchical transformer, convnet), determined from its layers."""
 
 from typing import Any, Literal
 
 from torch import nn
 
 _QUERIES = ("qkv", "qk", "q", "q_proj", "query", "to_q", "kv")
-"""Attributes by which timm's attention modules are known: what makes queries, or queries and keys."""
+"""Attributes of timm's attention modules: the layers that compute queries, or queries and keys."""
 
 TRANSFORMER_SHARE = 0.22
-"""Share of the parameters in attention from which a network with stages is a transformer. Measured over timm: Swin .31,
+"""Share of parameters in attention above which a network with stages is a transformer. Measured over timm: Swin .31,
 Hiera .30, PVT .36, CoAtNet .26, MaxViT .24; FastViT .21, BoTNet .17, NextViT .12, EdgeNeXt .10, ConvNeXt 0."""
 
 _STEM_CONVOLUTIONS = 2
-"""An MLP-Mixer has no attention and one resolution, and no convolution after its stem."""
+"""Maximum number of convolutions of an attention-free model that counts as a ViT, such as MLP-Mixer."""
 
 
 def architecture_of(model: nn.Module) -> Literal["vit", "hierarchical", "convnet"]:
-    """Say what a timm model is.
+    """Return the architecture class of a timm model.
 
-    Batch norm says nothing about it: XCiT has some, ConvNeXt has none. A plain ViT keeps one resolution; with stages
-    the share of attention decides.
+    A plain ViT has one resolution; for models with stages the share of parameters in attention decides. Batch norm is
+    no
+    criterion: XCiT has it, ConvNeXt does not.
 
     Args:
-        model: As timm built it.
+        model: A model of timm.
     """
     features: Any = getattr(model, "feature_info", [])
     one_resolution = len({feature["reduction"] for feature in features}) == 1
@@ -34,7 +35,7 @@ def architecture_of(model: nn.Module) -> Literal["vit", "hierarchical", "convnet
 
 
 def attention_share(model: nn.Module) -> float:
-    """Return the share of the parameters that belongs to attention; a pooling by attention is not counted."""
+    """Return the share of parameters in attention layers; attention pooling does not count."""
     inside: set[int] = set()
     pooling: set[int] = set()
     for part in model.modules():

@@ -1,11 +1,11 @@
-"""Queries and keys of one attention block of any timm ViT, and its attention weights.
+"""Queries, keys and attention weights of one block of any timm ViT.
 
-timm computes attention in one fused call that returns no weights; some models add their biases outside of the `qkv`
-layer (a hook on it never fires), others rotate queries and keys by position after it. So nothing is rebuilt here: the
-tensors are taken where every family hands them over, at the fused call itself.
+timm computes attention in one fused call that returns no weights; some models add their biases outside the `qkv` layer
+(a hook on it never fires), others apply rotary embeddings after it. So the tensors are captured at the fused call,
+whose arguments are the same in every model family.
 
-Legend: B images, C channels, n heads, N tokens (prefix + patches), E width of one head, D = n * E, Q tokens asked
-about, H W pixels, h w rows and columns of patches.
+Legend: B images, C channels, n heads, N tokens (prefix + patches), E width of one head, D = n * E, Q query tokens,
+H W pixels, h w rows and columns of patches.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -23,15 +23,15 @@ from dinocli.models.backbone import Backbone
 
 @dataclass(frozen=True)
 class AttentionQK:
-    """The attention of one block, for a batch of images.
+    """Queries and keys of one attention block for a batch of images.
 
     Args:
-        query_BnNE: As they are multiplied: with bias, norm and rotation by position.
-        key_BnNE: Keys.
-        plain_key_BnNE: Keys before the rotation: what a patch shows, not where it is. The same for models without one.
-        bias: What is added before the softmax (relative positions), broadcast to (B, n, N, N), or None.
-        scale: What the products are multiplied by.
-        prefix: Tokens before the patches: class token and registers.
+        query_BnNE: Queries as multiplied: after bias, norm and rotary embedding.
+        key_BnNE: Keys as multiplied.
+        plain_key_BnNE: Keys before the rotary embedding, which depend on content only; equal to `key_BnNE` without one.
+        bias: Attention bias (relative positions), broadcast to (B, n, N, N), or None.
+        scale: Factor on the dot products.
+        prefix: Number of tokens before the patches: class token and registers.
         grid: (h, w).
     """
 
@@ -44,10 +44,10 @@ class AttentionQK:
     grid: tuple[int, int]
 
     def weights(self, tokens: Sequence[int] = (0,)) -> Tensor:
-        """Return how much some tokens attend to all tokens; rows sum to 1. Only these rows are ever computed.
+        """Return the attention weights of some query tokens over all tokens; rows sum to 1.
 
         Args:
-            tokens: Q numbers; 0 is the class token where the model has one, `patch_token` names a patch.
+            tokens: Q token indices; 0 is the class token if the model has one, `patch_token` gives that of a patch.
 
         Returns:
             (B, n, Q, N), float32.
@@ -60,55 +60,55 @@ class AttentionQK:
         return products_BnQN.softmax(dim=-1)
 
     def to_patches(self, token: int = 0) -> Tensor:
-        """Return how much one token attends to each patch, (B, n, h, w); what the prefix tokens get is missing."""
+        """Return the attention weights of one token over the patches only, (B, n, h, w)."""
         row_BnP = self.weights([token])[:, :, 0, self.prefix :]
         return row_BnP.reshape(*row_BnP.shape[:2], *self.grid)
 
     def patch_token(self, row: int, column: int) -> int:
-        """Return the token of a patch."""
+        """Return the token index of a patch."""
         return self.prefix + row * self.grid[1] + column
 
     def patch_keys(self) -> Tensor:
-        """Return the keys of the patches before any rotation, heads side by side: (B, D, h, w)."""
+        """Return the keys of the patches before the rotary embedding, heads concatenated: (B, D, h, w)."""
         key_BnPE = self.plain_key_BnNE[:, :, self.prefix :]
         return key_BnPE.transpose(2, 3).reshape(len(key_BnPE), -1, *self.grid)
 
 
 def attend(backbone: Backbone, x_BCHW: Tensor, block: int = -1) -> AttentionQK:
-    """Run a ViT and return the attention of one of its blocks.
+    """Run a ViT and return queries and keys of one of its blocks.
 
     Args:
         backbone: A ViT, in eval mode.
         x_BCHW: Normalised images.
-        block: Which, counted from 0, or from the end if negative.
+        block: Index of the block from 0, or from the end if negative.
 
     Raises:
-        UsageError: Not a ViT, no such block, or its attention is not that of products of queries and keys.
+        UsageError: Not a ViT, no such block, or a block without dot-product attention.
     """
     if not backbone.is_vit:
         raise UsageError(f"{backbone.name} has no attention: use a ViT, or --method tokencut, kmeans, pca or anomaly")
     blocks = backbone.model.blocks
     if not -len(blocks) <= block < len(blocks):
         raise UsageError(f"{backbone.name} has {len(blocks)} blocks, not a block {block}")
-    catch = _Catch()
-    with _watching(getattr(blocks[block], "attn", None), catch), catch:
+    capture = _Capture()
+    with _hooked(getattr(blocks[block], "attn", None), capture), capture:
         features = backbone.patch_tokens(x_BCHW)
-    return catch.result(backbone, (features.shape[2], features.shape[3]))
+    return capture.result(backbone, (features.shape[2], features.shape[3]))
 
 
 @contextmanager
-def _watching(layer: Any, catch: "_Catch") -> Iterator[None]:
-    """Notify `catch` while an attention layer runs, and make it use the fused call."""
+def _hooked(layer: Any, capture: "_Capture") -> Iterator[None]:
+    """Let `capture` know when an attention layer runs, and make the layer use the fused call."""
     if layer is None:
         yield
         return
-    hooks = [layer.register_forward_pre_hook(catch.begin), layer.register_forward_hook(catch.end)]
+    hooks = [layer.register_forward_pre_hook(capture.begin), layer.register_forward_hook(capture.end)]
     if hasattr(layer, "k_norm"):
-        hooks.append(layer.k_norm.register_forward_hook(catch.keep_key))
+        hooks.append(layer.k_norm.register_forward_hook(capture.keep_key))
     fused = getattr(layer, "fused_attn", None)
     try:
         if fused is not None:
-            layer.fused_attn = True  # else the model multiplies by hand, and there is nothing to catch
+            layer.fused_attn = True  # else the model does not call scaled_dot_product_attention
         yield
     finally:
         for hook in hooks:
@@ -117,8 +117,8 @@ def _watching(layer: Any, catch: "_Catch") -> Iterator[None]:
             layer.fused_attn = fused
 
 
-class _Catch(TorchFunctionMode):
-    """Keep what goes into the fused attention while one layer is at work."""
+class _Capture(TorchFunctionMode):
+    """Mode that captures the arguments of fused attention while one layer runs."""
 
     def __init__(self) -> None:
         super().__init__()

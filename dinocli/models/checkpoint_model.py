@@ -1,7 +1,7 @@
-"""Which timm model a checkpoint file belongs to, by the shapes of its tensors.
+"""Find the timm model of a checkpoint file from the shapes of its tensors.
 
-Training DINO and DINOv2 of one's own gives other patches, grids and registers than the released weights have, and timm
-has names for the released ones only. Such a model is timm's nearest name and a few arguments beside it.
+Own trainings with DINO's and DINOv2's code can have other patch sizes, grids and registers than the released weights,
+and timm has names for the released models only. Such a model is the nearest timm name plus a few arguments.
 """
 
 from collections.abc import Mapping
@@ -13,24 +13,23 @@ from torch import Tensor
 from dinocli.models.formats import position_grid
 
 SIZES = {(192, 12): "tiny", (384, 12): "small", (768, 12): "base", (1024, 24): "large", (1536, 40): "giant"}
-"""Width and depth of the public ViTs, and timm's word for them."""
+"""(width, depth) of the public ViTs -> size in timm's names."""
 
 GATED_DINOV3 = {(384, 12): "small_plus", (1280, 32): "huge_plus"}
-"""Width and depth of the DINOv3 models whose MLP is gated."""
+"""(width, depth) of the DINOv3 models with gated MLP -> size in timm's names."""
 
 _DINOV2_PATCH, _DINOV2_GRID = 14, 37
-"""Pixels of a patch, and patches along a side, of timm's DINOv2 models."""
+"""Patch size (pixels) and patches per side of timm's DINOv2 models."""
 
 
 def guess_name(tensors: Mapping[str, Tensor]) -> str:
-    """Return the timm name of a ViT from its shapes, or nothing where they leave a doubt.
+    """Return the timm name of a ViT from the shapes of its tensors, or an empty string if they are ambiguous.
 
-    Only the families of DINO's code are known here: there the shapes decide, and a wrong guess would be caught anyway
-    when the tensors are counted. The name is one that timm has; where the checkpoint differs from it in patch, grid or
-    registers, `args_for` says how.
+    Covers the model families of DINO's code, whose shapes are unique; a wrong guess is detected when the tensors are
+    loaded. `args_for` gives the differences in patch size, grid or registers from the named model.
 
     Args:
-        tensors: As `formats.unwrap` gives them.
+        tensors: Tensors from `formats.unwrap`.
     """
     kernel = tensors.get("patch_embed.proj.weight")
     depth = len({key.split(".")[1] for key in tensors if key.startswith("blocks.")})
@@ -46,7 +45,7 @@ def guess_name(tensors: Mapping[str, Tensor]) -> str:
     patch = kernel.shape[-1]
     if "storage_tokens" in tensors:
         bias = tensors.get("blocks.0.attn.qkv.bias")
-        # timm's plain models have none, and most released weights hold zeros; a bias of one's own must not be lost.
+        # timm's plain models have no QKV bias, and most released weights hold zeros; a non-zero bias must not be lost.
         biased = f"vit_{size}_patch{patch}_dinov3_qkvb"
         lost = bias is not None and bool(bias.nan_to_num().any()) and timm.is_model(biased)
         return biased if lost else f"vit_{size}_patch{patch}_dinov3"
@@ -57,13 +56,13 @@ def guess_name(tensors: Mapping[str, Tensor]) -> str:
 
 
 def args_for(name: str, tensors: Mapping[str, Tensor], *, guessed: bool) -> dict[str, Any]:
-    """Return what timm has to be told beside a name to build the model of a checkpoint; nothing where it fits.
+    """Return the arguments of `timm.create_model` by which a checkpoint differs from the named model.
 
     Args:
         name: timm name, with or without a tag: the user's, or that of `guess_name`.
-        tensors: As `formats.unwrap` gives them.
-        guessed: The name is that of `guess_name`: then patches may differ from it that timm has no name for. A user
-            who names another patch than the file's is wrong about the file, except with DINOv2.
+        tensors: Tensors from `formats.unwrap`.
+        guessed: The name comes from `guess_name`, whose patch size may differ from the file. If a user names a model
+            of another patch size, the name is wrong, except with DINOv2.
 
     Returns:
         `patch_size` and `img_size` in pixels, `reg_tokens` and `no_embed_class`, as far as they differ.
@@ -72,13 +71,13 @@ def args_for(name: str, tensors: Mapping[str, Tensor], *, guessed: bool) -> dict
     if kernel is None or position is None or kernel.ndim != 4 or position.ndim != 3:
         return {}
     patch, (prefix, grid) = kernel.shape[-1], position_grid(position)
-    own = {"patch_size": patch, "img_size": patch * grid}
+    sizes = {"patch_size": patch, "img_size": patch * grid}
     if "dinov2" not in name:
-        return own if guessed and prefix == 1 and f"_patch{patch}_" not in name else {}
+        return sizes if guessed and prefix == 1 and f"_patch{patch}_" not in name else {}
     registers = tensors["register_tokens"].shape[1] if "register_tokens" in tensors else 0
     args: dict[str, Any] = {}
     if registers != (4 if "_reg4_" in name else 0):
         args |= {"reg_tokens": registers, "no_embed_class": registers > 0}
     if (patch, grid) != (_DINOV2_PATCH, _DINOV2_GRID):
-        args |= own
+        args |= sizes
     return args

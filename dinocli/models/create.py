@@ -1,4 +1,4 @@
-"""From a timm name to a backbone with random weights."""
+"""Build a backbone with random weights from a timm name."""
 
 import difflib
 from collections.abc import Mapping
@@ -26,10 +26,10 @@ def create_backbone(
 
     Args:
         name: timm name.
-        drop_path: Stochastic depth, 0 to 1; not used by models that have none.
-        folder: timm folder whose ``config.json`` describes this model more closely, down to its normalisation.
-        model_args: What timm has to be told beside the name; with a folder, what its ``config.json`` says already.
-        in_chans: Channels of the input; 0 for what the name or the folder says.
+        drop_path: Stochastic depth rate, 0 to 1; ignored by models without it.
+        folder: timm folder whose ``config.json`` defines this model and its normalisation.
+        model_args: Further arguments of `timm.create_model`; with a folder, those in its ``config.json``.
+        in_chans: Channels of the input; 0 for those of the name or the folder.
 
     Raises:
         WeightsError: timm has no such model, or it gives no pooled feature.
@@ -38,25 +38,25 @@ def create_backbone(
     args = dict(model_args or {})
     options: dict[str, Any] = {"pretrained": False, "num_classes": 0}
     if name.startswith("swin"):
-        options["strict_img_size"] = False  # else local views of another size are refused
-    described = f"local-dir:{folder}" if folder else name
+        options["strict_img_size"] = False  # allow local views of another size
+    model_name = f"local-dir:{folder}" if folder else name
     if in_chans and in_chans != args.get("in_chans", 3):
         args["in_chans"] = options["in_chans"] = in_chans
     if args and not folder:
         options |= args
-        if "img_size" in args:  # else the size of timm's own weights stays written down
+        if "img_size" in args:  # else pretrained_cfg keeps the size of timm's weights
             side = args["img_size"]
             options["pretrained_cfg_overlay"] = {"input_size": (3, side, side)}
     try:
-        return Backbone(name, timm.create_model(described, drop_path_rate=drop_path, **options), args)
+        return Backbone(name, timm.create_model(model_name, drop_path_rate=drop_path, **options), args)
     except TypeError as error:
         if "drop_path_rate" not in str(error):
             raise
-        return Backbone(name, timm.create_model(described, **options), args)
+        return Backbone(name, timm.create_model(model_name, **options), args)
 
 
 def check_name(name: str) -> None:
-    """Raise a `WeightsError` with the nearest names for a model or tag that timm does not know."""
+    """Raise `WeightsError` with the nearest names if timm does not know a model or tag."""
     architecture, _, tag = name.partition(".")
     if timm.is_model(architecture) and not tag:
         return

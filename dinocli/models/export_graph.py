@@ -1,4 +1,4 @@
-"""ONNX and TorchScript: a graph with two outputs, any batch, mostly any size, which is proved before it is written.
+"""Export to ONNX and TorchScript: a graph with two outputs, dynamic batch and mostly dynamic size, verified before use.
 
 With preprocessing or a classifier (`graph_pipeline`) it is one graph from source values to features or probabilities.
 
@@ -23,13 +23,13 @@ from dinocli.models.portable import Portable
 from dinocli.models.rounding import rounding_tolerance
 
 OPSET = 18
-"""Of ONNX: what runtimes from 2023 on take."""
+"""ONNX opset, supported by runtimes from 2023 on."""
 
 Compute = Callable[[Tensor], list[NDArray[np.float32]]]
-"""Images to all outputs of a graph."""
+"""Function from images to all outputs of a graph."""
 
-_MOST_PATCHES = 1024  # along a side: 16,384 px of 16-px patches
-_WAYS_OUT = "use --format timm, and tell us which model it was"
+_MAX_PATCHES_PER_SIDE = 1024  # 16,384 px with 16-px patches
+_REMEDY = "use --format timm, and tell us which model it was"
 
 
 def to_onnx(
@@ -38,19 +38,19 @@ def to_onnx(
     facts: dict[str, str],
     *,
     pipeline: GraphPipeline | None = None,
-    prove: Callable[[Compute], float] | None = None,
+    verify: Callable[[Compute], float] | None = None,
 ) -> tuple[bytes, float]:
-    """Return an ONNX model and its largest relative difference to the backbone.
+    """Export to ONNX; return the model and its largest relative difference from the backbone.
 
     Args:
         backbone: In eval mode, on the CPU.
         size: Side of the images it was trained for, pixels.
-        facts: Stored in `metadata_props`.
-        pipeline: The whole graph, with its reading or classifier; None for the backbone alone.
-        prove: Says how far such a graph is off, or raises a `WeightsError`; None compares with the backbone.
+        facts: Metadata, stored in `metadata_props`.
+        pipeline: The graph with preprocessing or classifier; None for the backbone alone.
+        verify: Returns the difference of the graph from the original, or raises `WeightsError`; None uses `verified`.
 
     Raises:
-        WeightsError: The packages are missing, the model cannot be exported, or gives other features than ours.
+        WeightsError: Packages are missing, the model cannot be exported, or its outputs differ from the backbone's.
     """
     try:
         import onnx
@@ -76,37 +76,39 @@ def to_onnx(
             onnx.helper.set_model_props(proto, facts)
             data: bytes = proto.SerializeToString()
         except (RuntimeError, ValueError, torch.onnx.OnnxExporterError) as error:
-            raise WeightsError(f"{backbone.name} cannot be exported to ONNX ({_first(error)}); {_WAYS_OUT}") from error
+            raise WeightsError(
+                f"{backbone.name} cannot be exported to ONNX ({_first_line(error)}); {_REMEDY}"
+            ) from error
         session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
 
     def compute(images: Tensor) -> list[NDArray[np.float32]]:
-        found: list[NDArray[np.float32]] = session.run(whole.outputs, {INPUT: images.numpy()})
-        return found
+        outputs: list[NDArray[np.float32]] = session.run(whole.outputs, {INPUT: images.numpy()})
+        return outputs
 
-    return data, prove(compute) if prove else proved(compute, backbone, size)
+    return data, verify(compute) if verify else verified(compute, backbone, size)
 
 
 def to_torchscript(backbone: Backbone, size: int, facts: dict[str, str]) -> tuple[bytes, float]:
-    """Return a TorchScript module and its largest relative difference to the backbone.
+    """Export to TorchScript; return the module and its largest relative difference from the backbone.
 
     Args:
         backbone: In eval mode, on the CPU.
         size: Side of the images it was trained for, pixels.
-        facts: Stored as extra files.
+        facts: Metadata, stored as extra files.
 
     Raises:
-        WeightsError: The model cannot be traced, or gives other features than ours.
+        WeightsError: The model cannot be traced, or its outputs differ from the backbone's.
     """
-    trace: Any = torch.jit.trace  # neither has types
+    trace: Any = torch.jit.trace  # both are untyped
     reload: Any = torch.jit.load
     with _quiet(), torch.no_grad():
         try:
-            # Models that resample their positions themselves skip it at their own grid, and so would the trace.
-            own_way = getattr(backbone.model, "dynamic_img_size", False)
-            images = _images(backbone, size + backbone.patch if own_way else size, 2)
+            # Models with `dynamic_img_size` skip resampling at their native grid, and so would a trace at that size.
+            dynamic = getattr(backbone.model, "dynamic_img_size", False)
+            images = _images(backbone, size + backbone.patch if dynamic else size, 2)
             script = trace(Portable(backbone).eval(), (images,), check_trace=False)
         except (RuntimeError, ValueError, TypeError) as error:
-            raise WeightsError(f"{backbone.name} cannot be traced ({_first(error)}); {_WAYS_OUT}") from error
+            raise WeightsError(f"{backbone.name} cannot be traced ({_first_line(error)}); {_REMEDY}") from error
         file = io.BytesIO()
         torch.jit.save(script, file, _extra_files=facts)
         data = file.getvalue()
@@ -115,20 +117,20 @@ def to_torchscript(backbone: Backbone, size: int, facts: dict[str, str]) -> tupl
         def compute(images: Tensor) -> list[NDArray[np.float32]]:
             return [output.numpy() for output in script(images)]
 
-        return data, proved(compute, backbone, size)
+        return data, verified(compute, backbone, size)
 
 
 def has_one_size(backbone: Backbone) -> bool:
-    """Whether its graphs keep the size they were made with.
+    """Return whether exported graphs take only the image size they were exported with.
 
-    TensorFlow's padding ("SAME", timm's `tf_` models) depends on the size at every layer: as a symbol it grows from
-    layer to layer until the exporter never comes back.
+    TensorFlow's padding ("SAME", timm's `tf_` models) depends on the size at every layer; with a symbolic size the
+    expressions grow from layer to layer and the exporter does not terminate.
     """
-    return backbone.one_size or any(type(module).__name__.endswith("Same") for module in backbone.model.modules())
+    return backbone.fixed_size or any(type(module).__name__.endswith("Same") for module in backbone.model.modules())
 
 
-def proved(compute: Compute, backbone: Backbone, side: int) -> float:
-    """Compare with our own network, on another number of images and another size than the graph was made with.
+def verified(compute: Compute, backbone: Backbone, side: int) -> float:
+    """Compare a graph with the backbone at other batch and image sizes; return the largest relative difference.
 
     Raises:
         WeightsError: They differ by more than rounding.
@@ -145,13 +147,13 @@ def proved(compute: Compute, backbone: Backbone, side: int) -> float:
     if not worst <= most:
         raise WeightsError(
             f"the exported {backbone.name} differs from ours by {worst:.2g}, where rounding explains {most:.2g}; "
-            f"{_WAYS_OUT}"
+            f"{_REMEDY}"
         )
     return worst
 
 
 def _trials(backbone: Backbone, side: int) -> list[tuple[int, int, int]]:
-    """Choose heights, widths and batches: its own size, one longer side, one longer and one shorter."""
+    """Return test sizes (height, width, batch): the export size, a longer side, a longer and a shorter side."""
     if has_one_size(backbone):
         return [(side, side, 1), (side, side, 3)]
     step = backbone.patch or 32
@@ -160,12 +162,12 @@ def _trials(backbone: Backbone, side: int) -> list[tuple[int, int, int]]:
 
 
 def _dynamic(backbone: Backbone) -> dict[int, Any]:
-    """Name the axes that may change: the batch, and the sides in whole patches."""
+    """Return the dynamic axes: the batch, and the sides in whole patches."""
     dim = torch.export.Dim
     if has_one_size(backbone):
         return {0: dim("batch")}
     if backbone.is_vit:
-        rows, columns = (dim(name, min=1, max=_MOST_PATCHES) for name in ("rows", "columns"))
+        rows, columns = (dim(name, min=1, max=_MAX_PATCHES_PER_SIDE) for name in ("rows", "columns"))
         return {0: dim("batch"), 2: backbone.patch * rows, 3: backbone.patch * columns}
     return {0: dim("batch"), 2: dim("height", min=32), 3: dim("width", min=32)}
 
@@ -178,11 +180,11 @@ def _images(backbone: Backbone, size: int | tuple[int, int], count: int) -> Tens
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the exporters' remarks to themselves: what matters of them is proved afterwards."""
+    """Suppress warnings and output of the exporters; the result is verified afterwards."""
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         yield
 
 
-def _first(error: BaseException) -> str:
+def _first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,4 +1,4 @@
-"""Feature extraction, shared by training, the guard and every task, so that all see the same numbers.
+"""Feature extraction, shared by training, the guard and every task.
 
 Legend: b images of a batch, N images, C channels, H W pixels, D width, h w rows and columns of a feature grid.
 """
@@ -18,19 +18,19 @@ from dinocli.models.tokens import POOLED
 
 
 class Extractor(Protocol):
-    """What takes features out of a backbone: `Tokens`, or what was fitted to a folder."""
+    """Function from images to features: `Tokens`, or features fitted to a folder (`RareFeatures`)."""
 
-    def of(self, backbone: Backbone, x_BCHW: Tensor, image_B: Tensor | None = None) -> Tensor:
-        """Compute the features of images, (B, ...); `image_B` tells which they are, by `numbers`."""
+    def compute(self, backbone: Backbone, x_BCHW: Tensor, image_B: Tensor | None = None) -> Tensor:
+        """Compute the features of images, (B, ...); `image_B` are their numbers, from `numbers`."""
 
     def numbers(self, names: Sequence[str]) -> Tensor:
-        """Return a number for each image by its name, (N,), on the CPU."""
+        """Return the number of each image by its name, (N,), on the CPU."""
 
-    def regardless(self) -> "Extractor":
-        """Return the same for parts of images, whatever counts of whole ones."""
+    def without_region(self) -> "Extractor":
+        """Return the same extractor without a region of interest, for parts of images."""
 
 
-_TINY = np.finfo(np.float32).tiny  # divisor for a zero vector, which stays zero
+_TINY = np.finfo(np.float32).tiny  # divisor for zero vectors, which stay zero
 
 
 def extract(
@@ -41,18 +41,18 @@ def extract(
     tokens: Extractor = POOLED,
     numbers: Iterable[Tensor] | None = None,
 ) -> NDArray[np.float32]:
-    """Return the features of images, in their order.
+    """Return the features of images, in order.
 
     Args:
-        backbone: On the device of the batches. Every mode of its modules is as before when this returns.
+        backbone: On the device of the batches. The modes of its modules are restored.
         batches: (b, C, H, W) each, normalised floats; H and W may differ between batches.
-        autocast: Type to compute in, or None for that of the weights.
-        tokens: Which features.
-        numbers: Number of each image of a batch, (b,), by the extractor's `numbers`; asked for after the batch itself.
-            None where the features depend on no other image, or no image is known.
+        autocast: Autocast dtype, or None for that of the weights.
+        tokens: Kind of features.
+        numbers: Numbers of the images of each batch, (b,), from the extractor's `numbers`; consumed after the batch.
+            None if the features do not depend on other images, or no image is in the fitted folder.
 
     Returns:
-        (N, D), finite as far as the images and weights are; N is 0 for no batch. For patch tokens (N, h, w, D).
+        (N, D), or (N, h, w, D) for patch tokens; (0, D) without batches.
     """
     with torch.inference_mode():
         parts = list(extract_each(backbone, batches, autocast=autocast, tokens=tokens, numbers=numbers))
@@ -67,13 +67,13 @@ def extract_each(
     tokens: Extractor = POOLED,
     numbers: Iterable[Tensor] | None = None,
 ) -> Generator[NDArray[np.float32], None, None]:
-    """Yield the features of each batch, as `extract`, for more images than memory holds.
+    """Yield the features of each batch like `extract`, for more images than memory holds.
 
-    Each result is copied from the device only after the next batch has been given to it, so that it never waits. Hence
-    the batches are taken one ahead of what was yielded.
+    A result is copied from the device after the next batch was submitted, so that the device never waits. Hence one
+    more batch is consumed than was yielded.
     """
     waiting: Tensor | None = None
-    with evaluating(backbone):
+    with eval_mode(backbone):
         for x_b3HW, image_b in zip(batches, numbers if numbers is not None else repeat(None), strict=False):
             features = _compute(backbone, x_b3HW, autocast, tokens, image_b)
             if waiting is not None:
@@ -88,13 +88,13 @@ def _compute(
     backbone: Backbone, x_b3HW: Tensor, autocast: torch.dtype | None, tokens: Extractor, image_b: Tensor | None
 ) -> Tensor:
     with torch.autocast(x_b3HW.device.type, dtype=autocast, enabled=autocast is not None):
-        features = tokens.of(backbone, x_b3HW, image_b)
+        features = tokens.compute(backbone, x_b3HW, image_b)
     return features.float()
 
 
 @contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
-    """Put a network into eval mode for a while; each module goes back to its own mode, frozen ones included."""
+def eval_mode(module: nn.Module) -> Iterator[None]:
+    """Put a network into eval mode within the context; the mode of each module is restored."""
     modes = [(part, part.training) for part in module.modules()]
     module.eval()
     try:
@@ -105,6 +105,6 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 
 
 def l2_normalized(rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Scale every vector of (..., D) to length 1; a zero vector stays zero."""
+    """L2-normalise along the last axis; a zero vector stays zero."""
     scaled: NDArray[np.float32] = rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), _TINY)
     return scaled

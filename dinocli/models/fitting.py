@@ -1,6 +1,6 @@
-"""Load the tensors of a file into a backbone: convert them by timm's own rules, count, load, or refuse in one line.
+"""Load the tensors of a file into a backbone: convert by timm's rules, compare names and shapes, load or refuse.
 
-A loader that accepts any file leaves weights random without an error.
+A loader without this check would leave weights random without an error.
 """
 
 import contextlib
@@ -17,28 +17,28 @@ from dinocli.models.formats import position_grid, unwrap
 from dinocli.models.positions import resample_position
 from dinocli.stored import reading
 
-REQUIRED = 0.95  # share of the backbone's tensors that a file must bring
+REQUIRED_SHARE = 0.95  # of the backbone's tensors that a file must contain
 
 
-def counted(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Leave out batch norm's step counters: older files have none, and nothing depends on them."""
+def without_counters(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors without the step counters of batch norm, which are unused and missing in older files."""
     return {key: value for key, value in tensors.items() if not key.endswith("num_batches_tracked")}
 
 
-def fit(backbone: Backbone, tensors: Mapping[str, Tensor], source: str) -> int:
+def load_tensors(backbone: Backbone, tensors: Mapping[str, Tensor], source: str) -> int:
     """Load the tensors of a file into a backbone.
 
     Args:
         backbone: Receives the tensors.
-        tensors: As `formats.read_tensors` gives them.
+        tensors: Tensors from `formats.read_tensors`.
         source: The file, for messages.
 
     Returns:
-        How many of the backbone's tensors the file brought.
+        Number of the backbone's tensors that were loaded.
 
     Raises:
-        WeightsError: Fewer than `REQUIRED` of them are there, any has another shape, or the file belongs to another
-            architecture.
+        WeightsError: Fewer than `REQUIRED_SHARE` of the tensors are in the file, any has another shape, or the file
+            belongs to another architecture.
     """
     own = backbone.model.state_dict()
     try:
@@ -46,15 +46,15 @@ def fit(backbone: Backbone, tensors: Mapping[str, Tensor], source: str) -> int:
             found = _convert(backbone, unwrap(tensors, own))
     except WeightsError as error:
         raise WeightsError(f"{source}: {error}") from error
-    found = _for_input(backbone, found, source)
-    expected, given = counted(own), counted(found)
+    found = _adapt_input(backbone, found, source)
+    expected, given = without_counters(own), without_counters(found)
     missing = [key for key in expected if key not in given]
-    # Parts of the file that the backbone has not (a classifier, a decoder) are left behind; tensors that belong to its
-    # own parts but find no place mean another architecture, even where every tensor of the backbone is there.
+    # Parts of the file that the backbone does not have (a classifier, a decoder) are ignored. Unexpected tensors in its
+    # own parts mean another architecture, even if every tensor of the backbone is there.
     parts = {key.partition(".")[0] for key in own}
     extra = [key for key in given if key not in expected and key.partition(".")[0] in parts]
-    wrong = [key for key in expected if key in given and not _alike(expected[key], given[key])]
-    allowed = (1 - REQUIRED) * len(expected)
+    wrong = [key for key in expected if key in given and not _compatible(expected[key], given[key])]
+    allowed = (1 - REQUIRED_SHARE) * len(expected)
     if wrong or len(missing) > allowed or len(extra) > allowed:
         matched = len(expected) - len(missing) - len(wrong)
         lists = {"missing": missing, "unexpected": extra, "wrong shape or type": wrong}
@@ -68,14 +68,14 @@ def fit(backbone: Backbone, tensors: Mapping[str, Tensor], source: str) -> int:
     return len(expected) - len(missing)
 
 
-def _for_input(backbone: Backbone, tensors: dict[str, Tensor], source: str) -> dict[str, Tensor]:
-    """Adapt the first convolution of weights of RGB to the channels of the backbone, as timm does.
+def _adapt_input(backbone: Backbone, tensors: dict[str, Tensor], source: str) -> dict[str, Tensor]:
+    """Adapt the first convolution of RGB weights to the input channels of the backbone, as timm does.
 
-    Source: `timm.models.adapt_input_conv`: kernels repeated in their order, times 3 / channels, so that the sum of what
-    they see stays what it was; for one channel their sum.
+    Source: `timm.models.adapt_input_conv`: kernels repeated in order, times 3 / channels, so that the scale of the
+    output stays; for one channel their sum.
 
     Raises:
-        WeightsError: The file takes yet another number of channels, or timm cannot adapt its first layer.
+        WeightsError: The file has neither 3 nor the wanted number of channels, or timm cannot adapt its first layer.
     """
     first = backbone.model.pretrained_cfg.get("first_conv") or ()
     adapted = dict(tensors)
@@ -99,21 +99,21 @@ def _for_input(backbone: Backbone, tensors: dict[str, Tensor], source: str) -> d
 
 
 def channels_differ(source: str, theirs: int, read: int) -> str:
-    """Say that weights take another number of channels than is read, and what to do."""
+    """Return the error message for weights whose number of channels differs from that of the images."""
     example = ",".join(map(str, range(theirs)))
     return f"{source}: takes {theirs} channels, and {read} are read: name {theirs}, such as --channels {example}"
 
 
-def _alike(wanted: Tensor, given: Tensor) -> bool:
-    """Whether one can take the place of the other: quantised or complex numbers would be taken for weights."""
-    return wanted.shape == given.shape and (given.is_floating_point() or not wanted.is_floating_point())
+def _compatible(expected: Tensor, given: Tensor) -> bool:
+    """Return whether shapes are equal and a float is replaced by a float: not by quantised or complex numbers."""
+    return expected.shape == given.shape and (given.is_floating_point() or not expected.is_floating_point())
 
 
 def _convert(backbone: Backbone, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Bring the official names of an architecture to timm's, by timm's own filter, and resize the position embedding.
+    """Convert official names to timm's by timm's checkpoint filter, and resample the position embedding.
 
-    Ours is resized first, because timm's filter would do it with antialiasing; and the size of the patches is compared
-    first, because the filter would resample them to fit, whatever the model.
+    The position embedding is resampled first, because timm's filter would antialias; the patch size is compared first,
+    because the filter would resample the patches of any model.
     """
     model = backbone.model
     kernel = tensors.get("patch_embed.proj.weight")
@@ -123,7 +123,7 @@ def _convert(backbone: Backbone, tensors: dict[str, Tensor]) -> dict[str, Tensor
             "give the right model with --model TIMM_NAME"
         )
     if "register_tokens" in tensors:
-        tensors.setdefault("mask_token", Tensor())  # timm knows DINOv2 by it, and drops it
+        tensors.setdefault("mask_token", Tensor())  # by which timm recognises DINOv2; it drops it
     position = tensors.get("pos_embed")
     if backbone.is_vit and position is not None and isinstance(getattr(model, "pos_embed", None), nn.Parameter):
         prefix, side = position_grid(position)

@@ -1,8 +1,8 @@
-"""Fold frozen batch norm into the convolution before it, while both keep training.
+"""Fold frozen batch norm into the preceding convolution, while both keep training.
 
-With frozen statistics a batch norm is one scale and one shift per channel, so the convolution can do it with other
-weights: a map of features is then neither read nor written for it, forward or backward, which was a sixth of an
-EfficientNet's step on a CPU. The folded weights are a function of the real ones, so that gradients reach all of them.
+With frozen statistics a batch norm is a scale and a shift per channel, which the weights of the convolution can absorb.
+This saves reading and writing a feature map in forward and backward pass, a sixth of an EfficientNet's step on a CPU.
+The folded weights are a differentiable function of the original ones, so gradients reach all of them.
 
 Shapes: B images, C input channels, O output channels.
 """
@@ -19,14 +19,14 @@ from torch.overrides import TorchFunctionMode
 Pair = tuple[nn.Conv2d, _BatchNorm]
 
 _ROUNDING = 1e-3
-"""Largest difference that folding may make, relative to the largest value: float32 through some fifty layers."""
+"""Tolerance of folding, relative to the largest value: float32 rounding through about fifty layers."""
 
 
 class Folded(TorchFunctionMode):
-    """Context in which the given convolutions also apply the batch norm behind them; modules stay unchanged.
+    """Context in which the given convolutions also apply the batch norm after them; modules stay unchanged.
 
     Args:
-        pairs: Of `find_pairs`; every batch norm in eval mode.
+        pairs: Pairs from `find_pairs`; every batch norm in eval mode.
     """
 
     def __init__(self, pairs: Sequence[Pair]) -> None:
@@ -45,7 +45,7 @@ class Folded(TorchFunctionMode):
 
 
 def folded(weight: Tensor, bias: Tensor | None, norm: _BatchNorm) -> tuple[Tensor, Tensor]:
-    """Return weight (O, C, h, w) and bias (O,) of the one convolution that does both."""
+    """Return weight (O, C, h, w) and bias (O,) of the convolution followed by the batch norm."""
     assert norm.running_mean is not None
     assert norm.running_var is not None
     scale_O = (norm.running_var + norm.eps).rsqrt()
@@ -59,26 +59,28 @@ def folded(weight: Tensor, bias: Tensor | None, norm: _BatchNorm) -> tuple[Tenso
 
 @torch.no_grad()
 def find_pairs(model: nn.Module, forward: Callable[[Tensor], Tensor], image_13HW: Tensor) -> list[Pair]:
-    """Find the convolutions whose output goes into a batch norm and nowhere else.
+    """Find the convolutions whose output goes only into a batch norm.
 
-    Found by a pass in eval mode, which sees what really happens, and proved by a second one with the pairs folded: a
-    model in which something else reads between the two gives another result, and then nothing is folded.
+    Candidates come from hooks in a forward pass and are verified by a second pass with the pairs folded: if anything
+    else uses the tensor in between, the result differs, and nothing is folded.
 
     Args:
-        model: Holds both; in eval mode.
+        model: Contains the layers; in eval mode.
         forward: Runs the model.
-        image_13HW: Any image that it takes.
+        image_13HW: Any image that the model takes.
     """
-    made: list[tuple[Tensor, nn.Conv2d]] = []  # the outputs are kept, so that no two have the same identity
-    met: list[Pair] = []
+    outputs: list[tuple[Tensor, nn.Conv2d]] = []  # keeps the tensors alive, so that identities are unique
+    candidates: list[Pair] = []
 
     def after_conv(module: nn.Module, _: Any, output: Tensor) -> None:
         assert isinstance(module, nn.Conv2d)
-        made.append((output, module))
+        outputs.append((output, module))
 
     def before_norm(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         assert isinstance(module, _BatchNorm)
-        met.extend((conv, module) for output, conv in made if output is inputs[0] and module.track_running_stats)
+        candidates.extend(
+            (conv, module) for output, conv in outputs if output is inputs[0] and module.track_running_stats
+        )
 
     convs = [module for module in model.modules() if isinstance(module, nn.Conv2d)]
     norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
@@ -89,8 +91,9 @@ def find_pairs(model: nn.Module, forward: Callable[[Tensor], Tensor], image_13HW
     finally:
         for hook in hooks:
             hook.remove()
-    runs = [conv for _, conv in made]
-    pairs = [(conv, norm) for conv, norm in met if runs.count(conv) == 1 and [n for _, n in met].count(norm) == 1]
+    runs = [conv for _, conv in outputs]
+    used = [norm for _, norm in candidates]
+    pairs = [(conv, norm) for conv, norm in candidates if runs.count(conv) == 1 and used.count(norm) == 1]
     with Folded(pairs):
         again = forward(image_13HW)
     return pairs if (again - plain).abs().max() <= _ROUNDING * plain.abs().max() else []

@@ -1,6 +1,6 @@
-"""Read checkpoint files of many formats, without executing code in them, as one flat dictionary of tensors.
+"""Read checkpoint files of many formats as one flat dictionary of tensors, without executing code in them.
 
-Official DINO, DINOv2 and DINOv3 files, full training checkpoints, timm and Lightning wrappers, safetensors.
+Formats: official DINO, DINOv2 and DINOv3 files, full training checkpoints, timm and Lightning wrappers, safetensors.
 """
 
 import argparse
@@ -17,13 +17,13 @@ from torch import Tensor
 from dinocli.errors import WeightsError
 from dinocli.models.transformers_names import are_transformers, official_names
 
-# Where the weights lie in a checkpoint that holds more; averaged ones first, because they are the better ones.
+# Keys of the weights in a checkpoint with further content; EMA weights first, because they are better.
 CONTAINERS = ("teacher", "state_dict_ema", "model_ema", "ema", "state_dict", "model", "student")
 
-_MOST_CONTAINERS = 8
-"""Containers inside each other; two are known."""
+_MAX_NESTED_CONTAINERS = 8
+"""Depth of nested containers that are searched; known files have two."""
 
-# What wrappers put before the names, in order of preference where one file holds several networks.
+# Prefixes that wrappers add to tensor names, in order of preference if a file holds several networks.
 PREFIXES = (
     "teacher.",
     "momentum_backbone.",
@@ -41,10 +41,10 @@ CHUNK = re.compile(r"^blocks\.\d+\.(?=\d+\.(norm[12]|attn\.(qkv|proj)|mlp|ls[12]
 
 
 class _Inert:
-    """Stands in for numpy's numbers in a checkpoint: takes whatever the file says and does nothing.
+    """Placeholder for numpy scalars in a pickle: accepts any arguments and does nothing.
 
-    DINO's own training writes numpy learning rates into the optimizer's state, so that every full checkpoint of it
-    needs numpy's constructors. We need none of those values, hence run none of those constructors.
+    DINO's training stores numpy learning rates in the optimizer state, so every full checkpoint of it names numpy's
+    constructors. The values are not needed, so the constructors are not run.
     """
 
     def __init__(self, *_: object) -> None: ...
@@ -56,18 +56,17 @@ _INERT = ("numpy.dtype", "numpy.core.multiarray.scalar", "numpy._core.multiarray
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Read the tensors of a checkpoint under the names that the file gives them.
+    """Read the tensors of a checkpoint under the names in the file.
 
-    A pickle can run any program when it is opened. It is therefore read by torch's restricted unpickler, always, with
-    one harmless addition (`argparse.Namespace`, which DINO stores its arguments in); a file that asks for more is
-    refused, never trusted.
+    A pickle can run any code when it is loaded. So it is always read by torch's restricted unpickler, with one harmless
+    addition (`argparse.Namespace`, in which DINO stores its arguments); a file that needs more is refused.
 
     Args:
-        path: ``.safetensors``, or anything that `torch.save` wrote.
+        path: ``.safetensors``, or a file of `torch.save`.
 
     Raises:
-        WeightsError: The file cannot be read so, holds no tensors, or those of an architecture of the transformers
-            library that is not known here.
+        WeightsError: The file cannot be read safely, has no tensors, or has those of an unsupported architecture of the
+            transformers library.
     """
     tensors = load_safetensors(path) if path.suffix == ".safetensors" else _only_tensors(_load_pickle(path))
     if not tensors:
@@ -81,10 +80,10 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def load_safetensors(path: Path) -> dict[str, Tensor]:
-    """Read a safetensors file; a damaged one is a `WeightsError`."""
+    """Read a safetensors file; raises `WeightsError` if it is damaged."""
     try:
         return load_file(path)
-    except Exception as error:  # the library's own error class is not part of its public names
+    except Exception as error:  # the error class of the library is not public
         raise WeightsError(f"{path}: not a readable safetensors file ({error}): fetch or save it again") from error
 
 
@@ -95,13 +94,13 @@ def _load_pickle(path: Path) -> Any:
             return torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read ({error.strerror or error}): check the path") from error
-    except Exception as error:  # garbage makes torch raise nearly anything
+    except Exception as error:  # on damaged files torch raises nearly any exception
         reason = "holds Python objects, which are never run" if "GLOBAL" in str(error) else "not a checkpoint"
         raise WeightsError(f"{path}: {reason}: save `model.state_dict()` alone, best as .safetensors") from error
 
 
 def _only_tensors(data: Any) -> dict[str, Tensor]:
-    for _ in range(_MOST_CONTAINERS):  # a pickle can hold itself
+    for _ in range(_MAX_NESTED_CONTAINERS):  # a pickle can contain itself
         if not isinstance(data, Mapping):
             break
         inner = next((data[key] for key in CONTAINERS if isinstance(data.get(key), Mapping)), None)
@@ -112,12 +111,11 @@ def _only_tensors(data: Any) -> dict[str, Tensor]:
 
 
 def unwrap(tensors: Mapping[str, Tensor], names: Collection[str] = ()) -> dict[str, Tensor]:
-    """Strip what wrappers put before the names, and leave out the other networks of the file.
+    """Strip the prefixes of wrappers from the names, and leave out the other networks of the file.
 
     Args:
-        tensors: As `read_tensors` gives them.
-        names: The names wanted. Stripping stops once half of them are there; without any, when nothing is left to
-            strip.
+        tensors: Tensors from `read_tensors`.
+        names: Expected names. Stripping stops once half of them are found; if empty, when no prefix is left.
     """
     found = dict(tensors)
     while not names or len(found.keys() & set(names)) < 0.5 * len(names):
@@ -129,7 +127,7 @@ def unwrap(tensors: Mapping[str, Tensor], names: Collection[str] = ()) -> dict[s
 
 
 def position_grid(position_1ND: Tensor) -> tuple[int, int]:
-    """Return (prefix positions, side of the square grid) of a learnt position embedding."""
+    """Return (number of prefix tokens, side of the square grid) of a learnt position embedding."""
     count = position_1ND.shape[1]
     side = math.isqrt(count)
     return count - side * side, side

@@ -1,7 +1,7 @@
-"""A frozen network of any architecture in the place of DINO's teacher, for distillation into a smaller one.
+"""Frozen teacher of any architecture, for distillation into a smaller network.
 
-Its features are taken without their mean over the folder: all images of one kind lie in a narrow cone, and what the
-student has to learn is what tells them apart.
+Its features are centred by their mean over the folder: images of one kind lie in a narrow cone of feature space, and
+the student has to learn their differences.
 
 Shapes: N views of B images, I channels of the input, S pixels, D width of its features, C of its patches, K prototypes,
 h w patches.
@@ -22,36 +22,36 @@ from dinocli.models.weights import WeightsInfo
 
 @dataclass(frozen=True)
 class TeacherWeights:
-    """What a student is taught by.
+    """Backbone of a frozen teacher and the source of its weights.
 
     Args:
-        backbone: On the device of the run. Never changed.
-        info: Where it comes from, and the normalisation and size that it was trained with.
+        backbone: On the device of the run; never changed.
+        info: Source, normalisation and image size of its training.
     """
 
     backbone: Backbone
     info: WeightsInfo
 
     def preprocess(self, of_student: Preprocess) -> Preprocess:
-        """Return how whole images become input of the teacher: read as for the student, then its own way."""
+        """Return the preprocessing of the teacher: reading of the student, normalisation and size of the teacher."""
         return replace(of_student, mean=self.info.mean, std=self.info.std, size=self.info.size)
 
 
 def licence_of(student: WeightsInfo, teacher: WeightsInfo) -> str:
-    """Name the licences that a distilled network is under: that of its start, if it had one, and the teacher's."""
+    """Return the licences of a distilled network: that of its start weights, if any, and the teacher's."""
     if not student.pretrained or student.licence == teacher.licence:
         return teacher.licence
     return f"{student.licence}; teacher: {teacher.licence}"
 
 
 class FrozenTeacher(nn.Module):
-    """Look at normalised views as `DinoNetwork` does, but never learn; always in eval mode.
+    """Network with the interface of `DinoNetwork` that is never trained and always in eval mode.
 
     Args:
-        weights: Of the teacher.
-        prototypes: Number of them, K. They are random until they are fitted.
-        mean: Of the normalisation that the views come with, per channel.
-        std: Its standard deviation.
+        weights: Weights of the teacher.
+        prototypes: Number of prototypes, K; random until they are fitted.
+        mean: Mean by which the views are normalised, per channel.
+        std: Standard deviation by which the views are normalised, per channel.
     """
 
     def __init__(
@@ -65,10 +65,10 @@ class FrozenTeacher(nn.Module):
         self.patch_mean: Tensor
         self.register_buffer("feature_mean", torch.zeros(self.backbone.dim))
         self.register_buffer("patch_mean", torch.zeros(self.backbone.map_dim))
-        given, own = torch.tensor([mean, std]), torch.tensor([weights.info.mean, weights.info.std])
-        self.same_colours = bool(torch.equal(given, own))
-        self._scale_I11 = (given[1] / own[1]).view(-1, 1, 1).to(device)
-        self._shift_I11 = ((given[0] - own[0]) / own[1]).view(-1, 1, 1).to(device)
+        of_views, of_teacher = torch.tensor([mean, std]), torch.tensor([weights.info.mean, weights.info.std])
+        self.same_colours = bool(torch.equal(of_views, of_teacher))
+        self._scale_I11 = (of_views[1] / of_teacher[1]).view(-1, 1, 1).to(device)
+        self._shift_I11 = ((of_views[0] - of_teacher[0]) / of_teacher[1]).view(-1, 1, 1).to(device)
         self.to(device)
         self.eval()
 
@@ -77,15 +77,15 @@ class FrozenTeacher(nn.Module):
         return super().train(False)
 
     def forward(self, views: Sequence[Tensor], count: int, patches: bool = False) -> NetworkOutput:
-        """Look at the global views.
+        """Compute the outputs of the global views.
 
         Args:
             views: One view-major tensor, (count * B, I, S, S), normalised for the student.
             count: Number of views.
-            patches: Also give the feature maps.
+            patches: Return the feature maps too.
 
         Returns:
-            Scores as cosines, features and maps without their mean over the folder.
+            Logits are cosines with the prototypes; features and maps are centred by their means over the folder.
         """
         features_ND, maps_NChw = self.raw(views[0], patches)
         features_ND = features_ND.float() - self.feature_mean
@@ -96,27 +96,27 @@ class FrozenTeacher(nn.Module):
         return NetworkOutput(scores_NK.view(count, -1, scores_NK.shape[-1]), features_ND, maps_NChw, unit_ND, maps_NChw)
 
     def raw(self, views_NISS: Tensor, patches: bool) -> tuple[Tensor, Tensor | None]:
-        """Return the backbone's own features and, if asked for, maps of views that are normalised for the student."""
-        own_NISS = self._own(views_NISS)
-        return self.backbone.with_patches(own_NISS) if patches else (self.backbone(own_NISS), None)
+        """Return the uncentred features of the backbone and, on request, feature maps, for the student's views."""
+        views_NISS = self._to_teacher(views_NISS)
+        return self.backbone.with_patches(views_NISS) if patches else (self.backbone(views_NISS), None)
 
     def fitted(self) -> dict[str, Tensor]:
-        """Return what was fitted to the folder, for a checkpoint: all but the backbone."""
+        """Return the tensors fitted to the folder (means and prototypes), for a checkpoint."""
         return {name: value for name, value in self.state_dict().items() if not name.startswith("backbone.")}
 
     def restore(self, fitted: dict[str, Tensor]) -> None:
-        """Take over what `fitted` gave."""
-        own = self.fitted()
-        if own.keys() != fitted.keys():
-            raise KeyError(f"a frozen teacher needs {sorted(own)}")
-        for name, value in own.items():
+        """Restore the tensors of `fitted`."""
+        current = self.fitted()
+        if current.keys() != fitted.keys():
+            raise KeyError(f"a frozen teacher needs {sorted(current)}")
+        for name, value in current.items():
             value.copy_(fitted[name])
 
-    def _own(self, views_NISS: Tensor) -> Tensor:
-        """Give views the teacher's normalisation, and a size that it takes: the nearest whole number of patches."""
-        own_NISS = views_NISS if self.same_colours else views_NISS * self._scale_I11 + self._shift_I11
+    def _to_teacher(self, views_NISS: Tensor) -> Tensor:
+        """Convert views to the teacher's normalisation, and to the nearest size that is a multiple of its patch."""
+        views_NISS = views_NISS if self.same_colours else views_NISS * self._scale_I11 + self._shift_I11
         side, patch = views_NISS.shape[-1], self.backbone.patch or 1
-        wanted = self.backbone.own_size if self.backbone.one_size else max(1, round(side / patch)) * patch
-        if wanted == side:
-            return own_NISS
-        return F.interpolate(own_NISS.float(), (wanted, wanted), mode="bicubic", antialias=True)
+        target = self.backbone.native_size if self.backbone.fixed_size else max(1, round(side / patch)) * patch
+        if target == side:
+            return views_NISS
+        return F.interpolate(views_NISS.float(), (target, target), mode="bicubic", antialias=True)

@@ -1,4 +1,4 @@
-"""What goes into one graph with a backbone: reading before it, a classifier behind it.
+"""Modules that are exported in one graph with a backbone: preprocessing before it, a classifier after it.
 
 Legend: B images, H W pixels of the source, C source channels (3 of grey), I channels of the backbone, S side of the
 square.
@@ -19,16 +19,16 @@ _LUMA = (0.299, 0.587, 0.114)
 
 
 class GraphPreprocessing(nn.Module):
-    """Range, grey, resize and normalisation, as `embed` does them but for the rounding of one step between.
+    """Range mapping, greyscale, resize and normalisation as in `embed`, up to one rounding step.
 
-    `embed` shrinks a large image first to a canvas of twice the side, in whole grey levels, then squashes that to the
-    square; here one antialiased bicubic, PIL's, goes all the way.
+    `embed` downscales a large image first to a canvas of twice the side, rounded to integers, then to the square; here
+    one antialiased bicubic resize (PIL's kernel) does both.
 
     Args:
-        preprocess: Of the weights; its range is fixed or that of 8 bits.
+        preprocess: Preprocessing of the weights, with a fixed range or the full range of 8 bits.
 
     Attributes:
-        channels: C.
+        channels: Number of source channels, C.
     """
 
     mean_I11: Tensor
@@ -52,13 +52,13 @@ class GraphPreprocessing(nn.Module):
         """Return normalised squares.
 
         Args:
-            images: (B, H, W, C) source values, any sides: uint8, or float32 where the sources are deeper.
+            images: (B, H, W, C) source values of any size: uint8, or float32 for sources of more than 8 bits.
 
         Returns:
             (B, I, S, S).
         """
         mapped = (images.float() - self.low) * (self.levels / (self.high - self.low))
-        mapped_BHWC = mapped.clamp(0.0, self.levels).round()  # both floats: ONNX's exporter takes no mixture
+        mapped_BHWC = mapped.clamp(0.0, self.levels).round()  # both limits floats: the ONNX exporter accepts no mixture
         if self.grey:
             mapped_BHWC = (mapped_BHWC * self.luma_3).sum(dim=-1, keepdim=True).round()
         pixels_BCHW = mapped_BHWC.permute(0, 3, 1, 2) / self.levels
@@ -72,11 +72,12 @@ class ClassifierHead(nn.Module):
     """Calibrated probabilities of a saved classifier from the pooled feature (`dinocli.quality.classifiers`).
 
     Args:
-        tensors: `mean_D`, and `weight_CD` and `bias_C` of a linear one, or `rows_MD` and `class_M` of neighbours.
-        neighbours: That vote, 0 for a linear one.
-        votes_temperature: The weight of a vote is exp(cosine / temperature).
-        temperature: That logits are divided by.
-        classes: How many there are.
+        tensors: `mean_D`, with `weight_CD` and `bias_C` of a linear classifier, or `rows_MD` and `class_M` of k-NN.
+        neighbours: k of k-NN; 0 for a linear classifier.
+        votes_temperature: A neighbour votes with the weight exp(cosine / votes_temperature).
+        temperature: Temperature by which logits are divided.
+        classes: Number of classes, C.
+        min_probability: Probability of a class without any neighbour.
     """
 
     mean_D: Tensor
@@ -93,17 +94,17 @@ class ClassifierHead(nn.Module):
         votes_temperature: float,
         temperature: float,
         classes: int,
-        least: float,
+        min_probability: float,
     ) -> None:
         super().__init__()
         for name in ("mean_D", "weight_CD", "bias_C", "rows_MD"):
             self.register_buffer(name, tensors[name])
         self.register_buffer("one_hot_MC", nn.functional.one_hot(tensors["class_M"], classes).float())
-        self.neighbours, self.least = neighbours, least
+        self.neighbours, self.min_probability = neighbours, min_probability
         self.votes_temperature, self.temperature = votes_temperature, temperature
 
     def forward(self, pooled: Tensor) -> Tensor:
-        """Return (B, C) from (B, D)."""
+        """Return probabilities (B, C) of pooled features (B, D)."""
         rows_BD = nn.functional.normalize(nn.functional.normalize(pooled, dim=1) - self.mean_D, dim=1)
         if not self.neighbours:
             return ((rows_BD @ self.weight_CD.T + self.bias_C) / self.temperature).softmax(dim=1)
@@ -111,16 +112,16 @@ class ClassifierHead(nn.Module):
         nearest_Bk, index_Bk = cosine_BM.topk(self.neighbours, dim=1)
         vote_Bk = (nearest_Bk / self.votes_temperature).softmax(dim=1)
         share_BC = (vote_Bk[..., None] * self.one_hot_MC[index_Bk]).sum(dim=1)
-        return (share_BC.clamp(min=self.least).log() / self.temperature).softmax(dim=1)
+        return (share_BC.clamp(min=self.min_probability).log() / self.temperature).softmax(dim=1)
 
 
 class GraphPipeline(nn.Module):
-    """A backbone with what belongs to it.
+    """A backbone with optional preprocessing and classifier, as one exportable module.
 
     Args:
         backbone: On the CPU, in eval mode; shared, not copied.
-        before: Range, resize and normalisation, so that the graph takes source values of any size; or None.
-        head: A classifier of pooled features, whose probabilities are a third output; or None.
+        before: Preprocessing, so that the graph takes source values of any size; or None.
+        head: Classifier of the pooled feature, whose probabilities are a third output; or None.
     """
 
     def __init__(
@@ -131,20 +132,20 @@ class GraphPipeline(nn.Module):
         self.outputs = [*OUTPUTS, *([PROBABILITIES] if head else [])]
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Return the pooled feature, the feature map, and probabilities where there is a classifier.
+        """Return the pooled feature, the feature map, and the probabilities if there is a classifier.
 
         Args:
-            images: (B, H, W, C) source values with preprocessing, else (B, I, H, W) normalised.
+            images: (B, H, W, C) source values with preprocessing, else (B, I, H, W) normalised images.
         """
         pooled, patches = self.backbone(images if self.before is None else self.before(images))
         return (pooled, patches) if self.head is None else (pooled, patches, self.head(pooled))
 
     def example(self) -> Tensor:
-        """Return source values to trace with."""
+        """Return an example input of source values for the export."""
         assert self.before is not None, "only source values have a shape of their own"
         return torch.zeros(2, 150, 170, self.before.channels, dtype=self.before.dtype)
 
     def axes(self) -> dict[int, Any]:
-        """Name the axes of source values that may change."""
+        """Return the dynamic axes of the source values."""
         dim = torch.export.Dim
         return {0: dim("batch"), 1: dim("height", min=8), 2: dim("width", min=8)}

@@ -1,4 +1,4 @@
-"""The projection head of DINO, and the network that is trained: backbone and head.
+"""The projection head of DINO, and the trained network: backbone and head.
 
 Shapes: V views, B images, N = V * B, D width of the backbone, C width of the bottleneck, I channels of the
 input, K prototypes, h w patches, T width of a teacher's patches.
@@ -15,20 +15,20 @@ from torch import Tensor, nn
 from dinocli.models.backbone import Backbone
 
 ROW_NORM = 1.0 / math.sqrt(3.0)
-"""Norm of a prototype's stored row at the start, about 0.577: that of U(-1/sqrt(width), 1/sqrt(width)) at any width."""
+"""Initial norm of a prototype's stored row, about 0.577: norm of U(-1/sqrt(width), 1/sqrt(width)) at any width."""
 
 
 class Prototypes(nn.Module):
-    """Score L2-normalised features against K directions: a linear layer with weight normalisation and no bias.
+    """Linear layer with weight normalisation and without bias: logits of L2-normalised features for K prototypes.
 
-    The direction is normalised in every pass, so the stored norm only sets how fast it rotates: Adam moves each element
-    by the learning rate, whatever the norm. The public code builds this layer after it has initialised the others, so
-    it keeps `nn.Linear`'s own values, U(-1/sqrt(width), 1/sqrt(width)), and rows of norm `ROW_NORM`.
+    The direction is normalised in every pass, so its stored norm only determines the speed of rotation: an Adam step
+    has the size of the learning rate, for any norm. In the public code this layer keeps the initialisation of
+    `nn.Linear`, U(-1/sqrt(width), 1/sqrt(width)), hence rows of norm `ROW_NORM`.
 
     Args:
-        width: Length of the incoming features.
+        width: Width of the input.
         count: Number of prototypes, K.
-        normed: Fix the length of every prototype at 1; otherwise one length per prototype is learnt, starting at 1.
+        normed: Fix the norm of every prototype at 1; otherwise one norm per prototype is learnt, starting at 1.
 
     Source: facebookresearch/dino, DINOHead.
     """
@@ -45,16 +45,16 @@ class Prototypes(nn.Module):
 
 
 class DinoHead(nn.Module):
-    """Project features to prototype scores: GELU MLP, bottleneck, unit length, prototypes.
+    """DINO head: MLP with GELU, bottleneck, L2 normalisation, prototypes.
 
     Args:
-        width: Of the backbone's features, D.
+        width: Width of the backbone's features, D.
         out_dim: Number of prototypes, K.
-        hidden_dim: Width of the two hidden layers; 0 leaves them out, and the projection is linear.
-        bottleneck_dim: Width before the prototypes, C.
+        hidden_dim: Width of the two hidden layers; 0 for a linear projection without them.
+        bottleneck_dim: Width of the bottleneck, C.
         batch_norm: Batch norm before each GELU; only for convnets trained from scratch.
-        norm_last_layer: Prototypes of length 1.
-        patch_dims: Widths of a projection of patch maps, in and out; None for no such projection.
+        norm_last_layer: Prototypes of norm 1.
+        patch_dims: Input and output width of a projection of patch maps; None for no projection.
 
     Source: Caron et al. 2021, arXiv:2104.14294, appendix C.
     """
@@ -83,7 +83,7 @@ class DinoHead(nn.Module):
         self.patch_projection = nn.Conv2d(*patch_dims, kernel_size=1) if patch_dims else None
 
     def bottleneck(self, features: Tensor) -> Tensor:
-        """Return the unit vectors that are compared with the prototypes: (N, C)."""
+        """Return the L2-normalised input of the prototypes, (N, C)."""
         return F.normalize(self.mlp(features), dim=-1, eps=1e-6)  # 1e-12 underflows in half precision
 
     def forward(self, features: Tensor) -> Tensor:
@@ -113,8 +113,8 @@ class DinoNetwork(nn.Module):
     """A backbone and a head: one backbone pass per resolution, one head pass for all views.
 
     Args:
-        backbone: Gives (n, D) features for (n, I, H, W) images.
-        head: Gives (n, K) scores for (n, D) features.
+        backbone: Returns (n, D) features for (n, I, H, W) images.
+        head: Returns (n, K) logits for (n, D) features.
     """
 
     def __init__(self, backbone: Backbone, head: DinoHead) -> None:
@@ -128,7 +128,7 @@ class DinoNetwork(nn.Module):
 
         Args:
             views: One tensor per resolution, each view-major: (V_r * B, I, S_r, S_r).
-            count: Number of views in all of them together, V.
+            count: Total number of views, V.
             patches: Also return the feature maps of the first resolution.
         """
         maps: Tensor | None = None

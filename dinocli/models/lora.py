@@ -1,4 +1,4 @@
-"""LoRA: low-rank updates W + B A of a ViT's attention weights, merged into W when weights are saved.
+"""LoRA: low-rank updates W + B A of the attention weights of a ViT, merged into W when weights are saved.
 
 Shapes: O I outputs and inputs of a linear layer, R rank.
 """
@@ -12,19 +12,19 @@ from dinocli.errors import UsageError
 from dinocli.models.backbone import Backbone
 
 LINEARS = ("qkv", "q_proj", "k_proj", "v_proj", "proj")
-"""Names of a timm attention's layers; query, key and value are one layer or three."""
+"""Names of the linear layers of timm's attention; query, key and value are one layer or three."""
 
 
 class LowRank(nn.Module):
-    """Parametrization of a weight as itself plus a low-rank update, which is zero at the start.
+    """Parametrization of a weight: the weight plus a low-rank update, initially zero.
 
-    It parametrizes the weight, not the layer, because some timm models (whose names end in `_qkvb`) read the weight and
-    never call the layer. The gradient therefore costs as much as that of the full weight; the number of trained
-    parameters and the optimizer's memory are small.
+    It parametrizes the weight, not the layer, because some timm models (`*_qkvb`) read the weight without calling the
+    layer. So the gradient costs as much as that of the full weight, but there are few trained parameters and little
+    optimizer state.
 
     Args:
-        weight_OI: Of the layer.
-        rank: R.
+        weight_OI: Weight of the layer.
+        rank: Rank of the update, R.
 
     Source: Hu et al. 2021 (LoRA), arXiv:2106.09685, with alpha = rank.
     """
@@ -41,24 +41,24 @@ class LowRank(nn.Module):
 
 
 def add_lora(backbone: Backbone, rank: int) -> None:
-    """Give every attention layer of a ViT a low-rank change, in place.
+    """Add a low-rank update to every linear layer in the attention of a ViT, in place.
 
     Args:
         backbone: A ViT.
-        rank: Of each change.
+        rank: Rank of the updates.
 
     Raises:
-        UsageError: It has no attention that is known here.
+        UsageError: The backbone has no supported attention layer.
     """
     for layer in attention_layers(backbone):
         parametrize.register_parametrization(layer, "weight", LowRank(layer.weight, rank))
 
 
 def attention_layers(backbone: Backbone) -> list[nn.Linear]:
-    """List what `add_lora` changes.
+    """List the layers to which `add_lora` adds updates.
 
     Raises:
-        UsageError: There is nothing.
+        UsageError: There are none.
     """
     layers = [layer for _, layer in attention_linears(backbone)]
     if not layers:
@@ -67,7 +67,7 @@ def attention_layers(backbone: Backbone) -> list[nn.Linear]:
 
 
 def attention_linears(backbone: Backbone) -> list[tuple[str, nn.Linear]]:
-    """List the linear layers of all attention blocks, with their names in the backbone."""
+    """List (name in the backbone, layer) of the linear layers of all attention blocks."""
     return [
         (name, module)
         for name, module in backbone.named_modules()
@@ -76,10 +76,10 @@ def attention_linears(backbone: Backbone) -> list[tuple[str, nn.Linear]]:
 
 
 def folded_state(backbone: Backbone) -> dict[str, Tensor]:
-    """Return the backbone's tensors with the low-rank changes folded into the weights, under timm's own names.
+    """Return the tensors of the backbone under timm's names, with the low-rank updates merged into the weights.
 
-    Read off, not removed: copies of a layer share the class that carries the change, and torch's removal from one of
-    them would break the others.
+    The parametrization itself stays: copies of a layer share the class that torch creates for it, and removing it from
+    one of them would break the others.
     """
     state = backbone.state_dict()
     for name, layer in attention_linears(backbone):

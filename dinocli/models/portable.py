@@ -1,7 +1,7 @@
-"""A backbone as a graph for other runtimes: pooled feature and patch grid, any batch size, any image size.
+"""A backbone as an exportable graph: pooled feature and feature map, any batch size, any image size.
 
-Legend: B images, C channels, H W pixels, D width, h w rows and columns of the feature grid, N tokens, g source
-and n target places.
+Legend: B images, C channels, H W pixels, D width, h w rows and columns of the feature grid, N tokens, g source and
+n target positions.
 """
 
 from collections.abc import Iterator
@@ -12,17 +12,16 @@ import torch
 from torch import Tensor, nn
 
 from dinocli.models.backbone import Backbone
-from dinocli.models.positions import OFFSET
+from dinocli.models.positions import INTERPOLATE_OFFSET
 
-_PLAIN, _ANTIALIASED = -0.75, -0.5  # the cubic's parameter, which torch chooses by whether it antialiases
+_PLAIN, _ANTIALIASED = -0.75, -0.5  # parameter a of torch's cubic kernel, without and with antialiasing
 
 
 class Portable(nn.Module):
-    """Computes the pooled feature and the patch grid of a backbone in one pass.
+    """Module that computes the pooled feature and the feature map of a backbone in one pass.
 
-    `Backbone` resamples the position embedding for the size it is called with, in plain numbers, and a graph would keep
-    the numbers of the one size it was traced with. Here the same resampling is two matrix products whose matrices are
-    computed from the size of the input, inside the graph.
+    `Backbone` resamples the position embedding with Python integers, which a graph would fix to the size it was traced
+    with. Here the same resampling is two matrix products, whose matrices are computed in the graph from the input size.
 
     Args:
         backbone: On the CPU, in eval mode; shared, not copied.
@@ -43,7 +42,7 @@ class Portable(nn.Module):
             images: (B, C, H, W), normalised.
 
         Returns:
-            (B, D), and (B, D', h, w), as `Backbone.forward` and `Backbone.patch_tokens` give them.
+            (B, D) of `Backbone.forward`, and (B, D', h, w) of `Backbone.patch_tokens`.
         """
         features = self._features(images)
         pooled: Tensor = self.model.forward_head(features)
@@ -58,19 +57,21 @@ class Portable(nn.Module):
             plain: Tensor = self.model.forward_features(images)
             return plain
         rows, columns = images.shape[2] // self.patch, images.shape[3] // self.patch
-        with _standing_in(self.model, self._position(rows, columns)):
+        with _replaced_position(self.model, self._position(rows, columns)):
             features: Tensor = self.model.forward_features(images)
         return features
 
     def _position(self, rows: Any, columns: Any) -> Tensor:
-        """Resample the position embedding, as `dinocli.models.positions.resample_position` does."""
+        """Resample the position embedding like `dinocli.models.positions.resample_position`."""
         position_1ND = self.model.pos_embed
         prefix = 0 if self.model.no_embed_class else self.model.num_prefix_tokens
         grid = self.model.patch_embed.grid_size
         patches_ghD = position_1ND[0, prefix:].reshape(grid[0], grid[1], -1)
         count_n, count_m = (torch.arange(new).shape[0] * torch.ones(()) for new in (rows, columns))
-        # At the embedding's own grid nothing is shifted; with one axis of another length both are.
-        offset = torch.where((count_n == grid[0]) & (count_m == grid[1]), 0.0, 0.0 if self.antialias else OFFSET)
+        # At the native grid there is no offset; if either axis differs, both have it.
+        offset = torch.where(
+            (count_n == grid[0]) & (count_m == grid[1]), 0.0, 0.0 if self.antialias else INTERPOLATE_OFFSET
+        )
         down_ng = _matrix(rows, count_n, grid[0], offset, self.antialias)
         across_ng = _matrix(columns, count_m, grid[1], offset, self.antialias)
         resampled = torch.einsum("ng,ghd,mh->nmd", down_ng, patches_ghD, across_ng).flatten(0, 1)
@@ -78,26 +79,26 @@ class Portable(nn.Module):
 
 
 @contextmanager
-def _standing_in(model: Any, position: Tensor) -> Iterator[None]:
-    """Let a model see a resampled position embedding in place of its own; `functional_call` cannot be scripted."""
-    own = model._parameters.pop("pos_embed")
+def _replaced_position(model: Any, position: Tensor) -> Iterator[None]:
+    """Replace the position embedding of a model within the context; `functional_call` cannot be scripted."""
+    original = model._parameters.pop("pos_embed")
     model.pos_embed = position
     try:
         yield
     finally:
         del model.pos_embed
-        model._parameters["pos_embed"] = own
+        model._parameters["pos_embed"] = original
 
 
 def _matrix(new: Any, count: Tensor, old: int, offset: Tensor, antialias: bool) -> Tensor:
-    """Return the weights of one axis of a bicubic resize, (n, g); the identity where nothing changes.
+    """Return the weights of one axis of a bicubic resize, (n, g); the identity if the size stays.
 
     Args:
-        new: Places wanted, in a graph a symbol.
-        count: The same as a tensor.
-        old: Places there are.
-        offset: Added to the count before dividing: how DINO shifts the places a little.
-        antialias: Widen the cubic where it shrinks.
+        new: Number of target positions; a symbol within a graph.
+        count: The same number as a tensor.
+        old: Number of source positions.
+        offset: Added to the count before dividing: DINO's `interpolate_offset`.
+        antialias: Widen the kernel when downscaling.
     """
     places_n1 = torch.arange(new)[:, None] + 0.5
     sources_g = torch.arange(old)
@@ -109,17 +110,17 @@ def _matrix(new: Any, count: Tensor, old: int, offset: Tensor, antialias: bool) 
     weights_ng = torch.zeros(())
     for tap in (-1, 0, 1, 2):
         tap_n1 = first_n1 + tap
-        hit_ng = (tap_n1.clamp(0, old - 1) == sources_g).float()  # beyond the edge stands the edge
+        hit_ng = (tap_n1.clamp(0, old - 1) == sources_g).float()  # replicate the border
         weights_ng = weights_ng + hit_ng * _cubic(exact_n1 - tap_n1, _PLAIN)
     return weights_ng
 
 
 def resize_matrix(side: int, old: Any) -> Tensor:
-    """Return the weights of one axis of PIL's bicubic resize, antialiased where it shrinks, (side, old).
+    """Return the weights of one axis of PIL's bicubic resize, antialiased when downscaling, (side, old).
 
     Args:
-        side: Pixels wanted.
-        old: Pixels there are, in a graph a symbol.
+        side: Number of target pixels.
+        old: Number of source pixels; a symbol within a graph.
     """
     sources_o = torch.arange(old)
     scale = sources_o.shape[0] * torch.ones(()) / side
@@ -133,7 +134,7 @@ def _antialiased(places_n1: Tensor, sources_g: Tensor, scale: Tensor) -> Tensor:
 
 
 def _cubic(distance: Tensor, a: float) -> Tensor:
-    """Return Keys' cubic kernel, 0 from two places on."""
+    """Return Keys' cubic kernel with parameter a, 0 beyond a distance of two."""
     x = distance.abs()
     near = ((a + 2) * x - (a + 3)) * x * x + 1
     far = ((a * x - 5 * a) * x + 8 * a) * x - 4 * a

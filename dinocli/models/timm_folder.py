@@ -1,4 +1,4 @@
-"""Save a backbone as a folder that timm loads."""
+"""Save a backbone as a folder for `timm.create_model("local-dir:...")`."""
 
 import json
 from pathlib import Path
@@ -14,16 +14,16 @@ from dinocli.models.weights import WeightsInfo
 
 
 def save_backbone(folder: Path, backbone: Backbone, info: WeightsInfo, preprocess: Preprocess) -> None:
-    """Write ``config.json`` and ``model.safetensors``, whole or not at all.
+    """Write ``config.json`` and ``model.safetensors``, atomically; an existing folder is replaced.
 
-    ``timm.create_model("local-dir:FOLDER", pretrained=True)`` gives the same network, with mean, deviation, size and
-    licence where timm looks for them. An older folder of this name is replaced.
+    ``timm.create_model("local-dir:FOLDER", pretrained=True)`` builds the same network, with mean, standard deviation,
+    size and licence under timm's keys.
 
     Args:
-        folder: To make; its parents are made too.
+        folder: Output folder; parents are created.
         backbone: On any device.
-        info: Of the weights that the training started from: its licence goes on.
-        preprocess: How images have to be read for these weights.
+        info: Source of the start weights, whose licence is kept.
+        preprocess: Preprocessing of images for these weights.
 
     Raises:
         OSError: The disk is full or read-only.
@@ -32,7 +32,7 @@ def save_backbone(folder: Path, backbone: Backbone, info: WeightsInfo, preproces
     config = json.dumps(_config(backbone, info, preprocess), indent=2)
     folder.parent.mkdir(parents=True, exist_ok=True)
     fresh = hidden_sibling(folder, "new")
-    remove_path(fresh)  # of a process that died
+    remove_path(fresh)  # left by a killed process
     fresh.mkdir()
     try:
         write_atomic(fresh / "model.safetensors", save(tensors, metadata={"format": "pt"}))
@@ -43,9 +43,9 @@ def save_backbone(folder: Path, backbone: Backbone, info: WeightsInfo, preproces
 
 
 def _config(backbone: Backbone, info: WeightsInfo, preprocess: Preprocess) -> dict[str, Any]:
-    """Return timm's config. Our own keys stand beside ``pretrained_cfg``: timm refuses unknown ones inside it."""
+    """Return timm's config. Our keys are beside ``pretrained_cfg``, in which timm refuses unknown keys."""
     cfg = backbone.model.pretrained_cfg
-    # A learnt position embedding has a grid: timm would build the model at this size, and resample in its own way.
+    # timm builds the model at this size, and resamples a learnt position embedding to it in its own way.
     side = cfg["input_size"][-1] if cfg.get("fixed_input_size") else preprocess.size
     pretrained = PretrainedCfg(
         input_size=(backbone.in_chans, side, side),
@@ -54,7 +54,7 @@ def _config(backbone: Backbone, info: WeightsInfo, preprocess: Preprocess) -> di
         mean=preprocess.mean,
         std=preprocess.std,
         crop_pct=1.0,
-        crop_mode="squash",  # as `embed` does; timm would cut the middle out
+        crop_mode="squash",  # as `embed` does; timm's default is a centre crop
         num_classes=0,
         first_conv=cfg.get("first_conv"),
         classifier=cfg.get("classifier"),

@@ -1,4 +1,4 @@
-"""Kinds of features: which tokens or maps of a backbone represent an image.
+"""Kinds of features of an image: pooled, class token, mean, GeM or patch tokens.
 
 Legend: B images, C channels, H W pixels, D width, T tokens (prefix + patches), h w rows and columns of the feature
 grid.
@@ -19,33 +19,32 @@ from dinocli.models.region_cells import cells_of, mean_inside, pool_inside
 KINDS = ("pooled", "cls", "mean", "cls+mean", "gem", "patch", "rare", "pooled+rare")
 
 FITTED = ("rare", "pooled+rare")
-"""Kinds that are fitted to a folder first (`dinocli.engine.rare_features`)."""
+"""Kinds that must be fitted to a folder first (`dinocli.engine.rare_features`)."""
 
 AUTO = "auto"
-"""No kind, but the wish that one is chosen by the network and the number of images."""
+"""Choose the kind by the architecture and the number of images."""
 
 GEM_POWER, GEM_FLOOR = 3.0, 1e-6
-"""Power of the generalised mean, and what it takes for smaller values, for which it is not defined."""
+"""Exponent of generalised-mean pooling (GeM), and lower clamp of its input, which must be positive."""
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """Kind of feature, and the number of last blocks that it is taken from.
+    """Kind of feature, and the number of last blocks from which it is computed.
 
     Args:
-        kind: ``pooled`` is what the backbone pools (`Backbone.pool_kind`) and the training optimises. ``cls`` is the
-            class token, ``mean`` the average of the patches, ``gem`` their generalised mean (Radenovic et al. 2018,
-            p = 3: few strong patches count more), ``patch`` the whole grid. ``rare`` and ``pooled+rare`` are fitted to
-            a folder first and computed by `dinocli.engine.rare_features.RareFeatures`.
+        kind: ``pooled`` is the pooled feature of the backbone (`Backbone.pool_kind`), which training optimises. ``cls``
+            is the class token, ``mean`` the mean of the patches, ``gem`` their generalised mean (Radenovic et al. 2018,
+            p = 3), ``patch`` the whole grid. ``rare`` and ``pooled+rare`` are fitted to a folder first and computed by
+            `dinocli.engine.rare_features.RareFeatures`.
         layers: Number of last blocks of a ViT whose outputs are concatenated, the earliest first, each after the final
-            norm, as the linear evaluation of DINO does. Of a convnet: its last `layers` maps, the earliest first,
-            averaged (or their generalised mean) before the last one, each scaled to length 1, since stages differ in
-            scale.
-        inside_HW: Pixels of every image that count, bool, of any size; patches outside are left out of every mean, and
-            are 0 in a grid of patches. None: all count. What a class token has seen cannot be removed.
+            norm, as in DINO's linear evaluation. For a convnet the last `layers` feature maps, the earliest first,
+            averaged (or GeM-pooled) except for the last one, each L2-normalised, since stages differ in scale.
+        inside_HW: Region of interest of every image, bool, of any size; patches outside are excluded from means, and
+            are 0 in a grid of patches. None for all pixels. A class token is not restricted.
 
     Raises:
-        UsageError: No such kind.
+        UsageError: Unknown kind.
     """
 
     kind: str = "pooled"
@@ -57,7 +56,7 @@ class Tokens:
             raise UsageError(f"--tokens {self.kind!r} is not known; use one of {', '.join(KINDS)}")
 
     def check(self, backbone: Backbone) -> None:
-        """Raise a `WeightsError` that says what the model has instead."""
+        """Raise `WeightsError` or `UsageError` if the model does not have this kind of feature or number of layers."""
         name = backbone.name
         if "cls" in self.kind and not backbone.has_cls:
             raise WeightsError(f"{name} has no class token: use --tokens pooled, mean, gem or patch")
@@ -71,18 +70,18 @@ class Tokens:
         if self.layers > most:
             raise WeightsError(f"{name} has {most} {what}, fewer than --layers {self.layers}")
 
-    def of(self, backbone: Backbone, x_BCHW: Tensor, image_B: Tensor | None = None) -> Tensor:
-        """Compute them.
+    def compute(self, backbone: Backbone, x_BCHW: Tensor, image_B: Tensor | None = None) -> Tensor:
+        """Compute the features.
 
         Args:
             backbone: In eval mode.
             x_BCHW: Normalised images.
-            image_B: Number of each image, which none of these features depends on.
+            image_B: Numbers of the images; not used.
 
         Returns:
-            (B, D), or (B, h, w, D) for ``patch``; D grows with the kind and the layers.
+            (B, D), or (B, h, w, D) for ``patch``; D depends on kind and layers.
         """
-        assert self.kind not in FITTED, "the folder is fitted first"
+        assert self.kind not in FITTED, "needs RareFeatures"
         if self.kind == "pooled" and self.layers == 1 and self.inside_HW is None:
             pooled: Tensor = backbone(x_BCHW)
             return pooled
@@ -94,11 +93,11 @@ class Tokens:
         return torch.cat([self._from_block(backbone, block, x_BCHW) for block in blocks], dim=-1)
 
     def numbers(self, names: Sequence[str]) -> Tensor:
-        """Return a number for each image: the same for all, as none of these features depends on other images."""
+        """Return 0 for each image, (N,): the features do not depend on other images."""
         return torch.zeros(len(names), dtype=torch.int64)
 
-    def regardless(self) -> "Tokens":
-        """Return the same for parts of images, of which all counts."""
+    def without_region(self) -> "Tokens":
+        """Return the same kind without a region of interest, for parts of images."""
         return Tokens(self.kind, self.layers)
 
     def _from_block(self, backbone: Backbone, features: Tensor, x_BCHW: Tensor) -> Tensor:
@@ -114,7 +113,7 @@ class Tokens:
         return torch.cat([backbone.class_token(features), mean], dim=1) if self.kind == "cls+mean" else mean
 
     def _from_map(self, grid_BDhw: Tensor) -> Tensor:
-        """Average a map, or take its generalised mean."""
+        """Pool a map by mean or GeM."""
         if self.kind == "gem":
             powers = grid_BDhw.float().clamp(min=GEM_FLOOR).pow(GEM_POWER)
             return mean_inside(powers, self.inside_HW).pow(1 / GEM_POWER)

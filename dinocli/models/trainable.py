@@ -1,4 +1,4 @@
-"""Which parameters of a backbone are trained, and their learning-rate factors by depth."""
+"""Trainable parameters of a backbone, and their learning-rate factors (layer-wise decay)."""
 
 import re
 
@@ -14,41 +14,40 @@ _NUMBERED = re.compile(r"\d+\.")
 
 
 def trainable_names(backbone: Backbone, part: str) -> set[str]:
-    """Name the parameters that learn.
+    """Return the names of the trainable parameters.
 
     Args:
-        backbone: With its low-rank changes added, where these are to learn.
-        part: `all`, `last-N` (blocks of a ViT, stages of a convnet, and what follows them), `lora`, `attn-proj` or
-            `norms` (scales and shifts of every norm; a frozen batch norm keeps its statistics).
+        backbone: For `lora` with the low-rank updates added.
+        part: `all`, `last-N` (the last N blocks of a ViT or stages of a convnet, and all later layers), `lora`,
+            `attn-proj` or `norms` (scales and shifts of every norm; frozen batch norm keeps its statistics).
 
     Returns:
-        Names as `named_parameters` gives them.
+        Names as in `named_parameters`.
 
     Raises:
         UsageError: The backbone has no such part.
     """
-    everything = {name for name, _ in backbone.named_parameters()}
     if part == "all":
-        found = everything
+        names = {name for name, _ in backbone.named_parameters()}
     elif part == "norms":
-        found = _inside(backbone, [name for name, module in backbone.named_modules() if is_norm(module)])
+        names = _inside(backbone, [name for name, module in backbone.named_modules() if is_norm(module)])
     elif part == "lora":
-        found = _inside(backbone, [name for name, module in backbone.named_modules() if isinstance(module, LowRank)])
+        names = _inside(backbone, [name for name, module in backbone.named_modules() if isinstance(module, LowRank)])
     elif part == "attn-proj":
-        found = _inside(backbone, [name for name, _ in attention_linears(backbone) if name.endswith(".proj")])
+        names = _inside(backbone, [name for name, _ in attention_linears(backbone) if name.endswith(".proj")])
     else:
-        found = _last(backbone, int(part.removeprefix("last-")))
-    if not found:
+        names = _last(backbone, int(part.removeprefix("last-")))
+    if not names:
         raise UsageError(f"{backbone.name} has no part model.trainable={part}: set it to all, last-1 or norms")
-    return found
+    return names
 
 
 def check_trainable(backbone: Backbone, part: str) -> None:
-    """Raise the error of `trainable_names` for a backbone as it was loaded, without low-rank changes.
+    """Raise the error of `trainable_names` for a backbone without low-rank updates.
 
     Args:
         backbone: As loaded.
-        part: As `trainable_names` takes it, or `auto`, which always fits.
+        part: As in `trainable_names`, or `auto`, which is always possible.
     """
     if part == "lora":
         attention_layers(backbone)
@@ -57,22 +56,22 @@ def check_trainable(backbone: Backbone, part: str) -> None:
 
 
 def is_norm(module: nn.Module) -> bool:
-    """Say whether a module is a norm of any kind, with a scale or not."""
+    """Return whether a module is a normalisation layer of any kind."""
     return isinstance(module, nn.LayerNorm | nn.GroupNorm | _BatchNorm) or type(module).__name__.lower().endswith(
         "norm"
     )
 
 
 def layers(backbone: Backbone, *, coarse: bool) -> list[list[str]]:
-    """Sort the parameters into layers, first to last, as timm does it for this architecture.
+    """Group the parameters by layer, first to last, with timm's group matcher of the architecture.
 
     Args:
-        backbone: Any.
-        coarse: Stages of a convnet instead of its blocks.
+        backbone: Any backbone.
+        coarse: Group by stages of a convnet instead of blocks.
 
     Returns:
-        Names of parameters, one list a layer; the stem is the first, and the last norm or a final convolution is with
-        the last block, or by itself at the end. One list with all names where timm knows no layers.
+        Parameter names, one list per layer; the stem comes first, and a final norm or convolution is with the last
+        block or a group of its own. One list with all names if timm has no groups for the model.
     """
     model = backbone.model
     if not hasattr(model, "group_matcher"):
@@ -81,16 +80,16 @@ def layers(backbone: Backbone, *, coarse: bool) -> list[list[str]]:
     return [[f"model.{name}" for name in groups[number]] for number in sorted(groups)]
 
 
-def rate_factors(backbone: Backbone, decay: float, stem: float) -> dict[str, float]:
-    """Give each parameter the factor on the learning rate that its depth asks for.
+def lr_scales(backbone: Backbone, decay: float, stem: float) -> dict[str, float]:
+    """Return the learning-rate factor of each parameter by layer-wise decay.
 
     Args:
-        backbone: Any.
-        decay: Factor from each layer to the one before it; the last layer has the full rate.
-        stem: Factor on top for the patch embedding, or a convnet's whole stem; tokens and positions do without it.
+        backbone: Any backbone.
+        decay: Factor from each layer to the one before it; the last layer has factor 1.
+        stem: Additional factor of the patch embedding, or of the whole stem of a convnet; not of tokens and positions.
 
     Returns:
-        Name of each parameter to its factor.
+        Factor by parameter name.
 
     Source: Clark et al. 2020 (ELECTRA), arXiv:2003.10555, for the decay; DINOv2's code for the patch embedding.
     """
@@ -108,7 +107,7 @@ def _inside(backbone: Backbone, modules: list[str]) -> set[str]:
 
 
 def _last(backbone: Backbone, count: int) -> set[str]:
-    """Name the last blocks or stages, and whatever comes after them, such as a norm or a last convolution."""
+    """Return the parameters of the last blocks or stages and of all later layers, such as a final norm."""
     ordered = layers(backbone, coarse=True)[1:]  # without the stem
     parameters = dict(backbone.named_parameters())
 

@@ -1,6 +1,6 @@
-"""A backbone as a folder that the transformers library loads: config.json, preprocessor_config.json, model.safetensors.
+"""Export a backbone for the transformers library: config.json, preprocessor_config.json, model.safetensors.
 
-Tensors get the names that the library's released ViT, DINOv2 and DINOv3 have; its later versions convert them.
+Tensors have the names of the released ViT, DINOv2 and DINOv3 weights, which later versions of the library convert.
 """
 
 import json
@@ -16,10 +16,10 @@ from dinocli.errors import WeightsError
 from dinocli.files import write_atomic
 from dinocli.models.backbone import Backbone
 
-_NO_WAY = "use --format timm, onnx or torchscript"
-_BICUBIC = 3  # Pillow's number
-_APART = ("attention.attention.query", "attention.attention.key", "attention.attention.value")
-_APART_V3 = ("attention.q_proj", "attention.k_proj", "attention.v_proj")
+_REMEDY = "use --format timm, onnx or torchscript"
+_BICUBIC = 3  # `PIL.Image.Resampling.BICUBIC`
+_QKV = ("attention.attention.query", "attention.attention.key", "attention.attention.value")
+_QKV_V3 = ("attention.q_proj", "attention.k_proj", "attention.v_proj")
 _VIT = {
     **{"norm1": "layernorm_before", "norm2": "layernorm_after", "attn.proj": "attention.output.dense"},
     **{"mlp.fc1": "intermediate.dense", "mlp.fc2": "output.dense"},
@@ -36,18 +36,18 @@ _DINOV3 = {
 
 
 def write_transformers(folder: Path, backbone: Backbone, preprocess: Preprocess) -> None:
-    """Write the folder.
+    """Write a folder for `AutoModel.from_pretrained`.
 
     Args:
-        folder: To make.
+        folder: Output folder.
         backbone: A plain ViT, DINOv2 or DINOv3 of timm.
-        preprocess: Its mean, deviation and size go into `preprocessor_config.json`.
+        preprocess: Mean, standard deviation and size for `preprocessor_config.json`.
 
     Raises:
-        WeightsError: The library has no such architecture, or its processor reads no such images.
+        WeightsError: The library does not have this architecture, or its processor does not support the channels.
     """
     if backbone.in_chans != len("RGB"):
-        raise WeightsError(f"transformers' processors read RGB, these weights {backbone.in_chans} channels: {_NO_WAY}")
+        raise WeightsError(f"transformers' processors read RGB, these weights {backbone.in_chans} channels: {_REMEDY}")
     kind = _kind(backbone)
     tensors = {key: value.detach().cpu().contiguous().clone() for key, value in _tensors(backbone.model, kind).items()}
     side = preprocess.size
@@ -69,20 +69,20 @@ def write_transformers(folder: Path, backbone: Backbone, preprocess: Preprocess)
 
 
 def _kind(backbone: Backbone) -> str:
-    """Return the library's `model_type`, by the parts of the model."""
+    """Return the `model_type` of the library, determined from the tensor names."""
     names = set(backbone.model.state_dict())
     inner = {key.split(".", 2)[2] for key in names if key.startswith("blocks.")}
     plain = {"cls_token", "norm.weight", "blocks.0.attn.qkv.weight", "blocks.0.mlp.fc1.weight"} <= names
     known = {f"{name}.{last}" for name in (*_DINOV2, "attn.qkv") for last in ("weight", "bias")}
     known |= {"ls1.gamma", "ls2.gamma", "gamma_1", "gamma_2", "attn.q_bias", "attn.v_bias"}
     if not plain or inner - known or type(backbone.model).__name__ not in ("VisionTransformer", "Eva"):
-        raise WeightsError(f"{backbone.name} has no place in the transformers library: {_NO_WAY}")
+        raise WeightsError(f"{backbone.name} has no place in the transformers library: {_REMEDY}")
     if "pos_embed" not in names:
         return "dinov3_vit"
     if "ls1.gamma" not in inner:
         if "reg_token" in names:
             raise WeightsError(
-                f"{backbone.name}, a ViT with registers, has no place in the transformers library: {_NO_WAY}"
+                f"{backbone.name}, a ViT with registers, has no place in the transformers library: {_REMEDY}"
             )
         return "vit"
     return "dinov2_with_registers" if "reg_token" in names else "dinov2"
@@ -105,7 +105,7 @@ def _tensors(model: Any, kind: str) -> dict[str, Tensor]:
         found["embeddings.mask_token"] = torch.zeros(1, 1, width)
     else:
         position = own["pos_embed"]
-        if kind == "dinov2_with_registers" and model.no_embed_class:  # the class token holds its position already
+        if kind == "dinov2_with_registers" and model.no_embed_class:  # the class token includes its position
             position = torch.cat([torch.zeros(1, 1, width), position], dim=1)
         found["embeddings.position_embeddings"] = position
         if kind != "vit":
@@ -117,13 +117,13 @@ def _tensors(model: Any, kind: str) -> dict[str, Tensor]:
 
 
 def _block(key: str, own: dict[str, Tensor], names: dict[str, str], kind: str) -> dict[str, Tensor]:
-    """Return what one tensor of a block becomes."""
+    """Return a tensor of a block under its names in the library; QKV is split into three."""
     _, number, inner = key.split(".", 2)
     layer = f"layer.{number}" if kind == "dinov3_vit" else f"encoder.layer.{number}"
     stem, _, last = inner.rpartition(".")
     if stem == "attn.qkv":
-        apart = _APART_V3 if kind == "dinov3_vit" else _APART
-        return {f"{layer}.{part}.{last}": piece for part, piece in zip(apart, own[key].chunk(3), strict=True)}
+        qkv = _QKV_V3 if kind == "dinov3_vit" else _QKV
+        return {f"{layer}.{part}.{last}": piece for part, piece in zip(qkv, own[key].chunk(3), strict=True)}
     if inner in ("attn.q_bias", "attn.v_bias"):
         return {f"{layer}.attention.{inner[5]}_proj.bias": own[key]}
     if inner in names:
@@ -157,5 +157,8 @@ def _config(model: Any, kind: str) -> dict[str, Any]:
     if kind == "vit":
         return config | {"intermediate_size": hidden}
     ratio = hidden / width
-    config |= {"mlp_ratio": int(ratio) if ratio.is_integer() else ratio, "use_swiglu_ffn": False}  # it refuses 4.0
+    config |= {
+        "mlp_ratio": int(ratio) if ratio.is_integer() else ratio,
+        "use_swiglu_ffn": False,
+    }  # the library refuses 4.0
     return config | ({"num_register_tokens": own["reg_token"].shape[1]} if "reg_token" in own else {})

@@ -1,7 +1,7 @@
-"""Weights of the transformers library under the names that DINO's own code gives them.
+"""Convert weights of the transformers library to the tensor names of DINO's official code.
 
-Its ViT, DINOv2 (with registers or without) and DINOv3 keep query, key and value apart and call everything otherwise;
-the numbers are the same. Under the official names they take the way of every other checkpoint.
+The library's ViT, DINOv2 (with or without registers) and DINOv3 have other names and separate query, key and value,
+with the same values. Under the official names they are loaded like every other checkpoint.
 """
 
 import re
@@ -16,9 +16,9 @@ from torch import Tensor
 from dinocli.errors import WeightsError
 from dinocli.stored import Stored, read_json
 
-_MARK = "embeddings.cls_token"
-_BLOCK = re.compile(r"(?:.*\.)?layers?\.(\d+)\.(.+)\.(weight|bias|lambda1)")
-_OUTSIDE = {
+_CLS_TOKEN = "embeddings.cls_token"
+_BLOCK_KEY = re.compile(r"(?:.*\.)?layers?\.(\d+)\.(.+)\.(weight|bias|lambda1)")
+_TOP_LEVEL_NAMES = {
     "embeddings.cls_token": "cls_token",
     "embeddings.mask_token": "mask_token",
     "embeddings.register_tokens": "register_tokens",
@@ -34,7 +34,7 @@ _OUTSIDE = {
     "classifier.weight": "head.weight",
     "classifier.bias": "head.bias",
 }
-_INSIDE = {
+_BLOCK_NAMES = {
     **{"norm1": "norm1", "layernorm_before": "norm1", "norm2": "norm2", "layernorm_after": "norm2"},
     **{"attention.output.dense": "attn.proj", "attention.o_proj": "attn.proj"},
     **{"layer_scale1": "ls1", "layer_scale2": "ls2"},
@@ -42,29 +42,29 @@ _INSIDE = {
     **{"mlp.weights_in": "mlp.w12", "mlp.weights_out": "mlp.w3"},
     **{"mlp.up_proj": "mlp.fc1", "mlp.down_proj": "mlp.fc2"},
 }
-_GATED = {"mlp.gate_proj": "mlp.w1", "mlp.up_proj": "mlp.w2", "mlp.down_proj": "mlp.w3"}
-_QKV = {
+_GATED_MLP_NAMES = {"mlp.gate_proj": "mlp.w1", "mlp.up_proj": "mlp.w2", "mlp.down_proj": "mlp.w3"}
+_QKV_POSITIONS = {
     **{"attention.attention.query": 0, "attention.attention.key": 1, "attention.attention.value": 2},
     **{"attention.q_proj": 0, "attention.k_proj": 1, "attention.v_proj": 2},
 }
 
 
-_LEFT_OUT = ("pooler", "decoder", "rope_embeddings")
-"""Parts that no backbone has, or that are computed."""
+_IGNORED_PARTS = ("pooler", "decoder", "rope_embeddings")
+"""Parts that a backbone does not have, or that are computed."""
 
-KNOWN = ("vit", "dinov2", "dinov2_with_registers", "dinov3_vit")
-"""What `model_type` may say."""
+MODEL_TYPES = ("vit", "dinov2", "dinov2_with_registers", "dinov3_vit")
+"""Supported values of `model_type`."""
 
 
 class TransformersRecord(Stored):
-    """`config.json` of the transformers library, as far as it decides what the weights mean."""
+    """The fields of the library's `config.json` that are used."""
 
     model_type: str
     num_attention_heads: Annotated[int, Field(ge=1, le=1024)] = 12
 
 
 class ProcessorRecord(Stored):
-    """`preprocessor_config.json`, as far as we read it."""
+    """The fields of `preprocessor_config.json` that are used."""
 
     image_mean: list[float] = Field(default_factory=list, max_length=3)
     image_std: list[Annotated[float, Field(gt=0)]] = Field(default_factory=list, max_length=3)
@@ -73,36 +73,36 @@ class ProcessorRecord(Stored):
 
 
 def are_transformers(tensors: Mapping[str, Tensor]) -> bool:
-    """Whether tensors have the names of the transformers library."""
-    return any(key == _MARK or key.endswith(f".{_MARK}") for key in tensors)
+    """Return whether tensors have names of the transformers library."""
+    return any(key == _CLS_TOKEN or key.endswith(f".{_CLS_TOKEN}") for key in tensors)
 
 
 def official_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors under the official names, query, key and value joined.
+    """Return the tensors under the official names, with query, key and value concatenated.
 
     Args:
-        tensors: Of a ViT, DINOv2 or DINOv3 of the transformers library.
+        tensors: Tensors of a ViT, DINOv2 or DINOv3 of the transformers library.
 
     Raises:
-        WeightsError: One of query, key and value is missing, or there are parts of another architecture.
+        WeightsError: Query, key or value is missing, or there are parts of another architecture.
     """
     gated = any(".gate_proj." in key for key in tensors)
     unknown: list[str] = []
-    inside = _INSIDE | (_GATED if gated else {})
+    inside = _BLOCK_NAMES | (_GATED_MLP_NAMES if gated else {})
     found: dict[str, Tensor] = {}
     parts: dict[str, dict[int, Tensor]] = {}
     for key, value in tensors.items():
-        match = _BLOCK.fullmatch(key)
+        match = _BLOCK_KEY.fullmatch(key)
         if match is None:
-            outer = next((name for name in _OUTSIDE if key == name or key.endswith(f".{name}")), None)
+            outer = next((name for name in _TOP_LEVEL_NAMES if key == name or key.endswith(f".{name}")), None)
             if outer:
-                found[_OUTSIDE[outer]] = value
-            elif not any(part in _LEFT_OUT for part in key.split(".")):
+                found[_TOP_LEVEL_NAMES[outer]] = value
+            elif not any(part in _IGNORED_PARTS for part in key.split(".")):
                 unknown.append(key)
             continue
         number, inner, last = match.groups()
-        if inner in _QKV:
-            parts.setdefault(f"blocks.{number}.attn.qkv.{last}", {})[_QKV[inner]] = value
+        if inner in _QKV_POSITIONS:
+            parts.setdefault(f"blocks.{number}.attn.qkv.{last}", {})[_QKV_POSITIONS[inner]] = value
         elif inner in inside:
             found[f"blocks.{number}.{inside[inner]}.{'gamma' if last == 'lambda1' else last}"] = value
         else:
@@ -122,7 +122,7 @@ def official_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _joined(key: str, three: dict[int, Tensor]) -> Tensor:
-    """Join query, key and value; DINOv3's key has no bias."""
+    """Concatenate query, key and value; DINOv3's key has no bias, which becomes 0."""
     known = next(iter(three.values()))
     if len(three) < 3 and not key.endswith(".bias"):
         raise WeightsError(f"its {key} lacks query, key or value: fetch the weights again")
@@ -130,7 +130,7 @@ def _joined(key: str, three: dict[int, Tensor]) -> Tensor:
 
 
 def read_transformers_config(folder: Path) -> TransformersRecord | None:
-    """Read `config.json` of a folder of the transformers library; None where it is of another kind.
+    """Read `config.json` of a folder of the transformers library; None if it is of another kind.
 
     Raises:
         WeightsError: It is damaged.
@@ -142,7 +142,7 @@ def read_transformers_config(folder: Path) -> TransformersRecord | None:
 
 
 def read_processor(folder: Path) -> dict[str, Any]:
-    """Return mean, std and size of `preprocessor_config.json`, as far as they are there.
+    """Return mean, std and size from `preprocessor_config.json`, as far as present.
 
     Raises:
         WeightsError: It is damaged.
@@ -150,11 +150,11 @@ def read_processor(folder: Path) -> dict[str, Any]:
     path = folder / "preprocessor_config.json"
     if not path.is_file():
         return {}
-    about = ProcessorRecord.model_validate(read_json(path, ProcessorRecord, "fetch the weights again"))
+    processor = ProcessorRecord.model_validate(read_json(path, ProcessorRecord, "fetch the weights again"))
     found: dict[str, Any] = {}
-    if len(about.image_mean) == len(about.image_std) == 3:
-        found |= {"mean": tuple(about.image_mean), "std": tuple(about.image_std)}
-    for size in (about.crop_size, about.size):
+    if len(processor.image_mean) == len(processor.image_std) == 3:
+        found |= {"mean": tuple(processor.image_mean), "std": tuple(processor.image_std)}
+    for size in (processor.crop_size, processor.size):
         side = size.get("height", size.get("shortest_edge")) if isinstance(size, dict) else size
         if isinstance(side, int) and 1 <= side <= 16_384:
             return found | {"size": side}

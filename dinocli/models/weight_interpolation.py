@@ -1,4 +1,4 @@
-"""Weight interpolation between start and adapted weights (WiSE-FT): often better than either end."""
+"""Weight interpolation between start and adapted weights (WiSE-FT)."""
 
 import copy
 
@@ -9,21 +9,21 @@ from dinocli.models.backbone import Backbone
 
 @torch.no_grad()
 def interpolated(start: Backbone, adapted: Backbone, alpha: float) -> Backbone:
-    """Return a new backbone whose every tensor is (1 - alpha) of the start and alpha of the adapted weights.
+    """Return a new backbone with the weights (1 - alpha) * start + alpha * adapted; often better than either.
 
-    The adapted weights lie near the start, in the same loss basin; between unrelated networks the result is noise.
-    What is not a float (counters of batch norm) comes from the adapted one.
+    It works because the adapted weights lie in the same loss basin as the start; between unrelated networks the result
+    is noise. Integer tensors (counters of batch norm) are those of the adapted weights.
 
     Args:
-        start: Left as it is.
-        adapted: Of the same model; left as it is.
-        alpha: 0 is the start, 1 the adapted weights.
+        start: Start weights; not changed.
+        adapted: Adapted weights of the same model; not changed.
+        alpha: 0 gives the start, 1 the adapted weights.
 
     Source: Wortsman et al. 2021 (WiSE-FT), arXiv:2109.01903.
     """
     mixed = copy.deepcopy(adapted)
-    theirs = start.state_dict()
+    start_state = start.state_dict()
     for name, tensor in mixed.state_dict().items():
         if tensor.is_floating_point():
-            tensor.copy_(torch.lerp(theirs[name], tensor, alpha))
+            tensor.copy_(torch.lerp(start_state[name], tensor, alpha))
     return mixed

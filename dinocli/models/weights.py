@@ -1,6 +1,6 @@
-"""Load weights from any source.
+"""Load weights from any source: timm, hub, checkpoint file, timm folder, transformers folder or run.
 
-Tensors of every source are read safely (`formats`), then converted, counted and loaded (`fitting`).
+Tensors are read safely (`formats`), converted, compared with the model and loaded (`fitting`).
 """
 
 import hashlib
@@ -17,33 +17,33 @@ from dinocli.files import user_path
 from dinocli.models.backbone import Backbone
 from dinocli.models.checkpoint_model import args_for, guess_name
 from dinocli.models.create import check_name, create_backbone, usual_size
-from dinocli.models.fitting import channels_differ, counted, fit
+from dinocli.models.fitting import channels_differ, load_tensors, without_counters
 from dinocli.models.formats import read_tensors, unwrap
-from dinocli.models.hub import FILES, find_file, find_pretrained
+from dinocli.models.hub import WEIGHTS_FILES, find_file, find_pretrained
 from dinocli.models.timm_config import read_timm_config
-from dinocli.models.transformers_names import KNOWN, TransformersRecord, read_processor, read_transformers_config
+from dinocli.models.transformers_names import MODEL_TYPES, TransformersRecord, read_processor, read_transformers_config
 from dinocli.models.weights_path import refuse_missing_weights
 from dinocli.stored import reading
 
 
 @dataclass(frozen=True)
 class WeightsInfo:
-    """Where a backbone's weights come from.
+    """Source and properties of a backbone's weights.
 
     Args:
         name: timm name.
-        source: What was given, as a resolved path or a hub id; ``none`` for random weights.
-        sha256: Of the file, or of the tensors where there is none.
-        licence: As timm or the folder's config states it, else ``unknown``.
-        matched: Tensors of the backbone that the file brought.
-        total: Tensors of the backbone.
-        mean: Of the normalisation the weights were trained with, per channel, on the 0 to 1 scale. Where weights of RGB
-            were adapted, further channels have the mean of RGB's (`dinocli.config.preprocess.for_channels`).
-        std: Standard deviation of the normalisation, likewise.
-        size: Side of the images the weights were trained on, pixels.
-        pretrained: Not random.
+        source: Resolved path, timm name or hub id; ``none`` for random weights.
+        sha256: Hash of the file, or of the tensors if there is none.
+        licence: Licence stated by timm or the folder's config, else ``unknown``.
+        matched: Number of the backbone's tensors that were loaded.
+        total: Number of the backbone's tensors.
+        mean: Mean of the normalisation that the weights were trained with, per channel, on the 0 to 1 scale. For
+            adapted RGB weights, further channels have the mean over RGB (`dinocli.config.preprocess.for_channels`).
+        std: Standard deviation of that normalisation, in the same way.
+        size: Side of the images that the weights were trained on, pixels.
+        pretrained: The weights are not random.
         pool: What the backbone pools, as `Backbone.pool_kind`.
-        model_args: What timm has to be told beside the name to build this model.
+        model_args: Arguments of `timm.create_model` in addition to the name.
     """
 
     name: str
@@ -64,48 +64,48 @@ class WeightsInfo:
         return asdict(self) | {"mean": list(self.mean), "std": list(self.std)}
 
 
-class Build(NamedTuple):
-    """How a backbone is built, beside its name; see `load_backbone`."""
+class BuildOptions(NamedTuple):
+    """Options of the backbone; see `load_backbone`."""
 
     drop_path: float
     pool: str
     in_chans: int
 
 
-Loaded = tuple[Backbone, WeightsInfo, dict[str, Any] | None]
+LoadedBackbone = tuple[Backbone, WeightsInfo, dict[str, Any] | None]
 
 
 def load_backbone(
     weights: str, name: str = "", *, drop_path: float = 0.0, pool: str = "auto", in_chans: int = 0
-) -> Loaded:
-    """Build a backbone with the weights that a user names.
+) -> LoadedBackbone:
+    """Build a backbone and load its weights.
 
     Args:
-        weights: ``none``, a timm name, a checkpoint file, a timm folder (``config.json`` and weights), a run of ours
-            (which holds such a folder as ``backbone/``), or a hub id (``organisation/name``, ``hf-hub:`` before it or
-            not). A path that exists wins over a name.
-        name: timm name; needed beside ``none``, and beside a file whose shapes do not tell.
-        drop_path: Stochastic depth, 0 to 1; not used by models that have none.
-        pool: What the backbone pools: `cls`, `mean`, `timm`, or `auto`. Where timm pools the mean of the patches beside
-            a class token (DINOv3, BEiT), auto takes the class token, as the weights were trained; where a classifier
-            read the mean, or a folder says how, it changes nothing.
-        in_chans: Channels of the input; 0 takes those of the weights. Weights of RGB are adapted to any number.
+        weights: ``none``, a timm name, a checkpoint file, a timm folder (``config.json`` and weights), a run of dinocli
+            (which has such a folder, ``backbone/``), or a hub id (``organisation/name``, optionally with ``hf-hub:``).
+            An existing path takes precedence over a name.
+        name: timm name; needed with ``none``, and with a file whose shapes are ambiguous.
+        drop_path: Stochastic depth rate, 0 to 1; ignored by models without it.
+        pool: What the backbone pools: `cls`, `mean`, `timm`, or `auto`. If timm pools the mean of the patches although
+            there is a class token (DINOv3, BEiT), auto uses the class token, as the weights were trained; if a
+            classifier used the mean, or a folder states the pooling, auto changes nothing.
+        in_chans: Channels of the input; 0 for those of the weights. RGB weights are adapted to any number.
 
     Returns:
-        The backbone in train mode, where its weights come from, and the preprocessing stored with them when they are
-        ours (`Preprocess.to_dict` data), else None.
+        The backbone in train mode, the source of its weights, and the preprocessing stored with weights of dinocli
+        (`Preprocess.to_dict` data), else None.
 
     Raises:
-        WeightsError: There are no such weights, they cannot be read, or they do not fit the model or the channels.
+        WeightsError: The weights do not exist, cannot be read, or do not fit the model or the channels.
     """
-    backbone, info, stored = _load(weights, name, Build(drop_path, pool, in_chans))
+    backbone, info, stored = _load(weights, name, BuildOptions(drop_path, pool, in_chans))
     mean, std = (for_channels(values, backbone.in_chans) for values in (info.mean, info.std))
     if not len(mean) == len(std) == backbone.in_chans:
         raise WeightsError(f"{weights}: normalises {len(mean)} channels, and its network takes {backbone.in_chans}")
     return backbone, replace(info, mean=mean, std=std), stored
 
 
-def _load(weights: str, name: str, build: Build) -> Loaded:
+def _load(weights: str, name: str, build: BuildOptions) -> LoadedBackbone:
     path = user_path(weights)
     if weights == "none":
         return _random(name, build)
@@ -117,7 +117,7 @@ def _load(weights: str, name: str, build: Build) -> Loaded:
     refuse_missing_weights(weights)
     if "/" in hub_id:
         config = find_file(hub_id, ["config.json"])
-        find_file(hub_id, FILES)
+        find_file(hub_id, WEIGHTS_FILES)
         return _from_folder(config.parent, f"hf-hub:{hub_id}", build)
     return *_from_timm(weights, build), None
 
@@ -129,13 +129,13 @@ def sha256_of(path: Path) -> str:
 
 
 def _choose_pool(backbone: Backbone, pool: str, *, classifier: bool) -> None:
-    """Take the class token where nothing says that the mean beside it was trained."""
+    """Set the pooling; `auto` uses the class token unless a classifier was trained on the mean."""
     if pool == "auto":
         pool = "cls" if backbone.pool_kind == "mean" and not classifier else "timm"
     backbone.set_pool(pool)
 
 
-def _random(name: str, build: Build) -> tuple[Backbone, WeightsInfo, None]:
+def _random(name: str, build: BuildOptions) -> tuple[Backbone, WeightsInfo, None]:
     if not name:
         raise WeightsError("--weights none starts from random weights: name the architecture with --model TIMM_NAME")
     backbone = create_backbone(name, drop_path=build.drop_path, in_chans=build.in_chans)
@@ -147,17 +147,17 @@ def _random(name: str, build: Build) -> tuple[Backbone, WeightsInfo, None]:
     return backbone, replace(info, licence="unknown", pretrained=False), None
 
 
-def _from_timm(name: str, build: Build) -> tuple[Backbone, WeightsInfo]:
+def _from_timm(name: str, build: BuildOptions) -> tuple[Backbone, WeightsInfo]:
     check_name(name)
     cfg = timm.models.get_pretrained_cfg(name)
     path = find_pretrained(name, cfg)
     backbone = create_backbone(name, drop_path=build.drop_path, in_chans=build.in_chans)
     _choose_pool(backbone, build.pool, classifier=bool(cfg.num_classes))
-    matched = fit(backbone, read_tensors(path), name)
+    matched = load_tensors(backbone, read_tensors(path), name)
     return backbone, _describe(backbone, name, sha256_of(path), matched)
 
 
-def _from_file(path: Path, name: str, build: Build) -> tuple[Backbone, WeightsInfo]:
+def _from_file(path: Path, name: str, build: BuildOptions) -> tuple[Backbone, WeightsInfo]:
     tensors = read_tensors(path)
     with reading(path, "give the right model with --model TIMM_NAME"):
         inner = unwrap(tensors)
@@ -168,16 +168,16 @@ def _from_file(path: Path, name: str, build: Build) -> tuple[Backbone, WeightsIn
     backbone = create_backbone(named, drop_path=build.drop_path, model_args=args, in_chans=build.in_chans)
     classifier = any(f".{key}".endswith(".head.weight") for key in tensors)
     _choose_pool(backbone, build.pool, classifier=classifier)
-    matched = fit(backbone, tensors, str(path))
+    matched = load_tensors(backbone, tensors, str(path))
     info = replace(_describe(backbone, str(path.resolve()), sha256_of(path), matched), licence="unknown")
-    # timm's untagged ViTs stand for supervised weights with a mean of 0.5. A ViT without a classifier is another one:
-    # DINO, MAE and their like, all of them trained with ImageNet's mean and deviation.
+    # timm's untagged ViTs are configured for supervised weights with a mean of 0.5. A ViT without a classifier comes
+    # from DINO, MAE or similar methods, all of which use the mean and standard deviation of ImageNet.
     if backbone.is_vit and "." not in named and not classifier:
         info = replace(info, mean=IMAGENET_DEFAULT_MEAN, std=IMAGENET_DEFAULT_STD)
     return backbone, info
 
 
-def _from_folder(folder: Path, source: str, build: Build) -> Loaded:
+def _from_folder(folder: Path, source: str, build: BuildOptions) -> LoadedBackbone:
     if (folder / "backbone" / "config.json").is_file():
         folder = folder / "backbone"
     if (about := read_transformers_config(folder)) is not None:
@@ -185,9 +185,11 @@ def _from_folder(folder: Path, source: str, build: Build) -> Loaded:
     config = read_timm_config(folder, source)
     if config["dinocli"] is not None:
         Preprocess.from_dict(config["dinocli"])
-    path = next((folder / name for name in FILES if (folder / name).is_file()), None)
+    path = next((folder / name for name in WEIGHTS_FILES if (folder / name).is_file()), None)
     if path is None:
-        raise WeightsError(f"{source}: has no {' or '.join(FILES)}: give a run, a timm folder or a checkpoint file")
+        raise WeightsError(
+            f"{source}: has no {' or '.join(WEIGHTS_FILES)}: give a run, a timm folder or a checkpoint file"
+        )
     args = config["model_args"]
     own, wanted = args.get("in_chans", 3), build.in_chans
     if wanted not in (0, own) and own != 3:
@@ -197,20 +199,20 @@ def _from_folder(folder: Path, source: str, build: Build) -> Loaded:
             config["architecture"], drop_path=build.drop_path, folder=folder, model_args=args, in_chans=wanted
         )
         info = _describe(backbone, source, sha256_of(path), matched=0)
-    told = "global_pool" in args or config["dinocli"] is not None  # a run of ours trained what it was built with
-    _choose_pool(backbone, build.pool, classifier=told or bool(config["num_classes"]))
-    matched = fit(backbone, read_tensors(path), source)
+    stated = "global_pool" in args or config["dinocli"] is not None  # a run of dinocli stores its pooling
+    _choose_pool(backbone, build.pool, classifier=stated or bool(config["num_classes"]))
+    matched = load_tensors(backbone, read_tensors(path), source)
     return backbone, replace(info, matched=matched, pool=backbone.pool_kind), config["dinocli"]
 
 
 def _from_transformers(
-    folder: Path, about: TransformersRecord, source: str, build: Build
+    folder: Path, about: TransformersRecord, source: str, build: BuildOptions
 ) -> tuple[Backbone, WeightsInfo]:
-    """Load a folder of the transformers library; mean, deviation and size are those of its processor."""
-    path = next((folder / name for name in FILES if (folder / name).is_file()), None)
-    if about.model_type not in KNOWN or path is None:
-        what = f"a {about.model_type} of the transformers library" if path else f"no {' or '.join(FILES)}"
-        raise WeightsError(f"{source}: {what}: give {', '.join(KNOWN)}, or the same weights by their timm name")
+    """Load a folder of the transformers library, with mean, std and size of its processor."""
+    path = next((folder / name for name in WEIGHTS_FILES if (folder / name).is_file()), None)
+    if about.model_type not in MODEL_TYPES or path is None:
+        what = f"a {about.model_type} of the transformers library" if path else f"no {' or '.join(WEIGHTS_FILES)}"
+        raise WeightsError(f"{source}: {what}: give {', '.join(MODEL_TYPES)}, or the same weights by their timm name")
     backbone, info = _from_file(path, "", build)
     heads = {module.num_heads for name, module in backbone.model.named_modules() if name.endswith(".attn")}
     if heads != {about.num_attention_heads}:
@@ -229,7 +231,7 @@ def _describe(backbone: Backbone, source: str, sha256: str, matched: int) -> Wei
         sha256=sha256,
         licence=cfg.get("license") or "unknown",
         matched=matched,
-        total=len(counted(backbone.model.state_dict())),
+        total=len(without_counters(backbone.model.state_dict())),
         mean=tuple(cfg["mean"]),
         std=tuple(cfg["std"]),
         size=usual_size(backbone.name, cfg["input_size"][-1]),

@@ -1,4 +1,4 @@
-"""Whether `--weights` names a path, and what to say where nothing is there; loads no torch."""
+"""Check that a path given as `--weights` exists; imports no torch."""
 
 import difflib
 import re
@@ -10,33 +10,33 @@ from dinocli.files import user_path
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 SUFFIXES = (".pth", ".pt", ".bin", ".safetensors", ".ckpt", ".tar")
 
-_SHOWN = 5
-"""Names that a message lists."""
+_MAX_LISTED = 5
+"""Maximum number of names in a message."""
 
 
 def refuse_missing_weights(weights: str) -> None:
-    """Raise a `WeightsError` for weights that are named by a path where nothing is.
+    """Raise `WeightsError` if weights are given as a path that does not exist.
 
     Args:
-        weights: As a user names them (`dinocli.models.weights.load_backbone`); what can be a timm name or a hub id is
-            looked for later.
+        weights: The user's argument (`dinocli.models.weights.load_backbone`); possible timm names and hub ids are
+            checked later.
     """
     path = user_path(weights)
     if path.is_dir() or path.is_file():
         return
-    looks_like_a_path = path.suffix in SUFFIXES or weights.startswith((".", "/", "~")) or _lies_here(weights)
+    looks_like_a_path = path.suffix in SUFFIXES or weights.startswith((".", "/", "~")) or _starts_with_folder(weights)
     if looks_like_a_path or ("/" in weights and not HUB_ID.fullmatch(weights.removeprefix("hf-hub:"))):
-        raise WeightsError(f"no such weights file or folder: {weights}; {_beside(path)}")
+        raise WeightsError(f"no such weights file or folder: {weights}; {_alternatives(path)}")
 
 
-def _lies_here(weights: str) -> bool:
-    """Whether the first part of a name with a slash is a folder here, or `runs`: then no hub is asked for it."""
+def _starts_with_folder(weights: str) -> bool:
+    """Return whether a name with a slash starts with an existing folder or `runs`, and so is no hub id."""
     first, slash, _ = weights.partition("/")
     return bool(slash) and (first == "runs" or Path(first).is_dir())
 
 
-def _beside(path: Path) -> str:
-    """Name the runs and weights that lie where a path points, the nearest names first."""
+def _alternatives(path: Path) -> str:
+    """List the runs and weights in the parent folder of a path, the most similar names first, for a message."""
     try:
         names = [
             entry.name
@@ -47,5 +47,5 @@ def _beside(path: Path) -> str:
         return "check the path"
     near = difflib.get_close_matches(path.name, names, n=max(1, len(names)), cutoff=0.3)
     shown = [str(path.parent / name) for name in dict.fromkeys([*near, *names])]
-    more = f" and {len(shown) - _SHOWN} more" if len(shown) > _SHOWN else ""
-    return f"there are {', '.join(shown[:_SHOWN])}{more}" if shown else "check the path"
+    more = f" and {len(shown) - _MAX_LISTED} more" if len(shown) > _MAX_LISTED else ""
+    return f"there are {', '.join(shown[:_MAX_LISTED])}{more}" if shown else "check the path"

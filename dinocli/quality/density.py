@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sklearn.cluster import HDBSCAN, AgglomerativeClustering
 
 from dinocli.errors import UsageError
-from dinocli.quality.grouping import NONE
+from dinocli.quality.grouping import NO_CLUSTER
 from dinocli.quality.normalized_features import NormalizedFeatures
 
 HDBSCAN_ROWS = 20_000
@@ -38,7 +38,7 @@ def hdbscan(rows: NormalizedFeatures, *, min_size: int, seed: int = 0) -> NDArra
     Source: Campello et al. 2013; scikit-learn's implementation.
     """
     if len(rows) == 1:
-        return np.full(1, NONE, np.intp)  # scikit-learn needs two rows
+        return np.full(1, NO_CLUSTER, np.intp)  # scikit-learn needs two rows
     chosen_S = rows.sample(HDBSCAN_ROWS, seed)
     sampled_SD = rows.take(chosen_S)
     scaled_size = max(2, round(min_size * len(chosen_S) / len(rows)))

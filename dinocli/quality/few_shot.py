@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinocli.quality.cosine import unit_rows
-from dinocli.quality.knn import sides
+from dinocli.quality.knn import gallery_and_queries
 
 
 def few_shot(
@@ -44,7 +44,7 @@ def few_shot(
     """
     classes_C, class_N = np.unique(labels_N, return_inverse=True)
     group_N = np.arange(len(class_N)) if groups_N is None else np.unique(groups_N, return_inverse=True)[1]
-    gallery, query = sides(len(class_N), learn_N)
+    gallery, query = gallery_and_queries(len(class_N), learn_N)
     taken_G = np.zeros(int(group_N.max(initial=-1)) + 1, bool)
     units_ND = unit_rows(features_ND)
     random = np.random.default_rng(seed)

@@ -1,4 +1,4 @@
-"""Image-level scores of anomaly detection: AUROC, F1, and good images left empty.
+"""Image-level scores of anomaly detection: AUROC, F1, and share of good images with an empty mask.
 
 Shapes: N images.
 """
@@ -12,14 +12,14 @@ from sklearn.metrics import roc_auc_score
 
 from dinocli.quality.bootstrap import ScoreInterval, bootstrap
 
-TOP = 0.01
-"""Fraction of the highest values of a map whose mean is the score of its image."""
+TOP_FRACTION = 0.01
+"""Fraction of the highest values of an anomaly map whose mean is the image score."""
 
 _DRAWS = 300
 
 
 class Confusion(NamedTuple):
-    """Counts of images; a positive is an image that was found defective."""
+    """Counts of images; a positive is an image that was predicted defective."""
 
     true_positive: int
     false_positive: int
@@ -27,19 +27,19 @@ class Confusion(NamedTuple):
     true_negative: int
 
 
-def image_score(map_hw: NDArray[np.floating], top: float = TOP) -> float:
-    """Return the mean of the highest 1 % of a map, one value at least: one pixel alone can be noise."""
+def image_score(map_hw: NDArray[np.floating], top: float = TOP_FRACTION) -> float:
+    """Return the mean of the highest values of a map, at least one: the maximum alone can be noise."""
     flat = map_hw.reshape(-1)
     count = max(1, round(top * flat.size))
     return float(np.partition(flat, flat.size - count)[-count:].mean())
 
 
 def confusion(defective_N: Sequence[bool], flagged_N: Sequence[bool]) -> Confusion:
-    """Count images.
+    """Count images by ground truth and prediction.
 
     Args:
-        defective_N: What is known.
-        flagged_N: What was found.
+        defective_N: Ground truth.
+        flagged_N: Prediction.
     """
     pairs = list(zip(defective_N, flagged_N, strict=True))
     return Confusion(*(pairs.count(pair) for pair in ((True, True), (False, True), (True, False), (False, False))))
@@ -48,16 +48,16 @@ def confusion(defective_N: Sequence[bool], flagged_N: Sequence[bool]) -> Confusi
 def image_scores(
     score_N: Sequence[float], defective_N: Sequence[bool], flagged_N: Sequence[bool]
 ) -> dict[str, ScoreInterval]:
-    """Score images against what is known about them.
+    """Score predictions of defective images against the ground truth.
 
     Args:
-        score_N: Higher is more defective.
-        defective_N: What is known.
-        flagged_N: What was found.
+        score_N: Anomaly score; higher is more defective.
+        defective_N: Ground truth.
+        flagged_N: Prediction: the mask is not empty.
 
     Returns:
-        Image AUROC, F1 of the defective images, and the fraction of good images that were left empty, each with a 95 %
-        interval; NaN where there is no image of one kind.
+        Image AUROC, F1 of the defective images, and the fraction of good images with an empty mask (specificity), each
+        with a 95 % interval; NaN where one of the classes has no image.
     """
     score, defective, flagged = (np.asarray(values) for values in (score_N, defective_N, flagged_N))
 

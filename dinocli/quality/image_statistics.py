@@ -1,7 +1,6 @@
-"""Simple statistics of a picture: brightness, contrast, colour, entropy and sharpness.
+"""Pixel statistics of an image: brightness, contrast, colour, entropy and sharpness.
 
- An image can be odd in these (a screenshot among photographs) where
-a network that was trained on photographs sees nothing special.
+An image can be an outlier in these (a screenshot among photographs) while its network features are not.
 
 Shapes: N images, H W pixels, S statistics.
 """
@@ -13,30 +12,30 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 BANDS = ((0.01, 0.05), (0.05, 0.12), (0.12, 0.25), (0.25, 0.5))
-"""Spatial frequencies in cycles a pixel, of a picture of about 128 pixels."""
+"""Bands of spatial frequency in cycles per pixel, for images of about 128 pixels a side."""
 _TINY = 1e-6
 _GREY_LEVELS = 64
 
 
 class ImageStatistics(NamedTuple):
-    """Statistics of a picture, values 0 to 1 where no unit is named.
+    """Statistics of an image, on a scale of 0 to 1 where no unit is named.
 
     Args:
-        mean: Brightness.
+        mean: Mean brightness.
         contrast: Standard deviation of the brightness.
         dark_end: 1st percentile of the brightness.
         bright_end: 99th percentile of the brightness.
-        saturation: Mean of the largest minus the smallest colour.
-        saturation_spread: Standard deviation of the same.
-        entropy: Of 64 grey levels, bits, 0 to 6.
+        saturation: Mean over pixels of the largest minus the smallest of red, green and blue.
+        saturation_spread: Standard deviation of the saturation.
+        entropy: Entropy of the histogram of 64 grey levels, bits, 0 to 6.
         sharpness: Natural logarithm of the variance of the Laplacian.
-        energy: Natural logarithm of the energy at low frequencies.
-        fall_1: How much less (logarithm) there is in the second band of `BANDS`.
-        fall_2: In the third.
-        fall_3: In the fourth.
+        energy: Natural logarithm of the mean energy in the first (lowest) band of `BANDS`.
+        fall_1: Log energy in the second band minus that in the first.
+        fall_2: Log energy in the third band minus that in the first.
+        fall_3: Log energy in the fourth band minus that in the first.
         red_green: Mean red minus green.
         yellow_blue: Mean yellow minus blue.
-        skew: Of the brightness.
+        skew: Skewness of the brightness.
     """
 
     mean: float
@@ -57,11 +56,11 @@ class ImageStatistics(NamedTuple):
 
 
 APPEARANCE = tuple(name for name in ImageStatistics._fields if name not in ("dark_end", "bright_end"))
-"""Statistics that say how odd an image looks; the ends of the brightness only say whether it is dark or bright."""
+"""Statistics used for outlier scores; the percentiles of the brightness only tell dark and bright images."""
 
 
 def image_statistics(picture_HW3: NDArray[np.uint8]) -> ImageStatistics:
-    """Measure a small picture: RGB, 8 bits."""
+    """Compute the statistics of a small RGB image, 8 bits."""
     colour_HW3 = picture_HW3.astype(np.float32) / 255
     grey_HW = colour_HW3.mean(axis=2)
     saturation_HW = colour_HW3.max(axis=2) - colour_HW3.min(axis=2)
@@ -91,9 +90,10 @@ def image_statistics(picture_HW3: NDArray[np.uint8]) -> ImageStatistics:
 
 
 def robust_scores(values_N: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Return how many standard deviations values lie from their median, by the median absolute deviation.
+    """Return robust z-scores: distance from the median in units of the median absolute deviation x 1.4826.
 
-    Where most values are equal (colour in a grey folder) the plain standard deviation counts too.
+    The unit is at least a quarter of the standard deviation, for folders with mostly equal values (colour of grey
+    images).
     """
     centre = np.median(values_N)
     spread = max(1.4826 * float(np.median(np.abs(values_N - centre))), 0.25 * float(np.std(values_N)), _TINY)
@@ -101,7 +101,7 @@ def robust_scores(values_N: NDArray[np.floating]) -> NDArray[np.float64]:
 
 
 def _band_energies(grey_HW: NDArray[np.float32]) -> list[float]:
-    """Return the logarithm of the mean energy in each band."""
+    """Return the natural logarithm of the mean energy in each band."""
     energy_HW = np.abs(np.fft.fft2(grey_HW - grey_HW.mean())) ** 2
     y_H, x_W = (np.fft.fftfreq(side) for side in grey_HW.shape)
     distance_HW = np.hypot(y_H[:, None], x_W[None, :])

@@ -1,6 +1,6 @@
 """Weighted k-nearest-neighbour classification, leave-one-out or with a train/test split.
 
-Shapes: N images, G images of the gallery, Q images that ask, D width, C classes, R rows of one block, k neighbours.
+Shapes: N images, G gallery images, Q queries, D width, C classes, R rows of one block, k neighbours.
 """
 
 from collections.abc import Iterator
@@ -23,24 +23,25 @@ def knn_classify(
     groups_N: NDArray[Any] | None = None,
     learn_N: NDArray[np.bool_] | None = None,
 ) -> NDArray[Any]:
-    """Predict every label from the k most similar other images.
+    """Predict every label by weighted k-NN over the other images.
 
-    Each neighbour votes for its label with the weight exp(cosine / temperature). Images that were taken one after the
-    other are almost copies and would vote for each other: give them a common group, and none of it takes part.
+    Each neighbour votes for its label with the weight exp(cosine / temperature). Consecutive frames are almost copies
+    and would vote for each other: give them a common group, whose images are not neighbours of each other.
 
     Args:
         features_ND: Finite features.
         labels_N: One label per image, of any sortable type.
-        k: Neighbours that vote, at most N - 1 of them.
-        temperature: Of the weights; the smaller, the more the nearest alone decides.
+        k: Number of neighbours, reduced to N - 1 in small sets.
+        temperature: Temperature of the weights; smaller values give the nearest neighbours more weight.
         groups_N: One group per image (a part, a slide, a patient); without it only the image itself is left out.
-        learn_N: The images that vote, and only the others are predicted; without it every image is and does both.
+        learn_N: Gallery images; only the others are predicted. Without it every image is in the gallery and is
+            predicted.
 
     Returns:
-        One predicted label per image that is predicted, in their order, of the type of `labels_N`.
+        One label per predicted image, in their order, of the type of `labels_N`.
 
     Raises:
-        DataError: If no image is left to vote.
+        DataError: No gallery image is left.
 
     Source: Wu et al. 2018, arXiv:1805.01978, section 3.4, with DINO's k and temperature. Departs: leave-one-out.
     """
@@ -50,13 +51,13 @@ def knn_classify(
 
 
 class NeighbourVotes(NamedTuple):
-    """What the neighbours of each image say.
+    """k-NN predictions with votes and neighbours.
 
     Args:
-        predicted_Q: Label with the most votes.
-        confidence_Q: Its share of all votes, 0 to 1.
-        own_Q: Share of the votes for the image's own label, 0 to 1.
-        nearest_Qk: The neighbours that vote, most similar first, as rows of the features; -1 where there are fewer.
+        predicted_Q: Label with the largest weight of votes.
+        confidence_Q: Share of the votes for the predicted label, 0 to 1.
+        own_Q: Share of the votes for the true label, 0 to 1.
+        nearest_Qk: Rows of the neighbours, most similar first; -1 where there are fewer than k.
     """
 
     predicted_Q: NDArray[Any]
@@ -74,18 +75,18 @@ def knn_votes(
     groups_N: NDArray[Any] | None = None,
     learn_N: NDArray[np.bool_] | None = None,
 ) -> NeighbourVotes:
-    """Predict as `knn_classify` does, and say by which neighbours and how surely.
+    """Predict as `knn_classify`, and return confidence and neighbours too.
 
     Args:
-        features_ND: As for `knn_classify`, and so are all others.
+        features_ND: Finite features.
         labels_N: One label per image.
-        k: Neighbours that vote.
-        temperature: Of the weights.
+        k: Number of neighbours.
+        temperature: Temperature of the weights.
         groups_N: One group per image.
-        learn_N: The images that vote.
+        learn_N: Gallery images.
 
     Raises:
-        DataError: If no image is left to vote.
+        DataError: No gallery image is left.
     """
     classes_C, class_N = np.unique(labels_N, return_inverse=True)
     found = []
@@ -106,17 +107,17 @@ def _voting(
     groups_N: NDArray[Any] | None,
     learn_N: NDArray[np.bool_] | None,
 ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float32], NDArray[np.intp], NDArray[np.float64]]]:
-    """Yield for some images at a time their rows, the cosines and rows of their neighbours, and the votes."""
+    """Yield blocks of query rows, cosines of their neighbours, rows of their neighbours, and votes per class."""
     count = len(features_ND)
     classes_C, class_N = np.unique(labels_N, return_inverse=True)
     group_N = np.arange(count) if groups_N is None else np.unique(groups_N, return_inverse=True)[1]
     if count == 0 or (group_N == group_N[0]).all():
         raise DataError(f"all {count} labelled images are in one group; k-NN needs at least two groups (or images)")
-    gallery_G, query_Q = sides(count, learn_N)
+    gallery_G, query_Q = gallery_and_queries(count, learn_N)
     units_ND = unit_rows(features_ND).astype(np.float32)
     cut = len(gallery_G) - min(k, len(gallery_G) - (learn_N is None))
     for index_R, cosine_RG in similarity_blocks(units_ND[query_Q], units_ND[gallery_G]):
-        # Weight 0; an image is always in its own group.
+        # Gives weight 0. An image is always in its own group.
         cosine_RG[group_N[query_Q[index_R], None] == group_N[gallery_G]] = -np.inf
         places_Rk = np.argpartition(cosine_RG, cut, axis=1)[:, cut:]
         cosine_Rk, nearest_Rk = np.take_along_axis(cosine_RG, places_Rk, 1), gallery_G[places_Rk]
@@ -128,11 +129,11 @@ def _voting(
         )
 
 
-def sides(count: int, learn_N: NDArray[np.bool_] | None) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Return the numbers of the images that are looked at, and of those that ask: all and all without `learn_N`.
+def gallery_and_queries(count: int, learn_N: NDArray[np.bool_] | None) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return the indices of gallery and query images; both are all images without `learn_N`.
 
     Raises:
-        DataError: One side is empty.
+        DataError: Gallery or queries are empty.
     """
     if learn_N is None:
         return np.arange(count), np.arange(count)
@@ -142,26 +143,26 @@ def sides(count: int, learn_N: NDArray[np.bool_] | None) -> tuple[NDArray[np.int
 
 
 def accuracy(labels_N: NDArray[Any], predicted_N: NDArray[Any]) -> float:
-    """Return the share of labels that were predicted, 0 to 1."""
+    """Return the share of correct predictions, 0 to 1."""
     return float(accuracy_score(labels_N, predicted_N))
 
 
 def balanced_accuracy(labels_N: NDArray[Any], predicted_N: NDArray[Any]) -> float:
-    """Return the mean over the classes of the share that was predicted, 0 to 1: guessing gets 1 / classes."""
+    """Return the mean recall over the classes, 0 to 1; chance is 1 / classes."""
     classes_C, class_N = np.unique(labels_N, return_inverse=True)
     right_C = np.bincount(class_N, labels_N == predicted_N, len(classes_C))
     return float((right_C / np.bincount(class_N)).mean())
 
 
 def macro_f1(labels_N: NDArray[Any], predicted_N: NDArray[Any]) -> float:
-    """Return the mean of the F1 of the classes, 0 to 1: a rare defect counts as much as the good parts."""
+    """Return the unweighted mean F1 over the classes, 0 to 1: a rare defect counts as much as the good parts."""
     return float(f1_score(labels_N, predicted_N, average="macro", zero_division=0))
 
 
 def _votes(
     cosine_Rk: NDArray[np.float32], class_Rk: NDArray[np.intp], classes: int, temperature: float
 ) -> NDArray[np.float64]:
-    """Sum the weights per class; those of a row are relative to its largest, so that none overflows."""
+    """Sum the weights per class, (R, C); relative to the largest of the row, to avoid overflow."""
     best_R1 = cosine_Rk.max(axis=1, keepdims=True)
     weight_Rk = np.exp((cosine_Rk - best_R1).astype(np.float64) / temperature)
     votes_RC = np.zeros((len(cosine_Rk), classes))

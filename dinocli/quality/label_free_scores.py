@@ -1,4 +1,4 @@
-"""The scores that need no labels.
+"""Label-free scores of features, as rows of the table of `evaluate`.
 
 Shapes: N images, Q views of each, D width.
 """
@@ -16,12 +16,12 @@ from dinocli.quality.score_table import Score
 from dinocli.quality.scores import alpha_req, feature_std, rankme, uniformity
 
 
-def free_scores(features_ND: NDArray[np.floating], pooled_ND: NDArray[np.floating] | None = None) -> list[Score]:
-    """Measure the features alone. None of these says better or worse by itself, so none claims to.
+def feature_scores(features_ND: NDArray[np.floating], pooled_ND: NDArray[np.floating] | None = None) -> list[Score]:
+    """Return the scores of a single set of features. None of them has a direction that means better.
 
     Args:
         features_ND: Finite features, N >= 2.
-        pooled_ND: Pooled features of the same images, by which near duplicates are counted; None takes the features.
+        pooled_ND: Pooled features of the same images, used to count near-duplicates; None takes `features_ND`.
     """
     name = f"share of images with a near duplicate (cosine {SAME_COSINE:g})"
     return [
@@ -34,29 +34,29 @@ def free_scores(features_ND: NDArray[np.floating], pooled_ND: NDArray[np.floatin
 
 
 def probe_scores(scores: Scores, values_N: NDArray[np.float64], defects_N: NDArray[np.float64]) -> list[Score]:
-    """List what a network makes of parts of the images.
+    """Return the scores from crops, quadrants and synthetic defects.
 
-    Crop/quadrant retrieval alone says better, as in the verdict of a training, and synthetic-defect few-shot may object
-    (`dinocli.quality.verdict.judge`). Whether an *augmented* view finds its image is not listed at all: a network that
-    has learnt to ignore a change of contrast gets better at that whether or not contrast means something.
+    Only crop/quadrant retrieval has a direction that means better, as in the verdict of a training; synthetic-defect
+    few-shot is a veto (`dinocli.quality.verdict.judge`). Retrieval of *augmented* views is not listed: a network
+    trained to ignore contrast improves on it even where contrast is informative.
 
     Args:
-        scores: Of `dinocli.quality.probe_scores.measure`.
-        values_N: Likewise.
-        defects_N: Of `dinocli.quality.defect_few_shot`.
+        scores: Scores from `dinocli.quality.probe_scores.measure`.
+        values_N: Crop/quadrant retrieval of each image, from `dinocli.quality.probe_scores.measure`.
+        defects_N: Values of `dinocli.quality.defect_few_shot`.
     """
     key, name = crop_quadrant_retrieval.KEY, crop_quadrant_retrieval.LABEL
-    parts = [Score(key, SCORE_NAMES[key], getattr(scores, key)) for key in ("retrieval_top1", "retrieval_mrr")]
+    crops = [Score(key, SCORE_NAMES[key], getattr(scores, key)) for key in ("retrieval_top1", "retrieval_mrr")]
     defects = Score(defect_few_shot.KEY, defect_few_shot.LABEL, mean_accuracy(defects_N), "", defects_N)
-    return [Score(key, name, float(values_N.mean()), "higher", values_N), defects, *parts]
+    return [Score(key, name, float(values_N.mean()), "higher", values_N), defects, *crops]
 
 
 def view_scores(clean_ND: NDArray[np.floating], views_QND: NDArray[np.floating]) -> list[Score]:
-    """Measure the features of augmented views of images, beside those of the images."""
-    several = lidar(views_QND) if len(views_QND) > 1 else float("nan")
+    """Return the scores from augmented views of the images."""
+    value = lidar(views_QND) if len(views_QND) > 1 else float("nan")
     return [
         Score("alignment", "alignment of augmented views (lower is closer)", alignment(clean_ND, views_QND[0])),
-        Score("lidar", "LiDAR, dimensions that tell images apart", several),
+        Score("lidar", "LiDAR, dimensions that tell images apart", value),
     ]
 
 

@@ -1,6 +1,6 @@
-"""The scores of one label column.
+"""Scores of features against one label column: k-NN, linear probe, few-shot, retrieval and clustering.
 
-Shapes: T images that take part, D width.
+Shapes: T images with a label, D width.
 """
 
 from dataclasses import dataclass
@@ -18,21 +18,21 @@ from dinocli.quality.score_table import Score
 from dinocli.quality.spherical_kmeans import nearest, unit_kmeans
 
 HEADLINE = "knn20_accuracy"
-"""The score whose difference is put into words: no training, nothing chosen, one prediction an image."""
+"""Key of the score whose difference is reported in a sentence: no training, no hyperparameter search."""
 
-SHOTS, DRAWS, FIRST = (1, 5, 10), 20, 10
+SHOTS, DRAWS, PRECISION_AT = (1, 5, 10), 20, 10
 
 
 @dataclass(frozen=True)
 class LabelSplit:
-    """What is known about the images by one label column.
+    """Labels, groups and train/test split of one label column.
 
     Args:
-        column: Its name.
-        rows_T: Which rows of the features take part.
-        labels_T: Their labels.
-        groups_T: Their groups, None where every image is its own.
-        learn_T: The side to learn from, None for leave-one-out and folds.
+        column: Name of the column.
+        rows_T: Rows of the features that have a label.
+        labels_T: Label of each image.
+        groups_T: Group of each image; None where every image is its own.
+        learn_T: Training (gallery) images; None for leave-one-out and cross-validation.
     """
 
     column: str
@@ -43,17 +43,17 @@ class LabelSplit:
 
     @property
     def tested(self) -> NDArray[np.bool_]:
-        """Which of them are predicted."""
+        """Whether each image is predicted, (T,)."""
         return np.ones(len(self.rows_T), np.bool_) if self.learn_T is None else ~self.learn_T
 
 
 def label_scores(features_TD: NDArray[np.floating], truth: LabelSplit, *, seed: int = 0) -> list[Score]:
-    """Measure features by what is known about the images.
+    """Return all scores of the features against the labels.
 
     Args:
-        features_TD: Of the images of the truth, in its order.
-        truth: Labels, groups and sides.
-        seed: Of splits, draws and starts.
+        features_TD: Features of the images of `truth`, in its order.
+        truth: Labels, groups and split.
+        seed: Seed of folds, draws and k-means.
     """
     return [
         _largest_class(truth),
@@ -120,18 +120,22 @@ def _few_shots(features_TD: NDArray[np.floating], truth: LabelSplit, seed: int) 
 
 
 def _retrieval(features_TD: NDArray[np.floating], truth: LabelSplit) -> list[Score]:
-    found = rank_classes(features_TD, truth.labels_T, first=FIRST, groups_N=truth.groups_T, learn_N=truth.learn_T)
-    average, precision = found
+    ranking = rank_classes(
+        features_TD, truth.labels_T, first=PRECISION_AT, groups_N=truth.groups_T, learn_N=truth.learn_T
+    )
+    average, precision = ranking
     return [
         Score("retrieval_map", "retrieval mAP", _mean(average), "higher", average),
-        Score(f"retrieval_p{FIRST}", f"retrieval precision@{FIRST}", _mean(precision), "higher", precision),
+        Score(
+            f"retrieval_p{PRECISION_AT}", f"retrieval precision@{PRECISION_AT}", _mean(precision), "higher", precision
+        ),
     ]
 
 
 def _clusters(features_TD: NDArray[np.floating], truth: LabelSplit, seed: int) -> list[Score]:
-    """Cluster as `dinocli cluster -k` does, with as many clusters as classes.
+    """Score the clustering of `dinocli cluster -k`, with as many clusters as classes.
 
-    No interval: its luck is in the starts more than in the images.
+    Without an interval: k-means varies more with its starts than with the images.
     """
     labels = truth.labels_T[truth.tested]
     rows = NormalizedFeatures(features_TD[truth.tested])

@@ -1,6 +1,6 @@
-"""Which labelled images are learnt from and which are tested, one record a label column.
+"""Train/test split of labelled images, one record per label column.
 
-Shapes: N images, T of them that take part.
+Shapes: N images, T labelled images that are used.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from dinocli.errors import DataError, UsageError
 from dinocli.quality.label_scores import LabelSplit
 
-MOST = 10_000
-"""Images of one side that take part; more would cost minutes and change no digit that matters."""
+MAX_IMAGES = 10_000
+"""Maximum number of images per side: more would take minutes without a relevant change of the scores."""
 
 
 def split_labels(
@@ -25,25 +25,25 @@ def split_labels(
     test: str = "",
     seed: int = 0,
 ) -> tuple[list[LabelSplit], list[str]]:
-    """Choose the images that can be evaluated by each label column.
+    """Return the images that can be evaluated by each label column.
 
-    A class needs two groups (or images), one to learn from and one to be tested. With sides, images to learn from give
-    way where their group is tested too, and tested images whose class no image to learn from has are left out: every
-    answer to them would be wrong.
+    Without a split, a class needs two groups (or images), one to train on and one to test on. With a split, training
+    images whose group is also tested are left out, and test images whose class has no training image, for which every
+    prediction would be wrong.
 
     Args:
-        columns: Labels of each image by column, empty where it has none.
+        columns: Labels of each image by column; empty for unlabelled images.
         groups: Group of each image; None where every image is its own.
         names: Name of each image.
-        train: Names to learn from, as a pattern or a folder.
-        test: Names to test on, as a pattern or a folder; one of the two is enough.
-        seed: Random seed of the sample, where there are more than `MOST` images.
+        train: Training images, as a pattern or a folder.
+        test: Test images, as a pattern or a folder; one of the two suffices.
+        seed: Seed of the sample, for more than `MAX_IMAGES` images.
 
     Returns:
-        One record a usable column, and sentences about what was left out.
+        One split per usable column, and sentences about what was left out.
 
     Raises:
-        DataError: A side has no image.
+        DataError: One side has no image.
         UsageError: An image is on both sides.
     """
     notes: list[str] = []
@@ -69,7 +69,7 @@ def split_labels(
 
 
 def _sides(names: Sequence[str], train: str, test: str) -> tuple[NDArray[np.bool_] | None, NDArray[np.bool_]]:
-    """Return which rows are to learn from, and which take part at all."""
+    """Return which images are training images (None without a split), and which are used at all."""
     if not train and not test:
         return None, np.ones(len(names), np.bool_)
     chosen = {}
@@ -109,7 +109,7 @@ def _of_two_groups(
     column: str,
     notes: list[str],
 ) -> NDArray[np.bool_]:
-    """Leave classes out that nothing can be learnt about once their only group is tested."""
+    """Leave out classes of a single group, which cannot be both trained on and tested."""
     ids_N = np.arange(len(part_N)) if groups_N is None else groups_N
     classes = np.unique(labels_N[part_N])
     lonely = [name for name in classes if len(np.unique(ids_N[part_N & (labels_N == name)])) < 2]
@@ -143,10 +143,10 @@ def _sampled(
 ) -> NDArray[np.intp]:
     sides = [part_N] if learn_N is None else [part_N & learn_N, part_N & ~learn_N]
     rows = [np.flatnonzero(side_N) for side_N in sides]
-    if max(map(len, rows)) > MOST:
-        notes.append(f"{column}: a sample of {MOST:,} of {max(map(len, rows)):,} labelled images")
+    if max(map(len, rows)) > MAX_IMAGES:
+        notes.append(f"{column}: a sample of {MAX_IMAGES:,} of {max(map(len, rows)):,} labelled images")
     random = np.random.default_rng(seed)
-    return np.sort(np.concatenate([random.permutation(side)[:MOST] for side in rows]))
+    return np.sort(np.concatenate([random.permutation(side)[:MAX_IMAGES] for side in rows]))
 
 
 def _problem(labels_T: NDArray[np.str_], learn_T: NDArray[np.bool_] | None) -> str:

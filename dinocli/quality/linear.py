@@ -1,6 +1,6 @@
 """Linear probe: logistic regression on frozen features.
 
-Shapes: N images, M images to learn from, D width, C classes.
+Shapes: N images, M training images, D width, C classes.
 """
 
 import warnings
@@ -16,10 +16,10 @@ from dinocli.quality.cosine import unit_rows
 from dinocli.quality.folds import folds
 
 STRENGTHS = tuple(10.0**power for power in range(-4, 3))
-"""Values of C, the inverse of the penalty, from which the best is chosen."""
+"""Candidates for C, the inverse L2 penalty."""
 
-_OUTER, _INNER = 5, 4
-_ITERATIONS = 300
+_OUTER_FOLDS, _INNER_FOLDS = 5, 4
+_MAX_ITERATIONS = 300
 
 
 def linear_probe(
@@ -29,21 +29,21 @@ def linear_probe(
     groups_N: NDArray[Any] | None = None,
     seed: int = 0,
 ) -> NDArray[Any]:
-    """Predict every label by a logistic regression that has seen neither the image nor its group.
+    """Predict every label by nested five-fold cross-validation of a logistic regression.
 
-    Five parts; the penalty is chosen inside the other four, never on the part that is predicted.
+    The penalty is selected within the four training folds. No group is on both sides of a split.
 
     Args:
         features_ND: Finite features.
-        labels_N: One label per image, of any sortable type, at least two different ones.
-        groups_N: One group per image (a part, a slide, a patient), never on both sides of any split.
-        seed: Of the parts.
+        labels_N: One label per image, of any sortable type; at least two classes.
+        groups_N: One group per image (a part, a slide, a patient).
+        seed: Seed of the folds.
 
     Returns:
         One predicted label per image, of the type of `labels_N`.
     """
     predicted_N = np.empty_like(labels_N)
-    for learn, test in folds(labels_N, groups_N, _OUTER, seed=seed):
+    for learn, test in folds(labels_N, groups_N, _OUTER_FOLDS, seed=seed):
         groups = None if groups_N is None else groups_N[learn]
         predicted_N[test] = linear_transfer(
             features_ND[learn], labels_N[learn], features_ND[test], groups_M=groups, seed=seed
@@ -59,23 +59,23 @@ def linear_transfer(
     groups_M: NDArray[Any] | None = None,
     seed: int = 0,
 ) -> NDArray[Any]:
-    """Learn from some images, predict others.
+    """Fit a linear probe to the training images and predict the labels of the test images.
 
-    Rows are scaled to length 1, as for the neighbours, centred, and scaled by one number for all dimensions, so that
-    the penalties mean the same for every network. Classes count alike, however rare.
+    Rows are L2-normalised, as for k-NN, centred, and divided by one standard deviation over all dimensions, so that a
+    penalty means the same for every network. Class weights are balanced.
 
     Args:
-        features_MD: Finite features to learn from.
-        labels_M: Their labels.
-        test_ND: Finite features of the images to predict.
-        groups_M: Groups of the images to learn from, kept together when the penalty is chosen.
-        seed: Of the part that chooses the penalty.
+        features_MD: Finite features of the training images.
+        labels_M: Labels of the training images.
+        test_ND: Finite features of the test images.
+        groups_M: Groups of the training images, kept together when the penalty is selected.
+        seed: Seed of the validation fold.
 
     Returns:
         One predicted label per row of `test_ND`.
 
-    Source: DINO evaluates with one linear layer and SGD. Departs: the same model by L-BFGS, with a penalty that is
-        chosen on a quarter of the training images by log loss.
+    Source: DINO evaluates with one linear layer and SGD. Departs: the same model fitted by L-BFGS, with a penalty
+        selected by log loss on a quarter of the training images.
     """
     if len(np.unique(labels_M)) == 1:
         return np.repeat(labels_M[:1], len(test_ND))
@@ -85,29 +85,29 @@ def linear_transfer(
         ((units - mean_D) / (scale or 1.0)).astype(np.float32) for units in (units_MD, unit_rows(test_ND))
     )
     with warnings.catch_warnings():
-        # Weak penalties may need more passes; they are stopped, and the log loss judges what they came to.
+        # Weak penalties may need more iterations; they are stopped, and the log loss judges the result.
         warnings.simplefilter("ignore", ConvergenceWarning)
         model = _model(_strength(rows_MD, labels_M, groups_M, seed)).fit(rows_MD, labels_M)
     return np.asarray(model.predict(rows_ND))
 
 
 def _strength(rows_MD: NDArray[np.float32], labels_M: NDArray[Any], groups_M: NDArray[Any] | None, seed: int) -> float:
-    """Choose C on one inner part by the log loss, which is far less noisy than the accuracy."""
-    learn, check = next(iter(folds(labels_M, groups_M, _INNER, seed=seed)))
-    known = np.isin(labels_M[check], labels_M[learn])  # a class of one image cannot be on both sides
+    """Select C on one inner fold by log loss, which is far less noisy than accuracy."""
+    learn, check = next(iter(folds(labels_M, groups_M, _INNER_FOLDS, seed=seed)))
+    known = np.isin(labels_M[check], labels_M[learn])  # a class of one image is only on one side
     check = check[known]
     if len(np.unique(labels_M[learn])) == 1 or not len(check):
         return 1.0
     model = _model(STRENGTHS[0], warm_start=True)
     losses = []
-    for strength in STRENGTHS:  # each solution starts the next
+    for strength in STRENGTHS:  # each solution is the initial value of the next
         model.C = strength
         model.fit(rows_MD[learn], labels_M[learn])
         losses.append(log_loss(labels_M[check], model.predict_proba(rows_MD[check]), labels=model.classes_))
-        if losses[-1] > 1.5 * min(losses):  # it only gets worse, and slower
+        if losses[-1] > 1.5 * min(losses):  # weaker penalties are only worse and slower
             break
     return STRENGTHS[int(np.argmin(losses))]
 
 
 def _model(strength: float, *, warm_start: bool = False) -> LogisticRegression:
-    return LogisticRegression(C=strength, class_weight="balanced", max_iter=_ITERATIONS, warm_start=warm_start)
+    return LogisticRegression(C=strength, class_weight="balanced", max_iter=_MAX_ITERATIONS, warm_start=warm_start)

@@ -13,13 +13,13 @@ from dinocli.quality.bootstrap import DRAWS, ScoreInterval, bootstrap
 
 
 class Overlap(NamedTuple):
-    """Pixels that a mask and the truth have in common, in either, and in each.
+    """Pixel counts of a mask and its ground truth.
 
     Args:
-        both: In the mask and in the truth.
-        either: In the mask or in the truth.
-        mask: In the mask.
-        truth: In the truth.
+        both: Pixels of the intersection.
+        either: Pixels of the union.
+        mask: Pixels of the mask.
+        truth: Pixels of the ground truth.
     """
 
     both: int
@@ -29,12 +29,12 @@ class Overlap(NamedTuple):
 
     @property
     def iou(self) -> float:
-        """Intersection over union; 1 where both are empty: "nothing here" was the right answer."""
+        """Intersection over union; 1 where both are empty, a correct prediction."""
         return self.both / self.either if self.either else 1.0
 
     @property
     def dice(self) -> float:
-        """Twice the intersection over the sum of both, also called F1; 1 where both are empty."""
+        """Dice coefficient (pixel F1): 2 x intersection / sum of both areas; 1 where both are empty."""
         return 2 * self.both / (self.mask + self.truth) if self.either else 1.0
 
 
@@ -42,8 +42,8 @@ class HeadOverlap(NamedTuple):
     """Overlap of attention heads with the objects of one image.
 
     Args:
-        best: Mean over objects of the best head's IoU: the heads are chosen by the truth, so this is an upper bound.
-        mean: Mean over objects and heads.
+        best: Mean over objects of the best head's IoU: an upper bound, as the ground truth selects the head.
+        mean: Mean IoU over objects and heads.
     """
 
     best: float
@@ -51,10 +51,10 @@ class HeadOverlap(NamedTuple):
 
 
 def overlap(truth_HW: NDArray[np.bool_], mask_HW: NDArray[np.bool_]) -> Overlap:
-    """Count the pixels of a mask and its truth.
+    """Count the pixels of a mask and its ground truth.
 
     Raises:
-        ValueError: If their sizes differ.
+        ValueError: Their sizes differ.
     """
     if truth_HW.shape != mask_HW.shape:
         raise ValueError(f"a mask of {mask_HW.shape} pixels does not lie on a truth of {truth_HW.shape}")
@@ -63,28 +63,27 @@ def overlap(truth_HW: NDArray[np.bool_], mask_HW: NDArray[np.bool_]) -> Overlap:
 
 
 def head_overlap(objects_HW: NDArray[np.integer], masks_AHW: NDArray[np.bool_]) -> HeadOverlap:
-    """Compare the masks of attention heads with the objects of an image.
+    """Return the IoU of the masks of attention heads with the objects of an image.
 
     Args:
         objects_HW: 0 is background, every other value one object.
-        masks_AHW: One mask a head.
+        masks_AHW: One mask per head.
 
     Returns:
-        Both numbers; NaN for an image without an object, which says nothing about heads.
+        NaN for an image without an object.
 
-    Source: the Jaccard score of Caron et al. 2021, arXiv:2104.14294, section 4.2.2 (the best head), and beside it the
-    mean head.
+    Source: Jaccard score of Caron et al. 2021, arXiv:2104.14294, section 4.2.2 (best head). Departs: mean head too.
     """
     values = np.unique(objects_HW)
     objects = [objects_HW == value for value in values[values != 0]]
     if not objects:
         return HeadOverlap(float("nan"), float("nan"))
-    ious_OA = np.array([[overlap(one, mask).iou for mask in masks_AHW] for one in objects])
+    ious_OA = np.array([[overlap(item, mask).iou for mask in masks_AHW] for item in objects])
     return HeadOverlap(float(ious_OA.max(axis=1).mean()), float(ious_OA.mean()))
 
 
 def mean_estimate(values_N: Sequence[float], *, seed: int = 0) -> ScoreInterval:
-    """Return the mean over images with its interval; images without a value (NaN) are left out."""
+    """Return the mean over images with its interval, NaN ignored."""
     defined_N = np.array([value for value in values_N if value == value], dtype=np.float64)
     if not defined_N.size:
         return ScoreInterval(float("nan"), float("nan"), float("nan"))
@@ -92,7 +91,7 @@ def mean_estimate(values_N: Sequence[float], *, seed: int = 0) -> ScoreInterval:
 
 
 def overall(overlaps_N: Sequence[Overlap], *, dice: bool = False, draws: int = DRAWS, seed: int = 0) -> ScoreInterval:
-    """Return the IoU (or Dice) of all pixels of all images together: large images and large objects count more."""
+    """Return the IoU (or Dice) over the pooled pixels of all images: large images and objects weigh more."""
     counts_N4 = np.array(overlaps_N, dtype=np.float64).reshape(-1, 4)
 
     def pooled(weights_N: NDArray[np.float64]) -> float:

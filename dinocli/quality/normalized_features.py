@@ -1,7 +1,7 @@
-"""L2-normalised features, computed in blocks from a file that may be larger than memory.
+"""L2-normalised features, processed in blocks from a file that may be larger than memory.
 
-Every result is the same, bit by bit, whatever the number of threads: the blocks are fixed, one thread works on one
-block, and what they found is put together in the order of the blocks.
+Results are bit-identical for any number of threads: block boundaries are fixed, each block is processed by one thread,
+and results are combined in the order of the blocks.
 
 Shapes: N images, D width of the file, P width of a projection, R rows of one block.
 """
@@ -22,23 +22,23 @@ from dinocli.errors import DataError
 
 T = TypeVar("T")
 
-BLOCK = 8192
-FIT_VALUES = 1 << 23  # 64 MiB in float64, 20,000 rows of 400 values: directions of variance need no more
+BLOCK_ROWS = 8192
+FIT_VALUES = 1 << 23  # 64 MiB in float64, 20,000 rows of 400 values: enough to estimate principal directions
 
 FLOOR = 0.03
-"""Whitening: share of the energy of all rows below which a direction is hardly raised. A third of it gives k-NN
-up to half a point more, and takes up to five points from classes by the mean of a few images (docs/results.md)."""
+"""Added to the energy of each direction (share of the total energy) when whitening. With a third of it, k-NN gains up
+to half a point and few-shot class means lose up to five points (docs/results.md)."""
 
-_TINY = 1e-6  # a direction with less than this share of the largest variance is rounding, and would be blown up
+_MIN_VARIANCE_SHARE = 1e-6  # of the largest variance: smaller variances are rounding
 
 
 @dataclass(frozen=True)
 class Projection:
-    """The leading directions of the rows.
+    """Projection of rows to their leading principal directions.
 
     Args:
-        mean_D: Taken off first.
-        axes_DP: Directions, most energy first; scaled where they whiten.
+        mean_D: Mean that is subtracted first.
+        axes_DP: Directions, highest energy first; scaled if they whiten.
     """
 
     mean_D: NDArray[np.float32]
@@ -49,12 +49,12 @@ class Projection:
 
 
 class NormalizedFeatures:
-    """Rows of length 1 in float32; a row of zeros stays zero.
+    """L2-normalised rows in float32; a row of zeros stays zero.
 
     Args:
-        features_ND: Finite features, in memory or mapped from a file.
-        projection: Applied to the unit rows, whose results are scaled to length 1 once more.
-        threads: That work on blocks at the same time.
+        features_ND: Finite features, in memory or memory-mapped.
+        projection: Applied to the unit rows; the result is L2-normalised again.
+        threads: Number of threads that process blocks in parallel.
     """
 
     def __init__(
@@ -66,20 +66,20 @@ class NormalizedFeatures:
         return len(self.features_ND)
 
     def take(self, rows: slice | NDArray[np.intp]) -> NDArray[np.float32]:
-        """Return some rows."""
+        """Return the normalised rows of a slice or index array."""
         units = unit_rows32(np.asarray(self.features_ND[rows], np.float32))
         return units if self.projection is None else unit_rows32(self.projection(units))
 
     def sample(self, most: int, seed: int) -> NDArray[np.intp]:
-        """Choose rows without replacement, sorted; all of them where there are not more."""
+        """Return at most `most` row indices, drawn without replacement and sorted."""
         return _choose(len(self), most, seed)
 
     def map(self, function: Callable[[slice, NDArray[np.float32]], T]) -> Iterator[T]:
-        """Apply a function to every block, given as where it lies and its rows.
+        """Apply a function to every block: (slice of its rows, normalised rows) -> result.
 
-        Results come in order, and only a few blocks are in memory at a time.
+        Results come in order; at most 2 x threads + 1 blocks are in memory.
         """
-        parts = [slice(first, first + BLOCK) for first in range(0, len(self), BLOCK)]
+        parts = [slice(first, first + BLOCK_ROWS) for first in range(0, len(self), BLOCK_ROWS)]
         if self.threads == 1 or len(parts) == 1:
             yield from (function(part, self.take(part)) for part in parts)
             return
@@ -94,27 +94,24 @@ class NormalizedFeatures:
 
 
 def single_threaded() -> Any:
-    """Return a context in which numeric libraries compute with one thread, so that sums have one order."""
+    """Return a context in which BLAS and OpenMP use one thread, so that the order of sums is fixed."""
     return threadpool_limits(limits=1)
 
 
-def cores() -> int:
-    """Return the number of threads that blocks are worth.
-
-    The processors this process may use, but no more than OMP_NUM_THREADS: so are shared machines told to be modest.
-    """
+def block_threads() -> int:
+    """Return the number of threads for blocks: the usable cores, at most OMP_NUM_THREADS if it is set."""
     available = usable_cores()
-    asked = os.environ.get("OMP_NUM_THREADS", "")
-    return min(available, int(asked)) if asked.isdigit() and int(asked) else available
+    limit = os.environ.get("OMP_NUM_THREADS", "")
+    return min(available, int(limit)) if limit.isdigit() and int(limit) else available
 
 
 def fit_projection(rows: NormalizedFeatures, width: int, *, seed: int = 0) -> Projection:
-    """Find the directions in which the rows vary most.
+    """Fit a PCA projection to (a sample of) the rows.
 
     Args:
-        rows: Without a projection.
-        width: Directions to keep; fewer where the rows vary in fewer.
-        seed: Of the rows that are looked at, where there are too many for all.
+        rows: Features without a projection.
+        width: Number of directions; fewer where the rows vary in fewer.
+        seed: Seed of the sample.
     """
     sample_RD = _fitting_sample(rows, seed)
     mean_D = sample_RD.mean(axis=0)
@@ -126,23 +123,23 @@ def fit_projection(rows: NormalizedFeatures, width: int, *, seed: int = 0) -> Pr
 def fit_whitening(
     rows: NormalizedFeatures, width: int = 0, *, among_M: NDArray[np.intp] | None = None, seed: int = 0
 ) -> Projection:
-    """Tame the few directions that most rows share, so that what tells images apart counts more.
+    """Fit a whitening with a floor: it scales down the few directions that hold most of the energy of a folder.
 
-    In a folder of one kind of image nearly all of a feature says what kind that is. Each direction is divided by the
-    root of its energy, as whitening does, plus a floor: directions that hold much less than the floor, most of them
-    noise, stay as they are next to each other. The mean is one of the directions, and is tamed with them.
+    In a folder of one kind of image most of the energy of a feature describes that kind, not the single image. Each
+    direction is divided by sqrt(energy + `FLOOR`). Directions far below the floor, mostly noise, are all scaled alike.
+    The mean is not subtracted: it is one of the directions that are scaled down.
 
     Args:
-        rows: Without a projection.
-        width: Directions to keep, those of the most energy; 0 keeps all.
-        among_M: The rows that count; None for all of them. Rows that are not finite never do.
-        seed: Of the rows that are looked at, where there are too many for all.
+        rows: Features without a projection.
+        width: Number of directions, highest energy first; 0 keeps all.
+        among_M: Indices of the rows to fit to; None for all. Non-finite rows are ignored.
+        seed: Seed of the sample.
 
     Raises:
         DataError: No row is finite.
 
-    Source: Jegou and Chum 2012, ECCV, section 3.2 (whitened features for retrieval). Departs: the floor, and not
-        centred; a mean that is taken off whole makes class means of few images unsteady.
+    Source: Jegou and Chum 2012, ECCV, section 3.2 (whitened features for retrieval). Departs: the floor, and no
+        centring, which made class means of few images unstable.
     """
     sample_RD = _fitting_sample(rows, seed, among_M)
     finite_RD = sample_RD[np.isfinite(sample_RD).all(axis=1)]
@@ -163,22 +160,22 @@ def _fitting_sample(
 
 
 def _choose(count: int, most: int, seed: int) -> NDArray[np.intp]:
-    """Choose numbers below `count` without replacement, sorted; all of them where there are not more."""
+    """Return at most `most` numbers below `count`, drawn without replacement and sorted."""
     return (
         np.arange(count) if count <= most else np.sort(np.random.default_rng(seed).choice(count, most, replace=False))
     )
 
 
 def _kept(variance_P: NDArray[np.float64], width: int) -> int:
-    """Count the directions to keep: no more than asked for, and none that is rounding alone."""
-    return max(1, int((variance_P[:width] > _TINY * variance_P[0]).sum()))
+    """Return the number of directions to keep: at most `width`, without those whose variance is rounding."""
+    return max(1, int((variance_P[:width] > _MIN_VARIANCE_SHARE * variance_P[0]).sum()))
 
 
 def _directions(sample_RD: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the directions of most energy as columns, and their energies; a direction's largest value is positive.
+    """Return the principal directions as columns and their energies, both sorted by energy.
 
-    The energy is the mean square, of centred rows the variance. Of few rows and many values the rows themselves are
-    decomposed, of the others their products.
+    The energy is the mean square, which is the variance of centred rows. Signs are fixed: the largest component of a
+    direction is positive. SVD of the rows if they are fewer than the width, else eigenvectors of the second moments.
     """
     if len(sample_RD) < sample_RD.shape[1]:
         _, length_P, axes_PD = np.linalg.svd(sample_RD, full_matrices=False)
@@ -191,6 +188,6 @@ def _directions(sample_RD: NDArray[np.float64]) -> tuple[NDArray[np.float64], ND
 
 
 def unit_rows32(rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Scale rows to length 1, in float32; a row of zeros stays zero."""
+    """L2-normalise rows in float32; a row of zeros stays zero."""
     lengths = np.sqrt(np.einsum("nd,nd->n", rows, rows))[:, None]
     return np.asarray(rows / np.where(lengths > 0, lengths, 1), np.float32)

@@ -1,4 +1,4 @@
-"""Otsu's threshold."""
+"""Otsu's threshold and the separation of the two classes."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,9 +7,9 @@ BINS = 256
 
 
 def otsu(values: NDArray[np.floating]) -> float:
-    """Return the threshold with the largest variance between what is below and what is above; any shape.
+    """Return the threshold that maximises the between-class variance; the values may have any shape.
 
-    Of a stretch of equally good ones the middle; the value itself where all are the same.
+    The mean of all equally good thresholds; for constant input, that value.
 
     Source: Otsu 1979, on a histogram of 256 bins over the range of the values.
     """
@@ -17,9 +17,10 @@ def otsu(values: NDArray[np.floating]) -> float:
 
 
 def separation(values: NDArray[np.floating]) -> float:
-    """Return the share of the variance that lies between the two groups of `otsu`.
+    """Return the between-class share of the variance at Otsu's threshold.
 
-    1 for two points, 0.64 for one normal distribution, 0.75 for an even one: only above that there are two groups.
+    1 for two distinct values, 0.64 for a normal and 0.75 for a uniform distribution: only larger values mean two
+    classes.
     """
     return _best(values)[1]
 

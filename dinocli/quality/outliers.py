@@ -1,4 +1,4 @@
-"""Select a few images that cover a folder: farthest-first traversal, without labels.
+"""Select diverse images: farthest-first traversal (greedy k-centre), without labels.
 
 Shapes: N images, D width, S sampled images.
 """
@@ -12,54 +12,53 @@ SELECT_ROWS = 50_000
 
 
 def diverse(rows: NormalizedFeatures, count: int, *, closest: float, seed: int = 0) -> list[int]:
-    """Choose few images that cover all: each next one is the farthest from those already chosen.
+    """Select images by farthest-first traversal, starting with the image nearest to the mean direction.
 
-    The first is the most typical one (nearest to the mean direction). So the choice needs no number of groups, takes
-    odd images early, and any first part of it is a good choice too. No image is farther from a chosen one than twice
-    what the best possible choice reaches.
+    It needs no number of clusters, selects outliers early, and every prefix of the selection is a valid selection. The
+    covering radius is at most twice the optimum.
 
     Args:
-        rows: Of the images; above 50,000 a sample of them is chosen from.
-        count: Images wanted.
-        closest: Cosine from which two images count as duplicates: only one of them is ever chosen.
-        seed: Of the sample.
+        rows: Features of the images; above 50,000, a sample of them.
+        count: Number of images to select.
+        closest: Cosine from which two images count as duplicates, of which at most one is selected.
+        seed: Seed of the sample.
 
     Returns:
-        Row numbers in the order of choice; fewer than wanted where all others are duplicates of chosen ones.
-
+        Rows in the order of selection; fewer than `count` if all others are duplicates of selected ones.
     """
     from_S = rows.sample(SELECT_ROWS, seed)
     units_SD = rows.take(from_S)
     typical = int((units_SD @ units_SD.mean(axis=0)).argmax())
     chosen, gaps = farthest_first(units_SD, min(count, len(from_S)), first=typical)
-    # Of unit rows the squared distance is 2 - 2 cosine.
+    # For unit rows the squared distance is 2 - 2 cosine.
     return [int(from_S[place]) for place, gap in zip(chosen, gaps, strict=True) if gap > 2 - 2 * closest]
 
 
 def farthest_first(rows_ND: NDArray[np.float32], count: int, *, first: int) -> tuple[list[int], list[float]]:
-    """Choose rows that cover all: each next one is the farthest from those already chosen.
+    """Select rows by farthest-first traversal: each next row is the farthest from those already selected.
 
     Args:
-        rows_ND: At least `count`.
-        count: Rows wanted.
-        first: Number of the first one.
+        rows_ND: At least `count` rows.
+        count: Number of rows to select.
+        first: Index of the first row.
 
     Returns:
-        Row numbers in the order of choice, and the squared distance of each to the rows before it, which never grows;
-        infinite for the first.
+        Indices in the order of selection, and the squared distance of each row to the nearest one selected before it:
+        non-increasing, infinite for the first.
 
-    Source: Gonzalez 1985, farthest-first traversal (greedy k-centre, the coreset of PatchCore).
+    Source: Gonzalez 1985 (greedy k-centre; also the coreset of PatchCore).
     """
     length_N = np.einsum("nd,nd->n", rows_ND, rows_ND)
     chosen, gaps = [first], [float("inf")]
-    nearest_N = _squared_to(rows_ND, length_N, first)
+    nearest_N = _squared_distance_to(rows_ND, length_N, first)
     while len(chosen) < count:
         farthest = int(nearest_N.argmax())
         chosen.append(farthest)
         gaps.append(float(nearest_N[farthest]))
-        np.minimum(nearest_N, _squared_to(rows_ND, length_N, farthest), out=nearest_N)
+        np.minimum(nearest_N, _squared_distance_to(rows_ND, length_N, farthest), out=nearest_N)
     return chosen, gaps
 
 
-def _squared_to(rows_ND: NDArray[np.float32], length_N: NDArray[np.float32], row: int) -> NDArray[np.float32]:
+def _squared_distance_to(rows_ND: NDArray[np.float32], length_N: NDArray[np.float32], row: int) -> NDArray[np.float32]:
+    """Return the squared distance of all rows to one row, (N,); `length_N` are squared norms."""
     return np.asarray(length_N + length_N[row] - 2 * (rows_ND @ rows_ND[row]), np.float32)

@@ -1,8 +1,9 @@
-"""AUROC and AUPRO over the pixels of a folder, in memory that does not grow with the folder.
+"""Pixel AUROC and AUPRO over a folder, in memory that does not grow with the folder.
 
-A thousand images are a billion scores, too many to sort. So scores are counted in bins that need no range beforehand:
-the leading bits of a float, which order as the floats do. A bin is 0.2 % of its score wide; scores within one bin count
-as equal. What is kept of an image are its counts, and of more than a few hundred images the counts of fixed groups.
+A thousand images have a billion pixel scores, too many to sort. So scores are counted in a histogram that needs no
+known
+range: bins are the leading bits of the float, which sort like the floats. A bin is 0.2 % of its score wide; scores
+within one bin count as ties. Stored are the counts per image, and for more than 256 images per group of images.
 
 Shapes: H W pixels, K bins, G groups of images.
 """
@@ -16,23 +17,23 @@ from scipy import ndimage
 from dinocli.quality.bootstrap import ScoreInterval, bootstrap
 
 GROUPS = 256
-"""Groups that intervals are drawn from; with more images, every group holds several, and the interval stays valid."""
+"""Resampling units of the intervals; with more images, every unit holds several, and the interval stays valid."""
 
-FALSE_POSITIVES = 0.3
-"""Rate of false positives up to which AUPRO integrates, as it is usually reported."""
+MAX_FALSE_POSITIVE_RATE = 0.3
+"""Upper limit of the integral of AUPRO, as usually reported."""
 
 _BITS = 18  # sign, 8 bits of exponent, 9 of the fraction
 _DRAWS = 300
-_EIGHT = np.ones((3, 3))  # pixels that touch at a corner belong to one region
+_EIGHT_NEIGHBOURS = np.ones((3, 3))
 
 
 class PixelScores(NamedTuple):
-    """Both areas, 0 to 1.
+    """Pixel AUROC and AUPRO, 0 to 1.
 
     Args:
-        auroc: Probability that a pixel inside the truth scores higher than one outside.
-        aupro: Mean share of a region that is found, over rates of false positives up to 0.3: small regions count as
-            much as large ones.
+        auroc: Probability that a defective pixel scores higher than a good one.
+        aupro: Area under the per-region overlap curve up to a false positive rate of 0.3, divided by 0.3: small regions
+            count as much as large ones.
     """
 
     auroc: ScoreInterval
@@ -40,21 +41,21 @@ class PixelScores(NamedTuple):
 
 
 class PixelCurves:
-    """Counts the scores of images, one after the other."""
+    """Accumulator of pixel scores, image by image."""
 
     def __init__(self) -> None:
         self._groups: list[_Counts] = []
         self._images = 0
 
     def add(self, truth_HW: NDArray[np.bool_], score_HW: NDArray[np.floating]) -> None:
-        """Count one image.
+        """Add one image.
 
         Args:
-            truth_HW: What should score high.
-            score_HW: Comparable between images, finite, any range.
+            truth_HW: Ground-truth mask.
+            score_HW: Anomaly map, finite, any range, comparable between images.
 
         Raises:
-            ValueError: If sizes differ, or a score is not finite.
+            ValueError: The sizes differ, or a score is not finite.
         """
         if truth_HW.shape != score_HW.shape:
             raise ValueError(f"scores of {score_HW.shape} pixels do not lie on a truth of {truth_HW.shape}")
@@ -67,7 +68,7 @@ class PixelCurves:
             self._groups[place] = _merged(self._groups[place], counts)
 
     def scores(self, *, seed: int = 0) -> PixelScores:
-        """Return both areas with intervals; NaN where the truth is empty or everything."""
+        """Return both areas with intervals; NaN if the ground truth is empty or covers every pixel."""
         bins_K = np.unique(np.concatenate([group.bins_K for group in self._groups] or [np.empty(0, np.int64)]))
         columns_GK3 = np.zeros((len(self._groups), len(bins_K), 3), np.float32)
         for place, group in enumerate(self._groups):
@@ -85,7 +86,7 @@ class PixelCurves:
 
 
 class _Counts(NamedTuple):
-    """Sorted bins, and of each the pixels outside the truth, inside, and the summed shares of regions."""
+    """Histogram: sorted bins, with columns for good pixels, defective pixels and summed region fractions."""
 
     bins_K: NDArray[np.int64]
     columns_K3: NDArray[np.float64]
@@ -93,17 +94,17 @@ class _Counts(NamedTuple):
 
 
 def ordered_bins(scores: NDArray[np.floating]) -> NDArray[np.int64]:
-    """Return the number of each score's bin; a higher score never has a lower one."""
-    # Adding 0 makes one zero of two: -0.0 has another bit pattern and would lie below every other zero.
+    """Return the bin of each score, a monotonic function of the score."""
+    # Adding 0 turns -0.0, which has another bit pattern, into 0.0.
     bits = (scores.astype(np.float32) + np.float32(0)).view(np.int32).astype(np.int64)
-    ordered = np.where(bits < 0, -(bits & 0x7FFFFFFF) - 1, bits)  # of two negative floats the lower has more bits set
+    ordered = np.where(bits < 0, -(bits & 0x7FFFFFFF) - 1, bits)  # negative floats sort in reverse
     return ordered >> (32 - _BITS)
 
 
 def _count(truth_HW: NDArray[np.bool_], score_HW: NDArray[np.floating]) -> _Counts:
     if not np.isfinite(score_HW).all():
         raise ValueError("a score is not finite")
-    region_HW, regions = ndimage.label(truth_HW, _EIGHT)
+    region_HW, regions = ndimage.label(truth_HW, _EIGHT_NEIGHBOURS)
     share = np.zeros(regions + 1)
     share[1:] = 1 / np.bincount(region_HW.reshape(-1), minlength=regions + 1)[1:]
     bins_K, place = np.unique(ordered_bins(score_HW).reshape(-1), return_inverse=True)
@@ -130,7 +131,7 @@ def _auroc(columns_K3: NDArray[np.float64]) -> float:
 
 
 def _aupro(columns_K3: NDArray[np.float64], regions: float) -> float:
-    """Integrate the mean share found over the rate of false positives, from the highest score down.
+    """Integrate the mean per-region overlap over the false positive rate, from the highest score down.
 
     Source: Bergmann et al. 2021, The MVTec Anomaly Detection Dataset, section 5.3 (PRO), limit 0.3.
     """
@@ -138,8 +139,8 @@ def _aupro(columns_K3: NDArray[np.float64], regions: float) -> float:
     if not outside or not regions:
         return float("nan")
     rate = np.concatenate([[0.0], np.cumsum(columns_K3[::-1, 0]) / outside])
-    found = np.concatenate([[0.0], np.cumsum(columns_K3[::-1, 2]) / regions])
-    inner = rate < FALSE_POSITIVES
-    x = np.append(rate[inner], FALSE_POSITIVES)
-    y = np.append(found[inner], np.interp(FALSE_POSITIVES, rate, found))
-    return float(np.trapezoid(y, x) / FALSE_POSITIVES)
+    overlap = np.concatenate([[0.0], np.cumsum(columns_K3[::-1, 2]) / regions])
+    inner = rate < MAX_FALSE_POSITIVE_RATE
+    x = np.append(rate[inner], MAX_FALSE_POSITIVE_RATE)
+    y = np.append(overlap[inner], np.interp(MAX_FALSE_POSITIVE_RATE, rate, overlap))
+    return float(np.trapezoid(y, x) / MAX_FALSE_POSITIVE_RATE)

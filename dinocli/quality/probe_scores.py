@@ -1,4 +1,4 @@
-"""The label-free scores of one network on the probe images, on which the verdict is based.
+"""Label-free scores of one network on the probe images, on which the verdict is based.
 
 Shapes: N probe images, D width, 4 quadrants.
 """
@@ -14,16 +14,16 @@ from dinocli.quality.scores import alpha_req, augmentation_retrieval, feature_st
 
 @dataclass(frozen=True)
 class Scores:
-    """The label-free scores of one network on the probe images; see `dinocli.quality.scores`.
+    """Label-free scores of one network on the probe images; see `dinocli.quality.scores`.
 
     Args:
         feature_std: Spread of the features, 0 to 1.
-        rankme: Effective number of dimensions.
-        alpha_req: Decay of the spectrum; not a number with very few images.
+        rankme: Effective rank.
+        alpha_req: Decay of the spectrum; NaN with very few images.
         retrieval_top1: Share of crops whose nearest image is their own.
-        retrieval_mrr: Mean reciprocal rank of the own image.
-        cka_to_start: Likeness to the start, 1 for the start itself: how far the training went.
-        finite: All features are finite. If not, every other score is not a number.
+        retrieval_mrr: Mean reciprocal rank of a crop's own image.
+        cka_to_start: Linear CKA with the start, 1 for the start itself.
+        finite: All features are finite. If not, every other score is NaN.
     """
 
     feature_std: float
@@ -43,7 +43,7 @@ SCORE_NAMES = {
     "alpha_req": "alpha-ReQ (about 1 is healthy)",
     "cka_to_start": "linear CKA with the start",
 }
-"""For people, wherever these scores are shown."""
+"""Names of the scores in tables and curves."""
 
 
 def measure(
@@ -52,19 +52,17 @@ def measure(
     quadrants_4ND: NDArray[np.floating],
     start_ND: NDArray[np.floating],
 ) -> tuple[Scores, NDArray[np.float64]]:
-    """Compute all scores of one network on the probe images.
-
-    Features that are not finite are a result, not an error: this is where a broken run is noticed.
+    """Compute all scores of one network on the probe images. Non-finite features give NaN scores, not an error.
 
     Args:
         features_ND: Features of the clean images.
         crop_ND: Features of one crop of each image, same order; the same crops for every network of a run.
         quadrants_4ND: Features of the four quadrants of each image, same order.
-        start_ND: Features of the clean images by the network that the run began with.
+        start_ND: Features of the clean images by the start weights.
 
     Returns:
-        The scores, and crop/quadrant retrieval of each image, shape (N,), which `judge` pairs with those of another
-        network.
+        The scores, and crop/quadrant retrieval of each image, shape (N,), for the paired comparison of
+        `dinocli.quality.verdict.judge`.
     """
     if not all(np.isfinite(given).all() for given in (features_ND, crop_ND, quadrants_4ND)):
         nan = float("nan")

@@ -1,4 +1,4 @@
-"""Memory banks on the disk: all that makes a later image comparable with a folder, in one safetensors file."""
+"""Save and load memory banks with further tensors and metadata: one safetensors file."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,13 +19,13 @@ def save_banks(
     others: Mapping[str, Tensor] | None = None,
     about: Mapping[str, str] | None = None,
 ) -> None:
-    """Write banks, and what belongs to them, as one safetensors file.
+    """Write memory banks, further tensors and metadata to a safetensors file.
 
     Args:
-        path: The file.
-        banks: By the name of their map.
+        path: Output file.
+        banks: Bank of each map, by the name of the map.
         others: Further tensors, such as a whitening; names without a dot.
-        about: Texts for the head of the file, such as the weights that the maps come from.
+        about: Metadata of the file, such as the weights that the maps come from.
     """
     named = {f"{key}.{name}": tensor for key, bank in banks.items() for name, tensor in bank.tensors().items()}
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in {**named, **(others or {})}.items()}
@@ -33,10 +33,10 @@ def save_banks(
 
 
 def load_banks(path: Path) -> tuple[dict[str, MemoryBank], dict[str, Tensor], dict[str, str]]:
-    """Read what `save_banks` wrote: the banks, the further tensors, the texts.
+    """Read a file of `save_banks`: banks, further tensors, metadata.
 
     Raises:
-        WeightsError: The file is not there, or not of this kind.
+        WeightsError: The file is missing, damaged or of another kind.
     """
     try:
         with safe_open(path, "pt") as file:

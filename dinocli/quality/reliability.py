@@ -1,4 +1,4 @@
-"""Whether a stated confidence can be believed.
+"""Calibration of confidences: reliability diagram and expected calibration error.
 
 Shapes: N predictions, B bins.
 """
@@ -15,10 +15,11 @@ class Reliability(NamedTuple):
     """Confidence against accuracy, in bins of equal width.
 
     Args:
-        counts_B: Predictions in each bin.
-        confidence_B: Their mean confidence; NaN for an empty bin.
-        accuracy_B: Their accuracy; NaN for an empty bin.
-        error: Expected calibration error, 0 to 1: the mean distance of the two, weighted by the counts.
+        counts_B: Number of predictions in each bin.
+        confidence_B: Mean confidence of each bin; NaN if empty.
+        accuracy_B: Accuracy of each bin; NaN if empty.
+        error: Expected calibration error, 0 to 1: mean absolute difference of confidence and accuracy, weighted by the
+            counts.
     """
 
     counts_B: NDArray[np.intp]
@@ -28,14 +29,14 @@ class Reliability(NamedTuple):
 
 
 def reliability(confidence_N: NDArray[np.floating], right_N: NDArray[np.bool_], *, bins: int = BINS) -> Reliability:
-    """Compare confidence with accuracy.
+    """Compare confidence with accuracy in bins.
 
     Args:
-        confidence_N: Of the predicted label, 0 to 1.
-        right_N: Whether it is the true one.
-        bins: How many of equal width.
+        confidence_N: Confidence of each prediction, 0 to 1.
+        right_N: Whether the prediction is correct.
+        bins: Number of bins of equal width.
 
-    Source: Guo et al. 2017, arXiv:1706.04599, section 2, equation 3. Departs: a bin holds its lower edge.
+    Source: Guo et al. 2017, arXiv:1706.04599, section 2, equation 3. Departs: a bin includes its lower edge.
     """
     bin_N = np.minimum((confidence_N * bins).astype(np.intp), bins - 1)
     counts_B = np.bincount(bin_N, minlength=bins)

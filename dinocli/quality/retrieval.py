@@ -1,6 +1,6 @@
-"""Retrieval scores with labels: average precision and precision at k of each query.
+"""Retrieval scores with labels: average precision and precision@k of each query.
 
-Shapes: N images, G images of the gallery, Q queries, D width, R rows of one block.
+Shapes: N images, G gallery images, Q queries, D width, R rows of one block.
 """
 
 from typing import Any, NamedTuple
@@ -9,15 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinocli.quality.cosine import similarity_blocks, unit_rows
-from dinocli.quality.knn import sides
+from dinocli.quality.knn import gallery_and_queries
 
 
 class Ranking(NamedTuple):
-    """How good the list of each query is; not a number where the gallery holds no image of its class.
+    """Scores of each query; NaN where the gallery has no image of its class.
 
     Args:
-        average_precision_Q: Mean over the images of the query's class of the precision at their rank, 0 to 1.
-        precision_Q: Share of the query's class among the first few.
+        average_precision_Q: Average precision, 0 to 1.
+        precision_Q: Precision@k, 0 to 1.
     """
 
     average_precision_Q: NDArray[np.float64]
@@ -32,42 +32,39 @@ def rank_classes(
     groups_N: NDArray[Any] | None = None,
     learn_N: NDArray[np.bool_] | None = None,
 ) -> Ranking:
-    """Let every image search for its class among the others, by exact cosine.
+    """Rank the gallery by cosine for each query and score the images of the query's class as relevant.
 
-    The mean of the average precision is the mAP of retrieval. It asks for more than a classifier: all images of a class
-    have to be near each other, so that a class of two kinds gets less. Guessing gets the share of the class.
+    The mean of the average precision is the mAP. It demands more than a classifier: all images of a class must be near
+    each other, so a class with two modes scores lower. Chance is the share of the class.
 
     Args:
         features_ND: Finite features.
         labels_N: One label per image, of any sortable type.
-        first: Length of the list for the precision; shorter where the gallery is.
-        groups_N: One group per image (a part, a slide, a patient): it is never found by its own. Without it only the
-            image itself is left out.
-        learn_N: The gallery, and only the others ask; without it every image is and does both.
-
-    Returns:
-        Two numbers per query.
+        first: k of precision@k; at most the size of the gallery.
+        groups_N: One group per image (a part, a slide, a patient); images of the query's group are excluded. Without it
+            only the image itself is.
+        learn_N: Gallery images; only the others are queries. Without it every image is both.
 
     Source: Manning, Raghavan and Schütze 2008, Introduction to Information Retrieval, section 8.4.
     """
     class_N = np.unique(labels_N, return_inverse=True)[1]
     group_N = np.arange(len(class_N)) if groups_N is None else np.unique(groups_N, return_inverse=True)[1]
-    gallery_G, query_Q = sides(len(class_N), learn_N)
+    gallery_G, query_Q = gallery_and_queries(len(class_N), learn_N)
     units_ND = unit_rows(features_ND).astype(np.float32)
     average_Q, precision_Q = np.empty(len(query_Q)), np.empty(len(query_Q))
     ranks_G = np.arange(1, len(gallery_G) + 1)
     for index_R, cosine_RG in similarity_blocks(units_ND[query_Q], units_ND[gallery_G]):
         rows_R1 = query_Q[index_R, None]
         own_RG = group_N[rows_R1] == group_N[gallery_G]
-        cosine_RG[own_RG] = -np.inf  # behind all others
+        cosine_RG[own_RG] = -np.inf  # ranked last
         same_RG = (class_N[rows_R1] == class_N[gallery_G]) & ~own_RG
         hits_RG = np.take_along_axis(same_RG, np.argsort(-cosine_RG, axis=1, kind="stable"), 1)
         found_RG = hits_RG.cumsum(axis=1)
-        wanted_R = found_RG[:, -1]
+        relevant_R = found_RG[:, -1]
         with np.errstate(invalid="ignore"):
-            average_Q[index_R] = (hits_RG * found_RG / ranks_G).sum(axis=1) / wanted_R
+            average_Q[index_R] = (hits_RG * found_RG / ranks_G).sum(axis=1) / relevant_R
             length_R = np.clip((~own_RG).sum(axis=1), 1, first)
             precision_Q[index_R] = np.where(
-                wanted_R, np.take_along_axis(found_RG, length_R[:, None] - 1, 1)[:, 0] / length_R, np.nan
+                relevant_R, np.take_along_axis(found_RG, length_R[:, None] - 1, 1)[:, 0] / length_R, np.nan
             )
     return Ranking(average_Q, precision_Q)

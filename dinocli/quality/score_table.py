@@ -1,4 +1,4 @@
-"""Scores, what stands behind them image by image, and whether two of them really differ.
+"""Scores of features and of a baseline, with bootstrap intervals of their differences.
 
 Shapes: N images.
 """
@@ -13,21 +13,20 @@ from numpy.typing import NDArray
 from dinocli.quality.bootstrap import Difference, Statistic, bootstrap_predictions, paired_bootstrap
 
 UNCLEAR = "no clear difference"
-FEWEST = 6  # of five images that all improve, chance makes 6 %
+MIN_IMAGES = 6  # if all of five images improve, p = 2 * 0.5^5 = 6 %
 
 
 @dataclass(frozen=True)
 class Score:
-    """One number, by one set of features.
+    """One score of one set of features.
 
     Args:
-        key: Its name for programs.
-        name: Its name for people.
-        value: The number; not a number where it cannot be had.
-        better: Which direction is better, empty where none is.
-        rows_N: What stands behind it: a value per image, or a prediction where `statistic` is no mean. None where there
-            is nothing to draw again.
-        statistic: How the value comes from the rows.
+        key: Name for programs.
+        name: Name for people.
+        value: The score; NaN if undefined.
+        better: Direction that is better; empty for none.
+        rows_N: Values per image, or predictions if `statistic` is not the mean; None if there is nothing to resample.
+        statistic: Function from the rows to the value.
     """
 
     key: str
@@ -40,16 +39,16 @@ class Score:
 
 @dataclass(frozen=True)
 class ScoreRow:
-    """One line of the table.
+    """One row of the table of scores.
 
     Args:
-        labels: Column of the labels, empty for a label-free score.
-        key: Its name for programs.
-        name: Its name for people.
-        value: By the features.
-        baseline: By the baseline, None without one.
-        difference: Features - baseline with its 95 % interval, None where there is none.
-        verdict: `better`, `worse`, `no clear difference`, or empty where nothing can be said.
+        labels: Name of the label column; empty for a label-free score.
+        key: Name for programs.
+        name: Name for people.
+        value: Score of the features.
+        baseline: Score of the baseline; None without one.
+        difference: Features - baseline with its 95 % interval; None if there is no interval.
+        verdict: `better`, `worse`, `no clear difference`, or empty.
     """
 
     labels: str
@@ -74,21 +73,20 @@ class ScoreRow:
         }
 
 
-def rows_of(
+def score_rows(
     sides: Sequence[Sequence[Score]],
     *,
     column: str = "",
     labels_N: NDArray[Any] | None = None,
     groups_N: NDArray[Any] | None = None,
 ) -> list[ScoreRow]:
-    """Put the scores of the features beside those of the baseline, where there is one.
+    """Build the table of scores, with differences to the baseline if there is one.
 
     Args:
-        sides: Scores of the features; then, where there is one, the same scores of the baseline, of the same images in
-            the same order.
-        column: Of the labels.
-        labels_N: The labels that predictions are held against.
-        groups_N: Groups of the images, which are drawn as a whole.
+        sides: Scores of the features and, optionally, of the baseline: same scores, same images in the same order.
+        column: Name of the label column.
+        labels_N: True labels, for scores of predictions.
+        groups_N: Group of each image; whole groups are resampled.
     """
     if len(sides) == 1:
         return [ScoreRow(column, score.key, score.name, score.value) for score in sides[0]]
@@ -100,8 +98,8 @@ def rows_of(
     return rows
 
 
-def sentence(row: ScoreRow) -> str:
-    """Say in words whether a difference is real; empty where there is no interval."""
+def difference_sentence(row: ScoreRow) -> str:
+    """Return a sentence about the significance of a difference; empty if there is no interval."""
     if row.difference is None or row.baseline is None:
         return ""
     change = row.difference
@@ -120,11 +118,11 @@ def _difference(
         return None
     if score.statistic != "mean":
         assert labels_N is not None
-        if len(labels_N) < FEWEST:
+        if len(labels_N) < MIN_IMAGES:
             return None
         return bootstrap_predictions(labels_N, other.rows_N, score.rows_N, score.statistic, groups_N=groups_N)
     both = np.isfinite(score.rows_N) & np.isfinite(other.rows_N)
-    if both.sum() < FEWEST:
+    if both.sum() < MIN_IMAGES:
         return None
     groups = None if groups_N is None else groups_N[both]
     return paired_bootstrap(other.rows_N[both], score.rows_N[both], groups_N=groups)

@@ -1,7 +1,7 @@
-"""Label-free scores of a set of features. Each measures another property; none alone proves that features are good.
+"""Label-free scores of a set of features. Each measures one property; none alone proves that features are good.
 
-All are computed in float64 from finite features, and all depend on the number of images: compare only values of the
-same images, which is what a run does with its fixed probe set.
+All are computed in float64 from finite features, and all depend on the number of images: compare values only on the
+same images, as a run does with its fixed probe set.
 
 Shapes: N images, D width, K = min(N, D) singular values, R rows of one block.
 """
@@ -16,17 +16,16 @@ from dinocli.quality.cosine import similarity_blocks, unit_rows
 
 _FLOAT32_EPS = float(np.finfo(np.float32).eps)
 
-# A network that gives one point for every image still jitters by float32 rounding, about 1e-6 of its length. That moves
-# a cosine by the square of it, 1e-12: such images are as good as equal.
+# Equal features differ by float32 rounding, about 1e-6 of their norm, which changes a cosine by 1e-12.
 _TIE = 1e-9
 
 
 class Retrieval(NamedTuple):
-    """What `augmentation_retrieval` found, one value per query.
+    """Results of `augmentation_retrieval`, one value per query.
 
     Args:
-        hit_N: The query's own image is the nearest of all, alone.
-        reciprocal_rank_N: 1 / rank of the query's own image, in (0, 1].
+        hit_N: The query's image is the unique nearest neighbour.
+        reciprocal_rank_N: 1 / rank of the query's image, in (0, 1].
     """
 
     hit_N: NDArray[np.bool_]
@@ -34,16 +33,16 @@ class Retrieval(NamedTuple):
 
 
 def feature_std(features_ND: NDArray[np.floating]) -> float:
-    """Return how widely the features spread over the sphere.
+    """Return the spread of the L2-normalised features: standard deviation over images, mean over dimensions, x sqrt(D).
 
-    Near 1 when they use all directions alike, 0 when all images get the same feature. A narrow domain starts well below
-    1, because its features share a large mean: read it against the start, never alone.
+    Near 1 for isotropic features, 0 if all images have the same feature. A narrow domain starts well below 1, because
+    its features share a large mean: compare it with the start.
 
     Args:
         features_ND: Finite features, N >= 1.
 
     Returns:
-        Standard deviation over images of the rows scaled to length 1, mean over dimensions, times sqrt(D); 0 to 1.
+        0 to 1.
 
     Source: Chen and He 2021 (SimSiam), arXiv:2011.10566, section 4.1.
     """
@@ -52,16 +51,15 @@ def feature_std(features_ND: NDArray[np.floating]) -> float:
 
 
 def uniformity(features_ND: NDArray[np.floating]) -> float:
-    """Return how evenly the features fill the sphere: the log of the mean closeness of two different images.
+    """Return the uniformity: log of the mean Gaussian potential over pairs of different images.
 
-    Lower is more even. Near copies in the folder and a narrow domain raise it, and noise lowers it; it sees no meaning.
+    Lower is more uniform. Near-duplicates and a narrow domain raise it; noise lowers it without better features.
 
     Args:
         features_ND: Finite features, N >= 2.
 
     Returns:
-        log of the mean of exp(-2 squared distance) over all pairs of rows scaled to length 1; -8 to 0, and 0 for one
-        point.
+        log of the mean of exp(-2 squared distance) of L2-normalised rows; -8 to 0, and 0 if all are equal.
 
     Source: Wang and Isola 2020, arXiv:2005.10242, section 4, t = 2.
     """
@@ -74,19 +72,19 @@ def uniformity(features_ND: NDArray[np.floating]) -> float:
 
 
 def rankme(features_ND: NDArray[np.floating]) -> float:
-    """Return the effective number of dimensions that the features use.
+    """Return RankMe, the effective rank of the centred features.
 
-    Falls when directions die, before any other score sees it, but noise in every direction also raises it. Strongly
-    biased by few images: 304 true dimensions read as 84 from 100 images and 211 from 300.
+    It falls early in a dimensional collapse, but isotropic noise raises it. Strongly biased for few images: 304 true
+    dimensions give 84 from 100 images and 211 from 300.
 
     Args:
         features_ND: Finite features, N >= 1.
 
     Returns:
-        exp of the entropy of the singular values, 1 to min(N, D); 0 when all images have the same feature.
+        exp of the entropy of the normalised singular values, 1 to min(N, D); 0 if all images have the same feature.
 
-    Source: Garrido et al. 2023 (RankMe), arXiv:2210.02885. Departs: centred, since the common mean would otherwise
-    drown the rest, and without the added 1e-7.
+    Source: Garrido et al. 2023 (RankMe), arXiv:2210.02885. Departs: centred, since the common mean would dominate
+    otherwise, and without the added 1e-7.
     """
     sigma_K = _singular_values(features_ND)
     if not sigma_K.any():
@@ -95,17 +93,17 @@ def rankme(features_ND: NDArray[np.floating]) -> float:
 
 
 def alpha_req(features_ND: NDArray[np.floating]) -> float:
-    """Return how fast the spectrum of the features decays: their variances go like rank^-alpha.
+    """Return alpha of the power law rank^-alpha, fitted to the spectrum of the feature covariance.
 
-    About 1 is healthy, above 1.5 a few directions hold everything, far below 1 is near noise. The first ten ranks and
-    the second half of the spectrum bend the line and are left out; with fewer than 80 images or dimensions the first
-    quarter of the fitted ranks gives way instead of ten, and the value is rough.
+    About 1 is healthy; above 1.5 a few directions dominate; far below 1 is close to noise. The first ten ranks and the
+    second half of the spectrum deviate from the power law and are left out; with fewer than 80 images or dimensions,
+    the first quarter of the remaining ranks instead of ten, and the value is imprecise.
 
     Args:
         features_ND: Finite features.
 
     Returns:
-        The negative slope in log-log; not a number where fewer than three ranks are left to fit.
+        Negative slope in log-log scale; NaN if fewer than three ranks are left.
 
     Source: Agrawal et al. 2022 (alpha-ReQ), arXiv:2202.05808. Departs: the fitted range.
     """
@@ -120,17 +118,17 @@ def alpha_req(features_ND: NDArray[np.floating]) -> float:
 
 
 def linear_cka(features_ND: NDArray[np.floating], other_NE: NDArray[np.floating]) -> float:
-    """Return how alike two networks see the same images, whatever the rotation and the scale of their features.
+    """Return linear CKA, a similarity of two sets of features that is invariant to rotation and scale.
 
-    Run against the start it tells how far the training went, not whether that was good. With fewer images than
-    dimensions it leans towards 1.
+    Compared with the start it measures how much training changed the features, not whether they improved. With fewer
+    images than dimensions it is biased towards 1.
 
     Args:
         features_ND: Finite features of one network.
         other_NE: Finite features of the other, the same images in the same order; the width may differ.
 
     Returns:
-        0 (nothing in common) to 1 (same up to rotation and scale); 0 if either gives every image the same feature.
+        0 to 1 (equal up to rotation and scale); 0 if either gives every image the same feature.
 
     Source: Kornblith et al. 2019, arXiv:1905.00414, the linear form.
     """
@@ -142,22 +140,21 @@ def linear_cka(features_ND: NDArray[np.floating], other_NE: NDArray[np.floating]
 
 
 def augmentation_retrieval(clean_ND: NDArray[np.floating], augmented_ND: NDArray[np.floating]) -> Retrieval:
-    """Look for each image by an augmented view of it, and say at which rank it was found.
+    """Retrieve each image by an augmented view of it, by exact cosine.
 
-    It sees what spread and rank cannot: whether images stay apart *and* survive a change that should not matter. Ties
-    are shared fairly: the reciprocal rank is its mean over all orders of the tied images, so that one point for all
-    images scores as guessing does (about ln N / N) and not 1, and a hit has to be alone at the top. Exact copies in the
-    folder tie with each other for good.
+    It measures instance discrimination *and* invariance, which spread and rank do not. With ties, the reciprocal rank
+    is its mean over all orders of the tied images, so that a collapsed network scores like chance (about ln N / N) and
+    not 1; a hit must be the unique nearest. Exact copies in the folder always tie.
 
     Args:
         clean_ND: Finite features of the images.
         augmented_ND: Finite features of one augmented view of each, same order.
 
     Returns:
-        Hits and reciprocal ranks by exact cosine, one per image.
+        Hits and reciprocal ranks, one per image.
 
     Raises:
-        ValueError: If the two do not have the same shape.
+        ValueError: The shapes differ.
     """
     if clean_ND.shape != augmented_ND.shape:
         raise ValueError(f"clean features have the shape {clean_ND.shape}, augmented ones {augmented_ND.shape}")
@@ -175,7 +172,7 @@ def augmentation_retrieval(clean_ND: NDArray[np.floating], augmented_ND: NDArray
 
 
 def _centred(features_ND: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Subtract the mean; what is left of a constant is rounding, and becomes exactly 0."""
+    """Subtract the mean; constant features become exactly 0 instead of rounding errors."""
     rows_ND = features_ND.astype(np.float64)
     centred_ND = rows_ND - rows_ND.mean(axis=0)
     if np.linalg.norm(centred_ND) <= _FLOAT32_EPS * np.linalg.norm(rows_ND):
@@ -184,9 +181,9 @@ def _centred(features_ND: NDArray[np.floating]) -> NDArray[np.float64]:
 
 
 def _singular_values(features_ND: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Return the singular values of the centred features, largest first, those of float32 rounding as 0.
+    """Return the singular values of the centred features, largest first; those below float32 rounding become 0.
 
-    Without this cut a collapsed network would look full of rank: rounding points into all directions alike.
+    Otherwise a collapsed network would have a high rank, since rounding errors are isotropic.
     """
     rounding = _FLOAT32_EPS * np.linalg.norm(features_ND.astype(np.float64))
     sigma_K = np.linalg.svd(_centred(features_ND), compute_uv=False)

@@ -1,4 +1,4 @@
-"""What the guard of a run selects by and its verdict compares: one number an image, without labels."""
+"""Names of the label-free scores by which a run selects weights and its verdict compares them."""
 
 from dataclasses import dataclass
 
@@ -7,13 +7,13 @@ from dinocli.quality.crop_quadrant_retrieval import KEY, LABEL
 
 @dataclass(frozen=True)
 class SelectionScore:
-    """The words for a score of which each image has one value, higher is better.
+    """Names of a score with one value per image, higher is better.
 
     Args:
-        key: For programs.
-        label: For tables and curves.
-        name: In a sentence.
-        mean: What its mean over images is.
+        key: Name for programs.
+        label: Name in tables and curves.
+        name: Name within a sentence.
+        mean: Name of its mean over images.
     """
 
     key: str
@@ -23,7 +23,7 @@ class SelectionScore:
 
 
 CROP_QUADRANT = SelectionScore(KEY, LABEL, "crop/quadrant retrieval", "mean log reciprocal rank")
-"""Of `dinocli.quality.crop_quadrant_retrieval`: a sum of two logs of reciprocal ranks."""
+"""`dinocli.quality.crop_quadrant_retrieval`: a sum of two log reciprocal ranks."""
 
 TEACHER_NEIGHBOURS = SelectionScore(
     "teacher_neighbours",
@@ -31,5 +31,5 @@ TEACHER_NEIGHBOURS = SelectionScore(
     "nearest neighbours shared with the teacher",
     "mean share of ten",
 )
-"""Of `dinocli.quality.shared_neighbours`, against a frozen teacher: how much of it a student took
-over, not whether the teacher is right."""
+"""`dinocli.quality.shared_neighbours` with a frozen teacher: agreement of the student with the teacher, not whether the
+teacher is right."""

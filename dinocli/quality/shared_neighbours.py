@@ -1,4 +1,4 @@
-"""How many nearest neighbours of an image two networks agree on: how much of a teacher a student has taken over.
+"""Overlap of the k nearest neighbours of each image between two networks, such as student and frozen teacher.
 
 Shapes: N images, D and E widths, k neighbours.
 """
@@ -14,20 +14,20 @@ NEIGHBOURS = 10
 def shared_neighbours(
     features_ND: NDArray[np.floating], other_NE: NDArray[np.floating], *, k: int = NEIGHBOURS
 ) -> NDArray[np.float64]:
-    """Return for each image the share of its nearest neighbours on which two networks agree.
+    """Return the share of nearest neighbours of each image that two networks have in common.
 
-    It says nothing about which of the two is right.
+    It does not measure which of the two is right.
 
     Args:
         features_ND: Finite features of one network.
         other_NE: Finite features of the other, the same images in the same order; the width may differ.
-        k: Neighbours, at most N - 1 of them.
+        k: Number of neighbours, reduced to N - 1 in small sets.
 
     Returns:
-        (N,), 0 to 1; on average k / (N - 1) for two networks that have nothing in common, and 1 for a single image.
+        (N,), 0 to 1; k / (N - 1) on average by chance, and 1 for a single image.
 
     Raises:
-        ValueError: If the numbers of images differ.
+        ValueError: The numbers of images differ.
     """
     count = len(features_ND)
     if count != len(other_NE):

@@ -1,12 +1,12 @@
-"""k-means on rows of length 1: groups of directions, for features whose length means nothing.
+"""k-means on L2-normalised rows, in blocks, with k-means++ starts and breathing k-means.
 
-The starts are scikit-learn's k-means++. The passes are ours, because those of the libraries hold all rows in memory, or
-give other sums with other threads.
+Initial centres come from scikit-learn's k-means++. The iterations are our own: those of the libraries need all rows in
+memory, or depend on the number of threads.
 
-A centre is the mean of its rows and therefore shorter than they are, the looser its group the shorter. It is left so:
-scaled to length 1 (spherical k-means) a loose group would take images from the border of a tight one.
+A centre is the mean of its unit rows, shorter than 1, and is not normalised: with unit centres (spherical k-means) a
+loose cluster would take images from the border of a tight one.
 
-Shapes: N images, D width, K clusters, R rows of one block.
+Shapes: N images, D width, K clusters, R rows of one block, F rows far from all centres.
 """
 
 from functools import partial
@@ -20,21 +20,21 @@ from dinocli.quality.normalized_features import NormalizedFeatures
 
 STARTS = 5
 BREATH = 5
-"""Centres that are added and taken away at once; 0 for plain k-means."""
+"""Centres that breathing k-means adds and removes at once; 0 for plain k-means."""
 SAMPLE_ROWS, SAMPLE_ROWS_EACH = 20_000, 256
-"""The starts look at a sample of this many rows, or this many a cluster; the passes that follow see every row."""
+"""The starts use a sample of this many rows, or this many per cluster if more; the final passes use all rows."""
 
 PASSES, _FINAL_PASSES = 100, 25
-_BESIDE, _BETTER = 0.01, 1e-6
-_STILL = 1e-6  # squared move of a centre
+_OFFSET, _MIN_GAIN = 0.01, 1e-6  # distance of an added centre from the old one; closeness that counts as better
+_TOLERANCE = 1e-6  # largest squared move of a centre at convergence
 
 
-class Fit(NamedTuple):
-    """What k-means found.
+class KMeansFit(NamedTuple):
+    """Result of k-means.
 
     Args:
         centres_KD: Means of unit rows, of length 1 or less.
-        closeness: Mean closeness of a row to its centre: what k-means makes large.
+        closeness: Mean closeness of the rows to their centre, the objective that k-means maximises.
     """
 
     centres_KD: NDArray[np.float32]
@@ -42,7 +42,7 @@ class Fit(NamedTuple):
 
 
 class _Block(NamedTuple):
-    """One pass over one block: sums and sizes of the groups, sum of closeness, rows that are far from all centres."""
+    """Sums of one block: rows and counts per cluster, closeness, and the rows farthest from all centres."""
 
     sum_KD: NDArray[np.float64]
     count_K: NDArray[np.int64]
@@ -51,8 +51,8 @@ class _Block(NamedTuple):
     far_FD: NDArray[np.float32]
 
 
-class _Held(NormalizedFeatures):
-    """Rows of length 1 in memory, which no pass scales again."""
+class _InMemory(NormalizedFeatures):
+    """Rows in memory that are normalised already, so that no pass normalises them again."""
 
     def take(self, rows: slice | NDArray[np.intp]) -> NDArray[np.float32]:
         return np.asarray(self.features_ND[rows], np.float32)
@@ -60,40 +60,40 @@ class _Held(NormalizedFeatures):
 
 def unit_kmeans(
     rows: NormalizedFeatures, k: int, *, seed: int = 0, starts: int = STARTS, passes: int = PASSES, breath: int = BREATH
-) -> Fit:
-    """Find k centres.
+) -> KMeansFit:
+    """Cluster rows into k clusters. An empty cluster moves to the row farthest from all centres.
 
     Args:
-        rows: At least k.
-        k: Clusters.
-        seed: Of the starts.
-        starts: Of them the one with the highest closeness wins.
-        passes: Most passes of one start; it ends when no centre moves any more.
-        breath: With many groups every start puts one centre on two groups and two on one. Centres are added where the
-            error is largest and taken away where they are missed least, several at first, until nothing gets better.
+        rows: At least k rows.
+        k: Number of clusters.
+        seed: Seed of the starts.
+        starts: Number of starts; the one with the highest closeness is used.
+        passes: Maximum number of iterations of one start; it ends when the centres have converged.
+        breath: With many clusters every start places one centre on two clusters and two centres on one. Breathing adds
+            centres where the error is largest and removes those with the least utility, `breath` at first, until the
+            closeness stops improving.
 
     Returns:
-        The centres, in no order.
+        The centres, unordered, and the closeness.
 
-    Source: Lloyd 1982; Arthur and Vassilvitskii 2007, k-means++; Fritzke 2020, arXiv:2006.15666, breathing k-means, but
-    for taking away one centre after the other instead of freezing neighbours.
-    A cluster that runs empty goes on at the row that is farthest from all centres.
+    Source: Lloyd 1982; Arthur and Vassilvitskii 2007 (k-means++); Fritzke 2020, arXiv:2006.15666 (breathing k-means).
+    Departs: centres are removed one after the other, instead of freezing their neighbours.
     """
     sample_RD = rows.take(rows.sample(max(SAMPLE_ROWS, SAMPLE_ROWS_EACH * k), seed))
-    sampled = _Held(NormalizedFeatures(sample_RD).take(slice(None)), threads=rows.threads)
+    sampled = _InMemory(NormalizedFeatures(sample_RD).take(slice(None)), threads=rows.threads)
     seeds = np.random.default_rng(seed).integers(2**31, size=starts).tolist()
-    fits = [_improve(sampled, _start(sampled, k, start), passes) for start in seeds]
+    fits = [_lloyd(sampled, _start(sampled, k, start), passes) for start in seeds]
     best = _breathe(sampled, max(fits, key=lambda fit: fit.closeness), min(breath, k - 1), passes, seed)
-    return best if len(sampled) == len(rows) else _improve(rows, best.centres_KD, _FINAL_PASSES)
+    return best if len(sampled) == len(rows) else _lloyd(rows, best.centres_KD, _FINAL_PASSES)
 
 
 def nearest(rows_RD: NDArray[np.float32], centres_KD: NDArray[np.float32]) -> NDArray[np.intp]:
-    """Return the nearest centre of each row; of equals the first."""
+    """Return the index of the nearest centre of each row, (R,); the first of equals."""
     return np.asarray(closeness(rows_RD, centres_KD).argmax(axis=1))
 
 
 def closeness(rows_RD: NDArray[np.float32], centres_KD: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return how near each row is to each centre, (R, K): 1/2 less half the squared distance, for rows of length 1."""
+    """Return the closeness of rows and centres, (R, K): 1/2 - squared distance / 2, for rows of length 1."""
     return np.asarray(rows_RD @ centres_KD.T - np.einsum("kd,kd->k", centres_KD, centres_KD) / 2, np.float32)
 
 
@@ -102,40 +102,41 @@ def _start(rows: NormalizedFeatures, k: int, seed: int) -> NDArray[np.float32]:
     return np.asarray(centres_KD, np.float32)
 
 
-def _improve(rows: NormalizedFeatures, centres_KD: NDArray[np.float32], most: int) -> Fit:
-    """Assign and average until no centre moves."""
-    near = -np.inf
-    for _ in range(most):
-        found = _together(list(rows.map(partial(_assign, centres_KD=centres_KD))), len(centres_KD))
-        near, before_KD = found.closeness / len(rows), centres_KD
-        centres_KD = _centres(found)
-        if np.square(centres_KD - before_KD).sum(axis=1).max() < _STILL:
+def _lloyd(rows: NormalizedFeatures, centres_KD: NDArray[np.float32], passes: int) -> KMeansFit:
+    """Run Lloyd's algorithm until convergence or the maximum number of passes."""
+    closeness_mean = -np.inf
+    for _ in range(passes):
+        sums = _combined(list(rows.map(partial(_assign, centres_KD=centres_KD))), len(centres_KD))
+        closeness_mean, before_KD = sums.closeness / len(rows), centres_KD
+        centres_KD = _centres(sums)
+        if np.square(centres_KD - before_KD).sum(axis=1).max() < _TOLERANCE:
             break
-    return Fit(centres_KD, near)
+    return KMeansFit(centres_KD, closeness_mean)
 
 
-def _breathe(rows: NormalizedFeatures, fit: Fit, breath: int, passes: int, seed: int) -> Fit:
+def _breathe(rows: NormalizedFeatures, fit: KMeansFit, breath: int, passes: int, seed: int) -> KMeansFit:
+    """Add and remove `breath` centres at once, one fewer after each attempt without improvement."""
     rng = np.random.default_rng(seed)
     while breath:
-        error_K, _ = _error_and_use(rows, fit.centres_KD)
+        error_K, _ = _error_and_utility(rows, fit.centres_KD)
         worst_KD = fit.centres_KD[np.argsort(-error_K, kind="stable")[:breath]]
-        beside_KD = worst_KD + _BESIDE * NormalizedFeatures(rng.normal(size=worst_KD.shape)).take(slice(None))
-        more_KD = _improve(rows, np.concatenate([fit.centres_KD, beside_KD]), passes).centres_KD
+        beside_KD = worst_KD + _OFFSET * NormalizedFeatures(rng.normal(size=worst_KD.shape)).take(slice(None))
+        more_KD = _lloyd(rows, np.concatenate([fit.centres_KD, beside_KD]), passes).centres_KD
         for _ in range(breath):
-            _, use_K = _error_and_use(rows, more_KD)
-            more_KD = np.delete(more_KD, use_K.argmin(), axis=0)
-        again = _improve(rows, more_KD, passes)
-        if again.closeness > fit.closeness + _BETTER:
+            _, utility_K = _error_and_utility(rows, more_KD)
+            more_KD = np.delete(more_KD, utility_K.argmin(), axis=0)
+        again = _lloyd(rows, more_KD, passes)
+        if again.closeness > fit.closeness + _MIN_GAIN:
             fit = again
         else:
             breath -= 1
     return fit
 
 
-def _error_and_use(
+def _error_and_utility(
     rows: NormalizedFeatures, centres_KD: NDArray[np.float32]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return what is lost at each centre, and what more would be lost without it."""
+    """Return the error of each cluster and its utility (increase of the error without its centre), (K,) each."""
 
     def measure(part: slice, rows_RD: NDArray[np.float32]) -> NDArray[np.float64]:
         near_RK = closeness(rows_RD, centres_KD)
@@ -145,11 +146,12 @@ def _error_and_use(
         lost = (0.5 - best_R, best_R - near_RK.max(axis=1))
         return np.stack([np.bincount(label_R, weights, len(centres_KD)) for weights in lost])
 
-    error_K, use_K = np.sum(list(rows.map(measure)), axis=0)
-    return error_K, use_K
+    error_K, utility_K = np.sum(list(rows.map(measure)), axis=0)
+    return error_K, utility_K
 
 
 def _assign(part: slice, rows_RD: NDArray[np.float32], centres_KD: NDArray[np.float32]) -> _Block:
+    """Assign the rows of a block to their nearest centre."""
     near_RK = closeness(rows_RD, centres_KD)
     label_R = near_RK.argmax(axis=1)
     best_R = near_RK[np.arange(len(rows_RD)), label_R]
@@ -166,7 +168,7 @@ def _assign(part: slice, rows_RD: NDArray[np.float32], centres_KD: NDArray[np.fl
     )
 
 
-def _together(blocks: list[_Block], k: int) -> _Block:
+def _combined(blocks: list[_Block], k: int) -> _Block:
     far_closeness_F = np.concatenate([block.far_closeness_F for block in blocks])
     farthest_F = np.argsort(far_closeness_F, kind="stable")[:k]
     return _Block(
@@ -178,9 +180,9 @@ def _together(blocks: list[_Block], k: int) -> _Block:
     )
 
 
-def _centres(found: _Block) -> NDArray[np.float32]:
-    """Return the means; an empty cluster takes a row far from all centres."""
-    lost_K = np.flatnonzero(found.count_K == 0)
-    centres_KD = (found.sum_KD / np.maximum(found.count_K, 1)[:, None]).astype(np.float32)
-    centres_KD[lost_K] = found.far_FD[: len(lost_K)]
+def _centres(sums: _Block) -> NDArray[np.float32]:
+    """Return the means; an empty cluster gets a row far from all centres."""
+    empty = np.flatnonzero(sums.count_K == 0)
+    centres_KD = (sums.sum_KD / np.maximum(sums.count_K, 1)[:, None]).astype(np.float32)
+    centres_KD[empty] = sums.far_FD[: len(empty)]
     return centres_KD

@@ -17,7 +17,7 @@ from dinocli.engine.probe import Probe
 from dinocli.errors import UsageError
 from dinocli.models.attention import attend
 from dinocli.models.backbone import Backbone
-from dinocli.models.features import evaluating
+from dinocli.models.features import eval_mode
 from dinocli.quality.agreement import nmi
 from dinocli.quality.normalized_features import NormalizedFeatures
 from dinocli.quality.spherical_kmeans import nearest, unit_kmeans
@@ -128,13 +128,13 @@ def squares(holdout_probe: Probe, rows: Sequence[int]) -> list[Picture]:
 def _input(holdout_probe: Probe, rows: Sequence[int], backbone: Backbone) -> Tensor:
     """Return the images at twice the evaluation size, for finer maps, unless the input size is fixed."""
     preprocess = holdout_probe.preprocess
-    size = preprocess.size * (1 if backbone.one_size else 2)
+    size = preprocess.size * (1 if backbone.fixed_size else 2)
     (batch,) = holdout_probe.loader.batches(rows, len(rows))
     return normalise(resize_square(batch.pixels_BCHW, batch.sizes_B2, size), preprocess.mean, preprocess.std)
 
 
 def _maps(holdout_probe: Probe, rows: Sequence[int], backbone: Backbone) -> NDArray[np.float32]:
-    with evaluating(backbone), torch.inference_mode():
+    with eval_mode(backbone), torch.inference_mode():
         maps_nDhw = backbone.patch_tokens(_input(holdout_probe, rows, backbone)).float().cpu()
     return maps_nDhw.permute(0, 2, 3, 1).numpy()
 
@@ -157,7 +157,7 @@ def _attention(holdout_probe: Probe, rows: Sequence[int], backbone: Backbone) ->
     if not backbone.is_vit or not getattr(backbone.model, "num_prefix_tokens", 0):
         return []
     try:
-        with evaluating(backbone), torch.inference_mode():
+        with eval_mode(backbone), torch.inference_mode():
             map_nhw = attend(backbone, _input(holdout_probe, rows, backbone)).to_patches().mean(dim=1).cpu().numpy()
     except UsageError:  # unsupported attention
         return []

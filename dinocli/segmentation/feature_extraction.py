@@ -107,7 +107,7 @@ def check_tiling(name: str, tiling: Tiling | None, *, whole_image_only: bool) ->
 def grid_layout(backbone: Backbone, feature_kind: FeatureKind) -> GridLayout:
     """Return how the grids of `feature_grids` will lie on the pixels."""
     if backbone.is_vit:
-        return GridLayout(backbone.patch, backbone.step, backbone.patch)
+        return GridLayout(backbone.patch, backbone.stride, backbone.patch)
     stride = COARSE if feature_kind == FeatureKind.KEYS else FINE
     return GridLayout(stride, stride, DEEP)  # no feature map is rounded up
 

@@ -51,7 +51,7 @@ def test_deep_canvases_come_out_as_on_the_cpu(pretend: PretendDevice) -> None:
 def test_pieces_are_the_whole(pretend: PretendDevice, monkeypatch: pytest.MonkeyPatch) -> None:
     pixels = canvases().to(pretend.device)
     whole = held(views_of(everything(), pixels))
-    monkeypatch.setattr("dinocli.augment.resample.MOST_BYTES", 1 << 20)
+    monkeypatch.setattr("dinocli.augment.resample.MAX_CROP_BYTES", 1 << 20)
     for one, other in zip(held(views_of(everything(), pixels)), whole, strict=True):
         torch.testing.assert_close(one, other, atol=1e-6, rtol=0)
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dinocli.dino.koleo import NEAREST, koleo_loss
+from dinocli.dino.koleo import MIN_DISTANCE, koleo_loss
 
 
 def slow(features_ND: Tensor, sources: list[int]) -> float:
@@ -18,7 +18,7 @@ def slow(features_ND: Tensor, sources: list[int]) -> float:
             if sources[i] != sources[j]
         ]
         if distances:
-            logs.append(-math.log(max(min(distances), NEAREST)))
+            logs.append(-math.log(max(min(distances), MIN_DISTANCE)))
     return sum(logs) / len(logs) if logs else 0.0
 
 
@@ -37,7 +37,7 @@ def test_exact_copies_stay_finite_and_pull_on_nothing() -> None:
     features = torch.ones(3, 4, requires_grad=True)
     loss = koleo_loss(features, torch.tensor([0, 1, 2]))
     loss.backward()  # type: ignore[no-untyped-call]
-    assert loss.item() == pytest.approx(-math.log(NEAREST))
+    assert loss.item() == pytest.approx(-math.log(MIN_DISTANCE))
     assert features.grad is not None
     assert not features.grad.any()
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dinocli.engine import compilation
-from dinocli.engine.compilation import COSTS, SAVES, compile_learner, settle_compile
+from dinocli.engine.compilation import COMPILE_SECONDS, MAX_SAVING, compile_learner, settle_compile
 from dinocli.engine.device import Precision
 from dinocli.engine.step import Learner
 from tests.engine.learners import tiny_learner
@@ -22,7 +22,7 @@ class Clock:
         self.made: list[Learner] = []
         monkeypatch.setattr("dinocli.engine.compilation.time.monotonic", lambda: self.now)
         monkeypatch.setattr(compilation, "compile_learner", self._compile)
-        monkeypatch.setattr(compilation, "_wait", lambda _: None)
+        monkeypatch.setattr(compilation, "_synchronize", lambda _: None)
 
     def _compile(self, _: Learner) -> None:
         self.seconds = self.compiled
@@ -48,8 +48,8 @@ def test_a_plain_recipe_and_a_cpu_try_nothing(monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize(
     ("steps", "compiled", "decided", "words"),
     [
-        (int(COSTS / SAVES) - 1, 0.1, False, "too few to compile for"),
-        (int(COSTS / SAVES) + 1, 0.1, True, "0.1 s a step instead of 1 s"),
+        (int(COMPILE_SECONDS / MAX_SAVING) - 1, 0.1, False, "too few to compile for"),
+        (int(COMPILE_SECONDS / MAX_SAVING) + 1, 0.1, True, "0.1 s a step instead of 1 s"),
         (10_000, 0.95, False, "no step faster"),
     ],
 )

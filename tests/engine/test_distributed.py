@@ -6,7 +6,7 @@ import torch.distributed as dist
 
 from dinocli.engine.distributed import (
     World,
-    add_up,
+    all_reduce_sum,
     any_rank,
     check_gpus,
     from_main,
@@ -25,7 +25,7 @@ def test_one_process_needs_none_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
     assert world.is_main
     assert not dist.is_initialized()
     tensor = torch.arange(3.0)
-    assert add_up(tensor) is tensor
+    assert all_reduce_sum(tensor) is tensor
     assert torch.equal(tensor, torch.arange(3.0))
     assert (any_rank(True), any_rank(False)) == (True, False)
     assert from_main(lambda: "word") == main_first(lambda: "word") == "word"

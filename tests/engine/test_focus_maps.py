@@ -14,7 +14,7 @@ from dinocli.data.loader import Loader
 from dinocli.data.read import Reader
 from dinocli.data.region_of_interest import parse_roi
 from dinocli.data.sources import find_images
-from dinocli.engine.focus_maps import find_focus
+from dinocli.engine.focus_maps import build_focus
 from dinocli.models.backbone import Backbone
 from dinocli.models.create import create_backbone
 from dinocli.progress import ProgressReporter
@@ -59,7 +59,7 @@ def loader(folder: Path, about: Preprocess) -> Loader:
 
 def test_the_planted_place_weighs_most_and_a_strip_has_no_map(folder: Path, backbone: Backbone) -> None:
     source = loader(folder, ABOUT)
-    focus, again = (find_focus(backbone, source, 0.5, ABOUT, ProgressReporter()) for _ in range(2))
+    focus, again = (build_focus(backbone, source, 0.5, ABOUT, ProgressReporter()) for _ in range(2))
     assert focus is not None
     assert again is not None
     assert np.array_equal(focus.maps_Mgg, again.maps_Mgg), "a resumed run looks where it looked"
@@ -70,7 +70,7 @@ def test_the_planted_place_weighs_most_and_a_strip_has_no_map(folder: Path, back
         assert top <= (row + 0.5) / cells * 128 < top + SQUARE
         assert left <= (column + 0.5) / cells * 128 < left + SQUARE
     assert (focus.maps_Mgg.reshape(13, -1).max(axis=1) > 0).tolist() == [True] * 12 + [False]
-    assert find_focus(backbone, source, 0.0, ABOUT, ProgressReporter()) is None
+    assert build_focus(backbone, source, 0.0, ABOUT, ProgressReporter()) is None
 
 
 def test_a_mask_draws_all_crops_inside(folder: Path, backbone: Backbone, tmp_path: Path) -> None:
@@ -80,15 +80,15 @@ def test_a_mask_draws_all_crops_inside(folder: Path, backbone: Backbone, tmp_pat
     (folder / "strip.png").unlink()
     about = replace(ABOUT, roi=parse_roi(str(tmp_path / "mask.png")))
     source = loader(folder, about)
-    focus = find_focus(backbone, source, 0.0, about, ProgressReporter())
+    focus = build_focus(backbone, source, 0.0, about, ProgressReporter())
     assert focus is not None
     assert focus.share == 1
     assert focus.maps_Mgg[0, 8:].min() == 255
     assert focus.maps_Mgg[0, :8, 4:].max() == 0
-    both = find_focus(backbone, source, 0.5, about, ProgressReporter())
+    both = build_focus(backbone, source, 0.5, about, ProgressReporter())
     assert both is not None
     assert both.region_gg is not None
     half = both.maps_Mgg.shape[1] // 2
     assert both.maps_Mgg[:, :half, half:].max() == 0, "rare places outside do not count"
     box = replace(ABOUT, roi="0,0,64,64")
-    assert find_focus(backbone, loader(folder, box), 0.0, box, ProgressReporter()) is None
+    assert build_focus(backbone, loader(folder, box), 0.0, box, ProgressReporter()) is None

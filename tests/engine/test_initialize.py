@@ -23,7 +23,7 @@ def test_only_the_main_process_computes_and_all_get_everything(monkeypatch: pyte
             tensor.fill_(3)
 
     monkeypatch.setattr(module, "from_main", asked.append)
-    monkeypatch.setattr(module, "spread", receive)
+    monkeypatch.setattr(module, "broadcast", receive)
     monkeypatch.setattr(module, "fill_center", lambda learner, *_: learner.center_K.fill_(1.0))
     learner = tiny_learner()
     recipe = tiny_recipe("model.batch_norm=adapted", "head.init=fitted")

@@ -110,7 +110,7 @@ def test_rows_that_are_not_finite_spoil_nothing() -> None:
 
 def test_memory_of_the_fit_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     pooled, both = maps()
-    monkeypatch.setattr(module, "KEPT_BYTES", 3 * sum(x[0].nbytes for x in both.values()))
+    monkeypatch.setattr(module, "MAX_MAP_BYTES", 3 * sum(x[0].nbytes for x in both.values()))
     fit = RareFit("rare")
     for number in range(IMAGES):
         part = slice(number, number + 1)
@@ -143,7 +143,7 @@ def test_half_precision_of_the_network_leaves_the_distances_alone() -> None:
     fit.add(*rarity_maps(backbone, x), names(6))
     features, _ = fit.finish()
     with torch.autocast("cpu", torch.bfloat16):
-        half = features.of(backbone, x)
+        half = features.compute(backbone, x)
         pooled, both = rarity_maps(backbone, x)
     whole = {name: map_BDhw.float() for name, map_BDhw in both.items()}
     torch.testing.assert_close(half, features.of_maps(pooled.float(), whole), rtol=0, atol=1e-6)

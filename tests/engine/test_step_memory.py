@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from dinocli.engine.step import train_step
-from dinocli.engine.step_memory import FEW, LiveBytes, StepMemory, measure_step_memory
+from dinocli.engine.step_memory import SMALL_BATCH, LiveBytes, StepMemory, measure_step_memory
 from tests.engine.learners import batch_of, tiny_learner
 
 
@@ -28,7 +28,7 @@ class Twos:
 
     def steps(self, first: int, last: int) -> list[object]:
         assert (first, last) == (0, 1)
-        return [batch_of(FEW)]
+        return [batch_of(SMALL_BATCH)]
 
 
 def test_the_line_through_small_steps_foretells_a_large_one() -> None:
@@ -38,7 +38,7 @@ def test_the_line_through_small_steps_foretells_a_large_one() -> None:
     with LiveBytes() as live:
         train_step(learner, batch_of(12), 0)
         train_step(learner, batch_of(12), 1)
-    assert memory.of(12) == pytest.approx(live.peak, rel=0.1)
+    assert memory.bytes_for(12) == pytest.approx(live.peak, rel=0.1)
     again = measure_step_memory(tiny_learner(), Twos(), usable=1e9)  # type: ignore[arg-type]
     assert again == memory, "a measurement of bytes is the same every time"
 
@@ -50,4 +50,4 @@ def test_the_line_through_small_steps_foretells_a_large_one() -> None:
 def test_what_fits_is_a_power_of_two_or_half_as_much_again(usable: float, parts: int, most: int) -> None:
     memory = StepMemory(fixed=100, per_image=10, usable=usable)
     assert memory.fits(parts) == most
-    assert memory.of(most // parts) <= max(usable, 100)
+    assert memory.bytes_for(most // parts) <= max(usable, 100)

@@ -61,8 +61,8 @@ def test_a_tracker_that_fails_is_let_go_of_and_named_once(tmp_path: Path) -> Non
         monitor.flush()
     assert [step for step, _ in torn.rows] == [1]
     assert [step for step, _ in whole.rows] == [1, 2, 3]
-    assert len(monitor.lost) == 1
-    assert "no answer" in monitor.lost[0]
+    assert len(monitor.tracker_errors) == 1
+    assert "no answer" in monitor.tracker_errors[0]
     assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 3
 
 

@@ -5,7 +5,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from dinocli.models.alpha_bn import PRIOR, SHARE, adapt_statistics
+from dinocli.models.alpha_bn import ALPHA, PRIOR_IMAGES, adapt_statistics
 from dinocli.models.create import create_backbone
 
 
@@ -24,8 +24,8 @@ def test_the_first_norm_gets_mean_and_variance_of_the_first_convolution_mixed_wi
     norm.running_mean.fill_(7.0)
     with torch.no_grad():
         seen = conv(images())
-    share = SHARE / 2
-    adapt_statistics(backbone, [images()], distinct=PRIOR)
+    share = ALPHA / 2
+    adapt_statistics(backbone, [images()], distinct=PRIOR_IMAGES)
     torch.testing.assert_close(norm.running_mean, (1 - share) * 7.0 + share * seen.mean((0, 2, 3)))
     torch.testing.assert_close(norm.running_var, (1 - share) * 1.0 + share * seen.var((0, 2, 3)))
 
@@ -43,7 +43,7 @@ def test_a_later_norm_sees_what_the_layers_before_it_give_with_their_new_statist
         backbone.eval()(images())
     hook.remove()
     assert second.running_mean is not None
-    torch.testing.assert_close(second.running_mean, (1 - SHARE) * 7.0 + SHARE * seen[0].mean((0, 2, 3)))
+    torch.testing.assert_close(second.running_mean, (1 - ALPHA) * 7.0 + ALPHA * seen[0].mean((0, 2, 3)))
 
 
 def test_many_images_count_their_share_and_one_hardly_moves_anything() -> None:
@@ -56,7 +56,7 @@ def test_many_images_count_their_share_and_one_hardly_moves_anything() -> None:
         adapt_statistics(backbone, [images()], distinct)
         moved[distinct] = float((100.0 - norm.running_mean).mean()) / 100
     assert 0 < moved[1] < 0.05
-    assert moved[1_000_000] > 0.9 * SHARE
+    assert moved[1_000_000] > 0.9 * ALPHA
 
 
 def test_equal_batches_give_what_one_large_batch_gives() -> None:

@@ -115,7 +115,7 @@ def test_sizes_that_do_not_fit_are_named() -> None:
 def test_one_size_is_found_where_timms_word_for_it_is_not_enough(name: str, one: bool) -> None:
     backbone = create_backbone(name)
     assert backbone.model.pretrained_cfg["fixed_input_size"]
-    assert (backbone.one_size, backbone.own_size) == (one, 224)
+    assert (backbone.fixed_size, backbone.native_size) == (one, 224)
     with pytest.raises(UsageError, match="224x224 px only, not 96x96") if one else nullcontext():
         backbone(torch.zeros(1, 3, 96, 96))
 
@@ -125,24 +125,24 @@ def test_a_smaller_step_gives_the_same_patches_and_more_between_them() -> None:
     backbone = create_backbone("vit_tiny_patch16_224").eval()
     images = torch.rand(2, 3, 64, 96)
     coarse, tokens = backbone.model.patch_embed(images), backbone.patch_tokens(images)
-    backbone.set_step(8)
+    backbone.set_stride(8)
     fine = backbone.model.patch_embed(images).reshape(2, 7, 11, -1)
     assert torch.allclose(fine[:, ::2, ::2].flatten(1, 2), coarse, atol=1e-5)
     assert backbone.patch_tokens(images).shape == (2, tokens.shape[1], 7, 11)
-    backbone.set_step(16)
+    backbone.set_stride(16)
     assert torch.equal(backbone.patch_tokens(images), tokens)
 
 
 @pytest.mark.parametrize("name", ["resnet10t", "vit_small_patch16_dinov3", "test_vit"])
 def test_a_smaller_step_is_refused_where_it_makes_no_sense(name: str) -> None:
     with pytest.raises(UsageError, match=f"{name} cannot take a smaller stride .* larger --size"):
-        create_backbone(name).set_step(8)
+        create_backbone(name).set_stride(8)
 
 
 @pytest.mark.parametrize("step", [0, -4, 5, 32])
 def test_a_step_has_to_divide_the_patch(step: int) -> None:
     with pytest.raises(UsageError, match=f"a stride of {step} does not divide the 16-px patches"):
-        create_backbone("vit_tiny_patch16_224").set_step(step)
+        create_backbone("vit_tiny_patch16_224").set_stride(step)
 
 
 def test_position_embedding_trains_through_the_resampling() -> None:

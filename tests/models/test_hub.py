@@ -186,7 +186,7 @@ def test_the_second_file_is_taken_where_the_first_is_not_there(monkeypatch: pyte
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", only_bin)
-    assert hub.find_file("a/b", hub.FILES) == Path("/cache/pytorch_model.bin")
-    assert asked == list(hub.FILES)
+    assert hub.find_file("a/b", hub.WEIGHTS_FILES) == Path("/cache/pytorch_model.bin")
+    assert asked == list(hub.WEIGHTS_FILES)
     with pytest.raises(WeightsError, match="has none of the files x"):
         hub.find_file("a/b", ["x"])

@@ -36,14 +36,14 @@ def test_means_are_those_of_the_cells_inside(name: str) -> None:
     inside_HW = torch.zeros(h, w, dtype=torch.bool)
     inside_HW[: h // 2 + 1, : w // 2] = True
     part_BDP = grid_BDhw[:, :, : h // 2 + 1, : w // 2].flatten(2)
-    found = {kind: Tokens(kind, inside_HW=inside_HW).of(backbone, x_B3HW) for kind in ("mean", "gem", "patch")}
+    found = {kind: Tokens(kind, inside_HW=inside_HW).compute(backbone, x_B3HW) for kind in ("mean", "gem", "patch")}
     _close(found["mean"], part_BDP.mean(2))
     _close(found["gem"], part_BDP.clamp(min=1e-6).pow(3).mean(2).pow(1 / 3))
     assert not found["patch"][:, ~inside_HW].any()
     pooled_BD, maps = rarity_maps(backbone, x_B3HW, inside_HW)
     if backbone.pool_kind == "timm":
         _close(pooled_BD, found["mean"])
-    _close(pooled_BD, Tokens(inside_HW=inside_HW).of(backbone, x_B3HW))
+    _close(pooled_BD, Tokens(inside_HW=inside_HW).compute(backbone, x_B3HW))
     for map_BDhw in maps.values():
         assert torch.equal(map_BDhw[0, 0].isfinite(), cells_of(inside_HW, map_BDhw))
 
@@ -53,4 +53,4 @@ def test_a_region_of_everything_changes_nothing() -> None:
     backbone, x_B3HW = _model("vit_small_patch16_224.dino"), torch.randn(1, 3, 64, 64)
     for kind in (kind for kind in KINDS if kind not in FITTED):
         all_in = Tokens(kind, 2, torch.ones(9, 7, dtype=torch.bool))
-        _close(all_in.of(backbone, x_B3HW), all_in.regardless().of(backbone, x_B3HW))
+        _close(all_in.compute(backbone, x_B3HW), all_in.without_region().compute(backbone, x_B3HW))

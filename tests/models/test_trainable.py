@@ -7,7 +7,7 @@ from dinocli.errors import UsageError
 from dinocli.models.backbone import Backbone
 from dinocli.models.create import create_backbone
 from dinocli.models.lora import add_lora
-from dinocli.models.trainable import layers, rate_factors, trainable_names
+from dinocli.models.trainable import layers, lr_scales, trainable_names
 
 VIT, CONVNEXT, EFFICIENTNET = "vit_tiny_patch16_224", "test_convnext", "tf_efficientnet_lite0"
 
@@ -76,13 +76,13 @@ def test_more_blocks_than_there_are_is_said(backbones: dict[str, Backbone]) -> N
 
 
 def test_rates_fall_towards_the_stem(backbones: dict[str, Backbone]) -> None:
-    factors = rate_factors(backbones[VIT], 0.5, 0.2)
+    factors = lr_scales(backbones[VIT], 0.5, 0.2)
     assert factors.keys() == trainable_names(backbones[VIT], "all")
     assert factors["model.norm.weight"] == factors["model.blocks.11.mlp.fc1.weight"] == 1.0
     assert factors["model.blocks.9.attn.qkv.bias"] == 0.25
     assert factors["model.pos_embed"] == factors["model.cls_token"] == 0.5**12
     assert factors["model.patch_embed.proj.weight"] == pytest.approx(0.2 * 0.5**12)
-    lite = rate_factors(backbones[EFFICIENTNET], 1.0, 0.2)
+    lite = lr_scales(backbones[EFFICIENTNET], 1.0, 0.2)
     assert {name for name, factor in lite.items() if factor != 1.0} == {
         "model.conv_stem.weight",
         "model.bn1.weight",
@@ -92,5 +92,5 @@ def test_rates_fall_towards_the_stem(backbones: dict[str, Backbone]) -> None:
 
 def test_without_decay_all_rates_are_one(backbones: dict[str, Backbone]) -> None:
     for backbone in backbones.values():
-        assert set(rate_factors(backbone, 1.0, 1.0).values()) == {1.0}
+        assert set(lr_scales(backbone, 1.0, 1.0).values()) == {1.0}
         assert len(layers(backbone, coarse=False)) >= len(layers(backbone, coarse=True)) > 4

@@ -18,7 +18,7 @@ from dinocli.quality.classifier_file import SavedClassifier, load_classifier, sa
 from dinocli.quality.classifiers import Candidate, centred, fit_classifier, mean_of
 from dinocli.quality.folds import folds
 from dinocli.quality.normalized_features import NormalizedFeatures
-from dinocli.quality.selective import NEVER, class_shares, least_labels, precision_threshold
+from dinocli.quality.selective import REJECT_ALL, class_shares, min_labels, precision_threshold
 from dinocli.quality.suggestions import margins, suggest
 
 Rows = NDArray[np.float32]
@@ -147,13 +147,13 @@ def test_a_classifier_survives_the_disk_bit_by_bit(tmp_path: Path, method: str, 
 def test_the_threshold_by_hand() -> None:
     ranked = np.linspace(1, 0.5, 200)
     right = np.ones(200, bool)
-    assert least_labels(0.95) == 59
-    assert precision_threshold(ranked[:58], right[:58], 0.95) == NEVER
+    assert min_labels(0.95) == 59
+    assert precision_threshold(ranked[:58], right[:58], 0.95) == REJECT_ALL
     assert precision_threshold(ranked[:59], right[:59], 0.95) == ranked[58]
     right[100:] = False
     found = precision_threshold(ranked, right, 0.95)
     assert ranked[101] <= found <= ranked[100], "one error of 101 is explained, two are not by much"
-    assert precision_threshold(np.ones(60), np.arange(60) > 20, 0.95) == NEVER, "equal confidences stand together"
+    assert precision_threshold(np.ones(60), np.arange(60) > 20, 0.95) == REJECT_ALL, "equal confidences stand together"
 
 
 @pytest.mark.parametrize("precision", [0.8, 0.95])

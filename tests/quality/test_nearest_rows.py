@@ -12,7 +12,7 @@ from dinocli.quality.normalized_features import NormalizedFeatures, fit_whitenin
 @pytest.mark.parametrize("dtype", [np.float32, np.float16, np.float64])
 def test_equals_the_slow_sort(values: int, threads: int, dtype: type, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search, "_BLOCK_VALUES", values)
-    monkeypatch.setattr(search, "_SPARE", 2)
+    monkeypatch.setattr(search, "_EXTRA_CANDIDATES", 2)
     random = np.random.default_rng(0)
     gallery: NDArray[np.floating] = random.standard_normal((100, 8)).astype(dtype)
     queries = random.standard_normal((3, 8)) * 7

@@ -4,7 +4,7 @@ import pytest
 from dinocli.errors import DataError
 from dinocli.quality import normalized_features as rows
 from dinocli.quality.knn import accuracy, knn_classify
-from dinocli.quality.normalized_features import NormalizedFeatures, cores, fit_projection, fit_whitening
+from dinocli.quality.normalized_features import NormalizedFeatures, block_threads, fit_projection, fit_whitening
 from tests.quality.groups import cloud, mixture
 
 
@@ -18,7 +18,7 @@ def test_rows_have_length_one_and_zeros_stay() -> None:
 
 @pytest.mark.parametrize("threads", [1, 3])
 def test_blocks_come_in_order_and_are_everything(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rows, "BLOCK", 16)
+    monkeypatch.setattr(rows, "BLOCK_ROWS", 16)
     points = NormalizedFeatures(cloud(100), threads=threads)
     seen = list(points.map(lambda part, block: (part.start, block)))
     assert [start for start, _ in seen] == list(range(0, 100, 16))
@@ -86,7 +86,7 @@ def test_directions_of_rounding_are_dropped() -> None:
 @pytest.mark.parametrize(("asked", "most"), [("1", 1), ("", 10_000), ("0", 10_000), ("many", 10_000)])
 def test_threads_follow_the_environment(asked: str, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", asked)
-    assert 1 <= cores() <= most
+    assert 1 <= block_threads() <= most
 
 
 def test_rows_that_are_not_finite_are_no_part_of_a_whitening() -> None:

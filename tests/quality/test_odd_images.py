@@ -3,13 +3,13 @@ import pytest
 
 from dinocli.quality.image_statistics import image_statistics
 from dinocli.quality.normalized_features import NormalizedFeatures
-from dinocli.quality.odd_images import appearance_distance, feature_distance, joined_oddness
+from dinocli.quality.odd_images import appearance_distance, feature_distance, joined_outlier_score
 from tests.quality.test_image_issues import ODD, photo
 
 
 def test_distance_is_that_to_the_nearest_in_whitened_directions(monkeypatch: pytest.MonkeyPatch) -> None:
     """A slow clear loop, with blocks and samples smaller than the rows."""
-    monkeypatch.setattr("dinocli.quality.normalized_features.BLOCK", 16)
+    monkeypatch.setattr("dinocli.quality.normalized_features.BLOCK_ROWS", 16)
     random = np.random.default_rng(0)
     points = random.normal(size=(60, 12)) * np.linspace(3, 0.1, 12) + 5
     points[7] += 20 * np.eye(12)[11]
@@ -36,14 +36,14 @@ def test_both_distances_count() -> None:
     random = np.random.default_rng(0)
     one, other = np.exp(random.normal(size=(2, 100)))
     one[3], other[3] = 40, 40
-    score = joined_oddness(one, other)
+    score = joined_outlier_score(one, other)
     assert score.argmax() == 3
     assert abs(np.median(score)) < 0.3
-    np.testing.assert_allclose(joined_oddness(np.ones(4)), 0)
+    np.testing.assert_allclose(joined_outlier_score(np.ones(4)), 0)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5])
 def test_few_and_equal_rows(count: int) -> None:
     rows = NormalizedFeatures(np.ones((count, 4), np.float32))
-    assert np.isfinite(joined_oddness(feature_distance(rows))).all()
+    assert np.isfinite(joined_outlier_score(feature_distance(rows))).all()
     assert np.isfinite(appearance_distance([image_statistics(photo(seed)) for seed in range(count)])).all()

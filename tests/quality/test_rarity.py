@@ -5,7 +5,7 @@ from torch import Tensor
 
 from dinocli.errors import DataError
 from dinocli.quality import rarity as module
-from dinocli.quality.rarity import UNSEEN, BankBuilder, MemoryBank, nearest_distance
+from dinocli.quality.rarity import NOT_IN_BANK, BankBuilder, MemoryBank, nearest_distance
 
 IMAGES, WIDTH, SIDE = 9, 5, 4
 
@@ -56,8 +56,8 @@ def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_patches_of_the_image_itself_do_not_count() -> None:
     x, bank = maps(), built(maps())
     assert bank.rarity(x, torch.arange(IMAGES), 1).min() > 1e-4
-    assert bank.rarity(x, torch.full((IMAGES,), UNSEEN), 1).abs().max() < 1e-6
-    torch.testing.assert_close(bank.rarity(x), bank.rarity(x, torch.full((IMAGES,), UNSEEN)))
+    assert bank.rarity(x, torch.full((IMAGES,), NOT_IN_BANK), 1).abs().max() < 1e-6
+    torch.testing.assert_close(bank.rarity(x), bank.rarity(x, torch.full((IMAGES,), NOT_IN_BANK)))
 
 
 def test_the_temperature_is_in_standard_deviations_of_the_rarity() -> None:

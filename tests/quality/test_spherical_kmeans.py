@@ -48,7 +48,7 @@ def test_breathing_repairs_what_starts_get_wrong() -> None:
 
 
 def test_threads_and_seeds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(normalized_features, "BLOCK", 64)
+    monkeypatch.setattr(normalized_features, "BLOCK_ROWS", 64)
     points, _ = mixture(6, 250, noise=2.5)
     with single_threaded():
         one, two, again = (unit_kmeans(NormalizedFeatures(points, threads=threads), 6) for threads in (1, 2, 2))
@@ -79,7 +79,7 @@ def test_fewer_different_rows_than_clusters() -> None:
 def test_an_empty_cluster_takes_a_far_row() -> None:
     points = np.array([[1, 0], [1, 0.1], [0, 1], [-1, 0]], np.float32)
     start = np.array([[1, 0], [0.6, 0.8], [0.6, -0.8]], np.float32)  # nothing is nearest to the last
-    fit = spherical_kmeans._improve(NormalizedFeatures(points), start, 10)
+    fit = spherical_kmeans._lloyd(NormalizedFeatures(points), start, 10)
     assert len(set(nearest(NormalizedFeatures(points).take(slice(None)), fit.centres_KD))) == 3
 
 

@@ -70,7 +70,7 @@ def test_grids_have_the_size_that_the_frame_says(
 @pytest.mark.parametrize("feature_kind", [FeatureKind.PATCHES, FeatureKind.KEYS, FeatureKind.ATTENTION])
 def test_a_smaller_stride_gives_more_cells(tmp_path: Path, feature_kind: FeatureKind) -> None:
     one = extractor("vit_tiny_patch16_224", feature_kind)
-    one.backbone.set_step(8)
+    one.backbone.set_stride(8)
     picture = read(one, tmp_path, texture(64, 96))
     assert one.grid(picture).values_hwD.shape[:2] == picture.geometry.grid == (7, 11)
 

@@ -215,7 +215,7 @@ def test_classes_of_one_image_are_left_out_and_large_sets_sampled(monkeypatch: p
     (found,), notes = splits(listed, labels="folder")
     assert len(found.rows_T) == 60
     assert notes == ["folder: 1 classes of one image are left out (1 images)"]
-    monkeypatch.setattr(truth, "MOST", 40)
+    monkeypatch.setattr(truth, "MAX_IMAGES", 40)
     (found,), notes = splits(listed, labels="folder")
     assert len(found.rows_T) == 40
     assert "folder: a sample of 40 of 60 labelled images" in notes

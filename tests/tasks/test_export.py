@@ -265,7 +265,7 @@ def test_every_fixed_range_is_in_the_graph(weights: str, about: dict[str, Any]) 
         with torch.no_grad():
             return [output.numpy() for output in pipeline(images)]
 
-    assert whole.proved(compute) < 1e-3
+    assert whole.verified(compute) < 1e-3
     image_range = replace(source.preprocess, range_policy="image", range_low=1.0, range_high=99.0)
     with pytest.raises(UsageError, match="percentiles"):
         WholeGraph(replace(source, preprocess=image_range), reads=True)
@@ -274,7 +274,7 @@ def test_every_fixed_range_is_in_the_graph(weights: str, about: dict[str, Any]) 
 def test_a_graph_with_other_features_is_refused(weights: str, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = WholeGraph(source_of(weights), reads=True)
     with pytest.raises(WeightsError, match="cosine"):
-        whole.proved(lambda images: [np.ones((1, 64), np.float32) * np.r_[1, -np.ones(63)].astype(np.float32)])
+        whole.verified(lambda images: [np.ones((1, 64), np.float32) * np.r_[1, -np.ones(63)].astype(np.float32)])
 
 
 @pytest.mark.parametrize(

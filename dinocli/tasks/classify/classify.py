@@ -21,8 +21,8 @@ from dinocli.quality.classifier_choice import TriedClassifier, can_be_validated,
 from dinocli.quality.classifier_file import SavedClassifier, load_classifier, save_classifier
 from dinocli.quality.classifiers import Candidate, centred, fit_classifier, mean_of
 from dinocli.quality.knn import accuracy, balanced_accuracy
-from dinocli.quality.normalized_features import NormalizedFeatures, cores, single_threaded
-from dinocli.quality.selective import NEVER, class_shares, least_labels, precision_threshold
+from dinocli.quality.normalized_features import NormalizedFeatures, block_threads, single_threaded
+from dinocli.quality.selective import REJECT_ALL, class_shares, min_labels, precision_threshold
 from dinocli.quality.suggestions import suggest
 from dinocli.tasks.classify.classified_features import open_classified, origin
 from dinocli.tasks.classify.classify_options import (
@@ -89,7 +89,7 @@ def _classify(options: ClassifyOptions, reporter: ProgressReporter, stdin: Binar
         learnt = _known(options, saved, features) if saved else _learn(options, features, reporter)
         probability_NC = learnt.saved.classifier.probabilities(features.flat())
         found = _predictions(learnt, probability_NC, _threshold(learnt, probability_NC, reporter))
-        rows = NormalizedFeatures(features.flat(), threads=cores())
+        rows = NormalizedFeatures(features.flat(), threads=block_threads())
         wanted = (
             suggest(rows, probability_NC, learnt.label_N == "", options.suggest, seed=options.seed)
             if options.suggest
@@ -114,7 +114,7 @@ def _learn(options: ClassifyOptions, features: FeatureFile, reporter: ProgressRe
     label_N, groups_N, column = read_training_labels(options, features.names, reporter)
     rows_M = sampled(label_N, reporter, options.seed)
     labels_M, groups_M = label_N[rows_M], None if groups_N is None else groups_N[rows_M]
-    mean_D = mean_of(NormalizedFeatures(features.flat(), threads=cores()))
+    mean_D = mean_of(NormalizedFeatures(features.flat(), threads=block_threads()))
     rows_MD = centred(NormalizedFeatures(features.flat()[rows_M]), mean_D)
     reporter.line(f"{len(rows_M):,} of {len(label_N):,} images have one of {len(set(labels_M))} labels ({column})")
     reporter.stage("choosing a classifier")
@@ -142,16 +142,19 @@ def _threshold(learnt: Learnt, probability_NC: NDArray[np.float32], reporter: Pr
     saved = learnt.saved
     if not saved.precision:
         return 0.0
-    threshold, shown = NEVER, (saved.confidence_M, saved.right_M, saved.precision)
+    threshold, shown = REJECT_ALL, (saved.confidence_M, saved.right_M, saved.precision)
     if len(saved.truth_M):
         labelled_C = np.bincount(saved.truth_M, minlength=len(saved.classifier.classes)) / len(saved.truth_M)
-        open_N = learnt.label_N == ""
-        weight_C = class_shares(probability_NC[open_N] if open_N.any() else probability_NC, labelled_C) / labelled_C
+        unlabelled_N = learnt.label_N == ""
+        weight_C = (
+            class_shares(probability_NC[unlabelled_N] if unlabelled_N.any() else probability_NC, labelled_C)
+            / labelled_C
+        )
         threshold = max(precision_threshold(*shown), precision_threshold(*shown, weight_C[saved.truth_M]))
-    if threshold == NEVER:
+    if threshold == REJECT_ALL:
         reporter.warn(
             f"{len(saved.right_M)} labels, {saved.right_M.sum()} of them predicted rightly, cannot show a precision of "
-            f"{saved.precision:g} (at least {least_labels(saved.precision)} have to be right), so every image is "
+            f"{saved.precision:g} (at least {min_labels(saved.precision)} have to be right), so every image is "
             "unsure: label more images (--suggest), or ask for a lower --precision"
         )
     return threshold
@@ -201,9 +204,9 @@ def _outcome(
 ) -> ClassifyResult:
     labels_M, tried = learnt.label_N[learnt.rows_M], learnt.tried
     predicted_M = found.predicted_N[learnt.rows_M]
-    open_N = found.open_N
-    counts = [Counter(part.tolist()) for part in (learnt.label_N, found.predicted_N[open_N & found.sure_N])]
-    unsure = Counter(found.predicted_N[open_N & ~found.sure_N].tolist())
+    unlabelled_N = found.unlabelled_N
+    counts = [Counter(part.tolist()) for part in (learnt.label_N, found.predicted_N[unlabelled_N & found.sure_N])]
+    unsure = Counter(found.predicted_N[unlabelled_N & ~found.sure_N].tolist())
     classes = []
     for name in learnt.saved.classifier.classes:
         own_M = labels_M == name
@@ -219,8 +222,8 @@ def _outcome(
         accuracy=accuracy(labels_M, predicted_M) if tried else None,
         balanced_accuracy=balanced_accuracy(labels_M, predicted_M) if tried else None,
         precision=learnt.saved.precision,
-        threshold=None if found.threshold == NEVER else found.threshold,
-        accepted=float(found.sure_N[open_N].mean()) if open_N.any() else 1.0,
+        threshold=None if found.threshold == REJECT_ALL else found.threshold,
+        accepted=float(found.sure_N[unlabelled_N].mean()) if unlabelled_N.any() else 1.0,
         classes=classes,
         suggested=suggested,
         files=options.outputs(),

@@ -34,7 +34,7 @@ class Predictions(NamedTuple):
     threshold: float
 
     @property
-    def open_N(self) -> NDArray[np.bool_]:
+    def unlabelled_N(self) -> NDArray[np.bool_]:
         """Rows that had no label."""
         return np.asarray(self.given_N == "")
 
@@ -46,11 +46,11 @@ class Predictions(NamedTuple):
     def labels(self) -> list[str]:
         """Return the label of each row: given, else predicted, else `unsure`."""
         sure_N = np.where(self.sure_N, self.predicted_N, UNSURE)
-        return [str(label) for label in np.where(self.open_N, sure_N, self.given_N)]
+        return [str(label) for label in np.where(self.unlabelled_N, sure_N, self.given_N)]
 
     def tags(self) -> list[ImageTag]:
         """Return the label of each row with its confidence, 1 where it was given."""
-        sure_N = np.where(self.open_N, self.confidence_N, 1).tolist()
+        sure_N = np.where(self.unlabelled_N, self.confidence_N, 1).tolist()
         return [ImageTag(row, *what) for row, what in enumerate(zip(self.labels(), sure_N, strict=True))]
 
 

@@ -13,8 +13,8 @@ from dinocli.errors import UsageError
 from dinocli.file_set import FileSet, check_free, claimed
 from dinocli.progress import ProgressReporter
 from dinocli.quality.layout import place
-from dinocli.quality.normalized_features import NormalizedFeatures, cores, single_threaded
-from dinocli.quality.odd_images import feature_distance, joined_oddness
+from dinocli.quality.normalized_features import NormalizedFeatures, block_threads, single_threaded
+from dinocli.quality.odd_images import feature_distance, joined_outlier_score
 from dinocli.quality.outliers import diverse
 from dinocli.quality.stable_ids import stable_ids
 from dinocli.tasks.cluster.cluster_inputs import ClusterInputs, open_members
@@ -79,7 +79,7 @@ def _cluster(options: ClusterOptions, reporter: ProgressReporter, stdin: BinaryI
     labels = read_labels(options.labels, members.names, reporter.line) if options.labels else {}
     reporter.line(f"{len(members):,} images, {members.flat().shape[1]} values each")
     options = replace(options, whiten=members.needs_whitening(options.whiten, reporter.line))
-    rows, pooled = (NormalizedFeatures(part, threads=cores()) for part in (members.flat(), members.pooled_ND))
+    rows, pooled = (NormalizedFeatures(part, threads=block_threads()) for part in (members.flat(), members.pooled_ND))
     with single_threaded():
         reporter.stage("grouping")
         found = find_groups(rows, options, reporter)
@@ -97,7 +97,7 @@ def _cluster(options: ClusterOptions, reporter: ProgressReporter, stdin: BinaryI
         again = duplicate_groups(members, same.pairs)
         closest = same.threshold if same.reason else 1.0
         selected = diverse(pooled, options.select, closest=closest, seed=options.seed) if options.select else []
-    oddness = joined_oddness(*distances)
+    oddness = joined_outlier_score(*distances)
     findings = Findings(
         found, ids, oddness, placed.place_N2, placed.method, same, again, issues, selected, labels, drifted
     )

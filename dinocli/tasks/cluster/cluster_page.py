@@ -10,9 +10,9 @@ from dinocli.file_set import FileSet
 from dinocli.files import named_errors
 from dinocli.progress import ProgressReporter
 from dinocli.quality.auto_k import KScore
-from dinocli.quality.grouping import NONE, Grouping
+from dinocli.quality.grouping import NO_CLUSTER, Grouping
 from dinocli.quality.nearest_rows import nearest_rows
-from dinocli.quality.normalized_features import cores
+from dinocli.quality.normalized_features import block_threads
 from dinocli.report.chart import Curve
 from dinocli.report.map_page import MapImage, MapPage, Pair, write_map_page
 from dinocli.report.picture import Picture
@@ -157,7 +157,7 @@ def _neighbours(
     for first in range(0, len(rows), _QUERIES):
         queries_QD = features_ND[first : first + _QUERIES]
         own = np.arange(first, first + len(queries_QD))
-        nearest = nearest_rows(queries_QD, features_ND, NEIGHBOURS, leave_out=own, threads=cores())
+        nearest = nearest_rows(queries_QD, features_ND, NEIGHBOURS, leave_out=own, threads=block_threads())
         both = zip(nearest.rows_QK.tolist(), nearest.cosine_QK.tolist(), strict=True)
         found.extend(list(zip(*one, strict=True)) for one in both)
         reporter.progress("neighbours", len(found), len(rows))
@@ -211,5 +211,5 @@ def _notes(outcome: ClusterResult, shown: int, pairs: int) -> list[str]:
     if pairs > PAGE_PAIRS:
         notes.append(f"The closest {PAGE_PAIRS:,} of {pairs:,} pairs are shown; duplicates.csv has all.")
     if any(math.isnan(group.mean_distance) for group in outcome.clusters) or outcome.ungrouped:
-        notes.append(f"{outcome.ungrouped:,} images are in no group ({NONE} in the table).")
+        notes.append(f"{outcome.ungrouped:,} images are in no group ({NO_CLUSTER} in the table).")
     return notes

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from dinocli.data.text_tables import parse_table, write_table
 from dinocli.errors import DataError
 from dinocli.files import write_atomic
-from dinocli.quality.grouping import NONE
+from dinocli.quality.grouping import NO_CLUSTER
 from dinocli.quality.image_issues import ImageIssue
 from dinocli.tasks.cluster.cluster_inputs import ClusterInputs
 from dinocli.tasks.cluster.duplicate_pairs import DuplicateGroup, SamePair
@@ -62,7 +62,7 @@ def read_ids(path: Path) -> dict[str, int]:
         groups = {row.cells[place]: int(row.cells[cluster]) for row in rows[1:]}
     except (OSError, ValueError, IndexError, csv.Error) as error:
         raise DataError(f"cannot read groups from {path}: {error}; give the clusters.csv of an earlier run") from error
-    return {name: group for name, group in groups.items() if group != NONE}
+    return {name: group for name, group in groups.items() if group != NO_CLUSTER}
 
 
 def write_pairs(path: Path, members: ClusterInputs, pairs: Sequence[SamePair]) -> None:

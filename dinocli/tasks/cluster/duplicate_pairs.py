@@ -21,7 +21,7 @@ from dinocli.quality.copy_threshold import BORDERLINE, CLEAR, CopyThreshold, cop
 from dinocli.quality.duplicates import near_duplicates
 from dinocli.quality.grouping import Grouping
 from dinocli.quality.nearest_rows import nearest_rows
-from dinocli.quality.normalized_features import cores
+from dinocli.quality.normalized_features import block_threads
 from dinocli.report.thumbnails import Thumbnails
 from dinocli.tasks.cluster.cluster_inputs import ClusterInputs
 from dinocli.tasks.cluster.cluster_options import AUTO_DUPLICATES
@@ -154,7 +154,7 @@ def _bulk(members: ClusterInputs, rows: NDArray[np.intp], seed: int) -> CopyThre
     """Measure how near the nearest neighbours of a sample are."""
     chosen = np.random.default_rng(seed).permutation(len(rows))[:_BULK_ROWS]
     features_ND = np.asarray(members.pooled_ND[rows], np.float32)
-    found = nearest_rows(features_ND[chosen], features_ND, 1, leave_out=chosen, threads=cores())
+    found = nearest_rows(features_ND[chosen], features_ND, 1, leave_out=chosen, threads=block_threads())
     cosine_QK = found.cosine_QK
     return copy_threshold(cosine_QK[:, 0] if cosine_QK.shape[1] else np.empty(0))
 

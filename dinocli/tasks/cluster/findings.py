@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from dinocli.artifacts.image_coco import ImageTag
 from dinocli.data.labels import Labels
 from dinocli.quality.agreement import ari, hungarian_accuracy, nmi
-from dinocli.quality.grouping import NONE
+from dinocli.quality.grouping import NO_CLUSTER
 from dinocli.quality.image_issues import ImageIssue
 from dinocli.report.crosstab import count_labels
 from dinocli.tasks.cluster.cluster_inputs import ClusterInputs
@@ -55,7 +55,7 @@ class Findings(NamedTuple):
     @property
     def number_N(self) -> NDArray[np.intp]:
         """Return the number of each image's group, -1 for none."""
-        return np.array([*self.ids_K, NONE], np.intp)[self.groups.grouping.label_N]
+        return np.array([*self.ids_K, NO_CLUSTER], np.intp)[self.groups.grouping.label_N]
 
 
 def result_of(options: ClusterOptions, members: ClusterInputs, findings: Findings) -> ClusterResult:
@@ -83,7 +83,7 @@ def result_of(options: ClusterOptions, members: ClusterInputs, findings: Finding
         clear=found.clear,
         reason=found.reason,
         clusters=clusters,
-        ungrouped=int((grouping.label_N == NONE).sum()),
+        ungrouped=int((grouping.label_N == NO_CLUSTER).sum()),
         curve=found.curve,
         agreement={column: _agreement(names, grouping.label_N) for column, names in labels.items()},
         label_counts={
@@ -106,7 +106,7 @@ def result_of(options: ClusterOptions, members: ClusterInputs, findings: Finding
 def image_tags(findings: Findings) -> list[ImageTag]:
     """Return what COCO is to say: the group of each image, files that another one replaces, the diverse subset."""
     groups = [
-        ImageTag(row, "no group" if number == NONE else f"cluster {number}")
+        ImageTag(row, "no group" if number == NO_CLUSTER else f"cluster {number}")
         for row, number in enumerate(findings.number_N.tolist())
     ]
     copies = [ImageTag(row, "duplicate") for group in findings.again for row in group.rows[1:]]

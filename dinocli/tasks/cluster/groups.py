@@ -8,7 +8,7 @@ from dinocli.errors import UsageError
 from dinocli.progress import ProgressReporter
 from dinocli.quality.auto_k import KScore, choose_k
 from dinocli.quality.density import agglomerative, hdbscan
-from dinocli.quality.grouping import NONE, Grouping, group_by_centres, group_by_labels
+from dinocli.quality.grouping import NO_CLUSTER, Grouping, group_by_centres, group_by_labels
 from dinocli.quality.normalized_features import NormalizedFeatures, fit_projection, fit_whitening
 from dinocli.quality.spherical_kmeans import unit_kmeans
 from dinocli.tasks.cluster.cluster_options import AUTO, ClusterOptions
@@ -68,4 +68,4 @@ def _without_small(rows: NormalizedFeatures, found: Grouping, least: int) -> Gro
     if not found.sizes_K or min(found.sizes_K) >= least:
         return found
     small_N = np.array(found.sizes_K)[found.label_N] < least
-    return group_by_labels(rows, np.where(small_N, NONE, found.label_N))
+    return group_by_labels(rows, np.where(small_N, NO_CLUSTER, found.label_N))

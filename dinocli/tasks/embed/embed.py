@@ -98,7 +98,7 @@ def _embed(
 
 def _tell_size(context: EmbedContext) -> None:
     """Say so where a ViT sees images at another size than its positions were stored for, and nobody asked for it."""
-    own, seen = context.backbone.own_size, context.preprocess.size
+    own, seen = context.backbone.native_size, context.preprocess.size
     if context.backbone.resamples and seen != own and not context.options.size:
         context.reporter.line(
             f"images are resized to {seen} px, the position embedding is of {own} px: --size changes it"

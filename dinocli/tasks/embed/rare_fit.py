@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from dinocli.artifacts.feature_model import inside_of
 from dinocli.engine.image_batches import ImageBatches
-from dinocli.engine.rare_features import KEPT_BYTES, SAMPLE, RareFeatures, RareFit
+from dinocli.engine.rare_features import MAX_MAP_BYTES, SAMPLE, RareFeatures, RareFit
 from dinocli.engine.signals import Signals
 from dinocli.engine.square_resize import grouped, squares
 from dinocli.errors import DataError, Interrupted
-from dinocli.models.features import evaluating
+from dinocli.models.features import eval_mode
 from dinocli.models.rarity_maps import rarity_maps
 from dinocli.tasks.embed.embed_setup import EmbedContext
 
@@ -46,7 +46,7 @@ def fit_rare(context: EmbedContext, image_batches: ImageBatches) -> tuple[RareFe
     inside_HW = None if options.tile else inside_of(context.preprocess)
     sample = image_batches.of(replace(context.images, names=names))
     fit, readable = RareFit(options.tokens), list[int]()
-    with evaluating(context.backbone), torch.inference_mode(), Signals().caught() as signals:
+    with eval_mode(context.backbone), torch.inference_mode(), Signals().caught() as signals:
         for done, batch in enumerate(sample.batches(0, options.batch_size), 1):
             images = [piece.image for piece in batch if isinstance(piece.canvas, np.ndarray)]
             canvases = [piece.canvas for piece in batch if isinstance(piece.canvas, np.ndarray)]
@@ -81,7 +81,7 @@ def _sample(context: EmbedContext, image_batches: ImageBatches) -> list[int]:
     blank = torch.zeros(1, context.backbone.in_chans, side, side, device=context.device)
     with torch.inference_mode():
         _, maps = rarity_maps(context.backbone, blank)
-    room = KEPT_BYTES // sum(map_BDhw.numel() * 4 for map_BDhw in maps.values())
+    room = MAX_MAP_BYTES // sum(map_BDhw.numel() * 4 for map_BDhw in maps.values())
     tiles = len(image_batches) / max(1, len(context.images))
     count = max(FEWEST, round(min(SAMPLE, room) / max(1.0, tiles)))
     return [int(number) for number in np.random.default_rng(0).permutation(len(context.images))[:count]]

@@ -51,10 +51,10 @@ class ViewFeatures:
     probe: ProbeFeatures
     views_QND: NDArray[np.float32]
 
-    def changed(self, change: Callable[[NDArray[np.float32]], NDArray[np.float32]]) -> "ViewFeatures":
+    def transformed(self, change: Callable[[NDArray[np.float32]], NDArray[np.float32]]) -> "ViewFeatures":
         """Apply what the features of the file were measured after."""
         views_QND = np.stack([change(view_ND) for view_ND in self.views_QND])
-        return ViewFeatures(self.names, self.probe.changed(change), views_QND)
+        return ViewFeatures(self.names, self.probe.transformed(change), views_QND)
 
 
 def embed_views(
@@ -85,7 +85,7 @@ def embed_views(
     """
     _check_images(file)
     maker = feature_model_of(file, str(device))
-    tokens = POOLED if isinstance(maker.tokens, RareFeatures) else maker.tokens.regardless()
+    tokens = POOLED if isinstance(maker.tokens, RareFeatures) else maker.tokens.without_region()
     images = ImageList(Path(file.meta["root"]), sorted(file.names[row] for row in rows), [])
     loader, about = _loader(images, maker.preprocess, device), maker.preprocess
     names, every = loader.store.names, range(len(loader.store))
@@ -94,13 +94,13 @@ def embed_views(
     view, *_ = view_specs(load_recipe((), sizes).views)
     pipeline = MultiCrop([view], mean=about.mean, std=about.std, grey=about.grey, seed=seed)
     probe = Probe(loader, every, crop, _VERDICT_DRAW, about, reporter.advance)
-    looks = probe.looks + views * len(every)
+    looks = probe.images_per_measurement + views * len(every)
     reporter.line(
         f"{len(every):,} images are embedded again, {looks // len(every)} times each at {about.size} px, for scores of "
         "crops and views; --views 0 leaves these out"
     )
     reporter.stage(f"embedding parts and augmented views with {maker.backbone.name}", looks)
-    found = probe.look(maker.backbone, tokens)
+    found = probe.extract(maker.backbone, tokens)
     # In float32 wherever it runs: bfloat16 alone moves a k-NN accuracy by half a point.
     parts = [
         extract(maker.backbone, _augmented(loader, pipeline, draw, reporter), autocast=None, tokens=tokens)

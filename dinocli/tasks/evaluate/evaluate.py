@@ -15,10 +15,10 @@ from dinocli.file_set import check_free, claimed
 from dinocli.progress import ProgressReporter
 from dinocli.quality import label_scores
 from dinocli.quality.defect_few_shot import KEY
-from dinocli.quality.label_free_scores import free_scores, probe_scores, view_scores
+from dinocli.quality.label_free_scores import feature_scores, probe_scores, view_scores
 from dinocli.quality.label_scores import LabelSplit
-from dinocli.quality.label_split import MOST
-from dinocli.quality.score_table import ScoreRow, rows_of, sentence
+from dinocli.quality.label_split import MAX_IMAGES
+from dinocli.quality.score_table import ScoreRow, difference_sentence, score_rows
 from dinocli.quality.verdict import Verdict, defects_lost, judge
 from dinocli.tasks.evaluate.augmented_views import SAMPLE, SAMPLE_ELSEWHERE, ViewFeatures, embed_views
 from dinocli.tasks.evaluate.evaluate_inputs import open_sides, read_truth
@@ -96,7 +96,7 @@ def _evaluate(options: EvaluateOptions, reporter: ProgressReporter, stdin: Binar
     for truth in truths:
         reporter.stage(f"measuring with the labels of {truth.column}, {len(truth.rows_T)} images")
         table += _label_rows(context, truth)
-    of_labels = [words for row in table if row.key == label_scores.HEADLINE and (words := sentence(row))]
+    of_labels = [words for row in table if row.key == label_scores.HEADLINE and (words := difference_sentence(row))]
     found = EvaluateResult(
         features=own.title,
         baseline=base.title if base else "",
@@ -129,12 +129,12 @@ def _context(
 
 def _free_rows(context: EvaluateContext) -> tuple[list[ScoreRow], list[str]]:
     """Measure what needs no labels; return sentences about what is missing too."""
-    chosen, images = context.sample(MOST), len(context.own.rows_N)
+    chosen, images = context.sample(MAX_IMAGES), len(context.own.rows_N)
     notes = []
     if len(chosen) < images:
         notes.append(f"scores without labels are of a sample of {len(chosen):,} of {images:,} images")
     context.reporter.stage(f"measuring without labels, {len(chosen)} images")
-    return rows_of([free_scores(side.features(chosen), side.pooled(chosen)) for side in context.sides]), notes
+    return score_rows([feature_scores(side.features(chosen), side.pooled(chosen)) for side in context.sides]), notes
 
 
 def _view_rows(context: EvaluateContext) -> tuple[list[ScoreRow], Verdict | None, list[str]]:
@@ -157,12 +157,12 @@ def _view_rows(context: EvaluateContext) -> tuple[list[ScoreRow], Verdict | None
             )
         except DinocliError as error:
             return [], None, [f"no crop/quadrant retrieval, alignment and LiDAR for {side.title}: {error}"]
-        seen.append(found.changed(side.whitened))
+        seen.append(found.transformed(side.whitened))
     before_ND = seen[-1].probe.clean_ND
     if len(seen[0].names) != len(before_ND):
         return [], None, ["no crop/quadrant retrieval, alignment and LiDAR: an image has become unreadable meanwhile"]
     measured = [one.probe.measured(0, before_ND) for one in seen]
-    table = rows_of(
+    table = score_rows(
         [
             [
                 *probe_scores(one.scores, one.values_N, one.defects_N),
@@ -185,4 +185,4 @@ def _label_rows(context: EvaluateContext, truth: LabelSplit) -> list[ScoreRow]:
     seed, tested = context.options.seed, truth.tested
     scores = [label_scores.label_scores(side.features(truth.rows_T), truth, seed=seed) for side in context.sides]
     groups = None if truth.groups_T is None else truth.groups_T[tested]
-    return rows_of(scores, column=truth.column, labels_N=truth.labels_T[tested], groups_N=groups)
+    return score_rows(scores, column=truth.column, labels_N=truth.labels_T[tested], groups_N=groups)

@@ -149,7 +149,7 @@ def _write(path: Path, kind: str, whole: WholeGraph) -> float:
         data, difference = to_torchscript(source.backbone, source.preprocess.size, source.facts())
     else:
         data, difference = to_onnx(
-            source.backbone, source.preprocess.size, whole.facts(), pipeline=whole.pipeline(), prove=whole.proved
+            source.backbone, source.preprocess.size, whole.facts(), pipeline=whole.pipeline(), verify=whole.verified
         )
     write_atomic(path, data)
     return difference

@@ -1,4 +1,4 @@
-"""One graph with reading before the backbone and a classifier behind it, built and proved against `embed`.
+"""One graph with reading before the backbone and a classifier behind it, built and verified against `embed`.
 
 Legend: B images, H W pixels, C classes.
 """
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from dinocli.artifacts.feature_model import FeatureModel
 from dinocli.config.preprocess import first_channels
 from dinocli.errors import UsageError, WeightsError
-from dinocli.models.export_graph import Compute, proved
+from dinocli.models.export_graph import Compute, verified
 from dinocli.models.graph_pipeline import ClassifierHead, GraphPipeline, GraphPreprocessing
 from dinocli.quality.classifier_file import SavedClassifier
 from dinocli.quality.classifiers import MIN_PROBABILITY, TEMPERATURE
@@ -65,7 +65,7 @@ class WholeGraph:
             facts |= {"classes": json.dumps(self.saved.classifier.classes), "threshold": f"{threshold:.6g}"}
         return facts
 
-    def proved(self, compute: Compute) -> float:
+    def verified(self, compute: Compute) -> float:
         """Return how far a graph is off: with its own reading 1 - the smallest cosine to the features of `embed`.
 
         Raises:
@@ -79,7 +79,7 @@ class WholeGraph:
             return found
 
         if not self.reads:
-            return proved(checked, self.source.backbone, self.source.preprocess.size)
+            return verified(checked, self.source.backbone, self.source.preprocess.size)
         about = self.source.preprocess  # the graph takes what was cut out and chosen already
         about = replace(about, roi="", channels=first_channels(about.canvas_channels))
         model, worst = FeatureModel(self.source.backbone, about), 1.0
@@ -132,7 +132,7 @@ def _head(saved: SavedClassifier) -> ClassifierHead:
         votes_temperature=TEMPERATURE,
         temperature=found.temperature,
         classes=len(found.classes),
-        least=MIN_PROBABILITY,
+        min_probability=MIN_PROBABILITY,
     )
 
 

@@ -20,7 +20,7 @@ from dinocli.file_set import check_free, claimed
 from dinocli.progress import ProgressReporter
 from dinocli.quality.cosine import unit_rows
 from dinocli.quality.nearest_rows import nearest_rows
-from dinocli.quality.normalized_features import NormalizedFeatures, cores, fit_whitening, single_threaded
+from dinocli.quality.normalized_features import NormalizedFeatures, block_threads, fit_whitening, single_threaded
 from dinocli.report.search_sheet import Hit, Query, write_sheet
 from dinocli.tasks.feature_inputs import check_comparable, is_features
 from dinocli.tasks.search.search_options import SearchOptions, SearchResult
@@ -73,7 +73,9 @@ def _search(options: SearchOptions, reporter: ProgressReporter, stdin: BinaryIO 
     count = options.count + max(len(query.parts) for query in queries)  # which are no results either
     with single_threaded():
         whitening = fit_whitening(NormalizedFeatures(file.flat())) if whiten else None
-        found = nearest_rows(features_QD, file.flat(), count, leave_out=apart_Q, projection=whitening, threads=cores())
+        found = nearest_rows(
+            features_QD, file.flat(), count, leave_out=apart_Q, projection=whitening, threads=block_threads()
+        )
     answers = []
     for query, rows, cosines in zip(queries, found.rows_QK.tolist(), found.cosine_QK.tolist(), strict=True):
         pairs = [

@@ -51,7 +51,7 @@ class Answers:
         backbone = backbone.to(device).eval()
         backbone.freeze_batch_norm()
         if detector.options.stride:
-            backbone.set_step(detector.options.stride)
+            backbone.set_stride(detector.options.stride)
         tiling = parse_tiling(detector.options.tile) if detector.options.tile else None
         self._extractor = FeatureExtraction(
             backbone,

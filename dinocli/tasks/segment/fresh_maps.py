@@ -41,7 +41,7 @@ class FreshMaps:
         self._reporter, self._method = reporter, method
         self.context = prepare(EmbedOptions.of(options, tokens="pooled", precision=options.precision), reporter, stdin)
         if options.stride:
-            self.context.backbone.set_step(options.stride)
+            self.context.backbone.set_stride(options.stride)
         context = self.context
         self.inputs = SegmentInputs(context.images, context.info.to_dict(), context.data, context.run)
 

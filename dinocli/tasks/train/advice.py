@@ -3,7 +3,7 @@
 from dinocli.config.recipe import Recipe
 from dinocli.engine.loop import RunResult
 from dinocli.engine.probe_result import ProbeResult
-from dinocli.quality.verdict import LOST, Verdict
+from dinocli.quality.verdict import DEFECT_DECREASE, Verdict
 
 FEW_IMAGES, FOUND_ALREADY, BARELY_MOVED, FAR_AWAY = 100, 0.9, 0.995, 0.7
 
@@ -39,7 +39,9 @@ def next_steps(
     if verdict.outcome == "better":
         return []
     judge = READ_YOURS if labelled else LABEL_SOME
-    advice = [f"{LOST_DEFECTS} If small flaws do not matter to you: {judge}"] if LOST in verdict.reason else []
+    advice = (
+        [f"{LOST_DEFECTS} If small flaws do not matter to you: {judge}"] if DEFECT_DECREASE in verdict.reason else []
+    )
     if recipe.model.teacher:
         return [
             *advice,

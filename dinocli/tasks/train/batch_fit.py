@@ -15,7 +15,7 @@ from dinocli.config.recipe import Recipe, Views
 from dinocli.data.loader import Loader
 from dinocli.engine.build import build_learner
 from dinocli.engine.distributed import World, environment_number, from_main
-from dinocli.engine.step_memory import FEW, MOST_PER_PIXEL, StepMemory, measure_step_memory, usable_bytes
+from dinocli.engine.step_memory import MAX_BYTES_PER_PIXEL, SMALL_BATCH, StepMemory, measure_step_memory, usable_bytes
 from dinocli.errors import OutOfMemory, is_out_of_memory
 from dinocli.tasks.train.train_context import TrainContext
 
@@ -52,9 +52,9 @@ def limited_by(
     parts = _parts(context.world, planned)
     most = max(memory.fits(parts), parts, 2)
     at_once, wanted = int(planned.run.batch_size) // parts, int(planned.run.batch_size)
-    sizes = f"{_gb(memory.of(at_once))} GB, and {_gb(memory.usable)} can be used"
+    sizes = f"{_gb(memory.bytes_for(at_once))} GB, and {_gb(memory.usable)} can be used"
     if isinstance(asked, int):
-        if memory.of(at_once) > memory.usable:
+        if memory.bytes_for(at_once) > memory.usable:
             context.reporter.warn(
                 f"a step of {at_once} images at once needs about {sizes}: {ways_out(planned, most, parts)}"
             )
@@ -73,10 +73,10 @@ def limited_by(
 
 def measure_memory(context: TrainContext, recipe: Recipe) -> StepMemory:
     """Measure what a step without slices takes in one process; all processes measure, the main one's answer counts."""
-    small = with_values(recipe, {"run.batch_size": FEW, "optim.grad_accum_steps": 1})
+    small = with_values(recipe, {"run.batch_size": SMALL_BATCH, "optim.grad_accum_steps": 1})
     context.reporter.stage("measuring memory")
     # First the loader: on a GPU it takes its room for the decoded images.
-    loader = Loader(context.store, batch_size=FEW, seed=small.run.seed, device=context.precision.device)
+    loader = Loader(context.store, batch_size=SMALL_BATCH, seed=small.run.seed, device=context.precision.device)
     usable = _usable(context)
     learner = build_learner(small, context.backbone, context.preprocess, context.precision, World(), context.teacher)
     memory = measure_step_memory(learner, loader, usable)
@@ -138,7 +138,7 @@ def _after_the_fact(context: TrainContext, recipe: Recipe) -> str:
 
 def _has_plenty(context: TrainContext, recipe: Recipe) -> bool:
     at_once = int(recipe.run.batch_size) // _parts(context.world, recipe)
-    most = at_once * _view_pixels(recipe.views) * MOST_PER_PIXEL
+    most = at_once * _view_pixels(recipe.views) * MAX_BYTES_PER_PIXEL
     return from_main(lambda: most <= _usable(context))
 
 

@@ -17,7 +17,7 @@ from dinocli.data.resident import resident_budget
 from dinocli.engine import distributed
 from dinocli.engine.distributed import open_world
 from dinocli.engine.run_seconds import Costs, RunSeconds, RunSize, run_seconds
-from dinocli.engine.step_memory import GROWTH, StepMemory
+from dinocli.engine.step_memory import PROCESS_OVERHEAD, StepMemory
 from dinocli.progress import ProgressReporter
 from dinocli.tasks.inputs import describe_range, describe_weights
 from dinocli.tasks.train.batch_fit import limited_by, measure_memory
@@ -184,5 +184,5 @@ def _memory_needed(context: TrainContext, recipe: Recipe, memory: StepMemory, ca
     most = resident_budget(context.precision.device) if kind == "cuda" else memory_budget()
     kept = canvas_bytes <= most and recipe.data.cache != "off" and (kind == "cuda" or context.world.size == 1)
     networks = 2 * sum(value.nbytes for value in context.backbone.state_dict().values())
-    step = memory.of(int(recipe.run.batch_size) // parts) * GROWTH[kind]
+    step = memory.bytes_for(int(recipe.run.batch_size) // parts) * PROCESS_OVERHEAD[kind]
     return int(networks + step + (canvas_bytes if kept else 0))

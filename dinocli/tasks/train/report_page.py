@@ -9,7 +9,7 @@ from dinocli.artifacts.run_folder import RunFolder
 from dinocli.engine.probe_result import ProbeResult
 from dinocli.engine.run_seconds import PAGE_FORWARDS
 from dinocli.quality.selection_score import SelectionScore
-from dinocli.quality.verdict import DEFECTS_MARGIN, LOST, STATISTICS_MARGIN, Gain, Verdict
+from dinocli.quality.verdict import DEFECT_DECREASE, DEFECTS_MARGIN, STATISTICS_MARGIN, Gain, Verdict
 from dinocli.report.adapted_comparison import group_table, patch_sheet
 from dinocli.report.chart import Curve
 from dinocli.report.neighbour_pictures import neighbour_table
@@ -117,7 +117,7 @@ def _how_to_read(context: TrainContext, selection: Selection) -> list[str]:
 
 def _lead(verdict: Verdict, *, of_student: bool) -> str:
     """Return the outcome as a sentence for a reader who knows no score."""
-    alone = verdict.reason.startswith(LOST) and verdict.reason.count("Significant decrease") == 1
+    alone = verdict.reason.startswith(DEFECT_DECREASE) and verdict.reason.count("Significant decrease") == 1
     if verdict.outcome == "worse" and alone:
         return LOST_LEAD
     return (STUDENT_LEAD if of_student else LEAD)[verdict.outcome]

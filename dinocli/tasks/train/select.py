@@ -92,7 +92,7 @@ def select(context: TrainContext, plan: TrainPlan, trained: Trained) -> Selectio
     best_step, images = best.step if best else 0, _judged_images(trained)
     context.reporter.line(f"comparing step {best_step} with the start on {images}")
     staged = bool(best and best_step and plan.recipe.model.batch_norm == "adapted")
-    context.reporter.stage("measuring the verdict", probe.looks * (1 + bool(best) + staged))
+    context.reporter.stage("measuring the verdict", probe.images_per_measurement * (1 + bool(best) + staged))
     start, start_ND = probe.measure(context.backbone, 0), probe.clean_ND
     statistics = None
     if staged:
@@ -152,7 +152,9 @@ def best_interpolation(
     if context.seconds_left() < forwards * trained.seconds_per_forward:
         context.reporter.line("no time of --minutes is left for weight interpolation")
         return adapted, 1.0, []
-    context.reporter.stage("trying weight interpolations", probe.looks * sum(alpha < 1 for alpha in alphas))
+    context.reporter.stage(
+        "trying weight interpolations", probe.images_per_measurement * sum(alpha < 1 for alpha in alphas)
+    )
     tried = [(0.0, trained.result.probe_results[0].selection_score)]
     highest, chosen = float("-inf"), (adapted, 1.0)
     for alpha in alphas:

@@ -13,7 +13,7 @@ from dinocli.engine import distributed
 from dinocli.engine.build import build_checkpointer, build_monitor
 from dinocli.engine.compilation import compile_learner
 from dinocli.engine.distributed import from_main, open_world
-from dinocli.engine.focus_maps import find_focus
+from dinocli.engine.focus_maps import build_focus
 from dinocli.engine.initialize import initialize
 from dinocli.engine.loop import LoopOptions, RunResult, Trainer, run, run_probe
 from dinocli.engine.monitor import advice
@@ -94,7 +94,7 @@ def _train(context: TrainContext, plan: TrainPlan, folder: RunFolder, manifest: 
     recipe, loader, reporter = plan.recipe, context.loader(plan.recipe), context.reporter
     probe, holdout_probe = context.probes(loader, recipe)
     reporter.line(f"the guard probes {len(probe.indices)} images")
-    reporter.stage("measuring the start", probe.looks)
+    reporter.stage("measuring the start", probe.images_per_measurement)
     began = time.monotonic()
     start = from_main(lambda: probe.measure(context.backbone, 0))
     forwards = len(probe.indices) * forwards_per_image(context.backbone)
@@ -102,7 +102,7 @@ def _train(context: TrainContext, plan: TrainPlan, folder: RunFolder, manifest: 
     reporter.stage("building student and teacher")
     learner = context.learner(recipe)
     learner.views.focus = from_main(
-        lambda: find_focus(context.backbone, loader, recipe.views.focus, context.preprocess, reporter)
+        lambda: build_focus(context.backbone, loader, recipe.views.focus, context.preprocess, reporter)
     )
     if recipe.run.compile:
         compile_learner(learner)
@@ -122,7 +122,7 @@ def _train(context: TrainContext, plan: TrainPlan, folder: RunFolder, manifest: 
         monitor.begin(start)
         initialize(learner, loader, recipe, context.preprocess, reporter)
         if recipe.model.batch_norm == "adapted":
-            reporter.stage("probing", probe.looks)
+            reporter.stage("probing", probe.images_per_measurement)
             run_probe(trainer, 0)
     limit = seconds_to_train(context, plan, seconds_per_forward)
     result = run(trainer, loop_options(plan, first_step, seconds, limit))

@@ -211,7 +211,7 @@ def test_small_groups_are_dissolved(job: ClusterOptions) -> None:
 
 
 def test_the_same_whatever_the_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dinocli.quality.normalized_features.BLOCK", 64)
+    monkeypatch.setattr("dinocli.quality.normalized_features.BLOCK_ROWS", 64)
     points, _ = mixture(4, 400, noise=2.5)
     feats = write_features(tmp_path / "feats.npy", points, [f"./{i}.png" for i in range(400)], tmp_path)
     tables = []

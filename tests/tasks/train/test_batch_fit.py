@@ -80,7 +80,7 @@ def test_nothing_is_measured_where_there_is_plenty(context: TrainContext, monkey
 
 def test_real_bytes_decide(context: TrainContext, monkeypatch: pytest.MonkeyPatch) -> None:
     one = batch_fit.measure_memory(context, context.recipe)
-    usable = one.of(8)
+    usable = one.bytes_for(8)
     monkeypatch.setattr(batch_fit, "usable_bytes", lambda *_: usable)
     assert within_memory(asking(context, "max")).recipe.run.batch_size == 8
 
