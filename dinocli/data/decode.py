@@ -168,14 +168,14 @@ def _decode(path: str, page: int, channels: Channels, min_side: int, allowance: 
     if isinstance(page_or_tags, Decoded):
         dtype = page_or_tags.colour.dtype
         if dtype.kind not in "uif":
-            raise DataError(f"pixels are {dtype}, no real numbers; save an amplitude or a phase")
+            raise DataError(f"pixels are {dtype}, not real numbers; save the amplitude or the phase")
         return page_or_tags
     tags = page_or_tags
     try:
         frames = [read_with_pil(source, head, frame, min_side, allowance, file_bytes) for frame in tags.frames]
     except UnidentifiedImageError:
         if tags.colours:
-            raise DataError(f"its colours ({tags.colours}) are not known; {RAW_CHANNELS_ADVICE}") from None
+            raise DataError(f"its colour space ({tags.colours}) is not supported; {RAW_CHANNELS_ADVICE}") from None
         raise DataError("this kind of TIFF needs imagecodecs: pip install 'dinocli[tiff]'") from None
     return _concatenated(frames, tags) if tags.planes else _select_channels(_as_tagged(frames[0], tags), channels)
 

@@ -61,7 +61,7 @@ class DecoderWarnings(logging.Handler):
             return ""
         path, message = next(iter(self.first.items()))
         return (
-            f"decoders complained {self.count} times about {len(self.first)} files, and what could be read was used; "
+            f"decoders warned {self.count} times about {len(self.first)} files, which were read as far as possible; "
             f"the first: {path}: {message}"
         )
 

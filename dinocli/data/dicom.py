@@ -16,7 +16,7 @@ from dinocli.errors import DataError
 HEAD_BYTES = 132
 """First bytes that identify a DICOM file: a preamble of 128 bytes, then `DICM`."""
 
-NO_PREAMBLE = "not a DICOM file: its preamble is missing; pydicom can write it anew: dcmread(NAME, force=True).save_as"
+NO_PREAMBLE = "not a DICOM file: its preamble is missing; rewrite it by pydicom: dcmread(NAME, force=True).save_as"
 
 _NEEDED = "DICOM needs pydicom: pip install 'dinocli[dicom]'"
 

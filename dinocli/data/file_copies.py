@@ -29,20 +29,20 @@ def same_files(paths: Sequence[str]) -> list[list[int]]:
 
 
 def equal_files(paths: Sequence[str], others: Sequence[str]) -> dict[int, int]:
-    """Find files among others by their bytes; only files of a size that both lists have are read.
+    """Match byte-identical files of two lists; only files of a size that occurs in both are read.
 
     Returns:
-        Index into `others` by index into `paths`, for files that are there; of several equal ones the last.
+        Index into `others` by index into `paths`, for files with a match; of several equal files the last.
     """
     sizes, other_sizes = _sizes(paths), _sizes(others)
     shared = set(sizes) & set(other_sizes) - {-1}
     by_content = {_digest(others[index]): index for index, size in enumerate(other_sizes) if size in shared}
-    found = {index: by_content.get(_digest(paths[index])) for index, size in enumerate(sizes) if size in shared}
-    return {index: other for index, other in found.items() if other is not None}
+    matches = {index: by_content.get(_digest(paths[index])) for index, size in enumerate(sizes) if size in shared}
+    return {index: other for index, other in matches.items() if other is not None}
 
 
 def _sizes(paths: Sequence[str]) -> list[int]:
-    """Return the sizes in bytes, -1 where there is no file."""
+    """Return the sizes in bytes; -1 for missing files."""
     sizes = []
     for path in paths:
         try:

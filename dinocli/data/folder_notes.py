@@ -36,10 +36,10 @@ def alpha_notes(samples: Sequence[ImageSample], *, ignored: bool) -> list[str]:
     count, colours = f"{len(transparent)} of {len(samples)} files", "0" if grey else "0,1,2"
     if ignored:
         return [
-            f"the sample named alpha in {count} is left out: it holds an image's values, or would hide all of it; "
-            f"--channels takes it as a channel, for example --channels {colours},{1 if grey else 3}"
+            f"alpha ignored in {count}: it holds measured values, or would hide the whole image; "
+            f"--channels reads it as a channel, for example --channels {colours},{1 if grey else 3}"
         ]
-    return [f"alpha laid over white in {count}; --channels {colours} ignores it"]
+    return [f"alpha composited over white in {count}; --channels {colours} ignores it"]
 
 
 def channel_notes(samples: Sequence[ImageSample]) -> list[str]:
@@ -118,7 +118,7 @@ def kind_notes(samples: Sequence[ImageSample], source: str) -> list[str]:
         return []
     return [
         f"{len(others)} of {len(samples)} files are {others[0].dtype}, and the range of these weights was measured on "
-        f"{source} images: such files cannot be read; --range auto or another one measures a range of their own"
+        f"{source} images: such files cannot be read; --range auto or another one measures a new range"
     ]
 
 
@@ -151,7 +151,8 @@ def narrow_notes(samples: Sequence[ImageSample], policy: str, low: float, high: 
     first = narrow[0]
     return [
         f"{len(narrow)} of {len(samples)} files use less than {used}, such as {first.name} ({first.low:g} to "
-        f"{first.high:g}), and are nearly one grey; --range image:1,99 gives each its own, fixed:LOW,HIGH all the same"
+        f"{first.high:g}), and have hardly any contrast; --range image:1,99 sets a range per image, fixed:LOW,HIGH one "
+        "for all"
     ]
 
 
@@ -164,8 +165,8 @@ def clip_notes(samples: Sequence[ImageSample], policy: str, low: float, high: fl
     if fraction < _MAX_CLIPPED_FRACTION:
         return []
     return [
-        f"{fraction:.0%} of the pixels lie outside {low:g} to {high:g}, the range of these weights, and become black "
-        "or white; --range auto measures a range of its own"
+        f"{fraction:.0%} of the pixels lie outside {low:g} to {high:g}, the range of these weights, and are clipped; "
+        "--range auto measures a new range"
     ]
 
 

@@ -101,7 +101,7 @@ def sample_image(path: str, name: str, reading: SourceReading) -> ImageSample | 
     Args:
         path: Image file.
         name: Name of the image, for messages.
-        reading: What of it is looked at.
+        reading: The part of the file that is read.
 
     Returns:
         The sample, or the reason why the image cannot be read.

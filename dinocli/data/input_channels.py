@@ -67,7 +67,7 @@ def uneven_notes(samples: Sequence[ImageSample], policy: str, low: float, high: 
     count = len(channel_ranges[0])
     return [
         f"of the {count} channels, counted from 0, {', '.join(narrow)} use less than a sixteenth of the range "
-        f"{low:g} to {high:g} that all share, and are nearly one grey; --range image:1,99 gives each one its own"
+        f"{low:g} to {high:g} that all share, and have hardly any contrast; --range image:1,99 sets one per channel"
     ]
 
 

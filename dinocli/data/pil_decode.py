@@ -21,7 +21,7 @@ from dinocli.errors import DataError
 Image.MAX_IMAGE_PIXELS = None
 log_libtiff()
 
-RAW_CHANNELS_ADVICE = "save it as RGB, or read its samples as they are, as --channels 0 or 0,1,2"
+RAW_CHANNELS_ADVICE = "save it as RGB, or read its raw samples, as --channels 0 or 0,1,2"
 _MAX_JPEG_SCANS = 200  # of a progressive JPEG; encoders write about 10
 _DEEP_MODES = ("I;16", "I;16L", "I;16B", "I", "F")
 _SAMPLE_BYTES = {"I;16": 2, "I;16L": 2, "I;16B": 2, "I": 4, "F": 4}  # by PIL mode; 1 in all others
@@ -88,7 +88,7 @@ def _check_scans(source: Source) -> None:
     """Refuse a JPEG of very many scans: a scan of a few bytes takes as long to decode as a whole image."""
     scans = read_source(source).count(b"\xff\xda")
     if scans > _MAX_JPEG_SCANS:
-        raise DataError(f"a progressive JPEG of {scans} scans, more than {_MAX_JPEG_SCANS}: save it anew")
+        raise DataError(f"a progressive JPEG of {scans} scans, more than {_MAX_JPEG_SCANS}: save it again")
 
 
 def _seek(image: Image.Image, page: int) -> None:

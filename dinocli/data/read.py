@@ -228,7 +228,7 @@ def _convert_channels(canvas: Canvas, wanted: int) -> Canvas:
         return luma[None]
     if (count, wanted) == (1, 3):
         return np.repeat(canvas, 3, axis=0)
-    raise DataError(f"{count} channel{'s' * (count > 1)}, and {wanted} are to be read: name them with --channels")
+    raise DataError(f"{count} channel{'s' * (count > 1)}, and {wanted} are needed: select them with --channels")
 
 
 def _resized(canvas: Canvas, original_size: tuple[int, int], size: tuple[int, int]) -> Canvas:

@@ -48,7 +48,7 @@ class ImageList:
         return os.path.join(self.root, self.names[i][2:])
 
     def paths(self) -> list[str]:
-        """Return what `open` takes for each image."""
+        """Return the path of each image."""
         return [self.path(i) for i in range(len(self))]
 
     def spread(self, count: int) -> "ImageList":

@@ -131,7 +131,7 @@ def _read_page(
     known = first.photometric in (WHITE_IS_ZERO, _BLACK_IS_ZERO, RGB)
     single = first.samplesperpixel == 1 and first.photometric != _PALETTE
     if channels == PAGES and not single:
-        raise DataError("each page has several channels of its own; name them, as --channels 0,1,2")
+        raise DataError("each page has several channels; select some, as --channels 0,1,2")
     planes = _planes(file, first, page, channels) if channels and single else []
     if planes:
         reserve_page(first, len(planes), allowance, file_bytes)
@@ -180,7 +180,7 @@ def _planes(file: Any, first: Any, page: int, channels: Channels) -> list[Any]:
     if channels == PAGES:
         planes = list(islice(pages_of(file), page, page + MAX_COUNTED_PAGES))
         if len(planes) == MAX_COUNTED_PAGES:
-            raise DataError(f"{MAX_COUNTED_PAGES} or more pages are hardly channels: name them, as --channels 0,1,2")
+            raise DataError(f"{MAX_COUNTED_PAGES} or more pages are hardly channels: select some, as --channels 0,1,2")
     else:
         names, stride = _plane_names(file, channels)
         numbers = channel_numbers(channels, names)

@@ -279,7 +279,7 @@ def test_pages_are_read_as_channels(tmp_path: Path) -> None:
         tifffile.imwrite(tmp_path / "b.tif", stack, photometric="minisblack")
         assert np.array_equal(read_native(tmp_path / "b.tif", channels=PAGES), stack.transpose(1, 2, 0))
     tifffile.imwrite(tmp_path / "b.tif", noise(64, 6, 5), photometric="minisblack")
-    with pytest.raises(DataError, match="64 or more pages are hardly channels: name them, as --channels 0,1,2"):
+    with pytest.raises(DataError, match="64 or more pages are hardly channels: select some, as --channels 0,1,2"):
         read_native(tmp_path / "b.tif", channels=PAGES)
     with pytest.raises(DataError, match="for TIFF files alone"):
         read_native(save(tmp_path / "a.png", noise(4, 4)), channels=PAGES)
@@ -509,7 +509,7 @@ def test_named_pipe_is_refused_without_blocking(tmp_path: Path) -> None:
 def test_complex_pixels_are_refused(tmp_path: Path, dtype: str) -> None:
     """Radar images are complex; reading the real part alone would silently lose half of the data."""
     tifffile.imwrite(tmp_path / "a.tif", noise(8, 8).astype(dtype) * 1j)
-    with pytest.raises(DataError, match=f"pixels are {dtype}, no real numbers; save an amplitude or a phase"):
+    with pytest.raises(DataError, match=f"pixels are {dtype}, not real numbers; save the amplitude or the phase"):
         read_native(tmp_path / "a.tif")
 
 
@@ -640,6 +640,6 @@ def test_unsupported_colour_space_is_readable_by_channels(tmp_path: Path, kind: 
     """No package reads it, so the message names none."""
     pixels = noise(6, 7, samples, dtype="uint16")
     tifffile.imwrite(tmp_path / "a.tif", pixels if samples > 1 else pixels[..., 0], photometric=kind)
-    with pytest.raises(DataError, match=r"save it as RGB, or read its samples as they are, as --channels 0"):
+    with pytest.raises(DataError, match=r"save it as RGB, or read its raw samples, as --channels 0"):
         read_native(tmp_path / "a.tif")
     assert np.array_equal(read_native(tmp_path / "a.tif", channels=(0,))[..., 0], pixels[..., 0])

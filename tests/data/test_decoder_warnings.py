@@ -38,7 +38,7 @@ def test_decoder_warnings_are_summarised_in_one_line(tmp_path: Path, capfd: pyte
                 continue
     assert set(heard.first) == {str(tmp_path / name) for name in ("lzw.tif", "tag.tif", "exif.jpg")}
     assert heard.count >= 3
-    assert heard.summary().startswith(f"decoders complained {heard.count} times about 3 files")
+    assert heard.summary().startswith(f"decoders warned {heard.count} times about 3 files")
     assert "\n" not in heard.summary()
     assert capfd.readouterr().err == ""
 
@@ -99,4 +99,4 @@ def test_command_prints_one_line_for_all_warnings(tmp_path: Path) -> None:
     assert done.returncode == 0
     assert done.stdout == ""
     (line,) = done.stderr.splitlines()
-    assert line.startswith("warning: decoders complained")
+    assert line.startswith("warning: decoders warned")

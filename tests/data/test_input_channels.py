@@ -47,7 +47,7 @@ def test_low_contrast_channel_is_noted_with_the_option(tmp_path: Path) -> None:
     asked = SourceReading((0, 1, 2, 3))
     (warning,) = survey(images, "auto", asked).warnings
     assert warning.startswith("of the 4 channels, counted from 0, 2 (1")
-    assert warning.endswith("that all share, and are nearly one grey; --range image:1,99 gives each one its own")
+    assert warning.endswith("that all share, and have hardly any contrast; --range image:1,99 sets one per channel")
     assert survey(images, "image:1,99", asked).warnings == []
     assert survey(images, "auto", SourceReading((0, 1, 3))).warnings == []
     (canvas,) = Reader(settings(channels=(2, 0, 1, 3), range_policy="image", range_low=1, range_high=99, deep=True,

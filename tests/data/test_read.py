@@ -183,7 +183,7 @@ def test_image_with_another_number_of_channels_is_refused(tmp_path: Path) -> Non
     reader = Reader(settings(channels=PAGES, mean=half, std=half), 32)
     for pages in (1, 3, 5):
         tifffile.imwrite(tmp_path / "a.tif", noise(pages, 9, 8), photometric="minisblack")
-        with pytest.raises(DataError, match=f"^{pages} channels?, and 4 are to be read: name them with --channels"):
+        with pytest.raises(DataError, match=f"^{pages} channels?, and 4 are needed: select them with --channels"):
             reader.canvases(str(tmp_path / "a.tif"))
 
 

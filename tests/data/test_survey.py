@@ -178,9 +178,9 @@ def test_alpha_that_holds_data_is_ignored_and_real_alpha_is_not(tmp_path: Path) 
         seen[name] = look(tmp_path / name)
     assert {name: one.alpha for name, one in seen.items() if one.alpha != "white"} == {"infrared": "ignore"}
     assert seen["opaque"].warnings == []
-    laid = "alpha laid over white in 1 of 1 files; --channels 0,1,2 ignores it"
+    laid = "alpha composited over white in 1 of 1 files; --channels 0,1,2 ignores it"
     assert seen["mask"].warnings == seen["even"].warnings == [laid]
-    assert "named alpha in 1 of 1 files" in seen["infrared"].warnings[0]
+    assert "alpha ignored in 1 of 1 files" in seen["infrared"].warnings[0]
     assert look(tmp_path / "mask", channels=(0, 1, 2)).warnings == []
 
 
