@@ -1,4 +1,4 @@
-"""Threads from the cores that are free."""
+"""Usable and free cores, and the thread limits that follow."""
 
 import subprocess
 import sys
@@ -19,7 +19,7 @@ def machine(
     every: int = 16,
     running: str = "99/200",
 ) -> None:
-    """A machine of 16 cores, of which the process may use its own; many tasks run at this moment."""
+    """Simulate a machine of 16 cores with a CPU affinity (`own`), a load average and running tasks."""
     monkeypatch.setattr(cores, "LOAD_INTERVAL_SECONDS", 0.0)
     monkeypatch.setattr(cores, "LOADAVG", tmp_path / "loadavg")
     (tmp_path / "loadavg").write_text(f"{load} 99.0 99.0 {running} 4711\n")
@@ -44,7 +44,7 @@ def machine(
         (16, "nonsense", 0.0, 16, 16),
     ],
 )
-def test_affinity_quota_and_load_all_count(
+def test_affinity_quota_and_load_limit_the_cores(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, own: int, quota: str, load: float, usable: int, free: int
 ) -> None:
     machine(monkeypatch, tmp_path, own=own, load=load, quota=quota)
@@ -54,14 +54,14 @@ def test_affinity_quota_and_load_all_count(
 @pytest.mark.parametrize(
     ("running", "free"), [("1/200", 16), ("3/200", 16), ("9/200", 8), ("99/200", 1), ("nonsense", 1), ("", 1)]
 )
-def test_the_load_of_the_command_before_does_not_count(
+def test_load_of_an_earlier_command_is_ignored(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, running: str, free: int
 ) -> None:
     machine(monkeypatch, tmp_path, own=16, load=16.0, running=running)
     assert cores.free_cores() == free
 
 
-def test_the_older_control_groups_and_systems_without_affinity(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_cgroup_v1_quota_and_systems_without_affinity(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     machine(monkeypatch, tmp_path, own=16, load=0.0)
     (tmp_path / "cpu").mkdir()
     for name, value in (("quota", "300000"), ("period", "100000")):
@@ -81,7 +81,7 @@ def test_the_older_control_groups_and_systems_without_affinity(monkeypatch: pyte
         (12.0, 16, {"OMP_NUM_THREADS": "4", "OMP_WAIT_POLICY": "PASSIVE"}),
     ],
 )
-def test_what_openmp_is_told(
+def test_openmp_variables_follow_the_free_cores(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, load: float, own: int, wanted: dict[str, str]
 ) -> None:
     machine(monkeypatch, tmp_path, own=own, load=load)
@@ -96,7 +96,7 @@ def test_what_openmp_is_told(
     assert asked == {"OMP_NUM_THREADS": "3"}, "the user's own word counts"
 
 
-def test_every_command_settles_it_before_torch_is_loaded() -> None:
+def test_command_line_limits_threads_before_importing_torch() -> None:
     code = (
         "import os, sys; os.environ.pop('OMP_NUM_THREADS', None); os.cpu_count = lambda: 64\n"
         "os.getloadavg = lambda: (63.0, 0, 0); os.sched_getaffinity = lambda _: set(range(64))\n"

@@ -1,3 +1,5 @@
+"""Atomic writes, long file names and the home folder."""
+
 import os
 from pathlib import Path
 
@@ -6,7 +8,7 @@ import pytest
 from dinocli.files import home_folder, user_path, write_atomic
 
 
-def test_replaces_the_whole_file(tmp_path: Path) -> None:
+def test_write_atomic_replaces_a_file(tmp_path: Path) -> None:
     path = tmp_path / "a.bin"
     path.write_bytes(b"something longer")
     write_atomic(path, b"new")
@@ -14,7 +16,7 @@ def test_replaces_the_whole_file(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["a.bin"]
 
 
-def test_a_failure_keeps_the_old_file_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_write_keeps_the_old_file_and_no_temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.bin"
     path.write_bytes(b"old")
 
@@ -28,25 +30,25 @@ def test_a_failure_keeps_the_old_file_and_leaves_nothing(tmp_path: Path, monkeyp
     assert os.listdir(tmp_path) == ["a.bin"]
 
 
-def test_others_may_read_it_as_any_new_file(tmp_path: Path) -> None:
+def test_written_file_has_default_permissions(tmp_path: Path) -> None:
     write_atomic(tmp_path / "a.bin", b"")
     (tmp_path / "b.bin").touch()
     assert (tmp_path / "a.bin").stat().st_mode == (tmp_path / "b.bin").stat().st_mode
 
 
-def test_no_folder_is_the_callers_error(tmp_path: Path) -> None:
+def test_missing_folder_raises(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         write_atomic(tmp_path / "none" / "a.bin", b"")
 
 
-def test_a_name_may_be_as_long_as_any(tmp_path: Path) -> None:
+def test_file_names_of_255_bytes_are_written(tmp_path: Path) -> None:
     for name in ("x" * 255, "ü" * 127, "日" * 85):
         write_atomic(tmp_path / name, b"data")
         assert (tmp_path / name).read_bytes() == b"data"
     assert len(os.listdir(tmp_path)) == 3
 
 
-def test_without_home_and_passwd_there_is_still_a_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_home_folder_without_home_and_passwd_entry(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def nobody() -> Path:
         raise RuntimeError("Could not determine home directory.")
 

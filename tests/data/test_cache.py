@@ -30,7 +30,7 @@ def images(tmp_path: Path) -> ImageList:
     return find_images([str(tmp_path / "in")])
 
 
-def opened(images: ImageList, **changed: Any) -> Store:
+def open_images(images: ImageList, **changed: Any) -> Store:
     asked: dict[str, Any] = {"cache": "auto", "workers": 2, "max_bad": "10%", "shared": False}
     folder = images.root.parent / "cache"
     reader = changed.pop("reader", Reader(settings(), 32))
@@ -48,7 +48,7 @@ def test_all_stores_hold_the_canvases_of_the_reader(
     images: ImageList, kind: str, asked: dict[str, Any], workers: int, *, grey: bool, deep: bool
 ) -> None:
     reader = Reader(settings(grey=grey, deep=deep), 32)
-    store = opened(images, reader=reader, workers=workers, **asked)
+    store = open_images(images, reader=reader, workers=workers, **asked)
     assert store.kind == kind
     assert store.names == [name for name in images.names if name != "./5b.png"]
     assert store.bad == [("./5b.png", "the file is empty")]
@@ -68,7 +68,7 @@ def test_all_stores_hold_the_canvases_of_the_reader(
 @pytest.mark.parametrize("shared", [False, True])
 def test_packed_canvases_are_read_only(images: ImageList, shared: bool) -> None:
     with pytest.raises(ValueError, match="read-only"):
-        opened(images, shared=shared).canvas(0, 0)[:] = 0
+        open_images(images, shared=shared).canvas(0, 0)[:] = 0
 
 
 def _files(images: ImageList) -> list[str]:
@@ -76,13 +76,13 @@ def _files(images: ImageList) -> list[str]:
 
 
 def test_cache_file_is_reused_until_the_data_change(images: ImageList, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = opened(images, shared=True)
+    first = open_images(images, shared=True)
     (name,) = _files(images)
     with monkeypatch.context() as patch:
         patch.setattr(Reader, "canvases", None)  # nothing is decoded
-        again = opened(images)
+        again = open_images(images)
         other_model = Reader(settings(mean=(0.1, 0.2, 0.3), size=64), 32)
-        assert opened(images, reader=other_model).kind == "disk"
+        assert open_images(images, reader=other_model).kind == "disk"
     assert (again.kind, again.names, again.bad) == ("disk", first.names, first.bad)
     changes: list[dict[str, Any]] = [
         {"grey": True},
@@ -95,18 +95,18 @@ def test_cache_file_is_reused_until_the_data_change(images: ImageList, monkeypat
         {"alpha": "ignore"},
     ]
     for change in changes:
-        assert opened(images, reader=Reader(settings(**change), 32)).kind == "memory", change
-    assert opened(images, reader=Reader(settings(), 33)).kind == "memory"
+        assert open_images(images, reader=Reader(settings(**change), 32)).kind == "memory", change
+    assert open_images(images, reader=Reader(settings(), 33)).kind == "memory"
     os.utime(images.path(0), ns=(1, 1))
-    assert opened(images).kind == "memory"
+    assert open_images(images).kind == "memory"
     assert _files(images) == [name]
 
 
 def test_damaged_cache_file_is_replaced(images: ImageList) -> None:
-    opened(images, shared=True)
+    open_images(images, shared=True)
     file = images.root.parent / "cache" / _files(images)[0]
     file.write_bytes(file.read_bytes()[:-1])
-    store = opened(images, shared=True)
+    store = open_images(images, shared=True)
     assert np.array_equal(store.canvas(0, 0), Reader(settings(), 32).canvases(images.path(0))[0])
 
 
@@ -118,23 +118,23 @@ def _flip(file: Path, place: int) -> None:
 
 @pytest.mark.parametrize("back", [1, 9, 17, 25, 200, 900])
 def test_flipped_bit_in_the_index_is_detected_and_the_file_replaced(images: ImageList, back: int) -> None:
-    opened(images, shared=True)
+    open_images(images, shared=True)
     (name,) = _files(images)
     file = images.root.parent / "cache" / name
     sound = file.read_bytes()
     _flip(file, len(sound) - back)
-    store = opened(images, shared=True)
+    store = open_images(images, shared=True)
     assert np.array_equal(store.canvas(0, 0), Reader(settings(), 32).canvases(images.path(0))[0])
     assert len(file.read_bytes()) == len(sound)
 
 
 def test_canvas_with_a_flipped_bit_is_decoded_again(images: ImageList) -> None:
-    opened(images, shared=True)
+    open_images(images, shared=True)
     (name,) = _files(images)
     file = images.root.parent / "cache" / name
     for place in (0, 5001):
         _flip(file, place)
-    store = opened(images)
+    store = open_images(images)
     assert store.kind == "disk"
     expected = [canvas for i in range(9) for canvas in Reader(settings(), 32).canvases(_path(images, store.names[i]))]
     found = [store.canvas(i, window) for i in range(9) for window in range(store.windows(i))]
@@ -150,10 +150,10 @@ def _path(images: ImageList, name: str) -> str:
 
 
 def test_flat_verifies_all_canvases(images: ImageList) -> None:
-    opened(images, shared=True)
+    open_images(images, shared=True)
     (name,) = _files(images)
     _flip(images.root.parent / "cache" / name, 5001)
-    store = opened(images)
+    store = open_images(images)
     assert isinstance(store, Packed)
     whole = store.flat()
     start, height, width = store.place(1, 0)
@@ -162,10 +162,10 @@ def test_flat_verifies_all_canvases(images: ImageList) -> None:
 
 
 def test_damaged_canvas_of_a_missing_image_raises(images: ImageList) -> None:
-    opened(images, shared=True)
+    open_images(images, shared=True)
     (name,) = _files(images)
     _flip(images.root.parent / "cache" / name, 0)
-    store = opened(images)
+    store = open_images(images)
     Path(images.path(0)).unlink()
     with pytest.raises(DataError, match=r"\./0\.png: its decoded copy is damaged, and now no such file"):
         store.canvas(0, 0)
@@ -183,7 +183,7 @@ def test_checksum_changes_with_every_bit(size: int) -> None:
 
 
 def test_newest_cache_files_are_kept_and_abandoned_ones_deleted(images: ImageList) -> None:
-    opened(images, shared=True)
+    open_images(images, shared=True)
     folder = images.root.parent / "cache"
     for age, name in enumerate(
         ["a.canvases", "b.canvases", "c.canvases", "d.canvases", "e.canvases.7.tmp", "mine.txt"]
@@ -198,22 +198,22 @@ def test_newest_cache_files_are_kept_and_abandoned_ones_deleted(images: ImageLis
 
 def test_failed_decoding_leaves_no_file(images: ImageList) -> None:
     with pytest.raises(DataError):
-        opened(images, shared=True, max_bad="0")
+        open_images(images, shared=True, max_bad="0")
     assert _files(images) == []
 
 
 def test_memory_and_disk_budgets_select_the_store(images: ImageList, monkeypatch: pytest.MonkeyPatch) -> None:
-    need = opened(images).nbytes
-    assert opened(images, cache="1G").kind == "memory"
-    assert opened(images, cache="1K").kind == "stream"
+    need = open_images(images).nbytes
+    assert open_images(images, cache="1G").kind == "memory"
+    assert open_images(images, cache="1K").kind == "stream"
     monkeypatch.setattr(cache, "memory_budget", lambda: need // 2)
-    assert opened(images, cache=str(2 * need)).kind == "disk"
+    assert open_images(images, cache=str(2 * need)).kind == "disk"
 
 
 def test_too_small_size_estimate_falls_back_to_streaming(images: ImageList, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cache, "_estimated_bytes", lambda *_: 0)
     for shared in (False, True):
-        store = opened(images, cache="1K", shared=shared)
+        store = open_images(images, cache="1K", shared=shared)
         assert store.kind == "stream"
         assert len(store) == 9
     assert _files(images) == []
@@ -221,8 +221,8 @@ def test_too_small_size_estimate_falls_back_to_streaming(images: ImageList, monk
 
 def test_unwritable_cache_folder_falls_back_to_streaming(images: ImageList) -> None:
     (images.root.parent / "cache").write_bytes(b"a file, not a folder")
-    assert opened(images, cache="auto").kind == "memory"
-    assert opened(images, shared=True).kind == "stream"
+    assert open_images(images, cache="auto").kind == "memory"
+    assert open_images(images, shared=True).kind == "stream"
 
 
 @pytest.mark.parametrize("asked", [{}, {"shared": True}, {"cache": "off"}])
@@ -230,8 +230,8 @@ def test_more_unreadable_images_than_the_limit_raise(images: ImageList, asked: d
     with pytest.raises(
         DataError, match=r"1 of 10 images cannot be read, more than --max-bad 5% \(\./5b\.png: the file is"
     ):
-        opened(images, max_bad="5%", **asked)
-    assert len(opened(images, max_bad="1", **asked)) == 9
+        open_images(images, max_bad="5%", **asked)
+    assert len(open_images(images, max_bad="1", **asked)) == 9
 
 
 @pytest.mark.parametrize("asked", [{}, {"cache": "off"}])
@@ -242,11 +242,11 @@ def test_no_readable_image_raises_at_any_limit(tmp_path: Path, asked: dict[str, 
     with pytest.raises(
         DataError, match=r"none of 5 images can be read \(\./0.png: .*; \./1.png: .*; \./2.png: [^;]*\);"
     ):
-        opened(find_images([str(tmp_path / "in")]), max_bad="100%", **asked)
+        open_images(find_images([str(tmp_path / "in")]), max_bad="100%", **asked)
 
 
 def test_streaming_reports_images_that_break_later(images: ImageList) -> None:
-    store = opened(images, cache="off", max_bad="2")
+    store = open_images(images, cache="off", max_bad="2")
     for i in (0, 0, 1):
         content = Path(images.path(i)).read_bytes()
         Path(images.path(i)).write_bytes(content[: len(content) // 2])
@@ -263,13 +263,13 @@ def test_streaming_reports_images_that_break_later(images: ImageList) -> None:
 @pytest.mark.parametrize(("option", "value"), [("cache", "8X"), ("cache", ""), ("max_bad", "101%"), ("max_bad", "few")])
 def test_invalid_cache_and_max_bad_are_refused(images: ImageList, option: str, value: str) -> None:
     with pytest.raises(UsageError, match=rf"--{option.replace('_', '-')} '{value}' is not known; use"):
-        opened(images, **{option: value})
+        open_images(images, **{option: value})
 
 
 @pytest.mark.parametrize(("kind", "asked"), KINDS)
 def test_progress_counts_every_image_and_no_thread_remains(images: ImageList, kind: str, asked: dict[str, Any]) -> None:
     seen: list[tuple[int, int]] = []
-    opened(images, progress=lambda done, total: seen.append((done, total)), **asked)
+    open_images(images, progress=lambda done, total: seen.append((done, total)), **asked)
     assert seen == [(i, 10) for i in range(1, 11)], kind
     assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("dinocli")]
 
@@ -279,7 +279,7 @@ def test_interrupted_decoding_leaves_neither_threads_nor_files(images: ImageList
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        opened(images, shared=True, progress=interrupt)
+        open_images(images, shared=True, progress=interrupt)
     assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("dinocli")]
     assert _files(images) == []
 

@@ -401,7 +401,7 @@ def test_format_is_determined_by_content_not_suffix(tmp_path: Path) -> None:
     assert np.array_equal(read_native(tmp_path / "a.tif"), pixels)
 
 
-def read_enough(path: Path, min_side: int) -> tuple[tuple[int, ...], tuple[int, int]]:
+def decoded_sizes(path: Path, min_side: int) -> tuple[tuple[int, ...], tuple[int, int]]:
     with Allowance() as allowance:
         found = decode.decode(path, page=0, channels=(), min_side=min_side, allowance=allowance)
     return found.colour.shape, found.original_size
@@ -411,11 +411,11 @@ def test_jpeg_is_not_downscaled_below_min_side(tmp_path: Path) -> None:
     Image.fromarray(noise(600, 800, 3)).save(tmp_path / "a.jpg")
     assert read_native(tmp_path / "a.jpg").shape == (600, 800, 3)
     for min_side, expected in ((140, (150, 200, 3)), (160, (300, 400, 3))):
-        assert read_enough(tmp_path / "a.jpg", min_side) == (expected, (600, 800))
+        assert decoded_sizes(tmp_path / "a.jpg", min_side) == (expected, (600, 800))
     exif = Image.Exif()
     exif[274] = 6
     Image.fromarray(noise(600, 800, 3)).save(tmp_path / "b.jpg", exif=exif)
-    assert read_enough(tmp_path / "b.jpg", 140) == ((200, 150, 3), (800, 600))
+    assert decoded_sizes(tmp_path / "b.jpg", 140) == ((200, 150, 3), (800, 600))
 
 
 def test_png_size_is_read_without_decoding(tmp_path: Path) -> None:

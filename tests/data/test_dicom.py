@@ -45,7 +45,7 @@ def write(path: Path, pixels: Array, *, frames: int = 0, packed: bool = False, *
     return path
 
 
-def own(path: Path, **more: Any) -> Array:
+def pydicom_values(path: Path, **more: Any) -> Array:
     return np.asarray(apply_modality_lut(pixel_array(path, **more), dcmread(path)))
 
 
@@ -57,7 +57,7 @@ def test_stored_values_are_those_of_pydicom(tmp_path: Path, dtype: str, packed: 
     found = read_native(path)
     assert found.dtype == pixels.dtype
     assert np.array_equal(found[..., 0], pixels)
-    assert np.array_equal(found[..., 0], own(path))
+    assert np.array_equal(found[..., 0], pydicom_values(path))
     assert image_size(path) == (20, 30)
 
 
@@ -69,7 +69,7 @@ def test_rescale_slope_and_intercept_are_applied(tmp_path: Path, slope: float, i
     path = write(tmp_path / "a.dcm", pixels, RescaleSlope=slope, RescaleIntercept=intercept, BitsStored=12, HighBit=11)
     found = read_native(path)
     assert found.dtype == dtype
-    np.testing.assert_allclose(found[..., 0], own(path), rtol=1e-6)
+    np.testing.assert_allclose(found[..., 0], pydicom_values(path), rtol=1e-6)
 
 
 def test_monochrome1_is_inverted(tmp_path: Path) -> None:

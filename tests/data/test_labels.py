@@ -1,3 +1,5 @@
+"""Labels from folder names and CSV tables."""
+
 from pathlib import Path
 
 import pytest

@@ -39,7 +39,7 @@ def rows(step: list[Batch]) -> list[int]:
     return [row for batch in step for row in batch.rows]
 
 
-def own_threads() -> list[str]:
+def prefetch_threads() -> list[str]:
     return [thread.name for thread in threading.enumerate() if thread.name.startswith("dinocli")]
 
 
@@ -153,7 +153,7 @@ def test_error_in_the_thread_is_raised_in_the_caller(tmp_path: Path, monkeypatch
     monkeypatch.setattr(store, "canvas", fail)
     with pytest.raises(RuntimeError, match="the disk is gone"):
         list(steps)
-    assert not own_threads()
+    assert not prefetch_threads()
 
 
 @pytest.mark.parametrize("cache", ["auto", "off"])
@@ -163,11 +163,11 @@ def test_prefetch_thread_ends_with_the_iterator(tmp_path: Path, cache: str) -> N
         steps = loader.steps(0, 1000)
         for _ in range(taken):
             next(steps)
-        assert bool(own_threads()) == (taken > 0)
+        assert bool(prefetch_threads()) == (taken > 0)
         steps.close()
-        assert not own_threads()
+        assert not prefetch_threads()
     assert len(list(loader.steps(0, 3))) == 3
-    assert not own_threads()
+    assert not prefetch_threads()
 
 
 def test_indivisible_batch_is_refused(tmp_path: Path) -> None:

@@ -1,3 +1,5 @@
+"""Label maps, soft maps and overlays as image files."""
+
 import io
 from pathlib import Path
 

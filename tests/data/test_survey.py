@@ -18,7 +18,7 @@ from dinocli.errors import DataError, UsageError
 from tests.data.files import Array, gdal_tiff, noise, save, settings
 
 
-def look(root: Path, range_spec: str = "auto", sample: int = 256, seed: int = 0, **asked: Any) -> Survey:
+def survey_of(root: Path, range_spec: str = "auto", sample: int = 256, seed: int = 0, **asked: Any) -> Survey:
     return survey(find_images([str(root)]), range_spec, SourceReading(**asked), sample=sample, seed=seed)
 
 
@@ -31,14 +31,14 @@ def deep(root: Path, *arrays: Array) -> Path:
 def test_8_bit_colour(tmp_path: Path) -> None:
     for i, size in enumerate([(10, 30), (20, 20), (40, 10)]):
         save(tmp_path / f"{i}.png", noise(*size, 3))
-    seen = look(tmp_path)
+    seen = survey_of(tmp_path)
     assert (seen.policy, seen.low, seen.high, seen.deep, seen.grey) == ("full", 0, 255, False, False)
     assert (seen.median_size, seen.max_size, seen.sampled) == ((20, 20), (40, 30), 3)
     assert (seen.dtypes, seen.bad, seen.notes) == ({"uint8": 3}, [], [])
 
 
 def test_12_bit_data_in_16_bit_files_use_their_bit_depth(tmp_path: Path) -> None:
-    seen = look(deep(tmp_path, noise(50, 50, dtype="uint16", top=4095)))
+    seen = survey_of(deep(tmp_path, noise(50, 50, dtype="uint16", top=4095)))
     assert (seen.policy, seen.low, seen.high, seen.deep, seen.grey) == ("auto", 0, 4095, True, True)
     assert seen.notes == ["12-bit data in 16-bit files: range 0 to 4095"]
 
@@ -47,19 +47,19 @@ def test_auto_leaves_headroom_for_hot_and_dark_pixels(tmp_path: Path) -> None:
     pixels = np.full((100, 100), 20_000, np.uint16)
     pixels[0, 0], pixels[0, 1] = 10_000, 30_000
     deep(tmp_path, pixels)
-    assert (look(tmp_path).low, look(tmp_path).high) == (8_000, 32_000)
-    assert (look(tmp_path, "minmax").low, look(tmp_path, "minmax").high) == (10_000, 30_000)
+    assert (survey_of(tmp_path).low, survey_of(tmp_path).high) == (8_000, 32_000)
+    assert (survey_of(tmp_path, "minmax").low, survey_of(tmp_path, "minmax").high) == (10_000, 30_000)
 
 
 def test_headroom_of_float_and_signed_data(tmp_path: Path) -> None:
     deep(tmp_path, np.array([[-1.0, np.nan, np.inf, 1.0]], np.float32))
-    assert (look(tmp_path).low, look(tmp_path).high) == pytest.approx((-1.2, 1.2))
+    assert (survey_of(tmp_path).low, survey_of(tmp_path).high) == pytest.approx((-1.2, 1.2))
 
 
 def test_few_hot_pixels_are_kept_and_noted(tmp_path: Path) -> None:
     pixels = noise(200, 200, dtype="uint16", top=1000)
     pixels[7, 7] = 65535
-    seen = look(deep(tmp_path, pixels))
+    seen = survey_of(deep(tmp_path, pixels))
     assert seen.high == 65535
     assert "--range percentile:0.1,99.9" in seen.notes[1]
 
@@ -72,18 +72,18 @@ def test_range_policies_give_their_range(tmp_path: Path) -> None:
         ("fixed:3,9", (3, 9)),
         ("percentile:10,90", (100, 900)),
     ):
-        seen = look(tmp_path, spec)
+        seen = survey_of(tmp_path, spec)
         assert (seen.policy, seen.low, seen.high) == (spec.partition(":")[0], *expected)
     with pytest.raises(UsageError):
-        look(tmp_path, "sunny")
+        survey_of(tmp_path, "sunny")
 
 
 def test_mixed_depths_are_refused_by_a_measured_range(tmp_path: Path) -> None:
     deep(tmp_path, noise(8, 8, dtype="uint16"))
     save(tmp_path / "a.png", noise(8, 8))
     with pytest.raises(DataError, match="--range full"):
-        look(tmp_path)
-    assert look(tmp_path, "full").deep
+        survey_of(tmp_path)
+    assert survey_of(tmp_path, "full").deep
 
 
 @pytest.mark.parametrize(("first", "second"), [("uint16", "float32"), ("uint8", "float32"), ("int16", "uint8")])
@@ -91,21 +91,21 @@ def test_mixed_depths_are_refused_by_a_measured_range(tmp_path: Path) -> None:
 def test_depth_kinds_share_no_measured_range(tmp_path: Path, first: str, second: str, range_spec: str) -> None:
     deep(tmp_path, noise(8, 8).astype(first), noise(8, 8).astype(first), (noise(8, 8) / 255).astype(second))
     with pytest.raises(DataError, match=r"1 .* and 2 .* images are mixed|2 .* and 1 .* images are mixed"):
-        look(tmp_path, range_spec)
-    assert look(tmp_path, "image:1,99").source == look(tmp_path, "full").source == ""
+        survey_of(tmp_path, range_spec)
+    assert survey_of(tmp_path, "image:1,99").source == survey_of(tmp_path, "full").source == ""
 
 
 def test_depth_kind_is_stored_with_a_measured_range(tmp_path: Path) -> None:
     deep(tmp_path, noise(8, 8, dtype="uint16"))
-    assert look(tmp_path).source == "deep integer"
-    assert look(tmp_path, "fixed:0,9").source == ""
+    assert survey_of(tmp_path).source == "deep integer"
+    assert survey_of(tmp_path, "fixed:0,9").source == ""
 
 
 def test_float_values_clipped_by_the_full_range_are_noted(tmp_path: Path) -> None:
     deep(tmp_path, np.array([[0.0, 0.5, 1.0]], np.float32))
-    assert look(tmp_path, "full").warnings == []
+    assert survey_of(tmp_path, "full").warnings == []
     deep(tmp_path, np.array([[-3.0, 0.5, 4000.0]], np.float32))
-    assert "--range fixed:-3,4000" in look(tmp_path, "full").warnings[0]
+    assert "--range fixed:-3,4000" in survey_of(tmp_path, "full").warnings[0]
 
 
 @pytest.mark.parametrize(
@@ -121,22 +121,22 @@ def test_nodata_is_excluded_from_the_range(tmp_path: Path, dtype: str, value: fl
     holed[:20, :30] = value
     (tmp_path / "clean").mkdir()
     deep(tmp_path / "clean", clean[20:])
-    expected = look(tmp_path / "clean")
+    expected = survey_of(tmp_path / "clean")
     (tmp_path / "tag").mkdir()
     gdal_tiff(tmp_path / "tag" / "a.tif", holed, repr(value))
-    tagged = look(tmp_path / "tag")
+    tagged = survey_of(tmp_path / "tag")
     assert (tagged.low, tagged.high) == pytest.approx((expected.low, expected.high), abs=40)
     assert tagged.warnings == []
     assert tagged.notes[0].startswith("1 of 1 files tag or mask nodata")
     (tmp_path / "bare").mkdir()
     deep(tmp_path / "bare", holed)
-    assert look(tmp_path / "bare", nodata=(value,)).low == tagged.low
-    (warning,) = look(tmp_path / "bare").warnings
+    assert survey_of(tmp_path / "bare", nodata=(value,)).low == tagged.low
+    (warning,) = survey_of(tmp_path / "bare").warnings
     assert warning.startswith(f"{value:g} holds 37.5% of the pixels")
     advised = warning.partition("--nodata ")[2].partition(",")[0]
     assert ", else --range fixed:10" in warning
-    assert look(tmp_path / "bare", nodata=(float(advised),)).low == tagged.low, "the advice helps"
-    assert look(tmp_path / "bare", "fixed:0,2000").warnings == []
+    assert survey_of(tmp_path / "bare", nodata=(float(advised),)).low == tagged.low, "the advice helps"
+    assert survey_of(tmp_path / "bare", "fixed:0,2000").warnings == []
 
 
 def test_saturation_and_hot_pixels_are_not_noted_as_nodata(tmp_path: Path) -> None:
@@ -145,7 +145,7 @@ def test_saturation_and_hot_pixels_are_not_noted_as_nodata(tmp_path: Path) -> No
     hot[7, 7] = 65535
     for number, pixels in enumerate((exposed, hot)):
         (tmp_path / str(number)).mkdir()
-        assert look(deep(tmp_path / str(number), pixels)).warnings == []
+        assert survey_of(deep(tmp_path / str(number), pixels)).warnings == []
 
 
 def test_survey_raises_no_numpy_warning(tmp_path: Path) -> None:
@@ -154,7 +154,7 @@ def test_survey_raises_no_numpy_warning(tmp_path: Path) -> None:
     for pixels in (odd, odd.astype(np.float64) * 1e269, np.repeat(odd[..., None], 3, -1)):
         kind = "rgb" if pixels.ndim == 3 else "minisblack"
         tifffile.imwrite(tmp_path / "0.tif", pixels, photometric=kind)
-        seen = look(tmp_path)
+        seen = survey_of(tmp_path)
         about = settings(range_policy="auto", range_low=seen.low, range_high=seen.high, deep=True)
         assert Reader(about, 9).canvases(str(tmp_path / "0.tif"))
 
@@ -175,13 +175,13 @@ def test_alpha_that_holds_data_is_ignored_and_real_alpha_is_not(tmp_path: Path) 
     for name, pixels in kinds.items():
         (tmp_path / name).mkdir()
         tifffile.imwrite(tmp_path / name / "a.tif", pixels, photometric="rgb", extrasamples=["unassalpha"])
-        seen[name] = look(tmp_path / name)
+        seen[name] = survey_of(tmp_path / name)
     assert {name: one.alpha for name, one in seen.items() if one.alpha != "white"} == {"infrared": "ignore"}
     assert seen["opaque"].warnings == []
     laid = "alpha composited over white in 1 of 1 files; --channels 0,1,2 ignores it"
     assert seen["mask"].warnings == seen["even"].warnings == [laid]
     assert "alpha ignored in 1 of 1 files" in seen["infrared"].warnings[0]
-    assert look(tmp_path / "mask", channels=(0, 1, 2)).warnings == []
+    assert survey_of(tmp_path / "mask", channels=(0, 1, 2)).warnings == []
 
 
 def test_transparent_pixels_are_excluded_from_the_range(tmp_path: Path) -> None:
@@ -189,19 +189,19 @@ def test_transparent_pixels_are_excluded_from_the_range(tmp_path: Path) -> None:
     pixels[..., 3] = 65535
     pixels[:20, :, :3], pixels[:20, :, 3] = 40_000, 0
     tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="rgb", extrasamples=["unassalpha"])
-    assert look(tmp_path).high < 1024
+    assert survey_of(tmp_path).high < 1024
 
 
 def test_several_pages_are_noted(tmp_path: Path) -> None:
     deep(tmp_path, noise(8, 8, dtype="uint16"))
     tifffile.imwrite(tmp_path / "b.tif", noise(3, 8, 8, dtype="uint16"), photometric="minisblack")
-    (warning,) = look(tmp_path).warnings
+    (warning,) = survey_of(tmp_path).warnings
     assert warning == "1 of 2 files have several pages; page 0 is read (--page N, --channels page, --z max)"
-    assert look(tmp_path, channels=("page",)).warnings == []
+    assert survey_of(tmp_path, channels=("page",)).warnings == []
     with tifffile.TiffWriter(tmp_path / "c.tif") as file:
         file.write(noise(8, 8, dtype="uint16"))
         file.write(noise(80, 80, dtype="uint16"))
-    (warning,) = look(tmp_path).warnings
+    (warning,) = survey_of(tmp_path).warnings
     assert warning.endswith("; in 1 of them another is larger, in ./c.tif page 1")
 
 
@@ -209,16 +209,16 @@ def test_unread_channels_are_noted(tmp_path: Path) -> None:
     for number in range(2):
         pixels = noise(8, 8, 4)
         tifffile.imwrite(tmp_path / f"{number}.tif", pixels, photometric="rgb", extrasamples=["unspecified"])
-    (warning,) = look(tmp_path).warnings
+    (warning,) = survey_of(tmp_path).warnings
     assert warning == "2 of 2 files have 4 channels; 0,1,2 are read (--channels 0,1,2,3 reads all)"
-    assert look(tmp_path, channels=(0, 1, 2)).warnings == []
+    assert survey_of(tmp_path, channels=(0, 1, 2)).warnings == []
 
 
 def test_colour_is_recognised_under_a_data_alpha(tmp_path: Path) -> None:
     """Composited over white by a low near-infrared channel, all colours would be nearly white."""
     pixels = noise(40, 40, 4, dtype="uint16", top=4000)
     tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="rgb", extrasamples=["unassalpha"])
-    seen = look(tmp_path)
+    seen = survey_of(tmp_path)
     assert (seen.alpha, seen.grey) == ("ignore", False)
 
 
@@ -241,7 +241,7 @@ def test_images_are_checked_against_stored_preprocessing(tmp_path: Path) -> None
 def test_constant_16_bit_images_have_no_range(tmp_path: Path) -> None:
     deep(tmp_path, np.full((4, 4), 7, np.uint16))
     with pytest.raises(DataError, match=r"all sampled pixels are 7; .*--range fixed"):
-        look(tmp_path, "minmax")
+        survey_of(tmp_path, "minmax")
 
 
 def test_rgb_images_without_colour_are_grey_unless_one_has_colour(tmp_path: Path) -> None:
@@ -249,28 +249,28 @@ def test_rgb_images_without_colour_are_grey_unless_one_has_colour(tmp_path: Path
     Image.fromarray(np.repeat(grey[..., None], 3, -1)).save(tmp_path / "a.jpg")
     save(tmp_path / "b.png", np.repeat(grey[..., None], 3, -1))
     save(tmp_path / "c.png", grey)
-    assert look(tmp_path).grey
+    assert survey_of(tmp_path).grey
     tinted = np.repeat(grey[..., None], 3, -1)
     tinted[:80, :80, 0] = 200
     save(tmp_path / "d.png", tinted)
-    assert not look(tmp_path).grey
+    assert not survey_of(tmp_path).grey
 
 
 def test_sample_depends_on_the_seed(tmp_path: Path) -> None:
     for i in range(30):
         save(tmp_path / f"{i}.png", noise(10 + i, 10))
-    first = look(tmp_path, sample=5)
+    first = survey_of(tmp_path, sample=5)
     assert first.sampled == 5
-    assert look(tmp_path, sample=5) == first
-    assert look(tmp_path, sample=5, seed=1) != first
+    assert survey_of(tmp_path, sample=5) == first
+    assert survey_of(tmp_path, sample=5, seed=1) != first
 
 
 def test_unreadable_images_are_listed_and_raise_if_all_are(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"")
     with pytest.raises(DataError, match=r"none of 1 sampled images can be read: \./a\.png: the file is empty"):
-        look(tmp_path)
+        survey_of(tmp_path)
     save(tmp_path / "b.png", noise(8, 8))
-    assert look(tmp_path).bad == [("./a.png", "the file is empty")]
+    assert survey_of(tmp_path).bad == [("./a.png", "the file is empty")]
 
 
 def test_alpha_that_hides_everything_is_ignored(tmp_path: Path) -> None:
@@ -280,22 +280,22 @@ def test_alpha_that_hides_everything_is_ignored(tmp_path: Path) -> None:
         pixels = rgba(np.full((40, 40), 1, np.uint8)).astype(dtype)
         pixels[..., 3] = top
         tifffile.imwrite(tmp_path / name / "a.tif", pixels, photometric="rgb", extrasamples=["unassalpha"])
-        assert look(tmp_path / name).alpha == "ignore", name
+        assert survey_of(tmp_path / name).alpha == "ignore", name
 
 
 def test_low_contrast_images_are_noted(tmp_path: Path) -> None:
     small = np.random.default_rng(0).random((8, 8), np.float32)
     for name, pixels in (("a", small), ("b", small * 4095)):
         tifffile.imwrite(tmp_path / f"{name}.tif", pixels)
-    (warning,) = look(tmp_path).warnings
+    (warning,) = survey_of(tmp_path).warnings
     assert warning.startswith("1 of 2 files use less than a hundredth of the range -408")
     assert "such as ./a.tif" in warning
     assert "--range image:1,99" in warning
-    assert look(tmp_path, "image:1,99").warnings == []
+    assert survey_of(tmp_path, "image:1,99").warnings == []
     (tmp_path / "twelve").mkdir()
     deep(tmp_path / "twelve", noise(8, 8, dtype="uint16", top=4000))
-    assert look(tmp_path / "twelve").warnings == []
-    (warning,) = look(tmp_path / "twelve", "full").warnings
+    assert survey_of(tmp_path / "twelve").warnings == []
+    (warning,) = survey_of(tmp_path / "twelve", "full").warnings
     assert warning.startswith("1 of 1 files use less than a sixteenth of the full range")
 
 
@@ -314,19 +314,19 @@ def test_mixed_depth_kinds_error_names_a_file(tmp_path: Path) -> None:
         save(tmp_path / f"{number}.png", noise(8, 8))
     np.save(tmp_path / "stray.npy", np.zeros((8, 8), np.float32))
     with pytest.raises(DataError, match=r"3 8-bit and 1 float images are mixed \(\./stray\.npy is float\)"):
-        look(tmp_path)
+        survey_of(tmp_path)
 
 
 def test_channels_first_arrays_are_noted(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", noise(3, 8, 9))
-    seen = look(tmp_path)
+    seen = survey_of(tmp_path)
     assert (seen.median_size, seen.grey) == ((8, 9), False)
     assert seen.warnings == ["1 of 1 arrays are read as (channels, height, width), by their shape"]
 
 
 def test_nodata_value_that_no_pixel_has_is_noted(tmp_path: Path) -> None:
     deep(tmp_path, noise(8, 8, dtype="uint16", top=900))
-    (warning,) = look(tmp_path, nodata=(-9999.0, 0.5)).warnings[:1]
+    (warning,) = survey_of(tmp_path, nodata=(-9999.0, 0.5)).warnings[:1]
     assert warning == "no pixel of 1 files has the value of --nodata -9999"
     deep(tmp_path, np.full((8, 8), 7, np.uint16) * np.arange(8, dtype=np.uint16))
-    assert not any("--nodata 7" in warning for warning in look(tmp_path, nodata=(7.0,)).warnings)
+    assert not any("--nodata 7" in warning for warning in survey_of(tmp_path, nodata=(7.0,)).warnings)

@@ -179,7 +179,7 @@ def test_what_does_not_fit_is_refused_with_the_option(folder: Path, run: TrainRe
     with pytest.raises(DataError, match="channel 1 of an image with 1"):
         embed(job(grey, tmp_path / "a.npy", **own))
     for setting, message in (
-        ("model.in_chans=5", "model.in_chans=5, and 4 channels are read: name so many, such as --channels 0,1,2,3,4"),
+        ("model.in_chans=5", "model.in_chans=5, and 4 channels are read: select 5, such as --channels 0,1,2,3,4"),
         ("model.in_chans=1", "model.in_chans=1, and 4 channels are read"),
     ):
         recipe = load_recipe(["satellite"], [*TINY, *SETTINGS, setting])

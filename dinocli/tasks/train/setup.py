@@ -120,7 +120,7 @@ def _input_channels(recipe: Recipe, images: ImageList) -> int:
         return 1
     example = ",".join(map(str, range(int(asked))))
     raise UsageError(
-        f"model.in_chans={asked}, and {read} channels are read: name so many, such as --channels {example}"
+        f"model.in_chans={asked}, and {read} channels are read: select {asked}, such as --channels {example}"
     )
 
 
