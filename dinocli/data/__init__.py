@@ -1,1 +1,1 @@
-"""From names on a disk to batches of canvases: sources -> Reader -> cache -> loader."""
+"""Data pipeline: input paths -> image list -> `Reader` -> cache -> batches of canvases."""

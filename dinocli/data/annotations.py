@@ -53,8 +53,8 @@ def image_categories(annotations: Annotations) -> tuple[dict[str, str], list[str
     class_of, several, empty = {}, 0, 0
     for image in annotations.images:
         areas: defaultdict[str, float] = defaultdict(float)
-        for one in image.objects:
-            areas[one.category] += one.area
+        for annotated in image.objects:
+            areas[annotated.category] += annotated.area
         if areas:
             class_of[image.name] = max(areas, key=lambda name: (areas[name], name))
         several += len(areas) > 1
@@ -76,7 +76,8 @@ def _read_coco(path: Path) -> Annotations:
         objects: dict[Any, list[AnnotatedObject]] = {entry["id"]: [] for entry in data["images"]}
         for entry in data.get("annotations", []):
             objects[entry["image_id"]].append(_coco_object(entry, names))
-        images = tuple(AnnotatedImage(str(one["file_name"]), tuple(objects[one["id"]])) for one in data["images"])
+        entries = data["images"]
+        images = tuple(AnnotatedImage(str(entry["file_name"]), tuple(objects[entry["id"]])) for entry in entries)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
         raise DataError(f"{path} cannot be read as COCO ({reason_of(error)}); export it again") from None
     return Annotations("coco", images, tuple(names.values()))
@@ -84,13 +85,14 @@ def _read_coco(path: Path) -> Annotations:
 
 def _coco_object(entry: dict[str, Any], names: dict[Any, str]) -> AnnotatedObject:
     shape = entry.get("segmentation") or []
-    polygons = tuple(tuple(map(float, one)) for one in shape if len(one) >= 6) if isinstance(shape, list) else ()
+    lists = shape if isinstance(shape, list) else []
+    polygons = tuple(tuple(map(float, numbers)) for numbers in lists if len(numbers) >= 6)
     box = tuple(map(float, entry.get("bbox") or ()))
     if len(box) not in (0, 4):
         raise ValueError(f"a box of {len(box)} numbers")
     if not all(map(math.isfinite, box)):
         raise ValueError(f"a box of {box}")
-    if not all(math.isfinite(value) for one in polygons for value in one):
+    if not all(math.isfinite(value) for polygon in polygons for value in polygon):
         raise ValueError("a polygon that is not finite")
     return AnnotatedObject(names[entry["category_id"]], box, polygons, dict(shape) if isinstance(shape, dict) else {})
 
@@ -104,19 +106,19 @@ def _read_voc(folder: Path) -> Annotations:
             root = ElementTree.parse(file).getroot()
             if root.tag != "annotation":
                 continue
-            objects = tuple(_voc_object(one) for one in root.iter("object"))
+            objects = tuple(map(_voc_object, root.iter("object")))
         except (OSError, ValueError, ElementTree.ParseError) as error:
             raise DataError(f"{file} cannot be read as Pascal VOC ({reason_of(error)}); export it again") from None
         file_name = os.path.basename((root.findtext("filename") or "").strip()) or file.stem
         name = (file.parent / file_name).relative_to(folder).as_posix()
         images.append(AnnotatedImage(name, objects))
-        categories |= {one.category for one in objects}
+        categories |= {annotated.category for annotated in objects}
     return Annotations("voc", tuple(images), tuple(sorted(categories)))
 
 
-def _voc_object(one: ElementTree.Element) -> AnnotatedObject:
+def _voc_object(element: ElementTree.Element) -> AnnotatedObject:
     """Parse an object; VOC boxes count pixels from 1 and include xmax and ymax."""
-    name, box = one.findtext("name"), one.find("bndbox")
+    name, box = element.findtext("name"), element.find("bndbox")
     if not name:
         raise ValueError("an object without a name")
     if box is None:

@@ -13,7 +13,7 @@ from dinocli.data.ranges import MEASURED, PER_IMAGE, depth_kind
 # An extreme value is suspected to be nodata if all three hold:
 _MIN_NODATA_FRACTION = 0.001  # of all pixels have it; fewer are hot or dead pixels
 _MIN_GAP = 0.25  # distance to the 1st or 99th percentile of the other pixels, as a fraction of that percentile range
-_MAX_GAP_PIXELS = 0.1  # pixels in the near half of the gap, per pixel with the value: saturation has a slope there
+_MAX_GAP_PIXELS = 0.1  # pixels in the half of the gap next to the value, per pixel with it; saturation has more
 
 _MAX_VALUES = 2**20  # pixel values searched for nodata, over all samples
 _LOW_CONTRAST_FULL, _LOW_CONTRAST_MEASURED = 1 / 16, 1 / 100  # fraction of the full, or measured, range
@@ -23,13 +23,13 @@ _MAX_CLIPPED_FRACTION = 0.02  # of the pixels that a stored range may clip witho
 
 def ignores_alpha(samples: Sequence[ImageSample]) -> bool:
     """Return whether the alpha channel holds data in most files: GIS tools label near infrared so."""
-    kinds = [one.alpha for one in samples if one.alpha not in ("none", "opaque")]
+    kinds = [image.alpha for image in samples if image.alpha not in ("none", "opaque")]
     return kinds.count("data") > len(kinds) / 2
 
 
 def alpha_notes(samples: Sequence[ImageSample], *, ignored: bool) -> list[str]:
     """Note that alpha is composited over white, or ignored."""
-    transparent = [one for one in samples if one.alpha not in ("none", "opaque")]
+    transparent = [image for image in samples if image.alpha not in ("none", "opaque")]
     if not transparent:
         return []
     grey = transparent[0].grey
@@ -45,13 +45,13 @@ def alpha_notes(samples: Sequence[ImageSample], *, ignored: bool) -> list[str]:
 def channel_notes(samples: Sequence[ImageSample]) -> list[str]:
     """Note channels that are not read, such as near infrared, and arrays read as (c, h, w)."""
     notes = []
-    several = [one for one in samples if one.unread_channels]
+    several = [image for image in samples if image.unread_channels]
     if several:
         notes.append(
             f"{len(several)} of {len(samples)} files have {3 + several[0].unread_channels} channels; 0,1,2 are read "
             "(--channels 0,1,2,3 reads all)"
         )
-    first = sum(one.channels_first for one in samples)
+    first = sum(image.channels_first for image in samples)
     if first:
         notes.append(f"{first} of {len(samples)} arrays are read as (channels, height, width), by their shape")
     return notes
@@ -59,12 +59,12 @@ def channel_notes(samples: Sequence[ImageSample]) -> list[str]:
 
 def page_notes(samples: Sequence[ImageSample]) -> list[str]:
     """Note files with several pages, of which one is read, and files in which another page is larger."""
-    several = [one for one in samples if one.pages > 1]
+    several = [image for image in samples if image.pages > 1]
     if not several:
         return []
     note = f"{len(several)} of {len(samples)} files have several pages; page 0 is read "
     note += "(--page N, --channels page, --z max)"
-    larger = [one for one in several if one.largest_page]
+    larger = [image for image in several if image.largest_page]
     if larger:
         first = larger[0]
         note += f"; in {len(larger)} of them another is larger, in {first.name} page {first.largest_page}"
@@ -75,7 +75,9 @@ def nodata_notes(samples: Sequence[ImageSample], policy: str) -> list[str]:
     """Warn about an extreme value that is probably nodata and widens a measured range."""
     if policy not in MEASURED:
         return []
-    values = np.concatenate([one.values[:: max(1, len(samples) * one.values.size // _MAX_VALUES)] for one in samples])
+    values = np.concatenate(
+        [image.values[:: max(1, len(samples) * image.values.size // _MAX_VALUES)] for image in samples]
+    )
     return [
         f"{value:g} holds {share:.1%} of the pixels, far from the others ({low:g} to {high:g}), and widens the range; "
         f"if it means no data use --nodata {_exact(value)}, else --range fixed:{low:g},{high:g}"
@@ -85,7 +87,7 @@ def nodata_notes(samples: Sequence[ImageSample], policy: str) -> list[str]:
 
 def absent_notes(samples: Sequence[ImageSample]) -> list[str]:
     """Note the values of `--nodata` that no pixel has."""
-    absent = set.intersection(*(set(one.absent_nodata) for one in samples))
+    absent = set.intersection(*(set(image.absent_nodata) for image in samples))
     return [f"no pixel of {len(samples)} files has the value of --nodata {_exact(value)}" for value in sorted(absent)]
 
 
@@ -113,7 +115,7 @@ def _outliers(values: NDArray[np.float64]) -> list[tuple[float, float, float, fl
 
 def kind_notes(samples: Sequence[ImageSample], source: str) -> list[str]:
     """Warn about images of another depth than those that a stored range was measured on."""
-    others = [one for one in samples if source and depth_kind(one.dtype) != source]
+    others = [image for image in samples if source and depth_kind(image.dtype) != source]
     if not others:
         return []
     return [
@@ -124,8 +126,8 @@ def kind_notes(samples: Sequence[ImageSample], source: str) -> list[str]:
 
 def float_notes(samples: Sequence[ImageSample], policy: str) -> list[str]:
     """Warn about float values outside 0 to 1, which policy `full` clips."""
-    floats = [one for one in samples if one.dtype.kind == "f"]
-    low, high = min((one.low for one in floats), default=0.0), max((one.high for one in floats), default=1.0)
+    floats = [image for image in samples if image.dtype.kind == "f"]
+    low, high = min((image.low for image in floats), default=0.0), max((image.high for image in floats), default=1.0)
     if policy != "full" or (low >= 0 and high <= 1):
         return []
     return [
@@ -139,12 +141,14 @@ def narrow_notes(samples: Sequence[ImageSample], policy: str, low: float, high: 
     if policy == PER_IMAGE or not samples:
         return []
     if policy == "full":
-        narrow = [one for one in samples if 0 <= one.low < one.high < _LOW_CONTRAST_FULL * full_range(one.dtype)[1]]
+        narrow = [
+            image for image in samples if 0 <= image.low < image.high < _LOW_CONTRAST_FULL * full_range(image.dtype)[1]
+        ]
         if len(narrow) < _MIN_DARK_FRACTION * len(samples):
             return []
         used = "a sixteenth of the full range"
     else:
-        narrow = [one for one in samples if 0 < one.high - one.low < _LOW_CONTRAST_MEASURED * (high - low)]
+        narrow = [image for image in samples if 0 < image.high - image.low < _LOW_CONTRAST_MEASURED * (high - low)]
         used = f"a hundredth of the range {low:g} to {high:g}"
     if not narrow:
         return []
@@ -160,8 +164,8 @@ def clip_notes(samples: Sequence[ImageSample], policy: str, low: float, high: fl
     """Warn about values outside a range that was measured on other images."""
     if policy not in ("auto", "minmax") or not samples:  # percentiles clip on purpose
         return []
-    outside = sum(np.count_nonzero((one.values < low) | (one.values > high)) for one in samples)
-    fraction = outside / sum(one.values.size for one in samples)
+    outside = sum(np.count_nonzero((image.values < low) | (image.values > high)) for image in samples)
+    fraction = outside / sum(image.values.size for image in samples)
     if fraction < _MAX_CLIPPED_FRACTION:
         return []
     return [
@@ -172,7 +176,7 @@ def clip_notes(samples: Sequence[ImageSample], policy: str, low: float, high: fl
 
 def window_notes(samples: Sequence[ImageSample], policy: str) -> list[str]:
     """Note that files store a display window, if the range is another one."""
-    windows = Counter(one.window for one in samples if one.window)
+    windows = Counter(image.window for image in samples if image.window)
     if not windows or policy in ("window", "fixed"):
         return []
     (level, width), count = windows.most_common(1)[0]

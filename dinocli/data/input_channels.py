@@ -52,7 +52,7 @@ def described_channels(count: int) -> str:
 
 def uneven_notes(samples: Sequence[ImageSample], policy: str, low: float, high: float) -> list[str]:
     """Warn about channels with hardly any contrast in the range that all channels share."""
-    channel_ranges = [one.channel_ranges for one in samples if one.channel_ranges]
+    channel_ranges = [image.channel_ranges for image in samples if image.channel_ranges]
     if policy == PER_IMAGE or not channel_ranges:
         return []
     if policy == "full":

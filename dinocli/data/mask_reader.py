@@ -173,16 +173,16 @@ def _from_grey(values_HW: NDArray[np.generic], *, lossy: bool) -> Mask:
 
 def _isolated_fraction(values_HW: NDArray[np.generic]) -> float:
     """Return the fraction of the non-zero pixels without an equal 4-neighbour."""
-    alike_HW = np.zeros(values_HW.shape, np.bool_)
-    for one, other in (
+    has_equal_HW = np.zeros(values_HW.shape, np.bool_)
+    for after, before in (
         ((slice(1, None), slice(None)), (slice(-1), slice(None))),
         ((slice(None), slice(1, None)), (slice(None), slice(-1))),
     ):
-        same = values_HW[one] == values_HW[other]
-        alike_HW[one] |= same
-        alike_HW[other] |= same
+        equal = values_HW[after] == values_HW[before]
+        has_equal_HW[after] |= equal
+        has_equal_HW[before] |= equal
     inside_HW = values_HW != 0
-    return 1 - float(alike_HW[inside_HW].mean()) if inside_HW.any() else 0.0
+    return 1 - float(has_equal_HW[inside_HW].mean()) if inside_HW.any() else 0.0
 
 
 def _thresholded(values_HW: NDArray[np.generic], reason: str) -> Mask:

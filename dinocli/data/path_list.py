@@ -131,9 +131,9 @@ def _existing(path: str) -> str:
     if is_utf8(path) and path.isprintable() and not _has_variants(path):
         return path
     candidates = [path, path.strip(), path.strip().strip('"').replace('""', '"')]
-    candidates += [one.replace("\\", "/") for one in candidates]
-    candidates += [windows_text(one) for one in candidates if not is_utf8(one)]
-    return next((one for one in candidates if os.path.lexists(one)), path)
+    candidates += [candidate.replace("\\", "/") for candidate in candidates]
+    candidates += [windows_text(candidate) for candidate in candidates if not is_utf8(candidate)]
+    return next((candidate for candidate in candidates if os.path.lexists(candidate)), path)
 
 
 def _has_variants(path: str) -> bool:

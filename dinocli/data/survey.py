@@ -96,11 +96,11 @@ def survey(
     """
     parsed = parse_range(range_spec)
     samples, bad = _samples(images, reading, sample, seed)
-    deep = any(one.dtype != np.uint8 for one in samples)
-    kinds = Counter(depth_kind(one.dtype) for one in samples)
+    deep = any(image.dtype != np.uint8 for image in samples)
+    kinds = Counter(depth_kind(image.dtype) for image in samples)
     is_measured = parsed.policy in MEASURED
     if is_measured and len(kinds) > 1:
-        first = {depth_kind(one.dtype): one.name for one in reversed(samples)}
+        first = {depth_kind(image.dtype): image.name for image in reversed(samples)}
         mixed = " and ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
         rarest = min(kinds, key=lambda kind: kinds[kind])
         raise DataError(
@@ -108,16 +108,16 @@ def survey(
             "leave some out with --exclude"
         )
     policy, low, high = _chosen_range(parsed, samples, deep)
-    channel_count = Counter(one.channels for one in samples).most_common(1)[0][0]
-    heights, widths = np.array([one.size for one in samples]).T
+    channel_count = Counter(image.channels for image in samples).most_common(1)[0][0]
+    heights, widths = np.array([image.size for image in samples]).T
     return Survey(
         policy=policy,
         low=low,
         high=high,
         deep=deep,
         channels=channel_count,
-        grey=all(one.grey for one in samples),
-        dtypes=dict(Counter(str(one.dtype) for one in samples)),
+        grey=all(image.grey for image in samples),
+        dtypes=dict(Counter(str(image.dtype) for image in samples)),
         median_size=(int(np.median(heights)), int(np.median(widths))),
         max_size=(int(heights.max()), int(widths.max())),
         sampled=len(samples),
@@ -156,7 +156,7 @@ def check_stored(images: ImageList, preprocess: Preprocess, sample: int = 16) ->
         samples, _ = _samples(images, reading, sample, seed=0)
     except DataError:
         return []
-    same_kind = [one for one in samples if p.source in ("", depth_kind(one.dtype))]
+    same_kind = [image for image in samples if p.source in ("", depth_kind(image.dtype))]
     return [
         *kind_notes(samples, p.source),
         *float_notes(samples, p.range_policy),
@@ -187,7 +187,7 @@ def _samples(
 
 def _chosen_range(parsed: Range, samples: list[ImageSample], deep: bool) -> tuple[str, float, float]:
     """Return the policy as stored, low and high."""
-    low, high = min(one.low for one in samples), max(one.high for one in samples)
+    low, high = min(image.low for image in samples), max(image.high for image in samples)
     if parsed.policy == "full" or (parsed.policy == "auto" and not deep):
         return ("full", *full_range(samples[0].dtype))
     if parsed.policy == "window":
@@ -196,7 +196,7 @@ def _chosen_range(parsed: Range, samples: list[ImageSample], deep: bool) -> tupl
     if parsed.policy in ("fixed", PER_IMAGE):
         return (parsed.policy, parsed.values[0], parsed.values[1])
     if parsed.policy == "percentile":
-        low, high = np.percentile(np.concatenate([one.values for one in samples]), parsed.values).tolist()
+        low, high = np.percentile(np.concatenate([image.values for image in samples]), parsed.values).tolist()
     elif parsed.policy == "auto":
         low, high = _with_headroom(low, high, samples[0].dtype)
     if high <= low:
@@ -219,17 +219,17 @@ def _bits(high: float) -> int:
 
 def _notes(parsed: Range, samples: list[ImageSample], deep: bool, low: float, high: float) -> list[str]:
     """Note nodata tags, the measured range of deep images, and a range that gives low contrast."""
-    tagged = sum(one.nodata for one in samples)
+    tagged = sum(image.nodata for image in samples)
     tags = [f"{tagged} of {len(samples)} files tag or mask nodata: it is black and does not count for the range"]
     tags = tags if tagged else []
     if not deep or parsed.policy in ("full", PER_IMAGE):
         return tags
-    first, top = samples[0].dtype, max(one.high for one in samples)
+    first, top = samples[0].dtype, max(image.high for image in samples)
     data = f"{first} data"
     if first == np.uint16 and top <= 65535:
         data = f"{_bits(top)}-bit data in 16-bit files"
     notes = [*tags, f"{data}: range {low:g} to {high:g}"]
-    inner = np.percentile(np.concatenate([one.values for one in samples]), (0.1, 99.9))
+    inner = np.percentile(np.concatenate([image.values for image in samples]), (0.1, 99.9))
     if parsed.policy in ("auto", "minmax") and np.ptp(inner) < 0.25 * (high - low):
         notes.append(
             f"99.8 % of the pixels lie between {inner[0]:g} and {inner[1]:g}, a small part of the range; "
