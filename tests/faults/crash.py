@@ -1,7 +1,7 @@
-"""Kill a piece of work at every one of its file operations, and look at what is left each time.
+"""Kill a task before each of its file operations, and check what is left.
 
-The kernel's kill, not an exception: a `finally` must not tidy up. Python announces each file operation to audit hooks,
-so a hook in a forked child can end it right before the operation. Works only where few modules are loaded, so it is run
+SIGKILL, not an exception, so that no `finally` block runs. Python reports each file operation to audit hooks; a hook in
+a forked child kills the child before a given operation. Forking needs a process with few modules loaded, so this runs
 as a program: `python -m tests.faults.crash NAME FOLDER`.
 """
 
@@ -19,20 +19,20 @@ OPERATIONS = {"open", "os.rename", "os.remove", "os.truncate", "os.mkdir", "os.r
 State = dict[str, str]
 
 
-def killed_at(number: int, work: Callable[[], object]) -> bool:
-    """Do the work in a child that dies right before its operation of that number; say whether it died."""
+def killed_at(number: int, task: Callable[[], object]) -> bool:
+    """Run a task in a child that is killed before its file operation `number`, from 0; return whether it was killed."""
     child = os.fork()
     if child == 0:
-        left = [number]
+        remaining = [number]
 
         def hook(event: str, _: tuple[object, ...]) -> None:
             if event in OPERATIONS:
-                left[0] -= 1
-                if left[0] < 0:
+                remaining[0] -= 1
+                if remaining[0] < 0:
                     os.kill(os.getpid(), signal.SIGKILL)
 
         sys.addaudithook(hook)
-        work()
+        task()
         os._exit(0)
     _, status = os.waitpid(child, 0)
     if os.WIFSIGNALED(status):
@@ -42,7 +42,7 @@ def killed_at(number: int, work: Callable[[], object]) -> bool:
 
 
 def state(folder: Path) -> State:
-    """Return all files below a folder with their contents."""
+    """Return the content of each file below a folder."""
     return {
         str(path.relative_to(folder)): path.read_text()
         for path in sorted(folder.rglob("*"))
@@ -51,7 +51,7 @@ def state(folder: Path) -> State:
 
 
 def write_set(folder: Path, word: str, *, tree: bool = False, bad: bool = False) -> None:
-    """Write a result of several files, of which the last names the others."""
+    """Write a result of several files by `FileSet`, `feats.npy` last."""
     target = folder / "feats.npy"
     with claimed(target), FileSet(target) as files:
         files.drop(folder / "feats.bad.csv")
@@ -65,31 +65,31 @@ def write_set(folder: Path, word: str, *, tree: bool = False, bad: bool = False)
         files.commit()
 
 
-def seen(folder: Path) -> State:
-    """Read the set as a command does."""
+def read_set(folder: Path) -> State:
+    """Read the result as a command does."""
     target = folder / "feats.npy"
     return read_consistent(target, lambda _: {name: text for name, text in state(folder).items() if name[0] != "."})
 
 
-def whole_sets(folder: Path, *, tree: bool) -> int:
-    """Replace an old result by a new one, killed at each operation: a reader finds one of them, whole."""
+def check_sets(folder: Path, *, tree: bool) -> int:
+    """Replace an old result, killed before each operation: readers get all old or all new files. Return the kills."""
     write_set(folder / "new", "new", tree=tree)
     write_set(folder / "old", "old", tree=tree, bad=True)
     old, new = state(folder / "old"), state(folder / "new")
-    kills, went_over = 0, set()
+    kills, is_new = 0, set()
     while killed_at(kills, lambda: write_set(folder / "old", "new", tree=tree)):
-        found = seen(folder / "old")
-        assert found in (old, new), (kills, found)
-        went_over.add(found == new)
+        result = read_set(folder / "old")
+        assert result in (old, new), (kills, result)
+        is_new.add(result == new)
         write_set(folder / "old", "old", tree=tree, bad=True)
-        assert state(folder / "old") == old, (kills, state(folder / "old"))  # also no left-overs
+        assert state(folder / "old") == old, (kills, state(folder / "old"))  # also no temporary files
         kills += 1
-    assert went_over == {False, True}
+    assert is_new == {False, True}
     return kills
 
 
-def whole_files(folder: Path) -> int:
-    """Replace one file, killed at each operation."""
+def check_files(folder: Path) -> int:
+    """Replace one file, killed before each operation; return the kills."""
     path, kills = folder / "a.txt", 0
     write_atomic(path, "old")
     while killed_at(kills, lambda: write_atomic(path, "new")):
@@ -103,12 +103,12 @@ def whole_files(folder: Path) -> int:
     return kills
 
 
-WORKS: dict[str, Callable[[Path], int]] = {
-    "files": lambda folder: whole_sets(folder, tree=False),
-    "files-and-a-folder": lambda folder: whole_sets(folder, tree=True),
-    "one-file": whole_files,
+TASKS: dict[str, Callable[[Path], int]] = {
+    "files": lambda folder: check_sets(folder, tree=False),
+    "files-and-a-folder": lambda folder: check_sets(folder, tree=True),
+    "one-file": check_files,
 }
 
 
 if __name__ == "__main__":
-    sys.stdout.write(f"{WORKS[sys.argv[1]](Path(sys.argv[2]))}\n")
+    sys.stdout.write(f"{TASKS[sys.argv[1]](Path(sys.argv[2]))}\n")
