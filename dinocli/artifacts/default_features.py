@@ -10,35 +10,36 @@ from dinocli.artifacts.run_folder import RUNS, RunFolder, latest_run
 from dinocli.errors import WeightsError
 from dinocli.progress import ProgressReporter
 
+_WAYS = "name a feature file, or run `dinocli pretrain` and `dinocli embed` first"
 
-def newest_features() -> Path:
+
+def newest_features(ways: str = _WAYS) -> Path:
     """Return the feature file that was made last with the weights of the newest run.
+
+    Args:
+        ways: What the user can do where there is none.
 
     Raises:
         WeightsError: There is no run, or it has no feature file left.
     """
-    run = latest_run("name a feature file, or run `dinocli pretrain` and `dinocli embed` first")
-    there = _made_with(run.read())
+    run = latest_run(ways)
+    there = _made_with(run.read(ways))
     if not there:
-        raise WeightsError(f"no feature file was made with {run.path} yet: run `dinocli embed`, or name a file")
+        raise WeightsError(f"no feature file was made with {run.path} yet: {ways}")
     return max(enumerate(there), key=lambda item: (_modified(item[1]), item[0]))[1]
 
 
-def default_features(reporter: ProgressReporter, *, ways: str = "") -> Path:
+def default_features(reporter: ProgressReporter, *, ways: str = _WAYS) -> Path:
     """Return the newest feature file of the newest run, and say so; a newer one of another run is named too.
 
     Args:
         reporter: Receives which file it is.
-        ways: What the user can do instead, for the message where there is none.
+        ways: As `newest_features`.
 
     Raises:
         WeightsError: There is no run, or it has no feature file left.
     """
-    try:
-        path = newest_features()
-    except WeightsError as error:
-        reason, _, usual = str(error).rpartition(": ")
-        raise WeightsError(f"{reason or str(error)}: {ways or usual}") from None
+    path = newest_features(ways)
     reporter.line(f"features: {path}, the newest of the newest run")
     newer = max(_of_all_runs(), key=_modified, default=path)
     if _modified(newer) > _modified(path):
