@@ -1,4 +1,4 @@
-"""Annotated images and objects, in whatever format they were written."""
+"""Annotated images and objects, independent of the annotation format."""
 
 import math
 import os
@@ -68,7 +68,7 @@ def files_below(folder: Path) -> Iterator[Path]:
 
 
 def reason_of(error: BaseException) -> str:
-    """Return why a file cannot be read, in one line."""
+    """Return the reason of an exception in one line."""
     if isinstance(error, KeyError):
         return f"no {error.args[0]!r}"
     return " ".join(str(error).split())[:160] or type(error).__name__

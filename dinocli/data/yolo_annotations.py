@@ -9,7 +9,7 @@ from dinocli.data.text_tables import decode_text, is_utf8
 from dinocli.errors import DataError
 
 _MARGIN = 0.1  # fraction of a side by which boxes may exceed the image; some tools write such boxes
-_YOLO_NAMES = ("data.yaml", "dataset.yaml", "classes.txt", "obj.names", "notes.json")
+_CLASS_NAME_FILES = ("data.yaml", "dataset.yaml", "classes.txt", "obj.names", "notes.json")
 NO_LABEL_FILES = {
     "classes.txt",
     "readme.txt",
@@ -38,7 +38,8 @@ def read_yolo(folder: Path) -> Annotations:
         except (OSError, ValueError) as error:
             raise DataError(f"{file} cannot be read as YOLO ({reason_of(error)}); export it again") from None
         images.append(AnnotatedImage(file.relative_to(folder).with_suffix("").as_posix(), objects))
-    known = names or {number: number for number in sorted({one.category for image in images for one in image.objects})}
+    numbers = sorted({annotated.category for image in images for annotated in image.objects})
+    known = names or {number: number for number in numbers}
     return Annotations("yolo", tuple(images), tuple(known.values()), relative=True)
 
 
@@ -63,7 +64,7 @@ def _yolo_object(words: list[str], names: dict[str, str]) -> AnnotatedObject:
 def _yolo_names(folder: Path) -> dict[str, str]:
     """Read the class names from the folder or one of the two above it; empty without a names file."""
     for place in (folder, folder.parent, folder.parent.parent):
-        for name in _YOLO_NAMES:
+        for name in _CLASS_NAME_FILES:
             path = place / name
             if path.is_file():
                 try:
