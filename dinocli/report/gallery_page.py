@@ -41,7 +41,7 @@ class GalleryImage:
         score: Sort key; NaN for none.
         segments: Indices into `GalleryPage.segments` of the segments in the mask; empty if the mask is empty.
         facts: (name, value) pairs, such as area, box and scores against the truth.
-        nothing: Reason for an empty mask; empty for none.
+        empty_reason: Reason for an empty mask; empty for none.
         mask: File of the label map at full size, or None.
         heat: Soft map as a grey image, 255 for 1, of any size; always inside the page, whose scripts read its pixels.
         truth: Outline of the true mask with transparent background, same aspect ratio as `picture`.
@@ -55,7 +55,7 @@ class GalleryImage:
     score: float
     segments: Sequence[int] = ()
     facts: Sequence[tuple[str, Cell]] = ()
-    nothing: str = ""
+    empty_reason: str = ""
     mask: Path | None = None
     heat: Picture | None = None
     truth: Picture | Path | None = None
@@ -137,7 +137,7 @@ def _image(image: GalleryImage, path: Path) -> dict[str, object]:
         "heat": None if image.heat is None else source(image.heat, path),
         "truth": None if image.truth is None else source(image.truth, path),
         "verdict": image.verdict,
-        "nothing": visible(image.nothing),
+        "emptyReason": visible(image.empty_reason),
         "facts": [
             [visible(name), visible(value) if isinstance(value, str) else number(value)] for name, value in image.facts
         ],
@@ -159,5 +159,5 @@ def _body(page: GalleryPage) -> str:
 def _summary(page: GalleryPage) -> str:
     empty = sum(not image.segments for image in page.images)
     parts = [f"{number(len(page.images))} images", f"{number(len(page.images) - empty)} with a mask"]
-    parts += [f"nothing in {number(empty)}"] if empty else []
+    parts += [f"{number(empty)} empty"] if empty else []
     return html_text(" · ".join(parts))

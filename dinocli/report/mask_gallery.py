@@ -179,7 +179,7 @@ def _entry(
         score=record.score,
         segments=sorted({places[found.label] for found in record.regions}),
         facts=[("area fraction", fraction), *facts],
-        nothing=record.empty_reason,
+        empty_reason=record.empty_reason,
         mask=folder.final / record.mask,
         heat=heat_map if isinstance(heat_map, Picture) else None,
         truth=shown_as("truth", ".png", inside=inside),

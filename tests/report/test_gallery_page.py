@@ -45,7 +45,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 segments=segments,
                 facts=[("box", "1, 2, 3, 4"), ("area", 0.125)],
                 mask=original if segments else None,
-                nothing="" if segments else "all patches look alike",
+                empty_reason="" if segments else "all patches look alike",
             )
         )
     legend = [Segment("scratch", (230, 80, 40)), Segment("<b>dent</b>", (40, 80, 230))]
@@ -75,7 +75,7 @@ def test_masks_lie_on_their_pictures_as_much_as_the_slider_says(report: Path, vi
     assert overlay.evaluate("image => getComputedStyle(image).opacity") == "0"
     page.keyboard.press("m")
     assert page.locator(".opacity input").evaluate_all("all => all.map((one) => one.value)") == ["30", "30"]
-    assert page.locator(".tile").nth(2).locator("img").count() == 1  # nothing here: no mask
+    assert page.locator(".tile").nth(2).locator("img").count() == 1  # an empty mask: no overlay
 
 
 def test_segments_filter_and_scores_sort(report: Path, visit: Visit) -> None:
@@ -83,10 +83,10 @@ def test_segments_filter_and_scores_sort(report: Path, visit: Visit) -> None:
     assert page.locator("#facets .size").all_inner_texts() == ["12", "8", "4", "4"]
     colour = page.locator("#facets .swatch").first.evaluate("mark => getComputedStyle(mark).backgroundColor")
     assert colour == "rgb(230, 80, 40)"
-    page.click("#facets button:has-text('Nothing here')")
+    page.click("#facets button:has-text('Empty mask')")
     assert chosen(page) == [2, 5, 8, 11]
     assert page.inner_text("#advice") == "Nothing was found in these images. Try another method."
-    assert page.inner_text(".tile.nothing .value >> nth=0").startswith("nothing")
+    assert page.inner_text(".tile.nothing .value >> nth=0").startswith("empty")
     page.click("#facets button:has-text('dent')")
     assert not page.locator("#advice").is_visible()
     assert chosen(page) == [0, 4, 6, 10]
@@ -117,7 +117,7 @@ def test_one_image_with_its_facts(report: Path, visit: Visit) -> None:
     for _ in range(2):
         page.keyboard.press("ArrowRight")
     assert page.inner_text("#viewer-name") == "strip/image_02.png"
-    for wanted in ("Nothing here", "all patches look alike", "Try another method."):
+    for wanted in ("Empty mask", "all patches look alike", "Try another method."):
         assert wanted in page.inner_text("#viewer-facts")
     assert not page.locator("#viewer-overlay").is_visible()
     page.keyboard.press("Escape")

@@ -1,6 +1,6 @@
-// What both pages choose with: a list of groups, chips of active filters, tabs, and the search field.
+// Filter controls of both pages: list of groups, chips of active filters, tabs and search field.
 
-// One entry is pressed; arrow keys go along the list. An entry is {place, name, size, share, mark, tone}.
+// List in which one entry is pressed; arrow keys move along it. An entry is {place, name, size, share, mark, tone}.
 class Choices {
   constructor(list, choose) {
     this.list = list;
@@ -48,7 +48,7 @@ class Choices {
   }
 }
 
-// A filter that can be taken away again.
+// An active filter, with a button that removes it.
 function chip(text, mark, drop) {
   const cross = make("span", { "aria-hidden": "true" }, "×");
   const button = make("button", { type: "button", className: "chip", title: "Remove this filter" }, make("span", {}, middleOut(text, 26)), cross);
@@ -58,7 +58,7 @@ function chip(text, mark, drop) {
 }
 
 class Tabs {
-  // titles: {tab: title}; panels: {tab: id of the element it shows}
+  // titles: {tab: title}; panels: {tab: id of the tab's panel}
   constructor(list, titles, panels, choose) {
     this.list = list;
     const buttons = Object.entries(titles).map(([tab, title]) => {
@@ -87,7 +87,7 @@ class Tabs {
   }
 }
 
-// All words have to occur in a name, in any order.
+// Match names that contain all words of the query, in any order.
 function searcher(query) {
   const words = query.toLowerCase().split(/\s+/).filter(Boolean);
   return (name) => words.every((word) => name.includes(word));

@@ -1,9 +1,9 @@
-// Elements without HTML: strings become text and attributes, and nothing else.
+// Element construction without HTML parsing: strings become text or attributes only.
 
 const DATA = JSON.parse(document.getElementById("data").textContent);
 const SVG = "http://www.w3.org/2000/svg";
 
-// Colours and shapes go round at different lengths, so that the first forty groups differ and none by colour alone.
+// 8 colours and 5 shapes cycle separately, so that the first 40 groups differ, and not by colour alone.
 const TONES = 8;
 const SHAPES = [
   "M-1 0a1 1 0 1 0 2 0a1 1 0 1 0 -2 0z",
@@ -43,7 +43,7 @@ function count(number, one, many = `${one}s`) {
   return `${number.toLocaleString("en")} ${number === 1 ? one : many}`;
 }
 
-// As numbers are written elsewhere in the reports: 12,345, 143.2, 0.612, 0.0812, 2.50e-5, – for none.
+// Number format of the reports: 12,345, 143.2, 0.612, 0.0812, 2.50e-5, – for none.
 function figure(value) {
   if (value === null || value === undefined) return "–";
   const size = Math.abs(value);
@@ -54,7 +54,7 @@ function figure(value) {
   return value.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
 }
 
-// Names are told apart by their ends more often than by the rest.
+// File name of at most `most` letters; keeps more of the end, where names usually differ.
 function shortened(name, most) {
   const letters = Array.from(name.slice(name.lastIndexOf("/") + 1));
   if (letters.length <= most) return letters.join("");
@@ -62,7 +62,7 @@ function shortened(name, most) {
   return `${letters.slice(0, head).join("")}…${letters.slice(letters.length - (most - 1 - head)).join("")}`;
 }
 
-// The two ends of a text, where it is longer than `most` letters.
+// Text of at most `most` letters, shortened in the middle.
 function middleOut(text, most) {
   const letters = Array.from(text);
   if (letters.length <= most) return text;
@@ -70,7 +70,7 @@ function middleOut(text, most) {
   return `${letters.slice(0, most - 1 - tail).join("")}…${letters.slice(letters.length - tail).join("")}`;
 }
 
-// A name in a box of any width: what does not fit goes out of its middle, not off its end.
+// A name in a box of any width; CSS shortens it in the middle.
 function ends(text) {
   const letters = Array.from(text);
   if (letters.length < 12) return make("span", { className: "ends" }, text);
@@ -83,7 +83,7 @@ function announce(text) {
   byId("live").textContent = text;
 }
 
-// Run at most once a frame, however often it is asked for.
+// Return a function that runs `work` at most once per animation frame.
 function onceAFrame(work) {
   let waiting = false;
   return () => {

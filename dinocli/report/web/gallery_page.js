@@ -1,8 +1,8 @@
-// The gallery of masks: what is chosen, and how much of the masks is seen.
+// The gallery of masks: filters, order, threshold and opacity of the masks.
 
 const IMAGES = DATA.images;
 const NOTHING = -1;
-const LEAST = 184; // pixels of a tile; on a phone there are two in a row all the same
+const LEAST = 184; // smallest width of a tile, pixels; a phone shows two per row in any case
 const lower = IMAGES.map(({ name }) => name.toLowerCase());
 const scored = IMAGES.some(({ score }) => score !== null);
 const judged = IMAGES.some(({ verdict }) => verdict);
@@ -12,12 +12,12 @@ const VERDICTS = { defective: "Defective", unsure: "Unsure", good: "Good" };
 // `threshold` is null for the masks as they were written.
 const state = { value: null, query: "", tab: "gallery", order: scored ? DATA.order : "given", threshold: null };
 let chosen = [];
-let tall = 1; // height of a picture by its width
+let tall = 1; // height / width of a picture
 const has = (i, place) => {
   if (place in VERDICTS) return IMAGES[i].verdict === place;
   return place === NOTHING ? !IMAGES[i].segments.length : IMAGES[i].segments.includes(place);
 };
-const nameOf = (place) => VERDICTS[place] ?? (place === NOTHING ? "Nothing here" : DATA.segments[place].name);
+const nameOf = (place) => VERDICTS[place] ?? (place === NOTHING ? "Empty mask" : DATA.segments[place].name);
 
 const collator = new Intl.Collator("en", { numeric: true });
 const byScore = (sign) => (a, b) => {
@@ -25,7 +25,7 @@ const byScore = (sign) => (a, b) => {
   return x === null || y === null ? (x === null) - (y === null) || a - b : sign * (x - y) || a - b;
 };
 const ORDERS = {
-  given: { title: "In their order", compare: (a, b) => a - b },
+  given: { title: "Original order", compare: (a, b) => a - b },
   ...(scored && {
     high: { title: `Highest ${DATA.scoreName} first`, compare: byScore(-1) },
     low: { title: `Lowest ${DATA.scoreName} first`, compare: byScore(1) },
@@ -116,7 +116,7 @@ function showGallery(keepPlace) {
   gallery.set(rows.length ? rows : [headingRow(() => ["No image passes the filters."])], keepPlace);
 }
 
-// Tiles take the usual proportions of the pictures: wide images are not to leave half of the page empty.
+// Tiles get the median aspect ratio of the first pictures, so that wide images do not waste space.
 async function measure() {
   const sizes = await Promise.all(
     IMAGES.slice(0, 9).map(async ({ picture }) => {
@@ -131,7 +131,7 @@ async function measure() {
   showGallery(true);
 }
 
-// What lies over a picture: heat below, the mask as written or as another threshold cuts it, the outline of the truth.
+// Layers over a picture, from below: heat map, mask (as written or by the threshold slider), outline of the true mask.
 const layer = (src, className) => make("img", { alt: "", src, className, decoding: "async", draggable: false });
 
 function maskLayers({ overlay, heat, segments }) {
@@ -146,7 +146,7 @@ const layersOf = (image) => [...heatLayers(image), ...maskLayers(image), ...trut
 function tile(index) {
   const { name, picture, score, segments } = IMAGES[index];
   const found = segments.length ? segments.map(nameOf).join(", ") : nameOf(NOTHING);
-  const words = [...(segments.length || state.threshold !== null ? [] : ["nothing"]), ...(score === null ? [] : [figure(score)])];
+  const words = [...(segments.length || state.threshold !== null ? [] : ["empty"]), ...(score === null ? [] : [figure(score)])];
   const value = words.length ? [make("span", { className: "value" }, words.join(" · "))] : [];
   const button = make(
     "button",
@@ -160,8 +160,8 @@ function tile(index) {
 }
 
 function describe(index) {
-  const { name, picture, overlay, original, mask, score, segments, facts, nothing } = IMAGES[index];
-  const why = segments.length ? [] : [["why nothing", nothing], ["what to try", DATA.advice]].filter(([, text]) => text);
+  const { name, picture, overlay, original, mask, score, segments, facts, emptyReason } = IMAGES[index];
+  const why = segments.length ? [] : [["reason", emptyReason], ["what to try", DATA.advice]].filter(([, text]) => text);
   const found = segments.length ? segments : [NOTHING];
   const list = make("ul", { className: "found" }, ...found.map((place) => make("li", {}, swatch(place), nameOf(place))));
   const actions = mask ? [make("a", { href: mask, target: "_blank", rel: "noopener noreferrer" }, "Open the mask")] : [];
@@ -177,7 +177,7 @@ function describe(index) {
   };
 }
 
-// How much of the masks is seen: one value, whichever slider sets it; the key m puts them away and back.
+// Opacity of the masks: all sliders set one value; the key m hides and shows the masks.
 const sliders = [...document.querySelectorAll(".opacity input")];
 let opacity = Number(sliders[0].value);
 
@@ -189,7 +189,7 @@ function seeMasks(value) {
   }
 }
 
-// Another threshold: what `dinocli segment --from FOLDER --threshold VALUE` would write.
+// Cut the soft maps at a threshold, as `dinocli segment --from FOLDER --threshold VALUE` does; null: masks as written.
 function cutAt(value) {
   state.threshold = value;
   byId("threshold").value = value ?? DATA.threshold;

@@ -1,6 +1,6 @@
 // Points and polygons, as columns of numbers.
 
-// [least x, least y, greatest x, greatest y]
+// Bounding box: [min x, min y, max x, max y]
 function bounds(indices, xs, ys) {
   let [left, low, right, high] = [Infinity, Infinity, -Infinity, -Infinity];
   for (const i of indices) {
@@ -22,7 +22,7 @@ function within(x, y, polygon) {
   return odd;
 }
 
-// The same order on every visit, and none in which one group would hide another.
+// Fixed pseudo-random order of drawing, so that no group hides another.
 function shuffled(size) {
   const order = Int32Array.from({ length: size }, (_, i) => i);
   let state = 1;

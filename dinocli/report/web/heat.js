@@ -1,8 +1,8 @@
-// Soft maps as colours, and as the mask that another threshold would cut out of them.
+// Soft maps as heat maps, and as masks cut at a threshold.
 
-const FINER = 4; // a map has a value a patch; between them it is interpolated before it is cut
+const FINER = 4; // upsampling factor: a map has one value per patch and is interpolated before it is cut
 const HEAT = [[0, [0, 0, 4]], [0.25, [87, 16, 110]], [0.5, [188, 55, 84]], [0.75, [249, 142, 9]], [1, [252, 255, 164]]];
-const heats = new Map(); // address -> promise of {width, height, values}
+const heats = new Map(); // URL -> promise of {width, height, values}
 
 function heatColour(value) {
   const place = HEAT.findIndex(([at]) => value <= at);
@@ -30,7 +30,7 @@ async function readHeat(address) {
   return { width, height, values: Uint8Array.from({ length: width * height }, (_, i) => pixels[4 * i]) };
 }
 
-// Draw a map into a canvas; `colour(value)` returns red, green, blue, alpha of a value from 0 to 255.
+// Draw a map into a canvas; `colour(value)` returns [red, green, blue, alpha] for a value from 0 to 255.
 function drawHeat(canvas, address, colour) {
   const table = Array.from({ length: 256 }, (_, value) => colour(value));
   heatOf(address).then(({ width, height, values }) => {

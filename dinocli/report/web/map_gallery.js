@@ -1,4 +1,4 @@
-// The images of the map page, in rows: groups with their typical images and borders, outliers, near-duplicates.
+// Gallery of the map page: groups with typical and border images, outliers, near-duplicates.
 
 function tileButton(index, caption) {
   const image = make("img", { alt: "", src: thumbnailOf(index), decoding: "async", draggable: false });
@@ -41,7 +41,8 @@ function showGallery(keepPlace) {
   const width = box.clientWidth - 2 * parseFloat(getComputedStyle(box).paddingLeft);
   const [rows, counted] = state.tab === "pairs" ? pairRows(width) : imageRows(width);
   byId("count").textContent = counted;
-  gallery.set(rows.length ? rows : [headingRow(() => ["Nothing here passes the filters."])], keepPlace);
+  const nothing = `No ${state.tab === "pairs" ? "pair" : "image"} passes the filters.`;
+  gallery.set(rows.length ? rows : [headingRow(() => [nothing])], keepPlace);
 }
 
 function imageRows(width) {
@@ -56,7 +57,7 @@ function imageRows(width) {
   return [tileRows(chosen, width, tile), counted];
 }
 
-// A row of typical images and one from the border of each group.
+// For each group, a row of typical images and a row of border images.
 function overview(width, tile) {
   const { names, of } = facet();
   const members = new Map([...names.keys(), -1].map((place) => [place, []]));
@@ -82,7 +83,7 @@ function groupRows(width, tile) {
     ...tileRows(medoidsFirst(chosen), width, tile).slice(0, 1),
     caption("At the border"),
     ...tileRows(border, width, tile).slice(0, 1),
-    caption("All, from the most typical to the least"),
+    caption("All, most typical first"),
     ...tileRows(chosen, width, tile),
   ];
 }
@@ -115,7 +116,7 @@ function pairRow(part, first, columns, side) {
   part.forEach(([a, b, cosine, exact], place) => {
     const both = [a, b].map((index) => tileButton(index, shortened(DATA.name[index], 26)));
     both.forEach((button, half) => (button.dataset.cell = first + 2 * place + half));
-    const text = exact ? "the same file twice" : `cosine ${cosine.toFixed(4)}`;
+    const text = exact ? "identical files" : `cosine ${cosine.toFixed(4)}`;
     row.append(make("div", { className: "pair" }, ...both, make("p", { className: exact ? "exact" : "" }, text)));
   });
   return row;

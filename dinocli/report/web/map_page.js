@@ -1,4 +1,4 @@
-// The page of the map: what is chosen, and who shows it.
+// The map page: state, filters, and updates of map, list and gallery.
 
 const SIZE = DATA.name.length;
 const thumbnailOf = (i) => DATA.thumbnail.prefix + DATA.thumbnail.rest[i];
@@ -12,12 +12,12 @@ const FACETS = {
 };
 
 const state = { facet: "cluster", value: null, only: false, query: "", tab: "gallery", order: "typical" };
-let chosen = []; // images that pass every filter, in the order in which they are shown
+let chosen = []; // images that pass all filters, in displayed order
 const facet = () => FACETS[state.facet];
 const filtered = () => state.value !== null || state.only || state.query !== "";
 const nameOf = (place, of = facet()) => (place < 0 ? of.none : of.names[place]);
 
-// Sorting: the first is the smallest; what has no value comes last.
+// Sort ascending (descending with sign = -1); null comes last.
 const by = (values, sign = 1) => (a, b) => {
   if (values[a] === null || values[b] === null) return (values[a] === null) - (values[b] === null) || a - b;
   return sign * (values[a] - values[b]) || a - b;
@@ -86,7 +86,7 @@ function mapLabels(mask) {
   });
 }
 
-// The member nearest to the median place, which lies among the others where a mean might lie between two islands.
+// The member nearest to the median position; a mean could lie between two separate parts of the group.
 function middle(members) {
   const median = (values) => Float64Array.from(members, (i) => values[i]).sort()[members.length >> 1];
   const [x, y] = [median(DATA.x), median(DATA.y)];
@@ -181,7 +181,7 @@ function showFilters() {
   selectionBar();
 }
 
-// Where the selection is a filter, the list changes with it; the focus stays in the list.
+// The selection may be a filter of the list, so that the list changes; the focus stays in it.
 function selectionChanged() {
   const inside = byId("gallery").contains(document.activeElement);
   if (!selection.count) state.only = false;

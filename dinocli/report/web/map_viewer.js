@@ -1,4 +1,4 @@
-// One image of the map page: what is known of it, and where it leads.
+// Viewer of the map page: facts, neighbours, near-duplicates and actions of an image.
 
 const pairsOf = new Map();
 for (const pair of DATA.pairs) {
@@ -13,14 +13,14 @@ function open(index) {
 
 function describe(index) {
   const place = DATA.cluster[index];
-  const facts = [["Group", [glyph(place), nameOf(place, FACETS.cluster), medoids.has(index) ? " · stands for its group" : ""]]];
+  const facts = [["Group", [glyph(place), nameOf(place, FACETS.cluster), medoids.has(index) ? " · medoid" : ""]]];
   if (DATA.label[index] >= 0) facts.push(["Label", nameOf(DATA.label[index], FACETS.label)]);
   if (DATA.distance[index] !== null) facts.push(["Distance to the centre", figure(DATA.distance[index])]);
   if (DATA.margin[index] !== null) facts.push(["Margin to the next group", figure(DATA.margin[index])]);
   if (DATA.outlier[index] !== null) facts.push(["Outlier score", `${figure(DATA.outlier[index])} · rank ${oddness(index)}`]);
   const copies = (pairsOf.get(index) ?? []).slice(0, 12).map(([a, b, cosine, exact]) => {
     const other = a === index ? b : a;
-    return tileButton(other, exact ? "same file" : cosine.toFixed(4));
+    return tileButton(other, exact ? "identical" : cosine.toFixed(4));
   });
   const near = DATA.neighbours[index].map((other, rank) => tileButton(other, DATA.cosines[index][rank].toFixed(3)));
   const more = [
@@ -38,7 +38,7 @@ function describe(index) {
   };
 }
 
-// A page has no way to open a file that lies elsewhere on the disk: then its path is there to be copied.
+// A page cannot open files elsewhere on the disk; the user can copy their path instead.
 function pathLine(index) {
   if (DATA.near || !DATA.root) return [];
   const field = make("input", { readOnly: true, value: pathOf(index), "aria-label": "Path of the file" });
@@ -49,7 +49,7 @@ function pathLine(index) {
 }
 
 function selectButton(index) {
-  const words = () => (selection.has(index) ? "Take it out of the selection" : "Select it");
+  const words = () => (selection.has(index) ? "Remove from selection" : "Select");
   const button = make("button", { type: "button", className: "quiet" }, words());
   button.addEventListener("click", () => {
     select(index);

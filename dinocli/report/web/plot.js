@@ -1,10 +1,10 @@
-// The map: points painted into a pixel buffer, which takes a few milliseconds for 50,000 of them on any machine, with
-// or without a GPU. Names, thumbnails and the lasso lie on a second canvas above it.
+// The map: points painted into a pixel buffer, a few milliseconds for 50,000 points, with or without a GPU. Names,
+// thumbnails and the lasso are on a second canvas above it.
 
-const MOST_RINGS = 4000; // of more selected points the points themselves are black, which costs nothing
+const MOST_RINGS = 4000; // up to this many selected points get rings; more are painted black, which is faster
 
 class Plot {
-  // xs, ys: places, y upwards. style(i) -> [tone, shape] place. label: list of {text, place, at}.
+  // xs, ys: coordinates, y upwards. labels: list of {text, place, at}.
   constructor(box, xs, ys) {
     this.box = box;
     this.xs = xs;
@@ -65,7 +65,7 @@ class Plot {
     }
   }
 
-  // Show these points, or all of them.
+  // Fit the view to these points, or to all.
   fit(indices) {
     const room = Math.min(48, this.wide / 10, this.high / 10);
     const scale = ([west, south, east, north]) =>
@@ -88,7 +88,7 @@ class Plot {
   }
 
   zoom(factor, x = this.wide / 2, y = this.high / 2) {
-    const most = clamp(Math.sqrt(this.size), 20, 300); // here neighbours stand as pictures beside each other
+    const most = clamp(Math.sqrt(this.size), 20, 300); // largest zoom: thumbnails of neighbours do not overlap
     const scale = clamp(this.scale * factor, this.whole / 2, this.whole * most);
     const real = scale / this.scale;
     this.left = x - (x - this.left) * real;
@@ -106,7 +106,7 @@ class Plot {
     this.draw();
   }
 
-  // Bring a point into sight without a jump where it is in sight already.
+  // Move the view so that a point is visible; no movement if it is.
   reveal(index) {
     const x = this.across(index);
     const y = this.down(index);
@@ -117,13 +117,13 @@ class Plot {
     this.draw();
   }
 
-  // Points grow a little with the zoom, as trees do when one comes nearer.
+  // Radius of points, pixels; grows slowly with the zoom.
   get radius() {
     const base = clamp(0.17 * Math.sqrt((this.wide * this.high) / this.size), 1.4, 4.5);
     return clamp(base * Math.pow(Math.max(1, this.scale / this.whole), 0.3), base, Math.max(6, base));
   }
 
-  // The shown point nearest to a place, within some pixels of it, or -1.
+  // The shown point nearest to (x, y), at most `within` pixels away, or -1.
   nearest(x, y, within) {
     const { xs, ys, shown, scale, left, top } = this;
     let best = -1;
@@ -138,7 +138,7 @@ class Plot {
     return best;
   }
 
-  // The next shown point in a direction (dx, dy in pixels): near, and not far off the line.
+  // The next shown point in the direction (dx, dy), within 45 degrees of it, or -1.
   toward(from, dx, dy) {
     let best = -1;
     let least = Infinity;
@@ -235,7 +235,7 @@ class Plot {
     this.paintLasso(context);
   }
 
-  // Close up, pictures stand where points were, as far as they do not hide each other.
+  // At high zoom, draw thumbnails that do not overlap in place of points.
   paintThumbnails(context) {
     this.thumbnails = [];
     if (!this.picture || this.scale < 2 * this.whole) return;
@@ -321,7 +321,7 @@ class Plot {
     }
   }
 
-  // While the map moves, names move with their images; a moment after, better places are looked for.
+  // While the map moves, names keep their offsets; 150 ms after, return true once to place them anew.
   resting() {
     const view = `${this.scale} ${this.left} ${this.top} ${this.wide} ${this.high}`;
     if (view === this.view) {

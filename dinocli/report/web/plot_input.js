@@ -1,4 +1,4 @@
-// Hands on the map: mouse, fingers and keys. What they ask for is answered by the page: `on` has the functions
+// Input on the map: mouse, touch and keyboard. The page handles the events: `on` has the functions
 // hover(index, x, y), open(index), toggle(index), group(place), select(mask, more), clear().
 
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
@@ -65,7 +65,7 @@ class PlotInput {
     this.on.hover(found, x, y);
   }
 
-  // A picture that stands on the map is hit anywhere on it, a point from a little beside it too.
+  // Thumbnails are hit anywhere on them, points within 14 pixels.
   find(x, y) {
     const hit = this.plot.thumbnails.findLast(([, a, b]) => Math.abs(a - x) <= 24 && Math.abs(b - y) <= 24);
     return hit ? hit[0] : this.plot.nearest(x, y, 14);

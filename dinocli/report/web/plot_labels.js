@@ -1,14 +1,14 @@
-// Names of groups stand beside the points, each with a line to the image that stands for its group.
+// Placement of group names beside the points, each with a line to the medoid of its group.
 
 const CELL = 6;
-const MOST_LABELS = 40; // as many as differ in colour and shape
+const MOST_LABELS = 40; // number of distinct combinations of colour and shape
 const AWAY = [16, 26, 38, 52, 70, 92, 118, 148, 184, 224, 270];
 const TURNS = 24;
-const HIDDEN_POINT = 60; // a point under a name is as bad as a line longer by so many pixels
-const STAY = 12; // what a better place has to gain: names should not jump while the map moves
+const HIDDEN_POINT = 60; // cost of a point under a name, in pixels of line length
+const STAY = 12; // least gain of a new place, pixels, so that names do not jump while the map moves
 
 // -> [{text, place, from: [x, y] of the image, to: [x, y] at the name, box: [left, top, right, bottom]}]
-// Names that have a place keep it, unless `search` asks for better ones.
+// Names keep their places unless `search` is set.
 function placeLabels(plot, search) {
   const open = search || plot.labels.some((label) => !label.offset);
   const crowd = open ? crowdOf(plot) : () => 0;
@@ -40,7 +40,7 @@ function bestPlace(plot, label, from, crowd, placed, search) {
   return best;
 }
 
-// [[dx, dy], pixels away, bonus], the place of the last picture first.
+// Candidates [[dx, dy], distance in pixels, bonus]; the current place comes first.
 function* offsets(label, search) {
   if (label.offset) yield [label.offset, Math.hypot(...label.offset), STAY];
   if (label.offset && !search) return;
@@ -53,7 +53,7 @@ function* offsets(label, search) {
   }
 }
 
-// Count the points in a box of the screen, from sums over all cells above and to the left.
+// Return a function that counts the points in a box of the screen, by a summed-area table.
 function crowdOf({ xs, ys, size, shown, scale, left, top, wide, high, radius }) {
   const across = Math.ceil(wide / CELL) + 1;
   const down = Math.ceil(high / CELL) + 1;

@@ -1,7 +1,7 @@
-// A scrolling list of rows that holds only those in sight, so that 50,000 pictures cost what fifty do.
+// A virtual scrolling list: only visible rows are in the document, so that 50,000 pictures cost what 50 do.
 //
-// A row is {height, cells, build(first)}: `build` returns an element in which each of the `cells` buttons has the number
-// `first`, `first + 1`, ... as its data-cell. One of them is in the order of focus; arrow keys go from one to the next.
+// A row is {height, cells, build(first)}: `build` returns an element whose `cells` buttons have data-cell `first`,
+// `first + 1`, ... One cell is in the tab order (roving tabindex); arrow keys move between cells.
 
 class Rows {
   constructor(box) {
@@ -33,7 +33,7 @@ class Rows {
     this.render();
   }
 
-  // The last row that begins at or before a value of a rising list.
+  // Index of the last row that begins at or before a value; `list` is ascending.
   static find(list, value) {
     let low = 0;
     let high = list.length - 2;
@@ -45,7 +45,7 @@ class Rows {
     return Math.max(0, low);
   }
 
-  // The row of a cell. Rows without cells begin at the same cell as the row after them, which is found, being last.
+  // The row of a cell. A row without cells begins at the same cell as the next row; `find` returns the last of them.
   rowOf(cell) {
     return Rows.find(this.firsts, cell);
   }
@@ -121,7 +121,7 @@ class Rows {
     this.focus(clamp(steps[event.key](), 0, last));
   }
 
-  // The cell in the same column some rows of cells further.
+  // The cell in the same column, `rows` rows further; rows without cells do not count.
   across(cell, rows) {
     let index = this.rowOf(cell);
     const column = cell - this.firsts[index];
@@ -145,7 +145,7 @@ class Rows {
 const TILE = 104;
 const GAP = 8;
 
-// Rows of equal tiles, at least so wide, their pictures so many times as high as wide; `tile(index)` returns a button.
+// Rows of equal tiles: `least` is the smallest width, `tall` height / width of a picture; `tile(index)` returns a button.
 function tileRows(indices, width, tile, least = TILE, tall = 1) {
   const columns = Math.max(2, Math.floor((width + GAP) / (least + GAP)));
   const side = Math.floor((width + GAP) / columns) - GAP;

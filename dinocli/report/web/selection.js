@@ -1,4 +1,4 @@
-// The selected images, and what can be done with them: their paths as a list, one a line.
+// The selected images, and their paths as a list to copy or download.
 
 class Selection {
   constructor(size, changed) {
@@ -11,7 +11,7 @@ class Selection {
     return this.mask[index] === 1;
   }
 
-  // Select these, and with `more` what was selected before as well.
+  // Select the images of a mask; `more` keeps the previous selection.
   set(mask, more = false) {
     for (let i = 0; i < this.mask.length; i++) this.mask[i] = mask[i] || (more && this.mask[i]) ? 1 : 0;
     this.tell();
@@ -31,19 +31,19 @@ class Selection {
     return [...this.mask.keys()].filter((i) => this.mask[i]);
   }
 
-  // One line a file, in the order of the table; several tiles of one image are one file.
+  // One line per file, in the order of the table; tiles of an image count once.
   list() {
     return [...new Set(this.indices().map(pathOf))].map((path) => `${path}\n`).join("");
   }
 }
 
-// The path of an image's file, where the folder of the images is known; else its name.
+// The path of an image if the folder of the images is known, else its name.
 function pathOf(index) {
   const name = DATA.raw[index] ?? DATA.name[index];
   return DATA.root ? `${DATA.root}/${name.replace(/^\.\//, "")}` : name;
 }
 
-// A page that was opened as a file may not have the clipboard of a page from a server.
+// Pages opened from a file may lack the clipboard API; then use a text area.
 async function copyText(text) {
   try {
     await navigator.clipboard.writeText(text);
@@ -67,10 +67,10 @@ function saveText(text, name) {
   setTimeout(() => URL.revokeObjectURL(address), 60_000);
 }
 
-// The button says what happened, for eyes and ears, and after a while what it does.
+// Copy text and show the result on the button for 2 s.
 async function copyBy(button, text, done) {
   const before = (button.dataset.words ??= button.textContent);
-  button.textContent = (await copyText(text)) ? done : "The browser forbids it";
+  button.textContent = (await copyText(text)) ? done : "Blocked by the browser";
   announce(button.textContent);
   setTimeout(() => (button.textContent = before), 2000);
 }
@@ -91,7 +91,7 @@ function selectionTools() {
   byId("selected-save").addEventListener("click", () => saveText(selection.list(), "selected.txt"));
   byId("selected-clear").addEventListener("click", () => {
     selection.set(new Uint8Array(SIZE));
-    announce("Nothing selected");
+    announce("Selection cleared");
   });
   byId("select-shown").addEventListener("click", () => {
     const mask = new Uint8Array(SIZE);

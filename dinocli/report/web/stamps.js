@@ -1,6 +1,6 @@
-// Points as pixels: shapes are drawn once, and then copied pixel by pixel.
+// Rasterized point shapes: drawn once, then copied pixel by pixel.
 
-// 0xAABBGGRR, as the pixels of a canvas lie in memory.
+// Convert #rrggbb to 0xAABBGGRR, the memory layout of canvas pixels.
 function pixel(hex) {
   const value = parseInt(hex.slice(1), 16);
   return (0xff000000 | ((value & 255) << 16) | (value & 0xff00) | (value >> 16)) >>> 0;
@@ -24,8 +24,8 @@ function stamp(pixels, centre, { offsets, covers }, colour) {
   }
 }
 
-// Each shape as pixels: offsets from its centre, and how much of each pixel it covers, 0-256. Large ones get a rim of
-// paper, which keeps neighbours apart. `ring` goes around what is selected.
+// Rasterize each shape: pixel offsets from its centre, and coverage of each pixel, 0-256. Large shapes get a rim of
+// the background colour, which separates neighbours. `ring` marks selected points.
 function makeStamps(radius, ratio, pad, wide) {
   const found = [...SHAPES, NO_SHAPE].map((path) => {
     const outline = new Path2D(path);

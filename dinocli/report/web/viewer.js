@@ -1,4 +1,4 @@
-// One image, large, with what is known of it. A modal dialog of the browser: it keeps the focus and closes on Escape.
+// Large view of one image with its facts: a modal dialog, which keeps the focus and closes on Escape.
 
 class Viewer {
   // describe(index) -> {name, thumbnail, original, near (whether it is linked), overlay, layers: [elements], facts: [[name, value]], more: [elements], actions: [...]}
@@ -13,7 +13,7 @@ class Viewer {
     byId("viewer-after").addEventListener("click", () => this.step(1));
   }
 
-  // The list is what the arrow keys leaf through.
+  // Arrow keys move through the list.
   open(index, list) {
     this.list = list;
     this.place = list.indexOf(index);
@@ -33,7 +33,7 @@ class Viewer {
     const image = byId("viewer-image");
     image.src = thumbnail;
     image.alt = name;
-    // A browser shows no TIFF, and the page may have moved away from its images: then the small picture stays.
+    // Browsers show no TIFF, and the page may have been moved away from its images: then the thumbnail stays.
     const whole = new Image();
     whole.onload = () => {
       if (this.index === index) image.src = whole.src;
