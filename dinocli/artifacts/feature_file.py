@@ -157,14 +157,14 @@ def open_features(path: str | Path) -> FeatureFile:
     return read_consistent(Path(path), _open)
 
 
-def check_there(path: Path) -> None:
-    """Raise a `WeightsError` where there is no such feature file."""
+def check_exists(path: Path) -> None:
+    """Raise `WeightsError` if the feature file does not exist."""
     if not path.is_file():
         raise WeightsError(f"no such feature file: {path}; `dinocli embed IMAGES --out {path.name}` makes one")
 
 
 def _open(path: Path) -> FeatureFile:
-    check_there(path)
+    check_exists(path)
     with reading(f"{path} as features", "embed again"):
         rows, names = read_arrays(path)
     if rows.ndim not in (2, 4) or not np.issubdtype(rows.dtype, np.floating):

@@ -1,4 +1,4 @@
-"""A backbone that turns images into the features of `dinocli embed`: of named weights, or of a feature file."""
+"""A backbone that computes the features of `dinocli embed`, from weights or from a feature file."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -27,12 +27,12 @@ from dinocli.models.tokens import FITTED, POOLED, Tokens
 from dinocli.models.weights import WeightsInfo, load_backbone
 
 ImageLike = str | Path | Image.Image | NDArray[Any]
-"""A path, a PIL image, or an array (h, w) or (h, w, c) with the file's own values: uint8, uint16 or float."""
+"""A path, a PIL image, or an array (h, w) or (h, w, c) of source values: uint8, uint16 or float."""
 
 
 @dataclass(frozen=True)
 class FeatureModel:
-    """A backbone with the reading and pooling that belong to it.
+    """A backbone with its preprocessing and tokens.
 
     Example:
         >>> import numpy as np
@@ -44,12 +44,12 @@ class FeatureModel:
         True
 
     Args:
-        backbone: On its device.
-        preprocess: How images are read.
-        tokens: Which features.
-        normalize: Rows get the length 1.
-        info: Where the weights come from, if they are those of a feature file.
-        cell: Keep the aspect of an image, both sides multiples of `cell` pixels; 0 squashes it to a square.
+        backbone: The network, on its device.
+        preprocess: Reading and normalisation of images.
+        tokens: Features to return.
+        normalize: Scale rows to length 1 (L2).
+        info: Origin of the weights, for those of a feature file.
+        cell: Keep the aspect ratio, with both sides multiples of `cell` pixels; 0: resize to a square.
     """
 
     backbone: Backbone
@@ -61,7 +61,7 @@ class FeatureModel:
 
     @property
     def device(self) -> torch.device:
-        """Where it computes."""
+        """Device of the backbone."""
         return next(self.backbone.parameters()).device
 
     def embed(
@@ -72,21 +72,20 @@ class FeatureModel:
         names: Sequence[str] | None = None,
         box: Box | None = None,
     ) -> NDArray[np.float32]:
-        """Return the features of images, in their order, in float32: those of `dinocli embed --precision fp32`.
+        """Return the features of images, in order, as float32: those of `dinocli embed --precision fp32`.
 
         Args:
-            images: Paths, PIL images or arrays, mixed as you like. A list of any length is read batch by batch.
-            batch_size: Images computed at once.
-            names: Name of each image in the folder that fitted features were fitted to, whose own patches then do not
-                count; None for images from elsewhere.
-            box: Left, top, width and height, pixels: a part of each image, given as a path, that is read as if it were
-                an image of its own.
+            images: Paths, PIL images or arrays, also mixed; read batch by batch, so that any number fits.
+            batch_size: Images per batch.
+            names: For rare features, the name of each image in the folder they were fitted to, so that an image is not
+                compared with its own patches; None for other images.
+            box: Left, top, width and height, pixels: the part of each image (a path) to read as a whole image.
 
         Returns:
             (N, D), or (N, h, w, D) for patch tokens.
 
         Raises:
-            DataError: An image that cannot be read; it names the path, or the place in the list.
+            DataError: An image cannot be read; the message has its path or its index.
         """
         order, numbers = list[int](), deque[Tensor]()
 
@@ -104,7 +103,7 @@ class FeatureModel:
         return l2_normalized(rows) if self.normalize else rows
 
     def _batches(self, images: Iterable[ImageLike], size: int, box: Box | None) -> Iterator[tuple[list[int], Tensor]]:
-        """Yield images of one size with their places, at most `size` at a time."""
+        """Yield batches of images of equal size, at most `size` each, with the indices of the images."""
         numbered = enumerate(images)
         while batch := list(islice(numbered, size)):
             canvases = [self._canvas(place, image, box) for place, image in batch]
@@ -145,18 +144,17 @@ def load(
         1.0
 
     Args:
-        weights: A run, a timm name, a checkpoint file, a timm folder or a hub id, as after `--weights`.
-        model: timm name, beside a bare state dict.
+        weights: A run, a timm name, a checkpoint file, a timm folder or a hub id, as for `--weights`.
+        model: timm name, needed for a bare state dict.
         tokens: pooled, cls, mean, cls+mean, gem or patch.
-        layers: Last blocks of a ViT, or last maps of a convnet, that are concatenated.
-        normalize: Give every row the length 1.
+        layers: Number of last blocks (ViT) or last feature maps (convnet) to concatenate.
+        normalize: Scale rows to length 1 (L2).
         device: auto, cpu, cuda or cuda:N.
-        preprocess: How images are read; None takes what is stored with the weights, else 8-bit images by their full
-            range.
+        preprocess: Reading and normalisation; None: as stored with the weights, else the full range of 8-bit images.
 
     Raises:
-        UsageError: Tokens that have to be fitted to a folder.
-        WeightsError: No such weights, or they have no such tokens.
+        UsageError: The tokens must be fitted to a folder.
+        WeightsError: The weights do not exist, or have no such tokens.
     """
     if tokens in FITTED:
         raise UsageError(f"tokens={tokens!r} is fitted to a folder: embed one, and open its feature file")
@@ -177,7 +175,7 @@ def feature_model_of(file: FeatureFile, device: str = "cpu") -> FeatureModel:
         device: auto, cpu, cuda or cuda:N.
 
     Raises:
-        WeightsError: The file does not name its weights, they are gone, or they have changed.
+        WeightsError: The file does not name its weights, or they are missing or changed.
     """
     weights: dict[str, Any] = file.meta.get("weights", {})
     preprocess = file.preprocess()
@@ -208,20 +206,20 @@ def feature_model_of(file: FeatureFile, device: str = "cpu") -> FeatureModel:
 
 def _ready(backbone: Backbone, device: torch.device) -> Backbone:
     backbone = backbone.to(device).eval()
-    backbone.freeze_batch_norm()  # computed inside the convolutions, as `embed` does
+    backbone.freeze_batch_norm()  # folded into the convolutions, as in `embed`
     return backbone
 
 
 def inside_of(preprocess: Preprocess) -> Tensor | None:
-    """Return which pixels of the read part of every image count, (h, w) of bool; None where all do."""
+    """Return the mask of the region of interest, (h, w), bool; None if all pixels count."""
     inside_hw = region_mask(preprocess.roi)
     return None if inside_hw is None else torch.from_numpy(inside_hw)
 
 
 def plain_preprocess(info: WeightsInfo) -> Preprocess:
-    """Return the reading of 8-bit images by their full range, for weights that no reading is stored with.
+    """Return the preprocessing of 8-bit images at full range, for weights without stored preprocessing.
 
-    Weights of others than grey and RGB read the first channels of a file.
+    Weights of other channel counts than grey and RGB read the first channels of a file.
     """
     return Preprocess(
         range_policy="full",

@@ -1,7 +1,6 @@
-"""Paths of a command line that lead nowhere are refused here, before a command loads libraries for seconds.
+"""Typer callbacks that reject missing paths during parsing, before a command loads libraries for seconds.
 
-Every function is a callback of Typer. What exists, and what may be something else than a path, is passed on unseen:
-the command looks closer, and its messages are the ones given here.
+Existing paths, and values that may not be paths, pass unchecked: the command checks them, with the same messages.
 """
 
 import os
@@ -11,7 +10,7 @@ import typer
 
 
 def images(ctx: typer.Context, values: list[str] | None) -> list[str] | None:
-    """Refuse images that do not exist."""
+    """Reject inputs that do not exist."""
     if not ctx.resilient_parsing:
         for value in filter(_missing, values or ()):
             from dinocli.data.sources import check_input
@@ -21,7 +20,7 @@ def images(ctx: typer.Context, values: list[str] | None) -> list[str] | None:
 
 
 def features_or_images(ctx: typer.Context, values: list[str] | None) -> list[str] | None:
-    """Refuse a feature file, or images, that do not exist."""
+    """Reject a feature file, or inputs, that do not exist."""
     if values and len(values) == 1 and _named_as_features(values[0]):
         features(ctx, values[0])
         return values
@@ -29,16 +28,16 @@ def features_or_images(ctx: typer.Context, values: list[str] | None) -> list[str
 
 
 def features(ctx: typer.Context, value: str) -> str:
-    """Refuse a feature file that does not exist."""
+    """Reject a feature file that does not exist."""
     if value and not ctx.resilient_parsing and _missing(value):
-        from dinocli.artifacts.feature_file import check_there
+        from dinocli.artifacts.feature_file import check_exists
 
-        check_there(Path(value))
+        check_exists(Path(value))
     return value
 
 
 def weights(ctx: typer.Context, value: str | None) -> str | None:
-    """Refuse a path of weights where nothing is; names of timm and of the hub pass."""
+    """Reject a path of weights that does not exist; timm names and hub ids pass."""
     if value and not ctx.resilient_parsing and _missing(value):
         from dinocli.models.weights_path import refuse_missing_weights
 
@@ -47,7 +46,7 @@ def weights(ctx: typer.Context, value: str | None) -> str | None:
 
 
 def features_or_weights(ctx: typer.Context, value: str) -> str:
-    """Refuse a baseline that does not exist."""
+    """Reject a baseline that does not exist."""
     if _named_as_features(value):
         return features(ctx, value)
     weights(ctx, value)
@@ -55,7 +54,7 @@ def features_or_weights(ctx: typer.Context, value: str) -> str:
 
 
 def labels(ctx: typer.Context, value: str | list[str] | None) -> str | list[str] | None:
-    """Refuse tables and folders of labels that do not exist."""
+    """Reject tables and folders of labels that do not exist."""
     for spec in [value] if isinstance(value, str) else value or ():
         if spec and not ctx.resilient_parsing and _missing(spec):
             from dinocli.data.labels import is_folder_spec, read_labels

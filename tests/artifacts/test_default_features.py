@@ -55,6 +55,6 @@ def test_of_one_run_the_file_that_was_written_last_is_the_newest(
 def test_the_ways_out_are_those_of_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(WeightsError, match=r"no finished run in .*/runs: take --in$"):
-        default_features(Ears(), ways="take --in")
+        default_features(Ears(), advice="take --in")
     with pytest.raises(WeightsError, match="name a feature file"):
         default_features(Ears())

@@ -62,8 +62,8 @@ def search(
 
 
 def _search(options: SearchOptions, reporter: ProgressReporter, stdin: BinaryIO | None) -> SearchResult:
-    ways = "name a feature file with --in, or make one with `dinocli embed`"
-    file = open_features(Path(options.features) if options.features else default_features(reporter, ways=ways))
+    advice = "name a feature file with --in, or make one with `dinocli embed`"
+    file = open_features(Path(options.features) if options.features else default_features(reporter, advice=advice))
     reporter.stage("embedding the queries")
     queries = _asked(options, file, stdin, reporter)
     features_QD = np.stack([query.feature_D for query in queries])
