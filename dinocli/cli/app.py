@@ -60,8 +60,8 @@ MIN_ADDRESS_SPACE_BYTES = 4 << 30
 TORCH_FREE_COMMANDS = ("recipe", "compare", "--version", "--install-completion", "--show-completion")
 
 EPILOG = (
-    "Exit codes: 0 done, 1 a bug of ours, 2 usage or recipe, 3 data, 4 weights or a missing extra, 5 training stopped, "
-    "6 cannot write or out of memory, 130 Ctrl-C, 143 SIGTERM."
+    "Exit codes: 0 done, 1 internal error, 2 usage or recipe, 3 data, 4 weights or a missing extra, "
+    "5 training stopped, 6 cannot write or out of memory, 130 Ctrl-C, 143 SIGTERM."
 )
 
 
@@ -88,7 +88,7 @@ def error_message(error: BaseException) -> str:
         return f"{text}; {OS_ERROR_ADVICE.get(error.errno or 0, elsewhere)}"
     if exit_code(error) == EXIT_CANNOT_WRITE:
         return "out of memory; use a smaller --batch-size"
-    return f"a bug of ours: {type(error).__name__}: {text}; run it again with --debug and report what it prints"
+    return f"internal error: {type(error).__name__}: {text}; run it again with --debug and report what it prints"
 
 
 def with_torch_mismatch(error: Exception) -> Exception:

@@ -68,7 +68,7 @@ def test_a_bug_is_1_in_one_line_and_a_traceback_with_debug(bug: Exception, monke
 
     monkeypatch.setattr("dinocli.config.load.recipe_names", broken)
     done = CliRunner().invoke(app, ["recipe", "list"])
-    refused(Result(done.exit_code, done.stdout, done.stderr), 1, "a bug of ours", type(bug).__name__, "--debug")
+    refused(Result(done.exit_code, done.stdout, done.stderr), 1, "internal error", type(bug).__name__, "--debug")
     assert len(done.stderr.splitlines()) == 1
     debugged = CliRunner().invoke(app, ["recipe", "list", "--debug"])
     assert debugged.exit_code == 1

@@ -1,4 +1,4 @@
-"""Whatever is done to a file of ours, a command says one line or works: nothing in a file is a bug of ours.
+"""Damaged and malicious files of dinocli: a command works or prints one line, never an internal error.
 
 `DINOCLI_MUTANTS=20` multiplies the number of damaged copies; all are the same in every run.
 """
