@@ -1,14 +1,14 @@
-r"""Does adaptation help? Train on sets with labels, without reading them, and measure start against adapted weights.
+r"""Measure the gain of adaptation on labelled sets: train without labels, evaluate start and adapted weights with them.
 
     python benchmarks/adaptation.py run --set steel ./steel folder --set cells ./cells labels.csv \
         --weights W --way gentle "gentle grey" --way hot "gentle grey optim.lr=1e-3" --seeds 0 1 2 --minutes 20
     python benchmarks/adaptation.py table
 
-A way is recipes and settings, the same for every set. Each experiment (set, way, budget, seed) is a run of the product
-in a folder of its own and one line in `results.jsonl`; what is done is skipped, what was interrupted goes on. Labels
-are read when a run has ended, for the evaluation alone: whole images at the weights' own size, the scores of `dinocli
-evaluate`. A CSV with several columns gives its first column, and all of them joined. What follows `--tag` is ignored:
-it makes a process easy to find.
+A way is a combination of recipes and settings, the same for every set. Each experiment (set, way, budget, seed) is a
+run of dinocli in its own folder and one line in `results.jsonl`; finished ones are skipped, interrupted ones resumed.
+Labels are read only after a run has ended, for the evaluation: whole images at the native size of the weights, the
+scores of `dinocli evaluate`. A CSV with several columns is evaluated by its first column, and by all of them joined.
+`--tag` has no effect; it makes a process easy to find.
 """
 
 import argparse
@@ -38,31 +38,31 @@ from dinocli.tasks.train.train import train
 from dinocli.tasks.train.train_context import TrainContext
 from dinocli.tasks.train.train_options import TrainOptions
 
-SHOWN = {
+TABLE_SCORES = {
     "knn20_accuracy": "k-NN",
     "few_shot_5": "5-shot",
     "linear_balanced": "linear",
     "kmeans_nmi": "NMI",
 }
-PERFECT = ("knn20_accuracy", "few_shot_5", "linear_balanced")
-"""Scores whose distance to 1 is an error, so that a share of it can be removed."""
+ACCURACIES = ("knn20_accuracy", "few_shot_5", "linear_balanced")
+"""Accuracies: 1 - score is an error, whose relative reduction is printed."""
 
 Scores = dict[str, dict[str, float]]
-"""Label column to score to value."""
+"""Label column -> score -> value."""
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """One run of one way on one set.
+    """One training run of one way on one set.
 
     Args:
-        name: Of the set.
-        images: Its folder.
+        name: Name of the set.
+        images: Folder of the set.
         labels: `folder` or a CSV.
         way: Name of the way.
-        spec: Its recipes and settings.
-        seed: Of the run.
-        minutes: Budget, 0 for the recipe's own steps.
+        spec: Recipes and settings of the way.
+        seed: Seed of the run.
+        minutes: Time budget; 0 for the steps of the recipe.
     """
 
     name: str
@@ -115,7 +115,7 @@ def main() -> None:
 
 
 def experiments(args: argparse.Namespace) -> Iterator[Experiment]:
-    """List everything asked for; all sets with the first seed before any with the second."""
+    """Yield all experiments; all sets with the first seed come before any with the second."""
     for minutes in args.minutes:
         for seed in args.seeds:
             for way, spec in args.way:
@@ -124,7 +124,7 @@ def experiments(args: argparse.Namespace) -> Iterator[Experiment]:
 
 
 def perform(args: argparse.Namespace, experiment: Experiment) -> dict[str, Any]:
-    """Train, unless the run has ended already, and evaluate what it came to."""
+    """Train, unless the run has ended already, and evaluate start and adapted weights."""
     folder = RunFolder(args.out / "runs" / experiment.key)
     words = experiment.spec.split()
     settings = [word for word in words if "=" in word]
@@ -168,7 +168,7 @@ def perform(args: argparse.Namespace, experiment: Experiment) -> dict[str, Any]:
 
 
 def start_scores(args: argparse.Namespace, experiment: Experiment, context: TrainContext) -> Scores:
-    """Evaluate the start of a set once."""
+    """Return the scores of the start weights on a set, cached in a file."""
     path = args.out / f"start-{experiment.name}-{context.info.sha256[:12]}.json"
     if not path.is_file():
         path.write_text(json.dumps(scores_of(context, context.backbone, experiment.labels)))
@@ -177,7 +177,7 @@ def start_scores(args: argparse.Namespace, experiment: Experiment, context: Trai
 
 
 def scores_of(context: TrainContext, backbone: Backbone, labels: str) -> Scores:
-    """Evaluate weights on all images of a set, by each of its label columns."""
+    """Return the scores of weights on all images of a set, for each label column."""
     with torch.no_grad():
         features, rows = whole_features(
             context.loader(context.recipe), backbone, range(len(context.store)), context.preprocess
@@ -191,7 +191,7 @@ def scores_of(context: TrainContext, backbone: Backbone, labels: str) -> Scores:
 
 
 def truths(labels: str, names: Sequence[str]) -> Iterator[tuple[str, LabelSplit]]:
-    """Give the first label column, and all of them joined where there are several."""
+    """Yield the split of the first label column, and of all columns joined if there are several."""
     columns = read_labels(labels, names)
     first, *others = columns
     kinds = {first: columns[first]}
@@ -208,28 +208,30 @@ def read(results: Path) -> list[dict[str, Any]]:
 
 
 def table(results: Path) -> None:
-    """Print mean and spread over seeds, and the share of the error that went away."""
+    """Print mean and standard deviation over seeds, and the relative reduction of the error."""
     groups: dict[tuple[str, str, float, str], list[dict[str, Any]]] = {}
     for row in read(results):
         for column in row["adapted"]:
             groups.setdefault((row["name"], column, row["minutes"], row["way"]), []).append(row)
     if not groups:
         raise SystemExit(f"nothing in {results}: `adaptation.py run` comes first")
-    head = [f"{word:>30}" for word in SHOWN.values()]
+    head = [f"{word:>30}" for word in TABLE_SCORES.values()]
     print(f"{'set, label, way':44} {'runs':>4} {'kept':>4}", *head)
     for (name, column, minutes, way), rows in sorted(groups.items()):
-        cells = [cell(rows, column, score) for score in SHOWN]
+        cells = [cell(rows, column, score) for score in TABLE_SCORES]
         kept = sum(row["keep"] == "adapted" for row in rows)
         title = f"{name} {column}, {way}" + (f" {minutes:g} min" if minutes else "")
         print(f"{title[:44]:44} {len(rows):4} {kept:4}", *(f"{text:>30}" for text in cells))
 
 
 def cell(rows: Sequence[dict[str, Any]], column: str, score: str) -> str:
-    """Write one score: start, mean of the adapted weights, spread, and what is left of the error."""
+    """Return the cell of one score: start, mean and standard deviation of the adapted weights, change of the error."""
     before = statistics.fmean(row["start"][column][score] for row in rows)
     values = [row["adapted"][column][score] for row in rows]
     mean, spread = statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else 0.0
-    error = f" {(mean - before) / (1 - before):+.1%}" if score in PERFECT and before < 1 else f" {mean - before:+.3f}"
+    error = (
+        f" {(mean - before) / (1 - before):+.1%}" if score in ACCURACIES and before < 1 else f" {mean - before:+.3f}"
+    )
     return f"{before:.3f}>{mean:.3f} sd {spread:.3f}{error}"
 
 

@@ -1,9 +1,9 @@
-"""Show that a refactoring changes no bit: losses, weights, features, groups and masks of two source trees, compared.
+"""Compare two source trees bit by bit after a refactoring: losses, weights, features, clusters and masks.
 
     python benchmarks/bit_identity.py --tree PATH_OF_OLD --tree PATH_OF_NEW
 
-Every command runs once per tree as a process of its own, on the same seeded images with random weights, on one thread.
-Printed is one line per result: its name, `same` or `DIFFERENT`, and the first digits of the SHA-256 of its numbers.
+Every command runs once per tree in its own process, on the same seeded images with random weights, on one thread.
+Prints one line per result: `same` or `DIFFERENT`, its name, and the first digits of the SHA-256 of its numbers.
 """
 
 import argparse
@@ -27,7 +27,7 @@ SEGMENT_METHODS = ("attention", "tokencut", "kmeans", "pca", "anomaly")
 
 
 def make_images(folder: Path) -> None:
-    """Write seeded textures of two kinds; a third of them has a bright spot."""
+    """Write seeded textures of two kinds, a third of them with a bright spot."""
     random = np.random.default_rng(0)
     for number in range(IMAGES):
         rows, columns = np.mgrid[:SIDE, :SIDE]
@@ -42,7 +42,7 @@ def make_images(folder: Path) -> None:
 
 
 def digest(*arrays: object) -> str:
-    """Hash the bytes of arrays or of text."""
+    """Return the SHA-256 of arrays or of text."""
     total = hashlib.sha256()
     for array in arrays:
         total.update(array.tobytes() if isinstance(array, np.ndarray) else str(array).encode())
@@ -50,24 +50,24 @@ def digest(*arrays: object) -> str:
 
 
 def losses(run: Path) -> str:
-    """Hash the loss of every step of a run."""
+    """Return the hash of the losses of a run."""
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     return digest([row["loss"] for row in rows if "loss" in row])
 
 
 def masks(folder: Path) -> str:
-    """Hash all label maps."""
+    """Return the hash of all label maps."""
     return digest(*(np.asarray(Image.open(path)) for path in sorted((folder / "masks").rglob("*.png"))))
 
 
 def groups(table: Path) -> str:
-    """Hash the cluster column."""
+    """Return the hash of the cluster column."""
     with table.open(newline="") as file:
         return digest([row["cluster"] for row in csv.DictReader(file)])
 
 
 def file(path: Path) -> str:
-    """Hash the bytes of a file."""
+    """Return the hash of a file."""
     return digest(np.frombuffer(path.read_bytes(), np.uint8))
 
 
@@ -75,7 +75,7 @@ Result = tuple[str, list[str], Callable[[], str]]
 
 
 def commands(images: str, out: Path) -> list[Result]:
-    """Return (name, arguments, what to hash afterwards) in the order in which they run."""
+    """Return (name, arguments, hash function of the result) in the order of execution."""
     small = ["--steps", "5", "--batch-size", "6", "--seed", "0", "--device", "cpu", "--weights", "none"]
     settings = ["head.out_dim=64", "views.global_size=64", "views.local_size=32", "views.local_count=2"]
     settings += ["guard.probe_images=12", "run.precision=fp32", "run.attention=math", "guard.stop=false"]
@@ -111,7 +111,7 @@ def commands(images: str, out: Path) -> list[Result]:
 
 
 def run_all(tree: Path, images: Path, out: Path) -> dict[str, str]:
-    """Run every command of one tree; a command that fails gives its error instead of a hash."""
+    """Run every command with one tree; returns the hash of each result, or the error of a command that failed."""
     environment = {**os.environ, "PYTHONPATH": str(tree), "OMP_NUM_THREADS": "1", "XDG_CACHE_HOME": str(out / "cache")}
     found = {}
     for name, arguments, hashed in commands(str(images), out):
@@ -129,7 +129,7 @@ def run_all(tree: Path, images: Path, out: Path) -> dict[str, str]:
 
 
 def main() -> None:
-    """Run both trees and print the comparison; exit 1 where something differs."""
+    """Run both trees and print the comparison; exit 1 if any result differs."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tree", type=Path, action="append", required=True, help="source tree; give two")
     trees = parser.parse_args().tree

@@ -1,10 +1,10 @@
-"""Measure whether a fourth channel is used: made-up images whose class stands in it alone.
+"""Measure whether a fourth channel is used: synthetic images whose class depends on that channel only.
 
     python benchmarks/channels.py --weights tf_efficientnet_lite0.safetensors --model tf_efficientnet_lite0
 
-Red, green and blue are smooth random textures, alike in both classes; the fourth channel has blobs in the one and
-stripes in the other, at the same mean and deviation. Printed is the k-NN accuracy of `pretrain --labels folder` (each
-image by the others) with three and with four channels, before and after a few steps. Chance is 0.5.
+Red, green and blue are smooth random textures, alike in both classes; the fourth channel has blobs in one class and
+stripes in the other, with the same mean and standard deviation. Prints the leave-one-out k-NN accuracy of `pretrain
+--labels folder` with three and with four channels, before and after a few steps. Chance is 0.5.
 """
 
 import argparse
@@ -25,10 +25,10 @@ SIDE = 160
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--weights", required=True, help="of RGB: a timm name, a file, a run")
-    parser.add_argument("--model", default="", help="timm name, beside a bare state dict")
-    parser.add_argument("--images", type=int, default=120, help="of both classes together")
-    parser.add_argument("--steps", type=int, default=30, help="of the training")
+    parser.add_argument("--weights", required=True, help="RGB weights: a timm name, a file, a run")
+    parser.add_argument("--model", default="", help="timm name, needed with a bare state dict")
+    parser.add_argument("--images", type=int, default=120, help="number of images of both classes (%(default)s)")
+    parser.add_argument("--steps", type=int, default=30, help="training steps (%(default)s)")
     args = parser.parse_args()
     start = ["--weights", args.weights, *(["--model", args.model] if args.model else [])]
     with tempfile.TemporaryDirectory() as name:
@@ -56,7 +56,7 @@ def main() -> None:
 
 
 def write_images(folder: Path, count: int) -> None:
-    """Write four-band GeoTIFF-like files, 8 bits, a folder a class."""
+    """Write four-band TIFF files, 8 bits, in one folder per class."""
     for number in range(count):
         kind = KINDS[number % 2]
         random = np.random.default_rng(number)
@@ -69,13 +69,13 @@ def write_images(folder: Path, count: int) -> None:
 
 
 def texture(random: np.random.Generator, cell: float) -> NDArray[np.uint8]:
-    """Make smooth blobs, about `cell` pixels wide."""
+    """Return smooth random blobs, about `cell` pixels wide."""
     small = random.standard_normal((round(SIDE / cell) + 2,) * 2).astype(np.float32)
     return levels(np.asarray(Image.fromarray(small).resize((SIDE, SIDE), Image.Resampling.BICUBIC)), random)
 
 
 def stripes(random: np.random.Generator) -> NDArray[np.uint8]:
-    """Make parallel waves of 14 pixels, in any direction."""
+    """Return stripes with a period of 14 pixels, in a random direction."""
     rows, columns = np.mgrid[:SIDE, :SIDE]
     turn = random.uniform(0, np.pi)
     return levels(
@@ -84,14 +84,14 @@ def stripes(random: np.random.Generator) -> NDArray[np.uint8]:
 
 
 def levels(values: NDArray[np.floating], random: np.random.Generator) -> NDArray[np.uint8]:
-    """Bring any pattern to one mean and deviation, with a little noise."""
+    """Scale a pattern to a fixed mean and standard deviation, with a little noise."""
     units = (values - values.mean()) / values.std() + 0.2 * random.standard_normal(values.shape)
     pixels: NDArray[np.uint8] = np.clip(128 + 45 * units, 0, 255).astype(np.uint8)
     return pixels
 
 
 def accuracies(run: Path) -> tuple[float, float]:
-    """Return the k-NN accuracy of start and adapted weights, whichever the verdict keeps."""
+    """Return the k-NN accuracy of start and adapted weights, independent of the verdict."""
     lines = json.loads((run / "run.json").read_text())["outcome"]["labelled"]
     line = next(line for line in lines if "k-NN accuracy" in line["name"])
     return line["start"], line["adapted"]

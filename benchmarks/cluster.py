@@ -1,7 +1,8 @@
-"""How good and how fast the groups are, beside plain scikit-learn.
+"""Quality and speed of `dinocli cluster`, compared with scikit-learn.
 
-python benchmarks/cluster.py seeds feats.npy --labels folder -k 6        # ten seeds each, agreement with the labels
-python benchmarks/cluster.py growth --rows 10000 100000 1000000          # the whole command, on known groups
+python benchmarks/cluster.py seeds feats.npy --labels folder -k 6        # agreement with the labels, ten seeds each
+python benchmarks/cluster.py growth --rows 10000 100000 1000000          # time and memory of the command, known
+clusters
 """
 
 import argparse
@@ -32,7 +33,7 @@ BLOCK = 50_000
 
 
 def seeds(path: Path, labels: str, k: int, count: int) -> None:
-    """Print agreement with the labels, mean and range over seeds, of ours and of scikit-learn on the same features."""
+    """Print mean and range over seeds of the agreement with the labels, for ours and scikit-learn's k-means."""
     features = open_features(path)
     rows_ND = np.asarray(features.flat())
     units_ND = NormalizedFeatures(rows_ND).take(slice(None))
@@ -59,7 +60,7 @@ def seeds(path: Path, labels: str, k: int, count: int) -> None:
 
 
 def growth(counts: list[int], k: int, width: int, noise: float, starts: int) -> None:
-    """Print time, peak memory and agreement of the whole command, and of scikit-learn's KMeans on a sample."""
+    """Print time, peak memory and agreement of the command, and of scikit-learn's k-means on a sample."""
     columns = ("rows", "seconds", "peak GB", "ARI", "of sample", "KMeans there", "its seconds")
     print("".join(f"{column:>14}" for column in columns))
     for count in counts:
@@ -82,7 +83,7 @@ def growth(counts: list[int], k: int, width: int, noise: float, starts: int) -> 
 
 
 def mixture(path: Path, count: int, k: int, width: int, noise: float) -> NDArray[np.intp]:
-    """Write rows around k random directions, and return the group of each."""
+    """Write a mixture of k Gaussians, and return the component of each row."""
     rng = np.random.default_rng(0)
     centres_KD = rng.normal(size=(k, width)).astype(np.float32)
     truth_N = rng.integers(k, size=count)
@@ -95,18 +96,18 @@ def mixture(path: Path, count: int, k: int, width: int, noise: float) -> NDArray
 
 
 def command(path: Path, k: int) -> tuple[NDArray[np.intp], float, float]:
-    """Run `dinocli cluster` and return labels, seconds and peak memory in GB, as the system counts them."""
+    """Run `dinocli cluster` and return labels, seconds and peak resident memory in GB."""
     out = path.with_name("clusters.csv")
     words = [sys.executable, "-m", "dinocli", "cluster", str(path), "-k", str(k), "--out", str(out), "--json"]
     began = time.perf_counter()
     process = subprocess.Popen([*words, "-q", "--report", "none"], stdout=subprocess.PIPE)
     assert process.stdout is not None
-    told = json.loads(process.stdout.read())
+    outcome = json.loads(process.stdout.read())
     _, status, usage = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - began
     process.returncode = status
     assert status == 0
-    assert told["out"] == str(out)
+    assert outcome["out"] == str(out)
     with out.open(newline="") as file:
         label_N = np.array([int(row["cluster"]) for row in csv.DictReader(file)])
     return label_N, seconds, usage.ru_maxrss / 1e6
@@ -122,7 +123,9 @@ def main() -> None:
     ways = parser.add_subparsers(dest="way", required=True)
     one = ways.add_parser("seeds", help="ours against scikit-learn on a feature file with labels")
     one.add_argument("features", type=Path)
-    one.add_argument("--labels", default="folder", help="`folder` or a CSV; its first column counts (default: folder)")
+    one.add_argument(
+        "--labels", default="folder", help="`folder` or a CSV, of which the first column is used (default: folder)"
+    )
     one.add_argument("-k", type=int, required=True, help="groups")
     one.add_argument("--seeds", type=int, default=10, help="(default: 10)")
     two = ways.add_parser("growth", help="time, memory and agreement with the number of rows")
@@ -130,9 +133,9 @@ def main() -> None:
     two.add_argument("-k", type=int, default=100, help="groups (default: 100)")
     two.add_argument("--width", type=int, default=384, help="values of a row (default: 384)")
     two.add_argument(
-        "--noise", type=float, default=1.5, help="standard deviation, that of the centres is 1 (default: 1.5)"
+        "--noise", type=float, default=1.5, help="standard deviation relative to that of the centres (default: 1.5)"
     )
-    two.add_argument("--starts", type=int, default=3, help="of scikit-learn's KMeans (default: 3)")
+    two.add_argument("--starts", type=int, default=3, help="starts of scikit-learn's k-means (default: 3)")
     asked = parser.parse_args()
     if asked.way == "seeds":
         seeds(asked.features, asked.labels, asked.k, asked.seeds)

@@ -1,4 +1,4 @@
-"""How close a crop comes to PIL: decibels of our crop and of the usual ones, on random textures, side by side.
+"""PSNR of crop-and-resize implementations against PIL's bicubic resize, on random textures.
 
 python benchmarks/crop.py
 """
@@ -20,7 +20,7 @@ CASES = ((720, 800, 224), (260, 300, 96), (230, 230, 224))
 
 
 def texture(height: int, width: int, seed: int) -> NDArray[np.uint8]:
-    """Fine noise over coarse noise: what a machined surface looks like to a crop."""
+    """Return fine noise over coarse noise, like a machined surface."""
     rng = np.random.default_rng(seed)
     coarse = Image.fromarray(rng.integers(0, 256, (height // 8, width // 8, 3), dtype=np.uint8)).resize((width, height))
     mixed = 0.5 * np.asarray(coarse) + 0.5 * rng.integers(0, 256, (height, width, 3))
@@ -28,24 +28,24 @@ def texture(height: int, width: int, seed: int) -> NDArray[np.uint8]:
 
 
 def psnr(view: torch.Tensor, wanted: NDArray[np.uint8]) -> float:
-    """Return the peak signal-to-noise ratio of a (1, 3, S, S) view in [0, 1] against a picture, decibels."""
+    """Return the peak signal-to-noise ratio of a (1, 3, S, S) view in [0, 1] against an 8-bit image, dB."""
     error = view[0].permute(1, 2, 0).numpy() * 255 - wanted
     return float(10 * np.log10(255**2 / np.mean(error**2)))
 
 
 def torch_resize(pixels: torch.Tensor, size: int) -> torch.Tensor:
-    """Resize as torch does, antialiased; it knows no boxes, one call an image."""
+    """Resize with torch's antialiased bicubic, which has no boxes and needs one call per image."""
     return F.interpolate(pixels.float() / 255, (size, size), mode="bicubic", antialias=True).clamp(0, 1)
 
 
 def ours(pixels: torch.Tensor, size: int) -> torch.Tensor:
-    """Resample the whole canvas."""
+    """Resize the whole canvas with dinocli's crop."""
     box = torch.tensor([[0, 0, *pixels.shape[2:]]])
     return resample(pixels, box, size, torch.zeros(1, 2, dtype=torch.bool))
 
 
 def kornia_crop(pixels: torch.Tensor, size: int, mode: str) -> torch.Tensor:
-    """Kornia's own crop of the whole image."""
+    """Resize the whole image with Kornia's RandomResizedCrop."""
     whole = RandomResizedCrop((size, size), scale=(1.0, 1.0), ratio=(1.0, 1.0), resample=mode)
     height, width = pixels.shape[2:]
     corners = torch.tensor([[[0, 0], [width - 1, 0], [width - 1, height - 1], [0, height - 1]]]).float()
@@ -57,7 +57,7 @@ def kornia_crop(pixels: torch.Tensor, size: int, mode: str) -> torch.Tensor:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seed", type=int, default=0, help="of the textures (default: 0)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the textures (default: 0)")
     seed: int = parser.parse_args().seed
     ways: dict[str, Callable[[torch.Tensor, int], torch.Tensor]] = {
         "ours": ours,

@@ -1,11 +1,11 @@
-"""Does `cluster` find planted copies and odd images among photographs?
+"""Count the planted copies and odd images that `dinocli cluster` finds among photographs.
 
 python benchmarks/duplicates.py --photos DIR --foreign XRAY --foreign STEEL --weights FILE --model NAME \
     --work runs/planted --seeds 0 1 2
 
 Each seed plants 24 near-copies of six kinds, five exact copies and seven odd images among 260 photographs
-(`planted.py`), embeds the folder, runs `cluster` with its defaults and compares. What is there already is taken as it
-is, so an interrupted run goes on.
+(`planted.py`), embeds the folder, runs `cluster` with its defaults and compares. Existing files are reused, so an
+interrupted run can be continued.
 """
 
 import argparse
@@ -27,7 +27,7 @@ FIRST = 15
 
 
 class Lines(ProgressReporter):
-    """Prints what `cluster` says."""
+    """Prints the lines and warnings of `cluster`."""
 
     def line(self, text: str) -> None:
         print(f"  {text}", flush=True)
@@ -36,13 +36,13 @@ class Lines(ProgressReporter):
 
 
 def read(path: Path) -> list[dict[str, str]]:
-    """Read a table."""
+    """Read a CSV."""
     with path.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 
 def measure(folder: Path, options: argparse.Namespace, seed: int) -> dict[str, Any]:
-    """Plant, embed, cluster, and count what was found."""
+    """Plant, embed and cluster one folder, and count the found images."""
     if not (folder / "planted.csv").is_file():
         plant(options.photos, folder / "images", options.foreign, seed)
     features = folder / "feats.npy"

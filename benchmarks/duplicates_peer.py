@@ -2,9 +2,9 @@
 
     SENTRY_OPT_OUT=1 peer/bin/python benchmarks/duplicates_peer.py --work runs/planted --scratch D --seeds 0 2 3
 
-Runs in an environment that has fastdup (`pip install fastdup`), which needs no torch, and imports nothing of ours; the
-table of docs/results.md has the figures of `duplicates.json` beside it. Pairs are counted from fastdup's own default
-cosine for similar images, 0.9, and from 0.96, its default for groups; *best* is the most copies that any cosine finds
+Runs in an environment with fastdup (`pip install fastdup`), without torch, and imports nothing of dinocli; the table of
+docs/results.md also has the figures of `duplicates.json`. Pairs are counted from a cosine of 0.9, fastdup's default for
+similar images, and from 0.96, its default for groups; *best* is the largest number of copies found at any cosine
 without a false pair.
 """
 
@@ -22,13 +22,13 @@ OURS = Path("benchmarks/results/duplicates.json")
 
 
 def read(path: Path) -> list[dict[str, str]]:
-    """Read a table."""
+    """Read a CSV."""
     with path.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 
 def measure(folder: Path, work: Path, seed: int) -> dict[str, Any]:
-    """Let fastdup analyse a folder with its defaults, and count what it found."""
+    """Run fastdup on a folder with its defaults, and count the found images."""
     import fastdup
 
     planted = read(folder / "planted.csv")
@@ -58,14 +58,14 @@ def measure(folder: Path, work: Path, seed: int) -> dict[str, Any]:
 
 
 def counts(pairs: dict[frozenset[str], float], wanted: dict[frozenset[str], str], least: float) -> dict[str, int]:
-    """Count near and exact copies and false pairs from a cosine on."""
+    """Count near and exact copies and false pairs with a cosine of at least `least`."""
     there = [wanted.get(pair, "false") for pair, cosine in pairs.items() if cosine >= least]
     exact, false = there.count("exact"), there.count("false")
     return {"near": len(there) - exact - false, "exact": exact, "false": false}
 
 
 def section(ours: list[dict[str, Any]], theirs: list[dict[str, Any]], peer: str) -> dict[str, Any]:
-    """Make the section of docs/results.md."""
+    """Return the section of docs/results.md."""
     about = (
         "260 photographs with 24 near-copies, five exact ones and seven odd images, planted anew for each seed; "
         f"`dinocli cluster` (its statistics were chosen on seed 0) and fastdup {peer}, defaults of both. fastdup lists "

@@ -1,9 +1,9 @@
-"""How fast `dinocli embed` is, side by side in one process: ours and others in turns, medians and their ratios.
+"""Speed of `dinocli embed` compared with two alternatives, alternating in one process: medians and ratios.
 
     python benchmarks/embed.py IMAGES --weights PATH --model tf_efficientnet_lite0
 
-`bare` is the same backbone on ready tensors, in the same type: nothing to read, nothing to write. `plain` is the script
-that people write: timm, PIL, torchvision's transforms, torch's DataLoader with a process a core, float32.
+`bare` is the same backbone on tensors in memory, in the same precision, without reading and writing. `plain` is a usual
+script: timm, PIL, torchvision's transforms, torch's DataLoader with one process per core, float32.
 """
 
 import argparse
@@ -32,11 +32,11 @@ from dinocli.tasks.embed.embed_setup import EmbedContext, prepare
 from dinocli.tasks.embed.forward_pass import stream
 
 READY = 4
-"""Batches that the bare loop takes in turns: more would only cost memory."""
+"""Number of different batches of the bare loop."""
 
 
 class Files(Dataset[Any]):
-    """Images as a plain script reads them."""
+    """Dataset of a usual script."""
 
     def __init__(self, paths: list[str], setting: EmbedContext) -> None:
         about = setting.preprocess
@@ -57,7 +57,7 @@ class Files(Dataset[Any]):
 
 
 def ours(setting: EmbedContext, options: EmbedOptions) -> None:
-    """Read, compute and write all images, without loading the weights."""
+    """Read, embed and write all images with dinocli, without the loading of the weights."""
     threads, on_cpu = thread_count(setting.data.workers), setting.device.type == "cpu"
     pictures = ImageBatches(setting.images, setting.preprocess, None, threads, on_cpu=on_cpu)
     part = PartialFeatures(Path(options.out), {}, setting.shape, options.dtype, resume=False)
@@ -68,7 +68,7 @@ def ours(setting: EmbedContext, options: EmbedOptions) -> None:
 
 
 def bare(setting: EmbedContext, backbone: Backbone, batch_size: int) -> None:
-    """Compute as many images, ready in memory."""
+    """Compute the same number of images from tensors in memory."""
     side, count = setting.preprocess.size, len(setting.images)
     ready = [torch.randn(batch_size, 3, side, side, device=setting.device) for _ in range(READY)]
     batches: Iterable[torch.Tensor] = (
@@ -79,7 +79,7 @@ def bare(setting: EmbedContext, backbone: Backbone, batch_size: int) -> None:
 
 
 def plain(setting: EmbedContext, model: Any, batch_size: int, workers: int) -> None:
-    """Do the same as `ours` with what everybody has."""
+    """Embed all images with a usual script."""
     paths = [setting.images.path(number) for number in range(len(setting.images))]
     loader = DataLoader(
         Files(paths, setting), batch_size, num_workers=workers, pin_memory=setting.device.type == "cuda"
@@ -92,7 +92,7 @@ def plain(setting: EmbedContext, model: Any, batch_size: int, workers: int) -> N
 
 
 def seconds(work: Callable[[], None]) -> float:
-    """Time one call."""
+    """Return the time of one call."""
     begin = time.perf_counter()
     work()
     return time.perf_counter() - begin
@@ -104,7 +104,7 @@ def main() -> None:
     parser.add_argument("images", help="folder")
     parser.add_argument("--weights", default="none")
     parser.add_argument("--model", default="tf_efficientnet_lite0")
-    parser.add_argument("--count", type=int, default=1024, help="images a round")
+    parser.add_argument("--count", type=int, default=1024, help="images per round (%(default)s)")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--device", default="auto")

@@ -1,14 +1,13 @@
-r"""How good is `dinocli classify` with 5, 10 and 20 labels a class, and does it keep a stated precision?
+r"""Accuracy of `dinocli classify` with 5, 10, 20 and 50 labels per class, and validity of its precision guarantee.
 
     dinocli embed ./neu --weights W --out neu.npy
     python benchmarks/few_labels.py run --set neu neu.npy folder --set cells cells.npy labels.csv
     python benchmarks/few_labels.py table
 
-Each draw splits the images of a set in two halves. Labels are spent in one half, in three ways: the same number of
-every class; at random; and as `--suggest` says, from 5 random ones a class on. The other half is classified by the
-saved classifier: accuracy, mean recall, calibration (mean confidence minus accuracy), and, for `--precision 0.95`,
-which share is accepted and how much of it is right. Every result is a line in the JSON file; what is there is not
-measured again.
+Each draw splits the images of a set into two halves. Images of one half are labelled in three ways: the same number of
+each class; at random; and by `--suggest`, starting from 5 random ones per class. The other half is classified by the
+saved classifier: accuracy, mean recall, calibration (mean confidence minus accuracy), and, for `--precision 0.95`, the
+accepted share and its precision. Every result is a line in the JSON file; existing results are not measured again.
 """
 
 import argparse
@@ -50,7 +49,7 @@ def main() -> None:
 
 
 def save(path: Path, lines: list[dict[str, Any]]) -> None:
-    """Write all draws, and the section of docs/results.md that they give."""
+    """Write all draws, and the section of docs/results.md."""
     words = (
         "`dinocli classify` on features of the ImageNet weights (EfficientNet-Lite0, not adapted). Each draw splits a "
         "set in halves: labels are spent in one, the other is classified. *Suggested*: from 5 random labels a class, "
@@ -72,7 +71,7 @@ def save(path: Path, lines: list[dict[str, Any]]) -> None:
 def run(
     args: argparse.Namespace, lines: list[dict[str, Any]], name: str, features: Path, labels: str, draw: int
 ) -> None:
-    """Measure one draw of a set, as far as it is not there yet."""
+    """Measure one draw of a set, except for existing results."""
     from dinocli.artifacts.feature_file import open_features
     from dinocli.data.labels import read_labels
 
@@ -106,7 +105,7 @@ class Side:
 
 
 def spend(way: str, shots: int, asked: list[int], pool: Side, draw: int) -> list[int]:
-    """Return the rows whose labels are bought, those of a smaller budget among them."""
+    """Return the labelled rows of a budget, which include those of smaller budgets."""
     classes = np.unique(pool.truth_N)
     order = np.random.default_rng(100 + draw).permutation(len(pool.truth_N))
     if way == "per class":
@@ -120,7 +119,7 @@ def spend(way: str, shots: int, asked: list[int], pool: Side, draw: int) -> list
 
 
 def job_of(pool: Side, asked: list[int], draw: int, **more: Any) -> Any:
-    """Write the labels, and return the options."""
+    """Write the labels and return the options of `classify`."""
     from dinocli.tasks.classify.classify_options import ClassifyOptions
 
     few = pool.path.with_name("few.csv")
@@ -130,7 +129,7 @@ def job_of(pool: Side, asked: list[int], draw: int, **more: Any) -> Any:
 
 
 def measure(pool: Side, test: Side, asked: list[int], draw: int) -> dict[str, Any]:
-    """Learn from labels of the pool, and classify the other half."""
+    """Train on the labels of the pool, and classify the other half."""
     from dinocli.tasks.classify.classify import classify
     from dinocli.tasks.classify.classify_options import UNSURE, ClassifyOptions
 
@@ -159,10 +158,10 @@ HEADER = ["set", "labels a class", "spent", "draws", "accuracy", "mean recall", 
 
 
 def table(lines: list[dict[str, Any]]) -> list[list[str]]:
-    """Return means over the draws, as the cells of a table."""
+    """Return the cells of the table: means over the draws."""
     grouped: dict[tuple[str, int, str], list[dict[str, Any]]] = defaultdict(list)
     for line in lines:
-        if not (line["way"] == "suggested" and line["shots"] == SHOTS[0]):  # which is random
+        if not (line["way"] == "suggested" and line["shots"] == SHOTS[0]):  # the same as random
             grouped[line["set"], line["shots"], line["way"]].append(line)
     rows = []
     for (name, shots, way), found in sorted(grouped.items()):

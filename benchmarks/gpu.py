@@ -1,14 +1,14 @@
-"""What a machine with a GPU does: every command once, then one table of speeds. Under four minutes, no network.
+"""Run every command once on a machine with a GPU, then print a table of speeds. Under four minutes, no network.
 
     python benchmarks/gpu.py                              # ViT-S/16, batches of 64 and 256
     python benchmarks/gpu.py --dino-checkout dino         # and the public step, on ready crops: facebookresearch/dino
 
-The table has one row for each batch, plain and compiled: the whole loop with loading (448 x 600 colour canvases,
-2 x 224 + 8 x 96 views, K 8192, the precision that a run would choose), the public DINO step beside it in turns, the
-multi-crop alone; launches, copies and waits of the host in one step; the share of a step in which the GPU computes;
-peak memory; TFLOP/s of the networks, beside those of a plain matrix product. `embed`: images a second with decoding.
+The table has one row per batch size, plain and compiled: the loop with loading (448 x 600 colour canvases,
+2 x 224 + 8 x 96 views, K 8192, the precision that a run would choose), alternating with the public DINO step; the
+multi-crop alone; launches, copies and waits of the host per step; the share of a step in which the GPU computes; peak
+memory; TFLOP/s of the networks and of a plain matrix product. `embed`: images per second with decoding.
 
-What does not fit into `--seconds` is left out and named. It runs on a CPU too, with `--model test_vit --batch 8`.
+Measurements that do not fit into `--seconds` are left out and named. On a CPU: `--model test_vit --batch 8`.
 """
 
 import argparse
@@ -59,7 +59,7 @@ COMMANDS = {
 
 @dataclass
 class Row:
-    """One line of the table; seconds and counts are of one step, 0 where a machine has no such figure."""
+    """One row of the table; seconds and counts per step, 0 if not measured."""
 
     batch: int
     compiled: bool
@@ -83,10 +83,10 @@ class Row:
 
 
 class Bench:
-    """Measures until its time is up.
+    """Measurements within a time limit.
 
     Args:
-        options: Of the command line.
+        options: Options of the command line.
     """
 
     def __init__(self, options: argparse.Namespace) -> None:
@@ -166,7 +166,7 @@ class Bench:
             row.slowest = [f"{e.key[:60]} x{e.count // 2} {e.self_device_time_total / 2000:.2f} ms" for e in slowest]
 
     def matmul(self) -> float:
-        """Return the TFLOP/s of one large product in the precision that networks are computed in."""
+        """Return the TFLOP/s of one large matrix product in the precision of the networks."""
         size = MATRIX if self.cuda else 1024
         one = torch.randn(size, size, device=self.device, dtype=torch.bfloat16 if self.cuda else torch.float32)
 
@@ -178,7 +178,7 @@ class Bench:
         return float(2 * size**3 / self.timed(work, 10) / 1e12)
 
     def commands(self, folder: Path) -> dict[str, str]:
-        """Run every command once, each as a user does; say how it ended."""
+        """Run every command once as a subprocess; return how each ended."""
         ended = {}
         for name, words in COMMANDS.items():
             if self.left() < 60:
@@ -200,7 +200,7 @@ class Bench:
         return ended
 
     def embed(self, folder: Path) -> float:
-        """Return images a second of `embed`, decoding included, after a first pass over a few."""
+        """Return images per second of `embed`, decoding included, after a warm-up with a few images."""
         from dinocli.tasks.embed.embed import embed
         from dinocli.tasks.embed.embed_options import EmbedOptions
 
@@ -215,7 +215,7 @@ class Bench:
 
 
 def public_of(bench: Bench, batch: int, folder: Path) -> PublicDino | None:
-    """Build the public code's step for a batch, where its checkout is at hand; it can be built once a process."""
+    """Build the step of the public DINO code, if there is a checkout; possible once per process."""
     if bench.options.dino_checkout is None:
         return None
     sys.path.insert(0, str(bench.options.dino_checkout))
@@ -258,9 +258,11 @@ def main() -> None:
     parser.add_argument("--batch", type=int, nargs="+", default=[64, 256])
     parser.add_argument("--prototypes", type=int, default=8192)
     parser.add_argument("--dino-checkout", type=Path, help="clone of facebookresearch/dino")
-    parser.add_argument("--seconds", type=float, default=225.0, help="nothing is begun later (%(default)s)")
-    parser.add_argument("--skip-commands", action="store_true", help="measure speed alone")
-    parser.add_argument("--json", type=Path, help="write all figures there too")
+    parser.add_argument(
+        "--seconds", type=float, default=225.0, help="time after which no measurement starts (%(default)s)"
+    )
+    parser.add_argument("--skip-commands", action="store_true", help="measure speed only")
+    parser.add_argument("--json", type=Path, help="also write all figures to this file")
     options = parser.parse_args()
     bench = Bench(options)
     train_step.IMAGES = EMBEDDED if bench.cuda else 16

@@ -1,14 +1,14 @@
-"""Which label-free score can tell good weights from bad ones? Train well and badly, look often, correlate.
+"""Correlate label-free scores with accuracy over checkpoints of good and deliberately bad runs.
 
     python benchmarks/guard_study.py train ./images --name steel --weights W --out study
     python benchmarks/guard_study.py measure ./images --name steel --weights W --labels folder --out study
     python benchmarks/guard_study.py table --out study
 
-`train` continues DINO in several ways, some of them harmful on purpose, and keeps the weights of two steps of each.
-`measure` takes the features of a fixed sample by each of them: clean images with labels for the truth, and for the
-scores others: whole, in augmented views, in crops without any change of brightness, and in quarters. Both take up where
-they were interrupted. `table` prints the rank correlation of each score with k-NN, 5-shot and linear accuracy, and how
-often it decides rightly between a checkpoint and the start.
+`train` continues DINO in several ways, some of them deliberately harmful, and saves the weights of two steps of each.
+`measure` computes the features of a fixed sample by each checkpoint: clean images with labels for the accuracies, and
+other images for the scores: whole, augmented views, crops without photometric operations, and quadrants. Both continue
+an interrupted run. `table` prints the rank correlation of each score with k-NN, 5-shot and linear accuracy, and how
+often it decides correctly between a checkpoint and the start.
 """
 
 import argparse
@@ -58,20 +58,20 @@ PROBED_AT = (1 / 3, 1.0)
 START = "bn-0.00"
 TRUTH = {"knn20_accuracy": "k-NN", "few_shot_5": "5-shot", "linear_balanced": "linear"}
 CLEAR = 0.01
-"""Mean difference of the three accuracies from which a checkpoint counts as better or worse than the start."""
+"""Mean difference of the three accuracies above which a checkpoint counts as better or worse than the start."""
 
 STATISTICS_OF = 384
-"""Images that batch-norm statistics are taken of."""
+"""Number of images for batch-norm statistics."""
 
 SHARES = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)
-"""Of the folder's batch-norm statistics: weights that were not trained at all."""
+"""Weights alpha of the folder's batch-norm statistics in untrained checkpoints."""
 
 SMALL = (
     *("views.global_size=128", "views.local_size=64", "run.batch_size=32", "dino.teacher_momentum=0.98"),
     *("run.steps=1", "head.out_dim=1024", "model.trainable='all'", "optim.lr=3e-4", "optim.layer_decay=1.0"),
     *("run.precision='fp32'", "run.attention='fused'", "run.compile=false"),
 )
-"""Nothing is left to be measured, so that a checkpoint takes minutes."""
+"""Small runs without timing trials, so that a checkpoint takes minutes."""
 
 CROPS = ("views.local_count=4", "views.global_scale=[0.4,1.0]")
 COLD = ("head.init='random'", "optim.head_warmup=0.2", "dino.teacher_momentum=0.99")
@@ -92,10 +92,10 @@ RUNS: dict[str, tuple[int, tuple[str, ...]]] = {
     "uniform": (80, (*CROPS, "dino.teacher_temp=0.5", "dino.warmup_teacher_temp=0.5", "optim.lr=3e-3")),
     "one-hot": (80, (*CROPS, "dino.center_momentum=1.0", "dino.center_batches=0", "optim.lr=3e-3")),
 }
-"""Steps, and the difference from the recipe: good, too hot, and ways to do harm."""
+"""Steps, and settings that differ from the recipe: good ones, too high rates, and harmful ones."""
 
 TRAINED_SHARES = {"quarter": 0.25}
-"""Of the folder's batch-norm statistics in a run, where it is not the product's own."""
+"""Weight alpha of the folder's batch-norm statistics in runs where it is not the default."""
 
 
 def main() -> None:
@@ -127,7 +127,7 @@ def main() -> None:
 
 
 def context_of(args: argparse.Namespace, *settings: str) -> tuple[TrainContext, Learner]:
-    """Prepare the set, and a learner at its start."""
+    """Return the prepared set, and a learner with the start weights."""
     start = (f"model.weights={args.weights!r}", f"model.name={args.model!r}")
     recipe = load_recipe(args.recipe, [*SMALL, *start, *settings])
     options = TrainOptions(inputs=(args.images,), recipe=recipe, device=args.device)
@@ -137,7 +137,7 @@ def context_of(args: argparse.Namespace, *settings: str) -> tuple[TrainContext, 
 
 
 def untrained(args: argparse.Namespace, folder: Path) -> None:
-    """Keep the start with each share of the folder's batch-norm statistics."""
+    """Save the start weights with each weight of the folder's batch-norm statistics."""
     paths = {folder / f"bn-{share:.2f}@0.pt": share for share in args.shares}
     if all(path.is_file() for path in paths):
         return
@@ -145,14 +145,14 @@ def untrained(args: argparse.Namespace, folder: Path) -> None:
     start = copy.deepcopy(learner.teacher.backbone.state_dict())
     for path, share in paths.items():
         learner.teacher.backbone.load_state_dict(start)
-        with own_share(share):
+        with batch_norm_alpha(share):
             adapt_batch_norm(learner, context.loader(context.recipe), context.preprocess, 0, context.reporter)
         torch.save(learner.teacher.backbone.state_dict(), path)
 
 
 @contextmanager
-def own_share(share: float) -> Iterator[None]:
-    """Give a share of the folder's statistics in place of the product's own, of fewer images."""
+def batch_norm_alpha(share: float) -> Iterator[None]:
+    """Set alpha and the number of images of the batch-norm adaptation within the context."""
     kept = statistics.ALPHA, batch_norm_init.MAX_IMAGES
     statistics.ALPHA, batch_norm_init.MAX_IMAGES = share, STATISTICS_OF
     try:
@@ -162,7 +162,7 @@ def own_share(share: float) -> Iterator[None]:
 
 
 def train(args: argparse.Namespace, folder: Path, run: str) -> None:
-    """Do one run and keep the teacher's weights at every probe; a run whose last probe is there is done."""
+    """Do one run and save the teacher's weights at every probe, unless those of the last probe exist."""
     steps, settings = RUNS[run]
     if (folder / f"{run}@{steps}.pt").is_file():
         return
@@ -171,7 +171,7 @@ def train(args: argparse.Namespace, folder: Path, run: str) -> None:
     learner.views.focus = build_focus(
         context.backbone, loader, context.recipe.views.focus, context.preprocess, ProgressReporter()
     )
-    with own_share(TRAINED_SHARES.get(run, statistics.ALPHA)):
+    with batch_norm_alpha(TRAINED_SHARES.get(run, statistics.ALPHA)):
         initialize(learner, loader, context.recipe, context.preprocess, ProgressReporter())
     due = {round(share * steps) for share in PROBED_AT}
     batches = loader.steps(0, steps)
@@ -187,7 +187,7 @@ def train(args: argparse.Namespace, folder: Path, run: str) -> None:
 
 
 def measure(args: argparse.Namespace, folder: Path) -> None:
-    """Keep features and truth of every checkpoint that has none yet."""
+    """Save features and accuracies of every checkpoint that has none yet."""
     context, _ = context_of(args)
     names = context.store.names
     columns = read_labels(args.labels, names)
@@ -213,7 +213,7 @@ def measure(args: argparse.Namespace, folder: Path) -> None:
 
 
 def views_of(context: TrainContext, known: Sequence[int], probed: Sequence[int]) -> dict[str, Iterator[torch.Tensor]]:
-    """Name every way of looking at images, and give the batches of each."""
+    """Return batches of images by name: labelled, clean, augmented views, crops, quadrants."""
     loader, about = context.loader(context.recipe), context.preprocess
     view = replace(view_specs(context.recipe.views)[0], size=about.size)
     crop = replace(view, jitter=0.0, grayscale=0.0, blur=0.0, solarize=0.0)
@@ -247,14 +247,14 @@ def mrr(one: Features, other: Features) -> float:
 
 
 def apart(views: Sequence[Features]) -> float:
-    """Spread between images over spread within them, unit rows."""
+    """Return the variance between images over the variance within them, L2-normalised."""
     units = np.stack([normalize(view) for view in views])
     means = units.mean(axis=0)
     return float(np.square(means - means.mean(axis=0)).sum() / np.square(units - means).sum() * len(views))
 
 
 def neighbour_overlap(one: Features, other: Features, k: int = 10) -> float:
-    """Return the share of an image's k nearest neighbours that two networks, or two views, have in common."""
+    """Return the mean share of k nearest neighbours that two networks, or two views, have in common."""
     nearest = (
         NearestNeighbors(n_neighbors=k, metric="cosine").fit(features).kneighbors(return_distance=False)
         for features in (one, other)
@@ -263,7 +263,7 @@ def neighbour_overlap(one: Features, other: Features, k: int = 10) -> float:
 
 
 def scores(seen: dict[str, Features], start: dict[str, Features]) -> dict[str, float]:
-    """Compute every label-free score of one checkpoint."""
+    """Return every label-free score of one checkpoint."""
     clean, views, crops = seen["clean"], [seen["view0"], seen["view1"]], [seen["crop0"], seen["crop1"]]
     quarters = [seen[f"quarter{number}"] for number in range(4)]
     found = {
@@ -294,7 +294,7 @@ def scores(seen: dict[str, Features], start: dict[str, Features]) -> dict[str, f
 
 
 def table(out: Path) -> None:
-    """Score every checkpoint, write `measures.csv`, print correlations and decisions."""
+    """Compute the scores of every checkpoint, write `measures.csv`, print correlations and decisions."""
     rows = list(checkpoints(out))
     if not rows:
         raise SystemExit(f"no checkpoint measured in {out}: `guard_study.py train` and `measure` come first")
@@ -316,7 +316,7 @@ def table(out: Path) -> None:
 
 
 def checkpoints(out: Path) -> Iterator[dict[str, Any]]:
-    """Give one row for each checkpoint with finite features."""
+    """Yield one row for each checkpoint with finite features."""
     for folder in sorted(path for path in out.iterdir() if path.is_dir()):
         start = _loaded(folder / f"{START}@0.npz")
         for path in sorted(folder.glob("*.npz")):
@@ -336,7 +336,7 @@ def spearman(rows: Sequence[dict[str, Any]], score: str, truth: str) -> float:
 
 
 def decisions(rows: Sequence[dict[str, Any]], score: str) -> tuple[int, int]:
-    """Count right decisions between a checkpoint and the start, and those that labels can tell apart."""
+    """Return the number of correct decisions between checkpoint and start, and of those with a clear difference."""
     start = next(row for row in rows if row["weights"] == f"{START}@0")
     right = of = 0
     for row in rows:
