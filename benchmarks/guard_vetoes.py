@@ -1,15 +1,15 @@
-r"""What does crop/quadrant retrieval overlook? Vetoes beside it, on the checkpoints of `guard_study.py train`.
+r"""Compare candidate vetoes for crop/quadrant retrieval on the checkpoints of `guard_study.py train`.
 
     python benchmarks/guard_vetoes.py measure ./images --name tiles --weights W --labels tiles.csv --groups tile \
         --out study
     python benchmarks/guard_vetoes.py table --out study
 
-`measure` keeps, for each checkpoint of a set, the truth (k-NN, 5-shot, linear; between groups, if there are) and the
-features of a sample: whole, cropped, in quarters, in quarters whose light was changed, and with a synthetic defect of
-each kind. It takes up where it was interrupted. `table` compares start and checkpoints by every candidate: retrieval,
-without other images of the same group as rivals, with changed light; the share of the features' variance that six
-intensity statistics explain; synthetic defects told from each other, and each from none. Labels are read for the truth
-alone.
+`measure` saves, for each checkpoint of a set, the accuracies (k-NN, 5-shot, linear; between groups, if there are) and
+the features of a sample: whole images, crops, quadrants, quadrants with changed brightness, and copies with a synthetic
+defect of each kind. It continues an interrupted run. `table` compares start and checkpoints by every candidate:
+retrieval, retrieval without images of the same group, with changed brightness; the share of the features' variance that
+six intensity statistics explain; accuracy of classifying the kinds of synthetic defects, and each kind against none.
+Labels are used for the accuracies only.
 """
 
 import argparse
@@ -40,7 +40,7 @@ from dinocli.quality.label_scores import LabelSplit, label_scores
 from dinocli.tasks.train.train_context import TrainContext
 
 THUMBNAIL, LIKE = 64, 0.9
-"""Side of the thumbnails, and correlation of two of them from which their images count as the same part."""
+"""Side of the thumbnails, pixels, and correlation from which two images count as the same part."""
 
 Seen = dict[str, NDArray[Any]]
 Values = NDArray[np.float64]
@@ -52,13 +52,13 @@ def main() -> None:
     parser.add_argument("images", nargs="?", default="", help="folder of the set")
     parser.add_argument("--name", default="set", help="of the set")
     parser.add_argument("--weights", default="vit_small_patch16_224.dino")
-    parser.add_argument("--model", default="", help="beside a bare state dict")
+    parser.add_argument("--model", default="", help="timm name, needed with a bare state dict")
     parser.add_argument("--labels", default="folder", help="`folder`, a CSV, or `none`")
     parser.add_argument("--column", default="", help="of the CSV; the first one if empty")
     parser.add_argument("--groups", default="", help="a column of the CSV: images of one part")
     parser.add_argument("--recipe", nargs="*", default=["gentle", "plain"])
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--probed", type=int, default=150, help="images that the candidates are measured on")
+    parser.add_argument("--probed", type=int, default=150, help="number of images for the candidates (%(default)s)")
     parser.add_argument("--out", type=Path, default=Path("study"))
     args = parser.parse_args()
     if args.verb == "table":
@@ -68,7 +68,7 @@ def main() -> None:
 
 
 def measure(args: argparse.Namespace, folder: Path) -> None:
-    """Keep features and truth of every checkpoint that has none yet."""
+    """Save features and accuracies of every checkpoint that has none yet."""
     waiting = [path for path in sorted(folder.glob("*.pt")) if not path.with_suffix(".veto.npz").is_file()]
     if not waiting:
         return
@@ -95,7 +95,7 @@ def measure(args: argparse.Namespace, folder: Path) -> None:
 
 
 def squares(context: TrainContext, rows: Sequence[int] | NDArray[np.intp]) -> Iterator[Tensor]:
-    """Yield images, 0 to 1, squashed to the size of evaluation."""
+    """Yield images in [0, 1], resized to the evaluation square."""
     for batch in context.loader(context.recipe).batches(list(map(int, rows)), BATCH):
         yield resize_square(batch.pixels_BCHW, batch.sizes_B2, context.preprocess.size)
 
@@ -106,14 +106,14 @@ def whole(context: TrainContext, rows: Sequence[int] | NDArray[np.intp]) -> Iter
 
 
 def thumbnails(context: TrainContext, rows: NDArray[np.intp]) -> NDArray[np.float32]:
-    """Return small grey pictures, 0 to 1."""
+    """Return grey thumbnails in [0, 1]."""
     size = (THUMBNAIL, THUMBNAIL)
     parts = [F.interpolate(square.mean(1, keepdim=True), size, mode="area") for square in squares(context, rows)]
     return torch.cat(parts)[:, 0].numpy()
 
 
 def looks_of(context: TrainContext, rows: NDArray[np.intp]) -> dict[str, Callable[[], Iterator[Tensor]]]:
-    """Name every way of looking at the sample."""
+    """Return batches of the sample by name: whole, crops, quadrants, defects."""
     about, count = context.preprocess, len(rows)
     _, drawn = draw_defects(count, 0)
 
@@ -155,7 +155,7 @@ def relit(images_BCSS: Tensor, random: np.random.Generator) -> Tensor:
 
 
 def retrieval(seen: Seen, groups_N: NDArray[Any], quarters: str = "quarters") -> Values:
-    """Return crop/quadrant retrieval of each image; other images of its group are no rivals."""
+    """Return crop/quadrant retrieval of each image, without other images of its group in the gallery."""
     parts = seen[quarters].reshape(-1, 4, seen[quarters].shape[1]).swapaxes(0, 1)
     if len(np.unique(groups_N)) == len(groups_N):
         return crop_quadrant_retrieval(seen["clean"], seen["crop"], parts)
@@ -171,7 +171,7 @@ def reciprocal_rank(queries_ND: NDArray[Any], rows_ND: NDArray[Any], groups_N: N
 
 
 def alike(thumbnails_NSS: NDArray[np.float32]) -> NDArray[np.intp]:
-    """Find images of one part without a label: thumbnails that correlate, whatever their brightness."""
+    """Group images of the same part without labels, by the correlation of their thumbnails."""
     rows = thumbnails_NSS.reshape(len(thumbnails_NSS), -1)
     rows = (rows - rows.mean(axis=1, keepdims=True)) / (rows.std(axis=1, keepdims=True) + 1e-6)
     groups = np.arange(len(rows))
@@ -195,27 +195,27 @@ def explained(features_ND: NDArray[Any], thumbnails_NSS: NDArray[np.float32]) ->
 
 
 def told_apart(seen: Seen, groups_N: NDArray[Any]) -> Values:
-    """Tell the four kinds from each other, five examples of each; images of one group are never on both sides."""
+    """Return 5-shot accuracy of classifying the four kinds of defects; no group is on both sides."""
     features = np.concatenate([seen[kind] for kind in KINDS])
     kinds, groups = np.repeat(np.arange(len(KINDS)), len(groups_N)), np.tile(groups_N, len(KINDS))
     return np.asarray(few_shot(features, kinds, SHOTS, draws=50, groups_N=groups).reshape(len(KINDS), -1).mean(axis=0))
 
 
 def noticed(seen: Seen, kinds: Sequence[str] = KINDS) -> Values:
-    """Tell each kind from none, every image with every kind: what the verdict does."""
+    """Return 5-shot accuracy of each kind against none, every image with every kind, as in the verdict."""
     every = [(kind, np.full(len(seen["clean"]), KINDS.index(kind))) for kind in kinds]
     return np.asarray(np.mean([defect_few_shot(seen["clean"], seen[kind], kind_N) for kind, kind_N in every], axis=0))
 
 
 def noticed_once(seen: Seen) -> Values:
-    """Tell each kind from none, every image with one kind: what the guard does during a run."""
+    """Return 5-shot accuracy of each kind against none, every image with one kind, as in the guard."""
     kind_N = draw_defects(len(seen["clean"]), 0)[0].numpy()
     flawed_ND = np.stack([seen[kind] for kind in KINDS])[kind_N, np.arange(len(kind_N))]
     return defect_few_shot(seen["clean"], flawed_ND, kind_N)
 
 
 def table(out: Path) -> None:
-    """Print the difference of every checkpoint to the start by every candidate, with its 95 % interval."""
+    """Print the difference of every checkpoint from the start by every candidate, with its 95 % interval."""
     for folder in sorted(path.parent for path in out.glob(f"*/{START}@0.veto.npz")):
         about = dict(np.load(folder / "set.npz"))
         groups, alone, found = about["groups"], np.arange(len(about["groups"])), alike(about["thumbnails"])

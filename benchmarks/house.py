@@ -1,15 +1,15 @@
-"""Measure how much code a reader meets: files run before the first training step, files imported by each command.
+"""Measure the size of the code: files executed before the first training step, files imported by each command.
 
     python benchmarks/house.py [--tree PATH_OF_A_SOURCE_TREE]
 
-Commands run as processes of their own on eight small images with random weights. Printed as tab-separated lines:
+Commands run as subprocesses on eight small images with random weights. Prints tab-separated lines:
 
-- `run before train_step`: files with a function of ours that was called, and the lines of those files;
-- `stack at train_step`: files of ours on the call stack, in order;
-- `imported by COMMAND`: files of ours in `sys.modules` at the end;
-- `parameters`: the functions with the most parameters (the commands of `cli/`, whose parameters are options, apart);
-- `duplicates`: pairs of functions of which seven statements in ten are equal but for the names of variables;
-- `lines`: of each package.
+- `run before train_step`: files of dinocli with a called function, and their lines;
+- `stack at train_step`: files of dinocli on the call stack, in order;
+- `imported by COMMAND`: files of dinocli in `sys.modules` at the end;
+- `parameters`: functions with the most parameters, except commands of `cli/`, whose parameters are options;
+- `duplicates`: pairs of functions in which 70 % of the statements are equal up to variable names;
+- `lines`: lines of each package.
 """
 
 import argparse
@@ -133,7 +133,7 @@ def _parameters(tree: Path) -> None:
 
 
 class _Renamed(ast.NodeTransformer):
-    """Gives variables numbers in the order in which they occur."""
+    """Replaces variable names by numbers in order of occurrence."""
 
     def __init__(self) -> None:
         self._numbers: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""How fluid the map of many images is: time between frames in a headless browser without a GPU.
+"""Frame times of the map page with many images, in a headless browser without a GPU.
 
 python benchmarks/map_page.py --images 50000
 """
@@ -38,7 +38,7 @@ LOOP = """async () => {
 
 
 def write_page(path: Path, count: int, groups: int) -> None:
-    """Write a map of made-up images: round groups of unequal sizes, one thumbnail for all."""
+    """Write a map of synthetic images: Gaussian clusters of unequal sizes, one thumbnail for all."""
     rng = np.random.default_rng(0)
     thumbnail = path.with_name("thumbnail.png")
     file = io.BytesIO()
@@ -59,7 +59,7 @@ def row(values: list[float]) -> str:
 
 
 def measure(page: Any, ratio: int) -> None:
-    """Print what each kind of move costs, the whole map in sight and one group in sight."""
+    """Print the frame times of each kind of move, with the whole map and with one cluster in sight."""
     for scope in ("all", "one group"):
         if scope != "all":
             page.click("#facets button >> nth=1")

@@ -1,11 +1,10 @@
-"""Anomaly maps and masks on folders of real images with good ones and masks of the defects; restartable.
+"""Scores of anomaly maps and masks on real images with ground-truth masks; can be interrupted and continued.
 
     python benchmarks/masks.py NAME=FOLDER [NAME=FOLDER ...] --weights PATH --model NAME --cache DIR
 
-FOLDER holds `test/` (images; good ones in `test/good`), `truth/` (masks with the names of the images) and, where there
-are any, `reference/` (good images that are not in `test`). Features of every image are kept in the cache, and every
-finished row in --out.
-Masks are compared at the resolution of the images, without the filter that lets them follow edges (`--no-refine`).
+FOLDER contains `test/` (images; good ones in `test/good`), `truth/` (masks with the names of the images) and optionally
+`reference/` (good images that are not in `test`). Features of every image are cached, finished rows are saved in --out.
+Masks are compared at image resolution, without the edge-aware filter (`--no-refine`).
 """
 
 import argparse
@@ -34,7 +33,7 @@ Grids = list[tuple[FeatureGrid, PatchGeometry]]
 
 
 def main() -> None:
-    """Parse, measure what is not measured yet, print the table."""
+    """Parse, measure missing rows, print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sets", nargs="+", metavar="NAME=FOLDER")
     parser.add_argument("--weights", required=True)
@@ -54,7 +53,7 @@ def main() -> None:
 
 
 def measure(asked: argparse.Namespace, name: str, folder: Path, *, reference: bool) -> dict[str, object]:
-    """Fit on the folder or its reference, score every image of the test folder."""
+    """Fit to the folder or its reference images, and score every image of the test folder."""
     images, grids = features(asked, name, folder / "test")
     fitted_on = [grid for grid, _ in grids]
     if reference:
@@ -87,7 +86,7 @@ def measure(asked: argparse.Namespace, name: str, folder: Path, *, reference: bo
 
 
 def features(asked: argparse.Namespace, name: str, folder: Path) -> tuple[ImageList, Grids]:
-    """Return the images of a folder with the features of each, from the cache where they are."""
+    """Return the images of a folder with their features, from the cache if present."""
     images, place = find_images([str(folder)]), asked.cache / name / folder.name
     files = [place / f"{image[2:].replace('/', '__')}.npz" for image in images.names]
     missing = [row for row, file in enumerate(files) if not file.is_file()]
@@ -105,7 +104,7 @@ def features(asked: argparse.Namespace, name: str, folder: Path) -> tuple[ImageL
 
 
 def save(file: Path, values_hwD: NDArray[np.float32], geometry: PatchGeometry) -> None:
-    """Keep the features of an image; half precision is enough for distances."""
+    """Cache the features of an image in half precision, which suffices for distances."""
     part = file.with_suffix(".part.npz")
     place = (geometry.source, geometry.canvas, geometry.grid, (geometry.patch, geometry.step))
     np.savez(part, values=values_hwD.astype(np.float16), geometry=np.array(place))
@@ -113,7 +112,7 @@ def save(file: Path, values_hwD: NDArray[np.float32], geometry: PatchGeometry) -
 
 
 def load(file: Path, row: int) -> tuple[FeatureGrid, PatchGeometry]:
-    """Read what `save` wrote."""
+    """Read a file of `save`."""
     with np.load(file) as data:
         source, canvas, grid, (patch, step) = ((int(a), int(b)) for a, b in data["geometry"])
         return FeatureGrid(data["values"].astype(np.float32), row), PatchGeometry(source, canvas, grid, patch, step)

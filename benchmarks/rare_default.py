@@ -1,14 +1,14 @@
-"""Should `pooled+rare` be what `embed` gives by default? Beside `pooled`: groups, search, few labels, new images.
+"""Compare `pooled+rare` with `pooled` as the default of `embed`: clusters, search, few labels, new images.
 
     dinocli embed IMAGES --tokens pooled --out DIR/pooled/NAME.npy        # and pooled+rare, for each set
     python benchmarks/rare_default.py files --work DIR --set NAME LABELS --set ...
     python benchmarks/rare_default.py new --maps MAPS --work DIR          # MAPS: of `rare_features.py cache`
     python benchmarks/rare_default.py small --maps MAPS --work DIR
 
-`files` compares feature files: the number of groups that `-k auto` finds, NMI and purity of these groups and of as many
-as there are classes, share of the ten nearest images that are of the same class, k-NN and n-shot, and false alarms of
-drift between random halves. `new` fits to some images and classifies others from them; `small` fits to few images and
-looks among these. One line a set in `DIR/VERB.jsonl`.
+`files` compares feature files: number of clusters by `-k auto`, NMI and purity of these clusters and of as many
+clusters as classes, share of the ten nearest images with the same class, k-NN and few-shot accuracy, and false alarms
+of drift between random halves. `new` fits to some images and classifies others; `small` fits to few images and searches
+among them. One line per set in `DIR/VERB.jsonl`.
 """
 
 import argparse
@@ -67,7 +67,7 @@ def keep(args: argparse.Namespace, row: dict[str, Any]) -> None:
 
 
 def of_file(path: Path, labels: str) -> dict[str, Any]:
-    """Measure one feature file; several columns of labels are one class together."""
+    """Measure one feature file; several label columns are joined to one class."""
     file = open_features(path)
     columns = read_labels(labels, file.names).values()
     truth_N = np.array(["/".join(values) for values in zip(*columns, strict=True)])
@@ -90,7 +90,7 @@ def of_file(path: Path, labels: str) -> dict[str, Any]:
 
 
 def groups(rows: NormalizedFeatures, truth_N: Names, k: int) -> dict[str, float]:
-    """Compare k groups with the classes."""
+    """Return the agreement of k clusters with the classes."""
     label_N = group_by_centres(rows, unit_kmeans(rows, k).centres_KD).label_N
     most = [np.unique(truth_N[label_N == group], return_counts=True)[1].max() for group in np.unique(label_N)]
     return {"nmi": nmi(truth_N, label_N), "purity": float(sum(most) / len(truth_N))}
@@ -119,7 +119,7 @@ def fitted(found: Set, rows: NDArray[np.intp]) -> tuple[Any, Rows]:
 
 
 def of_new(found: Set, size: int) -> dict[str, Any]:
-    """Classify images that nothing was fitted to by others, k-NN and 5- and 20-shot: pooled, then with rare patches."""
+    """Classify images outside the fit by k-NN and 5- and 20-shot: `pooled`, then `pooled+rare`."""
     scores = []
     for draw in range(NEW_DRAWS):
         order = np.random.default_rng(draw).permutation(len(found.names))
@@ -151,7 +151,7 @@ def tested(rows_ND: Rows, truth_N: Names, learn_N: NDArray[np.bool_]) -> list[fl
 
 
 def of_few(found: Set, size: int) -> dict[str, Any]:
-    """Look among a few images for the nearest one and five, and from three of a class: pooled, then with rare ones."""
+    """Search among a few images (nearest, five nearest, three queries of a class): `pooled`, then `pooled+rare`."""
     scores = []
     for draw in range(8 if size < NEW_SIZES[1] else 4):
         rows = np.random.default_rng(draw).permutation(len(found.names))[:size]

@@ -1,4 +1,4 @@
-r"""What does a feature gain that looks at rare patches? Cache patch maps once, then try ways to pool and whiten them.
+r"""Compare ways to pool and whiten rare patches: cache feature maps once, then measure each way with labels.
 
     python benchmarks/rare_features.py cache --set cells ./cells labels.csv --set steel ./steel folder \
         --weights W --model tf_efficientnet_lite0 --work DIR
@@ -56,9 +56,9 @@ def main() -> None:
     parser.add_argument("verb", choices=["cache", "study", "table"])
     parser.add_argument("--set", nargs=3, action="append", default=[], metavar=("NAME", "IMAGES", "LABELS"))
     parser.add_argument("--weights", default="")
-    parser.add_argument("--model", default="", help="beside a bare state dict")
+    parser.add_argument("--model", default="", help="timm name, needed with a bare state dict")
     parser.add_argument("--work", type=Path, required=True, help="folder of the cached maps and the results")
-    parser.add_argument("--only", nargs="*", default=[], help="ways to try, all by default")
+    parser.add_argument("--only", nargs="*", default=[], help="ways to measure, all by default")
     args = parser.parse_args()
     torch.set_num_threads(1)
     if args.verb == "cache":
@@ -72,7 +72,7 @@ def main() -> None:
 
 @torch.inference_mode()
 def cache(args: argparse.Namespace, name: str, images: str, labels: str) -> None:
-    """Keep the maps of one set, unless they are there."""
+    """Cache the maps of one set, unless they exist."""
     folder = args.work / name
     if (folder / "set.json").is_file():
         return
@@ -105,7 +105,7 @@ def cache(args: argparse.Namespace, name: str, images: str, labels: str) -> None
 
 
 def quarters(maps_BDhw: Tensor) -> list[Tensor]:
-    """Cut maps into four overlapping or touching quarters."""
+    """Return four overlapping or adjacent quadrants of maps."""
     rows, columns = ((side + 1) // 2 for side in maps_BDhw.shape[2:])
     tops = (slice(None, rows), slice(-rows, None))
     lefts = (slice(None, columns), slice(-columns, None))
@@ -113,7 +113,7 @@ def quarters(maps_BDhw: Tensor) -> list[Tensor]:
 
 
 class Set:
-    """The cached maps of one set, and what the product fits to them."""
+    """The cached maps of one set, and the features that dinocli fits to them."""
 
     def __init__(self, folder: Path) -> None:
         about = json.loads((folder / "set.json").read_text())
@@ -124,12 +124,12 @@ class Set:
         self.sample = np.random.default_rng(0).permutation(len(self.names))[:SAMPLE]
 
     def blocks(self, rows: NDArray[np.intp]) -> list[tuple[NDArray[np.intp], Maps]]:
-        """Read maps in float32, some at a time."""
+        """Yield batches of maps in float32."""
         parts = np.array_split(rows, math.ceil(len(rows) / BATCH))
         return [(part, {n: torch.from_numpy(self.maps[n][part]).float() for n in MAPS}) for part in parts]
 
     def product(self, kind: str) -> Tensor:
-        """Compute what `embed --tokens` would: fitted to the sample, then every image."""
+        """Compute the features of `embed --tokens`: fitted to the sample, then for every image."""
         fit = RareFit(kind)
         for rows, maps in self.blocks(self.sample):
             fit.add(self.pooled[rows], maps, [self.names[row] for row in rows])
@@ -140,7 +140,7 @@ class Set:
         return torch.cat([features.of_maps(self.pooled[rows], maps, numbers[rows]) for rows, maps in blocks])
 
     def parts(self, temperature: float, *, split: bool = False) -> list[Tensor]:
-        """Return both means of rare patches, unit length and joined, of each image or of its four quarters."""
+        """Return both rarity-weighted means, L2-normalised and concatenated, of each image or its four quadrants."""
         builders = {name: BankBuilder() for name in MAPS}
         for rows, maps in self.blocks(self.sample):
             for name, builder in builders.items():
@@ -161,11 +161,11 @@ class Set:
         return [torch.cat(column) for column in zip(*found, strict=True)]
 
     def whitened(self, joined_ND: Tensor) -> Tensor:
-        """Whiten by the total energy of the sample, as the product does."""
+        """Whiten by the total energy of the sample, as dinocli does."""
         return EnergyWhitening.fit(joined_ND[self.sample]).whiten(joined_ND)
 
     def within(self, temperature: float) -> Tensor:
-        """Whiten by the energy of the mean and the covariance within images: quarters against their image."""
+        """Whiten by the energy of the mean and the within-image covariance of quadrants."""
         split_NQD = torch.stack(self.parts(temperature, split=True), 1)
         apart = (split_NQD - split_NQD.mean(1, keepdim=True)).flatten(0, 1).double()
         (joined_ND,) = self.parts(temperature)
@@ -195,7 +195,7 @@ WAYS: dict[str, Callable[[Set], Tensor]] = {
 
 
 def study(work: Path, only: list[str]) -> None:
-    """Measure every way on every set, unless that was done."""
+    """Measure every way on every set, except for existing results."""
     done = {(row["set"], row["way"]) for row in read(work)}
     for folder in sorted(path.parent for path in work.glob("*/set.json")):
         for way in only or WAYS:
@@ -217,7 +217,7 @@ def read(work: Path) -> list[dict[str, Any]]:
 
 
 def table(work: Path) -> None:
-    """Print k-NN / macro F1 / 5-shot, a line a way and a column a set."""
+    """Print k-NN / macro F1 / 5-shot, with a row per way and a column per set."""
     rows = {(row["way"], row["set"]): row for row in read(work)}
     sets = sorted({name for _, name in rows})
     print("| way | " + " | ".join(sets) + " |\n|---" * 1 + "|---" * (len(sets)) + "|")

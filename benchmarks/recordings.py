@@ -3,9 +3,9 @@
     python demo/prepare.py --out demo-data
     python benchmarks/recordings.py --data demo-data --work runs/recordings
 
-Commands run on a pseudo-terminal, an emulator (pyte) keeps the screen, and a screen that stays the same is a silence;
-where `piped` says so, the command runs once more with stderr in a pipe, and the longest time between two lines counts.
-What was recorded lies in the work folder, so an interrupted session goes on; delete a recording to make it anew.
+Commands run on a pseudo-terminal whose screen an emulator (pyte) records; time without a change of the screen is a
+silence. With `piped`, the command runs once more with stderr in a pipe, to measure the longest time between two lines.
+Recordings are saved in the work folder, so an interrupted session can be continued; delete one to record it again.
 """
 
 import argparse
@@ -165,7 +165,7 @@ def on_terminal(line: str, folder: Path, environment: dict[str, str]) -> Recordi
 
 
 def next_piece(handle: int) -> bytes:
-    """Read what there is; empty at the end."""
+    """Read the available output; empty at the end."""
     select.select([handle], [], [])
     try:
         return os.read(handle, PIECE)
@@ -208,7 +208,7 @@ def prepare(work: Path, data: Path) -> dict[str, str]:
 
 
 def recorded(command: Command, work: Path, environment: dict[str, str]) -> Recording:
-    """Return the recording of a command, made now if there is none."""
+    """Return the recording of a command; records it if there is none."""
     path = work / f"{command.name}.json"
     if path.is_file():
         return Recording(**json.loads(path.read_text("utf-8")))

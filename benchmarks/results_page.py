@@ -1,12 +1,12 @@
-"""Write docs/results.md and its chart from benchmarks/results/*.json: figures live in files, the page is made.
+"""Write docs/results.md and its chart from benchmarks/results/*.json.
 
     python benchmarks/results_page.py            # writes both
-    python benchmarks/results_page.py --check    # exit code 1 where they are not what the files give
+    python benchmarks/results_page.py --check    # exit code 1 if they are out of date
 
-A file has `date`, `command`, `hardware` and `log` (the title of its entry in LOG.md). What else it has says where it is
+A file has `date`, `command`, `hardware` and `log` (the title of its entry in LOG.md). Other keys determine where it is
 shown: `adaptation` (rows of the table and the chart) with `limits`; `section` (a title, an order, and blocks: a
 paragraph, or a table as `header` and `rows`) in the appendix; `ways` (way -> set -> figures, named by `columns`), with
-`title`, `order`, `about` and `shown`, there too. Any other file is listed at the end.
+`title`, `order`, `about` and `shown`, also in the appendix. All other files are listed at the end.
 """
 
 import argparse
@@ -98,12 +98,12 @@ def main_table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
 
 
 def ordered(rows: Sequence[Row]) -> list[Row]:
-    """Sort by the share of errors that went away."""
+    """Return the sort key: relative reduction of the error."""
     return sorted(rows, key=lambda row: (row["start"]["knn"] - row["adapted"]["knn"]) / (1 - row["start"]["knn"]))
 
 
 def exceptions(rows: Sequence[Row]) -> str:
-    """Name the sets on which the verdict kept the start, and those on which it was wrong by one of the two scores."""
+    """Return sentences: sets on which the verdict kept the start, and sets on which it was wrong by either score."""
     left = [short(row["set"]) for row in rows if not row["kept"]]
     fell = [
         short(row["set"]) for row in rows if row["kept"] and any(row["adapted"][k] < row["start"][k] for k in SHOWN)
@@ -122,7 +122,7 @@ def section(name: str, data: Row) -> Iterator[str]:
 
 
 def of_ways(data: Row) -> Row:
-    """Make the section of a file that compares ways on several sets: a row a set, a column a way."""
+    """Return the section of a file that compares ways on several sets: a row per set, a column per way."""
     sets = list(data["ways"][data["shown"][0]])
     rows = [
         [name, *(" / ".join(f"{value:.3f}" for value in data["ways"][way][name]) for way in data["shown"])]
@@ -134,14 +134,14 @@ def of_ways(data: Row) -> Row:
 
 
 def others(files: dict[str, Row]) -> Iterator[str]:
-    """List the files that have no table here."""
+    """List the files without a table on this page."""
     if files:
         yield "## Further files\n"
         yield "".join(item(f"`benchmarks/results/{name}`{what(data)}") for name, data in files.items())
 
 
 def what(data: Row) -> str:
-    """Say what a file without a section is, as far as it says so."""
+    """Return the list entry of a file without a section."""
     known = [str(data[key]) for key in ("title", "date", "network", "weights", "command") if data.get(key)]
     return f": {', '.join(known)}" if known else ""
 
@@ -177,11 +177,11 @@ text{font:13px system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,
 
 LEFT, RIGHT, TOP, PITCH, ACROSS = 330, 24, 58, 26, 780
 LOW = 0.5
-"""Where the axis begins: all of these sets are above it."""
+"""Lower end of the axis, below the accuracy of all sets."""
 
 
 def chart(rows: Sequence[Row]) -> str:
-    """Draw k-NN accuracy of start (ring) and adapted weights (dot), a line a set."""
+    """Draw the k-NN accuracy of start (ring) and adapted weights (dot), one line per set."""
     rows = ordered(rows)
     height = TOP + PITCH * len(rows) + 24
     inside = [f'<rect class="paper" width="{ACROSS}" height="{height}"/>']
@@ -209,19 +209,19 @@ def chart(rows: Sequence[Row]) -> str:
 
 
 def place(value: float) -> float:
-    """Return where an accuracy lies on the axis, pixels."""
+    """Return the x position of an accuracy, pixels."""
     return round(LEFT + (ACROSS - LEFT - RIGHT) * (value - LOW) / (1 - LOW), 1)
 
 
 def short(name: str) -> str:
-    """Leave out what stands in brackets or after a comma."""
+    """Return a name without the part in brackets or after a comma."""
     return name.split(" (")[0].split(",")[0]
 
 
 def main() -> None:
     """Write or check."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="write nothing; exit code 1 where a file differs")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit code 1 if a file differs")
     check = parser.parse_args().check
     files = read()
     (main_file,) = (data for data in files.values() if "adaptation" in data)

@@ -1,11 +1,11 @@
-"""How time and memory grow with the number of images: listing, survey, cache and embed, each in a process of its own.
+"""Time and memory against the number of images: listing, survey, cache and embed, each in its own process.
 
     python benchmarks/scaling.py --counts 1000 10000 100000
     python benchmarks/scaling.py --counts 1000000 --stages list shards survey cache
 
-The images are small (48 x 40 pixels) and the network is tiny, so that what an image costs beside its pixels is what can
-be seen. `shards` lists the same images in tar shards of 10,000. Seconds are without the start of Python and its
-libraries; memory is the largest resident memory of the process, with them.
+Images are small (48 x 40 pixels) and the network is tiny, to measure the cost per image rather than per pixel. `shards`
+lists the same images in tar shards of 10,000. Seconds exclude the start of Python and its libraries; memory is the peak
+resident memory of the process, including them.
 """
 
 import argparse
@@ -27,7 +27,7 @@ STAGES = ("nothing", "list", "shards", "survey", "cache", "embed")
 
 
 def make(folder: Path, count: int) -> None:
-    """Write some images, many more names for them, and shards of the same."""
+    """Write some images, many more links to them, and tar shards of the same names."""
     pixels = np.random.default_rng(0)
     originals = [folder / f"{number}.png" for number in range(UNIQUE)]
     for path in originals:
@@ -44,7 +44,7 @@ def make(folder: Path, count: int) -> None:
 
 
 def stage(name: str, folder: Path) -> tuple[float, int]:
-    """Do one stage; return its seconds and the number of images that it saw."""
+    """Run one stage; return its seconds and the number of its images."""
     from dinocli.config.preprocess import Preprocess
     from dinocli.data.cache import open_store
     from dinocli.data.read import Reader
@@ -88,7 +88,7 @@ def stage(name: str, folder: Path) -> tuple[float, int]:
 
 
 def measured(name: str, folder: Path) -> tuple[float, float]:
-    """Run a stage in its own process; return its seconds and its largest resident memory, MB."""
+    """Run a stage in its own process; return its seconds and its peak resident memory, MB."""
     command = [sys.executable, __file__, "--stage", name, "--folder", str(folder)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None

@@ -1,9 +1,9 @@
-"""Time an exact search in a memory-mapped file against the obvious NumPy line, in one run.
+"""Time an exact search in a memory-mapped file against plain NumPy, in one run.
 
     python benchmarks/search.py --rows 1000000 --width 384
 
-The file is written once, read once so that it lies in the page cache, and then searched with ready query vectors: what
-`dinocli search` does after it has embedded the query. The obvious line is `np.load`, normalise, product, sort.
+The file is written once, read once so that it is in the page cache, and then searched with query vectors, as `dinocli
+search` does after embedding the query. Plain NumPy is `np.load`, normalise, product, sort.
 """
 
 import argparse
@@ -25,7 +25,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--width", type=int, default=384)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--folder", type=Path, default=None, help="where the file is written; temporary if left out")
+    parser.add_argument("--folder", type=Path, default=None, help="folder of the file; temporary by default")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=args.folder) as folder:
         path = Path(folder, "feats.npy")

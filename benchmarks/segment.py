@@ -1,4 +1,4 @@
-"""Masks without a label against a truth: every method and two simple baselines, or discs drawn on textures.
+"""Score masks of every method and two baselines against a ground truth, or on synthetic discs on textures.
 
 python benchmarks/segment.py folder IMAGES TRUTH --weights PATH --model NAME
 python benchmarks/segment.py discs --weights PATH --model NAME
@@ -37,7 +37,7 @@ def main() -> None:
     """Parse, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     kinds = parser.add_subparsers(required=True)
-    folder = kinds.add_parser("folder", help="images with true masks")
+    folder = kinds.add_parser("folder", help="images with ground-truth masks")
     folder.add_argument("images")
     folder.add_argument("truth")
     folder.set_defaults(call=measure_folder)
@@ -62,7 +62,7 @@ def measure_folder(asked: argparse.Namespace) -> None:
 
 
 def measure_discs(asked: argparse.Namespace) -> None:
-    """Score methods on drawn discs, and count what they leave out on the bare textures."""
+    """Score methods on discs, and count the empty masks on textures without discs."""
     for kinds in ("one texture", "many textures"):
         with TemporaryDirectory() as place:
             root = Path(place)
@@ -77,7 +77,7 @@ def measure_discs(asked: argparse.Namespace) -> None:
 def run_method(
     asked: argparse.Namespace, method: str, images: str, truth: str
 ) -> tuple[Mapping[str, ScoreInterval], float]:
-    """Segment a folder; return the scores, and the share of images with nothing in them."""
+    """Segment a folder; return the scores, and the share of images with an empty mask."""
     with TemporaryDirectory() as place:
         options = SegmentOptions(
             (images,), str(Path(place, "masks")), method, weights=asked.weights, model=asked.model, truth=truth
@@ -93,7 +93,7 @@ Baseline = Callable[[NDArray[np.float64]], tuple[NDArray[np.bool_], NDArray[np.f
 
 
 def baseline_scores(images: str, truth: str, baseline: Baseline) -> Mapping[str, ScoreInterval]:
-    """Score a baseline at the resolution of the images."""
+    """Return the scores of a baseline at image resolution."""
     listed, scorer = find_images([images]), MaskScorer()
     masks = GroundTruth(truth, listed)
     for row, name in enumerate(listed.names):
@@ -104,20 +104,20 @@ def baseline_scores(images: str, truth: str, baseline: Baseline) -> Mapping[str,
 
 
 def otsu_smaller(grey_HW: NDArray[np.float64]) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
-    """Part by Otsu's threshold; the smaller side is the foreground, and further from the threshold is more of it."""
+    """Segment by Otsu's threshold; the smaller class is the foreground, the score is the distance to the threshold."""
     above_HW = grey_HW - otsu(grey_HW)
     soft_HW = above_HW if (above_HW > 0).mean() < 0.5 else -above_HW
     return soft_HW > 0, soft_HW.astype(np.float32)
 
 
 def otsu_dark(grey_HW: NDArray[np.float64]) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
-    """Likewise, with the foreknowledge that defects are dark, which no other line of the table has."""
+    """Segment dark pixels by Otsu's threshold: uses the prior knowledge that defects are dark."""
     below_HW = otsu(grey_HW) - grey_HW
     return below_HW > 0, below_HW.astype(np.float32)
 
 
 def local_deviation(grey_HW: NDArray[np.float64]) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
-    """Part the local standard deviation by Otsu's threshold."""
+    """Segment the local standard deviation by Otsu's threshold."""
     mean_HW = uniform_filter(grey_HW, WINDOW)
     deviation_HW = np.sqrt((uniform_filter(grey_HW**2, WINDOW) - mean_HW**2).clip(0))
     return deviation_HW > otsu(deviation_HW), deviation_HW.astype(np.float32)
@@ -131,7 +131,7 @@ BASELINES: Mapping[str, Baseline] = {
 
 
 def draw(folder: Path, truth: Path | None, *, one_kind: bool, discs: bool, seed: int) -> None:
-    """Write grey textures of filtered noise, with a brighter disc each or without."""
+    """Write grey textures of filtered noise, with or without a brighter disc."""
     rng = np.random.default_rng(seed)
     folder.mkdir(parents=True)
     if truth:
@@ -151,7 +151,7 @@ def draw(folder: Path, truth: Path | None, *, one_kind: bool, discs: bool, seed:
 
 
 def texture(rng: np.random.Generator, angle: float, grain: float, stretch: float) -> NDArray[np.float64]:
-    """Noise around one frequency (cycles a pixel), longer in one direction, of random brightness and contrast."""
+    """Return anisotropic band-pass noise (frequency in cycles per pixel) of random brightness and contrast."""
     fy, fx = np.meshgrid(np.fft.fftfreq(SIDE), np.fft.fftfreq(SIDE), indexing="ij")
     along, across = fx * np.cos(angle) + fy * np.sin(angle), fy * np.cos(angle) - fx * np.sin(angle)
     passed = np.exp(-(((np.hypot(along, across * stretch) - grain) / (0.6 * grain)) ** 2) / 2)
@@ -161,7 +161,7 @@ def texture(rng: np.random.Generator, angle: float, grain: float, stretch: float
 
 
 def measure_speed() -> None:
-    """Time the sparse and the dense solver side by side on one graph, and compare what they find."""
+    """Time the sparse and the dense solver on one graph, and compare their results."""
     rng = np.random.default_rng(0)
     for side in (30, 60):
         features_ND = (
@@ -180,7 +180,7 @@ def measure_speed() -> None:
 
 
 def show(name: str, scores: Mapping[str, ScoreInterval]) -> None:
-    """Print a line of scores with their intervals."""
+    """Print scores with their intervals."""
     said: Iterable[str] = (f"{key} {one.value:.3f} ({one.low:.3f} to {one.high:.3f})" for key, one in scores.items())
     print(f"{name}: {', '.join(said)}", flush=True)
 

@@ -1,11 +1,11 @@
-r"""Do the middle stages of a convnet know more about a folder than its last? k-NN by each, and by some together.
+r"""k-NN accuracy by intermediate and last stages of a convnet, and by concatenations of them.
 
     python benchmarks/stages.py ./images folder --weights W RUN
 
-Each stage's maps are averaged over the image. *plain*: vectors of length 1; *scaled*: before that, each channel gets
-the mean 0 and the deviation 1 over the folder; *white*: then projected to the first 256 principal components, each
-divided by its deviation (of its variance and a share of the mean variance). No training, and labels are read for the
-k-NN alone (leave-one-out, k = 20; the first column of a CSV).
+The maps of each stage are averaged over the image. *plain*: L2-normalised; *scaled*: channels standardised over the
+folder first; *white*: also projected to the first 256 principal components, each divided by its standard deviation
+(with a share of the mean variance added). No training; labels are used for k-NN only (leave-one-out, k = 20; the first
+column of a CSV).
 
 Shapes: N images, D channels.
 """
@@ -32,7 +32,7 @@ Features = NDArray[np.floating[Any]]
 
 COMPONENTS, RIDGE = 256, 0.1
 TOGETHER = ((-1, -3), (-1, -2, -3), (-2, -3), (-1, -3, -4))
-"""-1 is the pooled feature that every command uses, -2 the last stage before it, and so on."""
+"""Indices of features: -1 is the pooled feature, -2 the last stage before it, and so on."""
 
 
 def main() -> None:
@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def pooled_stages(context: TrainContext) -> tuple[list[Features], list[int]]:
-    """Return each stage's mean over the image, the pooled feature last, and the images' indices."""
+    """Return the mean of each stage over the image, the pooled feature last, and the indices of the images."""
     seen: dict[str, list[Tensor]] = {}
 
     def watch(name: str, stage: nn.Module) -> None:
@@ -80,13 +80,13 @@ def pooled_stages(context: TrainContext) -> tuple[list[Features], list[int]]:
 
 
 def joined(parts: list[Features]) -> Features:
-    """Concatenate vectors of length 1."""
+    """Concatenate L2-normalised features."""
     found: Features = np.concatenate([normalize(part) for part in parts], axis=1)
     return found
 
 
 def whitened(x_ND: Features) -> Features:
-    """Project to the first principal components and divide each by its deviation, with a ridge against noise."""
+    """Whiten the first principal components, with a ridge against noise."""
     centred = x_ND - x_ND.mean(0)
     _, singular, axes = np.linalg.svd(centred, full_matrices=False)
     variances = singular**2 / len(centred)

@@ -1,16 +1,16 @@
-"""Speed of our training loop against another one: in one process, in turns (A B A B), as a ratio of each pair.
+"""Speed of the training loop against another one, alternating (A B A B) in one process, as a ratio of each pair.
 
     python benchmarks/train_step.py --against plain
     python benchmarks/train_step.py --against dino --dino-checkout dino   # a clone of facebookresearch/dino
     python benchmarks/train_step.py --against dino --dino-checkout dino --batch 8 --prototypes 1024
 
 `dino`: ViT-Ti/16, 2 x 224 + 8 x 96 pixels, 16 images, 4096 prototypes (`--batch`, `--prototypes`). Ours is the whole
-loop: loading from memory, augmentation, step, with the precision and kernels that a run would choose. Theirs is the
-public DINO code's step on crops that are ready (float32 on a CPU, float16 on a GPU, as it does). `plain`:
-EfficientNet-Lite0 at the setting of the demo, the whole loop in both; the other one is ours in float32, with torch's
-own order of memory and kernels, and with freed memory going back to the system.
+loop: loading from memory, augmentation, step, with the precision and kernels that a run would choose. The other one is
+the step of the public DINO code on precomputed crops (float32 on a CPU, float16 on a GPU, as in that code). `plain`:
+EfficientNet-Lite0 with the settings of the demo, the whole loop in both; the other one is ours in float32, with torch's
+memory format and kernels, and with freed memory returned to the system.
 
-The last two lines are the share of our step that goes into loading and augmentation, in colour and in grey.
+The last two lines are the share of loading and augmentation in our step, in colour and in grey.
 """
 
 import argparse
@@ -55,7 +55,7 @@ IMAGES, SIDES = 96, {"dino": (480, 640), "plain": (300, 300)}
 
 @dataclass(frozen=True)
 class Result:
-    """Seconds a step, one value a round."""
+    """Seconds per step, one value per round."""
 
     against: str
     device: str
@@ -69,7 +69,7 @@ class Result:
 
     @property
     def ratios(self) -> list[float]:
-        """How many times as long the other one takes, pair by pair."""
+        """Time of the other one divided by ours, for each pair."""
         return [other / ours for ours, other in zip(self.ours, self.other, strict=True)]
 
 
@@ -94,7 +94,7 @@ def write_images(folder: Path, size: tuple[int, int], *, grey: bool) -> None:
 
 
 class Loop:
-    """Our loop. `steps` is what a run does; `loading` the part of it before the networks."""
+    """Training loop of dinocli: `steps` takes whole steps, `loading` only loads and augments."""
 
     def __init__(self, recipe: Recipe, backbone: Backbone, precision: Precision, folder: Path, *, grey: bool) -> None:
         about = Preprocess("full", 0.0, 255.0, False, grey, (), 0, MEAN, STD, 224)
