@@ -7,14 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.workplace import make_workplace, type_in
+from tests.workplace import SMALL, make_workplace, type_in
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "jobs.md"
 if not PAGE.is_file():
     pytest.skip("the documents are in the repository alone", allow_module_level=True)
 JOBS = dict(re.findall(r"^## \d+\. (.*?)\n(.*?)(?=^## |\Z)", PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL))
-SHORTER = {"--minutes 20": "--steps 3 --batch-size 8"}
 
 
 def commands(job: str) -> list[str]:
@@ -41,9 +40,7 @@ def test_a_job_gives_what_the_page_says(job: str, workplace: Path) -> None:
     if "onnx" in JOBS[job]:
         pytest.importorskip("onnx", reason="needs the extra `onnx`")
     for line in commands(job):
-        for long, short in SHORTER.items():
-            line = line.replace(long, short)
-        type_in(line, workplace)
+        type_in(line.replace("--minutes 20", SMALL), workplace)
     promised = re.findall(r"`([\w./]+[./]\w*)`", JOBS[job].split("\nGives ")[1])
     assert promised
     for name in promised:

@@ -89,12 +89,12 @@ class Running:
             assert time.monotonic() < limit, f"{path} never came: {self.err.read_text()}"
             time.sleep(0.01)
 
-    def wait(self) -> Result:
-        self.process.join(120)
+    def wait(self, seconds: float = 120) -> Result:
+        self.process.join(seconds)
         code = self.process.exitcode
         if code is None:
             self.process.kill()
-            raise AssertionError(f"still running after two minutes: {self.err.read_text()}")
+            raise AssertionError(f"still running after {seconds:.0f} s: {self.err.read_text()}")
         texts = [path.read_text() if path.is_file() else "" for path in (self.out, self.err)]
         return Result(code, *texts)
 
