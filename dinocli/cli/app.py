@@ -33,7 +33,7 @@ from dinocli.cli import (
     training,
 )
 from dinocli.cli.streams import ClosedOutputError, settle_streams
-from dinocli.cli.usage import repeated_option, usage_message
+from dinocli.cli.usage import print_error, repeated_option, usage_message
 from dinocli.cores import limit_threads
 from dinocli.errors import (
     DataError,
@@ -44,7 +44,6 @@ from dinocli.errors import (
     WeightsError,
     is_out_of_memory,
 )
-from dinocli.report.text import visible
 
 EXIT_BUG, EXIT_CANNOT_WRITE = 1, 6
 EXIT_CODES: dict[type[DinocliError], int] = {UsageError: 2, DataError: 3, WeightsError: 4, TrainingStopped: 5}
@@ -117,7 +116,7 @@ class Commands(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         resolved = super().resolve_command(ctx, args)
         if option := repeated_option(resolved[1], resolved[2]):
-            typer.echo(f"dinocli: {option} takes one value and is given several times; name one", err=True)
+            print_error(f"{option} takes one value and is given several times; name one")
             raise typer.Exit(EXIT_CODES[UsageError])
         return resolved
 
@@ -143,8 +142,7 @@ def _error_exit(error: Exception) -> typer.Exit:
     """Print an error, and return the exception that exits with its code."""
     message = error_message(error)
     if not os.environ.get("RANK", "").strip("0").isdecimal():  # rank 0 or a single process
-        # On a terminal control characters of file names are escaped.
-        typer.echo(f"dinocli: {visible(message) if sys.stderr.isatty() else message}", err=True)
+        print_error(message)
     _discard_stdout()
     return typer.Exit(exit_code(error))
 
@@ -155,7 +153,7 @@ def _is_usage_error(error: Exception) -> bool:
 
 
 def _usage_exit(error: Any) -> typer.Exit:
-    typer.echo(f"dinocli: {usage_message(error)}", err=True)
+    print_error(usage_message(error))
     return typer.Exit(EXIT_CODES[UsageError])
 
 
@@ -220,7 +218,7 @@ def _check_address_space(arguments: list[str]) -> None:
     if torch_free or limit in (resource.RLIM_INFINITY, -1) or limit >= MIN_ADDRESS_SPACE_BYTES:
         return
     message = f"the address space is limited to {limit / 2**30:.1f} GiB and torch needs 4; raise the limit (ulimit -v)"
-    typer.echo(f"dinocli: {message}", err=True)
+    print_error(message)
     raise SystemExit(EXIT_CANNOT_WRITE)
 
 

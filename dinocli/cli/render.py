@@ -10,7 +10,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from shlex import quote
-from textwrap import wrap
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +21,7 @@ from rich.text import Text
 from dinocli.cli.stages import StageDisplay
 from dinocli.data.decoder_warnings import DecoderWarnings
 from dinocli.progress import ProgressReporter
-from dinocli.report.text import middle_ellipsis, visible
+from dinocli.report.text import middle_ellipsis, visible, wrap_words
 
 if TYPE_CHECKING:
     from dinocli.tasks.train.run_report import TrainResult
@@ -114,14 +113,6 @@ class Terminal(ProgressReporter):
         if self.console.is_terminal:
             text = Text(wrap_words(text.plain, self.console.width), style=text.style)
         self.console.print(text)
-
-
-def wrap_words(text: str, width: int) -> str:
-    """Break lines between words; longer words stay whole, so that paths can be copied."""
-    return "\n".join(
-        "\n".join(wrap(line, width, break_long_words=False, break_on_hyphens=False)) if len(line) > width else line
-        for line in text.split("\n")
-    )
 
 
 def _is_main() -> bool:

@@ -28,6 +28,7 @@ def runs(
 
     The table goes to stdout: tab-separated when piped, --json for one object.
     """
+    from dinocli.artifacts.run_folder import RUNS
     from dinocli.artifacts.run_list import list_runs
     from dinocli.cli.render import print_json, print_table
 
@@ -35,6 +36,8 @@ def runs(
     if json:
         print_json({"runs": [run.to_dict() for run in summaries]})
         return
+    if not summaries:
+        typer.echo(f"no runs in {', '.join(paths or [str(RUNS)])}: `dinocli finetune-ssl IMAGES` makes one", err=True)
     rows = [_cells(run) for run in summaries]
     if sys.stdout.isatty():  # 80 columns hold what matters: the day, and a status where there is no verdict
         short = [(path, started[:10], outcome or status, *rest) for path, started, status, outcome, *rest in rows]

@@ -1,12 +1,25 @@
 """Messages for wrong command lines."""
 
+import shutil
 import sys
 from collections import Counter
 from itertools import pairwise
 from typing import Any
 
+import typer
+
+from dinocli.report.text import visible, wrap_words
+
 SINGLE_INPUT_OPTIONS = ("--train", "--test", "--labels", "--reference", "--truth", "--baseline", "--roi")
 """Options that name inputs and take one value: Typer would use the last of several without a word."""
+
+
+def print_error(message: str) -> None:
+    """Print why a command ends on stderr; on a terminal with control characters escaped, broken between words."""
+    line = f"dinocli: {message}"
+    if sys.stderr.isatty():
+        line = wrap_words(visible(line), shutil.get_terminal_size().columns)
+    typer.echo(line, err=True)
 
 
 def usage_message(error: Any) -> str:

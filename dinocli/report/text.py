@@ -6,6 +6,7 @@ import unicodedata
 from bisect import bisect_right
 from collections.abc import Callable
 from html import escape
+from textwrap import wrap
 
 MAX_WORD_LENGTH = 48
 """Characters of a word in a table cell; longer words, such as file names, would push other columns out of sight."""
@@ -50,6 +51,14 @@ def cell_text(text: str) -> str:
     whole = visible(text)
     shown = re.sub(r"\S+", lambda word: middle_ellipsis(word[0], MAX_WORD_LENGTH), whole)
     return escape(shown) if shown == whole else f'<span title="{escape(whole)}">{escape(shown)}</span>'
+
+
+def wrap_words(text: str, width: int) -> str:
+    """Break lines between words; longer words stay whole, so that paths can be copied."""
+    return "\n".join(
+        "\n".join(wrap(line, width, break_long_words=False, break_on_hyphens=False)) if len(line) > width else line
+        for line in text.split("\n")
+    )
 
 
 def number(value: float) -> str:

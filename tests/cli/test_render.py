@@ -7,10 +7,11 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from dinocli.cli.facts import print_facts
-from dinocli.cli.render import text_table, wrap_words
+from dinocli.cli.render import text_table
 from dinocli.cli.show_evaluate import _show_table
 from dinocli.quality.bootstrap import Difference
 from dinocli.quality.score_table import UNCLEAR, ScoreRow
+from dinocli.report.text import wrap_words
 from dinocli.tasks.evaluate.evaluate_options import EvaluateResult
 
 LONG = "./line3/" + "x" * 190 + "_0815.png"

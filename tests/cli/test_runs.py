@@ -85,6 +85,8 @@ def test_runs_are_listed_for_eyes_and_for_programs(run: Path, tmp_path: Path) ->
     size = sum(path.stat().st_size for path in run.rglob("*") if path.is_file())
     assert (found["path"], found["bytes"], found["command"]) == (str(run), size, "pretrain")
     assert warm("runs", "nowhere", cwd=tmp_path).code == 3
+    (tmp_path / "none").mkdir()
+    assert "no runs in none: `dinocli finetune-ssl IMAGES`" in warm("runs", "none", cwd=tmp_path).err
 
 
 def test_a_run_that_keeps_the_statistics_can_be_read(run: Path, tmp_path: Path) -> None:
