@@ -34,7 +34,8 @@ HEAD = """\
 <!-- Made by benchmarks/results_page.py from benchmarks/results/*.json: change the files, not this page. -->
 
 `dinocli finetune-ssl`, without a label, from ImageNet weights of EfficientNet-Lite0 (5 million parameters, trained with
-labels; no ViT weights could be had where this was measured). Labels were read when a run had ended.
+labels; no ViT weights could be had where this was measured). Labels were read when a run had ended. The
+first table and its chart are of version 0.1.0; every further table names its date.
 
 * k-NN: accuracy, leave-one-out, k = 20. 5-shot: nearest class mean of five labelled images a class, mean of 20 draws.
 * *default*: no option but the weights; *natural*: `--recipe natural`, the default before.
