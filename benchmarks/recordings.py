@@ -85,7 +85,7 @@ class Recording:
     piped: str = ""
 
 
-TRAIN = "dinocli finetune-ssl ./images --weights ./weights --recipe grey --steps 20 --batch-size 16"
+TRAIN = "dinocli finetune-ssl ./images --weights ./weights --recipe grey --steps 12 --batch-size 8"
 COMMANDS = (
     Command("doctor", "Is the machine ready?", "dinocli doctor"),
     Command("recipes", "Which recipes are there?", "dinocli recipe list"),
@@ -211,17 +211,17 @@ def recorded(command: Command, work: Path, environment: dict[str, str]) -> Recor
     """Return the recording of a command; records it if there is none."""
     path = work / f"{command.name}.json"
     if path.is_file():
-        return Recording(**json.loads(path.read_text("utf-8")))
-    print(f"$ {command.line}", flush=True)
-    found = on_terminal(command.line, work, environment)
-    if command.piped:
+        found = Recording(**json.loads(path.read_text("utf-8")))
+    else:
+        print(f"$ {command.line}", flush=True)
+        found = on_terminal(command.line, work, environment)
+        print(f"  {found.seconds} s, exit code {found.code}, silence {found.silence} s", flush=True)
+        path.write_text(json.dumps(asdict(found)), encoding="utf-8")
+    if command.piped and found.piped_silence is None:
         line = command.line.replace(*command.piped)
-        found.piped_silence, found.piped = in_pipe(line, work, environment)
-    print(
-        f"  {found.seconds} s, exit code {found.code}, silence {found.silence} s, piped {found.piped_silence}",
-        flush=True,
-    )
-    path.write_text(json.dumps(asdict(found)), encoding="utf-8")
+        found.piped_silence, found.piped = in_pipe(f"{line} --force", work, environment)
+        print(f"  without a terminal: silence {found.piped_silence} s", flush=True)
+        path.write_text(json.dumps(asdict(found)), encoding="utf-8")
     return found
 
 
