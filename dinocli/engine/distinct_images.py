@@ -1,4 +1,4 @@
-"""Number of distinct images of a folder, near-copies counted once: frames of a video teach no more than a few."""
+"""Estimate the number of images without near-duplicates: frames of a video add little to training."""
 
 import numpy as np
 import torch
@@ -17,10 +17,10 @@ SAMPLE, RUN = 512, 32
 def count_distinct(
     store: Store, backbone: Backbone, preprocess: Preprocess, device: torch.device, reporter: ProgressReporter
 ) -> int:
-    """Estimate the number of different images from the features of the start.
+    """Estimate the number of distinct images from the features of the start weights.
 
-    A large folder is sampled: stretches of neighbours in the folder's order, because that is where the
-    frames of one recording lie. Copies further apart than a stretch go unseen, so the estimate is rather too high.
+    A large folder is sampled in runs of consecutive images, among which the frames of a recording are. Copies in
+    different runs are not detected, so the estimate is an upper bound.
 
     Returns:
         1 to the number of images.
@@ -29,13 +29,13 @@ def count_distinct(
     loader = Loader(store, batch_size=PROBE_BATCH, seed=0, device=device)
     reporter.stage("counting distinct images", len(indices))
     features_ND, rows = whole_features(loader, backbone, indices, preprocess, reporter.advance)
-    in_any_order = np.random.default_rng(0).permutation(len(rows))
-    share = duplicates.count_distinct(features_ND[in_any_order], duplicates.SAME_COSINE) / len(rows) if rows else 1.0
+    shuffled = np.random.default_rng(0).permutation(len(rows))
+    share = duplicates.count_distinct(features_ND[shuffled], duplicates.SAME_COSINE) / len(rows) if rows else 1.0
     return max(1, round(share * len(store)))
 
 
 def stretches(images: int) -> list[int]:
-    """Choose all images of a small folder, and of a large one evenly spread stretches of neighbours."""
+    """Return the indices of the sample: all images of a small folder, evenly spaced runs of a large one."""
     if images <= SAMPLE:
         return list(range(images))
     starts = np.linspace(0, images - RUN, SAMPLE // RUN).round().astype(int)

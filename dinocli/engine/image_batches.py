@@ -1,7 +1,7 @@
-"""Images or their tiles, decoded ahead in threads, in batches whose content depends on nothing but the list.
+"""Batches of images or tiles, decoded ahead in threads; their content depends only on the list of images.
 
-Where the network computes on the CPU the threads also squash the images, with PIL, which lets go of the interpreter;
-torch would wait for it between two batches. A GPU does it itself, for a whole batch at once. Both are the same bicubic.
+If the network runs on the CPU, the threads also resize the images with PIL, which releases the GIL; torch would resize
+between two batches. A GPU resizes a whole batch at once. Both use the same bicubic kernel.
 
 Legend: B images or tiles of a batch, C channels, S pixels of the square's side.
 """
@@ -21,29 +21,29 @@ from dinocli.data.read import Canvas, Reader
 from dinocli.data.region_of_interest import Box, region_mask
 from dinocli.data.sources import ImageList
 from dinocli.data.tiling import Tiling, tile_boxes
-from dinocli.engine.square_resize import CANVAS_PER_SIDE, fitted, input_size, squashed
+from dinocli.engine.square_resize import CANVAS_PER_SIDE, aspect_size, input_size, squashed
 from dinocli.errors import DataError
 
 T = TypeVar("T")
 
 NO_BOX = (0, 0, 0, 0)
-"""Stands for the tile of an image that cannot be read."""
+"""Box of the tiles of an unreadable image."""
 
 INSIDE = 0.25
-"""Share of a tile inside the region of interest from which it is a row."""
+"""Share of a tile that must lie inside the region of interest for the tile to be used."""
 
 Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
 class ImageTile:
-    """One image or tile, which becomes one row.
+    """One image or tile, which becomes one row of features.
 
     Args:
-        image: Its row in the list.
-        box: The tile, or None for a whole image.
-        canvas: (C, h, w) as it was read, float32 in [0, 1] at its final size if the thread resized it, or why there is
-            none; None where the row is known without it.
+        image: Index of the image in the list.
+        box: Box of the tile; None for a whole image.
+        canvas: Canvas (C, h, w), or float32 in [0, 1] at its final size if the thread resized it, or the reason why it
+            cannot be read; None if the row is known.
     """
 
     image: int
@@ -52,20 +52,20 @@ class ImageTile:
 
 
 class ImageBatches:
-    """Images or tiles of a list, numbered from 0, in batches.
+    """Images or tiles of a list in batches, numbered from 0.
 
     Args:
-        images: The list.
-        preprocess: How to read and normalise them.
-        tiling: Cut them into tiles.
-        threads: Threads that decode.
-        on_cpu: The network computes on the CPU.
-        cell: Keep the aspect of an image: its shorter side gets the size, both sides are multiples of `cell` pixels. 0
-            squashes it to a square.
-        progress: Is told how many images were measured, where tiles have to be counted first.
+        images: List of images.
+        preprocess: Reading and normalisation.
+        tiling: Tiling of the images; None for whole images.
+        threads: Number of decoding threads.
+        on_cpu: Whether the network runs on the CPU.
+        cell: Keep the aspect ratio: the shorter side gets the size, both sides are multiples of `cell` pixels. 0
+            resizes to a square.
+        progress: Receives the number of images whose tiles are counted.
 
     Attributes:
-        known: Rows of whole images that are known and need not be read, by the number of the image.
+        known: Known rows of whole images, which are not read, by the index of the image.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class ImageBatches:
         self.images, self.preprocess, self.tiling, self.threads = images, preprocess, tiling, threads
         self._cell, self._on_cpu = cell, on_cpu
         self.known: Mapping[int, NDArray[np.float32]] = {}
-        self._squash = cell > 0 or (on_cpu and tiling is None)  # tiles of a large image would take many times its room
+        self._squash = cell > 0 or (on_cpu and tiling is None)  # resized tiles would take more memory than the image
         self._reader = Reader(preprocess, CANVAS_PER_SIDE * preprocess.size)
         counts = (
             self._by_header(partial(_tiles_in, reader=self._reader, tiling=tiling), progress)
@@ -94,14 +94,14 @@ class ImageBatches:
     def __len__(self) -> int:
         return int(self.starts_N1[-1])
 
-    def of(self, images: ImageList) -> "ImageBatches":
-        """Return the same of other images."""
+    def for_images(self, images: ImageList) -> "ImageBatches":
+        """Return batches of other images with the same settings."""
         return ImageBatches(images, self.preprocess, self.tiling, self.threads, on_cpu=self._on_cpu, cell=self._cell)
 
     def batches(self, first: int, size: int) -> Generator[list[ImageTile], None, None]:
-        """Yield all pieces from number `first` on, `size` at a time; the next ones are decoded meanwhile.
+        """Yield all images or tiles from number `first` on in batches of `size`; the next ones are decoded meanwhile.
 
-        An unreadable image gives as many pieces as its header promised, one if that is broken too.
+        An unreadable image gives as many tiles as its header states, or one if the header is damaged too.
         """
         image = int(np.searchsorted(self.starts_N1, first, side="right")) - 1
         pieces = islice(self._pieces(image, size), first - int(self.starts_N1[image]), None)
@@ -109,7 +109,7 @@ class ImageBatches:
             yield batch
 
     def _pieces(self, first: int, size: int) -> Iterator[ImageTile]:
-        # Whole images wait as small canvases: a batch of them. Images to be cut wait in full, and can be huge.
+        # Read ahead: a batch of whole images, which are small canvases; for tiles, one full-size image per thread.
         ahead = self.threads if self.tiling else size + self.threads
         numbers = range(first, len(self.images))
         for image, found in zip(numbers, in_order(self._read, numbers, self.threads, ahead), strict=True):
@@ -118,13 +118,13 @@ class ImageBatches:
             )
 
     def _tiles(self, image: int, found: Canvas | str | None, tiling: Tiling) -> Iterator[ImageTile]:
-        assert found is not None, "only whole images are known"
+        assert found is not None, "known rows are of whole images"
         boxes = [] if isinstance(found, str) else _boxes_inside((found.shape[1], found.shape[2]), self._reader, tiling)
         if isinstance(found, str) or len(boxes) != self._count(image):
             reason = found if isinstance(found, str) else "its header tells another size than its pixels have"
             yield from repeat(ImageTile(image, NO_BOX, reason), self._count(image))
             return
-        corner = self._reader.box or NO_BOX  # tiles are named by pixels of the whole image
+        corner = self._reader.box or NO_BOX  # boxes are in pixels of the whole image
         for left, top, width, height in boxes:
             box = (corner[0] + left, corner[1] + top, width, height)
             yield ImageTile(image, box, found[:, top : top + height, left : left + width])
@@ -142,7 +142,7 @@ class ImageBatches:
         return squashed(canvas, input_size(canvas, self.preprocess.size, self._cell))
 
     def sizes(self) -> Generator[tuple[int, int], None, None]:
-        """Yield the (h, w) that each image is resized to, by its header, before any turn; (0, 0) for a bad one."""
+        """Yield the (h, w) to which each image is resized, from its header without EXIF orientation; (0, 0) if bad."""
         yield from self._by_header(
             partial(_fitted_size, reader=self._reader, side=self.preprocess.size, cell=self._cell)
         )
@@ -150,9 +150,9 @@ class ImageBatches:
     def _count(self, image: int) -> int:
         return int(self.starts_N1[image + 1] - self.starts_N1[image])
 
-    def _by_header(self, look: Callable[[str], T], progress: Progress | None = None) -> Iterator[T]:
-        """Yield what the header of each image says, read in threads."""
-        for done, found in enumerate(in_order(look, self.images.paths(), self.threads), 1):
+    def _by_header(self, read: Callable[[str], T], progress: Progress | None = None) -> Iterator[T]:
+        """Apply a function to each path in threads, and yield the results in order."""
+        for done, found in enumerate(in_order(read, self.images.paths(), self.threads), 1):
             if progress:
                 progress(done, len(self.images))
             yield found
@@ -160,7 +160,7 @@ class ImageBatches:
 
 def _fitted_size(path: str, reader: Reader, side: int, cell: int) -> tuple[int, int]:
     try:
-        return fitted(*reader.size(path), side, cell) if cell else (side, side)
+        return aspect_size(*reader.size(path), side, cell) if cell else (side, side)
     except DataError:
         return 0, 0
 
@@ -173,7 +173,7 @@ def _tiles_in(path: str, reader: Reader, tiling: Tiling) -> int:
 
 
 def _boxes_inside(size: tuple[int, int], reader: Reader, tiling: Tiling) -> list[Box]:
-    """Return the tiles of an image that are inside its region by `INSIDE`; the fullest where none is."""
+    """Return the tiles that lie inside the region by at least `INSIDE`, or the fullest ones if none does."""
     boxes, inside_hw = tile_boxes(*size, tiling), region_mask(reader.preprocess.roi)
     if inside_hw is None:
         return boxes

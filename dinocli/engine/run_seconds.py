@@ -1,4 +1,4 @@
-"""How long a run takes, part by part: one sum for `--minutes` and for `--dry-run`."""
+"""Estimate of the time of a run, part by part, for `--minutes` and `--dry-run`."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -11,7 +11,7 @@ from dinocli.engine.head_init import MAX_VIEWS
 from dinocli.engine.teacher_init import VIEWS_PER_PROTOTYPE
 
 PAGE_FORWARDS = 100
-"""Forward passes for the pictures of the report."""
+"""Forward passes for the images of the report."""
 
 
 @dataclass(frozen=True)
@@ -19,11 +19,11 @@ class Costs:
     """Measured seconds.
 
     Args:
-        head_step: Of a step in which only the head learns.
-        step: Of a step in which the whole network learns.
-        forward: Of a forward pass of one whole image, as probes and labels need it.
-        probe_image: Of a probe image.
-        teacher_forward: Of a forward pass of one whole image by a frozen teacher, 0 without one.
+        head_step: Step of the head warm-up.
+        step: Step that trains the whole network.
+        forward: Forward pass of one whole image, as in probes and evaluation with labels.
+        probe_image: Measurement of one probe image.
+        teacher_forward: Forward pass of one whole image by a frozen teacher; 0 without one.
     """
 
     head_step: float
@@ -34,16 +34,16 @@ class Costs:
 
 
 class RunSeconds(NamedTuple):
-    """Seconds of each part of a run, after the images are read.
+    """Seconds of each part of a run, after the reading of the images.
 
     Args:
         initialize: Batch-norm statistics, head and centre before the first step.
         steps: Training.
         probes: Probes of the guard.
-        verdict: Interpolated weights and the verdict.
-        labels: Measuring with labels.
-        page: Pictures of the report.
-        teacher: Fitting a frozen teacher to the folder, and its features of probe and labelled images.
+        verdict: Weight interpolation and verdict.
+        labels: Evaluation with labels.
+        page: Images of the report.
+        teacher: Fit of a frozen teacher to the folder, and its features of probe and labelled images.
     """
 
     initialize: float
@@ -56,7 +56,7 @@ class RunSeconds(NamedTuple):
 
     @property
     def total(self) -> float:
-        """All parts."""
+        """Sum of all parts."""
         return sum(self)
 
     @property
@@ -67,12 +67,12 @@ class RunSeconds(NamedTuple):
 
 @dataclass(frozen=True)
 class RunSize:
-    """What the time of a run depends on beside its recipe and the machine.
+    """Size of the data, on which the time of a run depends.
 
     Args:
-        images: Readable images.
-        side: Of evaluation, pixels.
-        labelled: Images to measure with labels.
+        images: Number of readable images.
+        side: Side of the evaluation square, pixels.
+        labelled: Number of labelled images for the evaluation.
     """
 
     images: int
@@ -81,12 +81,12 @@ class RunSize:
 
 
 def run_seconds(recipe: Recipe, size: RunSize, costs: Costs) -> RunSeconds:
-    """Add up how long a run takes.
+    """Return the estimated seconds of each part of a run.
 
     Args:
-        recipe: Resolved.
-        size: Of the data.
-        costs: Measured.
+        recipe: Resolved recipe.
+        size: Size of the data.
+        costs: Measured costs.
     """
     guard = recipe.guard
     probe = costs.probe_image * min(int(guard.probe_images), size.images)
@@ -103,16 +103,16 @@ def run_seconds(recipe: Recipe, size: RunSize, costs: Costs) -> RunSeconds:
 
 
 def teacher_forwards(recipe: Recipe, size: RunSize) -> float:
-    """Count the forward passes of whole images by a frozen teacher outside of steps."""
+    """Return the number of forward passes of whole images by a frozen teacher outside of steps."""
     view = (int(recipe.views.global_size) / size.side) ** 2
     fitted = VIEWS_PER_PROTOTYPE * int(recipe.head.out_dim) * view
     return fitted + 2 * min(int(recipe.guard.probe_images), size.images) + size.labelled
 
 
 def initialize_forwards(recipe: Recipe, size: RunSize) -> float:
-    """Count the forward passes of whole images before the first step: focus, batch-norm statistics, head and centre.
+    """Return the number of forward passes of whole images before the first step (focus, batch norm, head, centre).
 
-    Statistics take two passes, of which the second costs twice as much.
+    Batch-norm statistics take two passes, of which the second costs twice as much.
     """
     view = (int(recipe.views.global_size) / size.side) ** 2
     forwards = 2.0 * recipe.dino.center_batches * int(recipe.run.batch_size) * view
@@ -126,6 +126,6 @@ def initialize_forwards(recipe: Recipe, size: RunSize) -> float:
 
 
 def mean_step(recipe: Recipe, costs: Costs) -> float:
-    """Return the mean seconds of a step; a warm-up of the head that may end early is counted as none."""
+    """Return the mean seconds of a step; a head warm-up that may end early is not counted."""
     share = 0.0 if recipe.optim.head_warmup_loss else float(recipe.optim.head_warmup)
     return share * costs.head_step + (1 - share) * costs.step

@@ -73,7 +73,7 @@ def grouped(canvases: list[Canvas]) -> list[list[int]]:
     return list(groups.values())
 
 
-def fitted(height: int, width: int, side: int, cell: int) -> tuple[int, int]:
+def aspect_size(height: int, width: int, side: int, cell: int) -> tuple[int, int]:
     """Return (h, w) with about the aspect ratio of an image: the shorter side is `side`, both are multiples of `cell`.
 
     The longer side is at most 2.5 times the shorter one, since the cost of a transformer grows with its square.
@@ -87,4 +87,4 @@ def fitted(height: int, width: int, side: int, cell: int) -> tuple[int, int]:
 def input_size(canvas: Canvas, side: int, cell: int) -> tuple[int, int]:
     """Return the (h, w) to which a canvas is resized: about its aspect ratio, or the square if `cell` is 0."""
     _, height, width = canvas.shape
-    return fitted(height, width, side, cell) if cell else (side, side)
+    return aspect_size(height, width, side, cell) if cell else (side, side)

@@ -4,7 +4,7 @@ import torch
 
 from dinocli.augment.resample import resize_square
 from dinocli.data.tiling import Tiling, tile_boxes
-from dinocli.engine.square_resize import fitted, squares, squashed
+from dinocli.engine.square_resize import aspect_size, squares, squashed
 from tests.data.files import noise, settings
 
 
@@ -56,4 +56,4 @@ def test_tiles_share_at_least_the_overlap() -> None:
     [(100, 100, (64, 64)), (100, 150, (64, 96)), (151, 100, (96, 64)), (10, 17, (64, 112)), (30, 4000, (64, 160))],
 )
 def test_kept_aspects_are_whole_cells(height: int, width: int, expected: tuple[int, int]) -> None:
-    assert fitted(height, width, 64, 16) == expected
+    assert aspect_size(height, width, 64, 16) == expected

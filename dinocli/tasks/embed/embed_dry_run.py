@@ -89,7 +89,7 @@ def _seconds_per_row(context: EmbedContext, image_batches: ImageBatches) -> floa
     """Embed a few images from all over the list; the whole list decides how many unreadable ones are too many."""
     few = context.images.spread(TRIAL_IMAGES)
     trial = replace(context, images=few, data=context.data.model_copy(update={"max_bad": "100%"}))
-    batches = image_batches.of(few)
+    batches = image_batches.for_images(few)
     if isinstance(trial.tokens, Tokens) and context.options.tokens in FITTED:
         trial = replace(trial, tokens=fit_rare(trial, batches)[0])
     begin = time.perf_counter()

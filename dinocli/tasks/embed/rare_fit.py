@@ -44,7 +44,7 @@ def fit_rare(context: EmbedContext, image_batches: ImageBatches) -> tuple[RareFe
     options, chosen_S = context.options, _sample(context, image_batches)
     names = [context.images.names[number] for number in chosen_S]
     inside_HW = None if options.tile else inside_of(context.preprocess)
-    sample = image_batches.of(replace(context.images, names=names))
+    sample = image_batches.for_images(replace(context.images, names=names))
     fit, readable = RareFit(options.tokens), list[int]()
     with eval_mode(context.backbone), torch.inference_mode(), Signals().caught() as signals:
         for done, batch in enumerate(sample.batches(0, options.batch_size), 1):
