@@ -270,7 +270,7 @@ def test_another_seed_is_another_run_and_the_same_is_the_same(
 def test_what_cannot_be_is_said_before_an_image_is_read(
     setting: str, words: str, few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dinocli.tasks.train.setup.survey", lambda *_, **__: pytest.fail("images were read"))
+    monkeypatch.setattr("dinocli.tasks.train.setup.survey_images", lambda *_, **__: pytest.fail("images were read"))
     with pytest.raises(DinocliError, match=words):
         train(job(few, tmp_path / "run", [*SHORT, "model.name=test_resnet", setting]))
 
@@ -314,7 +314,7 @@ def test_a_missing_extra_is_named_before_an_image_is_read(
     few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("dinocli.engine.trackers.find_spec", lambda _: None)
-    monkeypatch.setattr("dinocli.tasks.train.setup.survey", lambda *_, **__: pytest.fail("images were read"))
+    monkeypatch.setattr("dinocli.tasks.train.setup.survey_images", lambda *_, **__: pytest.fail("images were read"))
     for name in ("tensorboard", "mlflow"):
         with pytest.raises(WeightsError, match=rf"pip install 'dinocli\[{name}\]'"):
             train(job(few, tmp_path / "run", [*SHORT, f'run.track=["{name}"]']))
