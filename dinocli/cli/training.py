@@ -138,8 +138,7 @@ def training(
             argv=tuple(sys.argv),
         )
         if dry_run:
-            forecast = plan(options, terminal, sys.stdin.buffer)
-            show = partial(show_plan, terminal, forecast.to_dict() if forecast else None)
+            show = partial(show_plan, terminal, plan(options, terminal, sys.stdin.buffer))
         else:
             result = train(options, terminal, sys.stdin.buffer, started)
             show = partial(show_result, terminal, result, hints=() if recipe else (NO_RECIPE,))

@@ -1,13 +1,12 @@
 """Number and size of the rows of an `embed`, printed before the work; with the time, by `--dry-run` instead of it."""
 
 import time
-from dataclasses import dataclass, field, replace
+from collections import deque
+from dataclasses import replace
 from typing import Any, BinaryIO
 
 import numpy as np
 
-from dinocli.artifacts.feature_file import Box
-from dinocli.artifacts.partial_features import Bad, Rows
 from dinocli.data.parallel import thread_count
 from dinocli.data.tiling import parse_tiling
 from dinocli.engine.image_batches import ImageBatches
@@ -16,7 +15,7 @@ from dinocli.progress import ProgressReporter
 from dinocli.report.text import byte_size
 from dinocli.tasks.embed.embed_options import EmbedOptions
 from dinocli.tasks.embed.embed_setup import EmbedContext, prepare
-from dinocli.tasks.embed.forward_pass import stream
+from dinocli.tasks.embed.forward_pass import computed
 from dinocli.tasks.embed.like import following
 from dinocli.tasks.embed.rare_fit import fit_rare
 from dinocli.tasks.inputs import describe_range, describe_weights
@@ -69,22 +68,6 @@ def dry_run(options: EmbedOptions, reporter: ProgressReporter, stdin: BinaryIO |
     }
 
 
-@dataclass
-class Uncollected:
-    """Takes rows and keeps none, for a trial."""
-
-    pieces: int = 0
-    rows: int = 0
-    bad: Bad = field(default_factory=list)
-
-    def add(self, rows_b: Rows, boxes: list[Box], pieces: int, bad: Bad) -> None:
-        """Count the rows."""
-        self.pieces, self.rows, self.bad = self.pieces + pieces, self.rows + len(rows_b), self.bad + bad
-
-    def commit(self) -> None:
-        """Nothing is kept."""
-
-
 def _seconds_per_row(context: EmbedContext, image_batches: ImageBatches) -> float:
     """Embed a few images from all over the list; the whole list decides how many unreadable ones are too many."""
     few = context.images.spread(TRIAL_IMAGES)
@@ -93,7 +76,7 @@ def _seconds_per_row(context: EmbedContext, image_batches: ImageBatches) -> floa
     if isinstance(trial.tokens, Tokens) and context.options.tokens in FITTED:
         trial = replace(trial, tokens=fit_rare(trial, batches)[0])
     begin = time.perf_counter()
-    stream(trial, batches, Uncollected())
+    deque(computed(trial, batches, 0), maxlen=0)
     return (time.perf_counter() - begin) / max(1, len(batches))
 
 

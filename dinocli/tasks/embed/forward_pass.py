@@ -60,7 +60,7 @@ def stream(context: EmbedContext, image_batches: ImageBatches, sink: Sink) -> No
     broken = 0
     reporter.stage("embedding", len(image_batches))
     reporter.progress("embedding", sink.pieces, len(image_batches))
-    with Signals().caught() as signals, closing(_computed(context, image_batches, sink.pieces)) as batches:
+    with Signals().caught() as signals, closing(computed(context, image_batches, sink.pieces)) as batches:
         for batch, rows_bD in batches:
             broken += sum(not np.isfinite(row).all() for row in rows_bD)
             bad = _new_bad(batch, sink.pieces, image_batches)
@@ -77,10 +77,16 @@ def stream(context: EmbedContext, image_batches: ImageBatches, sink: Sink) -> No
         reporter.warn(f"{broken} rows hold values that are not finite; check the weights, or use --precision fp32")
 
 
-def _computed(
+def computed(
     context: EmbedContext, image_batches: ImageBatches, first: int
 ) -> Generator[tuple[Batch, Rows], None, None]:
-    """Yield each batch with the rows of its readable pieces."""
+    """Yield each batch with the rows of its readable pieces.
+
+    Args:
+        context: As `stream`.
+        image_batches: As `stream`.
+        first: Number of the first piece.
+    """
     options = context.options
     waiting: deque[tuple[Batch, list[list[int]]]] = deque()
     numbers: deque[Tensor] = deque()

@@ -2,7 +2,7 @@
 
 import resource
 import sys
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from typing import Any, BinaryIO
 
 import torch
@@ -16,7 +16,7 @@ from dinocli.data.read import shrunk_size
 from dinocli.data.resident import resident_budget
 from dinocli.engine import distributed
 from dinocli.engine.distributed import open_world
-from dinocli.engine.run_seconds import Costs, RunSeconds, RunSize, run_seconds
+from dinocli.engine.run_seconds import Costs, RunSize, run_seconds
 from dinocli.engine.step_memory import PROCESS_OVERHEAD, StepMemory
 from dinocli.progress import ProgressReporter
 from dinocli.tasks.inputs import describe_range, describe_weights
@@ -30,63 +30,7 @@ from dinocli.tasks.train.train_options import TrainOptions
 TRIAL_IMAGES = 64
 
 
-@dataclass(frozen=True)
-class TrainForecast:
-    """What a run would do.
-
-    Args:
-        images: Listed, unreadable ones included.
-        measured_images: Images that were read for this forecast.
-        dtypes: Number of sampled images of each dtype.
-        median_size: Height and width, pixels.
-        grey: No image of the sample has colour.
-        range: What becomes black and white.
-        start: The weights.
-        teacher: What gives the targets.
-        device: Device and precision.
-        steps: Of the run.
-        batch_size: Images per step.
-        probes: Probes of the guard and the verdict, that of the start included.
-        probe_images: Images of each probe.
-        guard_share: Share of the time that probes and verdict take, with this machine's measured costs.
-        seconds_per_step: With the whole network learning, measured.
-        seconds_per_probe: Computed from a forward pass, measured.
-        minutes: Of all parts of the run; reading the images comes on top.
-        canvas_bytes: Of all decoded images.
-        peak_memory_bytes: Of the run, from small steps: of the GPU, or of the process with its decoded images.
-        largest_batch_size: That the free memory allows.
-        recipe: Every resolved setting. Near-copies were counted among few images that lie apart: a folder of video
-            frames may resolve to smaller sizes.
-    """
-
-    images: int
-    measured_images: int
-    dtypes: dict[str, int]
-    median_size: tuple[int, int]
-    grey: bool
-    range: str
-    start: str
-    teacher: str
-    device: str
-    steps: int
-    batch_size: int
-    probes: int
-    probe_images: int
-    guard_share: float
-    seconds_per_step: float
-    seconds_per_probe: float
-    minutes: float
-    canvas_bytes: int
-    peak_memory_bytes: int
-    largest_batch_size: int
-    recipe: dict[str, Any]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return JSON-like data."""
-        return asdict(self)
-
-
-def dry_run(options: TrainOptions, reporter: ProgressReporter, stdin: BinaryIO | None = None) -> TrainForecast | None:
+def dry_run(options: TrainOptions, reporter: ProgressReporter, stdin: BinaryIO | None = None) -> dict[str, Any] | None:
     """Measure a few steps on a few images of the folder; nothing is written.
 
     Args:
@@ -95,7 +39,11 @@ def dry_run(options: TrainOptions, reporter: ProgressReporter, stdin: BinaryIO |
         stdin: Where `-` reads names from.
 
     Returns:
-        The forecast, in the main process; None in the others that `torchrun` started.
+        JSON-like data, in the main process; None in the others that `torchrun` started. Seconds are measured on this
+        machine: `minutes` are those of all parts of the run, and reading the images comes on top; `guard_share` is what
+        probes and verdict take of them. `peak_memory_bytes` is computed from small steps: of the GPU, or of the process
+        with its decoded images (`canvas_bytes`). In `recipe` near-copies were counted among few images that lie apart:
+        a folder of video frames may resolve to smaller sizes.
     """
     world, _ = open_world(options.device)
     reporter = reporter if world.is_main else ProgressReporter()
@@ -131,43 +79,40 @@ def dry_run(options: TrainOptions, reporter: ProgressReporter, stdin: BinaryIO |
 
         limit = 60 * options.minutes or float("inf")
         recipe = fit_steps(limit, with_steps(int(planned.run.steps)), with_steps, size, costs)
-        forecast = _forecast_of(context, recipe, size, costs)
-        need = held + _memory_needed(context, recipe, memory, forecast.canvas_bytes)
-        most = memory.fits(world.size * int(recipe.optim.grad_accum_steps))
-        return replace(forecast, peak_memory_bytes=need, largest_batch_size=most) if world.is_main else None
+        found = _forecast(context, recipe, size, costs)
+        found["peak_memory_bytes"] = held + _memory_needed(context, recipe, memory, found["canvas_bytes"])
+        found["largest_batch_size"] = memory.fits(world.size * int(recipe.optim.grad_accum_steps))
+        return found | {"recipe": recipe.model_dump(mode="json")} if world.is_main else None
     finally:
         distributed.leave()
 
 
-def _forecast_of(context: TrainContext, recipe: Recipe, size: RunSize, costs: Costs) -> TrainForecast:
+def _forecast(context: TrainContext, recipe: Recipe, size: RunSize, costs: Costs) -> dict[str, Any]:
     seen, about, guard = context.survey, context.preprocess, recipe.guard
     assert seen is not None
     height, width = shrunk_size(*seen.median_size, recipe.data.short_side)
-    seconds: RunSeconds = run_seconds(recipe, size, costs)
+    seconds = run_seconds(recipe, size, costs)
     probe_images = min(int(guard.probe_images), size.images)
-    return TrainForecast(
-        images=size.images,
-        measured_images=len(context.images),
-        dtypes=dict(seen.dtypes),
-        median_size=seen.median_size,
-        grey=seen.grey,
-        range=describe_range(about),
-        start=describe_weights(context.info),
-        teacher=f"{describe_weights(context.teacher.info)}; frozen" if context.teacher else "average of the student",
-        device=f"{context.precision.device}, {context.precision.name}",
-        steps=int(recipe.run.steps),
-        batch_size=int(recipe.run.batch_size),
-        probes=probe_count(recipe, guard.every, guard.weight_interpolation),
-        probe_images=probe_images,
-        guard_share=round(seconds.guard_share, 3),
-        seconds_per_step=round(costs.step, 4),
-        seconds_per_probe=round(costs.probe_image * probe_images, 4),
-        minutes=round(seconds.total / 60, 1),
-        canvas_bytes=size.images * about.canvas_channels * height * width * (2 if seen.deep else 1),
-        peak_memory_bytes=0,
-        largest_batch_size=0,
-        recipe=recipe.model_dump(mode="json"),
-    )
+    return {
+        "images": size.images,
+        "measured_images": len(context.images),
+        "dtypes": dict(seen.dtypes),
+        "median_size": seen.median_size,
+        "grey": seen.grey,
+        "range": describe_range(about),
+        "start": describe_weights(context.info),
+        "teacher": f"{describe_weights(context.teacher.info)}; frozen" if context.teacher else "average of the student",
+        "device": f"{context.precision.device}, {context.precision.name}",
+        "steps": int(recipe.run.steps),
+        "batch_size": int(recipe.run.batch_size),
+        "probes": probe_count(recipe, guard.every, guard.weight_interpolation),
+        "probe_images": probe_images,
+        "guard_share": round(seconds.guard_share, 3),
+        "seconds_per_step": round(costs.step, 4),
+        "seconds_per_probe": round(costs.probe_image * probe_images, 4),
+        "minutes": round(seconds.total / 60, 1),
+        "canvas_bytes": size.images * about.canvas_channels * height * width * (2 if seen.deep else 1),
+    }
 
 
 def _memory_held(device: torch.device) -> int:

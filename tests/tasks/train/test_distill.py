@@ -183,11 +183,11 @@ def test_a_dry_run_names_the_teacher(images: Path, teacher: Path, tmp_path: Path
     asked = job(images, tmp_path / "run", [*SHORT, f"model.teacher={teacher}"])
     found = dry_run(asked, ProgressReporter())
     assert found is not None
-    assert found.teacher.startswith(f"test_vit from {teacher}")
-    assert found.teacher.endswith("licence cc-by-4.0; frozen")
+    assert found["teacher"].startswith(f"test_vit from {teacher}")
+    assert found["teacher"].endswith("licence cc-by-4.0; frozen")
     plain = dry_run(replace(asked, recipe=with_values(asked.recipe, PLAIN)), ProgressReporter())
     assert plain is not None
-    assert plain.teacher == "average of the student"
+    assert plain["teacher"] == "average of the student"
 
 
 PLAIN = {"model.teacher": "", "loss.teacher_feature": 0, "loss.teacher_patches": 0}
