@@ -23,6 +23,7 @@ from pydantic import Field
 from dinocli.artifacts.feature_arrays import KEY, read_arrays
 from dinocli.artifacts.run_record import WeightsRecord
 from dinocli.config.preprocess import Preprocess
+from dinocli.data.region_of_interest import Box
 from dinocli.errors import DataError, WeightsError
 from dinocli.file_set import read_consistent
 from dinocli.stored import AnyJson, Count, Name, Stored, read_json, reading, usable_name
@@ -33,9 +34,6 @@ FITTED_SUFFIX = ".rare.safetensors"
 
 _BLOCK_ROWS = 4096
 BOX_KEYS = ("left", "top", "width", "height")
-
-Box = tuple[int, int, int, int]
-"""Left, top, width, height of a tile: pixels of the upright image."""
 
 
 class FeatureRecord(Stored):

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from dinocli.artifacts.feature_file import FITTED_SUFFIX, Box, FeatureFile, sidecar
+from dinocli.artifacts.feature_file import FITTED_SUFFIX, FeatureFile, sidecar
 from dinocli.config.preprocess import Preprocess, first_channels
 from dinocli.data.read import Canvas, Reader
-from dinocli.data.region_of_interest import region_mask
+from dinocli.data.region_of_interest import Box, region_mask
 from dinocli.engine.device import pick_device
 from dinocli.engine.rare_features import RareFeatures
 from dinocli.engine.square_resize import CANVAS_PER_SIDE, CONVNET_CELL, grouped, input_size, squares, squashed

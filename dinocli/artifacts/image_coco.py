@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dinocli.artifacts.feature_file import Box
 from dinocli.data.decode import image_size
+from dinocli.data.region_of_interest import Box
 from dinocli.errors import DataError, UsageError
 from dinocli.files import write_atomic
 from dinocli.progress import ProgressReporter

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from dinocli.artifacts.feature_file import Box
+from dinocli.data.region_of_interest import Box
 from dinocli.files import hidden_sibling, named_errors
 from dinocli.journal import Journal, Line
 from dinocli.stored import Count, Stored, checked

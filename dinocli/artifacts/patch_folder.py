@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from dinocli.artifacts.feature_file import Box
 from dinocli.artifacts.partial_features import Bad, Rows, journal_state, npy_header
+from dinocli.data.region_of_interest import Box
 from dinocli.files import hidden_sibling, remove_abandoned, write_atomic
 from dinocli.journal import Journal
 

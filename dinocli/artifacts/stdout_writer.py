@@ -4,8 +4,8 @@ from typing import BinaryIO
 
 import numpy as np
 
-from dinocli.artifacts.feature_file import Box
 from dinocli.artifacts.partial_features import Bad, Rows, npy_header
+from dinocli.data.region_of_interest import Box
 
 
 class StdoutWriter:

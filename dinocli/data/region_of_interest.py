@@ -24,6 +24,7 @@ from dinocli.data.mask_reader import read_mask
 from dinocli.errors import DataError, UsageError
 
 Box = tuple[int, int, int, int]
+"""Left, top, width, height: pixels of the upright image."""
 
 NO_REGION = "none"
 """Value of `--roi` for whole images, whatever region is stored."""

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dinocli.artifacts.feature_file import Box, FeatureFile
+from dinocli.artifacts.feature_file import FeatureFile
 from dinocli.data.read import Reader, rgb
+from dinocli.data.region_of_interest import Box
 from dinocli.errors import DataError, WeightsError
 from dinocli.progress import ProgressReporter
 from dinocli.report.sheet import contact_sheet

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dinocli.artifacts.feature_file import Box
 from dinocli.config.preprocess import Preprocess
 from dinocli.data.parallel import in_order, thread_count
 from dinocli.data.read import Reader, rgb
+from dinocli.data.region_of_interest import Box
 from dinocli.data.sources import ImageList
 from dinocli.data.survey import survey
 from dinocli.errors import DataError

@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 from scipy import ndimage
 
+from dinocli.data.region_of_interest import Box
 from dinocli.segmentation.outlines import Polygon, polygons, run_lengths
-
-Box = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dinocli.artifacts.feature_file import BOX_KEYS, Box
+from dinocli.artifacts.feature_file import BOX_KEYS
 from dinocli.artifacts.image_coco import ImageTag
+from dinocli.data.region_of_interest import Box
 from dinocli.data.text_tables import write_table
 from dinocli.tasks.classify.classify_options import UNSURE
 

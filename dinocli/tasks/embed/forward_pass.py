@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dinocli.artifacts.feature_file import Box
 from dinocli.artifacts.partial_features import Bad, Rows
 from dinocli.data.bad_images import bad_limit
+from dinocli.data.region_of_interest import Box
 from dinocli.engine.image_batches import NO_BOX, ImageBatches, ImageTile
 from dinocli.engine.signals import Signals
 from dinocli.engine.square_resize import grouped, squares

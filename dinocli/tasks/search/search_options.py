@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dinocli.artifacts.feature_file import Box
+from dinocli.data.region_of_interest import Box
 from dinocli.errors import UsageError
 from dinocli.report.search_sheet import Hit, Query
 
