@@ -1,4 +1,4 @@
-"""Cluster images: the one library call behind `dinocli cluster`, from features to files."""
+"""`dinocli.cluster`: group images by their features and write tables, COCO, link folders, contact sheet and page."""
 
 import os
 import time
@@ -59,10 +59,10 @@ def cluster(
     Args:
         options: Features or images, method and outputs.
         reporter: Receives the progress.
-        stdin: Where `-` reads names from.
+        stdin: Standard input, for `-`.
 
     Raises:
-        DinocliError: The features cannot be used, an output exists, or there are too many images for the method.
+        DinocliError: The features are invalid, an output exists, or there are too many images for the method.
     """
     outputs = [*options.outputs(), *([_tree(options)] if options.link_dir else [])]
     with claimed(*outputs):
@@ -107,7 +107,7 @@ def _cluster(options: ClusterOptions, reporter: ProgressReporter, stdin: BinaryI
 
 
 def _ids(options: ClusterOptions, members: ClusterInputs, found: FoundGroups, reporter: ProgressReporter) -> list[int]:
-    """Number the groups: by size, or as an earlier table did."""
+    """Return the number of each group: by size, or matched to an earlier table."""
     groups = len(found.grouping.sizes_K)
     if not options.ids_from:
         return list(range(groups))
@@ -119,7 +119,7 @@ def _ids(options: ClusterOptions, members: ClusterInputs, found: FoundGroups, re
 
 
 def check_outputs(options: ClusterOptions) -> None:
-    """Raise a `UsageError` where something would be overwritten."""
+    """Raise `UsageError` if an output exists and `--force` was not given."""
     thumbnails = [thumbnail_folder(options.page)] if options.page else []
     check_free([*options.outputs(), *thumbnails], force=options.force, options="--out or --report")
     if options.link_dir:
@@ -133,13 +133,13 @@ def _write(
     outcome: ClusterResult,
     reporter: ProgressReporter,
 ) -> list[Path]:
-    """Write all files, the page last: it takes longest; then all of them take the place of older ones."""
+    """Write all files, the page last because it takes longest, and replace older ones together."""
     table, drifted = options.table, findings.drifted
     reporter.stage("writing tables and page")
     thumbnails = thumbnail_folder(options.page or table)
     with FileSet(table, [thumbnails.name]) as files:
         if options.page and thumbnails.parent == table.parent:
-            files.drop(thumbnails)  # of an earlier page, if this one needs none
+            files.drop(thumbnails)  # thumbnails of an earlier page; the new page may embed all of its own
         done = [table]
         write_clusters(files.new(table), members, findings)
         if options.duplicates:
@@ -178,5 +178,5 @@ def _write(
 
 
 def _tree(options: ClusterOptions) -> Path:
-    """Return where the tree of links really is: behind a link it can be replaced, the link itself stays."""
+    """Return the real path of the link folder: if it is a symbolic link, its target is replaced and the link stays."""
     return Path(os.path.realpath(options.link_dir))

@@ -1,4 +1,4 @@
-"""`cluster --dry-run`: the number of images, how they would be grouped, and the time and memory this takes."""
+"""`cluster --dry-run`: number of images, method, estimated time and memory."""
 
 from typing import Any, BinaryIO
 
@@ -13,9 +13,9 @@ from dinocli.tasks.feature_inputs import embed_options, takes_features
 
 _BASE_BYTES, _NETWORK_BYTES = 300 << 20, 700 << 20
 _COPIES_OF_SAMPLE = 4
-# Of `benchmarks/cluster.py growth` on two cores: one row, value and group; what does not grow; the search for k.
+# Measured by `benchmarks/cluster.py growth` on two cores: per row, value and group; constant part; search for k.
 _SECONDS_EACH, _SECONDS_FIXED, _SECONDS_AUTO, _USUAL_K = 2e-9, 5.0, 10.0, 10
-_SECONDS_PAIRS = 12.0 / HDBSCAN_ROWS**2  # of methods that compare pairs of images
+_SECONDS_PAIRS = 12.0 / HDBSCAN_ROWS**2  # per pair of images, of methods that compare pairs
 
 
 def dry_run(
@@ -23,12 +23,12 @@ def dry_run(
 ) -> dict[str, Any]:
     """Return what `cluster` would do as JSON-like data; nothing is written.
 
-    The seconds of embedding are measured on a few images; 0 where the features exist. Those of grouping follow from the
-    number of rows, values and groups on two cores, without page and sheet. Features that are mapped from a file count
-    in full as memory.
+    The time of embedding is measured on a few images; 0 if the features exist. The time of grouping is estimated from
+    the number of rows, values and groups on two cores, without page and sheet. The memory counts memory-mapped features
+    in full.
 
     Raises:
-        DinocliError: What would stop the command at once.
+        DinocliError: An error that would stop the command at once.
     """
     reporter = reporter or ProgressReporter()
     check_outputs(options)
@@ -41,7 +41,7 @@ def dry_run(
         found = embed_dry_run(embed_options(options), reporter, stdin)
         images, width, embedding, network = found["rows"], found["shape"][-1], found["seconds"], _NETWORK_BYTES
     if options.k > images:
-        raise UsageError(f"-k {options.k} asks for more groups than the {images} images that there are")
+        raise UsageError(f"-k {options.k} asks for more groups than there are images ({images})")
     return {
         "images": images,
         "width": width,

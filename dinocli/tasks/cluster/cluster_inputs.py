@@ -1,4 +1,4 @@
-"""The images to group: a feature file with its finite rows and their pooled part.
+"""Input of `cluster`: the finite rows of a feature file and their pooled part.
 
 Shapes: N images, D width.
 """
@@ -18,27 +18,28 @@ from dinocli.tasks.feature_inputs import open_or_embed, usable_rows
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterInputs(FeatureFile):
-    """The rows of a feature file that can be grouped: finite ones.
+    """The finite rows of a feature file.
 
     Args:
-        pooled_ND: Their pooled part, not whitened, for copies and odd images; the same where there is no other part.
-        dropped: Rows that were left out.
+        pooled_ND: Pooled part of the features, not whitened, for duplicates and outliers; all values if there is no
+            other part.
+        dropped: Number of rows that are not finite.
     """
 
     pooled_ND: NDArray[np.floating]
     dropped: int
 
     def missing_root(self) -> str:
-        """Say that the folder of the images is gone; empty where it is there or was never known."""
+        """Return a message if the recorded folder of the images is missing; else empty."""
         named = self.meta.get("root", "")
         return f"their folder {named} is gone" if named and self.root is None else ""
 
 
 def open_members(options: ClusterOptions, reporter: ProgressReporter, stdin: BinaryIO | None) -> ClusterInputs:
-    """Open the features that were asked for, or compute them.
+    """Open the given features, or compute them from images.
 
     Raises:
-        DinocliError: There are none, or they cannot be used.
+        DinocliError: There are no features, or they cannot be used.
     """
     members = members_of(open_or_embed(options, reporter, stdin), reporter)
     if gone := members.missing_root():
@@ -47,11 +48,11 @@ def open_members(options: ClusterOptions, reporter: ProgressReporter, stdin: Bin
 
 
 def members_of(source: FeatureFile, reporter: ProgressReporter) -> ClusterInputs:
-    """Take the finite rows of a feature file, and their pooled part; what is left out is told.
+    """Return the finite rows of a feature file and their pooled part; report the number of dropped rows.
 
     Raises:
         DataError: No row is finite.
-        WeightsError: It holds patch tokens, or what its features were fitted to is damaged.
+        WeightsError: The file holds patch tokens, or the fitted transform of its features is damaged.
     """
     file = usable_rows(source, reporter)
     pooled_ND, dropped = pooled_rows(file, reporter.warn), len(source) - len(file)

@@ -13,10 +13,10 @@ from dinocli.report.crosstab import LabelCounts
 from dinocli.tasks.inputs import FeatureInputs
 
 AUTO = 0
-"""Value of `k` that lets the number of groups be chosen."""
+"""Value of `k` that chooses the number of groups automatically."""
 NO_REPORT = "none"
 AUTO_DUPLICATES = -1.0
-"""Value of `duplicates` that takes the threshold from the folder and compares pixels."""
+"""Value of `duplicates` that estimates the threshold from the images and compares pixels."""
 DUPLICATES, DUPLICATE_GROUPS, SELECTED = "duplicates.csv", "duplicate_groups.csv", "selected.txt"
 ISSUES, DRIFT = "issues.csv", "drift.csv"
 CLUSTERS, PAGE = "clusters.csv", "report.html"
@@ -26,34 +26,35 @@ Method = Literal["kmeans", "hdbscan", "agglomerative"]
 
 @dataclass(frozen=True)
 class ClusterOptions(FeatureInputs):
-    """Options of `cluster`, beside those of `FeatureInputs`.
+    """Options of `cluster`, in addition to `FeatureInputs`.
 
     Args:
-        out: The table of all images, a CSV; duplicates.csv, issues.csv and report.html lie beside it. Beside a table of
+        out: CSV table of all images; duplicates.csv, issues.csv and report.html are written beside it. For a table with
             another name, `other.csv`, they are `other.duplicates.csv`, `other.issues.csv` and `other.html`.
         method: kmeans, hdbscan or agglomerative.
-        k: Number of groups; 0 chooses it. Not for hdbscan, which finds the number itself.
-        pca: Directions to keep before grouping; 0 keeps all (hdbscan: 50).
+        k: Number of groups; 0 chooses it. Not for hdbscan, which determines the number itself.
+        pca: PCA components to keep before grouping; 0 keeps all (hdbscan: 50).
         whiten: Whiten features before grouping (`normalized_features.fit_whitening`).
-        min_size: Smallest group. Images of smaller ones are in no group; 0 takes 1, for hdbscan 1 % of the images, at
-            least 5.
-        duplicates: Cosine from which two images count as nearly the same; 0 looks for none, `AUTO_DUPLICATES` takes it
-            from the folder and compares pixels.
+        min_size: Minimum group size; images of smaller groups are in no group. 0 means 1; for hdbscan 1 % of the
+            images, at least 5.
+        duplicates: Cosine from which two images count as near-duplicates; 0 disables the search, `AUTO_DUPLICATES`
+            estimates the threshold from the images and compares pixels.
         checks: Decode all images to find dark, bright, blank, blurred and odd ones.
-        drift: Feature file of another batch, compared with this one; empty for none.
-        ids_from: Table of an earlier run: its groups give theirs numbers to those that share most images; or empty.
-        select: Size of the diverse subset to choose, 0 for none.
+        drift: Feature file of another batch to test for drift; empty for none.
+        ids_from: Table of an earlier run; groups take the number of the earlier group with the most images in common.
+            Empty for numbers by size.
+        select: Size of the diverse subset; 0 for none.
         map: pca, tsne or umap.
-        report: The page; "none" for no page, empty for a page beside the table where the images are at hand.
-        sheet: A PNG with the groups, or empty.
-        coco: File for groups, duplicates and the diverse subset as COCO, or empty.
-        link_dir: Folder for a tree of links, one folder a group, or empty.
-        copy: Copies instead of links.
-        follow_links: Also copy images outside the folder of the images, to which links in it lead.
-        labels: `folder` or a CSV: compared with the groups, never used to make them.
+        report: HTML page; "none" for no page, empty for a page beside the table if the images are available.
+        sheet: Contact sheet of the groups (PNG), or empty.
+        coco: COCO file for groups, duplicates and the diverse subset, or empty.
+        link_dir: Folder for symbolic links, one subfolder per group, or empty.
+        copy: Copy images instead of linking them.
+        follow_links: Also copy images outside the image folder that links in it point to.
+        labels: `folder` or a CSV; compared with the groups, never used to form them.
 
     Raises:
-        UsageError: Values that make no sense, alone or together.
+        UsageError: Invalid values or combinations.
         WeightsError: The map needs a package that is not installed.
     """
 
@@ -99,25 +100,25 @@ class ClusterOptions(FeatureInputs):
 
     @property
     def page(self) -> Path | None:
-        """Where the page goes; None for no page."""
+        """Path of the page; None for no page."""
         if self.report == NO_REPORT:
             return None
         if self.report:
             return Path(self.report)
-        usual = self.table.stem == Path(CLUSTERS).stem
-        return self.table.with_name(PAGE) if usual else self.table.with_suffix(".html")
+        is_default = self.table.stem == Path(CLUSTERS).stem
+        return self.table.with_name(PAGE) if is_default else self.table.with_suffix(".html")
 
     def beside(self, name: str) -> Path:
-        """Return where a further table or list lies: its name says which table it belongs to."""
+        """Return the path of a further table or list, named after the main table (`side_file`)."""
         return side_file(self.table, CLUSTERS, name)
 
     @property
     def width(self) -> int:
-        """Directions to keep, 0 for all."""
+        """PCA components to keep; 0 keeps all."""
         return self.pca or (HDBSCAN_WIDTH if self.method == "hdbscan" else 0)
 
     def least(self, images: int) -> int:
-        """Return the size of the smallest group."""
+        """Return the minimum group size."""
         if self.min_size:
             return self.min_size
         return max(5, images // 100) if self.method == "hdbscan" else 1
@@ -141,10 +142,10 @@ class Cluster:
     """One group.
 
     Args:
-        cluster: Its number; 0 is the largest.
-        size: Images.
-        medoid: Name of its most typical image.
-        mean_distance: Mean distance of its images to its centre.
+        cluster: Group number; 0 is the largest, unless numbers come from an earlier table.
+        size: Number of images.
+        medoid: Name of the most typical image.
+        mean_distance: Mean distance of the images to the centre.
     """
 
     cluster: int
@@ -158,31 +159,31 @@ class ClusterResult:
     """Result of `cluster`.
 
     Args:
-        out: The table.
-        features: The feature file; None where images were given.
-        weights: That made the features, as far as is known.
-        images: Rows that were grouped.
-        dropped: Rows that were left out, because they are not finite.
-        method: That was used.
-        map: How the map was made, in words.
-        clear: Whether the data show groups, by the criterion of `-k auto`; None where k was given.
-        reason: Why this k.
-        clusters: Largest first.
-        ungrouped: Images in no group.
+        out: Path of the table.
+        features: Feature file; None if images were given.
+        weights: Weights that made the features; empty if unknown.
+        images: Number of grouped rows.
+        dropped: Number of rows left out because they are not finite.
+        method: Clustering method.
+        map: Description of the map method.
+        clear: Whether the data show groups, by the criterion of `-k auto`; None if k was given.
+        reason: Reason for the number of groups.
+        clusters: Groups, largest first.
+        ungrouped: Number of images in no group.
         curve: Scores of each number of groups that `-k auto` tried.
-        agreement: For each label column: how well groups and labels agree.
-        label_counts: For each label column: how many images of each label are in each group.
-        duplicates: Pairs that are nearly the same; None where they were too many.
-        duplicate_groups: Groups of images that are nearly or exactly the same.
-        duplicate_reason: Where the threshold of near-duplicates comes from; empty where none were looked for.
-        copies: Images whose file is a copy of another one.
-        outliers: The oddest images, with their scores: 0 is usual, 2 two standard deviations beyond.
-        drift: How another batch differs from this one; None where none was named.
-        issues: How many images are dark, blurred and so on, by the name of the issue.
+        agreement: Label column -> scores of the agreement of groups and labels (NMI, ARI, accuracy).
+        label_counts: Label column -> number of images of each label in each group.
+        duplicates: Number of near-duplicate pairs; None if there were too many to list.
+        duplicate_groups: Number of groups of near or exact duplicates.
+        duplicate_reason: Source of the near-duplicate threshold; empty without a search.
+        copies: Number of images whose file is a byte-identical copy of another one.
+        outliers: The most outlying images with their scores: 0 is typical, 2 is two standard deviations above.
+        drift: Result of the drift test; None without one.
+        issues: Issue name -> number of images.
         selected: Size of the diverse subset.
-        files: Everything that was written.
-        seconds: Duration of the whole command.
-        root: Folder that the names of the images are relative to; None where it is not known or gone.
+        files: All written files.
+        seconds: Duration of the command.
+        root: Folder that image names are relative to; None if unknown or missing.
     """
 
     out: Path
@@ -213,7 +214,7 @@ class ClusterResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-like data."""
-        curve = [asdict(one) | {"score": one.score, "clear": one.clear} for one in self.curve]
+        curve = [asdict(k_score) | {"score": k_score.score, "clear": k_score.clear} for k_score in self.curve]
         outliers = [{"path": name, "score": score} for name, score in self.outliers]
         paths = {
             "out": str(self.out),
@@ -221,7 +222,7 @@ class ClusterResult:
             "root": str(self.root) if self.root else None,
             "files": [str(path) for path in self.files],
         }
-        counts = {column: found._asdict() for column, found in self.label_counts.items()}
+        counts = {column: table._asdict() for column, table in self.label_counts.items()}
         return (
             asdict(self)
             | paths

@@ -1,4 +1,4 @@
-"""The HTML page with the map of all images, and the contact sheet."""
+"""HTML page of `cluster` with the map of all images, and contact sheet."""
 
 import math
 from collections.abc import Sequence
@@ -24,20 +24,20 @@ from dinocli.tasks.cluster.findings import Findings
 
 THUMBNAIL = 96
 EMBEDDED_BYTES = 24 << 20
-"""Thumbnails of more bytes lie in a folder beside the page: about 12,000 fit inside."""
+"""Maximum size of thumbnails embedded in the page, about 12,000; more are written to a folder beside it."""
 PAGE_ROWS = 50_000
-"""A page of more images would not stay fluid; a sample of them is shown, with all medoids."""
+"""Maximum number of images on a page that stays responsive; of more, a sample with all medoids is shown."""
 PAGE_PAIRS = 2000
 NEIGHBOURS = 8
 """Most similar images that the page shows beside an image."""
 
-_QUERIES = 2000  # images whose neighbours are looked for together: some hundred MiB
+_QUERIES = 2000  # images per nearest-neighbour search; a few hundred MiB
 
 _SHEET_GROUPS, _SHEET_TYPICAL, _SHEET_BORDER = 24, 5, 3
 
 
 def thumbnail_folder(page: Path) -> Path:
-    """Return where the thumbnails lie that do not fit into the page."""
+    """Return the folder of thumbnails that do not fit into the page."""
     return page.with_name(f"{page.stem}_files")
 
 
@@ -50,22 +50,22 @@ def write_page(
     reporter: ProgressReporter,
     seed: int,
 ) -> None:
-    """Write the page, and its folder of thumbnails where they are too many to be inside.
+    """Write the page, and a folder of thumbnails if they are too large to embed.
 
     Args:
         path: Path of the page.
-        files: Get the page, and the folder.
+        files: File set that the page and the folder join.
         members: The images.
-        findings: Groups, outlier scores, positions and pairs; of the labels the first column is shown.
-        outcome: Numbers of the whole.
+        findings: Groups, outlier scores, positions and pairs; the first label column is shown.
+        outcome: Summary of the result.
         reporter: Receives the progress of the thumbnails.
-        seed: Random seed of the sample, where not all images fit.
+        seed: Random seed of the sample if not all images are shown.
     """
     rows = _shown_rows(len(members), findings.groups.grouping.medoids_K, seed)
     neighbours = _neighbours(members, rows, reporter)
     images = _images(members, findings, rows, _thumbnails(path, files, members, rows, reporter), neighbours)
-    place = {row: number for number, row in enumerate(rows)}
-    there = [pair for pair in findings.same.pairs if pair.first in place and pair.second in place]
+    index_of = {row: index for index, row in enumerate(rows)}
+    shown = [pair for pair in findings.same.pairs if pair.first in index_of and pair.second in index_of]
     page = MapPage(
         title="Groups of images",
         images=images,
@@ -73,28 +73,30 @@ def write_page(
         clear=outcome.clear,
         root=members.root,
         method=findings.map_method,
-        pairs=[Pair(place[p.first], place[p.second], p.cosine, p.exact) for p in there[:PAGE_PAIRS]],
+        pairs=[Pair(index_of[p.first], index_of[p.second], p.cosine, p.exact) for p in shown[:PAGE_PAIRS]],
         curves=_curves(outcome.curve, len(outcome.clusters)),
         agreement=[
-            (f"{name}, {column}", value) for column, found in outcome.agreement.items() for name, value in found.items()
+            (f"{name}, {column}", value)
+            for column, scores in outcome.agreement.items()
+            for name, value in scores.items()
         ],
         facts=[
             ("Features", str(outcome.features or "computed for this page")),
             ("Weights", outcome.weights or "not known"),
             ("Method", outcome.method),
             ("Map", findings.map_method),
-            ("Neighbours", f"the {NEIGHBOURS} images of the highest cosine, of the features as they are"),
+            ("Neighbours", f"the {NEIGHBOURS} images of the highest cosine, of unwhitened features"),
             ("Images", outcome.images),
             ("In no group", outcome.ungrouped),
             ("Copies of files", outcome.copies),
         ],
-        notes=_notes(outcome, len(rows), len(there)),
+        notes=_notes(outcome, len(rows), len(shown)),
     )
     write_map_page(files.new(path), page)
 
 
 def write_sheet(path: Path, members: ClusterInputs, grouping: Grouping) -> None:
-    """Write a PNG: a row a group, the most typical images first, then those at its border."""
+    """Write a PNG with one row per group: the most typical images, then those at its border."""
     groups = range(min(len(grouping.sizes_K), _SHEET_GROUPS))
     chosen = [_typical_and_border(grouping, group) for group in groups]
     small = Thumbnails(members, 128).small([row for line in chosen for row in line])
@@ -123,25 +125,25 @@ def _shown_rows(count: int, medoids: Sequence[int], seed: int) -> list[int]:
 def _thumbnails(
     path: Path, files: FileSet, members: ClusterInputs, rows: Sequence[int], reporter: ProgressReporter
 ) -> list[Picture | Path]:
-    """Make the pictures; once they are too many bytes for the page, all of them become files."""
+    """Encode thumbnails; if they exceed the limit of the page, write all of them to files."""
     folder, part = thumbnail_folder(path), None
-    found: list[Picture | Path] = []
+    thumbnails: list[Picture | Path] = []
     total = 0
     for number, data in enumerate(Thumbnails(members, THUMBNAIL).encoded(rows)):
         total += len(data)
         if total > EMBEDDED_BYTES and part is None:
             part = files.new(folder)
             part.mkdir()
-            for place, one in enumerate(found):
-                assert isinstance(one, Picture)
-                found[place] = _beside(folder, part, place, one.data)
-        found.append(_beside(folder, part, number, data) if part else Picture(data, MIME))
+            for index, picture in enumerate(thumbnails):
+                assert isinstance(picture, Picture)
+                thumbnails[index] = _write_thumbnail(folder, part, index, picture.data)
+        thumbnails.append(_write_thumbnail(folder, part, number, data) if part else Picture(data, MIME))
         reporter.progress("thumbnails", number + 1, len(rows))
-    return found
+    return thumbnails
 
 
-def _beside(folder: Path, part: Path, number: int, data: bytes) -> Path:
-    """Write a thumbnail into the hidden folder; return the name that it will have."""
+def _write_thumbnail(folder: Path, part: Path, number: int, data: bytes) -> Path:
+    """Write a thumbnail to the hidden folder; return its final path."""
     name = f"{number}{SUFFIX}"
     with named_errors(part / name):
         (part / name).write_bytes(data)
@@ -151,17 +153,17 @@ def _beside(folder: Path, part: Path, number: int, data: bytes) -> Path:
 def _neighbours(
     members: ClusterInputs, rows: Sequence[int], reporter: ProgressReporter
 ) -> list[list[tuple[int, float]]]:
-    """Return places in `rows` and cosines of the images that are most like each one, nearest first."""
+    """Return (index into `rows`, cosine) of the nearest neighbours of each row, nearest first."""
     features_ND = members.flat() if len(rows) == len(members) else members.flat()[rows]
-    found: list[list[tuple[int, float]]] = []
+    neighbours: list[list[tuple[int, float]]] = []
     for first in range(0, len(rows), _QUERIES):
         queries_QD = features_ND[first : first + _QUERIES]
         own = np.arange(first, first + len(queries_QD))
         nearest = nearest_rows(queries_QD, features_ND, NEIGHBOURS, leave_out=own, threads=block_threads())
-        both = zip(nearest.rows_QK.tolist(), nearest.cosine_QK.tolist(), strict=True)
-        found.extend(list(zip(*one, strict=True)) for one in both)
-        reporter.progress("neighbours", len(found), len(rows))
-    return found
+        pairs = zip(nearest.rows_QK.tolist(), nearest.cosine_QK.tolist(), strict=True)
+        neighbours.extend(list(zip(*pair, strict=True)) for pair in pairs)
+        reporter.progress("neighbours", len(neighbours), len(rows))
+    return neighbours
 
 
 def _images(
@@ -196,12 +198,12 @@ def _curves(curve: Sequence[KScore], k: int) -> list[Curve]:
     if not curve:
         return []
     series = {
-        "score": [one.score for one in curve],
-        "stability": [one.stability for one in curve],
-        "silhouette": [one.silhouette for one in curve],
-        "silhouette of structureless points": [one.cloud_silhouette for one in curve],
+        "score": [point.score for point in curve],
+        "stability": [point.stability for point in curve],
+        "silhouette": [point.silhouette for point in curve],
+        "silhouette of structureless points": [point.cloud_silhouette for point in curve],
     }
-    return [Curve("How many groups?", "k", "", [one.k for one in curve], series, mark=k)]
+    return [Curve("How many groups?", "k", "", [point.k for point in curve], series, mark=k)]
 
 
 def _notes(outcome: ClusterResult, shown: int, pairs: int) -> list[str]:

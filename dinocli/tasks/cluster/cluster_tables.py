@@ -1,4 +1,4 @@
-"""The files that scripts read: all images, the pairs that are nearly the same, the diverse subset."""
+"""CSV tables and lists of `cluster`: images, duplicates, issues, drift, diverse subset."""
 
 import csv
 import math
@@ -25,9 +25,9 @@ ISSUE = ("path", "issue", "value", "usual")
 
 
 def write_clusters(path: Path, members: ClusterInputs, findings: Findings) -> None:
-    """Write one line an image, in the order of the feature file; a cell is empty where there is no number.
+    """Write one row per image, in the order of the feature file; a missing number is an empty cell.
 
-    `cluster` counts from 0, the largest; -1 is in no group. `medoid` is 1 for the image that stands for its group.
+    `cluster` 0 is the largest group, -1 no group. `medoid` is 1 for the most typical image of each group.
     """
     grouping = findings.groups.grouping
     medoids = set(grouping.medoids_K)
@@ -50,30 +50,30 @@ def write_clusters(path: Path, members: ClusterInputs, findings: Findings) -> No
 
 
 def read_ids(path: Path) -> dict[str, int]:
-    """Read the group of each image from an earlier table of `cluster`; images in no group are left out.
+    """Read the group number by image name from an earlier table of `cluster`; images in no group are left out.
 
     Raises:
-        DataError: It is no such table.
+        DataError: The file is not such a table.
     """
     try:
         rows = parse_table(path.read_text(encoding="utf-8-sig"), wanted="path")
         header = rows[0].cells
-        place, cluster = header.index("path"), header.index("cluster")
-        groups = {row.cells[place]: int(row.cells[cluster]) for row in rows[1:]}
+        name_column, group_column = header.index("path"), header.index("cluster")
+        groups = {row.cells[name_column]: int(row.cells[group_column]) for row in rows[1:]}
     except (OSError, ValueError, IndexError, csv.Error) as error:
         raise DataError(f"cannot read groups from {path}: {error}; give the clusters.csv of an earlier run") from error
     return {name: group for name, group in groups.items() if group != NO_CLUSTER}
 
 
 def write_pairs(path: Path, members: ClusterInputs, pairs: Sequence[SamePair]) -> None:
-    """Write one line a pair, closest first."""
+    """Write one row per pair, highest cosine first."""
     names = members.names
     rows = ((names[p.first], names[p.second], f"{p.cosine:.6f}", int(p.exact), _short(p.likeness)) for p in pairs)
     write_table(path, PAIRS, rows)
 
 
 def write_duplicate_groups(path: Path, members: ClusterInputs, groups: Sequence[DuplicateGroup]) -> None:
-    """Write one line an image that has a copy, group by group; `keep` is 1 for the file to keep."""
+    """Write one row per image with a duplicate, group by group; `keep` is 1 for the file to keep."""
     lines = (
         (number, members.names[row], int(place == 0), int(group.exact))
         for number, group in enumerate(groups)
@@ -83,18 +83,18 @@ def write_duplicate_groups(path: Path, members: ClusterInputs, groups: Sequence[
 
 
 def write_drift(path: Path, names: Sequence[str], score_M: NDArray[np.float64]) -> None:
-    """Write one line an image of the other batch, the one that looks newest first."""
+    """Write one row per image of the other batch, highest drift score first."""
     order = np.argsort(-score_M, kind="stable").tolist()
     write_table(path, ("path", "score"), ((names[row], _short(float(score_M[row]))) for row in order))
 
 
 def write_issues(path: Path, members: ClusterInputs, issues: Sequence[ImageIssue]) -> None:
-    """Write one line an issue, in the order of the images."""
+    """Write one row per issue, in the order of the images."""
     write_table(path, ISSUE, ((members.names[i.row], i.kind, _short(i.value), _short(i.usual)) for i in issues))
 
 
 def write_selected(path: Path, members: ClusterInputs, rows: Sequence[int]) -> None:
-    """Write one name a line, in the order of choice: the first lines of the file are a good choice too."""
+    """Write one name per line in the order of selection, so that the first lines are a diverse subset too."""
     write_atomic(path, "".join(f"{members.names[row]}\n" for row in rows))
 
 

@@ -1,4 +1,4 @@
-"""Is another batch of images like the one that is grouped, by its features and by its looks?"""
+"""Drift test (`--drift`): compare another batch of images by features and by appearance."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,16 +15,16 @@ from dinocli.tasks.cluster.cluster_inputs import ClusterInputs, members_of
 from dinocli.tasks.cluster.image_checks import measure_images
 from dinocli.tasks.feature_inputs import check_comparable
 
-_FEWEST = 10  # images of a batch whose looks are compared
+_MIN_IMAGES = 10  # per batch, to compare appearance
 
 
 class DriftedBatch(NamedTuple):
-    """Another batch, compared with the one that is grouped.
+    """Comparison of another batch with the clustered images.
 
     Args:
-        names: Images of the other batch.
-        features: The tests on features; its scores are those of the names.
-        looks: The tests on light, colour and sharpness; None where images are not at hand.
+        names: Image names of the other batch.
+        features: Test on features; its scores follow `names`.
+        looks: Test on brightness, colour and sharpness; None if the images are not available.
     """
 
     names: list[str]
@@ -33,12 +33,12 @@ class DriftedBatch(NamedTuple):
 
     @property
     def p(self) -> float:
-        """Return the p-value of all tests together."""
-        found = [self.features.p, *([self.looks.p] if self.looks else [])]
-        return min(1.0, len(found) * min(found))
+        """Return the p-value of all tests, Bonferroni-corrected."""
+        p_values = [self.features.p, *([self.looks.p] if self.looks else [])]
+        return min(1.0, len(p_values) * min(p_values))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return JSON-like data, without the images."""
+        """Return JSON-like data without the image names."""
         looks = self.looks.to_dict() if self.looks else None
         return {"p": self.p, "differs": self.p < LEVEL, "features": self.features.to_dict(), "looks": looks}
 
@@ -50,17 +50,17 @@ def drift_of(
     reporter: ProgressReporter,
     seed: int = 0,
 ) -> DriftedBatch:
-    """Compare another feature file with the images, and say whether it differs.
+    """Test whether another feature file differs from the clustered images.
 
     Args:
-        path: The feature file.
-        members: The images that are grouped.
-        statistics: Statistics of them; empty leaves the looks out.
-        reporter: Receives the answer.
+        path: Feature file of the other batch.
+        members: The clustered images.
+        statistics: Pixel statistics of `members`; empty skips the test on appearance.
+        reporter: Receives the result.
         seed: Random seed of samples and permutations.
 
     Raises:
-        WeightsError: It cannot be read, or was made in another way.
+        WeightsError: The file cannot be read, or its features are not comparable.
         DataError: One of the two has fewer than two usable rows.
     """
     other = open_features(path)
@@ -70,23 +70,23 @@ def drift_of(
         raise DataError(f"--drift compares at least 2 images with 2; {path} has {len(batch)}, the other {len(members)}")
     if batch.flat().shape[1] != members.flat().shape[1]:
         raise DataError(f"{path} has {batch.flat().shape[1]} values a row, the other {members.flat().shape[1]}")
-    features = drift(members.pooled_ND, batch.pooled_ND, seed=seed)  # of pooled ones: nothing is fitted to one batch
-    found = DriftedBatch(batch.names, features, _looks(batch, statistics, reporter, seed))
-    words = "differs from the old one" if found.p < LEVEL else "shows no difference from the old one"
-    looks = f", of looks {found.looks.p:.3f}" if found.looks else ""
-    reporter.line(f"drift: the new batch {words} (p = {found.p:.3f}; of features {features.p:.3f}{looks})")
-    return found
+    features = drift(members.pooled_ND, batch.pooled_ND, seed=seed)  # pooled features are not fitted to either batch
+    result = DriftedBatch(batch.names, features, _appearance(batch, statistics, reporter, seed))
+    words = "differs from the old one" if result.p < LEVEL else "shows no difference from the old one"
+    looks = f", of looks {result.looks.p:.3f}" if result.looks else ""
+    reporter.line(f"drift: the new batch {words} (p = {result.p:.3f}; of features {features.p:.3f}{looks})")
+    return result
 
 
-def _looks(
+def _appearance(
     batch: ClusterInputs, statistics: Sequence[ImageStatistics], reporter: ProgressReporter, seed: int
 ) -> Drift | None:
-    """Compare light, colour and sharpness, where both batches are at hand: features hardly see a change of light."""
+    """Test brightness, colour and sharpness if both batches are available; features hardly depend on brightness."""
     if not statistics or batch.root is None or batch.boxes is not None:
         return None
     others = [one for one in measure_images(batch, reporter) if one is not None]
-    if min(len(statistics), len(others)) < _FEWEST:
+    if min(len(statistics), len(others)) < _MIN_IMAGES:
         return None
     batches = (statistics, others)
-    old, new = (np.array([[getattr(one, name) for name in APPEARANCE] for one in seen]) for seen in batches)
+    old, new = (np.array([[getattr(image, name) for name in APPEARANCE] for image in images]) for images in batches)
     return drift(old, new, directions_only=False, seed=seed)

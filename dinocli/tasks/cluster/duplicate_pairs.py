@@ -1,4 +1,4 @@
-"""Images that are nearly, or exactly, the same: pairs, and groups of them with a file to keep.
+"""Near-duplicate and byte-identical images: pairs, and groups with a file to keep.
 
 Shapes: P pairs.
 """
@@ -27,23 +27,23 @@ from dinocli.tasks.cluster.cluster_inputs import ClusterInputs
 from dinocli.tasks.cluster.cluster_options import AUTO_DUPLICATES
 
 ALL_PAIRS_ROWS = 50_000
-"""Above this many images only those of one group are compared with each other: the time grows with the square."""
+"""With more images, only those in the same group are compared: the time grows with the square of their number."""
 COMPARED_PAIRS = 500
-"""Pairs whose pixels are compared, closest first: half a minute."""
+"""Pairs whose pixels are compared, highest cosine first; takes half a minute."""
 
 _BULK_ROWS, _UNRELATED_PAIRS, _SIDE = 2000, 40, 128
-_LOOKED_AT = 0.9  # two nearest to each other and this near are looked at in the bulk too: every image may have a copy
+_MIN_MUTUAL_COSINE = 0.9  # mutual nearest neighbours from this cosine are candidates even if every image has a copy
 
 
 class SamePair(NamedTuple):
-    """Two rows, first < second.
+    """A pair of duplicates, first < second.
 
     Args:
-        first: Row.
-        second: Row.
+        first: Row of the first image.
+        second: Row of the second image.
         cosine: Cosine of their features.
-        exact: Whether their files hold the same bytes.
-        likeness: Correlation of their aligned pixels; NaN where they were not compared.
+        exact: Their files are byte-identical.
+        likeness: Correlation of their aligned pixels; NaN if pixels were not compared.
     """
 
     first: int
@@ -54,11 +54,11 @@ class SamePair(NamedTuple):
 
 
 class DuplicateGroup(NamedTuple):
-    """Rows that are the same image.
+    """A group of duplicates.
 
     Args:
-        rows: The one to keep first: the most pixels, then the larger file, then the first name.
-        exact: Whether all files hold the same bytes.
+        rows: Rows, the one to keep first: most pixels, then largest file, then first name.
+        exact: All files are byte-identical.
     """
 
     rows: list[int]
@@ -66,14 +66,15 @@ class DuplicateGroup(NamedTuple):
 
 
 class Same(NamedTuple):
-    """Pairs of copies and near-copies.
+    """Result of the duplicate search.
 
     Args:
-        pairs: Closest first; of several copies of one file each is paired with the first, and all near ones are.
-        near: Pairs that are nearly the same, or None where they were too many.
-        copies: Images whose file is a copy of an earlier one.
-        threshold: Cosine from which a pair counts, as far as features decide; NaN where nothing was looked for.
-        reason: Where the threshold comes from.
+        pairs: Highest cosine first. Each copy of a file is paired with the first copy; of near-duplicates all pairs are
+            listed.
+        near: Number of near-duplicate pairs; None if there were too many.
+        copies: Number of images whose file is a copy of an earlier one.
+        threshold: Cosine from which features alone make a pair; NaN without a search.
+        reason: Source of the threshold.
     """
 
     pairs: list[SamePair]
@@ -86,28 +87,28 @@ class Same(NamedTuple):
 def find_same(
     members: ClusterInputs, grouping: Grouping, threshold: float, reporter: ProgressReporter, seed: int = 0
 ) -> Same:
-    """Find near-copies, and copies of files.
+    """Find near-duplicates and byte-identical files.
 
-    Copies are found first, and only the first of them is compared with the other images: a thousand copies would
-    otherwise be half a million pairs.
+    Copies are found first, and only the first copy is compared with other images: a thousand copies would otherwise
+    give half a million pairs.
 
     Args:
         members: The images.
-        grouping: Says where to look in a large set.
-        threshold: Smallest cosine; `AUTO_DUPLICATES` takes it from the folder and looks at pixels.
-        reporter: Receives what is left out.
-        seed: Random seed of the pairs that are drawn at random.
+        grouping: Groups, within which a large dataset is searched.
+        threshold: Minimum cosine; `AUTO_DUPLICATES` estimates it from the images and compares pixels.
+        reporter: Receives notes on pairs that are not searched or listed.
+        seed: Random seed of sampled rows and unrelated pairs.
     """
     root, boxes = members.root, members.boxes
     copies = same_files([str(root / name) for name in members.names]) if root and boxes is None else []
     exact = [SamePair(group[0], other, 1.0, True) for group in copies for other in group[1:]]
-    again = np.zeros(len(members), bool)
-    again[[pair.second for pair in exact]] = True
-    bulk = _bulk(members, np.flatnonzero(~again), seed) if threshold == AUTO_DUPLICATES else None
-    least = min(bulk.cosine(BORDERLINE), _LOOKED_AT) if bulk else threshold
+    is_copy_N = np.zeros(len(members), bool)
+    is_copy_N[[pair.second for pair in exact]] = True
+    bulk = _bulk(members, np.flatnonzero(~is_copy_N), seed) if threshold == AUTO_DUPLICATES else None
+    least = min(bulk.cosine(BORDERLINE), _MIN_MUTUAL_COSINE) if bulk else threshold
     near: list[SamePair] | None = []
     try:
-        near = [pair for rows in _compared(grouping, ~again, reporter) for pair in _near(members, rows, least)]
+        near = [pair for rows in _row_sets(grouping, ~is_copy_N, reporter) for pair in _near(members, rows, least)]
     except DataError as error:
         reporter.warn(f"near-duplicates are not listed: {error}")
         near = None
@@ -122,7 +123,7 @@ def find_same(
 
 
 def duplicate_groups(members: ClusterInputs, pairs: Sequence[SamePair]) -> list[DuplicateGroup]:
-    """Join pairs to groups, largest first; inside a group the file to keep comes first."""
+    """Return the connected components of the pairs, largest first; in each group the file to keep comes first."""
     if not pairs:
         return []
     edges = np.array([(pair.first, pair.second) for pair in pairs])
@@ -132,14 +133,15 @@ def duplicate_groups(members: ClusterInputs, pairs: Sequence[SamePair]) -> list[
     groups: dict[int, list[int]] = {}
     for row in np.unique(edges).tolist():
         groups.setdefault(int(label_N[row]), []).append(row)
-    found = [
-        DuplicateGroup(sorted(rows, key=lambda row: _worth(members, row)), group not in inexact)
+    sorted_groups = [
+        DuplicateGroup(sorted(rows, key=lambda row: _keep_order(members, row)), group not in inexact)
         for group, rows in groups.items()
     ]
-    return sorted(found, key=lambda group: (-len(group.rows), group.rows[0]))
+    return sorted(sorted_groups, key=lambda group: (-len(group.rows), group.rows[0]))
 
 
-def _worth(members: ClusterInputs, row: int) -> tuple[int, int, str]:
+def _keep_order(members: ClusterInputs, row: int) -> tuple[int, int, str]:
+    """Return a sort key: most pixels, then largest file, then name."""
     if members.root is None:
         return 0, 0, members.names[row]
     path = members.root / members.names[row]
@@ -151,37 +153,37 @@ def _worth(members: ClusterInputs, row: int) -> tuple[int, int, str]:
 
 
 def _bulk(members: ClusterInputs, rows: NDArray[np.intp], seed: int) -> CopyThreshold:
-    """Measure how near the nearest neighbours of a sample are."""
+    """Fit the distribution of nearest-neighbour cosines on a sample."""
     chosen = np.random.default_rng(seed).permutation(len(rows))[:_BULK_ROWS]
     features_ND = np.asarray(members.pooled_ND[rows], np.float32)
-    found = nearest_rows(features_ND[chosen], features_ND, 1, leave_out=chosen, threads=block_threads())
-    cosine_QK = found.cosine_QK
+    nearest = nearest_rows(features_ND[chosen], features_ND, 1, leave_out=chosen, threads=block_threads())
+    cosine_QK = nearest.cosine_QK
     return copy_threshold(cosine_QK[:, 0] if cosine_QK.shape[1] else np.empty(0))
 
 
 def _confirmed(
     members: ClusterInputs, near: list[SamePair], bulk: CopyThreshold, reporter: ProgressReporter, seed: int
 ) -> list[SamePair]:
-    """Keep the pairs that are copies by their features and pixels together; without pixels, those that are far out."""
-    near = _worth_a_look(sorted(near, key=lambda pair: -pair.cosine), bulk)
-    looked, rest = (near[:COMPARED_PAIRS], near[COMPARED_PAIRS:]) if members.root else ([], near)
-    if looked and rest:
-        reporter.line(f"the pixels of the closest {len(looked):,} of {len(near):,} pairs are compared")
+    """Return the pairs confirmed by features and pixels; without pixels, those whose cosine is a clear outlier."""
+    near = _candidates(sorted(near, key=lambda pair: -pair.cosine), bulk)
+    compared, rest = (near[:COMPARED_PAIRS], near[COMPARED_PAIRS:]) if members.root else ([], near)
+    if compared and rest:
+        reporter.line(f"the pixels of the closest {len(compared):,} of {len(near):,} pairs are compared")
     random = np.random.default_rng(seed)
-    drawn = random.integers(0, len(members), (_UNRELATED_PAIRS if looked else 0, 2))
-    likeness_P = _likeness(members, [*((pair.first, pair.second) for pair in looked), *map(tuple, drawn.tolist())])
-    unrelated = likeness_P[len(looked) :][drawn[:, 0] != drawn[:, 1]]
-    needed_P = bulk.needed(np.array([pair.cosine for pair in looked]), unrelated)
-    kept = [
+    drawn = random.integers(0, len(members), (_UNRELATED_PAIRS if compared else 0, 2))
+    likeness_P = _likeness(members, [*((pair.first, pair.second) for pair in compared), *map(tuple, drawn.tolist())])
+    unrelated = likeness_P[len(compared) :][drawn[:, 0] != drawn[:, 1]]
+    needed_P = bulk.needed(np.array([pair.cosine for pair in compared]), unrelated)
+    confirmed = [
         pair._replace(likeness=float(likeness))
-        for pair, likeness, needed in zip(looked, likeness_P, needed_P, strict=False)
+        for pair, likeness, needed in zip(compared, likeness_P, needed_P, strict=False)
         if likeness >= needed
     ]
-    return [*kept, *(pair for pair in rest if bulk.deviations(np.array([pair.cosine]))[0] >= CLEAR)]
+    return [*confirmed, *(pair for pair in rest if bulk.deviations(np.array([pair.cosine]))[0] >= CLEAR)]
 
 
-def _worth_a_look(near: list[SamePair], bulk: CopyThreshold) -> list[SamePair]:
-    """Leave out pairs within the bulk, unless the two are nearest to each other; closest first."""
+def _candidates(near: list[SamePair], bulk: CopyThreshold) -> list[SamePair]:
+    """Return the pairs with an outlying cosine, and mutual nearest neighbours; highest cosine first."""
     best: dict[int, SamePair] = {}
     for pair in near:
         best.setdefault(pair.first, pair)
@@ -191,7 +193,7 @@ def _worth_a_look(near: list[SamePair], bulk: CopyThreshold) -> list[SamePair]:
 
 
 def _likeness(members: ClusterInputs, pairs: Sequence[tuple[int, int]]) -> NDArray[np.float64]:
-    """Compare the pixels of pairs; each image is decoded once."""
+    """Return the correlation of the aligned pixels of each pair, (P,); each image is decoded once."""
     rows = sorted({row for pair in pairs for row in pair})
     pictures = dict(zip(rows, map(structure, Thumbnails(members, _SIDE).small(rows)), strict=True))
     compare = in_order(
@@ -200,8 +202,8 @@ def _likeness(members: ClusterInputs, pairs: Sequence[tuple[int, int]]) -> NDArr
     return np.array(list(compare), np.float64)
 
 
-def _compared(grouping: Grouping, wanted_N: NDArray[np.bool_], reporter: ProgressReporter) -> list[NDArray[np.intp]]:
-    """Return the sets of rows in which all are compared with all."""
+def _row_sets(grouping: Grouping, wanted_N: NDArray[np.bool_], reporter: ProgressReporter) -> list[NDArray[np.intp]]:
+    """Return sets of rows within which all pairs are compared."""
     if wanted_N.sum() <= ALL_PAIRS_ROWS:
         return [np.flatnonzero(wanted_N)]
     reporter.line(f"more than {ALL_PAIRS_ROWS:,} images: near-duplicates are looked for within each group")
@@ -210,5 +212,5 @@ def _compared(grouping: Grouping, wanted_N: NDArray[np.bool_], reporter: Progres
 
 def _near(members: ClusterInputs, rows: NDArray[np.intp], threshold: float) -> list[SamePair]:
     pairs_P2, cosine_P = near_duplicates(members.pooled_ND[rows], threshold)
-    together = zip(rows[pairs_P2].tolist(), cosine_P.tolist(), strict=True)
-    return [SamePair(first, second, cosine, False) for (first, second), cosine in together]
+    pairs = zip(rows[pairs_P2].tolist(), cosine_P.tolist(), strict=True)
+    return [SamePair(first, second, cosine, False) for (first, second), cosine in pairs]

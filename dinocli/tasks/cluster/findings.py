@@ -1,4 +1,4 @@
-"""Findings for all images once they are clustered, and the result that sums them up."""
+"""Results of `cluster` per image, and their summary."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -24,20 +24,20 @@ OUTLIERS = 10
 
 
 class Findings(NamedTuple):
-    """Results for all images, to be shown and written.
+    """Results for all images, for tables and page.
 
     Args:
-        groups: Their groups.
-        ids_K: Numbers of the groups.
-        outlier_N: Their oddness.
-        place_N2: Their places on the map.
-        map_method: How the map was made, in words.
-        same: Pairs of copies and near-copies.
-        again: Groups of copies and near-copies.
+        groups: Groups of the images.
+        ids_K: Number of each group.
+        outlier_N: Outlier score of each image.
+        place_N2: Map coordinates of each image.
+        map_method: Description of the map method.
+        same: Pairs of duplicates.
+        again: Groups of duplicates.
         issues: Dark, bright, blank, blurred and odd images.
         selected: Rows of the diverse subset.
-        labels: Labels of the images, by column.
-        drifted: Difference to another batch; None where none was named.
+        labels: Label columns.
+        drifted: Result of the drift test; None without one.
     """
 
     groups: FoundGroups
@@ -54,12 +54,12 @@ class Findings(NamedTuple):
 
     @property
     def number_N(self) -> NDArray[np.intp]:
-        """Return the number of each image's group, -1 for none."""
+        """Return the group number of each image; -1 for no group."""
         return np.array([*self.ids_K, NO_CLUSTER], np.intp)[self.groups.grouping.label_N]
 
 
 def result_of(options: ClusterOptions, members: ClusterInputs, findings: Findings) -> ClusterResult:
-    """Return the result without its files and seconds, which are known once all is written."""
+    """Return the summary; its files and seconds are filled in after writing."""
     found, same, labels = findings.groups, findings.same, findings.labels
     grouping, number_N = found.grouping, findings.number_N
     clusters = [
@@ -104,7 +104,7 @@ def result_of(options: ClusterOptions, members: ClusterInputs, findings: Finding
 
 
 def image_tags(findings: Findings) -> list[ImageTag]:
-    """Return what COCO is to say: the group of each image, files that another one replaces, the diverse subset."""
+    """Return the COCO tags: group of each image, redundant duplicates, diverse subset."""
     groups = [
         ImageTag(row, "no group" if number == NO_CLUSTER else f"cluster {number}")
         for row, number in enumerate(findings.number_N.tolist())
@@ -114,7 +114,7 @@ def image_tags(findings: Findings) -> list[ImageTag]:
 
 
 def _agreement(names: Sequence[str], label_N: NDArray[np.intp]) -> dict[str, float]:
-    """Compare groups with labels, over the images that have one; those in no group are one more group."""
+    """Score the agreement of groups and labels over labelled images; images in no group count as one group."""
     truth_N = np.array(names)
     labelled_N = truth_N != ""
     if not labelled_N.any():

@@ -1,4 +1,4 @@
-"""From features to groups: the number of groups, the method, the smallest size."""
+"""Cluster features: choice of k, method, minimum group size."""
 
 from typing import NamedTuple
 
@@ -15,12 +15,12 @@ from dinocli.tasks.cluster.cluster_options import AUTO, ClusterOptions
 
 
 class FoundGroups(NamedTuple):
-    """Groups, and the reason for their number.
+    """Groups and the reason for their number.
 
     Args:
-        grouping: The groups.
+        grouping: Groups of the rows.
         clear: Whether the data show groups; None if not tested.
-        reason: Reason for their number.
+        reason: Reason for the number of groups.
         curve: Scores of each number of groups that `-k auto` tried.
     """
 
@@ -31,13 +31,13 @@ class FoundGroups(NamedTuple):
 
 
 def find_groups(rows: NormalizedFeatures, options: ClusterOptions, reporter: ProgressReporter) -> FoundGroups:
-    """Group the rows as the options say.
+    """Cluster the rows by the method and number of groups of the options.
 
     Raises:
         UsageError: More groups than images, or too many images for the method.
     """
     if options.k > len(rows):
-        raise UsageError(f"-k {options.k} asks for more groups than the {len(rows)} images that there are")
+        raise UsageError(f"-k {options.k} asks for more groups than there are images ({len(rows)})")
     if options.width or options.whiten:
         fit = fit_whitening if options.whiten else fit_projection
         rows = NormalizedFeatures(rows.features_ND, fit(rows, options.width, seed=options.seed), rows.threads)
@@ -57,15 +57,15 @@ def find_groups(rows: NormalizedFeatures, options: ClusterOptions, reporter: Pro
 
 def _grouped(rows: NormalizedFeatures, k: int, options: ClusterOptions) -> Grouping:
     if options.method == "agglomerative":
-        found = group_by_labels(rows, agglomerative(rows, k))
+        grouping = group_by_labels(rows, agglomerative(rows, k))
     else:
-        found = group_by_centres(rows, unit_kmeans(rows, k, seed=options.seed).centres_KD)
-    return _without_small(rows, found, options.least(len(rows)))
+        grouping = group_by_centres(rows, unit_kmeans(rows, k, seed=options.seed).centres_KD)
+    return _without_small_groups(rows, grouping, options.least(len(rows)))
 
 
-def _without_small(rows: NormalizedFeatures, found: Grouping, least: int) -> Grouping:
-    """Dissolve groups that are too small: their images are in no group."""
-    if not found.sizes_K or min(found.sizes_K) >= least:
-        return found
-    small_N = np.array(found.sizes_K)[found.label_N] < least
-    return group_by_labels(rows, np.where(small_N, NO_CLUSTER, found.label_N))
+def _without_small_groups(rows: NormalizedFeatures, grouping: Grouping, least: int) -> Grouping:
+    """Dissolve groups of fewer than `least` images; these images are then in no group."""
+    if not grouping.sizes_K or min(grouping.sizes_K) >= least:
+        return grouping
+    small_N = np.array(grouping.sizes_K)[grouping.label_N] < least
+    return group_by_labels(rows, np.where(small_N, NO_CLUSTER, grouping.label_N))

@@ -1,4 +1,4 @@
-"""Statistics of the pixels of all images: issues (dark, bright, blank, blurred ...) and appearance outliers."""
+"""Pixel statistics of all images: issues (dark, bright, blank, blurred ...) and appearance outliers."""
 
 from typing import NamedTuple
 
@@ -15,18 +15,18 @@ from dinocli.quality.odd_images import appearance_distance
 from dinocli.report.thumbnails import Thumbnails
 from dinocli.tasks.cluster.cluster_inputs import ClusterInputs
 
-MOST_IMAGES = 50_000
-"""Above this decoding takes longer than all else; `embed` has named the unreadable ones already."""
+MAX_IMAGES = 50_000
+"""With more images, decoding takes longer than all other work; `embed` has already listed unreadable images."""
 _SIDE = 128
 
 
 class CheckedImages(NamedTuple):
-    """Issues and statistics of the pixels of all images.
+    """Issues and pixel statistics of all images.
 
     Args:
-        issues: In the order of the rows.
-        distance_N: How far each image's statistics lie from those of most images.
-        statistics: Statistics of the images that can be read.
+        issues: Issues in the order of the rows.
+        distance_N: Distance of each image's statistics from those of most images.
+        statistics: Statistics of the readable images.
     """
 
     issues: list[ImageIssue]
@@ -35,17 +35,17 @@ class CheckedImages(NamedTuple):
 
 
 def check_images(members: ClusterInputs, reporter: ProgressReporter, seed: int = 0) -> CheckedImages | None:
-    """Decode all images small and measure them; None where whole images are not at hand, or are too many."""
+    """Decode all images at 128 pixels and measure them; None for tiles, missing images or too many images."""
     if members.root is None or members.boxes is not None:
         return None
-    if len(members) > MOST_IMAGES:
-        reporter.line(f"more than {MOST_IMAGES:,} images: they are not decoded to look for dark or blurred ones")
+    if len(members) > MAX_IMAGES:
+        reporter.line(f"more than {MAX_IMAGES:,} images: they are not decoded to look for dark or blurred ones")
         return None
     statistics = measure_images(members, reporter)
     sizes = list(in_order(lambda row: _size(members, row), range(len(members)), thread_count("auto")))
-    read_M = np.array([row for row, one in enumerate(statistics) if one is not None], np.intp)
+    read_M = np.array([row for row, image in enumerate(statistics) if image is not None], np.intp)
     distance_N = np.ones(len(members))
-    readable = [one for one in statistics if one is not None]
+    readable = [image for image in statistics if image is not None]
     if readable:
         distance_M = appearance_distance(readable, seed=seed)
         distance_N[:] = np.median(distance_M)
@@ -54,7 +54,7 @@ def check_images(members: ClusterInputs, reporter: ProgressReporter, seed: int =
 
 
 def measure_images(members: ClusterInputs, reporter: ProgressReporter) -> list[ImageStatistics | None]:
-    """Measure small pictures of all images; None where one cannot be read."""
+    """Return the pixel statistics of each image at 128 pixels; None for unreadable ones."""
     statistics: list[ImageStatistics | None] = []
     for picture in Thumbnails(members, _SIDE).small(range(len(members))):
         statistics.append(image_statistics(picture) if min(picture.shape[:2]) > 1 else None)

@@ -326,7 +326,7 @@ def test_contradictions_are_refused(job: ClusterOptions, change: dict[str, objec
 
 
 def test_more_groups_than_images(job: ClusterOptions) -> None:
-    with pytest.raises(UsageError, match="-k 21 asks for more groups than the 20 images"):
+    with pytest.raises(UsageError, match=r"-k 21 asks for more groups than there are images \(20\)"):
         cluster(replace(job, k=21))
 
 
