@@ -30,5 +30,5 @@ def compare(
     from dinocli.tasks.compare_runs import CompareOptions, compare_runs
 
     with terminal:
-        found = compare_runs(CompareOptions(tuple(runs), report, force))
-    show_comparison(terminal, found)
+        comparison = compare_runs(CompareOptions(tuple(runs), report, force))
+    show_comparison(terminal, comparison)

@@ -24,22 +24,22 @@ def doctor(
     from dinocli.cli.facts import print_facts
     from dinocli.cli.render import print_json
 
-    found: dict[str, Any] = {}
+    facts: dict[str, Any] = {}
     with terminal:
         from dinocli.tasks.doctor import examine
         from dinocli.tasks.train.machine_speed import measure_speed
 
-        found = examine()
+        facts = examine()
         if bench:
             speed = measure_speed(model, device, terminal)
-            found["bench"] = speed.to_dict()
+            facts["bench"] = speed.to_dict()
             for line in speed.table():
                 terminal.line(line)
     if terminal.as_json:
-        print_json(found)
+        print_json(facts)
         return
     lines: dict[str, Any] = {}
-    for name, value in found.items():
+    for name, value in facts.items():
         if name != "bench":
             lines |= {f"extra {extra}": state for extra, state in value.items()} if name == "extras" else {name: value}
     print_facts(lines)

@@ -92,5 +92,5 @@ def evaluate(
             report=report,
             argv=tuple(sys.argv),
         )
-        found = run(options, terminal, sys.stdin.buffer)
-    show_evaluation(terminal, found)
+        evaluation = run(options, terminal, sys.stdin.buffer)
+    show_evaluation(terminal, evaluation)

@@ -95,14 +95,14 @@ def search(
             together=together,
             unlike=tuple(unlike or ()),
         )
-        found = run(options, terminal, sys.stdin.buffer)
+        result = run(options, terminal, sys.stdin.buffer)
     if sheet:
         terminal.ending([sheet], [])
     if terminal.as_json:
-        print_json(found.to_dict())
+        print_json(result.to_dict())
         return
     show = visible if sys.stdout.isatty() else str
-    for query, hits in found.answers:
+    for query, hits in result.answers:
         for rank, hit in enumerate(hits, 1):
             tile = f"\t{','.join(map(str, hit.box))}" if hit.box else ""
             sys.stdout.write(f"{show(query.name)}\t{rank}\t{hit.cosine:.6f}\t{show(str(hit.path or hit.name))}{tile}\n")

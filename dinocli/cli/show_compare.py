@@ -11,29 +11,29 @@ from dinocli.cli.render import Terminal, print_json, text_table
 from dinocli.report.comparison_page import lead, run_names
 
 
-def show_comparison(terminal: Terminal, found: RunComparison) -> None:
+def show_comparison(terminal: Terminal, comparison: RunComparison) -> None:
     """Show the scores on stdout, differing settings and notes on stderr."""
     if terminal.as_json:
-        print_json(found.to_dict())
+        print_json(comparison.to_dict())
     elif sys.stdout.isatty():
-        _show_table(found)
+        _show_table(comparison)
     else:
-        _write_lines(found)
-    names = run_names(found.runs)
-    for key, values in found.settings.items():
+        _write_lines(comparison)
+    names = run_names(comparison.runs)
+    for key, values in comparison.settings.items():
         words = ("none" if value is None else str(value) for value in values)
         pairs = zip(names, words, strict=True)
         terminal.line(f"{key}: {', '.join(f'{value} ({name})' for name, value in pairs)}")
-    for note in found.notes:
+    for note in comparison.notes:
         terminal.line(f"note: {note}")
-    terminal.line(lead(found))
-    if found.report:
-        terminal.line(f"page: {found.report}")
+    terminal.line(lead(comparison))
+    if comparison.report:
+        terminal.line(f"page: {comparison.report}")
 
 
-def _show_table(found: RunComparison) -> None:
-    labelled = next((key for run in found.runs for key in run.labelled), "")
-    title = next((run.labelled[labelled].name for run in found.runs if labelled in run.labelled), "")
+def _show_table(comparison: RunComparison) -> None:
+    labelled = next((key for run in comparison.runs for key in run.labelled), "")
+    title = next((run.labelled[labelled].name for run in comparison.runs if labelled in run.labelled), "")
     header = ["run", "verdict", "steps", "minutes", "selection score", *([title] if title else [])]
     rows = [
         [
@@ -44,7 +44,7 @@ def _show_table(found: RunComparison) -> None:
             _change(run.scores, run.selection_score),
             *([_change(run.labelled, labelled)] if title else []),
         ]
-        for name, run in zip(run_names(found.runs), found.runs, strict=True)
+        for name, run in zip(run_names(comparison.runs), comparison.runs, strict=True)
     ]
     console = Console(highlight=False, markup=False, emoji=False)
     console.print(text_table("", header, rows, console.width))
@@ -55,12 +55,12 @@ def _change(scores: Mapping[str, RunScore], key: str) -> str:
     return f"{_short(score.start)} -> {_short(score.adapted)}" if score else ""
 
 
-def _write_lines(found: RunComparison) -> None:
+def _write_lines(comparison: RunComparison) -> None:
     """Write a header line and one tab-separated line per run, with 6 significant digits."""
-    keys = list(dict.fromkeys(key for run in found.runs for key in (*run.labelled, *run.scores)))
+    keys = list(dict.fromkeys(key for run in comparison.runs for key in (*run.labelled, *run.scores)))
     columns = [f"{key}_{side}" for key in keys for side in ("start", "adapted")]
     lines = [["run", "verdict", "keep", "images", "steps", "seconds", *columns]]
-    lines += [_line(run, keys) for run in found.runs]
+    lines += [_line(run, keys) for run in comparison.runs]
     sys.stdout.write("".join("\t".join(line) + "\n" for line in lines))
 
 

@@ -16,25 +16,25 @@ _MIN_WIDTH_FOR_NAMES = 130
 """Terminal cells that a comparison with full names of scores needs."""
 
 
-def show_evaluation(terminal: Terminal, found: EvaluateResult) -> None:
+def show_evaluation(terminal: Terminal, evaluation: EvaluateResult) -> None:
     """Show the table on stdout, notes and sentences on stderr."""
-    for note in found.notes:
+    for note in evaluation.notes:
         terminal.line(f"note: {note}")
     if terminal.as_json:
-        print_json(found.to_dict())
+        print_json(evaluation.to_dict())
     elif sys.stdout.isatty():
-        _show_table(found)
+        _show_table(evaluation)
     else:
-        _write_lines(found)
-    for sentence in found.sentences:
+        _write_lines(evaluation)
+    for sentence in evaluation.sentences:
         terminal.line(sentence)
 
 
-def _write_lines(found: EvaluateResult) -> None:
+def _write_lines(evaluation: EvaluateResult) -> None:
     """Write a header line and one tab-separated line per score, with 6 significant digits."""
-    compared = ["baseline", "difference", "low", "high", "verdict"] if found.baseline else []
+    compared = ["baseline", "difference", "low", "high", "verdict"] if evaluation.baseline else []
     lines = [["labels", "score", "value", *compared]]
-    for row in found.table:
+    for row in evaluation.table:
         line = [row.labels, row.key, _exact(row.value)]
         if row.baseline is not None:
             change = row.difference
@@ -44,17 +44,17 @@ def _write_lines(found: EvaluateResult) -> None:
     sys.stdout.write("".join("\t".join(line) + "\n" for line in lines))
 
 
-def _show_table(found: EvaluateResult) -> None:
+def _show_table(evaluation: EvaluateResult) -> None:
     """Show one table for each label column; a narrow terminal shows the short score names of --json."""
     console = Console(highlight=False, markup=False, emoji=False)
     narrow = console.width < _MIN_WIDTH_FOR_NAMES
-    header = ["features", "baseline", "change", "95 % interval", ""] if found.baseline else ["features"]
-    for column in dict.fromkeys(row.labels for row in found.table):
+    header = ["features", "baseline", "change", "95 % interval", ""] if evaluation.baseline else ["features"]
+    for column in dict.fromkeys(row.labels for row in evaluation.table):
         table = Table(box=None, pad_edge=False, title_justify="left", title_style="bold")
         table.title = Text(visible(f"By the labels of {column}" if column else "Without labels"), style="bold")
         for number, name in enumerate(["", *header]):
             table.add_column(name, justify="right" if 0 < number < 5 else "left", no_wrap=True)
-        for row in found.table:
+        for row in evaluation.table:
             if row.labels == column:
                 table.add_row(*map(Text, _cells(row, narrow)))
         console.print(table)

@@ -108,9 +108,9 @@ def _patches(sides: Sides, holdout_probe: Probe, places: Sequence[int], start: B
         *_colours(*(_maps(holdout_probe, chosen, backbone) for backbone in (start, adapted))),
     ]
     titles = ["image", "start", "adapted"]
-    seen = [_attention(holdout_probe, chosen, backbone) for backbone in (start, adapted)]
-    if all(seen):
-        columns += seen
+    attention = [_attention(holdout_probe, chosen, backbone) for backbone in (start, adapted)]
+    if all(attention):
+        columns += attention
         titles += ["attention, start", "attention, adapted"]
     labels = [holdout_probe.loader.store.names[row] for row in chosen]
     return sheet_png([list(row) for row in zip(*columns, strict=True)], column_labels=titles, row_labels=labels)
@@ -118,11 +118,11 @@ def _patches(sides: Sides, holdout_probe: Probe, places: Sequence[int], start: B
 
 def squares(holdout_probe: Probe, rows: Sequence[int]) -> list[Picture]:
     """Return the images as the networks see them, resized to `DISPLAY_PIXELS`."""
-    found: list[Picture] = []
+    pictures: list[Picture] = []
     for batch in holdout_probe.loader.batches(rows, len(rows)):
         square_nCSS = resize_square(batch.pixels_BCHW, batch.sizes_B2, DISPLAY_PIXELS)
-        found += map(rgb, square_nCSS.mul(255).round().byte().cpu().numpy())
-    return found
+        pictures += map(rgb, square_nCSS.mul(255).round().byte().cpu().numpy())
+    return pictures
 
 
 def _input(holdout_probe: Probe, rows: Sequence[int], backbone: Backbone) -> Tensor:

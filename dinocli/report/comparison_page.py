@@ -22,32 +22,32 @@ HOW_TO_READ = (
 )
 
 
-def write_comparison_page(path: Path, found: RunComparison) -> None:
+def write_comparison_page(path: Path, comparison: RunComparison) -> None:
     """Write the page.
 
     Args:
         path: Output file, replaced atomically.
-        found: The compared runs.
+        comparison: The compared runs.
 
     Raises:
         OSError: The file cannot be written.
     """
-    names = run_names(found.runs)
+    names = run_names(comparison.runs)
     parts: list[Part] = [
-        _runs_table(found.runs, names),
-        *_score_tables(found.runs, names),
-        *_settings_table(found, names),
-        Charts([*_curves(found.runs, names)]),
-        *(command_line(run.argv, name) for name, run in zip(names, found.runs, strict=True)),
+        _runs_table(comparison.runs, names),
+        *_score_tables(comparison.runs, names),
+        *_settings_table(comparison, names),
+        Charts([*_curves(comparison.runs, names)]),
+        *(command_line(run.argv, name) for name, run in zip(names, comparison.runs, strict=True)),
         NoteList(HOW_TO_READ, "How to read this page"),
     ]
-    better = sum(run.outcome == "better" for run in found.runs)
-    count = len(found.runs)
+    better = sum(run.outcome == "better" for run in comparison.runs)
+    count = len(comparison.runs)
     page = Report(
         title=f"Comparison of {count} runs",
         verdict_outcome=f"{better} of {count} better",
-        verdict_sentence=lead(found),
-        verdict_details=" ".join(f"{note}." for note in found.notes),
+        verdict_sentence=lead(comparison),
+        verdict_details=" ".join(f"{note}." for note in comparison.notes),
         parts=parts,
     )
     write_report(path, page)
@@ -59,12 +59,12 @@ def run_names(runs: Sequence[ComparedRun]) -> list[str]:
     return names if len(set(names)) == len(names) else [str(run.path) for run in runs]
 
 
-def lead(found: RunComparison) -> str:
+def lead(comparison: RunComparison) -> str:
     """Return a sentence about the best run: by labels if all runs have the same labels, else by the verdict's score.
 
     Runs on different images, or on different samples of them, are not ranked.
     """
-    ended = [run for run in found.runs if run.scores]
+    ended = [run for run in comparison.runs if run.scores]
     if len(ended) < 2:
         return "There are no two runs with scores to compare."
     if len({(run.inputs_hash, run.seed) for run in ended}) > 1:
@@ -102,8 +102,8 @@ def _runs_table(runs: Sequence[ComparedRun], names: Sequence[str]) -> Table:
     return Table("Runs", header, rows, "The verdict is of the adapted weights against the start of the same run.")
 
 
-def _settings_table(found: RunComparison, names: Sequence[str]) -> list[Table]:
-    rows: list[list[Cell]] = [[key, *map(_value, values)] for key, values in found.settings.items()]
+def _settings_table(comparison: RunComparison, names: Sequence[str]) -> list[Table]:
+    rows: list[list[Cell]] = [[key, *map(_value, values)] for key, values in comparison.settings.items()]
     return [Table("Settings that differ", ["setting", *names], rows)] if rows else []
 
 
@@ -114,8 +114,8 @@ def _score_tables(runs: Sequence[ComparedRun], names: Sequence[str]) -> list[Tab
         header = ["score", *(f"{name}, {side}" for name in names for side in ("start", "adapted"))]
         rows: list[list[Cell]] = []
         for key, name in keys.items():
-            found = [getattr(run, kind).get(key, RunScore(name, None, None)) for run in runs]
-            rows.append([name, *(_number(value) for score in found for value in (score.start, score.adapted))])
+            scores = [getattr(run, kind).get(key, RunScore(name, None, None)) for run in runs]
+            rows.append([name, *(_number(value) for score in scores for value in (score.start, score.adapted))])
         if rows:
             tables.append(Table(title, header, rows))
     return tables

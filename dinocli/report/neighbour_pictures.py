@@ -37,10 +37,10 @@ def neighbour_table(sides: Sides, holdout_probe: Probe, labels: dict[str, list[s
     places = shown_places(sides)
     wanted = min(NEIGHBOURS, len(sides.rows) - 1)
     everyone = range(len(sides.rows))
-    found = [nearest_places(side, everyone, wanted) for side in (sides.start_ND, sides.adapted_ND)]
-    shown = sorted({place for order in found for one in places for place in order[one]} | set(places))
-    made = squares(holdout_probe, [sides.rows[place] for place in shown])
-    drawn = dict(zip(shown, map(webp, made), strict=True))
+    neighbours = [nearest_places(side, everyone, wanted) for side in (sides.start_ND, sides.adapted_ND)]
+    shown = sorted({place for order in neighbours for one in places for place in order[one]} | set(places))
+    pictures = squares(holdout_probe, [sides.rows[place] for place in shown])
+    drawn = dict(zip(shown, map(webp, pictures), strict=True))
     names = holdout_probe.loader.store.names
 
     def framed(place: int, beside: str = "") -> FramedPicture:
@@ -51,11 +51,11 @@ def neighbour_table(sides: Sides, holdout_probe: Probe, labels: dict[str, list[s
     rows = [
         PictureRow([name], [framed(other, label_N[place]) for other in order[place]], None if line else framed(place))
         for place in places
-        for line, (name, order) in enumerate(zip(NAMES, found, strict=True))
+        for line, (name, order) in enumerate(zip(NAMES, neighbours, strict=True))
     ]
     title = "Nearest neighbours of the same images, by start and by adapted weights"
     note = f"{NOTE} {FRAME_NOTE}" if values else NOTE
-    return PictureTable(title, ("image", "by", "nearest neighbours"), rows, note, _lead(found, label_N, wanted))
+    return PictureTable(title, ("image", "by", "nearest neighbours"), rows, note, _lead(neighbours, label_N, wanted))
 
 
 def nearest_places(features_ND: NDArray[np.float32], places: Sequence[int], wanted: int) -> list[list[int]]:
@@ -65,14 +65,14 @@ def nearest_places(features_ND: NDArray[np.float32], places: Sequence[int], want
     return order
 
 
-def _lead(found: Sequence[list[list[int]]], label_N: list[str], wanted: int) -> str:
+def _lead(neighbours: Sequence[list[list[int]]], label_N: list[str], wanted: int) -> str:
     """Return a sentence with the share of neighbours that have the label of their image; empty without labels."""
     known = [place for place, label in enumerate(label_N) if label]
     if len({label_N[place] for place in known}) < 2:
         return ""
     start, adapted = (
         float(np.mean([label_N[other] == label_N[place] for place in known for other in order[place]]))
-        for order in found
+        for order in neighbours
     )
     return (
         f"Of the {wanted} nearest neighbours of {len(known):,} labelled images, {start:.1%} have the label of the "

@@ -80,12 +80,22 @@ def _preprocess(rows: ImageRows) -> Preprocess | None:
         return stored
     images = ImageList(rows.root, sorted(set(rows.names)), [])
     try:
-        seen = survey(images, "auto", sample=32)
+        measured = survey(images, "auto", sample=32)
     except DataError:  # images of different kinds have no common range; thumbnails need none
-        seen = survey(images, "image:1,99", sample=32)
+        measured = survey(images, "image:1,99", sample=32)
     half = (0.5, 0.5, 0.5)
     return Preprocess(
-        seen.policy, seen.low, seen.high, seen.deep, seen.grey, (), 0, half, half, size=224, alpha=seen.alpha
+        measured.policy,
+        measured.low,
+        measured.high,
+        measured.deep,
+        measured.grey,
+        (),
+        0,
+        half,
+        half,
+        size=224,
+        alpha=measured.alpha,
     )
 
 
