@@ -52,7 +52,7 @@ def test_of_one_run_the_file_that_was_written_last_is_the_newest(
     assert default_features(ears) == tmp_path / "b.npy", "of equal times the one named last"
 
 
-def test_the_ways_out_are_those_of_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_advises_what_the_command_accepts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(WeightsError, match=r"no finished run in .*/runs: take --in$"):
         default_features(Ears(), advice="take --in")

@@ -1,4 +1,4 @@
-"""Every format, read back by ours and by whoever else reads it."""
+"""Every feature format, read back by dinocli and by the format's usual library."""
 
 from pathlib import Path
 
@@ -41,7 +41,7 @@ def test_all_formats_hold_the_same(
     assert (tmp_path / "feats.paths.txt").read_text() == "".join(f"{name}\n" for name in plain.names)
 
 
-def test_others_read_them_too(folder: Path, tmp_path: Path) -> None:
+def test_pandas_pyarrow_numpy_and_safetensors_read_every_format(folder: Path, tmp_path: Path) -> None:
     embed(job(folder, tmp_path / "plain.npy"))
     rows = np.load(tmp_path / "plain.npy", mmap_mode="r")
     for suffix in FEATURE_SUFFIXES[1:]:
@@ -76,7 +76,7 @@ def test_names_that_an_editor_has_saved(tmp_path: Path, text: str) -> None:
     assert open_features(tmp_path / "f.npy").names == ["./a.png", "./b.png"]
 
 
-def test_a_file_that_is_no_array_is_not_said_to_be_loadable_if_one_trusts_it(tmp_path: Path) -> None:
+def test_a_text_file_named_npy_gets_no_advice_to_trust_it(tmp_path: Path) -> None:
     (tmp_path / "f.npy").write_text("1 2 3\n")
     with pytest.raises(WeightsError) as caught:
         open_features(tmp_path / "f.npy")

@@ -87,7 +87,7 @@ def test_missing_images_are_named(images: Path, tmp_path: Path) -> None:
         write_tree(tmp_path / "u", images, NAMES[:1], np.zeros(1, int), copy=True)
 
 
-def test_a_long_name_is_cut_to_make_it_unlike(tmp_path: Path) -> None:
+def test_equal_names_of_255_bytes_stay_within_the_limit(tmp_path: Path) -> None:
     for folder in "ab":
         (tmp_path / folder).mkdir()
         (tmp_path / folder / ("ü" * 125 + ".png")).write_bytes(PNG + folder.encode())
@@ -97,7 +97,7 @@ def test_a_long_name_is_cut_to_make_it_unlike(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("copy", [False, True])
-def test_a_feature_file_cannot_make_us_take_other_files(images: Path, tmp_path: Path, copy: bool) -> None:
+def test_names_that_lead_out_of_the_folder_are_not_linked(images: Path, tmp_path: Path, copy: bool) -> None:
     (tmp_path / "secret.png").write_bytes(PNG + b"secret")
     (images / "a" / "passwd").write_text("root:x:0:0")
     names = ["./a/1.png", "../secret.png", "./a/../../secret.png", str(tmp_path / "secret.png"), "./a/passwd"]

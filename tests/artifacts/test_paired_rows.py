@@ -50,7 +50,7 @@ def test_one_root_pairs_by_name_whatever_the_order(tmp_path: Path) -> None:
     assert later.reason.endswith("the images have changed between the two files")
 
 
-def test_nested_roots_pair_by_place(tmp_path: Path) -> None:
+def test_nested_roots_pair_by_path(tmp_path: Path) -> None:
     root = images(tmp_path / "set" / "a", a="1", b="2")
     one = write(tmp_path / "one.npy", ["./a/b.png", "./b.png"], tmp_path / "set")
     found = paired(one, write(tmp_path / "other.npy", ["./a.png", "./b.png"], root))

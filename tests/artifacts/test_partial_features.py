@@ -34,7 +34,7 @@ def _embed_and_die(folder: Path, out: Path, after: int, commit_seconds: float, t
 @pytest.mark.parametrize(
     ("commit_seconds", "tile"), [pytest.param(0.0, "", marks=pytest.mark.slow), (0.0, "30"), (1000.0, "")]
 )
-def test_killed_twice_and_resumed_it_is_as_if_nothing_had_happened(
+def test_a_file_killed_twice_and_resumed_equals_an_uninterrupted_one(
     tmp_path: Path, commit_seconds: float, tile: str
 ) -> None:
     folder = write_images(tmp_path / "images", 30, mixed=True)
@@ -60,7 +60,7 @@ def test_killed_twice_and_resumed_it_is_as_if_nothing_had_happened(
     assert not list(tmp_path.glob(".feats*"))
 
 
-def test_rows_that_no_journal_tells_of_are_written_again(tmp_path: Path) -> None:
+def test_rows_that_the_journal_does_not_count_are_written_again(tmp_path: Path) -> None:
     target, rows = tmp_path / "feats.npy", np.arange(12, dtype=np.float32).reshape(6, 2)
     first = PartialFeatures(target, {"a": 1}, (2,), "float32", resume=True)
     first.add(rows[:3], [(0, 0, 0, 0)] * 3, 4, [("./x", "broken")])
@@ -75,7 +75,7 @@ def test_rows_that_no_journal_tells_of_are_written_again(tmp_path: Path) -> None
     again.close()
 
 
-def test_another_request_does_not_go_on(tmp_path: Path) -> None:
+def test_another_request_cannot_resume(tmp_path: Path) -> None:
     target = tmp_path / "feats.npy"
     PartialFeatures(target, {"tokens": "cls", "size": 32}, (2,), "float32", resume=False).close()
     with pytest.raises(UsageError, match=r"changed: tokens: cls -> mean; or use --force"):

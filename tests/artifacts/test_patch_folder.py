@@ -1,4 +1,4 @@
-"""Images that keep their aspect, and patch tokens as one file an image."""
+"""Images with kept aspect ratio, and patch tokens as one file per image."""
 
 import json
 import os
@@ -88,7 +88,7 @@ def _patches_and_die(folder: Path, out: Path, after: int) -> None:
     embed(job(folder, out, kind="patch", keep_aspect=True, resume=True), Killer(after))
 
 
-def test_a_killed_folder_is_not_there_and_goes_on(folder: Path, tmp_path: Path) -> None:
+def test_an_interrupted_patch_folder_is_hidden_and_resumes(folder: Path, tmp_path: Path) -> None:
     embed(job(folder, tmp_path / "whole", kind="patch", keep_aspect=True))
     victim = FORKS.Process(target=_patches_and_die, args=(folder, tmp_path / "patches", 8))
     start(victim)
@@ -111,6 +111,6 @@ def test_a_killed_folder_is_not_there_and_goes_on(folder: Path, tmp_path: Path) 
         ({"keep_aspect": True, "tile": "32"}, "--keep-aspect is for whole images"),
     ],
 )
-def test_what_does_not_fit_a_file_is_said(tmp_path: Path, more: dict[str, object], words: str) -> None:
+def test_options_that_a_file_cannot_hold_are_refused(tmp_path: Path, more: dict[str, object], words: str) -> None:
     with pytest.raises(UsageError, match=words):
         job(write_images(tmp_path / "images", 1), tmp_path / "feats.npy", **more)  # type: ignore[arg-type]

@@ -54,7 +54,7 @@ def test_rows_without_a_pooled_part_stay(home: Path) -> None:
         assert pooled_rows(file) is file.rows
 
 
-def test_a_lost_state_is_said(home: Path, tmp_path: Path) -> None:
+def test_a_missing_state_is_reported(home: Path, tmp_path: Path) -> None:
     for ending in ("npy", "json", "paths.txt"):
         (tmp_path / f"both.{ending}").write_bytes((home / f"both.{ending}").read_bytes())
     heard: list[str] = []
@@ -93,7 +93,7 @@ def test_near_duplicates_and_verdict_are_of_pooled_features(home: Path) -> None:
     assert found[0] == pytest.approx(found[1], abs=1e-5)
 
 
-def test_a_comparison_of_different_tokens_is_said(home: Path) -> None:
+def test_a_comparison_of_different_tokens_is_reported(home: Path) -> None:
     reporter = Ears()
     options = EvaluateOptions((str(home / "both.npy"),), baseline=str(home / "pooled.npy"), views=0)
     evaluate(options, reporter)

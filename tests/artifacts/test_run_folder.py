@@ -54,7 +54,7 @@ def test_two_runs_of_one_second_get_two_folders() -> None:
     assert len(names) == 3
 
 
-def test_a_folder_is_of_one_process(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_folder_is_locked_for_one_process(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     acquire = file_locks._acquire  # waits for two seconds
     monkeypatch.setattr(file_locks, "_acquire", lambda path, what, until: acquire(path, what, 0.0))
     with open_run("pretrain", "x", "out", resume=False, force=False) as folder:
@@ -85,7 +85,7 @@ def test_a_taken_folder_is_refused_unless_forced(home: Path) -> None:
     assert opened(out="out", force=True).path == Path("out")
 
 
-def test_clear_takes_what_is_ours_and_leaves_the_rest(home: Path) -> None:
+def test_clear_removes_files_of_a_run_and_no_others(home: Path) -> None:
     folder = start(RunFolder(home / "out"))
     for own in (folder.metrics, folder.views, folder.report, folder.bad, folder.path / "mine.txt"):
         own.write_text("")
@@ -133,6 +133,6 @@ def test_a_run_that_ended_can_be_read_whatever_it_kept(keep: str) -> None:
     assert folder.read()["outcome"]["verdict"]["keep"] == keep
 
 
-def test_a_folder_without_a_run_is_named_with_the_way_out(tmp_path: Path) -> None:
+def test_a_folder_without_a_run_is_named_with_advice(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"none is no run, it has no run\.json; name another"):
         RunFolder(tmp_path / "none").read("name another")

@@ -1,4 +1,4 @@
-"""Runs and folders that several tests look at."""
+"""Fixtures: runs and folders that several tests read."""
 
 from collections.abc import Iterator
 from functools import cache

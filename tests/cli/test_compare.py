@@ -1,4 +1,4 @@
-"""`compare` through real processes: the table on stdout, what to heed on stderr."""
+"""`compare` through real processes: the table on stdout, notes on stderr."""
 
 import json
 from pathlib import Path

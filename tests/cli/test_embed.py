@@ -132,7 +132,7 @@ def test_a_signal_ends_it_in_one_line_and_resume_goes_on(tmp_path: Path) -> None
         (("--dtype", "int8"), 2, "'--dtype': 'int8' is not one of 'float32', 'float16'; see `dinocli embed --help`"),
     ],
 )
-def test_what_makes_no_sense_is_one_line(
+def test_invalid_options_are_refused_in_one_line(
     images: Path, tmp_path: Path, more: tuple[str, ...], code: int, words: str
 ) -> None:
     refused(warm("embed", images, *TINY, *more, cwd=tmp_path), code, words)

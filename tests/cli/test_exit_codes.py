@@ -1,4 +1,4 @@
-"""The whole table of exit codes, and that every error is one line on stderr."""
+"""All exit codes; every error is one line on stderr."""
 
 import json
 import pickle
@@ -57,7 +57,7 @@ def refused(done: Result, code: int, *words: str) -> None:
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else str(value),
 )
-def test_the_table(error: BaseException, code: int) -> None:
+def test_every_error_class_has_its_exit_code(error: BaseException, code: int) -> None:
     assert exit_code(error) == code
 
 
@@ -260,7 +260,7 @@ def test_an_error_of_torch_and_torchvision_that_do_not_fit_names_them(monkeypatc
     refused(Result(done.exit_code, done.stdout, done.stderr), 4, told)
 
 
-def test_a_rank_that_is_no_number_is_said(tmp_path: Path) -> None:
+def test_a_rank_that_is_no_number_is_refused(tmp_path: Path) -> None:
     make_images(tmp_path / "images", 2)
     environment = {"WORLD_SIZE": "2", "RANK": "abc", "LOCAL_RANK": "0"}
     done = warm("pretrain", "images", "--weights", "none", "--model", "test_vit", cwd=tmp_path, env=environment)

@@ -1,4 +1,4 @@
-"""`--help` answers at once, loads nothing heavy, and shows an example."""
+"""`--help` is fast, loads no torch, and shows an example."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""What the user names, with every character that a name can have, and what cannot be read."""
+"""File names with every possible character, every way to name images, and unreadable files."""
 
 import csv
 import json

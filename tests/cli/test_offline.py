@@ -1,4 +1,4 @@
-"""Nothing asks the network: no telemetry, no look for news, no weights where none are wanted."""
+"""No network access: no telemetry, no update check, no weights unless requested."""
 
 import json
 import subprocess
@@ -47,14 +47,14 @@ def ended(
     return [(Result(*result), files) for *result, files in json.loads(done.stdout)]
 
 
-def test_the_ban_bans(no_network: dict[str, str]) -> None:
+def test_the_network_ban_works(no_network: dict[str, str]) -> None:
     for call in ("socket.create_connection(('127.0.0.1', 9))", "socket.getaddrinfo('example.invalid', 80)"):
         command = [sys.executable, "-c", f"import socket; {call}"]
         done = subprocess.run(command, capture_output=True, text=True, env=environment(no_network), timeout=60)
         assert "AssertionError: asked the network" in done.stderr
 
 
-def test_a_whole_run_asks_nobody(ended: list[tuple[Result, list[str]]]) -> None:
+def test_a_run_sends_no_request(ended: list[tuple[Result, list[str]]]) -> None:
     """With libraries as a user's command finds them, in a fresh interpreter."""
     done, files = ended[1]
     assert done.code == 0, done.err
@@ -62,7 +62,7 @@ def test_a_whole_run_asks_nobody(ended: list[tuple[Result, list[str]]]) -> None:
     assert "runs" in files
 
 
-def test_doctor_asks_nobody(ended: list[tuple[Result, list[str]]]) -> None:
+def test_doctor_sends_no_request(ended: list[tuple[Result, list[str]]]) -> None:
     done, files = ended[0]
     said = [line for line in done.err.splitlines() if not line.startswith("loading libraries")]  # of slow machines
     assert (done.code, said) == (0, [])

@@ -1,4 +1,4 @@
-"""Paths that lead nowhere are refused in about a second: no library is loaded to say so."""
+"""Missing paths are refused in about a second, before libraries load."""
 
 import json
 import subprocess
@@ -41,7 +41,7 @@ CASES = {
 }
 
 
-def test_what_is_not_there_is_refused_before_libraries_load(tmp_path: Path) -> None:
+def test_missing_paths_are_refused_before_libraries_load(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     command = [sys.executable, "-c", ASK, json.dumps([case.split() for case in CASES])]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment(), timeout=120)

@@ -1,4 +1,4 @@
-"""Several processes, as `torchrun` and `--gpus N` start them: one run, one voice, one exit code."""
+"""Several processes, as `torchrun` and `--gpus N` start them: one run, one output, one exit code."""
 
 import json
 import signal
@@ -93,7 +93,7 @@ def test_two_nodes_make_one_run_and_one_feature_file(images: Path, tmp_path: Pat
     np.testing.assert_allclose(one, two, rtol=1e-5, atol=1e-5)
 
 
-def test_of_two_processes_one_tells_what_would_happen(images: Path, tmp_path: Path) -> None:
+def test_of_two_processes_rank_0_prints_the_plan(images: Path, tmp_path: Path) -> None:
     main, other = two("pretrain", images, *TINY, "--dry-run", "--json", cwd=tmp_path)
     assert (main.code, json.loads(main.out)["images"]) == (0, 12), main.err
     assert (other.code, other.out, other.err) == (0, "", ""), other.err

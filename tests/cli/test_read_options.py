@@ -1,4 +1,4 @@
-"""How the options of reading are parsed, the same for every command."""
+"""Parsing of the options for reading images, which all commands share."""
 
 from typing import Any
 

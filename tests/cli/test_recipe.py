@@ -35,7 +35,7 @@ def run(*arguments: str | Path) -> Result:
     return Result(done.exit_code, done.stdout, done.stderr)
 
 
-def test_list_names_every_file_and_says_whom_it_is_for() -> None:
+def test_list_names_every_recipe_with_its_description() -> None:
     done = dinocli("recipe", "list")
     rows = dict(line.split("\t") for line in done.out.splitlines())
     assert set(rows) == {path.stem for path in recipe_folder().glob("*.toml")}
@@ -73,7 +73,7 @@ def test_copy_keeps_the_comments_and_overwrites_nothing(tmp_path: Path) -> None:
     assert run("recipe", "check", target).out == ""
 
 
-def test_check_lists_differences_and_refuses_nonsense(tmp_path: Path) -> None:
+def test_check_lists_differences_and_refuses_invalid_recipes(tmp_path: Path) -> None:
     mine = tmp_path / "mine.toml"
     mine.write_text('extends = "grey"\n[run]\nsteps = 12\n')
     done = run("recipe", "check", mine)

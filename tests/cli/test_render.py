@@ -1,4 +1,4 @@
-"""Tables of a terminal: no name is so long that the numbers beside it are lost."""
+"""Tables on a terminal: long names do not push numbers out of sight."""
 
 import io
 
@@ -60,7 +60,7 @@ def test_a_score_takes_one_line(
     assert lines[3].rstrip().endswith("unclear" if width < 130 else UNCLEAR)
 
 
-def test_what_a_terminal_would_obey_is_spelt_out() -> None:
+def test_control_characters_are_escaped() -> None:
     assert "\\x1b[31m" in printed([["0", "1", "\x1b[31mred"]], 80)[2]
 
 

@@ -1,4 +1,4 @@
-"""What a run leaves behind, read by others: TOML, JSON, timm, a browser."""
+"""Files of a run, read by other tools: TOML, JSON, timm, a browser."""
 
 import json
 import re
@@ -99,7 +99,7 @@ def test_the_backbone_loads_in_timm(run: Path, manifest: dict[str, Any]) -> None
     assert config["dinocli"] == manifest["preprocess"]
 
 
-def test_the_report_needs_nobody(run: Path) -> None:
+def test_the_report_is_self_contained(run: Path) -> None:
     page = (run / "report.html").read_text()
     assert "default-src 'none'" in page
     assert not re.search(r"""(?:src|href|url|@import)\s*[=(]?\s*["']?\s*(?:https?:)?//""", page)
@@ -108,7 +108,7 @@ def test_the_report_needs_nobody(run: Path) -> None:
     assert "Keep the " in page
 
 
-def test_what_exists_is_replaced_with_force_alone(images: Path, tmp_path: Path) -> None:
+def test_an_existing_run_is_replaced_only_with_force(images: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     folder.mkdir()
     (folder / "notes.txt").write_text("mine")

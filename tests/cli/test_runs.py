@@ -1,4 +1,4 @@
-"""`dinocli runs` and `dinocli rerun`: what is there, and the same once more."""
+"""`dinocli runs` and `dinocli rerun`."""
 
 import json
 from pathlib import Path
@@ -37,7 +37,7 @@ def test_a_rerun_has_the_same_losses_to_the_last_bit(run: Path, home: Path, tmp_
     assert len(losses(run)) == 10
 
 
-def test_a_rerun_says_that_the_images_are_others() -> None:
+def test_a_rerun_warns_if_the_images_have_changed() -> None:
     one = {"inputs_hash": "a", "weights": {"sha256": "b"}}
     assert differing_sources(one, one) == []
     assert differing_sources(one, {"inputs_hash": "c", "weights": {"sha256": "d"}}) == ["images", "weights"]
@@ -61,7 +61,9 @@ def test_the_command_line_of_a_rerun() -> None:
         ({"inputs": ["-"]}, "from stdin"),
     ],
 )
-def test_what_cannot_be_run_again(run: Path, tmp_path: Path, changes: dict[str, Any], words: str) -> None:
+def test_runs_without_a_repeatable_command_line_are_refused(
+    run: Path, tmp_path: Path, changes: dict[str, Any], words: str
+) -> None:
     folder = RunFolder(tmp_path / "old")
     folder.path.mkdir()
     folder.manifest.write_text(json.dumps({**RunFolder(run).read(), **changes}))
@@ -71,7 +73,7 @@ def test_what_cannot_be_run_again(run: Path, tmp_path: Path, changes: dict[str, 
     assert len(done.err.splitlines()) == 1
 
 
-def test_runs_are_listed_for_eyes_and_for_programs(run: Path, tmp_path: Path) -> None:
+def test_runs_are_listed_as_a_table_and_as_json(run: Path, tmp_path: Path) -> None:
     (tmp_path / "torn").mkdir()
     (tmp_path / "torn" / "run.json").write_text("{")
     plain = warm("runs", run, tmp_path, cwd=tmp_path).out

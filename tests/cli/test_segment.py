@@ -89,7 +89,7 @@ def test_ctrl_c_leaves_whole_files_and_resume_ends_it(tmp_path: Path) -> None:
         (("--propagate", "none.png"), 3, ("none.png",)),
     ],
 )
-def test_what_makes_no_sense_is_refused_in_one_line(
+def test_contradicting_options_are_refused_in_one_line(
     images: Path, tmp_path: Path, arguments: tuple[str, ...], code: int, words: tuple[str, ...]
 ) -> None:
     refused(warm("segment", images, *TINY, "--out", "out", *arguments, cwd=tmp_path), code, *words)

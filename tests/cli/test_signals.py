@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM end a run after a checkpoint, and `--resume` goes on from there."""
+"""Ctrl-C and SIGTERM end a run after a checkpoint, and `--resume` continues it."""
 
 import json
 import signal
@@ -19,7 +19,7 @@ def after_some_steps(running: Running, run: Path, steps: int) -> None:
         time.sleep(0.005)
 
 
-def test_two_interruptions_and_the_run_is_whole(images: Path, tmp_path: Path) -> None:
+def test_a_run_interrupted_twice_and_resumed_is_complete(images: Path, tmp_path: Path) -> None:
     command = ("pretrain", images, *TINY, "--steps", str(STEPS), "-s", "run.log_every=1", "--out", "run")
     run = tmp_path / "run"
     resumed: tuple[str, ...] = ()
@@ -51,7 +51,7 @@ def test_two_interruptions_and_the_run_is_whole(images: Path, tmp_path: Path) ->
     assert tomllib.loads((run / "recipe.toml").read_text())["run"]["steps"] == STEPS
 
 
-def test_resume_finds_nothing_to_go_on_with(images: Path, tmp_path: Path) -> None:
+def test_resume_without_an_unfinished_run_is_refused(images: Path, tmp_path: Path) -> None:
     done = warm("pretrain", images, *TINY, "--resume", cwd=tmp_path)
     assert done.code == 2
     assert "no unfinished run runs/pretrain-images-*" in done.err

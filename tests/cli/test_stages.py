@@ -1,4 +1,4 @@
-"""The stages of a command: what a terminal and a log are told, and how honest the estimates are."""
+"""Stages of a command: output on a terminal and in a log, rates and estimates."""
 
 import io
 from collections.abc import Iterator
@@ -80,7 +80,7 @@ def test_rate_and_estimate_count_the_pauses(log: Log, time: Clock) -> None:
     ]
 
 
-def test_what_was_done_before_a_resume_is_no_speed(log: Log, time: Clock) -> None:
+def test_units_done_before_a_resume_do_not_count_in_the_rate(log: Log, time: Clock) -> None:
     log.display.update("embedding", 900, 1000, "")
     time.now += 40
     log.display.update("embedding", 910, 1000, "")

@@ -1,4 +1,4 @@
-"""What goes to stdout, what to stderr, and how both look on a terminal, in a file and in a pipe."""
+"""Contents of stdout and stderr on a terminal, in a file and in a pipe."""
 
 import fcntl
 import json
@@ -89,7 +89,7 @@ def test_warnings_and_errors_are_not_quiet(tmp_path: Path) -> None:
     assert len(done.err.splitlines()) == 1
 
 
-def test_what_is_not_a_number_becomes_null(capsys: pytest.CaptureFixture[str]) -> None:
+def test_nan_becomes_null(capsys: pytest.CaptureFixture[str]) -> None:
     print_json({"a": float("nan"), "b": [float("inf"), 1.5], "c": {"d": -float("inf")}, "name": "é\n"})
     text = capsys.readouterr().out
     assert json.loads(text) == {"schema": 1, "a": None, "b": [None, 1.5], "c": {"d": None}, "name": "é\n"}

@@ -1,4 +1,4 @@
-"""The automatic values as a table, over all sizes of folder."""
+"""Automatic values over all numbers of images."""
 
 import itertools
 import math
@@ -37,7 +37,7 @@ def test_the_table_of_a_continued_vit() -> None:
 
 
 @pytest.mark.parametrize("facts", FACTS, ids=str)
-def test_a_resolved_recipe_is_sound(facts: RunFacts) -> None:
+def test_a_resolved_recipe_has_values_in_range(facts: RunFacts) -> None:
     recipe = resolve(load_recipe(), facts)
     data = recipe.model_dump(mode="json")
     left = {f"{section}.{key}" for section, keys in data.items() if isinstance(keys, dict) for key in keys}
@@ -74,7 +74,7 @@ def test_views_are_the_papers_where_there_is_an_accelerator_and_whole_patches_ev
     assert (views.global_size, views.local_size, views.local_count) == sizes
 
 
-def test_a_backbone_of_one_size_sees_all_views_at_it() -> None:
+def test_a_backbone_of_fixed_size_gets_all_views_at_that_size() -> None:
     views = resolve(load_recipe(), RunFacts(300, True, patch=16, cpu=True, fixed_size=224)).views
     assert (views.global_size, views.local_size, views.local_count) == (224, 224, 2)
 
@@ -88,7 +88,7 @@ def test_from_scratch_is_the_papers_rule(images: int) -> None:
     assert int(recipe.run.steps) * int(recipe.run.batch_size) >= 0.95 * 100 * images, "100 epochs"
 
 
-def test_more_images_never_mean_less_of_anything() -> None:
+def test_automatic_values_rise_with_the_number_of_images() -> None:
     rows = []
     for images in range(2, 40_000, 397):
         recipe = resolve(load_recipe(), RunFacts(images, pretrained=True))
@@ -142,7 +142,7 @@ def test_values_that_follow_from_the_steps_follow_explicit_steps() -> None:
 @pytest.mark.parametrize(
     ("steps", "momentum"), [(1, 0.98), (2_000, 0.98), (5_000, 0.99), (10_000, 0.995), (10**6, 0.9995)]
 )
-def test_the_teachers_memory_is_a_fiftieth_of_the_run(steps: int, momentum: float) -> None:
+def test_teacher_momentum_averages_over_a_fiftieth_of_the_run(steps: int, momentum: float) -> None:
     assert teacher_momentum(steps) == pytest.approx(momentum)
 
 
@@ -210,7 +210,7 @@ def test_a_convnet_has_its_rate_and_no_layer_decay_with_and_without_batch_norm(b
     assert found.run.steps == 500
 
 
-def test_the_gentle_way_and_the_kind_of_image_do_not_touch_each_other() -> None:
+def test_gentle_and_a_domain_recipe_combine() -> None:
     names = ("natural", "grey", "industrial", "texture", "microscopy", "satellite")
     gentle = load_recipe(["gentle"])
     for name in names:
@@ -225,7 +225,7 @@ def test_the_gentle_way_and_the_kind_of_image_do_not_touch_each_other() -> None:
         )
 
 
-def test_near_copies_make_a_folder_as_small_as_what_differs_in_it() -> None:
+def test_near_duplicates_count_once_in_automatic_values() -> None:
     copies = resolve(load_recipe(), RunFacts(3_000, pretrained=True, distinct=300))
     few = resolve(load_recipe(), RunFacts(300, pretrained=True))
     assert copies == few

@@ -1,4 +1,4 @@
-"""How much of a run its probes may take: cut in a stated order, and never below two and two."""
+"""Reduction of probes to a share of the run: its order, and its minimum of two guard and two verdict probes."""
 
 import pytest
 
@@ -51,7 +51,7 @@ def test_short_runs_get_fewer_probes_then_no_interpolation_then_smaller_ones(
 
 
 @pytest.mark.parametrize("steps", [1, 3, 16, 40, 100, 700])
-def test_a_fitted_recipe_fits(steps: int) -> None:
+def test_a_reduced_plan_is_not_reduced_again(steps: int) -> None:
     whole = recipe(steps)
     fitted = with_values(whole, fit_guard(whole, CELLS, IMAGE_WORK).settings())
     again = fit_guard(fitted, CELLS, IMAGE_WORK)
@@ -64,7 +64,7 @@ def test_without_a_limit_nothing_is_cut() -> None:
     assert plan.share > 0.9
 
 
-def test_probes_that_the_recipe_makes_rarer_stay_so() -> None:
+def test_a_longer_probe_interval_of_the_recipe_stays() -> None:
     plan = fit_guard(recipe(16, "guard.every=1"), CELLS, IMAGE_WORK)
     assert plan.every == 1.0
 

@@ -1,4 +1,4 @@
-"""Extras and the pair of torch and torchvision, by the metadata of what is installed."""
+"""States of extras, and compatibility of torch and torchvision, from package metadata."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Recipes from names, files and settings, and the sentence for every way to get one wrong."""
+"""Recipes from names, files and settings, and the message for every kind of error."""
 
 import tomllib
 from pathlib import Path

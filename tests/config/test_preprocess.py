@@ -20,7 +20,7 @@ RECORD = Preprocess(
 )
 
 
-def test_it_comes_back_from_json() -> None:
+def test_preprocess_survives_json() -> None:
     back = Preprocess.from_dict(json.loads(json.dumps(RECORD.to_dict())))
     assert back == RECORD
     assert back.channels == (2, 0, 1), "a tuple again, not a list"
@@ -50,7 +50,7 @@ def test_a_record_that_no_image_can_be_read_by_is_refused(key: str, value: objec
     assert len(str(caught.value)) < 400
 
 
-def test_it_is_frozen() -> None:
+def test_preprocess_is_frozen() -> None:
     with pytest.raises(FrozenInstanceError):
         RECORD.size = 96  # type: ignore[misc]
 
@@ -69,6 +69,6 @@ def test_channels_are_numbers_names_or_pages(text: str, expected: tuple[int | st
 
 
 @pytest.mark.parametrize("text", ["", "0,,1", "-1", "0,page", "page,page"])
-def test_channels_that_make_no_sense(text: str) -> None:
+def test_invalid_channels_are_rejected(text: str) -> None:
     with pytest.raises(UsageError, match="--channels"):
         parse_channels(text)

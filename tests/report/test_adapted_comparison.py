@@ -1,4 +1,4 @@
-"""Pictures and groups of two networks, from made-up features and a real run's report."""
+"""Pictures and groups of two networks, from synthetic features and a real run's report."""
 
 import io
 
@@ -18,7 +18,7 @@ def test_neighbours_are_the_nearest_without_the_image_itself() -> None:
         assert found == by_hand[:5]
 
 
-def test_the_share_of_right_neighbours_by_hand() -> None:
+def test_the_share_of_neighbours_with_the_label_is_computed_by_hand() -> None:
     start, adapted = [[1, 2], [0, 2], [1, 0], [0, 1]], [[1, 3], [0, 2], [3, 1], [2, 0]]
     words = _lead([start, adapted], ["cat", "cat", "dog", ""], 2)
     assert "2 nearest neighbours of 3 labelled images, 33.3 %".replace(" %", "%") in words
@@ -42,7 +42,7 @@ def test_colours_are_one_fit_for_both_networks() -> None:
     assert not flat[0][0].any(), "nothing differs, nothing is shown"
 
 
-def test_groups_that_are_there_agree_and_moved_ones_do_not() -> None:
+def test_stable_groups_agree_and_changed_ones_do_not() -> None:
     random = np.random.default_rng(0)
     centres = 10 * random.standard_normal((3, 16))
     labels = np.arange(60) % 3

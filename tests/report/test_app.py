@@ -52,7 +52,7 @@ def test_data_comes_back_as_it_went_in_and_cannot_end_its_block() -> None:
     assert [tag for tag, _, _ in found.blocks] == ["style", "script", "script"]
 
 
-def test_what_is_no_json_is_refused() -> None:
+def test_nan_is_rejected() -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
         json_block({"a": float("nan")})
 

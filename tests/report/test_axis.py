@@ -6,7 +6,7 @@ import pytest
 from dinocli.report.axis import make_axis
 
 
-def test_hand_values() -> None:
+def test_ticks_of_hand_computed_ranges() -> None:
     axis = make_axis(0.612, 0.701, 154, 8, whole_ticks=True)
     assert axis.labels() == ["0.60", "0.65", "0.70", "0.75"]
     assert axis.place(0.60) == 154

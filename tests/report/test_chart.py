@@ -52,7 +52,7 @@ def test_values_that_are_not_finite_leave_a_gap() -> None:
     assert "a 5.000" in words(figure)
 
 
-def test_nothing_finite_is_said_in_words() -> None:
+def test_a_series_without_finite_values_gets_a_text() -> None:
     for values in ([], [math.nan, math.nan]):
         figure = parse(Curve("Loss", "step", "", list(range(len(values))), {"a": values}, start=1.0))
         assert "No finite values" in words(figure)

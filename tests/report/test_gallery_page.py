@@ -156,7 +156,7 @@ def test_a_segment_that_is_not_in_the_legend_is_refused(tmp_path: Path) -> None:
         write_gallery_page(tmp_path / "report.html", GalleryPage("", [one], [Segment("only", (0, 0, 0))]))
 
 
-def test_no_image_is_no_trouble(tmp_path: Path, visit: Visit) -> None:
+def test_a_gallery_without_images_is_empty(tmp_path: Path, visit: Visit) -> None:
     write_gallery_page(tmp_path / "report.html", GalleryPage("None", [], []))
     assert chosen(visit(tmp_path / "report.html")) == []
 

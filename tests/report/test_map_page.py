@@ -1,4 +1,4 @@
-"""The map as people use it: in a real browser, with the mouse, fingers and keys."""
+"""The map in a real browser, with mouse, touch and keyboard."""
 
 import io
 import math
@@ -324,7 +324,7 @@ def test_search_goes_by_words_in_any_order(report: Path, visit: Visit) -> None:
     assert shown(page) == 3 * EACH
 
 
-def test_everything_goes_without_a_mouse(report: Path, visit: Visit) -> None:
+def test_the_keyboard_reaches_everything(report: Path, visit: Visit) -> None:
     page = visit(report)
     page.focus(".above")
     page.keyboard.press("ArrowRight")  # the first press finds an image, the next ones walk
@@ -435,7 +435,7 @@ def test_a_phone_has_room_for_everything(report: Path, visit: Visit) -> None:
     assert page.evaluate("byId('viewer').getBoundingClientRect().width") == 390
 
 
-def test_many_images_cost_what_is_in_sight_costs(tmp_path: Path, visit: Visit) -> None:
+def test_only_visible_rows_of_many_images_are_built(tmp_path: Path, visit: Visit) -> None:
     (tmp_path / "thumbs").mkdir()
     (tmp_path / "thumbs/one.png").write_bytes(png(COLOURS[0]))
     many = [
@@ -452,7 +452,7 @@ def test_many_images_cost_what_is_in_sight_costs(tmp_path: Path, visit: Visit) -
 
 
 @pytest.mark.parametrize("size", [0, 1])
-def test_next_to_nothing_is_no_trouble(size: int, tmp_path: Path, visit: Visit) -> None:
+def test_maps_of_no_image_and_of_one_image(size: int, tmp_path: Path, visit: Visit) -> None:
     (tmp_path / "a.png").write_bytes(png(COLOURS[0]))
     one = MapImage(
         "a.png", 3.0, 4.0, -1, math.nan, math.nan, math.nan, Picture(png(COLOURS[0]), "image/png"), tmp_path / "a.png"
@@ -466,7 +466,7 @@ def test_next_to_nothing_is_no_trouble(size: int, tmp_path: Path, visit: Visit) 
         assert page.inner_text("#viewer-name") == "a.png"
 
 
-def test_what_points_at_nothing_is_refused(tmp_path: Path) -> None:
+def test_indices_out_of_range_are_rejected(tmp_path: Path) -> None:
     one = MapImage("a", 0, 0, 1, 0, 0, 0, Path("a"), Path("a"))
     with pytest.raises(ValueError, match="none of the 1 groups"):
         write_map_page(tmp_path / "r.html", MapPage("", [one], ["only"]))

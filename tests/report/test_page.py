@@ -130,7 +130,7 @@ def test_an_empty_table_shows_its_header(tmp_path: Path) -> None:
     assert page.text[-2:] == ["name", "size"]
 
 
-def test_a_row_of_the_wrong_length_is_a_mistake(tmp_path: Path) -> None:
+def test_a_row_of_the_wrong_length_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="zip"):
         write_report(tmp_path / "r.html", Report("t", parts=[Table("t", ["name", "size"], [["a"]])]))
 
@@ -139,7 +139,7 @@ def test_the_same_report_is_the_same_file(tmp_path: Path) -> None:
     assert written(tmp_path, FULL) == written(tmp_path, FULL)
 
 
-def test_dark_and_narrow_screens_are_thought_of(tmp_path: Path) -> None:
+def test_the_style_has_rules_for_dark_and_narrow_screens(tmp_path: Path) -> None:
     html = written(tmp_path, FULL)
     assert "prefers-color-scheme: dark" in html
     assert ("meta", {"name": "viewport", "content": "width=device-width, initial-scale=1"}) in Page(html).tags

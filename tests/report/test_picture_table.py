@@ -1,4 +1,4 @@
-"""Pictures with frames: what is right is seen, and said to those who do not see it."""
+"""Tables of framed pictures, for eyes and for screen readers."""
 
 from pathlib import Path
 
@@ -39,7 +39,7 @@ def test_right_and_wrong_differ_by_sign_word_and_frame(tmp_path: Path) -> None:
     assert [attrs["class"] for tag, attrs in page.tags if tag == "figure"] == ["small right", "small wrong", "small "]
 
 
-def test_a_table_without_rows_is_not_there(tmp_path: Path) -> None:
+def test_a_table_without_rows_is_left_out(tmp_path: Path) -> None:
     assert "section" not in dict(shown(tmp_path, PictureTable("t", ["", ""], [])).tags)
 
 

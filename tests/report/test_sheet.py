@@ -109,7 +109,7 @@ def test_captions_stand_below_their_own_picture(tmp_path: Path) -> None:
     assert all((sheet[end + 1 + n * 14 : end + 15 + n * 14, left : right + 1] != paper).any() for n in range(3))
 
 
-def test_names_are_drawn_with_the_glyphs_that_there_are(tmp_path: Path) -> None:
+def test_names_are_reduced_to_the_glyphs_of_the_font(tmp_path: Path) -> None:
     rows = [[plain(64, 64, RED)]]
     shown = drawn(tmp_path, rows, [""], ["Müller ß 日…°"])
     assert (shown == drawn(tmp_path, rows, [""], ["Muller \\xdf \\u65e5…°"])).all()

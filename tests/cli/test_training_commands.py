@@ -15,7 +15,7 @@ from dinocli.models.weights import load_backbone
 from tests.cli.commands import TINY, make_images, warm
 from tests.engine.learners import PREPROCESS
 
-WAYS = {"pretrain": [], "finetune-ssl": ["gentle"]}
+BASE_RECIPES = {"pretrain": [], "finetune-ssl": ["gentle"]}
 
 
 def recipe_of(images: Path, command: str, *more: str) -> dict[str, Any]:
@@ -29,7 +29,7 @@ def test_they_have_the_same_options() -> None:
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
     one, other = (
         [(parameter.name, parameter.opts, parameter.default, parameter.help) for parameter in commands[name].params]
-        for name in WAYS
+        for name in BASE_RECIPES
     )
     assert one == other
     assert len(one) > 20
@@ -57,10 +57,10 @@ def test_who_names_no_kind_of_image_gets_the_weakest_changes(
         assert views[key] == asked[key], key
 
 
-@pytest.mark.parametrize("command", WAYS)
+@pytest.mark.parametrize("command", BASE_RECIPES)
 def test_each_lays_its_recipe_under_the_users(command: str, tmp_path: Path) -> None:
     found = recipe_of(make_images(tmp_path / "images"), command, "--set", "optim.stem_lr_mult=0.5")
-    expected = load_recipe([*WAYS[command], "grey"]).model_dump(mode="json")
+    expected = load_recipe([*BASE_RECIPES[command], "grey"]).model_dump(mode="json")
     for section, key in (("optim", "head_warmup_loss"), ("guard", "patience"), ("model", "drop_path")):
         assert found[section][key] == expected[section][key]
     assert found["optim"]["stem_lr_mult"] == 0.5
