@@ -56,7 +56,7 @@ def evaluate(
         opt.option(
             "--views",
             panel=LABELS,
-            help="Augmented views per image (300 images; GPU: 500) for LiDAR; 0: no views, no verdict.",
+            help="Views per image for LiDAR (300 images; GPU: 500); 0: no views, no verdict.",
         ),
     ] = 2,
     whiten: opt.Whiten = False,
