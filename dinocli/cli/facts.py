@@ -15,13 +15,15 @@ _BYTES_SUFFIX = "_bytes"
 
 
 def print_facts(facts: Mapping[str, Any]) -> None:
-    """Print one fact per line; on a terminal long values wrap within their column.
+    """Print one fact per line; on a terminal in words that wrap within their column, in a pipe numbers with all digits.
 
     Args:
         facts: Name -> value; values of names that end in `_bytes` are bytes.
     """
     if not sys.stdout.isatty():
-        sys.stdout.write("".join(f"{name}\t{value}\n" for name, value in facts.items()))
+        for name, value in facts.items():
+            joined = _formatted(name, value) if isinstance(value, Mapping | list | tuple) else value
+            sys.stdout.write(f"{name}\t{joined}\n")
         return
     table = Table.grid(padding=(0, 2))
     table.add_column(no_wrap=True)
