@@ -250,14 +250,15 @@ def page(recordings: dict[str, Recording], load: str) -> str:
         load: What else the machine did.
     """
     rows = ["| command | seconds | silence | without a terminal |", "|---|---|---|---|"]
-    for command in COMMANDS:
+    there = [command for command in COMMANDS if command.name in recordings]
+    for command in there:
         found = recordings[command.name]
         piped = "" if found.piped_silence is None else f"{found.piped_silence:.1f} s"
         words = " ".join(command.line.split()[:2])
         rows.append(
             f"| `{words}` ({command.about.rstrip('?')}) | {found.seconds:.1f} | {found.silence:.1f} s | {piped} |"
         )
-    parts = [part(command, recordings[command.name]) for command in COMMANDS]
+    parts = [part(command, recordings[command.name]) for command in there]
     return HEAD.format(version=__version__, load=load) + "\n".join(rows) + "\n\n" + "\n".join(parts)
 
 
@@ -268,15 +269,21 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="folder to run in")
     parser.add_argument("--load", default="nothing else running", help="what else the machine did, for the page")
     parser.add_argument("--out", type=Path, default=PAGE)
-    parser.add_argument("--only", nargs="+", help="record these, by name, and write no page")
+    parser.add_argument("--only", nargs="*", help="record these, by name; the page has all that were recorded")
     options: Any = parser.parse_args()
     work = options.work.resolve()
     environment = prepare(work, options.data)
-    chosen = [command for command in COMMANDS if command.name in (options.only or command.name)]
+    chosen = [command for command in COMMANDS if options.only is None or command.name in options.only]
     recordings = {command.name: recorded(command, work, environment) for command in chosen}
-    if not options.only:
-        text = page(recordings, options.load).replace(str(work), ".").replace(str(Path.home()), "~")
-        options.out.write_text(text, encoding="utf-8")
+    recordings |= {
+        command.name: recorded(command, work, environment)
+        for command in COMMANDS
+        if command.name not in recordings and (work / f"{command.name}.json").is_file()
+    }
+    text = page(recordings, options.load)
+    for path, shown in ((work, "."), (options.data.resolve(), "demo-data"), (Path.home(), "~")):
+        text = text.replace(str(path), shown)
+    options.out.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

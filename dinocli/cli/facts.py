@@ -29,8 +29,9 @@ def print_facts(facts: Mapping[str, Any]) -> None:
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in facts.items():
-        label = name.removesuffix(_BYTES_SUFFIX).replace("_", " ")
-        table.add_row(Text(label), Text(visible(_formatted(name, value))))
+        label = name.removesuffix(_BYTES_SUFFIX)
+        label = f"{label} size" if label != name and label in facts else label
+        table.add_row(Text(label.replace("_", " ")), Text(visible(_formatted(name, value))))
     Console(highlight=False, markup=False, emoji=False).print(table)
 
 
