@@ -18,9 +18,9 @@ from dinocli.data.image_formats import image_suffixes
 from dinocli.data.mask_names import mask_names
 from dinocli.data.name_patterns import select_names
 from dinocli.data.path_list import listed_paths, read_path_list
+from dinocli.data.relative_names import escaped_names, relative_names, root_folder
 from dinocli.data.tar_shards import expand_braces, is_shard, refuse_compressed, size_and_mtime, split_member
-from dinocli.data.text_tables import is_utf8
-from dinocli.errors import DataError, UsageError
+from dinocli.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -121,9 +121,9 @@ def find_images(
         note = f"; {walk.note()}" if walk.note() else ""
         suffixes = " ".join(image_suffixes())
         raise DataError(f"no image in {named} (looked for {suffixes}){note}; other files have to be named one by one")
-    top = _root(root, paths, tops)
-    names, bad = _names(top, paths)
-    bad += _names_of_bad(top, walk.bad_members)
+    top = root_folder(root, paths, tops)
+    names, bad = relative_names(top, paths)
+    bad += escaped_names(top, walk.bad_members)
     selected, notes = select_names(top, names, include, exclude)
     if not selected:
         reason = "; ".join(notes) if names else f"all {len(bad)} are left out, such as {bad[0][0]}: {bad[0][1]}"
@@ -210,42 +210,6 @@ def _missing(entry: str) -> str:
     what = "nothing matches" if glob.has_magic(entry) else "no such file or folder:"
     hint = f"did you mean {os.path.join(parent, near[0])!r}?" if near else "check the path and the working directory"
     return f"{what} {entry!r}; {hint}"
-
-
-def _root(requested: str, paths: set[str], tops: set[str]) -> str:
-    """Return the folder that names are relative to."""
-    root = os.path.abspath(requested) if requested else os.path.commonpath(tops)
-    if requested and not os.path.isdir(root):
-        raise UsageError(f"--root {requested}: no such folder; name one above all images")
-    outside = min((path for path in paths if not path.startswith(root.rstrip("/") + "/")), default="")
-    if outside:
-        raise UsageError(f"--root {requested} is not above {outside}; name a folder above all images")
-    if not is_utf8(root):
-        readable = os.fsencode(root).decode("utf-8", "backslashreplace")
-        raise DataError(f"the name of the folder {readable} is not UTF-8, so no result can name it; rename it")
-    return root
-
-
-def _names(root: str, paths: set[str]) -> tuple[list[str], list[tuple[str, str]]]:
-    """Return names relative to the root, and (escaped name, reason) of those that do not fit on one line of UTF-8."""
-    prefix = len(root.rstrip("/")) + 1
-    names: list[str] = []
-    bad: list[tuple[str, str]] = []
-    for path in sorted(paths):
-        name = "./" + path[prefix:]
-        if "\n" in name or "\r" in name:
-            bad.append((name.encode("unicode_escape", "surrogateescape").decode(), "a line break in the name"))
-        elif not is_utf8(name):
-            bad.append((os.fsencode(name).decode("utf-8", "backslashreplace"), "the name is not UTF-8"))
-        else:
-            names.append(name)
-    return names, bad
-
-
-def _names_of_bad(root: str, paths: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    prefix = len(root.rstrip("/")) + 1
-    named = (("./" + path[prefix:].rstrip("/"), reason) for path, reason in paths)
-    return [(os.fsencode(name).decode("utf-8", "backslashreplace"), reason) for name, reason in named]
 
 
 def _suspect_notes(names: list[str]) -> Iterator[str]:
