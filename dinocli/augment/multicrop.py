@@ -103,7 +103,7 @@ class MultiCrop:
             return self._batched(pixels_BCHW, sizes_B2, drawn)
         finish = partial(normalise, mean=self._mean, std=self._std)
         views_of_sizes = [
-            kind.views(pixels_BCHW, sizes_B2, own, finish) for (kind, _), own in zip(self._kinds, drawn, strict=True)
+            kind.views(pixels_BCHW, sizes_B2, draw, finish) for (kind, _), draw in zip(self._kinds, drawn, strict=True)
         ]
         return [
             torch.cat(views_of_sizes[first:last]) if last - first > 1 else views_of_sizes[first]
@@ -135,8 +135,8 @@ class MultiCrop:
         pixels_BCHW, count = pixels_BCHW.cpu(), len(pixels_BCHW)
         drawn = self._draw(sizes_B2, step, 0, count, images)
         views_of_sizes = [
-            kind.views(pixels_BCHW, sizes_B2, own, lambda views_nCSS: views_nCSS.mul(255).round().byte())
-            for (kind, _), own in zip(self._kinds, drawn, strict=True)
+            kind.views(pixels_BCHW, sizes_B2, draw, lambda views_nCSS: views_nCSS.mul(255).round().byte())
+            for (kind, _), draw in zip(self._kinds, drawn, strict=True)
         ]
         return [view.numpy() for kind in views_of_sizes for view in kind.view(-1, count, *kind.shape[1:])]
 
@@ -144,8 +144,8 @@ class MultiCrop:
         """Return captions of the images of `preview`: for each view and each image the lines of `view_words`."""
         drawn = self._draw(sizes_B2, step, 0, len(sizes_B2), images)
         return [
-            view_words(kind.crop, own, view, sizes_B2)
-            for (kind, views), own in zip(self._kinds, drawn, strict=True)
+            view_words(kind.crop, draw, view, sizes_B2)
+            for (kind, views), draw in zip(self._kinds, drawn, strict=True)
             for view in range(len(views))
         ]
 

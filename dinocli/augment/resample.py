@@ -73,7 +73,7 @@ def _taps(start: Tensor, length: Tensor, mirror: Tensor, size: int, count: int) 
         length: Pixels of each box, (..., 1, 1).
         mirror: Whether the axis is reversed, (..., 1, 1).
         size: Output pixels.
-        count: Of `_tap_count`.
+        count: Number of taps, from `_tap_count`.
 
     Returns:
         Index (..., S, T) into the canvas and weight (..., S, T), not yet normalised to a sum of 1.

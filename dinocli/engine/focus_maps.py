@@ -66,20 +66,20 @@ def _rarity(
     def maps(images: Sequence[int]) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
         for batch in loader.batches(images, BATCH):
             square_BCSS = resize_square(batch.pixels_BCHW, batch.sizes_B2, preprocess.size)
-            _, found = rarity_maps(backbone, normalise(square_BCSS, preprocess.mean, preprocess.std), inside_HW)
-            yield found, torch.tensor(batch.rows)
+            _, rarity = rarity_maps(backbone, normalise(square_BCSS, preprocess.mean, preprocess.std), inside_HW)
+            yield rarity, torch.tensor(batch.rows)
             reporter.advance(len(batch.rows))
 
     with eval_mode(backbone), torch.inference_mode():
         builders = {name: BankBuilder() for name in MAPS}
-        for found, image_B in maps(sample):
+        for rarity, image_B in maps(sample):
             for name, builder in builders.items():
-                builder.add(found[name], image_B)
+                builder.add(rarity[name], image_B)
         banks = {name: builder.finish().to(loader.device) for name, builder in builders.items()}
         rows = {
             row: map_gg
-            for found, image_B in maps(range(count))
-            for row, map_gg in zip(image_B.tolist(), _bytes(_weights(banks, found, image_B)), strict=True)
+            for rarity, image_B in maps(range(count))
+            for row, map_gg in zip(image_B.tolist(), _bytes(_weights(banks, rarity, image_B)), strict=True)
         }
     blank_gg = np.zeros_like(next(iter(rows.values())))
     return np.stack([blank_gg if _cut(loader, image) else rows.get(image, blank_gg) for image in range(count)])

@@ -112,22 +112,24 @@ class ImageBatches:
         # Read ahead: a batch of whole images, which are small canvases; for tiles, one full-size image per thread.
         ahead = self.threads if self.tiling else size + self.threads
         numbers = range(first, len(self.images))
-        for image, found in zip(numbers, in_order(self._read, numbers, self.threads, ahead), strict=True):
+        for image, canvas in zip(numbers, in_order(self._read, numbers, self.threads, ahead), strict=True):
             yield from (
-                [ImageTile(image, None, found)] if self.tiling is None else self._tiles(image, found, self.tiling)
+                [ImageTile(image, None, canvas)] if self.tiling is None else self._tiles(image, canvas, self.tiling)
             )
 
-    def _tiles(self, image: int, found: Canvas | str | None, tiling: Tiling) -> Iterator[ImageTile]:
-        assert found is not None, "known rows are of whole images"
-        boxes = [] if isinstance(found, str) else _boxes_inside((found.shape[1], found.shape[2]), self._reader, tiling)
-        if isinstance(found, str) or len(boxes) != self._count(image):
-            reason = found if isinstance(found, str) else "its header tells another size than its pixels have"
+    def _tiles(self, image: int, canvas: Canvas | str | None, tiling: Tiling) -> Iterator[ImageTile]:
+        assert canvas is not None, "known rows are of whole images"
+        boxes = (
+            [] if isinstance(canvas, str) else _boxes_inside((canvas.shape[1], canvas.shape[2]), self._reader, tiling)
+        )
+        if isinstance(canvas, str) or len(boxes) != self._count(image):
+            reason = canvas if isinstance(canvas, str) else "its header tells another size than its pixels have"
             yield from repeat(ImageTile(image, NO_BOX, reason), self._count(image))
             return
         corner = self._reader.box or NO_BOX  # boxes are in pixels of the whole image
         for left, top, width, height in boxes:
             box = (corner[0] + left, corner[1] + top, width, height)
-            yield ImageTile(image, box, found[:, top : top + height, left : left + width])
+            yield ImageTile(image, box, canvas[:, top : top + height, left : left + width])
 
     def _read(self, image: int) -> Canvas | str | None:
         if image in self.known:

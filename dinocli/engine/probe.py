@@ -217,11 +217,11 @@ def _squares(loader: Loader, indices: Sequence[int], preprocess: Preprocess) -> 
         yield normalise(square_BCSS, preprocess.mean, preprocess.std), batch.rows
 
 
-def probe_indices(images: int, wanted: int, seed: int) -> tuple[list[int], list[int]]:
+def probe_indices(images: int, count: int, seed: int) -> tuple[list[int], list[int]]:
     """Return the images of the guard and those of the verdict: seeded random samples, sorted.
 
     They are disjoint if the folder has enough images; in a small folder both are all images.
     """
     order = np.random.default_rng((seed, images)).permutation(images)
-    verdict = order[wanted : 2 * wanted] if images >= 2 * wanted else order[-wanted:]
-    return sorted(order[:wanted].tolist()), sorted(verdict.tolist())
+    verdict = order[count : 2 * count] if images >= 2 * count else order[-count:]
+    return sorted(order[:count].tolist()), sorted(verdict.tolist())

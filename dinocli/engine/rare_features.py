@@ -109,8 +109,8 @@ class RareFeatures:
 
     def save(self, path: Path) -> None:
         """Write the fitted state to a safetensors file."""
-        about = {"kind": self.kind, "share": repr(self.share), "images": json.dumps(dict(self.images))}
-        save_banks(path, self.banks, others=vars(self.whitening), about=about)
+        metadata = {"kind": self.kind, "share": repr(self.share), "images": json.dumps(dict(self.images))}
+        save_banks(path, self.banks, others=vars(self.whitening), metadata=metadata)
 
     @classmethod
     def load(cls, path: Path) -> "RareFeatures":
@@ -119,10 +119,10 @@ class RareFeatures:
         Raises:
             WeightsError: The file is missing or of another kind.
         """
-        banks, others, about = load_banks(path)
+        banks, others, metadata = load_banks(path)
         try:
-            images = {str(name): int(number) for name, number in json.loads(about["images"]).items()}
-            return cls(about["kind"], banks, float(about["share"]), EnergyWhitening(**others), images)
+            images = {str(name): int(number) for name, number in json.loads(metadata["images"]).items()}
+            return cls(metadata["kind"], banks, float(metadata["share"]), EnergyWhitening(**others), images)
         except (KeyError, ValueError, TypeError) as error:
             raise WeightsError(f"{path} is not of a feature with rare patches ({error}): embed again") from error
 

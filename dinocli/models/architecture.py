@@ -39,10 +39,10 @@ def attention_share(model: nn.Module) -> float:
     inside: set[int] = set()
     pooling: set[int] = set()
     for part in model.modules():
-        own = {id(parameter) for parameter in part.parameters()}
+        parameters = {id(parameter) for parameter in part.parameters()}
         if "attentionpool" in type(part).__name__.lower():
-            pooling |= own
+            pooling |= parameters
         elif any(hasattr(part, name) for name in _QUERIES):
-            inside |= own
+            inside |= parameters
     sizes = {id(parameter): parameter.numel() for parameter in model.parameters()}
     return sum(sizes[key] for key in inside - pooling) / max(1, sum(sizes.values()))

@@ -140,13 +140,13 @@ def verified(compute: Compute, backbone: Backbone, side: int) -> float:
         images = _images(backbone, (height, width), count)
         with torch.no_grad():
             expected = [output.numpy() for output in backbone.with_patches(images)]
-        for found, wanted in zip(compute(images)[: len(expected)], expected, strict=True):
-            scale = max(1.0, float(np.abs(wanted).max()))
-            worst = max(worst, float(np.abs(found - wanted).max()) / scale)
-    most = rounding_tolerance(backbone)
-    if not worst <= most:
+        for actual, reference in zip(compute(images)[: len(expected)], expected, strict=True):
+            scale = max(1.0, float(np.abs(reference).max()))
+            worst = max(worst, float(np.abs(actual - reference).max()) / scale)
+    tolerance = rounding_tolerance(backbone)
+    if not worst <= tolerance:
         raise WeightsError(
-            f"the exported {backbone.name} differs from ours by {worst:.2g}, where rounding explains {most:.2g}; "
+            f"the exported {backbone.name} differs from ours by {worst:.2g}, where rounding explains {tolerance:.2g}; "
             f"{_REMEDY}"
         )
     return worst

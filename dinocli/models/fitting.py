@@ -40,18 +40,18 @@ def load_tensors(backbone: Backbone, tensors: Mapping[str, Tensor], source: str)
         WeightsError: Fewer than `REQUIRED_SHARE` of the tensors are in the file, any has another shape, or the file
             belongs to another architecture.
     """
-    own = backbone.model.state_dict()
+    state = backbone.model.state_dict()
     try:
         with reading(f"its tensors as those of {backbone.name}", "give the right model with --model TIMM_NAME"):
-            found = _convert(backbone, unwrap(tensors, own))
+            converted = _convert(backbone, unwrap(tensors, state))
     except WeightsError as error:
         raise WeightsError(f"{source}: {error}") from error
-    found = _adapt_input(backbone, found, source)
-    expected, given = without_counters(own), without_counters(found)
+    converted = _adapt_input(backbone, converted, source)
+    expected, given = without_counters(state), without_counters(converted)
     missing = [key for key in expected if key not in given]
     # Parts of the file that the backbone does not have (a classifier, a decoder) are ignored. Unexpected tensors in its
     # own parts mean another architecture, even if every tensor of the backbone is there.
-    parts = {key.partition(".")[0] for key in own}
+    parts = {key.partition(".")[0] for key in state}
     extra = [key for key in given if key not in expected and key.partition(".")[0] in parts]
     wrong = [key for key in expected if key in given and not _compatible(expected[key], given[key])]
     allowed = (1 - REQUIRED_SHARE) * len(expected)
@@ -64,7 +64,7 @@ def load_tensors(backbone: Backbone, tensors: Mapping[str, Tensor], source: str)
             "give the right model with --model TIMM_NAME"
         )
     with reading(source, "give the right model with --model TIMM_NAME"):
-        backbone.model.load_state_dict({key: found[key] for key in own if key in found}, strict=False)
+        backbone.model.load_state_dict({key: converted[key] for key in state if key in converted}, strict=False)
     return len(expected) - len(missing)
 
 

@@ -117,13 +117,13 @@ def unwrap(tensors: Mapping[str, Tensor], names: Collection[str] = ()) -> dict[s
         tensors: Tensors from `read_tensors`.
         names: Expected names. Stripping stops once half of them are found; if empty, when no prefix is left.
     """
-    found = dict(tensors)
-    while not names or len(found.keys() & set(names)) < 0.5 * len(names):
-        prefix = next((prefix for prefix in PREFIXES if any(key.startswith(prefix) for key in found)), None)
+    stripped = dict(tensors)
+    while not names or len(stripped.keys() & set(names)) < 0.5 * len(names):
+        prefix = next((prefix for prefix in PREFIXES if any(key.startswith(prefix) for key in stripped)), None)
         if prefix is None:
             break
-        found = {key.removeprefix(prefix): value for key, value in found.items() if key.startswith(prefix)}
-    return {CHUNK.sub("blocks.", key): value for key, value in found.items()}
+        stripped = {key.removeprefix(prefix): value for key, value in stripped.items() if key.startswith(prefix)}
+    return {CHUNK.sub("blocks.", key): value for key, value in stripped.items()}
 
 
 def position_grid(position_1ND: Tensor) -> tuple[int, int]:

@@ -86,8 +86,8 @@ def find_pretrained(name: str, cfg: Any) -> Path:
 
 
 def _in_cache(repo: str, names: Iterable[str]) -> Path | None:
-    found = (huggingface_hub.try_to_load_from_cache(repo, name) for name in names)
-    return next((Path(path) for path in found if isinstance(path, str)), None)
+    paths = (huggingface_hub.try_to_load_from_cache(repo, name) for name in names)
+    return next((Path(path) for path in paths if isinstance(path, str)), None)
 
 
 def _need_network(what: str, url: str) -> None:

@@ -66,9 +66,11 @@ class Tokens:
                 raise UsageError(f"--tokens {self.kind} has its own layers: leave out --layers")
         if self.layers > 1 and not backbone.is_vit and self.kind == "patch":
             raise WeightsError(f"the maps of {name} differ in size: use --tokens pooled, mean or gem, or no --layers")
-        most, what = (backbone.depth, "blocks") if backbone.is_vit else (len(backbone.maps_before_last()) + 1, "maps")
-        if self.layers > most:
-            raise WeightsError(f"{name} has {most} {what}, fewer than --layers {self.layers}")
+        available, what = (
+            (backbone.depth, "blocks") if backbone.is_vit else (len(backbone.maps_before_last()) + 1, "maps")
+        )
+        if self.layers > available:
+            raise WeightsError(f"{name} has {available} {what}, fewer than --layers {self.layers}")
 
     def compute(self, backbone: Backbone, x_BCHW: Tensor, image_B: Tensor | None = None) -> Tensor:
         """Compute the features.

@@ -89,52 +89,52 @@ def _kind(backbone: Backbone) -> str:
 
 
 def _tensors(model: Any, kind: str) -> dict[str, Tensor]:
-    own = model.state_dict()
+    state = model.state_dict()
     v3 = kind == "dinov3_vit"
     names = _VIT if kind == "vit" else _DINOV3 if v3 else _DINOV2
-    found = {"embeddings.cls_token": own["cls_token"]}
-    width = own["cls_token"].shape[-1]
+    tensors = {"embeddings.cls_token": state["cls_token"]}
+    width = state["cls_token"].shape[-1]
     patch = "embeddings.patch_embeddings" if v3 else "embeddings.patch_embeddings.projection"
     norm = "norm" if v3 else "layernorm"
     for last in ("weight", "bias"):
-        found[f"{patch}.{last}"] = own[f"patch_embed.proj.{last}"]
-        found[f"{norm}.{last}"] = own[f"norm.{last}"]
-    if "reg_token" in own:
-        found["embeddings.register_tokens"] = own["reg_token"]
+        tensors[f"{patch}.{last}"] = state[f"patch_embed.proj.{last}"]
+        tensors[f"{norm}.{last}"] = state[f"norm.{last}"]
+    if "reg_token" in state:
+        tensors["embeddings.register_tokens"] = state["reg_token"]
     if v3:
-        found["embeddings.mask_token"] = torch.zeros(1, 1, width)
+        tensors["embeddings.mask_token"] = torch.zeros(1, 1, width)
     else:
-        position = own["pos_embed"]
+        position = state["pos_embed"]
         if kind == "dinov2_with_registers" and model.no_embed_class:  # the class token includes its position
             position = torch.cat([torch.zeros(1, 1, width), position], dim=1)
-        found["embeddings.position_embeddings"] = position
+        tensors["embeddings.position_embeddings"] = position
         if kind != "vit":
-            found["embeddings.mask_token"] = torch.zeros(1, width)
-    for key in own:
+            tensors["embeddings.mask_token"] = torch.zeros(1, width)
+    for key in state:
         if key.startswith("blocks."):
-            found |= _block(key, own, names, kind)
-    return found
+            tensors |= _block(key, state, names, kind)
+    return tensors
 
 
-def _block(key: str, own: dict[str, Tensor], names: dict[str, str], kind: str) -> dict[str, Tensor]:
+def _block(key: str, state: dict[str, Tensor], names: dict[str, str], kind: str) -> dict[str, Tensor]:
     """Return a tensor of a block under its names in the library; QKV is split into three."""
     _, number, inner = key.split(".", 2)
     layer = f"layer.{number}" if kind == "dinov3_vit" else f"encoder.layer.{number}"
     stem, _, last = inner.rpartition(".")
     if stem == "attn.qkv":
         qkv = _QKV_V3 if kind == "dinov3_vit" else _QKV
-        return {f"{layer}.{part}.{last}": piece for part, piece in zip(qkv, own[key].chunk(3), strict=True)}
+        return {f"{layer}.{part}.{last}": piece for part, piece in zip(qkv, state[key].chunk(3), strict=True)}
     if inner in ("attn.q_bias", "attn.v_bias"):
-        return {f"{layer}.attention.{inner[5]}_proj.bias": own[key]}
+        return {f"{layer}.attention.{inner[5]}_proj.bias": state[key]}
     if inner in names:
-        return {f"{layer}.{names[inner]}": own[key]}
-    return {f"{layer}.{names[stem]}.{last}": own[key]}
+        return {f"{layer}.{names[inner]}": state[key]}
+    return {f"{layer}.{names[stem]}.{last}": state[key]}
 
 
 def _config(model: Any, kind: str) -> dict[str, Any]:
-    own, block = model.state_dict(), model.blocks[0]
-    width, hidden = own["cls_token"].shape[-1], own["blocks.0.mlp.fc1.weight"].shape[0]
-    patch = own["patch_embed.proj.weight"].shape[-1]
+    state, block = model.state_dict(), model.blocks[0]
+    width, hidden = state["cls_token"].shape[-1], state["blocks.0.mlp.fc1.weight"].shape[0]
+    patch = state["patch_embed.proj.weight"].shape[-1]
     classes = {"vit": "ViTModel", "dinov2": "Dinov2Model", "dinov3_vit": "DINOv3ViTModel"}
     config = {
         "architectures": [classes.get(kind, "Dinov2WithRegistersModel")],
@@ -150,10 +150,10 @@ def _config(model: Any, kind: str) -> dict[str, Any]:
         "torch_dtype": "float32",
     }
     if kind == "dinov3_vit":
-        biased = "blocks.0.attn.q_bias" in own
-        config |= {"intermediate_size": hidden, "num_register_tokens": own["reg_token"].shape[1], "rope_theta": 100.0}
+        biased = "blocks.0.attn.q_bias" in state
+        config |= {"intermediate_size": hidden, "num_register_tokens": state["reg_token"].shape[1], "rope_theta": 100.0}
         return config | {"query_bias": biased, "key_bias": False, "value_bias": biased, "use_gated_mlp": False}
-    config["qkv_bias"] = "blocks.0.attn.qkv.bias" in own
+    config["qkv_bias"] = "blocks.0.attn.qkv.bias" in state
     if kind == "vit":
         return config | {"intermediate_size": hidden}
     ratio = hidden / width
@@ -161,4 +161,4 @@ def _config(model: Any, kind: str) -> dict[str, Any]:
         "mlp_ratio": int(ratio) if ratio.is_integer() else ratio,
         "use_swiglu_ffn": False,
     }  # the library refuses 4.0
-    return config | ({"num_register_tokens": own["reg_token"].shape[1]} if "reg_token" in own else {})
+    return config | ({"num_register_tokens": state["reg_token"].shape[1]} if "reg_token" in state else {})

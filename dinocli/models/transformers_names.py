@@ -89,14 +89,14 @@ def official_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     gated = any(".gate_proj." in key for key in tensors)
     unknown: list[str] = []
     inside = _BLOCK_NAMES | (_GATED_MLP_NAMES if gated else {})
-    found: dict[str, Tensor] = {}
+    renamed: dict[str, Tensor] = {}
     parts: dict[str, dict[int, Tensor]] = {}
     for key, value in tensors.items():
         match = _BLOCK_KEY.fullmatch(key)
         if match is None:
             outer = next((name for name in _TOP_LEVEL_NAMES if key == name or key.endswith(f".{name}")), None)
             if outer:
-                found[_TOP_LEVEL_NAMES[outer]] = value
+                renamed[_TOP_LEVEL_NAMES[outer]] = value
             elif not any(part in _IGNORED_PARTS for part in key.split(".")):
                 unknown.append(key)
             continue
@@ -104,21 +104,21 @@ def official_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if inner in _QKV_POSITIONS:
             parts.setdefault(f"blocks.{number}.attn.qkv.{last}", {})[_QKV_POSITIONS[inner]] = value
         elif inner in inside:
-            found[f"blocks.{number}.{inside[inner]}.{'gamma' if last == 'lambda1' else last}"] = value
+            renamed[f"blocks.{number}.{inside[inner]}.{'gamma' if last == 'lambda1' else last}"] = value
         else:
             unknown.append(key)
     if unknown:
         raise WeightsError(
             f"its {unknown[0]} is no part of a ViT, DINOv2 or DINOv3: give the weights by their timm name"
         )
-    found |= {key: _joined(key, three) for key, three in parts.items()}
+    renamed |= {key: _joined(key, three) for key, three in parts.items()}
     for last in ("weight", "bias"):  # a gated DINOv2 of later versions of the library
-        for key in [key for key in found if "pos_embed" in found and key.endswith(f".mlp.w1.{last}")]:
+        for key in [key for key in renamed if "pos_embed" in renamed and key.endswith(f".mlp.w1.{last}")]:
             stem = key.removesuffix(f"w1.{last}")
-            found[f"{stem}w12.{last}"] = torch.cat([found.pop(key), found.pop(f"{stem}w2.{last}")])
-    if "pos_embed" not in found and "register_tokens" in found:  # DINOv3
-        found["storage_tokens"] = found.pop("register_tokens")
-    return found
+            renamed[f"{stem}w12.{last}"] = torch.cat([renamed.pop(key), renamed.pop(f"{stem}w2.{last}")])
+    if "pos_embed" not in renamed and "register_tokens" in renamed:  # DINOv3
+        renamed["storage_tokens"] = renamed.pop("register_tokens")
+    return renamed
 
 
 def _joined(key: str, three: dict[int, Tensor]) -> Tensor:
@@ -151,11 +151,11 @@ def read_processor(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     processor = ProcessorRecord.model_validate(read_json(path, ProcessorRecord, "fetch the weights again"))
-    found: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     if len(processor.image_mean) == len(processor.image_std) == 3:
-        found |= {"mean": tuple(processor.image_mean), "std": tuple(processor.image_std)}
+        settings |= {"mean": tuple(processor.image_mean), "std": tuple(processor.image_std)}
     for size in (processor.crop_size, processor.size):
         side = size.get("height", size.get("shortest_edge")) if isinstance(size, dict) else size
         if isinstance(side, int) and 1 <= side <= 16_384:
-            return found | {"size": side}
-    return found
+            return settings | {"size": side}
+    return settings

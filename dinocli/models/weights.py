@@ -180,8 +180,8 @@ def _from_file(path: Path, name: str, build: BuildOptions) -> tuple[Backbone, We
 def _from_folder(folder: Path, source: str, build: BuildOptions) -> LoadedBackbone:
     if (folder / "backbone" / "config.json").is_file():
         folder = folder / "backbone"
-    if (about := read_transformers_config(folder)) is not None:
-        return *_from_transformers(folder, about, source, build), None
+    if (transformers_config := read_transformers_config(folder)) is not None:
+        return *_from_transformers(folder, transformers_config, source, build), None
     config = read_timm_config(folder, source)
     if config["dinocli"] is not None:
         Preprocess.from_dict(config["dinocli"])
@@ -191,33 +191,33 @@ def _from_folder(folder: Path, source: str, build: BuildOptions) -> LoadedBackbo
             f"{source}: has no {' or '.join(WEIGHTS_FILES)}: give a run, a timm folder or a checkpoint file"
         )
     args = config["model_args"]
-    own, wanted = args.get("in_chans", 3), build.in_chans
-    if wanted not in (0, own) and own != 3:
-        raise WeightsError(channels_differ(source, own, wanted))
+    weights_chans, image_chans = args.get("in_chans", 3), build.in_chans
+    if image_chans not in (0, weights_chans) and weights_chans != 3:
+        raise WeightsError(channels_differ(source, weights_chans, image_chans))
     with reading(f"{source}: the model of its config.json", "give the same weights by their timm name", "built"):
         backbone = create_backbone(
-            config["architecture"], drop_path=build.drop_path, folder=folder, model_args=args, in_chans=wanted
+            config["architecture"], drop_path=build.drop_path, folder=folder, model_args=args, in_chans=image_chans
         )
         info = _describe(backbone, source, sha256_of(path), matched=0)
-    stated = "global_pool" in args or config["dinocli"] is not None  # a run of dinocli stores its pooling
-    _choose_pool(backbone, build.pool, classifier=stated or bool(config["num_classes"]))
+    has_pool = "global_pool" in args or config["dinocli"] is not None  # a run of dinocli stores its pooling
+    _choose_pool(backbone, build.pool, classifier=has_pool or bool(config["num_classes"]))
     matched = load_tensors(backbone, read_tensors(path), source)
     return backbone, replace(info, matched=matched, pool=backbone.pool_kind), config["dinocli"]
 
 
 def _from_transformers(
-    folder: Path, about: TransformersRecord, source: str, build: BuildOptions
+    folder: Path, config: TransformersRecord, source: str, build: BuildOptions
 ) -> tuple[Backbone, WeightsInfo]:
     """Load a folder of the transformers library, with mean, std and size of its processor."""
     path = next((folder / name for name in WEIGHTS_FILES if (folder / name).is_file()), None)
-    if about.model_type not in MODEL_TYPES or path is None:
-        what = f"a {about.model_type} of the transformers library" if path else f"no {' or '.join(WEIGHTS_FILES)}"
+    if config.model_type not in MODEL_TYPES or path is None:
+        what = f"a {config.model_type} of the transformers library" if path else f"no {' or '.join(WEIGHTS_FILES)}"
         raise WeightsError(f"{source}: {what}: give {', '.join(MODEL_TYPES)}, or the same weights by their timm name")
     backbone, info = _from_file(path, "", build)
     heads = {module.num_heads for name, module in backbone.model.named_modules() if name.endswith(".attn")}
-    if heads != {about.num_attention_heads}:
+    if heads != {config.num_attention_heads}:
         raise WeightsError(
-            f"{source}: {about.num_attention_heads} attention heads, {backbone.name} has {max(heads)}: its features "
+            f"{source}: {config.num_attention_heads} attention heads, {backbone.name} has {max(heads)}: its features "
             "would be wrong; give the same weights by their timm name"
         )
     return backbone, replace(info, source=source, **read_processor(folder))

@@ -40,9 +40,9 @@ def class_scores(labels_N: NDArray[Any], predicted_N: NDArray[Any], classes_C: N
     return ClassScores(precision_C, recall_C, f1_C, confusion_matrix(labels_N, predicted_N, labels=classes_C))
 
 
-def most_confused(confusion_CC: NDArray[np.intp], most: int) -> list[tuple[int, int]]:
+def most_confused(confusion_CC: NDArray[np.intp], limit: int) -> list[tuple[int, int]]:
     """Return (true, predicted) indices of the largest off-diagonal counts, largest first, zeros left out."""
     off_CC = np.where(np.eye(len(confusion_CC), dtype=bool), 0, confusion_CC)
-    order = np.argsort(-off_CC, axis=None, kind="stable")[:most]
+    order = np.argsort(-off_CC, axis=None, kind="stable")[:limit]
     pairs = zip(*np.unravel_index(order, off_CC.shape), strict=True)
     return [(int(true), int(predicted)) for true, predicted in pairs if off_CC[true, predicted]]

@@ -86,19 +86,19 @@ def try_classifiers(
     repeats = max(1, min(_MAX_REPEATS, _MIN_PREDICTIONS // len(labels_M)))
     splits = [[*folds(labels_M, groups_M, FOLDS, seed=seed + repeat)] for repeat in range(repeats)]
     smallest = min(len(learn) for parts in splits for learn, _ in parts)
-    found = []
+    results = []
     for candidate in candidates(method, smallest):
         scores_RMC = np.stack([out_of_fold(candidate, rows_MD, class_M, parts) for parts in splits])
         temperature = fit_temperature(scores_RMC, class_M)
         logs_RMC = log_softmax(scores_RMC / temperature, axis=-1)
         loss_M = -np.take_along_axis(logs_RMC, class_M[None, :, None], -1).mean(axis=(0, 2))
-        found.append(TriedClassifier(candidate, np.exp(logs_RMC).mean(axis=0), loss_M, temperature))
-    return _ranked(found)
+        results.append(TriedClassifier(candidate, np.exp(logs_RMC).mean(axis=0), loss_M, temperature))
+    return _ranked(results)
 
 
-def _ranked(found: list[TriedClassifier]) -> list[TriedClassifier]:
+def _ranked(results: list[TriedClassifier]) -> list[TriedClassifier]:
     """Sort by log loss; the best linear probe comes first unless beaten by more than one standard error."""
-    ranked = sorted(found, key=lambda tried: tried.log_loss)
+    ranked = sorted(results, key=lambda tried: tried.log_loss)
     linear = next((tried for tried in ranked if tried.candidate.method == "linear"), ranked[0])
     gain_M = linear.loss_M - ranked[0].loss_M
     if gain_M.mean() <= gain_M.std() / np.sqrt(len(gain_M)):

@@ -108,9 +108,9 @@ def load_classifier(path: Path) -> SavedClassifier:
     """
     with reading(f"{path} as a classifier", _REMEDY):
         with safe_open(path, "np") as file:
-            about = dict(file.metadata() or {}).get("about", "{}")
+            metadata = dict(file.metadata() or {}).get("about", "{}")
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
-        head = _Metadata.model_validate(parse_json(about, _Metadata))
+        head = _Metadata.model_validate(parse_json(metadata, _Metadata))
         if head.kind != KIND or head.method not in METHODS or len(head.classes) < 2 or not head.temperature > 0:
             raise ValueError("it is of another kind")
         dtypes = {"confidence_M": np.float32, "right_M": np.uint8, "truth_M": np.int64, "fitted_state": np.uint8}

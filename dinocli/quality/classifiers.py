@@ -91,8 +91,8 @@ def _votes(distance_Nk: NDArray[np.float64]) -> NDArray[np.float64]:
 def scores_of(estimator: Any, rows_ND: NDArray[np.floating]) -> NDArray[np.float64]:
     """Return the logits of a fitted estimator, (N, C), in the order of its classes."""
     if isinstance(estimator, LogisticRegression):
-        found = estimator.decision_function(rows_ND)
-        return np.stack([-found / 2, found / 2], axis=1) if found.ndim == 1 else found
+        scores = estimator.decision_function(rows_ND)
+        return np.stack([-scores / 2, scores / 2], axis=1) if scores.ndim == 1 else scores
     if isinstance(estimator, NearestCentroid):  # minus half the squared distance, up to a constant
         centres_CD = estimator.centroids_
         return np.asarray(rows_ND @ centres_CD.T - np.square(centres_CD).sum(axis=1) / 2)

@@ -24,7 +24,7 @@ _REFINED_PAIRS = 4096  # pairs whose cosine is computed in float64 at once
 
 
 def near_duplicates(
-    features_ND: NDArray[np.floating], threshold: float, *, most: int = MAX_PAIRS
+    features_ND: NDArray[np.floating], threshold: float, *, max_pairs: int = MAX_PAIRS
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Find every pair of images with a cosine of at least the threshold.
 
@@ -34,27 +34,27 @@ def near_duplicates(
     Args:
         features_ND: Finite features. A row of zeros has cosine 0 to every row.
         threshold: Smallest cosine that counts, above 0 and up to 1.
-        most: Maximum number of pairs: a thousand copies of one image already make half a million.
+        max_pairs: Maximum number of pairs: a thousand copies of one image already make half a million.
 
     Returns:
         Sorted pairs (i, j) with i < j, shape (P, 2), and their float64 cosines, shape (P,), independent of the number
         of threads.
 
     Raises:
-        DataError: There are more pairs than `most`.
+        DataError: There are more pairs than `max_pairs`.
     """
-    found: list[NDArray[np.int64]] = [np.empty((0, 2), np.int64)]
+    pairs: list[NDArray[np.int64]] = [np.empty((0, 2), np.int64)]
     cosines: list[NDArray[np.float64]] = [np.empty(0)]
     count = 0
-    for pairs_P2 in _candidates(features_ND, threshold - _SLACK, most):
+    for pairs_P2 in _candidates(features_ND, threshold - _SLACK, max_pairs):
         cosine_P = _cosines(features_ND, pairs_P2)
         near_P = cosine_P >= threshold - _ROUNDING
-        found.append(pairs_P2[near_P])
+        pairs.append(pairs_P2[near_P])
         cosines.append(cosine_P[near_P])
         count += int(near_P.sum())
-        if count > most:
-            _give_up(threshold, most)
-    pairs_P2, cosine_P = np.concatenate(found), np.concatenate(cosines)
+        if count > max_pairs:
+            _give_up(threshold, max_pairs)
+    pairs_P2, cosine_P = np.concatenate(pairs), np.concatenate(cosines)
     order_P = np.lexsort((pairs_P2[:, 1], pairs_P2[:, 0]))
     return pairs_P2[order_P], cosine_P[order_P].astype(np.float32)
 
@@ -76,7 +76,7 @@ def count_distinct(features_ND: NDArray[np.floating], threshold: float) -> int:
     return len(features_ND) - len(np.unique(pairs_P2[:, 1]))
 
 
-def _candidates(features_ND: NDArray[np.floating], threshold: float, most: int) -> Iterator[NDArray[np.int64]]:
+def _candidates(features_ND: NDArray[np.floating], threshold: float, max_pairs: int) -> Iterator[NDArray[np.int64]]:
     """Yield the pairs above a cosine in float32, block by block of the upper triangle."""
     starts = range(0, len(features_ND), _BLOCK_ROWS)
     for first in starts:
@@ -85,8 +85,8 @@ def _candidates(features_ND: NDArray[np.floating], threshold: float, most: int) 
             near_AB = rows_AD @ _block(features_ND, second).T >= threshold
             if first == second:
                 near_AB = np.triu(near_AB, 1)
-            if np.count_nonzero(near_AB) > 2 * most:  # more than the slack of the threshold explains
-                _give_up(threshold + _SLACK, most)
+            if np.count_nonzero(near_AB) > 2 * max_pairs:  # more than the slack of the threshold explains
+                _give_up(threshold + _SLACK, max_pairs)
             yield np.argwhere(near_AB) + np.array([first, second])
 
 
@@ -104,8 +104,8 @@ def _cosines(features_ND: NDArray[np.floating], pairs_P2: NDArray[np.int64]) -> 
     return np.minimum(cosine_P, 1.0)
 
 
-def _give_up(threshold: float, most: int) -> None:
+def _give_up(threshold: float, max_pairs: int) -> None:
     raise DataError(
-        f"more than {most:,} pairs of images have a cosine of {threshold:g} or more; "
+        f"more than {max_pairs:,} pairs of images have a cosine of {threshold:g} or more; "
         "raise the threshold, or leave out the copies first"
     )

@@ -89,14 +89,14 @@ def knn_votes(
         DataError: No gallery image is left.
     """
     classes_C, class_N = np.unique(labels_N, return_inverse=True)
-    found = []
+    blocks = []
     for query_R, cosine_Rk, nearest_Rk, votes_RC in _voting(features_ND, labels_N, k, temperature, groups_N, learn_N):
         share_RC = votes_RC / votes_RC.sum(axis=1, keepdims=True)
         order_Rk = np.argsort(-cosine_Rk, axis=1, kind="stable")
         sorted_Rk = np.take_along_axis(np.where(np.isfinite(cosine_Rk), nearest_Rk, -1), order_Rk, 1)
         own_R = np.take_along_axis(share_RC, class_N[query_R, None], 1)[:, 0]
-        found.append((classes_C[share_RC.argmax(axis=1)], share_RC.max(axis=1), own_R, sorted_Rk))
-    return NeighbourVotes(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
+        blocks.append((classes_C[share_RC.argmax(axis=1)], share_RC.max(axis=1), own_R, sorted_Rk))
+    return NeighbourVotes(*(np.concatenate(parts) for parts in zip(*blocks, strict=True)))
 
 
 def _voting(

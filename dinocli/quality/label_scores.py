@@ -85,20 +85,22 @@ def _neighbours(features_TD: NDArray[np.floating], truth: LabelSplit) -> list[Sc
 def _linear(features_TD: NDArray[np.floating], truth: LabelSplit, seed: int) -> list[Score]:
     labels, groups, learn = truth.labels_T[truth.tested], truth.groups_T, truth.learn_T
     if learn is None:
-        found = linear_probe(features_TD, truth.labels_T, groups_N=groups, seed=seed)
+        predicted = linear_probe(features_TD, truth.labels_T, groups_N=groups, seed=seed)
     else:
-        found = linear_transfer(
+        predicted = linear_transfer(
             features_TD[learn],
             truth.labels_T[learn],
             features_TD[~learn],
             groups_M=None if groups is None else groups[learn],
             seed=seed,
         )
-    balanced = balanced_accuracy(labels, found)
+    balanced = balanced_accuracy(labels, predicted)
     return [
-        Score("linear_accuracy", "linear probe accuracy", accuracy(labels, found), "higher", _right(labels, found)),
-        Score("linear_balanced", "linear probe mean recall", balanced, "higher", found, "balanced accuracy"),
-        Score("linear_macro_f1", "linear probe macro F1", macro_f1(labels, found), "higher", found, "macro F1"),
+        Score(
+            "linear_accuracy", "linear probe accuracy", accuracy(labels, predicted), "higher", _right(labels, predicted)
+        ),
+        Score("linear_balanced", "linear probe mean recall", balanced, "higher", predicted, "balanced accuracy"),
+        Score("linear_macro_f1", "linear probe macro F1", macro_f1(labels, predicted), "higher", predicted, "macro F1"),
     ]
 
 

@@ -58,9 +58,9 @@ class MaskScorer:
             self._best.append(heads.best)
             self._mean.append(heads.mean)
         if not dense:
-            found = overlap(foreground_HW, labels_HW > 0)
-            self._overlaps.setdefault(0, []).append(found)
-            return {"truth_iou": found.iou, "truth_dice": found.dice}
+            binary = overlap(foreground_HW, labels_HW > 0)
+            self._overlaps.setdefault(0, []).append(binary)
+            return {"truth_iou": binary.iou, "truth_dice": binary.dice}
         self._dense = True
         for label in set(np.unique(labels_HW).tolist()) | set(self._overlaps):
             of_label = self._overlaps.setdefault(label, list(self._absent))

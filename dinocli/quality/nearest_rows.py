@@ -89,7 +89,7 @@ def _projected(rows_RD: NDArray[np.floating], projection: Projection | None) -> 
 def _best_of_block(
     units_QD: NDArray[np.float32],
     gallery_ND: NDArray[np.floating],
-    most: int,
+    count: int,
     excluded_Q: NDArray[np.intp],
     start: int,
     *,
@@ -106,26 +106,26 @@ def _best_of_block(
     cosine_QR[~np.isfinite(cosine_QR)] = -np.inf
     inside = np.flatnonzero((excluded_Q >= start) & (excluded_Q < start + len(rows_RD)))
     cosine_QR[inside, excluded_Q[inside] - start] = -np.inf
-    return _top(np.broadcast_to(np.arange(start, start + len(rows_RD)), cosine_QR.shape), cosine_QR, most)
+    return _top(np.broadcast_to(np.arange(start, start + len(rows_RD)), cosine_QR.shape), cosine_QR, count)
 
 
 def _merged(
-    blocks: Iterator[tuple[NDArray[np.intp], NDArray[np.float32]]], most: int
+    blocks: Iterator[tuple[NDArray[np.intp], NDArray[np.float32]]], count: int
 ) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
     """Merge the results of all blocks; a block whose maximum is below the current results is skipped."""
     rows_QK, cosine_QK = next(blocks)
     for rows_QB, cosine_QB in blocks:
-        if cosine_QK.shape[1] == most and (cosine_QB.max(axis=1) <= cosine_QK.min(axis=1)).all():
+        if cosine_QK.shape[1] == count and (cosine_QB.max(axis=1) <= cosine_QK.min(axis=1)).all():
             continue
         joined = np.concatenate([rows_QK, rows_QB], 1), np.concatenate([cosine_QK, cosine_QB], 1)
-        rows_QK, cosine_QK = _top(*joined, most)
+        rows_QK, cosine_QK = _top(*joined, count)
     return rows_QK, cosine_QK
 
 
 def _top(
-    rows_QR: NDArray[np.intp], cosine_QR: NDArray[np.float32], most: int
+    rows_QR: NDArray[np.intp], cosine_QR: NDArray[np.float32], count: int
 ) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
-    if cosine_QR.shape[1] <= most:
+    if cosine_QR.shape[1] <= count:
         return rows_QR, cosine_QR
-    best_QK = np.argpartition(cosine_QR, -most, axis=1)[:, -most:]
+    best_QK = np.argpartition(cosine_QR, -count, axis=1)[:, -count:]
     return np.take_along_axis(rows_QR, best_QK, 1), np.take_along_axis(cosine_QR, best_QK, 1)

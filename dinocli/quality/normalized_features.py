@@ -70,9 +70,9 @@ class NormalizedFeatures:
         units = unit_rows32(np.asarray(self.features_ND[rows], np.float32))
         return units if self.projection is None else unit_rows32(self.projection(units))
 
-    def sample(self, most: int, seed: int) -> NDArray[np.intp]:
-        """Return at most `most` row indices, drawn without replacement and sorted."""
-        return _choose(len(self), most, seed)
+    def sample(self, max_rows: int, seed: int) -> NDArray[np.intp]:
+        """Return at most `max_rows` row indices, drawn without replacement and sorted."""
+        return _choose(len(self), max_rows, seed)
 
     def map(self, function: Callable[[slice, NDArray[np.float32]], T]) -> Iterator[T]:
         """Apply a function to every block: (slice of its rows, normalised rows) -> result.
@@ -155,14 +155,14 @@ def _fitting_sample(
     rows: NormalizedFeatures, seed: int, among_M: NDArray[np.intp] | None = None
 ) -> NDArray[np.float64]:
     among_M = np.arange(len(rows)) if among_M is None else among_M
-    most = max(2, FIT_VALUES // rows.features_ND.shape[1])
-    return rows.take(among_M[_choose(len(among_M), most, seed)]).astype(np.float64)
+    max_rows = max(2, FIT_VALUES // rows.features_ND.shape[1])
+    return rows.take(among_M[_choose(len(among_M), max_rows, seed)]).astype(np.float64)
 
 
-def _choose(count: int, most: int, seed: int) -> NDArray[np.intp]:
-    """Return at most `most` numbers below `count`, drawn without replacement and sorted."""
+def _choose(count: int, limit: int, seed: int) -> NDArray[np.intp]:
+    """Return at most `limit` numbers below `count`, drawn without replacement and sorted."""
     return (
-        np.arange(count) if count <= most else np.sort(np.random.default_rng(seed).choice(count, most, replace=False))
+        np.arange(count) if count <= limit else np.sort(np.random.default_rng(seed).choice(count, limit, replace=False))
     )
 
 

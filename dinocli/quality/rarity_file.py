@@ -17,7 +17,7 @@ def save_banks(
     banks: Mapping[str, MemoryBank],
     *,
     others: Mapping[str, Tensor] | None = None,
-    about: Mapping[str, str] | None = None,
+    metadata: Mapping[str, str] | None = None,
 ) -> None:
     """Write memory banks, further tensors and metadata to a safetensors file.
 
@@ -25,11 +25,11 @@ def save_banks(
         path: Output file.
         banks: Bank of each map, by the name of the map.
         others: Further tensors, such as a whitening; names without a dot.
-        about: Metadata of the file, such as the weights that the maps come from.
+        metadata: Metadata of the file, such as the weights that the maps come from.
     """
     named = {f"{key}.{name}": tensor for key, bank in banks.items() for name, tensor in bank.tensors().items()}
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in {**named, **(others or {})}.items()}
-    write_atomic(path, save(tensors, metadata=dict(about or {})))
+    write_atomic(path, save(tensors, metadata=dict(metadata or {})))
 
 
 def load_banks(path: Path) -> tuple[dict[str, MemoryBank], dict[str, Tensor], dict[str, str]]:
@@ -41,7 +41,7 @@ def load_banks(path: Path) -> tuple[dict[str, MemoryBank], dict[str, Tensor], di
     try:
         with safe_open(path, "pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-            about = dict(file.metadata() or {})
+            metadata = dict(file.metadata() or {})
         parts: dict[str, dict[str, Tensor]] = {}
         for name in [name for name in tensors if "." in name]:
             key, _, part = name.rpartition(".")
@@ -52,4 +52,4 @@ def load_banks(path: Path) -> tuple[dict[str, MemoryBank], dict[str, Tensor], di
         raise WeightsError(f"{path} cannot be read as a memory bank ({reason}): embed the folder again") from error
     if not banks:
         raise WeightsError(f"{path} holds no memory bank: embed the folder again")
-    return banks, tensors, about
+    return banks, tensors, metadata

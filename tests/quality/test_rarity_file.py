@@ -12,7 +12,7 @@ def test_a_bank_comes_back_from_its_file(tmp_path: Path) -> None:
     x, path = maps(), tmp_path / "bank.safetensors"
     bank, extra = built(x), torch.arange(6.0).view(2, 3)
     save_banks(
-        path, {"coarse": built(maps(seed=5)), "blocks.5": bank}, others={"axes": extra}, about={"weights": "abc"}
+        path, {"coarse": built(maps(seed=5)), "blocks.5": bank}, others={"axes": extra}, metadata={"weights": "abc"}
     )
     banks, others, about = load_banks(path)
     assert set(banks) == {"coarse", "blocks.5"}
