@@ -78,7 +78,7 @@ class Experiment:
         return f"{self.name}-{self.way}-{self.minutes:g}min-{self.seed}"
 
 
-class Talk(ProgressReporter):
+class PrintReporter(ProgressReporter):
     def line(self, text: str) -> None:
         print(f"  {text}", flush=True)
 
@@ -141,7 +141,7 @@ def perform(args: argparse.Namespace, experiment: Experiment) -> dict[str, Any]:
     )
     if not (folder.has_started and folder.read()["status"] in ENDED):
         try:
-            train(options, Talk())
+            train(options, PrintReporter())
         except TrainingStopped as stopped:
             print(f"  {stopped}", flush=True)
     outcome = folder.read()["outcome"]

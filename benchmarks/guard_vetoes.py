@@ -39,10 +39,10 @@ from dinocli.quality.few_shot import few_shot
 from dinocli.quality.label_scores import LabelSplit, label_scores
 from dinocli.tasks.train.train_context import TrainContext
 
-THUMBNAIL, LIKE = 64, 0.9
+THUMBNAIL, SAME_PART_CORRELATION = 64, 0.9
 """Side of the thumbnails, pixels, and correlation from which two images count as the same part."""
 
-Seen = dict[str, NDArray[Any]]
+Arrays = dict[str, NDArray[Any]]
 Values = NDArray[np.float64]
 
 
@@ -86,11 +86,11 @@ def measure(args: argparse.Namespace, folder: Path) -> None:
         backbone = copy.deepcopy(context.backbone)
         backbone.load_state_dict(torch.load(path, weights_only=True))
         backbone.freeze_batch_norm()
-        seen: dict[str, Any] = {name: extract(backbone, views(), autocast=None) for name, views in looks.items()}
+        arrays: dict[str, Any] = {name: extract(backbone, views(), autocast=None) for name, views in looks.items()}
         if len(known):
             features_ND = extract(backbone, whole(context, known), autocast=None)
-            seen |= {score.key: score.value for score in label_scores(features_ND, truth) if score.key in TRUTH}
-        np.savez(path.with_suffix(".veto.npz"), **seen)
+            arrays |= {score.key: score.value for score in label_scores(features_ND, truth) if score.key in TRUTH}
+        np.savez(path.with_suffix(".veto.npz"), **arrays)
         print(args.name, path.stem, flush=True)
 
 
@@ -154,12 +154,12 @@ def relit(images_BCSS: Tensor, random: np.random.Generator) -> Tensor:
     return (gain * images_BCSS.clamp(0, 1) ** gamma + offset).clamp(0, 1)
 
 
-def retrieval(seen: Seen, groups_N: NDArray[Any], quarters: str = "quarters") -> Values:
+def retrieval(arrays: Arrays, groups_N: NDArray[Any], quarters: str = "quarters") -> Values:
     """Return crop/quadrant retrieval of each image, without other images of its group in the gallery."""
-    parts = seen[quarters].reshape(-1, 4, seen[quarters].shape[1]).swapaxes(0, 1)
+    parts = arrays[quarters].reshape(-1, 4, arrays[quarters].shape[1]).swapaxes(0, 1)
     if len(np.unique(groups_N)) == len(groups_N):
-        return crop_quadrant_retrieval(seen["clean"], seen["crop"], parts)
-    pairs = ((seen["crop"], seen["clean"]), (parts[0], parts[3]), (parts[1], parts[2]))
+        return crop_quadrant_retrieval(arrays["clean"], arrays["crop"], parts)
+    pairs = ((arrays["crop"], arrays["clean"]), (parts[0], parts[3]), (parts[1], parts[2]))
     crop, *others = [np.log(reciprocal_rank(one, other, groups_N)) for one, other in pairs]
     return np.asarray(crop + np.mean(others, axis=0))
 
@@ -170,18 +170,18 @@ def reciprocal_rank(queries_ND: NDArray[Any], rows_ND: NDArray[Any], groups_N: N
     return np.asarray(1 / (1 + ((cosine_NN > np.diag(cosine_NN)[:, None]) & rivals_NN).sum(axis=1)))
 
 
-def alike(thumbnails_NSS: NDArray[np.float32]) -> NDArray[np.intp]:
+def group_by_thumbnail(thumbnails_NSS: NDArray[np.float32]) -> NDArray[np.intp]:
     """Group images of the same part without labels, by the correlation of their thumbnails."""
     rows = thumbnails_NSS.reshape(len(thumbnails_NSS), -1)
     rows = (rows - rows.mean(axis=1, keepdims=True)) / (rows.std(axis=1, keepdims=True) + 1e-6)
     groups = np.arange(len(rows))
-    for one, other in np.argwhere(np.triu(rows @ rows.T / rows.shape[1] > LIKE, 1)):
+    for one, other in np.argwhere(np.triu(rows @ rows.T / rows.shape[1] > SAME_PART_CORRELATION, 1)):
         groups[groups == groups[other]] = groups[one]
     return groups
 
 
-def explained(features_ND: NDArray[Any], thumbnails_NSS: NDArray[np.float32]) -> float:
-    """Return adjusted R2 of unit features on six statistics of the brightness."""
+def intensity_r2(features_ND: NDArray[Any], thumbnails_NSS: NDArray[np.float32]) -> float:
+    """Return the adjusted R2 of a regression of the L2-normalised features on six intensity statistics."""
     pixels = thumbnails_NSS.reshape(len(thumbnails_NSS), -1).astype(np.float64)
     mean, spread = pixels.mean(axis=1), pixels.std(axis=1) + 1e-6
     z = (pixels - mean[:, None]) / spread[:, None]
@@ -194,54 +194,56 @@ def explained(features_ND: NDArray[Any], thumbnails_NSS: NDArray[np.float32]) ->
     return float(1 - (1 - share) * (len(units) - 1) / (len(units) - known.shape[1] - 1))
 
 
-def told_apart(seen: Seen, groups_N: NDArray[Any]) -> Values:
+def defect_kind_accuracy(arrays: Arrays, groups_N: NDArray[Any]) -> Values:
     """Return 5-shot accuracy of classifying the four kinds of defects; no group is on both sides."""
-    features = np.concatenate([seen[kind] for kind in KINDS])
+    features = np.concatenate([arrays[kind] for kind in KINDS])
     kinds, groups = np.repeat(np.arange(len(KINDS)), len(groups_N)), np.tile(groups_N, len(KINDS))
     return np.asarray(few_shot(features, kinds, SHOTS, draws=50, groups_N=groups).reshape(len(KINDS), -1).mean(axis=0))
 
 
-def noticed(seen: Seen, kinds: Sequence[str] = KINDS) -> Values:
-    """Return 5-shot accuracy of each kind against none, every image with every kind, as in the verdict."""
-    every = [(kind, np.full(len(seen["clean"]), KINDS.index(kind))) for kind in kinds]
-    return np.asarray(np.mean([defect_few_shot(seen["clean"], seen[kind], kind_N) for kind, kind_N in every], axis=0))
+def defect_accuracy(arrays: Arrays, kinds: Sequence[str] = KINDS) -> Values:
+    """Return 5-shot accuracy of each kind of defect against none; each image gets each kind, as in the verdict."""
+    every = [(kind, np.full(len(arrays["clean"]), KINDS.index(kind))) for kind in kinds]
+    return np.asarray(
+        np.mean([defect_few_shot(arrays["clean"], arrays[kind], kind_N) for kind, kind_N in every], axis=0)
+    )
 
 
-def noticed_once(seen: Seen) -> Values:
-    """Return 5-shot accuracy of each kind against none, every image with one kind, as in the guard."""
-    kind_N = draw_defects(len(seen["clean"]), 0)[0].numpy()
-    flawed_ND = np.stack([seen[kind] for kind in KINDS])[kind_N, np.arange(len(kind_N))]
-    return defect_few_shot(seen["clean"], flawed_ND, kind_N)
+def one_defect_accuracy(arrays: Arrays) -> Values:
+    """Return 5-shot accuracy of each kind of defect against none; each image gets one kind, as in the guard."""
+    kind_N = draw_defects(len(arrays["clean"]), 0)[0].numpy()
+    flawed_ND = np.stack([arrays[kind] for kind in KINDS])[kind_N, np.arange(len(kind_N))]
+    return defect_few_shot(arrays["clean"], flawed_ND, kind_N)
 
 
 def table(out: Path) -> None:
-    """Print the difference of every checkpoint from the start by every candidate, with its 95 % interval."""
+    """Print the difference between each checkpoint and the start by each candidate, with its 95 % interval."""
     for folder in sorted(path.parent for path in out.glob(f"*/{START}@0.veto.npz")):
         about = dict(np.load(folder / "set.npz"))
-        groups, alone, found = about["groups"], np.arange(len(about["groups"])), alike(about["thumbnails"])
-        candidates: dict[str, Callable[[Seen], Values]] = {
-            "retrieval": lambda seen, own=alone: retrieval(seen, own),  # type: ignore[misc]
-            "no siblings": lambda seen, own=groups: retrieval(seen, own),  # type: ignore[misc]
-            "none found": lambda seen, own=found: retrieval(seen, own),  # type: ignore[misc]
-            "relit": lambda seen, own=alone: retrieval(seen, own, "lit"),  # type: ignore[misc]
-            "told apart": lambda seen, own=groups: told_apart(seen, own),  # type: ignore[misc]
-            "noticed": noticed,
-            "noticed, one kind": noticed_once,
-            **{f"noticed, {kind}": lambda seen, one=kind: noticed(seen, [one]) for kind in KINDS},  # type: ignore[misc]
+        groups, alone, found = about["groups"], np.arange(len(about["groups"])), group_by_thumbnail(about["thumbnails"])
+        candidates: dict[str, Callable[[Arrays], Values]] = {
+            "retrieval": lambda arrays, own=alone: retrieval(arrays, own),  # type: ignore[misc]
+            "no siblings": lambda arrays, own=groups: retrieval(arrays, own),  # type: ignore[misc]
+            "none found": lambda arrays, own=found: retrieval(arrays, own),  # type: ignore[misc]
+            "relit": lambda arrays, own=alone: retrieval(arrays, own, "lit"),  # type: ignore[misc]
+            "told apart": lambda arrays, own=groups: defect_kind_accuracy(arrays, own),  # type: ignore[misc]
+            "noticed": defect_accuracy,
+            "noticed, one kind": one_defect_accuracy,
+            **{f"noticed, {kind}": lambda arrays, one=kind: defect_accuracy(arrays, [one]) for kind in KINDS},  # type: ignore[misc]
         }
         start = dict(np.load(folder / f"{START}@0.veto.npz"))
         for path in sorted(folder.glob("*.veto.npz")):
-            seen = dict(np.load(path))
-            truth = [f"{word} {seen[key] - start[key]:+.3f}" for key, word in TRUTH.items() if key in seen]
+            arrays = dict(np.load(path))
+            truth = [f"{word} {arrays[key] - start[key]:+.3f}" for key, word in TRUTH.items() if key in arrays]
             print(
                 folder.name,
                 path.name.split(".veto")[0],
                 *truth,
-                f"R2 {explained(seen['clean'], about['thumbnails']):.3f}",
+                f"R2 {intensity_r2(arrays['clean'], about['thumbnails']):.3f}",
             )
             for name, score in candidates.items():
-                if name != "relit" or "lit" in seen:
-                    before, after = score(start), score(seen)
+                if name != "relit" or "lit" in arrays:
+                    before, after = score(start), score(arrays)
                     both = np.isfinite(before) & np.isfinite(after)
                     print(f"    {name:18} {np.nanmean(after):.3f} {paired_bootstrap(before[both], after[both])}")
 

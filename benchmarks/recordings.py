@@ -1,4 +1,4 @@
-"""Record what each command shows on a terminal of 80 columns, and write docs/terminal.md.
+"""Record the terminal output of each command at 80 columns, and write docs/terminal.md.
 
     python demo/prepare.py --out demo-data
     python benchmarks/recordings.py --data demo-data --work runs/recordings
@@ -31,7 +31,7 @@ from dinocli import __version__
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "terminal.md"
 COLUMNS, LINES, KEPT_LINES = 80, 50, 400
-PIECE = 65536
+READ_BYTES = 65536
 
 HEAD = """\
 # What a terminal shows
@@ -47,14 +47,14 @@ between two lines on stderr, with stderr in a pipe.
 
 @dataclass(frozen=True)
 class Command:
-    """A command that is recorded.
+    """A command to record.
 
     Args:
-        name: Of its recording.
-        about: What it is for, a heading.
-        line: As it is typed.
-        during: Shares of its time at which the screen is shown, beside its end.
-        piped: Run once more without a terminal.
+        name: Name of its recording.
+        about: Heading of its section: the purpose of the command.
+        line: The command line.
+        during: Fractions of its duration at which the screen is shown, in addition to its end.
+        piped: Text of the command line and its replacement for a second run without a terminal; None for no such run.
     """
 
     name: str
@@ -66,15 +66,15 @@ class Command:
 
 @dataclass
 class Recording:
-    """What a command showed.
+    """Output of a command over time.
 
     Args:
-        seconds: From its start to its end.
-        code: Its exit code.
-        silence: Longest time in which the screen stayed the same, seconds.
-        screens: (seconds, text), each time that the screen changed.
-        piped_silence: Longest time between two lines without a terminal, seconds; None where it was not tried.
-        piped: What it wrote without a terminal.
+        seconds: Duration of the command.
+        code: Exit code.
+        silence: Longest time without a change of the screen, seconds.
+        screens: (seconds, text) at each change of the screen.
+        piped_silence: Longest time between two lines without a terminal, seconds; None if it was not measured.
+        piped: Output without a terminal.
     """
 
     seconds: float = 0.0
@@ -139,42 +139,42 @@ COMMANDS = (
 
 
 def on_terminal(line: str, folder: Path, environment: dict[str, str]) -> Recording:
-    """Run a command on a pseudo-terminal, and record its screen."""
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", LINES, COLUMNS, 0, 0))
+    """Run a command in a pseudo-terminal and record the screen."""
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", LINES, COLUMNS, 0, 0))
     screen = pyte.Screen(COLUMNS, KEPT_LINES)
     stream = pyte.ByteStream(screen)
     began = changed = time.monotonic()
     process = subprocess.Popen(
-        shlex.split(line), cwd=folder, env=environment, stdin=theirs, stdout=theirs, stderr=theirs, close_fds=True
+        shlex.split(line), cwd=folder, env=environment, stdin=slave, stdout=slave, stderr=slave, close_fds=True
     )
-    os.close(theirs)
-    found, last = Recording(), ""
-    while data := next_piece(ours):
+    os.close(slave)
+    recording, last = Recording(), ""
+    while data := read_output(master):
         stream.feed(data)
         text = "\n".join(row.rstrip() for row in screen.display).rstrip()
         now = time.monotonic()
         if text != last:
-            found.screens.append((round(now - began, 2), text))
-            found.silence, changed, last = max(found.silence, now - changed), now, text
-    os.close(ours)
-    found.code = process.wait()
+            recording.screens.append((round(now - began, 2), text))
+            recording.silence, changed, last = max(recording.silence, now - changed), now, text
+    os.close(master)
+    recording.code = process.wait()
     ended = time.monotonic()
-    found.silence, found.seconds = round(max(found.silence, ended - changed), 2), round(ended - began, 1)
-    return found
+    recording.silence, recording.seconds = round(max(recording.silence, ended - changed), 2), round(ended - began, 1)
+    return recording
 
 
-def next_piece(handle: int) -> bytes:
-    """Read the available output; empty at the end."""
+def read_output(handle: int) -> bytes:
+    """Read the available output; empty at the end of the process."""
     select.select([handle], [], [])
     try:
-        return os.read(handle, PIECE)
-    except OSError:  # Linux says so when the last writer has closed a pseudo-terminal
+        return os.read(handle, READ_BYTES)
+    except OSError:  # Linux raises this once the last writer has closed the pseudo-terminal
         return b""
 
 
 def in_pipe(line: str, folder: Path, environment: dict[str, str]) -> tuple[float, str]:
-    """Run a command without a terminal; return the longest time between two lines of stderr, and all of them."""
+    """Run a command without a terminal; return the longest time between two lines of stderr, and all lines."""
     last, longest, lines = time.monotonic(), 0.0, []
     process = subprocess.Popen(
         shlex.split(line), cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
@@ -190,7 +190,7 @@ def in_pipe(line: str, folder: Path, environment: dict[str, str]) -> tuple[float
 
 
 def prepare(work: Path, data: Path) -> dict[str, str]:
-    """Lay out the folder that the commands run in, and return their environment."""
+    """Prepare the working folder of the commands; return their environment."""
     tools = work / "bin"
     tools.mkdir(parents=True, exist_ok=True)
     (tools / "dinocli").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m dinocli "$@"\n')
@@ -208,68 +208,68 @@ def prepare(work: Path, data: Path) -> dict[str, str]:
 
 
 def recorded(command: Command, work: Path, environment: dict[str, str]) -> Recording:
-    """Return the recording of a command; records it if there is none."""
+    """Return the recording of a command, made now if there is none."""
     path = work / f"{command.name}.json"
     if path.is_file():
-        found = Recording(**json.loads(path.read_text("utf-8")))
+        recording = Recording(**json.loads(path.read_text("utf-8")))
     else:
         print(f"$ {command.line}", flush=True)
-        found = on_terminal(command.line, work, environment)
-        print(f"  {found.seconds} s, exit code {found.code}, silence {found.silence} s", flush=True)
-        path.write_text(json.dumps(asdict(found)), encoding="utf-8")
-    if command.piped and found.piped_silence is None:
+        recording = on_terminal(command.line, work, environment)
+        print(f"  {recording.seconds} s, exit code {recording.code}, silence {recording.silence} s", flush=True)
+        path.write_text(json.dumps(asdict(recording)), encoding="utf-8")
+    if command.piped and recording.piped_silence is None:
         line = command.line.replace(*command.piped)
-        found.piped_silence, found.piped = in_pipe(f"{line} --force", work, environment)
-        print(f"  without a terminal: silence {found.piped_silence} s", flush=True)
-        path.write_text(json.dumps(asdict(found)), encoding="utf-8")
-    return found
+        recording.piped_silence, recording.piped = in_pipe(f"{line} --force", work, environment)
+        print(f"  without a terminal: silence {recording.piped_silence} s", flush=True)
+        path.write_text(json.dumps(asdict(recording)), encoding="utf-8")
+    return recording
 
 
-def part(command: Command, found: Recording) -> str:
-    """Write the part of the page about a command."""
+def part(command: Command, recording: Recording) -> str:
+    """Return the section of the page on a command."""
     shown = [f"```text\n$ {command.line}\n```\n"] if command.during else []
     for share in command.during:
-        at = share * found.seconds
-        seconds, text = max((screen for screen in found.screens if screen[0] <= at), default=found.screens[0])
+        at = share * recording.seconds
+        seconds, text = max((screen for screen in recording.screens if screen[0] <= at), default=recording.screens[0])
         shown.append(f"After {seconds:.0f} s:\n\n```text\n{text}\n```\n")
     line = "" if command.during else f"$ {command.line}\n"
-    end = found.screens[-1][1] if found.screens else ""
-    code = f", exit code {found.code}" if found.code else ""
-    words = f"At the end, after {found.seconds:.0f} s{code}:" if command.during else f"{found.seconds:.1f} s{code}:"
+    end = recording.screens[-1][1] if recording.screens else ""
+    code = f", exit code {recording.code}" if recording.code else ""
+    words = (
+        f"At the end, after {recording.seconds:.0f} s{code}:" if command.during else f"{recording.seconds:.1f} s{code}:"
+    )
     shown.append(f"{words}\n\n```text\n{line}{end}\n```\n")
-    if found.piped:
-        shown.append(f"Without a terminal:\n\n```text\n{found.piped.rstrip()}\n```\n")
+    if recording.piped:
+        shown.append(f"Without a terminal:\n\n```text\n{recording.piped.rstrip()}\n```\n")
     return f"## {command.about}\n\n" + "\n".join(shown)
 
 
 def page(recordings: dict[str, Recording], load: str) -> str:
-    """Write the page: a table of silences, then the screens.
+    """Return the page: a table of silences, then the screens.
 
     Args:
-        recordings: By name.
-        load: What else the machine did.
+        recordings: Recordings by name of the command.
+        load: Other load of the machine.
     """
     rows = ["| command | seconds | silence | without a terminal |", "|---|---|---|---|"]
-    there = [command for command in COMMANDS if command.name in recordings]
-    for command in there:
-        found = recordings[command.name]
-        piped = "" if found.piped_silence is None else f"{found.piped_silence:.1f} s"
-        words = " ".join(command.line.split()[:2])
-        rows.append(
-            f"| `{words}` ({command.about.rstrip('?')}) | {found.seconds:.1f} | {found.silence:.1f} s | {piped} |"
-        )
-    parts = [part(command, recordings[command.name]) for command in there]
+    recorded_commands = [command for command in COMMANDS if command.name in recordings]
+    for command in recorded_commands:
+        recording = recordings[command.name]
+        piped = "" if recording.piped_silence is None else f"{recording.piped_silence:.1f} s"
+        label = f"`{' '.join(command.line.split()[:2])}` ({command.about.rstrip('?')})"
+        rows.append(f"| {label} | {recording.seconds:.1f} | {recording.silence:.1f} s | {piped} |")
+    parts = [part(command, recordings[command.name]) for command in recorded_commands]
     return HEAD.format(version=__version__, load=load) + "\n".join(rows) + "\n\n" + "\n".join(parts)
 
 
 def main() -> None:
-    """Parse, record what is missing, write the page."""
+    """Record the missing commands and write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="what demo/prepare.py wrote")
-    parser.add_argument("--work", type=Path, required=True, help="folder to run in")
-    parser.add_argument("--load", default="nothing else running", help="what else the machine did, for the page")
+    parser.add_argument("--data", type=Path, required=True, help="output folder of demo/prepare.py")
+    parser.add_argument("--work", type=Path, required=True, help="working folder of the commands")
+    parser.add_argument("--load", default="nothing else running", help="other load of the machine, for the page")
     parser.add_argument("--out", type=Path, default=PAGE)
-    parser.add_argument("--only", nargs="*", help="record these, by name; the page has all that were recorded")
+    parser.add_argument("--only", nargs="*", help="record only these, by name; the page shows all recordings")
     options: Any = parser.parse_args()
     work = options.work.resolve()
     environment = prepare(work, options.data)

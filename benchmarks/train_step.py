@@ -1,16 +1,16 @@
-"""Speed of the training loop against another one, alternating (A B A B) in one process, as a ratio of each pair.
+"""Compare the speed of our training loop with a reference, in turns (A B A B) in one process; ratios per pair.
 
     python benchmarks/train_step.py --against plain
     python benchmarks/train_step.py --against dino --dino-checkout dino   # a clone of facebookresearch/dino
     python benchmarks/train_step.py --against dino --dino-checkout dino --batch 8 --prototypes 1024
 
 `dino`: ViT-Ti/16, 2 x 224 + 8 x 96 pixels, 16 images, 4096 prototypes (`--batch`, `--prototypes`). Ours is the whole
-loop: loading from memory, augmentation, step, with the precision and kernels that a run would choose. The other one is
-the step of the public DINO code on precomputed crops (float32 on a CPU, float16 on a GPU, as in that code). `plain`:
-EfficientNet-Lite0 with the settings of the demo, the whole loop in both; the other one is ours in float32, with torch's
-memory format and kernels, and with freed memory returned to the system.
+loop: loading from memory, augmentation and step, with the precision and kernels that a run would choose. The reference
+is the step of the public DINO code on precomputed crops (float32 on a CPU, float16 on a GPU, as in that code).
+`plain`: EfficientNet-Lite0 with the settings of the demo, the whole loop in both. The reference is our loop in float32
+with the default memory format and kernels of torch, and with freed memory returned to the system.
 
-The last two lines are the share of loading and augmentation in our step, in colour and in grey.
+The last two lines show the share of loading and augmentation in our step, in colour and in grey.
 """
 
 import argparse
@@ -69,7 +69,7 @@ class Result:
 
     @property
     def ratios(self) -> list[float]:
-        """Time of the other one divided by ours, for each pair."""
+        """Time of the reference divided by ours, for each pair."""
         return [other / ours for ours, other in zip(self.ours, self.other, strict=True)]
 
 
@@ -85,7 +85,7 @@ def recipe_of(options: argparse.Namespace) -> Recipe:
 
 
 def write_images(folder: Path, size: tuple[int, int], *, grey: bool) -> None:
-    """Write smooth random textures."""
+    """Write images of smooth random textures."""
     rng = np.random.default_rng(0)
     for number in range(IMAGES):
         small = rng.integers(0, 256, (size[0] // 10, size[1] // 10, 3), dtype=np.uint8)
@@ -94,33 +94,33 @@ def write_images(folder: Path, size: tuple[int, int], *, grey: bool) -> None:
 
 
 class Loop:
-    """Training loop of dinocli: `steps` takes whole steps, `loading` only loads and augments."""
+    """Training loop of dinocli: `steps` trains, `loading` only loads and augments."""
 
     def __init__(self, recipe: Recipe, backbone: Backbone, precision: Precision, folder: Path, *, grey: bool) -> None:
-        about = Preprocess("full", 0.0, 255.0, False, grey, (), 0, MEAN, STD, 224)
+        preprocess = Preprocess("full", 0.0, 255.0, False, grey, (), 0, MEAN, STD, 224)
         store = open_store(
             find_images([str(folder)]),
-            Reader(about, recipe.data.short_side),
+            Reader(preprocess, recipe.data.short_side),
             cache="auto",
             workers="auto",
             max_bad="0",
             shared=False,
             folder=folder / "cache",
         )
-        self.learner = build_learner(recipe, backbone, about, precision, World())
+        self.learner = build_learner(recipe, backbone, preprocess, precision, World())
         size = int(recipe.run.batch_size)
         self.loader = Loader(store, batch_size=size, seed=0, device=precision.device)
         self.done = 0
 
     def steps(self, count: int) -> None:
-        """Take steps; a new iterator each time, so that nothing is loaded while somebody else is measured."""
+        """Take training steps; a new iterator each time, so that nothing is loaded while the reference is measured."""
         for slices in self.loader.steps(self.done, self.done + count):
             stats = train_step(self.learner, slices, self.done)
             self.done += 1
-        stats.values_N.cpu()  # as a run does: it reads the figures of several steps at once
+        stats.values_N.cpu()  # as in a run, which reads the statistics of several steps at once
 
     def loading(self, count: int) -> None:
-        """Load and augment the batches of so many steps."""
+        """Load and augment the batches of `count` steps."""
         for slices in self.loader.steps(self.done, self.done + count):
             for batch in slices:
                 views = self.learner.views(
@@ -135,22 +135,22 @@ class Loop:
 
 
 class PublicDino:
-    """The step of the public DINO code (`train_one_epoch`), on crops that are ready, without its wrapper for many GPUs.
+    """The step of the public DINO code (`train_one_epoch`) on precomputed crops, without its wrapper for several GPUs.
 
     Args:
-        checkout: Folder of facebookresearch/dino; its code is imported and run.
-        recipe: Sizes.
-        device: Where.
-        meeting: File to make, for its process group of one.
+        checkout: Clone of facebookresearch/dino; its code is imported and run.
+        recipe: Gives the sizes of network, head, batch and views.
+        device: Device of the networks and crops.
+        rendezvous: File to create for a process group of one process.
     """
 
-    def __init__(self, checkout: Path, recipe: Recipe, device: torch.device, meeting: Path) -> None:
+    def __init__(self, checkout: Path, recipe: Recipe, device: torch.device, rendezvous: Path) -> None:
         sys.path.insert(0, str(checkout))
         import main_dino  # type: ignore[import-not-found]
         import utils  # type: ignore[import-not-found]
         import vision_transformer  # type: ignore[import-not-found]
 
-        dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=0, world_size=1)
+        dist.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=0, world_size=1)
         self.utils, self.device, views, prototypes = utils, device, recipe.views, int(recipe.head.out_dim)
 
         def network(**options: Any) -> torch.nn.Module:
@@ -170,7 +170,7 @@ class PublicDino:
         self.crops = [torch.randn(int(recipe.run.batch_size), 3, size, size, device=device) for size in sizes]
 
     def steps(self, count: int) -> None:
-        """Take steps."""
+        """Take training steps."""
         for _ in range(count):
             self._step()
 
@@ -195,8 +195,8 @@ class PublicDino:
         loss.item()
 
 
-def give_memory_back() -> None:
-    """Undo `keep_freed_memory`: the thresholds that glibc reaches by itself once large tensors were freed."""
+def release_freed_memory() -> None:
+    """Undo `keep_freed_memory`: set the thresholds that glibc reaches by itself once large tensors were freed."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
         for setting, value in ((-3, 32 << 20), (-1, 64 << 20)):
@@ -204,22 +204,22 @@ def give_memory_back() -> None:
 
 
 def seconds(work: Callable[[int], None], count: int, *, ours: bool) -> float:
-    """Time some steps; return the seconds of one."""
+    """Return the seconds per step of `work`, over `count` steps."""
     if ours:
         keep_freed_memory()
     else:
-        give_memory_back()
+        release_freed_memory()
     begin = time.perf_counter()
     work(count)
     return (time.perf_counter() - begin) / count
 
 
-def opponent(
+def build_reference(
     options: argparse.Namespace, recipe: Recipe, backbone: Backbone, device: torch.device, folder: Path
 ) -> Loop | PublicDino:
-    """Build the public code, or our loop without what we chose: float32, torch's order of memory, torch's kernels."""
+    """Build the public code, or our loop in float32 with torch's default memory format and kernels."""
     if options.against == "dino":
-        return PublicDino(options.dino_checkout, recipe, device, folder / "meeting")
+        return PublicDino(options.dino_checkout, recipe, device, folder / "rendezvous")
     loop = Loop(recipe, backbone, Precision(device, "fp32", "fused"), folder / "grey", grey=True)
     for network in (loop.learner.student, loop.learner.teacher):
         network.backbone.memory_format = torch.contiguous_format
@@ -227,7 +227,7 @@ def opponent(
 
 
 def compare(options: argparse.Namespace, folder: Path) -> Result:
-    """Measure in turns: ours, the other one, loading in colour, loading in grey."""
+    """Measure in turns: our loop, the reference, loading in colour, loading in grey."""
     recipe, device = recipe_of(options), pick_device(options.device)
     backbone = create_backbone(recipe.model.name, drop_path=recipe.model.drop_path).to(device)
     precision = build_precision(recipe, backbone, device, World())
@@ -237,7 +237,7 @@ def compare(options: argparse.Namespace, folder: Path) -> Result:
         images.mkdir()
         write_images(images, SIDES[options.against], grey=grey)
         loops[grey] = Loop(recipe, backbone, precision, images, grey=grey)
-    ours, other = loops[options.against == "plain"], opponent(options, recipe, backbone, device, folder)
+    ours, other = loops[options.against == "plain"], build_reference(options, recipe, backbone, device, folder)
     works = [ours.steps, other.steps, loops[False].loading, loops[True].loading]
     for work in works:
         work(1)
@@ -257,7 +257,7 @@ def compare(options: argparse.Namespace, folder: Path) -> Result:
 
 
 def show(result: Result) -> None:
-    """Print a table."""
+    """Print the result as a table."""
     ratios = result.ratios
     print(f"{result.device}, {result.threads} threads, {result.precision}, attention {result.attention}")
     print(f"ours                {median(result.ours):8.3f} s a step")

@@ -1,11 +1,12 @@
-"""Seconds of a whole training process beside LightlyTrain's: start of Python to the end, the same network and views.
+"""Compare the duration of a whole training process with that of LightlyTrain, with the same network and views.
 
     python -m venv peer && peer/bin/pip install lightly-train timm
     python benchmarks/whole_process.py IMAGES --peer-python peer/bin/python
 
-Both train a ViT-Ti/16 from random weights with DINO: 2 x 224 + 6 x 96 pixels, 1,024 prototypes, float32, 32 images a
-step, two passes over the images. The processes run in turns. LightlyTrain is AGPL-3.0 and is run, not imported. Ours
-also measures the start, probes, judges and writes the report; theirs writes checkpoints and logs.
+Both train a ViT-Ti/16 from random weights with DINO: 2 x 224 + 6 x 96 pixels, 1,024 prototypes, float32, 32 images per
+step, two epochs. Times include the start of Python. The processes run in turns. LightlyTrain is AGPL-3.0: it is run as
+a separate program and not imported. Ours also measures the initial features, probes the training, decides and writes
+the report; theirs writes checkpoints and logs.
 """
 
 import argparse
@@ -19,7 +20,7 @@ import time
 from pathlib import Path
 from statistics import median
 
-BATCH, PASSES = 32, 2
+BATCH, EPOCHS = 32, 2
 THEIRS = """
 import sys
 import lightly_train
@@ -38,8 +39,8 @@ OURS = (
 )
 
 
-def timed(command: list[str], environment: dict[str, str]) -> tuple[float, float]:
-    """Run a command; return its wall and CPU seconds."""
+def run_timed(command: list[str], environment: dict[str, str]) -> tuple[float, float]:
+    """Run a command; return its wall time and CPU time in seconds."""
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     wall, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -49,15 +50,15 @@ def timed(command: list[str], environment: dict[str, str]) -> tuple[float, float
 
 
 def main() -> None:
-    """Run both in turns; print a JSON object with the seconds and the ratio of their medians."""
+    """Run both in turns; print a JSON object of the times and the ratio of their medians."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("images", type=Path, help="folder of images, 263 in the log")
-    parser.add_argument("--peer-python", required=True, help="python of an environment with lightly-train")
-    parser.add_argument("--rounds", type=int, default=1, help="runs of each (default: 1)")
+    parser.add_argument("images", type=Path, help="folder of images")
+    parser.add_argument("--peer-python", required=True, help="Python executable of an environment with lightly-train")
+    parser.add_argument("--rounds", type=int, default=1, help="runs per program (default: 1)")
     options = parser.parse_args()
-    steps = PASSES * (sum(path.is_file() for path in options.images.rglob("*")) // BATCH)
+    steps = EPOCHS * (sum(path.is_file() for path in options.images.rglob("*")) // BATCH)
     images = str(options.images.resolve())
-    found: dict[str, list[list[float]]] = {"ours": [], "theirs": []}
+    seconds: dict[str, list[list[float]]] = {"ours": [], "theirs": []}
     with tempfile.TemporaryDirectory() as folder:
         ours = [
             sys.executable,
@@ -71,15 +72,17 @@ def main() -> None:
             "--out",
             f"{folder}/ours",
         ]
-        theirs = [options.peer_python, "-c", THEIRS, f"{folder}/theirs", images, str(PASSES), str(BATCH)]
+        theirs = [options.peer_python, "-c", THEIRS, f"{folder}/theirs", images, str(EPOCHS), str(BATCH)]
         for _ in range(options.rounds):
             for name, command in (("ours", ours), ("theirs", theirs)):
-                found[name].append([round(value, 1) for value in timed(command, dict(os.environ))])
+                seconds[name].append([round(value, 1) for value in run_timed(command, dict(os.environ))])
     ratio = [
-        median(run[kind] for run in found["theirs"]) / median(run[kind] for run in found["ours"]) for kind in (0, 1)
+        median(run[kind] for run in seconds["theirs"]) / median(run[kind] for run in seconds["ours"]) for kind in (0, 1)
     ]
     print(
-        json.dumps({"steps": steps, "wall, CPU seconds": found, "theirs to ours": [round(value, 2) for value in ratio]})
+        json.dumps(
+            {"steps": steps, "wall, CPU seconds": seconds, "theirs to ours": [round(value, 2) for value in ratio]}
+        )
     )
 
 
