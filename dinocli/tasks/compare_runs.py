@@ -1,4 +1,4 @@
-"""Put runs side by side: the one library call behind `dinocli compare`. Reads what the runs left, and no image."""
+"""Compare training runs (`dinocli compare`) by their recorded files; no image is read."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +12,12 @@ from dinocli.report.comparison_page import write_comparison_page
 
 @dataclass(frozen=True)
 class CompareOptions:
-    """What a user asked for.
+    """Options of `compare`.
 
     Args:
-        runs: Folders of runs.
-        report: Page to write; empty for none.
-        force: A page that is there may be replaced.
+        runs: Run folders.
+        report: HTML page; empty for none.
+        force: Replace an existing page.
     """
 
     runs: tuple[str, ...]
@@ -26,23 +26,23 @@ class CompareOptions:
 
 
 def compare_runs(options: CompareOptions) -> RunComparison:
-    """Read runs, and say what differs and what can be compared.
+    """Read runs and compare their settings and scores.
 
     Args:
-        options: What to do.
+        options: Runs and page.
 
     Raises:
-        UsageError: No run is named, or the page is there.
-        WeightsError: A folder is no run, or damaged.
+        UsageError: No run is given, or the page exists.
+        WeightsError: A folder is not a run, or damaged.
         OSError: The page cannot be written.
     """
     if not options.runs:
         raise UsageError("name the folders of runs, such as runs/*/")
     runs = [read_run(Path(name)) for name in options.runs]
-    found = RunComparison(runs, differing_settings(runs), cautions(runs), options.report)
+    comparison = RunComparison(runs, differing_settings(runs), cautions(runs), options.report)
     if options.report:
         page = Path(options.report)
         check_free([page], force=options.force, options="--report")
         with claimed(page):
-            write_comparison_page(page, found)
-    return found
+            write_comparison_page(page, comparison)
+    return comparison

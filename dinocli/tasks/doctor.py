@@ -1,4 +1,4 @@
-"""Examine the machine: what dinocli would use here, and what is missing."""
+"""`dinocli doctor`: versions, devices, formats, caches and missing packages."""
 
 import os
 import platform
@@ -17,7 +17,7 @@ PACKAGES = ("torch", "torchvision", "timm", "kornia", "numpy", "scipy", "scikit-
 
 
 def examine() -> dict[str, Any]:
-    """Gather versions, devices, formats, caches and extras as JSON-like data, without any network."""
+    """Return versions, devices, formats, caches and extras as JSON-like data; uses no network."""
     folder = cache_folder()
     cuda = torch.cuda.is_available()
     gpus = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())] if cuda else []
@@ -42,5 +42,5 @@ def examine() -> dict[str, Any]:
 
 
 def _existing(folder: Path) -> Path:
-    """Return the folder, or the nearest one above it that is there."""
+    """Return the folder, or its nearest existing parent."""
     return next(path for path in (folder, *folder.parents) if path.is_dir())

@@ -1,4 +1,4 @@
-"""Features for a command: of a named file, of the newest run, or computed for the images that are given."""
+"""Input features of a command: a given file, the newest file of the newest run, or computed from given images."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -14,37 +14,37 @@ from dinocli.tasks.inputs import FeatureInputs
 
 
 def is_features(text: str) -> bool:
-    """Say whether an argument names a feature file, by its suffix; `@list.csv` is a list of images."""
+    """Return whether an argument is a feature file, by its suffix; `@list.csv` is a list of images."""
     path = Path(text)
     return path.suffix.lower() in FEATURE_SUFFIXES and not text.startswith("@") and not path.is_dir()
 
 
 def takes_features(options: FeatureInputs) -> bool:
-    """Say whether existing features are used, rather than images that have to be embedded first.
+    """Return whether the input is existing features, not images that have to be embedded first.
 
     Raises:
-        UsageError: Several feature files, or options for images beside one.
+        UsageError: Several feature files, or a feature file with options for images.
     """
-    of_images = [option for option, value in (("--weights", options.weights), ("--model", options.model)) if value]
-    of_images += [*options.read.given(), *(["--batch-size"] if options.batch_size else [])]
+    image_options = [option for option, value in (("--weights", options.weights), ("--model", options.model)) if value]
+    image_options += [*options.read.given(), *(["--batch-size"] if options.batch_size else [])]
     if not any(map(is_features, options.inputs)):
-        return not options.inputs and not of_images
+        return not options.inputs and not image_options
     if len(options.inputs) > 1:
         raise UsageError(f"give one feature file, or images, not both: {' '.join(options.inputs)}")
-    if of_images:
+    if image_options:
         raise UsageError(
-            f"{', '.join(of_images)} cannot change the features in {options.inputs[0]}; give the images instead"
+            f"{', '.join(image_options)} cannot change the features in {options.inputs[0]}; give the images instead"
         )
     return True
 
 
 def embed_options(options: FeatureInputs) -> EmbedOptions:
-    """Return how the images of a command are embedded."""
+    """Return the options that embed the images of a command."""
     return EmbedOptions.of(options, batch_size=options.batch_size or DEFAULT_BATCH)
 
 
 def open_or_embed(options: FeatureInputs, reporter: ProgressReporter, stdin: BinaryIO | None) -> FeatureFile:
-    """Open the features that were asked for, or compute them.
+    """Open the given or the newest features, or compute them from images.
 
     Raises:
         DinocliError: As `embed`, or the feature file cannot be used.
@@ -55,7 +55,7 @@ def open_or_embed(options: FeatureInputs, reporter: ProgressReporter, stdin: Bin
 
 
 def usable_rows(file: FeatureFile, reporter: ProgressReporter) -> FeatureFile:
-    """Leave out the rows that are not finite, and say so.
+    """Return the finite rows, and warn about the others.
 
     Raises:
         DataError: No row is finite.
@@ -69,33 +69,33 @@ def usable_rows(file: FeatureFile, reporter: ProgressReporter) -> FeatureFile:
 def embed_temporarily(
     options: EmbedOptions, reporter: ProgressReporter | None = None, stdin: BinaryIO | None = None
 ) -> FeatureFile:
-    """Compute one feature an image, into a file that lives as long as this process.
+    """Embed images to a temporary feature file that is removed when this process exits.
 
     Raises:
         DinocliError: As `embed`.
     """
     from dinocli.tasks.embed.embed import embed
 
-    path = folder_until_exit() / "feats.npy"  # it stays open as a map
+    path = folder_until_exit() / "feats.npy"  # stays memory-mapped
     embed(replace(options, out=str(path), note=False), reporter, stdin)
     return open_features(path)
 
 
 def check_comparable(other: FeatureFile, file: FeatureFile) -> None:
-    """Refuse feature files that were made in different ways.
+    """Refuse feature files whose features are not comparable.
 
     Raises:
-        WeightsError: Weights, preprocessing, tokens, layers or what rare patches were fitted to differ.
+        WeightsError: Weights, preprocessing, tokens, layers or the images that rare patches were fitted to differ.
     """
     for key in ("weights", "preprocess", "tokens", "layers", "fitted"):
         if _identity(other.meta.get(key)) != _identity(file.meta.get(key)):
-            what = {"fitted": "images to fit rare patches to"}.get(key, key)
+            name = {"fitted": "images to fit rare patches to"}.get(key, key)
             raise WeightsError(
-                f"{other.path} and {file.path} were made with different {what}, so their cosines mean nothing: "
+                f"{other.path} and {file.path} were made with different {name}, so their cosines mean nothing: "
                 f"embed the images of the one with `embed IMAGES --like` the other"
             )
 
 
 def _identity(value: Any) -> Any:
-    """Weights are the same by their contents, wherever they lie; an empty value is that of a file without it."""
+    """Return a comparable value: of weights the SHA-256, so that paths do not matter; None for empty values."""
     return value.get("sha256", value) if isinstance(value, dict) else value or None

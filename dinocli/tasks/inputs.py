@@ -1,4 +1,4 @@
-"""Options that commands share: how images are found, read and embedded; and lines that describe images and weights."""
+"""Options shared by commands (finding, reading and embedding images), and lines that describe images and weights."""
 
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, fields
@@ -17,21 +17,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """Options of reading images. A default means: what is stored with the weights, else the recipe `natural`.
+    """Options of reading images. Defaults mean: as stored with the weights, else as in the recipe `natural`.
 
     Args:
-        range: Which source values become black and white, as after `--range`.
-        channels: Source channels to read: numbers from 0, names, or all pages.
-        nodata: Source values that mean no measurement.
+        range: Intensity range, as `parse_range`.
+        channels: Source channels: numbers from 0, names, or all pages.
+        nodata: Nodata values.
         page: Page of multi-page files, from 0.
-        z: Of stacks: `max` or `mean` along z, or the number of a plane.
-        roi: Region of interest: `x,y,w,h`, a mask file, or `none` for whole images whatever is stored.
-        max_bad: Unreadable images that are accepted, a share ("10%") or a number.
-        workers: Threads that decode.
-        null: Names on stdin end with NUL.
-        include: Patterns of names; other images are left out. Empty takes all.
-        exclude: Patterns of names that are left out.
-        root: Folder that names are relative to; empty takes the input folder, of several the deepest one above all.
+        z: Planes of stacks: `max` or `mean` along z, or the index of a plane.
+        roi: Region of interest: `x,y,w,h`, a mask file, or `none` for whole images.
+        max_bad: Maximum number of unreadable images, a percentage ("10%") or a number.
+        workers: Decoding threads.
+        null: Names on stdin are separated by NUL.
+        include: Patterns of image names; other images are left out. Empty includes all.
+        exclude: Patterns of image names to leave out.
+        root: Folder that names are relative to; empty for the input folder, or the deepest common parent of several.
     """
 
     range: str = ""
@@ -48,15 +48,15 @@ class ReadOptions:
     root: str = ""
 
     def given(self) -> list[str]:
-        """Return the options that differ from their defaults, as the command line names them; not `--null`."""
+        """Return the command-line names of the options that differ from their defaults, except `--null`."""
         changed = (field.name for field in fields(self) if getattr(self, field.name) != field.default)
         return [f"--{name.replace('_', '-')}" for name in changed if name != "null"]
 
     def naming(self, manifest: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Return which names count, as `find_images` takes it.
+        """Return include, exclude and root, as keyword arguments of `find_images`.
 
         Args:
-            manifest: run.json of the run whose images are listed again; options that were given go before it.
+            manifest: run.json of the run whose images are listed again; its values are used where an option is empty.
         """
         stored = (manifest or {}).get("naming", {})
         given = {"include": self.include, "exclude": self.exclude, "root": self.root}
@@ -65,13 +65,13 @@ class ReadOptions:
 
 @dataclass(frozen=True)
 class ImageOptions:
-    """Options of every command that looks at images through a network.
+    """Options of every command that runs a network on images.
 
     Args:
-        inputs: Folders, files, globs, `@list.txt`, `-`; empty takes those of the newest run.
-        weights: As for training; empty takes those of the newest run.
-        model: timm name, beside a bare state dict or ``none``.
-        read: How images are found and read.
+        inputs: Folders, files, globs, `@list.txt`, `-`; empty for those of the newest run.
+        weights: As for training; empty for those of the newest run.
+        model: timm name, for a bare state dict or ``none``.
+        read: Options of finding and reading images.
         device: auto, cpu, cuda or cuda:N.
         force: Replace an existing result.
     """
@@ -87,12 +87,12 @@ class ImageOptions:
 
 @dataclass(frozen=True)
 class FeatureInputs(ImageOptions):
-    """Options of every command that takes a feature file as its only input, or images that it embeds first.
+    """Options of every command whose input is one feature file, or images that it embeds first.
 
-    Empty `inputs` take the newest feature file of the newest run.
+    Empty `inputs` mean the newest feature file of the newest run.
 
     Args:
-        batch_size: Images embedded at once, 0 for the default.
+        batch_size: Images per batch when embedding; 0 for the default.
         seed: Random seed.
     """
 
@@ -102,7 +102,7 @@ class FeatureInputs(ImageOptions):
 
 
 def describe_weights(info: "WeightsInfo") -> str:
-    """Say in one line what was loaded, and where the model is another one than timm builds by that name."""
+    """Describe loaded weights in one line, with model arguments that differ from timm's defaults."""
     args = ", ".join(f"{key}={value}" for key, value in info.model_args.items())
     name = f"{info.name} ({args})" if args else info.name
     if not info.pretrained:
@@ -114,7 +114,7 @@ def describe_weights(info: "WeightsInfo") -> str:
 
 
 def describe_survey(seen: "Survey") -> str:
-    """Say in one line what the images look like."""
+    """Describe the sampled images in one line: dtypes, colour, size, range."""
     kinds = ", ".join(f"{count} {dtype}" for dtype, count in seen.dtypes.items())
     height, width = seen.median_size
     colour = "grey" if seen.grey else "colour" if seen.channels in GREY_OR_RGB else f"{seen.channels} channels"
@@ -123,7 +123,7 @@ def describe_survey(seen: "Survey") -> str:
 
 
 def describe_range(preprocess: Preprocess) -> str:
-    """Say which source values become black and white: `minmax (120 to 4095)`."""
+    """Describe the intensity range: `minmax (120 to 4095)`."""
     return _range_text(preprocess.range_policy, preprocess.range_low, preprocess.range_high)
 
 
@@ -131,8 +131,8 @@ def _range_text(policy: str, low: float, high: float) -> str:
     return policy if policy == "full" else f"{policy} ({low:g} to {high:g})"
 
 
-def tell_survey(seen: "Survey", reporter: "ProgressReporter") -> None:
-    """Tell what the images look like and what the range is, and warn of what was assumed."""
+def report_survey(seen: "Survey", reporter: "ProgressReporter") -> None:
+    """Report the sampled images, the range and notes, and warn about assumptions."""
     reporter.line(describe_survey(seen))
     for note in seen.notes:
         reporter.line(note)
@@ -143,14 +143,14 @@ def tell_survey(seen: "Survey", reporter: "ProgressReporter") -> None:
 def survey_images(
     images: "ImageList", data: Data, reporter: "ProgressReporter", *, roi: str, seed: int = 0
 ) -> "Survey":
-    """Look at a sample of the images, once for all processes, and tell what was seen.
+    """Survey a sample of the images, in the main process for all processes, and report it.
 
     Args:
         images: The dataset.
         data: Range, channels, page, nodata and z.
-        reporter: Is told.
+        reporter: Receives the report.
         roi: Region of interest, as `Preprocess.roi`.
-        seed: Random seed of the choice of the sample.
+        seed: Random seed of the sample.
 
     Raises:
         DinocliError: As `survey`.
@@ -162,12 +162,12 @@ def survey_images(
     reporter.stage("looking at a sample of the images")
     reading = SourceReading(tuple(data.channels), data.page, tuple(data.nodata), data.z, roi)
     seen = from_main(lambda: survey(images, data.range, reading, seed=seed))
-    tell_survey(seen, reporter)
+    report_survey(seen, reporter)
     return seen
 
 
 def preprocess_of(survey: "Survey", data: Data, info: "WeightsInfo") -> Preprocess:
-    """Join what the folder says (range, depth, grey) and what the weights say (mean, std, size)."""
+    """Combine the survey (range, depth, grey) and the weights (mean, std, size)."""
     return Preprocess(
         range_policy=survey.policy,
         range_low=survey.low,

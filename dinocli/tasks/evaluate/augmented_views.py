@@ -1,4 +1,4 @@
-"""Features of parts and augmented views of a sample of images: no feature file holds them, so images are read again.
+"""Features of crops, quadrants and augmented views of a sample of images, which are read again for this.
 
 Shapes: N images of the sample, Q augmented views of each, D width.
 """
@@ -30,11 +30,11 @@ from dinocli.models.tokens import POOLED
 from dinocli.progress import ProgressReporter
 
 SAMPLE = {"cpu": 300}
-"""Images that are embedded again, some eight times each, by device: as many as the guard of a training looks at."""
+"""Number of images that are embedded again, about 8 times each, by device type; the same as in the guard of a run."""
 
 SAMPLE_ELSEWHERE = 500
 
-_VERDICT_DRAW = 1  # the crops are those of a training's verdict
+_VERDICT_DRAW = 1  # the same crops as in the verdict of a training run
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,9 @@ class ViewFeatures:
     """Features of the sample.
 
     Args:
-        names: Names of its images.
-        probe: Features of the images, a crop and the quadrants of each, as the verdict of a training takes them.
-        views_QND: Features of augmented views of each.
+        names: Image names.
+        probe: Features of each image, a crop and its quadrants, as in the verdict of a training run.
+        views_QND: Features of the augmented views.
     """
 
     names: list[str]
@@ -52,7 +52,7 @@ class ViewFeatures:
     views_QND: NDArray[np.float32]
 
     def transformed(self, change: Callable[[NDArray[np.float32]], NDArray[np.float32]]) -> "ViewFeatures":
-        """Apply what the features of the file were measured after."""
+        """Apply the transform of the evaluated features, such as whitening."""
         views_QND = np.stack([change(view_ND) for view_ND in self.views_QND])
         return ViewFeatures(self.names, self.probe.transformed(change), views_QND)
 
@@ -66,22 +66,22 @@ def embed_views(
     reporter: ProgressReporter,
     seed: int = 0,
 ) -> ViewFeatures:
-    """Embed some images, a crop, the quadrants and augmented views of them.
+    """Embed images, and a crop, the quadrants and augmented views of each.
 
-    Crops are those of the recipe `gentle`, augmented views those of `natural` (its first global view), all at the size
-    of the weights: the same for every network, whatever it was trained with. Of features that were fitted to a folder
-    the pooled ones are computed, as in a training: the scores judge weights, and their limits were chosen on these.
+    Crops follow the recipe `gentle`, augmented views the first global view of `natural`, both at the size of the
+    weights, so that they are the same for every network, whatever its training. Instead of features fitted to a folder,
+    pooled features are computed, as in training: the scores judge weights, and their thresholds were chosen on these.
 
     Args:
-        file: Knows images, weights and preprocessing.
-        rows: Which of its images.
-        views: How many augmented views of each, at least 1.
-        device: Where to compute.
+        file: Feature file that records images, weights and preprocessing.
+        rows: Rows of the sampled images.
+        views: Augmented views per image, at least 1.
+        device: Device of the network.
         reporter: Receives the progress.
         seed: Random seed of crops and views.
 
     Raises:
-        DinocliError: Weights or images cannot be read, or the file does not say which they are.
+        DinocliError: Weights or images cannot be read, or the file does not record them.
     """
     _check_images(file)
     maker = feature_model_of(file, str(device))
@@ -94,23 +94,23 @@ def embed_views(
     view, *_ = view_specs(load_recipe((), sizes).views)
     pipeline = MultiCrop([view], mean=about.mean, std=about.std, grey=about.grey, seed=seed)
     probe = Probe(loader, every, crop, _VERDICT_DRAW, about, reporter.advance)
-    looks = probe.images_per_measurement + views * len(every)
+    total = probe.images_per_measurement + views * len(every)
     reporter.line(
-        f"{len(every):,} images are embedded again, {looks // len(every)} times each at {about.size} px, for scores of "
+        f"{len(every):,} images are embedded again, {total // len(every)} times each at {about.size} px, for scores of "
         "crops and views; --views 0 leaves these out"
     )
-    reporter.stage(f"embedding parts and augmented views with {maker.backbone.name}", looks)
-    found = probe.extract(maker.backbone, tokens)
-    # In float32 wherever it runs: bfloat16 alone moves a k-NN accuracy by half a point.
-    parts = [
+    reporter.stage(f"embedding parts and augmented views with {maker.backbone.name}", total)
+    features = probe.extract(maker.backbone, tokens)
+    # In float32 on every device: bfloat16 alone changes a k-NN accuracy by half a point.
+    view_features = [
         extract(maker.backbone, _augmented(loader, pipeline, draw, reporter), autocast=None, tokens=tokens)
         for draw in range(views)
     ]
-    return ViewFeatures([names[row] for row in found.rows], found, np.stack(parts))
+    return ViewFeatures([names[row] for row in features.rows], features, np.stack(view_features))
 
 
 def _check_images(file: FeatureFile) -> None:
-    """Raise a `DataError` if the images of a feature file cannot be embedded again."""
+    """Raise `DataError` if the images of a feature file cannot be embedded again."""
     if file.boxes is not None:
         raise DataError("its rows are tiles")
     root = file.meta.get("root")
@@ -137,6 +137,6 @@ def _loader(images: ImageList, preprocess: Preprocess, device: torch.device) -> 
 def _augmented(loader: Loader, pipeline: MultiCrop, draw: int, reporter: ProgressReporter) -> Iterator[torch.Tensor]:
     count = len(loader.store)
     for batch in loader.batches(range(count), PROBE_BATCH):
-        where = {"step": draw, "start": batch.start, "global_batch": count}
-        yield pipeline(batch.pixels_BCHW, batch.sizes_B2, **where)[0]
+        position = {"step": draw, "start": batch.start, "global_batch": count}
+        yield pipeline(batch.pixels_BCHW, batch.sizes_B2, **position)[0]
         reporter.advance(len(batch.rows))

@@ -1,4 +1,4 @@
-"""Evaluate features: the one library call behind `dinocli evaluate`."""
+"""`dinocli.evaluate`: score features with and without labels, and compare them with a baseline."""
 
 import time
 from dataclasses import dataclass, replace
@@ -31,10 +31,10 @@ class EvaluateContext:
     """Options and opened features, shared by all stages.
 
     Args:
-        options: As asked for.
+        options: Options of the command.
         reporter: Receives the progress.
-        own: The features that are evaluated.
-        base: Those they are compared with, of the same images in the same order; None without a baseline.
+        own: Evaluated features.
+        base: Features of the baseline, of the same images in the same order; None without a baseline.
     """
 
     options: EvaluateOptions
@@ -44,19 +44,19 @@ class EvaluateContext:
 
     @property
     def sides(self) -> list[ComparedFeatures]:
-        """Return the features, then those of the baseline where there is one."""
+        """Return the evaluated features, then those of the baseline if there is one."""
         return [self.own, *([self.base] if self.base else [])]
 
-    def sample(self, most: int) -> NDArray[np.intp]:
-        """Return the positions of at most `most` images, drawn at random, in order."""
+    def sample(self, limit: int) -> NDArray[np.intp]:
+        """Return the sorted positions of a random sample of at most `limit` images."""
         drawn = np.random.default_rng(self.options.seed).permutation(len(self.own.rows_N))
-        return np.sort(drawn[:most])
+        return np.sort(drawn[:limit])
 
 
 def evaluate(
     options: EvaluateOptions, reporter: ProgressReporter | None = None, stdin: BinaryIO | None = None
 ) -> EvaluateResult:
-    """Measure features with labels and without, and say whether they differ from a baseline by more than chance.
+    """Score features with and without labels, and test whether they differ significantly from a baseline.
 
     Example:
         >>> result = dinocli.evaluate(dinocli.EvaluateOptions(("feats.npy",), labels="folder"))
@@ -67,7 +67,7 @@ def evaluate(
     Args:
         options: Features or images, labels and baseline.
         reporter: Receives the progress.
-        stdin: Where `-` reads names from.
+        stdin: Standard input, for `-`.
 
     Raises:
         DinocliError: Features, images, weights or labels cannot be used.
@@ -88,16 +88,16 @@ def _evaluate(options: EvaluateOptions, reporter: ProgressReporter, stdin: Binar
     context, notes = _context(options, reporter, stdin)
     own, base = context.own, context.base
     truths, left_out = read_truth(options, [own.file.names[row] for row in own.rows_N])
-    table, missing = _free_rows(context)
+    table, missing = _label_free_rows(context)
     verdict = None
     if options.views:
-        looked, verdict, more = _view_rows(context)
-        table, missing = table + looked, missing + more
+        view_rows, verdict, view_notes = _view_rows(context)
+        table, missing = table + view_rows, missing + view_notes
     for truth in truths:
         reporter.stage(f"measuring with the labels of {truth.column}, {len(truth.rows_T)} images")
         table += _label_rows(context, truth)
     of_labels = [words for row in table if row.key == label_scores.HEADLINE and (words := difference_sentence(row))]
-    found = EvaluateResult(
+    result = EvaluateResult(
         features=own.title,
         baseline=base.title if base else "",
         images=len(own.rows_N),
@@ -111,14 +111,14 @@ def _evaluate(options: EvaluateOptions, reporter: ProgressReporter, stdin: Binar
     )
     if options.report:
         reporter.line(f"writing {options.report}")
-        write_evaluation_page(Path(options.report), options, context.sides, truths, found)
-    return found
+        write_evaluation_page(Path(options.report), options, context.sides, truths, result)
+    return result
 
 
 def _context(
     options: EvaluateOptions, reporter: ProgressReporter, stdin: BinaryIO | None
 ) -> tuple[EvaluateContext, list[str]]:
-    """Open both sides and whiten each by its own features; return sentences about what was left out too."""
+    """Open both feature sets, and whiten each by its own features; also return sentences on what was left out."""
     own, base, notes = open_sides(options, reporter, stdin)
     if own.file.needs_whitening(options.whiten, reporter.line):
         own = own.with_whitening(options.seed)
@@ -127,8 +127,8 @@ def _context(
     return EvaluateContext(options, reporter, own, base), notes
 
 
-def _free_rows(context: EvaluateContext) -> tuple[list[ScoreRow], list[str]]:
-    """Measure what needs no labels; return sentences about what is missing too."""
+def _label_free_rows(context: EvaluateContext) -> tuple[list[ScoreRow], list[str]]:
+    """Compute the scores that need no labels; also return sentences on what is missing."""
     chosen, images = context.sample(MAX_IMAGES), len(context.own.rows_N)
     notes = []
     if len(chosen) < images:
@@ -138,44 +138,44 @@ def _free_rows(context: EvaluateContext) -> tuple[list[ScoreRow], list[str]]:
 
 
 def _view_rows(context: EvaluateContext) -> tuple[list[ScoreRow], Verdict | None, list[str]]:
-    """Embed parts and views of the images with the weights of each side, and judge as a training does.
+    """Embed crops and views with the weights of each side, and judge them as a training run does.
 
     Returns:
-        Rows, the verdict where there is a baseline, and sentences about what is missing.
+        Rows; the verdict, None without a baseline; and sentences on what is missing.
     """
     options, device = context.options, pick_device(context.options.device)
     chosen = context.sample(SAMPLE.get(device.type, SAMPLE_ELSEWHERE))
     images = len(context.own.rows_N)
     notes = [f"scores of crops and views are of a sample of {len(chosen):,} of {images:,} images"]
     notes = notes if len(chosen) < images else []
-    seen: list[ViewFeatures] = []
+    features: list[ViewFeatures] = []
     for side in context.sides:
         rows = side.rows_N[chosen].tolist()
         try:
-            found = embed_views(
+            embedded = embed_views(
                 side.file, rows, options.views, device=device, reporter=context.reporter, seed=options.seed
             )
         except DinocliError as error:
             return [], None, [f"no crop/quadrant retrieval, alignment and LiDAR for {side.title}: {error}"]
-        seen.append(found.transformed(side.whitened))
-    before_ND = seen[-1].probe.clean_ND
-    if len(seen[0].names) != len(before_ND):
+        features.append(embedded.transformed(side.whitened))
+    before_ND = features[-1].probe.clean_ND
+    if len(features[0].names) != len(before_ND):
         return [], None, ["no crop/quadrant retrieval, alignment and LiDAR: an image has become unreadable meanwhile"]
-    measured = [one.probe.measured(0, before_ND) for one in seen]
+    measured = [side_features.probe.measured(0, before_ND) for side_features in features]
     table = score_rows(
         [
             [
-                *probe_scores(one.scores, one.values_N, one.defects_N),
+                *probe_scores(result.scores, result.values_N, result.defects_N),
                 *view_scores(views.probe.clean_ND, views.views_QND),
             ]
-            for one, views in zip(measured, seen, strict=True)
+            for result, views in zip(measured, features, strict=True)
         ]
     )
-    if len(seen) == 1:
+    if len(features) == 1:
         return table, None, notes
     after, before = measured
     defects = (before.defects_N, after.defects_N)
-    same = seen[0].probe.clean_ND.shape == before_ND.shape
+    same = features[0].probe.clean_ND.shape == before_ND.shape
     verdict = judge(before.scores, after.scores, before.values_N, after.values_N, defects=defects, same_network=same)
     lost = bool(defects_lost(*defects))
     return [replace(row, verdict="worse") if row.key == KEY and lost else row for row in table], verdict, notes

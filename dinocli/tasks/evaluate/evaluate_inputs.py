@@ -1,6 +1,6 @@
-"""The features that are evaluated, and those that they are compared with, brought to the same images.
+"""Open the evaluated features and those of the baseline, restricted to common images; read labels.
 
-Shapes: N images that take part, D width.
+Shapes: N images in the evaluation, D width.
 """
 
 import io
@@ -28,8 +28,8 @@ def open_sides(
     """Open or compute the features and those of the baseline.
 
     Returns:
-        Both with the same images in the same order (the second is None without a baseline), and sentences about what
-        was left out.
+        Both with the same images in the same order (the second is None without a baseline), and sentences on what was
+        left out.
 
     Raises:
         DinocliError: Features, images or weights cannot be used, or the two have no image in common.
@@ -58,40 +58,40 @@ def open_sides(
 
 
 def read_truth(options: EvaluateOptions, names: Sequence[str]) -> tuple[list[LabelSplit], list[str]]:
-    """Join labels, groups and sides with the images; tiles of one image, which have one name, are a group.
+    """Read labels and groups, and split the images into train and test; tiles of one image form a group.
 
     Args:
         options: Labels, groups, train and test.
-        names: Image of each row that takes part.
+        names: Image name of each row in the evaluation.
 
     Returns:
-        One record a usable column, none without labels; and sentences about what was left out.
+        One split per usable label column, none without labels; and sentences on what was left out.
 
     Raises:
-        DataError: No column can be used.
-        UsageError: The options do not fit together.
+        DataError: No label column can be used.
+        UsageError: The options contradict each other.
     """
     if not options.labels:
         return [], []
-    told: list[str] = []
-    columns = read_labels(options.labels, names, told.append)
+    label_notes: list[str] = []
+    columns = read_labels(options.labels, names, label_notes.append)
     groups = read_groups(columns, options.groups, names)
     truths, notes = split_labels(columns, groups, names, train=options.train, test=options.test, seed=options.seed)
-    notes = list(dict.fromkeys([*told, *notes]))
+    notes = list(dict.fromkeys([*label_notes, *notes]))
     if not truths:
         raise DataError(f"no labels to evaluate with in {options.labels}: {'; '.join(notes)}")
     return truths, notes
 
 
 def _title(options: EvaluateOptions, own: FeatureFile) -> str:
-    """Name the features as the user knows them: their file, or the weights where the file is temporary."""
+    """Return a title for the features: their file, or the weights if the file is temporary."""
     if own.meta and not any(map(is_features, options.inputs)) and options.inputs:
         return options.weights or options.model or own.meta.get("run") or str(own.meta["weights"]["source"])
     return str(own.path)
 
 
 def _baseline(options: EvaluateOptions, own: FeatureFile, reporter: ProgressReporter) -> FeatureFile:
-    """Open the baseline, or embed the images of the features with its weights, taking the same tokens."""
+    """Open the baseline, or embed the images of the features with its weights and the same tokens."""
     if is_features(options.baseline) and not _may_be_weights(options.baseline):
         return open_features(Path(options.baseline))
     root = own.meta.get("root")
@@ -100,9 +100,9 @@ def _baseline(options: EvaluateOptions, own: FeatureFile, reporter: ProgressRepo
             f"--baseline {options.baseline} is no feature file, and the images of {own.path} are not there to "
             "embed them: give a feature file, or the images"
         )
-    # All names at once, as bytes: exactly these images, whatever has been added to the folder since.
+    # A NUL-separated list: exactly these images, not those added to the folder since.
     names = b"\0".join(str(Path(root, name)).encode() for name in dict.fromkeys(own.names))
-    asked = replace(
+    embedding = replace(
         embed_options(options),
         inputs=("-",),
         weights=options.baseline,
@@ -111,17 +111,17 @@ def _baseline(options: EvaluateOptions, own: FeatureFile, reporter: ProgressRepo
         tile=own.meta.get("tile", ""),
         read=replace(options.read, null=True, include=(), exclude=(), root=root, channels=_channels(options, own)),
     )
-    return embed_temporarily(asked, reporter, io.BytesIO(names))
+    return embed_temporarily(embedding, reporter, io.BytesIO(names))
 
 
 def _channels(options: EvaluateOptions, own: FeatureFile) -> Channels | None:
-    """Return what a baseline reads: what was asked for, else the channels of the features if these are no colours."""
-    about = own.preprocess()
-    if options.read.channels is not None or about is None or about.in_chans in GREY_OR_RGB:
+    """Return the channels of the baseline: the given ones, else those of the features if they are not grey or RGB."""
+    preprocess = own.preprocess()
+    if options.read.channels is not None or preprocess is None or preprocess.in_chans in GREY_OR_RGB:
         return options.read.channels
-    return about.channels
+    return preprocess.channels
 
 
 def _may_be_weights(text: str) -> bool:
-    """Say whether a `.safetensors` file has no names of rows beside it, as weights have none."""
+    """Return whether a `.safetensors` file has no row names beside it; those of a feature file lie there."""
     return Path(text).suffix == ".safetensors" and not sidecar(Path(text), ".paths.txt").is_file()

@@ -10,18 +10,18 @@ from dinocli.tasks.inputs import FeatureInputs
 
 @dataclass(frozen=True)
 class EvaluateOptions(FeatureInputs):
-    """Options of `evaluate`, beside those of `FeatureInputs`.
+    """Options of `evaluate`, in addition to `FeatureInputs`.
 
     Args:
-        labels: `folder`, or a CSV with a `path` column; empty for the label-free scores alone.
-        groups: A column of that CSV, or `folder`: images of one group are never on both sides of a split.
-        train: Names of the images to learn from, as a pattern or a folder; the others are tested.
-        test: Names of the images to test on; the others are learnt from.
+        labels: `folder`, or a CSV with a `path` column; empty for label-free scores only.
+        groups: A column of that CSV, or `folder`; images of one group are never on both sides of a split.
+        train: Training images, as a name pattern or a folder; all others are tested.
+        test: Test images; all others are for training.
         baseline: A feature file, or weights to embed the same images with; empty for none.
-        views: Augmented views of each image of a sample; 0 looks at no image again and leaves out the verdict.
-        whiten: Whiten the features before measuring, each side by its own features.
-        report: Page to write; empty for none.
-        argv: The command line, for the page.
+        views: Augmented views per sampled image; 0 reads no image again and gives no verdict.
+        whiten: Whiten each side by its own features before scoring.
+        report: HTML page; empty for none.
+        argv: Command line, for the page.
     """
 
     labels: str = ""
@@ -40,16 +40,16 @@ class EvaluateResult:
     """Result of `evaluate`.
 
     Args:
-        features: What was evaluated.
-        baseline: What it was compared with, empty for nothing.
-        images: Rows that took part.
+        features: Title of the evaluated features.
+        baseline: Title of the baseline; empty without one.
+        images: Number of rows in the evaluation.
         table: All scores.
-        verdict: Against the baseline, by the scores and in the words of a training; None where it cannot be had.
-        sentences: What the differences mean, in words; empty without a baseline.
-        notes: What was left out, and why.
-        seconds: Duration of the whole command.
-        root: Folder that the names of the images are relative to; empty where it is not known.
-        report: The page; empty for none.
+        verdict: Verdict against the baseline, by the rule of a training run; None if it is not available.
+        sentences: Interpretation of the differences; empty without a baseline.
+        notes: What was left out, and the reason.
+        seconds: Duration of the command.
+        root: Folder that image names are relative to; empty if unknown.
+        report: Path of the page; empty for none.
     """
 
     features: str

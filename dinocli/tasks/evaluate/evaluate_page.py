@@ -1,4 +1,4 @@
-"""The page of an evaluation: what is predicted wrongly, seen, beside the numbers."""
+"""HTML page of `evaluate`: scores, confusion matrices and misclassified images."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,17 +31,17 @@ def write_evaluation_page(
     truths: Sequence[LabelSplit],
     found: EvaluateResult,
 ) -> None:
-    """Write the page.
+    """Write the page atomically.
 
     Args:
-        path: Of the file, replaced as a whole.
-        options: What was asked for.
-        sides: The features, then those of the baseline, if there is one.
-        truths: What is known about the images, one record a label column.
-        found: All scores.
+        path: Output file.
+        options: Options of the command.
+        sides: Evaluated features, then those of the baseline if there is one.
+        truths: Label split of each label column.
+        found: Result with all scores.
 
     Raises:
-        OSError: If the file cannot be written.
+        OSError: The file cannot be written.
     """
     parts: list[Part] = []
     for truth in truths:
@@ -67,7 +67,7 @@ def write_evaluation_page(
 
 
 def _headline(found: EvaluateResult) -> tuple[str, str]:
-    """Return the outcome in a word, and in one sentence for a reader who reads nothing else."""
+    """Return the outcome in one word, and in one sentence that stands alone."""
     row = next((row for row in found.table if row.key == label_scores.HEADLINE), None)
     if row is None:
         return (found.verdict.outcome, found.verdict.summary) if found.verdict else ("", "")

@@ -1,1 +1,1 @@
-"""Search: the images of a feature file nearest to a query."""
+"""`dinocli search`: nearest images of a feature file to a query."""

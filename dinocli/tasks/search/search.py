@@ -1,4 +1,4 @@
-"""Search the images of a feature file that are most similar to a query.
+"""`dinocli.search`: find the images of a feature file that are most similar to a query.
 
 Shapes: Q queries, D width.
 """
@@ -25,19 +25,19 @@ from dinocli.report.search_sheet import Hit, Query, write_sheet
 from dinocli.tasks.feature_inputs import check_comparable, is_features
 from dinocli.tasks.search.search_options import SearchOptions, SearchResult
 
-UNLIKE = 0.5
-"""Weight of what results are to be unlike, beside 1 of what they are to be like."""
+UNLIKE_WEIGHT = 0.5
+"""Weight of `unlike` queries in Rocchio's formula; the other queries have weight 1."""
 
-_UNKNOWN = np.empty(0, np.float32)
+_NOT_EMBEDDED = np.empty(0, np.float32)
 
 
 def search(
     options: SearchOptions, reporter: ProgressReporter | None = None, stdin: BinaryIO | None = None
 ) -> SearchResult:
-    """Find the images of a feature file that are most like each query.
+    """Find the images of a feature file that are most similar to each query, by cosine.
 
-    A query image is embedded with the very weights and preprocessing that made the file. A row of the file is not
-    embedded again, and does not find itself.
+    A query image is embedded with the weights and preprocessing of the feature file. A row of the file is not embedded
+    again, and is excluded from its own results.
 
     Example:
         >>> found = dinocli.search(dinocli.SearchOptions(("images/a/0.png",), "feats.npy", count=3))
@@ -48,12 +48,13 @@ def search(
     Args:
         options: Queries and feature file.
         reporter: Receives notes on what was chosen.
-        stdin: Where `-` reads names from.
+        stdin: Standard input, for `-`.
 
     Raises:
-        WeightsError: The feature file, its weights, or features of other weights or preprocessing.
+        WeightsError: The feature file or its weights cannot be used, or query features have other weights or
+            preprocessing.
         DataError: A query cannot be read.
-        UsageError: The sheet is there already, or a query is a file and the name of another image's row.
+        UsageError: The sheet exists, or a query is a file and also the row name of another image.
     """
     sheets = [Path(options.sheet)] if options.sheet else []
     check_free(sheets, force=options.force, options="--sheet")
@@ -65,19 +66,19 @@ def _search(options: SearchOptions, reporter: ProgressReporter, stdin: BinaryIO 
     advice = "name a feature file with --in, or make one with `dinocli embed`"
     file = open_features(Path(options.features) if options.features else default_features(reporter, advice=advice))
     reporter.stage("embedding the queries")
-    queries = _asked(options, file, stdin, reporter)
+    queries = _all_queries(options, file, stdin, reporter)
     features_QD = np.stack([query.feature_D for query in queries])
-    apart_Q = np.array([query.row for query in queries])
+    own_row_Q = np.array([query.row for query in queries])
     whiten = file.needs_whitening(options.whiten, reporter.line)
     reporter.stage(f"searching {len(file.names):,} rows")
-    count = options.count + max(len(query.parts) for query in queries)  # which are no results either
+    count = options.count + max(len(query.parts) for query in queries)  # parts of a combined query are excluded below
     with single_threaded():
         whitening = fit_whitening(NormalizedFeatures(file.flat())) if whiten else None
-        found = nearest_rows(
-            features_QD, file.flat(), count, leave_out=apart_Q, projection=whitening, threads=block_threads()
+        nearest = nearest_rows(
+            features_QD, file.flat(), count, leave_out=own_row_Q, projection=whitening, threads=block_threads()
         )
     answers = []
-    for query, rows, cosines in zip(queries, found.rows_QK.tolist(), found.cosine_QK.tolist(), strict=True):
+    for query, rows, cosines in zip(queries, nearest.rows_QK.tolist(), nearest.cosine_QK.tolist(), strict=True):
         pairs = [
             pair for pair in zip(rows, cosines, strict=True) if pair[0] not in query.parts and np.isfinite(pair[1])
         ]
@@ -88,10 +89,10 @@ def _search(options: SearchOptions, reporter: ProgressReporter, stdin: BinaryIO 
     return SearchResult(file.path, file.meta.get("root", ""), answers)
 
 
-def _asked(
+def _all_queries(
     options: SearchOptions, file: FeatureFile, stdin: BinaryIO | None, reporter: ProgressReporter
 ) -> list[Query]:
-    """Return the queries; one for all of them where they are meant together."""
+    """Return the queries; with `--together` or `--unlike`, one combined query."""
     like = _queries(options, file, stdin, reporter)
     others = replace(options, queries=options.unlike, rows=(), box=None) if options.unlike else None
     unlike = _queries(others, file, stdin, reporter) if others else []
@@ -99,17 +100,18 @@ def _asked(
         if len(query.feature_D) != file.flat().shape[1]:
             words = f"{len(query.feature_D)} values, the rows of {file.path} {file.flat().shape[1]}"
             raise WeightsError(f"the query {query.name} has {words}")
-    return [_together(like, unlike)] if options.together or unlike else like
+    return [_combined(like, unlike)] if options.together or unlike else like
 
 
-def _together(like: list[Query], unlike: list[Query]) -> Query:
-    """Return one query for all: the mean direction of those it is to be like, less half of that of the others.
+def _combined(like: list[Query], unlike: list[Query]) -> Query:
+    """Combine queries: the mean direction of `like` minus half of the mean direction of `unlike`.
 
     Source: Rocchio 1971 (relevance feedback), with the weights 1 and 0.5.
     """
     direction_D = unit_rows(np.stack([query.feature_D for query in like])).mean(axis=0)
     if unlike:
-        direction_D = direction_D - UNLIKE * unit_rows(np.stack([query.feature_D for query in unlike])).mean(axis=0)
+        unlike_D = unit_rows(np.stack([query.feature_D for query in unlike])).mean(axis=0)
+        direction_D = direction_D - UNLIKE_WEIGHT * unlike_D
     name = " + ".join(query.name for query in like) + "".join(f" - {query.name}" for query in unlike)
     rows = frozenset(query.row for query in [*like, *unlike] if query.row >= 0)
     return Query(name, like[0].path, -1, direction_D, like[0].box, rows)
@@ -118,9 +120,9 @@ def _together(like: list[Query], unlike: list[Query]) -> Query:
 def _queries(
     options: SearchOptions, file: FeatureFile, stdin: BinaryIO | None, reporter: ProgressReporter
 ) -> list[Query]:
-    """Decide what each argument is: a feature file, images, or the name of a row where no such file exists.
+    """Resolve each argument: a feature file, images, or a row name if no such file exists.
 
-    With a box only images are meant: the box of an image has no row.
+    With a box all arguments are images: the box of an image has no row.
     """
     queries: list[Query] = []
     for given in options.queries:
@@ -151,7 +153,7 @@ def _row_query(given: str, row: int, file: FeatureFile, reporter: ProgressReport
 
 
 def _from_features(other: FeatureFile, file: FeatureFile) -> list[Query]:
-    """Take every row of another feature file, if it was made in the same way."""
+    """Return every row of another feature file as a query, if its features are comparable."""
     check_comparable(other, file)
     return [Query(name, other.image(row), -1, other.flat()[row]) for row, name in enumerate(other.names)]
 
@@ -159,7 +161,7 @@ def _from_features(other: FeatureFile, file: FeatureFile) -> list[Query]:
 def _images(
     given: str, options: SearchOptions, file: FeatureFile, stdin: BinaryIO | None, reporter: ProgressReporter
 ) -> list[Query]:
-    """List images as queries, whose features are not known yet."""
+    """List images as queries that are not embedded yet."""
     if file.boxes is not None and not options.box:
         raise UsageError(f"{file.path} holds tiles, so a whole image is no query: give --box, a row, or features")
     images = find_images([given], stdin=stdin, null=options.null, include=options.include, exclude=options.exclude)
@@ -168,22 +170,22 @@ def _images(
     paths = list(map(Path, images.paths()))
     alone = len(paths) == 1 and str(paths[0]) == os.path.abspath(given)
     names = [given] if alone else [os.path.relpath(path) for path in paths]
-    return [Query(name, path, -1, _UNKNOWN, options.box) for name, path in zip(names, paths, strict=True)]
+    return [Query(name, path, -1, _NOT_EMBEDDED, options.box) for name, path in zip(names, paths, strict=True)]
 
 
 def _embedded(queries: list[Query], file: FeatureFile, options: SearchOptions) -> list[Query]:
-    """Compute the features that are not known yet, as `embed` computed the rows of the file."""
-    paths = [query.path for query in queries if query.path and query.feature_D is _UNKNOWN]
+    """Embed the image queries as `embed` computed the rows of the file."""
+    paths = [query.path for query in queries if query.path and query.feature_D is _NOT_EMBEDDED]
     if not paths:
         return queries
-    # An image of the folder itself is known by its name there, wherever it is named from.
+    # Names relative to the root of the file: a fitted transform recognises images of its own folder by name.
     root = Path(file.meta.get("root", "")).absolute()
     names = [f"./{os.path.relpath(path, root)}" for path in paths]
     try:
         rows = iter(feature_model_of(file, options.device).embed(paths, names=names, box=options.box))
     except DataError as error:
         raise DataError(f"the query {error}") from error
-    return [replace(query, feature_D=next(rows)) if query.feature_D is _UNKNOWN else query for query in queries]
+    return [replace(query, feature_D=next(rows)) if query.feature_D is _NOT_EMBEDDED else query for query in queries]
 
 
 def _hit(file: FeatureFile, row: int, cosine: float) -> Hit:

@@ -14,24 +14,24 @@ class SearchOptions:
     """Options of `search`.
 
     Args:
-        queries: Images, feature files, or names of rows; a file that exists is never taken for the name of another
-            image's row.
-        features: The feature file; empty takes the newest one of the newest run.
-        count: Results a query.
-        sheet: PNG file with queries and results, empty for none.
-        device: Where queries are embedded: auto, cpu, cuda or cuda:N.
+        queries: Images, feature files, or row names; an existing file is never taken for the row name of another image.
+        features: Feature file; empty for the newest one of the newest run.
+        count: Results per query.
+        sheet: PNG file with queries and results; empty for none.
+        device: Device that embeds queries: auto, cpu, cuda or cuda:N.
         force: Replace an existing sheet.
-        null: Names on stdin end with NUL.
+        null: Names on stdin are separated by NUL.
         whiten: Whiten the rows of the file and the queries before comparing them.
-        rows: Names of rows of the feature file.
-        include: Patterns of names, of queries that are folders or lists.
-        exclude: Patterns of names that are left out of them.
-        box: Left, top, width, height in pixels of the upright image: that part of each query image is looked for.
-        together: All queries are one: what is like all of them.
-        unlike: Images, rows or feature files; what is like them goes down. The queries are then one.
+        rows: Row names of the feature file.
+        include: Patterns of image names, for queries that are folders or lists.
+        exclude: Patterns of image names to leave out of them.
+        box: Left, top, width, height in pixels of the upright image; only this part of each query image is searched
+            for.
+        together: Combine all queries into one.
+        unlike: Images, rows or feature files; images similar to them rank lower. The queries are then combined.
 
     Raises:
-        UsageError: A box without an image, or without an area; nothing to look for.
+        UsageError: A box without an image or without area, or no query.
     """
 
     queries: tuple[str, ...] = ()
@@ -63,9 +63,9 @@ class SearchResult:
     """Result of `search`.
 
     Args:
-        features: The feature file.
-        root: Folder that the names of its rows are relative to; empty where it is not known.
-        answers: The queries in their order, each with its results, best first.
+        features: Feature file.
+        root: Folder that row names are relative to; empty if unknown.
+        answers: Each query with its results, highest cosine first.
     """
 
     features: Path
