@@ -1,11 +1,11 @@
 """TokenCut: the salient object of an image, by a normalised cut of the graph of patches.
 
 Source: Wang et al. 2022 (TokenCut, arXiv:2202.11539); the repetition: Wang et al. 2023 (MaskCut, arXiv:2301.11320).
-We depart in four places. Found patches leave the graph; zeroed, they would be tied to nothing and be the next cheapest
-cut. The outline is where the vector is half way between inside and outside. A cut through many ties is no object. For a
-convnet the map of stride 16 is cut first, which has sharp outlines, and the deepest one where that has no object: it
-knows things in photographs, but finds some half of any surface apart. So there an object may not reach along the
-border, nor cover half of the image.
+We depart in five places. Where the paper's threshold ties all patches of a folder, each image has one of its own. Found
+patches leave the graph; zeroed, they would be tied to nothing and be the next cheapest cut. The outline is where the
+vector is half way between inside and outside. A cut through many ties is no object. Of a convnet the map of stride 16 is
+cut first, which has sharp outlines, and the deepest one where that has no object: it knows things in photographs, but
+finds some half of any surface apart. So there an object may not reach along the border, nor cover half of the image.
 
 Legend: N patches, D width, h w rows and columns of the grid, K objects.
 """
@@ -26,6 +26,9 @@ from dinocli.segmentation.method import FeatureGrid, FeatureKind, PatchMaps
 
 AFFINITY_THRESHOLD = 0.2
 """Cosine from which keys of a DINO ViT are tied (TokenCut's tau)."""
+
+TIED, SEEN = 0.95, 256
+"""Share of tied pairs from which a threshold tells nothing apart, and patches that it is taken of, at most."""
 
 LOOSE = 1e-5
 """Weight of the ties below it, so that no patch is without any."""
@@ -63,7 +66,7 @@ class TokenCut:
     Args:
         objects: Number of objects to look for, one after the other.
         affinity_threshold: Cosine from which two patches are connected. None takes Otsu's threshold of the image's own
-            distances, for features whose angles mean nothing.
+            distances, for features whose angles mean nothing; `fit` may turn to it.
     """
 
     objects: int = 1
@@ -72,8 +75,14 @@ class TokenCut:
     whole_image_only: bool = True
 
     def fit(self, sample: Sequence[FeatureGrid]) -> "TokenCut":
-        """Return itself: every image is cut alone."""
-        return self
+        """Leave a threshold that ties nearly all patches of the sample, as it does with the keys of DINOv2.
+
+        They share a large part, and no two have a cosine below 0.5. Every image is cut alone all the same.
+        """
+        if self.affinity_threshold is None or not sample:
+            return self
+        ties = [_share_tied(grid, self.affinity_threshold) for grid in sample]
+        return self if np.median(ties) < TIED else replace(self, affinity_threshold=None)
 
     @property
     def parameters(self) -> Mapping[str, float | str]:
@@ -169,6 +178,12 @@ def affinity(features_ND: NDArray[np.float32], affinity_threshold: float | None)
         return np.where(apart_NN < otsu(apart_NN), 1.0, LOOSE)
     unit_ND = features_ND / np.maximum(np.linalg.norm(features_ND, axis=1, keepdims=True), 1e-12)
     return np.where(unit_ND @ unit_ND.T > affinity_threshold, 1.0, LOOSE)
+
+
+def _share_tied(grid: FeatureGrid, affinity_threshold: float) -> float:
+    features_ND = grid.values_hwD[grid.counts_hw]
+    some_ND = features_ND[:: -(-len(features_ND) // SEEN) or 1]
+    return float((affinity(some_ND, affinity_threshold) == 1.0).mean()) if len(some_ND) else 0.0
 
 
 def second_vector(graph_NN: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:

@@ -85,6 +85,20 @@ def test_several_objects_come_one_after_the_other() -> None:
     assert TokenCut(objects=1).apply(FeatureGrid(scene)).soft_Khw.shape[0] == 1
 
 
+def test_keys_that_share_a_large_part_are_tied_by_their_own_distances() -> None:
+    """As those of DINOv2: the paper's threshold ties all of them, and no image has an object."""
+    box = (slice(5, 9), slice(3, 10))
+    shared = FeatureGrid(_scene(box) + np.array([0, 0, 0, 4], np.float32))
+    assert TokenCut().apply(shared).empty_reason == "all patches look alike"
+    fitted = TokenCut().fit([shared, shared])
+    assert fitted.parameters == {"affinity_threshold": "otsu"}
+    expected = np.zeros((16, 20), bool)
+    expected[box] = True
+    assert np.array_equal(fitted.apply(shared).labels() == 1, expected)
+    plain = FeatureGrid(_scene(box, (slice(10, 16), slice(0, 20))))
+    assert TokenCut().fit([plain, plain, shared]) == TokenCut(), "most of the sample is not"
+
+
 def test_a_frame_around_the_image_is_not_the_object() -> None:
     scene = _scene((slice(1, 15), slice(1, 19)))
     labels = TokenCut().apply(FeatureGrid(scene)).labels()
