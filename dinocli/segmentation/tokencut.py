@@ -3,9 +3,10 @@
 Source: Wang et al. 2022 (TokenCut, arXiv:2202.11539); the repetition: Wang et al. 2023 (MaskCut, arXiv:2301.11320).
 We depart in five places. Where the paper's threshold ties all patches of a folder, each image has one of its own. Found
 patches leave the graph; zeroed, they would be tied to nothing and be the next cheapest cut. The outline is where the
-vector is half way between inside and outside. A cut through many ties is no object. Of a convnet the map of stride 16 is
-cut first, which has sharp outlines, and the deepest one where that has no object: it knows things in photographs, but
-finds some half of any surface apart. So there an object may not reach along the border, nor cover half of the image.
+vector is half way between inside and outside. A cut through many ties is no object. Of a convnet the map of stride 16
+is cut first, which has sharp outlines, and the deepest one where that has no object: it knows things in photographs,
+but finds some half of any surface apart. So there an object may not reach along the border, nor cover half of the
+image.
 
 Legend: N patches, D width, h w rows and columns of the grid, K objects.
 """

@@ -142,7 +142,7 @@ def test_loss_and_centre(dino: SimpleNamespace, near: Near, local: int) -> None:
         mine.backward()  # type: ignore[no-untyped-call]
         center_K = updated_center(center_K, batch_sum(teacher.view(2, images, prototypes)), 2 * images, 0.9)
         near(loss, mine, 1e-4, "loss, nats")
-        near(student.grad, ours.grad, 1e-6, "gradient")
+        near(student.grad, ours.grad, 5e-6, "gradient")
         near(public.center[0], center_K, 1e-6, "centre")
 
 
