@@ -1,4 +1,4 @@
-"""The random boxes against torchvision's, and Kornia's promises."""
+"""The random boxes against torchvision and the properties documented by Kornia."""
 
 import math
 
@@ -28,7 +28,7 @@ def torchvision_boxes(
 
 
 def properties(boxes: Tensor) -> list[Tensor]:
-    """Area, ratio, top, left."""
+    """Return area, ratio, top and left of boxes."""
     top, left, height, width = boxes.unbind(1)
     return [height * width, (width / height).log(), top, left]
 
@@ -84,7 +84,7 @@ def test_each_image_has_its_own_true_size() -> None:
 
 
 def whole(rot90: float, count: int, hflip: float = 0.0, vflip: float = 0.0) -> tuple[AntialiasedCrop, Tensor]:
-    """A crop that takes the whole image, and numbered pixels to see how it turns them."""
+    """Return a crop of the whole image, and numbered pixels that show flips and rotations."""
     pixels = torch.arange(64, dtype=torch.uint8).view(1, 1, 8, 8).repeat(count, 1, 1, 1)
     return AntialiasedCrop(8, (1.0, 1.0), (1.0, 1.0), hflip, vflip, rot90), pixels
 

@@ -1,4 +1,4 @@
-"""Crops that are centred where a map says: how often they hit, and that nothing else moves."""
+"""Crops centred by a focus map: how often they contain the target, and that nothing else changes."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ SIDE = 16
 
 
 def planted(*cells: tuple[int, int]) -> NDArray[np.uint8]:
-    """One map for each cell, with nothing else in it."""
+    """Return one map per cell, 0 everywhere else."""
     maps = np.zeros((len(cells), SIDE, SIDE), np.uint8)
     for number, cell in enumerate(cells):
         maps[number][cell] = 200
@@ -26,7 +26,7 @@ CORNERS = ((0, 0), (2, 13), (8, 8), (15, 0), (15, 15), (4, 1))
 
 
 def hits(share: float, scale: tuple[float, float]) -> float:
-    """How often the middle of each image's planted cell is in its crops."""
+    """Return how often the centre of each image's target cell is in its crops."""
     rows, sizes = [*range(len(CORNERS))] * 200, SIZES.repeat(200, 1)
     torch.manual_seed(0)
     crop = AntialiasedCrop(32, scale, (0.75, 4 / 3), 0.5, 0.5, 0.5)

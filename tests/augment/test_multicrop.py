@@ -1,4 +1,4 @@
-"""What the trainer relies on: the order of the views, whose option is whose, and randomness without history."""
+"""Properties that training relies on: order of views, options per view, stateless random numbers."""
 
 from dataclasses import replace
 from typing import Any
@@ -39,7 +39,7 @@ LOCALS = 3
 
 
 def small(spec: ViewSpec) -> ViewSpec:
-    """The local view beside a global one."""
+    """Return the local view next to a global one."""
     return replace(spec, size=16, scale=(0.05, 0.4))
 
 
@@ -56,7 +56,7 @@ def everything(seed: int = 7) -> MultiCrop:
 
 
 def make(crop: MultiCrop, pixels: Tensor | None = None, step: int = 3) -> list[Tensor]:
-    """All views of the batch, one (B, 3, S, S) tensor each."""
+    """Return all views of the batch, one (B, 3, S, S) tensor each."""
     pixels = canvases() if pixels is None else pixels
     batches = crop(pixels, SIZES[: len(pixels)], step=step, start=0, global_batch=len(pixels))
     return [view for batch in batches for view in batch.chunk(len(batch) // len(pixels))]
@@ -174,7 +174,7 @@ def test_the_callers_random_numbers_are_left_alone(monkeypatch: pytest.MonkeyPat
     wanted = torch.rand(3)
     torch.manual_seed(0)
     reseeded: list[int] = []
-    monkeypatch.setattr(torch.cuda, "manual_seed_all", reseeded.append)  # a GPU's numbers feed drop path
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", reseeded.append)  # drop path uses the generator of the GPU
     make(everything())
     assert not reseeded
     assert torch.equal(torch.rand(3), wanted)

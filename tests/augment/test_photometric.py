@@ -1,4 +1,4 @@
-"""Colour and sharpness against torchvision and PIL."""
+"""Colour and blur against torchvision and PIL."""
 
 import math
 from itertools import permutations
@@ -20,7 +20,7 @@ THEIRS = (tv.adjust_brightness, tv.adjust_contrast, tv.adjust_saturation, tv.adj
 
 
 def pictures(count: int, size: int = 40, channels: int = 3) -> Tensor:
-    """Smooth colours with grain, the whole range of values."""
+    """Return smooth colours with noise over the whole range of values."""
     generator = torch.Generator().manual_seed(1)
     coarse = torch.rand(count, channels, 5, 5, generator=generator)
     smooth = torch.nn.functional.interpolate(coarse, size=size, mode="bilinear")
@@ -87,7 +87,7 @@ def test_blur_is_close_to_pil(sigma: float) -> None:
     theirs = np.asarray(to_pil(views[0]).filter(ImageFilter.GaussianBlur(sigma)), dtype=float)
     error = ours[0].permute(1, 2, 0).numpy() * 255 - theirs
     assert 10 * np.log10(255**2 / np.mean(error**2)) > 48
-    torch.testing.assert_close(ours[1], views[1])  # each image has its own sigma; next to none is none
+    torch.testing.assert_close(ours[1], views[1])  # each image has its own sigma; a very small one is no blur
 
 
 def test_blur_equals_a_slow_convolution() -> None:

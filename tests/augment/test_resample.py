@@ -1,4 +1,4 @@
-"""The resampling against PIL, which is what images are evaluated with."""
+"""The resampling against PIL, which is used in evaluation."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from dinocli.augment.resample import normalise, resample, resize_square
 
 
 def textured(height: int, width: int, seed: int) -> NDArray[np.uint8]:
-    """Noise on several scales: edges, slopes and pixel-fine grain."""
+    """Return noise on several scales: edges, gradients and pixel noise."""
     rng = np.random.default_rng(seed)
     picture = np.zeros((height, width, 3))
     for cell in (1, 3, 9, 40):
@@ -22,7 +22,7 @@ def textured(height: int, width: int, seed: int) -> NDArray[np.uint8]:
 
 
 def canvases(pictures: list[NDArray[np.uint8]], fill: int = 0) -> tuple[Tensor, Tensor]:
-    """Pictures in one padded batch, and their sizes."""
+    """Return images in one padded batch, and their sizes."""
     sizes = torch.tensor([picture.shape[:2] for picture in pictures])
     height, width = sizes.amax(0).tolist()
     batch = torch.full((len(pictures), 3, height, width), fill, dtype=torch.uint8)
@@ -68,7 +68,7 @@ def test_a_batch_of_mixed_sizes_gives_each_image_its_own_box() -> None:
 
 
 def test_borders_are_weighted_as_pil_does() -> None:
-    # A slope: continuing the last pixel instead of dropping the outside would pull the border by several levels.
+    # A gradient: with replicated border pixels instead of dropped taps, the border would differ by several levels.
     slope = np.repeat(np.linspace(0, 255, 90).round().astype(np.uint8)[:, None, None], 3, axis=2).repeat(40, axis=1)
     batch, _ = canvases([slope])
     view = resample(batch, torch.tensor([[0, 0, 90, 40]]), 8, upright(1))[0]

@@ -34,7 +34,7 @@ def test_kinds_differ_and_are_equally_frequent() -> None:
 
 
 def test_a_defect_follows_the_contrast_of_its_image() -> None:
-    """So that a dark exposure gets the defect that a bright one gets."""
+    """A dark exposure gets the same defect as a bright one, relative to its contrast."""
     before, (kind, drawn) = images(), draw_defects(COUNT, 3)
     dark = with_defects(0.5 * before, kind, drawn)
     torch.testing.assert_close(dark, 0.5 * with_defects(before, kind, drawn), atol=2e-3, rtol=0)

@@ -1,4 +1,4 @@
-"""The words below a view are about that view: a change is named where the picture has it, and nowhere else."""
+"""Captions of views: a change is named for exactly the images that have it."""
 
 from dataclasses import replace
 from typing import Any
@@ -22,7 +22,7 @@ ON: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("word", ON)
 def test_a_change_is_named_where_it_is_seen(word: str) -> None:
-    """Every option keeps its own random numbers, so a picture differs from that without it where it was drawn."""
+    """Options have separate random numbers, so an image differs from the one without an option where it was drawn."""
     on, without = replace(PLAIN, **ON[word]), build(PLAIN, PLAIN, small(PLAIN))
     with_it = build(on, on, small(on))
     seen, words = with_it.preview(canvases(), SIZES, step=3), with_it.describe(SIZES, step=3)

@@ -1,4 +1,4 @@
-"""The anchors against slow loops."""
+"""The anchor losses against reference loops."""
 
 import pytest
 import torch
@@ -27,7 +27,7 @@ def test_gram_equals_the_slow_loop() -> None:
 
 
 def test_gram_does_not_mind_a_rotation_of_the_features_but_features_do() -> None:
-    """Nor another length: what counts is which patches are alike."""
+    """The norm does not matter either, only the similarities between patches."""
     patches = torch.randn(2, 6, 3, 3, generator=torch.Generator().manual_seed(0))
     turn, _ = torch.linalg.qr(torch.randn(6, 6, generator=torch.Generator().manual_seed(1)))
     turned = torch.einsum("ed,ndhw->nehw", turn, patches) * 3

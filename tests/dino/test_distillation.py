@@ -1,4 +1,4 @@
-"""The distance of patches, against a slow loop over places."""
+"""The patch distance against a loop over positions."""
 
 import pytest
 import torch

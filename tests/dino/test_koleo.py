@@ -1,4 +1,4 @@
-"""KoLeo against a slow loop, by hand, and where the plain formula breaks."""
+"""KoLeo against a reference loop, hand values, and cases where the plain formula fails."""
 
 import math
 

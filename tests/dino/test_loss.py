@@ -1,4 +1,4 @@
-"""The loss against slow loops written from the paper: G global views, V views, B images, K prototypes."""
+"""The loss against reference loops of the paper: G global views, V views, B images, K prototypes."""
 
 import math
 
@@ -12,7 +12,7 @@ TEMP_S, TEMP_T = 0.1, 0.04
 
 
 def scores(*shape: int, seed: int = 0) -> Tensor:
-    """Cosines, as a head with normed prototypes gives them."""
+    """Return cosines, the output of a head with normalised prototypes."""
     return torch.rand(shape, generator=torch.Generator().manual_seed(seed)) * 2 - 1
 
 
@@ -73,7 +73,7 @@ def test_one_hot_targets_give_the_log_softmax_of_that_prototype() -> None:
     probs[0, 0, 2] = 1.0
     student = torch.tensor(
         [[[9.0, 9.0, 9.0, 9.0]], [[0.1, 0.0, 0.2, 0.0]]]
-    )  # view 1 is the teacher's own: not compared
+    )  # view 1 is the teacher's own, which is not compared
     expected = -math.log(math.e**2 / (math.e + 1 + math.e**2 + 1))
     assert dino_loss(student, probs, TEMP_S).item() == pytest.approx(expected, abs=1e-6)
     assert mean_entropy(probs).item() == 0.0
@@ -87,7 +87,7 @@ def test_one_hot_images_on_different_prototypes_share_no_marginal() -> None:
 
 
 def test_a_view_is_never_compared_with_itself() -> None:
-    """With two views, each student view sees the other teacher view alone."""
+    """With two views, each student view is compared with the other teacher view only."""
     student = scores(2, 3, 8)
     probs = teacher_probs(scores(2, 3, 8, seed=1), torch.zeros(8), TEMP_T)
     crossed = -(probs.flip(0) * (student / TEMP_S).log_softmax(-1)).sum(-1).mean()
@@ -116,6 +116,6 @@ def test_half_precision_logits_are_computed_on_in_float32(dtype: torch.dtype) ->
 
 def test_loss_minus_entropy_is_the_divergence() -> None:
     probs = teacher_probs(scores(2, 3, 8), torch.zeros(8), TEMP_T)
-    student = probs.flip(0).log() * TEMP_S  # what each view should answer: the other view's target
+    student = probs.flip(0).log() * TEMP_S  # the target of each view is that of the other view
     assert (dino_loss(student, probs, TEMP_S) - mean_entropy(probs)).item() == pytest.approx(0.0, abs=1e-5)
     assert (dino_loss(scores(2, 3, 8, seed=5), probs, TEMP_S) - mean_entropy(probs)).item() > 0.1

@@ -8,7 +8,7 @@ LENGTHS = [1, 2, 3, 10, 1000]
 
 
 def table(begin: int, warmup: int, steps: int, peak: float, end: float) -> list[float]:
-    """The same curve as a table, written from the paper's recipe: rest, linear rise, half a cosine."""
+    """Return the schedule of the paper as a table: constant, linear warm-up, half a cosine."""
     rest = [0.0] * begin
     rise = [peak * (number + 1) / warmup for number in range(warmup)]
     fall = steps - begin - warmup

@@ -24,7 +24,7 @@ def student() -> Student:
 
 
 def moved(student: Student, momentum: float) -> list[torch.Tensor]:
-    """How far each parameter of a fresh teacher goes when the student is 1 away everywhere."""
+    """Return the update of each parameter of a new teacher when the student differs by 1 everywhere."""
     teacher = make_teacher(student)
     before = [parameter.clone() for parameter in teacher.parameters()]
     with torch.no_grad():
@@ -60,7 +60,7 @@ def test_average_equals_the_slow_loop(student: Student) -> None:
 
 def test_the_student_and_buffers_stay(student: Student) -> None:
     teacher = make_teacher(student)
-    student(torch.randn(8, 4))  # moves the student's running statistics
+    student(torch.randn(8, 4))  # changes the running statistics of the student
     weights = [parameter.clone() for parameter in student.parameters()]
     buffers = [buffer.clone() for buffer in teacher.buffers()]
     update_teacher(teacher.parameters(), student.parameters(), 0.5)

@@ -1,4 +1,4 @@
-"""A learner so small that a step takes milliseconds, and batches for it."""
+"""A small learner whose steps take milliseconds, and batches for it."""
 
 import torch
 
@@ -61,7 +61,7 @@ def tiny_recipe(*settings: str) -> Recipe:
 
 
 def tiny_learner(*settings: str) -> Learner:
-    """Build one; the same settings give the same weights."""
+    """Build a learner; equal settings give equal weights."""
     recipe = tiny_recipe(*settings)
     torch.manual_seed(1)
     backbone = create_backbone(recipe.model.name, drop_path=recipe.model.drop_path)
@@ -69,7 +69,7 @@ def tiny_learner(*settings: str) -> Learner:
 
 
 def batch_of(images: int, slices: int = 1, seed: int = 0) -> list[Batch]:
-    """Make one batch of random grey images, cut into slices."""
+    """Return one batch of random grey images, split into slices."""
     generator = torch.Generator().manual_seed(seed)
     pixels = torch.randint(0, 256, (images, 1, 40, 40), dtype=torch.uint8, generator=generator)
     sizes = torch.full((images, 2), 40)

@@ -1,4 +1,4 @@
-"""What recipe sections become."""
+"""Objects built from the sections of a recipe."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -34,7 +34,7 @@ COLOUR_KEYS = ("saturation", "hue", "grayscale", "blur_sigma")
 
 
 class Batches(Loader):
-    """A loader without images: random batches, and a note of which were asked for."""
+    """A loader of random batches that records which were requested."""
 
     def __init__(self) -> None:
         self.asked: list[int] = []
@@ -46,7 +46,7 @@ class Batches(Loader):
 
 
 def specs_of(*settings: str) -> tuple[ViewSpec, ViewSpec, ViewSpec]:
-    """The three kinds of views of a recipe with a few settings, resolved."""
+    """Return the three kinds of views of a resolved recipe with some settings."""
     recipe = load_recipe(settings=[f"views.{setting}" for setting in settings])
     return view_specs(resolve(recipe, RunFacts(300, pretrained=True)).views)
 
@@ -153,7 +153,7 @@ def test_layer_decay_and_stem_reach_the_optimizer() -> None:
 
 
 def test_the_centre_starts_at_the_mean_of_the_teachers_scores() -> None:
-    """Over batches that training never sees, and without touching the networks."""
+    """With batches that training does not use, and without changing the networks."""
     learner, loader = tiny_learner(), Batches()
     before = [parameter.clone() for parameter in learner.student.parameters()]
     fill_center(learner, loader, 2)

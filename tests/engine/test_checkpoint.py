@@ -11,7 +11,7 @@ CPU = torch.device("cpu")
 
 
 class Payload:
-    """Runs code when it is unpickled."""
+    """Executes code when it is unpickled."""
 
     def __init__(self, mark: Path) -> None:
         self.mark = mark

@@ -1,4 +1,4 @@
-"""When a run is compiled; the compiler itself is replaced, since it takes a minute."""
+"""The decision to compile; the compiler is replaced, because it takes a minute."""
 
 import time
 
@@ -15,7 +15,7 @@ CUDA = Precision(torch.device("cuda", 0), "bf16", "fused")
 
 
 class Clock:
-    """Steps take what they are said to, plain or compiled."""
+    """A clock in which plain and compiled steps take given times."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, plain: float, compiled: float) -> None:
         self.now, self.seconds, self.compiled = 0.0, plain, compiled

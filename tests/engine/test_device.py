@@ -104,7 +104,7 @@ def test_a_missing_gpu_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Info(ctypes.Structure):
-    """What glibc says of its memory, bytes."""
+    """Return the memory statistics of glibc, bytes."""
 
     _fields_ = [
         (name, ctypes.c_size_t) for name in ["arena", "ordblks", "smblks", "hblks", "hblkhd", "a", "b", "c", "d", "e"]
@@ -112,7 +112,7 @@ class Info(ctypes.Structure):
 
 
 def _mapped_and_kept() -> tuple[bool, bool]:
-    """Say whether a large tensor is mapped on its own, and whether its memory is kept when it is gone."""
+    """Print whether a large tensor is mapped separately and whether its memory is kept after it is freed."""
     mallinfo, size = ctypes.CDLL(None).mallinfo2, 256 << 20
     mallinfo.restype = Info
     before = mallinfo()
@@ -131,7 +131,7 @@ def _before_and_after(pipe: Connection) -> None:
 
 @pytest.mark.skipif(platform.libc_ver() < ("glibc", "2.33"), reason="asks glibc 2.33 or later")
 def test_freed_memory_is_kept() -> None:
-    """In a process of its own, since the setting stays."""
+    """In a separate process, because the setting is permanent."""
     ours, theirs = FORKS.Pipe()
     child = FORKS.Process(target=_before_and_after, args=(theirs,))
     start(child)

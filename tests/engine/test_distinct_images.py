@@ -1,4 +1,4 @@
-"""Which images are looked at to say how many differ, and that a run says it."""
+"""The sample for the number of distinct images, and its message in a run."""
 
 import itertools
 import json

@@ -1,4 +1,4 @@
-"""What several processes need; that they agree is shown by whole runs in `tests/tasks/test_resume.py`."""
+"""Helpers for several processes; `tests/tasks/test_resume.py` compares whole runs."""
 
 import pytest
 import torch

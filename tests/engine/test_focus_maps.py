@@ -1,4 +1,4 @@
-"""Maps of the start find what is planted in one image of many."""
+"""Focus maps of the initial backbone find a pattern that only one image has."""
 
 from dataclasses import replace
 from pathlib import Path

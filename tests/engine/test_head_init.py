@@ -1,4 +1,4 @@
-"""A fitted head tells images apart at once, where a random one says the same of all; it changes nothing else."""
+"""A fitted head separates images at once, unlike a random one; nothing else changes."""
 
 from collections.abc import Generator, Sequence
 
@@ -15,7 +15,7 @@ from tests.engine.learners import batch_of, tiny_learner
 
 
 class Folder(Loader):
-    """A loader of so many random images."""
+    """A loader of random images."""
 
     def __init__(self, images: int) -> None:
         self.store = range(images)  # type: ignore[assignment]
@@ -26,7 +26,7 @@ class Folder(Loader):
 
 
 def cone(count: int = 200, width: int = 32) -> Tensor:
-    """Features as a folder of one kind gives them: a large common mean, and little that differs."""
+    """Return features like those of a folder of one kind: a large common mean and small differences."""
     random = torch.Generator().manual_seed(0)
     scales = torch.linspace(1, 0.05, width)
     return 10 + torch.randn(count, width, generator=random) * scales

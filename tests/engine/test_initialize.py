@@ -1,4 +1,4 @@
-"""Several processes begin with what the main one found."""
+"""All processes start with the results of the main process."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -13,7 +13,7 @@ from tests.engine.learners import PREPROCESS, tiny_learner, tiny_recipe
 
 
 def test_only_the_main_process_computes_and_all_get_everything(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As another process sees it: work for the main one is not done here, and its tensors arrive."""
+    """In another process: work of the main process is not done, and its tensors are received."""
     asked: list[Callable[[], Any]] = []
     arrived: list[Tensor] = []
 

@@ -1,4 +1,4 @@
-"""Replaced kernels against torch's own, in values and gradients."""
+"""Replaced kernels against those of torch: values and gradients."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -39,7 +39,7 @@ def test_plain_attention_equals_torch() -> None:
     with plain():
         found = F.scaled_dot_product_attention(*inputs, attn_mask=None, dropout_p=0.0, is_causal=False)
     assert found.grad_fn is not None
-    assert found.grad_fn.name() == "UnsafeViewBackward0"  # a product of matrices, not torch's attention
+    assert found.grad_fn.name() == "UnsafeViewBackward0"  # a matrix product, not the attention of torch
     torch.testing.assert_close(found, expected)
     torch.testing.assert_close(gradients(found, inputs), gradients(expected, inputs))
 
@@ -63,7 +63,7 @@ def test_a_mask_is_left_to_torch(options: dict[str, object]) -> None:
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("bias", [False, True])
 def test_depthwise_gradients_are_those_of_float32(stride: int, bias: bool) -> None:
-    """Of rounded inputs: the forward pass is the half-precision one, bit for bit."""
+    """For rounded inputs the forward pass is bit-identical to half precision."""
     torch.manual_seed(0)
     layer = nn.Conv2d(8, 8, 3, stride, 1, groups=8, bias=bias)
     x = torch.randn(2, 8, 6, 6).bfloat16().float().requires_grad_()
@@ -79,7 +79,7 @@ def test_depthwise_gradients_are_those_of_float32(stride: int, bias: bool) -> No
     exact = torch.autograd.grad(layer(x), parameters, upstream.float())
     for one, other in zip(torch.autograd.grad(found, parameters, upstream), exact, strict=True):
         assert one.dtype == torch.float32
-        torch.testing.assert_close(one, other, rtol=2**-8, atol=1e-5)  # x's passes through bfloat16 once
+        torch.testing.assert_close(one, other, rtol=2**-8, atol=1e-5)  # that of x is rounded to bfloat16 once
 
 
 def test_a_depthwise_convolution_of_a_leaf_that_does_not_learn() -> None:
@@ -109,7 +109,7 @@ def test_without_autocast_nothing_is_replaced() -> None:
 
 @pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "tf_efficientnet_lite0"])
 def test_gradient_checkpointing_works_without_them(name: str) -> None:
-    """It repeats the forward pass where no replacement is in force, and notices."""
+    """Checkpointing repeats the forward pass outside the replacement, so it fails with replaced kernels."""
     backbone = create_backbone(name)
     backbone.freeze_batch_norm()
     recipe = tiny_recipe("model.grad_checkpointing=true", "run.precision=bf16", "run.attention=math")

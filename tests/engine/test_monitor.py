@@ -1,4 +1,4 @@
-"""The metrics file and the guard's rules, fed with made-up steps: K = 64, ln K = 4.16."""
+"""The metrics file and the rules of the guard, with synthetic steps: K = 64, ln K = 4.16."""
 
 import json
 import math
@@ -20,7 +20,7 @@ NOW = StepValues(1e-3, 2e-3, 0.04, 0.1, 0.04, 0.9, backbone_learns=True, prototy
 HEALTHY = (3.0, 2.0, 3.5, 1.0, 1.0)  # loss, entropy, entropy of the mean target, gradient norm, finite
 UNIFORM = (LN_K, LN_K, LN_K, 0.1, 1.0)
 ONE_HOT = (0.01, 0.0, 0.01, 0.1, 1.0)
-BALANCED = (0.5, 0.01, LN_K, 0.1, 1.0)  # sure of each image, and not the same for all
+BALANCED = (0.5, 0.01, LN_K, 0.1, 1.0)  # certain for each image, different between images
 SKIPPED = (3.0, 2.0, 3.5, math.inf, 0.0)
 
 
@@ -107,7 +107,7 @@ def test_features_that_fall_apart_in_two_probes_are_a_collapse(std: float, rank:
 
 
 def test_features_are_compared_with_the_best_that_there_was() -> None:
-    """Adapted batch norm uses twice the dimensions of the start: losing them again is a collapse."""
+    """Adapted batch norm doubles the dimensions used by the initial features; losing them again is a collapse."""
     guard = monitor(armed_at=10)
     guard.begin(probed(0, rank=20.0))
     for seen in (probed(0, rank=45.0), probed(20, rank=21.0), probed(30, rank=21.0)):

@@ -1,4 +1,4 @@
-"""The further losses join by weight, leave all else alone, and cost nothing when off."""
+"""Additional losses are weighted, change nothing else, and are not computed when off."""
 
 import copy
 

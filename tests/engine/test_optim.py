@@ -1,4 +1,4 @@
-"""Groups, clipping and the skipped step."""
+"""Parameter groups, gradient clipping and skipped steps."""
 
 import copy
 
@@ -162,7 +162,7 @@ def test_clip_zero_is_off(network: DinoNetwork) -> None:
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 @pytest.mark.parametrize("before", [0, 2], ids=["first step", "third step"])
 def test_a_non_finite_gradient_changes_nothing(network: DinoNetwork, before: int, bad: float) -> None:
-    """Neither the weights nor, by way of the optimizer's memory, the next step."""
+    """It changes neither the weights nor, through the state of the optimizer, the next step."""
     skipping, reference = updater(network), copy.deepcopy(network)
     plain = updater(reference)
     for _ in range(before):

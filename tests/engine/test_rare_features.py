@@ -17,7 +17,7 @@ IMAGES = 14
 
 
 def maps(images: int = IMAGES, seed: int = 0) -> tuple[Tensor, dict[str, Tensor]]:
-    """Pooled features, and maps that share most of what is in them."""
+    """Return pooled features, and maps with a large common part."""
     random = torch.Generator().manual_seed(seed)
     shapes = ((images, 7), (images, 5, 4, 4), (images, 6, 2, 2))
     pooled, fine, coarse = (2 + torch.randn(shape, generator=random) for shape in shapes)
@@ -72,7 +72,7 @@ def test_an_image_of_the_folder_is_known_by_its_name() -> None:
     pooled, both = maps()
     assert features.numbers(["./3.png", "./new.png", "./0.png"]).tolist() == [3, -1, 0]
     unknown = features.of_maps(pooled, both)
-    assert np.abs(unknown.numpy() - rows).max() > 0.01  # its own patches make it look usual
+    assert np.abs(unknown.numpy() - rows).max() > 0.01  # with its own patches in the bank an image is not rare
 
 
 def test_alike_images_make_rare_patches_count() -> None:

@@ -1,4 +1,4 @@
-"""The step: its order against a slow loop, and that slices, stages and bad values do what they promise."""
+"""The training step against a reference loop; slices, stages and non-finite values."""
 
 from collections.abc import Sequence
 
@@ -15,7 +15,7 @@ from tests.engine.learners import batch_of, tiny_learner
 
 
 def state(learner: Learner) -> dict[str, Tensor]:
-    """Everything that a step moves."""
+    """Return all values that a step changes."""
     networks = {"student": learner.student, "teacher": learner.teacher}
     held = {
         f"{part}.{name}": p.detach().clone() for part, net in networks.items() for name, p in net.named_parameters()
@@ -36,7 +36,7 @@ def largest_gap(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
 
 
 def slow_step(learner: Learner, batch: Batch, step: int, memory: dict[Tensor, Tensor]) -> None:
-    """The paper's algorithm 1 with plain SGD, one view, image and parameter at a time."""
+    """Algorithm 1 of the paper with plain SGD, one view, image and parameter at a time."""
     now, student, teacher = learner.plan.at(step), learner.student, learner.teacher
     (views,) = learner.views(batch.pixels_BCHW, batch.sizes_B2, step=step, start=0, global_batch=4)
     view = views.view(3, 4, *views.shape[1:])
@@ -68,7 +68,7 @@ def _scores(network: DinoNetwork, images: Tensor) -> Tensor:
 
 
 def with_sgd(learner: Learner) -> Learner:
-    """Swap AdamW for SGD with momentum, whose steps follow the size of the gradient."""
+    """Replace AdamW with SGD with momentum, whose updates are proportional to the gradient."""
     kept = ("params", "part", "factor", "decay", "lr", "weight_decay")
     groups = [{key: group[key] for key in kept} for group in learner.updater.optimizer.param_groups]
     learner.updater.optimizer = torch.optim.SGD(groups, lr=0.0, momentum=0.9, fused=True)
@@ -100,7 +100,7 @@ def test_the_first_loss_is_near_ln_k_and_comes_with_its_parts() -> None:
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 @pytest.mark.parametrize("slices", [2, 4])
 def test_slices_do_not_change_the_result(optimizer: str, slices: int) -> None:
-    """AdamW divides by the gradient's own size, which makes noise of 1e-8 visible; one step of it is enough."""
+    """AdamW normalises the gradient, which amplifies noise of 1e-8, so only one step is compared."""
     steps, rate = (2, 1e-2) if optimizer == "sgd" else (1, 1e-5)
     settings = (f"optim.lr={rate}", f"optim.head_lr={rate}", "views.global_size=48")
     whole, sliced = tiny_learner(*settings), tiny_learner(*settings)
@@ -180,12 +180,14 @@ def test_the_teacher_sees_the_global_views_alone() -> None:
 
 
 def depth_loss(step: int, *, seed: int = 0, rank: int = 0, noise: int = 0) -> float:
-    """The loss of fixed views under stochastic depth: nothing but the dropped paths can change it."""
+    """Return the loss of fixed views with stochastic depth: only the dropped paths can change it."""
     torch.manual_seed(noise)
     learner = tiny_learner("model.drop_path=0.5")
     for name, parameter in learner.student.named_parameters():
         if name.endswith("gamma"):
-            parameter.data.fill_(1.0)  # else a dropped path is one of a millionth, and the loss the same by rounding
+            parameter.data.fill_(
+                1.0
+            )  # with the initial 1e-6 a dropped path would change the loss by less than rounding
     torch.rand(noise + 1)
     learner.seed, learner.world = seed, World(rank)
     views = torch.randn(12, 3, 32, 32, generator=torch.Generator().manual_seed(0))

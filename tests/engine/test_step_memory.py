@@ -24,7 +24,7 @@ def test_what_is_let_go_counts_no_longer_and_the_peak_stays() -> None:
 
 
 class Twos:
-    """Stands for a loader."""
+    """A substitute for a loader."""
 
     def steps(self, first: int, last: int) -> list[object]:
         assert (first, last) == (0, 1)

@@ -1,4 +1,4 @@
-"""The parts of a step, timed: all of them, and nothing else changes."""
+"""The profile times all parts of a step and does not change the training."""
 
 import json
 from collections.abc import Generator
@@ -15,7 +15,7 @@ from tests.tasks.drive import Ears
 
 
 class Batches:
-    """A loader of a few batches of noise."""
+    """A loader of some batches of noise."""
 
     def steps(self, first: int, last: int) -> Generator[list[Batch], None, None]:
         yield from (batch_of(4, seed=step) for step in range(first, last))

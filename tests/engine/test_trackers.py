@@ -1,4 +1,4 @@
-"""Watching a run elsewhere: what is sent, that it is sent once, and that nothing leaves the machine."""
+"""Experiment trackers: what is logged, that it is logged once, and that nothing leaves the machine."""
 
 import math
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from dinocli.errors import WeightsError
 
 
 class Memory:
-    """Keeps what it is given, and fails when it is told to."""
+    """Records its inputs, and fails on request."""
 
     def __init__(self, fails_at: int = 0) -> None:
         self.rows: list[tuple[int, dict[str, float]]] = []

@@ -1,4 +1,4 @@
-"""The head's warm-up ends when its loss has fallen, whenever and in whatever portions the losses are read."""
+"""The warm-up of the head ends when the loss has fallen, however often losses are read."""
 
 import math
 

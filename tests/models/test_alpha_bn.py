@@ -1,4 +1,4 @@
-"""Statistics of the user's images: a mix of what each batch norm knew and what it sees, and nothing else moves."""
+"""Alpha-BN mixes stored statistics with those of the user's images and changes nothing else."""
 
 import copy
 
@@ -88,7 +88,7 @@ def test_a_network_without_batch_norm_and_a_folder_without_images_change_nothing
 
 
 def test_one_value_a_channel_says_nothing_of_its_variance() -> None:
-    """A batch of one image, so small that the last maps are one pixel."""
+    """A batch of one image, so small that the last maps have one pixel."""
     backbone = create_backbone("test_resnet").eval()
     small = nn.functional.interpolate(images(5), size=8)
     assert backbone.patch_tokens(small).shape[2:] == (1, 1)

@@ -1,4 +1,4 @@
-"""What a network is follows from its layers: batch norm and names say nothing."""
+"""The kind of a network follows from its layers, not from batch norm or names."""
 
 import pytest
 import timm

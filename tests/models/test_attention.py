@@ -1,4 +1,4 @@
-"""Attention against a softmax that is computed by hand from the weights, and against timm's own unfused path."""
+"""Attention against a softmax computed from the weights, and against the unfused path of timm."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ def _backbone(name: str) -> Backbone:
     torch.manual_seed(0)
     size = {"img_size": 64} if name.startswith("beit") else {}
     backbone = create_backbone(name, model_args={"depth": 3} | size).eval()
-    with torch.no_grad():  # biases, scales and queries start too small to tell one formula from another
+    with torch.no_grad():  # initial biases, scales and queries are too small to distinguish formulas
         for parameter in backbone.model.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
     return backbone
@@ -34,7 +34,7 @@ def _images(backbone: Backbone) -> Tensor:
 
 
 def _seen_by_the_block(backbone: Backbone, x: Tensor, block: int) -> tuple[Tensor, dict[str, Any]]:
-    """What goes into the attention layer of a block."""
+    """Return the input of the attention layer of a block."""
     seen: list[Any] = []
     layer = backbone.model.blocks[block].attn
     hook = layer.register_forward_pre_hook(lambda _, args, kwargs: seen.append((args[0], kwargs)), with_kwargs=True)
@@ -45,7 +45,7 @@ def _seen_by_the_block(backbone: Backbone, x: Tensor, block: int) -> tuple[Tenso
 
 
 def _turned(x_NE: Tensor, rope: Tensor, prefix: int, half: bool) -> Tensor:
-    """Turn each pair of numbers of each patch by the angle of its place, slowly."""
+    """Rotate each pair of values of each patch by the angle of its position, in a loop."""
     sin, cos = rope.chunk(2, dim=-1)
     turned = x_NE.clone()
     width = x_NE.shape[1]
@@ -59,7 +59,7 @@ def _turned(x_NE: Tensor, rope: Tensor, prefix: int, half: bool) -> Tensor:
 
 
 def _by_hand(backbone: Backbone, x: Tensor, block: int, image: int, head: int) -> tuple[Tensor, Tensor]:
-    """softmax(q k / sqrt(E)) of one head, and its keys before the rotation."""
+    """Return softmax(q k / sqrt(E)) of one head, and its keys before the rotation."""
     tokens_BND, options = _seen_by_the_block(backbone, x, block)
     layer = backbone.model.blocks[block].attn
     tokens_ND, width, heads = tokens_BND[image], layer.head_dim, layer.num_heads

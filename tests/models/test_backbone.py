@@ -31,7 +31,7 @@ CONVNETS = [
 
 
 TWO = {"depth": 2}
-"""Blocks of a transformer, which are all alike."""
+"""Model arguments for two transformer blocks; further ones would be alike."""
 
 
 @pytest.mark.parametrize(("name", "sides", "dim", "patch", "prefix"), VITS + CONVNETS)
@@ -62,7 +62,7 @@ def test_native_size_is_timm_unchanged(name: str) -> None:
 
 
 def _small_twin(backbone: Backbone, side: int, position: Tensor) -> nn.Module:
-    """The same network built for another size, with a position embedding given."""
+    """Return the same network built for another size, with the given position embedding."""
     twin: nn.Module = timm.create_model(backbone.name, num_classes=0, img_size=side, **TWO)
     twin.load_state_dict(backbone.model.state_dict() | {"pos_embed": position})
     return twin.eval()
@@ -93,7 +93,7 @@ def test_dinov2_with_registers_is_antialiased() -> None:
 
 def test_patches_are_row_by_row() -> None:
     backbone = create_backbone("vit_tiny_patch16_224").eval()
-    backbone.model.blocks = nn.Sequential()  # no mixing: a token then sees its own patch only
+    backbone.model.blocks = nn.Sequential()  # no mixing: each token then depends on its own patch only
     x = torch.zeros(1, 3, 64, 96)
     x[:, :, 16:32, 48:64] = 1
     with torch.no_grad():
@@ -200,7 +200,7 @@ def test_frozen_batch_norm_keeps_its_statistics(name: str) -> None:
     keys = list(backbone.state_dict())
     before = _statistics(backbone)
     backbone(torch.randn(2, 3, 64, 64))
-    assert not all(map(torch.equal, before, _statistics(backbone)))  # so the test can fail
+    assert not all(map(torch.equal, before, _statistics(backbone)))  # the statistics have changed
 
     backbone.freeze_batch_norm()
     wrapper = nn.Sequential(backbone).train()
@@ -221,7 +221,7 @@ def test_only_convnets_have_batch_norm() -> None:
 def test_checkpointing_changes_no_gradient(name: str) -> None:
     backbone = create_backbone(
         name, model_args=TWO if name.startswith("vit") else None
-    ).double()  # folded and plain batch norm round apart in single precision
+    ).double()  # folded and plain batch norm round differently in single precision
     backbone.freeze_batch_norm()
     x = torch.randn(1, 3, 64, 64, dtype=torch.float64)
     gradients = []
@@ -242,7 +242,7 @@ def test_drop_path_reaches_the_model() -> None:
 
     assert rates(0.0) == []
     assert max(rates(0.3)) == pytest.approx(0.3)
-    assert create_backbone("ghostnet_050", drop_path=0.3).dim == 1280  # has none: built all the same
+    assert create_backbone("ghostnet_050", drop_path=0.3).dim == 1280  # has no stochastic depth, but can be built
 
 
 def test_an_unknown_name_gets_the_nearest() -> None:
@@ -259,7 +259,7 @@ def test_a_model_that_cannot_be_a_backbone_says_so() -> None:
 
 @pytest.mark.parametrize(("name", "is_last"), [("resnet10t", True), ("vit_tiny_patch16_224", False)])
 def test_convnets_keep_the_channels_of_a_pixel_together(name: str, is_last: bool) -> None:
-    """In activations, and not in weights and their gradients: fused optimizers walk through both as they lie."""
+    """For activations, not for weights and gradients: fused optimizers process both in memory order."""
     backbone = create_backbone(name)
     seen: list[bool] = []
     for module in backbone.modules():

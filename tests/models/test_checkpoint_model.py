@@ -1,4 +1,4 @@
-"""Checkpoints that one's own training of DINO and DINOv2 gives, under the public code's names."""
+"""Checkpoints of a user's training with the public code of DINO and DINOv2."""
 
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ def dinov2_file(folder: Path, *, grid: int = 14, registers: int = 0, mask: bool 
     if registers:
         saved["register_tokens"] = saved.pop("reg_token")
         saved["pos_embed"] = torch.cat([torch.full((1, 1, 384), 0.5), wanted["pos_embed"]], 1)
-        wanted["cls_token"] = wanted["cls_token"] + 0.5  # timm has the class token's place added once
+        wanted["cls_token"] = wanted["cls_token"] + 0.5  # timm includes the position in the class token
     saved |= {"mask_token": torch.zeros(1, 384)} if mask else {}
     path = folder / "teacher_checkpoint.pth"
     torch.save({"teacher": {f"backbone.{key}": value for key, value in saved.items()}}, path)
@@ -84,7 +84,7 @@ def test_what_was_built_is_written_down_for_timm(tmp_path: Path) -> None:
 
 
 def test_patches_that_timm_has_no_name_for(tmp_path: Path) -> None:
-    """DINO's vit_tiny with patches of 8 px."""
+    """vit_tiny of DINO with patches of 8 px."""
     model = timm.create_model("vit_tiny_patch16_224", num_classes=0, patch_size=8, img_size=64)
     torch.save(model.state_dict(), tmp_path / "tiny8.pth")
     assert not timm.is_model("vit_tiny_patch8_224")

@@ -1,4 +1,4 @@
-"""Folding changes what is computed where, and nothing about what comes out or what learns."""
+"""Folding changes neither outputs nor trainable parameters."""
 
 import copy
 
@@ -14,7 +14,7 @@ from dinocli.models.folding import find_pairs, folded
 
 
 def used(name: str) -> Backbone:
-    """Build a network in double precision whose batch norms have seen something."""
+    """Build a network in double precision with non-trivial batch norm statistics."""
     torch.manual_seed(0)
     backbone = create_backbone(name).double()
     for norm in (module for module in backbone.modules() if isinstance(module, _BatchNorm)):

@@ -1,4 +1,4 @@
-"""Checkpoints of each maker, fabricated from a random network of the same architecture, and loaded back."""
+"""Checkpoints in each official format, made from a random network of the same architecture, and loaded again."""
 
 import os
 from argparse import Namespace
@@ -28,7 +28,7 @@ def _put(prefix: str, tensors: Tensors) -> Tensors:
 
 
 def _other(tensors: Tensors) -> Tensors:
-    """The same names with other values: a network in the file that must not be taken."""
+    """Return tensors of the same names and other values: a network in the file that must not be loaded."""
     return {key: value + 1 for key, value in tensors.items()}
 
 
@@ -78,7 +78,7 @@ def vit() -> Tensors:
 def test_every_format_gives_the_same_tensors(form: str, vit: Tensors, tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.pth"
     torch.save(FORMATS[form](vit), path)
-    backbone, info, stored = load_backbone(str(path))  # the shapes tell the name
+    backbone, info, stored = load_backbone(str(path))  # the name follows from the shapes
     assert info.name == VIT
     assert info.matched == info.total == len(vit)
     assert stored is None
@@ -114,7 +114,7 @@ def test_dinov2_with_registers(tmp_path: Path) -> None:
     tensors = create_backbone(name).model.state_dict()
     saved = dict(tensors) | {"mask_token": torch.zeros(1, 384), "register_tokens": tensors["reg_token"]}
     del saved["reg_token"]
-    place_of_cls = torch.full((1, 1, 384), 0.5)  # official files add it to the class token, timm has it added once
+    place_of_cls = torch.full((1, 1, 384), 0.5)  # official code adds it at runtime; in timm the token includes it
     saved["pos_embed"] = torch.cat([place_of_cls, tensors["pos_embed"]], 1)
     torch.save(saved, tmp_path / "reg.pth")
     backbone, info, _ = load_backbone(str(tmp_path / "reg.pth"))
@@ -197,7 +197,7 @@ def test_a_malicious_pickle_is_refused_and_not_run(zipped: bool, vit: Tensors, t
 def test_numpy_numbers_run_nothing_of_numpy(tmp_path: Path) -> None:
     torch.save({"lr": np.float64(0.5), "model": {"a": torch.ones(1)}}, tmp_path / "n.pth")
     with pytest.raises(Exception, match="numpy"):
-        torch.load(tmp_path / "n.pth", weights_only=True)  # so the stand-in is needed
+        torch.load(tmp_path / "n.pth", weights_only=True)  # plain torch.load fails
     assert read_tensors(tmp_path / "n.pth").keys() == {"a"}
     torch.save({"model": {"a": torch.ones(1)}, "x": np.ones(3)}, tmp_path / "array.pth")
     with pytest.raises(WeightsError, match="never run"):

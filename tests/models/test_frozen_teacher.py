@@ -1,4 +1,4 @@
-"""A frozen teacher sees views in its own normalisation and size, never learns, and gives cosines without the mean."""
+"""A frozen teacher gets views in its own normalisation and size, stays fixed, and gives centred cosines."""
 
 import pytest
 import torch

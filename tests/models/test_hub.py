@@ -1,4 +1,4 @@
-"""The network is never used: a server on this machine, or one that is not there."""
+"""Access to the hub, with a local server or none; no test uses the network."""
 
 import os
 import socket
@@ -41,7 +41,7 @@ print(time.perf_counter() - start)
 
 
 def _cached(home: Path) -> None:
-    """Lay down what the hub's client leaves behind after a download."""
+    """Write the files that the client of the hub leaves after a download."""
     repo = home / "hub" / "models--timm--resnet10t.c3_in1k"
     (repo / "refs").mkdir(parents=True)
     (repo / "refs" / "main").write_text("abc")
@@ -51,7 +51,7 @@ def _cached(home: Path) -> None:
 
 @pytest.fixture
 def silent() -> Iterator[str]:
-    """A server that takes connections and never says a word."""
+    """A server that accepts connections and never answers."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         listening.listen()
@@ -125,7 +125,7 @@ def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("no_proxy")
 def test_any_answer_is_an_answer(server: str) -> None:
     assert hub._answers(server)
-    assert not hub._answers(f"{server}/unreachable")  # but not a proxy's word that there is nobody
+    assert not hub._answers(f"{server}/unreachable")  # but not that of a proxy without a route
 
 
 def test_a_proxy_of_the_environment_is_used(server: str, monkeypatch: pytest.MonkeyPatch) -> None:

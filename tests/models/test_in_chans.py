@@ -1,4 +1,4 @@
-"""Networks that take other channels than red, green and blue: adapted, saved, read back, refused."""
+"""Networks with other channels than RGB: adapted, saved, loaded and refused."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Low-rank changes: nothing at first, everywhere in attention, and gone without a trace when folded."""
+"""LoRA: no effect at the start, in all attention layers, and removable by folding."""
 
 import copy
 
@@ -16,7 +16,7 @@ MODELS = ("vit_tiny_patch16_224", "vit_tiny_patch16_dinov3_qkvb", "test_vit3")
 
 
 def changed(backbone: Backbone) -> Backbone:
-    """Give every low-rank change something to say."""
+    """Set all low-rank weights to random values."""
     for module in backbone.modules():
         if isinstance(module, LowRank):
             torch.nn.init.normal_(module.up_OR, std=0.1)
@@ -28,7 +28,7 @@ def plain(request: pytest.FixtureRequest) -> Backbone:
     torch.manual_seed(0)
     backbone = create_backbone(request.param).eval()
     for name, parameter in backbone.named_parameters():
-        if "gamma" in name:  # layer scale: fresh, it would hide what attention says
+        if "gamma" in name:  # the initial layer scale would hide the effect of attention
             torch.nn.init.ones_(parameter)
     return backbone
 

@@ -19,7 +19,7 @@ CASES: list[tuple[str, dict[str, Any], list[tuple[int, int]]]] = [
 
 
 def small(name: str, options: dict[str, Any]) -> Backbone:
-    """Build a backbone of one block, whose position embedding is large enough to be seen in the result."""
+    """Build a backbone of one block with a position embedding large enough to affect the result."""
     torch.manual_seed(0)
     model = timm.create_model(name, num_classes=0, **options)
     if getattr(model, "pos_embed", None) is not None:
@@ -39,7 +39,7 @@ def test_gives_what_the_backbone_gives_at_any_size(
         images = torch.randn(2, 3, height, width)
         for found, wanted in zip(portable(images), backbone.with_patches(images), strict=True):
             torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
-    assert list(before) == list(backbone.model.state_dict())  # the position embedding stands where it stood
+    assert list(before) == list(backbone.model.state_dict())  # the position embedding keeps its place
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""Means over the patches inside a region of interest, of every kind of network and feature."""
+"""Means over the patches inside a region of interest, for each kind of network and feature."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The tolerance lies above what other kernels cause, and below what other features are."""
+"""The tolerance lies above the differences of kernels and below the differences of wrong features."""
 
 from typing import Any
 
@@ -18,13 +18,13 @@ def features(model: Any, images: Tensor) -> Tensor:
 
 
 def difference(found: Tensor, wanted: Tensor) -> float:
-    """As `export` measures it."""
+    """Return the largest relative difference, as `export` measures it."""
     return float((found.double() - wanted.double()).abs().max() / wanted.abs().max().clamp(min=1.0))
 
 
 @pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "tf_efficientnet_lite0", "convnext_atto"])
 def test_another_computation_of_the_same_network_is_inside(name: str) -> None:
-    """Double precision is right; single precision in any order lies around it."""
+    """Single precision in any order of summation is close to double precision."""
     torch.manual_seed(0)
     model, images = timm.create_model(name, num_classes=0), torch.randn(1, 3, 224, 224)
     single = features(model, images)
@@ -33,7 +33,7 @@ def test_another_computation_of_the_same_network_is_inside(name: str) -> None:
 
 
 def test_other_features_are_outside() -> None:
-    """timm's way to resample positions, and a weight that is a percent off."""
+    """Position resampling of timm, and a weight with an error of one percent."""
     torch.manual_seed(0)
     backbone, images = create_backbone("vit_tiny_patch16_224"), torch.randn(1, 3, 96, 96)
     most = rounding_tolerance(backbone)

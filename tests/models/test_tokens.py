@@ -22,7 +22,7 @@ CONVNETS = ["resnet26", "convnext_atto", "tf_efficientnet_lite0"]
 
 @cache
 def _model(name: str) -> Backbone:
-    """Build one of each, with four blocks and the side above if it is a transformer; tests leave it as it is."""
+    """Build one backbone of each kind, ViTs with four blocks and the size in `VITS`; tests do not change them."""
     torch.manual_seed(0)
     args = {"depth": 4} if name.startswith("vit") else {}
     sides = {known: side for known, side, _ in VITS if "dinov3" not in known}
@@ -84,7 +84,7 @@ def test_maps_with_channels_last_are_laid_out_alike() -> None:
 @pytest.mark.parametrize(
     ("name", "stages", "widths"),
     [
-        ("resnet26", ["layer3", "layer4"], (1024, 2048)),  # the last stage gives the last map
+        ("resnet26", ["layer3", "layer4"], (1024, 2048)),  # the last stage returns the last map
         ("tf_efficientnet_lite0", ["blocks.6", ""], (320, 1280)),  # widened after it
         ("mobilenetv3_small_050", ["blocks.3", "blocks.5"], (24, 288)),  # widened after pooling
         ("swin_tiny_patch4_window7_224", ["layers.2", ""], (384, 768)),  # channels last, a norm at the end
@@ -108,7 +108,7 @@ def test_layers_of_a_convnet_are_its_last_maps_each_of_length_1(
 
 
 def _map_of(backbone: Backbone, stage: str, x: Tensor) -> Tensor:
-    """Run timm's model and keep what a stage gives; no stage is the last map."""
+    """Return the output of a stage of timm's model; the last map if no stage is named."""
     seen: list[Tensor] = []
     hook = backbone.model.get_submodule(stage).register_forward_hook(lambda *call: seen.append(call[2]))
     last = backbone.model.forward_features(x)

@@ -1,4 +1,4 @@
-"""Which parameters learn and how fast, by name, on a ViT, a ConvNeXt and an EfficientNet."""
+"""Trainable parameters and their learning rates, by name, for a ViT, a ConvNeXt and an EfficientNet."""
 
 import pytest
 from torch.nn.modules.batchnorm import _BatchNorm

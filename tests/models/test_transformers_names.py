@@ -1,4 +1,4 @@
-"""Weights of the transformers library: other names, query, key and value apart, the same features."""
+"""Weights of the transformers library, with other names and separate query, key and value, give equal features."""
 
 import json
 from pathlib import Path
@@ -36,7 +36,7 @@ TOP = {
 
 
 def scrambled(model: Any) -> Any:
-    """Give every parameter its own numbers: many begin at zero or one."""
+    """Set each parameter to random values; many are initialised to zero or one."""
     torch.manual_seed(0)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -45,7 +45,7 @@ def scrambled(model: Any) -> Any:
 
 
 def renamed(model: Any, names: dict[str, str], layer: str, qkv: tuple[str, ...], patch: str) -> dict[str, Tensor]:
-    """Write timm's tensors as the transformers library does."""
+    """Convert tensors of timm to those of the transformers library."""
     found: dict[str, Tensor] = {}
     for key, value in model.state_dict().items():
         if key in TOP:
@@ -93,7 +93,7 @@ def dinov2() -> tuple[Any, dict[str, Tensor], str]:
 def registers() -> tuple[Any, dict[str, Tensor], str]:
     model = scrambled(timm.create_model("vit_small_patch14_reg4_dinov2", num_classes=0, img_size=70))
     found = renamed(model, DINOV2_NAMES, "encoder.layer", APART, "patch_embeddings.projection")
-    # There the class token has a position, which timm adds to the token once and for all.
+    # In the library the class token has a position; in timm it is included in the token.
     place = torch.randn(1, 1, 384)
     found["embeddings.cls_token"] = found["embeddings.cls_token"] - place
     found["embeddings.position_embeddings"] = torch.cat([place, found["embeddings.position_embeddings"]], dim=1)
@@ -109,7 +109,7 @@ def dinov3(name: str = "vit_small_patch16_dinov3_qkvb") -> tuple[Any, dict[str, 
 
 
 def images_for(kind: str) -> Tensor:
-    """Return images of the size whose positions the model holds: none has to be resampled."""
+    """Return images of the size of the model's position embedding, so that it is not resampled."""
     side = {"vit": 224, "dinov3_vit": 64}.get(kind, 70)
     return torch.randn(2, 3, side, side)
 

@@ -1,4 +1,4 @@
-"""Weights between two networks, tensor by tensor."""
+"""Weight interpolation between two networks, per tensor."""
 
 import copy
 
@@ -18,7 +18,7 @@ def pair() -> tuple[Backbone, Backbone]:
     with torch.no_grad():
         for parameter in adapted.parameters():
             parameter.add_(torch.randn_like(parameter))
-    adapted(torch.randn(4, 3, 64, 64))  # moves the statistics of batch norm, and its counters
+    adapted(torch.randn(4, 3, 64, 64))  # changes the statistics and counters of batch norm
     return start, adapted
 
 

@@ -15,7 +15,7 @@ from dinocli.models.create import create_backbone, usual_size
 from dinocli.models.timm_folder import save_backbone
 from dinocli.models.tokens import Tokens
 from dinocli.models.weights import WeightsInfo, load_backbone, sha256_of
-from tests import networks  # noqa: F401 - timm has to know them
+from tests import networks  # noqa: F401 - registers them in timm
 
 VIT = "vit_tiny_patch16_224"
 SHARED = Path(__file__).parents[2].parent / "shared"
@@ -49,7 +49,7 @@ def test_a_saved_folder_is_the_same_network_in_timm_and_here(name: str, side: in
     backbone.eval()
     folder = tmp_path / "runs" / "a" / "backbone"
     save_backbone(folder, backbone, replace(info, licence="apache-2.0"), _preprocess())
-    assert sorted(path.name for path in folder.parent.iterdir()) == ["backbone"]  # nothing temporary stays
+    assert sorted(path.name for path in folder.parent.iterdir()) == ["backbone"]  # no temporary files are left
 
     twin = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
     again, found, stored = load_backbone(str(folder.parent), drop_path=0.1)
@@ -109,7 +109,7 @@ def test_the_size_of_a_convnet_is_the_one_it_was_used_at(tmp_path: Path) -> None
     vit, info, _ = load_backbone("none", "vit_tiny_of_two_blocks")
     save_backbone(tmp_path / "v", vit, info, _preprocess(size=320))
     twin = timm.create_model(f"local-dir:{tmp_path / 'v'}", pretrained=True)
-    assert torch.equal(twin.pos_embed, vit.model.pos_embed)  # not resampled by timm on its way in
+    assert torch.equal(twin.pos_embed, vit.model.pos_embed)  # not resampled by timm when loaded
 
 
 def test_saving_again_replaces_and_a_failure_leaves_the_old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -243,7 +243,7 @@ POOLED_BY_MEAN = [  # norm before and after pooling
 @pytest.mark.parametrize("name", POOLED_BY_MEAN)
 @torch.no_grad()
 def test_the_class_token_is_pooled_where_timm_pools_the_mean_beside_it(name: str, tmp_path: Path) -> None:
-    """`--tokens cls` and attention read the class token: the loss has to act on it too, here and in timm."""
+    """`--tokens cls` and attention maps use the class token, so it must be what is trained, here and in timm."""
     backbone, info, _ = load_backbone("none", name)
     backbone.eval()
     x = torch.randn(2, 3, *[224 if backbone.fixed_size else 64] * 2)
@@ -276,7 +276,7 @@ def test_the_other_pooling_can_be_asked_for(tmp_path: Path) -> None:
 
 
 def test_weights_whose_classifier_read_the_mean_keep_it(tmp_path: Path) -> None:
-    """A fine-tuned EVA-02 was trained by its mean; a folder of ours from before says nothing and was trained so too."""
+    """A fine-tuned EVA-02 was trained with mean pooling; so were older folders of dinocli, which do not state it."""
     name = "eva02_of_two_blocks"
     tensors = create_backbone(name).model.state_dict()
     save_file(tensors, tmp_path / "bare.safetensors")

@@ -1,4 +1,4 @@
-"""Points whose groups are known."""
+"""Synthetic points with known groups."""
 
 import numpy as np
 from numpy.typing import NDArray

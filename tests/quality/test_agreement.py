@@ -8,7 +8,7 @@ TRUTH = np.array(["a", "a", "a", "b", "b", "b"])
 
 
 def pair_counting(truth: NDArray[np.str_], clusters: NDArray[np.int_]) -> float:
-    """The adjusted Rand index from a loop over all pairs."""
+    """Compute the adjusted Rand index by a loop over all pairs."""
     pairs = [(i, j) for i in range(len(truth)) for j in range(i)]
     both = sum(truth[i] == truth[j] and clusters[i] == clusters[j] for i, j in pairs)
     ours, theirs = sum(truth[i] == truth[j] for i, j in pairs), sum(clusters[i] == clusters[j] for i, j in pairs)
@@ -51,9 +51,9 @@ def test_chance_is_zero_for_ari_and_not_for_nmi() -> None:
 
 def test_hungarian_uses_each_name_once() -> None:
     assert hungarian_accuracy(TRUTH, np.array([0, 0, 1, 1, 1, 1])) == pytest.approx(5 / 6)
-    # both clusters hold class a most, but only one of them may be called a
+    # class a is the most frequent in both clusters, but only one of them can be assigned to it
     truth = np.array(["a"] * 5 + ["b"])
     assert hungarian_accuracy(truth, np.array([0, 0, 0, 1, 1, 1])) == pytest.approx(4 / 6)
-    # a cluster too many is wrong as a whole
+    # all images of a surplus cluster are errors
     assert hungarian_accuracy(TRUTH, np.array([0, 0, 2, 1, 1, 2])) == pytest.approx(4 / 6)
     assert hungarian_accuracy(TRUTH, np.zeros(6, int)) == pytest.approx(3 / 6)

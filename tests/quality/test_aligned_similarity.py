@@ -10,7 +10,7 @@ from dinocli.quality.aligned_similarity import aligned_similarity, structure
 
 
 def scene(seed: int) -> Image.Image:
-    """Draw soft blobs of several sizes, as photographs have them."""
+    """Draw soft blobs of several sizes, similar to the spectrum of photographs."""
     random = np.random.default_rng(seed)
     layers = [ndimage.gaussian_filter(random.normal(size=(160, 200, 3)), (s, s, 0)) * s for s in (2, 4, 9)]
     pixels = sum(layers) + np.zeros((160, 200, 3))

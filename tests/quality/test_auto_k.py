@@ -22,7 +22,7 @@ def test_silhouette_is_that_of_scikit_learn() -> None:
     np.fill_diagonal(distance, 0)
     wanted = silhouette_score(distance, truth, metric="precomputed")
     assert silhouette(distance, truth, 5) == pytest.approx(wanted, abs=1e-5)
-    assert silhouette(distance, truth, 6) == pytest.approx(wanted, abs=1e-5)  # an empty group is no group
+    assert silhouette(distance, truth, 6) == pytest.approx(wanted, abs=1e-5)  # an empty group does not count
 
 
 @pytest.mark.parametrize("groups", [2, 5])

@@ -1,4 +1,4 @@
-"""Classifiers of a few labels: their figures are scikit-learn's own, and what they promise holds."""
+"""Classifiers trained on few labels, compared with scikit-learn, and the guarantees of their outputs."""
 
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ def clouds(each: int = 12, noise: float = 1.0, classes: int = 3, seed: int = 0) 
 
 
 def prepared(features_ND: Rows) -> Rows:
-    """What the classifiers take, in scikit-learn's words."""
+    """The classifiers in terms of scikit-learn."""
     units_ND = normalize(features_ND)
     return np.asarray(normalize(units_ND - units_ND.mean(axis=0)), np.float32)
 

@@ -1,4 +1,4 @@
-"""Crop/quadrant retrieval: higher is better, image by image."""
+"""Crop/quadrant retrieval, per image; higher is better."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ Features = NDArray[np.float64]
 
 
 def network(noise: float, dimensions: int = 24, images: int = 160) -> tuple[Features, Features]:
-    """Features of images, and of four quadrants that differ from them by noise; the first stands for a crop, too."""
+    """Return features of images and of four quadrants that differ by noise; the first also serves as the crop."""
     random = np.random.default_rng(0)
     clean = random.standard_normal((images, 24))
     clean[:, dimensions:] = 0
@@ -38,7 +38,7 @@ def test_higher_is_better_and_the_verdict_follows(worse: tuple[Features, Feature
 
 def test_quadrants_search_the_opposite_corner() -> None:
     clean, views = GOOD
-    swapped = views[[1, 0, 3, 2]]  # left and right change places: the pairs stay
+    swapped = views[[1, 0, 3, 2]]  # swaps left and right; the pairs stay
     same, other = (crop_quadrant_retrieval(clean, views[0], given).mean() for given in (views, swapped))
     assert same == pytest.approx(other)
     lost = views.copy()

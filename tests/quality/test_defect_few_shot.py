@@ -8,7 +8,7 @@ Features = NDArray[np.float32]
 
 
 def features(strength: float, count: int = 80, width: int = 16) -> tuple[Features, Features, NDArray[np.intp]]:
-    """Images that share a direction; the same with one of two defects, directions of some strength, and noise."""
+    """Return features with a common direction, and the same with noise and the direction of one of two defects."""
     random = np.random.default_rng(0)
     clean = (random.standard_normal((count, width)) + 8 * np.eye(1, width, 5)).astype(np.float32)
     kind = np.arange(count) % 2
@@ -24,7 +24,7 @@ def test_a_strong_defect_is_found_and_none_is_guessed() -> None:
 
 
 def test_each_kind_is_learnt_by_itself() -> None:
-    """Two kinds of opposite direction cancel in one mean, and not in two."""
+    """Two kinds with opposite directions cancel in a common mean, but not in one mean per kind."""
     clean, flawed, kind = features(0.0)
     flawed[:, 0] += np.where(kind, 12, -12)
     assert mean_accuracy(defect_few_shot(clean, flawed, kind)) > 0.95
@@ -41,7 +41,7 @@ def test_there_is_a_value_for_each_image_and_none_for_a_kind_of_one() -> None:
 
 
 def test_the_mean_is_the_share_of_right_answers() -> None:
-    """A slow loop over examples, each kind by itself."""
+    """Compute the result by a loop over examples, each kind separately."""
     clean, flawed, kind = features(0.6, count=32)
     random, right = np.random.default_rng(1), []
     units = [rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (clean, flawed)]
@@ -56,7 +56,7 @@ def test_the_mean_is_the_share_of_right_answers() -> None:
 
 
 def test_the_spread_of_the_values_is_that_of_other_images() -> None:
-    """Of 60 folders of other images: the standard error from one folder is the spread of the scores."""
+    """The standard error from one folder is the standard deviation of the scores of 60 folders of other images."""
     random, scores, errors = np.random.default_rng(2), [], []
     for _ in range(60):
         clean = random.standard_normal((30, 8)) + 4 * np.eye(1, 8, 5)

@@ -23,7 +23,7 @@ def test_a_shifted_batch_differs_and_its_shifted_images_come_first() -> None:
 
 
 def test_p_values_of_equal_batches_are_spread_evenly() -> None:
-    """Random halves: about one in twenty is called different, never one in four."""
+    """Of random halves about one in twenty is called different, always fewer than one in four."""
     found = [drift(batch(60, 2 * seed), batch(60, 2 * seed + 1), seed=seed) for seed in range(20)]
     assert sum(one.differs for one in found) <= 4
     assert 0.25 < np.mean([one.accuracy_p for one in found]) < 0.75

@@ -22,7 +22,7 @@ def slow(features: NDArray[np.floating], threshold: float) -> dict[tuple[int, in
 
 @pytest.fixture
 def crowd() -> NDArray[np.float32]:
-    """Sixty rows around ten directions, of very different lengths, with one exact copy and two rows of zeros."""
+    """Return sixty rows around ten directions with very different norms, one exact copy and two rows of zeros."""
     rng = np.random.default_rng(0)
     rows = np.repeat(rng.normal(size=(10, 16)), 6, axis=0) + 0.25 * rng.normal(size=(60, 16))
     rows *= rng.uniform(0.01, 100, (60, 1))

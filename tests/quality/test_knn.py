@@ -36,7 +36,7 @@ def slow_knn(
 def test_equals_the_slow_loop(k: int, temperature: float, monkeypatch: pytest.MonkeyPatch) -> None:
     features, labels = blobs()
     slow = slow_knn(features, labels, k, temperature, list(range(len(labels))))
-    assert 0.4 < np.mean(slow == labels) < 1  # the problem is neither solved nor hopeless
+    assert 0.4 < np.mean(slow == labels) < 1  # neither perfect nor at chance
     for values in (7 * len(labels), 1 << 24):
         monkeypatch.setattr(cosine, "_BLOCK_VALUES", values)
         assert knn_classify(features, labels, k=k, temperature=temperature).tolist() == slow
@@ -77,7 +77,7 @@ def test_votes_of_one_side_are_rows_of_the_features() -> None:
 
 
 def test_no_copy_of_the_same_part_votes() -> None:
-    # three frames of each part, labels that say nothing: only the copies make them look predictable
+    # three frames of each part and random labels: predictable only by the copies
     random = np.random.default_rng(1)
     parts = np.arange(60).repeat(3)
     labels = random.integers(0, 2, 60).repeat(3)
@@ -124,7 +124,7 @@ def test_only_those_that_teach_vote() -> None:
     predicted = knn_classify(features, labels, k=500, learn_N=teach)
     assert predicted.shape == (20,)
     for row, guess in zip(np.flatnonzero(~teach), predicted, strict=True):
-        alone = np.append(np.flatnonzero(teach), row)  # leave-one-out among those that teach and this image
+        alone = np.append(np.flatnonzero(teach), row)  # leave-one-out among the training images and this image
         assert knn_classify(features[alone], labels[alone], k=500)[-1] == guess
     for nobody in (np.zeros(60, bool), np.ones(60, bool)):
         with pytest.raises(DataError, match="of 60 images are to learn from"):

@@ -30,7 +30,7 @@ def test_no_group_is_on_both_sides() -> None:
 
 
 def test_sees_a_line_that_neighbours_do_not() -> None:
-    # one dimension tells, thirty do not
+    # one informative dimension, thirty of noise
     random = np.random.default_rng(0)
     labels = np.array(["bad", "good"]).repeat(150)
     features = random.standard_normal((300, 31)) + 0.5

@@ -27,7 +27,7 @@ def test_lidar_counts_directions_that_tell_images_apart() -> None:
     noise = normal(8, 2000, 20, seed=1) @ np.eye(20, 25, 5)
     found = lidar(images + noise)
     assert found == pytest.approx(5, abs=0.3)
-    assert rankme((images + noise)[0]) > 20  # which RankMe cannot know
+    assert rankme((images + noise)[0]) > 20  # RankMe does not separate images from noise
 
 
 def test_lidar_ignores_scale_and_rotation() -> None:

@@ -16,7 +16,7 @@ def test_equals_the_slow_sort(values: int, threads: int, dtype: type, monkeypatc
     random = np.random.default_rng(0)
     gallery: NDArray[np.floating] = random.standard_normal((100, 8)).astype(dtype)
     queries = random.standard_normal((3, 8)) * 7
-    gallery[40] = gallery[5]  # equal cosines stand in the order of the rows
+    gallery[40] = gallery[5]  # equal cosines are in the order of the rows
     queries[1] = gallery[5]
     found = nearest_rows(queries, gallery, 6, threads=threads)
     exact = gallery.astype(np.float64)
@@ -42,7 +42,7 @@ def test_a_query_may_leave_itself_out_and_broken_rows_are_never_found() -> None:
 
 
 def test_rounding_of_float32_decides_nothing() -> None:
-    # two hundred rows whose cosines differ by 1e-9, below what float32 can tell
+    # two hundred rows whose cosines differ by 1e-9, less than the resolution of float32
     random = np.random.default_rng(0)
     query = np.zeros((1, 64))
     query[0, 0] = 1

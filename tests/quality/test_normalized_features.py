@@ -59,7 +59,7 @@ def test_whitening_divides_by_the_energy_and_a_floor(count: int) -> None:
 
 
 def test_whitening_tames_what_all_rows_share() -> None:
-    """Ten classes that differ in small directions, under a large common one and a large one that says nothing."""
+    """Return ten classes that differ in small directions, with a large common and a large uninformative one."""
     rng = np.random.default_rng(0)
     label = np.arange(400) % 10
     points = np.concatenate(

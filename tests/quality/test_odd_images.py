@@ -8,7 +8,7 @@ from tests.quality.test_image_issues import ODD, photo
 
 
 def test_distance_is_that_to_the_nearest_in_whitened_directions(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A slow clear loop, with blocks and samples smaller than the rows."""
+    """Compute the result by a reference loop, with blocks and samples smaller than the number of rows."""
     monkeypatch.setattr("dinocli.quality.normalized_features.BLOCK_ROWS", 16)
     random = np.random.default_rng(0)
     points = random.normal(size=(60, 12)) * np.linspace(3, 0.1, 12) + 5

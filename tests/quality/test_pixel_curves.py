@@ -13,7 +13,7 @@ Pair = tuple[NDArray[np.bool_], NDArray[np.float64]]
 
 
 def blobs(number: int, seed: int = 0) -> list[Pair]:
-    """Truths of a few round regions each, and noisy scores that see them."""
+    """Return masks of a few round regions, and noisy scores that are higher inside them."""
     random = np.random.default_rng(seed)
     pairs = []
     for _ in range(number):
@@ -31,7 +31,7 @@ def count(pairs: list[Pair]) -> PixelCurves:
 
 
 def slow_aupro(pairs: list[Pair], limit: float) -> float:
-    """Walk through every threshold and look at every region."""
+    """Compute the metric by a loop over all thresholds and regions."""
     regions = []
     for truth, score in pairs:
         label, number = ndimage.label(truth, np.ones((3, 3)))

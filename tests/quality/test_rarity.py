@@ -11,7 +11,7 @@ IMAGES, WIDTH, SIDE = 9, 5, 4
 
 
 def maps(images: int = IMAGES, seed: int = 0) -> Tensor:
-    """Random maps whose channels differ in mean and scale."""
+    """Return random maps whose channels differ in mean and scale."""
     values = torch.randn(images, WIDTH, SIDE, SIDE, generator=torch.Generator().manual_seed(seed))
     scale = torch.tensor([1.0, 10, 0.1, 3, 1])[:, None, None]
     return values * scale + 2 * scale
@@ -26,7 +26,7 @@ def built(maps_BDhw: Tensor, size: int = 4096, batch: int = 4, order: str = "for
 
 
 def slow_rarity(maps_BDhw: Tensor, order: int = 3) -> np.ndarray:
-    """The definition, one patch at a time, with all patches in the bank."""
+    """Compute the definition patch by patch, with all patches in the bank."""
     grid = maps_BDhw.double().numpy()
     flat = grid.transpose(0, 2, 3, 1).reshape(-1, WIDTH)
     standard = (flat - flat.mean(0)) / flat.std(0)
@@ -103,7 +103,7 @@ def test_every_patch_is_equally_likely_to_be_kept() -> None:
             builder.add(torch.zeros(10, 1, 4, 4), part)
         counts += np.bincount(builder._image_M, minlength=50)
     assert counts.sum() == 60 * 80
-    assert counts.std() < 2 * np.sqrt(60 * 80 / 50)  # a binomial's is about 10
+    assert counts.std() < 2 * np.sqrt(60 * 80 / 50)  # about 10 for a binomial distribution
     assert abs(counts[:25].sum() - counts[25:].sum()) < 4 * np.sqrt(60 * 80)
 
 

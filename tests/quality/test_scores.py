@@ -24,7 +24,7 @@ def constant(count: int, width: int) -> Features:
 
 
 def power_law(count: int, width: int, alpha: float) -> Features:
-    """Features whose centred covariance has exactly the eigenvalues rank^-alpha."""
+    """Return features whose centred covariance has exactly the eigenvalues rank^-alpha."""
     raw = np.random.default_rng(3).standard_normal((count, width))
     basis, _ = np.linalg.qr(raw - raw.mean(axis=0))
     return np.asarray(basis * np.arange(1, width + 1) ** (-alpha / 2), dtype=np.float32)
@@ -48,7 +48,7 @@ def test_feature_std_falls_with_a_common_mean() -> None:
 
 def test_uniformity_equals_the_slow_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     features = normal(20, 4)
-    features[3] = 0  # a dead image is similar to nothing
+    features[3] = 0  # a row of zeros is similar to no other
     units = [row / max(float(np.linalg.norm(row)), 1e-9) for row in features]
     squared = [2 - 2 * float(a @ b) for i, a in enumerate(units) for j, b in enumerate(units) if i != j]
     for values in (1, 7 * 20, 1 << 24):
@@ -57,7 +57,7 @@ def test_uniformity_equals_the_slow_loop(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_uniformity_hand_values() -> None:
-    assert uniformity(np.eye(4, dtype=np.float32) * 7) == pytest.approx(-4)  # all at right angles: exp(-2 * 2)
+    assert uniformity(np.eye(4, dtype=np.float32) * 7) == pytest.approx(-4)  # all orthogonal: exp(-2 * 2)
     assert uniformity(constant(50, 64)) == pytest.approx(0)
 
 
@@ -101,7 +101,7 @@ def test_alpha_leaves_dead_directions_out() -> None:
 
 def test_alpha_with_few_images() -> None:
     assert alpha_req(power_law(20, 12, alpha=1.0)) == pytest.approx(1.0, abs=1e-2)
-    assert np.isnan(alpha_req(normal(4, 12)))  # two ranks make no line
+    assert np.isnan(alpha_req(normal(4, 12)))  # two ranks are too few for a fit
     assert np.isnan(alpha_req(constant(100, 64)))
 
 
@@ -127,7 +127,7 @@ def test_cka_of_strangers_is_small_and_of_a_point_is_zero() -> None:
 
 
 def slow_retrieval(clean: Features, augmented: Features) -> tuple[list[bool], list[float]]:
-    """Sort every gallery by hand; no ties."""
+    """Compute the ranks by sorting each gallery; no ties."""
     hits, ranks = [], []
     for i, query in enumerate(augmented):
         similarity = [float(query @ row / np.linalg.norm(query) / np.linalg.norm(row)) for row in clean]
@@ -142,7 +142,7 @@ def test_retrieval_equals_the_slow_loop(monkeypatch: pytest.MonkeyPatch) -> None
     augmented = clean + 1.5 * normal(60, 8, seed=1)
     hits, ranks = slow_retrieval(clean, augmented)
     assert 5 < sum(hits) < 55
-    for values in (1, 7 * 60, 1 << 24):  # one row a block, an odd number of rows, one block
+    for values in (1, 7 * 60, 1 << 24):  # blocks of one row, of an odd number of rows, of all rows
         monkeypatch.setattr(cosine, "_BLOCK_VALUES", values)
         found = augmentation_retrieval(clean, augmented)
         assert found.hit_N.tolist() == hits
@@ -150,10 +150,10 @@ def test_retrieval_equals_the_slow_loop(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_retrieval_of_a_collapsed_network_is_guessing() -> None:
-    # the bug this guards against: argmax takes the first of equals, or >= counts every tie as a hit, and collapse wins
+    # with argmax (the first of equal values) or >= (each tie is a hit), a collapsed network would win
     point = constant(100, 32)
     clean, augmented = point + 1e-6 * normal(100, 32, seed=1), point + 1e-6 * normal(100, 32, seed=2)
-    assert len(np.unique(clean, axis=0)) == 100  # the rounding of a network, not copies
+    assert len(np.unique(clean, axis=0)) == 100  # rounding errors of a network, not copies
     found = augmentation_retrieval(clean, augmented)
     assert not found.hit_N.any()
     np.testing.assert_allclose(found.reciprocal_rank_N, np.sum(1 / np.arange(1, 101)) / 100)

@@ -1,4 +1,4 @@
-"""Shared neighbours against a slow loop, and their ends."""
+"""Shared neighbours against a reference loop, and edge cases."""
 
 import numpy as np
 import pytest

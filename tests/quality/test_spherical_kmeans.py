@@ -33,7 +33,7 @@ def test_more_starts_are_never_worse() -> None:
         round(unit_kmeans(NormalizedFeatures(points), 12, starts=1, seed=seed, breath=0).closeness, 6)
         for seed in range(8)
     }
-    assert len(seeds) > 1  # starts do differ, so there is something to choose from
+    assert len(seeds) > 1  # the initialisations differ
 
 
 def test_breathing_repairs_what_starts_get_wrong() -> None:
@@ -78,7 +78,7 @@ def test_fewer_different_rows_than_clusters() -> None:
 
 def test_an_empty_cluster_takes_a_far_row() -> None:
     points = np.array([[1, 0], [1, 0.1], [0, 1], [-1, 0]], np.float32)
-    start = np.array([[1, 0], [0.6, 0.8], [0.6, -0.8]], np.float32)  # nothing is nearest to the last
+    start = np.array([[1, 0], [0.6, 0.8], [0.6, -0.8]], np.float32)  # the last centre is nearest to no row
     fit = spherical_kmeans._lloyd(NormalizedFeatures(points), start, 10)
     assert len(set(nearest(NormalizedFeatures(points).take(slice(None)), fit.centres_KD))) == 3
 

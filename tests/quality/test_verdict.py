@@ -14,14 +14,14 @@ Features = NDArray[np.float32]
 
 
 def probe(count: int = 200, width: int = 32) -> tuple[Features, Features]:
-    """A network that is right about half of the time: the clean features, and noise for the augmented ones."""
+    """Return random clean features, and independent noise for the augmented ones."""
     random = np.random.default_rng(0)
     clean = random.standard_normal((count, width)).astype(np.float32)
     return clean, random.standard_normal((count, width)).astype(np.float32)
 
 
 def quadrants(crop: Features) -> Features:
-    """Quadrants that find their opposite: all four say what the crop says, each with a little noise of its own."""
+    """Return features of quadrants that retrieve their opposites: those of the crop with a little noise each."""
     noise = np.random.default_rng(5).standard_normal((4, *crop.shape)).astype(np.float32)
     return crop + 0.5 * noise
 
