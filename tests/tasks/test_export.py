@@ -113,7 +113,7 @@ def test_torchscript_takes_any_batch_and_size(weights: str, case: tuple[str, dic
 def test_a_graph_that_gives_other_features_is_not_written(weights: str, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr(graph, "rounding_tolerance", lambda model: -1.0)
     source = tiny(weights, *CASES[0][:2], size=64)
-    with pytest.raises(WeightsError, match="differs from ours"):
+    with pytest.raises(WeightsError, match="differs from the original"):
         to_torchscript(source.backbone, source.preprocess.size, source.facts())
 
 

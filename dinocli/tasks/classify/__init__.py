@@ -1,1 +1,1 @@
-"""From a few labels to a label for every image: `classify.classify` is the order of things."""
+"""`dinocli classify`: train a classifier on a few labels and predict all other images."""

@@ -1,4 +1,4 @@
-"""The features that are classified: of a file, or computed from images; of a saved classifier in its own way."""
+"""Input features of `classify`: of a file, or computed from images as those of a saved classifier were."""
 
 import json
 from dataclasses import replace
@@ -22,23 +22,23 @@ from dinocli.tasks.feature_inputs import (
     usable_rows,
 )
 
-KEPT = (
+RECORDED_KEYS = (
     *("tokens", "layers", "keep_aspect", "normalize", "normalized", "whitened", "dtype", "tile"),
     *("fitted", "weights", "preprocess"),
 )
-"""Of `feats.json`: what determines a row."""
+"""Keys of `feats.json` that determine a feature; a saved classifier stores them."""
 
 
 def open_classified(
     options: ClassifyOptions, saved: SavedClassifier | None, reporter: ProgressReporter, stdin: BinaryIO | None
 ) -> tuple[FeatureFile, int]:
-    """Open the features that were asked for, or compute them, as those of a saved classifier were.
+    """Open the given features, or compute them from images; with a saved classifier, in the same way as its features.
 
     Returns:
-        The finite rows, and how many others there are.
+        The finite rows, and the number of dropped rows.
 
     Raises:
-        DinocliError: There are none, they cannot be used, or they are not those of the classifier.
+        DinocliError: There are no features, they cannot be used, or they do not fit the classifier.
     """
     source = _open(options, saved, reporter, stdin)
     if saved:
@@ -56,7 +56,7 @@ def _open(
 
 
 def _empty_file(options: ClassifyOptions, saved: SavedClassifier) -> Path:
-    """Write a feature file without rows, which says how the classifier's features are made, for `embed --like`."""
+    """Write a feature file without rows that records how the classifier's features are computed, for `embed --like`."""
     if not saved.features.get("weights"):
         raise WeightsError(f"{options.classifier} does not say which weights made its features; give a feature file")
     path = folder_until_exit() / "like.npy"
@@ -80,7 +80,7 @@ def _check(options: ClassifyOptions, saved: SavedClassifier, source: FeatureFile
 
 
 def origin(source: FeatureFile) -> tuple[dict[str, Any], bytes]:
-    """Return what a saved classifier keeps of its features: how a row is made, and what rows were fitted to."""
-    kept = {key: source.meta[key] for key in KEPT if key in source.meta}
+    """Return what a saved classifier records of its features: metadata and the state of a fitted transform."""
+    recorded = {key: source.meta[key] for key in RECORDED_KEYS if key in source.meta}
     state = sidecar(source.path, FITTED_SUFFIX)
-    return kept, state.read_bytes() if kept.get("fitted") and state.is_file() else b""
+    return recorded, state.read_bytes() if recorded.get("fitted") and state.is_file() else b""

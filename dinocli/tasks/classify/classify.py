@@ -1,4 +1,4 @@
-"""THE order of things: features, labels, a classifier, a threshold, predictions, suggestions, files.
+"""`dinocli.classify`: features, labels, classifier, threshold, predictions, suggestions, files, in this order.
 
 Shapes: N rows, M labelled rows, D width, C classes.
 """
@@ -35,19 +35,19 @@ from dinocli.tasks.classify.predictions_table import Predictions, write_predicti
 from dinocli.tasks.classify.training_labels import read_training_labels, sampled
 from dinocli.tasks.feature_inputs import takes_features
 
-PLAIN_TEMPERATURE = 0.1
-"""Of logits that nothing could be calibrated on."""
+UNCALIBRATED_TEMPERATURE = 0.1
+"""Temperature of the logits if there are too few labels for calibration."""
 
 
 class Learnt(NamedTuple):
-    """What was learnt from labels, or saved before.
+    """A classifier trained on labels, or loaded.
 
     Args:
         saved: The classifier.
-        label_N: Label of each row, empty where it has none.
-        rows_M: Rows that were learnt from.
-        tried: What cross-validation says, best first; empty where it was not possible.
-        column: Of the labels.
+        label_N: Label of each row; empty without one.
+        rows_M: Training rows.
+        tried: Cross-validated candidates, best first; empty if cross-validation was not possible.
+        column: Name of the label column.
     """
 
     saved: SavedClassifier
@@ -60,7 +60,7 @@ class Learnt(NamedTuple):
 def classify(
     options: ClassifyOptions, reporter: ProgressReporter | None = None, stdin: BinaryIO | None = None
 ) -> ClassifyResult:
-    """Learn from a few labelled images, and classify all others.
+    """Train a classifier on a few labelled images, and predict all others.
 
     Example:
         >>> result = dinocli.classify(dinocli.ClassifyOptions(("feats.npy",), labels=("labels.csv",)))
@@ -68,12 +68,12 @@ def classify(
         ['a', 'b']
 
     Args:
-        options: What is wanted.
-        reporter: Hears what is done.
-        stdin: Where `-` reads names from.
+        options: Features or images, labels or classifier, and outputs.
+        reporter: Receives the progress.
+        stdin: Standard input, for `-`.
 
     Raises:
-        DinocliError: Features, labels or the saved classifier cannot be used, or outputs are there.
+        DinocliError: Features, labels or the saved classifier cannot be used, or an output exists.
     """
     with claimed(*options.outputs()):
         check_free(options.outputs(), force=options.force)
@@ -103,14 +103,14 @@ def _classify(options: ClassifyOptions, reporter: ProgressReporter, stdin: Binar
 
 
 def _known(options: ClassifyOptions, saved: SavedClassifier, features: FeatureFile) -> Learnt:
-    """Take a saved classifier, for another precision if one is asked for."""
+    """Use a saved classifier, with another precision if one is given."""
     if options.precision is not None:
         saved = replace(saved, precision=options.precision)
     return Learnt(saved, np.full(len(features), ""), np.empty(0, np.intp), [], "label")
 
 
 def _learn(options: ClassifyOptions, features: FeatureFile, reporter: ProgressReporter) -> Learnt:
-    """Choose a classifier by cross-validation, and fit it to all labelled rows."""
+    """Choose a classifier by cross-validation, and fit it on all labelled rows."""
     label_N, groups_N, column = read_training_labels(options, features.names, reporter)
     rows_M = sampled(label_N, reporter, options.seed)
     labels_M, groups_M = label_N[rows_M], None if groups_N is None else groups_N[rows_M]
@@ -125,7 +125,7 @@ def _learn(options: ClassifyOptions, features: FeatureFile, reporter: ProgressRe
     else:
         reporter.warn("no class has two labelled images (or groups): confidences are not calibrated")
         method = "mean" if options.method == AUTO_METHOD else options.method
-        tried, candidate, temperature = [], Candidate(method, 1.0), PLAIN_TEMPERATURE
+        tried, candidate, temperature = [], Candidate(method, 1.0), UNCALIBRATED_TEMPERATURE
         shown = np.empty(0, np.float32), np.empty(0, np.bool_), np.empty(0, np.int64)
     classifier = fit_classifier(candidate, rows_MD, labels_M, mean_D=mean_D, temperature=temperature)
     features_of, state = origin(features)
@@ -134,9 +134,9 @@ def _learn(options: ClassifyOptions, features: FeatureFile, reporter: ProgressRe
 
 
 def _threshold(learnt: Learnt, probability_NC: NDArray[np.float32], reporter: ProgressReporter) -> float:
-    """Return the confidence from which predictions are accepted, and say what it promises.
+    """Return the confidence from which predictions are accepted; warn if no threshold can show the precision.
 
-    The promise has to hold with the classes as frequent as among the labels, and as they seem to be in the folder:
+    The precision has to hold for the class frequencies of the labels, and for those estimated in the unlabelled images:
     labels may have been drawn class by class.
     """
     saved = learnt.saved
@@ -161,7 +161,7 @@ def _threshold(learnt: Learnt, probability_NC: NDArray[np.float32], reporter: Pr
 
 
 def _predictions(learnt: Learnt, probability_NC: NDArray[np.float32], threshold: float) -> Predictions:
-    """Take the likeliest class; of rows that were learnt from, that of a classifier that had not seen them."""
+    """Predict the most probable class; for training rows, by the cross-validated classifier that did not see them."""
     classes_C = np.array(learnt.saved.classifier.classes)
     if learnt.tried:
         probability_NC = probability_NC.copy()
@@ -171,7 +171,7 @@ def _predictions(learnt: Learnt, probability_NC: NDArray[np.float32], threshold:
 
 
 def _images_of(names: list[str], rows: list[int]) -> list[str]:
-    """Return the images of rows; tiles of one image are labelled together."""
+    """Return the image names of rows without duplicates: tiles of one image are labelled together."""
     return list(dict.fromkeys(names[row] for row in rows))
 
 
@@ -183,7 +183,7 @@ def _write(
     wanted: list[int],
     reporter: ProgressReporter,
 ) -> None:
-    """Write all files; then all of them take the place of older ones."""
+    """Write all files, and replace older ones together."""
     with FileSet(options.table) as files:
         names, boxes = features.names, features.boxes
         write_predictions(files.new(options.table), names, found, boxes)
@@ -218,7 +218,7 @@ def _outcome(
         images=len(features),
         dropped=0,
         method=str(learnt.saved.classifier.candidate),
-        tried={str(one.candidate): one.log_loss for one in tried},
+        tried={str(result.candidate): result.log_loss for result in tried},
         accuracy=accuracy(labels_M, predicted_M) if tried else None,
         balanced_accuracy=balanced_accuracy(labels_M, predicted_M) if tried else None,
         precision=learnt.saved.precision,

@@ -1,4 +1,4 @@
-"""`classify --dry-run`: the number of images and labels, and how long embedding takes."""
+"""`classify --dry-run`: number of images and labels, and estimated time of embedding."""
 
 import io
 from collections import Counter
@@ -21,10 +21,10 @@ def dry_run(
 ) -> dict[str, Any]:
     """Return what `classify` would do as JSON-like data; nothing is written.
 
-    The seconds of embedding are measured on a few images; 0 where the features exist.
+    The time of embedding is measured on a few images; 0 if the features exist.
 
     Raises:
-        DinocliError: What would stop the command at once.
+        DinocliError: An error that would stop the command at once.
     """
     reporter, seconds = reporter or ProgressReporter(), 0.0
     check_free(options.outputs(), force=options.force)
@@ -34,7 +34,7 @@ def dry_run(
     else:
         from dinocli.tasks.embed.embed_dry_run import dry_run as embed_dry_run
 
-        listed = io.BytesIO(stdin.read() if stdin and "-" in options.inputs else b"")  # two read it
+        listed = io.BytesIO(stdin.read() if stdin and "-" in options.inputs else b"")  # it is read twice
         manifest = None if options.inputs else latest_run().read()
         inputs = options.inputs or tuple(manifest["inputs"] if manifest else ())
         names = list(find_images(inputs, stdin=listed, null=options.read.null, **options.read.naming(manifest)).names)

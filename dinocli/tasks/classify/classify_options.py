@@ -1,4 +1,4 @@
-"""What can be asked of `classify`, and what it answers."""
+"""Options and result of `classify`."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,30 +11,30 @@ from dinocli.tasks.inputs import FeatureInputs
 
 AUTO_METHOD = "auto"
 UNSURE = "unsure"
-"""Label of an image whose confidence is below the threshold."""
+"""Label of images whose confidence is below the threshold."""
 PREDICTIONS = "predictions.csv"
 SUGGESTED = "suggested.csv"
 
 
 @dataclass(frozen=True)
 class ClassifyOptions(FeatureInputs):
-    """What a user asked for, beside `FeatureInputs`.
+    """Options of `classify`, in addition to `FeatureInputs`.
 
     Args:
-        labels: Tables of labels, or `folder`; joined. Images without a label are classified.
-        column: Of the tables, where they have several; empty takes the only one.
-        groups: A column of the tables, `folder` or `folder:N`: images of one group are never on both sides.
-        classifier: A saved classifier to use instead of labels.
-        out: The table of all images, a CSV; suggested.csv lies beside it, `other.suggested.csv` beside `other.csv`.
-        save: File for the classifier, or empty.
-        coco: File for the labels and suggestions as COCO, or empty.
+        labels: Label tables, or `folder`; they are merged. Images without a label are classified.
+        column: Label column, if the tables have several; empty for the only one.
+        groups: A column of the tables, `folder` or `folder:N`; images of one group are never on both sides of a split.
+        classifier: Saved classifier to use instead of labels.
+        out: CSV table of all images; suggested.csv is written beside it, `other.suggested.csv` beside `other.csv`.
+        save: Output file for the classifier, or empty.
+        coco: COCO file for labels and suggestions, or empty.
         method: `auto` or one of `METHODS`.
-        precision: Share of right ones among accepted predictions that the threshold is chosen for, 0 for no threshold;
-            None takes what the saved classifier was made with.
-        suggest: Number of images to suggest for labelling, 0 for none.
+        precision: Precision among accepted predictions that sets the threshold; 0 for no threshold, None for that of
+            the saved classifier.
+        suggest: Number of images to suggest for labelling; 0 for none.
 
     Raises:
-        UsageError: Values that make no sense, alone or together.
+        UsageError: Invalid values or combinations.
     """
 
     labels: tuple[str, ...] = ()
@@ -73,7 +73,7 @@ class ClassifyOptions(FeatureInputs):
 
     @property
     def suggested(self) -> Path:
-        """Where the images to label next are listed."""
+        """Path of the list of images to label next."""
         return side_file(self.table, PREDICTIONS, SUGGESTED)
 
     def outputs(self) -> list[Path]:
@@ -87,12 +87,11 @@ class ClassCounts:
     """One class.
 
     Args:
-        name: Of the class.
-        labelled: Images that had this label.
-        predicted: Images without a label that were given it.
-        unsure: Images without a label that would have been given it, but for the threshold.
-        recall: Share of its labelled images that were predicted rightly by a classifier that had not seen them; None
-            where that is not known.
+        name: Name of the class.
+        labelled: Number of images with this label.
+        predicted: Number of unlabelled images with this prediction.
+        unsure: Number of unlabelled images with this prediction, but below the threshold.
+        recall: Cross-validated recall on the labelled images; None if unknown.
     """
 
     name: str
@@ -107,22 +106,22 @@ class ClassifyResult:
     """Result of `classify`.
 
     Args:
-        out: The table.
-        features: Feature file; None where images were given.
-        images: Rows that were classified or had a label.
-        dropped: Rows that are not finite.
-        method: What was chosen, in words.
-        tried: Log loss of everything that was tried, in words, smallest first; empty for a saved classifier.
-        accuracy: Over the labelled images, by classifiers that had not seen them; None where that is not known.
-        balanced_accuracy: Mean recall of the classes, by the same cross-validation.
-        precision: That was asked for, 0 where all are accepted.
-        threshold: Confidence from which a prediction is accepted; None where none can show that precision.
-        accepted: Share of the images without a label.
-        classes: In the order of their names.
+        out: Path of the table.
+        features: Feature file; None if images were given.
+        images: Number of rows, labelled or not.
+        dropped: Number of rows left out because they are not finite.
+        method: Description of the chosen classifier.
+        tried: Description -> log loss of each candidate, smallest first; empty for a saved classifier.
+        accuracy: Cross-validated accuracy on the labelled images; None if unknown.
+        balanced_accuracy: Cross-validated mean recall of the classes; None if unknown.
+        precision: Required precision; 0 if all predictions are accepted.
+        threshold: Confidence from which a prediction is accepted; None if none can show the precision.
+        accepted: Fraction of unlabelled images whose prediction is accepted.
+        classes: Classes, sorted by name.
         suggested: Names of images to label next.
-        files: That were written.
-        seconds: Of the whole command.
-        root: Folder that the names are relative to, where it is known.
+        files: All written files.
+        seconds: Duration of the command.
+        root: Folder that image names are relative to; empty if unknown.
     """
 
     out: Path
@@ -143,7 +142,7 @@ class ClassifyResult:
     root: str
 
     def next_commands(self) -> list[str]:
-        """Return what to type next, where labels are still missing."""
+        """Return the next step for the user if images are suggested for labelling."""
         if not self.suggested:
             return []
         filled = side_file(self.out, PREDICTIONS, SUGGESTED)

@@ -1,4 +1,4 @@
-"""The files that `classify` writes: a line an image, and a table to fill in.
+"""Tables of `classify`: predictions per image, and a label table to fill in.
 
 Shapes: N rows.
 """
@@ -20,12 +20,12 @@ HEADER = ("path", "label", "confidence", "predicted", "given")
 
 
 class Predictions(NamedTuple):
-    """What is said of each row.
+    """Predictions and labels of each row.
 
     Args:
-        predicted_N: The likeliest class.
-        confidence_N: Its calibrated probability.
-        given_N: The label that the row had, or empty.
+        predicted_N: Most probable class.
+        confidence_N: Calibrated probability of that class.
+        given_N: Given label; empty without one.
         threshold: Confidence from which a prediction is accepted.
     """
 
@@ -36,12 +36,12 @@ class Predictions(NamedTuple):
 
     @property
     def unlabelled_N(self) -> NDArray[np.bool_]:
-        """Rows that had no label."""
+        """Whether each row has no given label."""
         return np.asarray(self.given_N == "")
 
     @property
     def sure_N(self) -> NDArray[np.bool_]:
-        """Rows whose prediction is accepted."""
+        """Whether the prediction of each row is accepted."""
         return np.asarray(self.confidence_N >= np.float32(self.threshold))
 
     def labels(self) -> list[str]:
@@ -50,16 +50,16 @@ class Predictions(NamedTuple):
         return [str(label) for label in np.where(self.unlabelled_N, sure_N, self.given_N)]
 
     def tags(self) -> list[ImageTag]:
-        """Return the label of each row with its confidence, 1 where it was given."""
-        sure_N = np.where(self.unlabelled_N, self.confidence_N, 1).tolist()
-        return [ImageTag(row, *what) for row, what in enumerate(zip(self.labels(), sure_N, strict=True))]
+        """Return the label of each row with its confidence; 1 for given labels."""
+        confidence_N = np.where(self.unlabelled_N, self.confidence_N, 1).tolist()
+        return [ImageTag(row, *tag) for row, tag in enumerate(zip(self.labels(), confidence_N, strict=True))]
 
 
 def write_predictions(path: Path, names: Sequence[str], found: Predictions, boxes: Sequence[Box] | None) -> None:
-    """Write one line a row, in the order of the features.
+    """Write one row per feature row.
 
-    `label` is the label that was given, else the prediction, else `unsure`; `predicted` is the likeliest class in any
-    case, for a labelled image by a classifier that had not seen it, where that was possible.
+    `label` is the given label, else the prediction, else `unsure`. `predicted` is always the most probable class; for a
+    labelled image by a cross-validated classifier that did not see it, if possible.
     """
     tiles: Sequence[tuple[int, ...]] = boxes or [()] * len(names)
     columns = zip(
@@ -76,5 +76,5 @@ def write_predictions(path: Path, names: Sequence[str], found: Predictions, boxe
 
 
 def write_suggested(path: Path, names: Sequence[str], column: str) -> None:
-    """Write one line an image, the least sure first, with an empty label to be filled in."""
+    """Write one row per image, least confident first, with an empty label to fill in."""
     write_table(path, ["path", column], ((name, "") for name in names))

@@ -1,4 +1,4 @@
-"""The labels that a classifier learns from: one class an image, and its group.
+"""Training labels of `classify`: one class per image, and its group.
 
 Shapes: N rows.
 """
@@ -14,21 +14,21 @@ from dinocli.errors import DataError, UsageError
 from dinocli.progress import ProgressReporter
 from dinocli.tasks.classify.classify_options import UNSURE, ClassifyOptions
 
-MOST_LABELS = 10_000
-"""Labelled images that are learnt from; more would cost many minutes and change no digit that matters."""
+MAX_LABELS = 10_000
+"""Maximum number of training images; more would take many minutes without a relevant change."""
 
 
 def read_training_labels(
     options: ClassifyOptions, names: Sequence[str], reporter: ProgressReporter
 ) -> tuple[NDArray[np.str_], NDArray[np.str_] | None, str]:
-    """Read and join the tables of labels.
+    """Read and merge the label tables.
 
     Returns:
-        (N,) labels, empty where an image has none; (N,) groups, None where every row is its own; and the column's name.
+        (N,) labels, empty without one; (N,) groups, None if every row is its own group; and the name of the column.
 
     Raises:
         DataError: A table cannot be used, two contradict each other, or there are fewer than two classes.
-        UsageError: No column, or one of several, is meant.
+        UsageError: The column does not exist, or one of several has to be selected.
     """
     columns = _joined(options.labels, names, reporter)
     groups = read_groups(columns, options.groups, names)
@@ -49,23 +49,23 @@ def read_training_labels(
 
 
 def _joined(specs: Sequence[str], names: Sequence[str], reporter: ProgressReporter) -> Labels:
-    """Join the labels of several tables, by columns of the same name."""
+    """Merge the labels of several tables by column name."""
     joined: Labels = {}
     for spec in specs:
         for column, values in read_labels(spec, names, reporter.line).items():
-            kept = joined.setdefault(column, [""] * len(names))
+            merged = joined.setdefault(column, [""] * len(names))
             for row, value in enumerate(values):
-                if value and kept[row] and kept[row] != value:
-                    both = f"{value!r} there and {kept[row]!r} here"
+                if value and merged[row] and merged[row] != value:
+                    both = f"{value!r} there and {merged[row]!r} here"
                     raise DataError(f"{spec} contradicts another table: {names[row]} is {both}; keep one")
-                kept[row] = kept[row] or value
+                merged[row] = merged[row] or value
     return joined
 
 
 def sampled(label_N: NDArray[np.str_], reporter: ProgressReporter, seed: int) -> NDArray[np.intp]:
-    """Return the rows to learn from: all that have a label, or `MOST_LABELS` of them."""
+    """Return the training rows: all labelled rows, or a random sample of `MAX_LABELS`."""
     rows = np.flatnonzero(label_N != "")
-    if len(rows) <= MOST_LABELS:
+    if len(rows) <= MAX_LABELS:
         return rows
-    reporter.line(f"learning from a sample of {MOST_LABELS:,} of {len(rows):,} labelled images")
-    return np.sort(np.random.default_rng(seed).choice(rows, MOST_LABELS, replace=False))
+    reporter.line(f"learning from a sample of {MAX_LABELS:,} of {len(rows):,} labelled images")
+    return np.sort(np.random.default_rng(seed).choice(rows, MAX_LABELS, replace=False))

@@ -1,1 +1,1 @@
-"""A backbone for other programs: `run.export` writes and proves it, `card` describes it."""
+"""`dinocli export`: write a backbone in another format (`export`) with a model card (`card`)."""

@@ -1,4 +1,4 @@
-"""The model card: what these weights are, where they come from, how good they are, how to load them, their limits."""
+"""Model card of exported weights: origin, verdict, loading code, input format, limits."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from dinocli.quality.classifier_file import SavedClassifier
 from dinocli.report.text import number, visible
 from dinocli.tasks.export.card_snippets import channel_words, has_colours, snippet
 from dinocli.tasks.export.source import Source
-from dinocli.tasks.export.whole_graph import LEAST_COSINE, WholeGraph
+from dinocli.tasks.export.whole_graph import MIN_COSINE, WholeGraph
 
 _LIMITS = [
     "- The features fit images like those they were trained on. On others they may be worse than the start.",
@@ -23,13 +23,13 @@ _UNLABELLED = [
 
 
 def card_of(whole: WholeGraph, kind: str, name: str, difference: float) -> str:
-    """Write the card as Markdown, with the front matter that model hubs read.
+    """Return the card as Markdown with the front matter of model hubs.
 
     Args:
-        whole: The weights, what is known about them, and what is in the graph beside them.
+        whole: Weights, their origin, and the other parts of the graph.
         kind: Format of the export.
-        name: Of the exported file or folder.
-        difference: To our own network.
+        name: Name of the exported file or folder.
+        difference: Difference to the original network, as `ExportResult.difference`.
     """
     source, info = whole.source, whole.source.info
     compared = "largest difference to the original network"
@@ -106,8 +106,9 @@ def _takes_pixels(source: Source) -> list[str]:
         *_region(source),
         f"- In the graph: source values {_range(source)}{', made grey' if about.grey else ''}, squashed to "
         f"{about.size} x {about.size} px by PIL's bicubic with antialias, normalised.",
-        f"- Checked against `dinocli embed` on pictures of several sizes; a cosine below {LEAST_COSINE} is refused.",
-        "- Upright pixels: EXIF turns, palettes, transparency and missing values are left to what reads the file.",
+        f"- Checked against `dinocli embed` on pictures of several sizes; a cosine below {MIN_COSINE} is refused.",
+        "- Upright pixels: EXIF orientation, palettes, transparency and nodata are left to the program that reads the "
+        "file.",
     ]
 
 
@@ -210,5 +211,5 @@ def _range(source: Source) -> str:
 
 
 def _plain(text: str) -> str:
-    """Keep a file name from becoming a table, a link or HTML."""
+    """Escape a name so that it is not parsed as a Markdown table, link or HTML."""
     return "".join(f"\\{c}" if c in "|`<>[]*_#\\" else c for c in visible(text)) if not text.isidentifier() else text

@@ -1,4 +1,4 @@
-"""How to load an export: code that runs as it stands, from a file to features."""
+"""Python code for the model card that loads an export and computes features of a file."""
 
 import json
 
@@ -89,12 +89,12 @@ _TEMPLATES = {
 
 
 def snippet(whole: WholeGraph, kind: str, name: str) -> str:
-    """Return Python that reads an 8-bit image `a.png`, or channels `a.npy`, and computes its features.
+    """Return Python code that reads an 8-bit image `a.png`, or channels `a.npy`, and computes its features.
 
     Args:
-        whole: The weights, and what is in the graph beside them.
+        whole: Weights and the other parts of the graph.
         kind: Format of the export.
-        name: Of the exported file or folder.
+        name: Name of the exported file or folder.
     """
     source, about = whole.source, whole.source.preprocess
     opened = f'Image.open("a.png"){_crop(about)}'
@@ -123,12 +123,12 @@ def snippet(whole: WholeGraph, kind: str, name: str) -> str:
 
 
 def has_colours(about: Preprocess) -> bool:
-    """Say whether images are pictures, grey or RGB; else they are channels without colours."""
+    """Return whether images are grey or RGB; else they are channels without colours."""
     return about.grey or about.in_chans == len("RGB")
 
 
 def channel_words(about: Preprocess) -> str:
-    """Name the channels that are read of a file, in their order."""
+    """Return the names of the selected channels, in order."""
     if about.channels == PAGES:
         return f"the {about.in_chans} pages"
     return ", ".join(visible(str(channel)) for channel in about.channels)
@@ -145,5 +145,5 @@ def _crop(about: Preprocess) -> str:
 
 
 def _quoted(text: str) -> str:
-    """Return a foreign name as a Python string that cannot end the block of code."""
+    """Return a name as a Python string literal that cannot end a Markdown code block."""
     return json.dumps(visible(text)).replace("`", "\\u0060")

@@ -1,4 +1,4 @@
-"""Export: the one library call behind `dinocli export`."""
+"""`dinocli.export`: write a backbone in another format, verified against the original network, with a model card."""
 
 import time
 from dataclasses import asdict, dataclass, replace
@@ -25,7 +25,7 @@ from dinocli.tasks.export.source import Source, open_source
 from dinocli.tasks.export.whole_graph import WholeGraph
 
 FORMATS = {"timm": "", "transformers": "", "safetensors": ".safetensors", "onnx": ".onnx", "torchscript": ".pt"}
-"""Formats, and the suffix of their file; the first two are folders."""
+"""Format -> suffix of its file; the first two are folders."""
 _FOLDERS = [name for name, suffix in FORMATS.items() if not suffix]
 
 
@@ -34,14 +34,14 @@ class ExportOptions:
     """Options of `export`.
 
     Args:
-        weights: A run, or weights as for training; empty takes the newest run.
-        model: Beside a bare state dict.
+        weights: A run, or weights as for training; empty for the newest run.
+        model: timm name, for a bare state dict.
         format: One of `FORMATS`.
-        out: The file, or the folder for timm and transformers.
-        force: Replace what is there.
-        with_preprocessing: Range, resize and normalisation are in the graph; ONNX alone.
-        classifier: File of `classify --save` whose probabilities are in the graph, or empty; ONNX alone. Without
-            weights those of its features are taken.
+        out: Output file; for timm and transformers a folder.
+        force: Replace an existing output.
+        with_preprocessing: Include range, resize and normalisation in the graph; ONNX only.
+        classifier: File of `classify --save` whose probabilities are an output of the graph, or empty; ONNX only.
+            Without `weights`, the weights of its features are used.
     """
 
     weights: str = ""
@@ -58,12 +58,12 @@ class ExportResult:
     """Result of `export`.
 
     Args:
-        path: File or folder.
-        card: Model card.
+        path: Exported file or folder.
+        card: Path of the model card.
         format: As in the options.
-        difference: Largest difference to our own network, in units of its largest value; with preprocessing, 1 - the
-            smallest cosine to the features of `embed`.
-        seconds: Of the whole command.
+        difference: Largest difference to the original network, relative to its largest value; with preprocessing,
+            1 - the smallest cosine to the features of `embed`.
+        seconds: Duration of the command.
     """
 
     path: Path
@@ -78,7 +78,7 @@ class ExportResult:
 
 
 def export(options: ExportOptions, reporter: ProgressReporter | None = None) -> ExportResult:
-    """Write a backbone for other programs and a model card, once its features have been compared with ours.
+    """Export a backbone with a model card, after comparing its features with the original network.
 
     Example:
         >>> result = dinocli.export(dinocli.ExportOptions("runs/mine", format="torchscript", out="mine.pt"))
@@ -87,10 +87,10 @@ def export(options: ExportOptions, reporter: ProgressReporter | None = None) -> 
 
     Args:
         options: Weights, format and output.
-        reporter: Is told what was chosen.
+        reporter: Receives the progress.
 
     Raises:
-        UsageError: No such format, or the output is there.
+        UsageError: Unknown format, or the output exists.
         WeightsError: The weights cannot be read or exported, or a package is missing.
     """
     if options.format not in FORMATS:
@@ -111,7 +111,7 @@ def _export(options: ExportOptions, path: Path, reporter: ProgressReporter) -> E
         raise UsageError(f"{path} is {'a folder' if path.is_dir() else 'a file'}; choose another --out")
     reporter.stage("loading weights")
     whole = _opened(options, reporter)
-    reporter.stage(f"exporting to {options.format}, and comparing with our own network")
+    reporter.stage(f"exporting to {options.format}, and comparing with the original network")
     with FileSet(path) as files:
         part = files.new(path)
         difference = _write(part, options.format, whole)
@@ -122,7 +122,7 @@ def _export(options: ExportOptions, path: Path, reporter: ProgressReporter) -> E
 
 
 def _opened(options: ExportOptions, reporter: ProgressReporter) -> WholeGraph:
-    """Load the weights, and what goes into one graph with them."""
+    """Load the weights and the other parts of the graph."""
     if not options.classifier:
         return WholeGraph(open_source(options.weights, options.model, reporter), options.with_preprocessing)
     saved = load_classifier(user_path(options.classifier))
@@ -169,7 +169,7 @@ def _write_transformers(path: Path, source: Source) -> float:
 
 
 def _to_safetensors(source: Source) -> tuple[bytes, float]:
-    """Return a file of tensors with timm's names and the facts as its metadata."""
+    """Return a safetensors file with timm's tensor names and the facts as metadata."""
     tensors = {key: value.contiguous().clone() for key, value in source.backbone.model.state_dict().items()}
     data = save(tensors, metadata={"format": "pt", **source.facts()})
     model = timm.create_model(source.info.name, pretrained=False, num_classes=0, **source.backbone.model_args)
@@ -181,19 +181,19 @@ def _to_safetensors(source: Source) -> tuple[bytes, float]:
 
 
 def _compared(model: Any, source: Source, side: int = 0) -> float:
-    """Compare a model that was read back with ours.
+    """Compare a model that was read back with the original, and return the largest relative difference.
 
-    Without a side at the model's own: at others, timm resamples positions in its own way.
+    Without `side`, at the model's own input size: at other sizes, timm resamples position embeddings differently.
     """
     side = side or model.pretrained_cfg["input_size"][-1]
     images = torch.randn(2, source.backbone.in_chans, side, side, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        found, wanted = model.eval()(images), source.backbone(images)
-    difference = float((found - wanted).abs().max() / wanted.abs().max().clamp(min=1.0))
-    most = rounding_tolerance(model)
-    if not difference <= most:
+        features, expected = model.eval()(images), source.backbone(images)
+    difference = float((features - expected).abs().max() / expected.abs().max().clamp(min=1.0))
+    tolerance = rounding_tolerance(model)
+    if not difference <= tolerance:
         raise WeightsError(
-            f"what was written gives other features than ours: by {difference:.2g}, where rounding explains "
-            f"{most:.2g}; report which model it was"
+            f"the exported model gives other features than the original: they differ by {difference:.2g}, rounding "
+            f"explains {tolerance:.2g}; report which model it was"
         )
     return difference

@@ -1,4 +1,4 @@
-"""The weights to export, how images are read for them, and where they come from."""
+"""Weights to export, with their preprocessing and origin."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +20,10 @@ class Source:
     """Weights to export, with their preprocessing and origin.
 
     Args:
-        backbone: In eval mode, on the CPU.
-        info: Where the weights come from.
-        preprocess: How images are read for them.
-        manifest: run.json of the run of ours that made them; empty for weights from elsewhere.
+        backbone: Backbone in eval mode, on the CPU.
+        info: Origin of the weights.
+        preprocess: Preprocessing of the weights.
+        manifest: run.json of the training run of the weights; empty if dinocli did not train them.
     """
 
     backbone: Backbone
@@ -32,28 +32,27 @@ class Source:
     manifest: dict[str, Any]
 
     def facts(self) -> dict[str, str]:
-        """Return the metadata that is stored with the weights, as strings."""
-        about = self.preprocess.to_dict()
+        """Return the metadata stored with the weights, as strings."""
         return {
             "architecture": self.info.name,
             "licence": self.info.licence,
             "weights_sha256": self.info.sha256,
             "trained_by": f"dinocli {__version__}" if self.manifest else "not dinocli",
-            **{key: str(value) for key, value in about.items()},
+            **{key: str(value) for key, value in self.preprocess.to_dict().items()},
         }
 
 
 def open_source(weights: str, model: str, reporter: ProgressReporter, *, pool: str = "auto") -> Source:
-    """Load weights; an empty name takes those of the newest run.
+    """Load weights, by default those of the newest run.
 
     Args:
-        weights: As for training, or a run.
-        model: Beside a bare state dict.
-        reporter: Is told what was chosen.
+        weights: A run, or weights as for training; empty for the newest run.
+        model: timm name, for a bare state dict.
+        reporter: Receives the chosen weights.
         pool: As `load_backbone`.
 
     Raises:
-        WeightsError: There are none, or they cannot be read.
+        WeightsError: There are no weights, or they cannot be read.
     """
     if not weights:
         weights = str(latest_run().path)
@@ -65,7 +64,7 @@ def open_source(weights: str, model: str, reporter: ProgressReporter, *, pool: s
 
 
 def _manifest(path: Path) -> dict[str, Any]:
-    for folder in (RunFolder(path), RunFolder(path.parent)):  # the run, or its backbone/
+    for folder in (RunFolder(path), RunFolder(path.parent)):  # the run folder, or its backbone/
         if folder.manifest.is_file():
             return folder.read()
     return {}

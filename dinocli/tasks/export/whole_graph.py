@@ -1,4 +1,4 @@
-"""One graph with reading before the backbone and a classifier behind it, built and verified against `embed`.
+"""One graph of preprocessing, backbone and classifier, verified against `embed`.
 
 Legend: B images, H W pixels, C classes.
 """
@@ -21,24 +21,24 @@ from dinocli.quality.classifiers import MIN_PROBABILITY, TEMPERATURE
 from dinocli.quality.selective import precision_threshold
 from dinocli.tasks.export.source import Source
 
-LEAST_COSINE = 0.999
-"""To the features of `embed`, of every trial image."""
+MIN_COSINE = 0.999
+"""Minimum cosine to the features of `embed`, for every test image."""
 
-_TRIALS = ((180, 240), (224, 224), (700, 500), (96, 130))
-_MOST_DIFFERENCE = 1e-3  # of probabilities
+_TEST_SIZES = ((180, 240), (224, 224), (700, 500), (96, 130))  # (h, w)
+_MAX_PROBABILITY_DIFFERENCE = 1e-3
 
 
 @dataclass(frozen=True)
 class WholeGraph:
-    """What is in a graph beside the backbone.
+    """Parts of an exported graph.
 
     Args:
-        source: The weights.
-        reads: Range, resize and normalisation are in the graph: it takes source values of any size.
-        saved: A classifier of pooled features, whose probabilities are a third output; or None.
+        source: Weights with their preprocessing.
+        reads: The graph includes range, resize and normalisation, and takes source values of any size.
+        saved: Classifier of pooled features whose probabilities are a third output; or None.
 
     Raises:
-        UsageError: A range that each image has for itself.
+        UsageError: The range is measured per image.
         WeightsError: The classifier takes other features.
     """
 
@@ -58,7 +58,7 @@ class WholeGraph:
         return GraphPipeline(self.source.backbone, before, _head(self.saved) if self.saved else None)
 
     def facts(self) -> dict[str, str]:
-        """Return what is stored beside the facts of the weights."""
+        """Return the metadata of the graph: that of the weights, preprocessing, classes and threshold."""
         facts = self.source.facts() | ({"preprocessing": "in the graph"} if self.reads else {})
         if self.saved:
             threshold = _threshold(self.saved)
@@ -66,37 +66,37 @@ class WholeGraph:
         return facts
 
     def verified(self, compute: Compute) -> float:
-        """Return how far a graph is off: with its own reading 1 - the smallest cosine to the features of `embed`.
+        """Return the difference of a graph to the original; with preprocessing, 1 - the smallest cosine to `embed`.
 
         Raises:
-            WeightsError: By too much.
+            WeightsError: The difference is too large.
         """
 
         def checked(images: torch.Tensor) -> list[NDArray[np.float32]]:
-            found = compute(images)
+            outputs = compute(images)
             if self.saved:
-                _check_probabilities(self.saved, *found[::2])
-            return found
+                _check_probabilities(self.saved, *outputs[::2])
+            return outputs
 
         if not self.reads:
             return verified(checked, self.source.backbone, self.source.preprocess.size)
-        about = self.source.preprocess  # the graph takes what was cut out and chosen already
+        about = self.source.preprocess  # the graph takes images that are already cropped, with channels selected
         about = replace(about, roi="", channels=first_channels(about.canvas_channels))
         model, worst = FeatureModel(self.source.backbone, about), 1.0
-        for number, size in enumerate(_TRIALS):
-            pixels_HWC = self._picture(size, number)
+        for number, size in enumerate(_TEST_SIZES):
+            pixels_HWC = self._test_image(size, number)
             images = torch.from_numpy(pixels_HWC.astype(np.float32 if about.deep else np.uint8))[None]
-            pooled, wanted = checked(images)[0][0], model.embed([pixels_HWC])[0]
-            worst = min(worst, float(pooled @ wanted / np.linalg.norm(pooled) / np.linalg.norm(wanted)))
-        if not worst >= LEAST_COSINE:
+            pooled, expected = checked(images)[0][0], model.embed([pixels_HWC])[0]
+            worst = min(worst, float(pooled @ expected / np.linalg.norm(pooled) / np.linalg.norm(expected)))
+        if not worst >= MIN_COSINE:
             raise WeightsError(
                 f"features with preprocessing in the graph have a cosine of {worst:.4f} to those of embed, not "
-                f"{LEAST_COSINE}; export without it, and tell us which model it was"
+                f"{MIN_COSINE}; export without it, and report which model it was"
             )
         return 1 - worst
 
-    def _picture(self, size: tuple[int, int], seed: int) -> NDArray[Any]:
-        """Make a picture whose detail falls with frequency, as that of photographs does, over the sources' range."""
+    def _test_image(self, size: tuple[int, int], seed: int) -> NDArray[Any]:
+        """Return noise with a 1/f spectrum, as in photographs, over the source range."""
         about, before = self.source.preprocess, GraphPreprocessing(self.source.preprocess)
         random = np.random.default_rng(seed)
         down, across = np.fft.fftfreq(size[0])[:, None, None], np.fft.fftfreq(size[1])[None, :, None]
@@ -104,8 +104,8 @@ class WholeGraph:
             np.hypot(down, across) + 1 / max(size)
         )
         values = np.fft.ifft2(spectrum, axes=(0, 1)).real
-        share = np.clip(0.5 + 0.2 * values / values.std(), 0, 1)
-        pixels = before.low + share * (before.high - before.low)
+        fraction = np.clip(0.5 + 0.2 * values / values.std(), 0, 1)
+        pixels = before.low + fraction * (before.high - before.low)
         if about.source == "float":
             return np.asarray(pixels, np.float32)
         return np.asarray(np.rint(pixels), np.uint16 if about.deep else np.uint8)
@@ -124,14 +124,14 @@ def _check(saved: SavedClassifier, source: Source) -> None:
 
 
 def _head(saved: SavedClassifier) -> ClassifierHead:
-    found = saved.classifier
-    arrays = {name: getattr(found, name) for name in ("mean_D", "weight_CD", "bias_C", "rows_MD", "class_M")}
+    classifier = saved.classifier
+    arrays = {name: getattr(classifier, name) for name in ("mean_D", "weight_CD", "bias_C", "rows_MD", "class_M")}
     return ClassifierHead(
         {name: torch.from_numpy(array.copy()) for name, array in arrays.items()},
-        neighbours=int(found.candidate.setting) if found.candidate.method == "knn" else 0,
+        neighbours=int(classifier.candidate.setting) if classifier.candidate.method == "knn" else 0,
         votes_temperature=TEMPERATURE,
-        temperature=found.temperature,
-        classes=len(found.classes),
+        temperature=classifier.temperature,
+        classes=len(classifier.classes),
         min_probability=MIN_PROBABILITY,
     )
 
@@ -139,10 +139,12 @@ def _head(saved: SavedClassifier) -> ClassifierHead:
 def _check_probabilities(
     saved: SavedClassifier, pooled_BD: NDArray[np.float32], probability_BC: NDArray[np.float32]
 ) -> None:
-    """Compare with the classifier itself, on the features that the graph gives."""
+    """Compare the probabilities of the graph with the original classifier on the graph's features."""
     difference = np.abs(saved.classifier.probabilities(pooled_BD) - probability_BC).max()
-    if not difference <= _MOST_DIFFERENCE:
-        raise WeightsError(f"the exported classifier differs from ours by {difference:.2g}; tell us which it was")
+    if not difference <= _MAX_PROBABILITY_DIFFERENCE:
+        raise WeightsError(
+            f"the exported classifier differs from the original by {difference:.2g}; report which classifier it was"
+        )
 
 
 def _threshold(saved: SavedClassifier) -> float:
