@@ -131,15 +131,6 @@ def _range_text(policy: str, low: float, high: float) -> str:
     return policy if policy == "full" else f"{policy} ({low:g} to {high:g})"
 
 
-def report_survey(seen: "Survey", reporter: "ProgressReporter") -> None:
-    """Report the sampled images, the range and notes, and warn about assumptions."""
-    reporter.line(describe_survey(seen))
-    for note in seen.notes:
-        reporter.line(note)
-    for warning in seen.warnings:
-        reporter.warn(warning)
-
-
 def survey_images(
     images: "ImageList", data: Data, reporter: "ProgressReporter", *, roi: str, seed: int = 0
 ) -> "Survey":
@@ -162,7 +153,10 @@ def survey_images(
     reporter.stage("looking at a sample of the images")
     reading = SourceReading(tuple(data.channels), data.page, tuple(data.nodata), data.z, roi)
     seen = from_main(lambda: survey(images, data.range, reading, seed=seed))
-    report_survey(seen, reporter)
+    for line in (describe_survey(seen), *seen.notes):
+        reporter.line(line)
+    for warning in seen.warnings:
+        reporter.warn(warning)
     return seen
 
 

@@ -188,12 +188,11 @@ def _data(read: ReadOptions, stored: dict[str, Any] | None) -> Data:
     """Return the user's own values of reading, else those stored with the weights, else the defaults."""
     usual = load_recipe(()).data.model_dump()
     usual |= {key: stored[key] for key in ("channels", "nodata", "page", "z") if stored and key in stored}
-    asked = {"range": read.range, "max_bad": read.max_bad}
-    given = {key: value for key, value in asked.items() if value}
-    numbers = {"page": read.page, "workers": read.workers, "z": read.z}
-    given |= {key: value for key, value in numbers.items() if value is not None}  # type: ignore[misc]
-    lists = {"channels": read.channels, "nodata": read.nodata}
-    given |= {key: list(value) for key, value in lists.items() if value is not None}  # type: ignore[misc]
+    asked = {key: getattr(read, key) for key in ("page", "workers", "z", "channels", "nodata")}
+    asked |= {"range": read.range or None, "max_bad": read.max_bad or None}
+    given = {
+        key: list(value) if isinstance(value, tuple) else value for key, value in asked.items() if value is not None
+    }
     return Data.model_validate(usual | given)
 
 

@@ -112,7 +112,8 @@ def _train(context: TrainContext, plan: TrainPlan, folder: RunFolder, manifest: 
             reporter.line(f"the run that was here is kept in {folder.previous} until this one has ended")
     checkpointer = build_checkpointer(recipe, folder.checkpoints, context.world)
     monitor = build_monitor(recipe, folder.path, context.world)
-    source = ProfiledLoader(loader, folder.path / PROFILE, reporter) if _profiles(context) else loader
+    profiles = context.options.profile and context.world.is_main
+    source = ProfiledLoader(loader, folder.path / PROFILE, reporter) if profiles else loader
     trainer = Trainer(learner, source, probe, monitor, checkpointer, reporter)
     first_step, seconds = 0, 0.0
     if context.resumed and checkpointer.last.is_file():
@@ -129,10 +130,6 @@ def _train(context: TrainContext, plan: TrainPlan, folder: RunFolder, manifest: 
     if result.early_end:
         reporter.line(f"ended at step {result.steps} of {learner.plan.steps}: {result.early_end}")
     return Trained(result, checkpointer.best, probe, holdout_probe, seconds_per_forward)
-
-
-def _profiles(context: TrainContext) -> bool:
-    return context.options.profile and context.world.is_main
 
 
 def loop_options(plan: TrainPlan, first_step: int, seconds_before: float, max_seconds: float) -> LoopOptions:
