@@ -52,7 +52,7 @@ def pair_rows(left: FeatureFile, left_N: NDArray[np.intp], right: FeatureFile, r
                 f"{left.path} has {len(left)} rows and {right.path} {len(right)}, both without names: nothing says "
                 "which belong together"
             )
-        return _inner_join(left, left_N, right, right_N, "by row number, for want of names")
+        return _inner_join(left, left_N, right, right_N, "by row number: neither file has names")
     rootless = next((file.path for file in (left, right) if not file.meta.get("root")), None)
     if rootless:
         return _inner_join(left, left_N, right, right_N, f"by name alone: {rootless} does not say where its images lie")

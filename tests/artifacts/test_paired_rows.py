@@ -75,6 +75,6 @@ def test_files_without_roots_or_names_say_so(tmp_path: Path) -> None:
     bare = write(tmp_path / "bare.npy", ["./b.png"])
     assert paired(one, bare).reason == f"by name alone: {bare} does not say where its images lie"
     two, three = write(tmp_path / "two.npy", 2), write(tmp_path / "three.npy", 3)
-    assert paired(two, two).reason == "by row number, for want of names"
+    assert paired(two, two).reason == "by row number: neither file has names"
     with pytest.raises(DataError, match=r"2 rows and .* 3, both without names"):
         paired(two, three)
