@@ -66,7 +66,7 @@ def test_boxes_lie_inside_the_image_and_reach_its_borders() -> None:
     ("height", "width", "wanted"),
     [(30, 300, [0, 130, 30, 40]), (300, 30, [130, 0, 40, 30]), (100, 90, [0, 0, 100, 90]), (1, 9, [0, 4, 1, 1])],
 )
-def test_an_image_that_no_try_fits_gives_its_centre(height: int, width: int, wanted: list[int]) -> None:
+def test_an_image_without_a_fitting_box_gives_its_centre(height: int, width: int, wanted: list[int]) -> None:
     # An area above the whole image never fits.
     boxes = boxes_of(height, width, (1.5, 1.6), RATIO, 3)
     assert boxes.tolist() == [wanted] * 3

@@ -95,7 +95,7 @@ def test_the_batched_way_of_a_device_sees_the_same_boxes() -> None:
         torch.testing.assert_close(one, other, atol=2e-2, rtol=0)
 
 
-def test_other_crops_look_into_the_region() -> None:
+def test_other_crops_are_drawn_inside_the_region() -> None:
     region = np.zeros((SIDE, SIDE), np.uint8)
     region[10:, :4] = 255
     focus = Focus(0.5, planted(*CORNERS), region)

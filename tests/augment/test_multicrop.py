@@ -108,7 +108,7 @@ OPTIONS = [
 ]
 
 
-def test_every_option_is_tried_below() -> None:
+def test_every_option_has_a_case() -> None:
     assert {name for name, _, _ in OPTIONS} | {"size"} == set(ViewSpec.__dataclass_fields__)
 
 
@@ -169,7 +169,7 @@ def test_random_numbers_are_a_function_of_seed_and_step_alone() -> None:
     assert not any(same(make(everything(seed=8)), first))
 
 
-def test_the_callers_random_numbers_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_global_random_generator_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     wanted = torch.rand(3)
     torch.manual_seed(0)
@@ -221,7 +221,7 @@ def test_deep_canvases_keep_their_levels() -> None:
     assert len(set(views[0, 0].flatten().tolist())) > 1000
 
 
-def test_a_whole_image_is_what_evaluation_sees() -> None:
+def test_a_crop_of_the_whole_image_equals_evaluation() -> None:
     whole = replace(PLAIN, scale=(1.5, 1.5))  # never fits, so the centre: all of an image of a moderate ratio
     pixels = canvases()[2:4]
     views, _ = make(MultiCrop([whole, whole], mean=(0, 0, 0), std=(1, 1, 1), grey=False, seed=0), pixels[:1])

@@ -55,7 +55,7 @@ def test_every_order_of_the_jitter_equals_torchvision() -> None:
 
 
 @pytest.mark.parametrize("number", range(4))
-def test_each_strength_does_its_own_change_and_no_other(number: int) -> None:
+def test_each_strength_changes_one_property_only(number: int) -> None:
     strengths = [0.0] * 4
     strengths[number] = 0.1
     jitter = PerImageJitter(strengths[0], strengths[1], strengths[2], strengths[3], p=1.0)

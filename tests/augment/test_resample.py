@@ -75,7 +75,7 @@ def test_borders_are_weighted_as_pil_does() -> None:
     assert np.abs(view.permute(1, 2, 0).numpy() * 255 - pil(slope, [0, 0, 90, 40], 8)).max() < 0.75
 
 
-def test_nothing_outside_the_box_is_looked_at() -> None:
+def test_pixels_outside_the_box_have_no_effect() -> None:
     inside = torch.full((1, 1, 80, 70), 100, dtype=torch.uint8)
     box = torch.tensor([[20, 10, 33, 41]])
     around = torch.full_like(inside, 255)

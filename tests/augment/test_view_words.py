@@ -45,7 +45,7 @@ def test_the_share_of_the_area() -> None:
         assert view[5] in ("49 % of area", "50 % of area", "48 % of area"), view[5]
 
 
-def test_nothing_else_is_said_of_a_plain_crop() -> None:
+def test_a_plain_crop_has_no_further_caption() -> None:
     for view in build(PLAIN, PLAIN, small(PLAIN)).describe(SIZES, step=0):
         assert all(text.count("\n") == 0 for text in view)
 
@@ -57,7 +57,7 @@ def test_one_channel_has_no_colour_to_change() -> None:
     assert not any(word in text for word in ("hue", "saturation", "grayscale"))
 
 
-def test_the_font_of_the_picture_has_every_letter_of_the_words() -> None:
+def test_the_font_has_every_letter_of_the_captions() -> None:
     on = replace(PLAIN, **{key: value for options in ON.values() for key, value in options.items()})
     words = "".join(text for view in build(on, on, small(on)).describe(SIZES, step=3) for text in view)
     font = ImageFont.load_default(12)

@@ -26,7 +26,7 @@ def test_gram_equals_the_slow_loop() -> None:
     assert gram_distance(student, start).item() == pytest.approx(slow_gram(student, start), rel=1e-5)
 
 
-def test_gram_does_not_mind_a_rotation_of_the_features_but_features_do() -> None:
+def test_gram_is_invariant_to_rotation_and_features_are_not() -> None:
     """The norm does not matter either, only the similarities between patches."""
     patches = torch.randn(2, 6, 3, 3, generator=torch.Generator().manual_seed(0))
     turn, _ = torch.linalg.qr(torch.randn(6, 6, generator=torch.Generator().manual_seed(1)))

@@ -40,7 +40,7 @@ def test_sums_of_slices_add_up() -> None:
     torch.testing.assert_close(slices[0] + slices[1] + slices[2], batch_sum(teacher), atol=1e-6, rtol=0)
 
 
-def test_the_loss_leaves_the_center_alone() -> None:
+def test_the_loss_does_not_change_the_center() -> None:
     center = torch.linspace(-1, 1, 7)
     before = center.clone()
     probs = teacher_probs(logits(2, 3, 7), center, 0.04)

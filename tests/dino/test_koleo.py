@@ -33,7 +33,7 @@ def test_opposite_points_give_minus_ln_2() -> None:
     assert koleo_loss(features, torch.tensor([0, 1])).item() == pytest.approx(-math.log(2))
 
 
-def test_exact_copies_stay_finite_and_pull_on_nothing() -> None:
+def test_exact_copies_give_finite_loss_and_no_gradient() -> None:
     features = torch.ones(3, 4, requires_grad=True)
     loss = koleo_loss(features, torch.tensor([0, 1, 2]))
     loss.backward()  # type: ignore[no-untyped-call]
@@ -42,7 +42,7 @@ def test_exact_copies_stay_finite_and_pull_on_nothing() -> None:
     assert not features.grad.any()
 
 
-def test_one_image_alone_costs_nothing_and_copies_of_it_are_no_neighbours() -> None:
+def test_one_image_has_no_loss_and_its_copies_are_no_neighbours() -> None:
     features = torch.randn(4, 8, requires_grad=True)
     loss = koleo_loss(features, torch.zeros(4))
     loss.backward()  # type: ignore[no-untyped-call]

@@ -46,7 +46,7 @@ def test_linear_hand_values() -> None:
     assert [linear(step, 4, 0.04, 0.08) for step in (-1, 0, 1, 4, 9)] == pytest.approx([0.04, 0.04, 0.05, 0.08, 0.08])
 
 
-def test_no_length_means_the_end_at_once() -> None:
+def test_zero_length_gives_the_final_value() -> None:
     assert linear(0, 0, 0.04, 0.07) == 0.07
     assert cosine(0, 0, 1.0, 0.3) == 0.3
     assert warmup_cosine(3, begin=2, warmup=3, steps=5, peak=1.0, end=0.1) == pytest.approx(2 / 3)

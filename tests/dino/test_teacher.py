@@ -68,7 +68,7 @@ def test_the_student_and_buffers_stay(student: Student) -> None:
     assert all(torch.equal(a, b) for a, b in zip(teacher.buffers(), buffers, strict=True))
 
 
-def test_a_copy_of_its_own_without_gradient_or_dropout(student: Student) -> None:
+def test_teacher_is_a_copy_without_gradient_or_dropout(student: Student) -> None:
     teacher = make_teacher(student)
     for own, original in zip(teacher.parameters(), student.parameters(), strict=True):
         assert torch.equal(own, original)

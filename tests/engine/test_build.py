@@ -59,7 +59,7 @@ def test_shared_view_settings_reach_every_view(key: str) -> None:
     assert all(getattr(spec, key) != getattr(specs_of()[0], key) for spec in specs)
 
 
-def test_own_view_settings_reach_their_view_alone() -> None:
+def test_settings_of_a_view_affect_that_view_only() -> None:
     settings = ["blur=[0.1, 0.2, 0.3]", "solarize=[0.4, 0.5, 0.6]", "local_size=64", "global_scale=[0.5, 0.6]"]
     first, second, local = specs_of(*settings)
     assert (first.blur, second.blur, local.blur) == (0.1, 0.2, 0.3)
@@ -189,7 +189,7 @@ def test_the_guard_is_armed_one_window_after_the_heads_warm_up(
     assert build_monitor(recipe, tmp_path, World(1, 2, 1)).path is None
 
 
-def test_what_the_recipe_says_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_of_the_recipe_are_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> Precision:
         raise AssertionError("timed")
 
@@ -226,7 +226,7 @@ def test_rates_follow_what_the_network_is(name: str, kind: str, batch_norm: bool
     assert (found.optim.lr, found.optim.layer_decay) == (lr, decay)
 
 
-def test_the_resolved_recipe_says_which_feature_learns() -> None:
+def test_the_resolved_recipe_states_the_trained_feature() -> None:
     for name, pool in (("test_vit", "cls"), ("resnet10t", "timm")):
         backbone, info, _ = load_backbone("none", name)
         assert resolve(load_recipe(), facts_of(300, backbone, info, World())).model.pool == pool

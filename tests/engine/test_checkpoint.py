@@ -43,7 +43,7 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path: Path, protocol: str) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"no checkpoint", None])
-def test_a_broken_or_missing_checkpoint_is_named(tmp_path: Path, content: bytes | None) -> None:
+def test_error_names_a_damaged_or_missing_checkpoint(tmp_path: Path, content: bytes | None) -> None:
     if content is not None:
         (tmp_path / "last.pt").write_bytes(content)
     with pytest.raises(WeightsError, match=r"last\.pt.*delete it to start anew") as caught:
@@ -60,7 +60,7 @@ def test_a_save_that_fails_keeps_the_old_one(tmp_path: Path) -> None:
     assert [other.name for other in tmp_path.iterdir()] == ["last.pt"]
 
 
-def test_saves_are_due_by_steps_or_by_the_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_saves_are_due_by_steps_or_by_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [100.0]
     monkeypatch.setattr("dinocli.engine.checkpoint.time.monotonic", lambda: clock[0])
     checkpointer = Checkpointer(tmp_path, every=5, minutes=1.0, writes=True)

@@ -37,7 +37,7 @@ class Clock:
         self.now += self.seconds
 
 
-def test_a_plain_recipe_and_a_cpu_try_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_trial_if_off_or_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(monkeypatch, 1.0, 0.1)
     assert settle_compile(False, 10_000, clock.trial, clock.step) == (False, "")
     assert not clock.made
@@ -53,7 +53,7 @@ def test_a_plain_recipe_and_a_cpu_try_nothing(monkeypatch: pytest.MonkeyPatch) -
         (10_000, 0.95, False, "no step faster"),
     ],
 )
-def test_auto_compiles_where_it_pays(
+def test_auto_compiles_if_it_saves_time(
     monkeypatch: pytest.MonkeyPatch, steps: int, compiled: float, decided: bool, words: str
 ) -> None:
     clock = Clock(monkeypatch, 1.0, compiled)
@@ -62,7 +62,7 @@ def test_auto_compiles_where_it_pays(
     assert words in said
 
 
-def test_a_compiler_that_fails_is_answered_by_plain_execution() -> None:
+def test_a_failing_compiler_falls_back_to_plain_execution() -> None:
     def no_compiler(_: Learner) -> None:
         raise RuntimeError("No working C++ compiler found\nlong story")
 

@@ -40,14 +40,14 @@ def test_a_cpu_without_bfloat16_does_not_try_it(monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize(("has_bf16", "expected"), [(True, "bf16 fused"), (False, "fp16 fused")])
-def test_a_gpu_needs_no_timing(monkeypatch: pytest.MonkeyPatch, has_bf16: bool, expected: str) -> None:
+def test_nothing_is_timed_on_a_gpu(monkeypatch: pytest.MonkeyPatch, has_bf16: bool, expected: str) -> None:
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: has_bf16)
     assert names(CUDA, "auto", "auto", is_vit=True) == [expected]
 
 
 @pytest.mark.parametrize(("seconds", "winner"), [((1.0, 0.95), 0), ((1.0, 0.5), 1), ((0.5, 1.0), 0), ((1.0, 0.92), 0)])
 @pytest.mark.parametrize(("pace", "trials"), [(0.1, 4), (10.0, 2)], ids=["quick", "slow"])
-def test_a_faster_choice_has_to_win_by_a_tenth(
+def test_a_faster_choice_must_be_a_tenth_faster(
     monkeypatch: pytest.MonkeyPatch, seconds: tuple[float, float], winner: int, pace: float, trials: int
 ) -> None:
     clock, choices = [0.0], [Precision(CPU, "fp32", "fused"), Precision(CPU, "bf16", "fused")]
@@ -94,7 +94,7 @@ def test_unknown_devices_are_named(name: str) -> None:
         pick_device(name)
 
 
-def test_a_missing_gpu_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_error_names_a_missing_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     assert pick_device("auto") == CPU

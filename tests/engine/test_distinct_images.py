@@ -17,7 +17,7 @@ from tests.textures import write_textures
 
 
 @pytest.mark.parametrize("images", [1, 40, SAMPLE, SAMPLE + 1, 5_000, 1_000_000])
-def test_a_sample_is_stretches_of_neighbours_all_over_the_folder(images: int) -> None:
+def test_a_sample_consists_of_consecutive_images_across_the_folder(images: int) -> None:
     chosen = stretches(images)
     assert chosen == sorted(set(chosen))
     assert chosen[0] == 0
@@ -28,7 +28,7 @@ def test_a_sample_is_stretches_of_neighbours_all_over_the_folder(images: int) ->
         assert sum(b - a == 1 for a, b in itertools.pairwise(chosen)) == SAMPLE - SAMPLE // RUN
 
 
-def test_a_run_says_and_keeps_how_many_images_differ(tmp_path: Path) -> None:
+def test_a_run_reports_and_stores_the_number_of_distinct_images(tmp_path: Path) -> None:
     images = write_textures(tmp_path / "images", each=3, side=64)
     for path in sorted(images.rglob("*.png")):
         for number in range(3):

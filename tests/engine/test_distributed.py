@@ -18,7 +18,7 @@ from dinocli.engine.distributed import (
 from dinocli.errors import UsageError
 
 
-def test_one_process_needs_none_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_single_process_needs_no_process_group(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     world = join("cpu")
     assert world == World(rank=0, size=1, local_rank=0)
@@ -36,7 +36,7 @@ def test_only_the_first_process_is_the_main_one() -> None:
     assert [World(rank, 3, rank).is_main for rank in range(3)] == [True, False, False]
 
 
-def test_an_environment_of_half_a_launcher_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_error_names_missing_variables_of_a_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "4")
     monkeypatch.setenv("MASTER_ADDR", "localhost")
     for name in ("RANK", "MASTER_PORT"):
@@ -48,7 +48,7 @@ def test_an_environment_of_half_a_launcher_is_named(monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize(
     ("name", "value"), [("LOCAL_RANK", "abc"), ("WORLD_SIZE", "-1"), ("RANK", "1.5"), ("MASTER_PORT", "9" * 20)]
 )
-def test_an_environment_without_numbers_is_named(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_error_names_variables_that_are_not_numbers(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "1" if name == "LOCAL_RANK" else "2")
     monkeypatch.setenv(name, value)
     with pytest.raises(UsageError, match=f"the environment has {name}='{value}', which is no number"):

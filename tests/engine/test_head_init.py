@@ -49,7 +49,7 @@ def hidden(fitted: DinoHead, features: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def test_a_bottleneck_wider_than_its_inputs_is_fitted_as_far_as_they_go() -> None:
+def test_a_bottleneck_wider_than_its_inputs_is_fitted_partly() -> None:
     wide = DinoHead(32, out_dim=64, hidden_dim=12, bottleneck_dim=16, batch_norm=False, norm_last_layer=True)
     before = last(wide).weight[12:].clone()
     fit_bottleneck(wide, hidden(wide, cone()))

@@ -82,7 +82,7 @@ def test_depthwise_gradients_are_those_of_float32(stride: int, bias: bool) -> No
         torch.testing.assert_close(one, other, rtol=2**-8, atol=1e-5)  # that of x is rounded to bfloat16 once
 
 
-def test_a_depthwise_convolution_of_a_leaf_that_does_not_learn() -> None:
+def test_a_depthwise_convolution_of_an_input_without_gradient() -> None:
     layer, x = nn.Conv2d(8, 8, 3, groups=8), torch.randn(2, 8, 6, 6)
     layer.weight.requires_grad_(False)
     with torch.autocast("cpu", torch.bfloat16), depthwise():

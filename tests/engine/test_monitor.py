@@ -44,7 +44,7 @@ def lines(path: Path) -> list[dict[str, object]]:
 
 
 @pytest.mark.parametrize(("values", "word"), [(UNIFORM, "uniform collapse"), (ONE_HOT, "one-hot collapse")])
-def test_a_collapse_counts_once_it_has_lasted(values: tuple[float, ...], word: str) -> None:
+def test_a_collapse_counts_after_its_minimum_duration(values: tuple[float, ...], word: str) -> None:
     assert feed(monitor(), *[values] * 2) == ""
     assert feed(monitor(), values, values, HEALTHY, values, values) == "", "it has to last without a break"
     assert word in feed(monitor(), *[values] * 3)
@@ -95,7 +95,7 @@ def test_a_gradient_scaler_may_search_for_its_place() -> None:
 
 
 @pytest.mark.parametrize(("std", "rank", "words"), [(0.1, 20.0, "std fell from 0.8 to 0.1"), (0.8, 4.0, "20 to 4")])
-def test_features_that_fall_apart_in_two_probes_are_a_collapse(std: float, rank: float, words: str) -> None:
+def test_features_that_degrade_in_two_probes_are_a_collapse(std: float, rank: float, words: str) -> None:
     guard = monitor(armed_at=10)
     guard.begin(probed(0))
     for seen in (probed(10, std=std, rank=rank), probed(20), probed(30, std=std, rank=rank)):
@@ -190,7 +190,7 @@ def test_nothing_is_written_before_the_flush(tmp_path: Path) -> None:
     assert guard.last_step == 1
 
 
-def test_restore_cuts_the_file_and_brings_back_the_memory(tmp_path: Path) -> None:
+def test_restore_truncates_the_file_and_restores_the_state(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     guard = monitor(path)
     guard.begin(probed(0))
@@ -216,7 +216,7 @@ def test_other_processes_write_nothing_and_decide_the_same(tmp_path: Path) -> No
     assert [*tmp_path.iterdir()] == []
 
 
-def test_every_stop_reason_has_an_advice() -> None:
+def test_every_stop_reason_has_advice() -> None:
     reasons = [feed(monitor(), *[values] * 3) for values in (UNIFORM, ONE_HOT, SKIPPED)]
     words = [advice(reason) for reason in reasons]
     assert len(set(words)) == 3

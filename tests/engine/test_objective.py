@@ -57,7 +57,7 @@ def test_a_weight_adds_its_loss_on_global_views_and_nothing_else(name: str) -> N
     assert parts.extras_E.shape == (0,)
 
 
-def test_off_asks_the_start_nothing() -> None:
+def test_off_uses_no_copy_of_the_start() -> None:
     learner = tiny_learner()
     assert learner.objective.start is None
     assert learner.objective.anchor_output(torch.zeros(2, 3, 32, 32)) == AnchorOutput(None, None)
@@ -66,7 +66,7 @@ def test_off_asks_the_start_nothing() -> None:
 
 
 @pytest.mark.parametrize("name", ANCHORS)
-def test_an_anchor_is_zero_at_the_start_and_holds_a_hot_run_back(name: str) -> None:
+def test_an_anchor_is_zero_at_the_start_and_limits_drift(name: str) -> None:
     drifts = []
     for weight in (1e-6, 30.0):
         hot = ("optim.lr=3e-3", "views.global_size=64")  # 2 x 2 patches: one alone is like itself

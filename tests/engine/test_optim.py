@@ -115,7 +115,7 @@ def test_factors_part_the_groups_and_what_has_none_is_in_no_group(network: DinoN
     assert {name for name in names.values() if ".stages.0" in name} == set(names.values()) - seen
 
 
-def test_prepare_sets_rates_and_decay_and_forgets_gradients(network: DinoNetwork) -> None:
+def test_prepare_sets_rates_and_decay_and_clears_gradients(network: DinoNetwork) -> None:
     fill_grads(network)
     update = updater(network)
     update.prepare(NOW)

@@ -16,7 +16,7 @@ def test_guard_and_verdict_share_no_image_where_there_are_enough(images: int, wa
 
 
 @pytest.mark.parametrize(("images", "wanted"), [(8, 30), (40, 30), (1, 8), (59, 30)])
-def test_a_small_folder_gives_what_it_has_to_both(images: int, wanted: int) -> None:
+def test_both_samples_of_a_small_folder_are_all_images(images: int, wanted: int) -> None:
     guard, verdict = probe_indices(images, wanted, seed=0)
     assert len(guard) == len(verdict) == min(images, wanted)
     assert set(guard) | set(verdict) == set(range(images)), "every image is used by one of them"
@@ -30,7 +30,7 @@ def test_choices_are_sorted_without_repetition_and_a_function_of_the_seed() -> N
         assert 0 <= indices[0] <= indices[-1] < 500
 
 
-def test_a_probe_result_comes_back_from_json() -> None:
+def test_probe_result_json_round_trip() -> None:
     result = ProbeResult(
         7, Scores(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, finite=True), np.array([1.0, 0.25]), np.array([0.5, 0.75])
     )

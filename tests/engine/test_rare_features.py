@@ -75,7 +75,7 @@ def test_an_image_of_the_folder_is_known_by_its_name() -> None:
     assert np.abs(unknown.numpy() - rows).max() > 0.01  # with its own patches in the bank an image is not rare
 
 
-def test_alike_images_make_rare_patches_count() -> None:
+def test_similar_images_give_weight_to_rare_patches() -> None:
     random = torch.Generator().manual_seed(0)
     noise = F.normalize(torch.randn(200, 64, generator=random), dim=1)
     common = F.normalize(torch.randn(1, 64, generator=random), dim=1)
@@ -94,7 +94,7 @@ def test_the_pooled_part_of_rows_comes_back() -> None:
     assert fitted("rare")[0].pooled_part(torch.from_numpy(fitted("rare")[1])).shape == (IMAGES, 0)
 
 
-def test_rows_that_are_not_finite_spoil_nothing() -> None:
+def test_non_finite_rows_have_no_effect_on_others() -> None:
     pooled, both = maps()
     fit = RareFit("pooled+rare")
     fit.add(pooled, both, names())

@@ -114,7 +114,7 @@ def test_slices_do_not_change_the_result(optimizer: str, slices: int) -> None:
         torch.testing.assert_close(one, two, atol=1e-5, rtol=1e-5)
 
 
-def test_the_centre_is_the_one_from_before_the_batch_and_moves_once() -> None:
+def test_the_centre_of_the_previous_step_is_used_and_updated_once() -> None:
     whole, sliced = tiny_learner(), tiny_learner()
     assert not whole.center_K.any()
     run(whole, 1)
@@ -123,7 +123,7 @@ def test_the_centre_is_the_one_from_before_the_batch_and_moves_once() -> None:
     torch.testing.assert_close(whole.center_K, sliced.center_K, atol=1e-6, rtol=0)
 
 
-def test_a_resting_backbone_stands_still_while_the_head_learns() -> None:
+def test_a_frozen_backbone_does_not_change_while_the_head_trains() -> None:
     learner = tiny_learner("optim.head_warmup=0.5")
     start = state(learner)
     run(learner, 2)

@@ -6,7 +6,7 @@ from dinocli.engine.step_memory import SMALL_BATCH, LiveBytes, StepMemory, measu
 from tests.engine.learners import batch_of, tiny_learner
 
 
-def test_what_is_let_go_counts_no_longer_and_the_peak_stays() -> None:
+def test_freed_memory_is_not_counted_and_the_peak_stays() -> None:
     outside = torch.ones(1000)
     with LiveBytes() as live:
         kept = outside * 2
@@ -31,7 +31,7 @@ class Twos:
         return [batch_of(SMALL_BATCH)]
 
 
-def test_the_line_through_small_steps_foretells_a_large_one() -> None:
+def test_a_line_through_small_batches_predicts_a_large_one() -> None:
     memory = measure_step_memory(tiny_learner(), Twos(), usable=1e9)  # type: ignore[arg-type]
     learner = tiny_learner()
     learner.batch_size = 12
@@ -47,7 +47,7 @@ def test_the_line_through_small_steps_foretells_a_large_one() -> None:
     ("usable", "parts", "most"),
     [(99, 1, 0), (110, 1, 1), (129, 1, 2), (130, 1, 3), (147, 1, 4), (160, 1, 6), (1e4, 1, 768), (160, 4, 24)],
 )
-def test_what_fits_is_a_power_of_two_or_half_as_much_again(usable: float, parts: int, most: int) -> None:
+def test_batch_size_is_a_power_of_two_or_one_and_a_half_times_one(usable: float, parts: int, most: int) -> None:
     memory = StepMemory(fixed=100, per_image=10, usable=usable)
     assert memory.fits(parts) == most
     assert memory.bytes_for(most // parts) <= max(usable, 100)

@@ -31,7 +31,7 @@ def test_every_warm_up_is_shorter_than_the_run(steps: int, pretrained: bool) -> 
 
 @pytest.mark.parametrize("steps", LENGTHS)
 @pytest.mark.parametrize("key", ["freeze_last_layer", "lr_warmup", "head_warmup"])
-def test_even_a_share_of_one_leaves_a_step(steps: int, key: str) -> None:
+def test_a_share_of_one_leaves_a_step(steps: int, key: str) -> None:
     made = plan(f"run.steps={steps}", f"optim.{key}=1.0", "dino.teacher_temp_warmup=1.0")
     assert max(made.head_warmup, made.lr_warmup, made.temp_warmup, made.last_layer_freeze) == steps - 1
     assert made.at(steps - 1).prototypes_learn

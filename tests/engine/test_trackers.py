@@ -53,7 +53,7 @@ def test_every_step_is_given_with_its_numbers_that_are_finite(tmp_path: Path) ->
     assert "step" not in memory.rows[0][1]
 
 
-def test_a_tracker_that_fails_is_let_go_of_and_named_once(tmp_path: Path) -> None:
+def test_a_failing_tracker_is_dropped_and_named_once(tmp_path: Path) -> None:
     torn, whole = Memory(fails_at=2), Memory()
     monitor = monitor_of(tmp_path, torn, whole)
     for step in (1, 2, 3):
@@ -66,11 +66,11 @@ def test_a_tracker_that_fails_is_let_go_of_and_named_once(tmp_path: Path) -> Non
     assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 3
 
 
-def test_numbers_only() -> None:
+def test_finite_keeps_numbers_only() -> None:
     assert finite({"a": 1, "b": math.inf, "c": None, "d": "x", "e": True}) == {"a": 1.0, "e": 1.0}
 
 
-def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_error_names_a_missing_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dinocli.engine.trackers.find_spec", lambda _: None)
     check_trackers([])
     with pytest.raises(WeightsError, match=r"pip install 'dinocli\[mlflow\]'"):
@@ -90,7 +90,7 @@ def test_tensorboard_events_hold_the_numbers(tmp_path: Path) -> None:
     assert [(event.step, event.value) for event in events.Scalars("loss")] == [(3, 1.5)]
 
 
-def test_an_mlflow_run_is_a_local_file_and_goes_on_after_a_resume(
+def test_an_mlflow_run_is_a_local_file_and_continues_after_a_resume(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mlflow: Any = pytest.importorskip("mlflow")

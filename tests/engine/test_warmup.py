@@ -21,7 +21,7 @@ def losses(fall_at: int) -> list[tuple[int, float]]:
 
 
 @pytest.mark.parametrize(("fall_at", "switch"), [(1, 10), (8, 10), (9, 20), (18, 20), (19, 30), (48, 50), (90, 50)])
-def test_the_switch_is_the_first_ten_steps_below_the_limit(fall_at: int, switch: int) -> None:
+def test_the_warm_up_ends_after_ten_steps_below_the_limit(fall_at: int, switch: int) -> None:
     watch = warmup()
     watch.update(losses(fall_at))
     assert watch.plan.head_warmup == switch
@@ -32,7 +32,7 @@ def test_the_switch_is_the_first_ten_steps_below_the_limit(fall_at: int, switch:
 
 
 @pytest.mark.parametrize("portion", [1, 3, 7, 100])
-def test_portions_and_a_resume_change_nothing(portion: int) -> None:
+def test_portions_and_resuming_change_nothing(portion: int) -> None:
     heard = losses(19)
     watch = warmup()
     for first in range(0, 100, portion):
@@ -48,14 +48,14 @@ def test_it_asks_for_losses_every_ten_steps_of_the_warm_up() -> None:
     assert [done for done in range(1, 101) if watch.due(done)] == [10, 20, 30, 40]
 
 
-def test_off_is_off() -> None:
+def test_no_warm_up() -> None:
     watch = warmup(share=0.0)
     assert not any(watch.due(done) for done in range(101))
     watch.update(losses(1))
     assert watch.plan.head_warmup == 50
 
 
-def test_losses_that_are_not_finite_do_not_open_it() -> None:
+def test_non_finite_losses_do_not_end_the_warm_up() -> None:
     watch = warmup()
     watch.update([(done, float("nan")) for done in range(1, 41)])
     assert watch.plan.head_warmup == 50

@@ -46,7 +46,7 @@ def test_a_later_norm_sees_what_the_layers_before_it_give_with_their_new_statist
     torch.testing.assert_close(second.running_mean, (1 - ALPHA) * 7.0 + ALPHA * seen[0].mean((0, 2, 3)))
 
 
-def test_many_images_count_their_share_and_one_hardly_moves_anything() -> None:
+def test_weight_of_new_statistics_grows_with_the_number_of_images() -> None:
     moved = {}
     for distinct in (1, 1_000_000):
         backbone = create_backbone("test_resnet")
@@ -68,7 +68,7 @@ def test_equal_batches_give_what_one_large_batch_gives() -> None:
     torch.testing.assert_close(mean, other)
 
 
-def test_weights_modes_and_counters_stay_and_frozen_norms_are_moved_too() -> None:
+def test_weights_modes_and_counters_stay_and_frozen_norms_are_adapted() -> None:
     backbone = create_backbone("test_efficientnet", drop_path=0.5)
     backbone.freeze_batch_norm()
     before = {key: value.clone() for key, value in backbone.state_dict().items()}
@@ -87,7 +87,7 @@ def test_a_network_without_batch_norm_and_a_folder_without_images_change_nothing
         assert all(torch.equal(value, before[key]) for key, value in backbone.state_dict().items())
 
 
-def test_one_value_a_channel_says_nothing_of_its_variance() -> None:
+def test_one_value_per_channel_does_not_change_the_variance() -> None:
     """A batch of one image, so small that the last maps have one pixel."""
     backbone = create_backbone("test_resnet").eval()
     small = nn.functional.interpolate(images(5), size=8)

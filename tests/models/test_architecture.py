@@ -25,13 +25,13 @@ KINDS: dict[Architecture, tuple[str, ...]] = {
 
 
 @pytest.mark.parametrize(("name", "kind"), [(name, kind) for kind, names in KINDS.items() for name in names])
-def test_each_family_is_what_it_is(name: str, kind: Architecture) -> None:
+def test_kind_of_each_family(name: str, kind: Architecture) -> None:
     with torch.device("meta"):
         model = timm.create_model(name, num_classes=0)
     assert architecture_of(model) == kind
 
 
-def test_a_pooling_by_attention_makes_no_transformer() -> None:
+def test_attention_pooling_makes_no_transformer() -> None:
     with torch.device("meta"):
         model = timm.create_model("resnet50_clip", num_classes=0)
     assert any("AttentionPool" in type(part).__name__ for part in model.modules())

@@ -116,7 +116,7 @@ def test_equals_what_timm_multiplies_without_its_fused_call(name: str) -> None:
 
 
 @torch.no_grad()
-def test_a_patch_can_ask_and_only_what_is_asked_is_computed() -> None:
+def test_patches_can_be_queries_and_only_requested_rows_are_computed() -> None:
     backbone = _backbone("vit_tiny_patch16_224")
     found = attend(backbone, _images(backbone))
     token = found.patch_token(2, 1)
@@ -141,7 +141,7 @@ def test_leaves_the_model_as_it_was() -> None:
     assert torch.equal(backbone(x), before)
 
 
-def test_what_has_no_attention_says_so() -> None:
+def test_networks_without_attention_are_refused() -> None:
     with pytest.raises(UsageError, match="resnet10t has no attention"):
         attend(create_backbone("resnet10t").eval(), torch.zeros(1, 3, 64, 64))
     with pytest.raises(UsageError, match="12 blocks, not a block 12"):

@@ -112,7 +112,7 @@ def test_sizes_that_do_not_fit_are_named() -> None:
 @pytest.mark.parametrize(
     ("name", "one"), [("levit_128s", True), ("coatnet_nano_rw_224", True), ("swin_tiny_patch4_window7_224", False)]
 )
-def test_one_size_is_found_where_timms_word_for_it_is_not_enough(name: str, one: bool) -> None:
+def test_fixed_size_is_detected_beyond_timms_setting(name: str, one: bool) -> None:
     backbone = create_backbone(name)
     assert backbone.model.pretrained_cfg["fixed_input_size"]
     assert (backbone.fixed_size, backbone.native_size) == (one, 224)
@@ -121,7 +121,7 @@ def test_one_size_is_found_where_timms_word_for_it_is_not_enough(name: str, one:
 
 
 @torch.no_grad()
-def test_a_smaller_step_gives_the_same_patches_and_more_between_them() -> None:
+def test_a_smaller_stride_adds_patches_between_the_same_ones() -> None:
     backbone = create_backbone("vit_tiny_patch16_224").eval()
     images = torch.rand(2, 3, 64, 96)
     coarse, tokens = backbone.model.patch_embed(images), backbone.patch_tokens(images)
@@ -134,13 +134,13 @@ def test_a_smaller_step_gives_the_same_patches_and_more_between_them() -> None:
 
 
 @pytest.mark.parametrize("name", ["resnet10t", "vit_small_patch16_dinov3", "test_vit"])
-def test_a_smaller_step_is_refused_where_it_makes_no_sense(name: str) -> None:
+def test_an_unusable_stride_is_refused(name: str) -> None:
     with pytest.raises(UsageError, match=f"{name} cannot take a smaller stride .* larger --size"):
         create_backbone(name).set_stride(8)
 
 
 @pytest.mark.parametrize("step", [0, -4, 5, 32])
-def test_a_step_has_to_divide_the_patch(step: int) -> None:
+def test_the_stride_must_divide_the_patch_size(step: int) -> None:
     with pytest.raises(UsageError, match=f"a stride of {step} does not divide the 16-px patches"):
         create_backbone("vit_tiny_patch16_224").set_stride(step)
 
@@ -245,14 +245,14 @@ def test_drop_path_reaches_the_model() -> None:
     assert create_backbone("ghostnet_050", drop_path=0.3).dim == 1280  # has no stochastic depth, but can be built
 
 
-def test_an_unknown_name_gets_the_nearest() -> None:
+def test_an_unknown_name_suggests_the_nearest() -> None:
     with pytest.raises(WeightsError, match="'vit_smal_patch16_224'; the nearest names are: vit_small_patch16_224,"):
         create_backbone("vit_smal_patch16_224")
     with pytest.raises(WeightsError, match=r"vit_small_patch16_224\.dino\b"):
         create_backbone("vit_small_patch16_224.dina")
 
 
-def test_a_model_that_cannot_be_a_backbone_says_so() -> None:
+def test_an_unsuitable_model_is_refused() -> None:
     with pytest.raises(WeightsError, match="vit_tiny_r_s16_p8_224 gives no pooled feature"):
         create_backbone("vit_tiny_r_s16_p8_224")
 

@@ -67,7 +67,7 @@ def test_dinov2_of_ones_own_loads_with_its_patch_grid_and_registers(
     assert not backbone.antialias, "DINOv2's code interpolates without, by default"
 
 
-def test_what_was_built_is_written_down_for_timm(tmp_path: Path) -> None:
+def test_model_arguments_are_saved_for_timm(tmp_path: Path) -> None:
     path, _ = dinov2_file(tmp_path, registers=2, grid=6)
     backbone, info, _ = load_backbone(str(path))
     assert info.name == "vit_small_patch14_reg4_dinov2"
@@ -83,7 +83,7 @@ def test_what_was_built_is_written_down_for_timm(tmp_path: Path) -> None:
     assert (found.size, found.model_args) == (96, info.model_args)
 
 
-def test_patches_that_timm_has_no_name_for(tmp_path: Path) -> None:
+def test_patch_sizes_without_a_timm_name(tmp_path: Path) -> None:
     """vit_tiny of DINO with patches of 8 px."""
     model = timm.create_model("vit_tiny_patch16_224", num_classes=0, patch_size=8, img_size=64)
     torch.save(model.state_dict(), tmp_path / "tiny8.pth")

@@ -89,7 +89,7 @@ def test_the_script_gives_the_same_bits_and_the_chosen_cells(
     assert all(torch.equal(value, reference[key]) for key, value in backbone.model.state_dict().items())
 
 
-def test_the_demo_counts_what_is_marked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_demo_counts_marked_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By the columns that `segment` writes: an empty image has a row too, of segment 0."""
     demo = script("demo")
     monkeypatch.chdir(tmp_path)
@@ -102,7 +102,7 @@ def test_the_demo_counts_what_is_marked(tmp_path: Path, monkeypatch: pytest.Monk
     assert "1 of 2 new defect cells and in 0 of 1 new good cells" in demo.defects_sentence(rows)
 
 
-def test_the_demo_tells_statistics_and_training_apart() -> None:
+def test_the_demo_names_the_gains_of_statistics_and_training() -> None:
     top1 = ScoreLine("retrieval_top1", SCORE_NAMES["retrieval_top1"], 0.5, 0.75, 0.625)
     knn = ScoreLine("knn20_accuracy/folder", "", 0.8, 0.825)
     outcome = {"scores": [vars(top1)], "labelled": [vars(knn)], "verdict": {"keep": "adapted"}}

@@ -61,7 +61,7 @@ def test_no_batch_norm_runs_where_all_are_folded(monkeypatch: pytest.MonkeyPatch
     backbone(images())
 
 
-def test_a_copy_folds_its_own_weights() -> None:
+def test_a_copy_folds_separate_weights() -> None:
     backbone = used("test_resnet")
     backbone.freeze_batch_norm()
     other = copy.deepcopy(backbone)
@@ -82,7 +82,7 @@ def test_gradient_checkpointing_is_left_alone() -> None:
     torch.testing.assert_close(gradients(backbone), expected, rtol=1e-9, atol=1e-12)
 
 
-def test_a_convolution_that_something_else_reads_is_not_folded() -> None:
+def test_a_convolution_with_other_consumers_is_not_folded() -> None:
     class Branching(nn.Module):
         def __init__(self) -> None:
             super().__init__()

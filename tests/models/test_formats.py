@@ -155,7 +155,7 @@ def test_convnets_and_old_files_without_counters(tmp_path: Path) -> None:
     assert all(torch.equal(backbone.model.state_dict()[key], value) for key, value in older.items())
 
 
-def test_an_efficientnets_blocks_are_not_taken_for_chunks() -> None:
+def test_blocks_of_an_efficientnet_are_not_chunks() -> None:
     tensors = create_backbone("tf_efficientnet_lite0").model.state_dict()
     assert unwrap(_put("module.", tensors), tensors).keys() == tensors.keys()
 
@@ -169,7 +169,7 @@ def test_position_embedding_of_another_grid_is_resampled(vit: Tensors, tmp_path:
     assert torch.equal(backbone.model.pos_embed, expected)
 
 
-def test_guesses_only_what_is_certain(vit: Tensors) -> None:
+def test_only_certain_names_are_inferred(vit: Tensors) -> None:
     assert guess_name(vit) == VIT
     assert guess_name(create_backbone("vit_small_patch8_224.dino").model.state_dict()) == "vit_small_patch8_224"
     assert guess_name({key: value for key, value in vit.items() if not key.startswith("blocks.11.")}) == ""
@@ -205,7 +205,7 @@ def test_numpy_numbers_run_nothing_of_numpy(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["x.pth", "x.safetensors"])
-def test_a_damaged_file_is_named(name: str, vit: Tensors, tmp_path: Path) -> None:
+def test_error_names_a_damaged_file(name: str, vit: Tensors, tmp_path: Path) -> None:
     path = tmp_path / name
     save_file(vit, path) if path.suffix == ".safetensors" else torch.save(vit, path)
     for content in (path.read_bytes()[:100_000], b"<html>404</html>", b""):

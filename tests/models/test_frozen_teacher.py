@@ -73,7 +73,7 @@ def test_it_never_learns_and_never_leaves_eval_mode() -> None:
     assert all(torch.equal(before[name], value) for name, value in frozen.state_dict().items())
 
 
-def test_what_was_fitted_comes_back_without_the_backbone() -> None:
+def test_fitted_state_round_trip_without_the_backbone() -> None:
     one, other = teacher(), teacher()
     one.feature_mean.add_(1.5)
     other.prototypes.direction.mul_(2)
@@ -94,7 +94,7 @@ def test_what_was_fitted_comes_back_without_the_backbone() -> None:
         (True, "cc-by-nc-4.0", "cc-by-nc-4.0"),
     ],
 )
-def test_the_licence_of_the_teacher_goes_on(pretrained: bool, student: str, licence: str) -> None:
+def test_the_licence_of_the_teacher_is_kept(pretrained: bool, student: str, licence: str) -> None:
     def info(pretrained: bool, licence: str) -> WeightsInfo:
         backbone = create_backbone("test_convnext")
         sides = (0.5, 0.5, 0.5)

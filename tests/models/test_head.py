@@ -38,7 +38,7 @@ def test_scores_are_cosines_when_the_last_layer_is_normed() -> None:
     assert scores.abs().max() <= 1 + 1e-6
 
 
-def test_normed_prototypes_do_not_feel_their_length_and_free_ones_do() -> None:
+def test_norms_of_prototypes_matter_only_if_not_normalised() -> None:
     x = F.normalize(features(width=5), dim=-1)
     normed, free = Prototypes(5, 12, normed=True), Prototypes(5, 12, normed=False)
     free.load_state_dict({"direction": normed.direction, "length": torch.ones(12, 1)})
@@ -78,7 +78,7 @@ def test_first_weights_are_the_papers() -> None:
 
 
 @pytest.mark.parametrize("width", [64, 256])
-def test_prototypes_start_as_the_public_codes(width: int) -> None:
+def test_prototypes_are_initialised_as_in_the_public_code(width: int) -> None:
     """`weight_norm(nn.Linear(width, K, bias=False))` is built after the others were initialised: U(+-1/sqrt(width))."""
     torch.manual_seed(0)
     rows, public = Prototypes(width, 512, normed=True).direction, nn.Linear(width, 512, bias=False).weight
@@ -103,7 +103,7 @@ def test_network_is_view_major_whatever_the_resolutions() -> None:
             torch.testing.assert_close(net.head(backbone(image[None]))[0], row, atol=1e-5, rtol=0)
 
 
-def test_a_resting_backbone_gives_features_without_gradient() -> None:
+def test_a_frozen_backbone_gives_features_without_gradient() -> None:
     torch.manual_seed(0)
     backbone = create_backbone("test_convnext")
     net = DinoNetwork(

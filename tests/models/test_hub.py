@@ -59,7 +59,7 @@ def silent() -> Iterator[str]:
 
 
 @pytest.mark.usefixtures("no_proxy")
-def test_without_network_the_cache_serves_and_the_answer_is_quick(
+def test_without_network_the_cache_is_used_quickly(
     silent: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _cached(tmp_path)
@@ -77,7 +77,7 @@ def test_without_network_the_cache_serves_and_the_answer_is_quick(
 
 
 @pytest.mark.slow
-def test_so_it_is_with_the_settings_of_the_environment(silent: str, tmp_path: Path) -> None:
+def test_the_cache_is_used_with_the_settings_of_the_environment(silent: str, tmp_path: Path) -> None:
     _cached(tmp_path)
     mine = {"HF_HOME": str(tmp_path), "TORCH_HOME": str(tmp_path), "HF_ENDPOINT": f"http://{silent}"}
     env = {key: value for key, value in os.environ.items() if "HF_" not in key and "proxy" not in key.lower()} | mine
@@ -91,7 +91,7 @@ def test_so_it_is_with_the_settings_of_the_environment(silent: str, tmp_path: Pa
     assert float(seconds) < 10
 
 
-def test_offline_by_choice_asks_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_offline_mode_makes_no_request(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr(hub, "_answers", lambda url: pytest.fail("asked the network"))
     with pytest.raises(WeightsError, match="a/b is neither a path nor in the local cache, and HF_HUB_OFFLINE is set"):
@@ -123,7 +123,7 @@ def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("no_proxy")
-def test_any_answer_is_an_answer(server: str) -> None:
+def test_any_http_status_counts_as_an_answer(server: str) -> None:
     assert hub._answers(server)
     assert not hub._answers(f"{server}/unreachable")  # but not that of a proxy without a route
 
@@ -136,7 +136,7 @@ def test_a_proxy_of_the_environment_is_used(server: str, monkeypatch: pytest.Mon
 
 
 @pytest.mark.usefixtures("no_proxy")
-def test_a_name_server_that_hangs_does_not_hang_us(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_name_server_does_not_block(monkeypatch: pytest.MonkeyPatch) -> None:
     released = threading.Event()
 
     def hang(*_: object, **__: object) -> None:
@@ -160,7 +160,7 @@ def test_torchs_own_cache_is_looked_at(tmp_path: Path, monkeypatch: pytest.Monke
     assert hub.find_pretrained(name, get_pretrained_cfg(name)) == stored
 
 
-def test_a_hub_that_breaks_off_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_download_gives_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     def breaks(repo: str, name: str) -> str:
         raise ConnectionError("reset by peer\nsecond line")
 

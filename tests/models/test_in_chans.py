@@ -79,7 +79,7 @@ def test_weights_of_other_channels_than_are_read_are_refused_with_the_option(of_
     assert torch.equal(same.model.state_dict()[FIRST], backbone.model.state_dict()[FIRST])
 
 
-def test_transformers_read_rgb_alone(of_rgb: Path, tmp_path: Path) -> None:
+def test_transformers_folders_are_rgb_only(of_rgb: Path, tmp_path: Path) -> None:
     backbone, info, _ = load_backbone(str(of_rgb), NAME, in_chans=4)
     with pytest.raises(WeightsError, match="processors read RGB, these weights 4 channels: use --format timm"):
         write_transformers(tmp_path / "out", backbone, plain_preprocess(info))

@@ -40,7 +40,7 @@ def images(plain: Backbone) -> Tensor:
 
 
 @torch.no_grad()
-def test_it_starts_at_exactly_nothing(plain: Backbone, images: Tensor) -> None:
+def test_it_starts_at_exactly_zero(plain: Backbone, images: Tensor) -> None:
     backbone = copy.deepcopy(plain)
     add_lora(backbone, 4)
     assert torch.equal(backbone(images), plain(images))
@@ -75,7 +75,7 @@ def test_every_attention_layer_has_one_and_nothing_else(plain: Backbone) -> None
 
 
 @torch.no_grad()
-def test_a_copy_is_a_network_of_its_own(plain: Backbone, images: Tensor) -> None:
+def test_a_copy_is_an_independent_network(plain: Backbone, images: Tensor) -> None:
     backbone = copy.deepcopy(plain)
     add_lora(backbone, 4)
     other = changed(copy.deepcopy(backbone))

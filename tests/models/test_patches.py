@@ -56,7 +56,7 @@ def test_looks_and_colour_count_the_same_in_each_image() -> None:
 
 
 @torch.no_grad()
-def test_a_flat_image_has_no_colours_to_tell_apart() -> None:
+def test_a_flat_image_has_a_single_colour() -> None:
     assert place_features(_backbone("resnet10t"), torch.ones(1, 3, 64, 64))[:, 256:].abs().max() < 1e-3
 
 
@@ -67,7 +67,7 @@ def test_a_vit_gives_its_patch_tokens() -> None:
     assert torch.equal(patch_features(backbone, x), backbone.patch_tokens(x))
 
 
-def test_a_model_without_such_maps_says_so() -> None:
+def test_a_model_without_such_maps_is_refused() -> None:
     with pytest.raises(UsageError, match=r"no feature map of stride 8"):
         patch_features(create_backbone("mixer_s32_224").eval(), torch.zeros(1, 3, 224, 224))
 

@@ -44,6 +44,6 @@ def test_a_model_without_two_strides_is_refused(monkeypatch: pytest.MonkeyPatch)
         Tokens("rare").check(backbone)
 
 
-def test_layers_say_nothing_of_rare_patches() -> None:
+def test_layers_do_not_apply_to_rare_patches() -> None:
     with pytest.raises(UsageError, match="leave out --layers"):
         Tokens("rare", 2).check(create_backbone("test_vit"))

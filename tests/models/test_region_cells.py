@@ -17,7 +17,7 @@ def _small_swin() -> Backbone:
     return create_backbone("swin_tiny_patch4_window7_224", model_args=small).eval()
 
 
-def test_a_cell_counts_from_one_half_and_one_always_does() -> None:
+def test_cells_count_from_half_coverage_and_at_least_one_counts() -> None:
     inside_HW = torch.zeros(8, 8, dtype=torch.bool)
     inside_HW[:4, :3] = True
     assert cells_inside(inside_HW, (2, 2)).tolist() == [[True, False], [False, False]]
@@ -49,7 +49,7 @@ def test_means_are_those_of_the_cells_inside(name: str) -> None:
 
 
 @torch.no_grad()
-def test_a_region_of_everything_changes_nothing() -> None:
+def test_a_region_of_the_whole_image_changes_nothing() -> None:
     backbone, x_B3HW = _model("vit_small_patch16_224.dino"), torch.randn(1, 3, 64, 64)
     for kind in (kind for kind in KINDS if kind not in FITTED):
         all_in = Tokens(kind, 2, torch.ones(9, 7, dtype=torch.bool))

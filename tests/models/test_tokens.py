@@ -144,7 +144,7 @@ def test_layers_are_the_outputs_of_the_last_blocks_after_the_norm(name: str, sid
     assert not torch.allclose(blocks[0], blocks[1])
 
 
-def test_what_a_model_has_not_is_one_clear_line() -> None:
+def test_error_names_what_a_model_lacks() -> None:
     convnet, vit = create_backbone("resnet10t"), create_backbone("vit_tiny_patch16_224")
     Tokens("mean").check(convnet)
     Tokens("cls+mean", layers=12).check(vit)

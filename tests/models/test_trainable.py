@@ -21,7 +21,7 @@ def starts(names: set[str], *prefixes: str) -> bool:
     return all(name.startswith(tuple(f"model.{prefix}" for prefix in prefixes)) for name in names)
 
 
-def test_all_is_all(backbones: dict[str, Backbone]) -> None:
+def test_trainable_all(backbones: dict[str, Backbone]) -> None:
     for backbone in backbones.values():
         assert trainable_names(backbone, "all") == {name for name, _ in backbone.named_parameters()}
 
@@ -65,12 +65,12 @@ def test_attention_alone(backbones: dict[str, Backbone]) -> None:
 
 
 @pytest.mark.parametrize("part", ["attn-proj", "lora"])
-def test_what_a_convnet_has_not_is_said(backbones: dict[str, Backbone], part: str) -> None:
+def test_error_names_what_a_convnet_lacks(backbones: dict[str, Backbone], part: str) -> None:
     with pytest.raises(UsageError, match=rf"{CONVNEXT} has no part model\.trainable={part}"):
         trainable_names(backbones[CONVNEXT], part)
 
 
-def test_more_blocks_than_there_are_is_said(backbones: dict[str, Backbone]) -> None:
+def test_error_names_the_number_of_blocks(backbones: dict[str, Backbone]) -> None:
     with pytest.raises(UsageError, match="last-13: vit_tiny_patch16_224 has 12 blocks"):
         trainable_names(backbones[VIT], "last-13")
 

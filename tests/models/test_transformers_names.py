@@ -130,7 +130,7 @@ def test_a_folder_gives_the_features_of_the_same_weights_in_timm(made: Any, tmp_
     assert (info.matched, info.source, stored) == (info.total, str(tmp_path / "hf"), None)
 
 
-def test_what_is_of_another_kind_is_refused(tmp_path: Path) -> None:
+def test_data_of_another_kind_is_refused(tmp_path: Path) -> None:
     _, tensors, kind = vit()
     for name, changed, told, heads, words in (
         ("heads", tensors, kind, 6, "6 attention heads"),
@@ -161,7 +161,7 @@ def test_an_exported_folder_is_read_back(made: Any, tmp_path: Path) -> None:
     assert "AutoModel.from_pretrained" in done.card.read_text()
 
 
-def test_a_network_that_the_library_has_not_is_refused(tmp_path: Path) -> None:
+def test_a_network_unknown_to_the_library_is_refused(tmp_path: Path) -> None:
     save_file(timm.create_model("test_convnext").state_dict(), str(tmp_path / "w.safetensors"))
     options = ExportOptions(str(tmp_path / "w.safetensors"), "test_convnext", "transformers", str(tmp_path / "out"))
     with pytest.raises(WeightsError, match="has no place in the transformers library"):

@@ -35,7 +35,7 @@ def test_every_tensor_lies_between(pair: tuple[Backbone, Backbone], alpha: float
         assert all(torch.equal(value, state[name]) for name, value in network.state_dict().items())
 
 
-def test_the_ends_are_the_networks_themselves(pair: tuple[Backbone, Backbone]) -> None:
+def test_factors_0_and_1_give_the_networks_themselves(pair: tuple[Backbone, Backbone]) -> None:
     for alpha, network in zip((0.0, 1.0), pair, strict=True):
         mixed = interpolated(*pair, alpha)
         assert all(torch.equal(value, network.state_dict()[name]) for name, value in mixed.named_parameters())

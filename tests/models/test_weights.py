@@ -102,7 +102,7 @@ def test_dinov2_is_used_at_the_size_of_its_evaluation(name: str, side: int, usua
     assert usual_size(name, side) == usual
 
 
-def test_the_size_of_a_convnet_is_the_one_it_was_used_at(tmp_path: Path) -> None:
+def test_a_saved_convnet_has_the_image_size_of_its_run(tmp_path: Path) -> None:
     backbone, info, _ = load_backbone("none", "resnet10t")
     save_backbone(tmp_path / "b", backbone, info, _preprocess(size=320))
     assert load_backbone(str(tmp_path / "b"))[1].size == 320
@@ -134,7 +134,7 @@ def test_saving_again_replaces_and_a_failure_leaves_the_old(tmp_path: Path, monk
     assert [path.name for path in tmp_path.iterdir()] == ["backbone"]
 
 
-def test_none_is_random_and_says_so() -> None:
+def test_none_gives_random_weights_and_a_message() -> None:
     backbone, info, stored = load_backbone("none", "resnet10t", drop_path=0.1)
     assert (info.name, info.source, info.licence) == ("resnet10t", "none", "unknown")
     assert (info.pretrained, info.matched, stored) == (False, 0, None)
@@ -177,13 +177,13 @@ def test_a_vit_without_classifier_has_imagenets_mean(classifier: bool, name: str
 
 
 @pytest.mark.parametrize("path", ["missing.pth", "./missing", "/no/such/folder", "a/b/c", "runs/x.safetensors"])
-def test_a_path_that_is_not_there_never_asks_the_network(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_path_does_not_use_the_network(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dinocli.models.hub._answers", lambda url: pytest.fail("asked the network"))
     with pytest.raises(WeightsError, match=f"no such weights file or folder: {path}"):
         load_backbone(path)
 
 
-def test_a_run_that_is_not_there_names_those_that_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_run_lists_existing_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dinocli.models.hub._answers", lambda url: pytest.fail("asked the network"))
     monkeypatch.chdir(tmp_path)
     with pytest.raises(WeightsError, match="runs/mine; check the path"):
@@ -201,7 +201,7 @@ def test_a_run_that_is_not_there_names_those_that_are(tmp_path: Path, monkeypatc
         load_backbone("runs/a/b/c")
 
 
-def test_a_home_that_nobody_knows_is_a_wrong_path() -> None:
+def test_an_unknown_home_directory_is_a_wrong_path() -> None:
     with pytest.raises(WeightsError, match=r"no such weights file or folder: ~nobody-here/w.pth"):
         load_backbone("~nobody-here/w.pth")
 
@@ -228,7 +228,7 @@ def test_a_folder_that_is_not_timms_says_what_is_missing(config: str | None, mes
     assert "\n" not in str(caught.value)
 
 
-def test_a_run_that_has_not_ended_says_how_to_go_on(tmp_path: Path) -> None:
+def test_an_unfinished_run_says_how_to_resume(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text('{"status": "running"}')
     with pytest.raises(WeightsError, match="this run has not ended, it has no weights yet: continue with --resume"):
         load_backbone(str(tmp_path))
@@ -258,7 +258,7 @@ def test_the_class_token_is_pooled_where_timm_pools_the_mean_beside_it(name: str
 
 
 @torch.no_grad()
-def test_the_other_pooling_can_be_asked_for(tmp_path: Path) -> None:
+def test_the_other_pooling_can_be_selected(tmp_path: Path) -> None:
     name, x = "dinov3_of_two_blocks", torch.randn(2, 3, 64, 64)
     for pool in ("mean", "timm"):
         backbone, info, _ = load_backbone("none", name, pool=pool)

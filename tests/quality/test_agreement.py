@@ -42,14 +42,14 @@ def test_ari_equals_the_loop_over_pairs() -> None:
     assert 0.05 < ari(truth, clusters) < 0.95
 
 
-def test_chance_is_zero_for_ari_and_not_for_nmi() -> None:
+def test_random_clusters_give_zero_ari_but_positive_nmi() -> None:
     random = np.random.default_rng(0)
     truth, many = random.integers(0, 5, 300), random.integers(0, 100, 300)
     assert abs(ari(truth, many)) < 0.02
     assert nmi(truth, many) > 0.2
 
 
-def test_hungarian_uses_each_name_once() -> None:
+def test_hungarian_assigns_each_name_once() -> None:
     assert hungarian_accuracy(TRUTH, np.array([0, 0, 1, 1, 1, 1])) == pytest.approx(5 / 6)
     # class a is the most frequent in both clusters, but only one of them can be assigned to it
     truth = np.array(["a"] * 5 + ["b"])

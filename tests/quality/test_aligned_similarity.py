@@ -32,7 +32,7 @@ CHANGES: dict[str, Callable[[Image.Image], Image.Image]] = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_a_changed_copy_is_alike(change: str) -> None:
+def test_a_changed_copy_is_similar(change: str) -> None:
     image = scene(0)
     assert likeness(image, CHANGES[change](image)) > 0.85
 

@@ -33,7 +33,7 @@ def test_agrees_with_the_normal_interval() -> None:
     assert found.high == pytest.approx(change.mean() + half, abs=0.1 * half)
 
 
-def test_pairs_cancel_how_hard_an_image_is() -> None:
+def test_pairing_cancels_the_difficulty_of_images() -> None:
     random = np.random.default_rng(0)
     start = 100 * random.standard_normal(200)
     end = start + 0.1 + 0.01 * random.standard_normal(200)
@@ -41,7 +41,7 @@ def test_pairs_cancel_how_hard_an_image_is() -> None:
     assert paired_bootstrap(start, random.permutation(end)).low < 0
 
 
-def test_covers_the_truth_about_as_often_as_promised() -> None:
+def test_coverage_of_the_interval() -> None:
     random = np.random.default_rng(0)
     hits = 0
     for _ in range(200):
@@ -50,7 +50,7 @@ def test_covers_the_truth_about_as_often_as_promised() -> None:
     assert 0.88 < hits / 200 < 0.99
 
 
-def test_swapping_the_ends_turns_the_sign() -> None:
+def test_swapping_start_and_end_changes_the_sign() -> None:
     random = np.random.default_rng(0)
     a, b = random.random(40), random.random(40)
     there, back = paired_bootstrap(a, b), paired_bootstrap(b, a)
@@ -88,7 +88,7 @@ def test_a_statistic_of_weights_and_a_paired_mean_get_the_same_interval() -> Non
     assert (paired.mean, paired.low, paired.high) == pytest.approx(found)
 
 
-def test_draws_without_a_value_are_left_out() -> None:
+def test_resamples_without_a_value_are_excluded() -> None:
     seen = bootstrap(lambda w_N: float("nan") if w_N[0] == 0 else 1.0, 5)
     assert seen == (1, 1, 1)
     assert np.isnan(bootstrap(lambda w_N: float("nan"), 5)).all()

@@ -57,7 +57,7 @@ ESTIMATORS: dict[Candidate, Any] = {
 @pytest.mark.parametrize("candidate", ESTIMATORS, ids=str)
 @pytest.mark.parametrize("classes", [2, 3])
 @pytest.mark.parametrize("grouped", [False, True], ids=["plain", "grouped"])
-def test_figures_are_those_of_scikit_learn_on_the_same_folds(candidate: Candidate, classes: int, grouped: bool) -> None:
+def test_scores_equal_scikit_learn_on_the_same_folds(candidate: Candidate, classes: int, grouped: bool) -> None:
     features_ND, labels_N = clouds(noise=1.5, classes=classes)
     rows_ND, class_N = prepared(features_ND), np.unique(labels_N, return_inverse=True)[1]
     groups_N = np.arange(len(labels_N)) // 2 if grouped else None
@@ -94,7 +94,7 @@ def test_the_temperature_comes_to_that_of_scikit_learn_where_there_are_many_labe
     assert 1 / ours == pytest.approx(beta, rel=0.05)
 
 
-def test_a_handful_of_right_answers_is_no_certainty() -> None:
+def test_few_correct_answers_give_no_certainty() -> None:
     features_ND, labels_N = clouds(5, noise=0.01)
     best = try_classifiers(prepared(features_ND), labels_N)[0]
     assert best.right(labels_N).all()
@@ -111,7 +111,7 @@ def test_groups_are_never_on_both_sides() -> None:
     assert apart.right(labels).mean() < 0.8
 
 
-def test_what_can_be_validated() -> None:
+def test_validation_sets() -> None:
     assert can_be_validated(np.array(["a", "a", "b"]), None)
     assert not can_be_validated(np.array(["a", "b", "c"]), None)
     assert not can_be_validated(np.array(["a", "a", "b"]), np.array(["1", "1", "2"]))
@@ -119,7 +119,7 @@ def test_what_can_be_validated() -> None:
 
 @pytest.mark.parametrize("method", ["linear", "knn", "mean"])
 @pytest.mark.parametrize("classes", [2, 3])
-def test_a_classifier_survives_the_disk_bit_by_bit(tmp_path: Path, method: str, classes: int) -> None:
+def test_a_saved_classifier_is_bit_identical(tmp_path: Path, method: str, classes: int) -> None:
     features_ND, labels_N = clouds(classes=classes)
     rows = NormalizedFeatures(features_ND)
     best = try_classifiers(centred(rows, mean_of(rows)), labels_N, method=method)[0]
@@ -157,7 +157,7 @@ def test_the_threshold_by_hand() -> None:
 
 
 @pytest.mark.parametrize("precision", [0.8, 0.95])
-def test_the_promise_holds_on_other_images(precision: float) -> None:
+def test_the_guaranteed_accuracy_holds_on_other_images(precision: float) -> None:
     random = np.random.default_rng(0)
     kept, accepted = 0, 0
     for _ in range(200):

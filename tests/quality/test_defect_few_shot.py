@@ -16,7 +16,7 @@ def features(strength: float, count: int = 80, width: int = 16) -> tuple[Feature
     return clean, (clean + strength * 4 * np.eye(2, width)[kind] + 0.3 * noise).astype(np.float32), kind
 
 
-def test_a_strong_defect_is_found_and_none_is_guessed() -> None:
+def test_a_strong_defect_is_found_and_without_one_accuracy_is_chance() -> None:
     assert mean_accuracy(defect_few_shot(*features(3.0))) > 0.95
     assert mean_accuracy(defect_few_shot(*features(0.0))) == pytest.approx(0.5, abs=0.05)
     middle = mean_accuracy(defect_few_shot(*features(0.5)))

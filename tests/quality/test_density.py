@@ -26,7 +26,7 @@ def test_min_size_is_the_smallest_group() -> None:
     )
 
 
-def test_a_large_set_follows_its_sample(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_set_is_clustered_by_a_sample(monkeypatch: pytest.MonkeyPatch) -> None:
     points, truth = mixture(4, 2000, noise=0.2, width=8)
     monkeypatch.setattr(density, "HDBSCAN_ROWS", 300)
     labels = hdbscan(NormalizedFeatures(points), min_size=100)
@@ -34,7 +34,7 @@ def test_a_large_set_follows_its_sample(monkeypatch: pytest.MonkeyPatch) -> None
     assert adjusted_rand_score(truth, labels) > 0.95
 
 
-def test_a_cloud_is_mostly_in_no_group() -> None:
+def test_a_cloud_is_mostly_noise() -> None:
     assert (hdbscan(NormalizedFeatures(cloud(300)), min_size=20) == -1).mean() > 0.3
 
 

@@ -88,7 +88,7 @@ def test_a_mapped_file_is_read_in_blocks(tmp_path: Path, crowd: NDArray[np.float
     np.testing.assert_array_equal(near_duplicates(mapped, 0.9)[0], near_duplicates(crowd, 0.9)[0])
 
 
-def test_copies_count_once_and_different_images_all() -> None:
+def test_copies_count_once_and_distinct_images_each() -> None:
     different = np.eye(6, dtype=np.float32)
     assert count_distinct(different, 0.99) == 6
     assert count_distinct(np.repeat(different, 50, axis=0), 0.99) == 6

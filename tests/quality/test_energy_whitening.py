@@ -16,7 +16,7 @@ def test_directions_are_divided_by_the_root_of_their_energy_and_the_floor() -> N
     torch.testing.assert_close(fitted.whiten(rows()), F.normalize(slow, dim=1).float(), rtol=0, atol=1e-5)
 
 
-def test_what_the_sample_did_not_show_keeps_its_place() -> None:
+def test_directions_outside_the_sample_are_unchanged() -> None:
     outside = torch.linalg.svd(rows(), full_matrices=True).Vh[6:]
     torch.testing.assert_close(EnergyWhitening.fit(rows()).whiten(outside), outside, rtol=0, atol=1e-5)
 

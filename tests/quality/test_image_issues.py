@@ -36,7 +36,7 @@ def issues(pictures: list[Picture]) -> list[tuple[int, str]]:
 
 
 @pytest.mark.parametrize("kind", ODD)
-def test_an_image_that_looks_wrong_is_named(kind: str) -> None:
+def test_images_with_issues_are_named(kind: str) -> None:
     assert (40, kind) in issues([*PHOTOS, ODD[kind]])
 
 
@@ -44,7 +44,7 @@ def test_usual_images_have_no_issue() -> None:
     assert issues(PHOTOS) == []
 
 
-def test_in_a_folder_of_its_kind_nothing_is_wrong() -> None:
+def test_no_issue_in_a_folder_of_similar_images() -> None:
     assert issues([photo(seed, 0.08, 0.04) for seed in range(20)]) == []
     assert issues([photo(seed, blur=5) for seed in range(20)]) == []
     assert issues([ODD["blank"]] * 5) == []
@@ -63,7 +63,7 @@ def test_odd_sizes_and_unreadable_images() -> None:
     assert find_issues([], []) == []
 
 
-def test_upright_images_among_others_are_a_kind() -> None:
+def test_frequent_portrait_images_are_no_issue() -> None:
     sizes = [(300, 400)] * 40 + [(400, 300)] * 8 + [(100, 400)]
     found = find_issues([image_statistics(PHOTOS[0])] * 49, sizes)
     assert [issue.row for issue in found if issue.kind == "odd_aspect"] == [48]

@@ -50,7 +50,7 @@ def test_groups_equal_the_slow_loop() -> None:
     assert knn_classify(features, labels, k=5).tolist() != slow
 
 
-def test_votes_say_by_whom_and_how_surely() -> None:
+def test_votes_include_neighbours_and_shares() -> None:
     features, labels = blobs(spread=2.0)
     units = features / np.linalg.norm(features, axis=1, keepdims=True)
     groups = np.arange(len(labels)) // 4
@@ -94,7 +94,7 @@ def test_k_temperature_and_groups_each_change_the_answer() -> None:
     assert (knn_classify(features, labels, groups_N=np.arange(len(labels)) // 6) != base).any()
 
 
-def test_a_tiny_temperature_is_the_nearest_alone() -> None:
+def test_a_very_low_temperature_counts_the_nearest_only() -> None:
     features, labels = blobs()
     nearest = knn_classify(features, labels, k=1)
     assert knn_classify(features, labels, k=20, temperature=1e-5).tolist() == nearest.tolist()
@@ -105,7 +105,7 @@ def test_two_images_vote_for_each_other() -> None:
 
 
 @pytest.mark.parametrize("count", [0, 1, 4])
-def test_nobody_to_vote(count: int) -> None:
+def test_no_gallery_image(count: int) -> None:
     with pytest.raises(DataError, match=f"all {count} labelled images"):
         knn_classify(np.ones((count, 2)), np.zeros(count), groups_N=np.zeros(count))
 
@@ -118,7 +118,7 @@ def test_macro_f1_minds_the_rare_class() -> None:
     assert macro_f1(truth, truth) == 1
 
 
-def test_only_those_that_teach_vote() -> None:
+def test_only_training_images_vote() -> None:
     features, labels = blobs(spread=1.5)
     teach = np.arange(60) % 3 > 0
     predicted = knn_classify(features, labels, k=500, learn_N=teach)

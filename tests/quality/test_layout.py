@@ -48,7 +48,7 @@ def test_umap_keeps_neighbours_together_and_follows_the_seed() -> None:
         assert np.isfinite(place(NormalizedFeatures(points[:count]), "umap").place_N2).all()
 
 
-def test_without_umap_the_way_to_get_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_error_without_umap_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "umap", None)
     with pytest.raises(WeightsError, match=r"pip install 'dinocli\[umap\]'"):
         check_layout("umap")

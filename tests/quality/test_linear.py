@@ -29,7 +29,7 @@ def test_no_group_is_on_both_sides() -> None:
     assert len(list(folds(LABELS, np.arange(40) // 20, 5))) == 2
 
 
-def test_sees_a_line_that_neighbours_do_not() -> None:
+def test_finds_a_line_that_neighbours_miss() -> None:
     # one informative dimension, thirty of noise
     random = np.random.default_rng(0)
     labels = np.array(["bad", "good"]).repeat(150)
@@ -38,13 +38,13 @@ def test_sees_a_line_that_neighbours_do_not() -> None:
     assert accuracy(labels, linear_probe(features, labels)) > 0.9
 
 
-def test_labels_of_noise_are_not_found() -> None:
+def test_random_labels_are_not_predicted() -> None:
     random = np.random.default_rng(0)
     features, labels = random.standard_normal((200, 100)), random.integers(0, 2, 200)
     assert accuracy(labels, linear_probe(features, labels)) == pytest.approx(0.5, abs=0.1)
 
 
-def test_no_copy_of_the_same_part_helps() -> None:
+def test_images_of_the_same_part_are_not_neighbours() -> None:
     random = np.random.default_rng(1)
     parts, labels = np.arange(60).repeat(3), random.integers(0, 2, 60).repeat(3)
     features = random.standard_normal((60, 40)).repeat(3, axis=0) + 0.01 * random.standard_normal((180, 40))

@@ -22,7 +22,7 @@ def test_dice_and_iou_say_the_same() -> None:
         assert found.dice == pytest.approx(2 * found.iou / (1 + found.iou))
 
 
-def test_nothing_where_there_is_nothing_is_right() -> None:
+def test_an_empty_prediction_of_an_empty_mask_is_correct() -> None:
     empty, some = np.zeros((4, 5), bool), np.eye(4, 5, dtype=bool)
     assert (overlap(empty, empty).iou, overlap(empty, empty).dice) == (1, 1)
     assert (overlap(empty, some).iou, overlap(some, empty).dice) == (0, 0)
@@ -42,7 +42,7 @@ def test_the_best_head_is_chosen_for_each_object() -> None:
     assert math.isnan(head_overlap(np.zeros((1, 6), int), heads).best)
 
 
-def test_overall_weighs_by_pixels_and_the_mean_by_images() -> None:
+def test_overall_score_weights_pixels_and_the_mean_weights_images() -> None:
     small, large = Overlap(1, 2, 1, 2), Overlap(0, 98, 49, 49)
     assert overall([small, large]).value == 1 / 100
     assert overall([small, large], dice=True).value == pytest.approx(2 / 101)

@@ -27,7 +27,7 @@ def test_equals_the_slow_sort(values: int, threads: int, dtype: type, monkeypatc
     assert found.rows_QK[1, :2].tolist() == [5, 40]
 
 
-def test_a_query_may_leave_itself_out_and_broken_rows_are_never_found() -> None:
+def test_queries_can_be_excluded_and_non_finite_rows_are_never_returned() -> None:
     gallery = np.random.default_rng(0).standard_normal((20, 4)).astype(np.float32)
     gallery[3] = np.nan
     gallery[4] = np.inf
@@ -54,7 +54,7 @@ def test_rounding_of_float32_decides_nothing() -> None:
 
 
 @pytest.mark.parametrize("values", [8, 1 << 20])
-def test_a_projection_comes_before_the_cosine(values: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_projection_is_applied_before_the_cosine(values: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search, "_BLOCK_VALUES", values)
     random = np.random.default_rng(0)
     gallery = random.standard_normal((40, 8)).astype(np.float32) + 3
@@ -72,6 +72,6 @@ def test_a_projection_comes_before_the_cosine(values: int, monkeypatch: pytest.M
     assert plain.rows_QK[0].tolist() != found.rows_QK[0].tolist()
 
 
-def test_nothing_to_find() -> None:
+def test_no_candidates_left() -> None:
     found = nearest_rows(np.ones((2, 3)), np.ones((1, 3)), 5, leave_out=np.array([0, 0]))
     assert found.rows_QK.shape == (2, 0)

@@ -17,7 +17,7 @@ def test_rows_have_length_one_and_zeros_stay() -> None:
 
 
 @pytest.mark.parametrize("threads", [1, 3])
-def test_blocks_come_in_order_and_are_everything(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blocks_are_in_order_and_complete(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rows, "BLOCK_ROWS", 16)
     points = NormalizedFeatures(cloud(100), threads=threads)
     seen = list(points.map(lambda part, block: (part.start, block)))
@@ -58,7 +58,7 @@ def test_whitening_divides_by_the_energy_and_a_floor(count: int) -> None:
     assert fit_whitening(points, 3).axes_DP.shape == (units.shape[1], 3)
 
 
-def test_whitening_tames_what_all_rows_share() -> None:
+def test_whitening_reduces_common_directions() -> None:
     """Return ten classes that differ in small directions, with a large common and a large uninformative one."""
     rng = np.random.default_rng(0)
     label = np.arange(400) % 10

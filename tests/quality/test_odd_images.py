@@ -7,7 +7,7 @@ from dinocli.quality.odd_images import appearance_distance, feature_distance, jo
 from tests.quality.test_image_issues import ODD, photo
 
 
-def test_distance_is_that_to_the_nearest_in_whitened_directions(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_distance_to_the_nearest_in_whitened_directions(monkeypatch: pytest.MonkeyPatch) -> None:
     """Compute the result by a reference loop, with blocks and samples smaller than the number of rows."""
     monkeypatch.setattr("dinocli.quality.normalized_features.BLOCK_ROWS", 16)
     random = np.random.default_rng(0)
@@ -26,7 +26,7 @@ def test_distance_is_that_to_the_nearest_in_whitened_directions(monkeypatch: pyt
     assert found.argmax() == 7
 
 
-def test_odd_looks_are_far_from_the_usual_ones() -> None:
+def test_unusual_images_are_far_from_usual_ones() -> None:
     pictures = [*(photo(seed) for seed in range(80)), *ODD.values()]
     distance = appearance_distance([image_statistics(picture) for picture in pictures])
     assert set(np.argsort(-distance)[:5].tolist()) == set(range(80, 85))

@@ -4,7 +4,7 @@ import pytest
 from dinocli.quality.otsu import otsu, separation
 
 
-def test_parts_two_groups_in_the_middle_of_the_gap() -> None:
+def test_threshold_of_two_groups_is_in_the_middle_of_the_gap() -> None:
     values = np.array([[0.0, 1.0, 1.0], [9.0, 10.0, 10.0]])
     assert otsu(values) == pytest.approx(5, abs=0.1)
 

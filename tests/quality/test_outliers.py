@@ -27,7 +27,7 @@ def test_duplicates_are_chosen_once() -> None:
     assert cosine.max() < 0.9999
 
 
-def test_a_first_part_is_a_choice_too_and_a_sample_answers_for_many(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_prefix_is_a_choice_and_large_sets_are_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
     points = NormalizedFeatures(cloud(300))
     assert diverse(points, 20, closest=1.0)[:7] == diverse(points, 7, closest=1.0)
     monkeypatch.setattr(module, "SELECT_ROWS", 100)

@@ -32,7 +32,7 @@ def test_a_defect_that_some_images_share_is_left_out_of_the_bank() -> None:
     assert not set(kept.tolist()) & {50 * image + place for image in range(3) for place in range(2)}
 
 
-def test_what_every_image_has_once_is_kept() -> None:
+def test_patches_that_every_image_has_once_are_kept() -> None:
     rng = np.random.default_rng(0)
     features = rng.normal(size=(20, 50, 8)).astype(np.float32)
     features[:, 7] = 10 + 0.1 * features[:, 7]  # one patch of fifty, in every image

@@ -97,7 +97,7 @@ def test_bins_keep_the_order() -> None:
     assert len(np.unique(ordered_bins(np.linspace(1, 2, 10_000)))) > 500
 
 
-def test_many_images_take_no_more_room(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_does_not_grow_with_the_number_of_images(monkeypatch: pytest.MonkeyPatch) -> None:
     pairs = blobs(20)
     alone = count(pairs).scores()
     monkeypatch.setattr(pixel_curves, "GROUPS", 10)
@@ -115,7 +115,7 @@ def test_the_interval_holds_the_value() -> None:
         assert estimate.low < estimate.value < estimate.high
 
 
-def test_what_is_not_defined_is_not_a_number() -> None:
+def test_undefined_scores_are_nan() -> None:
     score = np.arange(6.0).reshape(2, 3)
     for truth in (np.zeros((2, 3), bool), np.ones((2, 3), bool)):
         scores = count([(truth, score)]).scores()

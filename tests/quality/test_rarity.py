@@ -40,7 +40,7 @@ def slow_rarity(maps_BDhw: Tensor, order: int = 3) -> np.ndarray:
 
 
 @pytest.mark.parametrize("order", [1, 3, 20])
-def test_rarity_is_what_the_slow_loop_says(order: int) -> None:
+def test_rarity_equals_the_slow_loop(order: int) -> None:
     x = maps()
     found = built(x).rarity(x, torch.arange(IMAGES), order)
     np.testing.assert_allclose(found.numpy(), slow_rarity(x, order), atol=2e-6)
@@ -72,7 +72,7 @@ def test_the_temperature_is_in_standard_deviations_of_the_rarity() -> None:
     torch.testing.assert_close(flat, x.mean((2, 3)), rtol=1e-4, atol=1e-4)
 
 
-def test_a_strange_patch_takes_the_weight() -> None:
+def test_a_rare_patch_gets_the_weight() -> None:
     base = torch.randn(1, WIDTH, 1, 1, generator=torch.Generator().manual_seed(1))
     x = base + 0.1 * maps(40, seed=2)
     x[7, :, 2, 1] -= 40
@@ -126,7 +126,7 @@ def test_a_constant_channel_and_copies_give_numbers() -> None:
     assert bank.pool(copies, torch.arange(6)).isfinite().all()
 
 
-def test_what_is_not_finite_stays_out_of_the_bank() -> None:
+def test_non_finite_patches_stay_out_of_the_bank() -> None:
     x = maps()
     broken = torch.cat([x, torch.full_like(x[:1], torch.nan)])
     torch.testing.assert_close(built(broken).patches_MD, built(x).patches_MD)
@@ -140,7 +140,7 @@ def test_grids_of_several_sizes_are_one_stream() -> None:
     assert bank.rarity(torch.randn(1, WIDTH, 6, 3)).shape == (1, 6, 3)
 
 
-def test_few_others_are_better_than_none() -> None:
+def test_few_other_images_are_used() -> None:
     bank, image_M = torch.eye(4), torch.tensor([0, 0, 1, 1])
     patches_BPD = torch.tensor([[[1, 0, 0, 0], [0, 0, 1, 0]], [[0, 0, 0.6, 0.8], [1, 0, 0, 0]]])
     found = nearest_distance(patches_BPD, torch.tensor([0, 2]), bank, image_M, 3)

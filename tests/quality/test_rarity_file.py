@@ -8,7 +8,7 @@ from dinocli.quality.rarity_file import load_banks, save_banks
 from tests.quality.test_rarity import built, maps
 
 
-def test_a_bank_comes_back_from_its_file(tmp_path: Path) -> None:
+def test_bank_file_round_trip(tmp_path: Path) -> None:
     x, path = maps(), tmp_path / "bank.safetensors"
     bank, extra = built(x), torch.arange(6.0).view(2, 3)
     save_banks(

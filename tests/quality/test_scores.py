@@ -85,7 +85,7 @@ def test_alpha_finds_the_planted_decay() -> None:
     assert alpha_req(power_law(400, 100, alpha=2.0)) == pytest.approx(2.0, abs=1e-2)
 
 
-def test_alpha_leaves_the_first_ten_and_the_second_half_out() -> None:
+def test_alpha_excludes_the_first_ten_and_the_second_half() -> None:
     features = power_law(400, 100, alpha=1.0)
     features[:, :10] *= 50
     features[:, 50:] *= 0.01
@@ -94,7 +94,7 @@ def test_alpha_leaves_the_first_ten_and_the_second_half_out() -> None:
     assert alpha_req(features) != pytest.approx(1.0, abs=1e-2)
 
 
-def test_alpha_leaves_dead_directions_out() -> None:
+def test_alpha_excludes_directions_without_variance() -> None:
     turn, _ = np.linalg.qr(np.random.default_rng(0).standard_normal((200, 40)))
     assert alpha_req(power_law(400, 40, alpha=1.0) @ turn.T) == pytest.approx(1.0, abs=1e-2)
 
@@ -105,7 +105,7 @@ def test_alpha_with_few_images() -> None:
     assert np.isnan(alpha_req(constant(100, 64)))
 
 
-def test_cka_is_blind_to_rotation_scale_and_shift() -> None:
+def test_cka_is_invariant_to_rotation_scale_and_shift() -> None:
     features = normal(100, 16)
     turn, _ = np.linalg.qr(normal(16, 16, seed=5).astype(np.float64))
     assert linear_cka(features, 3 * (features @ turn) + 2) == pytest.approx(1)
@@ -121,7 +121,7 @@ def test_cka_equals_the_kernel_form() -> None:
     assert 0.1 < slow < 0.9
 
 
-def test_cka_of_strangers_is_small_and_of_a_point_is_zero() -> None:
+def test_cka_of_unrelated_features_is_small_and_of_constant_ones_zero() -> None:
     assert linear_cka(normal(3000, 8), normal(3000, 8, seed=1)) < 0.01
     assert linear_cka(normal(50, 8), constant(50, 8)) == 0
 
@@ -149,7 +149,7 @@ def test_retrieval_equals_the_slow_loop(monkeypatch: pytest.MonkeyPatch) -> None
         np.testing.assert_allclose(found.reciprocal_rank_N, ranks)
 
 
-def test_retrieval_of_a_collapsed_network_is_guessing() -> None:
+def test_retrieval_of_a_collapsed_network_is_at_chance() -> None:
     # with argmax (the first of equal values) or >= (each tie is a hit), a collapsed network would win
     point = constant(100, 32)
     clean, augmented = point + 1e-6 * normal(100, 32, seed=1), point + 1e-6 * normal(100, 32, seed=2)

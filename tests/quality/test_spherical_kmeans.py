@@ -15,7 +15,7 @@ def test_known_groups_are_found_whatever_the_lengths() -> None:
     assert adjusted_rand_score(truth, labels) == 1
 
 
-def test_the_result_is_a_fixed_point_and_its_closeness_is_true() -> None:
+def test_the_result_is_a_fixed_point_with_correct_similarities() -> None:
     points, _ = mixture(5, 400, noise=2.0)
     units = NormalizedFeatures(points).take(slice(None)).astype(np.float64)
     fit = unit_kmeans(NormalizedFeatures(points), 5, seed=3)
@@ -36,7 +36,7 @@ def test_more_starts_are_never_worse() -> None:
     assert len(seeds) > 1  # the initialisations differ
 
 
-def test_breathing_repairs_what_starts_get_wrong() -> None:
+def test_breathing_improves_bad_initialisations() -> None:
     points, truth = mixture(60, 3000, noise=0.8)
     plain, breathing = (unit_kmeans(NormalizedFeatures(points), 60, starts=1, breath=breath) for breath in (0, 5))
     scores = []
@@ -58,7 +58,7 @@ def test_threads_and_seeds(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not np.array_equal(other.centres_KD, one.centres_KD)
 
 
-def test_a_sample_starts_and_all_rows_finish(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sample_initialises_and_all_rows_are_used_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     points, truth = mixture(4, 3000, noise=0.8)
     whole = unit_kmeans(NormalizedFeatures(points), 4)
     monkeypatch.setattr(spherical_kmeans, "SAMPLE_ROWS", 100)
@@ -83,7 +83,7 @@ def test_an_empty_cluster_takes_a_far_row() -> None:
     assert len(set(nearest(NormalizedFeatures(points).take(slice(None)), fit.centres_KD))) == 3
 
 
-def test_rows_of_zeros_do_no_harm() -> None:
+def test_rows_of_zeros_are_handled() -> None:
     points, _ = mixture(3, 50)
     points[::5] = 0
     assert np.isfinite(unit_kmeans(NormalizedFeatures(points), 3).centres_KD).all()

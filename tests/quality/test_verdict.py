@@ -47,14 +47,14 @@ def test_measure_fills_every_score() -> None:
     assert len(values) == 200
 
 
-def test_the_start_is_like_itself() -> None:
+def test_the_start_has_similarity_one_to_itself() -> None:
     clean, noise = probe()
     assert measure(clean, noise, quadrants(clean), clean)[0].cka_to_start == pytest.approx(1)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 @pytest.mark.parametrize("which", [0, 1, 2])
-def test_not_finite_is_a_result(bad: float, which: int) -> None:
+def test_non_finite_features_give_a_verdict(bad: float, which: int) -> None:
     clean, noise = probe()
     broken = [clean.copy(), noise.copy(), quadrants(clean)]
     broken[which][..., 3, 4] = bad
@@ -119,13 +119,13 @@ def test_a_collapse_beats_better_retrieval(score: str, name: str) -> None:
 
 
 @pytest.mark.parametrize("sign", [1, -1])
-def test_a_difference_within_luck_is_none(sign: int) -> None:
+def test_a_difference_within_chance_is_none(sign: int) -> None:
     change = sign * (0.01 + 0.1 * (-1.0) ** np.arange(50))  # mean 0.01, its standard error 0.014
     assert judge(SOUND, SOUND, LOW, LOW + change).outcome == "no different"
     assert judge(SOUND, SOUND, LOW, LOW + change + 0.05 * sign).outcome == ("better" if sign > 0 else "worse")
 
 
-def test_five_images_prove_nothing() -> None:
+def test_five_images_are_inconclusive() -> None:
     few = judge(SOUND, SOUND, LOW[:5], HIGH[:5])
     assert (few.outcome, few.keep) == ("no different", "start")
     assert few.reason.startswith("5 probe images")
