@@ -1,1 +1,1 @@
-"""Images in, one row of features each out: the library calls behind `dinocli embed`."""
+"""`dinocli embed`: one row of features per image."""

@@ -1,4 +1,4 @@
-"""Several processes of `torchrun` as shards of one file."""
+"""`embed` under `torchrun`: each process computes one shard of the file."""
 
 import time
 from dataclasses import replace
@@ -17,15 +17,15 @@ from dinocli.tasks.embed.merge_shards import merge, remove_shards
 def embed_together(
     options: EmbedOptions, reporter: ProgressReporter, stdin: BinaryIO | None = None, stdout: BinaryIO | None = None
 ) -> EmbedResult | None:
-    """Embed with as many processes as there are; with one this is `embed`.
+    """Embed with all processes; with a single process this is `embed`.
 
-    Each process computes its shard on its own device and waits for none; the main one joins the shards.
+    Each process computes its shard on its own device without synchronisation; the main process merges the shards.
 
     Returns:
-        The outcome, in the main process; None in the others.
+        The result in the main process; None in the others.
 
     Raises:
-        UsageError: The processes cannot share this output.
+        UsageError: Several processes cannot share this output.
     """
     begin = time.monotonic()
     world, _ = open_world(options.device)

@@ -1,4 +1,4 @@
-"""`embed`: images and weights -> a feature file."""
+"""`dinocli.embed`: compute the features of images, and write a feature file."""
 
 import time
 from dataclasses import replace
@@ -37,8 +37,8 @@ def embed(
 ) -> EmbedResult:
     """Compute one row of features per image, in one pass, and write a feature file.
 
-    Features with rare patches are fitted to at most 512 of the images first, which are then not computed again.
-    Memory does not grow with the number of images. `resume` continues an interrupted command.
+    Features with rare patches are fitted to at most 512 of the images first; these are not computed again. Memory use
+    does not grow with the number of images. `resume` continues an interrupted command.
 
     Example:
         >>> options = dinocli.EmbedOptions(("images",), out="feats.npy", weights="runs/mine")
@@ -46,14 +46,14 @@ def embed(
         8
 
     Args:
-        options: What to embed, and how.
+        options: Images, weights and output.
         reporter: Receives the progress.
-        stdin: Where `-` reads names from.
-        stdout: Where `--out -` writes to.
+        stdin: Standard input, for `-`.
+        stdout: Standard output, for `--out -`.
 
     Raises:
-        DinocliError: Every kind; no feature file is then written.
-        Interrupted: After a signal; `resume` continues.
+        DinocliError: Any error; no feature file is then written.
+        Interrupted: A signal stopped the command; `resume` continues it.
     """
     options = following(options)
     reporter, path = reporter or ProgressReporter(), options.path()
@@ -73,13 +73,13 @@ def _embed(
 ) -> EmbedResult:
     begin = time.monotonic()
     context = prepare(options, reporter, stdin)
-    _tell_size(context)
+    _report_resize(context)
     if path and path.exists() and not options.force:
-        return _already(path, context.request(), reporter, begin)
+        return _already_complete(path, context.request(), reporter, begin)
     image_batches = count_rows(context)
     if path is None:
         assert stdout is not None
-        return _send(context, image_batches, stdout, begin)
+        return _write_stdout(context, image_batches, stdout, begin)
     request = context.request()
     part: PartialFeatures | PatchFolder
     if options.to_folder:
@@ -96,17 +96,17 @@ def _embed(
         part.close()
 
 
-def _tell_size(context: EmbedContext) -> None:
-    """Say so where a ViT sees images at another size than its positions were stored for, and nobody asked for it."""
-    own, seen = context.backbone.native_size, context.preprocess.size
-    if context.backbone.resamples and seen != own and not context.options.size:
+def _report_resize(context: EmbedContext) -> None:
+    """Report that a ViT gets images of another size than its position embedding, unless --size was given."""
+    native, size = context.backbone.native_size, context.preprocess.size
+    if context.backbone.resamples and size != native and not context.options.size:
         context.reporter.line(
-            f"images are resized to {seen} px, the position embedding is of {own} px: --size changes it"
+            f"images are resized to {size} px, the position embedding is of {native} px: --size changes it"
         )
 
 
 def _fitted(context: EmbedContext, image_batches: ImageBatches, part: PartialFeatures | PatchFolder) -> EmbedContext:
-    """Fit the features to the images where they need it, unless an interrupted command had done so."""
+    """Fit the features to the images if their kind needs it, or load the fit of an interrupted command."""
     if context.options.tokens not in FITTED or isinstance(context.tokens, RareFeatures):
         return context
     path = state_file(part.target)
@@ -141,7 +141,7 @@ def _fill(
     names = row_names(context.images.names, image_batches.starts_N1, left_out)
     seconds, root = time.monotonic() - begin, str(context.images.root)
     fitted = context.tokens if isinstance(context.tokens, RareFeatures) else None
-    if fitted and not options.like:  # what the fit looked at is not looked at again
+    if fitted and not options.like:  # the fit has already computed some rows
         speed = (len(image_batches) - before) / seconds
     outcome = EmbedResult(
         part.target, part.rows, context.row_shape, len(context.images), len(bad), seconds, speed, root
@@ -150,7 +150,7 @@ def _fill(
     write_features(part, names, _meta(context, request, outcome), bad, tiled=tiled, fitted=fitted)
     state_file(part.target).unlink(missing_ok=True)
     if bad:
-        where = sidecar(part.target, ".bad.csv")  # another command throws its features away, and this table with them
+        where = sidecar(part.target, ".bad.csv")  # deleted with the temporary features of another command
         named = f"they are named in {where}" if options.note else f"the first is {': '.join(bad[0])}"
         reporter.warn(f"{len(bad)} images cannot be read; {named}")
     if context.run and options.note and not (options.shard or options.to_folder):
@@ -158,7 +158,7 @@ def _fill(
     return outcome
 
 
-def _send(context: EmbedContext, image_batches: ImageBatches, stdout: BinaryIO, begin: float) -> EmbedResult:
+def _write_stdout(context: EmbedContext, image_batches: ImageBatches, stdout: BinaryIO, begin: float) -> EmbedResult:
     pipe = StdoutWriter(stdout, len(image_batches), context.shape, context.options.dtype)
     started = time.monotonic()
     stream(context, image_batches, pipe)
@@ -170,8 +170,8 @@ def _send(context: EmbedContext, image_batches: ImageBatches, stdout: BinaryIO, 
     return EmbedResult(None, pipe.rows, context.shape, len(context.images), bad, time.monotonic() - begin, speed)
 
 
-def _already(path: Path, request: dict[str, Any], reporter: ProgressReporter, begin: float) -> EmbedResult:
-    """Answer `resume` for a file that is complete."""
+def _already_complete(path: Path, request: dict[str, Any], reporter: ProgressReporter, begin: float) -> EmbedResult:
+    """Return the result of `resume` on a complete file."""
     meta = read_meta(path)
     if not meta:
         raise UsageError(f"{path} is there already, not by this command; add --force or change --out")
@@ -183,7 +183,7 @@ def _already(path: Path, request: dict[str, Any], reporter: ProgressReporter, be
 
 
 def _meta(context: EmbedContext, request: dict[str, Any], outcome: EmbedResult) -> dict[str, Any]:
-    """Return the data of `feats.json`: what the numbers are and how to compute them again."""
+    """Return the metadata of `feats.json`: everything that is needed to compute the features again."""
     options = context.options
     return {
         "schema": SCHEMA,

@@ -1,4 +1,4 @@
-"""Number and size of the rows of an `embed`, printed before the work; with the time, by `--dry-run` instead of it."""
+"""Number and size of the rows of `embed`, reported before the work; `--dry-run` also estimates the time."""
 
 import time
 from collections import deque
@@ -45,10 +45,10 @@ def count_rows(context: EmbedContext) -> ImageBatches:
 
 
 def dry_run(options: EmbedOptions, reporter: ProgressReporter, stdin: BinaryIO | None = None) -> dict[str, Any]:
-    """Return what `embed` would do as JSON-like data; a few images are read and computed, and nothing is written.
+    """Return what `embed` would do as JSON-like data; a few images are embedded, and nothing is written.
 
     Raises:
-        DinocliError: As `embed`, for all that a few images show.
+        DinocliError: As `embed`, as far as a few images show it.
     """
     options = following(options)
     context = replace(prepare(options, reporter, stdin), reporter=ProgressReporter())
@@ -69,7 +69,7 @@ def dry_run(options: EmbedOptions, reporter: ProgressReporter, stdin: BinaryIO |
 
 
 def _seconds_per_row(context: EmbedContext, image_batches: ImageBatches) -> float:
-    """Embed a few images from all over the list; the whole list decides how many unreadable ones are too many."""
+    """Embed a few images, evenly spread over the list; `--max-bad` is not checked on so small a sample."""
     few = context.images.spread(TRIAL_IMAGES)
     trial = replace(context, images=few, data=context.data.model_copy(update={"max_bad": "100%"}))
     batches = image_batches.for_images(few)
@@ -81,7 +81,7 @@ def _seconds_per_row(context: EmbedContext, image_batches: ImageBatches) -> floa
 
 
 def _bytes(context: EmbedContext, image_batches: ImageBatches) -> int:
-    """Return the size of all rows; where each image has its own grid, by the headers of the files."""
+    """Return the size of all rows; if each image has its own grid, from the headers of the files."""
     numbers = len(image_batches) * int(np.prod(context.shape, dtype=np.int64))
     if context.options.to_folder and (cell := context.cell):
         numbers = sum((height // cell) * (width // cell) for height, width in image_batches.sizes()) * context.shape[-1]

@@ -1,4 +1,4 @@
-"""Setup of `embed`, before the first image: names, weights, preprocessing, precision, and the shape of a row."""
+"""Setup of `embed`: image list, weights, preprocessing, precision, and the shape of a row."""
 
 from dataclasses import dataclass, replace
 from typing import Any, BinaryIO
@@ -34,22 +34,22 @@ from dinocli.tasks.inputs import ReadOptions, describe_weights, preprocess_of, s
 
 @dataclass(frozen=True)
 class EmbedContext:
-    """Options, images, weights and preprocessing of one `embed`, shared by all its stages.
+    """Options, images, weights and preprocessing of one `embed`, shared by all stages.
 
     Args:
-        options: As asked for, with the tokens that were chosen.
+        options: Options of the command, with `auto` tokens resolved.
         reporter: Receives the progress.
-        images: The images of this shard.
-        backbone: On the device, in eval mode.
-        info: Where its weights come from.
-        preprocess: How images are read.
-        data: Threads, and the limit of unreadable images.
-        device: Where it computes.
+        images: Images of this shard.
+        backbone: Backbone on the device, in eval mode.
+        info: Origin of the weights.
+        preprocess: Preprocessing of the images.
+        data: Threads and the limit of unreadable images.
+        device: Device of the backbone.
         precision: fp32, bf16 or fp16.
-        tokens: Which features; where they have to be fitted to the images, only their kind until that is done.
+        tokens: Feature extractor; of features that are fitted to the images, only their kind before the fit.
         shape: Shape of the row of a square image.
-        digest: Hash of the names of all images, those of other shards included.
-        run: The run that made the weights; None for other weights.
+        digest: `ImageList.digest` of all images, including other shards.
+        run: Training run of the weights; None for other weights.
     """
 
     options: EmbedOptions
@@ -68,21 +68,21 @@ class EmbedContext:
 
     @property
     def autocast(self) -> torch.dtype | None:
-        """Return the type to compute in, as the extractor takes it."""
+        """Return the autocast dtype of the extractor; None for fp32."""
         return DTYPES.get(self.precision)
 
     @property
     def row_shape(self) -> tuple[int, ...]:
-        """Return the shape of one row, -1 where it differs from image to image."""
+        """Return the shape of one row; -1 for lengths that differ between images."""
         return (-1, -1, self.shape[-1]) if self.options.to_folder and self.options.keep_aspect else self.shape
 
     @property
     def cell(self) -> int:
-        """Pixels that the sides of an image are multiples of, where its aspect is kept; 0 for squares."""
+        """Pixels that image sides are rounded to a multiple of with --keep-aspect; 0 for square images."""
         return (self.backbone.patch or CONVNET_CELL) if self.options.keep_aspect else 0
 
     def request(self) -> dict[str, Any]:
-        """Return what determines the rows, as JSON-like data."""
+        """Return the settings that determine the rows, as JSON-like data."""
         options = self.options
         return {
             "model": self.info.name,
@@ -98,13 +98,13 @@ class EmbedContext:
 
 
 def prepare(options: EmbedOptions, reporter: ProgressReporter, stdin: BinaryIO | None) -> EmbedContext:
-    """Find images and weights, and decide how the images are read.
+    """Find images, load weights, and determine the preprocessing.
 
-    Inputs and weights that were left out are those of the newest run. Images are read as stored with the weights; for
-    weights without a stored reading the range comes from a sample of the images, mean, std and size from the weights.
+    Inputs and weights default to those of the newest run. Images are read as stored with the weights; without stored
+    preprocessing, the range comes from a sample of the images, and mean, std and size from the weights.
 
     Raises:
-        DinocliError: Every kind, before any image is computed.
+        DinocliError: Any error, before any image is computed.
     """
     device = pick_device(options.device, environment_number("LOCAL_RANK", 0))
     inputs, weights, run = _chosen(options, reporter)
@@ -122,7 +122,7 @@ def prepare(options: EmbedOptions, reporter: ProgressReporter, stdin: BinaryIO |
         backbone, info, preprocess, tokens = maker.backbone, maker.info, maker.preprocess, maker.tokens
         reporter.line(f"{describe_weights(info)}, tokens and reading of {options.like}")
     else:
-        torch.manual_seed(0)  # random weights, where there are no others
+        torch.manual_seed(0)  # for random weights
         in_chans = from_main(lambda: _asked_channels(options.read, images))
         backbone, info, stored = main_first(lambda: load_backbone(weights, options.model, in_chans=in_chans))
         reporter.line(describe_weights(info))
@@ -138,7 +138,7 @@ def prepare(options: EmbedOptions, reporter: ProgressReporter, stdin: BinaryIO |
     reporter.stage("preparing the network")
     precision = feature_precision(device, options.precision)
     backbone = backbone.to(device).eval()
-    backbone.freeze_batch_norm()  # convolutions then do its work: a sixth less of a convnet's time
+    backbone.freeze_batch_norm()  # folded into convolutions, which saves a sixth of a convnet's time
     shape = _row_shape(backbone, tokens, preprocess.size, device)
     shard = parse_shard(options.shard)
     own = replace(images, names=images.names[shard.slice(len(images))]) if shard else images
@@ -160,7 +160,7 @@ def prepare(options: EmbedOptions, reporter: ProgressReporter, stdin: BinaryIO |
 
 
 def _chosen(options: EmbedOptions, reporter: ProgressReporter) -> tuple[tuple[str, ...], str, RunFolder | None]:
-    """Return inputs and weights; those of the newest run where none were named."""
+    """Return inputs and weights; by default those of the newest run."""
     newest = None
     if not options.inputs:
         newest = latest_run()
@@ -180,20 +180,20 @@ def _chosen(options: EmbedOptions, reporter: ProgressReporter) -> tuple[tuple[st
 
 
 def _asked_channels(read: ReadOptions, images: ImageList) -> int:
-    """Return the channels of the input that `--channels` asks for; 0 where the weights decide."""
+    """Return the number of input channels by `--channels`; 0 if the weights decide."""
     return 0 if read.channels is None else input_channels(images, read.channels, read.page or 0)
 
 
 def _data(read: ReadOptions, stored: dict[str, Any] | None) -> Data:
-    """Return the user's own values of reading, else those stored with the weights, else the defaults."""
-    usual = load_recipe(()).data.model_dump()
-    usual |= {key: stored[key] for key in ("channels", "nodata", "page", "z") if stored and key in stored}
+    """Return reading options: given ones, else those stored with the weights, else the defaults."""
+    defaults = load_recipe(()).data.model_dump()
+    defaults |= {key: stored[key] for key in ("channels", "nodata", "page", "z") if stored and key in stored}
     asked = {key: getattr(read, key) for key in ("page", "workers", "z", "channels", "nodata")}
     asked |= {"range": read.range or None, "max_bad": read.max_bad or None}
     given = {
         key: list(value) if isinstance(value, tuple) else value for key, value in asked.items() if value is not None
     }
-    return Data.model_validate(usual | given)
+    return Data.model_validate(defaults | given)
 
 
 def _preprocess(
@@ -222,7 +222,7 @@ def _preprocess(
 
 
 def _row_shape(backbone: Backbone, tokens: Extractor, side: int, device: torch.device) -> tuple[int, ...]:
-    """Compute one black image: a size that the model does not take is refused before anything is read."""
+    """Return the shape of a row by computing one black image, so that an unsupported size is refused early."""
     blank = torch.zeros(1, backbone.in_chans, side, side, device=device)
     if isinstance(tokens, Tokens) and tokens.kind in FITTED:
         with torch.inference_mode():

@@ -1,4 +1,4 @@
-"""The pass over the images: read, compute, hand the rows over, in the order of the list.
+"""One pass over the images: read, compute features, write rows in the order of the list.
 
 Shapes: b rows of a batch, D width.
 """
@@ -24,21 +24,21 @@ from dinocli.models.features import extract_each, l2_normalized
 from dinocli.tasks.embed.embed_setup import EmbedContext
 
 Batch = list[ImageTile]
-"""Pieces of one batch, once computed without their pixels."""
+"""Images or tiles of one batch; without their pixels once they are computed."""
 
 
 class Sink(Protocol):
-    """Takes rows: a file, a folder or a stream."""
+    """Writer of rows: a file, a folder or a stream."""
 
     pieces: int
     rows: int
     bad: Bad
 
     def add(self, rows_b: Rows, boxes: list[Box], pieces: int, bad: Bad) -> None:
-        """Take the rows of the next images or tiles."""
+        """Add the rows of the next images or tiles."""
 
     def commit(self) -> None:
-        """Write what was taken to the disk."""
+        """Flush the added rows to the disk."""
 
 
 def stream(context: EmbedContext, image_batches: ImageBatches, sink: Sink) -> None:
@@ -46,12 +46,12 @@ def stream(context: EmbedContext, image_batches: ImageBatches, sink: Sink) -> No
 
     Args:
         context: Weights, preprocessing, batch size and normalisation.
-        image_batches: Images or tiles to read.
-        sink: Takes the rows of each batch, in order.
+        image_batches: Images or tiles.
+        sink: Receives the rows of each batch, in order.
 
     Raises:
-        DataError: More unreadable images than allowed.
-        Interrupted: After a signal; what was computed is kept.
+        DataError: More unreadable images than `--max-bad` allows.
+        Interrupted: A signal stopped the pass; computed rows are committed.
     """
     listed_bad = context.images.bad
     limit = bad_limit(context.data.max_bad, len(context.images) + len(listed_bad))
@@ -65,8 +65,8 @@ def stream(context: EmbedContext, image_batches: ImageBatches, sink: Sink) -> No
             broken += sum(not np.isfinite(row).all() for row in rows_bD)
             bad = _new_bad(batch, sink.pieces, image_batches)
             boxes = [piece.box or NO_BOX for piece in batch if keep_positions or not _is_bad(piece)]
-            placed = _placed(batch, rows_bD) if keep_positions else rows_bD
-            sink.add(placed, boxes, len(batch), bad)
+            rows = _with_nan_rows(batch, rows_bD) if keep_positions else rows_bD
+            sink.add(rows, boxes, len(batch), bad)
             if bad:
                 limit.check([*listed_bad, *sink.bad])
             reporter.progress("embedding", sink.pieces, len(image_batches))
@@ -80,12 +80,12 @@ def stream(context: EmbedContext, image_batches: ImageBatches, sink: Sink) -> No
 def computed(
     context: EmbedContext, image_batches: ImageBatches, first: int
 ) -> Generator[tuple[Batch, Rows], None, None]:
-    """Yield each batch with the rows of its readable pieces.
+    """Yield each batch with the rows of its readable images or tiles.
 
     Args:
         context: As `stream`.
         image_batches: As `stream`.
-        first: Number of the first piece.
+        first: Index of the first image or tile.
     """
     options = context.options
     waiting: deque[tuple[Batch, list[list[int]]]] = deque()
@@ -125,7 +125,7 @@ def computed(
 
 
 def _with_known(batch: Batch, rows_bD: Rows, known: Mapping[int, NDArray[np.float32]]) -> Rows:
-    """Put rows that were known before in their places."""
+    """Merge computed rows with those that the fit has already computed."""
     if not any(piece.image in known for piece in batch):
         return rows_bD
     computed = iter(rows_bD)
@@ -134,7 +134,7 @@ def _with_known(batch: Batch, rows_bD: Rows, known: Mapping[int, NDArray[np.floa
 
 
 def _assembled(found: list[NDArray[np.float32]], groups: list[list[int]]) -> Rows:
-    """Put the rows of the groups of one batch in its order."""
+    """Concatenate the rows of the groups of one batch, in the order of the batch."""
     if len(found) == 1:
         return found[0]
     rows = {
@@ -145,12 +145,12 @@ def _assembled(found: list[NDArray[np.float32]], groups: list[list[int]]) -> Row
 
 
 def _is_bad(piece: ImageTile) -> bool:
-    """Say whether there is a reason in place of pixels."""
+    """Return whether an image is unreadable: `canvas` is then the reason."""
     return isinstance(piece.canvas, str) and bool(piece.canvas)
 
 
 def _new_bad(batch: Batch, start: int, image_batches: ImageBatches) -> Bad:
-    """Name the unreadable images whose first piece is in this batch."""
+    """Return (name, reason) of the unreadable images whose first tile is in this batch."""
     return [
         (image_batches.images.names[piece.image], str(piece.canvas))
         for number, piece in enumerate(batch, start)
@@ -158,9 +158,9 @@ def _new_bad(batch: Batch, start: int, image_batches: ImageBatches) -> Bad:
     ]
 
 
-def _placed(batch: Batch, rows_bD: Rows) -> Rows:
-    """Insert rows of NaN for unreadable images, so that row numbers equal image numbers."""
+def _with_nan_rows(batch: Batch, rows_bD: Rows) -> Rows:
+    """Insert rows of NaN for unreadable images, so that row indices equal image indices."""
     assert isinstance(rows_bD, np.ndarray)
-    placed = np.full((len(batch), *rows_bD.shape[1:]), np.nan, np.float32)
-    placed[[number for number, piece in enumerate(batch) if not _is_bad(piece)]] = rows_bD
-    return placed
+    rows = np.full((len(batch), *rows_bD.shape[1:]), np.nan, np.float32)
+    rows[[number for number, piece in enumerate(batch) if not _is_bad(piece)]] = rows_bD
+    return rows

@@ -1,4 +1,4 @@
-"""The shards of several jobs -> the feature file that one job would have made.
+"""Merge shards to the feature file that a single process would have written.
 
 Legend: N rows, b rows of a block.
 """
@@ -31,17 +31,17 @@ BLOCK_ROWS = 4096
 def merge(
     out: str, shards: Sequence[str] = (), *, force: bool = False, reporter: ProgressReporter | None = None
 ) -> EmbedResult:
-    """Join shards in their order, without the rows of images that could not be read.
+    """Merge shards in their order, without the rows of unreadable images.
 
     Args:
-        out: The feature file to write.
-        shards: The files; none takes those that `--shard` made beside `out`.
+        out: Output feature file.
+        shards: Shard files; empty for those that `--shard` wrote beside `out`.
         force: Replace an existing file.
         reporter: Receives the progress.
 
     Raises:
-        UsageError: The file is there already, or there are no shards.
-        WeightsError: They do not belong together, or one is missing.
+        UsageError: The output exists, or there are no shards.
+        WeightsError: The shards do not belong together, or one is missing.
     """
     target = Path(out)
     with claimed(*feature_outputs(target)):
@@ -82,7 +82,7 @@ def _merged(target: Path, shards: Sequence[str], reporter: ProgressReporter) -> 
 
 
 def remove_shards(target: Path) -> None:
-    """Delete the shards beside a file, with what stands beside them."""
+    """Delete the shards beside a file, with their sidecar files."""
     for path in _beside(target):
         for suffix in SIDECARS:
             sidecar(path, suffix).unlink(missing_ok=True)
@@ -98,7 +98,7 @@ def _beside(target: Path) -> list[Path]:
 
 
 def _in_order(files: list[FeatureFile]) -> list[FeatureFile]:
-    """Sort shards by their number, and make sure that they are all there and of one kind."""
+    """Sort shards by index; raise if one is missing, or if they were made with different settings."""
     for file in files:
         if not parse_shard(file.meta.get("shard", "")):
             raise WeightsError(f"{file.path} is no shard: its .json does not say which one it is; embed with --shard")

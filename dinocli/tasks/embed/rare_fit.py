@@ -1,4 +1,4 @@
-"""Fit a feature with rare patches to a sample of the folder, before the pass over all images.
+"""Fit features with rare patches on a sample of the images, before the pass over all images.
 
 Legend: S images of the sample, P width of the feature.
 """
@@ -20,26 +20,26 @@ from dinocli.models.features import eval_mode
 from dinocli.models.rarity_maps import rarity_maps
 from dinocli.tasks.embed.embed_setup import EmbedContext
 
-FEWEST = 64
-"""Images of the sample, however large their maps are."""
+MIN_SAMPLE = 64
+"""Minimum number of sampled images, however large their maps are."""
 
 Known = dict[int, NDArray[np.float32]]
-"""Rows that the fit has computed already, by the number of the image."""
+"""Rows that the fit has already computed, by image index."""
 
 
 def fit_rare(context: EmbedContext, image_batches: ImageBatches) -> tuple[RareFeatures, Known]:
-    """Fit the feature to a random sample of the images.
+    """Fit the features on a random sample of the images.
 
     Args:
-        context: Weights and how to read.
+        context: Weights and preprocessing.
         image_batches: All images, or their tiles.
 
     Returns:
-        The feature on the device, and the rows of whole images that need not be read again.
+        The fitted features on the device, and the rows of whole images, which need not be computed again.
 
     Raises:
-        DataError: Fewer than two images can be read.
-        Interrupted: After a signal; nothing is kept.
+        DataError: Fewer than two images are readable.
+        Interrupted: A signal stopped the fit; nothing is saved.
     """
     options, chosen_S = context.options, _sample(context, image_batches)
     names = [context.images.names[number] for number in chosen_S]
@@ -71,17 +71,17 @@ def fit_rare(context: EmbedContext, image_batches: ImageBatches) -> tuple[RareFe
 
 
 def state_file(target: Path) -> Path:
-    """Name the hidden neighbour of a feature file that keeps what was fitted, for `--resume`."""
+    """Return the hidden file beside a feature file that stores the fit for `--resume`."""
     return target.with_name(f".{target.name}.rare")
 
 
 def _sample(context: EmbedContext, image_batches: ImageBatches) -> list[int]:
-    """Choose images at random, fewer where an image has many tiles or its maps are large."""
+    """Return the indices of a random sample of images, fewer if images have many tiles or large maps."""
     side = context.preprocess.size
     blank = torch.zeros(1, context.backbone.in_chans, side, side, device=context.device)
     with torch.inference_mode():
         _, maps = rarity_maps(context.backbone, blank)
-    room = MAX_MAP_BYTES // sum(map_BDhw.numel() * 4 for map_BDhw in maps.values())
+    max_maps = MAX_MAP_BYTES // sum(map_BDhw.numel() * 4 for map_BDhw in maps.values())
     tiles = len(image_batches) / max(1, len(context.images))
-    count = max(FEWEST, round(min(SAMPLE, room) / max(1.0, tiles)))
+    count = max(MIN_SAMPLE, round(min(SAMPLE, max_maps) / max(1.0, tiles)))
     return [int(number) for number in np.random.default_rng(0).permutation(len(context.images))[:count]]

@@ -73,7 +73,7 @@ def test_images_outside_the_sample_get_the_same_function(
 ) -> None:
     folder = write_images(tmp_path / "images", 20)
     monkeypatch.setattr(rare_fit, "SAMPLE", 6)
-    monkeypatch.setattr(rare_fit, "FEWEST", 6)
+    monkeypatch.setattr(rare_fit, "MIN_SAMPLE", 6)
     embed(job(folder, tmp_path / "f.npy", "rare", weights=weights))
     file = open_features(tmp_path / "f.npy")
     model = feature_model_of(file)
@@ -140,7 +140,7 @@ def test_shards_need_a_fit_to_all_images(tmp_path: Path, weights: str) -> None:
 def test_resume_goes_on_with_the_fit_of_before(tmp_path: Path, weights: str, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = write_images(tmp_path / "images", 12)
     monkeypatch.setattr(rare_fit, "SAMPLE", 4)
-    monkeypatch.setattr(rare_fit, "FEWEST", 4)
+    monkeypatch.setattr(rare_fit, "MIN_SAMPLE", 4)
     embed(job(folder, tmp_path / "whole.npy", "rare", weights=weights))
     add, calls = PartialFeatures.add, list[int]()
 
