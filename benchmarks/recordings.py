@@ -95,7 +95,6 @@ COMMANDS = (
         "Adapt",
         f"{TRAIN} --labels folder --out runs/mine",
         during=(0.1, 0.45, 0.8),
-        piped=("runs/mine", "runs/piped"),
     ),
     Command(
         "embed",
@@ -129,7 +128,12 @@ COMMANDS = (
         "dinocli segment ./new --weights runs/mine --method anomaly --reference ./images/good --overlay --out defects",
         during=(0.5,),
     ),
-    Command("compare", "Two runs side by side", "dinocli compare runs/mine runs/piped --report compare.html"),
+    Command(
+        "other",
+        "Another run",
+        f"{TRAIN} --set optim.lr=5e-4 --out runs/other",
+    ),
+    Command("compare", "Two runs side by side", "dinocli compare runs/mine runs/other --report compare.html"),
     Command("runs", "All runs", "dinocli runs"),
     Command("export", "For other programs", "dinocli export runs/mine --format onnx --out mine.onnx"),
     Command("no_folder", "A folder that is not there", "dinocli embed ./imagse --weights ./weights"),

@@ -208,7 +208,7 @@ class StageDisplay:
         name = Text(self._safe(stage.work), style="dim" if stage.ended else "", no_wrap=True, overflow="ellipsis")
         count = f"{stage.done:,}/{stage.total:,}" if stage.total else ""
         if stage.ended:
-            detail = Text(self._safe(stage.detail), style="dim")
+            detail = Text(self._safe(stage.detail), "dim", no_wrap=True, overflow="ellipsis")
             return [mark, name, Text(""), Text(count, style="dim"), elapsed, detail]
         narrow = self._console.width < LONG_BAR_MIN_WIDTH
         bar = ProgressBar(stage.total or None, stage.done, width=6 if narrow else 14, pulse=not stage.total)
