@@ -1,1 +1,1 @@
-"""The command `segment`: images, method, one pass, one folder. The methods are in `dinocli.segmentation`."""
+"""`dinocli segment`: one pass over the images, one output folder. The methods are in `dinocli.segmentation`."""

@@ -1,4 +1,4 @@
-"""Is this part good? A detector that answers about one image after the other, for a process that stays."""
+"""Streaming inspection: a detector in memory that judges one image after the other, good or defective."""
 
 import os
 import time
@@ -32,12 +32,12 @@ class Answers:
     """A detector in memory.
 
     Args:
-        options: With `detector`; `groups` can be `folder` or `folder:N`.
-        reporter: Is told what was loaded.
+        options: Options with `detector`; `groups` can be `folder` or `folder:N`.
+        reporter: Receives a line on the loaded weights.
 
     Raises:
-        UsageError: Options that the detector settles.
-        WeightsError: No such detector, or a damaged one.
+        UsageError: Options that the detector determines.
+        WeightsError: The detector is missing or damaged.
     """
 
     def __init__(self, options: SegmentOptions, reporter: ProgressReporter) -> None:
@@ -65,12 +65,12 @@ class Answers:
         self._groups: dict[str, tuple[float, bool]] = {}
 
     def about(self, path: str) -> Answer:
-        """Say whether an image is good.
+        """Judge an image.
 
         Returns:
-            JSON-like data: `image`; `good`, the `score` (0 to 1), the `regions` that were found, each with box (left,
-            top, width, height in pixels), area in pixels and score; with groups also `group`, and `group_score` and
-            `group_good` over its images so far. Of an unreadable image `error` in their place.
+            JSON-like data: `image`; `good`; `score` (0 to 1); `regions`, each with box (left, top, width, height in
+            pixels), area in pixels and score; with groups also `group`, and `group_score` and `group_good` over its
+            images so far. For an unreadable image, `image` and `error`.
         """
         begin = time.monotonic()
         folder, name = os.path.split(os.path.abspath(path))
@@ -101,15 +101,15 @@ class Answers:
 
 
 def answers(options: SegmentOptions, reporter: ProgressReporter, stdin: BinaryIO | None) -> Iterator[Answer]:
-    """Answer about the images that the inputs name; of `-`, each path as soon as its line arrives.
+    """Yield the answer of each input image; with `-`, for each path as soon as its line arrives.
 
     Args:
-        options: With `detector`.
-        reporter: Is told what was loaded.
-        stdin: Where `-` reads paths from, one a line, or ended by NUL as `options.read.null` says.
+        options: Options with `detector`.
+        reporter: Receives a line on the loaded weights.
+        stdin: Standard input for `-`: one path per line, or NUL-separated with `options.read.null`.
 
     Raises:
-        DinocliError: Of every kind, before the first answer; what cannot be read is an answer with an `error`.
+        DinocliError: Any error before the first answer; an unreadable image gives an answer with `error`.
     """
     detector = Answers(options, reporter)
     for path in _paths(options, stdin):
@@ -126,7 +126,7 @@ def _paths(options: SegmentOptions, stdin: BinaryIO | None) -> Iterable[str]:
 
 
 def _arriving(stdin: BinaryIO, end: bytes) -> Iterator[str]:
-    """Yield paths as they arrive; a reader that waits for a full buffer would answer too late."""
+    """Yield paths as they arrive; a buffered reader would wait for a full buffer."""
     left = b""
     while more := os.read(stdin.fileno(), 1 << 16):
         *whole, left = (left + more).split(end)

@@ -1,11 +1,11 @@
-"""A fitted anomaly method with its weights, as one folder: for images that come later.
+"""Detector: a fitted anomaly method with its weights, as one folder, for later images.
 
     detector/
       backbone/             the weights; timm.create_model("local-dir:detector/backbone", pretrained=True)
-      anomaly.safetensors   the bank, and which distances are usual
+      anomaly.safetensors   the memory bank, and the scale of distances
       detector.json         size, stride, tiles and threshold, and the SHA-256 of the files
 
-A detector is one thing: files of two of them together would give wrong answers in silence, so their hashes are checked.
+The hashes are checked: mixed files of two detectors would silently give wrong answers.
 """
 
 import json
@@ -46,13 +46,13 @@ class DetectorRecord(Stored):
 
 @dataclass(frozen=True)
 class Detector:
-    """A detector that was read.
+    """A loaded detector.
 
     Args:
-        folder: Where it lies.
-        options: The options of a command, with those of the detector in their places.
-        fitted: The method.
-        digest: Of its files.
+        folder: Detector folder.
+        options: Options of the command, completed by those of the detector.
+        fitted: The fitted method.
+        digest: Hashes of its files.
     """
 
     folder: Path
@@ -62,7 +62,7 @@ class Detector:
 
 
 def check_new(options: SegmentOptions) -> None:
-    """Raise a `UsageError` if no detector can be saved there, before anything takes long."""
+    """Raise `UsageError` if the detector cannot be saved there, before any long work."""
     folder = Path(options.save_detector)
     if options.method not in ("auto", "anomaly") or options.propagate or options.maps_from or options.detector:
         raise UsageError("--save-detector keeps what --method anomaly has fitted: use it with that method")
@@ -75,10 +75,10 @@ def check_new(options: SegmentOptions) -> None:
 
 
 def save_detector(options: SegmentOptions, context: EmbedContext, plan: FittedPlan) -> None:
-    """Write the folder, whole or not at all; an older detector of this name is replaced.
+    """Write the folder atomically; an existing detector is replaced.
 
     Raises:
-        UsageError: The method is another one than anomaly.
+        UsageError: The method is not anomaly.
     """
     folder, fitted = Path(options.save_detector), plan.fitted
     if not isinstance(fitted, FittedAnomaly):
@@ -108,11 +108,11 @@ def save_detector(options: SegmentOptions, context: EmbedContext, plan: FittedPl
 
 
 def open_detector(options: SegmentOptions) -> Detector:
-    """Read the detector that the options name.
+    """Load the detector of the options.
 
     Raises:
-        UsageError: An option that the detector settles.
-        WeightsError: The folder is not there, damaged, or mixed of two detectors.
+        UsageError: An option that the detector determines was given.
+        WeightsError: The folder is missing, damaged, or mixes files of two detectors.
     """
     folder = user_path(options.detector)
     _check_options(options)

@@ -1,4 +1,4 @@
-"""Masks of images that are looked at now: weights, method and sample, settled one after the other."""
+"""Source of newly computed maps: weights, method and its fit on a sample."""
 
 from typing import Any, BinaryIO
 
@@ -14,21 +14,21 @@ from dinocli.tasks.segment.segment_plan import SegmentInputs
 
 
 class FreshMaps:
-    """Images and weights of a command; the method sees them in `plan`.
+    """Images and weights of a command; `plan` fits the method.
 
     Args:
-        options: What to do.
-        reporter: Is told the progress.
-        stdin: Where `-` reads names from.
-        method: A method of one's own in place of `options.method`.
+        options: Options of the command.
+        reporter: Receives the progress.
+        stdin: Standard input, for `-`.
+        method: A custom method instead of `options.method`.
 
     Attributes:
-        options: As given, with those of a detector in their places.
-        context: Weights and how to read.
-        inputs: The images.
+        options: Options, completed by those of a detector.
+        context: Weights and preprocessing.
+        inputs: Images of the command.
 
     Raises:
-        DinocliError: Of every kind, before any image is computed.
+        DinocliError: Any error, before any image is computed.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class FreshMaps:
         self.inputs = SegmentInputs(context.images, context.info.to_dict(), context.data, context.run)
 
     def request(self) -> dict[str, Any]:
-        """Return what determines the masks, besides the options of every pass."""
+        """Return the settings that determine the masks, besides the options."""
         return {
             "model": self.context.info.name,
             "weights sha256": self.context.info.sha256,
@@ -57,16 +57,16 @@ class FreshMaps:
         }
 
     def chosen(self) -> Chosen:
-        """Choose the method."""
+        """Return the chosen method."""
         if self._detector:
             return Chosen("anomaly", Anomaly(), f"detector {self._detector.folder}")
         return choose(self.context, self.options, Sample(self.context, self.options, self._reporter))
 
     def plan(self) -> FittedPlan:
-        """Let the method see a sample of the images.
+        """Fit the method on a sample of the images.
 
         Raises:
-            UsageError: The method does not go with tiles, or with these weights.
+            UsageError: The method does not support tiles, or these weights.
         """
         if self._detector:
             extractor = extractor_of(self.context, self.options, FeatureKind.PATCHES)

@@ -1,4 +1,4 @@
-"""The answer about a part that several images show: the largest score of its images."""
+"""Answers per group of images that show one part: the maximum score of its images."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ COLUMNS = ("group", "images", "score", "good", "image")
 
 @dataclass(frozen=True)
 class GroupAnswer:
-    """What is said of one group.
+    """Answer for one group.
 
     Args:
-        group: Its name.
-        images: How many it has.
-        score: The largest of them, 0 to 1.
-        good: No image of it has a region.
-        image: The one with the largest score.
+        group: Name of the group.
+        images: Number of images.
+        score: Maximum score, 0 to 1.
+        good: No image of the group has a region.
+        image: Image with the maximum score.
     """
 
     group: str
@@ -37,11 +37,11 @@ def group_names(spec: str, names: Sequence[str], reporter: ProgressReporter) -> 
 
     Args:
         spec: `folder`, `folder:N`, or a CSV with the columns `path` and one other.
-        names: Of the images.
-        reporter: Is told what was assumed.
+        names: Image names.
+        reporter: Receives notes on assumptions.
 
     Raises:
-        UsageError: A CSV of several columns.
+        UsageError: A CSV with several group columns.
         DataError: The groups cannot be read.
     """
     columns = read_labels(spec, names, reporter.line)
@@ -52,13 +52,13 @@ def group_names(spec: str, names: Sequence[str], reporter: ProgressReporter) -> 
 
 
 def group_answers(groups: Mapping[str, str], records: Iterable[ImageRecord]) -> list[GroupAnswer]:
-    """Join the images of each group, the group with the largest score first; images without a group are left out."""
-    of: dict[str, list[ImageRecord]] = {}
+    """Return the answer of each group, highest score first; images without a group are left out."""
+    records_of: dict[str, list[ImageRecord]] = {}
     for record in records:
         if record.image in groups:
-            of.setdefault(groups[record.image], []).append(record)
+            records_of.setdefault(groups[record.image], []).append(record)
     answers = []
-    for group, images in of.items():
+    for group, images in records_of.items():
         highest = max(images, key=lambda record: record.score)
         good = not any(record.regions for record in images)
         answers.append(GroupAnswer(group, len(images), highest.score, good, highest.image))
@@ -66,6 +66,6 @@ def group_answers(groups: Mapping[str, str], records: Iterable[ImageRecord]) -> 
 
 
 def write_groups(path: Path, answers: Iterable[GroupAnswer]) -> None:
-    """Write one row a group."""
-    rows = ([one.group, one.images, f"{one.score:.6g}", int(one.good), one.image] for one in answers)
+    """Write one row per group."""
+    rows = ([answer.group, answer.images, f"{answer.score:.6g}", int(answer.good), answer.image] for answer in answers)
     write_table(path, COLUMNS, rows)

@@ -1,4 +1,4 @@
-"""From the maps of one image to its files and its record."""
+"""Write the files of one segmented image, and return its record."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,20 +23,20 @@ from dinocli.segmentation.upsample import Rendered, render
 from dinocli.tasks.segment.segment_options import SegmentOptions
 
 SMALLEST = 0.25
-"""Part of a patch that a region has at least: what is smaller came from the pixels, not from the network."""
+"""Minimum region area as a fraction of a patch: smaller regions come from the edge refinement, not the network."""
 
 
 @dataclass
 class ImageWriter:
-    """Where images are finished, one after the other.
+    """Writes the output files of each image.
 
     Args:
-        options: What was asked for.
-        folder: Gets the files.
-        images: The list.
-        stems: Name of each one's files.
-        truth: True masks, or None.
-        scorer: Scores against them.
+        options: Options of the command.
+        folder: Output folder.
+        images: Images of the command.
+        stems: File stem of each image's outputs.
+        truth: Ground-truth masks, or None.
+        scorer: Scorer against the ground truth.
     """
 
     options: SegmentOptions
@@ -53,9 +53,9 @@ class ImageWriter:
         """Write all files of an image.
 
         Args:
-            picture: As it was read.
-            maps: What the method said.
-            heads_nhw: Masks of attention heads on the grid, for the truth alone.
+            picture: The image.
+            maps: Maps of the method.
+            heads_nhw: Masks of attention heads on the grid, for scoring against true masks.
         """
         dense = maps.threshold < 0
         rendered = inside(self._rendered(picture, maps), picture)
@@ -95,7 +95,7 @@ class ImageWriter:
         return record
 
     def _rendered(self, picture: SegmentImage, maps: PatchMaps) -> Rendered:
-        """Bring the maps to the pixels of the image; of an empty image only where the soft map is written."""
+        """Upsample the maps to the pixels of the image; for an empty image only if its soft map is needed."""
         outputs, size = self.options.outputs, picture.geometry.source
         if maps.empty_reason and not (outputs.soft or outputs.npy or self.truth):
             return Rendered(np.zeros(size, np.uint16), np.zeros(size, np.float32))
@@ -136,7 +136,7 @@ class ImageWriter:
         heads_AHW: NDArray[np.bool_] | None,
     ) -> Mapping[str, float]:
         flagged = bool(rendered.labels_HW.any())
-        # Folder names say which images are good where the method looks for defects and there are no masks.
+        # Without true masks, the anomaly method takes image labels from folder names: those in `good` are good.
         if self.truth is None and self.has_good and maps.distances_hw is not None:
             self.scorer.add_image(maps.score, defective=not is_good(name), flagged=flagged)
         if truth_HW is None:
@@ -147,18 +147,18 @@ class ImageWriter:
 
 
 def labels_of(rendered: Rendered, geometry: PatchGeometry, min_area: int | None) -> NDArray[np.uint16]:
-    """Return the label map without what is too small.
+    """Return the label map without regions below the minimum area.
 
     Args:
-        rendered: Of an image in which not every pixel has a label.
-        geometry: Of its grid.
-        min_area: Pixels that a part has at least; None is `SMALLEST` of a patch.
+        rendered: Label map of an image with background.
+        geometry: Geometry of its patch grid.
+        min_area: Minimum area, pixels; None is `SMALLEST` of a patch.
     """
     least = round(SMALLEST * geometry.cell_pixels**2) if min_area is None else min_area
     return without_specks(rendered.labels_HW, least)
 
 
 def write_classes(folder: MaskFolder, names: dict[int, str]) -> None:
-    """Name the classes of the YOLO labels, class 0 on the first line."""
+    """Write the class names of the YOLO labels, class 0 on the first line."""
     most = max(names, default=0)
     write_atomic(folder.classes, "".join(f"{names.get(label, f'unused {label}')}\n" for label in range(1, most + 1)))

@@ -1,4 +1,4 @@
-"""What is settled before the first image is segmented: the method, fitted on a sample of the folder."""
+"""Choose the method and fit it on a sample of the images, before the first image is segmented."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -30,12 +30,12 @@ from dinocli.tasks.segment.segment_options import SIZE, MethodUsed, SegmentOptio
 from dinocli.tasks.segment.segment_plan import ImageMaps
 
 SAMPLE_BYTES = 1 << 30
-"""Of the grids that a method is fitted on; large images give fewer of them."""
+"""Maximum size of the feature grids that a method is fitted on; of large images fewer are sampled."""
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """A method, its name, and why it was chosen; an empty reason where the user chose."""
+    """A method, its name, and the reason for its choice; the reason is empty if the user chose it."""
 
     name: str
     method: Method
@@ -44,12 +44,12 @@ class Chosen:
 
 @dataclass(frozen=True)
 class FittedPlan:
-    """A method that has seen the folder, and who looks at images for it: a `SegmentPlan`.
+    """A fitted method with its feature extractor; a `SegmentPlan`.
 
     Args:
         extractor: Reads images and computes their features.
-        chosen: The method.
-        fitted: The same, fitted.
+        chosen: The chosen method.
+        fitted: The fitted method.
     """
 
     extractor: FeatureExtraction
@@ -58,24 +58,24 @@ class FittedPlan:
 
     @property
     def reader(self) -> SegmentReader:
-        """How images are read."""
+        """Reader of the images."""
         return self.extractor.reader
 
     @property
     def method(self) -> MethodUsed:
-        """For the report."""
+        """Method record for the report."""
         return MethodUsed(self.chosen.name, self.chosen.reason, self.fitted.parameters)
 
     @property
     def scale(self) -> DistanceScale | None:
-        """Of the distances, where the method measures any."""
+        """Scale of the distances; None for a method without distances."""
         return self.fitted.scale if isinstance(self.fitted, FittedAnomaly) else None
 
     def maps(self, picture: SegmentImage, *, heads: bool) -> ImageMaps:
-        """Compute the features of an image, and map it; of the anomaly method's sample the distances are known."""
-        seen = self.fitted.apply_known(picture.image) if isinstance(self.fitted, FittedAnomaly) else None
-        if seen is not None:
-            return ImageMaps(seen, None)
+        """Return the maps of an image; distances of the anomaly method's sample are known from the fit."""
+        known = self.fitted.apply_known(picture.image) if isinstance(self.fitted, FittedAnomaly) else None
+        if known is not None:
+            return ImageMaps(known, None)
         grid = self.extractor.grid(picture)
         heads_nhw = None
         if heads and self.extractor.feature_kind == FeatureKind.ATTENTION:
@@ -84,12 +84,12 @@ class FittedPlan:
 
 
 class Sample:
-    """Reads some images of the folder, or of the reference, as features of the kind that is asked for.
+    """Features of a random sample of the images, or of the reference images.
 
     Args:
-        context: Weights and how to read.
-        options: What was asked for.
-        reporter: Is told the progress.
+        context: Weights and preprocessing.
+        options: Options of the command.
+        reporter: Receives the progress.
     """
 
     def __init__(self, context: EmbedContext, options: SegmentOptions, reporter: ProgressReporter) -> None:
@@ -101,17 +101,16 @@ class Sample:
         self._rows: list[int] = sorted(random.choice(len(self._images), count, replace=False).tolist())
 
     def grids(self, feature_kind: FeatureKind) -> Sequence[FeatureGrid]:
-        """Return the grids of the sample, as many as `SAMPLE_BYTES` hold, one at least.
+        """Return the feature grids of the sample, at most `SAMPLE_BYTES` but at least one.
 
-        Images are read on first use: some methods never use them. Reading raises a `DataError`
-        if none of the images is readable.
+        Images are read on first use, since some methods need none. Reading raises `DataError` if no image is readable.
         """
         return _Later(self._extracted(feature_kind))
 
     def _reference_numbers(self) -> dict[int, int]:
-        """Return the number of each reference image: that of the equal image of the folder, or one below 0.
+        """Return the image number of each reference image: that of its byte-identical test image, or a negative number.
 
-        An image is never compared with patches of its own number, so a copy of itself does not hide its defect.
+        An image is not compared with patches of its own number, so that a copy of it does not hide its defect.
         """
         equal = equal_files(self._images.paths(), self._context.images.paths())
         if equal:
@@ -161,10 +160,10 @@ class _Later(Sequence[FeatureGrid]):
 
 
 def choose(context: EmbedContext, options: SegmentOptions, sample: Sample) -> Chosen:
-    """Return the method that the user named, or the one that fits what the sample looks like.
+    """Return the method of the options; for `auto`, the one that suits the sample.
 
     Raises:
-        UsageError: A method, option or backbone that does not go together.
+        UsageError: Method, options and backbone do not fit together.
     """
     if options.propagate:
         images = context.images
@@ -187,7 +186,7 @@ def choose(context: EmbedContext, options: SegmentOptions, sample: Sample) -> Ch
 
 
 def extractor_of(context: EmbedContext, options: SegmentOptions, feature_kind: FeatureKind) -> FeatureExtraction:
-    """Return who looks at images as the options ask."""
+    """Return the feature extractor for the options."""
     tiling = parse_tiling(options.tile) if options.tile else None
     size = options.size or (0 if tiling else SIZE)
     query = options.query_point() if feature_kind == FeatureKind.ATTENTION else None
@@ -206,10 +205,10 @@ def extractor_of(context: EmbedContext, options: SegmentOptions, feature_kind: F
 def fitted_plan(
     context: EmbedContext, options: SegmentOptions, chosen: Chosen, sample: Sample, reporter: ProgressReporter
 ) -> FittedPlan:
-    """Let the method see the sample.
+    """Fit the method on the sample.
 
     Raises:
-        UsageError: The method does not go with tiles, or with these weights.
+        UsageError: The method does not support tiles, or these weights.
     """
     method = chosen.method
     extractor = extractor_of(context, options, method.feature_kind)

@@ -1,4 +1,4 @@
-"""`segment`: images and weights -> masks, in one pass after a look at a sample."""
+"""`dinocli.segment`: fit a method on a sample of the images, then segment all images in one pass."""
 
 import time
 from contextlib import closing
@@ -39,7 +39,7 @@ def segment(
     stdin: BinaryIO | None = None,
     method: Method | None = None,
 ) -> SegmentResult:
-    """Segment images without a label, and leave a folder of masks behind.
+    """Segment images without labels, and write a folder of masks.
 
     Example:
         >>> options = dinocli.SegmentOptions(("images",), out="masks", method="kmeans", weights="runs/mine", size=64)
@@ -47,19 +47,19 @@ def segment(
         8
 
     Args:
-        options: What to do.
-        reporter: Is told the progress.
-        stdin: Where `-` reads names from.
-        method: A method of one's own in place of `options.method`.
+        options: Images, weights, method and outputs.
+        reporter: Receives the progress.
+        stdin: Standard input, for `-`.
+        method: A custom method instead of `options.method`.
 
     Raises:
-        DinocliError: Of every kind; no file is then half written.
-        Interrupted: After a signal; `resume` continues.
+        DinocliError: Any error; no file is then half-written.
+        Interrupted: A signal stopped the command; `resume` continues it.
     """
     folder = MaskFolder(Path(options.out))
     files = (Path(options.save_detector),) if options.save_detector else ()
     with claimed(*files, folder=folder.path):
-        folder.file_set()  # finishes what a dead process began
+        folder.file_set()  # recovers the commit of a dead process
         check_free(folder, options)
         return _segment(options, folder, reporter or ProgressReporter(), stdin, method)
 
@@ -88,7 +88,7 @@ def _segment(
     if options.groups:
         inputs = replace(inputs, groups=group_names(options.groups, inputs.images.names, reporter))
     plan = source.plan()
-    # The score of a rest is of no use, and a video is followed from its first frame.
+    # Scores need all images, and propagation starts at the first frame of a video: neither can resume.
     journal = SegmentJournal(folder, request, resume=options.resume and not truth and not options.propagate)
     writer = ImageWriter(options, folder.partial, inputs.images, output_stems(inputs.images.names), truth, MaskScorer())
     _pass(plan, inputs, writer, journal, reporter)
@@ -103,10 +103,10 @@ def _segment(
 def dry_run(
     options: SegmentOptions, reporter: ProgressReporter | None = None, stdin: BinaryIO | None = None
 ) -> dict[str, Any]:
-    """Say what `segment` would do, and write nothing.
+    """Return what `segment` would do as JSON-like data; nothing is written.
 
     Raises:
-        DinocliError: As `segment`, for all that can be known before the first image.
+        DinocliError: As `segment`, as far as it is known before the first image.
     """
     reporter = reporter or ProgressReporter()
     check_free(MaskFolder(Path(options.out)), options)
@@ -136,14 +136,14 @@ def dry_run(
 
 
 def check_free(folder: MaskFolder, options: SegmentOptions) -> None:
-    """Raise a `UsageError` if a result is there already and neither --resume nor --force was given."""
+    """Raise `UsageError` if the output exists and neither --resume nor --force was given."""
     folder.check_free(resume=options.resume, force=options.force)
     if options.outputs.coco and Path(options.outputs.coco).exists() and not (options.resume or options.force):
         raise UsageError(f"{options.outputs.coco} is there already; add --force to replace it, or name another --coco")
 
 
 def _asked(options: SegmentOptions) -> dict[str, Any]:
-    """Return the options that determine the masks, as JSON-like data."""
+    """Return the options that determine the masks and tables, as JSON-like data."""
     own = ("method", "propagate", "reference", "size", "stride", "tile", "query", "refine", "sample", "seed")
     later = ("truth", "good_without_mask", "groups", "min_area")
     return {
@@ -156,7 +156,7 @@ def _asked(options: SegmentOptions) -> dict[str, Any]:
 def _pass(
     plan: SegmentPlan, inputs: SegmentInputs, writer: ImageWriter, journal: SegmentJournal, reporter: ProgressReporter
 ) -> None:
-    """Segment every image that is not done yet, in the order of the list."""
+    """Segment all images that are not in the journal, in the order of the list."""
     images, total = inputs.images, len(inputs.images)
     if journal.done:
         reporter.line(f"continuing after {len(journal.done)} of {total}")
@@ -194,7 +194,7 @@ def _outcome(folder: MaskFolder, about: dict[str, Any], begin: float) -> Segment
 
 
 def _unpacked(options: SegmentOptions, folder: MaskFolder, reporter: ProgressReporter) -> SegmentOptions:
-    """Put the frames of a video in its place."""
+    """Replace a video by the folder of its frames."""
     folder.begin()
     frames = unpack(Path(options.inputs[0]), folder.frames, again=not options.resume, reporter=reporter)
     return replace(options, inputs=(str(frames),))

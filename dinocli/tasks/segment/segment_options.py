@@ -9,20 +9,20 @@ from dinocli.errors import UsageError
 from dinocli.tasks.inputs import ImageOptions
 
 SIZE = 480
-"""Pixels of the canvas's shorter side, as the scripts of DINO have it; a grid of 30 cells with patches of 16 px."""
+"""Shorter side of the canvas, pixels, as in DINO's scripts: a grid of 30 cells with patches of 16 px."""
 
 
 @dataclass(frozen=True)
 class MaskOutputs:
-    """Files that are written besides label maps, `segments.csv` and `report.html`.
+    """Outputs in addition to label maps, `segments.csv` and `report.html`.
 
     Args:
-        soft: Soft maps, 16-bit PNG.
+        soft: Soft maps as 16-bit PNG.
         npy: Soft maps as float32 `.npy` instead of PNG.
-        maps: Further maps of the method: attention heads, false colours.
-        overlay: Images with their masks over them, JPEG.
+        maps: Additional maps of the method: attention heads, false colours.
+        overlay: Images with mask overlays, JPEG.
         coco: Path of a COCO file; empty for none.
-        polygons: Polygons in the COCO file, instead of run lengths.
+        polygons: Polygons in the COCO file instead of run-length encoding.
         yolo: Label files for YOLO segmentation.
     """
 
@@ -39,31 +39,31 @@ class MaskOutputs:
 class SegmentOptions(ImageOptions):
     """Options of `segment`. Empty strings and None mean: as stored with the weights, else the default.
 
-    Beside those of `ImageOptions`; `inputs` may also be one video.
+    In addition to `ImageOptions`; `inputs` may also be one video.
 
     Args:
-        out: The folder of the results.
+        out: Output folder.
         method: `auto`, or the name of a method.
-        method_options: Options of the method, by name.
-        reference: Folder of images that are known to be good; empty takes the typical patches of the folder itself.
-        size: Pixels of the canvas's shorter side; 0 is `SIZE`, or every image's own scale with tiles.
-        stride: Pixels between two patches of a ViT; 0 is the patch itself.
+        method_options: Options of the method by name.
+        reference: Folder of good images; empty for the typical patches of the images themselves.
+        size: Shorter side of the canvas, pixels; 0 is `SIZE`, with tiles the size of each image.
+        stride: Distance between patches of a ViT, pixels; 0 is the patch size.
         tile: `SIZE` or `SIZE:OVERLAP`, pixels.
-        query: `x,y` of the patch that attention asks about, as shares of width and height.
-        propagate: Label map of the first frame, carried on through the others; needs no method.
-        refine: Let masks follow the edges of the image.
-        min_area: Pixels that a region has at least; None is a quarter of a patch.
-        maps_from: Folder of an earlier command whose stored distances get another threshold; empty computes maps.
-        detector: Folder that `save_detector` wrote; its method is taken as it was fitted.
-        save_detector: Folder that gets the fitted anomaly method with its weights; empty for none.
-        outputs: Files besides the masks.
+        query: `x,y` of the query patch of attention, as fractions of width and height.
+        propagate: Label map of the first frame, propagated to the other frames; needs no method.
+        refine: Refine masks along the edges of the image.
+        min_area: Minimum region area, pixels; None is a quarter of a patch.
+        maps_from: Output folder of an earlier command whose distances get another threshold; empty computes maps.
+        detector: Detector folder of `save_detector`; its method is not fitted again.
+        save_detector: Output folder for the fitted anomaly method with its weights; empty for none.
+        outputs: Additional outputs.
         truth: Folder of ground-truth masks; empty for none.
-        good_without_mask: Images without a mask in it have no object; otherwise only those in a folder `good`.
-        groups: `folder`, `folder:N` or a CSV: images of one part, which get one answer; empty for none.
-        sample: Images that a method is fitted on.
-        seed: Of the choice of the sample, and of the method.
-        precision: To compute in.
-        resume: Go on where an interrupted command stopped.
+        good_without_mask: Images without a true mask have no object; otherwise only those in a folder `good`.
+        groups: `folder`, `folder:N` or a CSV: images of one part share one answer; empty for none.
+        sample: Number of images that a method is fitted on.
+        seed: Random seed of the sample and of the method.
+        precision: auto, fp32, bf16 or fp16.
+        resume: Continue an interrupted command.
     """
 
     out: str = ""
@@ -96,10 +96,10 @@ class SegmentOptions(ImageOptions):
             raise UsageError("--groups joins the scores of --method anomaly: leave it out, or name that method")
 
     def query_point(self) -> tuple[float, float] | None:
-        """Parse the query, None without one.
+        """Parse `query`; None if it is empty.
 
         Raises:
-            UsageError: Not two shares.
+            UsageError: The query is not two fractions.
         """
         if not self.query:
             return None
@@ -117,9 +117,9 @@ class MethodUsed:
     """The method of a run.
 
     Args:
-        name: After `auto`.
-        reason: Why `auto` chose it; empty where the user named it.
-        parameters: What the method fitted on the folder, such as the number of segments.
+        name: Name, with `auto` resolved.
+        reason: Reason for the choice of `auto`; empty if the user chose the method.
+        parameters: Parameters fitted on the images, such as the number of segments.
     """
 
     name: str
@@ -146,8 +146,8 @@ class SegmentResult:
         scores: Against the ground truth: name -> value, low, high; empty without one.
         confusion: Counts of images by what is known and what was found, `true_positive` and so on; empty if unknown.
         groups: How many groups, and how many of them are good; None if not requested.
-        seconds: Of the whole command.
-        root: Folder that the names of the images are relative to.
+        seconds: Duration of the command.
+        root: Folder that image names are relative to.
     """
 
     folder: Path

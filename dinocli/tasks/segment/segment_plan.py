@@ -1,4 +1,4 @@
-"""What a pass over the images needs, whether their maps are computed now or were stored by an earlier command."""
+"""Interface of the pass over the images to newly computed or stored maps."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,14 +18,14 @@ from dinocli.tasks.segment.segment_options import MethodUsed
 
 @dataclass(frozen=True)
 class SegmentInputs:
-    """The images of one command, and what is said of the weights.
+    """Images and weights record of one command.
 
     Args:
-        images: The images.
+        images: Images to segment.
         weights: `WeightsInfo.to_dict` data.
-        data: Threads, and the limit of unreadable images.
-        run: The run that made the weights; None for other weights.
-        groups: The group of each image that has one; None if not requested.
+        data: Threads and the limit of unreadable images.
+        run: Training run of the weights; None for other weights.
+        groups: Group by image name; None if not requested.
     """
 
     images: ImageList
@@ -36,11 +36,11 @@ class SegmentInputs:
 
 
 class ImageMaps(NamedTuple):
-    """What is known of one image.
+    """Maps of one image.
 
     Args:
-        maps: On the patch grid.
-        heads_nhw: Masks of attention heads on the grid, for the truth alone; None for other methods.
+        maps: Maps on the patch grid.
+        heads_nhw: Masks of attention heads on the grid, for scoring against true masks; None for other methods.
     """
 
     maps: PatchMaps
@@ -48,28 +48,28 @@ class ImageMaps(NamedTuple):
 
 
 class SegmentPlan(Protocol):
-    """Who maps the images, ready for the first of them."""
+    """Provider of the maps of each image."""
 
     @property
     def reader(self) -> SegmentReader:
-        """How they are read."""
+        """Reader of the images."""
         ...
 
     @property
     def method(self) -> MethodUsed:
-        """For the report."""
+        """Method record for the report."""
         ...
 
     @property
     def scale(self) -> DistanceScale | None:
-        """Of the distances that are kept beside the masks; None for a method without any."""
+        """Scale of the stored distances; None for a method without distances."""
         ...
 
     def maps(self, picture: SegmentImage, *, heads: bool) -> ImageMaps:
-        """Map one image.
+        """Return the maps of one image.
 
         Args:
-            picture: As `reader` read it.
-            heads: Also the masks of attention heads.
+            picture: Image from `reader`.
+            heads: Also return the masks of attention heads.
         """
         ...

@@ -1,7 +1,7 @@
-"""Masks of stored distances: another threshold without the network (`segment --from`).
+"""Source of stored distances: apply another threshold without the network (`segment --from`).
 
-Beside its masks, the anomaly method keeps how far each patch of an image is from the bank, and which distances are
-usual. Images are read again, since masks follow their edges and pages show them; nothing else is computed.
+The anomaly method stores the distance of each patch to the memory bank, and the scale of distances. Images are read
+again for edge refinement and pages; nothing else is computed.
 """
 
 import csv
@@ -29,13 +29,13 @@ _ADVICE = "segment the images again"
 
 
 class MethodRecord(Stored):
-    """The method of a folder of masks."""
+    """Method of a `segment` output folder."""
 
     name: str
 
 
 class ReadingRecord(Stored):
-    """How the images were read."""
+    """Preprocessing and layout of the images."""
 
     preprocess: AnyJson
     size: Count
@@ -54,18 +54,18 @@ class MasksRecord(Stored):
 
 
 class StoredMaps:
-    """The distances of an earlier command, under the threshold of this one.
+    """Distances of an earlier command with a new threshold.
 
     Args:
-        options: With the folder, `maps_from`.
+        options: Options with `maps_from`, the earlier output folder.
 
     Attributes:
         options: As given.
-        inputs: The images of then.
+        inputs: Images of the earlier command.
 
     Raises:
-        UsageError: An option that the earlier command settled, or a folder without distances.
-        WeightsError: One of its files is missing or damaged.
+        UsageError: An option that the earlier command determined, or a folder without distances.
+        WeightsError: A file of the folder is missing or damaged.
     """
 
     def __init__(self, options: SegmentOptions) -> None:
@@ -95,7 +95,7 @@ class StoredMaps:
         self.method = MethodUsed("anomaly", f"distances of {options.maps_from}", self.scale.parameters(self._threshold))
 
     def request(self) -> dict[str, Any]:
-        """Return what determines the masks, besides the options of every pass."""
+        """Return the settings that determine the masks, besides the options."""
         return {"from": self._about["request"], "images": self.inputs.images.digest()}
 
     def plan(self) -> "StoredMaps":
@@ -103,10 +103,10 @@ class StoredMaps:
         return self
 
     def maps(self, picture: SegmentImage, *, heads: bool) -> ImageMaps:
-        """Map one image; the method has no heads.
+        """Return the maps of one image; the anomaly method has no attention heads.
 
         Raises:
-            DataError: The image is not that of then.
+            DataError: The image has changed since.
             WeightsError: Its distances are missing or damaged.
         """
         distances_hw = self._distances(self._stems[picture.image])
@@ -127,7 +127,7 @@ class StoredMaps:
 
 
 def _check_options(options: SegmentOptions) -> None:
-    """Refuse what the earlier command settled."""
+    """Refuse options that the earlier command determined."""
     weights = ("weights", "model", "reference", "detector", "save_detector")
     settled = (*weights, "size", "stride", "tile", "query", "propagate")
     given = [f"--{name.replace('_', '-')}" for name in settled if getattr(options, name)]
@@ -145,7 +145,7 @@ def _reading(options: SegmentOptions) -> dict[str, Any]:
 
 
 def _names(table: Path) -> list[str]:
-    """Return the images of `segments.csv`, each once."""
+    """Return the image names of `segments.csv` without duplicates."""
     with reading(table, _ADVICE), table.open(encoding="utf-8", newline="") as file:
         return list(dict.fromkeys(row["image"] for row in csv.DictReader(file)))
 

@@ -1,4 +1,4 @@
-"""The end of a segmentation: tables, exchange files, report and `segment.json`, all made of the log."""
+"""Write tables, COCO, YOLO classes, report and `segment.json` from the journal of a segmentation."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,13 +18,13 @@ from dinocli.tasks.segment.image_writer import ImageWriter, write_classes
 from dinocli.tasks.segment.segment_plan import SegmentInputs, SegmentPlan
 
 CATEGORIES = {"anomaly": "anomaly", "kmeans": "segment"}
-"""What the labels of a method are called; those of all others are objects."""
+"""Category name of a method's labels; `object` for other methods."""
 
 SCORES = {
     "anomaly": "anomaly score",
     "tokencut": "1 - lambda_2",
 }
-"""What the score of an image is, where a method has a name for it."""
+"""Name of a method's image score; `score` for other methods."""
 
 OTHERS = {
     "attention": "use --method tokencut for one object an image, or anomaly for surfaces and parts",
@@ -32,13 +32,13 @@ OTHERS = {
     "kmeans": "the patches have no clear groups; use --segments 6, or --method tokencut for objects",
     "pca": "the folder has no foreground in common; use --method tokencut for objects, anomaly for surfaces and parts",
 }
-"""What fits where a method for objects finds nothing."""
+"""Advice if a method for objects finds nothing."""
 
 SMALLER = (
     "If you see a defect, move the slider Threshold: what it shows is written by --from FOLDER --threshold VALUE "
     "--out NEW. --reference GOOD, images without a fault, or a larger --size find smaller defects."
 )
-"""What to try where the method for defects finds none."""
+"""Advice if the anomaly method finds nothing."""
 
 NOTES = (
     "Nobody told the method what to look for: a mask says what stands out to the features, not what it is.",
@@ -55,7 +55,7 @@ def finish(
     request: dict[str, Any],
     reporter: ProgressReporter,
 ) -> dict[str, Any]:
-    """Make the tables and the report of the journal, and let all files take their places at once."""
+    """Write tables and report from the journal, and publish all files together."""
     reporter.stage("writing tables and page")
     with final.file_set() as files:
         about = _write(plan, inputs, writer, journal, files, request, reporter)
@@ -140,7 +140,7 @@ def _write(
 
 
 def advice(method: str) -> str:
-    """Return what to try for an image in which a method finds nothing."""
+    """Return the advice for an image in which a method finds nothing."""
     if method == "anomaly":
         return SMALLER
     words = OTHERS.get(method, "")
@@ -148,7 +148,7 @@ def advice(method: str) -> str:
 
 
 def nothing_found(method: str, empty: int, images: int) -> str:
-    """Say that a method for objects is the wrong one, where it finds none in most images."""
+    """Return a warning if a method for objects finds nothing in most images; else empty."""
     if method not in OTHERS or 2 * empty <= images:
         return ""
     return f"{method} found nothing in {empty} of {images} images: {OTHERS[method]}"

@@ -1,4 +1,4 @@
-"""A video as a folder of frames, so that everything that reads images reads it."""
+"""Unpack a video to a folder of frames, which is then read like any images."""
 
 import io
 import shutil
@@ -16,26 +16,26 @@ SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg")
 
 
 def is_video(inputs: tuple[str, ...]) -> bool:
-    """Whether a video was named, which then has to be the only input."""
+    """Return whether the only input is a video."""
     return len(inputs) == 1 and inputs[0].lower().endswith(SUFFIXES)
 
 
 def unpack(video: Path, folder: Path, *, again: bool, reporter: ProgressReporter) -> Path:
-    """Write the frames of a video as PNG, numbered from 000000 in the order in which they are shown.
+    """Write the frames of a video as PNG, numbered from 000000 in presentation order.
 
-    Frames take room on the disk, but can be looked at, and an interrupted command finds them again.
+    Frames take disk space, but can be viewed, and an interrupted command reuses them.
 
     Args:
-        video: The file.
-        folder: Gets a folder of frames with the name of the video.
-        again: Without what an earlier command left there.
-        reporter: Is told the progress.
+        video: Video file.
+        folder: Parent of the output folder, which is named after the video.
+        again: Delete frames of an earlier command first.
+        reporter: Receives the number of frames.
 
     Returns:
-        The folder of the frames.
+        Folder of the frames.
 
     Raises:
-        DataError: It cannot be read, or holds no frame.
+        DataError: The video cannot be read, or holds no frame.
         WeightsError: PyAV is not installed.
     """
     frames = folder / video.stem
@@ -65,7 +65,7 @@ def _frames(video: Path) -> Iterator[Image.Image]:
         with av.open(str(video)) as container:
             for frame in container.decode(video=0):
                 pixels = frame.to_ndarray(format="rgb24")
-                # The turn is a note beside the pixels, as in a photograph: counter-clockwise degrees.
+                # The rotation is metadata, as in a photograph: degrees counter-clockwise.
                 yield Image.fromarray(np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90))))
     except (OSError, IndexError, av.FFmpegError) as error:
         reason = getattr(error, "strerror", None) or str(error)
