@@ -20,7 +20,7 @@ class Folder(Loader):
     def __init__(self, images: int) -> None:
         self.store = range(images)  # type: ignore[assignment]
 
-    def whole(self, images: Sequence[int], batch_size: int) -> Generator[Batch, None, None]:
+    def batches(self, images: Sequence[int], batch_size: int) -> Generator[Batch, None, None]:
         assert len(images) <= batch_size
         yield batch_of(len(images))[0]
 
