@@ -1,4 +1,4 @@
-"""Train and judge: setup -> budget -> train -> select -> report, each a function from frozen values to a frozen value.
+"""Train and evaluate: setup -> budget -> train -> select -> report, each a function of frozen values.
 
 To follow `dinocli pretrain ./images` from the command to a training step and on to the verdict, read `cli/training.py`,
 `tasks/train/train.py` (the line itself), `setup.py`, `budget.py`, `engine/build.py`, `engine/initialize.py`,

@@ -1,4 +1,4 @@
-"""What to try next when a run did not help, from what the run itself knows."""
+"""Advice after a run that did not help, from its verdict and probes."""
 
 from dinocli.config.recipe import Recipe
 from dinocli.engine.loop import RunResult
@@ -25,16 +25,16 @@ def next_steps(
     labelled: bool = False,
     minutes: float = 0.0,
 ) -> list[str]:
-    """List what may help, the likeliest first; nothing where the run did help.
+    """Return advice, most promising first; empty if the run helped.
 
     Args:
-        verdict: Of the run.
-        result: How the run ended.
-        recipe: Resolved.
-        distinct: Images in the folder, near-copies counted once.
-        after: Of the adapted weights, on the images of the verdict.
+        verdict: Verdict of the run.
+        result: Result of the training loop.
+        recipe: Resolved recipe.
+        distinct: Number of images, near-duplicates counted once.
+        after: Probe result of the adapted weights on the images of the verdict.
         labelled: Scores by the user's labels were measured.
-        minutes: What cut the run short, 0 if nothing did.
+        minutes: Value of `--minutes` if it cut the run short; else 0.
     """
     if verdict.outcome == "better":
         return []

@@ -1,4 +1,4 @@
-"""The batch size that memory allows: what was left to dinocli is cut to it, what was asked for is compared with it."""
+"""Maximum batch size by memory: an automatic batch size is limited to it, a given one is compared with it."""
 
 import contextlib
 import gc
@@ -21,15 +21,15 @@ from dinocli.tasks.train.train_context import TrainContext
 
 
 def within_memory(context: TrainContext) -> TrainContext:
-    """Resolve the batch size by what fits into memory; a continued run keeps its own.
+    """Limit the batch size to what fits into memory; a resumed run keeps its batch size.
 
-    Nothing is measured where the images of a step could take many times what any network needs.
+    Nothing is measured if free memory is far larger than any network needs for a step.
 
     Args:
-        context: Of `setup`.
+        context: Context from `setup`.
 
     Returns:
-        The context with its recipe resolved anew where memory is the limit; the reporter gets a line.
+        The context, with the recipe resolved again if memory is the limit; the reporter gets a line.
     """
     asked, recipe = context.options.recipe, context.recipe
     if context.resumed or (asked.run.batch_size != "max" and _has_plenty(context, recipe)):
@@ -40,13 +40,13 @@ def within_memory(context: TrainContext) -> TrainContext:
 def limited_by(
     context: TrainContext, memory: StepMemory, planned: Recipe, resolved: Callable[[TrainContext], Recipe]
 ) -> TrainContext:
-    """Cut a batch size that was left to dinocli to what fits, or warn of one that was asked for.
+    """Limit an automatic batch size to what fits into memory, or warn about a given one.
 
     Args:
-        context: Of the run, or of a trial.
-        memory: Measured.
-        planned: Resolved without a limit.
-        resolved: Resolves what was asked for, with the limit of a context.
+        context: Context of the run, or of a dry run.
+        memory: Measured memory of a step.
+        planned: Recipe resolved without a limit.
+        resolved: Resolves the requested recipe with the limit of a context.
     """
     asked = context.options.recipe.run.batch_size
     parts = _parts(context.world, planned)
@@ -72,10 +72,10 @@ def limited_by(
 
 
 def measure_memory(context: TrainContext, recipe: Recipe) -> StepMemory:
-    """Measure what a step without slices takes in one process; all processes measure, the main one's answer counts."""
+    """Measure the memory of a step without slices; all processes measure, the main process decides."""
     small = with_values(recipe, {"run.batch_size": SMALL_BATCH, "optim.grad_accum_steps": 1})
     context.reporter.stage("measuring memory")
-    # First the loader: on a GPU it takes its room for the decoded images.
+    # The loader first: on a GPU it allocates memory for the decoded images.
     loader = Loader(context.store, batch_size=SMALL_BATCH, seed=small.run.seed, device=context.precision.device)
     usable = _usable(context)
     learner = build_learner(small, context.backbone, context.preprocess, context.precision, World(), context.teacher)
@@ -85,14 +85,14 @@ def measure_memory(context: TrainContext, recipe: Recipe) -> StepMemory:
 
 @contextlib.contextmanager
 def naming_a_fit(context: TrainContext, recipe: Recipe) -> Iterator[None]:
-    """Turn an error of missing memory into one that names a batch size that would have fitted.
+    """Convert an out-of-memory error to one that names a batch size that fits.
 
     Args:
-        context: Of the run.
-        recipe: Resolved.
+        context: Context of the run.
+        recipe: Resolved recipe.
 
     Raises:
-        OutOfMemory: In its place.
+        OutOfMemory: Instead of any out-of-memory error.
     """
     try:
         yield
@@ -105,12 +105,12 @@ def naming_a_fit(context: TrainContext, recipe: Recipe) -> Iterator[None]:
 
 
 def ways_out(recipe: Recipe, most: int, parts: int) -> str:
-    """Name the batch size that fits, and the slices that keep the asked one.
+    """Return advice: the batch size that fits, and the gradient accumulation that keeps the requested batch size.
 
     Args:
-        recipe: Resolved; its batch is too large.
-        most: What fits.
-        parts: Processes and slices that the batch is cut into.
+        recipe: Resolved recipe whose batch is too large.
+        most: Maximum number of images at once.
+        parts: Number of processes times slices.
     """
     batch, now = int(recipe.run.batch_size), int(recipe.optim.grad_accum_steps)
     times = next((n for n in range(2, batch // parts + 1) if batch % (n * parts) == 0 and batch // n <= most), 0)
@@ -122,7 +122,7 @@ def ways_out(recipe: Recipe, most: int, parts: int) -> str:
 
 
 def _after_the_fact(context: TrainContext, recipe: Recipe) -> str:
-    """Measure what would have fitted; with several processes that is impossible alone, and half is named."""
+    """Measure what would have fitted; with several processes, which cannot measure alone, name half of the batch."""
     gc.collect()
     if context.precision.device.type == "cuda":
         torch.cuda.empty_cache()

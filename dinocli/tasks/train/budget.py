@@ -1,4 +1,4 @@
-"""Which steps, probes and labels fit into `--minutes`."""
+"""Fit steps, probes and labels into `--minutes`."""
 
 import math
 from collections.abc import Callable
@@ -19,20 +19,20 @@ from dinocli.tasks.train.costs import measure_costs
 from dinocli.tasks.train.train_context import TrainContext
 
 LABELS_MOST = 10_000
-"""Labelled images that are measured; more would take minutes and change no digit that matters."""
+"""Maximum number of labelled images that are measured; more would take minutes without a relevant change."""
 
 LABELS_SHARE = 0.2
-"""Largest share of `--minutes` for measuring labels."""
+"""Maximum fraction of `--minutes` for scores by labels."""
 
 
 @dataclass(frozen=True)
 class TrainPlan:
-    """What a run will do.
+    """Plan of a run.
 
     Args:
-        recipe: Resolved, with the steps that fit into `--minutes`.
-        labelled: Images to measure with labels at the end, by their place in the store, in the order of their draw.
-        cut: `--minutes` were too few for all planned steps.
+        recipe: Resolved recipe, with the steps that fit into `--minutes`.
+        labelled: Store indices of the images to score by labels at the end, in random order.
+        cut: `--minutes` was too short for all planned steps.
     """
 
     recipe: Recipe
@@ -41,13 +41,13 @@ class TrainPlan:
 
 
 def make_plan(context: TrainContext) -> TrainPlan:
-    """Fit a new run into `--minutes`, and find out whether it can be compiled. A continued run keeps its recipe.
+    """Fit a new run into `--minutes`, and test whether compiling pays. A resumed run keeps its recipe.
 
     Args:
-        context: Of `setup`.
+        context: Context from `setup`.
 
     Returns:
-        The plan; the reporter gets a line about what fits.
+        The plan; the reporter gets a line on what fits.
     """
     plan = TrainPlan(context.recipe, labelled_images(context.labels))
     if context.options.minutes and not context.resumed:
@@ -59,7 +59,7 @@ def make_plan(context: TrainContext) -> TrainPlan:
 
 
 def labelled_images(labels: Labels, most: int = LABELS_MOST) -> list[int]:
-    """Return the places of the images to measure with labels, in random order; a draw where they are too many."""
+    """Return the store indices of labelled images, in random order; at most `most`."""
     with_any = [index for index, row in enumerate(zip(*labels.values(), strict=True)) if any(row)]
     drawn: list[int] = np.random.default_rng(0).permutation(with_any)[:most].tolist()
     return drawn
@@ -68,14 +68,14 @@ def labelled_images(labels: Labels, most: int = LABELS_MOST) -> list[int]:
 def fit_steps(
     seconds: float, planned: Recipe, with_steps: Callable[[int], Recipe], size: RunSize, costs: Costs
 ) -> Recipe:
-    """Return the recipe with the most steps, up to the planned ones and at least 1, that fit into these seconds.
+    """Return the recipe with the maximum number of steps, at least 1, that fits into the given time.
 
     Args:
-        seconds: For all parts of the run.
-        planned: Resolved, without a limit.
-        with_steps: Gives the resolved recipe of a number of steps.
-        size: Of the data.
-        costs: Measured.
+        seconds: Time for all parts of the run.
+        planned: Recipe resolved without a limit.
+        with_steps: Returns the resolved recipe for a number of steps.
+        size: Size of the dataset.
+        costs: Measured costs.
     """
     if run_seconds(planned, size, costs).total <= seconds:
         return planned
@@ -90,12 +90,12 @@ def fit_steps(
 
 
 def probe_work(recipe: Recipe, costs: Costs) -> float:
-    """Return the work of a probe image by its measured cost, in the pixels that a step counts for (`step_work`)."""
+    """Return the work of a probe image by its measured cost, in the unit of `step_work` (pixels)."""
     return costs.probe_image / costs.step * step_work(recipe)
 
 
 def labels_within(minutes: float, labelled: list[int], costs: Costs) -> list[int]:
-    """Cut the labelled images to a fifth of `--minutes`; all of them without a limit."""
+    """Limit the labelled images to a fifth of `--minutes`; without `--minutes` return all."""
     most = int(LABELS_SHARE * 60 * minutes / (2 * costs.forward)) if minutes else len(labelled)
     return labelled[:most]
 

@@ -1,4 +1,4 @@
-"""What a machine does in a second, and which part of a step holds it up: decoding, views, features, training."""
+"""Benchmark of a machine: images per second of decoding, multi-crop, features and training, and the bottleneck."""
 
 import tempfile
 import time
@@ -24,28 +24,28 @@ from dinocli.tasks.train.train_options import TrainOptions
 DEFAULT_MODEL = "vit_small_patch16_224"
 SIDES = (448, 600)
 IMAGES = {"cpu": 48, "cuda": 256}
-"""Half of them are the largest batch that a folder gets."""
+"""Number of images by device type; the batch is at most half of them."""
 
 BATCH = {"cpu": 8, "cuda": 64}
 PROFILED = {"cpu": 6, "cuda": 13}
-"""Steps with the profiler, the first three of them unseen: on a CPU they take most of the minute."""
+"""Number of profiled steps by device type, including three of warm-up; on a CPU they take most of the minute."""
 
 
 @dataclass(frozen=True)
 class MachineSpeed:
-    """Images a second.
+    """Images per second of each stage.
 
     Args:
         model: timm name.
         device: Device and precision.
-        views: Of an image, in words.
-        batch_size: Images of a step.
-        decode: JPEG files of 600 x 448 pixels read and shrunk, on all threads.
-        multicrop: Made into views.
-        embed: Whole images turned into features.
-        train: Whole training steps.
-        parts: Seconds of a step by part, with the profiler on.
-        bottleneck: Which part holds up training, and what to do about it.
+        views: Description of the views of an image.
+        batch_size: Images per step.
+        decode: Images/s of decoding and downscaling JPEG files of 600 x 448 pixels, on all threads.
+        multicrop: Images/s of multi-crop.
+        embed: Images/s of feature extraction.
+        train: Images/s of complete training steps.
+        parts: Seconds of each part of a step, with the profiler on.
+        bottleneck: The slowest part, with advice.
     """
 
     model: str
@@ -64,7 +64,7 @@ class MachineSpeed:
         return asdict(self)
 
     def table(self) -> list[str]:
-        """Return lines: a rate each, the parts of a step, and the bottleneck."""
+        """Return text lines: rates, parts of a step, bottleneck."""
         rates = [("decoding", self.decode), ("multi-crop", self.multicrop), ("features (embed)", self.embed)]
         whole = sum(self.parts.values())
         return [
@@ -78,15 +78,15 @@ class MachineSpeed:
 def measure_speed(
     model: str = DEFAULT_MODEL, device: str = "auto", reporter: ProgressReporter | None = None
 ) -> MachineSpeed:
-    """Time every part of training and embedding on made-up images, with random weights; no network is asked.
+    """Time each stage of training and embedding on synthetic images, with random weights; nothing is downloaded.
 
     Args:
         model: timm name.
         device: auto, cpu, cuda or cuda:N.
-        reporter: Is told how far it is.
+        reporter: Receives the progress.
 
     Raises:
-        DinocliError: A model or device that there is not.
+        DinocliError: Unknown model or device.
     """
     reporter = reporter or ProgressReporter()
     kind = pick_device(device).type
@@ -142,12 +142,12 @@ def _of_networks(
 
 
 def bottleneck(decode: float, train: float, parts: dict[str, float]) -> str:
-    """Say what holds up training.
+    """Describe the bottleneck of training.
 
     Args:
-        decode: Images a second.
-        train: Images a second.
-        parts: Seconds of a step by part.
+        decode: Images per second.
+        train: Images per second.
+        parts: Seconds of each part of a step.
     """
     slowest = max(parts, key=lambda name: parts[name])
     words = f"the {slowest}, {parts[slowest] / sum(parts.values()):.0%} of a step"
@@ -161,7 +161,7 @@ def bottleneck(decode: float, train: float, parts: dict[str, float]) -> str:
 
 
 def write_photographs(folder: Path, count: int) -> None:
-    """Write JPEG files of smooth random colours, as large as decoders meet them."""
+    """Write JPEG files of smooth random colours, of about the size of photographs."""
     random = np.random.default_rng(0)
     for number in range(count):
         small = random.integers(0, 256, (SIDES[0] // 8, SIDES[1] // 8, 3), dtype=np.uint8)

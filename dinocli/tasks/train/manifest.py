@@ -1,4 +1,4 @@
-"""What a run writes before its first step: enough to repeat it, to continue it, and to check both."""
+"""Files that a run writes before its first step: run.json, recipe.toml, views.png and images.bad.csv."""
 
 import os
 import time
@@ -24,7 +24,7 @@ SHEET_IMAGES = 8
 
 
 def make_manifest(context: TrainContext, plan: TrainPlan) -> dict[str, Any]:
-    """Gather what run.json keeps."""
+    """Return the content of run.json: everything needed to repeat or resume the run."""
     options = context.options
     return {
         "command": options.command,
@@ -53,7 +53,7 @@ def make_manifest(context: TrainContext, plan: TrainPlan) -> dict[str, Any]:
 
 
 def _from_anywhere(name: str) -> str:
-    """Make an input absolute, for commands that are started elsewhere; `-` stays."""
+    """Return an input as an absolute path, for commands in other working folders; `-` is unchanged."""
     if name.startswith("@") and not os.path.lexists(name):
         return f"@{Path(name[1:]).absolute()}"
     return name if name == "-" else str(Path(name).absolute())
@@ -67,7 +67,7 @@ def begin_folder(
     loader: Loader,
     manifest: dict[str, Any],
 ) -> None:
-    """Write what is known before the first step. run.json comes last: it says that a run can be continued."""
+    """Write the files before the first step; run.json last, because it marks the run as resumable."""
     folder.clear()
     folder.checkpoints.mkdir(parents=True)
     _views_sheet(folder, learner, loader)
@@ -78,7 +78,7 @@ def begin_folder(
 
 
 def _views_sheet(folder: RunFolder, learner: Learner, loader: Loader) -> None:
-    """Show a few images, evenly spread over the folder, as they are read, then each view of them with its changes."""
+    """Draw a contact sheet of a few images, evenly spread over the dataset, each with its augmented views."""
     count = len(loader.store)
     chosen = sorted({round(place) for place in np.linspace(0, count - 1, min(SHEET_IMAGES, count))})
     (batch,) = loader.batches(chosen, len(chosen))

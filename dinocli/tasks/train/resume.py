@@ -1,4 +1,4 @@
-"""Whether a run can be continued: the same images, and the same recipe but for what changes no result."""
+"""Check that a run can be resumed: same images, and same recipe except for settings that do not change results."""
 
 from typing import Any
 
@@ -10,16 +10,16 @@ from dinocli.errors import UsageError
 from dinocli.tasks.train.train_options import TrainOptions
 
 CHANGE_NOTHING = ("data.cache", "data.workers", "run.save_every", "run.save_minutes", "run.log_every", "run.track")
-"""Settings that change no result: a resumed run takes them as they are asked for now."""
+"""Settings that do not change results: a resumed run uses their current values."""
 
 
 def check_same(options: TrainOptions, images: ImageList, manifest: dict[str, Any]) -> None:
-    """Refuse to continue a run on other images or with another recipe.
+    """Refuse to resume a run on other images or with another recipe.
 
     Args:
-        options: As asked for now.
-        images: As listed now.
-        manifest: run.json of the run to continue.
+        options: Current options.
+        images: Current image list.
+        manifest: run.json of the run to resume.
 
     Raises:
         UsageError: With the difference.
@@ -39,7 +39,7 @@ def check_same(options: TrainOptions, images: ImageList, manifest: dict[str, Any
 
 
 def stored_recipe(options: TrainOptions, manifest: dict[str, Any]) -> Recipe:
-    """Return the resolved recipe of the run to continue, with what changes no result as it is asked for now."""
+    """Return the resolved recipe of the run to resume, with the current values of `CHANGE_NOTHING`."""
     sections = options.recipe.model_dump()
     now = {key: sections[key.split(".")[0]][key.split(".")[1]] for key in CHANGE_NOTHING}
     return with_values(checked(manifest["recipe"]), now)

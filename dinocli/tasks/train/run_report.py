@@ -1,4 +1,4 @@
-"""The end of a run: the weights that the verdict keeps, report.html, and the result that commands show."""
+"""Final stage of a run: save the weights that the verdict keeps, write report.html, return the result."""
 
 import time
 from dataclasses import asdict, dataclass, replace
@@ -20,21 +20,21 @@ from dinocli.tasks.train.train_context import TrainContext
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What a run came to.
+    """Result of a run.
 
     Args:
-        folder: The run's folder.
-        verdict: Better, no different or worse, which weights `backbone/` holds, and what each part contributed.
+        folder: Run folder.
+        verdict: Better, no different or worse; the weights in `backbone/`; and the gain of each part.
         lines: Label-free scores of start and adapted weights.
         labelled: Scores by the user's labels; empty without labels.
         best_step: Step of the adapted weights.
-        alpha: Their share in the interpolation with the start; 1 is none.
-        tried: Every alpha that was tried, with its selection score; 0 is the start.
-        advice: What to try next where the run did not help.
-        steps: Steps done.
-        seconds: Of the whole command.
-        images: Readable images.
-        bad: Unreadable images.
+        alpha: Weight of the adapted weights in the interpolation with the start; 1 is no interpolation.
+        tried: (alpha, selection score) of each tried interpolation; alpha 0 is the start.
+        advice: What to try next if the run did not help.
+        steps: Number of finished steps.
+        seconds: Duration of the command.
+        images: Number of readable images.
+        bad: Number of unreadable images.
     """
 
     folder: Path
@@ -68,14 +68,14 @@ class TrainResult:
 def report(
     context: TrainContext, plan: TrainPlan, trained: Trained, selection: Selection, folder: RunFolder
 ) -> TrainResult:
-    """Save the weights that the verdict keeps, write report.html, and gather the result.
+    """Save the weights that the verdict keeps, write report.html, and return the result.
 
     Args:
-        context: Of the run.
-        plan: Of the run.
-        trained: What training left.
-        selection: Which weights to keep.
-        folder: Of the run.
+        context: Context of the run.
+        plan: Plan of the run.
+        trained: Result of training.
+        selection: Selected weights and verdict.
+        folder: Run folder.
     """
     kept, info = context.backbone, context.info
     if selection.verdict.keep != "start":

@@ -1,4 +1,4 @@
-"""The tables at the end of a run: every score of start and adapted weights, without and with the user's labels."""
+"""Score tables at the end of a run: start and adapted weights, without and with the user's labels."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,20 +20,20 @@ from dinocli.quality.selection_score import CROP_QUADRANT, SelectionScore
 from dinocli.report.adapted_comparison import Sides
 
 SHOTS = 5
-"""Labelled images a class."""
+"""Labelled images per class in few-shot classification."""
 
 
 @dataclass(frozen=True)
 class ScoreLine:
-    """One line of a closing table.
+    """One line of a score table.
 
     Args:
-        key: Of the score, for programs.
-        name: Of the score, for people.
-        start: By the weights that the run began with.
-        adapted: By the adapted weights.
-        statistics: By the start with the batch-norm statistics of the adapted weights; None where not measured.
-        teacher: By a frozen teacher; None where there is none, or where it has no such score.
+        key: Key of the score in JSON.
+        name: Display name of the score.
+        start: Score of the start weights.
+        adapted: Score of the adapted weights.
+        statistics: Score of the start with the adapted batch-norm statistics; None if not measured.
+        teacher: Score of a frozen teacher; None without one, or if it has no such score.
     """
 
     key: str
@@ -47,7 +47,7 @@ class ScoreLine:
 def score_lines(
     start: ProbeResult, statistics: ProbeResult | None, adapted: ProbeResult, score: SelectionScore = CROP_QUADRANT
 ) -> list[ScoreLine]:
-    """List the label-free scores of all stages, those that the verdict reads first."""
+    """Return the label-free scores of all stages; those that decide the verdict come first."""
 
     def line(key: str, name: str, value: Callable[[ProbeResult], float], teacher: float | None = None) -> ScoreLine:
         by_statistics = value(statistics) if statistics else None
@@ -63,19 +63,19 @@ def score_lines(
 def label_lines(
     probe: Probe, start: Backbone, adapted: Backbone, labels: Labels, rows: Sequence[int]
 ) -> tuple[list[ScoreLine], Sides]:
-    """Measure both on the user's labels: leave-one-out k-NN as DINO does it, k = 20, temperature 0.07.
+    """Score start and adapted weights by the user's labels: leave-one-out k-NN as in DINO, k = 20, temperature 0.07.
 
-    Where a frozen teacher taught, it is measured too, and so are classes from five labelled images each, and search.
+    With a frozen teacher, the teacher is scored too, and 5-shot accuracy and retrieval mAP are added.
 
     Args:
-        probe: Turns images into features.
-        start: The weights that the run began with.
-        adapted: The adapted weights.
-        labels: One list per label column, in the order of the loader's images.
-        rows: The images to measure.
+        probe: Computes features of images.
+        start: Start weights.
+        adapted: Adapted weights.
+        labels: Label columns, in the order of the loader's images.
+        rows: Images to score.
 
     Returns:
-        The scores, and the features that they are of.
+        The scores, and the features they are computed from.
     """
     (start_ND, read), (adapted_ND, _) = (probe.features(backbone, sorted(rows)) for backbone in (start, adapted))
     networks = [start_ND, adapted_ND, *([probe.teacher_features(sorted(rows))] if probe.teacher else [])]
@@ -101,7 +101,7 @@ def label_lines(
 
 
 def share_of_teacher(lines: Sequence[ScoreLine]) -> str:
-    """Say how much of its teacher's scores a student reaches; empty where no teacher was measured."""
+    """Return a sentence on the percentage of the teacher's scores that the student reaches; empty without a teacher."""
     shares = [
         f"{100 * line.adapted / line.teacher:.0f} % of its {line.name} ({line.adapted:.3f} of {line.teacher:.3f})"
         for line in lines

@@ -1,4 +1,4 @@
-"""Which weights to keep: the best step, interpolated with the start, compared with the start on other images."""
+"""Select weights: the best step, interpolated with the start, and compared with the start on held-out images."""
 
 import copy
 from dataclasses import dataclass, replace
@@ -21,19 +21,19 @@ from dinocli.tasks.train.score_lines import ScoreLine, label_lines, score_lines
 from dinocli.tasks.train.train_context import TrainContext
 
 FEWEST_LABELLED = 50
-"""Labelled images below which a rest of `--minutes` is not spent on them."""
+"""Minimum number of labelled images for which the rest of `--minutes` is spent."""
 
 
 @dataclass(frozen=True)
 class Trained:
-    """What training left.
+    """Result of training.
 
     Args:
-        result: How the run ended.
+        result: Result of the training loop.
         best: Checkpoint with the highest selection score; it may not exist.
-        guard_probe: Selects among steps and interpolated weights.
-        holdout_probe: Measures the verdict.
-        seconds_per_forward: Of a whole image, measured at the start.
+        guard_probe: Probe that selects among steps and interpolated weights.
+        holdout_probe: Probe on held-out images for the verdict.
+        seconds_per_forward: Seconds of a forward pass of one image, measured at the start.
     """
 
     result: RunResult
@@ -45,20 +45,20 @@ class Trained:
 
 @dataclass(frozen=True)
 class Selection:
-    """Which weights to keep, and the measurements that decide.
+    """Selected weights, and the measurements behind the verdict.
 
     Args:
         verdict: Outcome and weights to keep.
-        adapted: The adapted weights.
-        best_step: Their step.
-        alpha: Their share in the interpolation with the start; 1 is none.
-        tried: Every alpha that was tried, with its selection score; 0 is the start.
+        adapted: Adapted weights.
+        best_step: Step of the adapted weights.
+        alpha: Weight of the adapted weights in the interpolation with the start; 1 is no interpolation.
+        tried: (alpha, selection score) of each tried interpolation; alpha 0 is the start.
         lines: Label-free scores of all stages.
-        labelled: Scores by the user's labels; empty without.
-        after: Of the adapted weights, on the images of the verdict.
-        sides: Features of both on the images of the verdict.
-        neighbours: The same on the labelled images, where more of them were measured: for pictures of neighbours.
-        judged: On which images, in words.
+        labelled: Scores by the user's labels; empty without labels.
+        after: Probe result of the adapted weights on the images of the verdict.
+        sides: Features of start and adapted weights on the images of the verdict.
+        neighbours: Features for pictures of neighbours: on the labelled images if these are more.
+        judged: Description of the images of the verdict.
     """
 
     verdict: Verdict
@@ -75,12 +75,12 @@ class Selection:
 
 
 def select(context: TrainContext, plan: TrainPlan, trained: Trained) -> Selection:
-    """Select the adapted weights by the guard's probe, and compare them with the start by the verdict's.
+    """Select the adapted weights by the guard's probe, and compare them with the start by the held-out probe.
 
     Args:
-        context: Of the run.
-        plan: Of the run.
-        trained: What training left.
+        context: Context of the run.
+        plan: Plan of the run.
+        trained: Result of training.
     """
     result, probe = trained.result, trained.holdout_probe
     best = result.best if trained.best.is_file() else None
@@ -98,7 +98,7 @@ def select(context: TrainContext, plan: TrainPlan, trained: Trained) -> Selectio
     if staged:
         statistics = probe.measure(with_statistics(context.backbone, adapted), 0)
     after = probe.measure(adapted, best_step) if best else start
-    # Random weights notice every change of pixels, and what a student has is its teacher's: nothing to protect.
+    # No protection for random weights, which react to every change of pixels, and for students of a teacher.
     protects = context.info.pretrained and not context.teacher
     verdict = final_verdict(result, start, statistics, after, probe.score, protects_defects=protects)
     if context.teacher and not context.info.pretrained:
@@ -130,20 +130,20 @@ def adapted_backbone(backbone: Backbone, best: Path, probe: Probe) -> Backbone:
 
 
 def with_statistics(start: Backbone, adapted: Backbone) -> Backbone:
-    """Return the start with the batch-norm statistics of the adapted weights, which training leaves as they are."""
-    mixed, theirs = copy.deepcopy(start), dict(adapted.named_buffers())
+    """Return the start weights with the adapted batch-norm statistics, which training leaves unchanged."""
+    mixed, adapted_buffers = copy.deepcopy(start), dict(adapted.named_buffers())
     for name, buffer in mixed.named_buffers():
-        buffer.copy_(theirs[name])
+        buffer.copy_(adapted_buffers[name])
     return mixed
 
 
 def best_interpolation(
     context: TrainContext, plan: TrainPlan, trained: Trained, best: ProbeResult, adapted: Backbone
 ) -> tuple[Backbone, float, list[tuple[float, float]]]:
-    """Measure weights between start and adapted, and take those with the highest selection score.
+    """Measure interpolations of start and adapted weights, and return the one with the highest selection score.
 
     Returns:
-        The best weights, their alpha, and every alpha with its selection score, that of the start first.
+        The best weights, their alpha, and (alpha, selection score) of each, the start first.
     """
     alphas, probe = sorted(plan.recipe.guard.weight_interpolation), trained.guard_probe
     if alphas == [1.0]:
@@ -178,12 +178,12 @@ def final_verdict(
     """Judge the adapted weights against the start; a run that the guard stopped keeps the start.
 
     Args:
-        result: How the run ended.
-        start: Of the weights that the run began with, on the images of the verdict.
-        statistics: Of the start with the statistics of the adapted weights, on the same images and crops; None where
-            the statistics did not change, or nothing else did.
-        adapted: Of the adapted weights, on the same images and crops.
-        score: The selection score of the run.
+        result: Result of the training loop.
+        start: Probe result of the start weights on the images of the verdict.
+        statistics: Probe result of the start with the adapted batch-norm statistics, on the same images and crops; None
+            if the statistics did not change, or nothing else did.
+        adapted: Probe result of the adapted weights, on the same images and crops.
+        score: Selection score of the run.
         protects_defects: Lost synthetic defects make the verdict worse.
     """
     if result.stop_reason:
@@ -205,7 +205,7 @@ def final_verdict(
 
 
 def student_kept(verdict: Verdict) -> Verdict:
-    """Keep a student that began with random weights where no difference was found: random weights are of no use."""
+    """Keep a student trained from random weights also if no difference was found: random weights are of no use."""
     return replace(verdict, keep="adapted") if verdict.outcome == "no different" else verdict
 
 
@@ -221,7 +221,7 @@ def _judged_images(trained: Trained) -> str:
 def _labelled(
     context: TrainContext, plan: TrainPlan, trained: Trained, adapted: Backbone
 ) -> tuple[list[ScoreLine], Sides]:
-    """Measure start and adapted weights by as many labelled images as the rest of `--minutes` allows."""
+    """Score start and adapted weights on as many labelled images as the rest of `--minutes` allows."""
     if not plan.labelled or trained.result.stop_reason:
         return [], NOTHING
     rest = context.seconds_left() - PAGE_FORWARDS * trained.seconds_per_forward

@@ -1,4 +1,4 @@
-"""Setup of a run: images, weights, preprocessing, decoded images, and the recipe without any "auto"."""
+"""Setup of a run: images, weights, preprocessing, decoded images, resolved recipe."""
 
 import time
 from dataclasses import replace
@@ -49,18 +49,18 @@ def setup(
 ) -> TrainContext:
     """Load the weights, survey and decode the images, and resolve the recipe.
 
-    What can be refused without reading an image is refused first: other images or another recipe than those of the run
-    to continue, labels that cannot be read, a missing extra, a part that the backbone lacks.
+    Errors that need no image are raised first: other images or another recipe than those of the run to resume,
+    unreadable labels, a missing extra, a part that the backbone lacks.
 
     Args:
-        options: What was asked for.
-        images: Of `list_images`.
-        reporter: Is told what was found, in the main process.
-        manifest: run.json of the run to continue: its resolved recipe and preprocessing are taken as they are.
-        started: Monotonic time at which the command began, seconds; now, if left out.
+        options: Options of the command.
+        images: Images from `list_images`.
+        reporter: Receives the progress, in the main process.
+        manifest: run.json of the run to resume, whose resolved recipe and preprocessing are used.
+        started: Monotonic start time of the command, seconds; default: now.
 
     Raises:
-        DinocliError: Of every kind.
+        DinocliError: Any error.
     """
     started = time.monotonic() if started is None else started
     world, device = open_world(options.device)
@@ -84,7 +84,7 @@ def setup(
     if teacher:
         teacher.backbone.to(device)
     distinct = manifest.get("distinct", len(store)) if manifest else len(store)
-    if not manifest and info.pretrained and needs_image_count(asked):  # to random weights all images look alike
+    if not manifest and info.pretrained and needs_image_count(asked):  # with random weights all images are similar
         distinct = from_main(lambda: count_distinct(store, backbone, preprocess, device, reporter))
         if distinct < len(store):
             reporter.line(f"about {distinct} distinct images of {len(store)} (near-copies counted once)")
@@ -111,12 +111,12 @@ def setup(
 
 
 def _input_channels(recipe: Recipe, images: ImageList) -> int:
-    """Return the channels of the network's input: as many as are read, and as many as were asked for."""
+    """Return the number of input channels; raise if `model.in_chans` contradicts the channels that are read."""
     data, asked = recipe.data, recipe.model.in_chans
     read = input_channels(images, tuple(data.channels), data.page)
     if asked in ("auto", read):
         return read
-    if asked == 1 and read == len("RGB"):  # of grey images: whether they are, the survey tells
+    if asked == 1 and read == len("RGB"):  # grey images, which `_preprocess` checks
         return 1
     example = ",".join(map(str, range(int(asked))))
     raise UsageError(
@@ -127,7 +127,7 @@ def _input_channels(recipe: Recipe, images: ImageList) -> int:
 def _weights(
     recipe: Recipe, in_chans: int, manifest: dict[str, Any] | None, reporter: ProgressReporter
 ) -> tuple[Backbone, WeightsInfo]:
-    torch.manual_seed(recipe.run.seed)  # random weights, where the run starts from scratch
+    torch.manual_seed(recipe.run.seed)  # for random weights
     about = recipe.model
     reporter.stage("loading weights")
     backbone, info, _ = main_first(
@@ -147,7 +147,7 @@ def _weights(
 def _preprocess(
     recipe: Recipe, images: ImageList, info: WeightsInfo, manifest: dict[str, Any] | None, reporter: ProgressReporter
 ) -> tuple[Survey | None, Preprocess]:
-    """Survey a sample of the images; a run that is continued reads them as it did before."""
+    """Survey a sample of the images; a resumed run uses its stored preprocessing."""
     if manifest:
         return None, Preprocess.from_dict(manifest["preprocess"])
     data = recipe.data
@@ -174,7 +174,7 @@ def _store(
 
 
 def _usable(labels: Labels, images: ImageList, store: Store, reporter: ProgressReporter) -> Labels:
-    """Take the labels of the readable images, and the columns that hold at least two classes."""
+    """Return the labels of the readable images, of columns with at least two classes."""
     place = {name: row for row, name in enumerate(images.names)}
     rows = [place[name] for name in store.names]
     usable = multiclass_columns({column: [values[row] for row in rows] for column, values in labels.items()})
