@@ -57,8 +57,8 @@ class EmbedOptions(ImageOptions):
     Args:
         out: The feature file, its suffix tells the format; `-` writes `.npy` bytes to stdout. Without a suffix it is a
             folder, for patch tokens as one `.npy` file an image.
-        tokens: Which features, one of `dinocli.models.tokens.KINDS`, or auto: `pooled+rare` for a convnet and at least
-            64 images, else `pooled`.
+        tokens: Which features, one of `dinocli.models.tokens.KINDS`, or auto: `pooled+rare` for a convnet or
+            plain ViT and at least 64 images, else `pooled`.
         layers: Last blocks of a ViT, or last maps of a convnet, that are concatenated.
         size: Side of the square that an image is squashed to, pixels; 0 takes the size of the weights.
         keep_aspect: Give the shorter side of an image that size, instead of squashing it to a square.

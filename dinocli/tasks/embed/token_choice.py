@@ -12,7 +12,7 @@ FEWEST_IMAGES = 64
 
 
 def chosen_tokens(options: EmbedOptions, backbone: Backbone, images: int) -> tuple[str, str]:
-    """Choose pooled features with rare patches beside them for convnets, pooled ones otherwise.
+    """Choose pooled features with rare patches beside them for convnets and plain ViTs, pooled ones otherwise.
 
     Args:
         options: As asked for; anything but `auto` stays.
@@ -34,8 +34,8 @@ def chosen_tokens(options: EmbedOptions, backbone: Backbone, images: int) -> tup
 
 
 def _why_pooled(options: EmbedOptions, backbone: Backbone, images: int) -> str:
-    if backbone.architecture != "convnet":
-        return "rare patches were measured for convnets only"
+    if backbone.architecture == "hierarchical":
+        return "rare patches were not measured for hierarchical transformers"
     try:
         check_rarity_maps(backbone)
     except WeightsError:

@@ -36,7 +36,7 @@ ASKED = EmbedOptions()
     [
         ("test_convnext", ASKED, 64, "pooled+rare", "embed other images with --like FILE"),
         ("test_convnext", ASKED, 63, "pooled", "63 images are few to fit rare patches to, 64 needed"),
-        ("test_vit", ASKED, 1000, "pooled", "measured for convnets only"),
+        ("test_vit", ASKED, 64, "pooled+rare", "embed other images with --like FILE"),
         ("test_convnext", replace(ASKED, layers=2), 64, "pooled", "with --layers 2"),
         ("test_convnext", replace(ASKED, shard="0/4"), 64, "pooled", "a shard cannot be fitted to all images"),
         ("test_convnext", replace(ASKED, out="-"), 64, "pooled", "--out - cannot be fitted"),
@@ -48,6 +48,15 @@ def test_what_is_chosen_and_said(model: str, options: EmbedOptions, images: int,
     assert found == kind
     assert words in said
     assert bool(words) == bool(said)
+
+
+def test_hierarchical_transformers_were_not_measured() -> None:
+    backbone = create_backbone("test_vit")
+    backbone.architecture = "hierarchical"
+    assert chosen_tokens(ASKED, backbone, 1000) == (
+        "pooled",
+        "features: pooled (rare patches were not measured for hierarchical transformers)",
+    )
 
 
 @pytest.fixture(scope="module")
