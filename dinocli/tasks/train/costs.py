@@ -1,4 +1,4 @@
-"""What a step and a forward pass cost on this machine, measured on a few real images."""
+"""Measured time of a training step and of a forward pass on a few of the images."""
 
 import time
 
@@ -14,13 +14,13 @@ from dinocli.models.backbone import Backbone
 from dinocli.tasks.train.train_context import TrainContext
 
 TIMED_STEPS, TIMED_SECONDS = 3, 2.0
-"""Steps that are timed, and seconds after which the timing ends early."""
+"""Number of timed steps, and time limit in seconds."""
 
 TIMED_IMAGES = 8
 
 
 def measure_costs(context: TrainContext, recipe: Recipe, loader: Loader) -> Costs:
-    """Time a few real steps of a learner that is thrown away, and a forward pass of a few images."""
+    """Time a few steps of a temporary learner, and a forward pass of a few images."""
     learner = context.learner(recipe)
     stages = [True] if not float(recipe.optim.head_warmup) or recipe.optim.head_warmup_loss else [False, True]
     seconds = []
@@ -54,7 +54,7 @@ def _seconds_per_teacher_forward(context: TrainContext, loader: Loader) -> float
 def seconds_per_forward(
     context: TrainContext, loader: Loader, backbone: Backbone, preprocess: Preprocess, images: int = TIMED_IMAGES
 ) -> float:
-    """Time the features of whole images, the second time that they are computed; return the seconds of one image."""
+    """Return the seconds per image of feature extraction, measured after a warm-up pass."""
     few = list(range(min(images, len(context.store))))
     began = 0.0
     for _ in range(2):  # the first one warms up

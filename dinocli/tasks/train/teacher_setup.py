@@ -1,4 +1,4 @@
-"""The frozen teacher of a run: its weights, and whether it reads images as the student does."""
+"""Frozen teacher of a run: its weights, and its preprocessing compared with the student's."""
 
 from typing import Any
 
@@ -13,10 +13,10 @@ from dinocli.tasks.inputs import describe_range, describe_weights
 
 
 def check_distillation(recipe: Recipe) -> None:
-    """Refuse a recipe that weighs the distance to a frozen teacher and names none.
+    """Refuse a recipe with a distillation loss but without a frozen teacher.
 
     Raises:
-        UsageError: With the option that names one.
+        UsageError: With the option that names a teacher.
     """
     asks = recipe.loss.teacher_feature or recipe.loss.teacher_patches
     if asks and not recipe.model.teacher:
@@ -26,17 +26,17 @@ def check_distillation(recipe: Recipe) -> None:
 def load_teacher(
     recipe: Recipe, in_chans: int, manifest: dict[str, Any] | None, reporter: ProgressReporter
 ) -> tuple[TeacherWeights | None, dict[str, Any] | None]:
-    """Load a frozen teacher, and how images are read for it where a run of ours stored that.
+    """Load a frozen teacher, and its stored preprocessing if dinocli trained it.
 
     Args:
-        recipe: Names it.
-        in_chans: Channels of the student's input, which are the teacher's too.
-        manifest: run.json of the run to continue.
-        reporter: Is told what was loaded.
+        recipe: Recipe with the teacher's weights.
+        in_chans: Number of input channels of student and teacher.
+        manifest: run.json of the run to resume.
+        reporter: Receives a line on the teacher.
 
     Raises:
-        UsageError: The run that is continued had another teacher.
-        WeightsError: There are no such weights, or they cannot be read.
+        UsageError: The run to resume had another teacher.
+        WeightsError: The weights are missing or cannot be read.
     """
     about = recipe.model
     if not about.teacher:
@@ -52,7 +52,7 @@ def load_teacher(
 
 
 def tell_other_reading(stored: dict[str, Any], preprocess: Preprocess, reporter: ProgressReporter) -> None:
-    """Warn where the teacher was trained on another range than these images are read with."""
+    """Warn if the teacher was trained with another intensity range than that of the images."""
     was, now = describe_range(Preprocess.from_dict(stored)), describe_range(preprocess)
     if was != now:
         reporter.warn(f"the teacher was trained with the range {was}, these images are read with {now} (--range)")

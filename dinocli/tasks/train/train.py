@@ -1,4 +1,4 @@
-"""Train, then say whether it helped: the one library call behind every way to train."""
+"""`dinocli.train`: continue DINO training, and judge whether it helped."""
 
 import contextlib
 import time
@@ -37,7 +37,7 @@ def train(
     stdin: BinaryIO | None = None,
     started: float | None = None,
 ) -> TrainResult | None:
-    """Continue DINO on a folder of images, judge the result, and leave a run folder behind.
+    """Continue DINO training on a folder of images, judge the result, and write a run folder.
 
     Example:
         >>> recipe = dinocli.load_recipe(["gentle", "grey"], ["run.steps=500"])
@@ -46,17 +46,17 @@ def train(
         True
 
     Args:
-        options: What to do.
-        reporter: Is told how far the run is.
-        stdin: Where `-` reads names from.
-        started: Monotonic time from which `--minutes` counts, seconds; now, if left out.
+        options: Images, recipe and run folder.
+        reporter: Receives the progress.
+        stdin: Standard input, for `-`.
+        started: Monotonic time from which `--minutes` counts, seconds; default: now.
 
     Returns:
-        The result, in the main process; None in the others that `torchrun` started.
+        The result in the main process; None in the other processes of `torchrun`.
 
     Raises:
-        DinocliError: Of every kind; a stopped run still leaves its report and the original weights.
-        Interrupted: After a signal and a checkpoint.
+        DinocliError: Any error; a run that the guard stopped still writes its report and the original weights.
+        Interrupted: A signal stopped the run, after a checkpoint.
     """
     started = time.monotonic() if started is None else started
     world, _ = open_world(options.device)
@@ -69,7 +69,7 @@ def train(
         for line in (f"{len(images)} images in {images.root}", *images.notes):
             reporter.line(line)
         stored = folder.read() if options.resume and folder.has_started else None
-        if stored and "threads" in stored:  # sums of other threads differ in their last bit
+        if stored and "threads" in stored:  # floating-point sums depend on the number of threads
             torch.set_num_threads(int(stored["threads"]))
         context = within_memory(setup(options, images, reporter, manifest=stored, started=started))
         with naming_a_fit(context, context.recipe):
@@ -90,7 +90,7 @@ def train(
 
 
 def _train(context: TrainContext, plan: TrainPlan, folder: RunFolder, manifest: dict[str, Any]) -> Trained:
-    """Build everything, measure the start, initialize or restore, and run the loop."""
+    """Measure the start, build the learner, initialize or restore it, and run the training loop."""
     recipe, loader, reporter = plan.recipe, context.loader(plan.recipe), context.reporter
     probe, holdout_probe = context.probes(loader, recipe)
     reporter.line(f"the guard probes {len(probe.indices)} images")
@@ -133,7 +133,7 @@ def _train(context: TrainContext, plan: TrainPlan, folder: RunFolder, manifest: 
 
 
 def loop_options(plan: TrainPlan, first_step: int, seconds_before: float, max_seconds: float) -> LoopOptions:
-    """Turn shares of the run into steps."""
+    """Convert settings that are fractions of the run to steps."""
     guard, steps = plan.recipe.guard, int(plan.recipe.run.steps)
     return LoopOptions(
         first_step=first_step,
@@ -166,7 +166,7 @@ def _raise_if_stopped(result: RunResult, folder: RunFolder) -> None:
 
 @contextlib.contextmanager
 def _interruptions(folder: RunFolder, manifest: dict[str, Any], *, writes: bool) -> Iterator[None]:
-    """Note in run.json that a signal ended the run, and say how to continue."""
+    """On a signal, set the status in run.json to interrupted, and add how to resume to the message."""
     try:
         yield
     except Interrupted as interrupted:

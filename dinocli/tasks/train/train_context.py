@@ -1,4 +1,4 @@
-"""What all stages of a run share: data, weights, preprocessing, and the recipe without any "auto"."""
+"""Context shared by all stages of a run: data, weights, preprocessing, resolved recipe."""
 
 import math
 import time
@@ -31,22 +31,22 @@ class TrainContext:
     """Data, weights, preprocessing and resolved recipe, shared by all stages of a run.
 
     Args:
-        options: As asked for.
-        reporter: Is told what was found and how far the run is; silent in all processes but the main one.
-        started: Monotonic time at which the command began, seconds.
-        world: This process among all.
-        images: As listed.
-        survey: Of the images; none in a resumed run, whose preprocessing is stored.
-        backbone: The start.
-        info: Where the start came from.
-        preprocess: How images become input.
+        options: Options of the command.
+        reporter: Receives the progress; silent in all processes but the main one.
+        started: Monotonic start time of the command, seconds.
+        world: Rank and number of processes.
+        images: Listed images.
+        survey: Survey of the images; None in a resumed run, whose preprocessing is stored.
+        backbone: Backbone with the start weights.
+        info: Origin of the start weights.
+        preprocess: Preprocessing of the images.
         store: Decoded images.
         precision: Device, precision and attention kernels.
-        distinct: Images, near-copies counted once.
-        recipe: Resolved: no "auto" is left that training needs.
-        labels: Of the readable images, for the closing table alone.
-        teacher: A frozen one, on the device; None where the average of the student teaches.
-        max_batch: Largest batch that fits into memory; 0 where nothing is near the limit, or not known yet.
+        distinct: Number of images, near-duplicates counted once.
+        recipe: Resolved recipe: no "auto" is left that training needs.
+        labels: Label columns of the readable images, for the final table only.
+        teacher: Frozen teacher on the device; None if the teacher is the EMA of the student.
+        max_batch: Largest batch that fits into memory; 0 if memory is no limit, or not measured yet.
     """
 
     options: TrainOptions
@@ -67,22 +67,22 @@ class TrainContext:
     max_batch: int = 0
 
     def learner(self, recipe: Recipe) -> Learner:
-        """Build what is trained."""
+        """Build the learner: student, teacher, loss and optimizer."""
         return build_learner(recipe, self.backbone, self.preprocess, self.precision, self.world, self.teacher)
 
     def resolved(self, asked: Recipe, images: int = 0, distinct: int = 0, image_work: float = 0.0) -> Recipe:
         """Resolve a recipe for these weights and this precision, and fit its probes to `guard.max_share`.
 
         Args:
-            asked: The recipe.
+            asked: Recipe with "auto" values.
             images: Number of images; 0 for the number of images in the store.
-            distinct: Number of images, near-copies counted once; 0 for that of the store.
-            image_work: Work of a probe image as `fit_guard` counts it, where it was measured; 0 counts pixels.
+            distinct: Number of images, near-duplicates counted once; 0 for that of the store.
+            image_work: Measured work of a probe image in the unit of `fit_guard`; 0 counts pixels.
         """
         images, distinct = images or len(self.store), distinct or self.distinct
         settled: dict[str, object] = {"run.precision": self.precision.name, "run.attention": self.precision.attention}
         if not self.info.pretrained:
-            settled["guard.weight_interpolation"] = [1.0]  # between random and trained weights lies noise
+            settled["guard.weight_interpolation"] = [1.0]  # interpolation with random weights is useless
         facts = facts_of(images, self.backbone, self.info, self.world, distinct, self.max_batch)
         recipe = with_values(resolve(asked, facts), settled)
         pixels = forwards_per_image(self.backbone) * self.preprocess.size**2
@@ -101,7 +101,7 @@ class TrainContext:
         )
 
     def probes(self, loader: Loader, recipe: Recipe) -> tuple[Probe, Probe]:
-        """Build the guard's probe and the verdict's: other images, where there are enough, and always other crops."""
+        """Build the guard's probe and the held-out one: other images if there are enough, always other crops."""
         views, about = probe_crop(recipe, self.preprocess), self.preprocess
         guard, verdict = probe_indices(len(self.store), int(recipe.guard.probe_images), recipe.run.seed)
         return (
@@ -111,10 +111,10 @@ class TrainContext:
 
     @property
     def resumed(self) -> bool:
-        """The run continues one that was interrupted."""
+        """Whether the run resumes an interrupted one."""
         return self.survey is None
 
     def seconds_left(self) -> float:
-        """Return the rest of `--minutes`; infinite without a limit, negative once it is over."""
+        """Return the rest of `--minutes` in seconds; infinite without a limit, negative when exceeded."""
         minutes = self.options.minutes
         return self.started + 60 * minutes - time.monotonic() if minutes else math.inf

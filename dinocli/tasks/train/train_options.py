@@ -1,4 +1,4 @@
-"""What a user asks of a training run."""
+"""Options of a training run."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -13,18 +13,18 @@ class TrainOptions:
 
     Args:
         inputs: Folders, files, globs, `@list.txt`, `-`.
-        recipe: With its "auto" values.
-        command: Name of the command, for the name of the run's folder.
-        out: The run's folder; empty chooses one under `runs/`.
+        recipe: Recipe, with "auto" values.
+        command: Name of the command, for the name of the run folder.
+        out: Run folder; empty for a new one under `runs/`.
         device: auto, cpu, cuda or cuda:N.
-        labels: `folder` or a CSV, for the closing table alone; empty for none.
-        minutes: Time limit of the whole command, 0 for none: steps, probes, labels and pages are cut to it by measured
-            speed, and a run that turns out slower ends early.
-        resume: Continue a run that was interrupted.
+        labels: `folder` or a CSV, for the final table only; empty for none.
+        minutes: Time limit of the command, 0 for none: steps, probes, labels and pages are fitted to it by measured
+            speed, and a slower run ends early.
+        resume: Resume an interrupted run.
         force: Replace an existing run.
-        profile: Profile some steps: a table, and a Chrome trace in the run's folder.
-        read: How images are found; how they are decoded stands in the recipe.
-        argv: The command line, for the record.
+        profile: Profile some steps: a table, and a Chrome trace in the run folder.
+        read: Options of finding images; decoding is set in the recipe.
+        argv: Command line, for run.json.
     """
 
     inputs: tuple[str, ...]
@@ -41,5 +41,5 @@ class TrainOptions:
     argv: tuple[str, ...] = ()
 
     def request(self) -> dict[str, Any]:
-        """Return what a resumed run has to ask for again, as JSON-like data."""
+        """Return the settings that a resumed run must repeat, as JSON-like data."""
         return {"recipe": self.recipe.model_dump(mode="json"), "minutes": self.minutes}
