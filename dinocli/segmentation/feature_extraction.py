@@ -5,6 +5,7 @@ Legend: C channels, H W pixels, h w cells, D width, T tiles.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 
 import numpy as np
@@ -60,12 +61,12 @@ class FeatureExtraction:
         """Look at one image."""
         tiling = self.tiling
         values_hwD = self._blended(picture, tiling) if tiling else self._features([picture.canvas_CHW])[0]
-        return FeatureGrid(values_hwD, picture.image, picture.inside_hw, self._deep(picture))
+        has_deep = self.feature_kind == FeatureKind.KEYS and not self.backbone.is_vit
+        deep = partial(self._deep, picture.canvas_CHW) if has_deep else None
+        return FeatureGrid(values_hwD, picture.image, picture.inside_hw, deep)
 
-    def _deep(self, picture: SegmentImage) -> NDArray[np.float32] | None:
-        if self.backbone.is_vit or self.feature_kind != FeatureKind.KEYS:
-            return None
-        x_BCHW = normalise(self._pixels([picture.canvas_CHW]), self.preprocess.mean, self.preprocess.std)
+    def _deep(self, canvas_CHW: Canvas) -> NDArray[np.float32] | None:
+        x_BCHW = normalise(self._pixels([canvas_CHW]), self.preprocess.mean, self.preprocess.std)
         return deep_grid(self.backbone, x_BCHW, self.autocast)
 
     def _blended(self, picture: SegmentImage, tiling: Tiling) -> NDArray[np.float32]:

@@ -12,7 +12,7 @@ take an image in one piece: attention looks across the image, a normalised cut o
 Legend: h w rows and columns of the patch grid, D width, K objects or segments, n heads.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple, Protocol
@@ -43,13 +43,13 @@ class FeatureGrid:
         image: Place of the image in the folder, so that it can be left out of what it is compared with; images that are
             not of the folder have numbers below 0, each its own.
         inside_hw: Patches inside the region of interest; the others count for nothing. None: all are.
-        deep_hwD: The deepest map beside the keys of a convnet, half as many rows and columns; None elsewhere.
+        deep: Computes the deepest map beside the keys of a convnet, (h / 2, w / 2, D); None elsewhere.
     """
 
     values_hwD: NDArray[np.float32]
     image: int = -1
     inside_hw: NDArray[np.bool_] | None = None
-    deep_hwD: NDArray[np.float32] | None = None
+    deep: Callable[[], NDArray[np.float32] | None] | None = None
 
     @property
     def counts_hw(self) -> NDArray[np.bool_]:

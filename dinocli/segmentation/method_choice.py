@@ -39,7 +39,7 @@ def pick_method(backbone: Backbone, sample: Callable[[FeatureKind], Sequence[Fea
         return "tokencut", "one image has no others to be compared with"
     cut = TokenCut(affinity_threshold=affinity_threshold_of(backbone)).fit(grids)
     # The deepest map of a convnet finds some part of any surface apart: it has no say here.
-    found = sum(not cut.apply(replace(grid, deep_hwD=None)).empty_reason for grid in grids)
+    found = sum(not cut.apply(replace(grid, deep=None)).empty_reason for grid in grids)
     said = f"one thing is apart from the rest in {found} of {len(grids)} images"
     if found > OBJECTS * len(grids):
         return "tokencut", f"{said}: objects"

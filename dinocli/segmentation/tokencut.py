@@ -100,10 +100,11 @@ class TokenCut:
         if h * w > MOST:
             raise UsageError(f"{h * w} patches are too many to cut ({MOST} at most): use a smaller --size")
         found = self._cuts(grid.values_hwD, grid.counts_hw)
-        if found[0].why and grid.deep_hwD is not None:
-            rows, columns, _ = grid.deep_hwD.shape
+        deep_hwD = grid.deep() if found[0].why and grid.deep else None
+        if deep_hwD is not None:
+            rows, columns, _ = deep_hwD.shape
             counts_hw = grid.counts_hw.reshape(rows, 2, columns, 2).mean(axis=(1, 3)) >= 0.5
-            deep = self._cuts(grid.deep_hwD, counts_hw)
+            deep = self._cuts(deep_hwD, counts_hw)
             if not deep[0].why and deep[0].mask_hw.mean() < HALF:
                 found = [_doubled(cut) for cut in deep]
         first = found[0]

@@ -135,18 +135,18 @@ def test_the_deepest_map_of_a_convnet_is_cut_where_its_keys_have_no_object() -> 
     noise = RNG.normal(size=(32, 40, 12)).astype(np.float32)
     box = (slice(5, 9), slice(3, 10))
     cut = TokenCut(affinity_threshold=None)
-    maps = cut.apply(FeatureGrid(noise, deep_hwD=_scene(box)))
+    maps = cut.apply(FeatureGrid(noise, deep=lambda: _scene(box)))
     expected = np.zeros((32, 40), bool)
     expected[10:18, 6:20] = True
     found = maps.labels() == 1
     assert (found & expected).sum() >= 0.9 * (found | expected).sum()
     assert maps.metrics["objects"] == 1
-    assert "no part" in cut.apply(FeatureGrid(noise, deep_hwD=_scene((slice(2, 14), slice(2, 17))))).empty_reason, (
+    assert "no part" in cut.apply(FeatureGrid(noise, deep=lambda: _scene((slice(2, 14), slice(2, 17))))).empty_reason, (
         "half"
     )
     sharp = np.kron(_scene(box), np.ones((2, 2, 1), np.float32))
-    elsewhere = _scene((slice(10, 13), slice(12, 17)))
-    assert np.array_equal(cut.apply(FeatureGrid(sharp, deep_hwD=elsewhere)).labels() == 1, expected)
+    needless = FeatureGrid(sharp, deep=lambda: pytest.fail("keys with an object need no deeper map"))
+    assert np.array_equal(cut.apply(needless).labels() == 1, expected)
 
 
 def test_what_reaches_along_the_border_is_ground_or_sky_to_a_convnet() -> None:
