@@ -10,6 +10,7 @@ Masks are compared at image resolution, without the edge-aware filter (`--no-ref
 import argparse
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -39,12 +40,13 @@ def main() -> None:
     parser.add_argument("--weights", required=True)
     parser.add_argument("--model", default="")
     parser.add_argument("--cache", type=Path, required=True)
+    parser.add_argument("--coarse", action="store_true", help="as `segment --coarse`")
     parser.add_argument("--out", type=Path, default=Path("masks.json"))
     asked = parser.parse_args()
     rows = json.loads(asked.out.read_text()) if asked.out.is_file() else {}
     for name, _, folder in (text.partition("=") for text in asked.sets):
         for reference in (False, True) if (Path(folder) / "reference").is_dir() else (False,):
-            key = f"{name}, {'good references' if reference else 'no reference'}"
+            key = f"{name}, {'good references' if reference else 'no reference'}{', --coarse' if asked.coarse else ''}"
             if key not in rows:
                 rows[key] = measure(asked, name, Path(folder), reference=reference)
                 asked.out.parent.mkdir(parents=True, exist_ok=True)
@@ -58,9 +60,9 @@ def measure(asked: argparse.Namespace, name: str, folder: Path, *, reference: bo
     fitted_on = [grid for grid, _ in grids]
     if reference:
         _, good = features(asked, name, folder / "reference")
-        fitted_on = [FeatureGrid(grid.values_hwD, -1 - grid.image) for grid, _ in good]
+        fitted_on = [replace(grid, image=-1 - grid.image) for grid, _ in good]
     begin = time.process_time()
-    fitted = Anomaly(reference=reference).fit(fitted_on)
+    fitted = Anomaly(reference=reference, coarse=asked.coarse).fit(fitted_on)
     truth, scorer = GroundTruth(str(folder / "truth"), images), MaskScorer()
     dice = []
     for grid, geometry in grids:
@@ -88,14 +90,15 @@ def measure(asked: argparse.Namespace, name: str, folder: Path, *, reference: bo
 def features(asked: argparse.Namespace, name: str, folder: Path) -> tuple[ImageList, Grids]:
     """Return the images of a folder with their features, from the cache if present."""
     images, place = find_images([str(folder)]), asked.cache / name / folder.name
-    files = [place / f"{image[2:].replace('/', '__')}.npz" for image in images.names]
+    kind, suffix = (FeatureKind.COARSE, ".coarse.npz") if asked.coarse else (FeatureKind.PATCHES, ".npz")
+    files = [place / f"{image[2:].replace('/', '__')}{suffix}" for image in images.names]
     missing = [row for row, file in enumerate(files) if not file.is_file()]
     place.mkdir(parents=True, exist_ok=True)
     if missing:
         read = EmbedOptions((str(folder),), weights=asked.weights, model=asked.model, read=ReadOptions())
         context = prepare(read, ProgressReporter(), None)
         extractor = FeatureExtraction(
-            context.backbone, context.preprocess, FeatureKind.PATCHES, context.device, SIZE, autocast=context.autocast
+            context.backbone, context.preprocess, kind, context.device, SIZE, autocast=context.autocast
         )
         for picture in extractor.reader.read_images(images, missing, 1):
             assert isinstance(picture, SegmentImage), picture
@@ -115,7 +118,9 @@ def load(file: Path, row: int) -> tuple[FeatureGrid, PatchGeometry]:
     """Read a file of `save`."""
     with np.load(file) as data:
         source, canvas, grid, (patch, step) = ((int(a), int(b)) for a, b in data["geometry"])
-        return FeatureGrid(data["values"].astype(np.float32), row), PatchGeometry(source, canvas, grid, patch, step)
+        values_hwD = data["values"].astype(np.float32)
+        fine_size = None if values_hwD.shape[:2] == grid else grid
+        return FeatureGrid(values_hwD, row, fine_size=fine_size), PatchGeometry(source, canvas, grid, patch, step)
 
 
 if __name__ == "__main__":

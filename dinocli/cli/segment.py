@@ -50,6 +50,12 @@ Threshold = Annotated[
         show_default="auto",
     ),
 ]
+Coarse = Annotated[
+    bool,
+    opt.option(
+        "--coarse", panel=METHOD, help="anomaly: compare images at a third of the size, for large, faint defects."
+    ),
+]
 Propagate = Annotated[
     str, opt.option("--propagate", panel=METHOD, help="Label map of the first frame, propagated through the others.")
 ]
@@ -157,6 +163,7 @@ def segment(
     query: Query = "",
     reference: Reference = "",
     threshold: Threshold = None,
+    coarse: Coarse = False,
     propagate: Propagate = "",
     sample: Sample = 128,
     seed: Seed = 0,
@@ -202,6 +209,7 @@ def segment(
         from dinocli.tasks.segment.segment_options import SegmentOptions
 
         method_options = {"objects": objects, "segments": segments, "head": head, "threshold": threshold}
+        method_options |= {"coarse": coarse or None}
         options = SegmentOptions(
             inputs=tuple(images or ()),
             out=out,

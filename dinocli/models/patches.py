@@ -41,7 +41,24 @@ def patch_features(backbone: Backbone, x_BCHW: Tensor) -> Tensor:
     """
     if backbone.is_vit:
         return backbone.patch_tokens(x_BCHW)
-    return F.avg_pool2d(_map(backbone, x_BCHW, FINE), 3, stride=1, padding=1, count_include_pad=False)
+    return _averaged(_map(backbone, x_BCHW, FINE))
+
+
+def coarse_features(backbone: Backbone, x_BCHW: Tensor) -> Tensor:
+    """Return the feature map of stride 16, averaged over 3x3 places, for anything but a ViT: (B, D, h, w).
+
+    Args:
+        backbone: In eval mode.
+        x_BCHW: As for `patch_features`.
+
+    Raises:
+        UsageError: The model has no such feature map.
+    """
+    return _averaged(_map(backbone, x_BCHW, COARSE))
+
+
+def _averaged(map_BDhw: Tensor) -> Tensor:
+    return F.avg_pool2d(map_BDhw, 3, stride=1, padding=1, count_include_pad=False)
 
 
 def place_features(backbone: Backbone, x_BCHW: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ from dinocli.segmentation.distance_scale import (
     Threshold,
     corrected,
     parse_threshold,
+    resampled,
     typical_places,
 )
 from dinocli.segmentation.method import FeatureGrid, FeatureKind, PatchMaps, sample_patches
@@ -40,6 +41,9 @@ FOLDS = 5
 """Parts of the good images. Each is measured by the other four: places that were learnt from the very images whose
 maxima set the threshold made those maxima too low."""
 
+COARSE_SMOOTHING = 4.5
+"""Standard deviation of the Gaussian over distances of coarse features, cells of the fine grid, a sixth as wide."""
+
 SMOOTHING = 0.7
 """Standard deviation, cells, of the Gaussian over the distances: the furthest of thousands of patches is noise, and so
 is a threshold that is taken from it. With 1, a fifth of the good leather was flagged, and masks of textures widened."""
@@ -55,6 +59,7 @@ class Anomaly:
         seed: Of the sampled patches.
         threshold: ``auto``; a value of the soft maps, 0 to 1, of which 0.5 is what ``auto`` takes; or ``quantile:Q`` of
             the maxima of the sample's images.
+        coarse: Compare deeper features of the images at a third of their size, as they are: for large, faint defects.
 
     Raises:
         UsageError: A threshold that is none of these.
@@ -63,11 +68,16 @@ class Anomaly:
     reference: bool = False
     seed: int = 0
     threshold: str = "auto"
-    feature_kind: FeatureKind = FeatureKind.PATCHES
+    coarse: bool = False
     whole_image_only: bool = False
 
     def __post_init__(self) -> None:
         parse_threshold(self.threshold)
+
+    @property
+    def feature_kind(self) -> FeatureKind:
+        """Fine or coarse features."""
+        return FeatureKind.COARSE if self.coarse else FeatureKind.PATCHES
 
     def fit(self, sample: Sequence[FeatureGrid]) -> "FittedAnomaly":
         """Choose patches to compare with, and learn how far patches of the sample are from those of *other* images.
@@ -81,14 +91,14 @@ class Anomaly:
                 "one image has no others to be compared with: give at least two, here or with --reference FOLDER"
             )
         bank = self._bank(grids)
-        inside = [grid.counts_hw for grid in grids]
+        inside = None if self.coarse else [grid.counts_hw for grid in grids]
         if self.reference and len(grids) >= ALIGNED:
             measured, maxima_S = held_out(bank, grids, self.seed)
         else:
             measured, maxima_S = [distances(bank, grid) for grid in grids], None
         scale = DistanceScale.of(measured, good=self.reference, inside=inside, maxima_S=maxima_S)
         known = {grid.image: map_hw for grid, map_hw in zip(grids, measured, strict=True) if grid.image >= 0}
-        return FittedAnomaly(bank, scale, parse_threshold(self.threshold), known)
+        return FittedAnomaly(bank, scale, parse_threshold(self.threshold), known, self.feature_kind)
 
     def _bank(self, grids: Sequence[FeatureGrid]) -> PatchBank:
         drawn_ND, image_N = sample_patches(grids, POOL, self.seed)
@@ -111,12 +121,14 @@ class FittedAnomaly:
         scale: Which distances from them are usual.
         threshold: What the user asked for.
         known: Distances of the images of the folder that were in the sample: they need no second look.
+        feature_kind: What the grids of further images have to hold.
     """
 
     bank: PatchBank
     scale: DistanceScale
     threshold: Threshold
     known: Mapping[int, NDArray[np.float32]] = field(default_factory=dict)
+    feature_kind: FeatureKind = FeatureKind.PATCHES
 
     @property
     def parameters(self) -> Mapping[str, float | str]:
@@ -134,7 +146,9 @@ class FittedAnomaly:
 
 
 def centre(grid: FeatureGrid) -> NDArray[np.float32]:
-    """Return the median of each channel over the patches that count, (D,)."""
+    """Return the median of each channel over the patches that count, (D,); 0 for coarse features, which lose by it."""
+    if grid.fine_size:
+        return np.zeros(grid.values_hwD.shape[2], np.float32)
     middle_D: NDArray[np.float32] = np.median(grid.values_hwD[grid.counts_hw], axis=0)
     return middle_D
 
@@ -153,9 +167,15 @@ def nearest_map(bank: PatchBank, centred_hwD: NDArray[np.float32], image: int) -
 def smoothed(nearest_hw: NDArray[np.float32], grid: FeatureGrid) -> NDArray[np.float32]:
     """Smooth distances; outside a region of interest they become the median of those inside, nothing unusual.
 
+    Distances of coarse features are brought to the fine grid first.
+
     Where all images are the same the bank is one patch of one of them, which has nothing to be compared with: 0.
     """
     nearest_hw = np.where(np.isfinite(nearest_hw), nearest_hw, np.float32(0))
+    if grid.fine_size:
+        known_hw = np.where(grid.counts_hw, nearest_hw, np.median(nearest_hw[grid.counts_hw]))
+        fine_hw = gaussian_filter(resampled(known_hw, grid.fine_size), COARSE_SMOOTHING, mode="nearest")
+        return np.asarray(fine_hw, np.float32)
     if grid.inside_hw is None:
         return np.asarray(gaussian_filter(nearest_hw, SMOOTHING, mode="nearest"), np.float32)
     weights_hw = grid.inside_hw.astype(np.float64)

@@ -241,7 +241,7 @@ def typical_places(maps: Sequence[NDArray[np.float32]]) -> Places:
     """
     if len(maps) < ALIGNED:
         return Places(np.zeros((PLACES, PLACES), np.float32), np.ones((PLACES, PLACES), np.float32))
-    stacked_SPP = np.stack([_resampled(map_hw - np.median(map_hw), (PLACES, PLACES)) for map_hw in maps])
+    stacked_SPP = np.stack([resampled(map_hw - np.median(map_hw), (PLACES, PLACES)) for map_hw in maps])
     middle_PP = np.median(stacked_SPP, axis=0)
     # The median absolute deviation: defects that recur at one place, in up to half of the images, are not usual there.
     deviation_PP = np.median(abs(stacked_SPP - middle_PP), axis=0)
@@ -256,16 +256,16 @@ def corrected(
     map_hw: NDArray[np.float32], place_PP: NDArray[np.float32], spread_PP: NDArray[np.float32]
 ) -> NDArray[np.float32]:
     """Return the distances of one image without what is usual at their place and in their image."""
-    without = map_hw - _resampled(place_PP, map_hw.shape)
-    return np.asarray((without - np.median(without)) / _resampled(spread_PP, map_hw.shape), np.float32)
+    without = map_hw - resampled(place_PP, map_hw.shape)
+    return np.asarray((without - np.median(without)) / resampled(spread_PP, map_hw.shape), np.float32)
 
 
 def without_place(
     map_hw: NDArray[np.float32], place_PP: NDArray[np.float32], spread_PP: NDArray[np.float32]
 ) -> NDArray[np.float32]:
     """Return the distances of one image without what is usual at their place."""
-    without = map_hw - _resampled(place_PP, map_hw.shape)
-    return np.asarray(without / _resampled(spread_PP, map_hw.shape), np.float32)
+    without = map_hw - resampled(place_PP, map_hw.shape)
+    return np.asarray(without / resampled(spread_PP, map_hw.shape), np.float32)
 
 
 def outlined(far_hw: NDArray[np.float32], line: float) -> NDArray[np.float32]:
@@ -285,7 +285,7 @@ def outlined(far_hw: NDArray[np.float32], line: float) -> NDArray[np.float32]:
     return capped
 
 
-def _resampled(map_hw: NDArray[np.float32], size: tuple[int, ...]) -> NDArray[np.float32]:
+def resampled(map_hw: NDArray[np.float32], size: tuple[int, ...]) -> NDArray[np.float32]:
     """Bring a map over the whole image to another grid: averaged where it is coarser, bilinear between centres."""
     shrunk = [max(1, round(old / cells)) for cells, old in zip(size, map_hw.shape, strict=True)]
     places = [(np.arange(cells) + 0.5) * old / cells - 0.5 for cells, old in zip(size, map_hw.shape, strict=True)]

@@ -15,16 +15,32 @@ from torch import Tensor
 
 from dinocli.augment.resample import normalise
 from dinocli.config.preprocess import Preprocess
-from dinocli.data.read import Canvas
+from dinocli.data.read import Canvas, scaled
 from dinocli.data.tiling import Blend, Tiling, grid_tiles
 from dinocli.errors import UsageError
 from dinocli.models.attention import attend
 from dinocli.models.backbone import Backbone
-from dinocli.models.patches import COARSE, DEEP, FINE, object_features, patch_features, place_features
+from dinocli.models.patches import (
+    COARSE,
+    DEEP,
+    FINE,
+    coarse_features,
+    object_features,
+    patch_features,
+    place_features,
+)
 from dinocli.segmentation.method import FeatureGrid, FeatureKind
+from dinocli.segmentation.patch_geometry import canvas_size
 from dinocli.segmentation.segment_images import GridLayout, SegmentImage, SegmentReader
 
 TILES_AT_ONCE = 8
+
+SMALLER = 3
+"""How many times smaller an image is for coarse features: large, faint defects of magnetic tiles stood out at 160 px
+and not at 480."""
+
+LEAST = 96
+"""Pixels of the shorter side of the smaller image at least: six cells."""
 
 
 @dataclass(frozen=True)
@@ -59,11 +75,25 @@ class FeatureExtraction:
 
     def grid(self, picture: SegmentImage) -> FeatureGrid:
         """Look at one image."""
+        if self.feature_kind == FeatureKind.COARSE:
+            return self._coarse(picture)
         tiling = self.tiling
         values_hwD = self._blended(picture, tiling) if tiling else self._features([picture.canvas_CHW])[0]
         has_deep = self.feature_kind == FeatureKind.KEYS and not self.backbone.is_vit
         deep = partial(self._deep, picture.canvas_CHW) if has_deep else None
         return FeatureGrid(values_hwD, picture.image, picture.inside_hw, deep)
+
+    def _coarse(self, picture: SegmentImage) -> FeatureGrid:
+        """Look at the image at `1 / SMALLER` of its size."""
+        if self.backbone.is_vit or self.tiling or self.size < SMALLER * LEAST:
+            raise UsageError(f"--coarse needs a convnet, --size {SMALLER * LEAST} or more and no --tile: leave it out")
+        height, width = picture.canvas_CHW.shape[1:]
+        size = canvas_size((height, width), short_side=min(height, width) // SMALLER, multiple=DEEP)
+        (values_hwD,) = self._features([scaled(picture.canvas_CHW, size)])
+        rows, columns, _ = values_hwD.shape
+        return FeatureGrid(
+            values_hwD, picture.image, picture.inside_cells((rows, columns)), fine_size=picture.geometry.grid
+        )
 
     def _deep(self, canvas_CHW: Canvas) -> NDArray[np.float32] | None:
         x_BCHW = normalise(self._pixels([canvas_CHW]), self.preprocess.mean, self.preprocess.std)
@@ -143,6 +173,8 @@ def feature_grids(
             values_BDhw = _attention(backbone, x_BCHW, query)
         elif feature_kind == FeatureKind.PATCHES:
             values_BDhw = patch_features(backbone, x_BCHW)
+        elif feature_kind == FeatureKind.COARSE:
+            values_BDhw = coarse_features(backbone, x_BCHW)
         elif backbone.is_vit:
             values_BDhw = attend(backbone, x_BCHW).patch_keys()
         else:

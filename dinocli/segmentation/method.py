@@ -28,6 +28,8 @@ class FeatureKind(StrEnum):
 
     PATCHES = "patches"
     """Patch tokens after the last norm of a ViT; the feature map of stride 8 of a convnet."""
+    COARSE = "coarse"
+    """The feature map of stride 16 of a convnet, of the image at a third of its size."""
     KEYS = "keys"
     """Keys of the last block of a ViT, all heads side by side; map of stride 16 and colour for a convnet."""
     ATTENTION = "attention"
@@ -44,12 +46,14 @@ class FeatureGrid:
             not of the folder have numbers below 0, each its own.
         inside_hw: Patches inside the region of interest; the others count for nothing. None: all are.
         deep: Computes the deepest map beside the keys of a convnet, (h / 2, w / 2, D); None elsewhere.
+        fine_size: Rows and columns of the grid of the whole image that coarse features lie on; None for all others.
     """
 
     values_hwD: NDArray[np.float32]
     image: int = -1
     inside_hw: NDArray[np.bool_] | None = None
     deep: Callable[[], NDArray[np.float32] | None] | None = None
+    fine_size: tuple[int, int] | None = None
 
     @property
     def counts_hw(self) -> NDArray[np.bool_]:

@@ -62,9 +62,13 @@ class SegmentImage:
     @property
     def inside_hw(self) -> NDArray[np.bool_] | None:
         """The cells of the grid that are at least half inside a mask, the fullest where none is; None without one."""
+        return self.inside_cells(self.geometry.grid)
+
+    def inside_cells(self, grid: tuple[int, int]) -> NDArray[np.bool_] | None:
+        """Return the same for a grid of any (rows, columns)."""
         if self.region is None or self.region.inside_hw is None:
             return None
-        inside_hw: NDArray[np.bool_] = cells_inside(torch.from_numpy(self.region.inside_hw), self.geometry.grid).numpy()
+        inside_hw: NDArray[np.bool_] = cells_inside(torch.from_numpy(self.region.inside_hw), grid).numpy()
         return inside_hw
 
 

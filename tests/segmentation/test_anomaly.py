@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 from dinocli.errors import DataError, UsageError
 from dinocli.segmentation.anomaly import Anomaly, distances
 from dinocli.segmentation.distance_scale import PLACES, corrected, good_line, mixed_line, outlined, typical_places
-from dinocli.segmentation.method import FeatureGrid
+from dinocli.segmentation.method import FeatureGrid, FeatureKind
 
 DEFECT = (slice(6, 9), slice(4, 8))
 
@@ -113,6 +113,29 @@ def test_an_outline_is_at_half_the_height_of_its_own_peak() -> None:
     assert np.nonzero(soft[0] > 0.5)[0].tolist() == [3, 4, 9]
     assert soft.min() >= 0
     assert soft.max() <= 1
+
+
+@pytest.mark.parametrize("reference", [False, True])
+def test_a_large_faint_defect_is_found_by_coarse_features(reference: bool) -> None:
+    rng = np.random.default_rng(4)
+
+    def image(number: int, *, defect: bool = False) -> FeatureGrid:
+        coarse = rng.normal(size=(6, 8, 8)).astype(np.float32)
+        if defect:
+            coarse[1:4, 2:5] += 9
+        return FeatureGrid(coarse, number, fine_size=(20, 24))
+
+    bad = image(40, defect=True)
+    sample = [image(-1 - number if reference else number) for number in range(20)] + ([] if reference else [bad])
+    method = Anomaly(reference=reference, coarse=True)
+    fitted = method.fit(sample)
+    assert fitted.feature_kind == method.feature_kind == FeatureKind.COARSE
+    maps = fitted.apply(bad)
+    assert maps.distances_hw is not None
+    assert maps.distances_hw.shape == (20, 24)
+    assert maps.labels()[5:12, 8:13].all()
+    assert maps.score > 0.5
+    assert fitted.apply(image(50)).empty_reason
 
 
 def test_one_image_has_nothing_to_be_compared_with() -> None:

@@ -75,6 +75,18 @@ def test_a_smaller_stride_gives_more_cells(tmp_path: Path, feature_kind: Feature
     assert one.grid(picture).values_hwD.shape[:2] == picture.geometry.grid == (7, 11)
 
 
+def test_coarse_features_lie_on_the_grid_of_the_whole_image(tmp_path: Path) -> None:
+    one = extractor(feature_kind=FeatureKind.COARSE, size=288)
+    picture = read(one, tmp_path, texture(144, 192))
+    grid = one.grid(picture)
+    assert grid.values_hwD.shape[:2] == (6, 8)
+    assert grid.fine_size == picture.geometry.grid == (36, 48)
+    for name, size in (("resnet10t", 256), ("vit_tiny_patch16_224", 288)):
+        other = extractor(name, FeatureKind.COARSE, size)
+        with pytest.raises(UsageError, match="--coarse needs a convnet, --size 288"):
+            other.grid(read(other, tmp_path, texture(144, 192)))
+
+
 def test_tiles_of_one_image_make_one_grid(tmp_path: Path) -> None:
     tiled = extractor(size=0, tiling=Tiling(192, 64))
     picture = read(tiled, tmp_path, texture(400, 500))

@@ -15,7 +15,6 @@ from dinocli.errors import UsageError
 from dinocli.models.weights import load_backbone
 from dinocli.progress import ProgressReporter
 from dinocli.segmentation.feature_extraction import FeatureExtraction
-from dinocli.segmentation.method import FeatureKind
 from dinocli.segmentation.placement import inside, on_whole
 from dinocli.segmentation.regions import find_regions
 from dinocli.segmentation.segment_images import SegmentImage
@@ -56,7 +55,7 @@ class Answers:
         self._extractor = FeatureExtraction(
             backbone,
             Preprocess.from_dict(stored or {}),
-            FeatureKind.PATCHES,
+            self._fitted.feature_kind,
             device,
             detector.options.size or (0 if tiling else SIZE),
             tiling,

@@ -22,6 +22,7 @@ from dinocli.models.weights import sha256_of
 from dinocli.segmentation.anomaly import FittedAnomaly
 from dinocli.segmentation.anomaly_file import load_anomaly, save_anomaly
 from dinocli.segmentation.distance_scale import parse_threshold
+from dinocli.segmentation.method import FeatureKind
 from dinocli.stored import AnyJson, Count, Name, Stored, read_json
 from dinocli.tasks.embed.embed_setup import EmbedContext
 from dinocli.tasks.segment.method_fit import FittedPlan
@@ -38,6 +39,7 @@ class DetectorRecord(Stored):
     size: Count
     stride: Count
     tile: str
+    coarse: bool = False
     refine: bool
     min_area: Count | None
     weights: AnyJson
@@ -95,6 +97,7 @@ def save_detector(options: SegmentOptions, context: EmbedContext, plan: FittedPl
             "kind": "detector",
             "threshold": str(options.method_options.get("threshold", "auto")),
             "size": options.size or (0 if options.tile else SIZE),
+            "coarse": fitted.feature_kind == FeatureKind.COARSE,
             **{key: getattr(options, key) for key in ("stride", "tile", "refine", "min_area")},
             "parameters": dict(fitted.parameters),
             "weights": context.info.to_dict(),
@@ -125,6 +128,7 @@ def open_detector(options: SegmentOptions) -> Detector:
     if learnt.bank is None:
         raise WeightsError(f"{folder / LEARNT} holds no bank: save the detector again")
     threshold = str(options.method_options.get("threshold", record["threshold"]))
+    kind = FeatureKind.COARSE if record["coarse"] else FeatureKind.PATCHES
     settled: dict[str, Any] = {key: record[key] for key in ("size", "stride", "tile")}
     smallest = record["min_area"] if options.min_area is None else options.min_area
     return Detector(
@@ -137,7 +141,7 @@ def open_detector(options: SegmentOptions) -> Detector:
             refine=options.refine and record["refine"],
             min_area=smallest,
         ),
-        FittedAnomaly(learnt.bank, learnt.scale, parse_threshold(threshold)),
+        FittedAnomaly(learnt.bank, learnt.scale, parse_threshold(threshold), feature_kind=kind),
         " ".join(record["sha256"][name] for name in _FILES),
     )
 

@@ -4,7 +4,7 @@ from typing import Any, BinaryIO
 
 from dinocli.progress import ProgressReporter
 from dinocli.segmentation.anomaly import Anomaly
-from dinocli.segmentation.method import FeatureKind, Method
+from dinocli.segmentation.method import Method
 from dinocli.tasks.embed.embed_options import EmbedOptions
 from dinocli.tasks.embed.embed_setup import prepare
 from dinocli.tasks.segment.detector import check_new, open_detector, save_detector
@@ -69,7 +69,7 @@ class FreshMaps:
             UsageError: The method does not support tiles, or these weights.
         """
         if self._detector:
-            extractor = extractor_of(self.context, self.options, FeatureKind.PATCHES)
+            extractor = extractor_of(self.context, self.options, self._detector.fitted.feature_kind)
             return FittedPlan(extractor, self.chosen(), self._detector.fitted)
         sample = Sample(self.context, self.options, self._reporter)
         chosen = (

@@ -122,6 +122,24 @@ def test_a_detector_answers_about_new_images(done: Path, tmp_path: Path) -> None
     assert (row[0], row[1], row[3], row[4]) == ("part7", "2", "0", "./part7/b.png")
 
 
+def test_a_coarse_detector_looks_as_coarsely_at_new_images(done: Path, tmp_path: Path) -> None:
+    coarse = {"method_options": {"coarse": True}, "size": 288, "save_detector": str(tmp_path / "det"), **NET}
+    first = segment(_options(tmp_path, "first", inputs=(str(done / "in"),), **coarse))
+    segment(_options(tmp_path, "again", maps_from=str(tmp_path / "first")))
+    later = segment(_options(tmp_path, "later", inputs=(str(done / "in"),), detector=str(tmp_path / "det")))
+    assert first.segmented == later.segmented == 16
+    assert _masks(tmp_path / "again") == _masks(tmp_path / "first")
+    (answer,) = list(
+        answers(
+            _options(tmp_path, "", detector=str(tmp_path / "det"), inputs=(str(done / "in" / "part0" / "4.png"),)),
+            ProgressReporter(),
+            None,
+        )
+    )
+    assert 0 <= answer["score"] <= 1
+    assert np.load(tmp_path / "later" / "distances" / "part0" / "4.npy").shape == (36, 36)
+
+
 def test_paths_on_stdin_are_answered_as_they_come(done: Path, tmp_path: Path) -> None:
     paths = [str(done / "in" / "part0" / "4.png"), str(tmp_path / "new.png")]
     _surface(99, spot=False).save(paths[1])
