@@ -12,6 +12,7 @@ import argparse
 import fcntl
 import json
 import os
+import platform
 import pty
 import select
 import shlex
@@ -19,6 +20,7 @@ import struct
 import subprocess
 import sys
 import termios
+import textwrap
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -146,25 +148,37 @@ def on_terminal(line: str, folder: Path, environment: dict[str, str]) -> Recordi
     """Run a command in a pseudo-terminal and record the screen."""
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", LINES, COLUMNS, 0, 0))
-    screen = pyte.Screen(COLUMNS, KEPT_LINES)
-    stream = pyte.ByteStream(screen)
-    began = changed = time.monotonic()
+    began = time.monotonic()
     process = subprocess.Popen(
         shlex.split(line), cwd=folder, env=environment, stdin=slave, stdout=slave, stderr=slave, close_fds=True
     )
     os.close(slave)
-    recording, last = Recording(), ""
-    while data := read_output(master):
+    chunks = []
+    while data := read_output(master):  # nothing else here: a slow reader on a busy machine would add silences
+        chunks.append((time.monotonic() - began, data))
+    os.close(master)
+    code = process.wait()
+    return replayed(chunks, time.monotonic() - began, code)
+
+
+def replayed(chunks: list[tuple[float, bytes]], seconds: float, code: int) -> Recording:
+    """Replay the output of a command on the emulated screen.
+
+    Args:
+        chunks: Time in seconds since the start, and bytes.
+        seconds: Until the end of the command.
+        code: Its exit code.
+    """
+    screen = pyte.Screen(COLUMNS, KEPT_LINES)
+    stream = pyte.ByteStream(screen)
+    recording, last, changed = Recording(round(seconds, 1), code), "", 0.0
+    for now, data in chunks:
         stream.feed(data)
         text = "\n".join(row.rstrip() for row in screen.display).rstrip()
-        now = time.monotonic()
         if text != last:
-            recording.screens.append((round(now - began, 2), text))
+            recording.screens.append((round(now, 2), text))
             recording.silence, changed, last = max(recording.silence, now - changed), now, text
-    os.close(master)
-    recording.code = process.wait()
-    ended = time.monotonic()
-    recording.silence, recording.seconds = round(max(recording.silence, ended - changed), 2), round(ended - began, 1)
+    recording.silence = round(max(recording.silence, seconds - changed), 2)
     return recording
 
 
@@ -263,7 +277,8 @@ def page(recordings: dict[str, Recording], load: str) -> str:
         label = f"`{' '.join(command.line.split()[:2])}` ({command.about.rstrip('?')})"
         rows.append(f"| {label} | {recording.seconds:.1f} | {recording.silence:.1f} s | {piped} |")
     parts = [part(command, recordings[command.name]) for command in recorded_commands]
-    return HEAD.format(version=__version__, load=load) + "\n".join(rows) + "\n\n" + "\n".join(parts)
+    head = [textwrap.fill(text, 120) for text in HEAD.format(version=__version__, load=load).split("\n\n")]
+    return "\n\n".join(head) + "\n".join(rows) + "\n\n" + "\n".join(parts)
 
 
 def main() -> None:
@@ -285,7 +300,12 @@ def main() -> None:
         if command.name not in recordings and (work / f"{command.name}.json").is_file()
     }
     text = page(recordings, options.load)
-    for path, shown in ((work, "."), (options.data.resolve(), "demo-data"), (Path.home(), "~")):
+    for path, shown in (
+        (work, "."),
+        (options.data.resolve(), "demo-data"),
+        (Path.home(), "~"),
+        (platform.platform(), "Linux"),
+    ):
         text = text.replace(str(path), shown)
     options.out.write_text(text, encoding="utf-8")
 
