@@ -146,8 +146,8 @@ def verified(compute: Compute, backbone: Backbone, side: int) -> float:
     tolerance = rounding_tolerance(backbone)
     if not worst <= tolerance:
         raise WeightsError(
-            f"the exported {backbone.name} differs from ours by {worst:.2g}, where rounding explains {tolerance:.2g}; "
-            f"{_REMEDY}"
+            f"the exported {backbone.name} differs from the original by {worst:.2g}, where rounding explains "
+            f"{tolerance:.2g}; {_REMEDY}"
         )
     return worst
 
