@@ -136,7 +136,7 @@ def check_tiling(name: str, tiling: Tiling | None, *, whole_image_only: bool) ->
 
 
 def grid_layout(backbone: Backbone, feature_kind: FeatureKind) -> GridLayout:
-    """Return how the grids of `feature_grids` will lie on the pixels."""
+    """Return how the grids of `feature_grids` lie on the pixels; of coarse features that of their distances."""
     if backbone.is_vit:
         return GridLayout(backbone.patch, backbone.stride, backbone.patch)
     stride = COARSE if feature_kind == FeatureKind.KEYS else FINE

@@ -79,7 +79,7 @@ def test_left_out_features_are_those_of_the_newest_run(
     ("arguments", "code", "words"),
     [
         (("-k", "many"), 2, "auto"),
-        (("-k", "99"), 2, "more groups than the 20 images"),
+        (("-k", "99"), 2, "more groups than there are images (20)"),
         (("--method", "dbscan"), 2, "hdbscan"),
         (("--labels", "no.csv"), 3, "no.csv"),
         (("--range", "full", "--page", "1"), 2, "--range, --page cannot change the features"),

@@ -5,6 +5,7 @@ import torch
 from dinocli.models.attention import attend
 from dinocli.models.backbone import Backbone
 from dinocli.models.create import create_backbone
+from dinocli.models.patches import COARSE
 from dinocli.segmentation.feature_extraction import feature_grids, grid_layout
 from dinocli.segmentation.method import FeatureKind
 
@@ -21,6 +22,8 @@ def test_a_lattice_says_where_the_cells_lie(name: str, feature_kind: FeatureKind
     if feature_kind == FeatureKind.ATTENTION and not backbone.is_vit:
         pytest.skip("a convnet has no attention")
     patch, step, multiple = grid_layout(backbone, feature_kind)
+    if feature_kind == FeatureKind.COARSE and not backbone.is_vit:
+        patch = step = COARSE
     side = 2 * multiple
     found = feature_grids(backbone, torch.randn(2, 3, side, 2 * side), feature_kind)
     assert found.dtype == np.float32

@@ -21,7 +21,7 @@ def recipe(*settings: str) -> Recipe:
 def test_run_seconds_adds_up_every_part() -> None:
     """3 s a probe: the start and ten of the guard; one interpolation and two of the verdict, which cost 7/4."""
     found = run_seconds(recipe(), replace(SIZE, labelled=40), COSTS)
-    assert vars(found) == pytest.approx(
+    assert found._asdict() == pytest.approx(
         {
             "initialize": 0.0,
             "steps": 2000.0,

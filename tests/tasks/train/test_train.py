@@ -391,7 +391,7 @@ def test_the_report_puts_both_sides_beside_each_other(learnt: TrainResult) -> No
     page = (learnt.folder / "report.html").read_text()
     assert page.count("data:image/png;base64,") == 2, "patches, views"
     assert page.count("data:image/webp;base64,") == 6 * (1 + 2 * 5), "six images, their neighbours by both"
-    for words in ("by start and by adapted weights", "patches of the same images", "two runs of k-means agree"):
+    for words in ("by start and by adapted weights", "Patch features of the same images", "two runs of k-means agree"):
         assert words in page
     for words in ("Command line", "recipe.toml", "How to read this page", "What to try next"):
         assert (words in page) == (words != "What to try next" or bool(learnt.advice)), words
