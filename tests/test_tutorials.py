@@ -16,7 +16,7 @@ if not TUTORIALS.is_dir():
 MADE = {
     "adapt": ["runs/mine/views.png", "runs/mine/report.html", "runs/comparison.html"],
     "features": ["found.png", "evaluation.html", "predictions.csv", "suggested.csv"],
-    "groups": ["report.html", "twelve.html", "twelve.png", "batch.drift.csv", "groups/cluster-0"],
+    "groups": ["report.html", "twelve.html", "twelve.png", "batch.drift.csv", "groups"],
     "defects": ["masks/report.html", "masks/segments.csv", "objects.json", "tiled", "checked"],
 }
 """Tutorial -> what its commands leave; those after the first use the run of the first."""
