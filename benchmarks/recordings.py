@@ -135,6 +135,12 @@ COMMANDS = (
         "Another run",
         f"{TRAIN} --set optim.lr=5e-4 --out runs/other",
     ),
+    Command("rerun", "The same run once more", "dinocli rerun runs/mine --out runs/again"),
+    Command(
+        "scratch",
+        "From random weights",
+        "dinocli pretrain ./images --weights none --model vit_tiny_patch16_224 --steps 4 --batch-size 8 --out runs/new",
+    ),
     Command("compare", "Two runs side by side", "dinocli compare runs/mine runs/other --report compare.html"),
     Command("runs", "All runs", "dinocli runs"),
     Command("export", "For other programs", "dinocli export runs/mine --format onnx --out mine.onnx"),
