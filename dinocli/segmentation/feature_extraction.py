@@ -35,12 +35,12 @@ from dinocli.segmentation.segment_images import GridLayout, SegmentImage, Segmen
 
 TILES_AT_ONCE = 8
 
-SMALLER = 3
-"""How many times smaller an image is for coarse features: large, faint defects of magnetic tiles stood out at 160 px
+COARSE_REDUCTION = 3
+"""Factor by which images are reduced for coarse features: large, faint defects of magnetic tiles stood out at 160 px
 and not at 480."""
 
-LEAST = 96
-"""Pixels of the shorter side of the smaller image at least: six cells."""
+MIN_COARSE_SIDE = 96
+"""Minimum shorter side of the reduced image, pixels: six cells."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,11 @@ class FeatureExtraction:
     query: tuple[float, float] | None = None
     autocast: torch.dtype | None = None
 
+    def __post_init__(self) -> None:
+        least = COARSE_REDUCTION * MIN_COARSE_SIDE
+        if self.feature_kind == FeatureKind.COARSE and (self.backbone.is_vit or self.tiling or self.size < least):
+            raise UsageError(f"--coarse needs a convnet, --size {least} or more and no --tile: leave it out")
+
     @property
     def reader(self) -> SegmentReader:
         """Who reads the images."""
@@ -84,11 +89,9 @@ class FeatureExtraction:
         return FeatureGrid(values_hwD, picture.image, picture.inside_hw, deep)
 
     def _coarse(self, picture: SegmentImage) -> FeatureGrid:
-        """Look at the image at `1 / SMALLER` of its size."""
-        if self.backbone.is_vit or self.tiling or self.size < SMALLER * LEAST:
-            raise UsageError(f"--coarse needs a convnet, --size {SMALLER * LEAST} or more and no --tile: leave it out")
+        """Compute coarse features of an image, reduced by `COARSE_REDUCTION`."""
         height, width = picture.canvas_CHW.shape[1:]
-        size = canvas_size((height, width), short_side=min(height, width) // SMALLER, multiple=DEEP)
+        size = canvas_size((height, width), short_side=min(height, width) // COARSE_REDUCTION, multiple=DEEP)
         (values_hwD,) = self._features([scaled(picture.canvas_CHW, size)])
         rows, columns, _ = values_hwD.shape
         return FeatureGrid(

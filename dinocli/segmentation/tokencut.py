@@ -28,8 +28,8 @@ from dinocli.segmentation.method import FeatureGrid, FeatureKind, PatchMaps
 AFFINITY_THRESHOLD = 0.2
 """Cosine from which keys of a DINO ViT are tied (TokenCut's tau)."""
 
-TIED, SEEN = 0.95, 256
-"""Share of tied pairs from which a threshold tells nothing apart, and patches that it is taken of, at most."""
+MAX_TIED_SHARE, MAX_SAMPLED_PATCHES = 0.95, 256
+"""Share of tied pairs from which a threshold separates nothing; maximum number of patches whose pairs are counted."""
 
 LOOSE = 1e-5
 """Weight of the ties below it, so that no patch is without any."""
@@ -83,7 +83,7 @@ class TokenCut:
         if self.affinity_threshold is None or not sample:
             return self
         ties = [_share_tied(grid, self.affinity_threshold) for grid in sample]
-        return self if np.median(ties) < TIED else replace(self, affinity_threshold=None)
+        return self if np.median(ties) < MAX_TIED_SHARE else replace(self, affinity_threshold=None)
 
     @property
     def parameters(self) -> Mapping[str, float | str]:
@@ -184,8 +184,8 @@ def affinity(features_ND: NDArray[np.float32], affinity_threshold: float | None)
 
 def _share_tied(grid: FeatureGrid, affinity_threshold: float) -> float:
     features_ND = grid.values_hwD[grid.counts_hw]
-    some_ND = features_ND[:: -(-len(features_ND) // SEEN) or 1]
-    return float((affinity(some_ND, affinity_threshold) == 1.0).mean()) if len(some_ND) else 0.0
+    sampled_ND = features_ND[:: -(-len(features_ND) // MAX_SAMPLED_PATCHES) or 1]
+    return float((affinity(sampled_ND, affinity_threshold) == 1.0).mean()) if len(sampled_ND) else 0.0
 
 
 def second_vector(graph_NN: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:

@@ -82,9 +82,8 @@ def test_coarse_features_lie_on_the_grid_of_the_whole_image(tmp_path: Path) -> N
     assert grid.values_hwD.shape[:2] == (6, 8)
     assert grid.fine_size == picture.geometry.grid == (36, 48)
     for name, size in (("resnet10t", 256), ("vit_tiny_patch16_224", 288)):
-        other = extractor(name, FeatureKind.COARSE, size)
         with pytest.raises(UsageError, match="--coarse needs a convnet, --size 288"):
-            other.grid(read(other, tmp_path, texture(144, 192)))
+            extractor(name, FeatureKind.COARSE, size)
 
 
 def test_tiles_of_one_image_make_one_grid(tmp_path: Path) -> None:
