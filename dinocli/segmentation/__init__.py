@@ -1,1 +1,1 @@
-"""Masks from features, without a label: one file a method, the geometry of patches, and how masks are written."""
+"""Segmentation without labels: one file per method, patch geometry, and writers of masks and annotations."""

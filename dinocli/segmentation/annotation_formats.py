@@ -1,7 +1,7 @@
-"""Records into the files that other tools read: CSV, COCO, YOLO.
+"""Writers of segmentation results: CSV table, COCO JSON and YOLO text.
 
-Records come from a log on the disk and are read once for each part of a file, so that none has to fit the memory: the
-run lengths of many large images would not.
+Records are streamed from a log on disk, once for each section of a file: the run lengths of many large images would not
+fit in memory.
 """
 
 import json
@@ -17,16 +17,16 @@ COLUMNS = ("image", "mask", "segment", "category", "score", "area", "area_fracti
 
 
 def category_names(labels: Iterable[int], name: str) -> dict[int, str]:
-    """Return a name for every label: `anomaly` for label 1 alone, else `segment 1`, `segment 2`."""
+    """Return the category name of each label: `name` if 1 is the only label, else `name 1`, `name 2`, ..."""
     ordered = sorted(set(labels))
     return {label: name if ordered == [1] else f"{name} {label}" for label in ordered}
 
 
 def write_segments_csv(path: Path, records: Iterable[ImageRecord], names: dict[int, str]) -> None:
-    """Write one row a region, and one row with segment 0 for an empty image.
+    """Write one row per region, and one row with segment 0 for an image without regions.
 
-    Columns: `COLUMNS`, then the image's own score, why it is empty, and the metrics of the method. Boxes are in pixels
-    of the upright image; `area_fraction` is the area of the region divided by that of the image.
+    Columns: `COLUMNS`, `image_score`, `empty_reason` and the metrics of the method. Boxes are in pixels of the upright
+    image; `area_fraction` is the area of the region divided by the area of the image.
     """
     metrics = sorted({key for record in records for key in record.metrics})
     rows = (row for record in records for row in _rows(record, names, metrics))
@@ -37,16 +37,19 @@ def write_coco(path: Path, records: Iterable[ImageRecord], names: dict[int, str]
     """Write one COCO file for all images.
 
     Args:
-        path: Of the file.
-        records: Made with run lengths, or with outlines for polygons.
-        names: Category of each label.
-        as_polygons: Polygons, which most tools edit, but which cover holes; otherwise run lengths, which are exact.
+        path: Output file.
+        records: Records with run lengths, or with outlines if `as_polygons`.
+        names: Category name of each label.
+        as_polygons: Write polygons, which most tools can edit but which fill holes; otherwise run lengths, which are
+            exact.
     """
     images = (
         {"id": number, "file_name": record.image[2:], "height": record.height, "width": record.width}
         for number, record in enumerate(records, start=1)
     )
-    annotations = ({"id": number, **one} for number, one in enumerate(_annotations(records, as_polygons), start=1))
+    annotations = (
+        {"id": number, **fields} for number, fields in enumerate(_annotations(records, as_polygons), start=1)
+    )
     categories = ({"id": label, "name": name} for label, name in names.items())
     with atomic_file(path) as file:
         parts = (("{", "images", images), (",", "categories", categories), (",", "annotations", annotations))
@@ -60,26 +63,26 @@ def write_coco(path: Path, records: Iterable[ImageRecord], names: dict[int, str]
 
 
 def yolo_lines(record: ImageRecord) -> str:
-    """Return the text of one image for YOLO's segmentation format: `class x y x y ...`, as shares of the image.
+    """Return the lines of one image in YOLO segmentation format: `class x y x y ...`, as fractions of width and height.
 
-    Class numbers begin at 0, labels at 1. The record has to be made with outlines.
+    Class numbers start at 0, labels at 1. The record needs outlines.
     """
     lines = []
-    for found in record.regions:
-        for outline in found.outlines:
-            shares = [value / (record.height if place % 2 else record.width) for place, value in enumerate(outline)]
-            lines.append(" ".join([str(found.label - 1), *(f"{share:.6g}" for share in shares)]) + "\n")
+    for region in record.regions:
+        for outline in region.outlines:
+            fractions = [value / (record.height if index % 2 else record.width) for index, value in enumerate(outline)]
+            lines.append(" ".join([str(region.label - 1), *(f"{value:.6g}" for value in fractions)]) + "\n")
     return "".join(lines)
 
 
 def _rows(record: ImageRecord, names: dict[int, str], metrics: Sequence[str]) -> Iterator[list[Any]]:
-    ending = [f"{record.score:.6g}", record.empty_reason, *(_metric(record, key) for key in metrics)]
-    for found in record.regions:
-        fraction = found.area / (record.height * record.width)
-        numbers = [f"{found.score:.6g}", found.area, f"{fraction:.6g}", *found.box]
-        yield [record.image, record.mask, found.label, names[found.label], *numbers, *ending]
+    image_columns = [f"{record.score:.6g}", record.empty_reason, *(_metric(record, key) for key in metrics)]
+    for region in record.regions:
+        fraction = region.area / (record.height * record.width)
+        numbers = [f"{region.score:.6g}", region.area, f"{fraction:.6g}", *region.box]
+        yield [record.image, record.mask, region.label, names[region.label], *numbers, *image_columns]
     if not record.regions:
-        yield [record.image, record.mask, 0, "", "", 0, 0, "", "", "", "", *ending]
+        yield [record.image, record.mask, 0, "", "", 0, 0, "", "", "", "", *image_columns]
 
 
 def _metric(record: ImageRecord, key: str) -> str:
@@ -88,14 +91,14 @@ def _metric(record: ImageRecord, key: str) -> str:
 
 def _annotations(records: Iterable[ImageRecord], as_polygons: bool) -> Iterator[dict[str, Any]]:
     for number, record in enumerate(records, start=1):
-        for found in record.regions:
-            runs = {"size": [record.height, record.width], "counts": list(found.counts)}
+        for region in record.regions:
+            rle = {"size": [record.height, record.width], "counts": list(region.counts)}
             yield {
                 "image_id": number,
-                "category_id": found.label,
-                "segmentation": [list(outline) for outline in found.outlines] if as_polygons else runs,
-                "area": found.area,
-                "bbox": list(found.box),
+                "category_id": region.label,
+                "segmentation": [list(outline) for outline in region.outlines] if as_polygons else rle,
+                "area": region.area,
+                "bbox": list(region.box),
                 "iscrowd": 0,
-                "score": found.score,
+                "score": region.score,
             }

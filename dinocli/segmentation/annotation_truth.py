@@ -1,4 +1,4 @@
-"""Ground truth from annotations of other tools: outlines, run lengths or boxes, drawn as masks.
+"""Ground-truth masks rasterised from COCO, YOLO or VOC annotations: polygons, run lengths or boxes.
 
 Legend: H W pixels of the source.
 """
@@ -21,10 +21,10 @@ from dinocli.segmentation.ground_truth import GroundTruth, TrueMasks, is_good
 
 
 def open_truth(spec: str, images: ImageList, *, good_without_mask: bool) -> TrueMasks:
-    """Open the truth: a folder of masks, a COCO .json, or a folder of YOLO .txt or VOC .xml.
+    """Open a folder of masks, a COCO .json, or a folder of YOLO .txt or VOC .xml files.
 
     Raises:
-        DataError: It cannot be used, or belongs to none of the images.
+        DataError: The ground truth cannot be read, or matches none of the images.
     """
     if annotation_kind(Path(spec)):
         return AnnotationTruth(spec, images, good_without_mask=good_without_mask)
@@ -32,20 +32,20 @@ def open_truth(spec: str, images: ImageList, *, good_without_mask: bool) -> True
 
 
 class AnnotationTruth:
-    """The objects of each image, drawn as a mask: the number of its class, counted from 1.
+    """Masks of the annotated objects; the value of a pixel is the number of its class, from 1.
 
     Args:
-        spec: The file or folder.
-        images: The images; their names are matched as those of a table of labels.
-        good_without_mask: An image that the annotations do not name has no object, as if it lay in a folder `good`.
+        spec: Annotation file or folder.
+        images: The images; names are matched as in `dinocli.data.label_paths.match_paths`.
+        good_without_mask: Images without an annotation count as images without an object, as in a folder `good`.
 
     Raises:
-        DataError: They cannot be read, or name none of the images.
+        DataError: The annotations cannot be read, or name none of the images.
     """
 
     def __init__(self, spec: str, images: ImageList, *, good_without_mask: bool = False) -> None:
         annotations = read_annotations(Path(spec))
-        self.spec, self._shares, names = spec, annotations.relative, list(images.names)
+        self.spec, self._relative, names = spec, annotations.relative, list(images.names)
         self._number = {name: number for number, name in enumerate(annotations.categories, start=1)}
         matches = match_paths([image.name for image in annotations.images], names)
         self._objects: dict[str, tuple[AnnotatedObject, ...]] = {}
@@ -58,25 +58,25 @@ class AnnotationTruth:
         rest = [name for name in names if name not in self._objects]
         self._good = {name for name in rest if good_without_mask or is_good(name)}
         self._missing = len(rest) - len(self._good)
-        self._boxes = 0
+        self._box_objects = 0
 
     def __contains__(self, name: str) -> bool:
         return name in self._objects or name in self._good
 
     def read(self, name: str, size: tuple[int, int]) -> NDArray[np.int64]:
-        """Draw the mask of an image; smaller objects lie over larger ones. As `GroundTruth.read`."""
+        """Draw the mask of an image, small objects above large ones; arguments as in `GroundTruth.read`."""
         labels_HW = np.zeros(size, np.int64)
-        for one in sorted(self._objects.get(name, ()), key=lambda one: -one.area):
-            if not (one.polygons or one.rle):
-                self._boxes += 1
+        for item in sorted(self._objects.get(name, ()), key=lambda item: -item.area):
+            if not (item.polygons or item.rle):
+                self._box_objects += 1
             try:
-                labels_HW[_mask(one, size, shares=self._shares)] = self._number[one.category]
+                labels_HW[_mask(item, size, relative=self._relative)] = self._number[item.category]
             except (ValueError, TypeError, KeyError) as error:
                 raise DataError(f"{self.spec}: an object of {name} cannot be drawn: {error}") from None
         return labels_HW
 
     def report(self, reporter: ProgressReporter) -> None:
-        """Say what the scores leave out."""
+        """Report how many images count as good, and how many the scores leave out."""
         empty = sum(not objects for objects in self._objects.values()) + len(self._good)
         if empty:
             reporter.line(f"{empty} images have no object in {self.spec}, and count as good")
@@ -87,27 +87,27 @@ class AnnotationTruth:
             )
 
     def report_notes(self, reporter: ProgressReporter) -> None:
-        """Say what was assumed about the objects that were drawn."""
-        if self._boxes:
-            reporter.warn(f"{self._boxes} objects have a box and no outline: all of the box counts as the object")
+        """Warn of objects that have only a box."""
+        if self._box_objects:
+            reporter.warn(f"{self._box_objects} objects have a box and no outline: the whole box counts as the object")
 
 
-def _mask(one: AnnotatedObject, size: tuple[int, int], *, shares: bool) -> NDArray[np.bool_]:
-    """Return the pixels of an object, as pycocotools draws it; of a box, those whose middle it holds."""
+def _mask(item: AnnotatedObject, size: tuple[int, int], *, relative: bool) -> NDArray[np.bool_]:
+    """Return the mask of an object as pycocotools draws it; for a box, the pixels with their centre inside."""
     height, width = size
-    if one.rle or one.polygons:
-        return _drawn(one.rle or [_scaled(line, size, shares) for line in one.polygons], size)
+    if item.rle or item.polygons:
+        return _drawn(item.rle or [_scaled(line, size, relative) for line in item.polygons], size)
     mask_HW = np.zeros(size, np.bool_)
-    if one.box:
-        left, top, across, down = _scaled(one.box, size, shares)
+    if item.box:
+        left, top, across, down = _scaled(item.box, size, relative)
         rows, columns = np.arange(height) + 0.5, np.arange(width) + 0.5
         mask_HW[np.ix_((rows > top) & (rows < top + down), (columns > left) & (columns < left + across))] = True
     return mask_HW
 
 
-def _scaled(values: Sequence[float], size: tuple[int, int], shares: bool) -> list[float]:
-    """Turn x and y in turn from shares of the sides into pixels."""
-    return [value * size[1 - place % 2] if shares else value for place, value in enumerate(values)]
+def _scaled(values: Sequence[float], size: tuple[int, int], relative: bool) -> list[float]:
+    """Return x, y, x, y, ... in pixels; relative values are fractions of width and height."""
+    return [value * size[1 - index % 2] if relative else value for index, value in enumerate(values)]
 
 
 def _drawn(shape: dict[str, Any] | list[list[float]], size: tuple[int, int]) -> NDArray[np.bool_]:
@@ -124,5 +124,5 @@ def _drawn(shape: dict[str, Any] | list[list[float]], size: tuple[int, int]) -> 
     else:
         runs = coco.merge(coco.frPyObjects(shape, *size))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of pycocotools 2.0.11 about itself
+        warnings.simplefilter("ignore", DeprecationWarning)  # raised inside pycocotools 2.0.11
         return np.asarray(coco.decode(runs), np.bool_)

@@ -1,8 +1,9 @@
-"""Defects on surfaces and parts: patches that are far from the typical patches of the other images.
+"""Anomaly maps of surfaces and parts: distance of each patch to its nearest neighbour in a bank of typical patches.
 
-Without a reference the bank is of the folder itself, without its rarest patches (`without_rare`), so that the folder
-may hold defects; with a folder of good images it is a coreset of theirs. The median of each channel over an image is
-subtracted first: light, wear and focus of whole images would be most of a distance. `DistanceScale` makes scores.
+Without a reference, the bank is sampled from the folder itself after its rarest patches are removed (`without_rare`),
+so the folder may contain defects; with a reference of good images, the bank is a coreset of their patches. The median
+of each channel over an image is subtracted first, because illumination, wear and focus of the whole image would
+dominate the distance. `DistanceScale` turns distances into scores.
 
 Legend: M patches of the bank, D width, h w rows and columns of the grid, S images of the sample, F folds.
 """
@@ -18,7 +19,7 @@ from scipy.ndimage import gaussian_filter
 from dinocli.errors import DataError
 from dinocli.quality.patch_bank import PatchBank, coreset, without_rare
 from dinocli.segmentation.distance_scale import (
-    ALIGNED,
+    MIN_ALIGNED_IMAGES,
     DistanceScale,
     Threshold,
     corrected,
@@ -28,41 +29,42 @@ from dinocli.segmentation.distance_scale import (
 )
 from dinocli.segmentation.method import FeatureGrid, FeatureKind, PatchMaps, sample_patches
 
-POOL = 12_000
-"""Patches of the folder that the bank is chosen from."""
+CANDIDATE_PATCHES = 12_000
+"""Number of sampled patches that the bank is selected from."""
 
-BANK = 4096
-"""Patches of the bank at most."""
+MAX_BANK_PATCHES = 4096
+"""Maximum number of patches in the bank."""
 
-RARE = 0.1
-"""Fraction of the folder's patches that is taken for rare and left out; defects may cover this much of the folder."""
+RARE_FRACTION = 0.1
+"""Fraction of the patches removed as rare; defects may cover this fraction of the folder."""
 
 FOLDS = 5
-"""Parts of the good images. Each is measured by the other four: places that were learnt from the very images whose
-maxima set the threshold made those maxima too low."""
+"""Folds of the good images. Each fold is measured with the bank and position maps of the other four; maps estimated
+from the same images whose maxima set the threshold made those maxima too low."""
 
 COARSE_SMOOTHING = 4.5
-"""Standard deviation of the Gaussian over distances of coarse features, cells of the fine grid, a sixth as wide."""
+"""Standard deviation of the Gaussian filter on distances of coarse features, in cells of the fine grid; a coarse cell
+is six of them wide."""
 
 SMOOTHING = 0.7
-"""Standard deviation, cells, of the Gaussian over the distances: the furthest of thousands of patches is noise, and so
-is a threshold that is taken from it. With 1, a fifth of the good leather was flagged, and masks of textures widened."""
+"""Standard deviation, cells, of the Gaussian filter on distances. Without it the maximum of thousands of patches, and a
+threshold from these maxima, is noise. With 1, a fifth of the good leather was flagged and masks of textures widened."""
 
 
 @dataclass(frozen=True)
 class Anomaly:
-    """The method.
+    """Options of the anomaly method.
 
     Args:
-        reference: The sample is of images that are known to be good. Their numbers (`FeatureGrid.image`) are negative,
-            each its own.
-        seed: Of the sampled patches.
-        threshold: ``auto``; a value of the soft maps, 0 to 1, of which 0.5 is what ``auto`` takes; or ``quantile:Q`` of
-            the maxima of the sample's images.
-        coarse: Compare deeper features of the images at a third of their size, as they are: for large, faint defects.
+        reference: The sample consists of images known to be good, with unique negative numbers (`FeatureGrid.image`).
+        seed: Seed of the patch sampling and of the folds.
+        threshold: ``auto``; a value of the soft maps between 0 and 1, where ``auto`` is 0.5; or ``quantile:Q`` of the
+            sample's per-image maxima.
+        coarse: Compare deeper features of the images at a third of their size, uncentred: for large, faint defects.
+        whole_image_only: False: images may be tiled.
 
     Raises:
-        UsageError: A threshold that is none of these.
+        UsageError: The threshold has none of these forms.
     """
 
     reference: bool = False
@@ -76,14 +78,14 @@ class Anomaly:
 
     @property
     def feature_kind(self) -> FeatureKind:
-        """Fine or coarse features."""
+        """`FeatureKind.COARSE` or `FeatureKind.PATCHES`."""
         return FeatureKind.COARSE if self.coarse else FeatureKind.PATCHES
 
     def fit(self, sample: Sequence[FeatureGrid]) -> "FittedAnomaly":
-        """Choose patches to compare with, and learn how far patches of the sample are from those of *other* images.
+        """Build the bank, and measure the sample against it, each image without its own patches.
 
         Raises:
-            DataError: Only one image; there is nothing to compare it with.
+            DataError: The sample has only one image, so there is nothing to compare it with.
         """
         grids = list({grid.image: grid for grid in sample}.values())
         if len(grids) < 2:
@@ -92,7 +94,7 @@ class Anomaly:
             )
         bank = self._bank(grids)
         inside = None if self.coarse else [grid.counts_hw for grid in grids]
-        if self.reference and len(grids) >= ALIGNED:
+        if self.reference and len(grids) >= MIN_ALIGNED_IMAGES:
             measured, maxima_S = held_out(bank, grids, self.seed)
         else:
             measured, maxima_S = [distances(bank, grid) for grid in grids], None
@@ -101,27 +103,27 @@ class Anomaly:
         return FittedAnomaly(bank, scale, parse_threshold(self.threshold), known, self.feature_kind)
 
     def _bank(self, grids: Sequence[FeatureGrid]) -> PatchBank:
-        drawn_ND, image_N = sample_patches(grids, POOL, self.seed)
+        drawn_ND, image_N = sample_patches(grids, CANDIDATE_PATCHES, self.seed)
         centre_of = {grid.image: centre(grid) for grid in grids}
         features_ND = drawn_ND - np.stack([centre_of[image] for image in image_N.tolist()])
         if self.reference:
-            kept = coreset(features_ND, BANK)
+            rows = coreset(features_ND, MAX_BANK_PATCHES)
         else:
-            typical = without_rare(features_ND, image_N, RARE)
-            kept = np.random.default_rng(self.seed).permutation(typical)[:BANK]
-        return PatchBank(features_ND[kept], image_N[kept])
+            typical = without_rare(features_ND, image_N, RARE_FRACTION)
+            rows = np.random.default_rng(self.seed).permutation(typical)[:MAX_BANK_PATCHES]
+        return PatchBank(features_ND[rows], image_N[rows])
 
 
 @dataclass(frozen=True)
 class FittedAnomaly:
-    """What is typical of a folder.
+    """Fitted anomaly method.
 
     Args:
-        bank: Its patches.
-        scale: Which distances from them are usual.
-        threshold: What the user asked for.
-        known: Distances of the images of the folder that were in the sample: they need no second look.
-        feature_kind: What the grids of further images have to hold.
+        bank: Typical patches.
+        scale: Distribution of the distances of the sample to the bank.
+        threshold: Parsed `--threshold`.
+        known: Distance maps of the sample's images of the folder, which need no second forward pass.
+        feature_kind: Kind of features of the grids that `apply` takes.
     """
 
     bank: PatchBank
@@ -132,11 +134,11 @@ class FittedAnomaly:
 
     @property
     def parameters(self) -> Mapping[str, float | str]:
-        """Size of the bank, scale of the distances, and where the threshold comes from."""
+        """Number of patches in the bank, decay length of the distances, and rule of the threshold."""
         return {"bank_patches": len(self.bank.features_MD), **self.scale.parameters(self.threshold)}
 
     def apply_known(self, image: int) -> PatchMaps | None:
-        """Map an image of the sample without its features; None for other images."""
+        """Map an image of the sample from its stored distances; None for other images."""
         distances_hw = self.known.get(image)
         return None if distances_hw is None else self.scale.judge(distances_hw, self.threshold)
 
@@ -146,7 +148,7 @@ class FittedAnomaly:
 
 
 def centre(grid: FeatureGrid) -> NDArray[np.float32]:
-    """Return the median of each channel over the patches that count, (D,); 0 for coarse features, which lose by it."""
+    """Return the median of each channel over the valid patches, (D,); 0 for coarse features, worse if centred."""
     if grid.fine_size:
         return np.zeros(grid.values_hwD.shape[2], np.float32)
     middle_D: NDArray[np.float32] = np.median(grid.values_hwD[grid.counts_hw], axis=0)
@@ -154,22 +156,21 @@ def centre(grid: FeatureGrid) -> NDArray[np.float32]:
 
 
 def distances(bank: PatchBank, grid: FeatureGrid) -> NDArray[np.float32]:
-    """Return how far each patch is from the nearest one of any other image, smoothed, (h, w)."""
+    """Return the smoothed distance of each patch to the nearest bank patch of any other image, (h, w)."""
     return smoothed(nearest_map(bank, grid.values_hwD - centre(grid), grid.image), grid)
 
 
 def nearest_map(bank: PatchBank, centred_hwD: NDArray[np.float32], image: int) -> NDArray[np.float32]:
-    """Return how far each patch is from the nearest one of any other image, (h, w); infinite where there is none."""
+    """Return the distance of each patch to the nearest bank patch of any other image, (h, w); infinite without one."""
     h, w, width = centred_hwD.shape
     return bank.nearest(centred_hwD.reshape(-1, width), image).reshape(h, w)
 
 
 def smoothed(nearest_hw: NDArray[np.float32], grid: FeatureGrid) -> NDArray[np.float32]:
-    """Smooth distances; outside a region of interest they become the median of those inside, nothing unusual.
+    """Smooth distances; outside a region of interest, set them to the median of those inside.
 
-    Distances of coarse features are brought to the fine grid first.
-
-    Where all images are the same the bank is one patch of one of them, which has nothing to be compared with: 0.
+    Distances of coarse features are resampled to the fine grid first. Infinite distances become 0: where all images are
+    equal, the bank is one patch of one image, which has no patch of another image to be compared with.
     """
     nearest_hw = np.where(np.isfinite(nearest_hw), nearest_hw, np.float32(0))
     if grid.fine_size:
@@ -188,11 +189,11 @@ def smoothed(nearest_hw: NDArray[np.float32], grid: FeatureGrid) -> NDArray[np.f
 
 
 class HeldOut(NamedTuple):
-    """Distances of good images.
+    """Cross-validated distances of good images.
 
     Args:
-        distances: Of each image from the patches of all others, (h, w).
-        maxima_S: Largest corrected distance of each image, by patches and places of images of other folds alone.
+        distances: Distance map (h, w) of each image to the patches of all other images.
+        maxima_S: Largest corrected distance of each image, with bank and position maps of the other folds only.
     """
 
     distances: list[NDArray[np.float32]]
@@ -200,26 +201,26 @@ class HeldOut(NamedTuple):
 
 
 def held_out(bank: PatchBank, grids: Sequence[FeatureGrid], seed: int) -> HeldOut:
-    """Measure good images as new ones will be: the images that set the threshold teach neither bank nor places.
+    """Measure good images by cross-validation, so that their maxima are distributed as those of new images.
 
     Args:
-        bank: Of the images.
-        grids: Each image once.
-        seed: Of the folds.
+        bank: Bank of all images.
+        grids: One grid per image.
+        seed: Seed of the assignment to folds.
     """
     fold_S = np.random.default_rng(seed).permutation(len(grids)) % FOLDS
     fold_of = {grid.image: fold for grid, fold in zip(grids, fold_S.tolist(), strict=True)}
     fold_M = np.array([fold_of[image] for image in bank.image_M.tolist()])
     banks = [PatchBank(bank.features_MD[fold_M == fold], bank.image_M[fold_M == fold]) for fold in range(FOLDS)]
-    seen = []
+    measured = []
     for grid in grids:
         centred_hwD = grid.values_hwD - centre(grid)
         near_Fhw = np.stack([nearest_map(part, centred_hwD, grid.image) for part in banks])
-        seen.append((near_Fhw, grid))
+        measured.append((near_Fhw, grid))
     maxima_S = np.empty(len(grids), np.float32)
     for fold in range(FOLDS):
-        others = [smoothed(np.delete(near_Fhw, fold, 0).min(axis=0), grid) for near_Fhw, grid in seen]
+        others = [smoothed(np.delete(near_Fhw, fold, 0).min(axis=0), grid) for near_Fhw, grid in measured]
         places = typical_places([others[row] for row in np.flatnonzero(fold_S != fold)])
         for row in np.flatnonzero(fold_S == fold):
             maxima_S[row] = corrected(others[row], *places).max()
-    return HeldOut([smoothed(near_Fhw.min(axis=0), grid) for near_Fhw, grid in seen], maxima_S)
+    return HeldOut([smoothed(near_Fhw.min(axis=0), grid) for near_Fhw, grid in measured], maxima_S)

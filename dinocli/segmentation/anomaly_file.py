@@ -1,4 +1,4 @@
-"""What the anomaly method learnt of a folder, as one safetensors file: beside stored distances, and in a detector."""
+"""State of a fitted anomaly method as one safetensors file, stored beside distances and in a detector."""
 
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -15,21 +15,21 @@ from dinocli.stored import read_limited, reading
 K = TypeVar("K", bound=np.generic)
 
 MAX_BYTES = 1 << 30
-"""Of the file; a bank of 4,096 patches of the widest ViT has 100 MB."""
+"""Maximum size of the file; a bank of 4,096 patches of the widest ViT takes 100 MB."""
 
 BANK = "centred bank"
-"""Name of the tensor: a bank of patches that were not centred, as older files hold one, would give wrong answers."""
+"""Name of the tensor. Older files hold a bank of uncentred patches under another name, which would give wrong maps."""
 
 _ADVICE = "segment the images again"
 _NUMBERS = ("level", "middle", "fall")
 
 
 class LearntAnomaly(NamedTuple):
-    """What such a file holds.
+    """Content of the file.
 
     Args:
-        scale: Which distances are usual.
-        bank: What they are measured to; None beside stored distances.
+        scale: Distribution of the distances of the folder.
+        bank: Typical patches, with image numbers of -1; None beside stored distances.
     """
 
     scale: DistanceScale
@@ -37,7 +37,7 @@ class LearntAnomaly(NamedTuple):
 
 
 def save_anomaly(path: Path, scale: DistanceScale, bank: PatchBank | None = None) -> None:
-    """Write the file, whole or not at all."""
+    """Write the file atomically."""
     tensors = {
         "place": scale.place_PP,
         "spread": scale.spread_PP,
@@ -51,10 +51,10 @@ def save_anomaly(path: Path, scale: DistanceScale, bank: PatchBank | None = None
 
 
 def load_anomaly(path: Path) -> LearntAnomaly:
-    """Read what `save_anomaly` wrote.
+    """Read a file of `save_anomaly`.
 
     Raises:
-        WeightsError: It is not there, damaged, or holds something else.
+        WeightsError: The file is missing, damaged or has other content.
     """
     with reading(path, _ADVICE):
         tensors = load(read_limited(path, MAX_BYTES))
@@ -67,14 +67,14 @@ def load_anomaly(path: Path) -> LearntAnomaly:
         if BANK not in tensors:
             return LearntAnomaly(scale, None)
         features_MD = _checked(tensors[BANK], np.float32, (None, None))
-        # Which images they are of is of no use to images that come later.
+        # Later images are none of those in the bank, so the image numbers are not stored.
         return LearntAnomaly(scale, PatchBank(features_MD, np.full(len(features_MD), -1)))
 
 
 def _checked(values: NDArray[Any], kind: type[K], shape: tuple[int | None, ...]) -> NDArray[K]:
-    """Return an array of a file if it has the type, the shape (None is any length above 0) and finite values."""
+    """Return the array if it has the dtype, the shape (None: any length above 0) and finite values only."""
     fits = len(values.shape) == len(shape) and all(
-        length > 0 if asked is None else length == asked for length, asked in zip(values.shape, shape, strict=True)
+        length > 0 if wanted is None else length == wanted for length, wanted in zip(values.shape, shape, strict=True)
     )
     if values.dtype != kind or not fits:
         raise ValueError(f"an array of {values.dtype} {values.shape} where {np.dtype(kind)} {shape} belongs")

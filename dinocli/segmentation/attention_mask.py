@@ -1,4 +1,4 @@
-"""Where a ViT looks: the patches that hold 60 % of the attention of the class token, or of any patch.
+"""Attention masks of a ViT: the smallest set of patches with 60 % of the attention of the class token or of a patch.
 
 Source: Caron et al. 2021 (DINO, arXiv:2104.14294), section 4.2.2.
 
@@ -16,23 +16,25 @@ from dinocli.errors import UsageError
 from dinocli.segmentation.method import FeatureGrid, FeatureKind, PatchMaps
 
 MASS = 0.6
-"""Share of the attention that the mask holds."""
+"""Fraction of the attention inside the mask."""
 
-EVEN = 0.5
-"""Share of the patches from which the mask means nothing: perfectly even attention needs 60 % of them for 60 %."""
+MAX_AREA = 0.5
+"""Area fraction above which the mask is rejected; uniform attention needs 60 % of the patches for 60 % of its sum."""
 
 
 @dataclass(frozen=True)
 class AttentionMethod:
-    """The method.
+    """Options of the attention method.
 
     Args:
-        head: ``best`` for the head whose mask is most of one piece, ``mean`` for the average over all heads, or the
-            number of a head, counted from 0.
-        mass: Share of the attention that the mask holds.
+        head: ``best`` for the head with the largest connected fraction of its mask, ``mean`` for the mean over all
+            heads, or the index of a head, from 0.
+        mass: Fraction of the attention inside the mask.
+        feature_kind: Attention maps, one channel per head.
+        whole_image_only: True: attention is global, so images are not tiled.
 
     Raises:
-        UsageError: No such head.
+        UsageError: `head` has none of these forms.
     """
 
     head: str = "best"
@@ -46,31 +48,31 @@ class AttentionMethod:
 
     @property
     def parameters(self) -> Mapping[str, float | str]:
-        """The settings."""
+        """Head and mass as configured."""
         return {"head": self.head, "mass": self.mass}
 
     def fit(self, sample: Sequence[FeatureGrid]) -> "AttentionMethod":
-        """Return itself: every image is looked at alone."""
+        """Return the method itself; each image is mapped on its own."""
         return self
 
     def apply(self, grid: FeatureGrid) -> PatchMaps:
-        """Map one image; every head and their mean are among the pictures.
+        """Map one image; the extra maps are each head and the mean over heads.
 
         Raises:
-            UsageError: The model has no head of that number.
+            UsageError: The model has no head of that index.
         """
         heads_nhw = grid.values_hwD.transpose(2, 0, 1) * grid.counts_hw
         mean_hw = heads_nhw.mean(axis=0)
         chosen_hw, number = self._chosen(heads_nhw, mean_hw)
         soft_hw = mass_below(chosen_hw)
-        share = float((soft_hw > 1 - self.mass).mean())
+        area = float((soft_hw > 1 - self.mass).mean())
         named = {f"head{head}": _scaled(map_hw) for head, map_hw in enumerate(heads_nhw)}
         return PatchMaps(
             soft_hw[None],
             threshold=1 - self.mass,
-            score=float(np.clip(1 - share / self.mass, 0, 1)),
-            empty_reason=f"attention is spread over {share:.0%} of the image" if share > EVEN else "",
-            metrics={"head": number, "area_fraction": share},
+            score=float(np.clip(1 - area / self.mass, 0, 1)),
+            empty_reason=f"attention is spread over {area:.0%} of the image" if area > MAX_AREA else "",
+            metrics={"head": number, "area_fraction": area},
             extra_maps={"mean": _scaled(mean_hw)} | named,
         )
 
@@ -86,9 +88,9 @@ class AttentionMethod:
 
 
 def mass_below(map_hw: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Return for each patch the share of all attention that lies on it and on patches with less.
+    """Return for each patch the fraction of the attention on it and on all patches with less attention.
 
-    The smallest set of patches that holds 60 % is where this is above 0.4.
+    The smallest set of patches with 60 % of the attention is where this value exceeds 0.4.
     """
     flat = map_hw.astype(np.float64).ravel()
     order = flat.argsort(kind="stable")
@@ -98,11 +100,11 @@ def mass_below(map_hw: NDArray[np.floating]) -> NDArray[np.float32]:
 
 
 def best_connected(heads_nhw: NDArray[np.floating], mass: float) -> int:
-    """Return the head whose mask has the largest share of its attention in one piece; the first one of equals."""
-    return int(np.argmax([_in_one_piece(map_hw, mass) for map_hw in heads_nhw]))
+    """Return the first head with the largest fraction of its mask's attention in one connected component."""
+    return int(np.argmax([_connected_fraction(map_hw, mass) for map_hw in heads_nhw]))
 
 
-def _in_one_piece(map_hw: NDArray[np.floating], mass: float) -> float:
+def _connected_fraction(map_hw: NDArray[np.floating], mass: float) -> float:
     mask_hw = mass_below(map_hw) > 1 - mass
     parts_hw, _ = label(mask_hw)
     of_part = np.bincount(parts_hw.ravel(), map_hw.ravel())[1:]

@@ -1,16 +1,16 @@
-"""From the distances of patches to scores and masks: what is usual, and where the threshold lies.
+"""Calibration of nearest-neighbour distances: from patch distances to anomaly scores, thresholds and masks.
 
-Three corrections make a distance a score:
+A distance is corrected in three steps:
 
-- *place*: where images show the same part in the same position, some places are always harder to match (edges, glints),
-  and vary more. The median over the folder at each place is subtracted, and the rest divided by its spread there where
-  that is wider than usual; where images are not aligned both are the same everywhere, but for the border.
-- *image*: the median of the image is subtracted: another lighting shifts all patches, a defect shifts a few.
-- *threshold*: see `DistanceScale.line`. It can say "no defect", also where every image of a folder is bad.
+- *position*: in aligned images, some positions match worse than others (edges, glints) and vary more. The median over
+  the folder at each position is subtracted; the residual is divided by the relative spread at that position where this
+  exceeds 1. Without alignment both are nearly constant, except at the border.
+- *image*: the median over the image is subtracted, because lighting shifts all patches and a defect shifts a few.
+- *threshold*: see `DistanceScale.line`. It can reject all images or none.
 
-Distances alone are needed here, no features: so a threshold can be tried again on stored distances (`--from`).
+The input is distances, not features, so `segment --from` applies another threshold to stored distances.
 
-Legend: h w rows and columns of the grid, S images of the sample, P rows and columns of the places.
+Legend: h w rows and columns of the grid, S images of the sample, P rows and columns of the position maps.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,41 +25,41 @@ from dinocli.errors import UsageError
 from dinocli.quality.image_scores import image_score
 from dinocli.segmentation.method import PatchMaps
 
-CHANCE = 0.01
-"""Fraction of images in which one patch would be seen by chance, if distances fell off as an exponential. They fall off
-a little more slowly: with 0.05, one was seen in 13 of 100 textures without a defect."""
+EXPONENTIAL_FALSE_RATE = 0.01
+"""Target fraction of good images with a patch above the threshold, for an exponential tail. Real tails are heavier: a
+target of 0.05 flagged 13 of 100 textures without a defect."""
 
-MIXED = 0.1, 0.35
-"""Quantiles of the images' maxima that a Gumbel distribution is laid through where up to half of the images have a
-defect: what is left of the good ones below the defects."""
+MIXED_QUANTILES = 0.1, 0.35
+"""Quantiles of the per-image maxima that fit the Gumbel distribution where up to half of the images have a defect:
+they lie below the defects."""
 
-FLAGGED = 0.03
-"""Fraction of good images above the threshold, as that distribution has it; of few images less (`CAUTION`)."""
+MIXED_FALSE_RATE = 0.03
+"""Target fraction of good images above the threshold of a mixed folder; lower for few images (`SHRINKAGE_IMAGES`)."""
 
-FLAGGED_GOOD = 0.05
-"""The same where the images are known to be good. They are measured by fewer others than new ones will be, so that of
-new ones less is flagged: 2.9 % on seven sets with 16 or 30 good images."""
+GOOD_FALSE_RATE = 0.05
+"""Target fraction for a reference of good images. These are compared with fewer images than new ones will be, so fewer
+new images are flagged: 2.9 % on seven sets with 16 or 30 good images."""
 
-CAUTION = 20
-"""Images from which the quantiles are known well: of so many, half of `FLAGGED` is taken, for their own chance adds to
-it. Of 16 images drawn from the distribution itself, 5.7 % of further ones are then above the line, not 8.6 %."""
+SHRINKAGE_IMAGES = 20
+"""Number of images at which `MIXED_FALSE_RATE` is halved, to allow for the error of the estimated quantiles. For 16
+images drawn from the distribution itself, 5.7 % of further images exceed the threshold instead of 8.6 %."""
 
 PLACES = 48
-"""Rows and columns of the maps of places. Parts have details: 32 places blurred those of ball screws; places as fine as
-the grid are noisy, and hid the defects that half of the images had at the same place."""
+"""Rows and columns of the position maps. 32 blurred the details of ball screws; maps as fine as the grid are noisy, and
+hid defects that half of the images had at one position."""
 
-ALIGNED = 8
-"""Images from which on the median at a place, or a quantile of the maxima of good images, says something."""
+MIN_ALIGNED_IMAGES = 8
+"""Minimum number of images for the median at a position, and for the distribution of maxima of good images."""
 
-ENOUGH = 12
-"""Images from which on the lower maxima of a mixed folder say how high the maxima of good images get."""
+MIN_MIXED_IMAGES = 12
+"""Minimum number of images for the distribution of the lower maxima of a mixed folder."""
 
 
 class Threshold(NamedTuple):
-    """What the user asked for.
+    """A parsed `--threshold`.
 
     Args:
-        kind: ``auto``, ``value`` (of the soft maps) or ``quantile`` (of the maxima of the sample's images).
+        kind: ``auto``, ``value`` (on the scale of the soft maps) or ``quantile`` (of the sample's per-image maxima).
         number: The value or quantile; 0 for ``auto``.
     """
 
@@ -68,10 +68,10 @@ class Threshold(NamedTuple):
 
 
 def parse_threshold(text: str) -> Threshold:
-    """Read ``auto``, a value of the soft maps between 0 and 1, or ``quantile:Q``.
+    """Parse ``auto``, a value of the soft maps between 0 and 1, or ``quantile:Q``.
 
     Raises:
-        UsageError: Anything else.
+        UsageError: The text is none of these.
     """
     if text == "auto":
         return Threshold("auto", 0.0)
@@ -91,16 +91,16 @@ def parse_threshold(text: str) -> Threshold:
 
 @dataclass(frozen=True)
 class DistanceScale:
-    """What distances are usual in a folder.
+    """Distribution of the distances of a folder, by which further distances are corrected and thresholded.
 
     Args:
-        place_PP: What is subtracted at each place, on a grid over the whole image.
-        spread_PP: What the rest is divided by at each place, 1 or more.
-        level: Distance that is usual in the median image, without what is subtracted at its place.
+        place_PP: Offset subtracted at each position, on a grid over the whole image.
+        spread_PP: Divisor at each position, 1 or more.
+        level: Median over images of their median distance after the offset is subtracted.
         middle: Median of the corrected distances.
-        fall: Corrected distance over which patches become fewer by a factor e.
+        fall: Decay length of the exponential tail: the corrected distance over which density falls by a factor e.
         maxima_S: Largest corrected distance of each image of the sample.
-        good: The sample is of images that are known to be good.
+        good: The sample consists of images known to be good.
     """
 
     place_PP: NDArray[np.float32]
@@ -120,13 +120,13 @@ class DistanceScale:
         inside: Sequence[NDArray[np.bool_]] | None = None,
         maxima_S: NDArray[np.float32] | None = None,
     ) -> "DistanceScale":
-        """Learn from the distances (h, w) of a sample, each image compared with *others*; grids may differ.
+        """Estimate the distribution from a sample, each image compared with the *other* images.
 
         Args:
-            distances: Of each image.
+            distances: Distance map (h, w) of each image; grids may differ.
             good: The images are known to be good.
-            inside: Patches of each one that count; None where all do.
-            maxima_S: Largest corrected distance of each image, where they were measured apart.
+            inside: Boolean map of the valid patches of each image; None if all are valid.
+            maxima_S: Largest corrected distance of each image, if measured on held-out folds.
         """
         places = typical_places(distances)
         maps = [corrected(map_hw, *places) for map_hw in distances]
@@ -139,35 +139,36 @@ class DistanceScale:
         return cls(*places, level, float(middle), fall, maxima_S, good)
 
     def line(self, patches: int, threshold: Threshold) -> float:
-        """Return the corrected distance from which an image of that many patches is defective.
+        """Return the threshold: the corrected distance above which an image of that many patches is defective.
 
-        How high the maxima of good images get, a Gumbel distribution says: that of the maxima of good images, or one
-        through the lower maxima of a mixed folder. Of few images: where one in a hundred would be by chance, if
-        distances fell off as an exponential from where the patches between the median and the upper quartile lie.
+        It is a quantile of a Gumbel distribution, fitted to the maxima of good images or to the lower maxima of a mixed
+        folder. With too few images for that, it is the distance that one image in a hundred would exceed if distances
+        had the exponential tail that the median and the upper quartile of all patches give.
         """
         if threshold.kind == "quantile":
             line = float(np.quantile(self.maxima_S, threshold.number))
-        elif len(self.maxima_S) >= (ALIGNED if self.good else ENOUGH):
+        elif len(self.maxima_S) >= (MIN_ALIGNED_IMAGES if self.good else MIN_MIXED_IMAGES):
             line = good_line(self.maxima_S) if self.good else mixed_line(self.maxima_S)
         else:
-            line = self.middle + self.fall * float(np.log(patches / 2 / CHANCE))
+            line = self.middle + self.fall * float(np.log(patches / 2 / EXPONENTIAL_FALSE_RATE))
         return max(line, self.middle + self.fall)
 
     def parameters(self, threshold: Threshold) -> Mapping[str, float | str]:
-        """Say where the threshold comes from, and on which scale distances lie."""
+        """Return the decay length of the distances and the rule that set the threshold."""
         of = "good images" if self.good else "images"
-        rule = f"chance, for there are fewer than {ALIGNED if self.good else ENOUGH} {of}"
+        least = MIN_ALIGNED_IMAGES if self.good else MIN_MIXED_IMAGES
+        rule = f"exponential tail: fewer than {least} {of}"
         if threshold.kind == "quantile":
             rule = f"quantile {threshold.number:g} of the maxima of {of}"
-        elif len(self.maxima_S) >= (ALIGNED if self.good else ENOUGH):
+        elif len(self.maxima_S) >= least:
             rule = f"{'held-out' if self.good else 'lower'} maxima of {of}"
         value = {"threshold": threshold.number} if threshold.kind == "value" else {}
         return {"distance_decay": self.fall, "threshold_rule": rule, **value}
 
     def judge(self, distances_hw: NDArray[np.float32], threshold: Threshold) -> PatchMaps:
-        """Map one image: in the soft map 0.5 is the threshold, and a mask ends at half the height of its peak."""
+        """Map one image: the threshold is 0.5 in the soft map, and a mask ends at half the height of its peak."""
         far_hw = corrected(distances_hw, self.place_PP, self.spread_PP)
-        # Worn and stained images are far from the others as a whole, so their own median counts here.
+        # The median of the image stays in: a worn or stained image is far from the others as a whole.
         overall = image_score(without_place(distances_hw, self.place_PP, self.spread_PP)) - self.level
         line = self.line(far_hw.size, threshold)
         saliency_hw, highest = _soft(far_hw, line), float(far_hw.max())
@@ -187,46 +188,48 @@ class DistanceScale:
 
 
 def good_line(maxima_S: NDArray[np.float32]) -> float:
-    """Return what a fraction `FLAGGED_GOOD` of the maxima of good images exceeds.
+    """Return the threshold that a fraction `GOOD_FALSE_RATE` of the maxima of good images exceeds.
 
-    The largest of many values that fall off as an exponential has a Gumbel distribution, whatever their number.
+    The maximum of many values with an exponential tail has a Gumbel distribution, whatever their number.
 
     Args:
-        maxima_S: Of good images alone, at least two.
+        maxima_S: Maxima of at least two good images, and of no others.
 
-    Source: its two parameters from L-moments, Hosking 1990, doi:10.1111/j.2517-6161.1990.tb01775.x, which draw more out
-    of few values than two quantiles do.
+    Source: Gumbel parameters from L-moments, Hosking 1990, doi:10.1111/j.2517-6161.1990.tb01775.x, which have a smaller
+    error for few values than a fit to two quantiles.
     """
     sorted_S, count = np.sort(maxima_S.astype(np.float64)), len(maxima_S)
     mean = float(sorted_S.mean())
     half_difference = 2 * float((np.arange(count) / (count - 1) * sorted_S).mean()) - mean
     scale = half_difference / np.log(2)
-    return float(mean - scale * (np.euler_gamma + np.log(-np.log(1 - FLAGGED_GOOD))))
+    return float(mean - scale * (np.euler_gamma + np.log(-np.log(1 - GOOD_FALSE_RATE))))
 
 
 def mixed_line(maxima_S: NDArray[np.float32]) -> float:
-    """Return what a fraction `FLAGGED` of the maxima of the good images of a folder exceeds, by `MIXED` of all.
+    """Return the threshold that a fraction `MIXED_FALSE_RATE` of the good images of a mixed folder exceeds.
+
+    The Gumbel distribution of their maxima goes through the `MIXED_QUANTILES` of the maxima of all images.
 
     Args:
-        maxima_S: Of a folder that may hold defects.
+        maxima_S: Maxima of the images of a folder that may hold defects.
     """
-    wanted = 1 - FLAGGED / (1 + CAUTION / len(maxima_S))
-    places = -np.log(-np.log(np.array([*MIXED, wanted])))
-    low, high = np.quantile(maxima_S, MIXED)
-    return float(low + (high - low) * (places[2] - places[0]) / (places[1] - places[0]))
+    wanted = 1 - MIXED_FALSE_RATE / (1 + SHRINKAGE_IMAGES / len(maxima_S))
+    low_z, high_z, wanted_z = -np.log(-np.log(np.array([*MIXED_QUANTILES, wanted])))
+    low, high = np.quantile(maxima_S, MIXED_QUANTILES)
+    return float(low + (high - low) * (wanted_z - low_z) / (high_z - low_z))
 
 
 def _soft(far: NDArray[np.floating], line: float) -> NDArray[np.float32]:
-    """Bring distances to 0 to 1: 0.5 at the threshold."""
+    """Map distances to (0, 1) by a logistic function with 0.5 at the threshold."""
     return np.asarray(1 / (1 + np.exp((line - far) * (4 / line))), np.float32)
 
 
 class Places(NamedTuple):
-    """What is usual at each place of a folder's images, on a grid over the whole image.
+    """Distances per position, on a grid over the whole image.
 
     Args:
-        place_PP: How much further than elsewhere patches are in the median image.
-        spread_PP: How much more distances vary there than at the median place, 1 or more.
+        place_PP: Median over images of the distance at a position minus the median of its image.
+        spread_PP: Spread of distances at a position relative to that at the median position, 1 or more.
     """
 
     place_PP: NDArray[np.float32]
@@ -234,19 +237,19 @@ class Places(NamedTuple):
 
 
 def typical_places(maps: Sequence[NDArray[np.float32]]) -> Places:
-    """Learn what is usual at each place; of few images nothing is.
+    """Estimate offset and spread per position; 0 and 1 for fewer than `MIN_ALIGNED_IMAGES` images.
 
     Args:
-        maps: Distances (h, w) each; grids may differ.
+        maps: Distance maps (h, w); grids may differ.
     """
-    if len(maps) < ALIGNED:
+    if len(maps) < MIN_ALIGNED_IMAGES:
         return Places(np.zeros((PLACES, PLACES), np.float32), np.ones((PLACES, PLACES), np.float32))
     stacked_SPP = np.stack([resampled(map_hw - np.median(map_hw), (PLACES, PLACES)) for map_hw in maps])
     middle_PP = np.median(stacked_SPP, axis=0)
-    # The median absolute deviation: defects that recur at one place, in up to half of the images, are not usual there.
+    # The median absolute deviation ignores defects at one position as long as fewer than half of the images have them.
     deviation_PP = np.median(abs(stacked_SPP - middle_PP), axis=0)
     spread_PP = gaussian_filter(deviation_PP, 1, mode="nearest")
-    varies_PP = deviation_PP > 0  # outside a region of interest nothing does
+    varies_PP = deviation_PP > 0  # False outside a region of interest
     usual = max(float(np.median(spread_PP[varies_PP])) if varies_PP.any() else 0.0, 1e-9)
     place_PP = gaussian_filter(middle_PP, 1, mode="nearest")
     return Places(place_PP.astype(np.float32), np.maximum(spread_PP / usual, 1).astype(np.float32))
@@ -255,7 +258,7 @@ def typical_places(maps: Sequence[NDArray[np.float32]]) -> Places:
 def corrected(
     map_hw: NDArray[np.float32], place_PP: NDArray[np.float32], spread_PP: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """Return the distances of one image without what is usual at their place and in their image."""
+    """Return the distances of one image, corrected for position and for the median of the image."""
     without = map_hw - resampled(place_PP, map_hw.shape)
     return np.asarray((without - np.median(without)) / resampled(spread_PP, map_hw.shape), np.float32)
 
@@ -263,19 +266,19 @@ def corrected(
 def without_place(
     map_hw: NDArray[np.float32], place_PP: NDArray[np.float32], spread_PP: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """Return the distances of one image without what is usual at their place."""
+    """Return the distances of one image, corrected for position only."""
     without = map_hw - resampled(place_PP, map_hw.shape)
     return np.asarray(without / resampled(spread_PP, map_hw.shape), np.float32)
 
 
 def outlined(far_hw: NDArray[np.float32], line: float) -> NDArray[np.float32]:
-    """Scale each peak above the line so that 0.5 is half its height; elsewhere nothing is above 0.5.
+    """Scale each peak above the threshold so that 0.5 is half its height; all other values are at most 0.5.
 
-    A patch sees some of its surroundings, so that what is odd has a halo; an edge lies where a peak is half as high.
+    A patch has a receptive field beyond its cell, so an anomaly has a halo; its edge is where the peak falls to half.
 
     Args:
         far_hw: Corrected distances, around 0.
-        line: A part is kept if any of its patches is above it; parts end at half of it at the latest.
+        line: Threshold. A connected part counts if its maximum exceeds it; parts are cut at half the threshold.
     """
     parts_hw, count = label(far_hw > line / 2, structure=np.ones((3, 3)))
     peaks = np.append(0.0, maximum(far_hw, parts_hw, np.arange(1, count + 1)))
@@ -286,7 +289,7 @@ def outlined(far_hw: NDArray[np.float32], line: float) -> NDArray[np.float32]:
 
 
 def resampled(map_hw: NDArray[np.float32], size: tuple[int, ...]) -> NDArray[np.float32]:
-    """Bring a map over the whole image to another grid: averaged where it is coarser, bilinear between centres."""
+    """Resample a map of the whole image to another grid: mean filter if that is coarser, bilinear between centres."""
     shrunk = [max(1, round(old / cells)) for cells, old in zip(size, map_hw.shape, strict=True)]
     places = [(np.arange(cells) + 0.5) * old / cells - 0.5 for cells, old in zip(size, map_hw.shape, strict=True)]
     resampled: NDArray[np.float32] = map_coordinates(

@@ -1,4 +1,4 @@
-"""Images in, one grid of features each out: at one scale, or in tiles that are blended.
+"""Feature extraction for `segment`: images to one feature grid each, whole or from blended tiles.
 
 Legend: C channels, H W pixels, h w cells, D width, T tiles.
 """
@@ -33,29 +33,32 @@ from dinocli.segmentation.method import FeatureGrid, FeatureKind
 from dinocli.segmentation.patch_geometry import canvas_size
 from dinocli.segmentation.segment_images import GridLayout, SegmentImage, SegmentReader
 
-TILES_AT_ONCE = 8
+TILE_BATCH_SIZE = 8
 
 COARSE_REDUCTION = 3
-"""Factor by which images are reduced for coarse features: large, faint defects of magnetic tiles stood out at 160 px
-and not at 480."""
+"""Factor by which images are downscaled for coarse features; large, faint defects of magnetic tiles were detected at
+160 px and not at 480 px."""
 
 MIN_COARSE_SIDE = 96
-"""Minimum shorter side of the reduced image, pixels: six cells."""
+"""Minimum shorter side of the downscaled image, pixels: six cells."""
 
 
 @dataclass(frozen=True)
 class FeatureExtraction:
-    """Looks at images with a backbone.
+    """Computes the feature grids of images with a backbone.
 
     Args:
-        backbone: In eval mode, on the device.
-        preprocess: How images are read and normalised.
-        feature_kind: What is wanted of every patch.
-        device: Of the backbone.
-        size: Pixels of the canvas's shorter side; 0 keeps every image's own scale.
-        tiling: Cut canvases into tiles, or None.
+        backbone: Backbone in eval mode, on `device`.
+        preprocess: Preprocessing of the images.
+        feature_kind: Kind of the features.
+        device: Device of the backbone.
+        size: Shorter side of the canvas, pixels; 0 keeps the scale of each image.
+        tiling: Tile size and overlap; None for whole images.
         query: See `feature_grids`.
-        autocast: Type to compute in, or None.
+        autocast: Autocast dtype, or None.
+
+    Raises:
+        UsageError: Coarse features of a ViT, of tiles or of images smaller than `COARSE_REDUCTION * MIN_COARSE_SIDE`.
     """
 
     backbone: Backbone
@@ -74,12 +77,12 @@ class FeatureExtraction:
 
     @property
     def reader(self) -> SegmentReader:
-        """Who reads the images."""
+        """Reader of images with canvases that fit the backbone and the kind of features."""
         layout = grid_layout(self.backbone, self.feature_kind)
         return SegmentReader(self.preprocess, self.size, layout, tiled=self.tiling is not None)
 
     def grid(self, picture: SegmentImage) -> FeatureGrid:
-        """Look at one image."""
+        """Return the features of one image."""
         if self.feature_kind == FeatureKind.COARSE:
             return self._coarse(picture)
         tiling = self.tiling
@@ -89,7 +92,7 @@ class FeatureExtraction:
         return FeatureGrid(values_hwD, picture.image, picture.inside_hw, deep)
 
     def _coarse(self, picture: SegmentImage) -> FeatureGrid:
-        """Compute coarse features of an image, reduced by `COARSE_REDUCTION`."""
+        """Return the coarse features of an image, downscaled by `COARSE_REDUCTION`."""
         height, width = picture.canvas_CHW.shape[1:]
         size = canvas_size((height, width), short_side=min(height, width) // COARSE_REDUCTION, multiple=DEEP)
         (values_hwD,) = self._features([scaled(picture.canvas_CHW, size)])
@@ -114,10 +117,10 @@ class FeatureExtraction:
         overlap = min(-(-tiling.overlap // step), min(rows, columns) // 2)
         blend = Blend(picture.geometry.grid)
         cut = grid_tiles(picture.geometry.grid, (rows, columns), overlap, align=multiple // step)
-        while some := list(islice(cut, TILES_AT_ONCE)):
-            corners = [(part.row * step, part.column * step) for part in some]
+        while batch := list(islice(cut, TILE_BATCH_SIZE)):
+            corners = [(part.row * step, part.column * step) for part in batch]
             tiles = [picture.canvas_CHW[:, y : y + pixels[0], x : x + pixels[1]] for y, x in corners]
-            for part, values_hwD in zip(some, self._features(tiles), strict=True):
+            for part, values_hwD in zip(batch, self._features(tiles), strict=True):
                 blend.add(part, values_hwD)
         return blend.result()
 
@@ -126,24 +129,24 @@ class FeatureExtraction:
         return feature_grids(self.backbone, x_BCHW, self.feature_kind, query=self.query, autocast=self.autocast)
 
     def _pixels(self, canvases: Sequence[Canvas]) -> Tensor:
-        """Return canvases of one size as (B, C, H, W) floats in [0, 1] on the device."""
+        """Stack canvases of one size into a (B, C, H, W) float tensor in [0, 1] on the device."""
         stacked = np.stack(canvases)
         white = float(np.iinfo(stacked.dtype).max)
         return torch.from_numpy(stacked).to(self.device).float() / white
 
 
 def check_tiling(name: str, tiling: Tiling | None, *, whole_image_only: bool) -> None:
-    """Raise a `UsageError` for a method that has to see an image in one piece."""
+    """Raise `UsageError` if images are tiled for a method that needs whole images."""
     if tiling and whole_image_only:
-        raise UsageError(f"--method {name} looks across the whole image, which --tile would cut: leave --tile out")
+        raise UsageError(f"--method {name} needs the whole image, which --tile would cut: leave --tile out")
 
 
 def grid_layout(backbone: Backbone, feature_kind: FeatureKind) -> GridLayout:
-    """Return how the grids of `feature_grids` lie on the pixels; of coarse features that of their distances."""
+    """Return the layout of the grids of `feature_grids`; for coarse features, that of their resampled distances."""
     if backbone.is_vit:
         return GridLayout(backbone.patch, backbone.stride, backbone.patch)
     stride = COARSE if feature_kind == FeatureKind.KEYS else FINE
-    return GridLayout(stride, stride, DEEP)  # no feature map is rounded up
+    return GridLayout(stride, stride, DEEP)  # a multiple of the deepest stride, so no feature map is rounded up
 
 
 @torch.inference_mode()
@@ -155,21 +158,21 @@ def feature_grids(
     query: tuple[float, float] | None = None,
     autocast: torch.dtype | None = None,
 ) -> NDArray[np.float32]:
-    """Return what a method wants to know about the patches of some images.
+    """Return the patch features of a batch of images.
 
     Args:
-        backbone: In eval mode, on the device of the images.
-        x_BCHW: Normalised; sides as `lattice` says.
-        feature_kind: What the method asks for.
-        query: For attention: (x, y) of the patch that asks, as shares of width and height. None for the class token, or
-            for the average over all patches where a model has none.
-        autocast: Type to compute in, or None for that of the weights.
+        backbone: Backbone in eval mode, on the device of the images.
+        x_BCHW: Normalised images; sides are multiples of `grid_layout(...).multiple`.
+        feature_kind: Kind of the features.
+        query: For attention: (x, y) of the query patch as fractions of width and height. None for the class token, or
+            the mean over all patches if the model has no class token.
+        autocast: Autocast dtype; None computes in the dtype of the weights.
 
     Returns:
         (B, h, w, D), float32.
 
     Raises:
-        UsageError: The model has no such thing.
+        UsageError: The model has no features of that kind.
     """
     with torch.autocast(x_BCHW.device.type, dtype=autocast, enabled=autocast is not None):
         if feature_kind == FeatureKind.ATTENTION:
@@ -188,22 +191,22 @@ def feature_grids(
 
 @torch.inference_mode()
 def deep_grid(backbone: Backbone, x_BCHW: Tensor, autocast: torch.dtype | None = None) -> NDArray[np.float32] | None:
-    """Return `object_features` of one image, (h / 2, w / 2, D) beside the grid of its keys; None without such a map."""
+    """Return the `object_features` of one image, (h / 2, w / 2, D) for keys of (h, w); None if the model has none."""
     with torch.autocast(x_BCHW.device.type, dtype=autocast, enabled=autocast is not None):
-        found_BDhw = object_features(backbone, x_BCHW)
-    if found_BDhw is None:
+        deep_BDhw = object_features(backbone, x_BCHW)
+    if deep_BDhw is None:
         return None
-    deep_hwD: NDArray[np.float32] = found_BDhw[0].float().permute(1, 2, 0).cpu().contiguous().numpy()
+    deep_hwD: NDArray[np.float32] = deep_BDhw[0].float().permute(1, 2, 0).cpu().contiguous().numpy()
     return deep_hwD
 
 
 def _attention(backbone: Backbone, x_BCHW: Tensor, query: tuple[float, float] | None) -> Tensor:
-    seen = attend(backbone, x_BCHW)
+    last = attend(backbone, x_BCHW)
     if query is not None:
-        column, row = (min(int(share * cells), cells - 1) for share, cells in zip(query, seen.grid[::-1], strict=True))
-        return seen.to_patches(seen.patch_token(row, column))
+        column, row = (min(int(share * cells), cells - 1) for share, cells in zip(query, last.grid[::-1], strict=True))
+        return last.to_patches(last.patch_token(row, column))
     if backbone.has_cls:
-        return seen.to_patches()
-    patches = range(seen.prefix, seen.prefix + seen.grid[0] * seen.grid[1])
-    mean_BnN = seen.weights(patches).mean(dim=2)
-    return mean_BnN[..., seen.prefix :].reshape(*mean_BnN.shape[:2], *seen.grid)
+        return last.to_patches()
+    patches = range(last.prefix, last.prefix + last.grid[0] * last.grid[1])
+    mean_BnN = last.weights(patches).mean(dim=2)
+    return mean_BnN[..., last.prefix :].reshape(*mean_BnN.shape[:2], *last.grid)

@@ -1,4 +1,4 @@
-"""A folder of ground-truth masks, matched with images by name.
+"""Ground-truth masks in a folder, matched with images by name.
 
 Legend: H W pixels of the source.
 """
@@ -18,39 +18,39 @@ from dinocli.errors import DataError
 from dinocli.progress import ProgressReporter
 
 _WORDS = ("mask", "masks", "cp_masks", "gt", "label", "labels", "seg")
-ENDINGS = tuple(f"{join}{word}" for word in _WORDS for join in "_-")
-"""What may follow the name of an image in the name of its mask."""
+MASK_SUFFIXES = tuple(f"{join}{word}" for word in _WORDS for join in "_-")
+"""Suffixes of mask names after the name of the image."""
 
 _NUMBER = re.compile(r"-?\d[\d.,]*")
 
 GOOD = "good"
-"""Folder whose images have no defect, and so need no mask."""
+"""Name of folders whose images have no defect and need no mask."""
 
 
 class TrueMasks(Protocol):
-    """What is known of the masks of the images, wherever it comes from."""
+    """Source of ground-truth masks: a folder of masks, or annotations."""
 
     def __contains__(self, name: str) -> bool:
-        """Whether the mask of an image is known."""
+        """Whether an image has a mask or counts as good."""
 
     def read(self, name: str, size: tuple[int, int]) -> NDArray[np.int64]:
-        """Return the labels of an image."""
+        """Return the labels of an image, see `GroundTruth.read`."""
 
     def report(self, reporter: ProgressReporter) -> None:
-        """Say what the scores leave out."""
+        """Report how many images count as good, and how many the scores leave out."""
 
     def report_notes(self, reporter: ProgressReporter) -> None:
-        """Say what was assumed about what was read."""
+        """Report assumptions about the masks read so far."""
 
 
 class GroundTruth:
-    """The mask of each image, found by its name.
+    """Masks of a folder, matched by name.
 
     Args:
-        folder: Same folders and names as the images, any suffix; `NAME_mask` and the like (`ENDINGS`) are found too,
-            and come first where the masks lie beside the images. An image is never its own mask.
+        folder: Folder with the relative paths and names of the images, any file type; also `NAME_mask` and the other
+            `MASK_SUFFIXES`, which take precedence if masks and images share a folder. No image is its own mask.
         images: The images.
-        good_without_mask: An image without a mask has no object, as if it lay in a folder `good`.
+        good_without_mask: Images without a mask count as images without an object, as in a folder `good`.
 
     Raises:
         DataError: The folder holds no image, or no image has a mask.
@@ -62,9 +62,10 @@ class GroundTruth:
         root = Path(os.path.abspath(folder)) if os.path.isdir(folder) else listed.root
         paths = [Path(listed.path(row)) for row in range(len(listed))]
         by_stem = {str(path.relative_to(root).with_suffix("")): path for path in paths}
-        own = {os.path.realpath(images.path(row)) for row in range(len(images))}
-        beside = bool(own & {os.path.realpath(path) for path in paths})
-        self._masks = {name: path for name in images.names if (path := _mask_of(name, by_stem, own, beside=beside))}
+        image_paths = {os.path.realpath(images.path(row)) for row in range(len(images))}
+        same_folder = bool(image_paths & {os.path.realpath(path) for path in paths})
+        matches = {name: _mask_of(name, by_stem, image_paths, same_folder=same_folder) for name in images.names}
+        self._masks = {name: path for name, path in matches.items() if path}
         if not self._masks:
             raise DataError(
                 f"no image has a mask in {folder}: the first image is {images.names[0]}, the first mask "
@@ -74,7 +75,7 @@ class GroundTruth:
         rest = [name for name in images.names if name not in self._masks]
         self._good = {name for name in rest if good_without_mask or is_good(name)}
         self._missing = len(rest) - len(self._good)
-        self._listed_masks = len(own & {os.path.realpath(path) for path in self._masks.values()})
+        self._listed_masks = len(image_paths & {os.path.realpath(path) for path in self._masks.values()})
         self._noted: Counter[str] = Counter()
         self._first_noted: dict[str, str] = {}
 
@@ -109,7 +110,7 @@ class GroundTruth:
         return mask.labels_HW
 
     def report(self, reporter: ProgressReporter) -> None:
-        """Say what the scores leave out, and what was assumed about masks."""
+        """Report how many images count as good, and how many the scores leave out; warn of masks among the images."""
         if self._good:
             reporter.line(f"{len(self._good)} images without a mask in {self.folder} count as good")
         if self._missing:
@@ -125,20 +126,20 @@ class GroundTruth:
             )
 
     def report_notes(self, reporter: ProgressReporter) -> None:
-        """Say what was assumed about the masks that were read."""
+        """Report the assumptions about the masks read so far, by kind with a count and an example."""
         for kind, count in self._noted.items():
             reporter.warn(f"{count} of {len(self._masks)} masks, such as {self._first_noted[kind]}")
 
 
-def _mask_of(name: str, by_stem: dict[str, Path], own: set[str], *, beside: bool) -> Path | None:
-    """Return the mask of an image; beside images a plain name is another image, with another suffix or not."""
+def _mask_of(name: str, by_stem: dict[str, Path], image_paths: set[str], *, same_folder: bool) -> Path | None:
+    """Return the mask of an image, or None; in the folder of the images an unsuffixed name is usually an image."""
     stem = str(PurePosixPath(name).with_suffix(""))
-    for ending in ENDINGS if beside else ("", *ENDINGS):
-        path = by_stem.get(stem + ending)
+    for suffix in MASK_SUFFIXES if same_folder else ("", *MASK_SUFFIXES):
+        path = by_stem.get(stem + suffix)
         if path is not None:
             return path
     plain = by_stem.get(stem)
-    return plain if plain is not None and os.path.realpath(plain) not in own else None
+    return plain if plain is not None and os.path.realpath(plain) not in image_paths else None
 
 
 def is_good(name: str) -> bool:

@@ -1,6 +1,6 @@
-"""Segments of a whole folder: patches that look alike have the same number and colour in every image.
+"""Spherical k-means over the patches of a folder: a segment has the same number and colour in every image.
 
-Patches are compared by direction, as features of whole images are in `dinocli cluster`.
+Patches are compared by cosine, as image features are in `dinocli cluster`.
 
 Legend: N patches, K segments, D width, h w rows and columns of the grid.
 """
@@ -16,17 +16,19 @@ from dinocli.quality.normalized_features import NormalizedFeatures
 from dinocli.quality.spherical_kmeans import closeness, nearest, unit_kmeans
 from dinocli.segmentation.method import FeatureGrid, FeatureKind, PatchMaps, sample_patches
 
-PATCHES = 20_000
-"""Patches of the sample that the centres are fitted on."""
+FIT_PATCHES = 20_000
+"""Number of sampled patches that the centres are fitted to."""
 
 
 @dataclass(frozen=True)
 class KMeansMethod:
-    """The method.
+    """Options of the k-means method.
 
     Args:
-        segments: How many; 0 chooses.
-        seed: Of the sample and the starts.
+        segments: Number of segments; 0 selects it with `choose_k`.
+        seed: Seed of the sample and of the initial centres.
+        feature_kind: Patch features.
+        whole_image_only: False: images may be tiled.
     """
 
     segments: int = 0
@@ -35,8 +37,8 @@ class KMeansMethod:
     whole_image_only: bool = False
 
     def fit(self, sample: Sequence[FeatureGrid]) -> "FittedKMeans":
-        """Find the centres, the most common segment first; one alone where the patches form no clear groups."""
-        rows = NormalizedFeatures(sample_patches(sample, PATCHES, self.seed).features_ND)
+        """Fit the centres, most frequent segment first; a single one if the patches form no clear clusters."""
+        rows = NormalizedFeatures(sample_patches(sample, FIT_PATCHES, self.seed).features_ND)
         patches_ND = rows.take(slice(None))
         choice = None if self.segments else choose_k(rows, seed=self.seed)
         count = choice.k if choice and choice.clear else self.segments or 1
@@ -49,13 +51,13 @@ class KMeansMethod:
 
 @dataclass(frozen=True)
 class FittedKMeans:
-    """Centres of a folder.
+    """Fitted k-means method.
 
     Args:
-        centres_KD: The most common segment first.
+        centres_KD: Unit vectors, most frequent segment first.
         fraction_K: Fraction of the sample's patches in each segment.
         spread: Mean squared distance of a patch to its centre.
-        reason: Why this number of segments; empty if it was given.
+        reason: Reason for the number of segments; empty if the user set it.
     """
 
     centres_KD: NDArray[np.float32]
@@ -70,7 +72,7 @@ class FittedKMeans:
         return {"segments": len(self.centres_KD), "reason": self.reason, **fractions}
 
     def apply(self, grid: FeatureGrid) -> PatchMaps:
-        """Give every patch to a segment; what stands out is what belongs to rare ones."""
+        """Assign each patch to a segment, softly; saliency is the expected rarity of its segment."""
         h, w, width = grid.values_hwD.shape
         units_ND = NormalizedFeatures(grid.values_hwD.reshape(-1, width)).take(slice(None))
         squared_NK = 1 - 2 * closeness(units_ND, self.centres_KD)

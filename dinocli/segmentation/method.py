@@ -1,13 +1,13 @@
-"""The contract between the methods of `segment` and what stands around them.
+"""Interface of the methods of `segment`.
 
-A method is fitted once on a sample of the folder and then maps one image after the other; both see features only:
+A method is fitted once to a sample of the folder, then applied to one image after the other. Both take features only:
 
     fitted = method.fit([grid, grid, ...])
     maps = fitted.apply(grid)
 
-A tiled image is *one* grid too: the features of its tiles are blended on the patch grid of the whole image before a
-method sees them, so no method knows of tiles, and a seam can come from the features alone. Methods that are `whole`
-take an image in one piece: attention looks across the image, a normalised cut of 100,000 patches fits no memory.
+A tiled image is *one* grid as well: the features of its tiles are blended on the patch grid of the whole image, so
+methods do not handle tiles. Methods with `whole_image_only` accept no tiles: attention is global, and the graph of a
+normalised cut of 100,000 patches does not fit in memory.
 
 Legend: h w rows and columns of the patch grid, D width, K objects or segments, n heads.
 """
@@ -24,29 +24,29 @@ Soft = NDArray[np.float32]
 
 
 class FeatureKind(StrEnum):
-    """Which features of a patch a method works on."""
+    """Kind of patch features that a method takes."""
 
     PATCHES = "patches"
-    """Patch tokens after the last norm of a ViT; the feature map of stride 8 of a convnet."""
+    """ViT: patch tokens after the last norm. Convnet: feature map of stride 8."""
     COARSE = "coarse"
-    """The feature map of stride 16 of a convnet, of the image at a third of its size."""
+    """Convnet only: feature map of stride 16 of the image at a third of its size."""
     KEYS = "keys"
-    """Keys of the last block of a ViT, all heads side by side; map of stride 16 and colour for a convnet."""
+    """ViT: keys of the last block, heads concatenated. Convnet: feature map of stride 16 and colour."""
     ATTENTION = "attention"
-    """Attention of the last block to the patches, a channel a head: D is the number of heads."""
+    """ViT only: attention of the last block to the patches, one channel per head (D heads)."""
 
 
 @dataclass(frozen=True)
 class FeatureGrid:
-    """One image as a method sees it.
+    """Patch features of one image.
 
     Args:
-        values_hwD: float32, what the method's `FeatureKind` asks for.
-        image: Place of the image in the folder, so that it can be left out of what it is compared with; images that are
-            not of the folder have numbers below 0, each its own.
-        inside_hw: Patches inside the region of interest; the others count for nothing. None: all are.
-        deep: Computes the deepest map beside the keys of a convnet, (h / 2, w / 2, D); None elsewhere.
-        fine_size: Rows and columns of the grid of the whole image that coarse features lie on; None for all others.
+        values_hwD: float32 features of the method's `FeatureKind`.
+        image: Index of the image in the folder, so that an image is not compared with itself; images from elsewhere
+            have unique negative numbers.
+        inside_hw: Patches inside the region of interest; all others are ignored. None: no region.
+        deep: For the keys of a convnet: computes the deepest feature map, (h / 2, w / 2, D). None otherwise.
+        fine_size: For coarse features: rows and columns of the fine grid of the same image. None otherwise.
     """
 
     values_hwD: NDArray[np.float32]
@@ -57,25 +57,25 @@ class FeatureGrid:
 
     @property
     def counts_hw(self) -> NDArray[np.bool_]:
-        """The patches that count."""
+        """The valid patches: all, or those inside the region of interest."""
         return np.ones(self.values_hwD.shape[:2], np.bool_) if self.inside_hw is None else self.inside_hw
 
 
 @dataclass(frozen=True)
 class PatchMaps:
-    """What a method has to say about one image, on its patch grid.
+    """Result of a method for one image, on its patch grid.
 
-    Whoever wants pixels enlarges and refines `soft_Khw`, then calls `label_map`: labels themselves cannot be enlarged.
+    To label pixels, upsample and refine `soft_Khw`, then call `label_map`; labels cannot be interpolated.
 
     Args:
-        soft_Khw: float32 in [0, 1], a map for each object or segment.
-        threshold: Where a map is above it there is something; -1 where every pixel belongs to some segment.
-        score: How sure the method is that there is something, 0 to 1; comparable within a run.
-        nothing: Why there is nothing here; empty where there is something. The maps are kept for the curious.
+        soft_Khw: float32 in [0, 1], one map per object or segment.
+        threshold: Value above which a map is foreground; -1 if every pixel belongs to a segment.
+        score: Confidence that the image has foreground, 0 to 1; comparable within a run.
+        empty_reason: Reason why the image has no foreground; empty if it has. The maps are kept in either case.
         metrics: Numbers for `segments.csv` and `--json`, such as `lambda_2`.
-        extra_maps: Further maps by name, (h, w) or (h, w, 3), float32 in [0, 1]: heads, false colours.
-        saliency_hw: For segments: how much a patch is what one looks for. Elsewhere `soft_Khw` itself says it.
-        distances_hw: What the maps were made of, where another threshold can be tried on it without features.
+        extra_maps: Further maps by name, (h, w) or (h, w, 3), float32 in [0, 1]: attention heads, false colours.
+        saliency_hw: Saliency of each patch if it is not the maximum of `soft_Khw` over K.
+        distances_hw: Uncorrected distances of the anomaly method, to which `--from` applies another threshold.
     """
 
     soft_Khw: Soft
@@ -88,51 +88,51 @@ class PatchMaps:
     distances_hw: NDArray[np.float32] | None = None
 
     def saliency(self) -> Soft:
-        """Return one map (h, w): how much each patch is part of what the method found."""
-        found: Soft = self.soft_Khw.max(axis=0) if self.saliency_hw is None else self.saliency_hw
-        return found
+        """Return the saliency of each patch, (h, w)."""
+        saliency_hw: Soft = self.soft_Khw.max(axis=0) if self.saliency_hw is None else self.saliency_hw
+        return saliency_hw
 
     def labels(self) -> NDArray[np.uint16]:
-        """Return the label map on the patch grid, all 0 where there is nothing."""
+        """Return the label map on the patch grid; all 0 for an image without foreground."""
         if self.empty_reason:
             return np.zeros(self.soft_Khw.shape[1:], np.uint16)
         return label_map(self.soft_Khw, self.threshold)
 
 
 def label_map(soft_Khw: NDArray[np.floating], threshold: float) -> NDArray[np.uint16]:
-    """Return 0 where no map is above the threshold, else 1 + the number of the highest map, at any resolution."""
+    """Return 0 where no map exceeds the threshold, else 1 + the index of the highest map, at any resolution."""
     highest = soft_Khw.argmax(axis=0) + 1
     return np.where(soft_Khw.max(axis=0) > threshold, highest, 0).astype(np.uint16)
 
 
 class FittedMethod(Protocol):
-    """A method that has seen the folder."""
+    """A method after `fit`."""
 
     @property
     def parameters(self) -> Mapping[str, float | str]:
-        """What was settled for the whole folder (number of segments, threshold, size of the bank), for the report."""
+        """Fitted values for the report: number of segments, threshold, size of the bank."""
         ...
 
     def apply(self, grid: FeatureGrid) -> PatchMaps:
-        """Map one image; never changes the state, so that images can come in any order."""
+        """Map one image; keeps no state, so the order of images does not matter."""
         ...
 
 
 class Method(Protocol):
-    """A way to segment; its options are its fields."""
+    """A segmentation method; its options are its fields."""
 
     @property
     def feature_kind(self) -> FeatureKind:
-        """What its grids hold."""
+        """Kind of features of its grids."""
         ...
 
     @property
     def whole_image_only(self) -> bool:
-        """Takes an image in one piece only, no tiles."""
+        """Whether tiled images are refused."""
         ...
 
     def fit(self, sample: Sequence[FeatureGrid]) -> FittedMethod:
-        """Look at a sample of the folder, at least one image."""
+        """Fit to a sample of at least one image."""
         ...
 
 
@@ -141,7 +141,7 @@ class Patches(NamedTuple):
 
     Args:
         features_ND: float32.
-        image_N: Where each one comes from, as in `FeatureGrid.image`.
+        image_N: Number of the image of each patch, as in `FeatureGrid.image`.
     """
 
     features_ND: NDArray[np.float32]
@@ -149,12 +149,12 @@ class Patches(NamedTuple):
 
 
 def sample_patches(sample: Sequence[FeatureGrid], count: int, seed: int) -> Patches:
-    """Draw the same number of patches that count from every image, at random, all of an image that has no more.
+    """Sample valid patches at random without replacement, the same number from each image or all it has.
 
     Args:
-        sample: Grids of one width.
-        count: Patches wanted in all, at least one an image.
-        seed: Of the draw.
+        sample: Grids with the same D.
+        count: Total number of patches; at least one per image is drawn.
+        seed: Seed of the sample.
     """
     rng = np.random.default_rng(seed)
     each = max(1, count // len(sample))

@@ -1,4 +1,4 @@
-"""Which method fits a folder, by what it looks like and without a label."""
+"""Methods of `segment` by name, and `--method auto`, which chooses one from the images without a label."""
 
 import difflib
 from collections.abc import Callable, Mapping, Sequence
@@ -14,36 +14,35 @@ from dinocli.segmentation.method import FeatureGrid, FeatureKind, Method
 from dinocli.segmentation.pca_foreground import PcaMethod
 from dinocli.segmentation.tokencut import TokenCut, affinity_threshold_of
 
-OBJECTS = 0.5
-"""Share of the sample in which one thing has to be apart from the rest, for the folder to be one of objects."""
+MIN_OBJECT_FRACTION = 0.5
+"""Fraction of the sampled images in which TokenCut has to find an object for a folder to count as photographs."""
 
-TRIED = 32
-"""Images of the sample that are cut to find out."""
+MAX_TRIED_IMAGES = 32
+"""Maximum number of images that TokenCut is tried on."""
 
 
 def pick_method(backbone: Backbone, sample: Callable[[FeatureKind], Sequence[FeatureGrid]]) -> tuple[str, str]:
-    """Choose a method.
+    """Choose TokenCut if it finds an object in most images, otherwise the anomaly method.
 
-    A folder of objects is one where, in most images, one thing is apart from the rest: where TokenCut finds something.
-    Everything else is taken for surfaces, on which the thing to find is what is unlike the other images.
+    Folders without objects are assumed to show surfaces or parts, whose defects differ from the other images.
 
     Args:
-        backbone: Whose features are looked at.
-        sample: Looks at a sample of the folder, as a method asks.
+        backbone: Backbone of the features.
+        sample: Returns the feature grids of a sample of the folder.
 
     Returns:
-        The name of a method, and why.
+        The name of the method and the reason.
     """
-    grids = sample(FeatureKind.KEYS)[:TRIED]
+    grids = sample(FeatureKind.KEYS)[:MAX_TRIED_IMAGES]
     if len(grids) < 2:
         return "tokencut", "one image has no others to be compared with"
     cut = TokenCut(affinity_threshold=affinity_threshold_of(backbone)).fit(grids)
-    # The deepest map of a convnet finds some part of any surface apart: it has no say here.
+    # Without the deepest map of a convnet, in which TokenCut finds an object on any surface.
     found = sum(not cut.apply(replace(grid, deep=None)).empty_reason for grid in grids)
-    said = f"one thing is apart from the rest in {found} of {len(grids)} images"
-    if found > OBJECTS * len(grids):
-        return "tokencut", f"{said}: objects"
-    return "anomaly", f"{said}: surfaces or parts; for photographs of things use --method tokencut"
+    finding = f"an object stands out in {found} of {len(grids)} images"
+    if found > MIN_OBJECT_FRACTION * len(grids):
+        return "tokencut", f"{finding}: photographs of objects"
+    return "anomaly", f"{finding}: surfaces or parts; for photographs of objects use --method tokencut"
 
 
 METHODS: dict[str, type[Any]] = {
@@ -62,13 +61,14 @@ def make_method(
 
     Args:
         name: One of `METHODS`.
-        options: As the user gave them; each has to belong to this method.
-        backbone: Whose features it will see.
-        reference: The sample is of images that are known to be good.
-        seed: For methods that draw anything.
+        options: Options that the user set; each has to belong to this method.
+        backbone: Backbone of the features.
+        reference: The sample consists of images known to be good.
+        seed: Seed of methods that sample.
 
     Raises:
-        UsageError: No such method, an option of another one, or a backbone or reference that it cannot use.
+        UsageError: The method is unknown, an option belongs to another method, or the method does not support the
+            backbone or a reference.
     """
     if name not in METHODS:
         near = difflib.get_close_matches(name, METHODS, n=1)
@@ -76,16 +76,16 @@ def make_method(
         raise UsageError(f"--method {name!r} is not known; {hint}")
     if name == "attention" and not backbone.is_vit:
         raise UsageError(f"{backbone.name} has no attention: use a ViT, or --method tokencut, kmeans, pca or anomaly")
-    own = _options(name)
-    if reference and "reference" not in own:
+    accepted = _options(name)
+    if reference and "reference" not in accepted:
         raise UsageError(f"--reference belongs to --method anomaly, not to {name}: leave it out")
     for option in options:
-        if option not in own:
+        if option not in accepted:
             others = " or ".join(other for other in METHODS if option in _options(other))
             raise UsageError(f"--{option} belongs to --method {others}, not to {name}: leave it out")
-    known = {"seed": seed, "reference": reference, "affinity_threshold": affinity_threshold_of(backbone), **options}
-    made: Method = METHODS[name](**{key: value for key, value in known.items() if key in own})
-    return made
+    values = {"seed": seed, "reference": reference, "affinity_threshold": affinity_threshold_of(backbone), **options}
+    method: Method = METHODS[name](**{key: value for key, value in values.items() if key in accepted})
+    return method
 
 
 def _options(name: str) -> set[str]:

@@ -1,4 +1,4 @@
-"""Names of what is written for an image: same folders, same name, another suffix."""
+"""Output paths of images, relative to the output folder, and natural order of names."""
 
 import re
 from collections import Counter
@@ -7,35 +7,27 @@ from pathlib import PurePosixPath
 
 
 def output_stems(names: Sequence[str]) -> list[str]:
-    """Return the path of each image's outputs below their folder, without the suffix.
+    """Return the output path of each image without a file type: `a/b` for `a/b.tif`.
 
-    `a/b.tif` becomes `a/b`. Where two images would become the same (`b.tif` beside `b.png`, or beside `B.png`, which
-    some file systems take for the same), all of them keep their own suffix: `a/b.tif`, `a/b.png`.
+    Images whose paths would collide (`b.tif` and `b.png`, or `B.png` on a case-insensitive file system) keep their
+    suffix: `a/b.tif`, `a/b.png`.
 
     Args:
-        names: Unique, as `ImageList.names` has them.
+        names: Unique names, as in `ImageList.names`.
     """
+    full = [str(PurePosixPath(name)) for name in names]
     stems = [str(PurePosixPath(name).with_suffix("")) for name in names]
-    while True:  # a name kept whole can meet another stem (`b.tif` and `b.tif.png`); whole names never meet each other
-        seen = Counter(map(_folded, stems))
-        clashing = [place for place, stem in enumerate(stems) if seen[_folded(stem)] > 1]
-        kept = [place for place in clashing if stems[place] != _whole(names[place])]
-        if not kept:
+    while True:  # a full name can collide with another stem (`b.tif` and `b.tif.png`); full names never collide
+        count = Counter(map(str.casefold, stems))
+        colliding = [row for row, stem in enumerate(stems) if count[stem.casefold()] > 1 and stem != full[row]]
+        if not colliding:
             return stems
-        for place in kept:
-            stems[place] = _whole(names[place])
+        for row in colliding:
+            stems[row] = full[row]
 
 
 def natural_order(names: Sequence[str]) -> list[int]:
-    """Return the places of names with their numbers counted: `frame2` before `frame10`."""
+    """Return the indices that sort names with their digits compared as numbers: `frame2` before `frame10`."""
     parts = [re.split(r"(\d+)", name) for name in names]
-    keys = [[(int(part), "") if number % 2 else (0, part) for number, part in enumerate(split)] for split in parts]
-    return sorted(range(len(names)), key=lambda place: (keys[place], names[place]))
-
-
-def _whole(name: str) -> str:
-    return str(PurePosixPath(name))
-
-
-def _folded(stem: str) -> str:
-    return stem.casefold()
+    keys = [[(int(part), "") if index % 2 else (0, part) for index, part in enumerate(split)] for split in parts]
+    return sorted(range(len(names)), key=lambda row: (keys[row], names[row]))

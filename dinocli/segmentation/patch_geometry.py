@@ -1,8 +1,9 @@
-"""Which pixels of an image a patch of its grid stands for.
+"""Mapping between the pixels of an image and its patch grid.
 
-An image is scaled to a canvas, the canvas is cut into patches, the patches become a grid of numbers; and the way back.
+An image is resized to a canvas, and the canvas is divided into patches, the cells of the grid. Maps on the grid are
+upsampled to the pixels of the image.
 
-Convention: sizes and grids are (rows, columns); a pixel's centre lies half a pixel from its edge.
+Convention: sizes and grids are (rows, columns); the centre of pixel 0 is at 0.5.
 Legend: H W pixels of the source, h w cells of the grid, K maps.
 """
 
@@ -11,23 +12,23 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-LONGEST = 4096
-"""Pixels of the longer side of a canvas at most, unless it is tiled: a strip one pixel wide would grow without end."""
+MAX_LONG_SIDE = 4096
+"""Maximum longer side of a canvas, pixels, unless it is tiled: a strip one pixel wide would grow without limit."""
 
 Size = tuple[int, int]
 
 
 @dataclass(frozen=True)
 class PatchGeometry:
-    """How the grid of one image lies on it.
+    """Sizes of an image, its canvas and its patch grid.
 
     Args:
-        source: Pixels of the image as it is shown, upright.
-        canvas: Pixels that the network saw.
-        grid: Cells of the grid.
-        patch: Pixels of the canvas that one cell is made of; patches overlap where they are further than one apart in
-            size, and the first one begins at the corner.
-        step: Pixels of the canvas from one cell to the next.
+        source: Size of the upright image, pixels.
+        canvas: Size of the network input, pixels.
+        grid: Size of the grid, cells.
+        patch: Side of a patch, canvas pixels; the first patch starts at the corner, and patches overlap if `patch` is
+            larger than `step`.
+        step: Distance between neighbouring patches, canvas pixels.
     """
 
     source: Size
@@ -38,46 +39,46 @@ class PatchGeometry:
 
     @property
     def cell_pixels(self) -> int:
-        """Pixels of the source from one cell to the next, at least 1."""
+        """Distance between neighbouring cells in source pixels, at least 1."""
         scale = max(self.source[0] / self.canvas[0], self.source[1] / self.canvas[1])
         return max(1, round(self.step * scale))
 
     def cells(self, axis: int, pixels: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Return where on the grid the centres of source pixels lie; cell 0 has its centre at 0.
+        """Return the grid coordinates of the centres of source pixels; the centre of cell 0 is at 0.
 
         Args:
             axis: 0 for rows, 1 for columns.
-            pixels: Numbers of pixels along it.
+            pixels: Pixel indices along the axis.
         """
         on_canvas = (pixels + 0.5) * self.canvas[axis] / self.source[axis]
         return np.asarray((on_canvas - self.patch / 2) / self.step, np.float64)
 
     def upsampled(self, maps_Khw: NDArray[np.float32], rows: slice) -> NDArray[np.float32]:
-        """Bring maps to the source's pixels, bilinear between centres of cells, constant beyond the outer ones.
+        """Upsample maps to source pixels, bilinear between the centres of cells, constant beyond the outer centres.
 
         Args:
-            maps_Khw: On the grid.
-            rows: Rows of the source that are wanted; all at once would fill the memory with a large image.
+            maps_Khw: Maps on the grid.
+            rows: Rows of the source to return; all rows of a large image may not fit in memory.
 
         Returns:
             (K, rows, W).
         """
-        tall = _lerp(maps_Khw, 1, self.cells(0, np.arange(rows.start, rows.stop, dtype=np.float64)))
-        return _lerp(tall, 2, self.cells(1, np.arange(self.source[1], dtype=np.float64)))
+        rows_KHw = _lerp(maps_Khw, 1, self.cells(0, np.arange(rows.start, rows.stop, dtype=np.float64)))
+        return _lerp(rows_KHw, 2, self.cells(1, np.arange(self.source[1], dtype=np.float64)))
 
 
-def canvas_size(source: Size, *, short_side: int, multiple: int, longest: int = LONGEST) -> Size:
-    """Return the size of the canvas of an image: its shorter side as asked, the aspect kept.
+def canvas_size(source: Size, *, short_side: int, multiple: int, longest: int = MAX_LONG_SIDE) -> Size:
+    """Return the size of the canvas of an image: the given shorter side, with the aspect ratio of the image.
 
-    Both sides are rounded to the nearest multiple of the patch, so a picture is stretched by half a patch at most, and
-    none is padded: what is padded looks like an edge, and an edge looks like an object. Small images are enlarged,
-    because a grid of few cells shows nothing.
+    Both sides are rounded to the nearest multiple, so the image is stretched by half a patch at most. It is never
+    padded: the border of a padding is an edge, which methods take for an object. Small images are enlarged, because a
+    grid of few cells resolves nothing.
 
     Args:
-        source: Pixels of the image.
-        short_side: Pixels; 0 keeps the image's own scale.
-        multiple: Pixels that both sides have to be a multiple of.
-        longest: Largest longer side, pixels, rounded to a multiple; where it is the limit the shorter side gets less.
+        source: Size of the image, pixels.
+        short_side: Shorter side of the canvas, pixels; 0 keeps the scale of the image.
+        multiple: Divisor of both sides, pixels.
+        longest: Maximum longer side, pixels, rounded to a multiple; it reduces the shorter side if necessary.
     """
     scale = short_side / min(source) if short_side else 1.0
     scale = min(scale, longest / max(source))
@@ -86,7 +87,7 @@ def canvas_size(source: Size, *, short_side: int, multiple: int, longest: int = 
 
 
 def _lerp(maps: NDArray[np.float32], axis: int, places: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Interpolate along one axis at fractional places."""
+    """Interpolate linearly along one axis at fractional indices, clamped to the ends."""
     last = maps.shape[axis] - 1
     inside = places.clip(0, last)
     low = np.floor(inside).astype(np.intp).clip(0, max(0, last - 1))

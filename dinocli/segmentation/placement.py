@@ -1,6 +1,6 @@
-"""From the box around a region of interest back to the whole image: nothing is found outside.
+"""Transfer of maps between the bounding box of a region of interest and the whole image.
 
-Without a region, what goes in comes out.
+Without a region of interest, maps are returned unchanged.
 
 Legend: C channels, H W pixels of the whole image, h w cells or pixels of the box.
 """
@@ -19,7 +19,7 @@ K = TypeVar("K", bound=np.generic)
 
 
 def inside(rendered: Rendered, picture: SegmentImage) -> Rendered:
-    """Return the maps of a box with nothing outside the mask."""
+    """Return the maps of a box, set to 0 outside the mask of the region."""
     if picture.region is None or picture.region.inside_hw is None:
         return rendered
     labels_hw, soft_hw = (np.where(picture.region.inside_hw, map_hw, map_hw.dtype.type(0)) for map_hw in rendered)
@@ -27,7 +27,7 @@ def inside(rendered: Rendered, picture: SegmentImage) -> Rendered:
 
 
 def inside_cells(map_hw: NDArray[np.float32], picture: SegmentImage) -> NDArray[np.float32]:
-    """Return a map of the grid with 0 in cells outside the mask."""
+    """Return a map of the grid, set to 0 in cells outside the mask of the region."""
     return map_hw if picture.inside_hw is None else map_hw * picture.inside_hw
 
 
@@ -40,7 +40,7 @@ def whole_size(picture: SegmentImage) -> Size:
 
 
 def on_whole(map_hw: NDArray[K], picture: SegmentImage) -> NDArray[K]:
-    """Place a map of the box, in pixels or in cells of any size, on the whole image; 0 elsewhere."""
+    """Paste a map of the box, in pixels or in cells of any size, into a map of the whole image that is 0 elsewhere."""
     if picture.region is None:
         return map_hw
     left, top, width, height = picture.region.box
@@ -54,7 +54,7 @@ def on_whole(map_hw: NDArray[K], picture: SegmentImage) -> NDArray[K]:
 
 
 def boxed(map_HW: NDArray[K], picture: SegmentImage) -> NDArray[K]:
-    """Take the box out of a map of the whole image."""
+    """Crop a map of the whole image to the box."""
     if picture.region is None:
         return map_HW
     left, top, width, height = picture.region.box
@@ -62,9 +62,9 @@ def boxed(map_HW: NDArray[K], picture: SegmentImage) -> NDArray[K]:
 
 
 def shown(picture: SegmentImage) -> Canvas:
-    """Return the whole image for the eye, half as bright outside the region."""
+    """Return the whole image for display, at half brightness outside the region."""
     if picture.region is None or picture.whole_CHW is None:
         return picture.source_CHW
-    counts_hw = picture.region.inside_hw
-    counts_HW = on_whole(np.ones(picture.geometry.source, np.bool_) if counts_hw is None else counts_hw, picture)
-    return np.where(counts_HW, picture.whole_CHW, picture.whole_CHW // 2)
+    inside_hw = picture.region.inside_hw
+    inside_HW = on_whole(np.ones(picture.geometry.source, np.bool_) if inside_hw is None else inside_hw, picture)
+    return np.where(inside_HW, picture.whole_CHW, picture.whole_CHW // 2)

@@ -1,4 +1,4 @@
-"""Images as `segment` reads them: their own pixels, the canvas that the network sees, and the grid that lies on it.
+"""Reader of `segment`: for each image its pixels, its canvas (the network input) and the geometry of its patch grid.
 
 Legend: C channels, H W pixels.
 """
@@ -18,20 +18,22 @@ from dinocli.data.region_of_interest import RegionOfInterest
 from dinocli.data.sources import ImageList
 from dinocli.errors import DataError
 from dinocli.models.region_cells import cells_inside
-from dinocli.segmentation.patch_geometry import LONGEST, PatchGeometry, Size, canvas_size
+from dinocli.segmentation.patch_geometry import MAX_LONG_SIDE, PatchGeometry, Size, canvas_size
 
-THREADS_IF_LARGE = 2
-ENDLESS = 1 << 30
-"""Pixels of a tiled canvas's longer side at most: none, for its memory does not grow with it."""
+MAX_THREADS_TILED = 2
+"""Maximum number of reading threads for tiled images: each image being read takes several times its pixels."""
+
+MAX_TILED_LONG_SIDE = 1 << 30
+"""Maximum longer side of a tiled canvas, pixels: in practice no limit, as device memory does not grow with it."""
 
 
 class GridLayout(NamedTuple):
-    """How a grid lies on the pixels that the network sees.
+    """Layout of a patch grid on a canvas.
 
     Args:
-        patch: Pixels that a cell is made of.
-        step: Pixels from one cell to the next.
-        multiple: Pixels that both sides have to be a multiple of.
+        patch: Side of a patch, pixels.
+        step: Distance between neighbouring patches, pixels.
+        multiple: Divisor of both sides of a canvas, pixels.
     """
 
     patch: int
@@ -41,15 +43,15 @@ class GridLayout(NamedTuple):
 
 @dataclass(frozen=True)
 class SegmentImage:
-    """One image, read.
+    """One image after reading.
 
     Args:
-        image: Its place in the list.
-        source_CHW: Its own pixels, upright, range mapped; with a region of interest the box around that.
-        canvas_CHW: The same at the scale that the network sees.
-        geometry: How the grid will lie on it.
-        whole_CHW: All of the image; None where that is the source.
-        region: Where the source lies in it; None where it is all of it.
+        image: Index in the list of images.
+        source_CHW: Pixels, upright and mapped to the range; with a region of interest, its bounding box.
+        canvas_CHW: `source_CHW` resized to the network input.
+        geometry: Geometry of the patch grid of the canvas.
+        whole_CHW: The whole image if there is a region of interest, else None.
+        region: The region of interest, else None.
     """
 
     image: int
@@ -61,11 +63,11 @@ class SegmentImage:
 
     @property
     def inside_hw(self) -> NDArray[np.bool_] | None:
-        """The cells of the grid that are at least half inside a mask, the fullest where none is; None without one."""
+        """Cells at least half inside the mask of the region, or else the one with most of it; None without a mask."""
         return self.inside_cells(self.geometry.grid)
 
     def inside_cells(self, grid: tuple[int, int]) -> NDArray[np.bool_] | None:
-        """Return the same for a grid of any (rows, columns)."""
+        """Return `inside_hw` for a grid of the given (rows, columns)."""
         if self.region is None or self.region.inside_hw is None:
             return None
         inside_hw: NDArray[np.bool_] = cells_inside(torch.from_numpy(self.region.inside_hw), grid).numpy()
@@ -73,18 +75,18 @@ class SegmentImage:
 
 
 Read = Generator[SegmentImage | tuple[int, str], None, None]
-"""Images in their order; in place of an unreadable one its place in the list, and the reason."""
+"""Images in order; for an unreadable image, its index in the list and the reason."""
 
 
 @dataclass(frozen=True)
 class SegmentReader:
-    """Reads images.
+    """Reads images and resizes them to canvases.
 
     Args:
-        preprocess: How images are read.
-        size: Pixels of the canvas's shorter side; 0 keeps every image's own scale.
-        layout: How the grid lies on a canvas.
-        tiled: Canvases are cut into tiles, and can be of any size.
+        preprocess: Preprocessing of the images.
+        size: Shorter side of the canvas, pixels; 0 keeps the scale of each image.
+        layout: Layout of the patch grid on a canvas.
+        tiled: Canvases are tiled, so their longer side is not limited.
     """
 
     preprocess: Preprocess
@@ -93,7 +95,7 @@ class SegmentReader:
     tiled: bool = False
 
     def read_images(self, images: ImageList, rows: Sequence[int], threads: int) -> Read:
-        """Yield images in the asked order, read ahead in threads."""
+        """Yield the images of the given rows in that order, read ahead by threads."""
         reader = Reader(self.preprocess, self.size)
 
         def read(row: int) -> SegmentImage | tuple[int, str]:
@@ -105,14 +107,14 @@ class SegmentReader:
             canvas = scaled(source, geometry.canvas)
             return SegmentImage(row, source, canvas, geometry, None if region is None else whole, region)
 
-        if self.tiled:  # large images: each one that is being read takes several times its pixels
-            threads = min(threads, THREADS_IF_LARGE)
+        if self.tiled:
+            threads = min(threads, MAX_THREADS_TILED)
         return in_order(read, rows, threads, threads)
 
     def geometry(self, source: Size) -> PatchGeometry:
-        """Return how the grid of an image of that (height, width) lies on it."""
+        """Return the geometry of the patch grid of an image of that (height, width)."""
         patch, step, multiple = self.layout
-        longest = ENDLESS if self.tiled else LONGEST
+        longest = MAX_TILED_LONG_SIDE if self.tiled else MAX_LONG_SIDE
         canvas = canvas_size(source, short_side=self.size, multiple=multiple, longest=longest)
         rows, columns = ((side - patch) // step + 1 for side in canvas)
         return PatchGeometry(source, canvas, (rows, columns), patch, step)

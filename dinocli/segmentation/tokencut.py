@@ -1,18 +1,22 @@
-"""TokenCut: the salient object of an image, by a normalised cut of the graph of patches.
+"""TokenCut: the salient object of an image by a normalised cut of the patch graph.
 
-Source: Wang et al. 2022 (TokenCut, arXiv:2202.11539); the repetition: Wang et al. 2023 (MaskCut, arXiv:2301.11320).
-We depart in five places. Where the paper's threshold ties all patches of a folder, each image has one of its own. Found
-patches leave the graph; zeroed, they would be tied to nothing and be the next cheapest cut. The outline is where the
-vector is half way between inside and outside. A cut through many ties is no object. Of a convnet the map of stride 16
-is cut first, which has sharp outlines, and the deepest one where that has no object: it knows things in photographs,
-but finds some half of any surface apart. So there an object may not reach along the border, nor cover half of the
-image.
+Source: Wang et al. 2022 (TokenCut, arXiv:2202.11539); several objects: Wang et al. 2023 (MaskCut, arXiv:2301.11320).
+Departures:
+
+- If the paper's threshold connects all patches of a folder, each image gets its own threshold.
+- Patches of an object are removed from the graph. With zeroed features they would be connected to nothing and become
+  the cheapest next cut.
+- The outline is where the eigenvector is half way between its medians inside and outside.
+- A cut through many edges (lambda_2 above `MAX_LAMBDA_2`) is no object.
+- For a convnet, the feature map of stride 16 is cut first, because its outlines are sharp. If that gives no object, the
+  deepest map is cut. It separates objects in photographs, but also about half of any surface; therefore such an object
+  may neither cover half of the image nor extend along the border.
 
 Legend: N patches, D width, h w rows and columns of the grid, K objects.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,48 +30,50 @@ from dinocli.quality.patch_bank import squared_distances
 from dinocli.segmentation.method import FeatureGrid, FeatureKind, PatchMaps
 
 AFFINITY_THRESHOLD = 0.2
-"""Cosine from which keys of a DINO ViT are tied (TokenCut's tau)."""
+"""Cosine above which keys of a DINO ViT are connected (TokenCut's tau)."""
 
-MAX_TIED_SHARE, MAX_SAMPLED_PATCHES = 0.95, 256
-"""Share of tied pairs from which a threshold separates nothing; maximum number of patches whose pairs are counted."""
+MAX_CONNECTED_FRACTION, MAX_SAMPLED_PATCHES = 0.95, 256
+"""Fraction of connected pairs at which a threshold separates nothing; maximum number of patches for that fraction."""
 
-LOOSE = 1e-5
-"""Weight of the ties below it, so that no patch is without any."""
+WEAK_EDGE = 1e-5
+"""Edge weight of patches that are not connected; it keeps the graph connected."""
 
-CLEAN = 0.4
-"""lambda_2 up to which a cut is believed; 0 goes through no tie, 1 is a graph with all. With an ImageNet convnet,
-drawn discs have 0.03 to 0.37, bare textures and surfaces of steel mostly 0.41 to 0.59."""
+MAX_LAMBDA_2 = 0.4
+"""Maximum second eigenvalue of the cut of an object; 0 cuts no edge, a complete graph has 1. With an ImageNet convnet,
+drawn discs have 0.03 to 0.37, textures and steel surfaces without an object mostly 0.41 to 0.59."""
 
-SMALL, LARGE = 0.005, 0.8
-"""Share of the image that an object covers at least and at most."""
+MIN_AREA_FRACTION, MAX_AREA_FRACTION = 0.005, 0.8
+"""Minimum and maximum area fraction of an object."""
 
-MOST = 6400
-"""Patches of an image at most: the graph holds their square."""
+MAX_PATCHES = 6400
+"""Maximum number of patches of an image: memory grows with its square."""
 
-CORNERS = 3
-"""Corners of the image in the foreground from which it is the background."""
+BACKGROUND_CORNERS = 3
+"""Number of image corners inside the foreground at which it is taken for the background."""
 
-ALONG = 0.25
-"""Share of the border's patches in the foreground from which it is the background, for a convnet: grounds and skies
-have more, the deepest cuts of 36 of 40 photographs of one thing each less."""
+MAX_BORDER_FRACTION = 0.25
+"""Maximum fraction of the border patches in an object, for a convnet. Grounds and skies have more; 36 of 40 photographs
+of a single object have less in the cut of the deepest map."""
 
-HALF = 0.5
-"""Share of the image below which a cut of the deepest map is believed: of bare textures it takes .53 to .65 apart."""
+MAX_DEEP_AREA = 0.5
+"""Maximum area fraction of an object in the deepest map; on textures without an object the cut has 0.53 to 0.65."""
 
 
 def affinity_threshold_of(backbone: Backbone) -> float | None:
-    """Return the affinity threshold for the features of a backbone, see `TokenCut`."""
+    """Return the default affinity threshold of a backbone: the paper's for a ViT, None (Otsu's) for a convnet."""
     return AFFINITY_THRESHOLD if backbone.is_vit else None
 
 
 @dataclass(frozen=True)
 class TokenCut:
-    """The method.
+    """Options of the TokenCut method.
 
     Args:
-        objects: Number of objects to look for, one after the other.
-        affinity_threshold: Cosine from which two patches are connected. None takes Otsu's threshold of the image's own
-            distances, for features whose angles mean nothing; `fit` may turn to it.
+        objects: Maximum number of objects, cut one after the other.
+        affinity_threshold: Cosine above which two patches are connected. None connects patches whose distance is below
+            Otsu's threshold of the image, for features without a meaningful cosine; `fit` may select it.
+        feature_kind: Keys.
+        whole_image_only: True: the cut is global, so images are not tiled.
     """
 
     objects: int = 1
@@ -76,14 +82,15 @@ class TokenCut:
     whole_image_only: bool = True
 
     def fit(self, sample: Sequence[FeatureGrid]) -> "TokenCut":
-        """Leave a threshold that ties nearly all patches of the sample, as it does with the keys of DINOv2.
+        """Replace the threshold by Otsu's if it connects nearly all patches of the sample.
 
-        They share a large part, and no two have a cosine below 0.5. Every image is cut alone all the same.
+        This happens with keys of DINOv2: they have a large common component, and no pair has a cosine below 0.5. Each
+        image is still cut on its own.
         """
         if self.affinity_threshold is None or not sample:
             return self
-        ties = [_share_tied(grid, self.affinity_threshold) for grid in sample]
-        return self if np.median(ties) < MAX_TIED_SHARE else replace(self, affinity_threshold=None)
+        connected = [_connected_fraction(grid, self.affinity_threshold) for grid in sample]
+        return self if np.median(connected) < MAX_CONNECTED_FRACTION else replace(self, affinity_threshold=None)
 
     @property
     def parameters(self) -> Mapping[str, float | str]:
@@ -91,139 +98,144 @@ class TokenCut:
         return {"affinity_threshold": "otsu" if self.affinity_threshold is None else self.affinity_threshold}
 
     def apply(self, grid: FeatureGrid) -> PatchMaps:
-        """Cut one image, again and again without what was found, until a cut is no object.
+        """Cut one image into objects.
 
         Raises:
-            UsageError: Too many patches.
+            UsageError: The image has more than `MAX_PATCHES` patches.
         """
         h, w, _ = grid.values_hwD.shape
-        if h * w > MOST:
-            raise UsageError(f"{h * w} patches are too many to cut ({MOST} at most): use a smaller --size")
-        found = self._cuts(grid.values_hwD, grid.counts_hw)
-        deep_hwD = grid.deep() if found[0].why and grid.deep else None
+        if h * w > MAX_PATCHES:
+            raise UsageError(f"{h * w} patches are too many to cut ({MAX_PATCHES} at most): use a smaller --size")
+        cuts = self._cuts(grid.values_hwD, grid.counts_hw)
+        deep_hwD = grid.deep() if cuts[0].empty_reason and grid.deep else None
         if deep_hwD is not None:
             rows, columns, _ = deep_hwD.shape
             counts_hw = grid.counts_hw.reshape(rows, 2, columns, 2).mean(axis=(1, 3)) >= 0.5
             deep = self._cuts(deep_hwD, counts_hw)
-            if not deep[0].why and deep[0].mask_hw.mean() < HALF:
-                found = [_doubled(cut) for cut in deep]
-        first = found[0]
+            if not deep[0].empty_reason and deep[0].mask_hw.mean() < MAX_DEEP_AREA:
+                cuts = [_doubled(cut) for cut in deep]
+        first = cuts[0]
         return PatchMaps(
-            np.stack([cut.soft_hw for cut in found]),
+            np.stack([cut.soft_hw for cut in cuts]),
             threshold=0.5,
             score=float(np.clip(1 - first.lambda_2, 0, 1)),
-            empty_reason=first.why,
-            metrics={"lambda_2": first.lambda_2, "objects": 0 if first.why else len(found)},
+            empty_reason=first.empty_reason,
+            metrics={"lambda_2": first.lambda_2, "objects": 0 if first.empty_reason else len(cuts)},
         )
 
     def _cuts(self, values_hwD: NDArray[np.float32], counts_hw: NDArray[np.bool_]) -> list["Cut"]:
-        """Cut again and again what is left, until a cut is no object; the first one at least."""
-        left_hw = counts_hw.copy()
-        found: list[Cut] = []
+        """Return the objects cut one after the other from the remaining patches; at least one cut, object or not."""
+        remaining_hw = counts_hw.copy()
+        cuts: list[Cut] = []
         for _ in range(self.objects):
-            cut = cut_object(values_hwD, left_hw, self.affinity_threshold)
-            if found and cut.why:
+            cut = cut_object(values_hwD, remaining_hw, self.affinity_threshold)
+            if cuts and cut.empty_reason:
                 break
-            found.append(cut)
-            if cut.why:
+            cuts.append(cut)
+            if cut.empty_reason:
                 break
-            left_hw &= ~cut.mask_hw
-        return found
+            remaining_hw &= ~cut.mask_hw
+        return cuts
 
 
 @dataclass(frozen=True)
 class Cut:
-    """One bipartition.
+    """One bipartition of the patch graph.
 
     Args:
-        mask_hw: The patches of the object.
-        soft_hw: 0 for what is like the outside, 1 for what is like the object, above 0.5 inside alone.
-        lambda_2: Second smallest eigenvalue, 0 to 1: how many ties the cut goes through.
-        why: Why this is no object; empty where it is one.
+        mask_hw: Patches of the object.
+        soft_hw: 0 for patches like the outside, 1 for patches like the object, above 0.5 only inside the object.
+        lambda_2: Second smallest eigenvalue, 0 to 1: the normalised weight of the edges that the cut removes.
+        empty_reason: Reason why the cut is no object; empty if it is one.
     """
 
     mask_hw: NDArray[np.bool_]
     soft_hw: NDArray[np.float32]
     lambda_2: float
-    why: str = field(default="")
+    empty_reason: str = ""
 
 
-def cut_object(values_hwD: NDArray[np.float32], left_hw: NDArray[np.bool_], affinity_threshold: float | None) -> Cut:
-    """Cut the patches that are left into an object and the rest.
+def cut_object(
+    values_hwD: NDArray[np.float32], remaining_hw: NDArray[np.bool_], affinity_threshold: float | None
+) -> Cut:
+    """Cut the remaining patches into an object and the rest.
 
     Args:
         values_hwD: Features of all patches.
-        left_hw: Which ones take part.
+        remaining_hw: Patches of the graph.
         affinity_threshold: See `TokenCut`.
     """
-    empty_reason = np.zeros(left_hw.shape, bool)
-    if left_hw.sum() < 3:
-        return Cut(empty_reason, empty_reason.astype(np.float32), 1.0, "too few patches to cut")
-    graph_NN = affinity(values_hwD[left_hw], affinity_threshold)
+    no_mask_hw = np.zeros(remaining_hw.shape, bool)
+    if remaining_hw.sum() < 3:
+        return Cut(no_mask_hw, no_mask_hw.astype(np.float32), 1.0, "too few patches to cut")
+    graph_NN = affinity(values_hwD[remaining_hw], affinity_threshold)
     if graph_NN.min() == graph_NN.max():
-        return Cut(empty_reason, empty_reason.astype(np.float32), 1.0, "all patches look alike")
+        return Cut(no_mask_hw, no_mask_hw.astype(np.float32), 1.0, "all patches look alike")
     lambda_2, vector_N = second_vector(graph_NN)
-    inside_hw, y_hw = empty_reason.copy(), np.full(left_hw.shape, np.nan)
-    y_hw[left_hw] = vector_N
-    inside_hw[left_hw] = vector_N > vector_N.mean()
-    if inside_hw[[0, 0, -1, -1], [0, -1, 0, -1]].sum() >= CORNERS:
-        inside_hw, y_hw = left_hw & ~inside_hw, -y_hw
+    inside_hw, y_hw = no_mask_hw.copy(), np.full(remaining_hw.shape, np.nan)
+    y_hw[remaining_hw] = vector_N
+    inside_hw[remaining_hw] = vector_N > vector_N.mean()
+    if _corners(inside_hw) >= BACKGROUND_CORNERS:
+        inside_hw, y_hw = remaining_hw & ~inside_hw, -y_hw
     mask_hw = seed_component(inside_hw, y_hw)
-    along = 1.0 if affinity_threshold is not None else ALONG
-    return Cut(mask_hw, _soft(y_hw, mask_hw, left_hw), lambda_2, _why_not(lambda_2, mask_hw, along))
+    max_border = 1.0 if affinity_threshold is not None else MAX_BORDER_FRACTION
+    return Cut(mask_hw, _soft(y_hw, mask_hw, remaining_hw), lambda_2, _empty_reason(lambda_2, mask_hw, max_border))
 
 
 def affinity(features_ND: NDArray[np.float32], affinity_threshold: float | None) -> NDArray[np.float64]:
-    """Return the graph of patches: 1 where two are tied, see `TokenCut`, else next to nothing. (N, N)."""
+    """Return the edge weights of the patch graph, (N, N): 1 if connected (see `TokenCut`), else `WEAK_EDGE`."""
     if affinity_threshold is None:
-        apart_NN = np.sqrt(squared_distances(features_ND, features_ND).clip(0))
-        return np.where(apart_NN < otsu(apart_NN), 1.0, LOOSE)
+        distance_NN = np.sqrt(squared_distances(features_ND, features_ND).clip(0))
+        return np.where(distance_NN < otsu(distance_NN), 1.0, WEAK_EDGE)
     unit_ND = features_ND / np.maximum(np.linalg.norm(features_ND, axis=1, keepdims=True), 1e-12)
-    return np.where(unit_ND @ unit_ND.T > affinity_threshold, 1.0, LOOSE)
+    return np.where(unit_ND @ unit_ND.T > affinity_threshold, 1.0, WEAK_EDGE)
 
 
-def _share_tied(grid: FeatureGrid, affinity_threshold: float) -> float:
+def _connected_fraction(grid: FeatureGrid, affinity_threshold: float) -> float:
     features_ND = grid.values_hwD[grid.counts_hw]
     sampled_ND = features_ND[:: -(-len(features_ND) // MAX_SAMPLED_PATCHES) or 1]
     return float((affinity(sampled_ND, affinity_threshold) == 1.0).mean()) if len(sampled_ND) else 0.0
 
 
 def second_vector(graph_NN: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-    """Solve (D - A) y = lambda D y for the second smallest lambda; D has the sums of the rows of A on its diagonal.
+    """Solve (D - A) y = lambda D y for the second smallest lambda; D is diagonal with the row sums of A.
 
-    A dense generalised solver takes 8 s for 3,600 patches. The largest eigenvalues of D^-1/2 A D^-1/2 are one minus the
-    smallest ones of that problem, and a Lanczos iteration finds two of them in a fraction of a second.
+    A dense generalised solver takes 8 s for 3,600 patches. One minus the largest eigenvalues of D^-1/2 A D^-1/2 are the
+    smallest eigenvalues of this problem, and Lanczos iteration finds two of them in a fraction of a second.
 
     Returns:
-        lambda_2, and its vector (N,), turned so that its largest entry by size is positive: there the object is.
+        lambda_2 and its eigenvector (N,), signed so that the entry of largest magnitude, which is in the object, is
+        positive.
     """
     root_N = np.sqrt(graph_NN.sum(axis=1))
     scaled_NN = graph_NN / root_N[:, None] / root_N[None]
-    # Never the first eigenvector, which is `root_N` itself: the iteration would not leave it.
+    # Not the first eigenvector, which is `root_N`: the iteration could not leave it.
     start_N = root_N * np.linspace(0.9, 1.1, len(root_N))
     values_2, vectors_N2 = eigsh(scaled_NN, k=2, which="LA", v0=start_N)
     second = int(values_2.argmin())
     vector_N = vectors_N2[:, second] / root_N
-    turned: NDArray[np.float64] = vector_N * np.sign(vector_N[np.abs(vector_N).argmax()])
-    return float(1 - values_2[second]), turned
+    signed: NDArray[np.float64] = vector_N * np.sign(vector_N[np.abs(vector_N).argmax()])
+    return float(1 - values_2[second]), signed
 
 
 def seed_component(inside_hw: NDArray[np.bool_], y_hw: NDArray[np.floating]) -> NDArray[np.bool_]:
-    """Return the connected part (by sides) that holds the highest value inside."""
+    """Return the 4-connected component with the highest value of `y_hw` inside."""
     if not inside_hw.any():
         return inside_hw
-    parts_hw, _ = label(inside_hw)
+    components_hw, _ = label(inside_hw)
     seed = np.where(inside_hw, y_hw, -np.inf).argmax()
-    component: NDArray[np.bool_] = parts_hw == parts_hw.flat[seed]
+    component: NDArray[np.bool_] = components_hw == components_hw.flat[seed]
     return component
 
 
-def _soft(y_hw: NDArray[np.floating], mask_hw: NDArray[np.bool_], left_hw: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Scale the vector from 0, the middle of the outside, to 1, the middle of the object; only the object exceeds 0.5.
+def _soft(
+    y_hw: NDArray[np.floating], mask_hw: NDArray[np.bool_], remaining_hw: NDArray[np.bool_]
+) -> NDArray[np.float32]:
+    """Scale the eigenvector to 0 at the median outside and 1 at the median inside; only the object exceeds 0.5.
 
-    A patch at the outline sees both sides, so the vector crosses the outline about half way.
+    A patch on the outline contains both sides, so the eigenvector crosses 0.5 at the outline.
     """
-    outside_hw = left_hw & ~mask_hw
+    outside_hw = remaining_hw & ~mask_hw
     if not mask_hw.any() or not outside_hw.any():
         return mask_hw.astype(np.float32)
     low, high = np.median(y_hw[outside_hw]), np.median(y_hw[mask_hw])
@@ -233,20 +245,24 @@ def _soft(y_hw: NDArray[np.floating], mask_hw: NDArray[np.bool_], left_hw: NDArr
 
 
 def _doubled(cut: Cut) -> Cut:
-    """Bring a cut of the deepest map to the grid of the keys, which has twice its rows and columns."""
+    """Upsample a cut of the deepest map to the grid of the keys, which has twice the rows and columns."""
     soft_hw = zoom(cut.soft_hw, 2, order=1, mode="nearest", grid_mode=True)
     return replace(cut, mask_hw=soft_hw > 0.5, soft_hw=soft_hw)
 
 
-def _why_not(lambda_2: float, mask_hw: NDArray[np.bool_], along: float) -> str:
-    share = float(mask_hw.mean())
-    if lambda_2 > CLEAN:
-        return f"no part of the image is apart from the rest (lambda_2 {lambda_2:.2f})"
-    if not SMALL <= share <= LARGE:
-        return f"what is apart covers {share:.1%} of the image"
-    if mask_hw[[0, 0, -1, -1], [0, -1, 0, -1]].sum() >= CORNERS:
-        return "what is apart reaches into the corners, as a background does"
-    edges = np.concatenate([mask_hw[0], mask_hw[-1], mask_hw[1:-1, 0], mask_hw[1:-1, -1]])
-    if edges.mean() > along:
-        return "what is apart reaches along the border, as a background does"
+def _corners(mask_hw: NDArray[np.bool_]) -> int:
+    return int(mask_hw[[0, 0, -1, -1], [0, -1, 0, -1]].sum())
+
+
+def _empty_reason(lambda_2: float, mask_hw: NDArray[np.bool_], max_border: float) -> str:
+    area = float(mask_hw.mean())
+    if lambda_2 > MAX_LAMBDA_2:
+        return f"no object stands out (lambda_2 {lambda_2:.2f}, at most {MAX_LAMBDA_2} for an object)"
+    if not MIN_AREA_FRACTION <= area <= MAX_AREA_FRACTION:
+        return f"the part cut off covers {area:.1%} of the image"
+    if _corners(mask_hw) >= BACKGROUND_CORNERS:
+        return f"the part cut off covers {_corners(mask_hw)} corners of the image, as a background does"
+    border = np.concatenate([mask_hw[0], mask_hw[-1], mask_hw[1:-1, 0], mask_hw[1:-1, -1]])
+    if border.mean() > max_border:
+        return f"the part cut off covers {border.mean():.0%} of the image border, as a background does"
     return ""

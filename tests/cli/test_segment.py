@@ -84,7 +84,7 @@ def test_ctrl_c_leaves_whole_files_and_resume_ends_it(tmp_path: Path) -> None:
         (("--method", "kmeans", "--objects", "2"), 2, ("--objects belongs to --method tokencut",)),
         (("--stride", "8"), 2, ("cannot take a smaller stride",)),
         (("--tile", "512x64"), 2, ("--tile '512x64'", "512:64")),
-        (("--method", "tokencut", "--tile", "64:8"), 2, ("looks across the whole image",)),
+        (("--method", "tokencut", "--tile", "64:8"), 2, ("needs the whole image",)),
         (("--truth", "none"), 3, ("no such file or folder",)),
         (("--propagate", "none.png"), 3, ("none.png",)),
     ],

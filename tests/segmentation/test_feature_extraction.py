@@ -136,7 +136,7 @@ def test_tiles_have_to_be_patches_and_methods_have_to_allow_them(tmp_path: Path)
     tiny = extractor(size=0, tiling=Tiling(16, 0))
     with pytest.raises(UsageError, match="--tile 16 is less than two patches"):
         tiny.grid(read(tiny, tmp_path, texture(64, 64)))
-    with pytest.raises(UsageError, match="--method tokencut looks across the whole image"):
+    with pytest.raises(UsageError, match="--method tokencut needs the whole image"):
         check_tiling("tokencut", Tiling(64, 8), whole_image_only=True)
     check_tiling("tokencut", None, whole_image_only=True)
     check_tiling("anomaly", Tiling(64, 8), whole_image_only=False)

@@ -78,7 +78,7 @@ def test_an_image_without_the_foreground_is_nothing() -> None:
     grids, _ = _images(6)
     fitted = PcaMethod().fit(grids)
     empty = FeatureGrid((COLOURS[0] + np.random.default_rng(1).normal(0, 0.3, (12, 16, 5))).astype(np.float32))
-    assert fitted.apply(empty).empty_reason == "no patch is like the foreground of the other images"
+    assert fitted.apply(empty).empty_reason == "no patch resembles the foreground of the other images"
     assert not fitted.apply(empty).labels().any()
 
 

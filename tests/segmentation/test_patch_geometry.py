@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from dinocli.segmentation.patch_geometry import LONGEST, PatchGeometry, canvas_size
+from dinocli.segmentation.patch_geometry import MAX_LONG_SIDE, PatchGeometry, canvas_size
 
 
 @pytest.mark.parametrize("source", [(480, 640), (333, 1000), (90, 70), (1080, 1920), (224, 224)])
@@ -15,8 +15,8 @@ def test_aspect_is_kept_to_half_a_patch(source: tuple[int, int], multiple: int) 
 
 
 def test_thin_images_neither_vanish_nor_explode() -> None:
-    assert canvas_size((1, 5000), short_side=224, multiple=16) == (16, LONGEST)
-    assert canvas_size((5000, 1), short_side=224, multiple=16) == (LONGEST, 16)
+    assert canvas_size((1, 5000), short_side=224, multiple=16) == (16, MAX_LONG_SIDE)
+    assert canvas_size((5000, 1), short_side=224, multiple=16) == (MAX_LONG_SIDE, 16)
     assert canvas_size((1, 1), short_side=224, multiple=16) == (224, 224)
 
 

@@ -8,7 +8,7 @@ from dinocli.errors import UsageError
 from dinocli.models.create import create_backbone
 from dinocli.segmentation.feature_extraction import feature_grids
 from dinocli.segmentation.method import FeatureGrid, FeatureKind
-from dinocli.segmentation.tokencut import LOOSE, MOST, TokenCut, affinity, second_vector, seed_component
+from dinocli.segmentation.tokencut import MAX_PATCHES, WEAK_EDGE, TokenCut, affinity, second_vector, seed_component
 
 RNG = np.random.default_rng(0)
 
@@ -52,9 +52,9 @@ def test_equals_a_dense_generalised_solver(kind: str) -> None:
 
 def test_ties_by_hand() -> None:
     features = np.array([[1, 0], [2, 0.1], [0, 1]], np.float32)
-    assert affinity(features, 0.2).tolist() == [[1, 1, LOOSE], [1, 1, LOOSE], [LOOSE, LOOSE, 1]]
+    assert affinity(features, 0.2).tolist() == [[1, 1, WEAK_EDGE], [1, 1, WEAK_EDGE], [WEAK_EDGE, WEAK_EDGE, 1]]
     near = np.array([[0, 0], [0, 1], [5, 5]], np.float32)
-    assert affinity(near, None).tolist() == [[1, 1, LOOSE], [1, 1, LOOSE], [LOOSE, LOOSE, 1]]
+    assert affinity(near, None).tolist() == [[1, 1, WEAK_EDGE], [1, 1, WEAK_EDGE], [WEAK_EDGE, WEAK_EDGE, 1]]
 
 
 def _scene(*boxes: tuple[slice, slice], noise: float = 0.05) -> NDArray[np.float32]:
@@ -127,7 +127,7 @@ def test_the_seed_is_the_highest_place_inside() -> None:
 
 
 def test_too_many_patches_are_refused() -> None:
-    with pytest.raises(UsageError, match=f"{MOST} at most"):
+    with pytest.raises(UsageError, match=f"{MAX_PATCHES} at most"):
         TokenCut().apply(FeatureGrid(np.zeros((81, 80, 1), np.float32)))
 
 

@@ -71,7 +71,7 @@ def test_strips_make_no_difference(refine: bool, monkeypatch: pytest.MonkeyPatch
     mask = disc()
     seen = picture(mask)
     whole = render(coarse(mask), FRAME, seen, refine=refine)
-    monkeypatch.setattr(module, "_STRIP", 256 * 24)
+    monkeypatch.setattr(module, "_STRIP_PIXELS", 256 * 24)
     strips = render(coarse(mask), FRAME, seen, refine=refine)
     np.testing.assert_allclose(strips.soft_HW, whole.soft_HW, atol=1e-4)
     assert (strips.labels_HW != whole.labels_HW).mean() < 1e-3

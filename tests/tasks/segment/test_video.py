@@ -14,7 +14,15 @@ from dinocli.errors import DataError
 from dinocli.progress import ProgressReporter
 from dinocli.segmentation import propagate as module
 from dinocli.segmentation.output_names import natural_order
-from dinocli.segmentation.propagate import NEIGHBOURS, RADIUS, TEMPERATURE, _Frame, carried, first_labels, shares
+from dinocli.segmentation.propagate import (
+    NEIGHBOURS,
+    RADIUS,
+    TEMPERATURE,
+    _Frame,
+    first_labels,
+    label_fractions,
+    propagate_labels,
+)
 from dinocli.tasks.segment.segment import segment
 from dinocli.tasks.segment.video import unpack
 from tests.data.files import noise, settings
@@ -56,7 +64,7 @@ def iou(one: NDArray[Any], other: NDArray[Any]) -> float:
     return float(((one > 0) & (other > 0)).sum() / ((one > 0) | (other > 0)).sum())
 
 
-def slow_carried(features: NDArray[np.float32], remembered: list[_Frame]) -> NDArray[np.float64]:
+def slow_propagation(features: NDArray[np.float32], remembered: list[_Frame]) -> NDArray[np.float64]:
     rows, columns = features.shape[:2]
     labels = np.zeros((rows, columns, remembered[0].labels_hwK.shape[-1]))
     for row in range(rows):
@@ -75,7 +83,7 @@ def slow_carried(features: NDArray[np.float32], remembered: list[_Frame]) -> NDA
 
 
 @pytest.mark.parametrize("radius", [1, 3, RADIUS])
-def test_labels_are_carried_as_the_slow_loop_does(radius: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_labels_are_propagated_as_by_the_slow_loop(radius: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "RADIUS", radius)
     random = np.random.default_rng(0)
 
@@ -86,14 +94,14 @@ def test_labels_are_carried_as_the_slow_loop_does(radius: int, monkeypatch: pyte
 
     remembered = [one() for _ in range(3)]
     features = one().features_hwD
-    fast = carried(features, remembered)
-    np.testing.assert_allclose(fast, slow_carried(features, remembered), atol=1e-5)
+    fast = propagate_labels(features, remembered)
+    np.testing.assert_allclose(fast, slow_propagation(features, remembered), atol=1e-5)
     np.testing.assert_allclose(fast.sum(axis=-1), 1, atol=1e-5)
 
 
 def test_shares_of_a_patch_add_up() -> None:
     labels = np.array([[0, 0, 7, 7], [0, 3, 7, 7]])
-    found = shares(labels, [0, 3, 7], (1, 2))
+    found = label_fractions(labels, [0, 3, 7], (1, 2))
     np.testing.assert_allclose(found, np.array([[[0.75, 0.25, 0], [0, 0, 1]]]))
 
 
