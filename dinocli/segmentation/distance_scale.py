@@ -180,7 +180,9 @@ class DistanceScale:
             soft_hw[None],
             threshold=cut,
             score=float(_soft(np.array(overall), line)),
-            empty_reason="" if found else f"no patch is above the threshold (maximum {highest / line:.2f} of --threshold auto)",
+            empty_reason=""
+            if found
+            else f"no patch is above the threshold (maximum {highest / line:.2f} of --threshold auto)",
             metrics={"furthest": highest / line},
             saliency_hw=saliency_hw,
             distances_hw=distances_hw,

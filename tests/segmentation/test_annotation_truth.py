@@ -82,7 +82,7 @@ def test_boxes_and_outlines_of_yolo(images: Path, tmp_path: Path) -> None:
     assert (found == 1).mean() == pytest.approx(0.2 * 0.4 / 2, abs=0.005)
     ears = Ears()
     truth.report_notes(ears)
-    assert ears.warnings == ["1 objects have a box and no outline: all of the box counts as the object"]
+    assert ears.warnings == ["1 objects have a box and no outline: the whole box counts as the object"]
 
 
 def test_annotations_of_other_images_and_folders_of_masks(images: Path, tmp_path: Path) -> None:
