@@ -85,8 +85,8 @@ def _command(name: str, command: Any) -> str:
     arguments = " ".join(str(p.metavar or p.name).upper() for p in command.params if p.param_type_name == "argument")
     text = [f"## {name}\n", f"```text\ndinocli {name} {arguments} [OPTIONS]\n```\n", f"{_plain(command.help)}\n"]
     if command.epilog:
-        examples = command.epilog.removeprefix("Example: ").split("  |  ")
-        text.append("```sh\n" + "\n".join(examples) + "\n```\n")
+        lines = command.epilog.removeprefix("Examples:\n").splitlines()
+        text.append("```sh\n" + "\n".join(line.strip() for line in lines) + "\n```\n")
     panels: dict[str, list[Any]] = {}
     for parameter in command.params:
         if parameter.name != "help":

@@ -104,7 +104,9 @@ def test_the_changelog_has_entries() -> None:
     assert title.startswith("# Changelog")
     newest = sections[0]
     assert re.match(rf"\[(Unreleased|{re.escape(dinocli.__version__)})\]", newest)
-    assert re.search(r"^### (Added|Changed|Fixed|Removed|Deprecated|Security)\n\n- \w*", newest, re.MULTILINE)
+    assert re.search(
+        r"^### (Added|Changed|Fixed|Removed|Deprecated|Security)\n\n(\*\*.+\*\*\n\n)?- \w*", newest, re.MULTILINE
+    )
 
 
 def test_the_tree_of_the_readme_is_the_folder() -> None:

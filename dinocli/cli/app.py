@@ -32,6 +32,7 @@ from dinocli.cli import (
     segment,
     training,
 )
+from dinocli.cli.help_page import Command, examples, with_words
 from dinocli.cli.streams import ClosedOutputError, settle_streams
 from dinocli.cli.usage import print_error, repeated_option, usage_message
 from dinocli.cores import limit_threads
@@ -58,6 +59,11 @@ OS_ERROR_ADVICE = {
 MIN_ADDRESS_SPACE_BYTES = 4 << 30
 TORCH_FREE_COMMANDS = ("recipe", "compare", "--version", "--install-completion", "--show-completion")
 
+FIRST_COMMANDS = examples(
+    "dinocli finetune-ssl ./images   # adapt; ends with a verdict",
+    "dinocli embed --out feats.npy   # features with the weights to keep",
+    "dinocli cluster                 # map, groups, copies, odd images",
+)
 EPILOG = (
     "Exit codes: 0 done, 1 internal error, 2 usage or recipe, 3 data, 4 weights or a missing extra, "
     "5 training stopped, 6 cannot write or out of memory, 130 Ctrl-C, 143 SIGTERM."
@@ -102,6 +108,9 @@ def with_torch_mismatch(error: Exception) -> Exception:
 
 class Commands(TyperGroup):
     """Command group that turns errors into one line on stderr and an exit code."""
+
+    def get_params(self, ctx: Any) -> Any:
+        return with_words(super().get_params(ctx))
 
     def make_context(self, *arguments: Any, **more: Any) -> Any:
         try:
@@ -173,7 +182,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog=EPILOG,
+    epilog=f"{FIRST_COMMANDS}\n\n{EPILOG}",
 )
 
 
@@ -189,23 +198,36 @@ def _dinocli(
         False, "--version", callback=_version, is_eager=True, help="Print the version and exit."
     ),
 ) -> None:
-    """Continue DINO training on your own images: no labels, no telemetry, works offline."""
+    """Adapt image features to your own images without labels; then search, group and segment the images.
 
+    Each command uses the result of the previous one. No telemetry; works offline.
+    """
+
+
+ADAPT, USE, RUNS = "Adapt", "Use the features", "Runs, settings, machine"
 
 for name, mode in training.TRAINING_COMMANDS.items():
-    app.command(name, help=mode.help, epilog=mode.epilog)(training.training)
-app.command("embed", epilog=embed.EPILOG)(embed.embed)
-app.command("evaluate", epilog=evaluate.EPILOG)(evaluate.evaluate)
-app.command("compare", epilog=compare.EPILOG)(compare.compare)
-app.command("search", epilog=search.EPILOG)(search.search)
-app.command("cluster", epilog=cluster.EPILOG)(cluster.cluster)
-app.command("classify", epilog=classify.EPILOG)(classify.classify)
-app.command("export", epilog=export.EPILOG)(export.export)
-app.command("segment", epilog=segment.EPILOG)(segment.segment)
-app.command("runs", epilog=runs.EPILOG)(runs.runs)
-app.command("rerun", epilog=rerun.EPILOG)(rerun.rerun)
-app.command("doctor", epilog=doctor.EPILOG)(doctor.doctor)
-app.add_typer(recipe.app, name="recipe")
+    app.command(name, cls=Command, help=mode.help, epilog=mode.epilog, rich_help_panel=ADAPT)(training.training)
+for panel, commands in {
+    USE: (
+        (embed.embed, embed.EPILOG),
+        (search.search, search.EPILOG),
+        (cluster.cluster, cluster.EPILOG),
+        (classify.classify, classify.EPILOG),
+        (segment.segment, segment.EPILOG),
+        (evaluate.evaluate, evaluate.EPILOG),
+        (export.export, export.EPILOG),
+    ),
+    RUNS: (
+        (runs.runs, runs.EPILOG),
+        (compare.compare, compare.EPILOG),
+        (rerun.rerun, rerun.EPILOG),
+        (doctor.doctor, doctor.EPILOG),
+    ),
+}.items():
+    for function, epilog in commands:
+        app.command(cls=Command, epilog=epilog, rich_help_panel=panel)(function)
+app.add_typer(recipe.app, name="recipe", rich_help_panel=RUNS)
 
 
 def _check_address_space(arguments: list[str]) -> None:

@@ -6,12 +6,13 @@ from typing import Annotated, Any, Literal
 
 from dinocli.cli import options as opt
 from dinocli.cli import paths
+from dinocli.cli.help_page import examples
 from dinocli.cli.option_groups import feature_options, grouped, read_options, terminal_options
 
-EPILOG = (
-    "Example: dinocli classify feats.npy --labels few.csv --suggest 20  |  "
-    "dinocli classify ./images --labels few.csv --precision 0.95 --save clf.safetensors  |  "
-    "dinocli classify ./new --classifier clf.safetensors --out new.csv"
+EPILOG = examples(
+    "dinocli classify feats.npy --labels few.csv --suggest 20",
+    "dinocli classify ./images --labels few.csv --precision 0.95 --save clf.safetensors",
+    "dinocli classify ./new --classifier clf.safetensors --out new.csv",
 )
 LEARNING = "Labels and classifier"
 
@@ -29,7 +30,9 @@ Column = Annotated[
 ]
 Groups = Annotated[
     str,
-    opt.option("--groups", panel=LEARNING, help="Column, or `folder`: a part, lot or patient is never on both sides."),
+    opt.option(
+        "--groups", panel=LEARNING, help="Column, or `folder`: images of one part, lot or patient stay together."
+    ),
 ]
 Classifier = Annotated[
     str, opt.option("--classifier", panel=LEARNING, help="Use this saved classifier instead of labels.")

@@ -7,12 +7,13 @@ from typing import Annotated, Any, Literal
 import typer
 
 from dinocli.cli import options as opt
+from dinocli.cli.help_page import examples
 from dinocli.cli.option_groups import feature_options, grouped, read_options, terminal_options
 
-EPILOG = (
-    "Example: dinocli cluster feats.npy -k auto --report report.html  |  "
-    "dinocli cluster ./images --weights runs/mine -k 8 --link-dir groups  |  "
-    "dinocli cluster feats.npy --select 200 --labels folder --json | jq .agreement"
+EPILOG = examples(
+    "dinocli cluster feats.npy -k auto --report report.html",
+    "dinocli cluster ./images --weights runs/mine -k 8 --link-dir groups",
+    "dinocli cluster feats.npy --select 200 --labels folder --json | jq .agreement",
 )
 GROUPS = "Groups"
 
@@ -27,7 +28,10 @@ K = Annotated[
 ]
 Pca = Annotated[int, opt.option("--pca", panel=GROUPS, min=0, help="PCA components to keep; 0: all (hdbscan: 50).")]
 MinSize = Annotated[
-    int, opt.option("--min-size", panel=GROUPS, min=0, help="Smallest group; images of smaller ones are in no group.")
+    int,
+    opt.option(
+        "--min-size", panel=GROUPS, min=0, help="Smallest group, images; images of smaller groups get cluster -1."
+    ),
 ]
 Duplicates = Annotated[
     str,
@@ -35,7 +39,7 @@ Duplicates = Annotated[
         "--duplicates",
         panel=GROUPS,
         metavar="COSINE",
-        help="Threshold of near-duplicates: auto (from the folder), a cosine, 0: off.",
+        help="Cosine from which images are near-copies; auto: measured; 0: off.",
     ),
 ]
 Checks = Annotated[
@@ -86,7 +90,7 @@ LinkDir = Annotated[
 Copy = Annotated[bool, opt.option("--copy", panel=opt.OUTPUT, help="Copy the images instead of linking them.")]
 FollowLinks = Annotated[
     bool,
-    opt.option("--follow-links", panel=opt.OUTPUT, help="Copy links too that lead out of the folder of the images."),
+    opt.option("--follow-links", panel=opt.OUTPUT, help="Also copy targets of links outside the folder of the images."),
 ]
 
 

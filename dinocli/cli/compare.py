@@ -5,9 +5,13 @@ from typing import Annotated, Any
 import typer
 
 from dinocli.cli import options as opt
+from dinocli.cli.help_page import examples
 from dinocli.cli.option_groups import grouped, terminal_options
 
-EPILOG = "Example: dinocli compare runs/*/ --report comparison.html  |  dinocli compare runs/a runs/b --json"
+EPILOG = examples(
+    "dinocli compare runs/*/ --report comparison.html",
+    "dinocli compare runs/a runs/b --json",
+)
 
 
 @grouped(terminal=terminal_options)
@@ -24,7 +28,7 @@ def compare(
 ) -> None:
     """Compare runs: verdicts, scores of start and adapted weights, settings that differ.
 
-    Reads what the runs left and no image. The table goes to stdout: tab-separated when piped, --json for one object.
+    Reads the run folders only, no images. The table goes to stdout: tab-separated when piped, --json for one object.
     """
     from dinocli.cli.show_compare import show_comparison
     from dinocli.tasks.compare_runs import CompareOptions, compare_runs

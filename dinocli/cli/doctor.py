@@ -3,9 +3,13 @@
 from typing import Annotated, Any
 
 from dinocli.cli import options as opt
+from dinocli.cli.help_page import examples
 from dinocli.cli.option_groups import grouped, terminal_options
 
-EPILOG = "Example: dinocli doctor --json | jq .torch  |  dinocli doctor --bench --model vit_tiny_patch16_224"
+EPILOG = examples(
+    "dinocli doctor --json | jq .torch",
+    "dinocli doctor --bench --model vit_tiny_patch16_224",
+)
 
 Bench = Annotated[
     bool,

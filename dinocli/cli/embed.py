@@ -8,11 +8,14 @@ import typer
 
 from dinocli.cli import options as opt
 from dinocli.cli import paths
+from dinocli.cli.help_page import examples
 from dinocli.cli.option_groups import grouped, read_options, terminal_options
 
-EPILOG = (
-    "Example: dinocli embed ./images --out feats.npy  |  dinocli embed ./images --tokens cls+mean --out f.parquet  |  "
-    "dinocli embed ./images --shard 0/2 --out f.npy  |  dinocli embed --merge --out f.npy"
+EPILOG = examples(
+    "dinocli embed ./images --out feats.npy",
+    "dinocli embed ./images --tokens cls+mean --out f.parquet",
+    "dinocli embed ./images --shard 0/2 --out f.npy",
+    "dinocli embed --merge --out f.npy",
 )
 
 FEATURES = "Features"
@@ -65,14 +68,14 @@ Like = Annotated[
     str,
     opt.option(
         "--like",
-        help="Feature file whose weights, reading, tokens and fit are used.",
+        help="Feature file whose weights, reading, tokens and fit are used again.",
         callback=paths.features,
         panel=FEATURES,
     ),
 ]
 Merge = Annotated[
     bool,
-    opt.option("--merge", help="Join the shards named as IMAGES, or those beside --out.", panel=opt.OUTPUT),
+    opt.option("--merge", help="Join the shards given as IMAGES, or those of --out.", panel=opt.OUTPUT),
 ]
 
 

@@ -5,11 +5,12 @@ from typing import Annotated, Any
 
 from dinocli.cli import options as opt
 from dinocli.cli import paths
+from dinocli.cli.help_page import examples
 from dinocli.cli.option_groups import feature_options, grouped, read_options, terminal_options
 
-EPILOG = (
-    "Example: dinocli evaluate feats.npy --labels folder  |  "
-    "dinocli evaluate adapted.npy --baseline start.npy --labels parts.csv --groups part"
+EPILOG = examples(
+    "dinocli evaluate feats.npy --labels folder",
+    "dinocli evaluate adapted.npy --baseline start.npy --labels parts.csv --groups part",
 )
 
 LABELS = "Labels"
@@ -33,7 +34,7 @@ def evaluate(
         opt.option(
             "--groups",
             panel=LABELS,
-            help="Column of that CSV, or `folder`: a part, lot or patient is never on both sides.",
+            help="CSV column, or `folder`: images of one part, lot or patient stay together.",
         ),
     ] = "",
     train: Annotated[
@@ -56,7 +57,7 @@ def evaluate(
         opt.option(
             "--views",
             panel=LABELS,
-            help="Views per image for LiDAR (300 images; GPU: 500); 0: no views, no verdict.",
+            help="Augmented views per image for LiDAR; 0: no views and no verdict.",
         ),
     ] = 2,
     whiten: opt.Whiten = False,

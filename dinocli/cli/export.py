@@ -6,11 +6,12 @@ import typer
 
 from dinocli.cli import completion, paths
 from dinocli.cli import options as opt
+from dinocli.cli.help_page import examples
 from dinocli.cli.option_groups import grouped, terminal_options
 
-EPILOG = (
-    "Example: dinocli export runs/mine --format onnx --out mine.onnx  |  "
-    "dinocli export --format onnx --with-preprocessing --classifier clf.safetensors --out defects.onnx"
+EPILOG = examples(
+    "dinocli export runs/mine --format onnx --out mine.onnx",
+    "dinocli export --format onnx --with-preprocessing --classifier clf.safetensors --out defects.onnx",
 )
 
 

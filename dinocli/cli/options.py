@@ -58,17 +58,17 @@ Range = Annotated[
     option(
         "--range",
         panel=INPUT,
-        help="auto|full|minmax|percentile:L,H|image:L,H (of each)|window:L,W|fixed:L,H.",
+        help="auto, full, minmax, percentile:L,H, image:L,H, window:L,W or fixed:L,H.",
         show_default="stored, else auto",
     ),
 ]
 Nodata = Annotated[
     list[float] | None,
-    option("--nodata", panel=INPUT, help="Source value that means no data; repeatable. GDAL's tag is honoured."),
+    option("--nodata", panel=INPUT, help="Pixel value that means no data, beside GDAL_NODATA tags; repeatable."),
 ]
 Channels = Annotated[
     str | None,
-    option("--channels", panel=INPUT, help="Channels to read, any number: from 0 (0,1,2,3), names (C:DAPI), or page."),
+    option("--channels", panel=INPUT, help="Channels to read: numbers from 0 (0,1,2,3), names (C:DAPI), or page."),
 ]
 Page = Annotated[
     int | None, option("--page", panel=INPUT, min=0, help="Page of multi-page files, from 0.", show_default="0")
@@ -87,7 +87,7 @@ Z = Annotated[
         "--z",
         panel=INPUT,
         help="TIFF stacks: max or mean along z, or a plane from 0; --page is time.",
-        show_default="pages, not axes",
+        show_default="off",
         callback=_z,
     ),
 ]
@@ -127,7 +127,7 @@ Labels = Annotated[
     option(
         "--labels",
         panel=INPUT,
-        help="folder, folder:N, CSV, COCO, YOLO or VOC: measured, never trained on.",
+        help="Labels for the final table only: folder, folder:N, CSV, COCO, YOLO, VOC.",
         callback=paths.labels,
     ),
 ]
@@ -147,7 +147,7 @@ Model = Annotated[
         "--model",
         panel=MODEL,
         autocompletion=completion.models,
-        help="timm name, beside a bare state dict or --weights none.",
+        help="timm name; needed with a bare state dict or --weights none.",
     ),
 ]
 Teacher = Annotated[
@@ -167,7 +167,7 @@ Recipes = Annotated[
         "-r",
         panel=TRAINING,
         autocompletion=completion.recipes,
-        help="Name or path; repeatable, later override. See `dinocli recipe list`.",
+        help="Name (`dinocli recipe list`) or path; repeatable, the last wins.",
     ),
 ]
 Settings = Annotated[
@@ -183,11 +183,11 @@ Settings = Annotated[
 ]
 Steps = Annotated[
     int | None,
-    option("--steps", panel=TRAINING, min=1, help="Optimizer steps.", show_default="by the number of images"),
+    option("--steps", panel=TRAINING, min=1, help="Optimizer steps.", show_default="from the number of images"),
 ]
 Minutes = Annotated[
     float,
-    option("--minutes", panel=TRAINING, min=0.0, help="Time budget of the whole command, minutes; 0 = none."),
+    option("--minutes", panel=TRAINING, min=0.0, help="Time limit of the whole command, minutes; 0: none."),
 ]
 Whiten = Annotated[
     bool,
@@ -195,9 +195,7 @@ Whiten = Annotated[
 ]
 EmbedBatch = Annotated[
     int | None,
-    option(
-        "--batch-size", panel=OUTPUT, min=1, help="Images embedded at once, where images are given.", show_default="32"
-    ),
+    option("--batch-size", panel=OUTPUT, min=1, help="Images per batch, if images are given.", show_default="32"),
 ]
 Precision = Annotated[
     Literal["auto", "fp32", "bf16", "fp16"],
@@ -221,7 +219,7 @@ BatchSize = Annotated[
         panel=TRAINING,
         parser=_batch_size,
         metavar="N",
-        help="Images per step, all processes; auto: by image count; max: all that fits.",
+        help="Images per step over all processes; auto; max: all that fits in memory.",
         show_default="auto",
     ),
 ]

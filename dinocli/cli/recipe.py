@@ -6,9 +6,10 @@ from typing import Annotated
 import typer
 
 from dinocli.cli import options as opt
+from dinocli.cli.help_page import Command, examples
 
 app = typer.Typer(
-    help="See, copy and check recipes: the settings of a run.",
+    help="List, show, copy and check recipes: the settings of a run.",
     no_args_is_help=True,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -19,9 +20,9 @@ Names = Annotated[
 ]
 
 
-@app.command("list", epilog="Example: dinocli recipe list | cut -f1")
+@app.command("list", cls=Command, epilog=examples("dinocli recipe list", "dinocli recipe list | cut -f1"))
 def list_recipes(json: opt.Json = False, debug: opt.Debug = False) -> None:
-    """List the shipped recipes with the images they are for; tab-separated when piped."""
+    """List the shipped recipes with the images that they are for; tab-separated in a pipe."""
     from dinocli.cli.facts import print_facts
     from dinocli.cli.render import print_json
     from dinocli.config.load import load_recipe, recipe_names
@@ -33,9 +34,13 @@ def list_recipes(json: opt.Json = False, debug: opt.Debug = False) -> None:
     print_facts(descriptions)
 
 
-@app.command("show", epilog="Example: dinocli recipe show industrial --set run.steps=500 > mine.toml")
+@app.command(
+    "show",
+    cls=Command,
+    epilog=examples("dinocli recipe show grey", "dinocli recipe show grey -s run.steps=500 > mine.toml"),
+)
 def show(names: Names, settings: opt.Settings = None, json: opt.Json = False, debug: opt.Debug = False) -> None:
-    """Print every setting of a recipe, merged over `natural`, as TOML that `--recipe` takes back."""
+    """Print all settings of a recipe (its own and those of `natural`) as TOML for `--recipe`."""
     from dinocli.cli.render import print_json
     from dinocli.config.load import load_recipe, to_toml
 
@@ -46,14 +51,18 @@ def show(names: Names, settings: opt.Settings = None, json: opt.Json = False, de
         typer.echo(to_toml(merged), nl=False)
 
 
-@app.command("copy", epilog="Example: dinocli recipe copy grey mine.toml && dinocli pretrain ./images -r mine.toml")
+@app.command(
+    "copy",
+    cls=Command,
+    epilog=examples("dinocli recipe copy grey mine.toml", "dinocli pretrain ./images --recipe mine.toml"),
+)
 def copy(
-    name: Annotated[str, typer.Argument(help="Name or path.")],
-    path: Annotated[str, typer.Argument(help="The new file.")],
+    name: Annotated[str, typer.Argument(help="Name or path of a recipe.", metavar="NAME")],
+    path: Annotated[str, typer.Argument(help="The new file.", metavar="FILE")],
     force: opt.Force = False,
     debug: opt.Debug = False,
 ) -> None:
-    """Copy a recipe, with its comments, to edit it."""
+    """Copy a recipe with its comments into a file to edit."""
     from dinocli.config.load import recipe_path
     from dinocli.errors import UsageError
 
@@ -64,7 +73,7 @@ def copy(
     typer.echo(str(target))
 
 
-@app.command("check", epilog="Example: dinocli recipe check mine.toml && echo fine")
+@app.command("check", cls=Command, epilog=examples("dinocli recipe check mine.toml"))
 def check(names: Names, settings: opt.Settings = None, json: opt.Json = False, debug: opt.Debug = False) -> None:
     """Check that recipes are valid, and list their differences from `natural`."""
     from dinocli.cli.render import print_json

@@ -10,8 +10,12 @@ from typing import Annotated
 import typer
 
 from dinocli.cli import options as opt
+from dinocli.cli.help_page import examples
 
-EPILOG = "Example: dinocli rerun runs/mine --out runs/again  |  dinocli rerun runs/mine --dry-run"
+EPILOG = examples(
+    "dinocli rerun runs/mine --out runs/again",
+    "dinocli rerun runs/mine --dry-run",
+)
 
 DROPPED_OPTIONS = ("--out", "-o", "--minutes")
 DROPPED_FLAGS = ("--resume", "--force", "--json", "--quiet", "-q", "--debug")

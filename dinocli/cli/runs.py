@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dinocli.cli import options as opt
+from dinocli.cli.help_page import examples
 
 if TYPE_CHECKING:
     from dinocli.artifacts.run_list import RunSummary
 
-EPILOG = (
-    "Example: dinocli runs  |  dinocli runs /data/runs --json | jq -r '.runs[] | select(.keep == \"adapted\").path'"
+EPILOG = examples(
+    "dinocli runs",
+    "dinocli runs /data/runs --json | jq -r '.runs[] | select(.keep == \"adapted\").path'",
 )
 
 HEADER = ("run", "started", "status", "verdict", "keep", "images", "steps", "minutes", "MB")

@@ -7,11 +7,12 @@ import typer
 
 from dinocli.cli import options as opt
 from dinocli.cli import paths
+from dinocli.cli.help_page import examples
 from dinocli.cli.option_groups import grouped, terminal_options
 
-EPILOG = (
-    "Example: dinocli search defect.png --in feats.npy -n 20 --sheet found.png | cut -f4  |  "
-    "dinocli search a.png b.png --unlike c.png --in feats.npy"
+EPILOG = examples(
+    "dinocli search defect.png --in feats.npy -n 20 --sheet found.png | cut -f4",
+    "dinocli search a.png b.png --unlike c.png --in feats.npy",
 )
 
 Queries = Annotated[

@@ -7,23 +7,24 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from dinocli.cli import options as opt
+from dinocli.cli.help_page import examples
 from dinocli.cli.option_groups import grouped, read_options, terminal_options
 
 if TYPE_CHECKING:
     from dinocli.tasks.segment.segment_options import MaskOutputs
 
-EPILOG = (
-    "Example: dinocli segment ./images --out masks --overlay  |  "
-    "dinocli segment ./parts --method anomaly --reference ./good --out masks --soft --coco masks/coco.json  |  "
-    "dinocli segment ./big --method anomaly --tile 512:64 --out masks  |  "
-    "dinocli segment clip.mp4 --propagate first.png --out masks"
+EPILOG = examples(
+    "dinocli segment ./images --out masks --overlay",
+    "dinocli segment ./parts --method anomaly --reference ./good --out masks --soft --coco masks/coco.json",
+    "dinocli segment ./big --method anomaly --tile 512:64 --out masks",
+    "dinocli segment clip.mp4 --propagate first.png --out masks",
 )
 METHOD, RESOLUTION = "Method", "Resolution"
 
 
 MethodName = Annotated[
     Literal["auto", "attention", "tokencut", "kmeans", "pca", "anomaly"],
-    opt.option("--method", "-m", panel=METHOD, help="Segmentation method; auto says which it chose and why."),
+    opt.option("--method", "-m", panel=METHOD, help="Segmentation method; auto names its choice and the reason."),
 ]
 Objects = Annotated[
     int | None, opt.option("--objects", panel=METHOD, min=1, help="tokencut: objects to look for.", show_default="1")
@@ -106,20 +107,20 @@ SaveDetector = Annotated[
     str, opt.option("--save-detector", panel=opt.OUTPUT, help="Save the fitted anomaly method to this folder.")
 ]
 Out = Annotated[str, opt.option("--out", "-o", panel=opt.OUTPUT, help="Folder of the results.", show_default=False)]
-Soft = Annotated[bool, opt.option("--soft", panel=opt.OUTPUT, help="Write soft maps too, as 16-bit PNG.")]
-Npy = Annotated[bool, opt.option("--npy", panel=opt.OUTPUT, help="Write soft maps too, as float32 .npy.")]
+Soft = Annotated[bool, opt.option("--soft", panel=opt.OUTPUT, help="Also write soft maps as 16-bit PNG.")]
+Npy = Annotated[bool, opt.option("--npy", panel=opt.OUTPUT, help="Also write soft maps as float32 .npy.")]
 PatchMaps = Annotated[
     bool,
     opt.option(
-        "--maps", "--heads", panel=opt.OUTPUT, help="Write attention heads (attention) or components (pca) too."
+        "--maps", "--heads", panel=opt.OUTPUT, help="Also write attention heads (attention) or components (pca)."
     ),
 ]
-Overlay = Annotated[bool, opt.option("--overlay", panel=opt.OUTPUT, help="Write images with their masks drawn in too.")]
+Overlay = Annotated[bool, opt.option("--overlay", panel=opt.OUTPUT, help="Also write images with masks drawn in.")]
 Coco = Annotated[
     str, opt.option("--coco", panel=opt.OUTPUT, help="Write all regions to this COCO file, as run lengths.")
 ]
 Polygons = Annotated[bool, opt.option("--polygons", panel=opt.OUTPUT, help="COCO file with polygons, without holes.")]
-Yolo = Annotated[bool, opt.option("--yolo", panel=opt.OUTPUT, help="Write YOLO segmentation labels too.")]
+Yolo = Annotated[bool, opt.option("--yolo", panel=opt.OUTPUT, help="Also write YOLO segmentation labels.")]
 Truth = Annotated[
     str, opt.option("--truth", panel=opt.INPUT, help="True masks to score against: folder, COCO, YOLO or VOC.")
 ]
@@ -127,7 +128,8 @@ GoodWithoutMask = Annotated[
     bool, opt.option("--good-without-mask", panel=opt.INPUT, help="Images without a mask in --truth have no defect.")
 ]
 Groups = Annotated[
-    str, opt.option("--groups", panel=opt.INPUT, help="folder, folder:N or CSV: a part is as good as its worst image.")
+    str,
+    opt.option("--groups", panel=opt.INPUT, help="Images of one part: folder, folder:N, CSV; the worst decides."),
 ]
 Seed = Annotated[int, opt.option("--seed", panel=METHOD, min=0, help="Random seed of sample and method.")]
 

@@ -9,6 +9,7 @@ from typing import Any
 import typer
 
 from dinocli.cli import options as opt
+from dinocli.cli.help_page import examples
 from dinocli.cli.option_groups import grouped, read_options, terminal_options
 
 
@@ -30,7 +31,7 @@ class TrainingCommand:
 
 
 _OUTPUT_HELP = (
-    "\n\nLeaves a folder with the weights to keep (backbone/), report.html, and everything needed to repeat the run. "
+    "\n\nWrites a folder with the weights to keep (backbone/), report.html, and everything needed to repeat the run. "
     "Its path is printed on stdout."
 )
 DISTILLATION_RECIPE = "distill"
@@ -38,22 +39,30 @@ DISTILLATION_RECIPE = "distill"
 
 NO_RECIPE = "No --recipe given. A domain recipe may work better; see `dinocli recipe list`."
 TRAINING_COMMANDS = {
-    "pretrain": TrainingCommand(
-        (),
-        (),
-        "Continue DINO training of all parameters on your images, from ImageNet weights; then report whether it helped."
-        + _OUTPUT_HELP,
-        "Example: dinocli pretrain ./images --recipe industrial --minutes 20  |  "
-        "find . -name '*.tif' -print0 | dinocli pretrain - -0 --weights none --model vit_tiny_patch16_224",
-    ),
     "finetune-ssl": TrainingCommand(
         ("gentle",),
         ("plain",),
-        "Continue DINO with small steps, for hundreds to tens of thousands of images: `pretrain` with the recipe "
-        "`gentle` below that of your images (default: `plain`). The head trains first, then the backbone; "
-        "the run ends when the selection score stops improving." + _OUTPUT_HELP,
-        "Example: dinocli finetune-ssl ./images --recipe grey --minutes 20  |  "
-        "dinocli finetune-ssl ./images --set model.trainable=last-2",
+        "Adapt ImageNet weights with DINO in small steps; for hundreds to tens of thousands of images.\n\n"
+        "It is `pretrain` with the recipe `gentle`, then that of your images (default: `plain`). The head trains "
+        "first, then the backbone. The run ends when the selection score stops improving; the verdict says if the "
+        "features got better than those of the start." + _OUTPUT_HELP,
+        examples(
+            "dinocli finetune-ssl ./images --recipe grey --minutes 20",
+            "dinocli finetune-ssl ./images --dry-run",
+            "dinocli finetune-ssl ./images --set model.trainable=last-2",
+        ),
+    ),
+    "pretrain": TrainingCommand(
+        (),
+        (),
+        "Train all parameters with DINO, from ImageNet weights or from scratch.\n\n"
+        "With fewer than tens of thousands of images, use `finetune-ssl`. At the end the verdict says if the features "
+        "got better than those of the start." + _OUTPUT_HELP,
+        examples(
+            "dinocli pretrain ./images --recipe industrial --minutes 20",
+            "dinocli pretrain ./images --dry-run",
+            "find . -name '*.tif' -print0 | dinocli pretrain - -0 --weights none --model vit_tiny_patch16_224",
+        ),
     ),
 }
 

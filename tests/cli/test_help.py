@@ -99,10 +99,22 @@ def test_help_has_an_example_and_explains_every_option(path: tuple[str, ...]) ->
     for name in path:
         command = command.commands[name]  # type: ignore[attr-defined]
     assert command.epilog is not None
-    assert f"Example: dinocli {' '.join(path)}" in command.epilog
+    first, *lines = command.epilog.splitlines()
+    assert first == "Examples:"
+    assert lines[0].startswith(f"dinocli {' '.join(path)}")
+    assert all(line == line.rstrip() and "dinocli" in line for line in lines)
     assert command.help
     for parameter in command.params:
         assert getattr(parameter, "help", None), parameter.name
+
+
+def test_help_names_values_by_short_words(tmp_path: Path) -> None:
+    text = warm("classify", "--help", cwd=tmp_path).out
+    assert re.search(r"--save +TEXT ", text)
+    assert re.search(r"--suggest +N ", text)
+    assert re.search(r"--method +-m +auto, linear, knn, +", text)
+    assert re.search(r"--force +Replace", text), "a flag has no value"
+    assert not re.search(r"<(bool|str|int|list)|…", text)
 
 
 def test_help_goes_to_stdout_without_colours(tmp_path: Path) -> None:
