@@ -68,7 +68,7 @@ def test_shards_are_merged_to_the_whole(tmp_path: Path) -> None:
     for number in (2, 0):
         done = warm("embed", folder, *TINY, "--shard", f"{number}/3", "--max-bad", "50%", cwd=tmp_path)
         assert (done.code, done.out) == (0, f"feats.{number}of3.npy\n"), done.err
-    refused(warm("embed", "--merge", cwd=tmp_path), 4, "these are the shards 0/3, 2/3, and all of one number")
+    refused(warm("embed", "--merge", cwd=tmp_path), 4, "these are the shards 0/3, 2/3, and all shards i/n of one n")
     assert warm("embed", folder, *TINY, "--shard", "1/3", "--max-bad", "50%", cwd=tmp_path).code == 0
     assert np.isnan(np.load(tmp_path / "feats.1of3.npy")).all(1).tolist() == [False, True, False, False]
     done = warm("embed", "--merge", "--json", cwd=tmp_path)

@@ -74,8 +74,8 @@ def _cluster(options: ClusterOptions, reporter: ProgressReporter, stdin: BinaryI
     began = time.monotonic()
     members = open_members(options, reporter, stdin)
     if options.link_dir and (members.root is None or members.boxes is not None):
-        why = members.missing_root() or "these features do not name whole images and their folder"
-        raise UsageError(f"--link-dir needs the images: {why}")
+        reason = members.missing_root() or "these features do not name whole images and their folder"
+        raise UsageError(f"--link-dir needs the images: {reason}")
     labels = read_labels(options.labels, members.names, reporter.line) if options.labels else {}
     reporter.line(f"{len(members):,} images, {members.flat().shape[1]} values each")
     options = replace(options, whiten=members.needs_whitening(options.whiten, reporter.line))
@@ -89,11 +89,11 @@ def _cluster(options: ClusterOptions, reporter: ProgressReporter, stdin: BinaryI
         placed = place(rows, options.map, seed=options.seed)
         ids = _ids(options, members, found, reporter)
         issues = checked.issues if checked else []
-        seen = checked.statistics if checked else []
-        drifted = drift_of(Path(options.drift), members, seen, reporter, options.seed) if options.drift else None
-        wanted = options.duplicates
+        statistics = checked.statistics if checked else []
+        drifted = drift_of(Path(options.drift), members, statistics, reporter, options.seed) if options.drift else None
+        threshold = options.duplicates
         reporter.stage("looking for duplicates")
-        same = find_same(members, found.grouping, wanted, reporter, options.seed) if wanted else Same([], 0, 0)
+        same = find_same(members, found.grouping, threshold, reporter, options.seed) if threshold else Same([], 0, 0)
         again = duplicate_groups(members, same.pairs)
         closest = same.threshold if same.reason else 1.0
         selected = diverse(pooled, options.select, closest=closest, seed=options.seed) if options.select else []
@@ -139,7 +139,7 @@ def _write(
     thumbnails = thumbnail_folder(options.page or table)
     with FileSet(table, [thumbnails.name]) as files:
         if options.page and thumbnails.parent == table.parent:
-            files.drop(thumbnails)  # thumbnails of an earlier page; the new page may embed all of its own
+            files.drop(thumbnails)  # thumbnails of an earlier page; the new page may embed all thumbnails
         done = [table]
         write_clusters(files.new(table), members, findings)
         if options.duplicates:

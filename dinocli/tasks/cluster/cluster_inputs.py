@@ -43,7 +43,7 @@ def open_members(options: ClusterOptions, reporter: ProgressReporter, stdin: Bin
     """
     members = members_of(open_or_embed(options, reporter, stdin), reporter)
     if gone := members.missing_root():
-        reporter.warn(f"the images cannot be looked at, for copies, issues and pictures: {gone}")
+        reporter.warn(f"without the images there are no copies, issues and pictures: {gone}")
     return members
 
 

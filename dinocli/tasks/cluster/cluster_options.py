@@ -87,11 +87,11 @@ class ClusterOptions(FeatureInputs):
         if self.method == "hdbscan" and self.k != AUTO:
             raise UsageError("--method hdbscan finds the number of groups itself; leave -k out, --min-size steers it")
         if self.duplicates != AUTO_DUPLICATES and not 0 <= self.duplicates <= 1:
-            raise UsageError(f"--duplicates {self.duplicates:g} is no cosine; give 0 (look for none) to 1, or auto")
+            raise UsageError(f"--duplicates {self.duplicates:g} is no cosine; give 0 (no search) to 1, or auto")
         if self.copy and not self.link_dir:
             raise UsageError("--copy needs --link-dir DIR, the folder for the copies")
         if self.follow_links and not self.copy:
-            raise UsageError("--follow-links says what --copy copies; add --copy")
+            raise UsageError("--follow-links works with --copy only; add --copy")
         check_layout(self.map)
 
     @property
@@ -133,7 +133,7 @@ class ClusterOptions(FeatureInputs):
             DRIFT: bool(self.drift),
             SELECTED: self.select > 0,
         }
-        beside = (self.beside(name) for name, asked in wanted.items() if asked)
+        beside = (self.beside(name) for name, written in wanted.items() if written)
         return [self.table, *beside, *(path for path in more if path)]
 
 

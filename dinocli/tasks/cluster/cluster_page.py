@@ -158,8 +158,8 @@ def _neighbours(
     neighbours: list[list[tuple[int, float]]] = []
     for first in range(0, len(rows), _QUERIES):
         queries_QD = features_ND[first : first + _QUERIES]
-        own = np.arange(first, first + len(queries_QD))
-        nearest = nearest_rows(queries_QD, features_ND, NEIGHBOURS, leave_out=own, threads=block_threads())
+        themselves = np.arange(first, first + len(queries_QD))
+        nearest = nearest_rows(queries_QD, features_ND, NEIGHBOURS, leave_out=themselves, threads=block_threads())
         pairs = zip(nearest.rows_QK.tolist(), nearest.cosine_QK.tolist(), strict=True)
         neighbours.extend(list(zip(*pair, strict=True)) for pair in pairs)
         reporter.progress("neighbours", len(neighbours), len(rows))

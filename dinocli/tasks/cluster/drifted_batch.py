@@ -24,23 +24,23 @@ class DriftedBatch(NamedTuple):
     Args:
         names: Image names of the other batch.
         features: Test on features; its scores follow `names`.
-        looks: Test on brightness, colour and sharpness; None if the images are not available.
+        appearance: Test on brightness, colour and sharpness; None if the images are not available.
     """
 
     names: list[str]
     features: Drift
-    looks: Drift | None
+    appearance: Drift | None
 
     @property
     def p(self) -> float:
         """Return the p-value of all tests, Bonferroni-corrected."""
-        p_values = [self.features.p, *([self.looks.p] if self.looks else [])]
+        p_values = [self.features.p, *([self.appearance.p] if self.appearance else [])]
         return min(1.0, len(p_values) * min(p_values))
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-like data without the image names."""
-        looks = self.looks.to_dict() if self.looks else None
-        return {"p": self.p, "differs": self.p < LEVEL, "features": self.features.to_dict(), "looks": looks}
+        appearance = self.appearance.to_dict() if self.appearance else None
+        return {"p": self.p, "differs": self.p < LEVEL, "features": self.features.to_dict(), "appearance": appearance}
 
 
 def drift_of(
@@ -72,9 +72,9 @@ def drift_of(
         raise DataError(f"{path} has {batch.flat().shape[1]} values a row, the other {members.flat().shape[1]}")
     features = drift(members.pooled_ND, batch.pooled_ND, seed=seed)  # pooled features are not fitted to either batch
     result = DriftedBatch(batch.names, features, _appearance(batch, statistics, reporter, seed))
-    words = "differs from the old one" if result.p < LEVEL else "shows no difference from the old one"
-    looks = f", of looks {result.looks.p:.3f}" if result.looks else ""
-    reporter.line(f"drift: the new batch {words} (p = {result.p:.3f}; of features {features.p:.3f}{looks})")
+    outcome = "differs from the old one" if result.p < LEVEL else "shows no difference from the old one"
+    appearance = f", appearance {result.appearance.p:.3f}" if result.appearance else ""
+    reporter.line(f"drift: the new batch {outcome} (p = {result.p:.3f}: features {features.p:.3f}{appearance})")
     return result
 
 
@@ -84,7 +84,7 @@ def _appearance(
     """Test brightness, colour and sharpness if both batches are available; features hardly depend on brightness."""
     if not statistics or batch.root is None or batch.boxes is not None:
         return None
-    others = [one for one in measure_images(batch, reporter) if one is not None]
+    others = [image for image in measure_images(batch, reporter) if image is not None]
     if min(len(statistics), len(others)) < _MIN_IMAGES:
         return None
     batches = (statistics, others)

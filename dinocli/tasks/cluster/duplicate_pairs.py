@@ -112,7 +112,7 @@ def find_same(
     except DataError as error:
         reporter.warn(f"near-duplicates are not listed: {error}")
         near = None
-    reason = f"cosine of {threshold:g} or more, as asked for"
+    reason = f"cosine of {threshold:g} or more, as given"
     if bulk:
         threshold = bulk.cosine(CLEAR)
         reason = f"nearest neighbours usually have a cosine of {bulk.cosine(0):.3f}, copies from {threshold:.3f}"
@@ -206,7 +206,7 @@ def _row_sets(grouping: Grouping, wanted_N: NDArray[np.bool_], reporter: Progres
     """Return sets of rows within which all pairs are compared."""
     if wanted_N.sum() <= ALL_PAIRS_ROWS:
         return [np.flatnonzero(wanted_N)]
-    reporter.line(f"more than {ALL_PAIRS_ROWS:,} images: near-duplicates are looked for within each group")
+    reporter.line(f"more than {ALL_PAIRS_ROWS:,} images: near-duplicates are searched within each group")
     return [np.flatnonzero(wanted_N & (grouping.label_N == group)) for group in range(len(grouping.sizes_K))]
 
 

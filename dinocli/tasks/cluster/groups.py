@@ -52,7 +52,7 @@ def find_groups(rows: NormalizedFeatures, options: ClusterOptions, reporter: Pro
         (reporter.line if choice.clear else reporter.warn)(choice.reason)
         reporter.stage("grouping")
         return FoundGroups(_grouped(rows, choice.k, options), choice.clear, choice.reason, choice.curve)
-    return FoundGroups(_grouped(rows, options.k, options), None, f"k = {options.k} was asked for", [])
+    return FoundGroups(_grouped(rows, options.k, options), None, f"k = {options.k} as given", [])
 
 
 def _grouped(rows: NormalizedFeatures, k: int, options: ClusterOptions) -> Grouping:

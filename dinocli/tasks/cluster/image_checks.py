@@ -39,7 +39,7 @@ def check_images(members: ClusterInputs, reporter: ProgressReporter, seed: int =
     if members.root is None or members.boxes is not None:
         return None
     if len(members) > MAX_IMAGES:
-        reporter.line(f"more than {MAX_IMAGES:,} images: they are not decoded to look for dark or blurred ones")
+        reporter.line(f"more than {MAX_IMAGES:,} images: they are not decoded to find dark or blurred ones")
         return None
     statistics = measure_images(members, reporter)
     sizes = list(in_order(lambda row: _size(members, row), range(len(members)), thread_count("auto")))

@@ -37,8 +37,8 @@ def embed_together(
         target = Path(options.out)
         if target.exists() and not options.force:
             return embed(options, reporter, stdin) if world.is_main else None  # complete already, or refused
-        own = replace(options, shard=f"{world.rank}/{world.size}")
-        embed(own, reporter if world.is_main else ProgressReporter(), stdin)
+        part = replace(options, shard=f"{world.rank}/{world.size}")
+        embed(part, reporter if world.is_main else ProgressReporter(), stdin)
         any_rank(False)  # waits for all
         if not world.is_main:
             return None

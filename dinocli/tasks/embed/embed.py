@@ -90,8 +90,8 @@ def _embed(
         context = _fitted(context, image_batches, part)
         return _fill(context, image_batches, part, request, begin)
     except Interrupted as interrupted:
-        ways = "run the same command with --resume to continue" if options.note else "nothing is kept, so start it anew"
-        raise Interrupted(f"{interrupted}; {ways}", interrupted.signal) from None
+        advice = "run the same command with --resume to continue" if options.note else "nothing was saved: start again"
+        raise Interrupted(f"{interrupted}; {advice}", interrupted.signal) from None
     finally:
         part.close()
 

@@ -15,7 +15,7 @@ DEFAULT_BATCH = 32
 DTYPES = ("float32", "float16")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 FLAT_ONLY = (".csv", ".parquet")
-"""Formats that have no place for a grid of patches."""
+"""Formats that cannot store a grid of patches."""
 
 
 @dataclass(frozen=True)
@@ -26,19 +26,19 @@ class Shard:
     count: int
 
     def slice(self, images: int) -> slice:
-        """Return the consecutive images that belong to it, so that joined shards keep the order."""
+        """Return the slice of consecutive images of the shard, so that merged shards keep the order."""
         return slice(images * self.index // self.count, images * (self.index + 1) // self.count)
 
     def file(self, whole: Path) -> Path:
-        """Name the part of a feature file: `feats.npy` -> `feats.0of4.npy`."""
+        """Return the path of the shard of a feature file: `feats.npy` -> `feats.0of4.npy`."""
         return whole.with_name(f"{whole.stem}.{self.index}of{self.count}{whole.suffix}")
 
 
 def parse_shard(text: str) -> Shard | None:
-    """Parse ``i/n``, i from 0 to n - 1; an empty text is no shard.
+    """Parse ``i/n``, i from 0 to n - 1; None for an empty text.
 
     Raises:
-        UsageError: Anything else.
+        UsageError: The text has another form.
     """
     if not text:
         return None
@@ -52,28 +52,28 @@ def parse_shard(text: str) -> Shard | None:
 class EmbedOptions(ImageOptions):
     """Options of `embed`. Empty strings and None mean: as stored with the weights, else the default.
 
-    Beside those of `ImageOptions`.
+    In addition to those of `ImageOptions`.
 
     Args:
-        out: The feature file, its suffix tells the format; `-` writes `.npy` bytes to stdout. Without a suffix it is a
-            folder, for patch tokens as one `.npy` file an image.
-        tokens: Which features, one of `dinocli.models.tokens.KINDS`, or auto: `pooled+rare` for a convnet or
+        out: Feature file, in the format of its suffix; `-` writes `.npy` bytes to stdout. Without a suffix, a folder
+            with one `.npy` file per image, for patch tokens.
+        tokens: Kind of features, one of `dinocli.models.tokens.KINDS`, or auto: `pooled+rare` for a convnet or
             plain ViT and at least 64 images, else `pooled`.
-        layers: Last blocks of a ViT, or last maps of a convnet, that are concatenated.
-        size: Side of the square that an image is squashed to, pixels; 0 takes the size of the weights.
-        keep_aspect: Give the shorter side of an image that size, instead of squashing it to a square.
-        normalize: Give every vector the length 1.
-        dtype: Number type of the numbers in the file.
-        precision: To compute in.
-        tile: `SIZE` or `SIZE:OVERLAP`, pixels: one row a tile instead of one an image.
-        batch_size: Images (or tiles) computed at once.
+        layers: Number of last blocks of a ViT, or last feature maps of a convnet, that are concatenated.
+        size: Side of the square that an image is resized to, pixels; 0 is the size of the weights.
+        keep_aspect: Resize the shorter side of an image to `size` and keep its aspect ratio.
+        normalize: Scale each vector to length 1.
+        dtype: Data type of the file, one of `DTYPES`.
+        precision: Precision of the computation, one of `PRECISIONS`.
+        tile: `SIZE` or `SIZE:OVERLAP`, pixels: one row per tile instead of one per image.
+        batch_size: Images (or tiles) per batch.
         shard: `i/n`.
-        like: Feature file whose weights, reading and tokens are taken, and what its tokens were fitted to.
-        resume: Go on where an interrupted command stopped.
+        like: Feature file whose weights, preprocessing, tokens and fit of these tokens are used.
+        resume: Continue an interrupted command.
         note: Record the file in the run of the weights, so that later commands find it.
 
     Raises:
-        UsageError: Values that make no sense, alone or together.
+        UsageError: A value is invalid, or options contradict each other.
     """
 
     out: str = "feats.npy"
@@ -100,7 +100,7 @@ class EmbedOptions(ImageOptions):
         if self.out == STDOUT and (self.resume or self.shard):
             raise UsageError("--out - is a stream: nothing to --resume, and no --shard; name a file")
         if self.tokens in FITTED and not self.like and (self.out == STDOUT or self.shard):
-            what = "leaves a file beside the features" if self.out == STDOUT else "looks at all images first"
+            what = "leaves a file beside the features" if self.out == STDOUT else "is fitted to all images first"
             raise UsageError(
                 f"--tokens {self.tokens} {what}, so no {'--out -' if self.out == STDOUT else '--shard'}: embed without "
                 "it, some images if they are many, and then all with --like"
@@ -108,14 +108,14 @@ class EmbedOptions(ImageOptions):
 
     @classmethod
     def of(cls, options: ImageOptions, **more: Any) -> "EmbedOptions":
-        """Return how the images of another command are embedded: with its weights, reading and device.
+        """Return options that embed the images of another command, with its weights, reading and device.
 
         Args:
-            options: Of that command.
-            more: What differs from the defaults of `embed`.
+            options: Options of the other command.
+            more: Options of `embed` that differ from their defaults.
         """
-        own = {name: getattr(options, name) for name in ("inputs", "weights", "model", "read", "device")}
-        return cls(**(own | more))
+        shared = {name: getattr(options, name) for name in ("inputs", "weights", "model", "read", "device")}
+        return cls(**(shared | more))
 
     def _check_out(self, suffix: str) -> None:
         patches = self.tokens == "patch"
@@ -132,16 +132,16 @@ class EmbedOptions(ImageOptions):
 
     @property
     def to_folder(self) -> bool:
-        """Return whether every image gets a file of its own."""
+        """Return whether the output is a folder with one file per image."""
         return self.out != STDOUT and not Path(self.out).suffix
 
     @property
     def keeps_positions(self) -> bool:
-        """Return whether an unreadable image is a row of NaN rather than no row: others count on the number of rows."""
+        """Return whether unreadable images become rows of NaN, because readers rely on the number of rows."""
         return self.out == STDOUT or bool(self.shard)
 
     def path(self) -> Path | None:
-        """Return the file to write, that of the shard if there is one; None for stdout."""
+        """Return the output file, or that of the shard; None for stdout."""
         if self.out == STDOUT:
             return None
         shard = parse_shard(self.shard)
@@ -153,14 +153,14 @@ class EmbedResult:
     """Result of `embed`.
 
     Args:
-        path: The feature file; None for stdout.
-        rows: Rows in it.
-        shape: Shape of one row; -1 where it differs from image to image.
-        images: Images that were listed.
-        bad: How many of them could not be read.
-        seconds: Duration of the whole command.
+        path: Feature file; None for stdout.
+        rows: Number of rows.
+        shape: Shape of one row; -1 for a length that differs between images.
+        images: Number of listed images.
+        bad: Number of unreadable images.
+        seconds: Duration of the command.
         images_per_second: Speed of the pass over the images, without loading the weights.
-        root: Folder that the names of the rows are relative to; empty for a stream.
+        root: Folder that image names are relative to; empty for a stream.
     """
 
     path: Path | None

@@ -107,7 +107,7 @@ def prepare(options: EmbedOptions, reporter: ProgressReporter, stdin: BinaryIO |
         DinocliError: Any error, before any image is computed.
     """
     device = pick_device(options.device, environment_number("LOCAL_RANK", 0))
-    inputs, weights, run = _chosen(options, reporter)
+    inputs, weights, run = _inputs_and_weights(options, reporter)
     reporter.stage("listing images")
     naming = options.read.naming(None if options.inputs else latest_run().read())
     images = from_main(lambda: find_images(inputs, stdin=stdin, null=options.read.null, **naming))
@@ -123,12 +123,12 @@ def prepare(options: EmbedOptions, reporter: ProgressReporter, stdin: BinaryIO |
         reporter.line(f"{describe_weights(info)}, tokens and reading of {options.like}")
     else:
         torch.manual_seed(0)  # for random weights
-        in_chans = from_main(lambda: _asked_channels(options.read, images))
+        in_chans = from_main(lambda: _given_channels(options.read, images))
         backbone, info, stored = main_first(lambda: load_backbone(weights, options.model, in_chans=in_chans))
         reporter.line(describe_weights(info))
-        kind, chosen = chosen_tokens(options, backbone, len(images))
-        if chosen:
-            reporter.line(chosen)
+        kind, note = chosen_tokens(options, backbone, len(images))
+        if note:
+            reporter.line(note)
         options = replace(options, tokens=kind)
         tokens = Tokens(kind, options.layers)
         tokens.check(backbone)
@@ -141,11 +141,11 @@ def prepare(options: EmbedOptions, reporter: ProgressReporter, stdin: BinaryIO |
     backbone.freeze_batch_norm()  # folded into convolutions, which saves a sixth of a convnet's time
     shape = _row_shape(backbone, tokens, preprocess.size, device)
     shard = parse_shard(options.shard)
-    own = replace(images, names=images.names[shard.slice(len(images))]) if shard else images
+    shard_images = replace(images, names=images.names[shard.slice(len(images))]) if shard else images
     return EmbedContext(
         options=options,
         reporter=reporter,
-        images=own,
+        images=shard_images,
         backbone=backbone,
         info=info,
         preprocess=preprocess,
@@ -159,7 +159,9 @@ def prepare(options: EmbedOptions, reporter: ProgressReporter, stdin: BinaryIO |
     )
 
 
-def _chosen(options: EmbedOptions, reporter: ProgressReporter) -> tuple[tuple[str, ...], str, RunFolder | None]:
+def _inputs_and_weights(
+    options: EmbedOptions, reporter: ProgressReporter
+) -> tuple[tuple[str, ...], str, RunFolder | None]:
     """Return inputs and weights; by default those of the newest run."""
     newest = None
     if not options.inputs:
@@ -179,7 +181,7 @@ def _chosen(options: EmbedOptions, reporter: ProgressReporter) -> tuple[tuple[st
     return inputs, weights, run if run.manifest.is_file() else None
 
 
-def _asked_channels(read: ReadOptions, images: ImageList) -> int:
+def _given_channels(read: ReadOptions, images: ImageList) -> int:
     """Return the number of input channels by `--channels`; 0 if the weights decide."""
     return 0 if read.channels is None else input_channels(images, read.channels, read.page or 0)
 
@@ -188,12 +190,9 @@ def _data(read: ReadOptions, stored: dict[str, Any] | None) -> Data:
     """Return reading options: given ones, else those stored with the weights, else the defaults."""
     defaults = load_recipe(()).data.model_dump()
     defaults |= {key: stored[key] for key in ("channels", "nodata", "page", "z") if stored and key in stored}
-    asked = {key: getattr(read, key) for key in ("page", "workers", "z", "channels", "nodata")}
-    asked |= {"range": read.range or None, "max_bad": read.max_bad or None}
-    given = {
-        key: list(value) if isinstance(value, tuple) else value for key, value in asked.items() if value is not None
-    }
-    return Data.model_validate(defaults | given)
+    given = {key: getattr(read, key) for key in ("page", "workers", "z", "channels", "nodata")}
+    given |= {"range": read.range or None, "max_bad": read.max_bad or None}
+    return Data.model_validate(defaults | {key: value for key, value in given.items() if value is not None})
 
 
 def _preprocess(
@@ -204,20 +203,19 @@ def _preprocess(
     reporter: ProgressReporter,
 ) -> Preprocess:
     read, data = options.read, _data(options.read, stored)
-    own_channels = tuple(stored["channels"]) if stored else None
-    asked = (read.channels if read.channels != own_channels else None, read.page, read.nodata, read.z)
-    asked_otherwise = bool(read.range) or any(option is not None for option in asked)
+    stored_channels = tuple(stored["channels"]) if stored else None
+    given = (read.channels if read.channels != stored_channels else None, read.page, read.nodata, read.z)
     roi = parse_roi(read.roi) if read.roi else (stored or {}).get("roi", "")
-    if stored and not asked_otherwise:
+    if stored and not read.range and all(option is None for option in given):
         preprocess = replace(Preprocess.from_dict(stored), roi=roi)
         reporter.line(", ".join(filter(None, ["images are read as these weights were trained", described_roi(roi)])))
         for warning in from_main(lambda: check_stored(images, preprocess)):
             reporter.warn(warning)
     else:
-        seen = survey_images(images, data, reporter, roi=roi)
-        if seen.bad:
-            reporter.line(f"{len(seen.bad)} images of the sample cannot be read, such as {': '.join(seen.bad[0])}")
-        preprocess = replace(preprocess_of(seen, data, info), roi=roi)
+        survey = survey_images(images, data, reporter, roi=roi)
+        if survey.bad:
+            reporter.line(f"{len(survey.bad)} images of the sample cannot be read, such as {': '.join(survey.bad[0])}")
+        preprocess = replace(preprocess_of(survey, data, info), roi=roi)
     return replace(preprocess, size=options.size) if options.size else preprocess
 
 

@@ -101,7 +101,7 @@ def _in_order(files: list[FeatureFile]) -> list[FeatureFile]:
     """Sort shards by index; raise if one is missing, or if they were made with different settings."""
     for file in files:
         if not parse_shard(file.meta.get("shard", "")):
-            raise WeightsError(f"{file.path} is no shard: its .json does not say which one it is; embed with --shard")
+            raise WeightsError(f"{file.path} is no shard: its .json names no shard; embed with --shard")
         for key, value in file.meta["request"].items():
             other = files[0].meta["request"].get(key)
             if key != "shard" and value != other:
@@ -109,10 +109,10 @@ def _in_order(files: list[FeatureFile]) -> list[FeatureFile]:
     places = [parse_shard(file.meta["shard"]) for file in files]
     order = sorted(range(len(files)), key=lambda number: places[number].index)  # type: ignore[union-attr]
     count = places[0].count  # type: ignore[union-attr]
-    there = [places[number].index for number in order]  # type: ignore[union-attr]
-    if {place.count for place in places if place} != {count} or there != list(range(count)):
-        named = ", ".join(str(file.meta["shard"]) for file in files)
-        raise WeightsError(f"these are the shards {named}, and all of one number are needed; embed the others")
+    indices = [places[number].index for number in order]  # type: ignore[union-attr]
+    if {place.count for place in places if place} != {count} or indices != list(range(count)):
+        given = ", ".join(str(file.meta["shard"]) for file in files)
+        raise WeightsError(f"these are the shards {given}, and all shards i/n of one n are needed; embed the others")
     return [files[number] for number in order]
 
 
@@ -133,7 +133,7 @@ def _copy(part: PartialFeatures, file: FeatureFile, keep_N: np.ndarray[Any, np.d
 
 
 def _meta(first: dict[str, Any], outcome: EmbedResult, request: dict[str, Any], shards: list[str]) -> dict[str, Any]:
-    about = {key: value for key, value in first.items() if key not in ("seconds", "images_per_second")}
-    about |= {"n": outcome.rows, "shape": [outcome.rows, *outcome.shape]}
-    about |= {"images": outcome.images, "bad": outcome.bad, "shard": "", "request": request}
-    return about | {"merged": shards, "seconds": round(outcome.seconds, 2)}
+    meta = {key: value for key, value in first.items() if key not in ("seconds", "images_per_second")}
+    meta |= {"n": outcome.rows, "shape": [outcome.rows, *outcome.shape]}
+    meta |= {"images": outcome.images, "bad": outcome.bad, "shard": "", "request": request}
+    return meta | {"merged": shards, "seconds": round(outcome.seconds, 2)}

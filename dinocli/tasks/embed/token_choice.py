@@ -1,4 +1,4 @@
-"""`--tokens auto`: which features suit the network and the number of images."""
+"""`--tokens auto`: choose the kind of features by network and number of images."""
 
 from dinocli.artifacts.pooled_rows import POOLED_RARE
 from dinocli.errors import WeightsError
@@ -7,24 +7,25 @@ from dinocli.models.rarity_maps import check_rarity_maps
 from dinocli.models.tokens import AUTO
 from dinocli.tasks.embed.embed_options import STDOUT, EmbedOptions
 
-FEWEST_IMAGES = 64
-"""From 64 images on rare patches gave better neighbours on every measured set; with 32 images some sets got worse."""
+MIN_IMAGES = 64
+"""Minimum number of images for rare patches: with 64 images the nearest neighbours improved on every measured set, with
+32 images they got worse on some."""
 
 
 def chosen_tokens(options: EmbedOptions, backbone: Backbone, images: int) -> tuple[str, str]:
-    """Choose pooled features with rare patches beside them for convnets and plain ViTs, pooled ones otherwise.
+    """Choose pooled features with rare patches for convnets and plain ViTs, and pooled features otherwise.
 
     Args:
-        options: As asked for; anything but `auto` stays.
-        backbone: Of the weights.
-        images: That were listed, those of all shards.
+        options: Options of the command; other tokens than `auto` are returned unchanged.
+        backbone: Backbone of the features.
+        images: Number of listed images, of all shards.
 
     Returns:
-        One of `dinocli.models.tokens.KINDS`, and a sentence for the user; empty where nothing was chosen.
+        One of `dinocli.models.tokens.KINDS`, and a sentence for the user, empty unless tokens are `auto`.
     """
     if options.tokens != AUTO:
         return options.tokens, ""
-    reason = _why_pooled(options, backbone, images)
+    reason = _pooled_reason(options, backbone, images)
     if reason:
         return "pooled", f"features: pooled ({reason})"
     return POOLED_RARE, (
@@ -33,7 +34,7 @@ def chosen_tokens(options: EmbedOptions, backbone: Backbone, images: int) -> tup
     )
 
 
-def _why_pooled(options: EmbedOptions, backbone: Backbone, images: int) -> str:
+def _pooled_reason(options: EmbedOptions, backbone: Backbone, images: int) -> str:
     if backbone.architecture == "hierarchical":
         return "rare patches were not measured for hierarchical transformers"
     try:
@@ -44,4 +45,4 @@ def _why_pooled(options: EmbedOptions, backbone: Backbone, images: int) -> str:
         return f"with --layers {options.layers}"
     if options.out == STDOUT or options.shard:
         return f"{'--out -' if options.out == STDOUT else 'a shard'} cannot be fitted to all images"
-    return f"{images} images are few to fit rare patches to, {FEWEST_IMAGES} needed" if images < FEWEST_IMAGES else ""
+    return f"{images} images are few to fit rare patches to, {MIN_IMAGES} needed" if images < MIN_IMAGES else ""

@@ -33,23 +33,23 @@ class EvaluateContext:
     Args:
         options: Options of the command.
         reporter: Receives the progress.
-        own: Evaluated features.
+        features: Evaluated features.
         base: Features of the baseline, of the same images in the same order; None without a baseline.
     """
 
     options: EvaluateOptions
     reporter: ProgressReporter
-    own: ComparedFeatures
+    features: ComparedFeatures
     base: ComparedFeatures | None
 
     @property
     def sides(self) -> list[ComparedFeatures]:
         """Return the evaluated features, then those of the baseline if there is one."""
-        return [self.own, *([self.base] if self.base else [])]
+        return [self.features, *([self.base] if self.base else [])]
 
     def sample(self, limit: int) -> NDArray[np.intp]:
         """Return the sorted positions of a random sample of at most `limit` images."""
-        drawn = np.random.default_rng(self.options.seed).permutation(len(self.own.rows_N))
+        drawn = np.random.default_rng(self.options.seed).permutation(len(self.features.rows_N))
         return np.sort(drawn[:limit])
 
 
@@ -86,8 +86,8 @@ def _evaluate(options: EvaluateOptions, reporter: ProgressReporter, stdin: Binar
     if not options.labels and (options.groups or options.train or options.test):
         raise UsageError("--groups, --train and --test belong to labels: add --labels folder or --labels FILE.csv")
     context, notes = _context(options, reporter, stdin)
-    own, base = context.own, context.base
-    truths, left_out = read_truth(options, [own.file.names[row] for row in own.rows_N])
+    features, base = context.features, context.base
+    truths, left_out = read_truth(options, [features.file.names[row] for row in features.rows_N])
     table, missing = _label_free_rows(context)
     verdict = None
     if options.views:
@@ -98,15 +98,15 @@ def _evaluate(options: EvaluateOptions, reporter: ProgressReporter, stdin: Binar
         table += _label_rows(context, truth)
     of_labels = [words for row in table if row.key == label_scores.HEADLINE and (words := difference_sentence(row))]
     result = EvaluateResult(
-        features=own.title,
+        features=features.title,
         baseline=base.title if base else "",
-        images=len(own.rows_N),
+        images=len(features.rows_N),
         table=table,
         verdict=verdict,
         sentences=[*(verdict.sentences if verdict else ()), *of_labels],
         notes=[*notes, *left_out, *missing],
         seconds=time.monotonic() - begin,
-        root=own.file.meta.get("root", ""),
+        root=features.file.meta.get("root", ""),
         report=options.report,
     )
     if options.report:
@@ -119,17 +119,17 @@ def _context(
     options: EvaluateOptions, reporter: ProgressReporter, stdin: BinaryIO | None
 ) -> tuple[EvaluateContext, list[str]]:
     """Open both feature sets, and whiten each by its own features; also return sentences on what was left out."""
-    own, base, notes = open_sides(options, reporter, stdin)
-    if own.file.needs_whitening(options.whiten, reporter.line):
-        own = own.with_whitening(options.seed)
+    features, base, notes = open_sides(options, reporter, stdin)
+    if features.file.needs_whitening(options.whiten, reporter.line):
+        features = features.with_whitening(options.seed)
     if base and base.file.needs_whitening(options.whiten, reporter.line):
         base = base.with_whitening(options.seed)
-    return EvaluateContext(options, reporter, own, base), notes
+    return EvaluateContext(options, reporter, features, base), notes
 
 
 def _label_free_rows(context: EvaluateContext) -> tuple[list[ScoreRow], list[str]]:
     """Compute the scores that need no labels; also return sentences on what is missing."""
-    chosen, images = context.sample(MAX_IMAGES), len(context.own.rows_N)
+    chosen, images = context.sample(MAX_IMAGES), len(context.features.rows_N)
     notes = []
     if len(chosen) < images:
         notes.append(f"scores without labels are of a sample of {len(chosen):,} of {images:,} images")
@@ -145,7 +145,7 @@ def _view_rows(context: EvaluateContext) -> tuple[list[ScoreRow], Verdict | None
     """
     options, device = context.options, pick_device(context.options.device)
     chosen = context.sample(SAMPLE.get(device.type, SAMPLE_ELSEWHERE))
-    images = len(context.own.rows_N)
+    images = len(context.features.rows_N)
     notes = [f"scores of crops and views are of a sample of {len(chosen):,} of {images:,} images"]
     notes = notes if len(chosen) < images else []
     features: list[ViewFeatures] = []

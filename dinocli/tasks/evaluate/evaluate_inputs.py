@@ -35,26 +35,28 @@ def open_sides(
         DinocliError: Features, images or weights cannot be used, or the two have no image in common.
     """
     reporter.stage("opening features")
-    own = open_or_embed(options, reporter, stdin)
-    finite_N = own.finite_rows()
-    notes = [f"{len(own) - len(finite_N)} rows are not finite and left out"] if len(finite_N) < len(own) else []
+    features = open_or_embed(options, reporter, stdin)
+    finite_N = features.finite_rows()
+    notes = (
+        [f"{len(features) - len(finite_N)} rows are not finite and left out"] if len(finite_N) < len(features) else []
+    )
     if len(finite_N) < 2:
-        raise DataError(f"{own.path} has {len(finite_N)} usable rows; at least two images are needed")
-    title = _title(options, own)
+        raise DataError(f"{features.path} has {len(finite_N)} usable rows; at least two images are needed")
+    title = _title(options, features)
     if not options.baseline:
-        return ComparedFeatures(title, own, finite_N), None, notes
-    base = _baseline(options, own, reporter)
-    if len(kinds := list(dict.fromkeys(file.meta.get("tokens") for file in (own, base) if file.meta))) > 1:
+        return ComparedFeatures(title, features, finite_N), None, notes
+    base = _baseline(options, features, reporter)
+    if len(kinds := list(dict.fromkeys(file.meta.get("tokens") for file in (features, base) if file.meta))) > 1:
         reporter.warn(
             f"--tokens {' and '.join(map(str, kinds))} are compared: not the weights alone make the difference"
         )
-    rows_N, base_N, how = pair_rows(own, finite_N, base, base.finite_rows())
+    rows_N, base_N, how = pair_rows(features, finite_N, base, base.finite_rows())
     if len(rows_N) < 2:
         raise DataError(f"{title} and {options.baseline} have {len(rows_N)} images in common; embed the same images")
-    if len(rows_N) < max(len(own), len(base)):
-        notes.append(f"{len(rows_N)} images are in both; {len(own)} and {len(base)} were given")
+    if len(rows_N) < max(len(features), len(base)):
+        notes.append(f"{len(rows_N)} images are in both; {len(features)} and {len(base)} were given")
     notes.append(f"{len(rows_N)} images are paired {how}")
-    return ComparedFeatures(title, own, rows_N), ComparedFeatures(options.baseline, base, base_N), notes
+    return ComparedFeatures(title, features, rows_N), ComparedFeatures(options.baseline, base, base_N), notes
 
 
 def read_truth(options: EvaluateOptions, names: Sequence[str]) -> tuple[list[LabelSplit], list[str]]:
@@ -83,40 +85,40 @@ def read_truth(options: EvaluateOptions, names: Sequence[str]) -> tuple[list[Lab
     return truths, notes
 
 
-def _title(options: EvaluateOptions, own: FeatureFile) -> str:
+def _title(options: EvaluateOptions, features: FeatureFile) -> str:
     """Return a title for the features: their file, or the weights if the file is temporary."""
-    if own.meta and not any(map(is_features, options.inputs)) and options.inputs:
-        return options.weights or options.model or own.meta.get("run") or str(own.meta["weights"]["source"])
-    return str(own.path)
+    if features.meta and not any(map(is_features, options.inputs)) and options.inputs:
+        return options.weights or options.model or features.meta.get("run") or str(features.meta["weights"]["source"])
+    return str(features.path)
 
 
-def _baseline(options: EvaluateOptions, own: FeatureFile, reporter: ProgressReporter) -> FeatureFile:
+def _baseline(options: EvaluateOptions, features: FeatureFile, reporter: ProgressReporter) -> FeatureFile:
     """Open the baseline, or embed the images of the features with its weights and the same tokens."""
     if is_features(options.baseline) and not _may_be_weights(options.baseline):
         return open_features(Path(options.baseline))
-    root = own.meta.get("root")
+    root = features.meta.get("root")
     if not root or not Path(root).is_dir():
         raise UsageError(
-            f"--baseline {options.baseline} is no feature file, and the images of {own.path} are not there to "
+            f"--baseline {options.baseline} is no feature file, and the images of {features.path} are not there to "
             "embed them: give a feature file, or the images"
         )
     # A NUL-separated list: exactly these images, not those added to the folder since.
-    names = b"\0".join(str(Path(root, name)).encode() for name in dict.fromkeys(own.names))
+    names = b"\0".join(str(Path(root, name)).encode() for name in dict.fromkeys(features.names))
     embedding = replace(
         embed_options(options),
         inputs=("-",),
         weights=options.baseline,
-        tokens=own.meta.get("tokens", "pooled"),
-        layers=own.meta.get("layers", 1),
-        tile=own.meta.get("tile", ""),
-        read=replace(options.read, null=True, include=(), exclude=(), root=root, channels=_channels(options, own)),
+        tokens=features.meta.get("tokens", "pooled"),
+        layers=features.meta.get("layers", 1),
+        tile=features.meta.get("tile", ""),
+        read=replace(options.read, null=True, include=(), exclude=(), root=root, channels=_channels(options, features)),
     )
     return embed_temporarily(embedding, reporter, io.BytesIO(names))
 
 
-def _channels(options: EvaluateOptions, own: FeatureFile) -> Channels | None:
+def _channels(options: EvaluateOptions, features: FeatureFile) -> Channels | None:
     """Return the channels of the baseline: the given ones, else those of the features if they are not grey or RGB."""
-    preprocess = own.preprocess()
+    preprocess = features.preprocess()
     if options.read.channels is not None or preprocess is None or preprocess.in_chans in GREY_OR_RGB:
         return options.read.channels
     return preprocess.channels

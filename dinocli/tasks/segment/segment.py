@@ -76,7 +76,7 @@ def _segment(
         options = _unpacked(options, folder, reporter)
     source = StoredMaps(options) if options.maps_from else FreshMaps(options, reporter, stdin, method)
     options, inputs = source.options, source.inputs
-    request = {**source.request(), **_asked(options)}
+    request = {**source.request(), **_request(options)}
     if options.resume and not folder.journal.is_file() and (about := folder.read_manifest()):
         check_same(about["request"], request, str(folder.path))
         reporter.line(f"{folder.path} is complete already")
@@ -111,7 +111,7 @@ def dry_run(
     reporter = reporter or ProgressReporter()
     check_free(MaskFolder(Path(options.out)), options)
     if is_video(options.inputs):
-        raise UsageError(f"--dry-run does not look into {options.inputs[0]}: leave --dry-run out")
+        raise UsageError(f"--dry-run does not unpack {options.inputs[0]}: leave --dry-run out")
     if options.maps_from:
         stored = StoredMaps(options)
         return {"out": options.out, "images": len(stored.inputs.images), **stored.method.to_dict()}
@@ -142,13 +142,13 @@ def check_free(folder: MaskFolder, options: SegmentOptions) -> None:
         raise UsageError(f"{options.outputs.coco} is there already; add --force to replace it, or name another --coco")
 
 
-def _asked(options: SegmentOptions) -> dict[str, Any]:
+def _request(options: SegmentOptions) -> dict[str, Any]:
     """Return the options that determine the masks and tables, as JSON-like data."""
-    own = ("method", "propagate", "reference", "size", "stride", "tile", "query", "refine", "sample", "seed")
-    later = ("truth", "good_without_mask", "groups", "min_area")
+    maps = ("method", "propagate", "reference", "size", "stride", "tile", "query", "refine", "sample", "seed")
+    tables = ("truth", "good_without_mask", "groups", "min_area")
     return {
         "options": dict(options.method_options),
-        **{name: getattr(options, name) for name in (*own, *later)},
+        **{name: getattr(options, name) for name in (*maps, *tables)},
         "outputs": asdict(options.outputs),
     }
 

@@ -136,16 +136,16 @@ class SegmentResult:
     """Counts, method and scores of a finished run.
 
     Args:
-        folder: Of the results.
-        method: Its name, why it was chosen, and its parameters.
-        images: Images that were listed.
-        segmented: Images with a label map.
-        empty_images: Images whose label map is empty.
-        bad: Unreadable images.
-        regions: Regions found in all images.
-        scores: Against the ground truth: name -> value, low, high; empty without one.
-        confusion: Counts of images by what is known and what was found, `true_positive` and so on; empty if unknown.
-        groups: How many groups, and how many of them are good; None if not requested.
+        folder: Output folder.
+        method: Name of the method, reason for its choice, and fitted parameters.
+        images: Number of listed images.
+        segmented: Number of images with a label map.
+        empty_images: Number of images with an empty label map.
+        bad: Number of unreadable images.
+        regions: Number of regions in all images.
+        scores: Scores against the ground truth: name -> value, low, high; empty without ground truth.
+        confusion: Confusion matrix of images, `true_positive` and so on; empty without ground truth.
+        groups: Number of groups and of good groups; None if not requested.
         seconds: Duration of the command.
         root: Folder that image names are relative to.
     """

@@ -27,22 +27,22 @@ SCORES = {
 """Name of a method's image score; `score` for other methods."""
 
 OTHERS = {
-    "attention": "use --method tokencut for one object an image, or anomaly for surfaces and parts",
-    "tokencut": "no object is apart from the rest; use --method anomaly for surfaces and parts, kmeans to segment all",
+    "attention": "use --method tokencut for one object per image, or anomaly for surfaces and parts",
+    "tokencut": "no object stands out; use --method anomaly for surfaces and parts, kmeans to segment all",
     "kmeans": "the patches have no clear groups; use --segments 6, or --method tokencut for objects",
     "pca": "the folder has no foreground in common; use --method tokencut for objects, anomaly for surfaces and parts",
 }
 """Advice if a method for objects finds nothing."""
 
 SMALLER = (
-    "If you see a defect, move the slider Threshold: what it shows is written by --from FOLDER --threshold VALUE "
-    "--out NEW. --reference GOOD, images without a fault, or a larger --size find smaller defects."
+    "If you see a defect, move the slider Threshold; --from FOLDER --threshold VALUE --out NEW writes the masks it "
+    "shows. --reference GOOD, a folder of good images, or a larger --size find smaller defects."
 )
 """Advice if the anomaly method finds nothing."""
 
 NOTES = (
-    "Nobody told the method what to look for: a mask says what stands out to the features, not what it is.",
-    "Label maps hold 0 for nothing; segments.csv has a row for each region.",
+    "The method is unsupervised: a mask shows what stands out in the features, not what it is.",
+    "The background of a label map is 0; segments.csv has a row for each region.",
 )
 
 

@@ -8,7 +8,7 @@ from dinocli.quality.verdict import DEFECT_DECREASE, Verdict
 FEW_IMAGES, FOUND_ALREADY, BARELY_MOVED, FAR_AWAY = 100, 0.9, 0.995, 0.7
 
 LOST_DEFECTS = (
-    "Synthetic defects are noticed less often. Train a convnet with the batch-norm statistics of the original weights "
+    "Synthetic defects are detected less often. Train a convnet with the batch-norm statistics of the original weights "
     "(--set model.batch_norm=frozen)."
 )
 LABEL_SOME = "Label a few images and give the labels with --labels: scores by your labels are the better judge."

@@ -31,10 +31,10 @@ def within_memory(context: TrainContext) -> TrainContext:
     Returns:
         The context, with the recipe resolved again if memory is the limit; the reporter gets a line.
     """
-    asked, recipe = context.options.recipe, context.recipe
-    if context.resumed or (asked.run.batch_size != "max" and _has_plenty(context, recipe)):
+    requested, recipe = context.options.recipe, context.recipe
+    if context.resumed or (requested.run.batch_size != "max" and _has_plenty(context, recipe)):
         return context
-    return limited_by(context, measure_memory(context, recipe), recipe, lambda limited: limited.resolved(asked))
+    return limited_by(context, measure_memory(context, recipe), recipe, lambda limited: limited.resolved(requested))
 
 
 def limited_by(
@@ -48,12 +48,12 @@ def limited_by(
         planned: Recipe resolved without a limit.
         resolved: Resolves the requested recipe with the limit of a context.
     """
-    asked = context.options.recipe.run.batch_size
+    requested = context.options.recipe.run.batch_size
     parts = _parts(context.world, planned)
     most = max(memory.fits(parts), parts, 2)
     at_once, wanted = int(planned.run.batch_size) // parts, int(planned.run.batch_size)
     sizes = f"{_gb(memory.bytes_for(at_once))} GB, and {_gb(memory.usable)} can be used"
-    if isinstance(asked, int):
+    if isinstance(requested, int):
         if memory.bytes_for(at_once) > memory.usable:
             context.reporter.warn(
                 f"a step of {at_once} images at once needs about {sizes}: {ways_out(planned, most, parts)}"
@@ -62,7 +62,7 @@ def limited_by(
     context = replace(context, max_batch=most)
     recipe = resolved(context)
     found = int(recipe.run.batch_size)
-    if asked == "max":
+    if requested == "max":
         context.reporter.line(f"batch size {found}: up to {most} fit into {_gb(memory.usable)} GB of free memory")
     elif found < wanted:
         context.reporter.line(

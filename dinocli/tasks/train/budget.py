@@ -18,10 +18,10 @@ from dinocli.engine.step import Learner, train_step
 from dinocli.tasks.train.costs import measure_costs
 from dinocli.tasks.train.train_context import TrainContext
 
-LABELS_MOST = 10_000
+MAX_LABELLED_IMAGES = 10_000
 """Maximum number of labelled images that are measured; more would take minutes without a relevant change."""
 
-LABELS_SHARE = 0.2
+MAX_LABELS_FRACTION = 0.2
 """Maximum fraction of `--minutes` for scores by labels."""
 
 
@@ -58,10 +58,10 @@ def make_plan(context: TrainContext) -> TrainPlan:
     return replace(plan, recipe=_settled_compile(context, plan.recipe))
 
 
-def labelled_images(labels: Labels, most: int = LABELS_MOST) -> list[int]:
-    """Return the store indices of labelled images, in random order; at most `most`."""
+def labelled_images(labels: Labels, limit: int = MAX_LABELLED_IMAGES) -> list[int]:
+    """Return the store indices of at most `limit` labelled images, in random order."""
     with_any = [index for index, row in enumerate(zip(*labels.values(), strict=True)) if any(row)]
-    drawn: list[int] = np.random.default_rng(0).permutation(with_any)[:most].tolist()
+    drawn: list[int] = np.random.default_rng(0).permutation(with_any)[:limit].tolist()
     return drawn
 
 
@@ -96,8 +96,7 @@ def probe_work(recipe: Recipe, costs: Costs) -> float:
 
 def labels_within(minutes: float, labelled: list[int], costs: Costs) -> list[int]:
     """Limit the labelled images to a fifth of `--minutes`; without `--minutes` return all."""
-    most = int(LABELS_SHARE * 60 * minutes / (2 * costs.forward)) if minutes else len(labelled)
-    return labelled[:most]
+    return labelled[: int(MAX_LABELS_FRACTION * 60 * minutes / (2 * costs.forward))] if minutes else labelled
 
 
 def _fit_into_minutes(context: TrainContext, costs: Costs, labelled: list[int]) -> TrainPlan:
@@ -127,22 +126,22 @@ def _fit_into_minutes(context: TrainContext, costs: Costs, labelled: list[int]) 
 
 
 def seconds_to_train(context: TrainContext, plan: TrainPlan, seconds_per_forward: float) -> float:
-    """Return how long the loop may take, so that a run keeps `--minutes` on a machine that slows down.
+    """Return the time limit of the training loop, so that a run keeps `--minutes` even if the machine slows down.
 
     Args:
-        context: Of the run.
-        plan: Of the run.
-        seconds_per_forward: Measured at the start.
+        context: Context of the run.
+        plan: Plan of the run.
+        seconds_per_forward: Seconds per image of a forward pass, measured at the start.
     """
     recipe = plan.recipe
     images = min(int(recipe.guard.probe_images), len(context.store)) * forwards_per_image(context.backbone)
-    last = 1 + final_work(recipe, recipe.guard.weight_interpolation)  # a probe when the time is up, and the verdict
-    forwards = last * images + 2 * len(plan.labelled) + PAGE_FORWARDS
+    probes = 1 + final_work(recipe, recipe.guard.weight_interpolation)  # the last probe and those of the verdict
+    forwards = probes * images + 2 * len(plan.labelled) + PAGE_FORWARDS
     return context.seconds_left() - forwards * seconds_per_forward if context.options.minutes else math.inf
 
 
 def _settled_compile(context: TrainContext, recipe: Recipe) -> Recipe:
-    """Decide on `run.compile` with a learner that is thrown away; the recipe says what was done."""
+    """Decide on `run.compile` by timing a temporary learner, and record the decision in the recipe."""
     loader = context.loader(recipe)
 
     def trial() -> Learner:
@@ -151,8 +150,8 @@ def _settled_compile(context: TrainContext, recipe: Recipe) -> Recipe:
     def one_step(learner: Learner) -> None:
         train_step(learner, next(loader.steps(0, 1)), 0)
 
-    decided, words = settle_compile(recipe.run.compile, int(recipe.run.steps), trial, one_step)
-    if words:
-        tell = context.reporter.line if decided or recipe.run.compile == "auto" else context.reporter.warn
-        tell(words)
+    decided, reason = settle_compile(recipe.run.compile, int(recipe.run.steps), trial, one_step)
+    if reason:
+        report = context.reporter.line if decided or recipe.run.compile == "auto" else context.reporter.warn
+        report(reason)
     return with_values(recipe, {"run.compile": decided})

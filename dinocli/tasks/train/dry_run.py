@@ -74,8 +74,8 @@ def dry_run(options: TrainOptions, reporter: ProgressReporter, stdin: BinaryIO |
         work = probe_work(planned, costs) if options.minutes else 0.0
 
         def with_steps(steps: int) -> Recipe:
-            asked = with_values(options.recipe, {"run.steps": steps})
-            return context.resolved(asked, len(images), distinct, work)
+            requested = with_values(options.recipe, {"run.steps": steps})
+            return context.resolved(requested, len(images), distinct, work)
 
         limit = 60 * options.minutes or float("inf")
         recipe = fit_steps(limit, with_steps(int(planned.run.steps)), with_steps, size, costs)
@@ -88,18 +88,18 @@ def dry_run(options: TrainOptions, reporter: ProgressReporter, stdin: BinaryIO |
 
 
 def _forecast(context: TrainContext, recipe: Recipe, size: RunSize, costs: Costs) -> dict[str, Any]:
-    seen, about, guard = context.survey, context.preprocess, recipe.guard
-    assert seen is not None
-    height, width = shrunk_size(*seen.median_size, recipe.data.short_side)
+    survey, preprocess, guard = context.survey, context.preprocess, recipe.guard
+    assert survey is not None
+    height, width = shrunk_size(*survey.median_size, recipe.data.short_side)
     seconds = run_seconds(recipe, size, costs)
     probe_images = min(int(guard.probe_images), size.images)
     return {
         "images": size.images,
         "measured_images": len(context.images),
-        "dtypes": dict(seen.dtypes),
-        "median_size": seen.median_size,
-        "grey": seen.grey,
-        "range": describe_range(about),
+        "dtypes": dict(survey.dtypes),
+        "median_size": survey.median_size,
+        "grey": survey.grey,
+        "range": describe_range(preprocess),
         "start": describe_weights(context.info),
         "teacher": f"{describe_weights(context.teacher.info)}; frozen" if context.teacher else "average of the student",
         "device": f"{context.precision.device}, {context.precision.name}",
@@ -111,7 +111,7 @@ def _forecast(context: TrainContext, recipe: Recipe, size: RunSize, costs: Costs
         "seconds_per_step": round(costs.step, 4),
         "seconds_per_probe": round(costs.probe_image * probe_images, 4),
         "minutes": round(seconds.total / 60, 1),
-        "canvas_bytes": size.images * about.canvas_channels * height * width * (2 if seen.deep else 1),
+        "canvas_bytes": size.images * preprocess.canvas_channels * height * width * (2 if survey.deep else 1),
     }
 
 

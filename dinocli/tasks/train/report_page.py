@@ -22,8 +22,8 @@ from dinocli.tasks.train.score_lines import ScoreLine, share_of_teacher
 from dinocli.tasks.train.select import Selection, Trained
 from dinocli.tasks.train.train_context import TrainContext
 
-FEWEST_SHOWN = 4
-"""Images below which there is nothing to put side by side."""
+MIN_COMPARED_IMAGES = 4
+"""Minimum number of images for the pictures that compare start and adapted weights."""
 
 KEEP = {
     "adapted": "Keep the adapted weights.",
@@ -32,44 +32,44 @@ KEEP = {
 }
 
 LEAD = {
-    "better": "The features of these images got better, by more than chance.",
-    "no different": "The features of these images did not change by more than chance.",
+    "better": "The features of these images improved significantly.",
+    "no different": "The features of these images did not change significantly.",
     "worse": "The features of these images got worse.",
 }
 
-LOST_LEAD = "With the adapted weights, small synthetic defects in these images are noticed less often than before."
-"""Where nothing else is worse: by labels the features may be better, and the sentence must not say otherwise."""
+DEFECTS_LEAD = "With the adapted weights, small synthetic defects in these images are detected less often than before."
+"""Used if no other score decreased: scores by labels may be better, and the sentence must not contradict them."""
 
 STUDENT_LEAD = {
-    "better": "The student came nearer to its teacher, by more than chance.",
-    "no different": "The student came no nearer to its teacher than by chance.",
+    "better": "The student became significantly more similar to its teacher.",
+    "no different": "The similarity of the student to its teacher did not change significantly.",
     "worse": "The student is worse than its start.",
 }
 
 HOW_TO_READ = (
-    "The verdict is by crop/quadrant retrieval: does a crop of an image find this image among all, and a quadrant the "
-    "opposite quadrant? The 95 % interval is of the paired difference; where it excludes 0, the difference is more "
-    "than chance.",
-    "A second score may object. Synthetic defects are blended into the images; from five examples, an image with a "
-    "defect is told from one without (synthetic-defect few-shot). The verdict is worse, whatever the retrieval says, "
-    "if the whole 95 % interval of the difference to the start lies "
-    f"below {-100 * DEFECTS_MARGIN:g} points; or, by batch-norm statistics alone, below {-100 * STATISTICS_MARGIN:g} "
-    "point, unless training has made up for it.",
-    "A dashed line in a chart is the start, an upright line the step that was chosen.",
-    "A score without labels rewards everything that the parts of one image share and other images do not have, also "
-    "the light or the camera of that image. Synthetic defects are not the defects of your process.",
+    "The verdict is by crop/quadrant retrieval: does a crop of an image retrieve this image among all, and a quadrant "
+    "the opposite quadrant? The 95 % interval is of the paired difference; the difference is significant if the "
+    "interval excludes 0.",
+    "A second score can veto. Synthetic defects are blended into the images, and images with and without a defect are "
+    "classified from five examples each (synthetic-defect few-shot). Whatever the retrieval, the verdict is worse "
+    "if the whole 95 % interval of the difference to the start is "
+    f"below {-100 * DEFECTS_MARGIN:g} points; or, for batch-norm statistics alone, below {-100 * STATISTICS_MARGIN:g} "
+    "point, unless training compensates for it.",
+    "A dashed line in a chart is the start, a vertical line the selected step.",
+    "A score without labels rewards everything that the parts of one image share and other images do not have, "
+    "including its illumination and camera. Synthetic defects are not the defects of your process.",
 )
 STUDENT_HOW_TO_READ = (
-    "The verdict is by the nearest neighbours that student and teacher share: of the ten images that the teacher finds "
-    "most similar to an image, how many are among the student's ten? The 95 % interval is of the paired difference to "
-    "the start; where it excludes 0, the difference is more than chance.",
+    "The verdict is by the nearest neighbours that student and teacher share: of the ten images most similar to an "
+    "image by the teacher, how many are among the ten by the student? The 95 % interval is of the paired difference to "
+    "the start; the difference is significant if the interval excludes 0.",
     HOW_TO_READ[2],
-    "Shared neighbours say how well the student copies its teacher, not whether the teacher is right about your "
-    "images: evaluate the teacher first.",
+    "Shared neighbours measure how well the student copies its teacher, not whether the teacher suits your images: "
+    "evaluate the teacher first.",
 )
 VIEWS_NOTE = (
-    "One row an image: the whole image first, then each view as the network sees it. Under a view: its share of the "
-    "image's area, and what was changed. What matters to you has to be visible in most views."
+    "One row per image: the whole image first, then each view as the network gets it. Under a view: its fraction of "
+    "the image's area, and the applied augmentations. What matters to you has to be visible in most views."
 )
 
 
@@ -81,15 +81,15 @@ def write_page(
     folder: RunFolder,
     advice: Sequence[str],
 ) -> None:
-    """Write report.html from what the run knows."""
+    """Write report.html."""
     context.reporter.stage("drawing the report")
     result, verdict = trained.result, selection.verdict
     score = trained.holdout_probe.score
-    shown, tables = list[Part](), _tables(selection, score)
-    if _is_worth_showing(context, trained, selection):
+    pictures, tables = list[Part](), _tables(selection, score)
+    if _can_compare(context, trained, selection):
         tables.append(group_table(selection.sides, plan.recipe.run.seed))
-        shown.append(neighbour_table(selection.neighbours, trained.holdout_probe, context.labels))
-        shown.append(patch_sheet(selection.sides, trained.holdout_probe, context.backbone, selection.adapted))
+        pictures.append(neighbour_table(selection.neighbours, trained.holdout_probe, context.labels))
+        pictures.append(patch_sheet(selection.sides, trained.holdout_probe, context.backbone, selection.adapted))
     page = Report(
         title=f"{context.options.command}: {context.images.root.name}",
         verdict_outcome=verdict.outcome,
@@ -97,7 +97,7 @@ def write_page(
         verdict_details=" ".join(filter(None, (details(verdict), share_of_teacher(selection.labelled)))),
         parts=[
             NoteList(advice, "What to try next"),
-            *shown,
+            *pictures,
             *tables,
             Charts([*_probe_curves(result.probe_results, score), *_step_curves(result.rows)]),
             Sheet("Views", folder.views.read_bytes(), VIEWS_NOTE),
@@ -116,17 +116,17 @@ def _how_to_read(context: TrainContext, selection: Selection) -> list[str]:
 
 
 def _lead(verdict: Verdict, *, of_student: bool) -> str:
-    """Return the outcome as a sentence for a reader who knows no score."""
-    alone = verdict.reason.startswith(DEFECT_DECREASE) and verdict.reason.count("Significant decrease") == 1
-    if verdict.outcome == "worse" and alone:
-        return LOST_LEAD
+    """Return the outcome as a sentence without a score."""
+    defects_only = verdict.reason.startswith(DEFECT_DECREASE) and verdict.reason.count("Significant decrease") == 1
+    if verdict.outcome == "worse" and defects_only:
+        return DEFECTS_LEAD
     return (STUDENT_LEAD if of_student else LEAD)[verdict.outcome]
 
 
-def _is_worth_showing(context: TrainContext, trained: Trained, selection: Selection) -> bool:
-    """Say whether start and adapted weights are put side by side, for which `--minutes` has to leave time."""
+def _can_compare(context: TrainContext, trained: Trained, selection: Selection) -> bool:
+    """Return whether there are enough images, finite features and time to compare start and adapted weights."""
     finite = selection.after.scores.finite and not trained.result.stop_reason
-    if not finite or len(selection.sides.rows) < FEWEST_SHOWN:
+    if not finite or len(selection.sides.rows) < MIN_COMPARED_IMAGES:
         return False
     if context.seconds_left() < PAGE_FORWARDS * trained.seconds_per_forward:
         context.reporter.line("no time of --minutes is left for the pictures of report.html")
@@ -135,12 +135,12 @@ def _is_worth_showing(context: TrainContext, trained: Trained, selection: Select
 
 
 def details(verdict: Verdict) -> str:
-    """Join the numbers behind a verdict, and what each part of the run contributed."""
+    """Join summary, reason and contributions of the parts of the run."""
     return " ".join(filter(None, (verdict.summary, verdict.reason, verdict.parts)))
 
 
 def run_facts(context: TrainContext, plan: TrainPlan, trained: Trained, selection: Selection) -> list[tuple[str, str]]:
-    """List what was trained, on what, and for how long."""
+    """Return the facts of the run: data, weights, steps, time and device."""
     recipe, result = plan.recipe, trained.result
     if selection.best_step:
         adapted = f"{'average of the student' if context.teacher else 'teacher'} after step {selection.best_step}"
@@ -177,8 +177,8 @@ def _tables(selection: Selection, score: SelectionScore) -> list[Table]:
     if selection.tried:
         rows = [(f"{alpha:g}", score) for alpha, score in selection.tried]
         note = (
-            "Alpha is the share of the adapted weights; 0 is the start. On the images that the guard selects by; the "
-            "highest of the others was compared with the start."
+            "Alpha is the weight of the adapted weights; 0 is the start. Measured on the images of the guard; the best "
+            "alpha above 0 was compared with the start."
         )
         tables.append(Table("Weight interpolation", ("alpha", score.label), rows, note))
     return tables

@@ -29,7 +29,7 @@ from dinocli.models.weights import WeightsInfo, load_backbone
 from dinocli.progress import ProgressReporter
 from dinocli.tasks.inputs import describe_weights, preprocess_of, survey_images
 from dinocli.tasks.train.resume import check_same, stored_recipe
-from dinocli.tasks.train.teacher_setup import check_distillation, load_teacher, tell_other_reading
+from dinocli.tasks.train.teacher_setup import check_distillation, load_teacher, report_other_preprocessing
 from dinocli.tasks.train.train_context import TrainContext
 from dinocli.tasks.train.train_options import TrainOptions
 
@@ -68,23 +68,23 @@ def setup(
     if manifest:
         check_same(options, images, manifest)
     labels = read_labels(options.labels, images.names, reporter.line) if options.labels else {}
-    asked = stored_recipe(options, manifest) if manifest else options.recipe
-    check_trackers(asked.run.track)
-    check_distillation(asked)
-    in_chans = from_main(lambda: _input_channels(asked, images))
-    backbone, info = _weights(asked, in_chans, manifest, reporter)
-    teacher, taught_to_read = load_teacher(asked, in_chans, manifest, reporter)
-    seen, preprocess = _preprocess(asked, images, info, manifest, reporter)
-    if taught_to_read:
-        tell_other_reading(taught_to_read, preprocess, reporter)
-    store = main_first(lambda: _store(asked, images, preprocess, world, reporter))
+    requested = stored_recipe(options, manifest) if manifest else options.recipe
+    check_trackers(requested.run.track)
+    check_distillation(requested)
+    in_chans = from_main(lambda: _input_channels(requested, images))
+    backbone, info = _weights(requested, in_chans, manifest, reporter)
+    teacher, teacher_preprocess = load_teacher(requested, in_chans, manifest, reporter)
+    survey, preprocess = _preprocess(requested, images, info, manifest, reporter)
+    if teacher_preprocess:
+        report_other_preprocessing(teacher_preprocess, preprocess, reporter)
+    store = main_first(lambda: _store(requested, images, preprocess, world, reporter))
     if store.bad and world.is_main:
         reporter.warn(f"{len(store.bad)} images cannot be read; they are left out and named in images.bad.csv")
     backbone = backbone.to(device)
     if teacher:
         teacher.backbone.to(device)
     distinct = manifest.get("distinct", len(store)) if manifest else len(store)
-    if not manifest and info.pretrained and needs_image_count(asked):  # with random weights all images are similar
+    if not manifest and info.pretrained and needs_image_count(requested):  # with random weights all images are similar
         distinct = from_main(lambda: count_distinct(store, backbone, preprocess, device, reporter))
         if distinct < len(store):
             reporter.line(f"about {distinct} distinct images of {len(store)} (near-copies counted once)")
@@ -96,31 +96,31 @@ def setup(
         started=started,
         world=world,
         images=images,
-        survey=seen,
+        survey=survey,
         backbone=backbone,
         info=info,
         preprocess=preprocess,
         store=store,
-        precision=build_precision(resolve(asked, facts), backbone, device, world),
+        precision=build_precision(resolve(requested, facts), backbone, device, world),
         distinct=distinct,
-        recipe=asked,
+        recipe=requested,
         labels=_usable(labels, images, store, reporter),
         teacher=teacher,
     )
-    return context if manifest else replace(context, recipe=context.resolved(asked))
+    return context if manifest else replace(context, recipe=context.resolved(requested))
 
 
 def _input_channels(recipe: Recipe, images: ImageList) -> int:
     """Return the number of input channels; raise if `model.in_chans` contradicts the channels that are read."""
-    data, asked = recipe.data, recipe.model.in_chans
+    data, requested = recipe.data, recipe.model.in_chans
     read = input_channels(images, tuple(data.channels), data.page)
-    if asked in ("auto", read):
+    if requested in ("auto", read):
         return read
-    if asked == 1 and read == len("RGB"):  # grey images, which `_preprocess` checks
+    if requested == 1 and read == len("RGB"):  # grey images, which `_preprocess` checks
         return 1
-    example = ",".join(map(str, range(int(asked))))
+    example = ",".join(map(str, range(int(requested))))
     raise UsageError(
-        f"model.in_chans={asked}, and {read} channels are read: select {asked}, such as --channels {example}"
+        f"model.in_chans={requested}, and {read} channels are read: select {requested}, such as --channels {example}"
     )
 
 
@@ -128,15 +128,15 @@ def _weights(
     recipe: Recipe, in_chans: int, manifest: dict[str, Any] | None, reporter: ProgressReporter
 ) -> tuple[Backbone, WeightsInfo]:
     torch.manual_seed(recipe.run.seed)  # for random weights
-    about = recipe.model
+    model = recipe.model
     reporter.stage("loading weights")
     backbone, info, _ = main_first(
-        lambda: load_backbone(about.weights, about.name, drop_path=about.drop_path, pool=about.pool, in_chans=in_chans)
+        lambda: load_backbone(model.weights, model.name, drop_path=model.drop_path, pool=model.pool, in_chans=in_chans)
     )
     reporter.line(describe_weights(info))
     if in_chans not in GREY_OR_RGB:
         reporter.line(f"{in_chans} channels are no colours: saturation, hue and grayscale are off")
-    check_trainable(backbone, about.trainable)
+    check_trainable(backbone, model.trainable)
     if recipe.views.focus:
         check_rarity_maps(backbone)
     if manifest and info.sha256 != manifest["weights"]["sha256"]:
@@ -151,10 +151,10 @@ def _preprocess(
     if manifest:
         return None, Preprocess.from_dict(manifest["preprocess"])
     data = recipe.data
-    seen = survey_images(images, data, reporter, roi=parse_roi(data.roi), seed=recipe.run.seed)
-    if len(info.mean) == 1 and not seen.grey:
+    survey = survey_images(images, data, reporter, roi=parse_roi(data.roi), seed=recipe.run.seed)
+    if len(info.mean) == 1 and not survey.grey:
         raise UsageError("model.in_chans=1, and the images have colour: read one channel, such as --channels 0")
-    return seen, preprocess_of(seen, data, info)
+    return survey, preprocess_of(survey, data, info)
 
 
 def _store(

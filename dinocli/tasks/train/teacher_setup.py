@@ -38,11 +38,11 @@ def load_teacher(
         UsageError: The run to resume had another teacher.
         WeightsError: The weights are missing or cannot be read.
     """
-    about = recipe.model
-    if not about.teacher:
+    model = recipe.model
+    if not model.teacher:
         return None, None
     try:
-        backbone, info, stored = main_first(lambda: load_backbone(about.teacher, about.teacher_name, in_chans=in_chans))
+        backbone, info, stored = main_first(lambda: load_backbone(model.teacher, model.teacher_name, in_chans=in_chans))
     except WeightsError as error:
         raise WeightsError(str(error).replace("--model TIMM_NAME", "--set model.teacher_name=TIMM_NAME")) from None
     reporter.line(f"teacher: {describe_weights(info)}; frozen")
@@ -51,7 +51,7 @@ def load_teacher(
     return TeacherWeights(backbone.eval(), info), stored
 
 
-def tell_other_reading(stored: dict[str, Any], preprocess: Preprocess, reporter: ProgressReporter) -> None:
+def report_other_preprocessing(stored: dict[str, Any], preprocess: Preprocess, reporter: ProgressReporter) -> None:
     """Warn if the teacher was trained with another intensity range than that of the images."""
     was, now = describe_range(Preprocess.from_dict(stored)), describe_range(preprocess)
     if was != now:

@@ -70,11 +70,11 @@ class TrainContext:
         """Build the learner: student, teacher, loss and optimizer."""
         return build_learner(recipe, self.backbone, self.preprocess, self.precision, self.world, self.teacher)
 
-    def resolved(self, asked: Recipe, images: int = 0, distinct: int = 0, image_work: float = 0.0) -> Recipe:
+    def resolved(self, requested: Recipe, images: int = 0, distinct: int = 0, image_work: float = 0.0) -> Recipe:
         """Resolve a recipe for these weights and this precision, and fit its probes to `guard.max_share`.
 
         Args:
-            asked: Recipe with "auto" values.
+            requested: Recipe with "auto" values.
             images: Number of images; 0 for the number of images in the store.
             distinct: Number of images, near-duplicates counted once; 0 for that of the store.
             image_work: Measured work of a probe image in the unit of `fit_guard`; 0 counts pixels.
@@ -84,7 +84,7 @@ class TrainContext:
         if not self.info.pretrained:
             settled["guard.weight_interpolation"] = [1.0]  # interpolation with random weights is useless
         facts = facts_of(images, self.backbone, self.info, self.world, distinct, self.max_batch)
-        recipe = with_values(resolve(asked, facts), settled)
+        recipe = with_values(resolve(requested, facts), settled)
         pixels = forwards_per_image(self.backbone) * self.preprocess.size**2
         return with_values(recipe, fit_guard(recipe, images, image_work or pixels).settings())
 
@@ -102,11 +102,11 @@ class TrainContext:
 
     def probes(self, loader: Loader, recipe: Recipe) -> tuple[Probe, Probe]:
         """Build the guard's probe and the held-out one: other images if there are enough, always other crops."""
-        views, about = probe_crop(recipe, self.preprocess), self.preprocess
+        views, preprocess = probe_crop(recipe, self.preprocess), self.preprocess
         guard, verdict = probe_indices(len(self.store), int(recipe.guard.probe_images), recipe.run.seed)
         return (
-            Probe(loader, guard, views, 0, about, self.reporter.advance, self.teacher, every_defect=False),
-            Probe(loader, verdict, views, 1, about, self.reporter.advance, self.teacher),
+            Probe(loader, guard, views, 0, preprocess, self.reporter.advance, self.teacher, every_defect=False),
+            Probe(loader, verdict, views, 1, preprocess, self.reporter.advance, self.teacher),
         )
 
     @property

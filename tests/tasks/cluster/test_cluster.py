@@ -64,7 +64,7 @@ def test_copies_and_near_pairs(job: ClusterOptions) -> None:
     assert cosines == sorted(cosines, reverse=True)
 
 
-def test_issues_are_listed_and_odd_looks_count(job: ClusterOptions, tmp_path: Path) -> None:
+def test_issues_are_listed_and_odd_appearance_counts(job: ClusterOptions, tmp_path: Path) -> None:
     Image.new("L", (32, 24), 120).save(tmp_path / "images" / "dark" / "05.png")
     Image.new("L", (300, 24), 60).save(tmp_path / "images" / "dark" / "07.png")
     (tmp_path / "images" / "bright" / "03.png").write_bytes(b"no image")
@@ -93,7 +93,7 @@ def test_numbers_of_groups_hold_and_another_batch_is_compared(job: ClusterOption
     assert sorted(group.cluster for group in outcome.clusters) == [4, 7]
     assert outcome.drift is not None
     assert not outcome.drift["differs"]
-    assert set(outcome.drift) == {"p", "differs", "features", "looks"}
+    assert set(outcome.drift) == {"p", "differs", "features", "appearance"}
     assert len(read(job.table.with_name("drift.csv"))) == 20
     shifted = np.load(job.inputs[0])
     shifted[:, 3] += 9
@@ -110,7 +110,7 @@ def test_images_that_are_gone_are_said(job: ClusterOptions, tmp_path: Path) -> N
     heard = Ears()
     cluster(job, heard)
     gone = f"their folder {tmp_path / 'images'} is gone"
-    assert heard.warnings == [f"the images cannot be looked at, for copies, issues and pictures: {gone}"]
+    assert heard.warnings == [f"without the images there are no copies, issues and pictures: {gone}"]
     with pytest.raises(UsageError, match=r"--link-dir needs the images: their folder .*images is gone"):
         cluster(replace(job, link_dir=str(tmp_path / "links"), force=True))
 

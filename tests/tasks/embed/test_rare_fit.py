@@ -121,7 +121,7 @@ def test_tiles_are_compared_with_other_images(tmp_path: Path, weights: str) -> N
 
 def test_shards_need_a_fit_to_all_images(tmp_path: Path, weights: str) -> None:
     folder = write_images(tmp_path / "images", 10)
-    with pytest.raises(UsageError, match="looks at all images first, so no --shard"):
+    with pytest.raises(UsageError, match="is fitted to all images first, so no --shard"):
         job(folder, tmp_path / "s.npy", "rare", weights=weights, shard="0/2")
     with pytest.raises(UsageError, match="leaves a file beside the features, so no --out -"):
         job(folder, Path("-"), "rare", weights=weights)

@@ -100,4 +100,4 @@ def test_labels_take_at_most_a_fifth_of_the_limit() -> None:
     assert labels_within(0.0, drawn, COSTS) == drawn
     assert labels_within(0.5, drawn, COSTS) == drawn[:30], "6 of 30 seconds, twice 0.1 s an image"
     assert labelled_images({}) == []
-    assert len(labelled_images({"kind": ["a"] * 30}, most=7)) == 7
+    assert len(labelled_images({"kind": ["a"] * 30}, limit=7)) == 7

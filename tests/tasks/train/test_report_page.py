@@ -1,5 +1,5 @@
 from dinocli.quality.verdict import DEFECT_DECREASE, Verdict
-from dinocli.tasks.train.report_page import HOW_TO_READ, LEAD, LOST_LEAD, STUDENT_LEAD, _lead
+from dinocli.tasks.train.report_page import DEFECTS_LEAD, HOW_TO_READ, LEAD, STUDENT_LEAD, _lead
 
 
 def test_the_first_sentence_names_what_is_worse() -> None:
@@ -7,7 +7,7 @@ def test_the_first_sentence_names_what_is_worse() -> None:
     fell = Verdict("worse", "start", "Significant decrease in crop/quadrant retrieval")
     both = Verdict("worse", "start", f"{lost.reason} {fell.reason}")
     assert _lead(both, of_student=False) == LEAD["worse"]
-    assert _lead(lost, of_student=False) == LOST_LEAD
+    assert _lead(lost, of_student=False) == DEFECTS_LEAD
     assert _lead(fell, of_student=False) == LEAD["worse"]
     assert _lead(fell, of_student=True) == STUDENT_LEAD["worse"]
 
