@@ -23,6 +23,9 @@ VIEWS = {"gpu": (224, 96, 8), "cpu": (128, 64, 4)}
 PROBE_IMAGES = {"gpu": 1_000, "cpu": 300}
 """On a CPU a probe of 1,000 images costs as much as 20 steps."""
 
+GUARD_SHARE = {"pretrained": 0.2, "scratch": 0.1}
+"""Largest fraction of a run's work for probes and verdict; random weights need no protection."""
+
 SLICE_IMAGES = (8, 16)
 """Fewest and most images of a slice on a CPU: fewer use the cores less, more take memory without more speed."""
 
@@ -108,6 +111,8 @@ def resolve(recipe: Recipe, facts: RunFacts) -> Recipe:
     if facts.cpu:
         set_if_auto("run.compile", False)
     set_if_auto("guard.probe_images", PROBE_IMAGES["cpu" if facts.cpu else "gpu"])
+    set_if_auto("guard.synthetic_defects", facts.pretrained and not recipe.model.teacher)
+    set_if_auto("guard.max_share", GUARD_SHARE["pretrained" if facts.pretrained else "scratch"])
     values["run.batch_size"] = batch
     set_if_auto("run.steps", steps)
     set_if_auto("model.trainable", part)

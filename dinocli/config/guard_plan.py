@@ -22,7 +22,8 @@ MIN_VERDICT_PROBES = 2
 """The verdict probes at least the start weights and the adapted weights."""
 
 VERDICT_IMAGE_COST = 7 / 4
-"""Cost of an image in a probe of the verdict, relative to the guard's: four kinds of synthetic defects, not one."""
+"""Cost of an image in a probe of the verdict, relative to the guard's: four kinds of synthetic defects, not one; 1
+without synthetic defects."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,8 @@ def fit_guard(recipe: Recipe, images: int, image_work: float) -> GuardPlan:
         image_work: Work of one probe image, pixels.
     """
     guard, training = recipe.guard, int(recipe.run.steps) * step_work(recipe)
-    max_work = guard.max_share / (1 - guard.max_share) * training if guard.max_share < 1 else math.inf
+    max_share = float(guard.max_share)
+    max_work = max_share / (1 - max_share) * training if max_share < 1 else math.inf
     max_images = min(int(guard.probe_images), images)
     for every, alphas in _candidates(guard):
         probes = probe_work(recipe, every, alphas)
@@ -118,4 +120,5 @@ def final_probes(recipe: Recipe, alphas: list[float]) -> int:
 def final_work(recipe: Recipe, alphas: list[float]) -> float:
     """Return the work of the probes after the last step, in probes of the guard."""
     verdict_probes = MIN_VERDICT_PROBES + (recipe.model.batch_norm == "adapted")
-    return final_probes(recipe, alphas) + (VERDICT_IMAGE_COST - 1) * verdict_probes
+    image_cost = VERDICT_IMAGE_COST if recipe.guard.synthetic_defects else 1
+    return final_probes(recipe, alphas) + (image_cost - 1) * verdict_probes

@@ -246,13 +246,17 @@ class Run(Section):
 class Guard(Section):
     every: Share = Field(description="fraction of the run between two probes, at least")
     probe_images: Auto | Annotated[int, Field(ge=8)] = Field(description="images of a probe, at most")
-    max_share: Share = Field(
+    max_share: Auto | Share = Field(
         description="largest fraction of the run's work for probes and verdict: short runs get fewer and smaller "
-        "probes; 1 is no limit"
+        "probes; 1 is no limit; auto: 0.2, from random weights 0.1"
     )
     window: Share = Field(description="fraction of the run that a collapse has to last before it counts")
     stop: bool = Field(description="stop the run on a collapse; off only warns")
     patience: Share = Field(description="fraction of the run without a better probe after which it ends; 1 is off")
+    synthetic_defects: Auto | bool = Field(
+        description="keep the start where the features of synthetic defects are lost; auto: if the start is pretrained "
+        "and there is no --teacher"
+    )
     weight_interpolation: list[Share] = Field(
         min_length=1,
         description="alphas tried at the end: weights = (1 - alpha) start + alpha adapted (WiSE-FT); [1] is off",

@@ -106,7 +106,9 @@ class Monitor:
     def add_probe(self, result: ProbeResult) -> None:
         """Add a probe result; two consecutive results below the limits are a collapse."""
         self.probe_results.append(result)
-        scores = {**vars(result.scores), "selection_score": result.selection_score, KEY: result.defect_score}
+        scores = {**vars(result.scores), "selection_score": result.selection_score}
+        if len(result.defects_N):
+            scores[KEY] = result.defect_score
         self._write([{"step": result.step, "probe": scores}])
         if result.step < self.armed_at or len(self.probe_results) < 3:
             return

@@ -10,6 +10,7 @@ with a synthetic defect.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 import torch
@@ -35,6 +36,9 @@ PROBE_BATCH = 32  # 64 images of 224 px take 1.4 GB more in a small convnet, and
 PASSES_WITHOUT_DEFECTS = 3
 """Passes over the images per measurement: whole images, crops, quadrants; those with synthetic defects follow."""
 
+DefectKinds = Literal["none", "one", "every"]
+"""Kinds of synthetic defects on each image: none, one of them, or every one in a pass of its own."""
+
 Batches = Iterator[tuple[Tensor, list[int]]]
 """Normalised pixels, and the index in the store of the image of each row."""
 
@@ -50,7 +54,7 @@ class Probe:
         preprocess: Size and normalisation.
         advance: Receives the number of processed images.
         teacher: Frozen teacher; the selection score is then the share of nearest neighbours in common with it.
-        every_defect: Use every kind of synthetic defect on each image, as for a verdict; otherwise one kind.
+        defects: Kinds of synthetic defects on each image; every one for a verdict.
     """
 
     def __init__(
@@ -63,7 +67,7 @@ class Probe:
         advance: Callable[[int], None] = lambda _: None,
         teacher: TeacherWeights | None = None,
         *,
-        every_defect: bool = True,
+        defects: DefectKinds = "every",
     ) -> None:
         self.loader, self.indices, self.views, self.draw = loader, indices, views, draw
         self.preprocess, self.advance, self.teacher = preprocess, advance, teacher
@@ -73,9 +77,9 @@ class Probe:
         self.clean_ND, self.rows = np.empty((0, 0), np.float32), list[int]()
         self._places = {row: place for place, row in enumerate(indices)}
         kind_N, drawn_NF = draw_defects(len(indices), draw)
-        self._passes = [(kind_N, drawn_NF)]
-        if every_defect:
-            self._passes = [(torch.full_like(kind_N, kind), drawn_NF) for kind in range(len(KINDS))]
+        every_kind = [torch.full_like(kind_N, kind) for kind in range(len(KINDS))]
+        kinds = {"none": [], "one": [kind_N], "every": every_kind}[defects]
+        self._passes = [(kinds_N, drawn_NF) for kinds_N in kinds]
 
     @property
     def images_per_measurement(self) -> int:
@@ -109,10 +113,12 @@ class Probe:
         crop_ND, _ = self._extract(backbone, self._crops(), tokens)
         quadrants_MD, _ = self._extract(backbone, self._quadrants(backbone), tokens)
         quadrants_4ND = quadrants_MD.reshape(-1, QUADRANTS, quadrants_MD.shape[1]).swapaxes(0, 1)
-        defect_KND = np.stack([self._extract(backbone, self._defects(*defects), tokens)[0] for defects in self._passes])
         places = [self._places[row] for row in rows]
-        kind_KN = np.stack([kind_N[places].numpy() for kind_N, _ in self._passes])
-        return ProbeFeatures(rows, clean_ND, crop_ND, quadrants_4ND, defect_KND, kind_KN)
+        defects = [
+            (self._extract(backbone, self._defects(kind_N, drawn_NF), tokens)[0], kind_N[places].numpy())
+            for kind_N, drawn_NF in self._passes
+        ]
+        return ProbeFeatures(rows, clean_ND, crop_ND, quadrants_4ND, defects)
 
     def features(self, backbone: Backbone, indices: Sequence[int]) -> tuple[NDArray[np.float32], list[int]]:
         """Return the features of whole images, resized to the evaluation square.
@@ -165,12 +171,12 @@ class Probe:
         return _features(backbone, batches, self.loader.store.names, tokens, self.advance)
 
 
-def forwards_per_image(backbone: Backbone) -> int:
-    """Return the cost of a probe image in forward passes: image, crop, a copy with a synthetic defect, and quadrants.
+def forwards_per_image(backbone: Backbone, *, defects: bool = True) -> int:
+    """Return the cost of a probe image in forward passes: image, crop, quadrants, and a copy with a synthetic defect.
 
     Four quadrants cost as much as one image, or four if a model of fixed input size needs them upscaled.
     """
-    return 3 + (QUADRANTS if backbone.fixed_size else 1)
+    return 2 + defects + (QUADRANTS if backbone.fixed_size else 1)
 
 
 def quadrant_side(size: int, backbone: Backbone) -> int:

@@ -1,6 +1,6 @@
 """Features and scores of one network on the probe images.
 
-Shapes: N images, 4 quadrants, D width, K passes with a synthetic defect.
+Shapes: N images, 4 quadrants, D width.
 """
 
 from collections.abc import Callable
@@ -63,24 +63,22 @@ class ProbeFeatures:
         clean_ND: Features of the whole images.
         crop_ND: Features of a crop of each image.
         quadrants_4ND: Features of the four quadrants of each image.
-        defect_KND: Features of the whole images with a synthetic defect, in K passes.
-        kind_KN: Kind of each defect.
+        defects: Features (N, D) of the whole images with a synthetic defect and the kinds (N,) of these defects, for
+            each pass; empty if none was made.
     """
 
     rows: list[int]
     clean_ND: Features
     crop_ND: Features
     quadrants_4ND: Features
-    defect_KND: Features
-    kind_KN: NDArray[np.int64]
+    defects: list[tuple[Features, NDArray[np.int64]]]
 
     def transformed(self, transform: Callable[[Features], Features]) -> "ProbeFeatures":
         """Return the features after a transformation, such as a whitening."""
-        quadrants_4ND, defect_KND = (
-            np.stack([transform(part_ND) for part_ND in parts]) for parts in (self.quadrants_4ND, self.defect_KND)
-        )
         clean_ND, crop_ND = map(transform, (self.clean_ND, self.crop_ND))
-        return ProbeFeatures(self.rows, clean_ND, crop_ND, quadrants_4ND, defect_KND, self.kind_KN)
+        quadrants_4ND = np.stack([transform(part_ND) for part_ND in self.quadrants_4ND])
+        defects = [(transform(defect_ND), kind_N) for defect_ND, kind_N in self.defects]
+        return ProbeFeatures(self.rows, clean_ND, crop_ND, quadrants_4ND, defects)
 
     def measured(self, step: int, start_ND: Features) -> ProbeResult:
         """Compute the scores of the features.
@@ -90,10 +88,11 @@ class ProbeFeatures:
             start_ND: Features of the whole images by the start weights.
         """
         scores, values_N = measure(self.clean_ND, self.crop_ND, self.quadrants_4ND, start_ND)
+        if not self.defects:
+            return ProbeResult(step, scores, values_N)
         defects_N = np.full(len(self.rows), np.nan)
-        if scores.finite and np.isfinite(self.defect_KND).all():
-            passes = zip(self.defect_KND, self.kind_KN, strict=True)
+        if scores.finite and all(np.isfinite(defect_ND).all() for defect_ND, _ in self.defects):
             defects_N = np.mean(
-                [defect_few_shot(self.clean_ND, defect_ND, kind_N) for defect_ND, kind_N in passes], axis=0
+                [defect_few_shot(self.clean_ND, defect_ND, kind_N) for defect_ND, kind_N in self.defects], axis=0
             )
         return ProbeResult(step, scores, values_N, defects_N)

@@ -122,7 +122,7 @@ def judge(
     if collapse := _collapse(start, end, same_network=same_network):
         return Verdict("worse", "start", collapse, summary)
     if len(start_N) < _MIN_PAIRS:
-        few = f"{len(start_N)} probe images are too few to tell a difference from not_significant"
+        few = f"{len(start_N)} probe images are too few to tell a difference from chance"
         return Verdict("no different", "start", f"{few} ({_MIN_PAIRS} are needed).", summary)
     change = paired_bootstrap(start_N, end_N)
     trend = "increase" if change.low > 0 else "decrease" if change.high < 0 else ""

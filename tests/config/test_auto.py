@@ -123,6 +123,8 @@ def test_explicit_values_are_left_alone() -> None:
         "optim.head_warmup": 0.75,
         "optim.grad_accum_steps": 2,
         "optim.weight_decay_end": 0.01,
+        "guard.max_share": 0.5,
+        "guard.synthetic_defects": False,
     }
     asked = with_values(load_recipe(), explicit)
     for facts in FACTS:

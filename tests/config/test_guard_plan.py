@@ -3,7 +3,15 @@
 import pytest
 
 from dinocli.config.auto import RunFacts, resolve
-from dinocli.config.guard_plan import MIN_PROBE_IMAGES, fit_guard, probe_count, probe_every, step_work
+from dinocli.config.guard_plan import (
+    MIN_PROBE_IMAGES,
+    VERDICT_IMAGE_COST,
+    fit_guard,
+    probe_count,
+    probe_every,
+    probe_work,
+    step_work,
+)
 from dinocli.config.load import load_recipe, with_values
 from dinocli.config.recipe import Recipe
 
@@ -14,7 +22,10 @@ MIXES = [0.25, 0.5, 0.75, 1.0]
 
 def recipe(steps: int, *settings: str) -> Recipe:
     views = ("views.global_size=224", "views.local_size=96", "views.local_count=6")
-    whole = load_recipe([], [f"run.steps={steps}", "run.batch_size=32", *views, "guard.probe_images=300", *settings])
+    whole = load_recipe(
+        [],
+        [f"run.steps={steps}", "run.batch_size=32", *views, "guard.probe_images=300", "guard.max_share=0.2", *settings],
+    )
     return with_values(whole, {"model.batch_norm": "frozen"})
 
 
@@ -83,3 +94,16 @@ def test_every_default_run_stays_below_a_fifth() -> None:
                 facts = RunFacts(images, pretrained=True, cpu=cpu)
                 plan = fit_guard(resolve(load_recipe(names), facts), images, IMAGE_WORK)
                 assert plan.share <= 0.2
+
+
+def test_without_synthetic_defects_an_image_of_the_verdict_costs_as_much_as_one_of_the_guard() -> None:
+    without = recipe(16, "guard.synthetic_defects=false")
+    assert probe_work(without, 1.0, [1.0]) == 4  # start, end, and two of the verdict
+    assert probe_work(recipe(16, "guard.synthetic_defects=true"), 1.0, [1.0]) == 2 + 2 * VERDICT_IMAGE_COST
+
+
+@pytest.mark.parametrize(("pretrained", "share"), [(True, 0.2), (False, 0.1)])
+def test_a_run_from_random_weights_probes_less(pretrained: bool, share: float) -> None:
+    resolved = resolve(load_recipe([], ["run.steps=200"]), RunFacts(CELLS, pretrained=pretrained, cpu=True))
+    assert resolved.guard.max_share == share
+    assert fit_guard(resolved, CELLS, IMAGE_WORK).share <= share

@@ -12,7 +12,6 @@ from dinocli.config.recipe import Recipe
 from dinocli.data.labels import Labels
 from dinocli.engine.compilation import settle_compile
 from dinocli.engine.distributed import from_main
-from dinocli.engine.probe import forwards_per_image
 from dinocli.engine.run_seconds import PAGE_FORWARDS, Costs, RunSize, run_seconds
 from dinocli.engine.step import Learner, train_step
 from dinocli.tasks.train.costs import measure_costs
@@ -134,7 +133,7 @@ def seconds_to_train(context: TrainContext, plan: TrainPlan, seconds_per_forward
         seconds_per_forward: Seconds per image of a forward pass, measured at the start.
     """
     recipe = plan.recipe
-    images = min(int(recipe.guard.probe_images), len(context.store)) * forwards_per_image(context.backbone)
+    images = min(int(recipe.guard.probe_images), len(context.store)) * context.forwards_per_probe_image(recipe)
     probes = 1 + final_work(recipe, recipe.guard.weight_interpolation)  # the last probe and those of the verdict
     forwards = probes * images + 2 * len(plan.labelled) + PAGE_FORWARDS
     return context.seconds_left() - forwards * seconds_per_forward if context.options.minutes else math.inf

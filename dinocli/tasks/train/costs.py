@@ -7,7 +7,7 @@ from dinocli.config.recipe import Recipe
 from dinocli.data.loader import Loader
 from dinocli.engine.build import set_stage
 from dinocli.engine.distributed import from_main
-from dinocli.engine.probe import forwards_per_image, whole_features
+from dinocli.engine.probe import whole_features
 from dinocli.engine.run_seconds import Costs
 from dinocli.engine.step import train_step
 from dinocli.models.backbone import Backbone
@@ -39,7 +39,7 @@ def measure_costs(context: TrainContext, recipe: Recipe, loader: Loader) -> Cost
         head_step,
         full_step,
         forward,
-        forwards_per_image(context.backbone) * forward,
+        context.forwards_per_probe_image(recipe) * forward,
         from_main(lambda: _seconds_per_teacher_forward(context, loader)),
     )
 

@@ -215,8 +215,9 @@ def _probe_curves(results: Sequence[ProbeResult], score: SelectionScore) -> list
     shown = {"retrieval_top1": "Crop finds its image, top-1", "rankme": "RankMe", "feature_std": "Feature std"}
     label = {score.label: selected}
     curves = [Curve("Selection score of the guard", "step", "", steps, label, start=selected[0])]
-    defects = [result.defect_score for result in results]
-    curves.append(Curve("Synthetic-defect few-shot", "step", "", steps, {"accuracy": defects}, start=defects[0]))
+    if len(results[0].defects_N):
+        defects = [result.defect_score for result in results]
+        curves.append(Curve("Synthetic-defect few-shot", "step", "", steps, {"accuracy": defects}, start=defects[0]))
     for key, title in shown.items():
         values = [getattr(result.scores, key) for result in results]
         curves.append(Curve(title, "step", "", steps, {key.replace("_", " "): values}, start=values[0]))

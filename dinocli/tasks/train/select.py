@@ -7,7 +7,7 @@ from typing import Literal
 
 from dinocli.engine.checkpoint import load_checkpoint
 from dinocli.engine.loop import RunResult
-from dinocli.engine.probe import Probe, forwards_per_image
+from dinocli.engine.probe import Probe
 from dinocli.engine.probe_result import ProbeResult
 from dinocli.engine.run_seconds import PAGE_FORWARDS
 from dinocli.models.backbone import Backbone
@@ -98,9 +98,7 @@ def select(context: TrainContext, plan: TrainPlan, trained: Trained) -> Selectio
     if staged:
         statistics = probe.measure(with_statistics(context.backbone, adapted), 0)
     after = probe.measure(adapted, best_step) if best else start
-    # No protection for random weights, which react to every change of pixels, and for students of a teacher.
-    protects = context.info.pretrained and not context.teacher
-    verdict = final_verdict(result, start, statistics, after, probe.score, protects_defects=protects)
+    verdict = final_verdict(result, start, statistics, after, probe.score)
     if context.teacher and not context.info.pretrained:
         verdict = student_kept(verdict)
     sides = Sides(probe.rows, start_ND, probe.clean_ND)
@@ -148,7 +146,7 @@ def best_interpolation(
     alphas, probe = sorted(plan.recipe.guard.weight_interpolation), trained.guard_probe
     if alphas == [1.0]:
         return adapted, 1.0, []
-    forwards = len(probe.indices) * forwards_per_image(context.backbone) * len(alphas)
+    forwards = len(probe.indices) * context.forwards_per_probe_image(plan.recipe) * len(alphas)
     if context.seconds_left() < forwards * trained.seconds_per_forward:
         context.reporter.line("no time of --minutes is left for weight interpolation")
         return adapted, 1.0, []
@@ -172,8 +170,6 @@ def final_verdict(
     statistics: ProbeResult | None,
     adapted: ProbeResult,
     score: SelectionScore = CROP_QUADRANT,
-    *,
-    protects_defects: bool = True,
 ) -> Verdict:
     """Judge the adapted weights against the start; a run that the guard stopped keeps the start.
 
@@ -184,13 +180,12 @@ def final_verdict(
             if the statistics did not change, or nothing else did.
         adapted: Probe result of the adapted weights, on the same images and crops.
         score: Selection score of the run.
-        protects_defects: Lost synthetic defects make the verdict worse.
     """
     if result.stop_reason:
         return Verdict("worse", "start", f"The guard stopped the run at step {result.steps}: {result.stop_reason}.")
     by_statistics = statistics or (None if adapted.step else adapted)
     measured = filter(None, (start, adapted, by_statistics))
-    defects = [found.defects_N for found in measured] if protects_defects else []
+    defects = [found.defects_N for found in measured if len(found.defects_N)]
     verdict = judge(start.scores, adapted.scores, start.values_N, adapted.values_N, defects=defects, score=score)
     if not adapted.scores.finite:
         return verdict

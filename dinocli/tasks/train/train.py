@@ -17,7 +17,6 @@ from dinocli.engine.focus_maps import build_focus
 from dinocli.engine.initialize import initialize
 from dinocli.engine.loop import LoopOptions, RunResult, Trainer, run, run_probe
 from dinocli.engine.monitor import advice
-from dinocli.engine.probe import forwards_per_image
 from dinocli.engine.step_profile import PROFILE, ProfiledLoader
 from dinocli.errors import Interrupted, TrainingStopped
 from dinocli.progress import ProgressReporter
@@ -97,7 +96,7 @@ def _train(context: TrainContext, plan: TrainPlan, folder: RunFolder, manifest: 
     reporter.stage("measuring the start", probe.images_per_measurement)
     began = time.monotonic()
     start = from_main(lambda: probe.measure(context.backbone, 0))
-    forwards = len(probe.indices) * forwards_per_image(context.backbone)
+    forwards = len(probe.indices) * context.forwards_per_probe_image(recipe)
     seconds_per_forward = from_main(lambda: (time.monotonic() - began) / forwards)
     reporter.stage("building student and teacher")
     learner = context.learner(recipe)

@@ -17,7 +17,7 @@ from dinocli.data.survey import Survey
 from dinocli.engine.build import build_learner, facts_of, probe_crop
 from dinocli.engine.device import Precision
 from dinocli.engine.distributed import World
-from dinocli.engine.probe import Probe, forwards_per_image, probe_indices
+from dinocli.engine.probe import DefectKinds, Probe, forwards_per_image, probe_indices
 from dinocli.engine.step import Learner
 from dinocli.models.backbone import Backbone
 from dinocli.models.frozen_teacher import TeacherWeights
@@ -85,8 +85,12 @@ class TrainContext:
             settled["guard.weight_interpolation"] = [1.0]  # interpolation with random weights is useless
         facts = facts_of(images, self.backbone, self.info, self.world, distinct, self.max_batch)
         recipe = with_values(resolve(requested, facts), settled)
-        pixels = forwards_per_image(self.backbone) * self.preprocess.size**2
+        pixels = self.forwards_per_probe_image(recipe) * self.preprocess.size**2
         return with_values(recipe, fit_guard(recipe, images, image_work or pixels).settings())
+
+    def forwards_per_probe_image(self, recipe: Recipe) -> int:
+        """Return the forward passes that a probe makes of an image."""
+        return forwards_per_image(self.backbone, defects=bool(recipe.guard.synthetic_defects))
 
     def loader(self, recipe: Recipe) -> Loader:
         """Build the loader of the run."""
@@ -104,9 +108,12 @@ class TrainContext:
         """Build the guard's probe and the held-out one: other images if there are enough, always other crops."""
         views, preprocess = probe_crop(recipe, self.preprocess), self.preprocess
         guard, verdict = probe_indices(len(self.store), int(recipe.guard.probe_images), recipe.run.seed)
+        guard_defects: DefectKinds = "one" if recipe.guard.synthetic_defects else "none"
+        verdict_defects: DefectKinds = "every" if recipe.guard.synthetic_defects else "none"
+        common = (preprocess, self.reporter.advance, self.teacher)
         return (
-            Probe(loader, guard, views, 0, preprocess, self.reporter.advance, self.teacher, every_defect=False),
-            Probe(loader, verdict, views, 1, preprocess, self.reporter.advance, self.teacher),
+            Probe(loader, guard, views, 0, *common, defects=guard_defects),
+            Probe(loader, verdict, views, 1, *common, defects=verdict_defects),
         )
 
     @property

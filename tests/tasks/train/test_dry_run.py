@@ -36,7 +36,8 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def asked(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TrainOptions:
     monkeypatch.setattr("dinocli.tasks.train.dry_run.measure_costs", lambda *_: COSTS)
-    settings = (*PLAIN, "guard.weight_interpolation=[1.0]", "head.init=random", "dino.center_batches=0")
+    probes = ("guard.weight_interpolation=[1.0]", "guard.synthetic_defects=true")
+    settings = (*PLAIN, *probes, "head.init=random", "dino.center_batches=0")
     return job(images, tmp_path / "run", [*settings, "model.batch_norm=frozen"])
 
 
@@ -104,4 +105,6 @@ def test_costs_are_measured_after_a_step_and_a_pass_that_warm_up(
     monkeypatch.setattr("dinocli.tasks.train.costs.whole_features", forward)
     found = of(job(images, tmp_path / "run", PLAIN))
     assert found["seconds_per_step"] == 5.0
-    assert found["seconds_per_probe"] == 8 * 4 * 8.0 / 8, "eight images: the image, a crop, the quadrants, a defect"
+    assert found["seconds_per_probe"] == 8 * 3 * 8.0 / 8, (
+        "eight images: the image, a crop, the quadrants; random weights"
+    )

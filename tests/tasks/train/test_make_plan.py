@@ -63,11 +63,11 @@ def test_without_minutes_nothing_is_measured(context: TrainContext, monkeypatch:
 
 
 def test_the_loop_leaves_time_for_verdict_labels_and_page(context: TrainContext) -> None:
-    """Eight images: a probe of four passes when the time is up, two of seven for the verdict; twelve with labels."""
+    """Eight images: a probe of three passes when the time is up, two for the verdict; twelve with labels."""
     limited = replace(context, options=replace(context.options, minutes=60.0), started=time.monotonic())
     plan = TrainPlan(context.recipe, [*range(12)])
     left = limited.seconds_left() - seconds_to_train(limited, plan, 1.0)
-    assert left == pytest.approx(8 * 4 + 2 * 8 * 7 + 2 * 12 + PAGE_FORWARDS, abs=0.5)
+    assert left == pytest.approx(8 * 3 + 2 * 8 * 3 + 2 * 12 + PAGE_FORWARDS, abs=0.5)
     assert seconds_to_train(context, plan, 1.0) == float("inf")
 
 
