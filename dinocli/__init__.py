@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from dinocli.tasks.embed.embed_options import EmbedOptions
     from dinocli.tasks.evaluate.evaluate import evaluate
     from dinocli.tasks.evaluate.evaluate_options import EvaluateOptions
-    from dinocli.tasks.export.export import ExportOptions, export
+    from dinocli.tasks.export.export import export
+    from dinocli.tasks.export.export_options import ExportOptions
     from dinocli.tasks.inputs import ReadOptions
     from dinocli.tasks.search.search import search
     from dinocli.tasks.search.search_options import SearchOptions
@@ -56,7 +57,8 @@ _EXPORTS = {
     "dinocli.tasks.embed.embed_options": ("EmbedOptions",),
     "dinocli.tasks.evaluate.evaluate": ("evaluate",),
     "dinocli.tasks.evaluate.evaluate_options": ("EvaluateOptions",),
-    "dinocli.tasks.export.export": ("ExportOptions", "export"),
+    "dinocli.tasks.export.export": ("export",),
+    "dinocli.tasks.export.export_options": ("ExportOptions",),
     "dinocli.artifacts.feature_file": ("FeatureFile", "open_features"),
     "dinocli.artifacts.feature_model": ("FeatureModel", "load"),
     "dinocli.tasks.inputs": ("ReadOptions",),

@@ -7,7 +7,7 @@ import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,10 +17,12 @@ from dinocli.artifacts.feature_file import BOX_KEYS, FEATURE_SUFFIXES, FITTED_SU
 from dinocli.artifacts.partial_features import Bad, PartialFeatures, npy_header
 from dinocli.artifacts.patch_folder import PatchFolder
 from dinocli.data.bad_images import write_bad
-from dinocli.engine.rare_features import RareFeatures
 from dinocli.errors import UsageError, WeightsError
 from dinocli.file_set import FileSet
 from dinocli.files import atomic_file, write_atomic
+
+if TYPE_CHECKING:
+    from dinocli.engine.rare_features import RareFeatures
 
 BLOCK_BYTES = 1 << 24
 SIDECARS = (".paths.txt", ".tiles.csv", ".bad.csv", ".json", FITTED_SUFFIX)
@@ -55,7 +57,7 @@ def write_features(
     bad: Bad,
     *,
     tiled: bool,
-    fitted: RareFeatures | None = None,
+    fitted: "RareFeatures | None" = None,
 ) -> None:
     """Write a feature file and the files beside it; all are replaced together, the features last.
 

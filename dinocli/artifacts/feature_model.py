@@ -23,7 +23,8 @@ from dinocli.engine.square_resize import CANVAS_PER_SIDE, CONVNET_CELL, grouped,
 from dinocli.errors import DataError, UsageError, WeightsError
 from dinocli.models.backbone import Backbone
 from dinocli.models.features import Extractor, extract, l2_normalized
-from dinocli.models.tokens import FITTED, POOLED, Tokens
+from dinocli.models.token_kinds import FITTED
+from dinocli.models.tokens import POOLED, Tokens
 from dinocli.models.weights import WeightsInfo, load_backbone
 
 ImageLike = str | Path | Image.Image | NDArray[Any]

@@ -118,10 +118,15 @@ def open_run(command: str, first_input: str, out: str, *, resume: bool, force: b
         else:
             folder = RunFolder(stack.enter_context(_new_folder(stem)))
         stack.enter_context(claimed(folder=folder.path))
-        if not (resume or force) and any(path.name != LOCK_NAME for path in folder.path.iterdir()):
-            raise UsageError(f"{out} is not empty; add --resume to continue, --force to replace it, or another --out")
+        check_new_run(folder.path, resume=resume, force=force)
         remove_abandoned(folder.checkpoints)
         yield folder
+
+
+def check_new_run(folder: Path, *, resume: bool, force: bool) -> None:
+    """Raise `UsageError` if the folder of a run is not empty and neither flag was given."""
+    if not (resume or force) and folder.is_dir() and any(path.name != LOCK_NAME for path in folder.iterdir()):
+        raise UsageError(f"{folder} is not empty; add --resume to continue, --force to replace it, or another --out")
 
 
 @contextlib.contextmanager

@@ -35,7 +35,10 @@ Groups = Annotated[
     ),
 ]
 Classifier = Annotated[
-    str, opt.option("--classifier", panel=LEARNING, help="Use this saved classifier instead of labels.")
+    str,
+    opt.option(
+        "--classifier", panel=LEARNING, help="Use this saved classifier instead of labels.", callback=paths.stored
+    ),
 ]
 Method = Annotated[
     Literal["auto", "linear", "knn", "mean"],
@@ -85,9 +88,9 @@ def classify(
     from dinocli.cli.show_classify import show_classification
 
     with terminal:
-        from dinocli.tasks.classify.classify import classify as run
-        from dinocli.tasks.classify.classify_dry_run import dry_run as plan
+        from dinocli.file_set import check_free
         from dinocli.tasks.classify.classify_options import ClassifyOptions
+        from dinocli.tasks.feature_inputs import check_features
 
         options = ClassifyOptions(
             **source,
@@ -103,6 +106,11 @@ def classify(
             precision=precision,
             suggest=suggest,
         )
+        check_free(options.outputs(), force=options.force)
+        check_features(options, weights=classifier)
+        from dinocli.tasks.classify.classify import classify as run
+        from dinocli.tasks.classify.classify_dry_run import dry_run as plan
+
         if dry_run:
             show = partial(show_plan, terminal, plan(options, terminal, sys.stdin.buffer))
         else:

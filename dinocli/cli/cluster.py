@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from dinocli.cli import options as opt
+from dinocli.cli import paths
 from dinocli.cli.help_page import examples
 from dinocli.cli.option_groups import feature_options, grouped, read_options, terminal_options
 
@@ -51,19 +52,35 @@ Checks = Annotated[
 DriftFile = Annotated[
     str,
     opt.option(
-        "--drift", panel=GROUPS, metavar="FEATS", help="Test whether this other batch has drifted; writes drift.csv."
+        "--drift",
+        panel=GROUPS,
+        metavar="FEATS",
+        help="Test whether this other batch has drifted; writes drift.csv.",
+        callback=paths.features,
     ),
 ]
 IdsFrom = Annotated[
     str,
-    opt.option("--ids-from", panel=GROUPS, metavar="CSV", help="Keep the group numbers of an earlier clusters.csv."),
+    opt.option(
+        "--ids-from",
+        panel=GROUPS,
+        metavar="CSV",
+        help="Keep the group numbers of an earlier clusters.csv.",
+        callback=paths.data,
+    ),
 ]
 Select = Annotated[
     int,
     opt.option("--select", panel=GROUPS, min=0, help="Number of representative images, written to selected.txt."),
 ]
 Labels = Annotated[
-    str, opt.option("--labels", panel=opt.INPUT, help="Compare groups with: folder, folder:N, CSV, COCO, YOLO or VOC.")
+    str,
+    opt.option(
+        "--labels",
+        panel=opt.INPUT,
+        help="Compare groups with: folder, folder:N, CSV, COCO, YOLO or VOC.",
+        callback=paths.labels,
+    ),
 ]
 Out = Annotated[
     str, opt.option("--out", "-o", panel=opt.OUTPUT, help="Table of all images, CSV; other tables follow its name.")
@@ -130,9 +147,8 @@ def cluster(
     from dinocli.cli.show_cluster import show_clusters
 
     with terminal:
-        from dinocli.tasks.cluster.cluster import cluster as run
-        from dinocli.tasks.cluster.cluster_dry_run import dry_run as plan
         from dinocli.tasks.cluster.cluster_options import ClusterOptions
+        from dinocli.tasks.feature_inputs import check_features
 
         options = ClusterOptions(
             **source,
@@ -157,6 +173,11 @@ def cluster(
             follow_links=follow_links,
             labels=labels,
         )
+        options.check_outputs()
+        check_features(options)
+        from dinocli.tasks.cluster.cluster import cluster as run
+        from dinocli.tasks.cluster.cluster_dry_run import dry_run as plan
+
         if dry_run:
             show = partial(show_plan, terminal, plan(options, terminal, sys.stdin.buffer))
         else:

@@ -121,12 +121,11 @@ def embed(
         check_gpus(gpus, device)
         raise typer.Exit(launch(gpus, opt.without_gpus(sys.argv[1:])))
     with terminal:
-        from dinocli.tasks.embed.distributed_embed import embed_together
-        from dinocli.tasks.embed.embed_dry_run import dry_run as plan
         from dinocli.tasks.embed.embed_options import EmbedOptions
-        from dinocli.tasks.embed.merge_shards import merge as join
 
         if merge:
+            from dinocli.tasks.embed.merge_shards import merge as join
+
             show = partial(show_embedded, terminal, join(out, images or (), force=force, reporter=terminal))
         else:
             options = EmbedOptions(
@@ -150,6 +149,10 @@ def embed(
                 resume=resume,
                 force=force,
             )
+            options.check(dry_run=dry_run)
+            from dinocli.tasks.embed.distributed_embed import embed_together
+            from dinocli.tasks.embed.embed_dry_run import dry_run as plan
+
             if dry_run:
                 show = partial(show_plan, terminal, plan(options, terminal, sys.stdin.buffer))
             else:

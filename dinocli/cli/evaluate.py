@@ -76,9 +76,8 @@ def evaluate(
     The table goes to stdout: tab-separated when piped, --json for one object. --report shows what is behind it.
     """
     with terminal:
-        from dinocli.cli.show_evaluate import show_evaluation
-        from dinocli.tasks.evaluate.evaluate import evaluate as run
         from dinocli.tasks.evaluate.evaluate_options import EvaluateOptions
+        from dinocli.tasks.feature_inputs import check_features
 
         options = EvaluateOptions(
             **source,
@@ -93,5 +92,10 @@ def evaluate(
             report=report,
             argv=tuple(sys.argv),
         )
+        options.check()
+        check_features(options)
+        from dinocli.cli.show_evaluate import show_evaluation
+        from dinocli.tasks.evaluate.evaluate import evaluate as run
+
         evaluation = run(options, terminal, sys.stdin.buffer)
     show_evaluation(terminal, evaluation)

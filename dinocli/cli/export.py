@@ -37,7 +37,8 @@ def export(
         bool, typer.Option("--with-preprocessing", help="ONNX: put range, resize and normalisation into the graph.")
     ] = False,
     classifier: Annotated[
-        str, typer.Option("--classifier", help="ONNX: add the probabilities of `classify --save`.")
+        str,
+        typer.Option("--classifier", help="ONNX: add the probabilities of `classify --save`.", callback=paths.stored),
     ] = "",
     force: opt.Force = False,
     terminal: Any = None,
@@ -47,11 +48,14 @@ def export(
     Range, mean, deviation, size and licence travel in the file. Its path is printed on stdout.
     """
     with terminal:
+        from dinocli.tasks.export.export_options import ExportOptions
+
+        options = ExportOptions(weights, model or "", format_, out, force, with_preprocessing, classifier)
+        options.check()
         from dinocli.cli.render import print_result
-        from dinocli.tasks.export.export import ExportOptions
         from dinocli.tasks.export.export import export as run
 
-        done = run(ExportOptions(weights, model or "", format_, out, force, with_preprocessing, classifier), terminal)
+        done = run(options, terminal)
     terminal.line(f"largest difference to our own network {done.difference:.1g}")
     push = ["hf auth login", f"hf upload USER/{done.path.name} {done.path}"] if done.path.is_dir() else []
     terminal.ending([done.card], push)

@@ -51,7 +51,13 @@ Exclude = Annotated[
 ]
 Root = Annotated[
     str,
-    option("--root", panel=INPUT, help="Folder that image names are relative to.", show_default="the input folder"),
+    option(
+        "--root",
+        panel=INPUT,
+        help="Folder that image names are relative to.",
+        show_default="the input folder",
+        callback=paths.data,
+    ),
 ]
 Range = Annotated[
     str | None,
@@ -98,6 +104,7 @@ Roi = Annotated[
         panel=INPUT,
         help="Region of interest: x,y,w,h in pixels, a mask file, or none.",
         show_default="stored, else all",
+        callback=paths.region,
     ),
 ]
 MaxBad = Annotated[

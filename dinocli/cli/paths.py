@@ -19,6 +19,34 @@ def images(ctx: typer.Context, values: list[str] | None) -> list[str] | None:
     return values
 
 
+def data(ctx: typer.Context, value: str | None) -> str | None:
+    """Reject a file or folder of images, masks or groups that does not exist."""
+    if value and not ctx.resilient_parsing and _missing(value):
+        from dinocli.data.sources import check_input
+
+        check_input(value)
+    return value
+
+
+def stored(ctx: typer.Context, param: typer.CallbackParam, value: str) -> str:
+    """Reject a detector, masks or a classifier of an earlier command that do not exist."""
+    if value and not ctx.resilient_parsing and _missing(value):
+        from dinocli.data.sources import missing_input
+        from dinocli.errors import WeightsError
+
+        raise WeightsError(f"{param.opts[0]}: {missing_input(value)}")
+    return value
+
+
+def region(ctx: typer.Context, value: str | None) -> str | None:
+    """Reject a region of interest that is neither a box nor an existing mask."""
+    if value and not ctx.resilient_parsing and _missing(value):
+        from dinocli.data.region_of_interest import parse_roi
+
+        parse_roi(value)
+    return value
+
+
 def features_or_images(ctx: typer.Context, values: list[str] | None) -> list[str] | None:
     """Reject a feature file, or inputs, that do not exist."""
     if values and len(values) == 1 and _named_as_features(values[0]):

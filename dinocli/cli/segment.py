@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from dinocli.cli import options as opt
+from dinocli.cli import paths
 from dinocli.cli.help_page import examples
 from dinocli.cli.option_groups import grouped, read_options, terminal_options
 
@@ -40,7 +41,10 @@ Query = Annotated[
     str, opt.option("--query", panel=METHOD, help="attention: query patch at x,y, fractions of width and height.")
 ]
 Reference = Annotated[
-    str, opt.option("--reference", panel=METHOD, help="anomaly: folder of good images to compare with.")
+    str,
+    opt.option(
+        "--reference", panel=METHOD, help="anomaly: folder of good images to compare with.", callback=paths.data
+    ),
 ]
 Threshold = Annotated[
     str | None,
@@ -58,7 +62,13 @@ Coarse = Annotated[
     ),
 ]
 Propagate = Annotated[
-    str, opt.option("--propagate", panel=METHOD, help="Label map of the first frame, propagated through the others.")
+    str,
+    opt.option(
+        "--propagate",
+        panel=METHOD,
+        help="Label map of the first frame, propagated through the others.",
+        callback=paths.data,
+    ),
 ]
 Sample = Annotated[int, opt.option("--sample", panel=METHOD, min=1, help="Images that the method is fitted on.")]
 Size = Annotated[
@@ -98,10 +108,22 @@ MinArea = Annotated[
     ),
 ]
 From = Annotated[
-    str, opt.option("--from", panel=METHOD, help="Folder of anomaly masks: apply a new --threshold to them.")
+    str,
+    opt.option(
+        "--from",
+        panel=METHOD,
+        help="Folder of anomaly masks: apply a new --threshold to them.",
+        callback=paths.stored,
+    ),
 ]
 Detector = Annotated[
-    str, opt.option("--detector", panel=METHOD, help="Saved detector to apply; without --out: one JSON line per image.")
+    str,
+    opt.option(
+        "--detector",
+        panel=METHOD,
+        help="Saved detector to apply; without --out: one JSON line per image.",
+        callback=paths.stored,
+    ),
 ]
 SaveDetector = Annotated[
     str, opt.option("--save-detector", panel=opt.OUTPUT, help="Save the fitted anomaly method to this folder.")
@@ -122,14 +144,25 @@ Coco = Annotated[
 Polygons = Annotated[bool, opt.option("--polygons", panel=opt.OUTPUT, help="COCO file with polygons, without holes.")]
 Yolo = Annotated[bool, opt.option("--yolo", panel=opt.OUTPUT, help="Also write YOLO segmentation labels.")]
 Truth = Annotated[
-    str, opt.option("--truth", panel=opt.INPUT, help="True masks to score against: folder, COCO, YOLO or VOC.")
+    str,
+    opt.option(
+        "--truth",
+        panel=opt.INPUT,
+        help="True masks to score against: folder, COCO, YOLO or VOC.",
+        callback=paths.data,
+    ),
 ]
 GoodWithoutMask = Annotated[
     bool, opt.option("--good-without-mask", panel=opt.INPUT, help="Images without a mask in --truth have no defect.")
 ]
 Groups = Annotated[
     str,
-    opt.option("--groups", panel=opt.INPUT, help="Images of one part: folder, folder:N, CSV; the worst decides."),
+    opt.option(
+        "--groups",
+        panel=opt.INPUT,
+        help="Images of one part: folder, folder:N, CSV; the worst decides.",
+        callback=paths.labels,
+    ),
 ]
 Seed = Annotated[int, opt.option("--seed", panel=METHOD, min=0, help="Random seed of sample and method.")]
 
@@ -205,10 +238,8 @@ def segment(
     from dinocli.cli.show_segment import show_answers, show_segmented
 
     with terminal:
-        from dinocli.tasks.segment.answers import answers
-        from dinocli.tasks.segment.segment import dry_run as plan
-        from dinocli.tasks.segment.segment import segment as run
         from dinocli.tasks.segment.segment_options import SegmentOptions
+        from dinocli.tasks.segment.segment_outputs import check_early
 
         method_options = {"objects": objects, "segments": segments, "head": head, "threshold": threshold}
         method_options |= {"coarse": coarse or None}
@@ -242,6 +273,11 @@ def segment(
             resume=resume,
             force=force,
         )
+        check_early(options)
+        from dinocli.tasks.segment.answers import answers
+        from dinocli.tasks.segment.segment import dry_run as plan
+        from dinocli.tasks.segment.segment import segment as run
+
         if not out:
             show_answers(answers(options, terminal, sys.stdin.buffer))
             return

@@ -4,6 +4,7 @@ import sys
 import time
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -128,8 +129,8 @@ def training(
         check_gpus(gpus, device)
         raise typer.Exit(launch(gpus, opt.without_gpus(sys.argv[1:])))
     with terminal:
-        from dinocli.tasks.train.dry_run import dry_run as plan
-        from dinocli.tasks.train.train import train
+        from dinocli.artifacts.run_folder import check_new_run
+        from dinocli.data.sources import check_not_empty
         from dinocli.tasks.train.train_options import TrainOptions
 
         options = TrainOptions(
@@ -146,6 +147,12 @@ def training(
             read=read,
             argv=tuple(sys.argv),
         )
+        check_not_empty(images)
+        if out and not dry_run:
+            check_new_run(Path(out), resume=resume, force=force)
+        from dinocli.tasks.train.dry_run import dry_run as plan
+        from dinocli.tasks.train.train import train
+
         if dry_run:
             show = partial(show_plan, terminal, plan(options, terminal, sys.stdin.buffer))
         else:

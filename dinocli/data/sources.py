@@ -139,6 +139,12 @@ def check_input(entry: str) -> None:
         _ = read_path_list(entry[1:]) if listed else _expand(entry, None, False, FolderWalk())
 
 
+def check_not_empty(inputs: Sequence[str]) -> None:
+    """Raise a `DataError` if all inputs are folders without an image; each is listed up to its first image."""
+    if all(map(os.path.isdir, inputs)) and not any(next(FolderWalk().images(os.path.abspath(i)), "") for i in inputs):
+        find_images(inputs)
+
+
 def _expand(entry: str, stdin: BinaryIO | None, null: bool, walk: FolderWalk) -> Iterable[tuple[str, bool]]:
     """Yield (path, is folder) for each path of one input."""
     if entry == "-":
@@ -161,7 +167,7 @@ def _expand(entry: str, stdin: BinaryIO | None, null: bool, walk: FolderWalk) ->
         return [(path, _is_folder(path)) for path in expanded]
     matches = glob.glob(entry, recursive=True) if glob.has_magic(entry) else []
     if not matches:
-        raise DataError(_missing(entry))
+        raise DataError(missing_input(entry))
     return _matched(matches, entry, walk)
 
 
@@ -203,7 +209,8 @@ def _listed(paths: Iterator[str]) -> Iterator[tuple[str, bool]]:
         yield path, not path.lower().endswith(image_suffixes()) and _is_folder(path)
 
 
-def _missing(entry: str) -> str:
+def missing_input(entry: str) -> str:
+    """Return the error message for a path that does not exist, with the closest name beside it."""
     parent, last = os.path.split(entry.rstrip("/"))
     siblings = os.listdir(parent or ".") if os.path.isdir(parent or ".") else []
     near = difflib.get_close_matches(last, siblings, n=1)

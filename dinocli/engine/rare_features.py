@@ -45,7 +45,7 @@ class RareFeatures:
     """Extractor fitted to one folder: memory banks and whitening.
 
     Args:
-        kind: One of `dinocli.models.tokens.FITTED`.
+        kind: One of `dinocli.models.token_kinds.FITTED`.
         banks: Memory bank of each map, by the name of the map.
         share: Weight of the rare part in the cosine, 0 to 1; the pooled feature has the rest.
         whitening: Whitening of the concatenated parts.
@@ -158,7 +158,7 @@ class RareFit:
     """Fits `RareFeatures` to a sample of a folder; stores feature maps up to `MAX_MAP_BYTES`.
 
     Args:
-        kind: One of `dinocli.models.tokens.FITTED`.
+        kind: One of `dinocli.models.token_kinds.FITTED`.
         seed: Seed of the sample of patches in the banks.
     """
 

@@ -15,14 +15,7 @@ from dinocli.errors import UsageError, WeightsError
 from dinocli.models.backbone import Backbone
 from dinocli.models.rarity_maps import check_rarity_maps
 from dinocli.models.region_cells import cells_of, mean_inside, pool_inside
-
-KINDS = ("pooled", "cls", "mean", "cls+mean", "gem", "patch", "rare", "pooled+rare")
-
-FITTED = ("rare", "pooled+rare")
-"""Kinds that must be fitted to a folder first (`dinocli.engine.rare_features`)."""
-
-AUTO = "auto"
-"""Choose the kind by the architecture and the number of images."""
+from dinocli.models.token_kinds import FITTED, KINDS
 
 GEM_POWER, GEM_FLOOR = 3.0, 1e-6
 """Exponent of generalised-mean pooling (GeM), and lower clamp of its input, which must be positive."""

@@ -8,7 +8,6 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.manifold import TSNE
 
 from dinocli.errors import UsageError, WeightsError
 from dinocli.quality.normalized_features import NormalizedFeatures, fit_projection
@@ -60,6 +59,8 @@ def place(rows: NormalizedFeatures, layout: Layout, *, seed: int = 0) -> MapCoor
     if layout == "umap":
         neighbours = min(_NEIGHBOURS, len(rows) - 1)
         return MapCoordinates(_umap(projected_NP, neighbours, seed), f"UMAP: {neighbours} neighbours, {of}")
+    from sklearn.manifold import TSNE  # loads for a second, and options are checked before
+
     perplexity = min(_PERPLEXITY, (len(rows) - 1) / 3)
     tsne = TSNE(perplexity=perplexity, init="pca", random_state=seed)
     return MapCoordinates(

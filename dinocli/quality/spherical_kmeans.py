@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.cluster import kmeans_plusplus
 
 from dinocli.quality.normalized_features import NormalizedFeatures
 
@@ -98,6 +97,8 @@ def closeness(rows_RD: NDArray[np.float32], centres_KD: NDArray[np.float32]) -> 
 
 
 def _start(rows: NormalizedFeatures, k: int, seed: int) -> NDArray[np.float32]:
+    from sklearn.cluster import kmeans_plusplus  # loads for a second, and options are checked before
+
     centres_KD, _ = kmeans_plusplus(rows.take(slice(None)), k, random_state=seed)
     return np.asarray(centres_KD, np.float32)
 

@@ -4,13 +4,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from dinocli.artifacts.default_features import default_features
+from dinocli.artifacts.default_features import default_features, newest_features
 from dinocli.artifacts.feature_file import FEATURE_SUFFIXES, FeatureFile, open_features
 from dinocli.errors import UsageError, WeightsError
 from dinocli.files import folder_until_exit
 from dinocli.progress import ProgressReporter
 from dinocli.tasks.embed.embed_options import DEFAULT_BATCH, EmbedOptions
-from dinocli.tasks.inputs import FeatureInputs
+from dinocli.tasks.inputs import FeatureInputs, check_inputs
 
 
 def is_features(text: str) -> bool:
@@ -36,6 +36,22 @@ def takes_features(options: FeatureInputs) -> bool:
             f"{', '.join(image_options)} cannot change the features in {options.inputs[0]}; give the images instead"
         )
     return True
+
+
+def check_features(options: FeatureInputs, *, weights: str = "") -> None:
+    """Raise the errors of the input that need neither torch nor an image.
+
+    Args:
+        options: Options of the command.
+        weights: As `check_inputs`.
+
+    Raises:
+        DinocliError: As `takes_features` and `check_inputs`, or there is no feature file to take by default.
+    """
+    if not takes_features(options):
+        check_inputs(options, weights=weights)
+    elif not options.inputs:
+        newest_features()
 
 
 def embed_options(options: FeatureInputs) -> EmbedOptions:

@@ -1,12 +1,15 @@
 """Options shared by commands (finding, reading and embedding images), and lines that describe images and weights."""
 
 from collections.abc import Mapping
-from dataclasses import KW_ONLY, dataclass, fields
+from dataclasses import KW_ONLY, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
+from dinocli.artifacts.run_folder import RunFolder, latest_run
 from dinocli.config.preprocess import GREY_OR_RGB, Channels, Preprocess
 from dinocli.config.recipe import Data
 from dinocli.data.region_of_interest import parse_roi
+from dinocli.errors import DataError
+from dinocli.files import user_path
 
 if TYPE_CHECKING:
     from dinocli.data.sources import ImageList
@@ -99,6 +102,51 @@ class FeatureInputs(ImageOptions):
     _: KW_ONLY
     batch_size: int = 0
     seed: int = 0
+
+
+def check_inputs(options: ImageOptions, *, weights: str = "") -> None:
+    """Raise the errors of the inputs that need neither torch nor an image.
+
+    Args:
+        options: Options of the command.
+        weights: Source of the weights besides the options; empty if there is none.
+
+    Raises:
+        WeightsError: There is no run to take inputs or weights from.
+        DataError: All inputs are folders without an image.
+    """
+    from dinocli.data.sources import check_not_empty
+    from dinocli.progress import ProgressReporter
+
+    inputs, _, _ = default_inputs(replace(options, weights=options.weights or weights), ProgressReporter())
+    check_not_empty(inputs)
+
+
+def default_inputs(
+    options: ImageOptions, reporter: "ProgressReporter"
+) -> tuple[tuple[str, ...], str, RunFolder | None]:
+    """Return inputs and weights, by default those of the newest run, and the run of the weights.
+
+    Raises:
+        WeightsError: There is no run to take them from.
+        DataError: The images of the newest run came on stdin.
+    """
+    newest = None
+    if not options.inputs:
+        newest = latest_run()
+    elif not (options.weights or options.model):
+        newest = latest_run("name weights with --weights (a path or a timm name), or run `dinocli pretrain` first")
+    inputs, weights = options.inputs, options.weights or ("none" if options.model else "")
+    if newest and not inputs:
+        inputs = tuple(newest.read()["inputs"])
+        if "-" in inputs:
+            raise DataError(f"the images of {newest.path} came on stdin and cannot be read again: name them")
+        reporter.line(f"images of {newest.path}: {' '.join(inputs)}")
+    if newest and not weights:
+        weights = str(newest.path)
+        reporter.line(f"weights of {newest.path}")
+    run = RunFolder(user_path(weights))
+    return inputs, weights, run if run.manifest.is_file() else None
 
 
 def describe_weights(info: "WeightsInfo") -> str:

@@ -17,7 +17,7 @@ from dinocli.artifacts.run_folder import RunFolder, add_output, mark_latest
 from dinocli.cli.app import main
 from dinocli.tasks.cluster.cluster_options import ClusterOptions
 from dinocli.tasks.inputs import ReadOptions
-from tests.cli.commands import warm
+from tests.cli.commands import make_images, warm
 from tests.tasks.cluster.sets import make_set
 
 QUOTE = '"'
@@ -171,12 +171,14 @@ def test_images_of_16_bits_are_embedded_grouped_and_shown(deep: Path, tmp_path: 
     assert max(picture.max() for picture in thumbnails(tmp_path / "report.html")) < 20
 
 
-def test_every_option_of_reading_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_option_of_reading_arrives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_images(tmp_path, 1)
     seen: list[ClusterOptions] = []
     monkeypatch.setattr("dinocli.tasks.cluster.cluster_dry_run.dry_run", lambda job, *rest: seen.append(job))
     monkeypatch.setattr("dinocli.cli.facts.show_plan", lambda *told, **more: None)
     options = "--range minmax --channels 0,2 --page 3 --z max --roi 1,2,3,4 --max-bad 5% --workers 0 -0 --batch-size 7"
-    monkeypatch.setattr(sys, "argv", ["dinocli", "cluster", ".", "--dry-run", *options.split()])
+    options += " --weights none"
+    monkeypatch.setattr(sys, "argv", ["dinocli", "cluster", str(tmp_path), "--dry-run", *options.split()])
     with pytest.raises(SystemExit) as ended:
         main()
     assert not ended.value.code

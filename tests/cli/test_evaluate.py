@@ -11,7 +11,7 @@ from PIL import Image
 from dinocli.cli.app import main
 from dinocli.tasks.evaluate.evaluate_options import EvaluateOptions
 from dinocli.tasks.inputs import ReadOptions
-from tests.cli.commands import warm
+from tests.cli.commands import make_images, warm
 from tests.tasks.test_evaluate import names, write
 
 
@@ -53,12 +53,14 @@ def test_errors_have_their_exit_codes(two: Path) -> None:
     assert "no finished run" in nothing.err
 
 
-def test_every_option_of_reading_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_option_of_reading_arrives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_images(tmp_path, 1)
     seen: list[EvaluateOptions] = []
     monkeypatch.setattr("dinocli.tasks.evaluate.evaluate.evaluate", lambda job, *rest: seen.append(job))
     monkeypatch.setattr("dinocli.cli.show_evaluate.show_evaluation", lambda *told, **more: None)
     options = "--range minmax --channels 0,2 --page 3 --z max --roi 1,2,3,4 --max-bad 5% --workers 0 -0 --batch-size 7"
-    monkeypatch.setattr(sys, "argv", ["dinocli", "evaluate", ".", *options.split()])
+    options += " --weights none"
+    monkeypatch.setattr(sys, "argv", ["dinocli", "evaluate", str(tmp_path), *options.split()])
     with pytest.raises(SystemExit) as ended:
         main()
     assert not ended.value.code

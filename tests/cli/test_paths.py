@@ -1,9 +1,11 @@
-"""Missing paths are refused in about a second, before libraries load."""
+"""What needs no network is refused in about a second, before torch loads: missing paths, outputs that exist, no run."""
 
 import json
 import subprocess
 import sys
 from pathlib import Path
+
+import numpy as np
 
 from tests.forks import environment
 
@@ -38,11 +40,62 @@ CASES = {
     "pretrain images --teacher ./missing": (4, "no such weights file or folder: ./missing"),
     "pretrain images --labels missing.csv": (3, "missing.csv"),
     "export ./missing --out x": (4, "no such weights file or folder: ./missing"),
+    "embed empty --out f.npy --weights none": (3, "no image in 'empty'"),
+    "cluster empty --weights none": (3, "no image in 'empty'"),
+    "pretrain empty": (3, "no image in 'empty'"),
+    "embed images --out f.npy --root missing": (3, "no such file or folder: 'missing'"),
+    "embed images --out f.npy --roi missing.png": (2, "no such mask"),
+    "segment images --out m --truth missing": (3, "no such file or folder: 'missing'"),
+    "segment images --out m --reference goood": (3, "did you mean 'good'?"),
+    "segment images --out m --propagate missing.png": (3, "no such file or folder: 'missing.png'"),
+    "segment images --out m --groups missing.csv": (3, "missing.csv"),
+    "segment images --detector missing": (4, "--detector: no such file or folder: 'missing'"),
+    "segment --from missing --out m": (4, "--from: no such file or folder: 'missing'"),
+    "cluster there.npy --labels missing.csv": (3, "missing.csv"),
+    "cluster there.npy --drift missing.npy": (4, "no such feature file: missing.npy"),
+    "cluster there.npy --ids-from missing.csv": (3, "no such file or folder: 'missing.csv'"),
+    "classify images --classifier missing.safetensors": (4, "--classifier: no such file"),
+    "export --classifier missing.safetensors --out x": (4, "--classifier: no such file"),
+    "search missing.png --in there.npy": (3, "no such file or folder: 'missing.png'"),
+    "search images --unlike missing.png --in there.npy": (3, "no such file or folder: 'missing.png'"),
+    "search --row 7 --in there.npy": (2, "--row 7: no row of there.npy has that name"),
+    # Outputs that exist.
+    "embed images --out there.npy": (2, "there.npy is there already"),
+    "segment images --out good --weights none": (2, "good is not empty"),
+    "segment images --out masks": (2, "masks is there already"),
+    "segment images --out m --coco there.csv": (2, "there.csv is there already"),
+    "segment images --out m --save-detector good": (2, "good is there and no detector"),
+    "cluster there.npy --out there.csv": (2, "there.csv is there already"),
+    "cluster there.npy --link-dir good": (2, "--link-dir good is there"),
+    "classify there.npy --labels folder --out there.csv": (2, "there.csv is there already"),
+    "evaluate there.npy --report there.csv": (2, "there.csv is there already"),
+    "export --out there.csv --format onnx": (2, "there.csv is there already"),
+    "search 0 --in there.npy --sheet there.csv": (2, "there.csv is there already"),
+    "pretrain images --out good": (2, "good is not empty"),
+    # No run to take inputs or weights from, and options that contradict each other.
+    "embed --out f.npy": (4, "no finished run"),
+    "embed images --out f.npy": (4, "name weights with --weights"),
+    "segment --out m": (4, "no finished run"),
+    "segment images --out m": (4, "name weights with --weights"),
+    "search 0": (4, "no finished run"),
+    "cluster": (4, "no finished run"),
+    "cluster images": (4, "name weights with --weights"),
+    "classify --labels folder": (4, "no finished run"),
+    "evaluate": (4, "no finished run"),
+    "evaluate there.npy --groups part": (2, "belong to labels"),
+    "evaluate there.npy --weights vit": (2, "--weights cannot change the features in there.npy"),
+    "export --out x": (4, "no finished run"),
+    "export --out x --classifier there.npy": (2, "it needs --format onnx"),
+    "embed images --out f.npy --shard 2/2": (2, "--shard '2/2'"),
 }
 
 
-def test_missing_paths_are_refused_before_libraries_load(tmp_path: Path) -> None:
-    (tmp_path / "images").mkdir()
+def test_what_needs_no_network_is_refused_before_torch_loads(tmp_path: Path) -> None:
+    for folder in ("images", "good", "masks", "empty"):
+        (tmp_path / folder).mkdir()
+    for name in ("images/0.png", "good/0.png", "masks/segment.json", "there.csv"):
+        (tmp_path / name).write_text("0")
+    np.save(tmp_path / "there.npy", np.eye(2, dtype=np.float32))
     command = [sys.executable, "-c", ASK, json.dumps([case.split() for case in CASES])]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment(), timeout=120)
     assert done.returncode == 0, done.stderr

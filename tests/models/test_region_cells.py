@@ -7,7 +7,8 @@ from dinocli.models.backbone import Backbone
 from dinocli.models.create import create_backbone
 from dinocli.models.rarity_maps import rarity_maps
 from dinocli.models.region_cells import cells_inside, cells_of
-from dinocli.models.tokens import FITTED, KINDS, Tokens
+from dinocli.models.token_kinds import FITTED, KINDS
+from dinocli.models.tokens import Tokens
 from tests.models.test_tokens import _close, _model
 
 

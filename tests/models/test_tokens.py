@@ -9,7 +9,8 @@ from dinocli.errors import UsageError, WeightsError
 from dinocli.models.backbone import Backbone
 from dinocli.models.create import create_backbone
 from dinocli.models.features import extract
-from dinocli.models.tokens import FITTED, KINDS, Tokens
+from dinocli.models.token_kinds import FITTED, KINDS
+from dinocli.models.tokens import Tokens
 
 # name, side, leading tokens that are not patches
 VITS = [

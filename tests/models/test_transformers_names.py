@@ -12,7 +12,8 @@ from torch import Tensor
 
 from dinocli.errors import WeightsError
 from dinocli.models.weights import load_backbone
-from dinocli.tasks.export.export import ExportOptions, export
+from dinocli.tasks.export.export import export
+from dinocli.tasks.export.export_options import ExportOptions
 
 VIT_NAMES = {
     "attn.proj": "attention.output.dense",

@@ -23,7 +23,8 @@ from dinocli.tasks.cluster.cluster_options import ClusterOptions
 from dinocli.tasks.embed.embed import embed
 from dinocli.tasks.evaluate.evaluate import evaluate
 from dinocli.tasks.evaluate.evaluate_options import EvaluateOptions
-from dinocli.tasks.export.export import ExportOptions, export
+from dinocli.tasks.export.export import export
+from dinocli.tasks.export.export_options import ExportOptions
 from dinocli.tasks.search.search import search
 from dinocli.tasks.search.search_options import SearchOptions
 from dinocli.tasks.segment.segment import segment

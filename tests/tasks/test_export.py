@@ -25,7 +25,8 @@ from dinocli.quality.classifier_file import load_classifier
 from dinocli.tasks.classify.classify import classify
 from dinocli.tasks.classify.classify_options import ClassifyOptions
 from dinocli.tasks.export.card import card_of
-from dinocli.tasks.export.export import ExportOptions, export
+from dinocli.tasks.export.export import export
+from dinocli.tasks.export.export_options import ExportOptions
 from dinocli.tasks.export.source import Source, open_source
 from dinocli.tasks.export.whole_graph import WholeGraph
 from dinocli.tasks.inputs import ReadOptions

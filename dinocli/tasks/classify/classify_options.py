@@ -2,11 +2,10 @@
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from dinocli.errors import UsageError
 from dinocli.file_set import side_file
-from dinocli.quality.classifiers import METHODS
 from dinocli.tasks.inputs import FeatureInputs
 
 AUTO_METHOD = "auto"
@@ -14,6 +13,8 @@ UNSURE = "unsure"
 """Label of images whose confidence is below the threshold."""
 PREDICTIONS = "predictions.csv"
 SUGGESTED = "suggested.csv"
+
+Method = Literal["auto", "linear", "knn", "mean"]
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class ClassifyOptions(FeatureInputs):
         out: CSV table of all images; suggested.csv is written beside it, `other.suggested.csv` beside `other.csv`.
         save: Output file for the classifier, or empty.
         coco: COCO file for labels and suggestions, or empty.
-        method: `auto` or one of `METHODS`.
+        method: auto, linear (probe), knn or mean (nearest class mean).
         precision: Precision among accepted predictions that sets the threshold; 0 for no threshold, None for that of
             the saved classifier.
         suggest: Number of images to suggest for labelling; 0 for none.
@@ -51,8 +52,8 @@ class ClassifyOptions(FeatureInputs):
     def __post_init__(self) -> None:
         if bool(self.labels) == bool(self.classifier):
             raise UsageError("give --labels FILE.csv to learn from, or --classifier FILE that was saved before")
-        if self.method not in (AUTO_METHOD, *METHODS):
-            raise UsageError(f"--method {self.method!r} is not known; use one of auto, {', '.join(METHODS)}")
+        if self.method not in get_args(Method):
+            raise UsageError(f"--method {self.method!r} is not known; use one of {', '.join(get_args(Method))}")
         if self.precision is not None and not 0 <= self.precision < 1:
             raise UsageError(f"--precision {self.precision:g} is no share below 1; 0.95 accepts 5 % of errors")
         learning = {

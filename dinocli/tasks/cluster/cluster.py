@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from dinocli.artifacts.image_coco import write_image_coco
-from dinocli.artifacts.link_folders import check_tree, write_tree
+from dinocli.artifacts.link_folders import write_tree
 from dinocli.data.labels import read_labels
 from dinocli.errors import UsageError
-from dinocli.file_set import FileSet, check_free, claimed
+from dinocli.file_set import FileSet, claimed
 from dinocli.progress import ProgressReporter
 from dinocli.quality.layout import place
 from dinocli.quality.normalized_features import NormalizedFeatures, block_threads, single_threaded
@@ -26,8 +26,9 @@ from dinocli.tasks.cluster.cluster_options import (
     SELECTED,
     ClusterOptions,
     ClusterResult,
+    thumbnail_folder,
 )
-from dinocli.tasks.cluster.cluster_page import thumbnail_folder, write_page, write_sheet
+from dinocli.tasks.cluster.cluster_page import write_page, write_sheet
 from dinocli.tasks.cluster.cluster_tables import (
     read_ids,
     write_clusters,
@@ -66,7 +67,7 @@ def cluster(
     """
     outputs = [*options.outputs(), *([_tree(options)] if options.link_dir else [])]
     with claimed(*outputs):
-        check_outputs(options)
+        options.check_outputs()
         return _cluster(options, reporter or ProgressReporter(), stdin)
 
 
@@ -116,14 +117,6 @@ def _ids(options: ClusterOptions, members: ClusterInputs, found: FoundGroups, re
     text = f"groups are numbered as in {options.ids_from}, by the names of {shared:,} of {len(members):,} images"
     (reporter.line if shared else reporter.warn)(text)
     return stable_ids(before, members.names, found.grouping.label_N, groups)
-
-
-def check_outputs(options: ClusterOptions) -> None:
-    """Raise `UsageError` if an output exists and `--force` was not given."""
-    thumbnails = [thumbnail_folder(options.page)] if options.page else []
-    check_free([*options.outputs(), *thumbnails], force=options.force, options="--out or --report")
-    if options.link_dir:
-        check_tree(Path(options.link_dir), force=options.force)
 
 
 def _write(

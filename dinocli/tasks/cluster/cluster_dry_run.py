@@ -6,7 +6,6 @@ from dinocli.errors import UsageError
 from dinocli.progress import ProgressReporter
 from dinocli.quality.density import HDBSCAN_ROWS
 from dinocli.quality.spherical_kmeans import SAMPLE_ROWS
-from dinocli.tasks.cluster.cluster import check_outputs
 from dinocli.tasks.cluster.cluster_inputs import open_members
 from dinocli.tasks.cluster.cluster_options import AUTO, ClusterOptions
 from dinocli.tasks.feature_inputs import embed_options, takes_features
@@ -31,7 +30,7 @@ def dry_run(
         DinocliError: An error that would stop the command at once.
     """
     reporter = reporter or ProgressReporter()
-    check_outputs(options)
+    options.check_outputs()
     if takes_features(options):
         members = open_members(options, reporter, stdin)
         images, width, embedding, network = len(members), members.flat().shape[1], 0.0, 0

@@ -2,15 +2,17 @@
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from dinocli.artifacts.link_folders import check_tree
 from dinocli.errors import UsageError
-from dinocli.file_set import side_file
-from dinocli.quality.auto_k import KScore
-from dinocli.quality.density import HDBSCAN_WIDTH
+from dinocli.file_set import check_free, side_file
 from dinocli.quality.layout import Layout, check_layout
-from dinocli.report.crosstab import LabelCounts
 from dinocli.tasks.inputs import FeatureInputs
+
+if TYPE_CHECKING:
+    from dinocli.quality.auto_k import KScore
+    from dinocli.report.crosstab import LabelCounts
 
 AUTO = 0
 """Value of `k` that chooses the number of groups automatically."""
@@ -94,6 +96,13 @@ class ClusterOptions(FeatureInputs):
             raise UsageError("--follow-links works with --copy only; add --copy")
         check_layout(self.map)
 
+    def check_outputs(self) -> None:
+        """Raise `UsageError` if an output exists and `force` is not set."""
+        thumbnails = [thumbnail_folder(self.page)] if self.page else []
+        check_free([*self.outputs(), *thumbnails], force=self.force, options="--out or --report")
+        if self.link_dir:
+            check_tree(Path(self.link_dir), force=self.force)
+
     @property
     def table(self) -> Path:
         return Path(self.out)
@@ -115,6 +124,8 @@ class ClusterOptions(FeatureInputs):
     @property
     def width(self) -> int:
         """PCA components to keep; 0 keeps all."""
+        from dinocli.quality.density import HDBSCAN_WIDTH  # loads scikit-learn, and options are checked before
+
         return self.pca or (HDBSCAN_WIDTH if self.method == "hdbscan" else 0)
 
     def least(self, images: int) -> int:
@@ -135,6 +146,11 @@ class ClusterOptions(FeatureInputs):
         }
         beside = (self.beside(name) for name, written in wanted.items() if written)
         return [self.table, *beside, *(path for path in more if path)]
+
+
+def thumbnail_folder(page: Path) -> Path:
+    """Return the folder of thumbnails that do not fit into the page."""
+    return page.with_name(f"{page.stem}_files")
 
 
 @dataclass(frozen=True)
@@ -197,9 +213,9 @@ class ClusterResult:
     reason: str
     clusters: list[Cluster]
     ungrouped: int
-    curve: list[KScore]
+    curve: "list[KScore]"
     agreement: dict[str, dict[str, float]]
-    label_counts: dict[str, LabelCounts]
+    label_counts: "dict[str, LabelCounts]"
     duplicates: int | None
     duplicate_groups: int
     duplicate_reason: str

@@ -19,7 +19,7 @@ from dinocli.report.picture import Picture
 from dinocli.report.sheet import contact_sheet
 from dinocli.report.thumbnails import MIME, SUFFIX, Thumbnails
 from dinocli.tasks.cluster.cluster_inputs import ClusterInputs
-from dinocli.tasks.cluster.cluster_options import ClusterResult
+from dinocli.tasks.cluster.cluster_options import ClusterResult, thumbnail_folder
 from dinocli.tasks.cluster.findings import Findings
 
 THUMBNAIL = 96
@@ -34,11 +34,6 @@ NEIGHBOURS = 8
 _QUERIES = 2000  # images per nearest-neighbour search; a few hundred MiB
 
 _SHEET_GROUPS, _SHEET_TYPICAL, _SHEET_BORDER = 24, 5, 3
-
-
-def thumbnail_folder(page: Path) -> Path:
-    """Return the folder of thumbnails that do not fit into the page."""
-    return page.with_name(f"{page.stem}_files")
 
 
 def write_page(

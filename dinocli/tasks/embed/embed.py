@@ -19,7 +19,7 @@ from dinocli.engine.rare_features import RareFeatures
 from dinocli.errors import Interrupted, UsageError
 from dinocli.file_set import claimed
 from dinocli.journal import check_same
-from dinocli.models.tokens import FITTED
+from dinocli.models.token_kinds import FITTED
 from dinocli.progress import ProgressReporter
 from dinocli.tasks.embed.embed_dry_run import count_rows
 from dinocli.tasks.embed.embed_options import STDOUT, EmbedOptions, EmbedResult

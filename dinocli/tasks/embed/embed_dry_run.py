@@ -10,7 +10,8 @@ import numpy as np
 from dinocli.data.parallel import thread_count
 from dinocli.data.tiling import parse_tiling
 from dinocli.engine.image_batches import ImageBatches
-from dinocli.models.tokens import FITTED, Tokens
+from dinocli.models.token_kinds import FITTED
+from dinocli.models.tokens import Tokens
 from dinocli.progress import ProgressReporter
 from dinocli.report.text import byte_size
 from dinocli.tasks.embed.embed_options import EmbedOptions

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from dinocli.artifacts.feature_file import FEATURE_SUFFIXES
+from dinocli.artifacts.feature_formats import check_free
 from dinocli.errors import UsageError
-from dinocli.models.tokens import AUTO, FITTED
-from dinocli.tasks.inputs import ImageOptions
+from dinocli.models.token_kinds import AUTO, FITTED
+from dinocli.tasks.inputs import ImageOptions, check_inputs
 
 STDOUT = "-"
 DEFAULT_BATCH = 32
@@ -57,7 +58,7 @@ class EmbedOptions(ImageOptions):
     Args:
         out: Feature file, in the format of its suffix; `-` writes `.npy` bytes to stdout. Without a suffix, a folder
             with one `.npy` file per image, for patch tokens.
-        tokens: Kind of features, one of `dinocli.models.tokens.KINDS`, or auto: `pooled+rare` for a convnet or
+        tokens: Kind of features, one of `dinocli.models.token_kinds.KINDS`, or auto: `pooled+rare` for a convnet or
             plain ViT and at least 64 images, else `pooled`.
         layers: Number of last blocks of a ViT, or last feature maps of a convnet, that are concatenated.
         size: Side of the square that an image is resized to, pixels; 0 is the size of the weights.
@@ -105,6 +106,17 @@ class EmbedOptions(ImageOptions):
                 f"--tokens {self.tokens} {what}, so no {'--out -' if self.out == STDOUT else '--shard'}: embed without "
                 "it, some images if they are many, and then all with --like"
             )
+
+    def check(self, *, dry_run: bool = False) -> None:
+        """Raise the errors that need neither torch nor an image; a dry run may name an output that exists.
+
+        Raises:
+            UsageError: The output exists.
+            DinocliError: As `check_inputs`.
+        """
+        if (path := self.path()) and not dry_run:
+            check_free(path, force=self.force, resume=self.resume)
+        check_inputs(self, weights=self.like)
 
     @classmethod
     def of(cls, options: ImageOptions, **more: Any) -> "EmbedOptions":

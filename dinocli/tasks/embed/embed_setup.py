@@ -19,17 +19,17 @@ from dinocli.engine.device import DTYPES, feature_precision, pick_device
 from dinocli.engine.distributed import environment_number, from_main, main_first
 from dinocli.engine.rare_features import RareFeatures, width_of
 from dinocli.engine.square_resize import CONVNET_CELL
-from dinocli.errors import DataError
 from dinocli.files import user_path
 from dinocli.models.backbone import Backbone
 from dinocli.models.features import Extractor, extract
 from dinocli.models.rarity_maps import rarity_maps
-from dinocli.models.tokens import FITTED, Tokens
+from dinocli.models.token_kinds import FITTED
+from dinocli.models.tokens import Tokens
 from dinocli.models.weights import WeightsInfo, load_backbone
 from dinocli.progress import ProgressReporter
 from dinocli.tasks.embed.embed_options import EmbedOptions, parse_shard
 from dinocli.tasks.embed.token_choice import chosen_tokens
-from dinocli.tasks.inputs import ReadOptions, describe_weights, preprocess_of, survey_images
+from dinocli.tasks.inputs import ReadOptions, default_inputs, describe_weights, preprocess_of, survey_images
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def prepare(options: EmbedOptions, reporter: ProgressReporter, stdin: BinaryIO |
         DinocliError: Any error, before any image is computed.
     """
     device = pick_device(options.device, environment_number("LOCAL_RANK", 0))
-    inputs, weights, run = _inputs_and_weights(options, reporter)
+    inputs, weights, run = default_inputs(options, reporter)
     reporter.stage("listing images")
     naming = options.read.naming(None if options.inputs else latest_run().read())
     images = from_main(lambda: find_images(inputs, stdin=stdin, null=options.read.null, **naming))
@@ -157,28 +157,6 @@ def prepare(options: EmbedOptions, reporter: ProgressReporter, stdin: BinaryIO |
         digest=images.digest(),
         run=run,
     )
-
-
-def _inputs_and_weights(
-    options: EmbedOptions, reporter: ProgressReporter
-) -> tuple[tuple[str, ...], str, RunFolder | None]:
-    """Return inputs and weights; by default those of the newest run."""
-    newest = None
-    if not options.inputs:
-        newest = latest_run()
-    elif not (options.weights or options.model):
-        newest = latest_run("name weights with --weights (a path or a timm name), or run `dinocli pretrain` first")
-    inputs, weights = options.inputs, options.weights or ("none" if options.model else "")
-    if newest and not inputs:
-        inputs = tuple(newest.read()["inputs"])
-        if "-" in inputs:
-            raise DataError(f"the images of {newest.path} came on stdin and cannot be read again: name them")
-        reporter.line(f"images of {newest.path}: {' '.join(inputs)}")
-    if newest and not weights:
-        weights = str(newest.path)
-        reporter.line(f"weights of {newest.path}")
-    run = RunFolder(user_path(weights))
-    return inputs, weights, run if run.manifest.is_file() else None
 
 
 def _given_channels(read: ReadOptions, images: ImageList) -> int:

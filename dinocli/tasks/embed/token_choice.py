@@ -4,7 +4,7 @@ from dinocli.artifacts.pooled_rows import POOLED_RARE
 from dinocli.errors import WeightsError
 from dinocli.models.backbone import Backbone
 from dinocli.models.rarity_maps import check_rarity_maps
-from dinocli.models.tokens import AUTO
+from dinocli.models.token_kinds import AUTO
 from dinocli.tasks.embed.embed_options import STDOUT, EmbedOptions
 
 MIN_IMAGES = 64
@@ -21,7 +21,7 @@ def chosen_tokens(options: EmbedOptions, backbone: Backbone, images: int) -> tup
         images: Number of listed images, of all shards.
 
     Returns:
-        One of `dinocli.models.tokens.KINDS`, and a sentence for the user, empty unless tokens are `auto`.
+        One of `dinocli.models.token_kinds.KINDS`, and a sentence for the user, empty unless tokens are `auto`.
     """
     if options.tokens != AUTO:
         return options.tokens, ""

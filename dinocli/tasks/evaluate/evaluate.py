@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from dinocli.artifacts.compared_features import ComparedFeatures
 from dinocli.engine.device import pick_device
-from dinocli.errors import DinocliError, UsageError
-from dinocli.file_set import check_free, claimed
+from dinocli.errors import DinocliError
+from dinocli.file_set import claimed
 from dinocli.progress import ProgressReporter
 from dinocli.quality import label_scores
 from dinocli.quality.defect_few_shot import KEY
@@ -74,17 +74,15 @@ def evaluate(
     """
     reporter = reporter or ProgressReporter()
     if not options.report:
+        options.check()
         return _evaluate(options, reporter, stdin)
-    page = Path(options.report)
-    check_free([page], force=options.force, options="--report")
-    with claimed(page):
+    with claimed(Path(options.report)):
+        options.check()
         return _evaluate(options, reporter, stdin)
 
 
 def _evaluate(options: EvaluateOptions, reporter: ProgressReporter, stdin: BinaryIO | None) -> EvaluateResult:
     begin = time.monotonic()
-    if not options.labels and (options.groups or options.train or options.test):
-        raise UsageError("--groups, --train and --test belong to labels: add --labels folder or --labels FILE.csv")
     context, notes = _context(options, reporter, stdin)
     features, base = context.features, context.base
     truths, left_out = read_truth(options, [features.file.names[row] for row in features.rows_N])

@@ -1,8 +1,11 @@
 """Options and result of `evaluate`."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from dinocli.errors import UsageError
+from dinocli.file_set import check_free
 from dinocli.quality.score_table import ScoreRow
 from dinocli.quality.verdict import Verdict
 from dinocli.tasks.inputs import FeatureInputs
@@ -33,6 +36,13 @@ class EvaluateOptions(FeatureInputs):
     whiten: bool = False
     report: str = ""
     argv: tuple[str, ...] = ()
+
+    def check(self) -> None:
+        """Raise `UsageError` if the page exists, or options of labels were given without labels."""
+        if self.report:
+            check_free([Path(self.report)], force=self.force, options="--report")
+        if not self.labels and (self.groups or self.train or self.test):
+            raise UsageError("--groups, --train and --test belong to labels: add --labels folder or --labels FILE.csv")
 
 
 @dataclass(frozen=True)

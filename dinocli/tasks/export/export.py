@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import load, save
 
 from dinocli.config.preprocess import Preprocess
-from dinocli.errors import UsageError, WeightsError
-from dinocli.file_set import FileSet, check_free, claimed
+from dinocli.errors import WeightsError
+from dinocli.file_set import FileSet, claimed
 from dinocli.files import user_path, write_atomic
 from dinocli.models.export_graph import to_onnx, to_torchscript
 from dinocli.models.rounding import rounding_tolerance
@@ -21,36 +21,9 @@ from dinocli.models.weights import load_backbone
 from dinocli.progress import ProgressReporter
 from dinocli.quality.classifier_file import load_classifier
 from dinocli.tasks.export.card import card_of
+from dinocli.tasks.export.export_options import FOLDERS, ExportOptions
 from dinocli.tasks.export.source import Source, open_source
 from dinocli.tasks.export.whole_graph import WholeGraph
-
-FORMATS = {"timm": "", "transformers": "", "safetensors": ".safetensors", "onnx": ".onnx", "torchscript": ".pt"}
-"""Format -> suffix of its file; the first two are folders."""
-_FOLDERS = [name for name, suffix in FORMATS.items() if not suffix]
-
-
-@dataclass(frozen=True)
-class ExportOptions:
-    """Options of `export`.
-
-    Args:
-        weights: A run, or weights as for training; empty for the newest run.
-        model: timm name, for a bare state dict.
-        format: One of `FORMATS`.
-        out: Output file; for timm and transformers a folder.
-        force: Replace an existing output.
-        with_preprocessing: Include range, resize and normalisation in the graph; ONNX only.
-        classifier: File of `classify --save` whose probabilities are an output of the graph, or empty; ONNX only.
-            Without `weights`, the weights of its features are used.
-    """
-
-    weights: str = ""
-    model: str = ""
-    format: str = "timm"
-    out: str = "exported"
-    force: bool = False
-    with_preprocessing: bool = False
-    classifier: str = ""
 
 
 @dataclass(frozen=True)
@@ -93,11 +66,6 @@ def export(options: ExportOptions, reporter: ProgressReporter | None = None) -> 
         UsageError: Unknown format, or the output exists.
         WeightsError: The weights cannot be read or exported, or a package is missing.
     """
-    if options.format not in FORMATS:
-        raise UsageError(f"--format {options.format!r} is not known; use one of {', '.join(FORMATS)}")
-    if options.format != "onnx" and (options.with_preprocessing or options.classifier):
-        option = "--with-preprocessing" if options.with_preprocessing else "--classifier"
-        raise UsageError(f"{option} makes one graph of all: it needs --format onnx")
     path = Path(options.out)
     with claimed(path):
         return _export(options, path, reporter or ProgressReporter())
@@ -105,10 +73,8 @@ def export(options: ExportOptions, reporter: ProgressReporter | None = None) -> 
 
 def _export(options: ExportOptions, path: Path, reporter: ProgressReporter) -> ExportResult:
     begin = time.monotonic()
-    card = path / "README.md" if options.format in _FOLDERS else path.with_name(f"{path.name}.md")
-    check_free([path, card], force=options.force)
-    if path.is_dir() != (options.format in _FOLDERS) and path.exists():
-        raise UsageError(f"{path} is {'a folder' if path.is_dir() else 'a file'}; choose another --out")
+    options.check()
+    card = options.card
     reporter.stage("loading weights")
     whole = _opened(options, reporter)
     reporter.stage(f"exporting to {options.format}, and comparing with the original network")
@@ -116,7 +82,7 @@ def _export(options: ExportOptions, path: Path, reporter: ProgressReporter) -> E
         part = files.new(path)
         difference = _write(part, options.format, whole)
         text = card_of(whole, options.format, path.name, difference)
-        write_atomic(part / card.name if options.format in _FOLDERS else files.new(card), text)
+        write_atomic(part / card.name if options.format in FOLDERS else files.new(card), text)
         files.commit()
     return ExportResult(path, card, options.format, difference, time.monotonic() - begin)
 

@@ -12,7 +12,6 @@ import numpy as np
 
 from dinocli.artifacts.default_features import default_features
 from dinocli.artifacts.feature_file import FeatureFile, open_features
-from dinocli.artifacts.feature_model import feature_model_of
 from dinocli.artifacts.row_names import find_row, is_same_image, missing_row
 from dinocli.data.sources import find_images
 from dinocli.errors import DataError, UsageError, WeightsError
@@ -93,10 +92,13 @@ def _all_queries(
     options: SearchOptions, file: FeatureFile, stdin: BinaryIO | None, reporter: ProgressReporter
 ) -> list[Query]:
     """Return the queries; with `--together` or `--unlike`, one combined query."""
-    like = _queries(options, file, stdin, reporter)
     others = replace(options, queries=options.unlike, rows=(), box=None) if options.unlike else None
-    unlike = _queries(others, file, stdin, reporter) if others else []
+    like = _resolved(options, file, stdin, reporter)
+    unlike = _resolved(others, file, stdin, reporter) if others else []
+    like, unlike = _embedded(like, file, options), _embedded(unlike, file, others or options)
     for query in [*like, *unlike]:
+        if not np.isfinite(query.feature_D).all():
+            raise DataError(f"the feature of {query.name} is not finite; choose another query")
         if len(query.feature_D) != file.flat().shape[1]:
             words = f"{len(query.feature_D)} values, the rows of {file.path} {file.flat().shape[1]}"
             raise WeightsError(f"the query {query.name} has {words}")
@@ -117,10 +119,10 @@ def _combined(like: list[Query], unlike: list[Query]) -> Query:
     return Query(name, like[0].path, -1, direction_D, like[0].box, rows)
 
 
-def _queries(
+def _resolved(
     options: SearchOptions, file: FeatureFile, stdin: BinaryIO | None, reporter: ProgressReporter
 ) -> list[Query]:
-    """Resolve each argument: a feature file, images, or a row name if no such file exists.
+    """Resolve each argument: a feature file, images (not embedded yet), or a row name if no such file exists.
 
     With a box all arguments are images: the box of an image has no row.
     """
@@ -138,10 +140,6 @@ def _queries(
         if row is None:
             raise UsageError(missing_row(file, name))
         queries.append(_row_query(name, row, file, reporter))
-    queries = _embedded(queries, file, options)
-    broken = next((query.name for query in queries if not np.isfinite(query.feature_D).all()), None)
-    if broken:
-        raise DataError(f"the feature of {broken} is not finite; choose another query")
     return queries
 
 
@@ -178,6 +176,8 @@ def _embedded(queries: list[Query], file: FeatureFile, options: SearchOptions) -
     paths = [query.path for query in queries if query.path and query.feature_D is _NOT_EMBEDDED]
     if not paths:
         return queries
+    from dinocli.artifacts.feature_model import feature_model_of  # loads torch, which rows do not need
+
     # Names relative to the root of the file: a fitted transform recognises images of its own folder by name.
     root = Path(file.meta.get("root", "")).absolute()
     names = [f"./{os.path.relpath(path, root)}" for path in paths]

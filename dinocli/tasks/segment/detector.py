@@ -27,8 +27,9 @@ from dinocli.stored import AnyJson, Count, Name, Stored, read_json
 from dinocli.tasks.embed.embed_setup import EmbedContext
 from dinocli.tasks.segment.method_fit import FittedPlan
 from dinocli.tasks.segment.segment_options import SIZE, SegmentOptions
+from dinocli.tasks.segment.segment_outputs import DETECTOR_RECORD
 
-BACKBONE, LEARNT, RECORD = "backbone", "anomaly.safetensors", "detector.json"
+BACKBONE, LEARNT = "backbone", "anomaly.safetensors"
 _FILES = (f"{BACKBONE}/config.json", f"{BACKBONE}/model.safetensors", LEARNT)
 
 
@@ -63,19 +64,6 @@ class Detector:
     digest: str
 
 
-def check_new(options: SegmentOptions) -> None:
-    """Raise `UsageError` if the detector cannot be saved there, before any long work."""
-    folder = Path(options.save_detector)
-    if options.method not in ("auto", "anomaly") or options.propagate or options.maps_from or options.detector:
-        raise UsageError("--save-detector keeps what --method anomaly has fitted: use it with that method")
-    if not folder.exists():
-        return
-    if not (folder / RECORD).is_file():
-        raise UsageError(f"{folder} is there and no detector: choose another --save-detector")
-    if not (options.force or options.resume):
-        raise UsageError(f"{folder} is there already; add --force to replace it, or choose another --save-detector")
-
-
 def save_detector(options: SegmentOptions, context: EmbedContext, plan: FittedPlan) -> None:
     """Write the folder atomically; an existing detector is replaced.
 
@@ -104,7 +92,7 @@ def save_detector(options: SegmentOptions, context: EmbedContext, plan: FittedPl
             "sha256": {name: sha256_of(part / name) for name in _FILES},
             "dinocli": __version__,
         }
-        write_atomic(part / RECORD, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+        write_atomic(part / DETECTOR_RECORD, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
         replace_path(part, folder)
     finally:
         remove_path(part)
@@ -119,11 +107,11 @@ def open_detector(options: SegmentOptions) -> Detector:
     """
     folder = user_path(options.detector)
     _check_options(options)
-    record = read_json(folder / RECORD, DetectorRecord, "save the detector again with --save-detector")
+    record = read_json(folder / DETECTOR_RECORD, DetectorRecord, "save the detector again with --save-detector")
     for name in _FILES:
         path = folder / name
         if not path.is_file() or sha256_of(path) != record["sha256"].get(name):
-            raise WeightsError(f"{path} is not the file that {RECORD} names: save the detector again")
+            raise WeightsError(f"{path} is not the file that {DETECTOR_RECORD} names: save the detector again")
     learnt = load_anomaly(folder / LEARNT)
     if learnt.bank is None:
         raise WeightsError(f"{folder / LEARNT} holds no bank: save the detector again")

@@ -7,9 +7,10 @@ from dinocli.segmentation.anomaly import Anomaly
 from dinocli.segmentation.method import Method
 from dinocli.tasks.embed.embed_options import EmbedOptions
 from dinocli.tasks.embed.embed_setup import prepare
-from dinocli.tasks.segment.detector import check_new, open_detector, save_detector
+from dinocli.tasks.segment.detector import open_detector, save_detector
 from dinocli.tasks.segment.method_fit import Chosen, FittedPlan, Sample, choose, extractor_of, fitted_plan
 from dinocli.tasks.segment.segment_options import SegmentOptions
+from dinocli.tasks.segment.segment_outputs import check_new_detector
 from dinocli.tasks.segment.segment_plan import SegmentInputs
 
 
@@ -36,7 +37,7 @@ class FreshMaps:
     ) -> None:
         self._detector = open_detector(options) if options.detector else None
         if options.save_detector:
-            check_new(options)
+            check_new_detector(options)
         self.options = options = self._detector.options if self._detector else options
         self._reporter, self._method = reporter, method
         self.context = prepare(EmbedOptions.of(options, tokens="pooled", precision=options.precision), reporter, stdin)

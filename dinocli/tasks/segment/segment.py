@@ -27,6 +27,7 @@ from dinocli.tasks.segment.group_answers import group_names
 from dinocli.tasks.segment.image_writer import ImageWriter
 from dinocli.tasks.segment.method_fit import extractor_of
 from dinocli.tasks.segment.segment_options import SIZE, MethodUsed, SegmentOptions, SegmentResult
+from dinocli.tasks.segment.segment_outputs import check_free
 from dinocli.tasks.segment.segment_plan import SegmentInputs, SegmentPlan
 from dinocli.tasks.segment.stored_maps import StoredMaps
 from dinocli.tasks.segment.summary import finish
@@ -133,13 +134,6 @@ def dry_run(
         "precision": context.precision,
         "device": str(context.device),
     }
-
-
-def check_free(folder: MaskFolder, options: SegmentOptions) -> None:
-    """Raise `UsageError` if the output exists and neither --resume nor --force was given."""
-    folder.check_free(resume=options.resume, force=options.force)
-    if options.outputs.coco and Path(options.outputs.coco).exists() and not (options.resume or options.force):
-        raise UsageError(f"{options.outputs.coco} is there already; add --force to replace it, or name another --coco")
 
 
 def _request(options: SegmentOptions) -> dict[str, Any]:

@@ -1,0 +1,61 @@
+"""Options of `export`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from dinocli.artifacts.run_folder import latest_run
+from dinocli.errors import UsageError
+from dinocli.file_set import check_free
+
+FORMATS = {"timm": "", "transformers": "", "safetensors": ".safetensors", "onnx": ".onnx", "torchscript": ".pt"}
+"""Format -> suffix of its file; the first two are folders."""
+FOLDERS = [name for name, suffix in FORMATS.items() if not suffix]
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """Options of `export`.
+
+    Args:
+        weights: A run, or weights as for training; empty for the newest run.
+        model: timm name, for a bare state dict.
+        format: One of `FORMATS`.
+        out: Output file; for timm and transformers a folder.
+        force: Replace an existing output.
+        with_preprocessing: Include range, resize and normalisation in the graph; ONNX only.
+        classifier: File of `classify --save` whose probabilities are an output of the graph, or empty; ONNX only.
+            Without `weights`, the weights of its features are used.
+    """
+
+    weights: str = ""
+    model: str = ""
+    format: str = "timm"
+    out: str = "exported"
+    force: bool = False
+    with_preprocessing: bool = False
+    classifier: str = ""
+
+    def check(self) -> None:
+        """Raise the errors that need neither torch nor the weights.
+
+        Raises:
+            UsageError: Options contradict each other, or the output exists.
+            WeightsError: There is no run to take the weights from.
+        """
+        if self.format not in FORMATS:
+            raise UsageError(f"--format {self.format!r} is not known; use one of {', '.join(FORMATS)}")
+        if self.format != "onnx" and (self.with_preprocessing or self.classifier):
+            option = "--with-preprocessing" if self.with_preprocessing else "--classifier"
+            raise UsageError(f"{option} makes one graph of all: it needs --format onnx")
+        path, is_folder = Path(self.out), self.format in FOLDERS
+        check_free([path, self.card], force=self.force)
+        if path.is_dir() != is_folder and path.exists():
+            raise UsageError(f"{path} is {'a folder' if path.is_dir() else 'a file'}; choose another --out")
+        if not (self.weights or self.classifier):
+            latest_run()
+
+    @property
+    def card(self) -> Path:
+        """Path of the model card."""
+        path = Path(self.out)
+        return path / "README.md" if self.format in FOLDERS else path.with_name(f"{path.name}.md")
