@@ -11,6 +11,7 @@ import argparse
 import json
 import time
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -19,15 +20,17 @@ from numpy.typing import NDArray
 from dinocli.data.sources import ImageList, find_images
 from dinocli.progress import ProgressReporter
 from dinocli.quality.mask_scorer import MaskScorer
-from dinocli.segmentation.anomaly import Anomaly
+from dinocli.segmentation.anomaly import FEATURES, Anomaly
 from dinocli.segmentation.feature_extraction import FeatureExtraction
 from dinocli.segmentation.ground_truth import GroundTruth
-from dinocli.segmentation.method import FeatureGrid, FeatureKind
+from dinocli.segmentation.method import FeatureGrid
 from dinocli.segmentation.patch_geometry import PatchGeometry
 from dinocli.segmentation.segment_images import SegmentImage
+from dinocli.segmentation.sensitivity import TRIED_IMAGES, with_synthetic_defects
 from dinocli.tasks.embed.embed_options import EmbedOptions
-from dinocli.tasks.embed.embed_setup import prepare
+from dinocli.tasks.embed.embed_setup import EmbedContext, prepare
 from dinocli.tasks.inputs import ReadOptions
+from dinocli.tasks.segment.feature_choice import FittedFeatures, choose_features
 from dinocli.tasks.segment.segment_options import SIZE
 
 Grids = list[tuple[FeatureGrid, PatchGeometry]]
@@ -40,13 +43,14 @@ def main() -> None:
     parser.add_argument("--weights", required=True)
     parser.add_argument("--model", default="")
     parser.add_argument("--cache", type=Path, required=True)
-    parser.add_argument("--coarse", action="store_true", help="as `segment --coarse`")
+    parser.add_argument("--features", default="auto", choices=("auto", "fine", "coarse"), help="as `segment`")
     parser.add_argument("--out", type=Path, default=Path("masks.json"))
     asked = parser.parse_args()
     rows = json.loads(asked.out.read_text()) if asked.out.is_file() else {}
     for name, _, folder in (text.partition("=") for text in asked.sets):
         for reference in (False, True) if (Path(folder) / "reference").is_dir() else (False,):
-            key = f"{name}, {'good references' if reference else 'no reference'}{', --coarse' if asked.coarse else ''}"
+            option = "" if asked.features == "auto" else f", --features {asked.features}"
+            key = f"{name}, {'good references' if reference else 'no reference'}{option}"
             if key not in rows:
                 rows[key] = measure(asked, name, Path(folder), reference=reference)
                 asked.out.parent.mkdir(parents=True, exist_ok=True)
@@ -56,13 +60,10 @@ def main() -> None:
 
 def measure(asked: argparse.Namespace, name: str, folder: Path, *, reference: bool) -> dict[str, object]:
     """Fit to the folder or its reference images, and score every image of the test folder."""
-    images, grids = features(asked, name, folder / "test")
-    fitted_on = [grid for grid, _ in grids]
-    if reference:
-        _, good = features(asked, name, folder / "reference")
-        fitted_on = [replace(grid, image=-1 - grid.image) for grid, _ in good]
     begin = time.process_time()
-    fitted = Anomaly(reference=reference, coarse=asked.coarse).fit(fitted_on)
+    chosen = fitted_to(asked, name, folder / ("reference" if reference else "test"), reference=reference)
+    fitted, parameters = chosen.fitted, {**chosen.facts, **chosen.fitted.parameters}
+    images, grids = features(asked, name, folder / "test", fitted.features)
     truth, scorer = GroundTruth(str(folder / "truth"), images), MaskScorer()
     dice = []
     for grid, geometry in grids:
@@ -78,32 +79,63 @@ def measure(asked: argparse.Namespace, name: str, folder: Path, *, reference: bo
     scores = {key: [round(float(part), 4) for part in one] for key, one in scorer.scores().items()}
     return {
         "images": len(grids),
-        "fitted_on": len(fitted_on),
-        "parameters": dict(fitted.parameters),
+        "parameters": parameters,
         "mean Dice of defective images": round(float(np.mean(dice)), 4),
         **scores,
         "confusion": scorer.confusion(),
-        "cpu_seconds_without_features": round(time.process_time() - begin, 1),
+        "cpu_seconds": round(time.process_time() - begin, 1),
     }
 
 
-def features(asked: argparse.Namespace, name: str, folder: Path) -> tuple[ImageList, Grids]:
+def fitted_to(asked: argparse.Namespace, name: str, folder: Path, *, reference: bool) -> FittedFeatures:
+    """Fit the method to the images of a folder, with the features that `segment` would choose."""
+
+    def fit(kind: str) -> FittedFeatures:
+        _, grids = features(asked, name, folder, kind)
+        sample = [replace(grid, image=-1 - grid.image) if reference else grid for grid, _ in grids]
+        return FittedFeatures(
+            extractor_of(asked, folder, kind), Anomaly(reference=reference, features=kind).fit(sample)
+        )
+
+    images = find_images([str(folder)])
+    rows = np.random.default_rng(0).permutation(len(images))[:TRIED_IMAGES].tolist()
+    read = extractor_of(asked, folder, "fine").reader.read_images(images, rows, 1)
+    pictures = [
+        replace(picture, image=-1 - picture.image) if reference else picture
+        for picture in read
+        if isinstance(picture, SegmentImage)
+    ]
+    return choose_features(fit, asked.features, with_synthetic_defects(pictures, seed=0))
+
+
+def features(asked: argparse.Namespace, name: str, folder: Path, kind: str) -> tuple[ImageList, Grids]:
     """Return the images of a folder with their features, from the cache if present."""
     images, place = find_images([str(folder)]), asked.cache / name / folder.name
-    kind, suffix = (FeatureKind.COARSE, ".coarse.npz") if asked.coarse else (FeatureKind.PATCHES, ".npz")
+    suffix = ".coarse.npz" if kind == "coarse" else ".npz"
     files = [place / f"{image[2:].replace('/', '__')}{suffix}" for image in images.names]
     missing = [row for row, file in enumerate(files) if not file.is_file()]
     place.mkdir(parents=True, exist_ok=True)
     if missing:
-        read = EmbedOptions((str(folder),), weights=asked.weights, model=asked.model, read=ReadOptions())
-        context = prepare(read, ProgressReporter(), None)
-        extractor = FeatureExtraction(
-            context.backbone, context.preprocess, kind, context.device, SIZE, autocast=context.autocast
-        )
+        extractor = extractor_of(asked, folder, kind)
         for picture in extractor.reader.read_images(images, missing, 1):
             assert isinstance(picture, SegmentImage), picture
             save(files[picture.image], extractor.grid(picture).values_hwD, picture.geometry)
     return images, [load(file, row) for row, file in enumerate(files)]
+
+
+@cache
+def context_of(weights: str, model: str, folder: Path) -> EmbedContext:
+    """Load the weights and settle the preprocessing of a folder."""
+    return prepare(
+        EmbedOptions((str(folder),), weights=weights, model=model, read=ReadOptions()), ProgressReporter(), None
+    )
+
+
+def extractor_of(asked: argparse.Namespace, folder: Path, kind: str) -> FeatureExtraction:
+    """Return what computes the features of the images of a folder."""
+    context = context_of(asked.weights, asked.model, folder)
+    parts = context.backbone, context.preprocess, FEATURES[kind], context.device
+    return FeatureExtraction(*parts, SIZE, autocast=context.autocast)
 
 
 def save(file: Path, values_hwD: NDArray[np.float32], geometry: PatchGeometry) -> None:

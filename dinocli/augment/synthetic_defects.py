@@ -32,7 +32,9 @@ def draw_defects(images: int, seed: int) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(kind_N), torch.from_numpy(random.random((images, _RANDOM_NUMBERS), np.float32))
 
 
-def with_defects(images_BCSS: Tensor, kind_B: Tensor, drawn_BF: Tensor) -> Tensor:
+def with_defects(
+    images_BCSS: Tensor, kind_B: Tensor, drawn_BF: Tensor, *, scale: float = 1.0, opacity: float = 1.0
+) -> Tensor:
     """Blend one defect into each image.
 
     Spots and lines are brighter or darker than the background by one to three standard deviations of the image; a scar
@@ -43,13 +45,16 @@ def with_defects(images_BCSS: Tensor, kind_B: Tensor, drawn_BF: Tensor) -> Tenso
         images_BCSS: Images in [0, 1]. Foreign textures come from the other half of the batch.
         kind_B: Kinds from `draw_defects`.
         drawn_BF: Random numbers from `draw_defects`.
+        scale: Factor of all lengths: 1 is small.
+        opacity: Fraction of the defect's content; the rest shows the image.
 
     Source: scars: CutPaste, Li et al. 2021, arXiv:2104.04015; foreign textures: DRAEM, Zavrtanik et al. 2021,
     arXiv:2108.07610. Departs: small, and scaled to the contrast of the image.
     """
     kind_B = kind_B.to(images_BCSS.device)
     drawn_B = iter(drawn_BF.to(images_BCSS.device).unbind(1))
-    along_BSS, across_BSS = _axes(images_BCSS.shape[-1], next(drawn_B), next(drawn_B), next(drawn_B))
+    axes = _axes(images_BCSS.shape[-1], next(drawn_B), next(drawn_B), next(drawn_B))
+    along_BSS, across_BSS = (axis_BSS / scale for axis_BSS in axes)
     length_B, width_B, sign_B, strength_B = (next(drawn_B) for _ in range(4))
     distance_4BSS = torch.stack([
         _ellipse(along_BSS, across_BSS, 0.02 + 0.03 * length_B, 0.6 + 0.4 * width_B),
@@ -59,9 +64,9 @@ def with_defects(images_BCSS: Tensor, kind_B: Tensor, drawn_BF: Tensor) -> Tenso
         _blob(along_BSS, across_BSS, 0.07 + 0.06 * length_B, next(drawn_B)),
     ])  # fmt: skip
     chosen_BSS = distance_4BSS[kind_B, torch.arange(len(kind_B), device=kind_B.device)]
-    mask_B1SS = (0.5 - chosen_BSS * images_BCSS.shape[-1]).clamp(0, 1)[:, None]  # an edge of one pixel
+    mask_B1SS = (0.5 - chosen_BSS * scale * images_BCSS.shape[-1]).clamp(0, 1)[:, None]  # an edge of one pixel
     content_BCSS = _content(images_BCSS, kind_B, (sign_B, strength_B, next(drawn_B), next(drawn_B)))
-    return torch.lerp(images_BCSS, content_BCSS.clamp(0, 1), mask_B1SS)  # bit-equal outside the mask
+    return torch.lerp(images_BCSS, content_BCSS.clamp(0, 1), opacity * mask_B1SS)  # bit-equal outside the mask
 
 
 def _axes(side: int, x_B: Tensor, y_B: Tensor, turn_B: Tensor) -> tuple[Tensor, Tensor]:

@@ -55,10 +55,13 @@ Threshold = Annotated[
         show_default="auto",
     ),
 ]
-Coarse = Annotated[
-    bool,
+Features = Annotated[
+    Literal["auto", "fine", "coarse"] | None,
     opt.option(
-        "--coarse", panel=METHOD, help="anomaly: compare images at a third of the size, for large, faint defects."
+        "--features",
+        panel=METHOD,
+        help="anomaly: coarse is for large, faint defects; auto tries synthetic ones.",
+        show_default="auto",
     ),
 ]
 Propagate = Annotated[
@@ -198,7 +201,7 @@ def segment(
     query: Query = "",
     reference: Reference = "",
     threshold: Threshold = None,
-    coarse: Coarse = False,
+    features: Features = None,
     propagate: Propagate = "",
     sample: Sample = 128,
     seed: Seed = 0,
@@ -242,7 +245,7 @@ def segment(
         from dinocli.tasks.segment.segment_outputs import check_early
 
         method_options = {"objects": objects, "segments": segments, "head": head, "threshold": threshold}
-        method_options |= {"coarse": coarse or None}
+        method_options |= {"features": features}
         options = SegmentOptions(
             inputs=tuple(images or ()),
             out=out,

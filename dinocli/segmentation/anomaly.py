@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from dinocli.errors import DataError
+from dinocli.errors import DataError, UsageError
 from dinocli.quality.patch_bank import PatchBank, coreset, without_rare
 from dinocli.segmentation.distance_scale import (
     MIN_ALIGNED_IMAGES,
@@ -28,6 +28,9 @@ from dinocli.segmentation.distance_scale import (
     typical_places,
 )
 from dinocli.segmentation.method import FeatureGrid, FeatureKind, PatchMaps, sample_patches
+
+FEATURES = {"fine": FeatureKind.PATCHES, "coarse": FeatureKind.COARSE}
+"""Features to compare, by name."""
 
 CANDIDATE_PATCHES = 12_000
 """Number of sampled patches that the bank is selected from."""
@@ -60,26 +63,29 @@ class Anomaly:
         seed: Seed of the patch sampling and of the folds.
         threshold: ``auto``; a value of the soft maps between 0 and 1, where ``auto`` is 0.5; or ``quantile:Q`` of the
             sample's per-image maxima.
-        coarse: Compare deeper features of the images at a third of their size, uncentred: for large, faint defects.
+        features: ``fine``; ``coarse``, deeper features of the images at a third of their size, uncentred, for large,
+            faint defects; or ``auto``: the caller decides with which grids it fits the method.
         whole_image_only: False: images may be tiled.
 
     Raises:
-        UsageError: The threshold has none of these forms.
+        UsageError: The threshold or the features have none of these forms.
     """
 
     reference: bool = False
     seed: int = 0
     threshold: str = "auto"
-    coarse: bool = False
+    features: str = "auto"
     whole_image_only: bool = False
 
     def __post_init__(self) -> None:
         parse_threshold(self.threshold)
+        if self.features not in ("auto", *FEATURES):
+            raise UsageError(f"--features {self.features!r} is not known; use one of auto, {', '.join(FEATURES)}")
 
     @property
     def feature_kind(self) -> FeatureKind:
-        """`FeatureKind.COARSE` or `FeatureKind.PATCHES`."""
-        return FeatureKind.COARSE if self.coarse else FeatureKind.PATCHES
+        """`FeatureKind.COARSE` for ``coarse``, else `FeatureKind.PATCHES`."""
+        return FEATURES.get(self.features, FeatureKind.PATCHES)
 
     def fit(self, sample: Sequence[FeatureGrid]) -> "FittedAnomaly":
         """Build the bank, and measure the sample against it, each image without its own patches.
@@ -93,14 +99,15 @@ class Anomaly:
                 "one image has no others to be compared with: give at least two, here or with --reference FOLDER"
             )
         bank = self._bank(grids)
-        inside = None if self.coarse else [grid.counts_hw for grid in grids]
+        kind = FeatureKind.COARSE if grids[0].fine_size else FeatureKind.PATCHES
+        inside = None if kind == FeatureKind.COARSE else [grid.counts_hw for grid in grids]
         if self.reference and len(grids) >= MIN_ALIGNED_IMAGES:
             measured, maxima_S = held_out(bank, grids, self.seed)
         else:
             measured, maxima_S = [distances(bank, grid) for grid in grids], None
         scale = DistanceScale.of(measured, good=self.reference, inside=inside, maxima_S=maxima_S)
         known = {grid.image: map_hw for grid, map_hw in zip(grids, measured, strict=True) if grid.image >= 0}
-        return FittedAnomaly(bank, scale, parse_threshold(self.threshold), known, self.feature_kind)
+        return FittedAnomaly(bank, scale, parse_threshold(self.threshold), known, kind)
 
     def _bank(self, grids: Sequence[FeatureGrid]) -> PatchBank:
         drawn_ND, image_N = sample_patches(grids, CANDIDATE_PATCHES, self.seed)
@@ -131,6 +138,11 @@ class FittedAnomaly:
     threshold: Threshold
     known: Mapping[int, NDArray[np.float32]] = field(default_factory=dict)
     feature_kind: FeatureKind = FeatureKind.PATCHES
+
+    @property
+    def features(self) -> str:
+        """``fine`` or ``coarse``."""
+        return next(name for name, kind in FEATURES.items() if kind == self.feature_kind)
 
     @property
     def parameters(self) -> Mapping[str, float | str]:

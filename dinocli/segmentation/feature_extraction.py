@@ -71,9 +71,15 @@ class FeatureExtraction:
     autocast: torch.dtype | None = None
 
     def __post_init__(self) -> None:
-        least = COARSE_REDUCTION * MIN_COARSE_SIDE
-        if self.feature_kind == FeatureKind.COARSE and (self.backbone.is_vit or self.tiling or self.size < least):
-            raise UsageError(f"--coarse needs a convnet, --size {least} or more and no --tile: leave it out")
+        if self.feature_kind == FeatureKind.COARSE and not self.has_coarse:
+            least = COARSE_REDUCTION * MIN_COARSE_SIDE
+            raise UsageError(f"--features coarse needs a convnet, --size {least} or more and no --tile: leave it out")
+
+    @property
+    def has_coarse(self) -> bool:
+        """Whether coarse features can be computed: by a convnet, of whole images that are large enough."""
+        large = self.size >= COARSE_REDUCTION * MIN_COARSE_SIDE
+        return large and not self.backbone.is_vit and not self.tiling
 
     @property
     def reader(self) -> SegmentReader:

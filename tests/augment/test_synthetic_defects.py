@@ -24,6 +24,14 @@ def test_a_defect_changes_a_small_part_and_not_a_bit_elsewhere(kind: int) -> Non
     assert after.max() <= 1
 
 
+def test_a_large_faint_defect_covers_more_and_changes_less() -> None:
+    before, (kind, drawn) = images(), draw_defects(COUNT, 0)
+    small, large = (with_defects(before, kind, drawn, **more) - before for more in ({}, {"scale": 2, "opacity": 0.25}))
+    area_N = [(one != 0).any(dim=1).float().sum(dim=(1, 2)) for one in (small, large)]
+    assert (area_N[1] > 1.5 * area_N[0]).all()
+    assert large.abs().max() < 0.5 * small.abs().max()
+
+
 def test_kinds_differ_and_are_equally_frequent() -> None:
     kind, drawn = draw_defects(COUNT, 0)
     assert torch.bincount(kind).tolist() == [COUNT // len(KINDS)] * len(KINDS)

@@ -127,7 +127,7 @@ def test_a_large_faint_defect_is_found_by_coarse_features(reference: bool) -> No
 
     bad = image(40, defect=True)
     sample = [image(-1 - number if reference else number) for number in range(20)] + ([] if reference else [bad])
-    method = Anomaly(reference=reference, coarse=True)
+    method = Anomaly(reference=reference, features="coarse")
     fitted = method.fit(sample)
     assert fitted.feature_kind == method.feature_kind == FeatureKind.COARSE
     maps = fitted.apply(bad)

@@ -82,7 +82,7 @@ def test_coarse_features_lie_on_the_grid_of_the_whole_image(tmp_path: Path) -> N
     assert grid.values_hwD.shape[:2] == (6, 8)
     assert grid.fine_size == picture.geometry.grid == (36, 48)
     for name, size in (("resnet10t", 256), ("vit_tiny_patch16_224", 288)):
-        with pytest.raises(UsageError, match="--coarse needs a convnet, --size 288"):
+        with pytest.raises(UsageError, match="--features coarse needs a convnet, --size 288"):
             extractor(name, FeatureKind.COARSE, size)
 
 

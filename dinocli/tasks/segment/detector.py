@@ -11,7 +11,7 @@ The hashes are checked: mixed files of two detectors would silently give wrong a
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from dinocli import __version__
 from dinocli.artifacts.run_folder import SCHEMA
@@ -19,10 +19,9 @@ from dinocli.errors import UsageError, WeightsError
 from dinocli.files import hidden_sibling, remove_path, replace_path, user_path, write_atomic
 from dinocli.models.timm_folder import save_backbone
 from dinocli.models.weights import sha256_of
-from dinocli.segmentation.anomaly import FittedAnomaly
+from dinocli.segmentation.anomaly import FEATURES, FittedAnomaly
 from dinocli.segmentation.anomaly_file import load_anomaly, save_anomaly
 from dinocli.segmentation.distance_scale import parse_threshold
-from dinocli.segmentation.method import FeatureKind
 from dinocli.stored import AnyJson, Count, Name, Stored, read_json
 from dinocli.tasks.embed.embed_setup import EmbedContext
 from dinocli.tasks.segment.method_fit import FittedPlan
@@ -40,7 +39,7 @@ class DetectorRecord(Stored):
     size: Count
     stride: Count
     tile: str
-    coarse: bool = False
+    features: Literal["fine", "coarse"]
     refine: bool
     min_area: Count | None
     weights: AnyJson
@@ -85,7 +84,7 @@ def save_detector(options: SegmentOptions, context: EmbedContext, plan: FittedPl
             "kind": "detector",
             "threshold": str(options.method_options.get("threshold", "auto")),
             "size": options.size or (0 if options.tile else SIZE),
-            "coarse": fitted.feature_kind == FeatureKind.COARSE,
+            "features": fitted.features,
             **{key: getattr(options, key) for key in ("stride", "tile", "refine", "min_area")},
             "parameters": dict(fitted.parameters),
             "weights": context.info.to_dict(),
@@ -116,7 +115,7 @@ def open_detector(options: SegmentOptions) -> Detector:
     if learnt.bank is None:
         raise WeightsError(f"{folder / LEARNT} holds no bank: save the detector again")
     threshold = str(options.method_options.get("threshold", record["threshold"]))
-    kind = FeatureKind.COARSE if record["coarse"] else FeatureKind.PATCHES
+    kind = FEATURES[record["features"]]
     settled: dict[str, Any] = {key: record[key] for key in ("size", "stride", "tile")}
     smallest = record["min_area"] if options.min_area is None else options.min_area
     return Detector(

@@ -8,7 +8,8 @@ from dinocli.segmentation.method import Method
 from dinocli.tasks.embed.embed_options import EmbedOptions
 from dinocli.tasks.embed.embed_setup import prepare
 from dinocli.tasks.segment.detector import open_detector, save_detector
-from dinocli.tasks.segment.method_fit import Chosen, FittedPlan, Sample, choose, extractor_of, fitted_plan
+from dinocli.tasks.segment.method_fit import Chosen, FittedPlan, choose, fitted_plan
+from dinocli.tasks.segment.sample import Sample, extractor_of
 from dinocli.tasks.segment.segment_options import SegmentOptions
 from dinocli.tasks.segment.segment_outputs import check_new_detector
 from dinocli.tasks.segment.segment_plan import SegmentInputs
@@ -60,7 +61,8 @@ class FreshMaps:
     def chosen(self) -> Chosen:
         """Return the chosen method."""
         if self._detector:
-            return Chosen("anomaly", Anomaly(), f"detector {self._detector.folder}")
+            features = self._detector.fitted.features
+            return Chosen("anomaly", Anomaly(features=features), f"detector {self._detector.folder}")
         return choose(self.context, self.options, Sample(self.context, self.options, self._reporter))
 
     def plan(self) -> FittedPlan:
@@ -70,8 +72,9 @@ class FreshMaps:
             UsageError: The method does not support tiles, or these weights.
         """
         if self._detector:
-            extractor = extractor_of(self.context, self.options, self._detector.fitted.feature_kind)
-            return FittedPlan(extractor, self.chosen(), self._detector.fitted)
+            fitted = self._detector.fitted
+            extractor = extractor_of(self.context, self.options, fitted.feature_kind)
+            return FittedPlan(extractor, self.chosen(), fitted, {"features": fitted.features})
         sample = Sample(self.context, self.options, self._reporter)
         chosen = (
             Chosen(self.options.method, self._method) if self._method else choose(self.context, self.options, sample)

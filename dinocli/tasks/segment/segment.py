@@ -25,7 +25,7 @@ from dinocli.segmentation.segment_images import SegmentImage
 from dinocli.tasks.segment.fresh_maps import FreshMaps
 from dinocli.tasks.segment.group_answers import group_names
 from dinocli.tasks.segment.image_writer import ImageWriter
-from dinocli.tasks.segment.method_fit import extractor_of
+from dinocli.tasks.segment.sample import extractor_of
 from dinocli.tasks.segment.segment_options import SIZE, MethodUsed, SegmentOptions, SegmentResult
 from dinocli.tasks.segment.segment_outputs import check_free
 from dinocli.tasks.segment.segment_plan import SegmentInputs, SegmentPlan
@@ -90,7 +90,8 @@ def _segment(
         inputs = replace(inputs, groups=group_names(options.groups, inputs.images.names, reporter))
     plan = source.plan()
     # Scores need all images, and propagation starts at the first frame of a video: neither can resume.
-    journal = SegmentJournal(folder, request, resume=options.resume and not truth and not options.propagate)
+    settled = {**request, "features": plan.method.parameters.get("features", "")}
+    journal = SegmentJournal(folder, settled, resume=options.resume and not truth and not options.propagate)
     writer = ImageWriter(options, folder.partial, inputs.images, output_stems(inputs.images.names), truth, MaskScorer())
     _pass(plan, inputs, writer, journal, reporter)
     if truth:

@@ -65,6 +65,11 @@ class SegmentPlan(Protocol):
         """Scale of the stored distances; None for a method without distances."""
         ...
 
+    @property
+    def warning(self) -> str:
+        """What the user should know of the fit; empty if nothing."""
+        ...
+
     def maps(self, picture: SegmentImage, *, heads: bool) -> ImageMaps:
         """Return the maps of one image.
 

@@ -32,6 +32,7 @@ class MethodRecord(Stored):
     """Method of a `segment` output folder."""
 
     name: str
+    parameters: AnyJson = Field(default_factory=dict)
 
 
 class ReadingRecord(Stored):
@@ -62,11 +63,14 @@ class StoredMaps:
     Attributes:
         options: As given.
         inputs: Images of the earlier command.
+        warning: Empty: nothing is fitted.
 
     Raises:
         UsageError: An option that the earlier command determined, or a folder without distances.
         WeightsError: A file of the folder is missing or damaged.
     """
+
+    warning = ""
 
     def __init__(self, options: SegmentOptions) -> None:
         _check_options(options)
@@ -92,7 +96,9 @@ class StoredMaps:
         given = {key: value for key, value in _reading(options).items() if value is not None}
         data = load_recipe(()).data
         self.inputs = SegmentInputs(images, about["weights"], data.model_validate(data.model_dump() | given), None)
-        self.method = MethodUsed("anomaly", f"distances of {options.maps_from}", self.scale.parameters(self._threshold))
+        features = {name: value for name, value in about["method"]["parameters"].items() if name == "features"}
+        parameters = {**features, **self.scale.parameters(self._threshold)}
+        self.method = MethodUsed("anomaly", f"distances of {options.maps_from}", parameters)
 
     def request(self) -> dict[str, Any]:
         """Return the settings that determine the masks, besides the options."""

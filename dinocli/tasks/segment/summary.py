@@ -111,7 +111,7 @@ def _write(
         },
         scores=scores,
         notes=NOTES,
-        warning=warning,
+        warning=warning or plan.warning,
         advice=advice(method.name),
         score_name=SCORES.get(method.name, "score"),
         threshold=float(method.parameters.get("threshold", 0.5)) if plan.scale is not None else None,

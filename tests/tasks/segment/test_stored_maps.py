@@ -123,11 +123,12 @@ def test_a_detector_answers_about_new_images(done: Path, tmp_path: Path) -> None
 
 
 def test_a_coarse_detector_looks_as_coarsely_at_new_images(done: Path, tmp_path: Path) -> None:
-    coarse = {"method_options": {"coarse": True}, "size": 288, "save_detector": str(tmp_path / "det"), **NET}
+    coarse = {"method_options": {"features": "coarse"}, "size": 288, "save_detector": str(tmp_path / "det"), **NET}
     first = segment(_options(tmp_path, "first", inputs=(str(done / "in"),), **coarse))
-    segment(_options(tmp_path, "again", maps_from=str(tmp_path / "first")))
+    again = segment(_options(tmp_path, "again", maps_from=str(tmp_path / "first")))
     later = segment(_options(tmp_path, "later", inputs=(str(done / "in"),), detector=str(tmp_path / "det")))
     assert first.segmented == later.segmented == 16
+    assert {one.method.parameters["features"] for one in (first, again, later)} == {"coarse"}
     assert _masks(tmp_path / "again") == _masks(tmp_path / "first")
     (answer,) = list(
         answers(

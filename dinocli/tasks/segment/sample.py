@@ -1,0 +1,133 @@
+"""A sample of the images, or of the reference images: as pictures, and as the features that a method asks for."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import islice
+from typing import TypeVar, overload
+
+import numpy as np
+
+from dinocli.data.file_copies import equal_files
+from dinocli.data.parallel import thread_count
+from dinocli.data.sources import ImageList, find_images
+from dinocli.data.tiling import parse_tiling
+from dinocli.errors import DataError
+from dinocli.progress import ProgressReporter
+from dinocli.segmentation.feature_extraction import FeatureExtraction
+from dinocli.segmentation.method import FeatureGrid, FeatureKind
+from dinocli.segmentation.segment_images import SegmentImage
+from dinocli.tasks.embed.embed_setup import EmbedContext
+from dinocli.tasks.segment.segment_options import SIZE, SegmentOptions
+
+Numbered = TypeVar("Numbered", FeatureGrid, SegmentImage)
+
+SAMPLE_BYTES = 1 << 30
+"""Maximum size of the feature grids that a method is fitted on; of large images fewer are sampled."""
+
+
+class Sample:
+    """Features of a random sample of the images, or of the reference images.
+
+    Args:
+        context: Weights and preprocessing.
+        options: Options of the command.
+        reporter: Receives the progress.
+    """
+
+    def __init__(self, context: EmbedContext, options: SegmentOptions, reporter: ProgressReporter) -> None:
+        self._context, self._options, self._reporter = context, options, reporter
+        self._images: ImageList = find_images([options.reference]) if options.reference else context.images
+        self._numbers = self._reference_numbers() if options.reference else {}
+        random = np.random.default_rng(options.seed)
+        count = min(options.sample, len(self._images))
+        self._rows: list[int] = sorted(random.choice(len(self._images), count, replace=False).tolist())
+
+    def grids(self, feature_kind: FeatureKind) -> Sequence[FeatureGrid]:
+        """Return the feature grids of the sample, at most `SAMPLE_BYTES` but at least one.
+
+        Images are read on first use, since some methods need none. Reading raises `DataError` if no image is readable.
+        """
+        return _Later(self._extracted(feature_kind))
+
+    def pictures(self, count: int) -> list[SegmentImage]:
+        """Return at most that many images of the sample, drawn at random, read for the anomaly method."""
+        drawn = np.random.default_rng(self._options.seed).permutation(self._rows)[:count]
+        reader = extractor_of(self._context, self._options, FeatureKind.PATCHES).reader
+        read = reader.read_images(self._images, drawn.tolist(), _threads(self._context))
+        return [self._numbered(picture) for picture in read if isinstance(picture, SegmentImage)]
+
+    def _numbered(self, item: Numbered) -> Numbered:
+        """Give an image of a reference its number."""
+        return replace(item, image=self._numbers[item.image]) if self._options.reference else item
+
+    def _reference_numbers(self) -> dict[int, int]:
+        """Return the image number of each reference image: that of its byte-identical test image, or a negative number.
+
+        An image is not compared with patches of its own number, so that a copy of it does not hide its defect.
+        """
+        equal = equal_files(self._images.paths(), self._context.images.paths())
+        if equal:
+            self._reporter.warn(
+                f"{len(equal)} of {len(self._images)} images in --reference {self._options.reference} are among the "
+                f"tested images; none is compared with itself, but their defects count as good for the others"
+            )
+        return {row: equal.get(row, -1 - row) for row in range(len(self._images))}
+
+    def _extracted(self, feature_kind: FeatureKind) -> Iterator[FeatureGrid]:
+        extractor, seen, room = extractor_of(self._context, self._options, feature_kind), 0, SAMPLE_BYTES
+        for number, picture in enumerate(
+            extractor.reader.read_images(self._images, self._rows, _threads(self._context)), start=1
+        ):
+            self._reporter.progress("looking at a sample", number, len(self._rows))
+            if isinstance(picture, SegmentImage):
+                grid = extractor.grid(picture)
+                yield self._numbered(grid)
+                seen, room = seen + 1, room - grid.values_hwD.nbytes
+            if room < 0:
+                break
+        if not seen:
+            raise DataError(f"none of {len(self._rows)} sampled images in {self._images.root} can be read")
+
+
+class _Later(Sequence[FeatureGrid]):
+    """A list whose items are computed on first use."""
+
+    def __init__(self, items: Iterator[FeatureGrid]) -> None:
+        self._items = items
+        self._made: list[FeatureGrid] = []
+
+    def __len__(self) -> int:
+        self._made.extend(self._items)
+        return len(self._made)
+
+    @overload
+    def __getitem__(self, place: int) -> FeatureGrid: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[FeatureGrid]: ...
+    def __getitem__(self, place: int | slice) -> FeatureGrid | Sequence[FeatureGrid]:
+        stop = place.stop if isinstance(place, slice) else place + 1
+        if stop is None or stop <= 0:
+            return self._made[place] if len(self) else self._made
+        self._made.extend(islice(self._items, max(0, stop - len(self._made))))
+        return self._made[place]
+
+
+def extractor_of(context: EmbedContext, options: SegmentOptions, feature_kind: FeatureKind) -> FeatureExtraction:
+    """Return the feature extractor for the options."""
+    tiling = parse_tiling(options.tile) if options.tile else None
+    size = options.size or (0 if tiling else SIZE)
+    query = options.query_point() if feature_kind == FeatureKind.ATTENTION else None
+    return FeatureExtraction(
+        context.backbone,
+        context.preprocess,
+        feature_kind,
+        context.device,
+        size,
+        tiling,
+        query,
+        autocast=context.autocast,
+    )
+
+
+def _threads(context: EmbedContext) -> int:
+    return thread_count(context.data.workers)

@@ -1,0 +1,89 @@
+"""Fine or coarse features by synthetic defects."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dinocli.progress import ProgressReporter
+from dinocli.segmentation.sensitivity import Sensitivity
+from dinocli.tasks.inputs import ReadOptions
+from dinocli.tasks.segment import feature_choice
+from dinocli.tasks.segment.segment import segment
+from dinocli.tasks.segment.segment_options import SegmentOptions, SegmentResult
+
+
+class Lines(ProgressReporter):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.warnings: list[str] = []
+
+    def line(self, text: str) -> None:
+        self.lines.append(text)
+
+    def warn(self, text: str) -> None:
+        self.warnings.append(text)
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("images")
+    random = np.random.default_rng(0)
+    for number in range(4):
+        Image.fromarray(random.integers(100, 120, (48, 48), np.uint8)).save(folder / f"{number}.png")
+    return folder
+
+
+def _run(images: Path, out: Path, reporter: ProgressReporter, size: int = 288, **more: object) -> SegmentResult:
+    options = SegmentOptions(
+        (str(images),),
+        out=str(out),
+        method="anomaly",
+        model="test_convnext",
+        weights="none",
+        size=size,
+        device="cpu",
+        precision="fp32",
+        read=ReadOptions(workers=0),
+        **more,  # type: ignore[arg-type]
+    )
+    return segment(options, reporter)
+
+
+@pytest.mark.parametrize(
+    ("fine", "coarse", "chosen", "warned"),
+    [(9, 16, "fine", False), (7, 8, "coarse", False), (1, 3, "coarse", True), (3, 3, "fine", True)],
+)
+def test_coarse_features_are_taken_where_fine_ones_find_few(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fine: int, coarse: int, chosen: str, *, warned: bool
+) -> None:
+    found = iter([fine, coarse])
+    monkeypatch.setattr(feature_choice, "sensitivity", lambda *_: Sensitivity(next(found), 16))
+    reporter = Lines()
+    result = _run(images, tmp_path / "out", reporter)
+    facts = json.loads((tmp_path / "out" / "segment.json").read_text())["method"]["parameters"]
+    assert facts == dict(result.method.parameters)
+    assert (facts["features"], facts["synthetic_defects"]) == (chosen, 16)
+    assert facts["found_by_fine_features"] == fine
+    assert facts.get("found_by_coarse_features") == (None if fine > 8 else coarse)
+    count = coarse if chosen == "coarse" else fine
+    assert any(line.startswith(f"{chosen} features find {count} of 16 synthetic defects") for line in reporter.lines)
+    said = [line for line in reporter.warnings if f"find {count} of 16 synthetic defects" in line]
+    assert len(said) == warned
+    assert ("expect misses" in (tmp_path / "out" / "report.html").read_text()) == warned
+
+
+def test_what_was_asked_for_is_taken_and_tried(images: Path, tmp_path: Path) -> None:
+    first, again, auto = (
+        _run(images, tmp_path / name, Lines(), 96 if name == "auto" else 288, method_options=options)
+        for name, options in (("one", {"features": "coarse"}), ("two", {"features": "coarse"}), ("auto", {}))
+    )
+    assert first.method.parameters == again.method.parameters
+    assert first.method.parameters["features"] == "coarse"
+    assert 0 <= float(first.method.parameters["found_by_coarse_features"]) <= 16
+    assert "found_by_fine_features" not in first.method.parameters
+    assert auto.method.parameters["features"] == "fine", "the images are too small for coarse ones"
