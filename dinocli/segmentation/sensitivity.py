@@ -25,7 +25,7 @@ from dinocli.segmentation.segment_images import SegmentImage
 TRIED_IMAGES = 8
 """Images of the sample that get synthetic defects."""
 
-SCALES = (1.0, 1.0), (2.5, 0.4)
+SCALES = (1.0, 1.0), (2.5, 0.6)
 """Scale and opacity of the defects of each image: a small, clear one and a large, faint one."""
 
 
