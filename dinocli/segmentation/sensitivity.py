@@ -22,7 +22,7 @@ from dinocli.segmentation.feature_extraction import FeatureExtraction
 from dinocli.segmentation.method import PatchMaps
 from dinocli.segmentation.segment_images import SegmentImage
 
-TRIED_IMAGES = 8
+TRIED_IMAGES = 12
 """Images of the sample that get synthetic defects."""
 
 SCALES = (1.0, 1.0), (2.5, 0.6)

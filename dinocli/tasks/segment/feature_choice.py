@@ -17,10 +17,10 @@ from dinocli.tasks.embed.embed_setup import EmbedContext
 from dinocli.tasks.segment.sample import Sample, extractor_of
 from dinocli.tasks.segment.segment_options import SegmentOptions
 
-HALF = 0.5
-"""Fraction of the synthetic defects that fine features have to find; where they do, coarse ones are not tried."""
+MIN_FINE_SENSITIVITY = 0.5
+"""Fraction of the synthetic defects from which on fine features are taken without trying coarse ones."""
 
-FEW = 0.25
+LOW_SENSITIVITY = 0.25
 """Fraction below which the user is warned."""
 
 
@@ -47,10 +47,10 @@ class FittedFeatures:
         return facts
 
     @property
-    def finds(self) -> float:
+    def sensitivity(self) -> float:
         """Fraction of the synthetic defects that is found."""
         one = self.found[self.fitted.features]
-        return one.found / max(1, one.defects)
+        return one.found / one.defects
 
     @property
     def said(self) -> str:
@@ -62,10 +62,11 @@ class FittedFeatures:
     @property
     def warning(self) -> str:
         """A sentence for a method that finds few of the synthetic defects; else empty."""
-        if not self.found or self.finds >= FEW:
+        if not self.found or self.sensitivity >= LOW_SENSITIVITY:
             return ""
         one = self.found[self.fitted.features]
-        return f"the anomaly maps find {one.found} of {one.defects} synthetic defects in these images: expect misses"
+        advice = "" if self.fitted.scale.good else "; images without a defect as --reference find more"
+        return f"{one.found} of {one.defects} synthetic defects in these images are found: expect misses{advice}"
 
 
 def fit_features(
@@ -85,10 +86,10 @@ def fit_features(
         return FittedFeatures(extractor, replace(method, features=features).fit(sample.grids(kind)))
 
     pictures = [] if options.tile else sample.pictures(TRIED_IMAGES)
-    if len(pictures) < 2:
+    images = with_synthetic_defects(pictures, options.seed)
+    if not any(defects for _, defects in images):  # nothing is visible on images of one colour
         return fit("fine" if method.features == "auto" else method.features)
-    reporter.stage("trying synthetic defects")
-    chosen = choose_features(fit, method.features, with_synthetic_defects(pictures, options.seed))
+    chosen = choose_features(fit, method.features, images)
     reporter.line(chosen.said)
     if chosen.warning:
         reporter.warn(chosen.warning)
@@ -100,7 +101,13 @@ def choose_features(
 ) -> FittedFeatures:
     """Fit the method to the features asked for, ``fine`` or ``coarse``, and count the synthetic defects that it finds.
 
-    ``auto`` takes coarse features where fine ones find fewer than `HALF` of the defects and coarse ones more of them.
+    ``auto`` takes coarse features where fine ones find fewer than `MIN_FINE_SENSITIVITY` of the defects and coarse ones
+    more of them.
+
+    Args:
+        fit: Fits the method to ``fine`` or ``coarse`` features.
+        asked: ``auto``, ``fine`` or ``coarse``.
+        images: With at least one defect in all.
     """
 
     def tried(features: str) -> FittedFeatures:
@@ -110,8 +117,8 @@ def choose_features(
     if asked != "auto":
         return tried(asked)
     fine = tried("fine")
-    if fine.finds >= HALF or not fine.extractor.has_coarse:
+    if fine.sensitivity >= MIN_FINE_SENSITIVITY or not fine.extractor.has_coarse:
         return fine
     coarse = tried("coarse")
-    chosen = coarse if coarse.finds > fine.finds else fine
+    chosen = coarse if coarse.sensitivity > fine.sensitivity else fine
     return replace(chosen, found=fine.found | coarse.found)

@@ -72,7 +72,7 @@ def test_coarse_features_are_taken_where_fine_ones_find_few(
     assert facts.get("found_by_coarse_features") == (None if fine > 8 else coarse)
     count = coarse if chosen == "coarse" else fine
     assert any(line.startswith(f"{chosen} features find {count} of 16 synthetic defects") for line in reporter.lines)
-    said = [line for line in reporter.warnings if f"find {count} of 16 synthetic defects" in line]
+    said = [line for line in reporter.warnings if line.startswith(f"{count} of 16 synthetic defects")]
     assert len(said) == warned
     assert ("expect misses" in (tmp_path / "out" / "report.html").read_text()) == warned
 
