@@ -3,7 +3,7 @@
 import contextlib
 import gc
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 
 import torch
@@ -31,24 +31,20 @@ def within_memory(context: TrainContext) -> TrainContext:
     Returns:
         The context, with the recipe resolved again if memory is the limit; the reporter gets a line.
     """
-    requested, recipe = context.options.recipe, context.recipe
-    if context.resumed or (requested.run.batch_size != "max" and _has_plenty(context, recipe)):
+    recipe = context.recipe
+    if context.resumed or (context.options.recipe.run.batch_size != "max" and _has_plenty(context, recipe)):
         return context
-    return limited_by(context, measure_memory(context, recipe), recipe, lambda limited: limited.resolved(requested))
+    return limited_by(context, measure_memory(context, recipe))
 
 
-def limited_by(
-    context: TrainContext, memory: StepMemory, planned: Recipe, resolved: Callable[[TrainContext], Recipe]
-) -> TrainContext:
+def limited_by(context: TrainContext, memory: StepMemory) -> TrainContext:
     """Limit an automatic batch size to what fits into memory, or warn about a given one.
 
     Args:
-        context: Context of the run, or of a dry run.
+        context: Context with a recipe resolved without a limit.
         memory: Measured memory of a step.
-        planned: Recipe resolved without a limit.
-        resolved: Resolves the requested recipe with the limit of a context.
     """
-    requested = context.options.recipe.run.batch_size
+    planned, requested = context.recipe, context.options.recipe.run.batch_size
     parts = _parts(context.world, planned)
     most = max(memory.fits(parts), parts, 2)
     at_once, wanted = int(planned.run.batch_size) // parts, int(planned.run.batch_size)
@@ -60,13 +56,13 @@ def limited_by(
             )
         return context
     context = replace(context, max_batch=most)
-    recipe = resolved(context)
-    found = int(recipe.run.batch_size)
+    recipe = context.resolved(context.options.recipe)
+    batch_size = int(recipe.run.batch_size)
     if requested == "max":
-        context.reporter.line(f"batch size {found}: up to {most} fit into {_gb(memory.usable)} GB of free memory")
-    elif found < wanted:
+        context.reporter.line(f"batch size {batch_size}: up to {most} fit into {_gb(memory.usable)} GB of free memory")
+    elif batch_size < wanted:
         context.reporter.line(
-            f"batch size {found}, the most that fits: {wanted} suit the images, and would need {sizes} (--batch-size)"
+            f"batch size {batch_size}, the most that fits: {wanted} suit the images and would need {sizes} (--batch-size)"
         )
     return replace(context, recipe=recipe)
 

@@ -12,7 +12,7 @@ from dinocli.config.recipe import Recipe
 from dinocli.data.labels import Labels
 from dinocli.engine.compilation import settle_compile
 from dinocli.engine.distributed import from_main
-from dinocli.engine.run_seconds import PAGE_FORWARDS, Costs, RunSize, run_seconds
+from dinocli.engine.run_seconds import PAGE_FORWARDS, Costs, RunSeconds, RunSize, run_seconds
 from dinocli.engine.step import Learner, train_step
 from dinocli.tasks.train.costs import measure_costs
 from dinocli.tasks.train.train_context import TrainContext
@@ -53,7 +53,7 @@ def make_plan(context: TrainContext) -> TrainPlan:
         loader = context.loader(context.recipe)
         context.reporter.stage("timing a few steps")
         costs = measure_costs(context, context.recipe, loader)
-        plan = from_main(lambda: _fit_into_minutes(context, costs, plan.labelled))
+        plan = from_main(lambda: _within_minutes(context, costs, plan.labelled))
     return replace(plan, recipe=_settled_compile(context, plan.recipe))
 
 
@@ -98,29 +98,46 @@ def labels_within(minutes: float, labelled: list[int], costs: Costs) -> list[int
     return labelled[: int(MAX_LABELS_FRACTION * 60 * minutes / (2 * costs.forward))] if minutes else labelled
 
 
-def _fit_into_minutes(context: TrainContext, costs: Costs, labelled: list[int]) -> TrainPlan:
-    minutes, work = context.options.minutes, probe_work(context.recipe, costs)
-    planned = context.resolved(context.options.recipe, image_work=work)
-    kept = labels_within(minutes, labelled, costs)
-    size = RunSize(len(context.store), context.preprocess.size, len(kept))
+def fit_plan(context: TrainContext, costs: Costs, labelled: list[int], seconds: float) -> tuple[TrainPlan, RunSeconds]:
+    """Fit steps, probes and labels of a new run into a time limit.
+
+    Args:
+        context: Context with a recipe resolved without a limit.
+        costs: Measured costs.
+        labelled: From `labelled_images`.
+        seconds: Time for all parts of the run; infinite without `--minutes`.
+
+    Returns:
+        The plan, and the predicted seconds of its parts.
+    """
+    requested, minutes = context.options.recipe, context.options.minutes
+    work = probe_work(context.recipe, costs) if minutes else 0.0
+    measured = labels_within(minutes, labelled, costs)
+    size = RunSize(context.count, context.preprocess.size, len(measured))
 
     def with_steps(steps: int) -> Recipe:
-        return context.resolved(with_values(context.options.recipe, {"run.steps": steps}), image_work=work)
+        return context.resolved(with_values(requested, {"run.steps": steps}), work)
 
-    recipe = fit_steps(context.seconds_left(), planned, with_steps, size, costs)
-    plan = TrainPlan(recipe, kept, cut=recipe.run.steps != planned.run.steps)
-    seconds = run_seconds(recipe, size, costs)
-    steps = int(recipe.run.steps)
+    planned = context.resolved(requested, work)
+    recipe = fit_steps(seconds, planned, with_steps, size, costs)
+    plan = TrainPlan(recipe, measured, cut=recipe.run.steps != planned.run.steps)
+    return plan, run_seconds(recipe, size, costs)
+
+
+def _within_minutes(context: TrainContext, costs: Costs, labelled: list[int]) -> TrainPlan:
+    """Fit a run into the rest of `--minutes`, and report what fits."""
+    plan, seconds = fit_plan(context, costs, labelled, context.seconds_left())
+    minutes, steps, planned = context.options.minutes, plan.recipe.run.steps, context.recipe.run.steps
     speed = f"{costs.step:.2g} s per step, {seconds.guard_share:.0%} for probes and verdict"
     if plan.cut:
         context.reporter.warn(
-            f"{minutes:g} minutes allow {steps} of the {planned.run.steps} planned steps on this machine ({speed}); "
+            f"{minutes:g} minutes allow {steps} of the {planned} planned steps on this machine ({speed}); "
             "more minutes may give more"
         )
     else:
         context.reporter.line(f"{minutes:g} minutes are enough for all {steps} planned steps ({speed})")
-    if len(kept) < len(labelled):
-        context.reporter.warn(f"{minutes:g} minutes allow {len(kept)} of {len(labelled)} labelled images")
+    if len(plan.labelled) < len(labelled):
+        context.reporter.warn(f"{minutes:g} minutes allow {len(plan.labelled)} of {len(labelled)} labelled images")
     return plan
 
 

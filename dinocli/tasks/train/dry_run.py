@@ -1,5 +1,6 @@
-"""`--dry-run`: what a run would do, with time and memory, measured on a few real images."""
+"""`--dry-run`: forecast the time and memory of a run from a few of its images."""
 
+import math
 import resource
 import sys
 from dataclasses import replace
@@ -16,12 +17,12 @@ from dinocli.data.read import shrunk_size
 from dinocli.data.resident import resident_budget
 from dinocli.engine import distributed
 from dinocli.engine.distributed import open_world
-from dinocli.engine.run_seconds import Costs, RunSize, run_seconds
+from dinocli.engine.run_seconds import Costs, RunSeconds
 from dinocli.engine.step_memory import PROCESS_OVERHEAD, StepMemory
 from dinocli.progress import ProgressReporter
 from dinocli.tasks.inputs import describe_range, describe_weights
 from dinocli.tasks.train.batch_fit import limited_by, measure_memory
-from dinocli.tasks.train.budget import fit_steps, labelled_images, labels_within, probe_work
+from dinocli.tasks.train.budget import fit_plan, labelled_images
 from dinocli.tasks.train.costs import measure_costs
 from dinocli.tasks.train.setup import list_images, setup
 from dinocli.tasks.train.train_context import TrainContext
@@ -34,16 +35,16 @@ def dry_run(options: TrainOptions, reporter: ProgressReporter, stdin: BinaryIO |
     """Measure a few steps on a few images of the folder; nothing is written.
 
     Args:
-        options: What would be done.
-        reporter: Is told what was found.
-        stdin: Where `-` reads names from.
+        options: Options of the run.
+        reporter: Receives the progress.
+        stdin: Standard input, for `-`.
 
     Returns:
-        JSON-like data, in the main process; None in the others that `torchrun` started. Seconds are measured on this
-        machine: `minutes` are those of all parts of the run, and reading the images comes on top; `guard_share` is what
-        probes and verdict take of them. `peak_memory_bytes` is computed from small steps: of the GPU, or of the process
-        with its decoded images (`canvas_bytes`). In `recipe` near-copies were counted among few images that lie apart:
-        a folder of video frames may resolve to smaller sizes.
+        JSON-like data in the main process; None in the other processes of `torchrun`. Seconds are measured on this
+        machine. `minutes` covers all parts of the run except decoding the images; `guard_share` is the fraction for
+        probes and verdict. `peak_memory_bytes` is extrapolated from small steps: memory of the GPU, or of the process
+        with its decoded images (`canvas_bytes`). `recipe` is resolved with near-duplicates counted among a few images
+        that are spread over the folder: for frames of a video, a run may resolve it to smaller sizes.
     """
     world, _ = open_world(options.device)
     reporter = reporter if world.is_main else ProgressReporter()
@@ -55,46 +56,36 @@ def dry_run(options: TrainOptions, reporter: ProgressReporter, stdin: BinaryIO |
         few = images.spread(TRIAL_IMAGES)
         for line in (f"{len(images)} images in {images.root}; measuring on {len(few)} of them", *images.notes):
             reporter.line(line)
-        context = setup(replace(options, recipe=trial, labels=""), few, reporter)
-        distinct = round(len(images) * context.distinct / len(context.store))
-
-        def resolved(limited: TrainContext) -> Recipe:
-            return limited.resolved(options.recipe, len(images), distinct)
-
+        context = _of_folder(setup(replace(options, recipe=trial, labels=""), few, reporter), options, len(images))
         held = _memory_held(context.precision.device)
-        memory = measure_memory(context, resolved(context))
-        context = limited_by(context, memory, resolved(context), resolved)
-        planned = resolved(context)
+        memory = measure_memory(context, context.recipe)
+        context = limited_by(context, memory)
         reporter.stage("timing a few steps")
-        costs = measure_costs(context, planned, context.loader(planned))
-        labelled = labels_within(options.minutes, labelled_images(labels), costs)
-        size = RunSize(len(images), context.preprocess.size, len(labelled))
-
-        # Only a run with a limit measures before it plans.
-        work = probe_work(planned, costs) if options.minutes else 0.0
-
-        def with_steps(steps: int) -> Recipe:
-            requested = with_values(options.recipe, {"run.steps": steps})
-            return context.resolved(requested, len(images), distinct, work)
-
-        limit = 60 * options.minutes or float("inf")
-        recipe = fit_steps(limit, with_steps(int(planned.run.steps)), with_steps, size, costs)
-        found = _forecast(context, recipe, size, costs)
-        found["peak_memory_bytes"] = held + _memory_needed(context, recipe, memory, found["canvas_bytes"])
-        found["largest_batch_size"] = memory.fits(world.size * int(recipe.optim.grad_accum_steps))
-        return found | {"recipe": recipe.model_dump(mode="json")} if world.is_main else None
+        costs = measure_costs(context, context.recipe, context.loader(context.recipe))
+        plan, seconds = fit_plan(context, costs, labelled_images(labels), 60 * options.minutes or math.inf)
+        recipe = plan.recipe
+        forecast = _forecast(context, recipe, seconds, costs)
+        forecast["peak_memory_bytes"] = held + _memory_needed(context, recipe, memory, forecast["canvas_bytes"])
+        forecast["largest_batch_size"] = memory.fits(world.size * int(recipe.optim.grad_accum_steps))
+        return forecast | {"recipe": recipe.model_dump(mode="json")} if world.is_main else None
     finally:
         distributed.leave()
 
 
-def _forecast(context: TrainContext, recipe: Recipe, size: RunSize, costs: Costs) -> dict[str, Any]:
+def _of_folder(context: TrainContext, options: TrainOptions, images: int) -> TrainContext:
+    """Return the context of a run on the whole folder, from that of a few of its images."""
+    distinct = round(images * context.distinct / len(context.store))
+    context = replace(context, options=options, count=images, distinct=distinct)
+    return replace(context, recipe=context.resolved(options.recipe))
+
+
+def _forecast(context: TrainContext, recipe: Recipe, seconds: RunSeconds, costs: Costs) -> dict[str, Any]:
     survey, preprocess, guard = context.survey, context.preprocess, recipe.guard
     assert survey is not None
     height, width = shrunk_size(*survey.median_size, recipe.data.short_side)
-    seconds = run_seconds(recipe, size, costs)
-    probe_images = min(int(guard.probe_images), size.images)
+    probe_images = min(int(guard.probe_images), context.count)
     return {
-        "images": size.images,
+        "images": context.count,
         "measured_images": len(context.images),
         "dtypes": dict(survey.dtypes),
         "median_size": survey.median_size,
@@ -111,12 +102,12 @@ def _forecast(context: TrainContext, recipe: Recipe, size: RunSize, costs: Costs
         "seconds_per_step": round(costs.step, 4),
         "seconds_per_probe": round(costs.probe_image * probe_images, 4),
         "minutes": round(seconds.total / 60, 1),
-        "canvas_bytes": size.images * preprocess.canvas_channels * height * width * (2 if survey.deep else 1),
+        "canvas_bytes": context.count * preprocess.canvas_channels * height * width * (2 if survey.deep else 1),
     }
 
 
 def _memory_held(device: torch.device) -> int:
-    """Return what is taken before the first step: by tensors on the GPU, or by this process so far."""
+    """Return the memory in use before the first step, bytes: tensors on the GPU, or this process."""
     if device.type == "cuda":
         return int(torch.cuda.memory_allocated(device))
     unit = 1 if sys.platform == "darwin" else 1024
@@ -126,8 +117,8 @@ def _memory_held(device: torch.device) -> int:
 def _memory_needed(context: TrainContext, recipe: Recipe, memory: StepMemory, canvas_bytes: int) -> int:
     """Return the memory of networks, steps and decoded images, in bytes."""
     kind, parts = context.precision.device.type, context.world.size * int(recipe.optim.grad_accum_steps)
-    most = resident_budget(context.precision.device) if kind == "cuda" else memory_budget()
-    kept = canvas_bytes <= most and recipe.data.cache != "off" and (kind == "cuda" or context.world.size == 1)
+    budget = resident_budget(context.precision.device) if kind == "cuda" else memory_budget()
+    resident = canvas_bytes <= budget and recipe.data.cache != "off" and (kind == "cuda" or context.world.size == 1)
     networks = 2 * sum(value.nbytes for value in context.backbone.state_dict().values())
     step = memory.bytes_for(int(recipe.run.batch_size) // parts) * PROCESS_OVERHEAD[kind]
-    return int(networks + step + (canvas_bytes if kept else 0))
+    return int(networks + step + (canvas_bytes if resident else 0))

@@ -101,6 +101,7 @@ def setup(
         info=info,
         preprocess=preprocess,
         store=store,
+        count=len(store),
         precision=build_precision(resolve(requested, facts), backbone, device, world),
         distinct=distinct,
         recipe=requested,

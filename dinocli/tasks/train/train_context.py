@@ -41,8 +41,9 @@ class TrainContext:
         info: Origin of the start weights.
         preprocess: Preprocessing of the images.
         store: Decoded images.
+        count: Number of images of the run: those of the store; in a dry run, those of the folder.
         precision: Device, precision and attention kernels.
-        distinct: Number of images, near-duplicates counted once.
+        distinct: Estimate of `count` with near-duplicates counted once.
         recipe: Resolved recipe: no "auto" is left that training needs.
         labels: Label columns of the readable images, for the final table only.
         teacher: Frozen teacher on the device; None if the teacher is the EMA of the student.
@@ -59,6 +60,7 @@ class TrainContext:
     info: WeightsInfo
     preprocess: Preprocess
     store: Store
+    count: int
     precision: Precision
     distinct: int
     recipe: Recipe
@@ -70,23 +72,21 @@ class TrainContext:
         """Build the learner: student, teacher, loss and optimizer."""
         return build_learner(recipe, self.backbone, self.preprocess, self.precision, self.world, self.teacher)
 
-    def resolved(self, requested: Recipe, images: int = 0, distinct: int = 0, image_work: float = 0.0) -> Recipe:
+    def resolved(self, requested: Recipe, image_work: float = 0.0) -> Recipe:
         """Resolve a recipe for these weights and this precision, and fit its probes to `guard.max_share`.
 
         Args:
             requested: Recipe with "auto" values.
-            images: Number of images; 0 for the number of images in the store.
-            distinct: Number of images, near-duplicates counted once; 0 for that of the store.
+
             image_work: Measured work of a probe image in the unit of `fit_guard`; 0 counts pixels.
         """
-        images, distinct = images or len(self.store), distinct or self.distinct
         settled: dict[str, object] = {"run.precision": self.precision.name, "run.attention": self.precision.attention}
         if not self.info.pretrained:
             settled["guard.weight_interpolation"] = [1.0]  # interpolation with random weights is useless
-        facts = facts_of(images, self.backbone, self.info, self.world, distinct, self.max_batch)
+        facts = facts_of(self.count, self.backbone, self.info, self.world, self.distinct, self.max_batch)
         recipe = with_values(resolve(requested, facts), settled)
         pixels = self.forwards_per_probe_image(recipe) * self.preprocess.size**2
-        return with_values(recipe, fit_guard(recipe, images, image_work or pixels).settings())
+        return with_values(recipe, fit_guard(recipe, self.count, image_work or pixels).settings())
 
     def forwards_per_probe_image(self, recipe: Recipe) -> int:
         """Return the forward passes that a probe makes of an image."""

@@ -39,8 +39,7 @@ def asking(context: TrainContext, batch: object, ears: Ears | None = None) -> Tr
 
 def fit(context: TrainContext, usable: float) -> TrainContext:
     memory = StepMemory(fixed=100, per_image=10, usable=usable)
-    asked = context.options.recipe
-    return limited_by(context, memory, context.recipe, lambda limited: limited.resolved(asked))
+    return limited_by(context, memory)
 
 
 def test_a_folder_needs_a_batch_and_memory_cuts_it(context: TrainContext) -> None:
