@@ -46,7 +46,7 @@ def make(folder: Path, count: int) -> None:
 def stage(name: str, folder: Path) -> tuple[float, int]:
     """Run one stage; return its seconds and the number of its images."""
     from dinocli.config.preprocess import Preprocess
-    from dinocli.data.cache import open_store
+    from dinocli.data.cache import Decoder, open_store
     from dinocli.data.read import Reader
     from dinocli.data.sources import find_images
     from dinocli.data.survey import survey
@@ -76,14 +76,7 @@ def stage(name: str, folder: Path) -> tuple[float, int]:
     if name == "cache":
         about = Preprocess("full", 0.0, 255.0, False, True, (), 0, (0.5,) * 3, (0.5,) * 3, 32)
         begin = time.perf_counter()
-        how: dict[str, Any] = {
-            "cache": "auto",
-            "workers": "auto",
-            "max_bad": "0",
-            "shared": True,
-            "folder": folder / "cache",
-        }
-        open_store(images, Reader(about, 32), **how)
+        open_store(Decoder(images, Reader(about, 32), "auto", "0"), cache="auto", shared=True, folder=folder / "cache")
     return time.perf_counter() - begin, len(images)
 
 

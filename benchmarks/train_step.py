@@ -35,7 +35,7 @@ from dinocli.config.auto import RunFacts, resolve
 from dinocli.config.load import load_recipe
 from dinocli.config.preprocess import Preprocess
 from dinocli.config.recipe import Recipe
-from dinocli.data.cache import open_store
+from dinocli.data.cache import Decoder, open_store
 from dinocli.data.loader import Loader
 from dinocli.data.read import Reader
 from dinocli.data.sources import find_images
@@ -98,15 +98,8 @@ class Loop:
 
     def __init__(self, recipe: Recipe, backbone: Backbone, precision: Precision, folder: Path, *, grey: bool) -> None:
         preprocess = Preprocess("full", 0.0, 255.0, False, grey, (), 0, MEAN, STD, 224)
-        store = open_store(
-            find_images([str(folder)]),
-            Reader(preprocess, recipe.data.short_side),
-            cache="auto",
-            workers="auto",
-            max_bad="0",
-            shared=False,
-            folder=folder / "cache",
-        )
+        decoder = Decoder(find_images([str(folder)]), Reader(preprocess, recipe.data.short_side), "auto", "0")
+        store = open_store(decoder, cache="auto", shared=False, folder=folder / "cache")
         self.learner = build_learner(recipe, backbone, preprocess, precision, World())
         size = int(recipe.run.batch_size)
         self.loader = Loader(store, batch_size=size, seed=0, device=precision.device)

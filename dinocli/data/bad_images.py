@@ -56,3 +56,11 @@ def write_bad(path: Path, bad: Sequence[tuple[str, str]]) -> None:
     text = io.StringIO()
     csv.writer(text).writerows([("path", "reason"), *bad])
     write_atomic(path, text.getvalue())
+
+
+def read_bad(path: Path) -> list[tuple[str, str]]:
+    """Read (name, reason) of the unreadable images from a file of `write_bad`; none if the file is missing."""
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return [(row["path"], row["reason"]) for row in csv.DictReader(file)]

@@ -12,7 +12,7 @@ import pytest
 
 from dinocli.data import cache, packfile
 from dinocli.data.bad_images import UnreadableImage, write_bad
-from dinocli.data.cache import cache_folder, open_store
+from dinocli.data.cache import Decoder, cache_folder, open_store
 from dinocli.data.read import Reader
 from dinocli.data.sources import ImageList, find_images
 from dinocli.data.store import Packed, Store
@@ -31,10 +31,11 @@ def images(tmp_path: Path) -> ImageList:
 
 
 def open_images(images: ImageList, **changed: Any) -> Store:
-    asked: dict[str, Any] = {"cache": "auto", "workers": 2, "max_bad": "10%", "shared": False}
     folder = images.root.parent / "cache"
     reader = changed.pop("reader", Reader(settings(), 32))
-    return open_store(images, reader, folder=folder, **{**asked, **changed})
+    decoding = {"workers": 2, "max_bad": "10%", "progress": None}
+    decoder = Decoder(images, reader, **{key: changed.pop(key, value) for key, value in decoding.items()})
+    return open_store(decoder, folder=folder, **{"cache": "auto", "shared": False, **changed})
 
 
 KINDS = [("memory", {}), ("disk", {"shared": True}), ("stream", {"cache": "off"})]
@@ -211,7 +212,7 @@ def test_memory_and_disk_budgets_select_the_store(images: ImageList, monkeypatch
 
 
 def test_too_small_size_estimate_falls_back_to_streaming(images: ImageList, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache, "_estimated_bytes", lambda *_: 0)
+    monkeypatch.setattr(cache.Decoder, "estimated_bytes", lambda _: 0)
     for shared in (False, True):
         store = open_images(images, cache="1K", shared=shared)
         assert store.kind == "stream"

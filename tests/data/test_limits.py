@@ -12,7 +12,7 @@ from PIL import GifImagePlugin, Image
 
 from dinocli.config.preprocess import PAGES
 from dinocli.data import limits
-from dinocli.data.cache import open_store
+from dinocli.data.cache import Decoder, open_store
 from dinocli.data.decode import image_size, page_count, read_native
 from dinocli.data.limits import Allowance
 from dinocli.data.read import Reader, windows
@@ -48,9 +48,8 @@ def test_folder_of_bombs_is_read_without_them(tmp_path: Path) -> None:
     save(tmp_path / "good.png", noise(40, 50, 3))
     images = find_images([str(tmp_path)])
     for cache in ("auto", "off"):
-        store = open_store(
-            images, Reader(settings(), 32), cache=cache, workers=2, max_bad="100%", shared=False, folder=tmp_path / "c"
-        )
+        decoder = Decoder(images, Reader(settings(), 32), 2, "100%")
+        store = open_store(decoder, cache=cache, shared=False, folder=tmp_path / "c")
         readable = sum(store_reads(store, i) for i in range(len(store)))
         assert readable == 1 + len(READABLE)
         assert len(store.bad) == len(paths) - len(READABLE)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from dinocli.data.cache import open_store
+from dinocli.data.cache import Decoder, open_store
 from dinocli.data.loader import Batch, Loader, sample_order
 from dinocli.data.read import Reader
 from dinocli.data.resident import Resident, resident_on
@@ -26,9 +26,11 @@ def make_store(root: Path, images: int = 7, strip: bool = False, **asked: Any) -
         save(root / "in" / f"{i}.png", noise(20 + i, 30 - i, 3, seed=i))
     if strip:
         save(root / "in" / "strip.png", noise(20, 200, 3))
-    options: dict[str, Any] = {"cache": "auto", "workers": 2, "max_bad": "50%", "shared": False, **asked}
-    preprocess = options.pop("preprocess", settings())
-    return open_store(find_images([str(root / "in")]), Reader(preprocess, 24), folder=root / "cache", **options)
+    options: dict[str, Any] = {"cache": "auto", "shared": False, **asked}
+    reader = Reader(options.pop("preprocess", settings()), 24)
+    workers, max_bad = options.pop("workers", 2), options.pop("max_bad", "50%")
+    decoder = Decoder(find_images([str(root / "in")]), reader, workers, max_bad)
+    return open_store(decoder, folder=root / "cache", **options)
 
 
 def make_loader(store: Store, **asked: Any) -> Loader:

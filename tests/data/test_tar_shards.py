@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from dinocli.config.preprocess import Preprocess
-from dinocli.data.cache import open_store
+from dinocli.data.cache import Decoder, open_store
 from dinocli.data.decode import image_size, page_count, read_native
 from dinocli.data.read import Reader
 from dinocli.data.sources import ImageList, find_images
@@ -118,7 +118,7 @@ def test_missing_shard_is_named(shards: Path) -> None:
 
 def store_of(images: ImageList, folder: Path, preprocess: Preprocess = PREPROCESS) -> Store:
     reader = Reader(preprocess, 16)
-    return open_store(images, reader, cache="auto", workers=0, max_bad="100%", shared=True, folder=folder)
+    return open_store(Decoder(images, reader, 0, "100%"), cache="auto", shared=True, folder=folder)
 
 
 def test_cache_is_reused_until_an_archive_changes(contents: dict[str, bytes], tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from dinocli.config.preprocess import Preprocess
-from dinocli.data.cache import open_store
+from dinocli.data.cache import Decoder, open_store
 from dinocli.data.loader import Loader
 from dinocli.data.read import Reader
 from dinocli.data.region_of_interest import parse_roi
@@ -45,15 +45,8 @@ def backbone() -> Backbone:
 
 
 def loader(folder: Path, about: Preprocess) -> Loader:
-    store = open_store(
-        find_images([str(folder)]),
-        Reader(about, 128),
-        cache="auto",
-        workers=0,
-        max_bad="0",
-        shared=False,
-        folder=folder,
-    )
+    decoder = Decoder(find_images([str(folder)]), Reader(about, 128), 0, "0")
+    store = open_store(decoder, cache="auto", shared=False, folder=folder)
     return Loader(store, batch_size=4, seed=0, device=torch.device("cpu"))
 
 

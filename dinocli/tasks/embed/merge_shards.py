@@ -3,7 +3,6 @@
 Legend: N rows, b rows of a block.
 """
 
-import csv
 import re
 import time
 from collections.abc import Iterable, Sequence
@@ -16,8 +15,9 @@ import numpy as np
 from dinocli.artifacts.feature_arrays import KEY
 from dinocli.artifacts.feature_file import FITTED_SUFFIX, FeatureFile, open_features, sidecar
 from dinocli.artifacts.feature_formats import SIDECARS, check_free, feature_outputs, write_features
-from dinocli.artifacts.partial_features import Bad, PartialFeatures
+from dinocli.artifacts.partial_features import PartialFeatures
 from dinocli.artifacts.run_folder import RunFolder, add_output
+from dinocli.data.bad_images import read_bad
 from dinocli.engine.image_batches import NO_BOX
 from dinocli.engine.rare_features import RareFeatures
 from dinocli.errors import UsageError, WeightsError
@@ -54,7 +54,7 @@ def _merged(target: Path, shards: Sequence[str], reporter: ProgressReporter) -> 
     files = [open_features(path) for path in (map(Path, shards) if shards else _beside(target))]
     files = _in_order(files)
     first = files[0]
-    bad = list(dict.fromkeys(found for file in files for found in _bad(file)))
+    bad = list(dict.fromkeys(entry for file in files for entry in read_bad(sidecar(file.path, ".bad.csv"))))
     unreadable = {name for name, _ in bad}
     keeps = [np.array([name not in unreadable for name in file.names], bool) for file in files]
     request = first.meta["request"] | {"shard": ""}
@@ -114,14 +114,6 @@ def _in_order(files: list[FeatureFile]) -> list[FeatureFile]:
         given = ", ".join(str(file.meta["shard"]) for file in files)
         raise WeightsError(f"these are the shards {given}, and all shards i/n of one n are needed; embed the others")
     return [files[number] for number in order]
-
-
-def _bad(file: FeatureFile) -> Bad:
-    path = sidecar(file.path, ".bad.csv")
-    if not path.is_file():
-        return []
-    with path.open(newline="", encoding="utf-8") as lines:
-        return [(row["path"], row["reason"]) for row in csv.DictReader(lines)]
 
 
 def _copy(part: PartialFeatures, file: FeatureFile, keep_N: np.ndarray[Any, np.dtype[np.bool_]]) -> None:

@@ -16,7 +16,7 @@ from dinocli.artifacts.feature_model import feature_model_of
 from dinocli.augment.multicrop import MultiCrop
 from dinocli.config.load import load_recipe
 from dinocli.config.preprocess import Preprocess
-from dinocli.data.cache import cache_folder, open_store
+from dinocli.data.cache import Decoder
 from dinocli.data.loader import Loader
 from dinocli.data.read import Reader
 from dinocli.data.sources import ImageList
@@ -122,16 +122,8 @@ def _check_images(file: FeatureFile) -> None:
 
 def _loader(images: ImageList, preprocess: Preprocess, device: torch.device) -> Loader:
     data = load_recipe(()).data
-    store = open_store(
-        images,
-        Reader(preprocess, 2 * preprocess.size),
-        cache="off",
-        workers=data.workers,
-        max_bad="100%",
-        shared=False,
-        folder=cache_folder(),
-    )
-    return Loader(store, batch_size=PROBE_BATCH, seed=0, device=device)
+    decoder = Decoder(images, Reader(preprocess, 2 * preprocess.size), data.workers, max_bad="100%")
+    return Loader(decoder.stream(), batch_size=PROBE_BATCH, seed=0, device=device)
 
 
 def _augmented(loader: Loader, pipeline: MultiCrop, draw: int, reporter: ProgressReporter) -> Iterator[torch.Tensor]:

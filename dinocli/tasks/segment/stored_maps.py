@@ -15,6 +15,7 @@ from pydantic import Field
 from dinocli.artifacts.mask_folder import MaskFolder
 from dinocli.config.load import load_recipe
 from dinocli.config.preprocess import Preprocess
+from dinocli.data.bad_images import read_bad
 from dinocli.data.sources import ImageList
 from dinocli.errors import DataError, UsageError
 from dinocli.segmentation.anomaly_file import load_anomaly
@@ -91,7 +92,9 @@ class StoredMaps:
             GridLayout(*reading["layout"]),
             tiled=reading["tiled"],
         )
-        images = ImageList(Path(about["root"]), _names(self._folder.table), _bad(self._folder.bad))
+        with reading(self._folder.bad, _ADVICE):
+            bad = read_bad(self._folder.bad)
+        images = ImageList(Path(about["root"]), _names(self._folder.table), bad)
         self._stems = output_stems(images.names)
         given = {key: value for key, value in _reading(options).items() if value is not None}
         data = load_recipe(()).data
@@ -154,10 +157,3 @@ def _names(table: Path) -> list[str]:
     """Return the image names of `segments.csv` without duplicates."""
     with reading(table, _ADVICE), table.open(encoding="utf-8", newline="") as file:
         return list(dict.fromkeys(row["image"] for row in csv.DictReader(file)))
-
-
-def _bad(table: Path) -> list[tuple[str, str]]:
-    if not table.is_file():
-        return []
-    with reading(table, _ADVICE), table.open(encoding="utf-8", newline="") as file:
-        return [(row["path"], row["reason"]) for row in csv.DictReader(file)]

@@ -62,7 +62,8 @@ def limited_by(context: TrainContext, memory: StepMemory) -> TrainContext:
         context.reporter.line(f"batch size {batch_size}: up to {most} fit into {_gb(memory.usable)} GB of free memory")
     elif batch_size < wanted:
         context.reporter.line(
-            f"batch size {batch_size}, the most that fits: {wanted} suit the images and would need {sizes} (--batch-size)"
+            f"batch size {batch_size}, the most that fits: {wanted} suit the images and would need {sizes} "
+            "(--batch-size)"
         )
     return replace(context, recipe=recipe)
 

@@ -9,7 +9,7 @@ import torch
 from dinocli.config.auto import needs_image_count, resolve
 from dinocli.config.preprocess import GREY_OR_RGB, Preprocess
 from dinocli.config.recipe import Recipe
-from dinocli.data.cache import cache_folder, open_store
+from dinocli.data.cache import Decoder, cache_folder, open_store
 from dinocli.data.input_channels import input_channels
 from dinocli.data.labels import Labels, multiclass_columns, read_labels
 from dinocli.data.read import Reader
@@ -161,17 +161,11 @@ def _preprocess(
 def _store(
     recipe: Recipe, images: ImageList, preprocess: Preprocess, world: World, reporter: ProgressReporter
 ) -> Store:
-    data = recipe.data
-    return open_store(
-        images,
-        Reader(preprocess, data.short_side),
-        cache=data.cache,
-        workers=data.workers,
-        max_bad=data.max_bad,
-        shared=world.size > 1,
-        folder=cache_folder(),
-        progress=lambda done, total: reporter.progress("reading images", done, total),
+    data, reader = recipe.data, Reader(preprocess, recipe.data.short_side)
+    decoder = Decoder(
+        images, reader, data.workers, data.max_bad, lambda done, total: reporter.progress("reading images", done, total)
     )
+    return open_store(decoder, cache=data.cache, shared=world.size > 1, folder=cache_folder())
 
 
 def _usable(labels: Labels, images: ImageList, store: Store, reporter: ProgressReporter) -> Labels:
