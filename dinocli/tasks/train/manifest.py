@@ -1,4 +1,4 @@
-"""Files that a run writes before its first step: run.json, recipe.toml, views.png and images.bad.csv."""
+"""Files that a run writes before its first step (run.json, recipe.toml, views.png, images.bad.csv); check to resume."""
 
 import os
 import time
@@ -8,19 +8,26 @@ from typing import Any
 import numpy as np
 import torch
 
-from dinocli.artifacts.run_folder import RunFolder
+from dinocli.artifacts.run_folder import ENDED, RunFolder
 from dinocli.config.installed_packages import versions_used
-from dinocli.config.load import to_toml
+from dinocli.config.load import checked, differences, to_toml, with_values
+from dinocli.config.recipe import Recipe
 from dinocli.data.bad_images import write_bad
 from dinocli.data.loader import Loader
 from dinocli.data.read import rgb
+from dinocli.data.sources import ImageList
 from dinocli.engine.step import Learner
+from dinocli.errors import UsageError
 from dinocli.files import write_atomic
 from dinocli.report.sheet import contact_sheet
 from dinocli.tasks.train.budget import TrainPlan
 from dinocli.tasks.train.train_context import TrainContext
+from dinocli.tasks.train.train_options import TrainOptions
 
 SHEET_IMAGES = 8
+
+NEUTRAL_SETTINGS = ("data.cache", "data.workers", "run.save_every", "run.save_minutes", "run.log_every", "run.track")
+"""Settings that do not change results: a resumed run uses their current values."""
 
 
 def make_manifest(context: TrainContext, plan: TrainPlan) -> dict[str, Any]:
@@ -91,3 +98,35 @@ def _views_sheet(folder: RunFolder, learner: Learner, loader: Loader) -> None:
     captions = [["", *(view[row] for view in words)] for row in range(len(batch.rows))]
     labels = [loader.store.names[image] for image in batch.rows]
     contact_sheet(folder.views, rows, column_labels=columns, row_labels=labels, captions=captions)
+
+
+def check_same(options: TrainOptions, images: ImageList, manifest: dict[str, Any]) -> None:
+    """Refuse to resume a run on other images or with another recipe.
+
+    Args:
+        options: Current options.
+        images: Current image list.
+        manifest: run.json of the run to resume.
+
+    Raises:
+        UsageError: With the difference.
+    """
+    status = manifest["status"]
+    if status in ENDED:
+        raise UsageError(f"this run is {status} already, see its report.html; start another without --resume")
+    changed = differences(manifest["request"], options.request())
+    changed = [line for line in changed if not line.startswith(tuple(f"recipe.{key}:" for key in NEUTRAL_SETTINGS))]
+    if changed:
+        raise UsageError(f"--resume needs the same recipe as before; changed: {'; '.join(changed)}")
+    if manifest["inputs_hash"] != images.digest():
+        raise UsageError(
+            f"--resume needs the same images: there were {manifest['images_listed']}, now there are {len(images)}, "
+            "or some of them have changed; start a new run"
+        )
+
+
+def stored_recipe(options: TrainOptions, manifest: dict[str, Any]) -> Recipe:
+    """Return the resolved recipe of the run to resume, with the current values of `NEUTRAL_SETTINGS`."""
+    sections = options.recipe.model_dump()
+    now = {key: sections[key.split(".")[0]][key.split(".")[1]] for key in NEUTRAL_SETTINGS}
+    return with_values(checked(manifest["recipe"]), now)

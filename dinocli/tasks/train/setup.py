@@ -1,4 +1,4 @@
-"""Setup of a run: images, weights, preprocessing, decoded images, resolved recipe."""
+"""Setup of a run: images, weights, frozen teacher, preprocessing, decoded images, resolved recipe."""
 
 import time
 from dataclasses import replace
@@ -21,15 +21,15 @@ from dinocli.engine.build import build_precision, facts_of
 from dinocli.engine.distinct_images import count_distinct
 from dinocli.engine.distributed import World, from_main, main_first, open_world
 from dinocli.engine.trackers import check_trackers
-from dinocli.errors import UsageError
+from dinocli.errors import UsageError, WeightsError
 from dinocli.models.backbone import Backbone
+from dinocli.models.frozen_teacher import TeacherWeights
 from dinocli.models.rarity_maps import check_rarity_maps
 from dinocli.models.trainable import check_trainable
 from dinocli.models.weights import WeightsInfo, load_backbone
 from dinocli.progress import ProgressReporter
-from dinocli.tasks.inputs import describe_weights, preprocess_of, survey_images
-from dinocli.tasks.train.resume import check_same, stored_recipe
-from dinocli.tasks.train.teacher_setup import check_distillation, load_teacher, report_other_preprocessing
+from dinocli.tasks.inputs import describe_range, describe_weights, preprocess_of, survey_images
+from dinocli.tasks.train.manifest import check_same, stored_recipe
 from dinocli.tasks.train.train_context import TrainContext
 from dinocli.tasks.train.train_options import TrainOptions
 
@@ -70,13 +70,13 @@ def setup(
     labels = read_labels(options.labels, images.names, reporter.line) if options.labels else {}
     requested = stored_recipe(options, manifest) if manifest else options.recipe
     check_trackers(requested.run.track)
-    check_distillation(requested)
+    _check_distillation(requested)
     in_chans = from_main(lambda: _input_channels(requested, images))
     backbone, info = _weights(requested, in_chans, manifest, reporter)
-    teacher, teacher_preprocess = load_teacher(requested, in_chans, manifest, reporter)
+    teacher, teacher_preprocess = _load_teacher(requested, in_chans, manifest, reporter)
     survey, preprocess = _preprocess(requested, images, info, manifest, reporter)
     if teacher_preprocess:
-        report_other_preprocessing(teacher_preprocess, preprocess, reporter)
+        _report_other_preprocessing(teacher_preprocess, preprocess, reporter)
     store = main_first(lambda: _store(requested, images, preprocess, world, reporter))
     if store.bad and world.is_main:
         reporter.warn(f"{len(store.bad)} images cannot be read; they are left out and named in images.bad.csv")
@@ -177,3 +177,44 @@ def _usable(labels: Labels, images: ImageList, store: Store, reporter: ProgressR
         if column not in usable:
             reporter.warn(f"label column {column} has fewer than two classes: nothing can be measured by it")
     return usable
+
+
+def _check_distillation(recipe: Recipe) -> None:
+    """Raise `UsageError` for a distillation loss without a frozen teacher."""
+    if (recipe.loss.teacher_feature or recipe.loss.teacher_patches) and not recipe.model.teacher:
+        raise UsageError("distillation needs a teacher: name its weights with --teacher (a run, a file or a timm name)")
+
+
+def _load_teacher(
+    recipe: Recipe, in_chans: int, manifest: dict[str, Any] | None, reporter: ProgressReporter
+) -> tuple[TeacherWeights | None, dict[str, Any] | None]:
+    """Load a frozen teacher, and its stored preprocessing if dinocli trained it.
+
+    Args:
+        recipe: Recipe with the teacher's weights.
+        in_chans: Number of input channels of student and teacher.
+        manifest: run.json of the run to resume.
+        reporter: Receives a line on the teacher.
+
+    Raises:
+        UsageError: The run to resume had another teacher.
+        WeightsError: The weights are missing or cannot be read.
+    """
+    model = recipe.model
+    if not model.teacher:
+        return None, None
+    try:
+        backbone, info, stored = main_first(lambda: load_backbone(model.teacher, model.teacher_name, in_chans=in_chans))
+    except WeightsError as error:
+        raise WeightsError(str(error).replace("--model TIMM_NAME", "--set model.teacher_name=TIMM_NAME")) from None
+    reporter.line(f"teacher: {describe_weights(info)}; frozen")
+    if manifest and info.sha256 != manifest["teacher"]["sha256"]:
+        raise UsageError(f"--resume needs the same teacher: {info.source} has changed since the run began")
+    return TeacherWeights(backbone.eval(), info), stored
+
+
+def _report_other_preprocessing(stored: dict[str, Any], preprocess: Preprocess, reporter: ProgressReporter) -> None:
+    """Warn if the teacher was trained with another intensity range than that of the images."""
+    was, now = describe_range(Preprocess.from_dict(stored)), describe_range(preprocess)
+    if was != now:
+        reporter.warn(f"the teacher was trained with the range {was}, these images are read with {now} (--range)")
