@@ -10,7 +10,7 @@ with a synthetic defect.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -36,11 +36,24 @@ PROBE_BATCH = 32  # 64 images of 224 px take 1.4 GB more in a small convnet, and
 PASSES_WITHOUT_DEFECTS = 3
 """Passes over the images per measurement: whole images, crops, quadrants; those with synthetic defects follow."""
 
-DefectKinds = Literal["none", "one", "every"]
-"""Kinds of synthetic defects on each image: none, one of them, or every one in a pass of its own."""
 
 Batches = Iterator[tuple[Tensor, list[int]]]
 """Normalised pixels, and the index in the store of the image of each row."""
+
+
+class ProbeSample(NamedTuple):
+    """Images of a probe, and the draw of their crops and synthetic defects.
+
+    Args:
+        indices: Indices of the images in the store.
+        draw: Seed of the crops and of the synthetic defects.
+        defects: Kinds of synthetic defects on each image: none, one of them, or every one in a pass of its own, as for
+            a verdict.
+    """
+
+    indices: Sequence[int]
+    draw: int
+    defects: Literal["none", "one", "every"] = "every"
 
 
 class Probe:
@@ -48,35 +61,31 @@ class Probe:
 
     Args:
         loader: Source of the images.
-        indices: Indices of the probe images in the store.
+        sample: The probe images.
         views: Augmentation with one crop at the evaluation size, without photometric operations.
-        draw: Seed of the crops and of the synthetic defects.
         preprocess: Size and normalisation.
         advance: Receives the number of processed images.
         teacher: Frozen teacher; the selection score is then the share of nearest neighbours in common with it.
-        defects: Kinds of synthetic defects on each image; every one for a verdict.
     """
 
     def __init__(
         self,
         loader: Loader,
-        indices: Sequence[int],
+        sample: ProbeSample,
         views: MultiCrop,
-        draw: int,
         preprocess: Preprocess,
         advance: Callable[[int], None] = lambda _: None,
         teacher: TeacherWeights | None = None,
-        *,
-        defects: DefectKinds = "every",
     ) -> None:
-        self.loader, self.indices, self.views, self.draw = loader, indices, views, draw
-        self.preprocess, self.advance, self.teacher = preprocess, advance, teacher
+        self.loader, self.views, self.preprocess = loader, views, preprocess
+        self.indices, self.draw, defects = sample
+        self.advance, self.teacher = advance, teacher
         self.score: SelectionScore = TEACHER_NEIGHBOURS if teacher else CROP_QUADRANT
         self._start_ND: Features | None = None
         self._teacher_ND: Features | None = None
         self.clean_ND, self.rows = np.empty((0, 0), np.float32), list[int]()
-        self._places = {row: place for place, row in enumerate(indices)}
-        kind_N, drawn_NF = draw_defects(len(indices), draw)
+        self._places = {row: place for place, row in enumerate(self.indices)}
+        kind_N, drawn_NF = draw_defects(len(self.indices), self.draw)
         every_kind = [torch.full_like(kind_N, kind) for kind in range(len(KINDS))]
         kinds = {"none": [], "one": [kind_N], "every": every_kind}[defects]
         self._passes = [(kinds_N, drawn_NF) for kinds_N in kinds]

@@ -21,7 +21,7 @@ from dinocli.data.loader import Loader
 from dinocli.data.read import Reader
 from dinocli.data.sources import ImageList
 from dinocli.engine.build import probe_crop, view_specs
-from dinocli.engine.probe import PROBE_BATCH, Probe
+from dinocli.engine.probe import PROBE_BATCH, Probe, ProbeSample
 from dinocli.engine.probe_result import ProbeFeatures
 from dinocli.engine.rare_features import RareFeatures
 from dinocli.errors import DataError
@@ -87,17 +87,17 @@ def embed_views(
     maker = feature_model_of(file, str(device))
     tokens = POOLED if isinstance(maker.tokens, RareFeatures) else maker.tokens.without_region()
     images = ImageList(Path(file.meta["root"]), sorted(file.names[row] for row in rows), [])
-    loader, about = _loader(images, maker.preprocess, device), maker.preprocess
+    loader, preprocess = _loader(images, maker.preprocess, device), maker.preprocess
     names, every = loader.store.names, range(len(loader.store))
-    sizes = [f"views.{kind}_size={about.size}" for kind in ("global", "local")]
-    crop = probe_crop(load_recipe(("gentle",), [*sizes, f"run.seed={seed}"]), about)
+    sizes = [f"views.{kind}_size={preprocess.size}" for kind in ("global", "local")]
+    crop = probe_crop(load_recipe(("gentle",), [*sizes, f"run.seed={seed}"]), preprocess)
     view, *_ = view_specs(load_recipe((), sizes).views)
-    pipeline = MultiCrop([view], mean=about.mean, std=about.std, grey=about.grey, seed=seed)
-    probe = Probe(loader, every, crop, _VERDICT_DRAW, about, reporter.advance)
+    pipeline = MultiCrop([view], mean=preprocess.mean, std=preprocess.std, grey=preprocess.grey, seed=seed)
+    probe = Probe(loader, ProbeSample(every, _VERDICT_DRAW), crop, preprocess, reporter.advance)
     total = probe.images_per_measurement + views * len(every)
     reporter.line(
-        f"{len(every):,} images are embedded again, {total // len(every)} times each at {about.size} px, for scores of "
-        "crops and views; --views 0 leaves these out"
+        f"{len(every):,} images are embedded again, {total // len(every)} times each at {preprocess.size} px, for "
+        "scores of crops and views; --views 0 leaves these out"
     )
     reporter.stage(f"embedding parts and augmented views with {maker.backbone.name}", total)
     features = probe.extract(maker.backbone, tokens)

@@ -17,7 +17,7 @@ from dinocli.data.survey import Survey
 from dinocli.engine.build import build_learner, facts_of, probe_crop
 from dinocli.engine.device import Precision
 from dinocli.engine.distributed import World
-from dinocli.engine.probe import DefectKinds, Probe, forwards_per_image, probe_indices
+from dinocli.engine.probe import Probe, ProbeSample, forwards_per_image, probe_indices
 from dinocli.engine.step import Learner
 from dinocli.models.backbone import Backbone
 from dinocli.models.frozen_teacher import TeacherWeights
@@ -77,7 +77,6 @@ class TrainContext:
 
         Args:
             requested: Recipe with "auto" values.
-
             image_work: Measured work of a probe image in the unit of `fit_guard`; 0 counts pixels.
         """
         settled: dict[str, object] = {"run.precision": self.precision.name, "run.attention": self.precision.attention}
@@ -108,13 +107,15 @@ class TrainContext:
         """Build the guard's probe and the held-out one: other images if there are enough, always other crops."""
         views, preprocess = probe_crop(recipe, self.preprocess), self.preprocess
         guard, verdict = probe_indices(len(self.store), int(recipe.guard.probe_images), recipe.run.seed)
-        guard_defects: DefectKinds = "one" if recipe.guard.synthetic_defects else "none"
-        verdict_defects: DefectKinds = "every" if recipe.guard.synthetic_defects else "none"
-        common = (preprocess, self.reporter.advance, self.teacher)
-        return (
-            Probe(loader, guard, views, 0, *common, defects=guard_defects),
-            Probe(loader, verdict, views, 1, *common, defects=verdict_defects),
+        with_defects = recipe.guard.synthetic_defects
+        samples = (
+            ProbeSample(guard, 0, "one" if with_defects else "none"),
+            ProbeSample(verdict, 1, "every" if with_defects else "none"),
         )
+        guard_probe, verdict_probe = (
+            Probe(loader, sample, views, preprocess, self.reporter.advance, self.teacher) for sample in samples
+        )
+        return guard_probe, verdict_probe
 
     @property
     def resumed(self) -> bool:
