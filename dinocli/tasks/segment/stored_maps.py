@@ -85,12 +85,12 @@ class StoredMaps:
         self._about = about
         self._threshold = parse_threshold(str(options.method_options.get("threshold", "auto")))
         self.scale: DistanceScale = load_anomaly(self._folder.anomaly).scale
-        reading = about["reading"]
+        stored = about["reading"]
         self.reader = SegmentReader(
-            Preprocess.from_dict(reading["preprocess"]),
-            reading["size"],
-            GridLayout(*reading["layout"]),
-            tiled=reading["tiled"],
+            Preprocess.from_dict(stored["preprocess"]),
+            stored["size"],
+            GridLayout(*stored["layout"]),
+            tiled=stored["tiled"],
         )
         with reading(self._folder.bad, _ADVICE):
             bad = read_bad(self._folder.bad)
