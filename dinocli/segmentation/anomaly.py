@@ -8,7 +8,7 @@ dominate the distance. `DistanceScale` turns distances into scores.
 Legend: M patches of the bank, D width, h w rows and columns of the grid, S images of the sample, F folds.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -87,7 +87,7 @@ class Anomaly:
         """`FeatureKind.COARSE` for ``coarse``, else `FeatureKind.PATCHES`."""
         return FEATURES.get(self.features, FeatureKind.PATCHES)
 
-    def fit(self, sample: Sequence[FeatureGrid]) -> "FittedAnomaly":
+    def fit(self, sample: Iterable[FeatureGrid]) -> "FittedAnomaly":
         """Build the bank, and measure the sample against it, each image without its own patches.
 
         Raises:

@@ -5,7 +5,7 @@ Source: Caron et al. 2021 (DINO, arXiv:2104.14294), section 4.2.2.
 Legend: n heads, h w rows and columns of the grid.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,7 +51,7 @@ class AttentionMethod:
         """Head and mass as configured."""
         return {"head": self.head, "mass": self.mass}
 
-    def fit(self, sample: Sequence[FeatureGrid]) -> "AttentionMethod":
+    def fit(self, sample: Iterable[FeatureGrid]) -> "AttentionMethod":
         """Return the method itself; each image is mapped on its own."""
         return self
 
@@ -74,6 +74,7 @@ class AttentionMethod:
             empty_reason=f"attention is spread over {area:.0%} of the image" if area > MAX_AREA else "",
             metrics={"head": number, "area_fraction": area},
             extra_maps={"mean": _scaled(mean_hw)} | named,
+            heads_nhw=np.stack([mass_below(map_hw) > 1 - self.mass for map_hw in grid.values_hwD.transpose(2, 0, 1)]),
         )
 
     def _chosen(

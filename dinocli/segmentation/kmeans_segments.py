@@ -5,7 +5,7 @@ Patches are compared by cosine, as image features are in `dinocli cluster`.
 Legend: N patches, K segments, D width, h w rows and columns of the grid.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,9 +36,9 @@ class KMeansMethod:
     feature_kind: FeatureKind = FeatureKind.PATCHES
     whole_image_only: bool = False
 
-    def fit(self, sample: Sequence[FeatureGrid]) -> "FittedKMeans":
+    def fit(self, sample: Iterable[FeatureGrid]) -> "FittedKMeans":
         """Fit the centres, most frequent segment first; a single one if the patches form no clear clusters."""
-        rows = NormalizedFeatures(sample_patches(sample, FIT_PATCHES, self.seed).features_ND)
+        rows = NormalizedFeatures(sample_patches([*sample], FIT_PATCHES, self.seed).features_ND)
         patches_ND = rows.take(slice(None))
         choice = None if self.segments else choose_k(rows, seed=self.seed)
         count = choice.k if choice and choice.clear else self.segments or 1

@@ -12,7 +12,7 @@ normalised cut of 100,000 patches does not fit in memory.
 Legend: h w rows and columns of the patch grid, D width, K objects or segments, n heads.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple, Protocol
@@ -76,6 +76,7 @@ class PatchMaps:
         extra_maps: Further maps by name, (h, w) or (h, w, 3), float32 in [0, 1]: attention heads, false colours.
         saliency_hw: Saliency of each patch if it is not the maximum of `soft_Khw` over K.
         distances_hw: Uncorrected distances of the anomaly method, to which `--from` applies another threshold.
+        heads_nhw: Masks of the attention heads, for the score of the best head against the ground truth.
     """
 
     soft_Khw: Soft
@@ -86,6 +87,7 @@ class PatchMaps:
     extra_maps: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
     saliency_hw: Soft | None = None
     distances_hw: NDArray[np.float32] | None = None
+    heads_nhw: NDArray[np.bool_] | None = None
 
     def saliency(self) -> Soft:
         """Return the saliency of each patch, (h, w)."""
@@ -131,8 +133,8 @@ class Method(Protocol):
         """Whether tiled images are refused."""
         ...
 
-    def fit(self, sample: Sequence[FeatureGrid]) -> FittedMethod:
-        """Fit to a sample of at least one image."""
+    def fit(self, sample: Iterable[FeatureGrid]) -> FittedMethod:
+        """Fit to a sample of at least one image, which is read on iteration: a method without a fit reads none."""
         ...
 
 

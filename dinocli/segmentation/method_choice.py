@@ -1,8 +1,9 @@
 """Methods of `segment` by name, and `--method auto`, which chooses one from the images without a label."""
 
 import difflib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, replace
+from itertools import islice
 from typing import Any
 
 from dinocli.errors import UsageError
@@ -21,7 +22,7 @@ MAX_TRIED_IMAGES = 32
 """Maximum number of images that TokenCut is tried on."""
 
 
-def pick_method(backbone: Backbone, sample: Callable[[FeatureKind], Sequence[FeatureGrid]]) -> tuple[str, str]:
+def pick_method(backbone: Backbone, sample: Callable[[FeatureKind], Iterable[FeatureGrid]]) -> tuple[str, str]:
     """Choose TokenCut if it finds an object in most images, otherwise the anomaly method.
 
     Folders without objects are assumed to show surfaces or parts, whose defects differ from the other images.
@@ -33,7 +34,7 @@ def pick_method(backbone: Backbone, sample: Callable[[FeatureKind], Sequence[Fea
     Returns:
         The name of the method and the reason.
     """
-    grids = sample(FeatureKind.KEYS)[:MAX_TRIED_IMAGES]
+    grids = list(islice(sample(FeatureKind.KEYS), MAX_TRIED_IMAGES))
     if len(grids) < 2:
         return "tokencut", "one image has no others to be compared with"
     cut = TokenCut(affinity_threshold=affinity_threshold_of(backbone)).fit(grids)

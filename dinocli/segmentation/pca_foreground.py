@@ -6,7 +6,7 @@ threshold is Otsu's, and the foreground is the side with fewer patches along the
 Legend: N patches, D width, h w rows and columns of the grid.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,14 +40,15 @@ class PcaMethod:
     feature_kind: FeatureKind = FeatureKind.PATCHES
     whole_image_only: bool = False
 
-    def fit(self, sample: Sequence[FeatureGrid]) -> "FittedPca":
+    def fit(self, sample: Iterable[FeatureGrid]) -> "FittedPca":
         """Fit the first component, its sign and threshold, and three components of the foreground for the colours."""
-        patches_ND = sample_patches(sample, FIT_PATCHES, self.seed).features_ND
+        grids = list(sample)
+        patches_ND = sample_patches(grids, FIT_PATCHES, self.seed).features_ND
         mean_D = patches_ND.mean(axis=0)
         axis_D = _components(patches_ND, 1)[0]
         projected_N = (patches_ND - mean_D) @ axis_D
         threshold = otsu(projected_N)
-        border_ND = np.concatenate([_border(grid) for grid in sample])
+        border_ND = np.concatenate([_border(grid) for grid in grids])
         if ((border_ND - mean_D) @ axis_D > threshold).mean() > (projected_N > threshold).mean():
             axis_D, projected_N, threshold = -axis_D, -projected_N, -threshold
         front_ND = patches_ND[projected_N > threshold]

@@ -7,7 +7,7 @@ Legend: h w rows and columns of the grid, D width, K labels (0 is the background
 """
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -57,7 +57,7 @@ class Propagation:
     whole_image_only: bool = True
     parameters: Mapping[str, float | str] = field(default_factory=dict)
 
-    def fit(self, sample: Sequence[FeatureGrid]) -> "Propagation":
+    def fit(self, sample: Iterable[FeatureGrid]) -> "Propagation":
         """Reset the context frames; the sample is not used."""
         self._values = [value for value in np.unique(self.first_HW).tolist() if value]
         self._first: _Frame | None = None

@@ -1,6 +1,6 @@
-"""Sensitivity of a fitted anomaly method: how many synthetic defects it finds in images of its own sample.
+"""Sensitivity of a fitted anomaly method: number of synthetic defects that it detects in images of its sample.
 
-The real defects of a folder are not known. Synthetic ones are; where a method finds few of them, it misses real ones.
+The real defects of a folder are unknown, synthetic ones are known. A method that detects few of these misses real ones.
 
 Legend: C channels, H W pixels of a canvas, S pixels of the side of a square, h w cells of a grid.
 """
@@ -23,18 +23,18 @@ from dinocli.segmentation.method import PatchMaps
 from dinocli.segmentation.segment_images import SegmentImage
 
 TRIED_IMAGES = 12
-"""Images of the sample that get synthetic defects."""
+"""Number of images of the sample that get synthetic defects."""
 
 SCALES = (1.0, 1.0), (2.5, 0.6)
-"""Scale and opacity of the defects of each image: a small, clear one and a large, faint one."""
+"""Scale and opacity of the two defects of each image: one small and clear, one large and faint."""
 
 
 class DefectiveImage(NamedTuple):
     """An image with synthetic defects.
 
     Args:
-        picture: The image; only its canvas has the defects.
-        defects: Cells of the grid that each visible defect touches, (h, w).
+        picture: The image, with defects in its canvas only.
+        defects: Mask (h, w) of the cells that each visible defect touches.
     """
 
     picture: SegmentImage
@@ -42,7 +42,7 @@ class DefectiveImage(NamedTuple):
 
 
 class Sensitivity(NamedTuple):
-    """How many synthetic defects were found, and how many were there."""
+    """Number of detected synthetic defects, and of all."""
 
     found: int
     defects: int
@@ -52,12 +52,12 @@ def with_synthetic_defects(pictures: Sequence[SegmentImage], seed: int) -> list[
     """Draw the defects of `SCALES` into the largest square of each canvas, at a random position along it.
 
     Args:
-        pictures: Images of equal channels; foreign textures come from the next one.
-        seed: Of kinds, positions, sizes and strengths.
+        pictures: Images with the same number of channels; foreign textures come from the next image.
+        seed: Seed of kinds, positions, sizes and strengths.
     """
     random = np.random.default_rng((seed, len(pictures)))
     kind_N, drawn_NF = draw_defects(len(SCALES) * len(pictures), seed)
-    made = []
+    defective = []
     for row, picture in enumerate(pictures):
         canvas_CHW, next_CHW = picture.canvas_CHW.copy(), pictures[(row + 1) % len(pictures)].canvas_CHW
         defects = []
@@ -72,12 +72,12 @@ def with_synthetic_defects(pictures: Sequence[SegmentImage], seed: int) -> list[
             canvas_CHW[square] = new_CSS
             cells_hw = _cells(changed_HW, picture)
             defects += [cells_hw] if cells_hw.any() else []
-        made.append(DefectiveImage(replace(picture, canvas_CHW=canvas_CHW), defects))
-    return made
+        defective.append(DefectiveImage(replace(picture, canvas_CHW=canvas_CHW), defects))
+    return defective
 
 
 def sensitivity(fitted: FittedAnomaly, extractor: FeatureExtraction, images: Sequence[DefectiveImage]) -> Sensitivity:
-    """Count the defects of which a cell is above the threshold, and was not in the image as it is."""
+    """Count the defects with a cell above the threshold that is not above it in the original image."""
     found = 0
     for picture, defects in images:
         above_hw = _above(fitted.apply(extractor.grid(picture)))

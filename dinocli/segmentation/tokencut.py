@@ -15,7 +15,7 @@ Departures:
 Legend: N patches, D width, h w rows and columns of the grid, K objects.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -81,15 +81,15 @@ class TokenCut:
     feature_kind: FeatureKind = FeatureKind.KEYS
     whole_image_only: bool = True
 
-    def fit(self, sample: Sequence[FeatureGrid]) -> "TokenCut":
+    def fit(self, sample: Iterable[FeatureGrid]) -> "TokenCut":
         """Replace the threshold by Otsu's if it connects nearly all patches of the sample.
 
         This happens with keys of DINOv2: they have a large common component, and no pair has a cosine below 0.5. Each
         image is still cut on its own.
         """
-        if self.affinity_threshold is None or not sample:
+        if self.affinity_threshold is None:
             return self
-        connected = [_connected_fraction(grid, self.affinity_threshold) for grid in sample]
+        connected = [_connected_fraction(grid, self.affinity_threshold) for grid in sample] or [0.0]
         return self if np.median(connected) < MAX_CONNECTED_FRACTION else replace(self, affinity_threshold=None)
 
     @property

@@ -1,4 +1,4 @@
-"""Fine or coarse features for the anomaly method: chosen by the synthetic defects that each of them finds."""
+"""Features of the anomaly method, fine or coarse: chosen by the number of synthetic defects that each detects."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,10 +18,10 @@ from dinocli.tasks.segment.sample import Sample, extractor_of
 from dinocli.tasks.segment.segment_options import SegmentOptions
 
 MIN_FINE_SENSITIVITY = 0.5
-"""Fraction of the synthetic defects from which on fine features are taken without trying coarse ones."""
+"""Fraction of synthetic defects that fine features have to detect so that coarse features are not tried."""
 
 LOW_SENSITIVITY = 0.25
-"""Fraction below which the user is warned."""
+"""Fraction of detected synthetic defects below which a warning is given."""
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,9 @@ class FittedFeatures:
     """The anomaly method, fitted to one kind of features.
 
     Args:
-        extractor: Reads images and computes the features.
+        extractor: Reader of the images and extractor of the features.
         fitted: The fitted method.
-        found: Synthetic defects that were found by each kind of features that was tried.
+        found: Detected synthetic defects, by each kind of features that was tried.
     """
 
     extractor: FeatureExtraction
@@ -40,44 +40,44 @@ class FittedFeatures:
 
     @property
     def facts(self) -> dict[str, float | str]:
-        """For the report: the kind of features, and how many synthetic defects each kind finds."""
+        """Kind of features, and number of synthetic defects that each kind detects, for the report."""
         facts: dict[str, float | str] = {"features": self.fitted.features}
-        for name, one in self.found.items():
-            facts |= {"synthetic_defects": one.defects, f"found_by_{name}_features": one.found}
+        for name, count in self.found.items():
+            facts |= {"synthetic_defects": count.defects, f"found_by_{name}_features": count.found}
         return facts
 
     @property
     def sensitivity(self) -> float:
-        """Fraction of the synthetic defects that is found."""
-        one = self.found[self.fitted.features]
-        return one.found / one.defects
+        """Fraction of the synthetic defects that is detected."""
+        count = self.found[self.fitted.features]
+        return count.found / count.defects
 
     @property
-    def said(self) -> str:
-        """What was found, by which features, in one line."""
-        (name, one), *others = sorted(self.found.items(), key=lambda item: item[0] != self.fitted.features)
-        beside = "".join(f", {other} ones {two.found}" for other, two in others)
-        return f"{name} features find {one.found} of {one.defects} synthetic defects{beside} (--features)"
+    def summary(self) -> str:
+        """Number of synthetic defects that each kind of features detects, in one line."""
+        (name, count), *others = sorted(self.found.items(), key=lambda item: item[0] != self.fitted.features)
+        compared = "".join(f", {other} ones {other_count.found}" for other, other_count in others)
+        return f"{name} features find {count.found} of {count.defects} synthetic defects{compared} (--features)"
 
     @property
     def warning(self) -> str:
-        """A sentence for a method that finds few of the synthetic defects; else empty."""
+        """Warning if few of the synthetic defects are detected; else empty."""
         if not self.found or self.sensitivity >= LOW_SENSITIVITY:
             return ""
-        one = self.found[self.fitted.features]
+        count = self.found[self.fitted.features]
         advice = "" if self.fitted.scale.good else "; images without a defect as --reference find more"
-        return f"{one.found} of {one.defects} synthetic defects in these images are found: expect misses{advice}"
+        return f"{count.found} of {count.defects} synthetic defects in these images are found: expect misses{advice}"
 
 
 def fit_features(
     context: EmbedContext, options: SegmentOptions, method: Anomaly, sample: Sample, reporter: ProgressReporter
 ) -> FittedFeatures:
-    """Fit the method to fine or coarse features, and try it on synthetic defects in images of the sample.
+    """Fit the method to fine or coarse features, and test it on synthetic defects in images of the sample.
 
-    Tiles have fine features alone, and are not tried: the images are too large for it.
+    Tiled images have fine features only and are not tested, because they are too large for it.
 
     Raises:
-        UsageError: Coarse features were asked for, and cannot be computed.
+        UsageError: Coarse features were requested and cannot be computed.
     """
 
     def fit(features: str) -> FittedFeatures:
@@ -87,38 +87,38 @@ def fit_features(
 
     pictures = [] if options.tile else sample.pictures(TRIED_IMAGES)
     images = with_synthetic_defects(pictures, options.seed)
-    if not any(defects for _, defects in images):  # nothing is visible on images of one colour
+    if not any(defects for _, defects in images):  # images of one colour show none
         return fit("fine" if method.features == "auto" else method.features)
     chosen = choose_features(fit, method.features, images)
-    reporter.line(chosen.said)
+    reporter.line(chosen.summary)
     if chosen.warning:
         reporter.warn(chosen.warning)
     return chosen
 
 
 def choose_features(
-    fit: Callable[[str], FittedFeatures], asked: str, images: Sequence[DefectiveImage]
+    fit: Callable[[str], FittedFeatures], features: str, images: Sequence[DefectiveImage]
 ) -> FittedFeatures:
-    """Fit the method to the features asked for, ``fine`` or ``coarse``, and count the synthetic defects that it finds.
+    """Fit the method to ``fine`` or ``coarse`` features, and count the synthetic defects that it detects.
 
-    ``auto`` takes coarse features where fine ones find fewer than `MIN_FINE_SENSITIVITY` of the defects and coarse ones
-    more of them.
+    ``auto`` selects coarse features if fine ones detect fewer than `MIN_FINE_SENSITIVITY` of the defects and coarse
+    ones detect more than fine ones.
 
     Args:
         fit: Fits the method to ``fine`` or ``coarse`` features.
-        asked: ``auto``, ``fine`` or ``coarse``.
-        images: With at least one defect in all.
+        features: ``auto``, ``fine`` or ``coarse``.
+        images: Images with at least one defect in total.
     """
 
-    def tried(features: str) -> FittedFeatures:
-        one = fit(features)
-        return replace(one, found={features: sensitivity(one.fitted, one.extractor, images)})
+    def tested(name: str) -> FittedFeatures:
+        fitted = fit(name)
+        return replace(fitted, found={name: sensitivity(fitted.fitted, fitted.extractor, images)})
 
-    if asked != "auto":
-        return tried(asked)
-    fine = tried("fine")
+    if features != "auto":
+        return tested(features)
+    fine = tested("fine")
     if fine.sensitivity >= MIN_FINE_SENSITIVITY or not fine.extractor.has_coarse:
         return fine
-    coarse = tried("coarse")
+    coarse = tested("coarse")
     chosen = coarse if coarse.sensitivity > fine.sensitivity else fine
     return replace(chosen, found=fine.found | coarse.found)

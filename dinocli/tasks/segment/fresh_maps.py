@@ -1,5 +1,6 @@
 """Source of newly computed maps: weights, method and its fit on a sample."""
 
+from dataclasses import replace
 from typing import Any, BinaryIO
 
 from dinocli.progress import ProgressReporter
@@ -8,9 +9,9 @@ from dinocli.segmentation.method import Method
 from dinocli.tasks.embed.embed_options import EmbedOptions
 from dinocli.tasks.embed.embed_setup import prepare
 from dinocli.tasks.segment.detector import open_detector, save_detector
-from dinocli.tasks.segment.method_fit import Chosen, FittedPlan, choose, fitted_plan
+from dinocli.tasks.segment.method_fit import FittedPlan, choose, fitted_plan
 from dinocli.tasks.segment.sample import Sample, extractor_of
-from dinocli.tasks.segment.segment_options import SegmentOptions
+from dinocli.tasks.segment.segment_options import MethodUsed, SegmentOptions
 from dinocli.tasks.segment.segment_outputs import check_new_detector
 from dinocli.tasks.segment.segment_plan import SegmentInputs
 
@@ -58,11 +59,11 @@ class FreshMaps:
             "detector": self._detector.digest if self._detector else "",
         }
 
-    def chosen(self) -> Chosen:
-        """Return the chosen method."""
+    def chosen(self) -> tuple[Method, MethodUsed]:
+        """Return the chosen method, and its record before the fit."""
         if self._detector:
             features = self._detector.fitted.features
-            return Chosen("anomaly", Anomaly(features=features), f"detector {self._detector.folder}")
+            return Anomaly(features=features), MethodUsed("anomaly", f"detector {self._detector.folder}")
         return choose(self.context, self.options, Sample(self.context, self.options, self._reporter))
 
     def plan(self) -> FittedPlan:
@@ -72,14 +73,12 @@ class FreshMaps:
             UsageError: The method does not support tiles, or these weights.
         """
         if self._detector:
-            fitted = self._detector.fitted
+            fitted, (_, used) = self._detector.fitted, self.chosen()
             extractor = extractor_of(self.context, self.options, fitted.feature_kind)
-            return FittedPlan(extractor, self.chosen(), fitted, {"features": fitted.features})
+            parameters = {"features": fitted.features, **fitted.parameters}
+            return FittedPlan(extractor, replace(used, parameters=parameters), fitted)
         sample = Sample(self.context, self.options, self._reporter)
-        chosen = (
-            Chosen(self.options.method, self._method) if self._method else choose(self.context, self.options, sample)
-        )
-        plan = fitted_plan(self.context, self.options, chosen, sample, self._reporter)
+        plan = fitted_plan(self.context, self.options, sample, self._reporter, self._method)
         if self.options.save_detector:
             save_detector(self.options, self.context, plan)
             self._reporter.line(f"detector {self.options.save_detector}")

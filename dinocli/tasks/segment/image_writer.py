@@ -49,14 +49,8 @@ class ImageWriter:
     def __post_init__(self) -> None:
         self.has_good = any(map(is_good, self.images.names))
 
-    def finish(self, picture: SegmentImage, maps: PatchMaps, heads_nhw: NDArray[np.bool_] | None = None) -> ImageRecord:
-        """Write all files of an image.
-
-        Args:
-            picture: The image.
-            maps: Maps of the method.
-            heads_nhw: Masks of attention heads on the grid, for scoring against true masks.
-        """
+    def finish(self, picture: SegmentImage, maps: PatchMaps) -> ImageRecord:
+        """Write all files of an image from the maps of the method, and return its record."""
         dense = maps.threshold < 0
         rendered = inside(self._rendered(picture, maps), picture)
         labels_HW, empty_reason = rendered.labels_HW, maps.empty_reason
@@ -64,27 +58,23 @@ class ImageWriter:
             labels_HW = labels_of(rendered, picture.geometry, self.options.min_area)
             if not empty_reason and not labels_HW.any():
                 empty_reason = "no pixel is left above the threshold"
-        name, stem = self.images.names[picture.image], self.stems[picture.image]
-        truth_HW = self._truth(picture)
+        stem, truth_HW = self.stems[picture.image], self._truth(picture)
         rendered = Rendered(labels_HW, rendered.soft_HW)
         placed = Rendered(on_whole(labels_HW, picture), on_whole(rendered.soft_HW, picture))
         self._write_maps(stem, picture, placed, maps)
         heat_hw = on_whole(inside_cells(maps.saliency(), picture), picture) if maps.distances_hw is not None else None
-        known_HW = None if truth_HW is None else on_whole(truth_HW > 0, picture)
-        write_thumbnail(self.folder, stem, Thumbnail(shown(picture), placed.labels_HW, heat_hw, known_HW))
+        true_HW = None if truth_HW is None else on_whole(truth_HW > 0, picture)
+        write_thumbnail(self.folder, stem, Thumbnail(shown(picture), placed.labels_HW, heat_hw, true_HW))
         height, width = whole_size(picture)
         outlines = self.options.outputs.yolo or self.options.outputs.polygons
         record = ImageRecord(
-            image=name,
+            image=self.images.names[picture.image],
             mask=f"{self.folder.masks.name}/{stem}.png",
             height=height,
             width=width,
             score=float(maps.score),
             empty_reason=empty_reason,
-            metrics={
-                **maps.metrics,
-                **self._marked(name, truth_HW, maps, rendered, self._heads(picture, heads_nhw)),
-            },
+            metrics={**maps.metrics, **self._scores(picture, truth_HW, maps, rendered)},
             regions=[
                 region_record(region, (height, width), counts=bool(self.options.outputs.coco), outlines=outlines)
                 for region in find_regions(*placed, connected=not dense)
@@ -109,8 +99,8 @@ class ImageWriter:
             write_image_file(self.folder.soft, stem, suffix, data)
         if self.options.outputs.overlay:
             write_image_file(self.folder.overlays, stem, ".jpg", overlay_jpeg(shown(picture), labels_HW))
-        for word, further in maps.extra_maps.items() if self.options.outputs.maps else ():
-            write_image_file(self.folder.maps, f"{stem}.{word}", ".png", map_png(further))
+        for name, extra_map in maps.extra_maps.items() if self.options.outputs.maps else ():
+            write_image_file(self.folder.maps, f"{stem}.{name}", ".png", map_png(extra_map))
         if maps.distances_hw is not None:
             write_image_file(self.folder.distances, stem, ".npy", soft_npy(maps.distances_hw))
 
@@ -120,29 +110,23 @@ class ImageWriter:
             return None
         return boxed(self.truth.read(name, whole_size(picture)), picture)
 
-    @staticmethod
-    def _heads(picture: SegmentImage, heads_nhw: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
-        if heads_nhw is None:
-            return None
-        rows = slice(0, picture.geometry.source[0])
-        return picture.geometry.upsampled(heads_nhw.astype(np.float32), rows) > 0.5
-
-    def _marked(
-        self,
-        name: str,
-        truth_HW: NDArray[np.int64] | None,
-        maps: PatchMaps,
-        rendered: Rendered,
-        heads_AHW: NDArray[np.bool_] | None,
+    def _scores(
+        self, picture: SegmentImage, truth_HW: NDArray[np.int64] | None, maps: PatchMaps, rendered: Rendered
     ) -> Mapping[str, float]:
+        """Add an image to the scorer, and return its overlap with the ground truth."""
         flagged = bool(rendered.labels_HW.any())
         # Without true masks, the anomaly method takes image labels from folder names: those in `good` are good.
         if self.truth is None and self.has_good and maps.distances_hw is not None:
-            self.scorer.add_image(maps.score, defective=not is_good(name), flagged=flagged)
+            defective = not is_good(self.images.names[picture.image])
+            self.scorer.add_image(maps.score, defective=defective, flagged=flagged)
         if truth_HW is None:
             return {}
         if maps.threshold >= 0:
             self.scorer.add_image(maps.score, defective=bool(truth_HW.any()), flagged=flagged)
+        heads_AHW = None
+        if maps.heads_nhw is not None:
+            whole = slice(0, picture.geometry.source[0])
+            heads_AHW = picture.geometry.upsampled(maps.heads_nhw.astype(np.float32), whole) > 0.5
         return self.scorer.add(truth_HW, *rendered, dense=maps.threshold < 0, heads_AHW=heads_AHW)
 
 

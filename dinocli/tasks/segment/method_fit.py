@@ -1,19 +1,15 @@
 """Choose the method and fit it on a sample of the images, before the first image is segmented."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
-
-import numpy as np
 
 from dinocli.data.read import Reader
 from dinocli.data.region_of_interest import region_box
 from dinocli.progress import ProgressReporter
 from dinocli.segmentation.anomaly import Anomaly, FittedAnomaly
-from dinocli.segmentation.attention_mask import MASS, mass_below
 from dinocli.segmentation.distance_scale import DistanceScale
 from dinocli.segmentation.feature_extraction import FeatureExtraction, check_tiling
-from dinocli.segmentation.method import FeatureKind, FittedMethod, Method
+from dinocli.segmentation.method import FittedMethod, Method, PatchMaps
 from dinocli.segmentation.method_choice import make_method, pick_method
 from dinocli.segmentation.output_names import natural_order
 from dinocli.segmentation.propagate import Propagation, first_labels
@@ -22,16 +18,6 @@ from dinocli.tasks.embed.embed_setup import EmbedContext
 from dinocli.tasks.segment.feature_choice import fit_features
 from dinocli.tasks.segment.sample import Sample, extractor_of
 from dinocli.tasks.segment.segment_options import SIZE, MethodUsed, SegmentOptions
-from dinocli.tasks.segment.segment_plan import ImageMaps
-
-
-@dataclass(frozen=True)
-class Chosen:
-    """A method, its name, and the reason for its choice; the reason is empty if the user chose it."""
-
-    name: str
-    method: Method
-    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -39,17 +25,15 @@ class FittedPlan:
     """A fitted method with its feature extractor; a `SegmentPlan`.
 
     Args:
-        extractor: Reads images and computes their features.
-        chosen: The chosen method.
+        extractor: Reader of the images and extractor of their features.
+        method: Method record for the report.
         fitted: The fitted method.
-        facts: What else was settled for the folder, for the report: the choice of features.
-        warning: What the user should know of the fit; empty if nothing.
+        warning: Warning about the fit for the report; empty for none.
     """
 
     extractor: FeatureExtraction
-    chosen: Chosen
+    method: MethodUsed
     fitted: FittedMethod
-    facts: Mapping[str, float | str] = field(default_factory=dict)
     warning: str = ""
 
     @property
@@ -58,29 +42,18 @@ class FittedPlan:
         return self.extractor.reader
 
     @property
-    def method(self) -> MethodUsed:
-        """Method record for the report."""
-        return MethodUsed(self.chosen.name, self.chosen.reason, {**self.facts, **self.fitted.parameters})
-
-    @property
     def scale(self) -> DistanceScale | None:
         """Scale of the distances; None for a method without distances."""
         return self.fitted.scale if isinstance(self.fitted, FittedAnomaly) else None
 
-    def maps(self, picture: SegmentImage, *, heads: bool) -> ImageMaps:
+    def maps(self, picture: SegmentImage) -> PatchMaps:
         """Return the maps of an image; distances of the anomaly method's sample are known from the fit."""
         known = self.fitted.apply_known(picture.image) if isinstance(self.fitted, FittedAnomaly) else None
-        if known is not None:
-            return ImageMaps(known, None)
-        grid = self.extractor.grid(picture)
-        heads_nhw = None
-        if heads and self.extractor.feature_kind == FeatureKind.ATTENTION:
-            heads_nhw = np.stack([mass_below(head_hw) > 1 - MASS for head_hw in grid.values_hwD.transpose(2, 0, 1)])
-        return ImageMaps(self.fitted.apply(grid), heads_nhw)
+        return self.fitted.apply(self.extractor.grid(picture)) if known is None else known
 
 
-def choose(context: EmbedContext, options: SegmentOptions, sample: Sample) -> Chosen:
-    """Return the method of the options; for `auto`, the one that suits the sample.
+def choose(context: EmbedContext, options: SegmentOptions, sample: Sample) -> tuple[Method, MethodUsed]:
+    """Return the method of the options, for `auto` the one that suits the sample, and its record before the fit.
 
     Raises:
         UsageError: Method, options and backbone do not fit together.
@@ -90,7 +63,8 @@ def choose(context: EmbedContext, options: SegmentOptions, sample: Sample) -> Ch
         first = images.path(natural_order(images.names)[0])
         mask = first_labels(Path(options.propagate), first, Reader(context.preprocess, SIZE))
         left, top, width, height = region_box(context.preprocess.roi) or (0, 0, *mask.labels_HW.shape[::-1])
-        return Chosen("propagate", Propagation(mask.labels_HW[top : top + height, left : left + width]), mask.note)
+        first_HW = mask.labels_HW[top : top + height, left : left + width]
+        return Propagation(first_HW), MethodUsed("propagate", mask.note)
     name, reason = options.method, ""
     if name == "auto" and (options.reference or options.tile):
         name = "anomaly"
@@ -99,31 +73,40 @@ def choose(context: EmbedContext, options: SegmentOptions, sample: Sample) -> Ch
         )
     elif name == "auto":
         name, reason = pick_method(context.backbone, sample.grids)
-    made = make_method(
+    method = make_method(
         name, options.method_options, context.backbone, reference=bool(options.reference), seed=options.seed
     )
-    return Chosen(name, made, reason)
+    return method, MethodUsed(name, reason)
 
 
 def fitted_plan(
-    context: EmbedContext, options: SegmentOptions, chosen: Chosen, sample: Sample, reporter: ProgressReporter
+    context: EmbedContext, options: SegmentOptions, sample: Sample, reporter: ProgressReporter, method: Method | None
 ) -> FittedPlan:
-    """Fit the method on the sample.
+    """Choose the method and fit it on the sample.
+
+    Args:
+        context: Weights and preprocessing.
+        options: Options of the command.
+        sample: Sample of the images, or of the reference images.
+        reporter: Receives the choice and the fitted parameters.
+        method: A custom method instead of that of the options.
 
     Raises:
-        UsageError: The method does not support tiles, or these weights.
+        UsageError: Method, options and backbone do not fit together.
     """
-    method = chosen.method
+    method, used = (method, MethodUsed(options.method)) if method else choose(context, options, sample)
     extractor = extractor_of(context, options, method.feature_kind)
-    check_tiling(chosen.name, extractor.tiling, whole_image_only=method.whole_image_only)
-    if chosen.reason:
-        reporter.line(f"method {chosen.name}: {chosen.reason}")
+    check_tiling(used.name, extractor.tiling, whole_image_only=method.whole_image_only)
+    if used.reason:
+        reporter.line(f"method {used.name}: {used.reason}")
     reporter.stage("fitting the method")
+    facts, warning = dict[str, float | str](), ""
     if isinstance(method, Anomaly):
         features = fit_features(context, options, method, sample, reporter)
-        plan = FittedPlan(features.extractor, chosen, features.fitted, features.facts, features.warning)
+        extractor, facts, warning = features.extractor, features.facts, features.warning
+        fitted: FittedMethod = features.fitted
     else:
-        plan = FittedPlan(extractor, chosen, method.fit(sample.grids(method.feature_kind)))
-    for fact, value in plan.fitted.parameters.items():
-        reporter.line(f"{fact}: {value if isinstance(value, str) else format(value, '.4g')}")
-    return plan
+        fitted = method.fit(sample.grids(method.feature_kind))
+    for name, value in fitted.parameters.items():
+        reporter.line(f"{name}: {value if isinstance(value, str) else format(value, '.4g')}")
+    return FittedPlan(extractor, replace(used, parameters={**facts, **fitted.parameters}), fitted, warning)

@@ -1,9 +1,8 @@
-"""A sample of the images, or of the reference images: as pictures, and as the features that a method asks for."""
+"""Random sample of the images or of the reference images, as canvases or as feature grids."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
-from itertools import islice
-from typing import TypeVar, overload
+from typing import TypeVar
 
 import numpy as np
 
@@ -26,7 +25,7 @@ SAMPLE_BYTES = 1 << 30
 
 
 class Sample:
-    """Features of a random sample of the images, or of the reference images.
+    """Random sample of the images, or of the reference images.
 
     Args:
         context: Weights and preprocessing.
@@ -42,22 +41,35 @@ class Sample:
         count = min(options.sample, len(self._images))
         self._rows: list[int] = sorted(random.choice(len(self._images), count, replace=False).tolist())
 
-    def grids(self, feature_kind: FeatureKind) -> Sequence[FeatureGrid]:
-        """Return the feature grids of the sample, at most `SAMPLE_BYTES` but at least one.
+    def grids(self, feature_kind: FeatureKind) -> Iterator[FeatureGrid]:
+        """Yield the feature grids of the sample, at most `SAMPLE_BYTES` but at least one.
 
-        Images are read on first use, since some methods need none. Reading raises `DataError` if no image is readable.
+        Raises:
+            DataError: No image of the sample is readable.
         """
-        return _Later(self._extracted(feature_kind))
+        extractor = extractor_of(self._context, self._options, feature_kind)
+        pictures = extractor.reader.read_images(self._images, self._rows, _threads(self._context))
+        count, free_bytes = 0, SAMPLE_BYTES
+        for number, picture in enumerate(pictures, start=1):
+            self._reporter.progress("looking at a sample", number, len(self._rows))
+            if isinstance(picture, SegmentImage):
+                grid = extractor.grid(picture)
+                yield self._numbered(grid)
+                count, free_bytes = count + 1, free_bytes - grid.values_hwD.nbytes
+            if free_bytes < 0:
+                break
+        if not count:
+            raise DataError(f"none of {len(self._rows)} sampled images in {self._images.root} can be read")
 
     def pictures(self, count: int) -> list[SegmentImage]:
-        """Return at most that many images of the sample, drawn at random, read for the anomaly method."""
+        """Return the canvases of at most that many images of the sample, drawn at random, for the anomaly method."""
         drawn = np.random.default_rng(self._options.seed).permutation(self._rows)[:count]
         reader = extractor_of(self._context, self._options, FeatureKind.PATCHES).reader
         read = reader.read_images(self._images, drawn.tolist(), _threads(self._context))
         return [self._numbered(picture) for picture in read if isinstance(picture, SegmentImage)]
 
     def _numbered(self, item: Numbered) -> Numbered:
-        """Give an image of a reference its number."""
+        """Replace the index of a reference image by its number, see `_reference_numbers`."""
         return replace(item, image=self._numbers[item.image]) if self._options.reference else item
 
     def _reference_numbers(self) -> dict[int, int]:
@@ -72,44 +84,6 @@ class Sample:
                 f"tested images; none is compared with itself, but their defects count as good for the others"
             )
         return {row: equal.get(row, -1 - row) for row in range(len(self._images))}
-
-    def _extracted(self, feature_kind: FeatureKind) -> Iterator[FeatureGrid]:
-        extractor, seen, room = extractor_of(self._context, self._options, feature_kind), 0, SAMPLE_BYTES
-        for number, picture in enumerate(
-            extractor.reader.read_images(self._images, self._rows, _threads(self._context)), start=1
-        ):
-            self._reporter.progress("looking at a sample", number, len(self._rows))
-            if isinstance(picture, SegmentImage):
-                grid = extractor.grid(picture)
-                yield self._numbered(grid)
-                seen, room = seen + 1, room - grid.values_hwD.nbytes
-            if room < 0:
-                break
-        if not seen:
-            raise DataError(f"none of {len(self._rows)} sampled images in {self._images.root} can be read")
-
-
-class _Later(Sequence[FeatureGrid]):
-    """A list whose items are computed on first use."""
-
-    def __init__(self, items: Iterator[FeatureGrid]) -> None:
-        self._items = items
-        self._made: list[FeatureGrid] = []
-
-    def __len__(self) -> int:
-        self._made.extend(self._items)
-        return len(self._made)
-
-    @overload
-    def __getitem__(self, place: int) -> FeatureGrid: ...
-    @overload
-    def __getitem__(self, place: slice) -> Sequence[FeatureGrid]: ...
-    def __getitem__(self, place: int | slice) -> FeatureGrid | Sequence[FeatureGrid]:
-        stop = place.stop if isinstance(place, slice) else place + 1
-        if stop is None or stop <= 0:
-            return self._made[place] if len(self) else self._made
-        self._made.extend(islice(self._items, max(0, stop - len(self._made))))
-        return self._made[place]
 
 
 def extractor_of(context: EmbedContext, options: SegmentOptions, feature_kind: FeatureKind) -> FeatureExtraction:

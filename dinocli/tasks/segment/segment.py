@@ -78,10 +78,10 @@ def _segment(
     source = StoredMaps(options) if options.maps_from else FreshMaps(options, reporter, stdin, method)
     options, inputs = source.options, source.inputs
     request = {**source.request(), **_request(options)}
-    if options.resume and not folder.journal.is_file() and (about := folder.read_manifest()):
-        check_same(about["request"], request, str(folder.path))
+    if options.resume and not folder.journal.is_file() and (manifest := folder.read_manifest()):
+        check_same(manifest["request"], request, str(folder.path))
         reporter.line(f"{folder.path} is complete already")
-        return _outcome(folder, about, begin)
+        return _outcome(folder, manifest, begin)
     truth = None
     if options.truth:
         truth = open_truth(options.truth, inputs.images, good_without_mask=options.good_without_mask)
@@ -96,10 +96,10 @@ def _segment(
     _pass(plan, inputs, writer, journal, reporter)
     if truth:
         truth.report_notes(reporter)
-    about = finish(plan, inputs, writer, journal, folder, request, reporter)
+    manifest = finish(plan, inputs, writer, journal, folder, request, reporter)
     if inputs.run:
         add_output(inputs.run, "masks", folder.path, reporter)
-    return _outcome(folder, about, begin)
+    return _outcome(folder, manifest, begin)
 
 
 def dry_run(
@@ -118,16 +118,16 @@ def dry_run(
         stored = StoredMaps(options)
         return {"out": options.out, "images": len(stored.inputs.images), **stored.method.to_dict()}
     fresh = FreshMaps(options, reporter, stdin)
-    options, context, chosen = fresh.options, fresh.context, fresh.chosen()
-    extractor = extractor_of(context, options, chosen.method.feature_kind)
-    check_tiling(chosen.name, extractor.tiling, whole_image_only=chosen.method.whole_image_only)
+    options, context, (method, used) = fresh.options, fresh.context, fresh.chosen()
+    extractor = extractor_of(context, options, method.feature_kind)
+    check_tiling(used.name, extractor.tiling, whole_image_only=method.whole_image_only)
     geometry = extractor.reader.geometry(Reader(context.preprocess, SIZE).size(context.images.path(0)))
     return {
         "out": options.out,
         "images": len(context.images),
         "root": str(context.images.root),
-        "method": chosen.name,
-        "reason": chosen.reason,
+        "method": used.name,
+        "reason": used.reason,
         "model": context.info.name,
         "canvas": "{1}x{0}".format(*geometry.canvas),
         "grid": "{1}x{0}".format(*geometry.grid),
@@ -164,8 +164,7 @@ def _pass(
     with Signals().caught() as signals, closing(pictures):
         for picture in pictures:
             if isinstance(picture, SegmentImage):
-                maps, heads_nhw = plan.maps(picture, heads=writer.truth is not None)
-                journal.add(picture.image, writer.finish(picture, maps, heads_nhw))
+                journal.add(picture.image, writer.finish(picture, plan.maps(picture)))
             else:
                 row, reason = picture
                 journal.add_bad(row, images.names[row], reason)
@@ -176,15 +175,15 @@ def _pass(
                 raise Interrupted(words, signals.number)
 
 
-def _outcome(folder: MaskFolder, about: dict[str, Any], begin: float) -> SegmentResult:
+def _outcome(folder: MaskFolder, manifest: dict[str, Any], begin: float) -> SegmentResult:
     return SegmentResult(
         folder=folder.path,
-        method=MethodUsed(**about["method"]),
-        confusion=about["confusion"],
-        groups=about.get("groups"),
-        scores={name: (three[0], three[1], three[2]) for name, three in about["scores"].items()},
+        method=MethodUsed(**manifest["method"]),
+        confusion=manifest["confusion"],
+        groups=manifest.get("groups"),
+        scores={name: (three[0], three[1], three[2]) for name, three in manifest["scores"].items()},
         seconds=time.monotonic() - begin,
-        **{name: about[name] for name in ("images", "segmented", "empty_images", "bad", "regions", "root")},
+        **{name: manifest[name] for name in ("images", "segmented", "empty_images", "bad", "regions", "root")},
     )
 
 

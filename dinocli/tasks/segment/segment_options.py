@@ -114,17 +114,17 @@ class SegmentOptions(ImageOptions):
 
 @dataclass(frozen=True)
 class MethodUsed:
-    """The method of a run.
+    """Record of the method of a run.
 
     Args:
         name: Name, with `auto` resolved.
         reason: Reason for the choice of `auto`; empty if the user chose the method.
-        parameters: Parameters fitted on the images, such as the number of segments.
+        parameters: Parameters fitted on the images, such as the number of segments; empty before the fit.
     """
 
     name: str
-    reason: str
-    parameters: Mapping[str, float | str]
+    reason: str = ""
+    parameters: Mapping[str, float | str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-like data."""

@@ -2,10 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any, Protocol
 
 from dinocli.artifacts.run_folder import RunFolder
 from dinocli.config.recipe import Data
@@ -35,18 +32,6 @@ class SegmentInputs:
     groups: Mapping[str, str] | None = None
 
 
-class ImageMaps(NamedTuple):
-    """Maps of one image.
-
-    Args:
-        maps: Maps on the patch grid.
-        heads_nhw: Masks of attention heads on the grid, for scoring against true masks; None for other methods.
-    """
-
-    maps: PatchMaps
-    heads_nhw: NDArray[np.bool_] | None
-
-
 class SegmentPlan(Protocol):
     """Provider of the maps of each image."""
 
@@ -67,14 +52,9 @@ class SegmentPlan(Protocol):
 
     @property
     def warning(self) -> str:
-        """What the user should know of the fit; empty if nothing."""
+        """Warning about the fit for the report; empty for none."""
         ...
 
-    def maps(self, picture: SegmentImage, *, heads: bool) -> ImageMaps:
-        """Return the maps of one image.
-
-        Args:
-            picture: Image from `reader`.
-            heads: Also return the masks of attention heads.
-        """
+    def maps(self, picture: SegmentImage) -> PatchMaps:
+        """Return the maps of an image from `reader`."""
         ...

@@ -20,11 +20,12 @@ from dinocli.data.sources import ImageList
 from dinocli.errors import DataError, UsageError
 from dinocli.segmentation.anomaly_file import load_anomaly
 from dinocli.segmentation.distance_scale import DistanceScale, parse_threshold
+from dinocli.segmentation.method import PatchMaps
 from dinocli.segmentation.output_names import output_stems
 from dinocli.segmentation.segment_images import GridLayout, SegmentImage, SegmentReader
 from dinocli.stored import AnyJson, Count, Name, Stored, read_json, reading
 from dinocli.tasks.segment.segment_options import MethodUsed, SegmentOptions
-from dinocli.tasks.segment.segment_plan import ImageMaps, SegmentInputs
+from dinocli.tasks.segment.segment_plan import SegmentInputs
 
 _ADVICE = "segment the images again"
 
@@ -76,16 +77,16 @@ class StoredMaps:
     def __init__(self, options: SegmentOptions) -> None:
         _check_options(options)
         self._folder, self.options = MaskFolder(Path(options.maps_from)), options
-        about = read_json(self._folder.manifest, MasksRecord, _ADVICE)
-        if about["method"]["name"] != "anomaly":
+        manifest = read_json(self._folder.manifest, MasksRecord, _ADVICE)
+        if manifest["method"]["name"] != "anomaly":
             raise UsageError(
-                f"--from {options.maps_from} holds masks of {about['method']['name']}; distances that can be "
+                f"--from {options.maps_from} holds masks of {manifest['method']['name']}; distances that can be "
                 f"thresholded again are kept by --method anomaly alone"
             )
-        self._about = about
+        self._manifest = manifest
         self._threshold = parse_threshold(str(options.method_options.get("threshold", "auto")))
         self.scale: DistanceScale = load_anomaly(self._folder.anomaly).scale
-        stored = about["reading"]
+        stored = manifest["reading"]
         self.reader = SegmentReader(
             Preprocess.from_dict(stored["preprocess"]),
             stored["size"],
@@ -94,25 +95,25 @@ class StoredMaps:
         )
         with reading(self._folder.bad, _ADVICE):
             bad = read_bad(self._folder.bad)
-        images = ImageList(Path(about["root"]), _names(self._folder.table), bad)
+        images = ImageList(Path(manifest["root"]), _names(self._folder.table), bad)
         self._stems = output_stems(images.names)
         given = {key: value for key, value in _reading(options).items() if value is not None}
         data = load_recipe(()).data
-        self.inputs = SegmentInputs(images, about["weights"], data.model_validate(data.model_dump() | given), None)
-        features = {name: value for name, value in about["method"]["parameters"].items() if name == "features"}
+        self.inputs = SegmentInputs(images, manifest["weights"], data.model_validate(data.model_dump() | given), None)
+        features = {name: value for name, value in manifest["method"]["parameters"].items() if name == "features"}
         parameters = {**features, **self.scale.parameters(self._threshold)}
         self.method = MethodUsed("anomaly", f"distances of {options.maps_from}", parameters)
 
     def request(self) -> dict[str, Any]:
         """Return the settings that determine the masks, besides the options."""
-        return {"from": self._about["request"], "images": self.inputs.images.digest()}
+        return {"from": self._manifest["request"], "images": self.inputs.images.digest()}
 
     def plan(self) -> "StoredMaps":
         """Return itself: nothing has to be fitted."""
         return self
 
-    def maps(self, picture: SegmentImage, *, heads: bool) -> ImageMaps:
-        """Return the maps of one image; the anomaly method has no attention heads.
+    def maps(self, picture: SegmentImage) -> PatchMaps:
+        """Return the maps of one image from its stored distances.
 
         Raises:
             DataError: The image has changed since.
@@ -124,15 +125,15 @@ class StoredMaps:
                 f"{self.inputs.images.names[picture.image]} has changed since its distances were stored: a grid of "
                 f"{picture.geometry.grid} where {distances_hw.shape} are; {_ADVICE}"
             )
-        return ImageMaps(self.scale.judge(distances_hw, self._threshold), None)
+        return self.scale.judge(distances_hw, self._threshold)
 
     def _distances(self, stem: str) -> NDArray[np.float32]:
         path = self._folder.distances / f"{stem}.npy"
         with reading(path, _ADVICE):
-            found = np.load(path, allow_pickle=False)
-            if found.dtype != np.float32 or found.ndim != 2 or not np.isfinite(found).all():
-                raise ValueError(f"an array of {found.dtype} {found.shape} where distances belong")
-        return np.asarray(found, np.float32)
+            distances_hw = np.load(path, allow_pickle=False)
+            if distances_hw.dtype != np.float32 or distances_hw.ndim != 2 or not np.isfinite(distances_hw).all():
+                raise ValueError(f"an array of {distances_hw.dtype} {distances_hw.shape} where distances belong")
+        return np.asarray(distances_hw, np.float32)
 
 
 def _check_options(options: SegmentOptions) -> None:

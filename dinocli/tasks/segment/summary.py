@@ -58,9 +58,9 @@ def finish(
     """Write tables and report from the journal, and publish all files together."""
     reporter.stage("writing tables and page")
     with final.file_set() as files:
-        about = _write(plan, inputs, writer, journal, files, request, reporter)
+        manifest = _write(plan, inputs, writer, journal, files, request, reporter)
         final.publish(files)
-    return about
+    return manifest
 
 
 def _write(
@@ -118,7 +118,7 @@ def _write(
     )
     inside = counts["segmented"] <= MAX_EMBEDDED_IMAGES
     write_report(folder, journal, lambda name: images.root / name[2:], report, inside=inside)
-    about = {
+    manifest = {
         "kind": "masks",
         **counts,
         "method": method.to_dict(),
@@ -133,10 +133,10 @@ def _write(
     }
     if plan.scale is not None:
         save_anomaly(folder.anomaly, plan.scale)
-    folder.write_manifest(about)
+    folder.write_manifest(manifest)
     if inside:
         remove_thumbnails(folder)
-    return about
+    return manifest
 
 
 def advice(method: str) -> str:

@@ -1,6 +1,6 @@
 """Drawn discs, and a method that finds them with random weights: what is unlike the border is an object."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ class Unlike:
     parameters: Mapping[str, float | str] = field(default_factory=dict)
     seen: list[int] = field(default_factory=list)
 
-    def fit(self, sample: Sequence[FeatureGrid]) -> FittedMethod:
+    def fit(self, sample: Iterable[FeatureGrid]) -> FittedMethod:
         self.parameters = {"sample": float(len(sample))}
         return self
 
