@@ -1,6 +1,6 @@
 """Drawn discs, and a method that finds them with random weights: what is unlike the border is an object."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ class Unlike:
     seen: list[int] = field(default_factory=list)
 
     def fit(self, sample: Iterable[FeatureGrid]) -> FittedMethod:
-        self.parameters = {"sample": float(len(sample))}
+        self.parameters = {"sample": float(len(list(sample)))}
         return self
 
     def apply(self, grid: FeatureGrid) -> PatchMaps:
