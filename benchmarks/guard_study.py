@@ -36,7 +36,8 @@ from dinocli.config.load import load_recipe
 from dinocli.data.labels import read_labels
 from dinocli.engine import batch_norm_init
 from dinocli.engine.batch_norm_init import adapt_batch_norm
-from dinocli.engine.build import build_learner, set_stage, view_specs
+from dinocli.engine.build import build_learner, set_stage
+from dinocli.engine.build_views import view_specs
 from dinocli.engine.focus_maps import build_focus
 from dinocli.engine.initialize import initialize
 from dinocli.engine.step import Learner, train_step

@@ -29,7 +29,7 @@ from dinocli.augment.multicrop import MultiCrop
 from dinocli.augment.resample import normalise, resize_square
 from dinocli.augment.synthetic_defects import KINDS, draw_defects, with_defects
 from dinocli.data.labels import read_labels
-from dinocli.engine.build import probe_crop
+from dinocli.engine.build_views import probe_crop
 from dinocli.models.features import extract
 from dinocli.quality.bootstrap import paired_bootstrap
 from dinocli.quality.cosine import unit_rows

@@ -16,7 +16,7 @@ from dinocli.config.auto import RunFacts, resolve
 from dinocli.config.load import load_recipe
 from dinocli.config.preprocess import Preprocess, first_channels
 from dinocli.data.read import Reader
-from dinocli.engine.build import build_views
+from dinocli.engine.build_views import build_views
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 

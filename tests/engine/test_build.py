@@ -18,8 +18,8 @@ from dinocli.engine.build import (
     build_precision,
     facts_of,
     set_stage,
-    view_specs,
 )
+from dinocli.engine.build_views import view_specs
 from dinocli.engine.device import Precision
 from dinocli.engine.distributed import World
 from dinocli.engine.initialize import fill_center

@@ -20,7 +20,7 @@ from dinocli.data.cache import Decoder
 from dinocli.data.loader import Loader
 from dinocli.data.read import Reader
 from dinocli.data.sources import ImageList
-from dinocli.engine.build import probe_crop, view_specs
+from dinocli.engine.build_views import probe_crop, view_specs
 from dinocli.engine.probe import PROBE_BATCH, Probe, ProbeSample
 from dinocli.engine.probe_result import ProbeFeatures
 from dinocli.engine.rare_features import RareFeatures

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinocli.artifacts.compared_features import ComparedFeatures
-from dinocli.engine.device import pick_device
 from dinocli.errors import DinocliError
 from dinocli.file_set import claimed
 from dinocli.progress import ProgressReporter
@@ -20,7 +19,6 @@ from dinocli.quality.label_scores import LabelSplit
 from dinocli.quality.label_split import MAX_IMAGES
 from dinocli.quality.score_table import ScoreRow, difference_sentence, score_rows
 from dinocli.quality.verdict import Verdict, defects_lost, judge
-from dinocli.tasks.evaluate.augmented_views import SAMPLE, SAMPLE_ELSEWHERE, ViewFeatures, embed_views
 from dinocli.tasks.evaluate.evaluate_inputs import open_sides, read_truth
 from dinocli.tasks.evaluate.evaluate_options import EvaluateOptions, EvaluateResult
 from dinocli.tasks.evaluate.evaluate_page import write_evaluation_page
@@ -141,6 +139,9 @@ def _view_rows(context: EvaluateContext) -> tuple[list[ScoreRow], Verdict | None
     Returns:
         Rows; the verdict, None without a baseline; and sentences on what is missing.
     """
+    from dinocli.engine.device import pick_device  # loads torch, which scores of existing features do not need
+    from dinocli.tasks.evaluate.augmented_views import SAMPLE, SAMPLE_ELSEWHERE, ViewFeatures, embed_views
+
     options, device = context.options, pick_device(context.options.device)
     chosen = context.sample(SAMPLE.get(device.type, SAMPLE_ELSEWHERE))
     images = len(context.features.rows_N)
