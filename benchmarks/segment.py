@@ -23,7 +23,7 @@ from dinocli.quality.bootstrap import ScoreInterval
 from dinocli.quality.mask_scorer import MaskScorer
 from dinocli.quality.otsu import otsu
 from dinocli.segmentation.ground_truth import GroundTruth
-from dinocli.segmentation.tokencut import affinity, second_vector
+from dinocli.segmentation.normalized_cut import affinity, second_vector
 from dinocli.tasks.segment.segment import segment
 from dinocli.tasks.segment.segment_options import SegmentOptions
 

@@ -18,15 +18,8 @@ from scipy.ndimage import gaussian_filter
 
 from dinocli.errors import DataError, UsageError
 from dinocli.quality.patch_bank import PatchBank, coreset, without_rare
-from dinocli.segmentation.distance_scale import (
-    MIN_ALIGNED_IMAGES,
-    DistanceScale,
-    Threshold,
-    corrected,
-    parse_threshold,
-    resampled,
-    typical_places,
-)
+from dinocli.segmentation.anomaly_threshold import Threshold, parse_threshold
+from dinocli.segmentation.distance_scale import MIN_ALIGNED_IMAGES, DistanceScale, corrected, resampled, typical_places
 from dinocli.segmentation.method import FeatureGrid, FeatureKind, PatchMaps, sample_patches
 
 FEATURES = {"fine": FeatureKind.PATCHES, "coarse": FeatureKind.COARSE}

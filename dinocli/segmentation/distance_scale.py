@@ -21,28 +21,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, label, map_coordinates, maximum, uniform_filter
 
-from dinocli.errors import UsageError
 from dinocli.quality.image_scores import image_score
+from dinocli.segmentation.anomaly_threshold import Threshold, good_line, mixed_line
 from dinocli.segmentation.method import PatchMaps
 
 EXPONENTIAL_FALSE_RATE = 0.01
 """Target fraction of good images with a patch above the threshold, for an exponential tail. Real tails are heavier: a
 target of 0.05 flagged 13 of 100 textures without a defect."""
-
-MIXED_QUANTILES = 0.1, 0.35
-"""Quantiles of the per-image maxima that fit the Gumbel distribution where up to half of the images have a defect:
-they lie below the defects."""
-
-MIXED_FALSE_RATE = 0.03
-"""Target fraction of good images above the threshold of a mixed folder; lower for few images (`SHRINKAGE_IMAGES`)."""
-
-GOOD_FALSE_RATE = 0.05
-"""Target fraction for a reference of good images. These are compared with fewer images than new ones will be, so fewer
-new images are flagged: 2.9 % on seven sets with 16 or 30 good images."""
-
-SHRINKAGE_IMAGES = 20
-"""Number of images at which `MIXED_FALSE_RATE` is halved, to allow for the error of the estimated quantiles. For 16
-images drawn from the distribution itself, 5.7 % of further images exceed the threshold instead of 8.6 %."""
 
 PLACES = 48
 """Rows and columns of the position maps. 32 blurred the details of ball screws; maps as fine as the grid are noisy, and
@@ -53,40 +38,6 @@ MIN_ALIGNED_IMAGES = 8
 
 MIN_MIXED_IMAGES = 12
 """Minimum number of images for the distribution of the lower maxima of a mixed folder."""
-
-
-class Threshold(NamedTuple):
-    """A parsed `--threshold`.
-
-    Args:
-        kind: ``auto``, ``value`` (on the scale of the soft maps) or ``quantile`` (of the sample's per-image maxima).
-        number: The value or quantile; 0 for ``auto``.
-    """
-
-    kind: str
-    number: float
-
-
-def parse_threshold(text: str) -> Threshold:
-    """Parse ``auto``, a value of the soft maps between 0 and 1, or ``quantile:Q``.
-
-    Raises:
-        UsageError: The text is none of these.
-    """
-    if text == "auto":
-        return Threshold("auto", 0.0)
-    kind, _, digits = text.rpartition(":")
-    kind = kind or "value"
-    try:
-        number = float(digits)
-    except ValueError:
-        number = -1.0
-    if kind not in ("value", "quantile") or not 0 < number <= 1 or (kind == "value" and number == 1):
-        raise UsageError(
-            f"--threshold {text!r} is not auto, a value of the soft maps between 0 and 1, "
-            f"or quantile:Q; for example 0.4 or quantile:0.9"
-        )
-    return Threshold(kind, number)
 
 
 @dataclass(frozen=True)
@@ -187,38 +138,6 @@ class DistanceScale:
             saliency_hw=saliency_hw,
             distances_hw=distances_hw,
         )
-
-
-def good_line(maxima_S: NDArray[np.float32]) -> float:
-    """Return the threshold that a fraction `GOOD_FALSE_RATE` of the maxima of good images exceeds.
-
-    The maximum of many values with an exponential tail has a Gumbel distribution, whatever their number.
-
-    Args:
-        maxima_S: Maxima of at least two good images, and of no others.
-
-    Source: Gumbel parameters from L-moments, Hosking 1990, doi:10.1111/j.2517-6161.1990.tb01775.x, which have a smaller
-    error for few values than a fit to two quantiles.
-    """
-    sorted_S, count = np.sort(maxima_S.astype(np.float64)), len(maxima_S)
-    mean = float(sorted_S.mean())
-    half_difference = 2 * float((np.arange(count) / (count - 1) * sorted_S).mean()) - mean
-    scale = half_difference / np.log(2)
-    return float(mean - scale * (np.euler_gamma + np.log(-np.log(1 - GOOD_FALSE_RATE))))
-
-
-def mixed_line(maxima_S: NDArray[np.float32]) -> float:
-    """Return the threshold that a fraction `MIXED_FALSE_RATE` of the good images of a mixed folder exceeds.
-
-    The Gumbel distribution of their maxima goes through the `MIXED_QUANTILES` of the maxima of all images.
-
-    Args:
-        maxima_S: Maxima of the images of a folder that may hold defects.
-    """
-    wanted = 1 - MIXED_FALSE_RATE / (1 + SHRINKAGE_IMAGES / len(maxima_S))
-    low_z, high_z, wanted_z = -np.log(-np.log(np.array([*MIXED_QUANTILES, wanted])))
-    low, high = np.quantile(maxima_S, MIXED_QUANTILES)
-    return float(low + (high - low) * (wanted_z - low_z) / (high_z - low_z))
 
 
 def _soft(far: NDArray[np.floating], line: float) -> NDArray[np.float32]:

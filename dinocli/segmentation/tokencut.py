@@ -21,22 +21,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import label, zoom
-from scipy.sparse.linalg import eigsh
 
 from dinocli.errors import UsageError
 from dinocli.models.backbone import Backbone
-from dinocli.quality.otsu import otsu
-from dinocli.quality.patch_bank import squared_distances
 from dinocli.segmentation.method import FeatureGrid, FeatureKind, PatchMaps
+from dinocli.segmentation.normalized_cut import affinity, second_vector
 
 AFFINITY_THRESHOLD = 0.2
 """Cosine above which keys of a DINO ViT are connected (TokenCut's tau)."""
 
 MAX_CONNECTED_FRACTION, MAX_SAMPLED_PATCHES = 0.95, 256
 """Fraction of connected pairs at which a threshold separates nothing; maximum number of patches for that fraction."""
-
-WEAK_EDGE = 1e-5
-"""Edge weight of patches that are not connected; it keeps the graph connected."""
 
 MAX_LAMBDA_2 = 0.4
 """Maximum second eigenvalue of the cut of an object; 0 cuts no edge, a complete graph has 1. With an ImageNet convnet,
@@ -182,40 +177,10 @@ def cut_object(
     return Cut(mask_hw, _soft(y_hw, mask_hw, remaining_hw), lambda_2, _empty_reason(lambda_2, mask_hw, max_border))
 
 
-def affinity(features_ND: NDArray[np.float32], affinity_threshold: float | None) -> NDArray[np.float64]:
-    """Return the edge weights of the patch graph, (N, N): 1 if connected (see `TokenCut`), else `WEAK_EDGE`."""
-    if affinity_threshold is None:
-        distance_NN = np.sqrt(squared_distances(features_ND, features_ND).clip(0))
-        return np.where(distance_NN < otsu(distance_NN), 1.0, WEAK_EDGE)
-    unit_ND = features_ND / np.maximum(np.linalg.norm(features_ND, axis=1, keepdims=True), 1e-12)
-    return np.where(unit_ND @ unit_ND.T > affinity_threshold, 1.0, WEAK_EDGE)
-
-
 def _connected_fraction(grid: FeatureGrid, affinity_threshold: float) -> float:
     features_ND = grid.values_hwD[grid.counts_hw]
     sampled_ND = features_ND[:: -(-len(features_ND) // MAX_SAMPLED_PATCHES) or 1]
     return float((affinity(sampled_ND, affinity_threshold) == 1.0).mean()) if len(sampled_ND) else 0.0
-
-
-def second_vector(graph_NN: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-    """Solve (D - A) y = lambda D y for the second smallest lambda; D is diagonal with the row sums of A.
-
-    A dense generalised solver takes 8 s for 3,600 patches. One minus the largest eigenvalues of D^-1/2 A D^-1/2 are the
-    smallest eigenvalues of this problem, and Lanczos iteration finds two of them in a fraction of a second.
-
-    Returns:
-        lambda_2 and its eigenvector (N,), signed so that the entry of largest magnitude, which is in the object, is
-        positive.
-    """
-    root_N = np.sqrt(graph_NN.sum(axis=1))
-    scaled_NN = graph_NN / root_N[:, None] / root_N[None]
-    # Not the first eigenvector, which is `root_N`: the iteration could not leave it.
-    start_N = root_N * np.linspace(0.9, 1.1, len(root_N))
-    values_2, vectors_N2 = eigsh(scaled_NN, k=2, which="LA", v0=start_N)
-    second = int(values_2.argmin())
-    vector_N = vectors_N2[:, second] / root_N
-    signed: NDArray[np.float64] = vector_N * np.sign(vector_N[np.abs(vector_N).argmax()])
-    return float(1 - values_2[second]), signed
 
 
 def seed_component(inside_hw: NDArray[np.bool_], y_hw: NDArray[np.floating]) -> NDArray[np.bool_]:

@@ -4,7 +4,8 @@ from numpy.typing import NDArray
 
 from dinocli.errors import DataError, UsageError
 from dinocli.segmentation.anomaly import Anomaly, distances
-from dinocli.segmentation.distance_scale import PLACES, corrected, good_line, mixed_line, outlined, typical_places
+from dinocli.segmentation.anomaly_threshold import good_line, mixed_line
+from dinocli.segmentation.distance_scale import PLACES, corrected, outlined, typical_places
 from dinocli.segmentation.method import FeatureGrid, FeatureKind
 
 DEFECT = (slice(6, 9), slice(4, 8))

@@ -8,7 +8,8 @@ from dinocli.errors import UsageError
 from dinocli.models.create import create_backbone
 from dinocli.segmentation.feature_extraction import feature_grids
 from dinocli.segmentation.method import FeatureGrid, FeatureKind
-from dinocli.segmentation.tokencut import MAX_PATCHES, WEAK_EDGE, TokenCut, affinity, second_vector, seed_component
+from dinocli.segmentation.normalized_cut import WEAK_EDGE, affinity, second_vector
+from dinocli.segmentation.tokencut import MAX_PATCHES, TokenCut, seed_component
 
 RNG = np.random.default_rng(0)
 

@@ -21,7 +21,7 @@ from dinocli.models.timm_folder import save_backbone
 from dinocli.models.weights import sha256_of
 from dinocli.segmentation.anomaly import FEATURES, FittedAnomaly
 from dinocli.segmentation.anomaly_file import load_anomaly, save_anomaly
-from dinocli.segmentation.distance_scale import parse_threshold
+from dinocli.segmentation.anomaly_threshold import parse_threshold
 from dinocli.stored import AnyJson, Count, Name, Stored, read_json
 from dinocli.tasks.embed.embed_setup import EmbedContext
 from dinocli.tasks.segment.method_fit import FittedPlan

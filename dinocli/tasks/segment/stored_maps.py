@@ -19,7 +19,8 @@ from dinocli.data.bad_images import read_bad
 from dinocli.data.sources import ImageList
 from dinocli.errors import DataError, UsageError
 from dinocli.segmentation.anomaly_file import load_anomaly
-from dinocli.segmentation.distance_scale import DistanceScale, parse_threshold
+from dinocli.segmentation.anomaly_threshold import parse_threshold
+from dinocli.segmentation.distance_scale import DistanceScale
 from dinocli.segmentation.method import PatchMaps
 from dinocli.segmentation.output_names import output_stems
 from dinocli.segmentation.segment_images import GridLayout, SegmentImage, SegmentReader
