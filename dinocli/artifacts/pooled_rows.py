@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from dinocli.artifacts.feature_file import FITTED_SUFFIX, FeatureFile, sidecar
 from dinocli.files import folder_until_exit
+from dinocli.models.token_kinds import POOLED_RARE
 
-POOLED_RARE = "pooled+rare"
 _BLOCK_ROWS = 4096
 
 

@@ -25,7 +25,6 @@ from dinocli.tasks.embed.embed_dry_run import count_rows
 from dinocli.tasks.embed.embed_options import STDOUT, EmbedOptions, EmbedResult
 from dinocli.tasks.embed.embed_setup import EmbedContext, prepare
 from dinocli.tasks.embed.forward_pass import stream
-from dinocli.tasks.embed.like import following
 from dinocli.tasks.embed.rare_fit import fit_rare, state_file
 
 
@@ -55,7 +54,6 @@ def embed(
         DinocliError: Any error; no feature file is then written.
         Interrupted: A signal stopped the command; `resume` continues it.
     """
-    options = following(options)
     reporter, path = reporter or ProgressReporter(), options.path()
     if path is None:
         return _embed(options, reporter, stdin, stdout, None)
@@ -73,6 +71,7 @@ def _embed(
 ) -> EmbedResult:
     begin = time.monotonic()
     context = prepare(options, reporter, stdin)
+    options = context.options
     _report_resize(context)
     if path and path.exists() and not options.force:
         return _already_complete(path, context.request(), reporter, begin)

@@ -17,7 +17,6 @@ from dinocli.report.text import byte_size
 from dinocli.tasks.embed.embed_options import EmbedOptions
 from dinocli.tasks.embed.embed_setup import EmbedContext, prepare
 from dinocli.tasks.embed.forward_pass import computed
-from dinocli.tasks.embed.like import following
 from dinocli.tasks.embed.rare_fit import fit_rare
 from dinocli.tasks.inputs import describe_range, describe_weights
 
@@ -51,7 +50,6 @@ def dry_run(options: EmbedOptions, reporter: ProgressReporter, stdin: BinaryIO |
     Raises:
         DinocliError: As `embed`, as far as a few images show it.
     """
-    options = following(options)
     context = replace(prepare(options, reporter, stdin), reporter=ProgressReporter())
     image_batches = count_rows(context)
     return {

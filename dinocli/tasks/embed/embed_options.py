@@ -1,15 +1,16 @@
-"""Options and result of `embed`."""
+"""Options and result of `embed`; options of `embed --like`."""
 
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from dinocli.artifacts.feature_file import FEATURE_SUFFIXES
+from dinocli.artifacts.feature_file import FEATURE_SUFFIXES, open_features
 from dinocli.artifacts.feature_formats import check_free
-from dinocli.errors import UsageError
+from dinocli.errors import UsageError, WeightsError
+from dinocli.files import user_path
 from dinocli.models.token_kinds import AUTO, FITTED
-from dinocli.tasks.inputs import ImageOptions, check_inputs
+from dinocli.tasks.inputs import ImageOptions, ReadOptions, check_inputs
 
 STDOUT = "-"
 DEFAULT_BATCH = 32
@@ -17,6 +18,9 @@ DTYPES = ("float32", "float16")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 FLAT_ONLY = (".csv", ".parquet")
 """Formats that cannot store a grid of patches."""
+
+STORED_OPTIONS = ("tokens", "layers", "keep_aspect", "normalize", "dtype", "tile")
+"""Options that `--like` takes from `feats.json`, where they have the same names."""
 
 
 @dataclass(frozen=True)
@@ -187,3 +191,35 @@ class EmbedResult:
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-like data."""
         return asdict(self) | {"path": str(self.path) if self.path else STDOUT, "shape": list(self.shape)}
+
+
+def following(options: EmbedOptions) -> EmbedOptions:
+    """Return the options with those of the feature file `like`; unchanged without it.
+
+    Raises:
+        UsageError: An option contradicts the file.
+        WeightsError: The file cannot be read, or does not record its weights.
+    """
+    if not options.like:
+        return options
+    meta = open_features(user_path(options.like)).meta
+    if not meta.get("weights"):
+        raise WeightsError(f"{options.like} does not say which weights made it; name a file that `dinocli embed` made")
+    stored = {"tokens": "pooled", "layers": 1, "keep_aspect": False, "tile": "", "dtype": "float32"} | meta
+    stored["normalize"] = meta.get("normalize", meta.get("normalized", False))
+    defaults = {field.name: field.default for field in fields(EmbedOptions)}
+    for name in STORED_OPTIONS:
+        given = getattr(options, name)
+        if given not in (defaults[name], stored[name]):
+            option = f"--{name.replace('_', '-')} {given}"
+            raise UsageError(f"{option} is not that of {options.like} ({stored[name]}): leave it out, or --like")
+    others = [name for name in ("weights", "model", "size") if getattr(options, name)]
+    others += [
+        name
+        for name in ("range", "channels", "page", "z", "roi")
+        if getattr(options.read, name) != getattr(ReadOptions(), name)
+    ]
+    if others:
+        raise UsageError(f"--{others[0]} and --like both say how images become features: leave one of them out")
+    values: dict[str, Any] = {name: stored[name] for name in STORED_OPTIONS}
+    return replace(options, weights=meta["weights"]["source"], model=meta["weights"]["name"], **values)

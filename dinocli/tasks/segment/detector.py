@@ -22,9 +22,9 @@ from dinocli.models.weights import sha256_of
 from dinocli.segmentation.anomaly import FEATURES, FittedAnomaly
 from dinocli.segmentation.anomaly_file import load_anomaly, save_anomaly
 from dinocli.segmentation.anomaly_threshold import parse_threshold
+from dinocli.segmentation.method import FittedMethod
 from dinocli.stored import AnyJson, Count, Name, Stored, read_json
 from dinocli.tasks.embed.embed_setup import EmbedContext
-from dinocli.tasks.segment.method_fit import FittedPlan
 from dinocli.tasks.segment.segment_options import SIZE, SegmentOptions
 from dinocli.tasks.segment.segment_outputs import DETECTOR_RECORD
 
@@ -63,15 +63,21 @@ class Detector:
     digest: str
 
 
-def save_detector(options: SegmentOptions, context: EmbedContext, plan: FittedPlan) -> None:
+def save_detector(options: SegmentOptions, context: EmbedContext, name: str, fitted: FittedMethod) -> None:
     """Write the folder atomically; an existing detector is replaced.
+
+    Args:
+        options: Options of the command.
+        context: Weights and preprocessing.
+        name: Name of the method.
+        fitted: The fitted method.
 
     Raises:
         UsageError: The method is not anomaly.
     """
-    folder, fitted = Path(options.save_detector), plan.fitted
+    folder = Path(options.save_detector)
     if not isinstance(fitted, FittedAnomaly):
-        raise UsageError(f"--save-detector keeps --method anomaly, and this folder got {plan.method.name}: name it")
+        raise UsageError(f"--save-detector keeps --method anomaly, and this folder got {name}: name it")
     folder.parent.mkdir(parents=True, exist_ok=True)
     part = hidden_sibling(folder, "new")
     remove_path(part)
@@ -88,7 +94,7 @@ def save_detector(options: SegmentOptions, context: EmbedContext, plan: FittedPl
             **{key: getattr(options, key) for key in ("stride", "tile", "refine", "min_area")},
             "parameters": dict(fitted.parameters),
             "weights": context.info.to_dict(),
-            "sha256": {name: sha256_of(part / name) for name in _FILES},
+            "sha256": {file: sha256_of(part / file) for file in _FILES},
             "dinocli": __version__,
         }
         write_atomic(part / DETECTOR_RECORD, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
