@@ -157,7 +157,7 @@ def test_the_card_of_a_student_names_its_teacher(weights: str) -> None:
     card = card_of(WholeGraph(source_of(weights, manifest=manifest)), "timm", "small", 0.0)
     assert "distilled from a larger network" in card
     assert "| teacher | runs/large, sha256 abcdef012345 |" in card
-    assert "that of teacher and start weights" in card
+    assert "inherited from teacher and start weights" in card
 
 
 def test_padding_by_size_keeps_one_size() -> None:

@@ -13,12 +13,12 @@ from dinocli.tasks.export.source import Source
 from dinocli.tasks.export.whole_graph import MIN_COSINE, WholeGraph
 
 _LIMITS = [
-    "- The features fit images like those they were trained on. On others they may be worse than the start.",
-    "- Two images are compared by the cosine of their features; a single value of a feature means nothing by itself.",
+    "- The features suit images like those of the training. On other images they may be worse than those of the start.",
+    "- Compare images by the cosine of their features; a single value of a feature has no meaning.",
 ]
 _UNLABELLED = [
-    "- No label was used. Scores without labels can be fooled: a training may learn to ignore a defect together with",
-    "  the noise around it. Where labels exist, `dinocli evaluate --labels` has the last word.",
+    "- No label was used. Label-free scores can mislead: training may teach the network to ignore a defect together",
+    "  with the noise around it. If labels exist, measure with `dinocli evaluate --labels`.",
 ]
 
 
@@ -48,18 +48,18 @@ def card_of(whole: WholeGraph, kind: str, name: str, difference: float) -> str:
         "",
         f"# {_plain(name)}",
         "",
-        f"A {_plain(info.name)} image backbone, {made}. {source.backbone.dim} values an image. Written by dinocli "
+        f"A {_plain(info.name)} image backbone, {made}. A feature has {source.backbone.dim} values. Written by dinocli "
         f"{__version__} as {kind}; {compared} {_compared(difference, whole.reads)}.",
         "",
         *_origin(source),
         *_verdict(source.manifest),
-        "## How to load it",
+        "## Usage",
         "",
         "```python",
         snippet(whole, kind, name).rstrip(),
         "```",
         "",
-        "## What it takes",
+        "## Input",
         "",
         *(_takes_pixels(source) if whole.reads else _takes_tensors(source)),
         *([f"- ONNX opset {OPSET}; {_dynamic(source, reads=whole.reads)}."] if kind == "onnx" else []),
@@ -79,36 +79,37 @@ def _compared(difference: float, reads: bool) -> str:
 
 
 def _takes_tensors(source: Source) -> list[str]:
-    about = source.preprocess
+    preprocess = source.preprocess
+    size = preprocess.size
     sides = f", sides in multiples of {source.backbone.patch}" if source.backbone.patch else ""
     return [
-        f"- `images`: float32, (B, {about.in_chans}, H, W), trained at {about.size} x {about.size} px{sides}.",
+        f"- `images`: float32, (B, {preprocess.in_chans}, H, W), trained at {size} x {size} px{sides}.",
         *_channels(source),
         *_region(source),
         f"- Source values: {_range(source)}, mapped to 0 to 1{_repeated(source)}.",
-        f"- The whole image squashed to {about.size} x {about.size} px by PIL's bicubic, which has an antialias; "
-        "OpenCV's, and torch's without it, give other features.",
-        f"- `dinocli embed` first shrinks larger images to a shorter side of {CANVAS_PER_SIDE * about.size} px, by the "
-        "same bicubic.",
-        f"- Then minus mean {list(about.mean)}, divided by {list(about.std)}.",
+        f"- Resize the whole image to {size} x {size} px with PIL's bicubic filter, which antialiases; "
+        "OpenCV, and torch without antialiasing, give other features.",
+        f"- `dinocli embed` first downscales larger images to a shorter side of {CANVAS_PER_SIDE * size} px, with "
+        "the same filter.",
+        f"- Subtract the mean {list(preprocess.mean)}, and divide by the standard deviation {list(preprocess.std)}.",
     ]
 
 
 def _takes_pixels(source: Source) -> list[str]:
-    about = source.preprocess
-    values = "float32 with the values of the file" if about.deep else "uint8"
+    preprocess = source.preprocess
+    values = "float32 with the values of the file" if preprocess.deep else "uint8"
     colours = "red first, any height and width; a grey image three times"
-    if not has_colours(about):
+    if not has_colours(preprocess):
         colours = "any height and width"
     return [
-        f"- `images`: {values}, (B, H, W, {3 if about.grey else about.in_chans}), {colours}.",
+        f"- `images`: {values}, (B, H, W, {3 if preprocess.grey else preprocess.in_chans}), {colours}.",
         *_channels(source),
         *_region(source),
-        f"- In the graph: source values {_range(source)}{', made grey' if about.grey else ''}, squashed to "
-        f"{about.size} x {about.size} px by PIL's bicubic with antialias, normalised.",
-        f"- Checked against `dinocli embed` on pictures of several sizes; a cosine below {MIN_COSINE} is refused.",
-        "- Upright pixels: EXIF orientation, palettes, transparency and nodata are left to the program that reads the "
-        "file.",
+        f"- In the graph: source values {_range(source)}{', converted to grey' if preprocess.grey else ''}, resized to "
+        f"{preprocess.size} x {preprocess.size} px with PIL's antialiased bicubic filter, normalised.",
+        f"- Verified against `dinocli embed` on images of several sizes; a cosine below {MIN_COSINE} is refused.",
+        "- Not in the graph: EXIF orientation, palettes, transparency and nodata. The program that reads the file has "
+        "to handle them.",
     ]
 
 
@@ -124,7 +125,7 @@ def _classes(saved: SavedClassifier) -> list[str]:
     lines = [f"- `probabilities`: (B, {len(saved.classifier.classes)}), calibrated, of {names}."]
     if precision:
         lines.append(
-            f"- From the confidence `threshold` of the metadata on, labels showed a precision of {precision:g}."
+            f"- Predictions with at least the confidence `threshold` of the metadata had a precision of {precision:g}."
         )
     return lines
 
@@ -134,10 +135,10 @@ def _history(manifest: dict[str, Any]) -> str:
         return "not trained by dinocli"
     outcome = manifest.get("outcome")  # none in a run that was cut off
     if outcome and outcome["verdict"]["keep"] == "start":
-        return "as it was before a training with DINO on own images, which did not help"
+        return "unchanged by a DINO training on unlabelled images that did not help"
     if manifest.get("teacher"):
-        return "distilled from a larger network on own images, without labels"
-    return "continued with DINO on own images, without labels"
+        return "distilled from a larger network on unlabelled images"
+    return "trained further with DINO on unlabelled images"
 
 
 def _origin(source: Source) -> list[str]:
@@ -148,10 +149,10 @@ def _origin(source: Source) -> list[str]:
     of = "teacher and start weights" if teacher else "the start weights"
     rows = [
         *(
-            (what, f"{_plain(str(about.get('source')))}, sha256 {str(about.get('sha256'))[:12]}")
-            for what, about in origins.items()
+            (what, f"{_plain(str(weights.get('source')))}, sha256 {str(weights.get('sha256'))[:12]}")
+            for what, weights in origins.items()
         ),
-        ("licence", f"{_plain(info.licence)} (that of {of}; it goes on)"),
+        ("licence", f"{_plain(info.licence)} (inherited from {of})"),
     ]
     if manifest:
         recipe = manifest.get("recipe", {})
@@ -174,7 +175,7 @@ def _verdict(manifest: dict[str, Any]) -> list[str]:
         "statistics": "the original weights with adapted batch-norm statistics",
         "start": "the original weights",
     }[verdict["keep"]]
-    lines = ["## Did the training help", "", f"{verdict['outcome'].capitalize()}: {_plain(verdict['reason'])}"]
+    lines = ["## Verdict of the training", "", f"{verdict['outcome'].capitalize()}: {_plain(verdict['reason'])}"]
     lines += [f"These are {kept}.", "", "| score | start | adapted |", "|---|---:|---:|"]
     for line in [*outcome["scores"], *outcome["labelled"]]:
         start, adapted = (float("nan") if line[key] is None else line[key] for key in ("start", "adapted"))
@@ -186,28 +187,28 @@ def _region(source: Source) -> list[str]:
     box = region_box(source.preprocess.roi)
     if box is None:
         return []
-    cut = f"- Cut out of each image first: {box[2]} x {box[3]} px at left {box[0]}, top {box[1]}."
-    mask = " Pixels outside the mask of training (`roi`, a PNG) then take the mean colour of those inside."
-    return [cut + ("" if is_box(source.preprocess.roi) else mask)]
+    crop = f"- Crop each image first: {box[2]} x {box[3]} px at left {box[0]}, top {box[1]}."
+    mask = " Then fill the pixels outside the mask of the training (`roi`, a PNG) with the mean colour of those inside."
+    return [crop + ("" if is_box(source.preprocess.roi) else mask)]
 
 
 def _channels(source: Source) -> list[str]:
-    about = source.preprocess
-    return [] if has_colours(about) else [f"- Channels: {channel_words(about)} of each file, in this order."]
+    preprocess = source.preprocess
+    return [] if has_colours(preprocess) else [f"- Channels: {channel_words(preprocess)} of each file, in this order."]
 
 
 def _repeated(source: Source) -> str:
-    about = source.preprocess
-    if not about.grey:
+    preprocess = source.preprocess
+    if not preprocess.grey:
         return ""
-    return ", one channel repeated to three" if about.in_chans == len("RGB") else ", one channel"
+    return ", one channel repeated to three" if preprocess.in_chans == len("RGB") else ", one channel"
 
 
 def _range(source: Source) -> str:
-    about = source.preprocess
-    if about.range_policy == "full":
+    preprocess = source.preprocess
+    if preprocess.range_policy == "full":
         return "the full range of the file's type"
-    return f"{about.range_low:g} to {about.range_high:g} ({about.range_policy})"
+    return f"{preprocess.range_low:g} to {preprocess.range_high:g} ({preprocess.range_policy})"
 
 
 def _plain(text: str) -> str:
