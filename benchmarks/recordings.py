@@ -5,7 +5,7 @@
 
 Commands run on a pseudo-terminal whose screen an emulator (pyte) records; time without a change of the screen is a
 silence. With `piped`, the command runs once more with stderr in a pipe, to measure the longest time between two lines.
-Recordings are saved in the work folder, so an interrupted session can be continued; delete one to record it again.
+Recordings are saved below the work folder, so an interrupted session can be continued; delete one to record it again.
 """
 
 import argparse
@@ -32,6 +32,9 @@ from dinocli import __version__
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "terminal.md"
+RECORDINGS = "recordings"
+"""Folder of the recordings: beside the results, `start.json` would replace what `embed` says about `start.npy`."""
+
 COLUMNS, LINES, KEPT_LINES = 80, 50, 400
 READ_BYTES = 65536
 
@@ -217,6 +220,7 @@ def prepare(work: Path, data: Path) -> dict[str, str]:
     """Prepare the working folder of the commands; return their environment."""
     tools = work / "bin"
     tools.mkdir(parents=True, exist_ok=True)
+    (work / RECORDINGS).mkdir(exist_ok=True)
     (tools / "dinocli").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m dinocli "$@"\n')
     (tools / "dinocli").chmod(0o755)
     for name, there in (("images", "images"), ("new", "new"), ("weights", "tf_efficientnet_lite0")):
@@ -233,7 +237,7 @@ def prepare(work: Path, data: Path) -> dict[str, str]:
 
 def recorded(command: Command, work: Path, environment: dict[str, str]) -> Recording:
     """Return the recording of a command, made now if there is none."""
-    path = work / f"{command.name}.json"
+    path = work / RECORDINGS / f"{command.name}.json"
     if path.is_file():
         recording = Recording(**json.loads(path.read_text("utf-8")))
     else:
@@ -303,7 +307,7 @@ def main() -> None:
     recordings |= {
         command.name: recorded(command, work, environment)
         for command in COMMANDS
-        if command.name not in recordings and (work / f"{command.name}.json").is_file()
+        if command.name not in recordings and (work / RECORDINGS / f"{command.name}.json").is_file()
     }
     text = page(recordings, options.load)
     for path, shown in (

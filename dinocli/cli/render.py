@@ -21,7 +21,7 @@ from rich.text import Text
 from dinocli.cli.stages import StageDisplay
 from dinocli.data.decoder_warnings import DecoderWarnings
 from dinocli.progress import ProgressReporter
-from dinocli.report.text import middle_ellipsis, visible, wrap_words
+from dinocli.report.text import difference, middle_ellipsis, score, visible, wrap_words
 
 if TYPE_CHECKING:
     from dinocli.tasks.train.run_report import TrainResult
@@ -202,13 +202,13 @@ def _score_table(lines: "Sequence[ScoreLine]", step: str) -> tuple[list[str], li
     header, rows = ["", "start", step, "change"], []
     for line in lines:
         values = [line.start, line.adapted] if line.statistics is None else [line.start, line.statistics, line.adapted]
-        rows.append([line.name, *(f"{value:.4g}" for value in values), f"{line.adapted - line.start:+.3g}"])
+        rows.append([line.name, *map(score, values), difference(line.adapted, line.start)])
     if len(rows[0]) > len(header):
         header.insert(2, "statistics")
     if any(line.teacher is not None for line in lines):
         header.append("teacher")
         rows = [
-            [*row, "" if line.teacher is None else f"{line.teacher:.4g}"] for row, line in zip(rows, lines, strict=True)
+            [*row, "" if line.teacher is None else score(line.teacher)] for row, line in zip(rows, lines, strict=True)
         ]
     return header, rows
 

@@ -1,7 +1,8 @@
 """`dinocli search`: parse, one library call, present."""
 
 import sys
-from typing import Annotated, Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -9,6 +10,9 @@ from dinocli.cli import options as opt
 from dinocli.cli import paths
 from dinocli.cli.help_page import examples
 from dinocli.cli.option_groups import grouped, terminal_options
+
+if TYPE_CHECKING:
+    from dinocli.tasks.search.search_options import SearchResult
 
 EPILOG = examples(
     "dinocli search defect.png --in feats.npy -n 20 --sheet found.png | cut -f4",
@@ -72,11 +76,11 @@ def search(
 ) -> None:
     """Find the images of a feature file that are most similar to each query, by exact cosine.
 
-    Prints query, rank, cosine and path, tab-separated. A query is embedded as the file was, or refused.
+    Prints query, rank, cosine and path: a table on a terminal, tab-separated in a pipe. A query is embedded as the
+    file was, or refused.
     """
     with terminal:
-        from dinocli.cli.render import print_json
-        from dinocli.report.text import visible
+        from dinocli.cli.render import print_json, print_table
         from dinocli.tasks.search.search import search as run
         from dinocli.tasks.search.search_options import SearchOptions
 
@@ -102,11 +106,18 @@ def search(
     if terminal.as_json:
         print_json(result.to_dict())
         return
-    show = visible if sys.stdout.isatty() else str
+    lines = list(_lines(result))
+    if sys.stdout.isatty() and lines:
+        print_table(["query", "rank", "cosine", "path", "tile"][: len(lines[0])], lines, numbers=0)
+    else:
+        sys.stdout.write("".join("\t".join(line) + "\n" for line in lines))
+
+
+def _lines(result: "SearchResult") -> Iterator[list[str]]:
     for query, hits in result.answers:
         for rank, hit in enumerate(hits, 1):
-            tile = f"\t{','.join(map(str, hit.box))}" if hit.box else ""
-            sys.stdout.write(f"{show(query.name)}\t{rank}\t{hit.cosine:.6f}\t{show(str(hit.path or hit.name))}{tile}\n")
+            row = [query.name, f"{rank}", f"{hit.cosine:.6f}", str(hit.path or hit.name)]
+            yield [*row, ",".join(map(str, hit.box))] if hit.box else row
 
 
 def _box(text: str) -> tuple[int, int, int, int]:

@@ -21,8 +21,8 @@ def show_classification(terminal: Terminal, outcome: "ClassifyResult") -> None:
         terminal.line(f"and {len(outcome.classes) - MAX_ROWS} more classes; --json has all")
     if outcome.accuracy is not None:
         terminal.line(
-            f"{outcome.method}: accuracy {outcome.accuracy:.3f}, mean recall {_share(outcome.balanced_accuracy)} on "
-            "labelled images that were not learnt from"
+            f"{outcome.method}: accuracy {outcome.accuracy:.3f}, mean recall {_share(outcome.balanced_accuracy)} by "
+            "cross-validation on the labelled images"
         )
     if outcome.threshold:
         terminal.line(

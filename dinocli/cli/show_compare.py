@@ -27,8 +27,7 @@ def show_comparison(terminal: Terminal, comparison: RunComparison) -> None:
     for note in comparison.notes:
         terminal.line(f"note: {note}")
     terminal.line(lead(comparison))
-    if comparison.report:
-        terminal.line(f"page: {comparison.report}")
+    terminal.ending([comparison.report] if comparison.report else [], [])
 
 
 def _show_table(comparison: RunComparison) -> None:

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from dinocli.cli.render import Terminal, print_json
 from dinocli.quality.score_table import UNCLEAR, ScoreRow
-from dinocli.report.text import visible
+from dinocli.report.text import difference, score, visible
 from dinocli.tasks.evaluate.evaluate_options import EvaluateResult
 
 _MIN_WIDTH_FOR_NAMES = 130
@@ -28,6 +28,7 @@ def show_evaluation(terminal: Terminal, evaluation: EvaluateResult) -> None:
         _write_lines(evaluation)
     for sentence in evaluation.sentences:
         terminal.line(sentence)
+    terminal.ending([evaluation.report] if evaluation.report else [], [])
 
 
 def _write_lines(evaluation: EvaluateResult) -> None:
@@ -62,17 +63,13 @@ def _show_table(evaluation: EvaluateResult) -> None:
 
 
 def _cells(row: ScoreRow, narrow: bool) -> list[str]:
-    cells = [row.key if narrow else row.name, _short(row.value)]
+    cells = [row.key if narrow else row.name, score(row.value)]
     if row.baseline is None:
         return cells
     change = row.difference
     interval = f"{change.low:+.3f} to {change.high:+.3f}" if change else ""
     verdict = "unclear" if narrow and row.verdict == UNCLEAR else row.verdict
-    return [*cells, _short(row.baseline), f"{row.value - row.baseline:+.3g}", interval, verdict]
-
-
-def _short(value: float) -> str:
-    return "–" if math.isnan(value) else f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
+    return [*cells, score(row.baseline), difference(row.value, row.baseline), interval, verdict]
 
 
 def _exact(value: float) -> str:

@@ -1,6 +1,7 @@
 """Output of `dinocli segment`."""
 
 from collections.abc import Iterable, Mapping
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from dinocli.cli.render import Terminal, print_json, print_result
@@ -23,10 +24,11 @@ def show_segmented(terminal: Terminal, outcome: "SegmentResult") -> None:
         groups = outcome.groups
         terminal.line(f"{groups['good']} of {groups['groups']} groups are good: {outcome.folder / 'groups.csv'}")
     terminal.line(
-        f"{outcome.regions} regions in {outcome.segmented} images by {outcome.method.name}, "
-        f"{outcome.empty_images} of them empty"
+        f"{outcome.regions} regions in {outcome.segmented} images by {outcome.method.name}; "
+        f"{outcome.empty_images} images have an empty mask"
     )
-    terminal.ending([outcome.folder / "report.html"], [])
+    other = f"dinocli segment --from {quote(str(outcome.folder))} --threshold VALUE --out FOLDER"
+    terminal.ending([outcome.folder / "report.html"], [other] if outcome.method.name == "anomaly" else [])
     print_result(terminal, outcome.to_dict(), outcome.folder)
 
 

@@ -14,6 +14,9 @@ from dinocli.report.page_parts import Charts, NoteList, command_line
 _MAX_SERIES = 4
 """Series per chart; more cannot be distinguished."""
 
+KEPT = {"statistics": "start, batch-norm statistics adapted"}
+"""Words for the weights that a run kept, where the word of run.json does not explain itself."""
+
 HOW_TO_READ = (
     "start: score of the weights before training; adapted: score of the trained weights. A run keeps the start weights "
     "if training did not help.",
@@ -90,7 +93,7 @@ def _runs_table(runs: Sequence[ComparedRun], names: Sequence[str]) -> Table:
         [
             name,
             run.outcome or run.status,
-            run.keep or "–",
+            KEPT.get(run.keep, run.keep) or "–",
             run.images,
             run.start[0],
             run.steps,

@@ -30,6 +30,14 @@ MAX_HEAT_IMAGES = 2000
 UNSURE_FACTOR = 1.25
 """An image is unsure if its furthest patch is within this factor of the threshold."""
 
+VERDICT_NOTE = (
+    "Defective, unsure and good follow from the patch of an image that is furthest from those of other images: "
+    f"unsure is within a factor of {UNSURE_FACTOR} of the threshold, with or without a mask."
+)
+
+FACT_NAMES = {"furthest": "furthest patch (1 is the threshold)"}
+"""Names on the page for metrics of an image."""
+
 MAX_EMBEDDED_IMAGES = 300
 """Number of images up to which the page holds its pictures, and can be sent as one file."""
 
@@ -141,7 +149,7 @@ def write_report(
         segments=[Segment(name, label_colour(label)) for label, name in report.names.items()],
         tables=[_table(report.scores)] if report.scores else [],
         facts=list(report.facts.items()),
-        notes=report.notes,
+        notes=(*report.notes, *([VERDICT_NOTE] if report.threshold is not None else [])),
         warning=report.warning,
         advice=report.advice,
     )
@@ -166,7 +174,7 @@ def _entry(
         mime = "image/jpeg" if suffix == ".jpg" else "image/png"
         return Picture(path.read_bytes(), mime) if inside else folder.final / path.relative_to(folder.path)
 
-    facts: list[tuple[str, Cell]] = [("regions", len(record.regions)), *record.metrics.items()]
+    metrics: list[tuple[str, Cell]] = [(FACT_NAMES.get(key, key), value) for key, value in record.metrics.items()]
     fraction = sum(found.area for found in record.regions) / (record.height * record.width)
     picture = shown_as("pictures", ".jpg", inside=inside)
     heat_map = shown_as("heat", ".png", inside=True) if heat else None
@@ -178,7 +186,7 @@ def _entry(
         original=original,
         score=record.score,
         segments=sorted({places[found.label] for found in record.regions}),
-        facts=[("area fraction", fraction), *facts],
+        facts=[("area of the mask", f"{fraction:.1%}"), ("regions", len(record.regions)), *metrics],
         empty_reason=record.empty_reason,
         mask=folder.final / record.mask,
         heat=heat_map if isinstance(heat_map, Picture) else None,

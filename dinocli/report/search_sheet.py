@@ -69,7 +69,7 @@ class Query:
 def write_sheet(
     path: Path, file: FeatureFile, answers: list[tuple[Query, list[Hit]]], reporter: ProgressReporter
 ) -> None:
-    """Draw one row per query: the query, then its results, best first.
+    """Draw one row per query: the query, then its results, best first, with names and cosines.
 
     Args:
         path: Output PNG file.
@@ -94,7 +94,9 @@ def write_sheet(
     if unreadable:
         reporter.warn(f"{unreadable} pictures of the sheet cannot be read and are blank; have the images moved?")
     titles = ["query", *map(str, range(1, max(map(len, rows), default=1)))]
-    contact_sheet(path, rows, column_labels=titles, row_labels=[query.name for query, _ in answers])
+    captions = [["", *(f"{Path(hit.name).name}\ncosine {hit.cosine:.3f}" for hit in hits)] for _, hits in answers]
+    names = [query.name for query, _ in answers]
+    contact_sheet(path, rows, column_labels=titles, row_labels=names, captions=captions)
 
 
 def _picture(reader: Reader, path: Path | None, box: Box | None) -> NDArray[np.uint8] | None:

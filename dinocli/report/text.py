@@ -76,6 +76,27 @@ def number(value: float) -> str:
     return f"{value:,.{2 - power if power < -1 else max(0, min(3, 3 - power))}f}"
 
 
+def score(value: float, *, like: float = 0.0) -> str:
+    """Format a score for a table, whose rows keep their decimals: `0.024`, `51.18`, `292.9`, `–` for NaN.
+
+    Args:
+        value: The score.
+        like: A value beside it; the larger of both sets the decimals.
+    """
+    if not math.isfinite(value):
+        return number(value)
+    largest = max(abs(value), abs(like))
+    return f"{value:,.{3 if largest < 10 else 2 if largest < 100 else 1}f}"
+
+
+def difference(value: float, reference: float) -> str:
+    """Format the difference of two scores with the decimals of the scores: `+0.033`, `-9.21`."""
+    text = score(value - reference, like=max(abs(value), abs(reference)))
+    if not text.strip("-0."):
+        return f"+{text.lstrip('-')}"  # rounded to zero
+    return text if text.startswith(("-", "–")) else f"+{text}"
+
+
 def byte_size(size: float) -> str:
     """Write bytes with a unit, in powers of 1000 as disks are sold: `13.4 MB`."""
     for unit in ("bytes", "kB", "MB", "GB"):

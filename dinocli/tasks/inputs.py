@@ -155,10 +155,8 @@ def describe_weights(info: "WeightsInfo") -> str:
     name = f"{info.name} ({args})" if args else info.name
     if not info.pretrained:
         return f"{name} from scratch, random weights"
-    return (
-        f"{name} from {info.source}: {info.matched} of {info.total} tensors, "
-        f"sha256 {info.sha256[:12]}, licence {info.licence}"
-    )
+    origin = "" if info.source == info.name else f" from {info.source}"
+    return f"{name}{origin}: {info.matched} of {info.total} tensors, sha256 {info.sha256[:12]}, licence {info.licence}"
 
 
 def describe_survey(seen: "Survey") -> str:

@@ -301,6 +301,8 @@ def test_names_of_groups_stand_beside_the_points(report: Path, visit: Visit) -> 
     boxes = page.evaluate("plot.labelBoxes.map(({ box }) => box)")
     points = page.evaluate("[...Array(SIZE).keys()].map((i) => [plot.across(i), plot.down(i)])")
     assert not [1 for left, top, right, low in boxes for x, y in points if left < x < right and top < y < low]
+    lines = "plot.labelBoxes.every((a) => plot.labelBoxes.every((b) => a === b || !crosses(a.from, a.to, b.box)))"
+    assert page.evaluate(lines), "no line runs through another name"
     assert page.inner_text(".method") == "PCA: the two directions of largest variance, 41% of it"
     page.mouse.move(*place(page, 25))
     page.mouse.wheel(0, -100)

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from dinocli.report.text import byte_size, cell_text, html_text, middle_ellipsis, number, visible
+from dinocli.report.text import byte_size, cell_text, difference, html_text, middle_ellipsis, number, score, visible
 
 
 @pytest.mark.parametrize(
@@ -73,3 +73,25 @@ def test_a_cell_keeps_a_long_name_as_its_tooltip() -> None:
 )
 def test_byte_size(size: float, shown: str) -> None:
     assert byte_size(size) == shown
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(0.5, "0.500"), (0.00101, "0.001"), (-2.4304, "-2.430"), (51.179, "51.18"), (292.9, "292.9"), (math.nan, "–")],
+)
+def test_a_score_keeps_its_decimals(value: float, shown: str) -> None:
+    assert score(value) == shown
+
+
+@pytest.mark.parametrize(
+    ("value", "reference", "shown"),
+    [
+        (0.8225, 0.7925, "+0.030"),
+        (0.5, 0.5000115, "+0.000"),
+        (51.18, 41.97, "+9.21"),
+        (2.0, 2.0, "+0.000"),
+        (1, math.nan, "–"),
+    ],
+)
+def test_a_difference_has_the_decimals_of_its_scores(value: float, reference: float, shown: str) -> None:
+    assert difference(value, reference) == shown

@@ -23,6 +23,7 @@ def test_the_start_is_described_with_its_licence_and_hash() -> None:
     assert describe_weights(INFO) == (
         "vit_small_patch16_224.dino from ./dino.pth: 150 of 150 tensors, sha256 0123456789ab, licence apache-2.0"
     )
+    assert describe_weights(replace(INFO, source=INFO.name)).startswith("vit_small_patch16_224.dino: 150 of 150")
     fresh = replace(INFO, pretrained=False)
     assert describe_weights(fresh) == "vit_small_patch16_224.dino from scratch, random weights"
 

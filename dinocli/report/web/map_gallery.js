@@ -50,7 +50,8 @@ function imageRows(width) {
   chosen.sort(order.compare);
   const caption = order.caption;
   const tile = (index) => tileButton(index, caption && figure(caption[index]));
-  const counted = filtered() ? `${count(chosen.length, "image")} of ${SIZE.toLocaleString("en")}` : count(SIZE, "image");
+  const images = filtered() ? `${count(chosen.length, "image")} of ${SIZE.toLocaleString("en")}` : count(SIZE, "image");
+  const counted = state.tab === "outliers" ? `${images}, standard deviations above the median` : images;
   const grouped = state.tab === "gallery" && state.order === "typical" && state.facet === "cluster";
   if (grouped && !filtered()) return [overview(width, tile), counted];
   if (grouped && state.value !== null && state.value >= 0 && chosen.length > 12) return [groupRows(width, tile), counted];

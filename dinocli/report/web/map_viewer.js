@@ -17,7 +17,7 @@ function describe(index) {
   if (DATA.label[index] >= 0) facts.push(["Label", nameOf(DATA.label[index], FACETS.label)]);
   if (DATA.distance[index] !== null) facts.push(["Distance to the centre", figure(DATA.distance[index])]);
   if (DATA.margin[index] !== null) facts.push(["Margin to the next group", figure(DATA.margin[index])]);
-  if (DATA.outlier[index] !== null) facts.push(["Outlier score", `${figure(DATA.outlier[index])} · rank ${oddness(index)}`]);
+  if (DATA.outlier[index] !== null) facts.push(["Outlier score, standard deviations", `${figure(DATA.outlier[index])} · rank ${oddness(index)}`]);
   const copies = (pairsOf.get(index) ?? []).slice(0, 12).map(([a, b, cosine, exact]) => {
     const other = a === index ? b : a;
     return tileButton(other, exact ? "identical" : cosine.toFixed(4));

@@ -5,6 +5,7 @@ const MOST_LABELS = 40; // number of distinct combinations of colour and shape
 const AWAY = [16, 26, 38, 52, 70, 92, 118, 148, 184, 224, 270];
 const TURNS = 24;
 const HIDDEN_POINT = 60; // cost of a point under a name, in pixels of line length
+const FAR = 0.3; // greatest length of a line, in widths of the map: zooming in gives room to the names that are left out
 const STAY = 12; // least gain of a new place, pixels, so that names do not jump while the map moves
 
 // -> [{text, place, from: [x, y] of the image, to: [x, y] at the name, box: [left, top, right, bottom]}]
@@ -33,8 +34,9 @@ function bestPlace(plot, label, from, crowd, placed, search) {
     if (best && away - bonus >= best.cost) continue;
     if (plot.taken.some((other) => overlap(box, other)) || placed.some((other) => overlap(box, other.box))) continue;
     const to = [clamp(from[0], box[0] + 4, box[2] - 4), clamp(from[1], box[1] + 4, box[3] - 4)];
-    const crossed = placed.some((other) => crosses(from, to, other.box) || crosses(other.from, other.to, box));
-    const cost = away - bonus + HIDDEN_POINT * crowd(box) + (crossed ? 300 : 0);
+    if (away > FAR * plot.wide) continue;
+    if (placed.some((other) => crosses(from, to, other.box) || crosses(other.from, other.to, box))) continue;
+    const cost = away - bonus + HIDDEN_POINT * crowd(box);
     if (!best || cost < best.cost) best = { cost, offset, to, box };
   }
   return best;

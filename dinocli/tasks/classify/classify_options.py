@@ -147,7 +147,7 @@ class ClassifyResult:
         if not self.suggested:
             return []
         filled = side_file(self.out, PREDICTIONS, SUGGESTED)
-        return [f"fill in {filled}, then the same command with --labels {filled} --force"]
+        return [f"fill in the labels of {filled}, then repeat the command with", f"--labels {filled} --force"]
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-like data."""

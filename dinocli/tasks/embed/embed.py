@@ -115,7 +115,7 @@ def _fitted(context: EmbedContext, image_batches: ImageBatches, part: PartialFea
     features, known = fit_rare(context, image_batches)
     if features.share < 1:
         context.reporter.line(
-            f"{len(features.images)} images measured: rare patches have a weight of {features.share:.0%}"
+            f"fitted to {len(features.images)} images: rare patches have {features.share:.0%} of the weight"
         )
     features.save(path)
     image_batches.known = known

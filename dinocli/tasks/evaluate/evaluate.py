@@ -106,7 +106,7 @@ def _evaluate(options: EvaluateOptions, reporter: ProgressReporter, stdin: Binar
         report=options.report,
     )
     if options.report:
-        reporter.line(f"writing {options.report}")
+        reporter.stage("writing the page")
         write_evaluation_page(Path(options.report), options, context.sides, truths, result)
     return result
 

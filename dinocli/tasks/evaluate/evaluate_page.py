@@ -10,6 +10,7 @@ from dinocli.quality.score_table import UNCLEAR, ScoreRow
 from dinocli.report.label_parts import label_parts
 from dinocli.report.page import Cell, Part, Report, Table, write_report
 from dinocli.report.page_parts import FactList, NoteList, command_line
+from dinocli.report.text import difference, score
 from dinocli.tasks.evaluate.evaluate_options import EvaluateOptions, EvaluateResult
 
 HOW_TO_READ = (
@@ -89,9 +90,9 @@ def _score_table(found: EvaluateResult, column: str) -> Table:
 
 
 def _score_cells(row: ScoreRow) -> list[Cell]:
-    cells: list[Cell] = [row.name, float(row.value)]
+    cells: list[Cell] = [row.name, score(row.value)]
     if row.baseline is None:
         return cells
     change = row.difference
     interval = f"{change.low:+.3f} to {change.high:+.3f}" if change else "–"
-    return [*cells, float(row.baseline), f"{row.value - row.baseline:+.3g}", interval, row.verdict]
+    return [*cells, score(row.baseline), difference(row.value, row.baseline), interval, row.verdict]

@@ -15,6 +15,7 @@ from dinocli.report.chart import Curve
 from dinocli.report.neighbour_pictures import neighbour_table
 from dinocli.report.page import Part, Report, Table, write_report
 from dinocli.report.page_parts import Charts, FactList, Listing, NoteList, Sheet, command_line
+from dinocli.report.text import difference
 from dinocli.tasks.inputs import describe_weights
 from dinocli.tasks.train.advice import LABEL_SOME, READ_YOURS
 from dinocli.tasks.train.budget import TrainPlan
@@ -149,7 +150,8 @@ def run_facts(context: TrainContext, plan: TrainPlan, trained: Trained, selectio
     if selection.alpha < 1:
         adapted += f", interpolated with the start (alpha {selection.alpha:g})"
     ended = f" ({result.early_end})" if result.early_end else ""
-    device = f"{context.precision.device}, {context.precision.name}, {context.world.size} process(es)"
+    processes = "1 process" if context.world.size == 1 else f"{context.world.size} processes"
+    device = f"{context.precision.device}, {context.precision.name}, {processes}"
     return [
         ("images", f"{len(context.store)} in {context.images.root}"),
         ("distinct images", f"about {context.distinct}, near-copies counted once"),
@@ -199,7 +201,7 @@ def _score_table(title: str, lines: Sequence[ScoreLine], note: str) -> Table:
 
 
 def _change(line: ScoreLine) -> str:
-    return f"{line.adapted - line.start:+.3g}"
+    return difference(line.adapted, line.start)
 
 
 def _gain_table(gains: Sequence[Gain], score: SelectionScore) -> Table:
@@ -212,15 +214,19 @@ def _gain_table(gains: Sequence[Gain], score: SelectionScore) -> Table:
 def _probe_curves(results: Sequence[ProbeResult], score: SelectionScore) -> list[Curve]:
     steps = [result.step for result in results]
     selected = [result.selection_score for result in results]
-    shown = {"retrieval_top1": "Crop finds its image, top-1", "rankme": "RankMe", "feature_std": "Feature std"}
+    shown = {
+        "retrieval_top1": ("Crop finds its image, top-1", "fraction of crops"),
+        "rankme": ("RankMe", "effective dimensions"),
+        "feature_std": ("Feature std", "mean over channels; 1 is isotropic"),
+    }
     label = {score.label: selected}
     curves = [Curve("Selection score of the guard", "step", "", steps, label, start=selected[0])]
     if len(results[0].defects_N):
         defects = [result.defect_score for result in results]
         curves.append(Curve("Synthetic-defect few-shot", "step", "", steps, {"accuracy": defects}, start=defects[0]))
-    for key, title in shown.items():
+    for key, (title, unit) in shown.items():
         values = [getattr(result.scores, key) for result in results]
-        curves.append(Curve(title, "step", "", steps, {key.replace("_", " "): values}, start=values[0]))
+        curves.append(Curve(title, "step", "", steps, {unit: values}, start=values[0]))
     return curves
 
 
