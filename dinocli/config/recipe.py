@@ -231,7 +231,7 @@ class Run(Section):
     )
     attention: Literal["auto", "fused", "math"] = Field(description="attention kernels; auto is measured at the start")
     compile: bool | Auto = Field(
-        description="torch.compile backbones and views; auto: on a GPU, where it saves more of the run than it costs; "
+        description="torch.compile networks and views; auto: on a GPU, where it saves more of the run than it costs; "
         "on a CPU true needs a C++ compiler"
     )
     save_every: int = Field(ge=1, description="steps between checkpoints")

@@ -1,10 +1,12 @@
 """torch.compile of the training step, and the decision whether it saves time within a run."""
 
 import time
+import warnings
 from collections.abc import Callable
 
 import torch
 
+from dinocli.engine.build import set_stage
 from dinocli.engine.device import MIN_SPEEDUP
 from dinocli.engine.distributed import any_rank, from_main
 from dinocli.engine.step import Learner
@@ -14,9 +16,16 @@ COMPILE_SECONDS, MAX_SAVING = 90.0, 0.3
 
 
 def compile_learner(learner: Learner) -> None:
-    """Compile both backbones, with one graph per resolution, and on a GPU the augmentation."""
-    for network in (learner.student, learner.teacher):
-        network.backbone.compile(dynamic=False)
+    """Compile the student and the network of the targets, with one graph each, and on a GPU the augmentation.
+
+    Not the backbones by themselves: probes call them in eval mode with other image sizes and incomplete batches. Each
+    would be compiled for seconds, and torch limits the graphs of one function, shared by all modules, to eight: later
+    ones would run without compilation, and nobody would notice.
+    """
+    # Advice of the compiler that users cannot follow, such as TF32 for all products in float32.
+    warnings.filterwarnings("ignore", module=r"torch\._(dynamo|functorch|inductor)")
+    for network in (learner.student, learner.targets):
+        network.compile(dynamic=False)
     if learner.precision.device.type != "cpu":
         learner.views.compile()
 
@@ -31,7 +40,7 @@ def settle_compile(
     Args:
         setting: `run.compile` of the recipe: true, false or auto, which compiles on GPUs only.
         steps: Steps of the run.
-        make_trial: Builds a learner for the trial.
+        make_trial: Builds a learner for the trial, in the first stage of the run.
         one_step: Takes one training step with a learner.
 
     Returns:
@@ -40,9 +49,11 @@ def settle_compile(
     if not setting:
         return False, ""
     trial = make_trial()
-    device = trial.precision.device
+    device, begins_with_head = trial.precision.device, not trial.student.backbone_learns
     if setting == "auto" and device.type != "cuda":
         return False, ""
+    if begins_with_head:  # most of the run is in the stage after it
+        set_stage(trial, backbone_learns=True)
     plain = _seconds(trial, one_step, device) if setting == "auto" else 0.0
     if setting == "auto" and plain * steps * MAX_SAVING < COMPILE_SECONDS:
         return (
@@ -55,6 +66,9 @@ def settle_compile(
         one_step(trial)
         first = time.monotonic() - begin
         compiled = _seconds(trial, one_step, device)
+        if begins_with_head:  # a stage has a graph of its own; the run finds this one ready
+            set_stage(trial, backbone_learns=False)
+            one_step(trial)
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
     if any_rank(bool(reason)):

@@ -1,15 +1,20 @@
 """The decision to compile; the compiler is replaced, because it takes a minute."""
 
+import copy
 import time
 
 import pytest
 import torch
+from torch._dynamo.testing import CompileCounter
 
 from dinocli.engine import compilation
+from dinocli.engine.build import set_stage
 from dinocli.engine.compilation import COMPILE_SECONDS, MAX_SAVING, compile_learner, settle_compile
 from dinocli.engine.device import Precision
-from dinocli.engine.step import Learner
-from tests.engine.learners import tiny_learner
+from dinocli.engine.step import Learner, train_step
+from dinocli.models.features import extract
+from tests.device.test_step import learner_on
+from tests.engine.learners import batch_of, tiny_learner
 
 CUDA = Precision(torch.device("cuda", 0), "bf16", "fused")
 
@@ -71,11 +76,14 @@ def test_a_failing_compiler_falls_back_to_plain_execution() -> None:
     assert said.endswith("continuing without it: No working C++ compiler found")
 
 
-def test_both_backbones_are_compiled_and_on_a_cpu_the_views_are_not() -> None:
+def test_networks_are_compiled_but_not_the_backbones_that_probes_call() -> None:
     learner = tiny_learner()
     compile_learner(learner)
-    assert learner.student.backbone._compiled_call_impl is not None
-    assert learner.teacher.backbone._compiled_call_impl is not None
+    for network in (learner.student, learner.teacher):
+        assert network._compiled_call_impl is not None
+        assert network.backbone._compiled_call_impl is None
+    assert copy.deepcopy(learner.student)._compiled_call_impl is None
+    assert not any("_orig_mod" in name for name in learner.student.state_dict())
     begin = time.monotonic()
     assert learner.views._begin.__name__ == "begin_views"
     assert not hasattr(learner.views._begin, "_torchdynamo_orig_callable")
@@ -83,3 +91,36 @@ def test_both_backbones_are_compiled_and_on_a_cpu_the_views_are_not() -> None:
     compile_learner(learner)
     assert hasattr(learner.views._begin, "_torchdynamo_orig_callable")
     assert time.monotonic() - begin < 60, "nothing was compiled before its first call"
+
+
+def test_the_trial_covers_both_stages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run spends most of its steps in the second, and must not meet the compiler in its middle."""
+    clock, stages = Clock(monkeypatch, 1.0, 0.1), list[bool]()
+
+    def trial() -> Learner:
+        learner = clock.trial()
+        set_stage(learner, backbone_learns=False)
+        return learner
+
+    def step(learner: Learner) -> None:
+        stages.append(learner.student.backbone_learns)
+        clock.step(learner)
+
+    assert settle_compile("auto", 10_000, trial, step)[0]
+    assert stages == [True, True, True, True, True, False]
+
+
+@pytest.mark.slow
+def test_a_network_has_one_graph_a_stage_and_probes_have_none() -> None:
+    torch._dynamo.reset()
+    counter = CompileCounter()
+    learners = [learner_on(torch.device("cpu"), precision="bf16") for _ in range(2)]
+    compile_learner(learners[1])
+    with torch.compiler.set_stance(force_backend=counter):
+        for step, backbone_learns in enumerate((False, False, True, True)):
+            for learner in learners:
+                set_stage(learner, backbone_learns=backbone_learns)
+                extract(learner.teacher.backbone, [torch.randn(2 + step, 3, 32, 32)], autocast=None)
+            plain, compiled = (train_step(learner, batch_of(4, seed=step), step).values_N for learner in learners)
+            torch.testing.assert_close(compiled, plain)
+    assert counter.frame_count == 3, "teacher; student in both stages"

@@ -2,7 +2,9 @@
 
 import math
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 
@@ -10,6 +12,7 @@ from dinocli.config.guard_plan import final_work, step_work
 from dinocli.config.load import with_values
 from dinocli.config.recipe import Recipe
 from dinocli.data.labels import Labels
+from dinocli.data.loader import Batch
 from dinocli.engine.compilation import settle_compile
 from dinocli.engine.distributed import from_main
 from dinocli.engine.run_seconds import PAGE_FORWARDS, Costs, RunSeconds, RunSize, run_seconds
@@ -163,8 +166,13 @@ def _settled_compile(context: TrainContext, recipe: Recipe) -> Recipe:
     def trial() -> Learner:
         return context.learner(recipe)
 
+    @cache
+    def slices() -> list[Batch]:
+        with closing(loader.steps(0, 1)) as steps:
+            return next(steps)
+
     def one_step(learner: Learner) -> None:
-        train_step(learner, next(loader.steps(0, 1)), 0)
+        train_step(learner, slices(), 0)
 
     decided, reason = settle_compile(recipe.run.compile, int(recipe.run.steps), trial, one_step)
     if reason:
