@@ -1,10 +1,13 @@
 """Profile of the training step: named ranges of torch's profiler, as a table and a Chrome trace."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch._C._autograd import DeviceType
+from torch.autograd.profiler_util import FunctionEvent
 from torch.profiler import ProfilerActivity, profile, record_function, schedule
 
 from dinocli.data.loader import Batch, Loader
@@ -22,6 +25,7 @@ PARTS = (
 """Ranges of a step in order; crop and photometric are parts of the multi-crop."""
 
 _INNER = ("crop", "photometric")
+_STEP = "ProfilerStep*"
 _SKIPPED_STEPS, _WARMUP_STEPS, PROFILED_STEPS = 2, 1, 10  # the first steps allocate memory and choose kernels
 
 
@@ -34,8 +38,8 @@ class ProfiledLoader:
         reporter: Receives the table.
 
     Attributes:
-        seconds: Seconds per step of each range by name, on the device if it is a GPU; empty before the profile is
-            complete.
+        seconds: Seconds per step of each range by name, of its kernels if the device is a GPU (the wait for images is
+            always that of the host); empty before the profile is complete.
     """
 
     def __init__(self, loader: Loader, trace: Path | None, reporter: ProgressReporter) -> None:
@@ -51,7 +55,8 @@ class ProfiledLoader:
                 f"--profile looks at steps after the first {_SKIPPED_STEPS + _WARMUP_STEPS}: there are none"
             )
         with (
-            profile(activities=activities, schedule=plan, on_trace_ready=self._report) as profiler,
+            # One cycle; torch 2.11 warns about the events of earlier ones if they are not kept.
+            profile(activities=activities, schedule=plan, on_trace_ready=self._report, acc_events=True) as profiler,
             closing(self.loader.steps(first, last)) as batches,
         ):
             for step in range(first, last):
@@ -65,33 +70,69 @@ class ProfiledLoader:
         if self.trace:
             with atomic_file(self.trace) as file:
                 profiler.export_chrome_trace(file.name)
-        events = {event.key: event for event in profiler.key_averages()}
-        whole = events["ProfilerStep*"]
-        on_device = any(event.device_time_total for event in events.values())
-        times = {name: events[name].device_time_total if on_device else events[name].cpu_time_total for name in PARTS}
-        self.seconds = {name: value / whole.count / 1e6 for name, value in times.items()}
-        for line in step_table({name: event.cpu_time_total for name, event in events.items()}, whole.count):
+        times = RangeTimes.of(profiler.events() or [])  # type: ignore[no-untyped-call]
+        counted = {**times.host, **times.device, WAIT: times.host.get(WAIT, 0.0)} if times.device else times.host
+        self.seconds = {name: counted.get(name, 0.0) / times.steps / 1e6 for name in PARTS}
+        for line in step_table(times.host, times.steps):
             self.reporter.line(line)
-        if on_device:
-            self.reporter.line("time on the device:")
-            for line in step_table({name: event.device_time_total for name, event in events.items()}, whole.count):
+        if times.device:
+            self.reporter.line("kernels on the device:")
+            for line in step_table(times.device, times.steps, rest="idle, other"):
                 self.reporter.line(line)
         if self.trace:
             self.reporter.line(f"trace: {self.trace}; open it in Perfetto or chrome://tracing")
 
 
-def step_table(microseconds: dict[str, float], steps: int) -> list[str]:
+@dataclass(frozen=True)
+class RangeTimes:
+    """Microseconds of each range over all profiled steps.
+
+    Args:
+        host: Time between begin and end of a range, by name; `ProfilerStep*` is the whole step.
+        device: Time of the kernels that were launched within a range, and the whole step of the host; empty on a CPU.
+        steps: Number of profiled steps.
+    """
+
+    host: dict[str, float]
+    device: dict[str, float]
+    steps: int
+
+    @classmethod
+    def of(cls, events: Iterable[FunctionEvent]) -> "RangeTimes":
+        """Sum the events of a profile.
+
+        Not `key_averages`: on a GPU it has a second entry with the name of each range, without time on the host, and
+        its ranges lack the kernels of the backward pass, which another thread launches while this one waits.
+        """
+        host_events = [event for event in events if event.device_type == DeviceType.CPU]
+        ranges: dict[str, list[tuple[float, float]]] = {}
+        for event in host_events:
+            if event.name in (*PARTS, _STEP):
+                ranges.setdefault(event.name, []).append((event.time_range.start, event.time_range.end))
+        host = {name: sum(end - start for start, end in spans) for name, spans in ranges.items()}
+        device = dict.fromkeys(ranges, 0.0)
+        for event in host_events:
+            kernels = sum(kernel.duration for kernel in event.kernels if kernel.name not in ranges)
+            for name, spans in ranges.items() if kernels else ():
+                if any(start <= event.time_range.start <= end for start, end in spans):
+                    device[name] += kernels
+        busy = any(device.values())
+        return cls(host, {**device, _STEP: host[_STEP]} if busy else {}, len(ranges[_STEP]))
+
+
+def step_table(microseconds: dict[str, float], steps: int, rest: str = "the rest") -> list[str]:
     """Return a table of milliseconds per step and share of each range, as lines.
 
     Args:
         microseconds: Total time of all profiled steps by range; `ProfilerStep*` is the whole step.
         steps: Number of profiled steps.
+        rest: Name of the time outside of the ranges.
     """
-    whole = microseconds["ProfilerStep*"]
+    whole = microseconds[_STEP]
     named = sum(microseconds.get(name, 0.0) for name in PARTS if name not in _INNER)
     rows = [(f"  {name}" if name in _INNER else name, microseconds[name]) for name in PARTS if name in microseconds]
     lines = [
         f"{name:<17} {value / steps / 1000:9.2f} ms {value / whole:6.1%}"
-        for name, value in (*rows, ("the rest", max(0.0, whole - named)))
+        for name, value in (*rows, (rest, max(0.0, whole - named)))
     ]
     return [f"{steps} steps of {whole / steps / 1000:.1f} ms:", *lines]

@@ -6,19 +6,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from torch._C._autograd import DeviceType
+from torch.autograd.profiler_util import FunctionEvent
 
 from dinocli.data.loader import Batch
 from dinocli.engine.step import train_step
-from dinocli.engine.step_profile import PARTS, ProfiledLoader, step_table
+from dinocli.engine.step_profile import PARTS, ProfiledLoader, RangeTimes, step_table
 from tests.engine.learners import batch_of, tiny_learner
 from tests.tasks.drive import Ears
 
 
 class Batches:
-    """A loader of some batches of noise."""
+    """A loader of given batches, or of noise."""
+
+    def __init__(self, given: list[list[Batch]] | None = None) -> None:
+        self.given = given
 
     def steps(self, first: int, last: int) -> Generator[list[Batch], None, None]:
-        yield from (batch_of(4, seed=step) for step in range(first, last))
+        yield from (self.given[step] if self.given else batch_of(4, seed=step) for step in range(first, last))
 
 
 def losses(loader: Any, steps: int) -> list[float]:
@@ -59,3 +64,32 @@ def test_the_table_by_hand() -> None:
         "teacher                5.00 ms  25.0%",
         "the rest               5.00 ms  25.0%",
     ]
+
+
+def event(name: str, start: float, end: float, kernels: float = 0.0, **options: Any) -> FunctionEvent:
+    known = {"id": 0, "thread": 1, **options}
+    made = FunctionEvent(name=name, start_us=start, end_us=end, **known)  # type: ignore[no-untyped-call]
+    if kernels:
+        made.append_kernel(f"kernel of {name}", 0, kernels)  # type: ignore[no-untyped-call]
+    return made
+
+
+def test_kernels_of_another_thread_belong_to_the_range_that_waits_for_it() -> None:
+    """Events as torch 2.11 gives them for a GPU: each range a second time, as an annotation on the device."""
+    events = [
+        event("ProfilerStep*", 0, 100),
+        event("multi-crop", 0, 20),
+        event("crop", 5, 15),
+        event("aten::bmm", 6, 7, kernels=300),
+        event("backward", 50, 80),
+        event("aten::mm", 60, 61, kernels=500, thread=2),
+        event("aten::add", 90, 91, kernels=10),
+        event("ProfilerStep*", 30, 1000, device_type=DeviceType.CUDA),
+        event("backward", 70, 75, device_type=DeviceType.CUDA),
+        event("kernel of aten::mm", 200, 700, device_type=DeviceType.CUDA),
+    ]
+    times = RangeTimes.of(events)
+    assert times.steps == 1
+    assert times.host == {"ProfilerStep*": 100, "multi-crop": 20, "crop": 10, "backward": 30}
+    assert times.device == {"ProfilerStep*": 100, "multi-crop": 300, "crop": 300, "backward": 500}
+    assert RangeTimes.of(events[:3]).device == {}
