@@ -110,7 +110,7 @@ def run(trainer: Trainer, options: LoopOptions) -> RunResult:
     warned: set[str] = set()
     reporter.progress("training", options.first_step, steps)
     with Signals().caught() as signals, contextlib.closing(trainer.loader.steps(options.first_step, last)) as batches:
-        requested = time.monotonic()
+        counted = requested = time.monotonic()
         for step, slices in enumerate(batches, options.first_step):
             now, received = learner.plan.at(step), time.monotonic()
             if now.backbone_learns != learner.student.backbone_learns:
@@ -118,8 +118,8 @@ def run(trainer: Trainer, options: LoopOptions) -> RunResult:
                 reporter.line(f"step {step}: head warm-up is over, the backbone trains from here on")
             stats = train_step(learner, slices, step)
             done, ended = step + 1, time.monotonic()
-            monitor.add(done, stats, now, Timing(ended - requested, received - requested))
-            requested = ended
+            monitor.add(done, stats, now, Timing(ended - counted, received - requested))
+            counted = ended
             stopping = any_rank(signals.number > 0)
             late = options.max_seconds < math.inf and any_rank(time.monotonic() - began > options.max_seconds)
             probe_due = done % options.probe_every == 0 or done == steps or late
@@ -139,7 +139,7 @@ def run(trainer: Trainer, options: LoopOptions) -> RunResult:
                 run_probe(trainer, done)
                 if done < steps:
                     reporter.progress("training", done, steps)
-                requested = time.monotonic()
+                counted = time.monotonic()
             if monitor.stop_reason and options.guard_stops:
                 break
             if monitor.stop_reason:
@@ -147,12 +147,13 @@ def run(trainer: Trainer, options: LoopOptions) -> RunResult:
                 monitor.stop_reason = ""
             if save_due:
                 checkpointer.save(learner, monitor, done, time.monotonic() - began)
-                requested = time.monotonic()
+                counted = time.monotonic()
                 stopping = any_rank(signals.number > 0)  # a signal may have come during a probe or a save
             if stopping:
                 raise Interrupted(f"stopped by a signal after step {done} of {steps}; saved", signals.number or 15)
             if late or (probe_due and monitor.stalled(options.patience)):
                 break
+            requested = time.monotonic()  # a read of the metrics waits for the device, not for images
     early_end = ""
     if not monitor.stop_reason and monitor.last_step < steps:
         early_end = STALLED if monitor.stalled(options.patience) else LATE
