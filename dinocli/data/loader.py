@@ -158,17 +158,24 @@ class Loader:
         if self._resident:
             pixels = self._resident.collate([canvas for _, canvas in canvases if isinstance(canvas, Tensor)])
         else:
-            # NumPy, not torch: one parallel torch call in this thread makes OpenMP see more threads than cores, and
-            # from then on torch's threads sleep between calls. Augmentation on a CPU took twice as long.
-            array: Any = np.zeros(shape, self.store.dtype)
-            pixels = torch.from_numpy(array)
-            if self.device.type == "cuda":
-                pixels = pixels.pin_memory()
-                array = pixels.numpy()
+            pixels = self._blank(shape)
+            array: Any = pixels.numpy()
             for row, (_, canvas) in enumerate(canvases):
                 array[row, :, : canvas.shape[1], : canvas.shape[2]] = canvas
         sizes_B2 = torch.tensor(sizes, dtype=torch.int64).reshape(-1, 2)
         return Batch(pixels.to(self.device, non_blocking=True), sizes_B2, start, [image for image, _ in canvases])
+
+    def _blank(self, shape: tuple[int, ...]) -> Tensor:
+        """Return zeros on the host, page-locked for a GPU: torch reuses the memory once the copy from it has ended."""
+        if self.device.type == "cuda":
+            dtype = torch.uint16 if self.store.dtype == np.uint16 else torch.uint8
+            locked = torch.empty(shape, dtype=dtype, pin_memory=True)
+            locked.numpy().fill(0)
+            return locked
+        # NumPy, not torch: one parallel torch call in this thread makes OpenMP see more threads than cores, and from
+        # then on torch's threads sleep between calls. Augmentation on a CPU took twice as long.
+        blank: Any = np.zeros(shape, self.store.dtype)
+        return torch.from_numpy(blank)
 
 
 class _Failed:

@@ -236,3 +236,23 @@ def test_store_is_copied_to_a_gpu_once(tmp_path: Path, monkeypatch: pytest.Monke
     assert first is not None
     assert resident_on(device, store) is first
     assert made == [device]
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_batches_for_a_gpu_are_collated_in_page_locked_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deep: bool
+) -> None:
+    """With a simulated GPU, whose host memory is used again and not empty."""
+    loader = make_loader(make_store(tmp_path))
+    loader.device, loader.store.dtype = torch.device("cuda", 0), np.dtype(np.uint16 if deep else np.uint8)
+    asked: list[bool] = []
+
+    def used_memory(shape: tuple[int, ...], *, dtype: torch.dtype, pin_memory: bool) -> torch.Tensor:
+        asked.append(pin_memory)
+        return torch.full(shape, 7).to(dtype)
+
+    monkeypatch.setattr(torch, "empty", used_memory)
+    blank = loader._blank((2, 3, 4, 5))
+    assert asked == [True]
+    assert (blank.dtype, blank.shape) == (torch.uint16 if deep else torch.uint8, (2, 3, 4, 5))
+    assert not blank.int().any()
