@@ -34,10 +34,11 @@ docs: $(INSTALLED)
 faults: $(INSTALLED)
 	$(BIN)/python -m pytest -m "slow or not slow" tests/faults tests/data/test_limits.py
 
-# On a machine with a GPU: the tests that need one, every command once, one table of speeds. Under four minutes.
-gpu: $(INSTALLED)
-	$(BIN)/python -m pytest -m gpu tests/device
-	$(BIN)/python benchmarks/gpu.py
+# On a machine with a GPU: every command once and one table of speeds, in under four minutes; then the tests that need
+# a GPU. Without a network, `make gpu GPU_PYTHON=python3` takes a Python that has torch, the other dependencies and pytest.
+gpu: $(if $(GPU_PYTHON),,$(INSTALLED))
+	PYTHONPATH="$(CURDIR):$$PYTHONPATH" $(or $(GPU_PYTHON),$(BIN)/python) benchmarks/gpu.py
+	PYTHONPATH="$(CURDIR):$$PYTHONPATH" $(or $(GPU_PYTHON),$(BIN)/python) -m pytest -m gpu tests/device
 
 # Known weaknesses of the installed packages, from the advisories of the package index; a package that it does not know
 # ends it, since what was not looked up is not clean. Local builds, such as torch's +cpu, stand there by their version.

@@ -8,7 +8,8 @@ The table has one row per batch size, plain and compiled: the loop with loading 
 multi-crop alone; launches, copies and waits of the host per step; the share of a step in which the GPU computes; peak
 memory; TFLOP/s of the networks and of a plain matrix product. `embed`: images per second with decoding.
 
-Measurements that do not fit into `--seconds` are left out and named. On a CPU: `--model test_vit --batch 8`.
+Measurements that do not fit into `--seconds` are left out and named; the compiled rows, which take a minute each, come
+last. On a CPU: `--model test_vit --batch 8`.
 """
 
 import argparse
@@ -18,7 +19,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,22 +42,44 @@ from dinocli.engine.distributed import World
 from dinocli.models.create import create_backbone
 
 CANVAS, EMBEDDED, MATRIX = (448, 600), 512, 8192
+NEEDED = {"plain": 20, "compiled": 75, "commands": 20}
+"""Seconds that have to be left for a measurement to start."""
+
 WAITS = ("cudaStreamSynchronize", "cudaDeviceSynchronize", "cudaEventSynchronize")
 SMALL = ("--set", "guard.probe_images=8", "--set", "model.weights=none", "--steps", "3", "--batch-size", "8")
-COMMANDS = {
-    "doctor": ["doctor"],
-    "pretrain": ["pretrain", "images", "--model", "{model}", *SMALL, "--out", "run"],
-    "finetune-ssl": ["finetune-ssl", "images", "--model", "{model}", *SMALL, "--out", "tuned"],
-    "fp16": ["pretrain", "images", "--model", "{model}", *SMALL, "--set", "run.precision=fp16", "--out", "half"],
-    "embed": ["embed", "images", "--weights", "run", "--out", "feats.npy"],
-    "embed --keep-aspect": ["embed", "images", "--weights", "run", "--keep-aspect", "--out", "kept.npy"],
-    "embed --tile": ["embed", "images", "--weights", "run", "--tile", "256", "--out", "tiles.npy"],
-    "cluster": ["cluster", "feats.npy", "-k", "3", "--out", "clusters.csv"],
-    "search": ["search", "images/0.png", "--in", "feats.npy"],
-    "segment": ["segment", "images", "--weights", "run", "--method", "kmeans", "--out", "masks"],
-    "evaluate": ["evaluate", "images", "--weights", "run"],
-    "export": ["export", "run", "--format", "timm", "--out", "exported"],
-}
+PROFILED = (*SMALL, "--steps", "8", "--profile")  # after the third step
+WAVES = (
+    {
+        "doctor": ["doctor"],
+        "pretrain": ["pretrain", "images", "--model", "{model}", *SMALL, "--out", "run"],
+        "finetune-ssl": [
+            "finetune-ssl",
+            "images",
+            "--model",
+            "{model}",
+            *SMALL,
+            "--steps",
+            "8",
+            "--profile",
+            "--out",
+            "tuned",
+        ],
+        "fp16": ["pretrain", "images", "--model", "{model}", *SMALL, "--set", "run.precision=fp16", "--out", "half"],
+    },
+    {
+        "embed": ["embed", "images", "--weights", "run", "--out", "feats.npy"],
+        "embed --keep-aspect": ["embed", "images", "--weights", "run", "--keep-aspect", "--out", "kept.npy"],
+        "embed --tile": ["embed", "images", "--weights", "run", "--tile", "256", "--out", "tiles.npy"],
+        "segment": ["segment", "images", "--weights", "run", "--method", "kmeans", "--out", "masks"],
+        "evaluate": ["evaluate", "images", "--weights", "run"],
+        "export": ["export", "run", "--format", "timm", "--out", "exported"],
+    },
+    {
+        "cluster": ["cluster", "feats.npy", "-k", "3", "--out", "clusters.csv"],
+        "search": ["search", "images/0.png", "--in", "feats.npy"],
+    },
+)
+"""Commands by name; those of a wave run at once."""
 
 
 @dataclass
@@ -117,6 +142,7 @@ class Bench:
     def row(self, batch: int, compiled: bool, folder: Path, public: PublicDino | None) -> Row:
         """Measure one batch size, plain or compiled."""
         recipe, row = self.recipe(batch), Row(batch, compiled)
+        held = torch.cuda.memory_allocated() if self.cuda else 0  # by the public step
         backbone = create_backbone(recipe.model.name, drop_path=recipe.model.drop_path).to(self.device)
         precision = Precision(self.device, "fp32", "fused")  # on a CPU the choice takes longer than the measurement
         if self.cuda:
@@ -143,13 +169,24 @@ class Bench:
             row.public_images_per_second = batch / theirs[0]
             row.ratio = theirs[0] / row.seconds
         if self.cuda:
-            row.peak_gib = torch.cuda.max_memory_allocated() / 2**30
+            row.peak_gib = (torch.cuda.max_memory_allocated() - held) / 2**30
             self._profile(row, loop)
+        return row
+
+    def tried(self, batch: int, compiled: bool, folder: Path, public: PublicDino | None) -> Row:
+        """Measure a row if there is time; the row says what failed. The public step has the first batch size only."""
+        row = Row(batch, compiled, error=f"left out: {self.left():.0f} s were left")
+        if self.left() > NEEDED["compiled" if compiled else "plain"]:
+            try:
+                row = self.row(batch, compiled, folder, public if batch == self.options.batch[0] else None)
+            except Exception as error:
+                row.error = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        print(json.dumps(asdict(row)), file=sys.stderr, flush=True)
         return row
 
     def _profile(self, row: Row, loop: Loop) -> None:
         for work, is_step in ((loop.steps, True), (loop.loading, False)):
-            with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as seen:
+            with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA], acc_events=True) as seen:
                 seconds = self.timed(work, 2)
             events = seen.events() or []
             names = [event.name for event in events]
@@ -160,9 +197,11 @@ class Bench:
             row.launches = launches
             row.copies = sum(name.startswith("cudaMemcpy") for name in names) // 2
             row.waits = sum(name in WAITS for name in names) // 2
-            device = sum(e.time_range.elapsed_us() for e in events if e.device_type.name == "CUDA") / 2e6
-            row.busy = device / seconds
-            slowest = sorted(seen.key_averages(), key=lambda e: -e.self_device_time_total)[:8]
+            # Named ranges of the host are listed on the device too, from their first to their last kernel.
+            kernels = [e for e in events if e.device_type.name == "CUDA" and not e.is_user_annotation]
+            row.busy = sum(e.time_range.elapsed_us() for e in kernels) / 2e6 / seconds
+            averages = [e for e in seen.key_averages() if not e.is_user_annotation]
+            slowest = sorted(averages, key=lambda e: -e.self_device_time_total)[:8]
             row.slowest = [f"{e.key[:60]} x{e.count // 2} {e.self_device_time_total / 2000:.2f} ms" for e in slowest]
 
     def matmul(self) -> float:
@@ -178,26 +217,27 @@ class Bench:
         return float(2 * size**3 / self.timed(work, 10) / 1e12)
 
     def commands(self, folder: Path) -> dict[str, str]:
-        """Run every command once as a subprocess; return how each ended."""
-        ended = {}
-        for name, words in COMMANDS.items():
-            if self.left() < 60:
-                ended[name] = "left out: no time"
+        """Run every command once as a subprocess, those of a wave together; return how each ended."""
+        ended: dict[str, str] = {}
+        for wave in WAVES:
+            if self.left() < NEEDED["commands"]:
+                ended |= dict.fromkeys(wave, "left out: no time")
                 continue
-            line = [sys.executable, "-m", "dinocli", *[word.format(model=self.options.model) for word in words]]
-            more = ["--device", self.options.device] if words[0] not in ("doctor", "export") else []
-            begin = time.monotonic()
-            try:
-                done = subprocess.run(
-                    [*line, *more], cwd=folder, capture_output=True, text=True, timeout=60, check=False
-                )
-            except subprocess.TimeoutExpired:
-                ended[name] = "stopped after 60 s"
-                continue
-            last = (done.stderr.strip().splitlines() or [""])[-1]
-            how = "ok" if done.returncode == 0 else f"EXIT {done.returncode}: {last}"
-            ended[name] = f"{how} ({time.monotonic() - begin:.0f} s)"
+            with ThreadPoolExecutor(len(wave)) as pool:
+                ended |= dict(zip(wave, pool.map(partial(self._command, folder), wave.values()), strict=True))
         return ended
+
+    def _command(self, folder: Path, words: list[str]) -> str:
+        line = [sys.executable, "-m", "dinocli", *[word.format(model=self.options.model) for word in words]]
+        more = ["--device", self.options.device] if words[0] not in ("doctor", "export") else []
+        begin = time.monotonic()
+        try:
+            done = subprocess.run([*line, *more], cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+        except subprocess.TimeoutExpired:
+            return "stopped after 60 s"
+        last = (done.stderr.strip().splitlines() or [""])[-1]
+        how = "ok" if done.returncode == 0 else f"EXIT {done.returncode}: {last}"
+        return f"{how} ({time.monotonic() - begin:.0f} s)"
 
     def embed(self, folder: Path) -> float:
         """Return images per second of `embed`, decoding included, after a warm-up with a few images."""
@@ -276,23 +316,15 @@ def main() -> None:
             train_step.IMAGES, kept = count, train_step.IMAGES
             write_images(folder / part, CANVAS, grey=False)
             train_step.IMAGES = kept
-        rows = []
-        for batch in options.batch:
-            public: PublicDino | None = None
-            for compiled in (False, True):
-                row = Row(batch, compiled, error=f"left out: {bench.left():.0f} s were left")
-                if bench.left() > 30:
-                    try:
-                        if batch == options.batch[0]:
-                            public = public or public_of(bench, batch, folder)
-                        row = bench.row(batch, compiled, folder / "colour", public)
-                    except Exception as error:
-                        row.error = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-                rows.append(row)
-                print(json.dumps(asdict(row)), file=sys.stderr, flush=True)
-        about["embed images a second"] = round(bench.embed(folder / "colour"), 1)
+        try:
+            about["embed images a second"] = round(bench.embed(folder / "colour"), 1)
+        except Exception as error:
+            about["embed"] = f"{type(error).__name__}: {error}"
+        public = public_of(bench, options.batch[0], folder)
+        rows = [bench.tried(batch, False, folder / "colour", public) for batch in options.batch]
         if not options.skip_commands:
             about |= bench.commands(folder)
+        rows += [bench.tried(batch, True, folder / "colour", public) for batch in options.batch]
     show(rows, about)
     if options.json:
         options.json.write_text(json.dumps({"about": about, "rows": [asdict(row) for row in rows]}, indent=1))

@@ -90,7 +90,7 @@ def write_images(folder: Path, size: tuple[int, int], *, grey: bool) -> None:
     for number in range(IMAGES):
         small = rng.integers(0, 256, (size[0] // 10, size[1] // 10, 3), dtype=np.uint8)
         image = Image.fromarray(small).resize(size[::-1], Image.Resampling.BICUBIC)
-        (image.convert("L") if grey else image).save(folder / f"{number}.png")
+        (image.convert("L") if grey else image).save(folder / f"{number}.png", compress_level=1)
 
 
 class Loop:

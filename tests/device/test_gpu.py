@@ -9,16 +9,21 @@ import torch
 
 from dinocli.engine.compilation import compile_learner
 from dinocli.engine.step import train_step
+from dinocli.engine.step_profile import ProfiledLoader
 from dinocli.tasks.embed.embed import embed
 from tests.augment.test_multicrop import canvases, everything
 from tests.device.test_multicrop import views_of
 from tests.device.test_step import EVERYTHING, learner_on, steps
 from tests.engine.learners import batch_of
+from tests.engine.test_step_profile import Batches
+from tests.tasks.drive import Ears
 from tests.tasks.embed.drive import job, write_images
 
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU"),
+    pytest.mark.filterwarnings("ignore:Synchronization debug mode"),
+    pytest.mark.filterwarnings(r"ignore:::torch\._inductor"),
 ]
 
 
@@ -48,8 +53,7 @@ def test_nothing_in_a_step_waits() -> None:
     assert bool(torch.stack(figures)[:, 4].all())
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
-@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize(("precision", "compiled"), [("fp32", False), ("bf16", False), ("fp16", False), ("bf16", True)])
 def test_a_step_learns_what_the_cpu_learns(precision: str, compiled: bool) -> None:
     device = torch.device("cuda", 0)
     learner = learner_on(device, precision=precision)
@@ -58,6 +62,19 @@ def test_a_step_learns_what_the_cpu_learns(precision: str, compiled: bool) -> No
     wanted = torch.stack(steps(learner_on(torch.device("cpu")), 3, torch.device("cpu")))[:, :3]
     found = torch.stack(steps(learner, 3, device))[:, :3].cpu()
     torch.testing.assert_close(found, wanted, atol=0.05, rtol=0.02)
+
+
+def test_the_profile_names_the_kernels_of_every_part() -> None:
+    """Those of the backward pass too, which another thread launches."""
+    device = torch.device("cuda", 0)
+    learner, ears = learner_on(device, precision="bf16"), Ears()
+    there = [[replace(part, pixels_BCHW=part.pixels_BCHW.to(device)) for part in batch_of(4, seed=n)] for n in range(6)]
+    profiled = ProfiledLoader(Batches(there), None, ears)  # type: ignore[arg-type]
+    for step, slices in enumerate(profiled.steps(0, 6)):
+        train_step(learner, slices, step)
+    assert "kernels on the device:" in ears.lines
+    assert all(seconds > 0 for seconds in profiled.seconds.values()), profiled.seconds
+    assert profiled.seconds["backward"] > 0.3 * profiled.seconds["student"]
 
 
 @pytest.mark.parametrize("keep_aspect", [False, True])
