@@ -45,9 +45,12 @@ class Interrupted(DinocliError):
         self.signal = signal
 
 
+_OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "CUDA error: out of memory", "STATUS_ALLOC_FAILED")
+
+
 def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether an error means out of memory; torch's CPU allocator raises a plain `RuntimeError` for it."""
-    words = "can't allocate memory" in str(error) or "not enough memory" in str(error)
+    """Return whether an error means out of memory; torch raises a plain `RuntimeError` on a CPU and from libraries."""
+    words = any(word in str(error) for word in _OUT_OF_MEMORY)
     return (
         isinstance(error, MemoryError | OutOfMemory)
         or type(error).__name__ == "OutOfMemoryError"

@@ -98,7 +98,7 @@ def leave() -> None:
 
 def all_reduce_sum(tensor: Tensor) -> Tensor:
     """Sum a tensor over all processes, in place, and return it."""
-    if dist.is_initialized():
+    if dist.is_initialized() and dist.get_world_size() > 1:  # gloo would copy it from a GPU and wait for it
         dist.all_reduce(tensor)
     return tensor
 

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from dinocli.augment.multicrop import GLOBAL_VIEWS
 from dinocli.data.loader import Loader
 from dinocli.engine.step import Learner
+from dinocli.models.features import eval_mode
 from dinocli.models.head import ROW_NORM, DinoHead
 from dinocli.progress import ProgressReporter
 
@@ -79,11 +80,15 @@ def fit_prototypes(head: DinoHead, bottleneck_VC: Tensor, seed: int) -> None:
 
 
 def _features(learner: Learner, loader: Loader, reporter: ProgressReporter, views: int) -> Tensor:
-    """Return the teacher's features of at least `views` global views, (V, D)."""
+    """Return the teacher's features of at least `views` global views, (V, D).
+
+    In eval mode: synchronised batch norm would wait for the other processes, which do not take part.
+    """
     features: list[Tensor] = []
-    for views_N3SS in global_views(learner, loader, reporter, views, "initialising the head"):
-        with learner.precision.autocast():
-            features.append(learner.teacher.backbone(views_N3SS).float())
+    with eval_mode(learner.teacher.backbone):
+        for views_N3SS in global_views(learner, loader, reporter, views, "initialising the head"):
+            with learner.precision.autocast():
+                features.append(learner.teacher.backbone(views_N3SS).float())
     return torch.cat(features)
 
 
