@@ -3,11 +3,14 @@
 Legend: B images, C channels, D width, H W pixels of the image, h w cells.
 """
 
+from typing import TYPE_CHECKING
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dinocli.models.backbone import Backbone
+if TYPE_CHECKING:
+    from dinocli.models.backbone import Backbone
 
 MIN_INSIDE_SHARE = 0.5 - 1e-3
 """Share of a cell that must lie inside the region for the cell to count."""
@@ -31,7 +34,7 @@ def mean_inside(grid_BDhw: Tensor, inside_HW: Tensor | None) -> Tensor:
     return grid_BDhw[:, :, cells_of(inside_HW, grid_BDhw)].mean(2)
 
 
-def pool_inside(backbone: Backbone, features: Tensor, x_BCHW: Tensor, inside_HW: Tensor | None) -> Tensor:
+def pool_inside(backbone: "Backbone", features: Tensor, x_BCHW: Tensor, inside_HW: Tensor | None) -> Tensor:
     """Pool an output of `last_features` as the backbone does, without the cells outside a region: (B, D).
 
     Outside cells are replaced by the mean of the inside ones, which does not change a mean, whatever code pools them.

@@ -107,6 +107,26 @@ class FreshMaps:
             return Anomaly(features=features), MethodUsed("anomaly", f"detector {self._detector.folder}")
         return choose(self.context, self.options, Sample(self.context, self.options, self._reporter))
 
+    def forecast(self) -> dict[str, Any]:
+        """Return the chosen method, and the canvas and grid of the first image, as JSON-like data."""
+        context, options, (method, used) = self.context, self.options, self.chosen()
+        extractor = extractor_of(context, options, method.feature_kind)
+        check_tiling(used.name, extractor.tiling, whole_image_only=method.whole_image_only)
+        geometry = extractor.reader.geometry(Reader(context.preprocess, SIZE).size(context.images.path(0)))
+        return {
+            "out": options.out,
+            "images": len(context.images),
+            "root": str(context.images.root),
+            "method": used.name,
+            "reason": used.reason,
+            "model": context.info.name,
+            "canvas": "{1}x{0}".format(*geometry.canvas),
+            "grid": "{1}x{0}".format(*geometry.grid),
+            "tile": options.tile,
+            "precision": context.precision,
+            "device": str(context.device),
+        }
+
     def plan(self) -> FittedPlan:
         """Fit the method on a sample of the images.
 

@@ -4,13 +4,12 @@ import time
 from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from dinocli.artifacts.mask_folder import MaskFolder, SegmentJournal
 from dinocli.artifacts.run_folder import add_output
 from dinocli.data.bad_images import bad_limit
 from dinocli.data.parallel import thread_count
-from dinocli.data.read import Reader
 from dinocli.engine.signals import Signals
 from dinocli.errors import Interrupted, UsageError
 from dinocli.file_set import claimed
@@ -18,20 +17,20 @@ from dinocli.journal import check_same
 from dinocli.progress import ProgressReporter
 from dinocli.quality.mask_scorer import MaskScorer
 from dinocli.segmentation.annotation_truth import open_truth
-from dinocli.segmentation.feature_extraction import check_tiling
 from dinocli.segmentation.method import Method
 from dinocli.segmentation.output_names import natural_order, output_stems
 from dinocli.segmentation.segment_images import SegmentImage
-from dinocli.tasks.segment.fresh_maps import FreshMaps
 from dinocli.tasks.segment.group_answers import group_names
 from dinocli.tasks.segment.image_writer import ImageWriter
-from dinocli.tasks.segment.sample import extractor_of
-from dinocli.tasks.segment.segment_options import SIZE, MethodUsed, SegmentOptions, SegmentResult
+from dinocli.tasks.segment.segment_options import MethodUsed, SegmentOptions, SegmentResult
 from dinocli.tasks.segment.segment_outputs import check_free
 from dinocli.tasks.segment.segment_plan import SegmentInputs, SegmentPlan
 from dinocli.tasks.segment.stored_maps import StoredMaps
 from dinocli.tasks.segment.summary import finish
 from dinocli.tasks.segment.video import is_video, unpack
+
+if TYPE_CHECKING:
+    from dinocli.tasks.segment.fresh_maps import FreshMaps
 
 
 def segment(
@@ -75,7 +74,7 @@ def _segment(
     begin = time.monotonic()
     if is_video(options.inputs):
         options = _unpacked(options, folder, reporter)
-    source = StoredMaps(options) if options.maps_from else FreshMaps(options, reporter, stdin, method)
+    source = StoredMaps(options) if options.maps_from else _fresh_maps(options, reporter, stdin, method)
     options, inputs = source.options, source.inputs
     request = {**source.request(), **_request(options)}
     if options.resume and not folder.journal.is_file() and (manifest := folder.read_manifest()):
@@ -117,24 +116,16 @@ def dry_run(
     if options.maps_from:
         stored = StoredMaps(options)
         return {"out": options.out, "images": len(stored.inputs.images), **stored.method.to_dict()}
-    fresh = FreshMaps(options, reporter, stdin)
-    options, context, (method, used) = fresh.options, fresh.context, fresh.chosen()
-    extractor = extractor_of(context, options, method.feature_kind)
-    check_tiling(used.name, extractor.tiling, whole_image_only=method.whole_image_only)
-    geometry = extractor.reader.geometry(Reader(context.preprocess, SIZE).size(context.images.path(0)))
-    return {
-        "out": options.out,
-        "images": len(context.images),
-        "root": str(context.images.root),
-        "method": used.name,
-        "reason": used.reason,
-        "model": context.info.name,
-        "canvas": "{1}x{0}".format(*geometry.canvas),
-        "grid": "{1}x{0}".format(*geometry.grid),
-        "tile": options.tile,
-        "precision": context.precision,
-        "device": str(context.device),
-    }
+    return _fresh_maps(options, reporter, stdin).forecast()
+
+
+def _fresh_maps(
+    options: SegmentOptions, reporter: ProgressReporter, stdin: BinaryIO | None, method: Method | None = None
+) -> "FreshMaps":
+    """Load images and weights; the import loads timm, which `--from` does not need."""
+    from dinocli.tasks.segment.fresh_maps import FreshMaps
+
+    return FreshMaps(options, reporter, stdin, method)
 
 
 def _request(options: SegmentOptions) -> dict[str, Any]:
