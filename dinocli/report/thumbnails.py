@@ -14,7 +14,6 @@ from dinocli.data.parallel import in_order, thread_count
 from dinocli.data.read import Reader, rgb
 from dinocli.data.region_of_interest import Box
 from dinocli.data.sources import ImageList
-from dinocli.data.survey import survey
 from dinocli.errors import DataError
 from dinocli.report.picture import Picture
 
@@ -78,6 +77,8 @@ def _preprocess(rows: ImageRows) -> Preprocess | None:
     stored = rows.preprocess()
     if stored or rows.root is None:
         return stored
+    from dinocli.data.survey import survey  # feature files store their preprocessing
+
     images = ImageList(rows.root, sorted(set(rows.names)), [])
     try:
         measured = survey(images, "auto", sample=32)

@@ -2,15 +2,17 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from dinocli.artifacts.default_features import default_features, newest_features
 from dinocli.artifacts.feature_file import FEATURE_SUFFIXES, FeatureFile, open_features
 from dinocli.errors import UsageError, WeightsError
 from dinocli.files import folder_until_exit
 from dinocli.progress import ProgressReporter
-from dinocli.tasks.embed.embed_options import DEFAULT_BATCH, EmbedOptions
 from dinocli.tasks.inputs import FeatureInputs, check_inputs
+
+if TYPE_CHECKING:
+    from dinocli.tasks.embed.embed_options import EmbedOptions
 
 
 def is_features(text: str) -> bool:
@@ -54,8 +56,10 @@ def check_features(options: FeatureInputs, *, weights: str = "") -> None:
         newest_features()
 
 
-def embed_options(options: FeatureInputs) -> EmbedOptions:
-    """Return the options that embed the images of a command."""
+def embed_options(options: FeatureInputs) -> "EmbedOptions":
+    """Return the options that embed the images of a command; a command on existing features does not import them."""
+    from dinocli.tasks.embed.embed_options import DEFAULT_BATCH, EmbedOptions
+
     return EmbedOptions.of(options, batch_size=options.batch_size or DEFAULT_BATCH)
 
 
@@ -83,7 +87,7 @@ def usable_rows(file: FeatureFile, reporter: ProgressReporter) -> FeatureFile:
 
 
 def embed_temporarily(
-    options: EmbedOptions, reporter: ProgressReporter | None = None, stdin: BinaryIO | None = None
+    options: "EmbedOptions", reporter: ProgressReporter | None = None, stdin: BinaryIO | None = None
 ) -> FeatureFile:
     """Embed images to a temporary feature file that is removed when this process exits.
 
