@@ -56,7 +56,7 @@ def _run(images: Path, out: Path, reporter: ProgressReporter, size: int = 288, *
 
 @pytest.mark.parametrize(
     ("fine", "coarse", "chosen", "warned"),
-    [(9, 16, "fine", False), (7, 8, "coarse", False), (1, 3, "coarse", True), (3, 3, "fine", True)],
+    [(4, 16, "fine", False), (3, 4, "coarse", False), (1, 3, "coarse", True), (3, 3, "fine", True)],
 )
 def test_coarse_features_are_taken_where_fine_ones_find_few(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fine: int, coarse: int, chosen: str, *, warned: bool
@@ -69,7 +69,7 @@ def test_coarse_features_are_taken_where_fine_ones_find_few(
     assert facts == dict(result.method.parameters)
     assert (facts["features"], facts["synthetic_defects"]) == (chosen, 16)
     assert facts["found_by_fine_features"] == fine
-    assert facts.get("found_by_coarse_features") == (None if fine > 8 else coarse)
+    assert facts.get("found_by_coarse_features") == (None if fine == 4 else coarse)
     count = coarse if chosen == "coarse" else fine
     assert any(line.startswith(f"{chosen} features find {count} of 16 synthetic defects") for line in reporter.lines)
     said = [line for line in reporter.warnings if line.startswith(f"{count} of 16 synthetic defects")]
