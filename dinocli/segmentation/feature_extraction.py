@@ -77,7 +77,7 @@ class FeatureExtraction:
 
     @property
     def has_coarse(self) -> bool:
-        """Whether coarse features can be computed: by a convnet, of whole images that are large enough."""
+        """Whether coarse features can be computed: only by convnets, of whole images, large enough for a grid."""
         large = self.size >= COARSE_REDUCTION * MIN_COARSE_SIDE
         return large and not self.backbone.is_vit and not self.tiling
 
