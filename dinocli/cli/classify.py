@@ -20,24 +20,33 @@ Labels = Annotated[
     list[str] | None,
     opt.option(
         "--labels",
+        metavar="LABELS",
         panel=LEARNING,
         help="CSV with path and label, COCO, YOLO, VOC, folder; repeatable.",
         callback=paths.labels,
     ),
 ]
 Column = Annotated[
-    str, opt.option("--column", panel=LEARNING, help="Label column to learn; needed if there are several.")
+    str,
+    opt.option("--column", metavar="NAME", panel=LEARNING, help="Label column to learn; needed if there are several."),
 ]
 Groups = Annotated[
     str,
     opt.option(
-        "--groups", panel=LEARNING, help="Column, or `folder`: images of one part, lot or patient stay together."
+        "--groups",
+        metavar="COLUMN",
+        panel=LEARNING,
+        help="Column, or `folder`: images of one part, lot or patient stay together.",
     ),
 ]
 Classifier = Annotated[
     str,
     opt.option(
-        "--classifier", panel=LEARNING, help="Use this saved classifier instead of labels.", callback=paths.stored
+        "--classifier",
+        metavar="FILE",
+        panel=LEARNING,
+        help="Use this saved classifier instead of labels.",
+        callback=paths.stored,
     ),
 ]
 Method = Annotated[
@@ -58,9 +67,13 @@ Suggest = Annotated[
     int,
     opt.option("--suggest", min=0, panel=LEARNING, help="Number of images to label next, written to suggested.csv."),
 ]
-Out = Annotated[str, opt.option("--out", "-o", panel=opt.OUTPUT, help="Table of all images, CSV.")]
-Coco = Annotated[str, opt.option("--coco", panel=opt.OUTPUT, help="Write labels and suggestions to this COCO file.")]
-Save = Annotated[str, opt.option("--save", panel=opt.OUTPUT, help="Save the classifier to this .safetensors file.")]
+Out = Annotated[str, opt.option("--out", "-o", metavar="FILE", panel=opt.OUTPUT, help="Table of all images, CSV.")]
+Coco = Annotated[
+    str, opt.option("--coco", metavar="FILE", panel=opt.OUTPUT, help="Write labels and suggestions to this COCO file.")
+]
+Save = Annotated[
+    str, opt.option("--save", metavar="FILE", panel=opt.OUTPUT, help="Save the classifier to this .safetensors file.")
+]
 
 
 @grouped(source=feature_options, read=read_options, terminal=terminal_options)

@@ -25,7 +25,13 @@ Method = Annotated[
 ]
 K = Annotated[
     str,
-    opt.option("-k", "--clusters", panel=GROUPS, help="Number of groups; auto estimates it and reports the evidence."),
+    opt.option(
+        "-k",
+        "--clusters",
+        metavar="K",
+        panel=GROUPS,
+        help="Number of groups; auto estimates it and reports the evidence.",
+    ),
 ]
 Pca = Annotated[int, opt.option("--pca", panel=GROUPS, min=0, help="PCA components to keep; 0: all (hdbscan: 50).")]
 MinSize = Annotated[
@@ -77,18 +83,26 @@ Labels = Annotated[
     str,
     opt.option(
         "--labels",
+        metavar="LABELS",
         panel=opt.INPUT,
         help="Compare groups with: folder, folder:N, CSV, COCO, YOLO or VOC.",
         callback=paths.labels,
     ),
 ]
 Out = Annotated[
-    str, opt.option("--out", "-o", panel=opt.OUTPUT, help="Table of all images, CSV; other tables follow its name.")
+    str,
+    opt.option(
+        "--out", "-o", metavar="FILE", panel=opt.OUTPUT, help="Table of all images, CSV; other tables follow its name."
+    ),
 ]
 Report = Annotated[
     str,
     opt.option(
-        "--report", panel=opt.OUTPUT, help="HTML page; none: no page.", show_default="report.html, or --out's name"
+        "--report",
+        metavar="FILE",
+        panel=opt.OUTPUT,
+        help="HTML page; none: no page.",
+        show_default="report.html, or --out's name",
     ),
 ]
 Map = Annotated[
@@ -96,13 +110,23 @@ Map = Annotated[
     opt.option("--map", panel=opt.OUTPUT, help="Projection of the map; tsne takes up to 20,000 images."),
 ]
 Sheet = Annotated[
-    str, opt.option("--sheet", panel=opt.OUTPUT, help="PNG with typical and border images of each group.")
+    str,
+    opt.option("--sheet", metavar="FILE", panel=opt.OUTPUT, help="PNG with typical and border images of each group."),
 ]
 Coco = Annotated[
-    str, opt.option("--coco", panel=opt.OUTPUT, help="Write groups, duplicates and selection to this COCO file.")
+    str,
+    opt.option(
+        "--coco", metavar="FILE", panel=opt.OUTPUT, help="Write groups, duplicates and selection to this COCO file."
+    ),
 ]
 LinkDir = Annotated[
-    str, opt.option("--link-dir", panel=opt.OUTPUT, help="Link the images into this folder, one subfolder per group.")
+    str,
+    opt.option(
+        "--link-dir",
+        metavar="FOLDER",
+        panel=opt.OUTPUT,
+        help="Link the images into this folder, one subfolder per group.",
+    ),
 ]
 Copy = Annotated[bool, opt.option("--copy", panel=opt.OUTPUT, help="Copy the images instead of linking them.")]
 FollowLinks = Annotated[

@@ -21,7 +21,9 @@ def compare(
     ],
     report: Annotated[
         str,
-        opt.option("--report", panel=opt.OUTPUT, help="HTML page: scores, settings that differ, curves."),
+        opt.option(
+            "--report", metavar="FILE", panel=opt.OUTPUT, help="HTML page: scores, settings that differ, curves."
+        ),
     ] = "",
     force: opt.Force = False,
     terminal: Any = None,

@@ -16,7 +16,14 @@ Bench = Annotated[
     opt.option("--bench", panel=opt.OUTPUT, help="Measure images per second, about a minute; name the bottleneck."),
 ]
 BenchModel = Annotated[
-    str, opt.option("--model", panel=opt.OUTPUT, help="timm name, for --bench.", autocompletion=opt.completion.models)
+    str,
+    opt.option(
+        "--model",
+        metavar="NAME",
+        panel=opt.OUTPUT,
+        help="timm name, for --bench.",
+        autocompletion=opt.completion.models,
+    ),
 ]
 
 

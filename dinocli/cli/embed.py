@@ -21,7 +21,12 @@ EPILOG = examples(
 FEATURES = "Features"
 Out = Annotated[
     str,
-    typer.Option("--out", "-o", help="File: .npy, .npz, .csv, .parquet or .safetensors; - for .npy bytes on stdout."),
+    typer.Option(
+        "--out",
+        "-o",
+        metavar="FILE",
+        help="File: .npy, .npz, .csv, .parquet or .safetensors; - for .npy bytes on stdout.",
+    ),
 ]
 TokenKind = Annotated[
     Literal["auto", "pooled", "cls", "mean", "cls+mean", "gem", "patch", "rare", "pooled+rare"],
@@ -57,17 +62,25 @@ Normalize = Annotated[bool, opt.option("--normalize", help="Scale every feature 
 Dtype = Annotated[Literal["float32", "float16"], opt.option("--dtype", help="Number type in the file.", panel=FEATURES)]
 Tile = Annotated[
     str,
-    opt.option("--tile", help="Cut images into tiles of SIZE[:OVERLAP] pixels, one row per tile.", panel=FEATURES),
+    opt.option(
+        "--tile",
+        metavar="SIZE[:OVERLAP]",
+        help="Cut images into tiles of SIZE[:OVERLAP] pixels, one row per tile.",
+        panel=FEATURES,
+    ),
 ]
 BatchSize = Annotated[int, opt.option("--batch-size", min=1, help="Images or tiles per batch.", panel=opt.OUTPUT)]
 ShardOption = Annotated[
     str,
-    opt.option("--shard", help="Embed part i/n of the images, i from 0, into feats.IofN.npy.", panel=opt.OUTPUT),
+    opt.option(
+        "--shard", metavar="I/N", help="Embed part i/n of the images, i from 0, into feats.IofN.npy.", panel=opt.OUTPUT
+    ),
 ]
 Like = Annotated[
     str,
     opt.option(
         "--like",
+        metavar="FEATS",
         help="Feature file whose weights, reading, tokens and fit are used again.",
         callback=paths.features,
         panel=FEATURES,

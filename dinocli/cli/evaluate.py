@@ -24,6 +24,7 @@ def evaluate(
         str,
         opt.option(
             "--labels",
+            metavar="LABELS",
             panel=LABELS,
             help="folder, folder:N (0 the outermost), CSV, COCO, YOLO or VOC.",
             callback=paths.labels,
@@ -33,20 +34,25 @@ def evaluate(
         str,
         opt.option(
             "--groups",
+            metavar="COLUMN",
             panel=LABELS,
             help="CSV column, or `folder`: images of one part, lot or patient stay together.",
         ),
     ] = "",
     train: Annotated[
-        str, opt.option("--train", panel=LABELS, help="Train on these names only: a folder or a pattern, 'train/*'.")
+        str,
+        opt.option(
+            "--train", metavar="GLOB", panel=LABELS, help="Train on these names only: a folder or a pattern, 'train/*'."
+        ),
     ] = "",
     test: Annotated[
-        str, opt.option("--test", panel=LABELS, help="Test on these names only; train on the others.")
+        str, opt.option("--test", metavar="GLOB", panel=LABELS, help="Test on these names only; train on the others.")
     ] = "",
     baseline: Annotated[
         str,
         opt.option(
             "--baseline",
+            metavar="FEATS|WEIGHTS",
             panel=LABELS,
             help="Compare with this feature file or these weights.",
             callback=paths.features_or_weights,
@@ -65,6 +71,7 @@ def evaluate(
         str,
         opt.option(
             "--report",
+            metavar="FILE",
             panel=opt.OUTPUT,
             help="HTML page: confusions and worst images with pictures, classes, reliability.",
         ),

@@ -17,7 +17,9 @@ EPILOG = examples(
 
 @grouped(terminal=terminal_options)
 def export(
-    out: Annotated[str, typer.Option("--out", "-o", help="File to write; a folder for timm, transformers.")],
+    out: Annotated[
+        str, typer.Option("--out", "-o", metavar="PATH", help="File to write; a folder for timm, transformers.")
+    ],
     weights: Annotated[
         str,
         typer.Argument(
@@ -38,7 +40,12 @@ def export(
     ] = False,
     classifier: Annotated[
         str,
-        typer.Option("--classifier", help="ONNX: add the probabilities of `classify --save`.", callback=paths.stored),
+        typer.Option(
+            "--classifier",
+            metavar="FILE",
+            help="ONNX: add the probabilities of `classify --save`.",
+            callback=paths.stored,
+        ),
     ] = "",
     force: opt.Force = False,
     terminal: Any = None,

@@ -53,6 +53,7 @@ Root = Annotated[
     str,
     option(
         "--root",
+        metavar="FOLDER",
         panel=INPUT,
         help="Folder that image names are relative to.",
         show_default="the input folder",
@@ -63,6 +64,7 @@ Range = Annotated[
     str | None,
     option(
         "--range",
+        metavar="RANGE",
         panel=INPUT,
         help="auto, full, minmax, percentile:L,H, image:L,H, window:L,W or fixed:L,H.",
         show_default="stored, else auto",
@@ -70,11 +72,21 @@ Range = Annotated[
 ]
 Nodata = Annotated[
     list[float] | None,
-    option("--nodata", panel=INPUT, help="Pixel value that means no data, beside GDAL_NODATA tags; repeatable."),
+    option(
+        "--nodata",
+        metavar="VALUE",
+        panel=INPUT,
+        help="Pixel value that means no data, beside GDAL_NODATA tags; repeatable.",
+    ),
 ]
 Channels = Annotated[
     str | None,
-    option("--channels", panel=INPUT, help="Channels to read: numbers from 0 (0,1,2,3), names (C:DAPI), or page."),
+    option(
+        "--channels",
+        metavar="LIST",
+        panel=INPUT,
+        help="Channels to read: numbers from 0 (0,1,2,3), names (C:DAPI), or page.",
+    ),
 ]
 Page = Annotated[
     int | None, option("--page", panel=INPUT, min=0, help="Page of multi-page files, from 0.", show_default="0")
@@ -91,6 +103,7 @@ Z = Annotated[
     str | None,
     option(
         "--z",
+        metavar="Z",
         panel=INPUT,
         help="TIFF stacks: max or mean along z, or a plane from 0; --page is time.",
         show_default="off",
@@ -101,6 +114,7 @@ Roi = Annotated[
     str | None,
     option(
         "--roi",
+        metavar="ROI",
         panel=INPUT,
         help="Region of interest: x,y,w,h in pixels, a mask file, or none.",
         show_default="stored, else all",
@@ -110,13 +124,21 @@ Roi = Annotated[
 MaxBad = Annotated[
     str | None,
     option(
-        "--max-bad", panel=INPUT, help="Unreadable images that are accepted: a share or a number.", show_default="10%"
+        "--max-bad",
+        metavar="N",
+        panel=INPUT,
+        help="Unreadable images that are accepted: a share or a number.",
+        show_default="10%",
     ),
 ]
 Cache = Annotated[
     str | None,
     option(
-        "--cache", panel=INPUT, help="Memory for decoded images: auto, off, or a size such as 8G.", show_default="auto"
+        "--cache",
+        metavar="SIZE",
+        panel=INPUT,
+        help="Memory for decoded images: auto, off, or a size such as 8G.",
+        show_default="auto",
     ),
 ]
 Workers = Annotated[
@@ -133,6 +155,7 @@ Labels = Annotated[
     str,
     option(
         "--labels",
+        metavar="LABELS",
         panel=INPUT,
         help="Labels for the final table only: folder, folder:N, CSV, COCO, YOLO, VOC.",
         callback=paths.labels,
@@ -142,6 +165,7 @@ Weights = Annotated[
     str | None,
     option(
         "--weights",
+        metavar="WEIGHTS",
         panel=MODEL,
         autocompletion=completion.weights,
         callback=paths.weights,
@@ -152,6 +176,7 @@ Model = Annotated[
     str | None,
     option(
         "--model",
+        metavar="NAME",
         panel=MODEL,
         autocompletion=completion.models,
         help="timm name; needed with a bare state dict or --weights none.",
@@ -161,6 +186,7 @@ Teacher = Annotated[
     str | None,
     option(
         "--teacher",
+        metavar="WEIGHTS",
         panel=MODEL,
         autocompletion=completion.weights,
         callback=paths.weights,
@@ -172,6 +198,7 @@ Recipes = Annotated[
     option(
         "--recipe",
         "-r",
+        metavar="RECIPE",
         panel=TRAINING,
         autocompletion=completion.recipes,
         help="Name (`dinocli recipe list`) or path; repeatable, the last wins.",
@@ -231,7 +258,9 @@ BatchSize = Annotated[
     ),
 ]
 Seed = Annotated[int | None, option("--seed", panel=TRAINING, min=0, help="Random seed.", show_default="0")]
-Out = Annotated[str, option("--out", "-o", panel=OUTPUT, help="Folder of the run.", show_default="runs/NAME")]
+Out = Annotated[
+    str, option("--out", "-o", metavar="FOLDER", panel=OUTPUT, help="Folder of the run.", show_default="runs/NAME")
+]
 
 
 def _device(name: str) -> str:
@@ -243,7 +272,13 @@ def _device(name: str) -> str:
 
 Device = Annotated[
     str,
-    option("--device", panel=OUTPUT, help="Device to compute on: auto, cpu, cuda or cuda:N.", callback=_device),
+    option(
+        "--device",
+        metavar="DEVICE",
+        panel=OUTPUT,
+        help="Device to compute on: auto, cpu, cuda or cuda:N.",
+        callback=_device,
+    ),
 ]
 Gpus = Annotated[int, option("--gpus", panel=OUTPUT, min=1, help="Processes on this machine, one per GPU.")]
 Resume = Annotated[bool, option("--resume", panel=OUTPUT, help="Continue the interrupted run of the same command.")]

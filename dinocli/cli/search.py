@@ -44,6 +44,7 @@ def search(
         opt.option(
             "--in",
             "-i",
+            metavar="FEATS",
             help="Feature file to search in.",
             callback=paths.features,
             show_default="the newest of the newest run",
@@ -52,7 +53,7 @@ def search(
     ] = "",
     count: Annotated[int, opt.option("-n", min=1, help="Results per query.", panel="Search")] = 10,
     sheet: Annotated[
-        str, opt.option("--sheet", help="PNG with queries and results side by side.", panel="Search")
+        str, opt.option("--sheet", metavar="FILE", help="PNG with queries and results side by side.", panel="Search")
     ] = "",
     box: Annotated[
         str,

@@ -35,21 +35,30 @@ Segments = Annotated[
     opt.option("--segments", "-k", panel=METHOD, min=2, help="kmeans: number of segments.", show_default="chosen"),
 ]
 Head = Annotated[
-    str | None, opt.option("--head", panel=METHOD, help="attention: best, mean or a number.", show_default="best")
+    str | None,
+    opt.option("--head", metavar="HEAD", panel=METHOD, help="attention: best, mean or a number.", show_default="best"),
 ]
 Query = Annotated[
-    str, opt.option("--query", panel=METHOD, help="attention: query patch at x,y, fractions of width and height.")
+    str,
+    opt.option(
+        "--query", metavar="X,Y", panel=METHOD, help="attention: query patch at x,y, fractions of width and height."
+    ),
 ]
 Reference = Annotated[
     str,
     opt.option(
-        "--reference", panel=METHOD, help="anomaly: folder of good images to compare with.", callback=paths.data
+        "--reference",
+        metavar="FOLDER",
+        panel=METHOD,
+        help="anomaly: folder of good images to compare with.",
+        callback=paths.data,
     ),
 ]
 Threshold = Annotated[
     str | None,
     opt.option(
         "--threshold",
+        metavar="VALUE",
         panel=METHOD,
         help="anomaly: auto, a value of the soft maps (0 to 1), or quantile:Q of image maxima.",
         show_default="auto",
@@ -68,6 +77,7 @@ Propagate = Annotated[
     str,
     opt.option(
         "--propagate",
+        metavar="FILE",
         panel=METHOD,
         help="Label map of the first frame, propagated through the others.",
         callback=paths.data,
@@ -95,7 +105,13 @@ Stride = Annotated[
     ),
 ]
 Tile = Annotated[
-    str, opt.option("--tile", panel=RESOLUTION, help="Cut large images into blended tiles of SIZE[:OVERLAP] pixels.")
+    str,
+    opt.option(
+        "--tile",
+        metavar="SIZE[:OVERLAP]",
+        panel=RESOLUTION,
+        help="Cut large images into blended tiles of SIZE[:OVERLAP] pixels.",
+    ),
 ]
 Refine = Annotated[
     bool, opt.option("--refine/--no-refine", panel=RESOLUTION, help="Refine masks along the edges of the image.")
@@ -114,6 +130,7 @@ From = Annotated[
     str,
     opt.option(
         "--from",
+        metavar="FOLDER",
         panel=METHOD,
         help="Folder of anomaly masks: apply a new --threshold to them.",
         callback=paths.stored,
@@ -123,15 +140,22 @@ Detector = Annotated[
     str,
     opt.option(
         "--detector",
+        metavar="FOLDER",
         panel=METHOD,
         help="Saved detector to apply; without --out: one JSON line per image.",
         callback=paths.stored,
     ),
 ]
 SaveDetector = Annotated[
-    str, opt.option("--save-detector", panel=opt.OUTPUT, help="Save the fitted anomaly method to this folder.")
+    str,
+    opt.option(
+        "--save-detector", metavar="FOLDER", panel=opt.OUTPUT, help="Save the fitted anomaly method to this folder."
+    ),
 ]
-Out = Annotated[str, opt.option("--out", "-o", panel=opt.OUTPUT, help="Folder of the results.", show_default=False)]
+Out = Annotated[
+    str,
+    opt.option("--out", "-o", metavar="FOLDER", panel=opt.OUTPUT, help="Folder of the results.", show_default=False),
+]
 Soft = Annotated[bool, opt.option("--soft", panel=opt.OUTPUT, help="Also write soft maps as 16-bit PNG.")]
 Npy = Annotated[bool, opt.option("--npy", panel=opt.OUTPUT, help="Also write soft maps as float32 .npy.")]
 PatchMaps = Annotated[
@@ -142,7 +166,8 @@ PatchMaps = Annotated[
 ]
 Overlay = Annotated[bool, opt.option("--overlay", panel=opt.OUTPUT, help="Also write images with masks drawn in.")]
 Coco = Annotated[
-    str, opt.option("--coco", panel=opt.OUTPUT, help="Write all regions to this COCO file, as run lengths.")
+    str,
+    opt.option("--coco", metavar="FILE", panel=opt.OUTPUT, help="Write all regions to this COCO file, as run lengths."),
 ]
 Polygons = Annotated[bool, opt.option("--polygons", panel=opt.OUTPUT, help="COCO file with polygons, without holes.")]
 Yolo = Annotated[bool, opt.option("--yolo", panel=opt.OUTPUT, help="Also write YOLO segmentation labels.")]
@@ -150,6 +175,7 @@ Truth = Annotated[
     str,
     opt.option(
         "--truth",
+        metavar="MASKS",
         panel=opt.INPUT,
         help="True masks to score against: folder, COCO, YOLO or VOC.",
         callback=paths.data,
@@ -162,6 +188,7 @@ Groups = Annotated[
     str,
     opt.option(
         "--groups",
+        metavar="LABELS",
         panel=opt.INPUT,
         help="Images of one part: folder, folder:N, CSV; the worst decides.",
         callback=paths.labels,

@@ -110,7 +110,7 @@ def test_help_has_an_example_and_explains_every_option(path: tuple[str, ...]) ->
 
 def test_help_names_values_by_short_words(tmp_path: Path) -> None:
     text = warm("classify", "--help", cwd=tmp_path).out
-    assert re.search(r"--save +TEXT ", text)
+    assert re.search(r"--save +FILE ", text)
     assert re.search(r"--suggest +N ", text)
     assert re.search(r"--method +-m +auto, linear, knn, +", text)
     assert re.search(r"--force +Replace", text), "a flag has no value"
