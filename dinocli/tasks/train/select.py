@@ -207,9 +207,7 @@ def student_kept(verdict: Verdict) -> Verdict:
 def _judged_images(trained: Trained) -> str:
     guard, verdict = set(trained.guard_probe.indices), trained.holdout_probe.indices
     shared = len(guard & set(verdict))
-    also = (
-        f", {shared} of which the guard selected by, with new crops" if shared else " that the guard did not select by"
-    )
+    also = f" ({shared} also used for selection, with other crops)" if shared else " that were not used for selection"
     return f"{len(verdict)} images{also}"
 
 
