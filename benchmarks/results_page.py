@@ -33,18 +33,18 @@ HEAD = """\
 
 <!-- Made by benchmarks/results_page.py from benchmarks/results/*.json: change the files, not this page. -->
 
-`dinocli finetune-ssl`, without a label, from ImageNet weights of EfficientNet-Lite0 (5 million parameters, trained with
-labels; no ViT weights could be had where this was measured). Labels were read when a run had ended. The
-first table and its chart are of version 0.1.0; every further table names its date.
+`dinocli finetune-ssl`, without labels, from ImageNet weights of EfficientNet-Lite0 (5 million parameters, trained with
+labels; no ViT weights were available). Labels were read after each run, for measurement only. The first table and its
+chart are from version 0.1.0; every further table has its date.
 
 * k-NN: accuracy, leave-one-out, k = 20. 5-shot: nearest class mean of five labelled images a class, mean of 20 draws.
-* *default*: no option but the weights; *natural*: `--recipe natural`, the default before.
-* *Errors gone*: the share of the start's k-NN errors, of the figures in the table.
+* *default*: all settings at their defaults; *natural*: `--recipe natural`, the former default.
+* *Errors gone*: reduction of the k-NN error, relative to that of the start.
 * *Kept*: the verdict kept the adapted weights.
 """
 
 BELOW = """\
-How the verdict decides: [guard.md](guard.md). Every experiment, also the failed ones: [LOG.md](../LOG.md).
+How the verdict decides: [guard.md](guard.md). Every experiment, including the failed ones: [LOG.md](../LOG.md).
 """
 
 
