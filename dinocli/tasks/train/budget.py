@@ -1,5 +1,6 @@
 """Fit steps, probes and labels into `--minutes`."""
 
+import gc
 import math
 from collections.abc import Callable
 from contextlib import closing
@@ -176,6 +177,7 @@ def _settled_compile(context: TrainContext, recipe: Recipe) -> Recipe:
 
     decided, reason = settle_compile(recipe.run.compile, int(recipe.run.steps), trial, one_step)
     if reason:
+        gc.collect()  # a compiled network refers to itself, and would keep its memory on the device
         report = context.reporter.line if decided or recipe.run.compile == "auto" else context.reporter.warn
         report(reason)
     return with_values(recipe, {"run.compile": decided})
