@@ -186,7 +186,7 @@ def _report(reporter: ProgressReporter, rows: list[Row], step: int, steps: int) 
     if rows:
         mean = {key: sum(row[key] for row in rows) / len(rows) for key in ("loss", "entropy", "seconds", "data_wait")}
         speed = rows[-1]["images_per_second"] * rows[-1]["seconds"] / mean["seconds"] if mean["seconds"] else 0.0
-        detail = f"loss {mean['loss']:.3f}  H/lnK {mean['entropy']:.2f}  {speed:.0f} img/s"
+        detail = f"loss {mean['loss']:.2f}  H/lnK {mean['entropy']:.2f}  {speed:.0f} img/s"
         if mean["seconds"] and mean["data_wait"] > 0.1 * mean["seconds"]:
             detail += f"  waiting for images {mean['data_wait'] / mean['seconds']:.0%}"
         reporter.progress("training", step, steps, detail)

@@ -202,5 +202,5 @@ def fitted_plan(
     else:
         fitted = method.fit(sample.grids(method.feature_kind))
     for name, value in fitted.parameters.items():
-        reporter.line(f"{name}: {value if isinstance(value, str) else format(value, '.4g')}")
+        reporter.line(f"{name.replace('_', ' ')}: {value if isinstance(value, str) else format(value, '.4g')}")
     return FittedPlan(extractor, replace(used, parameters={**facts, **fitted.parameters}), fitted, warning)
