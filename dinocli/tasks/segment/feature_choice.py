@@ -21,6 +21,10 @@ LOW_SENSITIVITY = 0.25
 """Fraction of detected synthetic defects below which coarse features are tested and a warning is given. Fine features
 detect 0 to 0.17 of them on magnetic tiles, and 0.46 or more on the textures and parts tested."""
 
+MIN_GAIN = 0.125
+"""Fraction of the synthetic defects, three of 24, that coarse features have to detect more than fine ones: fewer are
+chance, and on textures with small defects coarse features cost most of the masks."""
+
 
 @dataclass(frozen=True)
 class FittedFeatures:
@@ -99,8 +103,8 @@ def choose_features(
 ) -> FittedFeatures:
     """Fit the method to ``fine`` or ``coarse`` features, and count the synthetic defects that it detects.
 
-    ``auto`` selects coarse features if fine ones detect fewer than `LOW_SENSITIVITY` of the defects and coarse
-    ones detect more than fine ones.
+    ``auto`` selects coarse features if fine ones detect fewer than `LOW_SENSITIVITY` of the defects and coarse ones
+    `MIN_GAIN` more.
 
     Args:
         fit: Fits the method to ``fine`` or ``coarse`` features.
@@ -118,5 +122,5 @@ def choose_features(
     if fine.sensitivity >= LOW_SENSITIVITY or not fine.extractor.has_coarse:
         return fine
     coarse = tested("coarse")
-    chosen = coarse if coarse.sensitivity > fine.sensitivity else fine
+    chosen = coarse if coarse.sensitivity >= fine.sensitivity + MIN_GAIN else fine
     return replace(chosen, found=fine.found | coarse.found)

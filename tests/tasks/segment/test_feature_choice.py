@@ -56,7 +56,7 @@ def _run(images: Path, out: Path, reporter: ProgressReporter, size: int = 288, *
 
 @pytest.mark.parametrize(
     ("fine", "coarse", "chosen", "warned"),
-    [(4, 16, "fine", False), (3, 4, "coarse", False), (1, 3, "coarse", True), (3, 3, "fine", True)],
+    [(4, 16, "fine", False), (3, 5, "coarse", False), (1, 3, "coarse", True), (3, 4, "fine", True)],
 )
 def test_coarse_features_are_taken_where_fine_ones_find_few(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fine: int, coarse: int, chosen: str, *, warned: bool
