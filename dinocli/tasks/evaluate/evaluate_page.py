@@ -83,9 +83,11 @@ def _headline(found: EvaluateResult) -> tuple[str, str]:
 
 
 def _score_table(found: EvaluateResult, column: str) -> Table:
+    shown = [row for row in found.table if row.labels == column]
     header = ["score", found.features]
-    header += [found.baseline, "difference", "95 % CI", "verdict"] if found.baseline else []
-    rows = [_score_cells(row) for row in found.table if row.labels == column]
+    header += [found.baseline, "difference"] if found.baseline else []
+    header += ["95 % CI", "verdict"] if any(row.difference for row in shown) else []
+    rows = [_score_cells(row)[: len(header)] for row in shown]
     return Table(f"Scores by the labels of {column}" if column else "Scores without labels", header, rows)
 
 
