@@ -30,10 +30,6 @@ Known = dict[int, NDArray[np.float32]]
 def fit_rare(context: EmbedContext, image_batches: ImageBatches) -> tuple[RareFeatures, Known]:
     """Fit the features on a random sample of the images.
 
-    Args:
-        context: Weights and preprocessing.
-        image_batches: All images, or their tiles.
-
     Returns:
         The fitted features on the device, and the rows of whole images, which need not be computed again.
 

@@ -62,10 +62,6 @@ def open_sides(
 def read_truth(options: EvaluateOptions, names: Sequence[str]) -> tuple[list[LabelSplit], list[str]]:
     """Read labels and groups, and split the images into train and test; tiles of one image form a group.
 
-    Args:
-        options: Labels, groups, train and test.
-        names: Image name of each row in the evaluation.
-
     Returns:
         One split per usable label column, none without labels; and sentences on what was left out.
 

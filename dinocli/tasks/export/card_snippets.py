@@ -89,13 +89,7 @@ _TEMPLATES = {
 
 
 def snippet(whole: WholeGraph, kind: str, name: str) -> str:
-    """Return Python code that reads an 8-bit image `a.png`, or channels `a.npy`, and computes its features.
-
-    Args:
-        whole: Weights and the other parts of the graph.
-        kind: Format of the export.
-        name: Name of the exported file or folder.
-    """
+    """Return Python code that reads an 8-bit image `a.png`, or channels `a.npy`, and computes its features."""
     source, about = whole.source, whole.source.preprocess
     opened = f'Image.open("a.png"){_crop(about)}'
     image = f'{opened}.convert("L").convert("RGB")' if about.grey else f'{opened}.convert("RGB")'

@@ -66,12 +66,6 @@ class Detector:
 def save_detector(options: SegmentOptions, context: EmbedContext, name: str, fitted: FittedMethod) -> None:
     """Write the folder atomically; an existing detector is replaced.
 
-    Args:
-        options: Options of the command.
-        context: Weights and preprocessing.
-        name: Name of the method.
-        fitted: The fitted method.
-
     Raises:
         UsageError: The method is not anomaly.
     """

@@ -25,9 +25,6 @@ def within_memory(context: TrainContext) -> TrainContext:
 
     Nothing is measured if free memory is far larger than any network needs for a step.
 
-    Args:
-        context: Context from `setup`.
-
     Returns:
         The context, with the recipe resolved again if memory is the limit; the reporter gets a line.
     """
@@ -83,10 +80,6 @@ def measure_memory(context: TrainContext, recipe: Recipe) -> StepMemory:
 @contextlib.contextmanager
 def naming_a_fit(context: TrainContext, recipe: Recipe) -> Iterator[None]:
     """Convert an out-of-memory error to one that names a batch size that fits.
-
-    Args:
-        context: Context of the run.
-        recipe: Resolved recipe.
 
     Raises:
         OutOfMemory: Instead of any out-of-memory error.

@@ -46,9 +46,6 @@ class TrainPlan:
 def make_plan(context: TrainContext) -> TrainPlan:
     """Fit a new run into `--minutes`, and test whether compiling pays. A resumed run keeps its recipe.
 
-    Args:
-        context: Context from `setup`.
-
     Returns:
         The plan; the reporter gets a line on what fits.
     """
@@ -146,13 +143,7 @@ def _within_minutes(context: TrainContext, costs: Costs, labelled: list[int]) ->
 
 
 def seconds_to_train(context: TrainContext, plan: TrainPlan, seconds_per_forward: float) -> float:
-    """Return the time limit of the training loop, so that a run keeps `--minutes` even if the machine slows down.
-
-    Args:
-        context: Context of the run.
-        plan: Plan of the run.
-        seconds_per_forward: Seconds per image of a forward pass, measured at the start.
-    """
+    """Return the time limit of the training loop, so that a run keeps `--minutes` even if the machine slows down."""
     recipe = plan.recipe
     images = min(int(recipe.guard.probe_images), len(context.store)) * context.forwards_per_probe_image(recipe)
     probes = 1 + final_work(recipe, recipe.guard.weight_interpolation)  # the last probe and those of the verdict

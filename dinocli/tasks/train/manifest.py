@@ -103,11 +103,6 @@ def _views_sheet(folder: RunFolder, learner: Learner, loader: Loader) -> None:
 def check_same(options: TrainOptions, images: ImageList, manifest: dict[str, Any]) -> None:
     """Refuse to resume a run on other images or with another recipe.
 
-    Args:
-        options: Current options.
-        images: Current image list.
-        manifest: run.json of the run to resume.
-
     Raises:
         UsageError: With the difference.
     """

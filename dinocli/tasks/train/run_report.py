@@ -68,15 +68,7 @@ class TrainResult:
 def report(
     context: TrainContext, plan: TrainPlan, trained: Trained, selection: Selection, folder: RunFolder
 ) -> TrainResult:
-    """Save the weights that the verdict keeps, write report.html, and return the result.
-
-    Args:
-        context: Context of the run.
-        plan: Plan of the run.
-        trained: Result of training.
-        selection: Selected weights and verdict.
-        folder: Run folder.
-    """
+    """Save the weights that the verdict keeps, write report.html, and return the result."""
     kept, info = context.backbone, context.info
     if selection.verdict.keep != "start":
         kept = selection.adapted

@@ -75,13 +75,7 @@ class Selection:
 
 
 def select(context: TrainContext, plan: TrainPlan, trained: Trained) -> Selection:
-    """Select the adapted weights by the guard's probe, and compare them with the start by the held-out probe.
-
-    Args:
-        context: Context of the run.
-        plan: Plan of the run.
-        trained: Result of training.
-    """
+    """Select the adapted weights by the guard's probe, and compare them with the start by the held-out probe."""
     result, probe = trained.result, trained.holdout_probe
     best = result.best if trained.best.is_file() else None
     adapted, alpha, tried = context.backbone, 1.0, list[tuple[float, float]]()

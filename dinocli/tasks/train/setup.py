@@ -190,12 +190,6 @@ def _load_teacher(
 ) -> tuple[TeacherWeights | None, dict[str, Any] | None]:
     """Load a frozen teacher, and its stored preprocessing if dinocli trained it.
 
-    Args:
-        recipe: Recipe with the teacher's weights.
-        in_chans: Number of input channels of student and teacher.
-        manifest: run.json of the run to resume.
-        reporter: Receives a line on the teacher.
-
     Raises:
         UsageError: The run to resume had another teacher.
         WeightsError: The weights are missing or cannot be read.
