@@ -8,7 +8,8 @@ r"""Compare ways to pool and whiten rare patches: cache feature maps once, then 
 `cache` computes, for each set, the pooled feature (and that of the four quarters) and both patch maps of every image,
 and keeps them under `--work`; what is there is not computed again. `study` measures each way on each set that is
 cached, one line in `DIR/study.jsonl` each, and goes on where it was interrupted. Labels are read for the scores alone:
-k-NN accuracy and macro F1 (k = 20, leave one out) and 5-shot (nearest class mean, 20 draws). `table` prints them.
+k-NN accuracy and macro F1 (k = 20, leave one out), 5-shot and 20-shot (nearest class mean, 20 draws). `table` prints
+them. To compare start and adapted weights, `cache` a set under one name for each.
 
 Sets of the published table: solar cells (elpv-dataset, defect = probability > 0.5), NEU steel (150 a class), chest
 x-rays of Ozturk et al. 2020 (300 a class at most), magnetic tiles (github.com/abin24/Magnetic-tile-defect-datasets.),
@@ -20,6 +21,7 @@ without Faces_easy and the background, 30 each; github.com/MachineLearning2020/H
 """
 
 import argparse
+import functools
 import json
 import math
 import time
@@ -34,20 +36,21 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dinocli.data.labels import read_labels
-from dinocli.engine.rare_features import SAMPLE, RareFit
+from dinocli.engine.rare_features import SAMPLE, RareFeatures, RareFit
 from dinocli.engine.square_resize import squares
 from dinocli.models.rarity_maps import MAPS, rarity_maps
 from dinocli.progress import ProgressReporter
 from dinocli.quality.energy_whitening import EnergyWhitening
 from dinocli.quality.few_shot import few_shot
 from dinocli.quality.knn import accuracy, knn_classify, macro_f1
-from dinocli.quality.normalized_features import FLOOR
+from dinocli.quality.normalized_features import FLOOR, MEAN_WEIGHT
 from dinocli.quality.rarity import BankBuilder
 from dinocli.tasks.embed.embed_dry_run import count_rows
 from dinocli.tasks.embed.embed_options import EmbedOptions
 from dinocli.tasks.embed.embed_setup import prepare
 
-BATCH = 32
+BATCH, SHOTS = 32, (5, 20)
+SCORES = ("knn", "f1", "5-shot", "20-shot")
 Maps = dict[str, Tensor]
 
 
@@ -128,8 +131,9 @@ class Set:
         parts = np.array_split(rows, math.ceil(len(rows) / BATCH))
         return [(part, {n: torch.from_numpy(self.maps[n][part]).float() for n in MAPS}) for part in parts]
 
-    def product(self, kind: str) -> Tensor:
-        """Compute the features of `embed --tokens`: fitted to the sample, then for every image."""
+    @functools.cache  # noqa: B019 (a process measures few sets)
+    def product(self, kind: str) -> tuple[RareFeatures, Tensor]:
+        """Fit the features of `embed --tokens` to the sample, and compute those of every image."""
         fit = RareFit(kind)
         for rows, maps in self.blocks(self.sample):
             fit.add(self.pooled[rows], maps, [self.names[row] for row in rows])
@@ -137,7 +141,8 @@ class Set:
         print(f"{self.folder.name}: {kind}, share {features.share:.3f}", flush=True)
         numbers = features.numbers(self.names)
         blocks = self.blocks(np.arange(len(self.names)))
-        return torch.cat([features.of_maps(self.pooled[rows], maps, numbers[rows]) for rows, maps in blocks])
+        found = [features.of_maps(self.pooled[rows], maps, numbers[rows]) for rows, maps in blocks]
+        return features, torch.cat(found)
 
     def parts(self, temperature: float, *, split: bool = False) -> list[Tensor]:
         """Return both rarity-weighted means, L2-normalised and concatenated, of each image or its four quadrants."""
@@ -160,9 +165,19 @@ class Set:
             found.append([torch.cat(piece, 1) for piece in pieces])
         return [torch.cat(column) for column in zip(*found, strict=True)]
 
-    def whitened(self, joined_ND: Tensor) -> Tensor:
-        """Whiten by the total energy of the sample, as dinocli does."""
-        return EnergyWhitening.fit(joined_ND[self.sample]).whiten(joined_ND)
+    def joined(self, kind: str) -> Tensor:
+        """Compute the features of `embed --tokens` before whitening."""
+        features, rows_ND = self.product(kind)
+        return features.whitening.undo(rows_ND)
+
+    def whitened(self, joined_ND: Tensor, floor: float = FLOOR, mean_weight: float = MEAN_WEIGHT) -> Tensor:
+        """Whiten by the energy of the sample, as dinocli does, or with another floor and weight of the mean."""
+        return EnergyWhitening.fit(joined_ND[self.sample], floor, mean_weight).whiten(joined_ND)
+
+    def whitened_by_all(self, joined_ND: Tensor) -> Tensor:
+        """Whiten by the whole mean too, with a floor of 0.03 of all energy: the first default."""
+        variance = joined_ND[self.sample].double().var(0, correction=0).sum()
+        return self.whitened(joined_ND, float(0.03 / variance), 1)
 
     def within(self, temperature: float) -> Tensor:
         """Whiten by the energy of the mean and the within-image covariance of quadrants."""
@@ -171,7 +186,7 @@ class Set:
         (joined_ND,) = self.parts(temperature)
         mean_D = joined_ND.double().mean(0)
         energy_D, axes_DD = torch.linalg.eigh(torch.outer(mean_D, mean_D) + apart.T @ apart / len(apart))
-        axes_DD = axes_DD / (energy_D.clamp_min(0) + FLOOR / 3).sqrt()
+        axes_DD = axes_DD / (energy_D.clamp_min(0) + 0.01).sqrt()
         return F.normalize(joined_ND @ axes_DD.float(), dim=1)
 
     def means(self) -> Tensor:
@@ -185,8 +200,13 @@ WAYS: dict[str, Callable[[Set], Tensor]] = {
     "pooled": lambda found: found.pooled,
     "pooled, whitened": lambda found: found.whitened(F.normalize(found.pooled, dim=1)),
     "mean of both maps, whitened": lambda found: found.whitened(found.means()),
-    "rare": lambda found: found.product("rare"),
-    "pooled+rare": lambda found: found.product("pooled+rare"),
+    "rare": lambda found: found.product("rare")[1],
+    "pooled+rare": lambda found: found.product("pooled+rare")[1],
+    "pooled+rare, whitened by all energy": lambda found: found.whitened_by_all(found.joined("pooled+rare")),
+    "pooled+rare, third of the mean": lambda found: found.whitened(found.joined("pooled+rare"), FLOOR, 1 / 3),
+    "pooled+rare, whole mean": lambda found: found.whitened(found.joined("pooled+rare"), FLOOR, 1),
+    "pooled+rare, floor 0.04": lambda found: found.whitened(found.joined("pooled+rare"), 0.04),
+    "pooled+rare, floor 0.08": lambda found: found.whitened(found.joined("pooled+rare"), 0.08),
     "rare, not whitened": lambda found: found.parts(0.7)[0],
     "rare, temperature 0.5": lambda found: found.whitened(found.parts(0.5)[0]),
     "rare, temperature 1": lambda found: found.whitened(found.parts(1.0)[0]),
@@ -198,15 +218,15 @@ def study(work: Path, only: list[str]) -> None:
     """Measure every way on every set, except for existing results."""
     done = {(row["set"], row["way"]) for row in read(work)}
     for folder in sorted(path.parent for path in work.glob("*/set.json")):
+        found = Set(folder)
         for way in only or WAYS:
             if (folder.name, way) in done:
                 continue
-            found = Set(folder)
             features_ND = WAYS[way](found).numpy()
             predicted_N = knn_classify(features_ND, found.labels)
-            shots = float(np.nanmean(few_shot(features_ND, found.labels, 5)))
-            scores = (accuracy(found.labels, predicted_N), macro_f1(found.labels, predicted_N), shots)
-            row = {"set": folder.name, "way": way, **dict(zip(("knn", "f1", "5-shot"), scores, strict=True))}
+            shots = [float(np.nanmean(few_shot(features_ND, found.labels, count))) for count in SHOTS]
+            scores = (accuracy(found.labels, predicted_N), macro_f1(found.labels, predicted_N), *shots)
+            row = {"set": folder.name, "way": way, **dict(zip(SCORES, scores, strict=True))}
             with (work / "study.jsonl").open("a") as file:
                 file.write(json.dumps(row | {"images": len(found.names), "width": features_ND.shape[1]}) + "\n")
 
@@ -217,13 +237,13 @@ def read(work: Path) -> list[dict[str, Any]]:
 
 
 def table(work: Path) -> None:
-    """Print k-NN / macro F1 / 5-shot, with a row per way and a column per set."""
+    """Print k-NN / macro F1 / 5-shot / 20-shot, with a row per way and a column per set."""
     rows = {(row["way"], row["set"]): row for row in read(work)}
     sets = sorted({name for _, name in rows})
     print("| way | " + " | ".join(sets) + " |\n|---" * 1 + "|---" * (len(sets)) + "|")
     for way in [way for way in WAYS if any((way, name) in rows for name in sets)]:
         cells = [rows.get((way, name)) for name in sets]
-        shown = (" / ".join(f"{cell[key]:.3f}" for key in ("knn", "f1", "5-shot")) if cell else "" for cell in cells)
+        shown = (" / ".join(f"{cell[key]:.3f}" for key in SCORES if key in cell) if cell else "" for cell in cells)
         print(f"| {way} | " + " | ".join(shown) + " |")
 
 

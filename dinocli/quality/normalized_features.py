@@ -25,11 +25,15 @@ T = TypeVar("T")
 BLOCK_ROWS = 8192
 FIT_VALUES = 1 << 23  # 64 MiB in float64, 20,000 rows of 400 values: enough to estimate principal directions
 
-FLOOR = 0.03
-"""Added to the energy of each direction (share of the total energy) when whitening. With a third of it, k-NN gains up
-to half a point and few-shot class means lose up to five points (docs/results.md)."""
+FLOOR = 0.06
+"""Floor of a whitening, a share of the variance of the rows. With less, 20-shot gains where classes are small details,
+and 5-shot loses where the directions of highest energy tell the classes apart."""
 
-_MIN_VARIANCE_SHARE = 1e-6  # of the largest variance: smaller variances are rounding
+MEAN_WEIGHT = 0.5
+"""Weight of the mean's energy in a whitening. With 1 the mean shrinks so far that the mean of a few rows of a class is
+mostly noise (5-shot falls where one class is most of the folder); with 1/4 and less, k-NN accuracy falls."""
+
+_MIN_VARIANCE_SHARE = 1e-6  # of the largest variance, or of the energy of rows: smaller variances are rounding
 
 
 @dataclass(frozen=True)
@@ -125,9 +129,8 @@ def fit_whitening(
 ) -> Projection:
     """Fit a whitening with a floor: it scales down the few directions that hold most of the energy of a folder.
 
-    In a folder of one kind of image most of the energy of a feature describes that kind, not the single image. Each
-    direction is divided by sqrt(energy + `FLOOR`). Directions far below the floor, mostly noise, are all scaled alike.
-    The mean is not subtracted: it is one of the directions that are scaled down.
+    In a folder of one kind of image most of the energy of a feature describes that kind, not the single image. Nothing
+    is subtracted: the mean is one of the directions that are scaled down (`whitening_directions`).
 
     Args:
         rows: Features without a projection.
@@ -137,18 +140,44 @@ def fit_whitening(
 
     Raises:
         DataError: No row is finite.
-
-    Source: Jegou and Chum 2012, ECCV, section 3.2 (whitened features for retrieval). Departs: the floor, and no
-        centring, which made class means of few images unstable.
     """
-    sample_RD = _fitting_sample(rows, seed, among_M)
+    axes_DP, scale_P = whitening_directions(_fitting_sample(rows, seed, among_M), width)
+    return Projection(np.zeros(len(axes_DP), np.float32), (axes_DP * scale_P).astype(np.float32))
+
+
+def whitening_directions(
+    sample_RD: NDArray[np.float64], width: int = 0, *, floor: float = FLOOR, mean_weight: float = MEAN_WEIGHT
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the orthonormal directions of a whitening as columns, and the factor of each, highest energy first.
+
+    The energy of a direction is its variance plus `mean_weight` times the square of its component of the mean. It is
+    multiplied by 1 / sqrt(1 + energy / (`floor` x total variance)): directions far below the floor, mostly noise, stay
+    as they are, and so do those outside the sample.
+
+    Args:
+        sample_RD: L2-normalised rows; non-finite ones are ignored.
+        width: Number of directions to keep; 0 keeps all.
+        floor: Share of the total variance.
+        mean_weight: 1 takes the energy as it is; 0 ignores the mean.
+
+    Raises:
+        DataError: No row is finite.
+
+    Source: Jegou and Chum 2012, ECCV, section 3.2 (whitened features for retrieval). Departs: the floor; and the mean
+        is shrunk, not subtracted, since class means of few rows become unstable where it is gone.
+    """
     finite_RD = sample_RD[np.isfinite(sample_RD).all(axis=1)]
     if not len(finite_RD):
         raise DataError("no row is finite, so there is nothing to whiten by")
-    axes_DP, variance_P = _directions(finite_RD)
-    kept = _kept(variance_P, width or len(variance_P))
-    scale_P = 1 / np.sqrt(variance_P[:kept] + FLOOR)
-    return Projection(np.zeros(len(axes_DP), np.float32), (axes_DP[:, :kept] * scale_P).astype(np.float32))
+    mean_D = finite_RD.mean(axis=0)
+    centred_RD = finite_RD - mean_D
+    # One more row, as long as the root of its weight, adds the energy of the mean to that of the centred rows.
+    rows_SD = np.concatenate([centred_RD, np.sqrt(mean_weight * len(finite_RD)) * mean_D[None]])
+    axes_DP, energy_P = _directions(rows_SD)
+    kept = _kept(energy_P, width or len(energy_P))
+    energy_P = energy_P[:kept] * len(rows_SD) / len(finite_RD)
+    variance = max(float(np.square(centred_RD).sum(axis=1).mean()), _MIN_VARIANCE_SHARE)
+    return axes_DP[:, :kept], 1 / np.sqrt(1 + energy_P / (floor * variance))
 
 
 def _fitting_sample(

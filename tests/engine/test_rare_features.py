@@ -11,7 +11,7 @@ from dinocli.engine.rare_features import RareFeatures, RareFit, joined_parts, ra
 from dinocli.errors import WeightsError
 from dinocli.models.create import create_backbone
 from dinocli.models.rarity_maps import rarity_maps
-from dinocli.quality.normalized_features import FLOOR
+from dinocli.quality.normalized_features import FLOOR, MEAN_WEIGHT
 
 IMAGES = 14
 
@@ -47,8 +47,9 @@ def test_the_feature_is_made_of_unit_parts_and_whitened_by_their_energy() -> Non
     rare = [F.normalize(features.banks[name].pool(both[name], numbers), dim=1) for name in ("fine", "coarse")]
     joined = torch.cat([(1 - share) ** 0.5 * units, *((share / 2) ** 0.5 * part for part in rare)], 1).double().numpy()
     np.testing.assert_allclose(np.linalg.norm(joined, axis=1), 1, rtol=1e-6)
-    energy, axes = np.linalg.eigh(joined.T @ joined / IMAGES)
-    slow = joined @ (axes / np.sqrt(energy.clip(0) + FLOOR)) @ axes.T
+    moments = np.cov(joined.T, ddof=0) + MEAN_WEIGHT * np.outer(joined.mean(0), joined.mean(0))
+    energy, axes = np.linalg.eigh(moments / (FLOOR * joined.var(0).sum()))
+    slow = joined @ (axes / np.sqrt(energy.clip(0) + 1)) @ axes.T
     slow /= np.linalg.norm(slow, axis=1, keepdims=True)
     np.testing.assert_allclose(rows, slow, atol=1e-5)
     np.testing.assert_allclose(features.of_maps(pooled, both, numbers).numpy(), slow, atol=1e-5)

@@ -50,11 +50,15 @@ def test_a_projection_keeps_the_largest_variance() -> None:
 def test_whitening_divides_by_the_energy_and_a_floor(count: int) -> None:
     points = NormalizedFeatures(cloud(count) + 2)
     units = points.take(slice(None)).astype(np.float64)
-    energy = np.linalg.eigvalsh(units.T @ units / count)[::-1][: min(units.shape)]
+    mean, variance = units.mean(axis=0), units.var(axis=0).sum()
+    moments = np.cov(units.T, ddof=0) + np.outer(mean, mean) / 2
+    energy = np.linalg.eigvalsh(moments)[::-1]
     energy = energy[energy > 1e-6 * energy[0]]
-    assert energy[0] > 0.5, "the mean is a direction, and most of it all"
-    white = fit_whitening(points)(points.take(slice(None))).astype(np.float64)
-    np.testing.assert_allclose(white.T @ white / count, np.diag(energy / (energy + 0.03)), atol=1e-4)
+    assert energy[0] > 2 * energy[1], "the mean is a direction, and most of it all"
+    axes = fit_whitening(points).axes_DP.astype(np.float64)
+    np.testing.assert_allclose(
+        np.diag(axes.T @ moments @ axes), energy / (1 + energy / (0.06 * variance)), rtol=1e-3, atol=1e-6
+    )
     assert fit_whitening(points, 3).axes_DP.shape == (units.shape[1], 3)
 
 
