@@ -19,6 +19,7 @@ from dinocli.tasks.embed.embed_options import EmbedOptions
 from dinocli.tasks.embed.embed_setup import EmbedContext, prepare
 from dinocli.tasks.segment.detector import open_detector, save_detector
 from dinocli.tasks.segment.feature_choice import fit_features
+from dinocli.tasks.segment.reference_copies import ReferenceCopies
 from dinocli.tasks.segment.sample import Sample, extractor_of
 from dinocli.tasks.segment.segment_options import SIZE, MethodUsed, SegmentOptions
 from dinocli.tasks.segment.segment_outputs import check_new_detector
@@ -34,12 +35,14 @@ class FittedPlan:
         method: Method record for the report.
         fitted: The fitted method.
         warning: Warning about the fit for the report; empty for none.
+        copies: Recognises reference images among the tested ones; None without a reference.
     """
 
     extractor: FeatureExtraction
     method: MethodUsed
     fitted: FittedMethod
     warning: str = ""
+    copies: ReferenceCopies | None = None
 
     @property
     def reader(self) -> SegmentReader:
@@ -53,6 +56,8 @@ class FittedPlan:
 
     def maps(self, picture: SegmentImage) -> PatchMaps:
         """Return the maps of an image; distances of the anomaly method's sample are known from the fit."""
+        if self.copies:
+            picture = replace(picture, image=self.copies.tested_number(picture))
         known = self.fitted.apply_known(picture.image) if isinstance(self.fitted, FittedAnomaly) else None
         return self.fitted.apply(self.extractor.grid(picture)) if known is None else known
 
@@ -203,4 +208,5 @@ def fitted_plan(
         fitted = method.fit(sample.grids(method.feature_kind))
     for name, value in fitted.parameters.items():
         reporter.line(f"{name.replace('_', ' ')}: {value if isinstance(value, str) else format(value, '.4g')}")
-    return FittedPlan(extractor, replace(used, parameters={**facts, **fitted.parameters}), fitted, warning)
+    used = replace(used, parameters={**facts, **fitted.parameters})
+    return FittedPlan(extractor, used, fitted, warning, sample.copies)

@@ -2,11 +2,9 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import TypeVar
 
 import numpy as np
 
-from dinocli.data.file_copies import equal_files
 from dinocli.data.parallel import thread_count
 from dinocli.data.sources import ImageList, find_images
 from dinocli.data.tiling import parse_tiling
@@ -16,9 +14,8 @@ from dinocli.segmentation.feature_extraction import FeatureExtraction
 from dinocli.segmentation.method import FeatureGrid, FeatureKind
 from dinocli.segmentation.segment_images import SegmentImage
 from dinocli.tasks.embed.embed_setup import EmbedContext
+from dinocli.tasks.segment.reference_copies import ReferenceCopies
 from dinocli.tasks.segment.segment_options import SIZE, SegmentOptions
-
-Numbered = TypeVar("Numbered", FeatureGrid, SegmentImage)
 
 SAMPLE_BYTES = 1 << 30
 """Maximum size of the feature grids that a method is fitted on; of large images fewer are sampled."""
@@ -31,12 +28,17 @@ class Sample:
         context: Weights and preprocessing.
         options: Options of the command.
         reporter: Receives the progress.
+
+    Attributes:
+        copies: Recognises reference images among the tested ones; None without a reference.
     """
 
     def __init__(self, context: EmbedContext, options: SegmentOptions, reporter: ProgressReporter) -> None:
         self._context, self._options, self._reporter = context, options, reporter
         self._images: ImageList = find_images([options.reference]) if options.reference else context.images
-        self._numbers = self._reference_numbers() if options.reference else {}
+        self.copies = (
+            ReferenceCopies(self._images, context.images, options.reference, reporter) if options.reference else None
+        )
         random = np.random.default_rng(options.seed)
         count = min(options.sample, len(self._images))
         self._rows: list[int] = sorted(random.choice(len(self._images), count, replace=False).tolist())
@@ -53,8 +55,8 @@ class Sample:
         for number, picture in enumerate(pictures, start=1):
             self._reporter.progress("looking at a sample", number, len(self._rows))
             if isinstance(picture, SegmentImage):
-                grid = extractor.grid(picture)
-                yield self._numbered(grid)
+                grid = extractor.grid(self._numbered(picture))
+                yield grid
                 count, free_bytes = count + 1, free_bytes - grid.values_hwD.nbytes
             if free_bytes < 0:
                 break
@@ -68,22 +70,9 @@ class Sample:
         read = reader.read_images(self._images, drawn.tolist(), _threads(self._context))
         return [self._numbered(picture) for picture in read if isinstance(picture, SegmentImage)]
 
-    def _numbered(self, item: Numbered) -> Numbered:
-        """Replace the index of a reference image by its number, see `_reference_numbers`."""
-        return replace(item, image=self._numbers[item.image]) if self._options.reference else item
-
-    def _reference_numbers(self) -> dict[int, int]:
-        """Return the image number of each reference image: that of its byte-identical test image, or a negative number.
-
-        An image is not compared with patches of its own number, so that a copy of it does not hide its defect.
-        """
-        equal = equal_files(self._images.paths(), self._context.images.paths())
-        if equal:
-            self._reporter.warn(
-                f"{len(equal)} of {len(self._images)} images in --reference {self._options.reference} are among the "
-                f"tested images; none is compared with itself, but their defects count as good for the others"
-            )
-        return {row: equal.get(row, -1 - row) for row in range(len(self._images))}
+    def _numbered(self, picture: SegmentImage) -> SegmentImage:
+        """Replace the index of a reference image by its number, see `ReferenceCopies`."""
+        return replace(picture, image=self.copies.reference_number(picture)) if self.copies else picture
 
 
 def extractor_of(context: EmbedContext, options: SegmentOptions, feature_kind: FeatureKind) -> FeatureExtraction:

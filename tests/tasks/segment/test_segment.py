@@ -274,17 +274,23 @@ def test_good_images_of_another_folder_are_the_reference(tmp_path: Path) -> None
     assert not mask_of(tmp_path / "out", "1").any()
 
 
-def test_a_reference_that_holds_the_tested_images_hides_no_defect(tmp_path: Path) -> None:
-    parts = tmp_path / "parts"
+@pytest.mark.parametrize(
+    ("suffix", "words"), [("png", "8 of 8 images in --reference"), ("bmp", "./0.png has the pixels of an image in")]
+)
+def test_a_reference_that_holds_the_tested_images_hides_no_defect(tmp_path: Path, suffix: str, words: str) -> None:
+    parts, reference = tmp_path / "parts", tmp_path / "reference"
     parts.mkdir()
+    reference.mkdir()
     for seed in range(8):
-        Image.fromarray(draw(disc() if seed == 0 else np.zeros((96, 128), bool), seed)).save(parts / f"{seed}.png")
+        image = Image.fromarray(draw(disc() if seed == 0 else np.zeros((96, 128), bool), seed))
+        image.save(parts / f"{seed}.png")
+        image.save(reference / f"{seed}.{suffix}")
     warnings: list[str] = []
     reporter = ProgressReporter()
     reporter.warn = warnings.append  # type: ignore[method-assign,assignment]
-    segment(disc_options(parts, tmp_path / "out", reference=str(parts)), reporter)
+    segment(disc_options(parts, tmp_path / "out", reference=str(reference)), reporter)
     assert iou(mask_of(tmp_path / "out", "0"), disc()) > 0.3
-    assert any("8 of 8 images in --reference" in warning for warning in warnings)
+    assert [words in warning for warning in warnings if "--reference" in warning] == [True]
 
 
 def test_folder_names_say_which_images_are_good(tmp_path: Path) -> None:
