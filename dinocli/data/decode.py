@@ -23,6 +23,15 @@ from dinocli.data.tar_shards import Source, decoder_input, image_source
 from dinocli.data.tiff import ForPil, is_tiff, read_tiff, tiff_pages, tiff_size
 from dinocli.errors import DataError
 
+_OTHER_CONTENT = (
+    (b"version https://git-lfs", "a pointer of Git LFS, not the image: run `git lfs pull`"),
+    (b"<!doctype html", "a web page, not an image: download it again"),
+    (b"<html", "a web page, not an image: download it again"),
+    (b"\xff\n", "JPEG XL, which is not read: convert it, for example to PNG"),
+    (b"\0\0\0\x0cjxl ", "JPEG XL, which is not read: convert it, for example to PNG"),
+)
+"""First bytes, in lower case, of what often lies in place of an image, and the reason to give."""
+
 
 def read_native(path: str | Path, *, page: int = 0, channels: Channels = ()) -> Pixels:
     """Read one image in its native dtype.
@@ -227,10 +236,18 @@ def _head(source: Source) -> tuple[bytes, int]:
     return head, status.st_size
 
 
+def _other_content(path: str | Path) -> str:
+    """Return the reason for a file that no decoder knows."""
+    head = _head(image_source(str(path)))[0].lstrip().lower()
+    return next(
+        (reason for magic, reason in _OTHER_CONTENT if head.startswith(magic)), "not an image in a known format"
+    )
+
+
 def _reason(error: Exception, path: str | Path) -> str:
     if isinstance(error, UnidentifiedImageError):
         named_dicom = str(path).lower().endswith((".dcm", ".dicom"))
-        return NO_PREAMBLE if named_dicom else "not an image in a known format"
+        return NO_PREAMBLE if named_dicom else _other_content(path)
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
     return " ".join(str(error).split()) or type(error).__name__

@@ -36,6 +36,9 @@ SOFT_ISOLATED_FRACTION = 0.5
 MAX_LABEL_COLOURS = 256
 """A colour mask with more colours is a picture, not one label per colour."""
 
+INVERTED_BORDER_FRACTION = 0.9
+"""Fraction of the border that the only label of a mask covers, from which the mask seems inverted."""
+
 _MIN_VISIBLE_ALPHA = 128  # of 255
 _VOID_INDEX, _VOID_COLOUR = 255, (224, 224, 192)  # Pascal VOC: the border of an object, which has no label
 
@@ -72,11 +75,21 @@ def read_mask(path: Path) -> Mask:
 
 
 def _notes(labels_HW: Labels, pages: int) -> Iterator[str]:
-    """Yield notes on several pages and on a mask without background."""
+    """Yield notes on several pages, on a mask without background, and on one that seems inverted."""
     if pages > 1:
         yield "the first of several pages is read"
     if labels_HW.size and labels_HW.min() > 0 and labels_HW.min() < labels_HW.max():
         yield "no pixel is background (0, black or transparent), so that all of the image is an object"
+    elif _is_inverted(labels_HW):
+        yield "one label covers most of the image and its border: in an inverted mask 0 has to be the background"
+
+
+def _is_inverted(labels_HW: Labels) -> bool:
+    """Return whether the only label covers most of the image and nearly all of its border, but not everything."""
+    if labels_HW.min(initial=0) or len(np.unique(labels_HW)) != 2:
+        return False
+    border = np.concatenate([labels_HW[0], labels_HW[-1], labels_HW[:, 0], labels_HW[:, -1]])
+    return bool((labels_HW > 0).mean() > 0.5 and (border > 0).mean() > INVERTED_BORDER_FRACTION)
 
 
 def _read_with_pil(path: Path) -> Mask | None:

@@ -49,9 +49,14 @@ class AnnotationTruth:
         self._number = {name: number for number, name in enumerate(annotations.categories, start=1)}
         matches = match_paths([image.name for image in annotations.images], names)
         self._objects: dict[str, tuple[AnnotatedObject, ...]] = {}
-        for image, row in zip(annotations.images, matches.image_R, strict=True):
-            if row >= 0:
-                self._objects[names[row]] = self._objects.get(names[row], ()) + image.objects
+        loose, self._loose = set(matches.loose), ""
+        exact = {row for number, row in enumerate(matches.image_R) if number not in loose}
+        for number, (image, row) in enumerate(zip(annotations.images, matches.image_R, strict=True)):
+            if row < 0 or (number in loose and row in exact):  # `old/1.png` is not `1.png` where that is named too
+                continue
+            if number in loose:
+                self._loose = self._loose or f"{image.name} means {names[row]}"
+            self._objects[names[row]] = self._objects.get(names[row], ()) + image.objects
         if not self._objects:
             first = annotations.images[0].name if annotations.images else "none"
             raise DataError(f"{spec} names no image here; its first image is {first!r}, ours {names[0]}")
@@ -77,6 +82,8 @@ class AnnotationTruth:
 
     def report(self, reporter: ProgressReporter) -> None:
         """Report how many images count as good, and how many the scores leave out."""
+        if self._loose:
+            reporter.line(f"images of {self.spec} are matched by part of their path: {self._loose}")
         empty = sum(not objects for objects in self._objects.values()) + len(self._good)
         if empty:
             reporter.line(f"{empty} images have no object in {self.spec}, and count as good")

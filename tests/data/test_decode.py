@@ -643,3 +643,19 @@ def test_unsupported_colour_space_is_readable_by_channels(tmp_path: Path, kind: 
     with pytest.raises(DataError, match=r"save it as RGB, or read its raw samples, as --channels 0"):
         read_native(tmp_path / "a.tif")
     assert np.array_equal(read_native(tmp_path / "a.tif", channels=(0,))[..., 0], pixels[..., 0])
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "git lfs pull"),
+        (b"\n<!DOCTYPE HTML><title>404</title>", "a web page"),
+        (b"\xff\x0a\0\0", "JPEG XL"),
+        (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL"),
+        (b"text", "not an image in a known format"),
+    ],
+)
+def test_what_lies_in_place_of_an_image_is_named(tmp_path: Path, content: bytes, reason: str) -> None:
+    (tmp_path / "a.png").write_bytes(content)
+    with pytest.raises(DataError, match=reason):
+        read_native(tmp_path / "a.png")

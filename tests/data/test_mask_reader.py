@@ -160,6 +160,10 @@ def test_pages_and_missing_background_are_noted(tmp_path: Path) -> None:
     assert mask.note == "the first of several pages is read"
     Image.fromarray(objects() + 1).save(tmp_path / "trimap.png")
     assert read_mask(tmp_path / "trimap.png").note.startswith("no pixel is background")
+    Image.fromarray(np.where(objects() == 1, 0, 255).astype(np.uint8)).save(tmp_path / "inverted.png")
+    assert "in an inverted mask" in read_mask(tmp_path / "inverted.png").note
+    Image.fromarray(np.where(objects() == 1, 0, objects() + 1).astype(np.uint8)).save(tmp_path / "dense.png")
+    assert not read_mask(tmp_path / "dense.png").note
 
 
 @pytest.mark.parametrize("name", ["canvas.gif", "claim.jpg", "thin.tif", "wide.tif", "scans.jpg", "colour.png"])

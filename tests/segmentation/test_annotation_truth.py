@@ -97,6 +97,19 @@ def test_annotations_of_other_images_and_folders_of_masks(images: Path, tmp_path
     assert isinstance(open_truth(str(masks), listed, good_without_mask=False), GroundTruth)
 
 
+def test_an_image_of_another_folder_lends_no_objects_to_one_that_is_named_itself(images: Path, tmp_path: Path) -> None:
+    path = coco(tmp_path / "c.json")
+    about = json.loads(path.read_text())
+    about["images"].append({"id": 9, "file_name": "old/3.png", "height": SIZE[0], "width": SIZE[1]})
+    about["images"].append({"id": 8, "file_name": "old/4.png", "height": SIZE[0], "width": SIZE[1]})
+    about["annotations"] += [{"id": n, "image_id": n, "category_id": 5, "bbox": [0, 0, 9, 9]} for n in (8, 9)]
+    path.write_text(json.dumps(about))
+    truth, ears = open_truth(str(path), find_images([str(images)]), good_without_mask=False), Ears()
+    assert [int(truth.read(f"./{number}.png", SIZE).sum()) for number in (3, 4)] == [0, 81]
+    truth.report(ears)
+    assert "matched by part of their path: old/4.png means ./4.png" in ears.lines[0]
+
+
 def test_labels_from_annotations(images: Path, tmp_path: Path) -> None:
     names = list(find_images([str(images)]).names)
     notes: list[str] = []
