@@ -96,12 +96,20 @@ def _parsed(line: bytes) -> Line | None:
     return data if isinstance(data, dict) else None
 
 
+def _change(key: str, before: Any, now: Any) -> str:
+    """Return a changed setting as text; of a group of settings those that differ."""
+    if not (isinstance(before, dict) and isinstance(now, dict)):
+        return f"{key}: {before} -> {now}"
+    names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+    return ", ".join(f"{key}.{name}: {before.get(name)} -> {now.get(name)}" for name in names)
+
+
 def check_same(before: Line, request: Line, name: str) -> None:
     """Raise `UsageError` with the differences if a request is not the one that the output was started with."""
     now = json.loads(json.dumps(request))
     changed = [key for key in now if before.get(key) != now[key]]
     if changed:
-        changes = "; ".join(f"{key}: {before.get(key)} -> {now[key]}" for key in changed)
+        changes = "; ".join(_change(key, before.get(key), now[key]) for key in changed)
         raise UsageError(
             f"--resume needs the same command as before; for {name} these settings changed: {changes}; or use --force"
         )

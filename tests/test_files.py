@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from dinocli.errors import UsageError
 from dinocli.files import home_folder, user_path, write_atomic
+from dinocli.journal import check_same
 
 
 def test_write_atomic_replaces_a_file(tmp_path: Path) -> None:
@@ -59,3 +61,9 @@ def test_home_folder_without_home_and_passwd_entry(monkeypatch: pytest.MonkeyPat
     assert user_path("~/a") == home_folder() / "a"
     assert user_path("~") == home_folder()
     assert user_path("~nobody-here/a") == Path("~nobody-here/a")
+
+
+def test_a_resumed_command_names_what_differs_inside_a_group_of_settings() -> None:
+    read = {"range": "full", "size": 224, "mean": [0.5]}
+    with pytest.raises(UsageError, match=r"changed: preprocess\.size: 224 -> 64; or use --force"):
+        check_same({"preprocess": read}, {"preprocess": {**read, "size": 64}}, "f.npy")

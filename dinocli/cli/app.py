@@ -52,6 +52,7 @@ EXIT_CODES: dict[type[DinocliError], int] = {UsageError: 2, DataError: 3, Weight
 OS_ERROR_ADVICE = {
     errno.ENOSPC: "free some space",
     errno.EDQUOT: "free some space",
+    errno.ENAMETOOLONG: "choose a shorter name",
     errno.EFBIG: "raise the limit of file sizes (ulimit -f)",
     errno.EMFILE: "raise the limit of open files (ulimit -n)",
 }

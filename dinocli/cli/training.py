@@ -131,6 +131,7 @@ def training(
     with terminal:
         from dinocli.artifacts.run_folder import check_new_run
         from dinocli.data.sources import check_not_empty
+        from dinocli.file_set import LOCK_NAME
         from dinocli.tasks.train.train_options import TrainOptions
 
         options = TrainOptions(
@@ -148,7 +149,7 @@ def training(
             argv=tuple(sys.argv),
         )
         check_not_empty(images)
-        if out and not dry_run:
+        if out and not dry_run and not (Path(out) / LOCK_NAME).exists():  # else the lock says who writes it
             check_new_run(Path(out), resume=resume, force=force)
         from dinocli.tasks.train.dry_run import dry_run as plan
         from dinocli.tasks.train.train import train

@@ -15,7 +15,7 @@ from dinocli.quality.cosine import unit_rows
 from dinocli.tasks.cluster.cluster import cluster
 from dinocli.tasks.cluster.cluster_inputs import open_members
 from dinocli.tasks.cluster.cluster_options import ClusterOptions
-from dinocli.tasks.cluster.drifted_batch import drift_of
+from dinocli.tasks.cluster.drifted_batch import drift_of, open_batch
 from dinocli.tasks.embed.embed import embed
 from dinocli.tasks.evaluate.evaluate import evaluate
 from dinocli.tasks.evaluate.evaluate_options import EvaluateOptions
@@ -73,7 +73,8 @@ def test_copies_odd_images_and_drift_are_judged_on_pooled_features(home: Path, t
             scores = [float(row["outlier"]) for row in csv.DictReader(table)]
         selected = (tmp_path / f"{name}.selected.txt").read_text()
         pairs = (tmp_path / f"{name}.duplicates.csv").read_text().splitlines()[1:]
-        drift = drift_of(home / f"{name}_new.npy", open_members(options, Ears(), None), [], Ears()).features
+        members = open_members(options, Ears(), None)
+        drift = drift_of(open_batch(home / f"{name}_new.npy", members, Ears()), members, [], Ears()).features
         found.append((scores, [drift.accuracy, drift.mmd], [line.split(",")[:2] for line in pairs], selected))
     pooled, both = found
     np.testing.assert_allclose(pooled[0], both[0], atol=1e-2)

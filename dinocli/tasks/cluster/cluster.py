@@ -38,7 +38,7 @@ from dinocli.tasks.cluster.cluster_tables import (
     write_pairs,
     write_selected,
 )
-from dinocli.tasks.cluster.drifted_batch import drift_of
+from dinocli.tasks.cluster.drifted_batch import drift_of, open_batch
 from dinocli.tasks.cluster.duplicate_pairs import Same, duplicate_groups, find_same
 from dinocli.tasks.cluster.findings import Findings, image_tags, result_of
 from dinocli.tasks.cluster.groups import FoundGroups, find_groups
@@ -73,10 +73,12 @@ def cluster(
 
 def _cluster(options: ClusterOptions, reporter: ProgressReporter, stdin: BinaryIO | None) -> ClusterResult:
     began = time.monotonic()
+    earlier = read_ids(Path(options.ids_from)) if options.ids_from else {}
     members = open_members(options, reporter, stdin)
     if options.link_dir and (members.root is None or members.boxes is not None):
         reason = members.missing_root() or "these features do not name whole images and their folder"
         raise UsageError(f"--link-dir needs the images: {reason}")
+    batch = open_batch(Path(options.drift), members, reporter) if options.drift else None
     labels = read_labels(options.labels, members.names, reporter.line) if options.labels else {}
     reporter.line(f"{len(members):,} images, {members.flat().shape[1]} values each")
     options = replace(options, whiten=members.needs_whitening(options.whiten, reporter.line))
@@ -88,10 +90,10 @@ def _cluster(options: ClusterOptions, reporter: ProgressReporter, stdin: BinaryI
         reporter.stage("looking for odd images and a map")
         distances = [feature_distance(pooled, seed=options.seed), *([checked.distance_N] if checked else [])]
         placed = place(rows, options.map, seed=options.seed)
-        ids = _ids(options, members, found, reporter)
+        ids = _ids(options, earlier, members, found, reporter)
         issues = checked.issues if checked else []
         statistics = checked.statistics if checked else []
-        drifted = drift_of(Path(options.drift), members, statistics, reporter, options.seed) if options.drift else None
+        drifted = drift_of(batch, members, statistics, reporter, options.seed) if batch else None
         threshold = options.duplicates
         reporter.stage("looking for duplicates")
         same = find_same(members, found.grouping, threshold, reporter, options.seed) if threshold else Same([], 0, 0)
@@ -107,16 +109,21 @@ def _cluster(options: ClusterOptions, reporter: ProgressReporter, stdin: BinaryI
     return replace(outcome, files=files, seconds=time.monotonic() - began)
 
 
-def _ids(options: ClusterOptions, members: ClusterInputs, found: FoundGroups, reporter: ProgressReporter) -> list[int]:
+def _ids(
+    options: ClusterOptions,
+    earlier: dict[str, int],
+    members: ClusterInputs,
+    found: FoundGroups,
+    reporter: ProgressReporter,
+) -> list[int]:
     """Return the number of each group: by size, or matched to an earlier table."""
     groups = len(found.grouping.sizes_K)
     if not options.ids_from:
         return list(range(groups))
-    before = read_ids(Path(options.ids_from))
-    shared = sum(name in before for name in members.names)
+    shared = sum(name in earlier for name in members.names)
     text = f"groups are numbered as in {options.ids_from}, by the names of {shared:,} of {len(members):,} images"
     (reporter.line if shared else reporter.warn)(text)
-    return stable_ids(before, members.names, found.grouping.label_N, groups)
+    return stable_ids(earlier, members.names, found.grouping.label_N, groups)
 
 
 def _write(

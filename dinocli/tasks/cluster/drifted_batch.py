@@ -43,24 +43,11 @@ class DriftedBatch(NamedTuple):
         return {"p": self.p, "differs": self.p < LEVEL, "features": self.features.to_dict(), "appearance": appearance}
 
 
-def drift_of(
-    path: Path,
-    members: ClusterInputs,
-    statistics: Sequence[ImageStatistics],
-    reporter: ProgressReporter,
-    seed: int = 0,
-) -> DriftedBatch:
-    """Test whether another feature file differs from the clustered images.
-
-    Args:
-        path: Feature file of the other batch.
-        members: The clustered images.
-        statistics: Pixel statistics of `members`; empty skips the test on appearance.
-        reporter: Receives the result.
-        seed: Random seed of samples and permutations.
+def open_batch(path: Path, members: ClusterInputs, reporter: ProgressReporter) -> ClusterInputs:
+    """Open the feature file of another batch.
 
     Raises:
-        WeightsError: The file cannot be read, or its features are not comparable.
+        WeightsError: The file cannot be read, or its features are not comparable to those of `members`.
         DataError: One of the two has fewer than two usable rows.
     """
     other = open_features(path)
@@ -70,6 +57,25 @@ def drift_of(
         raise DataError(f"--drift compares at least 2 images with 2; {path} has {len(batch)}, the other {len(members)}")
     if batch.flat().shape[1] != members.flat().shape[1]:
         raise DataError(f"{path} has {batch.flat().shape[1]} values a row, the other {members.flat().shape[1]}")
+    return batch
+
+
+def drift_of(
+    batch: ClusterInputs,
+    members: ClusterInputs,
+    statistics: Sequence[ImageStatistics],
+    reporter: ProgressReporter,
+    seed: int = 0,
+) -> DriftedBatch:
+    """Test whether another batch differs from the clustered images.
+
+    Args:
+        batch: The other batch, from `open_batch`.
+        members: The clustered images.
+        statistics: Pixel statistics of `members`; empty skips the test on appearance.
+        reporter: Receives the result.
+        seed: Random seed of samples and permutations.
+    """
     features = drift(members.pooled_ND, batch.pooled_ND, seed=seed)  # pooled features are not fitted to either batch
     result = DriftedBatch(batch.names, features, _appearance(batch, statistics, reporter, seed))
     outcome = "differs from the old one" if result.p < LEVEL else "shows no difference from the old one"

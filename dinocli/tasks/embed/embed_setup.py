@@ -19,7 +19,7 @@ from dinocli.engine.device import DTYPES, feature_precision, pick_device
 from dinocli.engine.distributed import environment_number, from_main, main_first
 from dinocli.engine.rare_features import RareFeatures, width_of
 from dinocli.engine.square_resize import CONVNET_CELL
-from dinocli.errors import WeightsError
+from dinocli.errors import UsageError, WeightsError
 from dinocli.files import user_path
 from dinocli.models.backbone import Backbone
 from dinocli.models.features import Extractor, extract
@@ -118,6 +118,9 @@ def prepare(options: EmbedOptions, reporter: ProgressReporter, stdin: BinaryIO |
     images = from_main(lambda: find_images(inputs, stdin=stdin, null=options.read.null, **naming))
     for line in (f"{len(images)} images in {images.root}", *images.notes):
         reporter.line(line)
+    shard = parse_shard(options.shard)
+    if shard and shard.count > len(images):
+        raise UsageError(f"--shard {options.shard}: there are {len(images)} images for {shard.count} parts; use fewer")
     reporter.stage("loading weights")
     tokens: Extractor
     stored: dict[str, Any] | None = None
@@ -148,7 +151,6 @@ def prepare(options: EmbedOptions, reporter: ProgressReporter, stdin: BinaryIO |
     backbone = backbone.to(device).eval()
     backbone.freeze_batch_norm()  # folded into convolutions, which saves a sixth of a convnet's time
     shape = _row_shape(backbone, tokens, preprocess.size, device)
-    shard = parse_shard(options.shard)
     shard_images = replace(images, names=images.names[shard.slice(len(images))]) if shard else images
     return EmbedContext(
         options=options,

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from dinocli.artifacts.mask_folder import MaskFolder
 from dinocli.errors import UsageError
+from dinocli.file_set import LOCK_NAME
 from dinocli.tasks.inputs import check_inputs
 from dinocli.tasks.segment.segment_options import SegmentOptions
 
@@ -18,7 +19,8 @@ def check_early(options: SegmentOptions) -> None:
         DinocliError: As `check_inputs`.
     """
     if options.out:
-        check_free(MaskFolder(Path(options.out)), options)
+        if not (Path(options.out) / LOCK_NAME).exists():  # else another process may write it, which the lock will say
+            check_free(MaskFolder(Path(options.out)), options)
         if options.save_detector:
             check_new_detector(options)
     if not options.maps_from and (options.out or options.inputs):

@@ -104,6 +104,18 @@ def test_numbers_of_groups_hold_and_another_batch_is_compared(job: ClusterOption
     assert found["differs"]
 
 
+def test_another_batch_and_an_earlier_table_are_checked_before_any_work(job: ClusterOptions, tmp_path: Path) -> None:
+    narrow = write_features(tmp_path / "narrow.npy", np.eye(4, dtype=np.float32), list("abcd"), tmp_path / "images")
+    for options, words in (
+        (replace(job, ids_from=job.inputs[0]), "cannot read groups"),
+        (replace(job, drift=str(narrow)), "4 values a row"),
+    ):
+        heard = Ears()
+        with pytest.raises(DataError, match=words):
+            cluster(options, heard)
+        assert not heard.lines
+
+
 def test_images_that_are_gone_are_said(job: ClusterOptions, tmp_path: Path) -> None:
     """Without them a table of issues is empty because nobody looked."""
     shutil.move(tmp_path / "images", tmp_path / "elsewhere")

@@ -36,6 +36,12 @@ def test_rows_are_what_the_model_says_about_each_image_alone(tmp_path: Path) -> 
     assert {path.name for path in tmp_path.iterdir()} == {"images", "feats.npy", "feats.json", "feats.paths.txt"}
 
 
+def test_more_shards_than_images_are_refused(tmp_path: Path) -> None:
+    folder = write_images(tmp_path / "images", 2)
+    with pytest.raises(UsageError, match=r"--shard 0/3: there are 2 images for 3 parts"):
+        embed(job(folder, tmp_path / "feats.npy", shard="0/3"))
+
+
 def test_tar_shards_give_the_rows_of_their_folder(tmp_path: Path) -> None:
     folder = write_images(tmp_path / "images", 5, mixed=True)
     for shard in (0, 1):

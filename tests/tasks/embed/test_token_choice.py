@@ -14,7 +14,7 @@ from dinocli.models.create import create_backbone
 from dinocli.progress import ProgressReporter
 from dinocli.tasks.cluster.cluster_inputs import open_members
 from dinocli.tasks.cluster.cluster_options import ClusterOptions
-from dinocli.tasks.cluster.drifted_batch import drift_of
+from dinocli.tasks.cluster.drifted_batch import drift_of, open_batch
 from dinocli.tasks.embed import embed_setup
 from dinocli.tasks.embed.embed import embed
 from dinocli.tasks.embed.embed_dry_run import dry_run
@@ -108,8 +108,9 @@ def test_folders_fitted_apart_do_not_compare(home: Path) -> None:
         search(SearchOptions((str(home / "new.npy"),), str(home / "old.npy"), 1, device="cpu"))
     members = open_members(ClusterOptions((str(home / "old.npy"),)), ProgressReporter(), None)
     with pytest.raises(WeightsError, match="different images to fit rare patches to"):
-        drift_of(home / "new.npy", members, [], ProgressReporter())
-    assert drift_of(home / "like.npy", members, [], ProgressReporter()).names[-1] == "./008.png"
+        open_batch(home / "new.npy", members, ProgressReporter())
+    batch = open_batch(home / "like.npy", members, ProgressReporter())
+    assert drift_of(batch, members, [], ProgressReporter()).names[-1] == "./008.png"
 
 
 def test_a_new_image_is_searched_with_the_fit_of_the_file(home: Path) -> None:
