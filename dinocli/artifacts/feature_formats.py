@@ -3,9 +3,11 @@
 import csv
 import io
 import json
+import os
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
+from functools import lru_cache
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -17,6 +19,7 @@ from dinocli.artifacts.feature_file import BOX_KEYS, FEATURE_SUFFIXES, FITTED_SU
 from dinocli.artifacts.partial_features import Bad, PartialFeatures, npy_header
 from dinocli.artifacts.patch_folder import PatchFolder
 from dinocli.data.bad_images import write_bad
+from dinocli.data.georeference import Georeference, georeference_of
 from dinocli.errors import UsageError, WeightsError
 from dinocli.file_set import FileSet
 from dinocli.files import atomic_file, write_atomic
@@ -25,6 +28,8 @@ if TYPE_CHECKING:
     from dinocli.engine.rare_features import RareFeatures
 
 BLOCK_BYTES = 1 << 24
+GROUND_KEYS = ("x1", "y1", "x2", "y2", "crs")
+"""Columns of `feats.tiles.csv` for GeoTIFF: top left and bottom right corner on the ground, coordinate system."""
 SIDECARS = (".paths.txt", ".tiles.csv", ".bad.csv", ".json", FITTED_SUFFIX)
 
 Rows = NDArray[np.floating]
@@ -80,7 +85,7 @@ def write_features(
             files.drop(sidecar(target, suffix))
         _write_lines(files.new(sidecar(target, ".paths.txt")), names())
         if tiled and isinstance(partial, PartialFeatures):
-            _write_tiles(files.new(sidecar(target, ".tiles.csv")), names(), partial)
+            _write_tiles(files.new(sidecar(target, ".tiles.csv")), names(), partial, meta["root"])
         if fitted:
             fitted.save(files.new(sidecar(target, FITTED_SUFFIX)))
         if bad:
@@ -102,11 +107,25 @@ def _write_lines(path: Path, lines: Iterable[str]) -> None:
         file.writelines(line.encode() + b"\n" for line in lines)
 
 
-def _write_tiles(path: Path, names: Iterable[str], partial: PartialFeatures) -> None:
+def _write_tiles(path: Path, names: Iterable[str], partial: PartialFeatures, root: str) -> None:
+    """Write the tile of each row in pixels; of a GeoTIFF also two corners on the ground and the coordinate system."""
+
+    @lru_cache(maxsize=1)  # the tiles of an image follow one another
+    def place(name: str) -> Georeference | None:
+        return georeference_of(os.path.join(root, name))
+
+    def ground(name: str, box: list[int]) -> list[object]:
+        georeference = place(name)
+        corners = georeference.corners(box) if georeference else None
+        return [*corners, georeference.crs] if georeference and corners else [""] * len(GROUND_KEYS)
+
     with atomic_file(path) as file, _TextWriter(file) as text:
         lines = csv.writer(text, lineterminator="\n")
-        lines.writerow(("path", *BOX_KEYS))
-        lines.writerows([name, *box] for name, box in zip(names, partial.boxes().tolist(), strict=True))
+        rows = ([name, *box, *ground(name, box)] for name, box in zip(names, partial.boxes().tolist(), strict=True))
+        first = next(rows, [])
+        columns = ("path", *BOX_KEYS, *(GROUND_KEYS if any(first[-len(GROUND_KEYS) :]) else ()))
+        lines.writerow(columns)
+        lines.writerows(row[: len(columns)] for row in chain([first] if first else [], rows))
 
 
 def _write_npz(file: BinaryIO, rows: Rows, names: Names) -> None:

@@ -23,7 +23,7 @@ from dinocli.stored import AnyJson, Count, Stored, checked, reading
 
 PARTIAL_FOLDER, JOURNAL_FILE = ".part", ".segment.jsonl"
 RESULT_FILES = (
-    *("masks", "soft", "distances", "overlays", "maps", "labels", "gallery"),
+    *("masks", "geotiff", "soft", "distances", "overlays", "maps", "labels", "gallery"),
     *("anomaly.safetensors", "classes.txt", "segments.csv", "groups.csv", "images.bad.csv", "report.html"),
 )
 """Files and folders of a result besides `segment.json`; all others belong to the user."""
@@ -40,6 +40,7 @@ class MaskFolder:
     def __init__(self, path: Path, final: Path | None = None) -> None:
         self.path, self.final = path, final or path
         self.masks = path / "masks"
+        self.geotiff = path / "geotiff"
         self.soft = path / "soft"
         self.distances = path / "distances"
         self.anomaly = path / "anomaly.safetensors"

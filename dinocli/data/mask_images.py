@@ -8,12 +8,15 @@ Legend: H W pixels of the source, C channels.
 import colorsys
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
+from dinocli.data.georeference import Georeference
 from dinocli.data.read import Canvas, rgb
 from dinocli.files import write_atomic
 
@@ -40,6 +43,15 @@ def label_png(labels_HW: NDArray[np.uint16]) -> bytes:
     """
     deep = labels_HW.max(initial=0) > 255
     return _png(Image.fromarray(labels_HW if deep else labels_HW.astype(np.uint8)))
+
+
+def label_geotiff(labels_HW: NDArray[np.uint16], place: Georeference) -> bytes:
+    """Encode labels as GeoTIFF with the tags of their image, 8-bit or 16-bit as `label_png`."""
+    deep, file = labels_HW.max(initial=0) > 255, io.BytesIO()
+    values_HW = labels_HW if deep else labels_HW.astype(np.uint8)
+    options: dict[str, Any] = {"photometric": "minisblack", "compression": "zlib", "metadata": None, "software": False}
+    tifffile.imwrite(file, values_HW, extratags=place.tags, **options)
+    return file.getvalue()
 
 
 def soft_png(soft_HW: NDArray[np.float32]) -> bytes:

@@ -7,7 +7,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinocli.artifacts.mask_folder import MaskFolder
-from dinocli.data.mask_images import label_png, map_png, overlay_jpeg, soft_npy, soft_png, write_image_file
+from dinocli.data.georeference import georeference_of
+from dinocli.data.mask_images import (
+    label_geotiff,
+    label_png,
+    map_png,
+    overlay_jpeg,
+    soft_npy,
+    soft_png,
+    write_image_file,
+)
 from dinocli.data.sources import ImageList
 from dinocli.files import write_atomic
 from dinocli.quality.mask_scorer import MaskScorer
@@ -94,6 +103,8 @@ class ImageWriter:
     def _write_maps(self, stem: str, picture: SegmentImage, rendered: Rendered, maps: PatchMaps) -> None:
         labels_HW, soft_HW = rendered
         write_image_file(self.folder.masks, stem, ".png", label_png(labels_HW))
+        if place := georeference_of(self.images.path(picture.image)):
+            write_image_file(self.folder.geotiff, stem, ".tif", label_geotiff(labels_HW, place))
         if self.options.outputs.soft or self.options.outputs.npy:
             suffix, data = (".npy", soft_npy(soft_HW)) if self.options.outputs.npy else (".png", soft_png(soft_HW))
             write_image_file(self.folder.soft, stem, suffix, data)

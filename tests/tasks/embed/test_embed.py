@@ -14,6 +14,7 @@ from dinocli.errors import DataError, UsageError
 from dinocli.models.create import create_backbone
 from dinocli.tasks.embed.embed import embed
 from dinocli.tasks.feature_inputs import embed_temporarily
+from tests.data.test_georeference import KEYS, SCALE, TIEPOINT, UTM33, geotiff
 from tests.tasks.embed.drive import job, write_images
 
 
@@ -34,6 +35,19 @@ def test_rows_are_what_the_model_says_about_each_image_alone(tmp_path: Path) -> 
     assert found.names == [f"./{number:03}.png" for number in range(6)]
     assert (outcome.rows, outcome.shape, outcome.images, outcome.bad) == (6, (64,), 6, 0)
     assert {path.name for path in tmp_path.iterdir()} == {"images", "feats.npy", "feats.json", "feats.paths.txt"}
+
+
+def test_tiles_of_geotiff_name_their_place(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    tags = {SCALE: (10.0, 10.0, 0.0), TIEPOINT: (0.0, 0.0, 0.0, 500_000.0, 4_600_000.0, 0.0), KEYS: UTM33}
+    geotiff(tmp_path / "images" / "a.tif", tags)
+    geotiff(tmp_path / "images" / "b.tif", {})
+    embed(job(tmp_path / "images", tmp_path / "feats.npy", tile="40:0"))
+    lines = (tmp_path / "feats.tiles.csv").read_text().splitlines()
+    assert lines[0] == "path,left,top,width,height,x1,y1,x2,y2,crs"
+    assert lines[2] == "./a.tif,20,0,40,40,500200.0,4600000.0,500600.0,4599600.0,EPSG:32633"
+    assert lines[3] == "./b.tif,0,0,40,40,,,,,"
+    assert open_features(tmp_path / "feats.npy").boxes == [(0, 0, 40, 40), (20, 0, 40, 40)] * 2
 
 
 def test_more_shards_than_images_are_refused(tmp_path: Path) -> None:

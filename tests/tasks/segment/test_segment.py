@@ -12,10 +12,12 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from dinocli.data.georeference import georeference_of
 from dinocli.errors import DataError, Interrupted, UsageError
 from dinocli.progress import ProgressReporter
 from dinocli.segmentation.method import PatchMaps
 from dinocli.tasks.segment.segment import segment
+from tests.data.test_georeference import KEYS, SCALE, TIEPOINT, UTM33, geotiff
 from tests.tasks.segment.discs import Unlike, disc, disc_options, draw, make_discs
 
 
@@ -154,6 +156,16 @@ def test_an_interrupted_run_goes_on_and_gives_the_same(tmp_path: Path) -> None:
     again = Unlike()
     assert segment(resumed, method=again).segmented == 4
     assert again.seen == []
+
+
+def test_masks_of_geotiff_are_geotiff_too(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    tags = {SCALE: (10.0, 10.0, 0.0), TIEPOINT: (0.0, 0.0, 0.0, 500_000.0, 4_600_000.0, 0.0), KEYS: UTM33}
+    geotiff(tmp_path / "in" / "a.tif", tags)
+    segment(disc_options(tmp_path / "in", tmp_path / "out"), method=Unlike())
+    place = georeference_of(str(tmp_path / "out" / "geotiff" / "a.tif"))
+    assert place is not None
+    assert (place.crs, place.transform) == ("EPSG:32633", (500_000, 10, 0, 4_600_000, 0, -10))
 
 
 def test_another_request_does_not_go_on(tmp_path: Path) -> None:
