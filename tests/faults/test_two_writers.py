@@ -1,7 +1,7 @@
 """Two processes, one output: the second is refused in one line, and the first one's result is whole."""
 
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +13,23 @@ from tests.cli.commands import Running, make_images, start_warm, warm
 TINY = ("--weights", "none", "--model", "test_convnext", "--size", "32", "--device", "cpu", "--workers", "0")
 
 
+HELD: list[Running] = []
+"""Commands that a test holds."""
+
+
+@pytest.fixture(autouse=True)
+def release() -> Iterator[None]:
+    """Kill what a failed test still holds: a stopped process would keep pytest from ending."""
+    yield
+    while HELD:
+        HELD.pop().process.kill()
+
+
 def stopped_midway(*arguments: str | Path, cwd: Path, sign: str) -> Running:
     """Start a command, and hold it as soon as a file is there."""
     running = start_warm(*arguments, cwd=cwd)
     running.wait_for(cwd / sign)
+    HELD.append(running)
     running.signal(signal.SIGSTOP)
     return running
 
