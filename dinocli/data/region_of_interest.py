@@ -75,6 +75,8 @@ def parse_roi(text: str) -> str:
     if text.startswith(_PNG_URI):
         return text
     path = Path(text)
+    if path.is_dir():
+        raise UsageError(f"--roi {text} is a folder; all images share one region: name a box or one mask file")
     if not path.is_file():
         raise UsageError(f"--roi {text}: no such mask, and no box; write x,y,w,h in pixels, or name a mask file")
     try:

@@ -80,7 +80,12 @@ def test_range_is_measured_inside_the_region(tmp_path: Path, disc: Path, range_p
 def test_invalid_regions_are_refused_in_one_line(tmp_path: Path, disc: Path) -> None:
     assert parse_roi("none") == parse_roi("") == ""
     assert region_of("", (5, 5)) is None
-    for text, words in (("1,2,0,4", "no area"), ("1,2,3", "no such mask"), ("gone.png", "no such mask")):
+    for text, words in (
+        ("1,2,0,4", "no area"),
+        ("1,2,3", "no such mask"),
+        ("gone.png", "no such mask"),
+        (str(tmp_path), "is a folder"),
+    ):
         with pytest.raises(UsageError, match=words):
             parse_roi(text)
     Image.new("L", (4, 4)).save(tmp_path / "empty.png")
