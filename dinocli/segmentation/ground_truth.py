@@ -21,6 +21,9 @@ _WORDS = ("mask", "masks", "cp_masks", "gt", "label", "labels", "seg")
 MASK_SUFFIXES = tuple(f"{join}{word}" for word in _WORDS for join in "_-")
 """Suffixes of mask names after the name of the image."""
 
+LOSSY_SUFFIXES = (".jpg", ".jpeg", ".jfif", ".jpe", ".webp")
+"""Suffixes of files that are used as mask only where no other file has their name."""
+
 _NUMBER = re.compile(r"-?\d[\d.,]*")
 
 GOOD = "good"
@@ -61,7 +64,9 @@ class GroundTruth:
         listed = find_images([folder])
         root = Path(os.path.abspath(folder)) if os.path.isdir(folder) else listed.root
         paths = [Path(listed.path(row)) for row in range(len(listed))]
-        by_stem = {str(path.relative_to(root).with_suffix("")): path for path in paths}
+        paths.sort(key=lambda path: path.suffix.lower() not in LOSSY_SUFFIXES)  # of equal names the last one is used
+        stems = [str(path.relative_to(root).with_suffix("")) for path in paths]
+        by_stem = dict(zip(stems, paths, strict=True))
         image_paths = {os.path.realpath(images.path(row)) for row in range(len(images))}
         same_folder = bool(image_paths & {os.path.realpath(path) for path in paths})
         matches = {name: _mask_of(name, by_stem, image_paths, same_folder=same_folder) for name in images.names}
@@ -76,6 +81,11 @@ class GroundTruth:
         self._good = {name for name in rest if good_without_mask or is_good(name)}
         self._missing = len(rest) - len(self._good)
         self._listed_masks = len(image_paths & {os.path.realpath(path) for path in self._masks.values()})
+        used = set(self._masks.values())
+        spare = {path: by_stem[stem] for stem, path in zip(stems, paths, strict=True) if path not in used}
+        spare = {path: same_name for path, same_name in spare.items() if os.path.realpath(path) not in image_paths}
+        self._twins = [pair for pair in spare.items() if pair[1] in used]
+        self._unused = sorted(path for path, same_name in spare.items() if same_name not in used)
         self._noted: Counter[str] = Counter()
         self._first_noted: dict[str, str] = {}
 
@@ -118,6 +128,14 @@ class GroundTruth:
             reporter.warn(
                 f"{self._missing} of {total} images have no mask in {self.folder}; the scores leave them out "
                 f"(--good-without-mask counts them as good)"
+            )
+        if self._unused:
+            reporter.line(
+                f"{len(self._unused)} files in {self.folder} are the mask of no image here, such as {self._unused[0]}"
+            )
+        if self._twins:
+            reporter.warn(
+                f"{len(self._twins)} masks have two files: {self._twins[0][1]} is read, not {self._twins[0][0].name}"
             )
         if self._listed_masks:
             reporter.warn(

@@ -60,3 +60,14 @@ def test_assumptions_about_masks_are_counted(tmp_path: Path) -> None:
     truth.report_notes(heard)
     (warning,) = heard.warnings
     assert warning.startswith(f"2 of 2 masks, such as {tmp_path / 'truth' / 'a.jpg'}: a lossy file: cut at half")
+
+
+def test_files_that_are_no_mask_of_an_image_are_said(tmp_path: Path) -> None:
+    images = write(tmp_path / "in", ("a.png", "b.png"))
+    write(tmp_path / "truth", ("a.bmp", "a.jpg", "b.png", "b_mask_1.png", "c.png"))
+    truth, heard = GroundTruth(str(tmp_path / "truth"), images), Ears()
+    assert truth.read("./a.png", (8, 10)).max() == 255, "a.jpg was read, whose labels are 0 and 1"
+    truth.report(heard)
+    folder = tmp_path / "truth"
+    assert heard.lines == [f"2 files in {folder} are the mask of no image here, such as {folder / 'b_mask_1.png'}"]
+    assert heard.warnings == [f"1 masks have two files: {folder / 'a.bmp'} is read, not a.jpg"]
