@@ -304,13 +304,14 @@ def segment(
             force=force,
         )
         check_early(options)
-        from dinocli.tasks.segment.answers import answers
+        if not out:
+            from dinocli.tasks.segment.answers import answers
+
+            show_answers(answers(options, terminal, sys.stdin.buffer))
+            return
         from dinocli.tasks.segment.segment import dry_run as plan
         from dinocli.tasks.segment.segment import segment as run
 
-        if not out:
-            show_answers(answers(options, terminal, sys.stdin.buffer))
-            return
         if dry_run:
             show = partial(show_plan, terminal, plan(options, terminal, sys.stdin.buffer))
         else:
