@@ -244,5 +244,5 @@ def _pooled_reason(options: EmbedOptions, backbone: Backbone, images: int) -> st
         return f"with --layers {options.layers}"
     if options.out == STDOUT or options.shard:
         return f"{'--out -' if options.out == STDOUT else 'a shard'} cannot be fitted to all images"
-    few = f"{images} images are few to fit rare patches to, {MIN_RARE_IMAGES} needed"
+    few = f"pooled+rare needs {MIN_RARE_IMAGES} images, and there are {images}"
     return few if images < MIN_RARE_IMAGES else ""

@@ -35,7 +35,7 @@ ASKED = EmbedOptions()
     ("model", "options", "images", "kind", "words"),
     [
         ("test_convnext", ASKED, 64, "pooled+rare", "embed other images with --like FILE"),
-        ("test_convnext", ASKED, 63, "pooled", "63 images are few to fit rare patches to, 64 needed"),
+        ("test_convnext", ASKED, 63, "pooled", "pooled+rare needs 64 images, and there are 63"),
         ("test_vit", ASKED, 64, "pooled+rare", "embed other images with --like FILE"),
         ("test_convnext", replace(ASKED, layers=2), 64, "pooled", "with --layers 2"),
         ("test_convnext", replace(ASKED, shard="0/4"), 64, "pooled", "a shard cannot be fitted to all images"),
@@ -93,7 +93,7 @@ def test_a_small_folder_gets_pooled_features(home: Path, tmp_path: Path) -> None
     assert dry_run(options, ProgressReporter())["shape"] == [64]
     embed(options, reporter)
     assert open_features(tmp_path / "f.npy").meta["tokens"] == "pooled"
-    assert "features: pooled (8 images are few to fit rare patches to, 64 needed)" in reporter.lines
+    assert "features: pooled (pooled+rare needs 64 images, and there are 8)" in reporter.lines
 
 
 def test_a_stream_gets_pooled_features(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
