@@ -20,7 +20,7 @@ from torch.profiler import record_function
 from dinocli.augment.crop import swapped
 from dinocli.augment.draw import Params, pack, rows, send
 from dinocli.augment.focus import Focus
-from dinocli.augment.photometric import gated, jitter_round
+from dinocli.augment.photometric import gated, mix, shift_hue
 from dinocli.augment.resample import FULL_SCALE, box_weights, constants, cut, normalise
 from dinocli.augment.view_pipeline import ViewPipeline, ViewSpec
 from dinocli.augment.view_words import view_words
@@ -152,14 +152,14 @@ class MultiCrop:
     def compile(self) -> None:
         """Compile the operations on a device with torch.compile.
 
-        Four functions instead of one: the four rounds of the jitter share one graph, and so do all view sizes.
+        Five functions instead of one: the turns of the jitter share one graph, and so do all view sizes.
         """
-        compiled = torch.compile(jitter_round, dynamic=True)
+        compiled = {name: torch.compile(work, dynamic=True) for name, work in (("mix", mix), ("shift_hue", shift_hue))}
         self._weights = torch.compile(box_weights, dynamic=True)
         self._begin = torch.compile(begin_views, dynamic=True)
         self._end = torch.compile(end_views, dynamic=True)
         for kind, _ in self._kinds:
-            kind.changes[0].round = compiled
+            vars(kind.changes[0]).update(compiled)
 
     def _draw(
         self, sizes_B2: Tensor, step: int, start: int, global_batch: int, images: Sequence[int] = ()

@@ -7,14 +7,13 @@ Legend: B images, C channels, S pixels of the view's side, T taps of the blur. V
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from kornia import enhance
 from kornia.augmentation import IntensityAugmentationBase2D, RandomSolarize
 from kornia.augmentation.random_generator import ColorJitterGenerator, RandomGaussianBlurGenerator
-from kornia.color import rgb_to_grayscale
 from torch import Tensor
 
 from dinocli.augment.resample import dense, separable
@@ -69,32 +68,36 @@ _CHANGES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 }
 
 
-def jitter_round(views_BCSS: Tensor, turn_B: Tensor, factors_B4: Tensor, has_hue: bool) -> Tensor:
-    """Apply one jitter operation to each image, selected by `turn_B`: all are computed, one is kept.
+HUE = list(_CHANGES).index("hue_factor")
 
-    Brightness, contrast and saturation are mixtures of the image with black, with the mean luminance and with the
-    luminance. A factor of 1 returns the image, so a strength of 0 needs no special case. For images that are not RGB,
-    each channel is its own luminance.
+
+def mix(views_BCSS: Tensor, turn_B: Tensor, factor_B: Tensor) -> Tensor:
+    """Change brightness, contrast or saturation of each image, selected by `turn_B`.
+
+    They are mixtures of the image with black, with the mean luminance and with the luminance. A factor of 1 returns the
+    image. For images that are not RGB, each channel is its own luminance.
 
     Args:
         views_BCSS: Views in [0, 1].
-        turn_B: Index of the operation in `_CHANGES`; -1 for none.
-        factors_B4: Factors in the order of `_CHANGES`.
-        has_hue: Whether hue, the most expensive operation, is on.
+        turn_B: Index of the operation in `_CHANGES`; -1 for none, with a factor of 1.
+        factor_B: Factor of that operation.
 
     Returns:
-        Equal to Kornia's functions and `adjust_hue` within rounding.
+        Equal to Kornia's functions within rounding.
     """
     turn_B111 = each(turn_B)
-    brightness, contrast, saturation, turns = factors_B4.unbind(1)
-    factor_B111 = torch.where(
-        turn_B111 == 0, each(brightness), torch.where(turn_B111 == 1, each(contrast), each(saturation))
-    )
-    luminance_B1SS = rgb_to_grayscale(views_BCSS) if views_BCSS.shape[1] == 3 else views_BCSS
-    middle_B1SS = torch.where(turn_B111 == 1, luminance_B1SS.mean((2, 3), keepdim=True), luminance_B1SS)
-    mixed = (views_BCSS * factor_B111 + torch.where(turn_B111 == 0, 0.0, middle_B1SS) * (1 - factor_B111)).clamp(0, 1)
-    changed = torch.where((turn_B111 >= 0) & (turn_B111 < 3), mixed, views_BCSS)
-    return torch.where(turn_B111 == 3, adjust_hue(views_BCSS, turns), changed) if has_hue else changed
+    luminance_B1SS = views_BCSS
+    if views_BCSS.shape[1] == 3:
+        red, green, blue = (views_BCSS[:, channel : channel + 1] for channel in range(3))
+        luminance_B1SS = torch.add(torch.add(red * 0.299, green, alpha=0.587), blue, alpha=0.114)
+    level_B111 = torch.where(turn_B111 == 1, luminance_B1SS.mean((2, 3), keepdim=True), 0.0)
+    other_B1SS = torch.where(turn_B111 == 2, luminance_B1SS, level_B111)
+    return torch.lerp(other_B1SS, views_BCSS, each(factor_B)).clamp_(0, 1)
+
+
+def shift_hue(views_B3SS: Tensor, turn_B: Tensor, chosen_B: Tensor) -> Tensor:
+    """Apply `adjust_hue` to the chosen images: all are computed."""
+    return torch.where(each(chosen_B), adjust_hue(views_B3SS, turn_B), views_B3SS)
 
 
 class JitterGenerator(ColorJitterGenerator):  # type: ignore[misc]
@@ -124,21 +127,26 @@ class PerImageJitter(IntensityAugmentationBase2D):  # type: ignore[misc]
         super().__init__(p=p)
         self._param_generator = JitterGenerator(brightness, contrast, saturation, hue)
         strengths = (brightness, contrast, saturation, hue)
-        self.round = jitter_round
+        self.mix, self.shift_hue = mix, shift_hue
         self._active = [(i, name) for i, (name, x) in enumerate(zip(_CHANGES, strengths, strict=True)) if x > 0]
 
     def apply_transform(
         self, input: Tensor, params: dict[str, Tensor], flags: dict[str, Any], transform: Tensor | None = None
     ) -> Tensor:
-        """Apply the jitter in four rounds; in each round every image gets the operation of its order.
+        """Apply the jitter: in each turn every image gets the operation of its order.
 
-        On a CPU an operation is computed only for its images. On a device `jitter_round` computes all operations and
-        selects: selecting images first would synchronise host and device.
+        On a CPU an operation is computed only for its images. On a device it is computed for all images, since
+        selecting some first would synchronise host and device; hue, which takes most of the time, only once: the up to
+        three other operations of an image are divided into those before and after it.
         """
-        if "turns" in params or at_once(input):
-            params = params if "turns" in params else self.turns(params)
-            for turn_B in params["turns"].unbind(1):
-                input = self.round(input, turn_B, params["factors"], has_hue=self._active[-1:] == [(3, "hue_factor")])
+        if "before" in params or at_once(input):
+            params = params if "before" in params else self.turns(params)
+            for turn_B, factor_B in _columns(params, "before"):
+                input = self.mix(input, turn_B, factor_B)
+            if any(number == HUE for number, _ in self._active):
+                input = self.shift_hue(input, params["hue"], params["has_hue"])
+            for turn_B, factor_B in _columns(params, "after"):
+                input = self.mix(input, turn_B, factor_B)
             return input
         views = input.clamp(0, 1)
         orders = params["order"].tolist()
@@ -149,16 +157,29 @@ class PerImageJitter(IntensityAugmentationBase2D):  # type: ignore[misc]
         return views
 
     def turns(self, params: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return the operation of each image in each round for `jitter_round`, with the probability applied.
+        """Return the operations of each image for `mix` and `shift_hue`, with the probability applied.
 
         Returns:
-            `turns` (B, 4), -1 where an image is not changed, and `factors` (B, 4).
+            `before` and `after` (B, 3): operations before and after the hue, -1 for none; their factors, 1 for none;
+            `hue` (B,) and `has_hue` (B,).
         """
         chosen_B1 = params["batch_prob"].view(-1, 1) > 0.5
-        return {
-            "turns": torch.where(chosen_B1, params["order"], -1),
-            "factors": torch.stack([params[name] for name in _CHANGES], dim=1),
-        }
+        order_B4, turn_4 = params["order"], torch.arange(len(_CHANGES))
+        hue_B1 = (order_B4 == HUE).int().argmax(1, keepdim=True)
+        factors_B4 = torch.stack([params[name] for name in _CHANGES], dim=1).gather(1, order_B4)
+        result = {"hue": params["hue_factor"], "has_hue": chosen_B1[:, 0]}
+        for name, is_side_B4, columns in (
+            ("before", turn_4 < hue_B1, slice(0, -1)),
+            ("after", turn_4 > hue_B1, slice(1, None)),
+        ):
+            here_B3 = (is_side_B4 & chosen_B1)[:, columns]
+            result[name] = torch.where(here_B3, order_B4[:, columns], -1)
+            result[f"{name}_factors"] = torch.where(here_B3, factors_B4[:, columns], 1.0)
+        return result
+
+
+def _columns(params: dict[str, Tensor], side: str) -> Iterator[tuple[Tensor, Tensor]]:
+    return zip(params[side].unbind(1), params[f"{side}_factors"].unbind(1), strict=True)
 
 
 class GaussianBlur(IntensityAugmentationBase2D):  # type: ignore[misc]

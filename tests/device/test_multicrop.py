@@ -8,15 +8,15 @@ import torch
 from torch import Tensor
 
 from dinocli.augment.multicrop import MultiCrop, begin_views, end_views
-from dinocli.augment.photometric import jitter_round
+from dinocli.augment.photometric import mix, shift_hue
 from dinocli.augment.resample import box_weights, cut
 from tests.augment.test_multicrop import EVERYTHING, SIZES, build, canvases, everything, small
 from tests.augment.test_resample import canvases as padded
 from tests.augment.test_resample import decibels, pil, textured
 from tests.device.pretend import DeviceTensor, PretendDevice
 
-KERNELS = {"weights": 6, "begin": 1, "round": 5, "end": 8}
-"""Of the three functions that `MultiCrop.compile` compiles; the slow test below counts them."""
+KERNELS = {"weights": 6, "begin": 1, "mix": 4, "hue": 2, "end": 8}
+"""Of the functions that `MultiCrop.compile` compiles; the slow test below counts them."""
 
 MOST_KERNELS = 150
 
@@ -75,7 +75,8 @@ def counted(crop: MultiCrop, monkeypatch: pytest.MonkeyPatch, pretend: PretendDe
     monkeypatch.setattr(crop, "_begin", hidden("begin", begin_views))
     monkeypatch.setattr(crop, "_end", hidden("end", end_views))
     for kind, _ in crop._kinds:
-        monkeypatch.setattr(kind.changes[0], "round", hidden("round", jitter_round))
+        monkeypatch.setattr(kind.changes[0], "mix", hidden("mix", mix))
+        monkeypatch.setattr(kind.changes[0], "shift_hue", hidden("hue", shift_hue))
     return called
 
 
@@ -155,7 +156,8 @@ def test_compiled_views_are_the_same_and_as_few_kernels_as_counted(monkeypatch: 
 
     for name in ("weights", "begin", "end"):
         monkeypatch.setattr(crop, f"_{name}", noted(name, getattr(crop, f"_{name}")))
-    monkeypatch.setattr(kind.changes[0], "round", noted("round", kind.changes[0].round))
+    monkeypatch.setattr(kind.changes[0], "mix", noted("mix", kind.changes[0].mix))
+    monkeypatch.setattr(kind.changes[0], "shift_hue", noted("hue", kind.changes[0].shift_hue))
     for one, other in zip(crop._batched(pixels, SIZES, drawn), views_of(plain, pixels), strict=True):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=0)
     counts["end"] += 2  # the products of the blur
