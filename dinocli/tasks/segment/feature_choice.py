@@ -17,9 +17,9 @@ from dinocli.tasks.embed.embed_setup import EmbedContext
 from dinocli.tasks.segment.sample import Sample, extractor_of
 from dinocli.tasks.segment.segment_options import SegmentOptions
 
-LOW_SENSITIVITY = 0.25
+LOW_SENSITIVITY = 0.2
 """Fraction of detected synthetic defects below which coarse features are tested and a warning is given. Fine features
-detect 0 to 0.17 of them on magnetic tiles, and 0.46 or more on the textures and parts tested."""
+detect 0 to 0.17 of them on magnetic tiles, and 0.25 or more on the textures and parts tested."""
 
 MIN_GAIN = 0.125
 """Fraction of the synthetic defects, three of 24, that coarse features have to detect more than fine ones: fewer are
