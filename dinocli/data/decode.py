@@ -24,7 +24,7 @@ from dinocli.data.tiff import ForPil, is_tiff, read_tiff, tiff_pages, tiff_size
 from dinocli.errors import DataError
 
 _OTHER_CONTENT = (
-    (b"version https://git-lfs", "a pointer of Git LFS, not the image: run `git lfs pull`"),
+    (b"version https:", "a pointer of Git LFS, not the image: run `git lfs pull`"),
     (b"<!doctype html", "a web page, not an image: download it again"),
     (b"<html", "a web page, not an image: download it again"),
     (b"\xff\n", "JPEG XL, which is not read: convert it, for example to PNG"),
