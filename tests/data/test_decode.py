@@ -648,7 +648,7 @@ def test_unsupported_colour_space_is_readable_by_channels(tmp_path: Path, kind: 
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "git lfs pull"),
+        (b"version https:" + b"//git/spec/v1\noid sha256:0\nsize 9\n", "git lfs pull"),
         (b"\n<!DOCTYPE HTML><title>404</title>", "a web page"),
         (b"\xff\x0a\0\0", "JPEG XL"),
         (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL"),
