@@ -74,13 +74,14 @@ def train(
         with naming_a_fit(context, context.recipe):
             plan = make_plan(context)
         manifest = stored or make_manifest(context, plan)
-        with _interruptions(folder, manifest, writes=world.is_main), naming_a_fit(context, plan.recipe):
-            trained = _train(context, plan, folder, manifest)
         result = None
-        if world.is_main:
-            selection = select(context, plan, trained)
-            result = report(context, plan, trained, selection, folder)
-            _close(folder, manifest, result, stopped=bool(trained.result.stop_reason))
+        with _interruptions(folder, manifest, reporter, writes=world.is_main):
+            with naming_a_fit(context, plan.recipe):
+                trained = _train(context, plan, folder, manifest)
+            if world.is_main:
+                selection = select(context, plan, trained)
+                result = report(context, plan, trained, selection, folder)
+                _close(folder, manifest, result, stopped=bool(trained.result.stop_reason))
         _raise_if_stopped(trained.result, folder)
         return result
     finally:
@@ -164,12 +165,21 @@ def _raise_if_stopped(result: RunResult, folder: RunFolder) -> None:
 
 
 @contextlib.contextmanager
-def _interruptions(folder: RunFolder, manifest: dict[str, Any], *, writes: bool) -> Iterator[None]:
-    """On a signal, set the status in run.json to interrupted, and add how to resume to the message."""
+def _interruptions(
+    folder: RunFolder, manifest: dict[str, Any], reporter: ProgressReporter, *, writes: bool
+) -> Iterator[None]:
+    """On a signal, set the status in run.json to interrupted, and say how to resume.
+
+    The loop turns signals into `Interrupted`; before and after it they end the process.
+    """
+    how = "run the same command with --resume to continue"
     try:
         yield
-    except Interrupted as interrupted:
-        if writes:
+    except (Interrupted, KeyboardInterrupt, SystemExit) as ended:
+        if writes and folder.has_started:
             folder.write({**manifest, "status": "interrupted"})
-        words = f"{interrupted} in {folder.path}; run the same command with --resume to continue"
-        raise Interrupted(words, interrupted.signal) from None
+            if not isinstance(ended, Interrupted):
+                reporter.warn(f"{folder.path} is not finished; {how}")
+        if isinstance(ended, Interrupted):
+            raise Interrupted(f"{ended} in {folder.path}; {how}", ended.signal) from None
+        raise

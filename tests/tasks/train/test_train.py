@@ -196,7 +196,9 @@ def test_without_guard_stop_a_collapse_is_a_warning(few: Path, tmp_path: Path) -
     assert probed == [0, 4, 8], "the guard goes on"
 
 
-def test_a_signal_during_the_last_probe_is_heard(few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_signal_during_the_last_probe_or_the_verdict_leaves_a_run_to_resume(
+    few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     whole = (*SHORT, "run.steps=2", "guard.every=1.0", "guard.patience=1")
 
     def shot(*given: Any) -> None:
@@ -207,6 +209,17 @@ def test_a_signal_during_the_last_probe_is_heard(few: Path, tmp_path: Path, monk
     monkeypatch.setattr("dinocli.engine.loop.run_probe", shot)
     with pytest.raises(Interrupted, match="stopped by a signal after step 2 of 2"):
         train(job(few, tmp_path / "run", whole))
+    monkeypatch.undo()
+
+    def terminated(*_: Any) -> None:
+        raise SystemExit(143)
+
+    monkeypatch.setattr("dinocli.tasks.train.train.select", terminated)
+    ears = Ears()
+    with pytest.raises(SystemExit):
+        train(job(few, tmp_path / "run", whole, resume=True), ears)
+    assert ears.warnings[-1] == f"{tmp_path / 'run'} is not finished; run the same command with --resume to continue"
+    assert run_json(tmp_path / "run")["status"] == "interrupted"
     monkeypatch.undo()
     outcome = train(job(few, tmp_path / "run", whole, resume=True))
     assert outcome is not None
