@@ -26,6 +26,7 @@ from torch import Tensor
 from dinocli.errors import WeightsError
 from dinocli.models.backbone import Backbone
 from dinocli.models.rarity_maps import MAPS, rarity_maps
+from dinocli.quality.cosine import mean_cosine
 from dinocli.quality.energy_whitening import EnergyWhitening
 from dinocli.quality.rarity import NOT_IN_BANK, BankBuilder, MemoryBank
 from dinocli.quality.rarity_file import load_banks, save_banks
@@ -142,16 +143,18 @@ def joined_parts(
     return torch.cat(parts, dim=1)
 
 
-def rare_share(pooled_SD: Tensor) -> float:
+def rare_share(similarity: float) -> float:
     """Return the weight of the rare part, which increases with the similarity of the images.
 
-    The mean cosine c between pooled features is about 0.25 for photographs of many things, 0.35 for aerial images, 0.5
-    for windows of circuit boards and 0.6 to 0.8 for cells, x-rays, steel and tiles. The share rises from 0 to 1 around
-    c = 0.5.
+    With pretrained weights, the mean cosine c between pooled features is about 0.25 for photographs of many things,
+    0.35 for aerial images, 0.5 for windows of circuit boards and 0.6 to 0.8 for cells, x-rays, steel and tiles. The
+    share rises from 0 to 1 around c = 0.5.
+
+    Args:
+        similarity: c, as `mean_cosine` computes it.
     """
-    units_SD = F.normalize(pooled_SD[pooled_SD.isfinite().all(dim=1)].double(), dim=1)
-    alike = float(units_SD.mean(dim=0).square().sum().clamp(0, 1))
-    return min(0.999, alike**SHARPNESS / (alike**SHARPNESS + (1 - alike) ** SHARPNESS))
+    alike, unlike = similarity**SHARPNESS, (1 - similarity) ** SHARPNESS
+    return min(0.999, alike / (alike + unlike))
 
 
 class RareFit:
@@ -160,9 +163,12 @@ class RareFit:
     Args:
         kind: One of `dinocli.models.token_kinds.FITTED`.
         seed: Seed of the sample of patches in the banks.
+        similarity_change: That of the weights (`WeightsInfo`). Adapted weights have removed what the images of a folder
+            share; the share of the rare part is that of the weights before.
     """
 
-    def __init__(self, kind: str, seed: int = 0) -> None:
+    def __init__(self, kind: str, seed: int = 0, similarity_change: float = 0.0) -> None:
+        self.similarity_change = similarity_change
         self.kind, self._builders = kind, {name: BankBuilder(seed=seed) for name in MAPS}
         self._stored: list[tuple[Tensor, dict[str, Tensor], Tensor]] = []
         self._images: dict[str, int] = {}
@@ -187,7 +193,10 @@ class RareFit:
             DataError: Fewer than two images were added.
         """
         banks = {name: builder.finish() for name, builder in self._builders.items()}
-        share = 1.0 if self.kind == "rare" else rare_share(torch.cat([pooled_BD for pooled_BD, _, _ in self._stored]))
+        share = 1.0
+        if self.kind == "pooled+rare":
+            pooled_SD = torch.cat([pooled_BD for pooled_BD, _, _ in self._stored])
+            share = rare_share(min(1.0, max(0.0, mean_cosine(pooled_SD.numpy()) - self.similarity_change)))
         joined_SP = torch.cat([joined_parts(banks, share, *kept) for kept in self._stored])
         features = RareFeatures(self.kind, banks, share, EnergyWhitening.fit(joined_SP), self._images)
         return features, features.whitening.whiten(joined_SP).numpy()

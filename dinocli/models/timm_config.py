@@ -44,6 +44,7 @@ class TimmRecord(Stored):
     model_args: Annotated[AnyJson, AfterValidator(_limited)] = Field(default_factory=dict)
     pretrained_cfg: PretrainedRecord | None = None
     dinocli: AnyJson | None = None
+    similarity_change: Annotated[float, Field(ge=-1, le=1)] = 0.0
 
 
 def read_timm_config(folder: Path, source: str) -> dict[str, Any]:

@@ -67,4 +67,5 @@ def _config(backbone: Backbone, info: WeightsInfo, preprocess: Preprocess) -> di
         "pretrained_cfg": pretrained.to_dict(remove_source=True),
         **({"model_args": backbone.model_args} if backbone.model_args else {}),
         "dinocli": preprocess.to_dict(),
+        **({"similarity_change": info.similarity_change} if info.similarity_change else {}),
     }

@@ -44,6 +44,8 @@ class WeightsInfo:
         pretrained: The weights are not random.
         pool: What the backbone pools, as `Backbone.pool_kind`.
         model_args: Arguments of `timm.create_model` in addition to the name.
+        similarity_change: Change of the mean cosine between features of the training images by adaptation; 0 for
+            weights that were not adapted, or from scratch.
     """
 
     name: str
@@ -58,6 +60,7 @@ class WeightsInfo:
     pretrained: bool
     pool: str
     model_args: dict[str, Any]
+    similarity_change: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-like data."""
@@ -202,7 +205,8 @@ def _from_folder(folder: Path, source: str, build: BuildOptions) -> LoadedBackbo
     has_pool = "global_pool" in args or config["dinocli"] is not None  # a run of dinocli stores its pooling
     _choose_pool(backbone, build.pool, classifier=has_pool or bool(config["num_classes"]))
     matched = load_tensors(backbone, read_tensors(path), source)
-    return backbone, replace(info, matched=matched, pool=backbone.pool_kind), config["dinocli"]
+    known = {"matched": matched, "pool": backbone.pool_kind, "similarity_change": config["similarity_change"]}
+    return backbone, replace(info, **known), config["dinocli"]
 
 
 def _from_transformers(

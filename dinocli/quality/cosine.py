@@ -31,6 +31,15 @@ def unit_rows(features_ND: NDArray[np.floating]) -> NDArray[np.float64]:
     return rows_ND / np.where(lengths_N1 > 0, lengths_N1, 1.0)
 
 
+def mean_cosine(features_ND: NDArray[np.floating]) -> float:
+    """Return the mean cosine between all pairs of rows, each with itself included, 0 to 1.
+
+    Non-finite rows are left out; without any other row the result is 0.
+    """
+    units_ND = unit_rows(features_ND[np.isfinite(features_ND).all(axis=1)])
+    return float(np.clip((units_ND.mean(axis=0) ** 2).sum(), 0, 1)) if len(units_ND) else 0.0
+
+
 def similarity_blocks(queries_QD: NDArray[T], gallery_ND: NDArray[T]) -> Iterator[tuple[NDArray[np.intp], NDArray[T]]]:
     """Yield the cosines of consecutive queries to the whole gallery.
 

@@ -11,6 +11,7 @@ from dinocli.engine.rare_features import RareFeatures, RareFit, joined_parts, ra
 from dinocli.errors import WeightsError
 from dinocli.models.create import create_backbone
 from dinocli.models.rarity_maps import rarity_maps
+from dinocli.quality.cosine import mean_cosine
 from dinocli.quality.normalized_features import FLOOR, MEAN_WEIGHT
 
 IMAGES = 14
@@ -43,7 +44,7 @@ def test_the_feature_is_made_of_unit_parts_and_whitened_by_their_energy() -> Non
     numbers = torch.arange(IMAGES)
     share = features.share
     units = F.normalize(pooled, dim=1)
-    assert share == pytest.approx(rare_share(pooled))
+    assert share == pytest.approx(rare_share(mean_cosine(pooled.numpy())))
     rare = [F.normalize(features.banks[name].pool(both[name], numbers), dim=1) for name in ("fine", "coarse")]
     joined = torch.cat([(1 - share) ** 0.5 * units, *((share / 2) ** 0.5 * part for part in rare)], 1).double().numpy()
     np.testing.assert_allclose(np.linalg.norm(joined, axis=1), 1, rtol=1e-6)
@@ -80,11 +81,19 @@ def test_similar_images_give_weight_to_rare_patches() -> None:
     random = torch.Generator().manual_seed(0)
     noise = F.normalize(torch.randn(200, 64, generator=random), dim=1)
     common = F.normalize(torch.randn(1, 64, generator=random), dim=1)
-    shares = [rare_share(common * weight + noise * (1 - weight)) for weight in (0.0, 0.3, 0.5, 0.7, 1.0)]
+    mixed = [common * weight + noise * (1 - weight) for weight in (0.0, 0.3, 0.5, 0.7, 1.0)]
+    shares = [rare_share(mean_cosine(images.numpy())) for images in mixed]
     assert shares == sorted(shares)
     assert shares[0] < 0.01
     assert shares[2] == pytest.approx(0.5, abs=0.05)  # mean cosine of one half
     assert 0.99 < shares[-1] < 1
+
+
+def test_adapted_weights_keep_the_share_of_their_start() -> None:
+    pooled, both = maps()
+    fit = RareFit("pooled+rare", similarity_change=-0.2)
+    fit.add(pooled, both, names())
+    assert fit.finish()[0].share == pytest.approx(rare_share(mean_cosine(pooled.numpy()) + 0.2))
 
 
 def test_the_pooled_part_of_rows_comes_back() -> None:

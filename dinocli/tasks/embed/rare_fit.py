@@ -41,7 +41,7 @@ def fit_rare(context: EmbedContext, image_batches: ImageBatches) -> tuple[RareFe
     names = [context.images.names[number] for number in chosen_S]
     inside_HW = None if options.tile else inside_of(context.preprocess)
     sample = image_batches.for_images(replace(context.images, names=names))
-    fit, readable = RareFit(options.tokens), list[int]()
+    fit, readable = RareFit(options.tokens, similarity_change=context.info.similarity_change), list[int]()
     with eval_mode(context.backbone), torch.inference_mode(), Signals().caught() as signals:
         for done, batch in enumerate(sample.batches(0, options.batch_size), 1):
             images = [piece.image for piece in batch if isinstance(piece.canvas, np.ndarray)]

@@ -9,6 +9,7 @@ from dinocli.artifacts.run_folder import RunFolder
 from dinocli.engine.loop import LATE
 from dinocli.models.frozen_teacher import licence_of
 from dinocli.models.timm_folder import save_backbone
+from dinocli.quality.cosine import mean_cosine
 from dinocli.quality.verdict import Verdict
 from dinocli.tasks.train.advice import next_steps
 from dinocli.tasks.train.budget import TrainPlan
@@ -74,6 +75,10 @@ def report(
         kept = selection.adapted
         if context.teacher:
             info = replace(info, licence=licence_of(info, context.teacher.info))
+        if info.pretrained:
+            start, adapted = mean_cosine(selection.sides.start_ND), mean_cosine(selection.sides.adapted_ND)
+            change = info.similarity_change + adapted - start
+            info = replace(info, similarity_change=max(-1.0, min(1.0, change)))
     save_backbone(folder.backbone, kept, info, context.preprocess)
     advice = next_steps(
         selection.verdict,

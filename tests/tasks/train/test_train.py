@@ -20,6 +20,7 @@ from dinocli.engine.loop import STALLED, run_probe
 from dinocli.engine.run_seconds import Costs
 from dinocli.errors import DinocliError, Interrupted, TrainingStopped, WeightsError
 from dinocli.models.weights import load_backbone
+from dinocli.quality.verdict import Verdict
 from dinocli.tasks.train.run_report import TrainResult
 from dinocli.tasks.train.train import train
 from tests.tasks.drive import Ears, job
@@ -334,8 +335,12 @@ def test_a_missing_extra_is_named_before_an_image_is_read(
     assert not (tmp_path / "run").exists(), "the corrected command finds a free folder"
 
 
-def test_the_best_interpolation_with_the_start_is_kept(learnt: TrainResult, few: Path, tmp_path: Path) -> None:
+def test_the_best_interpolation_with_the_start_is_kept(
+    few: Path, tmp_path: Path, learnt: TrainResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Continuing from trained weights: every alpha is measured, and the best one is what `backbone/` holds."""
+    better = Verdict("better", "adapted", "as if it were")
+    monkeypatch.setattr("dinocli.tasks.train.select.final_verdict", lambda *_: better)
     rest = [setting for setting in LEARNING if not setting.startswith(("model.name", "run.steps"))]
     again = (
         *rest,
@@ -354,12 +359,16 @@ def test_the_best_interpolation_with_the_start_is_kept(learnt: TrainResult, few:
     best = load_checkpoint(tmp_path / "run" / "checkpoints" / "best.pt", torch.device("cpu"))["backbone"]
     start, _, _ = load_backbone(str(learnt.folder))
     saved = load_file(tmp_path / "run" / "backbone" / "model.safetensors")
-    alpha = 0.0 if outcome.verdict.keep == "start" else outcome.alpha
+    alpha = outcome.alpha
     for key, value in start.model.state_dict().items():
         if value.is_floating_point():
             expected = (1 - alpha) * value + alpha * best[f"model.{key}"]
             torch.testing.assert_close(saved[key], expected, atol=1e-6, rtol=1e-5)
     assert "Weight interpolation" in (tmp_path / "run" / "report.html").read_text()
+    assert load_backbone(str(learnt.folder))[1].similarity_change == 0, "random weights tell nothing of the images"
+    change = load_backbone(str(tmp_path / "run"))[1].similarity_change
+    assert -1 < change < 1
+    assert change, "for the share of rare patches in `embed`"
 
 
 def test_a_run_ends_when_nothing_gets_better(few: Path, tmp_path: Path) -> None:
