@@ -13,20 +13,7 @@ from dinocli.tasks.inputs import ReadOptions
 from dinocli.tasks.segment import feature_choice
 from dinocli.tasks.segment.segment import segment
 from dinocli.tasks.segment.segment_options import SegmentOptions, SegmentResult
-
-
-class Lines(ProgressReporter):
-    """Keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-        self.warnings: list[str] = []
-
-    def line(self, text: str) -> None:
-        self.lines.append(text)
-
-    def warn(self, text: str) -> None:
-        self.warnings.append(text)
+from tests.tasks.drive import Ears
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +50,7 @@ def test_coarse_features_are_taken_where_fine_ones_find_few(
 ) -> None:
     found = iter([fine, coarse])
     monkeypatch.setattr(feature_choice, "sensitivity", lambda *_: Sensitivity(next(found), 16))
-    reporter = Lines()
+    reporter = Ears()
     result = _run(images, tmp_path / "out", reporter)
     facts = json.loads((tmp_path / "out" / "segment.json").read_text())["method"]["parameters"]
     assert facts == dict(result.method.parameters)
@@ -79,7 +66,7 @@ def test_coarse_features_are_taken_where_fine_ones_find_few(
 
 def test_what_was_asked_for_is_taken_and_tried(images: Path, tmp_path: Path) -> None:
     first, again, auto = (
-        _run(images, tmp_path / name, Lines(), 96 if name == "auto" else 288, method_options=options)
+        _run(images, tmp_path / name, Ears(), 96 if name == "auto" else 288, method_options=options)
         for name, options in (("one", {"features": "coarse"}), ("two", {"features": "coarse"}), ("auto", {}))
     )
     assert first.method.parameters == again.method.parameters
