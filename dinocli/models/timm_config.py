@@ -1,12 +1,16 @@
-"""Schema of `config.json` in a timm folder, with limits on sizes."""
+"""timm's `config.json`, in a folder or in the metadata of a safetensors file: schema, limits on sizes, reading."""
 
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
+from safetensors import SafetensorError, safe_open
 
 from dinocli.errors import WeightsError
 from dinocli.stored import AnyJson, Name, Stored, read_json
+
+METADATA_KEY = "timm_config"
+"""Key of ``config.json`` in the metadata of a safetensors file that dinocli wrote."""
 
 MAX_ARGUMENTS = {"depth": 256, "depths": 256, "num_heads": 1024, "embed_dim": 16_384, "img_size": 16_384}
 """Upper limits of single model arguments; `MAX_ARGUMENT` for all others."""
@@ -66,3 +70,15 @@ def read_timm_config(folder: Path, source: str) -> dict[str, Any]:
     if "architecture" not in content:
         raise WeightsError(f"{source}: its config.json is not timm's: give the same weights by their timm name")
     return read_json(path, TimmRecord, "give the same weights by their timm name")
+
+
+def embedded_config(path: Path) -> str:
+    """Return the ``config.json`` in the metadata of a weights file, as text; empty if there is none."""
+    if path.suffix != ".safetensors":
+        return ""
+    try:
+        with safe_open(path, "pt") as file:
+            metadata: dict[str, str] = file.metadata() or {}
+    except (SafetensorError, OSError):  # reading the tensors says what is wrong
+        return ""
+    return metadata.get(METADATA_KEY, "")

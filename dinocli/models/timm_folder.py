@@ -1,4 +1,4 @@
-"""Save a backbone as a folder for `timm.create_model("local-dir:...")`."""
+"""Save a backbone as a folder for `timm.create_model("local-dir:...")`, or as one safetensors file."""
 
 import json
 from pathlib import Path
@@ -10,6 +10,7 @@ from timm.models import PretrainedCfg
 from dinocli.config.preprocess import Preprocess
 from dinocli.files import hidden_sibling, remove_path, replace_path, write_atomic
 from dinocli.models.backbone import Backbone
+from dinocli.models.timm_config import METADATA_KEY
 from dinocli.models.weights import WeightsInfo
 
 
@@ -28,18 +29,36 @@ def save_backbone(folder: Path, backbone: Backbone, info: WeightsInfo, preproces
     Raises:
         OSError: The disk is full or read-only.
     """
-    tensors = {key: value.detach().cpu().contiguous().clone() for key, value in backbone.model.state_dict().items()}
-    config = json.dumps(_config(backbone, info, preprocess), indent=2)
+    data, config = to_safetensors(backbone, info, preprocess, {})
     folder.parent.mkdir(parents=True, exist_ok=True)
     fresh = hidden_sibling(folder, "new")
     remove_path(fresh)  # left by a killed process
     fresh.mkdir()
     try:
-        write_atomic(fresh / "model.safetensors", save(tensors, metadata={"format": "pt"}))
+        write_atomic(fresh / "model.safetensors", data)
         write_atomic(fresh / "config.json", config)
         replace_path(fresh, folder)
     finally:
         remove_path(fresh)
+
+
+def to_safetensors(
+    backbone: Backbone, info: WeightsInfo, preprocess: Preprocess, facts: dict[str, str]
+) -> tuple[bytes, str]:
+    """Return the content of a safetensors file with timm's tensor names, and of ``config.json``.
+
+    The file holds that config in its metadata, so that `load_backbone` needs nothing else: architecture, normalisation
+    and preprocessing stay with the weights when only the file is copied.
+
+    Args:
+        backbone: On any device.
+        info: Source of the weights.
+        preprocess: Preprocessing of images for these weights.
+        facts: Further metadata.
+    """
+    tensors = {key: value.detach().cpu().contiguous().clone() for key, value in backbone.model.state_dict().items()}
+    config = json.dumps(_config(backbone, info, preprocess), indent=2)
+    return save(tensors, metadata={"format": "pt", METADATA_KEY: config, **facts}), config
 
 
 def _config(backbone: Backbone, info: WeightsInfo, preprocess: Preprocess) -> dict[str, Any]:

@@ -4,6 +4,7 @@ Tensors are read safely (`formats`), converted, compared with the model and load
 """
 
 import hashlib
+import tempfile
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +21,7 @@ from dinocli.models.create import check_name, create_backbone, usual_size
 from dinocli.models.fitting import channels_differ, load_tensors, without_counters
 from dinocli.models.formats import read_tensors, unwrap
 from dinocli.models.hub import WEIGHTS_FILES, find_file, find_pretrained
-from dinocli.models.timm_config import read_timm_config
+from dinocli.models.timm_config import embedded_config, read_timm_config
 from dinocli.models.transformers_names import MODEL_TYPES, TransformersRecord, read_processor, read_transformers_config
 from dinocli.models.weights_path import refuse_missing_weights
 from dinocli.stored import reading
@@ -84,10 +85,11 @@ def load_backbone(
     """Build a backbone and load its weights.
 
     Args:
-        weights: ``none``, a timm name, a checkpoint file, a timm folder (``config.json`` and weights), a run of dinocli
-            (which has such a folder, ``backbone/``), or a hub id (``organisation/name``, optionally with ``hf-hub:``).
-            An existing path takes precedence over a name.
-        name: timm name; needed with ``none``, and with a file whose shapes are ambiguous.
+        weights: ``none``, a timm name, a checkpoint file (those of dinocli have model and preprocessing in them), a
+            timm folder (``config.json`` and weights), a run of dinocli (which has such a folder, ``backbone/``), or a
+            hub id (``organisation/name``, optionally with ``hf-hub:``). An existing path takes precedence over a name.
+        name: timm name; needed with ``none``, and with a file whose shapes are ambiguous. Elsewhere it has to agree
+            with the weights.
         drop_path: Stochastic depth rate, 0 to 1; ignored by models without it.
         pool: What the backbone pools: `cls`, `mean`, `timm`, or `auto`. If timm pools the mean of the patches although
             there is a class token (DINOv3, BEiT), auto uses the class token, as the weights were trained; if a
@@ -102,6 +104,8 @@ def load_backbone(
         WeightsError: The weights do not exist, cannot be read, or do not fit the model or the channels.
     """
     backbone, info, stored = _load(weights, name, BuildOptions(drop_path, pool, in_chans))
+    if name and name.partition(".")[0] != info.name.partition(".")[0]:
+        raise WeightsError(f"{weights}: holds {info.name}, not {name}: leave out the name of the model")
     mean, std = (for_channels(values, backbone.in_chans) for values in (info.mean, info.std))
     if not len(mean) == len(std) == backbone.in_chans:
         raise WeightsError(f"{weights}: normalises {len(mean)} channels, and its network takes {backbone.in_chans}")
@@ -114,14 +118,18 @@ def _load(weights: str, name: str, build: BuildOptions) -> LoadedBackbone:
         return _random(name, build)
     if path.is_dir():
         return _from_folder(path, str(path.resolve()), build)
+    if path.is_file() and (config := embedded_config(path)):
+        with tempfile.TemporaryDirectory() as folder:  # timm reads a config from a folder only
+            (Path(folder) / "config.json").write_text(config)
+            return _from_timm_folder(Path(folder), path, str(path.resolve()), build)
     if path.is_file():
         return *_from_file(path, name, build), None
     hub_id = weights.removeprefix("hf-hub:")
     refuse_missing_weights(weights)
     if "/" in hub_id:
-        config = find_file(hub_id, ["config.json"])
+        hub_config = find_file(hub_id, ["config.json"])
         find_file(hub_id, WEIGHTS_FILES)
-        return _from_folder(config.parent, f"hf-hub:{hub_id}", build)
+        return _from_folder(hub_config.parent, f"hf-hub:{hub_id}", build)
     return *_from_timm(weights, build), None
 
 
@@ -185,10 +193,15 @@ def _from_folder(folder: Path, source: str, build: BuildOptions) -> LoadedBackbo
         folder = folder / "backbone"
     if (transformers_config := read_transformers_config(folder)) is not None:
         return *_from_transformers(folder, transformers_config, source, build), None
+    path = next((folder / name for name in WEIGHTS_FILES if (folder / name).is_file()), None)
+    return _from_timm_folder(folder, path, source, build)
+
+
+def _from_timm_folder(folder: Path, path: Path | None, source: str, build: BuildOptions) -> LoadedBackbone:
+    """Build the model of a folder's ``config.json``, and load the weights of a file."""
     config = read_timm_config(folder, source)
     if config["dinocli"] is not None:
         Preprocess.from_dict(config["dinocli"])
-    path = next((folder / name for name in WEIGHTS_FILES if (folder / name).is_file()), None)
     if path is None:
         raise WeightsError(
             f"{source}: has no {' or '.join(WEIGHTS_FILES)}: give a run, a timm folder or a checkpoint file"

@@ -83,6 +83,19 @@ def test_a_saved_folder_is_the_same_network_in_timm_and_here(name: str, side: in
     assert data["interpolation"] == "bilinear"
 
 
+def test_a_weights_file_of_dinocli_needs_no_folder_beside_it(tmp_path: Path) -> None:
+    backbone, info, _ = load_backbone("none", "resnet10t")
+    save_backbone(tmp_path / "b", backbone, replace(info, similarity_change=-0.25), _preprocess(size=320))
+    alone = (tmp_path / "b" / "model.safetensors").rename(tmp_path / "alone.safetensors")
+    again, found, stored = load_backbone(str(alone), "resnet10t.c3_in1k")
+    assert (found.name, found.size, found.mean, found.similarity_change) == ("resnet10t", 320, (0.1, 0.2, 0.3), -0.25)
+    assert stored == _preprocess(size=320).to_dict()
+    images = torch.rand(1, 3, 64, 64)
+    assert torch.equal(again.eval()(images), backbone.eval()(images))
+    with pytest.raises(WeightsError, match="holds resnet10t, not resnet18: leave out the name"):
+        load_backbone(str(alone), "resnet18")
+
+
 def test_a_swin_from_a_folder_still_takes_any_size(tmp_path: Path) -> None:
     name = "swin_tiny_patch4_window7_224"
     (tmp_path / "config.json").write_text(json.dumps({"architecture": name, "pretrained_cfg": {}}))

@@ -7,7 +7,7 @@ from typing import Any
 
 import timm
 import torch
-from safetensors.torch import load, save
+from safetensors.torch import load
 
 from dinocli.config.preprocess import Preprocess
 from dinocli.errors import WeightsError
@@ -15,7 +15,7 @@ from dinocli.file_set import FileSet, claimed
 from dinocli.files import user_path, write_atomic
 from dinocli.models.export_graph import to_onnx, to_torchscript
 from dinocli.models.rounding import rounding_tolerance
-from dinocli.models.timm_folder import save_backbone
+from dinocli.models.timm_folder import save_backbone, to_safetensors
 from dinocli.models.transformers_folder import write_transformers
 from dinocli.models.weights import load_backbone
 from dinocli.progress import ProgressReporter
@@ -135,9 +135,8 @@ def _write_transformers(path: Path, source: Source) -> float:
 
 
 def _to_safetensors(source: Source) -> tuple[bytes, float]:
-    """Return a safetensors file with timm's tensor names and the facts as metadata."""
-    tensors = {key: value.contiguous().clone() for key, value in source.backbone.model.state_dict().items()}
-    data = save(tensors, metadata={"format": "pt", **source.facts()})
+    """Return a safetensors file, and how far the features of timm's model with its tensors differ."""
+    data, _ = to_safetensors(source.backbone, source.info, source.preprocess, source.facts())
     model = timm.create_model(source.info.name, pretrained=False, num_classes=0, **source.backbone.model_args)
     try:
         model.load_state_dict(load(data))
