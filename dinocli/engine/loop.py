@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from dinocli.data.loader import Loader
 from dinocli.engine.build import set_stage
 from dinocli.engine.checkpoint import Checkpointer
+from dinocli.engine.compilation import compiled_step
 from dinocli.engine.distributed import any_rank, from_main
 from dinocli.engine.monitor import Monitor, Row, Timing, advice, best_of
 from dinocli.engine.probe import Probe
 from dinocli.engine.probe_result import ProbeResult
 from dinocli.engine.signals import Signals
-from dinocli.engine.step import Learner, train_step
+from dinocli.engine.step import Learner
 from dinocli.engine.step_profile import ProfiledLoader
 from dinocli.errors import Interrupted
 from dinocli.progress import ProgressReporter
@@ -116,7 +117,7 @@ def run(trainer: Trainer, options: LoopOptions) -> RunResult:
             if now.backbone_learns != learner.student.backbone_learns:
                 set_stage(learner, backbone_learns=now.backbone_learns)
                 reporter.line(f"step {step}: head warm-up is over, the backbone trains from here on")
-            stats = train_step(learner, slices, step)
+            stats = compiled_step(learner, slices, step, reporter.warn)
             done, ended = step + 1, time.monotonic()
             monitor.add(done, stats, now, Timing(ended - counted, received - requested))
             counted = ended

@@ -128,10 +128,14 @@ class Monitor:
         return best_of(self.probe_results)
 
     def stalled(self, patience: int) -> bool:
-        """Return whether the selection score has not improved for `patience` steps since the guard was armed."""
-        if not self.probe_results or self.best is None:
+        """Return whether the selection score has not improved for `patience` steps since the guard was armed.
+
+        Nothing has improved if no adapted result is a candidate: with `guard.stop=false` such a run would go on.
+        """
+        if not self.probe_results:
             return False
-        return self.probe_results[-1].step - max(self.best.step, self.armed_at) >= patience
+        improved_at = self.best.step if self.best else 0
+        return self.probe_results[-1].step - max(improved_at, self.armed_at) >= patience
 
     @property
     def last_step(self) -> int:

@@ -10,6 +10,7 @@ Shapes: V all views, G global views, B images, K prototypes.
 import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -37,7 +38,8 @@ class Learner:
     """State of the training: everything that a step reads or changes.
 
     `replica` is the student or its DDP wrapper; `trainable` are the names of the trained backbone parameters.
-    `teacher` is the EMA of the student; in distillation `frozen_teacher` provides the targets instead.
+    `teacher` is the EMA of the student; in distillation `frozen_teacher` provides the targets instead. `compilation`
+    is set by `dinocli.engine.compilation`.
     """
 
     student: DinoNetwork
@@ -55,6 +57,7 @@ class Learner:
     batch_size: int
     seed: int
     frozen_teacher: FrozenTeacher | None = None
+    compilation: Literal["off", "on", "failed"] = "off"
 
     @property
     def targets(self) -> DinoNetwork | FrozenTeacher:

@@ -1,17 +1,29 @@
 """The decision to compile; the compiler is replaced, because it takes a minute."""
 
+import contextlib
 import copy
 import time
+from collections.abc import Callable, Iterator
+from typing import Literal
 
 import pytest
 import torch
 from torch._dynamo.testing import CompileCounter
 
+from dinocli.data.loader import Batch
 from dinocli.engine import compilation
 from dinocli.engine.build import set_stage
-from dinocli.engine.compilation import COMPILE_SECONDS, MAX_SAVING, compile_learner, settle_compile
+from dinocli.engine.compilation import (
+    COMPILE_SECONDS,
+    MAX_SAVING,
+    compile_learner,
+    compiled_step,
+    settle_compile,
+)
 from dinocli.engine.device import Precision
-from dinocli.engine.step import Learner, train_step
+from dinocli.engine.distributed import World
+from dinocli.engine.initialize import fill_center
+from dinocli.engine.step import Learner, StepStats, train_step
 from dinocli.models.features import extract
 from tests.device.test_step import learner_on
 from tests.engine.learners import batch_of, tiny_learner
@@ -108,6 +120,107 @@ def test_the_trial_covers_both_stages(monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert settle_compile("auto", 10_000, trial, step)[0]
     assert stages == [True, True, True, True, True, False]
+
+
+class FailingStep:
+    """`train_step` whose compiled code fails in the middle of step 1, once the first slice has left its gradients."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+        self.error, self.stances = error, list[str]()
+        monkeypatch.setattr(compilation, "train_step", self)
+        monkeypatch.setattr("torch.compiler.set_stance", self._stance)
+
+    def __call__(self, learner: Learner, slices: list[Batch], step: int) -> StepStats:
+        if step == 1 and not self.stances:
+            learner.updater.backward(learner.student([torch.randn(4, 3, 32, 32)], 1).logits_VBK.mean())
+            raise self.error
+        return train_step(learner, slices, step)
+
+    @contextlib.contextmanager
+    def _stance(self, name: str) -> Iterator[None]:
+        self.stances.append(name)
+        yield
+
+
+def test_a_compiled_step_that_fails_is_taken_again_without_the_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain, compiled, said = tiny_learner(), tiny_learner(), list[str]()
+    compiled.compilation = "on"
+    failing = FailingStep(monkeypatch, RuntimeError("CppCompileError: no space\nlong story"))
+    for step in range(3):
+        expected = train_step(plain, batch_of(4, 2, seed=step), step)
+        found = compiled_step(compiled, batch_of(4, 2, seed=step), step, said.append)
+        assert torch.equal(found.values_N, expected.values_N)
+    for name, tensor in plain.student.state_dict().items():
+        assert torch.equal(compiled.student.state_dict()[name], tensor), name
+    assert said == ["step 2: torch.compile failed, continuing without it: CppCompileError: no space"]
+    assert failing.stances == ["force_eager"] * 2, "the failed step again, and the one after it"
+
+
+@pytest.mark.parametrize(
+    ("compilation", "world", "error"),
+    [
+        ("off", World(), RuntimeError("a bug")),
+        ("on", World(), torch.OutOfMemoryError("CUDA out of memory")),
+        ("on", World(size=2), RuntimeError("CppCompileError")),
+    ],
+)
+def test_other_failures_are_raised(
+    monkeypatch: pytest.MonkeyPatch, compilation: Literal["off", "on"], world: World, error: Exception
+) -> None:
+    learner, said = tiny_learner(), list[str]()
+    learner.compilation, learner.world = compilation, world
+    failing = FailingStep(monkeypatch, error)
+    with pytest.raises(type(error), match=str(error)):
+        compiled_step(learner, batch_of(4), 1, said.append)
+    assert (said, failing.stances) == ([], [])
+
+
+@pytest.mark.slow
+def test_code_of_the_compiler_that_fails_at_a_later_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch._dynamo.reset()
+    calls = 0
+
+    def backend(graph: torch.fx.GraphModule, _: object) -> Callable[..., object]:
+        def run(*inputs: object) -> object:
+            nonlocal calls
+            calls += 1
+            if calls == 4:  # the student's graph in the second step
+                raise RuntimeError("an illegal instruction")
+            return graph(*inputs)
+
+        return run
+
+    plain, compiled = tiny_learner(), tiny_learner()
+    compile_learner(compiled)
+    said: list[str] = []
+    with torch.compiler.set_stance(force_backend=backend):
+        for step in range(3):
+            expected = train_step(plain, batch_of(4, seed=step), step).values_N
+            found = compiled_step(compiled, batch_of(4, seed=step), step, said.append).values_N
+            torch.testing.assert_close(found, expected)
+    assert said == ["step 2: torch.compile failed, continuing without it: an illegal instruction"]
+    assert calls == 4
+
+
+@pytest.mark.slow
+def test_a_run_uses_the_graphs_of_the_trial_also_for_the_centre() -> None:
+    torch._dynamo.reset()
+    counter, learners = CompileCounter(), [learner_on(torch.device("cpu"), precision="bf16") for _ in range(2)]
+    for learner in learners:
+        compile_learner(learner)
+    with torch.compiler.set_stance(force_backend=counter):
+        train_step(learners[0], batch_of(4), 0)
+        assert counter.frame_count == 2
+        fill_center(learners[1], Ready(), 1)  # type: ignore[arg-type]
+        train_step(learners[1], batch_of(4), 0)
+    assert counter.frame_count == 2
+
+
+class Ready:
+    """A substitute for a loader."""
+
+    def steps(self, first: int, last: int) -> Iterator[list[Batch]]:
+        return (batch_of(4, seed=step) for step in range(first, last))
 
 
 @pytest.mark.slow

@@ -127,6 +127,19 @@ def test_a_probe_result_with_half_of_the_dimensions_lost_is_no_candidate() -> No
     assert best_of(results[:1]) is None
 
 
+@pytest.mark.parametrize(("rank", "stalls_at"), [(20.0, 40), (9.0, 25)])
+def test_patience_counts_from_the_best_step_or_else_from_the_arming_of_the_guard(rank: float, stalls_at: int) -> None:
+    """With `guard.stop=false` a run whose every probe lost half of the dimensions has no best step to count from."""
+    guard = monitor(armed_at=5)
+    guard.begin(probed(0))
+    stalled = {0: guard.stalled(20)}
+    for step in (10, 20, 25, 30, 40):
+        guard.add_probe(replace(probed(step, rank=rank), values_N=np.array([1.0 if step <= 20 else 0.5])))
+        stalled[step] = guard.stalled(20)
+    assert [step for step, ended in stalled.items() if ended] == [step for step in stalled if step >= stalls_at]
+    assert not guard.stalled(100), "1 is off"
+
+
 def test_features_are_compared_with_the_start_and_not_before_the_guard_is_armed() -> None:
     guard = monitor(armed_at=100)
     guard.begin(probed(0, std=0.2, rank=6.0))
