@@ -169,7 +169,7 @@ def defects_lost(start_N: Values, end_N: Values, statistics_N: Values | None = N
     limit = f"limit {-DEFECTS_MARGIN}" if by_all else f"limit for batch-norm statistics {-STATISTICS_MARGIN}"
     return (
         f"{DEFECT_DECREASE} ({change}{also}; {limit}): from five examples, an image with a defect is told from one "
-        f"without in {end.mean():.1%} of cases instead of {start.mean():.1%}."
+        f"without in {100 * end.mean():.1f} % of cases instead of {100 * start.mean():.1f} %."
     )
 
 

@@ -75,6 +75,6 @@ def _lead(neighbours: Sequence[list[list[int]]], label_N: list[str], wanted: int
         for order in neighbours
     )
     return (
-        f"Of the {wanted} nearest neighbours of {len(known):,} labelled images, {start:.1%} have the label of the "
-        f"image by the start weights, {adapted:.1%} by the adapted weights."
+        f"Of the {wanted} nearest neighbours of {len(known):,} labelled images, {100 * start:.1f} % have the label of "
+        f"the image by the start weights, {100 * adapted:.1f} % by the adapted weights."
     )

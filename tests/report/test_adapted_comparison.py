@@ -21,8 +21,8 @@ def test_neighbours_are_the_nearest_without_the_image_itself() -> None:
 def test_the_share_of_neighbours_with_the_label_is_computed_by_hand() -> None:
     start, adapted = [[1, 2], [0, 2], [1, 0], [0, 1]], [[1, 3], [0, 2], [3, 1], [2, 0]]
     words = _lead([start, adapted], ["cat", "cat", "dog", ""], 2)
-    assert "2 nearest neighbours of 3 labelled images, 33.3 %".replace(" %", "%") in words
-    assert words.endswith("by the start weights, 33.3% by the adapted weights.")
+    assert "2 nearest neighbours of 3 labelled images, 33.3 %" in words
+    assert words.endswith("by the start weights, 33.3 % by the adapted weights.")
     assert _lead([start, adapted], ["cat", "cat", "", ""], 2) == "", "one label alone says nothing"
     assert _lead([start, adapted], [""] * 4, 2) == ""
 

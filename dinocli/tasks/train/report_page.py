@@ -54,8 +54,8 @@ HOW_TO_READ = (
     "A second score can veto. Synthetic defects are blended into the images, and images with and without a defect are "
     "classified from five examples each (synthetic-defect few-shot). Whatever the retrieval, the verdict is worse "
     "if the whole 95 % interval of the difference to the start is "
-    f"below {-100 * DEFECTS_MARGIN:g} points; or, for batch-norm statistics alone, below {-100 * STATISTICS_MARGIN:g} "
-    "point, unless training compensates for it.",
+    f"below {-100 * DEFECTS_MARGIN:g} points, or below 0 if that of batch-norm statistics alone is below "
+    f"{-100 * STATISTICS_MARGIN:g} point.",
     "A dashed line in a chart is the start, a vertical line the selected step.",
     "A score without labels rewards everything that the parts of one image share and other images do not have, "
     "including its illumination and camera. Synthetic defects are not the defects of your process.",
@@ -205,7 +205,9 @@ def _change(line: ScoreLine) -> str:
 
 
 def _gain_table(gains: Sequence[Gain], score: SelectionScore) -> Table:
-    rows = [(gain.part, gain.change.mean, f"{gain.change.low:+.3g} to {gain.change.high:+.3g}") for gain in gains]
+    rows = [
+        (gain.part, f"{gain.change.mean:+.3g}", f"{gain.change.low:+.3g} to {gain.change.high:+.3g}") for gain in gains
+    ]
     name = score.name[0].upper() + score.name[1:]
     note = f"{name}, mean difference and 95 % interval: batch-norm statistics alone, then training."
     return Table("What each part contributed", ("part", "change", "95 % CI"), rows, note)
