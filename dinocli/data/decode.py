@@ -20,7 +20,7 @@ from dinocli.data.limits import Allowance, check_pixels
 from dinocli.data.pil_decode import RAW_CHANNELS_ADVICE, decoded, from_pil, read_with_pil
 from dinocli.data.pixels import Decoded, Pixels, append_alpha, select_channels
 from dinocli.data.tar_shards import Source, decoder_input, image_source
-from dinocli.data.tiff import ForPil, is_tiff, read_tiff, tiff_pages, tiff_size
+from dinocli.data.tiff import NEEDS_CODECS, ForPil, is_tiff, read_tiff, tiff_pages, tiff_size
 from dinocli.errors import DataError
 
 _OTHER_CONTENT = (
@@ -111,10 +111,10 @@ def image_size(path: str | Path, *, page: int = 0) -> tuple[int, int]:
     with _one_line_errors(path):
         source = image_source(str(path))
         head = _head(source)[0]
-        if is_tiff(head[:4]):
-            height, width = tiff_size(source, page)
-        elif is_dicom(head):
+        if is_dicom(head):
             height, width = dicom_size(source)
+        elif is_tiff(head[:4]):
+            height, width = tiff_size(source, page)
         elif is_array(str(path), head):
             height, width = array_size(source)
         else:
@@ -133,10 +133,10 @@ def page_count(path: str | Path, *, channels: Channels = (), z: str = "") -> tup
     with _one_line_errors(path):
         source = image_source(str(path))
         head = _head(source)[0]
-        if is_tiff(head[:4]):
-            return tiff_pages(source, channels, z)
         if is_dicom(head):
             return dicom_frames(source), 0
+        if is_tiff(head[:4]):
+            return tiff_pages(source, channels, z)
         if is_array(str(path), head):
             return 1, 0
         with Image.open(decoder_input(source), formats=decoders()) as image:
@@ -160,7 +160,7 @@ def _one_line_errors(path: str | Path) -> Iterator[None]:
 def _decode(path: str, page: int, channels: Channels, min_side: int, allowance: Allowance, z: str) -> Decoded:
     source = image_source(path)
     head, file_bytes = _head(source)
-    if not is_tiff(head[:4]):
+    if is_dicom(head) or not is_tiff(head[:4]):  # the preamble of a DICOM may be the header of a TIFF
         if channels == PAGES:
             raise DataError("--channels page is for TIFF files alone")
         if z:
@@ -185,7 +185,13 @@ def _decode(path: str, page: int, channels: Channels, min_side: int, allowance: 
     except UnidentifiedImageError:
         if tags.colours:
             raise DataError(f"its colour space ({tags.colours}) is not supported; {RAW_CHANNELS_ADVICE}") from None
-        raise DataError("this kind of TIFF needs imagecodecs: pip install 'dinocli[tiff]'") from None
+        raise DataError(NEEDS_CODECS) from None
+    except OSError as error:
+        if "decoder error" not in str(error):
+            raise
+        raise DataError(f"it is damaged, or {NEEDS_CODECS}") from None
+    if tags.bands and frames[0].samples != tags.bands:  # PIL decodes the first band alone
+        raise DataError(NEEDS_CODECS)
     return _concatenated(frames, tags) if tags.planes else _select_channels(_as_tagged(frames[0], tags), channels)
 
 
@@ -199,7 +205,7 @@ def _concatenated(frames: list[Decoded], tags: ForPil) -> Decoded:
 
 def _as_tagged(image: Decoded, tags: ForPil) -> Decoded:
     """Apply the TIFF tags that tifffile has read to an image that PIL has decoded."""
-    colour = image.colour
+    colour = image.colour.astype(image.colour.dtype.newbyteorder("="), copy=False)
     if tags.dtype is not None and tags.dtype.kind in "iu" and tags.dtype != colour.dtype:
         if tags.dtype.itemsize == colour.dtype.itemsize and colour.dtype.kind in "iu":
             colour = colour.view(tags.dtype)  # same bytes: PIL has no mode for int8 and uint32

@@ -60,13 +60,10 @@ def read_dicom(source: Source, frame: int, allowance: Allowance, file_bytes: int
     count = _frames(header)
     if frame >= count:
         raise DataError(f"page {frame} of a file with {count} (counted from 0)")
-    from pydicom.pixels import apply_color_lut, pixel_array
+    from pydicom.pixels import apply_color_lut
 
-    try:
-        pixels = pixel_array(decoder_input(source), index=frame)
-    except RuntimeError as error:  # a compression that no installed package decodes
-        reason = _first_line(error)
-        raise DataError(f"its compression cannot be read here ({reason}): pip install pylibjpeg[all]") from None
+    pixels = _stored_values(source, frame, whole=header.file_meta.TransferSyntaxUID.is_deflated)
+    header = _of_frame(header, frame)
     if header.get("PhotometricInterpretation") == "PALETTE COLOR":
         pixels = apply_color_lut(pixels, header)
     if pixels.ndim == 3:
@@ -77,6 +74,38 @@ def read_dicom(source: Source, frame: int, allowance: Allowance, file_bytes: int
         values = (low_plus_high - values).astype(values.dtype)
         window = (low_plus_high - window[0], window[1]) if window else None
     return Decoded(values[..., None], (height, width), window=window, masked=masked)
+
+
+def _stored_values(source: Source, frame: int, *, whole: bool) -> Pixels:
+    """Decode one frame; the others are not read, unless `whole`, or if the table of offsets is damaged."""
+    from pydicom import dcmread
+    from pydicom.pixels import pixel_array
+
+    try:
+        try:
+            pixels: Pixels = pixel_array(
+                dcmread(decoder_input(source)) if whole else decoder_input(source), index=frame
+            )
+        except ValueError:
+            pixels = pixel_array(dcmread(decoder_input(source)), index=frame)
+    except RuntimeError as error:  # a compression that no installed package decodes
+        reason = _first_line(error)
+        raise DataError(f"its compression cannot be read here ({reason}): pip install 'pylibjpeg[all]'") from None
+    return pixels
+
+
+def _of_frame(header: Any, frame: int) -> Any:
+    """Return the attributes of one frame: an enhanced multi-frame file has them in groups, shared or for each frame."""
+    from pydicom import Dataset
+
+    merged = Dataset()
+    merged.update(header)
+    for sequence, number in (("SharedFunctionalGroupsSequence", 0), ("PerFrameFunctionalGroupsSequence", frame)):
+        groups = header.get(sequence) or ()
+        for group in ("PixelValueTransformationSequence", "FrameVOILUTSequence"):
+            for values in groups[number].get(group) or () if number < len(groups) else ():
+                merged.update(values)
+    return merged
 
 
 def _modality_values(stored: Pixels, header: Any) -> Pixels:

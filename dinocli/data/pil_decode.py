@@ -56,6 +56,7 @@ def read_with_pil(
         if page:
             _seek(image, page)
             check_claims(image, source, allowance, file_bytes)  # a later frame can be larger than the first
+        _decode_in_native_order(image)
         raw = _raw_mode(image)
         if _loses_bits(image, raw):
             return _deep_colour(source, page, raw, image.info.get("transparency"))
@@ -141,6 +142,13 @@ def _raw_mode(image: Image.Image) -> str:
     args = image.tile[0].args
     first = args[0] if isinstance(args, tuple) and args else args
     return first if isinstance(first, str) else ""
+
+
+def _decode_in_native_order(image: Image.Image) -> None:
+    """Correct the byte order of a big-endian TIFF: libtiff gives native samples, PIL 13 would swap some of them."""
+    if isinstance(image, ImageFile.ImageFile) and image.tile and image.tile[0].codec_name == "libtiff":
+        raw = re.sub(r"(?<=;16|;32)B(?=[SF]$)", "N", _raw_mode(image))
+        image.tile = [t._replace(args=(raw, *t.args[1:])) if isinstance(t.args, tuple) else t for t in image.tile]
 
 
 def _loses_bits(image: Image.Image, raw: str) -> bool:

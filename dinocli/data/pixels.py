@@ -52,6 +52,11 @@ class Decoded:
     masked: Mask | None = None
     channels_first: bool = False
 
+    @property
+    def samples(self) -> int:
+        """Number of channels with alpha."""
+        return int(self.colour.shape[-1]) + (self.alpha is not None)
+
     def crop(self, box: tuple[int, int, int, int], inside: NDArray[np.bool_] | None = None) -> "Decoded":
         """Crop to a box (left, top, width, height); pixels where `inside`, (h, w), is false are marked as outside."""
         left, top, width, height = box

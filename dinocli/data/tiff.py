@@ -33,7 +33,7 @@ from dinocli.data.tiff_pages import (
     pages_of,
     text_of,
 )
-from dinocli.data.tiff_samples import page_samples, palette_colours, reserve_page, split_alpha, upright_page
+from dinocli.data.tiff_samples import SEPARATE, page_samples, palette_colours, reserve_page, split_alpha, upright_page
 from dinocli.data.tiff_stack import projected, stack_pages, stack_shape
 from dinocli.errors import DataError
 
@@ -41,6 +41,8 @@ _BLACK_IS_ZERO, _PALETTE, _YCBCR = 1, 3, 6  # PhotometricInterpretation
 _GDAL_METADATA = 42112  # tag
 MAX_COUNTED_PAGES = 64
 """Pages after which counting stops."""
+
+NEEDS_CODECS = "this kind of TIFF needs imagecodecs: pip install 'dinocli[tiff]'"
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ class ForPil:
         colours: Name of an uncommon colour space; empty for common ones.
         dtype: dtype of the samples, for which PIL may have no mode; None if tifffile has none.
         masked: As `Decoded.masked`.
+        bands: Number of samples of a grey page, which PIL has to decode all; 0 for other pages.
     """
 
     frames: tuple[int, ...]
@@ -64,6 +67,7 @@ class ForPil:
     dtype: "np.dtype[Any] | None" = None
     colours: str = ""
     masked: Mask | None = None
+    bands: int = 0
 
 
 def is_tiff(head: bytes) -> bool:
@@ -207,9 +211,14 @@ def _needs_codec(error: Exception) -> bool:
 
 
 def _for_pil(page: Any, planes: list[Any]) -> ForPil:
+    if page.planarconfig == SEPARATE and page.samplesperpixel > 1 and page.bitspersample > 8:
+        raise DataError(NEEDS_CODECS)  # PIL reads other values
     frames = tuple(plane.index for plane in planes or [page])
     if not all(isinstance(frame, int) for frame in frames):
         raise DataError("the image behind the thumbnail cannot be decompressed here: pip install 'dinocli[tiff]'")
     common = (WHITE_IS_ZERO, _BLACK_IS_ZERO, RGB, _PALETTE, _YCBCR)
     colours = "" if page.photometric in common else str(getattr(page.photometric, "name", page.photometric))
-    return ForPil(frames, bool(planes), page.photometric == WHITE_IS_ZERO, nodata_of(page), page.dtype, colours)
+    bands = page.samplesperpixel if page.photometric in (WHITE_IS_ZERO, _BLACK_IS_ZERO) else 0
+    return ForPil(
+        frames, bool(planes), page.photometric == WHITE_IS_ZERO, nodata_of(page), page.dtype, colours, bands=bands
+    )

@@ -12,7 +12,9 @@ from dinocli.data.tiff_pages import RGB, WHITE_IS_ZERO, nodata_of, orientation, 
 from dinocli.errors import DataError
 
 _ASSOCIATED, _UNASSOCIATED = 1, 2  # ExtraSamples
-_SEPARATE = 2  # PlanarConfiguration
+SEPARATE = 2
+"""PlanarConfiguration of bands that are stored one after the other."""
+
 _OFFSET_BYTES = 4  # minimum size of the offset that the file stores for each tile or strip
 
 
@@ -22,7 +24,7 @@ def reserve_page(page: Any, planes: int, allowance: Allowance, file_bytes: int) 
     check_pixels(height, width)
     rows, columns = (page.tilelength, page.tilewidth) if page.is_tiled else (min(page.rowsperstrip, height), width)
     tiles = math.ceil(height / max(1, rows)) * math.ceil(width / max(1, columns))
-    tiles *= page.samplesperpixel if page.planarconfig == _SEPARATE else 1
+    tiles *= page.samplesperpixel if page.planarconfig == SEPARATE else 1
     if tiles > 1 and _OFFSET_BYTES * tiles > file_bytes:
         raise DataError(f"a file of {file_bytes:,} bytes claims {tiles:,} tiles: it is damaged")
     samples = planes * page.samplesperpixel * max(height * width, rows * columns)

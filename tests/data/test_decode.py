@@ -5,6 +5,7 @@ import struct
 import zlib
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ import tifffile
 from PIL import Image
 
 from dinocli.config.preprocess import PAGES
-from dinocli.data import decode
+from dinocli.data import decode, tiff
 from dinocli.data.decode import image_size, page_count, read_native
 from dinocli.data.limits import Allowance
 from dinocli.data.pixels import Decoded, apply_orientation
@@ -375,6 +376,47 @@ def test_lzw_tiff_is_read_without_imagecodecs(tmp_path: Path, dtype: str) -> Non
     read = read_native(tmp_path / "a.tif")
     assert read.dtype == pixels.dtype
     assert np.array_equal(read[..., 0], pixels)
+
+
+@pytest.fixture
+def no_codecs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make tifffile lack the codec of every file, as it lacks that of LZW without imagecodecs."""
+
+    def page_samples(page: object) -> Array:
+        raise ValueError("requires the 'imagecodecs' package")
+
+    monkeypatch.setattr(tiff, "page_samples", page_samples)
+
+
+@pytest.mark.usefixtures("no_codecs")
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "int32", "float32"])
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_pil_decodes_compressed_tiff_of_both_byte_orders(tmp_path: Path, dtype: str, order: Any) -> None:
+    pixels = (np.random.default_rng(0).normal(0, 60, (40, 30)) + 100).astype(dtype)
+    tifffile.imwrite(tmp_path / "a.tif", pixels, byteorder=order, compression="zlib", tile=(16, 16))
+    found = read_native(tmp_path / "a.tif")
+    assert found.dtype == pixels.dtype
+    assert np.array_equal(found[..., 0], pixels)
+
+
+@pytest.mark.usefixtures("no_codecs")
+@pytest.mark.parametrize(("samples", "photometric"), [(4, "minisblack"), (3, "rgb")])
+def test_compressed_bands_that_pil_decodes_wrongly_need_the_extra(
+    tmp_path: Path, samples: int, photometric: Any
+) -> None:
+    pixels = noise(samples, 40, 30, dtype="uint16")
+    kind: dict[str, Any] = {"photometric": photometric, "planarconfig": "separate", "compression": "zlib"}
+    tifffile.imwrite(tmp_path / "a.tif", pixels, **kind)
+    with pytest.raises(DataError, match=r"dinocli\[tiff\]"):
+        read_native(tmp_path / "a.tif")
+
+
+@pytest.mark.usefixtures("no_codecs")
+def test_8_bit_bands_of_which_pil_decodes_one_need_the_extra(tmp_path: Path) -> None:
+    kind: dict[str, Any] = {"photometric": "minisblack", "planarconfig": "separate", "compression": "zlib"}
+    tifffile.imwrite(tmp_path / "a.tif", noise(4, 40, 30), **kind)
+    with pytest.raises(DataError, match=r"dinocli\[tiff\]"):
+        read_native(tmp_path / "a.tif", channels=(0,))
 
 
 def test_16_bit_colour_tiff_is_read_with_pil(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

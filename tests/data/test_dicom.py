@@ -8,7 +8,7 @@ import pytest
 from pydicom import Dataset, dcmread
 from pydicom.dataset import FileMetaDataset
 from pydicom.pixels import apply_modality_lut, pixel_array
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, RLELossless
+from pydicom.uid import CTImageStorage, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, RLELossless
 
 from dinocli.data.decode import decode, image_size, page_count, read_native
 from dinocli.data.image_formats import image_suffixes
@@ -89,6 +89,42 @@ def test_dicom_frames_are_read_as_pages(tmp_path: Path) -> None:
         assert np.array_equal(read_native(path, page=page)[..., 0], pixels[page])
     with pytest.raises(DataError, match="page 3 of a file with 3"):
         read_native(path, page=3)
+
+
+def test_a_preamble_that_is_the_header_of_a_tiff_is_ignored(tmp_path: Path) -> None:
+    """Such files are common: the standard lets a viewer of TIFF open them."""
+    pixels = noise(20, 30, 1)[..., 0]
+    path = write(tmp_path / "a.dcm", pixels)
+    raw = path.read_bytes()
+    path.write_bytes(b"II*\0\xff\xff\0\0" + raw[8:])
+    assert np.array_equal(read_native(path)[..., 0], pixels)
+    assert image_size(path) == (20, 30)
+    assert page_count(path) == (1, 0)
+
+
+def test_a_deflated_dicom_is_read(tmp_path: Path) -> None:
+    pixels = noise(20, 30, 1, dtype="uint16")[..., 0]
+    about = dcmread(write(tmp_path / "a.dcm", pixels))
+    about.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    about.save_as(tmp_path / "b.dcm", enforce_file_format=True)
+    assert np.array_equal(read_native(tmp_path / "b.dcm")[..., 0], pixels)
+
+
+def test_frames_of_an_enhanced_file_have_their_own_slope(tmp_path: Path) -> None:
+    def group(slope: float, intercept: float) -> Dataset:
+        values, functional = Dataset(), Dataset()
+        values.RescaleSlope, values.RescaleIntercept = slope, intercept
+        functional.PixelValueTransformationSequence = [values]
+        return functional
+
+    pixels = noise(8, 6, 2).transpose(2, 0, 1).copy()
+    shared: dict[str, Any] = {"SharedFunctionalGroupsSequence": [group(2, -1000)]}
+    each: dict[str, Any] = {"PerFrameFunctionalGroupsSequence": [group(1, 5), group(3, 7)]}
+    first = write(tmp_path / "a.dcm", pixels, frames=2, **shared)
+    assert np.array_equal(read_native(first, page=1)[..., 0], pixels[1] * 2.0 - 1000)
+    second = write(tmp_path / "b.dcm", pixels, frames=2, **shared, **each)
+    assert np.array_equal(read_native(second)[..., 0], pixels[0] + 5.0)
+    assert np.array_equal(read_native(second, page=1)[..., 0], pixels[1] * 3.0 + 7)
 
 
 def test_dicom_colour_becomes_rgb(tmp_path: Path) -> None:
