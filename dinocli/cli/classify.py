@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from dinocli.cli import options as opt
 from dinocli.cli import paths
 from dinocli.cli.help_page import examples
-from dinocli.cli.option_groups import feature_options, grouped, read_options, terminal_options
+from dinocli.cli.option_groups import feature_options, grouped, options_of, read_options, terminal_options
 
 EPILOG = examples(
     "dinocli classify feats.npy --labels few.csv --suggest 20",
@@ -105,20 +105,7 @@ def classify(
         from dinocli.tasks.classify.classify_options import ClassifyOptions
         from dinocli.tasks.feature_inputs import check_features
 
-        options = ClassifyOptions(
-            **source,
-            read=read,
-            labels=tuple(labels or ()),
-            column=column,
-            groups=groups,
-            classifier=classifier,
-            out=out,
-            save=save,
-            coco=coco,
-            method=method,
-            precision=precision,
-            suggest=suggest,
-        )
+        options = options_of(ClassifyOptions, source | locals())
         check_free(options.outputs(), force=options.force)
         check_features(options, weights=classifier)
         from dinocli.tasks.classify.classify import classify as run

@@ -9,7 +9,7 @@ import typer
 from dinocli.cli import options as opt
 from dinocli.cli import paths
 from dinocli.cli.help_page import examples
-from dinocli.cli.option_groups import feature_options, grouped, read_options, terminal_options
+from dinocli.cli.option_groups import feature_options, grouped, options_of, read_options, terminal_options
 
 EPILOG = examples(
     "dinocli cluster feats.npy -k auto --report report.html",
@@ -174,28 +174,12 @@ def cluster(
         from dinocli.tasks.cluster.cluster_options import ClusterOptions
         from dinocli.tasks.feature_inputs import check_features
 
-        options = ClusterOptions(
-            **source,
-            read=read,
-            out=out,
-            method=method,
+        options = options_of(
+            ClusterOptions,
+            source | locals(),
             k=0 if k == "auto" else int(k),
-            pca=pca,
-            whiten=whiten,
-            min_size=min_size,
             duplicates=_cosine(duplicates),
-            checks=checks,
-            drift=drift,
-            ids_from=ids_from,
-            select=select,
             map=map_,
-            report=report,
-            sheet=sheet,
-            coco=coco,
-            link_dir=link_dir,
-            copy=copy,
-            follow_links=follow_links,
-            labels=labels,
         )
         options.check_outputs()
         check_features(options)

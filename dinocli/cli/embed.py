@@ -9,7 +9,7 @@ import typer
 from dinocli.cli import options as opt
 from dinocli.cli import paths
 from dinocli.cli.help_page import examples
-from dinocli.cli.option_groups import grouped, read_options, terminal_options
+from dinocli.cli.option_groups import grouped, options_of, read_options, terminal_options
 
 EPILOG = examples(
     "dinocli embed ./images --out feats.npy",
@@ -141,27 +141,7 @@ def embed(
 
             show = partial(show_embedded, terminal, join(out, images or (), force=force, reporter=terminal))
         else:
-            options = EmbedOptions(
-                inputs=tuple(images or ()),
-                out=out,
-                weights=weights or "",
-                model=model or "",
-                tokens=tokens,
-                layers=layers,
-                size=size or 0,
-                keep_aspect=keep_aspect,
-                normalize=normalize,
-                dtype=dtype,
-                precision=precision,
-                tile=tile,
-                batch_size=batch_size,
-                shard=shard,
-                like=like,
-                read=read,
-                device=device,
-                resume=resume,
-                force=force,
-            )
+            options = options_of(EmbedOptions, locals(), inputs=images)
             options.check(dry_run=dry_run)
             from dinocli.tasks.embed.distributed_embed import embed_together
             from dinocli.tasks.embed.embed_dry_run import dry_run as plan

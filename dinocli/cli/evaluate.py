@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from dinocli.cli import options as opt
 from dinocli.cli import paths
 from dinocli.cli.help_page import examples
-from dinocli.cli.option_groups import feature_options, grouped, read_options, terminal_options
+from dinocli.cli.option_groups import feature_options, grouped, options_of, read_options, terminal_options
 
 EPILOG = examples(
     "dinocli evaluate feats.npy --labels folder",
@@ -86,19 +86,7 @@ def evaluate(
         from dinocli.tasks.evaluate.evaluate_options import EvaluateOptions
         from dinocli.tasks.feature_inputs import check_features
 
-        options = EvaluateOptions(
-            **source,
-            read=read,
-            labels=labels,
-            groups=groups,
-            train=train,
-            test=test,
-            baseline=baseline,
-            views=views,
-            whiten=whiten,
-            report=report,
-            argv=tuple(sys.argv),
-        )
+        options = options_of(EvaluateOptions, source | locals(), argv=sys.argv)
         options.check()
         check_features(options)
         from dinocli.cli.show_evaluate import show_evaluation

@@ -2,14 +2,34 @@
 
 import inspect
 import math
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from dinocli.cli import options as opt
 
 if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
     from dinocli.cli.render import Terminal
     from dinocli.tasks.inputs import ReadOptions
+
+Options = TypeVar("Options", bound="DataclassInstance")
+
+
+def options_of(kind: type[Options], values: Mapping[str, Any], **more: Any) -> Options:
+    """Build the options of a library call from the command's parameters of the same names.
+
+    None means that an option was not given: the field keeps its default. Lists become tuples.
+
+    Args:
+        kind: Dataclass of options.
+        values: `locals()` of the command; names that are no field are ignored.
+        more: Fields with another name than their parameter, or with a computed value.
+    """
+    named = {field.name: values.get(field.name) for field in fields(kind)} | more
+    given = {name: value for name, value in named.items() if value is not None}
+    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in given.items()})
 
 
 def read_options(
@@ -29,20 +49,9 @@ def read_options(
     """Return the options of finding and reading images as `ReadOptions`."""
     from dinocli.tasks.inputs import ReadOptions
 
-    return ReadOptions(
-        range=range_ or "",
-        nodata=tuple(value for value in nodata if math.isfinite(value)) if nodata else None,  # NaN is always nodata
-        channels=channel_list(channels),
-        page=page,
-        z=z,
-        roi=roi or "",
-        max_bad=max_bad or "",
-        workers=workers,
-        null=null,
-        include=tuple(include or ()),
-        exclude=tuple(exclude or ()),
-        root=root,
-    )
+    finite = tuple(value for value in nodata if math.isfinite(value)) if nodata else None  # NaN is always nodata
+    more = {"range": range_, "nodata": finite, "channels": channel_list(channels)}
+    return options_of(ReadOptions, locals(), **more)
 
 
 def feature_options(
@@ -54,16 +63,8 @@ def feature_options(
     seed: Annotated[int, opt.option("--seed", panel=opt.OUTPUT, min=0, help="Random seed.")] = 0,
     force: opt.Force = False,
 ) -> dict[str, Any]:
-    """Return the fields of `FeatureInputs` without `read`."""
-    return {
-        "inputs": tuple(inputs or ()),
-        "weights": weights or "",
-        "model": model or "",
-        "batch_size": batch_size or 0,
-        "device": device,
-        "seed": seed,
-        "force": force,
-    }
+    """Return the parameters by name: the fields of `FeatureInputs` without `read`."""
+    return locals()
 
 
 def terminal_options(json: opt.Json = False, quiet: opt.Quiet = False, debug: opt.Debug = False) -> "Terminal":

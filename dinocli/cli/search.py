@@ -9,7 +9,7 @@ import typer
 from dinocli.cli import options as opt
 from dinocli.cli import paths
 from dinocli.cli.help_page import examples
-from dinocli.cli.option_groups import grouped, terminal_options
+from dinocli.cli.option_groups import grouped, options_of, terminal_options
 
 if TYPE_CHECKING:
     from dinocli.tasks.search.search_options import SearchResult
@@ -85,22 +85,7 @@ def search(
         from dinocli.tasks.search.search import search as run
         from dinocli.tasks.search.search_options import SearchOptions
 
-        options = SearchOptions(
-            queries=tuple(queries or ()),
-            features=features,
-            count=count,
-            sheet=sheet,
-            device=device,
-            force=force,
-            null=null,
-            whiten=whiten,
-            rows=tuple(rows or ()),
-            include=tuple(include or ()),
-            exclude=tuple(exclude or ()),
-            box=_box(box) if box else None,
-            together=together,
-            unlike=tuple(unlike or ()),
-        )
+        options = options_of(SearchOptions, locals(), box=_box(box) if box else None)
         result = run(options, terminal, sys.stdin.buffer)
     if sheet:
         terminal.ending([sheet], [])

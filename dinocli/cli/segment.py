@@ -2,17 +2,14 @@
 
 import sys
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 from dinocli.cli import options as opt
 from dinocli.cli import paths
 from dinocli.cli.help_page import examples
-from dinocli.cli.option_groups import grouped, read_options, terminal_options
-
-if TYPE_CHECKING:
-    from dinocli.tasks.segment.segment_options import MaskOutputs
+from dinocli.cli.option_groups import grouped, options_of, read_options, terminal_options
 
 EPILOG = examples(
     "dinocli segment ./images --out masks --overlay",
@@ -197,22 +194,7 @@ Groups = Annotated[
 Seed = Annotated[int, opt.option("--seed", panel=METHOD, min=0, help="Random seed of sample and method.")]
 
 
-def mask_outputs(
-    soft: Soft = False,
-    npy: Npy = False,
-    maps: PatchMaps = False,
-    overlay: Overlay = False,
-    coco: Coco = "",
-    polygons: Polygons = False,
-    yolo: Yolo = False,
-) -> "MaskOutputs":
-    """Return the options of outputs besides the masks as `MaskOutputs`."""
-    from dinocli.tasks.segment.segment_options import MaskOutputs
-
-    return MaskOutputs(soft=soft, npy=npy, maps=maps, overlay=overlay, coco=coco, polygons=polygons, yolo=yolo)
-
-
-@grouped(read=read_options, outputs=mask_outputs, terminal=terminal_options)
+@grouped(read=read_options, terminal=terminal_options)
 def segment(
     images: opt.Images = None,
     read: Any = None,
@@ -241,7 +223,13 @@ def segment(
     detector: Detector = "",
     save_detector: SaveDetector = "",
     out: Out = "",
-    outputs: Any = None,
+    soft: Soft = False,
+    npy: Npy = False,
+    maps: PatchMaps = False,
+    overlay: Overlay = False,
+    coco: Coco = "",
+    polygons: Polygons = False,
+    yolo: Yolo = False,
     device: opt.Device = "auto",
     precision: opt.Precision = "auto",
     resume: opt.Resume = False,
@@ -268,40 +256,17 @@ def segment(
     from dinocli.cli.show_segment import show_answers, show_segmented
 
     with terminal:
-        from dinocli.tasks.segment.segment_options import SegmentOptions
+        from dinocli.tasks.segment.segment_options import MaskOutputs, SegmentOptions
         from dinocli.tasks.segment.segment_outputs import check_early
 
         method_options = {"objects": objects, "segments": segments, "head": head, "threshold": threshold}
-        method_options |= {"features": features}
-        options = SegmentOptions(
-            inputs=tuple(images or ()),
-            out=out,
-            method=method,
+        method_options["features"] = features
+        options = options_of(
+            SegmentOptions,
+            locals(),
+            inputs=images,
             method_options={name: value for name, value in method_options.items() if value is not None},
-            weights=weights or "",
-            model=model or "",
-            reference=reference,
-            size=size or 0,
-            stride=stride or 0,
-            tile=tile,
-            query=query,
-            propagate=propagate,
-            refine=refine,
-            min_area=min_area,
-            maps_from=maps_from,
-            detector=detector,
-            save_detector=save_detector,
-            outputs=outputs,
-            truth=truth,
-            good_without_mask=good_without_mask,
-            groups=groups,
-            sample=sample,
-            seed=seed,
-            read=read,
-            device=device,
-            precision=precision,
-            resume=resume,
-            force=force,
+            outputs=options_of(MaskOutputs, locals()),
         )
         check_early(options)
         if not out:

@@ -11,7 +11,7 @@ import typer
 
 from dinocli.cli import options as opt
 from dinocli.cli.help_page import examples
-from dinocli.cli.option_groups import grouped, read_options, terminal_options
+from dinocli.cli.option_groups import grouped, options_of, read_options, terminal_options
 
 
 @dataclass(frozen=True)
@@ -134,20 +134,7 @@ def training(
         from dinocli.file_set import LOCK_NAME
         from dinocli.tasks.train.train_options import TrainOptions
 
-        options = TrainOptions(
-            inputs=tuple(images),
-            recipe=merged,
-            command=command,
-            out=out,
-            device=device,
-            labels=labels,
-            minutes=minutes,
-            resume=resume,
-            force=force,
-            profile=profile,
-            read=read,
-            argv=tuple(sys.argv),
-        )
+        options = options_of(TrainOptions, locals(), inputs=images, recipe=merged, argv=sys.argv)
         check_not_empty(images)
         if out and not dry_run and not (Path(out) / LOCK_NAME).exists():  # else the lock says who writes it
             check_new_run(Path(out), resume=resume, force=force)
