@@ -257,7 +257,6 @@ def segment(
 
     with terminal:
         from dinocli.tasks.segment.segment_options import MaskOutputs, SegmentOptions
-        from dinocli.tasks.segment.segment_outputs import check_early
 
         method_options = {"objects": objects, "segments": segments, "head": head, "threshold": threshold}
         method_options["features"] = features
@@ -268,7 +267,7 @@ def segment(
             method_options={name: value for name, value in method_options.items() if value is not None},
             outputs=options_of(MaskOutputs, locals()),
         )
-        check_early(options)
+        options.check()
         if not out:
             from dinocli.tasks.segment.answers import answers
 

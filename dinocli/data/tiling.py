@@ -45,12 +45,14 @@ class GridTile(NamedTuple):
     weights_hw: NDArray[np.float32]
 
 
-def parse_tiling(text: str) -> Tiling:
-    """Parse ``SIZE`` or ``SIZE:OVERLAP`` in pixels; the default overlap is an eighth of the size.
+def parse_tiling(text: str) -> Tiling | None:
+    """Parse ``SIZE`` or ``SIZE:OVERLAP`` in pixels; the default overlap is an eighth of the size. None for no text.
 
     Raises:
         UsageError: Invalid numbers, or an overlap of more than half a tile.
     """
+    if not text:
+        return None
     size_text, colon, overlap_text = text.partition(":")
     try:
         size = int(size_text)

@@ -29,7 +29,7 @@ def count_rows(context: EmbedContext) -> ImageBatches:
     image_batches = ImageBatches(
         context.images,
         context.preprocess,
-        parse_tiling(options.tile) if options.tile else None,
+        parse_tiling(options.tile),
         thread_count(context.data.workers),
         on_cpu=context.device.type == "cpu",
         cell=context.cell,

@@ -22,7 +22,7 @@ from dinocli.segmentation.upsample import render
 from dinocli.tasks.inputs import describe_weights
 from dinocli.tasks.segment.detector import open_detector
 from dinocli.tasks.segment.image_writer import labels_of
-from dinocli.tasks.segment.segment_options import SIZE, SegmentOptions
+from dinocli.tasks.segment.segment_options import SegmentOptions
 
 Answer = dict[str, Any]
 
@@ -51,14 +51,13 @@ class Answers:
         backbone.freeze_batch_norm()
         if detector.options.stride:
             backbone.set_stride(detector.options.stride)
-        tiling = parse_tiling(detector.options.tile) if detector.options.tile else None
         self._extractor = FeatureExtraction(
             backbone,
             Preprocess.from_dict(stored or {}),
             self._fitted.feature_kind,
             device,
-            detector.options.size or (0 if tiling else SIZE),
-            tiling,
+            detector.options.canvas_side,
+            parse_tiling(detector.options.tile),
             autocast=DTYPES.get(feature_precision(device, options.precision)),
         )
         self._groups: dict[str, tuple[float, bool]] = {}

@@ -25,8 +25,7 @@ from dinocli.segmentation.anomaly_threshold import parse_threshold
 from dinocli.segmentation.method import FittedMethod
 from dinocli.stored import AnyJson, Count, Name, Stored, read_json
 from dinocli.tasks.embed.embed_setup import EmbedContext
-from dinocli.tasks.segment.segment_options import SIZE, SegmentOptions
-from dinocli.tasks.segment.segment_outputs import DETECTOR_RECORD
+from dinocli.tasks.segment.segment_options import DETECTOR_RECORD, SegmentOptions
 
 BACKBONE, LEARNT = "backbone", "anomaly.safetensors"
 _FILES = (f"{BACKBONE}/config.json", f"{BACKBONE}/model.safetensors", LEARNT)
@@ -83,7 +82,7 @@ def save_detector(options: SegmentOptions, context: EmbedContext, name: str, fit
             "schema": SCHEMA,
             "kind": "detector",
             "threshold": str(options.method_options.get("threshold", "auto")),
-            "size": options.size or (0 if options.tile else SIZE),
+            "size": options.canvas_side,
             "features": fitted.features,
             **{key: getattr(options, key) for key in ("stride", "tile", "refine", "min_area")},
             "parameters": dict(fitted.parameters),

@@ -1,7 +1,6 @@
 """Answers per group of images that show one part: the maximum score of its images."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from dinocli.data.labels import read_labels
@@ -11,25 +10,6 @@ from dinocli.progress import ProgressReporter
 from dinocli.segmentation.regions import ImageRecord
 
 COLUMNS = ("group", "images", "score", "good", "image")
-
-
-@dataclass(frozen=True)
-class GroupAnswer:
-    """Answer for one group.
-
-    Args:
-        group: Name of the group.
-        images: Number of images.
-        score: Maximum score, 0 to 1.
-        good: No image of the group has a region.
-        image: Image with the maximum score.
-    """
-
-    group: str
-    images: int
-    score: float
-    good: bool
-    image: str
 
 
 def group_names(spec: str, names: Sequence[str], reporter: ProgressReporter) -> dict[str, str]:
@@ -51,21 +31,25 @@ def group_names(spec: str, names: Sequence[str], reporter: ProgressReporter) -> 
     return {name: group for name, group in zip(names, groups, strict=True) if group}
 
 
-def group_answers(groups: Mapping[str, str], records: Iterable[ImageRecord]) -> list[GroupAnswer]:
-    """Return the answer of each group, highest score first; images without a group are left out."""
+def write_groups(path: Path, groups: Mapping[str, str], records: Iterable[ImageRecord]) -> dict[str, int]:
+    """Write one row per group, highest score first; images without a group are left out.
+
+    The score of a group is the maximum of its images; it is good if none of them has a region.
+
+    Returns:
+        The number of groups, and of good groups.
+    """
     records_of: dict[str, list[ImageRecord]] = {}
     for record in records:
         if record.image in groups:
             records_of.setdefault(groups[record.image], []).append(record)
-    answers = []
+    rows = []
     for group, images in records_of.items():
         highest = max(images, key=lambda record: record.score)
         good = not any(record.regions for record in images)
-        answers.append(GroupAnswer(group, len(images), highest.score, good, highest.image))
-    return sorted(answers, key=lambda answer: (-answer.score, answer.group))
-
-
-def write_groups(path: Path, answers: Iterable[GroupAnswer]) -> None:
-    """Write one row per group."""
-    rows = ([answer.group, answer.images, f"{answer.score:.6g}", int(answer.good), answer.image] for answer in answers)
-    write_table(path, COLUMNS, rows)
+        rows.append((group, len(images), highest.score, int(good), highest.image))
+    rows.sort(key=lambda row: (-row[2], row[0]))
+    write_table(
+        path, COLUMNS, ((group, count, f"{score:.6g}", good, image) for group, count, score, good, image in rows)
+    )
+    return {"groups": len(rows), "good": sum(row[3] for row in rows)}

@@ -15,7 +15,7 @@ from dinocli.segmentation.method import FeatureGrid, FeatureKind
 from dinocli.segmentation.segment_images import SegmentImage
 from dinocli.tasks.embed.embed_setup import EmbedContext
 from dinocli.tasks.segment.reference_copies import ReferenceCopies
-from dinocli.tasks.segment.segment_options import SIZE, SegmentOptions
+from dinocli.tasks.segment.segment_options import SegmentOptions
 
 SAMPLE_BYTES = 1 << 30
 """Maximum size of the feature grids that a method is fitted on; of large images fewer are sampled."""
@@ -77,16 +77,14 @@ class Sample:
 
 def extractor_of(context: EmbedContext, options: SegmentOptions, feature_kind: FeatureKind) -> FeatureExtraction:
     """Return the feature extractor for the options."""
-    tiling = parse_tiling(options.tile) if options.tile else None
-    size = options.size or (0 if tiling else SIZE)
     query = options.query_point() if feature_kind == FeatureKind.ATTENTION else None
     return FeatureExtraction(
         context.backbone,
         context.preprocess,
         feature_kind,
         context.device,
-        size,
-        tiling,
+        options.canvas_side,
+        parse_tiling(options.tile),
         query,
         autocast=context.autocast,
     )

@@ -23,7 +23,6 @@ from dinocli.segmentation.segment_images import SegmentImage
 from dinocli.tasks.segment.group_answers import group_names
 from dinocli.tasks.segment.image_writer import ImageWriter
 from dinocli.tasks.segment.segment_options import MethodUsed, SegmentOptions, SegmentResult
-from dinocli.tasks.segment.segment_outputs import check_free
 from dinocli.tasks.segment.segment_plan import SegmentInputs, SegmentPlan
 from dinocli.tasks.segment.stored_maps import StoredMaps
 from dinocli.tasks.segment.summary import finish
@@ -60,7 +59,7 @@ def segment(
     files = (Path(options.save_detector),) if options.save_detector else ()
     with claimed(*files, folder=folder.path):
         folder.file_set()  # recovers the commit of a dead process
-        check_free(folder, options)
+        options.check_outputs()
         return _segment(options, folder, reporter or ProgressReporter(), stdin, method)
 
 
@@ -74,7 +73,7 @@ def _segment(
     begin = time.monotonic()
     if is_video(options.inputs):
         options = _unpacked(options, folder, reporter)
-    source = StoredMaps(options) if options.maps_from else _fresh_maps(options, reporter, stdin, method)
+    source = _source(options, reporter, stdin, method)
     options, inputs = source.options, source.inputs
     request = {**source.request(), **_request(options)}
     if options.resume and not folder.journal.is_file() and (manifest := folder.read_manifest()):
@@ -109,21 +108,19 @@ def dry_run(
     Raises:
         DinocliError: As `segment`, as far as it is known before the first image.
     """
-    reporter = reporter or ProgressReporter()
-    check_free(MaskFolder(Path(options.out)), options)
+    options.check_outputs()
     if is_video(options.inputs):
         raise UsageError(f"--dry-run does not unpack {options.inputs[0]}: leave --dry-run out")
-    if options.maps_from:
-        stored = StoredMaps(options)
-        return {"out": options.out, "images": len(stored.inputs.images), **stored.method.to_dict()}
-    return _fresh_maps(options, reporter, stdin).forecast()
+    return _source(options, reporter or ProgressReporter(), stdin).forecast()
 
 
-def _fresh_maps(
+def _source(
     options: SegmentOptions, reporter: ProgressReporter, stdin: BinaryIO | None, method: Method | None = None
-) -> "FreshMaps":
-    """Load images and weights; the import loads timm, which `--from` does not need."""
-    from dinocli.tasks.segment.fresh_maps import FreshMaps
+) -> "FreshMaps | StoredMaps":
+    """Load the images, and the weights or the distances of an earlier command."""
+    if options.maps_from:
+        return StoredMaps(options)
+    from dinocli.tasks.segment.fresh_maps import FreshMaps  # loads timm, which `--from` does not need
 
     return FreshMaps(options, reporter, stdin, method)
 

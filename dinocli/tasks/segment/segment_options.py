@@ -5,11 +5,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dinocli.artifacts.mask_folder import MaskFolder
 from dinocli.errors import UsageError
-from dinocli.tasks.inputs import ImageOptions
+from dinocli.file_set import LOCK_NAME
+from dinocli.tasks.inputs import ImageOptions, check_inputs
 
 SIZE = 480
 """Shorter side of the canvas, pixels, as in DINO's scripts: a grid of 30 cells with patches of 16 px."""
+
+DETECTOR_RECORD = "detector.json"
 
 
 @dataclass(frozen=True)
@@ -94,6 +98,45 @@ class SegmentOptions(ImageOptions):
             raise UsageError("--out is missing: name a folder for the masks, such as --out masks")
         if self.groups and self.method not in ("auto", "anomaly"):
             raise UsageError("--groups joins the scores of --method anomaly: leave it out, or name that method")
+
+    @property
+    def canvas_side(self) -> int:
+        """Shorter side of the canvas, pixels; 0 keeps the scale of each image."""
+        return self.size or (0 if self.tile else SIZE)
+
+    def check(self) -> None:
+        """Raise the errors that need neither torch nor an image.
+
+        Raises:
+            UsageError: An output exists.
+            DinocliError: As `check_inputs`.
+        """
+        if self.out:
+            if not (Path(self.out) / LOCK_NAME).exists():  # else another process may write it, which the lock will say
+                self.check_outputs()
+            self.check_detector()
+        if not self.maps_from and (self.out or self.inputs):
+            check_inputs(self, weights=self.detector)
+
+    def check_outputs(self) -> None:
+        """Raise `UsageError` if the output exists and neither --resume nor --force was given."""
+        MaskFolder(Path(self.out)).check_free(resume=self.resume, force=self.force)
+        if self.outputs.coco and Path(self.outputs.coco).exists() and not (self.resume or self.force):
+            raise UsageError(f"{self.outputs.coco} is there already; add --force to replace it, or name another --coco")
+
+    def check_detector(self) -> None:
+        """Raise `UsageError` if `save_detector` cannot be written, before any long work."""
+        folder = Path(self.save_detector)
+        if not self.save_detector:
+            return
+        if self.method not in ("auto", "anomaly") or self.propagate or self.maps_from or self.detector:
+            raise UsageError("--save-detector keeps what --method anomaly has fitted: use it with that method")
+        if not folder.exists():
+            return
+        if not (folder / DETECTOR_RECORD).is_file():
+            raise UsageError(f"{folder} is there and no detector: choose another --save-detector")
+        if not (self.force or self.resume):
+            raise UsageError(f"{folder} is there already; add --force to replace it, or choose another --save-detector")
 
     def query_point(self) -> tuple[float, float] | None:
         """Parse `query`; None if it is empty.

@@ -1,8 +1,8 @@
-"""Interface of the pass over the images to newly computed or stored maps."""
+"""Images of one command, and the maps of each image, newly computed or stored."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from dinocli.artifacts.run_folder import RunFolder
 from dinocli.config.recipe import Data
@@ -32,29 +32,20 @@ class SegmentInputs:
     groups: Mapping[str, str] | None = None
 
 
-class SegmentPlan(Protocol):
-    """Provider of the maps of each image."""
+@dataclass(frozen=True)
+class SegmentPlan:
+    """Maps of each image.
 
-    @property
-    def reader(self) -> SegmentReader:
-        """Reader of the images."""
-        ...
+    Args:
+        reader: Reader of the images.
+        method: Method record for the report.
+        maps: Returns the maps of an image from `reader`.
+        scale: Scale of the distances; None for a method without distances.
+        warning: Warning about the fit for the report; empty for none.
+    """
 
-    @property
-    def method(self) -> MethodUsed:
-        """Method record for the report."""
-        ...
-
-    @property
-    def scale(self) -> DistanceScale | None:
-        """Scale of the stored distances; None for a method without distances."""
-        ...
-
-    @property
-    def warning(self) -> str:
-        """Warning about the fit for the report; empty for none."""
-        ...
-
-    def maps(self, picture: SegmentImage) -> PatchMaps:
-        """Return the maps of an image from `reader`."""
-        ...
+    reader: SegmentReader
+    method: MethodUsed
+    maps: Callable[[SegmentImage], PatchMaps]
+    scale: DistanceScale | None = None
+    warning: str = ""

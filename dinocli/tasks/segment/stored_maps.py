@@ -20,13 +20,12 @@ from dinocli.data.sources import ImageList
 from dinocli.errors import DataError, UsageError
 from dinocli.segmentation.anomaly_file import load_anomaly
 from dinocli.segmentation.anomaly_threshold import parse_threshold
-from dinocli.segmentation.distance_scale import DistanceScale
 from dinocli.segmentation.method import PatchMaps
 from dinocli.segmentation.output_names import output_stems
 from dinocli.segmentation.segment_images import GridLayout, SegmentImage, SegmentReader
 from dinocli.stored import AnyJson, Count, Name, Stored, read_json, reading
 from dinocli.tasks.segment.segment_options import MethodUsed, SegmentOptions
-from dinocli.tasks.segment.segment_plan import SegmentInputs
+from dinocli.tasks.segment.segment_plan import SegmentInputs, SegmentPlan
 
 _ADVICE = "segment the images again"
 
@@ -66,14 +65,11 @@ class StoredMaps:
     Attributes:
         options: As given.
         inputs: Images of the earlier command.
-        warning: Empty: nothing is fitted.
 
     Raises:
         UsageError: An option that the earlier command determined, or a folder without distances.
         WeightsError: A file of the folder is missing or damaged.
     """
-
-    warning = ""
 
     def __init__(self, options: SegmentOptions) -> None:
         _check_options(options)
@@ -86,9 +82,9 @@ class StoredMaps:
             )
         self._manifest = manifest
         self._threshold = parse_threshold(str(options.method_options.get("threshold", "auto")))
-        self.scale: DistanceScale = load_anomaly(self._folder.anomaly).scale
+        self._scale = load_anomaly(self._folder.anomaly).scale
         stored = manifest["reading"]
-        self.reader = SegmentReader(
+        self._reader = SegmentReader(
             Preprocess.from_dict(stored["preprocess"]),
             stored["size"],
             GridLayout(*stored["layout"]),
@@ -102,18 +98,22 @@ class StoredMaps:
         data = load_recipe(()).data
         self.inputs = SegmentInputs(images, manifest["weights"], data.model_validate(data.model_dump() | given), None)
         features = {name: value for name, value in manifest["method"]["parameters"].items() if name == "features"}
-        parameters = {**features, **self.scale.parameters(self._threshold)}
-        self.method = MethodUsed("anomaly", f"distances of {options.maps_from}", parameters)
+        parameters = {**features, **self._scale.parameters(self._threshold)}
+        self._method = MethodUsed("anomaly", f"distances of {options.maps_from}", parameters)
 
     def request(self) -> dict[str, Any]:
         """Return the settings that determine the masks, besides the options."""
         return {"from": self._manifest["request"], "images": self.inputs.images.digest()}
 
-    def plan(self) -> "StoredMaps":
-        """Return itself: nothing has to be fitted."""
-        return self
+    def forecast(self) -> dict[str, Any]:
+        """Return the number of images, and the method, as JSON-like data."""
+        return {"out": self.options.out, "images": len(self.inputs.images), **self._method.to_dict()}
 
-    def maps(self, picture: SegmentImage) -> PatchMaps:
+    def plan(self) -> SegmentPlan:
+        """Return the maps; nothing has to be fitted."""
+        return SegmentPlan(self._reader, self._method, self._maps, self._scale)
+
+    def _maps(self, picture: SegmentImage) -> PatchMaps:
         """Return the maps of one image from its stored distances.
 
         Raises:
@@ -126,7 +126,7 @@ class StoredMaps:
                 f"{self.inputs.images.names[picture.image]} has changed since its distances were stored: a grid of "
                 f"{picture.geometry.grid} where {distances_hw.shape} are; {_ADVICE}"
             )
-        return self.scale.judge(distances_hw, self._threshold)
+        return self._scale.judge(distances_hw, self._threshold)
 
     def _distances(self, stem: str) -> NDArray[np.float32]:
         path = self._folder.distances / f"{stem}.npy"

@@ -1,6 +1,5 @@
 """Write tables, COCO, YOLO classes, report and `segment.json` from the journal of a segmentation."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from dinocli.report.mask_gallery import MAX_EMBEDDED_IMAGES, GalleryReport, remo
 from dinocli.segmentation.annotation_formats import category_names, write_coco, write_segments_csv
 from dinocli.segmentation.anomaly_file import save_anomaly
 from dinocli.segmentation.segment_images import SegmentReader
-from dinocli.tasks.segment.group_answers import group_answers, write_groups
+from dinocli.tasks.segment.group_answers import write_groups
 from dinocli.tasks.segment.image_writer import ImageWriter, write_classes
 from dinocli.tasks.segment.segment_plan import SegmentInputs, SegmentPlan
 
@@ -55,91 +54,87 @@ def finish(
     request: dict[str, Any],
     reporter: ProgressReporter,
 ) -> dict[str, Any]:
-    """Write tables and report from the journal, and publish all files together."""
+    """Write tables and report from the journal, and publish all files together; returns `segment.json`."""
     reporter.stage("writing tables and page")
+    folder, images, method = writer.folder, inputs.images, plan.method
     with final.file_set() as files:
-        manifest = _write(plan, inputs, writer, journal, files, request, reporter)
+        names, groups = _write_tables(method.name, inputs, writer, journal, files)
+        bad = [*images.bad, *journal.bad]
+        if bad:
+            write_bad(folder.bad, bad)
+            reporter.warn(f"{len(bad)} images cannot be read; they are named in {folder.final / folder.bad.name}")
+        manifest: dict[str, Any] = {
+            "kind": "masks",
+            "images": len(images) + len(images.bad),
+            "segmented": sum(1 for _ in journal),
+            "empty_images": sum(1 for record in journal if not record.regions),
+            "bad": len(bad),
+            "regions": sum(len(record.regions) for record in journal),
+            "method": method.to_dict(),
+            "scores": {name: (one.value, one.low, one.high) for name, one in writer.scorer.scores().items()},
+            "confusion": writer.scorer.confusion(),
+            "groups": groups,
+            "root": str(images.root),
+            "weights": dict(inputs.weights),
+            "reading": _reading(plan.reader),
+            "versions": versions_used(),
+            "request": request,
+        }
+        warning = nothing_found(method.name, manifest["empty_images"], manifest["segmented"])
+        if warning:
+            reporter.warn(warning)
+        report = _report(plan, names, manifest, warning or plan.warning)
+        inside = manifest["segmented"] <= MAX_EMBEDDED_IMAGES
+        write_report(folder, journal, lambda name: images.root / name[2:], report, inside=inside)
+        if plan.scale is not None:
+            save_anomaly(folder.anomaly, plan.scale)
+        folder.write_manifest(manifest)
+        if inside:
+            remove_thumbnails(folder)
         final.publish(files)
     return manifest
 
 
-def _write(
-    plan: SegmentPlan,
-    inputs: SegmentInputs,
-    writer: ImageWriter,
-    journal: SegmentJournal,
-    files: FileSet,
-    request: dict[str, Any],
-    reporter: ProgressReporter,
-) -> dict[str, Any]:
-    folder, options, images = writer.folder, writer.options, inputs.images
-    found = {region.label for record in journal for region in record.regions}
-    names = category_names(found, CATEGORIES.get(plan.method.name, "object"))
+def _write_tables(
+    method: str, inputs: SegmentInputs, writer: ImageWriter, journal: SegmentJournal, files: FileSet
+) -> tuple[dict[int, str], dict[str, int] | None]:
+    """Write CSV, COCO, YOLO classes and groups; return the category of each label, and the numbers of groups."""
+    folder, outputs = writer.folder, writer.options.outputs
+    names = category_names(
+        {region.label for record in journal for region in record.regions}, CATEGORIES.get(method, "object")
+    )
     write_segments_csv(folder.table, journal, names)
-    if options.outputs.coco:
-        Path(options.outputs.coco).parent.mkdir(parents=True, exist_ok=True)
-        write_coco(files.new(Path(options.outputs.coco)), journal, names, as_polygons=options.outputs.polygons)
-    if options.outputs.yolo:
+    if outputs.coco:
+        Path(outputs.coco).parent.mkdir(parents=True, exist_ok=True)
+        write_coco(files.new(Path(outputs.coco)), journal, names, as_polygons=outputs.polygons)
+    if outputs.yolo:
         write_classes(folder, names)
-    groups = None if inputs.groups is None else _write_groups(folder, inputs.groups, journal)
-    bad = [*images.bad, *journal.bad]
-    if bad:
-        write_bad(folder.bad, bad)
-        reporter.warn(f"{len(bad)} images cannot be read; they are named in {folder.final / folder.bad.name}")
-    counts = {
-        "images": len(images) + len(images.bad),
-        "segmented": sum(1 for _ in journal),
-        "empty_images": sum(1 for record in journal if not record.regions),
-        "bad": len(bad),
-        "regions": sum(len(record.regions) for record in journal),
-    }
-    method = plan.method
-    scores = {name: (one.value, one.low, one.high) for name, one in writer.scorer.scores().items()}
-    warning = nothing_found(method.name, counts["empty_images"], counts["segmented"])
-    if warning:
-        reporter.warn(warning)
-    report = GalleryReport(
-        title=f"Segments of {images.root.name}",
+    return names, None if inputs.groups is None else write_groups(folder.groups, inputs.groups, journal)
+
+
+def _report(plan: SegmentPlan, names: dict[int, str], manifest: dict[str, Any], warning: str) -> GalleryReport:
+    method, weights = plan.method, manifest["weights"]
+    return GalleryReport(
+        title=f"Segments of {Path(manifest['root']).name}",
         names=names,
         facts={
             "method": method.name,
             **({"reason": method.reason} if method.reason else {}),
             **{key.replace("_", " "): value for key, value in method.parameters.items()},
-            "weights": inputs.weights["source"],
-            "model": inputs.weights["name"],
-            "images": counts["segmented"],
-            "unreadable images": counts["bad"],
-            "empty masks": counts["empty_images"],
-            "regions": counts["regions"],
+            "weights": weights["source"],
+            "model": weights["name"],
+            "images": manifest["segmented"],
+            "unreadable images": manifest["bad"],
+            "empty masks": manifest["empty_images"],
+            "regions": manifest["regions"],
         },
-        scores=scores,
+        scores=manifest["scores"],
         notes=NOTES,
-        warning=warning or plan.warning,
+        warning=warning,
         advice=advice(method.name),
         score_name=SCORES.get(method.name, "score"),
         threshold=float(method.parameters.get("threshold", 0.5)) if plan.scale is not None else None,
     )
-    inside = counts["segmented"] <= MAX_EMBEDDED_IMAGES
-    write_report(folder, journal, lambda name: images.root / name[2:], report, inside=inside)
-    manifest = {
-        "kind": "masks",
-        **counts,
-        "method": method.to_dict(),
-        "scores": scores,
-        "confusion": writer.scorer.confusion(),
-        "groups": groups,
-        "root": str(images.root),
-        "weights": dict(inputs.weights),
-        "reading": _reading(plan.reader),
-        "versions": versions_used(),
-        "request": request,
-    }
-    if plan.scale is not None:
-        save_anomaly(folder.anomaly, plan.scale)
-    folder.write_manifest(manifest)
-    if inside:
-        remove_thumbnails(folder)
-    return manifest
 
 
 def advice(method: str) -> str:
@@ -155,12 +150,6 @@ def nothing_found(method: str, empty: int, images: int) -> str:
     if method not in OTHERS or 2 * empty <= images:
         return ""
     return f"{method} found nothing in {empty} of {images} images: {OTHERS[method]}"
-
-
-def _write_groups(folder: MaskFolder, groups: Mapping[str, str], journal: SegmentJournal) -> dict[str, int]:
-    answers = group_answers(groups, journal)
-    write_groups(folder.groups, answers)
-    return {"groups": len(answers), "good": sum(answer.good for answer in answers)}
 
 
 def _reading(reader: SegmentReader) -> dict[str, Any]:
