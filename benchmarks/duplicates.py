@@ -94,7 +94,13 @@ def main() -> None:
         results.append(measure(options.work / f"seed{seed}", options, seed))
         print(json.dumps(results[-1], indent=1), flush=True)
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps({"weights": Path(options.weights).name, "runs": results}, indent=1) + "\n")
+    about = {
+        "title": "planted copies and odd images found by `dinocli cluster`",
+        "date": time.strftime("%Y-%m-%d"),
+        "command": "python benchmarks/duplicates.py",
+        "weights": Path(options.weights).name,
+    }
+    options.out.write_text(json.dumps({**about, "runs": results}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -67,10 +67,10 @@ def counts(pairs: dict[frozenset[str], float], wanted: dict[frozenset[str], str]
 def section(ours: list[dict[str, Any]], theirs: list[dict[str, Any]], peer: str) -> dict[str, Any]:
     """Return the section of docs/results.md."""
     about = (
-        "260 photographs with 24 near-copies, five exact ones and seven odd images, planted anew for each seed; "
+        "260 photographs with 24 near-copies, five exact copies and seven odd images, planted anew for each seed. "
         f"`dinocli cluster` (its statistics were chosen on seed 0) and fastdup {peer}, defaults of both. fastdup lists "
-        f"pairs from a cosine of {SIMILAR} and makes groups from {GROUPED}; dinocli takes the cosine from the folder. "
-        "*Odd*: of the seven, how many are among the 15 that the tool calls the oddest."
+        f"pairs from a cosine of {SIMILAR} and makes groups from {GROUPED}; dinocli measures the threshold on the "
+        "folder. *Odd*: how many of the seven are among the 15 images that the tool calls the oddest."
     )
     header = ["seed", "tool", "near-copies of 24", "exact of 5", "wrong pairs", "odd of 7"]
     rows = []
@@ -83,7 +83,8 @@ def section(ours: list[dict[str, Any]], theirs: list[dict[str, Any]], peer: str)
             odd = f"{other['odd_in_first_15']}" if least == SIMILAR else ""
             rows.append(["", f"fastdup, from {least}", *counted, odd])
     blocks = [about, {"header": header, "rows": rows}]
-    return {"title": "Copies and odd images, beside fastdup", "order": 55, "blocks": blocks}
+    title, part = "Copies and odd images, beside fastdup", "Copies and odd images"
+    return {"title": title, "part": part, "order": 10, "blocks": blocks}
 
 
 def main() -> None:

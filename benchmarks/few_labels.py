@@ -52,9 +52,11 @@ def save(path: Path, lines: list[dict[str, Any]]) -> None:
     """Write all draws, and the section of docs/results.md."""
     words = (
         "`dinocli classify` on features of the ImageNet weights (EfficientNet-Lite0, not adapted). Each draw splits a "
-        "set in halves: labels are spent in one, the other is classified. *Suggested*: from 5 random labels a class, "
-        "as `--suggest` says, up to the same number. *Confidence*: its mean, minus the accuracy. *Accepted*: the share "
-        f"that `--precision 0.95` accepts; *held*: in how many of the draws that accept anything {PROMISED} is right."
+        "set into halves: labels are taken from one, the other is classified. *Labels*: *per class* takes as many of "
+        "each class, *random* as many in all; *suggested* starts from 5 random labels a class and follows `--suggest` "
+        "up to the same number. *Confidence error*: mean confidence minus accuracy. *Accepted*: fraction that "
+        f"`--precision 0.95` accepts. *Held*: draws in which at least {PROMISED} of the accepted labels are right, of "
+        "those that accept any."
     )
     blocks = [words, {"header": HEADER, "rows": table(lines)}]
     about = {
@@ -62,7 +64,12 @@ def save(path: Path, lines: list[dict[str, Any]]) -> None:
         "command": "python benchmarks/few_labels.py run --set neu neu.npy folder ...",
         "hardware": "two cores of a shared virtual machine",
         "log": "A handful of labels: how good, and does the precision hold",
-        "section": {"title": "A handful of labels", "order": 45, "blocks": blocks},
+        "section": {
+            "title": "A label for every image, from a few",
+            "part": "A few labels",
+            "order": 10,
+            "blocks": blocks,
+        },
     }
     body = ",\n".join(map(json.dumps, lines))
     write_atomic(path, f'{json.dumps(about, indent=1)[:-2]},\n "draws": [\n{body}\n]}}\n')
@@ -154,7 +161,7 @@ def measure(pool: Side, test: Side, asked: list[int], draw: int) -> dict[str, An
     }
 
 
-HEADER = ["set", "labels a class", "spent", "draws", "accuracy", "mean recall", "confidence", "accepted", "held"]
+HEADER = ["set", "labels a class", "labels", "draws", "accuracy", "mean recall", "confidence error", "accepted", "held"]
 
 
 def table(lines: list[dict[str, Any]]) -> list[list[str]]:

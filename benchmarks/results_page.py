@@ -4,12 +4,13 @@
     python benchmarks/results_page.py --check    # exit code 1 if they are out of date
 
 A file has `date`, `command`, `hardware` and `log` (the title of its entry in LOG.md). Other keys determine where it is
-shown: `adaptation` (rows of the table and the chart) with `limits`; `section` (a title, an order, and blocks: a
-paragraph, or a table as `header` and `rows`) in the appendix; `ways` (way -> set -> figures, named by `columns`), with
-`title`, `order`, `about` and `shown`, also in the appendix. All other files are listed at the end.
+shown: `adaptation` (rows of the table and the chart) with `limits`; `section` (a title, the part of the page, an order
+in it, and blocks: a paragraph, or a table as `header` and `rows`); `ways` (way -> set -> figures, named by `columns`),
+with `title`, `part`, `order`, `about`, `shown`, and `names` of the sets. All other files are listed at the end.
 """
 
 import argparse
+import itertools
 import json
 import sys
 import textwrap
@@ -28,23 +29,53 @@ Row = dict[str, Any]
 SHOWN = ("knn", "few_shot_5")
 """Scores of the table."""
 
+PARTS = (
+    "Training",
+    "Features without training",
+    "Vision transformers",
+    "A few labels",
+    "Masks",
+    "Copies and odd images",
+)
+"""Parts of the page, in order; sections of other parts follow."""
+
 HEAD = """\
-# What adaptation is worth, measured
+# Results
 
 <!-- Made by benchmarks/results_page.py from benchmarks/results/*.json: change the files, not this page. -->
 
-`dinocli finetune-ssl`, without labels, from ImageNet weights of EfficientNet-Lite0 (5 million parameters, trained with
-labels; no ViT weights were available). Labels were read after each run, for measurement only. The first table and its
-chart are from version 0.1.0; every further table has its date.
-
-* k-NN: accuracy, leave-one-out, k = 20. 5-shot: nearest class mean of five labelled images a class, mean of 20 draws.
-* *default*: all settings at their defaults; *natural*: `--recipe natural`, the former default.
-* *Errors gone*: reduction of the k-NN error, relative to that of the start.
-* *Kept*: the verdict kept the adapted weights.
+What training on a folder gains: `dinocli finetune-ssl` with its defaults, without labels. Version 0.1.0, 2026-11-27;
+not repeated since. The sets are sorted by the share of k-NN errors that training removed.
 """
 
 BELOW = """\
-How the verdict decides: [guard.md](guard.md). Every experiment, including the failed ones: [LOG.md](../LOG.md).
+Also on this page: [features without training](#features-without-training),
+[vision transformers](#vision-transformers), [a few labels](#a-few-labels), [masks](#masks) and
+[copies and odd images](#copies-and-odd-images).
+
+* **recipe**: *default* (`plain`), or *natural* (`--recipe natural`, the default of an earlier version). One seed.
+* **errors gone**: reduction of the k-NN error, relative to that of the start.
+* **kept**: the verdict kept the adapted weights. [How the guard decides](guard.md).
+
+{source}
+## How it was measured
+
+EfficientNet-Lite0 (5 million parameters) with ImageNet weights that were trained with labels, on two shared CPU cores,
+unless a section says otherwise. No run saw a label; labels were read afterwards, for measurement only. Each section
+ends with its file, date, command and entry in the [log](../LOG.md), which also has the failed experiments.
+
+| word | meaning |
+|---|---|
+| start, adapted | the weights before a run, and those that it trained and selected |
+| k-NN | accuracy of the 20 nearest images by cosine, leave-one-out |
+| 5-shot, 10-shot, 20-shot | accuracy of the nearest class mean from that many labelled images a class |
+| linear | mean recall of a logistic probe, five folds |
+| macro F1 | F1 of k-NN, mean over classes: small classes count as much as large ones |
+| NMI | agreement of k-means groups with the classes, 0 to 1 |
+| image AUROC, pixel AUROC | how well scores separate defective from good images, and pixels; 0.5 is chance |
+| AUPRO | overlap with each true region, averaged over thresholds with at most 30 % false positives |
+| Dice | overlap of mask and true mask, 0 to 1 |
+| pooled, pooled+rare | the feature of the network; the same joined with a mean of unusual patches |
 """
 
 
@@ -61,22 +92,32 @@ def page(files: dict[str, Row]) -> str:
     """
     files = {name: data | {"section": of_ways(data)} if "shown" in data else data for name, data in files.items()}
     (main,) = (data for data in files.values() if "adaptation" in data)
+    source = f"*adaptation.json, {main['date']}, {main['hardware']}: `{main['command']}`. Log: {main['log']}.*"
     parts = [HEAD, table(*main_table(main["adaptation"])), "![k-NN accuracy, start and adapted](images/results.svg)\n"]
     parts += [
         paragraph(exceptions(main["adaptation"])),
-        BELOW,
+        BELOW.format(source=paragraph(source)),
         "## What is not shown here\n",
         "".join(item(limit) for limit in main["limits"]),
     ]
-    parts += ["## Appendix\n", paragraph(f"The table: `{main['command']}`; {main['hardware']}; {main['date']}.")]
-    sections = sorted(
-        ((data["section"]["order"], name, data) for name, data in files.items() if "section" in data),
-        key=lambda s: s[:2],
-    )
-    for _, name, data in sections:
-        parts += section(name, data)
+    parts += sections({name: data for name, data in files.items() if "section" in data})
     parts += others({name: data for name, data in files.items() if not {"section", "adaptation"} & set(data)})
     return "\n".join(parts)
+
+
+def sections(files: dict[str, Row]) -> Iterator[str]:
+    """Write the sections by part of the page, then by their order."""
+
+    def place(name: str) -> tuple[int, str, float, str]:
+        part = files[name]["section"].get("part", "Other")
+        known = (PARTS.index(part), "") if part in PARTS else (len(PARTS), part)
+        return (*known, files[name]["section"]["order"], name)
+
+    for _, group in itertools.groupby(sorted(files, key=place), key=lambda name: place(name)[:2]):
+        names = list(group)
+        yield f"## {files[names[0]]['section'].get('part', 'Other')}\n"
+        for name in names:
+            yield from section(name, files[name])
 
 
 def main_table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
@@ -90,7 +131,7 @@ def main_table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
         cells = [row["set"], f"{row['recipe']}, {row['steps']} steps", f"{start['knn']:.3f}", f"{adapted['knn']:.3f}"]
         cells += [
             f"{change:+.3f}",
-            f"{gone:.0%}",
+            f"{100 * gone:.0f} %",
             f"{start['few_shot_5']:.3f}",
             f"{adapted['few_shot_5']:.3f} ({few:+.3f})",
         ]
@@ -99,7 +140,7 @@ def main_table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
 
 
 def ordered(rows: Sequence[Row]) -> list[Row]:
-    """Return the sort key: relative reduction of the error."""
+    """Sort by the relative reduction of the error, the largest first."""
     return sorted(rows, key=lambda row: (row["start"]["knn"] - row["adapted"]["knn"]) / (1 - row["start"]["knn"]))
 
 
@@ -115,8 +156,8 @@ def exceptions(rows: Sequence[Row]) -> str:
 
 
 def section(name: str, data: Row) -> Iterator[str]:
-    """Write one section of the appendix, with its provenance."""
-    yield f"## {data['section']['title']}\n"
+    """Write one section, with its provenance."""
+    yield f"### {data['section']['title']}\n"
     for block in data["section"]["blocks"]:
         yield paragraph(block) if isinstance(block, str) else table(block["header"], block["rows"])
     yield paragraph(f"*{name}, {data['date']}, {data['hardware']}: `{data['command']}`. Log: {data['log']}.*")
@@ -125,13 +166,14 @@ def section(name: str, data: Row) -> Iterator[str]:
 def of_ways(data: Row) -> Row:
     """Return the section of a file that compares ways on several sets: a row per set, a column per way."""
     sets = list(data["ways"][data["shown"][0]])
-    rows = [
-        [name, *(" / ".join(f"{value:.3f}" for value in data["ways"][way][name]) for way in data["shown"])]
-        for name in sets
-    ]
+    names = data.get("names", {})
+    rows = []
+    for name in sets:
+        cells = [" / ".join(f"{value:.3f}" for value in data["ways"][way][name]) for way in data["shown"]]
+        rows.append([names.get(name, name), *cells])
     words = f"{data['about']} {' / '.join(data['columns'])}; {data['network']}."
     blocks = [words, {"header": ["set", *data["shown"]], "rows": rows}]
-    return {"order": data["order"], "title": data["title"], "blocks": blocks}
+    return {"part": data["part"], "order": data["order"], "title": data["title"], "blocks": blocks}
 
 
 def others(files: dict[str, Row]) -> Iterator[str]:

@@ -174,14 +174,17 @@ def test_the_results_are_what_their_files_give() -> None:
     more = {"section": {"order": 99, "title": "More", "blocks": ["Words.", {"header": ["a"], "rows": [["1"]]}]}}
     about = {"date": "2026-11-29", "hardware": "two cores", "command": "make", "log": "None"}
     text = results_page["page"]({**files, "more.json": about | more, "raw.json": about})
-    assert "## More\n\nWords.\n\n| a |\n| --- |\n| 1 |\n\n*more.json, 2026-11-29, two cores: `make`." in text
+    assert (
+        "\n## Other\n\n### More\n\nWords.\n\n| a |\n| --- |\n| 1 |\n\n*more.json, 2026-11-29, two cores: `make`."
+        in text
+    )
     assert "* `benchmarks/results/raw.json`: 2026-11-29, make" in text
 
 
 def test_the_table_of_results_by_hand() -> None:
     start, better = {"knn": 0.8, "few_shot_5": 0.5}, {"knn": 0.9, "few_shot_5": 0.4}
     row = {"set": "steel, 6 kinds", "recipe": "default", "steps": 5, "kept": True, "start": start, "adapted": better}
-    cells = "steel, 6 kinds | default, 5 steps | 0.800 | 0.900 | +0.100 | 50% | 0.500 | 0.400 (-0.100) | yes"
+    cells = "steel, 6 kinds | default, 5 steps | 0.800 | 0.900 | +0.100 | 50 % | 0.500 | 0.400 (-0.100) | yes"
     assert results_page["main_table"]([row])[1] == [cells.split(" | ")]
     assert results_page["exceptions"]([row]).endswith("wrong on steel: kept, though one of the two scores fell.")
     assert results_page["exceptions"]([row | {"kept": False}]) == "1 sets. The start was kept on steel."
