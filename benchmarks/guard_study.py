@@ -169,7 +169,7 @@ def train(args: argparse.Namespace, folder: Path, run: str) -> None:
         return
     context, learner = context_of(args, f"run.steps={steps}", *settings)
     loader = context.loader(context.recipe)
-    learner.views.focus = build_focus(
+    learner.multicrop.focus = build_focus(
         context.backbone, loader, context.recipe.views.focus, context.preprocess, ProgressReporter()
     )
     with batch_norm_alpha(TRAINED_SHARES.get(run, statistics.ALPHA)):
@@ -177,7 +177,7 @@ def train(args: argparse.Namespace, folder: Path, run: str) -> None:
     due = {round(share * steps) for share in PROBED_AT}
     batches = loader.steps(0, steps)
     for step in range(steps):
-        now = learner.plan.at(step)
+        now = learner.schedule.at(step)
         if now.backbone_learns != learner.student.backbone_learns:
             set_stage(learner, backbone_learns=now.backbone_learns)
         train_step(learner, next(batches), step)

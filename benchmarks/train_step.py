@@ -110,13 +110,13 @@ class Loop:
         for slices in self.loader.steps(self.done, self.done + count):
             stats = train_step(self.learner, slices, self.done)
             self.done += 1
-        stats.values_N.cpu()  # as in a run, which reads the statistics of several steps at once
+        stats.cpu()  # as in a run, which reads the statistics of several steps at once
 
     def loading(self, count: int) -> None:
         """Load and augment the batches of `count` steps."""
         for slices in self.loader.steps(self.done, self.done + count):
             for batch in slices:
-                views = self.learner.views(
+                views = self.learner.multicrop(
                     batch.pixels_BCHW,
                     batch.sizes_B2,
                     step=self.done,

@@ -56,3 +56,8 @@ def is_out_of_memory(error: BaseException) -> bool:
         or type(error).__name__ == "OutOfMemoryError"
         or (isinstance(error, RuntimeError) and words)
     )
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of the message of another library's error, or the name of its class."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

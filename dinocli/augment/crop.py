@@ -13,7 +13,7 @@ from kornia.augmentation import AugmentationBase2D
 from kornia.augmentation.random_generator import RandomGeneratorBase
 from torch import Tensor
 
-from dinocli.augment.draw import Params, send
+from dinocli.augment.draw import Params, to_device
 from dinocli.augment.resample import FULL_SCALE, resample
 
 _ATTEMPTS = 10
@@ -131,8 +131,8 @@ class AntialiasedCrop(AugmentationBase2D):  # type: ignore[misc]
         canvas_B2 = torch.tensor(input.shape[-2:]).expand(len(input), 2)
         geometry = self.geometry(params, params.get("sizes_B2", canvas_B2).cpu())
         views = resample(input, geometry["box"], flags["size"], geometry["mirror"])
-        swap_B = send(geometry["swap"], views.device)
-        return swapped(views, swap_B) if bool(geometry["swap"].any()) else views
+        swap_B = to_device(geometry["swap"], views.device)
+        return transposed(views, swap_B) if bool(geometry["swap"].any()) else views
 
     def geometry(self, params: Params, sizes_B2: Tensor) -> Params:
         """Convert the drawn numbers to boxes, mirrors and transpositions, on the host.
@@ -157,6 +157,6 @@ class AntialiasedCrop(AugmentationBase2D):  # type: ignore[misc]
         }
 
 
-def swapped(views_BCSS: Tensor, swap_B: Tensor) -> Tensor:
+def transposed(views_BCSS: Tensor, swap_B: Tensor) -> Tensor:
     """Transpose rows and columns of the selected views."""
     return torch.where(swap_B.view(-1, 1, 1, 1), views_BCSS.mT, views_BCSS)

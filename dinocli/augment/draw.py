@@ -41,12 +41,12 @@ def draw(operations: Sequence[AugmentationBase2D], views: int, images: int, key:
     return drawn
 
 
-def rows(params: Params) -> Params:
-    """Reshape (V, N, ...) to view-major rows, (n, ...)."""
+def view_major(params: Params) -> Params:
+    """Reshape (V, N, ...) to rows, (n, ...)."""
     return {name: value.flatten(0, 1) for name, value in params.items()}
 
 
-def send(tensor: Tensor, device: torch.device) -> Tensor:
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
     """Copy a host tensor to a device, asynchronously on CUDA.
 
     On MPS and XPU the copy is synchronous, since the source memory might be reused before it ends.
@@ -75,8 +75,8 @@ def pack(kinds: Sequence[Sequence[Params]]) -> tuple[Tensor, Layout]:
     """Pack the parameters of several kinds of views into one table, one kind below the other.
 
     Args:
-        kinds: For each kind the `rows` of each operation; all kinds have the same operations. Integers must be below
-            2**24, to be exact in float32.
+        kinds: For each kind the parameters of each operation, (n, ...); all kinds have the same operations. Integers
+            must be below 2**24, to be exact in float32.
 
     Returns:
         Table (n, F) float32 on the CPU, and its columns.

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.profiler import record_function
 
-from dinocli.augment.crop import swapped
-from dinocli.augment.draw import Params, pack, rows, send
+from dinocli.augment.crop import transposed
+from dinocli.augment.draw import Params, draw, pack, to_device, view_major
 from dinocli.augment.focus import Focus
-from dinocli.augment.photometric import gated, mix, shift_hue
-from dinocli.augment.resample import FULL_SCALE, box_weights, constants, cut, normalise
+from dinocli.augment.photometric import apply_chosen, blend, shift_hue
+from dinocli.augment.resample import FULL_SCALE, box_weights, crop_boxes, mean_and_std, normalise
 from dinocli.augment.view_pipeline import ViewPipeline, ViewSpec
 from dinocli.augment.view_words import view_words
 
@@ -50,22 +50,16 @@ class MultiCrop:
         seed: int,
     ) -> None:
         self.count = len(specs)
-        self._specs, self._grey = specs, grey
         self.focus: Focus | None = None
         """Sampler of crop centres; None for uniform crops."""
+        self._specs, self._mean, self._std, self._grey, self._seed = specs, mean, std, grey, seed
         # Views of one kind are drawn and computed together. Each global view is a kind of its own, even with equal
         # specs: an option that makes them differ must not change other draws.
-        self._kinds: list[tuple[ViewPipeline, range]] = []
-        for _, group in groupby(range(self.count), key=lambda view: (min(view, GLOBAL_VIEWS), specs[view])):
-            views = [*group]
-            pipeline = ViewPipeline(specs[views[0]], colour=not grey and len(mean) == 3)
-            self._kinds.append((pipeline, range(views[0], views[-1] + 1)))
-        places = [place for place, _ in enumerate(self._kinds)]
-        same_size = [
-            list(same) for _, same in groupby(places, key=lambda place: specs[self._kinds[place][1].start].size)
+        self._kinds = [
+            ViewPipeline(specs[views.start], range(views.start, views.stop), colour=not grey and len(mean) == 3)
+            for views in _runs([(min(view, GLOBAL_VIEWS), spec) for view, spec in enumerate(specs)])
         ]
-        self._same_size = [(same[0], same[-1] + 1) for same in same_size]
-        self._mean, self._std, self._seed = mean, std, seed
+        self._same_size = _runs([kind.size for kind in self._kinds])
         self._weights, self._begin, self._end = box_weights, begin_views, end_views
 
     @torch.no_grad()
@@ -98,17 +92,14 @@ class MultiCrop:
         Raises:
             ValueError: The slice extends beyond the global batch.
         """
-        drawn = self._draw(sizes_B2, step, start, global_batch, images)
+        drawn = self._draw(sizes_B2, images, step, start, global_batch)
         if pixels_BCHW.device.type != "cpu":
-            return self._batched(pixels_BCHW, sizes_B2, drawn)
+            return self._views_on_device(pixels_BCHW, sizes_B2, drawn)
         finish = partial(normalise, mean=self._mean, std=self._std)
-        views_of_sizes = [
-            kind.views(pixels_BCHW, sizes_B2, draw, finish) for (kind, _), draw in zip(self._kinds, drawn, strict=True)
+        views = [
+            kind.views(pixels_BCHW, sizes_B2, params, finish) for kind, params in zip(self._kinds, drawn, strict=True)
         ]
-        return [
-            torch.cat(views_of_sizes[first:last]) if last - first > 1 else views_of_sizes[first]
-            for first, last in self._same_size
-        ]
+        return [torch.cat(views[same]) if len(views[same]) > 1 else views[same.start] for same in self._same_size]
 
     def only_global(self) -> "MultiCrop":
         """Return a multi-crop of the global views only, which gives the same global views as this one."""
@@ -118,35 +109,35 @@ class MultiCrop:
 
     @torch.no_grad()
     def preview(
-        self, pixels_BCHW: Tensor, sizes_B2: Tensor, *, step: int, images: Sequence[int] = ()
+        self, pixels_BCHW: Tensor, sizes_B2: Tensor, images: Sequence[int] = (), *, step: int
     ) -> list[NDArray[np.uint8]]:
         """Return the views as 8-bit images, before normalisation, for display.
 
         Args:
             pixels_BCHW: uint8 or uint16 canvases.
             sizes_B2: True height and width of each image, pixels.
+            images: Index of each image in the folder, for `focus`.
             step: Training step.
-            images: Number of each image in the folder, for `focus`.
 
         Returns:
             One (B, C, S, S) array for each view: global 1, global 2, local views. They are those of training step
             `step` if these images are the global batch; `dinocli.data.read.rgb` converts them for display.
         """
         pixels_BCHW, count = pixels_BCHW.cpu(), len(pixels_BCHW)
-        drawn = self._draw(sizes_B2, step, 0, count, images)
-        views_of_sizes = [
-            kind.views(pixels_BCHW, sizes_B2, draw, lambda views_nCSS: views_nCSS.mul(255).round().byte())
-            for (kind, _), draw in zip(self._kinds, drawn, strict=True)
+        drawn = self._draw(sizes_B2, images, step, 0, count)
+        views_of_kinds = [
+            kind.views(pixels_BCHW, sizes_B2, params, lambda views_nCSS: views_nCSS.mul(255).round().byte())
+            for kind, params in zip(self._kinds, drawn, strict=True)
         ]
-        return [view.numpy() for kind in views_of_sizes for view in kind.view(-1, count, *kind.shape[1:])]
+        return [view.numpy() for views in views_of_kinds for view in views.view(-1, count, *views.shape[1:])]
 
-    def describe(self, sizes_B2: Tensor, *, step: int, images: Sequence[int] = ()) -> list[list[str]]:
+    def describe(self, sizes_B2: Tensor, images: Sequence[int] = (), *, step: int) -> list[list[str]]:
         """Return captions of the images of `preview`: for each view and each image the lines of `view_words`."""
-        drawn = self._draw(sizes_B2, step, 0, len(sizes_B2), images)
+        drawn = self._draw(sizes_B2, images, step, 0, len(sizes_B2))
         return [
-            view_words(kind.crop, draw, view, sizes_B2)
-            for (kind, views), draw in zip(self._kinds, drawn, strict=True)
-            for view in range(len(views))
+            view_words(kind.crop, params, view, sizes_B2)
+            for kind, params in zip(self._kinds, drawn, strict=True)
+            for view in range(len(kind.indices))
         ]
 
     def compile(self) -> None:
@@ -154,67 +145,71 @@ class MultiCrop:
 
         Five functions instead of one: the turns of the jitter share one graph, and so do all view sizes.
         """
-        compiled = {name: torch.compile(work, dynamic=True) for name, work in (("mix", mix), ("shift_hue", shift_hue))}
         self._weights = torch.compile(box_weights, dynamic=True)
         self._begin = torch.compile(begin_views, dynamic=True)
         self._end = torch.compile(end_views, dynamic=True)
-        for kind, _ in self._kinds:
-            vars(kind.changes[0]).update(compiled)
+        for kind in self._kinds:
+            kind.jitter.blend = torch.compile(blend, dynamic=True)
+            kind.jitter.shift_hue = torch.compile(shift_hue, dynamic=True)
 
     def _draw(
-        self, sizes_B2: Tensor, step: int, start: int, global_batch: int, images: Sequence[int] = ()
+        self, sizes_B2: Tensor, images: Sequence[int], step: int, start: int, global_batch: int
     ) -> list[list[Params]]:
         """Draw for the whole global batch and return the parameters of this slice: for each kind, (V, B, ...)."""
         end = start + len(sizes_B2)
         if end > global_batch:
             raise ValueError(f"images {start} to {end} of a global batch of {global_batch}")
-        drawn = [
-            [
-                {name: value[:, start:end] for name, value in params.items()}
-                for params in kind.draw(len(views), global_batch, (self._seed, step, views.start))
+        drawn = []
+        for kind in self._kinds:
+            key, views = (self._seed, step, kind.indices.start), len(kind.indices)
+            params = [
+                {name: value[:, start:end] for name, value in operation.items()}
+                for operation in draw(kind.operations, views, global_batch, key)
             ]
-            for kind, views in self._kinds
-        ]
-        if self.focus:
-            for (_, views), (crop, *_) in zip(self._kinds, drawn, strict=True):
-                key = (self._seed, step, views.start)
-                crop["centre"] = self.focus.centres(
-                    images, views=len(views), start=start, global_batch=global_batch, key=key
+            if self.focus:
+                params[0]["centre"] = self.focus.centres(
+                    images, views=views, start=start, global_batch=global_batch, key=key
                 )
+            drawn.append(params)
         return drawn
 
-    def _batched(self, pixels_BCHW: Tensor, sizes_B2: Tensor, drawn: list[list[Params]]) -> list[Tensor]:
+    def _views_on_device(self, pixels_BCHW: Tensor, sizes_B2: Tensor, drawn: list[list[Params]]) -> list[Tensor]:
         """Compute the views on a device, all of one size at once, from one packed table of parameters."""
-        flat = []
-        for (kind, views), (crop, *changes) in zip(self._kinds, drawn, strict=True):
-            sizes_n2 = sizes_B2.cpu().repeat(len(views), 1)
-            flat.append([kind.crop.geometry(rows(crop), sizes_n2), *map(rows, changes)])
-            flat[-1][1] = kind.changes[0].turns(flat[-1][1])
-        packed, layout = pack(flat)
-        table_nF = send(packed, pixels_BCHW.device)
+        tables = []
+        for kind, (crop, jitter, *others) in zip(self._kinds, drawn, strict=True):
+            geometry = kind.crop.geometry(view_major(crop), sizes_B2.cpu().repeat(len(kind.indices), 1))
+            tables.append([geometry, kind.jitter.split_at_hue(view_major(jitter)), *map(view_major, others)])
+        packed, layout = pack(tables)
+        table_nF = to_device(packed, pixels_BCHW.device)
         params = layout.unpack(table_nF)
-        mean_C11, std_C11 = constants(self._mean, self._std, pixels_BCHW.device)
-        views_of_sizes, done = [], 0
-        for first, last in self._same_size:
-            kind, boxes = self._kinds[first][0], torch.cat([own[0]["box"] for own in flat[first:last]])
-            part = slice(done, done + len(boxes))
-            done = part.stop
+        mean_C11, std_C11 = mean_and_std(self._mean, self._std, pixels_BCHW.device)
+        views_of_sizes, first = [], 0
+        for same in self._same_size:
+            kind, boxes_n4 = self._kinds[same.start], torch.cat([geometry["box"] for geometry, *_ in tables[same]])
+            part = slice(first, first + len(boxes_n4))
+            first = part.stop
             geometry, jitter, *others = ({name: value[part] for name, value in own.items()} for own in params)
-            longest = int(boxes[:, 2:].max())
+            longest = int(boxes_n4[:, 2:].max())
             with record_function("crop"):
-                crops = cut(pixels_BCHW, table_nF[part, :6], kind.crop.flags["size"], longest, self._weights)
+                crops = crop_boxes(pixels_BCHW, table_nF[part, :6], kind.size, longest, self._weights)
             with record_function("photometric"):
                 views_nCSS = self._begin(crops, geometry["swap"], FULL_SCALE[pixels_BCHW.dtype])
-                views_nCSS = kind.changes[0].apply_transform(views_nCSS, jitter, kind.changes[0].flags)
-                views_of_sizes.append(self._end(views_nCSS, others, kind.changes[1:], mean_C11, std_C11))
+                views_nCSS = kind.jitter.apply_transform(views_nCSS, jitter, kind.jitter.flags)
+                views_of_sizes.append(self._end(views_nCSS, others, kind.after_jitter, mean_C11, std_C11))
         return views_of_sizes
+
+
+def _runs(values: Sequence[object]) -> list[slice]:
+    """Return the runs of equal consecutive values."""
+    groups = [[index for index, _ in group] for _, group in groupby(enumerate(values), key=lambda pair: pair[1])]
+    return [slice(group[0], group[-1] + 1) for group in groups]
 
 
 def begin_views(crops_BVSCS: Tensor, swap_n: Tensor, full_scale: float) -> Tensor:
     """Rearrange crops on a device to view-major order and scale them to [0, 1].
 
     Args:
-        crops_BVSCS: Crops from `cut`: columns before channels and rows.
+        crops_BVSCS: Crops from `crop_boxes`: columns before channels and rows.
         swap_n: Whether to transpose rows and columns.
         full_scale: Value of the canvas that becomes 1.
 
@@ -222,7 +217,7 @@ def begin_views(crops_BVSCS: Tensor, swap_n: Tensor, full_scale: float) -> Tenso
         (n, C, S, S).
     """
     views_nCSS = crops_BVSCS.permute(1, 0, 3, 4, 2).flatten(0, 1)
-    return (swapped(views_nCSS, swap_n) / full_scale).clamp(0, 1)
+    return (transposed(views_nCSS, swap_n) / full_scale).clamp(0, 1)
 
 
 def end_views(
@@ -245,5 +240,5 @@ def end_views(
         (n, C, S, S).
     """
     for operation, values in zip(changes, params, strict=True):
-        views_nCSS = gated(operation, views_nCSS, values)
+        views_nCSS = apply_chosen(operation, views_nCSS, values)
     return (views_nCSS - mean_C11) / std_C11

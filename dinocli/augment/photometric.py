@@ -16,7 +16,7 @@ from kornia.augmentation import IntensityAugmentationBase2D, RandomSolarize
 from kornia.augmentation.random_generator import ColorJitterGenerator, RandomGaussianBlurGenerator
 from torch import Tensor
 
-from dinocli.augment.resample import dense, separable
+from dinocli.augment.resample import apply_separable, dense_matrix
 
 
 def adjust_hue(views_B3SS: Tensor, turn_B: Tensor) -> Tensor:
@@ -55,49 +55,47 @@ def adjust_contrast(views_BCSS: Tensor, factor_B: Tensor) -> Tensor:
     if views_BCSS.shape[1] in (1, 3):
         changed: Tensor = enhance.adjust_contrast_with_mean_subtraction(views_BCSS, factor_B)
         return changed
-    factor_B111 = each(factor_B.to(views_BCSS))
+    factor_B111 = per_image(factor_B.to(views_BCSS))
     mean_BC11 = views_BCSS.mean((2, 3), keepdim=True)
     return (views_BCSS * factor_B111 + mean_BC11 * (1 - factor_B111)).clamp(0, 1)
 
 
-_CHANGES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+_OPERATIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "brightness_factor": enhance.adjust_brightness_accumulative,
     "contrast_factor": adjust_contrast,
     "saturation_factor": enhance.adjust_saturation_with_gray_subtraction,
     "hue_factor": adjust_hue,
 }
+HUE = list(_OPERATIONS).index("hue_factor")
 
 
-HUE = list(_CHANGES).index("hue_factor")
+def blend(views_BCSS: Tensor, operation_B: Tensor, factor_B: Tensor) -> Tensor:
+    """Change brightness, contrast or saturation of each image, selected by `operation_B`.
 
-
-def mix(views_BCSS: Tensor, turn_B: Tensor, factor_B: Tensor) -> Tensor:
-    """Change brightness, contrast or saturation of each image, selected by `turn_B`.
-
-    They are mixtures of the image with black, with the mean luminance and with the luminance. A factor of 1 returns the
+    They blend the image with black, with the mean luminance and with the luminance. A factor of 1 returns the
     image. For images that are not RGB, each channel is its own luminance.
 
     Args:
         views_BCSS: Views in [0, 1].
-        turn_B: Index of the operation in `_CHANGES`; -1 for none, with a factor of 1.
+        operation_B: Index of the operation in `_OPERATIONS`; -1 for none, with a factor of 1.
         factor_B: Factor of that operation.
 
     Returns:
         Equal to Kornia's functions within rounding.
     """
-    turn_B111 = each(turn_B)
+    operation_B111 = per_image(operation_B)
     luminance_B1SS = views_BCSS
     if views_BCSS.shape[1] == 3:
         red, green, blue = (views_BCSS[:, channel : channel + 1] for channel in range(3))
         luminance_B1SS = torch.add(torch.add(red * 0.299, green, alpha=0.587), blue, alpha=0.114)
-    level_B111 = torch.where(turn_B111 == 1, luminance_B1SS.mean((2, 3), keepdim=True), 0.0)
-    other_B1SS = torch.where(turn_B111 == 2, luminance_B1SS, level_B111)
-    return torch.lerp(other_B1SS, views_BCSS, each(factor_B)).clamp_(0, 1)
+    level_B111 = torch.where(operation_B111 == 1, luminance_B1SS.mean((2, 3), keepdim=True), 0.0)
+    other_B1SS = torch.where(operation_B111 == 2, luminance_B1SS, level_B111)
+    return torch.lerp(other_B1SS, views_BCSS, per_image(factor_B)).clamp_(0, 1)
 
 
 def shift_hue(views_B3SS: Tensor, turn_B: Tensor, chosen_B: Tensor) -> Tensor:
     """Apply `adjust_hue` to the chosen images: all are computed."""
-    return torch.where(each(chosen_B), adjust_hue(views_B3SS, turn_B), views_B3SS)
+    return torch.where(per_image(chosen_B), adjust_hue(views_B3SS, turn_B), views_B3SS)
 
 
 class JitterGenerator(ColorJitterGenerator):  # type: ignore[misc]
@@ -106,7 +104,7 @@ class JitterGenerator(ColorJitterGenerator):  # type: ignore[misc]
     def forward(self, batch_shape: tuple[int, ...], same_on_batch: bool = False) -> dict[str, Tensor]:
         """Draw factors and orders."""
         params: dict[str, Tensor] = super().forward(batch_shape, same_on_batch)
-        return params | {"order": torch.rand(batch_shape[0], len(_CHANGES)).argsort(1)}
+        return params | {"order": torch.rand(batch_shape[0], len(_OPERATIONS)).argsort(1)}
 
 
 class PerImageJitter(IntensityAugmentationBase2D):  # type: ignore[misc]
@@ -127,8 +125,8 @@ class PerImageJitter(IntensityAugmentationBase2D):  # type: ignore[misc]
         super().__init__(p=p)
         self._param_generator = JitterGenerator(brightness, contrast, saturation, hue)
         strengths = (brightness, contrast, saturation, hue)
-        self.mix, self.shift_hue = mix, shift_hue
-        self._active = [(i, name) for i, (name, x) in enumerate(zip(_CHANGES, strengths, strict=True)) if x > 0]
+        self.blend, self.shift_hue = blend, shift_hue
+        self._active = [(i, name) for i, (name, x) in enumerate(zip(_OPERATIONS, strengths, strict=True)) if x > 0]
 
     def apply_transform(
         self, input: Tensor, params: dict[str, Tensor], flags: dict[str, Any], transform: Tensor | None = None
@@ -139,34 +137,34 @@ class PerImageJitter(IntensityAugmentationBase2D):  # type: ignore[misc]
         selecting some first would synchronise host and device; hue, which takes most of the time, only once: the up to
         three other operations of an image are divided into those before and after it.
         """
-        if "before" in params or at_once(input):
-            params = params if "before" in params else self.turns(params)
-            for turn_B, factor_B in _columns(params, "before"):
-                input = self.mix(input, turn_B, factor_B)
+        if "before" in params or computes_all(input):
+            params = params if "before" in params else self.split_at_hue(params)
+            for operation_B, factor_B in _columns(params, "before"):
+                input = self.blend(input, operation_B, factor_B)
             if any(number == HUE for number, _ in self._active):
                 input = self.shift_hue(input, params["hue"], params["has_hue"])
-            for turn_B, factor_B in _columns(params, "after"):
-                input = self.mix(input, turn_B, factor_B)
+            for operation_B, factor_B in _columns(params, "after"):
+                input = self.blend(input, operation_B, factor_B)
             return input
         views = input.clamp(0, 1)
         orders = params["order"].tolist()
-        for turn in range(len(_CHANGES)):
+        for turn in range(len(_OPERATIONS)):
             for number, name in self._active:
                 rows = [row for row, order in enumerate(orders) if order[turn] == number]
-                views = change_rows(views, rows, _CHANGES[name], params[name])
+                views = change_rows(views, rows, _OPERATIONS[name], params[name])
         return views
 
-    def turns(self, params: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return the operations of each image for `mix` and `shift_hue`, with the probability applied.
+    def split_at_hue(self, params: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return the operations of each image for `blend` and `shift_hue`, with the probability applied.
 
         Returns:
             `before` and `after` (B, 3): operations before and after the hue, -1 for none; their factors, 1 for none;
             `hue` (B,) and `has_hue` (B,).
         """
         chosen_B1 = params["batch_prob"].view(-1, 1) > 0.5
-        order_B4, turn_4 = params["order"], torch.arange(len(_CHANGES))
+        order_B4, turn_4 = params["order"], torch.arange(len(_OPERATIONS))
         hue_B1 = (order_B4 == HUE).int().argmax(1, keepdim=True)
-        factors_B4 = torch.stack([params[name] for name in _CHANGES], dim=1).gather(1, order_B4)
+        factors_B4 = torch.stack([params[name] for name in _OPERATIONS], dim=1).gather(1, order_B4)
         result = {"hue": params["hue_factor"], "has_hue": chosen_B1[:, 0]}
         for name, is_side_B4, columns in (
             ("before", turn_4 < hue_B1, slice(0, -1)),
@@ -207,8 +205,8 @@ class GaussianBlur(IntensityAugmentationBase2D):  # type: ignore[misc]
         kernel_BT = kernel_BT / kernel_BT.sum(1, keepdim=True)
         source_ST = (torch.arange(size, device=input.device)[:, None] + step_T).clamp(0, size - 1)
         taps = (len(input), size, len(step_T))
-        matrix = dense(source_ST.expand(taps), kernel_BT[:, None].expand(taps), size)
-        return separable(input, matrix, matrix)
+        matrix = dense_matrix(source_ST.expand(taps), kernel_BT[:, None].expand(taps), size)
+        return apply_separable(input, matrix, matrix)
 
 
 class Solarize(RandomSolarize):  # type: ignore[misc]
@@ -225,14 +223,14 @@ class Solarize(RandomSolarize):  # type: ignore[misc]
         self, input: Tensor, params: dict[str, Tensor], flags: dict[str, Any], transform: Tensor | None = None
     ) -> Tensor:
         """Solarize like Kornia, without its check of the drawn values, which would synchronise host and device."""
-        return torch.where(input < each(params["thresholds"]), input, 1.0 - input)
+        return torch.where(input < per_image(params["thresholds"]), input, 1.0 - input)
 
 
-def gated(operation: IntensityAugmentationBase2D, views_BCSS: Tensor, params: dict[str, Tensor]) -> Tensor:
+def apply_chosen(operation: IntensityAugmentationBase2D, views_BCSS: Tensor, params: dict[str, Tensor]) -> Tensor:
     """Apply a Kornia operation to the images selected by its probability."""
-    if at_once(views_BCSS):
+    if computes_all(views_BCSS):
         changed: Tensor = operation.apply_transform(views_BCSS, params, operation.flags)
-        return torch.where(each(params["batch_prob"]), changed, views_BCSS)
+        return torch.where(per_image(params["batch_prob"]), changed, views_BCSS)
 
     def change(chosen: Tensor, *values: Tensor) -> Tensor:
         changed: Tensor = operation.apply_transform(chosen, dict(zip(params, values, strict=True)), operation.flags)
@@ -241,12 +239,12 @@ def gated(operation: IntensityAugmentationBase2D, views_BCSS: Tensor, params: di
     return change_rows(views_BCSS, params["batch_prob"].nonzero()[:, 0].tolist(), change, *params.values())
 
 
-def at_once(views: Tensor) -> bool:
+def computes_all(views: Tensor) -> bool:
     """Return whether to compute all images and select afterwards (on a device), instead of the selected ones only."""
     return views.device.type != "cpu" or torch.compiler.is_compiling()
 
 
-def each(values_B: Tensor) -> Tensor:
+def per_image(values_B: Tensor) -> Tensor:
     """Reshape one value per image to broadcast over its pixels."""
     return values_B.view(-1, 1, 1, 1)
 

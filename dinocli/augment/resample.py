@@ -18,7 +18,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from dinocli.augment.draw import send
+from dinocli.augment.draw import to_device
 
 FULL_SCALE = {torch.uint8: 255.0, torch.uint16: 65535.0}  # dtype of a canvas -> value that becomes 1.0
 _SUPPORT = 2.0  # radius of the bicubic kernel in source pixels, before antialiasing widens it
@@ -27,7 +27,7 @@ MAX_CROP_BYTES = 4 << 30
 """Device memory for the crops of one kind of views; larger batches are processed in pieces."""
 
 
-def dense(index_BST: Tensor, weight_BST: Tensor, width: int) -> Tensor:
+def dense_matrix(index_BST: Tensor, weight_BST: Tensor, width: int) -> Tensor:
     """Scatter taps into a dense matrix; taps with the same index are summed.
 
     Args:
@@ -36,13 +36,13 @@ def dense(index_BST: Tensor, weight_BST: Tensor, width: int) -> Tensor:
         width: Source pixels.
 
     Returns:
-        (B, S, width), for `separable`.
+        (B, S, width), for `apply_separable`.
     """
     matrix = torch.zeros(*index_BST.shape[:2], width, device=weight_BST.device)
     return matrix.scatter_add_(2, index_BST, weight_BST)
 
 
-def separable(pixels_BCHW: Tensor, rows_BSH: Tensor, columns_BSW: Tensor) -> Tensor:
+def apply_separable(pixels_BCHW: Tensor, rows_BSH: Tensor, columns_BSW: Tensor) -> Tensor:
     """Apply one matrix along the height and one along the width of each image.
 
     Autocast is disabled: half precision would cause errors of up to one grey level on smooth surfaces.
@@ -109,8 +109,8 @@ def resample(pixels_BCHW: Tensor, boxes_B4: Tensor, size: int, mirror_B2: Tensor
         (B, C, size, size) float32 in [0, 1], on the device of the pixels.
     """
     if pixels_BCHW.device.type != "cpu":
-        geometry_B6 = send(torch.cat([boxes_B4, mirror_B2], dim=1).float(), pixels_BCHW.device)
-        views = cut(pixels_BCHW, geometry_B6, size, int(boxes_B4[:, 2:].max()))
+        geometry_B6 = to_device(torch.cat([boxes_B4, mirror_B2], dim=1).float(), pixels_BCHW.device)
+        views = crop_boxes(pixels_BCHW, geometry_B6, size, int(boxes_B4[:, 2:].max()))
         return to_unit(views[:, 0].permute(0, 2, 3, 1), pixels_BCHW.dtype)
     views = torch.empty(*pixels_BCHW.shape[:2], size, size)
     count = _tap_count(float(boxes_B4[:, 2:].max()), size)
@@ -124,10 +124,10 @@ def resample(pixels_BCHW: Tensor, boxes_B4: Tensor, size: int, mirror_B2: Tensor
         high_2 = [low + length for low, length in zip(low_2, size_2, strict=True)]
         window = pixels_BCHW[number : number + 1, :, low_2[0] : high_2[0], low_2[1] : high_2[1]].float()
         rows, columns = (
-            dense(index[number : number + 1] - low, weight[number : number + 1], length)
+            dense_matrix(index[number : number + 1] - low, weight[number : number + 1], length)
             for (index, weight), low, length in zip(axes, low_2, size_2, strict=True)
         )
-        views[number] = separable(window, rows, columns)[0]
+        views[number] = apply_separable(window, rows, columns)[0]
     return to_unit(views, pixels_BCHW.dtype)
 
 
@@ -152,10 +152,10 @@ def box_weights(geometry_n6: Tensor, size: int, count: int, height: int, width: 
     start_2n11, length_2n11, mirror_2n11 = geometry_n6.view(-1, 3, 2).permute(1, 2, 0)[..., None, None]
     index_2nST, weight_2nST = _taps(start_2n11, length_2n11, mirror_2n11 > 0.5, size, count)
     weight_2nST = weight_2nST / weight_2nST.sum(-1, keepdim=True)
-    return dense(index_2nST[0], weight_2nST[0], height), dense(index_2nST[1], weight_2nST[1], width)
+    return dense_matrix(index_2nST[0], weight_2nST[0], height), dense_matrix(index_2nST[1], weight_2nST[1], width)
 
 
-def cut(
+def crop_boxes(
     pixels_BCHW: Tensor,
     geometry_n6: Tensor,
     size: int,
@@ -238,12 +238,12 @@ def normalise(views_BCSS: Tensor, mean: tuple[float, ...], std: tuple[float, ...
     Returns:
         (B, C, S, S), with the channels of the mean: 3 for grey and RGB.
     """
-    mean_C11, std_C11 = constants(mean, std, views_BCSS.device)
+    mean_C11, std_C11 = mean_and_std(mean, std, views_BCSS.device)
     return (views_BCSS - mean_C11).div_(std_C11)
 
 
 @lru_cache
-def constants(mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> tuple[Tensor, Tensor]:
+def mean_and_std(mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> tuple[Tensor, Tensor]:
     """Return mean and standard deviation on a device, (C, 1, 1) each; cached, as the transfer synchronises."""
     with torch.inference_mode(False):
         mean_C, std_C = (torch.tensor(values, device=device) for values in (mean, std))

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from kornia.augmentation import RandomGrayscale
+from kornia.augmentation import AugmentationBase2D, RandomGrayscale
 from torch import Tensor
 from torch.profiler import record_function
 
 from dinocli.augment.crop import AntialiasedCrop
-from dinocli.augment.draw import Params, draw
-from dinocli.augment.photometric import GaussianBlur, PerImageJitter, Solarize, gated
+from dinocli.augment.draw import Params
+from dinocli.augment.photometric import GaussianBlur, PerImageJitter, Solarize, apply_chosen
 
 
 @dataclass(frozen=True)
@@ -62,23 +62,26 @@ class ViewPipeline:
     an option changes no draw of another operation.
 
     Args:
-        spec: Parameters of the view.
+        spec: Parameters of the views.
+        indices: Indices of the views of this kind among all views of an image.
         colour: Images are RGB; others get no saturation, hue and grayscale.
     """
 
-    def __init__(self, spec: ViewSpec, *, colour: bool) -> None:
+    def __init__(self, spec: ViewSpec, indices: range, *, colour: bool) -> None:
         saturation, hue, grayscale = (spec.saturation, spec.hue, spec.grayscale) if colour else (0.0, 0.0, 0.0)
+        self.size, self.indices = spec.size, indices
         self.crop = AntialiasedCrop(spec.size, spec.scale, spec.ratio, spec.hflip, spec.vflip, spec.rot90)
-        self.changes = [
-            PerImageJitter(spec.brightness, spec.contrast, saturation, hue, p=spec.jitter),
+        self.jitter = PerImageJitter(spec.brightness, spec.contrast, saturation, hue, p=spec.jitter)
+        self.after_jitter = [
             RandomGrayscale(p=grayscale),
             GaussianBlur(spec.blur_sigma, p=spec.blur),
             Solarize(p=spec.solarize),
         ]
 
-    def draw(self, views: int, images: int, key: tuple[int, ...]) -> list[Params]:
-        """Draw the parameters of several views of this kind for N images, (V, N, ...); see `dinocli.augment.draw`."""
-        return draw([self.crop, *self.changes], views, images, key)
+    @property
+    def operations(self) -> list[AugmentationBase2D]:
+        """All operations in order."""
+        return [self.crop, self.jitter, *self.after_jitter]
 
     def views(
         self, pixels_BCHW: Tensor, sizes_B2: Tensor, drawn: list[Params], finish: Callable[[Tensor], Tensor]
@@ -90,7 +93,7 @@ class ViewPipeline:
         Args:
             pixels_BCHW: Canvases, uint8 or uint16.
             sizes_B2: True height and width, pixels.
-            drawn: Parameters from `draw` for these images, (V, B, ...).
+            drawn: Parameters of each operation for these images, (V, B, ...).
             finish: Function of the views (n, C, S, S) in [0, 1] of one image, such as the normalisation.
 
         Returns:
@@ -103,8 +106,9 @@ class ViewPipeline:
         finished: Tensor | None = None
         for image, views_VCSS in enumerate(crops_BVCSS):
             with record_function("photometric"):
-                for operation, values in zip(self.changes, changes, strict=True):
-                    views_VCSS = gated(operation, views_VCSS, {name: value[:, image] for name, value in values.items()})
+                for operation, values in zip(self.operations[1:], changes, strict=True):
+                    own = {name: value[:, image] for name, value in values.items()}
+                    views_VCSS = apply_chosen(operation, views_VCSS, own)
             of_image = finish(views_VCSS)
             if finished is None:
                 finished = of_image.new_empty(count, len(pixels_BCHW), *of_image.shape[1:])

@@ -115,7 +115,7 @@ def build_learner(
         student = nn.SyncBatchNorm.convert_sync_batchnorm(student)  # type: ignore[no-untyped-call]
     student = student.to(device).train()
     teacher = make_teacher(student)
-    plan = StepSchedule(recipe)
+    schedule = StepSchedule(recipe)
     factors = lr_scales(student.backbone, float(recipe.optim.layer_decay), recipe.optim.stem_lr_mult)
     trainable = trainable_names(student.backbone, recipe.model.trainable)
     factors = {name: factor for name, factor in factors.items() if name in trainable}
@@ -132,9 +132,9 @@ def build_learner(
             scaler=precision.scaler(),
         ),
         objective=Objective(recipe.loss.model_dump(), backbone),
-        views=build_views(recipe, preprocess),
-        plan=plan,
-        warmup=HeadWarmup(plan, prototypes, recipe.optim.head_warmup_loss),
+        multicrop=build_views(recipe, preprocess),
+        schedule=schedule,
+        warmup=HeadWarmup(schedule, prototypes, recipe.optim.head_warmup_loss),
         trainable=frozenset(trainable),
         precision=precision,
         world=world,
@@ -144,7 +144,7 @@ def build_learner(
         if teacher_weights
         else None,
     )
-    set_stage(learner, backbone_learns=plan.at(0).backbone_learns)
+    set_stage(learner, backbone_learns=schedule.at(0).backbone_learns)
     return learner
 
 

@@ -5,13 +5,14 @@ import warnings
 from collections.abc import Callable, Sequence
 
 import torch
+from torch import Tensor
 
 from dinocli.data.loader import Batch
 from dinocli.engine.build import set_stage
 from dinocli.engine.device import MIN_SPEEDUP
 from dinocli.engine.distributed import any_rank, from_main
-from dinocli.engine.step import Learner, StepStats, train_step
-from dinocli.errors import is_out_of_memory
+from dinocli.engine.step import Learner, train_step
+from dinocli.errors import first_line, is_out_of_memory
 
 COMPILE_SECONDS, MAX_SAVING = 90.0, 0.3
 """Time to compile a ViT, and maximum share of a step that it saves: below break-even it is not tried."""
@@ -29,13 +30,13 @@ def compile_learner(learner: Learner) -> None:
     for network in (learner.student, learner.targets):
         network.compile(dynamic=False)
     if learner.precision.device.type != "cpu":
-        learner.views.compile()
+        learner.multicrop.compile()
     learner.compilation = "on"
 
 
 def compiled_step(
     learner: Learner, slices: Sequence[Batch], step: int, warn: Callable[[str], None] = lambda _: None
-) -> StepStats:
+) -> Tensor:
     """Take one training step; if its compiled code fails, take it again, and all later ones, without the compiler.
 
     The second try has the same batch and random numbers, and weights, centre and optimizer change only after all
@@ -56,11 +57,11 @@ def compiled_step(
     except Exception as error:
         if learner.compilation == "off" or learner.world.size > 1 or is_out_of_memory(error):
             raise
-        reason = _first_line(error)
+        reason = first_line(error)
     learner.compilation = "failed"  # not within the handler, which keeps the tensors of the failed step
-    stats = compiled_step(learner, slices, step)
+    metrics_N = compiled_step(learner, slices, step)
     warn(f"step {step + 1}: torch.compile failed, continuing without it: {reason}")
-    return stats
+    return metrics_N
 
 
 def settle_compile(
@@ -103,16 +104,13 @@ def settle_compile(
             set_stage(trial, backbone_learns=False)
             one_step(trial)
     except Exception as error:
-        reason = _first_line(error)
+        reason = first_line(error)
     if any_rank(bool(reason)):
         return False, f"torch.compile does not work here, continuing without it: {reason or 'another process failed'}"
     if setting == "auto" and compiled * MIN_SPEEDUP > plain:
         return False, f"torch.compile makes no step faster here ({plain:.2g} s, compiled {compiled:.2g} s)"
     return True, f"compiled in {first:.0f} s: {compiled:.2g} s a step" + (f" instead of {plain:.2g} s" if plain else "")
 
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _seconds(trial: Learner, one_step: Callable[[Learner], None], device: torch.device) -> float:

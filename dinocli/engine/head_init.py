@@ -108,11 +108,11 @@ def global_views(
     images = min(count, math.ceil(views / GLOBAL_VIEWS))
     chosen = np.random.default_rng((learner.seed, count, 3)).permutation(count)[:images].tolist()
     passes = math.ceil(views / (GLOBAL_VIEWS * images))
-    crop = learner.views.only_global()
+    crop = learner.multicrop.only_global()
     reporter.stage(stage, passes * images)
     for pass_ in range(passes):
         for batch in loader.batches(chosen, BATCH):
             reporter.advance(len(batch.rows))
-            place = {"step": learner.plan.steps + pass_, "start": batch.start, "global_batch": images}
+            place = {"step": learner.schedule.steps + pass_, "start": batch.start, "global_batch": images}
             (views_N3SS,) = crop(batch.pixels_BCHW, batch.sizes_B2, batch.rows, **place)
             yield views_N3SS

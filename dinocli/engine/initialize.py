@@ -52,8 +52,8 @@ def fill_center(learner: Learner, loader: Loader, batches: int) -> None:
     """
     if not batches:
         return
-    total, crop = torch.zeros_like(learner.center_K), learner.views.only_global()
-    first = learner.plan.steps
+    total, crop = torch.zeros_like(learner.center_K), learner.multicrop.only_global()
+    first = learner.schedule.steps
     for step, slices in enumerate(loader.steps(first, first + batches), first):
         for batch in slices:
             place = {"step": step, "start": batch.start, "global_batch": learner.batch_size}

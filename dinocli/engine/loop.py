@@ -12,12 +12,12 @@ from dinocli.engine.compilation import compiled_step
 from dinocli.engine.distributed import any_rank, from_main
 from dinocli.engine.monitor import Monitor, Row, Timing, advice, best_of
 from dinocli.engine.probe import Probe
-from dinocli.engine.probe_result import ProbeResult
 from dinocli.engine.signals import Signals
 from dinocli.engine.step import Learner
 from dinocli.engine.step_profile import ProfiledLoader
 from dinocli.errors import Interrupted
 from dinocli.progress import ProgressReporter
+from dinocli.quality.probe_result import ProbeResult
 
 STALLED, LATE = "the selection score did not improve for `guard.patience` of the run", "the time limit was reached"
 
@@ -42,7 +42,7 @@ class LoopOptions:
     log_every: int
     patience: int
     guard_stops: bool
-    max_seconds: float = math.inf
+    max_seconds: float
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def run(trainer: Trainer, options: LoopOptions) -> RunResult:
         Interrupted: After a signal and a checkpoint.
     """
     learner, monitor, checkpointer, reporter = trainer.learner, trainer.monitor, trainer.checkpointer, trainer.reporter
-    steps = learner.plan.steps
+    steps = learner.schedule.steps
     began = time.monotonic() - options.seconds_before
     # A run that ended early and was killed before its verdict has no steps left.
     last = options.first_step if monitor.stalled(options.patience) else steps
@@ -111,16 +111,16 @@ def run(trainer: Trainer, options: LoopOptions) -> RunResult:
     warned: set[str] = set()
     reporter.progress("training", options.first_step, steps)
     with Signals().caught() as signals, contextlib.closing(trainer.loader.steps(options.first_step, last)) as batches:
-        counted = requested = time.monotonic()
+        step_began = wait_began = time.monotonic()  # the time of probes and saves belongs to no step
         for step, slices in enumerate(batches, options.first_step):
-            now, received = learner.plan.at(step), time.monotonic()
+            data_wait, now = time.monotonic() - wait_began, learner.schedule.at(step)
             if now.backbone_learns != learner.student.backbone_learns:
                 set_stage(learner, backbone_learns=now.backbone_learns)
                 reporter.line(f"step {step}: head warm-up is over, the backbone trains from here on")
-            stats = compiled_step(learner, slices, step, reporter.warn)
-            done, ended = step + 1, time.monotonic()
-            monitor.add(done, stats, now, Timing(ended - counted, received - requested))
-            counted = ended
+            metrics_N = compiled_step(learner, slices, step, reporter.warn)
+            done, step_ended = step + 1, time.monotonic()
+            monitor.add(done, metrics_N, now, Timing(step_ended - step_began, data_wait))
+            step_began = step_ended
             stopping = any_rank(signals.number > 0)
             late = options.max_seconds < math.inf and any_rank(time.monotonic() - began > options.max_seconds)
             probe_due = done % options.probe_every == 0 or done == steps or late
@@ -140,7 +140,7 @@ def run(trainer: Trainer, options: LoopOptions) -> RunResult:
                 run_probe(trainer, done)
                 if done < steps:
                     reporter.progress("training", done, steps)
-                counted = time.monotonic()
+                step_began = time.monotonic()
             if monitor.stop_reason and options.guard_stops:
                 break
             if monitor.stop_reason:
@@ -148,13 +148,13 @@ def run(trainer: Trainer, options: LoopOptions) -> RunResult:
                 monitor.stop_reason = ""
             if save_due:
                 checkpointer.save(learner, monitor, done, time.monotonic() - began)
-                counted = time.monotonic()
+                step_began = time.monotonic()
                 stopping = any_rank(signals.number > 0)  # a signal may have come during a probe or a save
             if stopping:
                 raise Interrupted(f"stopped by a signal after step {done} of {steps}; saved", signals.number or 15)
             if late or (probe_due and monitor.stalled(options.patience)):
                 break
-            requested = time.monotonic()  # a read of the metrics waits for the device, not for images
+            wait_began = time.monotonic()  # a read of the metrics waits for the device, not for images
     early_end = ""
     if not monitor.stop_reason and monitor.last_step < steps:
         early_end = STALLED if monitor.stalled(options.patience) else LATE
@@ -172,7 +172,7 @@ def run_probe(trainer: Trainer, step: int) -> None:
 
 def _resume_stage(learner: Learner, first_step: int) -> None:
     """Enter the stage of a resumed run; a switch that is due at its first step is left to the loop."""
-    if first_step > learner.plan.head_warmup and not learner.student.backbone_learns:
+    if first_step > learner.schedule.head_warmup and not learner.student.backbone_learns:
         set_stage(learner, backbone_learns=True)
 
 

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from dinocli.engine.probe_result import ProbeResult
-from dinocli.engine.step import StepStats
 from dinocli.engine.step_schedule import StepValues
 from dinocli.engine.trackers import Tracker, finite
 from dinocli.files import write_atomic
 from dinocli.quality.defect_few_shot import KEY
+from dinocli.quality.probe_result import ProbeResult
 
 UNIFORM_ENTROPY, UNIFORM_KL = 0.98, 0.01
 ONE_HOT_ENTROPY, ONE_HOT_MARGINAL = 0.02, 0.1
@@ -73,7 +73,7 @@ class Monitor:
         self.rows: list[Row] = []
         self.probe_results: list[ProbeResult] = []
         self.stop_reason = ""
-        self._pending: list[tuple[int, StepStats, StepValues, Timing]] = []
+        self._pending: list[tuple[int, Tensor, StepValues, Timing]] = []
         self._uniform = self._one_hot = self._non_finite = 0
         self._trackers, self.tracker_errors = list(trackers), list[str]()
 
@@ -83,15 +83,15 @@ class Monitor:
             self.path.write_text("")
         self.add_probe(start)
 
-    def add(self, step: int, stats: StepStats, now: StepValues, timing: Timing) -> None:
+    def add(self, step: int, metrics_N: Tensor, now: StepValues, timing: Timing) -> None:
         """Add the metrics of a step, which stay on the device. `step` is the number of steps done."""
-        self._pending.append((step, stats, now, timing))
+        self._pending.append((step, metrics_N, now, timing))
 
     def flush(self) -> list[Row]:
         """Read all pending steps from the device at once, write them, and check them for a collapse."""
         if not self._pending:
             return []
-        table = torch.stack([stats.values_N for _, stats, _, _ in self._pending]).cpu().tolist()
+        table = torch.stack([metrics_N for _, metrics_N, _, _ in self._pending]).cpu().tolist()
         rows = [
             self._row(step, values, now, timing)
             for (step, _, now, timing), values in zip(self._pending, table, strict=True)

@@ -5,12 +5,12 @@ Shapes: V all views, G global views, B images, K prototypes, D width, E addition
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from dinocli.augment.draw import send
+from dinocli.augment.draw import to_device
 from dinocli.dino.anchors import feature_distance, gram_distance
 from dinocli.dino.center import batch_sum
 from dinocli.dino.distillation import patch_distance
@@ -21,27 +21,25 @@ from dinocli.models.backbone import Backbone
 from dinocli.models.head import NetworkOutput
 
 
-@dataclass(frozen=True)
-class LossTerms:
+class LossTerms(NamedTuple):
     """Loss terms of one slice of a batch, to be reduced over slices and processes.
 
     Args:
         loss: DINO loss without additional terms: scalar, nats, mean over the slice.
         entropy: Mean entropy of the targets, nats.
+        extras_E: Additional losses, unweighted.
         logits_sum_K: Sum of the teacher's logits, for the centre.
         probs_sum_K: Sum of the targets, for the entropy of the mean target.
-        extras_E: Additional losses, unweighted.
     """
 
     loss: Tensor
     entropy: Tensor
+    extras_E: Tensor
     logits_sum_K: Tensor
     probs_sum_K: Tensor
-    extras_E: Tensor
 
 
-@dataclass(frozen=True)
-class AnchorOutput:
+class AnchorOutput(NamedTuple):
     """Outputs of the frozen start weights for the global views; None if no term uses them."""
 
     features_ND: Tensor | None
@@ -96,12 +94,12 @@ class Objective:
         loss = dino_loss(student.logits_VBK, probs_GBK, now.student_temp)
         extras = [self._extra(name, student, teacher, anchor, sources) for name in self.weights]
         extras_E = torch.stack(extras) if extras else loss.new_empty(0)
-        parts = LossTerms(
-            loss.detach(), mean_entropy(probs_GBK), batch_sum(teacher_GBK), probs_GBK.sum(dim=(0, 1)), extras_E.detach()
+        terms = LossTerms(
+            loss.detach(), mean_entropy(probs_GBK), extras_E.detach(), batch_sum(teacher_GBK), probs_GBK.sum(dim=(0, 1))
         )
         for weight, extra in zip(self.weights.values(), extras, strict=True):
             loss = loss + weight * extra
-        return loss, parts
+        return loss, terms
 
     def _extra(
         self,
@@ -115,7 +113,7 @@ class Objective:
         global_rows = globals_ * len(sources)
         features_ND = student.features_ND[:global_rows]
         if name == "koleo":
-            sources_B = send(torch.tensor(sources), features_ND.device)
+            sources_B = to_device(torch.tensor(sources), features_ND.device)
             views = [koleo_loss(view_BD, sources_B) for view_BD in features_ND.chunk(globals_)]
             return torch.stack(views).mean()
         if name == "feature_anchor":

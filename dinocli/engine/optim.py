@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dinocli.augment.draw import send
+from dinocli.augment.draw import to_device
 from dinocli.engine.step_schedule import StepValues
 from dinocli.models.head import DinoNetwork
 
@@ -132,7 +132,7 @@ class Updater:
     def _lengths(self, sizes: list[int], device: torch.device) -> Tensor:
         """Return the sizes of the gradients on the device; cached until they change with the stage."""
         if self._sent[0] != sizes:
-            self._sent = (sizes, send(torch.tensor(sizes), device))
+            self._sent = (sizes, to_device(torch.tensor(sizes), device))
         return self._sent[1]
 
     def _apply(self, finite: Tensor) -> None:

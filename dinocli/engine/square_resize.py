@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from dinocli.augment.draw import send
+from dinocli.augment.draw import to_device
 from dinocli.augment.resample import normalise, resize_square
 from dinocli.config.preprocess import Preprocess
 from dinocli.data.read import STRIP_RATIO, Canvas
@@ -34,20 +34,20 @@ def squares(canvases: list[Canvas], preprocess: Preprocess, device: torch.device
     """
     side = preprocess.size
     if canvases[0].dtype == np.float32:
-        return normalise(send(torch.from_numpy(np.stack(canvases)), device), preprocess.mean, preprocess.std)
+        return normalise(to_device(torch.from_numpy(np.stack(canvases)), device), preprocess.mean, preprocess.std)
     shapes: dict[tuple[int, ...], list[int]] = {}
     for place, canvas in enumerate(canvases):
         shapes.setdefault(canvas.shape, []).append(place)
     squares_BCSS = torch.cat([_resized([canvases[place] for place in same], side, device) for same in shapes.values()])
     order = torch.tensor([place for same in shapes.values() for place in same])
     if len(shapes) > 1:
-        squares_BCSS = squares_BCSS[send(order.argsort(), device)]
+        squares_BCSS = squares_BCSS[to_device(order.argsort(), device)]
     return normalise(squares_BCSS, preprocess.mean, preprocess.std)
 
 
 def _resized(canvases: list[Canvas], side: int, device: torch.device) -> Tensor:
     """Resize canvases of equal size."""
-    pixels_BCHW = send(torch.from_numpy(np.stack(canvases)), device)
+    pixels_BCHW = to_device(torch.from_numpy(np.stack(canvases)), device)
     sizes_B2 = torch.tensor([canvases[0].shape[1:]]).expand(len(canvases), 2)
     return resize_square(pixels_BCHW, sizes_B2, side)
 

@@ -8,8 +8,9 @@ Shapes: V all views, G global views, B images, K prototypes.
 """
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Literal
 
 import numpy as np
@@ -37,9 +38,23 @@ from dinocli.models.head import DinoNetwork
 class Learner:
     """State of the training: everything that a step reads or changes.
 
-    `replica` is the student or its DDP wrapper; `trainable` are the names of the trained backbone parameters.
-    `teacher` is the EMA of the student; in distillation `frozen_teacher` provides the targets instead. `compilation`
-    is set by `dinocli.engine.compilation`.
+    Args:
+        student: Backbone and head that are trained.
+        teacher: EMA of the student.
+        replica: The student, or its DDP wrapper.
+        center_K: Centre of the teacher's logits.
+        updater: Optimizer of the student.
+        objective: DINO loss and additional losses.
+        multicrop: Augmentation.
+        schedule: Learning rates, weight decay, temperatures and momentum by step.
+        warmup: Ends the head warm-up.
+        trainable: Names of the trained backbone parameters.
+        precision: Device, precision and kernels.
+        world: The process group.
+        batch_size: Images per step, over all processes and slices.
+        seed: Seed of stochastic depth.
+        frozen_teacher: Provides the targets in distillation; None if the EMA does.
+        compilation: Set by `dinocli.engine.compilation`.
     """
 
     student: DinoNetwork
@@ -48,8 +63,8 @@ class Learner:
     center_K: Tensor
     updater: Updater
     objective: Objective
-    views: MultiCrop
-    plan: StepSchedule
+    multicrop: MultiCrop
+    schedule: StepSchedule
     warmup: HeadWarmup
     trainable: frozenset[str]
     precision: Precision
@@ -65,84 +80,68 @@ class Learner:
         return self.frozen_teacher or self.teacher
 
 
-@dataclass(frozen=True)
-class StepStats:
-    """Metrics of one step, on the device: reading them synchronises.
-
-    Args:
-        values_N: Loss, mean entropy of the targets, entropy of the mean target (nats), gradient norm, 1 if finite, the
-            additional losses, and in float16 the factor of the gradient scaler.
-    """
-
-    values_N: Tensor
-
-
-def train_step(learner: Learner, slices: Sequence[Batch], step: int) -> StepStats:
+def train_step(learner: Learner, slices: Sequence[Batch], step: int) -> Tensor:
     """Take one optimizer step on one batch.
 
     The batch comes in slices (gradient accumulation), and each process has a part of it. Centre, EMA and schedules are
     updated once per step, so that slices and processes do not change the result.
+
+    Args:
+        learner: Changed in place.
+        slices: Slices of this process, of equal size.
+        step: Number of steps taken before.
+
+    Returns:
+        Metrics on the device, (N,); reading them synchronises. Loss, mean entropy of the targets, entropy of the mean
+        target (nats), gradient norm, 1 if it is finite, the additional losses, and in float16 the factor of the
+        gradient scaler.
     """
-    now = learner.plan.at(step)
+    now = learner.schedule.at(step)
     learner.updater.prepare(now)
-    parts = []
+    terms = []
     for number, batch in enumerate(slices):
         place = {"step": step, "start": batch.start, "global_batch": learner.batch_size}
         with record_function("multi-crop"):
-            views = learner.views(batch.pixels_BCHW, batch.sizes_B2, batch.rows, **place)
-        globals_, last = views[0][: GLOBAL_VIEWS * len(batch.sizes_B2)], number == len(slices) - 1
+            views = learner.multicrop(batch.pixels_BCHW, batch.sizes_B2, batch.rows, **place)
+        global_views = views[0][: GLOBAL_VIEWS * len(batch.sizes_B2)]
         with record_function("teacher"), learner.precision.autocast(), torch.no_grad():
-            teacher = learner.targets([globals_], GLOBAL_VIEWS, learner.objective.wants_teacher_patches)
-            anchor = learner.objective.anchor_output(globals_)
-        with _gradient_sync(learner, last):
+            teacher = learner.targets([global_views], GLOBAL_VIEWS, learner.objective.wants_teacher_patches)
+            anchor = learner.objective.anchor_output(global_views)
+        with _gradient_sync(learner, last=number == len(slices) - 1):
             with record_function("student"), learner.precision.autocast(), _seeded(learner, step, number):
-                student = learner.replica(views, learner.views.count, learner.objective.wants_patches)
+                student = learner.replica(views, learner.multicrop.count, learner.objective.wants_patches)
             with record_function("loss"):
-                loss, part = learner.objective(student, teacher, anchor, learner.center_K, batch.rows, now)
+                loss, slice_terms = learner.objective(student, teacher, anchor, learner.center_K, batch.rows, now)
             with record_function("backward"):
                 learner.updater.backward(loss / len(slices))
-        parts.append(part)
+        terms.append(slice_terms)
     with record_function("optimizer"):
         grad_norm, finite = learner.updater.step(now)
     with record_function("average"):
         update_teacher(learner.teacher.parameters(), learner.student.parameters(), now.momentum)
     if learner.frozen_teacher:
         copy_buffers(learner.teacher, learner.student)
-    total = _reduced(parts, learner.world)
-    center_K = updated_center(
-        learner.center_K, total.logits_sum_K, GLOBAL_VIEWS * learner.batch_size, learner.plan.center_momentum
-    )
+    total = _reduced(terms, learner.world)
+    count, momentum = GLOBAL_VIEWS * learner.batch_size, learner.schedule.center_momentum
+    center_K = updated_center(learner.center_K, total.logits_sum_K, count, momentum)
     learner.center_K = torch.where(finite, center_K, learner.center_K)
-    values = [total.loss, total.entropy, marginal_entropy(total.probs_sum_K), grad_norm, finite.float()]
-    return StepStats(torch.stack([*values, *total.extras_E, *learner.updater.loss_scale()]))
+    metrics = [total.loss, total.entropy, marginal_entropy(total.probs_sum_K), grad_norm, finite.float()]
+    return torch.stack([*metrics, *total.extras_E, *learner.updater.loss_scale()])
 
 
-def _reduced(parts: Sequence[LossTerms], world: World) -> LossTerms:
+def _reduced(terms: Sequence[LossTerms], world: World) -> LossTerms:
     """Reduce the terms over slices and processes in one all-reduce: average means, add sums."""
-    share = 1.0 / (len(parts) * world.size)
-    packed = torch.cat(
-        [
-            torch.stack([sum_of(p.loss for p in parts), sum_of(p.entropy for p in parts)]) * share,
-            sum_of(p.extras_E for p in parts) * share,
-            sum_of(p.logits_sum_K for p in parts),
-            sum_of(p.probs_sum_K for p in parts),
-        ]
-    )
+    total = LossTerms(*(reduce(torch.add, values) for values in zip(*terms, strict=True)))
+    share = 1.0 / (len(terms) * world.size)
+    means = torch.stack([total.loss, total.entropy]) * share
+    packed = torch.cat([means, total.extras_E * share, total.logits_sum_K, total.probs_sum_K])
     all_reduce_sum(packed)
-    means, extras = 2, len(parts[0].extras_E)
-    logits_sum_K, probs_sum_K = packed[means + extras :].chunk(2)
-    return LossTerms(packed[0], packed[1], logits_sum_K, probs_sum_K, packed[means : means + extras])
+    sizes = [2 + len(total.extras_E), len(total.logits_sum_K), len(total.probs_sum_K)]
+    averages, logits_sum_K, probs_sum_K = torch.split(packed, sizes)
+    return LossTerms(averages[0], averages[1], averages[2:], logits_sum_K, probs_sum_K)
 
 
-def sum_of(tensors: Iterable[Tensor]) -> Tensor:
-    """Return the sum of tensors, added in order."""
-    first, *rest = tensors
-    for tensor in rest:
-        first = first + tensor
-    return first
-
-
-def _gradient_sync(learner: Learner, last: bool) -> contextlib.AbstractContextManager[None]:
+def _gradient_sync(learner: Learner, *, last: bool) -> contextlib.AbstractContextManager[None]:
     """Let DDP reduce gradients in the last slice only; earlier slices accumulate locally."""
     if isinstance(learner.replica, DistributedDataParallel) and not last:
         return learner.replica.no_sync()

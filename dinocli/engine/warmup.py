@@ -16,36 +16,36 @@ class HeadWarmup:
     It depends only on the losses, which are the same in every process and in a resumed run.
 
     Args:
-        plan: Schedule whose `head_warmup` is shortened.
+        schedule: Schedule whose `head_warmup` is shortened.
         prototypes: Number of prototypes, K; the loss of an untrained head is ln K.
         fraction: Limit as a fraction of ln K; 0 for no early end.
     """
 
-    def __init__(self, plan: StepSchedule, prototypes: int, fraction: float) -> None:
-        self.plan = plan
+    def __init__(self, schedule: StepSchedule, prototypes: int, fraction: float) -> None:
+        self.schedule = schedule
         self.limit = fraction * math.log(prototypes)
         self._losses: list[float] = []
 
     def due(self, done: int) -> bool:
         """Return whether losses must be read after `done` steps."""
-        return self.limit > 0 and done < self.plan.head_warmup and done % DECISION_INTERVAL == 0
+        return self.limit > 0 and done < self.schedule.head_warmup and done % DECISION_INTERVAL == 0
 
     def update(self, losses: Sequence[tuple[int, float]]) -> None:
         """Add (steps done, loss) pairs in order; a decision applies from the next step on."""
         for done, loss in losses:
-            if done >= self.plan.head_warmup or self.limit == 0:
+            if done >= self.schedule.head_warmup or self.limit == 0:
                 return
             self._losses.append(loss)
             if done % DECISION_INTERVAL == 0:
                 mean = sum(self._losses) / len(self._losses)
                 self._losses.clear()
                 if mean < self.limit:
-                    self.plan.head_warmup = done
+                    self.schedule.head_warmup = done
 
     def state(self) -> dict[str, Any]:
         """Return JSON-like data for a checkpoint."""
-        return {"head_warmup": self.plan.head_warmup, "losses": [*self._losses]}
+        return {"head_warmup": self.schedule.head_warmup, "losses": [*self._losses]}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Restore from a checkpoint."""
-        self.plan.head_warmup, self._losses = state["head_warmup"], [*state["losses"]]
+        self.schedule.head_warmup, self._losses = state["head_warmup"], [*state["losses"]]

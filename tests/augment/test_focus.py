@@ -75,7 +75,7 @@ def seen(crop: MultiCrop, first: int = 0, last: int = 6) -> list[Tensor]:
 def test_colours_and_flips_stay_and_a_slice_sees_what_the_batch_sees() -> None:
     free, focused = everything(), everything()
     focused.focus = Focus(1.0, planted(*CORNERS))
-    before, after = (crop._draw(SIZES, 3, 0, 6, range(6)) for crop in (free, focused))
+    before, after = (crop._draw(SIZES, range(6), 3, 0, 6) for crop in (free, focused))
     for kind_before, kind_after in zip(before, after, strict=True):
         for own, changed in zip(kind_before, kind_after, strict=True):
             assert all(torch.equal(own[name], changed[name]) for name in own)
@@ -88,8 +88,8 @@ def test_colours_and_flips_stay_and_a_slice_sees_what_the_batch_sees() -> None:
 def test_the_batched_way_of_a_device_sees_the_same_boxes() -> None:
     crop = build(EVERYTHING, EVERYTHING, small(EVERYTHING))
     crop.focus = Focus(0.5, planted(*CORNERS))
-    drawn = crop._draw(SIZES, 3, 0, 6, range(6))
-    batched = crop._batched(canvases(), SIZES, drawn)
+    drawn = crop._draw(SIZES, range(6), 3, 0, 6)
+    batched = crop._views_on_device(canvases(), SIZES, drawn)
     plain = crop(canvases(), SIZES, range(6), step=3, start=0, global_batch=6)
     for one, other in zip(batched, plain, strict=True):
         torch.testing.assert_close(one, other, atol=2e-2, rtol=0)

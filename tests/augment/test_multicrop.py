@@ -210,7 +210,7 @@ def test_a_jitter_on_a_device_is_that_of_a_cpu(channels: int) -> None:
     jitter = PerImageJitter(0.4, 0.4, 0.2 * colour, 0.1 * colour, p=1.0)
     params = jitter.forward_parameters(views.shape)
     on_cpu = jitter.apply_transform(views.clone(), params, {})
-    on_device = jitter.apply_transform(views.clone(), jitter.turns(params), {})
+    on_device = jitter.apply_transform(views.clone(), jitter.split_at_hue(params), {})
     torch.testing.assert_close(on_device, on_cpu, atol=1e-5, rtol=0)
 
 

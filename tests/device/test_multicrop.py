@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 
 from dinocli.augment.multicrop import MultiCrop, begin_views, end_views
-from dinocli.augment.photometric import mix, shift_hue
-from dinocli.augment.resample import box_weights, cut
+from dinocli.augment.photometric import blend, shift_hue
+from dinocli.augment.resample import box_weights, crop_boxes
 from tests.augment.test_multicrop import EVERYTHING, SIZES, build, canvases, everything, small
 from tests.augment.test_resample import canvases as padded
 from tests.augment.test_resample import decibels, pil, textured
 from tests.device.pretend import DeviceTensor, PretendDevice
 
-KERNELS = {"weights": 6, "begin": 1, "mix": 4, "hue": 2, "end": 8}
+KERNELS = {"weights": 6, "begin": 1, "blend": 4, "hue": 2, "end": 8}
 """Of the functions that `MultiCrop.compile` compiles; the slow test below counts them."""
 
 MOST_KERNELS = 150
@@ -74,9 +74,9 @@ def counted(crop: MultiCrop, monkeypatch: pytest.MonkeyPatch, pretend: PretendDe
     monkeypatch.setattr(crop, "_weights", hidden("weights", box_weights))
     monkeypatch.setattr(crop, "_begin", hidden("begin", begin_views))
     monkeypatch.setattr(crop, "_end", hidden("end", end_views))
-    for kind, _ in crop._kinds:
-        monkeypatch.setattr(kind.changes[0], "mix", hidden("mix", mix))
-        monkeypatch.setattr(kind.changes[0], "shift_hue", hidden("hue", shift_hue))
+    for kind in crop._kinds:
+        monkeypatch.setattr(kind.jitter, "blend", hidden("blend", blend))
+        monkeypatch.setattr(kind.jitter, "shift_hue", hidden("hue", shift_hue))
     return called
 
 
@@ -113,7 +113,7 @@ def test_tensor_cores_stay_within_the_rounding_of_pil(
     box = [5, 8, height, width]
     batch, _ = padded([picture])
     geometry = torch.tensor([[*box, 0, 0]]).float()
-    views = cut(batch, geometry, size, max(height, width))[0, 0].permute(1, 2, 0) / 255
+    views = crop_boxes(batch, geometry, size, max(height, width))[0, 0].permute(1, 2, 0) / 255
     assert decibels(views.clamp(0, 1), pil(picture, box, size)) > 55
 
 
@@ -129,7 +129,7 @@ def test_deep_pixels_keep_full_precision(monkeypatch: pytest.MonkeyPatch) -> Non
     before = torch.backends.cuda.matmul.fp32_precision
     for dtype in (torch.uint8, torch.uint16):
         pixels = torch.zeros(1, 1, 20, 20).to(dtype)
-        cut(pixels, torch.tensor([[0.0, 0, 20, 20, 0, 0]]), 8, 20)
+        crop_boxes(pixels, torch.tensor([[0.0, 0, 20, 20, 0, 0]]), 8, 20)
     assert seen == ["tf32"] * 2 + ["ieee"] * 2
     assert torch.backends.cuda.matmul.fp32_precision == before
 
@@ -143,7 +143,7 @@ def test_compiled_views_are_the_same_and_as_few_kernels_as_counted(monkeypatch: 
     crop.compile()
     counts: dict[str, int] = {}
     pixels = canvases()
-    kind, drawn = crop._kinds[0][0], crop._draw(SIZES, 3, 0, 6)
+    kind, drawn = crop._kinds[0], crop._draw(SIZES, (), 3, 0, 6)
 
     def noted(name: str, work: Callable[..., Any]) -> Callable[..., Any]:
         def run(*args: Any, **options: Any) -> Any:
@@ -156,9 +156,9 @@ def test_compiled_views_are_the_same_and_as_few_kernels_as_counted(monkeypatch: 
 
     for name in ("weights", "begin", "end"):
         monkeypatch.setattr(crop, f"_{name}", noted(name, getattr(crop, f"_{name}")))
-    monkeypatch.setattr(kind.changes[0], "mix", noted("mix", kind.changes[0].mix))
-    monkeypatch.setattr(kind.changes[0], "shift_hue", noted("hue", kind.changes[0].shift_hue))
-    for one, other in zip(crop._batched(pixels, SIZES, drawn), views_of(plain, pixels), strict=True):
+    monkeypatch.setattr(kind.jitter, "blend", noted("blend", kind.jitter.blend))
+    monkeypatch.setattr(kind.jitter, "shift_hue", noted("hue", kind.jitter.shift_hue))
+    for one, other in zip(crop._views_on_device(pixels, SIZES, drawn), views_of(plain, pixels), strict=True):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=0)
     counts["end"] += 2  # the products of the blur
     assert counts == KERNELS

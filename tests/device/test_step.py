@@ -31,7 +31,7 @@ def steps(learner: Learner, count: int, device: torch.device, slices: int = 1) -
     found = []
     for step in range(count):
         batch = [replace(part, pixels_BCHW=part.pixels_BCHW.to(device)) for part in batch_of(4, slices, seed=step)]
-        found.append(train_step(learner, batch, step).values_N)
+        found.append(train_step(learner, batch, step))
     return found
 
 
@@ -66,7 +66,7 @@ def test_nothing_in_a_step_waits_for_the_device(pretend: PretendDevice, precisio
     assert sum(pretend.copies.values()) == 2, pretend.copies  # the views' parameters; which images KoLeo compares
     assert not pretend.waits, pretend.waits
     assert pretend.kernels["_foreach_mul_"] == 1, "the gradients are clipped together"
-    assert held(stats.values_N)[4] == 1
+    assert held(stats)[4] == 1
 
 
 def test_the_kernels_of_a_step_do_not_grow_with_the_batch(pretend: PretendDevice) -> None:

@@ -81,7 +81,7 @@ def test_the_teacher_starts_as_a_copy_head_included_and_the_given_backbone_stays
     assert torch.equal(next(backbone.parameters()), next(learner.teacher.parameters()))
     assert learner.student.training
     assert learner.teacher.training
-    assert learner.views.count == 3
+    assert learner.multicrop.count == 3
 
 
 @pytest.mark.parametrize(("setting", "training"), [("frozen", False), ("train", True)])
@@ -138,7 +138,7 @@ def test_only_the_chosen_part_of_the_backbone_ever_moves(part: str) -> None:
 def test_layer_decay_and_stem_reach_the_optimizer() -> None:
     def rates(*settings: str) -> dict[str, float]:
         learner = tiny_learner(*settings)
-        learner.updater.prepare(learner.plan.at(0))
+        learner.updater.prepare(learner.schedule.at(0))
         named = {id(p): name for name, p in learner.student.named_parameters()}
         return {named[id(p)]: g["lr"] for g in learner.updater.optimizer.param_groups for p in g["params"]}
 
@@ -161,7 +161,7 @@ def test_the_centre_starts_at_the_mean_of_the_teachers_scores() -> None:
     rows = []
     for step in loader.asked:
         (batch,) = batch_of(4, seed=step)
-        (views,) = learner.views(batch.pixels_BCHW, batch.sizes_B2, step=step, start=0, global_batch=4)
+        (views,) = learner.multicrop(batch.pixels_BCHW, batch.sizes_B2, step=step, start=0, global_batch=4)
         with torch.no_grad():
             rows += [learner.teacher.head(learner.teacher.backbone(image[None]))[0] for image in views[:8]]
     assert len(rows) == 16

@@ -10,10 +10,8 @@ import pytest
 import torch
 
 from dinocli.engine.monitor import NON_FINITE_IN_A_ROW, Monitor, Timing, advice, best_of
-from dinocli.engine.probe_result import ProbeResult
-from dinocli.engine.step import StepStats
 from dinocli.engine.step_schedule import StepValues
-from dinocli.quality.probe_scores import Scores
+from dinocli.quality.probe_result import ProbeResult, Scores
 
 LN_K = math.log(64)
 NOW = StepValues(1e-3, 2e-3, 0.04, 0.1, 0.04, 0.9, backbone_learns=True, prototypes_learn=True)
@@ -30,7 +28,7 @@ def monitor(path: Path | None = None, *, armed_at: int = 0, window: int = 3) -> 
 
 def feed(guard: Monitor, *steps: tuple[float, ...], first: int = 1) -> str:
     for number, values in enumerate(steps, first):
-        guard.add(number, StepStats(torch.tensor(values)), NOW, Timing(0.5, 0.1))
+        guard.add(number, torch.tensor(values), NOW, Timing(0.5, 0.1))
     guard.flush()
     return guard.stop_reason
 
@@ -194,7 +192,7 @@ def test_nothing_is_written_before_the_flush(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     guard = monitor(path)
     guard.begin(probed(0))
-    guard.add(1, StepStats(torch.tensor(HEALTHY)), NOW, Timing(0.5, 0.1))
+    guard.add(1, torch.tensor(HEALTHY), NOW, Timing(0.5, 0.1))
     assert len(lines(path)) == 1
     assert guard.last_step == 0
     assert [row["step"] for row in guard.flush()] == [1]

@@ -24,7 +24,7 @@ def state(learner: Learner) -> dict[str, Tensor]:
 
 
 def run(learner: Learner, steps: int, slices: int = 1, images: int = 4) -> list[Tensor]:
-    return [train_step(learner, batch_of(images, slices, seed=step), step).values_N for step in range(steps)]
+    return [train_step(learner, batch_of(images, slices, seed=step), step) for step in range(steps)]
 
 
 def spoilt(seen: NetworkOutput, value: str) -> NetworkOutput:
@@ -37,8 +37,8 @@ def largest_gap(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
 
 def slow_step(learner: Learner, batch: Batch, step: int, memory: dict[Tensor, Tensor]) -> None:
     """Algorithm 1 of the paper with plain SGD, one view, image and parameter at a time."""
-    now, student, teacher = learner.plan.at(step), learner.student, learner.teacher
-    (views,) = learner.views(batch.pixels_BCHW, batch.sizes_B2, step=step, start=0, global_batch=4)
+    now, student, teacher = learner.schedule.at(step), learner.student, learner.teacher
+    (views,) = learner.multicrop(batch.pixels_BCHW, batch.sizes_B2, step=step, start=0, global_batch=4)
     view = views.view(3, 4, *views.shape[1:])
     with torch.no_grad():
         targets = [_scores(teacher, view[g]) for g in range(2)]
@@ -90,7 +90,7 @@ def test_two_steps_equal_the_slow_loop() -> None:
 
 def test_the_first_loss_is_near_ln_k_and_comes_with_its_parts() -> None:
     learner = tiny_learner("dino.teacher_temp=1.0", "dino.warmup_teacher_temp=1.0", "dino.student_temp=1.0")
-    loss, entropy, marginal, norm, finite = train_step(learner, batch_of(4), 0).values_N.tolist()
+    loss, entropy, marginal, norm, finite = train_step(learner, batch_of(4), 0).tolist()
     assert loss == pytest.approx(torch.tensor(64.0).log().item(), abs=0.2)
     assert entropy <= marginal <= torch.tensor(64.0).log().item() + 1e-5
     assert norm > 0
@@ -155,10 +155,10 @@ def test_a_non_finite_step_leaves_student_teacher_and_centre(slices: int) -> Non
     stats = train_step(learner, batch_of(4, slices, seed=9), 1)
     handle.remove()
     after = state(learner)
-    assert stats.values_N[4] == 0.0
+    assert stats[4] == 0.0
     assert all(torch.equal(after[key], start[key]) for key in start if not key.startswith("teacher"))
     assert all(torch.isfinite(value).all() for value in after.values())
-    assert train_step(learner, batch_of(4, seed=9), 2).values_N[4] == 1.0
+    assert train_step(learner, batch_of(4, seed=9), 2)[4] == 1.0
 
 
 def test_a_non_finite_teacher_does_not_reach_the_centre() -> None:
@@ -191,9 +191,9 @@ def depth_loss(step: int, *, seed: int = 0, rank: int = 0, noise: int = 0) -> fl
     torch.rand(noise + 1)
     learner.seed, learner.world = seed, World(rank)
     views = torch.randn(12, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    learner.views = lambda *_, **__: [views]  # type: ignore[assignment]
-    learner.views.count = 3
-    return float(train_step(learner, batch_of(4), step).values_N[0])
+    learner.multicrop = lambda *_, **__: [views]  # type: ignore[assignment]
+    learner.multicrop.count = 3
+    return float(train_step(learner, batch_of(4), step)[0])
 
 
 def test_stochastic_depth_is_a_function_of_seed_step_and_process_alone() -> None:

@@ -28,7 +28,7 @@ class Batches:
 
 def losses(loader: Any, steps: int) -> list[float]:
     learner = tiny_learner()
-    return [float(train_step(learner, slices, step).values_N[0]) for step, slices in enumerate(loader.steps(0, steps))]
+    return [float(train_step(learner, slices, step)[0]) for step, slices in enumerate(loader.steps(0, steps))]
 
 
 def test_every_part_is_in_the_table_and_in_the_trace(tmp_path: Path) -> None:

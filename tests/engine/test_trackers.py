@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from dinocli.engine.monitor import Monitor, Timing
-from dinocli.engine.step import StepStats
 from dinocli.engine.step_schedule import StepValues
 from dinocli.engine.trackers import MlflowTracker, TensorBoardTracker, check_trackers, finite, open_trackers
 from dinocli.errors import WeightsError
@@ -38,7 +37,7 @@ def monitor_of(tmp_path: Path, *trackers: Memory) -> Monitor:
 def add(monitor: Monitor, step: int, loss: float) -> None:
     values = torch.tensor([loss, 1.0, 1.5, 0.3, 1.0])
     now = StepValues(**dict.fromkeys(StepValues.__dataclass_fields__, 0.0))  # type: ignore[arg-type]
-    monitor.add(step, StepStats(values), now, Timing(0.5, 0.1))
+    monitor.add(step, values, now, Timing(0.5, 0.1))
 
 
 def test_every_step_is_given_with_its_numbers_that_are_finite(tmp_path: Path) -> None:

@@ -24,11 +24,11 @@ def losses(fall_at: int) -> list[tuple[int, float]]:
 def test_the_warm_up_ends_after_ten_steps_below_the_limit(fall_at: int, switch: int) -> None:
     watch = warmup()
     watch.update(losses(fall_at))
-    assert watch.plan.head_warmup == switch
-    assert not watch.plan.at(switch - 1).backbone_learns
-    assert watch.plan.at(switch - 1).lr == 0
-    assert watch.plan.at(switch).backbone_learns
-    assert watch.plan.at(switch).lr > 0
+    assert watch.schedule.head_warmup == switch
+    assert not watch.schedule.at(switch - 1).backbone_learns
+    assert watch.schedule.at(switch - 1).lr == 0
+    assert watch.schedule.at(switch).backbone_learns
+    assert watch.schedule.at(switch).lr > 0
 
 
 @pytest.mark.parametrize("portion", [1, 3, 7, 100])
@@ -40,7 +40,7 @@ def test_portions_and_resuming_change_nothing(portion: int) -> None:
         resumed.restore(watch.state())
         resumed.update(heard[first : first + portion])
         watch = resumed
-    assert watch.plan.head_warmup == 30
+    assert watch.schedule.head_warmup == 30
 
 
 def test_it_asks_for_losses_every_ten_steps_of_the_warm_up() -> None:
@@ -52,10 +52,10 @@ def test_no_warm_up() -> None:
     watch = warmup(share=0.0)
     assert not any(watch.due(done) for done in range(101))
     watch.update(losses(1))
-    assert watch.plan.head_warmup == 50
+    assert watch.schedule.head_warmup == 50
 
 
 def test_non_finite_losses_do_not_end_the_warm_up() -> None:
     watch = warmup()
     watch.update([(done, float("nan")) for done in range(1, 41)])
-    assert watch.plan.head_warmup == 50
+    assert watch.schedule.head_warmup == 50

@@ -87,7 +87,7 @@ def public_losses(dino: SimpleNamespace, start: Learner, crops: list[list[Tensor
 def views_of(ours: Learner, step: int) -> list[Tensor]:
     """The views of a step, one tensor for each resolution."""
     (batch,) = batch_of(IMAGES, seed=step % 5)
-    return ours.views(batch.pixels_BCHW, batch.sizes_B2, step=step, start=0, global_batch=IMAGES)
+    return ours.multicrop(batch.pixels_BCHW, batch.sizes_B2, step=step, start=0, global_batch=IMAGES)
 
 
 class Stored:
@@ -108,10 +108,10 @@ def test_losses(dino: SimpleNamespace, near: Callable[..., None], decay_all: boo
     ours = learner()
     start = copy.deepcopy(ours)
     crops = [views_of(ours, step) for step in range(STEPS)]
-    ours.views = Stored(crops)  # type: ignore[assignment]
-    mine = [float(train_step(ours, batch_of(IMAGES, seed=step % 5), step).values_N[0]) for step in range(STEPS)]
+    ours.multicrop = Stored(crops)  # type: ignore[assignment]
+    mine = [float(train_step(ours, batch_of(IMAGES, seed=step % 5), step)[0]) for step in range(STEPS)]
     lists = [[view for same_size in views for view in same_size.chunk(len(same_size) // IMAGES)] for views in crops]
     theirs = public_losses(dino, start, lists, decay_all)
     near(theirs, mine, most, "nats")
     assert max(mine) - min(mine) > 0.1, "nothing moved, and nothing is proved"
-    assert ours.plan.at(STEPS // 2).momentum == pytest.approx(cosine(STEPS // 2, STEPS, 0.99, 1.0))
+    assert ours.schedule.at(STEPS // 2).momentum == pytest.approx(cosine(STEPS // 2, STEPS, 0.99, 1.0))

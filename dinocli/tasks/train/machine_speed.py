@@ -121,7 +121,7 @@ def _of_networks(
     reporter.stage("profiling steps", profiled)
     source, learner = ProfiledLoader(loader, None, ProgressReporter()), context.learner(recipe)
     for number, slices in enumerate(source.steps(0, profiled)):
-        train_step(learner, slices, number).values_N.cpu()
+        train_step(learner, slices, number).cpu()
         reporter.advance()
     parts = {
         name: source.seconds[name] for name in PARTS if name in source.seconds and name not in ("crop", "photometric")

@@ -89,8 +89,8 @@ def _views_sheet(folder: RunFolder, learner: Learner, loader: Loader) -> None:
     count = len(loader.store)
     chosen = sorted({round(place) for place in np.linspace(0, count - 1, min(SHEET_IMAGES, count))})
     (batch,) = loader.batches(chosen, len(chosen))
-    views = learner.views.preview(batch.pixels_BCHW, batch.sizes_B2, step=0, images=batch.rows)
-    words = learner.views.describe(batch.sizes_B2.cpu(), step=0, images=batch.rows)
+    views = learner.multicrop.preview(batch.pixels_BCHW, batch.sizes_B2, batch.rows, step=0)
+    words = learner.multicrop.describe(batch.sizes_B2.cpu(), batch.rows, step=0)
     columns = ["image", "global 1", "global 2", *(f"local {number + 1}" for number in range(len(views) - 2))]
     canvases = zip(batch.pixels_BCHW.cpu().numpy(), batch.sizes_B2.tolist(), strict=True)
     whole = [rgb(canvas_CHW[:, :height, :width]) for canvas_CHW, (height, width) in canvases]

@@ -101,7 +101,7 @@ def _train(context: TrainContext, plan: TrainPlan, folder: RunFolder, manifest: 
     seconds_per_forward = from_main(lambda: (time.monotonic() - began) / forwards)
     reporter.stage("building student and teacher")
     learner = context.learner(recipe)
-    learner.views.focus = from_main(
+    learner.multicrop.focus = from_main(
         lambda: build_focus(context.backbone, loader, recipe.views.focus, context.preprocess, reporter)
     )
     if recipe.run.compile:
@@ -118,7 +118,7 @@ def _train(context: TrainContext, plan: TrainPlan, folder: RunFolder, manifest: 
     first_step, seconds = 0, 0.0
     if context.resumed and checkpointer.last.is_file():
         first_step, seconds = checkpointer.restore(learner, monitor)
-        reporter.line(f"continuing after step {first_step} of {learner.plan.steps}")
+        reporter.line(f"continuing after step {first_step} of {learner.schedule.steps}")
     else:
         monitor.begin(start)
         initialize(learner, loader, recipe, context.preprocess, reporter)
@@ -128,7 +128,7 @@ def _train(context: TrainContext, plan: TrainPlan, folder: RunFolder, manifest: 
     limit = seconds_to_train(context, plan, seconds_per_forward)
     result = run(trainer, loop_options(plan, first_step, seconds, limit))
     if result.early_end:
-        reporter.line(f"ended at step {result.steps} of {learner.plan.steps}: {result.early_end}")
+        reporter.line(f"ended at step {result.steps} of {learner.schedule.steps}: {result.early_end}")
     return Trained(result, checkpointer.best, probe, holdout_probe, seconds_per_forward)
 
 

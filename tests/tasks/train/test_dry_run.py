@@ -10,7 +10,6 @@ import torch
 
 from dinocli.config.load import with_values
 from dinocli.engine.run_seconds import PAGE_FORWARDS, Costs
-from dinocli.engine.step import StepStats
 from dinocli.errors import DataError
 from dinocli.progress import ProgressReporter
 from dinocli.tasks.train.dry_run import dry_run
@@ -93,9 +92,9 @@ def test_costs_are_measured_after_a_step_and_a_pass_that_warm_up(
     """Steps of 5 s are timed once, after the first one; the passes of twelve images take 8 s, the first one longer."""
     clock = SimpleNamespace(now=0.0, forwards=[80.0, 8.0])
 
-    def step(*_: object) -> StepStats:
+    def step(*_: object) -> torch.Tensor:
         clock.now += 5.0 if clock.now else 50.0
-        return StepStats(torch.zeros(1))
+        return torch.zeros(1)
 
     def forward(*_: object) -> None:
         clock.now += clock.forwards.pop(0)
