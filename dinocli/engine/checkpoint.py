@@ -9,7 +9,7 @@ import torch
 
 from dinocli.engine.monitor import Monitor
 from dinocli.engine.step import Learner
-from dinocli.errors import WeightsError
+from dinocli.errors import WeightsError, first_line
 from dinocli.files import atomic_file
 from dinocli.models.lora import folded_state
 from dinocli.stored import reading
@@ -59,13 +59,9 @@ def load_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
         payload: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
     except Exception as error:
         raise WeightsError(
-            f"cannot read the checkpoint {path} ({_first_line(error)}); delete it to start anew"
+            f"cannot read the checkpoint {path} ({first_line(error)}); delete it to start anew"
         ) from None
     return payload
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 class Checkpointer:

@@ -23,12 +23,12 @@ from dinocli.augment.resample import normalise, resize_square
 from dinocli.augment.synthetic_defects import KINDS, draw_defects, with_defects
 from dinocli.config.preprocess import Preprocess
 from dinocli.data.loader import Loader
-from dinocli.engine.probe_result import Features, ProbeFeatures, ProbeResult
 from dinocli.models.backbone import Backbone
 from dinocli.models.features import Extractor, extract
 from dinocli.models.frozen_teacher import TeacherWeights
 from dinocli.models.tokens import POOLED
 from dinocli.quality.crop_quadrant_retrieval import QUADRANTS
+from dinocli.quality.probe_result import Features, ProbeFeatures, ProbeResult
 from dinocli.quality.selection_score import CROP_QUADRANT, TEACHER_NEIGHBOURS, SelectionScore
 from dinocli.quality.shared_neighbours import shared_neighbours
 
@@ -38,7 +38,7 @@ PASSES_WITHOUT_DEFECTS = 3
 
 
 Batches = Iterator[tuple[Tensor, list[int]]]
-"""Normalised pixels, and the index in the store of the image of each row."""
+"""Normalised pixels of a batch, and the indices of its images in the store."""
 
 
 class ProbeSample(NamedTuple):
@@ -62,7 +62,7 @@ class Probe:
     Args:
         loader: Source of the images.
         sample: The probe images.
-        views: Augmentation with one crop at the evaluation size, without photometric operations.
+        crop: Augmentation with one crop at the evaluation size, without photometric operations.
         preprocess: Size and normalisation.
         advance: Receives the number of processed images.
         teacher: Frozen teacher; the selection score is then the share of nearest neighbours in common with it.
@@ -72,12 +72,12 @@ class Probe:
         self,
         loader: Loader,
         sample: ProbeSample,
-        views: MultiCrop,
+        crop: MultiCrop,
         preprocess: Preprocess,
         advance: Callable[[int], None] = lambda _: None,
         teacher: TeacherWeights | None = None,
     ) -> None:
-        self.loader, self.views, self.preprocess = loader, views, preprocess
+        self.loader, self.crop, self.preprocess = loader, crop, preprocess
         self.indices, self.draw, defects = sample
         self.advance, self.teacher = advance, teacher
         self.score: SelectionScore = TEACHER_NEIGHBOURS if teacher else CROP_QUADRANT
@@ -163,24 +163,19 @@ class Probe:
             quadrants_M3ss = torch.stack(corners, dim=1).flatten(0, 1)
             if backbone.fixed_size:
                 quadrants_M3ss = F.interpolate(quadrants_M3ss, image_B3SS.shape[-2:], mode="bicubic")
-            yield quadrants_M3ss, [row for row in rows for _ in range(QUADRANTS)]
+            yield quadrants_M3ss, rows
 
     def _crops(self) -> Batches:
         for batch in self.loader.batches(self.indices, PROBE_BATCH):
-            (views_B3SS,) = self.views(
-                batch.pixels_BCHW,
-                batch.sizes_B2,
-                step=self.draw,
-                start=batch.start,
-                global_batch=len(self.indices),
-            )
-            yield views_B3SS, batch.rows
+            place = {"step": self.draw, "start": batch.start, "global_batch": len(self.indices)}
+            (crops_B3SS,) = self.crop(batch.pixels_BCHW, batch.sizes_B2, **place)
+            yield crops_B3SS, batch.rows
 
     def _extract(self, backbone: Backbone, batches: Batches, tokens: Extractor) -> tuple[Features, list[int]]:
-        return _features(backbone, batches, self.loader.store.names, tokens, self.advance)
+        return _features(backbone, batches, self.advance, tokens)
 
 
-def forwards_per_image(backbone: Backbone, *, defects: bool = True) -> int:
+def forwards_per_image(backbone: Backbone, *, defects: bool) -> int:
     """Return the cost of a probe image in forward passes: image, crop, quadrants, and a copy with a synthetic defect.
 
     Four quadrants cost as much as one image, or four if a model of fixed input size needs them upscaled.
@@ -202,27 +197,23 @@ def whole_features(
     advance: Callable[[int], None] = lambda _: None,
 ) -> tuple[Features, list[int]]:
     """Return the features of whole images; see `Probe.features`."""
-    return _features(backbone, _squares(loader, indices, preprocess), loader.store.names, POOLED, advance)
+    return _features(backbone, _squares(loader, indices, preprocess), advance)
 
 
 def _features(
-    backbone: Backbone, batches: Batches, names: Sequence[str], tokens: Extractor, advance: Callable[[int], None]
+    backbone: Backbone, batches: Batches, advance: Callable[[int], None], tokens: Extractor = POOLED
 ) -> tuple[Features, list[int]]:
-    rows_of_batches: list[list[int]] = []
+    """Return the features of all batches, and the indices of their images."""
+    read: list[int] = []
 
     def images() -> Iterator[Tensor]:
         for images_B3SS, rows in batches:
-            rows_of_batches.append(rows)
-            advance(len(set(rows)))
+            read.extend(rows)
+            advance(len(rows))
             yield images_B3SS
 
-    def numbers() -> Iterator[Tensor]:  # consumed after the images of the batch
-        while True:
-            yield tokens.numbers([names[row] for row in rows_of_batches[-1]])
-
     # In float32 for any training precision: bfloat16 changed a k-NN accuracy by half a point.
-    features_ND = extract(backbone, images(), autocast=None, tokens=tokens, numbers=numbers())
-    return features_ND, [row for rows in rows_of_batches for row in rows]
+    return extract(backbone, images(), autocast=None, tokens=tokens), read
 
 
 def _squares(loader: Loader, indices: Sequence[int], preprocess: Preprocess) -> Batches:

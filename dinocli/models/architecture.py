@@ -19,8 +19,7 @@ def architecture_of(model: nn.Module) -> Literal["vit", "hierarchical", "convnet
     """Return the architecture class of a timm model.
 
     A plain ViT has one resolution; for models with stages the share of parameters in attention decides. Batch norm is
-    no
-    criterion: XCiT has it, ConvNeXt does not.
+    no criterion: XCiT has it, ConvNeXt does not.
 
     Args:
         model: A model of timm.

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dinocli.errors import WeightsError
+from dinocli.errors import WeightsError, first_line
 from dinocli.models.backbone import Backbone
 from dinocli.models.graph_pipeline import INPUT, GraphPipeline
 from dinocli.models.portable import Portable
@@ -77,7 +77,7 @@ def to_onnx(
             data: bytes = proto.SerializeToString()
         except (RuntimeError, ValueError, torch.onnx.OnnxExporterError) as error:
             raise WeightsError(
-                f"{backbone.name} cannot be exported to ONNX ({_first_line(error)}); {_REMEDY}"
+                f"{backbone.name} cannot be exported to ONNX ({first_line(error)}); {_REMEDY}"
             ) from error
         session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
 
@@ -108,7 +108,7 @@ def to_torchscript(backbone: Backbone, size: int, facts: dict[str, str]) -> tupl
             images = _images(backbone, size + backbone.patch if dynamic else size, 2)
             script = trace(Portable(backbone).eval(), (images,), check_trace=False)
         except (RuntimeError, ValueError, TypeError) as error:
-            raise WeightsError(f"{backbone.name} cannot be traced ({_first_line(error)}); {_REMEDY}") from error
+            raise WeightsError(f"{backbone.name} cannot be traced ({first_line(error)}); {_REMEDY}") from error
         file = io.BytesIO()
         torch.jit.save(script, file, _extra_files=facts)
         data = file.getvalue()
@@ -184,7 +184,3 @@ def _quiet() -> Iterator[None]:
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         yield
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -18,7 +18,7 @@ import torch
 from huggingface_hub import constants
 from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
-from dinocli.errors import WeightsError
+from dinocli.errors import WeightsError, first_line
 
 PROBE_SECONDS = 1.5
 PROXY_ERRORS = (407, 502, 503, 504)  # HTTP status of a proxy that refuses, or does not reach the server
@@ -49,8 +49,7 @@ def find_file(repo: str, names: Iterable[str]) -> Path:
         except EntryNotFoundError:
             continue
         except Exception as error:  # no such repository, no permission, a network that fails half-way
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise WeightsError(f"{repo}: cannot be fetched ({reason}); {REMEDY}") from error
+            raise WeightsError(f"{repo}: cannot be fetched ({first_line(error)}); {REMEDY}") from error
     raise WeightsError(f"{repo}: has none of the files {', '.join(names)}; {REMEDY}")
 
 

@@ -157,8 +157,6 @@ def _config(model: Any, kind: str) -> dict[str, Any]:
     if kind == "vit":
         return config | {"intermediate_size": hidden}
     ratio = hidden / width
-    config |= {
-        "mlp_ratio": int(ratio) if ratio.is_integer() else ratio,
-        "use_swiglu_ffn": False,
-    }  # the library refuses 4.0
+    config |= {"mlp_ratio": int(ratio) if ratio.is_integer() else ratio}  # the library refuses 4.0
+    config |= {"use_swiglu_ffn": False}
     return config | ({"num_register_tokens": state["reg_token"].shape[1]} if "reg_token" in state else {})

@@ -25,13 +25,13 @@ _MAX_DARK, _MIN_BRIGHT = 0.25, 0.75  # 99 % of a dark image lies below, 99 % of 
 _MAX_LOW_ENTROPY = 3.0  # bits
 _MIN_ASPECT_RATIO, _MIN_AREA_RATIO = 1.5, 4.0  # relative to the median
 _MIN_SHARPNESS_LOSS = 1.0  # natural logarithm: the variance of the Laplacian is about a third of the median
-_SAME_KIND, _RARE_KIND = 0.1, 0.02  # values within 10 % are of image kind; a kind of up to 2 % of the folder is rare
+_SAME_KIND, _RARE_KIND = 0.1, 0.02  # values within 10 % are of one kind; a kind of up to 2 % of the folder is rare
 _MAX_BLURRED_SHARPNESS = -7.5  # an image without edges; photographs have -6 to -2
 
 
 @dataclass(frozen=True)
 class ImageIssue:
-    """One issue of image image.
+    """One issue of an image.
 
     Args:
         row: Index of the image.

@@ -8,10 +8,9 @@ from numpy.typing import NDArray
 
 from dinocli.errors import DataError
 from dinocli.quality import crop_quadrant_retrieval, defect_few_shot
-from dinocli.quality.defect_few_shot import mean_accuracy
 from dinocli.quality.duplicates import SAME_COSINE, near_duplicates
 from dinocli.quality.multiview_scores import alignment, lidar
-from dinocli.quality.probe_scores import SCORE_NAMES, Scores
+from dinocli.quality.probe_result import SCORE_NAMES, ProbeResult
 from dinocli.quality.score_table import Score
 from dinocli.quality.scores import alpha_req, feature_std, rankme, uniformity
 
@@ -33,22 +32,17 @@ def feature_scores(features_ND: NDArray[np.floating], pooled_ND: NDArray[np.floa
     ]
 
 
-def probe_scores(scores: Scores, values_N: NDArray[np.float64], defects_N: NDArray[np.float64]) -> list[Score]:
+def probe_scores(result: ProbeResult) -> list[Score]:
     """Return the scores from crops, quadrants and synthetic defects.
 
     Only crop/quadrant retrieval has a direction that means better, as in the verdict of a training; synthetic-defect
     few-shot is a veto (`dinocli.quality.verdict.judge`). Retrieval of *augmented* views is not listed: a network
     trained to ignore contrast improves on it even where contrast is informative.
-
-    Args:
-        scores: Scores from `dinocli.quality.probe_scores.measure`.
-        values_N: Crop/quadrant retrieval of each image, from `dinocli.quality.probe_scores.measure`.
-        defects_N: Values of `dinocli.quality.defect_few_shot`.
     """
     key, name = crop_quadrant_retrieval.KEY, crop_quadrant_retrieval.LABEL
-    crops = [Score(key, SCORE_NAMES[key], getattr(scores, key)) for key in ("retrieval_top1", "retrieval_mrr")]
-    defects = Score(defect_few_shot.KEY, defect_few_shot.LABEL, mean_accuracy(defects_N), "", defects_N)
-    return [Score(key, name, float(values_N.mean()), "higher", values_N), defects, *crops]
+    crops = [Score(key, SCORE_NAMES[key], getattr(result.scores, key)) for key in ("retrieval_top1", "retrieval_mrr")]
+    defects = Score(defect_few_shot.KEY, defect_few_shot.LABEL, result.defect_score, "", result.defects_N)
+    return [Score(key, name, result.selection_score, "higher", result.values_N), defects, *crops]
 
 
 def view_scores(clean_ND: NDArray[np.floating], views_QND: NDArray[np.floating]) -> list[Score]:

@@ -56,8 +56,7 @@ def lidar(views_QND: NDArray[np.floating], *, ridge: float = 1e-4) -> float:
         ValueError: Fewer than two views or images.
 
     Source: Thilak et al. 2023 (LiDAR), arXiv:2312.04000. Departs: the ridge is relative (absolute 1e-4 in the paper),
-    so that
-        the scale of the features does not matter.
+    so that the scale of the features does not matter.
     """
     if views_QND.ndim != 3 or min(views_QND.shape[:2]) < 2:
         raise ValueError(f"at least two views of two images are needed, not {views_QND.shape}")

@@ -1,9 +1,8 @@
 """Pixel AUROC and AUPRO over a folder, in memory that does not grow with the folder.
 
 A thousand images have a billion pixel scores, too many to sort. So scores are counted in a histogram that needs no
-known
-range: bins are the leading bits of the float, which sort like the floats. A bin is 0.2 % of its score wide; scores
-within one bin count as ties. Stored are the counts per image, and for more than 256 images per group of images.
+known range: bins are the leading bits of the float, which sort like the floats. A bin is 0.2 % of its score wide;
+scores within one bin count as ties. Stored are the counts per image, and for more than 256 images per group of images.
 
 Shapes: H W pixels, K bins, G groups of images.
 """

@@ -95,19 +95,12 @@ class MemoryBank:
         logits_BP = (rarity_Bhw.flatten(1) / (temperature * self.spread)).nan_to_num(nan=-torch.inf)
         return logits_BP.softmax(dim=1).view_as(rarity_Bhw)
 
-    def pool(
-        self,
-        maps_BDhw: Tensor,
-        image_B: Tensor | None = None,
-        *,
-        order: int = ORDER,
-        temperature: float = TEMPERATURE,
-    ) -> Tensor:
+    def pool(self, maps_BDhw: Tensor, image_B: Tensor | None = None, *, temperature: float = TEMPERATURE) -> Tensor:
         """Pool the raw patches with the weights of `weights`, (B, D). Arguments as for `rarity` and `weights`.
 
         NaN patches (outside the region of interest) are ignored; an image of only NaN patches gives NaN.
         """
-        weight_Bhw = self.weights(self.rarity(maps_BDhw, image_B, order), temperature)
+        weight_Bhw = self.weights(self.rarity(maps_BDhw, image_B), temperature)
         return torch.einsum("bdhw,bhw->bd", maps_BDhw.to(weight_Bhw.dtype).nan_to_num(nan=0.0), weight_Bhw)
 
     def to(self, device: torch.device) -> "MemoryBank":
@@ -162,11 +155,8 @@ class BankBuilder:
         self._raw_MD = torch.cat([self._raw_MD, drawn_RD] if len(self._raw_MD) else [drawn_RD])[torch.from_numpy(kept)]
         self._key_M, self._image_M = key_M[kept], np.concatenate([self._image_M, image_N[low_R]])[kept]
 
-    def finish(self, order: int = ORDER) -> MemoryBank:
+    def finish(self) -> MemoryBank:
         """Return the bank.
-
-        Args:
-            order: Rank of the neighbour, as for `MemoryBank.rarity`, for the spread.
 
         Raises:
             DataError: Fewer than two images were added.
@@ -182,7 +172,7 @@ class BankBuilder:
         mean_D, std_D = torch.from_numpy(mean).float(), torch.from_numpy(std).float()
         bank = MemoryBank(mean_D, std_D, torch.empty(0), image_M, torch.ones(()))
         units_MD = bank.units(self._raw_MD[torch.from_numpy(sorted_M)].T[None, :, None])[0]
-        far_M1 = nearest_distance(units_MD[:, None], image_M, units_MD, image_M, order)
+        far_M1 = nearest_distance(units_MD[:, None], image_M, units_MD, image_M)
         spread = far_M1.double().std(correction=0).clamp_min(1e-6).float()
         return replace(bank, patches_MD=units_MD, spread=spread)
 

@@ -3,7 +3,6 @@
 Shapes: N probe images.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinocli.quality.bootstrap import Difference, paired_bootstrap
-from dinocli.quality.probe_scores import Scores
+from dinocli.quality.probe_result import ProbeResult, Scores
 from dinocli.quality.selection_score import CROP_QUADRANT, SelectionScore
 
 Part = Literal["batch-norm statistics", "training"]
@@ -84,12 +83,10 @@ class Verdict:
 
 
 def judge(
-    start: Scores,
-    end: Scores,
-    start_N: Values,
-    end_N: Values,
+    start: ProbeResult,
+    adapted: ProbeResult,
+    statistics: ProbeResult | None = None,
     *,
-    defects: Sequence[Values] = (),
     same_network: bool = True,
     score: SelectionScore = CROP_QUADRANT,
 ) -> Verdict:
@@ -105,11 +102,10 @@ def judge(
     (`dinocli.quality.knn`).
 
     Args:
-        start: Scores of the start weights.
-        end: Scores of the adapted weights, on the same images and crops.
-        start_N: Selection score of the start, one value per image.
-        end_N: Selection score of the adapted weights, same images in the same order.
-        defects: Arguments of `defects_lost`; empty if synthetic defects were not measured.
+        start: Measurement of the start weights.
+        adapted: Measurement of the adapted weights, on the same images and crops.
+        statistics: Measurement of the start with adapted batch-norm statistics, on the same images; None if these did
+            not change or were not measured.
         same_network: Both have the same architecture. If not, spread and rank are not comparable, and only non-finite
             features are a collapse.
         score: The selection score: crop/quadrant retrieval of `measure`, or the neighbours shared with a frozen
@@ -118,22 +114,23 @@ def judge(
     Returns:
         Outcome, weights to keep, reason and summary.
     """
-    summary = summarize(start, end) if score == CROP_QUADRANT else shared_summary(start_N, end_N)
-    if collapse := _collapse(start, end, same_network=same_network):
+    crops = score == CROP_QUADRANT
+    summary = summarize(start.scores, adapted.scores) if crops else shared_summary(start.values_N, adapted.values_N)
+    if collapse := _collapse(start.scores, adapted.scores, same_network=same_network):
         return Verdict("worse", "start", collapse, summary)
-    if len(start_N) < _MIN_PAIRS:
-        few = f"{len(start_N)} probe images are too few to tell a difference from chance"
+    if len(start.values_N) < _MIN_PAIRS:
+        few = f"{len(start.values_N)} probe images are too few to tell a difference from chance"
         return Verdict("no different", "start", f"{few} ({_MIN_PAIRS} are needed).", summary)
-    change = paired_bootstrap(start_N, end_N)
+    change = paired_bootstrap(start.values_N, adapted.values_N)
     trend = "increase" if change.low > 0 else "decrease" if change.high < 0 else ""
     what = f"Significant {trend} in" if trend else "No significant change in"
-    numbers = (
-        f"({change}); {score.mean} from {start_N.mean():.3f} to {end_N.mean():.3f}, feature std from "
-        f"{start.feature_std:.3f} to {end.feature_std:.3f}, RankMe from {start.rankme:.1f} to {end.rankme:.1f}"
+    before, after = start.scores, adapted.scores
+    reason = (
+        f"{what} {score.name} ({change}); {score.mean} from {start.selection_score:.3f} to "
+        f"{adapted.selection_score:.3f}, feature std from {before.feature_std:.3f} to {after.feature_std:.3f}, RankMe "
+        f"from {before.rankme:.1f} to {after.rankme:.1f}."
     )
-    reason = f"{what} {score.name} {numbers}."
-    lost = defects_lost(*defects) if defects else ""
-    if lost:
+    if lost := defects_lost(start, adapted, statistics):
         return Verdict("worse", "start", f"{lost} {reason}", summary)
     if trend == "decrease":
         return Verdict("worse", "start", reason, summary)
@@ -142,46 +139,45 @@ def judge(
     return Verdict("no different", "start", reason, summary)
 
 
-def defects_lost(start_N: Values, end_N: Values, statistics_N: Values | None = None) -> str:
+def defects_lost(start: ProbeResult, adapted: ProbeResult, statistics: ProbeResult | None = None) -> str:
     """Return a sentence if the accuracy on synthetic defects fell significantly, else an empty string.
 
     Criterion: the whole 95 % interval of the difference adapted - start lies below minus three points; or that of the
     start with adapted batch-norm statistics lies below minus one point, and training has not compensated it (the
-    interval of the adapted weights lies below 0).
+    interval of the adapted weights lies below 0). Without measured defects there is no loss.
 
     Args:
-        start_N: Values of `dinocli.quality.defect_few_shot` for the start; NaN where an image was not tested.
-        end_N: Values for the adapted weights, same images in the same order.
-        statistics_N: Values for the start with adapted batch-norm statistics; None if these did not change or were not
-            measured.
+        start: Measurement of the start weights.
+        adapted: Measurement of the adapted weights, on the same images.
+        statistics: Measurement of the start with adapted batch-norm statistics, as for `judge`.
     """
-    rows = [start_N, end_N, *([] if statistics_N is None else [statistics_N])]
-    tested = np.isfinite(rows).all(axis=0)
+    measured = [start.defects_N, adapted.defects_N, *([statistics.defects_N] if statistics else [])]
+    tested = np.isfinite(measured).all(axis=0)
     if tested.sum() < _MIN_DEFECTS:
         return ""
-    start, end, *statistics = (values_N[tested] for values_N in rows)
-    change, *before = (paired_bootstrap(start, values) for values in (end, *statistics))
-    by_statistics = change.high < 0 and any(part.high < -STATISTICS_MARGIN for part in before)
+    start_N, adapted_N, *statistics_N = (defects_N[tested] for defects_N in measured)
+    change, *by_part = (paired_bootstrap(start_N, defects_N) for defects_N in (adapted_N, *statistics_N))
+    by_statistics = change.high < 0 and any(part.high < -STATISTICS_MARGIN for part in by_part)
     if change.high >= -DEFECTS_MARGIN and not by_statistics:
         return ""
-    also = f"; by batch-norm statistics alone {before[0]}" if by_statistics and before[0] != change else ""
+    also = f"; by batch-norm statistics alone {by_part[0]}" if by_statistics and by_part[0] != change else ""
     by_all = change.high < -DEFECTS_MARGIN
     limit = f"limit {-DEFECTS_MARGIN}" if by_all else f"limit for batch-norm statistics {-STATISTICS_MARGIN}"
     return (
         f"{DEFECT_DECREASE} ({change}{also}; {limit}): from five examples, an image with a defect is told from one "
-        f"without in {100 * end.mean():.1f} % of cases instead of {100 * start.mean():.1f} %."
+        f"without in {100 * adapted_N.mean():.1f} % of cases instead of {100 * start_N.mean():.1f} %."
     )
 
 
-def gain(part: Part, before_N: Values, after_N: Values) -> Gain:
+def gain(part: Part, before: ProbeResult, after: ProbeResult) -> Gain:
     """Return the change of the selection score by one part of a run.
 
     Args:
         part: Part of the run.
-        before_N: Selection score of the weights before it, one value per image.
-        after_N: Selection score of the weights after it, same images in the same order.
+        before: Measurement of the weights before it.
+        after: Measurement of the weights after it, on the same images.
     """
-    return Gain(part, paired_bootstrap(before_N, after_N))
+    return Gain(part, paired_bootstrap(before.values_N, after.values_N))
 
 
 def summarize(start: Scores, end: Scores) -> str:

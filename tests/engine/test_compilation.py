@@ -23,7 +23,7 @@ from dinocli.engine.compilation import (
 from dinocli.engine.device import Precision
 from dinocli.engine.distributed import World
 from dinocli.engine.initialize import fill_center
-from dinocli.engine.step import Learner, StepStats, train_step
+from dinocli.engine.step import Learner, train_step
 from dinocli.models.features import extract
 from tests.device.test_step import learner_on
 from tests.engine.learners import batch_of, tiny_learner
@@ -130,7 +130,7 @@ class FailingStep:
         monkeypatch.setattr(compilation, "train_step", self)
         monkeypatch.setattr("torch.compiler.set_stance", self._stance)
 
-    def __call__(self, learner: Learner, slices: list[Batch], step: int) -> StepStats:
+    def __call__(self, learner: Learner, slices: list[Batch], step: int) -> Tensor:
         if step == 1 and not self.stances:
             learner.updater.backward(learner.student([torch.randn(4, 3, 32, 32)], 1).logits_VBK.mean())
             raise self.error
@@ -149,7 +149,7 @@ def test_a_compiled_step_that_fails_is_taken_again_without_the_compiler(monkeypa
     for step in range(3):
         expected = train_step(plain, batch_of(4, 2, seed=step), step)
         found = compiled_step(compiled, batch_of(4, 2, seed=step), step, said.append)
-        assert torch.equal(found.values_N, expected.values_N)
+        assert torch.equal(found, expected)
     for name, tensor in plain.student.state_dict().items():
         assert torch.equal(compiled.student.state_dict()[name], tensor), name
     assert said == ["step 2: torch.compile failed, continuing without it: CppCompileError: no space"]
@@ -195,8 +195,8 @@ def test_code_of_the_compiler_that_fails_at_a_later_step(monkeypatch: pytest.Mon
     said: list[str] = []
     with torch.compiler.set_stance(force_backend=backend):
         for step in range(3):
-            expected = train_step(plain, batch_of(4, seed=step), step).values_N
-            found = compiled_step(compiled, batch_of(4, seed=step), step, said.append).values_N
+            expected = train_step(plain, batch_of(4, seed=step), step)
+            found = compiled_step(compiled, batch_of(4, seed=step), step, said.append)
             torch.testing.assert_close(found, expected)
     assert said == ["step 2: torch.compile failed, continuing without it: an illegal instruction"]
     assert calls == 4

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from dinocli.engine.probe import probe_indices
-from dinocli.engine.probe_result import ProbeResult
-from dinocli.quality.probe_scores import Scores
+from dinocli.quality.probe_result import ProbeResult, Scores
 
 
 @pytest.mark.parametrize(("images", "wanted"), [(100, 30), (60, 30), (5_000, 1_000)])

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from dinocli.models.weights import load_backbone
-from dinocli.quality.probe_scores import SCORE_NAMES
+from dinocli.quality.probe_result import SCORE_NAMES
 from dinocli.segmentation.annotation_formats import COLUMNS
 from dinocli.tasks.train.score_lines import ScoreLine
 

@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from dinocli.quality.crop_quadrant_retrieval import crop_quadrant_retrieval
-from dinocli.quality.probe_scores import measure
+from dinocli.quality.probe_result import ProbeResult, measure
 from dinocli.quality.scores import augmentation_retrieval
 from dinocli.quality.verdict import judge
 
@@ -28,10 +28,10 @@ def test_higher_is_better_and_the_verdict_follows(worse: tuple[Features, Feature
     good, bad = (measure(clean, views[0], views, GOOD[0]) for clean, views in (GOOD, worse))
     assert good[1].shape == bad[1].shape == (160,)
     assert 0 >= good[1].mean() > bad[1].mean()
-    assert judge(bad[0], good[0], bad[1], good[1]).outcome == "better"
-    found = judge(good[0], bad[0], good[1], bad[1])
+    assert judge(ProbeResult(0, *bad), ProbeResult(1, *good)).outcome == "better"
+    found = judge(ProbeResult(0, *good), ProbeResult(1, *bad))
     assert (found.outcome, found.keep) == ("worse", "start")
-    same = judge(good[0], good[0], good[1], good[1])
+    same = judge(ProbeResult(0, *good), ProbeResult(1, *good))
     assert (same.outcome, same.keep) == ("no different", "start")
     assert "crop/quadrant retrieval" in same.reason
 

@@ -6,11 +6,12 @@ from numpy.typing import NDArray
 
 from dinocli.quality.bootstrap import paired_bootstrap
 from dinocli.quality.crop_quadrant_retrieval import crop_quadrant_retrieval
-from dinocli.quality.probe_scores import Scores, measure
+from dinocli.quality.probe_result import ProbeResult, Scores, measure
 from dinocli.quality.scores import augmentation_retrieval
 from dinocli.quality.verdict import Verdict, gain, judge, summarize
 
 Features = NDArray[np.float32]
+Values = NDArray[np.float64]
 
 
 def probe(count: int = 200, width: int = 32) -> tuple[Features, Features]:
@@ -26,10 +27,14 @@ def quadrants(crop: Features) -> Features:
     return crop + 0.5 * noise
 
 
+def compared(start: Scores, end: Scores, start_N: Values, end_N: Values) -> Verdict:
+    return judge(ProbeResult(0, start, start_N), ProbeResult(1, end, end_N))
+
+
 def verdict(clean: Features, augmented: Features, end_clean: Features, end_augmented: Features) -> Verdict:
     start, start_N = measure(clean, augmented, quadrants(clean), clean)
     end, end_N = measure(end_clean, end_augmented, quadrants(clean), clean)
-    return judge(start, end, start_N, end_N)
+    return compared(start, end, start_N, end_N)
 
 
 def test_measure_fills_every_score() -> None:
@@ -62,7 +67,7 @@ def test_non_finite_features_give_a_verdict(bad: float, which: int) -> None:
     assert not scores.finite
     assert all(np.isnan(getattr(scores, field.name)) for field in fields(scores) if field.name != "finite")
     assert np.isnan(values).all()
-    found = judge(measure(clean, noise, quadrants(clean), clean)[0], scores, values, values)
+    found = compared(measure(clean, noise, quadrants(clean), clean)[0], scores, values, values)
     assert (found.outcome, found.keep, found.summary) == ("worse", "start", "")
     assert "not finite" in found.reason
 
@@ -111,8 +116,8 @@ LOW, HIGH = np.linspace(0.1, 0.4, 50), np.linspace(0.5, 0.9, 50)
 @pytest.mark.parametrize(("score", "name"), [("feature_std", "Feature std"), ("rankme", "RankMe")])
 def test_a_collapse_beats_better_retrieval(score: str, name: str) -> None:
     before = getattr(SOUND, score)
-    assert judge(SOUND, replace(SOUND, **{score: 0.51 * before}), LOW, HIGH).outcome == "better"
-    found = judge(SOUND, replace(SOUND, **{score: 0.49 * before}), LOW, HIGH)
+    assert compared(SOUND, replace(SOUND, **{score: 0.51 * before}), LOW, HIGH).outcome == "better"
+    found = compared(SOUND, replace(SOUND, **{score: 0.49 * before}), LOW, HIGH)
     assert (found.outcome, found.keep) == ("worse", "start")
     assert name in found.reason
     assert "49%" in found.reason
@@ -121,32 +126,33 @@ def test_a_collapse_beats_better_retrieval(score: str, name: str) -> None:
 @pytest.mark.parametrize("sign", [1, -1])
 def test_a_difference_within_chance_is_none(sign: int) -> None:
     change = sign * (0.01 + 0.1 * (-1.0) ** np.arange(50))  # mean 0.01, its standard error 0.014
-    assert judge(SOUND, SOUND, LOW, LOW + change).outcome == "no different"
-    assert judge(SOUND, SOUND, LOW, LOW + change + 0.05 * sign).outcome == ("better" if sign > 0 else "worse")
+    assert compared(SOUND, SOUND, LOW, LOW + change).outcome == "no different"
+    assert compared(SOUND, SOUND, LOW, LOW + change + 0.05 * sign).outcome == ("better" if sign > 0 else "worse")
 
 
 def test_five_images_are_inconclusive() -> None:
-    few = judge(SOUND, SOUND, LOW[:5], HIGH[:5])
+    few = compared(SOUND, SOUND, LOW[:5], HIGH[:5])
     assert (few.outcome, few.keep) == ("no different", "start")
     assert few.reason.startswith("5 probe images")
-    assert judge(SOUND, SOUND, LOW[:6], HIGH[:6]).outcome == "better"
+    assert compared(SOUND, SOUND, LOW[:6], HIGH[:6]).outcome == "better"
 
 
 def test_every_reason_is_one_line() -> None:
     cases = [(SOUND, LOW, HIGH), (SOUND, HIGH, LOW), (SOUND, LOW, LOW), (replace(SOUND, rankme=1.0), LOW, HIGH)]
-    reasons = [judge(SOUND, end, start_rr, end_rr).reason for end, start_rr, end_rr in cases]
+    reasons = [compared(SOUND, end, start_rr, end_rr).reason for end, start_rr, end_rr in cases]
     assert len(set(reasons)) == len(cases)
     assert all("\n" not in reason and reason.endswith(".") for reason in reasons)
 
 
 def test_gains_add_up_to_the_whole_change() -> None:
-    parts = (gain("batch-norm statistics", LOW, LOW + 0.3), gain("training", LOW + 0.3, LOW + 0.31))
+    first, second, third = (ProbeResult(0, SOUND, LOW + change) for change in (0, 0.3, 0.31))
+    parts = (gain("batch-norm statistics", first, second), gain("training", second, third))
     assert [one.change.mean for one in parts] == pytest.approx([0.3, 0.01])
     found = Verdict("better", "adapted", "", gains=parts)
     assert found.parts == (
         "By part: batch-norm statistics delta +0.3, 95 % CI +0.3 to +0.3; training delta +0.01, 95 % CI +0.01 to +0.01."
     )
-    noise = gain("training", LOW, LOW + np.resize([0.01, -0.01], len(LOW)))
+    noise = gain("training", first, ProbeResult(0, SOUND, LOW + np.resize([0.01, -0.01], len(LOW))))
     assert str(noise).endswith(" (not significant)")
     assert Verdict("better", "adapted", "", gains=parts[:1]).parts == "", "one part is the whole change"
 

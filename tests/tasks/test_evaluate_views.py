@@ -64,7 +64,7 @@ def test_the_verdict_has_the_scores_and_the_words_of_a_training(home: Path, tmp_
         for path in (tmp_path / "other.npy", home / "feats.npy")
     )
     start, end = (one.measured(0, before.clean_ND) for one in (before, after))
-    by_hand = judge(start.scores, end.scores, start.values_N, end.values_N, defects=(start.defects_N, end.defects_N))
+    by_hand = judge(start, end)
     assert found.verdict == by_hand
     assert found.sentences == [*by_hand.sentences]
     assert found.to_dict()["verdict"]["outcome"] == by_hand.outcome

@@ -22,12 +22,12 @@ from dinocli.data.read import Reader
 from dinocli.data.sources import ImageList
 from dinocli.engine.build_views import probe_crop, view_specs
 from dinocli.engine.probe import PROBE_BATCH, Probe, ProbeSample
-from dinocli.engine.probe_result import ProbeFeatures
 from dinocli.engine.rare_features import RareFeatures
 from dinocli.errors import DataError
 from dinocli.models.features import extract
 from dinocli.models.tokens import POOLED
 from dinocli.progress import ProgressReporter
+from dinocli.quality.probe_result import ProbeFeatures
 
 SAMPLE = {"cpu": 300}
 """Number of images that are embedded again, about 8 times each, by device type; the same as in the guard of a run."""

@@ -164,7 +164,7 @@ def _view_rows(context: EvaluateContext) -> tuple[list[ScoreRow], Verdict | None
     table = score_rows(
         [
             [
-                *probe_scores(result.scores, result.values_N, result.defects_N),
+                *probe_scores(result),
                 *view_scores(views.probe.clean_ND, views.views_QND),
             ]
             for result, views in zip(measured, features, strict=True)
@@ -173,10 +173,9 @@ def _view_rows(context: EvaluateContext) -> tuple[list[ScoreRow], Verdict | None
     if len(features) == 1:
         return table, None, notes
     after, before = measured
-    defects = (before.defects_N, after.defects_N)
     same = features[0].probe.clean_ND.shape == before_ND.shape
-    verdict = judge(before.scores, after.scores, before.values_N, after.values_N, defects=defects, same_network=same)
-    lost = bool(defects_lost(*defects))
+    verdict = judge(before, after, same_network=same)
+    lost = bool(defects_lost(before, after))
     return [replace(row, verdict="worse") if row.key == KEY and lost else row for row in table], verdict, notes
 
 

@@ -2,7 +2,7 @@
 
 from dinocli.config.recipe import Recipe
 from dinocli.engine.loop import RunResult
-from dinocli.engine.probe_result import ProbeResult
+from dinocli.quality.probe_result import ProbeResult
 from dinocli.quality.verdict import DEFECT_DECREASE, Verdict
 
 FEW_IMAGES, FOUND_ALREADY, BARELY_MOVED, FAR_AWAY = 100, 0.9, 0.995, 0.7

@@ -6,8 +6,8 @@ from typing import Any
 
 from dinocli import __version__
 from dinocli.artifacts.run_folder import RunFolder
-from dinocli.engine.probe_result import ProbeResult
 from dinocli.engine.run_seconds import PAGE_FORWARDS
+from dinocli.quality.probe_result import ProbeResult
 from dinocli.quality.selection_score import SelectionScore
 from dinocli.quality.verdict import DEFECT_DECREASE, DEFECTS_MARGIN, STATISTICS_MARGIN, Gain, Verdict
 from dinocli.report.adapted_comparison import group_table, patch_sheet

@@ -9,12 +9,11 @@ from numpy.typing import NDArray
 
 from dinocli.data.labels import Labels
 from dinocli.engine.probe import Probe
-from dinocli.engine.probe_result import ProbeResult
 from dinocli.models.backbone import Backbone
 from dinocli.quality import defect_few_shot
 from dinocli.quality.few_shot import few_shot
 from dinocli.quality.knn import accuracy, knn_classify, macro_f1
-from dinocli.quality.probe_scores import SCORE_NAMES
+from dinocli.quality.probe_result import SCORE_NAMES, ProbeResult
 from dinocli.quality.retrieval import rank_classes
 from dinocli.quality.selection_score import CROP_QUADRANT, SelectionScore
 from dinocli.report.adapted_comparison import Sides

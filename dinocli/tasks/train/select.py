@@ -8,10 +8,10 @@ from typing import Literal
 from dinocli.engine.checkpoint import load_checkpoint
 from dinocli.engine.loop import RunResult
 from dinocli.engine.probe import Probe
-from dinocli.engine.probe_result import ProbeResult
 from dinocli.engine.run_seconds import PAGE_FORWARDS
 from dinocli.models.backbone import Backbone
 from dinocli.models.weight_interpolation import interpolated
+from dinocli.quality.probe_result import ProbeResult
 from dinocli.quality.selection_score import CROP_QUADRANT, SelectionScore
 from dinocli.quality.verdict import Verdict, gain, judge
 from dinocli.report.adapted_comparison import NOTHING, Sides
@@ -177,20 +177,17 @@ def final_verdict(
     """
     if result.stop_reason:
         return Verdict("worse", "start", f"The guard stopped the run at step {result.steps}: {result.stop_reason}.")
-    by_statistics = statistics or (None if adapted.step else adapted)
-    measured = filter(None, (start, adapted, by_statistics))
-    defects = [found.defects_N for found in measured if len(found.defects_N)]
-    verdict = judge(start.scores, adapted.scores, start.values_N, adapted.values_N, defects=defects, score=score)
+    verdict = judge(start, adapted, statistics or (None if adapted.step else adapted), score=score)
     if not adapted.scores.finite:
         return verdict
     if statistics:
-        between = gain("batch-norm statistics", start.values_N, statistics.values_N)
-        return replace(verdict, gains=(between, gain("training", statistics.values_N, adapted.values_N)))
+        between = gain("batch-norm statistics", start, statistics)
+        return replace(verdict, gains=(between, gain("training", statistics, adapted)))
     if adapted.step:
-        return replace(verdict, gains=(gain("training", start.values_N, adapted.values_N),))
+        return replace(verdict, gains=(gain("training", start, adapted),))
     # No step was better than the statistics before the first one.
     keep: Literal["statistics", "start"] = "statistics" if verdict.keep == "adapted" else "start"
-    return replace(verdict, keep=keep, gains=(gain("batch-norm statistics", start.values_N, adapted.values_N),))
+    return replace(verdict, keep=keep, gains=(gain("batch-norm statistics", start, adapted),))
 
 
 def student_kept(verdict: Verdict) -> Verdict:

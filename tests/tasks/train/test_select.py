@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from dinocli.engine.loop import RunResult
-from dinocli.engine.probe_result import ProbeResult
-from dinocli.quality.probe_scores import SCORE_NAMES, Scores
+from dinocli.quality.probe_result import SCORE_NAMES, ProbeResult, Scores
 from dinocli.quality.selection_score import TEACHER_NEIGHBOURS
 from dinocli.quality.verdict import Verdict
 from dinocli.tasks.train.advice import LOST_DEFECTS, next_steps
