@@ -112,7 +112,6 @@ def settle_compile(
     return True, f"compiled in {first:.0f} s: {compiled:.2g} s a step" + (f" instead of {plain:.2g} s" if plain else "")
 
 
-
 def _seconds(trial: Learner, one_step: Callable[[Learner], None], device: torch.device) -> float:
     """Return the time of the second of two steps, measured in the main process."""
     one_step(trial)

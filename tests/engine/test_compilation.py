@@ -130,7 +130,7 @@ class FailingStep:
         monkeypatch.setattr(compilation, "train_step", self)
         monkeypatch.setattr("torch.compiler.set_stance", self._stance)
 
-    def __call__(self, learner: Learner, slices: list[Batch], step: int) -> Tensor:
+    def __call__(self, learner: Learner, slices: list[Batch], step: int) -> torch.Tensor:
         if step == 1 and not self.stances:
             learner.updater.backward(learner.student([torch.randn(4, 3, 32, 32)], 1).logits_VBK.mean())
             raise self.error
