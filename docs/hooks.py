@@ -21,7 +21,7 @@ from dinocli.config.load import load_recipe, recipe_names
 from dinocli.config.recipe import Recipe
 
 ROOT = Path(__file__).resolve().parents[1]
-FROM_ROOT = {"LOG.md": "log.md", "CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.md"}
+FROM_ROOT = {f"{name}.md": f"{name.lower()}.md" for name in ("LOG", "CHANGELOG", "CONTRIBUTING", "SECURITY")}
 """Files of the root that are pages too."""
 
 WORDS = {int: "number", float: "number", str: "text", Path: "path"}
