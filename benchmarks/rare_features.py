@@ -45,9 +45,9 @@ from dinocli.quality.few_shot import few_shot
 from dinocli.quality.knn import accuracy, knn_classify, macro_f1
 from dinocli.quality.normalized_features import FLOOR, MEAN_WEIGHT
 from dinocli.quality.rarity import BankBuilder
-from dinocli.tasks.embed.embed_dry_run import count_rows
 from dinocli.tasks.embed.embed_options import EmbedOptions
 from dinocli.tasks.embed.embed_setup import prepare
+from dinocli.tasks.embed.forward_pass import count_rows
 
 BATCH, SHOTS = 32, (5, 20)
 SCORES = ("knn", "f1", "5-shot", "20-shot")

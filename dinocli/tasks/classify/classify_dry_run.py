@@ -1,11 +1,8 @@
 """`classify --dry-run`: number of images and labels, and estimated time of embedding."""
 
-import io
 from collections import Counter
 from typing import Any, BinaryIO
 
-from dinocli.artifacts.run_folder import latest_run
-from dinocli.data.sources import find_images
 from dinocli.file_set import check_free
 from dinocli.files import user_path
 from dinocli.progress import ProgressReporter
@@ -32,14 +29,11 @@ def dry_run(
     if takes_features(options):
         names = open_classified(options, saved, reporter, stdin)[0].names
     else:
-        from dinocli.tasks.embed.embed_dry_run import dry_run as embed_dry_run
+        from dinocli.tasks.embed.embed_dry_run import forecast
+        from dinocli.tasks.embed.embed_setup import prepare
 
-        listed = io.BytesIO(stdin.read() if stdin and "-" in options.inputs else b"")  # it is read twice
-        manifest = None if options.inputs else latest_run().read()
-        inputs = options.inputs or tuple(manifest["inputs"] if manifest else ())
-        names = list(find_images(inputs, stdin=listed, null=options.read.null, **options.read.naming(manifest)).names)
-        listed.seek(0)
-        seconds = embed_dry_run(embed_options(options), reporter, listed)["seconds"]
+        context = prepare(embed_options(options), reporter, stdin)
+        names, seconds = context.images.names, forecast(context)["seconds"]
     labelled: dict[str, int] = {}
     if options.labels:
         label_N, _, _ = read_training_labels(options, names, reporter)

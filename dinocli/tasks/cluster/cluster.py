@@ -134,28 +134,27 @@ def _write(
     reporter: ProgressReporter,
 ) -> list[Path]:
     """Write all files, the page last because it takes longest, and replace older ones together."""
-    table, drifted = options.table, findings.drifted
+    table, done = options.table, list[Path]()
     reporter.stage("writing tables and page")
     thumbnails = thumbnail_folder(options.page or table)
     with FileSet(table, [thumbnails.name]) as files:
+
+        def new(path: Path) -> Path:
+            done.append(path)
+            return files.new(path)
+
         if options.page and thumbnails.parent == table.parent:
             files.drop(thumbnails)  # thumbnails of an earlier page; the new page may embed all thumbnails
-        done = [table]
-        write_clusters(files.new(table), members, findings)
+        write_clusters(new(table), members, findings)
         if options.duplicates:
-            done.append(options.beside(DUPLICATES))
-            write_pairs(files.new(done[-1]), members, findings.same.pairs)
-            done.append(options.beside(DUPLICATE_GROUPS))
-            write_duplicate_groups(files.new(done[-1]), members, findings.again)
+            write_pairs(new(options.beside(DUPLICATES)), members, findings.same.pairs)
+            write_duplicate_groups(new(options.beside(DUPLICATE_GROUPS)), members, findings.again)
         if options.checks:
-            done.append(options.beside(ISSUES))
-            write_issues(files.new(done[-1]), members, findings.issues)
-        if drifted:
-            done.append(options.beside(DRIFT))
-            write_drift(files.new(done[-1]), drifted.names, drifted.features.score_M)
+            write_issues(new(options.beside(ISSUES)), members, findings.issues)
+        if findings.drifted:
+            write_drift(new(options.beside(DRIFT)), findings.drifted.names, findings.drifted.features.score_M)
         if options.select:
-            done.append(options.beside(SELECTED))
-            write_selected(files.new(done[-1]), members, findings.selected)
+            write_selected(new(options.beside(SELECTED)), members, findings.selected)
         if options.link_dir and members.root:
             done.append(Path(options.link_dir))
             labels_N, more = findings.number_N, {"copy": options.copy, "follow_links": options.follow_links}
@@ -163,13 +162,10 @@ def _write(
             if failed:
                 reporter.warn(f"{len(failed)} images are not in {options.link_dir}: {failed[0][0]}: {failed[0][1]}")
         if options.coco:
-            done.append(Path(options.coco))
-            root = str(members.root or "")
-            tags = image_tags(findings)
-            write_image_coco(files.new(done[-1]), root, members.names, tags, boxes=members.boxes, reporter=reporter)
+            path, root, tags = new(Path(options.coco)), str(members.root or ""), image_tags(findings)
+            write_image_coco(path, root, members.names, tags, boxes=members.boxes, reporter=reporter)
         if options.sheet:
-            done.append(Path(options.sheet))
-            write_sheet(files.new(done[-1]), members, findings.groups.grouping)
+            write_sheet(new(Path(options.sheet)), members, findings.groups.grouping)
         if options.page and (options.report or members.root):
             done.append(options.page)
             write_page(options.page, files, members, findings, outcome, reporter, options.seed)

@@ -21,10 +21,9 @@ from dinocli.file_set import claimed
 from dinocli.journal import check_same
 from dinocli.models.token_kinds import FITTED
 from dinocli.progress import ProgressReporter
-from dinocli.tasks.embed.embed_dry_run import count_rows
 from dinocli.tasks.embed.embed_options import STDOUT, EmbedOptions, EmbedResult
 from dinocli.tasks.embed.embed_setup import EmbedContext, prepare
-from dinocli.tasks.embed.forward_pass import stream
+from dinocli.tasks.embed.forward_pass import count_rows, stream
 from dinocli.tasks.embed.rare_fit import fit_rare, state_file
 
 
@@ -55,10 +54,9 @@ def embed(
         Interrupted: A signal stopped the command; `resume` continues it.
     """
     reporter, path = reporter or ProgressReporter(), options.path()
-    if path is None:
-        return _embed(options, reporter, stdin, stdout, None)
-    with claimed(*feature_outputs(path)):
-        check_free(path, force=options.force, resume=options.resume)
+    with claimed(*(feature_outputs(path) if path else ())):
+        if path:
+            check_free(path, force=options.force, resume=options.resume)
         return _embed(options, reporter, stdin, stdout, path)
 
 

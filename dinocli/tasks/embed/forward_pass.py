@@ -15,12 +15,15 @@ from torch import Tensor
 
 from dinocli.artifacts.partial_features import Bad, Rows
 from dinocli.data.bad_images import bad_limit
+from dinocli.data.parallel import thread_count
 from dinocli.data.region_of_interest import Box
+from dinocli.data.tiling import parse_tiling
 from dinocli.engine.image_batches import NO_BOX, ImageBatches, ImageTile
 from dinocli.engine.signals import Signals
 from dinocli.engine.square_resize import grouped, squares
 from dinocli.errors import Interrupted
 from dinocli.models.features import extract_each, l2_normalized
+from dinocli.report.text import byte_size
 from dinocli.tasks.embed.embed_setup import EmbedContext
 
 Batch = list[ImageTile]
@@ -39,6 +42,35 @@ class Sink(Protocol):
 
     def commit(self) -> None:
         """Flush the added rows to the disk."""
+
+
+def count_rows(context: EmbedContext) -> ImageBatches:
+    """Count the rows, and report their number and size."""
+    options, reporter = context.options, context.reporter
+    image_batches = ImageBatches(
+        context.images,
+        context.preprocess,
+        parse_tiling(options.tile),
+        thread_count(context.data.workers),
+        on_cpu=context.device.type == "cpu",
+        cell=context.cell,
+        progress=lambda done, total: reporter.progress("counting tiles", done, total),
+    )
+    shape = "x".join("?" if length < 0 else str(length) for length in context.row_shape)
+    reporter.line(
+        f"{len(image_batches)} rows of {shape} {options.dtype}: "
+        f"{byte_size(row_bytes(context, image_batches))}; "
+        f"images at {context.preprocess.size} px, {context.precision} on {context.device}"
+    )
+    return image_batches
+
+
+def row_bytes(context: EmbedContext, image_batches: ImageBatches) -> int:
+    """Return the size of all rows; if each image has its own grid, from the headers of the files."""
+    numbers = len(image_batches) * int(np.prod(context.shape, dtype=np.int64))
+    if context.options.to_folder and (cell := context.cell):
+        numbers = sum((height // cell) * (width // cell) for height, width in image_batches.sizes()) * context.shape[-1]
+    return numbers * np.dtype(context.options.dtype).itemsize
 
 
 def stream(context: EmbedContext, image_batches: ImageBatches, sink: Sink) -> None:
@@ -102,8 +134,15 @@ def computed(
                 numbers.append(context.tokens.numbers(names))
                 yield squares([canvases[place] for place in places], context.preprocess, context.device)
 
-    nothing = np.empty((0, *context.shape), np.float32)
     found: list[NDArray[np.float32]] = []
+
+    def complete() -> Iterator[tuple[Batch, Rows]]:
+        while waiting and len(found) == len(waiting[0][1]):  # at once for a batch without readable images
+            batch, groups = waiting.popleft()
+            rows_bD = _assembled(found, groups) if found else np.empty((0, *context.shape), np.float32)
+            found.clear()
+            yield batch, _with_known(batch, rows_bD, image_batches.known)
+
     for rows in extract_each(
         context.backbone,
         tensors(),
@@ -111,17 +150,10 @@ def computed(
         tokens=context.tokens,
         numbers=iter(numbers.popleft, None),
     ):
-        while not waiting[0][1]:
-            batch = waiting.popleft()[0]
-            yield batch, _with_known(batch, nothing, image_batches.known)
+        yield from complete()
         found.append(l2_normalized(rows) if options.normalize else rows)
-        if len(found) == len(waiting[0][1]):
-            batch, groups = waiting.popleft()
-            yield batch, _with_known(batch, _assembled(found, groups), image_batches.known)
-            found = []
-    while waiting:
-        batch = waiting.popleft()[0]
-        yield batch, _with_known(batch, nothing, image_batches.known)
+        yield from complete()
+    yield from complete()
 
 
 def _with_known(batch: Batch, rows_bD: Rows, known: Mapping[int, NDArray[np.float32]]) -> Rows:

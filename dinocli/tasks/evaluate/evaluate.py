@@ -70,13 +70,9 @@ def evaluate(
     Raises:
         DinocliError: Features, images, weights or labels cannot be used.
     """
-    reporter = reporter or ProgressReporter()
-    if not options.report:
+    with claimed(*([Path(options.report)] if options.report else [])):
         options.check()
-        return _evaluate(options, reporter, stdin)
-    with claimed(Path(options.report)):
-        options.check()
-        return _evaluate(options, reporter, stdin)
+        return _evaluate(options, reporter or ProgressReporter(), stdin)
 
 
 def _evaluate(options: EvaluateOptions, reporter: ProgressReporter, stdin: BinaryIO | None) -> EvaluateResult:
