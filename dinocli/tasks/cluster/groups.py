@@ -47,7 +47,7 @@ def find_groups(rows: NormalizedFeatures, options: ClusterOptions, reporter: Pro
         count = len(grouping.sizes_K)
         return FoundGroups(grouping, count > 0, f"{count} dense groups of at least {least} images", [])
     if options.k == AUTO:
-        reporter.stage(f"looking for the number of groups in {min(len(rows), 2000)} images")
+        reporter.stage("choosing the number of groups")
         choice = choose_k(rows, seed=options.seed)
         (reporter.line if choice.clear else reporter.warn)(choice.reason)
         reporter.stage("grouping")

@@ -99,7 +99,7 @@ def embed_views(
         f"{len(every):,} images are embedded again, {total // len(every)} times each at {preprocess.size} px, for "
         "scores of crops and views; --views 0 leaves these out"
     )
-    reporter.stage(f"embedding parts and augmented views with {maker.backbone.name}", total)
+    reporter.stage("embedding crops and views", total)
     features = probe.extract(maker.backbone, tokens)
     # In float32 on every device: bfloat16 alone changes a k-NN accuracy by half a point.
     view_features = [

@@ -86,7 +86,7 @@ def _evaluate(options: EvaluateOptions, reporter: ProgressReporter, stdin: Binar
         view_rows, verdict, view_notes = _view_rows(context)
         table, missing = table + view_rows, missing + view_notes
     for truth in truths:
-        reporter.stage(f"measuring with the labels of {truth.column}, {len(truth.rows_T)} images")
+        reporter.stage(f"measuring with labels: {truth.column}")
         table += _label_rows(context, truth)
     of_labels = [words for row in table if row.key == label_scores.HEADLINE and (words := difference_sentence(row))]
     result = EvaluateResult(
@@ -125,7 +125,7 @@ def _label_free_rows(context: EvaluateContext) -> tuple[list[ScoreRow], list[str
     notes = []
     if len(chosen) < images:
         notes.append(f"scores without labels are of a sample of {len(chosen):,} of {images:,} images")
-    context.reporter.stage(f"measuring without labels, {len(chosen)} images")
+    context.reporter.stage("measuring without labels")
     return score_rows([feature_scores(side.features(chosen), side.pooled(chosen)) for side in context.sides]), notes
 
 

@@ -77,7 +77,7 @@ def _export(options: ExportOptions, path: Path, reporter: ProgressReporter) -> E
     card = options.card
     reporter.stage("loading weights")
     whole = _opened(options, reporter)
-    reporter.stage(f"exporting to {options.format}, and comparing with the original network")
+    reporter.stage(f"exporting to {options.format} and checking")
     with FileSet(path) as files:
         part = files.new(path)
         difference = _write(part, options.format, whole)
