@@ -44,7 +44,7 @@ from dinocli.quality.energy_whitening import EnergyWhitening
 from dinocli.quality.few_shot import few_shot
 from dinocli.quality.knn import accuracy, knn_classify, macro_f1
 from dinocli.quality.normalized_features import FLOOR, MEAN_WEIGHT
-from dinocli.quality.rarity import BankBuilder
+from dinocli.quality.rarity import BANK_SIZE, ORDER, TEMPERATURE, BankBuilder
 from dinocli.tasks.embed.embed_options import EmbedOptions
 from dinocli.tasks.embed.embed_setup import prepare
 from dinocli.tasks.embed.forward_pass import count_rows
@@ -165,6 +165,24 @@ class Set:
             found.append([torch.cat(piece, 1) for piece in pieces])
         return [torch.cat(column) for column in zip(*found, strict=True)]
 
+    def near(self, radius: int) -> Tensor:
+        """Compute `pooled+rare` with rarity among patches of the same place, within `radius` cells of the grid."""
+        bank_images = np.random.default_rng(1).permutation(self.sample)[: BANK_SIZE // (2 * radius + 1) ** 2]
+        features, _ = self.product("pooled+rare")
+        parts = [F.normalize(self.pooled, dim=1) * math.sqrt(1 - features.share)]
+        for name in MAPS:
+            blocks = [(rows, maps[name]) for rows, maps in self.blocks(np.arange(len(self.names)))]
+            height, width = blocks[0][1].shape[2:]
+            bank = features.banks[name]
+            units_NhwD = torch.cat([bank.units(m).view(len(m), height, width, -1) for _, m in blocks])
+            places = [(row, column) for row in range(height) for column in range(width)]
+            rarity_NP = [_rarity_at(units_NhwD, torch.from_numpy(bank_images), *place, radius) for place in places]
+            rarity_Nhw = torch.stack(rarity_NP, 1).view(-1, height, width)
+            weight_Nhw = (rarity_Nhw.flatten(1) / (TEMPERATURE * rarity_Nhw[self.sample].std())).softmax(1)
+            means = [torch.einsum("bdn,bn->bd", maps.flatten(2), weight_Nhw[rows]) for rows, maps in blocks]
+            parts.append(F.normalize(torch.cat(means), dim=1) * math.sqrt(features.share / len(MAPS)))
+        return self.whitened(torch.cat(parts, 1))
+
     def joined(self, kind: str) -> Tensor:
         """Compute the features of `embed --tokens` before whitening."""
         features, rows_ND = self.product(kind)
@@ -196,6 +214,16 @@ class Set:
         return torch.cat([torch.cat(pair, 1) / math.sqrt(len(MAPS)) for pair in means])
 
 
+def _rarity_at(units_NhwD: Tensor, bank_images: Tensor, row: int, column: int, radius: int) -> Tensor:
+    """Return the rarity of the patch at one place of every image, among patches near that place, (N,)."""
+    near = [slice(max(0, place - radius), place + radius + 1) for place in (row, column)]
+    bank_IPD = units_NhwD[bank_images][:, near[0], near[1]].flatten(1, 2)
+    cosine_NM = units_NhwD[:, row, column] @ bank_IPD.flatten(0, 1).T
+    own_NI = torch.arange(len(units_NhwD))[:, None] == bank_images
+    cosine_NM[own_NI.repeat_interleave(bank_IPD.shape[1], 1)] = -torch.inf
+    return 1 - cosine_NM.topk(ORDER).values[:, -1]
+
+
 WAYS: dict[str, Callable[[Set], Tensor]] = {
     "pooled": lambda found: found.pooled,
     "pooled, whitened": lambda found: found.whitened(F.normalize(found.pooled, dim=1)),
@@ -207,6 +235,8 @@ WAYS: dict[str, Callable[[Set], Tensor]] = {
     "pooled+rare, whole mean": lambda found: found.whitened(found.joined("pooled+rare"), FLOOR, 1),
     "pooled+rare, floor 0.04": lambda found: found.whitened(found.joined("pooled+rare"), 0.04),
     "pooled+rare, floor 0.08": lambda found: found.whitened(found.joined("pooled+rare"), 0.08),
+    "pooled+rare, bank of the same place, 1 cell": lambda found: found.near(1),
+    "pooled+rare, bank of the same place, 2 cells": lambda found: found.near(2),
     "rare, not whitened": lambda found: found.parts(0.7)[0],
     "rare, temperature 0.5": lambda found: found.whitened(found.parts(0.5)[0]),
     "rare, temperature 1": lambda found: found.whitened(found.parts(1.0)[0]),
