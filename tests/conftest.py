@@ -1,34 +1,14 @@
 import gc
-import zlib
-from collections.abc import Iterator
+import os
+import sys
+import tempfile
+from collections.abc import Generator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 FIRST = ("tasks/train", "tasks/test_resume", "cli", "faults", "test_install", "tasks", "report", "device", "models")
 """Where the long files are, the longest first."""
-FORKING = (
-    "cli/",
-    "faults/",
-    "tasks/test_resume",
-    "tasks/search/",
-    "tasks/train/test_distill",
-    "artifacts/test_pa",
-    "engine/test_device",
-    "test_forks",
-    "test_readme",
-)
-"""Where tests start processes of `tests.forks`."""
-
-
-@pytest.fixture(scope="session", autouse=True)
-def own_cache_and_runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep decoded images out of the user's cache, and `runs/latest` out of the checkout, also in child processes."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        patch.chdir(tmp_path_factory.mktemp("checkout"))
-        yield
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -38,26 +18,10 @@ def pytest_configure(config: pytest.Config) -> None:
     """
     if hasattr(config.option, "loadscopereorder"):
         config.option.loadscopereorder = False
-    if hasattr(config, "workerinput") or not getattr(config.option, "numprocesses", None):
-        _prepare_torch()
+    if _runs_tests(config):
+        import torch
 
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Hand out whole files, and those that fork to one of two workers: its server loads torch for ten seconds."""
-    if config.option.dist != "loadfile":
-        return None
-    from xdist.scheduler import LoadFileScheduling
-
-    servers = max(1, len(config.option.tx) // 2)
-
-    class ServerScheduling(LoadFileScheduling):  # type: ignore[misc]
-        def _split_scope(self, nodeid: str) -> str:
-            file = super()._split_scope(nodeid)
-            forks = file.partition("tests/")[2].startswith(FORKING)
-            return f"forks {zlib.crc32(file.encode()) % servers}" if forks else file
-
-    return ServerScheduling(config, log)
+        torch.set_num_threads(1)  # nets this small lose more by waiting for other threads than they gain
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -71,13 +35,28 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
-def _prepare_torch() -> None:
-    import torch
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, object]:
+    """Give the tests a cache, a working folder and a fork server of their own, also in child processes.
 
-    from tests.device.pretend import pretend_device
+    Images decoded here stay out of the user's cache, and `runs/latest` out of the checkout.
+    """
+    if not _runs_tests(session.config):
+        return (yield)
+    with tempfile.TemporaryDirectory(prefix="dinocli-tests-") as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", f"{folder}/cache")
+        patch.chdir(folder)
+        patch.setattr(os, "fsync", lambda _: None)  # what tests kill is a process; the page cache outlives it
+        if "tests.forks" in sys.modules:
+            sys.modules["tests.forks"].serve()
+        from tests.device.pretend import pretend_device
 
-    pretend_device()  # autograd counts the kinds of devices at the first backward pass of a process, and never again
-    torch.set_num_threads(1)  # nets this small lose more by waiting for other threads than they gain
+        pretend_device()  # autograd counts the kinds of devices at the first backward pass, and never again
+        return (yield)
+
+
+def _runs_tests(config: pytest.Config) -> bool:
+    return hasattr(config, "workerinput") or not getattr(config.option, "numprocesses", None)
 
 
 def _place(path: Path) -> int:

@@ -1,53 +1,32 @@
-"""One process that has torch and the package loaded, from which tests fork theirs: an import takes seconds, a fork not.
+"""Processes forked from one that has torch and the package loaded: an import takes seconds, a fork milliseconds.
 
-There is one such server for each process of pytest; a second list of modules would replace the first.
+Python's fork server, but not in an interpreter of its own, which would import everything once more: `serve` forks the
+server from the process of pytest, before a test runs and while torch has no threads.
 """
 
+import faulthandler
+import importlib
+import logging
 import multiprocessing
 import os
-from collections.abc import Mapping
-from multiprocessing.process import BaseProcess
+import pkgutil
+import sys
+import threading
+import traceback
+import warnings
+from collections.abc import Mapping, Sequence
+from multiprocessing import forkserver, resource_tracker, util
 from pathlib import Path
+from types import ModuleType
+from unittest.mock import patch
+
+import dinocli
 
 ROOT = Path(__file__).resolve().parents[1]
-
-LOADED = (
-    "dinocli.artifacts.run_list",
-    "dinocli.cli.app",
-    "dinocli.cli.render",
-    "dinocli.cli.show_classify",
-    "dinocli.cli.show_cluster",
-    "dinocli.cli.show_compare",
-    "dinocli.cli.show_embed",
-    "dinocli.cli.show_evaluate",
-    "dinocli.cli.show_segment",
-    "dinocli.tasks.classify.classify",
-    "dinocli.tasks.classify.classify_dry_run",
-    "dinocli.tasks.cluster.cluster",
-    "dinocli.tasks.cluster.cluster_dry_run",
-    "dinocli.tasks.compare_runs",
-    "dinocli.tasks.embed.distributed_embed",
-    "dinocli.tasks.embed.embed",
-    "dinocli.tasks.embed.embed_dry_run",
-    "dinocli.tasks.embed.merge_shards",
-    "dinocli.tasks.evaluate.evaluate",
-    "dinocli.tasks.export.export",
-    "dinocli.tasks.search.search",
-    "dinocli.tasks.segment.answers",
-    "dinocli.tasks.segment.segment",
-    "dinocli.tasks.train.dry_run",
-    "dinocli.tasks.train.train",
-    "sklearn.manifold",
-    "torch.distributed",
-    "torch.utils.serialization",
-    "typer._adapters",
-    "typer._click.decorators",
-    "tests.networks",
-    "tests.warmed",
-)
-
 FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload([*LOADED])
+SPAWN = util.spawnv_passfds
+LATE = ("sklearn.manifold", "torch.distributed", "torch.utils.serialization", "typer._adapters", "tests.warmed")
+"""What commands import late, beside the modules of the package."""
 
 
 def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -57,12 +36,43 @@ def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
     return {**inherited, **ours, **(more or {})}
 
 
-def start(process: BaseProcess) -> None:
-    """Start a process of `FORKS`; the first one starts the server, where torch reads its number of threads."""
-    before = dict(os.environ)
-    os.environ.update(environment())
+def serve() -> None:
+    """Start the server of `FORKS`."""
+    resource_tracker.ensure_running()
+    with patch.object(util, "spawnv_passfds", _fork), warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # pytest-xdist has a thread, which holds nothing
+        forkserver.ensure_running()
+
+
+def _fork(_: str, arguments: Sequence[str], files: Sequence[int]) -> int:
+    """Do in a fork what `python -c COMMAND`, the last argument, would do with these files open; return its id."""
+    child = os.fork()
+    if child:
+        return child
     try:
-        process.start()
+        _leave_pytest(files)
+        modules = [module.name for module in pkgutil.walk_packages(dinocli.__path__, "dinocli.")]
+        for name in (*modules, *LATE):
+            if not name.endswith("__main__"):
+                importlib.import_module(name)
+        main = sys.modules["__main__"] = ModuleType("__main__")
+        exec(arguments[-1], vars(main))
+    except Exception:
+        traceback.print_exc()
     finally:
-        os.environ.clear()
-        os.environ.update(before)
+        os._exit(0)
+
+
+def _leave_pytest(files: Sequence[int]) -> None:
+    """Undo what pytest has done to its process: streams, hooks, warnings, environment, open files."""
+    faulthandler.disable()
+    logging.root.handlers.clear()
+    sys.stdin, sys.stdout, sys.stderr = sys.__stdin__, sys.__stdout__, sys.__stderr__
+    sys.unraisablehook, threading.excepthook = sys.__unraisablehook__, threading.__excepthook__
+    plain = environment()
+    os.environ.clear()
+    os.environ.update(plain)
+    for before, after in zip((2, *sorted(files)), (*sorted(files), 4096), strict=True):
+        os.closerange(before + 1, after)
+    util.spawnv_passfds = SPAWN
+    vars(forkserver._forkserver)["_lock"] = threading.Lock()  # `serve` holds the other one just now

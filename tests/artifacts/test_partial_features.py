@@ -11,7 +11,7 @@ from dinocli.artifacts.partial_features import PartialFeatures
 from dinocli.errors import UsageError
 from dinocli.progress import ProgressReporter
 from dinocli.tasks.embed.embed import embed
-from tests.forks import FORKS, start
+from tests.forks import FORKS
 from tests.tasks.embed.drive import job, write_images
 
 
@@ -44,7 +44,7 @@ def test_a_file_killed_twice_and_resumed_equals_an_uninterrupted_one(
     embed(job(folder, whole, max_bad="50%", tile=tile))
     for after in (10, 19):
         victim = FORKS.Process(target=_embed_and_die, args=(folder, out, after, commit_seconds, tile))
-        start(victim)
+        victim.start()
         victim.join(60)
         assert victim.exitcode == -signal.SIGKILL
         assert not out.exists()

@@ -18,7 +18,7 @@ from dinocli.models.create import create_backbone
 from dinocli.tasks.embed.embed import embed
 from dinocli.tasks.embed.embed_dry_run import dry_run
 from tests.artifacts.test_partial_features import Killer
-from tests.forks import FORKS, start
+from tests.forks import FORKS
 from tests.tasks.embed.drive import job, write_images
 
 HALF = (0.5, 0.5, 0.5)  # this model's mean and deviation
@@ -91,7 +91,7 @@ def _patches_and_die(folder: Path, out: Path, after: int) -> None:
 def test_an_interrupted_patch_folder_is_hidden_and_resumes(folder: Path, tmp_path: Path) -> None:
     embed(job(folder, tmp_path / "whole", kind="patch", keep_aspect=True))
     victim = FORKS.Process(target=_patches_and_die, args=(folder, tmp_path / "patches", 8))
-    start(victim)
+    victim.start()
     victim.join(60)
     assert victim.exitcode == -signal.SIGKILL
     assert not (tmp_path / "patches").exists()

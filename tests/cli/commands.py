@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tests.forks import FORKS, environment, start
+from tests.forks import FORKS, environment
 from tests.networks import TWO_BLOCKS
 
 TINY = (
@@ -115,7 +115,7 @@ def start_warm(
     out, err = Path(stdout or streams / f"{number}.out"), Path(stderr or streams / f"{number}.err")
     given = (list(map(str, arguments)), str(cwd), str(streams / f"{number}.in"), str(out), str(err), environment(env))
     process = FORKS.Process(target=_child, args=given)
-    start(process)
+    process.start()
     return Running(process, out, err)
 
 

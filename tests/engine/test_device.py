@@ -7,7 +7,7 @@ import torch
 
 from dinocli.engine.device import Precision, candidates, fastest, pick_device
 from dinocli.errors import UsageError
-from tests.forks import FORKS, start
+from tests.forks import FORKS
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
 
@@ -134,6 +134,6 @@ def test_freed_memory_is_kept() -> None:
     """In a separate process, because the setting is permanent."""
     ours, theirs = FORKS.Pipe()
     child = FORKS.Process(target=_before_and_after, args=(theirs,))
-    start(child)
+    child.start()
     assert ours.recv() == ((True, False), (False, True))
     child.join()

@@ -18,7 +18,7 @@ from dinocli.artifacts.feature_formats import write_features
 from dinocli.artifacts.partial_features import PartialFeatures
 from dinocli.engine.checkpoint import load_checkpoint, save_checkpoint
 from dinocli.tasks.segment.segment import segment
-from tests.forks import FORKS, start
+from tests.forks import FORKS
 from tests.tasks.segment.discs import Unlike, disc_options, make_discs
 from tests.tasks.segment.test_segment import contents
 
@@ -27,7 +27,7 @@ def with_limit(size: int, work: Callable[..., object], *given: Any) -> str:
     """Do some work in a process whose files may have so many bytes; return the message of its `OSError`."""
     ours, theirs = FORKS.Pipe()
     child = FORKS.Process(target=_limited, args=(theirs, size, work, given))
-    start(child)
+    child.start()
     child.join(60)
     assert ours.poll(), "it went through, or died"
     return str(ours.recv())

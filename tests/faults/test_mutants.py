@@ -16,7 +16,7 @@ from dinocli.data.read import Reader
 from dinocli.errors import DataError
 from tests.data.files import deep_png, noise, settings
 from tests.data.hostile import bombs, mutants
-from tests.forks import FORKS, start
+from tests.forks import FORKS
 
 MUTANTS, SAMPLE = 5000, 60
 SECONDS, BYTES = 20, 6 << 30
@@ -71,7 +71,7 @@ def read_mutants(folder: Path, each: int, seed: int) -> tuple[int, int]:
     """Read mutants of each file in a process of their own; return how many were pixels, and how many were refused."""
     ours, theirs = FORKS.Pipe()
     child = FORKS.Process(target=_read_all, args=(theirs, folder, each, seed))
-    start(child)
+    child.start()
     theirs.close()
     last: Any = ""
     try:

@@ -15,7 +15,7 @@ from dinocli.progress import ProgressReporter
 from dinocli.tasks.train.train import train
 from dinocli.tasks.train.train_options import TrainOptions
 from tests.engine.learners import tiny_recipe
-from tests.forks import FORKS, start
+from tests.forks import FORKS
 from tests.networks import TWO_BLOCKS
 
 PATIENCE = 120.0
@@ -80,7 +80,7 @@ def processes(what: TrainOptions, *, world: int = 1, shot: tuple[int, int] | Non
     started: list[ForkServerProcess] = []
     for rank in range(world):
         child = FORKS.Process(target=_child, args=(what, rank, world, port, shot))
-        start(child)
+        child.start()
         started.append(child)
     started[0].join(PATIENCE)
     for child in started[1:]:
