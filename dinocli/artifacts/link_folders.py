@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinocli.data.decode import image_size
+from dinocli.data.raster_windows import split_window
 from dinocli.data.tar_shards import image_source, read_source, split_member
 from dinocli.errors import DataError, UsageError
 from dinocli.files import named_errors, write_atomic
@@ -118,6 +119,8 @@ def _link_or_copy(image: Path, target: Path, *, copy: bool) -> None:
         image_size(image)
         write_atomic(target, read_source(image_source(str(image))))
         return
+    if split_window(str(image))[1]:
+        raise DataError("it is a window of a raster, which has no file of its own")
     if not os.path.lexists(image):
         raise FileNotFoundError(2, "no such file")
     if copy:

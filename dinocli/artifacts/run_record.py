@@ -33,6 +33,7 @@ class Naming(Stored):
     include: list[Name] = Field(default_factory=list)
     exclude: list[Name] = Field(default_factory=list)
     root: Name = ""
+    window: int = Field(default=0, ge=0)
 
 
 class Request(Stored):

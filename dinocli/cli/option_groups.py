@@ -37,6 +37,7 @@ def read_options(
     include: opt.Include = None,
     exclude: opt.Exclude = None,
     root: opt.Root = "",
+    window: opt.Window = None,
     range_: opt.Range = None,
     nodata: opt.Nodata = None,
     channels: opt.Channels = None,

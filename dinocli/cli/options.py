@@ -60,6 +60,17 @@ Root = Annotated[
         callback=paths.data,
     ),
 ]
+Window = Annotated[
+    int | None,
+    option(
+        "--window",
+        metavar="PIXELS",
+        panel=INPUT,
+        min=16,
+        help="Read TIFF files by windows of this side, each an image.",
+        show_default="1024 above 1 GiB",
+    ),
+]
 Range = Annotated[
     str | None,
     option(

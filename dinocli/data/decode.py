@@ -19,8 +19,9 @@ from dinocli.data.image_formats import decoders
 from dinocli.data.limits import Allowance, check_pixels
 from dinocli.data.pil_decode import RAW_CHANNELS_ADVICE, decoded, from_pil, read_with_pil
 from dinocli.data.pixels import Decoded, Pixels, append_alpha, select_channels
+from dinocli.data.raster_windows import split_window
 from dinocli.data.tar_shards import Source, decoder_input, image_source
-from dinocli.data.tiff import NEEDS_CODECS, ForPil, is_tiff, read_tiff, tiff_pages, tiff_size
+from dinocli.data.tiff import NEEDS_CODECS, ForPil, TiffReading, is_tiff, read_tiff, tiff_pages, tiff_size
 from dinocli.errors import DataError
 
 _OTHER_CONTENT = (
@@ -109,7 +110,10 @@ def image_size(path: str | Path, *, page: int = 0) -> tuple[int, int]:
     EXIF orientation is not applied: a PNG may store it behind the pixels, where finding it costs a full decode.
     """
     with _one_line_errors(path):
-        source = image_source(str(path))
+        file, box = split_window(str(path))
+        if box:
+            return box[3], box[2]
+        source = image_source(file)
         head = _head(source)[0]
         if is_dicom(head):
             height, width = dicom_size(source)
@@ -131,7 +135,7 @@ def page_count(path: str | Path, *, channels: Channels = (), z: str = "") -> tup
     frames count as 2: counting the frames of a long animation is slow.
     """
     with _one_line_errors(path):
-        source = image_source(str(path))
+        source = image_source(split_window(str(path))[0])
         head = _head(source)[0]
         if is_dicom(head):
             return dicom_frames(source), 0
@@ -158,6 +162,7 @@ def _one_line_errors(path: str | Path) -> Iterator[None]:
 
 
 def _decode(path: str, page: int, channels: Channels, min_side: int, allowance: Allowance, z: str) -> Decoded:
+    path, box = split_window(path)
     source = image_source(path)
     head, file_bytes = _head(source)
     if is_dicom(head) or not is_tiff(head[:4]):  # the preamble of a DICOM may be the header of a TIFF
@@ -173,7 +178,7 @@ def _decode(path: str, page: int, channels: Channels, min_side: int, allowance: 
                 read_array(source, any_channels=any_channels, allowance=allowance, file_bytes=file_bytes), channels
             )
         return _select_channels(read_with_pil(source, head, page, min_side, allowance, file_bytes), channels)
-    page_or_tags = read_tiff(source, page, channels, z, allowance, file_bytes)
+    page_or_tags = read_tiff(source, TiffReading(page, channels, z, box), allowance, file_bytes)
     if isinstance(page_or_tags, Decoded):
         dtype = page_or_tags.colour.dtype
         if dtype.kind not in "uif":

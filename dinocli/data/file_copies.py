@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 
+from dinocli.data.raster_windows import split_window
 from dinocli.data.tar_shards import decoder_input, image_source, size_and_mtime
 
 
@@ -42,11 +43,11 @@ def equal_files(paths: Sequence[str], others: Sequence[str]) -> dict[int, int]:
 
 
 def _sizes(paths: Sequence[str]) -> list[int]:
-    """Return the sizes in bytes; -1 for missing files."""
+    """Return the sizes in bytes; -1 for missing files, and for windows of rasters, which are parts of a file."""
     sizes = []
     for path in paths:
         try:
-            sizes.append(size_and_mtime(path)[0])
+            sizes.append(-1 if split_window(path)[1] else size_and_mtime(path)[0])
         except OSError:
             sizes.append(-1)
     return sizes

@@ -5,10 +5,11 @@ Source: OGC GeoTIFF Standard 1.1; order and half-pixel shift of the transform as
 
 import struct
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tifffile
 
+from dinocli.data.raster_windows import split_window
 from dinocli.data.tar_shards import decoder_input, image_source
 from dinocli.data.tiff_pages import orientation, page_of
 from dinocli.errors import DataError
@@ -55,6 +56,7 @@ def georeference_of(path: str) -> Georeference | None:
     """Return the place of an image on the ground; None unless it is an upright GeoTIFF, by its suffix too."""
     if not path.lower().endswith((".tif", ".tiff")):
         return None
+    path, box = split_window(path)
     try:
         with tifffile.TiffFile(decoder_input(image_source(path))) as file:
             first = page_of(file, 0)
@@ -64,11 +66,27 @@ def georeference_of(path: str) -> Georeference | None:
         return None  # an image that cannot be read is reported by its reader
     if _KEYS not in values or not upright:
         return None
+    if box:
+        values = _moved(values, box[0], box[1])
     tags = [(code, _TAGS[code], 0 if _TAGS[code] == "s" else len(value), value, True) for code, value in values.items()]
     keys = _geo_keys(values[_KEYS])
     number = keys.get(_PROJECTED, keys.get(_GEOGRAPHIC, _USER_DEFINED))
     crs = f"EPSG:{number}" if number != _USER_DEFINED else ""
     return Georeference(tags, _transform(values, is_point=keys.get(_RASTER_TYPE) == _POINT), crs)
+
+
+def _moved(values: dict[int, Any], left: int, top: int) -> dict[int, Any]:
+    """Return the tags of a window whose corner is at (left, top), pixels."""
+    moved = dict(values)
+    if len(values.get(_MATRIX, ())) == 16:
+        a, b, c, x0, d, e, f, y0, *rest = values[_MATRIX]
+        moved[_MATRIX] = (a, b, c, x0 + a * left + b * top, d, e, f, y0 + d * left + e * top, *rest)
+    points = [values.get(_TIEPOINT, ())[start : start + 6] for start in range(0, len(values.get(_TIEPOINT, ())), 6)]
+    if points:
+        moved[_TIEPOINT] = tuple(
+            number for column, row, *rest in points for number in (column - left, row - top, *rest)
+        )
+    return moved
 
 
 def _geo_keys(directory: Sequence[int]) -> dict[int, int]:

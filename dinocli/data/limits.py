@@ -69,13 +69,15 @@ class Allowance:
         if free and needed > free:
             raise DataError(
                 f"decoding needs about {needed / 1e9:.1f} GB of memory, {free / 1e9:.1f} are free; "
-                "cut the image into tiles first"
+                "cut the image, or read a TIFF by windows (--window 1024)"
             )
 
 
 def check_pixels(height: int, width: int) -> None:
     """Raise `DataError` for an empty image, or one of more than `MAX_PIXELS`."""
     if height * width > MAX_PIXELS:
-        raise DataError(f"{width} x {height} pixels are more than {MAX_PIXELS:,}; cut the image into tiles first")
+        raise DataError(
+            f"{width} x {height} pixels are more than {MAX_PIXELS:,}; cut the image, or save it as TIFF with tiles"
+        )
     if height < 1 or width < 1:
         raise DataError(f"an image of {width} x {height} pixels")

@@ -18,6 +18,7 @@ from dinocli.data.image_formats import image_suffixes
 from dinocli.data.mask_names import mask_names
 from dinocli.data.name_patterns import select_names
 from dinocli.data.path_list import listed_paths, read_path_list
+from dinocli.data.raster_windows import WINDOW, split_window, window_paths
 from dinocli.data.relative_names import escaped_names, relative_names, root_folder
 from dinocli.data.tar_shards import expand_braces, is_shard, refuse_compressed, size_and_mtime, split_member
 from dinocli.errors import DataError
@@ -81,6 +82,7 @@ def find_images(
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
     root: str = "",
+    window: int = 0,
 ) -> ImageList:
     """List the images of the inputs.
 
@@ -96,6 +98,7 @@ def find_images(
             folder and file name of an image (``masks``, ``*_mask.png``), one with a slash with its path and the ends of
             it (``b/masks``).
         root: Folder that names are relative to; empty for the input folder, or the deepest common parent of several.
+        window: As `window_paths`: side of the windows of large TIFF files, pixels.
 
     Returns:
         The same list for any order of the inputs; an image named twice is listed once.
@@ -111,7 +114,7 @@ def find_images(
         for path, is_folder in _expand(entry, stdin, null, walk):
             absolute = os.path.abspath(path)
             member = split_member(absolute)
-            tops.add(absolute if is_folder else os.path.dirname(member[0] if member else absolute))
+            tops.add(absolute if is_folder else os.path.dirname(member[0] if member else split_window(absolute)[0]))
             if is_folder:
                 paths.update(walk.images(absolute))
             else:
@@ -121,6 +124,7 @@ def find_images(
         note = f"; {walk.note()}" if walk.note() else ""
         suffixes = " ".join(image_suffixes())
         raise DataError(f"no image in {named} (looked for {suffixes}){note}; other files have to be named one by one")
+    paths, window_note = _with_windows(paths, window)
     top = root_folder(root, paths, tops)
     names, bad = relative_names(top, paths)
     bad += escaped_names(top, walk.bad_members)
@@ -128,13 +132,19 @@ def find_images(
     if not selected:
         reason = "; ".join(notes) if names else f"all {len(bad)} are left out, such as {bad[0][0]}: {bad[0][1]}"
         raise DataError(f"no usable image in {named}: {reason}")
-    return ImageList(Path(top), selected, bad, tuple(filter(None, [walk.note(), *notes, *_suspect_notes(selected)])))
+    every_note = [walk.note(), window_note, *notes, *_suspect_notes(selected)]
+    return ImageList(Path(top), selected, bad, tuple(filter(None, every_note)))
 
 
 def check_input(entry: str) -> None:
     """Raise a `DataError` for an input that cannot exist; nothing is listed, and patterns are not looked into."""
     listed = entry.startswith("@")
-    there = os.path.lexists(entry) or (listed and os.path.lexists(entry[1:])) or split_member(entry)
+    there = (
+        os.path.lexists(entry)
+        or (listed and os.path.lexists(entry[1:]))
+        or split_member(entry)
+        or split_window(entry)[1]
+    )
     if not (entry == "-" or "\0" in entry or there or glob.has_magic(entry) or len(expand_braces(entry)) > 1):
         _ = read_path_list(entry[1:]) if listed else _expand(entry, None, False, FolderWalk())
 
@@ -154,7 +164,7 @@ def _expand(entry: str, stdin: BinaryIO | None, null: bool, walk: FolderWalk) ->
     if os.path.lexists(entry):
         refuse_compressed(entry)
         return [(entry, _is_folder(entry))]
-    if split_member(entry):
+    if _is_part(entry):
         return [(entry, False)]
     if entry.startswith("@"):
         return _listed(read_path_list(entry[1:]))
@@ -169,6 +179,23 @@ def _expand(entry: str, stdin: BinaryIO | None, null: bool, walk: FolderWalk) ->
     if not matches:
         raise DataError(missing_input(entry))
     return _matched(matches, entry, walk)
+
+
+def _is_part(path: str) -> bool:
+    """Return whether a path leads to an image in an archive or to a window of a raster."""
+    return bool(split_member(path) or split_window(path)[1])
+
+
+def _with_windows(paths: set[str], side: int) -> tuple[set[str], str]:
+    """Replace large rasters by their windows, and describe that in one line."""
+    windows = {path: found for path in paths if (found := window_paths(path, side))}
+    if not windows:
+        return paths, ""
+    count, first = sum(map(len, windows.values())), os.path.basename(min(windows))
+    rasters = first if len(windows) == 1 else f"{len(windows):,} rasters, such as {first},"
+    verb = "is" if len(windows) == 1 else "are"
+    note = f"{rasters} {verb} read as {count:,} windows of {side or WINDOW} px (--window), each an image of its own"
+    return paths.difference(windows).union(*windows.values()), note
 
 
 def _is_folder(path: str) -> bool:

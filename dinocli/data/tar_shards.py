@@ -18,6 +18,7 @@ from threading import Lock
 from typing import Any, BinaryIO
 
 from dinocli.data.image_formats import image_suffixes
+from dinocli.data.raster_windows import split_window
 from dinocli.data.text_tables import is_utf8
 from dinocli.errors import DataError
 
@@ -135,6 +136,8 @@ def read_source(source: Source) -> bytes:
 def size_and_mtime(path: str) -> tuple[int, int]:
     """Return size in bytes and modification time in ns; for an image in an archive, the archive's time plus its offset.
 
+    A window of a raster has those of the whole file.
+
     Raises:
         OSError: There is no such file.
     """
@@ -145,7 +148,7 @@ def size_and_mtime(path: str) -> tuple[int, int]:
         except KeyError:
             raise FileNotFoundError(2, "no such image in the archive", path) from None
         return size, shard.stamp[1] + offset
-    status = os.stat(path)
+    status = os.stat(split_window(path)[0])
     return status.st_size, status.st_mtime_ns
 
 

@@ -6,6 +6,7 @@ decompress LZW and other codecs.
 
 import math
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -26,6 +27,7 @@ from dinocli.data.tar_shards import Source, decoder_input
 from dinocli.data.tiff_pages import (
     RGB,
     WHITE_IS_ZERO,
+    YCBCR,
     masked_pixels,
     nodata_of,
     page_of,
@@ -35,9 +37,11 @@ from dinocli.data.tiff_pages import (
 )
 from dinocli.data.tiff_samples import SEPARATE, page_samples, palette_colours, reserve_page, split_alpha, upright_page
 from dinocli.data.tiff_stack import projected, stack_pages, stack_shape
+from dinocli.data.tiff_window import Box
 from dinocli.errors import DataError
 
-_BLACK_IS_ZERO, _PALETTE, _YCBCR = 1, 3, 6  # PhotometricInterpretation
+_BLACK_IS_ZERO, _PALETTE = 1, 3  # PhotometricInterpretation
+_JPEG = 7  # Compression
 _GDAL_METADATA = 42112  # tag
 MAX_COUNTED_PAGES = 64
 """Pages after which counting stops."""
@@ -96,18 +100,31 @@ def tiff_pages(source: Source, channels: Channels = (), z: str = "") -> tuple[in
         return len(areas), int(np.argmax(areas)) if areas else 0
 
 
-def read_tiff(
-    source: Source, page: int, channels: Channels, z: str, allowance: Allowance, file_bytes: int
-) -> Decoded | ForPil:
+@dataclass(frozen=True)
+class TiffReading:
+    """The part of a TIFF file that is read.
+
+    Args:
+        page: Page, from 0.
+        channels: Channels to select; empty for grey or RGB, with alpha separate.
+        z: As `Preprocess.z`.
+        box: Window (left, top, width, height); None for whole pages.
+    """
+
+    page: int = 0
+    channels: Channels = ()
+    z: str = ""
+    box: Box | None = None
+
+
+def read_tiff(source: Source, reading: TiffReading, allowance: Allowance, file_bytes: int) -> Decoded | ForPil:
     """Read one page, or return its tags if PIL has to decode it.
 
     Microscopes write each channel as a page. If pages hold a single channel, channel c is therefore page ``page + c``.
 
     Args:
         source: Path or content of a TIFF file.
-        page: Page, from 0.
-        channels: Channels to select; empty for grey or RGB, with alpha separate.
-        z: As `Preprocess.z`.
+        reading: The part that is read.
         allowance: Memory limit, checked before the page is decoded.
         file_bytes: Size of the file, bytes.
 
@@ -119,56 +136,57 @@ def read_tiff(
         DataError: No such page or channel, channels have to be selected, or more pixels than the file can hold.
     """
     with tifffile.TiffFile(decoder_input(source)) as file:
-        if z:
-            return _read_stack(file, page, channels, z, allowance, file_bytes)
-        first = page_of(file, page)
-        image = _read_page(file, first, page, channels, allowance, file_bytes)
-        masked = masked_pixels(file, first)
+        if reading.z:
+            return _read_stack(file, reading, allowance, file_bytes)
+        first = page_of(file, reading.page)
+        image = _read_page(file, first, reading, allowance, file_bytes)
+        masked = masked_pixels(file, first, partial(page_samples, box=reading.box))
         return image if masked is None else replace(image, masked=masked)
 
 
-def _read_page(
-    file: Any, first: Any, page: int, channels: Channels, allowance: Allowance, file_bytes: int
-) -> Decoded | ForPil:
+def _read_page(file: Any, first: Any, reading: TiffReading, allowance: Allowance, file_bytes: int) -> Decoded | ForPil:
     """Read a page as `read_tiff`, without its mask."""
-    reserve_page(first, 1, allowance, file_bytes)
+    channels, box = reading.channels, reading.box
+    reserve_page(first, 1, allowance, file_bytes, box)
     known = first.photometric in (WHITE_IS_ZERO, _BLACK_IS_ZERO, RGB)
     single = first.samplesperpixel == 1 and first.photometric != _PALETTE
     if channels == PAGES and not single:
         raise DataError("each page has several channels; select some, as --channels 0,1,2")
-    planes = _planes(file, first, page, channels) if channels and single else []
+    planes = _planes(file, first, reading.page, channels) if channels and single else []
     if planes:
-        reserve_page(first, len(planes), allowance, file_bytes)
+        reserve_page(first, len(planes), allowance, file_bytes, box)
     packed = 1 < first.bitspersample < 8 and first.samplesperpixel == 1
-    if first.photometric == _PALETTE and first.bitspersample > 8 and first.colormap is not None:
-        colours = palette_colours(first)
+    palette = first.photometric == _PALETTE and first.colormap is not None
+    if palette and (first.bitspersample > 8 or box):
+        colours = palette_colours(first, box)
         return upright_page(select_channels(colours, channels) if channels else colours, first)
-    if packed or first.photometric in (_PALETTE, _YCBCR) or (not known and not channels):
-        return _for_pil(first, planes)
+    jpeg_window = box is not None and first.photometric == YCBCR and first.compression == _JPEG  # tifffile gives RGB
+    if packed or (first.photometric in (_PALETTE, YCBCR) and not jpeg_window) or not (known or jpeg_window or channels):
+        return _for_pil(first, planes, box)
     try:
         if planes:
-            return upright_page(np.concatenate([page_samples(plane) for plane in planes], axis=-1), first)
-        samples = page_samples(first)
+            return upright_page(np.concatenate([page_samples(plane, box) for plane in planes], axis=-1), first)
+        samples = page_samples(first, box)
     except (ValueError, NotImplementedError, ImportError) as error:
         if _needs_codec(error):
-            return _for_pil(first, planes)
+            return _for_pil(first, planes, box)
         raise
     if channels:
         return upright_page(select_channels(samples, channels, gdal_names(text_of(first, _GDAL_METADATA))), first)
     return split_alpha(samples, first)
 
 
-def _read_stack(file: Any, page: int, channels: Channels, z: str, allowance: Allowance, file_bytes: int) -> Decoded:
+def _read_stack(file: Any, reading: TiffReading, allowance: Allowance, file_bytes: int) -> Decoded:
     """Read and project planes of a stack; if a page has several samples, those are the channels."""
-    first = file.pages.first
-    reserve_page(first, 1, allowance, file_bytes)
+    first, channels, z, box = file.pages.first, reading.channels, reading.z, reading.box
+    reserve_page(first, 1, allowance, file_bytes, box)
     single = first.samplesperpixel == 1
-    by_channel = stack_pages(file, z, channels if single else (), page)
+    by_channel = stack_pages(file, z, channels if single else (), reading.page)
     if not channels and len(by_channel) not in (1, 3):
         raise DataError(unnamed_channels(len(by_channel)))
-    reserve_page(first, sum(map(len, by_channel)), allowance, file_bytes)
+    reserve_page(first, sum(map(len, by_channel)), allowance, file_bytes, box)
     try:
-        projections = [projected([page_samples(plane) for plane in planes], z) for planes in by_channel]
+        projections = [projected([page_samples(plane, box) for plane in planes], z) for planes in by_channel]
         samples = np.concatenate(projections, axis=-1)
     except (ValueError, NotImplementedError, ImportError) as error:
         if _needs_codec(error):
@@ -210,14 +228,16 @@ def _needs_codec(error: Exception) -> bool:
     return isinstance(error, ImportError) or "imagecodecs" in str(error)
 
 
-def _for_pil(page: Any, planes: list[Any]) -> ForPil:
+def _for_pil(page: Any, planes: list[Any], box: Box | None) -> ForPil:
+    common = (WHITE_IS_ZERO, _BLACK_IS_ZERO, RGB, _PALETTE, YCBCR)
+    colours = "" if page.photometric in common else str(getattr(page.photometric, "name", page.photometric))
+    if box:
+        raise DataError(f"no windows of {colours} can be read: save it as RGB" if colours else NEEDS_CODECS)
     if page.planarconfig == SEPARATE and page.samplesperpixel > 1 and page.bitspersample > 8:
         raise DataError(NEEDS_CODECS)  # PIL reads other values
     frames = tuple(plane.index for plane in planes or [page])
     if not all(isinstance(frame, int) for frame in frames):
         raise DataError("the image behind the thumbnail cannot be decompressed here: pip install 'dinocli[tiff]'")
-    common = (WHITE_IS_ZERO, _BLACK_IS_ZERO, RGB, _PALETTE, _YCBCR)
-    colours = "" if page.photometric in common else str(getattr(page.photometric, "name", page.photometric))
     bands = page.samplesperpixel if page.photometric in (WHITE_IS_ZERO, _BLACK_IS_ZERO) else 0
     return ForPil(
         frames, bool(planes), page.photometric == WHITE_IS_ZERO, nodata_of(page), page.dtype, colours, bands=bands

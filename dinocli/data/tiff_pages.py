@@ -5,7 +5,7 @@ the other planes directly behind it.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy as np
 from dinocli.data.pixels import Mask, Pixels, apply_orientation
 from dinocli.errors import DataError
 
-WHITE_IS_ZERO, RGB = 0, 2
+WHITE_IS_ZERO, RGB, YCBCR = 0, 2, 6
 """Values of PhotometricInterpretation."""
 
 _BLACK_IS_ZERO = 1
@@ -66,15 +66,20 @@ def orientation(page: Any) -> int:
     return int(tag.value) if tag is not None else 1
 
 
-def masked_pixels(file: Any, page: Any) -> Mask | None:
-    """Return the pixels that a mask page hides; GIS tools write it after its image. None without one."""
+def masked_pixels(file: Any, page: Any, read: Callable[[Any], Pixels]) -> Mask | None:
+    """Return the pixels that a mask page hides; GIS tools write it after its image. None without one.
+
+    Args:
+        file: `tifffile.TiffFile`.
+        page: Page of the image.
+        read: Reads the mask page, (h, w, 1).
+    """
     if not isinstance(page.index, int):
         return None
     for mask in islice(file.pages, page.index + 1, page.index + 1 + _MAX_MASK_DISTANCE):
         fits = page_size(mask) == page_size(page) and mask.samplesperpixel == 1
         if mask.subfiletype & _MASK and not mask.subfiletype & _REDUCED and fits:
-            hidden = mask.asarray(maxworkers=1).reshape(*page_size(page), 1) == 0
-            return apply_orientation(hidden, orientation(page))
+            return apply_orientation(read(mask) == 0, orientation(page))
         if not mask.subfiletype & (_MASK | _REDUCED):
             return None
     return None

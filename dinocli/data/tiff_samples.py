@@ -8,7 +8,8 @@ import numpy as np
 
 from dinocli.data.limits import Allowance, check_pixels
 from dinocli.data.pixels import Decoded, Pixels, apply_orientation, unnamed_channels
-from dinocli.data.tiff_pages import RGB, WHITE_IS_ZERO, nodata_of, orientation, page_size
+from dinocli.data.tiff_pages import RGB, WHITE_IS_ZERO, YCBCR, nodata_of, orientation, page_size
+from dinocli.data.tiff_window import Box, window_samples
 from dinocli.errors import DataError
 
 _ASSOCIATED, _UNASSOCIATED = 1, 2  # ExtraSamples
@@ -18,9 +19,12 @@ SEPARATE = 2
 _OFFSET_BYTES = 4  # minimum size of the offset that the file stores for each tile or strip
 
 
-def reserve_page(page: Any, planes: int, allowance: Allowance, file_bytes: int) -> None:
-    """Check the memory for a number of pages, and refuse more tiles or strips than the file can list."""
-    height, width = page_size(page)
+def reserve_page(page: Any, planes: int, allowance: Allowance, file_bytes: int, box: Box | None = None) -> None:
+    """Check the memory for a number of pages, and refuse more tiles or strips than the file can list.
+
+    With a box, only that window of the pages is read.
+    """
+    height, width = (box[3], box[2]) if box else page_size(page)
     check_pixels(height, width)
     rows, columns = (page.tilelength, page.tilewidth) if page.is_tiled else (min(page.rowsperstrip, height), width)
     tiles = math.ceil(height / max(1, rows)) * math.ceil(width / max(1, columns))
@@ -31,11 +35,18 @@ def reserve_page(page: Any, planes: int, allowance: Allowance, file_bytes: int) 
     allowance.reserve(height, width, samples * max(8, page.bitspersample) // 8, file_bytes)
 
 
-def page_samples(page: Any) -> Pixels:
-    """Decode a page to (h, w, samples), native byte order, BlackIsZero, fewer than 8 bits scaled to 0 to 255."""
+def page_samples(page: Any, box: Box | None = None) -> Pixels:
+    """Decode a page to (h, w, samples), native byte order, BlackIsZero, fewer than 8 bits scaled to 0 to 255.
+
+    With a box (left, top, width, height), only that window is read.
+    """
     axes: str = page.axes
     keyframe = page.keyframe  # other pages of a series lack most tags
-    pixels: Pixels = page.asarray(maxworkers=1)
+    pixels: Pixels
+    if box is None:
+        pixels = page.asarray(maxworkers=1)
+    else:
+        axes, pixels = "YXS", window_samples(page, box)
     if "S" not in axes:
         axes, pixels = axes + "S", pixels[..., None]
     if sorted(axes) != ["S", "X", "Y"]:
@@ -51,10 +62,11 @@ def page_samples(page: Any) -> Pixels:
     return pixels
 
 
-def palette_colours(page: Any) -> Pixels:
-    """Return the RGB colours of a page with 16-bit palette indices, which PIL does not support."""
-    colours: Pixels = np.ascontiguousarray(page.colormap.T)[page.asarray(maxworkers=1)]
-    return colours
+def palette_colours(page: Any, box: Box | None = None) -> Pixels:
+    """Return the RGB colours of a page with palette: 16 bits for 16-bit indices, else 8 bits."""
+    index = page.asarray(maxworkers=1) if box is None else window_samples(page, box)[..., 0]
+    colours: Pixels = np.ascontiguousarray(page.colormap.T)[index]
+    return colours if page.bitspersample > 8 else (colours >> 8).astype(np.uint8)
 
 
 def upright_page(pixels: Pixels, page: Any) -> Decoded:
@@ -66,7 +78,7 @@ def upright_page(pixels: Pixels, page: Any) -> Decoded:
 def split_alpha(pixels: Pixels, page: Any) -> Decoded:
     """Split the samples of a page into grey or RGB, and alpha if ExtraSamples says so."""
     count, extra = pixels.shape[-1], tuple(int(kind) for kind in page.extrasamples)
-    colours = 3 if page.photometric == RGB else 1
+    colours = 3 if page.photometric in (RGB, YCBCR) else 1
     if count == colours + 1 and extra[:1] in ((_ASSOCIATED,), (_UNASSOCIATED,)):
         image = upright_page(pixels, page)
         colour, alpha = image.colour[..., :-1], image.colour[..., -1:]

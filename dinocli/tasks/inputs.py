@@ -35,6 +35,7 @@ class ReadOptions:
         include: Patterns of image names; other images are left out. Empty includes all.
         exclude: Patterns of image names to leave out.
         root: Folder that names are relative to; empty for the input folder, or the deepest common parent of several.
+        window: Side of the windows of large TIFF files, pixels; 0: only those that are too large, by 1024.
     """
 
     range: str = ""
@@ -49,6 +50,7 @@ class ReadOptions:
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     root: str = ""
+    window: int = 0
 
     def given(self) -> list[str]:
         """Return the command-line names of the options that differ from their defaults, except `--null`."""
@@ -56,13 +58,13 @@ class ReadOptions:
         return [f"--{name.replace('_', '-')}" for name in changed if name != "null"]
 
     def naming(self, manifest: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Return include, exclude and root, as keyword arguments of `find_images`.
+        """Return include, exclude, root and window, as keyword arguments of `find_images`.
 
         Args:
             manifest: run.json of the run whose images are listed again; its values are used where an option is empty.
         """
         stored = (manifest or {}).get("naming", {})
-        given = {"include": self.include, "exclude": self.exclude, "root": self.root}
+        given = {"include": self.include, "exclude": self.exclude, "root": self.root, "window": self.window}
         return {key: value or stored.get(key, value) for key, value in given.items()}
 
 

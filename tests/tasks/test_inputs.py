@@ -34,7 +34,7 @@ def test_a_model_that_timm_builds_otherwise_by_that_name_says_how() -> None:
 
 
 def test_names_of_a_run_hold_where_the_user_gave_none() -> None:
-    stored = {"naming": {"include": ["*.png"], "exclude": ["masks"], "root": "/data"}}
+    stored = {"naming": {"include": ["*.png"], "exclude": ["masks"], "root": "/data", "window": 512}}
     assert ReadOptions().naming(stored) == stored["naming"]
     assert ReadOptions(exclude=("b",)).naming(stored)["exclude"] == ("b",)
-    assert ReadOptions().naming({}) == {"include": (), "exclude": (), "root": ""}
+    assert ReadOptions().naming({}) == {"include": (), "exclude": (), "root": "", "window": 0}

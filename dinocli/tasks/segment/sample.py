@@ -35,7 +35,9 @@ class Sample:
 
     def __init__(self, context: EmbedContext, options: SegmentOptions, reporter: ProgressReporter) -> None:
         self._context, self._options, self._reporter = context, options, reporter
-        self._images: ImageList = find_images([options.reference]) if options.reference else context.images
+        self._images: ImageList = (
+            find_images([options.reference], window=options.read.window) if options.reference else context.images
+        )
         self.copies = (
             ReferenceCopies(self._images, context.images, options.reference, reporter) if options.reference else None
         )
