@@ -49,7 +49,7 @@ class FeatureModel:
         preprocess: Reading and normalisation of images.
         tokens: Features to return.
         normalize: Scale rows to length 1 (L2).
-        info: Origin of the weights, for those of a feature file.
+        info: Origin of the weights; None if they were not loaded.
         cell: Keep the aspect ratio, with both sides multiples of `cell` pixels; 0: resize to a square.
     """
 
@@ -165,7 +165,7 @@ def load(
     if preprocess is None:
         preprocess = Preprocess.from_dict(stored) if stored else plain_preprocess(info)
     chosen = replace(chosen, inside_HW=inside_of(preprocess))
-    return FeatureModel(_ready(backbone, where), preprocess, chosen, normalize)
+    return FeatureModel(ready(backbone, where), preprocess, chosen, normalize, info)
 
 
 def feature_model_of(file: FeatureFile, device: str = "cpu") -> FeatureModel:
@@ -202,12 +202,13 @@ def feature_model_of(file: FeatureFile, device: str = "cpu") -> FeatureModel:
         replace(fitted, inside_HW=inside_HW) if fitted else Tokens(kind, file.meta.get("layers", 1), inside_HW)
     )
     cell = (backbone.patch or CONVNET_CELL) if file.meta.get("keep_aspect") else 0
-    return FeatureModel(_ready(backbone, where), preprocess, tokens, bool(file.meta.get("normalized")), info, cell)
+    return FeatureModel(ready(backbone, where), preprocess, tokens, bool(file.meta.get("normalized")), info, cell)
 
 
-def _ready(backbone: Backbone, device: torch.device) -> Backbone:
+def ready(backbone: Backbone, device: torch.device) -> Backbone:
+    """Return the backbone on a device, in eval mode, with batch norm folded: a sixth less time of a convnet."""
     backbone = backbone.to(device).eval()
-    backbone.freeze_batch_norm()  # folded into the convolutions, as in `embed`
+    backbone.freeze_batch_norm()
     return backbone
 
 

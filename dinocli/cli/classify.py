@@ -108,11 +108,12 @@ def classify(
         options = options_of(ClassifyOptions, source | locals())
         check_free(options.outputs(), force=options.force)
         check_features(options, weights=classifier)
-        from dinocli.tasks.classify.classify import classify as run
-        from dinocli.tasks.classify.classify_dry_run import dry_run as plan
-
         if dry_run:
+            from dinocli.tasks.classify.classify_dry_run import dry_run as plan
+
             show = partial(show_plan, terminal, plan(options, terminal, sys.stdin.buffer))
         else:
+            from dinocli.tasks.classify.classify import classify as run
+
             show = partial(show_classification, terminal, run(options, terminal, sys.stdin.buffer))
     show()

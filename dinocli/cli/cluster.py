@@ -183,12 +183,13 @@ def cluster(
         )
         options.check_outputs()
         check_features(options)
-        from dinocli.tasks.cluster.cluster import cluster as run
-        from dinocli.tasks.cluster.cluster_dry_run import dry_run as plan
-
         if dry_run:
+            from dinocli.tasks.cluster.cluster_dry_run import dry_run as plan
+
             show = partial(show_plan, terminal, plan(options, terminal, sys.stdin.buffer))
         else:
+            from dinocli.tasks.cluster.cluster import cluster as run
+
             show = partial(show_clusters, terminal, run(options, terminal, sys.stdin.buffer))
     show()
 

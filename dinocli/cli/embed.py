@@ -143,12 +143,13 @@ def embed(
         else:
             options = options_of(EmbedOptions, locals(), inputs=images)
             options.check(dry_run=dry_run)
-            from dinocli.tasks.embed.distributed_embed import embed_together
-            from dinocli.tasks.embed.embed_dry_run import dry_run as plan
-
             if dry_run:
+                from dinocli.tasks.embed.embed_dry_run import dry_run as plan
+
                 show = partial(show_plan, terminal, plan(options, terminal, sys.stdin.buffer))
             else:
+                from dinocli.tasks.embed.distributed_embed import embed_together
+
                 outcome = embed_together(options, terminal, sys.stdin.buffer, sys.stdout.buffer)
                 show = partial(show_embedded, terminal, outcome)
     show()

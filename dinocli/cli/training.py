@@ -138,12 +138,13 @@ def training(
         check_not_empty(images)
         if out and not dry_run and not (Path(out) / LOCK_NAME).exists():  # else the lock says who writes it
             check_new_run(Path(out), resume=resume, force=force)
-        from dinocli.tasks.train.dry_run import dry_run as plan
-        from dinocli.tasks.train.train import train
-
         if dry_run:
+            from dinocli.tasks.train.dry_run import dry_run as plan
+
             show = partial(show_plan, terminal, plan(options, terminal, sys.stdin.buffer))
         else:
+            from dinocli.tasks.train.train import train
+
             result = train(options, terminal, sys.stdin.buffer, started)
             show = partial(show_result, terminal, result, hints=() if recipe else (NO_RECIPE,))
     show()

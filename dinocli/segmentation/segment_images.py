@@ -3,9 +3,9 @@
 Legend: C channels, H W pixels.
 """
 
-from collections.abc import Generator, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -93,6 +93,16 @@ class SegmentReader:
     size: int
     layout: GridLayout
     tiled: bool = False
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> "SegmentReader":
+        """Return the reader that `to_dict` describes."""
+        layout, preprocess = GridLayout(*stored["layout"]), Preprocess.from_dict(stored["preprocess"])
+        return cls(preprocess, stored["size"], layout, stored["tiled"])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-like data."""
+        return asdict(self) | {"preprocess": self.preprocess.to_dict(), "layout": list(self.layout)}
 
     def read_images(self, images: ImageList, rows: Sequence[int], threads: int) -> Read:
         """Yield the images of the given rows in that order, read ahead by threads."""

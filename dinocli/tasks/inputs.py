@@ -198,7 +198,7 @@ def survey_images(
     from dinocli.data.survey import survey
     from dinocli.engine.distributed import from_main
 
-    reporter.stage("looking at a sample")
+    reporter.stage("surveying a sample")
     reading = SourceReading(tuple(data.channels), data.page, tuple(data.nodata), data.z, roi)
     seen = from_main(lambda: survey(images, data.range, reading, seed=seed))
     for line in (describe_survey(seen), *seen.notes):

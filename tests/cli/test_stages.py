@@ -116,13 +116,13 @@ def test_names_and_estimate_are_whole_at_80_columns(time: Clock) -> None:
     screen = io.StringIO()
     console = Console(file=screen, force_terminal=True, width=80, color_system=None)
     display = StageDisplay(console, lambda _: None, str)
-    display.begin("looking at a sample of the images", 0)
+    display.begin("surveying a sample of the images", 0)
     display.update("training", 0, 1000, "")
     time.now += 60
     display.update("training", 48, 1000, "loss 5.123  H/lnK 0.18  46 img/s")
     console.print(display.table())
     done, present = (line.rstrip() for line in screen.getvalue().splitlines())
-    assert "looking at a sample of the images" in done
+    assert "surveying a sample of the images" in done
     assert all(word in present for word in ("training", "48/1,000", "60 s", "19:50 min left", "0.8/s"))
     assert len(present) <= 80
 

@@ -6,7 +6,7 @@ from typing import Any, BinaryIO
 import torch
 
 from dinocli.artifacts.feature_file import open_features
-from dinocli.artifacts.feature_model import feature_model_of, inside_of
+from dinocli.artifacts.feature_model import feature_model_of, inside_of, ready
 from dinocli.artifacts.run_folder import RunFolder, latest_run
 from dinocli.config.load import load_recipe
 from dinocli.config.preprocess import Preprocess
@@ -148,8 +148,7 @@ def prepare(options: EmbedOptions, reporter: ProgressReporter, stdin: BinaryIO |
             tokens = replace(tokens, inside_HW=inside_of(preprocess))
     reporter.stage("preparing the network")
     precision = feature_precision(device, options.precision)
-    backbone = backbone.to(device).eval()
-    backbone.freeze_batch_norm()  # folded into convolutions, which saves a sixth of a convnet's time
+    backbone = ready(backbone, device)
     shape = _row_shape(backbone, tokens, preprocess.size, device)
     shard_images = replace(images, names=images.names[shard.slice(len(images))]) if shard else images
     return EmbedContext(

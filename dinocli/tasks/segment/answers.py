@@ -6,13 +6,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from dinocli.config.preprocess import Preprocess
+from dinocli.artifacts.feature_model import load
 from dinocli.data.labels import folder_labels, is_folder_spec
 from dinocli.data.sources import ImageList, find_images
 from dinocli.data.tiling import parse_tiling
-from dinocli.engine.device import DTYPES, feature_precision, pick_device
+from dinocli.engine.device import DTYPES, feature_precision
 from dinocli.errors import UsageError
-from dinocli.models.weights import load_backbone
 from dinocli.progress import ProgressReporter
 from dinocli.segmentation.feature_extraction import FeatureExtraction
 from dinocli.segmentation.placement import inside, on_whole
@@ -44,21 +43,19 @@ class Answers:
             raise UsageError(f"--groups {options.groups}: without --out it is folder or folder:N; a CSV needs --out")
         detector = open_detector(options)
         self._options, self._fitted = detector.options, detector.fitted
-        backbone, info, stored = load_backbone(detector.options.weights)
-        reporter.line(f"{describe_weights(info)}, detector {detector.folder}")
-        device = pick_device(options.device)
-        backbone = backbone.to(device).eval()
-        backbone.freeze_batch_norm()
+        model = load(detector.options.weights, device=options.device)
+        assert model.info is not None
+        reporter.line(f"{describe_weights(model.info)}, detector {detector.folder}")
         if detector.options.stride:
-            backbone.set_stride(detector.options.stride)
+            model.backbone.set_stride(detector.options.stride)
         self._extractor = FeatureExtraction(
-            backbone,
-            Preprocess.from_dict(stored or {}),
+            model.backbone,
+            model.preprocess,
             self._fitted.feature_kind,
-            device,
+            model.device,
             detector.options.canvas_side,
             parse_tiling(detector.options.tile),
-            autocast=DTYPES.get(feature_precision(device, options.precision)),
+            autocast=DTYPES.get(feature_precision(model.device, options.precision)),
         )
         self._groups: dict[str, tuple[float, bool]] = {}
 

@@ -55,7 +55,7 @@ class Sample:
         pictures = extractor.reader.read_images(self._images, self._rows, _threads(self._context))
         count, free_bytes = 0, SAMPLE_BYTES
         for number, picture in enumerate(pictures, start=1):
-            self._reporter.progress("looking at a sample", number, len(self._rows))
+            self._reporter.progress("extracting features", number, len(self._rows))
             if isinstance(picture, SegmentImage):
                 grid = extractor.grid(self._numbered(picture))
                 yield grid

@@ -14,7 +14,6 @@ from pydantic import Field
 
 from dinocli.artifacts.mask_folder import MaskFolder
 from dinocli.config.load import load_recipe
-from dinocli.config.preprocess import Preprocess
 from dinocli.data.bad_images import read_bad
 from dinocli.data.sources import ImageList
 from dinocli.errors import DataError, UsageError
@@ -22,7 +21,7 @@ from dinocli.segmentation.anomaly_file import load_anomaly
 from dinocli.segmentation.anomaly_threshold import parse_threshold
 from dinocli.segmentation.method import PatchMaps
 from dinocli.segmentation.output_names import output_stems
-from dinocli.segmentation.segment_images import GridLayout, SegmentImage, SegmentReader
+from dinocli.segmentation.segment_images import SegmentImage, SegmentReader
 from dinocli.stored import AnyJson, Count, Name, Stored, read_json, reading
 from dinocli.tasks.segment.segment_options import MethodUsed, SegmentOptions
 from dinocli.tasks.segment.segment_plan import SegmentInputs, SegmentPlan
@@ -83,20 +82,17 @@ class StoredMaps:
         self._manifest = manifest
         self._threshold = parse_threshold(str(options.method_options.get("threshold", "auto")))
         self._scale = load_anomaly(self._folder.anomaly).scale
-        stored = manifest["reading"]
-        self._reader = SegmentReader(
-            Preprocess.from_dict(stored["preprocess"]),
-            stored["size"],
-            GridLayout(*stored["layout"]),
-            tiled=stored["tiled"],
-        )
+        self._reader = SegmentReader.from_dict(manifest["reading"])
         with reading(self._folder.bad, _ADVICE):
             bad = read_bad(self._folder.bad)
         images = ImageList(Path(manifest["root"]), _names(self._folder.table), bad)
         self._stems = output_stems(images.names)
-        given = {key: value for key, value in _reading(options).items() if value is not None}
+        given = {"max_bad": options.read.max_bad or None, "workers": options.read.workers}
         data = load_recipe(()).data
-        self.inputs = SegmentInputs(images, manifest["weights"], data.model_validate(data.model_dump() | given), None)
+        data = data.model_validate(
+            data.model_dump() | {key: value for key, value in given.items() if value is not None}
+        )
+        self.inputs = SegmentInputs(images, manifest["weights"], data, None)
         features = {name: value for name, value in manifest["method"]["parameters"].items() if name == "features"}
         parameters = {**features, **self._scale.parameters(self._threshold)}
         self._method = MethodUsed("anomaly", f"distances of {options.maps_from}", parameters)
@@ -149,10 +145,6 @@ def _check_options(options: SegmentOptions) -> None:
         raise UsageError(f"--from {options.maps_from} settles {', '.join(given)}: leave it out")
     if options.method not in ("auto", "anomaly"):
         raise UsageError(f"--from takes up --method anomaly, not {options.method}: leave --method out")
-
-
-def _reading(options: SegmentOptions) -> dict[str, Any]:
-    return {"max_bad": options.read.max_bad or None, "workers": options.read.workers}
 
 
 def _names(table: Path) -> list[str]:

@@ -11,7 +11,6 @@ from dinocli.progress import ProgressReporter
 from dinocli.report.mask_gallery import MAX_EMBEDDED_IMAGES, GalleryReport, remove_thumbnails, write_report
 from dinocli.segmentation.annotation_formats import category_names, write_coco, write_segments_csv
 from dinocli.segmentation.anomaly_file import save_anomaly
-from dinocli.segmentation.segment_images import SegmentReader
 from dinocli.tasks.segment.group_answers import write_groups
 from dinocli.tasks.segment.image_writer import ImageWriter, write_classes
 from dinocli.tasks.segment.segment_plan import SegmentInputs, SegmentPlan
@@ -76,7 +75,7 @@ def finish(
             "groups": groups,
             "root": str(images.root),
             "weights": dict(inputs.weights),
-            "reading": _reading(plan.reader),
+            "reading": plan.reader.to_dict(),
             "versions": versions_used(),
             "request": request,
         }
@@ -150,12 +149,3 @@ def nothing_found(method: str, empty: int, images: int) -> str:
     if method not in OTHERS or 2 * empty <= images:
         return ""
     return f"{method} found nothing in {empty} of {images} images: {OTHERS[method]}"
-
-
-def _reading(reader: SegmentReader) -> dict[str, Any]:
-    return {
-        "preprocess": reader.preprocess.to_dict(),
-        "size": reader.size,
-        "layout": list(reader.layout),
-        "tiled": reader.tiled,
-    }
