@@ -72,7 +72,7 @@ IdsFrom = Annotated[
         panel=GROUPS,
         metavar="CSV",
         help="Keep the group numbers of an earlier clusters.csv.",
-        callback=paths.data,
+        callback=paths.inputs,
     ),
 ]
 Select = Annotated[

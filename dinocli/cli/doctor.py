@@ -38,10 +38,11 @@ def doctor(
     facts: dict[str, Any] = {}
     with terminal:
         from dinocli.tasks.doctor import examine
-        from dinocli.tasks.train.machine_speed import measure_speed
 
         facts = examine()
         if bench:
+            from dinocli.tasks.train.machine_speed import measure_speed
+
             speed = measure_speed(model, device, terminal)
             facts["bench"] = speed.to_dict()
             for line in speed.table():

@@ -28,7 +28,7 @@ Images = Annotated[
         help="Folders (recursive), files, .tar shards, globs, @list.txt, - for stdin.",
         show_default=False,
         metavar="IMAGES...",
-        callback=paths.images,
+        callback=paths.inputs,
     ),
 ]
 FeaturesOrImages = Annotated[
@@ -57,7 +57,7 @@ Root = Annotated[
         panel=INPUT,
         help="Folder that image names are relative to.",
         show_default="the input folder",
-        callback=paths.data,
+        callback=paths.inputs,
     ),
 ]
 Window = Annotated[

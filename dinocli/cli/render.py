@@ -7,7 +7,7 @@ Elsewhere plain lines replace the live table.
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from shlex import quote
 from types import TracebackType
@@ -164,6 +164,26 @@ def print_json(data: Mapping[str, Any]) -> None:
     """Print one JSON object with a schema number on stdout; NaN and infinity become null."""
     sys.stdout.write(json.dumps(_finite({"schema": SCHEMA, **data}), ensure_ascii=False) + "\n")
     sys.stdout.flush()
+
+
+def show_rows(
+    terminal: Terminal,
+    data: Mapping[str, Any],
+    rows: Iterable[Sequence[str]],
+    draw: Callable[[], None],
+) -> None:
+    """Print a table on stdout: with `--json` all its data, on a terminal drawn, else as tab-separated lines."""
+    if terminal.as_json:
+        print_json(data)
+    elif sys.stdout.isatty():
+        draw()
+    else:
+        print_rows(rows)
+
+
+def print_rows(rows: Iterable[Sequence[str]]) -> None:
+    """Print tab-separated lines on stdout, for a pipe."""
+    sys.stdout.write("".join("\t".join(row) + "\n" for row in rows))
 
 
 def print_result(terminal: Terminal, data: Mapping[str, Any], path: Path) -> None:

@@ -32,7 +32,7 @@ def runs(
     """
     from dinocli.artifacts.run_folder import RUNS
     from dinocli.artifacts.run_list import list_runs
-    from dinocli.cli.render import print_json, print_table
+    from dinocli.cli.render import print_json, print_rows, print_table
 
     summaries = list_runs(paths or ())
     if json:
@@ -45,7 +45,7 @@ def runs(
         short = [(path, started[:10], outcome or status, *rest) for path, started, status, outcome, *rest in rows]
         print_table([name for name in HEADER if name != "status"], short, numbers=4)
     else:
-        sys.stdout.write("".join("\t".join(row) + "\n" for row in [HEADER, *rows]))
+        print_rows([HEADER, *rows])
 
 
 def _cells(run: "RunSummary") -> tuple[str, ...]:

@@ -81,7 +81,7 @@ def search(
     file was, or refused.
     """
     with terminal:
-        from dinocli.cli.render import print_json, print_table
+        from dinocli.cli.render import print_json, print_rows, print_table
         from dinocli.tasks.search.search import search as run
         from dinocli.tasks.search.search_options import SearchOptions
 
@@ -96,7 +96,7 @@ def search(
     if sys.stdout.isatty() and lines:
         print_table(["query", "rank", "cosine", "path", "tile"][: len(lines[0])], lines, numbers=0)
     else:
-        sys.stdout.write("".join("\t".join(line) + "\n" for line in lines))
+        print_rows(lines)
 
 
 def _lines(result: "SearchResult") -> Iterator[list[str]]:

@@ -48,7 +48,7 @@ Reference = Annotated[
         metavar="FOLDER",
         panel=METHOD,
         help="anomaly: folder of good images to compare with.",
-        callback=paths.data,
+        callback=paths.inputs,
     ),
 ]
 Threshold = Annotated[
@@ -77,7 +77,7 @@ Propagate = Annotated[
         metavar="FILE",
         panel=METHOD,
         help="Label map of the first frame, propagated through the others.",
-        callback=paths.data,
+        callback=paths.inputs,
     ),
 ]
 Sample = Annotated[int, opt.option("--sample", panel=METHOD, min=1, help="Images that the method is fitted on.")]
@@ -175,7 +175,7 @@ Truth = Annotated[
         metavar="MASKS",
         panel=opt.INPUT,
         help="True masks to score against: folder, COCO, YOLO or VOC.",
-        callback=paths.data,
+        callback=paths.inputs,
     ),
 ]
 GoodWithoutMask = Annotated[

@@ -1,24 +1,19 @@
 """Output of `dinocli compare`: a table on a terminal, tab-separated lines in a pipe."""
 
-import sys
 from collections.abc import Mapping
+from functools import partial
 
 from rich.console import Console
 
 from dinocli.artifacts.compared_run import ComparedRun, RunScore
 from dinocli.artifacts.run_comparison import RunComparison
-from dinocli.cli.render import Terminal, print_json, text_table
+from dinocli.cli.render import Terminal, show_rows, text_table
 from dinocli.report.comparison_page import lead, run_names
 
 
 def show_comparison(terminal: Terminal, comparison: RunComparison) -> None:
     """Show the scores on stdout, differing settings and notes on stderr."""
-    if terminal.as_json:
-        print_json(comparison.to_dict())
-    elif sys.stdout.isatty():
-        _show_table(comparison)
-    else:
-        _write_lines(comparison)
+    show_rows(terminal, comparison.to_dict(), _rows(comparison), partial(_show_table, comparison))
     names = run_names(comparison.runs)
     for key, values in comparison.settings.items():
         words = ("none" if value is None else str(value) for value in values)
@@ -54,24 +49,20 @@ def _change(scores: Mapping[str, RunScore], key: str) -> str:
     return f"{_short(score.start)} -> {_short(score.adapted)}" if score else ""
 
 
-def _write_lines(comparison: RunComparison) -> None:
-    """Write a header line and one tab-separated line per run, with 6 significant digits."""
+def _rows(comparison: RunComparison) -> list[list[str]]:
+    """Return a header and one row per run, with 6 significant digits."""
     keys = list(dict.fromkeys(key for run in comparison.runs for key in (*run.labelled, *run.scores)))
     columns = [f"{key}_{side}" for key in keys for side in ("start", "adapted")]
-    lines = [["run", "verdict", "keep", "images", "steps", "seconds", *columns]]
-    lines += [_line(run, keys) for run in comparison.runs]
-    sys.stdout.write("".join("\t".join(line) + "\n" for line in lines))
+    header = ["run", "verdict", "keep", "images", "steps", "seconds", *columns]
+    return [header, *(_row(run, keys) for run in comparison.runs)]
 
 
-def _line(run: ComparedRun, keys: list[str]) -> list[str]:
+def _row(run: ComparedRun, keys: list[str]) -> list[str]:
     scores = {**run.scores, **run.labelled}
-    values = [value for key in keys for value in _both(scores.get(key))]
+    found = [scores.get(key, RunScore(key, None, None)) for key in keys]
+    values = [value for score in found for value in (score.start, score.adapted)]
     facts = [str(run.path), run.outcome or run.status, run.keep, str(run.images), str(run.steps), f"{run.seconds:.1f}"]
     return [*facts, *("" if value is None else f"{value:.6g}" for value in values)]
-
-
-def _both(score: RunScore | None) -> tuple[float | None, float | None]:
-    return (score.start, score.adapted) if score else (None, None)
 
 
 def _short(value: float | None) -> str:

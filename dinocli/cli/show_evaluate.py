@@ -1,13 +1,13 @@
 """Output of `dinocli evaluate`: tables on a terminal, tab-separated lines in a pipe."""
 
 import math
-import sys
+from functools import partial
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from dinocli.cli.render import Terminal, print_json
+from dinocli.cli.render import Terminal, show_rows
 from dinocli.quality.score_table import UNCLEAR, ScoreRow
 from dinocli.report.text import difference, score, visible
 from dinocli.tasks.evaluate.evaluate_options import EvaluateResult
@@ -20,19 +20,14 @@ def show_evaluation(terminal: Terminal, evaluation: EvaluateResult) -> None:
     """Show the table on stdout, notes and sentences on stderr."""
     for note in evaluation.notes:
         terminal.line(f"note: {note}")
-    if terminal.as_json:
-        print_json(evaluation.to_dict())
-    elif sys.stdout.isatty():
-        _show_table(evaluation)
-    else:
-        _write_lines(evaluation)
+    show_rows(terminal, evaluation.to_dict(), _rows(evaluation), partial(_show_table, evaluation))
     for sentence in evaluation.sentences:
         terminal.line(sentence)
     terminal.ending([evaluation.report] if evaluation.report else [], [])
 
 
-def _write_lines(evaluation: EvaluateResult) -> None:
-    """Write a header line and one tab-separated line per score, with 6 significant digits."""
+def _rows(evaluation: EvaluateResult) -> list[list[str]]:
+    """Return a header and one row per score, with 6 significant digits."""
     compared = ["baseline", "difference", "low", "high", "verdict"] if evaluation.baseline else []
     lines = [["labels", "score", "value", *compared]]
     for row in evaluation.table:
@@ -42,7 +37,7 @@ def _write_lines(evaluation: EvaluateResult) -> None:
             interval = [_exact(change.low), _exact(change.high)] if change else ["", ""]
             line += [_exact(row.baseline), _exact(row.value - row.baseline), *interval, row.verdict]
         lines.append(line)
-    sys.stdout.write("".join("\t".join(line) + "\n" for line in lines))
+    return lines
 
 
 def _show_table(evaluation: EvaluateResult) -> None:

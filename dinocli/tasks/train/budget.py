@@ -2,6 +2,7 @@
 
 import gc
 import math
+from bisect import bisect_right
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -79,19 +80,11 @@ def fit_steps(
     """
     if run_seconds(planned, size, costs).total <= seconds:
         return planned
-    fits, too_many = 1, int(planned.run.steps)
-    while too_many - fits > 1:
-        middle = (fits + too_many) // 2
-        if run_seconds(with_steps(middle), size, costs).total <= seconds:
-            fits = middle
-        else:
-            too_many = middle
-    return with_steps(fits)
 
+    def total(steps: int) -> float:
+        return run_seconds(with_steps(steps), size, costs).total
 
-def probe_work(recipe: Recipe, costs: Costs) -> float:
-    """Return the work of a probe image by its measured cost, in the unit of `step_work` (pixels)."""
-    return costs.probe_image / costs.step * step_work(recipe)
+    return with_steps(max(1, bisect_right(range(1, int(planned.run.steps)), seconds, key=total)))
 
 
 def labels_within(minutes: float, labelled: list[int], costs: Costs) -> list[int]:
@@ -112,7 +105,8 @@ def fit_plan(context: TrainContext, costs: Costs, labelled: list[int], seconds: 
         The plan, and the predicted seconds of its parts.
     """
     requested, minutes = context.options.recipe, context.options.minutes
-    work = probe_work(context.recipe, costs) if minutes else 0.0
+    # Work of a probe image by its measured cost, in the unit of `step_work` (pixels).
+    work = costs.probe_image / costs.step * step_work(context.recipe) if minutes else 0.0
     measured = labels_within(minutes, labelled, costs)
     size = RunSize(context.count, context.preprocess.size, len(measured))
 
