@@ -7,8 +7,8 @@ from pathlib import Path
 
 from dinocli.files import write_atomic
 from dinocli.report.app import app_page, template
-from dinocli.report.chart import Curve
-from dinocli.report.page import Cell, Table, curves_html, facts_html, notes_html, table_html
+from dinocli.report.page import Cell, Part, Table
+from dinocli.report.page_parts import FactList, NoteList
 from dinocli.report.picture import Picture, link, source
 from dinocli.report.text import html_text, number, visible
 
@@ -72,7 +72,6 @@ class GalleryPage:
         segments: The legend.
         score_name: Name of the image score, such as "anomaly".
         tables: Tables, such as scores against the truth.
-        curves: Charts.
         facts: (name, value) pairs about method and settings.
         notes: Explanatory sentences.
         warning: Sentence at the top of the page.
@@ -86,7 +85,6 @@ class GalleryPage:
     segments: Sequence[Segment]
     score_name: str = "score"
     tables: Sequence[Table] = ()
-    curves: Sequence[Curve] = ()
     facts: Sequence[tuple[str, Cell]] = ()
     notes: Sequence[str] = ()
     warning: str = ""
@@ -145,7 +143,8 @@ def _image(image: GalleryImage, path: Path) -> dict[str, object]:
 
 
 def _body(page: GalleryPage) -> str:
-    parts = [*map(table_html, page.tables), curves_html(page.curves), facts_html(page.facts), notes_html(page.notes)]
+    sections: tuple[Part, ...] = (*page.tables, FactList(page.facts), NoteList(page.notes))
+    parts = [section.html() for section in sections]
     return template(
         "web/gallery_page.html",
         title=html_text(page.title),

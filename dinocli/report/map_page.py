@@ -13,7 +13,8 @@ from dinocli.files import write_atomic
 from dinocli.report.app import app_page, template
 from dinocli.report.chart import Curve
 from dinocli.report.crosstab import crosstab
-from dinocli.report.page import Cell, Table, curves_html, facts_html, notes_html, table_html
+from dinocli.report.page import Cell, Table
+from dinocli.report.page_parts import Charts, FactList, NoteList
 from dinocli.report.picture import Picture, is_near, link, source
 from dinocli.report.text import html_text, number, visible
 
@@ -196,14 +197,14 @@ def _addresses(addresses: Sequence[str]) -> dict[str, object]:
 
 
 def _body(page: MapPage) -> str:
-    agreement = facts_html(page.agreement, "Agreement with the labels")
+    agreement = FactList(page.agreement, "Agreement with the labels").html()
     numbers = [
-        curves_html(page.curves),
+        Charts(page.curves).html(),
         agreement,
         crosstab([(image.cluster, image.label) for image in page.images], page.clusters),
-        *map(table_html, page.tables),
-        facts_html(page.facts),
-        notes_html(page.notes),
+        *(table.html() for table in page.tables),
+        FactList(page.facts).html(),
+        NoteList(page.notes).html(),
     ]
     return template(
         "web/map_page.html",

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Protocol
 
 from dinocli.files import write_atomic
-from dinocli.report.chart import Curve, line_chart
 from dinocli.report.text import cell_text, html_text, number
 
 Cell = str | int | float
@@ -41,8 +40,20 @@ class Table:
     note: str = ""
 
     def html(self) -> str:
-        """Return the section as HTML."""
-        return table_html(self)
+        """Return the section as HTML; columns of numbers are aligned right."""
+        shown = [[number(cell) if isinstance(cell, int | float) else cell for cell in row] for row in self.rows]
+        columns = zip(*shown, strict=True) if shown else [()] * len(self.header)
+        classes = [' class="number"' if column and all(map(_NUMERIC.fullmatch, column)) else "" for column in columns]
+        head = "".join(f'<th scope="col"{c}>{cell_text(n)}</th>' for n, c in zip(self.header, classes, strict=True))
+        body = "\n".join(
+            "<tr>" + "".join(f"<td{c}>{cell_text(cell)}</td>" for cell, c in zip(row, classes, strict=True)) + "</tr>"
+            for row in shown
+        )
+        whole = f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>"
+        return (
+            f"<section>\n<h2>{html_text(self.title)}</h2>\n{scrollable(whole, self.title)}{note_html(self.note)}\n"
+            "</section>"
+        )
 
 
 class Part(Protocol):
@@ -118,47 +129,3 @@ def scrollable(html: str, name: str) -> str:
 def note_html(note: str) -> str:
     """Return a note as a paragraph; empty for an empty note."""
     return f'\n<p class="note">{html_text(note)}</p>' if note else ""
-
-
-def table_html(table: Table) -> str:
-    """Return a table as a section; columns of numbers are aligned right."""
-    shown = [[number(cell) if isinstance(cell, int | float) else cell for cell in row] for row in table.rows]
-    columns = zip(*shown, strict=True) if shown else [()] * len(table.header)
-    classes = [' class="number"' if column and all(map(_NUMERIC.fullmatch, column)) else "" for column in columns]
-    head = "".join(f'<th scope="col"{c}>{cell_text(n)}</th>' for n, c in zip(table.header, classes, strict=True))
-    body = "\n".join(
-        "<tr>" + "".join(f"<td{c}>{cell_text(cell)}</td>" for cell, c in zip(row, classes, strict=True)) + "</tr>"
-        for row in shown
-    )
-    whole = f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>"
-    return (
-        f"<section>\n<h2>{html_text(table.title)}</h2>\n{scrollable(whole, table.title)}{note_html(table.note)}\n"
-        "</section>"
-    )
-
-
-def curves_html(curves: Sequence[Curve], heading: str = "Curves") -> str:
-    """Return charts side by side as a section; empty without charts."""
-    if not curves:
-        return ""
-    figures = "\n".join(map(line_chart, curves))
-    return f'<section>\n<h2>{html_text(heading)}</h2>\n<div class="charts">\n{figures}\n</div>\n</section>'
-
-
-def facts_html(facts: Sequence[tuple[str, Cell]], heading: str = "This run") -> str:
-    """Return (name, value) pairs as a section; empty without pairs."""
-    if not facts:
-        return ""
-    pairs = "\n".join(
-        f"<dt>{html_text(name)}</dt><dd>{html_text(value if isinstance(value, str) else number(value))}</dd>"
-        for name, value in facts
-    )
-    return f"<section>\n<h2>{html_text(heading)}</h2>\n<dl>\n{pairs}\n</dl>\n</section>"
-
-
-def notes_html(notes: Sequence[str], heading: str = "Notes") -> str:
-    """Return sentences as a section; empty without sentences."""
-    if not notes:
-        return ""
-    items = "\n".join(f"<li>{html_text(note)}</li>" for note in notes)
-    return f'<section>\n<h2>{html_text(heading)}</h2>\n<ul class="notes">\n{items}\n</ul>\n</section>'

@@ -5,9 +5,9 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dinocli.report.chart import Curve
-from dinocli.report.page import Cell, curves_html, facts_html, note_html, notes_html, scrollable
-from dinocli.report.text import html_text
+from dinocli.report.chart import Curve, line_chart
+from dinocli.report.page import Cell, note_html, scrollable
+from dinocli.report.text import html_text, number
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,11 @@ class Charts:
     heading: str = "Curves"
 
     def html(self) -> str:
-        """Return the section as HTML."""
-        return curves_html(self.curves, self.heading)
+        """Return the section as HTML; empty without charts."""
+        if not self.curves:
+            return ""
+        figures = "\n".join(map(line_chart, self.curves))
+        return f'<section>\n<h2>{html_text(self.heading)}</h2>\n<div class="charts">\n{figures}\n</div>\n</section>'
 
 
 @dataclass(frozen=True)
@@ -40,8 +43,14 @@ class FactList:
     heading: str = "This run"
 
     def html(self) -> str:
-        """Return the section as HTML."""
-        return facts_html(self.facts, self.heading)
+        """Return the section as HTML; empty without facts."""
+        if not self.facts:
+            return ""
+        pairs = "\n".join(
+            f"<dt>{html_text(name)}</dt><dd>{html_text(value if isinstance(value, str) else number(value))}</dd>"
+            for name, value in self.facts
+        )
+        return f"<section>\n<h2>{html_text(self.heading)}</h2>\n<dl>\n{pairs}\n</dl>\n</section>"
 
 
 @dataclass(frozen=True)
@@ -57,8 +66,11 @@ class NoteList:
     heading: str = "Notes"
 
     def html(self) -> str:
-        """Return the section as HTML."""
-        return notes_html(self.notes, self.heading)
+        """Return the section as HTML; empty without notes."""
+        if not self.notes:
+            return ""
+        items = "\n".join(f"<li>{html_text(note)}</li>" for note in self.notes)
+        return f'<section>\n<h2>{html_text(self.heading)}</h2>\n<ul class="notes">\n{items}\n</ul>\n</section>'
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from dinocli.artifacts.feature_file import FeatureFile
 from dinocli.artifacts.image_coco import ImageTag, write_image_coco
+from dinocli.data.text_tables import write_table
 from dinocli.file_set import FileSet, check_free, claimed
 from dinocli.files import user_path
 from dinocli.progress import ProgressReporter
@@ -25,13 +26,8 @@ from dinocli.quality.normalized_features import NormalizedFeatures, block_thread
 from dinocli.quality.selective import REJECT_ALL, class_shares, min_labels, precision_threshold
 from dinocli.quality.suggestions import suggest
 from dinocli.tasks.classify.classified_features import open_classified, origin
-from dinocli.tasks.classify.classify_options import (
-    AUTO_METHOD,
-    ClassCounts,
-    ClassifyOptions,
-    ClassifyResult,
-)
-from dinocli.tasks.classify.predictions_table import Predictions, write_predictions, write_suggested
+from dinocli.tasks.classify.classify_options import AUTO_METHOD, ClassCounts, ClassifyOptions, ClassifyResult
+from dinocli.tasks.classify.predictions_table import Predictions, write_predictions
 from dinocli.tasks.classify.training_labels import read_training_labels, sampled
 from dinocli.tasks.feature_inputs import takes_features
 
@@ -95,10 +91,8 @@ def _classify(options: ClassifyOptions, reporter: ProgressReporter, stdin: Binar
             if options.suggest
             else []
         )
-    names = features.names
-    suggested = _images_of(names, wanted)
     _write(options, features, learnt, found, wanted, reporter)
-    outcome = _outcome(options, features, learnt, found, suggested)
+    outcome = _outcome(options, features, learnt, found, _images_of(features.names, wanted))
     return replace(outcome, dropped=dropped, seconds=time.monotonic() - began)
 
 
@@ -188,7 +182,8 @@ def _write(
         names, boxes = features.names, features.boxes
         write_predictions(files.new(options.table), names, found, boxes)
         if options.suggest:
-            write_suggested(files.new(options.suggested), _images_of(names, wanted), learnt.column)
+            lines = ((name, "") for name in _images_of(names, wanted))  # least confident first, to be filled in
+            write_table(files.new(options.suggested), ["path", learnt.column], lines)
         if options.coco:
             tags = found.tags() + [ImageTag(row, "suggested") for row in wanted]
             root = features.meta.get("root", "")

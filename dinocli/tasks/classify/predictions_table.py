@@ -1,4 +1,4 @@
-"""Tables of `classify`: predictions per image, and a label table to fill in.
+"""Table of `classify`: predictions per image.
 
 Shapes: N rows.
 """
@@ -73,8 +73,3 @@ def write_predictions(path: Path, names: Sequence[str], found: Predictions, boxe
     )
     rows = ((name, label, f"{sure:.6g}", best, given, *box) for name, label, sure, best, given, box in columns)
     write_table(path, [*HEADER, *(BOX_KEYS if boxes else ())], rows)
-
-
-def write_suggested(path: Path, names: Sequence[str], column: str) -> None:
-    """Write one row per image, least confident first, with an empty label to fill in."""
-    write_table(path, ["path", column], ((name, "") for name in names))

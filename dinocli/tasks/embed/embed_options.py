@@ -10,7 +10,7 @@ from dinocli.artifacts.feature_formats import check_free
 from dinocli.errors import UsageError, WeightsError
 from dinocli.files import user_path
 from dinocli.models.token_kinds import AUTO, FITTED
-from dinocli.tasks.inputs import ImageOptions, ReadOptions, check_inputs
+from dinocli.tasks.inputs import ImageOptions, check_inputs
 
 STDOUT = "-"
 DEFAULT_BATCH = 32
@@ -213,13 +213,9 @@ def following(options: EmbedOptions) -> EmbedOptions:
         if given not in (defaults[name], stored[name]):
             option = f"--{name.replace('_', '-')} {given}"
             raise UsageError(f"{option} is not that of {options.like} ({stored[name]}): leave it out, or --like")
-    others = [name for name in ("weights", "model", "size") if getattr(options, name)]
-    others += [
-        name
-        for name in ("range", "channels", "page", "z", "roi")
-        if getattr(options.read, name) != getattr(ReadOptions(), name)
-    ]
+    others = [f"--{name}" for name in ("weights", "model", "size") if getattr(options, name)]
+    others += [name for name in options.read.given() if name in ("--range", "--channels", "--page", "--z", "--roi")]
     if others:
-        raise UsageError(f"--{others[0]} and --like both say how images become features: leave one of them out")
+        raise UsageError(f"{others[0]} and --like both say how images become features: leave one of them out")
     values: dict[str, Any] = {name: stored[name] for name in STORED_OPTIONS}
     return replace(options, weights=meta["weights"]["source"], model=meta["weights"]["name"], **values)

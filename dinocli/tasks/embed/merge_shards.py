@@ -23,7 +23,7 @@ from dinocli.engine.rare_features import RareFeatures
 from dinocli.errors import UsageError, WeightsError
 from dinocli.file_set import claimed
 from dinocli.progress import ProgressReporter
-from dinocli.tasks.embed.embed_options import EmbedResult, parse_shard
+from dinocli.tasks.embed.embed_options import EmbedResult, Shard, parse_shard
 
 BLOCK_ROWS = 4096
 
@@ -99,21 +99,22 @@ def _beside(target: Path) -> list[Path]:
 
 def _in_order(files: list[FeatureFile]) -> list[FeatureFile]:
     """Sort shards by index; raise if one is missing, or if they were made with different settings."""
+    shards: list[tuple[Shard, FeatureFile]] = []
     for file in files:
-        if not parse_shard(file.meta.get("shard", "")):
+        shard = parse_shard(file.meta.get("shard", ""))
+        if not shard:
             raise WeightsError(f"{file.path} is no shard: its .json names no shard; embed with --shard")
         for key, value in file.meta["request"].items():
             other = files[0].meta["request"].get(key)
             if key != "shard" and value != other:
                 raise WeightsError(f"{file.path} and {files[0].path} differ in {key}: {value} and {other}; embed again")
-    places = [parse_shard(file.meta["shard"]) for file in files]
-    order = sorted(range(len(files)), key=lambda number: places[number].index)  # type: ignore[union-attr]
-    count = places[0].count  # type: ignore[union-attr]
-    indices = [places[number].index for number in order]  # type: ignore[union-attr]
-    if {place.count for place in places if place} != {count} or indices != list(range(count)):
+        shards.append((shard, file))
+    shards.sort(key=lambda item: item[0].index)
+    count = shards[0][0].count
+    if [shard for shard, _ in shards] != [Shard(index, count) for index in range(count)]:
         given = ", ".join(str(file.meta["shard"]) for file in files)
         raise WeightsError(f"these are the shards {given}, and all shards i/n of one n are needed; embed the others")
-    return [files[number] for number in order]
+    return [file for _, file in shards]
 
 
 def _copy(part: PartialFeatures, file: FeatureFile, keep_N: np.ndarray[Any, np.dtype[np.bool_]]) -> None:

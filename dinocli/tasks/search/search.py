@@ -81,7 +81,11 @@ def _search(options: SearchOptions, reporter: ProgressReporter, stdin: BinaryIO 
         pairs = [
             pair for pair in zip(rows, cosines, strict=True) if pair[0] not in query.parts and np.isfinite(pair[1])
         ]
-        answers.append((query, [_hit(file, *pair) for pair in pairs[: options.count]]))
+        hits = [
+            Hit(row, file.names[row], file.image(row), file.boxes[row] if file.boxes else None, cosine)
+            for row, cosine in pairs[: options.count]
+        ]
+        answers.append((query, hits))
     if options.sheet:
         reporter.stage("drawing the sheet")
         write_sheet(Path(options.sheet), file, answers, reporter)
@@ -132,7 +136,9 @@ def _resolved(
         if row is not None and is_same_image(given, row, file):
             queries.append(_row_query(given, row, file, reporter))
         elif is_features(given) and not options.box:
-            queries += _from_features(open_features(Path(given)), file)
+            other = open_features(Path(given))
+            check_comparable(other, file)
+            queries += [Query(name, other.image(row), -1, other.flat()[row]) for row, name in enumerate(other.names)]
         else:
             queries += _images(given, options, file, stdin, reporter)
     for name in options.rows:
@@ -148,12 +154,6 @@ def _row_query(given: str, row: int, file: FeatureFile, reporter: ProgressReport
     if tiles > 1:
         reporter.line(f"{given} has {tiles} tiles in {file.path}; the query is the first one")
     return Query(given, file.image(row), row, file.flat()[row])
-
-
-def _from_features(other: FeatureFile, file: FeatureFile) -> list[Query]:
-    """Return every row of another feature file as a query, if its features are comparable."""
-    check_comparable(other, file)
-    return [Query(name, other.image(row), -1, other.flat()[row]) for row, name in enumerate(other.names)]
 
 
 def _images(
@@ -186,7 +186,3 @@ def _embedded(queries: list[Query], file: FeatureFile, options: SearchOptions) -
     except DataError as error:
         raise DataError(f"the query {error}") from error
     return [replace(query, feature_D=next(rows)) if query.feature_D is _NOT_EMBEDDED else query for query in queries]
-
-
-def _hit(file: FeatureFile, row: int, cosine: float) -> Hit:
-    return Hit(row, file.names[row], file.image(row), file.boxes[row] if file.boxes else None, cosine)

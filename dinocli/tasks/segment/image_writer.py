@@ -18,7 +18,6 @@ from dinocli.data.mask_images import (
     write_image_file,
 )
 from dinocli.data.sources import ImageList
-from dinocli.files import write_atomic
 from dinocli.quality.mask_scorer import MaskScorer
 from dinocli.report.mask_gallery import Thumbnail, write_thumbnail
 from dinocli.segmentation.annotation_formats import yolo_lines
@@ -151,9 +150,3 @@ def labels_of(rendered: Rendered, geometry: PatchGeometry, min_area: int | None)
     """
     least = round(SMALLEST * geometry.cell_pixels**2) if min_area is None else min_area
     return without_specks(rendered.labels_HW, least)
-
-
-def write_classes(folder: MaskFolder, names: dict[int, str]) -> None:
-    """Write the class names of the YOLO labels, class 0 on the first line."""
-    most = max(names, default=0)
-    write_atomic(folder.classes, "".join(f"{names.get(label, f'unused {label}')}\n" for label in range(1, most + 1)))

@@ -7,12 +7,13 @@ from dinocli.artifacts.mask_folder import MaskFolder, SegmentJournal
 from dinocli.config.installed_packages import versions_used
 from dinocli.data.bad_images import write_bad
 from dinocli.file_set import FileSet
+from dinocli.files import write_atomic
 from dinocli.progress import ProgressReporter
 from dinocli.report.mask_gallery import MAX_EMBEDDED_IMAGES, GalleryReport, remove_thumbnails, write_report
 from dinocli.segmentation.annotation_formats import category_names, write_coco, write_segments_csv
 from dinocli.segmentation.anomaly_file import save_anomaly
 from dinocli.tasks.segment.group_answers import write_groups
-from dinocli.tasks.segment.image_writer import ImageWriter, write_classes
+from dinocli.tasks.segment.image_writer import ImageWriter
 from dinocli.tasks.segment.segment_plan import SegmentInputs, SegmentPlan
 
 CATEGORIES = {"anomaly": "anomaly", "kmeans": "segment"}
@@ -106,8 +107,9 @@ def _write_tables(
     if outputs.coco:
         Path(outputs.coco).parent.mkdir(parents=True, exist_ok=True)
         write_coco(files.new(Path(outputs.coco)), journal, names, as_polygons=outputs.polygons)
-    if outputs.yolo:
-        write_classes(folder, names)
+    if outputs.yolo:  # class 0 on the first line
+        lines = (f"{names.get(label, f'unused {label}')}\n" for label in range(1, max(names, default=0) + 1))
+        write_atomic(folder.classes, "".join(lines))
     return names, None if inputs.groups is None else write_groups(folder.groups, inputs.groups, journal)
 
 

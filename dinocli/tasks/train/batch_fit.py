@@ -11,7 +11,7 @@ import torch
 from dinocli.augment.multicrop import GLOBAL_VIEWS
 from dinocli.config.auto import slices_are_exact
 from dinocli.config.load import with_values
-from dinocli.config.recipe import Recipe, Views
+from dinocli.config.recipe import Recipe
 from dinocli.data.loader import Loader
 from dinocli.engine.build import build_learner
 from dinocli.engine.distributed import World, environment_number, from_main
@@ -127,13 +127,10 @@ def _after_the_fact(context: TrainContext, recipe: Recipe) -> str:
 
 
 def _has_plenty(context: TrainContext, recipe: Recipe) -> bool:
-    at_once = int(recipe.run.batch_size) // _parts(context.world, recipe)
-    most = at_once * _view_pixels(recipe.views) * MAX_BYTES_PER_PIXEL
+    at_once, views = int(recipe.run.batch_size) // _parts(context.world, recipe), recipe.views
+    pixels = GLOBAL_VIEWS * int(views.global_size) ** 2 + int(views.local_count) * int(views.local_size) ** 2
+    most = at_once * pixels * MAX_BYTES_PER_PIXEL
     return from_main(lambda: most <= _usable(context))
-
-
-def _view_pixels(views: Views) -> int:
-    return GLOBAL_VIEWS * int(views.global_size) ** 2 + int(views.local_count) * int(views.local_size) ** 2
 
 
 def _usable(context: TrainContext) -> float:

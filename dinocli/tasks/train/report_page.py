@@ -187,21 +187,17 @@ def _tables(selection: Selection, score: SelectionScore) -> list[Table]:
 
 
 def _score_table(title: str, lines: Sequence[ScoreLine], note: str) -> Table:
-    if any(line.teacher is not None for line in lines):
-        taught = [
-            (line.name, line.start, line.adapted, "" if line.teacher is None else line.teacher, _change(line))
-            for line in lines
-        ]
-        return Table(title, ("score", "start", "student", "teacher", "change"), taught, note)
-    if any(line.statistics is None for line in lines):
-        rows = [(line.name, line.start, line.adapted, _change(line)) for line in lines]
-        return Table(title, ("score", "start", "adapted", "change"), rows, note)
-    staged = [(line.name, line.start, line.statistics or 0.0, line.adapted, _change(line)) for line in lines]
-    return Table(title, ("score", "start", "batch-norm statistics", "adapted", "change"), staged, note)
-
-
-def _change(line: ScoreLine) -> str:
-    return difference(line.adapted, line.start)
+    """Return a table with columns for a teacher, or else for batch-norm statistics, if they were measured."""
+    taught = any(line.teacher is not None for line in lines)
+    staged = not taught and all(line.statistics is not None for line in lines)
+    columns = {"start": "start", **({"batch-norm statistics": "statistics"} if staged else {})}
+    columns |= {"student": "adapted", "teacher": "teacher"} if taught else {"adapted": "adapted"}
+    rows = []
+    for line in lines:
+        values = (getattr(line, name) for name in columns.values())
+        cells = ("" if value is None else value for value in values)
+        rows.append((line.name, *cells, difference(line.adapted, line.start)))
+    return Table(title, ("score", *columns, "change"), rows, note)
 
 
 def _gain_table(gains: Sequence[Gain], score: SelectionScore) -> Table:

@@ -62,7 +62,11 @@ def train(
     reporter = reporter if reporter and world.is_main else ProgressReporter()
     held = contextlib.ExitStack()
     try:
-        folder = from_main(lambda: held.enter_context(_open_folder(options)))
+        first, replaced = (
+            options.inputs[0] if options.inputs else "",
+            {"resume": options.resume, "force": options.force},
+        )
+        folder = from_main(lambda: held.enter_context(open_run(options.command, first, options.out, **replaced)))
         reporter.stage("listing images")
         images = list_images(options, stdin)
         for line in (f"{len(images)} images in {images.root}", *images.notes):
@@ -144,11 +148,6 @@ def loop_options(plan: TrainPlan, first_step: int, seconds_before: float, max_se
         guard_stops=guard.stop,
         max_seconds=max_seconds,
     )
-
-
-def _open_folder(options: TrainOptions) -> contextlib.AbstractContextManager[RunFolder]:
-    first = options.inputs[0] if options.inputs else ""
-    return open_run(options.command, first, options.out, resume=options.resume, force=options.force)
 
 
 def _close(folder: RunFolder, manifest: dict[str, Any], result: TrainResult, *, stopped: bool) -> None:
