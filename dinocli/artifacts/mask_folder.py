@@ -5,21 +5,25 @@ synced to disk. After a crash the journal says which images are complete. When a
 journal, and the new result replaces the old one as a whole.
 """
 
+import csv
 import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from dinocli.artifacts.run_folder import SCHEMA
+from dinocli.data.bad_images import read_bad
 from dinocli.errors import UsageError
 from dinocli.file_set import LOCK_NAME, FileSet
 from dinocli.files import remove_abandoned, remove_path, write_atomic
 from dinocli.journal import Journal
 from dinocli.segmentation.regions import ImageRecord
-from dinocli.stored import AnyJson, Count, Stored, checked, reading
+from dinocli.stored import AnyJson, Count, Name, Stored, checked, read_json, reading
 
 PARTIAL_FOLDER, JOURNAL_FILE = ".part", ".segment.jsonl"
 RESULT_FILES = (
@@ -27,6 +31,34 @@ RESULT_FILES = (
     *("anomaly.safetensors", "classes.txt", "segments.csv", "groups.csv", "images.bad.csv", "report.html"),
 )
 """Files and folders of a result besides `segment.json`; all others belong to the user."""
+
+READ_ADVICE = "segment the images again"
+
+
+class MethodRecord(Stored):
+    """Method of a `segment` output folder."""
+
+    name: str
+    parameters: AnyJson = Field(default_factory=dict)
+
+
+class ReadingRecord(Stored):
+    """Preprocessing and layout of the images."""
+
+    preprocess: AnyJson
+    size: Count
+    layout: list[Count] = Field(min_length=3, max_length=3)
+    tiled: bool
+
+
+class MasksRecord(Stored):
+    """`segment.json`, as far as stored distances need it."""
+
+    method: MethodRecord
+    root: Name
+    weights: AnyJson
+    reading: ReadingRecord
+    request: AnyJson
 
 
 class MaskFolder:
@@ -69,6 +101,41 @@ class MaskFolder:
         except (OSError, ValueError):
             return {}
         return data if isinstance(data, dict) else {}
+
+    def read_record(self) -> dict[str, Any]:
+        """Read `segment.json` of a complete result.
+
+        Raises:
+            WeightsError: The file is missing or damaged.
+        """
+        return read_json(self.manifest, MasksRecord, READ_ADVICE)
+
+    def read_names(self) -> list[str]:
+        """Return the image names of `segments.csv`, in order.
+
+        Raises:
+            WeightsError: The table is missing or damaged.
+        """
+        with reading(self.table, READ_ADVICE), self.table.open(encoding="utf-8", newline="") as file:
+            return list(dict.fromkeys(row["image"] for row in csv.DictReader(file)))
+
+    def read_bad(self) -> list[tuple[str, str]]:
+        """Return name and reason of the unreadable images."""
+        with reading(self.bad, READ_ADVICE):
+            return read_bad(self.bad)
+
+    def read_distances(self, stem: str) -> NDArray[np.float32]:
+        """Return the distances of an image, (h, w).
+
+        Raises:
+            WeightsError: The file is missing or damaged.
+        """
+        path = self.distances / f"{stem}.npy"
+        with reading(path, READ_ADVICE):
+            distances_hw = np.load(path, allow_pickle=False)
+            if distances_hw.dtype != np.float32 or distances_hw.ndim != 2 or not np.isfinite(distances_hw).all():
+                raise ValueError(f"an array of {distances_hw.dtype} {distances_hw.shape} where distances belong")
+        return np.asarray(distances_hw, np.float32)
 
     def write_manifest(self, manifest: dict[str, Any]) -> None:
         """Write `segment.json`, which marks the result as complete."""

@@ -5,6 +5,7 @@ from dataclasses import KW_ONLY, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from dinocli.artifacts.run_folder import RunFolder, latest_run
+from dinocli.config.load import load_recipe
 from dinocli.config.preprocess import GREY_OR_RGB, Channels, Preprocess
 from dinocli.config.recipe import Data
 from dinocli.data.region_of_interest import parse_roi
@@ -56,6 +57,14 @@ class ReadOptions:
         """Return the command-line names of the options that differ from their defaults, except `--null`."""
         changed = (field.name for field in fields(self) if getattr(self, field.name) != field.default)
         return [f"--{name.replace('_', '-')}" for name in changed if name != "null"]
+
+    def data(self, stored: Mapping[str, Any] | None = None) -> Data:
+        """Return the section `data` of a recipe: given options, else values stored with weights, else the defaults."""
+        defaults = load_recipe(()).data.model_dump()
+        defaults |= {key: stored[key] for key in ("channels", "nodata", "page", "z") if stored and key in stored}
+        given = {key: getattr(self, key) for key in ("page", "workers", "z", "channels", "nodata")}
+        given |= {"range": self.range or None, "max_bad": self.max_bad or None}
+        return Data.model_validate(defaults | {key: value for key, value in given.items() if value is not None})
 
     def naming(self, manifest: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Return include, exclude, root and window, as keyword arguments of `find_images`.

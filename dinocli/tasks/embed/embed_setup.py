@@ -8,7 +8,6 @@ import torch
 from dinocli.artifacts.feature_file import open_features
 from dinocli.artifacts.feature_model import feature_model_of, inside_of, ready
 from dinocli.artifacts.run_folder import RunFolder, latest_run
-from dinocli.config.load import load_recipe
 from dinocli.config.preprocess import Preprocess
 from dinocli.config.recipe import Data
 from dinocli.data.input_channels import input_channels
@@ -29,7 +28,7 @@ from dinocli.models.tokens import Tokens
 from dinocli.models.weights import WeightsInfo, load_backbone
 from dinocli.progress import ProgressReporter
 from dinocli.tasks.embed.embed_options import STDOUT, EmbedOptions, following, parse_shard
-from dinocli.tasks.inputs import ReadOptions, default_inputs, describe_weights, preprocess_of, survey_images
+from dinocli.tasks.inputs import default_inputs, describe_weights, preprocess_of, survey_images
 
 MIN_RARE_IMAGES = 64
 """Minimum number of images for rare patches: with 64 images the nearest neighbours improved on every measured set, with
@@ -158,7 +157,7 @@ def prepare(options: EmbedOptions, reporter: ProgressReporter, stdin: BinaryIO |
         backbone=backbone,
         info=info,
         preprocess=preprocess,
-        data=_data(options.read, stored),
+        data=options.read.data(stored),
         device=device,
         precision=precision,
         tokens=tokens,
@@ -168,15 +167,6 @@ def prepare(options: EmbedOptions, reporter: ProgressReporter, stdin: BinaryIO |
     )
 
 
-def _data(read: ReadOptions, stored: dict[str, Any] | None) -> Data:
-    """Return reading options: given ones, else those stored with the weights, else the defaults."""
-    defaults = load_recipe(()).data.model_dump()
-    defaults |= {key: stored[key] for key in ("channels", "nodata", "page", "z") if stored and key in stored}
-    given = {key: getattr(read, key) for key in ("page", "workers", "z", "channels", "nodata")}
-    given |= {"range": read.range or None, "max_bad": read.max_bad or None}
-    return Data.model_validate(defaults | {key: value for key, value in given.items() if value is not None})
-
-
 def _preprocess(
     options: EmbedOptions,
     images: ImageList,
@@ -184,7 +174,7 @@ def _preprocess(
     stored: dict[str, Any] | None,
     reporter: ProgressReporter,
 ) -> Preprocess:
-    read, data = options.read, _data(options.read, stored)
+    read, data = options.read, options.read.data(stored)
     stored_channels = tuple(stored["channels"]) if stored else None
     given = (read.channels if read.channels != stored_channels else None, read.page, read.nodata, read.z)
     roi = parse_roi(read.roi) if read.roi else (stored or {}).get("roi", "")

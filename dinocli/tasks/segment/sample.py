@@ -12,9 +12,9 @@ from dinocli.errors import DataError
 from dinocli.progress import ProgressReporter
 from dinocli.segmentation.feature_extraction import FeatureExtraction
 from dinocli.segmentation.method import FeatureGrid, FeatureKind
+from dinocli.segmentation.reference_copies import ReferenceCopies
 from dinocli.segmentation.segment_images import SegmentImage
 from dinocli.tasks.embed.embed_setup import EmbedContext
-from dinocli.tasks.segment.reference_copies import ReferenceCopies
 from dinocli.tasks.segment.segment_options import SegmentOptions
 
 SAMPLE_BYTES = 1 << 30

@@ -10,6 +10,7 @@ from dinocli.artifacts.mask_folder import MaskFolder, SegmentJournal
 from dinocli.artifacts.run_folder import add_output
 from dinocli.data.bad_images import bad_limit
 from dinocli.data.parallel import thread_count
+from dinocli.data.video import is_video, unpack
 from dinocli.engine.signals import Signals
 from dinocli.errors import Interrupted, UsageError
 from dinocli.file_set import claimed
@@ -26,7 +27,6 @@ from dinocli.tasks.segment.segment_options import MethodUsed, SegmentOptions, Se
 from dinocli.tasks.segment.segment_plan import SegmentInputs, SegmentPlan
 from dinocli.tasks.segment.stored_maps import StoredMaps
 from dinocli.tasks.segment.summary import finish
-from dinocli.tasks.segment.video import is_video, unpack
 
 if TYPE_CHECKING:
     from dinocli.tasks.segment.fresh_maps import FreshMaps
@@ -178,5 +178,6 @@ def _outcome(folder: MaskFolder, manifest: dict[str, Any], begin: float) -> Segm
 def _unpacked(options: SegmentOptions, folder: MaskFolder, reporter: ProgressReporter) -> SegmentOptions:
     """Replace a video by the folder of its frames."""
     folder.begin()
-    frames = unpack(Path(options.inputs[0]), folder.frames, again=not options.resume, reporter=reporter)
+    frames, count = unpack(Path(options.inputs[0]), folder.frames, again=not options.resume)
+    reporter.line(f"{count} frames of {options.inputs[0]} in {frames}")
     return replace(options, inputs=(str(frames),))

@@ -4,17 +4,10 @@ The anomaly method stores the distance of each patch to the memory bank, and the
 again for edge refinement and pages; nothing else is computed.
 """
 
-import csv
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-from pydantic import Field
-
-from dinocli.artifacts.mask_folder import MaskFolder
-from dinocli.config.load import load_recipe
-from dinocli.data.bad_images import read_bad
+from dinocli.artifacts.mask_folder import READ_ADVICE, MaskFolder
 from dinocli.data.sources import ImageList
 from dinocli.errors import DataError, UsageError
 from dinocli.segmentation.anomaly_file import load_anomaly
@@ -22,37 +15,8 @@ from dinocli.segmentation.anomaly_threshold import parse_threshold
 from dinocli.segmentation.method import PatchMaps
 from dinocli.segmentation.output_names import output_stems
 from dinocli.segmentation.segment_images import SegmentImage, SegmentReader
-from dinocli.stored import AnyJson, Count, Name, Stored, read_json, reading
 from dinocli.tasks.segment.segment_options import MethodUsed, SegmentOptions
 from dinocli.tasks.segment.segment_plan import SegmentInputs, SegmentPlan
-
-_ADVICE = "segment the images again"
-
-
-class MethodRecord(Stored):
-    """Method of a `segment` output folder."""
-
-    name: str
-    parameters: AnyJson = Field(default_factory=dict)
-
-
-class ReadingRecord(Stored):
-    """Preprocessing and layout of the images."""
-
-    preprocess: AnyJson
-    size: Count
-    layout: list[Count] = Field(min_length=3, max_length=3)
-    tiled: bool
-
-
-class MasksRecord(Stored):
-    """`segment.json`, as far as stored distances need it."""
-
-    method: MethodRecord
-    root: Name
-    weights: AnyJson
-    reading: ReadingRecord
-    request: AnyJson
 
 
 class StoredMaps:
@@ -73,7 +37,7 @@ class StoredMaps:
     def __init__(self, options: SegmentOptions) -> None:
         _check_options(options)
         self._folder, self.options = MaskFolder(Path(options.maps_from)), options
-        manifest = read_json(self._folder.manifest, MasksRecord, _ADVICE)
+        manifest = self._folder.read_record()
         if manifest["method"]["name"] != "anomaly":
             raise UsageError(
                 f"--from {options.maps_from} holds masks of {manifest['method']['name']}; distances that can be "
@@ -83,16 +47,9 @@ class StoredMaps:
         self._threshold = parse_threshold(str(options.method_options.get("threshold", "auto")))
         self._scale = load_anomaly(self._folder.anomaly).scale
         self._reader = SegmentReader.from_dict(manifest["reading"])
-        with reading(self._folder.bad, _ADVICE):
-            bad = read_bad(self._folder.bad)
-        images = ImageList(Path(manifest["root"]), _names(self._folder.table), bad)
+        images = ImageList(Path(manifest["root"]), self._folder.read_names(), self._folder.read_bad())
         self._stems = output_stems(images.names)
-        given = {"max_bad": options.read.max_bad or None, "workers": options.read.workers}
-        data = load_recipe(()).data
-        data = data.model_validate(
-            data.model_dump() | {key: value for key, value in given.items() if value is not None}
-        )
-        self.inputs = SegmentInputs(images, manifest["weights"], data, None)
+        self.inputs = SegmentInputs(images, manifest["weights"], options.read.data(), None)
         features = {name: value for name, value in manifest["method"]["parameters"].items() if name == "features"}
         parameters = {**features, **self._scale.parameters(self._threshold)}
         self._method = MethodUsed("anomaly", f"distances of {options.maps_from}", parameters)
@@ -116,21 +73,13 @@ class StoredMaps:
             DataError: The image has changed since.
             WeightsError: Its distances are missing or damaged.
         """
-        distances_hw = self._distances(self._stems[picture.image])
+        distances_hw = self._folder.read_distances(self._stems[picture.image])
         if distances_hw.shape != picture.geometry.grid:
             raise DataError(
                 f"{self.inputs.images.names[picture.image]} has changed since its distances were stored: a grid of "
-                f"{picture.geometry.grid} where {distances_hw.shape} are; {_ADVICE}"
+                f"{picture.geometry.grid} where {distances_hw.shape} are; {READ_ADVICE}"
             )
         return self._scale.judge(distances_hw, self._threshold)
-
-    def _distances(self, stem: str) -> NDArray[np.float32]:
-        path = self._folder.distances / f"{stem}.npy"
-        with reading(path, _ADVICE):
-            distances_hw = np.load(path, allow_pickle=False)
-            if distances_hw.dtype != np.float32 or distances_hw.ndim != 2 or not np.isfinite(distances_hw).all():
-                raise ValueError(f"an array of {distances_hw.dtype} {distances_hw.shape} where distances belong")
-        return np.asarray(distances_hw, np.float32)
 
 
 def _check_options(options: SegmentOptions) -> None:
@@ -145,9 +94,3 @@ def _check_options(options: SegmentOptions) -> None:
         raise UsageError(f"--from {options.maps_from} settles {', '.join(given)}: leave it out")
     if options.method not in ("auto", "anomaly"):
         raise UsageError(f"--from takes up --method anomaly, not {options.method}: leave --method out")
-
-
-def _names(table: Path) -> list[str]:
-    """Return the image names of `segments.csv` without duplicates."""
-    with reading(table, _ADVICE), table.open(encoding="utf-8", newline="") as file:
-        return list(dict.fromkeys(row["image"] for row in csv.DictReader(file)))

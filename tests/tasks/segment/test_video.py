@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dinocli.data.read import Reader
+from dinocli.data.video import unpack
 from dinocli.errors import DataError
-from dinocli.progress import ProgressReporter
 from dinocli.segmentation import propagate as module
 from dinocli.segmentation.output_names import natural_order
 from dinocli.segmentation.propagate import (
@@ -24,7 +24,6 @@ from dinocli.segmentation.propagate import (
     propagate_labels,
 )
 from dinocli.tasks.segment.segment import segment
-from dinocli.tasks.segment.video import unpack
 from tests.data.files import noise, settings
 from tests.tasks.segment.discs import Unlike, disc_options
 
@@ -132,9 +131,9 @@ def test_a_video_is_a_folder_of_frames(tmp_path: Path) -> None:
 def test_what_is_no_video_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.mp4").write_bytes(b"no video")
     with pytest.raises(DataError, match="cannot be read as a video"):
-        unpack(tmp_path / "a.mp4", tmp_path / "frames", again=False, reporter=ProgressReporter())
+        unpack(tmp_path / "a.mp4", tmp_path / "frames", again=False)
     with pytest.raises(DataError, match="cannot be read as a video"):
-        unpack(tmp_path / "none.mp4", tmp_path / "frames", again=False, reporter=ProgressReporter())
+        unpack(tmp_path / "none.mp4", tmp_path / "frames", again=False)
 
 
 def test_a_first_mask_has_to_fit(tmp_path: Path) -> None:

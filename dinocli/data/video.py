@@ -10,7 +10,6 @@ from PIL import Image
 
 from dinocli.errors import DataError, WeightsError
 from dinocli.files import write_atomic
-from dinocli.progress import ProgressReporter
 
 SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg")
 
@@ -20,7 +19,7 @@ def is_video(inputs: tuple[str, ...]) -> bool:
     return len(inputs) == 1 and inputs[0].lower().endswith(SUFFIXES)
 
 
-def unpack(video: Path, folder: Path, *, again: bool, reporter: ProgressReporter) -> Path:
+def unpack(video: Path, folder: Path, *, again: bool) -> tuple[Path, int]:
     """Write the frames of a video as PNG, numbered from 000000 in presentation order.
 
     Frames take disk space, but can be viewed, and an interrupted command reuses them.
@@ -29,10 +28,9 @@ def unpack(video: Path, folder: Path, *, again: bool, reporter: ProgressReporter
         video: Video file.
         folder: Parent of the output folder, which is named after the video.
         again: Delete frames of an earlier command first.
-        reporter: Receives the number of frames.
 
     Returns:
-        Folder of the frames.
+        Folder and number of the frames.
 
     Raises:
         DataError: The video cannot be read, or holds no frame.
@@ -52,8 +50,7 @@ def unpack(video: Path, folder: Path, *, again: bool, reporter: ProgressReporter
             write_atomic(path, file.getvalue())
     if not count:
         raise DataError(f"{video} holds no frame; check it in a player")
-    reporter.line(f"{count} frames of {video} in {frames}")
-    return frames
+    return frames, count
 
 
 def _frames(video: Path) -> Iterator[Image.Image]:
