@@ -25,7 +25,8 @@ from dinocli.models.backbone import Backbone
 from dinocli.models.features import Extractor, extract, l2_normalized
 from dinocli.models.token_kinds import FITTED
 from dinocli.models.tokens import POOLED, Tokens
-from dinocli.models.weights import WeightsInfo, load_backbone
+from dinocli.models.weights import load_backbone
+from dinocli.models.weights_info import WeightsInfo
 
 ImageLike = str | Path | Image.Image | NDArray[Any]
 """A path, a PIL image, or an array (h, w) or (h, w, c) of source values: uint8, uint16 or float."""

@@ -111,6 +111,10 @@ class Preprocess:
         """Channels of a canvas, C: 1 for grey datasets, else `in_chans`."""
         return 1 if self.grey else self.in_chans
 
+    def describe_range(self) -> str:
+        """Describe the intensity range: `minmax (120 to 4095)`."""
+        return range_text(self.range_policy, self.range_low, self.range_high)
+
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-like data for `from_dict`."""
         return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
@@ -164,3 +168,8 @@ def for_channels(values: tuple[float, ...], count: int) -> tuple[float, ...]:
 @functools.cache
 def _validator() -> "TypeAdapter[Preprocess]":
     return TypeAdapter(Preprocess)
+
+
+def range_text(policy: str, low: float, high: float) -> str:
+    """Describe an intensity range: `minmax (120 to 4095)`, or `full`."""
+    return policy if policy == "full" else f"{policy} ({low:g} to {high:g})"

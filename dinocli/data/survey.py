@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from dinocli.config.preprocess import Preprocess
+from dinocli.config.preprocess import GREY_OR_RGB, Preprocess, range_text
 from dinocli.data.folder_notes import (
     absent_notes,
     alpha_notes,
@@ -70,6 +70,14 @@ class Survey:
     warnings: list[str]
     alpha: str
     source: str
+
+    def describe(self) -> str:
+        """Describe the sampled images in one line: dtypes, colour, size, range."""
+        kinds = ", ".join(f"{count} {dtype}" for dtype, count in self.dtypes.items())
+        height, width = self.median_size
+        colour = "grey" if self.grey else "colour" if self.channels in GREY_OR_RGB else f"{self.channels} channels"
+        mapped = range_text(self.policy, self.low, self.high)
+        return f"sample of {self.sampled}: {kinds}, {colour}, median {width}x{height} px, range {mapped}"
 
 
 def survey(

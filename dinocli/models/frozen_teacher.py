@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from dinocli.config.preprocess import Preprocess
 from dinocli.models.backbone import Backbone
 from dinocli.models.head import NetworkOutput, Prototypes
-from dinocli.models.weights import WeightsInfo
+from dinocli.models.weights_info import WeightsInfo
 
 
 @dataclass(frozen=True)

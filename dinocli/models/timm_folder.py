@@ -11,7 +11,7 @@ from dinocli.config.preprocess import Preprocess
 from dinocli.files import hidden_sibling, remove_path, replace_path, write_atomic
 from dinocli.models.backbone import Backbone
 from dinocli.models.timm_config import METADATA_KEY
-from dinocli.models.weights import WeightsInfo
+from dinocli.models.weights_info import WeightsInfo
 
 
 def save_backbone(folder: Path, backbone: Backbone, info: WeightsInfo, preprocess: Preprocess) -> None:

@@ -5,7 +5,7 @@ Tensors are read safely (`formats`), converted, compared with the model and load
 
 import hashlib
 import tempfile
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,49 +23,9 @@ from dinocli.models.formats import read_tensors, unwrap
 from dinocli.models.hub import WEIGHTS_FILES, find_file, find_pretrained
 from dinocli.models.timm_config import embedded_config, read_timm_config
 from dinocli.models.transformers_names import MODEL_TYPES, TransformersRecord, read_processor, read_transformers_config
+from dinocli.models.weights_info import WeightsInfo
 from dinocli.models.weights_path import refuse_missing_weights
 from dinocli.stored import reading
-
-
-@dataclass(frozen=True)
-class WeightsInfo:
-    """Source and properties of a backbone's weights.
-
-    Args:
-        name: timm name.
-        source: Resolved path, timm name or hub id; ``none`` for random weights.
-        sha256: Hash of the file, or of the tensors if there is none.
-        licence: Licence stated by timm or the folder's config, else ``unknown``.
-        matched: Number of the backbone's tensors that were loaded.
-        total: Number of the backbone's tensors.
-        mean: Mean of the normalisation that the weights were trained with, per channel, on the 0 to 1 scale. For
-            adapted RGB weights, further channels have the mean over RGB (`dinocli.config.preprocess.for_channels`).
-        std: Standard deviation of that normalisation, in the same way.
-        size: Side of the images that the weights were trained on, pixels.
-        pretrained: The weights are not random.
-        pool: What the backbone pools, as `Backbone.pool_kind`.
-        model_args: Arguments of `timm.create_model` in addition to the name.
-        similarity_change: Change of the mean cosine between features of the training images by adaptation; 0 for
-            weights that were not adapted, or from scratch.
-    """
-
-    name: str
-    source: str
-    sha256: str
-    licence: str
-    matched: int
-    total: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    size: int
-    pretrained: bool
-    pool: str
-    model_args: dict[str, Any]
-    similarity_change: float = 0.0
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return JSON-like data."""
-        return asdict(self) | {"mean": list(self.mean), "std": list(self.std)}
 
 
 class BuildOptions(NamedTuple):

@@ -1,4 +1,4 @@
-"""Options shared by commands (finding, reading and embedding images), and lines that describe images and weights."""
+"""Options shared by commands: finding, reading and embedding images; defaults from the newest run."""
 
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, fields, replace
@@ -15,7 +15,7 @@ from dinocli.files import user_path
 if TYPE_CHECKING:
     from dinocli.data.sources import ImageList
     from dinocli.data.survey import Survey
-    from dinocli.models.weights import WeightsInfo
+    from dinocli.models.weights_info import WeightsInfo
     from dinocli.progress import ProgressReporter
 
 
@@ -160,34 +160,6 @@ def default_inputs(
     return inputs, weights, run if run.manifest.is_file() else None
 
 
-def describe_weights(info: "WeightsInfo") -> str:
-    """Describe loaded weights in one line, with model arguments that differ from timm's defaults."""
-    args = ", ".join(f"{key}={value}" for key, value in info.model_args.items())
-    name = f"{info.name} ({args})" if args else info.name
-    if not info.pretrained:
-        return f"{name} from scratch, random weights"
-    origin = "" if info.source == info.name else f" from {info.source}"
-    return f"{name}{origin}: {info.matched} of {info.total} tensors, sha256 {info.sha256[:12]}, licence {info.licence}"
-
-
-def describe_survey(seen: "Survey") -> str:
-    """Describe the sampled images in one line: dtypes, colour, size, range."""
-    kinds = ", ".join(f"{count} {dtype}" for dtype, count in seen.dtypes.items())
-    height, width = seen.median_size
-    colour = "grey" if seen.grey else "colour" if seen.channels in GREY_OR_RGB else f"{seen.channels} channels"
-    mapped = _range_text(seen.policy, seen.low, seen.high)
-    return f"sample of {seen.sampled}: {kinds}, {colour}, median {width}x{height} px, range {mapped}"
-
-
-def describe_range(preprocess: Preprocess) -> str:
-    """Describe the intensity range: `minmax (120 to 4095)`."""
-    return _range_text(preprocess.range_policy, preprocess.range_low, preprocess.range_high)
-
-
-def _range_text(policy: str, low: float, high: float) -> str:
-    return policy if policy == "full" else f"{policy} ({low:g} to {high:g})"
-
-
 def survey_images(
     images: "ImageList", data: Data, reporter: "ProgressReporter", *, roi: str, seed: int = 0
 ) -> "Survey":
@@ -210,7 +182,7 @@ def survey_images(
     reporter.stage("surveying a sample")
     reading = SourceReading(tuple(data.channels), data.page, tuple(data.nodata), data.z, roi)
     seen = from_main(lambda: survey(images, data.range, reading, seed=seed))
-    for line in (describe_survey(seen), *seen.notes):
+    for line in (seen.describe(), *seen.notes):
         reporter.line(line)
     for warning in seen.warnings:
         reporter.warn(warning)

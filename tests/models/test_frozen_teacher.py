@@ -6,7 +6,8 @@ import torch.nn.functional as F
 
 from dinocli.models.create import create_backbone
 from dinocli.models.frozen_teacher import FrozenTeacher, TeacherWeights, licence_of
-from dinocli.models.weights import WeightsInfo, load_backbone
+from dinocli.models.weights import load_backbone
+from dinocli.models.weights_info import WeightsInfo
 
 MEAN, STD = (0.1, 0.2, 0.3), (0.5, 0.6, 0.7)
 

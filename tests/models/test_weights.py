@@ -14,7 +14,8 @@ from dinocli.errors import UsageError, WeightsError
 from dinocli.models.create import create_backbone, usual_size
 from dinocli.models.timm_folder import save_backbone
 from dinocli.models.tokens import Tokens
-from dinocli.models.weights import WeightsInfo, load_backbone, sha256_of
+from dinocli.models.weights import load_backbone, sha256_of
+from dinocli.models.weights_info import WeightsInfo
 from tests import networks  # noqa: F401 - registers them in timm
 
 VIT = "vit_tiny_patch16_224"

@@ -1,7 +1,7 @@
 from dataclasses import replace
 
-from dinocli.models.weights import WeightsInfo
-from dinocli.tasks.inputs import ReadOptions, describe_weights
+from dinocli.models.weights_info import WeightsInfo
+from dinocli.tasks.inputs import ReadOptions
 
 INFO = WeightsInfo(
     name="vit_small_patch16_224.dino",
@@ -20,17 +20,17 @@ INFO = WeightsInfo(
 
 
 def test_the_start_is_described_with_its_licence_and_hash() -> None:
-    assert describe_weights(INFO) == (
+    assert INFO.describe() == (
         "vit_small_patch16_224.dino from ./dino.pth: 150 of 150 tensors, sha256 0123456789ab, licence apache-2.0"
     )
-    assert describe_weights(replace(INFO, source=INFO.name)).startswith("vit_small_patch16_224.dino: 150 of 150")
+    assert replace(INFO, source=INFO.name).describe().startswith("vit_small_patch16_224.dino: 150 of 150")
     fresh = replace(INFO, pretrained=False)
-    assert describe_weights(fresh) == "vit_small_patch16_224.dino from scratch, random weights"
+    assert fresh.describe() == "vit_small_patch16_224.dino from scratch, random weights"
 
 
 def test_a_model_that_timm_builds_otherwise_by_that_name_says_how() -> None:
     changed = replace(INFO, name="vit_small_patch16_dinov3", model_args={"global_pool": "token"})
-    assert describe_weights(changed).startswith("vit_small_patch16_dinov3 (global_pool=token) from ")
+    assert changed.describe().startswith("vit_small_patch16_dinov3 (global_pool=token) from ")
 
 
 def test_names_of_a_run_hold_where_the_user_gave_none() -> None:

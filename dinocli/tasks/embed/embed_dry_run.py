@@ -13,7 +13,6 @@ from dinocli.tasks.embed.embed_options import EmbedOptions
 from dinocli.tasks.embed.embed_setup import EmbedContext, prepare
 from dinocli.tasks.embed.forward_pass import computed, count_rows, row_bytes
 from dinocli.tasks.embed.rare_fit import fit_rare
-from dinocli.tasks.inputs import describe_range, describe_weights
 
 TRIAL_IMAGES = 32
 
@@ -38,9 +37,9 @@ def forecast(context: EmbedContext) -> dict[str, Any]:
         "shape": list(context.row_shape),
         "bytes": row_bytes(context, image_batches),
         "seconds": round(_seconds_per_row(context, image_batches) * len(image_batches), 1),
-        "weights": describe_weights(context.info),
+        "weights": context.info.describe(),
         "size": context.preprocess.size,
-        "range": describe_range(context.preprocess),
+        "range": context.preprocess.describe_range(),
         "grey": context.preprocess.grey,
         "device": f"{context.device}, {context.precision}",
     }

@@ -25,10 +25,11 @@ from dinocli.models.features import Extractor, extract
 from dinocli.models.rarity_maps import check_rarity_maps, rarity_maps
 from dinocli.models.token_kinds import AUTO, FITTED, POOLED_RARE
 from dinocli.models.tokens import Tokens
-from dinocli.models.weights import WeightsInfo, load_backbone
+from dinocli.models.weights import load_backbone
+from dinocli.models.weights_info import WeightsInfo
 from dinocli.progress import ProgressReporter
 from dinocli.tasks.embed.embed_options import STDOUT, EmbedOptions, following, parse_shard
-from dinocli.tasks.inputs import default_inputs, describe_weights, preprocess_of, survey_images
+from dinocli.tasks.inputs import default_inputs, preprocess_of, survey_images
 
 MIN_RARE_IMAGES = 64
 """Minimum number of images for rare patches: with 64 images the nearest neighbours improved on every measured set, with
@@ -127,7 +128,7 @@ def prepare(options: EmbedOptions, reporter: ProgressReporter, stdin: BinaryIO |
         maker = main_first(lambda: feature_model_of(open_features(user_path(options.like))))
         assert maker.info is not None
         backbone, info, preprocess, tokens = maker.backbone, maker.info, maker.preprocess, maker.tokens
-        reporter.line(f"{describe_weights(info)}, tokens and reading of {options.like}")
+        reporter.line(f"{info.describe()}, tokens and reading of {options.like}")
     else:
         torch.manual_seed(0)  # for random weights
         read = options.read
@@ -135,7 +136,7 @@ def prepare(options: EmbedOptions, reporter: ProgressReporter, stdin: BinaryIO |
             lambda: 0 if read.channels is None else input_channels(images, read.channels, read.page or 0)
         )
         backbone, info, stored = main_first(lambda: load_backbone(weights, options.model, in_chans=in_chans))
-        reporter.line(describe_weights(info))
+        reporter.line(info.describe())
         kind, note = chosen_tokens(options, backbone, len(images))
         if note:
             reporter.line(note)

@@ -10,9 +10,9 @@ from dinocli.artifacts.run_folder import RunFolder, latest_run
 from dinocli.config.preprocess import Preprocess
 from dinocli.files import user_path
 from dinocli.models.backbone import Backbone
-from dinocli.models.weights import WeightsInfo, load_backbone
+from dinocli.models.weights import load_backbone
+from dinocli.models.weights_info import WeightsInfo
 from dinocli.progress import ProgressReporter
-from dinocli.tasks.inputs import describe_weights
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def open_source(weights: str, model: str, reporter: ProgressReporter, *, pool: s
         weights = str(latest_run().path)
         reporter.line(f"weights of {weights}")
     backbone, info, stored = load_backbone(weights, model, pool=pool)
-    reporter.line(describe_weights(info))
+    reporter.line(info.describe())
     preprocess = Preprocess.from_dict(stored) if stored else plain_preprocess(info)
     return Source(backbone.eval(), info, preprocess, _manifest(user_path(weights)))
 

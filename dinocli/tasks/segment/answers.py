@@ -18,7 +18,6 @@ from dinocli.segmentation.placement import inside, on_whole
 from dinocli.segmentation.regions import find_regions
 from dinocli.segmentation.segment_images import SegmentImage
 from dinocli.segmentation.upsample import render
-from dinocli.tasks.inputs import describe_weights
 from dinocli.tasks.segment.detector import open_detector
 from dinocli.tasks.segment.image_writer import labels_of
 from dinocli.tasks.segment.segment_options import SegmentOptions
@@ -45,7 +44,7 @@ class Answers:
         self._options, self._fitted = detector.options, detector.fitted
         model = load(detector.options.weights, device=options.device)
         assert model.info is not None
-        reporter.line(f"{describe_weights(model.info)}, detector {detector.folder}")
+        reporter.line(f"{model.info.describe()}, detector {detector.folder}")
         if detector.options.stride:
             model.backbone.set_stride(detector.options.stride)
         self._extractor = FeatureExtraction(

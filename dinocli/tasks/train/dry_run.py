@@ -20,7 +20,6 @@ from dinocli.engine.distributed import open_world
 from dinocli.engine.run_seconds import Costs, RunSeconds
 from dinocli.engine.step_memory import PROCESS_OVERHEAD, StepMemory
 from dinocli.progress import ProgressReporter
-from dinocli.tasks.inputs import describe_range, describe_weights
 from dinocli.tasks.train.batch_fit import limited_by, measure_memory
 from dinocli.tasks.train.budget import fit_plan, labelled_images
 from dinocli.tasks.train.costs import measure_costs
@@ -90,9 +89,9 @@ def _forecast(context: TrainContext, recipe: Recipe, seconds: RunSeconds, costs:
         "dtypes": dict(survey.dtypes),
         "median_size": survey.median_size,
         "grey": survey.grey,
-        "range": describe_range(preprocess),
-        "start": describe_weights(context.info),
-        "teacher": f"{describe_weights(context.teacher.info)}; frozen" if context.teacher else "average of the student",
+        "range": preprocess.describe_range(),
+        "start": context.info.describe(),
+        "teacher": f"{context.teacher.info.describe()}; frozen" if context.teacher else "average of the student",
         "device": f"{context.precision.device}, {context.precision.name}",
         "steps": int(recipe.run.steps),
         "batch_size": int(recipe.run.batch_size),

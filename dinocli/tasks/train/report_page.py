@@ -16,7 +16,6 @@ from dinocli.report.neighbour_pictures import neighbour_table
 from dinocli.report.page import Part, Report, Table, write_report
 from dinocli.report.page_parts import Charts, FactList, Listing, NoteList, Sheet, command_line
 from dinocli.report.text import difference
-from dinocli.tasks.inputs import describe_weights
 from dinocli.tasks.train.advice import LABEL_SOME, READ_YOURS
 from dinocli.tasks.train.budget import TrainPlan
 from dinocli.tasks.train.score_lines import ScoreLine, share_of_teacher
@@ -156,8 +155,8 @@ def run_facts(context: TrainContext, plan: TrainPlan, trained: Trained, selectio
         ("images", f"{len(context.store)} in {context.images.root}"),
         ("distinct images", f"about {context.distinct}, near-copies counted once"),
         ("unreadable images", str(len(context.store.bad))),
-        ("start", describe_weights(context.info)),
-        *([("teacher", f"{describe_weights(context.teacher.info)}; frozen")] if context.teacher else []),
+        ("start", context.info.describe()),
+        *([("teacher", f"{context.teacher.info.describe()}; frozen")] if context.teacher else []),
         ("steps", f"{result.steps} of {recipe.run.steps}{ended}, {recipe.run.batch_size} images per step"),
         ("adapted weights", adapted),
         ("trained parameters", f"head; of the backbone: {recipe.model.trainable}"),

@@ -26,9 +26,10 @@ from dinocli.models.backbone import Backbone
 from dinocli.models.frozen_teacher import TeacherWeights
 from dinocli.models.rarity_maps import check_rarity_maps
 from dinocli.models.trainable import check_trainable
-from dinocli.models.weights import WeightsInfo, load_backbone
+from dinocli.models.weights import load_backbone
+from dinocli.models.weights_info import WeightsInfo
 from dinocli.progress import ProgressReporter
-from dinocli.tasks.inputs import describe_range, describe_weights, preprocess_of, survey_images
+from dinocli.tasks.inputs import preprocess_of, survey_images
 from dinocli.tasks.train.manifest import check_same, stored_recipe
 from dinocli.tasks.train.train_context import TrainContext
 from dinocli.tasks.train.train_options import TrainOptions
@@ -134,7 +135,7 @@ def _weights(
     backbone, info, _ = main_first(
         lambda: load_backbone(model.weights, model.name, drop_path=model.drop_path, pool=model.pool, in_chans=in_chans)
     )
-    reporter.line(describe_weights(info))
+    reporter.line(info.describe())
     if in_chans not in GREY_OR_RGB:
         reporter.line(f"{in_chans} channels are no colours: saturation, hue and grayscale are off")
     check_trainable(backbone, model.trainable)
@@ -201,7 +202,7 @@ def _load_teacher(
         backbone, info, stored = main_first(lambda: load_backbone(model.teacher, model.teacher_name, in_chans=in_chans))
     except WeightsError as error:
         raise WeightsError(str(error).replace("--model TIMM_NAME", "--set model.teacher_name=TIMM_NAME")) from None
-    reporter.line(f"teacher: {describe_weights(info)}; frozen")
+    reporter.line(f"teacher: {info.describe()}; frozen")
     if manifest and info.sha256 != manifest["teacher"]["sha256"]:
         raise UsageError(f"--resume needs the same teacher: {info.source} has changed since the run began")
     return TeacherWeights(backbone.eval(), info), stored
@@ -209,6 +210,6 @@ def _load_teacher(
 
 def _report_other_preprocessing(stored: dict[str, Any], preprocess: Preprocess, reporter: ProgressReporter) -> None:
     """Warn if the teacher was trained with another intensity range than that of the images."""
-    was, now = describe_range(Preprocess.from_dict(stored)), describe_range(preprocess)
+    was, now = Preprocess.from_dict(stored).describe_range(), preprocess.describe_range()
     if was != now:
         reporter.warn(f"the teacher was trained with the range {was}, these images are read with {now} (--range)")

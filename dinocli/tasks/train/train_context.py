@@ -22,7 +22,7 @@ from dinocli.engine.probe import Probe, ProbeSample, forwards_per_image, probe_i
 from dinocli.engine.step import Learner
 from dinocli.models.backbone import Backbone
 from dinocli.models.frozen_teacher import TeacherWeights
-from dinocli.models.weights import WeightsInfo
+from dinocli.models.weights_info import WeightsInfo
 from dinocli.progress import ProgressReporter
 from dinocli.tasks.train.train_options import TrainOptions
 
