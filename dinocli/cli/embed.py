@@ -9,6 +9,7 @@ import typer
 from dinocli.cli import options as opt
 from dinocli.cli import paths
 from dinocli.cli.help_page import examples
+from dinocli.cli.multi_gpu import run_on_gpus
 from dinocli.cli.option_groups import grouped, options_of, read_options, terminal_options
 
 EPILOG = examples(
@@ -128,11 +129,7 @@ def embed(
 
     if terminal.as_json and out == "-":
         raise UsageError("stdout takes --out - or --json, not both; name a file")
-    if gpus > 1:
-        from dinocli.engine.distributed import check_gpus, launch
-
-        check_gpus(gpus, device)
-        raise typer.Exit(launch(gpus, opt.without_gpus(sys.argv[1:])))
+    run_on_gpus(gpus, device)
     with terminal:
         from dinocli.tasks.embed.embed_options import EmbedOptions
 

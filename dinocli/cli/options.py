@@ -312,16 +312,5 @@ def settings_of(pairs: dict[str, Any], settings: list[str] | None) -> list[str]:
     return [*options, *(settings or [])]
 
 
-def without_gpus(arguments: list[str]) -> list[str]:
-    """Remove `--gpus N` or `--gpus=N` from a command line."""
-    remaining, skip = [], False
-    for argument in arguments:
-        if skip or argument == "--gpus":
-            skip = argument == "--gpus"
-        elif not argument.startswith("--gpus="):
-            remaining.append(argument)
-    return remaining
-
-
 def _toml(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)  # strings, numbers and lists are the same in JSON and TOML

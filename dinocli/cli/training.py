@@ -11,6 +11,7 @@ import typer
 
 from dinocli.cli import options as opt
 from dinocli.cli.help_page import examples
+from dinocli.cli.multi_gpu import run_on_gpus
 from dinocli.cli.option_groups import grouped, options_of, read_options, terminal_options
 
 
@@ -123,11 +124,7 @@ def training(
     base_recipes = mode.base_recipes if teacher is None else (DISTILLATION_RECIPE,)
     layers = [*base_recipes, *(recipe or mode.default_recipes)]
     merged = load_recipe(layers, opt.settings_of(recipe_options, settings))
-    if gpus > 1:
-        from dinocli.engine.distributed import check_gpus, launch
-
-        check_gpus(gpus, device)
-        raise typer.Exit(launch(gpus, opt.without_gpus(sys.argv[1:])))
+    run_on_gpus(gpus, device)
     with terminal:
         from dinocli.artifacts.run_folder import check_new_run
         from dinocli.data.sources import check_not_empty

@@ -11,7 +11,7 @@ import tifffile
 from typer.testing import CliRunner
 
 from dinocli.cli.app import app
-from dinocli.cli.options import without_gpus
+from dinocli.cli.multi_gpu import without_gpus
 from dinocli.config.load import load_recipe, recipe_folder, recipe_names
 from dinocli.errors import RecipeError
 from tests.cli.commands import TINY, Result, dinocli, warm

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from dinocli.artifacts.feature_file import BOX_KEYS
 from dinocli.data.text_tables import parse_table, write_table
 from dinocli.errors import DataError
 from dinocli.files import write_atomic
@@ -18,7 +19,6 @@ from dinocli.tasks.cluster.duplicate_pairs import DuplicateGroup, SamePair
 from dinocli.tasks.cluster.findings import Findings
 
 HEADER = ("path", "cluster", "distance", "margin", "medoid", "outlier", "x", "y")
-TILE = ("left", "top", "width", "height")
 PAIRS = ("path", "other", "cosine", "exact", "likeness")
 GROUPS = ("group", "path", "keep", "exact")
 ISSUE = ("path", "issue", "value", "usual")
@@ -46,7 +46,7 @@ def write_clusters(path: Path, members: ClusterInputs, findings: Findings) -> No
         (name, label, *map(_short, (distance, margin)), int(row in medoids), *map(_short, (outlier, x, y)), *box)
         for row, (name, label, distance, margin, outlier, (x, y), box) in enumerate(columns)
     )
-    write_table(path, HEADER + TILE if members.boxes else HEADER, rows)
+    write_table(path, HEADER + BOX_KEYS if members.boxes else HEADER, rows)
 
 
 def read_ids(path: Path) -> dict[str, int]:
