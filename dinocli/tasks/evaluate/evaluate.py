@@ -21,7 +21,6 @@ from dinocli.quality.score_table import ScoreRow, difference_sentence, score_row
 from dinocli.quality.verdict import Verdict, defects_lost, judge
 from dinocli.tasks.evaluate.evaluate_inputs import open_sides, read_truth
 from dinocli.tasks.evaluate.evaluate_options import EvaluateOptions, EvaluateResult
-from dinocli.tasks.evaluate.evaluate_page import write_evaluation_page
 
 
 @dataclass(frozen=True)
@@ -102,6 +101,8 @@ def _evaluate(options: EvaluateOptions, reporter: ProgressReporter, stdin: Binar
         report=options.report,
     )
     if options.report:
+        from dinocli.tasks.evaluate.evaluate_page import write_evaluation_page  # with pictures: 21 files of ours
+
         reporter.stage("writing the page")
         write_evaluation_page(Path(options.report), options, context.sides, truths, result)
     return result
