@@ -128,11 +128,13 @@ def training(
     with terminal:
         from dinocli.artifacts.run_folder import check_new_run
         from dinocli.data.sources import check_not_empty
+        from dinocli.engine.trackers import check_trackers
         from dinocli.file_set import LOCK_NAME
         from dinocli.tasks.train.train_options import TrainOptions
 
         options = options_of(TrainOptions, locals(), inputs=images, recipe=merged, argv=sys.argv)
         check_not_empty(images)
+        check_trackers(merged.run.track)
         if out and not dry_run and not (Path(out) / LOCK_NAME).exists():  # else the lock says who writes it
             check_new_run(Path(out), resume=resume, force=force)
         if dry_run:

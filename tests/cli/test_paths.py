@@ -13,6 +13,7 @@ ASK = """
 import json, sys
 from typer.testing import CliRunner
 from dinocli.cli.app import app
+sys.modules["mlflow"] = None  # not installed
 answers = []
 for words in json.loads(sys.argv[1]):
     done = CliRunner().invoke(app, words)
@@ -72,6 +73,7 @@ CASES = {
     "export --out there.csv --format onnx": (2, "there.csv is there already"),
     "search 0 --in there.npy --sheet there.csv": (2, "there.csv is there already"),
     "pretrain images --out good": (2, "good is not empty"),
+    'pretrain images --set run.track=["mlflow"]': (4, "pip install 'dinocli[mlflow]'"),
     # No run to take inputs or weights from, and options that contradict each other.
     "embed --out f.npy": (4, "no finished run"),
     "embed images --out f.npy": (4, "name weights with --weights"),
