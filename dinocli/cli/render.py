@@ -32,12 +32,6 @@ SCHEMA = 1
 _COLUMN_GAP, _MIN_COLUMN_WIDTH = 2, 8
 """Terminal cells between columns, and the width that cutting leaves at least."""
 
-KEEP_TEXT = {
-    "adapted": "the adapted weights",
-    "statistics": "the original weights with adapted batch-norm statistics (no training step improved on them)",
-    "start": "the original weights",
-}
-
 
 class Terminal(ProgressReporter):
     """Reports progress on stderr: a live table of stages on a terminal, a plain line every 30 s elsewhere.
@@ -198,6 +192,8 @@ def show_result(terminal: Terminal, result: "TrainResult | None", *, hints: Sequ
     """Show the result of a run: tables and verdict on stderr, the run folder on stdout."""
     if result is None:
         return
+    from dinocli.quality.verdict import KEPT
+
     step = f"step {result.best_step}" + (f", alpha {result.alpha:g}" if result.alpha < 1 else "")
     for title, lines in (("Without labels", result.lines), ("With your labels", result.labelled)):
         if lines:
@@ -206,7 +202,8 @@ def show_result(terminal: Terminal, result: "TrainResult | None", *, hints: Sequ
     for sentence in (*result.verdict.sentences, data["share_of_teacher"]):
         if sentence:
             terminal.line(sentence)
-    terminal.line(f"Keep {KEEP_TEXT[result.verdict.keep]}: {result.folder / 'backbone'}")
+    unimproved = " (no training step improved on them)" if result.verdict.keep == "statistics" else ""
+    terminal.line(f"Keep {KEPT[result.verdict.keep]}{unimproved}: {result.folder / 'backbone'}")
     for advice in result.advice:
         terminal.line(f"Try next: {advice}")
     for hint in hints:

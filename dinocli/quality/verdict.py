@@ -30,6 +30,13 @@ _MIN_DEFECTS = 40
 # better one.
 STATISTICS_MARGIN, DEFECTS_MARGIN = 0.01, 0.03
 
+KEPT = {
+    "adapted": "the adapted weights",
+    "statistics": "the original weights with adapted batch-norm statistics",
+    "start": "the original weights",
+}
+"""Words for the weights that a verdict keeps."""
+
 DEFECT_DECREASE = "Significant decrease in synthetic-defect few-shot"
 
 

@@ -7,6 +7,7 @@ from dinocli.data.region_of_interest import is_box, region_box
 from dinocli.engine.square_resize import CANVAS_PER_SIDE
 from dinocli.models.export_graph import OPSET, has_one_size
 from dinocli.quality.classifier_file import SavedClassifier
+from dinocli.quality.verdict import KEPT
 from dinocli.report.text import number, visible
 from dinocli.tasks.export.card_snippets import channel_words, has_colours, snippet
 from dinocli.tasks.export.source import Source
@@ -170,13 +171,8 @@ def _verdict(manifest: dict[str, Any]) -> list[str]:
     if not outcome:
         return []
     verdict = outcome["verdict"]
-    kept = {
-        "adapted": "the adapted weights",
-        "statistics": "the original weights with adapted batch-norm statistics",
-        "start": "the original weights",
-    }[verdict["keep"]]
     lines = ["## Verdict of the training", "", f"{verdict['outcome'].capitalize()}: {_plain(verdict['reason'])}"]
-    lines += [f"These are {kept}.", "", "| score | start | adapted |", "|---|---:|---:|"]
+    lines += [f"These are {KEPT[verdict['keep']]}.", "", "| score | start | adapted |", "|---|---:|---:|"]
     for line in [*outcome["scores"], *outcome["labelled"]]:
         start, adapted = (float("nan") if line[key] is None else line[key] for key in ("start", "adapted"))
         lines.append(f"| {_plain(line['name'])} | {number(start)} | {number(adapted)} |")

@@ -9,7 +9,7 @@ from dinocli.artifacts.run_folder import RunFolder
 from dinocli.engine.run_seconds import PAGE_FORWARDS
 from dinocli.quality.probe_result import ProbeResult
 from dinocli.quality.selection_score import SelectionScore
-from dinocli.quality.verdict import DEFECT_DECREASE, DEFECTS_MARGIN, STATISTICS_MARGIN, Gain, Verdict
+from dinocli.quality.verdict import DEFECT_DECREASE, DEFECTS_MARGIN, KEPT, STATISTICS_MARGIN, Gain, Verdict
 from dinocli.report.adapted_comparison import group_table, patch_sheet
 from dinocli.report.chart import Curve
 from dinocli.report.neighbour_pictures import neighbour_table
@@ -25,11 +25,8 @@ from dinocli.tasks.train.train_context import TrainContext
 MIN_COMPARED_IMAGES = 4
 """Minimum number of images for the pictures that compare start and adapted weights."""
 
-KEEP = {
-    "adapted": "Keep the adapted weights.",
-    "statistics": "Keep the original weights with adapted batch-norm statistics; no training step improved on them.",
-    "start": "Keep the original weights.",
-}
+KEEP = {keep: f"Keep {words}." for keep, words in KEPT.items()}
+KEEP["statistics"] = f"Keep {KEPT['statistics']}; no training step improved on them."
 
 LEAD = {
     "better": "The features of these images improved significantly.",
