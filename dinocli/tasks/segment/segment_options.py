@@ -7,7 +7,7 @@ from typing import Any
 
 from dinocli.artifacts.mask_folder import MaskFolder
 from dinocli.errors import UsageError
-from dinocli.file_set import LOCK_NAME
+from dinocli.file_set import LOCK_NAME, check_free
 from dinocli.tasks.inputs import ImageOptions, check_inputs
 
 SIZE = 480
@@ -119,24 +119,21 @@ class SegmentOptions(ImageOptions):
             check_inputs(self, weights=self.detector)
 
     def check_outputs(self) -> None:
-        """Raise `UsageError` if the output exists and neither --resume nor --force was given."""
+        """Raise `UsageError` if an output exists and neither --resume nor --force was given."""
         MaskFolder(Path(self.out)).check_free(resume=self.resume, force=self.force)
-        if self.outputs.coco and Path(self.outputs.coco).exists() and not (self.resume or self.force):
-            raise UsageError(f"{self.outputs.coco} is there already; add --force to replace it, or name another --coco")
+        coco = [Path(self.outputs.coco)] if self.outputs.coco else []
+        check_free(coco, force=self.force or self.resume, options="--coco")
 
     def check_detector(self) -> None:
         """Raise `UsageError` if `save_detector` cannot be written, before any long work."""
-        folder = Path(self.save_detector)
         if not self.save_detector:
             return
+        folder = Path(self.save_detector)
         if self.method not in ("auto", "anomaly") or self.propagate or self.maps_from or self.detector:
             raise UsageError("--save-detector keeps what --method anomaly has fitted: use it with that method")
-        if not folder.exists():
-            return
-        if not (folder / DETECTOR_RECORD).is_file():
+        if folder.exists() and not (folder / DETECTOR_RECORD).is_file():
             raise UsageError(f"{folder} is there and no detector: choose another --save-detector")
-        if not (self.force or self.resume):
-            raise UsageError(f"{folder} is there already; add --force to replace it, or choose another --save-detector")
+        check_free([folder], force=self.force or self.resume, options="--save-detector")
 
     def query_point(self) -> tuple[float, float] | None:
         """Parse `query`; None if it is empty.
