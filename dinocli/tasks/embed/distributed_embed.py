@@ -11,7 +11,6 @@ from dinocli.errors import UsageError
 from dinocli.progress import ProgressReporter
 from dinocli.tasks.embed.embed import embed
 from dinocli.tasks.embed.embed_options import STDOUT, EmbedOptions, EmbedResult
-from dinocli.tasks.embed.merge_shards import merge, remove_shards
 
 
 def embed_together(
@@ -42,6 +41,8 @@ def embed_together(
         any_rank(False)  # waits for all
         if not world.is_main:
             return None
+        from dinocli.tasks.embed.merge_shards import merge, remove_shards
+
         outcome = merge(options.out, force=options.force, reporter=reporter)
         remove_shards(target)
         seconds = time.monotonic() - begin
