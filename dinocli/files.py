@@ -82,6 +82,20 @@ def write_atomic(path: Path, data: bytes | str) -> None:
         file.write(data.encode() if isinstance(data, str) else data)
 
 
+@contextlib.contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Yield a hidden folder to fill, which then replaces the folder of that path; after an error the old one stays."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = hidden_sibling(path, "new")
+    remove_path(part)  # left by a killed process
+    part.mkdir()
+    try:
+        yield part
+        replace_path(part, path)
+    finally:
+        remove_path(part)
+
+
 def replace_path(source: Path, target: Path) -> None:
     """Rename a file or folder over an existing one; safe to repeat after a process died half-way.
 

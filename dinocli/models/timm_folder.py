@@ -8,7 +8,7 @@ from safetensors.torch import save
 from timm.models import PretrainedCfg
 
 from dinocli.config.preprocess import Preprocess
-from dinocli.files import hidden_sibling, remove_path, replace_path, write_atomic
+from dinocli.files import atomic_folder, write_atomic
 from dinocli.models.backbone import Backbone
 from dinocli.models.timm_config import METADATA_KEY
 from dinocli.models.weights_info import WeightsInfo
@@ -30,16 +30,9 @@ def save_backbone(folder: Path, backbone: Backbone, info: WeightsInfo, preproces
         OSError: The disk is full or read-only.
     """
     data, config = to_safetensors(backbone, info, preprocess, {})
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    fresh = hidden_sibling(folder, "new")
-    remove_path(fresh)  # left by a killed process
-    fresh.mkdir()
-    try:
+    with atomic_folder(folder) as fresh:
         write_atomic(fresh / "model.safetensors", data)
         write_atomic(fresh / "config.json", config)
-        replace_path(fresh, folder)
-    finally:
-        remove_path(fresh)
 
 
 def to_safetensors(

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from dinocli import __version__
 from dinocli.artifacts.run_folder import SCHEMA
 from dinocli.errors import UsageError, WeightsError
-from dinocli.files import hidden_sibling, remove_path, replace_path, user_path, write_atomic
+from dinocli.files import atomic_folder, user_path, write_atomic
 from dinocli.models.timm_folder import save_backbone
 from dinocli.models.weights import sha256_of
 from dinocli.segmentation.anomaly import FEATURES, FittedAnomaly
@@ -71,11 +71,7 @@ def save_detector(options: SegmentOptions, context: EmbedContext, name: str, fit
     folder = Path(options.save_detector)
     if not isinstance(fitted, FittedAnomaly):
         raise UsageError(f"--save-detector keeps --method anomaly, and this folder got {name}: name it")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    part = hidden_sibling(folder, "new")
-    remove_path(part)
-    part.mkdir()
-    try:
+    with atomic_folder(folder) as part:
         save_backbone(part / BACKBONE, context.backbone, context.info, context.preprocess)
         save_anomaly(part / LEARNT, fitted.scale, fitted.bank)
         record = {
@@ -91,9 +87,6 @@ def save_detector(options: SegmentOptions, context: EmbedContext, name: str, fit
             "dinocli": __version__,
         }
         write_atomic(part / DETECTOR_RECORD, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
-        replace_path(part, folder)
-    finally:
-        remove_path(part)
 
 
 def open_detector(options: SegmentOptions) -> Detector:
